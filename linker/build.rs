@@ -1,0 +1,41 @@
+//! Link flags of the one binary, each with its reason. Nothing else is built here.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=linker");
+    println!("cargo::rerun-if-env-changed=DEFMT_LOG");
+    // Unset, defmt compiles `error!` only.
+    println!(
+        "cargo::rustc-env=DEFMT_LOG={}",
+        env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into())
+    );
+    let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let script = format!("-T{root}/linker/stowaway.ld");
+    let own_start = ["-nostartfiles", "-nostdlib"]; // Our _start; no libc, no crt files.
+    let flags = [
+        "-static",           // No interpreter, no dynamic section.
+        "-no-pie",           // A fixed address needs no relocations.
+        "--build-id=fast",   // Eight bytes that tie a trace to its debug file.
+        "-znorelro",         // Nothing is relocated, so nothing is left to protect.
+        "-znoexecstack",     // The stack holds data.
+        "--no-eh-frame-hdr", // A panic never unwinds.
+        script.as_str(),     // Segments, symbols, and the defmt table.
+    ];
+    // x86_64 links through cc; the other architectures through rust-lld itself, which knows no cc flags.
+    let through_cc = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    if through_cc {
+        own_start.iter().for_each(|flag| arg(flag));
+    }
+    for flag in flags {
+        match flag {
+            "-static" | "-no-pie" => arg(flag),
+            _ if through_cc => arg(&format!("-Wl,{flag}")),
+            _ => arg(flag),
+        }
+    }
+}
+
+fn arg(flag: &str) {
+    println!("cargo::rustc-link-arg-bin=stowaway={flag}");
+}

@@ -1,0 +1,103 @@
+//! Every limit, named and with its unit, asserted against its neighbours.
+
+use crate::time::Duration;
+
+/// The port NFS is found at when nobody asks the portmapper.
+pub const NFS_PORT: u16 = 2049;
+
+/// Directories that may be exported at once.
+pub const EXPORT_COUNT_MAX: usize = 32;
+/// Bytes of an export's path: what MOUNT can carry.
+pub const EXPORT_PATH_BYTES_MAX: usize = 1024;
+/// Lines of the list of who mounted what. The oldest gives way.
+pub const MOUNT_COUNT_MAX: usize = 64;
+
+/// Bytes of a request before its bulk data: header, credential, verifier, handle and two names stay far below.
+/// It is also what is received at once and the size of a block for a request that has not all arrived.
+pub const REQUEST_BYTES: usize = 8 << 10;
+/// Bytes of a request that a connection keeps without a block.
+pub const REQUEST_INLINE_BYTES: usize = 64;
+/// Fragments of one request, empty ones counted.
+pub const FRAGMENT_COUNT_MAX: u8 = 16;
+/// Bytes that one WRITE may carry.
+pub const WRITE_BYTES_MAX: u32 = 1 << 20;
+/// Bytes of one whole request.
+pub const RECORD_BYTES_MAX: u32 = WRITE_BYTES_MAX + REQUEST_BYTES as u32;
+
+/// Bytes that one READ may ask for.
+pub const READ_BYTES_MAX: u32 = 1 << 20;
+/// Bytes of a READ that goes through the reply buffer; a larger one is an order to the driver.
+pub const READ_INLINE_BYTES: u32 = 64 << 10;
+/// Bytes of one page of a directory.
+pub const DIRECTORY_BYTES_MAX: u32 = 64 << 10;
+/// Bytes of a reply beside its bulk data: header, attributes, handle, a symbolic link's target.
+pub const REPLY_HEAD_BYTES: usize = 8 << 10;
+/// Bytes of the reply buffer, and of a block for replies that a socket did not take.
+pub const REPLY_BYTES: usize = REPLY_HEAD_BYTES + READ_INLINE_BYTES as usize;
+/// Bytes of an answer to a datagram: no fragments, no amplification.
+pub const DATAGRAM_BYTES: usize = 1400;
+/// Bytes of a symbolic link's target on Linux.
+pub const LINK_BYTES_MAX: usize = 4096;
+/// Bytes that one turn moves for one connection before the others have theirs.
+pub const ORDER_TURN_BYTES: u32 = 2 << 20;
+
+const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
+const _: () = assert!(READ_INLINE_BYTES <= READ_BYTES_MAX);
+const _: () = assert!(LINK_BYTES_MAX < REPLY_HEAD_BYTES);
+const _: () = assert!(REQUEST_INLINE_BYTES < REQUEST_BYTES);
+
+/// Connections, if descriptors suffice.
+pub const CONNECTION_COUNT_MAX: usize = 12_288;
+/// Blocks for requests that have not all arrived.
+pub const REQUEST_BLOCK_COUNT: usize = 128;
+/// Blocks for replies that were not taken.
+pub const REPLY_BLOCK_COUNT: usize = 32;
+/// Descriptors of files and directories that are kept open, if the limit allows.
+pub const NODE_COUNT_MAX: usize = 1024;
+/// The fewest descriptors of files and directories to work with.
+pub const NODE_COUNT_MIN: usize = 16;
+/// Descriptors for everything else: sockets that listen, roots, standard streams, the way down to a lost file.
+pub const DESCRIPTOR_RESERVE: usize = 32 + EXPORT_COUNT_MAX + SEARCH_DEPTH_MAX;
+
+/// Bytes of all memory that is not the stack or a constant. Untouched pages cost nothing.
+pub const ARENA_BYTES: usize = 8 << 20;
+/// Bytes of a connection's state.
+pub const CONNECTION_BYTES_MAX: usize = 192;
+
+const _: () = assert!(
+    CONNECTION_COUNT_MAX * CONNECTION_BYTES_MAX
+        + REQUEST_BLOCK_COUNT * REQUEST_BYTES
+        + (REPLY_BLOCK_COUNT + 1) * REPLY_BYTES
+        + NODE_COUNT_MAX * 256
+        < ARENA_BYTES - (1 << 20)
+);
+
+/// Directory levels on the way to a file that is looked for by its inode number.
+pub const SEARCH_DEPTH_MAX: usize = 64;
+/// Directory entries looked at for one request before the client is told to try again later.
+pub const SEARCH_ENTRY_COUNT: usize = 20_000;
+/// Bytes of directory entries fetched at once.
+pub const DIRECTORY_BUFFER_BYTES: usize = 32 << 10;
+
+/// A request that has begun to arrive and makes no progress for so long closes its connection …
+pub const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+/// … and a reply that is not taken for so long …
+pub const REPLY_PATIENCE: Duration = Duration::from_secs(60);
+/// … and either when others need the block.
+pub const PRESSED_PATIENCE: Duration = Duration::from_secs(1);
+/// A silent connection is given up for a new one after so long, when there is no room for both.
+pub const SILENT_PATIENCE: Duration = Duration::from_secs(1);
+/// The same for a connection that has been answered before.
+pub const IDLE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long no connection is accepted after there was no descriptor for one.
+pub const ACCEPT_PAUSE: Duration = Duration::from_ms(500);
+/// Descriptors of files are let go when nothing was asked for so long, so that deleted files free their space.
+pub const NODE_IDLE: Duration = Duration::from_secs(2);
+
+/// Events of one kind from one peer in a minute; the rest is counted, not told.
+pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
+
+/// Where the key of the handles lies unless `--key-file` says otherwise.
+pub const KEY_DIRECTORY: &str = "/var/lib/stowaway";
+/// The key's name there.
+pub const KEY_NAME: &str = "handle.key";

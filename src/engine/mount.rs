@@ -1,0 +1,264 @@
+//! MOUNT versions 1 and 3: from a path to the handle of a directory. RFC 1813 section 5.
+//!
+//! The list of who mounted what is for people: it is bounded, it is kept in memory only, and nothing depends on it.
+
+use super::Cx;
+use crate::config::MOUNT_COUNT_MAX;
+use crate::event::{Event, Line};
+use crate::vfs::{Export, FsError, FsResult, Handle, Kind, Name};
+use crate::wire::mount::{
+    HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
+};
+use crate::wire::rpc::{Call, Reject};
+use crate::wire::{Reader, Writer};
+use core::net::IpAddr;
+
+/// Who mounted which export.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    list: heapless::Deque<(IpAddr, usize), MOUNT_COUNT_MAX>,
+}
+
+/// Answers one call. The lists are cut to the room of the reply.
+pub fn answer(
+    mounts: &mut Mounts,
+    call: &Call,
+    cx: &mut Cx<'_>,
+    args: &mut Reader<'_>,
+    reply: &mut Writer<'_>,
+) -> Result<(), Reject> {
+    if !matches!(call.version, VERSION_1 | VERSION_3) {
+        return Err(Reject::Version(VERSION_1, VERSION_3));
+    }
+    match call.procedure {
+        procedure::NULL => {}
+        procedure::MNT => mnt(
+            mounts,
+            call.version,
+            cx,
+            args.opaque(PATH_BYTES_MAX)?,
+            reply,
+        ),
+        procedure::DUMP => mounts.emit(cx.vfs.exports(), reply),
+        procedure::UMNT => {
+            let path = args.opaque(PATH_BYTES_MAX)?;
+            if let Some((export, _)) = find(cx.vfs.exports(), path) {
+                mounts.remove(|mount| *mount == (cx.peer, export));
+            }
+        }
+        procedure::UMNTALL => mounts.remove(|(peer, _)| *peer == cx.peer),
+        procedure::EXPORT => emit_exports(cx.vfs.exports(), reply),
+        _ => return Err(Reject::Procedure),
+    }
+    Ok(())
+}
+
+fn mnt(mounts: &mut Mounts, version: u32, cx: &mut Cx<'_>, path: &[u8], reply: &mut Writer<'_>) {
+    let outcome = match find(cx.vfs.exports(), path) {
+        None => Err((Status::Access, "it is not exported")),
+        Some((export, below)) => walk(cx, export, below)
+            .map(|handle| (export, handle))
+            .map_err(refusal),
+    };
+    let outcome = match outcome {
+        Ok((_, handle)) if version == VERSION_1 && handle.bytes().len() > HANDLE_V1_BYTES => Err((
+            Status::ServerFault,
+            "its handle is too long for MOUNT version 1; use NFS version 3",
+        )),
+        outcome => outcome,
+    };
+    match outcome {
+        Ok((export, handle)) => {
+            mounts.add(cx.peer, export);
+            cx.events.tell(cx.now, Event::Mounted(cx.peer, path));
+            reply.u32(Status::Ok as u32);
+            if version == VERSION_1 {
+                let mut fixed = [0; HANDLE_V1_BYTES];
+                fixed
+                    .iter_mut()
+                    .zip(handle.bytes())
+                    .for_each(|(to, from)| *to = *from);
+                reply.put(&fixed);
+            } else {
+                reply.opaque(handle.bytes());
+                reply.words(&[1, 1]); // One flavor: AUTH_SYS.
+            }
+        }
+        Err((status, why)) => {
+            cx.events
+                .tell(cx.now, Event::MountRefused(cx.peer, path, why));
+            reply.u32(status as u32);
+        }
+    }
+}
+
+/// The directory `below` an export, name by name. Symbolic links are not followed.
+fn walk(cx: &mut Cx<'_>, export: usize, below: Components<'_>) -> FsResult<Handle> {
+    let mut node = cx.vfs.root(export)?;
+    for name in below {
+        node = cx.vfs.lookup(node, Name::new(name)?)?;
+    }
+    if cx.vfs.attr(node)?.kind != Kind::Directory {
+        return Err(FsError::NotDirectory);
+    }
+    cx.vfs.handle(node)
+}
+
+const fn refusal(error: FsError) -> (Status, &'static str) {
+    match error {
+        FsError::NoEntry => (Status::NoEntry, "there is no such directory in the export"),
+        FsError::NotDirectory | FsError::IsDirectory => {
+            (Status::NotDirectory, "it is not a directory")
+        }
+        FsError::NameTooLong => (Status::NameTooLong, "a name in it is too long"),
+        FsError::Invalid | FsError::BadHandle | FsError::BadCookie => {
+            (Status::Invalid, "it is not a path")
+        }
+        FsError::OtherFileSystem => (
+            Status::Access,
+            "another file system is mounted there; export it by itself",
+        ),
+        FsError::Access | FsError::Permission => {
+            (Status::Access, "the server itself may not go there")
+        }
+        FsError::Io => (Status::Io, "the disk failed"),
+        FsError::Stale | FsError::NotSupported | FsError::TryLater => {
+            (Status::ServerFault, "it cannot be opened now")
+        }
+    }
+}
+
+/// The names in a path; empty ones and "." mean nothing.
+#[derive(Clone)]
+struct Components<'a>(core::slice::Split<'a, u8, fn(&u8) -> bool>);
+
+impl<'a> Components<'a> {
+    fn new(path: &'a [u8]) -> Self {
+        let is_separator: fn(&u8) -> bool = |byte| *byte == b'/';
+        Self(path.split(is_separator))
+    }
+}
+
+impl<'a> Iterator for Components<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.0.find(|name| !matches!(*name, b"" | b"."))
+    }
+}
+
+/// The export that `path` lies in, the innermost of several, and what of the path lies below its top.
+fn find<'a>(exports: &[Export], path: &'a [u8]) -> Option<(usize, Components<'a>)> {
+    if path.first() != Some(&b'/') {
+        return None;
+    }
+    let below = |export: &Export| {
+        let mut rest = Components::new(path);
+        let inside = Components::new(export.path).all(|name| rest.next() == Some(name));
+        inside.then_some(rest)
+    };
+    let inside = exports
+        .iter()
+        .enumerate()
+        .filter_map(|(number, export)| Some((number, below(export)?)));
+    inside.min_by_key(|(_, rest)| rest.clone().count())
+}
+
+impl Mounts {
+    fn add(&mut self, peer: IpAddr, export: usize) {
+        if self.list.iter().any(|mount| *mount == (peer, export)) {
+            return;
+        }
+        if self.list.is_full() {
+            self.list.pop_front();
+        }
+        let _ = self.list.push_back((peer, export));
+    }
+
+    fn remove(&mut self, gone: impl Fn(&(IpAddr, usize)) -> bool) {
+        for _ in 0..self.list.len() {
+            if let Some(mount) = self.list.pop_front().filter(|mount| !gone(mount)) {
+                let _ = self.list.push_back(mount);
+            }
+        }
+    }
+
+    fn emit(&self, exports: &[Export], reply: &mut Writer<'_>) {
+        emit_list(reply, self.list.iter(), |reply, (peer, export)| {
+            let mut line = Line::default();
+            reply.opaque(line.address(*peer).bytes());
+            reply.opaque(exports.get(*export).map_or(b"", |export| export.path));
+        });
+    }
+}
+
+fn emit_exports(exports: &[Export], reply: &mut Writer<'_>) {
+    emit_list(reply, exports.iter(), |reply, export| {
+        reply.opaque(export.path);
+        reply.u32(0); // No groups: everybody.
+    });
+}
+
+/// Writes an XDR linked list, cut before the element that leaves no room for the end.
+fn emit_list<T>(
+    reply: &mut Writer<'_>,
+    list: impl Iterator<Item = T>,
+    emit: impl Fn(&mut Writer<'_>, T),
+) {
+    for element in list {
+        let before = reply.position();
+        reply.u32(1);
+        emit(reply, element);
+        if reply.written().is_none() || reply.room().len() < size_of::<u32>() {
+            reply.truncate(before);
+            break;
+        }
+    }
+    reply.u32(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expect: Option<(usize, &[&str])>) {
+        let exports = ["/srv", "/srv/iso//deep/", "/"].map(|path| Export {
+            path: path.as_bytes(),
+        });
+        let found = find(&exports, path.as_bytes());
+        let found = found.map(|(export, rest)| {
+            (
+                export,
+                rest.map(|name| core::str::from_utf8(name).unwrap())
+                    .collect::<Vec<_>>(),
+            )
+        });
+        assert_eq!(found, expect.map(|(export, rest)| (export, rest.to_vec())));
+    }
+
+    #[test]
+    fn the_innermost_export_is_found_by_whole_names() {
+        check("/srv", Some((0, &[])));
+        check("/srv/", Some((0, &[])));
+        check("//srv/./x/y", Some((0, &["x", "y"])));
+        check("/srv/iso", Some((0, &["iso"])));
+        check("/srv/iso/deep/z", Some((1, &["z"])));
+        check("/srvx", Some((2, &["srvx"])));
+        check("/srv/../etc", Some((0, &["..", "etc"])));
+        check("/", Some((2, &[])));
+        check("srv", None);
+        check("", None);
+    }
+
+    #[test]
+    fn the_list_of_mounts_is_bounded_and_forgets_by_peer() {
+        let mut mounts = Mounts::default();
+        let peer = |number| IpAddr::from([10, 0, 0, number]);
+        (0..=200).for_each(|number| mounts.add(peer(number), 0));
+        mounts.add(peer(200), 0);
+        assert_eq!(mounts.list.len(), MOUNT_COUNT_MAX);
+        mounts.add(peer(200), 1);
+        mounts.remove(|(who, _)| *who == peer(200));
+        assert_eq!(mounts.list.len(), MOUNT_COUNT_MAX - 2);
+    }
+}

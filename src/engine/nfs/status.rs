@@ -1,0 +1,24 @@
+//! From what a backend says to what the wire says: one total match.
+
+use crate::vfs::FsError;
+use crate::wire::nfs3::Status;
+
+impl From<FsError> for Status {
+    fn from(error: FsError) -> Self {
+        match error {
+            FsError::Permission => Self::Permission,
+            FsError::NoEntry => Self::NoEntry,
+            FsError::Io => Self::Io,
+            FsError::Access | FsError::OtherFileSystem => Self::Access,
+            FsError::NotDirectory => Self::NotDirectory,
+            FsError::IsDirectory => Self::IsDirectory,
+            FsError::Invalid => Self::Invalid,
+            FsError::NameTooLong => Self::NameTooLong,
+            FsError::Stale => Self::Stale,
+            FsError::BadHandle => Self::BadHandle,
+            FsError::BadCookie => Self::BadCookie,
+            FsError::NotSupported => Self::NotSupported,
+            FsError::TryLater => Self::TryLater,
+        }
+    }
+}

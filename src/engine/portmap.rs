@@ -1,0 +1,92 @@
+//! Portmapper version 2: which port serves which program. RFC 1833 section 3.
+//!
+//! The table is fixed at start: nobody registers here (SET, UNSET), and nothing is called on behalf of others (CALLIT).
+
+use crate::wire::portmap::{Mapping, VERSION, parse_question, procedure};
+use crate::wire::rpc::{Call, Reject};
+use crate::wire::{Reader, Writer};
+
+/// What is told of, at most.
+pub const MAPPING_COUNT_MAX: usize = 12;
+/// The table.
+pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
+
+/// Answers one call.
+pub fn answer(
+    table: &[Mapping],
+    call: &Call,
+    args: &mut Reader<'_>,
+    reply: &mut Writer<'_>,
+) -> Result<(), Reject> {
+    if call.version != VERSION {
+        return Err(Reject::Version(VERSION, VERSION));
+    }
+    match call.procedure {
+        procedure::NULL => {}
+        procedure::GETPORT => {
+            let question = parse_question(args)?;
+            let found = table.iter().find(|mapping| mapping.answers(question));
+            reply.u32(found.map_or(0, |mapping| mapping.port.into()));
+        }
+        procedure::DUMP => {
+            table.iter().for_each(|mapping| mapping.emit(reply));
+            reply.u32(0);
+        }
+        _ => return Err(Reject::Procedure),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::portmap::{PROGRAM, Transport};
+
+    const TABLE: &[Mapping] = &[Mapping {
+        program: 100_003,
+        version: 3,
+        transport: Transport::Tcp,
+        port: 2049,
+    }];
+
+    fn check(version: u32, procedure: u32, args: &[u32], expect: Result<&[u32], Reject>) {
+        let args: Vec<u8> = args.iter().flat_map(|word| word.to_be_bytes()).collect();
+        let call = Call {
+            xid: 7,
+            program: PROGRAM,
+            version,
+            procedure,
+        };
+        let mut room = [0; 64];
+        let mut reply = Writer::new(&mut room);
+        let outcome = answer(TABLE, &call, &mut Reader::new(&args), &mut reply);
+        let written = reply.written().unwrap();
+        let words: Vec<u32> = room[..written]
+            .chunks(4)
+            .map(|word| u32::from_be_bytes(word.try_into().unwrap()))
+            .collect();
+        assert_eq!(outcome.map(|()| &words[..]), expect);
+    }
+
+    #[test]
+    fn getport_knows_what_is_served_and_strangers_are_zero() {
+        check(2, 3, &[100_003, 3, 6, 0], Ok(&[2049]));
+        check(2, 3, &[100_003, 3, 17, 0], Ok(&[0]));
+        check(2, 3, &[100_003, 4, 6, 0], Ok(&[0]));
+        check(2, 3, &[100_003], Err(Reject::Arguments));
+    }
+
+    #[test]
+    fn dump_ends_with_zero() {
+        check(2, 4, &[], Ok(&[1, 100_003, 3, 6, 2049, 0]));
+        check(2, 0, &[], Ok(&[]));
+    }
+
+    #[test]
+    fn nobody_registers_and_nothing_is_forwarded() {
+        for procedure in [1, 2, 5, 6] {
+            check(2, procedure, &[100_003, 3, 6, 99], Err(Reject::Procedure));
+        }
+        check(4, 3, &[], Err(Reject::Version(2, 2)));
+    }
+}

@@ -1,0 +1,5 @@
+//! Traces for developers: defmt frames, written where `--log` says and nowhere otherwise.
+//!
+//! What a person should read is an [`Event`](crate::event::Event) instead.
+
+pub use defmt::{debug, info, warn};

@@ -1,0 +1,88 @@
+//! The file's entry: `_start`, the panic handler, the allocator, `mem*`. Everything else is in the library.
+
+#![no_std]
+#![no_main]
+#![allow(unsafe_code)]
+
+#[path = "sys/mem.rs"]
+mod mem;
+
+use core::panic::PanicInfo;
+use embedded_io::Write as _;
+use stowaway::event::Line;
+use stowaway::sys::frames::BUILD_ID_BYTES;
+use stowaway::sys::heap::Arena;
+use stowaway::sys::stdio::Stdio;
+use stowaway::sys::{process, start};
+
+#[global_allocator]
+static ARENA: Arena = Arena::new();
+
+unsafe extern "C" {
+    /// The end of the linker's build id, whose last bytes are the id.
+    static __build_id_end: [u8; 0];
+}
+
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    ".section .text._start,\"ax\",@progbits",
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",  // The outermost frame.
+    "mov rdi, rsp",  // argc, argv, envp and auxv lie there.
+    "and rsp, -16",  // As the ABI wants it at a call.
+    "call {begin}",
+    "ud2",
+    begin = sym begin,
+);
+
+#[cfg(target_arch = "x86")]
+core::arch::global_asm!(
+    ".section .text._start,\"ax\",@progbits",
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",  // The outermost frame.
+    "mov eax, esp",  // argc, argv, envp and auxv lie there.
+    "and esp, -16",  // As the ABI wants it at a call, with the argument pushed.
+    "sub esp, 12",
+    "push eax",
+    "call {begin}",
+    "ud2",
+    begin = sym begin,
+);
+
+unsafe extern "C" fn begin(stack: *const usize) -> ! {
+    // SAFETY: the stack pointer of the entry, once.
+    let args = unsafe { start::enter(stack) };
+    // SAFETY: the linker script asserts that an id of at least this length ends there.
+    let build_id = unsafe {
+        &*(&raw const __build_id_end)
+            .cast::<[u8; BUILD_ID_BYTES]>()
+            .sub(1)
+    };
+    process::exit(stowaway::role::run(args, build_id))
+}
+
+/// Inlined into the caller, so that no message is ever formatted and `core::fmt` stays out of the file.
+#[panic_handler]
+#[allow(unused_attributes)] // rustc calls the inline useless; the file's size shows that it is not.
+#[inline(always)]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    match info.location() {
+        Some(place) => die(place.file(), place.line()),
+        None => die("?", 0),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn die(file: &str, line: u32) -> ! {
+    let mut text = Line::default();
+    text.text("stowaway: internal error at ")
+        .text(file)
+        .text(":")
+        .number(line.into())
+        .text("\n");
+    let _ = Stdio::error().write_all(text.bytes());
+    process::exit(101)
+}

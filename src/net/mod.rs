@@ -1,0 +1,94 @@
+//! Worlds: sockets as the loop sees them, whatever carries them.
+//!
+//! Invariant: only [`Net::wait`] sleeps. Everything else does at once what it can, or says [`NetError::WouldBlock`].
+
+#![forbid(unsafe_code)]
+
+use crate::time::Instant;
+use crate::vfs::Descriptor;
+use core::net::SocketAddr;
+
+pub mod kernel;
+
+/// An open socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Socket(u32);
+
+/// What the loop calls a socket that it watches.
+pub type Token = u32;
+
+/// Why the net did not do it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NetError {
+    /// Not now; [`Net::wait`] tells when.
+    WouldBlock,
+    /// The peer is gone, or the connection is broken.
+    Gone,
+    /// No descriptor or memory is left.
+    Full,
+    /// Somebody else has the port.
+    InUse,
+    /// Not allowed to this user.
+    Denied,
+    /// No such address on this host.
+    NoSuchAddress,
+    /// This world cannot do it; there is another way.
+    Unsupported,
+}
+
+/// What a net returns.
+pub type NetResult<T> = Result<T, NetError>;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    /// Nothing.
+    None,
+    /// Something to receive or accept.
+    Input,
+    /// Room to send.
+    Output,
+}
+
+/// What [`Net::wait`] found.
+#[derive(Debug, Default)]
+pub struct Ready {
+    /// Sockets that can go on.
+    pub tokens: heapless::Vec<Token, 64>,
+    /// The process was asked to stop.
+    pub stop: bool,
+}
+
+/// A world of sockets. Object-safe.
+pub trait Net {
+    /// Listens for connections at `at`; port 0 takes a free one. Watched for input.
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
+    /// Opens a socket for datagrams at `at`. Watched for input.
+    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
+    /// Where a socket is.
+    fn local(&self, socket: Socket) -> NetResult<SocketAddr>;
+    /// Takes the next connection of a listener, and who it is from. Not yet watched.
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)>;
+    /// Receives bytes; 0 is the end.
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
+    /// Sends bytes, perhaps not all; `more` follow soon.
+    fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
+    /// Sends a range of a file, perhaps not all; 0: the file is at its end.
+    fn send_file(
+        &mut self,
+        socket: Socket,
+        file: Descriptor,
+        offset: u64,
+        len: u32,
+    ) -> NetResult<usize>;
+    /// Receives a datagram and who it is from.
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)>;
+    /// Sends a datagram.
+    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()>;
+    /// Watches a socket for something else than before.
+    fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
+    /// Closes a socket.
+    fn close(&mut self, socket: Socket);
+    /// Sleeps until a watched socket can go on, `until` has come, or the process is to stop. Returns the time.
+    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant;
+}

@@ -1,0 +1,109 @@
+//! Where traces go: defmt frames to one descriptor, after the build's id. Without `--log` nothing is written.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicI32, Ordering};
+use defmt::{Encoder, Logger};
+use rustix::fd::{BorrowedFd, IntoRawFd as _, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+
+/// Bytes of the id that ties a trace to its debug file.
+pub const BUILD_ID_BYTES: usize = 8;
+
+/// The descriptor that frames are written to, or −1.
+static SINK: AtomicI32 = AtomicI32::new(-1);
+
+/// Sends all later traces to the file at `path` (or, for "-", to standard output), beginning with `build_id`.
+pub fn open(path: &core::ffi::CStr, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), super::Errno> {
+    let raw = if path == c"-" {
+        1
+    } else {
+        let flags = OFlags::WRONLY
+            | OFlags::CREATE
+            | OFlags::TRUNC
+            | OFlags::APPEND
+            | OFlags::CLOEXEC
+            | OFlags::NOCTTY;
+        let file: OwnedFd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))?;
+        file.into_raw_fd()
+    };
+    SINK.store(raw, Ordering::Relaxed);
+    write(build_id);
+    Ok(())
+}
+
+/// A disk that is full loses traces, nothing else: the decoder finds the next frame.
+fn write(bytes: &[u8]) {
+    let raw = SINK.load(Ordering::Relaxed);
+    if raw >= 0 {
+        // SAFETY: the descriptor was opened above and is never closed.
+        let _ = rustix::io::write(unsafe { BorrowedFd::borrow_raw(raw) }, bytes);
+    }
+}
+
+/// Bytes of the longest encoded frame; what is longer goes out in pieces.
+const FRAME_BYTES: usize = 256;
+
+struct Frame {
+    encoder: Encoder,
+    bytes: heapless::Vec<u8, FRAME_BYTES>,
+}
+
+impl Frame {
+    fn push(&mut self, encode: impl FnOnce(&mut Encoder, &mut dyn FnMut(&[u8]))) {
+        let Self { encoder, bytes } = self;
+        encode(encoder, &mut |more| {
+            if bytes.extend_from_slice(more).is_err() {
+                write(bytes);
+                bytes.clear();
+                write(more);
+            }
+        });
+    }
+}
+
+struct Cell(UnsafeCell<Frame>);
+
+// SAFETY: the process has one thread. In host tests, where there are more, `SINK` is −1 and `FRAME` is never touched.
+unsafe impl Sync for Cell {}
+
+static FRAME: Cell = Cell(UnsafeCell::new(Frame {
+    encoder: Encoder::new(),
+    bytes: heapless::Vec::new(),
+}));
+
+#[defmt::global_logger]
+struct Frames;
+
+/// Runs `use_frame` on the frame under construction, if frames go anywhere.
+fn with_frame(use_frame: impl FnOnce(&mut Frame)) {
+    if SINK.load(Ordering::Relaxed) >= 0 {
+        // SAFETY: one thread, and no reference outlives the call: see `Cell`.
+        use_frame(unsafe { &mut *FRAME.0.get() });
+    }
+}
+
+// SAFETY: one thread, no signal handlers: acquire and release cannot overlap.
+unsafe impl Logger for Frames {
+    fn acquire() {
+        with_frame(|frame| frame.push(|encoder, sink| encoder.start_frame(sink)));
+    }
+
+    unsafe fn flush() {}
+
+    unsafe fn release() {
+        with_frame(|frame| {
+            frame.push(|encoder, sink| encoder.end_frame(sink));
+            write(&frame.bytes);
+            frame.bytes.clear();
+        });
+    }
+
+    unsafe fn write(bytes: &[u8]) {
+        with_frame(|frame| frame.push(|encoder, sink| encoder.write(bytes, sink)));
+    }
+}
+
+defmt::timestamp!(
+    "{=u64:us}",
+    super::now().since(crate::time::Instant::default()).as_ns() / 1000
+);

@@ -1,0 +1,61 @@
+//! Ground: the only room with unsafe code. What the kernel gives and rustix does not, or not on every host.
+//!
+//! The attributes that a host test must not inherit (global allocator, panic handler, `mem*`) stand in `main.rs`.
+//! Ladders live here once: a modern call, what to do where it is missing, and how that is remembered.
+
+#![allow(unsafe_code)]
+
+pub mod files;
+pub mod frames;
+pub mod heap;
+pub mod process;
+pub mod start;
+pub mod stdio;
+
+/// Errors of system calls.
+pub use rustix::io::Errno;
+
+/// What a raw system call returned.
+fn outcome(returned: usize) -> Result<usize, Errno> {
+    syscalls::Errno::from_ret(returned).map_err(|errno| Errno::from_raw_os_error(errno.into_raw()))
+}
+
+/// The monotonic clock.
+///
+/// A raw call: rustix' own reads the vDSO, whose parser is larger than the time saved by it once a turn.
+pub fn now() -> crate::time::Instant {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Timespec {
+        secs: isize,
+        nanos: isize,
+    }
+    const CLOCK_MONOTONIC: usize = 1;
+    let mut time = Timespec::default();
+    // SAFETY: the kernel writes two words, whose size is that of this call's timespec on every architecture.
+    unsafe {
+        syscalls::raw_syscall!(
+            syscalls::Sysno::clock_gettime,
+            CLOCK_MONOTONIC,
+            &raw mut time
+        )
+    };
+    crate::time::Instant::from_ns(time.secs as u64 * 1_000_000_000 + time.nanos as u64)
+}
+
+/// Fills `out` from the kernel's entropy: getrandom, else /dev/urandom, else the 16 bytes that came with the process.
+pub fn entropy(out: &mut [u8; 16]) {
+    // SAFETY: the kernel writes at most `out.len()` bytes to `out`.
+    let got = unsafe {
+        syscalls::raw_syscall!(syscalls::Sysno::getrandom, out.as_mut_ptr(), out.len(), 0)
+    };
+    if outcome(got) == Ok(out.len()) {
+        return;
+    }
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let device = rustix::fs::open(c"/dev/urandom", flags, rustix::fs::Mode::empty());
+    let read = device.and_then(|device| rustix::io::read(device, &mut out[..]));
+    if read != Ok(out.len()) {
+        *out = start::auxiliary_random();
+    }
+}

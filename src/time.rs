@@ -1,0 +1,56 @@
+//! Instants and durations of the monotonic clock. There is no clock in here: `now` is always an argument.
+
+/// Nanoseconds of the monotonic clock, counted from the host's start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The instant `ns` nanoseconds after the clock's zero.
+    pub const fn from_ns(ns: u64) -> Self {
+        Self(ns)
+    }
+
+    /// This instant, or the far end of time, `by` later.
+    pub const fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(by.as_ns()))
+    }
+
+    /// How long ago `earlier` was; zero when it lies ahead.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whole seconds since the clock's zero, for tables that have no room for more.
+    pub const fn secs(self) -> u32 {
+        (self.0 / Duration::SECOND.0) as u32
+    }
+}
+
+/// A span of time in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Duration(u64);
+
+impl Duration {
+    /// One second.
+    pub const SECOND: Self = Self(1_000_000_000);
+
+    /// `secs` seconds.
+    pub const fn from_secs(secs: u32) -> Self {
+        Self(secs as u64 * Self::SECOND.0)
+    }
+
+    /// `ms` milliseconds.
+    pub const fn from_ms(ms: u32) -> Self {
+        Self(ms as u64 * 1_000_000)
+    }
+
+    /// The span in nanoseconds.
+    pub const fn as_ns(self) -> u64 {
+        self.0
+    }
+
+    /// The span in milliseconds, rounded up: who sleeps so long has not woken too early.
+    pub const fn as_ms_up(self) -> u64 {
+        self.0.div_ceil(1_000_000)
+    }
+}

@@ -1,0 +1,315 @@
+//! Trees: the one way to files, whatever they lie on.
+//!
+//! A backend hands out three names for an object. A [`Node`] is valid for one request. A [`Pin`] is counted and keeps the
+//! object open for an order. A [`Handle`] lasts: it is bytes that a client may bring back after a restart.
+//! Invariant: no name, handle or symbolic link leads outside an export; a path with a separator cannot be written down.
+//! `ram` is the model, `host` the kernel's files, `suite` the laws that hold for both.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+use core::ops::ControlFlow;
+
+mod handle;
+pub mod host;
+#[cfg(test)]
+pub mod ram;
+#[cfg(test)]
+mod suite;
+
+/// Why a backend did not do it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FsError {
+    /// Not the owner.
+    Permission,
+    /// No such name.
+    NoEntry,
+    /// The disk failed.
+    Io,
+    /// The host does not allow it.
+    Access,
+    /// Another file system is mounted there; it is not entered.
+    OtherFileSystem,
+    /// Not a directory.
+    NotDirectory,
+    /// A directory.
+    IsDirectory,
+    /// It makes no sense for this kind of object.
+    Invalid,
+    /// A name is longer than 255 bytes.
+    NameTooLong,
+    /// The object that the handle named is gone.
+    Stale,
+    /// The handle is none of this server's.
+    BadHandle,
+    /// The cookie is none of this directory's.
+    BadCookie,
+    /// The host's file system cannot do it.
+    NotSupported,
+    /// Not now: descriptors or time ran out. The same request may succeed later.
+    TryLater,
+}
+
+/// What a backend returns.
+pub type FsResult<T> = Result<T, FsError>;
+
+/// One object, for the length of one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Node {
+    slot: u16,
+    generation: u16,
+}
+
+/// One object for longer than a request: it stays open until [`Vfs::unpin`].
+#[derive(PartialEq, Eq, Debug)]
+pub struct Pin(Node);
+
+impl Pin {
+    /// The object. It stays valid while the pin is held.
+    pub const fn node(&self) -> Node {
+        self.0
+    }
+}
+
+/// A directory entry's name: never "", ".", "..", longer than 255 bytes, or with a separator or NUL in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Name<'a>(&'a [u8]);
+
+impl<'a> Name<'a> {
+    /// Checks `raw`. "." and ".." are [`FsError::Access`], what no name can be is [`FsError::Invalid`].
+    pub fn new(raw: &'a [u8]) -> FsResult<Self> {
+        match raw {
+            b"." | b".." => Err(FsError::Access),
+            _ if raw.is_empty() || raw.iter().any(|byte| matches!(byte, 0 | b'/')) => {
+                Err(FsError::Invalid)
+            }
+            _ if raw.len() > 255 => Err(FsError::NameTooLong),
+            _ => Ok(Self(raw)),
+        }
+    }
+
+    /// The bytes of the name.
+    pub const fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// Bytes that name an object for good. At most 64, RFC 1813's limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle {
+    len: u8,
+    bytes: [u8; Self::BYTES_MAX],
+}
+
+impl Handle {
+    /// Bytes of the longest handle.
+    pub const BYTES_MAX: usize = 64;
+
+    /// The handle of these bytes, if they are not too many.
+    pub fn new(from: &[u8]) -> Option<Self> {
+        let mut bytes = [0; Self::BYTES_MAX];
+        bytes.get_mut(..from.len())?.copy_from_slice(from);
+        Some(Self {
+            len: u8::try_from(from.len()).ok()?,
+            bytes,
+        })
+    }
+
+    /// The bytes that go on the wire.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Handle {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+/// Kinds of objects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Regular,
+    Directory,
+    SymbolicLink,
+    Fifo,
+    Socket,
+    BlockDevice,
+    CharacterDevice,
+}
+
+/// Seconds and nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FileTime {
+    /// Whole seconds, before 1970 negative.
+    pub secs: i64,
+    /// Nanoseconds after them.
+    pub nanos: u32,
+}
+
+/// The attributes of an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attr {
+    /// What it is.
+    pub kind: Kind,
+    /// The low twelve bits of the mode.
+    pub mode: u32,
+    /// Names it has.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes on the disk.
+    pub used: u64,
+    /// Major and minor number of a device.
+    pub rdev: (u32, u32),
+    /// The same for all objects of an export, and for no other export on another file system.
+    pub fsid: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Last read.
+    pub atime: FileTime,
+    /// Last written.
+    pub mtime: FileTime,
+    /// Last changed.
+    pub ctime: FileTime,
+}
+
+/// What the server itself may want to do with an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Right {
+    /// Read the file or list the directory.
+    Read,
+    /// Run the file or look names up in the directory.
+    Execute,
+}
+
+/// How full a file system is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Space {
+    /// Bytes there are.
+    pub total_bytes: u64,
+    /// Bytes free.
+    pub free_bytes: u64,
+    /// Bytes free for the user who started the server.
+    pub available_bytes: u64,
+    /// Inodes there are.
+    pub total_files: u64,
+    /// Inodes free.
+    pub free_files: u64,
+    /// Bytes of the longest name.
+    pub name_bytes_max: u32,
+}
+
+/// One entry of a directory while it is listed.
+pub struct DirEntry<'a> {
+    /// The name; "." and ".." are listed too.
+    pub name: &'a [u8],
+    /// Where the listing goes on after this entry.
+    pub cookie: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Attributes and handle, if they were asked for and the object is still there and within the export.
+    pub object: Option<(Attr, Handle)>,
+}
+
+/// How much [`Vfs::readdir`] tells of each entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Detail {
+    /// Names, cookies and inode numbers.
+    Names,
+    /// Attributes and handles too.
+    Objects,
+}
+
+/// A directory that clients may mount.
+#[derive(Clone, Copy, Debug)]
+pub struct Export {
+    /// Absolute path as clients write it.
+    pub path: &'static [u8],
+}
+
+/// The kernel's number of an open file, for a net that can send from it without copying.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Descriptor(pub i32);
+
+/// A backend. Object-safe, compiled once; reads have no default bodies.
+pub trait Vfs {
+    /// What is exported. An export's number is its place here.
+    fn exports(&self) -> &[Export];
+    /// The top of an export.
+    fn root(&mut self, export: usize) -> FsResult<Node>;
+    /// The object that a handle names. `TryLater` while it is still being looked for.
+    fn open(&mut self, handle: &[u8]) -> FsResult<Node>;
+    /// The handle that names `node`: the same bytes every time, also after a restart.
+    fn handle(&mut self, node: Node) -> FsResult<Handle>;
+    /// The object's attributes, as they are now.
+    fn attr(&mut self, node: Node) -> FsResult<Attr>;
+    /// Whether the server itself may use the object so.
+    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool>;
+    /// The object of this name in `dir`. A symbolic link is itself.
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
+    /// A symbolic link's target, cut to `out`.
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize>;
+    /// Fills `out` from `offset`; fewer bytes mean the end of the file.
+    fn read(&mut self, node: Node, offset: u64, out: &mut [u8]) -> FsResult<usize>;
+    /// Calls `each` with the entries that follow the cookie `from` (0: all) until it breaks. True: that was the last.
+    fn readdir(
+        &mut self,
+        dir: Node,
+        from: u64,
+        detail: Detail,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<bool>;
+    /// How full the file system of `node` is.
+    fn space(&mut self, node: Node) -> FsResult<Space>;
+    /// Keeps a regular file open and readable for longer than this request.
+    fn pin(&mut self, node: Node) -> FsResult<Pin>;
+    /// Gives a pin back.
+    fn unpin(&mut self, pin: Pin);
+    /// The kernel's number of a pinned file, if it has one.
+    fn descriptor(&self, pin: &Pin) -> Option<Descriptor>;
+    /// Lets go of what was not used since the last call. True: there is more to let go of later.
+    fn rest(&mut self) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traversal_cannot_be_written_down() {
+        for (raw, expect) in [
+            (&b""[..], Err(FsError::Invalid)),
+            (b".", Err(FsError::Access)),
+            (b"..", Err(FsError::Access)),
+            (b"a/b", Err(FsError::Invalid)),
+            (b"a\0b", Err(FsError::Invalid)),
+            (&[b'x'; 256], Err(FsError::NameTooLong)),
+            (&[b'x'; 255], Ok(255)),
+            (b"...", Ok(3)),
+        ] {
+            assert_eq!(Name::new(raw).map(|name| name.bytes().len()), expect);
+        }
+    }
+
+    #[test]
+    fn small_things_stay_small() {
+        assert_eq!(size_of::<FsResult<()>>(), 1);
+        assert_eq!(size_of::<Pin>(), 4);
+        assert!(Handle::new(&[0; 65]).is_none());
+    }
+}

@@ -1,0 +1,33 @@
+//! Bytes to values and back. Borrowed, stateless, `core` only.
+//!
+//! Invariant: reading never panics, whatever the bytes; writing never panics, whatever the room.
+//! Nothing here knows what a socket or a file is.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod mount;
+pub mod nfs3;
+pub mod portmap;
+pub mod rpc;
+pub mod xdr;
+
+pub use xdr::{Reader, Writer};
+
+/// The peer sent something outside its specification.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Malformed {
+    /// The packet ended before the value did.
+    Short,
+    /// A length or discriminant is outside its allowed range.
+    Range,
+}

@@ -1,0 +1,60 @@
+//! The MOUNT protocol, versions 1 and 3: numbers and statuses. RFC 1813 section 5 and appendix I, RFC 1094 appendix A.
+
+/// The RPC program number of MOUNT.
+pub const PROGRAM: u32 = 100_005;
+/// The version that goes with NFS version 2.
+pub const VERSION_1: u32 = 1;
+/// The version that goes with NFS version 3.
+pub const VERSION_3: u32 = 3;
+/// The longest path on the wire, in bytes.
+#[doc(alias = "MNTPATHLEN")]
+pub const PATH_BYTES_MAX: u32 = 1024;
+/// Bytes of a version 1 handle, always.
+#[doc(alias = "FHSIZE")]
+pub const HANDLE_V1_BYTES: usize = 32;
+
+/// Procedure numbers.
+pub mod procedure {
+    /// Does nothing.
+    pub const NULL: u32 = 0;
+    /// Asks for the handle of a path.
+    pub const MNT: u32 = 1;
+    /// Lists who mounted what.
+    pub const DUMP: u32 = 2;
+    /// Says that a path is no longer used.
+    pub const UMNT: u32 = 3;
+    /// Says that no path is used any longer.
+    pub const UMNTALL: u32 = 4;
+    /// Lists what may be mounted.
+    pub const EXPORT: u32 = 5;
+}
+
+/// Outcomes of MNT. The numbers of version 1 are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Status {
+    /// Here is the handle.
+    #[doc(alias = "MNT3_OK")]
+    Ok = 0,
+    /// No such path.
+    #[doc(alias = "MNT3ERR_NOENT")]
+    NoEntry = 2,
+    /// The disk failed.
+    #[doc(alias = "MNT3ERR_IO")]
+    Io = 5,
+    /// Not exported, or not to this caller.
+    #[doc(alias = "MNT3ERR_ACCES")]
+    Access = 13,
+    /// Not a directory.
+    #[doc(alias = "MNT3ERR_NOTDIR")]
+    NotDirectory = 20,
+    /// Not a path.
+    #[doc(alias = "MNT3ERR_INVAL")]
+    Invalid = 22,
+    /// A component is longer than 255 bytes.
+    #[doc(alias = "MNT3ERR_NAMETOOLONG")]
+    NameTooLong = 63,
+    /// Try again later.
+    #[doc(alias = "MNT3ERR_SERVERFAULT")]
+    ServerFault = 10006,
+}

@@ -1,0 +1,68 @@
+//! Portmapper version 2: program and procedure numbers, mappings. RFC 1833 section 3.
+
+use super::{Malformed, Reader, Writer};
+
+/// The RPC program number of the portmapper.
+pub const PROGRAM: u32 = 100_000;
+/// The only version spoken.
+pub const VERSION: u32 = 2;
+/// The port that every client knows.
+pub const PORT: u16 = 111;
+
+/// Procedure numbers.
+pub mod procedure {
+    /// Does nothing.
+    pub const NULL: u32 = 0;
+    /// Asks for a port.
+    pub const GETPORT: u32 = 3;
+    /// Asks for the whole table.
+    pub const DUMP: u32 = 4;
+}
+
+/// IP protocol numbers as the portmapper counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Transport {
+    /// A byte stream.
+    Tcp = 6,
+    /// Datagrams.
+    Udp = 17,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// RPC program number.
+    pub program: u32,
+    /// Its version.
+    pub version: u32,
+    /// What carries it.
+    pub transport: Transport,
+    /// The port it listens on.
+    pub port: u16,
+}
+
+impl Mapping {
+    /// Whether this line answers `question`: program, version and transport number.
+    pub fn answers(&self, question: (u32, u32, u32)) -> bool {
+        (self.program, self.version, self.transport as u32) == question
+    }
+
+    /// Writes the line as one element of a DUMP list.
+    pub fn emit(&self, reply: &mut Writer<'_>) {
+        reply.words(&[
+            1,
+            self.program,
+            self.version,
+            self.transport as u32,
+            self.port.into(),
+        ]);
+    }
+}
+
+/// Parses GETPORT's arguments: program, version and transport number. The port in them means nothing.
+pub fn parse_question(args: &mut Reader<'_>) -> Result<(u32, u32, u32), Malformed> {
+    let question = (args.u32()?, args.u32()?, args.u32()?);
+    args.u32()?;
+    Ok(question)
+}

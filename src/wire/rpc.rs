@@ -1,0 +1,274 @@
+//! ONC RPC version 2: call and reply headers, AUTH_SYS credentials, record marks. RFC 5531.
+//!
+//! GSS and DH credentials are recognised only in order to be refused.
+
+use super::{Malformed, Reader, Writer};
+
+/// RFC 5531 8.2: an authentication body is at most 400 bytes.
+const AUTH_BYTES_MAX: u32 = 400;
+/// RFC 5531 appendix A: a machine name is at most 255 bytes.
+const MACHINE_BYTES_MAX: u32 = 255;
+/// RFC 5531 appendix A: a caller has at most 16 supplementary groups.
+const GROUPS_MAX: u32 = 16;
+/// A record mark's flag of the last fragment. RFC 5531 section 11.
+const LAST_FRAGMENT: u32 = 1 << 31;
+/// Bytes of a record mark.
+pub const MARK_BYTES: usize = 4;
+
+/// A call header. The arguments follow it in the reader it was parsed from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Call {
+    /// Echoed in the reply, so that the client can match the two.
+    pub xid: u32,
+    /// The program number, for instance 100003 for NFS.
+    pub program: u32,
+    /// The version of the program.
+    pub version: u32,
+    /// The procedure within the version.
+    pub procedure: u32,
+}
+
+/// Why a message is not a call that can be carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotACall {
+    /// There is no xid to answer to, or the header breaks off.
+    Malformed,
+    /// A reply: nothing was asked of it, so nothing is answered.
+    Reply,
+    /// The call of this xid is refused.
+    Refused(u32, Reject),
+}
+
+impl From<Malformed> for NotACall {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// Why a call was not carried out. RFC 5531 9: `accept_stat`, `reject_stat` and `auth_stat` in one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reject {
+    /// No such program here.
+    Program,
+    /// The program is here in these versions only, lowest and highest.
+    Version(u32, u32),
+    /// No such procedure.
+    Procedure,
+    /// The arguments did not parse.
+    Arguments,
+    /// The reply would not fit, or something failed that the procedure has no word for.
+    System,
+    /// Another version of RPC itself.
+    RpcVersion,
+    /// The credential is not well formed.
+    #[doc(alias = "AUTH_BADCRED")]
+    BadCredential,
+    /// The flavor is one that we do not speak.
+    #[doc(alias = "AUTH_REJECTEDCRED")]
+    UnknownFlavor,
+    /// The verifier is not well formed.
+    #[doc(alias = "AUTH_BADVERF")]
+    BadVerifier,
+}
+
+impl From<Malformed> for Reject {
+    fn from(_: Malformed) -> Self {
+        Self::Arguments
+    }
+}
+
+impl Call {
+    /// Parses a header and leaves `packet` at the arguments.
+    pub fn parse(packet: &mut Reader<'_>) -> Result<Self, NotACall> {
+        let (xid, kind) = (packet.u32()?, packet.u32()?);
+        match kind {
+            0 => {}
+            1 => return Err(NotACall::Reply),
+            _ => return Err(NotACall::Malformed),
+        }
+        if packet.u32()? != 2 {
+            return Err(NotACall::Refused(xid, Reject::RpcVersion));
+        }
+        let (program, version, procedure) = (packet.u32()?, packet.u32()?, packet.u32()?);
+        let refused = |why| NotACall::Refused(xid, why);
+        let flavor = packet.u32()?;
+        let credential = packet
+            .opaque(AUTH_BYTES_MAX)
+            .map_err(|_| refused(Reject::BadCredential))?;
+        match flavor {
+            0 => {}
+            1 => check_auth_sys(credential).map_err(|_| refused(Reject::BadCredential))?,
+            _ => return Err(refused(Reject::UnknownFlavor)),
+        }
+        let _flavor = packet.u32()?;
+        packet
+            .opaque(AUTH_BYTES_MAX)
+            .map_err(|_| refused(Reject::BadVerifier))?;
+        Ok(Self {
+            xid,
+            program,
+            version,
+            procedure,
+        })
+    }
+}
+
+/// Checks the form of an AUTH_SYS body. Every client acts as the user who started the server, so nothing of it is kept.
+fn check_auth_sys(body: &[u8]) -> Result<(), Malformed> {
+    let mut body = Reader::new(body);
+    let _stamp = body.u32()?;
+    body.opaque(MACHINE_BYTES_MAX)?;
+    let (_uid, _gid) = (body.u32()?, body.u32()?);
+    let groups = body.u32()?;
+    if groups > GROUPS_MAX {
+        return Err(Malformed::Range);
+    }
+    (0..groups).try_for_each(|_| body.u32().map(drop))
+}
+
+/// Writes the 24 bytes before the results, or the whole of a rejection.
+pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>) {
+    // MSG_ACCEPTED with an AUTH_NONE verifier of length 0, or MSG_DENIED.
+    match outcome {
+        Ok(()) => reply.words(&[xid, 1, 0, 0, 0, 0]),
+        Err(Reject::Program) => reply.words(&[xid, 1, 0, 0, 0, 1]),
+        Err(Reject::Version(low, high)) => reply.words(&[xid, 1, 0, 0, 0, 2, low, high]),
+        Err(Reject::Procedure) => reply.words(&[xid, 1, 0, 0, 0, 3]),
+        Err(Reject::Arguments) => reply.words(&[xid, 1, 0, 0, 0, 4]),
+        Err(Reject::System) => reply.words(&[xid, 1, 0, 0, 0, 5]),
+        Err(Reject::RpcVersion) => reply.words(&[xid, 1, 1, 0, 2, 2]),
+        Err(Reject::BadCredential) => reply.words(&[xid, 1, 1, 1, 1]),
+        Err(Reject::UnknownFlavor) => reply.words(&[xid, 1, 1, 1, 2]),
+        Err(Reject::BadVerifier) => reply.words(&[xid, 1, 1, 1, 3]),
+    }
+}
+
+/// What stands before each fragment of a record on a byte stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Bytes of this fragment.
+    pub len: u32,
+    /// Whether the record ends with it.
+    pub last: bool,
+}
+
+impl Mark {
+    /// Takes a mark apart.
+    pub fn parse(packet: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let word = packet.u32()?;
+        Ok(Self {
+            len: word & !LAST_FRAGMENT,
+            last: word & LAST_FRAGMENT != 0,
+        })
+    }
+
+    /// The mark of a record that is one fragment of `len` bytes.
+    pub const fn whole(len: u32) -> u32 {
+        len | LAST_FRAGMENT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    fn check(packet: &[u8], expect: Result<u32, NotACall>) {
+        let parsed = Call::parse(&mut Reader::new(packet));
+        assert_eq!(parsed.map(|call| call.procedure), expect);
+        if expect.is_ok() {
+            for end in 0..packet.len() {
+                assert!(Call::parse(&mut Reader::new(&packet[..end])).is_err());
+            }
+        }
+    }
+
+    fn auth_sys(groups: u32, carried: u32) -> Vec<u8> {
+        let body = words(
+            &[
+                &[9, 1, 0x6100_0000, 1000, 100, groups][..],
+                &vec![5; carried as usize],
+            ]
+            .concat(),
+        );
+        let mut packet = words(&[7, 0, 2, 100_003, 3, 1, 1, body.len() as u32]);
+        packet.extend(body);
+        packet.extend(words(&[0, 0]));
+        packet
+    }
+
+    #[test]
+    fn auth_none_and_auth_sys_are_spoken() {
+        check(&words(&[7, 0, 2, 100_003, 3, 4, 0, 0, 0, 0]), Ok(4));
+        check(&auth_sys(0, 0), Ok(1));
+        check(&auth_sys(16, 16), Ok(1));
+    }
+
+    #[test]
+    fn seventeen_groups_and_short_bodies_are_bad_credentials() {
+        check(
+            &auth_sys(17, 17),
+            Err(NotACall::Refused(7, Reject::BadCredential)),
+        );
+        check(
+            &auth_sys(3, 2),
+            Err(NotACall::Refused(7, Reject::BadCredential)),
+        );
+        check(
+            &words(&[7, 0, 2, 100_003, 3, 1, 1, 4, 0, 0, 0]),
+            Err(NotACall::Refused(7, Reject::BadCredential)),
+        );
+        check(
+            &words(&[7, 0, 2, 100_003, 3, 1, 0, 401]),
+            Err(NotACall::Refused(7, Reject::BadCredential)),
+        );
+    }
+
+    #[test]
+    fn other_flavors_are_refused_and_other_versions_named() {
+        for flavor in [2, 3, 6, 390_003, u32::MAX] {
+            check(
+                &words(&[7, 0, 2, 1, 1, 1, flavor, 0, 0, 0]),
+                Err(NotACall::Refused(7, Reject::UnknownFlavor)),
+            );
+        }
+        check(
+            &words(&[7, 0, 3]),
+            Err(NotACall::Refused(7, Reject::RpcVersion)),
+        );
+        check(
+            &words(&[7, 0, 2, 1, 1, 1, 0, 0, 0, 401]),
+            Err(NotACall::Refused(7, Reject::BadVerifier)),
+        );
+    }
+
+    #[test]
+    fn replies_and_strange_kinds_are_not_calls() {
+        check(&words(&[7, 1, 0]), Err(NotACall::Reply));
+        check(&words(&[7, 2, 2]), Err(NotACall::Malformed));
+        check(&[0; 3], Err(NotACall::Malformed));
+    }
+
+    #[test]
+    fn marks_carry_length_and_last_flag() {
+        let parsed = Mark::parse(&mut Reader::new(&Mark::whole(40).to_be_bytes()));
+        assert_eq!(
+            parsed,
+            Ok(Mark {
+                len: 40,
+                last: true
+            })
+        );
+        let parsed = Mark::parse(&mut Reader::new(&[0x7f, 0xff, 0xff, 0xff]));
+        assert_eq!(
+            parsed,
+            Ok(Mark {
+                len: 0x7fff_ffff,
+                last: false
+            })
+        );
+    }
+}

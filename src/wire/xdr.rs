@@ -1,0 +1,227 @@
+//! External data representation: big-endian words, opaque bytes padded to four. RFC 4506.
+
+use super::Malformed;
+
+/// A cursor over a received packet. Values borrow from the packet, not from the cursor.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the first byte of `packet`.
+    pub const fn new(packet: &'a [u8]) -> Self {
+        Self { rest: packet }
+    }
+
+    /// The next `len` bytes.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let (head, rest) = self.rest.split_at_checked(len).ok_or(Malformed::Short)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    /// An unsigned 32-bit number.
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
+        let (head, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short)?;
+        self.rest = rest;
+        Ok(u32::from_be_bytes(*head))
+    }
+
+    /// An unsigned 64-bit number.
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
+        let (head, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short)?;
+        self.rest = rest;
+        Ok(u64::from_be_bytes(*head))
+    }
+
+    /// Variable-length opaque or string: length, bytes, zero to three bytes of padding.
+    pub fn opaque(&mut self, len_max: u32) -> Result<&'a [u8], Malformed> {
+        let len = self.u32()?;
+        if len > len_max {
+            return Err(Malformed::Range);
+        }
+        let bytes = self.take(len as usize)?;
+        self.take(padding(bytes.len()))?;
+        Ok(bytes)
+    }
+}
+
+/// A cursor over a reply under construction.
+///
+/// Running out of room is remembered, not returned: ask [`Writer::written`] once, at the end.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    room: &'a mut [u8],
+    len: usize,
+    overrun: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes from the first byte of `room`.
+    pub const fn new(room: &'a mut [u8]) -> Self {
+        Self {
+            room,
+            len: 0,
+            overrun: false,
+        }
+    }
+
+    /// Appends `bytes`.
+    pub fn put(&mut self, bytes: &[u8]) {
+        match self
+            .len
+            .checked_add(bytes.len())
+            .and_then(|end| self.room.get_mut(self.len..end))
+        {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len = self.len.wrapping_add(bytes.len());
+            }
+            None => self.overrun = true,
+        }
+    }
+
+    /// Appends a few bytes; a constant length is a store, not a call.
+    #[inline]
+    fn chunk<const N: usize>(&mut self, bytes: [u8; N]) {
+        match self
+            .room
+            .get_mut(self.len..)
+            .and_then(|room| room.first_chunk_mut())
+        {
+            Some(room) => {
+                *room = bytes;
+                self.len = self.len.wrapping_add(N);
+            }
+            None => self.overrun = true,
+        }
+    }
+
+    /// Appends an unsigned 32-bit number.
+    pub fn u32(&mut self, value: u32) {
+        self.chunk(value.to_be_bytes());
+    }
+
+    /// Appends each of `values` as an unsigned 32-bit number.
+    pub fn words(&mut self, values: &[u32]) {
+        values.iter().for_each(|value| self.u32(*value));
+    }
+
+    /// Appends an unsigned 64-bit number.
+    pub fn u64(&mut self, value: u64) {
+        self.chunk(value.to_be_bytes());
+    }
+
+    /// Appends variable-length opaque or string.
+    pub fn opaque(&mut self, bytes: &[u8]) {
+        // What does not fit 32 bits does not fit the room either.
+        self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.put(bytes);
+        self.pad(bytes.len());
+    }
+
+    /// Appends the zero bytes that follow opaque content of `len` bytes.
+    pub fn pad(&mut self, len: usize) {
+        self.put([0; 3].get(..padding(len)).unwrap_or_default());
+    }
+
+    /// What is left of the room; what is written there counts after [`Writer::advance`].
+    pub fn room(&mut self) -> &mut [u8] {
+        self.room.get_mut(self.len..).unwrap_or_default()
+    }
+
+    /// Counts `len` bytes of [`Writer::room`] as written.
+    pub fn advance(&mut self, len: usize) {
+        match self
+            .len
+            .checked_add(len)
+            .filter(|end| *end <= self.room.len())
+        {
+            Some(end) => self.len = end,
+            None => self.overrun = true,
+        }
+    }
+
+    /// Where the next byte goes.
+    pub const fn position(&self) -> usize {
+        self.len
+    }
+
+    /// Forgets everything after `position`, an overrun too.
+    pub fn truncate(&mut self, position: usize) {
+        self.len = position.min(self.len);
+        self.overrun = false;
+    }
+
+    /// Overwrites the word at `position`, which was written before.
+    pub fn patch(&mut self, position: usize, value: u32) {
+        let word = self
+            .room
+            .get_mut(position..)
+            .and_then(|room| room.first_chunk_mut());
+        match word {
+            Some(word) => *word = value.to_be_bytes(),
+            None => self.overrun = true,
+        }
+    }
+
+    /// How much was written, or `None` if it did not fit.
+    pub const fn written(&self) -> Option<usize> {
+        if self.overrun { None } else { Some(self.len) }
+    }
+}
+
+/// How many zero bytes follow opaque content of `len` bytes. RFC 4506 section 4.10.
+pub const fn padding(len: usize) -> usize {
+    len.wrapping_neg() & 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opaque_round_trips_with_its_padding() {
+        for len in 0..9 {
+            let (mut room, bytes) = ([0xaa; 16], [7; 9]);
+            let mut writer = Writer::new(&mut room);
+            writer.opaque(&bytes[..len]);
+            let written = writer.written().unwrap();
+            assert_eq!(written % 4, 0);
+            let mut reader = Reader::new(&room[..written]);
+            assert_eq!(reader.opaque(9), Ok(&bytes[..len]));
+            assert_eq!(reader.u32(), Err(Malformed::Short));
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_packet_or_the_limit_is_malformed() {
+        assert_eq!(
+            Reader::new(&[0, 0, 0, 5, 1, 2, 3, 4]).opaque(8),
+            Err(Malformed::Short)
+        );
+        assert_eq!(
+            Reader::new(&[0, 0, 0, 5, 1, 2, 3, 4, 5]).opaque(8),
+            Err(Malformed::Short)
+        );
+        assert_eq!(Reader::new(&[0xff; 16]).opaque(8), Err(Malformed::Range));
+    }
+
+    #[test]
+    fn an_overrun_is_remembered_until_truncated() {
+        let mut room = [0; 8];
+        let mut writer = Writer::new(&mut room);
+        writer.u32(1);
+        writer.u64(2);
+        writer.u32(3);
+        assert_eq!(writer.written(), None);
+        writer.truncate(4);
+        writer.patch(0, 9);
+        writer.advance(4);
+        assert_eq!(writer.written(), Some(8));
+        writer.advance(1);
+        assert_eq!(writer.written(), None);
+        assert_eq!(room, [0, 0, 0, 9, 0, 0, 0, 3]);
+    }
+}

@@ -1,0 +1,202 @@
+//! `cargo xtask bench nfs`: stowaway and nfs-ganesha side by side, in one run, over one tmpfs.
+//!
+//! Each server holds 1,000 idle connections while a busy one asks; the rounds go A B A B. A slow figure never fails the
+//! command, a wrong answer does. What a server costs is its CPU time: on a busy machine it wavers least.
+
+mod ganesha;
+mod ground;
+mod load;
+mod measure;
+mod report;
+mod workload;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+
+use crate::build::{Arch, workspace_root};
+use crate::client::{Client, Nfs};
+use crate::server::{self, Server, ServerOptions, status_field};
+use crate::setup::{self, Package};
+use ganesha::Ganesha;
+use ground::{Ground, Scale};
+use load::Load;
+use measure::Cost;
+use report::Report;
+use workload::{Objects, Workload};
+
+/// Connections that every server holds and nobody uses.
+const IDLE_COUNT: usize = 1000;
+
+/// `cargo xtask bench`
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to measure
+    subject: Subject,
+    /// How often every workload runs on every server [default: 5, with --quick 2]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// A smaller tree and fewer requests: shows that everything works, and the figures roughly
+    #[arg(long)]
+    quick: bool,
+    /// Only this workload; may be repeated
+    #[arg(long, value_name = "WORKLOAD")]
+    only: Vec<Workload>,
+    /// Without nfs-ganesha, e.g. to attach a profiler to the process that is named
+    #[arg(long)]
+    no_peer: bool,
+    /// Where the figures go [default: target/bench/nfs.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the chart goes [default: target/bench/nfs.svg]
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, ValueEnum)]
+enum Subject {
+    /// The NFSv3 server
+    Nfs,
+}
+
+/// Measures, prints a table, writes JSON and SVG.
+pub fn main(args: Args) -> Result<()> {
+    match args.subject {
+        Subject::Nfs => nfs(&args),
+    }
+}
+
+fn nfs(args: &Args) -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "cargo xtask bench needs root, for a network and a tmpfs of its own. Type: sudo -E cargo xtask bench nfs"
+    );
+    let workloads = if args.only.is_empty() { Workload::value_variants().to_vec() } else { args.only.clone() };
+    // What may need the network comes before we leave it.
+    setup::need(&[Package::IPROUTE2])?;
+    if !args.no_peer {
+        setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
+    }
+    server::binary(Arch::X86_64)?;
+
+    let progress = setup::progress("measuring NFS");
+    let scale = if args.quick { Scale::QUICK } else { Scale::FULL };
+    let ground = Ground::new(scale)?;
+    let mut table = Table::set(&ground, &workloads, !args.no_peer)?;
+    for side in table.all() {
+        progress.println(&format!("{} is process {}", side.name, side.pid));
+        side.fill_idle()?;
+    }
+
+    let round_count = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
+    let mut results: Vec<_> = workloads.iter().map(|&workload| (workload, [Vec::new(), Vec::new()])).collect();
+    // Round 0 fills caches and is not counted.
+    for round in 0..=round_count {
+        for (workload, costs) in &mut results {
+            for (side, costs) in table.for_workload(*workload).zip(costs) {
+                progress.say(format!("round {round} of {round_count}: {} on {}", workload.facts().title, side.name));
+                let cost = side.turn(*workload, &scale)?;
+                if round > 0 {
+                    costs.push(cost);
+                }
+            }
+        }
+    }
+    for side in table.all() {
+        side.check_idle()?;
+    }
+    let memory = table.all().map(|side| Ok((side.name, status_field(side.pid, "VmRSS")?))).collect::<Result<_>>()?;
+    progress.done();
+
+    let report = Report::new(&results, round_count, memory)?;
+    report.print();
+    let place = |given: &Option<PathBuf>, name| given.clone().unwrap_or_else(|| workspace_root().join("target/bench").join(name));
+    report.write_json(&place(&args.json, "nfs.json"))?;
+    report.write_svg(&place(&args.svg, "nfs.svg"))
+}
+
+/// The servers, all running at once; the idle ones cost nothing.
+struct Table {
+    kernel: Option<Side>,
+    path: Option<Side>,
+    peer: Option<Side>,
+    // They end when this is dropped.
+    _ours: Vec<Server>,
+    _peer: Option<Ganesha>,
+}
+
+impl Table {
+    fn set(ground: &Ground, workloads: &[Workload], with_peer: bool) -> Result<Self> {
+        let mut ours = Vec::new();
+        let mut start = |name, kind: &str, wanted: bool| {
+            if !wanted {
+                return Ok(None);
+            }
+            let arguments = vec!["--handles".into(), kind.into()];
+            let server = Server::start(ServerOptions { arguments, ..ServerOptions::serving(&[&ground.export()]) })?;
+            let side = Side::new(name, server.pid(), server.nfs(), server.mount(), ground)?;
+            ours.push(server);
+            anyhow::Ok(Some(side))
+        };
+        let kernel = start("stowaway", "kernel", workloads.iter().any(|w| !w.facts().path_handles))?;
+        let path = start("stowaway, path handles", "path", workloads.iter().any(|w| w.facts().path_handles))?;
+        let ganesha = if with_peer { Some(Ganesha::start(ground)?) } else { None };
+        let peer = match &ganesha {
+            Some(it) => Some(Side::new("nfs-ganesha", it.pid(), Ganesha::NFS, Ganesha::MOUNT, ground)?),
+            None => None,
+        };
+        Ok(Self { kernel, path, peer, _ours: ours, _peer: ganesha })
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Side> {
+        self.kernel.iter_mut().chain(&mut self.path).chain(&mut self.peer)
+    }
+
+    /// Ours, then the peer if there is one.
+    fn for_workload(&mut self, workload: Workload) -> impl Iterator<Item = &mut Side> {
+        let ours = if workload.facts().path_handles { &mut self.path } else { &mut self.kernel };
+        ours.iter_mut().chain(&mut self.peer)
+    }
+}
+
+/// One server as the load generator sees it.
+struct Side {
+    name: &'static str,
+    pid: u32,
+    nfs: SocketAddr,
+    busy: Load,
+    idle: Vec<Client>,
+    objects: Objects,
+}
+
+impl Side {
+    fn new(name: &'static str, pid: u32, nfs: SocketAddr, mount: SocketAddr, ground: &Ground) -> Result<Self> {
+        let export = ground.export();
+        let root = Client::connect(mount)?.mount(&export.display().to_string()).with_context(|| format!("from {name}"))?;
+        let objects = Objects::find(&mut Client::connect(nfs)?, &root).with_context(|| format!("from {name}"))?;
+        Ok(Self { name, pid, nfs, busy: Load::connect(nfs)?, idle: Vec::new(), objects })
+    }
+
+    fn fill_idle(&mut self) -> Result<()> {
+        for _ in 0..IDLE_COUNT {
+            self.idle.push(Client::connect(self.nfs)?);
+        }
+        // One answer each: the server has accepted them, not only its kernel.
+        self.check_idle()
+    }
+
+    fn check_idle(&mut self) -> Result<()> {
+        for client in &mut self.idle {
+            client.call(&Nfs::Null).with_context(|| format!("an idle connection to {} is dead", self.name))?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
+        Cost::of(self.pid, || workload.run(&mut self.busy, &self.objects, scale))
+            .with_context(|| format!("{} on {}", workload.facts().title, self.name))
+    }
+}

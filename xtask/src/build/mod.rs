@@ -1,0 +1,137 @@
+//! `cargo xtask build`: the finished, minimised file at target/stowaway/<arch>/stowaway, and `stowaway.debug` beside
+//! it with the symbols, the DWARF and the defmt table of exactly that file.
+
+mod minimise;
+mod toolchain;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+pub use toolchain::unit_tests;
+
+/// A processor that stowaway is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Arch {
+    /// 64-bit PC
+    #[value(name = "x86_64")]
+    X86_64,
+    /// 32-bit PC
+    #[value(name = "i686")]
+    I686,
+}
+
+impl Arch {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::I686];
+
+    /// As on the command line and in paths.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::I686 => "i686",
+        }
+    }
+
+    /// The compiler's name for it.
+    pub const fn triple(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-unknown-linux-gnu",
+            Self::I686 => "i686-unknown-linux-gnu",
+        }
+    }
+}
+
+/// `cargo xtask build`
+#[derive(clap::Args)]
+pub struct Args {
+    /// The processor to build for
+    #[arg(long, default_value = "x86_64")]
+    arch: Arch,
+}
+
+/// Builds and prints the path.
+pub fn main(args: Args) -> Result<()> {
+    println!("{}", build(args.arch)?.display());
+    Ok(())
+}
+
+/// The directory of the whole project.
+pub fn workspace_root() -> PathBuf {
+    // xtask/ lies in it. Compiled in, because tests start in xtask/ and users anywhere.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// Where `build` leaves the file of `arch`.
+pub fn path(arch: Arch) -> PathBuf {
+    workspace_root().join("target/stowaway").join(arch.name()).join("stowaway")
+}
+
+/// Where `build` leaves its symbols, DWARF and defmt table.
+pub fn debug_path(arch: Arch) -> PathBuf {
+    path(arch).with_extension("debug")
+}
+
+/// Builds the finished file for `arch` and returns its path. Quick when nothing changed.
+pub fn build(arch: Arch) -> Result<PathBuf> {
+    let linked = compile(arch)?;
+    let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    let file = minimise::minimise(&elf)
+        .with_context(|| format!("cannot minimise {}", linked.display()))?;
+    if let Some(place) = builders_place(&file) {
+        bail!("the file for {} names {place}, a place of this machine: remap it", arch.name());
+    }
+    put(&debug_path(arch), &elf)?;
+    put(&path(arch), &file)?;
+    Ok(path(arch))
+}
+
+/// Runs cargo and returns the file that the linker wrote.
+fn compile(arch: Arch) -> Result<PathBuf> {
+    let mut cargo = toolchain::for_file(arch)?;
+    cargo.args(["--bin", "stowaway", "--release", "--message-format=json-render-diagnostics"]);
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let messages = child.stdout.take().context("cargo has no stdout")?;
+    let mut linked = None;
+    for line in BufReader::new(messages).lines() {
+        let message: serde_json::Value = serde_json::from_str(&line?).context("cargo's messages are not JSON")?;
+        if let Some(path) = message["executable"].as_str() {
+            linked = Some(PathBuf::from(path));
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("cargo could not build stowaway for {}; its messages are above", arch.name());
+    }
+    linked.context("cargo built no file named stowaway")
+}
+
+/// The home directory or the project's, when the bytes contain it.
+fn builders_place(file: &[u8]) -> Option<String> {
+    let home = std::env::var("HOME").unwrap_or_default();
+    [home, workspace_root().display().to_string()].into_iter().find(|place| {
+        let needle = format!("{place}/").into_bytes();
+        needle.len() > 1 && file.windows(needle.len()).any(|window| window == needle)
+    })
+}
+
+/// Replaces a program in one step, because another test may be starting the old one. Leaves an equal one alone.
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let dir = path.parent().context("no directory")?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let write = || -> Result<()> {
+        let fresh = tempfile::NamedTempFile::new_in(dir)?;
+        fs::write(fresh.path(), bytes)?;
+        fs::set_permissions(fresh.path(), fs::Permissions::from_mode(0o755))?;
+        fresh.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}

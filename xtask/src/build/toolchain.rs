@@ -1,0 +1,165 @@
+//! Which compiler, linker and flags build stowaway and its unit tests for an architecture.
+//!
+//! x86_64 is what cargo has anyway. i686 comes from rustup; where rustup is not or may not fetch, from Debian's
+//! `rustc-web`, unpacked under target/toolchain and never installed: it builds the standard library from its source.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Arch, workspace_root};
+use crate::setup;
+
+/// `cargo build` of the file itself. Target, compiler, linker and flags are set.
+pub(super) fn for_file(arch: Arch) -> Result<Command> {
+    let toolchain = Toolchain::find(arch)?;
+    let mut flags = toolchain.remaps()?;
+    // The file is linked at one address: without this, code is made for any.
+    flags.push("-Crelocation-model=static".into());
+    let mut cargo = toolchain.cargo("build", "-Zbuild-std=core,alloc");
+    if arch != Arch::X86_64 {
+        // No libc and no crt files, so no cross gcc: the linker alone will do.
+        flags.push("-Clinker-flavor=ld.lld".into());
+        let name = format!("CARGO_TARGET_{}_LINKER", arch.triple().replace('-', "_").to_uppercase());
+        cargo.env(name, rust_lld()?);
+    }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    Ok(cargo)
+}
+
+/// `cargo test --lib` of stowaway as `arch`, which runs on this machine.
+pub fn unit_tests(arch: Arch) -> Result<Command> {
+    if arch == Arch::I686 {
+        setup::need(&[setup::Package::GCC_MULTILIB])?;
+    }
+    let mut cargo = Toolchain::find(arch)?.cargo("test", "-Zbuild-std=std,panic_unwind,test");
+    cargo.arg("--lib");
+    Ok(cargo)
+}
+
+struct Toolchain {
+    arch: Arch,
+    /// Where Debian's packages are unpacked, when it is theirs.
+    debian: Option<PathBuf>,
+}
+
+impl Toolchain {
+    fn find(arch: Arch) -> Result<Self> {
+        let unpacked = workspace_root().join("target/toolchain/debian");
+        let debian = if has_target(arch)? {
+            None
+        } else if unpacked.join("rustc").exists() || !rustup_adds(arch) {
+            Some(debian(&unpacked)?)
+        } else {
+            None
+        };
+        Ok(Self { arch, debian })
+    }
+
+    /// `cargo COMMAND -p stowaway` for the target. The directory is fixed: cargo reads the workspace from it.
+    fn cargo(&self, command: &str, build_std: &str) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(workspace_root()).args([command, "-p", "stowaway", "--target", self.arch.triple()]);
+        if let Some(debian) = &self.debian {
+            // -Z is for nightly compilers, unless the caller insists.
+            cargo.env("RUSTC", debian.join("rustc")).env("RUSTC_BOOTSTRAP", "1").arg(build_std);
+        }
+        cargo
+    }
+
+    /// Flags that keep this machine's paths out of the file; the places of panics get shorter, too.
+    fn remaps(&self) -> Result<Vec<String>> {
+        let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
+        let registry = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from).join("registry/src");
+        let mut places = vec![(home, "~"), (workspace_root(), "")];
+        for index in fs::read_dir(&registry).into_iter().flatten() {
+            places.push((index?.path(), ""));
+        }
+        if let Some(debian) = &self.debian {
+            places.push((debian.join("usr/lib/rustlib/src/rust"), ""));
+        }
+        // The last one that fits is taken.
+        let places = places.iter().filter(|(from, _)| from.parent().is_some());
+        Ok(places
+            .map(|(from, to)| match *to {
+                "" => format!("--remap-path-prefix={}/=", from.display()),
+                to => format!("--remap-path-prefix={}={to}", from.display()),
+            })
+            .collect())
+    }
+}
+
+fn rustc() -> Command {
+    Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+/// What a compiler prints about `arch`'s libraries.
+fn target_libdir(arch: Arch) -> Result<PathBuf> {
+    let output = rustc().args(["--print", "target-libdir", "--target", arch.triple()]).output().context("cannot start rustc")?;
+    if !output.status.success() {
+        bail!("rustc --print target-libdir failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+}
+
+fn has_target(arch: Arch) -> Result<bool> {
+    Ok(target_libdir(arch)?.exists())
+}
+
+fn rust_lld() -> Result<PathBuf> {
+    let path = target_libdir(Arch::X86_64)?.with_file_name("bin").join("rust-lld");
+    if !path.exists() {
+        bail!("this compiler has no {}: use rustup's, which brings its linker", path.display());
+    }
+    Ok(path)
+}
+
+/// Whether rustup is here and can fetch the target's standard library.
+fn rustup_adds(arch: Arch) -> bool {
+    let _waiting = setup::progress(&format!("asking rustup for {}", arch.triple()));
+    Command::new("rustup")
+        .args(["target", "add", arch.triple()])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// Debian's compiler in `dir`, fetched and unpacked when it is not there yet.
+fn debian(dir: &Path) -> Result<PathBuf> {
+    let wrapper = dir.join("rustc");
+    if wrapper.exists() {
+        return Ok(dir.to_path_buf());
+    }
+    let waiting = setup::progress("fetching Debian's rustc-web (137 MB) for i686");
+    unpack(dir, &waiting).context("rustup cannot add i686-unknown-linux-gnu, and Debian's rustc-web could not be unpacked instead")?;
+    // Written last: it says that the rest is complete. The libraries lie where only this program looks for them.
+    let script = format!(
+        "#!/bin/sh\nLD_LIBRARY_PATH='{0}/usr/lib/x86_64-linux-gnu' exec '{0}/usr/bin/rustc' \"$@\"\n",
+        dir.display()
+    );
+    let fresh = dir.join("rustc.new");
+    fs::write(&fresh, script)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&fresh, &wrapper)?;
+    Ok(dir.to_path_buf())
+}
+
+fn unpack(dir: &Path, waiting: &setup::Progress) -> Result<()> {
+    let debs = dir.join("debs");
+    fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
+    let apt = setup::PrivateApt::new(&dir.join("apt"))?;
+    // Two names carry a version: libstd-rust-web-1.96, for example, and the LLVM that it wants.
+    let library = apt.dependency("libstd-rust-web-dev", "libstd-rust-web-")?;
+    let llvm = apt.dependency(&library, "libllvm")?;
+    apt.download(&["rustc-web", "libstd-rust-web-dev", "rust-web-src", &library, &llvm], &debs)?;
+    waiting.say("unpacking Debian's rustc-web");
+    for deb in fs::read_dir(&debs)? {
+        setup::quietly(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(dir))?;
+    }
+    fs::remove_dir_all(&debs)?;
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! The workshop: everything that builds, runs, tests and measures stowaway. One command per file.
+//!
+//! A command module has `Args` and `main(Args)`. `setup`, `server` and `client` serve the others and the tests in
+//! `xtask/tests/`. Nothing here links stowaway's own library: what is tested is the file.
+
+pub mod bench;
+pub mod build;
+pub mod client;
+pub mod log;
+pub mod qemu;
+pub mod run;
+pub mod server;
+pub mod setup;
+pub mod size;
+pub mod test;
+pub mod tidy;

@@ -1,0 +1,198 @@
+//! `cargo xtask qemu MACHINE`: starts qemu/MACHINE.toml, with a shell on the terminal or with one command to run.
+//!
+//! A machine is data: which emulator, which kernel, what lies in its initramfs. This file turns it into a command line
+//! and knows nothing about any one machine.
+
+pub mod guest;
+mod initramfs;
+mod kernel;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::build::workspace_root;
+use crate::setup::{self, Package};
+pub use guest::Guest;
+
+/// `cargo xtask qemu`
+#[derive(clap::Args)]
+pub struct Args {
+    /// The name of a file in qemu/, without .toml
+    machine: String,
+    /// A shell command to run in the machine instead of a shell
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+/// Starts the machine; ends with the exit code of the command, if there is one.
+pub fn main(args: Args) -> Result<()> {
+    if args.command.is_empty() {
+        return Machine::load(&args.machine)?.on_this_terminal();
+    }
+    let answer = Guest::boot(&args.machine)?.run(&args.command.join(" "))?;
+    std::io::stdout().write_all(&answer.text)?;
+    if answer.code != 0 {
+        std::process::exit(answer.code);
+    }
+    Ok(())
+}
+
+/// Gets all that the machine needs from elsewhere. After that, booting it needs no network.
+pub fn prepare(machine: &str) -> Result<()> {
+    let machine = Machine::load(machine)?;
+    setup::need(&PACKAGES)?;
+    kernel::fetch(&machine.kernel.package)?;
+    Ok(())
+}
+
+/// Where the emulator and the files of an initramfs come from.
+const PACKAGES: [Package; 3] = [Package::QEMU, Package::BUSYBOX, Package::NFS_COMMON];
+
+/// One file of qemu/.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Machine {
+    program: String,
+    machine: String,
+    cpu: String,
+    memory_mib: u32,
+    network: String,
+    devices: Vec<String>,
+    kernel: KernelChoice,
+    initramfs: Contents,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KernelChoice {
+    /// A Debian package that depends on the newest kernel of its kind.
+    package: String,
+    command_line: String,
+    modules: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    files: Vec<String>,
+    init: String,
+}
+
+impl Machine {
+    fn load(name: &str) -> Result<Self> {
+        let directory = workspace_root().join("qemu");
+        let path = directory.join(name).with_extension("toml");
+        if !path.is_file() {
+            bail!(
+                "there is no machine '{name}': {} holds {}",
+                directory.display(),
+                machines(&directory)?
+            );
+        }
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is not a machine", path.display()))
+    }
+
+    /// The emulator with all that the file says; kernel and initramfs are made ready and put into `directory`.
+    fn command(&self, directory: &Path, more_boot_words: &str) -> Result<Command> {
+        setup::need(&PACKAGES)?;
+        let kernel = kernel::fetch(&self.kernel.package)?;
+        let initramfs = directory.join("initramfs.cpio");
+        let archive = initramfs::archive(
+            &self.initramfs.files,
+            &kernel.modules(&self.kernel.modules)?,
+            &self.initramfs.init,
+        )?;
+        std::fs::write(&initramfs, archive)
+            .with_context(|| format!("cannot write {}", initramfs.display()))?;
+
+        let mut command = Command::new(&self.program);
+        command.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+        ]);
+        command.args([
+            "-machine",
+            &self.machine,
+            "-cpu",
+            &self.cpu,
+            "-m",
+            &self.memory_mib.to_string(),
+        ]);
+        command
+            .arg("-kernel")
+            .arg(&kernel.image)
+            .arg("-initrd")
+            .arg(&initramfs);
+        command.args([
+            "-append",
+            &format!("{} {more_boot_words}", self.kernel.command_line),
+        ]);
+        command.args(["-netdev", &self.network]);
+        for device in &self.devices {
+            command.args(["-device", device]);
+        }
+        Ok(command)
+    }
+
+    fn on_this_terminal(&self) -> Result<()> {
+        let directory = tempfile::tempdir().context("cannot make a directory for the initramfs")?;
+        let mut command = self.command(directory.path(), "")?;
+        // Ctrl-A X ends QEMU, Ctrl-C goes to the machine.
+        command.args(["-serial", "mon:stdio"]);
+        let status = command
+            .status()
+            .with_context(|| format!("cannot start {}", self.program))?;
+        if !status.success() {
+            bail!("{} ended with {status}", self.program);
+        }
+        Ok(())
+    }
+}
+
+/// The names of the machines in `directory`.
+fn machines(directory: &Path) -> Result<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)
+        .with_context(|| format!("cannot list {}", directory.display()))?
+    {
+        names.extend(
+            entry?
+                .path()
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned()),
+        );
+    }
+    names.sort();
+    Ok(names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_machine_file_is_a_machine() {
+        let directory = workspace_root().join("qemu");
+        for name in machines(&directory).unwrap().split(", ") {
+            Machine::load(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_machine_is_answered_with_the_known_ones() {
+        let error = Machine::load("toaster").err().unwrap().to_string();
+        assert!(
+            error.contains("toaster") && error.contains("nfs-client"),
+            "{error}"
+        );
+    }
+}

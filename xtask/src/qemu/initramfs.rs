@@ -1,0 +1,125 @@
+//! The first and only file system of a guest: programs of this host with their libraries, kernel modules and /init.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+const DIRECTORY: u32 = 0o040_755;
+const REGULAR: u32 = 0o100_000;
+
+/// An archive with `files` where they lie on this host, `modules` in /modules, named in the order of loading, and `init`.
+pub fn archive(files: &[String], modules: &[PathBuf], init: &str) -> Result<Vec<u8>> {
+    // Sorted, so that a directory comes before what lies in it.
+    let mut entries = BTreeMap::new();
+    for file in files {
+        for path in with_libraries(Path::new(file))? {
+            let entry = read(&path)?;
+            insert(&mut entries, path, entry);
+        }
+    }
+    for (at, module) in modules.iter().enumerate() {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        insert(
+            &mut entries,
+            format!("/modules/{at:02}-{name}").into(),
+            read(module)?,
+        );
+    }
+    insert(
+        &mut entries,
+        "/init".into(),
+        (REGULAR | 0o755, init.trim_start().as_bytes().to_vec()),
+    );
+
+    let mut archive = Vec::new();
+    for (number, (path, (mode, bytes))) in (1..).zip(&entries) {
+        let name = path
+            .strip_prefix("/")
+            .unwrap_or(path)
+            .to_str()
+            .context("a file's name is not UTF-8")?;
+        let header = cpio::NewcBuilder::new(name).ino(number).mode(*mode);
+        let mut writer = header.write(
+            archive,
+            bytes
+                .len()
+                .try_into()
+                .context("a file for the guest has 4 GiB or more")?,
+        );
+        writer.write_all(bytes)?;
+        archive = writer.finish()?;
+    }
+    Ok(cpio::newc::trailer(archive)?)
+}
+
+/// Mode and content.
+type Entry = (u32, Vec<u8>);
+
+fn read(path: &Path) -> Result<Entry> {
+    let what = || format!("cannot read {}", path.display());
+    let mode = fs::metadata(path).with_context(what)?.permissions().mode();
+    Ok((REGULAR | (mode & 0o777), fs::read(path).with_context(what)?))
+}
+
+/// Adds the file and the directories above it.
+fn insert(entries: &mut BTreeMap<PathBuf, Entry>, path: PathBuf, entry: Entry) {
+    for parent in path
+        .ancestors()
+        .skip(1)
+        .filter(|parent| *parent != Path::new("/"))
+    {
+        entries.insert(parent.to_owned(), (DIRECTORY, Vec::new()));
+    }
+    entries.insert(path, entry);
+}
+
+/// `path`, its shared libraries and its loader; alone if it is static or no program at all.
+fn with_libraries(path: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd")
+        .arg(path)
+        .output()
+        .context("cannot start ldd")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // "name => /path (address)" or "/path (address)".
+    let libraries = text.lines().filter_map(|line| {
+        line.split_whitespace()
+            .find(|word| word.starts_with('/') && !word.ends_with(':'))
+    });
+    Ok(std::iter::once(path.to_owned())
+        .chain(libraries.map(PathBuf::from))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_comes_with_its_loader_and_its_directories_first() {
+        let archive = archive(&["/bin/sh".into()], &[], "#!/bin/sh\n").unwrap();
+        let mut rest = archive.as_slice();
+        let mut names = Vec::new();
+        loop {
+            let reader = cpio::NewcReader::new(rest).unwrap();
+            if reader.entry().is_trailer() {
+                break;
+            }
+            names.push(reader.entry().name().to_owned());
+            rest = reader.finish().unwrap();
+        }
+        let place = |name: &str| names.iter().position(|n| n == name);
+        assert!(
+            place("init").is_some() && place("bin") < place("bin/sh"),
+            "{names:?}"
+        );
+        assert!(
+            names.iter().any(|name| name.contains("ld-linux")),
+            "{names:?}"
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! What this machine must have: programs and files from Debian packages, and a sign of life while one waits.
+//!
+//! What is missing is installed when we are root and asked for otherwise. Nothing is ever skipped silently.
+
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::ProgressBar;
+
+/// A Debian package, and how to see that it is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Package {
+    name: &'static str,
+    proof: Proof,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Proof {
+    Program(&'static str),
+    File(&'static str),
+}
+
+impl Package {
+    /// `nfs-ls`, `nfs-cat`, `nfs-cp`.
+    pub const LIBNFS: Self = Self::program("libnfs-utils", "nfs-ls");
+    /// `showmount`.
+    pub const NFS_COMMON: Self = Self::program("nfs-common", "showmount");
+    /// `rpcinfo`.
+    pub const RPCBIND: Self = Self::program("rpcbind", "rpcinfo");
+    /// The server that we are measured against.
+    pub const GANESHA: Self = Self::program("nfs-ganesha", "ganesha.nfsd");
+    /// Its back end for ordinary directories.
+    pub const GANESHA_VFS: Self = Self::file("nfs-ganesha-vfs", "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so");
+    /// `qemu-system-x86_64`.
+    pub const QEMU: Self = Self::program("qemu-system-x86", "qemu-system-x86_64");
+    /// A shell that needs no library, for guests.
+    pub const BUSYBOX: Self = Self::program("busybox-static", "busybox");
+    /// System calls, one per line.
+    pub const STRACE: Self = Self::program("strace", "strace");
+    /// `ip`.
+    pub const IPROUTE2: Self = Self::program("iproute2", "ip");
+    /// Packets, one per line.
+    pub const TSHARK: Self = Self::program("tshark", "tshark");
+    /// Makes an initramfs.
+    pub const CPIO: Self = Self::program("cpio", "cpio");
+    /// `zstd`.
+    pub const ZSTD: Self = Self::program("zstd", "zstd");
+    /// `cc -m32` with a C library: what the unit tests link with as i686.
+    pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
+
+    /// A package that is there when `program` is on the path, or in an sbin directory.
+    pub const fn program(name: &'static str, program: &'static str) -> Self {
+        Self { name, proof: Proof::Program(program) }
+    }
+
+    /// A package that is there when `file` exists.
+    pub const fn file(name: &'static str, file: &'static str) -> Self {
+        Self { name, proof: Proof::File(file) }
+    }
+
+    fn is_there(&self) -> bool {
+        match self.proof {
+            Proof::Program(program) => {
+                which::which(program).is_ok()
+                    || ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists())
+            }
+            Proof::File(file) => Path::new(file).exists(),
+        }
+    }
+}
+
+/// Sees to it that every one of `packages` is there: installs them as root, else says what to type.
+pub fn need(packages: &[Package]) -> Result<()> {
+    let missing: Vec<&Package> = packages.iter().filter(|package| !package.is_there()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.iter().map(|package| package.name).collect::<Vec<_>>().join(" ");
+    if which::which("apt-get").is_err() {
+        bail!("missing: {names} (Debian's names). There is no apt-get here: install them with this system's tool");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("missing: {names}. Type: sudo apt-get install --no-install-recommends {names}");
+    }
+    let waiting = progress(&format!("installing {names}"));
+    let _quiet = NoServices::new()?;
+    // A machine that never asked its mirror knows no package.
+    apt(&["update"])?;
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(missing.iter().map(|package| package.name));
+    apt(&install)?;
+    waiting.done();
+    match missing.iter().find(|package| !package.is_there()) {
+        Some(package) => bail!("{} is installed, yet {:?} is not there", package.name, package.proof),
+        None => Ok(()),
+    }
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(["-q", "-o", "Acquire::Retries=3"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    quietly(&mut command)?;
+    Ok(())
+}
+
+/// Runs a program to its end and returns what it printed; when it fails, the error is what it said.
+pub fn quietly(command: &mut Command) -> Result<String> {
+    let name = command.get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} failed ({}):\n{}", output.status, said.trim_end());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// apt-get with package lists of its own: it works for every user and leaves the machine as it was.
+pub struct PrivateApt {
+    options: Vec<String>,
+}
+
+impl PrivateApt {
+    /// Keeps its lists in `dir` and fetches them anew.
+    pub fn new(dir: &Path) -> Result<Self> {
+        for part in ["state/lists/partial", "cache/archives/partial"] {
+            let path = dir.join(part);
+            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        let options = [
+            format!("-oDir::State={}/state", dir.display()),
+            format!("-oDir::Cache={}/cache", dir.display()),
+            // Root's apt would fetch as a user who cannot enter a home directory.
+            "-oAPT::Sandbox::User=root".to_owned(),
+            "-oAcquire::Retries=3".to_owned(),
+        ];
+        let apt = Self { options: options.into() };
+        // One broken source among several is not our business; if it was ours, the download will say so.
+        if let Err(why) = quietly(apt.command("apt-get").arg("update")) {
+            eprintln!("{why:#}");
+        }
+        Ok(apt)
+    }
+
+    /// Downloads the .deb files of `packages` into a directory.
+    pub fn download(&self, packages: &[&str], into: &Path) -> Result<()> {
+        quietly(self.command("apt-get").current_dir(into).arg("download").args(packages))?;
+        Ok(())
+    }
+
+    /// The package with a name like `prefix…` that `package` depends on.
+    pub fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
+        let list = quietly(self.command("apt-cache").args(["depends", "--important", package]))?;
+        list.lines()
+            .filter_map(|line| line.trim().strip_prefix("Depends: "))
+            .find(|name| name.starts_with(prefix))
+            .map(str::to_owned)
+            .with_context(|| format!("Debian's {package} depends on no {prefix}…"))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(&self.options);
+        command
+    }
+}
+
+/// Keeps packages from starting their services while they are installed: rpcbind would take port 111 from us.
+struct NoServices {
+    ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY);
+        match file {
+            Ok(mut file) => {
+                file.write_all(b"#!/bin/sh\nexit 101\n").with_context(|| format!("cannot write {POLICY}"))?;
+                Ok(Self { ours: true })
+            }
+            // Somebody else's policy stands.
+            Err(_) => Ok(Self { ours: false }),
+        }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}
+
+/// A sign of life on stderr: a spinner on a terminal, one line elsewhere. Goes away when dropped.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+/// Says that `message` is being done.
+pub fn progress(message: &str) -> Progress {
+    if !std::io::stderr().is_terminal() {
+        eprintln!("{message} …");
+    }
+    let bar = ProgressBar::new_spinner().with_message(message.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(120));
+    Progress { bar }
+}
+
+impl Progress {
+    /// Shows another message, on a terminal only.
+    pub fn say(&self, message: impl Into<String>) {
+        self.bar.set_message(message.into());
+    }
+
+    /// Prints a line that stays.
+    pub fn println(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Ends it; dropping does the same.
+    pub fn done(self) {}
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

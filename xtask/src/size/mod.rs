@@ -1,0 +1,252 @@
+//! `cargo xtask size`: where the file's bytes are, by section, crate and room, against the budgets in image/size.toml.
+//!
+//! The symbols tell: what has none (string constants, padding) stands in a line of its own. A function that was inlined
+//! counts for the one that it was inlined into.
+
+mod chart;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind};
+use serde::Deserialize;
+
+use crate::build::{self, Arch, workspace_root};
+
+/// `cargo xtask size`
+#[derive(clap::Args)]
+pub struct Args {
+    /// The processor to look at; all of them when absent
+    #[arg(long)]
+    arch: Option<Arch>,
+    /// Draw it, too
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Prints the tables; fails when a budget is exceeded or text formatting crept in.
+pub fn main(args: Args) -> Result<()> {
+    let archs = Arch::ALL.into_iter().filter(|arch| args.arch.is_none_or(|only| only == *arch));
+    let mut breaches = Vec::new();
+    for arch in archs {
+        let (sizes, budget) = (Sizes::of(arch)?, Budget::of(arch)?);
+        sizes.print(arch, &budget);
+        breaches.extend(sizes.breaches(arch, &budget));
+    }
+    if let Some(path) = &args.svg {
+        let arch = args.arch.unwrap_or(Arch::X86_64);
+        chart::draw(path, arch, &Sizes::of(arch)?).with_context(|| format!("cannot draw {}", path.display()))?;
+        println!("{}", path.display());
+    }
+    refuse(&breaches)
+}
+
+/// The same for every processor, without the tables.
+pub fn check() -> Result<()> {
+    let mut breaches = Vec::new();
+    for arch in Arch::ALL {
+        breaches.extend(Sizes::of(arch)?.breaches(arch, &Budget::of(arch)?));
+    }
+    refuse(&breaches)
+}
+
+fn refuse(breaches: &[String]) -> Result<()> {
+    if breaches.is_empty() { Ok(()) } else { bail!("{}", breaches.join("\n")) }
+}
+
+/// What one processor's file may weigh.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Budget {
+    file: u64,
+    #[serde(default)]
+    rooms: BTreeMap<String, u64>,
+}
+
+impl Budget {
+    fn of(arch: Arch) -> Result<Self> {
+        let path = workspace_root().join("image/size.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut all: BTreeMap<String, Self> =
+            toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))?;
+        all.remove(arch.name()).with_context(|| format!("{} has no budget for {}", path.display(), arch.name()))
+    }
+}
+
+/// Bytes in the file that ships, unless said otherwise.
+struct Sizes {
+    file: u64,
+    /// Name, bytes in memory, bytes in the file.
+    sections: Vec<(String, u64, u64)>,
+    crates: BTreeMap<String, u64>,
+    rooms: BTreeMap<String, u64>,
+    /// Functions of core's text formatting.
+    formatting: Vec<String>,
+}
+
+/// Bytes that no symbol names.
+const UNNAMED: &str = "(constants, padding)";
+/// Symbols without a path: mem*, the entry.
+const PLAIN: &str = "(no path)";
+
+impl Sizes {
+    fn of(arch: Arch) -> Result<Self> {
+        let file = fs::metadata(build::build(arch)?)?.len();
+        let path = build::debug_path(arch);
+        let elf = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::measure(file, &elf).with_context(|| format!("cannot read the symbols of {}", path.display()))
+    }
+
+    /// `elf` is the debug file of a file of `file` bytes.
+    fn measure(file: u64, elf: &[u8]) -> Result<Self> {
+        const SHF_ALLOC: u64 = object::elf::SHF_ALLOC as u64;
+        let elf = object::File::parse(elf)?;
+        let mut sizes = Self {
+            file,
+            sections: Vec::new(),
+            crates: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            formatting: Vec::new(),
+        };
+        let mut stored = Vec::new();
+        for section in elf.sections() {
+            let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+            if sh_flags & SHF_ALLOC == 0 {
+                continue;
+            }
+            let is_stored = section.kind() != SectionKind::UninitializedData;
+            let in_file = if is_stored { section.size() } else { 0 };
+            sizes.sections.push((section.name()?.to_owned(), section.size(), in_file));
+            if is_stored {
+                stored.push(section.index());
+            }
+        }
+        // Functions with equal code share an address, and its bytes.
+        let mut seen = BTreeMap::new();
+        for symbol in elf.symbols().filter(|symbol| symbol.size() > 0) {
+            if symbol.section_index().is_some_and(|section| stored.contains(&section)) {
+                seen.entry(symbol.address()).or_insert((symbol.size(), symbol.name()?));
+            }
+        }
+        for (size, name) in seen.into_values() {
+            sizes.add(size, &format!("{:#}", rustc_demangle::demangle(name)));
+        }
+        let named: u64 = sizes.crates.values().sum();
+        sizes.crates.insert(UNNAMED.to_owned(), file.saturating_sub(named));
+        Ok(sizes)
+    }
+
+    fn add(&mut self, size: u64, name: &str) {
+        let mut path = path_of(name);
+        let crate_name = path.next().unwrap_or(PLAIN);
+        let room = path.next();
+        *self.crates.entry(crate_name.to_owned()).or_default() += size;
+        if crate_name == "stowaway"
+            && let Some(room) = room
+        {
+            *self.rooms.entry(room.to_owned()).or_default() += size;
+        }
+        if name.contains("core::fmt") {
+            self.formatting.push(name.to_owned());
+        }
+    }
+
+    fn print(&self, arch: Arch, budget: &Budget) {
+        println!("{}: {} bytes of {}", arch.name(), self.file, budget.file);
+        println!("  {:<24}{:>10}{:>10}", "section", "memory", "file");
+        for (name, memory, file) in &self.sections {
+            println!("  {name:<24}{memory:>10}{file:>10}");
+        }
+        println!("  {:<24}{:>10}", "crate", "file");
+        for (name, size) in by_size(&self.crates) {
+            println!("  {name:<24}{size:>10}");
+        }
+        println!("  {:<24}{:>10}{:>10}", "room", "file", "budget");
+        for (name, size) in by_size(&self.rooms) {
+            let budget = budget.rooms.get(name).map_or_else(|| "-".to_owned(), u64::to_string);
+            println!("  {name:<24}{size:>10}{budget:>10}");
+        }
+    }
+
+    fn breaches(&self, arch: Arch, budget: &Budget) -> Vec<String> {
+        let arch = arch.name();
+        let over = |what: &str, size: u64, most: u64| {
+            (size > most).then(|| {
+                format!("{arch}: {what} is {size} bytes, {} over its budget of {most} (image/size.toml)", size - most)
+            })
+        };
+        let rooms = budget.rooms.iter().map(|(name, most)| match self.rooms.get(name) {
+            Some(size) => over(name, *size, *most),
+            None => Some(format!("{arch}: image/size.toml has a budget for {name}, and there is no such room")),
+        });
+        let formatting = (!self.formatting.is_empty()).then(|| {
+            format!("{arch}: core::fmt is in the file; print without it:\n  {}", self.formatting.join("\n  "))
+        });
+        [over("the file", self.file, budget.file)].into_iter().chain(rooms).flatten().chain(formatting).collect()
+    }
+}
+
+/// The names at the start of a demangled symbol: `<stowaway::net::Kernel as …>::wait` is stowaway, net, Kernel.
+/// Nothing when it is no path.
+fn path_of(name: &str) -> impl Iterator<Item = &str> {
+    let start = name.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '_');
+    let start = ["mut ", "dyn ", "const "].iter().fold(start, |rest, word| rest.strip_prefix(word).unwrap_or(rest));
+    let end = start.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(start.len());
+    let path = start.get(..end).unwrap_or_default();
+    path.split("::").filter(move |part| path.contains("::") && !part.is_empty())
+}
+
+/// The largest first.
+fn by_size(sizes: &BTreeMap<String, u64>) -> Vec<(&String, u64)> {
+    let mut sorted: Vec<(&String, u64)> = sizes.iter().map(|(name, size)| (name, *size)).collect();
+    sorted.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(symbols: &[(u64, &str)]) -> Sizes {
+        let (crates, rooms) = (BTreeMap::new(), BTreeMap::new());
+        let mut sizes = Sizes { file: 1000, sections: Vec::new(), crates, rooms, formatting: Vec::new() };
+        symbols.iter().for_each(|(size, name)| sizes.add(*size, name));
+        sizes
+    }
+
+    #[test]
+    fn symbols_are_counted_for_the_room_that_wrote_them() {
+        let sizes = sizes(&[
+            (10, "stowaway::wire::xdr::padding"),
+            (20, "<stowaway::wire::Reader>::take"),
+            (30, "<&mut stowaway::net::kernel::Kernel as stowaway::net::Net>::wait"),
+            (40, "core::slice::sort::<stowaway::vfs::Node>"),
+            (50, "memcpy"),
+        ]);
+        let count = |map: &BTreeMap<String, u64>, name: &str| map.get(name).copied();
+        assert_eq!(count(&sizes.rooms, "wire"), Some(30));
+        assert_eq!(count(&sizes.rooms, "net"), Some(30));
+        assert_eq!(count(&sizes.rooms, "vfs"), None);
+        assert_eq!(count(&sizes.crates, "core"), Some(40));
+        assert_eq!(count(&sizes.crates, PLAIN), Some(50));
+    }
+
+    #[test]
+    fn what_is_over_budget_is_said_and_formatting_too() {
+        let over = sizes(&[(31, "stowaway::wire::xdr::padding"), (5, "<u8 as core::fmt::Display>::fmt")]);
+        let budget = |file, wire| Budget { file, rooms: BTreeMap::from([("wire".to_owned(), wire)]) };
+        assert_eq!(over.breaches(Arch::X86_64, &budget(1000, 31)).len(), 1, "formatting");
+        assert_eq!(over.breaches(Arch::X86_64, &budget(999, 30)).len(), 3);
+        let fits = sizes(&[(31, "stowaway::wire::xdr::padding")]);
+        assert_eq!(fits.breaches(Arch::X86_64, &budget(1000, 31)), [""; 0]);
+        let gone = sizes(&[]);
+        assert_eq!(gone.breaches(Arch::X86_64, &budget(1000, 31)).len(), 1);
+    }
+
+    #[test]
+    fn every_processor_has_a_budget() -> Result<()> {
+        Arch::ALL.into_iter().try_for_each(|arch| Budget::of(arch).map(drop))
+    }
+}

@@ -1,0 +1,151 @@
+//! Handles that we did not give out, or not to this export: never good for anything.
+
+use super::{Scene, refused, sample};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use xtask::client::replies::check;
+use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, Status};
+use xtask::server::{Server, ServerOptions, public_dir, root_for, users};
+
+/// What the server says to GETATTR with this handle; refusing the call or closing counts as BADHANDLE.
+fn status(client: &mut Client, handle: &[u8]) -> Result<Status> {
+    let call = Nfs::GetAttr { object: handle };
+    match client.exchange(&call.message(1, &Auth::root()))? {
+        Some(Outcome::Success(body)) => {
+            check(call.place(), body)?;
+            Status::of(body)
+        }
+        outcome => {
+            ensure!(refused(outcome));
+            Ok(Status::BADHANDLE)
+        }
+    }
+}
+
+fn is_bad(client: &mut Client, handle: &[u8]) -> Result<()> {
+    let status = status(client, handle).with_context(|| format!("handle {handle:02x?}"))?;
+    let bad = matches!(status, Status::BADHANDLE | Status::STALE);
+    ensure!(bad, "handle {handle:02x?} was answered {status:?}");
+    Ok(())
+}
+
+/// What a forged handle may do. Kernel handles are sealed: nothing. Path handles are not, because they reach nothing that
+/// a client could not reach by names as well: a forged one is bad, or leads to an object of the exports.
+struct Law {
+    sealed: bool,
+    inside: BTreeSet<u64>,
+}
+
+impl Law {
+    fn new(user: Option<u32>, exports: &[&Path]) -> Result<Self> {
+        let all = exports.iter().flat_map(walkdir::WalkDir::new);
+        let inside = all.map(|entry| Ok(entry?.path().symlink_metadata()?.ino())).collect::<Result<_>>()?;
+        Ok(Self { sealed: user.is_none() && nix::unistd::geteuid().is_root(), inside })
+    }
+
+    fn holds(&self, client: &mut Client, handle: &[u8]) -> Result<()> {
+        if self.sealed {
+            return is_bad(client, handle);
+        }
+        match client.attr(handle) {
+            Ok(attr) => ensure!(self.inside.contains(&attr.file_id), "handle {handle:02x?} leads to {attr:?}"),
+            Err(_) => is_bad(client, handle)?,
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn handles_of_wrong_lengths_are_bad() -> Result<()> {
+    for user in users() {
+        let mut scene = Scene::new(user)?;
+        let file = scene.client.lookup(&scene.root, "small")?;
+        for len in [0, 1, file.len() - 1, file.len() + 1, 63, 64, 65, 128] {
+            let mut cut = file.clone();
+            cut.resize(len, 0);
+            for handle in [cut, vec![0; len], vec![0xff; len]] {
+                if handle == file {
+                    continue;
+                }
+                // A handle that is no XDR may cost the connection.
+                is_bad(&mut scene.server.connect()?, &handle)?;
+            }
+        }
+        scene.is_well()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn handles_with_a_bit_flipped_gain_nothing() -> Result<()> {
+    for user in users() {
+        let mut scene = Scene::new(user)?;
+        let inner = scene.client.walk(&scene.root, "sub/inner")?;
+        let law = Law::new(user, &[scene.path()])?;
+        for handle in [scene.root.clone(), inner] {
+            ensure!(status(&mut scene.client, &handle)? == Status::OK);
+            for bit in 0..handle.len() * 8 {
+                let mut flipped = handle.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                law.holds(&mut scene.client, &flipped).with_context(|| format!("bit {bit} as user {user:?}"))?;
+            }
+        }
+        scene.is_well()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_handle_works_in_its_own_export_only() -> Result<()> {
+    for user in users() {
+        let (first, second, keys) = (sample()?, sample()?, public_dir()?);
+        let key_file = Some(keys.path().join("key"));
+        let both = ServerOptions { user, key_file: key_file.clone(), ..ServerOptions::serving(&[first.path(), second.path()]) };
+        let both = Server::start(both)?;
+        let (mut client, root) = both.open(first.path())?;
+        let (_, other_root) = both.open(second.path())?;
+        ensure!(root != other_root, "two exports have one handle");
+        let file = client.walk(&root, "sub/inner")?;
+        let other_file = client.walk(&other_root, "sub/inner")?;
+
+        let law = Law::new(user, &[first.path(), second.path()])?;
+        // Any part of the one handle replaced by the same part of the other: made of two truths, still a lie.
+        for (one, two) in [(&file, &other_file), (&file, &other_root), (&root, &other_root)] {
+            for start in 0..one.len().min(two.len()) {
+                for end in start + 1..=one.len().min(two.len()) {
+                    let mut spliced = one.clone();
+                    spliced[start..end].copy_from_slice(&two[start..end]);
+                    if [&file, &other_file, &root, &other_root].contains(&&spliced) {
+                        continue;
+                    }
+                    law.holds(&mut client, &spliced).with_context(|| format!("bytes {start}..{end} from another export, user {user:?}"))?;
+                }
+            }
+        }
+        drop(both);
+
+        // The same key, but the export of the first handles is gone.
+        let options = ServerOptions { user, key_file, ..ServerOptions::serving(&[second.path()]) };
+        let one = Server::start(options)?;
+        let mut client = one.connect()?;
+        is_bad(&mut client, &file)?;
+        is_bad(&mut client, &root)?;
+        ensure!(status(&mut client, &other_file)? == Status::OK, "the export that stayed lost its handles");
+    }
+    Ok(())
+}
+
+#[test]
+fn kernel_handles_of_another_key_are_bad() -> Result<()> {
+    if !root_for("kernel handles") {
+        return Ok(());
+    }
+    let mut scene = Scene::new(None)?;
+    let file = scene.client.lookup(&scene.root, "small")?;
+    let other = Server::start(ServerOptions::serving(&[scene.path()]))?;
+    let mut client = other.connect()?;
+    is_bad(&mut client, &file)?;
+    scene.is_well()
+}

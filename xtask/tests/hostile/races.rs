@@ -1,0 +1,108 @@
+//! Trees that change under the server's hands: nothing outside the export, and nothing that no file contains, is ever sent.
+
+use super::Scene;
+use anyhow::{Result, ensure};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use xtask::client::Status;
+use xtask::server::{public_dir, users};
+
+/// Repeats `disturb` on a thread while `work` runs.
+fn meanwhile(mut disturb: impl FnMut() -> Result<()> + Send, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let disturbing = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                disturb()?;
+            }
+            Ok(())
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        disturbing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(result)
+    })
+}
+
+fn exchange(one: &Path, two: &Path) -> Result<()> {
+    Ok(renameat2(AT_FDCWD, one, AT_FDCWD, two, RenameFlags::RENAME_EXCHANGE)?)
+}
+
+#[test]
+fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
+    const WALKS: usize = 20_000;
+    for user in users() {
+        let mut scene = Scene::new(user)?;
+        let outside = public_dir()?;
+        fs::create_dir(outside.path().join("deep"))?;
+        fs::write(outside.path().join("inner"), "OUTSIDE")?;
+        fs::write(outside.path().join("deep/inner"), "OUTSIDE")?;
+        let (dir, link) = (scene.path().join("sub"), scene.path().join("swap"));
+        fs::create_dir(dir.join("deep"))?;
+        fs::write(dir.join("deep/inner"), "inner\n")?;
+        std::os::unix::fs::symlink(outside.path(), &link)?;
+        // A handle from before the race, two levels down: its way up goes through the swapped name.
+        let deep = scene.client.walk(&scene.root, "sub/deep/inner")?;
+        let mut read_count = 0;
+        meanwhile(
+            || exchange(&dir, &link),
+            || {
+                for walk in 0..WALKS {
+                    let path = if walk % 2 == 0 { "sub/inner" } else { "sub/deep/inner" };
+                    let found = if walk % 3 == 0 { Ok(deep.clone()) } else { scene.client.walk(&scene.root, path) };
+                    let Ok(file) = found.inspect_err(|e| assert!(e.downcast_ref::<Status>().is_some(), "{e:?}")) else { continue };
+                    match scene.client.read(&file, 0, 4096) {
+                        Ok((data, _)) => {
+                            read_count += 1;
+                            ensure!(data == b"inner\n", "walk {walk} as user {user:?} read {:?}", data.escape_ascii());
+                        }
+                        Err(e) => ensure!(e.downcast_ref::<Status>().is_some(), "walk {walk}: {e:?}"),
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        // Else nothing was raced for.
+        ensure!(read_count > WALKS / 100 && read_count < WALKS, "{read_count} of {WALKS} walks found the file");
+        scene.is_well()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_shrinks_is_never_padded() -> Result<()> {
+    const FILE_LEN: usize = 4 << 20;
+    const READS: usize = 400;
+    let mut scene = Scene::new(None)?;
+    let path = scene.path().join("large");
+    let content = vec![b'x'; FILE_LEN];
+    fs::write(&path, &content)?;
+    let file = scene.client.lookup(&scene.root, "large")?;
+    let mut rewritten = OpenOptions::new().write(true).open(&path)?;
+    let mut closed = 0;
+    meanwhile(
+        || {
+            // Grows by writing only, so that no byte of the file is ever anything but an x.
+            rewritten.set_len(0)?;
+            std::io::Seek::rewind(&mut rewritten)?;
+            Ok(rewritten.write_all(&content)?)
+        },
+        || {
+            for number in 0..READS {
+                let offset = (number % 4) << 20;
+                match scene.client.read(&file, offset as u64, 1 << 20) {
+                    Ok((data, _)) => ensure!(data.iter().all(|&byte| byte == b'x'), "READ {number} was padded"),
+                    Err(_) => {
+                        closed += 1;
+                        scene.client = scene.server.connect()?;
+                    }
+                }
+            }
+            Ok(())
+        },
+    )?;
+    ensure!(closed < READS, "every READ failed");
+    scene.is_well()
+}

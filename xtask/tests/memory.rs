@@ -1,0 +1,258 @@
+//! What the server costs at rest, under load, and under thousands of peers that do nothing: memory, descriptors, wake-ups.
+//!
+//! Each figure is promised in the README.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use xtask::client::replies::{parse, read};
+use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, record};
+use xtask::server::{Server, ServerOptions, public_dir, root_for, status_field};
+use xtask::setup::{self, Package};
+
+const MIB: u64 = 1 << 20;
+const REST_MAX_KIB: u64 = 768;
+const BUSY_MAX_KIB: u64 = 2048;
+const CROWD_MAX_KIB: u64 = 8192;
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// Descriptors and processors are shared by all tests of a process: one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Transparent huge pages for every process, until dropped.
+struct HugePages {
+    before: String,
+}
+
+impl HugePages {
+    const PATH: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+
+    fn always() -> Result<Self> {
+        let text = fs::read_to_string(Self::PATH).with_context(|| format!("cannot read {}", Self::PATH))?;
+        let chosen = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+        let before = chosen.with_context(|| format!("{} says {text}", Self::PATH))?.to_owned();
+        fs::write(Self::PATH, "always").with_context(|| format!("cannot write {}", Self::PATH))?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        // It was written a moment ago: this cannot fail, and a panic here would hide the first one.
+        let _ = fs::write(Self::PATH, &self.before);
+    }
+}
+
+/// The most memory that the server ever had resident, in KiB.
+fn peak_kib(server: &Server) -> Result<u64> {
+    status_field(server.pid(), "VmHWM")
+}
+
+/// Reads a file from `from` to `to` in pieces of 1 MiB, two in flight.
+fn read_through(client: &mut Client, file: &[u8], from: u64, to: u64) -> Result<()> {
+    let ask = |client: &mut Client, offset| {
+        let call = Nfs::Read { file, offset, count: MIB as u32 };
+        client.send(&record(&call.message((offset / MIB) as u32, &Auth::root())))
+    };
+    ask(client, from)?;
+    for offset in (from..to).step_by(MIB as usize) {
+        if offset + MIB < to {
+            ask(client, offset + MIB)?;
+        }
+        let (xid, outcome) = parse(client.receive()?.context("closed")?)?;
+        let Outcome::Success(body) = outcome else { anyhow::bail!("READ was answered {outcome:?}") };
+        let (data, _) = read(body)?;
+        ensure!(u64::from(xid) == offset / MIB && data.len() as u64 == MIB, "READ at {offset} brought {} bytes", data.len());
+    }
+    Ok(())
+}
+
+/// A server with a sparse file of 5 GiB.
+fn with_sparse_file() -> Result<(Server, tempfile::TempDir)> {
+    let directory = public_dir()?;
+    File::create(directory.path().join("sparse"))?.set_len(5 << 30)?;
+    Ok((Server::start(ServerOptions::serving(&[directory.path()]))?, directory))
+}
+
+fn measure_rest_and_load(what: &str) -> Result<()> {
+    let (server, directory) = with_sparse_file()?;
+    let rest = peak_kib(&server)?;
+    ensure!(rest <= REST_MAX_KIB, "{what}: {rest} KiB at rest");
+
+    let (mut client, root) = server.open(directory.path())?;
+    let file = client.lookup(&root, "sparse")?;
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..64).map(|_| scope.spawn(|| read_through(&mut server.connect()?, &file, 0, 32 * MIB))).collect();
+        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    let busy = peak_kib(&server)?;
+    ensure!(busy <= BUSY_MAX_KIB, "{what}: {busy} KiB with 64 readers");
+
+    let flat = peak_kib(&server)?;
+    read_through(&mut client, &file, 0, 5 << 30)?;
+    let peak = peak_kib(&server)?;
+    ensure!(peak <= flat + 16, "{what}: from {flat} to {peak} KiB while 5 GiB were read");
+    eprintln!("{what}: {rest} KiB at rest, {busy} KiB with 64 readers, {peak} KiB after 5 GiB");
+    Ok(())
+}
+
+#[test]
+fn memory_is_small_at_rest_and_under_load() -> Result<()> {
+    let _alone = alone();
+    measure_rest_and_load("huge pages as they are")
+}
+
+#[test]
+fn huge_pages_do_not_change_that() -> Result<()> {
+    let _alone = alone();
+    if !root_for("huge pages") {
+        return Ok(());
+    }
+    let _always = HugePages::always()?;
+    measure_rest_and_load("huge pages always")
+}
+
+/// A new client gets an answer in time.
+fn is_prompt(server: &Server, directory: &std::path::Path) -> Result<()> {
+    let start = Instant::now();
+    let (mut client, root) = server.open(directory)?;
+    client.attr(&root)?;
+    ensure!(start.elapsed() <= ANSWER_MAX, "a new client waited {:?}", start.elapsed());
+    Ok(())
+}
+
+/// All descriptors that connections held are free again.
+fn descriptors_come_back(server: &Server, before: usize) -> Result<()> {
+    let start = Instant::now();
+    while server.fd_count()? > before {
+        ensure!(start.elapsed() < Duration::from_secs(10), "{} descriptors instead of {before}", server.fd_count()?);
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Raises this process's limit of descriptors; how many connections it may then have of `wanted`.
+fn connections_possible(wanted: u64) -> Result<u64> {
+    const OTHERS: u64 = 200;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted + OTHERS), hard).context("cannot raise RLIMIT_NOFILE")?;
+    let possible = wanted.min(hard.saturating_sub(OTHERS));
+    if possible < wanted {
+        eprintln!("only {possible} connections instead of {wanted}: the hard limit of descriptors is {hard}");
+    }
+    Ok(possible)
+}
+
+#[test]
+fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
+    let _alone = alone();
+    let (server, directory) = with_sparse_file()?;
+    let before = server.fd_count()?;
+    let (mut client, root) = server.open(directory.path())?;
+    let whole = record(&Nfs::GetAttr { object: &root }.message(1, &client.auth));
+    let count = connections_possible(10_000)?;
+    let mut crowd = Vec::new();
+    for number in 0..count {
+        let mut peer = TcpStream::connect(server.nfs()).with_context(|| format!("connection {number}"))?;
+        // Nothing, half a word, half a request, all but the last byte.
+        let part = [0, 2, 60, whole.len() - 1][number as usize % 4];
+        std::io::Write::write_all(&mut peer, &whole[..part])?;
+        crowd.push(peer);
+    }
+    is_prompt(&server, directory.path())?;
+    client.attr(&root).context("a client from before")?;
+    let peak = peak_kib(&server)?;
+    ensure!(peak <= CROWD_MAX_KIB, "{peak} KiB with {count} silent peers");
+    eprintln!("{peak} KiB with {count} silent peers");
+    drop((crowd, client));
+    descriptors_come_back(&server, before)?;
+    is_prompt(&server, directory.path())
+}
+
+#[test]
+fn peers_that_stop_reading_do_not_matter() -> Result<()> {
+    let _alone = alone();
+    let (server, directory) = with_sparse_file()?;
+    let before = server.fd_count()?;
+    let (mut client, root) = server.open(directory.path())?;
+    let file = client.lookup(&root, "sparse")?;
+    let data = record(&Nfs::Read { file: &file, offset: 0, count: MIB as u32 }.message(1, &Auth::root())).repeat(16);
+    let attributes = record(&Nfs::GetAttr { object: &root }.message(1, &Auth::root())).repeat(20_000);
+    let mut crowd = Vec::new();
+    for number in 0..200 {
+        let peer = TcpStream::connect(server.nfs())?;
+        peer.set_nonblocking(true)?;
+        // Sixteen large answers, or very many small ones: as far as the socket takes the questions.
+        let _ = std::io::Write::write(&mut &peer, if number % 2 == 0 { &data } else { &attributes })?;
+        crowd.push(peer);
+    }
+    is_prompt(&server, directory.path())?;
+    read_through(&mut client, &file, 0, 64 * MIB).context("beside peers that do not read")?;
+    let peak = peak_kib(&server)?;
+    ensure!(peak <= CROWD_MAX_KIB, "{peak} KiB with {} peers that do not read", crowd.len());
+    eprintln!("{peak} KiB with {} peers that do not read", crowd.len());
+    drop((crowd, client));
+    descriptors_come_back(&server, before)?;
+    is_prompt(&server, directory.path())
+}
+
+/// The server does not run at all for ten seconds.
+fn is_asleep(server: &Server) -> Result<()> {
+    sleep(Duration::from_secs(3));
+    let (wakeups, ticks) = (server.wakeups()?, server.cpu_ticks()?);
+    sleep(Duration::from_secs(10));
+    let (wakeups, ticks) = (server.wakeups()? - wakeups, server.cpu_ticks()? - ticks);
+    ensure!((wakeups, ticks) == (0, 0), "{wakeups} wake-ups and {ticks} ticks in ten idle seconds");
+    Ok(())
+}
+
+#[test]
+fn an_idle_server_sleeps_also_after_clients_died() -> Result<()> {
+    let _alone = alone();
+    setup::need(&[Package::LIBNFS])?;
+    let (server, directory) = with_sparse_file()?;
+    let before = server.fd_count()?;
+    is_asleep(&server)?;
+    let path = directory.path().join("sparse");
+    let url = format!("nfs://127.0.0.1{}?nfsport={}&mountport={}", path.display(), server.nfs_port, server.mount_port);
+    let clients = (0..50).map(|_| Command::new("nfs-cat").arg(&url).stdout(Stdio::null()).spawn());
+    let clients = clients.collect::<std::io::Result<Vec<_>>>().context("cannot start nfs-cat")?;
+    sleep(Duration::from_secs(1));
+    for mut client in clients {
+        ensure!(client.try_wait()?.is_none(), "a client ended before it was killed");
+        client.kill()?;
+        client.wait()?;
+    }
+    descriptors_come_back(&server, before)?;
+    // One that stays, and says nothing.
+    let (mut silent, root) = server.open(directory.path())?;
+    is_asleep(&server)?;
+    silent.attr(&root).map(drop)
+}
+
+#[test]
+fn accept_without_free_descriptors_does_not_spin() -> Result<()> {
+    const TICKS_MAX: u64 = 3;
+    let _alone = alone();
+    let directory = public_dir()?;
+    let few = r#"ulimit -n 64 && exec "$@""#;
+    let through = ["sh", "-c", few, "sh"].map(String::from).to_vec();
+    let server = Server::start(ServerOptions { through, ..ServerOptions::serving(&[directory.path()]) })?;
+    let crowd = (0..200).map(|_| TcpStream::connect(server.nfs())).collect::<std::io::Result<Vec<_>>>()?;
+    sleep(Duration::from_secs(1));
+    let ticks = server.cpu_ticks()?;
+    sleep(Duration::from_secs(3));
+    let ticks = server.cpu_ticks()? - ticks;
+    ensure!(ticks <= TICKS_MAX, "{ticks} ticks of CPU in 3 s without a free descriptor");
+    drop(crowd);
+    sleep(Duration::from_secs(1));
+    is_prompt(&server, directory.path())
+}

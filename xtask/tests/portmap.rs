@@ -1,0 +1,226 @@
+//! Port 111: what showmount and rpcinfo see, what portmap refuses, and what happens when the port is taken.
+//!
+//! Each test has a network namespace of its own, so nothing on the machine is in the way.
+
+use anyhow::{Context, Result, ensure};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+use tempfile::TempDir;
+use xtask::client::calls::head;
+use xtask::client::replies::parse;
+use xtask::client::{Auth, Client, Mount, Nfs, Outcome, Portmap, Procedure};
+use xtask::server::{Namespace, Server, ServerOptions, public_dir, root_for};
+use xtask::setup::{self, Package};
+
+const PORTMAP: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 111);
+const TCP: u32 = 6;
+const UDP: u32 = 17;
+
+struct Scene {
+    // The server goes before its network.
+    server: Server,
+    namespace: Namespace,
+    directory: TempDir,
+}
+
+impl Scene {
+    /// A server with portmap in a namespace; `extra` are arguments for it.
+    fn new(extra: &[&str]) -> Result<Self> {
+        setup::need(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
+        let (namespace, directory) = (Namespace::new()?, public_dir()?);
+        let server = serve(&namespace, directory.path(), extra)?;
+        Ok(Self { server, namespace, directory })
+    }
+
+    fn output_of(&self, program: &str, words: &[&str]) -> Result<String> {
+        let output = self.namespace.command(program).args(words).output()?;
+        ensure!(output.status.success(), "{program} {words:?} failed: {}", said(&output));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+fn serve(namespace: &Namespace, directory: &Path, extra: &[&str]) -> Result<Server> {
+    Server::start(ServerOptions {
+        portmap: true,
+        through: namespace.enter(),
+        arguments: extra.iter().map(|&word| word.into()).collect(),
+        ..ServerOptions::serving(&[directory])
+    })
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Sends one datagram to `to`, and gives what comes back.
+fn datagram(to: impl std::net::ToSocketAddrs, message: &[u8]) -> Result<Vec<u8>> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.send_to(message, to)?;
+    let mut reply = vec![0; 65536];
+    let len = socket.recv(&mut reply).context("no answer over UDP")?;
+    reply.truncate(len);
+    Ok(reply)
+}
+
+#[test]
+fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
+    if !root_for("portmap on port 111") {
+        return Ok(());
+    }
+    let scene = Scene::new(&[])?;
+    let path = scene.directory.path().display().to_string();
+    let exports = scene.output_of("showmount", &["-e", "127.0.0.1"])?;
+    ensure!(exports.lines().skip(1).any(|line| line.starts_with(&path)), "showmount -e says:\n{exports}");
+
+    // A client that mounted is listed until it unmounts.
+    scene.namespace.run(|| {
+        let mut client = Client::connect(scene.server.mount())?;
+        client.mount(&path)?;
+        Ok(())
+    })?;
+    let all = scene.output_of("showmount", &["-a", "127.0.0.1"])?;
+    ensure!(all.lines().any(|line| line == format!("127.0.0.1:{path}")), "showmount -a says:\n{all}");
+    let directories = scene.output_of("showmount", &["-d", "127.0.0.1"])?;
+    ensure!(directories.lines().any(|line| line == path), "showmount -d says:\n{directories}");
+    scene.namespace.run(|| {
+        let mut client = Client::connect(scene.server.mount())?;
+        client.call(&Mount::Umnt { path: path.as_bytes() })?.end()
+    })?;
+    let all = scene.output_of("showmount", &["-a", "127.0.0.1"])?;
+    ensure!(!all.contains(&path), "after UMNT showmount -a still says:\n{all}");
+
+    let programs = scene.output_of("rpcinfo", &["-p", "127.0.0.1"])?;
+    let rows: Vec<Vec<&str>> = programs.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
+    let port = scene.server.nfs_port.to_string();
+    for row in [
+        ["100000", "2", "tcp", "111"],
+        ["100000", "2", "udp", "111"],
+        ["100003", "3", "tcp", &port],
+        ["100005", "1", "tcp", &port],
+        ["100005", "3", "tcp", &port],
+        ["100005", "1", "udp", &port],
+        ["100005", "3", "udp", &port],
+    ] {
+        ensure!(rows.iter().any(|r| r == &row), "rpcinfo -p has no {row:?}:\n{programs}");
+    }
+    Ok(())
+}
+
+#[test]
+fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
+    if !root_for("portmap on port 111") {
+        return Ok(());
+    }
+    let scene = Scene::new(&[])?;
+    let nfs_port = u32::from(scene.server.nfs_port);
+    scene.namespace.run(|| {
+        let set = Portmap::Set { program: 300_000, version: 1, protocol: TCP, port: 999 };
+        let unset = Portmap::Unset { program: Nfs::PROGRAM, version: 3, protocol: TCP, port: nfs_port };
+        let get = |program, version, protocol| Portmap::GetPort { program, version, protocol };
+        let call_it = Portmap::CallIt { program: Nfs::PROGRAM, version: 3, procedure: 0 };
+        let cases: [(Portmap, Option<u32>); 9] = [
+            (set, None),
+            (unset, None),
+            (call_it, None),
+            (get(Nfs::PROGRAM, 3, TCP), Some(nfs_port)),
+            (get(Nfs::PROGRAM, 3, UDP), Some(0)),
+            (get(Mount::PROGRAM, 3, TCP), Some(nfs_port)),
+            (get(Mount::PROGRAM, 1, UDP), Some(nfs_port)),
+            (get(Portmap::PROGRAM, 2, UDP), Some(111)),
+            (get(300_000, 1, TCP), Some(0)),
+        ];
+        for (call, port) in cases {
+            let message = call.message(7, &Auth::None);
+            let over_udp = datagram(PORTMAP, &message)?;
+            let mut client = Client::connect(PORTMAP.into())?;
+            let over_tcp = client.exchange(&message)?.context("portmap closed the connection")?;
+            for outcome in [parse(&over_udp)?.1, over_tcp] {
+                let answered = match outcome {
+                    Outcome::Success(mut body) => Some(body.u32()?),
+                    Outcome::ProcedureUnavailable => None,
+                    other => anyhow::bail!("{call:?} was answered {other:?}"),
+                };
+                ensure!(answered == port, "{call:?} was answered {answered:?} instead of {port:?}");
+            }
+        }
+        // A datagram that is no call gets no answer, and the next one does.
+        let null = Portmap::Null.message(8, &Auth::None);
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.connect(PORTMAP)?;
+        for message in [&null[..3], &[][..], &null] {
+            socket.send(message)?;
+        }
+        let mut reply = [0; 100];
+        let len = socket.recv(&mut reply)?;
+        ensure!(parse(&reply[..len])?.0 == 8, "an answer to half a datagram: {:?}", &reply[..len]);
+        Ok(())
+    })
+}
+
+#[test]
+fn mount_answers_over_udp() -> Result<()> {
+    let directory = public_dir()?;
+    let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
+    let path = directory.path().display().to_string();
+    let reply = datagram(server.mount(), &Mount::Mnt { path: path.as_bytes() }.message(1, &Auth::root()))?;
+    let Outcome::Success(body) = parse(&reply)?.1 else { anyhow::bail!("MNT over UDP was answered {:?}", parse(&reply)?) };
+    let over_udp = xtask::client::replies::mnt(body)?;
+    ensure!(over_udp == Client::connect(server.mount())?.mount(&path)?, "UDP and TCP give different handles");
+    Ok(())
+}
+
+#[test]
+fn a_taken_port_111_is_said_plainly_and_nfs_goes_on() -> Result<()> {
+    if !root_for("portmap on port 111") {
+        return Ok(());
+    }
+    setup::need(&[Package::IPROUTE2])?;
+    let (namespace, directory) = (Namespace::new()?, public_dir()?);
+    let _taken = namespace.run(|| Ok(std::net::TcpListener::bind(PORTMAP)?))?;
+    let server = serve(&namespace, directory.path(), &[])?;
+    let options = format!("port={},mountport={}", server.nfs_port, server.mount_port);
+    let lines = server.lines();
+    let about: Vec<_> = lines.iter().filter(|line| line.contains("111")).collect();
+    ensure!(about.len() == 1 && about[0].contains(&options), "no single line with {options}: {lines:#?}");
+    namespace.run(|| server.open(directory.path()).map(drop))
+}
+
+#[test]
+fn other_versions_and_programs_are_told_so() -> Result<()> {
+    let directory = public_dir()?;
+    let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
+    let mut client = server.connect()?;
+    for (program, version) in [(Nfs::PROGRAM, 2), (Nfs::PROGRAM, 4), (Nfs::PROGRAM, 0), (Nfs::PROGRAM, u32::MAX)] {
+        let message = head(1, 2, program, version, 0, &Auth::root()).finish();
+        let outcome = client.exchange(&message)?;
+        let told = matches!(outcome, Some(Outcome::ProgramMismatch { low: 3, high: 3 }));
+        ensure!(told, "program {program} version {version} was answered {outcome:?}");
+    }
+    // MOUNT speaks 1 and 3: a range that contains 2 cannot be avoided.
+    let outcome = client.exchange(&head(1, 2, Mount::PROGRAM, 2, 0, &Auth::root()).finish())?;
+    ensure!(matches!(outcome, Some(Outcome::ProgramMismatch { .. })), "MOUNT 2 was answered {outcome:?}");
+    let outcome = client.exchange(&head(1, 2, 400_000, 3, 0, &Auth::root()).finish())?;
+    ensure!(matches!(outcome, Some(Outcome::ProgramUnavailable)), "program 400000 was answered {outcome:?}");
+    for (program, procedure) in [(Nfs::PROGRAM, 22), (Mount::PROGRAM, 6), (Nfs::PROGRAM, u32::MAX)] {
+        let outcome = client.exchange(&head(1, 2, program, 3, procedure, &Auth::root()).finish())?;
+        ensure!(matches!(outcome, Some(Outcome::ProcedureUnavailable)), "procedure {procedure} was answered {outcome:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn mount_may_have_a_port_of_its_own() -> Result<()> {
+    if !root_for("portmap on port 111") {
+        return Ok(());
+    }
+    let scene = Scene::new(&["-m", "30005"])?;
+    ensure!(scene.server.mount_port == 30005, "MOUNT listens on {}", scene.server.mount_port);
+    let programs = scene.output_of("rpcinfo", &["-p", "127.0.0.1"])?;
+    let mount: Vec<&str> = programs.lines().filter(|line| line.contains("100005")).collect();
+    ensure!(!mount.is_empty() && mount.iter().all(|line| line.contains(" 30005")), "rpcinfo -p says:\n{programs}");
+    scene.namespace.run(|| scene.server.open(scene.directory.path()).map(drop))
+}

@@ -1,0 +1,142 @@
+//! What the built file is: static, small, without writable code, and calling the kernel for nothing that is not listed here.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use object::elf::{ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{Endianness, FileKind};
+use std::collections::BTreeSet;
+use std::fs;
+use xtask::build::{Arch, workspace_root};
+use xtask::client::{Mount, Nfs, Status};
+use xtask::server::{Server, ServerOptions, binary, public_dir};
+use xtask::setup::{self, Package};
+
+const PAGE: u64 = 4096;
+const LOWEST: u64 = 0x20_0000;
+
+#[test]
+fn segments_are_three_and_share_no_page() -> Result<()> {
+    for arch in [Arch::X86_64, Arch::I686] {
+        let file = fs::read(binary(arch)?)?;
+        match FileKind::parse(&*file)? {
+            FileKind::Elf64 => check_segments::<FileHeader64<Endianness>>(&file),
+            FileKind::Elf32 => check_segments::<FileHeader32<Endianness>>(&file),
+            other => anyhow::bail!("not an ELF file but {other:?}"),
+        }
+        .with_context(|| format!("the file for {arch:?}"))?;
+    }
+    Ok(())
+}
+
+fn check_segments<E: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<()> {
+    let header = E::parse(file)?;
+    let endian = header.endian()?;
+    ensure!(header.e_type(endian) == ET_EXEC, "e_type is {}", header.e_type(endian));
+    let segments = header.program_headers(endian, file)?;
+    for segment in segments {
+        let (kind, flags) = (segment.p_type(endian), segment.p_flags(endian));
+        ensure!(kind != PT_INTERP && kind != PT_DYNAMIC, "it has a segment of type {kind}, as dynamic files do");
+        ensure!(flags & (PF_W | PF_X) != PF_W | PF_X, "a segment is writable and executable");
+    }
+    ensure!(segments.iter().any(|s| s.p_type(endian) == PT_GNU_STACK), "PT_GNU_STACK is missing: the stack would be executable");
+
+    let loaded: Vec<&E::ProgramHeader> = segments.iter().filter(|s| s.p_type(endian) == PT_LOAD).collect();
+    let flags: Vec<u32> = loaded.iter().map(|s| s.p_flags(endian)).collect();
+    ensure!(flags == [PF_R, PF_R | PF_X, PF_R | PF_W], "the loaded segments have the flags {flags:?}");
+    let spans: Vec<(u64, u64)> = loaded
+        .iter()
+        .map(|s| {
+            let (start, len): (u64, u64) = (s.p_vaddr(endian).into(), s.p_memsz(endian).into());
+            (start, start + len)
+        })
+        .collect();
+    ensure!(spans[0].0 == LOWEST, "the lowest address is {:#x}", spans[0].0);
+    for pair in spans.windows(2) {
+        ensure!(pair[0].1.next_multiple_of(PAGE) <= pair[1].0 / PAGE * PAGE, "segments share a page: {spans:x?}");
+    }
+    let entry: u64 = header.e_entry(endian).into();
+    ensure!((spans[1].0..spans[1].1).contains(&entry), "the entry {entry:#x} is not in the code");
+    Ok(())
+}
+
+#[test]
+fn the_file_tells_nothing_of_its_builder() -> Result<()> {
+    let home = std::env::var("HOME").unwrap_or_default();
+    for arch in [Arch::X86_64, Arch::I686] {
+        let file = fs::read(binary(arch)?)?;
+        let text = String::from_utf8_lossy(&file);
+        for place in [home.as_str(), &workspace_root().display().to_string(), "/home/", "/root/", ".cargo/", ".rustup/", "/rustc/"] {
+            ensure!(place.len() < 2 || !text.contains(place), "the file for {arch:?} contains {place}");
+        }
+    }
+    Ok(())
+}
+
+/// Every call that serving may make, on either processor. A new one belongs here on purpose.
+const CALLS: &str = "\
+";
+
+/// Serves under strace, and gives the names of all calls.
+fn calls(arch: Arch) -> Result<BTreeSet<String>> {
+    setup::need(&[Package::STRACE])?;
+    let directory = public_dir()?;
+    fs::create_dir(directory.path().join("sub"))?;
+    fs::write(directory.path().join("sub/large"), vec![0; 2 << 20])?;
+    std::os::unix::fs::symlink("sub", directory.path().join("link"))?;
+    let trace = directory.path().join("trace");
+    let through = ["strace", "-f", "-qq", "-o", &trace.display().to_string()].map(String::from).to_vec();
+    let server = Server::start(ServerOptions { arch, through, ..ServerOptions::serving(&[directory.path()]) })?;
+
+    // A session of everything that a client does.
+    let (mut client, root) = server.open(directory.path())?;
+    let sub = client.lookup(&root, "sub")?;
+    let link = client.lookup(&root, "link")?;
+    let large = client.lookup(&sub, "large")?;
+    client.attr(&large)?;
+    client.read_link(&link)?;
+    client.read(&large, 0, 4096)?;
+    client.read(&large, 4096, 1 << 20)?;
+    client.list(&root)?;
+    client.read_dir(&root, 0, [0; 8], 4096)?;
+    let calls = [
+        Nfs::Access { object: &large, access: 0x3f },
+        Nfs::FsStat { root: &root },
+        Nfs::FsInfo { root: &root },
+        Nfs::PathConf { object: &root },
+        Nfs::Commit { file: &large, offset: 0, count: 0 },
+    ];
+    for call in calls {
+        let status = client.status(&call)?;
+        ensure!(status == Status::OK, "{call:?} was answered {status:?}");
+    }
+    let status = client.status(&Nfs::Remove { dir: &root, name: b"sub" })?;
+    ensure!(status == Status::ROFS, "REMOVE was answered {status:?}");
+    client.call(&Mount::Export)?;
+    client.call(&Mount::UmntAll)?;
+    drop(client);
+
+    // strace is in front: the server is its child, and strace ends with it.
+    for child in server.children()? {
+        kill(Pid::from_raw(child.try_into()?), Signal::SIGTERM)?;
+    }
+    server.wait_for_end()?;
+    let text = fs::read_to_string(&trace).context("strace wrote nothing")?;
+    // `1234  openat(AT_FDCWD, …) = 3`; signals and exits have no name of this form.
+    let name = |line: &str| line.split_once(char::is_whitespace).and_then(|(_, call)| Some(call.trim_start().split_once('(')?.0.to_owned()));
+    let names: BTreeSet<String> = text.lines().filter_map(name).filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_')).collect();
+    ensure!(names.contains("execve"), "strace saw no start:\n{text}");
+    Ok(names)
+}
+
+#[test]
+fn system_calls_are_on_the_list() -> Result<()> {
+    let listed: BTreeSet<&str> = CALLS.split_whitespace().collect();
+    for arch in [Arch::X86_64, Arch::I686] {
+        let used = calls(arch)?;
+        let new: Vec<&String> = used.iter().filter(|name| !listed.contains(name.as_str())).collect();
+        ensure!(new.is_empty(), "{arch:?} calls what is not on the list: {new:?}");
+    }
+    Ok(())
+}
