@@ -76,8 +76,8 @@ const _: () = assert!(
 pub const SEARCH_DEPTH_MAX: usize = 64;
 /// Directory entries looked at for one request before the client is told to try again later.
 pub const SEARCH_ENTRY_COUNT: usize = 20_000;
-/// Bytes of directory entries fetched at once.
-pub const DIRECTORY_BUFFER_BYTES: usize = 32 << 10;
+/// Bytes of directory entries fetched at once. What a page has no room for is fetched again: a small buffer wastes less.
+pub const DIRECTORY_BUFFER_BYTES: usize = 4 << 10;
 
 /// A request that has begun to arrive and makes no progress for so long closes its connection …
 pub const REQUEST_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,109 +1,48 @@
 //! What a person is told: plain lines, escaped and rate-limited. Traces for developers are in [`log`](crate::log).
+//!
+//! An event is one of the texts below, with what it is about and why. Told of a client, its address comes first.
 
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
-use embedded_io::{ErrorKind, Write};
+
+/// A socket is open.
+pub const LISTENING: &str = "listening on";
+/// A directory is offered.
+pub const EXPORTING: &str = "exporting";
+/// Everybody who reaches the server acts as one user.
+pub const READING_AS: &str = "every client reads as user";
+/// There is no portmapper of ours; about the options to mount with instead.
+pub const NO_PORTMAP: &str = "no portmap service; mount with the options";
+/// MOUNT is served by TCP alone.
+pub const NO_DATAGRAMS: &str = "no MOUNT over UDP, only over TCP";
+/// The secret of kernel handles cannot be kept.
+pub const NO_KERNEL_HANDLES: &str = "no kernel handles, so clients may lose files in directories that are moved; name another --key-file than";
+/// An export that some clients cannot use.
+pub const UNUSABLE_BY_WINDOWS: &str = "Windows clients cannot use an export of this name; export a directory below";
+/// A role's process ended and will be started again.
+pub const RESTARTING: &str = "starting again in a while: the role";
+/// The process was asked to stop.
+pub const STOPPING: &str = "stopping";
+/// No descriptor is left for a connection.
+pub const FULL: &str = "no descriptor is left for another connection; clients wait, or raise the limit (ulimit -n)";
+/// A client mounted a path.
+pub const MOUNTED: &str = "mounted";
+/// A client asked for a path and does not get it.
+pub const MAY_NOT_MOUNT: &str = "may not mount";
+/// A client came upon a file system that is not exported.
+pub const OTHER_FILE_SYSTEM: &str =
+    "came upon another file system mounted beneath the export; export it by itself if it should be seen";
+/// The disk failed under a client's request.
+pub const DISK_FAILED: &str = "asked for what the disk failed to give; see the kernel's log";
+/// A client's connection was closed by us.
+pub const DISCONNECTED: &str = "was disconnected";
 
 /// Bytes of the longest line; what is longer is cut.
 const LINE_BYTES: usize = 512;
 /// Kinds and peers whose events are counted at once.
 const COUNTER_COUNT: usize = 64;
-
-/// Something that happened.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// A socket is open for what is named.
-    Listening(SocketAddr, &'static str),
-    /// A directory is offered; with which handles.
-    Exporting(&'a [u8], &'static str),
-    /// Everybody who reaches the server acts as this user.
-    ServingAs(u32),
-    /// Something works less well than it could: what, why, and what to do.
-    Degraded(&'static str, &'static str, &'static str),
-    /// There is no portmapper of ours: why, and the ports to name instead, NFS and MOUNT.
-    NoPortmap(&'static str, u16, u16),
-    /// A client mounted a path.
-    Mounted(IpAddr, &'a [u8]),
-    /// A client asked to mount a path and may not: why.
-    MountRefused(IpAddr, &'a [u8], &'static str),
-    /// A client came upon another file system beneath the export.
-    OtherFileSystem(IpAddr),
-    /// The disk failed while a client's request was carried out.
-    DiskError(IpAddr),
-    /// A client's connection was closed by us: why.
-    Closed(IpAddr, &'static str),
-    /// There is no room for another connection.
-    ConnectionsFull,
-    /// A role's process ended with this status and will be started again in so many milliseconds.
-    Restarting(&'static str, i32, u32),
-    /// The server stops because it was asked to.
-    Stopping,
-}
-
-impl Event<'_> {
-    /// A number for the kind, and the peer it is about.
-    const fn subject(&self) -> (u8, Option<IpAddr>) {
-        match *self {
-            Self::Listening(..) => (0, None),
-            Self::Exporting(..) => (1, None),
-            Self::ServingAs(_) => (2, None),
-            Self::Degraded(..) => (3, None),
-            Self::NoPortmap(..) => (4, None),
-            Self::Mounted(peer, _) => (5, Some(peer)),
-            Self::MountRefused(peer, ..) => (6, Some(peer)),
-            Self::OtherFileSystem(peer) => (7, Some(peer)),
-            Self::DiskError(peer) => (8, Some(peer)),
-            Self::Closed(peer, _) => (9, Some(peer)),
-            Self::ConnectionsFull => (10, None),
-            Self::Restarting(..) => (11, None),
-            Self::Stopping => (12, None),
-        }
-    }
-
-    fn write(&self, line: &mut Line) {
-        match *self {
-            Self::Listening(at, what) => line.text("listening on ").socket(at).text(" for ").text(what),
-            Self::Exporting(path, handles) => {
-                line.text("exporting ").escaped(path).text(" (read-only, ").text(handles).text(" handles)")
-            }
-            Self::ServingAs(user) => line.text("every client reads as user ").number(user.into()),
-            Self::Degraded(what, why, remedy) => line.text(what).text(": ").text(why).text("; ").text(remedy),
-            Self::NoPortmap(why, nfs, mount) => line
-                .text("no portmap service: ")
-                .text(why)
-                .text("; mount with the options port=")
-                .number(nfs.into())
-                .text(",mountport=")
-                .number(mount.into()),
-            Self::Mounted(peer, path) => line.address(peer).text(" mounted ").escaped(path),
-            Self::MountRefused(peer, path, why) => {
-                line.address(peer).text(" may not mount ").escaped(path).text(": ").text(why)
-            }
-            Self::OtherFileSystem(peer) => line
-                .address(peer)
-                .text(" came upon another file system mounted beneath the export; export it by itself if it should be seen"),
-            Self::DiskError(peer) => line
-                .text("the disk failed under a request of ")
-                .address(peer)
-                .text("; see the kernel's log"),
-            Self::Closed(peer, why) => line.text("closed the connection of ").address(peer).text(": ").text(why),
-            Self::ConnectionsFull => line.text(
-                "no descriptor is left for another connection; clients wait until one closes, or raise the limit (ulimit -n)",
-            ),
-            Self::Restarting(role, status, pause_ms) => line
-                .text("the role ")
-                .text(role)
-                .text(" ended with status ")
-                .number(status.unsigned_abs().into())
-                .text(" and starts again in ")
-                .number(pause_ms.into())
-                .text(" ms"),
-            Self::Stopping => line.text("stopping"),
-        };
-    }
-}
 
 /// One line of text under construction, without `core::fmt`.
 #[derive(Debug, Default)]
@@ -118,8 +57,8 @@ impl Line {
     }
 
     /// Appends a number in decimal.
-    pub fn number(&mut self, number: u64) -> &mut Self {
-        let mut digits = heapless::Vec::<u8, 20>::new();
+    pub fn number(&mut self, number: u32) -> &mut Self {
+        let mut digits = heapless::Vec::<u8, 10>::new();
         let mut rest = number;
         while digits.push(b'0' + (rest % 10) as u8).is_ok() && rest >= 10 {
             rest /= 10;
@@ -131,14 +70,10 @@ impl Line {
     /// Appends bytes from a peer or a file's name: what a terminal might obey becomes `\xNN`.
     pub fn escaped(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {
-            match byte {
-                b'\\' | 0..=0x1f | 0x7f..=0xff => {
-                    self.text("\\x").hex(byte >> 4).hex(byte & 15);
-                }
-                _ => {
-                    self.raw(&[*byte]);
-                }
-            }
+            _ = match byte {
+                b'\\' | 0..=0x1f | 0x7f..=0xff => self.text("\\x").hex(byte >> 4).hex(byte & 15),
+                _ => self.raw(&[*byte]),
+            };
         }
         self
     }
@@ -207,6 +142,12 @@ impl Line {
         &self.bytes
     }
 
+    /// The text and a newline, for which there is always room.
+    pub fn end(&mut self) -> &[u8] {
+        let _ = self.bytes.push(b'\n');
+        &self.bytes
+    }
+
     fn hex(&mut self, digit: u8) -> &mut Self {
         self.raw(&[if digit < 10 {
             b'0' + digit
@@ -215,6 +156,7 @@ impl Line {
         }])
     }
 
+    #[inline(never)]
     fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         let room = LINE_BYTES - 1 - self.bytes.len();
         let _ = self
@@ -224,9 +166,17 @@ impl Line {
     }
 }
 
+/// Who takes the lines.
+pub trait Sink {
+    /// Takes a whole line, or loses it: whoever tells does not wait.
+    fn take(&mut self, line: &[u8]);
+}
+
 #[derive(Debug)]
 struct Counter {
-    subject: (u8, Option<IpAddr>),
+    /// Where the event's text lies: one text, one kind.
+    kind: usize,
+    peer: IpAddr,
     /// The second in which counting began.
     since: u32,
     count: u32,
@@ -234,55 +184,59 @@ struct Counter {
 
 /// Where events go.
 pub struct Events {
-    out: Box<dyn Write<Error = ErrorKind>>,
+    sink: Box<dyn Sink>,
     counters: heapless::Vec<Counter, COUNTER_COUNT>,
 }
 
 impl Events {
-    /// Events that are written to `out`, a line each.
-    pub const fn new(out: Box<dyn Write<Error = ErrorKind>>) -> Self {
+    /// Events that are written to `sink`, a line each.
+    pub const fn new(sink: Box<dyn Sink>) -> Self {
         Self {
-            out,
+            sink,
             counters: heapless::Vec::new(),
         }
     }
 
-    /// Tells an event, unless there were many like it within a minute. What cannot be written is lost.
-    pub fn tell(&mut self, now: Instant, event: Event<'_>) {
-        let Some(withheld) = self.count(now, &event) else {
-            return;
-        };
+    /// Tells of the server itself: what, about what, and why; the latter two may be empty.
+    pub fn tell(&mut self, event: &'static str, about: &[u8], why: &str) {
+        self.write(None, event, about, why, 0);
+    }
+
+    /// Tells of a client, unless there were many like it within a minute.
+    pub fn tell_of(&mut self, now: Instant, peer: IpAddr, event: &'static str, about: &[u8], why: &str) {
+        if let Some(withheld) = self.count(now, peer, event.as_ptr() as usize) {
+            self.write(Some(peer), event, about, why, withheld);
+        }
+    }
+
+    fn write(&mut self, peer: Option<IpAddr>, event: &str, about: &[u8], why: &str, withheld: u32) {
         let mut line = Line::default();
-        event.write(line.text("stowaway: "));
+        line.text("stowaway: ");
+        if let Some(peer) = peer {
+            line.address(peer).text(" ");
+        }
+        line.text(event);
+        if !about.is_empty() {
+            line.text(" ").escaped(about);
+        }
+        if !why.is_empty() {
+            line.text(": ").text(why);
+        }
         if withheld > 0 {
-            line.text(" (and ")
-                .number(withheld.into())
-                .text(" like it before)");
+            line.text(" (and ").number(withheld).text(" like it before)");
         }
-        line.raw(b"\n");
-        // The newline has its room even where the text was cut.
-        if line.bytes().last() != Some(&b'\n') {
-            let _ = line.bytes.push(b'\n');
-        }
-        let _ = self.out.write_all(line.bytes());
+        self.sink.take(line.end());
     }
 
     /// `None`: too many. Else how many were withheld in the minute before.
-    fn count(&mut self, now: Instant, event: &Event<'_>) -> Option<u32> {
-        let subject = event.subject();
-        if subject.1.is_none() {
-            return Some(0); // What is about no peer comes from ourselves, and rarely.
-        }
+    fn count(&mut self, now: Instant, peer: IpAddr, kind: usize) -> Option<u32> {
         let fresh = Counter {
-            subject,
+            kind,
+            peer,
             since: now.secs(),
             count: 1,
         };
-        let Some(counter) = self
-            .counters
-            .iter_mut()
-            .find(|counter| counter.subject == subject)
-        else {
+        let Some(counter) = self.counters.iter_mut().find(|counter| (counter.kind, counter.peer) == (kind, peer)) else {
             if let Err(fresh) = self.counters.push(fresh) {
                 // Full: the oldest makes room.
                 if let Some(oldest) = self.counters.iter_mut().min_by_key(|counter| counter.since) {
@@ -292,11 +246,7 @@ impl Events {
             return Some(0);
         };
         if now.secs().wrapping_sub(counter.since) >= 60 {
-            return Some(
-                core::mem::replace(counter, fresh)
-                    .count
-                    .saturating_sub(EVENT_COUNT_PER_MINUTE),
-            );
+            return Some(core::mem::replace(counter, fresh).count.saturating_sub(EVENT_COUNT_PER_MINUTE));
         }
         counter.count = counter.count.saturating_add(1);
         (counter.count <= EVENT_COUNT_PER_MINUTE).then_some(0)
@@ -319,18 +269,9 @@ pub mod tests {
     #[derive(Clone, Default)]
     pub struct Sink(pub Arc<Mutex<Vec<u8>>>);
 
-    impl embedded_io::ErrorType for Sink {
-        type Error = ErrorKind;
-    }
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> Result<(), ErrorKind> {
-            Ok(())
+    impl super::Sink for Sink {
+        fn take(&mut self, line: &[u8]) {
+            self.0.lock().unwrap().extend(line);
         }
     }
 
@@ -373,11 +314,8 @@ pub mod tests {
     fn what_a_terminal_might_obey_is_escaped_and_long_lines_are_cut() {
         let sink = Sink::default();
         let mut events = Events::new(Box::new(sink.clone()));
-        events.tell(
-            Instant::default(),
-            Event::Mounted(PEER, b"/a\x1b[2J\n\\\xff"),
-        );
-        events.tell(Instant::default(), Event::Mounted(PEER, &[b'x'; 1000]));
+        events.tell_of(Instant::default(), PEER, MOUNTED, b"/a\x1b[2J\n\\\xff", "");
+        events.tell_of(Instant::default(), PEER, MOUNTED, &[b'x'; 1000], "");
         let lines = sink.lines();
         assert_eq!(
             lines[0],
@@ -393,15 +331,12 @@ pub mod tests {
         let mut events = Events::new(Box::new(sink.clone()));
         let start = Instant::default();
         for _ in 0..35 {
-            events.tell(start, Event::Mounted(PEER, b"/a"));
+            events.tell_of(start, PEER, MOUNTED, b"/a", "");
         }
         assert_eq!(sink.lines().len(), 10);
-        events.tell(start, Event::Closed(PEER, "why"));
+        events.tell_of(start, PEER, DISCONNECTED, b"", "why");
         assert_eq!(sink.lines().len(), 11);
-        events.tell(
-            start.after(Duration::from_secs(61)),
-            Event::Mounted(PEER, b"/a"),
-        );
+        events.tell_of(start.after(Duration::from_secs(61)), PEER, MOUNTED, b"/a", "");
         assert_eq!(
             sink.lines()[11],
             "stowaway: 192.0.2.7 mounted /a (and 25 like it before)"

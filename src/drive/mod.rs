@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::engine::rpc::{Programs, Service, Session};
 use crate::engine::{Cx, Datagrams as _, Order, State, Stream as _};
-use crate::event::{Event, Events};
+use crate::event::{self, Events};
 use crate::log;
 use crate::net::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::time::{Duration, Instant};
@@ -158,9 +158,9 @@ impl<'a> Driver<'a> {
         &mut self.programs
     }
 
-    /// Tells a person.
-    pub fn tell(&mut self, event: Event<'_>) {
-        self.events.tell(self.now, event);
+    /// Where a person is told.
+    pub const fn events(&mut self) -> &mut Events {
+        &mut self.events
     }
 
     /// Serves until the process is asked to stop.
@@ -169,7 +169,7 @@ impl<'a> Driver<'a> {
         while !ready.stop {
             self.turn(&mut ready);
         }
-        self.tell(Event::Stopping);
+        self.events.tell(event::STOPPING, b"", "");
     }
 
     /// Waits once and does what can be done then.
@@ -285,7 +285,7 @@ impl<'a> Driver<'a> {
             self.close(at);
             return true;
         }
-        self.tell(Event::ConnectionsFull);
+        self.events.tell(event::FULL, b"", "");
         self.accept_at = Some(self.now.after(ACCEPT_PAUSE));
         self.watch_doors(Interest::None);
         false
@@ -330,7 +330,7 @@ impl<'a> Driver<'a> {
             }
             Err(Trouble::Gone) => return self.bury(at, connection),
             Err(Trouble::Broken(why)) => {
-                self.tell(Event::Closed(connection.peer, why));
+                self.events.tell_of(self.now, connection.peer, event::DISCONNECTED, b"", why);
                 return self.bury(at, connection);
             }
         };
@@ -644,7 +644,7 @@ impl<'a> Driver<'a> {
                 "a request did not end"
             };
             let peer = connection.peer;
-            self.tell(Event::Closed(peer, why));
+            self.events.tell_of(self.now, peer, event::DISCONNECTED, b"", why);
             self.close(at);
         }
         self.patrol_at = holding.then(|| self.now.after(Duration::SECOND));

@@ -24,6 +24,8 @@ pub mod mount;
 pub mod nfs;
 pub mod portmap;
 pub mod rpc;
+#[cfg(test)]
+pub mod tests;
 
 /// What an engine may use, lent for the length of one call.
 pub struct Cx<'a> {
@@ -35,6 +37,13 @@ pub struct Cx<'a> {
     pub vfs: &'a mut dyn Vfs,
     /// Where a person is told.
     pub events: &'a mut Events,
+}
+
+impl Cx<'_> {
+    /// Tells a person of this client.
+    fn tell(&mut self, event: &'static str, about: &[u8], why: &str) {
+        self.events.tell_of(self.now, self.peer, event, about, why);
+    }
 }
 
 /// Something large, or something that may take long, that the driver does for an engine.

@@ -4,7 +4,7 @@
 
 use super::Cx;
 use crate::config::MOUNT_COUNT_MAX;
-use crate::event::{Event, Line};
+use crate::event::{self, Line};
 use crate::vfs::{Export, FsError, FsResult, Handle, Kind, Name};
 use crate::wire::mount::{
     HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
@@ -70,7 +70,7 @@ fn mnt(mounts: &mut Mounts, version: u32, cx: &mut Cx<'_>, path: &[u8], reply: &
     match outcome {
         Ok((export, handle)) => {
             mounts.add(cx.peer, export);
-            cx.events.tell(cx.now, Event::Mounted(cx.peer, path));
+            cx.tell(event::MOUNTED, path, "");
             reply.u32(Status::Ok as u32);
             if version == VERSION_1 {
                 let mut fixed = [0; HANDLE_V1_BYTES];
@@ -85,17 +85,16 @@ fn mnt(mounts: &mut Mounts, version: u32, cx: &mut Cx<'_>, path: &[u8], reply: &
             }
         }
         Err((status, why)) => {
-            cx.events
-                .tell(cx.now, Event::MountRefused(cx.peer, path, why));
+            cx.tell(event::MAY_NOT_MOUNT, path, why);
             reply.u32(status as u32);
         }
     }
 }
 
 /// The directory `below` an export, name by name. Symbolic links are not followed.
-fn walk(cx: &mut Cx<'_>, export: usize, below: Components<'_>) -> FsResult<Handle> {
+fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8]) -> FsResult<Handle> {
     let mut node = cx.vfs.root(export)?;
-    for name in below {
+    while let Some(name) = next_name(&mut below) {
         node = cx.vfs.lookup(node, Name::new(name)?)?;
     }
     if cx.vfs.attr(node)?.kind != Kind::Directory {
@@ -118,7 +117,7 @@ const fn refusal(error: FsError) -> (Status, &'static str) {
             Status::Access,
             "another file system is mounted there; export it by itself",
         ),
-        FsError::Access | FsError::Permission => {
+        FsError::Access | FsError::Permission | FsError::ReadOnly => {
             (Status::Access, "the server itself may not go there")
         }
         FsError::Io => (Status::Io, "the disk failed"),
@@ -128,40 +127,43 @@ const fn refusal(error: FsError) -> (Status, &'static str) {
     }
 }
 
-/// The names in a path; empty ones and "." mean nothing.
-#[derive(Clone)]
-struct Components<'a>(core::slice::Split<'a, u8, fn(&u8) -> bool>);
-
-impl<'a> Components<'a> {
-    fn new(path: &'a [u8]) -> Self {
-        let is_separator: fn(&u8) -> bool = |byte| *byte == b'/';
-        Self(path.split(is_separator))
-    }
-}
-
-impl<'a> Iterator for Components<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.0.find(|name| !matches!(*name, b"" | b"."))
-    }
-}
-
 /// The export that `path` lies in, the innermost of several, and what of the path lies below its top.
-fn find<'a>(exports: &[Export], path: &'a [u8]) -> Option<(usize, Components<'a>)> {
-    if path.first() != Some(&b'/') {
-        return None;
+fn find<'a>(exports: &[Export], path: &'a [u8]) -> Option<(usize, &'a [u8])> {
+    let mut found: Option<(usize, &[u8])> = None;
+    for (number, export) in exports.iter().enumerate() {
+        if let Some(below) = below(export.path, path)
+            && found.is_none_or(|(_, other)| below.len() < other.len())
+        {
+            found = Some((number, below));
+        }
     }
-    let below = |export: &Export| {
-        let mut rest = Components::new(path);
-        let inside = Components::new(export.path).all(|name| rest.next() == Some(name));
-        inside.then_some(rest)
-    };
-    let inside = exports
-        .iter()
-        .enumerate()
-        .filter_map(|(number, export)| Some((number, below(export)?)));
-    inside.min_by_key(|(_, rest)| rest.clone().count())
+    found
+}
+
+/// What of `path` lies below `top`, if it does. Both are absolute; empty names and "." mean nothing.
+fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let mut rest = path;
+    (rest.first() == Some(&b'/')).then_some(())?;
+    let mut top = top;
+    while let Some(wanted) = next_name(&mut top) {
+        if next_name(&mut rest)? != wanted {
+            return None;
+        }
+    }
+    Some(rest)
+}
+
+/// Takes the first name off a path.
+fn next_name<'a>(path: &mut &'a [u8]) -> Option<&'a [u8]> {
+    while !path.is_empty() {
+        let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+        let (name, rest) = path.split_at_checked(end)?;
+        *path = rest.get(1..).unwrap_or_default();
+        if !matches!(name, b"" | b".") {
+            return Some(name);
+        }
+    }
+    None
 }
 
 impl Mounts {
@@ -222,16 +224,10 @@ mod tests {
     use super::*;
 
     fn check(path: &str, expect: Option<(usize, &[&str])>) {
-        let exports = ["/srv", "/srv/iso//deep/", "/"].map(|path| Export {
-            path: path.as_bytes(),
-        });
-        let found = find(&exports, path.as_bytes());
-        let found = found.map(|(export, rest)| {
-            (
-                export,
-                rest.map(|name| core::str::from_utf8(name).unwrap())
-                    .collect::<Vec<_>>(),
-            )
+        let exports = ["/srv", "/srv/iso//deep/", "/"].map(|path| Export { path: path.as_bytes() });
+        let found = find(&exports, path.as_bytes()).map(|(export, mut rest)| {
+            let names = core::iter::from_fn(|| next_name(&mut rest));
+            (export, names.map(|name| core::str::from_utf8(name).unwrap()).collect::<Vec<_>>())
         });
         assert_eq!(found, expect.map(|(export, rest)| (export, rest.to_vec())));
     }

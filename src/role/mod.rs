@@ -1,6 +1,6 @@
 //! Multi-call: what the file does is its first word or the name it was started by. One role per file.
 
-use crate::event::Line;
+use crate::event::{Line, Sink};
 use crate::sys::frames::BUILD_ID_BYTES;
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
@@ -19,84 +19,55 @@ stowaway: serves files from hosts where nothing else runs.
   stowaway ROLE --help          the options of a role
   stowaway --version
 ";
+const VERSION: &str = concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// How a run ends: an exit status, which [`run`] returns.
-type Outcome = Result<(), Failure>;
-
-/// Why a role did not do it.
-struct Failure {
-    status: i32,
-    line: Line,
-}
-
-impl Failure {
-    /// Wrong usage: what is wrong. Where to read more is added.
-    fn usage(role: &str, tell: impl FnOnce(&mut Line)) -> Self {
-        let mut line = Line::default();
-        line.text("stowaway: ");
-        tell(&mut line);
-        line.text("; see stowaway ")
-            .text(role)
-            .text(if role.is_empty() { "--help" } else { " --help" });
-        Self { status: 2, line }
-    }
-
-    /// It could not be done: what, on what, why, and what to do.
-    fn failed(tell: impl FnOnce(&mut Line)) -> Self {
-        let mut line = Line::default();
-        line.text("stowaway: ");
-        tell(&mut line);
-        Self { status: 1, line }
-    }
-}
+/// The status a process exits with: why it failed has been said.
+type Status = i32;
+/// It failed.
+const FAILED: Status = 1;
+/// It was not asked in the right way.
+const USAGE: Status = 2;
 
 /// Runs what the arguments ask for; the status to exit with. `build_id` goes before traces.
-pub fn run(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
+pub fn run(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
     let name = args.next().map_or(&b""[..], CStr::to_bytes);
-    let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-    let outcome = match name {
+    let mut word = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+    if !matches!(word, b"nfs" | b"unfsd" | b"serve") {
+        word = args.next().map_or(&b""[..], CStr::to_bytes);
+    }
+    let outcome = match word {
         b"nfs" | b"unfsd" => nfs::run(args, build_id),
         b"serve" => serve::run(args, build_id),
-        _ => first_word(args, build_id),
+        b"-h" | b"--help" | b"help" => print(HELP),
+        b"--version" => print(VERSION),
+        b"" => Err(complain(USAGE, &[b"say what to do: see stowaway --help"])),
+        word => Err(complain(USAGE, &[b"there is no role ", word, b": see stowaway --help"])),
     };
-    status(outcome)
+    outcome.err().unwrap_or(0)
 }
 
-/// Says what failed; the status to exit with.
-fn status(outcome: Outcome) -> i32 {
-    match outcome {
-        Ok(()) => 0,
-        Err(failure) => {
-            let line = failure.line.bytes();
-            if !line.is_empty() {
-                let _ = Stdio::error().write_all(line);
-                let _ = Stdio::error().write_all(b"\n");
-            }
-            failure.status
-        }
+/// Says on one line what is wrong, where, and what to do; the status to exit with.
+fn complain(status: Status, parts: &[&[u8]]) -> Status {
+    let mut line = Line::default();
+    line.text("stowaway: ");
+    for part in parts {
+        line.escaped(part);
     }
+    let _ = Stdio::error().write_all(line.end());
+    status
 }
 
-fn first_word(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Outcome {
-    match args.next().map(CStr::to_bytes) {
-        Some(b"nfs" | b"unfsd") => nfs::run(args, build_id),
-        Some(b"serve") => serve::run(args, build_id),
-        Some(b"-h" | b"--help" | b"help") => print(HELP),
-        Some(b"--version") => print(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n")),
-        Some(word) => Err(Failure::usage("", |line| {
-            line.text("there is no role \"").escaped(word).text("\"");
-        })),
-        None => Err(Failure::usage("", |line| {
-            line.text("say what to do");
-        })),
+/// Events go to standard error.
+struct Console;
+
+impl Sink for Console {
+    fn take(&mut self, line: &[u8]) {
+        let _ = Stdio::error().write_all(line);
     }
 }
 
 /// Writes to standard output.
-fn print(text: &str) -> Outcome {
-    Stdio::output().write_all(text.as_bytes()).map_err(|_| {
-        Failure::failed(|line| {
-            line.text("standard output cannot be written");
-        })
-    })
+fn print(text: &str) -> Result<(), Status> {
+    let written = Stdio::output().write_all(text.as_bytes());
+    written.map_err(|_| complain(FAILED, &[b"standard output cannot be written"]))
 }

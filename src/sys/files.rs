@@ -3,102 +3,67 @@
 use super::{Errno, outcome};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use rustix::fs::{AtFlags, OFlags, Statx, StatxAttributes, StatxFlags};
+use linux_raw_sys::general::{STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, statx};
+use rustix::fs::{AtFlags, OFlags};
 use syscalls::{Sysno, raw_syscall};
 
-/// What the host says of a file.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)] // stat(2)'s own words.
-pub struct Stat {
-    pub dev: u64,
-    pub inode: u64,
-    pub mode: u32,
-    pub nlink: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub rdev: (u32, u32),
-    pub size: u64,
-    /// In units of 512 bytes.
-    pub blocks: u64,
-    /// Seconds and nanoseconds.
-    pub atime: (i64, u32),
-    pub mtime: (i64, u32),
-    pub ctime: (i64, u32),
-    /// When the inode was made, where the file system keeps it.
-    pub birth: Option<(i64, u32)>,
-    /// Another file system begins here.
-    pub mounted_on: bool,
+/// What the host says of a file: the fields of statx(2).
+pub type Stat = statx;
+
+/// Where [`stat`] writes.
+pub const fn blank() -> Stat {
+    // SAFETY: a structure of numbers, for which zeros are values.
+    unsafe { core::mem::zeroed() }
 }
 
 /// Asks for a file by its descriptor.
-pub fn stat(file: impl AsFd) -> Result<Stat, Errno> {
-    stat_at(file.as_fd(), c"", AtFlags::EMPTY_PATH)
+pub fn stat(file: impl AsFd, out: &mut Stat) -> Result<(), Errno> {
+    stat_at(file.as_fd(), c"", AtFlags::EMPTY_PATH, out)
 }
 
 /// Asks for the entry `name` of a directory. Symbolic links are not followed, automounts not started.
-pub fn stat_entry(dir: impl AsFd, name: &CStr) -> Result<Stat, Errno> {
-    stat_at(
-        dir.as_fd(),
-        name,
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-    )
+pub fn stat_entry(dir: impl AsFd, name: &CStr, out: &mut Stat) -> Result<(), Errno> {
+    stat_at(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, out)
 }
 
 /// statx, else fstatat: the latter knows neither birth nor mount points, so both are as if there were none.
-fn stat_at(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Stat, Errno> {
-    match rustix::fs::statx(
-        dir,
-        name,
-        flags,
-        StatxFlags::BASIC_STATS | StatxFlags::BTIME,
-    ) {
-        Ok(stat) => Ok(from_statx(&stat)),
-        Err(Errno::NOSYS) => Ok(from_stat(&rustix::fs::statat(dir, name, flags)?)),
-        Err(error) => Err(error),
-    }
-}
-
-fn from_statx(stat: &Statx) -> Stat {
-    let time = |time: rustix::fs::StatxTimestamp| (time.tv_sec, time.tv_nsec);
-    Stat {
-        dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-        inode: stat.stx_ino,
-        mode: stat.stx_mode.into(),
-        nlink: stat.stx_nlink,
-        uid: stat.stx_uid,
-        gid: stat.stx_gid,
-        rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
-        size: stat.stx_size,
-        blocks: stat.stx_blocks,
-        atime: time(stat.stx_atime),
-        mtime: time(stat.stx_mtime),
-        ctime: time(stat.stx_ctime),
-        birth: (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(stat.stx_btime)),
-        mounted_on: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+#[inline(never)]
+fn stat_at(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags, out: &mut Stat) -> Result<(), Errno> {
+    let (file, wanted) = (dir.as_raw_fd(), STATX_BASIC_STATS | STATX_BTIME);
+    // SAFETY: the kernel reads the name and writes the structure.
+    let answer = unsafe { raw_syscall!(Sysno::statx, file, name.as_ptr(), flags.bits(), wanted, core::ptr::from_mut(out)) };
+    match outcome(answer) {
+        Err(Errno::NOSYS) => {
+            from_stat(&rustix::fs::statat(dir, name, flags)?, out);
+            Ok(())
+        }
+        answer => answer.map(drop),
     }
 }
 
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
-fn from_stat(stat: &rustix::fs::Stat) -> Stat {
-    Stat {
-        dev: stat.st_dev as u64,
-        inode: stat.st_ino as u64,
-        mode: stat.st_mode as u32,
-        nlink: stat.st_nlink as u32,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        rdev: (
-            rustix::fs::major(stat.st_rdev as u64),
-            rustix::fs::minor(stat.st_rdev as u64),
-        ),
-        size: stat.st_size as u64,
-        blocks: stat.st_blocks as u64,
-        atime: (stat.st_atime as i64, stat.st_atime_nsec as u32),
-        mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
-        ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as u32),
-        birth: None,
-        mounted_on: false,
+#[cold]
+fn from_stat(stat: &rustix::fs::Stat, out: &mut Stat) {
+    *out = blank();
+    (out.stx_dev_major, out.stx_dev_minor) = (rustix::fs::major(stat.st_dev as _), rustix::fs::minor(stat.st_dev as _));
+    (out.stx_rdev_major, out.stx_rdev_minor) = (rustix::fs::major(stat.st_rdev as _), rustix::fs::minor(stat.st_rdev as _));
+    out.stx_ino = stat.st_ino as _;
+    out.stx_mode = stat.st_mode as _;
+    out.stx_nlink = stat.st_nlink as _;
+    (out.stx_uid, out.stx_gid) = (stat.st_uid, stat.st_gid);
+    (out.stx_size, out.stx_blocks) = (stat.st_size as _, stat.st_blocks as _);
+    for (time, secs, nanos) in [
+        (&mut out.stx_atime, stat.st_atime as i64, stat.st_atime_nsec as u32),
+        (&mut out.stx_mtime, stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        (&mut out.stx_ctime, stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+    ] {
+        (time.tv_sec, time.tv_nsec) = (secs, nanos);
     }
+}
+
+/// Whether another file system begins at the object.
+pub const fn is_mounted_on(stat: &Stat) -> bool {
+    stat.stx_attributes & STATX_ATTR_MOUNT_ROOT as u64 != 0
 }
 
 /// Bytes of the longest kernel handle.
@@ -115,51 +80,41 @@ pub struct KernelHandle {
 }
 
 impl KernelHandle {
-    /// A handle from its parts, if they can be one.
-    pub fn new(kind: u8, from: &[u8]) -> Option<Self> {
-        let mut bytes = [0; HANDLE_BYTES_MAX];
-        bytes.get_mut(..from.len())?.copy_from_slice(from);
-        Some(Self {
-            len: u32::try_from(from.len()).ok()?,
-            kind: kind.into(),
-            bytes,
-        })
-    }
-
-    /// The type and the bytes; `None` for a type that does not fit a byte, which no file system in Linux has.
-    pub fn parts(&self) -> Option<(u8, &[u8])> {
-        Some((
-            u8::try_from(self.kind).ok()?,
-            self.bytes.get(..self.len as usize)?,
-        ))
-    }
-}
-
-/// The kernel's handle for the entry `name` of `dir`, or for `dir` itself when `name` is empty; and its mount's number.
-pub fn name_to_handle(dir: impl AsFd, name: &CStr) -> Result<(KernelHandle, u32), Errno> {
-    let mut handle = KernelHandle {
+    /// Room for the kernel to write one.
+    pub const ROOM: Self = Self {
         len: HANDLE_BYTES_MAX as u32,
         kind: 0,
         bytes: [0; HANDLE_BYTES_MAX],
     };
+
+    /// A handle from its parts, if they can be one.
+    pub fn new(kind: u8, from: &[u8]) -> Option<Self> {
+        let mut handle = Self {
+            len: from.len() as u32,
+            kind: kind.into(),
+            ..Self::ROOM
+        };
+        handle.bytes.get_mut(..from.len())?.copy_from_slice(from);
+        Some(handle)
+    }
+
+    /// The type and the bytes; `None` for a type that does not fit a byte, which no file system in Linux has.
+    pub fn parts(&self) -> Option<(u8, &[u8])> {
+        Some((u8::try_from(self.kind).ok()?, self.bytes.get(..self.len as usize)?))
+    }
+}
+
+/// The kernel's handle for the entry `name` of `dir`, or for `dir` itself when `name` is empty. Returns its mount's number.
+pub fn name_to_handle(dir: impl AsFd, name: &CStr, out: &mut KernelHandle) -> Result<u32, Errno> {
     let mut mount = 0u32;
-    let flags = if name.is_empty() {
-        AtFlags::EMPTY_PATH.bits()
-    } else {
-        0
-    };
-    // SAFETY: the kernel writes at most `handle.len` bytes behind the two words, and one number to `mount`.
+    let flags = if name.is_empty() { AtFlags::EMPTY_PATH.bits() } else { 0 };
+    let dir = dir.as_fd().as_raw_fd();
+    *out = KernelHandle::ROOM;
+    // SAFETY: the kernel writes at most `out.len` bytes behind the two words, and one number to `mount`.
     outcome(unsafe {
-        raw_syscall!(
-            Sysno::name_to_handle_at,
-            dir.as_fd().as_raw_fd(),
-            name.as_ptr(),
-            &raw mut handle,
-            &raw mut mount,
-            flags
-        )
+        raw_syscall!(Sysno::name_to_handle_at, dir, name.as_ptr(), core::ptr::from_mut(out), &raw mut mount, flags)
     })?;
-    Ok((handle, mount))
+    Ok(mount)
 }
 
 /// Opens what a kernel handle names on the file system of `mount`, which must not be an `O_PATH` descriptor.
@@ -180,6 +135,21 @@ pub fn open_by_handle(
     })?;
     // SAFETY: a new descriptor that nobody else knows.
     Ok(unsafe { OwnedFd::from_raw_fd(opened as i32) })
+}
+
+/// Opens what a descriptor stands for once more, with other flags. `NOENT` where there is no /proc.
+pub fn reopen(file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    let (_, digits) = path.split_at_mut(14);
+    let mut rest = file.as_fd().as_raw_fd();
+    for at in (0..rest.max(1).ilog10() as usize + 1).rev() {
+        if let Some(digit) = digits.get_mut(at) {
+            *digit = b'0' + (rest % 10) as u8;
+        }
+        rest /= 10;
+    }
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::NOENT)?;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
 }
 
 /// Bits of `access`.

@@ -12,6 +12,9 @@ pub mod process;
 pub mod start;
 pub mod stdio;
 
+use crate::time::{Duration, Instant};
+use rustix::event::{PollFd, Timespec};
+
 /// Errors of system calls.
 pub use rustix::io::Errno;
 
@@ -23,7 +26,7 @@ fn outcome(returned: usize) -> Result<usize, Errno> {
 /// The monotonic clock.
 ///
 /// A raw call: rustix' own reads the vDSO, whose parser is larger than the time saved by it once a turn.
-pub fn now() -> crate::time::Instant {
+pub fn now() -> Instant {
     #[repr(C)]
     #[derive(Default)]
     struct Timespec {
@@ -40,7 +43,21 @@ pub fn now() -> crate::time::Instant {
             &raw mut time
         )
     };
-    crate::time::Instant::from_ns(time.secs as u64 * 1_000_000_000 + time.nanos as u64)
+    Instant::from_ns(time.secs as u64 * 1_000_000_000 + time.nanos as u64)
+}
+
+/// Sleeps until one of `watched` is ready or `timeout` is over; how many are ready. Without a timeout, for ever.
+pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize, Errno> {
+    rustix::event::poll(watched, timeout.map(timespec).as_ref())
+}
+
+/// For the kernel. Milliseconds, because every host has those; rounded up, so that nobody wakes too early.
+pub fn timespec(timeout: Duration) -> Timespec {
+    let ms = timeout.as_ms_up();
+    Timespec {
+        tv_sec: (ms / 1000) as i64,
+        tv_nsec: (ms % 1000 * 1_000_000) as _,
+    }
 }
 
 /// Fills `out` from the kernel's entropy: getrandom, else /dev/urandom, else the 16 bytes that came with the process.

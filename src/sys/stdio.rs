@@ -1,8 +1,9 @@
 //! The standard streams as byte streams.
 
 use super::Errno;
+use crate::time::Duration;
 use embedded_io::{ErrorKind, ErrorType, Write};
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::BorrowedFd;
 
 /// Standard output or standard error.
@@ -40,7 +41,7 @@ impl Write for Stdio {
         let descriptor = unsafe { BorrowedFd::borrow_raw(self.descriptor) };
         if !self.patient {
             let mut poll = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
-            if rustix::event::poll(&mut poll, Some(&Timespec::default())) == Ok(0) {
+            if super::sleep(&mut poll, Some(Duration::default())) == Ok(0) {
                 return Err(ErrorKind::TimedOut);
             }
         }

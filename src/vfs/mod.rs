@@ -46,6 +46,8 @@ pub enum FsError {
     Invalid,
     /// A name is longer than 255 bytes.
     NameTooLong,
+    /// The export cannot be written to.
+    ReadOnly,
     /// The object that the handle named is gone.
     Stale,
     /// The handle is none of this server's.
@@ -112,20 +114,26 @@ pub struct Handle {
 impl Handle {
     /// Bytes of the longest handle.
     pub const BYTES_MAX: usize = 64;
-
-    /// The handle of these bytes, if they are not too many.
-    pub fn new(from: &[u8]) -> Option<Self> {
-        let mut bytes = [0; Self::BYTES_MAX];
-        bytes.get_mut(..from.len())?.copy_from_slice(from);
-        Some(Self {
-            len: u8::try_from(from.len()).ok()?,
-            bytes,
-        })
-    }
+    /// No object's handle.
+    pub const EMPTY: Self = Self {
+        len: 0,
+        bytes: [0; Self::BYTES_MAX],
+    };
 
     /// The bytes that go on the wire.
+    #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Appends bytes; false when there is no room for them.
+    fn push(&mut self, more: &[u8]) -> bool {
+        let room = self.bytes.get_mut(usize::from(self.len)..).and_then(|rest| rest.get_mut(..more.len()));
+        room.map(|room| {
+            room.copy_from_slice(more);
+            self.len += more.len() as u8;
+        })
+        .is_some()
     }
 }
 
@@ -310,6 +318,8 @@ mod tests {
     fn small_things_stay_small() {
         assert_eq!(size_of::<FsResult<()>>(), 1);
         assert_eq!(size_of::<Pin>(), 4);
-        assert!(Handle::new(&[0; 65]).is_none());
+        let mut handle = Handle::EMPTY;
+        assert!(!handle.push(&[0; 65]) && handle.push(&[1; 64]) && !handle.push(&[0]));
+        assert_eq!(handle.bytes(), [1; 64]);
     }
 }

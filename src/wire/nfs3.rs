@@ -218,13 +218,6 @@ pub fn emit_post_op(reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
     }
 }
 
-/// Writes the attributes around an operation that changed nothing: none before, these after.
-#[doc(alias = "wcc_data")]
-pub fn emit_wcc(reply: &mut Writer<'_>, after: Option<&Attributes>) {
-    reply.u32(0);
-    emit_post_op(reply, after);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

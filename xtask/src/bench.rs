@@ -74,7 +74,11 @@ fn nfs(args: &Args) -> Result<()> {
         nix::unistd::geteuid().is_root(),
         "cargo xtask bench needs root, for a network and a tmpfs of its own. Type: sudo -E cargo xtask bench nfs"
     );
-    let workloads = if args.only.is_empty() { Workload::value_variants().to_vec() } else { args.only.clone() };
+    let workloads = if args.only.is_empty() {
+        Workload::value_variants().to_vec()
+    } else {
+        args.only.clone()
+    };
     // What may need the network comes before we leave it.
     setup::need(&[Package::IPROUTE2])?;
     if !args.no_peer {
@@ -83,7 +87,11 @@ fn nfs(args: &Args) -> Result<()> {
     server::binary(Arch::X86_64)?;
 
     let progress = setup::progress("measuring NFS");
-    let scale = if args.quick { Scale::QUICK } else { Scale::FULL };
+    let scale = if args.quick {
+        Scale::QUICK
+    } else {
+        Scale::FULL
+    };
     let ground = Ground::new(scale)?;
     let mut table = Table::set(&ground, &workloads, !args.no_peer)?;
     for side in table.all() {
@@ -92,12 +100,19 @@ fn nfs(args: &Args) -> Result<()> {
     }
 
     let round_count = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
-    let mut results: Vec<_> = workloads.iter().map(|&workload| (workload, [Vec::new(), Vec::new()])).collect();
+    let mut results: Vec<_> = workloads
+        .iter()
+        .map(|&workload| (workload, [Vec::new(), Vec::new()]))
+        .collect();
     // Round 0 fills caches and is not counted.
     for round in 0..=round_count {
         for (workload, costs) in &mut results {
             for (side, costs) in table.for_workload(*workload).zip(costs) {
-                progress.say(format!("round {round} of {round_count}: {} on {}", workload.facts().title, side.name));
+                progress.say(format!(
+                    "round {round} of {round_count}: {} on {}",
+                    workload.facts().title,
+                    side.name
+                ));
                 let cost = side.turn(*workload, &scale)?;
                 if round > 0 {
                     costs.push(cost);
@@ -108,12 +123,19 @@ fn nfs(args: &Args) -> Result<()> {
     for side in table.all() {
         side.check_idle()?;
     }
-    let memory = table.all().map(|side| Ok((side.name, status_field(side.pid, "VmRSS")?))).collect::<Result<_>>()?;
+    let memory = table
+        .all()
+        .map(|side| Ok((side.name, status_field(side.pid, "VmRSS")?)))
+        .collect::<Result<_>>()?;
     progress.done();
 
     let report = Report::new(&results, round_count, memory)?;
     report.print();
-    let place = |given: &Option<PathBuf>, name| given.clone().unwrap_or_else(|| workspace_root().join("target/bench").join(name));
+    let place = |given: &Option<PathBuf>, name| {
+        given
+            .clone()
+            .unwrap_or_else(|| workspace_root().join("target/bench").join(name))
+    };
     report.write_json(&place(&args.json, "nfs.json"))?;
     report.write_svg(&place(&args.svg, "nfs.svg"))
 }
@@ -136,28 +158,62 @@ impl Table {
                 return Ok(None);
             }
             let arguments = vec!["--handles".into(), kind.into()];
-            let server = Server::start(ServerOptions { arguments, ..ServerOptions::serving(&[&ground.export()]) })?;
+            let server = Server::start(ServerOptions {
+                arguments,
+                ..ServerOptions::serving(&[&ground.export()])
+            })?;
             let side = Side::new(name, server.pid(), server.nfs(), server.mount(), ground)?;
             ours.push(server);
             anyhow::Ok(Some(side))
         };
-        let kernel = start("stowaway", "kernel", workloads.iter().any(|w| !w.facts().path_handles))?;
-        let path = start("stowaway, path handles", "path", workloads.iter().any(|w| w.facts().path_handles))?;
-        let ganesha = if with_peer { Some(Ganesha::start(ground)?) } else { None };
+        let kernel = start(
+            "stowaway",
+            "kernel",
+            workloads.iter().any(|w| !w.facts().path_handles),
+        )?;
+        let path = start(
+            "stowaway, path handles",
+            "path",
+            workloads.iter().any(|w| w.facts().path_handles),
+        )?;
+        let ganesha = if with_peer {
+            Some(Ganesha::start(ground)?)
+        } else {
+            None
+        };
         let peer = match &ganesha {
-            Some(it) => Some(Side::new("nfs-ganesha", it.pid(), Ganesha::NFS, Ganesha::MOUNT, ground)?),
+            Some(it) => Some(Side::new(
+                "nfs-ganesha",
+                it.pid(),
+                Ganesha::NFS,
+                Ganesha::MOUNT,
+                ground,
+            )?),
             None => None,
         };
-        Ok(Self { kernel, path, peer, _ours: ours, _peer: ganesha })
+        Ok(Self {
+            kernel,
+            path,
+            peer,
+            _ours: ours,
+            _peer: ganesha,
+        })
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Side> {
-        self.kernel.iter_mut().chain(&mut self.path).chain(&mut self.peer)
+        self.kernel
+            .iter_mut()
+            .chain(&mut self.path)
+            .chain(&mut self.peer)
     }
 
     /// Ours, then the peer if there is one.
     fn for_workload(&mut self, workload: Workload) -> impl Iterator<Item = &mut Side> {
-        let ours = if workload.facts().path_handles { &mut self.path } else { &mut self.kernel };
+        let ours = if workload.facts().path_handles {
+            &mut self.path
+        } else {
+            &mut self.kernel
+        };
         ours.iter_mut().chain(&mut self.peer)
     }
 }
@@ -173,11 +229,27 @@ struct Side {
 }
 
 impl Side {
-    fn new(name: &'static str, pid: u32, nfs: SocketAddr, mount: SocketAddr, ground: &Ground) -> Result<Self> {
+    fn new(
+        name: &'static str,
+        pid: u32,
+        nfs: SocketAddr,
+        mount: SocketAddr,
+        ground: &Ground,
+    ) -> Result<Self> {
         let export = ground.export();
-        let root = Client::connect(mount)?.mount(&export.display().to_string()).with_context(|| format!("from {name}"))?;
-        let objects = Objects::find(&mut Client::connect(nfs)?, &root).with_context(|| format!("from {name}"))?;
-        Ok(Self { name, pid, nfs, busy: Load::connect(nfs)?, idle: Vec::new(), objects })
+        let root = Client::connect(mount)?
+            .mount(&export.display().to_string())
+            .with_context(|| format!("from {name}"))?;
+        let objects = Objects::find(&mut Client::connect(nfs)?, &root)
+            .with_context(|| format!("from {name}"))?;
+        Ok(Self {
+            name,
+            pid,
+            nfs,
+            busy: Load::connect(nfs)?,
+            idle: Vec::new(),
+            objects,
+        })
     }
 
     fn fill_idle(&mut self) -> Result<()> {
@@ -190,13 +262,17 @@ impl Side {
 
     fn check_idle(&mut self) -> Result<()> {
         for client in &mut self.idle {
-            client.call(&Nfs::Null).with_context(|| format!("an idle connection to {} is dead", self.name))?;
+            client
+                .call(&Nfs::Null)
+                .with_context(|| format!("an idle connection to {} is dead", self.name))?;
         }
         Ok(())
     }
 
     fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
-        Cost::of(self.pid, || workload.run(&mut self.busy, &self.objects, scale))
-            .with_context(|| format!("{} on {}", workload.facts().title, self.name))
+        Cost::of(self.pid, || {
+            workload.run(&mut self.busy, &self.objects, scale)
+        })
+        .with_context(|| format!("{} on {}", workload.facts().title, self.name))
     }
 }

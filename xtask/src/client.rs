@@ -23,7 +23,9 @@ const REPLY_MAX: u32 = (1 << 20) + 4096;
 
 /// `message` as one record of one fragment.
 pub fn record(message: &[u8]) -> Vec<u8> {
-    let mut out = (LAST_FRAGMENT | message.len() as u32).to_be_bytes().to_vec();
+    let mut out = (LAST_FRAGMENT | message.len() as u32)
+        .to_be_bytes()
+        .to_vec();
     out.extend(message);
     out
 }
@@ -40,10 +42,16 @@ pub struct Client {
 impl Client {
     /// Connects; a server that is silent for ten seconds is an error from then on.
     pub fn connect(server: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
+        let stream =
+            TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(Self { stream: BufReader::with_capacity(256 << 10, stream), auth: Auth::root(), xid: 0, reply: Vec::new() })
+        Ok(Self {
+            stream: BufReader::with_capacity(256 << 10, stream),
+            auth: Auth::root(),
+            xid: 0,
+            reply: Vec::new(),
+        })
     }
 
     /// The socket, for what the client does not do itself.
@@ -53,24 +61,46 @@ impl Client {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.get_mut().write_all(bytes).context("cannot send to the server")
+        self.stream
+            .get_mut()
+            .write_all(bytes)
+            .context("cannot send to the server")
     }
 
     /// Reads one record, which must be one fragment, into the client's buffer; None when the server closed the connection.
     pub fn receive(&mut self) -> Result<Option<&[u8]>> {
         let mut mark = [0; 4];
         match self.stream.read_exact(&mut mark) {
-            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return Ok(None),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) =>
+            {
+                return Ok(None);
+            }
             result => result.context("no reply")?,
         }
         let mark = u32::from_be_bytes(mark);
-        ensure!(mark & LAST_FRAGMENT != 0, "the reply is more than one fragment");
+        ensure!(
+            mark & LAST_FRAGMENT != 0,
+            "the reply is more than one fragment"
+        );
         let len = mark & !LAST_FRAGMENT;
         ensure!(len <= REPLY_MAX, "the reply's record mark says {len} bytes");
         self.reply.resize(len as usize, 0);
         match self.stream.read_exact(&mut self.reply) {
-            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => Ok(None),
-            result => result.map(|()| Some(self.reply.as_slice())).context("the reply does not end"),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) =>
+            {
+                Ok(None)
+            }
+            result => result
+                .map(|()| Some(self.reply.as_slice()))
+                .context("the reply does not end"),
         }
     }
 
@@ -78,7 +108,9 @@ impl Client {
     pub fn exchange(&mut self, message: &[u8]) -> Result<Option<Outcome<'_>>> {
         let sent = u32::from_be_bytes(*message.first_chunk().context("the message has no xid")?);
         self.send(&record(message))?;
-        let Some(reply) = self.receive()? else { return Ok(None) };
+        let Some(reply) = self.receive()? else {
+            return Ok(None);
+        };
         let (xid, outcome) = replies::parse(reply)?;
         ensure!(xid == sent, "the reply has xid {xid} and the call {sent}");
         Ok(Some(outcome))
@@ -91,7 +123,10 @@ impl Client {
         match self.exchange(&message)? {
             Some(Outcome::Success(body)) => Ok(body),
             Some(other) => bail!("the server answered {other:?} to {:?}", procedure.place()),
-            None => bail!("the server closed the connection at {:?}", procedure.place()),
+            None => bail!(
+                "the server closed the connection at {:?}",
+                procedure.place()
+            ),
         }
     }
 
@@ -104,7 +139,10 @@ impl Client {
 
     /// MNT: the handle of an export's root. Needs a connection to the MOUNT port.
     pub fn mount(&mut self, path: &str) -> Result<Vec<u8>> {
-        replies::mnt(self.call(&Mount::Mnt { path: path.as_bytes() })?).with_context(|| format!("cannot mount {path}"))
+        replies::mnt(self.call(&Mount::Mnt {
+            path: path.as_bytes(),
+        })?)
+        .with_context(|| format!("cannot mount {path}"))
     }
 
     /// GETATTR.
@@ -114,17 +152,28 @@ impl Client {
 
     /// LOOKUP: the handle.
     pub fn lookup(&mut self, dir: &[u8], name: &str) -> Result<Vec<u8>> {
-        Ok(replies::lookup(self.call(&Nfs::Lookup { dir, name: name.as_bytes() })?)?.0)
+        Ok(replies::lookup(self.call(&Nfs::Lookup {
+            dir,
+            name: name.as_bytes(),
+        })?)?
+        .0)
     }
 
     /// LOOKUP of each name in turn.
     pub fn walk(&mut self, root: &[u8], path: &str) -> Result<Vec<u8>> {
-        path.split('/').try_fold(root.to_vec(), |dir, name| self.lookup(&dir, name).with_context(|| format!("at {name} of {path}")))
+        path.split('/').try_fold(root.to_vec(), |dir, name| {
+            self.lookup(&dir, name)
+                .with_context(|| format!("at {name} of {path}"))
+        })
     }
 
     /// READ: the data and whether it ends the file.
     pub fn read(&mut self, file: &[u8], offset: u64, count: u32) -> Result<(&[u8], bool)> {
-        replies::read(self.call(&Nfs::Read { file, offset, count })?)
+        replies::read(self.call(&Nfs::Read {
+            file,
+            offset,
+            count,
+        })?)
     }
 
     /// READLINK.
@@ -133,13 +182,42 @@ impl Client {
     }
 
     /// READDIR from after `cookie`.
-    pub fn read_dir(&mut self, dir: &[u8], cookie: u64, verifier: [u8; 8], count: u32) -> Result<Page> {
-        replies::page(self.call(&Nfs::ReadDir { dir, cookie, verifier, count })?, false)
+    pub fn read_dir(
+        &mut self,
+        dir: &[u8],
+        cookie: u64,
+        verifier: [u8; 8],
+        count: u32,
+    ) -> Result<Page> {
+        replies::page(
+            self.call(&Nfs::ReadDir {
+                dir,
+                cookie,
+                verifier,
+                count,
+            })?,
+            false,
+        )
     }
 
     /// READDIRPLUS from after `cookie`.
-    pub fn read_dir_plus(&mut self, dir: &[u8], cookie: u64, verifier: [u8; 8], max_count: u32) -> Result<Page> {
-        replies::page(self.call(&Nfs::ReadDirPlus { dir, cookie, verifier, dir_count: max_count, max_count })?, true)
+    pub fn read_dir_plus(
+        &mut self,
+        dir: &[u8],
+        cookie: u64,
+        verifier: [u8; 8],
+        max_count: u32,
+    ) -> Result<Page> {
+        replies::page(
+            self.call(&Nfs::ReadDirPlus {
+                dir,
+                cookie,
+                verifier,
+                dir_count: max_count,
+                max_count,
+            })?,
+            true,
+        )
     }
 
     /// READDIRPLUS to the end.
@@ -147,7 +225,12 @@ impl Client {
         let mut entries: Vec<Entry> = Vec::new();
         let mut verifier = [0; 8];
         loop {
-            let page = self.read_dir_plus(dir, entries.last().map_or(0, |e| e.cookie), verifier, 32 << 10)?;
+            let page = self.read_dir_plus(
+                dir,
+                entries.last().map_or(0, |e| e.cookie),
+                verifier,
+                32 << 10,
+            )?;
             verifier = page.verifier;
             entries.extend(page.entries);
             if page.eof {

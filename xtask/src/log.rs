@@ -29,8 +29,13 @@ const ID_LEN: usize = 8;
 /// Decodes to stdout until the trace ends.
 pub fn main(args: Args) -> Result<()> {
     let path = build::debug_path(args.arch);
-    let elf = fs::read(&path)
-        .with_context(|| format!("cannot read {}; build it: cargo xtask build --arch {}", path.display(), args.arch.name()))?;
+    let elf = fs::read(&path).with_context(|| {
+        format!(
+            "cannot read {}; build it: cargo xtask build --arch {}",
+            path.display(),
+            args.arch.name()
+        )
+    })?;
     let input: Box<dyn Read> = if args.file.as_os_str() == "-" {
         Box::new(io::stdin().lock())
     } else {
@@ -39,7 +44,13 @@ pub fn main(args: Args) -> Result<()> {
     };
     match decode(&elf, input, &mut io::stdout().lock()) {
         // The reader of our output has seen enough.
-        Err(why) if why.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => Ok(()),
+        Err(why)
+            if why
+                .downcast_ref::<io::Error>()
+                .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }
@@ -48,10 +59,19 @@ pub fn main(args: Args) -> Result<()> {
 fn decode(elf: &[u8], trace: impl Read, out: &mut impl Write) -> Result<()> {
     let mut trace = BufReader::new(trace);
     let mut id = [0; ID_LEN];
-    trace.read_exact(&mut id).context("the trace ends before the build's id")?;
-    let ours = object::File::parse(elf)?.build_id()?.context("the debug file has no build id")?.to_vec();
+    trace
+        .read_exact(&mut id)
+        .context("the trace ends before the build's id")?;
+    let ours = object::File::parse(elf)?
+        .build_id()?
+        .context("the debug file has no build id")?
+        .to_vec();
     if ours != id {
-        bail!("the trace was written by build {}, the debug file is of build {}: build that version again", hex(&id), hex(&ours));
+        bail!(
+            "the trace was written by build {}, the debug file is of build {}: build that version again",
+            hex(&id),
+            hex(&ours)
+        );
     }
     let table = Table::parse(elf)?.context("the debug file has no defmt table")?;
     let places = table.get_locations(elf)?;
@@ -69,20 +89,114 @@ fn decode(elf: &[u8], trace: impl Read, out: &mut impl Write) -> Result<()> {
                 Ok(frame) => writeln!(out, "{}", line(&frame, &places))?,
                 Err(DecodeError::UnexpectedEof) => break,
                 // The next frame starts after the next zero.
-                Err(DecodeError::Malformed) if table.encoding().can_recover() => writeln!(out, "(malformed)")?,
-                Err(DecodeError::Malformed) => bail!("the trace is damaged, and its encoding cannot recover"),
+                Err(DecodeError::Malformed) if table.encoding().can_recover() => {
+                    writeln!(out, "(malformed)")?
+                }
+                Err(DecodeError::Malformed) => {
+                    bail!("the trace is damaged, and its encoding cannot recover")
+                }
             }
         }
     }
 }
 
 fn line(frame: &Frame<'_>, places: &Locations) -> String {
-    let time = frame.display_timestamp().map_or_else(String::new, |time| time.to_string());
+    let time = frame
+        .display_timestamp()
+        .map_or_else(String::new, |time| time.to_string());
     let level = frame.level().map_or("", |level| level.as_str());
-    let place = places.get(&frame.index()).map_or_else(String::new, |place| format!("{}:{}", place.file.display(), place.line));
-    format!("{time} {level:<5} {}  ({place})", frame.display_message())
+    let text = format!("{time} {level:<5} {}", frame.display_message());
+    match places.get(&frame.index()) {
+        Some(place) => format!("{text}  ({}:{})", place.file.display(), place.line),
+        None => text,
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object::write::{Object, Symbol, SymbolSection};
+    use object::{
+        Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+    };
+
+    const ID: &[u8; ID_LEN] = b"abcdefgh";
+    /// As stowaway's encoder wrote them: after 5 µs, text 1 with the number 8, text 2 with "xyz".
+    const FRAMES: &[u8] = b"\0\x01\x05\x08\x3a\x7f\0\x02\x05\x03\x3axyz\x47\0";
+
+    /// A debug file with an id and two texts.
+    fn debug_file() -> Result<Vec<u8>> {
+        let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+        let note = elf.add_section(
+            Vec::new(),
+            b".note.gnu.build-id".to_vec(),
+            SectionKind::Note,
+        );
+        let head = [4u32, ID.len() as u32, object::elf::NT_GNU_BUILD_ID].map(u32::to_le_bytes);
+        elf.append_section_data(note, &[&head.concat(), &b"GNU\0"[..], ID].concat(), 4);
+        let texts = elf.add_section(Vec::new(), b".defmt".to_vec(), SectionKind::ReadOnlyData);
+        elf.append_section_data(texts, &[0; 4], 1);
+        let text = |tag: &str, data: &str| {
+            let of = r#""package":"p","disambiguator":"0","crate_name":"c""#;
+            format!(r#"{{{of},"tag":"{tag}","data":"{data}"}}"#)
+        };
+        let names = [
+            text("defmt_timestamp", "{=u32:us}"),
+            text("defmt_info", "hello {=u32}"),
+            text("defmt_warn", "second {=str}"),
+            "_defmt_version_ = 4".to_owned(),
+            "_defmt_encoding_ = rzcobs".to_owned(),
+        ];
+        for (value, name) in (0..).zip(names) {
+            elf.add_symbol(Symbol {
+                name: name.into_bytes(),
+                value,
+                size: 1,
+                kind: SymbolKind::Data,
+                scope: SymbolScope::Linkage,
+                weak: false,
+                section: SymbolSection::Section(texts),
+                flags: SymbolFlags::None,
+            });
+        }
+        Ok(elf.write()?)
+    }
+
+    fn lines(trace: &[u8]) -> Result<Vec<String>> {
+        let mut out = Vec::new();
+        decode(&debug_file()?, trace, &mut out)?;
+        Ok(String::from_utf8(out)?.lines().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn frames_become_lines() -> Result<()> {
+        let lines = lines(&[&ID[..], FRAMES].concat())?;
+        assert_eq!(
+            lines,
+            ["0.000005 info  hello 8", "0.000005 warn  second xyz"]
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn damage_costs_one_frame() -> Result<()> {
+        let lines = lines(&[&ID[..], b"\0kernel says hello\0", FRAMES].concat())?;
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0], "(malformed)");
+        Ok(())
+    }
+
+    #[test]
+    fn a_trace_of_another_build_is_refused_and_both_are_named() {
+        let refused = lines(b"\x01\x02\x03\x04\x05\x06\x07\x08")
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("0102030405060708"), "{refused}");
+        assert!(refused.contains("6162636465666768"), "{refused}");
+        assert!(lines(b"\x01\x02").is_err());
+    }
 }

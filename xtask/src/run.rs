@@ -34,16 +34,18 @@ const START_MAX: Duration = Duration::from_secs(5);
 /// Serves until Ctrl-C, SIGTERM or the server's own end.
 pub fn main(args: Args) -> Result<()> {
     let dir = match args.dir {
-        Some(dir) => {
-            dir.canonicalize().with_context(|| format!("cannot serve {}: check the path", dir.display()))?
-        }
+        Some(dir) => dir
+            .canonicalize()
+            .with_context(|| format!("cannot serve {}: check the path", dir.display()))?,
         None => sample()?,
     };
     if !dir.is_dir() {
         bail!("cannot serve {}: it is not a directory", dir.display());
     }
     let program = build::build(Arch::X86_64)?;
-    let port = args.port.unwrap_or_else(|| if is_free(NFS_PORT) { NFS_PORT } else { 0 });
+    let port = args
+        .port
+        .unwrap_or_else(|| if is_free(NFS_PORT) { NFS_PORT } else { 0 });
     let mut server = Command::new(&program)
         .arg("nfs")
         .arg("--export")
@@ -113,7 +115,9 @@ impl Place {
         let end = Instant::now() + START_MAX;
         let mut port = None;
         loop {
-            let line = lines.recv_timeout(end.saturating_duration_since(Instant::now())).ok()?;
+            let line = lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+                .ok()?;
             if let Some((address, services)) = listening(&line)
                 && services.contains("NFS")
             {
@@ -122,22 +126,42 @@ impl Place {
             // About portmap it says something in any case, and last.
             if line.contains("portmap") {
                 let portmap = listening(&line).is_some();
-                return Some(Self { host: host(), dir, port: port?, portmap });
+                return Some(Self {
+                    host: host(),
+                    dir,
+                    port: port?,
+                    portmap,
+                });
             }
         }
     }
 
     fn advice(&self) -> String {
-        let Self { host, dir, port, portmap } = self;
+        let Self {
+            host,
+            dir,
+            port,
+            portmap,
+        } = self;
         let dir = dir.display().to_string();
         let source = quoted(&format!("{host}:{dir}"));
-        let ports = if *portmap { String::new() } else { format!(",port={port},mountport={port}") };
-        let query = if *portmap { String::new() } else { format!("?nfsport={port}&mountport={port}") };
+        let ports = if *portmap {
+            String::new()
+        } else {
+            format!(",port={port},mountport={port}")
+        };
+        let query = if *portmap {
+            String::new()
+        } else {
+            format!("?nfsport={port}&mountport={port}")
+        };
         let mut lines = vec![
             String::new(),
             "On a client, as root:".to_owned(),
             format!("  Linux    mount -t nfs -o ro,nolock,vers=3{ports} {source} /mnt"),
-            format!("  macOS    mkdir -p /tmp/mnt && mount_nfs -o ro,vers=3,nolocks{ports} {source} /tmp/mnt"),
+            format!(
+                "  macOS    mkdir -p /tmp/mnt && mount_nfs -o ro,vers=3,nolocks{ports} {source} /tmp/mnt"
+            ),
         ];
         if *portmap {
             let share = dir.replace('/', "\\");
@@ -153,9 +177,14 @@ impl Place {
             lines.push("           Run it as root where port 111 is free.".to_owned());
         }
         lines.push("To list it without mounting (package libnfs-utils):".to_owned());
-        lines.push(format!("  nfs-ls {}", quoted(&format!("nfs://{host}{dir}{query}"))));
+        lines.push(format!(
+            "  nfs-ls {}",
+            quoted(&format!("nfs://{host}{dir}{query}"))
+        ));
         if *portmap && *port != NFS_PORT {
-            lines.push(format!("Port {NFS_PORT} is taken: clients learn {port} from the portmapper on port 111."));
+            lines.push(format!(
+                "Port {NFS_PORT} is taken: clients learn {port} from the portmapper on port 111."
+            ));
         }
         lines.push("Ctrl-C ends it.".to_owned());
         lines.join("\n")
@@ -185,7 +214,11 @@ fn is_free(port: u16) -> bool {
 /// For a shell: in quotes when a character might mean something to it.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/:._-+@,=".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// A small tree to look at: text, a directory, a symbolic link, a large file without blocks.
@@ -193,9 +226,15 @@ fn sample() -> Result<PathBuf> {
     let dir = workspace_root().join("target/sample");
     let fill = || -> Result<()> {
         fs::create_dir_all(dir.join("letters"))?;
-        fs::write(dir.join("hello.txt"), "This file came over NFS from one static file without a libc.\n")?;
+        fs::write(
+            dir.join("hello.txt"),
+            "This file came over NFS from one static file without a libc.\n",
+        )?;
         for letter in 'a'..='z' {
-            fs::write(dir.join("letters").join(format!("{letter}.txt")), format!("{letter}\n"))?;
+            fs::write(
+                dir.join("letters").join(format!("{letter}.txt")),
+                format!("{letter}\n"),
+            )?;
         }
         let link = dir.join("first-letter");
         if !link.is_symlink() {
@@ -215,14 +254,24 @@ mod tests {
     /// The advice after the server said these lines.
     fn advice(dir: &str, said: &[&str]) -> Option<String> {
         let (sender, receiver) = channel();
-        said.iter().for_each(|line| sender.send((*line).to_owned()).unwrap());
+        said.iter()
+            .for_each(|line| sender.send((*line).to_owned()).unwrap());
         let place = Place::from(&receiver, PathBuf::from(dir))?;
-        Some(Place { host: "10.0.0.5".to_owned(), ..place }.advice())
+        Some(
+            Place {
+                host: "10.0.0.5".to_owned(),
+                ..place
+            }
+            .advice(),
+        )
     }
 
     #[test]
     fn with_portmap_no_client_names_a_port() {
-        let said = ["stowaway: listening on [::]:2049 for NFS and MOUNT", "stowaway: listening on [::]:111 for portmap"];
+        let said = [
+            "stowaway: listening on [::]:2049 for NFS and MOUNT",
+            "stowaway: listening on [::]:111 for portmap",
+        ];
         let advice = advice("/srv/iso", &said).unwrap();
         assert!(advice.contains("mount -t nfs -o ro,nolock,vers=3 10.0.0.5:/srv/iso /mnt"));
         assert!(advice.contains(r"mount -o anon,nolock \\10.0.0.5\srv\iso Z:"));
@@ -232,15 +281,25 @@ mod tests {
 
     #[test]
     fn without_portmap_the_ports_are_named_and_the_portless_clients_too() {
-        let said = ["stowaway: listening on 0.0.0.0:40001 for NFS and MOUNT", "stowaway: no portmap service: not allowed"];
+        let said = [
+            "stowaway: listening on 0.0.0.0:40001 for NFS and MOUNT",
+            "stowaway: no portmap service: not allowed",
+        ];
         let advice = advice("/srv/my files", &said).unwrap();
-        assert!(advice.contains("-o ro,nolock,vers=3,port=40001,mountport=40001 '10.0.0.5:/srv/my files' /mnt"));
-        assert!(advice.contains("nfs-ls 'nfs://10.0.0.5/srv/my files?nfsport=40001&mountport=40001'"));
+        assert!(advice.contains(
+            "-o ro,nolock,vers=3,port=40001,mountport=40001 '10.0.0.5:/srv/my files' /mnt"
+        ));
+        assert!(
+            advice.contains("nfs-ls 'nfs://10.0.0.5/srv/my files?nfsport=40001&mountport=40001'")
+        );
         assert!(advice.contains("Windows and ESXi take no port"));
     }
 
     #[test]
     fn a_server_that_ended_gives_no_advice() {
-        assert_eq!(advice("/srv", &["stowaway: cannot listen on port 2049: in use"]), None);
+        assert_eq!(
+            advice("/srv", &["stowaway: cannot listen on port 2049: in use"]),
+            None
+        );
     }
 }

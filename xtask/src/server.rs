@@ -72,7 +72,13 @@ impl Default for ServerOptions {
 impl ServerOptions {
     /// Free ports of loopback, no portmap, these exports.
     pub fn serving(directories: &[&Path]) -> Self {
-        Self { exports: directories.iter().map(|d| d.display().to_string()).collect(), ..Self::default() }
+        Self {
+            exports: directories
+                .iter()
+                .map(|d| d.display().to_string())
+                .collect(),
+            ..Self::default()
+        }
     }
 
     /// The command line. `private` is a directory of this server's own.
@@ -81,7 +87,8 @@ impl ServerOptions {
         if self.user.is_some() {
             // Another user may not reach the directory that the project lies in.
             let copy = private.join("stowaway");
-            fs::copy(&file, &copy).with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
+            fs::copy(&file, &copy)
+                .with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
             file = copy;
         }
         let mut words = self.through.clone();
@@ -90,7 +97,12 @@ impl ServerOptions {
         for export in &self.exports {
             words.extend(["--export".into(), export.clone()]);
         }
-        words.extend(["-n".into(), self.port.to_string(), "-l".into(), self.address.to_string()]);
+        words.extend([
+            "-n".into(),
+            self.port.to_string(),
+            "-l".into(),
+            self.address.to_string(),
+        ]);
         if let Some(port) = self.mount_port {
             words.extend(["-m".into(), port.to_string()]);
         }
@@ -103,7 +115,11 @@ impl ServerOptions {
         }
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         if let Some(id) = self.user {
             command.uid(id).gid(id);
         }
@@ -129,7 +145,11 @@ pub fn binary(arch: Arch) -> Result<PathBuf> {
 /// A new directory that every user may enter and read.
 pub fn public_dir() -> Result<TempDir> {
     let permissions = fs::Permissions::from_mode(0o755);
-    tempfile::Builder::new().prefix("stowaway-").permissions(permissions).tempdir().context("cannot make a directory in the place for temporary files")
+    tempfile::Builder::new()
+        .prefix("stowaway-")
+        .permissions(permissions)
+        .tempdir()
+        .context("cannot make a directory in the place for temporary files")
 }
 
 /// Whether we are root. If not, says that `what` is SKIPPED: it cannot be shown otherwise.
@@ -144,7 +164,11 @@ pub fn root_for(what: &str) -> bool {
 /// Whom to serve as so that every kind of handle is seen: root and an ordinary user, or just ourselves.
 pub fn users() -> Vec<Option<u32>> {
     const NOBODY: u32 = 65534;
-    if root_for("kernel handles") { vec![None, Some(NOBODY)] } else { vec![None] }
+    if root_for("kernel handles") {
+        vec![None, Some(NOBODY)]
+    } else {
+        vec![None]
+    }
 }
 
 /// The lines of a server's stderr so far; a thread of its own reads them.
@@ -160,8 +184,14 @@ impl Said {
             let mut reader = BufReader::new(stderr);
             let mut raw = Vec::new();
             while reader.read_until(b'\n', &mut raw).is_ok_and(|n| n > 0) {
-                let line = String::from_utf8_lossy(&raw).trim_end_matches('\n').to_owned();
-                self.lines.lock().unwrap_or_else(PoisonError::into_inner).0.push(line);
+                let line = String::from_utf8_lossy(&raw)
+                    .trim_end_matches('\n')
+                    .to_owned();
+                self.lines
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+                    .push(line);
                 self.more.notify_all();
                 raw.clear();
             }
@@ -171,7 +201,11 @@ impl Said {
     }
 
     fn so_far(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .clone()
     }
 
     /// Waits until `found` makes something of the lines, the server closed its stderr, or the time is up.
@@ -186,7 +220,11 @@ impl Said {
             if said.1 || left.is_zero() {
                 return None;
             }
-            said = self.more.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+            said = self
+                .more
+                .wait_timeout(said, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }
@@ -209,20 +247,34 @@ impl Server {
     pub fn start(options: ServerOptions) -> Result<Self> {
         let private = public_dir()?;
         let mut command = options.command(private.path())?;
-        let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
         let said = Arc::new(Said::default());
-        said.clone().read(child.stderr.take().context("the server has no stderr")?);
+        said.clone()
+            .read(child.stderr.take().context("the server has no stderr")?);
         let ready = said.wait(START_MAX, |lines| {
-            let portmap_known = !options.portmap || lines.iter().any(|line| line.contains("portmap"));
+            let portmap_known =
+                !options.portmap || lines.iter().any(|line| line.contains("portmap"));
             Some((port_for(lines, "NFS")?, port_for(lines, "MOUNT")?)).filter(|_| portmap_known)
         });
         let Some((nfs_port, mount_port)) = ready else {
             // It may have ended by itself: then there is nothing to kill, and its exit code says more.
             let _ = child.kill();
             let status = child.wait()?;
-            bail!("{command:?} did not listen within {START_MAX:?} ({status}); it said:\n{}", said.so_far().join("\n"));
+            bail!(
+                "{command:?} did not listen within {START_MAX:?} ({status}); it said:\n{}",
+                said.so_far().join("\n")
+            );
         };
-        Ok(Self { nfs_port, mount_port, address: options.address, child, said, _private: private })
+        Ok(Self {
+            nfs_port,
+            mount_port,
+            address: options.address,
+            child,
+            said,
+            _private: private,
+        })
     }
 
     /// Where NFS listens.
@@ -259,8 +311,15 @@ impl Server {
     /// Waits for a line that contains `part`; the error shows what was said instead.
     pub fn wait_for_line(&self, part: &str, time_max: Duration) -> Result<String> {
         self.said
-            .wait(time_max, |lines| lines.iter().find(|line| line.contains(part)).cloned())
-            .with_context(|| format!("no line with '{part}' within {time_max:?}; it said:\n{}", self.lines().join("\n")))
+            .wait(time_max, |lines| {
+                lines.iter().find(|line| line.contains(part)).cloned()
+            })
+            .with_context(|| {
+                format!(
+                    "no line with '{part}' within {time_max:?}; it said:\n{}",
+                    self.lines().join("\n")
+                )
+            })
     }
 
     /// Resident memory (VmRSS) in KiB.
@@ -271,7 +330,9 @@ impl Server {
     /// Open descriptors.
     pub fn fd_count(&self) -> Result<usize> {
         let directory = format!("/proc/{}/fd", self.pid());
-        Ok(fs::read_dir(&directory).with_context(|| format!("cannot list {directory}"))?.count())
+        Ok(fs::read_dir(&directory)
+            .with_context(|| format!("cannot list {directory}"))?
+            .count())
     }
 
     /// CPU time in user and kernel mode so far, in clock ticks (10 ms on Linux).
@@ -279,22 +340,37 @@ impl Server {
         let path = format!("/proc/{}/stat", self.pid());
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
         // The name in parentheses may contain anything; utime and stime are the 12th and 13th words after it.
-        let words: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let tick = |at: usize| words.get(at).and_then(|w| w.parse::<u64>().ok()).with_context(|| format!("{path} is too short"));
+        let words: Vec<&str> = text
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let tick = |at: usize| {
+            words
+                .get(at)
+                .and_then(|w| w.parse::<u64>().ok())
+                .with_context(|| format!("{path} is too short"))
+        };
         Ok(tick(11)? + tick(12)?)
     }
 
     /// How often it was put to sleep or set aside so far: what does not grow did not wake up.
     pub fn wakeups(&self) -> Result<u64> {
-        Ok(status_field(self.pid(), "voluntary_ctxt_switches")? + status_field(self.pid(), "nonvoluntary_ctxt_switches")?)
+        Ok(status_field(self.pid(), "voluntary_ctxt_switches")?
+            + status_field(self.pid(), "nonvoluntary_ctxt_switches")?)
     }
 
     /// The processes it forked, lowest number first.
     pub fn children(&self) -> Result<Vec<u32>> {
-        let pids = fs::read_dir("/proc").context("cannot list /proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let pids = fs::read_dir("/proc")
+            .context("cannot list /proc")?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let parent = u64::from(self.pid());
         // A process that ended meanwhile has no status any more.
-        let mut children: Vec<u32> = pids.filter(|&pid| status_field(pid, "PPid").is_ok_and(|p| p == parent)).collect();
+        let mut children: Vec<u32> = pids
+            .filter(|&pid| status_field(pid, "PPid").is_ok_and(|p| p == parent))
+            .collect();
         children.sort_unstable();
         Ok(children)
     }
@@ -306,7 +382,8 @@ impl Server {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill(Pid::from_raw(self.pid().try_into()?), signal).with_context(|| format!("cannot send {signal} to the server"))
+        kill(Pid::from_raw(self.pid().try_into()?), signal)
+            .with_context(|| format!("cannot send {signal} to the server"))
     }
 
     /// Ends it as a power cut would and waits until it is gone.
@@ -324,7 +401,8 @@ impl Server {
     /// Asks it to end by `signal` and waits at most five seconds; the exit status and how long it took.
     pub fn end_by(self, signal: Signal) -> Result<(ExitStatus, Duration)> {
         self.signal(signal)?;
-        self.wait_for_end().with_context(|| format!("after {signal}"))
+        self.wait_for_end()
+            .with_context(|| format!("after {signal}"))
     }
 
     /// Waits at most five seconds for its end; the exit status and how long that took.
@@ -335,7 +413,10 @@ impl Server {
                 return Ok((status, start.elapsed()));
             }
             if start.elapsed() > Duration::from_secs(5) {
-                bail!("the server did not end; it said:\n{}", self.lines().join("\n"));
+                bail!(
+                    "the server did not end; it said:\n{}",
+                    self.lines().join("\n")
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -354,7 +435,10 @@ impl Drop for Server {
 fn port_for(lines: &[String], what: &str) -> Option<u16> {
     let (place, _) = lines.iter().find_map(|line| {
         let (place, services) = line.split_once("listening on ")?.1.split_once(" for ")?;
-        services.split(' ').any(|word| word == what).then_some((place, services))
+        services
+            .split(' ')
+            .any(|word| word == what)
+            .then_some((place, services))
     })?;
     place.rsplit(':').next()?.parse().ok()
 }

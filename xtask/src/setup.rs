@@ -35,7 +35,10 @@ impl Package {
     /// The server that we are measured against.
     pub const GANESHA: Self = Self::program("nfs-ganesha", "ganesha.nfsd");
     /// Its back end for ordinary directories.
-    pub const GANESHA_VFS: Self = Self::file("nfs-ganesha-vfs", "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so");
+    pub const GANESHA_VFS: Self = Self::file(
+        "nfs-ganesha-vfs",
+        "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so",
+    );
     /// `qemu-system-x86_64`.
     pub const QEMU: Self = Self::program("qemu-system-x86", "qemu-system-x86_64");
     /// A shell that needs no library, for guests.
@@ -44,30 +47,32 @@ impl Package {
     pub const STRACE: Self = Self::program("strace", "strace");
     /// `ip`.
     pub const IPROUTE2: Self = Self::program("iproute2", "ip");
-    /// Packets, one per line.
-    pub const TSHARK: Self = Self::program("tshark", "tshark");
-    /// Makes an initramfs.
-    pub const CPIO: Self = Self::program("cpio", "cpio");
-    /// `zstd`.
-    pub const ZSTD: Self = Self::program("zstd", "zstd");
     /// `cc -m32` with a C library: what the unit tests link with as i686.
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// A package that is there when `program` is on the path, or in an sbin directory.
     pub const fn program(name: &'static str, program: &'static str) -> Self {
-        Self { name, proof: Proof::Program(program) }
+        Self {
+            name,
+            proof: Proof::Program(program),
+        }
     }
 
     /// A package that is there when `file` exists.
     pub const fn file(name: &'static str, file: &'static str) -> Self {
-        Self { name, proof: Proof::File(file) }
+        Self {
+            name,
+            proof: Proof::File(file),
+        }
     }
 
     fn is_there(&self) -> bool {
         match self.proof {
             Proof::Program(program) => {
                 which::which(program).is_ok()
-                    || ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists())
+                    || ["/usr/sbin", "/sbin"]
+                        .iter()
+                        .any(|dir| Path::new(dir).join(program).exists())
             }
             Proof::File(file) => Path::new(file).exists(),
         }
@@ -76,13 +81,22 @@ impl Package {
 
 /// Sees to it that every one of `packages` is there: installs them as root, else says what to type.
 pub fn need(packages: &[Package]) -> Result<()> {
-    let missing: Vec<&Package> = packages.iter().filter(|package| !package.is_there()).collect();
+    let missing: Vec<&Package> = packages
+        .iter()
+        .filter(|package| !package.is_there())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let names = missing.iter().map(|package| package.name).collect::<Vec<_>>().join(" ");
+    let names = missing
+        .iter()
+        .map(|package| package.name)
+        .collect::<Vec<_>>()
+        .join(" ");
     if which::which("apt-get").is_err() {
-        bail!("missing: {names} (Debian's names). There is no apt-get here: install them with this system's tool");
+        bail!(
+            "missing: {names} (Debian's names). There is no apt-get here: install them with this system's tool"
+        );
     }
     if !nix::unistd::geteuid().is_root() {
         bail!("missing: {names}. Type: sudo apt-get install --no-install-recommends {names}");
@@ -96,14 +110,21 @@ pub fn need(packages: &[Package]) -> Result<()> {
     apt(&install)?;
     waiting.done();
     match missing.iter().find(|package| !package.is_there()) {
-        Some(package) => bail!("{} is installed, yet {:?} is not there", package.name, package.proof),
+        Some(package) => bail!(
+            "{} is installed, yet {:?} is not there",
+            package.name,
+            package.proof
+        ),
         None => Ok(()),
     }
 }
 
 fn apt(args: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command.args(["-q", "-o", "Acquire::Retries=3"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+        .args(["-q", "-o", "Acquire::Retries=3"])
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive");
     quietly(&mut command)?;
     Ok(())
 }
@@ -111,10 +132,17 @@ fn apt(args: &[&str]) -> Result<()> {
 /// Runs a program to its end and returns what it printed; when it fails, the error is what it said.
 pub fn quietly(command: &mut Command) -> Result<String> {
     let name = command.get_program().display().to_string();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {name}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{command:?} failed ({}):\n{}", output.status, said.trim_end());
+        bail!(
+            "{command:?} failed ({}):\n{}",
+            output.status,
+            said.trim_end()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -138,7 +166,9 @@ impl PrivateApt {
             "-oAPT::Sandbox::User=root".to_owned(),
             "-oAcquire::Retries=3".to_owned(),
         ];
-        let apt = Self { options: options.into() };
+        let apt = Self {
+            options: options.into(),
+        };
         // One broken source among several is not our business; if it was ours, the download will say so.
         if let Err(why) = quietly(apt.command("apt-get").arg("update")) {
             eprintln!("{why:#}");
@@ -148,13 +178,21 @@ impl PrivateApt {
 
     /// Downloads the .deb files of `packages` into a directory.
     pub fn download(&self, packages: &[&str], into: &Path) -> Result<()> {
-        quietly(self.command("apt-get").current_dir(into).arg("download").args(packages))?;
+        quietly(
+            self.command("apt-get")
+                .current_dir(into)
+                .arg("download")
+                .args(packages),
+        )?;
         Ok(())
     }
 
     /// The package with a name like `prefix…` that `package` depends on.
     pub fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
-        let list = quietly(self.command("apt-cache").args(["depends", "--important", package]))?;
+        let list = quietly(
+            self.command("apt-cache")
+                .args(["depends", "--important", package]),
+        )?;
         list.lines()
             .filter_map(|line| line.trim().strip_prefix("Depends: "))
             .find(|name| name.starts_with(prefix))
@@ -178,10 +216,15 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 impl NoServices {
     fn new() -> Result<Self> {
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(POLICY);
         match file {
             Ok(mut file) => {
-                file.write_all(b"#!/bin/sh\nexit 101\n").with_context(|| format!("cannot write {POLICY}"))?;
+                file.write_all(b"#!/bin/sh\nexit 101\n")
+                    .with_context(|| format!("cannot write {POLICY}"))?;
                 Ok(Self { ours: true })
             }
             // Somebody else's policy stands.

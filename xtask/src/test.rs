@@ -40,25 +40,49 @@ impl Run {
     fn new() -> Result<Self> {
         let logs = workspace_root().join("target/test");
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
-        Ok(Self { logs, passed: 0, failed: 0 })
+        Ok(Self {
+            logs,
+            passed: 0,
+            failed: 0,
+        })
     }
 
     fn steps(&mut self, full: bool) -> Result<()> {
         self.command("format", &mut cargo(&["fmt", "--all", "--", "--check"]))?;
         for package in ["stowaway", "xtask"] {
-            let lint = ["clippy", "-p", package, "--all-targets", "--", "-D", "warnings"];
+            let lint = [
+                "clippy",
+                "-p",
+                package,
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ];
             self.command(&format!("clippy-{package}"), &mut cargo(&lint))?;
         }
         self.check("tidy", || tidy::main(tidy::Args {}))?;
         for arch in Arch::ALL {
-            self.command(&format!("unit-{}", arch.name()), &mut build::unit_tests(arch)?)?;
+            self.command(
+                &format!("unit-{}", arch.name()),
+                &mut build::unit_tests(arch)?,
+            )?;
         }
         for arch in Arch::ALL {
-            self.check(&format!("build-{}", arch.name()), || build::build(arch).map(drop))?;
+            self.check(&format!("build-{}", arch.name()), || {
+                build::build(arch).map(drop)
+            })?;
         }
         self.check("size", size::check)?;
         // The servers of several tests want port 111: one after the other.
-        let mut clients = cargo(&["test", "-p", "xtask", "--no-fail-fast", "--", "--test-threads=1"]);
+        let mut clients = cargo(&[
+            "test",
+            "-p",
+            "xtask",
+            "--no-fail-fast",
+            "--",
+            "--test-threads=1",
+        ]);
         if full {
             clients.env("STOWAWAY_FULL", "1");
         }
@@ -68,7 +92,9 @@ impl Run {
     /// One of our own commands, in this process.
     fn check(&mut self, step: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
         let start = Instant::now();
-        run().inspect_err(|_| report(step, "FAILED", start)).with_context(|| format!("step {step}"))?;
+        run()
+            .inspect_err(|_| report(step, "FAILED", start))
+            .with_context(|| format!("step {step}"))?;
         report(step, "ok", start);
         Ok(())
     }
@@ -82,7 +108,10 @@ impl Run {
         if !success {
             let said = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
             std::io::stdout().write_all(&said)?;
-            bail!("step {step} failed; its output is above and in {}", log.display());
+            bail!(
+                "step {step} failed; its output is above and in {}",
+                log.display()
+            );
         }
         Ok(())
     }
@@ -93,10 +122,13 @@ impl Run {
         let (lines, output) = std::io::pipe().context("cannot make a pipe")?;
         let errors = OwnedFd::from(output.try_clone()?);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
         // Our copies of the writing end go, or the reading would never end.
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut kept = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut kept =
+            fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         for line in BufReader::new(lines).split(b'\n') {
             let line = line?;
             kept.write_all(&line)?;
@@ -119,7 +151,10 @@ fn cargo(args: &[&str]) -> Command {
 }
 
 fn report(step: &str, outcome: &str, start: Instant) {
-    println!("{step:<18}{outcome:<8}{:>7.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "{step:<18}{outcome:<8}{:>7.1} s",
+        start.elapsed().as_secs_f64()
+    );
 }
 
 /// Passed and failed out of `test result: ok. 3 passed; 0 failed; …`.
@@ -139,15 +174,23 @@ mod tests {
     fn results_are_counted_and_nothing_else_is() {
         let ok = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
         assert_eq!(counts(ok), Some((12, 0)));
-        assert_eq!(counts("test result: FAILED. 3 passed; 2 failed; 0 ignored"), Some((3, 2)));
+        assert_eq!(
+            counts("test result: FAILED. 3 passed; 2 failed; 0 ignored"),
+            Some((3, 2))
+        );
         assert_eq!(counts("test wire::short_is_malformed ... ok"), None);
     }
 
     #[test]
     fn output_is_kept_and_counted_and_a_failure_is_one() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let mut run = Run { logs: dir.path().to_path_buf(), passed: 0, failed: 0 };
-        let script = "echo 'test result: FAILED. 3 passed; 2 failed; 0 ignored'; echo oops >&2; exit 1";
+        let mut run = Run {
+            logs: dir.path().to_path_buf(),
+            passed: 0,
+            failed: 0,
+        };
+        let script =
+            "echo 'test result: FAILED. 3 passed; 2 failed; 0 ignored'; echo oops >&2; exit 1";
         let outcome = run.command("planted", Command::new("sh").args(["-c", script]));
         assert!(outcome.is_err());
         assert_eq!((run.passed, run.failed), (3, 2));

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::{self, File};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -36,9 +37,14 @@ impl HugePages {
     const PATH: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
     fn always() -> Result<Self> {
-        let text = fs::read_to_string(Self::PATH).with_context(|| format!("cannot read {}", Self::PATH))?;
-        let chosen = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
-        let before = chosen.with_context(|| format!("{} says {text}", Self::PATH))?.to_owned();
+        let text = fs::read_to_string(Self::PATH)
+            .with_context(|| format!("cannot read {}", Self::PATH))?;
+        let chosen = text
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+        let before = chosen
+            .with_context(|| format!("{} says {text}", Self::PATH))?
+            .to_owned();
         fs::write(Self::PATH, "always").with_context(|| format!("cannot write {}", Self::PATH))?;
         Ok(Self { before })
     }
@@ -59,7 +65,11 @@ fn peak_kib(server: &Server) -> Result<u64> {
 /// Reads a file from `from` to `to` in pieces of 1 MiB, two in flight.
 fn read_through(client: &mut Client, file: &[u8], from: u64, to: u64) -> Result<()> {
     let ask = |client: &mut Client, offset| {
-        let call = Nfs::Read { file, offset, count: MIB as u32 };
+        let call = Nfs::Read {
+            file,
+            offset,
+            count: MIB as u32,
+        };
         client.send(&record(&call.message((offset / MIB) as u32, &Auth::root())))
     };
     ask(client, from)?;
@@ -68,9 +78,15 @@ fn read_through(client: &mut Client, file: &[u8], from: u64, to: u64) -> Result<
             ask(client, offset + MIB)?;
         }
         let (xid, outcome) = parse(client.receive()?.context("closed")?)?;
-        let Outcome::Success(body) = outcome else { anyhow::bail!("READ was answered {outcome:?}") };
+        let Outcome::Success(body) = outcome else {
+            anyhow::bail!("READ was answered {outcome:?}")
+        };
         let (data, _) = read(body)?;
-        ensure!(u64::from(xid) == offset / MIB && data.len() as u64 == MIB, "READ at {offset} brought {} bytes", data.len());
+        ensure!(
+            u64::from(xid) == offset / MIB && data.len() as u64 == MIB,
+            "READ at {offset} brought {} bytes",
+            data.len()
+        );
     }
     Ok(())
 }
@@ -79,7 +95,10 @@ fn read_through(client: &mut Client, file: &[u8], from: u64, to: u64) -> Result<
 fn with_sparse_file() -> Result<(Server, tempfile::TempDir)> {
     let directory = public_dir()?;
     File::create(directory.path().join("sparse"))?.set_len(5 << 30)?;
-    Ok((Server::start(ServerOptions::serving(&[directory.path()]))?, directory))
+    Ok((
+        Server::start(ServerOptions::serving(&[directory.path()]))?,
+        directory,
+    ))
 }
 
 fn measure_rest_and_load(what: &str) -> Result<()> {
@@ -90,8 +109,14 @@ fn measure_rest_and_load(what: &str) -> Result<()> {
     let (mut client, root) = server.open(directory.path())?;
     let file = client.lookup(&root, "sparse")?;
     std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..64).map(|_| scope.spawn(|| read_through(&mut server.connect()?, &file, 0, 32 * MIB))).collect();
-        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let readers: Vec<_> = (0..64)
+            .map(|_| scope.spawn(|| read_through(&mut server.connect()?, &file, 0, 32 * MIB)))
+            .collect();
+        readers.into_iter().try_for_each(|reader| {
+            reader
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })?;
     let busy = peak_kib(&server)?;
     ensure!(busy <= BUSY_MAX_KIB, "{what}: {busy} KiB with 64 readers");
@@ -99,7 +124,10 @@ fn measure_rest_and_load(what: &str) -> Result<()> {
     let flat = peak_kib(&server)?;
     read_through(&mut client, &file, 0, 5 << 30)?;
     let peak = peak_kib(&server)?;
-    ensure!(peak <= flat + 16, "{what}: from {flat} to {peak} KiB while 5 GiB were read");
+    ensure!(
+        peak <= flat + 16,
+        "{what}: from {flat} to {peak} KiB while 5 GiB were read"
+    );
     eprintln!("{what}: {rest} KiB at rest, {busy} KiB with 64 readers, {peak} KiB after 5 GiB");
     Ok(())
 }
@@ -121,19 +149,39 @@ fn huge_pages_do_not_change_that() -> Result<()> {
 }
 
 /// A new client gets an answer in time.
-fn is_prompt(server: &Server, directory: &std::path::Path) -> Result<()> {
+fn is_prompt(server: &Server, directory: &Path) -> Result<()> {
     let start = Instant::now();
     let (mut client, root) = server.open(directory)?;
     client.attr(&root)?;
-    ensure!(start.elapsed() <= ANSWER_MAX, "a new client waited {:?}", start.elapsed());
+    ensure!(
+        start.elapsed() <= ANSWER_MAX,
+        "a new client waited {:?}",
+        start.elapsed()
+    );
     Ok(())
+}
+
+/// The open descriptors of a server that has answered, and whose peers are gone.
+fn descriptors_at_rest(server: &Server, directory: &Path) -> Result<usize> {
+    is_prompt(server, directory)?;
+    sleep(Duration::from_millis(200));
+    server.fd_count()
 }
 
 /// All descriptors that connections held are free again.
 fn descriptors_come_back(server: &Server, before: usize) -> Result<()> {
     let start = Instant::now();
     while server.fd_count()? > before {
-        ensure!(start.elapsed() < Duration::from_secs(10), "{} descriptors instead of {before}", server.fd_count()?);
+        let open = || {
+            fs::read_dir(format!("/proc/{}/fd", server.pid()))?
+                .map(|fd| fs::read_link(fd?.path()))
+                .collect::<std::io::Result<Vec<_>>>()
+        };
+        ensure!(
+            start.elapsed() < Duration::from_secs(10),
+            "{:?} are open instead of {before} descriptors",
+            open()?
+        );
         sleep(Duration::from_millis(20));
     }
     Ok(())
@@ -143,10 +191,13 @@ fn descriptors_come_back(server: &Server, before: usize) -> Result<()> {
 fn connections_possible(wanted: u64) -> Result<u64> {
     const OTHERS: u64 = 200;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted + OTHERS), hard).context("cannot raise RLIMIT_NOFILE")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted + OTHERS), hard)
+        .context("cannot raise RLIMIT_NOFILE")?;
     let possible = wanted.min(hard.saturating_sub(OTHERS));
     if possible < wanted {
-        eprintln!("only {possible} connections instead of {wanted}: the hard limit of descriptors is {hard}");
+        eprintln!(
+            "only {possible} connections instead of {wanted}: the hard limit of descriptors is {hard}"
+        );
     }
     Ok(possible)
 }
@@ -155,13 +206,14 @@ fn connections_possible(wanted: u64) -> Result<u64> {
 fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
     let _alone = alone();
     let (server, directory) = with_sparse_file()?;
-    let before = server.fd_count()?;
+    let before = descriptors_at_rest(&server, directory.path())?;
     let (mut client, root) = server.open(directory.path())?;
     let whole = record(&Nfs::GetAttr { object: &root }.message(1, &client.auth));
     let count = connections_possible(10_000)?;
     let mut crowd = Vec::new();
     for number in 0..count {
-        let mut peer = TcpStream::connect(server.nfs()).with_context(|| format!("connection {number}"))?;
+        let mut peer =
+            TcpStream::connect(server.nfs()).with_context(|| format!("connection {number}"))?;
         // Nothing, half a word, half a request, all but the last byte.
         let part = [0, 2, 60, whole.len() - 1][number as usize % 4];
         std::io::Write::write_all(&mut peer, &whole[..part])?;
@@ -170,7 +222,10 @@ fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
     is_prompt(&server, directory.path())?;
     client.attr(&root).context("a client from before")?;
     let peak = peak_kib(&server)?;
-    ensure!(peak <= CROWD_MAX_KIB, "{peak} KiB with {count} silent peers");
+    ensure!(
+        peak <= CROWD_MAX_KIB,
+        "{peak} KiB with {count} silent peers"
+    );
     eprintln!("{peak} KiB with {count} silent peers");
     drop((crowd, client));
     descriptors_come_back(&server, before)?;
@@ -181,23 +236,39 @@ fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
 fn peers_that_stop_reading_do_not_matter() -> Result<()> {
     let _alone = alone();
     let (server, directory) = with_sparse_file()?;
-    let before = server.fd_count()?;
+    let before = descriptors_at_rest(&server, directory.path())?;
     let (mut client, root) = server.open(directory.path())?;
     let file = client.lookup(&root, "sparse")?;
-    let data = record(&Nfs::Read { file: &file, offset: 0, count: MIB as u32 }.message(1, &Auth::root())).repeat(16);
-    let attributes = record(&Nfs::GetAttr { object: &root }.message(1, &Auth::root())).repeat(20_000);
+    let data = record(
+        &Nfs::Read {
+            file: &file,
+            offset: 0,
+            count: MIB as u32,
+        }
+        .message(1, &Auth::root()),
+    )
+    .repeat(16);
+    let attributes =
+        record(&Nfs::GetAttr { object: &root }.message(1, &Auth::root())).repeat(20_000);
     let mut crowd = Vec::new();
     for number in 0..200 {
         let peer = TcpStream::connect(server.nfs())?;
         peer.set_nonblocking(true)?;
         // Sixteen large answers, or very many small ones: as far as the socket takes the questions.
-        let _ = std::io::Write::write(&mut &peer, if number % 2 == 0 { &data } else { &attributes })?;
+        let _ = std::io::Write::write(
+            &mut &peer,
+            if number % 2 == 0 { &data } else { &attributes },
+        )?;
         crowd.push(peer);
     }
     is_prompt(&server, directory.path())?;
     read_through(&mut client, &file, 0, 64 * MIB).context("beside peers that do not read")?;
     let peak = peak_kib(&server)?;
-    ensure!(peak <= CROWD_MAX_KIB, "{peak} KiB with {} peers that do not read", crowd.len());
+    ensure!(
+        peak <= CROWD_MAX_KIB,
+        "{peak} KiB with {} peers that do not read",
+        crowd.len()
+    );
     eprintln!("{peak} KiB with {} peers that do not read", crowd.len());
     drop((crowd, client));
     descriptors_come_back(&server, before)?;
@@ -210,7 +281,10 @@ fn is_asleep(server: &Server) -> Result<()> {
     let (wakeups, ticks) = (server.wakeups()?, server.cpu_ticks()?);
     sleep(Duration::from_secs(10));
     let (wakeups, ticks) = (server.wakeups()? - wakeups, server.cpu_ticks()? - ticks);
-    ensure!((wakeups, ticks) == (0, 0), "{wakeups} wake-ups and {ticks} ticks in ten idle seconds");
+    ensure!(
+        (wakeups, ticks) == (0, 0),
+        "{wakeups} wake-ups and {ticks} ticks in ten idle seconds"
+    );
     Ok(())
 }
 
@@ -219,15 +293,30 @@ fn an_idle_server_sleeps_also_after_clients_died() -> Result<()> {
     let _alone = alone();
     setup::need(&[Package::LIBNFS])?;
     let (server, directory) = with_sparse_file()?;
-    let before = server.fd_count()?;
+    let before = descriptors_at_rest(&server, directory.path())?;
     is_asleep(&server)?;
     let path = directory.path().join("sparse");
-    let url = format!("nfs://127.0.0.1{}?nfsport={}&mountport={}", path.display(), server.nfs_port, server.mount_port);
-    let clients = (0..50).map(|_| Command::new("nfs-cat").arg(&url).stdout(Stdio::null()).spawn());
-    let clients = clients.collect::<std::io::Result<Vec<_>>>().context("cannot start nfs-cat")?;
+    let url = format!(
+        "nfs://127.0.0.1{}?nfsport={}&mountport={}",
+        path.display(),
+        server.nfs_port,
+        server.mount_port
+    );
+    let clients = (0..50).map(|_| {
+        Command::new("nfs-cat")
+            .arg(&url)
+            .stdout(Stdio::null())
+            .spawn()
+    });
+    let clients = clients
+        .collect::<std::io::Result<Vec<_>>>()
+        .context("cannot start nfs-cat")?;
     sleep(Duration::from_secs(1));
     for mut client in clients {
-        ensure!(client.try_wait()?.is_none(), "a client ended before it was killed");
+        ensure!(
+            client.try_wait()?.is_none(),
+            "a client ended before it was killed"
+        );
         client.kill()?;
         client.wait()?;
     }
@@ -245,13 +334,21 @@ fn accept_without_free_descriptors_does_not_spin() -> Result<()> {
     let directory = public_dir()?;
     let few = r#"ulimit -n 64 && exec "$@""#;
     let through = ["sh", "-c", few, "sh"].map(String::from).to_vec();
-    let server = Server::start(ServerOptions { through, ..ServerOptions::serving(&[directory.path()]) })?;
-    let crowd = (0..200).map(|_| TcpStream::connect(server.nfs())).collect::<std::io::Result<Vec<_>>>()?;
+    let server = Server::start(ServerOptions {
+        through,
+        ..ServerOptions::serving(&[directory.path()])
+    })?;
+    let crowd = (0..200)
+        .map(|_| TcpStream::connect(server.nfs()))
+        .collect::<std::io::Result<Vec<_>>>()?;
     sleep(Duration::from_secs(1));
     let ticks = server.cpu_ticks()?;
     sleep(Duration::from_secs(3));
     let ticks = server.cpu_ticks()? - ticks;
-    ensure!(ticks <= TICKS_MAX, "{ticks} ticks of CPU in 3 s without a free descriptor");
+    ensure!(
+        ticks <= TICKS_MAX,
+        "{ticks} ticks of CPU in 3 s without a free descriptor"
+    );
     drop(crowd);
     sleep(Duration::from_secs(1));
     is_prompt(&server, directory.path())

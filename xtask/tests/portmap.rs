@@ -31,12 +31,20 @@ impl Scene {
         setup::need(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
         let (namespace, directory) = (Namespace::new()?, public_dir()?);
         let server = serve(&namespace, directory.path(), extra)?;
-        Ok(Self { server, namespace, directory })
+        Ok(Self {
+            server,
+            namespace,
+            directory,
+        })
     }
 
     fn output_of(&self, program: &str, words: &[&str]) -> Result<String> {
         let output = self.namespace.command(program).args(words).output()?;
-        ensure!(output.status.success(), "{program} {words:?} failed: {}", said(&output));
+        ensure!(
+            output.status.success(),
+            "{program} {words:?} failed: {}",
+            said(&output)
+        );
         Ok(String::from_utf8(output.stdout)?)
     }
 }
@@ -73,7 +81,10 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
     let scene = Scene::new(&[])?;
     let path = scene.directory.path().display().to_string();
     let exports = scene.output_of("showmount", &["-e", "127.0.0.1"])?;
-    ensure!(exports.lines().skip(1).any(|line| line.starts_with(&path)), "showmount -e says:\n{exports}");
+    ensure!(
+        exports.lines().skip(1).any(|line| line.starts_with(&path)),
+        "showmount -e says:\n{exports}"
+    );
 
     // A client that mounted is listed until it unmounts.
     scene.namespace.run(|| {
@@ -82,18 +93,34 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
         Ok(())
     })?;
     let all = scene.output_of("showmount", &["-a", "127.0.0.1"])?;
-    ensure!(all.lines().any(|line| line == format!("127.0.0.1:{path}")), "showmount -a says:\n{all}");
+    ensure!(
+        all.lines().any(|line| line == format!("127.0.0.1:{path}")),
+        "showmount -a says:\n{all}"
+    );
     let directories = scene.output_of("showmount", &["-d", "127.0.0.1"])?;
-    ensure!(directories.lines().any(|line| line == path), "showmount -d says:\n{directories}");
+    ensure!(
+        directories.lines().any(|line| line == path),
+        "showmount -d says:\n{directories}"
+    );
     scene.namespace.run(|| {
         let mut client = Client::connect(scene.server.mount())?;
-        client.call(&Mount::Umnt { path: path.as_bytes() })?.end()
+        client
+            .call(&Mount::Umnt {
+                path: path.as_bytes(),
+            })?
+            .end()
     })?;
     let all = scene.output_of("showmount", &["-a", "127.0.0.1"])?;
-    ensure!(!all.contains(&path), "after UMNT showmount -a still says:\n{all}");
+    ensure!(
+        !all.contains(&path),
+        "after UMNT showmount -a still says:\n{all}"
+    );
 
     let programs = scene.output_of("rpcinfo", &["-p", "127.0.0.1"])?;
-    let rows: Vec<Vec<&str>> = programs.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
+    let rows: Vec<Vec<&str>> = programs
+        .lines()
+        .map(|line| line.split_whitespace().take(4).collect())
+        .collect();
     let port = scene.server.nfs_port.to_string();
     for row in [
         ["100000", "2", "tcp", "111"],
@@ -104,7 +131,10 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
         ["100005", "1", "udp", &port],
         ["100005", "3", "udp", &port],
     ] {
-        ensure!(rows.iter().any(|r| r == &row), "rpcinfo -p has no {row:?}:\n{programs}");
+        ensure!(
+            rows.iter().any(|r| r == &row),
+            "rpcinfo -p has no {row:?}:\n{programs}"
+        );
     }
     Ok(())
 }
@@ -117,10 +147,28 @@ fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
     let scene = Scene::new(&[])?;
     let nfs_port = u32::from(scene.server.nfs_port);
     scene.namespace.run(|| {
-        let set = Portmap::Set { program: 300_000, version: 1, protocol: TCP, port: 999 };
-        let unset = Portmap::Unset { program: Nfs::PROGRAM, version: 3, protocol: TCP, port: nfs_port };
-        let get = |program, version, protocol| Portmap::GetPort { program, version, protocol };
-        let call_it = Portmap::CallIt { program: Nfs::PROGRAM, version: 3, procedure: 0 };
+        let set = Portmap::Set {
+            program: 300_000,
+            version: 1,
+            protocol: TCP,
+            port: 999,
+        };
+        let unset = Portmap::Unset {
+            program: Nfs::PROGRAM,
+            version: 3,
+            protocol: TCP,
+            port: nfs_port,
+        };
+        let get = |program, version, protocol| Portmap::GetPort {
+            program,
+            version,
+            protocol,
+        };
+        let call_it = Portmap::CallIt {
+            program: Nfs::PROGRAM,
+            version: 3,
+            procedure: 0,
+        };
         let cases: [(Portmap, Option<u32>); 9] = [
             (set, None),
             (unset, None),
@@ -136,14 +184,19 @@ fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
             let message = call.message(7, &Auth::None);
             let over_udp = datagram(PORTMAP, &message)?;
             let mut client = Client::connect(PORTMAP.into())?;
-            let over_tcp = client.exchange(&message)?.context("portmap closed the connection")?;
+            let over_tcp = client
+                .exchange(&message)?
+                .context("portmap closed the connection")?;
             for outcome in [parse(&over_udp)?.1, over_tcp] {
                 let answered = match outcome {
                     Outcome::Success(mut body) => Some(body.u32()?),
                     Outcome::ProcedureUnavailable => None,
                     other => anyhow::bail!("{call:?} was answered {other:?}"),
                 };
-                ensure!(answered == port, "{call:?} was answered {answered:?} instead of {port:?}");
+                ensure!(
+                    answered == port,
+                    "{call:?} was answered {answered:?} instead of {port:?}"
+                );
             }
         }
         // A datagram that is no call gets no answer, and the next one does.
@@ -156,7 +209,11 @@ fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
         }
         let mut reply = [0; 100];
         let len = socket.recv(&mut reply)?;
-        ensure!(parse(&reply[..len])?.0 == 8, "an answer to half a datagram: {:?}", &reply[..len]);
+        ensure!(
+            parse(&reply[..len])?.0 == 8,
+            "an answer to half a datagram: {:?}",
+            &reply[..len]
+        );
         Ok(())
     })
 }
@@ -166,10 +223,21 @@ fn mount_answers_over_udp() -> Result<()> {
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     let path = directory.path().display().to_string();
-    let reply = datagram(server.mount(), &Mount::Mnt { path: path.as_bytes() }.message(1, &Auth::root()))?;
-    let Outcome::Success(body) = parse(&reply)?.1 else { anyhow::bail!("MNT over UDP was answered {:?}", parse(&reply)?) };
+    let reply = datagram(
+        server.mount(),
+        &Mount::Mnt {
+            path: path.as_bytes(),
+        }
+        .message(1, &Auth::root()),
+    )?;
+    let Outcome::Success(body) = parse(&reply)?.1 else {
+        anyhow::bail!("MNT over UDP was answered {:?}", parse(&reply)?)
+    };
     let over_udp = xtask::client::replies::mnt(body)?;
-    ensure!(over_udp == Client::connect(server.mount())?.mount(&path)?, "UDP and TCP give different handles");
+    ensure!(
+        over_udp == Client::connect(server.mount())?.mount(&path)?,
+        "UDP and TCP give different handles"
+    );
     Ok(())
 }
 
@@ -185,7 +253,10 @@ fn a_taken_port_111_is_said_plainly_and_nfs_goes_on() -> Result<()> {
     let options = format!("port={},mountport={}", server.nfs_port, server.mount_port);
     let lines = server.lines();
     let about: Vec<_> = lines.iter().filter(|line| line.contains("111")).collect();
-    ensure!(about.len() == 1 && about[0].contains(&options), "no single line with {options}: {lines:#?}");
+    ensure!(
+        about.len() == 1 && about[0].contains(&options),
+        "no single line with {options}: {lines:#?}"
+    );
     namespace.run(|| server.open(directory.path()).map(drop))
 }
 
@@ -194,20 +265,42 @@ fn other_versions_and_programs_are_told_so() -> Result<()> {
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     let mut client = server.connect()?;
-    for (program, version) in [(Nfs::PROGRAM, 2), (Nfs::PROGRAM, 4), (Nfs::PROGRAM, 0), (Nfs::PROGRAM, u32::MAX)] {
+    for (program, version) in [
+        (Nfs::PROGRAM, 2),
+        (Nfs::PROGRAM, 4),
+        (Nfs::PROGRAM, 0),
+        (Nfs::PROGRAM, u32::MAX),
+    ] {
         let message = head(1, 2, program, version, 0, &Auth::root()).finish();
         let outcome = client.exchange(&message)?;
         let told = matches!(outcome, Some(Outcome::ProgramMismatch { low: 3, high: 3 }));
-        ensure!(told, "program {program} version {version} was answered {outcome:?}");
+        ensure!(
+            told,
+            "program {program} version {version} was answered {outcome:?}"
+        );
     }
     // MOUNT speaks 1 and 3: a range that contains 2 cannot be avoided.
     let outcome = client.exchange(&head(1, 2, Mount::PROGRAM, 2, 0, &Auth::root()).finish())?;
-    ensure!(matches!(outcome, Some(Outcome::ProgramMismatch { .. })), "MOUNT 2 was answered {outcome:?}");
+    ensure!(
+        matches!(outcome, Some(Outcome::ProgramMismatch { .. })),
+        "MOUNT 2 was answered {outcome:?}"
+    );
     let outcome = client.exchange(&head(1, 2, 400_000, 3, 0, &Auth::root()).finish())?;
-    ensure!(matches!(outcome, Some(Outcome::ProgramUnavailable)), "program 400000 was answered {outcome:?}");
-    for (program, procedure) in [(Nfs::PROGRAM, 22), (Mount::PROGRAM, 6), (Nfs::PROGRAM, u32::MAX)] {
-        let outcome = client.exchange(&head(1, 2, program, 3, procedure, &Auth::root()).finish())?;
-        ensure!(matches!(outcome, Some(Outcome::ProcedureUnavailable)), "procedure {procedure} was answered {outcome:?}");
+    ensure!(
+        matches!(outcome, Some(Outcome::ProgramUnavailable)),
+        "program 400000 was answered {outcome:?}"
+    );
+    for (program, procedure) in [
+        (Nfs::PROGRAM, 22),
+        (Mount::PROGRAM, 6),
+        (Nfs::PROGRAM, u32::MAX),
+    ] {
+        let outcome =
+            client.exchange(&head(1, 2, program, 3, procedure, &Auth::root()).finish())?;
+        ensure!(
+            matches!(outcome, Some(Outcome::ProcedureUnavailable)),
+            "procedure {procedure} was answered {outcome:?}"
+        );
     }
     Ok(())
 }
@@ -218,9 +311,21 @@ fn mount_may_have_a_port_of_its_own() -> Result<()> {
         return Ok(());
     }
     let scene = Scene::new(&["-m", "30005"])?;
-    ensure!(scene.server.mount_port == 30005, "MOUNT listens on {}", scene.server.mount_port);
+    ensure!(
+        scene.server.mount_port == 30005,
+        "MOUNT listens on {}",
+        scene.server.mount_port
+    );
     let programs = scene.output_of("rpcinfo", &["-p", "127.0.0.1"])?;
-    let mount: Vec<&str> = programs.lines().filter(|line| line.contains("100005")).collect();
-    ensure!(!mount.is_empty() && mount.iter().all(|line| line.contains(" 30005")), "rpcinfo -p says:\n{programs}");
-    scene.namespace.run(|| scene.server.open(scene.directory.path()).map(drop))
+    let mount: Vec<&str> = programs
+        .lines()
+        .filter(|line| line.contains("100005"))
+        .collect();
+    ensure!(
+        !mount.is_empty() && mount.iter().all(|line| line.contains(" 30005")),
+        "rpcinfo -p says:\n{programs}"
+    );
+    scene
+        .namespace
+        .run(|| scene.server.open(scene.directory.path()).map(drop))
 }

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use object::elf::{ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD};
+use object::elf::{
+    ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP,
+    PT_LOAD,
+};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};
 use std::collections::BTreeSet;
@@ -33,18 +36,37 @@ fn segments_are_three_and_share_no_page() -> Result<()> {
 fn check_segments<E: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<()> {
     let header = E::parse(file)?;
     let endian = header.endian()?;
-    ensure!(header.e_type(endian) == ET_EXEC, "e_type is {}", header.e_type(endian));
+    ensure!(
+        header.e_type(endian) == ET_EXEC,
+        "e_type is {}",
+        header.e_type(endian)
+    );
     let segments = header.program_headers(endian, file)?;
     for segment in segments {
         let (kind, flags) = (segment.p_type(endian), segment.p_flags(endian));
-        ensure!(kind != PT_INTERP && kind != PT_DYNAMIC, "it has a segment of type {kind}, as dynamic files do");
-        ensure!(flags & (PF_W | PF_X) != PF_W | PF_X, "a segment is writable and executable");
+        ensure!(
+            kind != PT_INTERP && kind != PT_DYNAMIC,
+            "it has a segment of type {kind}, as dynamic files do"
+        );
+        ensure!(
+            flags & (PF_W | PF_X) != PF_W | PF_X,
+            "a segment is writable and executable"
+        );
     }
-    ensure!(segments.iter().any(|s| s.p_type(endian) == PT_GNU_STACK), "PT_GNU_STACK is missing: the stack would be executable");
+    ensure!(
+        segments.iter().any(|s| s.p_type(endian) == PT_GNU_STACK),
+        "PT_GNU_STACK is missing: the stack would be executable"
+    );
 
-    let loaded: Vec<&E::ProgramHeader> = segments.iter().filter(|s| s.p_type(endian) == PT_LOAD).collect();
+    let loaded: Vec<&E::ProgramHeader> = segments
+        .iter()
+        .filter(|s| s.p_type(endian) == PT_LOAD)
+        .collect();
     let flags: Vec<u32> = loaded.iter().map(|s| s.p_flags(endian)).collect();
-    ensure!(flags == [PF_R, PF_R | PF_X, PF_R | PF_W], "the loaded segments have the flags {flags:?}");
+    ensure!(
+        flags == [PF_R, PF_R | PF_X, PF_R | PF_W],
+        "the loaded segments have the flags {flags:?}"
+    );
     let spans: Vec<(u64, u64)> = loaded
         .iter()
         .map(|s| {
@@ -52,12 +74,22 @@ fn check_segments<E: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<()>
             (start, start + len)
         })
         .collect();
-    ensure!(spans[0].0 == LOWEST, "the lowest address is {:#x}", spans[0].0);
+    ensure!(
+        spans[0].0 == LOWEST,
+        "the lowest address is {:#x}",
+        spans[0].0
+    );
     for pair in spans.windows(2) {
-        ensure!(pair[0].1.next_multiple_of(PAGE) <= pair[1].0 / PAGE * PAGE, "segments share a page: {spans:x?}");
+        ensure!(
+            pair[0].1.next_multiple_of(PAGE) <= pair[1].0 / PAGE * PAGE,
+            "segments share a page: {spans:x?}"
+        );
     }
     let entry: u64 = header.e_entry(endian).into();
-    ensure!((spans[1].0..spans[1].1).contains(&entry), "the entry {entry:#x} is not in the code");
+    ensure!(
+        (spans[1].0..spans[1].1).contains(&entry),
+        "the entry {entry:#x} is not in the code"
+    );
     Ok(())
 }
 
@@ -67,8 +99,19 @@ fn the_file_tells_nothing_of_its_builder() -> Result<()> {
     for arch in [Arch::X86_64, Arch::I686] {
         let file = fs::read(binary(arch)?)?;
         let text = String::from_utf8_lossy(&file);
-        for place in [home.as_str(), &workspace_root().display().to_string(), "/home/", "/root/", ".cargo/", ".rustup/", "/rustc/"] {
-            ensure!(place.len() < 2 || !text.contains(place), "the file for {arch:?} contains {place}");
+        for place in [
+            home.as_str(),
+            &workspace_root().display().to_string(),
+            "/home/",
+            "/root/",
+            ".cargo/",
+            ".rustup/",
+            "/rustc/",
+        ] {
+            ensure!(
+                place.len() < 2 || !text.contains(place),
+                "the file for {arch:?} contains {place}"
+            );
         }
     }
     Ok(())
@@ -86,8 +129,14 @@ fn calls(arch: Arch) -> Result<BTreeSet<String>> {
     fs::write(directory.path().join("sub/large"), vec![0; 2 << 20])?;
     std::os::unix::fs::symlink("sub", directory.path().join("link"))?;
     let trace = directory.path().join("trace");
-    let through = ["strace", "-f", "-qq", "-o", &trace.display().to_string()].map(String::from).to_vec();
-    let server = Server::start(ServerOptions { arch, through, ..ServerOptions::serving(&[directory.path()]) })?;
+    let through = ["strace", "-f", "-qq", "-o", &trace.display().to_string()]
+        .map(String::from)
+        .to_vec();
+    let server = Server::start(ServerOptions {
+        arch,
+        through,
+        ..ServerOptions::serving(&[directory.path()])
+    })?;
 
     // A session of everything that a client does.
     let (mut client, root) = server.open(directory.path())?;
@@ -101,17 +150,27 @@ fn calls(arch: Arch) -> Result<BTreeSet<String>> {
     client.list(&root)?;
     client.read_dir(&root, 0, [0; 8], 4096)?;
     let calls = [
-        Nfs::Access { object: &large, access: 0x3f },
+        Nfs::Access {
+            object: &large,
+            access: 0x3f,
+        },
         Nfs::FsStat { root: &root },
         Nfs::FsInfo { root: &root },
         Nfs::PathConf { object: &root },
-        Nfs::Commit { file: &large, offset: 0, count: 0 },
+        Nfs::Commit {
+            file: &large,
+            offset: 0,
+            count: 0,
+        },
     ];
     for call in calls {
         let status = client.status(&call)?;
         ensure!(status == Status::OK, "{call:?} was answered {status:?}");
     }
-    let status = client.status(&Nfs::Remove { dir: &root, name: b"sub" })?;
+    let status = client.status(&Nfs::Remove {
+        dir: &root,
+        name: b"sub",
+    })?;
     ensure!(status == Status::ROFS, "REMOVE was answered {status:?}");
     client.call(&Mount::Export)?;
     client.call(&Mount::UmntAll)?;
@@ -124,8 +183,15 @@ fn calls(arch: Arch) -> Result<BTreeSet<String>> {
     server.wait_for_end()?;
     let text = fs::read_to_string(&trace).context("strace wrote nothing")?;
     // `1234  openat(AT_FDCWD, …) = 3`; signals and exits have no name of this form.
-    let name = |line: &str| line.split_once(char::is_whitespace).and_then(|(_, call)| Some(call.trim_start().split_once('(')?.0.to_owned()));
-    let names: BTreeSet<String> = text.lines().filter_map(name).filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_')).collect();
+    let name = |line: &str| {
+        line.split_once(char::is_whitespace)
+            .and_then(|(_, call)| Some(call.trim_start().split_once('(')?.0.to_owned()))
+    };
+    let names: BTreeSet<String> = text
+        .lines()
+        .filter_map(name)
+        .filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        .collect();
     ensure!(names.contains("execve"), "strace saw no start:\n{text}");
     Ok(names)
 }
@@ -135,8 +201,14 @@ fn system_calls_are_on_the_list() -> Result<()> {
     let listed: BTreeSet<&str> = CALLS.split_whitespace().collect();
     for arch in [Arch::X86_64, Arch::I686] {
         let used = calls(arch)?;
-        let new: Vec<&String> = used.iter().filter(|name| !listed.contains(name.as_str())).collect();
-        ensure!(new.is_empty(), "{arch:?} calls what is not on the list: {new:?}");
+        let new: Vec<&String> = used
+            .iter()
+            .filter(|name| !listed.contains(name.as_str()))
+            .collect();
+        ensure!(
+            new.is_empty(),
+            "{arch:?} calls what is not on the list: {new:?}"
+        );
     }
     Ok(())
 }

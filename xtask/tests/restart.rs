@@ -11,7 +11,13 @@ use tempfile::TempDir;
 use xtask::client::{Client, Status};
 use xtask::server::{Server, ServerOptions, public_dir, users};
 
-const PATHS: [&str; 5] = ["file", "dir", "dir/deeper", "dir/deeper/and deeper", "dir/deeper/and deeper/leaf"];
+const PATHS: [&str; 5] = [
+    "file",
+    "dir",
+    "dir/deeper",
+    "dir/deeper/and deeper",
+    "dir/deeper/and deeper/leaf",
+];
 
 /// An export in a directory that can be renamed, and the key that outlives servers.
 struct Scene {
@@ -22,7 +28,11 @@ struct Scene {
 
 impl Scene {
     fn new(user: Option<u32>) -> Result<Self> {
-        let scene = Self { user, directory: public_dir()?, keys: public_dir()? };
+        let scene = Self {
+            user,
+            directory: public_dir()?,
+            keys: public_dir()?,
+        };
         let export = scene.export("parent");
         fs::create_dir_all(export.join("dir/deeper/and deeper"))?;
         fs::write(export.join("file"), "file")?;
@@ -39,12 +49,19 @@ impl Scene {
     }
 
     fn rename_parent(&self, from: &str, to: &str) -> Result<()> {
-        Ok(fs::rename(self.directory.path().join(from), self.directory.path().join(to))?)
+        Ok(fs::rename(
+            self.directory.path().join(from),
+            self.directory.path().join(to),
+        )?)
     }
 
     fn serve(&self, parent: &str) -> Result<Server> {
         let key_file = Some(self.keys.path().join("key"));
-        Server::start(ServerOptions { user: self.user, key_file, ..ServerOptions::serving(&[&self.export(parent)]) })
+        Server::start(ServerOptions {
+            user: self.user,
+            key_file,
+            ..ServerOptions::serving(&[&self.export(parent)])
+        })
     }
 }
 
@@ -53,7 +70,12 @@ fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
         match ask() {
-            Err(e) if e.downcast_ref() == Some(&Status::JUKEBOX) && start.elapsed() < Duration::from_secs(10) => sleep(Duration::from_millis(50)),
+            Err(e)
+                if e.downcast_ref() == Some(&Status::JUKEBOX)
+                    && start.elapsed() < Duration::from_secs(10) =>
+            {
+                sleep(Duration::from_millis(50))
+            }
             result => return result,
         }
     }
@@ -62,15 +84,23 @@ fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
 type Handles = BTreeMap<&'static str, Vec<u8>>;
 
 fn handles(client: &mut Client, root: &[u8]) -> Result<Handles> {
-    PATHS.iter().map(|&path| Ok((path, client.walk(root, path)?))).collect()
+    PATHS
+        .iter()
+        .map(|&path| Ok((path, client.walk(root, path)?)))
+        .collect()
 }
 
 /// Every handle leads to the object that it was given out for.
 fn all_good(client: &mut Client, handles: &Handles, export: &Path) -> Result<()> {
     for (path, handle) in handles {
-        let attr = patiently(|| client.attr(handle)).with_context(|| format!("GETATTR of {path}"))?;
+        let attr =
+            patiently(|| client.attr(handle)).with_context(|| format!("GETATTR of {path}"))?;
         let expected = fs::metadata(export.join(path))?.ino();
-        ensure!(attr.file_id == expected, "{path} is inode {} and not {expected}", attr.file_id);
+        ensure!(
+            attr.file_id == expected,
+            "{path} is inode {} and not {expected}",
+            attr.file_id
+        );
     }
     let leaf = PATHS[4];
     let content = patiently(|| Ok(client.read(&handles[leaf], 0, 100)?.0.to_vec()))?;
@@ -88,19 +118,28 @@ fn handles_outlive_the_server_and_the_name_of_the_exports_parent() -> Result<()>
 
         // Under a running server the parent gets another name.
         scene.rename_parent("parent", "renamed")?;
-        all_good(&mut client, &given, &scene.export("renamed")).context("after the parent was renamed")?;
+        all_good(&mut client, &given, &scene.export("renamed"))
+            .context("after the parent was renamed")?;
 
         server.kill()?;
         let server = scene.serve("renamed")?;
         let mut client = server.connect()?;
         let context = || format!("after kill and restart as user {user:?}");
         all_good(&mut client, &given, &scene.export("renamed")).with_context(context)?;
-        ensure!(patiently(|| client.lookup(&given["dir"], "deeper"))? == given["dir/deeper"], "LOOKUP gives another handle {}", context());
+        ensure!(
+            patiently(|| client.lookup(&given["dir"], "deeper"))? == given["dir/deeper"],
+            "LOOKUP gives another handle {}",
+            context()
+        );
 
         // The same handles again from the start, byte for byte.
         let (mut client, new_root) = server.open(&scene.export("renamed"))?;
         ensure!(new_root == root, "MNT gives another handle {}", context());
-        ensure!(handles(&mut client, &root)? == given, "LOOKUP gives other handles {}", context());
+        ensure!(
+            handles(&mut client, &root)? == given,
+            "LOOKUP gives other handles {}",
+            context()
+        );
     }
     Ok(())
 }
@@ -120,8 +159,12 @@ fn handles_of_renamed_files_go_on() -> Result<()> {
         let server = scene.serve("parent")?;
         let mut client = server.connect()?;
         for (handle, path) in [(&file, "other name"), (&leaf, "dir/moved/and deeper/leaf")] {
-            let attr = patiently(|| client.attr(handle)).with_context(|| format!("{path}, user {user:?}"))?;
-            ensure!(attr.file_id == fs::metadata(export.join(path))?.ino(), "{path} is another file, user {user:?}");
+            let attr = patiently(|| client.attr(handle))
+                .with_context(|| format!("{path}, user {user:?}"))?;
+            ensure!(
+                attr.file_id == fs::metadata(export.join(path))?.ino(),
+                "{path} is another file, user {user:?}"
+            );
         }
     }
     Ok(())
@@ -145,11 +188,20 @@ fn handles_of_deleted_files_are_stale_and_never_another_file() -> Result<()> {
         }
         fs::write(export.join("short-lived"), "the last one")?;
         for (when, restart) in [("at once", false), ("after a restart", true)] {
-            let again = if restart { Some(scene.serve("parent")?) } else { None };
+            let again = if restart {
+                Some(scene.serve("parent")?)
+            } else {
+                None
+            };
             let mut client = again.as_ref().unwrap_or(&server).connect()?;
             for handle in &gone {
-                let error = patiently(|| client.attr(handle)).err().with_context(|| format!("a deleted file has attributes {when}, user {user:?}"))?;
-                ensure!(error.downcast_ref() == Some(&Status::STALE), "{when}, user {user:?}: {error:?}");
+                let error = patiently(|| client.attr(handle)).err().with_context(|| {
+                    format!("a deleted file has attributes {when}, user {user:?}")
+                })?;
+                ensure!(
+                    error.downcast_ref() == Some(&Status::STALE),
+                    "{when}, user {user:?}: {error:?}"
+                );
             }
         }
     }
@@ -164,19 +216,45 @@ fn directory_cookies_go_on_after_a_restart() -> Result<()> {
         let server = scene.serve("parent")?;
         let (mut client, root) = server.open(&export)?;
         let many = client.lookup(&root, "many")?;
-        let expected: BTreeSet<Vec<u8>> = client.list(&many)?.into_iter().map(|entry| entry.name).collect();
-        ensure!(expected.iter().filter(|name| !name.starts_with(b".")).count() == 500, "{} names", expected.len());
+        let expected: BTreeSet<Vec<u8>> = client
+            .list(&many)?
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        ensure!(
+            expected
+                .iter()
+                .filter(|name| !name.starts_with(b"."))
+                .count()
+                == 500,
+            "{} names",
+            expected.len()
+        );
         for plus in [false, true] {
-            let ask = |client: &mut Client, cookie, verifier| if plus { client.read_dir_plus(&many, cookie, verifier, 4096) } else { client.read_dir(&many, cookie, verifier, 4096) };
+            let ask = |client: &mut Client, cookie, verifier| {
+                if plus {
+                    client.read_dir_plus(&many, cookie, verifier, 4096)
+                } else {
+                    client.read_dir(&many, cookie, verifier, 4096)
+                }
+            };
             let first = ask(&mut client, 0, [0; 8])?;
             ensure!(!first.eof, "500 names in one small page");
-            let mut names: Vec<Vec<u8>> = first.entries.iter().map(|entry| entry.name.clone()).collect();
-            let (mut cookie, mut verifier) = (first.entries[first.entries.len() - 1].cookie, first.verifier);
+            let mut names: Vec<Vec<u8>> = first
+                .entries
+                .iter()
+                .map(|entry| entry.name.clone())
+                .collect();
+            let (mut cookie, mut verifier) = (
+                first.entries[first.entries.len() - 1].cookie,
+                first.verifier,
+            );
             // Another server for every page.
             loop {
                 let server = scene.serve("parent")?;
                 let mut client = server.connect()?;
-                let page = patiently(|| ask(&mut client, cookie, verifier)).with_context(|| format!("cookie {cookie:#x}, user {user:?}"))?;
+                let page = patiently(|| ask(&mut client, cookie, verifier))
+                    .with_context(|| format!("cookie {cookie:#x}, user {user:?}"))?;
                 names.extend(page.entries.iter().map(|entry| entry.name.clone()));
                 if page.eof {
                     break;
@@ -185,7 +263,12 @@ fn directory_cookies_go_on_after_a_restart() -> Result<()> {
                 server.kill()?;
             }
             let seen: BTreeSet<Vec<u8>> = names.iter().cloned().collect();
-            ensure!(seen == expected && names.len() == expected.len(), "{} names, {} different ones, plus {plus}", names.len(), seen.len());
+            ensure!(
+                seen == expected && names.len() == expected.len(),
+                "{} names, {} different ones, plus {plus}",
+                names.len(),
+                seen.len()
+            );
         }
     }
     Ok(())
@@ -205,9 +288,18 @@ fn one_object_has_one_handle() -> Result<()> {
                 if matches!(name.as_str(), "." | "..") {
                     continue;
                 }
-                let (listed, attr) = (entry.handle.context("READDIRPLUS without a handle")?, entry.attr.context("READDIRPLUS without attributes")?);
-                ensure!(client.lookup(&dir, &name)? == listed, "READDIRPLUS and LOOKUP give different handles for {name}, user {user:?}");
-                ensure!(client.attr(&listed)? == attr && attr.file_id == entry.file_id, "READDIRPLUS and GETATTR differ on {name}");
+                let (listed, attr) = (
+                    entry.handle.context("READDIRPLUS without a handle")?,
+                    entry.attr.context("READDIRPLUS without attributes")?,
+                );
+                ensure!(
+                    client.lookup(&dir, &name)? == listed,
+                    "READDIRPLUS and LOOKUP give different handles for {name}, user {user:?}"
+                );
+                ensure!(
+                    client.attr(&listed)? == attr && attr.file_id == entry.file_id,
+                    "READDIRPLUS and GETATTR differ on {name}"
+                );
             }
         }
     }
@@ -227,12 +319,23 @@ fn hard_links_are_the_same_file() -> Result<()> {
         let handles = ["file", "second", "dir/third"].map(|path| client.walk(&root, path));
         let [file, second, third] = handles;
         let (file, second, third) = (file?, second?, third?);
-        let attrs = [client.attr(&file)?, client.attr(&second)?, client.attr(&third)?];
-        ensure!(attrs[0].link_count == 3 && attrs[1] == attrs[0] && attrs[2] == attrs[0], "the links differ: {attrs:?}");
+        let attrs = [
+            client.attr(&file)?,
+            client.attr(&second)?,
+            client.attr(&third)?,
+        ];
+        ensure!(
+            attrs[0].link_count == 3 && attrs[1] == attrs[0] && attrs[2] == attrs[0],
+            "the links differ: {attrs:?}"
+        );
         fs::remove_file(export.join("file"))?;
         for handle in [&second, &third] {
-            let attr = patiently(|| client.attr(handle)).with_context(|| format!("after another link was removed, user {user:?}"))?;
-            ensure!(attr.link_count == 2 && attr.file_id == attrs[0].file_id, "{attr:?}");
+            let attr = patiently(|| client.attr(handle))
+                .with_context(|| format!("after another link was removed, user {user:?}"))?;
+            ensure!(
+                attr.link_count == 2 && attr.file_id == attrs[0].file_id,
+                "{attr:?}"
+            );
         }
     }
     Ok(())

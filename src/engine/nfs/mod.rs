@@ -1,23 +1,52 @@
 //! NFS version 3, read-only: what each procedure answers. RFC 1813 section 3.3.
 //!
-//! Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
+//! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are dealt with
+//! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
 
 use super::Cx;
 use super::rpc::Answer;
-use crate::event::Event;
-use crate::vfs::{self, FsError, FsResult, Node, Vfs};
+use crate::config::REPLY_HEAD_BYTES;
+use crate::event;
+use crate::vfs::{Attr, Detail, FileTime, FsError, Kind, Node};
 use crate::wire::nfs3::{
-    Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, Time, VERIFIER_BYTES, VERSION,
-    emit_post_op,
+    Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, Time, VERIFIER_BYTES, VERSION, emit_post_op,
 };
 use crate::wire::rpc::{Call, Reject};
-use crate::wire::{Reader, Writer};
+use crate::wire::{Malformed, Reader, Writer};
 
 mod about;
-mod change;
 mod directory;
 mod read;
 mod status;
+
+/// Why a procedure did not succeed.
+enum Fault {
+    /// The file system's answer, which becomes a status.
+    Files(FsError),
+    /// The page of a directory does not fit the caller's count.
+    TooSmall,
+    /// The arguments did not parse.
+    Malformed,
+}
+
+impl From<FsError> for Fault {
+    fn from(error: FsError) -> Self {
+        Self::Files(error)
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// The object of a request, and its attributes on the wire and here.
+struct Object {
+    node: Node,
+    attr: Attr,
+    attributes: Attributes,
+}
 
 /// Answers one call.
 pub(super) fn answer(
@@ -31,19 +60,74 @@ pub(super) fn answer(
         return Err(Reject::Version(VERSION, VERSION));
     }
     let procedure = Procedure::new(call.procedure).ok_or(Reject::Procedure)?;
+    if procedure == Procedure::Null {
+        return Ok(Answer::Done);
+    }
+    let handle = args.opaque(HANDLE_BYTES_MAX)?;
+    let start = reply.position();
+    let object = open(cx, handle);
+    let outcome = match &object {
+        Ok(object) => carry_out(procedure, verifier, cx, object, args, reply),
+        Err(error) => Err(Fault::Files(*error)),
+    };
+    let status = match outcome {
+        Ok(answer) => return Ok(answer),
+        Err(Fault::Malformed) => return Err(Reject::Arguments),
+        Err(Fault::TooSmall) => Status::TooSmall,
+        Err(Fault::Files(error)) => {
+            match error {
+                FsError::Io => cx.tell(event::DISK_FAILED, b"", ""),
+                FsError::OtherFileSystem => cx.tell(event::OTHER_FILE_SYSTEM, b"", ""),
+                _ => {}
+            }
+            error.into()
+        }
+    };
+    reply.truncate(start);
+    reply.u32(status as u32);
+    emit_failure(procedure, reply, object.ok().as_ref().map(|object| &object.attributes));
+    Ok(Answer::Done)
+}
+
+fn open(cx: &mut Cx<'_>, handle: &[u8]) -> Result<Object, FsError> {
+    let node = cx.vfs.open(handle)?;
+    let attr = cx.vfs.attr(node)?;
+    let attributes = to_wire(&attr);
+    Ok(Object { node, attr, attributes })
+}
+
+fn carry_out(
+    procedure: Procedure,
+    verifier: [u8; VERIFIER_BYTES],
+    cx: &mut Cx<'_>,
+    object: &Object,
+    args: &mut Reader<'_>,
+    reply: &mut Writer<'_>,
+) -> Result<Answer, Fault> {
     match procedure {
-        Procedure::Null => {}
-        Procedure::GetAttr => about::get_attr(cx, args, reply)?,
-        Procedure::Access => about::access(cx, args, reply)?,
-        Procedure::FsStat => about::fs_stat(cx, args, reply)?,
-        Procedure::FsInfo => about::fs_info(cx, args, reply)?,
-        Procedure::PathConf => about::path_conf(cx, args, reply)?,
-        Procedure::Lookup => directory::lookup(cx, args, reply)?,
-        Procedure::ReadDir => return directory::list(cx, args, reply, vfs::Detail::Names),
-        Procedure::ReadDirPlus => return directory::list(cx, args, reply, vfs::Detail::Objects),
-        Procedure::ReadLink => read::read_link(cx, args, reply)?,
-        Procedure::Read => return read::read(cx, args, reply),
-        Procedure::Commit => change::commit(verifier, cx, args, reply)?,
+        Procedure::ReadDir => return directory::list(cx, object, args, reply, Detail::Names),
+        Procedure::ReadDirPlus => return directory::list(cx, object, args, reply, Detail::Objects),
+        Procedure::Read => return read::read(cx, object, args, reply),
+        Procedure::Null | Procedure::GetAttr => {
+            reply.u32(Status::Ok as u32);
+            object.attributes.emit(reply);
+        }
+        Procedure::Lookup => directory::lookup(cx, object, args, reply)?,
+        Procedure::Access => about::access(cx, object, args, reply)?,
+        Procedure::ReadLink => read::read_link(cx, object, reply)?,
+        Procedure::FsStat | Procedure::PathConf => about::space(procedure, cx, object, reply)?,
+        Procedure::FsInfo => about::fs_info(object, reply),
+        Procedure::Commit => {
+            let (_offset, _count) = (args.u64()?, args.u32()?);
+            if object.attr.kind != Kind::Regular {
+                return Err(FsError::Invalid.into());
+            }
+            // Nothing was written through this server, so everything that was is durable: no attributes from before.
+            reply.words(&[Status::Ok as u32, 0]);
+            emit_post_op(reply, Some(&object.attributes));
+            reply.put(&verifier);
+        }
+        // Nothing is exported for writing.
         Procedure::SetAttr
         | Procedure::Write
         | Procedure::Create
@@ -53,61 +137,75 @@ pub(super) fn answer(
         | Procedure::Remove
         | Procedure::RmDir
         | Procedure::Rename
-        | Procedure::Link => change::refuse(procedure, cx, args, reply)?,
+        | Procedure::Link => return Err(FsError::ReadOnly.into()),
     }
     Ok(Answer::Done)
 }
 
-/// The object of the handle that comes next in `args`.
-fn object(cx: &mut Cx<'_>, args: &mut Reader<'_>) -> Result<FsResult<Node>, Reject> {
-    let handle = args.opaque(HANDLE_BYTES_MAX)?;
-    Ok(cx.vfs.open(handle))
+/// Begins the reply of a success: the status, and the object's attributes.
+fn begin(reply: &mut Writer<'_>, object: &Object) {
+    reply.u32(Status::Ok as u32);
+    emit_post_op(reply, Some(&object.attributes));
 }
 
-/// Writes the status of a failure, and tells a person of what a client cannot mend.
-fn fail(cx: &mut Cx<'_>, reply: &mut Writer<'_>, error: FsError) {
-    match error {
-        FsError::Io => cx.events.tell(cx.now, Event::DiskError(cx.peer)),
-        FsError::OtherFileSystem => cx.events.tell(cx.now, Event::OtherFileSystem(cx.peer)),
-        _ => {}
+/// What follows the status of a failure: the object's attributes, and around them what is never there.
+fn emit_failure(procedure: Procedure, reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
+    match procedure {
+        Procedure::Null | Procedure::GetAttr => {}
+        Procedure::Lookup
+        | Procedure::Access
+        | Procedure::ReadLink
+        | Procedure::Read
+        | Procedure::ReadDir
+        | Procedure::ReadDirPlus
+        | Procedure::FsStat
+        | Procedure::FsInfo
+        | Procedure::PathConf => emit_post_op(reply, attributes),
+        // A file's attributes, then none from before or after of the directory.
+        Procedure::Link => {
+            emit_post_op(reply, attributes);
+            reply.words(&[0, 0]);
+        }
+        // None from before, those from after; and neither of the second directory.
+        Procedure::Rename => {
+            reply.u32(0);
+            emit_post_op(reply, attributes);
+            reply.words(&[0, 0]);
+        }
+        Procedure::SetAttr
+        | Procedure::Write
+        | Procedure::Create
+        | Procedure::MkDir
+        | Procedure::SymLink
+        | Procedure::MkNod
+        | Procedure::Remove
+        | Procedure::RmDir
+        | Procedure::Commit => {
+            reply.u32(0);
+            emit_post_op(reply, attributes);
+        }
     }
-    reply.u32(Status::from(error) as u32);
 }
 
-/// Writes the status of a failure and the attributes of `node`, which most procedures add to it.
-fn fail_with(cx: &mut Cx<'_>, reply: &mut Writer<'_>, error: FsError, node: Option<Node>) {
-    fail(cx, reply, error);
-    let attributes = node.and_then(|node| attributes(cx.vfs, node).ok());
-    emit_post_op(reply, attributes.as_ref());
-}
-
-/// The attributes of an object in the words of the wire.
-fn attributes(vfs: &mut dyn Vfs, node: Node) -> FsResult<Attributes> {
-    Ok(to_wire(&vfs.attr(node)?))
-}
-
-fn to_wire(attr: &vfs::Attr) -> Attributes {
+/// Attributes in the words of the wire.
+fn to_wire(attr: &Attr) -> Attributes {
     // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
-    let time = |time: vfs::FileTime| match u32::try_from(time.secs) {
-        Ok(secs) => Time {
-            secs,
-            nanos: time.nanos,
-        },
-        Err(_) if time.secs < 0 => Time::default(),
+    let time = |time: FileTime| match u32::try_from(time.secs) {
+        Ok(secs) => Time { secs, nanos: time.nanos },
         Err(_) => Time {
-            secs: u32::MAX,
+            secs: if time.secs < 0 { 0 } else { u32::MAX },
             nanos: 0,
         },
     };
     Attributes {
         kind: match attr.kind {
-            vfs::Kind::Regular => FileType::Regular,
-            vfs::Kind::Directory => FileType::Directory,
-            vfs::Kind::SymbolicLink => FileType::SymbolicLink,
-            vfs::Kind::Fifo => FileType::Fifo,
-            vfs::Kind::Socket => FileType::Socket,
-            vfs::Kind::BlockDevice => FileType::BlockDevice,
-            vfs::Kind::CharacterDevice => FileType::CharacterDevice,
+            Kind::Regular => FileType::Regular,
+            Kind::Directory => FileType::Directory,
+            Kind::SymbolicLink => FileType::SymbolicLink,
+            Kind::Fifo => FileType::Fifo,
+            Kind::Socket => FileType::Socket,
+            Kind::BlockDevice => FileType::BlockDevice,
+            Kind::CharacterDevice => FileType::CharacterDevice,
         },
         mode: attr.mode,
         nlink: attr.nlink,
@@ -123,3 +221,5 @@ fn to_wire(attr: &vfs::Attr) -> Attributes {
         ctime: time(attr.ctime),
     }
 }
+
+const _: () = assert!(crate::config::LINK_BYTES_MAX + 256 < REPLY_HEAD_BYTES);

@@ -2,124 +2,62 @@
 
 use super::super::rpc::Answer;
 use super::super::{Cx, Order};
-use super::{attributes, fail_with, object, to_wire};
-use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES};
-use crate::vfs::{Attr, FsError, FsResult, Kind, Node};
-use crate::wire::nfs3::{Status, emit_post_op};
-use crate::wire::rpc::Reject;
+use super::{Fault, Object, begin};
+use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
+use crate::vfs::{FsError, Kind};
 use crate::wire::{Reader, Writer};
-
-/// Bytes of a READ's reply beside the data: status, attributes, count, end of file, length, padding.
-const HEAD_BYTES: usize = 256;
 
 /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
 /// order; should the file shrink meanwhile, the connection is closed.
-pub(super) fn read(
-    cx: &mut Cx<'_>,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
-) -> Result<Answer, Reject> {
-    let node = object(cx, args)?;
+pub(super) fn read(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>, reply: &mut Writer<'_>) -> Result<Answer, Fault> {
     let (offset, count) = (args.u64()?, args.u32()?);
-    let (node, attr) = match node.and_then(|node| Ok((node, regular(cx, node)?))) {
-        Ok(found) => found,
-        Err(error) => {
-            fail_with(cx, reply, error, node.ok());
-            return Ok(Answer::Done);
-        }
-    };
-    let left = u32::try_from(attr.size.saturating_sub(offset)).unwrap_or(u32::MAX);
-    let count = count.min(READ_BYTES_MAX).min(left);
-    if count > READ_INLINE_BYTES {
-        return Ok(match cx.vfs.pin(node) {
-            Ok(file) => {
-                emit_head(reply, &attr, count, offset);
-                let order = Order::Send {
-                    file,
-                    offset,
-                    len: count,
-                };
-                Answer::Order(order, count)
-            }
-            Err(error) => {
-                fail_with(cx, reply, error, Some(node));
-                Answer::Done
-            }
-        });
+    match object.attr.kind {
+        Kind::Regular => {}
+        Kind::Directory => return Err(FsError::IsDirectory.into()),
+        _ => return Err(FsError::Invalid.into()),
     }
-    let wanted = count as usize;
-    if reply.room().len() < wanted.saturating_add(HEAD_BYTES) {
+    let left = u32::try_from(object.attr.size.saturating_sub(offset)).unwrap_or(u32::MAX);
+    let count = count.min(READ_BYTES_MAX).min(left);
+    let ends = |count: u32| u32::from(offset.saturating_add(count.into()) >= object.attr.size);
+    if count > READ_INLINE_BYTES {
+        let file = cx.vfs.pin(object.node)?;
+        begin(reply, object);
+        reply.words(&[count, ends(count), count]);
+        let order = Order::Send {
+            file,
+            offset,
+            len: count,
+        };
+        return Ok(Answer::Order(order, count));
+    }
+    if reply.room().len() < (count as usize).saturating_add(REPLY_HEAD_BYTES / 2) {
         return Ok(Answer::NoRoom);
     }
-    let start = reply.position();
-    emit_head(reply, &attr, count, offset);
-    let got = match count {
-        0 => Ok(0),
-        _ => cx.vfs.read(
-            node,
-            offset,
-            reply.room().get_mut(..wanted).unwrap_or_default(),
-        ),
+    begin(reply, object);
+    let head = reply.position();
+    reply.words(&[0, 0, 0]);
+    let got = match reply.room().get_mut(..count as usize) {
+        Some(room) if count > 0 => cx.vfs.read(object.node, offset, room)?,
+        _ => 0,
     };
-    match got {
-        Ok(got) if got == wanted => {
-            reply.advance(got);
-            reply.pad(got);
-        }
-        Ok(got) => {
-            // The file has become shorter since its size was asked for: the data is where it must be, the head is not true.
-            reply.truncate(start);
-            let attr = Attr {
-                size: offset.saturating_add(got as u64),
-                ..attr
-            };
-            emit_head(reply, &attr, u32::try_from(got).unwrap_or(count), offset);
-            reply.advance(got);
-            reply.pad(got);
-        }
-        Err(error) => {
-            reply.truncate(start);
-            fail_with(cx, reply, error, Some(node));
-        }
+    reply.advance(got);
+    reply.pad(got);
+    // Fewer than there should be: the file became shorter meanwhile, and this is its end.
+    let short = got < count as usize;
+    let got = u32::try_from(got).unwrap_or(count);
+    for (word, value) in [got, u32::from(short) | ends(got), got].into_iter().enumerate() {
+        reply.patch(head.saturating_add(word.saturating_mul(4)), value);
     }
     Ok(Answer::Done)
 }
 
-fn regular(cx: &mut Cx<'_>, node: Node) -> FsResult<Attr> {
-    let attr = cx.vfs.attr(node)?;
-    match attr.kind {
-        Kind::Regular => Ok(attr),
-        Kind::Directory => Err(FsError::IsDirectory),
-        _ => Err(FsError::Invalid),
-    }
-}
-
-/// Everything before the data.
-fn emit_head(reply: &mut Writer<'_>, attr: &Attr, count: u32, offset: u64) {
-    let end = offset.saturating_add(count.into()) >= attr.size;
-    reply.u32(Status::Ok as u32);
-    emit_post_op(reply, Some(&to_wire(attr)));
-    reply.words(&[count, end.into(), count]);
-}
-
-pub(super) fn read_link(
-    cx: &mut Cx<'_>,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
-) -> Result<(), Reject> {
-    let node = object(cx, args)?;
-    let mut target = [0; LINK_BYTES_MAX];
-    let result = node.and_then(|node| {
-        let len = cx.vfs.readlink(node, &mut target)?;
-        Ok((attributes(cx.vfs, node)?, len))
-    });
-    match result {
-        Ok((attributes, len)) => {
-            reply.u32(Status::Ok as u32);
-            emit_post_op(reply, Some(&attributes));
-            reply.opaque(target.get(..len).unwrap_or_default());
-        }
-        Err(error) => fail_with(cx, reply, error, node.ok()),
-    }
+pub(super) fn read_link(cx: &mut Cx<'_>, object: &Object, reply: &mut Writer<'_>) -> Result<(), FsError> {
+    begin(reply, object);
+    let head = reply.position();
+    reply.u32(0);
+    let len = cx.vfs.readlink(object.node, reply.room().get_mut(..LINK_BYTES_MAX).unwrap_or_default())?;
+    reply.patch(head, u32::try_from(len).unwrap_or(0));
+    reply.advance(len);
+    reply.pad(len);
     Ok(())
 }

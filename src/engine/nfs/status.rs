@@ -14,6 +14,7 @@ impl From<FsError> for Status {
             FsError::IsDirectory => Self::IsDirectory,
             FsError::Invalid => Self::Invalid,
             FsError::NameTooLong => Self::NameTooLong,
+            FsError::ReadOnly => Self::ReadOnly,
             FsError::Stale => Self::Stale,
             FsError::BadHandle => Self::BadHandle,
             FsError::BadCookie => Self::BadCookie,

@@ -4,19 +4,18 @@
 
 mod options;
 
-use super::{Failure, Outcome, print};
+use super::{Console, FAILED, Status, complain, print};
 use crate::config::{
     CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_NAME, NODE_COUNT_MAX,
     NODE_COUNT_MIN,
 };
 use crate::drive::Driver;
 use crate::engine::rpc::{Programs, Service};
-use crate::event::{Event, Events, Line};
+use crate::event::{self, Events, Line};
 use crate::net::NetError;
 use crate::net::kernel::Kernel;
 use crate::sys::frames::{self, BUILD_ID_BYTES};
 use crate::sys::start::Args;
-use crate::sys::stdio::Stdio;
 use crate::sys::{self, Errno, process};
 use crate::vfs::host::{ExportError, Form, Host, KeyError};
 use crate::wire::portmap::{Mapping, Transport};
@@ -26,20 +25,19 @@ use core::ffi::CStr;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use options::terminated;
 
-pub(super) use options::{Options, Parsed};
+pub(super) use options::{HELP, Options};
 
-pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Outcome {
-    match Options::parse(args, "nfs")? {
-        Parsed::Options(options) => serve(&options, build_id),
-        Parsed::Shown(text) => print(text),
+pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+    match Options::parse(args)? {
+        Some(options) => serve(&options, build_id),
+        None => print(HELP),
     }
 }
 
 /// Serves until the process is asked to stop.
-pub(super) fn serve(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Outcome {
+pub(super) fn serve(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     if let Some(path) = options.log {
-        frames::open(path, build_id)
-            .map_err(|errno| cannot("write traces to", path.to_bytes(), why(errno)))?;
+        frames::open(path, build_id).map_err(|errno| cannot("write traces to", path.to_bytes(), why(errno)))?;
     }
     let stop = process::signals(false);
     let descriptors = process::descriptor_limit();
@@ -48,92 +46,52 @@ pub(super) fn serve(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Outco
     let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MAX);
     let connection_count = spare.saturating_sub(node_count).min(CONNECTION_COUNT_MAX);
     if connection_count == 0 {
-        return Err(Failure::failed(|line| {
-            line.text("only ")
-                .number(descriptors as u64)
-                .text(" descriptors are allowed; raise the limit (ulimit -n 256)");
-        }));
+        return Err(complain(FAILED, &[b"too few descriptors are allowed; raise the limit (ulimit -n 256)"]));
     }
-    let mut events = Events::new(Box::new(Stdio::error()));
     let mut host = Host::new(node_count);
-    export(options, &mut host, &mut events)?;
+    let form = choose_form(options, &mut host)?;
+    for wanted in &options.exports {
+        let exported = host.export(wanted.path, form, wanted.fsid);
+        exported.map_err(|error| cannot("export", wanted.path.to_bytes(), export_error(error)))?;
+    }
     let mut verifier = [0; 16];
     sys::entropy(&mut verifier);
     let verifier = *verifier.first_chunk().unwrap_or(&[0; nfs3::VERIFIER_BYTES]);
     let mut net = Kernel::new(stop);
     let programs = Programs::new(verifier);
-    let mut driver = Driver::new(
-        &mut net,
-        &mut host,
-        events,
-        programs,
-        connection_count,
-        sys::now(),
-    );
+    let events = Events::new(Box::new(Console));
+    let mut driver = Driver::new(&mut net, &mut host, events, programs, connection_count, sys::now());
     open_doors(options, &mut driver)?;
+    let events = driver.events();
+    for wanted in &options.exports {
+        let kind = if form == Form::Kernel { "read-only, kernel handles" } else { "read-only, path handles" };
+        events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
+        if wanted.path == c"/" {
+            events.tell(event::UNUSABLE_BY_WINDOWS, b"/", "");
+        }
+    }
+    let mut user = Line::default();
+    events.tell(event::READING_AS, user.number(rustix::process::geteuid().as_raw()).bytes(), "");
     driver.run();
     Ok(())
 }
 
-/// Exports what was asked for, with kernel handles where they work and their secret can be kept.
-fn export(options: &Options, host: &mut Host, events: &mut Events) -> Outcome {
-    let mut keyed = None;
-    for wanted in &options.exports {
-        let path = wanted.path;
-        let form = match options.form {
-            Some(form) => form,
-            None if Host::gives_kernel_handles(path) => Form::Kernel,
-            None => Form::Trail,
-        };
-        if form == Form::Kernel && keyed.is_none() {
-            let key_file = options.key_file.unwrap_or_else(|| default_key_file());
-            keyed = Some(match host.load_key(key_file) {
-                Ok(()) => true,
-                // Asked for by name: then it must work.
-                Err(error) if options.form.is_some() || options.key_file.is_some() => {
-                    return Err(cannot(
-                        "use the key file",
-                        key_file.to_bytes(),
-                        key_error(error),
-                    ));
-                }
-                Err(error) => {
-                    let what = "no kernel handles, because their secret cannot be kept in /var/lib/stowaway";
-                    let remedy = "clients may lose files whose directories are moved; name another place with --key-file";
-                    events.tell(sys::now(), Event::Degraded(what, key_error(error), remedy));
-                    false
-                }
-            });
-        }
-        let form = if keyed == Some(false) {
-            Form::Trail
-        } else {
-            form
-        };
-        host.export(path, form, wanted.fsid)
-            .map_err(|error| cannot("export", path.to_bytes(), export_error(error)))?;
-        let handles = match form {
-            Form::Kernel => "kernel",
-            Form::Trail => "path",
-        };
-        events.tell(sys::now(), Event::Exporting(path.to_bytes(), handles));
-        if path == c"/" {
-            let remedy = "export a directory below it for them";
-            events.tell(
-                sys::now(),
-                Event::Degraded(
-                    "Windows clients cannot use the export /",
-                    "its name",
-                    remedy,
-                ),
-            );
-        }
+/// Kernel handles where all exports have them and their secret can be kept; else trails.
+fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
+    let possible = || options.exports.iter().all(|wanted| Host::gives_kernel_handles(wanted.path));
+    if !options.form.map_or_else(possible, |form| form == Form::Kernel) {
+        return Ok(Form::Trail);
     }
-    events.tell(
-        sys::now(),
-        Event::ServingAs(rustix::process::geteuid().as_raw()),
-    );
-    Ok(())
+    let key_file = options.key_file.unwrap_or_else(default_key_file);
+    match host.load_key(key_file) {
+        Ok(()) => Ok(Form::Kernel),
+        Err(error) if options.form.is_none() && options.key_file.is_none() => {
+            Events::new(Box::new(Console)).tell(event::NO_KERNEL_HANDLES, key_file.to_bytes(), key_error(error));
+            Ok(Form::Trail)
+        }
+        // Asked for by name: then it must work.
+        Err(error) => Err(cannot("use the key file", key_file.to_bytes(), key_error(error))),
+    }
 }
 
 /// The key's usual place. Its directory is made if it can be; if not, opening the key says so.
@@ -146,7 +104,7 @@ fn default_key_file() -> &'static CStr {
 }
 
 /// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
-fn open_doors(options: &Options, driver: &mut Driver<'_>) -> Outcome {
+fn open_doors(options: &Options, driver: &mut Driver<'_>) -> Result<(), Status> {
     const NFS: Service = Service {
         nfs: true,
         mount: false,
@@ -186,16 +144,12 @@ fn open_doors(options: &Options, driver: &mut Driver<'_>) -> Outcome {
     );
     match driver.bind(mount_at, MOUNT) {
         Ok(at) => map(driver, mount::PROGRAM, mount_versions, Transport::Udp, at),
-        Err(error) => driver.tell(Event::Degraded(
-            "no MOUNT over UDP",
-            net_error(error),
-            "clients use TCP",
-        )),
+        Err(error) => driver.events().tell(event::NO_DATAGRAMS, b"", net_error(error)),
     }
     if options.portmap {
         let doors = driver.door_count();
         match open_portmap(options, driver) {
-            Ok(at) => driver.tell(Event::Listening(at, "portmap")),
+            Ok(at) => tell_listening(driver, at, "portmap"),
             Err(error) => {
                 driver.close_doors(doors);
                 let why = match error {
@@ -203,7 +157,9 @@ fn open_doors(options: &Options, driver: &mut Driver<'_>) -> Outcome {
                     NetError::Denied => "port 111 is for root only",
                     other => net_error(other),
                 };
-                driver.tell(Event::NoPortmap(why, nfs_at.port(), mount_at.port()));
+                let mut ports = Line::default();
+                ports.text("port=").number(nfs_at.port().into()).text(",mountport=").number(mount_at.port().into());
+                driver.events().tell(event::NO_PORTMAP, ports.bytes(), why);
             }
         }
     }
@@ -263,29 +219,21 @@ fn listen(
     port: u16,
     service: Service,
     what: &'static str,
-) -> Result<SocketAddr, Failure> {
+) -> Result<SocketAddr, Status> {
     let opened = anywhere(options.address, |address| {
         driver.listen(SocketAddr::new(address, port), service)
     });
     let at = opened.map_err(|error| {
-        Failure::failed(|line| {
-            line.text("cannot listen for ").text(what).text(" on ");
-            match options.address {
-                Some(address) => line.socket(SocketAddr::new(address, port)),
-                None => line.text("port ").number(port.into()),
-            };
-            line.text(": ")
-                .text(net_error(error))
-                .text("; choose another with ");
-            line.text(if error == NetError::NoSuchAddress {
-                "-l"
-            } else {
-                "-n or -m"
-            });
-        })
+        let at = SocketAddr::new(options.address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port);
+        cannot("listen on", Line::default().socket(at).bytes(), net_error(error))
     })?;
-    driver.tell(Event::Listening(at, what));
+    tell_listening(driver, at, what);
     Ok(at)
+}
+
+fn tell_listening(driver: &mut Driver<'_>, at: SocketAddr, what: &str) {
+    let mut line = Line::default();
+    driver.events().tell(event::LISTENING, line.socket(at).text(" for ").text(what).bytes(), "");
 }
 
 /// Opens at the address that was asked for; else at every address of both families, or of IPv4 where there is no other.
@@ -305,15 +253,8 @@ fn anywhere<T>(
 }
 
 /// "cannot WHAT PATH: WHY".
-fn cannot(what: &str, path: &[u8], why: &str) -> Failure {
-    Failure::failed(|line| {
-        line.text("cannot ")
-            .text(what)
-            .text(" ")
-            .escaped(path)
-            .text(": ")
-            .text(why);
-    })
+fn cannot(what: &str, path: &[u8], why: &str) -> Status {
+    complain(FAILED, &[b"cannot ", what.as_bytes(), b" ", path, b": ", why.as_bytes()])
 }
 
 const fn why(errno: Errno) -> &'static str {
@@ -365,9 +306,9 @@ const fn export_error(error: ExportError) -> &'static str {
 
 const fn net_error(error: NetError) -> &'static str {
     match error {
-        NetError::InUse => "it is in use",
-        NetError::Denied => "ports below 1024 are for root only",
-        NetError::NoSuchAddress => "this host has no such address",
+        NetError::InUse => "the port is in use; choose another with -n or -m",
+        NetError::Denied => "ports below 1024 are for root only; choose another with -n or -m",
+        NetError::NoSuchAddress => "this host has no such address; see -l",
         NetError::Full => "no descriptor or memory is left",
         NetError::Unsupported => "this host's network cannot do it",
         NetError::WouldBlock | NetError::Gone => "the host refuses",

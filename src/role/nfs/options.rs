@@ -1,15 +1,15 @@
 //! The arguments of `nfs`, read by hand: no crate for it is small enough.
 
-use super::super::Failure;
+use super::super::{Status, USAGE, complain};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::sys;
 use crate::sys::start::Args;
 use crate::vfs::host::Form;
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
-const HELP: &str = "\
+pub(in super::super) const HELP: &str = "\
 stowaway nfs --export DIR[:OPTION,…] …   serves directories over NFS version 3
 
   --export DIR       offers DIR, read-only; may be given several times
@@ -31,7 +31,6 @@ Mount with:  mount -t nfs -o ro,nolock HOST:DIR /mnt
 ";
 
 /// What `--export` asks for.
-#[derive(Clone, Copy)]
 pub(super) struct Wanted {
     /// As clients will write it.
     pub(super) path: &'static CStr,
@@ -50,15 +49,14 @@ pub(in super::super) struct Options {
     pub(super) log: Option<&'static CStr>,
 }
 
-/// Options, or a text that was asked for instead.
-pub(in super::super) enum Parsed {
-    Options(Options),
-    Shown(&'static str),
+/// "WHAT VALUE: see the help".
+fn wrong(what: &str, value: &[u8]) -> Status {
+    complain(USAGE, &[what.as_bytes(), b" ", value, b": see stowaway nfs --help"])
 }
 
 impl Options {
-    /// Reads the arguments of `role`.
-    pub(in super::super) fn parse(mut args: Args, role: &'static str) -> Result<Parsed, Failure> {
+    /// Reads the arguments; `None`: the help was asked for.
+    pub(in super::super) fn parse(mut args: Args) -> Result<Option<Self>, Status> {
         let mut options = Self {
             exports: heapless::Vec::new(),
             nfs_port: NFS_PORT,
@@ -69,31 +67,13 @@ impl Options {
             key_file: None,
             log: None,
         };
-        let wrong = |what: &str, value: &[u8]| {
-            Failure::usage(role, |line| {
-                line.text(what).text(" \"").escaped(value).text("\"");
-            })
-        };
         while let Some(word) = args.next() {
-            // --flag=VALUE is --flag VALUE; -nVALUE is -n VALUE.
             let word = word.to_bytes();
-            let (flag, attached) = match word {
-                [b'-', b'-', ..] => match word.iter().position(|byte| *byte == b'=') {
-                    Some(at) => (word.get(..at).unwrap_or(word), word.get(at + 1..)),
-                    None => (word, None),
-                },
-                [b'-', b'n' | b'm' | b'l', _, ..] => (word.get(..2).unwrap_or(word), word.get(2..)),
-                _ => (word, None),
-            };
+            // --flag=VALUE is --flag VALUE.
+            let mut halves = word.splitn(2, |byte| *byte == b'=');
+            let flag = halves.next().unwrap_or_default();
             match flag {
-                b"-h" | b"--help" => return Ok(Parsed::Shown(HELP)),
-                b"--version" => {
-                    return Ok(Parsed::Shown(concat!(
-                        "stowaway ",
-                        env!("CARGO_PKG_VERSION"),
-                        "\n"
-                    )));
-                }
+                b"-h" | b"--help" => return Ok(None),
                 b"-p" => {
                     options.portmap = false;
                     continue;
@@ -101,117 +81,89 @@ impl Options {
                 b"--export" | b"-n" | b"-m" | b"-l" | b"--handles" | b"--key-file" | b"--log" => {}
                 _ => return Err(wrong("there is no option", word)),
             }
-            let value = match attached {
-                Some(value) => Some(value),
-                None => args.next().map(CStr::to_bytes),
-            };
-            let value = value.ok_or_else(|| wrong("a value is missing after", flag))?;
-            match flag {
-                b"--export" => {
-                    let export = parse_export(value, role)?;
-                    options
-                        .exports
-                        .push(export)
-                        .map_err(|_| wrong("there are too many exports, at", value))?;
-                }
-                b"-n" => {
-                    options.nfs_port =
-                        number(value).ok_or_else(|| wrong("no port number:", value))?
-                }
-                b"-m" => {
-                    options.mount_port =
-                        Some(number(value).ok_or_else(|| wrong("no port number:", value))?)
-                }
-                b"-l" => {
-                    let text = core::str::from_utf8(value).ok();
-                    let address = text.and_then(|text| text.parse().ok());
-                    options.address = Some(
-                        address
-                            .ok_or_else(|| wrong("no address of this host in numbers:", value))?,
-                    );
-                }
-                b"--handles" => {
-                    options.form = match value {
-                        b"kernel" => Some(Form::Kernel),
-                        b"path" => Some(Form::Trail),
-                        _ => return Err(wrong("handles are kernel or path, not", value)),
-                    }
-                }
-                b"--key-file" => options.key_file = Some(terminated(value)),
-                _ => options.log = Some(terminated(value)),
-            }
+            let value = halves.next().or_else(|| args.next().map(CStr::to_bytes));
+            options.set(flag, value.ok_or_else(|| wrong("a value is missing after", flag))?)?;
         }
         if options.exports.is_empty() {
-            return Err(Failure::usage(role, |line| {
-                line.text("nothing to serve: name a directory with --export DIR");
-            }));
+            return Err(wrong("nothing to serve; name a directory with", b"--export DIR"));
         }
-        Ok(Parsed::Options(options))
+        Ok(Some(options))
+    }
+
+    fn set(&mut self, flag: &[u8], value: &'static [u8]) -> Result<(), Status> {
+        let port = |value| number(value).and_then(|port| u16::try_from(port).ok());
+        let port = |value| port(value).ok_or_else(|| wrong("there is no port", value));
+        match flag {
+            b"--export" => {
+                let full = self.exports.push(parse_export(value)?);
+                return full.map_err(|_| wrong("there are too many exports at", value));
+            }
+            b"-n" => self.nfs_port = port(value)?,
+            b"-m" => self.mount_port = Some(port(value)?),
+            b"-l" => self.address = Some(address(value).ok_or_else(|| wrong("there is no address", value))?),
+            b"--handles" => {
+                self.form = match value {
+                    b"kernel" => Some(Form::Kernel),
+                    b"path" => Some(Form::Trail),
+                    _ => return Err(wrong("handles are kernel or path, not", value)),
+                }
+            }
+            b"--key-file" => self.key_file = Some(terminated(value)),
+            _ => self.log = Some(terminated(value)),
+        }
+        Ok(())
     }
 }
 
 /// `DIR[:OPTION,…]`. What follows the last colon are options, unless a separator is in it.
-fn parse_export(value: &[u8], role: &'static str) -> Result<Wanted, Failure> {
-    let wrong = |what: &str, value: &[u8]| {
-        Failure::usage(role, |line| {
-            line.text("--export ")
-                .text(what)
-                .text(" \"")
-                .escaped(value)
-                .text("\"");
-        })
-    };
-    let colon = value.iter().rposition(|byte| *byte == b':');
-    let (path, options) = match colon.and_then(|at| value.split_at_checked(at)) {
-        Some((path, options)) if !options.contains(&b'/') => {
-            (path, options.get(1..).unwrap_or_default())
-        }
-        _ => (value, &b""[..]),
-    };
-    let mut fsid = None;
-    for option in options
-        .split(|byte| *byte == b',')
-        .filter(|option| !option.is_empty())
-    {
-        match option {
-            b"ro" => {}
-            b"rw" => return Err(wrong("cannot be written to yet; leave out", option)),
-            _ => match option.strip_prefix(b"fsid=").map(number) {
-                Some(Some(number)) => fsid = Some(number),
-                Some(None) => return Err(wrong("wants a number in", option)),
-                None => return Err(wrong("knows ro and fsid=NUMBER, not", option)),
-            },
+fn parse_export(value: &[u8]) -> Result<Wanted, Status> {
+    let (mut path, mut options) = (value, &b""[..]);
+    if let Some(at) = value.iter().rposition(|byte| *byte == b':') {
+        let (before, after) = value.split_at(at);
+        if !after.contains(&b'/') {
+            (path, options) = (before, after);
         }
     }
-    let path = absolute(path)
-        .ok_or_else(|| wrong("wants a path without .. and below 1024 bytes, not", path))?;
-    Ok(Wanted { path, fsid })
+    let mut fsid = None;
+    for option in options.split(|byte| matches!(byte, b':' | b',')) {
+        match option {
+            b"" | b"ro" => {}
+            b"rw" => return Err(wrong("exports cannot be written to yet; leave out", option)),
+            _ => {
+                fsid = option.strip_prefix(b"fsid=").and_then(number);
+                if fsid.is_none() {
+                    return Err(wrong("export options are ro and fsid=NUMBER, not", option));
+                }
+            }
+        }
+    }
+    match absolute(path) {
+        Some(path) => Ok(Wanted { path, fsid }),
+        None => Err(wrong("an export is a path without .. below 1024 bytes, not", path)),
+    }
 }
 
 /// The path as clients will write it: from the top, without "." and doubled or trailing separators.
 fn absolute(path: &[u8]) -> Option<&'static CStr> {
-    if path.is_empty() {
-        return None;
-    }
-    let mut whole = Vec::with_capacity(EXPORT_PATH_BYTES_MAX);
-    if path.first() != Some(&b'/') {
+    let mut whole = heapless::Vec::<u8, EXPORT_PATH_BYTES_MAX>::new();
+    if path.first()? != &b'/' {
         let mut room = [0; EXPORT_PATH_BYTES_MAX];
-        whole.extend_from_slice(sys::files::current_dir(&mut room).ok()?.to_bytes());
+        whole.extend_from_slice(sys::files::current_dir(&mut room).ok()?.to_bytes()).ok()?;
     }
     for name in path.split(|byte| *byte == b'/') {
         match name {
             b"" | b"." => {}
             b".." => return None,
             _ => {
-                whole.push(b'/');
-                whole.extend_from_slice(name);
+                whole.push(b'/').ok()?;
+                whole.extend_from_slice(name).ok()?;
             }
         }
     }
     if whole.is_empty() {
-        whole.push(b'/');
+        whole.push(b'/').ok()?;
     }
-    (whole.len() < EXPORT_PATH_BYTES_MAX).then(|| terminated(&whole))
+    (!whole.is_full()).then(|| terminated(&whole))
 }
 
 /// A copy that ends with NUL and lasts as long as the process.
@@ -223,13 +175,89 @@ pub(super) fn terminated(bytes: &[u8]) -> &'static CStr {
 }
 
 /// A decimal number.
-fn number<T: TryFrom<u32>>(text: &[u8]) -> Option<T> {
-    if text.is_empty() {
-        return None;
+fn number(text: &[u8]) -> Option<u32> {
+    digits(text, 10)
+}
+
+fn digits(text: &[u8], base: u32) -> Option<u32> {
+    text.first()?;
+    text.iter().try_fold(0u32, |value, byte| {
+        let digit = match byte | 0x20 {
+            letter @ b'a'..=b'f' => letter - b'a' + 10,
+            _ => byte.wrapping_sub(b'0'),
+        };
+        let digit = Some(u32::from(digit)).filter(|digit| *digit < base)?;
+        value.checked_mul(base)?.checked_add(digit)
+    })
+}
+
+/// An address in numbers: `192.0.2.1`, `2001:db8::1`.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    if !text.contains(&b':') {
+        let mut octets = [0; 4];
+        let mut parts = text.split(|byte| *byte == b'.');
+        for octet in &mut octets {
+            *octet = u8::try_from(number(parts.next()?)?).ok()?;
+        }
+        return parts.next().is_none().then(|| IpAddr::from(octets));
     }
-    let value = text.iter().try_fold(0u32, |value, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        value.checked_mul(10)?.checked_add(digit.into())
-    })?;
-    T::try_from(value).ok()
+    // What stands before "::" counts from the left, what stands after it from the right.
+    let mut groups = [0u16; 8];
+    let gap = text.windows(2).position(|pair| pair == b"::");
+    let (left, right) = match gap {
+        Some(at) => (text.get(..at)?, text.get(at + 2..)?),
+        None => (text, &b""[..]),
+    };
+    let mut count = 0;
+    for (half, from_left) in [(left, true), (right, false)] {
+        let parts = half.split(|byte| *byte == b':').filter(|_| !half.is_empty());
+        let start = if from_left { 0 } else { 8usize.checked_sub(parts.clone().count())? };
+        for (at, part) in parts.enumerate() {
+            *groups.get_mut(start + at)? = u16::try_from(digits(part, 16)?).ok()?;
+            count += 1;
+        }
+    }
+    let whole = if gap.is_some() { count < 8 } else { count == 8 };
+    whole.then(|| Ipv6Addr::from(groups).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_what_the_standard_library_takes_for_them() {
+        for text in ["192.0.2.255", "::", "::1", "fe80::1:0:0:2", "2001:db8:0:1:2:3:4:5", "a::", "1:2:3:4:5:6:7::"] {
+            assert_eq!(address(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        for text in ["", "1.2.3", "1.2.3.4.5", "1.2.3.256", "1..2.3", ":", ":::", "1::2::3", "1:2:3:4:5:6:7:8:9", "g::", "1:2"] {
+            assert_eq!(address(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn exports_are_paths_with_options_after_the_last_colon() {
+        let check = |text: &str, path: &str, fsid| {
+            let wanted = parse_export(text.as_bytes()).ok().unwrap();
+            assert_eq!((wanted.path.to_str().unwrap(), wanted.fsid), (path, fsid), "{text}");
+        };
+        check("/srv", "/srv", None);
+        check("//srv/./x/", "/srv/x", None);
+        check("/srv:ro,fsid=7", "/srv", Some(7));
+        check("/srv:a/b", "/srv:a/b", None);
+        check("/", "/", None);
+        for text in ["", "/a/../b", "/srv:rw", "/srv:fsid=", "/srv:fsid=x", "/srv:what"] {
+            assert_eq!(parse_export(text.as_bytes()).err(), Some(USAGE), "{text}");
+        }
+        assert_eq!(parse_export(&[b'/'; 2000]).map(|wanted| wanted.path), Ok(c"/"));
+        assert!(parse_export(format!("/{}", "x".repeat(1023)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn numbers_are_whole_and_bounded() {
+        assert_eq!(number(b"4294967295"), Some(u32::MAX));
+        for text in ["", "4294967296", "-1", "1x", " 1", "a"] {
+            assert_eq!(number(text.as_bytes()), None, "{text}");
+        }
+    }
 }

@@ -28,13 +28,14 @@ fn read(path: &CStr) -> Result<Key, KeyError> {
     let flags =
         OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(KeyError::File)?;
-    let stat = sys::files::stat(&file).map_err(KeyError::File)?;
-    if stat.mode & 0o077 != 0 {
+    let mut stat = sys::files::blank();
+    sys::files::stat(&file, &mut stat).map_err(KeyError::File)?;
+    if stat.stx_mode & 0o077 != 0 {
         return Err(KeyError::Exposed);
     }
     let mut key = Key::default();
     match rustix::io::read(&file, &mut key[..]) {
-        Ok(len) if len == key.len() && stat.size == len as u64 => Ok(key),
+        Ok(len) if len == key.len() && stat.stx_size == len as u64 => Ok(key),
         Ok(_) => Err(KeyError::Length),
         Err(error) => Err(KeyError::File(error)),
     }

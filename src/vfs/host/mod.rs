@@ -11,8 +11,7 @@ mod table;
 
 use super::handle::{self, Body, Key, Trail};
 use super::{
-    Attr, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult, Handle, Kind, Name,
-    Node, Pin, Right, Space, Vfs,
+    Attr, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult, Handle, Kind, Name, Node, Pin, Right, Space, Vfs,
 };
 use crate::config::{DIRECTORY_BUFFER_BYTES, EXPORT_COUNT_MAX};
 use crate::sys::Errno;
@@ -20,7 +19,7 @@ use crate::sys::files::{self, KernelHandle, Stat};
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
-use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use search::Search;
 use table::{Entry, Table};
@@ -35,7 +34,7 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::LARGEFILE);
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// File systems that are made of the kernel's own state: reading there has effects, or never ends.
-const PSEUDO_FILE_SYSTEMS: [i64; 8] = [
+const PSEUDO_FILE_SYSTEMS: [u32; 8] = [
     0x9fa0,      // proc
     0x6265_6572, // sysfs
     0x6462_6720, // debugfs
@@ -71,9 +70,9 @@ pub enum ExportError {
 }
 
 /// The top of an export. Its directory is the entry of the same number in the table, pinned for good.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Top {
-    dev: u64,
+    dev: (u32, u32),
     inode: u64,
     mount: u32,
     fsid: u64,
@@ -118,29 +117,17 @@ impl Host {
     }
 
     /// Exports the directory at `path` with handles of `form`, under a tag of its own or `fsid`'s.
-    pub fn export(
-        &mut self,
-        path: &'static CStr,
-        form: Form,
-        fsid: Option<u32>,
-    ) -> Result<(), ExportError> {
-        if self.tops.len() == EXPORT_COUNT_MAX {
-            return Err(ExportError::TooMany);
-        }
+    pub fn export(&mut self, path: &'static CStr, form: Form, fsid: Option<u32>) -> Result<(), ExportError> {
         // The owner's own path: links in it are followed.
-        let flags = READ | OFlags::DIRECTORY;
-        let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(ExportError::Open)?;
-        let stat = files::stat(&dir).map_err(ExportError::Open)?;
+        let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty()).map_err(ExportError::Open)?;
+        let mut stat = files::blank();
+        files::stat(&dir, &mut stat).map_err(ExportError::Open)?;
         let system = rustix::fs::fstatfs(&dir).map_err(ExportError::Open)?;
-        #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-        // f_type has another width on 32 bits.
-        if PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32 as i64)) {
+        if PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32)) {
             return Err(ExportError::Pseudo);
         }
-        let system_id = rustix::fs::fstatvfs(&dir)
-            .map_err(ExportError::Open)?
-            .f_fsid;
-        let tag = fsid.unwrap_or_else(|| handle::digest(&[system_id, stat.inode]));
+        let system_id = rustix::fs::fstatvfs(&dir).map_err(ExportError::Open)?.f_fsid;
+        let tag = fsid.unwrap_or_else(|| handle::digest(system_id, stat.stx_ino));
         if self.tops.iter().any(|top| top.tag == tag) {
             return Err(ExportError::Twice);
         }
@@ -148,158 +135,127 @@ impl Host {
             Form::Kernel => try_kernel_handles(&dir).map_err(ExportError::NoKernelHandles)?,
             Form::Trail => 0,
         };
-        let handle = Body::Root
-            .seal(tag, &self.key)
-            .ok_or(ExportError::TooMany)?;
         let entry = Entry {
             file: dir,
             readable: true,
             export: self.tops.len() as u16,
             kind: Kind::Directory,
-            inode: stat.inode,
-            handle,
+            inode: stat.stx_ino,
+            handle: handle::root(tag),
         };
-        let node = self.table.insert(entry).map_err(|_| ExportError::TooMany)?;
-        self.table.pin(node).map_err(|_| ExportError::TooMany)?;
+        let pinned = self.table.insert(entry).and_then(|node| self.table.pin(node));
+        if pinned.is_err() || self.tops.len() == EXPORT_COUNT_MAX {
+            return Err(ExportError::TooMany);
+        }
         self.tops.push(Top {
-            dev: stat.dev,
-            inode: stat.inode,
+            dev: (stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
             mount,
-            fsid: fsid.map_or(
-                if system_id == 0 {
-                    tag.into()
-                } else {
-                    system_id
-                },
-                u64::from,
-            ),
+            fsid: fsid.map_or(if system_id == 0 { tag.into() } else { system_id }, u64::from),
             tag,
             form,
         });
-        self.exports.push(Export {
-            path: path.to_bytes(),
-        });
+        self.exports.push(Export { path: path.to_bytes() });
         Ok(())
     }
 
+    #[inline(never)]
     fn top(&self, export: u16) -> FsResult<(&Top, BorrowedFd<'_>)> {
         let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
         Ok((top, self.table.get(root_node(export))?.file.as_fd()))
     }
 
-    /// The handle of the entry `name` in `dir`, and its attributes if they had to be asked for.
-    fn identify(&self, dir: &Entry, name: &CStr) -> FsResult<(Handle, Option<Stat>)> {
+    /// Finds out the handle of the entry `name` in `dir`; with trails its attributes too, which have to be asked for.
+    fn identify(&self, dir: &Entry, name: &CStr, handle: &mut Handle, stat: &mut Stat) -> FsResult<()> {
         let (top, _) = self.top(dir.export)?;
-        match top.form {
-            Form::Kernel => {
-                let (kernel, mount) = files::name_to_handle(&dir.file, name).map_err(error)?;
-                if mount != top.mount {
-                    return Err(FsError::OtherFileSystem);
-                }
-                let (kind, bytes) = kernel.parts().ok_or(FsError::NotSupported)?;
-                let handle = Body::Kernel { kind, bytes }.seal(top.tag, &self.key);
-                Ok((handle.ok_or(FsError::NotSupported)?, None))
-            }
-            Form::Trail => {
-                let stat = files::stat_entry(&dir.file, name).map_err(error)?;
-                Ok((self.trail_handle(dir, &stat)?, Some(stat)))
-            }
+        if top.form == Form::Trail {
+            files::stat_entry(&dir.file, name, stat).map_err(error)?;
+            return top.trail(dir, stat, handle);
         }
-    }
-
-    /// The handle of an object that was seen in `dir`.
-    fn trail_handle(&self, dir: &Entry, stat: &Stat) -> FsResult<Handle> {
-        let (top, _) = self.top(dir.export)?;
-        if stat.dev != top.dev || stat.mounted_on {
+        let mut kernel = KernelHandle::ROOM;
+        if files::name_to_handle(&dir.file, name, &mut kernel).map_err(error)? != top.mount {
             return Err(FsError::OtherFileSystem);
         }
-        let trail = match handle::open(dir.handle.bytes(), &self.key)? {
-            (_, Body::Trail(above)) => above.below(stat.inode, generation(stat)),
-            _ => Trail::below_root(top.inode, stat.inode, generation(stat)),
-        };
-        Body::Trail(trail)
-            .seal(top.tag, &self.key)
-            .ok_or(FsError::NotSupported)
+        let (kind, bytes) = kernel.parts().ok_or(FsError::NotSupported)?;
+        handle::kernel(top.tag, &self.key, kind, bytes, handle)
     }
 
-    fn insert(
-        &mut self,
-        export: u16,
-        file: OwnedFd,
-        stat: &Stat,
-        handle: Handle,
-    ) -> FsResult<Node> {
+    /// Takes an object in that was opened with `O_PATH`.
+    fn insert(&mut self, export: u16, file: OwnedFd, stat: &Stat, handle: &Handle) -> FsResult<Node> {
         self.table.insert(Entry {
             file,
             readable: false,
             export,
-            kind: kind(stat.mode),
-            inode: stat.inode,
-            handle,
+            kind: kind(stat),
+            inode: stat.stx_ino,
+            handle: *handle,
         })
     }
 
     /// Opens the object of a kernel handle that is not in the table.
-    fn open_kernel(&mut self, export: u16, handle: Handle) -> FsResult<Node> {
-        let file = self.reopen_kernel(export, &handle, PATH)?;
-        let stat = files::stat(&file).map_err(error)?;
+    fn open_kernel(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
+        let file = self.reopen_kernel(export, handle, PATH)?;
+        let mut stat = files::blank();
+        files::stat(&file, &mut stat).map_err(error)?;
         self.insert(export, file, &stat, handle)
     }
 
     fn reopen_kernel(&self, export: u16, handle: &Handle, flags: OFlags) -> FsResult<OwnedFd> {
-        let (_, Body::Kernel { kind, bytes }) = handle::open(handle.bytes(), &self.key)? else {
+        let (_, Body::Kernel(kind, bytes)) = handle::open(handle.bytes(), &self.key)? else {
             return Err(FsError::BadHandle);
         };
         let kernel = KernelHandle::new(kind, bytes).ok_or(FsError::BadHandle)?;
-        let (_, mount) = self.top(export)?;
-        files::open_by_handle(mount, &kernel, flags).map_err(error)
+        files::open_by_handle(self.top(export)?.1, &kernel, flags).map_err(error)
     }
 
     /// Looks for the object of a trail that is not in the table.
-    fn find(&mut self, export: u16, handle: Handle, trail: &Trail) -> FsResult<Node> {
-        let mut search = match self.search.take() {
-            Some(search) if search.handle == handle && search.export == export => search,
+    fn find(&mut self, export: u16, handle: &Handle, trail: &Trail<'_>) -> FsResult<Node> {
+        let search = match self.search.take() {
+            Some(search) if search.handle == *handle => search,
             other => {
                 // One search at a time; the one under way is brought to its end first, whoever asks.
                 if let Some(other) = other {
-                    self.advance(other)?;
+                    match self.advance(other) {
+                        Err(FsError::TryLater) => return Err(FsError::TryLater),
+                        _ => {}
+                    }
                 }
-                let (top, dir) = self.top(export)?;
-                if trail.depth == 0 && trail.parent != top.inode {
-                    return Err(FsError::Stale);
-                }
-                // In the parent, if that is open and its own trail leads on to this one.
-                let parent = self.table.any(|entry| {
-                    let leads_here = |above: Trail| above.below(trail.inode, trail.generation) == *trail;
-                    entry.export == export
-                        && entry.inode == trail.parent
-                        && matches!(handle::open(entry.handle.bytes(), &self.key), Ok((_, Body::Trail(above))) if leads_here(above))
-                });
-                Search::new(
-                    handle,
-                    *trail,
-                    export,
-                    top.dev,
-                    dir,
-                    parent.map(|entry| &entry.file),
-                )?
+                self.begin(export, handle, trail)?
             }
         };
-        search.export = export;
-        self.advance(search)?.ok_or(FsError::Stale)
+        self.advance(search)
     }
 
-    /// Carries a search on; `TryLater` keeps it for the next request. `None`: its object is nowhere.
-    fn advance(&mut self, mut search: Search) -> FsResult<Option<Node>> {
-        match search.step(&mut self.buffer) {
-            Ok(found) => self
-                .insert(search.export, found.file, &found.stat, search.handle)
-                .map(Some),
-            Err(FsError::TryLater) => {
-                self.search = Some(search);
-                Err(FsError::TryLater)
+    /// A search from the top, but first in the parent, if that is open and its own trail leads on to this one.
+    fn begin(&self, export: u16, handle: &Handle, trail: &Trail<'_>) -> FsResult<Search> {
+        let (top, dir) = self.top(export)?;
+        if trail.depth == 0 && trail.parent != top.inode {
+            return Err(FsError::Stale);
+        }
+        let parent = self.table.any(|entry| {
+            let mut below = Handle::EMPTY;
+            entry.inode == trail.parent && entry.export == export && {
+                handle::trail(&entry.handle, entry.inode, trail.inode, trail.generation, &mut below);
+                below == *handle
             }
-            Err(_) => Ok(None),
+        });
+        Search::new(handle, export, top.dev, dir, trail.depth.into(), parent.map(|entry| entry.file.as_fd()))
+    }
+
+    /// Carries a search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
+    fn advance(&mut self, mut search: Search) -> FsResult<Node> {
+        let handle = search.handle;
+        let (_, Body::Trail(trail)) = handle::open(handle.bytes(), &self.key)? else {
+            return Err(FsError::BadHandle);
+        };
+        match search.step(&trail, &mut self.buffer) {
+            Ok(found) => self.insert(search.export, found.file, &found.stat, &search.handle),
+            Err(later) => {
+                if later == FsError::TryLater {
+                    self.search = Some(search);
+                }
+                Err(later)
+            }
         }
     }
 
@@ -309,9 +265,7 @@ impl Host {
         if !entry.readable {
             let file = match (entry.kind, self.top(entry.export)?.0.form) {
                 (Kind::Directory, _) => search::open_dir(&entry.file, c".").map_err(error)?,
-                (Kind::Regular, Form::Kernel) => {
-                    self.reopen_kernel(entry.export, &entry.handle, READ)?
-                }
+                (Kind::Regular, Form::Kernel) => self.reopen_kernel(entry.export, &entry.handle, READ)?,
                 (Kind::Regular, Form::Trail) => self.reopen_trail(node)?,
                 _ => return Err(FsError::Invalid),
             };
@@ -325,12 +279,7 @@ impl Host {
     /// Opens a regular file again through /proc, or, where that is missing, by looking for its name.
     fn reopen_trail(&mut self, node: Node) -> FsResult<OwnedFd> {
         let entry = self.table.get(node)?;
-        let mut path = [0; 32];
-        match rustix::fs::open(
-            descriptor_path(entry.file.as_raw_fd(), &mut path),
-            READ,
-            Mode::empty(),
-        ) {
+        match files::reopen(&entry.file, READ) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             opened => return opened.map_err(error),
         }
@@ -338,9 +287,19 @@ impl Host {
         let (_, Body::Trail(trail)) = handle::open(handle.bytes(), &self.key)? else {
             return Err(FsError::BadHandle);
         };
-        let (top, dir) = self.top(export)?;
-        let mut search = Search::new(handle, trail, export, top.dev, dir, None::<BorrowedFd<'_>>)?;
-        search.step(&mut self.buffer)?.open(READ).map_err(error)
+        let mut search = self.begin(export, &handle, &trail)?;
+        search.step(&trail, &mut self.buffer)?.open(READ).map_err(error)
+    }
+}
+
+impl Top {
+    /// The handle of an object that was seen in `dir`.
+    fn trail(&self, dir: &Entry, stat: &Stat, handle: &mut Handle) -> FsResult<()> {
+        if (stat.stx_dev_major, stat.stx_dev_minor) != self.dev || files::is_mounted_on(stat) {
+            return Err(FsError::OtherFileSystem);
+        }
+        handle::trail(&dir.handle, dir.inode, stat.stx_ino, generation(stat), handle);
+        Ok(())
     }
 }
 
@@ -350,12 +309,7 @@ impl Vfs for Host {
     }
 
     fn root(&mut self, export: usize) -> FsResult<Node> {
-        let node = root_node(u16::try_from(export).map_err(|_| FsError::Stale)?);
-        if export < self.tops.len() {
-            Ok(node)
-        } else {
-            Err(FsError::Stale)
-        }
+        if export < self.tops.len() { Ok(root_node(export as u16)) } else { Err(FsError::Stale) }
     }
 
     fn open(&mut self, bytes: &[u8]) -> FsResult<Node> {
@@ -363,15 +317,12 @@ impl Vfs for Host {
             return Ok(node);
         }
         let (tag, body) = handle::open(bytes, &self.key)?;
-        let export = self
-            .tops
-            .iter()
-            .position(|top| top.tag == tag)
-            .ok_or(FsError::Stale)? as u16;
-        let handle = Handle::new(bytes).ok_or(FsError::BadHandle)?;
+        let export = self.tops.iter().position(|top| top.tag == tag).ok_or(FsError::Stale)? as u16;
+        let mut handle = Handle::EMPTY;
+        handle.push(bytes);
         match (body, self.top(export)?.0.form) {
-            (Body::Kernel { .. }, Form::Kernel) => self.open_kernel(export, handle),
-            (Body::Trail(trail), Form::Trail) => self.find(export, handle, &trail),
+            (Body::Kernel(..), Form::Kernel) => self.open_kernel(export, &handle),
+            (Body::Trail(trail), Form::Trail) => self.find(export, &handle, &trail),
             // Roots are always in the table; the other form is from before the export was switched over.
             _ => Err(FsError::Stale),
         }
@@ -383,37 +334,24 @@ impl Vfs for Host {
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         let entry = self.table.get(node)?;
-        let stat = files::stat(&entry.file).map_err(error)?;
+        let mut stat = files::blank();
+        files::stat(&entry.file, &mut stat).map_err(error)?;
+        // Removed, though our descriptor still keeps it.
+        if stat.stx_nlink == 0 {
+            return Err(FsError::Stale);
+        }
         Ok(attr(&stat, self.top(entry.export)?.0.fsid))
     }
 
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
         let entry = self.table.get(node)?;
-        let (bits, shift) = match right {
-            Right::Read => (files::MAY_READ, 2),
-            Right::Execute => (files::MAY_EXECUTE, 0),
+        let bit = match right {
+            Right::Read => files::MAY_READ,
+            Right::Execute => files::MAY_EXECUTE,
         };
-        match files::access(&entry.file, bits) {
+        match files::access(&entry.file, bit) {
             Ok(()) => Ok(true),
             Err(Errno::ACCESS | Errno::PERM) => Ok(false),
-            // An older kernel: what the mode says to the server's own user and group.
-            Err(Errno::NOSYS | Errno::INVAL) => {
-                let stat = files::stat(&entry.file).map_err(error)?;
-                let user = rustix::process::geteuid().as_raw();
-                let allowed = match () {
-                    () if user == 0 => {
-                        stat.mode & 0o111 != 0
-                            || matches!(right, Right::Read)
-                            || entry.kind == Kind::Directory
-                    }
-                    () if user == stat.uid => stat.mode >> (6 + shift) & 1 != 0,
-                    () if rustix::process::getegid().as_raw() == stat.gid => {
-                        stat.mode >> (3 + shift) & 1 != 0
-                    }
-                    () => stat.mode >> shift & 1 != 0,
-                };
-                Ok(allowed)
-            }
             Err(errno) => Err(error(errno)),
         }
     }
@@ -424,23 +362,24 @@ impl Vfs for Host {
             return Err(FsError::NotDirectory);
         }
         let export = entry.export;
-        let mut text = [0; 256];
+        let (mut text, mut handle, mut stat) = ([0; 256], Handle::EMPTY, files::blank());
         let name = terminated(name, &mut text);
-        let (handle, _) = self.identify(entry, name)?;
+        self.identify(entry, name, &mut handle, &mut stat)?;
         if let Some(node) = self.table.find(handle.bytes()) {
             return Ok(node);
         }
-        if self.top(export)?.0.form == Form::Kernel {
-            return self.open_kernel(export, handle);
+        let (top, _) = self.top(export)?;
+        if top.form == Form::Kernel {
+            return self.open_kernel(export, &handle);
         }
         let entry = self.table.get(dir)?;
         let file = rustix::fs::openat(&entry.file, name, PATH, Mode::empty()).map_err(error)?;
-        let stat = files::stat(&file).map_err(error)?;
+        files::stat(&file, &mut stat).map_err(error)?;
         // The name may stand for another object by now: what was opened counts.
-        let handle = self.trail_handle(entry, &stat)?;
+        top.trail(entry, &stat, &mut handle)?;
         match self.table.find(handle.bytes()) {
             Some(node) => Ok(node),
-            None => self.insert(export, file, &stat, handle),
+            None => self.insert(export, file, &stat, &handle),
         }
     }
 
@@ -486,10 +425,11 @@ impl Vfs for Host {
     fn space(&mut self, node: Node) -> FsResult<Space> {
         let (_, dir) = self.top(self.table.get(node)?.export)?;
         let system = rustix::fs::fstatvfs(dir).map_err(error)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
         Ok(Space {
-            total_bytes: system.f_blocks.saturating_mul(system.f_frsize),
-            free_bytes: system.f_bfree.saturating_mul(system.f_frsize),
-            available_bytes: system.f_bavail.saturating_mul(system.f_frsize),
+            total_bytes: bytes(system.f_blocks),
+            free_bytes: bytes(system.f_bfree),
+            available_bytes: bytes(system.f_bavail),
             total_files: system.f_files,
             free_files: system.f_ffree,
             name_bytes_max: system.f_namemax as u32,
@@ -509,9 +449,7 @@ impl Vfs for Host {
     }
 
     fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
-        Some(Descriptor(
-            self.table.get(pin.node()).ok()?.file.as_raw_fd(),
-        ))
+        Some(Descriptor(self.table.get(pin.node()).ok()?.file.as_raw_fd()))
     }
 
     fn rest(&mut self) -> bool {
@@ -532,10 +470,10 @@ impl Host {
         let (top, _) = self.top(entry.export)?;
         rustix::fs::seek(&entry.file, SeekFrom::Start(from)).map_err(|_| FsError::BadCookie)?;
         let mut listing = RawDir::new(&entry.file, buffer.spare_capacity_mut());
+        let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
         while let Some(next) = listing.next() {
             let next = match next {
                 Ok(next) => next,
-                Err(Errno::INTR) => continue,
                 Err(Errno::INVAL) if from != 0 => return Err(FsError::BadCookie),
                 // Removed while it was open: there is nothing in it.
                 Err(Errno::NOENT) => return Ok(true),
@@ -543,27 +481,20 @@ impl Host {
             };
             let name = next.file_name();
             let dots = matches!(name.to_bytes(), b"." | b"..");
-            let object = match detail {
-                Detail::Objects if !dots => {
-                    self.identify(entry, name).and_then(|(handle, stat)| {
-                        let stat = match stat {
-                            Some(stat) => stat,
-                            None => files::stat_entry(&entry.file, name).map_err(error)?,
-                        };
-                        Ok((attr(&stat, top.fsid), handle))
-                    })
+            let mut object = || {
+                self.identify(entry, name, &mut handle, &mut stat)?;
+                if top.form == Form::Kernel {
+                    files::stat_entry(&entry.file, name, &mut stat).map_err(error)?;
                 }
-                _ => Err(FsError::NoEntry),
+                Ok((attr(&stat, top.fsid), handle))
             };
-            let inode = match name.to_bytes() {
-                // Above the export there is nothing.
-                b".." if entry.inode == top.inode => top.inode,
-                _ => next.ino(),
-            };
+            let object: FsResult<_> = if dots || detail == Detail::Names { Err(FsError::NoEntry) } else { object() };
+            // Above the export there is nothing.
+            let is_top = dots && entry.inode == top.inode;
             let told = each(&DirEntry {
                 name: name.to_bytes(),
                 cookie: next.next_entry_cookie(),
-                inode,
+                inode: if is_top { top.inode } else { next.ino() },
                 object: object.ok(),
             });
             if told.is_break() {
@@ -584,7 +515,8 @@ const fn root_node(export: u16) -> Node {
 
 /// Opens a directory by its own handle, as a client would have it done; the number of its mount.
 fn try_kernel_handles(dir: &OwnedFd) -> Result<u32, Errno> {
-    let (handle, mount) = files::name_to_handle(dir, c"")?;
+    let mut handle = KernelHandle::ROOM;
+    let mount = files::name_to_handle(dir, c"", &mut handle)?;
     let (_, bytes) = handle.parts().ok_or(Errno::OPNOTSUPP)?;
     if bytes.len() > handle::KERNEL_BYTES_MAX {
         return Err(Errno::OVERFLOW);
@@ -594,37 +526,18 @@ fn try_kernel_handles(dir: &OwnedFd) -> Result<u32, Errno> {
 }
 
 /// Tells an inode from a later one of the same number: when it was made.
-fn generation(stat: &Stat) -> u32 {
-    stat.birth.map_or(0, |(secs, nanos)| {
-        handle::digest(&[secs as u64, nanos.into()])
-    })
+const fn generation(stat: &Stat) -> u32 {
+    handle::digest(stat.stx_btime.tv_sec as u64, stat.stx_btime.tv_nsec as u64)
 }
 
 fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
-    if let Some(room) = room.get_mut(..name.bytes().len()) {
-        room.copy_from_slice(name.bytes());
-    }
     // A name holds no NUL and is at most 255 bytes long, so the terminator is the zero that follows it.
+    room.iter_mut().zip(name.bytes()).for_each(|(room, byte)| *room = *byte);
     CStr::from_bytes_until_nul(room).unwrap_or_default()
 }
 
-/// "/proc/self/fd/" and a number.
-fn descriptor_path(descriptor: i32, room: &mut [u8; 32]) -> &CStr {
-    const PREFIX: &[u8] = b"/proc/self/fd/";
-    let mut digits = heapless::Vec::<u8, 10>::new();
-    let mut rest = descriptor;
-    while digits.push(b'0' + (rest % 10) as u8).is_ok() && rest >= 10 {
-        rest /= 10;
-    }
-    let text = PREFIX.iter().chain(digits.iter().rev());
-    room.iter_mut()
-        .zip(text)
-        .for_each(|(room, byte)| *room = *byte);
-    CStr::from_bytes_until_nul(room).unwrap_or_default()
-}
-
-fn kind(mode: u32) -> Kind {
-    match mode & 0o170_000 {
+const fn kind(stat: &Stat) -> Kind {
+    match stat.stx_mode & 0o170_000 {
         0o040_000 => Kind::Directory,
         0o120_000 => Kind::SymbolicLink,
         0o010_000 => Kind::Fifo,
@@ -635,26 +548,31 @@ fn kind(mode: u32) -> Kind {
     }
 }
 
+#[inline(never)]
 fn attr(stat: &Stat, fsid: u64) -> Attr {
-    let time = |(secs, nanos)| FileTime { secs, nanos };
+    let time = |time: linux_raw_sys::general::statx_timestamp| FileTime {
+        secs: time.tv_sec,
+        nanos: time.tv_nsec,
+    };
     Attr {
-        kind: kind(stat.mode),
-        mode: stat.mode & 0o7777,
-        nlink: stat.nlink,
-        uid: stat.uid,
-        gid: stat.gid,
-        size: stat.size,
-        used: stat.blocks.saturating_mul(512),
-        rdev: stat.rdev,
+        kind: kind(stat),
+        mode: u32::from(stat.stx_mode) & 0o7777,
+        nlink: stat.stx_nlink,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        size: stat.stx_size,
+        used: stat.stx_blocks.saturating_mul(512),
+        rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
         fsid,
-        inode: stat.inode,
-        atime: time(stat.atime),
-        mtime: time(stat.mtime),
-        ctime: time(stat.ctime),
+        inode: stat.stx_ino,
+        atime: time(stat.stx_atime),
+        mtime: time(stat.stx_mtime),
+        ctime: time(stat.stx_ctime),
     }
 }
 
 /// What an error of the host means to a client.
+#[inline(never)]
 fn error(errno: Errno) -> FsError {
     match errno {
         Errno::PERM => FsError::Permission,

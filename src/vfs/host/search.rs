@@ -11,7 +11,7 @@ use crate::sys::Errno;
 use crate::sys::files::{self, Stat};
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
 
 /// A directory on the way, and where in it the search goes on.
@@ -28,8 +28,7 @@ struct Level {
 pub(super) struct Search {
     pub(super) handle: Handle,
     pub(super) export: u16,
-    trail: Trail,
-    dev: u64,
+    dev: (u32, u32),
     levels: heapless::Vec<Level, SEARCH_DEPTH_MAX>,
 }
 
@@ -47,70 +46,56 @@ impl Found {
     pub(super) fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
         let name = CStr::from_bytes_until_nul(&self.name).map_err(|_| Errno::INVAL)?;
         let file = rustix::fs::openat(&self.dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
-        let stat = files::stat(&file)?;
-        if (stat.dev, stat.inode) == (self.stat.dev, self.stat.inode) {
-            Ok(file)
-        } else {
-            Err(Errno::STALE)
-        }
+        let mut stat = files::blank();
+        files::stat(&file, &mut stat)?;
+        if stat.stx_ino == self.stat.stx_ino { Ok(file) } else { Err(Errno::STALE) }
     }
 }
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::LARGEFILE);
 
 /// Opens a directory beneath another for listing.
 pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
-    let flags =
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::LARGEFILE;
-    rustix::fs::openat(dir, name, flags, Mode::empty())
+    rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 impl Search {
-    /// A search for the object of `handle` from `top`, first in `parent` where that is open already.
+    /// A search for the object of `handle` from `top`, but first in its `parent`, `depth` levels below, where that is open.
     pub(super) fn new(
-        handle: Handle,
-        trail: Trail,
+        handle: &Handle,
         export: u16,
-        dev: u64,
-        top: impl AsFd,
-        parent: Option<impl AsFd>,
+        dev: (u32, u32),
+        top: BorrowedFd<'_>,
+        depth: usize,
+        parent: Option<BorrowedFd<'_>>,
     ) -> FsResult<Self> {
-        let mut levels = heapless::Vec::new();
-        let mut begin = |dir: OwnedFd, depth| {
-            let level = Level {
-                dir,
-                depth,
-                cookie: 0,
-            };
-            levels.push(level).map_err(|_| FsError::Stale)
-        };
-        begin(open_dir(top, c".").map_err(super::error)?, 0)?;
-        if let Some(dir) = parent.and_then(|parent| open_dir(parent, c".").ok()) {
-            begin(dir, trail.depth.into())?;
-        }
-        Ok(Self {
-            handle,
+        let mut search = Self {
+            handle: *handle,
             export,
-            trail,
             dev,
-            levels,
-        })
+            levels: heapless::Vec::new(),
+        };
+        for (dir, depth) in [(Some(top), 0), (parent, depth)] {
+            if let Some(dir) = dir {
+                let dir = open_dir(dir, c".").map_err(super::error)?;
+                let _ = search.levels.push(Level { dir, depth, cookie: 0 });
+            }
+        }
+        Ok(search)
     }
 
     /// Goes on. `TryLater`: it will take more; `Stale`: the object is nowhere.
-    pub(super) fn step(&mut self, buffer: &mut Vec<u8>) -> FsResult<Found> {
+    pub(super) fn step(&mut self, trail: &Trail<'_>, buffer: &mut Vec<u8>) -> FsResult<Found> {
         let mut budget = SEARCH_ENTRY_COUNT;
-        let trail = &self.trail;
+        let mut stat = files::blank();
         while let Some(level) = self.levels.last_mut() {
             let depth = level.depth;
             let at_parent = depth == usize::from(trail.depth);
-            let hit = level.scan(
-                buffer,
-                &mut budget,
-                &|inode, kind| match (at_parent, kind) {
-                    (true, _) => inode == trail.inode,
-                    (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
-                    (false, _) => false,
-                },
-            );
+            let hit = level.scan(buffer, &mut budget, &|inode, kind| match (at_parent, kind) {
+                (true, _) => inode == trail.inode,
+                (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
+                (false, _) => false,
+            });
             let name = match hit {
                 Scan::Hit(name) => name,
                 Scan::Pause => return Err(FsError::TryLater),
@@ -119,44 +104,25 @@ impl Search {
                     continue;
                 }
             };
-            let Ok(name_text) = CStr::from_bytes_until_nul(&name) else {
+            let flags = if at_parent { OFlags::PATH } else { DIRECTORY };
+            let text = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+            let opened = rustix::fs::openat(&level.dir, text, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+            let Ok(file) = opened else { continue };
+            let known = files::stat(&file, &mut stat).is_ok();
+            if !known || (stat.stx_dev_major, stat.stx_dev_minor) != self.dev || files::is_mounted_on(&stat) {
                 continue;
-            };
-            if at_parent {
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let Ok(file) = rustix::fs::openat(&level.dir, name_text, flags, Mode::empty())
-                else {
-                    continue;
-                };
-                let Ok(stat) = files::stat(&file) else {
-                    continue;
-                };
-                let same = (stat.dev, stat.inode, generation(&stat))
-                    == (self.dev, trail.inode, trail.generation);
-                if same && !stat.mounted_on {
-                    let dir =
-                        rustix::io::fcntl_dupfd_cloexec(&level.dir, 0).map_err(super::error)?;
-                    return Ok(Found {
-                        file,
-                        stat,
-                        dir,
-                        name,
-                    });
-                }
-            } else {
-                let Ok(dir) = open_dir(&level.dir, name_text) else {
-                    continue;
-                };
-                let inside =
-                    files::stat(&dir).is_ok_and(|stat| stat.dev == self.dev && !stat.mounted_on);
-                let level = Level {
-                    dir,
+            }
+            if !at_parent {
+                let below = Level {
+                    dir: file,
                     depth: depth + 1,
                     cookie: 0,
                 };
-                if inside && self.levels.push(level).is_err() {
-                    return Err(FsError::Stale); // Deeper than any search goes.
-                }
+                // Deeper than any search goes.
+                self.levels.push(below).map_err(|_| FsError::Stale)?;
+            } else if (stat.stx_ino, generation(&stat)) == (trail.inode, trail.generation) {
+                let dir = rustix::io::fcntl_dupfd_cloexec(&level.dir, 0).map_err(super::error)?;
+                return Ok(Found { file, stat, dir, name });
             }
         }
         Err(FsError::Stale)

@@ -127,6 +127,7 @@ impl Table {
     }
 
     /// The entry of a node; `Stale` when it was let go meanwhile.
+    #[inline(never)]
     pub(super) fn get(&self, node: Node) -> FsResult<&Entry> {
         let slot = self
             .slots
@@ -137,6 +138,7 @@ impl Table {
     }
 
     /// As [`Table::get`], to be changed.
+    #[inline(never)]
     pub(super) fn get_mut(&mut self, node: Node) -> FsResult<&mut Entry> {
         let slot = self
             .slots
@@ -279,7 +281,11 @@ mod tests {
             export: 0,
             kind: Kind::Directory,
             inode: number.into(),
-            handle: Handle::new(&[number; 30]).unwrap(),
+            handle: {
+                let mut handle = Handle::EMPTY;
+                handle.push(&[number; 30]);
+                handle
+            },
         }
     }
 

@@ -31,16 +31,31 @@ impl Ganesha {
 
     /// Starts both in our own network and waits until NFS answers.
     pub fn start(ground: &Ground) -> Result<Self> {
-        let mut rpcbind = Process::spawn(Command::new("/usr/sbin/rpcbind").arg("-f"), &ground.beside("rpcbind.log"))?;
+        let mut rpcbind = Process::spawn(
+            Command::new("/usr/sbin/rpcbind").arg("-f"),
+            &ground.beside("rpcbind.log"),
+        )?;
         rpcbind.wait_until(|| Path::new("/run/rpcbind.sock").exists())?;
 
         let config = ground.beside("ganesha.conf");
-        fs::write(&config, settings(ground)).with_context(|| format!("cannot write {}", config.display()))?;
+        fs::write(&config, settings(ground))
+            .with_context(|| format!("cannot write {}", config.display()))?;
         let mut command = Command::new("/usr/bin/ganesha.nfsd");
-        command.args(["-F", "-L", "STDERR", "-N", "CRIT", "-f"]).arg(&config).arg("-p").arg(ground.beside("ganesha.pid"));
+        command
+            .args(["-F", "-L", "STDERR", "-N", "CRIT", "-f"])
+            .arg(&config)
+            .arg("-p")
+            .arg(ground.beside("ganesha.pid"));
         let mut daemon = Process::spawn(&mut command, &ground.beside("ganesha.log"))?;
-        daemon.wait_until(|| Client::connect(Self::NFS).and_then(|mut client| client.call(&Nfs::Null).map(drop)).is_ok())?;
-        Ok(Self { daemon, _rpcbind: rpcbind })
+        daemon.wait_until(|| {
+            Client::connect(Self::NFS)
+                .and_then(|mut client| client.call(&Nfs::Null).map(drop))
+                .is_ok()
+        })?;
+        Ok(Self {
+            daemon,
+            _rpcbind: rpcbind,
+        })
     }
 
     /// The process id.
@@ -80,19 +95,36 @@ impl Process {
     fn spawn(command: &mut Command, log: &Path) -> Result<Self> {
         let name = command.get_program().display().to_string();
         let file = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { child, name, log: log.to_owned() })
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        Ok(Self {
+            child,
+            name,
+            log: log.to_owned(),
+        })
     }
 
     fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<()> {
         let end = Instant::now() + START_MAX;
         while !is_ready() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended at once ({status}); it said:\n{}", self.name, self.said());
+                bail!(
+                    "{} ended at once ({status}); it said:\n{}",
+                    self.name,
+                    self.said()
+                );
             }
             if Instant::now() > end {
-                bail!("{} was not ready within {START_MAX:?}; it said:\n{}", self.name, self.said());
+                bail!(
+                    "{} was not ready within {START_MAX:?}; it said:\n{}",
+                    self.name,
+                    self.said()
+                );
             }
             sleep(Duration::from_millis(50));
         }
@@ -100,7 +132,9 @@ impl Process {
     }
 
     fn said(&self) -> String {
-        fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+        fs::read(&self.log)
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .unwrap_or_default()
     }
 }
 

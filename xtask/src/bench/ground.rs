@@ -40,9 +40,17 @@ pub struct Scale {
 
 impl Scale {
     /// For figures to be quoted.
-    pub const FULL: Self = Self { big_bytes: 1 << 30, crowd_count: 100_000, request_count: 64_000 };
+    pub const FULL: Self = Self {
+        big_bytes: 1 << 30,
+        crowd_count: 100_000,
+        request_count: 64_000,
+    };
     /// For a look.
-    pub const QUICK: Self = Self { big_bytes: 1 << 28, crowd_count: 10_000, request_count: 16_000 };
+    pub const QUICK: Self = Self {
+        big_bytes: 1 << 28,
+        crowd_count: 10_000,
+        request_count: 16_000,
+    };
 }
 
 /// Name number `index` in the directory of names.
@@ -52,7 +60,11 @@ pub fn name(index: u64) -> String {
 
 /// The number in a name of the large directory.
 pub fn crowd_index(name: &[u8]) -> Option<usize> {
-    str::from_utf8(name).ok()?.strip_prefix("entry-")?.parse().ok()
+    str::from_utf8(name)
+        .ok()?
+        .strip_prefix("entry-")?
+        .parse()
+        .ok()
 }
 
 /// The tmpfs with the tree. Unmounted when dropped.
@@ -63,19 +75,39 @@ pub struct Ground {
 impl Ground {
     /// Leaves the machine's network and mounts for empty ones, and makes the tree there.
     pub fn new(scale: Scale) -> Result<Self> {
-        setrlimit(Resource::RLIMIT_NOFILE, FILE_MAX, FILE_MAX).context("cannot raise the limit of open files")?;
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("cannot make namespaces for network and mounts")?;
+        setrlimit(Resource::RLIMIT_NOFILE, FILE_MAX, FILE_MAX)
+            .context("cannot raise the limit of open files")?;
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .context("cannot make namespaces for network and mounts")?;
         let nothing: Option<&str> = None;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context("cannot keep mounts to ourselves")?;
+        mount(
+            nothing,
+            "/",
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            nothing,
+        )
+        .context("cannot keep mounts to ourselves")?;
         // rpcbind and ganesha leave sockets and process ids here.
         tmpfs(Path::new("/run"))?;
-        let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("cannot start ip")?;
-        ensure!(status.success(), "ip could not bring loopback up ({status})");
+        let status = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status()
+            .context("cannot start ip")?;
+        ensure!(
+            status.success(),
+            "ip could not bring loopback up ({status})"
+        );
 
         let directory = TempDir::new().context("cannot make a directory to mount a tmpfs on")?;
         tmpfs(directory.path())?;
         let ground = Self { directory };
-        ground.plant(scale).with_context(|| format!("cannot make the tree of {} MiB in memory", scale.big_bytes >> 20))?;
+        ground.plant(scale).with_context(|| {
+            format!(
+                "cannot make the tree of {} MiB in memory",
+                scale.big_bytes >> 20
+            )
+        })?;
         Ok(ground)
     }
 
@@ -95,7 +127,10 @@ impl Ground {
         let mut big = File::create(export.join(BIG))?;
         let mut block = vec![0; 1 << 20];
         for start in (0..scale.big_bytes).step_by(block.len()) {
-            for (at, page) in (start..).step_by(STAMP_STEP).zip(block.chunks_mut(STAMP_STEP)) {
+            for (at, page) in (start..)
+                .step_by(STAMP_STEP)
+                .zip(block.chunks_mut(STAMP_STEP))
+            {
                 page[..8].copy_from_slice(&at.to_le_bytes());
             }
             big.write_all(&block)?;
@@ -120,6 +155,12 @@ impl Drop for Ground {
 }
 
 fn tmpfs(place: &Path) -> Result<()> {
-    mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
-        .with_context(|| format!("cannot mount a tmpfs on {}", place.display()))
+    mount(
+        Some("tmpfs"),
+        place,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=755"),
+    )
+    .with_context(|| format!("cannot mount a tmpfs on {}", place.display()))
 }

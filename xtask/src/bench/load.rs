@@ -44,11 +44,20 @@ pub struct Load {
 impl Load {
     /// Connects; a server that is silent for ten seconds is an error from then on.
     pub fn connect(server: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
+        let stream =
+            TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let inbox = vec![0; 4 + REPLY_MAX + READ_MIN];
-        Ok(Self { stream, auth: Auth::root(), xid: 0, outbox: Vec::new(), inbox, start: 0, end: 0 })
+        Ok(Self {
+            stream,
+            auth: Auth::root(),
+            xid: 0,
+            outbox: Vec::new(),
+            inbox,
+            start: 0,
+            end: 0,
+        })
     }
 
     /// Asks `count` times; `check` gets each result with the number of its question.
@@ -67,20 +76,28 @@ impl Load {
                 while asked < count && in_flight.len() < DEPTH {
                     self.xid = self.xid.wrapping_add(1);
                     let message = ask(asked).message(self.xid, &self.auth);
-                    self.outbox.extend((LAST_FRAGMENT | message.len() as u32).to_be_bytes());
+                    self.outbox
+                        .extend((LAST_FRAGMENT | message.len() as u32).to_be_bytes());
                     self.outbox.extend(message);
                     in_flight.push((self.xid, asked));
                     asked += 1;
                 }
-                self.stream.write_all(&self.outbox).context("cannot send to the server")?;
+                self.stream
+                    .write_all(&self.outbox)
+                    .context("cannot send to the server")?;
             }
             self.receive()?;
             while let Some(reply) = next_reply(&self.inbox[self.start..self.end])? {
                 self.start += 4 + reply.len();
                 let (xid, outcome) = replies::parse(reply)?;
-                let at = in_flight.iter().position(|(sent, _)| *sent == xid).context("a reply to nothing that was asked")?;
+                let at = in_flight
+                    .iter()
+                    .position(|(sent, _)| *sent == xid)
+                    .context("a reply to nothing that was asked")?;
                 let (_, index) = in_flight.swap_remove(at);
-                let Outcome::Success(body) = outcome else { bail!("the server answered {outcome:?}") };
+                let Outcome::Success(body) = outcome else {
+                    bail!("the server answered {outcome:?}")
+                };
                 check(index, body)?;
             }
         }
@@ -99,7 +116,10 @@ impl Load {
             None => 0,
         };
         let limit = self.inbox.len().min(self.end + missing.max(READ_MIN));
-        let arrived = self.stream.read(&mut self.inbox[self.end..limit]).context("no reply")?;
+        let arrived = self
+            .stream
+            .read(&mut self.inbox[self.end..limit])
+            .context("no reply")?;
         ensure!(arrived > 0, "the server closed the connection");
         self.end += arrived;
         Ok(())
@@ -112,8 +132,17 @@ fn len(mark: [u8; 4]) -> usize {
 
 /// The first reply in `bytes`, if it is there whole.
 fn next_reply(bytes: &[u8]) -> Result<Option<&[u8]>> {
-    let Some((mark, rest)) = bytes.split_first_chunk() else { return Ok(None) };
-    ensure!(u32::from_be_bytes(*mark) & LAST_FRAGMENT != 0, "the reply is more than one fragment");
-    ensure!(len(*mark) <= REPLY_MAX, "the reply's record mark says {} bytes", len(*mark));
+    let Some((mark, rest)) = bytes.split_first_chunk() else {
+        return Ok(None);
+    };
+    ensure!(
+        u32::from_be_bytes(*mark) & LAST_FRAGMENT != 0,
+        "the reply is more than one fragment"
+    );
+    ensure!(
+        len(*mark) <= REPLY_MAX,
+        "the reply's record mark says {} bytes",
+        len(*mark)
+    );
     Ok(rest.get(..len(*mark)))
 }

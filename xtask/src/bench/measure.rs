@@ -25,7 +25,8 @@ impl Cost {
     /// Runs `work`, which returns its amount, against the process `pid`.
     pub fn of(pid: u32, work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         // Exact to the nanosecond while the process sleeps, and threads that ended are counted too.
-        let server = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into()?)).context("the server is gone")?;
+        let server = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into()?))
+            .context("the server is gone")?;
         let own = ClockId::CLOCK_PROCESS_CPUTIME_ID;
         let server_start = settled(server)?;
         let own_start = read(own)?;
@@ -34,7 +35,12 @@ impl Cost {
         let wall = start.elapsed();
         let own = read(own)? - own_start;
         let server = settled(server)? - server_start;
-        Ok(Self { amount, wall: wall.as_secs_f64(), server: server.as_secs_f64(), own: own.as_secs_f64() })
+        Ok(Self {
+            amount,
+            wall: wall.as_secs_f64(),
+            server: server.as_secs_f64(),
+            own: own.as_secs_f64(),
+        })
     }
 }
 
@@ -88,6 +94,10 @@ impl std::fmt::Display for Spread {
             value if value >= 1.0 => 2,
             _ => 3,
         };
-        write!(f, "{:.digits$} ({:.digits$}–{:.digits$})", self.median, self.min, self.max)
+        write!(
+            f,
+            "{:.digits$} ({:.digits$}–{:.digits$})",
+            self.median, self.min, self.max
+        )
     }
 }

@@ -62,15 +62,29 @@ struct Memory {
 
 impl Report {
     /// Brings the costs of ours and the peer's, round by round, to figures.
-    pub fn new(results: &[(Workload, [Vec<Cost>; 2])], rounds: u32, memory: Vec<(&'static str, u64)>) -> Result<Self> {
+    pub fn new(
+        results: &[(Workload, [Vec<Cost>; 2])],
+        rounds: u32,
+        memory: Vec<(&'static str, u64)>,
+    ) -> Result<Self> {
         let mut figures = Vec::new();
         for (workload, costs) in results {
             for what in [What::ServerCpu, What::Rate, What::GeneratorCpu] {
                 figures.push(Figure::new(*workload, what, costs).context("nothing was measured")?);
             }
         }
-        let memory = memory.into_iter().map(|(server, rss_kib)| Memory { server, rss_kib }).collect();
-        Ok(Self { machine: machine()?, rounds, depth: DEPTH, idle_connections: IDLE_COUNT, figures, memory })
+        let memory = memory
+            .into_iter()
+            .map(|(server, rss_kib)| Memory { server, rss_kib })
+            .collect();
+        Ok(Self {
+            machine: machine()?,
+            rounds,
+            depth: DEPTH,
+            idle_connections: IDLE_COUNT,
+            figures,
+            memory,
+        })
     }
 
     /// The table, on stdout.
@@ -83,12 +97,27 @@ impl Report {
         println!("median (min–max); ratio = stowaway / nfs-ganesha\n");
         let row = |cells: [&str; 7]| {
             let [workload, what, ours, peer, ratio, aim, reached] = cells;
-            println!("{workload:<26} {what:<20} {ours:<24} {peer:<24} {ratio:<20} {aim:<9} {reached}");
+            println!(
+                "{workload:<26} {what:<20} {ours:<24} {peer:<24} {ratio:<20} {aim:<9} {reached}"
+            );
         };
-        row(["workload", "figure", "stowaway", "nfs-ganesha", "ratio", "aim", "reached"]);
+        row([
+            "workload",
+            "figure",
+            "stowaway",
+            "nfs-ganesha",
+            "ratio",
+            "aim",
+            "reached",
+        ]);
         for figure in &self.figures {
-            let title = if figure.what == What::ServerCpu { figure.workload } else { "" };
-            let spread = |it: &Option<Spread>| it.as_ref().map_or_else(|| "-".into(), Spread::to_string);
+            let title = if figure.what == What::ServerCpu {
+                figure.workload
+            } else {
+                ""
+            };
+            let spread =
+                |it: &Option<Spread>| it.as_ref().map_or_else(|| "-".into(), Spread::to_string);
             row([
                 title,
                 &format!("{} {}", figure.what.title(), figure.unit),
@@ -96,19 +125,25 @@ impl Report {
                 &spread(&figure.peer),
                 &spread(&figure.ratio),
                 &figure.aim.map_or_else(String::new, |aim| aim.to_string()),
-                figure.reached.map_or("", |reached| if reached { "yes" } else { "no" }),
+                figure
+                    .reached
+                    .map_or("", |reached| if reached { "yes" } else { "no" }),
             ]);
         }
         println!();
         for memory in &self.memory {
-            println!("resident memory at the end: {} {} KiB", memory.server, memory.rss_kib);
+            println!(
+                "resident memory at the end: {} {} KiB",
+                memory.server, memory.rss_kib
+            );
         }
     }
 
     /// Everything, as JSON.
     pub fn write_json(&self, path: &Path) -> Result<()> {
         make_parent(path)?;
-        fs::write(path, serde_json::to_string_pretty(self)?).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, serde_json::to_string_pretty(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
         Ok(())
     }
@@ -138,7 +173,11 @@ impl Figure {
         let ratio = match what {
             // Who serves must not matter to it.
             What::GeneratorCpu => None,
-            What::ServerCpu | What::Rate => Spread::of(ours.iter().zip(peer).map(|(ours, peer)| value(ours) / value(peer))),
+            What::ServerCpu | What::Rate => Spread::of(
+                ours.iter()
+                    .zip(peer)
+                    .map(|(ours, peer)| value(ours) / value(peer)),
+            ),
         };
         let ours = Spread::of(ours.iter().map(value))?;
         let aim = match what {
@@ -152,7 +191,16 @@ impl Figure {
             None => None,
         };
         let peer = Spread::of(peer.iter().map(value));
-        Some(Self { workload: facts.title, what, unit: what.unit(facts.unit), ours, peer, ratio, aim, reached })
+        Some(Self {
+            workload: facts.title,
+            what,
+            unit: what.unit(facts.unit),
+            ours,
+            peer,
+            ratio,
+            aim,
+            reached,
+        })
     }
 }
 
@@ -202,9 +250,13 @@ impl std::fmt::Display for Aim {
 
 /// The kernel and the processors: figures mean nothing without them.
 fn machine() -> Result<String> {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's version")?;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
+        .context("cannot read the kernel's version")?;
     let cpus = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, name)| name);
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("?", |(_, name)| name);
     let count = std::thread::available_parallelism()?;
     Ok(format!("Linux {}, {count} × {model}", kernel.trim()))
 }
@@ -220,7 +272,10 @@ fn draw(bars: &[(&str, Spread)], path: &Path) -> Result<(), Box<dyn std::error::
     let area = SVGBackend::new(path, (800, 120 + 40 * bars.len() as u32)).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption("Server CPU, stowaway / nfs-ganesha (less is better)", ("sans-serif", 22))
+        .caption(
+            "Server CPU, stowaway / nfs-ganesha (less is better)",
+            ("sans-serif", 22),
+        )
         .margin(12)
         .x_label_area_size(32)
         .y_label_area_size(190)
@@ -232,22 +287,41 @@ fn draw(bars: &[(&str, Spread)], path: &Path) -> Result<(), Box<dyn std::error::
         .label_style(("sans-serif", 16))
         .y_label_formatter(&|at| match at {
             // One label more than there are bars is asked for.
-            SegmentValue::CenterOf(row) => bars.iter().rev().nth(*row).map_or_else(String::new, |(title, _)| (*title).into()),
+            SegmentValue::CenterOf(row) => bars
+                .iter()
+                .rev()
+                .nth(*row)
+                .map_or_else(String::new, |(title, _)| (*title).into()),
             _ => String::new(),
         })
         .draw()?;
     // Rows count from below, and the first bar belongs on top.
     for (row, (_, ratio)) in bars.iter().rev().enumerate() {
         let middle = SegmentValue::CenterOf(row);
-        let mut bar = Rectangle::new([(0.0, SegmentValue::Exact(row)), (ratio.median, SegmentValue::Exact(row + 1))], BAR.filled());
+        let mut bar = Rectangle::new(
+            [
+                (0.0, SegmentValue::Exact(row)),
+                (ratio.median, SegmentValue::Exact(row + 1)),
+            ],
+            BAR.filled(),
+        );
         bar.set_margin(8, 8, 0, 0);
         chart.plotting_area().draw(&bar)?;
-        chart.plotting_area().draw(&PathElement::new([(ratio.min, middle.clone()), (ratio.max, middle.clone())], BLACK.stroke_width(2)))?;
-        let label = EmptyElement::at((ratio.max, middle)) + Text::new(format!("{:.2}", ratio.median), (6, -6), ("sans-serif", 16));
+        chart.plotting_area().draw(&PathElement::new(
+            [(ratio.min, middle.clone()), (ratio.max, middle.clone())],
+            BLACK.stroke_width(2),
+        ))?;
+        let label = EmptyElement::at((ratio.max, middle))
+            + Text::new(format!("{:.2}", ratio.median), (6, -6), ("sans-serif", 16));
         chart.plotting_area().draw(&label)?;
     }
-    let even = [(1.0, SegmentValue::Exact(0)), (1.0, SegmentValue::Exact(bars.len()))];
-    chart.plotting_area().draw(&PathElement::new(even, RED.stroke_width(1)))?;
+    let even = [
+        (1.0, SegmentValue::Exact(0)),
+        (1.0, SegmentValue::Exact(bars.len())),
+    ];
+    chart
+        .plotting_area()
+        .draw(&PathElement::new(even, RED.stroke_width(1)))?;
     area.present()?;
     Ok(())
 }

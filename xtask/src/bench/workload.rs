@@ -63,16 +63,28 @@ pub enum Unit {
 impl Workload {
     /// The table of all.
     pub fn facts(self) -> Facts {
-        let facts = |title, unit, cpu_aim| Facts { title, unit, cpu_aim, rate_aim: None, path_handles: false };
+        let facts = |title, unit, cpu_aim| Facts {
+            title,
+            unit,
+            cpu_aim,
+            rate_aim: None,
+            path_handles: false,
+        };
         match self {
             Self::Null => facts("NULL", Unit::Request, None),
             Self::Getattr => facts("GETATTR", Unit::Request, Some(3.5)),
             Self::Lookup => facts("LOOKUP", Unit::Request, Some(6.0)),
             Self::ReadRandom => facts("READ 4 KiB, random", Unit::Request, Some(6.0)),
-            Self::Read => Facts { rate_aim: Some(1.3), ..facts("READ 1 MiB", Unit::Byte, Some(0.25)) },
+            Self::Read => Facts {
+                rate_aim: Some(1.3),
+                ..facts("READ 1 MiB", Unit::Byte, Some(0.25))
+            },
             Self::Readdir => facts("READDIR", Unit::Entry, None),
             Self::Readdirplus => facts("READDIRPLUS", Unit::Entry, Some(3.2)),
-            Self::ReaddirplusPath => Facts { path_handles: true, ..facts("READDIRPLUS, path handles", Unit::Entry, Some(1.9)) },
+            Self::ReaddirplusPath => Facts {
+                path_handles: true,
+                ..facts("READDIRPLUS, path handles", Unit::Entry, Some(1.9))
+            },
         }
     }
 
@@ -86,27 +98,38 @@ impl Workload {
             Self::Getattr => load.run(
                 count,
                 Refill::Batch,
-                |index| Nfs::GetAttr { object: &objects.files[index as usize % DEPTH] },
+                |index| Nfs::GetAttr {
+                    object: &objects.files[index as usize % DEPTH],
+                },
                 |_, body| replies::get_attr(body).map(drop),
             )?,
             Self::Lookup => {
                 let names: Vec<String> = (0..NAME_COUNT).map(ground::name).collect();
-                let order: Vec<usize> = (0..count).map(|_| random.below(NAME_COUNT) as usize).collect();
+                let order: Vec<usize> = (0..count)
+                    .map(|_| random.below(NAME_COUNT) as usize)
+                    .collect();
                 load.run(
                     count,
                     Refill::Batch,
-                    |index| Nfs::Lookup { dir: &objects.names, name: names[order[index as usize]].as_bytes() },
+                    |index| Nfs::Lookup {
+                        dir: &objects.names,
+                        name: names[order[index as usize]].as_bytes(),
+                    },
                     |_, body| replies::lookup(body).map(drop),
                 )?;
             }
             Self::ReadRandom => {
                 let blocks = scale.big_bytes / u64::from(SMALL);
                 let order: Vec<u64> = (0..count).map(|_| random.below(blocks)).collect();
-                read(load, objects, Refill::Batch, count, SMALL, |index| order[index as usize] * u64::from(SMALL))?;
+                read(load, objects, Refill::Batch, count, SMALL, |index| {
+                    order[index as usize] * u64::from(SMALL)
+                })?;
             }
             Self::Read => {
                 let count = scale.big_bytes / u64::from(LARGE);
-                read(load, objects, Refill::Slide, count, LARGE, |index| index * u64::from(LARGE))?;
+                read(load, objects, Refill::Slide, count, LARGE, |index| {
+                    index * u64::from(LARGE)
+                })?;
                 return Ok(scale.big_bytes);
             }
             Self::Readdir | Self::Readdirplus | Self::ReaddirplusPath => {
@@ -118,17 +141,38 @@ impl Workload {
 }
 
 /// READs of `size` bytes, each checked for its length and for bytes of the place that was asked for.
-fn read(load: &mut Load, objects: &Objects, refill: Refill, count: u64, size: u32, offset: impl Fn(u64) -> u64) -> Result<()> {
+fn read(
+    load: &mut Load,
+    objects: &Objects,
+    refill: Refill,
+    count: u64,
+    size: u32,
+    offset: impl Fn(u64) -> u64,
+) -> Result<()> {
     load.run(
         count,
         refill,
-        |index| Nfs::Read { file: &objects.big, offset: offset(index), count: size },
+        |index| Nfs::Read {
+            file: &objects.big,
+            offset: offset(index),
+            count: size,
+        },
         |index, body| {
             let (data, _) = replies::read(body)?;
-            ensure!(data.len() == size as usize, "READ of {size} bytes brought {}", data.len());
+            ensure!(
+                data.len() == size as usize,
+                "READ of {size} bytes brought {}",
+                data.len()
+            );
             let first = data.len() - STAMP_STEP;
-            for (stamp, at) in [(data, offset(index)), (&data[first..], offset(index) + first as u64)] {
-                ensure!(stamp.starts_with(&at.to_le_bytes()), "READ at {at} brought bytes of another place");
+            for (stamp, at) in [
+                (data, offset(index)),
+                (&data[first..], offset(index) + first as u64),
+            ] {
+                ensure!(
+                    stamp.starts_with(&at.to_le_bytes()),
+                    "READ at {at} brought bytes of another place"
+                );
             }
             Ok(())
         },
@@ -142,9 +186,20 @@ fn walk(load: &mut Load, objects: &Objects, plus: bool, entry_count: u64) -> Res
     while !eof {
         let dir = &objects.crowd;
         let ask = if plus {
-            Nfs::ReadDirPlus { dir, cookie, verifier, dir_count: PAGE, max_count: PAGE }
+            Nfs::ReadDirPlus {
+                dir,
+                cookie,
+                verifier,
+                dir_count: PAGE,
+                max_count: PAGE,
+            }
         } else {
-            Nfs::ReadDir { dir, cookie, verifier, count: PAGE }
+            Nfs::ReadDir {
+                dir,
+                cookie,
+                verifier,
+                count: PAGE,
+            }
         };
         load.run(
             1,
@@ -157,11 +212,15 @@ fn walk(load: &mut Load, objects: &Objects, plus: bool, entry_count: u64) -> Res
                     if entry.name == b"." || entry.name == b".." {
                         continue;
                     }
-                    let index = ground::crowd_index(&entry.name).context("a name that nobody made")?;
+                    let index =
+                        ground::crowd_index(&entry.name).context("a name that nobody made")?;
                     let seen = seen.get_mut(index).context("a name that nobody made")?;
                     ensure!(!*seen, "entry {index} came twice");
                     *seen = true;
-                    ensure!(!plus || (entry.attr.is_some() && entry.handle.is_some()), "entry {index} has no attributes or no handle");
+                    ensure!(
+                        !plus || (entry.attr.is_some() && entry.handle.is_some()),
+                        "entry {index} has no attributes or no handle"
+                    );
                 }
                 (verifier, eof) = (page.verifier, page.eof);
                 Ok(())
@@ -184,8 +243,15 @@ impl Objects {
     /// Looks everything up.
     pub fn find(client: &mut Client, root: &[u8]) -> Result<Self> {
         let names = client.walk(root, NAMES)?;
-        let files = (0..DEPTH as u64).map(|index| client.walk(&names, &ground::name(index))).collect::<Result<_>>()?;
-        Ok(Self { big: client.walk(root, BIG)?, crowd: client.walk(root, CROWD)?, names, files })
+        let files = (0..DEPTH as u64)
+            .map(|index| client.walk(&names, &ground::name(index)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            big: client.walk(root, BIG)?,
+            crowd: client.walk(root, CROWD)?,
+            names,
+            files,
+        })
     }
 }
 

@@ -13,7 +13,8 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
     match FileKind::parse(elf)? {
         FileKind::Elf64 => {
             let mut file = mapped::<FileHeader64<Endianness>>(elf)?;
-            let (header, _) = pod::from_bytes_mut::<FileHeader64<Endianness>>(&mut file).map_err(|()| broken())?;
+            let (header, _) = pod::from_bytes_mut::<FileHeader64<Endianness>>(&mut file)
+                .map_err(|()| broken())?;
             header.e_shoff = U64::new(Endianness::Little, 0);
             header.e_shnum = U16::new(Endianness::Little, 0);
             header.e_shstrndx = U16::new(Endianness::Little, 0);
@@ -21,7 +22,8 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
         }
         FileKind::Elf32 => {
             let mut file = mapped::<FileHeader32<Endianness>>(elf)?;
-            let (header, _) = pod::from_bytes_mut::<FileHeader32<Endianness>>(&mut file).map_err(|()| broken())?;
+            let (header, _) = pod::from_bytes_mut::<FileHeader32<Endianness>>(&mut file)
+                .map_err(|()| broken())?;
             header.e_shoff = U32::new(Endianness::Little, 0);
             header.e_shnum = U16::new(Endianness::Little, 0);
             header.e_shstrndx = U16::new(Endianness::Little, 0);
@@ -40,17 +42,21 @@ fn mapped<H: FileHeader<Endian = Endianness>>(elf: &[u8]) -> Result<Vec<u8>> {
         let (offset, size) = segment.file_range(endian);
         end = end.max(offset.saturating_add(size));
     }
-    let headers = header.e_phoff(endian).into() + u64::from(header.e_phnum(endian)) * u64::from(header.e_phentsize(endian));
+    let headers = header.e_phoff(endian).into()
+        + u64::from(header.e_phnum(endian)) * u64::from(header.e_phentsize(endian));
     if end < headers {
         bail!("no segment holds its program headers");
     }
-    Ok(elf.get(..usize::try_from(end)?).context("it ends inside a segment")?.to_vec())
+    Ok(elf
+        .get(..usize::try_from(end)?)
+        .context("it ends inside a segment")?
+        .to_vec())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use object::{Object as _, ObjectSegment as _};
+    use object::Object as _;
 
     #[test]
     fn segments_stay_and_everything_else_goes() -> Result<()> {
@@ -60,9 +66,9 @@ mod tests {
         assert!(file.len() < elf.len());
         assert_eq!(before.entry(), after.entry());
         assert_eq!(before.segments().count(), after.segments().count());
-        for (a, b) in before.segments().zip(after.segments()) {
-            assert_eq!((a.address(), a.size(), a.data()?), (b.address(), b.size(), b.data()?));
-        }
+        // The file's own header lies in the first segment, and is what changes.
+        let header = size_of::<FileHeader64<Endianness>>();
+        assert!(elf[header..file.len()] == file[header..], "bytes differ");
         assert_eq!(after.sections().count(), 0);
         Ok(())
     }
@@ -70,7 +76,7 @@ mod tests {
     #[test]
     fn what_is_cut_off_or_no_executable_is_refused() -> Result<()> {
         let elf = std::fs::read("/proc/self/exe")?;
-        assert!(minimise(&elf[..elf.len() / 4]).is_err());
+        assert!(minimise(&elf[..1 << 16]).is_err());
         assert!(minimise(b"#!/bin/sh\nexit 0\n").is_err());
         Ok(())
     }

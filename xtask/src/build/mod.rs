@@ -64,12 +64,17 @@ pub fn main(args: Args) -> Result<()> {
 /// The directory of the whole project.
 pub fn workspace_root() -> PathBuf {
     // xtask/ lies in it. Compiled in, because tests start in xtask/ and users anywhere.
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Where `build` leaves the file of `arch`.
 pub fn path(arch: Arch) -> PathBuf {
-    workspace_root().join("target/stowaway").join(arch.name()).join("stowaway")
+    workspace_root()
+        .join("target/stowaway")
+        .join(arch.name())
+        .join("stowaway")
 }
 
 /// Where `build` leaves its symbols, DWARF and defmt table.
@@ -84,7 +89,10 @@ pub fn build(arch: Arch) -> Result<PathBuf> {
     let file = minimise::minimise(&elf)
         .with_context(|| format!("cannot minimise {}", linked.display()))?;
     if let Some(place) = builders_place(&file) {
-        bail!("the file for {} names {place}, a place of this machine: remap it", arch.name());
+        bail!(
+            "the file for {} names {place}, a place of this machine: remap it",
+            arch.name()
+        );
     }
     put(&debug_path(arch), &elf)?;
     put(&path(arch), &file)?;
@@ -94,18 +102,30 @@ pub fn build(arch: Arch) -> Result<PathBuf> {
 /// Runs cargo and returns the file that the linker wrote.
 fn compile(arch: Arch) -> Result<PathBuf> {
     let mut cargo = toolchain::for_file(arch)?;
-    cargo.args(["--bin", "stowaway", "--release", "--message-format=json-render-diagnostics"]);
-    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    cargo.args([
+        "--bin",
+        "stowaway",
+        "--release",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let mut child = cargo
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
     let messages = child.stdout.take().context("cargo has no stdout")?;
     let mut linked = None;
     for line in BufReader::new(messages).lines() {
-        let message: serde_json::Value = serde_json::from_str(&line?).context("cargo's messages are not JSON")?;
+        let message: serde_json::Value =
+            serde_json::from_str(&line?).context("cargo's messages are not JSON")?;
         if let Some(path) = message["executable"].as_str() {
             linked = Some(PathBuf::from(path));
         }
     }
     if !child.wait()?.success() {
-        bail!("cargo could not build stowaway for {}; its messages are above", arch.name());
+        bail!(
+            "cargo could not build stowaway for {}; its messages are above",
+            arch.name()
+        );
     }
     linked.context("cargo built no file named stowaway")
 }
@@ -113,10 +133,12 @@ fn compile(arch: Arch) -> Result<PathBuf> {
 /// The home directory or the project's, when the bytes contain it.
 fn builders_place(file: &[u8]) -> Option<String> {
     let home = std::env::var("HOME").unwrap_or_default();
-    [home, workspace_root().display().to_string()].into_iter().find(|place| {
-        let needle = format!("{place}/").into_bytes();
-        needle.len() > 1 && file.windows(needle.len()).any(|window| window == needle)
-    })
+    [home, workspace_root().display().to_string()]
+        .into_iter()
+        .find(|place| {
+            let needle = format!("{place}/").into_bytes();
+            needle.len() > 1 && file.windows(needle.len()).any(|window| window == needle)
+        })
 }
 
 /// Replaces a program in one step, because another test may be starting the old one. Leaves an equal one alone.

@@ -14,6 +14,12 @@ use anyhow::{Context as _, Result, bail};
 use super::{Arch, workspace_root};
 use crate::setup;
 
+/// Starts Debian's compiler from wherever it was unpacked: its libraries lie where no linker looks for them.
+const WRAPPER: &str = r#"#!/bin/sh
+usr=$(dirname "$0")/usr
+LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu exec "$usr/bin/rustc" "$@"
+"#;
+
 /// `cargo build` of the file itself. Target, compiler, linker and flags are set.
 pub(super) fn for_file(arch: Arch) -> Result<Command> {
     let toolchain = Toolchain::find(arch)?;
@@ -24,7 +30,10 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     if arch != Arch::X86_64 {
         // No libc and no crt files, so no cross gcc: the linker alone will do.
         flags.push("-Clinker-flavor=ld.lld".into());
-        let name = format!("CARGO_TARGET_{}_LINKER", arch.triple().replace('-', "_").to_uppercase());
+        let name = format!(
+            "CARGO_TARGET_{}_LINKER",
+            arch.triple().replace('-', "_").to_uppercase()
+        );
         cargo.env(name, rust_lld()?);
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
@@ -37,7 +46,8 @@ pub fn unit_tests(arch: Arch) -> Result<Command> {
         setup::need(&[setup::Package::GCC_MULTILIB])?;
     }
     let mut cargo = Toolchain::find(arch)?.cargo("test", "-Zbuild-std=std,panic_unwind,test");
-    cargo.arg("--lib");
+    // Tests unwind whatever the profile says; a core built from source must be told, or there would be two of them.
+    cargo.arg("--lib").env("CARGO_PROFILE_DEV_PANIC", "unwind");
     Ok(cargo)
 }
 
@@ -63,10 +73,19 @@ impl Toolchain {
     /// `cargo COMMAND -p stowaway` for the target. The directory is fixed: cargo reads the workspace from it.
     fn cargo(&self, command: &str, build_std: &str) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(workspace_root()).args([command, "-p", "stowaway", "--target", self.arch.triple()]);
+        cargo.current_dir(workspace_root()).args([
+            command,
+            "-p",
+            "stowaway",
+            "--target",
+            self.arch.triple(),
+        ]);
         if let Some(debian) = &self.debian {
             // -Z is for nightly compilers, unless the caller insists.
-            cargo.env("RUSTC", debian.join("rustc")).env("RUSTC_BOOTSTRAP", "1").arg(build_std);
+            cargo
+                .env("RUSTC", debian.join("rustc"))
+                .env("RUSTC_BOOTSTRAP", "1")
+                .arg(build_std);
         }
         cargo
     }
@@ -74,13 +93,15 @@ impl Toolchain {
     /// Flags that keep this machine's paths out of the file; the places of panics get shorter, too.
     fn remaps(&self) -> Result<Vec<String>> {
         let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
-        let registry = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from).join("registry/src");
+        let registry = env::var_os("CARGO_HOME")
+            .map_or_else(|| home.join(".cargo"), PathBuf::from)
+            .join("registry/src");
         let mut places = vec![(home, "~"), (workspace_root(), "")];
         for index in fs::read_dir(&registry).into_iter().flatten() {
             places.push((index?.path(), ""));
         }
         if let Some(debian) = &self.debian {
-            places.push((debian.join("usr/lib/rustlib/src/rust"), ""));
+            places.push((debian.join("usr/lib/rustlib/src/rust/library"), ""));
         }
         // The last one that fits is taken.
         let places = places.iter().filter(|(from, _)| from.parent().is_some());
@@ -99,11 +120,9 @@ fn rustc() -> Command {
 
 /// What a compiler prints about `arch`'s libraries.
 fn target_libdir(arch: Arch) -> Result<PathBuf> {
-    let output = rustc().args(["--print", "target-libdir", "--target", arch.triple()]).output().context("cannot start rustc")?;
-    if !output.status.success() {
-        bail!("rustc --print target-libdir failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+    let printed =
+        setup::quietly(rustc().args(["--print", "target-libdir", "--target", arch.triple()]))?;
+    Ok(PathBuf::from(printed.trim_end()))
 }
 
 fn has_target(arch: Arch) -> Result<bool> {
@@ -111,9 +130,14 @@ fn has_target(arch: Arch) -> Result<bool> {
 }
 
 fn rust_lld() -> Result<PathBuf> {
-    let path = target_libdir(Arch::X86_64)?.with_file_name("bin").join("rust-lld");
+    let path = target_libdir(Arch::X86_64)?
+        .with_file_name("bin")
+        .join("rust-lld");
     if !path.exists() {
-        bail!("this compiler has no {}: use rustup's, which brings its linker", path.display());
+        bail!(
+            "this compiler has no {}: use rustup's, which brings its linker",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -136,13 +160,9 @@ fn debian(dir: &Path) -> Result<PathBuf> {
     }
     let waiting = setup::progress("fetching Debian's rustc-web (137 MB) for i686");
     unpack(dir, &waiting).context("rustup cannot add i686-unknown-linux-gnu, and Debian's rustc-web could not be unpacked instead")?;
-    // Written last: it says that the rest is complete. The libraries lie where only this program looks for them.
-    let script = format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH='{0}/usr/lib/x86_64-linux-gnu' exec '{0}/usr/bin/rustc' \"$@\"\n",
-        dir.display()
-    );
+    // Written last: it says that the rest is complete.
     let fresh = dir.join("rustc.new");
-    fs::write(&fresh, script)?;
+    fs::write(&fresh, WRAPPER)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
     fs::rename(&fresh, &wrapper)?;
     Ok(dir.to_path_buf())
@@ -155,7 +175,16 @@ fn unpack(dir: &Path, waiting: &setup::Progress) -> Result<()> {
     // Two names carry a version: libstd-rust-web-1.96, for example, and the LLVM that it wants.
     let library = apt.dependency("libstd-rust-web-dev", "libstd-rust-web-")?;
     let llvm = apt.dependency(&library, "libllvm")?;
-    apt.download(&["rustc-web", "libstd-rust-web-dev", "rust-web-src", &library, &llvm], &debs)?;
+    apt.download(
+        &[
+            "rustc-web",
+            "libstd-rust-web-dev",
+            "rust-web-src",
+            &library,
+            &llvm,
+        ],
+        &debs,
+    )?;
     waiting.say("unpacking Debian's rustc-web");
     for deb in fs::read_dir(&debs)? {
         setup::quietly(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(dir))?;

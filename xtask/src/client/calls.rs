@@ -10,7 +10,12 @@ pub enum Auth {
     /// AUTH_NONE.
     None,
     /// AUTH_SYS.
-    Sys { machine: Vec<u8>, uid: u32, gid: u32, groups: Vec<u32> },
+    Sys {
+        machine: Vec<u8>,
+        uid: u32,
+        gid: u32,
+        groups: Vec<u32>,
+    },
     /// Any flavour with any body.
     Other { flavor: u32, body: Vec<u8> },
 }
@@ -18,15 +23,29 @@ pub enum Auth {
 impl Auth {
     /// AUTH_SYS for root.
     pub fn root() -> Self {
-        Self::Sys { machine: b"client".to_vec(), uid: 0, gid: 0, groups: Vec::new() }
+        Self::Sys {
+            machine: b"client".to_vec(),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+        }
     }
 
     fn emit(&self, out: &mut Writer) {
         match self {
             Self::None => out.u32(0).u32(0),
-            Self::Sys { machine, uid, gid, groups } => {
+            Self::Sys {
+                machine,
+                uid,
+                gid,
+                groups,
+            } => {
                 let mut body = Writer::default();
-                body.u32(0x5704_2026).opaque(machine).u32(*uid).u32(*gid).u32(groups.len() as u32);
+                body.u32(0x5704_2026)
+                    .opaque(machine)
+                    .u32(*uid)
+                    .u32(*gid)
+                    .u32(groups.len() as u32);
                 groups.iter().for_each(|&group| _ = body.u32(group));
                 out.u32(1).opaque(&body.finish())
             }
@@ -36,9 +55,21 @@ impl Auth {
 }
 
 /// The head of a call, spelt out so that a test can get any part of it wrong.
-pub fn head(xid: u32, rpc_version: u32, program: u32, version: u32, procedure: u32, auth: &Auth) -> Writer {
+pub fn head(
+    xid: u32,
+    rpc_version: u32,
+    program: u32,
+    version: u32,
+    procedure: u32,
+    auth: &Auth,
+) -> Writer {
     let mut out = Writer::default();
-    out.u32(xid).u32(0).u32(rpc_version).u32(program).u32(version).u32(procedure);
+    out.u32(xid)
+        .u32(0)
+        .u32(rpc_version)
+        .u32(program)
+        .u32(version)
+        .u32(procedure);
     auth.emit(&mut out);
     Auth::None.emit(&mut out);
     out
@@ -65,11 +96,29 @@ pub trait Procedure {
 #[derive(Clone, Copy, Debug)]
 pub enum Portmap {
     Null,
-    Set { program: u32, version: u32, protocol: u32, port: u32 },
-    Unset { program: u32, version: u32, protocol: u32, port: u32 },
-    GetPort { program: u32, version: u32, protocol: u32 },
+    Set {
+        program: u32,
+        version: u32,
+        protocol: u32,
+        port: u32,
+    },
+    Unset {
+        program: u32,
+        version: u32,
+        protocol: u32,
+        port: u32,
+    },
+    GetPort {
+        program: u32,
+        version: u32,
+        protocol: u32,
+    },
     Dump,
-    CallIt { program: u32, version: u32, procedure: u32 },
+    CallIt {
+        program: u32,
+        version: u32,
+        procedure: u32,
+    },
 }
 
 impl Portmap {
@@ -93,11 +142,30 @@ impl Procedure for Portmap {
     fn arguments(&self, out: &mut Writer) {
         match *self {
             Self::Null | Self::Dump => {}
-            Self::Set { program, version, protocol, port } | Self::Unset { program, version, protocol, port } => {
+            Self::Set {
+                program,
+                version,
+                protocol,
+                port,
+            }
+            | Self::Unset {
+                program,
+                version,
+                protocol,
+                port,
+            } => {
                 out.u32(program).u32(version).u32(protocol).u32(port);
             }
-            Self::GetPort { program, version, protocol } => _ = out.u32(program).u32(version).u32(protocol).u32(0),
-            Self::CallIt { program, version, procedure } => _ = out.u32(program).u32(version).u32(procedure).opaque(b""),
+            Self::GetPort {
+                program,
+                version,
+                protocol,
+            } => _ = out.u32(program).u32(version).u32(protocol).u32(0),
+            Self::CallIt {
+                program,
+                version,
+                procedure,
+            } => _ = out.u32(program).u32(version).u32(procedure).opaque(b""),
         }
     }
 }
@@ -165,28 +233,101 @@ impl Set {
 #[derive(Clone, Copy, Debug)]
 pub enum Nfs<'a> {
     Null,
-    GetAttr { object: &'a [u8] },
-    SetAttr { object: &'a [u8], set: Set },
-    Lookup { dir: &'a [u8], name: &'a [u8] },
-    Access { object: &'a [u8], access: u32 },
-    ReadLink { link: &'a [u8] },
-    Read { file: &'a [u8], offset: u64, count: u32 },
-    Write { file: &'a [u8], offset: u64, data: &'a [u8] },
-    Create { dir: &'a [u8], name: &'a [u8], set: Set },
-    MkDir { dir: &'a [u8], name: &'a [u8], set: Set },
-    SymLink { dir: &'a [u8], name: &'a [u8], target: &'a [u8] },
+    GetAttr {
+        object: &'a [u8],
+    },
+    SetAttr {
+        object: &'a [u8],
+        set: Set,
+    },
+    Lookup {
+        dir: &'a [u8],
+        name: &'a [u8],
+    },
+    Access {
+        object: &'a [u8],
+        access: u32,
+    },
+    ReadLink {
+        link: &'a [u8],
+    },
+    Read {
+        file: &'a [u8],
+        offset: u64,
+        count: u32,
+    },
+    Write {
+        file: &'a [u8],
+        offset: u64,
+        data: &'a [u8],
+    },
+    Create {
+        dir: &'a [u8],
+        name: &'a [u8],
+        set: Set,
+    },
+    MkDir {
+        dir: &'a [u8],
+        name: &'a [u8],
+        set: Set,
+    },
+    SymLink {
+        dir: &'a [u8],
+        name: &'a [u8],
+        target: &'a [u8],
+    },
     /// A FIFO.
-    MkNod { dir: &'a [u8], name: &'a [u8], set: Set },
-    Remove { dir: &'a [u8], name: &'a [u8] },
-    RmDir { dir: &'a [u8], name: &'a [u8] },
-    Rename { from: &'a [u8], from_name: &'a [u8], to: &'a [u8], to_name: &'a [u8] },
-    Link { file: &'a [u8], dir: &'a [u8], name: &'a [u8] },
-    ReadDir { dir: &'a [u8], cookie: u64, verifier: [u8; 8], count: u32 },
-    ReadDirPlus { dir: &'a [u8], cookie: u64, verifier: [u8; 8], dir_count: u32, max_count: u32 },
-    FsStat { root: &'a [u8] },
-    FsInfo { root: &'a [u8] },
-    PathConf { object: &'a [u8] },
-    Commit { file: &'a [u8], offset: u64, count: u32 },
+    MkNod {
+        dir: &'a [u8],
+        name: &'a [u8],
+        set: Set,
+    },
+    Remove {
+        dir: &'a [u8],
+        name: &'a [u8],
+    },
+    RmDir {
+        dir: &'a [u8],
+        name: &'a [u8],
+    },
+    Rename {
+        from: &'a [u8],
+        from_name: &'a [u8],
+        to: &'a [u8],
+        to_name: &'a [u8],
+    },
+    Link {
+        file: &'a [u8],
+        dir: &'a [u8],
+        name: &'a [u8],
+    },
+    ReadDir {
+        dir: &'a [u8],
+        cookie: u64,
+        verifier: [u8; 8],
+        count: u32,
+    },
+    ReadDirPlus {
+        dir: &'a [u8],
+        cookie: u64,
+        verifier: [u8; 8],
+        dir_count: u32,
+        max_count: u32,
+    },
+    FsStat {
+        root: &'a [u8],
+    },
+    FsInfo {
+        root: &'a [u8],
+    },
+    PathConf {
+        object: &'a [u8],
+    },
+    Commit {
+        file: &'a [u8],
+        offset: u64,
+        count: u32,
+    },
 }
 
 impl Nfs<'_> {
@@ -232,13 +373,28 @@ impl Procedure for Nfs<'_> {
                 set.emit(out.opaque(object));
                 out.u32(0);
             }
-            Self::Lookup { dir, name } | Self::Remove { dir, name } | Self::RmDir { dir, name } => _ = out.opaque(dir).opaque(name),
+            Self::Lookup { dir, name } | Self::Remove { dir, name } | Self::RmDir { dir, name } => {
+                _ = out.opaque(dir).opaque(name)
+            }
             Self::Access { object, access } => _ = out.opaque(object).u32(access),
             Self::ReadLink { link } => _ = out.opaque(link),
-            Self::Read { file, offset, count } | Self::Commit { file, offset, count } => _ = out.opaque(file).u64(offset).u32(count),
+            Self::Read {
+                file,
+                offset,
+                count,
+            }
+            | Self::Commit {
+                file,
+                offset,
+                count,
+            } => _ = out.opaque(file).u64(offset).u32(count),
             Self::Write { file, offset, data } => {
                 const FILE_SYNC: u32 = 2;
-                out.opaque(file).u64(offset).u32(data.len() as u32).u32(FILE_SYNC).opaque(data);
+                out.opaque(file)
+                    .u64(offset)
+                    .u32(data.len() as u32)
+                    .u32(FILE_SYNC)
+                    .opaque(data);
             }
             Self::Create { dir, name, set } => {
                 const GUARDED: u32 = 1;
@@ -253,11 +409,37 @@ impl Procedure for Nfs<'_> {
                 const FIFO: u32 = 7;
                 set.emit(out.opaque(dir).opaque(name).u32(FIFO));
             }
-            Self::Rename { from, from_name, to, to_name } => _ = out.opaque(from).opaque(from_name).opaque(to).opaque(to_name),
+            Self::Rename {
+                from,
+                from_name,
+                to,
+                to_name,
+            } => {
+                _ = out
+                    .opaque(from)
+                    .opaque(from_name)
+                    .opaque(to)
+                    .opaque(to_name)
+            }
             Self::Link { file, dir, name } => _ = out.opaque(file).opaque(dir).opaque(name),
-            Self::ReadDir { dir, cookie, verifier, count } => _ = out.opaque(dir).u64(cookie).fixed(&verifier).u32(count),
-            Self::ReadDirPlus { dir, cookie, verifier, dir_count, max_count } => {
-                out.opaque(dir).u64(cookie).fixed(&verifier).u32(dir_count).u32(max_count);
+            Self::ReadDir {
+                dir,
+                cookie,
+                verifier,
+                count,
+            } => _ = out.opaque(dir).u64(cookie).fixed(&verifier).u32(count),
+            Self::ReadDirPlus {
+                dir,
+                cookie,
+                verifier,
+                dir_count,
+                max_count,
+            } => {
+                out.opaque(dir)
+                    .u64(cookie)
+                    .fixed(&verifier)
+                    .u32(dir_count)
+                    .u32(max_count);
             }
         }
     }

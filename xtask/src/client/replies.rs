@@ -27,11 +27,17 @@ pub fn parse(message: &[u8]) -> Result<(u32, Outcome<'_>)> {
     ensure!(reader.u32()? == 1, "the message is not a reply");
     let outcome = match reader.u32()? {
         0 => {
-            ensure!((reader.u32()?, reader.u32()?) == (0, 0), "the reply's verifier is not AUTH_NONE");
+            ensure!(
+                (reader.u32()?, reader.u32()?) == (0, 0),
+                "the reply's verifier is not AUTH_NONE"
+            );
             match reader.u32()? {
                 0 => return Ok((xid, Outcome::Success(reader))),
                 1 => Outcome::ProgramUnavailable,
-                2 => Outcome::ProgramMismatch { low: reader.u32()?, high: reader.u32()? },
+                2 => Outcome::ProgramMismatch {
+                    low: reader.u32()?,
+                    high: reader.u32()?,
+                },
                 3 => Outcome::ProcedureUnavailable,
                 4 => Outcome::GarbageArguments,
                 5 => Outcome::SystemError,
@@ -39,7 +45,10 @@ pub fn parse(message: &[u8]) -> Result<(u32, Outcome<'_>)> {
             }
         }
         1 => match reader.u32()? {
-            0 => Outcome::RpcMismatch { low: reader.u32()?, high: reader.u32()? },
+            0 => Outcome::RpcMismatch {
+                low: reader.u32()?,
+                high: reader.u32()?,
+            },
             1 => Outcome::AuthError(reader.u32()?),
             other => bail!("unknown reject_stat {other}"),
         },
@@ -76,7 +85,10 @@ statuses! {
 impl Status {
     fn parse(reader: &mut Reader<'_>) -> Result<Self> {
         let status = Self(reader.u32()?);
-        ensure!(!format!("{status:?}").starts_with("status"), "the reply has an unknown {status:?}");
+        ensure!(
+            !format!("{status:?}").starts_with("status"),
+            "the reply has an unknown {status:?}"
+        );
         Ok(status)
     }
 
@@ -114,25 +126,47 @@ pub struct Attr {
 impl Attr {
     fn parse(reader: &mut Reader<'_>) -> Result<Self> {
         let kind = reader.u32()?;
-        ensure!((1..=7).contains(&kind), "the reply has a file of type {kind}");
-        let (mode, link_count, uid, gid) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+        ensure!(
+            (1..=7).contains(&kind),
+            "the reply has a file of type {kind}"
+        );
+        let (mode, link_count, uid, gid) =
+            (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
         let (size, used) = (reader.u64()?, reader.u64()?);
         reader.u64()?; // device numbers
         let (fsid, file_id) = (reader.u64()?, reader.u64()?);
         time(reader)?; // of the last access
         let mtime = time(reader)?;
         time(reader)?; // of the last change of attributes
-        Ok(Self { kind, mode, link_count, uid, gid, size, used, fsid, file_id, mtime })
+        Ok(Self {
+            kind,
+            mode,
+            link_count,
+            uid,
+            gid,
+            size,
+            used,
+            fsid,
+            file_id,
+            mtime,
+        })
     }
 
     fn optional(reader: &mut Reader<'_>) -> Result<Option<Self>> {
-        Ok(if reader.bool()? { Some(Self::parse(reader)?) } else { None })
+        Ok(if reader.bool()? {
+            Some(Self::parse(reader)?)
+        } else {
+            None
+        })
     }
 }
 
 fn time(reader: &mut Reader<'_>) -> Result<(u32, u32)> {
     let (seconds, nanoseconds) = (reader.u32()?, reader.u32()?);
-    ensure!(nanoseconds < 1_000_000_000, "the reply has a time with {nanoseconds} ns");
+    ensure!(
+        nanoseconds < 1_000_000_000,
+        "the reply has a time with {nanoseconds} ns"
+    );
     Ok((seconds, nanoseconds))
 }
 
@@ -185,7 +219,11 @@ pub fn read(mut body: Reader<'_>) -> Result<(&[u8], bool)> {
     Attr::optional(&mut body)?;
     let (count, eof) = (body.u32()? as usize, body.bool()?);
     let data = body.opaque(count)?;
-    ensure!(data.len() == count, "READ says {count} bytes and brings {}", data.len());
+    ensure!(
+        data.len() == count,
+        "READ says {count} bytes and brings {}",
+        data.len()
+    );
     body.end()?;
     Ok((data, eof))
 }
@@ -225,23 +263,52 @@ pub fn page(mut body: Reader<'_>, plus: bool) -> Result<Page> {
     let mut entries = Vec::new();
     while body.bool()? {
         let (file_id, name, cookie) = (body.u64()?, body.opaque(255)?.to_vec(), body.u64()?);
-        ensure!(!name.is_empty() && !name.contains(&b'/'), "the directory has an entry named {name:?}");
-        let attr = if plus { Attr::optional(&mut body)? } else { None };
-        let handle = if plus && body.bool()? { Some(handle(&mut body)?) } else { None };
-        entries.push(Entry { file_id, name, cookie, attr, handle });
+        ensure!(
+            !name.is_empty() && !name.contains(&b'/'),
+            "the directory has an entry named {name:?}"
+        );
+        let attr = if plus {
+            Attr::optional(&mut body)?
+        } else {
+            None
+        };
+        let handle = if plus && body.bool()? {
+            Some(handle(&mut body)?)
+        } else {
+            None
+        };
+        entries.push(Entry {
+            file_id,
+            name,
+            cookie,
+            attr,
+            handle,
+        });
     }
     let eof = body.bool()?;
-    ensure!(eof || !entries.is_empty(), "an empty page that is not the end");
+    ensure!(
+        eof || !entries.is_empty(),
+        "an empty page that is not the end"
+    );
     body.end()?;
-    Ok(Page { verifier, entries, eof })
+    Ok(Page {
+        verifier,
+        entries,
+        eof,
+    })
 }
 
 /// A result of MNT (version 3): the root's handle.
 pub fn mnt(mut body: Reader<'_>) -> Result<Vec<u8>> {
     ok(&mut body)?;
     let root = handle(&mut body)?;
-    let flavors = (0..body.u32()?).map(|_| body.u32()).collect::<Result<Vec<_>>>()?;
-    ensure!(flavors.contains(&1), "MNT does not offer AUTH_SYS but {flavors:?}");
+    let flavors = (0..body.u32()?)
+        .map(|_| body.u32())
+        .collect::<Result<Vec<_>>>()?;
+    ensure!(
+        flavors.contains(&1),
+        "MNT does not offer AUTH_SYS but {flavors:?}"
+    );
     body.end()?;
     Ok(root)
 }

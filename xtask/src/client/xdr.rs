@@ -52,7 +52,10 @@ impl<'a> Reader<'a> {
     /// The next `len` bytes.
     pub fn fixed(&mut self, len: usize) -> Result<&'a [u8]> {
         let Some((taken, rest)) = self.0.split_at_checked(len) else {
-            bail!("the reply ends {} bytes into a field of {len}", self.0.len());
+            bail!(
+                "the reply ends {} bytes into a field of {len}",
+                self.0.len()
+            );
         };
         self.0 = rest;
         Ok(taken)
@@ -78,16 +81,26 @@ impl<'a> Reader<'a> {
     /// Opaque data or a string of at most `max_len` bytes; its padding must be zero.
     pub fn opaque(&mut self, max_len: usize) -> Result<&'a [u8]> {
         let len = self.u32()? as usize;
-        ensure!(len <= max_len, "the reply has {len} bytes where {max_len} are allowed");
+        ensure!(
+            len <= max_len,
+            "the reply has {len} bytes where {max_len} are allowed"
+        );
         let bytes = self.fixed(len)?;
         let padding = self.fixed(len.next_multiple_of(4) - len)?;
-        ensure!(padding.iter().all(|&b| b == 0), "the reply's padding is {padding:?}");
+        ensure!(
+            padding.iter().all(|&b| b == 0),
+            "the reply's padding is {padding:?}"
+        );
         Ok(bytes)
     }
 
     /// Nothing may be left.
     pub fn end(self) -> Result<()> {
-        ensure!(self.0.is_empty(), "{} bytes follow the end of the reply", self.0.len());
+        ensure!(
+            self.0.is_empty(),
+            "{} bytes follow the end of the reply",
+            self.0.len()
+        );
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use super::Machine;
 use crate::setup;
 
 const BOOT_MAX: Duration = Duration::from_secs(120);
-const SCRIPT_MAX: Duration = Duration::from_secs(120);
+const SCRIPT_MAX: Duration = Duration::from_secs(180);
 const LINES_SHOWN: usize = 20;
 
 /// A running machine. Dropping it switches it off; it also ends by itself when nobody holds its control port.
@@ -135,15 +135,17 @@ impl Guest {
         }
     }
 
-    /// Adds what was asked of the guest, and the last that its kernel and QEMU said.
-    fn explain(&self, error: anyhow::Error, script: &str) -> anyhow::Error {
+    /// Adds what was asked of the guest, and the last that its kernel and QEMU said. A guest that did not answer is
+    /// switched off: nobody waits for it a second time.
+    fn explain(&mut self, error: anyhow::Error, script: &str) -> anyhow::Error {
         let said = |file: &str| {
             last_lines(&fs::read(self.directory.path().join(file)).unwrap_or_default())
         };
+        let (console, errors) = (said("console"), said("errors"));
+        // It may be gone already.
+        let _ = self.qemu.kill();
         error.context(format!(
-            "the guest failed at:\n{script}\nits console:\n{}\nQEMU:\n{}",
-            said("console"),
-            said("errors")
+            "the guest failed at:\n{script}\nits console:\n{console}\nQEMU:\n{errors}"
         ))
     }
 }

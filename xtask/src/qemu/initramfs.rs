@@ -86,10 +86,9 @@ fn with_libraries(path: &Path) -> Result<Vec<PathBuf>> {
         .context("cannot start ldd")?;
     let text = String::from_utf8_lossy(&output.stdout);
     // "name => /path (address)" or "/path (address)".
-    let libraries = text.lines().filter_map(|line| {
-        line.split_whitespace()
-            .find(|word| word.starts_with('/') && !word.ends_with(':'))
-    });
+    let libraries = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
     Ok(std::iter::once(path.to_owned())
         .chain(libraries.map(PathBuf::from))
         .collect())

@@ -44,25 +44,16 @@ pub fn fetch(package: &str) -> Result<Kernel> {
 
 /// Unpacks the real package behind `package` into `work`/tree.
 fn download(package: &str, work: &Path) -> Result<()> {
-    let name = match real_name(package)? {
-        Some(name) => name,
-        None => {
-            // A machine that never asked its mirror knows no package.
-            let update = Command::new("apt-get")
-                .args(["-q", "update"])
-                .output()
-                .context("cannot start apt-get")?;
-            real_name(package)?.with_context(|| {
-                let said = String::from_utf8_lossy(&update.stderr).into_owned();
-                format!(
-                    "apt-cache knows no kernel behind {package}. Type: sudo apt-get update\n{said}"
-                )
-            })?
-        }
-    };
-    run(Command::new("apt-get")
-        .args(["-q", "download", &name])
-        .current_dir(work))?;
+    if try_download(package, work).is_err() {
+        // The mirror's list of packages is missing or old.
+        let update = run(Command::new("apt-get").args(["-q", "update"]));
+        try_download(package, work).with_context(|| match update {
+            Ok(()) => "cannot download a kernel for the guest".into(),
+            Err(error) => format!(
+                "cannot download a kernel for the guest. Type: sudo apt-get update ({error})"
+            ),
+        })?;
+    }
     let archive = fs::read_dir(work)?
         .next()
         .context("apt-get download left no file")??
@@ -73,17 +64,26 @@ fn download(package: &str, work: &Path) -> Result<()> {
         .arg(work.join("tree")))
 }
 
+fn try_download(package: &str, work: &Path) -> Result<()> {
+    let name = real_name(package)?;
+    run(Command::new("apt-get")
+        .args(["-q", "download", &name])
+        .current_dir(work))
+}
+
 /// The first package that `package` depends on.
-fn real_name(package: &str) -> Result<Option<String>> {
+fn real_name(package: &str) -> Result<String> {
     let output = Command::new("apt-cache")
         .args(["depends", package])
         .output()
-        .context("cannot start apt-cache (this needs Debian)")?;
+        .context("cannot start apt-cache")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text
+    let name = text
         .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "))
-        .map(str::to_owned))
+        .find_map(|line| line.trim().strip_prefix("Depends: "));
+    Ok(name
+        .with_context(|| format!("apt-cache knows no kernel behind {package}"))?
+        .to_owned())
 }
 
 fn run(command: &mut Command) -> Result<()> {

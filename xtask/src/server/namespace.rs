@@ -16,7 +16,9 @@ impl Namespace {
     pub fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let namespace = Self { name: format!("stowaway-{}-{number}", std::process::id()) };
+        let namespace = Self {
+            name: format!("stowaway-{}-{number}", std::process::id()),
+        };
         ip(&["netns", "add", &namespace.name])?;
         ip(&["-n", &namespace.name, "link", "set", "lo", "up"])?;
         Ok(namespace)
@@ -24,7 +26,9 @@ impl Namespace {
 
     /// The words that start a command inside; for `ServerOptions::through`.
     pub fn enter(&self) -> Vec<String> {
-        ["ip", "netns", "exec", &self.name].map(String::from).to_vec()
+        ["ip", "netns", "exec", &self.name]
+            .map(String::from)
+            .to_vec()
     }
 
     /// A command that runs inside.
@@ -40,10 +44,13 @@ impl Namespace {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-                setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {path}"))?;
+                setns(file, CloneFlags::CLONE_NEWNET)
+                    .with_context(|| format!("cannot enter {path}"))?;
                 work()
             });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 }
@@ -56,7 +63,15 @@ impl Drop for Namespace {
 }
 
 fn ip(words: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(words).output().context("cannot start ip (package iproute2)")?;
-    ensure!(output.status.success(), "ip {} failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(words)
+        .output()
+        .context("cannot start ip (package iproute2)")?;
+    ensure!(
+        output.status.success(),
+        "ip {} failed: {}",
+        words.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }

@@ -24,8 +24,12 @@ pub(super) fn draw(path: &Path, arch: Arch, sizes: &Sizes) -> Result<()> {
 fn draw_bars(path: &Path, arch: Arch, sizes: &Sizes) -> Result<(), Box<dyn std::error::Error>> {
     // Our own crate is shown by rooms.
     let others = sizes.crates.iter().filter(|(name, _)| *name != "stowaway");
-    let parts: BTreeMap<String, u64> =
-        sizes.rooms.iter().chain(others).map(|(name, size)| (name.clone(), *size)).collect();
+    let parts: BTreeMap<String, u64> = sizes
+        .rooms
+        .iter()
+        .chain(others)
+        .map(|(name, size)| (name.clone(), *size))
+        .collect();
     let rows = by_size(&parts);
     let largest = rows.first().map_or(1, |(_, size)| *size).max(1);
     let height = TOP + ROW * i32::try_from(rows.len())? + ROW;
@@ -38,11 +42,18 @@ fn draw_bars(path: &Path, arch: Arch, sizes: &Sizes) -> Result<(), Box<dyn std::
     for (name, size) in rows {
         let end = BARS.0 + i32::try_from(u64::try_from(BARS.1 - BARS.0)? * size / largest)?;
         // Blue is ours, grey is what we use.
-        let color = if sizes.rooms.contains_key(name) { RGBColor(44, 110, 180) } else { RGBColor(150, 150, 150) };
+        let color = if sizes.rooms.contains_key(name) {
+            RGBColor(44, 110, 180)
+        } else {
+            RGBColor(150, 150, 150)
+        };
         let middle = y + ROW / 2;
         let right = plain.pos(Pos::new(HPos::Right, VPos::Center));
         area.draw(&Text::new(name.clone(), (BARS.0 - 10, middle), right))?;
-        area.draw(&Rectangle::new([(BARS.0, y + 4), (end, y + ROW - 4)], color.filled()))?;
+        area.draw(&Rectangle::new(
+            [(BARS.0, y + 4), (end, y + ROW - 4)],
+            color.filled(),
+        ))?;
         let left = plain.pos(Pos::new(HPos::Left, VPos::Center));
         area.draw(&Text::new(size.to_string(), (end + 8, middle), left))?;
         y += ROW;

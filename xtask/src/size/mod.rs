@@ -28,7 +28,9 @@ pub struct Args {
 
 /// Prints the tables; fails when a budget is exceeded or text formatting crept in.
 pub fn main(args: Args) -> Result<()> {
-    let archs = Arch::ALL.into_iter().filter(|arch| args.arch.is_none_or(|only| only == *arch));
+    let archs = Arch::ALL
+        .into_iter()
+        .filter(|arch| args.arch.is_none_or(|only| only == *arch));
     let mut breaches = Vec::new();
     for arch in archs {
         let (sizes, budget) = (Sizes::of(arch)?, Budget::of(arch)?);
@@ -37,7 +39,8 @@ pub fn main(args: Args) -> Result<()> {
     }
     if let Some(path) = &args.svg {
         let arch = args.arch.unwrap_or(Arch::X86_64);
-        chart::draw(path, arch, &Sizes::of(arch)?).with_context(|| format!("cannot draw {}", path.display()))?;
+        chart::draw(path, arch, &Sizes::of(arch)?)
+            .with_context(|| format!("cannot draw {}", path.display()))?;
         println!("{}", path.display());
     }
     refuse(&breaches)
@@ -53,7 +56,11 @@ pub fn check() -> Result<()> {
 }
 
 fn refuse(breaches: &[String]) -> Result<()> {
-    if breaches.is_empty() { Ok(()) } else { bail!("{}", breaches.join("\n")) }
+    if breaches.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", breaches.join("\n"))
+    }
 }
 
 /// What one processor's file may weigh.
@@ -68,10 +75,12 @@ struct Budget {
 impl Budget {
     fn of(arch: Arch) -> Result<Self> {
         let path = workspace_root().join("image/size.toml");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut all: BTreeMap<String, Self> =
-            toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))?;
-        all.remove(arch.name()).with_context(|| format!("{} has no budget for {}", path.display(), arch.name()))
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut all: BTreeMap<String, Self> = toml::from_str(&text)
+            .with_context(|| format!("cannot understand {}", path.display()))?;
+        all.remove(arch.name())
+            .with_context(|| format!("{} has no budget for {}", path.display(), arch.name()))
     }
 }
 
@@ -96,7 +105,8 @@ impl Sizes {
         let file = fs::metadata(build::build(arch)?)?.len();
         let path = build::debug_path(arch);
         let elf = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::measure(file, &elf).with_context(|| format!("cannot read the symbols of {}", path.display()))
+        Self::measure(file, &elf)
+            .with_context(|| format!("cannot read the symbols of {}", path.display()))
     }
 
     /// `elf` is the debug file of a file of `file` bytes.
@@ -112,13 +122,17 @@ impl Sizes {
         };
         let mut stored = Vec::new();
         for section in elf.sections() {
-            let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+            let SectionFlags::Elf { sh_flags } = section.flags() else {
+                continue;
+            };
             if sh_flags & SHF_ALLOC == 0 {
                 continue;
             }
             let is_stored = section.kind() != SectionKind::UninitializedData;
             let in_file = if is_stored { section.size() } else { 0 };
-            sizes.sections.push((section.name()?.to_owned(), section.size(), in_file));
+            sizes
+                .sections
+                .push((section.name()?.to_owned(), section.size(), in_file));
             if is_stored {
                 stored.push(section.index());
             }
@@ -126,15 +140,21 @@ impl Sizes {
         // Functions with equal code share an address, and its bytes.
         let mut seen = BTreeMap::new();
         for symbol in elf.symbols().filter(|symbol| symbol.size() > 0) {
-            if symbol.section_index().is_some_and(|section| stored.contains(&section)) {
-                seen.entry(symbol.address()).or_insert((symbol.size(), symbol.name()?));
+            if symbol
+                .section_index()
+                .is_some_and(|section| stored.contains(&section))
+            {
+                seen.entry(symbol.address())
+                    .or_insert((symbol.size(), symbol.name()?));
             }
         }
         for (size, name) in seen.into_values() {
             sizes.add(size, &format!("{:#}", rustc_demangle::demangle(name)));
         }
         let named: u64 = sizes.crates.values().sum();
-        sizes.crates.insert(UNNAMED.to_owned(), file.saturating_sub(named));
+        sizes
+            .crates
+            .insert(UNNAMED.to_owned(), file.saturating_sub(named));
         Ok(sizes)
     }
 
@@ -165,7 +185,10 @@ impl Sizes {
         }
         println!("  {:<24}{:>10}{:>10}", "room", "file", "budget");
         for (name, size) in by_size(&self.rooms) {
-            let budget = budget.rooms.get(name).map_or_else(|| "-".to_owned(), u64::to_string);
+            let budget = budget
+                .rooms
+                .get(name)
+                .map_or_else(|| "-".to_owned(), u64::to_string);
             println!("  {name:<24}{size:>10}{budget:>10}");
         }
     }
@@ -177,14 +200,27 @@ impl Sizes {
                 format!("{arch}: {what} is {size} bytes, {} over its budget of {most} (image/size.toml)", size - most)
             })
         };
-        let rooms = budget.rooms.iter().map(|(name, most)| match self.rooms.get(name) {
-            Some(size) => over(name, *size, *most),
-            None => Some(format!("{arch}: image/size.toml has a budget for {name}, and there is no such room")),
-        });
+        let rooms = budget
+            .rooms
+            .iter()
+            .map(|(name, most)| match self.rooms.get(name) {
+                Some(size) => over(name, *size, *most),
+                None => Some(format!(
+                    "{arch}: image/size.toml has a budget for {name}, and there is no such room"
+                )),
+            });
         let formatting = (!self.formatting.is_empty()).then(|| {
-            format!("{arch}: core::fmt is in the file; print without it:\n  {}", self.formatting.join("\n  "))
+            format!(
+                "{arch}: core::fmt is in the file; print without it:\n  {}",
+                self.formatting.join("\n  ")
+            )
         });
-        [over("the file", self.file, budget.file)].into_iter().chain(rooms).flatten().chain(formatting).collect()
+        [over("the file", self.file, budget.file)]
+            .into_iter()
+            .chain(rooms)
+            .flatten()
+            .chain(formatting)
+            .collect()
     }
 }
 
@@ -192,10 +228,15 @@ impl Sizes {
 /// Nothing when it is no path.
 fn path_of(name: &str) -> impl Iterator<Item = &str> {
     let start = name.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '_');
-    let start = ["mut ", "dyn ", "const "].iter().fold(start, |rest, word| rest.strip_prefix(word).unwrap_or(rest));
-    let end = start.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(start.len());
+    let start = ["mut ", "dyn ", "const "]
+        .iter()
+        .fold(start, |rest, word| rest.strip_prefix(word).unwrap_or(rest));
+    let end = start
+        .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+        .unwrap_or(start.len());
     let path = start.get(..end).unwrap_or_default();
-    path.split("::").filter(move |part| path.contains("::") && !part.is_empty())
+    path.split("::")
+        .filter(move |part| path.contains("::") && !part.is_empty())
 }
 
 /// The largest first.
@@ -211,8 +252,16 @@ mod tests {
 
     fn sizes(symbols: &[(u64, &str)]) -> Sizes {
         let (crates, rooms) = (BTreeMap::new(), BTreeMap::new());
-        let mut sizes = Sizes { file: 1000, sections: Vec::new(), crates, rooms, formatting: Vec::new() };
-        symbols.iter().for_each(|(size, name)| sizes.add(*size, name));
+        let mut sizes = Sizes {
+            file: 1000,
+            sections: Vec::new(),
+            crates,
+            rooms,
+            formatting: Vec::new(),
+        };
+        symbols
+            .iter()
+            .for_each(|(size, name)| sizes.add(*size, name));
         sizes
     }
 
@@ -221,7 +270,10 @@ mod tests {
         let sizes = sizes(&[
             (10, "stowaway::wire::xdr::padding"),
             (20, "<stowaway::wire::Reader>::take"),
-            (30, "<&mut stowaway::net::kernel::Kernel as stowaway::net::Net>::wait"),
+            (
+                30,
+                "<&mut stowaway::net::kernel::Kernel as stowaway::net::Net>::wait",
+            ),
             (40, "core::slice::sort::<stowaway::vfs::Node>"),
             (50, "memcpy"),
         ]);
@@ -235,9 +287,19 @@ mod tests {
 
     #[test]
     fn what_is_over_budget_is_said_and_formatting_too() {
-        let over = sizes(&[(31, "stowaway::wire::xdr::padding"), (5, "<u8 as core::fmt::Display>::fmt")]);
-        let budget = |file, wire| Budget { file, rooms: BTreeMap::from([("wire".to_owned(), wire)]) };
-        assert_eq!(over.breaches(Arch::X86_64, &budget(1000, 31)).len(), 1, "formatting");
+        let over = sizes(&[
+            (31, "stowaway::wire::xdr::padding"),
+            (5, "<u8 as core::fmt::Display>::fmt"),
+        ]);
+        let budget = |file, wire| Budget {
+            file,
+            rooms: BTreeMap::from([("wire".to_owned(), wire)]),
+        };
+        assert_eq!(
+            over.breaches(Arch::X86_64, &budget(1000, 31)).len(),
+            1,
+            "formatting"
+        );
         assert_eq!(over.breaches(Arch::X86_64, &budget(999, 30)).len(), 3);
         let fits = sizes(&[(31, "stowaway::wire::xdr::padding")]);
         assert_eq!(fits.breaches(Arch::X86_64, &budget(1000, 31)), [""; 0]);
@@ -247,6 +309,8 @@ mod tests {
 
     #[test]
     fn every_processor_has_a_budget() -> Result<()> {
-        Arch::ALL.into_iter().try_for_each(|arch| Budget::of(arch).map(drop))
+        Arch::ALL
+            .into_iter()
+            .try_for_each(|arch| Budget::of(arch).map(drop))
     }
 }

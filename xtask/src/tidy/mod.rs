@@ -30,7 +30,9 @@ pub fn main(_args: Args) -> Result<()> {
     }
     match breaches.len() {
         0 => Ok(()),
-        count => bail!("{count} breaches of the house's order, listed above; the table is in xtask/src/tidy/rooms.rs"),
+        count => bail!(
+            "{count} breaches of the house's order, listed above; the table is in xtask/src/tidy/rooms.rs"
+        ),
     }
 }
 
@@ -53,10 +55,16 @@ fn check(root: &Path) -> Result<Vec<String>> {
             rooms.push(module);
         }
     }
-    let tests: Vec<PathBuf> = rooms.iter().flat_map(|module| module.test_modules.iter().cloned()).collect();
+    let tests: Vec<PathBuf> = rooms
+        .iter()
+        .flat_map(|module| module.test_modules.iter().cloned())
+        .collect();
     for module in &rooms {
         // `suite` covers suite.rs and suite/…
-        if !tests.iter().any(|test| module.path.with_extension("").starts_with(test)) {
+        if !tests
+            .iter()
+            .any(|test| module.path.with_extension("").starts_with(test))
+        {
             breaches.extend(rooms::check(module));
         }
     }
@@ -68,10 +76,17 @@ fn sources(root: &Path) -> Result<Vec<Source>> {
     for part in ["src", "linker", "xtask"] {
         for entry in WalkDir::new(root.join(part)).sort_by_file_name() {
             let entry = entry.context("cannot list the sources")?;
-            if entry.path().extension().is_some_and(|extension| extension == "rs") {
+            if entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "rs")
+            {
                 let text = fs::read_to_string(entry.path())
                     .with_context(|| format!("cannot read {}", entry.path().display()))?;
-                sources.push(Source { path: entry.path().strip_prefix(root)?.to_path_buf(), text });
+                sources.push(Source {
+                    path: entry.path().strip_prefix(root)?.to_path_buf(),
+                    text,
+                });
             }
         }
     }
@@ -81,22 +96,38 @@ fn sources(root: &Path) -> Result<Vec<Source>> {
 /// The names that code calls stowaway's crates by.
 fn dependencies(root: &Path) -> Result<Vec<String>> {
     let path = root.join("Cargo.toml");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let manifest: toml::Table = text.parse().with_context(|| format!("cannot parse {}", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let manifest: toml::Table = text
+        .parse()
+        .with_context(|| format!("cannot parse {}", path.display()))?;
     let named = manifest.get("dependencies").and_then(toml::Value::as_table);
-    let named = named.into_iter().flat_map(toml::Table::keys).map(|name| name.replace('-', "_"));
-    Ok(named.chain(["core", "alloc", "std"].map(str::to_owned)).collect())
+    let named = named
+        .into_iter()
+        .flat_map(toml::Table::keys)
+        .map(|name| name.replace('-', "_"));
+    Ok(named
+        .chain(["core", "alloc", "std"].map(str::to_owned))
+        .collect())
 }
 
 fn check_head(source: &Source) -> Option<String> {
-    let head = source.text.lines().take_while(|line| line.starts_with("//!")).count();
+    let head = source
+        .text
+        .lines()
+        .take_while(|line| line.starts_with("//!"))
+        .count();
     let place = source.path.display();
     match head {
-        0 => Some(format!("{place}:1: a file begins with //! and what it does, and what it does not")),
+        0 => Some(format!(
+            "{place}:1: a file begins with //! and what it does, and what it does not"
+        )),
         1..=HEAD_LINES_MAX => None,
         // The crate's own docs are the architecture.
         _ if source.path == Path::new("src/lib.rs") => None,
-        _ => Some(format!("{place}:1: a head of {head} lines; {HEAD_LINES_MAX} are the most")),
+        _ => Some(format!(
+            "{place}:1: a head of {head} lines; {HEAD_LINES_MAX} are the most"
+        )),
     }
 }
 
@@ -110,7 +141,8 @@ mod tests {
         for part in ["src", "linker", "xtask"] {
             fs::create_dir(root.path().join(part))?;
         }
-        let manifest = "[dependencies]\nrustix = '1'\nlinux-raw-sys = '0'\nheapless = '0'\ndefmt = '1'\n";
+        let manifest =
+            "[dependencies]\nrustix = '1'\nlinux-raw-sys = '0'\nheapless = '0'\ndefmt = '1'\n";
         fs::write(root.path().join("Cargo.toml"), manifest)?;
         for (path, text) in files {
             let path = root.path().join(path);
@@ -123,7 +155,10 @@ mod tests {
     /// What is said about one file, without its path.
     fn about(path: &str, text: &str) -> Result<Vec<String>> {
         let found = breaches(&[(path, &format!("//! Head.\n{text}"))])?;
-        Ok(found.into_iter().map(|line| line.replace(&format!("{path}:"), "")).collect())
+        Ok(found
+            .into_iter()
+            .map(|line| line.replace(&format!("{path}:"), ""))
+            .collect())
     }
 
     #[test]
@@ -151,11 +186,23 @@ mod tests {
     #[test]
     fn what_the_table_allows_is_no_breach() -> Result<()> {
         for (path, text) in [
-            ("src/engine/rpc.rs", "use crate::{wire::xdr, vfs::Vfs, time::Instant, config, log, event::Event};"),
-            ("src/engine/rpc.rs", "use heapless::Vec; use core::mem; use super::Cx; fn f(net: u8) -> u8 { net }"),
+            (
+                "src/engine/rpc.rs",
+                "use crate::{wire::xdr, vfs::Vfs, time::Instant, config, log, event::Event};",
+            ),
+            (
+                "src/engine/rpc.rs",
+                "use heapless::Vec; use core::mem; use super::Cx; fn f(net: u8) -> u8 { net }",
+            ),
             ("src/vfs/iso.rs", "use crate::wire::iso9660::Volume;"),
-            ("src/vfs/host/mod.rs", "use crate::sys; use rustix::fs; use super::Vfs;"),
-            ("src/role/nfs.rs", "use crate::{drive, engine, net, vfs, sys};"),
+            (
+                "src/vfs/host/mod.rs",
+                "use crate::sys; use rustix::fs; use super::Vfs;",
+            ),
+            (
+                "src/role/nfs.rs",
+                "use crate::{drive, engine, net, vfs, sys};",
+            ),
         ] {
             assert_eq!(about(path, text)?, [""; 0], "{text}");
         }
@@ -180,7 +227,14 @@ mod tests {
             ("src/vfs/suite/laws.rs", "//! Head.\nuse crate::net;\n"),
         ];
         assert_eq!(breaches(&files)?, [""; 0]);
-        assert_eq!(about("src/wire/xdr.rs", "#[cfg(not(test))] mod real { use crate::net::Net; }")?.len(), 1);
+        assert_eq!(
+            about(
+                "src/wire/xdr.rs",
+                "#[cfg(not(test))] mod real { use crate::net::Net; }"
+            )?
+            .len(),
+            1
+        );
         Ok(())
     }
 
@@ -198,15 +252,27 @@ mod tests {
             assert_eq!(about("src/drive/mod.rs", text)?.len(), 1, "{text}");
             assert_eq!(about("src/sys/start.rs", text)?, [""; 0], "{text}");
         }
-        assert_eq!(about("src/main.rs", "#[unsafe(no_mangle)] fn f() { unsafe { g() } }")?, [""; 0]);
+        assert_eq!(
+            about(
+                "src/main.rs",
+                "#[unsafe(no_mangle)] fn f() { unsafe { g() } }"
+            )?,
+            [""; 0]
+        );
         Ok(())
     }
 
     #[test]
     fn a_file_has_a_short_head_and_a_room_that_is_known() -> Result<()> {
         assert_eq!(breaches(&[("xtask/a.rs", "fn f() {}\n")])?.len(), 1);
-        assert_eq!(breaches(&[("xtask/a.rs", &"//! Line.\n".repeat(9))])?.len(), 1);
-        assert_eq!(about("src/helpers.rs", "")?, ["1: there is no room named helpers in the table"]);
+        assert_eq!(
+            breaches(&[("xtask/a.rs", &"//! Line.\n".repeat(9))])?.len(),
+            1
+        );
+        assert_eq!(
+            about("src/helpers.rs", "")?,
+            ["1: there is no room named helpers in the table"]
+        );
         Ok(())
     }
 

@@ -14,14 +14,54 @@ struct Room {
 }
 
 const ROOMS: &[Room] = &[
-    Room { name: "config", rooms: &["time"], never: &[], crates: &[] },
-    Room { name: "time", rooms: &[], never: &[], crates: &[] },
-    Room { name: "log", rooms: &[], never: &[], crates: &["defmt"] },
-    Room { name: "event", rooms: &["config", "time"], never: &[], crates: &["alloc", "embedded_io"] },
-    Room { name: "wire", rooms: &[], never: &[], crates: &[] },
-    Room { name: "vfs", rooms: &["time", "config"], never: &[], crates: &["alloc", "siphasher"] },
-    Room { name: "vfs::iso", rooms: &["time", "config", "wire::iso9660"], never: &[], crates: &["alloc"] },
-    Room { name: "vfs::host", rooms: &["time", "config", "sys"], never: &[], crates: &["alloc", "heapless", "rustix", "siphasher"] },
+    Room {
+        name: "config",
+        rooms: &["time"],
+        never: &[],
+        crates: &[],
+    },
+    Room {
+        name: "time",
+        rooms: &[],
+        never: &[],
+        crates: &[],
+    },
+    Room {
+        name: "log",
+        rooms: &[],
+        never: &[],
+        crates: &["defmt"],
+    },
+    Room {
+        name: "event",
+        rooms: &["config", "time"],
+        never: &[],
+        crates: &["alloc", "embedded_io", "heapless"],
+    },
+    Room {
+        name: "wire",
+        rooms: &[],
+        never: &[],
+        crates: &[],
+    },
+    Room {
+        name: "vfs",
+        rooms: &["time", "config"],
+        never: &[],
+        crates: &["alloc", "siphasher"],
+    },
+    Room {
+        name: "vfs::iso",
+        rooms: &["time", "config", "wire::iso9660"],
+        never: &[],
+        crates: &["alloc"],
+    },
+    Room {
+        name: "vfs::host",
+        rooms: &["time", "config", "sys"],
+        never: &[],
+        crates: &["alloc", "heapless", "rustix", "siphasher"],
+    },
     Room {
         name: "engine",
         rooms: &["wire", "vfs", "time", "config", "log", "event"],
@@ -32,7 +72,15 @@ const ROOMS: &[Room] = &[
     Room {
         name: "net",
         // The engines' vocabulary, and what a tree may lend to be sent.
-        rooms: &["engine::Meta", "engine::Transmit", "vfs::Descriptor", "time", "config", "log", "sys"],
+        rooms: &[
+            "engine::Meta",
+            "engine::Transmit",
+            "vfs::Descriptor",
+            "time",
+            "config",
+            "log",
+            "sys",
+        ],
         never: &[],
         crates: &["alloc", "heapless", "rustix", "smoltcp"],
     },
@@ -52,25 +100,47 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "drive",
-        rooms: &["net", "engine", "vfs", "event", "time", "config", "log", "sys"],
+        rooms: &[
+            "net", "engine", "vfs", "event", "time", "config", "log", "sys",
+        ],
         never: &[],
         crates: &["alloc", "heapless"],
     },
-    Room { name: "role", rooms: EVERY_ROOM, never: &[], crates: &["alloc", "embedded_io", "heapless", "rustix"] },
+    Room {
+        name: "role",
+        rooms: EVERY_ROOM,
+        never: &[],
+        crates: &["alloc", "embedded_io", "heapless", "rustix"],
+    },
     // The map: it names the rooms and nothing else.
-    Room { name: "lib", rooms: &[], never: &[], crates: &["alloc"] },
-    Room { name: "main", rooms: EVERY_ROOM, never: &[], crates: &["embedded_io"] },
+    Room {
+        name: "lib",
+        rooms: &[],
+        never: &[],
+        crates: &["alloc"],
+    },
+    Room {
+        name: "main",
+        rooms: EVERY_ROOM,
+        never: &[],
+        crates: &["embedded_io"],
+    },
 ];
 
-const EVERY_ROOM: &[&str] =
-    &["config", "drive", "engine", "event", "log", "net", "role", "sys", "time", "vfs", "wire"];
+const EVERY_ROOM: &[&str] = &[
+    "config", "drive", "engine", "event", "log", "net", "role", "sys", "time", "vfs", "wire",
+];
 
 /// What `module` does that its room's line in the table does not allow.
 pub(super) fn check(module: &Module) -> Vec<String> {
     let own = module.name();
     let place = |line: usize| format!("src/{}:{line}", module.path.display());
     let Some(room) = room_of(&own) else {
-        return vec![format!("{}: there is no room named {} in the table", place(1), first(&own))];
+        return vec![format!(
+            "{}: there is no room named {} in the table",
+            place(1),
+            first(&own)
+        )];
     };
     let breach = |line: &usize, found: &Found| -> Option<String> {
         let what = match found {
@@ -84,7 +154,11 @@ pub(super) fn check(module: &Module) -> Vec<String> {
         };
         Some(format!("{}: {what}", place(*line)))
     };
-    let mut breaches: Vec<String> = module.found.iter().filter_map(|(line, found)| breach(line, found)).collect();
+    let mut breaches: Vec<String> = module
+        .found
+        .iter()
+        .filter_map(|(line, found)| breach(line, found))
+        .collect();
     breaches.dedup();
     breaches
 }
@@ -103,12 +177,16 @@ impl Room {
 }
 
 fn room_of(module: &str) -> Option<&'static Room> {
-    ROOMS.iter().filter(|room| is_within(module, room.name)).max_by_key(|room| room.name.len())
+    ROOMS
+        .iter()
+        .filter(|room| is_within(module, room.name))
+        .max_by_key(|room| room.name.len())
 }
 
 /// Whether `path` is `outer` or lies in it.
 fn is_within(path: &str, outer: &str) -> bool {
-    path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    path.strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 fn first(path: &str) -> &str {

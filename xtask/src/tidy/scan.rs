@@ -33,9 +33,17 @@ pub(super) struct Module {
 impl Module {
     /// Reads the file at `path` below src/; `crates` are the names that other crates go by.
     pub(super) fn parse(path: &Path, text: &str, crates: &[String]) -> Result<Self> {
-        let module = Self { path: path.to_path_buf(), found: Vec::new(), test_modules: Vec::new() };
+        let module = Self {
+            path: path.to_path_buf(),
+            found: Vec::new(),
+            test_modules: Vec::new(),
+        };
         let file = syn::parse_file(text)?;
-        let mut scan = Scan { inside: module.segments(), module, crates };
+        let mut scan = Scan {
+            inside: module.segments(),
+            module,
+            crates,
+        };
         scan.visit_file(&file);
         Ok(scan.module)
     }
@@ -50,9 +58,16 @@ impl Module {
     }
 
     fn segments(&self) -> Vec<String> {
-        let mut segments: Vec<String> =
-            self.path.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
-        if ["mod", "lib", "main"].map(str::to_owned).contains(segments.last().unwrap_or(&String::new())) {
+        let mut segments: Vec<String> = self
+            .path
+            .with_extension("")
+            .iter()
+            .map(|part| part.to_string_lossy().into_owned())
+            .collect();
+        if ["mod", "lib", "main"]
+            .map(str::to_owned)
+            .contains(segments.last().unwrap_or(&String::new()))
+        {
             segments.pop();
         }
         segments
@@ -78,8 +93,14 @@ impl Scan<'_> {
             self.room(span, &[], &names[1..]);
         } else if !rooted && ["self", "super"].contains(&name.as_str()) {
             let mut base = self.inside.clone();
-            let ups = names.iter().take_while(|name| ["self", "super"].contains(&name.as_str())).count();
-            names[..ups].iter().filter(|name| *name == "super").for_each(|_| drop(base.pop()));
+            let ups = names
+                .iter()
+                .take_while(|name| ["self", "super"].contains(&name.as_str()))
+                .count();
+            names[..ups]
+                .iter()
+                .filter(|name| *name == "super")
+                .for_each(|_| drop(base.pop()));
             self.room(span, &base, &names[ups..]);
         } else if self.crates.contains(name) {
             self.add(span, Found::Crate(name.clone()));
@@ -101,9 +122,13 @@ impl Scan<'_> {
                 self.use_tree(&path.tree, names, rooted);
                 names.pop();
             }
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.use_tree(tree, names, rooted)),
+            UseTree::Group(group) => group
+                .items
+                .iter()
+                .for_each(|tree| self.use_tree(tree, names, rooted)),
             UseTree::Name(name) if name.ident == "self" => self.path(name.span(), names, rooted),
-            UseTree::Name(syn::UseName { ident }) | UseTree::Rename(syn::UseRename { ident, .. }) => {
+            UseTree::Name(syn::UseName { ident })
+            | UseTree::Rename(syn::UseRename { ident, .. }) => {
                 names.push(ident.to_string());
                 self.path(ident.span(), names, rooted);
                 names.pop();
@@ -115,19 +140,24 @@ impl Scan<'_> {
     /// Paths and `unsafe` in the tokens of a macro, which have no tree.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let is_colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == ':');
+        let is_colon =
+            |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == ':');
         let is_path = |at: usize| is_colon(at) && is_colon(at + 1);
         for (at, token) in tokens.iter().enumerate() {
             match token {
                 TokenTree::Group(group) => self.tokens(group.stream()),
-                TokenTree::Ident(ident) if ident == "unsafe" => self.add(ident.span(), Found::Unsafe),
+                TokenTree::Ident(ident) if ident == "unsafe" => {
+                    self.add(ident.span(), Found::Unsafe)
+                }
                 // Not in the middle of a path: `a::core` is no crate.
                 // Not in the middle of a path: in `a::core::b` is no crate.
                 TokenTree::Ident(ident) if is_path(at + 1) && !(at >= 2 && is_path(at - 2)) => {
                     let mut names = vec![ident.to_string()];
                     let mut next = at + 1;
                     while is_path(next) {
-                        let Some(TokenTree::Ident(name)) = tokens.get(next + 2) else { break };
+                        let Some(TokenTree::Ident(name)) = tokens.get(next + 2) else {
+                            break;
+                        };
                         names.push(name.to_string());
                         next += 3;
                     }
@@ -146,7 +176,11 @@ impl<'ast> Visit<'ast> for Scan<'_> {
             && module.content.is_none()
             && test
         {
-            let file = self.inside.iter().chain([&module.ident.to_string()]).collect();
+            let file = self
+                .inside
+                .iter()
+                .chain([&module.ident.to_string()])
+                .collect();
             self.module.test_modules.push(file);
         }
         if !test {
@@ -175,7 +209,11 @@ impl<'ast> Visit<'ast> for Scan<'_> {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let names: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let names: Vec<String> = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string())
+            .collect();
         // A single name is local: a variable may be called as a crate is.
         if names.len() > 1 {
             self.path(path.span(), &names, path.leading_colon.is_some());
@@ -190,7 +228,8 @@ impl<'ast> Visit<'ast> for Scan<'_> {
 
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
         if let Meta::List(list) = &attribute.meta {
-            let allows = list.path.is_ident("allow") && list.tokens.to_string().contains("unsafe_code");
+            let allows =
+                list.path.is_ident("allow") && list.tokens.to_string().contains("unsafe_code");
             if list.path.is_ident("unsafe") || allows {
                 self.add(attribute.span(), Found::Unsafe);
             } else {
@@ -252,7 +291,10 @@ fn attributes(item: &Item) -> &[Attribute] {
 }
 
 fn is_test_only(attribute: &Attribute) -> bool {
-    let condition = attribute.path().is_ident("cfg").then(|| attribute.parse_args::<Meta>());
+    let condition = attribute
+        .path()
+        .is_ident("cfg")
+        .then(|| attribute.parse_args::<Meta>());
     condition.is_some_and(|condition| condition.is_ok_and(|condition| needs_test(&condition)))
 }
 
@@ -262,7 +304,8 @@ fn needs_test(condition: &Meta) -> bool {
         Meta::Path(path) => path.is_ident("test"),
         Meta::List(list) if list.path.is_ident("all") => {
             let parse = syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated;
-            list.parse_args_with(parse).is_ok_and(|parts| parts.iter().any(needs_test))
+            list.parse_args_with(parse)
+                .is_ok_and(|parts| parts.iter().any(needs_test))
         }
         _ => false,
     }

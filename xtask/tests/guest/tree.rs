@@ -6,7 +6,7 @@ use std::fs::{self, File, FileTimes};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -24,6 +24,8 @@ pub const DEPTH: usize = 30;
 pub const FAR: u64 = (4 << 30) + 12_345;
 /// How much data there is.
 pub const FAR_LEN: usize = 200_000;
+/// Where `sparse` ends; the rest of it is holes.
+pub const SPARSE_LEN: u64 = 5 << 30;
 
 /// Fills `root`.
 pub fn grow(root: &Path) -> Result<()> {
@@ -41,13 +43,13 @@ pub fn grow(root: &Path) -> Result<()> {
     create(&deep(root, DEPTH).join("bottom"), b"the bottom")?;
     let sparse = File::create(root.join("sparse"))?;
     sparse.write_all_at(&content(1, FAR_LEN), FAR)?;
-    sparse.set_len(5 << 30)?;
+    sparse.set_len(SPARSE_LEN)?;
     odd_names(&root.join("names"))?;
     odd_attributes(&root.join("attributes"))
 }
 
 /// The path `depth` directories below `root`/deep.
-pub fn deep(root: &Path, depth: usize) -> std::path::PathBuf {
+pub fn deep(root: &Path, depth: usize) -> PathBuf {
     (1..=depth).fold(root.join("deep"), |path, level| {
         path.join(format!("level-{level}"))
     })

@@ -17,8 +17,20 @@ fn names_that_are_no_names_lead_nowhere() -> Result<()> {
         let mut scene = Scene::new(user)?;
         let sub = scene.client.lookup(&scene.root, "sub")?;
         let long = vec![b'n'; 256];
-        let names: [&[u8]; 12] =
-            [b"", b".", b"..", b"/", b"a/b", b"sub/inner", b"../small", b"small\0", b"\0", b"inner\0x", &long, b"sub/../small"];
+        let names: [&[u8]; 12] = [
+            b"",
+            b".",
+            b"..",
+            b"/",
+            b"a/b",
+            b"sub/inner",
+            b"../small",
+            b"small\0",
+            b"\0",
+            b"inner\0x",
+            &long,
+            b"sub/../small",
+        ];
         for dir in [scene.root.clone(), sub] {
             for name in names {
                 let status = scene.client.status(&Nfs::Lookup { dir: &dir, name })?;
@@ -26,14 +38,30 @@ fn names_that_are_no_names_lead_nowhere() -> Result<()> {
                     _ if name.len() > 255 => Status::NAMETOOLONG,
                     _ => status,
                 };
-                ensure!(status == expected && status != Status::OK, "LOOKUP of {:?} was answered {status:?}", name.escape_ascii());
+                ensure!(
+                    status == expected && status != Status::OK,
+                    "LOOKUP of {:?} was answered {status:?}",
+                    name.escape_ascii()
+                );
             }
-            let status = scene.client.status(&Nfs::Lookup { dir: &dir, name: &[b'n'; 255] })?;
-            ensure!(status == Status::NOENT, "LOOKUP of 255 bytes was answered {status:?}");
+            let status = scene.client.status(&Nfs::Lookup {
+                dir: &dir,
+                name: &[b'n'; 255],
+            })?;
+            ensure!(
+                status == Status::NOENT,
+                "LOOKUP of 255 bytes was answered {status:?}"
+            );
         }
         let file = scene.client.lookup(&scene.root, "small")?;
-        let status = scene.client.status(&Nfs::Lookup { dir: &file, name: b"x" })?;
-        ensure!(status == Status::NOTDIR, "LOOKUP in a file was answered {status:?}");
+        let status = scene.client.status(&Nfs::Lookup {
+            dir: &file,
+            name: b"x",
+        })?;
+        ensure!(
+            status == Status::NOTDIR,
+            "LOOKUP in a file was answered {status:?}"
+        );
         scene.is_well()?;
     }
     Ok(())
@@ -43,30 +71,60 @@ fn names_that_are_no_names_lead_nowhere() -> Result<()> {
 fn reads_at_the_edges_of_numbers_are_short_and_say_eof() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let file = scene.client.lookup(&scene.root, "large")?;
-    const FAR: [u64; 5] = [LENGTH, LENGTH + 1, 0x7fff_ffff_ffff_f000, (1 << 63) - 1, u64::MAX];
+    const FAR: [u64; 5] = [
+        LENGTH,
+        LENGTH + 1,
+        0x7fff_ffff_ffff_f000,
+        (1 << 63) - 1,
+        u64::MAX,
+    ];
     for count in [0, 1, 4096, 65536, 65537, 1 << 20, (1 << 20) + 1, u32::MAX] {
         for offset in FAR {
-            let body = scene.client.call(&Nfs::Read { file: &file, offset, count })?;
+            let body = scene.client.call(&Nfs::Read {
+                file: &file,
+                offset,
+                count,
+            })?;
             let outcome = read(body);
             // Offsets that no file can have may also be refused.
             let fine = match &outcome {
                 Ok((data, eof)) => data.is_empty() && *eof,
                 Err(e) => offset >= 1 << 63 && e.downcast_ref() == Some(&Status::INVAL),
             };
-            ensure!(fine, "READ of {count} at {offset:#x} was answered {outcome:?}");
+            ensure!(
+                fine,
+                "READ of {count} at {offset:#x} was answered {outcome:?}"
+            );
         }
         for offset in [0, 1, LENGTH - 1, LENGTH - 4096] {
-            let (data, eof) = scene.client.read(&file, offset, count).with_context(|| format!("READ of {count} at {offset}"))?;
+            let (data, eof) = scene
+                .client
+                .read(&file, offset, count)
+                .with_context(|| format!("READ of {count} at {offset}"))?;
             let left = LENGTH - offset;
             let most = left.min(count.into()).min(1 << 20) as usize;
-            ensure!(data.len() == most, "READ of {count} at {offset} brought {} bytes", data.len());
-            ensure!(eof == (data.len() as u64 == left), "READ of {count} at {offset} says eof: {eof}");
-            ensure!(data.iter().all(|&byte| byte == b'x'), "READ of {count} at {offset} brought other bytes than the file's");
+            ensure!(
+                data.len() == most,
+                "READ of {count} at {offset} brought {} bytes",
+                data.len()
+            );
+            ensure!(
+                eof == (data.len() as u64 == left),
+                "READ of {count} at {offset} says eof: {eof}"
+            );
+            ensure!(
+                data.iter().all(|&byte| byte == b'x'),
+                "READ of {count} at {offset} brought other bytes than the file's"
+            );
         }
     }
     for (name, expected) in [("sub", Status::ISDIR), ("link", Status::INVAL)] {
         let object = scene.client.lookup(&scene.root, name)?;
-        let status = scene.client.status(&Nfs::Read { file: &object, offset: 0, count: 10 })?;
+        let status = scene.client.status(&Nfs::Read {
+            file: &object,
+            offset: 0,
+            count: 10,
+        })?;
         ensure!(status == expected, "READ of {name} was answered {status:?}");
     }
     scene.is_well()
@@ -80,30 +138,76 @@ fn directories_are_listed_whatever_the_page_size() -> Result<()> {
         for number in 0..300 {
             fs::write(sub.join(format!("{number:0>100}")), "")?;
         }
-        let expected: BTreeSet<Vec<u8>> = fs::read_dir(&sub)?.map(|entry| Ok(entry?.file_name().into_encoded_bytes())).collect::<Result<_>>()?;
+        let expected: BTreeSet<Vec<u8>> = fs::read_dir(&sub)?
+            .map(|entry| Ok(entry?.file_name().into_encoded_bytes()))
+            .collect::<Result<_>>()?;
         let dir = scene.client.lookup(&scene.root, "sub")?;
         for plus in [false, true] {
-            for count in [0, 1, 100, 512, 1024, 4096, 8192, 32768, 65536, 1 << 20, u32::MAX] {
+            for count in [
+                0,
+                1,
+                100,
+                512,
+                1024,
+                4096,
+                8192,
+                32768,
+                65536,
+                1 << 20,
+                u32::MAX,
+            ] {
                 let (mut names, mut cookie, mut verifier) = (Vec::new(), 0, [0; 8]);
                 loop {
                     let start = Instant::now();
                     let (dir, dir_count, max_count) = (&dir[..], count, count);
                     let result = if plus {
-                        page(scene.client.call(&Nfs::ReadDirPlus { dir, cookie, verifier, dir_count, max_count })?, true)
+                        page(
+                            scene.client.call(&Nfs::ReadDirPlus {
+                                dir,
+                                cookie,
+                                verifier,
+                                dir_count,
+                                max_count,
+                            })?,
+                            true,
+                        )
                     } else {
-                        page(scene.client.call(&Nfs::ReadDir { dir, cookie, verifier, count })?, false)
+                        page(
+                            scene.client.call(&Nfs::ReadDir {
+                                dir,
+                                cookie,
+                                verifier,
+                                count,
+                            })?,
+                            false,
+                        )
                     };
                     let list = match result {
-                        Err(e) if e.downcast_ref() == Some(&Status::TOOSMALL) && count <= 512 => break,
+                        Err(e) if e.downcast_ref() == Some(&Status::TOOSMALL) && count <= 512 => {
+                            break;
+                        }
                         list => list.with_context(|| format!("plus {plus}, count {count}"))?,
                     };
-                    ensure!(start.elapsed().as_secs() < 1, "a page took {:?}", start.elapsed());
+                    ensure!(
+                        start.elapsed().as_secs() < 1,
+                        "a page took {:?}",
+                        start.elapsed()
+                    );
                     verifier = list.verifier;
                     cookie = list.entries.last().map_or(cookie, |entry| entry.cookie);
-                    names.extend(list.entries.into_iter().map(|entry| entry.name).filter(|name| !matches!(&name[..], b"." | b"..")));
+                    names.extend(
+                        list.entries
+                            .into_iter()
+                            .map(|entry| entry.name)
+                            .filter(|name| !matches!(&name[..], b"." | b"..")),
+                    );
                     if list.eof {
                         let listed: BTreeSet<_> = names.iter().cloned().collect();
-                        ensure!(listed == expected && listed.len() == names.len(), "plus {plus}, count {count}: {} names", names.len());
+                        ensure!(
+                            listed == expected && listed.len() == names.len(),
+                            "plus {plus}, count {count}: {} names",
+                            names.len()
+                        );
                         break;
                     }
                 }
@@ -117,22 +221,63 @@ fn directories_are_listed_whatever_the_page_size() -> Result<()> {
 #[test]
 fn unknown_cookies_are_answered_somehow() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    for cookie in [1, 2, 3, 1000, u64::from(u32::MAX), 1 << 32, (1 << 63) - 1, 1 << 63, u64::MAX] {
+    for cookie in [
+        1,
+        2,
+        3,
+        1000,
+        u64::from(u32::MAX),
+        1 << 32,
+        (1 << 63) - 1,
+        1 << 63,
+        u64::MAX,
+    ] {
         for verifier in [[0; 8], [0xff; 8]] {
             let dir = &scene.root;
             // Any status is right, and so is a page; `status` checks that the result is whole.
-            scene.client.status(&Nfs::ReadDir { dir, cookie, verifier, count: 4096 }).with_context(|| format!("cookie {cookie:#x}"))?;
-            let plus = Nfs::ReadDirPlus { dir, cookie, verifier, dir_count: 4096, max_count: 4096 };
-            scene.client.status(&plus).with_context(|| format!("cookie {cookie:#x}"))?;
+            scene
+                .client
+                .status(&Nfs::ReadDir {
+                    dir,
+                    cookie,
+                    verifier,
+                    count: 4096,
+                })
+                .with_context(|| format!("cookie {cookie:#x}"))?;
+            let plus = Nfs::ReadDirPlus {
+                dir,
+                cookie,
+                verifier,
+                dir_count: 4096,
+                max_count: 4096,
+            };
+            scene
+                .client
+                .status(&plus)
+                .with_context(|| format!("cookie {cookie:#x}"))?;
         }
     }
     let file = scene.client.lookup(&scene.root, "small")?;
     for call in [
-        Nfs::ReadDir { dir: &file, cookie: 0, verifier: [0; 8], count: 4096 },
-        Nfs::ReadDirPlus { dir: &file, cookie: 0, verifier: [0; 8], dir_count: 4096, max_count: 4096 },
+        Nfs::ReadDir {
+            dir: &file,
+            cookie: 0,
+            verifier: [0; 8],
+            count: 4096,
+        },
+        Nfs::ReadDirPlus {
+            dir: &file,
+            cookie: 0,
+            verifier: [0; 8],
+            dir_count: 4096,
+            max_count: 4096,
+        },
     ] {
         let status = scene.client.status(&call)?;
-        ensure!(status == Status::NOTDIR, "{call:?} of a file was answered {status:?}");
+        ensure!(
+            status == Status::NOTDIR,
+            "{call:?} of a file was answered {status:?}"
+        );
     }
     scene.is_well()
 }
@@ -141,37 +286,95 @@ fn unknown_cookies_are_answered_somehow() -> Result<()> {
 fn everything_that_writes_is_answered_read_only() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let before = fs::read(scene.path().join("small"))?;
-    let (root, file) = (scene.root.clone(), scene.client.lookup(&scene.root, "small")?);
-    let (dir, name, set) = (&root[..], b"new".as_slice(), Set { mode: Some(0o777), size: Some(0) });
+    let (root, file) = (
+        scene.root.clone(),
+        scene.client.lookup(&scene.root, "small")?,
+    );
+    let (dir, name, set) = (
+        &root[..],
+        b"new".as_slice(),
+        Set {
+            mode: Some(0o777),
+            size: Some(0),
+        },
+    );
     let data = vec![b'w'; 1 << 20];
     let calls = [
         Nfs::SetAttr { object: &file, set },
-        Nfs::Write { file: &file, offset: 0, data: b"" },
-        Nfs::Write { file: &file, offset: 0, data: b"four" },
-        Nfs::Write { file: &file, offset: u64::MAX, data: &data[..65536] },
-        Nfs::Write { file: &file, offset: 0, data: &data },
+        Nfs::Write {
+            file: &file,
+            offset: 0,
+            data: b"",
+        },
+        Nfs::Write {
+            file: &file,
+            offset: 0,
+            data: b"four",
+        },
+        Nfs::Write {
+            file: &file,
+            offset: u64::MAX,
+            data: &data[..65536],
+        },
+        Nfs::Write {
+            file: &file,
+            offset: 0,
+            data: &data,
+        },
         Nfs::Create { dir, name, set },
         Nfs::MkDir { dir, name, set },
-        Nfs::SymLink { dir, name, target: b"/etc/passwd" },
+        Nfs::SymLink {
+            dir,
+            name,
+            target: b"/etc/passwd",
+        },
         Nfs::MkNod { dir, name, set },
-        Nfs::Remove { dir, name: b"small" },
+        Nfs::Remove {
+            dir,
+            name: b"small",
+        },
         Nfs::RmDir { dir, name: b"sub" },
-        Nfs::Rename { from: dir, from_name: b"small", to: dir, to_name: name },
-        Nfs::Link { file: &file, dir, name },
+        Nfs::Rename {
+            from: dir,
+            from_name: b"small",
+            to: dir,
+            to_name: name,
+        },
+        Nfs::Link {
+            file: &file,
+            dir,
+            name,
+        },
     ];
     for call in calls {
         let status = scene.client.status(&call)?;
-        ensure!(status == Status::ROFS, "procedure {:?} was answered {status:?}", call.place());
+        ensure!(
+            status == Status::ROFS,
+            "procedure {:?} was answered {status:?}",
+            call.place()
+        );
         // The connection goes on, at the right byte.
-        ensure!(lookup(scene.client.call(&Nfs::Lookup { dir, name: b"small" })?)?.0 == file);
+        ensure!(
+            lookup(scene.client.call(&Nfs::Lookup {
+                dir,
+                name: b"small"
+            })?)?
+            .0 == file
+        );
     }
     // All at once, with the large one in the middle.
-    let bytes: Vec<u8> = (0..).zip(calls).flat_map(|(xid, call)| xtask::client::record(&call.message(xid, &Auth::root()))).collect();
+    let bytes: Vec<u8> = (0..)
+        .zip(calls)
+        .flat_map(|(xid, call)| xtask::client::record(&call.message(xid, &Auth::root())))
+        .collect();
     scene.client.send(&bytes)?;
     for expected in 0..calls.len() as u32 {
         let reply = scene.client.receive()?.context("closed")?;
         ensure!(xtask::client::replies::parse(reply)?.0 == expected);
     }
-    ensure!(fs::read(scene.path().join("small"))? == before && fs::read_dir(scene.path())?.count() == 4, "something was written");
+    ensure!(
+        fs::read(scene.path().join("small"))? == before && fs::read_dir(scene.path())?.count() == 4,
+        "something was written"
+    );
     scene.is_well()
 }

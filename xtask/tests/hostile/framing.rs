@@ -20,7 +20,11 @@ fn is_closed(scene: &Scene, bytes: &[u8]) -> Result<()> {
     let _ = client.send(bytes);
     let reply = client.receive()?.map(<[u8]>::to_vec);
     ensure!(reply.is_none(), "answered {reply:02x?}");
-    ensure!(start.elapsed() < CLOSE_MAX, "closed after {:?}", start.elapsed());
+    ensure!(
+        start.elapsed() < CLOSE_MAX,
+        "closed after {:?}",
+        start.elapsed()
+    );
     Ok(())
 }
 
@@ -30,7 +34,10 @@ fn fragment(last: bool, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn get_root_attr(scene: &Scene, xid: u32) -> Vec<u8> {
-    Nfs::GetAttr { object: &scene.root }.message(xid, &Auth::root())
+    Nfs::GetAttr {
+        object: &scene.root,
+    }
+    .message(xid, &Auth::root())
 }
 
 #[test]
@@ -46,7 +53,8 @@ fn a_record_mark_of_two_gibibytes_is_closed_at_once() -> Result<()> {
 fn endless_fragments_are_closed_at_the_seventeenth() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for bytes in [&b""[..], &b"\0"[..]] {
-        is_closed(&scene, &fragment(false, bytes).repeat(17)).with_context(|| format!("fragments of {} bytes", bytes.len()))?;
+        is_closed(&scene, &fragment(false, bytes).repeat(17))
+            .with_context(|| format!("fragments of {} bytes", bytes.len()))?;
     }
     scene.is_well()
 }
@@ -58,22 +66,35 @@ fn sixteen_fragments_are_one_request_and_seventeen_none() -> Result<()> {
     for count in 1..=17 {
         // The first ones hold a byte each, the last the rest.
         let (head, rest) = message.split_at(count - 1);
-        let mut bytes: Vec<u8> = head.iter().flat_map(|&byte| fragment(false, &[byte])).collect();
+        let mut bytes: Vec<u8> = head
+            .iter()
+            .flat_map(|&byte| fragment(false, &[byte]))
+            .collect();
         bytes.extend(fragment(true, rest));
         if count == 17 {
             is_closed(&scene, &bytes)?;
             continue;
         }
         scene.client.send(&bytes)?;
-        let reply = scene.client.receive()?.with_context(|| format!("{count} fragments were not answered"))?;
-        ensure!(matches!(parse(reply)?, (5, Outcome::Success(_))), "{count} fragments: {:?}", parse(reply)?);
+        let reply = scene
+            .client
+            .receive()?
+            .with_context(|| format!("{count} fragments were not answered"))?;
+        ensure!(
+            matches!(parse(reply)?, (5, Outcome::Success(_))),
+            "{count} fragments: {:?}",
+            parse(reply)?
+        );
     }
     // Empty ones count too, and an empty last one ends the request.
     let mut bytes = fragment(false, b"").repeat(14);
     bytes.extend(fragment(false, &message));
     bytes.extend(fragment(true, b""));
     scene.client.send(&bytes)?;
-    let reply = scene.client.receive()?.context("empty fragments around a request")?;
+    let reply = scene
+        .client
+        .receive()?
+        .context("empty fragments around a request")?;
     ensure!(matches!(parse(reply)?, (5, Outcome::Success(_))));
     scene.is_well()
 }
@@ -87,8 +108,14 @@ fn a_request_may_come_in_two_sends_cut_anywhere() -> Result<()> {
         // Time for the server to see the first part alone.
         std::thread::sleep(Duration::from_millis(1));
         scene.client.send(&bytes[at..])?;
-        let reply = scene.client.receive()?.with_context(|| format!("cut at {at}"))?;
-        ensure!(matches!(parse(reply)?, (6, Outcome::Success(_))), "cut at {at}");
+        let reply = scene
+            .client
+            .receive()?
+            .with_context(|| format!("cut at {at}"))?;
+        ensure!(
+            matches!(parse(reply)?, (6, Outcome::Success(_))),
+            "cut at {at}"
+        );
     }
     for &byte in &bytes {
         scene.client.send(&[byte])?;
@@ -102,19 +129,31 @@ fn a_request_may_come_in_two_sends_cut_anywhere() -> Result<()> {
 fn requests_in_one_segment_are_answered_in_order() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for count in [64, 1000] {
-        let bytes: Vec<u8> = (0..count).flat_map(|xid| record(&get_root_attr(&scene, xid))).collect();
+        let bytes: Vec<u8> = (0..count)
+            .flat_map(|xid| record(&get_root_attr(&scene, xid)))
+            .collect();
         scene.client.send(&bytes)?;
         for expected in 0..count {
             let (xid, outcome) = parse(scene.client.receive()?.context("closed")?)?;
-            ensure!(xid == expected && matches!(outcome, Outcome::Success(_)), "answer {expected} of {count} is {xid}: {outcome:?}");
+            ensure!(
+                xid == expected && matches!(outcome, Outcome::Success(_)),
+                "answer {expected} of {count} is {xid}: {outcome:?}"
+            );
         }
     }
     // The same when the client says that it is done: the answers still come, then the end.
-    let bytes: Vec<u8> = (0..64).flat_map(|xid| record(&get_root_attr(&scene, xid))).collect();
+    let bytes: Vec<u8> = (0..64)
+        .flat_map(|xid| record(&get_root_attr(&scene, xid)))
+        .collect();
     scene.client.send(&bytes)?;
     scene.client.stream().shutdown(Shutdown::Write)?;
     for expected in 0..64 {
-        let (xid, _) = parse(scene.client.receive()?.context("closed before all was answered")?)?;
+        let (xid, _) = parse(
+            scene
+                .client
+                .receive()?
+                .context("closed before all was answered")?,
+        )?;
         ensure!(xid == expected);
     }
     ensure!(scene.client.receive()?.is_none(), "an answer too many");
@@ -144,7 +183,11 @@ fn a_request_that_stands_still_is_given_up_and_a_silent_connection_is_not() -> R
     half.send(&bytes[..bytes.len() - 1])?;
     let start = Instant::now();
     ensure!(half.receive()?.is_none(), "half a request was answered");
-    ensure!(start.elapsed() > PATIENCE_MAX / 3, "closed after only {:?}", start.elapsed());
+    ensure!(
+        start.elapsed() > PATIENCE_MAX / 3,
+        "closed after only {:?}",
+        start.elapsed()
+    );
     // The connection of the scene has been silent as long.
     scene.client.attr(&scene.root)?;
     scene.is_well()
@@ -156,14 +199,33 @@ fn lengths_past_the_record_are_refused() -> Result<()> {
     let root = scene.root.clone();
     for len in [65_u32, 1000, 0x7fff_ffff, 0xffff_fffd, 0xffff_ffff] {
         // A handle, then a name, then a credential that claim more than there is.
-        let handle = head(1, 2, Nfs::PROGRAM, 3, 1, &Auth::root()).u32(len).fixed(&root).finish();
-        let name = head(1, 2, Nfs::PROGRAM, 3, 3, &Auth::root()).opaque(&root).u32(len).fixed(b"small\0\0\0").finish();
+        let handle = head(1, 2, Nfs::PROGRAM, 3, 1, &Auth::root())
+            .u32(len)
+            .fixed(&root)
+            .finish();
+        let name = head(1, 2, Nfs::PROGRAM, 3, 3, &Auth::root())
+            .opaque(&root)
+            .u32(len)
+            .fixed(b"small\0\0\0")
+            .finish();
         let mut credential = Writer::default();
-        credential.u32(1).u32(0).u32(2).u32(Nfs::PROGRAM).u32(3).u32(0).u32(1).u32(len).fixed(&[0; 40]);
+        credential
+            .u32(1)
+            .u32(0)
+            .u32(2)
+            .u32(Nfs::PROGRAM)
+            .u32(3)
+            .u32(0)
+            .u32(1)
+            .u32(len)
+            .fixed(&[0; 40]);
         for message in [handle, name, credential.finish()] {
             let mut client = scene.server.connect()?;
             let outcome = client.exchange(&message)?;
-            ensure!(refused(outcome), "length {len} in {message:02x?} was answered {outcome:?}");
+            ensure!(
+                refused(outcome),
+                "length {len} in {message:02x?} was answered {outcome:?}"
+            );
         }
     }
     scene.is_well()
@@ -172,21 +234,58 @@ fn lengths_past_the_record_are_refused() -> Result<()> {
 #[test]
 fn credentials_out_of_bounds_are_refused() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    let sys = |machine_len: usize, group_count: u32| Auth::Sys { machine: vec![b'm'; machine_len], uid: 0, gid: 0, groups: (0..group_count).collect() };
+    let sys = |machine_len: usize, group_count: u32| Auth::Sys {
+        machine: vec![b'm'; machine_len],
+        uid: 0,
+        gid: 0,
+        groups: (0..group_count).collect(),
+    };
     for good in [sys(0, 0), sys(255, 16), Auth::None] {
-        let outcome = scene.client.exchange(&Nfs::GetAttr { object: &scene.root }.message(1, &good))?;
-        ensure!(matches!(outcome, Some(Outcome::Success(_))), "{good:?} was answered {outcome:?}");
+        let outcome = scene.client.exchange(
+            &Nfs::GetAttr {
+                object: &scene.root,
+            }
+            .message(1, &good),
+        )?;
+        ensure!(
+            matches!(outcome, Some(Outcome::Success(_))),
+            "{good:?} was answered {outcome:?}"
+        );
     }
-    let short = (0..20).step_by(4).map(|len| Auth::Other { flavor: 1, body: vec![0; len] });
+    let short = (0..20).step_by(4).map(|len| Auth::Other {
+        flavor: 1,
+        body: vec![0; len],
+    });
     let lying = [u32::MAX, 17, 1 << 30].map(|count| {
         let mut body = Writer::default();
-        body.u32(0).opaque(b"m").u32(0).u32(0).u32(count).fixed(&[0; 16]);
-        Auth::Other { flavor: 1, body: body.finish() }
+        body.u32(0)
+            .opaque(b"m")
+            .u32(0)
+            .u32(0)
+            .u32(count)
+            .fixed(&[0; 16]);
+        Auth::Other {
+            flavor: 1,
+            body: body.finish(),
+        }
     });
-    let long = [sys(256, 0), sys(0, 17), sys(400, 0), Auth::Other { flavor: 0, body: vec![0; 404] }];
+    let long = [
+        sys(256, 0),
+        sys(0, 17),
+        sys(400, 0),
+        Auth::Other {
+            flavor: 0,
+            body: vec![0; 404],
+        },
+    ];
     for bad in short.chain(lying).chain(long) {
         let mut client = scene.server.connect()?;
-        let outcome = client.exchange(&Nfs::GetAttr { object: &scene.root }.message(1, &bad))?;
+        let outcome = client.exchange(
+            &Nfs::GetAttr {
+                object: &scene.root,
+            }
+            .message(1, &bad),
+        )?;
         ensure!(refused(outcome), "{bad:?} was answered {outcome:?}");
     }
     scene.is_well()
@@ -199,9 +298,20 @@ fn unknown_flavours_are_denied_and_the_connection_goes_on() -> Result<()> {
     const RPCSEC_GSS: u32 = 6;
     const KRB5: u32 = 390_003;
     for flavor in [2, AUTH_DH, RPCSEC_GSS, KRB5, u32::MAX] {
-        let auth = Auth::Other { flavor, body: vec![0; 8] };
-        let outcome = scene.client.exchange(&Nfs::GetAttr { object: &scene.root }.message(1, &auth))?;
-        ensure!(matches!(outcome, Some(Outcome::AuthError(_))), "flavour {flavor} was answered {outcome:?}");
+        let auth = Auth::Other {
+            flavor,
+            body: vec![0; 8],
+        };
+        let outcome = scene.client.exchange(
+            &Nfs::GetAttr {
+                object: &scene.root,
+            }
+            .message(1, &auth),
+        )?;
+        ensure!(
+            matches!(outcome, Some(Outcome::AuthError(_))),
+            "flavour {flavor} was answered {outcome:?}"
+        );
     }
     scene.is_well()
 }
@@ -211,7 +321,8 @@ fn other_rpc_versions_are_told_so() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for version in [0, 1, 3, u32::MAX] {
         let mut client = scene.server.connect()?;
-        let outcome = client.exchange(&head(1, version, Nfs::PROGRAM, 3, 0, &Auth::None).finish())?;
+        let outcome =
+            client.exchange(&head(1, version, Nfs::PROGRAM, 3, 0, &Auth::None).finish())?;
         let told = matches!(outcome, Some(Outcome::RpcMismatch { low: 2, high: 2 }));
         ensure!(told, "RPC version {version} was answered {outcome:?}");
     }
@@ -238,10 +349,22 @@ fn a_verifier_of_more_than_400_bytes_is_refused() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for (len, taken) in [(0_usize, true), (400, true), (404, false), (4000, false)] {
         let mut call = Writer::default();
-        call.u32(1).u32(0).u32(2).u32(Nfs::PROGRAM).u32(3).u32(0).u32(0).u32(0).u32(0).opaque(&vec![0; len]);
+        call.u32(1)
+            .u32(0)
+            .u32(2)
+            .u32(Nfs::PROGRAM)
+            .u32(3)
+            .u32(0)
+            .u32(0)
+            .u32(0)
+            .u32(0)
+            .opaque(&vec![0; len]);
         let mut client: Client = scene.server.connect()?;
         let outcome = client.exchange(&call.finish())?;
-        ensure!(refused(outcome) != taken, "a verifier of {len} bytes was answered {outcome:?}");
+        ensure!(
+            refused(outcome) != taken,
+            "a verifier of {len} bytes was answered {outcome:?}"
+        );
     }
     scene.is_well()
 }

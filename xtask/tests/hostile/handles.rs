@@ -41,8 +41,13 @@ struct Law {
 impl Law {
     fn new(user: Option<u32>, exports: &[&Path]) -> Result<Self> {
         let all = exports.iter().flat_map(walkdir::WalkDir::new);
-        let inside = all.map(|entry| Ok(entry?.path().symlink_metadata()?.ino())).collect::<Result<_>>()?;
-        Ok(Self { sealed: user.is_none() && nix::unistd::geteuid().is_root(), inside })
+        let inside = all
+            .map(|entry| Ok(entry?.path().symlink_metadata()?.ino()))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            sealed: user.is_none() && nix::unistd::geteuid().is_root(),
+            inside,
+        })
     }
 
     fn holds(&self, client: &mut Client, handle: &[u8]) -> Result<()> {
@@ -50,7 +55,10 @@ impl Law {
             return is_bad(client, handle);
         }
         match client.attr(handle) {
-            Ok(attr) => ensure!(self.inside.contains(&attr.file_id), "handle {handle:02x?} leads to {attr:?}"),
+            Ok(attr) => ensure!(
+                self.inside.contains(&attr.file_id),
+                "handle {handle:02x?} leads to {attr:?}"
+            ),
             Err(_) => is_bad(client, handle)?,
         }
         Ok(())
@@ -89,7 +97,8 @@ fn handles_with_a_bit_flipped_gain_nothing() -> Result<()> {
             for bit in 0..handle.len() * 8 {
                 let mut flipped = handle.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                law.holds(&mut scene.client, &flipped).with_context(|| format!("bit {bit} as user {user:?}"))?;
+                law.holds(&mut scene.client, &flipped)
+                    .with_context(|| format!("bit {bit} as user {user:?}"))?;
             }
         }
         scene.is_well()?;
@@ -102,7 +111,11 @@ fn a_handle_works_in_its_own_export_only() -> Result<()> {
     for user in users() {
         let (first, second, keys) = (sample()?, sample()?, public_dir()?);
         let key_file = Some(keys.path().join("key"));
-        let both = ServerOptions { user, key_file: key_file.clone(), ..ServerOptions::serving(&[first.path(), second.path()]) };
+        let both = ServerOptions {
+            user,
+            key_file: key_file.clone(),
+            ..ServerOptions::serving(&[first.path(), second.path()])
+        };
         let both = Server::start(both)?;
         let (mut client, root) = both.open(first.path())?;
         let (_, other_root) = both.open(second.path())?;
@@ -112,7 +125,11 @@ fn a_handle_works_in_its_own_export_only() -> Result<()> {
 
         let law = Law::new(user, &[first.path(), second.path()])?;
         // Any part of the one handle replaced by the same part of the other: made of two truths, still a lie.
-        for (one, two) in [(&file, &other_file), (&file, &other_root), (&root, &other_root)] {
+        for (one, two) in [
+            (&file, &other_file),
+            (&file, &other_root),
+            (&root, &other_root),
+        ] {
             for start in 0..one.len().min(two.len()) {
                 for end in start + 1..=one.len().min(two.len()) {
                     let mut spliced = one.clone();
@@ -120,19 +137,28 @@ fn a_handle_works_in_its_own_export_only() -> Result<()> {
                     if [&file, &other_file, &root, &other_root].contains(&&spliced) {
                         continue;
                     }
-                    law.holds(&mut client, &spliced).with_context(|| format!("bytes {start}..{end} from another export, user {user:?}"))?;
+                    law.holds(&mut client, &spliced).with_context(|| {
+                        format!("bytes {start}..{end} from another export, user {user:?}")
+                    })?;
                 }
             }
         }
         drop(both);
 
         // The same key, but the export of the first handles is gone.
-        let options = ServerOptions { user, key_file, ..ServerOptions::serving(&[second.path()]) };
+        let options = ServerOptions {
+            user,
+            key_file,
+            ..ServerOptions::serving(&[second.path()])
+        };
         let one = Server::start(options)?;
         let mut client = one.connect()?;
         is_bad(&mut client, &file)?;
         is_bad(&mut client, &root)?;
-        ensure!(status(&mut client, &other_file)? == Status::OK, "the export that stayed lost its handles");
+        ensure!(
+            status(&mut client, &other_file)? == Status::OK,
+            "the export that stayed lost its handles"
+        );
     }
     Ok(())
 }

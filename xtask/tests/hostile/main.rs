@@ -28,7 +28,10 @@ struct Scene {
 impl Scene {
     /// Serves a directory with `small` (six bytes), `large` (2 MiB), `link` and `sub/inner`.
     fn new(user: Option<u32>) -> Result<Self> {
-        Self::with(ServerOptions { user, ..ServerOptions::default() })
+        Self::with(ServerOptions {
+            user,
+            ..ServerOptions::default()
+        })
     }
 
     fn with(options: ServerOptions) -> Result<Self> {
@@ -36,7 +39,12 @@ impl Scene {
         let exports = vec![directory.path().display().to_string()];
         let server = Server::start(ServerOptions { exports, ..options })?;
         let (client, root) = server.open(directory.path())?;
-        Ok(Self { server, client, root, directory })
+        Ok(Self {
+            server,
+            client,
+            root,
+            directory,
+        })
     }
 
     fn path(&self) -> &Path {
@@ -45,10 +53,17 @@ impl Scene {
 
     /// The server still runs and answers a good client.
     fn is_well(&mut self) -> Result<()> {
-        ensure!(self.server.is_alive()?, "the server ended; it said {:#?}", self.server.lines());
+        ensure!(
+            self.server.is_alive()?,
+            "the server ended; it said {:#?}",
+            self.server.lines()
+        );
         let (mut client, root) = self.server.open(self.directory.path())?;
         let file = client.lookup(&root, "small")?;
-        ensure!(client.read(&file, 0, 100)? == (b"small\n".as_slice(), true), "another file than before");
+        ensure!(
+            client.read(&file, 0, 100)? == (b"small\n".as_slice(), true),
+            "another file than before"
+        );
         Ok(())
     }
 }

@@ -49,8 +49,34 @@ fn mutate(random: &mut Random, message: &[u8]) -> Vec<u8> {
             _ => {
                 let len = bytes.len() as u32;
                 let values = [
-                    0, 1, 2, 3, 4, 16, 17, 32, 63, 64, 65, 255, 256, 400, 401, 1024, 1025, 4096, 65536, 1 << 20, len - len.min(4), len, len + 1,
-                    0x7fff_ffff, 0x8000_0000, 0xffff_fffc, 0xffff_ffff, random.next() as u32,
+                    0,
+                    1,
+                    2,
+                    3,
+                    4,
+                    16,
+                    17,
+                    32,
+                    63,
+                    64,
+                    65,
+                    255,
+                    256,
+                    400,
+                    401,
+                    1024,
+                    1025,
+                    4096,
+                    65536,
+                    1 << 20,
+                    len - len.min(4),
+                    len,
+                    len + 1,
+                    0x7fff_ffff,
+                    0x8000_0000,
+                    0xffff_fffc,
+                    0xffff_ffff,
+                    random.next() as u32,
                 ];
                 let value = values[random.below(values.len())];
                 if let Some(word) = bytes.get_mut(at & !3..(at & !3) + 4) {
@@ -65,52 +91,152 @@ fn mutate(random: &mut Random, message: &[u8]) -> Vec<u8> {
 /// The calls of NFS and MOUNT, each as a client sends it.
 fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
     let root = scene.root.clone();
-    let [small, large, link, sub] = ["small", "large", "link", "sub"].map(|name| scene.client.lookup(&root, name));
+    let [small, large, link, sub] =
+        ["small", "large", "link", "sub"].map(|name| scene.client.lookup(&root, name));
     let (small, large, link, sub) = (&small?, &large?, &link?, &sub?);
-    let set = Set { mode: Some(0o644), size: Some(1) };
+    let set = Set {
+        mode: Some(0o644),
+        size: Some(1),
+    };
     let name = b"new".as_slice();
     let path = scene.path().display().to_string();
     let path = path.as_bytes();
-    let auth = Auth::Sys { machine: b"machine".to_vec(), uid: 1000, gid: 1000, groups: vec![4, 24, 27] };
+    let auth = Auth::Sys {
+        machine: b"machine".to_vec(),
+        uid: 1000,
+        gid: 1000,
+        groups: vec![4, 24, 27],
+    };
     let nfs = [
         Nfs::Null,
         Nfs::GetAttr { object: small },
         Nfs::SetAttr { object: small, set },
-        Nfs::Lookup { dir: &root, name: b"small" },
-        Nfs::Access { object: sub, access: 0x3f },
+        Nfs::Lookup {
+            dir: &root,
+            name: b"small",
+        },
+        Nfs::Access {
+            object: sub,
+            access: 0x3f,
+        },
         Nfs::ReadLink { link },
-        Nfs::Read { file: small, offset: 0, count: 4096 },
-        Nfs::Read { file: large, offset: 4096, count: 1 << 20 },
-        Nfs::Write { file: small, offset: 0, data: b"data" },
-        Nfs::Create { dir: &root, name, set },
-        Nfs::MkDir { dir: &root, name, set },
-        Nfs::SymLink { dir: &root, name, target: b"small" },
-        Nfs::MkNod { dir: &root, name, set },
-        Nfs::Remove { dir: &root, name: b"small" },
-        Nfs::RmDir { dir: &root, name: b"sub" },
-        Nfs::Rename { from: &root, from_name: b"small", to: sub, to_name: name },
-        Nfs::Link { file: small, dir: sub, name },
-        Nfs::ReadDir { dir: &root, cookie: 0, verifier: [0; 8], count: 4096 },
-        Nfs::ReadDirPlus { dir: &root, cookie: 0, verifier: [0; 8], dir_count: 4096, max_count: 8192 },
+        Nfs::Read {
+            file: small,
+            offset: 0,
+            count: 4096,
+        },
+        Nfs::Read {
+            file: large,
+            offset: 4096,
+            count: 1 << 20,
+        },
+        Nfs::Write {
+            file: small,
+            offset: 0,
+            data: b"data",
+        },
+        Nfs::Create {
+            dir: &root,
+            name,
+            set,
+        },
+        Nfs::MkDir {
+            dir: &root,
+            name,
+            set,
+        },
+        Nfs::SymLink {
+            dir: &root,
+            name,
+            target: b"small",
+        },
+        Nfs::MkNod {
+            dir: &root,
+            name,
+            set,
+        },
+        Nfs::Remove {
+            dir: &root,
+            name: b"small",
+        },
+        Nfs::RmDir {
+            dir: &root,
+            name: b"sub",
+        },
+        Nfs::Rename {
+            from: &root,
+            from_name: b"small",
+            to: sub,
+            to_name: name,
+        },
+        Nfs::Link {
+            file: small,
+            dir: sub,
+            name,
+        },
+        Nfs::ReadDir {
+            dir: &root,
+            cookie: 0,
+            verifier: [0; 8],
+            count: 4096,
+        },
+        Nfs::ReadDirPlus {
+            dir: &root,
+            cookie: 0,
+            verifier: [0; 8],
+            dir_count: 4096,
+            max_count: 8192,
+        },
         Nfs::FsStat { root: &root },
         Nfs::FsInfo { root: &root },
         Nfs::PathConf { object: &root },
-        Nfs::Commit { file: small, offset: 0, count: 0 },
+        Nfs::Commit {
+            file: small,
+            offset: 0,
+            count: 0,
+        },
     ];
-    let mount = [Mount::Null, Mount::Mnt { path }, Mount::Dump, Mount::Umnt { path }, Mount::UmntAll, Mount::Export];
+    let mount = [
+        Mount::Null,
+        Mount::Mnt { path },
+        Mount::Dump,
+        Mount::Umnt { path },
+        Mount::UmntAll,
+        Mount::Export,
+    ];
     let messages = nfs.iter().map(|call| call.message(1, &auth));
-    Ok(messages.chain(mount.iter().map(|call| call.message(1, &Auth::root()))).collect())
+    Ok(messages
+        .chain(mount.iter().map(|call| call.message(1, &Auth::root())))
+        .collect())
 }
 
 fn portmap_calls() -> Vec<Vec<u8>> {
     let (program, version, protocol, port) = (Nfs::PROGRAM, 3, 6, 2049);
     [
         Portmap::Null,
-        Portmap::Set { program, version, protocol, port },
-        Portmap::Unset { program, version, protocol, port },
-        Portmap::GetPort { program, version, protocol },
+        Portmap::Set {
+            program,
+            version,
+            protocol,
+            port,
+        },
+        Portmap::Unset {
+            program,
+            version,
+            protocol,
+            port,
+        },
+        Portmap::GetPort {
+            program,
+            version,
+            protocol,
+        },
         Portmap::Dump,
-        Portmap::CallIt { program, version, procedure: 0 },
+        Portmap::CallIt {
+            program,
+            version,
+            procedure: 0,
+        },
     ]
     .map(|call| call.message(1, &Auth::None))
     .into()
@@ -125,7 +251,9 @@ fn numbered(mut message: Vec<u8>, number: usize) -> Vec<u8> {
 }
 
 fn prefixes(requests: &[Vec<u8>]) -> impl Iterator<Item = Vec<u8>> {
-    requests.iter().flat_map(|request| (0..=request.len()).map(|len| request[..len].to_vec()))
+    requests
+        .iter()
+        .flat_map(|request| (0..=request.len()).map(|len| request[..len].to_vec()))
 }
 
 /// `count` mutations, evenly over the requests.
@@ -137,26 +265,44 @@ fn mutations(requests: &[Vec<u8>], seed: u64, count: usize) -> impl Iterator<Ite
 }
 
 fn word(message: &[u8], at: usize) -> Option<u32> {
-    message.get(at * 4..at * 4 + 4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    message
+        .get(at * 4..at * 4 + 4)
+        .map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 
 /// The answer to a damaged request: refused somehow, or well formed for the procedure that it has become.
 fn judge(message: &[u8], outcome: Outcome<'_>) -> Result<()> {
-    let Outcome::Success(body) = outcome else { return Ok(()) };
+    let Outcome::Success(body) = outcome else {
+        return Ok(());
+    };
     let place = (word(message, 3), word(message, 4), word(message, 5));
-    let (Some(program), Some(version), Some(procedure)) = place else { bail!("success for {} bytes", message.len()) };
+    let (Some(program), Some(version), Some(procedure)) = place else {
+        bail!("success for {} bytes", message.len())
+    };
     check((program, version, procedure), body)
 }
 
 /// Sends everything over TCP, in batches, and judges each answer. A closed connection is replaced and the rest sent again.
-fn torment(address: SocketAddr, last: &[u8], messages: impl Iterator<Item = Vec<u8>>) -> Result<usize> {
-    let mut messages = messages.enumerate().map(|(number, message)| numbered(message, number)).peekable();
+fn torment(
+    address: SocketAddr,
+    last: &[u8],
+    messages: impl Iterator<Item = Vec<u8>>,
+) -> Result<usize> {
+    let mut messages = messages
+        .enumerate()
+        .map(|(number, message)| numbered(message, number))
+        .peekable();
     let mut client = Client::connect(address)?;
     let mut closed = 0;
     while messages.peek().is_some() {
         let mut pending: VecDeque<Vec<u8>> = messages.by_ref().take(BATCH).collect();
         while !pending.is_empty() {
-            let bytes: Vec<u8> = pending.iter().map(Vec::as_slice).chain([last]).flat_map(record).collect();
+            let bytes: Vec<u8> = pending
+                .iter()
+                .map(Vec::as_slice)
+                .chain([last])
+                .flat_map(record)
+                .collect();
             // When this fails the server has closed already; what it answered before is still to be read.
             let _ = client.send(&bytes);
             loop {
@@ -164,7 +310,8 @@ fn torment(address: SocketAddr, last: &[u8], messages: impl Iterator<Item = Vec<
                 let Some(reply) = client.receive().with_context(culprit)? else {
                     let refused = pending.pop_front();
                     closed += 1;
-                    client = Client::connect(address).with_context(|| format!("it may have died of {refused:02x?}"))?;
+                    client = Client::connect(address)
+                        .with_context(|| format!("it may have died of {refused:02x?}"))?;
                     break;
                 };
                 let (xid, outcome) = parse(reply).with_context(culprit)?;
@@ -173,11 +320,17 @@ fn torment(address: SocketAddr, last: &[u8], messages: impl Iterator<Item = Vec<
                     break;
                 }
                 // What lies before the answered one was no call and got no answer.
-                while pending.front().is_some_and(|message| word(message, 0) != Some(xid)) {
+                while pending
+                    .front()
+                    .is_some_and(|message| word(message, 0) != Some(xid))
+                {
                     pending.pop_front();
                 }
-                let message = pending.pop_front().with_context(|| format!("an answer to no call of ours, xid {xid}"))?;
-                judge(&message, outcome).with_context(|| format!("the answer to {message:02x?}"))?;
+                let message = pending
+                    .pop_front()
+                    .with_context(|| format!("an answer to no call of ours, xid {xid}"))?;
+                judge(&message, outcome)
+                    .with_context(|| format!("the answer to {message:02x?}"))?;
             }
         }
     }
@@ -185,7 +338,11 @@ fn torment(address: SocketAddr, last: &[u8], messages: impl Iterator<Item = Vec<
 }
 
 /// The same over UDP, where nothing can be closed.
-fn torment_udp(address: SocketAddr, last: &[u8], messages: impl Iterator<Item = Vec<u8>>) -> Result<()> {
+fn torment_udp(
+    address: SocketAddr,
+    last: &[u8],
+    messages: impl Iterator<Item = Vec<u8>>,
+) -> Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     socket.connect(address)?;
@@ -195,12 +352,17 @@ fn torment_udp(address: SocketAddr, last: &[u8], messages: impl Iterator<Item = 
         socket.send(&message)?;
         socket.send(last)?;
         loop {
-            let len = socket.recv(&mut reply).with_context(|| format!("no answer after {message:02x?}"))?;
+            let len = socket
+                .recv(&mut reply)
+                .with_context(|| format!("no answer after {message:02x?}"))?;
             let (xid, outcome) = parse(&reply[..len])?;
             if xid == LAST_XID {
                 break;
             }
-            ensure!(xid == number as u32, "an answer with xid {xid} to call {number}");
+            ensure!(
+                xid == number as u32,
+                "an answer with xid {xid} to call {number}"
+            );
             judge(&message, outcome).with_context(|| format!("the answer to {message:02x?}"))?;
         }
     }
@@ -208,7 +370,9 @@ fn torment_udp(address: SocketAddr, last: &[u8], messages: impl Iterator<Item = 
 }
 
 fn seed() -> u64 {
-    let given = std::env::var("STOWAWAY_SEED").ok().and_then(|text| text.parse().ok());
+    let given = std::env::var("STOWAWAY_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let seed = given.unwrap_or(20_261_120);
     eprintln!("seed {seed}; replay with STOWAWAY_SEED={seed}");
     seed
@@ -216,7 +380,8 @@ fn seed() -> u64 {
 
 /// Prefixes first: they also warm the server up. Then the mutations, which must not make it grow.
 fn prefixes_and_mutations(scene: &mut Scene, count: usize) -> Result<()> {
-    survives(scene, count).with_context(|| format!("the server said {:#?}", scene.server.lines()))?;
+    survives(scene, count)
+        .with_context(|| format!("the server said {:#?}", scene.server.lines()))?;
     scene.is_well()
 }
 
@@ -231,8 +396,13 @@ fn survives(scene: &mut Scene, count: usize) -> Result<()> {
     let before = scene.server.rss_kib()?;
     let closed = torment(address, &last, mutations(&requests, seed, count))?;
     let after = scene.server.rss_kib()?;
-    eprintln!("{count} mutations, {closed} connections closed, {before} KiB before and {after} KiB after");
-    ensure!(after <= before + GROWTH_MAX_KIB, "the server grew from {before} to {after} KiB");
+    eprintln!(
+        "{count} mutations, {closed} connections closed, {before} KiB before and {after} KiB after"
+    );
+    ensure!(
+        after <= before + GROWTH_MAX_KIB,
+        "the server grew from {before} to {after} KiB"
+    );
     Ok(())
 }
 
@@ -247,7 +417,10 @@ fn damaged_requests_are_refused_or_answered() -> Result<()> {
 
 #[test]
 fn damaged_requests_are_refused_or_answered_by_i686() -> Result<()> {
-    let mut scene = Scene::with(ServerOptions { arch: Arch::I686, ..ServerOptions::default() })?;
+    let mut scene = Scene::with(ServerOptions {
+        arch: Arch::I686,
+        ..ServerOptions::default()
+    })?;
     prefixes_and_mutations(&mut scene, if full() { 200_000 } else { 20_000 })
 }
 
@@ -257,7 +430,11 @@ fn damaged_requests_to_mount_over_udp() -> Result<()> {
     let requests = recorded(&mut scene)?;
     let last = Mount::Null.message(LAST_XID, &Auth::None);
     let count = if full() { 200_000 } else { 10_000 };
-    torment_udp(scene.server.mount(), &last, prefixes(&requests).chain(mutations(&requests, seed(), count)))?;
+    torment_udp(
+        scene.server.mount(),
+        &last,
+        prefixes(&requests).chain(mutations(&requests, seed(), count)),
+    )?;
     scene.is_well()
 }
 
@@ -269,17 +446,33 @@ fn damaged_requests_to_portmap() -> Result<()> {
     setup::need(&[Package::IPROUTE2])?;
     let namespace = Namespace::new()?;
     let directory = super::sample()?;
-    let options = ServerOptions { portmap: true, through: namespace.enter(), ..ServerOptions::serving(&[directory.path()]) };
+    let options = ServerOptions {
+        portmap: true,
+        through: namespace.enter(),
+        ..ServerOptions::serving(&[directory.path()])
+    };
     let mut server = xtask::server::Server::start(options)?;
     let (requests, seed) = (portmap_calls(), seed());
     let last = Portmap::Null.message(LAST_XID, &Auth::None);
     let count = if full() { 200_000 } else { 10_000 };
     let portmap = SocketAddr::from(([127, 0, 0, 1], 111));
     namespace.run(|| {
-        torment(portmap, &last, prefixes(&requests).chain(mutations(&requests, seed, count)))?;
-        torment_udp(portmap, &last, prefixes(&requests).chain(mutations(&requests, seed, count)))?;
+        torment(
+            portmap,
+            &last,
+            prefixes(&requests).chain(mutations(&requests, seed, count)),
+        )?;
+        torment_udp(
+            portmap,
+            &last,
+            prefixes(&requests).chain(mutations(&requests, seed, count)),
+        )?;
         server.open(directory.path()).map(drop)
     })?;
-    ensure!(server.is_alive()?, "the server ended; it said {:#?}", server.lines());
+    ensure!(
+        server.is_alive()?,
+        "the server ended; it said {:#?}",
+        server.lines()
+    );
     Ok(())
 }

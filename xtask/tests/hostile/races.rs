@@ -11,7 +11,10 @@ use xtask::client::Status;
 use xtask::server::{public_dir, users};
 
 /// Repeats `disturb` on a thread while `work` runs.
-fn meanwhile(mut disturb: impl FnMut() -> Result<()> + Send, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn meanwhile(
+    mut disturb: impl FnMut() -> Result<()> + Send,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let disturbing = scope.spawn(|| {
@@ -22,12 +25,21 @@ fn meanwhile(mut disturb: impl FnMut() -> Result<()> + Send, work: impl FnOnce()
         });
         let result = work();
         done.store(true, Ordering::Relaxed);
-        disturbing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(result)
+        disturbing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .and(result)
     })
 }
 
 fn exchange(one: &Path, two: &Path) -> Result<()> {
-    Ok(renameat2(AT_FDCWD, one, AT_FDCWD, two, RenameFlags::RENAME_EXCHANGE)?)
+    Ok(renameat2(
+        AT_FDCWD,
+        one,
+        AT_FDCWD,
+        two,
+        RenameFlags::RENAME_EXCHANGE,
+    )?)
 }
 
 #[test]
@@ -50,22 +62,43 @@ fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
             || exchange(&dir, &link),
             || {
                 for walk in 0..WALKS {
-                    let path = if walk % 2 == 0 { "sub/inner" } else { "sub/deep/inner" };
-                    let found = if walk % 3 == 0 { Ok(deep.clone()) } else { scene.client.walk(&scene.root, path) };
-                    let Ok(file) = found.inspect_err(|e| assert!(e.downcast_ref::<Status>().is_some(), "{e:?}")) else { continue };
+                    let path = if walk % 2 == 0 {
+                        "sub/inner"
+                    } else {
+                        "sub/deep/inner"
+                    };
+                    let found = if walk % 3 == 0 {
+                        Ok(deep.clone())
+                    } else {
+                        scene.client.walk(&scene.root, path)
+                    };
+                    let Ok(file) = found
+                        .inspect_err(|e| assert!(e.downcast_ref::<Status>().is_some(), "{e:?}"))
+                    else {
+                        continue;
+                    };
                     match scene.client.read(&file, 0, 4096) {
                         Ok((data, _)) => {
                             read_count += 1;
-                            ensure!(data == b"inner\n", "walk {walk} as user {user:?} read {:?}", data.escape_ascii());
+                            ensure!(
+                                data == b"inner\n",
+                                "walk {walk} as user {user:?} read {:?}",
+                                data.escape_ascii()
+                            );
                         }
-                        Err(e) => ensure!(e.downcast_ref::<Status>().is_some(), "walk {walk}: {e:?}"),
+                        Err(e) => {
+                            ensure!(e.downcast_ref::<Status>().is_some(), "walk {walk}: {e:?}")
+                        }
                     }
                 }
                 Ok(())
             },
         )?;
         // Else nothing was raced for.
-        ensure!(read_count > WALKS / 100 && read_count < WALKS, "{read_count} of {WALKS} walks found the file");
+        ensure!(
+            read_count > WALKS / 100 && read_count < WALKS,
+            "{read_count} of {WALKS} walks found the file"
+        );
         scene.is_well()?;
     }
     Ok(())
@@ -93,7 +126,10 @@ fn a_file_that_shrinks_is_never_padded() -> Result<()> {
             for number in 0..READS {
                 let offset = (number % 4) << 20;
                 match scene.client.read(&file, offset as u64, 1 << 20) {
-                    Ok((data, _)) => ensure!(data.iter().all(|&byte| byte == b'x'), "READ {number} was padded"),
+                    Ok((data, _)) => ensure!(
+                        data.iter().all(|&byte| byte == b'x'),
+                        "READ {number} was padded"
+                    ),
                     Err(_) => {
                         closed += 1;
                         scene.client = scene.server.connect()?;

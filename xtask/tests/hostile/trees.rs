@@ -22,23 +22,54 @@ fn special_files_are_seen_but_never_opened() -> Result<()> {
         if root_for("devices") {
             // /dev/zero, which would never end, and a block device that nobody has.
             mknod(&path.join("zero"), SFlag::S_IFCHR, everyone, makedev(1, 5))?;
-            mknod(&path.join("block"), SFlag::S_IFBLK, everyone, makedev(240, 0))?;
+            mknod(
+                &path.join("block"),
+                SFlag::S_IFBLK,
+                everyone,
+                makedev(240, 0),
+            )?;
             kinds.extend([("zero", 4), ("block", 3)]);
         }
         let entries = scene.client.list(&scene.root)?;
         for (name, kind) in kinds {
             let start = Instant::now();
             let object = scene.client.lookup(&scene.root, name)?;
-            ensure!(scene.client.attr(&object)?.kind == kind, "{name} is of another kind");
+            ensure!(
+                scene.client.attr(&object)?.kind == kind,
+                "{name} is of another kind"
+            );
             let listed = entries.iter().find(|entry| entry.name == name.as_bytes());
-            ensure!(listed.and_then(|entry| entry.attr).is_some_and(|attr| attr.kind == kind), "{name} is listed as {listed:?}");
+            ensure!(
+                listed
+                    .and_then(|entry| entry.attr)
+                    .is_some_and(|attr| attr.kind == kind),
+                "{name} is listed as {listed:?}"
+            );
             for count in [1, 4096, 1 << 20] {
-                let status = scene.client.status(&Nfs::Read { file: &object, offset: 0, count })?;
-                ensure!(status == Status::INVAL, "READ of {name} was answered {status:?}");
+                let status = scene.client.status(&Nfs::Read {
+                    file: &object,
+                    offset: 0,
+                    count,
+                })?;
+                ensure!(
+                    status == Status::INVAL,
+                    "READ of {name} was answered {status:?}"
+                );
             }
-            let status = scene.client.status(&Nfs::Commit { file: &object, offset: 0, count: 0 })?;
-            ensure!(status != Status::OK, "COMMIT of {name} was answered {status:?}");
-            ensure!(start.elapsed() < Duration::from_secs(1), "{name} took {:?}", start.elapsed());
+            let status = scene.client.status(&Nfs::Commit {
+                file: &object,
+                offset: 0,
+                count: 0,
+            })?;
+            ensure!(
+                status != Status::OK,
+                "COMMIT of {name} was answered {status:?}"
+            );
+            ensure!(
+                start.elapsed() < Duration::from_secs(1),
+                "{name} took {:?}",
+                start.elapsed()
+            );
         }
         scene.is_well()?;
     }
@@ -52,7 +83,10 @@ fn procfs_and_sysfs_are_not_exported() -> Result<()> {
             Ok(server) => anyhow::bail!("{path} is exported: {:?}", server.lines()),
             Err(error) => format!("{error:#}"),
         };
-        ensure!(error.contains(path) && error.contains("exit status: 1"), "{path}: {error}");
+        ensure!(
+            error.contains(path) && error.contains("exit status: 1"),
+            "{path}: {error}"
+        );
     }
     Ok(())
 }
@@ -69,22 +103,61 @@ fn a_file_system_beneath_the_export_is_not_entered() -> Result<()> {
     fs::write(directory.path().join("small"), "small\n")?;
     // Only the server and its shell see these mounts.
     let script = r#"cd "$0" && mount -t tmpfs none tmpfs && mount -t proc none proc && echo secret >tmpfs/inside && exec "$@""#;
-    let through = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, &directory.path().display().to_string()];
-    let options = ServerOptions { through: through.map(String::from).to_vec(), ..ServerOptions::serving(&[directory.path()]) };
+    let through = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        &directory.path().display().to_string(),
+    ];
+    let options = ServerOptions {
+        through: through.map(String::from).to_vec(),
+        ..ServerOptions::serving(&[directory.path()])
+    };
     let server = Server::start(options)?;
     let (mut client, root) = server.open(directory.path())?;
-    for path in ["tmpfs/inside", "proc/self/environ", "proc/1/status", "proc/meminfo"] {
+    for path in [
+        "tmpfs/inside",
+        "proc/self/environ",
+        "proc/1/status",
+        "proc/meminfo",
+    ] {
         let found = client.walk(&root, path);
-        ensure!(found.as_ref().is_err_and(|e| e.downcast_ref::<Status>().is_some()), "{path}: {found:?}");
+        ensure!(
+            found
+                .as_ref()
+                .is_err_and(|e| e.downcast_ref::<Status>().is_some()),
+            "{path}: {found:?}"
+        );
     }
     // What lies beside them is listed all the same, and handles of the mounted roots lead nowhere.
     let entries = client.list(&root)?;
-    ensure!(entries.iter().any(|entry| entry.name == b"small"), "small is not listed: {entries:?}");
-    for entry in entries.iter().filter(|entry| matches!(&entry.name[..], b"tmpfs" | b"proc")) {
-        let Some(handle) = &entry.handle else { continue };
+    ensure!(
+        entries.iter().any(|entry| entry.name == b"small"),
+        "small is not listed: {entries:?}"
+    );
+    for entry in entries
+        .iter()
+        .filter(|entry| matches!(&entry.name[..], b"tmpfs" | b"proc"))
+    {
+        let Some(handle) = &entry.handle else {
+            continue;
+        };
         let inside = client.list(handle);
-        let seen = inside.as_ref().map(|inside| inside.iter().filter(|e| !matches!(&e.name[..], b"." | b"..")).count());
-        ensure!(seen.as_ref().map_or(true, |&count| count == 0), "{} shows {inside:?}", entry.name.escape_ascii());
+        let seen = inside.as_ref().map(|inside| {
+            inside
+                .iter()
+                .filter(|e| !matches!(&e.name[..], b"." | b".."))
+                .count()
+        });
+        ensure!(
+            seen.as_ref().map_or(true, |&count| count == 0),
+            "{} shows {inside:?}",
+            entry.name.escape_ascii()
+        );
     }
     let file = client.lookup(&root, "small")?;
     client.read(&file, 0, 10).context("the export itself")?;

@@ -1,0 +1,184 @@
+//! Calls as a client writes them, built apart from the code that reads them; one of every procedure.
+
+use super::World;
+use crate::wire::nfs3::Procedure;
+use crate::wire::{mount, nfs3, portmap};
+
+/// The last fragment's flag in a record mark.
+const LAST: u32 = 1 << 31;
+/// Bytes of a call before its arguments.
+pub const HEADER_BYTES: usize = 16 * 4;
+
+/// A call under construction: what follows the record mark.
+#[derive(Clone, Debug)]
+pub struct Call(pub Vec<u8>);
+
+/// What a call asks for, read back from its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Comes back in the reply.
+    pub xid: u32,
+    /// Program, version, procedure.
+    pub what: (u32, u32, u32),
+}
+
+impl Asked {
+    /// `None`: the packet is too short, or no call.
+    pub fn of(packet: &[u8]) -> Option<Self> {
+        let word = |at: usize| {
+            let bytes = packet.get(at * 4..at * 4 + 4)?;
+            Some(u32::from_be_bytes(bytes.try_into().unwrap()))
+        };
+        (word(1)? == 0).then_some(())?;
+        // What is refused before they are read has no program and no procedure.
+        let what = [3, 4, 5].map(|at| word(at).unwrap_or(0));
+        Some(Self {
+            xid: word(0)?,
+            what: (what[0], what[1], what[2]),
+        })
+    }
+}
+
+impl Call {
+    /// A call with an empty AUTH_SYS credential of "box" and no arguments yet.
+    pub fn new(program: u32, version: u32, procedure: u32) -> Self {
+        Self(Vec::new())
+            .words(&[7, 0, 2, program, version, procedure, 1, 24])
+            .word(9)
+            .opaque(b"box")
+            .words(&[1000, 100, 0, 0, 0])
+    }
+
+    /// A call of NFS version 3.
+    pub fn nfs(procedure: Procedure) -> Self {
+        Self::new(nfs3::PROGRAM, nfs3::VERSION, procedure as u32)
+    }
+
+    /// A call of NFS version 3 whose arguments begin with a handle.
+    pub fn of(procedure: Procedure, handle: &[u8]) -> Self {
+        Self::nfs(procedure).opaque(handle)
+    }
+
+    /// READ.
+    pub fn read(handle: &[u8], offset: u64, count: u32) -> Self {
+        Self::of(Procedure::Read, handle).long(offset).word(count)
+    }
+
+    /// LOOKUP.
+    pub fn lookup(handle: &[u8], name: &[u8]) -> Self {
+        Self::of(Procedure::Lookup, handle).opaque(name)
+    }
+
+    /// MNT.
+    pub fn mount(version: u32, path: &[u8]) -> Self {
+        Self::new(mount::PROGRAM, version, mount::procedure::MNT).opaque(path)
+    }
+
+    /// Appends a word.
+    pub fn word(self, word: u32) -> Self {
+        self.words(&[word])
+    }
+
+    /// Appends words.
+    pub fn words(mut self, words: &[u32]) -> Self {
+        self.0
+            .extend(words.iter().flat_map(|word| word.to_be_bytes()));
+        self
+    }
+
+    /// Appends a number of 64 bits.
+    pub fn long(mut self, long: u64) -> Self {
+        self.0.extend(long.to_be_bytes());
+        self
+    }
+
+    /// Appends variable-length opaque.
+    pub fn opaque(mut self, bytes: &[u8]) -> Self {
+        self = self.word(bytes.len() as u32);
+        self.0.extend(bytes);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    /// The same call under another xid.
+    pub fn xid(mut self, xid: u32) -> Self {
+        self.0[..4].copy_from_slice(&xid.to_be_bytes());
+        self
+    }
+
+    /// The call as one fragment.
+    pub fn record(&self) -> Vec<u8> {
+        self.fragments(&[])
+    }
+
+    /// The call in fragments that end at `cuts` and at its end.
+    pub fn fragments(&self, cuts: &[usize]) -> Vec<u8> {
+        let mut record = Vec::new();
+        let mut from = 0;
+        for to in cuts.iter().copied().chain([self.0.len()]) {
+            let last = if to == self.0.len() { LAST } else { 0 };
+            record.extend(((to - from) as u32 | last).to_be_bytes());
+            record.extend(&self.0[from..to]);
+            from = to;
+        }
+        record
+    }
+}
+
+/// A call of every procedure that is served, each such that it succeeds or is refused because the export is read-only.
+pub fn every(world: &mut World) -> Vec<(String, Call)> {
+    // No mode, owner, group or size; times stay.
+    const NO_CHANGE: &[u32] = &[0, 0, 0, 0, 0, 0];
+    let [top, file, big, link, many] =
+        ["", "hello", "big", "link", "many"].map(|path| world.handle(path));
+    let mut calls = Vec::new();
+    for procedure in Procedure::ALL {
+        let of_top = || Call::of(procedure, &top);
+        let of_file = || Call::of(procedure, &file);
+        let call = match procedure {
+            Procedure::Null => Call::nfs(procedure),
+            Procedure::GetAttr => of_file(),
+            Procedure::SetAttr => of_file().words(NO_CHANGE).word(0),
+            Procedure::Lookup => of_top().opaque(b"hello"),
+            Procedure::Access => of_top().word(0x3f),
+            Procedure::ReadLink => Call::of(procedure, &link),
+            Procedure::Read => of_file().long(0).word(4096),
+            Procedure::Write => of_file().long(0).words(&[5, 2]).opaque(b"bytes"),
+            Procedure::Create => of_top().opaque(b"new").word(0).words(NO_CHANGE),
+            Procedure::MkDir => of_top().opaque(b"new").words(NO_CHANGE),
+            Procedure::SymLink => of_top().opaque(b"new").words(NO_CHANGE).opaque(b"hello"),
+            Procedure::MkNod => of_top().opaque(b"new").word(7).words(NO_CHANGE),
+            Procedure::Remove | Procedure::RmDir => of_top().opaque(b"hello"),
+            Procedure::Rename => of_top().opaque(b"hello").opaque(&top).opaque(b"new"),
+            Procedure::Link => of_file().opaque(&top).opaque(b"new"),
+            Procedure::ReadDir => Call::of(procedure, &many).long(0).long(0).word(2048),
+            Procedure::ReadDirPlus => Call::of(procedure, &many)
+                .long(0)
+                .long(0)
+                .words(&[1024, 4096]),
+            Procedure::FsStat | Procedure::FsInfo | Procedure::PathConf => of_top(),
+            Procedure::Commit => of_file().long(0).word(0),
+        };
+        calls.push((format!("{procedure:?}"), call));
+    }
+    calls.push(("Read at once".into(), Call::read(&big, 1, 65_535)));
+    calls.push(("Read by order".into(), Call::read(&big, 1, 131_073)));
+    for version in [mount::VERSION_1, mount::VERSION_3] {
+        for procedure in 0..6 {
+            let call = Call::new(mount::PROGRAM, version, procedure);
+            let takes_path = matches!(procedure, mount::procedure::MNT | mount::procedure::UMNT);
+            let call = if takes_path {
+                call.opaque(b"/export/dir")
+            } else {
+                call
+            };
+            calls.push((format!("Mount {version}.{procedure}"), call));
+        }
+    }
+    let portmap = |procedure| Call::new(portmap::PROGRAM, portmap::VERSION, procedure);
+    let question = [nfs3::PROGRAM, nfs3::VERSION, 6, 0];
+    calls.push(("Portmap null".into(), portmap(0)));
+    calls.push(("Portmap port".into(), portmap(3).words(&question)));
+    calls.push(("Portmap dump".into(), portmap(4)));
+    calls
+}

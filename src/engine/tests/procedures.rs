@@ -1,0 +1,335 @@
+//! Each procedure's success in golden words, and its failures.
+
+use super::calls::{Call, HEADER_BYTES, every};
+use super::{VERIFIER, World, attributes, words};
+use crate::wire::nfs3::Procedure;
+use crate::wire::rpc::Reject;
+use crate::wire::{mount, portmap};
+
+/// Inode numbers of the tree follow from the order in which it is made.
+const TOP: u32 = 1;
+const HELLO: u32 = 2;
+const EMPTY: u32 = 7;
+const LINK: u32 = 8;
+
+fn top() -> [u32; 21] {
+    attributes(2, 0o755, 4096, TOP)
+}
+
+fn hello() -> [u32; 21] {
+    attributes(1, 0o644, 11, HELLO)
+}
+
+/// The one call of `procedure` in the list of all.
+fn sample(world: &mut World, procedure: Procedure) -> Call {
+    let name = format!("{procedure:?}");
+    let found = every(world).into_iter().find(|(other, _)| *other == name);
+    found.unwrap().1
+}
+
+#[track_caller]
+fn check(procedure: Procedure, expect: &[&[u32]]) {
+    let mut world = World::new();
+    let call = sample(&mut world, procedure);
+    world.check(&call, expect);
+}
+
+#[test]
+fn null_answers_nothing() {
+    check(Procedure::Null, &[]);
+}
+
+#[test]
+fn attributes_are_told_alone_by_getattr() {
+    check(Procedure::GetAttr, &[&[0], &hello()]);
+}
+
+#[test]
+fn lookup_tells_handle_object_and_directory() {
+    let handle = words(&World::new().handle("hello"));
+    check(
+        Procedure::Lookup,
+        &[&[0, 16], &handle, &[1], &hello(), &[1], &top()],
+    );
+}
+
+#[test]
+fn access_grants_no_writing_and_nothing_unasked() {
+    let mut world = World::new();
+    for (path, attributes, asked, granted) in [
+        ("", top(), 0x3f, 0x03),
+        ("", top(), 0x02, 0x02),
+        ("", top(), 0x1c, 0x00),
+        ("hello", hello(), 0x3f, 0x01),
+        ("hello", hello(), 0x20, 0x00),
+        ("hello", hello(), u32::MAX, 0x01),
+    ] {
+        let call = Call::of(Procedure::Access, &world.handle(path)).word(asked);
+        world.check(&call, &[&[0, 1], &attributes, &[granted]]);
+    }
+}
+
+#[test]
+fn readlink_tells_the_target_as_it_is() {
+    let link = attributes(5, 0o777, 11, LINK);
+    check(
+        Procedure::ReadLink,
+        &[&[0, 1], &link, &[11], &words(b"/etc/passwd")],
+    );
+    let mut world = World::new();
+    let long = world.handle("long link");
+    let target = world.ask(&Call::of(Procedure::ReadLink, &long)).unwrap();
+    assert_eq!(target.bytes, [b'l'; 4096]);
+}
+
+#[test]
+fn read_tells_count_end_and_data() {
+    check(
+        Procedure::Read,
+        &[&[0, 1], &hello(), &[11, 1, 11], &words(b"hello world")],
+    );
+}
+
+#[test]
+fn an_empty_directory_lists_itself_and_its_parent() {
+    let mut world = World::new();
+    let handle = world.handle("empty");
+    let empty = attributes(2, 0o755, 4096, EMPTY);
+    let head: &[&[u32]] = &[&[0, 1], &empty, &[0, 0]];
+    let dot = [1, 0, EMPTY, 1, 0x2e00_0000, 0, 1];
+    let dots = [1, 0, TOP, 2, 0x2e2e_0000, 0, 2];
+    let end = [0, 1];
+    let names = Call::of(Procedure::ReadDir, &handle).words(&[0, 0, 0, 0, 512]);
+    world.check(&names, &[head, &[&dot, &dots, &end]].concat());
+    let objects = Call::of(Procedure::ReadDirPlus, &handle).words(&[0, 0, 0, 0, 512, 512]);
+    let no_object = [0, 0];
+    world.check(
+        &objects,
+        &[head, &[&dot, &no_object, &dots, &no_object, &end]].concat(),
+    );
+}
+
+#[test]
+fn file_systems_tell_their_space_and_limits() {
+    let head: &[&[u32]] = &[&[0, 1], &top()];
+    let space = [0, 1 << 30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    check(Procedure::FsStat, &[head, &[&space]].concat());
+    let mib = 1 << 20;
+    let sizes = [mib, mib, 4096, mib, mib, 4096, 64 << 10];
+    let rest = [0x7fff_ffff, 0xffff_ffff, 0, 1, 0x1b];
+    check(Procedure::FsInfo, &[head, &[&sizes, &rest]].concat());
+    check(
+        Procedure::PathConf,
+        &[head, &[&[32_000, 255, 1, 1, 0, 1]]].concat(),
+    );
+}
+
+#[test]
+fn commit_has_nothing_to_wait_for() {
+    check(
+        Procedure::Commit,
+        &[&[0, 0, 1], &hello(), &words(&VERIFIER)],
+    );
+}
+
+#[test]
+fn changes_are_refused_with_the_attributes_there_are() {
+    const READ_ONLY: u32 = 30;
+    for procedure in [Procedure::SetAttr, Procedure::Write] {
+        check(procedure, &[&[READ_ONLY, 0, 1], &hello()]);
+    }
+    for procedure in [
+        Procedure::Create,
+        Procedure::MkDir,
+        Procedure::SymLink,
+        Procedure::MkNod,
+        Procedure::Remove,
+        Procedure::RmDir,
+    ] {
+        check(procedure, &[&[READ_ONLY, 0, 1], &top()]);
+    }
+    check(Procedure::Rename, &[&[READ_ONLY, 0, 1], &top(), &[0, 0]]);
+    check(Procedure::Link, &[&[READ_ONLY, 1], &hello(), &[0, 0]]);
+}
+
+/// What follows the status when there is no object to tell of.
+const fn shape_of_failure(procedure: Procedure) -> &'static [u32] {
+    match procedure {
+        Procedure::Null | Procedure::GetAttr => &[],
+        Procedure::SetAttr
+        | Procedure::Write
+        | Procedure::Create
+        | Procedure::MkDir
+        | Procedure::SymLink
+        | Procedure::MkNod
+        | Procedure::Remove
+        | Procedure::RmDir
+        | Procedure::Commit => &[0, 0],
+        Procedure::Rename => &[0, 0, 0, 0],
+        Procedure::Link => &[0, 0, 0],
+        _ => &[0],
+    }
+}
+
+/// The call of `procedure` with `handle` in the place of its first one.
+fn with_handle(world: &mut World, procedure: Procedure, handle: &[u8]) -> Call {
+    const OWN_BYTES: usize = 4 + 16;
+    let Call(sample) = sample(world, procedure);
+    let mut call = Call(sample[..HEADER_BYTES].to_vec()).opaque(handle);
+    call.0.extend(&sample[HEADER_BYTES + OWN_BYTES..]);
+    call
+}
+
+#[test]
+fn handles_that_name_nothing_fail_in_every_procedures_own_shape() {
+    let mut world = World::new();
+    let stale = world.stale_handle();
+    for procedure in &Procedure::ALL[1..] {
+        let shape = shape_of_failure(*procedure);
+        let call = with_handle(&mut world, *procedure, &stale);
+        world.check(&call, &[&[70], shape]);
+        for len in [0, 1, 15, 17, 63, 64] {
+            let call = with_handle(&mut world, *procedure, &vec![1; len]);
+            world.check(&call, &[&[10001], shape]);
+        }
+        let call = with_handle(&mut world, *procedure, &[1; 65]);
+        assert_eq!(world.ask(&call), Err(Reject::Arguments), "{procedure:?}");
+    }
+}
+
+#[test]
+fn arguments_that_break_off_are_garbage() {
+    let mut world = World::new();
+    for (name, call) in every(&mut world) {
+        let takes_none = name.ends_with("Null") || name.ends_with("null");
+        if takes_none {
+            continue;
+        }
+        let mut refused = 0;
+        for end in (HEADER_BYTES..call.0.len()).step_by(4) {
+            match world.ask(&Call(call.0[..end].to_vec())) {
+                Err(why) => {
+                    assert_eq!(why, Reject::Arguments, "{name} cut to {end}");
+                    refused += 1;
+                }
+                // Who refuses every change need not read what it would have been.
+                Ok(body) => assert_eq!(body.status, 30, "{name} cut to {end}"),
+            }
+        }
+        let has_arguments = call.0.len() > HEADER_BYTES;
+        assert_eq!(refused > 0, has_arguments, "{name}");
+    }
+}
+
+#[test]
+fn the_wrong_kind_of_object_is_told_with_its_attributes() {
+    const NOT_DIRECTORY: u32 = 20;
+    const IS_DIRECTORY: u32 = 21;
+    const INVALID: u32 = 22;
+    let mut world = World::new();
+    for (path, procedure, rest, status) in [
+        ("hello", Procedure::Lookup, &[1, 0x7800_0000][..], NOT_DIRECTORY),
+        ("hello", Procedure::ReadDir, &[0, 0, 0, 0, 512], NOT_DIRECTORY),
+        ("link", Procedure::ReadDirPlus, &[0, 0, 0, 0, 512, 512], NOT_DIRECTORY),
+        ("hello", Procedure::ReadLink, &[], INVALID),
+        ("dir", Procedure::ReadLink, &[], INVALID),
+        ("dir", Procedure::Read, &[0, 0, 10], IS_DIRECTORY),
+        ("link", Procedure::Read, &[0, 0, 10], INVALID),
+        ("fifo", Procedure::Read, &[0, 0, u32::MAX], INVALID),
+    ] {
+        let handle = world.handle(path);
+        let failed = world.ask(&Call::of(procedure, &handle).words(rest)).unwrap();
+        assert_eq!(failed.status, status, "{procedure:?} of {path}");
+        assert!(failed.attributes[0].is_some(), "{procedure:?} of {path}");
+    }
+    let dir = world.handle("dir");
+    world.check(
+        &Call::of(Procedure::Commit, &dir).words(&[0, 0, 0]),
+        &[&[INVALID, 0, 0]],
+    );
+}
+
+#[test]
+fn mounting_gives_the_handle_of_the_directory_in_both_versions() {
+    let mut world = World::new();
+    let [top, dir] = ["", "dir"].map(|path| world.handle(path));
+    for (path, handle) in [
+        ("/export", &top),
+        ("/export/", &top),
+        ("//export/./dir", &dir),
+    ] {
+        let handle = words(handle);
+        let call = |version| Call::mount(version, path.as_bytes());
+        world.check(&call(3), &[&[0, 16], &handle, &[1, 1]]);
+        world.check(&call(1), &[&[0], &handle, &[0; 4]]);
+    }
+    assert_eq!(
+        world.sink.lines()[0],
+        "stowaway: 192.0.2.7 mounted /export"
+    );
+}
+
+#[test]
+fn what_cannot_be_mounted_has_its_reason() {
+    let mut world = World::new();
+    let long = [b"/export/", &[b'x'; 256][..]].concat();
+    for (path, status) in [
+        (&b"/exports"[..], 13),
+        (b"/", 13),
+        (b"", 13),
+        (b"export", 13),
+        (b"/export/..", 13),
+        (b"/export/dir/../../etc", 13),
+        (b"/export/none", 2),
+        (b"/export/hello", 20),
+        (b"/export/hello/x", 20),
+        (b"/export/link", 20),
+        (b"/export/d\0r", 22),
+        (&long, 63),
+    ] {
+        for version in [1, 3] {
+            world.check(&Call::mount(version, path), &[&[status]]);
+        }
+    }
+    let lines = world.sink.lines();
+    assert!(lines[0].starts_with("stowaway: 192.0.2.7 may not mount /exports: "));
+    assert_eq!(lines.len(), 10, "one peer has ten lines a minute");
+    for (len, refused) in [(1024, false), (1025, true)] {
+        let answer = world.ask(&Call::mount(3, &vec![b'/'; len]));
+        assert_eq!(answer == Err(Reject::Arguments), refused);
+    }
+}
+
+#[test]
+fn mounts_are_listed_until_they_are_taken_back() {
+    use mount::procedure::{DUMP, EXPORT, UMNT, UMNTALL};
+    let mut world = World::new();
+    for version in [1, 3] {
+        let call = |procedure| Call::new(mount::PROGRAM, version, procedure);
+        let list = |world: &mut World| world.ask(&call(DUMP)).unwrap().names;
+        let export = b"/export".to_vec();
+        assert_eq!(world.ask(&call(EXPORT)).unwrap().names, [export.clone()]);
+        assert!(list(&mut world).is_empty());
+        for gone in [call(UMNT).opaque(b"/export"), call(UMNTALL)] {
+            world.ask(&Call::mount(version, b"/export/dir")).unwrap();
+            world.ask(&Call::mount(version, b"/export")).unwrap();
+            let once = [b"192.0.2.7".to_vec(), export.clone()];
+            assert_eq!(list(&mut world), once);
+            world.check(&gone, &[]);
+            assert!(list(&mut world).is_empty());
+        }
+        world.check(&call(UMNT).opaque(b"/nowhere"), &[]);
+    }
+}
+
+#[test]
+fn the_portmapper_tells_its_table() {
+    let mut world = World::new();
+    let call = |procedure| Call::new(portmap::PROGRAM, 2, procedure);
+    world.check(&call(3).words(&[100_003, 3, 6, 0]), &[&[2049]]);
+    world.check(&call(3).words(&[100_003, 4, 6, 0]), &[&[0]]);
+    let nfs = [1, 100_003, 3, 6, 2049];
+    let mount = [1, 100_005, 3, 6, 2049];
+    world.check(&call(4), &[&nfs, &mount, &[0]]);
+    world.check(&call(0), &[]);
+}

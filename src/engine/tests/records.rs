@@ -1,0 +1,231 @@
+//! Record marks, headers, refusals: everything before a procedure has its arguments.
+
+use super::calls::{Asked, Call, every};
+use super::{World, replies};
+use crate::config::{RECORD_BYTES_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
+use crate::engine::State;
+use crate::engine::rpc::{Service, Session};
+use crate::wire::nfs3::{self, Procedure};
+use crate::wire::rpc::Reject;
+use crate::wire::{mount, portmap};
+
+#[test]
+fn unknown_programs_versions_and_procedures_are_refused() {
+    let mut world = World::new();
+    for (program, version, procedure, why) in [
+        (nfs3::PROGRAM, 2, 1, Reject::Version(3, 3)),
+        (nfs3::PROGRAM, 4, 1, Reject::Version(3, 3)),
+        (nfs3::PROGRAM, 4, 99, Reject::Version(3, 3)),
+        (nfs3::PROGRAM, 3, 22, Reject::Procedure),
+        (nfs3::PROGRAM, 3, u32::MAX, Reject::Procedure),
+        (mount::PROGRAM, 2, 1, Reject::Version(1, 3)),
+        (mount::PROGRAM, 4, 1, Reject::Version(1, 3)),
+        (mount::PROGRAM, 3, 6, Reject::Procedure),
+        (portmap::PROGRAM, 3, 3, Reject::Version(2, 2)),
+        (portmap::PROGRAM, 4, 3, Reject::Version(2, 2)),
+        (portmap::PROGRAM, 2, 1, Reject::Procedure),
+        (portmap::PROGRAM, 2, 5, Reject::Procedure),
+        (100_227, 3, 0, Reject::Program),
+        (0, 0, 0, Reject::Program),
+    ] {
+        let answer = world.ask(&Call::new(program, version, procedure));
+        assert_eq!(answer, Err(why), "{program}.{version}.{procedure}");
+    }
+}
+
+#[test]
+fn a_socket_for_one_program_knows_no_other() {
+    let mut world = World::new();
+    let nfs = Service {
+        nfs: true,
+        ..Service::default()
+    };
+    for (program, version, refused) in [
+        (nfs3::PROGRAM, 3, false),
+        (mount::PROGRAM, 3, true),
+        (portmap::PROGRAM, 2, true),
+    ] {
+        let call = Call::new(program, version, 0);
+        let talk = world.talk(&mut Session::new(nfs), &call.record(), || 100);
+        let reply = replies::records(&talk.output).unwrap()[0];
+        let answer = replies::parse(reply, Asked::of(&call.0).unwrap()).unwrap();
+        assert_eq!(answer == Err(Reject::Program), refused);
+    }
+}
+
+/// A call of NULL whose words after the xid are these.
+fn raw(words: &[u32]) -> Call {
+    Call(Vec::new()).word(7).words(words)
+}
+
+#[test]
+fn headers_that_are_not_ours_are_refused_by_name() {
+    let mut world = World::new();
+    for (call, answer) in [
+        (raw(&[0, 2, 100_003, 3, 0, 0, 0, 0, 0]), None),
+        (raw(&[0, 1, 100_003, 3, 0, 0, 0, 0, 0]), Some(Reject::RpcVersion)),
+        (raw(&[0, 3]), Some(Reject::RpcVersion)),
+        (raw(&[0, 2, 100_003, 3, 0, 6, 0, 0, 0]), Some(Reject::UnknownFlavor)),
+        (raw(&[0, 2, 100_003, 3, 0, 1, 4, 0, 0, 0]), Some(Reject::BadCredential)),
+        (raw(&[0, 2, 100_003, 3, 0, 0, 401, 0, 0]), Some(Reject::BadCredential)),
+        (raw(&[0, 2, 100_003, 3, 0, 0, 0, 0, 401]), Some(Reject::BadVerifier)),
+    ] {
+        assert_eq!(world.ask(&call).err(), answer);
+    }
+}
+
+#[test]
+fn a_reply_is_not_answered_and_the_next_call_is() {
+    let mut world = World::new();
+    let stream = [raw(&[1, 0, 0, 0, 0]).record(), Call::nfs(Procedure::Null).record()].concat();
+    let talk = world.send(&stream);
+    assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
+    assert_eq!(replies::records(&talk.output).unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_no_message_closes_the_connection() {
+    let mut world = World::new();
+    for packet in [&[][..], &[0; 3], &[0, 0, 0, 7], &[0, 0, 0, 7, 0, 0, 0, 2]] {
+        let talk = world.send(&Call(packet.to_vec()).record());
+        assert!(talk.closed.is_some() && talk.output.is_empty(), "{packet:?}");
+    }
+}
+
+#[test]
+fn requests_in_up_to_sixteen_fragments_are_answered() {
+    let mut world = World::new();
+    for (name, call) in every(&mut world) {
+        let whole = world.reply(&call);
+        for count in 1..=17 {
+            // Cuts at even places, then all at the front and all at the end, which makes fragments empty.
+            let even = (1..count).map(|at| call.0.len() * at / count).collect();
+            for cuts in [even, vec![0; count - 1], vec![call.0.len() - 1; count - 1]] {
+                let talk = world.send(&call.fragments(&cuts));
+                if count == 17 {
+                    assert!(talk.closed.is_some(), "{name} in {count}");
+                } else {
+                    assert_eq!(talk.closed, None, "{name} in {count}");
+                    assert_eq!(talk.output[4..], whole, "{name} in {count}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn requests_that_arrive_in_two_parts_are_answered_once() {
+    let mut world = World::new();
+    for (name, call) in every(&mut world) {
+        for record in [call.record(), call.fragments(&[3, 8, 8, 21])] {
+            let whole = world.send(&record).output;
+            for cut in 0..=record.len() {
+                let mut pieces = [cut, record.len()].into_iter();
+                let talk = world.talk(&mut World::session(), &record, || pieces.next().unwrap());
+                assert_eq!(talk.output, whole, "{name} cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_beginning_of_a_request_is_no_request() {
+    let mut world = World::new();
+    for (name, call) in every(&mut world) {
+        for record in [call.record(), call.fragments(&[0, 5, 21])] {
+            for end in 0..record.len() {
+                let talk = world.send(&record[..end]);
+                let quiet = talk.closed.is_none() && talk.output.is_empty();
+                assert!(quiet && talk.consumed == 0, "{name} cut to {end}");
+            }
+        }
+    }
+}
+
+#[test]
+fn records_longer_than_any_request_close_the_connection() {
+    let mut world = World::new();
+    let last = 1 << 31;
+    for mark in [
+        0x7fff_ffff_u32,
+        u32::MAX,
+        last | (RECORD_BYTES_MAX + 1),
+        RECORD_BYTES_MAX + 1,
+    ] {
+        let talk = world.send(&mark.to_be_bytes());
+        assert!(talk.closed.is_some() && talk.output.is_empty(), "{mark:#x}");
+    }
+    // The second fragment makes it too long, before any of it is there.
+    let split = [&8u32.to_be_bytes()[..], &[0; 8], &RECORD_BYTES_MAX.to_be_bytes()].concat();
+    assert!(world.send(&split).closed.is_some());
+    // Nothing but empty fragments has no end.
+    assert!(world.send(&[0; 17 * 4]).closed.is_some());
+}
+
+#[test]
+fn a_write_of_a_mebibyte_is_refused_and_the_stream_goes_on() {
+    let mut world = World::new();
+    let file = world.handle("hello");
+    let data = vec![b'w'; WRITE_BYTES_MAX as usize];
+    let write = Call::of(Procedure::Write, &file)
+        .long(0)
+        .words(&[WRITE_BYTES_MAX, 2])
+        .opaque(&data);
+    let null = Call::nfs(Procedure::Null).xid(8).record();
+    let cuts: Vec<usize> = (1..16).map(|at| at * 65_536).collect();
+    for record in [write.record(), write.fragments(&cuts), write.fragments(&[100, 50_000])] {
+        let stream = [&record[..], &null].concat();
+        for piece in [REQUEST_BYTES, 1460, 4099] {
+            let talk = world.talk(&mut World::session(), &stream, || piece);
+            assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
+            let answers = replies::records(&talk.output).unwrap();
+            assert_eq!(answers.len(), 2);
+            let refused = replies::parse(answers[0], Asked::of(&write.0).unwrap());
+            assert_eq!(refused.unwrap().unwrap().status, 30);
+            assert_eq!(answers[1][..4], 8u32.to_be_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_write_in_too_many_fragments_is_refused_once_and_closed() {
+    let mut world = World::new();
+    let file = world.handle("hello");
+    let write = Call::of(Procedure::Write, &file)
+        .long(0)
+        .words(&[20_000, 2])
+        .opaque(&[b'w'; 20_000]);
+    let cuts: Vec<usize> = (0..16).map(|at| 10_000 + at * 500).collect();
+    let talk = world.send(&write.fragments(&cuts));
+    assert!(talk.closed.is_some());
+    assert_eq!(replies::records(&talk.output).unwrap().len(), 1);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_as_the_output_has_room() {
+    let mut world = World::new();
+    let calls = every(&mut world);
+    let calls: Vec<Call> = (0..64)
+        .map(|xid| calls[xid * 7 % calls.len()].1.clone().xid(xid as u32))
+        .collect();
+    let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+    for piece in [usize::MAX, 1000, 7] {
+        let talk = world.talk(&mut World::session(), &stream, || piece);
+        assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
+        let answers = replies::records(&talk.output).unwrap();
+        assert_eq!(answers.len(), calls.len());
+        for (answer, call) in answers.iter().zip(&calls) {
+            replies::parse(answer, Asked::of(&call.0).unwrap())
+                .unwrap()
+                .unwrap();
+        }
+    }
+    // With all of it there, only output is waited for: for large pages, large reads and orders.
+    let mut session = World::session();
+    let progress = world.advance(&mut session, &stream[..stream.len().min(REQUEST_BYTES)]);
+    assert_eq!(progress.state, State::NeedOutput);
+    assert!(progress.produced > 0 && progress.consumed < stream.len());
+    if let Some(order) = progress.order {
+        world.carry_out(&mut session, order, &mut Vec::new());
+    }
+}

@@ -1,0 +1,407 @@
+//! A net in memory: sockets are queues with bounds, time passes only in `wait`, and what is random follows from a seed.
+//!
+//! The loop has one half of it, the test the other: there it connects, sends, reads or refuses to, and hangs up.
+//! `wait` ends the loop when nothing can happen before the instant that the test has set.
+
+use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
+use crate::engine::tests::random::Random;
+use crate::time::{Duration, Instant};
+use crate::vfs::Descriptor;
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// What a turn of the loop takes: who spins makes time pass, but not for ever.
+const TURN: Duration = Duration::from_ns(10_000);
+/// Turns without the test's doing; more of them mean that the loop spins.
+const TURN_COUNT_MAX: usize = 100_000;
+/// Bytes that a socket takes before its peer reads.
+const SEND_BYTES: usize = 64 << 10;
+
+/// The test's name of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer(usize);
+
+/// What a socket is.
+#[derive(Debug)]
+enum Kind {
+    /// The connections that wait to be accepted.
+    Listener(VecDeque<usize>),
+    /// The test's number of the connection.
+    Connection(usize),
+    /// Datagrams that wait to be received.
+    Datagrams(VecDeque<(Vec<u8>, SocketAddr)>),
+}
+
+#[derive(Debug)]
+struct Open {
+    kind: Kind,
+    at: SocketAddr,
+    token: Token,
+    interest: Interest,
+}
+
+/// Both directions of a connection.
+#[derive(Debug)]
+struct Wire {
+    from: SocketAddr,
+    to_server: VecDeque<u8>,
+    to_peer: VecDeque<u8>,
+    /// Bytes that `to_peer` takes.
+    room: usize,
+    /// What the peer has read.
+    read: Vec<u8>,
+    reads: bool,
+    hung_up: bool,
+    /// The server closed it.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct World {
+    random: Random,
+    now: Instant,
+    /// When the test wants to go on.
+    until: Instant,
+    turns: usize,
+    sockets: Vec<Option<Open>>,
+    wires: Vec<Wire>,
+    /// What was sent by datagram, and to whom.
+    sent: Vec<(Vec<u8>, SocketAddr)>,
+    /// Sockets that may be open at once.
+    descriptors: usize,
+    accept_calls: usize,
+    /// Until when the loop would sleep.
+    sleep: Option<Instant>,
+}
+
+/// The net. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Sim(Rc<RefCell<World>>);
+
+impl Sim {
+    /// A net in which chance follows from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(Rc::new(RefCell::new(World {
+            random: Random::new(seed),
+            now: Instant::default(),
+            until: Instant::default(),
+            turns: 0,
+            sockets: Vec::new(),
+            wires: Vec::new(),
+            sent: Vec::new(),
+            descriptors: usize::MAX,
+            accept_calls: 0,
+            sleep: None,
+        })))
+    }
+
+    fn world(&self) -> RefMut<'_, World> {
+        self.0.borrow_mut()
+    }
+
+    /// Connects to what listens at `at`, from an address of its own.
+    pub fn connect(&self, at: SocketAddr) -> Peer {
+        let mut world = self.world();
+        let peer = world.wires.len();
+        let [high, low] = (peer as u16).to_be_bytes();
+        let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, high, low), 700);
+        world.wires.push(Wire {
+            from: from.into(),
+            to_server: VecDeque::new(),
+            to_peer: VecDeque::new(),
+            room: SEND_BYTES,
+            read: Vec::new(),
+            reads: true,
+            hung_up: false,
+            closed: false,
+        });
+        let listener = world.sockets.iter_mut().flatten().find_map(|open| {
+            let is_there = open.at == at;
+            match &mut open.kind {
+                Kind::Listener(backlog) if is_there => Some(backlog),
+                _ => None,
+            }
+        });
+        listener.expect("somebody listens").push_back(peer);
+        Peer(peer)
+    }
+
+    /// The peer sends bytes.
+    pub fn send(&self, peer: Peer, bytes: &[u8]) {
+        self.world().wires[peer.0].to_server.extend(bytes);
+    }
+
+    /// Whether the peer reads what comes. At first it does.
+    pub fn set_reading(&self, peer: Peer, reads: bool) {
+        self.world().wires[peer.0].reads = reads;
+    }
+
+    /// Bounds the bytes that are taken before the peer reads.
+    pub fn set_room(&self, peer: Peer, room: usize) {
+        self.world().wires[peer.0].room = room;
+    }
+
+    /// The peer closes the connection.
+    pub fn hang_up(&self, peer: Peer) {
+        self.world().wires[peer.0].hung_up = true;
+    }
+
+    /// What the peer has read since it was asked last.
+    pub fn take(&self, peer: Peer) -> Vec<u8> {
+        core::mem::take(&mut self.world().wires[peer.0].read)
+    }
+
+    /// Bytes that the peer has sent and the server not received.
+    pub fn unreceived(&self, peer: Peer) -> usize {
+        self.world().wires[peer.0].to_server.len()
+    }
+
+    /// Whether the server closed the connection.
+    pub fn is_closed(&self, peer: Peer) -> bool {
+        self.world().wires[peer.0].closed
+    }
+
+    /// Sends a datagram to what is bound at `at`.
+    pub fn send_datagram(&self, at: SocketAddr, from: SocketAddr, bytes: &[u8]) {
+        for open in self.world().sockets.iter_mut().flatten() {
+            if let (true, Kind::Datagrams(inbox)) = (open.at == at, &mut open.kind) {
+                inbox.push_back((bytes.to_vec(), from));
+            }
+        }
+    }
+
+    /// The datagrams that were answered, and to whom.
+    pub fn take_datagrams(&self) -> Vec<(Vec<u8>, SocketAddr)> {
+        core::mem::take(&mut self.world().sent)
+    }
+
+    /// Bounds the sockets that may be open at once.
+    pub fn set_descriptors(&self, count: usize) {
+        self.world().descriptors = count;
+    }
+
+    /// Sockets that are open.
+    pub fn open_count(&self) -> usize {
+        self.world().sockets.iter().flatten().count()
+    }
+
+    /// How often a connection was to be accepted.
+    pub fn accept_calls(&self) -> usize {
+        self.world().accept_calls
+    }
+
+    /// What the loop would wait for if nothing came.
+    pub fn sleep(&self) -> Option<Instant> {
+        self.world().sleep
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        self.world().now
+    }
+
+    /// Lets the loop run for so long from now.
+    pub fn allow(&self, time: Duration) {
+        let mut world = self.world();
+        world.until = world.now.after(time);
+        world.turns = 0;
+    }
+}
+
+impl World {
+    fn get(&mut self, socket: Socket) -> NetResult<&mut Open> {
+        let open = self.sockets.get_mut(socket.0 as usize);
+        open.and_then(Option::as_mut).ok_or(NetError::Gone)
+    }
+
+    fn wire(&mut self, socket: Socket) -> NetResult<&mut Wire> {
+        match self.get(socket)?.kind {
+            Kind::Connection(peer) => Ok(&mut self.wires[peer]),
+            _ => Err(NetError::Unsupported),
+        }
+    }
+
+    fn open(&mut self, kind: Kind, at: SocketAddr, token: Token, interest: Interest) -> NetResult<Socket> {
+        if self.sockets.iter().flatten().count() >= self.descriptors {
+            return Err(NetError::Full);
+        }
+        let free = self.sockets.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.sockets.len());
+        if number == self.sockets.len() {
+            self.sockets.push(None);
+        }
+        self.sockets[number] = Some(Open {
+            kind,
+            at,
+            token,
+            interest,
+        });
+        Ok(Socket(number as u32))
+    }
+
+    /// Those who read, read.
+    fn deliver(&mut self) {
+        for wire in self.wires.iter_mut().filter(|wire| wire.reads) {
+            wire.read.extend(wire.to_peer.drain(..));
+        }
+    }
+
+    fn is_ready(&self, open: &Open) -> bool {
+        match (open.interest, &open.kind) {
+            (Interest::None, _) => false,
+            (Interest::Input, Kind::Listener(backlog)) => !backlog.is_empty(),
+            (Interest::Input, Kind::Datagrams(inbox)) => !inbox.is_empty(),
+            (Interest::Input, Kind::Connection(peer)) => {
+                let wire = &self.wires[*peer];
+                wire.hung_up || !wire.to_server.is_empty()
+            }
+            (Interest::Output, Kind::Connection(peer)) => {
+                let wire = &self.wires[*peer];
+                wire.hung_up || wire.to_peer.len() < wire.room
+            }
+            (Interest::Output, _) => true,
+        }
+    }
+}
+
+impl Net for Sim {
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let kind = Kind::Listener(VecDeque::new());
+        self.world().open(kind, at, token, Interest::Input)
+    }
+
+    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let kind = Kind::Datagrams(VecDeque::new());
+        self.world().open(kind, at, token, Interest::Input)
+    }
+
+    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
+        self.world().get(socket).map(|open| open.at)
+    }
+
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
+        let mut world = self.world();
+        world.accept_calls += 1;
+        let Kind::Listener(backlog) = &world.get(listener)?.kind else {
+            return Err(NetError::Unsupported);
+        };
+        let peer = *backlog.front().ok_or(NetError::WouldBlock)?;
+        let from = world.wires[peer].from;
+        let socket = world.open(Kind::Connection(peer), from, 0, Interest::None)?;
+        if let Kind::Listener(backlog) = &mut world.get(listener)?.kind {
+            backlog.pop_front();
+        }
+        Ok((socket, from))
+    }
+
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        let mut world = self.world();
+        let chance = world.random.next() as usize;
+        let wire = world.wire(socket)?;
+        let most = wire.to_server.len().min(buffer.len());
+        if most == 0 {
+            // A buffer of no bytes receives none, as with the kernel.
+            let at_end = buffer.is_empty() || wire.hung_up;
+            return if at_end { Ok(0) } else { Err(NetError::WouldBlock) };
+        }
+        let len = part(chance, most);
+        for (to, from) in buffer.iter_mut().zip(wire.to_server.drain(..len)) {
+            *to = from;
+        }
+        Ok(len)
+    }
+
+    fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
+        let mut world = self.world();
+        let chance = world.random.next() as usize;
+        let wire = world.wire(socket)?;
+        if wire.hung_up {
+            return Err(NetError::Gone);
+        }
+        let most = wire.room.saturating_sub(wire.to_peer.len()).min(bytes.len());
+        if most == 0 && !bytes.is_empty() {
+            return Err(NetError::WouldBlock);
+        }
+        let len = part(chance, most);
+        wire.to_peer.extend(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn send_file(&mut self, _: Socket, _: Descriptor, _: u64, _: u32) -> NetResult<usize> {
+        Err(NetError::Unsupported)
+    }
+
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
+        let mut world = self.world();
+        let Kind::Datagrams(inbox) = &mut world.get(socket)?.kind else {
+            return Err(NetError::Unsupported);
+        };
+        let (bytes, from) = inbox.pop_front().ok_or(NetError::WouldBlock)?;
+        let len = bytes.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&bytes[..len]);
+        Ok((len, from))
+    }
+
+    fn send_to(&mut self, _: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
+        self.world().sent.push((bytes.to_vec(), to));
+        Ok(())
+    }
+
+    fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
+        let mut world = self.world();
+        let open = world.get(socket)?;
+        (open.token, open.interest) = (token, interest);
+        Ok(())
+    }
+
+    fn close(&mut self, socket: Socket) {
+        let mut world = self.world();
+        let open = world.sockets.get_mut(socket.0 as usize);
+        if let Some(Kind::Connection(peer)) = open.and_then(Option::take).map(|open| open.kind) {
+            world.wires[peer].closed = true;
+        }
+    }
+
+    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant {
+        let mut world = self.world();
+        ready.tokens.clear();
+        ready.stop = false;
+        world.turns += 1;
+        assert!(world.turns < TURN_COUNT_MAX, "the loop spins");
+        let now = world.now.max(now).after(TURN);
+        world.now = now;
+        world.deliver();
+        // Begins anywhere, so that no order is relied upon.
+        let count = world.sockets.len();
+        let first = world.random.below(count);
+        for at in (first..count).chain(0..first) {
+            let open = world.sockets[at].as_ref();
+            if let Some(open) = open.filter(|open| world.is_ready(open)) {
+                let _ = ready.tokens.push(open.token);
+            }
+        }
+        if ready.tokens.is_empty() {
+            world.sleep = until;
+            let end = world.until;
+            match until.filter(|until| *until < end) {
+                Some(until) => world.now = until.max(now),
+                None => {
+                    world.now = end.max(now);
+                    ready.stop = true;
+                }
+            }
+        }
+        world.now
+    }
+}
+
+/// How many of `most` bytes go at once: often all, often few, never none.
+fn part(chance: usize, most: usize) -> usize {
+    match chance % 4 {
+        0 | 1 => most,
+        2 => most.min(1 + (chance >> 8) % 40),
+        _ => 1.max((chance >> 8) % most.max(1)).min(most),
+    }
+}
