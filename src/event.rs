@@ -20,20 +20,21 @@ pub const NO_DATAGRAMS: &str = "no MOUNT over UDP, only over TCP";
 /// The secret of kernel handles cannot be kept.
 pub const NO_KERNEL_HANDLES: &str = "no kernel handles, so clients may lose files in directories that are moved; name another --key-file than";
 /// An export that some clients cannot use.
-pub const UNUSABLE_BY_WINDOWS: &str = "Windows clients cannot use an export of this name; export a directory below";
+pub const UNUSABLE_BY_WINDOWS: &str =
+    "Windows clients cannot use an export of this name; export a directory below";
 /// A role's process ended and will be started again.
 pub const RESTARTING: &str = "starting again in a while: the role";
 /// The process was asked to stop.
 pub const STOPPING: &str = "stopping";
 /// No descriptor is left for a connection.
-pub const FULL: &str = "no descriptor is left for another connection; clients wait, or raise the limit (ulimit -n)";
+pub const FULL: &str =
+    "no descriptor is left for another connection; clients wait, or raise the limit (ulimit -n)";
 /// A client mounted a path.
 pub const MOUNTED: &str = "mounted";
 /// A client asked for a path and does not get it.
 pub const MAY_NOT_MOUNT: &str = "may not mount";
 /// A client came upon a file system that is not exported.
-pub const OTHER_FILE_SYSTEM: &str =
-    "came upon another file system mounted beneath the export; export it by itself if it should be seen";
+pub const OTHER_FILE_SYSTEM: &str = "came upon another file system mounted beneath the export; export it by itself if it should be seen";
 /// The disk failed under a client's request.
 pub const DISK_FAILED: &str = "asked for what the disk failed to give; see the kernel's log";
 /// A client's connection was closed by us.
@@ -203,7 +204,14 @@ impl Events {
     }
 
     /// Tells of a client, unless there were many like it within a minute.
-    pub fn tell_of(&mut self, now: Instant, peer: IpAddr, event: &'static str, about: &[u8], why: &str) {
+    pub fn tell_of(
+        &mut self,
+        now: Instant,
+        peer: IpAddr,
+        event: &'static str,
+        about: &[u8],
+        why: &str,
+    ) {
         if let Some(withheld) = self.count(now, peer, event.as_ptr() as usize) {
             self.write(Some(peer), event, about, why, withheld);
         }
@@ -223,7 +231,9 @@ impl Events {
             line.text(": ").text(why);
         }
         if withheld > 0 {
-            line.text(" (and ").number(withheld).text(" like it before)");
+            line.text(" (and ")
+                .number(withheld)
+                .text(" like it before)");
         }
         self.sink.take(line.end());
     }
@@ -236,7 +246,11 @@ impl Events {
             since: now.secs(),
             count: 1,
         };
-        let Some(counter) = self.counters.iter_mut().find(|counter| (counter.kind, counter.peer) == (kind, peer)) else {
+        let Some(counter) = self
+            .counters
+            .iter_mut()
+            .find(|counter| (counter.kind, counter.peer) == (kind, peer))
+        else {
             if let Err(fresh) = self.counters.push(fresh) {
                 // Full: the oldest makes room.
                 if let Some(oldest) = self.counters.iter_mut().min_by_key(|counter| counter.since) {
@@ -246,7 +260,11 @@ impl Events {
             return Some(0);
         };
         if now.secs().wrapping_sub(counter.since) >= 60 {
-            return Some(core::mem::replace(counter, fresh).count.saturating_sub(EVENT_COUNT_PER_MINUTE));
+            return Some(
+                core::mem::replace(counter, fresh)
+                    .count
+                    .saturating_sub(EVENT_COUNT_PER_MINUTE),
+            );
         }
         counter.count = counter.count.saturating_add(1);
         (counter.count <= EVENT_COUNT_PER_MINUTE).then_some(0)
@@ -336,7 +354,13 @@ pub mod tests {
         assert_eq!(sink.lines().len(), 10);
         events.tell_of(start, PEER, DISCONNECTED, b"", "why");
         assert_eq!(sink.lines().len(), 11);
-        events.tell_of(start.after(Duration::from_secs(61)), PEER, MOUNTED, b"/a", "");
+        events.tell_of(
+            start.after(Duration::from_secs(61)),
+            PEER,
+            MOUNTED,
+            b"/a",
+            "",
+        );
         assert_eq!(
             sink.lines()[11],
             "stowaway: 192.0.2.7 mounted /a (and 25 like it before)"

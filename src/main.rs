@@ -78,7 +78,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 #[inline(never)]
 fn die(file: &str, line: u32) -> ! {
     let mut text = Line::default();
-    text.text("stowaway: internal error at ").text(file).text(":").number(line);
+    text.text("stowaway: internal error at ")
+        .text(file)
+        .text(":")
+        .number(line);
     let _ = Stdio::error().write_all(text.end());
     process::exit(101)
 }

@@ -330,7 +330,8 @@ impl<'a> Driver<'a> {
             }
             Err(Trouble::Gone) => return self.bury(at, connection),
             Err(Trouble::Broken(why)) => {
-                self.events.tell_of(self.now, connection.peer, event::DISCONNECTED, b"", why);
+                self.events
+                    .tell_of(self.now, connection.peer, event::DISCONNECTED, b"", why);
                 return self.bury(at, connection);
             }
         };
@@ -644,7 +645,8 @@ impl<'a> Driver<'a> {
                 "a request did not end"
             };
             let peer = connection.peer;
-            self.events.tell_of(self.now, peer, event::DISCONNECTED, b"", why);
+            self.events
+                .tell_of(self.now, peer, event::DISCONNECTED, b"", why);
             self.close(at);
         }
         self.patrol_at = holding.then(|| self.now.after(Duration::SECOND));

@@ -99,14 +99,22 @@ pub fn run(role: &mut Role<'_>, events: &mut Events) -> i32 {
             None => None,
         };
         let mut watched = heapless::Vec::<PollFd<'_>, 1>::new();
-        watched.extend(signals.iter().map(|signals| PollFd::new(signals, PollFlags::IN)));
+        watched.extend(
+            signals
+                .iter()
+                .map(|signals| PollFd::new(signals, PollFlags::IN)),
+        );
         let woken = sys::sleep(&mut watched, timeout);
-        if woken.is_ok_and(|count| count > 0) && signals.as_ref().is_some_and(process::asked_to_stop) {
+        if woken.is_ok_and(|count| count > 0)
+            && signals.as_ref().is_some_and(process::asked_to_stop)
+        {
             events.tell(STOPPING, b"", "");
             role.stop();
             return 0;
         }
-        let Ok(Some((_, status))) = rustix::process::wait(WaitOptions::NOHANG) else { continue };
+        let Ok(Some((_, status))) = rustix::process::wait(WaitOptions::NOHANG) else {
+            continue;
+        };
         let (now, status) = (sys::now(), status.exit_status().unwrap_or(-1));
         let lived = now.since(role.since);
         if !begun && status == 1 && lived < BEGINNING {
@@ -117,7 +125,8 @@ pub fn run(role: &mut Role<'_>, events: &mut Events) -> i32 {
         let mut how = Line::default();
         how.text(role.name);
         if status >= 0 {
-            how.text(" ended with status ").number(status.unsigned_abs());
+            how.text(" ended with status ")
+                .number(status.unsigned_abs());
         } else {
             how.text(" was killed");
         }

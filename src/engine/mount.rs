@@ -156,7 +156,10 @@ fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 /// Takes the first name off a path.
 fn next_name<'a>(path: &mut &'a [u8]) -> Option<&'a [u8]> {
     while !path.is_empty() {
-        let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+        let end = path
+            .iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(path.len());
         let (name, rest) = path.split_at_checked(end)?;
         *path = rest.get(1..).unwrap_or_default();
         if !matches!(name, b"" | b".") {
@@ -224,10 +227,17 @@ mod tests {
     use super::*;
 
     fn check(path: &str, expect: Option<(usize, &[&str])>) {
-        let exports = ["/srv", "/srv/iso//deep/", "/"].map(|path| Export { path: path.as_bytes() });
+        let exports = ["/srv", "/srv/iso//deep/", "/"].map(|path| Export {
+            path: path.as_bytes(),
+        });
         let found = find(&exports, path.as_bytes()).map(|(export, mut rest)| {
             let names = core::iter::from_fn(|| next_name(&mut rest));
-            (export, names.map(|name| core::str::from_utf8(name).unwrap()).collect::<Vec<_>>())
+            (
+                export,
+                names
+                    .map(|name| core::str::from_utf8(name).unwrap())
+                    .collect::<Vec<_>>(),
+            )
         });
         assert_eq!(found, expect.map(|(export, rest)| (export, rest.to_vec())));
     }

@@ -112,7 +112,8 @@ pub const EVERYTHING: Service = Service {
 };
 
 impl World {
-    fn new() -> Self {
+    /// A server that nobody has asked yet.
+    pub fn new() -> Self {
         let sink = Sink::default();
         Self {
             ram: tree(),

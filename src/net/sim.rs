@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// What a turn of the loop takes: who spins makes time pass, but not for ever.
-const TURN: Duration = Duration::from_ns(10_000);
+const TURN_NS: u64 = 10_000;
 /// Turns without the test's doing; more of them mean that the loop spins.
 const TURN_COUNT_MAX: usize = 100_000;
 /// Bytes that a socket takes before its peer reads.
@@ -61,6 +61,8 @@ struct Wire {
 #[derive(Debug)]
 struct World {
     random: Random,
+    /// Sends take only a part of what there is room for; receives always do.
+    parts: bool,
     now: Instant,
     /// When the test wants to go on.
     until: Instant,
@@ -85,6 +87,7 @@ impl Sim {
     pub fn new(seed: u64) -> Self {
         Self(Rc::new(RefCell::new(World {
             random: Random::new(seed),
+            parts: false,
             now: Instant::default(),
             until: Instant::default(),
             turns: 0,
@@ -99,6 +102,11 @@ impl Sim {
 
     fn world(&self) -> RefMut<'_, World> {
         self.0.borrow_mut()
+    }
+
+    /// From now on, sends take only a part of what there is room for, as chance has it.
+    pub fn send_in_parts(&self) {
+        self.world().parts = true;
     }
 
     /// Connects to what listens at `at`, from an address of its own.
@@ -315,7 +323,7 @@ impl Net for Sim {
 
     fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
         let mut world = self.world();
-        let chance = world.random.next() as usize;
+        let chance = if world.parts { world.random.next() as usize } else { 0 };
         let wire = world.wire(socket)?;
         if wire.hung_up {
             return Err(NetError::Gone);
@@ -370,7 +378,8 @@ impl Net for Sim {
         ready.stop = false;
         world.turns += 1;
         assert!(world.turns < TURN_COUNT_MAX, "the loop spins");
-        let now = world.now.max(now).after(TURN);
+        let now = world.now.max(now).since(Instant::default()).as_ns();
+        let now = Instant::from_ns(now + TURN_NS);
         world.now = now;
         world.deliver();
         // Begins anywhere, so that no order is relied upon.

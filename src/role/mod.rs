@@ -41,7 +41,10 @@ pub fn run(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
         b"-h" | b"--help" | b"help" => print(HELP),
         b"--version" => print(VERSION),
         b"" => Err(complain(USAGE, &[b"say what to do: see stowaway --help"])),
-        word => Err(complain(USAGE, &[b"there is no role ", word, b": see stowaway --help"])),
+        word => Err(complain(
+            USAGE,
+            &[b"there is no role ", word, b": see stowaway --help"],
+        )),
     };
     outcome.err().unwrap_or(0)
 }

@@ -9,7 +9,9 @@ use alloc::boxed::Box;
 
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     // Wrong usage is said once, by the supervisor.
-    let Some(options) = nfs::Options::parse(args)? else { return print(nfs::HELP) };
+    let Some(options) = nfs::Options::parse(args)? else {
+        return print(nfs::HELP);
+    };
     let serve = || nfs::serve(&options, build_id).err().unwrap_or(0);
     let mut role = Role::new("nfs", &serve);
     match supervisor::run(&mut role, &mut Events::new(Box::new(Console))) {

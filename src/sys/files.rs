@@ -2,8 +2,8 @@
 
 use super::{Errno, outcome};
 use core::ffi::CStr;
-use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use linux_raw_sys::general::{STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, statx};
+use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use rustix::fs::{AtFlags, OFlags};
 use syscalls::{Sysno, raw_syscall};
 
@@ -23,7 +23,12 @@ pub fn stat(file: impl AsFd, out: &mut Stat) -> Result<(), Errno> {
 
 /// Asks for the entry `name` of a directory. Symbolic links are not followed, automounts not started.
 pub fn stat_entry(dir: impl AsFd, name: &CStr, out: &mut Stat) -> Result<(), Errno> {
-    stat_at(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, out)
+    stat_at(
+        dir.as_fd(),
+        name,
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+        out,
+    )
 }
 
 /// statx, else fstatat: the latter knows neither birth nor mount points, so both are as if there were none.
@@ -31,7 +36,16 @@ pub fn stat_entry(dir: impl AsFd, name: &CStr, out: &mut Stat) -> Result<(), Err
 fn stat_at(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags, out: &mut Stat) -> Result<(), Errno> {
     let (file, wanted) = (dir.as_raw_fd(), STATX_BASIC_STATS | STATX_BTIME);
     // SAFETY: the kernel reads the name and writes the structure.
-    let answer = unsafe { raw_syscall!(Sysno::statx, file, name.as_ptr(), flags.bits(), wanted, core::ptr::from_mut(out)) };
+    let answer = unsafe {
+        raw_syscall!(
+            Sysno::statx,
+            file,
+            name.as_ptr(),
+            flags.bits(),
+            wanted,
+            core::ptr::from_mut(out)
+        )
+    };
     match outcome(answer) {
         Err(Errno::NOSYS) => {
             from_stat(&rustix::fs::statat(dir, name, flags)?, out);
@@ -45,17 +59,35 @@ fn stat_at(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags, out: &mut Stat) -> 
 #[cold]
 fn from_stat(stat: &rustix::fs::Stat, out: &mut Stat) {
     *out = blank();
-    (out.stx_dev_major, out.stx_dev_minor) = (rustix::fs::major(stat.st_dev as _), rustix::fs::minor(stat.st_dev as _));
-    (out.stx_rdev_major, out.stx_rdev_minor) = (rustix::fs::major(stat.st_rdev as _), rustix::fs::minor(stat.st_rdev as _));
+    (out.stx_dev_major, out.stx_dev_minor) = (
+        rustix::fs::major(stat.st_dev as _),
+        rustix::fs::minor(stat.st_dev as _),
+    );
+    (out.stx_rdev_major, out.stx_rdev_minor) = (
+        rustix::fs::major(stat.st_rdev as _),
+        rustix::fs::minor(stat.st_rdev as _),
+    );
     out.stx_ino = stat.st_ino as _;
     out.stx_mode = stat.st_mode as _;
     out.stx_nlink = stat.st_nlink as _;
     (out.stx_uid, out.stx_gid) = (stat.st_uid, stat.st_gid);
     (out.stx_size, out.stx_blocks) = (stat.st_size as _, stat.st_blocks as _);
     for (time, secs, nanos) in [
-        (&mut out.stx_atime, stat.st_atime as i64, stat.st_atime_nsec as u32),
-        (&mut out.stx_mtime, stat.st_mtime as i64, stat.st_mtime_nsec as u32),
-        (&mut out.stx_ctime, stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+        (
+            &mut out.stx_atime,
+            stat.st_atime as i64,
+            stat.st_atime_nsec as u32,
+        ),
+        (
+            &mut out.stx_mtime,
+            stat.st_mtime as i64,
+            stat.st_mtime_nsec as u32,
+        ),
+        (
+            &mut out.stx_ctime,
+            stat.st_ctime as i64,
+            stat.st_ctime_nsec as u32,
+        ),
     ] {
         (time.tv_sec, time.tv_nsec) = (secs, nanos);
     }
@@ -100,19 +132,33 @@ impl KernelHandle {
 
     /// The type and the bytes; `None` for a type that does not fit a byte, which no file system in Linux has.
     pub fn parts(&self) -> Option<(u8, &[u8])> {
-        Some((u8::try_from(self.kind).ok()?, self.bytes.get(..self.len as usize)?))
+        Some((
+            u8::try_from(self.kind).ok()?,
+            self.bytes.get(..self.len as usize)?,
+        ))
     }
 }
 
 /// The kernel's handle for the entry `name` of `dir`, or for `dir` itself when `name` is empty. Returns its mount's number.
 pub fn name_to_handle(dir: impl AsFd, name: &CStr, out: &mut KernelHandle) -> Result<u32, Errno> {
     let mut mount = 0u32;
-    let flags = if name.is_empty() { AtFlags::EMPTY_PATH.bits() } else { 0 };
+    let flags = if name.is_empty() {
+        AtFlags::EMPTY_PATH.bits()
+    } else {
+        0
+    };
     let dir = dir.as_fd().as_raw_fd();
     *out = KernelHandle::ROOM;
     // SAFETY: the kernel writes at most `out.len` bytes behind the two words, and one number to `mount`.
     outcome(unsafe {
-        raw_syscall!(Sysno::name_to_handle_at, dir, name.as_ptr(), core::ptr::from_mut(out), &raw mut mount, flags)
+        raw_syscall!(
+            Sysno::name_to_handle_at,
+            dir,
+            name.as_ptr(),
+            core::ptr::from_mut(out),
+            &raw mut mount,
+            flags
+        )
     })?;
     Ok(mount)
 }

@@ -55,7 +55,10 @@ impl Trail<'_> {
     /// Whether the directory `inode` may lie on the way, `level` directories below the top.
     pub(super) fn passes(&self, level: usize, inode: u64) -> bool {
         let at_parent = level + 1 == usize::from(self.depth);
-        self.traces.get(level).is_none_or(|seen| *seen == trace(inode)) && (!at_parent || inode == self.parent)
+        self.traces
+            .get(level)
+            .is_none_or(|seen| *seen == trace(inode))
+            && (!at_parent || inode == self.parent)
     }
 }
 
@@ -79,21 +82,39 @@ pub(super) fn root(tag: u32) -> Handle {
 }
 
 /// Makes the handle that holds the kernel's; `NotSupported` when that is too long.
-pub(super) fn kernel(tag: u32, key: &Key, kind: u8, bytes: &[u8], out: &mut Handle) -> FsResult<()> {
+pub(super) fn kernel(
+    tag: u32,
+    key: &Key,
+    kind: u8,
+    bytes: &[u8],
+    out: &mut Handle,
+) -> FsResult<()> {
     *out = head(FORM_KERNEL, tag);
     let fits = out.push(&[kind]) && out.push(bytes);
     let mac = mac(key, out.bytes());
-    if fits && out.push(&mac.to_le_bytes()) { Ok(()) } else { Err(FsError::NotSupported) }
+    if fits && out.push(&mac.to_le_bytes()) {
+        Ok(())
+    } else {
+        Err(FsError::NotSupported)
+    }
 }
 
 /// Makes the handle of an object that was seen in the directory of `dir`, which has the inode number `parent`.
 pub(super) fn trail(dir: &Handle, parent: u64, inode: u64, generation: u32, out: &mut Handle) {
-    let tag = dir.bytes().get(2..).and_then(|rest| rest.first_chunk()).map_or(0, |tag| u32::from_le_bytes(*tag));
+    let tag = dir
+        .bytes()
+        .get(2..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |tag| u32::from_le_bytes(*tag));
     *out = head(FORM_TRAIL, tag);
     out.push(&inode.to_le_bytes());
     out.push(&generation.to_le_bytes());
     out.push(&parent.to_le_bytes());
-    match dir.bytes().get(DEPTH_AT..).filter(|_| dir.bytes().get(1) == Some(&FORM_TRAIL)) {
+    match dir
+        .bytes()
+        .get(DEPTH_AT..)
+        .filter(|_| dir.bytes().get(1) == Some(&FORM_TRAIL))
+    {
         Some([depth, traces @ ..]) => {
             out.push(&[depth.saturating_add(1)]);
             out.push(traces);
@@ -161,7 +182,8 @@ fn mac(key: &Key, bytes: &[u8]) -> u64 {
 
 /// 32 bits of two words that differ when the words do, nearly always.
 pub(super) const fn digest(first: u64, second: u64) -> u32 {
-    let folded = (first.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ second).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let folded = (first.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ second)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (folded ^ (folded >> 32)) as u32
 }
 
@@ -197,7 +219,11 @@ mod tests {
         for len in [8, KERNEL_BYTES_MAX] {
             kernel(7, KEY, 1, &vec![3; len], &mut handle).unwrap();
             check(&handle, len + 15, FORM_KERNEL);
-            assert_eq!(open(handle.bytes(), &[0; 16]), Err(FsError::BadHandle), "another key");
+            assert_eq!(
+                open(handle.bytes(), &[0; 16]),
+                Err(FsError::BadHandle),
+                "another key"
+            );
         }
         let long = kernel(7, KEY, 1, &[3; KERNEL_BYTES_MAX + 1], &mut handle);
         assert_eq!(long, Err(FsError::NotSupported));
@@ -211,7 +237,9 @@ mod tests {
             trail(&dir, parent, inode, 0, &mut handle);
             dir = handle;
         }
-        let Ok((_, Body::Trail(file))) = open(dir.bytes(), KEY) else { panic!() };
+        let Ok((_, Body::Trail(file))) = open(dir.bytes(), KEY) else {
+            panic!()
+        };
         assert_eq!((file.inode, file.parent, file.depth), (300, 200, 2));
         assert!(file.passes(0, 100) && file.passes(1, 200));
         assert!(!file.passes(1, 201));

@@ -128,7 +128,10 @@ impl Handle {
 
     /// Appends bytes; false when there is no room for them.
     fn push(&mut self, more: &[u8]) -> bool {
-        let room = self.bytes.get_mut(usize::from(self.len)..).and_then(|rest| rest.get_mut(..more.len()));
+        let room = self
+            .bytes
+            .get_mut(usize::from(self.len)..)
+            .and_then(|rest| rest.get_mut(..more.len()));
         room.map(|room| {
             room.copy_from_slice(more);
             self.len += more.len() as u8;

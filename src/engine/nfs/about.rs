@@ -13,9 +13,18 @@ const LINK_COUNT_MAX: u32 = 32_000;
 const BLOCK_BYTES: u32 = 4096;
 
 /// Everybody acts as the user who started the server, so that is whose rights are told. Nobody may write.
-pub(super) fn access(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>, reply: &mut Writer<'_>) -> Result<(), Fault> {
+pub(super) fn access(
+    cx: &mut Cx<'_>,
+    object: &Object,
+    args: &mut Reader<'_>,
+    reply: &mut Writer<'_>,
+) -> Result<(), Fault> {
     let asked = args.u32()?;
-    let runs = if object.attr.kind == Kind::Directory { bits::LOOKUP } else { bits::EXECUTE };
+    let runs = if object.attr.kind == Kind::Directory {
+        bits::LOOKUP
+    } else {
+        bits::EXECUTE
+    };
     let mut granted = 0;
     for (bit, right) in [(bits::READ, Right::Read), (runs, Right::Execute)] {
         if asked & bit != 0 && cx.vfs.allows(object.node, right)? {
@@ -28,7 +37,12 @@ pub(super) fn access(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>, re
 }
 
 /// FSSTAT and PATHCONF.
-pub(super) fn space(procedure: Procedure, cx: &mut Cx<'_>, object: &Object, reply: &mut Writer<'_>) -> Result<(), FsError> {
+pub(super) fn space(
+    procedure: Procedure,
+    cx: &mut Cx<'_>,
+    object: &Object,
+    reply: &mut Writer<'_>,
+) -> Result<(), FsError> {
     let space = cx.vfs.space(object.node)?;
     begin(reply, object);
     if procedure == Procedure::PathConf {

@@ -13,7 +13,12 @@ use core::ops::ControlFlow;
 /// Bytes that a name on the wire may have before it is taken for garbage; the file system's own limit is lower.
 const NAME_BYTES_MAX: u32 = 1024;
 
-pub(super) fn lookup(cx: &mut Cx<'_>, dir: &Object, args: &mut Reader<'_>, reply: &mut Writer<'_>) -> Result<(), Fault> {
+pub(super) fn lookup(
+    cx: &mut Cx<'_>,
+    dir: &Object,
+    args: &mut Reader<'_>,
+    reply: &mut Writer<'_>,
+) -> Result<(), Fault> {
     let name = Name::new(args.opaque(NAME_BYTES_MAX)?)?;
     let node = cx.vfs.lookup(dir.node, name)?;
     let handle = cx.vfs.handle(node)?;
@@ -37,7 +42,11 @@ pub(super) fn list(
     // The host's cookies hold as long as the directory does: there is nothing to verify.
     args.take(VERIFIER_BYTES)?;
     let names_max = args.u32()?;
-    let bytes_max = if detail == Detail::Names { names_max } else { args.u32()? };
+    let bytes_max = if detail == Detail::Names {
+        names_max
+    } else {
+        args.u32()?
+    };
     let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX) as usize;
     if reply.room().len() < bytes_max.saturating_add(REPLY_HEAD_BYTES / 2) {
         return Ok(Answer::NoRoom);
@@ -51,7 +60,9 @@ pub(super) fn list(
     };
     begin(reply, dir);
     reply.put(&[0; VERIFIER_BYTES]);
-    let listed = cx.vfs.readdir(dir.node, cookie, detail, &mut |entry| page.take(reply, entry));
+    let listed = cx.vfs.readdir(dir.node, cookie, detail, &mut |entry| {
+        page.take(reply, entry)
+    });
     // What was listed before a failure is true: the client will meet the failure at the next page.
     let end = match listed {
         Err(error) if page.empty => return Err(error.into()),
@@ -87,10 +98,18 @@ impl Page {
         let more = match &entry.object {
             _ if self.detail == Detail::Names => 0,
             None => 4 + 4,
-            Some((_, handle)) => padded(handle.bytes().len()).saturating_add(4 + ATTRIBUTES_BYTES + 4 + 4),
+            Some((_, handle)) => {
+                padded(handle.bytes().len()).saturating_add(4 + ATTRIBUTES_BYTES + 4 + 4)
+            }
         };
-        let end = reply.position().saturating_add(plain).saturating_add(more).saturating_add(Self::END_BYTES);
-        let names_left = self.names_left.checked_sub(u32::try_from(plain).unwrap_or(u32::MAX));
+        let end = reply
+            .position()
+            .saturating_add(plain)
+            .saturating_add(more)
+            .saturating_add(Self::END_BYTES);
+        let names_left = self
+            .names_left
+            .checked_sub(u32::try_from(plain).unwrap_or(u32::MAX));
         if end > self.bytes_end || names_left.is_none() && !self.empty {
             self.full = true;
             return ControlFlow::Break(());

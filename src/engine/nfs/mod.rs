@@ -9,7 +9,8 @@ use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
 use crate::vfs::{Attr, Detail, FileTime, FsError, Kind, Node};
 use crate::wire::nfs3::{
-    Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, Time, VERIFIER_BYTES, VERSION, emit_post_op,
+    Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, Time, VERIFIER_BYTES, VERSION,
+    emit_post_op,
 };
 use crate::wire::rpc::{Call, Reject};
 use crate::wire::{Malformed, Reader, Writer};
@@ -85,7 +86,11 @@ pub(super) fn answer(
     };
     reply.truncate(start);
     reply.u32(status as u32);
-    emit_failure(procedure, reply, object.ok().as_ref().map(|object| &object.attributes));
+    emit_failure(
+        procedure,
+        reply,
+        object.ok().as_ref().map(|object| &object.attributes),
+    );
     Ok(Answer::Done)
 }
 
@@ -93,7 +98,11 @@ fn open(cx: &mut Cx<'_>, handle: &[u8]) -> Result<Object, FsError> {
     let node = cx.vfs.open(handle)?;
     let attr = cx.vfs.attr(node)?;
     let attributes = to_wire(&attr);
-    Ok(Object { node, attr, attributes })
+    Ok(Object {
+        node,
+        attr,
+        attributes,
+    })
 }
 
 fn carry_out(
@@ -191,7 +200,10 @@ fn emit_failure(procedure: Procedure, reply: &mut Writer<'_>, attributes: Option
 fn to_wire(attr: &Attr) -> Attributes {
     // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
     let time = |time: FileTime| match u32::try_from(time.secs) {
-        Ok(secs) => Time { secs, nanos: time.nanos },
+        Ok(secs) => Time {
+            secs,
+            nanos: time.nanos,
+        },
         Err(_) => Time {
             secs: if time.secs < 0 { 0 } else { u32::MAX },
             nanos: 0,

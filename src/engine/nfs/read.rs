@@ -9,7 +9,12 @@ use crate::wire::{Reader, Writer};
 
 /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
 /// order; should the file shrink meanwhile, the connection is closed.
-pub(super) fn read(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>, reply: &mut Writer<'_>) -> Result<Answer, Fault> {
+pub(super) fn read(
+    cx: &mut Cx<'_>,
+    object: &Object,
+    args: &mut Reader<'_>,
+    reply: &mut Writer<'_>,
+) -> Result<Answer, Fault> {
     let (offset, count) = (args.u64()?, args.u32()?);
     match object.attr.kind {
         Kind::Regular => {}
@@ -45,17 +50,27 @@ pub(super) fn read(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>, repl
     // Fewer than there should be: the file became shorter meanwhile, and this is its end.
     let short = got < count as usize;
     let got = u32::try_from(got).unwrap_or(count);
-    for (word, value) in [got, u32::from(short) | ends(got), got].into_iter().enumerate() {
+    for (word, value) in [got, u32::from(short) | ends(got), got]
+        .into_iter()
+        .enumerate()
+    {
         reply.patch(head.saturating_add(word.saturating_mul(4)), value);
     }
     Ok(Answer::Done)
 }
 
-pub(super) fn read_link(cx: &mut Cx<'_>, object: &Object, reply: &mut Writer<'_>) -> Result<(), FsError> {
+pub(super) fn read_link(
+    cx: &mut Cx<'_>,
+    object: &Object,
+    reply: &mut Writer<'_>,
+) -> Result<(), FsError> {
     begin(reply, object);
     let head = reply.position();
     reply.u32(0);
-    let len = cx.vfs.readlink(object.node, reply.room().get_mut(..LINK_BYTES_MAX).unwrap_or_default())?;
+    let len = cx.vfs.readlink(
+        object.node,
+        reply.room().get_mut(..LINK_BYTES_MAX).unwrap_or_default(),
+    )?;
     reply.patch(head, u32::try_from(len).unwrap_or(0));
     reply.advance(len);
     reply.pad(len);

@@ -12,8 +12,34 @@ use crate::time::Instant;
 
 /// Words that lie at an edge of something.
 const EDGES: &[u32] = &[
-    0, 1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 255, 256, 400, 401, 1024, 1025, 8192, 65_536, 65_537,
-    1 << 20, (1 << 20) + 1, 100_000, 100_003, 100_005, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    16,
+    17,
+    63,
+    64,
+    65,
+    255,
+    256,
+    400,
+    401,
+    1024,
+    1025,
+    8192,
+    65_536,
+    65_537,
+    1 << 20,
+    (1 << 20) + 1,
+    100_000,
+    100_003,
+    100_005,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
 ];
 /// Kinds of events that are about a peer.
 const EVENT_KIND_COUNT: usize = 5;
@@ -139,5 +165,9 @@ fn no_mutation_panics_or_gets_an_improper_answer() {
     assert!(one_seed || (answered > 50_000 && closed > 1_000));
     let lines = world.sink.lines();
     assert!(lines.len() <= EVENT_COUNT_PER_MINUTE as usize * EVENT_KIND_COUNT);
-    assert!(lines.iter().all(|line| line.bytes().all(|byte| matches!(byte, b' '..=b'~'))));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.bytes().all(|byte| matches!(byte, b' '..=b'~')))
+    );
 }

@@ -228,9 +228,24 @@ fn the_wrong_kind_of_object_is_told_with_its_attributes() {
     const INVALID: u32 = 22;
     let mut world = World::new();
     for (path, procedure, rest, status) in [
-        ("hello", Procedure::Lookup, &[1, 0x7800_0000][..], NOT_DIRECTORY),
-        ("hello", Procedure::ReadDir, &[0, 0, 0, 0, 512], NOT_DIRECTORY),
-        ("link", Procedure::ReadDirPlus, &[0, 0, 0, 0, 512, 512], NOT_DIRECTORY),
+        (
+            "hello",
+            Procedure::Lookup,
+            &[1, 0x7800_0000][..],
+            NOT_DIRECTORY,
+        ),
+        (
+            "hello",
+            Procedure::ReadDir,
+            &[0, 0, 0, 0, 512],
+            NOT_DIRECTORY,
+        ),
+        (
+            "link",
+            Procedure::ReadDirPlus,
+            &[0, 0, 0, 0, 512, 512],
+            NOT_DIRECTORY,
+        ),
         ("hello", Procedure::ReadLink, &[], INVALID),
         ("dir", Procedure::ReadLink, &[], INVALID),
         ("dir", Procedure::Read, &[0, 0, 10], IS_DIRECTORY),
@@ -238,7 +253,9 @@ fn the_wrong_kind_of_object_is_told_with_its_attributes() {
         ("fifo", Procedure::Read, &[0, 0, u32::MAX], INVALID),
     ] {
         let handle = world.handle(path);
-        let failed = world.ask(&Call::of(procedure, &handle).words(rest)).unwrap();
+        let failed = world
+            .ask(&Call::of(procedure, &handle).words(rest))
+            .unwrap();
         assert_eq!(failed.status, status, "{procedure:?} of {path}");
         assert!(failed.attributes[0].is_some(), "{procedure:?} of {path}");
     }
@@ -263,10 +280,7 @@ fn mounting_gives_the_handle_of_the_directory_in_both_versions() {
         world.check(&call(3), &[&[0, 16], &handle, &[1, 1]]);
         world.check(&call(1), &[&[0], &handle, &[0; 4]]);
     }
-    assert_eq!(
-        world.sink.lines()[0],
-        "stowaway: 192.0.2.7 mounted /export"
-    );
+    assert_eq!(world.sink.lines()[0], "stowaway: 192.0.2.7 mounted /export");
 }
 
 #[test]

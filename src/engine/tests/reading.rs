@@ -21,11 +21,25 @@ fn check(path: &str, size: u64, byte: fn(u64) -> u8, offset: u64, count: u32, ex
 }
 
 fn hello(offset: u64, count: u32, expect: u64) {
-    check("hello", 11, |at| b"hello world"[at as usize], offset, count, expect);
+    check(
+        "hello",
+        11,
+        |at| b"hello world"[at as usize],
+        offset,
+        count,
+        expect,
+    );
 }
 
 fn big(offset: u64, count: u32, expect: u64) {
-    check("big", BIG_BYTES as u64, |at| big_byte(at as usize), offset, count, expect);
+    check(
+        "big",
+        BIG_BYTES as u64,
+        |at| big_byte(at as usize),
+        offset,
+        count,
+        expect,
+    );
 }
 
 fn endless(offset: u64, count: u32, expect: u64) {
@@ -79,7 +93,14 @@ fn the_largest_file_is_read_to_its_last_byte() {
 #[test]
 fn inline_and_ordered_reads_are_the_same_to_the_client() {
     let inline = READ_INLINE_BYTES;
-    for count in [inline - 1, inline, inline + 1, inline + 2, inline + 3, inline + 4] {
+    for count in [
+        inline - 1,
+        inline,
+        inline + 1,
+        inline + 2,
+        inline + 3,
+        inline + 4,
+    ] {
         big(1, count, count.into());
     }
     big(0, u32::MAX, BIG_BYTES as u64);

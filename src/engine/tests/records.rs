@@ -63,12 +63,27 @@ fn headers_that_are_not_ours_are_refused_by_name() {
     let mut world = World::new();
     for (call, answer) in [
         (raw(&[0, 2, 100_003, 3, 0, 0, 0, 0, 0]), None),
-        (raw(&[0, 1, 100_003, 3, 0, 0, 0, 0, 0]), Some(Reject::RpcVersion)),
+        (
+            raw(&[0, 1, 100_003, 3, 0, 0, 0, 0, 0]),
+            Some(Reject::RpcVersion),
+        ),
         (raw(&[0, 3]), Some(Reject::RpcVersion)),
-        (raw(&[0, 2, 100_003, 3, 0, 6, 0, 0, 0]), Some(Reject::UnknownFlavor)),
-        (raw(&[0, 2, 100_003, 3, 0, 1, 4, 0, 0, 0]), Some(Reject::BadCredential)),
-        (raw(&[0, 2, 100_003, 3, 0, 0, 401, 0, 0]), Some(Reject::BadCredential)),
-        (raw(&[0, 2, 100_003, 3, 0, 0, 0, 0, 401]), Some(Reject::BadVerifier)),
+        (
+            raw(&[0, 2, 100_003, 3, 0, 6, 0, 0, 0]),
+            Some(Reject::UnknownFlavor),
+        ),
+        (
+            raw(&[0, 2, 100_003, 3, 0, 1, 4, 0, 0, 0]),
+            Some(Reject::BadCredential),
+        ),
+        (
+            raw(&[0, 2, 100_003, 3, 0, 0, 401, 0, 0]),
+            Some(Reject::BadCredential),
+        ),
+        (
+            raw(&[0, 2, 100_003, 3, 0, 0, 0, 0, 401]),
+            Some(Reject::BadVerifier),
+        ),
     ] {
         assert_eq!(world.ask(&call).err(), answer);
     }
@@ -77,7 +92,11 @@ fn headers_that_are_not_ours_are_refused_by_name() {
 #[test]
 fn a_reply_is_not_answered_and_the_next_call_is() {
     let mut world = World::new();
-    let stream = [raw(&[1, 0, 0, 0, 0]).record(), Call::nfs(Procedure::Null).record()].concat();
+    let stream = [
+        raw(&[1, 0, 0, 0, 0]).record(),
+        Call::nfs(Procedure::Null).record(),
+    ]
+    .concat();
     let talk = world.send(&stream);
     assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
     assert_eq!(replies::records(&talk.output).unwrap().len(), 1);
@@ -88,7 +107,10 @@ fn what_is_no_message_closes_the_connection() {
     let mut world = World::new();
     for packet in [&[][..], &[0; 3], &[0, 0, 0, 7], &[0, 0, 0, 7, 0, 0, 0, 2]] {
         let talk = world.send(&Call(packet.to_vec()).record());
-        assert!(talk.closed.is_some() && talk.output.is_empty(), "{packet:?}");
+        assert!(
+            talk.closed.is_some() && talk.output.is_empty(),
+            "{packet:?}"
+        );
     }
 }
 
@@ -156,7 +178,12 @@ fn records_longer_than_any_request_close_the_connection() {
         assert!(talk.closed.is_some() && talk.output.is_empty(), "{mark:#x}");
     }
     // The second fragment makes it too long, before any of it is there.
-    let split = [&8u32.to_be_bytes()[..], &[0; 8], &RECORD_BYTES_MAX.to_be_bytes()].concat();
+    let split = [
+        &8u32.to_be_bytes()[..],
+        &[0; 8],
+        &RECORD_BYTES_MAX.to_be_bytes(),
+    ]
+    .concat();
     assert!(world.send(&split).closed.is_some());
     // Nothing but empty fragments has no end.
     assert!(world.send(&[0; 17 * 4]).closed.is_some());
@@ -173,7 +200,11 @@ fn a_write_of_a_mebibyte_is_refused_and_the_stream_goes_on() {
         .opaque(&data);
     let null = Call::nfs(Procedure::Null).xid(8).record();
     let cuts: Vec<usize> = (1..16).map(|at| at * 65_536).collect();
-    for record in [write.record(), write.fragments(&cuts), write.fragments(&[100, 50_000])] {
+    for record in [
+        write.record(),
+        write.fragments(&cuts),
+        write.fragments(&[100, 50_000]),
+    ] {
         let stream = [&record[..], &null].concat();
         for piece in [REQUEST_BYTES, 1460, 4099] {
             let talk = world.talk(&mut World::session(), &stream, || piece);

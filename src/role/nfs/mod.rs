@@ -37,7 +37,8 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
 /// Serves until the process is asked to stop.
 pub(super) fn serve(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     if let Some(path) = options.log {
-        frames::open(path, build_id).map_err(|errno| cannot("write traces to", path.to_bytes(), why(errno)))?;
+        frames::open(path, build_id)
+            .map_err(|errno| cannot("write traces to", path.to_bytes(), why(errno)))?;
     }
     let stop = process::signals(false);
     let descriptors = process::descriptor_limit();
@@ -46,7 +47,10 @@ pub(super) fn serve(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Resul
     let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MAX);
     let connection_count = spare.saturating_sub(node_count).min(CONNECTION_COUNT_MAX);
     if connection_count == 0 {
-        return Err(complain(FAILED, &[b"too few descriptors are allowed; raise the limit (ulimit -n 256)"]));
+        return Err(complain(
+            FAILED,
+            &[b"too few descriptors are allowed; raise the limit (ulimit -n 256)"],
+        ));
     }
     let mut host = Host::new(node_count);
     let form = choose_form(options, &mut host)?;
@@ -60,37 +64,68 @@ pub(super) fn serve(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Resul
     let mut net = Kernel::new(stop);
     let programs = Programs::new(verifier);
     let events = Events::new(Box::new(Console));
-    let mut driver = Driver::new(&mut net, &mut host, events, programs, connection_count, sys::now());
+    let mut driver = Driver::new(
+        &mut net,
+        &mut host,
+        events,
+        programs,
+        connection_count,
+        sys::now(),
+    );
     open_doors(options, &mut driver)?;
     let events = driver.events();
     for wanted in &options.exports {
-        let kind = if form == Form::Kernel { "read-only, kernel handles" } else { "read-only, path handles" };
+        let kind = if form == Form::Kernel {
+            "read-only, kernel handles"
+        } else {
+            "read-only, path handles"
+        };
         events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
         if wanted.path == c"/" {
             events.tell(event::UNUSABLE_BY_WINDOWS, b"/", "");
         }
     }
     let mut user = Line::default();
-    events.tell(event::READING_AS, user.number(rustix::process::geteuid().as_raw()).bytes(), "");
+    events.tell(
+        event::READING_AS,
+        user.number(rustix::process::geteuid().as_raw()).bytes(),
+        "",
+    );
     driver.run();
     Ok(())
 }
 
 /// Kernel handles where all exports have them and their secret can be kept; else trails.
 fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
-    let possible = || options.exports.iter().all(|wanted| Host::gives_kernel_handles(wanted.path));
-    if !options.form.map_or_else(possible, |form| form == Form::Kernel) {
+    let possible = || {
+        options
+            .exports
+            .iter()
+            .all(|wanted| Host::gives_kernel_handles(wanted.path))
+    };
+    if !options
+        .form
+        .map_or_else(possible, |form| form == Form::Kernel)
+    {
         return Ok(Form::Trail);
     }
     let key_file = options.key_file.unwrap_or_else(default_key_file);
     match host.load_key(key_file) {
         Ok(()) => Ok(Form::Kernel),
         Err(error) if options.form.is_none() && options.key_file.is_none() => {
-            Events::new(Box::new(Console)).tell(event::NO_KERNEL_HANDLES, key_file.to_bytes(), key_error(error));
+            Events::new(Box::new(Console)).tell(
+                event::NO_KERNEL_HANDLES,
+                key_file.to_bytes(),
+                key_error(error),
+            );
             Ok(Form::Trail)
         }
         // Asked for by name: then it must work.
-        Err(error) => Err(cannot("use the key file", key_file.to_bytes(), key_error(error))),
+        Err(error) => Err(cannot(
+            "use the key file",
+            key_file.to_bytes(),
+            key_error(error),
+        )),
     }
 }
 
@@ -144,7 +179,9 @@ fn open_doors(options: &Options, driver: &mut Driver<'_>) -> Result<(), Status> 
     );
     match driver.bind(mount_at, MOUNT) {
         Ok(at) => map(driver, mount::PROGRAM, mount_versions, Transport::Udp, at),
-        Err(error) => driver.events().tell(event::NO_DATAGRAMS, b"", net_error(error)),
+        Err(error) => driver
+            .events()
+            .tell(event::NO_DATAGRAMS, b"", net_error(error)),
     }
     if options.portmap {
         let doors = driver.door_count();
@@ -158,7 +195,11 @@ fn open_doors(options: &Options, driver: &mut Driver<'_>) -> Result<(), Status> 
                     other => net_error(other),
                 };
                 let mut ports = Line::default();
-                ports.text("port=").number(nfs_at.port().into()).text(",mountport=").number(mount_at.port().into());
+                ports
+                    .text("port=")
+                    .number(nfs_at.port().into())
+                    .text(",mountport=")
+                    .number(mount_at.port().into());
                 driver.events().tell(event::NO_PORTMAP, ports.bytes(), why);
             }
         }
@@ -224,8 +265,15 @@ fn listen(
         driver.listen(SocketAddr::new(address, port), service)
     });
     let at = opened.map_err(|error| {
-        let at = SocketAddr::new(options.address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port);
-        cannot("listen on", Line::default().socket(at).bytes(), net_error(error))
+        let at = SocketAddr::new(
+            options.address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()),
+            port,
+        );
+        cannot(
+            "listen on",
+            Line::default().socket(at).bytes(),
+            net_error(error),
+        )
     })?;
     tell_listening(driver, at, what);
     Ok(at)
@@ -233,7 +281,11 @@ fn listen(
 
 fn tell_listening(driver: &mut Driver<'_>, at: SocketAddr, what: &str) {
     let mut line = Line::default();
-    driver.events().tell(event::LISTENING, line.socket(at).text(" for ").text(what).bytes(), "");
+    driver.events().tell(
+        event::LISTENING,
+        line.socket(at).text(" for ").text(what).bytes(),
+        "",
+    );
 }
 
 /// Opens at the address that was asked for; else at every address of both families, or of IPv4 where there is no other.
@@ -254,7 +306,17 @@ fn anywhere<T>(
 
 /// "cannot WHAT PATH: WHY".
 fn cannot(what: &str, path: &[u8], why: &str) -> Status {
-    complain(FAILED, &[b"cannot ", what.as_bytes(), b" ", path, b": ", why.as_bytes()])
+    complain(
+        FAILED,
+        &[
+            b"cannot ",
+            what.as_bytes(),
+            b" ",
+            path,
+            b": ",
+            why.as_bytes(),
+        ],
+    )
 }
 
 const fn why(errno: Errno) -> &'static str {

@@ -51,7 +51,10 @@ pub(in super::super) struct Options {
 
 /// "WHAT VALUE: see the help".
 fn wrong(what: &str, value: &[u8]) -> Status {
-    complain(USAGE, &[what.as_bytes(), b" ", value, b": see stowaway nfs --help"])
+    complain(
+        USAGE,
+        &[what.as_bytes(), b" ", value, b": see stowaway nfs --help"],
+    )
 }
 
 impl Options {
@@ -82,10 +85,16 @@ impl Options {
                 _ => return Err(wrong("there is no option", word)),
             }
             let value = halves.next().or_else(|| args.next().map(CStr::to_bytes));
-            options.set(flag, value.ok_or_else(|| wrong("a value is missing after", flag))?)?;
+            options.set(
+                flag,
+                value.ok_or_else(|| wrong("a value is missing after", flag))?,
+            )?;
         }
         if options.exports.is_empty() {
-            return Err(wrong("nothing to serve; name a directory with", b"--export DIR"));
+            return Err(wrong(
+                "nothing to serve; name a directory with",
+                b"--export DIR",
+            ));
         }
         Ok(Some(options))
     }
@@ -100,7 +109,10 @@ impl Options {
             }
             b"-n" => self.nfs_port = port(value)?,
             b"-m" => self.mount_port = Some(port(value)?),
-            b"-l" => self.address = Some(address(value).ok_or_else(|| wrong("there is no address", value))?),
+            b"-l" => {
+                self.address =
+                    Some(address(value).ok_or_else(|| wrong("there is no address", value))?)
+            }
             b"--handles" => {
                 self.form = match value {
                     b"kernel" => Some(Form::Kernel),
@@ -139,7 +151,10 @@ fn parse_export(value: &[u8]) -> Result<Wanted, Status> {
     }
     match absolute(path) {
         Some(path) => Ok(Wanted { path, fsid }),
-        None => Err(wrong("an export is a path without .. below 1024 bytes, not", path)),
+        None => Err(wrong(
+            "an export is a path without .. below 1024 bytes, not",
+            path,
+        )),
     }
 }
 
@@ -148,7 +163,9 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
     let mut whole = heapless::Vec::<u8, EXPORT_PATH_BYTES_MAX>::new();
     if path.first()? != &b'/' {
         let mut room = [0; EXPORT_PATH_BYTES_MAX];
-        whole.extend_from_slice(sys::files::current_dir(&mut room).ok()?.to_bytes()).ok()?;
+        whole
+            .extend_from_slice(sys::files::current_dir(&mut room).ok()?.to_bytes())
+            .ok()?;
     }
     for name in path.split(|byte| *byte == b'/') {
         match name {
@@ -210,8 +227,14 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     };
     let mut count = 0;
     for (half, from_left) in [(left, true), (right, false)] {
-        let parts = half.split(|byte| *byte == b':').filter(|_| !half.is_empty());
-        let start = if from_left { 0 } else { 8usize.checked_sub(parts.clone().count())? };
+        let parts = half
+            .split(|byte| *byte == b':')
+            .filter(|_| !half.is_empty());
+        let start = if from_left {
+            0
+        } else {
+            8usize.checked_sub(parts.clone().count())?
+        };
         for (at, part) in parts.enumerate() {
             *groups.get_mut(start + at)? = u16::try_from(digits(part, 16)?).ok()?;
             count += 1;
@@ -227,10 +250,30 @@ mod tests {
 
     #[test]
     fn addresses_are_what_the_standard_library_takes_for_them() {
-        for text in ["192.0.2.255", "::", "::1", "fe80::1:0:0:2", "2001:db8:0:1:2:3:4:5", "a::", "1:2:3:4:5:6:7::"] {
+        for text in [
+            "192.0.2.255",
+            "::",
+            "::1",
+            "fe80::1:0:0:2",
+            "2001:db8:0:1:2:3:4:5",
+            "a::",
+            "1:2:3:4:5:6:7::",
+        ] {
             assert_eq!(address(text.as_bytes()), text.parse().ok(), "{text}");
         }
-        for text in ["", "1.2.3", "1.2.3.4.5", "1.2.3.256", "1..2.3", ":", ":::", "1::2::3", "1:2:3:4:5:6:7:8:9", "g::", "1:2"] {
+        for text in [
+            "",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1.2.3.256",
+            "1..2.3",
+            ":",
+            ":::",
+            "1::2::3",
+            "1:2:3:4:5:6:7:8:9",
+            "g::",
+            "1:2",
+        ] {
             assert_eq!(address(text.as_bytes()), None, "{text}");
         }
     }
@@ -239,17 +282,31 @@ mod tests {
     fn exports_are_paths_with_options_after_the_last_colon() {
         let check = |text: &str, path: &str, fsid| {
             let wanted = parse_export(text.as_bytes()).ok().unwrap();
-            assert_eq!((wanted.path.to_str().unwrap(), wanted.fsid), (path, fsid), "{text}");
+            assert_eq!(
+                (wanted.path.to_str().unwrap(), wanted.fsid),
+                (path, fsid),
+                "{text}"
+            );
         };
         check("/srv", "/srv", None);
         check("//srv/./x/", "/srv/x", None);
         check("/srv:ro,fsid=7", "/srv", Some(7));
         check("/srv:a/b", "/srv:a/b", None);
         check("/", "/", None);
-        for text in ["", "/a/../b", "/srv:rw", "/srv:fsid=", "/srv:fsid=x", "/srv:what"] {
+        for text in [
+            "",
+            "/a/../b",
+            "/srv:rw",
+            "/srv:fsid=",
+            "/srv:fsid=x",
+            "/srv:what",
+        ] {
             assert_eq!(parse_export(text.as_bytes()).err(), Some(USAGE), "{text}");
         }
-        assert_eq!(parse_export(&[b'/'; 2000]).map(|wanted| wanted.path), Ok(c"/"));
+        assert_eq!(
+            parse_export(&[b'/'; 2000]).map(|wanted| wanted.path),
+            Ok(c"/")
+        );
         assert!(parse_export(format!("/{}", "x".repeat(1023)).as_bytes()).is_err());
     }
 

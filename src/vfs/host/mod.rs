@@ -11,7 +11,8 @@ mod table;
 
 use super::handle::{self, Body, Key, Trail};
 use super::{
-    Attr, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult, Handle, Kind, Name, Node, Pin, Right, Space, Vfs,
+    Attr, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult, Handle, Kind, Name,
+    Node, Pin, Right, Space, Vfs,
 };
 use crate::config::{DIRECTORY_BUFFER_BYTES, EXPORT_COUNT_MAX};
 use crate::sys::Errno;
@@ -117,16 +118,24 @@ impl Host {
     }
 
     /// Exports the directory at `path` with handles of `form`, under a tag of its own or `fsid`'s.
-    pub fn export(&mut self, path: &'static CStr, form: Form, fsid: Option<u32>) -> Result<(), ExportError> {
+    pub fn export(
+        &mut self,
+        path: &'static CStr,
+        form: Form,
+        fsid: Option<u32>,
+    ) -> Result<(), ExportError> {
         // The owner's own path: links in it are followed.
-        let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty()).map_err(ExportError::Open)?;
+        let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty())
+            .map_err(ExportError::Open)?;
         let mut stat = files::blank();
         files::stat(&dir, &mut stat).map_err(ExportError::Open)?;
         let system = rustix::fs::fstatfs(&dir).map_err(ExportError::Open)?;
         if PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32)) {
             return Err(ExportError::Pseudo);
         }
-        let system_id = rustix::fs::fstatvfs(&dir).map_err(ExportError::Open)?.f_fsid;
+        let system_id = rustix::fs::fstatvfs(&dir)
+            .map_err(ExportError::Open)?
+            .f_fsid;
         let tag = fsid.unwrap_or_else(|| handle::digest(system_id, stat.stx_ino));
         if self.tops.iter().any(|top| top.tag == tag) {
             return Err(ExportError::Twice);
@@ -143,7 +152,10 @@ impl Host {
             inode: stat.stx_ino,
             handle: handle::root(tag),
         };
-        let pinned = self.table.insert(entry).and_then(|node| self.table.pin(node));
+        let pinned = self
+            .table
+            .insert(entry)
+            .and_then(|node| self.table.pin(node));
         if pinned.is_err() || self.tops.len() == EXPORT_COUNT_MAX {
             return Err(ExportError::TooMany);
         }
@@ -151,11 +163,20 @@ impl Host {
             dev: (stat.stx_dev_major, stat.stx_dev_minor),
             inode: stat.stx_ino,
             mount,
-            fsid: fsid.map_or(if system_id == 0 { tag.into() } else { system_id }, u64::from),
+            fsid: fsid.map_or(
+                if system_id == 0 {
+                    tag.into()
+                } else {
+                    system_id
+                },
+                u64::from,
+            ),
             tag,
             form,
         });
-        self.exports.push(Export { path: path.to_bytes() });
+        self.exports.push(Export {
+            path: path.to_bytes(),
+        });
         Ok(())
     }
 
@@ -166,7 +187,13 @@ impl Host {
     }
 
     /// Finds out the handle of the entry `name` in `dir`; with trails its attributes too, which have to be asked for.
-    fn identify(&self, dir: &Entry, name: &CStr, handle: &mut Handle, stat: &mut Stat) -> FsResult<()> {
+    fn identify(
+        &self,
+        dir: &Entry,
+        name: &CStr,
+        handle: &mut Handle,
+        stat: &mut Stat,
+    ) -> FsResult<()> {
         let (top, _) = self.top(dir.export)?;
         if top.form == Form::Trail {
             files::stat_entry(&dir.file, name, stat).map_err(error)?;
@@ -181,7 +208,13 @@ impl Host {
     }
 
     /// Takes an object in that was opened with `O_PATH`.
-    fn insert(&mut self, export: u16, file: OwnedFd, stat: &Stat, handle: &Handle) -> FsResult<Node> {
+    fn insert(
+        &mut self,
+        export: u16,
+        file: OwnedFd,
+        stat: &Stat,
+        handle: &Handle,
+    ) -> FsResult<Node> {
         self.table.insert(Entry {
             file,
             readable: false,
@@ -235,11 +268,24 @@ impl Host {
         let parent = self.table.any(|entry| {
             let mut below = Handle::EMPTY;
             entry.inode == trail.parent && entry.export == export && {
-                handle::trail(&entry.handle, entry.inode, trail.inode, trail.generation, &mut below);
+                handle::trail(
+                    &entry.handle,
+                    entry.inode,
+                    trail.inode,
+                    trail.generation,
+                    &mut below,
+                );
                 below == *handle
             }
         });
-        Search::new(handle, export, top.dev, dir, trail.depth.into(), parent.map(|entry| entry.file.as_fd()))
+        Search::new(
+            handle,
+            export,
+            top.dev,
+            dir,
+            trail.depth.into(),
+            parent.map(|entry| entry.file.as_fd()),
+        )
     }
 
     /// Carries a search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
@@ -265,7 +311,9 @@ impl Host {
         if !entry.readable {
             let file = match (entry.kind, self.top(entry.export)?.0.form) {
                 (Kind::Directory, _) => search::open_dir(&entry.file, c".").map_err(error)?,
-                (Kind::Regular, Form::Kernel) => self.reopen_kernel(entry.export, &entry.handle, READ)?,
+                (Kind::Regular, Form::Kernel) => {
+                    self.reopen_kernel(entry.export, &entry.handle, READ)?
+                }
                 (Kind::Regular, Form::Trail) => self.reopen_trail(node)?,
                 _ => return Err(FsError::Invalid),
             };
@@ -288,7 +336,10 @@ impl Host {
             return Err(FsError::BadHandle);
         };
         let mut search = self.begin(export, &handle, &trail)?;
-        search.step(&trail, &mut self.buffer)?.open(READ).map_err(error)
+        search
+            .step(&trail, &mut self.buffer)?
+            .open(READ)
+            .map_err(error)
     }
 }
 
@@ -298,7 +349,13 @@ impl Top {
         if (stat.stx_dev_major, stat.stx_dev_minor) != self.dev || files::is_mounted_on(stat) {
             return Err(FsError::OtherFileSystem);
         }
-        handle::trail(&dir.handle, dir.inode, stat.stx_ino, generation(stat), handle);
+        handle::trail(
+            &dir.handle,
+            dir.inode,
+            stat.stx_ino,
+            generation(stat),
+            handle,
+        );
         Ok(())
     }
 }
@@ -309,7 +366,11 @@ impl Vfs for Host {
     }
 
     fn root(&mut self, export: usize) -> FsResult<Node> {
-        if export < self.tops.len() { Ok(root_node(export as u16)) } else { Err(FsError::Stale) }
+        if export < self.tops.len() {
+            Ok(root_node(export as u16))
+        } else {
+            Err(FsError::Stale)
+        }
     }
 
     fn open(&mut self, bytes: &[u8]) -> FsResult<Node> {
@@ -317,7 +378,11 @@ impl Vfs for Host {
             return Ok(node);
         }
         let (tag, body) = handle::open(bytes, &self.key)?;
-        let export = self.tops.iter().position(|top| top.tag == tag).ok_or(FsError::Stale)? as u16;
+        let export = self
+            .tops
+            .iter()
+            .position(|top| top.tag == tag)
+            .ok_or(FsError::Stale)? as u16;
         let mut handle = Handle::EMPTY;
         handle.push(bytes);
         match (body, self.top(export)?.0.form) {
@@ -449,7 +514,9 @@ impl Vfs for Host {
     }
 
     fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
-        Some(Descriptor(self.table.get(pin.node()).ok()?.file.as_raw_fd()))
+        Some(Descriptor(
+            self.table.get(pin.node()).ok()?.file.as_raw_fd(),
+        ))
     }
 
     fn rest(&mut self) -> bool {
@@ -488,7 +555,11 @@ impl Host {
                 }
                 Ok((attr(&stat, top.fsid), handle))
             };
-            let object: FsResult<_> = if dots || detail == Detail::Names { Err(FsError::NoEntry) } else { object() };
+            let object: FsResult<_> = if dots || detail == Detail::Names {
+                Err(FsError::NoEntry)
+            } else {
+                object()
+            };
             // Above the export there is nothing.
             let is_top = dots && entry.inode == top.inode;
             let told = each(&DirEntry {
@@ -532,7 +603,9 @@ const fn generation(stat: &Stat) -> u32 {
 
 fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
     // A name holds no NUL and is at most 255 bytes long, so the terminator is the zero that follows it.
-    room.iter_mut().zip(name.bytes()).for_each(|(room, byte)| *room = *byte);
+    room.iter_mut()
+        .zip(name.bytes())
+        .for_each(|(room, byte)| *room = *byte);
     CStr::from_bytes_until_nul(room).unwrap_or_default()
 }
 

@@ -48,15 +48,26 @@ impl Found {
         let file = rustix::fs::openat(&self.dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
         let mut stat = files::blank();
         files::stat(&file, &mut stat)?;
-        if stat.stx_ino == self.stat.stx_ino { Ok(file) } else { Err(Errno::STALE) }
+        if stat.stx_ino == self.stat.stx_ino {
+            Ok(file)
+        } else {
+            Err(Errno::STALE)
+        }
     }
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::LARGEFILE);
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::LARGEFILE);
 
 /// Opens a directory beneath another for listing.
 pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::openat(
+        dir,
+        name,
+        DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 impl Search {
@@ -78,7 +89,11 @@ impl Search {
         for (dir, depth) in [(Some(top), 0), (parent, depth)] {
             if let Some(dir) = dir {
                 let dir = open_dir(dir, c".").map_err(super::error)?;
-                let _ = search.levels.push(Level { dir, depth, cookie: 0 });
+                let _ = search.levels.push(Level {
+                    dir,
+                    depth,
+                    cookie: 0,
+                });
             }
         }
         Ok(search)
@@ -91,11 +106,15 @@ impl Search {
         while let Some(level) = self.levels.last_mut() {
             let depth = level.depth;
             let at_parent = depth == usize::from(trail.depth);
-            let hit = level.scan(buffer, &mut budget, &|inode, kind| match (at_parent, kind) {
-                (true, _) => inode == trail.inode,
-                (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
-                (false, _) => false,
-            });
+            let hit = level.scan(
+                buffer,
+                &mut budget,
+                &|inode, kind| match (at_parent, kind) {
+                    (true, _) => inode == trail.inode,
+                    (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
+                    (false, _) => false,
+                },
+            );
             let name = match hit {
                 Scan::Hit(name) => name,
                 Scan::Pause => return Err(FsError::TryLater),
@@ -106,10 +125,18 @@ impl Search {
             };
             let flags = if at_parent { OFlags::PATH } else { DIRECTORY };
             let text = CStr::from_bytes_until_nul(&name).unwrap_or_default();
-            let opened = rustix::fs::openat(&level.dir, text, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+            let opened = rustix::fs::openat(
+                &level.dir,
+                text,
+                flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            );
             let Ok(file) = opened else { continue };
             let known = files::stat(&file, &mut stat).is_ok();
-            if !known || (stat.stx_dev_major, stat.stx_dev_minor) != self.dev || files::is_mounted_on(&stat) {
+            if !known
+                || (stat.stx_dev_major, stat.stx_dev_minor) != self.dev
+                || files::is_mounted_on(&stat)
+            {
                 continue;
             }
             if !at_parent {
@@ -122,7 +149,12 @@ impl Search {
                 self.levels.push(below).map_err(|_| FsError::Stale)?;
             } else if (stat.stx_ino, generation(&stat)) == (trail.inode, trail.generation) {
                 let dir = rustix::io::fcntl_dupfd_cloexec(&level.dir, 0).map_err(super::error)?;
-                return Ok(Found { file, stat, dir, name });
+                return Ok(Found {
+                    file,
+                    stat,
+                    dir,
+                    name,
+                });
             }
         }
         Err(FsError::Stale)

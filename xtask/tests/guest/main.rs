@@ -352,11 +352,11 @@ fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -
         "set -e; mkdir -p /mnt/1; mount -o {options} 10.0.2.2:{path} /mnt/1; cd {below}
         rm -f /run/go /run/done; mkfifo /run/go
         (
+            trap 'touch /run/done' EXIT
             exec 4<open; dd bs=1000 count=1 <&4 2>/dev/null | wc -c
             read -r _ </run/go
             cat <&4 | sha256sum; cat beside; ls; cat /mnt/1/elsewhere/file
             cd ../..; find . -name beside; sha256sum <{below}/open
-            touch /run/done
         ) >/run/seen 2>&1 &",
         options = ports_of(&server),
         path = export("before").display(),

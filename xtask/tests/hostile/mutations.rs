@@ -15,7 +15,7 @@ use xtask::setup::{self, Package};
 
 /// The xid of the good call that ends each batch.
 const LAST_XID: u32 = u32::MAX;
-const BATCH: usize = 64;
+const BATCH: usize = 16;
 
 /// SplitMix64: small, seeded, good enough.
 struct Random(u64);
