@@ -10,6 +10,8 @@
 mod connection;
 mod pool;
 pub mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use crate::config::{
     ACCEPT_PAUSE, CONNECTION_COUNT_MAX, DATAGRAM_BYTES, IDLE_PATIENCE, NODE_IDLE, ORDER_TURN_BYTES,

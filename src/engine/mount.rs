@@ -13,10 +13,10 @@ use crate::wire::rpc::{Call, Reject};
 use crate::wire::{Reader, Writer};
 use core::net::IpAddr;
 
-/// Who mounted which export.
+/// Who mounted which export, the oldest first.
 #[derive(Debug, Default)]
 pub struct Mounts {
-    list: heapless::Deque<(IpAddr, usize), MOUNT_COUNT_MAX>,
+    list: heapless::Vec<(IpAddr, usize), MOUNT_COUNT_MAX>,
 }
 
 /// Answers one call. The lists are cut to the room of the reply.
@@ -43,10 +43,10 @@ pub fn answer(
         procedure::UMNT => {
             let path = args.opaque(PATH_BYTES_MAX)?;
             if let Some((export, _)) = find(cx.vfs.exports(), path) {
-                mounts.remove(|mount| *mount == (cx.peer, export));
+                mounts.remove(cx.peer, Some(export));
             }
         }
-        procedure::UMNTALL => mounts.remove(|(peer, _)| *peer == cx.peer),
+        procedure::UMNTALL => mounts.remove(cx.peer, None),
         procedure::EXPORT => emit_exports(cx.vfs.exports(), reply),
         _ => return Err(Reject::Procedure),
     }
@@ -54,41 +54,29 @@ pub fn answer(
 }
 
 fn mnt(mounts: &mut Mounts, version: u32, cx: &mut Cx<'_>, path: &[u8], reply: &mut Writer<'_>) {
-    let outcome = match find(cx.vfs.exports(), path) {
-        None => Err((Status::Access, "it is not exported")),
-        Some((export, below)) => walk(cx, export, below)
-            .map(|handle| (export, handle))
-            .map_err(refusal),
-    };
-    let outcome = match outcome {
-        Ok((_, handle)) if version == VERSION_1 && handle.bytes().len() > HANDLE_V1_BYTES => Err((
-            Status::ServerFault,
-            "its handle is too long for MOUNT version 1; use NFS version 3",
-        )),
-        outcome => outcome,
-    };
-    match outcome {
-        Ok((export, handle)) => {
-            mounts.add(cx.peer, export);
-            cx.tell(event::MOUNTED, path, "");
-            reply.u32(Status::Ok as u32);
-            if version == VERSION_1 {
-                let mut fixed = [0; HANDLE_V1_BYTES];
-                fixed
-                    .iter_mut()
-                    .zip(handle.bytes())
-                    .for_each(|(to, from)| *to = *from);
-                reply.put(&fixed);
-            } else {
-                reply.opaque(handle.bytes());
-                reply.words(&[1, 1]); // One flavor: AUTH_SYS.
+    let (status, why) = match find(cx.vfs.exports(), path) {
+        None => (Status::Access, "it is not exported"),
+        Some((export, below)) => match walk(cx, export, below) {
+            Ok(handle) if version == VERSION_3 || handle.bytes().len() <= HANDLE_V1_BYTES => {
+                mounts.add(cx.peer, export);
+                cx.tell(event::MOUNTED, path, "");
+                reply.u32(Status::Ok as u32);
+                if version == VERSION_3 {
+                    reply.opaque(handle.bytes());
+                    reply.words(&[1, 1]); // One flavor: AUTH_SYS.
+                } else {
+                    let padding = [0; HANDLE_V1_BYTES];
+                    reply.put(handle.bytes());
+                    reply.put(padding.get(handle.bytes().len()..).unwrap_or_default());
+                }
+                return;
             }
-        }
-        Err((status, why)) => {
-            cx.tell(event::MAY_NOT_MOUNT, path, why);
-            reply.u32(status as u32);
-        }
-    }
+            Ok(_) => (Status::ServerFault, "MOUNT version 1 has no room for its handle; use version 3"),
+            Err(error) => refusal(error),
+        },
+    };
+    cx.tell(event::MAY_NOT_MOUNT, path, why);
+    reply.u32(status as u32);
 }
 
 /// The directory `below` an export, name by name. Symbolic links are not followed.
@@ -171,21 +159,16 @@ fn next_name<'a>(path: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 impl Mounts {
     fn add(&mut self, peer: IpAddr, export: usize) {
-        if self.list.iter().any(|mount| *mount == (peer, export)) {
-            return;
-        }
+        self.remove(peer, Some(export));
         if self.list.is_full() {
-            self.list.pop_front();
+            self.list.remove(0);
         }
-        let _ = self.list.push_back((peer, export));
+        let _ = self.list.push((peer, export));
     }
 
-    fn remove(&mut self, gone: impl Fn(&(IpAddr, usize)) -> bool) {
-        for _ in 0..self.list.len() {
-            if let Some(mount) = self.list.pop_front().filter(|mount| !gone(mount)) {
-                let _ = self.list.push_back(mount);
-            }
-        }
+    /// Forgets one of the peer's mounts, or all.
+    fn remove(&mut self, peer: IpAddr, export: Option<usize>) {
+        self.list.retain(|mount| mount.0 != peer || export.is_some_and(|export| mount.1 != export));
     }
 
     fn emit(&self, exports: &[Export], reply: &mut Writer<'_>) {
@@ -264,7 +247,7 @@ mod tests {
         mounts.add(peer(200), 0);
         assert_eq!(mounts.list.len(), MOUNT_COUNT_MAX);
         mounts.add(peer(200), 1);
-        mounts.remove(|(who, _)| *who == peer(200));
+        mounts.remove(peer(200), None);
         assert_eq!(mounts.list.len(), MOUNT_COUNT_MAX - 2);
     }
 }

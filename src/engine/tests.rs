@@ -10,6 +10,7 @@ pub mod random;
 mod reading;
 mod records;
 pub mod replies;
+pub mod tree;
 
 use super::rpc::{Programs, Service, Session};
 use super::{Cx, Order, Progress, State, Stream as _};
@@ -17,7 +18,6 @@ use crate::config::{REPLY_BYTES, REQUEST_BYTES};
 use crate::event::Events;
 use crate::event::tests::Sink;
 use crate::time::Instant;
-use crate::vfs::ram::Ram;
 use crate::vfs::{FsError, FsResult, Name, Vfs as _};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::rpc::Reject;
@@ -25,50 +25,14 @@ use crate::wire::{mount, nfs3};
 use calls::{Asked, Call};
 use core::net::{IpAddr, Ipv4Addr};
 use replies::Body;
+use tree::Tree;
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 /// Other than anything that a reply is full of.
 const VERIFIER: [u8; 8] = *b"verifier";
-/// Bytes of the file that is read by order: beyond the largest inline READ, and not a multiple of four.
-const BIG_BYTES: usize = 200_003;
-/// Bytes of the sparse file: as many as a file can have.
-const ENDLESS_BYTES: u64 = i64::MAX as u64;
-
-/// What the byte at `at` of the file "big" is.
-pub fn big_byte(at: usize) -> u8 {
-    (at.wrapping_mul(31) ^ (at >> 8)) as u8
-}
-
-/// The tree that all tests of engines and of the loop are about. Handles of the model have one byte for the inode.
-pub fn tree() -> Ram {
-    let mut ram = Ram::new(b"/export");
-    ram.file("hello", b"hello world");
-    ram.file("big", &(0..BIG_BYTES).map(big_byte).collect::<Vec<_>>());
-    ram.sparse(
-        "endless",
-        ENDLESS_BYTES,
-        ENDLESS_BYTES - 5000,
-        &[b'e'; 5000],
-    );
-    ram.dir("dir");
-    ram.file("dir/inner", b"inner");
-    ram.dir("empty");
-    ram.link("link", b"/etc/passwd");
-    ram.link("long link", &[b'l'; 5000]);
-    ram.fifo("fifo");
-    ram.dir("many");
-    for number in 0..100usize {
-        let name = format!("{number:03}{}", "n".repeat(number * 37 % 100));
-        ram.file(&format!("many/{name}"), b"");
-    }
-    ram.file(&format!("many/{}", "m".repeat(255)), b"");
-    ram
-}
-
 /// The programs with all that they need.
 pub struct World {
-    /// The files.
-    pub ram: Ram,
+    tree: Tree,
     programs: Programs,
     /// What a person was told.
     pub sink: Sink,
@@ -116,7 +80,7 @@ impl World {
     pub fn new() -> Self {
         let sink = Sink::default();
         Self {
-            ram: tree(),
+            tree: Tree::new(),
             programs: programs(),
             events: Events::new(Box::new(sink.clone())),
             sink,
@@ -126,21 +90,21 @@ impl World {
 
     /// The handle of the object at `path`.
     pub fn handle(&mut self, path: &str) -> Vec<u8> {
-        let top = self.ram.root(0);
+        let top = self.tree.root(0);
         let node = path
             .split('/')
             .filter(|name| !name.is_empty())
             .try_fold(top.unwrap(), |dir, name| {
-                self.ram.lookup(dir, Name::new(name.as_bytes())?)
+                self.tree.lookup(dir, Name::new(name.as_bytes())?)
             });
-        self.ram.handle(node.unwrap()).unwrap().bytes().to_vec()
+        self.tree.handle(node.unwrap()).unwrap().bytes().to_vec()
     }
 
     /// The handle of a file that was removed since.
     fn stale_handle(&mut self) -> Vec<u8> {
-        self.ram.file("gone", b"");
+        self.tree.ram.file("gone", b"");
         let handle = self.handle("gone");
-        self.ram.remove("gone");
+        self.tree.ram.remove("gone");
         handle
     }
 
@@ -152,7 +116,7 @@ impl World {
         let mut cx = Cx {
             now: Instant::default(),
             peer: PEER,
-            vfs: &mut self.ram,
+            vfs: &mut self.tree,
             events: &mut self.events,
         };
         self.programs
@@ -163,7 +127,7 @@ impl World {
         let mut cx = Cx {
             now: Instant::default(),
             peer: PEER,
-            vfs: &mut self.ram,
+            vfs: &mut self.tree,
             events: &mut self.events,
         };
         self.programs
@@ -216,11 +180,11 @@ impl World {
         let start = output.len();
         output.resize(start + len as usize, 0);
         let got = self
-            .ram
+            .tree
             .read(file.node(), offset, &mut output[start..])
             .unwrap();
         assert_eq!(got, len as usize, "more was promised than there is");
-        self.ram.unpin(file);
+        self.tree.unpin(file);
         let progress = self.done(session, Ok(len.into()));
         assert_eq!(progress.state, State::NeedInput);
         output.extend(&self.buffer[..progress.produced]);
@@ -292,7 +256,7 @@ fn an_order_that_fails_closes_the_connection() {
     let Some(Order::Send { file, .. }) = progress.order else {
         panic!("no order: {progress:?}");
     };
-    world.ram.unpin(file);
+    world.tree.unpin(file);
     let progress = world.done(&mut session, Err(FsError::Io));
     assert!(matches!(progress.state, State::Closed(_)));
     assert_eq!(progress.produced, 0);

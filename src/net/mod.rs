@@ -9,6 +9,8 @@ use crate::vfs::Descriptor;
 use core::net::SocketAddr;
 
 pub mod kernel;
+#[cfg(test)]
+pub mod sim;
 
 /// An open socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -231,7 +231,13 @@ impl World {
         }
     }
 
-    fn open(&mut self, kind: Kind, at: SocketAddr, token: Token, interest: Interest) -> NetResult<Socket> {
+    fn open(
+        &mut self,
+        kind: Kind,
+        at: SocketAddr,
+        token: Token,
+        interest: Interest,
+    ) -> NetResult<Socket> {
         if self.sockets.iter().flatten().count() >= self.descriptors {
             return Err(NetError::Full);
         }
@@ -312,7 +318,11 @@ impl Net for Sim {
         if most == 0 {
             // A buffer of no bytes receives none, as with the kernel.
             let at_end = buffer.is_empty() || wire.hung_up;
-            return if at_end { Ok(0) } else { Err(NetError::WouldBlock) };
+            return if at_end {
+                Ok(0)
+            } else {
+                Err(NetError::WouldBlock)
+            };
         }
         let len = part(chance, most);
         for (to, from) in buffer.iter_mut().zip(wire.to_server.drain(..len)) {
@@ -323,12 +333,19 @@ impl Net for Sim {
 
     fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
         let mut world = self.world();
-        let chance = if world.parts { world.random.next() as usize } else { 0 };
+        let chance = if world.parts {
+            world.random.next() as usize
+        } else {
+            0
+        };
         let wire = world.wire(socket)?;
         if wire.hung_up {
             return Err(NetError::Gone);
         }
-        let most = wire.room.saturating_sub(wire.to_peer.len()).min(bytes.len());
+        let most = wire
+            .room
+            .saturating_sub(wire.to_peer.len())
+            .min(bytes.len());
         if most == 0 && !bytes.is_empty() {
             return Err(NetError::WouldBlock);
         }

@@ -93,6 +93,11 @@ fn from_stat(stat: &rustix::fs::Stat, out: &mut Stat) {
     }
 }
 
+/// The file system that the object lies on.
+pub const fn device(stat: &Stat) -> (u32, u32) {
+    (stat.stx_dev_major, stat.stx_dev_minor)
+}
+
 /// Whether another file system begins at the object.
 pub const fn is_mounted_on(stat: &Stat) -> bool {
     stat.stx_attributes & STATX_ATTR_MOUNT_ROOT as u64 != 0

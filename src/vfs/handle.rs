@@ -19,46 +19,64 @@ const ROOT_BYTES: usize = 32;
 const MAC_BYTES: usize = 8;
 /// Bytes that the kernel may take: the rest is head, type and MAC.
 pub(super) const KERNEL_BYTES_MAX: usize = Handle::BYTES_MAX - HEAD_BYTES - 1 - MAC_BYTES;
-/// Where the depth of a trail stands: after inode, generation and parent. The traces follow it.
-const DEPTH_AT: usize = HEAD_BYTES + 8 + 4 + 8;
+/// A trail: inode, generation, parent, depth, and up to so many traces.
+const INODE_AT: usize = HEAD_BYTES;
+const GENERATION_AT: usize = INODE_AT + 8;
+const PARENT_AT: usize = GENERATION_AT + 4;
+const DEPTH_AT: usize = PARENT_AT + 8;
 /// Ancestors that leave a trace. Deeper ones are counted only.
 const TRACE_COUNT_MAX: usize = Handle::BYTES_MAX - DEPTH_AT - 1;
 
 /// A secret that lasts as long as the handles made with it.
 pub(super) type Key = [u8; 16];
 
-/// The part of a handle after its head.
+/// What the part of a handle after its head is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Body<'a> {
-    /// The top of the export.
+pub(super) enum Body {
+    /// Nothing: the top of the export.
     Root,
-    /// The kernel's own handle, for `open_by_handle_at`: type and bytes.
-    Kernel(u8, &'a [u8]),
-    /// Where the object was seen.
-    Trail(Trail<'a>),
+    /// The kernel's own handle, for `open_by_handle_at`: [`kernel_parts`].
+    Kernel,
+    /// Where the object was seen: [`Trail`].
+    Trail,
 }
 
 /// Where an object was seen: its parent, and a trace of each directory between that and the export's top.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Trail<'a> {
-    pub(super) inode: u64,
-    /// Tells an inode from a later one of the same number; 0 where the file system does not.
-    pub(super) generation: u32,
-    /// Inode number of the directory it was seen in.
-    pub(super) parent: u64,
-    /// Directories from below the top down to the parent.
-    pub(super) depth: u8,
-    traces: &'a [u8],
-}
+///
+/// A view of a handle that [`check`] has found to be one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trail<'a>(pub(super) &'a [u8]);
 
 impl Trail<'_> {
+    fn number(&self, at: usize) -> u64 {
+        let bytes = self.0.get(at..).and_then(|rest| rest.first_chunk());
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// Inode number of the object.
+    pub(super) fn inode(&self) -> u64 {
+        self.number(INODE_AT)
+    }
+
+    /// Tells an inode from a later one of the same number; 0 where the file system does not.
+    pub(super) fn generation(&self) -> u32 {
+        self.number(GENERATION_AT) as u32
+    }
+
+    /// Inode number of the directory it was seen in.
+    pub(super) fn parent(&self) -> u64 {
+        self.number(PARENT_AT)
+    }
+
+    /// Directories from below the top down to the parent.
+    pub(super) fn depth(&self) -> usize {
+        self.0.get(DEPTH_AT).map_or(0, |depth| usize::from(*depth))
+    }
+
     /// Whether the directory `inode` may lie on the way, `level` directories below the top.
     pub(super) fn passes(&self, level: usize, inode: u64) -> bool {
-        let at_parent = level + 1 == usize::from(self.depth);
-        self.traces
-            .get(level)
-            .is_none_or(|seen| *seen == trace(inode))
-            && (!at_parent || inode == self.parent)
+        let at_parent = level + 1 == self.depth();
+        self.0.get(DEPTH_AT + 1 + level).is_none_or(|seen| *seen == trace(inode)) && (!at_parent || inode == self.parent())
     }
 }
 
@@ -124,53 +142,36 @@ pub(super) fn trail(dir: &Handle, parent: u64, inode: u64, generation: u32, out:
     }
 }
 
-/// Takes a handle apart: the export's tag and the body. What is not made as above is `BadHandle`.
-pub(super) fn open<'a>(handle: &'a [u8], key: &Key) -> FsResult<(u32, Body<'a>)> {
+/// Checks a handle that a client brings: the export's tag and what follows. What is not made as above is `BadHandle`.
+pub(super) fn check(handle: &[u8], key: &Key) -> FsResult<(u32, Body)> {
     parse(handle, key).ok_or(FsError::BadHandle)
 }
 
-fn parse<'a>(handle: &'a [u8], key: &Key) -> Option<(u32, Body<'a>)> {
-    let mut rest = handle;
-    let [version, form] = *take(&mut rest)?;
-    let tag = u32::from_le_bytes(*take(&mut rest)?);
-    if version != VERSION {
-        return None;
-    }
-    let body = match form {
+fn parse(handle: &[u8], key: &Key) -> Option<(u32, Body)> {
+    let ([VERSION, form, tag @ ..], rest) = handle.split_first_chunk::<HEAD_BYTES>()? else { return None };
+    let body = match *form {
         FORM_ROOT if handle.len() == ROOT_BYTES && rest.iter().all(|byte| *byte == 0) => Body::Root,
         FORM_KERNEL => {
-            let (sealed, seal) = handle.split_last_chunk::<MAC_BYTES>()?;
-            if mac(key, sealed) != u64::from_le_bytes(*seal) {
-                return None;
-            }
-            let (kind, bytes) = sealed.get(HEAD_BYTES..)?.split_first()?;
-            Body::Kernel(*kind, bytes)
+            let (sealed, seal) = handle.split_last_chunk()?;
+            let genuine = sealed.len() > HEAD_BYTES && mac(key, sealed) == u64::from_le_bytes(*seal);
+            genuine.then_some(Body::Kernel)?
         }
         FORM_TRAIL => {
-            let inode = u64::from_le_bytes(*take(&mut rest)?);
-            let generation = u32::from_le_bytes(*take(&mut rest)?);
-            let parent = u64::from_le_bytes(*take(&mut rest)?);
-            let (depth, traces) = rest.split_first()?;
-            if traces.len() != usize::from(*depth).min(TRACE_COUNT_MAX) {
-                return None;
-            }
-            Body::Trail(Trail {
-                inode,
-                generation,
-                parent,
-                depth: *depth,
-                traces,
-            })
+            let depth = usize::from(*handle.get(DEPTH_AT)?);
+            let whole = handle.len() == DEPTH_AT + 1 + depth.min(TRACE_COUNT_MAX);
+            whole.then_some(Body::Trail)?
         }
         _ => return None,
     };
-    Some((tag, body))
+    Some((u32::from_le_bytes(*tag), body))
 }
 
-fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
-    let (head, tail) = rest.split_first_chunk()?;
-    *rest = tail;
-    Some(head)
+/// The type and the bytes of the kernel's handle within one of ours.
+pub(super) fn kernel_parts(handle: &Handle) -> (u8, &[u8]) {
+    match handle.bytes().get(HEAD_BYTES..).unwrap_or_default() {
+        [kind, bytes @ ..] => (*kind, bytes.get(..bytes.len().saturating_sub(MAC_BYTES)).unwrap_or_default()),
+        [] => (0, &[]),
+    }
 }
 
 #[inline(never)]
@@ -193,37 +194,37 @@ mod tests {
 
     const KEY: &Key = b"0123456789abcdef";
 
-    fn check(handle: &Handle, len: usize, form: u8) {
+    fn verify(handle: &Handle, len: usize, form: u8) {
         assert_eq!((handle.bytes().len(), handle.bytes()[1]), (len, form));
-        let made = open(handle.bytes(), KEY).unwrap();
+        let made = check(handle.bytes(), KEY).unwrap();
         assert_eq!(made.0, 7);
         for end in 0..len {
-            assert!(open(&handle.bytes()[..end], KEY).is_err());
+            assert!(check(&handle.bytes()[..end], KEY).is_err());
         }
         for bit in 0..len * 8 {
             let mut flipped = handle.bytes().to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(open(&flipped, KEY), Ok(made), "bit {bit}");
+            // A trail has no MAC: its flipped bits name something else, or nothing.
+            let elsewhere = form == FORM_TRAIL && bit >= HEAD_BYTES * 8;
+            assert!(elsewhere || check(&flipped, KEY) != Ok(made), "bit {bit}");
         }
     }
 
     #[test]
     fn every_form_round_trips_and_no_flipped_bit_passes() {
         let mut handle = root(7);
-        check(&handle, 32, FORM_ROOT);
+        verify(&handle, 32, FORM_ROOT);
         for inode in 3..200 {
             let (dir, depth) = (handle, inode - 3);
             trail(&dir, inode - 1, inode, 4, &mut handle);
-            check(&handle, 27 + depth.min(37) as usize, FORM_TRAIL);
+            verify(&handle, 27 + depth.min(37) as usize, FORM_TRAIL);
         }
         for len in [8, KERNEL_BYTES_MAX] {
             kernel(7, KEY, 1, &vec![3; len], &mut handle).unwrap();
-            check(&handle, len + 15, FORM_KERNEL);
-            assert_eq!(
-                open(handle.bytes(), &[0; 16]),
-                Err(FsError::BadHandle),
-                "another key"
-            );
+            verify(&handle, len + 15, FORM_KERNEL);
+            assert_eq!(kernel_parts(&handle), (1, &vec![3; len][..]));
+            let other_key = check(handle.bytes(), &[0; 16]);
+            assert_eq!(other_key, Err(FsError::BadHandle));
         }
         let long = kernel(7, KEY, 1, &[3; KERNEL_BYTES_MAX + 1], &mut handle);
         assert_eq!(long, Err(FsError::NotSupported));
@@ -237,12 +238,12 @@ mod tests {
             trail(&dir, parent, inode, 0, &mut handle);
             dir = handle;
         }
-        let Ok((_, Body::Trail(file))) = open(dir.bytes(), KEY) else {
-            panic!()
-        };
-        assert_eq!((file.inode, file.parent, file.depth), (300, 200, 2));
+        assert_eq!(check(dir.bytes(), KEY), Ok((7, Body::Trail)));
+        let file = Trail(dir.bytes());
+        assert_eq!((file.inode(), file.parent(), file.depth()), (300, 200, 2));
         assert!(file.passes(0, 100) && file.passes(1, 200));
         assert!(!file.passes(1, 201));
-        assert!((0..256).filter(|inode| file.passes(0, *inode)).count() < 16);
+        let others = (0..256).filter(|inode| file.passes(0, *inode));
+        assert!(others.count() < 16);
     }
 }

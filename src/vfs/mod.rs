@@ -234,7 +234,7 @@ pub struct DirEntry<'a> {
     /// Inode number.
     pub inode: u64,
     /// Attributes and handle, if they were asked for and the object is still there and within the export.
-    pub object: Option<(Attr, Handle)>,
+    pub object: Option<(&'a Attr, &'a Handle)>,
 }
 
 /// How much [`Vfs::readdir`] tells of each entry.

@@ -266,11 +266,12 @@ impl Vfs for Ram {
         }
         for (cookie, (name, number)) in (1..).zip(all).skip(from as usize) {
             let object = detail == Detail::Objects && !matches!(name, b"." | b"..");
+            let (attr, handle) = (self.attr_of(number), handle(number));
             let entry = DirEntry {
                 name,
                 cookie,
                 inode: number as u64,
-                object: object.then(|| (self.attr_of(number), handle(number))),
+                object: object.then_some((&attr, &handle)),
             };
             if each(&entry).is_break() {
                 return Ok(false);

@@ -290,7 +290,7 @@ fn listed_handles_are_those_of_lookup(world: &mut dyn World) {
         vfs.readdir(dir, 0, Detail::Objects, &mut |entry| {
             listed.push((
                 entry.name.to_vec(),
-                entry.object.map(|(_, handle)| handle),
+                entry.object.map(|(_, handle)| *handle),
                 entry.inode,
             ));
             ControlFlow::Continue(())

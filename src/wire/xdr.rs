@@ -22,6 +22,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned 32-bit number.
+    #[inline(never)]
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         let (head, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short)?;
         self.rest = rest;
@@ -29,6 +30,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned 64-bit number.
+    #[inline(never)]
     pub fn u64(&mut self) -> Result<u64, Malformed> {
         let (head, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short)?;
         self.rest = rest;

@@ -1,18 +1,15 @@
 //! What people read: one plain line for each mistake, help that fits a terminal, events, and traces made readable.
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
-use xtask::client::{Auth, Client, Nfs, Procedure, Status, record};
+use xtask::client::{Client, Status};
 use xtask::server::{Server, ServerOptions, binary, public_dir, root_for};
 
 const USAGE: i32 = 2;
@@ -82,7 +79,7 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
         (&["nfs"], "--export"),
         (&["nfs", "-p"], "--export"),
         (&["nfs", "--export"], "--export"),
-        (&["nfs", "--export", ""], "--export"),
+        (&["nfs", "--export", ""], "an export"),
         (&["nfs", "--export", &unknown_option], "wibble"),
         (&["nfs", "--export", &good, "--wibble"], "--wibble"),
         (&["nfs", "--export", &good, "-x"], "-x"),
@@ -135,6 +132,42 @@ fn failures_at_the_start_are_one_line_and_one() -> Result<()> {
         FAILED,
         &[&port, "use"],
     )?;
+    let log = directory
+        .path()
+        .join("no such directory/log")
+        .display()
+        .to_string();
+    complains(
+        &["nfs", "--export", &good, "-p", "-n", "0", "--log", &log],
+        FAILED,
+        &[&log],
+    )?;
+    complains(
+        &["nfs", "--export", &good, "--export", &good, "-p", "-n", "0"],
+        FAILED,
+        &[&good],
+    )?;
+    if root_for("kernel handles") {
+        let key = directory
+            .path()
+            .join("no such directory/key")
+            .display()
+            .to_string();
+        complains(
+            &[
+                "nfs",
+                "--export",
+                &good,
+                "-p",
+                "-n",
+                "0",
+                "--key-file",
+                &key,
+            ],
+            FAILED,
+            &[&key],
+        )?;
+    }
     // An address of documentation: no machine has it.
     complains(
         &["nfs", "--export", &good, "-p", "-l", "192.0.2.1", "-n", "0"],
@@ -287,47 +320,34 @@ fn control_bytes_of_peers_are_escaped() -> Result<()> {
 }
 
 #[test]
-fn kernel_handles_on_demand_and_without_a_key() -> Result<()> {
+fn traces_become_lines_with_the_debug_file_of_their_build_only() -> Result<()> {
     let directory = public_dir()?;
-    let key = directory
-        .path()
-        .join("no such directory/key")
-        .display()
-        .to_string();
-    let path = directory.path().display().to_string();
-    if root_for("kernel handles") {
-        // Without a place for the key there are still handles: those without a key.
-        let server = Server::start(ServerOptions {
-            arguments: vec!["--key-file".into(), key.clone()],
-            ..ServerOptions::serving(&[directory.path()])
-        });
-        match server {
-            Ok(server) => ensure!(
-                server
-                    .lines()
-                    .iter()
-                    .any(|line| line.contains("path handles")),
-                "{:#?}",
-                server.lines()
-            ),
-            Err(error) => ensure!(format!("{error:#}").contains(&key), "{error:#}"),
-        }
-        complains(
-            &[
-                "nfs",
-                "--export",
-                &path,
-                "-n",
-                "0",
-                "-p",
-                "--handles",
-                "kernel",
-                "--key-file",
-                &key,
-            ],
-            FAILED,
-            &[&key],
-        )?;
-    }
+    let trace = directory.path().join("trace").display().to_string();
+    let server = Server::start(ServerOptions {
+        arguments: vec!["--log".into(), trace.clone()],
+        ..ServerOptions::serving(&[directory.path()])
+    })?;
+    let (mut client, root) = server.open(directory.path())?;
+    client.attr(&root)?;
+    server.terminate()?;
+
+    let decode = |arch: Arch| {
+        binary(arch)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .args(["log", &trace, "--arch", arch.name()])
+            .output()
+            .context("cannot start xtask")
+    };
+    let good = decode(Arch::X86_64)?;
+    ensure!(
+        good.status.success() && !good.stdout.is_empty(),
+        "xtask log: {good:?}"
+    );
+    let other = decode(Arch::I686)?;
+    ensure!(
+        !other.status.success() && other.stdout.is_empty(),
+        "another build's debug file was taken: {other:?}"
+    );
     Ok(())
 }

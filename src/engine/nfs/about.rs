@@ -20,7 +20,7 @@ pub(super) fn access(
     reply: &mut Writer<'_>,
 ) -> Result<(), Fault> {
     let asked = args.u32()?;
-    let runs = if object.attr.kind == Kind::Directory {
+    let runs = if object.kind == Kind::Directory {
         bits::LOOKUP
     } else {
         bits::EXECUTE

@@ -2,7 +2,7 @@
 
 use super::super::Cx;
 use super::super::rpc::Answer;
-use super::{Fault, Object, begin, to_wire};
+use super::{Fault, Object, begin, describe, to_wire};
 use crate::config::{DIRECTORY_BYTES_MAX, REPLY_HEAD_BYTES};
 use crate::vfs::{Detail, DirEntry, Name};
 use crate::wire::nfs3::{ATTRIBUTES_BYTES, Status, VERIFIER_BYTES, emit_post_op};
@@ -22,10 +22,10 @@ pub(super) fn lookup(
     let name = Name::new(args.opaque(NAME_BYTES_MAX)?)?;
     let node = cx.vfs.lookup(dir.node, name)?;
     let handle = cx.vfs.handle(node)?;
-    let attributes = to_wire(&cx.vfs.attr(node)?);
+    let object = describe(cx, node)?;
     reply.u32(Status::Ok as u32);
     reply.opaque(handle.bytes());
-    emit_post_op(reply, Some(&attributes));
+    emit_post_op(reply, Some(&object.attributes));
     emit_post_op(reply, Some(&dir.attributes));
     Ok(())
 }

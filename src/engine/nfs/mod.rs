@@ -45,7 +45,8 @@ impl From<Malformed> for Fault {
 /// The object of a request, and its attributes on the wire and here.
 struct Object {
     node: Node,
-    attr: Attr,
+    kind: Kind,
+    size: u64,
     attributes: Attributes,
 }
 
@@ -66,7 +67,7 @@ pub(super) fn answer(
     }
     let handle = args.opaque(HANDLE_BYTES_MAX)?;
     let start = reply.position();
-    let object = open(cx, handle);
+    let object = cx.vfs.open(handle).and_then(|node| describe(cx, node));
     let outcome = match &object {
         Ok(object) => carry_out(procedure, verifier, cx, object, args, reply),
         Err(error) => Err(Fault::Files(*error)),
@@ -94,14 +95,15 @@ pub(super) fn answer(
     Ok(Answer::Done)
 }
 
-fn open(cx: &mut Cx<'_>, handle: &[u8]) -> Result<Object, FsError> {
-    let node = cx.vfs.open(handle)?;
+/// What an object is like.
+#[inline(never)]
+fn describe(cx: &mut Cx<'_>, node: Node) -> Result<Object, FsError> {
     let attr = cx.vfs.attr(node)?;
-    let attributes = to_wire(&attr);
     Ok(Object {
         node,
-        attr,
-        attributes,
+        kind: attr.kind,
+        size: attr.size,
+        attributes: to_wire(&attr),
     })
 }
 
@@ -128,7 +130,7 @@ fn carry_out(
         Procedure::FsInfo => about::fs_info(object, reply),
         Procedure::Commit => {
             let (_offset, _count) = (args.u64()?, args.u32()?);
-            if object.attr.kind != Kind::Regular {
+            if object.kind != Kind::Regular {
                 return Err(FsError::Invalid.into());
             }
             // Nothing was written through this server, so everything that was is durable: no attributes from before.

@@ -16,14 +16,14 @@ pub(super) fn read(
     reply: &mut Writer<'_>,
 ) -> Result<Answer, Fault> {
     let (offset, count) = (args.u64()?, args.u32()?);
-    match object.attr.kind {
+    match object.kind {
         Kind::Regular => {}
         Kind::Directory => return Err(FsError::IsDirectory.into()),
         _ => return Err(FsError::Invalid.into()),
     }
-    let left = u32::try_from(object.attr.size.saturating_sub(offset)).unwrap_or(u32::MAX);
+    let left = u32::try_from(object.size.saturating_sub(offset)).unwrap_or(u32::MAX);
     let count = count.min(READ_BYTES_MAX).min(left);
-    let ends = |count: u32| u32::from(offset.saturating_add(count.into()) >= object.attr.size);
+    let ends = |count: u32| u32::from(offset.saturating_add(count.into()) >= object.size);
     if count > READ_INLINE_BYTES {
         let file = cx.vfs.pin(object.node)?;
         begin(reply, object);

@@ -133,7 +133,7 @@ fn check_datagram(world: &mut World, packet: &[u8]) {
     let mut cx = Cx {
         now: Instant::default(),
         peer: super::PEER,
-        vfs: &mut world.ram,
+        vfs: &mut world.tree,
         events: &mut world.events,
     };
     let mut room = [0; DATAGRAM_BYTES];
@@ -157,7 +157,7 @@ fn no_mutation_panics_or_gets_an_improper_answer() {
         let talk = world.talk(&mut World::session(), &stream, || 1 + random.below(largest));
         check_answers(&talk.output, &calls_in(&stream));
         check_datagram(&mut world, &stream[4.min(stream.len())..]);
-        assert_eq!(world.ram.pinned, 0, "a pin was kept");
+        assert_eq!(world.tree.ram.pinned, 0, "a pin was kept");
         answered += usize::from(!talk.output.is_empty());
         closed += usize::from(talk.closed.is_some());
     });

@@ -1,7 +1,8 @@
 //! READ at the edges: of the file, of 64 bits, of what goes through the reply buffer.
 
 use super::calls::{Asked, Call};
-use super::{BIG_BYTES, ENDLESS_BYTES, World, big_byte, replies};
+use super::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
+use super::{World, replies};
 use crate::config::{READ_BYTES_MAX, READ_INLINE_BYTES};
 use crate::engine::{Order, State};
 use crate::vfs::Vfs as _;
@@ -17,7 +18,7 @@ fn check(path: &str, size: u64, byte: fn(u64) -> u8, offset: u64, count: u32, ex
     assert_eq!(body.words, [expect as u32, end.into()]);
     let data = (0..expect).map(|at| byte(offset + at));
     assert!(body.bytes.iter().copied().eq(data), "the data is another");
-    assert_eq!(world.ram.pinned, 0);
+    assert_eq!(world.tree.ram.pinned, 0);
 }
 
 fn hello(offset: u64, count: u32, expect: u64) {
@@ -123,8 +124,8 @@ fn an_order_promises_head_data_and_padding_in_its_mark() {
             panic!("no order for {count} bytes");
         };
         assert_eq!((offset, len), (5, count));
-        assert_eq!(world.ram.pinned, 1);
-        world.ram.unpin(file);
+        assert_eq!(world.tree.ram.pinned, 1);
+        world.tree.unpin(file);
         // Header, status, attributes, count, end, length.
         let head = 24 + 4 + 88 + 12;
         assert_eq!(progress.produced, 4 + head as usize);
@@ -159,4 +160,16 @@ fn what_was_asked_before_an_order_is_answered_before_it() {
     assert_eq!(bytes[0], b"hello");
     assert_eq!(bytes[1].len(), 100_001);
     assert_eq!(bytes[2], b"world");
+}
+
+#[test]
+fn a_file_that_shrank_since_its_size_was_told_is_read_to_its_new_end() {
+    let mut world = World::new();
+    let hello = world.handle("hello");
+    for (cut, data) in [(4, &b"hell"[..]), (0, b"")] {
+        world.tree.host.cut.set(Some(cut));
+        let body = world.ask(&Call::read(&hello, 0, 11)).unwrap();
+        assert_eq!((body.status, &body.bytes[..]), (0, data));
+        assert_eq!(body.words, [cut as u32, 1]);
+    }
 }

@@ -19,8 +19,9 @@ use crate::sys::Errno;
 use crate::sys::files::{self, KernelHandle, Stat};
 use alloc::vec::Vec;
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
-use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use search::Search;
 use table::{Entry, Table};
@@ -70,9 +71,10 @@ pub enum ExportError {
     NoKernelHandles(Errno),
 }
 
-/// The top of an export. Its directory is the entry of the same number in the table, pinned for good.
-#[derive(Clone, Copy, Debug)]
+/// The top of an export.
+#[derive(Debug)]
 struct Top {
+    dir: OwnedFd,
     dev: (u32, u32),
     inode: u64,
     mount: u32,
@@ -89,7 +91,6 @@ pub struct Host {
     table: Table,
     key: Key,
     search: Option<Search>,
-    buffer: Vec<u8>,
 }
 
 impl Host {
@@ -101,7 +102,6 @@ impl Host {
             table: Table::new(node_count),
             key: Key::default(),
             search: None,
-            buffer: Vec::with_capacity(DIRECTORY_BUFFER_BYTES),
         }
     }
 
@@ -144,23 +144,12 @@ impl Host {
             Form::Kernel => try_kernel_handles(&dir).map_err(ExportError::NoKernelHandles)?,
             Form::Trail => 0,
         };
-        let entry = Entry {
-            file: dir,
-            readable: true,
-            export: self.tops.len() as u16,
-            kind: Kind::Directory,
-            inode: stat.stx_ino,
-            handle: handle::root(tag),
-        };
-        let pinned = self
-            .table
-            .insert(entry)
-            .and_then(|node| self.table.pin(node));
-        if pinned.is_err() || self.tops.len() == EXPORT_COUNT_MAX {
+        if self.tops.len() == EXPORT_COUNT_MAX {
             return Err(ExportError::TooMany);
         }
         self.tops.push(Top {
-            dev: (stat.stx_dev_major, stat.stx_dev_minor),
+            dir,
+            dev: files::device(&stat),
             inode: stat.stx_ino,
             mount,
             fsid: fsid.map_or(
@@ -181,9 +170,8 @@ impl Host {
     }
 
     #[inline(never)]
-    fn top(&self, export: u16) -> FsResult<(&Top, BorrowedFd<'_>)> {
-        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
-        Ok((top, self.table.get(root_node(export))?.file.as_fd()))
+    fn top(&self, export: u16) -> FsResult<&Top> {
+        self.tops.get(usize::from(export)).ok_or(FsError::Stale)
     }
 
     /// Finds out the handle of the entry `name` in `dir`; with trails its attributes too, which have to be asked for.
@@ -194,7 +182,7 @@ impl Host {
         handle: &mut Handle,
         stat: &mut Stat,
     ) -> FsResult<()> {
-        let (top, _) = self.top(dir.export)?;
+        let top = self.top(dir.export)?;
         if top.form == Form::Trail {
             files::stat_entry(&dir.file, name, stat).map_err(error)?;
             return top.trail(dir, stat, handle);
@@ -225,77 +213,69 @@ impl Host {
         })
     }
 
+    /// Opens the top of an export.
+    fn open_top(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
+        let file = rustix::fs::openat(&self.top(export)?.dir, c".", PATH, Mode::empty()).map_err(error)?;
+        self.take_in(export, file, handle)
+    }
+
     /// Opens the object of a kernel handle that is not in the table.
     fn open_kernel(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
         let file = self.reopen_kernel(export, handle, PATH)?;
+        self.take_in(export, file, handle)
+    }
+
+    fn take_in(&mut self, export: u16, file: OwnedFd, handle: &Handle) -> FsResult<Node> {
         let mut stat = files::blank();
         files::stat(&file, &mut stat).map_err(error)?;
         self.insert(export, file, &stat, handle)
     }
 
     fn reopen_kernel(&self, export: u16, handle: &Handle, flags: OFlags) -> FsResult<OwnedFd> {
-        let (_, Body::Kernel(kind, bytes)) = handle::open(handle.bytes(), &self.key)? else {
-            return Err(FsError::BadHandle);
-        };
+        let (kind, bytes) = handle::kernel_parts(handle);
         let kernel = KernelHandle::new(kind, bytes).ok_or(FsError::BadHandle)?;
-        files::open_by_handle(self.top(export)?.1, &kernel, flags).map_err(error)
+        files::open_by_handle(&self.top(export)?.dir, &kernel, flags).map_err(error)
     }
 
     /// Looks for the object of a trail that is not in the table.
-    fn find(&mut self, export: u16, handle: &Handle, trail: &Trail<'_>) -> FsResult<Node> {
-        let search = match self.search.take() {
+    fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
+        let mut search = match self.search.take() {
             Some(search) if search.handle == *handle => search,
             other => {
                 // One search at a time; the one under way is brought to its end first, whoever asks.
-                if let Some(other) = other {
-                    match self.advance(other) {
-                        Err(FsError::TryLater) => return Err(FsError::TryLater),
-                        _ => {}
-                    }
+                if let Some(other) = other
+                    && self.advance(other) == Err(FsError::TryLater)
+                {
+                    return Err(FsError::TryLater);
                 }
-                self.begin(export, handle, trail)?
+                self.begin(export, handle)?
             }
         };
+        search.export = export;
         self.advance(search)
     }
 
     /// A search from the top, but first in the parent, if that is open and its own trail leads on to this one.
-    fn begin(&self, export: u16, handle: &Handle, trail: &Trail<'_>) -> FsResult<Search> {
-        let (top, dir) = self.top(export)?;
-        if trail.depth == 0 && trail.parent != top.inode {
+    fn begin(&self, export: u16, handle: &Handle) -> FsResult<Search> {
+        let (top, trail) = (self.top(export)?, Trail(handle.bytes()));
+        if trail.depth() == 0 && trail.parent() != top.inode {
             return Err(FsError::Stale);
         }
-        let parent = self.table.any(|entry| {
+        let parent = self.table.any(&|entry| {
             let mut below = Handle::EMPTY;
-            entry.inode == trail.parent && entry.export == export && {
-                handle::trail(
-                    &entry.handle,
-                    entry.inode,
-                    trail.inode,
-                    trail.generation,
-                    &mut below,
-                );
+            entry.inode == trail.parent() && entry.export == export && {
+                handle::trail(&entry.handle, entry.inode, trail.inode(), trail.generation(), &mut below);
                 below == *handle
             }
         });
-        Search::new(
-            handle,
-            export,
-            top.dev,
-            dir,
-            trail.depth.into(),
-            parent.map(|entry| entry.file.as_fd()),
-        )
+        Search::new(handle, export, top.dev, &top.dir, parent.map(|entry| &entry.file))
     }
 
     /// Carries a search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
     fn advance(&mut self, mut search: Search) -> FsResult<Node> {
-        let handle = search.handle;
-        let (_, Body::Trail(trail)) = handle::open(handle.bytes(), &self.key)? else {
-            return Err(FsError::BadHandle);
-        };
-        match search.step(&trail, &mut self.buffer) {
-            Ok(found) => self.insert(search.export, found.file, &found.stat, &search.handle),
+        let mut stat = files::blank();
+        match search.step(PATH, &mut stat) {
+            Ok(file) => self.insert(search.export, file, &stat, &search.handle),
             Err(later) => {
                 if later == FsError::TryLater {
                     self.search = Some(search);
@@ -309,7 +289,7 @@ impl Host {
     fn make_readable(&mut self, node: Node) -> FsResult<&Entry> {
         let entry = self.table.get(node)?;
         if !entry.readable {
-            let file = match (entry.kind, self.top(entry.export)?.0.form) {
+            let file = match (entry.kind, self.top(entry.export)?.form) {
                 (Kind::Directory, _) => search::open_dir(&entry.file, c".").map_err(error)?,
                 (Kind::Regular, Form::Kernel) => {
                     self.reopen_kernel(entry.export, &entry.handle, READ)?
@@ -317,36 +297,26 @@ impl Host {
                 (Kind::Regular, Form::Trail) => self.reopen_trail(node)?,
                 _ => return Err(FsError::Invalid),
             };
-            let entry = self.table.get_mut(node)?;
-            entry.file = file;
-            entry.readable = true;
+            self.table.make_readable(node, file)?;
         }
         self.table.get(node)
     }
 
     /// Opens a regular file again through /proc, or, where that is missing, by looking for its name.
-    fn reopen_trail(&mut self, node: Node) -> FsResult<OwnedFd> {
+    fn reopen_trail(&self, node: Node) -> FsResult<OwnedFd> {
         let entry = self.table.get(node)?;
         match files::reopen(&entry.file, READ) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             opened => return opened.map_err(error),
         }
-        let (export, handle) = (entry.export, entry.handle);
-        let (_, Body::Trail(trail)) = handle::open(handle.bytes(), &self.key)? else {
-            return Err(FsError::BadHandle);
-        };
-        let mut search = self.begin(export, &handle, &trail)?;
-        search
-            .step(&trail, &mut self.buffer)?
-            .open(READ)
-            .map_err(error)
+        self.begin(entry.export, &entry.handle)?.step(READ, &mut files::blank())
     }
 }
 
 impl Top {
     /// The handle of an object that was seen in `dir`.
     fn trail(&self, dir: &Entry, stat: &Stat, handle: &mut Handle) -> FsResult<()> {
-        if (stat.stx_dev_major, stat.stx_dev_minor) != self.dev || files::is_mounted_on(stat) {
+        if files::device(stat) != self.dev || files::is_mounted_on(stat) {
             return Err(FsError::OtherFileSystem);
         }
         handle::trail(
@@ -366,18 +336,15 @@ impl Vfs for Host {
     }
 
     fn root(&mut self, export: usize) -> FsResult<Node> {
-        if export < self.tops.len() {
-            Ok(root_node(export as u16))
-        } else {
-            Err(FsError::Stale)
-        }
+        let top = self.tops.get(export).ok_or(FsError::Stale)?;
+        self.open(handle::root(top.tag).bytes())
     }
 
     fn open(&mut self, bytes: &[u8]) -> FsResult<Node> {
         if let Some(node) = self.table.find(bytes) {
             return Ok(node);
         }
-        let (tag, body) = handle::open(bytes, &self.key)?;
+        let (tag, body) = handle::check(bytes, &self.key)?;
         let export = self
             .tops
             .iter()
@@ -385,10 +352,11 @@ impl Vfs for Host {
             .ok_or(FsError::Stale)? as u16;
         let mut handle = Handle::EMPTY;
         handle.push(bytes);
-        match (body, self.top(export)?.0.form) {
-            (Body::Kernel(..), Form::Kernel) => self.open_kernel(export, &handle),
-            (Body::Trail(trail), Form::Trail) => self.find(export, &handle, &trail),
-            // Roots are always in the table; the other form is from before the export was switched over.
+        match (body, self.top(export)?.form) {
+            (Body::Root, _) => self.open_top(export, &handle),
+            (Body::Kernel, Form::Kernel) => self.open_kernel(export, &handle),
+            (Body::Trail, Form::Trail) => self.find(export, &handle),
+            // From before the export was switched over to the other form.
             _ => Err(FsError::Stale),
         }
     }
@@ -405,7 +373,7 @@ impl Vfs for Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        Ok(attr(&stat, self.top(entry.export)?.0.fsid))
+        Ok(attr(&stat, self.top(entry.export)?.fsid))
     }
 
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
@@ -433,7 +401,7 @@ impl Vfs for Host {
         if let Some(node) = self.table.find(handle.bytes()) {
             return Ok(node);
         }
-        let (top, _) = self.top(export)?;
+        let top = self.top(export)?;
         if top.form == Form::Kernel {
             return self.open_kernel(export, &handle);
         }
@@ -481,14 +449,44 @@ impl Vfs for Host {
             return Err(FsError::NotDirectory);
         }
         self.make_readable(dir)?;
-        let mut buffer = core::mem::take(&mut self.buffer);
-        let result = self.list(dir, from, detail, &mut buffer, each);
-        self.buffer = buffer;
-        result
+        let entry = self.table.get(dir)?;
+        let top = self.top(entry.export)?;
+        rustix::fs::seek(&entry.file, SeekFrom::Start(from)).map_err(|_| FsError::BadCookie)?;
+        let mut buffer = listing_buffer();
+        let mut listing = RawDir::new(&entry.file, &mut buffer);
+        let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
+        while let Some(next) = listing.next() {
+            let next = match next {
+                Ok(next) => next,
+                Err(Errno::INVAL) if from != 0 => return Err(FsError::BadCookie),
+                // Removed while it was open: there is nothing in it.
+                Err(Errno::NOENT) => return Ok(true),
+                Err(errno) => return Err(error(errno)),
+            };
+            let name = next.file_name();
+            let dots = matches!(name.to_bytes(), b"." | b"..");
+            let known = detail == Detail::Objects
+                && !dots
+                && self.identify(entry, name, &mut handle, &mut stat).is_ok()
+                && (top.form == Form::Trail || files::stat_entry(&entry.file, name, &mut stat).is_ok());
+            let attr = attr(&stat, top.fsid);
+            // Above the export there is nothing.
+            let is_top = dots && entry.inode == top.inode;
+            let told = each(&DirEntry {
+                name: name.to_bytes(),
+                cookie: next.next_entry_cookie(),
+                inode: if is_top { top.inode } else { next.ino() },
+                object: known.then_some((&attr, &handle)),
+            });
+            if told.is_break() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
-        let (_, dir) = self.top(self.table.get(node)?.export)?;
+        let dir = &self.top(self.table.get(node)?.export)?.dir;
         let system = rustix::fs::fstatvfs(dir).map_err(error)?;
         let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
         Ok(Space {
@@ -524,64 +522,9 @@ impl Vfs for Host {
     }
 }
 
-impl Host {
-    fn list(
-        &self,
-        dir: Node,
-        from: u64,
-        detail: Detail,
-        buffer: &mut Vec<u8>,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<bool> {
-        let entry = self.table.get(dir)?;
-        let (top, _) = self.top(entry.export)?;
-        rustix::fs::seek(&entry.file, SeekFrom::Start(from)).map_err(|_| FsError::BadCookie)?;
-        let mut listing = RawDir::new(&entry.file, buffer.spare_capacity_mut());
-        let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
-        while let Some(next) = listing.next() {
-            let next = match next {
-                Ok(next) => next,
-                Err(Errno::INVAL) if from != 0 => return Err(FsError::BadCookie),
-                // Removed while it was open: there is nothing in it.
-                Err(Errno::NOENT) => return Ok(true),
-                Err(errno) => return Err(error(errno)),
-            };
-            let name = next.file_name();
-            let dots = matches!(name.to_bytes(), b"." | b"..");
-            let mut object = || {
-                self.identify(entry, name, &mut handle, &mut stat)?;
-                if top.form == Form::Kernel {
-                    files::stat_entry(&entry.file, name, &mut stat).map_err(error)?;
-                }
-                Ok((attr(&stat, top.fsid), handle))
-            };
-            let object: FsResult<_> = if dots || detail == Detail::Names {
-                Err(FsError::NoEntry)
-            } else {
-                object()
-            };
-            // Above the export there is nothing.
-            let is_top = dots && entry.inode == top.inode;
-            let told = each(&DirEntry {
-                name: name.to_bytes(),
-                cookie: next.next_entry_cookie(),
-                inode: if is_top { top.inode } else { next.ino() },
-                object: object.ok(),
-            });
-            if told.is_break() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// The root of an export is the entry of its number: it was inserted first and is never let go.
-const fn root_node(export: u16) -> Node {
-    Node {
-        slot: export,
-        generation: 0,
-    }
+/// Room for directory entries, on the stack.
+const fn listing_buffer() -> [MaybeUninit<u8>; DIRECTORY_BUFFER_BYTES] {
+    [MaybeUninit::uninit(); DIRECTORY_BUFFER_BYTES]
 }
 
 /// Opens a directory by its own handle, as a client would have it done; the number of its mount.

@@ -9,9 +9,8 @@ use super::generation;
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys::Errno;
 use crate::sys::files::{self, Stat};
-use alloc::vec::Vec;
 use core::ffi::CStr;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
 
 /// A directory on the way, and where in it the search goes on.
@@ -32,30 +31,6 @@ pub(super) struct Search {
     levels: heapless::Vec<Level, SEARCH_DEPTH_MAX>,
 }
 
-/// What was found: the object opened with `O_PATH`, what it is, and where.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) file: OwnedFd,
-    pub(super) stat: Stat,
-    dir: OwnedFd,
-    name: heapless::Vec<u8, 256>,
-}
-
-impl Found {
-    /// Opens the object itself for reading, for hosts where a descriptor cannot be opened again.
-    pub(super) fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let name = CStr::from_bytes_until_nul(&self.name).map_err(|_| Errno::INVAL)?;
-        let file = rustix::fs::openat(&self.dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
-        let mut stat = files::blank();
-        files::stat(&file, &mut stat)?;
-        if stat.stx_ino == self.stat.stx_ino {
-            Ok(file)
-        } else {
-            Err(Errno::STALE)
-        }
-    }
-}
-
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::LARGEFILE);
@@ -71,46 +46,40 @@ pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 impl Search {
-    /// A search for the object of `handle` from `top`, but first in its `parent`, `depth` levels below, where that is open.
+    /// A search for the object of `handle` from `top`, but first in its `parent`, where that is open.
     pub(super) fn new(
         handle: &Handle,
         export: u16,
         dev: (u32, u32),
-        top: BorrowedFd<'_>,
-        depth: usize,
-        parent: Option<BorrowedFd<'_>>,
+        top: &OwnedFd,
+        parent: Option<&OwnedFd>,
     ) -> FsResult<Self> {
-        let mut search = Self {
+        let mut levels = heapless::Vec::new();
+        for (dir, depth) in [(Some(top), 0), (parent, Trail(handle.bytes()).depth())] {
+            if let Some(dir) = dir {
+                let dir = open_dir(dir, c".").map_err(super::error)?;
+                let _ = levels.push(Level { dir, depth, cookie: 0 });
+            }
+        }
+        Ok(Self {
             handle: *handle,
             export,
             dev,
-            levels: heapless::Vec::new(),
-        };
-        for (dir, depth) in [(Some(top), 0), (parent, depth)] {
-            if let Some(dir) = dir {
-                let dir = open_dir(dir, c".").map_err(super::error)?;
-                let _ = search.levels.push(Level {
-                    dir,
-                    depth,
-                    cookie: 0,
-                });
-            }
-        }
-        Ok(search)
+            levels,
+        })
     }
 
-    /// Goes on. `TryLater`: it will take more; `Stale`: the object is nowhere.
-    pub(super) fn step(&mut self, trail: &Trail<'_>, buffer: &mut Vec<u8>) -> FsResult<Found> {
+    /// Goes on, and opens the object with `flags`. `TryLater`: it will take more; `Stale`: the object is nowhere.
+    pub(super) fn step(&mut self, flags: OFlags, stat: &mut Stat) -> FsResult<OwnedFd> {
+        let trail = Trail(self.handle.bytes());
         let mut budget = SEARCH_ENTRY_COUNT;
-        let mut stat = files::blank();
         while let Some(level) = self.levels.last_mut() {
             let depth = level.depth;
-            let at_parent = depth == usize::from(trail.depth);
+            let at_parent = depth == trail.depth();
             let hit = level.scan(
-                buffer,
                 &mut budget,
                 &|inode, kind| match (at_parent, kind) {
-                    (true, _) => inode == trail.inode,
+                    (true, _) => inode == trail.inode(),
                     (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
                     (false, _) => false,
                 },
@@ -123,20 +92,10 @@ impl Search {
                     continue;
                 }
             };
-            let flags = if at_parent { OFlags::PATH } else { DIRECTORY };
             let text = CStr::from_bytes_until_nul(&name).unwrap_or_default();
-            let opened = rustix::fs::openat(
-                &level.dir,
-                text,
-                flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::empty(),
-            );
-            let Ok(file) = opened else { continue };
-            let known = files::stat(&file, &mut stat).is_ok();
-            if !known
-                || (stat.stx_dev_major, stat.stx_dev_minor) != self.dev
-                || files::is_mounted_on(&stat)
-            {
+            let open = |flags| rustix::fs::openat(&level.dir, text, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+            let Ok(mut file) = open(if at_parent { OFlags::PATH } else { DIRECTORY }) else { continue };
+            if files::stat(&file, stat).is_err() || files::device(stat) != self.dev || files::is_mounted_on(stat) {
                 continue;
             }
             if !at_parent {
@@ -147,15 +106,20 @@ impl Search {
                 };
                 // Deeper than any search goes.
                 self.levels.push(below).map_err(|_| FsError::Stale)?;
-            } else if (stat.stx_ino, generation(&stat)) == (trail.inode, trail.generation) {
-                let dir = rustix::io::fcntl_dupfd_cloexec(&level.dir, 0).map_err(super::error)?;
-                return Ok(Found {
-                    file,
-                    stat,
-                    dir,
-                    name,
-                });
+                continue;
             }
+            if (stat.stx_ino, generation(stat)) != (trail.inode(), trail.generation()) {
+                continue;
+            }
+            // What it is was asked before it is opened for more; that it is still the same is asked after.
+            if !flags.contains(OFlags::PATH) {
+                file = open(flags).map_err(super::error)?;
+                files::stat(&file, stat).map_err(super::error)?;
+                if stat.stx_ino != trail.inode() {
+                    continue;
+                }
+            }
+            return Ok(file);
         }
         Err(FsError::Stale)
     }
@@ -173,16 +137,12 @@ enum Scan {
 
 impl Level {
     /// Looks through the directory from where it stopped, and remembers where it stops now.
-    fn scan(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        budget: &mut usize,
-        wanted: &dyn Fn(u64, FileType) -> bool,
-    ) -> Scan {
+    fn scan(&mut self, budget: &mut usize, wanted: &dyn Fn(u64, FileType) -> bool) -> Scan {
         if rustix::fs::seek(&self.dir, SeekFrom::Start(self.cookie)).is_err() {
             return Scan::End;
         }
-        let mut entries = RawDir::new(&self.dir, buffer.spare_capacity_mut());
+        let mut buffer = super::listing_buffer();
+        let mut entries = RawDir::new(&self.dir, &mut buffer);
         while let Some(Ok(entry)) = entries.next() {
             if *budget == 0 {
                 return Scan::Pause;

@@ -1,0 +1,280 @@
+//! What is scarce: blocks for requests and replies, places, descriptors, time. Who waits, who gives way, and who does not.
+
+use super::{Bench, DOOR_COUNT, MOMENT, check_data, read, with_server};
+use crate::config::{
+    ACCEPT_PAUSE, EVENT_COUNT_PER_MINUTE, IDLE_PATIENCE, PRESSED_PATIENCE, REPLY_BLOCK_COUNT,
+    REPLY_PATIENCE, REQUEST_BLOCK_COUNT, REQUEST_INLINE_BYTES, REQUEST_PATIENCE, SILENT_PATIENCE,
+};
+use crate::engine::tests::calls::Call;
+use crate::event;
+use crate::net::sim::Peer;
+use crate::time::Duration;
+
+impl Bench<'_> {
+    fn connect_many(&mut self, count: usize) -> Vec<Peer> {
+        (0..count).map(|_| self.connect()).collect()
+    }
+
+    /// Peers that ask for so many bytes and read only the head of the reply.
+    fn connect_stopped(&mut self, count: usize, bytes: u32) -> Vec<Peer> {
+        let peers = self.connect_many(count);
+        for peer in &peers {
+            self.sim.set_reading(*peer, false);
+            self.sim.set_room(*peer, 1000);
+            self.sim.send(*peer, &read(0, bytes).record());
+        }
+        self.run(MOMENT);
+        peers
+    }
+
+    /// Whoever was not closed sends the `rest` of its request, and must have its answer.
+    fn complete(&mut self, call: &Call, rest: &[u8]) {
+        let open = self.peers.iter().filter(|peer| !self.sim.is_closed(**peer));
+        let open: Vec<Peer> = open.copied().collect();
+        open.iter().for_each(|peer| self.sim.send(*peer, rest));
+        self.run(MOMENT);
+        for peer in open {
+            check_data(&self.answer(peer, call), 5, 10);
+        }
+    }
+
+    fn closed_count(&self) -> usize {
+        let closed = |peer: &&Peer| self.sim.is_closed(**peer);
+        self.peers.iter().filter(closed).count()
+    }
+}
+
+#[test]
+fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
+    for count in [60_000, 190_000] {
+        with_server(0, 10, |bench| {
+            let [stopped, other] = [bench.connect(), bench.connect()];
+            bench.sim.set_reading(stopped, false);
+            for xid in 0..100 {
+                bench.sim.send(stopped, &read(0, count).xid(xid).record());
+            }
+            bench.run(MOMENT);
+            // What was asked beyond one buffer waits in the socket, and there it stays.
+            let waiting = bench.sim.unreceived(stopped);
+            assert!(waiting > 0);
+            bench.run(Duration::from_secs(30));
+            assert_eq!(bench.sim.unreceived(stopped), waiting);
+            check_data(&bench.ask(other, &read(9, 50_000)), 9, 50_000);
+            assert!(!bench.sim.is_closed(stopped));
+            bench.run(REPLY_PATIENCE);
+            assert!(bench.sim.is_closed(stopped));
+            assert!(!bench.sim.is_closed(other));
+            assert_eq!(bench.driver.replies.holders().count(), 0);
+        });
+    }
+}
+
+#[test]
+fn who_reads_slowly_but_reads_is_kept() {
+    with_server(0, 10, |bench| {
+        let slow = bench.connect();
+        bench.sim.set_reading(slow, false);
+        bench.sim.send(slow, &read(0, 60_000).record());
+        for step in 1..=7 {
+            bench.sim.set_room(slow, step * 10_000);
+            bench.run(Duration::from_secs(50));
+        }
+        assert!(!bench.sim.is_closed(slow));
+        bench.sim.set_reading(slow, true);
+        bench.run(MOMENT);
+        check_data(&bench.answer(slow, &read(0, 60_000)), 0, 60_000);
+    });
+}
+
+/// The first half of a request is more than a connection keeps for itself; the second completes it.
+fn halves() -> (Call, Vec<u8>, Vec<u8>) {
+    let call = read(5, 10);
+    let mut first = call.record();
+    let second = first.split_off(REQUEST_INLINE_BYTES + 16);
+    (call, first, second)
+}
+
+#[test]
+fn half_requests_beyond_the_blocks_are_turned_away_and_the_others_answered() {
+    let (call, first, second) = halves();
+    with_server(0, 300, |bench| {
+        let peers = bench.connect_many(200);
+        peers.iter().for_each(|peer| bench.sim.send(*peer, &first));
+        bench.run(MOMENT);
+        assert_eq!(bench.closed_count(), 200 - REQUEST_BLOCK_COUNT);
+        bench.complete(&call, &second);
+    });
+}
+
+#[test]
+fn half_requests_that_stall_give_way_to_new_ones() {
+    let (call, first, second) = halves();
+    with_server(0, 300, |bench| {
+        let old = bench.connect_many(REQUEST_BLOCK_COUNT);
+        old.iter().for_each(|peer| bench.sim.send(*peer, &first));
+        bench.run(PRESSED_PATIENCE);
+        bench.run(MOMENT);
+        let new = bench.connect_many(72);
+        new.iter().for_each(|peer| bench.sim.send(*peer, &first));
+        bench.run(MOMENT);
+        assert_eq!(bench.closed_count(), 72);
+        assert!(new.iter().all(|peer| !bench.sim.is_closed(*peer)));
+        bench.complete(&call, &second);
+    });
+}
+
+#[test]
+fn the_beginning_of_a_request_needs_no_block() {
+    let (call, first, second) = halves();
+    let (start, middle) = first.split_at(REQUEST_INLINE_BYTES);
+    with_server(0, 300, |bench| {
+        let peers = bench.connect_many(300);
+        peers.iter().for_each(|peer| bench.sim.send(*peer, start));
+        bench.run(Duration::from_secs(3600));
+        assert_eq!(bench.closed_count(), 0);
+        bench.complete(&call, &[middle, &second].concat());
+    });
+}
+
+#[test]
+fn a_request_that_does_not_end_is_given_ten_seconds_after_each_byte() {
+    let (call, first, second) = halves();
+    with_server(0, 10, |bench| {
+        let [steady, stalled] = [bench.connect(), bench.connect()];
+        bench.sim.send(steady, &first);
+        bench.sim.send(stalled, &first);
+        for byte in second {
+            bench.run(Duration::from_secs(9));
+            bench.sim.send(steady, &[byte]);
+            let may_wait = bench.sim.now().secs() < REQUEST_PATIENCE.as_ms_up() as u32 / 1000;
+            assert!(may_wait != bench.sim.is_closed(stalled));
+        }
+        bench.run(MOMENT);
+        check_data(&bench.answer(steady, &call), 5, 10);
+    });
+}
+
+#[test]
+fn replies_beyond_the_blocks_are_dropped_with_their_connections() {
+    with_server(0, 300, |bench| {
+        bench.connect_stopped(REPLY_BLOCK_COUNT + 8, 60_000);
+        assert_eq!(bench.closed_count(), 8);
+        bench.run(PRESSED_PATIENCE);
+        let new = bench.connect_stopped(5, 60_000);
+        assert_eq!(bench.closed_count(), 8 + 5);
+        for peer in new {
+            bench.sim.set_reading(peer, true);
+            bench.run(MOMENT);
+            check_data(&bench.answer(peer, &read(0, 60_000)), 0, 60_000);
+        }
+    });
+}
+
+#[test]
+fn large_reads_that_wait_need_no_blocks() {
+    with_server(0, 300, |bench| {
+        let peers = bench.connect_stopped(100, 200_000);
+        bench.run(Duration::from_secs(5));
+        assert_eq!(bench.closed_count(), 0);
+        assert_eq!(bench.driver.replies.holders().count(), 0);
+        for peer in peers {
+            bench.sim.set_reading(peer, true);
+            bench.run(MOMENT);
+            check_data(&bench.answer(peer, &read(0, 200_000)), 0, 200_000);
+        }
+    });
+}
+
+#[test]
+fn a_full_table_gives_up_who_was_silent_longest() {
+    let call = read(5, 10);
+    with_server(0, 4, |bench| {
+        let mut first = Vec::new();
+        for _ in 0..4 {
+            first.push(bench.connect());
+            bench.run(MOMENT);
+        }
+        // Who was answered has proved itself: the silent ones go before it.
+        bench.ask(first[0], &call);
+        bench.run(SILENT_PATIENCE);
+        let new = bench.connect();
+        bench.ask(new, &call);
+        assert!(bench.sim.is_closed(first[1]));
+        assert_eq!(bench.closed_count(), 1);
+    });
+}
+
+#[test]
+fn the_last_place_is_taken_without_a_word() {
+    with_server(0, 4, |bench| {
+        let peers = bench.connect_many(4);
+        bench.run(MOMENT);
+        assert_eq!(bench.told(event::FULL), 0);
+        bench.sim.hang_up(peers[0]);
+        bench.run(MOMENT);
+        let next = bench.connect();
+        bench.ask(next, &read(5, 10));
+    });
+}
+
+#[test]
+fn a_full_table_of_proven_clients_makes_new_ones_wait_their_turn() {
+    let call = read(5, 10);
+    with_server(0, 4, |bench| {
+        let proven = bench.connect_many(4);
+        for peer in &proven {
+            bench.ask(*peer, &call);
+        }
+        let [early, late] = [bench.connect(), bench.connect()];
+        bench.sim.send(early, &call.record());
+        bench.run(Duration::from_secs(10));
+        assert_eq!(bench.closed_count(), 0);
+        assert_eq!(bench.sim.unreceived(early), call.record().len());
+        bench.sim.hang_up(proven[2]);
+        bench.run(ACCEPT_PAUSE);
+        bench.run(MOMENT);
+        check_data(&bench.answer(early, &call), 5, 10);
+        // After a minute of silence the proven ones go as well.
+        bench.run(IDLE_PATIENCE);
+        bench.ask(late, &call);
+        assert!(bench.closed_count() >= 2);
+    });
+}
+
+#[test]
+fn no_descriptor_for_a_connection_is_waited_out_without_spinning() {
+    let call = read(5, 10);
+    with_server(0, 10, |bench| {
+        let proven = bench.connect();
+        bench.ask(proven, &call);
+        bench.sim.set_descriptors(DOOR_COUNT + 1);
+        let waiting = bench.connect();
+        let before = bench.sim.accept_calls();
+        bench.run(Duration::from_secs(30));
+        let calls = bench.sim.accept_calls() - before;
+        assert!((30..=70).contains(&calls), "{calls} in 30 s");
+        let told = bench.told(event::FULL);
+        assert!(
+            (1..=EVENT_COUNT_PER_MINUTE as usize).contains(&told),
+            "told {told} times"
+        );
+        bench.ask(proven, &call);
+        bench.sim.set_descriptors(DOOR_COUNT + 2);
+        bench.run(ACCEPT_PAUSE);
+        bench.ask(waiting, &call);
+    });
+}
+
+#[test]
+fn a_descriptor_is_taken_from_who_never_asked_anything() {
+    let call = read(5, 10);
+    with_server(0, 10, |bench| {
+        let [silent, proven] = [bench.connect(), bench.connect()];
+        bench.ask(proven, &call);
+        bench.run(SILENT_PATIENCE);
+        bench.sim.set_descriptors(DOOR_COUNT + 2);
+        let new = bench.connect();
+        bench.ask(new, &call);
+        assert!(bench.sim.is_closed(silent) && !bench.sim.is_closed(proven));
+    });
+}

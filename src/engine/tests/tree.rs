@@ -1,0 +1,167 @@
+//! The model tree with something of everything in it, on a host that misbehaves as the test wants, and counts.
+
+use crate::vfs::ram::Ram;
+use crate::vfs::{
+    Attr, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Name, Node, Pin, Right,
+    Space, Vfs,
+};
+use core::ops::ControlFlow;
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// Bytes of the file that is read by order: beyond the largest inline READ, and not a multiple of four.
+pub const BIG_BYTES: usize = 200_003;
+/// Bytes of the sparse file: as many as a file can have.
+pub const ENDLESS_BYTES: u64 = i64::MAX as u64;
+
+/// What the byte at `at` of the file "big" is.
+pub fn big_byte(at: usize) -> u8 {
+    (at.wrapping_mul(31) ^ (at >> 8)) as u8
+}
+
+/// What the host does, and what was done to it.
+#[derive(Default)]
+pub struct Host {
+    /// Handles open to this error.
+    pub lost: Cell<Option<FsError>>,
+    /// Objects that were opened fail with this error, though their attributes are known.
+    pub broken: Cell<Option<FsError>>,
+    /// Files have become this short since their size was told.
+    pub cut: Cell<Option<u64>>,
+    /// Files have numbers, though the net cannot send from them.
+    pub numbered: Cell<bool>,
+    /// Calls of `rest`.
+    pub rests: Cell<usize>,
+    /// More to let go of at the next calls of `rest`.
+    pub to_rest: Cell<usize>,
+}
+
+impl Host {
+    fn works(&self) -> FsResult<()> {
+        self.broken.get().map_or(Ok(()), Err)
+    }
+}
+
+/// The tree.
+pub struct Tree {
+    /// The model.
+    pub ram: Ram,
+    /// What it lies on.
+    pub host: Rc<Host>,
+}
+
+impl Tree {
+    /// The tree on a host that works. Handles of the model have one byte for the inode.
+    pub fn new() -> Self {
+        let mut ram = Ram::new(b"/export");
+        ram.file("hello", b"hello world");
+        ram.file("big", &(0..BIG_BYTES).map(big_byte).collect::<Vec<_>>());
+        ram.sparse(
+            "endless",
+            ENDLESS_BYTES,
+            ENDLESS_BYTES - 5000,
+            &[b'e'; 5000],
+        );
+        ram.dir("dir");
+        ram.file("dir/inner", b"inner");
+        ram.dir("empty");
+        ram.link("link", b"/etc/passwd");
+        ram.link("long link", &[b'l'; 5000]);
+        ram.fifo("fifo");
+        ram.dir("many");
+        for number in 0..100usize {
+            let name = format!("{number:03}{}", "n".repeat(number * 37 % 100));
+            ram.file(&format!("many/{name}"), b"");
+        }
+        ram.file(&format!("many/{}", "m".repeat(255)), b"");
+        Self {
+            ram,
+            host: Rc::default(),
+        }
+    }
+}
+
+impl Vfs for Tree {
+    fn exports(&self) -> &[Export] {
+        self.ram.exports()
+    }
+
+    fn root(&mut self, export: usize) -> FsResult<Node> {
+        self.ram.root(export)
+    }
+
+    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
+        self.host.lost.get().map_or(Ok(()), Err)?;
+        self.ram.open(handle)
+    }
+
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        self.ram.handle(node)
+    }
+
+    fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        self.ram.attr(node)
+    }
+
+    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
+        self.host.works()?;
+        self.ram.allows(node, right)
+    }
+
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.host.works()?;
+        self.ram.lookup(dir, name)
+    }
+
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
+        self.host.works()?;
+        self.ram.readlink(node, out)
+    }
+
+    fn read(&mut self, node: Node, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+        self.host.works()?;
+        let left = self
+            .host
+            .cut
+            .get()
+            .map_or(u64::MAX, |cut| cut.saturating_sub(offset));
+        let len = left.min(out.len() as u64) as usize;
+        self.ram.read(node, offset, &mut out[..len])
+    }
+
+    fn readdir(
+        &mut self,
+        dir: Node,
+        from: u64,
+        detail: Detail,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<bool> {
+        self.host.works()?;
+        self.ram.readdir(dir, from, detail, each)
+    }
+
+    fn space(&mut self, node: Node) -> FsResult<Space> {
+        self.host.works()?;
+        self.ram.space(node)
+    }
+
+    fn pin(&mut self, node: Node) -> FsResult<Pin> {
+        self.host.works()?;
+        self.ram.pin(node)
+    }
+
+    fn unpin(&mut self, pin: Pin) {
+        self.ram.unpin(pin);
+    }
+
+    fn descriptor(&self, _: &Pin) -> Option<Descriptor> {
+        self.host.numbered.get().then_some(Descriptor(3))
+    }
+
+    fn rest(&mut self) -> bool {
+        self.host.rests.update(|count| count + 1);
+        let left = self.host.to_rest.get();
+        self.host.to_rest.set(left.saturating_sub(1));
+        left > 0
+    }
+}
