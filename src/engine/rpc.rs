@@ -31,6 +31,8 @@ pub struct Programs {
     /// What the portmapper tells.
     pub mappings: Mappings,
     mounts: Mounts,
+    /// What the call in hand ordered.
+    order: Option<Order>,
     verifier: [u8; VERIFIER_BYTES],
 }
 
@@ -40,6 +42,7 @@ impl Programs {
         Self {
             mappings: Mappings::new(),
             mounts: Mounts::default(),
+            order: None,
             verifier,
         }
     }
@@ -57,7 +60,7 @@ impl Session {
     pub const fn new(service: Service) -> Self {
         Self {
             service,
-            rx: Rx::Record,
+            rx: Rx::Skip(Rest::NONE),
         }
     }
 }
@@ -65,9 +68,7 @@ impl Session {
 /// Where in the stream of records a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Rx {
-    /// At a record mark.
-    Record,
-    /// Within a record that was answered already.
+    /// Within a record that was answered already, or, with nothing left of it, at the next record's mark.
     Skip(Rest),
     /// An order is under way; then so many zero bytes are due, and the rest of the request is skipped.
     Order(u8, Rest),
@@ -107,11 +108,10 @@ impl Rest {
 }
 
 /// What a call led to.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The reply is written.
+    /// The reply is written, but for what was ordered.
     Done,
-    /// The reply is written but for this range of a file.
-    Order(Order, u32),
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
 }
@@ -219,7 +219,7 @@ impl Programs {
     ) -> Result<Answer, Reject> {
         match call.program {
             crate::wire::nfs3::PROGRAM if service.nfs => {
-                nfs::answer(self.verifier, call, cx, args, reply)
+                nfs::answer(self.verifier, call, cx, args, reply, &mut self.order)
             }
             crate::wire::mount::PROGRAM if service.mount => {
                 mount::answer(&mut self.mounts, call, cx, args, reply).map(|()| Answer::Done)
@@ -229,6 +229,64 @@ impl Programs {
             }
             _ => Err(Reject::Program),
         }
+    }
+}
+
+impl Programs {
+    /// Skips the rest of a record, or answers the next; how much of the input that took, or what has to happen first.
+    fn step(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        reply: &mut Writer<'_>,
+    ) -> Result<usize, State> {
+        match session.rx {
+            Rx::Order(..) => return Err(State::NeedOutput),
+            Rx::Skip(rest) if rest.left == 0 && rest.last => {}
+            Rx::Skip(rest) => {
+                let (used, rest) = skip(rest, input).ok_or(State::Closed(TOO_LONG))?;
+                session.rx = Rx::Skip(rest);
+                return if used > 0 { Ok(used) } else { Err(State::NeedInput) };
+            }
+        }
+        let mut joined = heapless::Vec::new();
+        let (packet, used, rest) = match head(input, &mut joined) {
+            Head::Here(packet, used, rest) => (packet, used, rest),
+            Head::NeedInput => return Err(State::NeedInput),
+            Head::TooLong => return Err(State::Closed(TOO_LONG)),
+        };
+        if reply.room().len() < REPLY_HEAD_BYTES {
+            return Err(State::NeedOutput);
+        }
+        let mark = reply.position();
+        reply.u32(0);
+        match self.call(session.service, cx, packet, reply) {
+            Ok(Answer::Done) => {}
+            Ok(Answer::NoRoom) => {
+                reply.truncate(mark);
+                return Err(State::NeedOutput);
+            }
+            Err(NotACall::Malformed) => {
+                reply.truncate(mark);
+                return Err(State::Closed("what it sent is no RPC call"));
+            }
+            Err(_) => {
+                reply.truncate(mark);
+                session.rx = Rx::Skip(rest);
+                return Ok(used);
+            }
+        }
+        let len = reply.position().saturating_sub(mark).saturating_sub(MARK_BYTES);
+        let mut len = u32::try_from(len).unwrap_or(u32::MAX);
+        session.rx = Rx::Skip(rest);
+        if let Some(Order::Send { len: bulk, .. }) = self.order {
+            let pad = padding(bulk as usize) as u8;
+            len = len.saturating_add(bulk).saturating_add(pad.into());
+            session.rx = Rx::Order(pad, rest);
+        }
+        reply.patch(mark, Mark::whole(len));
+        Ok(used)
     }
 }
 
@@ -242,87 +300,19 @@ impl Stream for Programs {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
-        let mut joined = heapless::Vec::new();
         let mut consumed = 0usize;
         let mut reply = Writer::new(output);
-        let (state, order) = loop {
-            let rest_of_input = input.get(consumed..).unwrap_or_default();
-            match session.rx {
-                Rx::Order(..) => {
-                    break (
-                        State::Closed("the driver went on before its order was done"),
-                        None,
-                    );
-                }
-                Rx::Skip(rest) => match skip(rest, rest_of_input) {
-                    Some((used, rest)) => {
-                        consumed = consumed.saturating_add(used);
-                        if rest == Rest::NONE {
-                            session.rx = Rx::Record;
-                        } else {
-                            session.rx = Rx::Skip(rest);
-                            break (State::NeedInput, None);
-                        }
-                    }
-                    None => break (State::Closed(TOO_LONG), None),
-                },
-                Rx::Record => {
-                    let (packet, used, rest) = match head(rest_of_input, &mut joined) {
-                        Head::Here(packet, used, rest) => (packet, used, rest),
-                        Head::NeedInput => break (State::NeedInput, None),
-                        Head::TooLong => break (State::Closed(TOO_LONG), None),
-                    };
-                    let mark = reply.position();
-                    if reply.room().len() < REPLY_HEAD_BYTES {
-                        break (State::NeedOutput, None);
-                    }
-                    reply.u32(0);
-                    let answer = match self.call(session.service, cx, packet, &mut reply) {
-                        Ok(answer) => answer,
-                        Err(NotACall::Malformed) => {
-                            reply.truncate(mark);
-                            break (State::Closed("what it sent is no RPC call"), None);
-                        }
-                        Err(_) => {
-                            reply.truncate(mark);
-                            consumed = consumed.saturating_add(used);
-                            session.rx = Rx::Skip(rest);
-                            continue;
-                        }
-                    };
-                    let len = reply
-                        .position()
-                        .saturating_sub(mark)
-                        .saturating_sub(MARK_BYTES);
-                    let len = u32::try_from(len).unwrap_or(u32::MAX);
-                    match answer {
-                        Answer::Done => {
-                            reply.patch(mark, Mark::whole(len));
-                            session.rx = Rx::Skip(rest);
-                            consumed = consumed.saturating_add(used);
-                        }
-                        Answer::Order(order, bulk) => {
-                            let pad = padding(bulk as usize) as u8;
-                            reply.patch(
-                                mark,
-                                Mark::whole(len.saturating_add(bulk).saturating_add(pad.into())),
-                            );
-                            session.rx = Rx::Order(pad, rest);
-                            consumed = consumed.saturating_add(used);
-                            break (State::NeedOutput, Some(order));
-                        }
-                        Answer::NoRoom => {
-                            reply.truncate(mark);
-                            break (State::NeedOutput, None);
-                        }
-                    }
-                }
+        let state = loop {
+            let rest = input.get(consumed..).unwrap_or_default();
+            match self.step(session, cx, rest, &mut reply) {
+                Ok(used) => consumed = consumed.saturating_add(used),
+                Err(state) => break state,
             }
         };
         Progress {
             consumed,
             produced: reply.position(),
-            order,
+            order: self.order.take(),
             state,
         }
     }
@@ -393,7 +383,7 @@ impl Datagrams for Programs {
         match self.call(service, cx, packet, &mut reply) {
             Ok(Answer::Done) => reply.written(),
             // NFS itself is not served by datagrams, so there are no orders; strangers get no answer.
-            Ok(Answer::Order(..) | Answer::NoRoom) | Err(_) => None,
+            Ok(Answer::NoRoom) | Err(_) => None,
         }
     }
 }

@@ -65,9 +65,21 @@ pub type FsResult<T> = Result<T, FsError>;
 
 /// One object, for the length of one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Node {
-    slot: u16,
-    generation: u16,
+pub struct Node(u32);
+
+impl Node {
+    /// A place in the backend's table, and which of the objects that were in it.
+    const fn new(slot: usize, generation: u16) -> Self {
+        Self(slot as u32 & 0xffff | (generation as u32) << 16)
+    }
+
+    const fn slot(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    const fn generation(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
 }
 
 /// One object for longer than a request: it stays open until [`Vfs::unpin`].

@@ -114,7 +114,7 @@ impl Ram {
 
     fn get(&self, node: Node) -> FsResult<&Inode> {
         self.inodes
-            .get(usize::from(node.slot) - 1)
+            .get(node.slot() - 1)
             .filter(|inode| inode.alive)
             .ok_or(FsError::Stale)
     }
@@ -151,10 +151,7 @@ impl Ram {
 }
 
 const fn node(number: usize) -> Node {
-    Node {
-        slot: number as u16,
-        generation: 0,
-    }
+    Node::new(number, 0)
 }
 
 fn handle(number: usize) -> Handle {
@@ -187,11 +184,11 @@ impl Vfs for Ram {
     }
 
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        Ok(handle(node.slot.into()))
+        Ok(handle(node.slot()))
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        self.get(node).map(|_| self.attr_of(node.slot.into()))
+        self.get(node).map(|_| self.attr_of(node.slot()))
     }
 
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
@@ -255,7 +252,7 @@ impl Vfs for Ram {
             return Err(FsError::NotDirectory);
         };
         let dots = [
-            (&b"."[..], usize::from(dir.slot)),
+            (&b"."[..], dir.slot()),
             (&b".."[..], inode.parent),
         ];
         let all = dots

@@ -128,18 +128,23 @@ fn check_auth_sys(body: &[u8]) -> Result<(), Malformed> {
 
 /// Writes the 24 bytes before the results, or the whole of a rejection.
 pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>) {
-    // MSG_ACCEPTED with an AUTH_NONE verifier of length 0, or MSG_DENIED.
-    match outcome {
-        Ok(()) => reply.words(&[xid, 1, 0, 0, 0, 0]),
-        Err(Reject::Program) => reply.words(&[xid, 1, 0, 0, 0, 1]),
-        Err(Reject::Version(low, high)) => reply.words(&[xid, 1, 0, 0, 0, 2, low, high]),
-        Err(Reject::Procedure) => reply.words(&[xid, 1, 0, 0, 0, 3]),
-        Err(Reject::Arguments) => reply.words(&[xid, 1, 0, 0, 0, 4]),
-        Err(Reject::System) => reply.words(&[xid, 1, 0, 0, 0, 5]),
-        Err(Reject::RpcVersion) => reply.words(&[xid, 1, 1, 0, 2, 2]),
-        Err(Reject::BadCredential) => reply.words(&[xid, 1, 1, 1, 1]),
-        Err(Reject::UnknownFlavor) => reply.words(&[xid, 1, 1, 1, 2]),
-        Err(Reject::BadVerifier) => reply.words(&[xid, 1, 1, 1, 3]),
+    // REPLY; then MSG_ACCEPTED with an AUTH_NONE verifier of length 0, or MSG_DENIED.
+    reply.words(&[xid, 1]);
+    let accept_stat = match outcome {
+        Ok(()) => 0,
+        Err(Reject::Program) => 1,
+        Err(Reject::Version(..)) => 2,
+        Err(Reject::Procedure) => 3,
+        Err(Reject::Arguments) => 4,
+        Err(Reject::System) => 5,
+        Err(Reject::RpcVersion) => return reply.words(&[1, 0, 2, 2]),
+        Err(Reject::BadCredential) => return reply.words(&[1, 1, 1]),
+        Err(Reject::UnknownFlavor) => return reply.words(&[1, 1, 2]),
+        Err(Reject::BadVerifier) => return reply.words(&[1, 1, 3]),
+    };
+    reply.words(&[0, 0, 0, accept_stat]);
+    if let Err(Reject::Version(low, high)) = outcome {
+        reply.words(&[low, high]);
     }
 }
 

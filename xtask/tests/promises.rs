@@ -94,6 +94,29 @@ fn check_segments<E: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<()>
 }
 
 #[test]
+fn the_file_is_within_its_budget() -> Result<()> {
+    let path = workspace_root().join("image/size.toml");
+    let budgets =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let budgets: toml::Table = budgets
+        .parse()
+        .with_context(|| format!("cannot understand {}", path.display()))?;
+    for arch in [Arch::X86_64, Arch::I686] {
+        let budget = budgets
+            .get(arch.name())
+            .and_then(|arch| arch.get("file")?.as_integer());
+        let budget =
+            budget.with_context(|| format!("{} has no budget for {arch:?}", path.display()))?;
+        let size = fs::metadata(binary(arch)?)?.len();
+        ensure!(
+            size <= budget.try_into()?,
+            "the file for {arch:?} has {size} bytes of {budget}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn the_file_tells_nothing_of_its_builder() -> Result<()> {
     let home = std::env::var("HOME").unwrap_or_default();
     let project = workspace_root().display().to_string();
@@ -122,8 +145,7 @@ const CALLS: &str = "
 ";
 
 /// Serves under strace, and gives the names of all calls.
-fn calls(arch: Arch) -> Result<BTreeSet<String>> {
-    setup::need(&[Package::STRACE])?;
+fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
     let directory = public_dir()?;
     fs::create_dir(directory.path().join("sub"))?;
     fs::write(directory.path().join("sub/large"), vec![0; 2 << 20])?;
@@ -132,10 +154,11 @@ fn calls(arch: Arch) -> Result<BTreeSet<String>> {
     let through = ["strace", "-f", "-qq", "-o", &trace.display().to_string()]
         .map(String::from)
         .to_vec();
+    let exports = vec![directory.path().display().to_string()];
     let server = Server::start(ServerOptions {
-        arch,
+        exports,
         through,
-        ..ServerOptions::serving(&[directory.path()])
+        ..options
     })?;
 
     // A session of everything that a client does.
@@ -198,17 +221,29 @@ fn calls(arch: Arch) -> Result<BTreeSet<String>> {
 
 #[test]
 fn system_calls_are_on_the_list() -> Result<()> {
+    setup::need(&[Package::STRACE])?;
     let listed: BTreeSet<&str> = CALLS.split_whitespace().collect();
+    let mut used = BTreeSet::new();
     for arch in [Arch::X86_64, Arch::I686] {
-        let used = calls(arch)?;
-        let new: Vec<&String> = used
-            .iter()
-            .filter(|name| !listed.contains(name.as_str()))
-            .collect();
-        ensure!(
-            new.is_empty(),
-            "{arch:?} calls what is not on the list: {new:?}"
-        );
+        for role in ["nfs", "serve"] {
+            let path_handles = vec!["--handles".into(), "path".into()];
+            for arguments in [Vec::new(), path_handles] {
+                used.extend(calls(ServerOptions {
+                    arch,
+                    role,
+                    arguments,
+                    ..ServerOptions::default()
+                })?);
+            }
+        }
     }
+    let used: BTreeSet<&str> = used.iter().map(String::as_str).collect();
+    let new: Vec<_> = used.difference(&listed).collect();
+    ensure!(new.is_empty(), "it calls what is not on the list: {new:?}");
+    let gone: Vec<_> = listed.difference(&used).collect();
+    ensure!(
+        gone.is_empty(),
+        "the list has what it does not call: {gone:?}"
+    );
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are dealt with
 //! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
 
-use super::Cx;
+use super::{Cx, Order};
 use super::rpc::Answer;
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
@@ -57,6 +57,7 @@ pub(super) fn answer(
     cx: &mut Cx<'_>,
     args: &mut Reader<'_>,
     reply: &mut Writer<'_>,
+    order: &mut Option<Order>,
 ) -> Result<Answer, Reject> {
     if call.version != VERSION {
         return Err(Reject::Version(VERSION, VERSION));
@@ -69,7 +70,7 @@ pub(super) fn answer(
     let start = reply.position();
     let object = cx.vfs.open(handle).and_then(|node| describe(cx, node));
     let outcome = match &object {
-        Ok(object) => carry_out(procedure, verifier, cx, object, args, reply),
+        Ok(object) => carry_out(procedure, verifier, cx, object, args, reply, order),
         Err(error) => Err(Fault::Files(*error)),
     };
     let status = match outcome {
@@ -114,11 +115,12 @@ fn carry_out(
     object: &Object,
     args: &mut Reader<'_>,
     reply: &mut Writer<'_>,
+    order: &mut Option<Order>,
 ) -> Result<Answer, Fault> {
     match procedure {
         Procedure::ReadDir => return directory::list(cx, object, args, reply, Detail::Names),
         Procedure::ReadDirPlus => return directory::list(cx, object, args, reply, Detail::Objects),
-        Procedure::Read => return read::read(cx, object, args, reply),
+        Procedure::Read => return read::read(cx, object, args, reply, order),
         Procedure::Null | Procedure::GetAttr => {
             reply.u32(Status::Ok as u32);
             object.attributes.emit(reply);

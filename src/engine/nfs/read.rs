@@ -14,6 +14,7 @@ pub(super) fn read(
     object: &Object,
     args: &mut Reader<'_>,
     reply: &mut Writer<'_>,
+    order: &mut Option<Order>,
 ) -> Result<Answer, Fault> {
     let (offset, count) = (args.u64()?, args.u32()?);
     match object.kind {
@@ -28,12 +29,12 @@ pub(super) fn read(
         let file = cx.vfs.pin(object.node)?;
         begin(reply, object);
         reply.words(&[count, ends(count), count]);
-        let order = Order::Send {
+        *order = Some(Order::Send {
             file,
             offset,
             len: count,
-        };
-        return Ok(Answer::Order(order, count));
+        });
+        return Ok(Answer::Done);
     }
     if reply.room().len() < (count as usize).saturating_add(REPLY_HEAD_BYTES / 2) {
         return Ok(Answer::NoRoom);

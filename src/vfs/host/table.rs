@@ -105,14 +105,14 @@ impl Table {
     }
 
     fn slot(&mut self, node: Node) -> FsResult<&mut Slot> {
-        let slot = self.slots.get_mut(usize::from(node.slot));
-        slot.filter(|slot| slot.generation == node.generation).ok_or(FsError::Stale)
+        let slot = self.slots.get_mut(node.slot());
+        slot.filter(|slot| slot.generation == node.generation()).ok_or(FsError::Stale)
     }
 
     /// The entry of a node; `Stale` when it was let go meanwhile.
     #[inline(never)]
     pub(super) fn get(&self, node: Node) -> FsResult<&Entry> {
-        let slot = self.slots.get(usize::from(node.slot)).filter(|slot| slot.generation == node.generation);
+        let slot = self.slots.get(node.slot()).filter(|slot| slot.generation == node.generation());
         slot.and_then(|slot| slot.entry.as_ref()).ok_or(FsError::Stale)
     }
 
@@ -162,10 +162,7 @@ impl Table {
 
 impl Slot {
     const fn node(&self, at: usize) -> Node {
-        Node {
-            slot: at as u16,
-            generation: self.generation,
-        }
+        Node::new(at, self.generation)
     }
 }
 

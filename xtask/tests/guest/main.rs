@@ -79,7 +79,9 @@ fn mount_without_a_port_finds_portmap(world: &mut World) -> Result<()> {
             );
         }
     }
-    world.server.wait_for_line(&format!("mounted {tree}"), Duration::ZERO)?;
+    world
+        .server
+        .wait_for_line(&format!("mounted {tree}"), Duration::ZERO)?;
     Ok(())
 }
 
@@ -350,14 +352,15 @@ fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -
     let below = tree::deep(Path::new("/mnt/1"), depth).display().to_string();
     world.guest.sh(&format!(
         "set -e; mkdir -p /mnt/1; mount -o {options} 10.0.2.2:{path} /mnt/1; cd {below}
-        rm -f /run/go /run/done; mkfifo /run/go
+        rm -f /run/go /run/done
         (
             trap 'touch /run/done' EXIT
             exec 4<open; dd bs=1000 count=1 <&4 2>/dev/null | wc -c
-            read -r _ </run/go
+            until [ -e /run/go ]; do usleep 50000; done
             cat <&4 | sha256sum; cat beside; ls; cat /mnt/1/elsewhere/file
             cd ../..; find . -name beside; sha256sum <{below}/open
-        ) >/run/seen 2>&1 &",
+        ) >/run/seen 2>&1 &
+        until [ -s /run/seen ]; do usleep 50000; done",
         options = ports_of(&server),
         path = export("before").display(),
     ))?;
@@ -370,7 +373,7 @@ fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -
     // What the client still has in memory does not count.
     let seen = world
         .guest
-        .sh("echo 3 >/proc/sys/vm/drop_caches; echo >/run/go
+        .sh("echo 3 >/proc/sys/vm/drop_caches; touch /run/go
         timeout 60 sh -c 'until [ -e /run/done ]; do usleep 50000; done'
         cat /run/seen; umount /mnt/1 || umount -l /mnt/1")?;
     let expected = format!(
