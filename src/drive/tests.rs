@@ -8,7 +8,7 @@ use crate::engine::rpc::Service;
 use crate::engine::tests::calls::{Asked, Call, every};
 use crate::engine::tests::random::{Random, for_seeds};
 use crate::engine::tests::replies::{self, Body};
-use crate::engine::tests::tree::{Host, Tree, big_byte};
+use crate::engine::tests::tree::{BIG_BYTES, Host, Tree, big_byte};
 use crate::engine::tests::{EVERYTHING, World, programs};
 use crate::event::tests::Sink;
 use crate::event::{self, Events};
@@ -38,7 +38,7 @@ struct Bench<'a> {
 /// Runs `script` with a server for so many connections. In the end nothing may be held, whatever happened.
 fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench<'_>)) {
     let (sim, sink) = (Sim::new(seed), Sink::default());
-    let (mut net, mut tree) = (sim.clone(), Tree::new());
+    let (mut net, mut tree) = (sim.clone(), Tree::default());
     let host = tree.host.clone();
     let events = Events::new(Box::new(sink.clone()));
     let mut bench = Bench {
@@ -122,7 +122,7 @@ impl Bench<'_> {
 
 /// READ of the big file.
 fn read(offset: u64, count: u32) -> Call {
-    Call::read(&World::new().handle("big"), offset, count)
+    Call::read(&World::default().handle("big"), offset, count)
 }
 
 #[track_caller]
@@ -140,7 +140,7 @@ fn check_data(body: &Body, offset: usize, len: usize) {
 
 /// All calls there are, under xids of their own.
 fn all_calls() -> Vec<Call> {
-    let calls = every(&mut World::new()).into_iter();
+    let calls = every(&mut World::default()).into_iter();
     calls
         .zip(1..)
         .map(|((_, call), xid)| call.xid(xid))
@@ -240,28 +240,44 @@ fn good_clients_among_bad_ones_have_all_their_answers() {
     });
 }
 
+/// Sends large reads and small ones over sockets that are full again and again.
+fn check_interrupted_reads(seed: u64, prepare: impl FnOnce(&Bench<'_>)) {
+    with_server(seed, 10, |bench| {
+        prepare(bench);
+        bench.sim.send_in_parts();
+        let peer = bench.connect();
+        let room = 500 + Random::new(seed).below(20_000);
+        bench.sim.set_room(peer, room);
+        let calls = [
+            read(1, 199_999).xid(1),
+            read(7, 3).xid(2),
+            read(0, 65_537).xid(3),
+        ];
+        bench
+            .sim
+            .send(peer, &calls.each_ref().map(Call::record).concat());
+        bench.run(Duration::SECOND);
+        let bodies = bench.answers(peer, &calls);
+        check_data(&bodies[0], 1, 199_999);
+        check_data(&bodies[1], 7, 3);
+        check_data(&bodies[2], 0, 65_537);
+    });
+}
+
 #[test]
 fn a_large_read_goes_on_where_a_full_socket_interrupted_it() {
+    for_seeds(100, |seed| check_interrupted_reads(seed, |_| {}));
+}
+
+#[test]
+fn files_are_sent_from_where_they_can_be() {
+    let file: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
     for_seeds(100, |seed| {
-        with_server(seed, 10, |bench| {
-            bench.sim.send_in_parts();
-            let peer = bench.connect();
-            bench
-                .sim
-                .set_room(peer, 500 + Random::new(seed).below(20_000));
-            let calls = [
-                read(1, 199_999).xid(1),
-                read(7, 3).xid(2),
-                read(0, 65_537).xid(3),
-            ];
-            bench
-                .sim
-                .send(peer, &calls.each_ref().map(Call::record).concat());
-            bench.run(Duration::SECOND);
-            let bodies = bench.answers(peer, &calls);
-            check_data(&bodies[0], 1, 199_999);
-            check_data(&bodies[1], 7, 3);
-            check_data(&bodies[2], 0, 65_537);
+        check_interrupted_reads(seed, |bench| {
+            bench.host.numbered.set(true);
+            bench.sim.set_file(file.clone());
+            // Whoever copies them instead fails.
+            bench.host.cut.set(Some(1000));
         });
     });
 }
@@ -279,9 +295,18 @@ fn where_files_cannot_be_sent_from_they_are_read() {
 
 #[test]
 fn a_file_that_shrinks_under_a_promise_ends_the_connection() {
-    for cut in [0, 10, 100_000, 150_000] {
+    for (cut, sent_from) in [0, 10, 100_000, 150_000]
+        .into_iter()
+        .flat_map(|cut| [(cut, true), (cut, false)])
+    {
         with_server(0, 10, |bench| {
             bench.host.cut.set(Some(cut));
+            if sent_from {
+                bench.host.numbered.set(true);
+                bench
+                    .sim
+                    .set_file((0..cut as usize).map(big_byte).collect());
+            }
             let peer = bench.connect();
             bench.sim.send(peer, &read(0, 150_001).record());
             bench.run(MOMENT);

@@ -71,7 +71,10 @@ fn mnt(mounts: &mut Mounts, version: u32, cx: &mut Cx<'_>, path: &[u8], reply: &
                 }
                 return;
             }
-            Ok(_) => (Status::ServerFault, "MOUNT version 1 has no room for its handle; use version 3"),
+            Ok(_) => (
+                Status::ServerFault,
+                "MOUNT version 1 has no room for its handle; use version 3",
+            ),
             Err(error) => refusal(error),
         },
     };
@@ -168,7 +171,8 @@ impl Mounts {
 
     /// Forgets one of the peer's mounts, or all.
     fn remove(&mut self, peer: IpAddr, export: Option<usize>) {
-        self.list.retain(|mount| mount.0 != peer || export.is_some_and(|export| mount.1 != export));
+        self.list
+            .retain(|mount| mount.0 != peer || export.is_some_and(|export| mount.1 != export));
     }
 
     fn emit(&self, exports: &[Export], reply: &mut Writer<'_>) {

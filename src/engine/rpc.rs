@@ -247,7 +247,11 @@ impl Programs {
             Rx::Skip(rest) => {
                 let (used, rest) = skip(rest, input).ok_or(State::Closed(TOO_LONG))?;
                 session.rx = Rx::Skip(rest);
-                return if used > 0 { Ok(used) } else { Err(State::NeedInput) };
+                return if used > 0 {
+                    Ok(used)
+                } else {
+                    Err(State::NeedInput)
+                };
             }
         }
         let mut joined = heapless::Vec::new();
@@ -277,7 +281,10 @@ impl Programs {
                 return Ok(used);
             }
         }
-        let len = reply.position().saturating_sub(mark).saturating_sub(MARK_BYTES);
+        let len = reply
+            .position()
+            .saturating_sub(mark)
+            .saturating_sub(MARK_BYTES);
         let mut len = u32::try_from(len).unwrap_or(u32::MAX);
         session.rx = Rx::Skip(rest);
         if let Some(Order::Send { len: bulk, .. }) = self.order {

@@ -75,19 +75,21 @@ pub const EVERYTHING: Service = Service {
     portmap: true,
 };
 
-impl World {
+impl Default for World {
     /// A server that nobody has asked yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let sink = Sink::default();
         Self {
-            tree: Tree::new(),
+            tree: Tree::default(),
             programs: programs(),
             events: Events::new(Box::new(sink.clone())),
             sink,
             buffer: vec![0; REPLY_BYTES],
         }
     }
+}
 
+impl World {
     /// The handle of the object at `path`.
     pub fn handle(&mut self, path: &str) -> Vec<u8> {
         let top = self.tree.root(0);
@@ -249,7 +251,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 /// An error of the disk under an order has no place in the reply, which was promised already.
 #[test]
 fn an_order_that_fails_closes_the_connection() {
-    let mut world = World::new();
+    let mut world = World::default();
     let big = world.handle("big");
     let mut session = World::session();
     let progress = world.advance(&mut session, &Call::read(&big, 0, 100_000).record());

@@ -7,8 +7,8 @@ use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::engine::tests::random::Random;
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
+use core::cell::{RefCell, RefMut};
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -73,6 +73,8 @@ struct World {
     sent: Vec<(Vec<u8>, SocketAddr)>,
     /// Sockets that may be open at once.
     descriptors: usize,
+    /// What every file that is sent from holds.
+    file: Option<Vec<u8>>,
     accept_calls: usize,
     /// Until when the loop would sleep.
     sleep: Option<Instant>,
@@ -95,6 +97,7 @@ impl Sim {
             wires: Vec::new(),
             sent: Vec::new(),
             descriptors: usize::MAX,
+            file: None,
             accept_calls: 0,
             sleep: None,
         })))
@@ -190,6 +193,11 @@ impl Sim {
         self.world().descriptors = count;
     }
 
+    /// From now on, files can be sent from, and this is what they hold.
+    pub fn set_file(&self, bytes: Vec<u8>) {
+        self.world().file = Some(bytes);
+    }
+
     /// Sockets that are open.
     pub fn open_count(&self) -> usize {
         self.world().sockets.iter().flatten().count()
@@ -255,6 +263,27 @@ impl World {
         Ok(Socket(number as u32))
     }
 
+    /// The socket takes bytes that are sent, as many as it has room for.
+    fn take(&mut self, socket: Socket, bytes: &[u8]) -> NetResult<usize> {
+        let chance = if self.parts {
+            self.random.number() as usize
+        } else {
+            0
+        };
+        let wire = self.wire(socket)?;
+        if wire.hung_up {
+            return Err(NetError::Gone);
+        }
+        let room = wire.room.saturating_sub(wire.to_peer.len());
+        let most = room.min(bytes.len());
+        if most == 0 && !bytes.is_empty() {
+            return Err(NetError::WouldBlock);
+        }
+        let len = part(chance, most);
+        wire.to_peer.extend(&bytes[..len]);
+        Ok(len)
+    }
+
     /// Those who read, read.
     fn deliver(&mut self) {
         for wire in self.wires.iter_mut().filter(|wire| wire.reads) {
@@ -312,7 +341,7 @@ impl Net for Sim {
 
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         let mut world = self.world();
-        let chance = world.random.next() as usize;
+        let chance = world.random.number() as usize;
         let wire = world.wire(socket)?;
         let most = wire.to_server.len().min(buffer.len());
         if most == 0 {
@@ -332,30 +361,20 @@ impl Net for Sim {
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
-        let mut world = self.world();
-        let chance = if world.parts {
-            world.random.next() as usize
-        } else {
-            0
-        };
-        let wire = world.wire(socket)?;
-        if wire.hung_up {
-            return Err(NetError::Gone);
-        }
-        let most = wire
-            .room
-            .saturating_sub(wire.to_peer.len())
-            .min(bytes.len());
-        if most == 0 && !bytes.is_empty() {
-            return Err(NetError::WouldBlock);
-        }
-        let len = part(chance, most);
-        wire.to_peer.extend(&bytes[..len]);
-        Ok(len)
+        self.world().take(socket, bytes)
     }
 
-    fn send_file(&mut self, _: Socket, _: Descriptor, _: u64, _: u32) -> NetResult<usize> {
-        Err(NetError::Unsupported)
+    fn send_file(
+        &mut self,
+        socket: Socket,
+        _: Descriptor,
+        offset: u64,
+        len: u32,
+    ) -> NetResult<usize> {
+        let mut world = self.world();
+        let file = world.file.clone().ok_or(NetError::Unsupported)?;
+        let rest = file.get(offset as usize..).unwrap_or_default();
+        world.take(socket, &rest[..rest.len().min(len as usize)])
     }
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
@@ -423,7 +442,7 @@ impl Net for Sim {
     }
 }
 
-/// How many of `most` bytes go at once: often all, often few, never none.
+/// How many of `most` bytes go at once: often all, often few, never none of some.
 fn part(chance: usize, most: usize) -> usize {
     match chance % 4 {
         0 | 1 => most,

@@ -251,10 +251,7 @@ impl Vfs for Ram {
         let Content::Directory(entries) = &inode.content else {
             return Err(FsError::NotDirectory);
         };
-        let dots = [
-            (&b"."[..], dir.slot()),
-            (&b".."[..], inode.parent),
-        ];
+        let dots = [(&b"."[..], dir.slot()), (&b".."[..], inode.parent)];
         let all = dots
             .into_iter()
             .chain(entries.iter().map(|(name, inode)| (&name[..], *inode)));

@@ -128,21 +128,23 @@ impl<'a> Writer<'a> {
         self.put([0; 3].get(..padding(len)).unwrap_or_default());
     }
 
-    /// What is left of the room; what is written there counts after [`Writer::advance`].
+    /// What is left of the room.
     pub fn room(&mut self) -> &mut [u8] {
         self.room.get_mut(self.len..).unwrap_or_default()
     }
 
-    /// Counts `len` bytes of [`Writer::room`] as written.
-    pub fn advance(&mut self, len: usize) {
-        match self
-            .len
-            .checked_add(len)
-            .filter(|end| *end <= self.room.len())
-        {
-            Some(end) => self.len = end,
-            None => self.overrun = true,
-        }
+    /// `len` bytes of the room, `skip` bytes from here; empty if there are not so many.
+    pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
+        let rest = self.room().get_mut(skip..).unwrap_or_default();
+        rest.get_mut(..len).unwrap_or_default()
+    }
+
+    /// Appends variable-length opaque of `len` bytes that are in their place already, a word from here.
+    pub fn opaque_ahead(&mut self, len: usize) {
+        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
+        self.len = self.len.saturating_add(len);
+        self.overrun |= self.len > self.room.len();
+        self.pad(len);
     }
 
     /// Where the next byte goes.
@@ -211,6 +213,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ahead_becomes_opaque() {
+        let mut room = [0xaa; 12];
+        let mut writer = Writer::new(&mut room);
+        writer.ahead(4, 5).copy_from_slice(b"hello");
+        assert!(writer.ahead(8, 5).is_empty() && writer.ahead(13, 0).is_empty());
+        writer.opaque_ahead(5);
+        assert_eq!(writer.written(), Some(12));
+        assert_eq!(&room, b"\0\0\0\x05hello\0\0\0");
+        let mut writer = Writer::new(&mut room);
+        writer.opaque_ahead(9);
+        assert_eq!(writer.written(), None);
+    }
+
+    #[test]
     fn an_overrun_is_remembered_until_truncated() {
         let mut room = [0; 8];
         let mut writer = Writer::new(&mut room);
@@ -220,10 +236,7 @@ mod tests {
         assert_eq!(writer.written(), None);
         writer.truncate(4);
         writer.patch(0, 9);
-        writer.advance(4);
-        assert_eq!(writer.written(), Some(8));
-        writer.advance(1);
-        assert_eq!(writer.written(), None);
+        assert_eq!(writer.written(), Some(4));
         assert_eq!(room, [0, 0, 0, 9, 0, 0, 0, 3]);
     }
 }

@@ -452,3 +452,22 @@ pub fn status_field(pid: u32, field: &str) -> Result<u64> {
         .and_then(|value| value.split_whitespace().next()?.parse().ok())
         .with_context(|| format!("{path} has no {field}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_found_by_what_they_are_for() {
+        let lines = [
+            "stowaway: exporting /srv for NFS (read-only, path handles)",
+            "stowaway: listening on 127.0.0.1:111 for portmap",
+            "stowaway: listening on [::1]:41234 for NFS and MOUNT",
+        ]
+        .map(String::from);
+        assert_eq!(port_for(&lines, "NFS"), Some(41234));
+        assert_eq!(port_for(&lines, "MOUNT"), Some(41234));
+        assert_eq!(port_for(&lines, "portmap"), Some(111));
+        assert_eq!(port_for(&lines[..2], "NFS"), None);
+    }
+}

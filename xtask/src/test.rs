@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -26,9 +26,16 @@ pub struct Args {
 pub fn main(args: Args) -> Result<()> {
     let mut run = Run::new()?;
     let outcome = run.steps(args.full);
+    if outcome.is_err() && run.failed == 0 {
+        // What failed was no test, but it failed.
+        run.failed = 1;
+    }
     println!("{} passed, {} failed", run.passed, run.failed);
     outcome
 }
+
+/// A test that took longer is shown by itself.
+const SLOW: Duration = Duration::from_secs(2);
 
 struct Run {
     logs: PathBuf,
@@ -86,7 +93,7 @@ impl Run {
         if full {
             clients.env("STOWAWAY_FULL", "1");
         }
-        self.command("clients", &mut clients)
+        self.command("e2e", &mut clients)
     }
 
     /// One of our own commands, in this process.
@@ -129,6 +136,7 @@ impl Run {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut kept =
             fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut since = Instant::now();
         for line in BufReader::new(lines).split(b'\n') {
             let line = line?;
             kept.write_all(&line)?;
@@ -138,6 +146,13 @@ impl Run {
                 self.passed += passed;
                 self.failed += failed;
             }
+            if text.starts_with("test ") && since.elapsed() > SLOW {
+                waiting.println(&format!(
+                    "  {:>7.1} s  {text}",
+                    since.elapsed().as_secs_f64()
+                ));
+            }
+            since = Instant::now();
             waiting.say(format!("{step}: {text}"));
         }
         Ok(child.wait()?.success())

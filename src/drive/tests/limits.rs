@@ -71,19 +71,21 @@ fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
 
 #[test]
 fn who_reads_slowly_but_reads_is_kept() {
-    with_server(0, 10, |bench| {
-        let slow = bench.connect();
-        bench.sim.set_reading(slow, false);
-        bench.sim.send(slow, &read(0, 60_000).record());
-        for step in 1..=7 {
-            bench.sim.set_room(slow, step * 10_000);
-            bench.run(Duration::from_secs(50));
-        }
-        assert!(!bench.sim.is_closed(slow));
-        bench.sim.set_reading(slow, true);
-        bench.run(MOMENT);
-        check_data(&bench.answer(slow, &read(0, 60_000)), 0, 60_000);
-    });
+    for bytes in [60_000, 200_000] {
+        with_server(0, 10, |bench| {
+            let slow = bench.connect();
+            bench.sim.set_reading(slow, false);
+            bench.sim.send(slow, &read(0, bytes).record());
+            for step in 1..=5 {
+                bench.sim.set_room(slow, step * bytes as usize / 5);
+                bench.run(Duration::from_secs(50));
+            }
+            assert!(!bench.sim.is_closed(slow));
+            bench.sim.set_reading(slow, true);
+            bench.run(MOMENT);
+            check_data(&bench.answer(slow, &read(0, bytes)), 0, bytes as usize);
+        });
+    }
 }
 
 /// The first half of a request is more than a connection keeps for itself; the second completes it.
@@ -98,10 +100,14 @@ fn halves() -> (Call, Vec<u8>, Vec<u8>) {
 fn half_requests_beyond_the_blocks_are_turned_away_and_the_others_answered() {
     let (call, first, second) = halves();
     with_server(0, 300, |bench| {
-        let peers = bench.connect_many(200);
-        peers.iter().for_each(|peer| bench.sim.send(*peer, &first));
+        let early = bench.connect_many(REQUEST_BLOCK_COUNT);
+        early.iter().for_each(|peer| bench.sim.send(*peer, &first));
         bench.run(MOMENT);
-        assert_eq!(bench.closed_count(), 200 - REQUEST_BLOCK_COUNT);
+        let late = bench.connect_many(72);
+        late.iter().for_each(|peer| bench.sim.send(*peer, &first));
+        bench.run(MOMENT);
+        assert!(late.iter().all(|peer| bench.sim.is_closed(*peer)));
+        assert_eq!(bench.closed_count(), late.len());
         bench.complete(&call, &second);
     });
 }
@@ -189,18 +195,39 @@ fn large_reads_that_wait_need_no_blocks() {
 fn a_full_table_gives_up_who_was_silent_longest() {
     let call = read(5, 10);
     with_server(0, 4, |bench| {
-        let mut first = Vec::new();
+        let mut silent = Vec::new();
         for _ in 0..4 {
-            first.push(bench.connect());
+            silent.push(bench.connect());
             bench.run(MOMENT);
         }
-        // Who was answered has proved itself: the silent ones go before it.
-        bench.ask(first[0], &call);
         bench.run(SILENT_PATIENCE);
+        for (closed, oldest) in (1..).zip(silent) {
+            let new = bench.connect();
+            bench.ask(new, &call);
+            assert!(bench.sim.is_closed(oldest));
+            assert_eq!(bench.closed_count(), closed);
+        }
+    });
+}
+
+#[test]
+fn a_full_table_gives_up_who_never_asked_before_who_did() {
+    let call = read(5, 10);
+    with_server(0, 4, |bench| {
+        let proven = bench.connect();
+        bench.ask(proven, &call);
+        bench.run(MOMENT);
+        let silent = bench.connect_many(3);
+        bench.run(IDLE_PATIENCE);
+        for closed in 1..=3 {
+            let new = bench.connect();
+            bench.ask(new, &call);
+            assert_eq!(bench.closed_count(), closed);
+        }
+        assert!(silent.iter().all(|peer| bench.sim.is_closed(*peer)));
         let new = bench.connect();
         bench.ask(new, &call);
-        assert!(bench.sim.is_closed(first[1]));
-        assert_eq!(bench.closed_count(), 1);
+        assert!(bench.sim.is_closed(proven));
     });
 }
 

@@ -3,13 +3,13 @@
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are dealt with
 //! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
 
-use super::{Cx, Order};
 use super::rpc::Answer;
+use super::{Cx, Order};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
 use crate::vfs::{Attr, Detail, FileTime, FsError, Kind, Node};
 use crate::wire::nfs3::{
-    Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, Time, VERIFIER_BYTES, VERSION,
+    Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION,
     emit_post_op,
 };
 use crate::wire::rpc::{Call, Reject};
@@ -202,40 +202,102 @@ fn emit_failure(procedure: Procedure, reply: &mut Writer<'_>, attributes: Option
 
 /// Attributes in the words of the wire.
 fn to_wire(attr: &Attr) -> Attributes {
-    // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
-    let time = |time: FileTime| match u32::try_from(time.secs) {
-        Ok(secs) => Time {
-            secs,
-            nanos: time.nanos,
-        },
-        Err(_) => Time {
-            secs: if time.secs < 0 { 0 } else { u32::MAX },
-            nanos: 0,
-        },
+    let kind = match attr.kind {
+        Kind::Regular => FileType::Regular,
+        Kind::Directory => FileType::Directory,
+        Kind::SymbolicLink => FileType::SymbolicLink,
+        Kind::Fifo => FileType::Fifo,
+        Kind::Socket => FileType::Socket,
+        Kind::BlockDevice => FileType::BlockDevice,
+        Kind::CharacterDevice => FileType::CharacterDevice,
     };
-    Attributes {
-        kind: match attr.kind {
-            Kind::Regular => FileType::Regular,
-            Kind::Directory => FileType::Directory,
-            Kind::SymbolicLink => FileType::SymbolicLink,
-            Kind::Fifo => FileType::Fifo,
-            Kind::Socket => FileType::Socket,
-            Kind::BlockDevice => FileType::BlockDevice,
-            Kind::CharacterDevice => FileType::CharacterDevice,
-        },
-        mode: attr.mode,
-        nlink: attr.nlink,
-        uid: attr.uid,
-        gid: attr.gid,
-        size: attr.size,
-        used: attr.used,
-        rdev: attr.rdev,
-        fsid: attr.fsid,
-        fileid: attr.inode,
-        atime: time(attr.atime),
-        mtime: time(attr.mtime),
-        ctime: time(attr.ctime),
+    let [size, used, fsid, fileid] = [attr.size, attr.used, attr.fsid, attr.inode].map(halves);
+    let [atime, mtime, ctime] = [attr.atime, attr.mtime, attr.ctime].map(time);
+    Attributes([
+        kind as u32,
+        attr.mode,
+        attr.nlink,
+        attr.uid,
+        attr.gid,
+        size.0,
+        size.1,
+        used.0,
+        used.1,
+        attr.rdev.0,
+        attr.rdev.1,
+        fsid.0,
+        fsid.1,
+        fileid.0,
+        fileid.1,
+        atime.0,
+        atime.1,
+        mtime.0,
+        mtime.1,
+        ctime.0,
+        ctime.1,
+    ])
+}
+
+const fn halves(number: u64) -> (u32, u32) {
+    ((number >> 32) as u32, number as u32)
+}
+
+/// The wire counts from 1970 to 2106: what lies outside is shown at its edge.
+fn time(time: FileTime) -> (u32, u32) {
+    match u32::try_from(time.secs) {
+        Ok(secs) => (secs, time.nanos),
+        Err(_) if time.secs < 0 => (0, 0),
+        Err(_) => (u32::MAX, 0),
     }
 }
 
 const _: () = assert!(crate::config::LINK_BYTES_MAX + 256 < REPLY_HEAD_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_stand_in_the_rfc_order_and_times_at_the_edge_of_the_wire() {
+        let at = |secs| FileTime { secs, nanos: 7 };
+        let attr = Attr {
+            kind: Kind::SymbolicLink,
+            mode: 0o777,
+            nlink: 2,
+            uid: 3,
+            gid: 4,
+            size: 5 << 32,
+            used: 6,
+            rdev: (7, 8),
+            fsid: 9,
+            inode: 10,
+            atime: at(-1),
+            mtime: at(12),
+            ctime: at(1 << 33),
+        };
+        let expect = [
+            5,
+            0o777,
+            2,
+            3,
+            4,
+            5,
+            0,
+            0,
+            6,
+            7,
+            8,
+            0,
+            9,
+            0,
+            10,
+            0,
+            0,
+            12,
+            7,
+            u32::MAX,
+            0,
+        ];
+        assert_eq!(to_wire(&attr), Attributes(expect));
+    }
+}

@@ -5,7 +5,12 @@ use super::super::{Cx, Order};
 use super::{Fault, Object, begin};
 use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::vfs::{FsError, Kind};
+use crate::wire::nfs3::ATTRIBUTES_BYTES;
 use crate::wire::{Reader, Writer};
+
+const WORD_BYTES: usize = 4;
+/// Bytes before the data: status, whether there are attributes, these, and the data's length.
+const HEAD_BYTES: usize = 3 * WORD_BYTES + ATTRIBUTES_BYTES;
 
 /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
 /// order; should the file shrink meanwhile, the connection is closed.
@@ -36,27 +41,22 @@ pub(super) fn read(
         });
         return Ok(Answer::Done);
     }
-    if reply.room().len() < (count as usize).saturating_add(REPLY_HEAD_BYTES / 2) {
+    let wanted = count as usize;
+    if reply.room().len() < wanted.saturating_add(REPLY_HEAD_BYTES / 2) {
         return Ok(Answer::NoRoom);
     }
-    begin(reply, object);
-    let head = reply.position();
-    reply.words(&[0, 0, 0]);
-    let got = match reply.room().get_mut(..count as usize) {
-        Some(room) if count > 0 => cx.vfs.read(object.node, offset, room)?,
-        _ => 0,
+    // The data first, to where it will stand: how much there is comes before it.
+    let room = reply.ahead(HEAD_BYTES + 2 * WORD_BYTES, wanted);
+    let got = if wanted > 0 {
+        cx.vfs.read(object.node, offset, room)?
+    } else {
+        0
     };
-    reply.advance(got);
-    reply.pad(got);
     // Fewer than there should be: the file became shorter meanwhile, and this is its end.
-    let short = got < count as usize;
-    let got = u32::try_from(got).unwrap_or(count);
-    for (word, value) in [got, u32::from(short) | ends(got), got]
-        .into_iter()
-        .enumerate()
-    {
-        reply.patch(head.saturating_add(word.saturating_mul(4)), value);
-    }
+    let end = ends(count) | u32::from(got < wanted);
+    begin(reply, object);
+    reply.words(&[u32::try_from(got).unwrap_or(0), end]);
+    reply.opaque_ahead(got);
     Ok(Answer::Done)
 }
 
@@ -65,15 +65,10 @@ pub(super) fn read_link(
     object: &Object,
     reply: &mut Writer<'_>,
 ) -> Result<(), FsError> {
+    let len = cx
+        .vfs
+        .readlink(object.node, reply.ahead(HEAD_BYTES, LINK_BYTES_MAX))?;
     begin(reply, object);
-    let head = reply.position();
-    reply.u32(0);
-    let len = cx.vfs.readlink(
-        object.node,
-        reply.room().get_mut(..LINK_BYTES_MAX).unwrap_or_default(),
-    )?;
-    reply.patch(head, u32::try_from(len).unwrap_or(0));
-    reply.advance(len);
-    reply.pad(len);
+    reply.opaque_ahead(len);
     Ok(())
 }

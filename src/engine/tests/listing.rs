@@ -12,7 +12,7 @@ const BAD_COOKIE: u32 = 10003;
 
 #[test]
 fn names_that_can_be_no_entry_have_their_errors() {
-    let mut world = World::new();
+    let mut world = World::default();
     let [top, many] = ["", "many"].map(|path| world.handle(path));
     for (name, status) in [
         (&b""[..], 22),
@@ -84,7 +84,7 @@ fn list(world: &mut World, path: &str, counts: Counts) -> Option<Vec<Entry>> {
 
 /// Lists with the pages that `counts` makes of each size; from `suffices` bytes on, every size must do.
 fn check(suffices: u32, counts: fn(u32) -> Counts) {
-    let mut world = World::new();
+    let mut world = World::default();
     let whole = list(&mut world, "many", counts(65_536)).unwrap();
     let names: BTreeSet<&[u8]> = whole.iter().map(|entry| &entry.name[..]).collect();
     assert_eq!((names.len(), whole.len()), (103, 103));
@@ -117,7 +117,7 @@ fn the_hint_for_names_never_makes_a_page_empty() {
 
 #[test]
 fn a_page_of_four_gibibytes_is_a_page_of_what_we_give() {
-    let mut world = World::new();
+    let mut world = World::default();
     for counts in [(u32::MAX, None), (u32::MAX, Some(u32::MAX))] {
         assert_eq!(list(&mut world, "many", counts).unwrap().len(), 103);
     }
@@ -125,7 +125,7 @@ fn a_page_of_four_gibibytes_is_a_page_of_what_we_give() {
 
 #[test]
 fn listed_objects_are_those_that_lookup_finds() {
-    let mut world = World::new();
+    let mut world = World::default();
     let top = world.handle("");
     let entries = list(&mut world, "", (4096, Some(4096))).unwrap();
     assert_eq!(entries.len(), 11);
@@ -143,7 +143,7 @@ fn listed_objects_are_those_that_lookup_finds() {
 
 #[test]
 fn cookies_of_no_entry_are_refused_and_the_last_is_the_end() {
-    let mut world = World::new();
+    let mut world = World::default();
     let many = world.handle("many");
     for (cookie, status) in [(103, 0), (104, BAD_COOKIE), (u64::MAX, BAD_COOKIE)] {
         for counts in [(1024, None), (1024, Some(1024))] {

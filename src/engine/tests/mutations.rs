@@ -49,7 +49,7 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
     let end = (at + random.below(40)).min(bytes.len());
     match random.below(9) {
         0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = random.next() as u8,
+        1 => bytes[at] = random.number() as u8,
         // Words stand at multiples of four, so their edges do too.
         2..=4 => {
             let word = at / 4 * 4;
@@ -146,7 +146,7 @@ fn check_datagram(world: &mut World, packet: &[u8]) {
 #[test]
 fn no_mutation_panics_or_gets_an_improper_answer() {
     let full = std::env::var_os("STOWAWAY_FULL").is_some_and(|value| value == "1");
-    let mut world = World::new();
+    let mut world = World::default();
     let calls = every(&mut world);
     let mut answered = 0;
     let mut closed = 0;

@@ -10,7 +10,7 @@ use crate::vfs::Vfs as _;
 /// Reads, and checks data and end of file against the file's true bytes.
 #[track_caller]
 fn check(path: &str, size: u64, byte: fn(u64) -> u8, offset: u64, count: u32, expect: u64) {
-    let mut world = World::new();
+    let mut world = World::default();
     let handle = world.handle(path);
     let body = world.ask(&Call::read(&handle, offset, count)).unwrap();
     let end = offset.saturating_add(expect) >= size;
@@ -112,7 +112,7 @@ fn inline_and_ordered_reads_are_the_same_to_the_client() {
 
 #[test]
 fn an_order_promises_head_data_and_padding_in_its_mark() {
-    let mut world = World::new();
+    let mut world = World::default();
     let handle = world.handle("big");
     for (count, pad) in [(65_537, 3), (65_538, 2), (65_539, 1), (65_540, 0)] {
         let call = Call::read(&handle, 5, count);
@@ -139,7 +139,7 @@ fn an_order_promises_head_data_and_padding_in_its_mark() {
 
 #[test]
 fn what_was_asked_before_an_order_is_answered_before_it() {
-    let mut world = World::new();
+    let mut world = World::default();
     let [small, large] = ["hello", "big"].map(|path| world.handle(path));
     let calls = [
         Call::read(&small, 0, 5).xid(1),
@@ -164,7 +164,7 @@ fn what_was_asked_before_an_order_is_answered_before_it() {
 
 #[test]
 fn a_file_that_shrank_since_its_size_was_told_is_read_to_its_new_end() {
-    let mut world = World::new();
+    let mut world = World::default();
     let hello = world.handle("hello");
     for (cut, data) in [(4, &b"hell"[..]), (0, b"")] {
         world.tree.host.cut.set(Some(cut));

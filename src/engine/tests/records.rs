@@ -11,7 +11,7 @@ use crate::wire::{mount, portmap};
 
 #[test]
 fn unknown_programs_versions_and_procedures_are_refused() {
-    let mut world = World::new();
+    let mut world = World::default();
     for (program, version, procedure, why) in [
         (nfs3::PROGRAM, 2, 1, Reject::Version(3, 3)),
         (nfs3::PROGRAM, 4, 1, Reject::Version(3, 3)),
@@ -35,7 +35,7 @@ fn unknown_programs_versions_and_procedures_are_refused() {
 
 #[test]
 fn a_socket_for_one_program_knows_no_other() {
-    let mut world = World::new();
+    let mut world = World::default();
     let nfs = Service {
         nfs: true,
         ..Service::default()
@@ -60,7 +60,7 @@ fn raw(words: &[u32]) -> Call {
 
 #[test]
 fn headers_that_are_not_ours_are_refused_by_name() {
-    let mut world = World::new();
+    let mut world = World::default();
     for (call, answer) in [
         (raw(&[0, 2, 100_003, 3, 0, 0, 0, 0, 0]), None),
         (
@@ -91,7 +91,7 @@ fn headers_that_are_not_ours_are_refused_by_name() {
 
 #[test]
 fn a_reply_is_not_answered_and_the_next_call_is() {
-    let mut world = World::new();
+    let mut world = World::default();
     let stream = [
         raw(&[1, 0, 0, 0, 0]).record(),
         Call::nfs(Procedure::Null).record(),
@@ -104,7 +104,7 @@ fn a_reply_is_not_answered_and_the_next_call_is() {
 
 #[test]
 fn what_is_no_message_closes_the_connection() {
-    let mut world = World::new();
+    let mut world = World::default();
     for packet in [&[][..], &[0; 3], &[0, 0, 0, 7], &[0, 0, 0, 7, 0, 0, 0, 2]] {
         let talk = world.send(&Call(packet.to_vec()).record());
         assert!(
@@ -116,7 +116,7 @@ fn what_is_no_message_closes_the_connection() {
 
 #[test]
 fn requests_in_up_to_sixteen_fragments_are_answered() {
-    let mut world = World::new();
+    let mut world = World::default();
     for (name, call) in every(&mut world) {
         let whole = world.reply(&call);
         for count in 1..=17 {
@@ -137,7 +137,7 @@ fn requests_in_up_to_sixteen_fragments_are_answered() {
 
 #[test]
 fn requests_that_arrive_in_two_parts_are_answered_once() {
-    let mut world = World::new();
+    let mut world = World::default();
     for (name, call) in every(&mut world) {
         for record in [call.record(), call.fragments(&[3, 8, 8, 21])] {
             let whole = world.send(&record).output;
@@ -152,7 +152,7 @@ fn requests_that_arrive_in_two_parts_are_answered_once() {
 
 #[test]
 fn the_beginning_of_a_request_is_no_request() {
-    let mut world = World::new();
+    let mut world = World::default();
     for (name, call) in every(&mut world) {
         for record in [call.record(), call.fragments(&[0, 5, 21])] {
             for end in 0..record.len() {
@@ -166,7 +166,7 @@ fn the_beginning_of_a_request_is_no_request() {
 
 #[test]
 fn records_longer_than_any_request_close_the_connection() {
-    let mut world = World::new();
+    let mut world = World::default();
     let last = 1 << 31;
     for mark in [
         0x7fff_ffff_u32,
@@ -191,7 +191,7 @@ fn records_longer_than_any_request_close_the_connection() {
 
 #[test]
 fn a_write_of_a_mebibyte_is_refused_and_the_stream_goes_on() {
-    let mut world = World::new();
+    let mut world = World::default();
     let file = world.handle("hello");
     let data = vec![b'w'; WRITE_BYTES_MAX as usize];
     let write = Call::of(Procedure::Write, &file)
@@ -220,7 +220,7 @@ fn a_write_of_a_mebibyte_is_refused_and_the_stream_goes_on() {
 
 #[test]
 fn a_write_in_too_many_fragments_is_refused_once_and_closed() {
-    let mut world = World::new();
+    let mut world = World::default();
     let file = world.handle("hello");
     let write = Call::of(Procedure::Write, &file)
         .long(0)
@@ -234,7 +234,7 @@ fn a_write_in_too_many_fragments_is_refused_once_and_closed() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order_as_the_output_has_room() {
-    let mut world = World::new();
+    let mut world = World::default();
     let calls = every(&mut world);
     let calls: Vec<Call> = (0..64)
         .map(|xid| calls[xid * 7 % calls.len()].1.clone().xid(xid as u32))
@@ -258,5 +258,36 @@ fn pipelined_requests_are_answered_in_order_as_the_output_has_room() {
     assert!(progress.produced > 0 && progress.consumed < stream.len());
     if let Some(order) = progress.order {
         world.carry_out(&mut session, order, &mut Vec::new());
+    }
+}
+
+#[test]
+fn a_reply_is_the_same_whatever_was_answered_before_it() {
+    let mut world = World::default();
+    let [big, link, many] = ["big", "long link", "many"].map(|path| world.handle(path));
+    let mut calls: Vec<Call> = every(&mut world)
+        .into_iter()
+        .map(|(_, call)| call)
+        .collect();
+    let page = |procedure| Call::of(procedure, &many).long(0).long(0);
+    calls.extend([
+        Call::of(Procedure::ReadLink, &link),
+        page(Procedure::ReadDir).word(u32::MAX),
+        page(Procedure::ReadDirPlus).words(&[u32::MAX, u32::MAX]),
+    ]);
+    for call in calls {
+        let alone = world.reply(&call);
+        // What is left of the output goes from far too little to enough for all but the longest.
+        for before in (57_000..=65_536).step_by(251) {
+            let records = [Call::read(&big, 0, before).record(), call.record()];
+            let talk = world.send(&records.concat());
+            let answers = replies::records(&talk.output).unwrap();
+            assert_eq!(answers[1..], [&alone[..]], "{call:?} after {before} bytes");
+        }
+        let twice = [call.record(), call.record()];
+        let talk =
+            world.send(&[&Call::read(&big, 0, 65_536).record()[..], &twice.concat()].concat());
+        let answers = replies::records(&talk.output).unwrap();
+        assert_eq!(answers[1..], [&alone[..], &alone[..]], "{call:?} twice");
     }
 }

@@ -5,8 +5,8 @@ use crate::vfs::{
     Attr, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Name, Node, Pin, Right,
     Space, Vfs,
 };
+use core::cell::Cell;
 use core::ops::ControlFlow;
-use std::cell::Cell;
 use std::rc::Rc;
 
 /// Bytes of the file that is read by order: beyond the largest inline READ, and not a multiple of four.
@@ -50,9 +50,9 @@ pub struct Tree {
     pub host: Rc<Host>,
 }
 
-impl Tree {
+impl Default for Tree {
     /// The tree on a host that works. Handles of the model have one byte for the inode.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let mut ram = Ram::new(b"/export");
         ram.file("hello", b"hello world");
         ram.file("big", &(0..BIG_BYTES).map(big_byte).collect::<Vec<_>>());

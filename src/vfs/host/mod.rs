@@ -215,7 +215,8 @@ impl Host {
 
     /// Opens the top of an export.
     fn open_top(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
-        let file = rustix::fs::openat(&self.top(export)?.dir, c".", PATH, Mode::empty()).map_err(error)?;
+        let file =
+            rustix::fs::openat(&self.top(export)?.dir, c".", PATH, Mode::empty()).map_err(error)?;
         self.take_in(export, file, handle)
     }
 
@@ -264,11 +265,23 @@ impl Host {
         let parent = self.table.any(&|entry| {
             let mut below = Handle::EMPTY;
             entry.inode == trail.parent() && entry.export == export && {
-                handle::trail(&entry.handle, entry.inode, trail.inode(), trail.generation(), &mut below);
+                handle::trail(
+                    &entry.handle,
+                    entry.inode,
+                    trail.inode(),
+                    trail.generation(),
+                    &mut below,
+                );
                 below == *handle
             }
         });
-        Search::new(handle, export, top.dev, &top.dir, parent.map(|entry| &entry.file))
+        Search::new(
+            handle,
+            export,
+            top.dev,
+            &top.dir,
+            parent.map(|entry| &entry.file),
+        )
     }
 
     /// Carries a search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
@@ -309,7 +322,8 @@ impl Host {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             opened => return opened.map_err(error),
         }
-        self.begin(entry.export, &entry.handle)?.step(READ, &mut files::blank())
+        self.begin(entry.export, &entry.handle)?
+            .step(READ, &mut files::blank())
     }
 }
 
@@ -468,7 +482,8 @@ impl Vfs for Host {
             let known = detail == Detail::Objects
                 && !dots
                 && self.identify(entry, name, &mut handle, &mut stat).is_ok()
-                && (top.form == Form::Trail || files::stat_entry(&entry.file, name, &mut stat).is_ok());
+                && (top.form == Form::Trail
+                    || files::stat_entry(&entry.file, name, &mut stat).is_ok());
             let attr = attr(&stat, top.fsid);
             // Above the export there is nothing.
             let is_top = dots && entry.inode == top.inode;

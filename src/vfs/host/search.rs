@@ -58,7 +58,11 @@ impl Search {
         for (dir, depth) in [(Some(top), 0), (parent, Trail(handle.bytes()).depth())] {
             if let Some(dir) = dir {
                 let dir = open_dir(dir, c".").map_err(super::error)?;
-                let _ = levels.push(Level { dir, depth, cookie: 0 });
+                let _ = levels.push(Level {
+                    dir,
+                    depth,
+                    cookie: 0,
+                });
             }
         }
         Ok(Self {
@@ -76,14 +80,11 @@ impl Search {
         while let Some(level) = self.levels.last_mut() {
             let depth = level.depth;
             let at_parent = depth == trail.depth();
-            let hit = level.scan(
-                &mut budget,
-                &|inode, kind| match (at_parent, kind) {
-                    (true, _) => inode == trail.inode(),
-                    (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
-                    (false, _) => false,
-                },
-            );
+            let hit = level.scan(&mut budget, &|inode, kind| match (at_parent, kind) {
+                (true, _) => inode == trail.inode(),
+                (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
+                (false, _) => false,
+            });
             let name = match hit {
                 Scan::Hit(name) => name,
                 Scan::Pause => return Err(FsError::TryLater),
@@ -93,9 +94,21 @@ impl Search {
                 }
             };
             let text = CStr::from_bytes_until_nul(&name).unwrap_or_default();
-            let open = |flags| rustix::fs::openat(&level.dir, text, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
-            let Ok(mut file) = open(if at_parent { OFlags::PATH } else { DIRECTORY }) else { continue };
-            if files::stat(&file, stat).is_err() || files::device(stat) != self.dev || files::is_mounted_on(stat) {
+            let open = |flags| {
+                rustix::fs::openat(
+                    &level.dir,
+                    text,
+                    flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )
+            };
+            let Ok(mut file) = open(if at_parent { OFlags::PATH } else { DIRECTORY }) else {
+                continue;
+            };
+            if files::stat(&file, stat).is_err()
+                || files::device(stat) != self.dev
+                || files::is_mounted_on(stat)
+            {
                 continue;
             }
             if !at_parent {

@@ -62,7 +62,9 @@ impl Table {
 
     /// The slots that a handle may be in.
     fn set(&self, handle: &[u8]) -> core::ops::Range<usize> {
-        let hash = handle.iter().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+        let hash = handle.iter().fold(0x811c_9dc5u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
         let first = (u64::from(hash) * (self.slots.len() / WAYS) as u64 >> 32) as usize * WAYS;
         first..first + WAYS
     }
@@ -72,7 +74,11 @@ impl Table {
         self.tick = self.tick.wrapping_add(1);
         for at in self.set(handle) {
             let slot = self.slots.get_mut(at)?;
-            if slot.entry.as_ref().is_some_and(|entry| entry.handle.bytes() == handle) {
+            if slot
+                .entry
+                .as_ref()
+                .is_some_and(|entry| entry.handle.bytes() == handle)
+            {
                 slot.used = self.tick;
                 return Some(slot.node(at));
             }
@@ -82,15 +88,24 @@ impl Table {
 
     /// Some open entry that `wanted` accepts.
     pub(super) fn any(&self, wanted: &dyn Fn(&Entry) -> bool) -> Option<&Entry> {
-        self.slots.iter().filter_map(|slot| slot.entry.as_ref()).find(|entry| wanted(entry))
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.entry.as_ref())
+            .find(|entry| wanted(entry))
     }
 
     /// Takes an entry in. Of those it competes with, the one that was not used for longest goes; `TryLater`: all are pinned.
     pub(super) fn insert(&mut self, entry: Entry) -> FsResult<Node> {
         let (mut place, mut longest) = (None, 0);
         for at in self.set(entry.handle.bytes()) {
-            let Some(slot) = self.slots.get(at) else { break };
-            let age = if slot.entry.is_none() { u32::MAX } else { self.tick.wrapping_sub(slot.used) };
+            let Some(slot) = self.slots.get(at) else {
+                break;
+            };
+            let age = if slot.entry.is_none() {
+                u32::MAX
+            } else {
+                self.tick.wrapping_sub(slot.used)
+            };
             if slot.pins == 0 && (place.is_none() || age > longest) {
                 (place, longest) = (Some(at), age);
             }
@@ -106,14 +121,19 @@ impl Table {
 
     fn slot(&mut self, node: Node) -> FsResult<&mut Slot> {
         let slot = self.slots.get_mut(node.slot());
-        slot.filter(|slot| slot.generation == node.generation()).ok_or(FsError::Stale)
+        slot.filter(|slot| slot.generation == node.generation())
+            .ok_or(FsError::Stale)
     }
 
     /// The entry of a node; `Stale` when it was let go meanwhile.
     #[inline(never)]
     pub(super) fn get(&self, node: Node) -> FsResult<&Entry> {
-        let slot = self.slots.get(node.slot()).filter(|slot| slot.generation == node.generation());
-        slot.and_then(|slot| slot.entry.as_ref()).ok_or(FsError::Stale)
+        let slot = self
+            .slots
+            .get(node.slot())
+            .filter(|slot| slot.generation == node.generation());
+        slot.and_then(|slot| slot.entry.as_ref())
+            .ok_or(FsError::Stale)
     }
 
     /// Exchanges the descriptor of a node for one that can be read.
@@ -132,7 +152,10 @@ impl Table {
     }
 
     /// Gives a pin back.
-    #[expect(clippy::needless_pass_by_value, reason = "a pin that was given back is gone")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a pin that was given back is gone"
+    )]
     pub(super) fn unpin(&mut self, pin: Pin) {
         let tick = self.tick;
         if let Ok(slot) = self.slot(pin.0) {
@@ -189,7 +212,9 @@ mod tests {
     #[test]
     fn a_full_table_lets_the_oldest_go_and_old_nodes_with_it() {
         let mut table = Table::new(WAYS);
-        let nodes: Vec<Node> = (0..8).map(|number| table.insert(entry(number)).unwrap()).collect();
+        let nodes: Vec<Node> = (0..8)
+            .map(|number| table.insert(entry(number)).unwrap())
+            .collect();
         for number in [0, 2, 3, 4, 5, 6, 7] {
             assert_eq!(table.find(&[number; 30]), Some(nodes[usize::from(number)]));
         }

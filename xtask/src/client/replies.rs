@@ -415,3 +415,51 @@ fn check_nfs(procedure: u32, mut body: Reader<'_>) -> Result<()> {
     }
     body.end()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::xdr::Writer;
+    use super::*;
+
+    #[test]
+    fn outcomes_are_told_apart() -> Result<()> {
+        let mismatch = Writer::default()
+            .u32(5)
+            .u32(1)
+            .u32(0)
+            .u32(0)
+            .u32(0)
+            .u32(2)
+            .u32(3)
+            .u32(3)
+            .finish();
+        assert!(matches!(
+            parse(&mismatch)?,
+            (5, Outcome::ProgramMismatch { low: 3, high: 3 })
+        ));
+        let denied = Writer::default()
+            .u32(5)
+            .u32(1)
+            .u32(1)
+            .u32(1)
+            .u32(2)
+            .finish();
+        assert!(matches!(parse(&denied)?, (5, Outcome::AuthError(2))));
+        assert!(parse(&denied[..16]).is_err());
+        assert!(parse(&[denied, vec![0; 4]].concat()).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn results_must_be_whole_and_end_where_they_end() {
+        let failed = Writer::default().u32(Status::STALE.0).u32(0).finish();
+        let place = (Nfs::PROGRAM, 3, 6);
+        assert!(check(place, Reader::new(&failed)).is_ok());
+        assert!(check(place, Reader::new(&failed[..4])).is_err());
+        assert!(check(place, Reader::new(&[failed, vec![0; 4]].concat())).is_err());
+        let unknown = Writer::default().u32(12345).u32(0).finish();
+        assert!(check(place, Reader::new(&unknown)).is_err());
+        let wrote = Writer::default().u32(0).u32(0).u32(0).finish();
+        assert!(check((Nfs::PROGRAM, 3, 12), Reader::new(&wrote)).is_err());
+    }
+}

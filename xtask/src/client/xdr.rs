@@ -104,3 +104,36 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() -> Result<()> {
+        let message = Writer::default()
+            .u32(7)
+            .u64(1 << 40)
+            .opaque(b"abcde")
+            .fixed(b"four")
+            .finish();
+        assert_eq!(message.len(), 4 + 8 + 4 + 8 + 4);
+        let mut reader = Reader::new(&message);
+        assert_eq!((reader.u32()?, reader.u64()?), (7, 1 << 40));
+        assert_eq!(
+            (reader.opaque(5)?, reader.fixed(4)?),
+            (&b"abcde"[..], &b"four"[..])
+        );
+        reader.end()
+    }
+
+    #[test]
+    fn short_long_and_badly_padded_values_are_refused() {
+        assert!(Reader::new(&[0, 0, 0]).u32().is_err());
+        assert!(Reader::new(&[0, 0, 0, 2]).bool().is_err());
+        assert!(Reader::new(&[0, 0, 0, 9, 1, 2, 3, 4]).opaque(9).is_err());
+        assert!(Reader::new(&[0, 0, 0, 2, 1, 2, 0, 1]).opaque(9).is_err());
+        assert!(Reader::new(&[0, 0, 0, 2, 1, 2, 0, 0]).opaque(1).is_err());
+        assert!(Reader::new(&[0]).end().is_err());
+    }
+}

@@ -161,10 +161,7 @@ impl Drop for Guest {
 /// The answer, if `text` ends with "MARK CODE\n".
 fn split_end(text: &[u8], mark: &str) -> Option<Answer> {
     let line = text.strip_suffix(b"\n")?;
-    let start = line
-        .len()
-        .checked_sub(mark.len() + " 255".len())
-        .unwrap_or_default();
+    let start = line.len().saturating_sub(mark.len() + " 255".len());
     let at = start
         + line[start..]
             .windows(mark.len())

@@ -21,6 +21,8 @@ use tree::{DEPTH, FAR, FAR_LEN, MANY_COUNT, SMALL_COUNT};
 use world::{World, in_mount, ports_of};
 
 const NOBODY: u32 = 65534;
+/// How long a line may take to come from a server that already listens.
+const SOON: Duration = Duration::from_secs(5);
 
 type Test = fn(&mut World) -> Result<()>;
 
@@ -81,7 +83,7 @@ fn mount_without_a_port_finds_portmap(world: &mut World) -> Result<()> {
     }
     world
         .server
-        .wait_for_line(&format!("mounted {tree}"), Duration::ZERO)?;
+        .wait_for_line(&format!("mounted {tree}"), SOON)?;
     Ok(())
 }
 
@@ -347,7 +349,7 @@ fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -
     };
 
     let server = world.serve(options("before", 0))?;
-    server.wait_for_line(&format!("{handles} handles"), Duration::ZERO)?;
+    server.wait_for_line(&format!("{handles} handles"), SOON)?;
     let port = server.nfs_port;
     let below = tree::deep(Path::new("/mnt/1"), depth).display().to_string();
     world.guest.sh(&format!(
@@ -395,7 +397,7 @@ fn an_ordinary_user_serves(world: &mut World) -> Result<()> {
         ..ServerOptions::serving(&[world.tree.path()])
     };
     let server = world.serve(options)?;
-    server.wait_for_line("path handles", Duration::ZERO)?;
+    server.wait_for_line("path handles", SOON)?;
     checksums_match(world, &ports_of(&server), SMALL_COUNT)
 }
 

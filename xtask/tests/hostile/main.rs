@@ -3,6 +3,7 @@
 //! One module per way of being hostile. STOWAWAY_FULL=1 runs the long forms; STOWAWAY_SEED=N replays a seed.
 
 mod arguments;
+mod crowd;
 mod framing;
 mod handles;
 mod mutations;

@@ -18,7 +18,7 @@ const LAST_XID: u32 = u32::MAX;
 const BATCH: usize = 16;
 
 /// SplitMix64: small, seeded, good enough.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -29,7 +29,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
 }
@@ -378,7 +378,7 @@ fn mutation_count(share: usize) -> usize {
     }
 }
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let given = std::env::var("STOWAWAY_SEED")
         .ok()
         .and_then(|text| text.parse().ok());

@@ -1,0 +1,194 @@
+//! Many clients at once, each with many requests under way and its own pace: every answer must be the right one, in order.
+
+use super::Scene;
+use super::mutations::{Random, seed};
+use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
+use std::collections::VecDeque;
+use std::fs;
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
+use xtask::build::Arch;
+use xtask::client::replies::{get_attr, page, parse, read};
+use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, record};
+use xtask::server::ServerOptions;
+
+const CLIENT_COUNT: u64 = 40;
+const REQUEST_COUNT: u32 = 400;
+const FILE_LEN: u64 = 5_000_001;
+
+/// The byte at `offset` of the file: another one at each place that could be taken for it.
+fn byte_at(offset: u64) -> u8 {
+    ((offset >> 16) ^ (offset >> 8) ^ offset).wrapping_mul(0x9d) as u8
+}
+
+/// What a client asked for last, and must be given.
+enum Asked {
+    Attr,
+    Read { offset: u64, count: u32 },
+    List,
+}
+
+struct Tree {
+    address: SocketAddr,
+    root: Vec<u8>,
+    file: Vec<u8>,
+    name_count: usize,
+}
+
+impl Tree {
+    fn ask(&self, client: &mut Client, random: &mut Random, xid: u32) -> Result<Asked> {
+        let (asked, call) = match random.below(8) {
+            0 => (Asked::Attr, Nfs::GetAttr { object: &self.file }),
+            1 => {
+                let (dir, cookie, verifier) = (&self.root[..], 0, [0; 8]);
+                let call = Nfs::ReadDirPlus {
+                    dir,
+                    cookie,
+                    verifier,
+                    dir_count: 8192,
+                    max_count: 65536,
+                };
+                (Asked::List, call)
+            }
+            kind => {
+                let offset = random.below(FILE_LEN as usize + 1000) as u64;
+                let count_max = if kind < 5 { 1 << 20 } else { 70_000 };
+                let count = random.below(count_max) as u32;
+                (
+                    Asked::Read { offset, count },
+                    Nfs::Read {
+                        file: &self.file,
+                        offset,
+                        count,
+                    },
+                )
+            }
+        };
+        client.send(&record(&call.message(xid, &Auth::root())))?;
+        Ok(asked)
+    }
+
+    fn judge(&self, asked: &Asked, outcome: Outcome<'_>) -> Result<()> {
+        let Outcome::Success(body) = outcome else {
+            anyhow::bail!("answered {outcome:?}")
+        };
+        match *asked {
+            Asked::Attr => ensure!(
+                get_attr(body)?.size == FILE_LEN,
+                "another file's attributes"
+            ),
+            Asked::List => ensure!(
+                page(body, true)?.entries.len() == self.name_count,
+                "another directory"
+            ),
+            Asked::Read { offset, count } => {
+                let (data, eof) = read(body)?;
+                let expected = FILE_LEN.saturating_sub(offset).min(count.into());
+                ensure!(
+                    data.len() as u64 == expected,
+                    "{} bytes instead of {expected}",
+                    data.len()
+                );
+                ensure!(eof == (offset + expected >= FILE_LEN), "eof is {eof}");
+                let wrong = (offset..)
+                    .zip(data)
+                    .find(|&(at, &byte)| byte != byte_at(at));
+                ensure!(wrong.is_none(), "wrong byte at {wrong:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// One client: asks ahead, dawdles, takes answers, and now and then starts over.
+    fn visit(&self, number: u64, seed: u64) -> Result<()> {
+        let mut random = Random(seed ^ number << 32);
+        let mut client = Client::connect(self.address)?;
+        let (depth, slow) = (1 + random.below(24), number.is_multiple_of(4));
+        if slow {
+            setsockopt(client.stream(), sockopt::RcvBuf, &4096)?;
+        }
+        let mut pending = VecDeque::new();
+        for xid in 0..REQUEST_COUNT {
+            pending.push_back((xid, self.ask(&mut client, &mut random, xid)?));
+            if pending.len() < depth && xid + 1 < REQUEST_COUNT {
+                continue;
+            }
+            if random.below(100) == 0 {
+                // Whatever is under way is nobody's any more.
+                client = Client::connect(self.address)?;
+                pending.clear();
+            }
+            let keep = if xid + 1 < REQUEST_COUNT {
+                random.below(depth)
+            } else {
+                0
+            };
+            while pending.len() > keep {
+                let (xid, asked) = pending.pop_front().context("nothing is pending")?;
+                let (answered, outcome) = parse(client.receive()?.context("closed")?)?;
+                ensure!(
+                    answered == xid,
+                    "the answer to {answered} where that to {xid} is due"
+                );
+                self.judge(&asked, outcome)
+                    .with_context(|| format!("request {xid}"))?;
+                if slow && random.below(20) == 0 {
+                    sleep(Duration::from_millis(5));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn crowd(options: ServerOptions) -> Result<()> {
+    let mut scene = Scene::with(options)?;
+    let content: Vec<u8> = (0..FILE_LEN).map(byte_at).collect();
+    fs::write(scene.path().join("patterned"), content)?;
+    let file = scene.client.lookup(&scene.root, "patterned")?;
+    let name_count = scene.client.list(&scene.root)?.len();
+    let tree = Tree {
+        address: scene.server.nfs(),
+        root: scene.root.clone(),
+        file,
+        name_count,
+    };
+    let seed = seed();
+    std::thread::scope(|scope| {
+        let tree = &tree;
+        let clients: Vec<_> = (0..CLIENT_COUNT)
+            .map(|number| scope.spawn(move || tree.visit(number, seed)))
+            .collect();
+        clients
+            .into_iter()
+            .enumerate()
+            .try_for_each(|(number, client)| {
+                let result = client
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                result.with_context(|| format!("client {number}"))
+            })
+    })?;
+    scene.is_well()
+}
+
+#[test]
+fn a_crowd_is_answered_rightly_and_in_order() -> Result<()> {
+    for user in xtask::server::users() {
+        crowd(ServerOptions {
+            user,
+            ..ServerOptions::default()
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_crowd_is_answered_rightly_and_in_order_by_i686() -> Result<()> {
+    crowd(ServerOptions {
+        arch: Arch::I686,
+        ..ServerOptions::default()
+    })
+}
