@@ -55,7 +55,6 @@ pub(super) fn list(
         detail,
         bytes_end: reply.position().saturating_add(bytes_max),
         names_left: names_max,
-        full: false,
         empty: true,
     };
     begin(reply, dir);
@@ -66,7 +65,7 @@ pub(super) fn list(
     // What was listed before a failure is true: the client will meet the failure at the next page.
     let end = match listed {
         Err(error) if page.empty => return Err(error.into()),
-        Ok(end) => end && !page.full,
+        Ok(end) => end,
         Err(_) => false,
     };
     if page.empty && !end || reply.position().saturating_add(Page::END_BYTES) > page.bytes_end {
@@ -83,7 +82,6 @@ struct Page {
     bytes_end: usize,
     /// Bytes left for names, cookies and inode numbers: a hint, beyond which one entry always goes.
     names_left: u32,
-    full: bool,
     empty: bool,
 }
 
@@ -111,7 +109,6 @@ impl Page {
             .names_left
             .checked_sub(u32::try_from(plain).unwrap_or(u32::MAX));
         if end > self.bytes_end || names_left.is_none() && !self.empty {
-            self.full = true;
             return ControlFlow::Break(());
         }
         self.names_left = names_left.unwrap_or(0);
