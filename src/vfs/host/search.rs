@@ -77,22 +77,27 @@ impl Search {
     pub(super) fn step(&mut self, flags: OFlags, stat: &mut Stat) -> FsResult<OwnedFd> {
         let trail = Trail(self.handle.bytes());
         let mut budget = SEARCH_ENTRY_COUNT;
+        let mut name = EntryName::new();
         while let Some(level) = self.levels.last_mut() {
             let depth = level.depth;
             let at_parent = depth == trail.depth();
-            let hit = level.scan(&mut budget, &|inode, kind| match (at_parent, kind) {
-                (true, _) => inode == trail.inode(),
-                (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
-                (false, _) => false,
-            });
-            let name = match hit {
-                Scan::Hit(name) => name,
+            let hit = level.scan(
+                &mut budget,
+                &mut name,
+                &|inode, kind| match (at_parent, kind) {
+                    (true, _) => inode == trail.inode(),
+                    (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
+                    (false, _) => false,
+                },
+            );
+            match hit {
+                Scan::Hit => {}
                 Scan::Pause => return Err(FsError::TryLater),
                 Scan::End => {
                     self.levels.pop();
                     continue;
                 }
-            };
+            }
             let text = CStr::from_bytes_until_nul(&name).unwrap_or_default();
             let open = |flags| {
                 rustix::fs::openat(
@@ -138,10 +143,13 @@ impl Search {
     }
 }
 
+/// The name of an entry, with its NUL.
+type EntryName = heapless::Vec<u8, 256>;
+
 /// How far a look through a directory came.
 enum Scan {
-    /// An entry that is wanted.
-    Hit(heapless::Vec<u8, 256>),
+    /// At an entry that is wanted.
+    Hit,
     /// The budget is spent.
     Pause,
     /// The directory is at its end, or cannot be read.
@@ -150,7 +158,12 @@ enum Scan {
 
 impl Level {
     /// Looks through the directory from where it stopped, and remembers where it stops now.
-    fn scan(&mut self, budget: &mut usize, wanted: &dyn Fn(u64, FileType) -> bool) -> Scan {
+    fn scan(
+        &mut self,
+        budget: &mut usize,
+        name: &mut EntryName,
+        wanted: &dyn Fn(u64, FileType) -> bool,
+    ) -> Scan {
         if rustix::fs::seek(&self.dir, SeekFrom::Start(self.cookie)).is_err() {
             return Scan::End;
         }
@@ -162,10 +175,11 @@ impl Level {
             }
             *budget -= 1;
             self.cookie = entry.next_entry_cookie();
-            let name = entry.file_name();
-            if !matches!(name.to_bytes(), b"." | b"..") && wanted(entry.ino(), entry.file_type()) {
-                return heapless::Vec::from_slice(name.to_bytes_with_nul())
-                    .map_or(Scan::End, Scan::Hit);
+            let found = entry.file_name().to_bytes_with_nul();
+            if !matches!(found, b".\0" | b"..\0") && wanted(entry.ino(), entry.file_type()) {
+                name.clear();
+                let _ = name.extend_from_slice(found);
+                return Scan::Hit;
             }
         }
         Scan::End

@@ -65,7 +65,8 @@ impl Table {
         let hash = handle.iter().fold(0x811c_9dc5u32, |hash, byte| {
             (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
         });
-        let first = (u64::from(hash) * (self.slots.len() / WAYS) as u64 >> 32) as usize * WAYS;
+        let sets = (self.slots.len() / WAYS) as u64;
+        let first = ((u64::from(hash) * sets) >> 32) as usize * WAYS;
         first..first + WAYS
     }
 

@@ -3,7 +3,6 @@
 use super::Scene;
 use super::mutations::{Random, seed};
 use anyhow::{Context, Result, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
 use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
@@ -106,9 +105,6 @@ impl Tree {
         let mut random = Random(seed ^ number << 32);
         let mut client = Client::connect(self.address)?;
         let (depth, slow) = (1 + random.below(24), number.is_multiple_of(4));
-        if slow {
-            setsockopt(client.stream(), sockopt::RcvBuf, &4096)?;
-        }
         let mut pending = VecDeque::new();
         for xid in 0..REQUEST_COUNT {
             pending.push_back((xid, self.ask(&mut client, &mut random, xid)?));
