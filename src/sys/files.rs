@@ -4,7 +4,7 @@ use super::{Errno, outcome};
 use core::ffi::CStr;
 use linux_raw_sys::general::{STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, statx};
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, OFlags, StatFs};
 use syscalls::{Sysno, raw_syscall};
 
 /// What the host says of a file: the fields of statx(2).
@@ -96,6 +96,12 @@ fn from_stat(stat: &rustix::fs::Stat, out: &mut Stat) {
 /// The file system that the object lies on.
 pub const fn device(stat: &Stat) -> (u32, u32) {
     (stat.stx_dev_major, stat.stx_dev_minor)
+}
+
+/// The number that a file system has for itself, 0 if none. rustix keeps it to itself.
+pub fn system_id(system: &StatFs) -> u64 {
+    // SAFETY: the field is two 32-bit numbers.
+    unsafe { (&raw const system.f_fsid).cast::<u64>().read_unaligned() }
 }
 
 /// Whether another file system begins at the object.

@@ -143,31 +143,32 @@ pub(super) fn trail(dir: &Handle, parent: u64, inode: u64, generation: u32, out:
     }
 }
 
-/// Checks a handle that a client brings: the export's tag and what follows. What is not made as above is `BadHandle`.
+/// Checks a handle that a client brings: the export's tag and what follows.
+///
+/// What is not made as above is `BadHandle`; a kernel form whose MAC is wrong is `Stale`, because it may be from another key.
 pub(super) fn check(handle: &[u8], key: &Key) -> FsResult<(u32, Body)> {
-    parse(handle, key).ok_or(FsError::BadHandle)
-}
-
-fn parse(handle: &[u8], key: &Key) -> Option<(u32, Body)> {
-    let ([VERSION, form, tag @ ..], rest) = handle.split_first_chunk::<HEAD_BYTES>()? else {
-        return None;
+    let Some(([VERSION, form, tag @ ..], rest)) = handle.split_first_chunk::<HEAD_BYTES>() else {
+        return Err(FsError::BadHandle);
     };
+    let trail_len = handle.get(DEPTH_AT).map_or(0, |depth| {
+        DEPTH_AT + 1 + usize::from(*depth).min(TRACE_COUNT_MAX)
+    });
     let body = match *form {
         FORM_ROOT if handle.len() == ROOT_BYTES && rest.iter().all(|byte| *byte == 0) => Body::Root,
-        FORM_KERNEL => {
-            let (sealed, seal) = handle.split_last_chunk()?;
-            let genuine =
-                sealed.len() > HEAD_BYTES && mac(key, sealed) == u64::from_le_bytes(*seal);
-            genuine.then_some(Body::Kernel)?
-        }
-        FORM_TRAIL => {
-            let depth = usize::from(*handle.get(DEPTH_AT)?);
-            let whole = handle.len() == DEPTH_AT + 1 + depth.min(TRACE_COUNT_MAX);
-            whole.then_some(Body::Trail)?
-        }
-        _ => return None,
+        FORM_TRAIL if handle.len() == trail_len => Body::Trail,
+        FORM_KERNEL => match rest.split_last_chunk() {
+            Some(([_, ..], seal)) => {
+                let (sealed, _) = handle.split_at(handle.len() - MAC_BYTES);
+                if mac(key, sealed) != u64::from_le_bytes(*seal) {
+                    return Err(FsError::Stale);
+                }
+                Body::Kernel
+            }
+            _ => return Err(FsError::BadHandle),
+        },
+        _ => return Err(FsError::BadHandle),
     };
-    Some((u32::from_le_bytes(*tag), body))
+    Ok((u32::from_le_bytes(*tag), body))
 }
 
 /// The type and the bytes of the kernel's handle within one of ours.
@@ -277,7 +278,7 @@ mod tests {
             verify(&handle, len + 15, FORM_KERNEL);
             assert_eq!(kernel_parts(&handle), (1, &vec![3; len][..]));
             let other_key = check(handle.bytes(), &[0; 16]);
-            assert_eq!(other_key, Err(FsError::BadHandle));
+            assert_eq!(other_key, Err(FsError::Stale));
         }
         let long = kernel(7, KEY, 1, &[3; KERNEL_BYTES_MAX + 1], &mut handle);
         assert_eq!(long, Err(FsError::NotSupported));

@@ -81,41 +81,42 @@ impl Package {
 
 /// Sees to it that every one of `packages` is there: installs them as root, else says what to type.
 pub fn need(packages: &[Package]) -> Result<()> {
-    let missing: Vec<&Package> = packages
-        .iter()
-        .filter(|package| !package.is_there())
-        .collect();
-    if missing.is_empty() {
+    let names = to_install(
+        packages,
+        nix::unistd::geteuid().is_root(),
+        which::which("apt-get").is_ok(),
+    )?;
+    if names.is_empty() {
         return Ok(());
     }
-    let names = missing
-        .iter()
-        .map(|package| package.name)
-        .collect::<Vec<_>>()
-        .join(" ");
-    if which::which("apt-get").is_err() {
-        bail!(
-            "missing: {names} (Debian's names). There is no apt-get here: install them with this system's tool"
-        );
-    }
-    if !nix::unistd::geteuid().is_root() {
-        bail!("missing: {names}. Type: sudo apt-get install --no-install-recommends {names}");
-    }
-    let waiting = progress(&format!("installing {names}"));
+    let _waiting = progress(&format!("installing {}", names.join(" ")));
     let _quiet = NoServices::new()?;
     // A machine that never asked its mirror knows no package.
     apt(&["update"])?;
-    let mut install = vec!["install", "--yes", "--no-install-recommends"];
-    install.extend(missing.iter().map(|package| package.name));
-    apt(&install)?;
-    waiting.done();
-    match missing.iter().find(|package| !package.is_there()) {
+    apt(&[&["install", "--yes", "--no-install-recommends"], &*names].concat())?;
+    match packages.iter().find(|package| !package.is_there()) {
         Some(package) => bail!(
             "{} is installed, yet {:?} is not there",
             package.name,
             package.proof
         ),
         None => Ok(()),
+    }
+}
+
+/// The packages that are missing, when we may install them; else the error is what the user can do.
+fn to_install(packages: &[Package], is_root: bool, has_apt: bool) -> Result<Vec<&'static str>> {
+    let missing = packages.iter().filter(|package| !package.is_there());
+    let names: Vec<&str> = missing.map(|package| package.name).collect();
+    let list = names.join(" ");
+    if names.is_empty() || (is_root && has_apt) {
+        Ok(names)
+    } else if has_apt {
+        bail!("missing: {list}. Type: sudo apt-get install --no-install-recommends {list}")
+    } else {
+        bail!(
+            "missing: {list} (Debian's names), and there is no apt-get: install it with this system's tool"
+        )
     }
 }
 
@@ -274,5 +275,42 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Package = Package::program("dash", "sh");
+    const MISSING: Package = Package::program("no-such-package", "no-such-program");
+    const NO_FILE: Package = Package::file("no-such-file", "/no/such/file");
+
+    #[test]
+    fn what_is_there_is_not_installed() -> Result<()> {
+        assert_eq!(to_install(&[HERE], false, false)?, [""; 0]);
+        let names = to_install(&[HERE, MISSING, NO_FILE], true, true)?;
+        assert_eq!(names, ["no-such-package", "no-such-file"]);
+        Ok(())
+    }
+
+    #[test]
+    fn who_may_not_install_is_told_what_to_type() {
+        let told = to_install(&[HERE, MISSING], false, true)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.ends_with("apt-get install --no-install-recommends no-such-package"),
+            "{told}"
+        );
+        let told = to_install(&[MISSING], true, false).unwrap_err().to_string();
+        assert!(told.contains("no-such-package"), "{told}");
+    }
+
+    #[test]
+    fn a_program_that_fails_is_quoted() {
+        let mut failing = Command::new("sh");
+        let why = quietly(failing.args(["-c", "echo no luck >&2; exit 3"])).unwrap_err();
+        assert!(why.to_string().contains("no luck"), "{why}");
     }
 }

@@ -114,7 +114,7 @@ impl Run {
         report(step, if success { "ok" } else { "FAILED" }, start);
         if !success {
             let said = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
-            std::io::stdout().write_all(&said)?;
+            print!("{}", String::from_utf8_lossy(&said));
             bail!(
                 "step {step} failed; its output is above and in {}",
                 log.display()

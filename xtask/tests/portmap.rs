@@ -3,7 +3,7 @@
 //! Each test has a network namespace of its own, so nothing on the machine is in the way.
 
 use anyhow::{Context, Result, ensure};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -62,15 +62,19 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Sends one datagram to `to`, and gives what comes back.
-fn datagram(to: impl std::net::ToSocketAddrs, message: &[u8]) -> Result<Vec<u8>> {
+/// Sends a datagram until something comes back, as clients do: over UDP any of the two may be lost.
+fn datagram(to: impl ToSocketAddrs, message: &[u8]) -> Result<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-    socket.send_to(message, to)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut reply = vec![0; 65536];
-    let len = socket.recv(&mut reply).context("no answer over UDP")?;
-    reply.truncate(len);
-    Ok(reply)
+    for _ in 0..5 {
+        socket.send_to(message, &to)?;
+        if let Ok(len) = socket.recv(&mut reply) {
+            reply.truncate(len);
+            return Ok(reply);
+        }
+    }
+    anyhow::bail!("no answer over UDP")
 }
 
 #[test]

@@ -17,7 +17,6 @@ use super::{
 use crate::config::{DIRECTORY_BUFFER_BYTES, EXPORT_COUNT_MAX};
 use crate::sys::Errno;
 use crate::sys::files::{self, KernelHandle, Stat};
-use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
@@ -86,8 +85,8 @@ struct Top {
 /// The backend.
 #[derive(Debug)]
 pub struct Host {
-    exports: Vec<Export>,
-    tops: Vec<Top>,
+    exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
+    tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
     table: Table,
     key: Key,
     search: Option<Search>,
@@ -97,8 +96,8 @@ impl Host {
     /// A backend that keeps at most `node_count` descriptors open.
     pub fn new(node_count: usize) -> Self {
         Self {
-            exports: Vec::with_capacity(EXPORT_COUNT_MAX),
-            tops: Vec::with_capacity(EXPORT_COUNT_MAX),
+            exports: heapless::Vec::new(),
+            tops: heapless::Vec::new(),
             table: Table::new(node_count),
             key: Key::default(),
             search: None,
@@ -133,9 +132,7 @@ impl Host {
         if PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32)) {
             return Err(ExportError::Pseudo);
         }
-        let system_id = rustix::fs::fstatvfs(&dir)
-            .map_err(ExportError::Open)?
-            .f_fsid;
+        let system_id = files::system_id(&system);
         let tag = fsid.unwrap_or_else(|| handle::digest(system_id, stat.stx_ino));
         if self.tops.iter().any(|top| top.tag == tag) {
             return Err(ExportError::Twice);
@@ -144,10 +141,7 @@ impl Host {
             Form::Kernel => try_kernel_handles(&dir).map_err(ExportError::NoKernelHandles)?,
             Form::Trail => 0,
         };
-        if self.tops.len() == EXPORT_COUNT_MAX {
-            return Err(ExportError::TooMany);
-        }
-        self.tops.push(Top {
+        let top = Top {
             dir,
             dev: files::device(&stat),
             inode: stat.stx_ino,
@@ -162,11 +156,19 @@ impl Host {
             ),
             tag,
             form,
-        });
-        self.exports.push(Export {
-            path: path.to_bytes(),
-        });
-        Ok(())
+        };
+        let kept = self.tops.push(top).is_ok()
+            && self
+                .exports
+                .push(Export {
+                    path: path.to_bytes(),
+                })
+                .is_ok();
+        if kept {
+            Ok(())
+        } else {
+            Err(ExportError::TooMany)
+        }
     }
 
     #[inline(never)]
@@ -502,15 +504,20 @@ impl Vfs for Host {
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
         let dir = &self.top(self.table.get(node)?.export)?.dir;
-        let system = rustix::fs::fstatvfs(dir).map_err(error)?;
-        let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+        let system = rustix::fs::fstatfs(dir).map_err(error)?;
+        let unit = if system.f_frsize == 0 {
+            system.f_bsize
+        } else {
+            system.f_frsize
+        };
+        let bytes = |blocks: u64| blocks.saturating_mul(unit as u64);
         Ok(Space {
             total_bytes: bytes(system.f_blocks),
             free_bytes: bytes(system.f_bfree),
             available_bytes: bytes(system.f_bavail),
             total_files: system.f_files,
             free_files: system.f_ffree,
-            name_bytes_max: system.f_namemax as u32,
+            name_bytes_max: system.f_namelen as u32,
         })
     }
 

@@ -161,7 +161,8 @@ impl Sizes {
     fn add(&mut self, size: u64, name: &str) {
         let mut path = path_of(name);
         let crate_name = path.next().unwrap_or(PLAIN);
-        let room = path.next();
+        // What stands in no module is the file's entry.
+        let room = path.next().map(|room| path.next().map_or("main", |_| room));
         *self.crates.entry(crate_name.to_owned()).or_default() += size;
         if crate_name == "stowaway"
             && let Some(room) = room
@@ -276,10 +277,12 @@ mod tests {
             ),
             (40, "core::slice::sort::<stowaway::vfs::Node>"),
             (50, "memcpy"),
+            (60, "stowaway::die"),
         ]);
         let count = |map: &BTreeMap<String, u64>, name: &str| map.get(name).copied();
         assert_eq!(count(&sizes.rooms, "wire"), Some(30));
         assert_eq!(count(&sizes.rooms, "net"), Some(30));
+        assert_eq!(count(&sizes.rooms, "main"), Some(60));
         assert_eq!(count(&sizes.rooms, "vfs"), None);
         assert_eq!(count(&sizes.crates, "core"), Some(40));
         assert_eq!(count(&sizes.crates, PLAIN), Some(50));

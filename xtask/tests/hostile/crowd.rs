@@ -14,7 +14,7 @@ use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, record};
 use xtask::server::ServerOptions;
 
 const CLIENT_COUNT: u64 = 40;
-const REQUEST_COUNT: u32 = 400;
+const REQUEST_COUNT: u32 = 200;
 const FILE_LEN: u64 = 5_000_001;
 
 /// The byte at `offset` of the file: another one at each place that could be taken for it.
