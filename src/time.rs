@@ -5,6 +5,9 @@
 pub struct Instant(u64);
 
 impl Instant {
+    /// The far end of time.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The instant `ns` nanoseconds after the clock's zero.
     pub const fn from_ns(ns: u64) -> Self {
         Self(ns)

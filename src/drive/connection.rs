@@ -1,20 +1,15 @@
 //! One connection: a slot of a fixed size, which holds what neither the socket nor the engine holds.
 
+use super::Trouble;
 use super::pool::Block;
-use crate::config::{CONNECTION_BYTES_MAX, REQUEST_INLINE_BYTES};
-use crate::engine::{Order, rpc};
+use crate::config::{
+    CONNECTION_BYTES_MAX, REPLY_PATIENCE, REQUEST_BYTES, REQUEST_INLINE_BYTES, REQUEST_PATIENCE,
+};
+use crate::engine::Order;
+use crate::engine::rpc::Session;
 use crate::net::Socket;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use core::net::IpAddr;
-
-/// Bytes that came and were not used up: the beginning of a request.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// So many of the inline bytes.
-    Inline(u8),
-    /// So many of a block.
-    Block(Block, u16),
-}
 
 /// Bytes of a reply that the socket did not take: of this block, from here to there.
 #[derive(Debug)]
@@ -28,12 +23,16 @@ pub(super) struct Owed {
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Connection<S> {
+pub(super) struct Connection {
     pub(super) socket: Socket,
     pub(super) peer: IpAddr,
-    pub(super) session: S,
+    pub(super) session: Session,
+    /// Bytes that came and were not used up, the beginning of a request: so many …
+    pub(super) input_len: u16,
+    /// … of this block …
+    pub(super) input: Option<Block>,
+    /// … or, without one, of these.
     pub(super) inline: [u8; REQUEST_INLINE_BYTES],
-    pub(super) input: Input,
     pub(super) owed: Option<Owed>,
     pub(super) order: Option<Order>,
     /// Bytes of the order that are done.
@@ -44,16 +43,18 @@ pub(super) struct Connection<S> {
     pub(super) answered: bool,
 }
 
-const _: () = assert!(size_of::<Option<Connection<rpc::Session>>>() <= CONNECTION_BYTES_MAX);
+const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
+const _: () = assert!(REQUEST_BYTES <= u16::MAX as usize);
 
-impl<S> Connection<S> {
-    pub(super) const fn new(socket: Socket, peer: IpAddr, session: S, now: Instant) -> Self {
+impl Connection {
+    pub(super) const fn new(socket: Socket, peer: IpAddr, session: Session, now: Instant) -> Self {
         Self {
             socket,
             peer,
             session,
+            input_len: 0,
+            input: None,
             inline: [0; REQUEST_INLINE_BYTES],
-            input: Input::Inline(0),
             owed: None,
             order: None,
             moved: 0,
@@ -62,13 +63,14 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Whether output waits for the socket.
-    pub(super) const fn blocked(&self) -> bool {
-        self.owed.is_some() || self.order.is_some()
-    }
-
-    /// Whether it holds something that others may need, and so must make progress.
-    pub(super) const fn holds(&self) -> bool {
-        self.blocked() || matches!(self.input, Input::Block(..))
+    /// How long it may make no progress, and what is the matter then; `None`: it holds nothing that others may need.
+    pub(super) const fn patience(&self) -> Option<(Duration, Trouble)> {
+        if self.owed.is_some() || self.order.is_some() {
+            Some((REPLY_PATIENCE, Trouble::Untaken))
+        } else if self.input.is_some() {
+            Some((REQUEST_PATIENCE, Trouble::Unended))
+        } else {
+            None
+        }
     }
 }

@@ -15,76 +15,96 @@ mod tests;
 
 use crate::config::{
     ACCEPT_PAUSE, CONNECTION_COUNT_MAX, DATAGRAM_BYTES, IDLE_PATIENCE, NODE_IDLE, ORDER_TURN_BYTES,
-    PRESSED_PATIENCE, REPLY_BLOCK_COUNT, REPLY_BYTES, REPLY_PATIENCE, REQUEST_BLOCK_COUNT,
-    REQUEST_BYTES, REQUEST_PATIENCE, SILENT_PATIENCE,
+    PRESSED_PATIENCE, REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
+    REQUEST_INLINE_BYTES, SILENT_PATIENCE,
 };
 use crate::engine::rpc::{Programs, Service, Session};
 use crate::engine::{Cx, Datagrams as _, Order, State, Stream as _};
 use crate::event::{self, Events};
 use crate::log;
 use crate::net::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
+use crate::sys::heap::Slots;
 use crate::time::{Duration, Instant};
 use crate::vfs::Vfs;
-use alloc::vec::Vec;
-use connection::{Connection, Input, Owed};
-use core::net::SocketAddr;
-use pool::Pool;
+use connection::{Connection, Owed};
+use core::net::{IpAddr, SocketAddr};
+use pool::{Block, Pool};
 
 /// Sockets that are not connections. Their tokens come first.
 const DOOR_COUNT_MAX: usize = 8;
 /// Connections or datagrams taken from one socket in one turn.
 const DOOR_TURN: usize = 64;
+/// For how long a person is not told again that clients wait.
+const FULL_SILENCE: Duration = Duration::from_secs(60);
 
 /// A socket that clients come to.
 #[derive(Clone, Copy, Debug)]
-enum Door {
-    Stream(Socket, Service),
-    Datagrams(Socket, Service),
+struct Door {
+    socket: Socket,
+    service: Service,
+    /// Whether they connect to it, or send datagrams.
+    connects: bool,
 }
 
-/// What is the matter with a connection.
-enum Trouble {
-    /// The peer ended it, or it broke: nothing to tell.
-    Gone,
-    /// We end it, and a person may want to know why.
-    Broken(&'static str),
-}
-
-/// How far output came.
+/// Why a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Push {
-    /// All of it is with the socket.
-    Done,
-    /// The socket is full.
-    Blocked,
-    /// It is others' turn.
-    Yield,
+enum Trouble {
+    /// The peer ended it, or it gave way to another, or it is told already.
+    Gone,
+    /// The file of an order is shorter than it was.
+    Short,
+    /// It sent more than a request may have.
+    Large,
+    /// There is no block for the beginning of its request.
+    NoRequestBlock,
+    /// There is no block for the rest of its reply.
+    NoReplyBlock,
+    /// Its request did not go on for too long.
+    Unended,
+    /// Its reply was not taken for too long.
+    Untaken,
+}
+
+impl Trouble {
+    /// What a person is told.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Gone => "",
+            Self::Short => "a file could not be read to the end that was promised",
+            Self::Large => "a request does not fit",
+            Self::NoRequestBlock => "too many requests wait for their end; try again",
+            Self::NoReplyBlock => "too many replies wait to be taken; try again",
+            Self::Unended => "a request did not end",
+            Self::Untaken => "it took no reply for a minute",
+        }
+    }
 }
 
 /// The loop and all it owns.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Driver<'a> {
     net: &'a mut dyn Net,
     vfs: &'a mut dyn Vfs,
-    events: Events,
-    programs: Programs,
-    doors: heapless::Vec<Door, DOOR_COUNT_MAX>,
-    connections: Vec<Option<Connection<Session>>>,
-    free: Vec<u16>,
+    now: Instant,
+    rx: Slots<u8>,
+    tx: Slots<u8>,
+    connections: Slots<Option<Connection>>,
+    /// When connections are looked through, because some hold what others may need.
+    patrol_at: Instant,
+    /// When files that were not used are let go.
+    rest_at: Instant,
+    /// When connections are accepted again.
+    accept_at: Instant,
+    /// When a person may be told again that clients wait.
+    tell_full_at: Instant,
+    free: Slots<u16>,
     requests: Pool,
     replies: Pool,
-    rx: Vec<u8>,
-    tx: Vec<u8>,
-    /// Connections that were interrupted for others' sake.
-    again: Vec<u16>,
-    now: Instant,
-    /// Whether some connection holds what others may need: then they are looked through every second.
-    patrol_at: Option<Instant>,
-    /// When files that were not used are let go.
-    rest_at: Option<Instant>,
-    /// When connections are accepted again.
-    accept_at: Option<Instant>,
+    doors: heapless::Vec<Door, DOOR_COUNT_MAX>,
     /// Whether this host sends files to sockets by itself.
     sends_files: bool,
+    events: Events,
+    programs: Programs,
 }
 
 impl<'a> Driver<'a> {
@@ -98,45 +118,51 @@ impl<'a> Driver<'a> {
         now: Instant,
     ) -> Self {
         let count = connection_count.min(CONNECTION_COUNT_MAX);
-        let buffer = |bytes| {
-            let mut buffer = Vec::with_capacity(bytes);
-            buffer.resize(bytes, 0);
-            buffer
-        };
         Self {
             net,
             vfs,
             events,
             programs,
             doors: heapless::Vec::new(),
-            connections: Vec::with_capacity(count),
-            free: Vec::with_capacity(count),
+            connections: Slots::new(count),
+            free: Slots::new(count),
             requests: Pool::new(REQUEST_BLOCK_COUNT, REQUEST_BYTES),
             replies: Pool::new(REPLY_BLOCK_COUNT, REPLY_BYTES),
-            rx: buffer(REQUEST_BYTES),
-            tx: buffer(REPLY_BYTES),
-            again: Vec::with_capacity(count),
+            rx: Slots::zeroed(REQUEST_BYTES),
+            tx: Slots::zeroed(REPLY_BYTES),
             now,
-            patrol_at: None,
-            rest_at: None,
-            accept_at: None,
+            patrol_at: Instant::NEVER,
+            rest_at: Instant::NEVER,
+            accept_at: Instant::NEVER,
+            tell_full_at: now,
             sends_files: true,
         }
     }
 
     /// Listens for connections to `service`; where that is.
     pub fn listen(&mut self, at: SocketAddr, service: Service) -> NetResult<SocketAddr> {
-        let socket = self.net.listen(at, self.doors.len() as Token)?;
-        self.open(Door::Stream(socket, service), socket)
+        let socket = self.net.listen(at, self.doors.len() as Token);
+        self.open(socket, service, true)
     }
 
     /// Takes datagrams for `service`; where that is.
     pub fn bind(&mut self, at: SocketAddr, service: Service) -> NetResult<SocketAddr> {
-        let socket = self.net.bind(at, self.doors.len() as Token)?;
-        self.open(Door::Datagrams(socket, service), socket)
+        let socket = self.net.bind(at, self.doors.len() as Token);
+        self.open(socket, service, false)
     }
 
-    fn open(&mut self, door: Door, socket: Socket) -> NetResult<SocketAddr> {
+    fn open(
+        &mut self,
+        socket: NetResult<Socket>,
+        service: Service,
+        connects: bool,
+    ) -> NetResult<SocketAddr> {
+        let socket = socket?;
+        let door = Door {
+            socket,
+            service,
+            connects,
+        };
         self.doors.push(door).map_err(|_| NetError::Full)?;
         self.net.local(socket)
     }
@@ -144,8 +170,8 @@ impl<'a> Driver<'a> {
     /// Closes the doors that were opened last, so that `count` remain.
     pub fn close_doors(&mut self, count: usize) {
         while self.doors.len() > count {
-            if let Some(Door::Stream(socket, _) | Door::Datagrams(socket, _)) = self.doors.pop() {
-                self.net.close(socket);
+            if let Some(door) = self.doors.pop() {
+                self.net.close(door.socket);
             }
         }
     }
@@ -166,6 +192,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Serves until the process is asked to stop.
+    #[inline(never)] // Within its caller, every field would be further away, and every instruction longer.
     pub fn run(&mut self) {
         let mut ready = Ready::default();
         while !ready.stop {
@@ -176,208 +203,167 @@ impl<'a> Driver<'a> {
 
     /// Waits once and does what can be done then.
     fn turn(&mut self, ready: &mut Ready) {
-        let until = if self.again.is_empty() {
-            [self.patrol_at, self.rest_at, self.accept_at]
-                .into_iter()
-                .flatten()
-                .min()
-        } else {
-            Some(self.now)
-        };
+        let until = self.patrol_at.min(self.rest_at).min(self.accept_at);
+        let until = (until < Instant::NEVER).then_some(until);
         self.now = self.net.wait(self.now, until, ready);
-        // Those that were interrupted come after those that are ready now.
-        let interrupted = self.again.len();
         for token in &ready.tokens {
-            match self.doors.get(*token as usize).copied() {
-                Some(Door::Stream(socket, service)) => self.accept(socket, service),
-                Some(Door::Datagrams(socket, service)) => self.datagrams(socket, service),
-                None => self.serve((*token as usize).saturating_sub(DOOR_COUNT_MAX), true),
+            let token = *token as usize;
+            match self.doors.get(token).copied() {
+                Some(door) if door.connects => self.accept(door),
+                Some(door) => self.datagrams(door),
+                None => self.serve(token.wrapping_sub(DOOR_COUNT_MAX)),
             }
         }
-        for _ in 0..interrupted.min(self.again.len()) {
-            let at = self.again.remove(0);
-            self.serve(at.into(), false);
+        if !ready.tokens.is_empty() {
+            self.rest_at = self.rest_at.min(self.now.after(NODE_IDLE));
         }
-        if !ready.tokens.is_empty() && self.rest_at.is_none() {
-            self.rest_at = Some(self.now.after(NODE_IDLE));
-        }
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
-        let (patrol, rest, accept) = (due(self.patrol_at), due(self.rest_at), due(self.accept_at));
-        if patrol {
+        if self.patrol_at <= self.now {
             self.patrol();
         }
-        if rest {
-            self.rest_at = self.vfs.rest().then(|| self.now.after(NODE_IDLE));
+        if self.rest_at <= self.now {
+            self.rest_at = Instant::NEVER;
+            if self.vfs.rest() {
+                self.rest_at = self.now.after(NODE_IDLE);
+            }
         }
-        if accept {
-            self.accept_at = None;
-            self.watch_doors(Interest::Input);
+        if self.accept_at <= self.now {
+            self.accept_again();
         }
     }
 
     fn watch_doors(&mut self, interest: Interest) {
         for (token, door) in self.doors.iter().enumerate() {
-            if let Door::Stream(socket, _) = door {
-                let _ = self.net.watch(*socket, token as Token, interest);
+            if door.connects {
+                let _ = self.net.watch(door.socket, token as Token, interest);
             }
         }
     }
 
-    fn accept(&mut self, listener: Socket, service: Service) {
-        for _ in 0..DOOR_TURN {
+    fn accept(&mut self, door: Door) {
+        for turn in 0..DOOR_TURN {
             // A place first: a connection that was accepted must be kept.
-            if self.free.is_empty()
-                && self.connections.len() == self.connections.capacity()
-                && !self.make_place()
-            {
-                return;
-            }
-            let (socket, peer) = match self.net.accept(listener) {
-                Ok(accepted) => accepted,
-                Err(NetError::Full) => {
-                    if self.make_place() {
-                        continue;
-                    }
-                    return;
-                }
-                Err(NetError::Gone) => continue, // It hung up while it waited.
+            let accepted = if self.free.is_empty() && self.connections.is_full() {
+                Err(NetError::Full)
+            } else {
+                self.net.accept(door.socket)
+            };
+            match accepted {
+                Ok((socket, peer)) => self.admit(socket, peer, door.service),
+                // A door that is ready has one who waits, perhaps no more: a place is made for one.
+                Err(NetError::Full) if turn == 0 && self.make_place() => {}
+                Err(NetError::Gone) => {} // It hung up while it waited.
                 Err(_) => return,
-            };
-            let connection = Connection::new(
-                socket,
-                peer.ip().to_canonical(),
-                Session::new(service),
-                self.now,
-            );
-            let at = match self.free.pop() {
-                Some(at) => at,
-                None => {
-                    self.connections.push(None);
-                    (self.connections.len() - 1) as u16
-                }
-            };
-            if self.net.watch(socket, token(at), Interest::Input).is_err() {
-                self.net.close(socket);
-                self.free.push(at);
-                continue;
-            }
-            log::debug!("connection {=u16} accepted", at);
-            if let Some(slot) = self.connections.get_mut(usize::from(at)) {
-                *slot = Some(connection);
             }
         }
     }
 
-    /// Closes the connection that was silent for longest, if for long enough; else accepts none for a while.
-    fn make_place(&mut self) -> bool {
-        let silent = |connection: &Connection<Session>| {
-            let patience = if connection.answered {
-                IDLE_PATIENCE
-            } else {
-                SILENT_PATIENCE
-            };
-            let silence = self.now.since(connection.progress);
-            (silence >= patience).then_some((connection.answered, core::cmp::Reverse(silence)))
+    fn admit(&mut self, socket: Socket, peer: SocketAddr, service: Service) {
+        let free = self.free.pop().map(usize::from);
+        let Some(at) = free.or_else(|| self.connections.push(None)) else {
+            return self.net.close(socket);
         };
-        let places = self.connections.iter().enumerate();
-        let longest = places
-            .filter_map(|(at, place)| Some((silent(place.as_ref()?)?, at)))
-            .min();
-        if let Some((_, at)) = longest {
-            self.close(at);
+        log::debug!("connection {=usize} accepted", at);
+        let session = Session::new(service);
+        let connection = Connection::new(socket, address(peer), session, self.now);
+        self.keep(at, connection);
+        if self.net.watch(socket, token(at), Interest::Input).is_err() {
+            self.close(at, Trouble::Gone);
+        }
+    }
+
+    /// Closes who was silent for too long, the never answered before the others; else accepts nobody for a while.
+    fn make_place(&mut self) -> bool {
+        let silent = self
+            .most_overdue(&|other| (!other.answered).then_some(SILENT_PATIENCE))
+            .or_else(|| self.most_overdue(&|_| Some(IDLE_PATIENCE)));
+        if let Some(at) = silent {
+            self.close(at, Trouble::Gone);
             return true;
         }
-        self.events.tell(event::FULL, b"", "");
-        self.accept_at = Some(self.now.after(ACCEPT_PAUSE));
+        if self.tell_full_at <= self.now {
+            self.tell_full_at = self.now.after(FULL_SILENCE);
+            self.events.tell(event::FULL, b"", "");
+        }
+        self.accept_at = self.now.after(ACCEPT_PAUSE);
         self.watch_doors(Interest::None);
         false
     }
 
-    fn datagrams(&mut self, socket: Socket, service: Service) {
+    fn accept_again(&mut self) {
+        self.accept_at = Instant::NEVER;
+        self.watch_doors(Interest::Input);
+    }
+
+    /// The connection without progress for longest, of those for which that is longer than their patience.
+    fn most_overdue(&self, patience: &dyn Fn(&Connection) -> Option<Duration>) -> Option<usize> {
+        let (mut most, mut longest) = (None, Duration::default());
+        for (at, place) in self.connections.iter().enumerate() {
+            let Some(connection) = place else { continue };
+            let silence = self.now.since(connection.progress);
+            if silence >= longest && patience(connection).is_some_and(|most| silence >= most) {
+                (most, longest) = (Some(at), silence);
+            }
+        }
+        most
+    }
+
+    fn datagrams(&mut self, door: Door) {
         for _ in 0..DOOR_TURN {
-            let Ok((len, from)) = self.net.recv_from(socket, &mut self.rx) else {
+            let Ok((len, from)) = self.net.recv_from(door.socket, &mut self.rx) else {
                 return;
             };
             let mut cx = Cx {
                 now: self.now,
-                peer: from.ip().to_canonical(),
+                peer: address(from),
                 vfs: self.vfs,
                 events: &mut self.events,
             };
-            let (packet, room) = (self.rx.get(..len), self.tx.get_mut(..DATAGRAM_BYTES));
-            let answer = self.programs.answer(
-                service,
-                &mut cx,
-                packet.unwrap_or_default(),
-                room.unwrap_or_default(),
-            );
+            let packet = self.rx.get(..len).unwrap_or_default();
+            let room = self.tx.get_mut(..DATAGRAM_BYTES).unwrap_or_default();
+            let answer = self.programs.answer(door.service, &mut cx, packet, room);
             if let Some(reply) = answer.and_then(|len| self.tx.get(..len)) {
-                let _ = self.net.send_to(socket, from, reply);
+                let _ = self.net.send_to(door.socket, from, reply);
             }
         }
     }
 
-    /// Does what connection `at` can do now. `ready`: its socket is ready for what was waited for.
-    fn serve(&mut self, at: usize, ready: bool) {
+    /// Does what a connection can do now.
+    fn serve(&mut self, at: usize) {
         let Some(mut connection) = self.connections.get_mut(at).and_then(Option::take) else {
             return;
         };
-        let outcome = self.converse(at as u16, &mut connection, ready);
-        let interest = match outcome {
-            Ok(Push::Done) => Interest::Input,
-            Ok(Push::Blocked) => Interest::Output,
-            Ok(Push::Yield) => {
-                self.again.push(at as u16);
-                Interest::None
-            }
-            Err(Trouble::Gone) => return self.bury(at, connection),
-            Err(Trouble::Broken(why)) => {
-                self.events
-                    .tell_of(self.now, connection.peer, event::DISCONNECTED, b"", why);
-                return self.bury(at, connection);
-            }
-        };
-        if self
-            .net
-            .watch(connection.socket, token(at as u16), interest)
-            .is_err()
-        {
-            return self.bury(at, connection);
+        let outcome = self.converse(&mut connection).and_then(|interest| {
+            let watched = self.net.watch(connection.socket, token(at), interest);
+            watched.map_err(|_| Trouble::Gone)
+        });
+        if connection.patience().is_some() {
+            self.patrol_at = self.patrol_at.min(self.now.after(Duration::SECOND));
         }
-        if connection.holds() && self.patrol_at.is_none() {
-            self.patrol_at = Some(self.now.after(Duration::SECOND));
-        }
-        if let Some(slot) = self.connections.get_mut(at) {
-            *slot = Some(connection);
+        self.keep(at, connection);
+        if let Err(trouble) = outcome {
+            self.close(at, trouble);
         }
     }
 
-    /// Output that is owed, then input, then whatever the engine makes of it.
-    fn converse(
-        &mut self,
-        at: u16,
-        connection: &mut Connection<Session>,
-        ready: bool,
-    ) -> Result<Push, Trouble> {
-        match self.push(at, connection)? {
-            Push::Done => {}
-            pushed => return Ok(pushed),
+    fn keep(&mut self, at: usize, connection: Connection) {
+        if let Some(place) = self.connections.get_mut(at) {
+            *place = Some(connection);
+        }
+    }
+
+    /// Output that is owed, then input, then whatever the engine makes of it; what is to be waited for then.
+    #[inline(never)] // As `run`.
+    fn converse(&mut self, connection: &mut Connection) -> Result<Interest, Trouble> {
+        if !self.push(connection)? {
+            return Ok(Interest::Output);
         }
         let mut have = self.restore(connection);
-        if ready {
-            match self.net.recv(
-                connection.socket,
-                self.rx.get_mut(have..).unwrap_or_default(),
-            ) {
-                Ok(0) | Err(NetError::Gone) => return Err(Trouble::Gone),
-                Ok(more) => {
-                    have += more;
-                    connection.progress = self.now;
-                }
-                Err(_) => {}
-            }
-        }
-        let mut used = 0;
+        let room = self.rx.get_mut(have..).unwrap_or_default();
+        have += match self.net.recv(connection.socket, room) {
+            Ok(0) => return Err(Trouble::Gone),
+            received => moved(received, self.now, &mut connection.progress).ok_or(Trouble::Gone)?,
+        };
+        let (mut used, mut sent) = (0, 0);
         loop {
             let mut cx = Cx {
                 now: self.now,
@@ -386,51 +372,44 @@ impl<'a> Driver<'a> {
                 events: &mut self.events,
             };
             let input = self.rx.get(used..have).unwrap_or_default();
-            let progress =
-                self.programs
-                    .advance(&mut connection.session, &mut cx, input, &mut self.tx);
+            let session = &mut connection.session;
+            let progress = self.programs.advance(session, &mut cx, input, &mut self.tx);
             used += progress.consumed;
             connection.order = progress.order;
             connection.moved = 0;
             connection.answered |= progress.produced > 0;
-            let mut pushed = self.send(at, connection, progress.produced)?;
-            if pushed == Push::Done {
-                pushed = self.push(at, connection)?;
-            }
+            let all = self.send(connection, progress.produced)? && self.push(connection)?;
             if let State::Closed(why) = progress.state {
-                return Err(Trouble::Broken(why));
+                self.events
+                    .tell_of(self.now, connection.peer, event::DISCONNECTED, b"", why);
+                return Err(Trouble::Gone);
             }
-            if pushed != Push::Done || progress.state == State::NeedInput {
-                if used == 0 && have == REQUEST_BYTES {
-                    return Err(Trouble::Broken("a request does not fit"));
-                }
-                self.save(at, connection, used, have)?;
-                return Ok(pushed);
+            sent += progress.produced + connection.moved as usize;
+            let interest = if all && progress.state == State::NeedInput {
+                Interest::Input
+            } else if all && sent < ORDER_TURN_BYTES as usize {
+                continue;
+            } else {
+                // The socket is full. Or it is others' turn: after theirs it is found ready again.
+                Interest::Output
+            };
+            if used == 0 && have == REQUEST_BYTES {
+                return Err(Trouble::Large);
             }
+            self.save(connection, used, have)?;
+            return Ok(interest);
         }
     }
 
     /// Puts the bytes that came before back into the receive buffer; how many they are.
-    fn restore(&mut self, connection: &mut Connection<Session>) -> usize {
-        let input = core::mem::replace(&mut connection.input, Input::Inline(0));
-        let (bytes, block): (&[u8], _) = match input {
-            Input::Inline(len) => (
-                connection.inline.get(..len.into()).unwrap_or_default(),
-                None,
-            ),
-            Input::Block(block, len) => (
-                self.requests
-                    .get(block)
-                    .get(..len.into())
-                    .unwrap_or_default(),
-                Some(block),
-            ),
+    fn restore(&mut self, connection: &mut Connection) -> usize {
+        let len = connection.input_len.into();
+        let kept = match &connection.input {
+            Some(block) => self.requests.get(block),
+            None => &mut connection.inline,
         };
-        let len = bytes.len();
-        if let Some(room) = self.rx.get_mut(..len) {
-            room.copy_from_slice(bytes);
-        }
-        if let Some(block) = block {
+        copy(&mut self.rx, kept.get(..len).unwrap_or_default());
+        if let Some(block) = connection.input.take() {
             self.requests.give(block);
         }
         len
@@ -439,113 +418,71 @@ impl<'a> Driver<'a> {
     /// Keeps the bytes that were not used: inline if they are few, else in a block.
     fn save(
         &mut self,
-        at: u16,
-        connection: &mut Connection<Session>,
+        connection: &mut Connection,
         used: usize,
         have: usize,
     ) -> Result<(), Trouble> {
-        let len = have - used;
-        if let Some(room) = connection.inline.get_mut(..len) {
-            room.copy_from_slice(self.rx.get(used..have).unwrap_or_default());
-            connection.input = Input::Inline(len as u8);
-            return Ok(());
+        connection.input_len = (have - used) as u16;
+        if have - used > REQUEST_INLINE_BYTES {
+            let block = self.block(|driver| &mut driver.requests, &|other| {
+                other.input.is_some()
+            });
+            connection.input = Some(block.ok_or(Trouble::NoRequestBlock)?);
         }
-        let block = match self.requests.take(at) {
-            Some(block) => Some(block),
-            None => self
-                .press(|driver| &driver.requests)
-                .and_then(|()| self.requests.take(at)),
+        let room = match &connection.input {
+            Some(block) => self.requests.get(block),
+            None => &mut connection.inline,
         };
-        let block = block.ok_or(Trouble::Broken(
-            "too many requests wait for their end; try again",
-        ))?;
-        let (room, bytes) = (
-            self.requests.get(block).get_mut(..len),
-            self.rx.get(used..have),
-        );
-        if let (Some(room), Some(bytes)) = (room, bytes) {
-            room.copy_from_slice(bytes);
-        }
-        connection.input = Input::Block(block, len as u16);
+        copy(room, self.rx.get(used..have).unwrap_or_default());
         Ok(())
     }
 
-    /// Sends the first `len` bytes of the transmit buffer. What the socket does not take waits in a block.
-    fn send(
-        &mut self,
-        at: u16,
-        connection: &mut Connection<Session>,
-        len: usize,
-    ) -> Result<Push, Trouble> {
+    /// Sends the first bytes of the transmit buffer; whether the socket took all. What it did not take waits in a block.
+    fn send(&mut self, connection: &mut Connection, len: usize) -> Result<bool, Trouble> {
         if len == 0 {
-            return Ok(Push::Done);
+            return Ok(true);
         }
+        let bytes = self.tx.get(..len).unwrap_or_default();
         let more = connection.order.is_some();
-        let sent = match self.net.send(
-            connection.socket,
-            self.tx.get(..len).unwrap_or_default(),
-            more,
-        ) {
-            Ok(sent) => sent,
-            Err(NetError::WouldBlock | NetError::Full) => 0,
-            Err(_) => return Err(Trouble::Gone),
-        };
-        if sent > 0 {
-            connection.progress = self.now;
-        }
+        let sent = self.net.send(connection.socket, bytes, more);
+        let sent = moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)?;
         if sent == len {
-            return Ok(Push::Done);
+            return Ok(true);
         }
-        let block = match self.replies.take(at) {
-            Some(block) => Some(block),
-            None => self
-                .press(|driver| &driver.replies)
-                .and_then(|()| self.replies.take(at)),
-        };
-        let block = block.ok_or(Trouble::Broken(
-            "too many replies wait to be taken; try again",
-        ))?;
+        let block = self.block(|driver| &mut driver.replies, &|other| other.owed.is_some());
+        let block = block.ok_or(Trouble::NoReplyBlock)?;
         let rest = self.tx.get(sent..len).unwrap_or_default();
-        if let Some(room) = self.replies.get(block).get_mut(..rest.len()) {
-            room.copy_from_slice(rest);
-        }
+        copy(self.replies.get(&block), rest);
         connection.owed = Some(Owed {
             block,
             from: 0,
             to: rest.len() as u32,
             more,
         });
-        Ok(Push::Blocked)
+        Ok(false)
     }
 
-    /// Sends what is owed, then carries out the order.
-    fn push(&mut self, at: u16, connection: &mut Connection<Session>) -> Result<Push, Trouble> {
-        while let Some(owed) = &mut connection.owed {
-            let bytes = self
-                .replies
-                .get(owed.block)
-                .get(owed.from as usize..owed.to as usize)
-                .unwrap_or_default();
-            match self.net.send(connection.socket, bytes, owed.more) {
-                Ok(sent) => owed.from += sent as u32,
-                Err(NetError::WouldBlock | NetError::Full) => return Ok(Push::Blocked),
-                Err(_) => return Err(Trouble::Gone),
-            }
-            connection.progress = self.now;
-            if owed.from >= owed.to {
-                self.replies.give(owed.block);
-                connection.owed = None;
+    /// Sends what is owed, then carries out the order; whether the socket took all.
+    fn push(&mut self, connection: &mut Connection) -> Result<bool, Trouble> {
+        if let Some(owed) = &mut connection.owed {
+            let block = self.replies.get(&owed.block);
+            let bytes = block.get(owed.from as usize..owed.to as usize);
+            let bytes = bytes.unwrap_or_default();
+            let sent = self.net.send(connection.socket, bytes, owed.more);
+            owed.from +=
+                moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)? as u32;
+            if owed.from < owed.to {
+                return Ok(false);
             }
         }
-        if connection.order.is_none() {
-            return Ok(Push::Done);
+        if let Some(owed) = connection.owed.take() {
+            self.replies.give(owed.block);
         }
-        match self.carry_out(connection)? {
-            Push::Done => {}
-            pushed => return Ok(pushed),
+        if !self.carry_out(connection)? {
+            return Ok(false);
         }
         let Some(Order::Send { file, len, .. }) = connection.order.take() else {
-            return Ok(Push::Done);
+            return Ok(true);
         };
         self.vfs.unpin(file);
         let mut cx = Cx {
@@ -554,130 +491,141 @@ impl<'a> Driver<'a> {
             vfs: self.vfs,
             events: &mut self.events,
         };
-        let progress = self.programs.done(
-            &mut connection.session,
-            &mut cx,
-            Ok(len.into()),
-            &mut self.tx,
-        );
-        self.send(at, connection, progress.produced)
+        let session = &mut connection.session;
+        let progress = self
+            .programs
+            .done(session, &mut cx, Ok(len.into()), &mut self.tx);
+        self.send(connection, progress.produced)
     }
 
-    /// Moves bytes from the file to the socket until all are sent, the socket is full, or it is others' turn.
-    fn carry_out(&mut self, connection: &mut Connection<Session>) -> Result<Push, Trouble> {
-        const SHORT: Trouble =
-            Trouble::Broken("a file could not be read to the end that was promised");
+    /// Moves bytes from the order's file to the socket until all are sent or the socket is full; whether all are.
+    fn carry_out(&mut self, connection: &mut Connection) -> Result<bool, Trouble> {
         let Some(Order::Send { file, offset, len }) = &connection.order else {
-            return Ok(Push::Done);
+            return Ok(true);
         };
-        let turn_end = connection.moved.saturating_add(ORDER_TURN_BYTES).min(*len);
-        while connection.moved < turn_end {
-            let (from, left) = (
-                offset.saturating_add(connection.moved.into()),
-                turn_end - connection.moved,
-            );
-            let sent = match self.vfs.descriptor(file).filter(|_| self.sends_files) {
-                Some(descriptor) => self
-                    .net
-                    .send_file(connection.socket, descriptor, from, left),
-                None => {
-                    let room = self
-                        .tx
-                        .get_mut(..REPLY_BYTES.min(left as usize))
-                        .unwrap_or_default();
-                    let got = self.vfs.read(file.node(), from, room).map_err(|_| SHORT)?;
-                    let bytes = self
-                        .tx
-                        .get(..got)
-                        .filter(|bytes| !bytes.is_empty())
-                        .ok_or(SHORT)?;
-                    self.net.send(connection.socket, bytes, got < left as usize)
+        while connection.moved < *len {
+            let from = offset.saturating_add(connection.moved.into());
+            let left = *len - connection.moved;
+            let sent = match self.vfs.descriptor(file) {
+                Some(number) if self.sends_files => {
+                    self.net.send_file(connection.socket, number, from, left)
+                }
+                _ => {
+                    let room = self.tx.get_mut(..REPLY_BYTES.min(left as usize));
+                    let got = self.vfs.read(file.node(), from, room.unwrap_or_default());
+                    match self.tx.get(..got.unwrap_or(0)).unwrap_or_default() {
+                        [] => Ok(0),
+                        bytes => {
+                            let more = bytes.len() < left as usize;
+                            self.net.send(connection.socket, bytes, more)
+                        }
+                    }
                 }
             };
             match sent {
-                Ok(0) => return Err(SHORT),
-                Ok(sent) => {
-                    connection.moved += sent as u32;
-                    connection.progress = self.now;
-                }
+                Ok(0) => return Err(Trouble::Short),
                 Err(NetError::Unsupported) => self.sends_files = false,
-                Err(NetError::WouldBlock | NetError::Full) => return Ok(Push::Blocked),
-                Err(_) => return Err(Trouble::Gone),
+                sent => {
+                    match moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)? {
+                        0 => return Ok(false),
+                        sent => connection.moved += sent as u32,
+                    }
+                }
             }
         }
-        Ok(if connection.moved < *len {
-            Push::Yield
-        } else {
-            Push::Done
-        })
+        Ok(true)
     }
 
-    /// Closes the connection that has held a block of a pool for longest without progress, if that is long.
-    fn press(&mut self, pool: impl Fn(&Self) -> &Pool) -> Option<()> {
-        let stalled = |at: u16| {
-            let connection = self.connections.get(usize::from(at))?.as_ref()?;
-            Some((self.now.since(connection.progress), at))
-        };
-        let (silence, at) = pool(self).holders().filter_map(stalled).max()?;
-        (silence >= PRESSED_PATIENCE).then(|| self.close(at.into()))
+    /// A block of a pool. Where none is left, whoever of those that hold one made no progress for longest gives way.
+    fn block(
+        &mut self,
+        pool: fn(&mut Self) -> &mut Pool,
+        holds: &dyn Fn(&Connection) -> bool,
+    ) -> Option<Block> {
+        let block = pool(self).take();
+        if block.is_some() {
+            return block;
+        }
+        let pressed = |other: &Connection| holds(other).then_some(PRESSED_PATIENCE);
+        let stalled = self.most_overdue(&pressed)?;
+        self.close(stalled, Trouble::Gone);
+        pool(self).take()
     }
 
-    /// Closes the connections whose patience is at its end. Called every second while any holds something.
+    /// Closes the connections whose patience is at its end. Called every second while any has one.
     fn patrol(&mut self) {
-        let mut holding = false;
+        self.patrol_at = Instant::NEVER;
         for at in 0..self.connections.len() {
-            let Some(connection) = self.connections.get(at).and_then(Option::as_ref) else {
+            let Some(Some(connection)) = self.connections.get(at) else {
                 continue;
             };
-            if !connection.holds() {
+            let Some((patience, trouble)) = connection.patience() else {
                 continue;
-            }
-            let patience = if connection.blocked() {
-                REPLY_PATIENCE
+            };
+            if self.now.since(connection.progress) >= patience {
+                self.close(at, trouble);
             } else {
-                REQUEST_PATIENCE
-            };
-            if self.now.since(connection.progress) < patience {
-                holding = true;
-                continue;
+                self.patrol_at = self.now.after(Duration::SECOND);
             }
-            let why = if connection.blocked() {
-                "it took no reply for a minute"
-            } else {
-                "a request did not end"
-            };
-            let peer = connection.peer;
+        }
+    }
+
+    /// Closes a connection, tells why if a person may want to know, and takes back all that it had.
+    fn close(&mut self, at: usize, trouble: Trouble) {
+        let Some(place) = self.connections.get_mut(at) else {
+            return;
+        };
+        let Some(connection) = place else { return };
+        log::debug!("connection {=usize} closed", at);
+        if trouble != Trouble::Gone {
+            let (peer, why) = (connection.peer, trouble.text());
             self.events
                 .tell_of(self.now, peer, event::DISCONNECTED, b"", why);
-            self.close(at);
         }
-        self.patrol_at = holding.then(|| self.now.after(Duration::SECOND));
-    }
-
-    fn close(&mut self, at: usize) {
-        if let Some(connection) = self.connections.get_mut(at).and_then(Option::take) {
-            self.bury(at, connection);
-        }
-    }
-
-    /// Gives back all that a connection had.
-    fn bury(&mut self, at: usize, connection: Connection<Session>) {
-        log::debug!("connection {=usize} closed", at);
         self.net.close(connection.socket);
-        if let Input::Block(block, _) = connection.input {
+        if let Some(block) = connection.input.take() {
             self.requests.give(block);
         }
-        if let Some(owed) = connection.owed {
+        if let Some(owed) = connection.owed.take() {
             self.replies.give(owed.block);
         }
-        if let Some(Order::Send { file, .. }) = connection.order {
+        if let Some(Order::Send { file, .. }) = connection.order.take() {
             self.vfs.unpin(file);
         }
-        self.again.retain(|other| usize::from(*other) != at);
+        *place = None;
         self.free.push(at as u16);
+        // There is a place again, and a descriptor: whoever waits for one need not wait longer.
+        if self.accept_at < Instant::NEVER {
+            self.accept_again();
+        }
     }
 }
 
-const fn token(at: u16) -> Token {
-    at as Token + DOOR_COUNT_MAX as Token
+/// What the socket took or gave, which is progress; 0 when it has to wait.
+#[inline(never)]
+fn moved(outcome: NetResult<usize>, now: Instant, progress: &mut Instant) -> Option<usize> {
+    match outcome {
+        Ok(_) => *progress = now,
+        Err(NetError::WouldBlock | NetError::Full) => {}
+        Err(_) => return None,
+    }
+    Some(outcome.unwrap_or(0))
+}
+
+/// Whom a socket's address belongs to: a client of IPv4 is one, also at a socket for both families.
+#[inline(never)]
+const fn address(peer: SocketAddr) -> IpAddr {
+    peer.ip().to_canonical()
+}
+
+/// Copies as much as there is room for.
+#[inline(never)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+const fn token(at: usize) -> Token {
+    (at + DOOR_COUNT_MAX) as Token
 }

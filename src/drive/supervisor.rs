@@ -29,7 +29,7 @@ pub struct Role<'a> {
     child: Option<Pid>,
     /// When it was started last.
     since: Instant,
-    restart_at: Option<Instant>,
+    restart_at: Instant,
     pause_ms: u32,
 }
 
@@ -41,18 +41,18 @@ impl<'a> Role<'a> {
             run,
             child: None,
             since: Instant::from_ns(0),
-            restart_at: None,
+            restart_at: Instant::from_ns(0),
             pause_ms: PAUSE_MIN_MS,
         }
     }
 
     fn start(&mut self, now: Instant) {
         self.since = now;
-        self.restart_at = None;
+        self.restart_at = Instant::NEVER;
         match process::fork() {
             Ok(Fork::Child) => process::exit((self.run)()),
             Ok(Fork::Parent(child)) => self.child = Some(child),
-            Err(_) => self.restart_at = Some(now.after(Duration::from_ms(PAUSE_MAX_MS))),
+            Err(_) => self.restart_at = now.after(Duration::from_ms(PAUSE_MAX_MS)),
         }
     }
 
@@ -62,7 +62,7 @@ impl<'a> Role<'a> {
         if lived >= HEALTHY {
             self.pause_ms = PAUSE_MIN_MS;
         }
-        self.restart_at = Some(now.after(Duration::from_ms(self.pause_ms)));
+        self.restart_at = now.after(Duration::from_ms(self.pause_ms));
         self.pause_ms = (self.pause_ms * 2).min(PAUSE_MAX_MS);
     }
 
@@ -85,29 +85,22 @@ impl<'a> Role<'a> {
 pub fn run(role: &mut Role<'_>, events: &mut Events) -> i32 {
     // Where there is no signalfd, a signal ends the supervisor as it always does, and the kernel ends its child with it.
     let signals = process::signals(true);
-    role.start(sys::now());
     let mut begun = false;
     loop {
         let now = sys::now();
-        let timeout = match role.restart_at {
-            Some(at) if at <= now => {
-                role.start(now);
-                continue;
-            }
-            Some(at) => Some(at.since(now)),
-            None if signals.is_none() => Some(LOOK),
-            None => None,
+        if role.restart_at <= now {
+            role.start(now);
+        }
+        let until = match signals {
+            Some(_) => role.restart_at,
+            None => role.restart_at.min(now.after(LOOK)),
         };
-        let mut watched = heapless::Vec::<PollFd<'_>, 1>::new();
-        watched.extend(
-            signals
-                .iter()
-                .map(|signals| PollFd::new(signals, PollFlags::IN)),
-        );
-        let woken = sys::sleep(&mut watched, timeout);
-        if woken.is_ok_and(|count| count > 0)
-            && signals.as_ref().is_some_and(process::asked_to_stop)
-        {
+        let timeout = (until < Instant::NEVER).then(|| until.since(now));
+        let mut watched = signals
+            .as_ref()
+            .map(|signals| PollFd::new(signals, PollFlags::IN));
+        let _ = sys::sleep(watched.as_mut_slice(), timeout);
+        if signals.as_ref().is_some_and(process::asked_to_stop) {
             events.tell(STOPPING, b"", "");
             role.stop();
             return 0;

@@ -2,23 +2,27 @@
 
 use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::config::CONNECTION_COUNT_MAX;
+use crate::sys::heap::Slots;
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
-use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
-use rustix::event::{PollFd, PollFlags, Timespec, epoll};
+use core::mem::MaybeUninit;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::time::Duration as Seconds;
+use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt,
+};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// Seconds of silence after which the kernel asks whether a peer is still there, and between its questions.
-const KEEPALIVE: (u32, u32) = (60, 15);
+/// Silence after which the kernel asks whether a peer is still there, and between its questions.
+const KEEPALIVE: (Seconds, Seconds) = (Seconds::from_secs(60), Seconds::from_secs(15));
+/// Sockets that may be open: connections, and those that are not.
+const SOCKET_COUNT_MAX: usize = CONNECTION_COUNT_MAX + 64;
 /// The token of the descriptor that tells the process to stop.
 const STOP: Token = Token::MAX;
-/// Turns of the poll rung between two looks at the sockets that were idle.
-const IDLE_TURNS: u32 = 8;
 
 #[derive(Debug)]
 struct Watched {
@@ -27,70 +31,54 @@ struct Watched {
     interest: Interest,
 }
 
-/// How to wait.
-#[derive(Debug)]
-enum Rung {
-    Epoll(OwnedFd),
-    /// Sockets that were ready lately, and turns since all were looked at.
-    Poll(Vec<u32>, u32),
-}
-
 /// The kernel's sockets.
 #[derive(Debug)]
 pub struct Kernel {
     /// By the number of their descriptor.
-    sockets: Vec<Option<Watched>>,
-    rung: Rung,
-    stop: Option<OwnedFd>,
+    sockets: Slots<Option<Watched>>,
+    epoll: Option<OwnedFd>,
 }
 
 impl Kernel {
     /// A net that stops when `stop` becomes readable.
     pub fn new(stop: Option<OwnedFd>) -> Self {
-        let rung = try_epoll().map_or(Rung::Poll(Vec::new(), 0), Rung::Epoll);
-        Self::with(rung, stop)
-    }
-
-    fn with(rung: Rung, stop: Option<OwnedFd>) -> Self {
-        if let (Rung::Epoll(epoll), Some(stop)) = (&rung, &stop) {
-            let _ = epoll::add(
-                epoll,
-                stop,
-                epoll::EventData::new_u64(STOP.into()),
-                epoll::EventFlags::IN,
-            );
+        let mut kernel = Self {
+            sockets: Slots::new(SOCKET_COUNT_MAX),
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC).ok(),
+        };
+        // Some hosts can make one and lack the call that waits.
+        if kernel
+            .wait_epoll(Some(Duration::default()), &mut Ready::default())
+            .is_err()
+        {
+            kernel.epoll = None;
         }
-        Self {
-            sockets: Vec::with_capacity(CONNECTION_COUNT_MAX + 64),
-            rung,
-            stop,
+        if let Some(stop) = stop {
+            // Without it a signal waits until the process is killed.
+            let _ = kernel.keep(stop, STOP, Interest::Input);
+        }
+        kernel
+    }
+
+    #[inline(never)]
+    fn get(&self, socket: Socket) -> Result<BorrowedFd<'_>, Errno> {
+        match self.sockets.get(socket.0 as usize) {
+            Some(Some(watched)) => Ok(watched.file.as_fd()),
+            _ => Err(Errno::BADF),
         }
     }
 
-    fn get(&self, socket: Socket) -> NetResult<&OwnedFd> {
-        let watched = self.sockets.get(socket.0 as usize).and_then(Option::as_ref);
-        watched.map(|watched| &watched.file).ok_or(NetError::Gone)
-    }
-
-    fn keep(&mut self, file: OwnedFd, token: Token, interest: Interest) -> NetResult<Socket> {
+    fn keep(&mut self, file: OwnedFd, token: Token, interest: Interest) -> Result<Socket, Errno> {
         let number = file.as_raw_fd() as usize;
         while self.sockets.len() <= number {
-            if self.sockets.len() == self.sockets.capacity() {
-                return Err(NetError::Full);
-            }
-            self.sockets.push(None);
+            self.sockets.push(None).ok_or(Errno::NFILE)?;
         }
-        if let Rung::Epoll(epoll) = &self.rung {
-            epoll::add(
-                epoll,
-                &file,
-                epoll::EventData::new_u64(token.into()),
-                flags(interest),
-            )
-            .map_err(error)?;
+        if let Some(epoll) = &self.epoll {
+            let data = epoll::EventData::new_u64(token.into());
+            epoll::add(epoll.as_fd(), file.as_fd(), data, flags(interest))?;
         }
-        if let Some(slot) = self.sockets.get_mut(number) {
-            *slot = Some(Watched {
+        if let Some(place) = self.sockets.get_mut(number) {
+            *place = Some(Watched {
                 file,
                 token,
                 interest,
@@ -99,37 +87,80 @@ impl Kernel {
         Ok(Socket(number as u32))
     }
 
-    fn open(
-        &mut self,
-        at: SocketAddr,
-        kind: SocketType,
-        prepare: impl Fn(&OwnedFd) -> Result<(), Errno>,
-    ) -> NetResult<OwnedFd> {
+    fn open(&mut self, at: SocketAddr, kind: SocketType, token: Token) -> Result<Socket, Errno> {
         let family = if at.is_ipv4() {
             AddressFamily::INET
         } else {
             AddressFamily::INET6
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let file = rustix::net::socket_with(family, kind, flags, None).map_err(error)?;
-        if at.ip() == IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED) {
+        let file = rustix::net::socket_with(family, kind, flags, None)?;
+        let socket = file.as_fd();
+        if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
             // One socket for both families.
-            sockopt::set_ipv6_v6only(&file, false).map_err(error)?;
+            sockopt::set_ipv6_v6only(socket, false)?;
         }
-        prepare(&file).map_err(error)?;
-        rustix::net::bind(&file, &at).map_err(error)?;
-        Ok(file)
+        let connects = kind == SocketType::STREAM;
+        if connects {
+            sockopt::set_socket_reuseaddr(socket, true)?;
+            // Connections inherit these. A host that lacks one is served all the same.
+            let _ = sockopt::set_tcp_nodelay(socket, true);
+            let _ = sockopt::set_socket_keepalive(socket, true);
+            let _ = sockopt::set_tcp_keepidle(socket, KEEPALIVE.0);
+            let _ = sockopt::set_tcp_keepintvl(socket, KEEPALIVE.1);
+        }
+        rustix::net::bind(socket, &SocketAddrAny::from(at))?;
+        if connects {
+            rustix::net::listen(socket, BACKLOG)?;
+        }
+        self.keep(file, token, Interest::Input)
+    }
+
+    fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
+        let epoll = self.epoll.as_ref().ok_or(Errno::NOSYS)?;
+        let mut events = [const { MaybeUninit::uninit() }; 64];
+        let timeout = timeout.map(sys::timespec);
+        let (events, _) = epoll::wait(epoll, &mut events, timeout.as_ref())?;
+        for event in events {
+            ready.push(event.data.u64() as Token);
+        }
+        Ok(())
+    }
+
+    /// Looks at every socket each time: 50 µs for a thousand of them, on hosts that have nothing better.
+    #[inline(never)] // For the sake of the stack.
+    fn wait_poll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
+        let watched = || {
+            let sockets = self.sockets.iter().flatten();
+            sockets.filter(|socket| socket.interest != Interest::None)
+        };
+        let mut polled = heapless::Vec::<PollFd<'_>, SOCKET_COUNT_MAX>::new();
+        for socket in watched() {
+            let flags = PollFlags::from_bits_retain(flags(socket.interest).bits() as u16);
+            let _ = polled.push(PollFd::from_borrowed_fd(socket.file.as_fd(), flags));
+        }
+        sys::sleep(&mut polled, timeout)?;
+        for (socket, polled) in watched().zip(&polled) {
+            if !polled.revents().is_empty() {
+                ready.push(socket.token);
+            }
+        }
+        Ok(())
     }
 }
 
-/// An epoll that can be waited on: some hosts have the one call and lack the other.
-fn try_epoll() -> Result<OwnedFd, Errno> {
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut events = [const { core::mem::MaybeUninit::uninit() }; 1];
-    epoll::wait(&epoll, &mut events, Some(&Timespec::default()))?;
-    Ok(epoll)
+impl Ready {
+    fn push(&mut self, token: Token) {
+        if token == STOP {
+            self.stop = true;
+        } else {
+            // What does not fit is still ready in the next turn.
+            let _ = self.tokens.push(token);
+        }
+    }
 }
 
+/// For epoll. Those of poll have the same numbers.
 const fn flags(interest: Interest) -> epoll::EventFlags {
     match interest {
         Interest::None => epoll::EventFlags::empty(),
@@ -138,72 +169,40 @@ const fn flags(interest: Interest) -> epoll::EventFlags {
     }
 }
 
-/// accept4, else accept and fcntl.
-fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
-    match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-        Err(Errno::NOSYS) => {
-            let file = rustix::net::accept(listener)?;
-            rustix::io::ioctl_fionbio(&file, true)?;
-            rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::CLOEXEC)?;
-            Ok(file)
-        }
-        accepted => accepted,
-    }
+#[inline(never)]
+fn address(any: Option<SocketAddrAny>) -> NetResult<SocketAddr> {
+    Ok(any.ok_or(NetError::Gone)?.try_into()?)
 }
 
 impl Net for Kernel {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let file = self.open(at, SocketType::STREAM, |file| {
-            sockopt::set_socket_reuseaddr(file, true)?;
-            // Connections inherit these. A host that lacks one is served all the same.
-            let _ = sockopt::set_tcp_nodelay(file, true);
-            let _ = sockopt::set_socket_keepalive(file, true);
-            let _ = sockopt::set_tcp_keepidle(
-                file,
-                core::time::Duration::from_secs(KEEPALIVE.0.into()),
-            );
-            let _ = sockopt::set_tcp_keepintvl(
-                file,
-                core::time::Duration::from_secs(KEEPALIVE.1.into()),
-            );
-            Ok(())
-        })?;
-        rustix::net::listen(&file, BACKLOG).map_err(error)?;
-        self.keep(file, token, Interest::Input)
+        Ok(self.open(at, SocketType::STREAM, token)?)
     }
 
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let file = self.open(at, SocketType::DGRAM, |_| Ok(()))?;
-        self.keep(file, token, Interest::Input)
+        Ok(self.open(at, SocketType::DGRAM, token)?)
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
-        let name = rustix::net::getsockname(self.get(socket)?).map_err(error)?;
-        SocketAddr::try_from(name).map_err(error)
+        address(Some(rustix::net::getsockname(self.get(socket)?)?))
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        let file = accept(self.get(listener)?).map_err(error)?;
-        let peer = rustix::net::getpeername(&file)
-            .map_err(error)?
-            .ok_or(NetError::Gone)?;
-        let peer = SocketAddr::try_from(peer).map_err(error)?;
-        Ok((self.keep(file, 0, Interest::None)?, peer))
+        // The oldest kind, which every host has. It gives no flags along: one more call, once for a connection.
+        let (file, peer) = rustix::net::acceptfrom(self.get(listener)?)?;
+        rustix::io::ioctl_fionbio(file.as_fd(), true)?;
+        let socket = self.keep(file, 0, Interest::None)?;
+        Ok((socket, address(peer)?))
     }
 
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        let (received, _) =
-            rustix::net::recv(self.get(socket)?, buffer, RecvFlags::empty()).map_err(error)?;
-        Ok(received)
+        Ok(rustix::net::recv(self.get(socket)?, buffer, RecvFlags::empty())?.0)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {
-        let flags = if more {
-            SendFlags::MORE
-        } else {
-            SendFlags::empty()
-        };
-        rustix::net::send(self.get(socket)?, bytes, flags | SendFlags::NOSIGNAL).map_err(error)
+        let mut flags = SendFlags::NOSIGNAL;
+        flags.set(SendFlags::MORE, more);
+        Ok(rustix::net::send(self.get(socket)?, bytes, flags)?)
     }
 
     fn send_file(
@@ -214,155 +213,66 @@ impl Net for Kernel {
         len: u32,
     ) -> NetResult<usize> {
         match sys::files::send_file(self.get(socket)?, file.0, offset, len) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(NetError::Unsupported),
-            sent => sent.map_err(error),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Err(NetError::Unsupported),
+            sent => Ok(sent?),
         }
     }
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
-        let received =
-            rustix::net::recvfrom(self.get(socket)?, buffer, RecvFlags::empty()).map_err(error)?;
-        let (len, _, from) = received;
-        let from = from.ok_or(NetError::Gone)?;
-        Ok((len, SocketAddr::try_from(from).map_err(error)?))
+        let (len, _, from) = rustix::net::recvfrom(self.get(socket)?, buffer, RecvFlags::empty())?;
+        Ok((len, address(from)?))
     }
 
     fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
-        rustix::net::sendto(self.get(socket)?, bytes, SendFlags::NOSIGNAL, &to)
-            .map(drop)
-            .map_err(error)
+        let (socket, to) = (self.get(socket)?, SocketAddrAny::from(to));
+        rustix::net::sendto(socket, bytes, SendFlags::NOSIGNAL, &to)?;
+        Ok(())
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
-        let watched = self
-            .sockets
-            .get_mut(socket.0 as usize)
-            .and_then(Option::as_mut)
-            .ok_or(NetError::Gone)?;
+        let Some(Some(watched)) = self.sockets.get_mut(socket.0 as usize) else {
+            return Err(NetError::Gone);
+        };
         if (watched.token, watched.interest) == (token, interest) {
             return Ok(());
         }
         (watched.token, watched.interest) = (token, interest);
-        if let Rung::Epoll(epoll) = &self.rung {
+        if let Some(epoll) = &self.epoll {
             let data = epoll::EventData::new_u64(token.into());
-            epoll::modify(epoll, &watched.file, data, flags(interest)).map_err(error)?;
+            epoll::modify(epoll.as_fd(), watched.file.as_fd(), data, flags(interest))?;
         }
         Ok(())
     }
 
     fn close(&mut self, socket: Socket) {
-        if let Some(slot) = self.sockets.get_mut(socket.0 as usize) {
-            *slot = None;
+        if let Some(place) = self.sockets.get_mut(socket.0 as usize) {
+            *place = None;
         }
     }
 
     fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant {
         ready.tokens.clear();
         let timeout = until.map(|until| until.since(now));
-        let mut push = |token| {
-            if token == STOP {
-                ready.stop = true;
-            } else {
-                // What does not fit is still ready in the next turn.
-                let _ = ready.tokens.push(token);
-            }
+        // An interrupted wait has found nothing, and the next one is at once.
+        let _ = match self.epoll {
+            Some(_) => self.wait_epoll(timeout, ready),
+            None => self.wait_poll(timeout, ready),
         };
-        match &mut self.rung {
-            Rung::Epoll(epoll) => {
-                let mut events = [const { core::mem::MaybeUninit::uninit() }; 64];
-                let timeout = timeout.map(timespec);
-                if let Ok((events, _)) = epoll::wait(epoll, &mut events, timeout.as_ref()) {
-                    events
-                        .iter()
-                        .for_each(|event| push(event.data.u64() as Token));
-                }
-            }
-            Rung::Poll(hot, turns) => {
-                let all = || 0..self.sockets.len() as u32;
-                *turns += 1;
-                let mut found = Vec::new();
-                if !hot.is_empty() && *turns < IDLE_TURNS {
-                    found = poll(
-                        &self.sockets,
-                        self.stop.as_ref(),
-                        hot.iter().copied(),
-                        Some(Duration::default()),
-                        &mut push,
-                    );
-                }
-                if found.is_empty() {
-                    *turns = 0;
-                    found = poll(&self.sockets, self.stop.as_ref(), all(), timeout, &mut push);
-                }
-                *hot = found;
-            }
-        }
         sys::now()
     }
 }
 
-/// epoll_pwait2 would take nanoseconds; rounding up never wakes too early, and every host has milliseconds.
-fn timespec(timeout: Duration) -> Timespec {
-    let ms = timeout.as_ms_up();
-    Timespec {
-        tv_sec: (ms / 1000) as i64,
-        tv_nsec: (ms % 1000 * 1_000_000) as _,
-    }
-}
-
-/// Polls those of `sockets` that are watched for something; the ones that are ready.
-fn poll(
-    sockets: &[Option<Watched>],
-    stop: Option<&OwnedFd>,
-    among: impl Iterator<Item = u32>,
-    timeout: Option<Duration>,
-    push: &mut impl FnMut(Token),
-) -> Vec<u32> {
-    let mut watched = Vec::new();
-    let mut polled: Vec<PollFd<'_>> = Vec::new();
-    for number in among {
-        let Some(socket) = sockets.get(number as usize).and_then(Option::as_ref) else {
-            continue;
-        };
-        let flags = match socket.interest {
-            Interest::None => continue,
-            Interest::Input => PollFlags::IN,
-            Interest::Output => PollFlags::OUT,
-        };
-        polled.push(PollFd::from_borrowed_fd(socket.file.as_fd(), flags));
-        watched.push((number, socket.token));
-    }
-    let stop: Option<BorrowedFd<'_>> = stop.map(|stop| stop.as_fd());
-    polled.extend(stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN)));
-    let timeout = timeout.map(timespec);
-    if rustix::event::poll(&mut polled, timeout.as_ref()).is_err() {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    for (at, poll) in polled.iter().enumerate() {
-        if poll.revents().is_empty() {
-            continue;
+impl From<Errno> for NetError {
+    #[inline(never)]
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::AGAIN | Errno::INTR => Self::WouldBlock,
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => Self::Full,
+            Errno::ADDRINUSE => Self::InUse,
+            Errno::ACCESS | Errno::PERM => Self::Denied,
+            Errno::ADDRNOTAVAIL => Self::NoSuchAddress,
+            Errno::AFNOSUPPORT | Errno::NOSYS | Errno::PROTONOSUPPORT => Self::Unsupported,
+            _ => Self::Gone,
         }
-        match watched.get(at) {
-            Some((number, token)) => {
-                push(*token);
-                found.push(*number);
-            }
-            None => push(STOP),
-        }
-    }
-    found
-}
-
-/// What an error of the host means.
-const fn error(errno: Errno) -> NetError {
-    match errno {
-        Errno::AGAIN | Errno::INTR => NetError::WouldBlock,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => NetError::Full,
-        Errno::ADDRINUSE => NetError::InUse,
-        Errno::ACCESS | Errno::PERM => NetError::Denied,
-        Errno::ADDRNOTAVAIL => NetError::NoSuchAddress,
-        Errno::AFNOSUPPORT | Errno::NOSYS | Errno::PROTONOSUPPORT => NetError::Unsupported,
-        _ => NetError::Gone,
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     // The file is linked at one address: without this, code is made for any.
     flags.push("-Crelocation-model=static".into());
     // A jump table costs eight bytes a case, a comparison three to five: 1.3 % of the file.
-    flags.push("-Cllvm-args=-min-jump-table-entries=99".into());
+    flags.push("-Cjump-tables=no".into());
     let mut cargo = toolchain.cargo("build", "-Zbuild-std=core,alloc");
     if arch != Arch::X86_64 {
         // No libc and no crt files, so no cross gcc: the linker alone will do.
