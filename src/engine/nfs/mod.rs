@@ -51,6 +51,7 @@ struct Object {
 }
 
 /// Answers one call.
+#[inline(never)]
 pub(super) fn answer(
     verifier: [u8; VERIFIER_BYTES],
     call: &Call,
