@@ -89,7 +89,7 @@ pub struct Host {
     tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
     table: Table,
     key: Key,
-    search: Option<Search>,
+    search: Search,
 }
 
 impl Host {
@@ -100,7 +100,7 @@ impl Host {
             tops: heapless::Vec::new(),
             table: Table::new(node_count),
             key: Key::default(),
-            search: None,
+            search: Search::NONE,
         }
     }
 
@@ -198,20 +198,14 @@ impl Host {
     }
 
     /// Takes an object in that was opened with `O_PATH`.
-    fn insert(
-        &mut self,
-        export: u16,
-        file: OwnedFd,
-        stat: &Stat,
-        handle: &Handle,
-    ) -> FsResult<Node> {
+    fn insert(&mut self, export: u16, file: OwnedFd, stat: &Stat, handle: Handle) -> FsResult<Node> {
         self.table.insert(Entry {
             file,
             readable: false,
             export,
             kind: kind(stat),
             inode: stat.stx_ino,
-            handle: *handle,
+            handle,
         })
     }
 
@@ -231,7 +225,7 @@ impl Host {
     fn take_in(&mut self, export: u16, file: OwnedFd, handle: &Handle) -> FsResult<Node> {
         let mut stat = files::blank();
         files::stat(&file, &mut stat).map_err(error)?;
-        self.insert(export, file, &stat, handle)
+        self.insert(export, file, &stat, *handle)
     }
 
     fn reopen_kernel(&self, export: u16, handle: &Handle, flags: OFlags) -> FsResult<OwnedFd> {
@@ -242,62 +236,48 @@ impl Host {
 
     /// Looks for the object of a trail that is not in the table.
     fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
-        let mut search = match self.search.take() {
-            Some(search) if search.handle == *handle => search,
-            other => {
-                // One search at a time; the one under way is brought to its end first, whoever asks.
-                if let Some(other) = other
-                    && self.advance(other) == Err(FsError::TryLater)
-                {
-                    return Err(FsError::TryLater);
-                }
-                self.begin(export, handle)?
-            }
-        };
-        search.export = export;
-        self.advance(search)
+        if self.search.handle != *handle {
+            // One search at a time; the one under way is brought to its end first, whoever asks.
+            self.end_search()?;
+        }
+        if !self.search.is_under_way() {
+            self.begin_search(export, handle)?;
+        }
+        self.advance()
     }
 
-    /// A search from the top, but first in the parent, if that is open and its own trail leads on to this one.
-    fn begin(&self, export: u16, handle: &Handle) -> FsResult<Search> {
-        let (top, trail) = (self.top(export)?, Trail(handle.bytes()));
+    fn end_search(&mut self) -> FsResult<()> {
+        if self.search.is_under_way() && self.advance() == Err(FsError::TryLater) {
+            return Err(FsError::TryLater);
+        }
+        Ok(())
+    }
+
+    /// Will look from the top, but first in the parent, if that is open and its own trail leads on to this one.
+    fn begin_search(&mut self, export: u16, handle: &Handle) -> FsResult<()> {
+        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
+        let trail = Trail(handle.bytes());
         if trail.depth() == 0 && trail.parent() != top.inode {
             return Err(FsError::Stale);
         }
+        self.search.begin(handle, export, top.dev);
+        self.search.add(&top.dir, 0)?;
         let parent = self.table.any(&|entry| {
             let mut below = Handle::EMPTY;
-            entry.inode == trail.parent() && entry.export == export && {
-                handle::trail(
-                    &entry.handle,
-                    entry.inode,
-                    trail.inode(),
-                    trail.generation(),
-                    &mut below,
-                );
-                below == *handle
-            }
+            handle::trail(&entry.handle, entry.inode, trail.inode(), trail.generation(), &mut below);
+            entry.export == export && below == *handle
         });
-        Search::new(
-            handle,
-            export,
-            top.dev,
-            &top.dir,
-            parent.map(|entry| &entry.file),
-        )
+        match parent {
+            Some(parent) => self.search.add(&parent.file, trail.depth()),
+            None => Ok(()),
+        }
     }
 
-    /// Carries a search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
-    fn advance(&mut self, mut search: Search) -> FsResult<Node> {
+    /// Carries the search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
+    fn advance(&mut self) -> FsResult<Node> {
         let mut stat = files::blank();
-        match search.step(PATH, &mut stat) {
-            Ok(file) => self.insert(search.export, file, &stat, &search.handle),
-            Err(later) => {
-                if later == FsError::TryLater {
-                    self.search = Some(search);
-                }
-                Err(later)
-            }
-        }
+        let file = self.search.step(PATH, &mut stat)?;
+        self.insert(self.search.export, file, &stat, self.search.handle)
     }
 
     /// Makes the descriptor of a regular file or directory one that can be read.
@@ -318,14 +298,16 @@ impl Host {
     }
 
     /// Opens a regular file again through /proc, or, where that is missing, by looking for its name.
-    fn reopen_trail(&self, node: Node) -> FsResult<OwnedFd> {
+    fn reopen_trail(&mut self, node: Node) -> FsResult<OwnedFd> {
         let entry = self.table.get(node)?;
         match files::reopen(&entry.file, READ) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             opened => return opened.map_err(error),
         }
-        self.begin(entry.export, &entry.handle)?
-            .step(READ, &mut files::blank())
+        let (export, handle) = (entry.export, entry.handle);
+        self.end_search()?;
+        self.begin_search(export, &handle)?;
+        self.search.step(READ, &mut files::blank())
     }
 }
 
@@ -428,7 +410,7 @@ impl Vfs for Host {
         top.trail(entry, &stat, &mut handle)?;
         match self.table.find(handle.bytes()) {
             Some(node) => Ok(node),
-            None => self.insert(export, file, &stat, &handle),
+            None => self.insert(export, file, &stat, handle),
         }
     }
 

@@ -22,7 +22,7 @@ struct Level {
     cookie: u64,
 }
 
-/// A search, perhaps interrupted.
+/// A search, perhaps interrupted; or none, when there is no level to go on from.
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) handle: Handle,
@@ -46,31 +46,32 @@ pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 impl Search {
-    /// A search for the object of `handle` from `top`, but first in its `parent`, where that is open.
-    pub(super) fn new(
-        handle: &Handle,
-        export: u16,
-        dev: (u32, u32),
-        top: &OwnedFd,
-        parent: Option<&OwnedFd>,
-    ) -> FsResult<Self> {
-        let mut levels = heapless::Vec::new();
-        for (dir, depth) in [(Some(top), 0), (parent, Trail(handle.bytes()).depth())] {
-            if let Some(dir) = dir {
-                let dir = open_dir(dir, c".").map_err(super::error)?;
-                let _ = levels.push(Level {
-                    dir,
-                    depth,
-                    cookie: 0,
-                });
-            }
-        }
-        Ok(Self {
-            handle: *handle,
-            export,
-            dev,
-            levels,
-        })
+    /// No search.
+    pub(super) const NONE: Self = Self {
+        handle: Handle::EMPTY,
+        export: 0,
+        dev: (0, 0),
+        levels: heapless::Vec::new(),
+    };
+
+    /// Whether there is something to go on with.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.levels.is_empty()
+    }
+
+    /// Begins to look for the object of `handle` in an export whose top lies on the file system `dev`.
+    pub(super) fn begin(&mut self, handle: &Handle, export: u16, dev: (u32, u32)) {
+        self.handle = *handle;
+        self.export = export;
+        self.dev = dev;
+        self.levels.clear();
+    }
+
+    /// Looks in `dir` and below, before everything that was added before; it lies `depth` levels below the top.
+    pub(super) fn add(&mut self, dir: &OwnedFd, depth: usize) -> FsResult<()> {
+        let dir = open_dir(dir, c".").map_err(super::error)?;
+        // Deeper than any search goes.
+        self.levels.push(Level { dir, depth, cookie: 0 }).map_err(|_| FsError::Stale)
     }
 
     /// Goes on, and opens the object with `flags`. `TryLater`: it will take more; `Stale`: the object is nowhere.
@@ -137,6 +138,7 @@ impl Search {
                     continue;
                 }
             }
+            self.levels.clear();
             return Ok(file);
         }
         Err(FsError::Stale)
