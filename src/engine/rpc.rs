@@ -27,13 +27,14 @@ pub struct Service {
 
 /// The programs, and what they share.
 #[derive(Debug)]
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Programs {
-    /// What the portmapper tells.
-    pub mappings: Mappings,
-    mounts: Mounts,
     /// What the call in hand ordered.
     order: Option<Order>,
     verifier: [u8; VERIFIER_BYTES],
+    /// What the portmapper tells.
+    pub mappings: Mappings,
+    mounts: Mounts,
 }
 
 impl Programs {

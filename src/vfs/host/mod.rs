@@ -84,11 +84,12 @@ struct Top {
 
 /// The backend.
 #[derive(Debug)]
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Host {
-    exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
-    tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
     table: Table,
     key: Key,
+    tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
+    exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
 }
 
