@@ -1,6 +1,7 @@
 //! Every limit, named and with its unit, asserted against its neighbours.
 
 use crate::time::Duration;
+use core::ffi::CStr;
 
 /// The port NFS is found at when nobody asks the portmapper.
 pub const NFS_PORT: u16 = 2049;
@@ -97,7 +98,7 @@ pub const NODE_IDLE: Duration = Duration::from_secs(2);
 /// Events of one kind from one peer in a minute; the rest is counted, not told.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 
-/// Where the key of the handles lies unless `--key-file` says otherwise.
-pub const KEY_DIRECTORY: &str = "/var/lib/stowaway";
-/// The key's name there.
-pub const KEY_NAME: &str = "handle.key";
+/// Where the key of the handles lies unless `--key-file` says otherwise …
+pub const KEY_FILE: &CStr = c"/var/lib/stowaway/handle.key";
+/// … and the directory that is made for it.
+pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";

@@ -3,9 +3,10 @@
 //! An event is one of the texts below, with what it is about and why. Told of a client, its address comes first.
 
 use crate::config::EVENT_COUNT_PER_MINUTE;
+use crate::log;
 use crate::time::Instant;
 use alloc::boxed::Box;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A socket is open.
 pub const LISTENING: &str = "listening on";
@@ -14,7 +15,7 @@ pub const EXPORTING: &str = "exporting";
 /// Everybody who reaches the server acts as one user.
 pub const READING_AS: &str = "every client reads as user";
 /// There is no portmapper of ours; about the options to mount with instead.
-pub const NO_PORTMAP: &str = "no portmap service; mount with the options";
+pub const NO_PORTMAP: &str = "no portmap service on port 111; mount with the options";
 /// MOUNT is served by TCP alone.
 pub const NO_DATAGRAMS: &str = "no MOUNT over UDP, only over TCP";
 /// The secret of kernel handles cannot be kept.
@@ -46,124 +47,152 @@ const LINE_BYTES: usize = 512;
 const COUNTER_COUNT: usize = 64;
 
 /// One line of text under construction, without `core::fmt`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Line {
-    bytes: heapless::Vec<u8, LINE_BYTES>,
+    len: usize,
+    bytes: [u8; LINE_BYTES],
+}
+
+impl Default for Line {
+    #[inline(never)]
+    fn default() -> Self {
+        Self {
+            len: 0,
+            bytes: [0; LINE_BYTES],
+        }
+    }
 }
 
 impl Line {
+    /// A line that begins with who speaks.
+    #[inline(never)]
+    pub fn begun() -> Self {
+        let mut line = Self::default();
+        line.text("stowaway: ");
+        line
+    }
+
     /// Appends trusted text.
     pub fn text(&mut self, text: &str) -> &mut Self {
-        self.raw(text.as_bytes())
+        text.bytes().for_each(|byte| self.byte(byte));
+        self
     }
 
     /// Appends a number in decimal.
     pub fn number(&mut self, number: u32) -> &mut Self {
-        let mut digits = heapless::Vec::<u8, 10>::new();
-        let mut rest = number;
-        while digits.push(b'0' + (rest % 10) as u8).is_ok() && rest >= 10 {
-            rest /= 10;
-        }
-        digits.reverse();
-        self.raw(&digits)
+        self.digits(number, 10);
+        self
     }
 
     /// Appends bytes from a peer or a file's name: what a terminal might obey becomes `\xNN`.
     pub fn escaped(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {
-            _ = match byte {
-                b'\\' | 0..=0x1f | 0x7f..=0xff => self.text("\\x").hex(byte >> 4).hex(byte & 15),
-                _ => self.raw(&[*byte]),
-            };
+            if matches!(byte, b' '..=b'~') && *byte != b'\\' {
+                self.byte(*byte);
+            } else {
+                self.text("\\x");
+                self.digits((byte >> 4).into(), 16);
+                self.digits((byte & 15).into(), 16);
+            }
         }
         self
     }
 
     /// Appends an address as people write it.
     pub fn address(&mut self, address: IpAddr) -> &mut Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                for (at, byte) in address.octets().into_iter().enumerate() {
-                    self.text(if at == 0 { "" } else { "." })
-                        .number(byte.into());
-                }
-                self
-            }
-            IpAddr::V6(address) => self.address_v6(address),
-        }
-    }
-
-    /// RFC 5952: the first longest run of zero groups becomes "::".
-    fn address_v6(&mut self, address: Ipv6Addr) -> &mut Self {
-        let groups = address.segments();
-        let run_at = |at: usize| {
-            groups
-                .iter()
-                .skip(at)
-                .take_while(|group| **group == 0)
-                .count()
-        };
-        let (len, start) = (0..8).fold((1, 8), |best, at| {
-            if run_at(at) > best.0 {
-                (run_at(at), at)
-            } else {
-                best
-            }
-        });
-        for (at, group) in groups.into_iter().enumerate() {
-            if at == start {
-                self.text("::");
-            }
-            if (start..start + len).contains(&at) {
-                continue;
-            }
-            if at != 0 && at != start + len {
-                self.text(":");
-            }
-            let digits = (16 - (group | 1).leading_zeros()).div_ceil(4);
-            for digit in (0..digits).rev() {
-                self.hex((group >> (digit * 4) & 15) as u8);
-            }
-        }
-        self
+        self.host(address, "", "")
     }
 
     /// Appends an address and a port.
     pub fn socket(&mut self, socket: SocketAddr) -> &mut Self {
-        let address = socket.ip().to_canonical();
-        match address {
-            IpAddr::V4(_) => self.address(address),
-            IpAddr::V6(_) => self.text("[").address(address).text("]"),
-        };
-        self.text(":").number(socket.port().into())
+        self.host(socket.ip(), "[", "]")
+            .text(":")
+            .number(socket.port().into())
+    }
+
+    /// Appends an address, one of version 6 between `open` and `close`.
+    fn host(&mut self, address: IpAddr, open: &str, close: &str) -> &mut Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                for (at, byte) in address.octets().iter().enumerate() {
+                    self.text(if at == 0 { "" } else { "." });
+                    self.digits((*byte).into(), 10);
+                }
+                self
+            }
+            IpAddr::V6(address) => {
+                self.text(open);
+                self.groups(address.octets().as_chunks().0);
+                self.text(close)
+            }
+        }
+    }
+
+    /// RFC 5952: the first longest run of two or more zero groups becomes "::".
+    fn groups(&mut self, groups: &[[u8; 2]]) {
+        let (mut run, mut longest, mut end) = (0, 1, 0);
+        for (at, group) in groups.iter().enumerate() {
+            run = if *group == [0, 0] { run + 1 } else { 0 };
+            if run > longest {
+                (longest, end) = (run, at + 1);
+            }
+        }
+        for (at, group) in groups.iter().enumerate() {
+            // Without such a run, `end` is 0 and nothing lies before it.
+            if at < end && at + longest >= end {
+                if at + 1 == end {
+                    self.text("::");
+                }
+                continue;
+            }
+            if at != 0 && at != end {
+                self.text(":");
+            }
+            self.digits(u16::from_be_bytes(*group).into(), 16);
+        }
+    }
+
+    /// Appends an event or a complaint: what, about what, and why; the latter two may be empty.
+    pub fn told(&mut self, what: &[u8], about: &[u8], why: &[u8]) -> &mut Self {
+        self.escaped(what);
+        if !about.is_empty() {
+            self.text(" ").escaped(about);
+        }
+        if !why.is_empty() {
+            self.text(": ").escaped(why);
+        }
+        self
     }
 
     /// The text so far.
+    #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// The text and a newline, for which there is always room.
     pub fn end(&mut self) -> &[u8] {
-        let _ = self.bytes.push(b'\n');
-        &self.bytes
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = b'\n';
+            self.len += 1;
+        }
+        self.bytes()
     }
 
-    fn hex(&mut self, digit: u8) -> &mut Self {
-        self.raw(&[if digit < 10 {
-            b'0' + digit
-        } else {
-            b'a' - 10 + digit
-        }])
+    fn digits(&mut self, number: u32, base: u32) {
+        if number >= base {
+            self.digits(number / base, base);
+        }
+        let digit = (number % base) as u8;
+        self.byte(if digit < 10 { b'0' } else { b'a' - 10 } + digit);
     }
 
     #[inline(never)]
-    fn raw(&mut self, bytes: &[u8]) -> &mut Self {
-        let room = LINE_BYTES - 1 - self.bytes.len();
-        let _ = self
-            .bytes
-            .extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
-        self
+    fn byte(&mut self, byte: u8) {
+        if self.len < LINE_BYTES - 1 {
+            self.bytes[self.len] = byte;
+            self.len += 1;
+        }
     }
 }
 
@@ -173,7 +202,8 @@ pub trait Sink {
     fn take(&mut self, line: &[u8]);
 }
 
-#[derive(Debug)]
+/// How often one peer made one kind of event of late.
+#[derive(Clone, Copy, Debug)]
 struct Counter {
     /// Where the event's text lies: one text, one kind.
     kind: usize,
@@ -186,21 +216,27 @@ struct Counter {
 /// Where events go.
 pub struct Events {
     sink: Box<dyn Sink>,
-    counters: heapless::Vec<Counter, COUNTER_COUNT>,
+    counters: [Counter; COUNTER_COUNT],
 }
 
 impl Events {
-    /// Events that are written to `sink`, a line each.
-    pub const fn new(sink: Box<dyn Sink>) -> Self {
+    /// Events that go to `sink`.
+    pub fn new(sink: Box<dyn Sink>) -> Self {
+        let unused = Counter {
+            kind: 0,
+            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            since: 0,
+            count: 0,
+        };
         Self {
             sink,
-            counters: heapless::Vec::new(),
+            counters: [unused; COUNTER_COUNT],
         }
     }
 
     /// Tells of the server itself: what, about what, and why; the latter two may be empty.
     pub fn tell(&mut self, event: &'static str, about: &[u8], why: &str) {
-        self.write(None, event, about, why, 0);
+        self.take(Line::begun().told(event.as_bytes(), about, why.as_bytes()));
     }
 
     /// Tells of a client, unless there were many like it within a minute.
@@ -212,62 +248,61 @@ impl Events {
         about: &[u8],
         why: &str,
     ) {
-        if let Some(withheld) = self.count(now, peer, event.as_ptr() as usize) {
-            self.write(Some(peer), event, about, why, withheld);
-        }
-    }
-
-    fn write(&mut self, peer: Option<IpAddr>, event: &str, about: &[u8], why: &str, withheld: u32) {
-        let mut line = Line::default();
-        line.text("stowaway: ");
-        if let Some(peer) = peer {
-            line.address(peer).text(" ");
-        }
-        line.text(event);
-        if !about.is_empty() {
-            line.text(" ").escaped(about);
-        }
-        if !why.is_empty() {
-            line.text(": ").text(why);
-        }
+        let Some(withheld) = self.count(now.secs(), peer, event.as_ptr() as usize) else {
+            return;
+        };
+        let mut line = Line::begun();
+        line.address(peer)
+            .text(" ")
+            .told(event.as_bytes(), about, why.as_bytes());
         if withheld > 0 {
             line.text(" (and ")
                 .number(withheld)
                 .text(" like it before)");
         }
+        self.take(&mut line);
+    }
+
+    fn take(&mut self, line: &mut Line) {
+        log::info!("{=[u8]:a}", line.bytes());
         self.sink.take(line.end());
     }
 
     /// `None`: too many. Else how many were withheld in the minute before.
-    fn count(&mut self, now: Instant, peer: IpAddr, kind: usize) -> Option<u32> {
-        let fresh = Counter {
-            kind,
-            peer,
-            since: now.secs(),
-            count: 1,
-        };
-        let Some(counter) = self
-            .counters
-            .iter_mut()
-            .find(|counter| (counter.kind, counter.peer) == (kind, peer))
-        else {
-            if let Err(fresh) = self.counters.push(fresh) {
-                // Full: the oldest makes room.
-                if let Some(oldest) = self.counters.iter_mut().min_by_key(|counter| counter.since) {
-                    *oldest = fresh;
-                }
+    fn count(&mut self, now: u32, peer: IpAddr, kind: usize) -> Option<u32> {
+        let mut chosen: Option<&mut Counter> = None;
+        let mut known = false;
+        for counter in &mut self.counters {
+            known = counter.kind == kind && counter.peer == peer;
+            // Where there is none yet, the oldest makes room: one that was never used, if there is one.
+            let age = |counter: &Counter| (counter.since, counter.count);
+            if known
+                || chosen
+                    .as_ref()
+                    .is_none_or(|oldest| age(counter) < age(oldest))
+            {
+                chosen = Some(counter);
             }
-            return Some(0);
-        };
-        if now.secs().wrapping_sub(counter.since) >= 60 {
-            return Some(
-                core::mem::replace(counter, fresh)
-                    .count
-                    .saturating_sub(EVENT_COUNT_PER_MINUTE),
-            );
+            if known {
+                break;
+            }
+        }
+        let counter = chosen?;
+        if !known {
+            *counter = Counter {
+                kind,
+                peer,
+                since: now,
+                count: 0,
+            };
+        }
+        let mut withheld = 0;
+        if now.wrapping_sub(counter.since) >= 60 {
+            withheld = counter.count.saturating_sub(EVENT_COUNT_PER_MINUTE);
+            (counter.since, counter.count) = (now, 0);
         }
         counter.count = counter.count.saturating_add(1);
-        (counter.count <= EVENT_COUNT_PER_MINUTE).then_some(0)
+        (counter.count <= EVENT_COUNT_PER_MINUTE).then_some(withheld)
     }
 }
 
@@ -304,7 +339,7 @@ pub mod tests {
         }
     }
 
-    const PEER: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7));
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
     #[test]
     fn addresses_are_written_as_people_do() {
@@ -314,7 +349,9 @@ pub mod tests {
             "::1",
             "fe80::1:0:0:2",
             "2001:db8:0:1:2:3:4:5",
-            "1:0:0:4:5:6:7:0",
+            "1::4:5:6:7:0",
+            "1::2:0:0:3:4",
+            "0:1:2:3:4:5:6:7",
             "a::",
         ] {
             let mut line = Line::default();

@@ -76,12 +76,12 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 #[cold]
 #[inline(never)]
-fn die(file: &str, line: u32) -> ! {
-    let mut text = Line::default();
-    text.text("stowaway: internal error at ")
+fn die(file: &str, number: u32) -> ! {
+    let mut line = Line::begun();
+    line.text("internal error at ")
         .text(file)
         .text(":")
-        .number(line);
-    let _ = Stdio::error().write_all(text.end());
+        .number(number);
+    let _ = Stdio::Error.write(line.end());
     process::exit(101)
 }

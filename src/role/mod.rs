@@ -4,59 +4,92 @@ use crate::event::{Line, Sink};
 use crate::sys::frames::BUILD_ID_BYTES;
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
-use core::ffi::CStr;
 use embedded_io::Write as _;
 
 mod nfs;
 mod serve;
 
 const HELP: &str = "\
-stowaway: serves files from hosts where nothing else runs.
+stowaway nfs --export DIR[:ro,fsid=NUMBER] …
+\tserves directories, read-only, over NFS version 3; also as unfsd.
+\tfsid names an export for good, also when its file system moves
+stowaway serve …
+\tthe same in a process of its own that is started again when it ends
 
-  stowaway nfs --export DIR     an NFS version 3 server (also as unfsd)
-  stowaway serve --export DIR   the same, watched over and started again
+  -n PORT\t\tNFS on this port (2049; 0: any that is free)
+  -m PORT\t\tMOUNT on this port (the NFS port)
+  -l ADDRESS\t\tlistens on this address only
+  -p\t\t\tno portmapper on port 111
+  --handles KIND\tkernel: they survive every rename (needs root);
+\t\t\tpath: they need no rights. Default: what works
+  --key-file FILE\tthe secret of kernel handles, made if it is missing
+\t\t\t(/var/lib/stowaway/handle.key)
+  --log FILE\t\ttraces for developers; - is standard output
 
-  stowaway ROLE --help          the options of a role
-  stowaway --version
+mount with:  mount -t nfs -o ro,nolock HOST:DIR /mnt
 ";
 const VERSION: &str = concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n");
 
+/// What to do about a word that nobody knows.
+const SEE_HELP: &[u8] = b"see stowaway --help";
+
 /// The status a process exits with: why it failed has been said.
 type Status = i32;
+/// It did what it was asked.
+const DONE: Status = 0;
 /// It failed.
 const FAILED: Status = 1;
 /// It was not asked in the right way.
 const USAGE: Status = 2;
 
 /// Runs what the arguments ask for; the status to exit with. `build_id` goes before traces.
-pub fn run(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
-    let name = args.next().map_or(&b""[..], CStr::to_bytes);
-    let mut word = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-    if !matches!(word, b"nfs" | b"unfsd" | b"serve") {
-        word = args.next().map_or(&b""[..], CStr::to_bytes);
-    }
-    let outcome = match word {
-        b"nfs" | b"unfsd" => nfs::run(args, build_id),
-        b"serve" => serve::run(args, build_id),
-        b"-h" | b"--help" | b"help" => print(HELP),
-        b"--version" => print(VERSION),
-        b"" => Err(complain(USAGE, &[b"say what to do: see stowaway --help"])),
-        word => Err(complain(
-            USAGE,
-            &[b"there is no role ", word, b": see stowaway --help"],
-        )),
-    };
-    outcome.err().unwrap_or(0)
+pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
+    start(args, build_id).err().unwrap_or(DONE)
 }
 
-/// Says on one line what is wrong, where, and what to do; the status to exit with.
-fn complain(status: Status, parts: &[&[u8]]) -> Status {
-    let mut line = Line::default();
-    line.text("stowaway: ");
-    for part in parts {
-        line.escaped(part);
+fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+    const ROLES: &str = "serve nfs unfsd";
+    let mut next = || args.next().unwrap_or_default().to_bytes();
+    let name = next();
+    let mut word = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+    if place_in(ROLES, word).is_none() {
+        word = next();
     }
-    let _ = Stdio::error().write_all(line.end());
+    inform(word)?;
+    let Some(role) = place_in(ROLES, word) else {
+        return Err(complain(USAGE, b"there is no role", word, SEE_HELP));
+    };
+    // Wrong usage is said once, also when a role is to be started again and again.
+    let mut options = nfs::Options::default();
+    options.read(args)?;
+    match role {
+        0 => serve::run(&options, build_id),
+        _ => nfs::run(&options, build_id),
+    }
+}
+
+/// Prints what `word` asks to be told about the file itself, and is done; else goes on.
+fn inform(word: &[u8]) -> Result<(), Status> {
+    let text = match place_in("-h --help help --version", word) {
+        Some(3) => VERSION,
+        Some(_) => HELP,
+        None => return Ok(()),
+    };
+    Err(match Stdio::Output.write(text.as_bytes()) {
+        Ok(len) if len == text.len() => DONE,
+        _ => complain(FAILED, b"standard output cannot be written", b"", b""),
+    })
+}
+
+/// Where `word` stands among `words`.
+fn place_in(words: &str, word: &[u8]) -> Option<usize> {
+    let mut words = words.as_bytes().split(|byte| *byte == b' ');
+    words.position(|other| other == word)
+}
+
+/// Says on one line what is wrong, with what, and why or what to do; the status to exit with.
+fn complain(status: Status, what: &[u8], about: &[u8], why: &[u8]) -> Status {
+    Console.take(Line::begun().told(what, about, why).end());
     status
 }
 
@@ -65,12 +98,6 @@ struct Console;
 
 impl Sink for Console {
     fn take(&mut self, line: &[u8]) {
-        let _ = Stdio::error().write_all(line);
+        let _ = Stdio::Error.write(line);
     }
-}
-
-/// Writes to standard output.
-fn print(text: &str) -> Result<(), Status> {
-    let written = Stdio::output().write_all(text.as_bytes());
-    written.map_err(|_| complain(FAILED, &[b"standard output cannot be written"]))
 }

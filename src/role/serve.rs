@@ -1,21 +1,18 @@
 //! `serve`: every role that has something to do, each in a process of its own. Takes the options of `nfs`.
 
-use super::{Console, Status, nfs, print};
+use super::{Console, DONE, Status, nfs};
 use crate::drive::supervisor::{self, Role};
 use crate::event::Events;
 use crate::sys::frames::BUILD_ID_BYTES;
-use crate::sys::start::Args;
 use alloc::boxed::Box;
+use core::mem::ManuallyDrop;
 
-pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    // Wrong usage is said once, by the supervisor.
-    let Some(options) = nfs::Options::parse(args)? else {
-        return print(nfs::HELP);
-    };
-    let serve = || nfs::serve(&options, build_id).err().unwrap_or(0);
-    let mut role = Role::new("nfs", &serve);
-    match supervisor::run(&mut role, &mut Events::new(Box::new(Console))) {
-        0 => Ok(()),
+#[inline(never)]
+pub(super) fn run(options: &nfs::Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+    let serve = || nfs::run(options, build_id).err().unwrap_or(DONE);
+    let mut events = ManuallyDrop::new(Events::new(Box::new(Console)));
+    match supervisor::run(&mut Role::new("nfs", &serve), &mut events) {
+        DONE => Ok(()),
         status => Err(status),
     }
 }

@@ -205,8 +205,7 @@ pub fn reopen(file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
         }
         rest /= 10;
     }
-    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::NOENT)?;
-    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+    rustix::fs::open(super::c_str(&path), flags, rustix::fs::Mode::empty())
 }
 
 /// Bits of `access`.
@@ -252,6 +251,6 @@ pub fn send_file(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<
 /// The current directory's path.
 pub fn current_dir(room: &mut [u8]) -> Result<&CStr, Errno> {
     // SAFETY: the kernel writes at most `room.len()` bytes.
-    outcome(unsafe { raw_syscall!(Sysno::getcwd, room.as_mut_ptr(), room.len()) })?;
-    CStr::from_bytes_until_nul(room).map_err(|_| Errno::RANGE)
+    let len = outcome(unsafe { raw_syscall!(Sysno::getcwd, room.as_mut_ptr(), room.len()) })?;
+    Ok(super::c_str(room.get(..len).unwrap_or_default()))
 }

@@ -45,19 +45,30 @@ const FRAME_BYTES: usize = 256;
 
 struct Frame {
     encoder: Encoder,
-    bytes: heapless::Vec<u8, FRAME_BYTES>,
+    room: Room,
 }
 
-impl Frame {
-    fn push(&mut self, encode: impl FnOnce(&mut Encoder, &mut dyn FnMut(&[u8]))) {
-        let Self { encoder, bytes } = self;
-        encode(encoder, &mut |more| {
-            if bytes.extend_from_slice(more).is_err() {
-                write(bytes);
-                bytes.clear();
-                write(more);
+struct Room {
+    len: usize,
+    bytes: [u8; FRAME_BYTES],
+}
+
+impl Room {
+    fn append(&mut self, more: &[u8]) {
+        for byte in more {
+            if self.len == FRAME_BYTES {
+                self.flush();
             }
-        });
+            if let Some(place) = self.bytes.get_mut(self.len) {
+                *place = *byte;
+                self.len += 1;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        write(self.bytes.get(..self.len).unwrap_or_default());
+        self.len = 0;
     }
 }
 
@@ -68,38 +79,41 @@ unsafe impl Sync for Cell {}
 
 static FRAME: Cell = Cell(UnsafeCell::new(Frame {
     encoder: Encoder::new(),
-    bytes: heapless::Vec::new(),
+    room: Room {
+        len: 0,
+        bytes: [0; FRAME_BYTES],
+    },
 }));
 
 #[defmt::global_logger]
 struct Frames;
 
-/// Runs `use_frame` on the frame under construction, if frames go anywhere.
-fn with_frame(use_frame: impl FnOnce(&mut Frame)) {
+/// Lends the frame under construction, if frames go anywhere.
+fn with_frame(extend: impl FnOnce(&mut Encoder, &mut Room)) {
     if SINK.load(Ordering::Relaxed) >= 0 {
         // SAFETY: one thread, and no reference outlives the call: see `Cell`.
-        use_frame(unsafe { &mut *FRAME.0.get() });
+        let Frame { encoder, room } = unsafe { &mut *FRAME.0.get() };
+        extend(encoder, room);
     }
 }
 
 // SAFETY: one thread, no signal handlers: acquire and release cannot overlap.
 unsafe impl Logger for Frames {
     fn acquire() {
-        with_frame(|frame| frame.push(|encoder, sink| encoder.start_frame(sink)));
+        with_frame(|encoder, room| encoder.start_frame(|more| room.append(more)));
     }
 
     unsafe fn flush() {}
 
     unsafe fn release() {
-        with_frame(|frame| {
-            frame.push(|encoder, sink| encoder.end_frame(sink));
-            write(&frame.bytes);
-            frame.bytes.clear();
+        with_frame(|encoder, room| {
+            encoder.end_frame(|more| room.append(more));
+            room.flush();
         });
     }
 
     unsafe fn write(bytes: &[u8]) {
-        with_frame(|frame| frame.push(|encoder, sink| encoder.write(bytes, sink)));
+        with_frame(|encoder, room| encoder.write(bytes, |more| room.append(more)));
     }
 }
 

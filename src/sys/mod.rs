@@ -13,6 +13,7 @@ pub mod start;
 pub mod stdio;
 
 use crate::time::{Duration, Instant};
+use core::ffi::CStr;
 use rustix::event::{PollFd, Timespec};
 
 /// Errors of system calls.
@@ -21,6 +22,15 @@ pub use rustix::io::Errno;
 /// What a raw system call returned.
 fn outcome(returned: usize) -> Result<usize, Errno> {
     syscalls::Errno::from_ret(returned).map_err(|errno| Errno::from_raw_os_error(errno.into_raw()))
+}
+
+/// The text before the first NUL of `bytes`, whose last byte must be one; else the empty text.
+pub fn c_str(bytes: &[u8]) -> &CStr {
+    match bytes.last() {
+        // SAFETY: a NUL ends the text within the slice, and both live equally long.
+        Some(0) => unsafe { CStr::from_ptr(bytes.as_ptr().cast()) },
+        _ => c"",
+    }
 }
 
 /// The monotonic clock.

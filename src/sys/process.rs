@@ -1,6 +1,7 @@
 //! Processes and signals: fork, wait, and signals as something to read.
 
 use super::{Errno, outcome};
+use core::mem::MaybeUninit;
 use rustix::fd::{FromRawFd as _, OwnedFd};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use syscalls::{Sysno, raw_syscall};
@@ -77,11 +78,11 @@ pub fn signals(children: bool) -> Option<OwnedFd> {
 /// Reads one signal; true when it asks the process to stop.
 pub fn asked_to_stop(signals: &OwnedFd) -> bool {
     const SIGCHLD: u32 = 17;
-    let mut info = [0; 128];
-    match rustix::io::read(signals, &mut info) {
-        Ok(_) => u32::from_ne_bytes([info[0], info[1], info[2], info[3]]) != SIGCHLD,
-        Err(_) => false,
-    }
+    let mut info = [MaybeUninit::<u8>::uninit(); 128];
+    let read = rustix::io::read(signals, &mut info[..]);
+    // The signal's number comes first.
+    let number = read.ok().and_then(|(info, _)| info.first_chunk().copied());
+    number.is_some_and(|number| u32::from_ne_bytes(number) != SIGCHLD)
 }
 
 /// Which side of a fork this is.

@@ -4,41 +4,33 @@
 
 mod options;
 
-use super::{Console, FAILED, Status, complain, print};
+use super::{Console, FAILED, Status, complain};
 use crate::config::{
-    CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_NAME, NODE_COUNT_MAX,
+    CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
     NODE_COUNT_MIN,
 };
 use crate::drive::Driver;
 use crate::engine::rpc::{Programs, Service};
 use crate::event::{self, Events, Line};
-use crate::net::NetError;
+use crate::log;
 use crate::net::kernel::Kernel;
+use crate::net::{NetError, NetResult};
 use crate::sys::frames::{self, BUILD_ID_BYTES};
-use crate::sys::start::Args;
 use crate::sys::{self, Errno, process};
 use crate::vfs::host::{ExportError, Form, Host, KeyError};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use alloc::boxed::Box;
-use core::ffi::CStr;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use options::terminated;
+use core::mem::ManuallyDrop;
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 
-pub(super) use options::{HELP, Options};
-
-pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    match Options::parse(args)? {
-        Some(options) => serve(&options, build_id),
-        None => print(HELP),
-    }
-}
+pub(super) use options::Options;
 
 /// Serves until the process is asked to stop.
-pub(super) fn serve(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     if let Some(path) = options.log {
         frames::open(path, build_id)
-            .map_err(|errno| cannot("write traces to", path.to_bytes(), why(errno)))?;
+            .map_err(|errno| failed("cannot write traces to", path.to_bytes(), errno))?;
     }
     let stop = process::signals(false);
     let descriptors = process::descriptor_limit();
@@ -47,332 +39,322 @@ pub(super) fn serve(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Resul
     let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MAX);
     let connection_count = spare.saturating_sub(node_count).min(CONNECTION_COUNT_MAX);
     if connection_count == 0 {
-        return Err(complain(
-            FAILED,
-            &[b"too few descriptors are allowed; raise the limit (ulimit -n 256)"],
-        ));
+        return Err(failed("cannot serve anybody", b"", Errno::MFILE));
     }
-    let mut host = Host::new(node_count);
+    log::info!(
+        "up to {=usize} connections and {=usize} open files",
+        connection_count,
+        node_count
+    );
+    // The process ends when this does: nothing has to be given back.
+    let mut host = ManuallyDrop::new(Host::new(node_count));
     let form = choose_form(options, &mut host)?;
     for wanted in &options.exports {
         let exported = host.export(wanted.path, form, wanted.fsid);
-        exported.map_err(|error| cannot("export", wanted.path.to_bytes(), export_error(error)))?;
+        exported.map_err(|error| {
+            failed("cannot export", wanted.path.to_bytes(), export_errno(error))
+        })?;
     }
-    let mut verifier = [0; 16];
-    sys::entropy(&mut verifier);
-    let verifier = *verifier.first_chunk().unwrap_or(&[0; nfs3::VERIFIER_BYTES]);
-    let mut net = Kernel::new(stop);
-    let programs = Programs::new(verifier);
-    let events = Events::new(Box::new(Console));
-    let mut driver = Driver::new(
-        &mut net,
-        &mut host,
-        events,
-        programs,
+    let mut entropy = [0; 16];
+    sys::entropy(&mut entropy);
+    let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
+    let mut net = ManuallyDrop::new(Kernel::new(stop));
+    let mut driver = ManuallyDrop::new(Driver::new(
+        &mut *net,
+        &mut *host,
+        Events::new(Box::new(Console)),
+        Programs::new(verifier),
         connection_count,
         sys::now(),
-    );
-    open_doors(options, &mut driver)?;
-    let events = driver.events();
-    for wanted in &options.exports {
-        let kind = if form == Form::Kernel {
-            "read-only, kernel handles"
-        } else {
-            "read-only, path handles"
-        };
-        events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
-        if wanted.path == c"/" {
-            events.tell(event::UNUSABLE_BY_WINDOWS, b"/", "");
-        }
-    }
-    let mut user = Line::default();
-    events.tell(
-        event::READING_AS,
-        user.number(rustix::process::geteuid().as_raw()).bytes(),
-        "",
-    );
+    ));
+    open_doors(options, form, &mut driver)?;
     driver.run();
     Ok(())
 }
 
+/// What is offered, and as whom it is read.
+fn tell_exports(options: &Options, form: Form, events: &mut Events) {
+    for wanted in &options.exports {
+        let kind = match form {
+            Form::Kernel => "read-only, kernel handles",
+            Form::Trail => "read-only, path handles",
+        };
+        events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
+        if wanted.path.count_bytes() == 1 {
+            events.tell(event::UNUSABLE_BY_WINDOWS, b"/", "");
+        }
+    }
+    let mut user = Line::default();
+    user.number(rustix::process::geteuid().as_raw());
+    events.tell(event::READING_AS, user.bytes(), "");
+}
+
 /// Kernel handles where all exports have them and their secret can be kept; else trails.
+#[inline(never)]
 fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
-    let possible = || {
-        options
-            .exports
-            .iter()
-            .all(|wanted| Host::gives_kernel_handles(wanted.path))
-    };
-    if !options
-        .form
-        .map_or_else(possible, |form| form == Form::Kernel)
+    let possible = |wanted: &options::Wanted| Host::gives_kernel_handles(wanted.path);
+    if options.form == Some(Form::Trail)
+        || options.form.is_none() && !options.exports.iter().all(possible)
     {
         return Ok(Form::Trail);
     }
-    let key_file = options.key_file.unwrap_or_else(default_key_file);
-    match host.load_key(key_file) {
-        Ok(()) => Ok(Form::Kernel),
-        Err(error) if options.form.is_none() && options.key_file.is_none() => {
-            Events::new(Box::new(Console)).tell(
-                event::NO_KERNEL_HANDLES,
-                key_file.to_bytes(),
-                key_error(error),
-            );
-            Ok(Form::Trail)
-        }
-        // Asked for by name: then it must work.
-        Err(error) => Err(cannot(
-            "use the key file",
-            key_file.to_bytes(),
-            key_error(error),
-        )),
-    }
+    let path = options.key_file.unwrap_or_else(|| {
+        // If it cannot be made, opening the key says so.
+        let _ = rustix::fs::mkdir(KEY_DIRECTORY, rustix::fs::Mode::RWXU);
+        KEY_FILE
+    });
+    let Err(error) = host.load_key(path) else {
+        return Ok(Form::Kernel);
+    };
+    // What was asked for by name must work.
+    let asked = options.form.is_some() || options.key_file.is_some();
+    let what = if asked {
+        "cannot use the key file"
+    } else {
+        event::NO_KERNEL_HANDLES
+    };
+    let status = failed(what, path.to_bytes(), key_errno(error));
+    if asked { Err(status) } else { Ok(Form::Trail) }
 }
 
-/// The key's usual place. Its directory is made if it can be; if not, opening the key says so.
-fn default_key_file() -> &'static CStr {
-    let mut path = Line::default();
-    path.text(KEY_DIRECTORY);
-    let _ = rustix::fs::mkdir(terminated(path.bytes()), rustix::fs::Mode::RWXU);
-    path.text("/").text(KEY_NAME);
-    terminated(path.bytes())
-}
+const NFS: Service = Service {
+    nfs: true,
+    mount: false,
+    portmap: false,
+};
+const MOUNT: Service = Service {
+    nfs: false,
+    mount: true,
+    portmap: false,
+};
+const BOTH: Service = Service { mount: true, ..NFS };
+const PORTMAP: Service = Service {
+    nfs: false,
+    mount: false,
+    portmap: true,
+};
+
+/// What the portmapper tells of. The last two are not always served.
+const MAPPINGS: [(u32, u32, Transport); 7] = [
+    (portmap::PROGRAM, portmap::VERSION, Transport::Tcp),
+    (portmap::PROGRAM, portmap::VERSION, Transport::Udp),
+    (nfs3::PROGRAM, nfs3::VERSION, Transport::Tcp),
+    (mount::PROGRAM, mount::VERSION_1, Transport::Tcp),
+    (mount::PROGRAM, mount::VERSION_3, Transport::Tcp),
+    (mount::PROGRAM, mount::VERSION_1, Transport::Udp),
+    (mount::PROGRAM, mount::VERSION_3, Transport::Udp),
+];
 
 /// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
-fn open_doors(options: &Options, driver: &mut Driver<'_>) -> Result<(), Status> {
-    const NFS: Service = Service {
-        nfs: true,
-        mount: false,
-        portmap: false,
-    };
-    const MOUNT: Service = Service {
-        nfs: false,
-        mount: true,
-        portmap: false,
-    };
-    const BOTH: Service = Service { mount: true, ..NFS };
-    let mount_versions = &[mount::VERSION_1, mount::VERSION_3];
-    let nfs_port = options.nfs_port;
-    let (nfs_at, mount_at) = match options.mount_port.filter(|port| *port != nfs_port) {
-        None => {
-            let at = listen(options, driver, nfs_port, BOTH, "NFS and MOUNT")?;
-            (at, at)
-        }
-        Some(mount_port) => {
-            let nfs_at = listen(options, driver, nfs_port, NFS, "NFS")?;
-            (nfs_at, listen(options, driver, mount_port, MOUNT, "MOUNT")?)
-        }
-    };
-    map(
-        driver,
-        nfs3::PROGRAM,
-        &[nfs3::VERSION],
-        Transport::Tcp,
-        nfs_at,
-    );
-    map(
-        driver,
-        mount::PROGRAM,
-        mount_versions,
-        Transport::Tcp,
-        mount_at,
-    );
-    match driver.bind(mount_at, MOUNT) {
-        Ok(at) => map(driver, mount::PROGRAM, mount_versions, Transport::Udp, at),
-        Err(error) => driver
-            .events()
-            .tell(event::NO_DATAGRAMS, b"", net_error(error)),
+#[inline(never)]
+fn open_doors(options: &Options, form: Form, driver: &mut Driver<'_>) -> Result<(), Status> {
+    let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
+    let own_port = options.mount_port.filter(|port| *port != nfs_at.port());
+    if let Some(port) = own_port {
+        mount_at.set_port(port);
+        listen(driver, &mut nfs_at, NFS)?;
+        listen(driver, &mut mount_at, MOUNT)?;
+    } else {
+        listen(driver, &mut nfs_at, BOTH)?;
+        mount_at = nfs_at;
+    }
+    // Nothing is told before all that must work does; who waits for a port to be told has then read the rest.
+    tell_exports(options, form, driver.events());
+    if own_port.is_some() {
+        tell_listening(driver, &nfs_at, "NFS");
+        tell_listening(driver, &mount_at, "MOUNT");
+    } else {
+        tell_listening(driver, &nfs_at, "NFS and MOUNT");
+    }
+    let mut served = &MAPPINGS[..];
+    if let Err(error) = driver.bind(canonical(&mount_at), MOUNT) {
+        failed(event::NO_DATAGRAMS, b"", net_errno(error));
+        served = &MAPPINGS[..MAPPINGS.len() - 2];
+    }
+    for (program, version, transport) in served.iter().copied() {
+        let port = match program {
+            portmap::PROGRAM => portmap::PORT,
+            nfs3::PROGRAM => nfs_at.port(),
+            _ => mount_at.port(),
+        };
+        let _ = driver.programs().mappings.push(Mapping {
+            program,
+            version,
+            transport,
+            port,
+        });
     }
     if options.portmap {
         let doors = driver.door_count();
-        match open_portmap(options, driver) {
-            Ok(at) => tell_listening(driver, at, "portmap"),
+        portmap_at.set_port(portmap::PORT);
+        let opened = open(driver, &mut portmap_at, PORTMAP);
+        match opened.and_then(|()| driver.bind(canonical(&portmap_at), PORTMAP)) {
+            Ok(_) => tell_listening(driver, &portmap_at, "portmap"),
             Err(error) => {
                 driver.close_doors(doors);
-                let why = match error {
-                    NetError::InUse => "port 111 is taken, perhaps by rpcbind",
-                    NetError::Denied => "port 111 is for root only",
-                    other => net_error(other),
-                };
                 let mut ports = Line::default();
                 ports
                     .text("port=")
                     .number(nfs_at.port().into())
                     .text(",mountport=")
                     .number(mount_at.port().into());
-                driver.events().tell(event::NO_PORTMAP, ports.bytes(), why);
+                failed(event::NO_PORTMAP, ports.bytes(), net_errno(error));
             }
         }
     }
     Ok(())
 }
 
-fn open_portmap(options: &Options, driver: &mut Driver<'_>) -> Result<SocketAddr, NetError> {
-    const PORTMAP: Service = Service {
-        nfs: false,
-        mount: false,
-        portmap: true,
-    };
-    let at = anywhere(options.address, |address| {
-        driver.listen(SocketAddr::new(address, portmap::PORT), PORTMAP)
-    })?;
-    driver.bind(at, PORTMAP)?;
-    map(
-        driver,
-        portmap::PROGRAM,
-        &[portmap::VERSION],
-        Transport::Tcp,
-        at,
-    );
-    map(
-        driver,
-        portmap::PROGRAM,
-        &[portmap::VERSION],
-        Transport::Udp,
-        at,
-    );
-    Ok(at)
+/// Listens for `service`, or says why not. Port 0 becomes the one that was taken.
+fn listen(driver: &mut Driver<'_>, at: &mut SocketAddrV6, service: Service) -> Result<(), Status> {
+    open(driver, at, service).map_err(|error| {
+        let mut place = Line::default();
+        place.socket((*at).into());
+        failed("cannot listen on", place.bytes(), net_errno(error))
+    })
 }
 
-/// Adds a program to what the portmapper tells.
-fn map(
-    driver: &mut Driver<'_>,
-    program: u32,
-    versions: &[u32],
-    transport: Transport,
-    at: SocketAddr,
-) {
-    driver
-        .programs()
-        .mappings
-        .extend(versions.iter().map(|version| Mapping {
-            program,
-            version: *version,
-            transport,
-            port: at.port(),
-        }));
+/// Listens at `at`. Where there is no IPv6, every address is every address of IPv4.
+fn open(driver: &mut Driver<'_>, at: &mut SocketAddrV6, service: Service) -> NetResult<()> {
+    match driver.listen(canonical(at), service) {
+        Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone)
+            if at.ip().is_unspecified() =>
+        {
+            at.set_ip(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
+            open(driver, at, service)
+        }
+        opened => {
+            at.set_port(opened?.port());
+            Ok(())
+        }
+    }
 }
 
-/// Listens for `service` and tells where.
-fn listen(
-    options: &Options,
-    driver: &mut Driver<'_>,
-    port: u16,
-    service: Service,
-    what: &'static str,
-) -> Result<SocketAddr, Status> {
-    let opened = anywhere(options.address, |address| {
-        driver.listen(SocketAddr::new(address, port), service)
-    });
-    let at = opened.map_err(|error| {
-        let at = SocketAddr::new(
-            options.address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()),
-            port,
-        );
-        cannot(
-            "listen on",
-            Line::default().socket(at).bytes(),
-            net_error(error),
-        )
-    })?;
-    tell_listening(driver, at, what);
-    Ok(at)
+/// A mapped address as one of version 4 again.
+#[inline(never)]
+fn canonical(at: &SocketAddrV6) -> SocketAddr {
+    SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
-fn tell_listening(driver: &mut Driver<'_>, at: SocketAddr, what: &str) {
+fn tell_listening(driver: &mut Driver<'_>, at: &SocketAddrV6, what: &str) {
     let mut line = Line::default();
-    driver.events().tell(
-        event::LISTENING,
-        line.socket(at).text(" for ").text(what).bytes(),
-        "",
-    );
+    line.socket((*at).into()).text(" for ").text(what);
+    driver.events().tell(event::LISTENING, line.bytes(), "");
 }
 
-/// Opens at the address that was asked for; else at every address of both families, or of IPv4 where there is no other.
-fn anywhere<T>(
-    address: Option<IpAddr>,
-    mut open: impl FnMut(IpAddr) -> Result<T, NetError>,
-) -> Result<T, NetError> {
-    match address {
-        Some(address) => open(address),
-        None => match open(Ipv6Addr::UNSPECIFIED.into()) {
-            Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone) => {
-                open(Ipv4Addr::UNSPECIFIED.into())
+/// Says what failed, with what, and why.
+fn failed(what: &str, about: &[u8], errno: Errno) -> Status {
+    complain(FAILED, what.as_bytes(), about, why(errno))
+}
+
+/// Why something failed and what to do about it: error numbers, NUL, text, NUL. A table of references would be twice as
+/// long. The last text is for all other numbers.
+const REASONS: &str = concat!(
+    "\x02\0it does not exist; check the path\0", // NOENT
+    "\x14\0it, or a part of its path, is not a directory\0", // NOTDIR
+    "\x15\0it is a directory\0",                 // ISDIR
+    "\x01\x0d\0this user may not; start as another user or change its mode\0", // PERM, ACCESS
+    "\x1c\x7a\0the disk is full; make room there\0", // NOSPC, DQUOT
+    "\x1e\0the file system there is read-only; choose another place\0", // ROFS
+    "\x28\0it is a symbolic link, or there are too many in its path\0", // LOOP
+    "\x24\0a name in it is too long\0",          // NAMETOOLONG
+    "\x17\x18\0no descriptor is left; raise the limit (ulimit -n)\0", // NFILE, MFILE
+    "\x05\0the disk failed; see the kernel's log\0", // IO
+    "\x5a\0it is not 16 bytes long; remove it, and a new one is made\0", // MSGSIZE
+    "\x4a\0others may read it; chmod 600 it, or remove it, and a new one is made\0", // BADMSG
+    "\x12\0it shows the kernel's own state, not files; export an ordinary directory\0", // XDEV
+    "\x11\0it is exported already; name it once, or tell the two apart with fsid=\0", // EXIST
+    "\x5f\0its file system or this user has no kernel handles; leave out --handles\0", // OPNOTSUPP
+    "\x62\0the port is in use; see -n, -m and -p\0", // ADDRINUSE
+    "\x6f\0ports below 1024 are for root only; see -n, -m and -p\0", // CONNREFUSED
+    "\x63\0this host has no such address; see -l\0", // ADDRNOTAVAIL
+    "\0the host refuses; see that it is an ordinary local file or directory",
+);
+
+fn why(errno: Errno) -> &'static [u8] {
+    let number = errno.raw_os_error() as u8;
+    let mut numbers: Option<&[u8]> = None;
+    for part in REASONS.as_bytes().split(|byte| *byte == 0) {
+        match numbers.take() {
+            None => numbers = Some(part),
+            Some([]) => return part,
+            Some(numbers) => {
+                for other in numbers {
+                    if *other == number {
+                        return part;
+                    }
+                }
             }
-            opened => opened,
-        },
-    }
-}
-
-/// "cannot WHAT PATH: WHY".
-fn cannot(what: &str, path: &[u8], why: &str) -> Status {
-    complain(
-        FAILED,
-        &[
-            b"cannot ",
-            what.as_bytes(),
-            b" ",
-            path,
-            b": ",
-            why.as_bytes(),
-        ],
-    )
-}
-
-const fn why(errno: Errno) -> &'static str {
-    match errno {
-        Errno::NOENT => "it does not exist; check the path",
-        Errno::NOTDIR => "it, or a part of its path, is not a directory",
-        Errno::ISDIR => "it is a directory",
-        Errno::ACCESS | Errno::PERM => {
-            "this user may not; start as another user or change its mode"
         }
-        Errno::NOSPC | Errno::DQUOT => "the disk is full; make room there",
-        Errno::ROFS => "the file system there is read-only; choose another place",
-        Errno::LOOP => "it is a symbolic link, or there are too many in its path",
-        Errno::NAMETOOLONG => "a name in it is too long",
-        Errno::NFILE | Errno::MFILE => "no descriptor is left; raise the limit (ulimit -n)",
-        Errno::IO => "the disk failed; see the kernel's log",
-        _ => "the host refuses; see that it is an ordinary local file or directory",
     }
+    b""
 }
 
-const fn key_error(error: KeyError) -> &'static str {
+const fn key_errno(error: KeyError) -> Errno {
     match error {
-        KeyError::File(errno) => why(errno),
-        KeyError::Length => "it is not 16 bytes long; remove it, and a new one is made",
-        KeyError::Exposed => {
-            "others may read it; chmod 600 it, or remove it, and a new one is made"
-        }
+        KeyError::File(errno) => errno,
+        KeyError::Length => Errno::MSGSIZE,
+        KeyError::Exposed => Errno::BADMSG,
     }
 }
 
-const fn export_error(error: ExportError) -> &'static str {
+const fn export_errno(error: ExportError) -> Errno {
     match error {
-        ExportError::Open(errno) => why(errno),
-        ExportError::Pseudo => {
-            "it shows the kernel's own state, not files; export an ordinary directory"
-        }
-        ExportError::Twice => {
-            "it is exported already; name it once, or tell the two apart with fsid="
-        }
-        ExportError::TooMany => "there are too many exports; join some in one directory",
-        ExportError::NoKernelHandles(Errno::PERM) => {
-            "kernel handles are for root only; leave out --handles"
-        }
-        ExportError::NoKernelHandles(_) => {
-            "its file system gives no kernel handles; leave out --handles"
-        }
+        ExportError::Open(errno) => errno,
+        ExportError::Pseudo => Errno::XDEV,
+        ExportError::Twice => Errno::EXIST,
+        // The options hold no more than the host does.
+        ExportError::TooMany => Errno::NFILE,
+        ExportError::NoKernelHandles(_) => Errno::OPNOTSUPP,
     }
 }
 
-const fn net_error(error: NetError) -> &'static str {
+const fn net_errno(error: NetError) -> Errno {
     match error {
-        NetError::InUse => "the port is in use; choose another with -n or -m",
-        NetError::Denied => "ports below 1024 are for root only; choose another with -n or -m",
-        NetError::NoSuchAddress => "this host has no such address; see -l",
-        NetError::Full => "no descriptor or memory is left",
-        NetError::Unsupported => "this host's network cannot do it",
-        NetError::WouldBlock | NetError::Gone => "the host refuses",
+        NetError::InUse => Errno::ADDRINUSE,
+        NetError::Denied => Errno::CONNREFUSED,
+        NetError::NoSuchAddress => Errno::ADDRNOTAVAIL,
+        NetError::Full => Errno::NFILE,
+        NetError::Unsupported | NetError::WouldBlock | NetError::Gone => Errno::AGAIN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_number() {
+        for (errno, part) in [
+            (Errno::NOENT, "not exist"),
+            (Errno::NOTDIR, "not a directory"),
+            (Errno::ISDIR, "is a directory"),
+            (Errno::PERM, "this user"),
+            (Errno::ACCESS, "this user"),
+            (Errno::NOSPC, "is full"),
+            (Errno::DQUOT, "is full"),
+            (Errno::ROFS, "read-only"),
+            (Errno::LOOP, "symbolic link"),
+            (Errno::NAMETOOLONG, "too long"),
+            (Errno::NFILE, "no descriptor"),
+            (Errno::MFILE, "no descriptor"),
+            (Errno::IO, "disk failed"),
+            (key_errno(KeyError::Length), "16 bytes"),
+            (key_errno(KeyError::Exposed), "others may read"),
+            (export_errno(ExportError::Pseudo), "kernel's own state"),
+            (export_errno(ExportError::Twice), "already"),
+            (
+                export_errno(ExportError::NoKernelHandles(Errno::PERM)),
+                "no kernel handles",
+            ),
+            (net_errno(NetError::InUse), "port is in use"),
+            (net_errno(NetError::Denied), "for root only"),
+            (net_errno(NetError::NoSuchAddress), "no such address"),
+            (net_errno(NetError::Unsupported), "the host refuses"),
+            (Errno::INVAL, "the host refuses"),
+        ] {
+            let why = core::str::from_utf8(why(errno)).unwrap();
+            assert!(why.contains(part), "{errno:?}: {why}");
+        }
     }
 }

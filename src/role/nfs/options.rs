@@ -1,247 +1,242 @@
 //! The arguments of `nfs`, read by hand: no crate for it is small enough.
 
-use super::super::{Status, USAGE, complain};
+use super::super::{SEE_HELP, Status, USAGE, complain, inform, place_in};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::sys;
 use crate::sys::start::Args;
 use crate::vfs::host::Form;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{Ipv6Addr, SocketAddrV6};
 
-pub(in super::super) const HELP: &str = "\
-stowaway nfs --export DIR[:OPTION,…] …   serves directories over NFS version 3
+/// The flags, in the order of [`Options::set`]. Only the first takes no value.
+const FLAGS: &str = "-p --export -n -m -l --handles --key-file --log";
 
-  --export DIR       offers DIR, read-only; may be given several times
-                     options: ro, fsid=NUMBER (a name for the export that lasts
-                     when its file system moves)
-  -n PORT            NFS on this port (2049; 0: any that is free)
-  -m PORT            MOUNT on this port (the NFS port)
-  -l ADDRESS         listens on this address only
-  -p                 no portmapper on port 111
-  --handles KIND     kernel: handles that survive every rename (needs root);
-                     path: handles that need no rights. Default: what works
-  --key-file FILE    the secret of kernel handles; made if it is missing
-                     (/var/lib/stowaway/handle.key)
-  --log FILE         traces for developers; - is standard output
+// The numbers that the text below names.
+const _: () = assert!(EXPORT_COUNT_MAX == 32 && EXPORT_PATH_BYTES_MAX == 1024);
 
-stowaway serve takes the same options, runs the server in a process of its own
-and starts it again when it ends.
-Mount with:  mount -t nfs -o ro,nolock HOST:DIR /mnt
-";
+/// What the flag at `place` takes.
+const fn wanted(place: usize) -> &'static str {
+    match place {
+        1 => {
+            "name a directory; an export is DIR[:ro,fsid=NUMBER] without .. and below 1024 bytes, 32 at most"
+        }
+        2 | 3 => "name a port below 65536",
+        4 => "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
+        5 => "name kernel or path",
+        _ => "name a file",
+    }
+}
 
 /// What `--export` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wanted {
     /// As clients will write it.
     pub(super) path: &'static CStr,
     pub(super) fsid: Option<u32>,
 }
 
+type Exports = heapless::Vec<Wanted, EXPORT_COUNT_MAX>;
+
 /// What the arguments ask for.
 pub(in super::super) struct Options {
-    pub(super) exports: heapless::Vec<Wanted, EXPORT_COUNT_MAX>,
-    pub(super) nfs_port: u16,
+    pub(super) exports: Exports,
+    /// Where NFS listens; an address of version 4 is mapped into version 6.
+    pub(super) at: SocketAddrV6,
     pub(super) mount_port: Option<u16>,
-    pub(super) address: Option<IpAddr>,
     pub(super) portmap: bool,
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
     pub(super) log: Option<&'static CStr>,
 }
 
-/// "WHAT VALUE: see the help".
-fn wrong(what: &str, value: &[u8]) -> Status {
-    complain(
-        USAGE,
-        &[what.as_bytes(), b" ", value, b": see stowaway nfs --help"],
-    )
-}
-
-impl Options {
-    /// Reads the arguments; `None`: the help was asked for.
-    pub(in super::super) fn parse(mut args: Args) -> Result<Option<Self>, Status> {
-        let mut options = Self {
+impl Default for Options {
+    fn default() -> Self {
+        Self {
             exports: heapless::Vec::new(),
-            nfs_port: NFS_PORT,
+            at: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
             mount_port: None,
-            address: None,
             portmap: true,
             form: None,
             key_file: None,
             log: None,
-        };
-        while let Some(word) = args.next() {
-            let word = word.to_bytes();
-            // --flag=VALUE is --flag VALUE.
-            let mut halves = word.splitn(2, |byte| *byte == b'=');
-            let flag = halves.next().unwrap_or_default();
-            match flag {
-                b"-h" | b"--help" => return Ok(None),
-                b"-p" => {
-                    options.portmap = false;
-                    continue;
-                }
-                b"--export" | b"-n" | b"-m" | b"-l" | b"--handles" | b"--key-file" | b"--log" => {}
-                _ => return Err(wrong("there is no option", word)),
-            }
-            let value = halves.next().or_else(|| args.next().map(CStr::to_bytes));
-            options.set(
-                flag,
-                value.ok_or_else(|| wrong("a value is missing after", flag))?,
-            )?;
         }
-        if options.exports.is_empty() {
-            return Err(wrong(
-                "nothing to serve; name a directory with",
-                b"--export DIR",
-            ));
-        }
-        Ok(Some(options))
     }
+}
 
-    fn set(&mut self, flag: &[u8], value: &'static [u8]) -> Result<(), Status> {
-        let port = |value| number(value).and_then(|port| u16::try_from(port).ok());
-        let port = |value| port(value).ok_or_else(|| wrong("there is no port", value));
-        match flag {
-            b"--export" => {
-                let full = self.exports.push(parse_export(value)?);
-                return full.map_err(|_| wrong("there are too many exports at", value));
+impl Options {
+    /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
+    #[inline(never)]
+    pub(in super::super) fn read(&mut self, mut args: Args) -> Result<(), Status> {
+        while let Some(word) = args.next() {
+            // --flag=VALUE is --flag VALUE.
+            let word = word.to_bytes_with_nul();
+            let end = word.iter().position(|byte| matches!(byte, b'=' | 0));
+            let (flag, rest) = word.split_at_checked(end.unwrap_or(0)).unwrap_or_default();
+            inform(flag)?;
+            let Some(place) = place_in(FLAGS, flag) else {
+                return Err(complain(USAGE, b"there is no option", flag, SEE_HELP));
+            };
+            if place == 0 {
+                self.portmap = false;
+                continue;
             }
-            b"-n" => self.nfs_port = port(value)?,
-            b"-m" => self.mount_port = Some(port(value)?),
-            b"-l" => {
-                self.address =
-                    Some(address(value).ok_or_else(|| wrong("there is no address", value))?)
+            let value = match rest {
+                [b'=', value @ ..] => sys::c_str(value),
+                _ => args.next().unwrap_or_default(),
+            };
+            if self.set(place, value).is_none() {
+                return Err(complain(
+                    USAGE,
+                    flag,
+                    value.to_bytes(),
+                    wanted(place).as_bytes(),
+                ));
             }
-            b"--handles" => {
-                self.form = match value {
-                    b"kernel" => Some(Form::Kernel),
-                    b"path" => Some(Form::Trail),
-                    _ => return Err(wrong("handles are kernel or path, not", value)),
-                }
-            }
-            b"--key-file" => self.key_file = Some(terminated(value)),
-            _ => self.log = Some(terminated(value)),
+        }
+        if self.exports.is_empty() {
+            return Err(complain(USAGE, b"--export", b"", wanted(1).as_bytes()));
         }
         Ok(())
+    }
+
+    /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
+    fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
+        let text = value.to_bytes();
+        match place {
+            _ if text.is_empty() => return None,
+            1 => export(text, &mut self.exports)?,
+            2 => self.at.set_port(port(text)?),
+            3 => self.mount_port = Some(port(text)?),
+            4 => self.at.set_ip(address(text)?),
+            5 => {
+                self.form = Some(match place_in("path kernel", text)? {
+                    0 => Form::Trail,
+                    _ => Form::Kernel,
+                })
+            }
+            6 => self.key_file = Some(value),
+            _ => self.log = Some(value),
+        }
+        Some(())
     }
 }
 
 /// `DIR[:OPTION,…]`. What follows the last colon are options, unless a separator is in it.
-fn parse_export(value: &[u8]) -> Result<Wanted, Status> {
-    let (mut path, mut options) = (value, &b""[..]);
-    if let Some(at) = value.iter().rposition(|byte| *byte == b':') {
-        let (before, after) = value.split_at(at);
-        if !after.contains(&b'/') {
-            (path, options) = (before, after);
-        }
+#[inline(never)]
+fn export(text: &[u8], exports: &mut Exports) -> Option<()> {
+    let (mut path, mut options) = (text, &b""[..]);
+    if let Some(at) = text.iter().rposition(|byte| matches!(byte, b':' | b'/'))
+        && let (before, [b':', after @ ..]) = text.split_at_checked(at)?
+    {
+        (path, options) = (before, after);
     }
     let mut fsid = None;
-    for option in options.split(|byte| matches!(byte, b':' | b',')) {
-        match option {
-            b"" | b"ro" => {}
-            b"rw" => return Err(wrong("exports cannot be written to yet; leave out", option)),
-            _ => {
-                fsid = option.strip_prefix(b"fsid=").and_then(number);
-                if fsid.is_none() {
-                    return Err(wrong("export options are ro and fsid=NUMBER, not", option));
-                }
-            }
+    for option in options.split(|byte| *byte == b',') {
+        if matches!(option, b"" | b"ro") {
+            continue;
         }
+        let (b"fsid=", number) = option.split_first_chunk()? else {
+            return None;
+        };
+        fsid = Some(digits(number, 10)?);
     }
-    match absolute(path) {
-        Some(path) => Ok(Wanted { path, fsid }),
-        None => Err(wrong(
-            "an export is a path without .. below 1024 bytes, not",
-            path,
-        )),
-    }
+    let path = absolute(path)?;
+    exports.push(Wanted { path, fsid }).ok()
 }
 
 /// The path as clients will write it: from the top, without "." and doubled or trailing separators.
 fn absolute(path: &[u8]) -> Option<&'static CStr> {
-    let mut whole = heapless::Vec::<u8, EXPORT_PATH_BYTES_MAX>::new();
+    fn push(room: &mut [u8], len: &mut usize, byte: u8) -> Option<()> {
+        *room.get_mut(*len)? = byte;
+        *len += 1;
+        Some(())
+    }
+    let room = Vec::leak(vec![0; EXPORT_PATH_BYTES_MAX]);
+    let mut len = 0;
     if path.first()? != &b'/' {
-        let mut room = [0; EXPORT_PATH_BYTES_MAX];
-        whole
-            .extend_from_slice(sys::files::current_dir(&mut room).ok()?.to_bytes())
-            .ok()?;
+        len = sys::files::current_dir(room).ok()?.count_bytes();
+        if len == 1 {
+            len = 0; // The top: what follows brings its separator along.
+        }
     }
     for name in path.split(|byte| *byte == b'/') {
         match name {
             b"" | b"." => {}
             b".." => return None,
             _ => {
-                whole.push(b'/').ok()?;
-                whole.extend_from_slice(name).ok()?;
+                push(room, &mut len, b'/')?;
+                for byte in name {
+                    push(room, &mut len, *byte)?;
+                }
             }
         }
     }
-    if whole.is_empty() {
-        whole.push(b'/').ok()?;
+    if len == 0 {
+        push(room, &mut len, b'/')?;
     }
-    (!whole.is_full()).then(|| terminated(&whole))
+    push(room, &mut len, 0)?;
+    Some(sys::c_str(room.get(..len)?))
 }
 
-/// A copy that ends with NUL and lasts as long as the process.
-pub(super) fn terminated(bytes: &[u8]) -> &'static CStr {
-    let mut copy = Vec::with_capacity(bytes.len() + 1);
-    copy.extend_from_slice(bytes);
-    copy.push(0);
-    CStr::from_bytes_until_nul(Vec::leak(copy)).unwrap_or_default()
+fn port(text: &[u8]) -> Option<u16> {
+    digits(text, 10)?.try_into().ok()
 }
 
-/// A decimal number.
-fn number(text: &[u8]) -> Option<u32> {
-    digits(text, 10)
-}
-
+/// A number of nothing but digits.
 fn digits(text: &[u8], base: u32) -> Option<u32> {
     text.first()?;
-    text.iter().try_fold(0u32, |value, byte| {
+    let mut value = 0u32;
+    for byte in text {
         let digit = match byte | 0x20 {
             letter @ b'a'..=b'f' => letter - b'a' + 10,
             _ => byte.wrapping_sub(b'0'),
         };
-        let digit = Some(u32::from(digit)).filter(|digit| *digit < base)?;
-        value.checked_mul(base)?.checked_add(digit)
-    })
+        if u32::from(digit) >= base {
+            return None;
+        }
+        value = value.checked_mul(base)?.checked_add(digit.into())?;
+    }
+    Some(value)
 }
 
-/// An address in numbers: `192.0.2.1`, `2001:db8::1`.
-fn address(text: &[u8]) -> Option<IpAddr> {
-    if !text.contains(&b':') {
-        let mut octets = [0; 4];
-        let mut parts = text.split(|byte| *byte == b'.');
-        for octet in &mut octets {
-            *octet = u8::try_from(number(parts.next()?)?).ok()?;
+/// An address in numbers: `192.0.2.1` (mapped into version 6), `2001:db8::1`.
+#[inline(never)]
+fn address(text: &[u8]) -> Option<Ipv6Addr> {
+    let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
+    let v6 = separator == b':';
+    let (base, bits) = if v6 { (16, 16) } else { (10, 8) };
+    let (mut value, mut count) = (0u128, 0);
+    // What stands before "::", and how many groups that is.
+    let mut gap: Option<(u128, u32)> = None;
+    let mut rest = text;
+    loop {
+        if let ([b':', b':', after @ ..], None) = (rest, gap) {
+            gap = Some((value, count));
+            (value, rest) = (0, after);
+            if rest.is_empty() {
+                break;
+            }
         }
-        return parts.next().is_none().then(|| IpAddr::from(octets));
-    }
-    // What stands before "::" counts from the left, what stands after it from the right.
-    let mut groups = [0u16; 8];
-    let gap = text.windows(2).position(|pair| pair == b"::");
-    let (left, right) = match gap {
-        Some(at) => (text.get(..at)?, text.get(at + 2..)?),
-        None => (text, &b""[..]),
-    };
-    let mut count = 0;
-    for (half, from_left) in [(left, true), (right, false)] {
-        let parts = half
-            .split(|byte| *byte == b':')
-            .filter(|_| !half.is_empty());
-        let start = if from_left {
-            0
-        } else {
-            8usize.checked_sub(parts.clone().count())?
+        let end = rest.iter().position(|byte| *byte == separator);
+        let (part, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        let part = digits(part, base).filter(|part| part >> bits == 0)?;
+        value = value << bits | u128::from(part);
+        count += 1;
+        rest = match after {
+            [] => break,
+            [b':', b':', ..] => after,
+            [_, after @ ..] => after,
         };
-        for (at, part) in parts.enumerate() {
-            *groups.get_mut(start + at)? = u16::try_from(digits(part, 16)?).ok()?;
-            count += 1;
-        }
     }
-    let whole = if gap.is_some() { count < 8 } else { count == 8 };
-    whole.then(|| Ipv6Addr::from(groups).into())
+    let whole = match gap {
+        None if v6 && count == 8 => value,
+        None if !v6 && count == 4 => 0xffff << 32 | value,
+        Some((before, at)) if count < 8 => before << 16 << (16 * (7 - at)) | value,
+        _ => return None,
+    };
+    Some(Ipv6Addr::from_bits(whole))
 }
 
 #[cfg(test)]
@@ -258,8 +253,10 @@ mod tests {
             "2001:db8:0:1:2:3:4:5",
             "a::",
             "1:2:3:4:5:6:7::",
+            "::2:3:4:5:6:7:8",
         ] {
-            assert_eq!(address(text.as_bytes()), text.parse().ok(), "{text}");
+            let read = address(text.as_bytes()).map(|address| address.to_canonical());
+            assert_eq!(read, text.parse().ok(), "{text}");
         }
         for text in [
             "",
@@ -273,15 +270,26 @@ mod tests {
             "1:2:3:4:5:6:7:8:9",
             "g::",
             "1:2",
+            ":1",
+            "1:",
+            "1:2:3:4:5:6:7:8::",
+            "1::10000",
+            "::1.2.3.4",
         ] {
             assert_eq!(address(text.as_bytes()), None, "{text}");
         }
     }
 
+    fn export(text: &[u8]) -> Option<Wanted> {
+        let mut exports = Exports::new();
+        super::export(text, &mut exports)?;
+        exports.pop()
+    }
+
     #[test]
     fn exports_are_paths_with_options_after_the_last_colon() {
         let check = |text: &str, path: &str, fsid| {
-            let wanted = parse_export(text.as_bytes()).ok().unwrap();
+            let wanted = export(text.as_bytes()).unwrap();
             assert_eq!(
                 (wanted.path.to_str().unwrap(), wanted.fsid),
                 (path, fsid),
@@ -301,20 +309,18 @@ mod tests {
             "/srv:fsid=x",
             "/srv:what",
         ] {
-            assert_eq!(parse_export(text.as_bytes()).err(), Some(USAGE), "{text}");
+            assert_eq!(export(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(
-            parse_export(&[b'/'; 2000]).map(|wanted| wanted.path),
-            Ok(c"/")
-        );
-        assert!(parse_export(format!("/{}", "x".repeat(1023)).as_bytes()).is_err());
+        assert_eq!(export(&[b'/'; 2000]).map(|wanted| wanted.path), Some(c"/"));
+        assert!(export(format!("/{}", "x".repeat(1022)).as_bytes()).is_some());
+        assert_eq!(export(format!("/{}", "x".repeat(1023)).as_bytes()), None);
     }
 
     #[test]
     fn numbers_are_whole_and_bounded() {
-        assert_eq!(number(b"4294967295"), Some(u32::MAX));
+        assert_eq!(digits(b"4294967295", 10), Some(u32::MAX));
         for text in ["", "4294967296", "-1", "1x", " 1", "a"] {
-            assert_eq!(number(text.as_bytes()), None, "{text}");
+            assert_eq!(digits(text.as_bytes(), 10), None, "{text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::super::handle::Key;
 use crate::sys::{self, Errno};
 use core::ffi::CStr;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 
 /// Why there is no key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,57 +16,46 @@ pub enum KeyError {
     Exposed,
 }
 
-/// Reads the key at `path`; where there is no file, makes one with fresh entropy.
-pub(super) fn load_or_make(path: &CStr) -> Result<Key, KeyError> {
-    match read(path) {
-        Err(KeyError::File(Errno::NOENT)) => make(path),
-        read => read,
+impl From<Errno> for KeyError {
+    fn from(errno: Errno) -> Self {
+        Self::File(errno)
     }
 }
 
-fn read(path: &CStr) -> Result<Key, KeyError> {
-    let flags =
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(KeyError::File)?;
+/// Reads the key at `path`; where there is none, makes one with fresh entropy.
+pub(super) fn load_or_make(path: &CStr) -> Result<Key, KeyError> {
+    let open = |flags| {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+    };
+    // A key that was made elsewhere may lie where nothing can be written.
+    let file = open(OFlags::RDWR | OFlags::CREATE)
+        .or_else(|error| open(OFlags::RDONLY).map_err(|_| error))?;
+    // Of two processes that come at once, the second finds what the first has written. Not every host has locks.
+    let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
     let mut stat = sys::files::blank();
-    sys::files::stat(&file, &mut stat).map_err(KeyError::File)?;
+    sys::files::stat(&file, &mut stat)?;
+    if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+        return Err(KeyError::File(Errno::INVAL));
+    }
     if stat.stx_mode & 0o077 != 0 {
         return Err(KeyError::Exposed);
     }
     let mut key = Key::default();
-    match rustix::io::read(&file, &mut key[..]) {
-        Ok(len) if len == key.len() && stat.stx_size == len as u64 => Ok(key),
-        Ok(_) => Err(KeyError::Length),
-        Err(error) => Err(KeyError::File(error)),
-    }
-}
-
-/// Writes a new key beside `path` and links it there, so that nobody ever reads half of one.
-fn make(path: &CStr) -> Result<Key, KeyError> {
-    let mut key = Key::default();
-    sys::entropy(&mut key);
-    let mut beside = heapless::Vec::<u8, 256>::new();
-    let whole = beside
-        .extend_from_slice(path.to_bytes())
-        .and_then(|()| beside.extend_from_slice(b".new\0"));
-    whole.map_err(|_| KeyError::File(Errno::NAMETOOLONG))?;
-    let beside = CStr::from_bytes_until_nul(&beside).map_err(|_| KeyError::File(Errno::INVAL))?;
-    let written = || {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::open(beside, flags, Mode::RUSR | Mode::WUSR)?;
-        if rustix::io::write(&file, &key)? != key.len() {
-            return Err(Errno::NOSPC);
-        }
+    let len = if stat.stx_size == 0 {
+        sys::entropy(&mut key);
+        let written = rustix::io::write(&file, &key)?;
         rustix::fs::fsync(&file)?;
-        match rustix::fs::linkat(CWD, beside, CWD, path, AtFlags::empty()) {
-            Ok(()) | Err(Errno::EXIST) => rustix::fs::unlink(beside),
-            Err(error) => Err(error),
-        }
+        written as u64
+    } else {
+        rustix::io::read(&file, &mut key[..])?;
+        stat.stx_size
     };
-    written().map_err(KeyError::File)?;
-    // Another process may have been first: its key is the one that counts.
-    read(path)
+    if len == key.len() as u64 {
+        Ok(key)
+    } else {
+        Err(KeyError::Length)
+    }
 }
 
 #[cfg(test)]

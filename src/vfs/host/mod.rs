@@ -554,7 +554,8 @@ fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
     room.iter_mut()
         .zip(name.bytes())
         .for_each(|(room, byte)| *room = *byte);
-    CStr::from_bytes_until_nul(room).unwrap_or_default()
+    let end = name.bytes().len();
+    crate::sys::c_str(room.get(..=end).unwrap_or_default())
 }
 
 const fn kind(stat: &Stat) -> Kind {
@@ -571,10 +572,7 @@ const fn kind(stat: &Stat) -> Kind {
 
 #[inline(never)]
 fn attr(stat: &Stat, fsid: u64) -> Attr {
-    let time = |time: linux_raw_sys::general::statx_timestamp| FileTime {
-        secs: time.tv_sec,
-        nanos: time.tv_nsec,
-    };
+    let time = |(secs, nanos)| FileTime { secs, nanos };
     Attr {
         kind: kind(stat),
         mode: u32::from(stat.stx_mode) & 0o7777,
@@ -586,9 +584,9 @@ fn attr(stat: &Stat, fsid: u64) -> Attr {
         rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
         fsid,
         inode: stat.stx_ino,
-        atime: time(stat.stx_atime),
-        mtime: time(stat.stx_mtime),
-        ctime: time(stat.stx_ctime),
+        atime: time((stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec)),
+        mtime: time((stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
+        ctime: time((stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)),
     }
 }
 

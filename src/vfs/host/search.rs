@@ -8,6 +8,7 @@ use super::super::{FsError, FsResult, Handle};
 use super::generation;
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys::Errno;
+use crate::sys;
 use crate::sys::files::{self, Stat};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, OwnedFd};
@@ -99,7 +100,7 @@ impl Search {
                     continue;
                 }
             }
-            let text = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+            let text = sys::c_str(&name);
             let open = |flags| {
                 rustix::fs::openat(
                     &level.dir,
