@@ -4,10 +4,8 @@
 
 use crate::event::{Events, Line, RESTARTING, STOPPING};
 use crate::sys;
-use crate::sys::process::{self, Fork};
+use crate::sys::process::{self, Child};
 use crate::time::{Duration, Instant};
-use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, Signal, WaitOptions};
 
 /// Milliseconds before the first restart; each further one waits twice as long …
 const PAUSE_MIN_MS: u32 = 100;
@@ -19,6 +17,8 @@ const HEALTHY: Duration = Duration::from_secs(60);
 const BEGINNING: Duration = Duration::from_secs(1);
 /// How often children are looked for where signals cannot be read.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often when it should have stopped.
+const LOOK_WHEN_STOPPING: Duration = Duration::from_ms(10);
 /// How long a role may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -26,7 +26,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Role<'a> {
     name: &'static str,
     run: &'a dyn Fn() -> i32,
-    child: Option<Pid>,
+    child: Option<Child>,
     /// When it was started last.
     since: Instant,
     restart_at: Instant,
@@ -50,8 +50,8 @@ impl<'a> Role<'a> {
         self.since = now;
         self.restart_at = Instant::NEVER;
         match process::fork() {
-            Ok(Fork::Child) => process::exit((self.run)()),
-            Ok(Fork::Parent(child)) => self.child = Some(child),
+            Ok(None) => process::exit((self.run)()),
+            Ok(child) => self.child = child,
             Err(_) => self.restart_at = now.after(Duration::from_ms(PAUSE_MAX_MS)),
         }
     }
@@ -69,15 +69,15 @@ impl<'a> Role<'a> {
     /// Asks the process to stop, and ends it if it does not.
     fn stop(&self) {
         let Some(child) = self.child else { return };
-        let _ = rustix::process::kill_process(child, Signal::TERM);
+        process::stop(child, false);
         let until = sys::now().after(STOP_PATIENCE);
         while sys::now() < until {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(None) => _ = sys::sleep(&mut [], Some(Duration::from_ms(10))),
-                _ => return,
+            if process::reap().is_some() {
+                return;
             }
+            process::wait_for_stop(None, Some(LOOK_WHEN_STOPPING));
         }
-        let _ = rustix::process::kill_process(child, Signal::KILL);
+        process::stop(child, true);
     }
 }
 
@@ -96,19 +96,15 @@ pub fn run(role: &mut Role<'_>, events: &mut Events) -> i32 {
             None => role.restart_at.min(now.after(LOOK)),
         };
         let timeout = (until < Instant::NEVER).then(|| until.since(now));
-        let mut watched = signals
-            .as_ref()
-            .map(|signals| PollFd::new(signals, PollFlags::IN));
-        let _ = sys::sleep(watched.as_mut_slice(), timeout);
-        if signals.as_ref().is_some_and(process::asked_to_stop) {
+        if process::wait_for_stop(signals.as_ref(), timeout) {
             events.tell(STOPPING, b"", "");
             role.stop();
             return 0;
         }
-        let Ok(Some((_, status))) = rustix::process::wait(WaitOptions::NOHANG) else {
+        let Some(status) = process::reap() else {
             continue;
         };
-        let (now, status) = (sys::now(), status.exit_status().unwrap_or(-1));
+        let now = sys::now();
         let lived = now.since(role.since);
         if !begun && status == 1 && lived < BEGINNING {
             return status;

@@ -1,9 +1,11 @@
 //! Processes and signals: fork, wait, and signals as something to read.
 
 use super::{Errno, outcome};
+use crate::time::Duration;
 use core::mem::MaybeUninit;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{FromRawFd as _, OwnedFd};
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit, Signal};
 use syscalls::{Sysno, raw_syscall};
 
 /// Ends the process, all of it.
@@ -75,9 +77,11 @@ pub fn signals(children: bool) -> Option<OwnedFd> {
     }
 }
 
-/// Reads one signal; true when it asks the process to stop.
-pub fn asked_to_stop(signals: &OwnedFd) -> bool {
-    const SIGCHLD: u32 = 17;
+/// Sleeps until a signal comes or `timeout` is over; true when the signal asks the process to stop.
+pub fn wait_for_stop(signals: Option<&OwnedFd>, timeout: Option<Duration>) -> bool {
+    let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
+    let _ = super::sleep(watched.as_mut_slice(), timeout);
+    let Some(signals) = signals else { return false };
     let mut info = [MaybeUninit::<u8>::uninit(); 128];
     let read = rustix::io::read(signals, &mut info[..]);
     // The signal's number comes first.
@@ -85,30 +89,47 @@ pub fn asked_to_stop(signals: &OwnedFd) -> bool {
     number.is_some_and(|number| u32::from_ne_bytes(number) != SIGCHLD)
 }
 
-/// Which side of a fork this is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fork {
-    /// The new process. It ends when its parent does.
-    Child,
-    /// The old one, and the number of the new one.
-    Parent(Pid),
-}
+const SIGCHLD: u32 = 17;
 
-/// Splits the process in two.
-pub fn fork() -> Result<Fork, Errno> {
-    const SIGCHLD: usize = 17;
+/// The number of a process that this one made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Child(i32);
+
+/// Splits the process in two. The new one gets `None`, and ends when the old one does.
+pub fn fork() -> Result<Option<Child>, Errno> {
     let parent = rustix::process::getpid();
     // SAFETY: one thread and a copied address space: the child goes on with everything as it was.
     let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
-    if let Some(child) = Pid::from_raw(made as i32) {
-        return Ok(Fork::Parent(child));
+    if made != 0 {
+        return Ok(Some(Child(made as i32)));
     }
     mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL);
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
     if rustix::process::getppid() != Some(parent) {
         exit(1); // The parent died before the line above.
     }
-    Ok(Fork::Child)
+    Ok(None)
+}
+
+/// Whether a child has ended: the status it exited with, or −1 when it was killed. Does not wait.
+pub fn reap() -> Option<i32> {
+    const WNOHANG: usize = 1;
+    let mut status = 0i32;
+    // SAFETY: the kernel writes one number.
+    let child = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, WNOHANG, 0) };
+    let ended = outcome(child).is_ok_and(|child| child != 0);
+    ended.then_some(if status & 0x7f == 0 {
+        status >> 8 & 0xff
+    } else {
+        -1
+    })
+}
+
+/// Asks a child to stop, or ends it.
+pub fn stop(child: Child, at_once: bool) {
+    let signal = if at_once { 9 } else { 15 };
+    // SAFETY: two numbers.
+    unsafe { raw_syscall!(Sysno::kill, child.0, signal) };
 }
 
 /// Descriptors the process may have, after asking for as many as the host allows.

@@ -199,7 +199,13 @@ impl Host {
     }
 
     /// Takes an object in that was opened with `O_PATH`.
-    fn insert(&mut self, export: u16, file: OwnedFd, stat: &Stat, handle: Handle) -> FsResult<Node> {
+    fn insert(
+        &mut self,
+        export: u16,
+        file: OwnedFd,
+        stat: &Stat,
+        handle: Handle,
+    ) -> FsResult<Node> {
         self.table.insert(Entry {
             file,
             readable: false,
@@ -265,7 +271,13 @@ impl Host {
         self.search.add(&top.dir, 0)?;
         let parent = self.table.any(&|entry| {
             let mut below = Handle::EMPTY;
-            handle::trail(&entry.handle, entry.inode, trail.inode(), trail.generation(), &mut below);
+            handle::trail(
+                &entry.handle,
+                entry.inode,
+                trail.inode(),
+                trail.generation(),
+                &mut below,
+            );
             entry.export == export && below == *handle
         });
         match parent {

@@ -7,8 +7,8 @@ use super::super::handle::Trail;
 use super::super::{FsError, FsResult, Handle};
 use super::generation;
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
-use crate::sys::Errno;
 use crate::sys;
+use crate::sys::Errno;
 use crate::sys::files::{self, Stat};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, OwnedFd};
@@ -72,7 +72,13 @@ impl Search {
     pub(super) fn add(&mut self, dir: &OwnedFd, depth: usize) -> FsResult<()> {
         let dir = open_dir(dir, c".").map_err(super::error)?;
         // Deeper than any search goes.
-        self.levels.push(Level { dir, depth, cookie: 0 }).map_err(|_| FsError::Stale)
+        self.levels
+            .push(Level {
+                dir,
+                depth,
+                cookie: 0,
+            })
+            .map_err(|_| FsError::Stale)
     }
 
     /// Goes on, and opens the object with `flags`. `TryLater`: it will take more; `Stale`: the object is nowhere.
