@@ -13,7 +13,7 @@ use crate::wire::rpc::{Call, Reject};
 use crate::wire::{Reader, Writer};
 use core::net::IpAddr;
 
-/// Who mounted which export, the oldest first.
+/// Who mounted which export.
 #[derive(Debug, Default)]
 pub struct Mounts {
     list: heapless::Vec<(IpAddr, usize), MOUNT_COUNT_MAX>,
@@ -163,16 +163,23 @@ fn next_name<'a>(path: &mut &'a [u8]) -> Option<&'a [u8]> {
 impl Mounts {
     fn add(&mut self, peer: IpAddr, export: usize) {
         self.remove(peer, Some(export));
-        if self.list.is_full() {
-            self.list.remove(0);
+        if let Err(mount) = self.list.push((peer, export))
+            && let Some(oldest) = self.list.first_mut()
+        {
+            *oldest = mount;
         }
-        let _ = self.list.push((peer, export));
     }
 
     /// Forgets one of the peer's mounts, or all.
     fn remove(&mut self, peer: IpAddr, export: Option<usize>) {
-        self.list
-            .retain(|mount| mount.0 != peer || export.is_some_and(|export| mount.1 != export));
+        for _ in 0..self.list.len() {
+            let here = |mount: &&mut (IpAddr, usize)| mount.0 == peer && export.unwrap_or(mount.1) == mount.1;
+            let Some(last) = self.list.last().copied() else { return };
+            let Some(gone) = self.list.iter_mut().find(here) else { return };
+            // The last takes its place, even if it is the last.
+            *gone = last;
+            self.list.pop();
+        }
     }
 
     fn emit(&self, exports: &[Export], reply: &mut Writer<'_>) {

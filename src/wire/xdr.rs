@@ -153,6 +153,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Forgets everything after `position`, an overrun too.
+    #[inline(never)]
     pub fn truncate(&mut self, position: usize) {
         self.len = position.min(self.len);
         self.overrun = false;

@@ -4,7 +4,7 @@
 //! is found here needs no further proof. A handle's hash names the few slots that it may be in.
 
 use super::super::{FsError, FsResult, Handle, Kind, Node, Pin};
-use alloc::vec::Vec;
+use crate::sys::heap::Slots;
 use rustix::fd::OwnedFd;
 
 /// Slots that a handle may be in.
@@ -36,7 +36,7 @@ struct Slot {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
-    slots: Vec<Slot>,
+    slots: Slots<Slot>,
     tick: u32,
     rested: u32,
 }
@@ -44,15 +44,16 @@ pub(super) struct Table {
 impl Table {
     /// A table of `count` descriptors, rounded to whole sets of slots.
     pub(super) fn new(count: usize) -> Self {
-        let empty = || Slot {
-            entry: None,
-            generation: 0,
-            pins: 0,
-            used: 0,
-        };
         let count = count.next_multiple_of(WAYS).min(1 << 15);
-        let mut slots = Vec::with_capacity(count);
-        slots.resize_with(count, empty);
+        let mut slots = Slots::new(count);
+        while !slots.is_full() {
+            slots.push(Slot {
+                entry: None,
+                generation: 0,
+                pins: 0,
+                used: 0,
+            });
+        }
         Self {
             slots,
             tick: 0,
@@ -168,7 +169,7 @@ impl Table {
     /// Lets go of every entry that was not used since the last rest. True: others are still open and unpinned.
     pub(super) fn rest(&mut self) -> bool {
         let mut more = false;
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             if slot.entry.is_none() || slot.pins > 0 {
                 continue;
             }
