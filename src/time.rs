@@ -1,6 +1,6 @@
-//! Instants and durations of the monotonic clock. There is no clock in here: `now` is always an argument.
+//! Instants and durations of the monotonic clock, to the millisecond. There is no clock in here: `now` is an argument.
 
-/// Nanoseconds of the monotonic clock, counted from the host's start.
+/// Milliseconds of the monotonic clock, counted from the host's start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Instant(u64);
 
@@ -8,14 +8,14 @@ impl Instant {
     /// The far end of time.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The instant `ns` nanoseconds after the clock's zero.
-    pub const fn from_ns(ns: u64) -> Self {
-        Self(ns)
+    /// The instant `ms` milliseconds after the clock's zero.
+    pub const fn from_ms(ms: u64) -> Self {
+        Self(ms)
     }
 
     /// This instant, or the far end of time, `by` later.
     pub const fn after(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(by.as_ns()))
+        Self(self.0.saturating_add(by.0))
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.
@@ -29,13 +29,13 @@ impl Instant {
     }
 }
 
-/// A span of time in nanoseconds.
+/// A span of time in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Duration(u64);
 
 impl Duration {
     /// One second.
-    pub const SECOND: Self = Self(1_000_000_000);
+    pub const SECOND: Self = Self(1000);
 
     /// `secs` seconds.
     pub const fn from_secs(secs: u32) -> Self {
@@ -44,16 +44,11 @@ impl Duration {
 
     /// `ms` milliseconds.
     pub const fn from_ms(ms: u32) -> Self {
-        Self(ms as u64 * 1_000_000)
+        Self(ms as u64)
     }
 
-    /// The span in nanoseconds.
-    pub const fn as_ns(self) -> u64 {
+    /// The span in milliseconds.
+    pub const fn as_ms(self) -> u64 {
         self.0
-    }
-
-    /// The span in milliseconds, rounded up: who sleeps so long has not woken too early.
-    pub const fn as_ms_up(self) -> u64 {
-        self.0.div_ceil(1_000_000)
     }
 }

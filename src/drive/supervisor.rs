@@ -40,8 +40,8 @@ impl<'a> Role<'a> {
             name,
             run,
             child: None,
-            since: Instant::from_ns(0),
-            restart_at: Instant::from_ns(0),
+            since: Instant::from_ms(0),
+            restart_at: Instant::from_ms(0),
             pause_ms: PAUSE_MIN_MS,
         }
     }

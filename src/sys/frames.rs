@@ -118,6 +118,6 @@ unsafe impl Logger for Frames {
 }
 
 defmt::timestamp!(
-    "{=u64:us}",
-    super::now().since(crate::time::Instant::default()).as_ns() / 1000
+    "{=u64:ms}",
+    super::now().since(crate::time::Instant::default()).as_ms()
 );

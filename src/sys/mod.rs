@@ -53,7 +53,7 @@ pub fn now() -> Instant {
             &raw mut time
         )
     };
-    Instant::from_ns(time.secs as u64 * 1_000_000_000 + time.nanos as u64)
+    Instant::from_ms(time.secs as u64 * 1000 + time.nanos as u64 / 1_000_000)
 }
 
 /// Sleeps until one of `watched` is ready or `timeout` is over; how many are ready. Without a timeout, for ever.
@@ -61,9 +61,9 @@ pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<us
     rustix::event::poll(watched, timeout.map(timespec).as_ref())
 }
 
-/// For the kernel. Milliseconds, because every host has those; rounded up, so that nobody wakes too early.
+/// For the kernel.
 pub fn timespec(timeout: Duration) -> Timespec {
-    let ms = timeout.as_ms_up();
+    let ms = timeout.as_ms();
     Timespec {
         tv_sec: (ms / 1000) as i64,
         tv_nsec: (ms % 1000 * 1_000_000) as _,
