@@ -173,9 +173,15 @@ impl Mounts {
     /// Forgets one of the peer's mounts, or all.
     fn remove(&mut self, peer: IpAddr, export: Option<usize>) {
         for _ in 0..self.list.len() {
-            let here = |mount: &&mut (IpAddr, usize)| mount.0 == peer && export.unwrap_or(mount.1) == mount.1;
-            let Some(last) = self.list.last().copied() else { return };
-            let Some(gone) = self.list.iter_mut().find(here) else { return };
+            let here = |mount: &&mut (IpAddr, usize)| {
+                mount.0 == peer && export.unwrap_or(mount.1) == mount.1
+            };
+            let Some(last) = self.list.last().copied() else {
+                return;
+            };
+            let Some(gone) = self.list.iter_mut().find(here) else {
+                return;
+            };
             // The last takes its place, even if it is the last.
             *gone = last;
             self.list.pop();

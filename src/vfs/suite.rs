@@ -58,9 +58,11 @@ impl OnHost {
     fn start(dir: &std::path::Path, form: Form) -> Host {
         let mut host = Host::new(64);
         let key = CString::new(dir.with_extension("key").as_os_str().as_bytes()).unwrap();
-        host.load_key(&key).unwrap();
+        if form == Form::Kernel {
+            host.use_kernel_handles(&key).unwrap();
+        }
         let path = CString::new(dir.as_os_str().as_bytes()).unwrap();
-        host.export(Box::leak(path.into_boxed_c_str()), form, None)
+        host.export(Box::leak(path.into_boxed_c_str()), None)
             .unwrap();
         host
     }

@@ -50,7 +50,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     let mut host = ManuallyDrop::new(Host::new(node_count));
     let form = choose_form(options, &mut host)?;
     for wanted in &options.exports {
-        let exported = host.export(wanted.path, form, wanted.fsid);
+        let exported = host.export(wanted.path, wanted.fsid);
         exported.map_err(|error| {
             failed("cannot export", wanted.path.to_bytes(), export_errno(error))
         })?;
@@ -103,7 +103,7 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
         let _ = rustix::fs::mkdir(KEY_DIRECTORY, rustix::fs::Mode::RWXU);
         KEY_FILE
     });
-    let Err(error) = host.load_key(path) else {
+    let Err(error) = host.use_kernel_handles(path) else {
         return Ok(Form::Kernel);
     };
     // What was asked for by name must work.

@@ -77,9 +77,7 @@ struct Top {
     dev: (u32, u32),
     inode: u64,
     mount: u32,
-    fsid: u64,
     tag: u32,
-    form: Form,
 }
 
 /// The backend.
@@ -87,6 +85,7 @@ struct Top {
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Host {
     table: Table,
+    form: Form,
     key: Key,
     tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
@@ -100,14 +99,16 @@ impl Host {
             exports: heapless::Vec::new(),
             tops: heapless::Vec::new(),
             table: Table::new(node_count),
+            form: Form::Trail,
             key: Key::default(),
             search: Search::NONE,
         }
     }
 
-    /// Reads the key of kernel handles from `path`, or makes it there. Before the first export.
-    pub fn load_key(&mut self, path: &CStr) -> Result<(), KeyError> {
+    /// Makes the handles of all exports kernel handles, with the key at `path`; it is made there if there is none.
+    pub fn use_kernel_handles(&mut self, path: &CStr) -> Result<(), KeyError> {
         self.key = key::load_or_make(path)?;
+        self.form = Form::Kernel;
         Ok(())
     }
 
@@ -117,13 +118,8 @@ impl Host {
         dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
     }
 
-    /// Exports the directory at `path` with handles of `form`, under a tag of its own or `fsid`'s.
-    pub fn export(
-        &mut self,
-        path: &'static CStr,
-        form: Form,
-        fsid: Option<u32>,
-    ) -> Result<(), ExportError> {
+    /// Exports the directory at `path` under a tag of its own or `fsid`'s.
+    pub fn export(&mut self, path: &'static CStr, fsid: Option<u32>) -> Result<(), ExportError> {
         // The owner's own path: links in it are followed.
         let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty())
             .map_err(ExportError::Open)?;
@@ -133,12 +129,11 @@ impl Host {
         if PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32)) {
             return Err(ExportError::Pseudo);
         }
-        let system_id = files::system_id(&system);
-        let tag = fsid.unwrap_or_else(|| handle::digest(system_id, stat.stx_ino));
+        let tag = fsid.unwrap_or_else(|| handle::digest(files::system_id(&system), stat.stx_ino));
         if self.tops.iter().any(|top| top.tag == tag) {
             return Err(ExportError::Twice);
         }
-        let mount = match form {
+        let mount = match self.form {
             Form::Kernel => try_kernel_handles(&dir).map_err(ExportError::NoKernelHandles)?,
             Form::Trail => 0,
         };
@@ -147,24 +142,12 @@ impl Host {
             dev: files::device(&stat),
             inode: stat.stx_ino,
             mount,
-            fsid: fsid.map_or(
-                if system_id == 0 {
-                    tag.into()
-                } else {
-                    system_id
-                },
-                u64::from,
-            ),
             tag,
-            form,
         };
-        let kept = self.tops.push(top).is_ok()
-            && self
-                .exports
-                .push(Export {
-                    path: path.to_bytes(),
-                })
-                .is_ok();
+        let export = Export {
+            path: path.to_bytes(),
+        };
+        let kept = self.tops.push(top).is_ok() && self.exports.push(export).is_ok();
         if kept {
             Ok(())
         } else {
@@ -186,7 +169,7 @@ impl Host {
         stat: &mut Stat,
     ) -> FsResult<()> {
         let top = self.top(dir.export)?;
-        if top.form == Form::Trail {
+        if self.form == Form::Trail {
             files::stat_entry(&dir.file, name, stat).map_err(error)?;
             return top.trail(dir, stat, handle);
         }
@@ -297,7 +280,7 @@ impl Host {
     fn make_readable(&mut self, node: Node) -> FsResult<&Entry> {
         let entry = self.table.get(node)?;
         if !entry.readable {
-            let file = match (entry.kind, self.top(entry.export)?.form) {
+            let file = match (entry.kind, self.form) {
                 (Kind::Directory, _) => search::open_dir(&entry.file, c".").map_err(error)?,
                 (Kind::Regular, Form::Kernel) => {
                     self.reopen_kernel(entry.export, &entry.handle, READ)?
@@ -363,7 +346,7 @@ impl Vfs for Host {
             .ok_or(FsError::Stale)? as u16;
         let mut handle = Handle::EMPTY;
         handle.push(bytes);
-        match (body, self.top(export)?.form) {
+        match (body, self.form) {
             (Body::Root, _) => self.open_top(export, &handle),
             (Body::Kernel, Form::Kernel) => self.open_kernel(export, &handle),
             (Body::Trail, Form::Trail) => self.find(export, &handle),
@@ -384,7 +367,7 @@ impl Vfs for Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        Ok(attr(&stat, self.top(entry.export)?.fsid))
+        Ok(attr(&stat, self.top(entry.export)?.tag))
     }
 
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
@@ -412,19 +395,15 @@ impl Vfs for Host {
         if let Some(node) = self.table.find(handle.bytes()) {
             return Ok(node);
         }
-        let top = self.top(export)?;
-        if top.form == Form::Kernel {
+        if self.form == Form::Kernel {
             return self.open_kernel(export, &handle);
         }
         let entry = self.table.get(dir)?;
         let file = rustix::fs::openat(&entry.file, name, PATH, Mode::empty()).map_err(error)?;
         files::stat(&file, &mut stat).map_err(error)?;
         // The name may stand for another object by now: what was opened counts.
-        top.trail(entry, &stat, &mut handle)?;
-        match self.table.find(handle.bytes()) {
-            Some(node) => Ok(node),
-            None => self.insert(export, file, &stat, handle),
-        }
+        self.top(export)?.trail(entry, &stat, &mut handle)?;
+        self.insert(export, file, &stat, handle)
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
@@ -479,9 +458,9 @@ impl Vfs for Host {
             let known = detail == Detail::Objects
                 && !dots
                 && self.identify(entry, name, &mut handle, &mut stat).is_ok()
-                && (top.form == Form::Trail
+                && (self.form == Form::Trail
                     || files::stat_entry(&entry.file, name, &mut stat).is_ok());
-            let attr = attr(&stat, top.fsid);
+            let attr = attr(&stat, top.tag);
             // Above the export there is nothing.
             let is_top = dots && entry.inode == top.inode;
             let told = each(&DirEntry {
@@ -583,7 +562,7 @@ const fn kind(stat: &Stat) -> Kind {
 }
 
 #[inline(never)]
-fn attr(stat: &Stat, fsid: u64) -> Attr {
+fn attr(stat: &Stat, tag: u32) -> Attr {
     let time = |(secs, nanos)| FileTime { secs, nanos };
     Attr {
         kind: kind(stat),
@@ -594,7 +573,7 @@ fn attr(stat: &Stat, fsid: u64) -> Attr {
         size: stat.stx_size,
         used: stat.stx_blocks.saturating_mul(512),
         rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
-        fsid,
+        fsid: tag.into(),
         inode: stat.stx_ino,
         atime: time((stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec)),
         mtime: time((stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
