@@ -6,7 +6,7 @@ use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::log;
 use crate::time::Instant;
 use alloc::boxed::Box;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A socket is open.
 pub const LISTENING: &str = "listening on";
@@ -99,28 +99,31 @@ impl Line {
     }
 
     /// Appends an address as people write it.
-    pub fn address(&mut self, address: IpAddr) -> &mut Self {
+    pub fn address(&mut self, address: Ipv6Addr) -> &mut Self {
         self.host(address, "", "")
     }
 
     /// Appends an address and a port.
     pub fn socket(&mut self, socket: SocketAddr) -> &mut Self {
-        self.host(socket.ip(), "[", "]")
+        let address = match socket.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        self.host(address, "[", "]")
             .text(":")
             .number(socket.port().into())
     }
 
-    /// Appends an address, one of version 6 between `open` and `close`.
-    fn host(&mut self, address: IpAddr, open: &str, close: &str) -> &mut Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
+    fn host(&mut self, address: Ipv6Addr, open: &str, close: &str) -> &mut Self {
+        match address.to_ipv4_mapped() {
+            Some(address) => {
                 for (at, byte) in address.octets().iter().enumerate() {
                     self.text(if at == 0 { "" } else { "." });
                     self.digits((*byte).into(), 10);
                 }
                 self
             }
-            IpAddr::V6(address) => {
+            None => {
                 self.text(open);
                 self.groups(address.octets().as_chunks().0);
                 self.text(close)
@@ -207,7 +210,7 @@ pub trait Sink {
 struct Counter {
     /// Where the event's text lies: one text, one kind.
     kind: usize,
-    peer: IpAddr,
+    peer: Ipv6Addr,
     /// The second in which counting began.
     since: u32,
     count: u32,
@@ -224,7 +227,7 @@ impl Events {
     pub fn new(sink: Box<dyn Sink>) -> Self {
         let unused = Counter {
             kind: 0,
-            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            peer: Ipv6Addr::UNSPECIFIED,
             since: 0,
             count: 0,
         };
@@ -243,7 +246,7 @@ impl Events {
     pub fn tell_of(
         &mut self,
         now: Instant,
-        peer: IpAddr,
+        peer: Ipv6Addr,
         event: &'static str,
         about: &[u8],
         why: &str,
@@ -269,7 +272,7 @@ impl Events {
     }
 
     /// `None`: too many. Else how many were withheld in the minute before.
-    fn count(&mut self, now: u32, peer: IpAddr, kind: usize) -> Option<u32> {
+    fn count(&mut self, now: u32, peer: Ipv6Addr, kind: usize) -> Option<u32> {
         let mut chosen: Option<&mut Counter> = None;
         let mut known = false;
         for counter in &mut self.counters {
@@ -339,7 +342,7 @@ pub mod tests {
         }
     }
 
-    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+    const PEER: Ipv6Addr = core::net::Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 
     #[test]
     fn addresses_are_written_as_people_do() {
@@ -355,7 +358,10 @@ pub mod tests {
             "a::",
         ] {
             let mut line = Line::default();
-            line.address(address.parse().unwrap());
+            line.address(match address.parse().unwrap() {
+                IpAddr::V4(address) => address.to_ipv6_mapped(),
+                IpAddr::V6(address) => address,
+            });
             assert_eq!(line.bytes(), address.as_bytes());
         }
         let mut line = Line::default();

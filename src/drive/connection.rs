@@ -9,7 +9,7 @@ use crate::engine::Order;
 use crate::engine::rpc::Session;
 use crate::net::Socket;
 use crate::time::{Duration, Instant};
-use core::net::IpAddr;
+use core::net::Ipv6Addr;
 
 /// Bytes of a reply that the socket did not take: of this block, from here to there.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Owed {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: Socket,
-    pub(super) peer: IpAddr,
+    pub(super) peer: Ipv6Addr,
     pub(super) session: Session,
     /// Bytes that came and were not used up, the beginning of a request: so many …
     pub(super) input_len: u16,
@@ -47,7 +47,12 @@ const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
 const _: () = assert!(REQUEST_BYTES <= u16::MAX as usize);
 
 impl Connection {
-    pub(super) const fn new(socket: Socket, peer: IpAddr, session: Session, now: Instant) -> Self {
+    pub(super) const fn new(
+        socket: Socket,
+        peer: Ipv6Addr,
+        session: Session,
+        now: Instant,
+    ) -> Self {
         Self {
             socket,
             peer,

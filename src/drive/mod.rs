@@ -27,7 +27,7 @@ use crate::sys::heap::Slots;
 use crate::time::{Duration, Instant};
 use crate::vfs::Vfs;
 use connection::{Connection, Owed};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use pool::{Block, Pool};
 
 /// Sockets that are not connections. Their tokens come first.
@@ -614,8 +614,11 @@ fn moved(outcome: NetResult<usize>, now: Instant, progress: &mut Instant) -> Opt
 
 /// Whom a socket's address belongs to: a client of IPv4 is one, also at a socket for both families.
 #[inline(never)]
-const fn address(peer: SocketAddr) -> IpAddr {
-    peer.ip().to_canonical()
+const fn address(peer: SocketAddr) -> Ipv6Addr {
+    match peer.ip() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
 }
 
 /// Copies as much as there is room for.

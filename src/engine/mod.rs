@@ -18,7 +18,7 @@
 use crate::event::Events;
 use crate::time::Instant;
 use crate::vfs::{FsResult, Pin, Vfs};
-use core::net::IpAddr;
+use core::net::Ipv6Addr;
 
 pub mod mount;
 pub mod nfs;
@@ -31,8 +31,8 @@ pub mod tests;
 pub struct Cx<'a> {
     /// The monotonic clock.
     pub now: Instant,
-    /// Who sent the input.
-    pub peer: IpAddr,
+    /// Who sent the input; an IPv4 address is mapped into IPv6.
+    pub peer: Ipv6Addr,
     /// The files.
     pub vfs: &'a mut dyn Vfs,
     /// Where a person is told.

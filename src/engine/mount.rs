@@ -11,12 +11,12 @@ use crate::wire::mount::{
 };
 use crate::wire::rpc::{Call, Reject};
 use crate::wire::{Reader, Writer};
-use core::net::IpAddr;
+use core::net::Ipv6Addr;
 
 /// Who mounted which export.
 #[derive(Debug, Default)]
 pub struct Mounts {
-    list: heapless::Vec<(IpAddr, usize), MOUNT_COUNT_MAX>,
+    list: heapless::Vec<(Ipv6Addr, usize), MOUNT_COUNT_MAX>,
 }
 
 /// Answers one call. The lists are cut to the room of the reply.
@@ -28,7 +28,7 @@ pub fn answer(
     reply: &mut Writer<'_>,
 ) -> Result<(), Reject> {
     if !matches!(call.version, VERSION_1 | VERSION_3) {
-        return Err(Reject::Version(VERSION_1, VERSION_3));
+        return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8));
     }
     match call.procedure {
         procedure::NULL => {}
@@ -161,7 +161,7 @@ fn next_name<'a>(path: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 impl Mounts {
-    fn add(&mut self, peer: IpAddr, export: usize) {
+    fn add(&mut self, peer: Ipv6Addr, export: usize) {
         self.remove(peer, Some(export));
         if let Err(mount) = self.list.push((peer, export))
             && let Some(oldest) = self.list.first_mut()
@@ -171,9 +171,9 @@ impl Mounts {
     }
 
     /// Forgets one of the peer's mounts, or all.
-    fn remove(&mut self, peer: IpAddr, export: Option<usize>) {
+    fn remove(&mut self, peer: Ipv6Addr, export: Option<usize>) {
         for _ in 0..self.list.len() {
-            let here = |mount: &&mut (IpAddr, usize)| {
+            let here = |mount: &&mut (Ipv6Addr, usize)| {
                 mount.0 == peer && export.unwrap_or(mount.1) == mount.1
             };
             let Some(last) = self.list.last().copied() else {
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn the_list_of_mounts_is_bounded_and_forgets_by_peer() {
         let mut mounts = Mounts::default();
-        let peer = |number| IpAddr::from([10, 0, 0, number]);
+        let peer = |number| Ipv6Addr::from([0, 0, 0, 0, 0, 0, 0, number]);
         (0..=200).for_each(|number| mounts.add(peer(number), 0));
         mounts.add(peer(200), 0);
         assert_eq!(mounts.list.len(), MOUNT_COUNT_MAX);

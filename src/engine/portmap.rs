@@ -19,7 +19,7 @@ pub fn answer(
     reply: &mut Writer<'_>,
 ) -> Result<(), Reject> {
     if call.version != VERSION {
-        return Err(Reject::Version(VERSION, VERSION));
+        return Err(Reject::Version(VERSION as u8, VERSION as u8));
     }
     match call.procedure {
         procedure::NULL => {}

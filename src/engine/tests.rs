@@ -23,11 +23,11 @@ use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, nfs3};
 use calls::{Asked, Call};
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 use replies::Body;
 use tree::Tree;
 
-const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+const PEER: Ipv6Addr = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 /// Other than anything that a reply is full of.
 const VERIFIER: [u8; 8] = *b"verifier";
 /// The programs with all that they need.

@@ -51,7 +51,7 @@ pub enum Reject {
     /// No such program here.
     Program,
     /// The program is here in these versions only, lowest and highest.
-    Version(u32, u32),
+    Version(u8, u8),
     /// No such procedure.
     Procedure,
     /// The arguments did not parse.
@@ -144,7 +144,7 @@ pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>)
     };
     reply.words(&[0, 0, 0, accept_stat]);
     if let Err(Reject::Version(low, high)) = outcome {
-        reply.words(&[low, high]);
+        reply.words(&[low.into(), high.into()]);
     }
 }
 

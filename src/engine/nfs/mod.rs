@@ -61,7 +61,7 @@ pub(super) fn answer(
     order: &mut Option<Order>,
 ) -> Result<Answer, Reject> {
     if call.version != VERSION {
-        return Err(Reject::Version(VERSION, VERSION));
+        return Err(Reject::Version(VERSION as u8, VERSION as u8));
     }
     let procedure = Procedure::new(call.procedure).ok_or(Reject::Procedure)?;
     if procedure == Procedure::Null {

@@ -81,7 +81,7 @@ pub fn parse(record: &[u8], asked: Asked) -> Strict<Result<Body, Reject>> {
             match cursor.word()? {
                 0 => Ok(body(&mut cursor, asked.what)?),
                 1 => Err(Reject::Program),
-                2 => Err(Reject::Version(cursor.word()?, cursor.word()?)),
+                2 => Err(Reject::Version(cursor.word()? as u8, cursor.word()? as u8)),
                 3 => Err(Reject::Procedure),
                 4 => Err(Reject::Arguments),
                 5 => Err(Reject::System),
