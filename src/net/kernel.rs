@@ -3,7 +3,7 @@
 use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::sys::heap::Slots;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, sockets};
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
 use core::mem::MaybeUninit;
@@ -11,9 +11,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration as Seconds;
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt,
-};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -109,7 +107,7 @@ impl Kernel {
             let _ = sockopt::set_tcp_keepidle(socket, KEEPALIVE.0);
             let _ = sockopt::set_tcp_keepintvl(socket, KEEPALIVE.1);
         }
-        rustix::net::bind(socket, &SocketAddrAny::from(at))?;
+        sockets::bind(socket, at)?;
         if connects {
             rustix::net::listen(socket, BACKLOG)?;
         }
@@ -169,11 +167,6 @@ const fn flags(interest: Interest) -> epoll::EventFlags {
     }
 }
 
-#[inline(never)]
-fn address(any: Option<SocketAddrAny>) -> NetResult<SocketAddr> {
-    Ok(any.ok_or(NetError::Gone)?.try_into()?)
-}
-
 impl Net for Kernel {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         Ok(self.open(at, SocketType::STREAM, token)?)
@@ -184,15 +177,15 @@ impl Net for Kernel {
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
-        address(Some(rustix::net::getsockname(self.get(socket)?)?))
+        Ok(sockets::name(self.get(socket)?)?)
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
         // The oldest kind, which every host has. It gives no flags along: one more call, once for a connection.
-        let (file, peer) = rustix::net::acceptfrom(self.get(listener)?)?;
+        let (file, peer) = sockets::accept(self.get(listener)?)?;
         rustix::io::ioctl_fionbio(file.as_fd(), true)?;
         let socket = self.keep(file, 0, Interest::None)?;
-        Ok((socket, address(peer)?))
+        Ok((socket, peer))
     }
 
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
@@ -219,14 +212,11 @@ impl Net for Kernel {
     }
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
-        let (len, _, from) = rustix::net::recvfrom(self.get(socket)?, buffer, RecvFlags::empty())?;
-        Ok((len, address(from)?))
+        Ok(sockets::recv_from(self.get(socket)?, buffer)?)
     }
 
     fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
-        let (socket, to) = (self.get(socket)?, SocketAddrAny::from(to));
-        rustix::net::sendto(socket, bytes, SendFlags::NOSIGNAL, &to)?;
-        Ok(())
+        Ok(sockets::send_to(self.get(socket)?, to, bytes)?)
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {

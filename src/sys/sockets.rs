@@ -1,0 +1,169 @@
+//! Calls on sockets that name an address. rustix has them too, but with checks and conversions that are larger than all of this.
+
+use super::{Errno, outcome};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use rustix::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use syscalls::raw_syscall;
+
+const INET: u16 = 2;
+const INET6: u16 = 10;
+
+/// An address as the kernel has it: family, port, then an IPv4 address, or flow, an IPv6 address and scope.
+#[doc(alias = "sockaddr")]
+#[repr(C, align(4))]
+struct Address {
+    bytes: [u8; 28],
+    len: u32,
+}
+
+impl Address {
+    /// Room for the kernel to write one.
+    const ROOM: Self = Self {
+        bytes: [0; 28],
+        len: 28,
+    };
+
+    fn new(from: SocketAddr) -> Self {
+        let mut to = Self::ROOM;
+        let [family_low, family_high, port_high, port_low, rest @ ..] = &mut to.bytes;
+        let family = match from {
+            SocketAddr::V4(from) => {
+                to.len = 16;
+                rest[..4].copy_from_slice(&from.ip().octets());
+                INET
+            }
+            SocketAddr::V6(from) => {
+                rest[4..20].copy_from_slice(&from.ip().octets());
+                rest[20..].copy_from_slice(&from.scope_id().to_ne_bytes());
+                INET6
+            }
+        };
+        [*family_low, *family_high] = family.to_ne_bytes();
+        [*port_high, *port_low] = from.port().to_be_bytes();
+        to
+    }
+
+    /// What the kernel wrote. Of families there are only these two on the sockets that we open.
+    fn get(&self) -> SocketAddr {
+        let [family_low, family_high, port_high, port_low, rest @ ..] = &self.bytes;
+        let port = u16::from_be_bytes([*port_high, *port_low]);
+        if u16::from_ne_bytes([*family_low, *family_high]) == INET {
+            let [a, b, c, d, ..] = *rest;
+            return SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port));
+        }
+        let [_, _, _, _, address @ .., a, b, c, d] = *rest;
+        let scope = u32::from_ne_bytes([a, b, c, d]);
+        SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(address), port, 0, scope))
+    }
+}
+
+/// A call of the socket family. Old kernels for i686 know them only by their number within `socketcall`.
+macro_rules! socket_call {
+    ($name:ident, $number:literal, $($argument:expr),*) => {{
+        #[cfg(target_arch = "x86")]
+        let returned = {
+            let arguments = [$($argument as usize),*];
+            raw_syscall!(syscalls::Sysno::socketcall, $number, arguments.as_ptr())
+        };
+        #[cfg(not(target_arch = "x86"))]
+        let returned = raw_syscall!(syscalls::Sysno::$name, $($argument),*);
+        outcome(returned)
+    }};
+}
+
+/// Gives a socket its address.
+pub fn bind(socket: impl AsFd, at: SocketAddr) -> Result<(), Errno> {
+    let (socket, at) = (socket.as_fd().as_raw_fd(), Address::new(at));
+    // SAFETY: the kernel reads so many bytes of the address.
+    unsafe { socket_call!(bind, 2, socket, at.bytes.as_ptr(), at.len) }.map(drop)
+}
+
+/// The address of a socket.
+pub fn name(socket: impl AsFd) -> Result<SocketAddr, Errno> {
+    let (socket, mut at) = (socket.as_fd().as_raw_fd(), Address::ROOM);
+    // SAFETY: the kernel writes at most so many bytes of the address, and how many there are.
+    unsafe {
+        socket_call!(
+            getsockname,
+            6,
+            socket,
+            at.bytes.as_mut_ptr(),
+            &raw mut at.len
+        )
+    }?;
+    Ok(at.get())
+}
+
+/// The next connection of a listener, and who it is from.
+pub fn accept(listener: impl AsFd) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let (socket, mut from) = (listener.as_fd().as_raw_fd(), Address::ROOM);
+    // SAFETY: as for `name`.
+    let accepted = unsafe {
+        socket_call!(
+            accept,
+            5,
+            socket,
+            from.bytes.as_mut_ptr(),
+            &raw mut from.len
+        )
+    }?;
+    // SAFETY: a new descriptor that nobody else knows.
+    Ok((unsafe { OwnedFd::from_raw_fd(accepted as i32) }, from.get()))
+}
+
+/// The next datagram, cut to `buffer`, and who it is from.
+pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Errno> {
+    let (socket, mut from) = (socket.as_fd().as_raw_fd(), Address::ROOM);
+    let (to, room) = (buffer.as_mut_ptr(), buffer.len());
+    // SAFETY: as for `name`; and at most so many bytes of the buffer.
+    let len = unsafe {
+        socket_call!(
+            recvfrom,
+            12,
+            socket,
+            to,
+            room,
+            0,
+            from.bytes.as_mut_ptr(),
+            &raw mut from.len
+        )
+    }?;
+    Ok((len, from.get()))
+}
+
+/// Sends a datagram.
+pub fn send_to(socket: impl AsFd, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
+    let (socket, to) = (socket.as_fd().as_raw_fd(), Address::new(to));
+    // SAFETY: the kernel reads so many bytes of both.
+    unsafe {
+        socket_call!(
+            sendto,
+            11,
+            socket,
+            bytes.as_ptr(),
+            bytes.len(),
+            0,
+            to.bytes.as_ptr(),
+            to.len
+        )
+    }
+    .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_kernels_form() {
+        for address in [
+            "192.0.2.1:2049",
+            "[2001:db8::7]:111",
+            "[fe80::1%3]:9",
+            "[::]:0",
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(Address::new(address).get(), address);
+        }
+    }
+}
