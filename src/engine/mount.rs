@@ -20,6 +20,7 @@ pub struct Mounts {
 }
 
 /// Answers one call. The lists are cut to the room of the reply.
+#[inline(never)]
 pub fn answer(
     mounts: &mut Mounts,
     call: &Call,

@@ -235,6 +235,7 @@ impl Programs {
 
 impl Programs {
     /// Skips the rest of a record, or answers the next; how much of the input that took, or what has to happen first.
+    #[inline(never)]
     fn step(
         &mut self,
         session: &mut Session,

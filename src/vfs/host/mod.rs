@@ -119,6 +119,7 @@ impl Host {
     }
 
     /// Exports the directory at `path` under a tag of its own or `fsid`'s.
+    #[inline(never)]
     pub fn export(&mut self, path: &'static CStr, fsid: Option<u32>) -> Result<(), ExportError> {
         // The owner's own path: links in it are followed.
         let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty())
