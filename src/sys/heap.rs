@@ -3,7 +3,6 @@
 //! It lies in .bss, so what is not touched costs nothing. Neither grows: what does not fit fails.
 
 use crate::config::ARENA_BYTES;
-use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
@@ -57,37 +56,68 @@ unsafe impl GlobalAlloc for Arena {
             .map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
-    /// Nothing is given back: what is allocated at start lasts to the end.
-    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if let Some(block) = NonNull::new(block) {
+            // SAFETY: the block came from `alloc` with this layout.
+            unsafe { self.heap().deallocate(block, layout) }
+        }
+    }
 }
 
 /// A vector with so many places and never more. A place is touched when it is used first.
+///
+/// It lasts as long as the process: neither its places nor what is in them are given back. What `Vec` has beyond this, the
+/// code that grows and frees it, would be larger than all of this room.
 #[derive(Debug)]
-pub struct Slots<T>(Vec<T>);
+pub struct Slots<T> {
+    /// The first `len` of `count` places hold elements.
+    places: NonNull<T>,
+    len: usize,
+    count: usize,
+}
 
 impl<T> Slots<T> {
-    /// `count` places, all empty.
+    /// `count` places, all empty. Called at start only: that the arena has room for all of them is asserted in `config`.
     pub fn new(count: usize) -> Self {
-        Self(Vec::with_capacity(count))
+        let layout = Self::layout(count);
+        // SAFETY: no element is without size, and nobody asks for no places.
+        let places = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast());
+        let Some(places) = places.filter(|_| layout.size() > 0) else {
+            panic!()
+        };
+        Self {
+            places,
+            len: 0,
+            count,
+        }
+    }
+
+    fn layout(count: usize) -> Layout {
+        Layout::array::<T>(count).unwrap_or(Layout::new::<()>())
     }
 
     /// Whether all places are taken.
     pub const fn is_full(&self) -> bool {
-        self.0.len() == self.0.capacity()
+        self.len == self.count
     }
 
     /// Appends an element; where it is, or `None` when all places are taken.
     pub fn push(&mut self, element: T) -> Option<usize> {
+        let at = self.len;
         if self.is_full() {
             return None;
         }
-        self.0.push(element);
-        Some(self.0.len() - 1)
+        // SAFETY: there is a place after the last element.
+        unsafe { self.places.add(at).write(element) };
+        self.len += 1;
+        Some(at)
     }
 
     /// Takes the last element away.
     pub fn pop(&mut self) -> Option<T> {
-        self.0.pop()
+        self.len = self.len.checked_sub(1)?;
+        // SAFETY: this place held an element, and counts as empty from now on.
+        Some(unsafe { self.places.add(self.len).read() })
     }
 }
 
@@ -101,15 +131,19 @@ impl Slots<u8> {
 
     /// Appends `count` zero bytes; whether there was room for all of them.
     pub fn extend(&mut self, count: usize) -> bool {
-        // Vec's own way would bring the code that grows it.
-        let room = self.0.spare_capacity_mut();
-        let Some(room) = room.get_mut(..count) else {
+        if count > self.count - self.len {
             return false;
-        };
-        room.fill(MaybeUninit::new(0));
-        // SAFETY: these places lie within the capacity, and were filled above.
-        unsafe { self.0.set_len(self.0.len() + count) };
+        }
+        // SAFETY: so many places are empty.
+        unsafe { self.places.add(self.len).write_bytes(0, count) };
+        self.len += count;
         true
+    }
+
+    /// The bytes, for as long as the process lasts.
+    pub fn leak(self) -> &'static mut [u8] {
+        // SAFETY: the places are never given back, and nobody else knows them.
+        unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len) }
     }
 }
 
@@ -117,13 +151,15 @@ impl<T> Deref for Slots<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.0
+        // SAFETY: the first `len` places hold elements.
+        unsafe { core::slice::from_raw_parts(self.places.as_ptr(), self.len) }
     }
 }
 
 impl<T> DerefMut for Slots<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
+        // SAFETY: the first `len` places hold elements.
+        unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len) }
     }
 }
 

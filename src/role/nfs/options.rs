@@ -3,10 +3,9 @@
 use super::super::{SEE_HELP, Status, USAGE, complain, inform, place_in};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::sys;
+use crate::sys::heap::Slots;
 use crate::sys::start::Args;
 use crate::vfs::host::Form;
-use alloc::vec;
-use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
@@ -153,7 +152,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
         *len += 1;
         Some(())
     }
-    let room = Vec::leak(vec![0; EXPORT_PATH_BYTES_MAX]);
+    let room = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
     let mut len = 0;
     if path.first()? != &b'/' {
         len = sys::files::current_dir(room).ok()?.count_bytes();

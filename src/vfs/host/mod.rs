@@ -190,6 +190,10 @@ impl Host {
         stat: &Stat,
         handle: Handle,
     ) -> FsResult<Node> {
+        // Removed, though some descriptor still keeps it.
+        if stat.stx_nlink == 0 {
+            return Err(FsError::Stale);
+        }
         self.table.insert(Entry {
             file,
             readable: false,
