@@ -554,6 +554,7 @@ fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
     crate::sys::c_str(room.get(..=end).unwrap_or_default())
 }
 
+#[inline(never)]
 const fn kind(stat: &Stat) -> Kind {
     match stat.stx_mode & 0o170_000 {
         0o040_000 => Kind::Directory,
@@ -586,22 +587,33 @@ fn attr(stat: &Stat, tag: u32) -> Attr {
     }
 }
 
-/// What an error of the host means to a client.
+/// What errors of the host mean to a client. All others are `Io`.
+const ERRORS: [(Errno, FsError); 20] = [
+    (Errno::PERM, FsError::Permission),
+    (Errno::NOENT, FsError::NoEntry),
+    (Errno::ACCESS, FsError::Access),
+    (Errno::XDEV, FsError::OtherFileSystem),
+    (Errno::NOTDIR, FsError::NotDirectory),
+    (Errno::ISDIR, FsError::IsDirectory),
+    (Errno::INVAL, FsError::Invalid),
+    // A link where a file was: O_NOFOLLOW says so.
+    (Errno::LOOP, FsError::Invalid),
+    (Errno::NXIO, FsError::Invalid),
+    (Errno::NAMETOOLONG, FsError::NameTooLong),
+    (Errno::STALE, FsError::Stale),
+    (Errno::NOSYS, FsError::NotSupported),
+    (Errno::OPNOTSUPP, FsError::NotSupported),
+    (Errno::OVERFLOW, FsError::NotSupported),
+    (Errno::MFILE, FsError::TryLater),
+    (Errno::NFILE, FsError::TryLater),
+    (Errno::NOMEM, FsError::TryLater),
+    (Errno::AGAIN, FsError::TryLater),
+    (Errno::INTR, FsError::TryLater),
+    (Errno::ROFS, FsError::ReadOnly),
+];
+
 #[inline(never)]
 fn error(errno: Errno) -> FsError {
-    match errno {
-        Errno::PERM => FsError::Permission,
-        Errno::NOENT => FsError::NoEntry,
-        Errno::ACCESS => FsError::Access,
-        Errno::XDEV => FsError::OtherFileSystem,
-        Errno::NOTDIR => FsError::NotDirectory,
-        Errno::ISDIR => FsError::IsDirectory,
-        // A link where a file was: O_NOFOLLOW says so.
-        Errno::INVAL | Errno::LOOP | Errno::NXIO => FsError::Invalid,
-        Errno::NAMETOOLONG => FsError::NameTooLong,
-        Errno::STALE => FsError::Stale,
-        Errno::NOSYS | Errno::OPNOTSUPP | Errno::OVERFLOW => FsError::NotSupported,
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => FsError::TryLater,
-        _ => FsError::Io,
-    }
+    let meaning = ERRORS.iter().find(|(known, _)| *known == errno);
+    meaning.map_or(FsError::Io, |(_, meaning)| *meaning)
 }
