@@ -13,9 +13,9 @@ impl Instant {
         Self(ms)
     }
 
-    /// This instant, or the far end of time, `by` later.
+    /// The instant `by` later. The host will not run so long that this overflows.
     pub const fn after(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(by.0))
+        Self(self.0 + by.0)
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.

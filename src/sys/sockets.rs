@@ -1,7 +1,7 @@
 //! Calls on sockets that name an address. rustix has them too, but with checks and conversions that are larger than all of this.
 
 use super::{Errno, outcome};
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use rustix::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use syscalls::raw_syscall;
 
@@ -47,13 +47,20 @@ impl Address {
     fn get(&self) -> SocketAddr {
         let [family_low, family_high, port_high, port_low, rest @ ..] = &self.bytes;
         let port = u16::from_be_bytes([*port_high, *port_low]);
+        let (start, scope) = rest.split_at(20);
         if u16::from_ne_bytes([*family_low, *family_high]) == INET {
-            let [a, b, c, d, ..] = *rest;
-            return SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port));
+            let address = start
+                .first_chunk()
+                .map_or(0, |bytes| u32::from_be_bytes(*bytes));
+            return SocketAddr::V4(SocketAddrV4::new(address.into(), port));
         }
-        let [_, _, _, _, address @ .., a, b, c, d] = *rest;
-        let scope = u32::from_ne_bytes([a, b, c, d]);
-        SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(address), port, 0, scope))
+        let address = start
+            .last_chunk()
+            .map_or(Ipv6Addr::UNSPECIFIED, |bytes: &[u8; 16]| (*bytes).into());
+        let scope = scope
+            .first_chunk()
+            .map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+        SocketAddr::V6(SocketAddrV6::new(address, port, 0, scope))
     }
 }
 
