@@ -19,7 +19,7 @@ pub const NO_PORTMAP: &str = "no portmap service on port 111; mount with the opt
 /// MOUNT is served by TCP alone.
 pub const NO_DATAGRAMS: &str = "no MOUNT over UDP, only over TCP";
 /// The secret of kernel handles cannot be kept.
-pub const NO_KERNEL_HANDLES: &str = "no kernel handles, so clients may lose files in directories that are moved; name another --key-file than";
+pub const NO_KERNEL_HANDLES: &str = "no kernel handles, so moved files may be lost; choose a --key-file other than";
 /// An export that some clients cannot use.
 pub const UNUSABLE_BY_WINDOWS: &str =
     "Windows clients cannot use an export of this name; export a directory below";
@@ -28,16 +28,15 @@ pub const RESTARTING: &str = "starting again in a while: the role";
 /// The process was asked to stop.
 pub const STOPPING: &str = "stopping";
 /// No descriptor is left for a connection.
-pub const FULL: &str =
-    "no descriptor is left for another connection; clients wait, or raise the limit (ulimit -n)";
+pub const FULL: &str = "no descriptor is left for another client; raise the limit (ulimit -n)";
 /// A client mounted a path.
 pub const MOUNTED: &str = "mounted";
 /// A client asked for a path and does not get it.
 pub const MAY_NOT_MOUNT: &str = "may not mount";
 /// A client came upon a file system that is not exported.
-pub const OTHER_FILE_SYSTEM: &str = "came upon another file system mounted beneath the export; export it by itself if it should be seen";
+pub const OTHER_FILE_SYSTEM: &str = "came upon another file system beneath the export; export it by itself";
 /// The disk failed under a client's request.
-pub const DISK_FAILED: &str = "asked for what the disk failed to give; see the kernel's log";
+pub const DISK_FAILED: &str = "met a failure of the disk; see the kernel's log";
 /// A client's connection was closed by us.
 pub const DISCONNECTED: &str = "was disconnected";
 

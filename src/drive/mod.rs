@@ -70,10 +70,10 @@ impl Trouble {
     const fn text(self) -> &'static str {
         match self {
             Self::Gone => "",
-            Self::Short => "a file could not be read to the end that was promised",
+            Self::Short => "a file became shorter while it was read",
             Self::Large => "a request does not fit",
-            Self::NoRequestBlock => "too many requests wait for their end; try again",
-            Self::NoReplyBlock => "too many replies wait to be taken; try again",
+            Self::NoRequestBlock => "too many requests wait for their end",
+            Self::NoReplyBlock => "too many replies wait to be taken",
             Self::Unended => "a request did not end",
             Self::Untaken => "it took no reply for a minute",
         }

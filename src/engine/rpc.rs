@@ -341,7 +341,7 @@ impl Stream for Programs {
                 session.rx = Rx::Skip(rest);
                 State::NeedInput
             }
-            _ => State::Closed("a file could not be read to the promised end"),
+            _ => State::Closed("a file became shorter while it was read"),
         };
         Progress {
             consumed: 0,
