@@ -19,7 +19,8 @@ pub const NO_PORTMAP: &str = "no portmap service on port 111; mount with the opt
 /// MOUNT is served by TCP alone.
 pub const NO_DATAGRAMS: &str = "no MOUNT over UDP, only over TCP";
 /// The secret of kernel handles cannot be kept.
-pub const NO_KERNEL_HANDLES: &str = "no kernel handles, so moved files may be lost; choose a --key-file other than";
+pub const NO_KERNEL_HANDLES: &str =
+    "no kernel handles, so moved files may be lost; choose a --key-file other than";
 /// An export that some clients cannot use.
 pub const UNUSABLE_BY_WINDOWS: &str =
     "Windows clients cannot use an export of this name; export a directory below";
@@ -34,7 +35,8 @@ pub const MOUNTED: &str = "mounted";
 /// A client asked for a path and does not get it.
 pub const MAY_NOT_MOUNT: &str = "may not mount";
 /// A client came upon a file system that is not exported.
-pub const OTHER_FILE_SYSTEM: &str = "came upon another file system beneath the export; export it by itself";
+pub const OTHER_FILE_SYSTEM: &str =
+    "came upon another file system beneath the export; export it by itself";
 /// The disk failed under a client's request.
 pub const DISK_FAILED: &str = "met a failure of the disk; see the kernel's log";
 /// A client's connection was closed by us.
@@ -315,6 +317,7 @@ impl core::fmt::Debug for Events {
 }
 
 #[cfg(test)]
+/// Also where the tests of other rooms find a sink.
 pub mod tests {
     use super::*;
     use crate::time::Duration;

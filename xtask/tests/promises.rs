@@ -137,11 +137,10 @@ fn the_file_tells_nothing_of_its_builder() -> Result<()> {
 
 /// Every call that serving makes on a kernel that lacks nothing, on either processor. A new one belongs here on purpose.
 const CALLS: &str = "
-    _llseek accept4 bind clock_gettime clone close epoll_create1 epoll_ctl epoll_pwait execve exit_group faccessat2
-    fstatfs fstatfs64 fsync getdents64 geteuid geteuid32 getpeername getpid getppid getrandom getsockname kill linkat
-    listen lseek name_to_handle_at open open_by_handle_at openat ppoll prctl pread64 prlimit64 read readlinkat recv
-    recvfrom rt_sigaction rt_sigprocmask send sendfile sendfile64 sendto setsockopt signalfd4 socket statx unlinkat
-    wait4 write
+    _llseek accept bind clock_gettime clone close epoll_create1 epoll_ctl epoll_pwait execve exit_group faccessat2 flock
+    fstatfs fstatfs64 fsync getdents64 geteuid geteuid32 getpid getppid getrandom getsockname ioctl kill listen lseek
+    mkdirat name_to_handle_at open open_by_handle_at openat ppoll prctl pread64 prlimit64 read readlinkat recv recvfrom
+    rt_sigaction rt_sigprocmask send sendfile sendfile64 sendto setsockopt signalfd4 socket socketcall statx wait4 write
 ";
 
 /// Serves under strace, and gives the names of all calls.

@@ -34,9 +34,9 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "event",
-        rooms: &["config", "time"],
+        rooms: &["config", "time", "log"],
         never: &[],
-        crates: &["alloc", "embedded_io", "heapless"],
+        crates: &["alloc", "heapless"],
     },
     Room {
         name: "wire",
@@ -48,51 +48,37 @@ const ROOMS: &[Room] = &[
         name: "vfs",
         rooms: &["time", "config"],
         never: &[],
-        crates: &["alloc", "siphasher"],
-    },
-    Room {
-        name: "vfs::iso",
-        rooms: &["time", "config", "wire::iso9660"],
-        never: &[],
         crates: &["alloc"],
     },
     Room {
         name: "vfs::host",
         rooms: &["time", "config", "sys"],
         never: &[],
-        crates: &["alloc", "heapless", "rustix", "siphasher"],
+        crates: &["heapless", "rustix"],
     },
     Room {
         name: "engine",
         rooms: &["wire", "vfs", "time", "config", "log", "event"],
         // The trait, not what is behind it.
-        never: &["vfs::host", "vfs::ram", "vfs::iso"],
+        never: &["vfs::host", "vfs::ram"],
         crates: &["heapless"],
     },
     Room {
         name: "net",
-        // The engines' vocabulary, and what a tree may lend to be sent.
-        rooms: &[
-            "engine::Meta",
-            "engine::Transmit",
-            "vfs::Descriptor",
-            "time",
-            "config",
-            "log",
-            "sys",
-        ],
+        // What a tree may lend to be sent.
+        rooms: &["vfs::Descriptor", "time", "config", "log", "sys"],
         never: &[],
-        crates: &["alloc", "heapless", "rustix", "smoltcp"],
+        crates: &["heapless", "rustix"],
     },
     Room {
         name: "sys",
         rooms: &["config", "log", "time"],
         never: &[],
         crates: &[
+            "alloc",
             "defmt",
             "embedded_io",
             "heapless",
-            "linked_list_allocator",
             "linux_raw_sys",
             "rustix",
             "syscalls",
@@ -104,7 +90,7 @@ const ROOMS: &[Room] = &[
             "net", "engine", "vfs", "event", "time", "config", "log", "sys",
         ],
         never: &[],
-        crates: &["alloc", "heapless"],
+        crates: &["heapless"],
     },
     Room {
         name: "role",
