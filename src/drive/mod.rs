@@ -537,6 +537,7 @@ impl<'a> Driver<'a> {
     }
 
     /// A block of a pool. Where none is left, whoever of those that hold one made no progress for longest gives way.
+    #[inline(never)]
     fn block(
         &mut self,
         pool: fn(&mut Self) -> &mut Pool,

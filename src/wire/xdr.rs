@@ -160,6 +160,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Overwrites the word at `position`, which was written before.
+    #[inline(never)]
     pub fn patch(&mut self, position: usize, value: u32) {
         let word = self
             .room

@@ -148,7 +148,7 @@ impl Place {
         let ports = if *portmap {
             String::new()
         } else {
-            format!(",port={port},mountport={port}")
+            format!(",proto=tcp,port={port},mountport={port}")
         };
         let query = if *portmap {
             String::new()
@@ -287,7 +287,7 @@ mod tests {
         ];
         let advice = advice("/srv/my files", &said).unwrap();
         assert!(advice.contains(
-            "-o ro,nolock,vers=3,port=40001,mountport=40001 '10.0.0.5:/srv/my files' /mnt"
+            "-o ro,nolock,vers=3,proto=tcp,port=40001,mountport=40001 '10.0.0.5:/srv/my files' /mnt"
         ));
         assert!(
             advice.contains("nfs-ls 'nfs://10.0.0.5/srv/my files?nfsport=40001&mountport=40001'")

@@ -20,12 +20,19 @@ pub struct Args {
     /// Also the long proofs: more mutations, more files, more time
     #[arg(long)]
     full: bool,
+
+    /// Only these tests against the built file, by the names in xtask/tests
+    suites: Vec<String>,
 }
 
 /// Runs all steps and ends with the line `N passed, N failed`, the sum over all tests.
 pub fn main(args: Args) -> Result<()> {
     let mut run = Run::new()?;
-    let outcome = run.steps(args.full);
+    let outcome = if args.suites.is_empty() {
+        run.steps(args.full)
+    } else {
+        run.clients(args.full, &args.suites)
+    };
     if outcome.is_err() && run.failed == 0 {
         // What failed was no test, but it failed.
         run.failed = 1;
@@ -81,15 +88,15 @@ impl Run {
             })?;
         }
         self.check("size", size::check)?;
+        self.clients(full, &[])
+    }
+
+    /// The tests against the built file: those of `suites`, or all.
+    fn clients(&mut self, full: bool, suites: &[String]) -> Result<()> {
         // The servers of several tests want port 111: one after the other.
-        let mut clients = cargo(&[
-            "test",
-            "-p",
-            "xtask",
-            "--no-fail-fast",
-            "--",
-            "--test-threads=1",
-        ]);
+        let mut clients = cargo(&["test", "-p", "xtask", "--no-fail-fast"]);
+        clients.args(suites.iter().flat_map(|suite| ["--test", suite]));
+        clients.args(["--", "--test-threads=1"]);
         if full {
             clients.env("STOWAWAY_FULL", "1");
         }

@@ -73,6 +73,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
 }
 
 /// What is offered, and as whom it is read.
+#[inline(never)]
 fn tell_exports(options: &Options, form: Form, events: &mut Events) {
     for wanted in &options.exports {
         let kind = match form {
@@ -194,7 +195,7 @@ fn open_doors(options: &Options, form: Form, driver: &mut Driver<'_>) -> Result<
                 driver.close_doors(doors);
                 let mut ports = Line::default();
                 ports
-                    .text("port=")
+                    .text("vers=3,proto=tcp,port=")
                     .number(nfs_at.port().into())
                     .text(",mountport=")
                     .number(mount_at.port().into());

@@ -194,7 +194,6 @@ mod tests {
                 "src/engine/rpc.rs",
                 "use heapless::Vec; use core::mem; use super::Cx; fn f(net: u8) -> u8 { net }",
             ),
-            ("src/vfs/iso.rs", "use crate::wire::iso9660::Volume;"),
             (
                 "src/vfs/host/mod.rs",
                 "use crate::sys; use rustix::fs; use super::Vfs;",
