@@ -8,11 +8,12 @@
 mod key;
 mod search;
 mod table;
+mod words;
 
 use super::handle::{self, Body, Key, Trail};
 use super::{
-    Attr, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult, Handle, Kind, Name,
-    Node, Pin, Right, Space, Vfs,
+    Attr, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Kind, Name, Node, Pin,
+    Right, Space, Vfs,
 };
 use crate::config::{DIRECTORY_BUFFER_BYTES, EXPORT_COUNT_MAX};
 use crate::sys::Errno;
@@ -24,6 +25,7 @@ use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use search::Search;
 use table::{Entry, Table};
+use words::{attr, error, generation, kind};
 
 pub use key::KeyError;
 
@@ -540,11 +542,6 @@ fn try_kernel_handles(dir: &OwnedFd) -> Result<u32, Errno> {
     Ok(mount)
 }
 
-/// Tells an inode from a later one of the same number: when it was made.
-const fn generation(stat: &Stat) -> u32 {
-    handle::digest(stat.stx_btime.tv_sec as u64, stat.stx_btime.tv_nsec as u64)
-}
-
 fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
     // A name holds no NUL and is at most 255 bytes long, so the terminator is the zero that follows it.
     room.iter_mut()
@@ -552,68 +549,4 @@ fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
         .for_each(|(room, byte)| *room = *byte);
     let end = name.bytes().len();
     crate::sys::c_str(room.get(..=end).unwrap_or_default())
-}
-
-#[inline(never)]
-const fn kind(stat: &Stat) -> Kind {
-    match stat.stx_mode & 0o170_000 {
-        0o040_000 => Kind::Directory,
-        0o120_000 => Kind::SymbolicLink,
-        0o010_000 => Kind::Fifo,
-        0o140_000 => Kind::Socket,
-        0o060_000 => Kind::BlockDevice,
-        0o020_000 => Kind::CharacterDevice,
-        _ => Kind::Regular,
-    }
-}
-
-#[inline(never)]
-fn attr(stat: &Stat, tag: u32) -> Attr {
-    let time = |(secs, nanos)| FileTime { secs, nanos };
-    Attr {
-        kind: kind(stat),
-        mode: u32::from(stat.stx_mode) & 0o7777,
-        nlink: stat.stx_nlink,
-        uid: stat.stx_uid,
-        gid: stat.stx_gid,
-        size: stat.stx_size,
-        used: stat.stx_blocks.saturating_mul(512),
-        rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
-        fsid: tag.into(),
-        inode: stat.stx_ino,
-        atime: time((stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec)),
-        mtime: time((stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
-        ctime: time((stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)),
-    }
-}
-
-/// What errors of the host mean to a client. All others are `Io`.
-const ERRORS: [(Errno, FsError); 20] = [
-    (Errno::PERM, FsError::Permission),
-    (Errno::NOENT, FsError::NoEntry),
-    (Errno::ACCESS, FsError::Access),
-    (Errno::XDEV, FsError::OtherFileSystem),
-    (Errno::NOTDIR, FsError::NotDirectory),
-    (Errno::ISDIR, FsError::IsDirectory),
-    (Errno::INVAL, FsError::Invalid),
-    // A link where a file was: O_NOFOLLOW says so.
-    (Errno::LOOP, FsError::Invalid),
-    (Errno::NXIO, FsError::Invalid),
-    (Errno::NAMETOOLONG, FsError::NameTooLong),
-    (Errno::STALE, FsError::Stale),
-    (Errno::NOSYS, FsError::NotSupported),
-    (Errno::OPNOTSUPP, FsError::NotSupported),
-    (Errno::OVERFLOW, FsError::NotSupported),
-    (Errno::MFILE, FsError::TryLater),
-    (Errno::NFILE, FsError::TryLater),
-    (Errno::NOMEM, FsError::TryLater),
-    (Errno::AGAIN, FsError::TryLater),
-    (Errno::INTR, FsError::TryLater),
-    (Errno::ROFS, FsError::ReadOnly),
-];
-
-#[inline(never)]
-fn error(errno: Errno) -> FsError {
-    let meaning = ERRORS.iter().find(|(known, _)| *known == errno);
-    meaning.map_or(FsError::Io, |(_, meaning)| *meaning)
 }

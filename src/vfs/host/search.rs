@@ -5,7 +5,7 @@
 
 use super::super::handle::Trail;
 use super::super::{FsError, FsResult, Handle};
-use super::generation;
+use super::words::generation;
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys;
 use crate::sys::Errno;
@@ -70,7 +70,7 @@ impl Search {
 
     /// Looks in `dir` and below, before everything that was added before; it lies `depth` levels below the top.
     pub(super) fn add(&mut self, dir: &OwnedFd, depth: usize) -> FsResult<()> {
-        let dir = open_dir(dir, c".").map_err(super::error)?;
+        let dir = open_dir(dir, c".").map_err(super::words::error)?;
         // Deeper than any search goes.
         self.levels
             .push(Level {
@@ -139,8 +139,8 @@ impl Search {
             }
             // What it is was asked before it is opened for more; that it is still the same is asked after.
             if !flags.contains(OFlags::PATH) {
-                file = open(flags).map_err(super::error)?;
-                files::stat(&file, stat).map_err(super::error)?;
+                file = open(flags).map_err(super::words::error)?;
+                files::stat(&file, stat).map_err(super::words::error)?;
                 if stat.stx_ino != trail.inode() {
                     continue;
                 }

@@ -1,0 +1,77 @@
+//! What the host says, in the words of the trait.
+
+use super::super::{Attr, FileTime, FsError, Kind, handle};
+use crate::sys::Errno;
+use crate::sys::files::Stat;
+
+/// Tells an inode from a later one of the same number: when it was made.
+pub(super) const fn generation(stat: &Stat) -> u32 {
+    handle::digest(stat.stx_btime.tv_sec as u64, stat.stx_btime.tv_nsec as u64)
+}
+
+/// What kind of object it is.
+#[inline(never)]
+pub(super) const fn kind(stat: &Stat) -> Kind {
+    match stat.stx_mode & 0o170_000 {
+        0o040_000 => Kind::Directory,
+        0o120_000 => Kind::SymbolicLink,
+        0o010_000 => Kind::Fifo,
+        0o140_000 => Kind::Socket,
+        0o060_000 => Kind::BlockDevice,
+        0o020_000 => Kind::CharacterDevice,
+        _ => Kind::Regular,
+    }
+}
+
+/// The attributes of an object in the export of `tag`.
+#[inline(never)]
+pub(super) fn attr(stat: &Stat, tag: u32) -> Attr {
+    let time = |(secs, nanos)| FileTime { secs, nanos };
+    Attr {
+        kind: kind(stat),
+        mode: u32::from(stat.stx_mode) & 0o7777,
+        nlink: stat.stx_nlink,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        size: stat.stx_size,
+        used: stat.stx_blocks.saturating_mul(512),
+        rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
+        fsid: tag.into(),
+        inode: stat.stx_ino,
+        atime: time((stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec)),
+        mtime: time((stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
+        ctime: time((stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)),
+    }
+}
+
+/// What errors of the host mean to a client. All others are `Io`.
+const ERRORS: [(Errno, FsError); 20] = [
+    (Errno::PERM, FsError::Permission),
+    (Errno::NOENT, FsError::NoEntry),
+    (Errno::ACCESS, FsError::Access),
+    (Errno::XDEV, FsError::OtherFileSystem),
+    (Errno::NOTDIR, FsError::NotDirectory),
+    (Errno::ISDIR, FsError::IsDirectory),
+    (Errno::INVAL, FsError::Invalid),
+    // A link where a file was: O_NOFOLLOW says so.
+    (Errno::LOOP, FsError::Invalid),
+    (Errno::NXIO, FsError::Invalid),
+    (Errno::NAMETOOLONG, FsError::NameTooLong),
+    (Errno::STALE, FsError::Stale),
+    (Errno::NOSYS, FsError::NotSupported),
+    (Errno::OPNOTSUPP, FsError::NotSupported),
+    (Errno::OVERFLOW, FsError::NotSupported),
+    (Errno::MFILE, FsError::TryLater),
+    (Errno::NFILE, FsError::TryLater),
+    (Errno::NOMEM, FsError::TryLater),
+    (Errno::AGAIN, FsError::TryLater),
+    (Errno::INTR, FsError::TryLater),
+    (Errno::ROFS, FsError::ReadOnly),
+];
+
+/// What an error of the host means to a client.
+#[inline(never)]
+pub(super) fn error(errno: Errno) -> FsError {
+    let meaning = ERRORS.iter().find(|(known, _)| *known == errno);
+    meaning.map_or(FsError::Io, |(_, meaning)| *meaning)
+}
