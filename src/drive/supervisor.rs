@@ -72,7 +72,7 @@ impl<'a> Role<'a> {
         process::stop(child, false);
         let until = sys::now().after(STOP_PATIENCE);
         while sys::now() < until {
-            if process::reap().is_some() {
+            if process::reap(child).is_some() {
                 return;
             }
             process::wait_for_stop(None, Some(LOOK_WHEN_STOPPING));
@@ -101,7 +101,7 @@ pub fn run(role: &mut Role<'_>, events: &mut Events) -> i32 {
             role.stop();
             return 0;
         }
-        let Some(status) = process::reap() else {
+        let Some(status) = role.child.and_then(process::reap) else {
             continue;
         };
         let now = sys::now();

@@ -14,7 +14,7 @@ stowaway nfs --export DIR[:ro,fsid=NUMBER] …
 \tserves directories, read-only, over NFS version 3; also as unfsd.
 \tfsid names an export for good, also when its file system moves
 stowaway serve …
-\tthe same in a process of its own that is started again when it ends
+\tthe same, in a process that is started again when it ends
 
   -n PORT\t\tNFS on this port (2049; 0: any that is free)
   -m PORT\t\tMOUNT on this port (the NFS port)

@@ -111,14 +111,22 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     Ok(None)
 }
 
-/// Whether a child has ended: the status it exited with, or −1 when it was killed. Does not wait.
-pub fn reap() -> Option<i32> {
+/// Whether `child` has ended: the status it exited with, or −1 when it was killed. Does not wait.
+///
+/// Takes leave of others too that have ended: the first process of a container inherits those of all its descendants.
+pub fn reap(child: Child) -> Option<i32> {
     const WNOHANG: usize = 1;
     let mut status = 0i32;
-    // SAFETY: the kernel writes one number.
-    let child = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, WNOHANG, 0) };
-    let ended = outcome(child).is_ok_and(|child| child != 0);
-    ended.then_some(if status & 0x7f == 0 {
+    loop {
+        // SAFETY: the kernel writes one number.
+        let ended = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, WNOHANG, 0) };
+        match outcome(ended) {
+            Ok(0) | Err(_) => return None,
+            Ok(ended) if ended as i32 == child.0 => break,
+            Ok(_) => {}
+        }
+    }
+    Some(if status & 0x7f == 0 {
         status >> 8 & 0xff
     } else {
         -1

@@ -252,7 +252,7 @@ fn failed(what: &str, about: &[u8], errno: Errno) -> Status {
 /// long. The last text is for all other numbers.
 const REASONS: &str = concat!(
     "\x02\0it does not exist; check the path\0", // NOENT
-    "\x14\0it, or a part of its path, is not a directory\0", // NOTDIR
+    "\x14\0a part of its path is not a directory\0", // NOTDIR
     "\x15\0it is a directory\0",                 // ISDIR
     "\x01\x0d\0this user may not; start as another user or change its mode\0", // PERM, ACCESS
     "\x1c\x7a\0the disk is full; make room there\0", // NOSPC, DQUOT
@@ -262,7 +262,7 @@ const REASONS: &str = concat!(
     "\x17\x18\0no descriptor is left; raise the limit (ulimit -n)\0", // NFILE, MFILE
     "\x05\0the disk failed; see the kernel's log\0", // IO
     "\x5a\0it is not 16 bytes long; remove it, and a new one is made\0", // MSGSIZE
-    "\x4a\0others may read it; chmod 600 it, or remove it, and a new one is made\0", // BADMSG
+    "\x4a\0others may read it; chmod 600 it\0", // BADMSG
     "\x12\0it shows the kernel's own state, not files; export an ordinary directory\0", // XDEV
     "\x11\0it is exported already; name it once, or tell the two apart with fsid=\0", // EXIST
     "\x5f\0its file system or this user has no kernel handles; leave out --handles\0", // OPNOTSUPP
