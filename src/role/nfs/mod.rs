@@ -251,18 +251,18 @@ fn failed(what: &str, about: &[u8], errno: Errno) -> Status {
 /// Why something failed and what to do about it: error numbers, NUL, text, NUL. A table of references would be twice as
 /// long. The last text is for all other numbers.
 const REASONS: &str = concat!(
-    "\x02\0it does not exist; check the path\0", // NOENT
+    "\x02\0it does not exist; check the path\0",     // NOENT
     "\x14\0a part of its path is not a directory\0", // NOTDIR
-    "\x15\0it is a directory\0",                 // ISDIR
+    "\x15\0it is a directory\0",                     // ISDIR
     "\x01\x0d\0this user may not; start as another user or change its mode\0", // PERM, ACCESS
     "\x1c\x7a\0the disk is full; make room there\0", // NOSPC, DQUOT
     "\x1e\0the file system there is read-only; choose another place\0", // ROFS
     "\x28\0it is a symbolic link, or there are too many in its path\0", // LOOP
-    "\x24\0a name in it is too long\0",          // NAMETOOLONG
+    "\x24\0a name in it is too long\0",              // NAMETOOLONG
     "\x17\x18\0no descriptor is left; raise the limit (ulimit -n)\0", // NFILE, MFILE
     "\x05\0the disk failed; see the kernel's log\0", // IO
     "\x5a\0it is not 16 bytes long; remove it, and a new one is made\0", // MSGSIZE
-    "\x4a\0others may read it; chmod 600 it\0", // BADMSG
+    "\x4a\0others may read it; chmod 600 it\0",      // BADMSG
     "\x12\0it shows the kernel's own state, not files; export an ordinary directory\0", // XDEV
     "\x11\0it is exported already; name it once, or tell the two apart with fsid=\0", // EXIST
     "\x5f\0its file system or this user has no kernel handles; leave out --handles\0", // OPNOTSUPP
