@@ -176,7 +176,7 @@ fn head<'a>(input: &'a [u8], joined: &'a mut heapless::Vec<u8, REQUEST_BYTES>) -
 }
 
 impl Programs {
-    /// Answers one call; `None` means that it was none, and nothing is sent.
+    /// Answers one call, or refuses it. An error: the packet is no call, and nothing is sent.
     fn call(
         &mut self,
         service: Service,
@@ -231,9 +231,7 @@ impl Programs {
             _ => Err(Reject::Program),
         }
     }
-}
 
-impl Programs {
     /// Skips the rest of a record, or answers the next; how much of the input that took, or what has to happen first.
     #[inline(never)]
     fn step(
