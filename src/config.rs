@@ -37,13 +37,28 @@ pub const REPLY_HEAD_BYTES: usize = 8 << 10;
 pub const REPLY_BYTES: usize = REPLY_HEAD_BYTES + READ_INLINE_BYTES as usize;
 /// Bytes of an answer to a datagram: no fragments, no amplification.
 pub const DATAGRAM_BYTES: usize = 1400;
+/// Clients' addresses whose last replies are kept apart; what more there are share.
+pub const REPLAY_PEER_COUNT: usize = 16;
+/// Replies of one peer that are kept, because what they answer must not be done twice.
+pub const REPLAY_COUNT: usize = 64;
+/// Bytes of the longest reply that is kept: CREATE's with a handle of 64 bytes and all attributes.
+pub const REPLAY_REPLY_BYTES: usize = 304;
+/// Bytes of all replies that are kept, and of what they answer.
+pub const REPLAY_BYTES: usize = REPLAY_PEER_COUNT * REPLAY_COUNT * (REPLAY_REPLY_BYTES + 32);
+/// Files of which it is known by whose verifier they were made.
+pub const CREATION_COUNT: usize = 32;
 /// Bytes of a symbolic link's target on Linux.
 pub const LINK_BYTES_MAX: usize = 4096;
+/// Bytes of a WRITE that are received, and stored, at once …
+pub const STORE_BYTES: usize = 64 << 10;
+/// … up to where one of the file's pages begins.
+pub const PAGE_BYTES: usize = 4 << 10;
 /// Bytes that one turn moves for one connection before the others have theirs.
 pub const ORDER_TURN_BYTES: u32 = 2 << 20;
 
 const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
 const _: () = assert!(READ_INLINE_BYTES <= READ_BYTES_MAX);
+const _: () = assert!(STORE_BYTES <= REPLY_BYTES && STORE_BYTES.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(LINK_BYTES_MAX < REPLY_HEAD_BYTES);
 const _: () = assert!(REQUEST_INLINE_BYTES < REQUEST_BYTES);
 
@@ -70,6 +85,7 @@ const _: () = assert!(
         + REQUEST_BLOCK_COUNT * REQUEST_BYTES
         + (REPLY_BLOCK_COUNT + 1) * REPLY_BYTES
         + NODE_COUNT_MAX * 256
+        + REPLAY_BYTES
         < ARENA_BYTES - (1 << 20)
 );
 
@@ -93,7 +109,7 @@ pub const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long no connection is accepted after there was no descriptor for one.
 pub const ACCEPT_PAUSE: Duration = Duration::from_ms(500);
 /// Descriptors of files are let go when nothing was asked for so long, so that deleted files free their space.
-pub const NODE_IDLE: Duration = Duration::from_secs(2);
+pub const NODE_IDLE: Duration = Duration::from_secs(1);
 
 /// Events of one kind from one peer in a minute; the rest is counted, not told.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;

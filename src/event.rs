@@ -13,7 +13,9 @@ pub const LISTENING: &str = "listening on";
 /// A directory is offered.
 pub const EXPORTING: &str = "exporting";
 /// Everybody who reaches the server acts as one user.
-pub const READING_AS: &str = "every client reads as user";
+pub const ACTING_AS: &str = "every client acts as user";
+/// Everybody who reaches the server is who it says it is.
+pub const ACTING_AS_CALLERS: &str = "clients act as the users they say they are";
 /// There is no portmapper of ours; about the options to mount with instead.
 pub const NO_PORTMAP: &str = "no portmap service on port 111; mount with the options";
 /// MOUNT is served by TCP alone.
@@ -39,6 +41,8 @@ pub const OTHER_FILE_SYSTEM: &str =
     "came upon another file system beneath the export; export it by itself";
 /// The disk failed under a client's request.
 pub const DISK_FAILED: &str = "met a failure of the disk; see the kernel's log";
+/// There is no room for what a client writes.
+pub const DISK_FULL: &str = "met a full disk; make room there";
 /// A client's connection was closed by us.
 pub const DISCONNECTED: &str = "was disconnected";
 

@@ -34,9 +34,8 @@ pub(super) struct Connection {
     /// … or, without one, of these.
     pub(super) inline: [u8; REQUEST_INLINE_BYTES],
     pub(super) owed: Option<Owed>,
+    /// What is left of it.
     pub(super) order: Option<Order>,
-    /// Bytes of the order that are done.
-    pub(super) moved: u32,
     /// The last time that bytes came or went.
     pub(super) progress: Instant,
     /// Whether it was ever answered.
@@ -62,7 +61,6 @@ impl Connection {
             inline: [0; REQUEST_INLINE_BYTES],
             owed: None,
             order: None,
-            moved: 0,
             progress: now,
             answered: false,
         }
@@ -70,9 +68,10 @@ impl Connection {
 
     /// How long it may make no progress, and what is the matter then; `None`: it holds nothing that others may need.
     pub(super) const fn patience(&self) -> Option<(Duration, Trouble)> {
-        if self.owed.is_some() || self.order.is_some() {
+        let stores = matches!(self.order, Some(Order::Store { .. }));
+        if self.owed.is_some() || self.order.is_some() && !stores {
             Some((REPLY_PATIENCE, Trouble::Untaken))
-        } else if self.input.is_some() {
+        } else if self.input.is_some() || stores {
             Some((REQUEST_PATIENCE, Trouble::Unended))
         } else {
             None

@@ -15,17 +15,17 @@ pub mod supervisor;
 mod tests;
 
 use crate::config::{
-    CONNECTION_COUNT_MAX, NODE_IDLE, ORDER_TURN_BYTES, PRESSED_PATIENCE, REPLY_BLOCK_COUNT,
-    REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, REQUEST_INLINE_BYTES,
+    CONNECTION_COUNT_MAX, NODE_IDLE, ORDER_TURN_BYTES, PAGE_BYTES, PRESSED_PATIENCE, REPLY_BLOCK_COUNT,
+    REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, REQUEST_INLINE_BYTES, STORE_BYTES,
 };
 use crate::engine::rpc::Programs;
-use crate::engine::{Cx, Order, State, Stream as _};
+use crate::engine::{Cx, Order, Progress, State, Stream as _};
 use crate::event::{self, Events};
 use crate::log;
-use crate::net::{Interest, Net, NetError, NetResult, Ready, Token};
+use crate::net::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::sys::heap::Slots;
 use crate::time::{Duration, Instant};
-use crate::vfs::Vfs;
+use crate::vfs::{FsResult, Pin, Vfs};
 use connection::{Connection, Owed};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use doors::{DOOR_COUNT_MAX, Door};
@@ -211,11 +211,12 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Output that is owed, then input, then whatever the engine makes of it; what is to be waited for then.
+    /// What is owed and ordered, then input, then whatever the engine makes of it; what is to be waited for then.
     #[inline(never)] // As `run`.
     fn converse(&mut self, connection: &mut Connection) -> Result<Interest, Trouble> {
-        if !self.push(connection)? {
-            return Ok(Interest::Output);
+        let mut moved_bytes = 0;
+        if let Some(interest) = self.push(connection, &mut moved_bytes)? {
+            return Ok(interest);
         }
         let mut have = self.restore(connection);
         let room = self.rx.get_mut(have..).unwrap_or_default();
@@ -223,7 +224,7 @@ impl<'a> Driver<'a> {
             Ok(0) => return Err(Trouble::Gone),
             received => moved(received, self.now, &mut connection.progress).ok_or(Trouble::Gone)?,
         };
-        let (mut used, mut sent) = (0, 0);
+        let mut used = 0;
         loop {
             let mut cx = Cx {
                 now: self.now,
@@ -235,23 +236,19 @@ impl<'a> Driver<'a> {
             let session = &mut connection.session;
             let progress = self.programs.advance(session, &mut cx, input, &mut self.tx);
             used += progress.consumed;
-            connection.order = progress.order;
-            connection.moved = 0;
-            connection.answered |= progress.produced > 0;
-            let all = self.send(connection, progress.produced)? && self.push(connection)?;
-            if let State::Closed(why) = progress.state {
-                self.events
-                    .tell_of(self.now, connection.peer, event::DISCONNECTED, b"", why);
-                return Err(Trouble::Gone);
-            }
-            sent += progress.produced + connection.moved as usize;
-            let interest = if all && progress.state == State::NeedInput {
-                Interest::Input
-            } else if all && sent < ORDER_TURN_BYTES as usize {
-                continue;
-            } else {
-                // The socket is full. Or it is others' turn: after theirs it is found ready again.
-                Interest::Output
+            moved_bytes += progress.produced;
+            let state = progress.state;
+            self.take(connection, progress)?;
+            let wait = match connection.owed {
+                Some(_) => Some(Interest::Output),
+                None => self.push(connection, &mut moved_bytes)?,
+            };
+            let interest = match wait {
+                Some(interest) => interest,
+                None if state == State::NeedInput => Interest::Input,
+                None if moved_bytes < ORDER_TURN_BYTES as usize => continue,
+                // It is others' turn: after theirs it is found ready again.
+                None => Interest::Output,
             };
             if used == 0 && have == REQUEST_BYTES {
                 return Err(Trouble::Large);
@@ -259,6 +256,19 @@ impl<'a> Driver<'a> {
             self.save(connection, used, have)?;
             return Ok(interest);
         }
+    }
+
+    /// Takes what the engine made: bytes to send, an order, or the end.
+    fn take(&mut self, connection: &mut Connection, progress: Progress) -> Result<(), Trouble> {
+        connection.order = progress.order;
+        connection.answered |= progress.produced > 0;
+        self.send(connection, progress.produced)?;
+        if let State::Closed(why) = progress.state {
+            self.events
+                .tell_of(self.now, connection.peer, event::DISCONNECTED, b"", why);
+            return Err(Trouble::Gone);
+        }
+        Ok(())
     }
 
     /// Puts the bytes that came before back into the receive buffer; how many they are.
@@ -297,17 +307,17 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Sends the first bytes of the transmit buffer; whether the socket took all. What it did not take waits in a block.
-    fn send(&mut self, connection: &mut Connection, len: usize) -> Result<bool, Trouble> {
+    /// Sends the first bytes of the transmit buffer. What the socket did not take waits in a block.
+    fn send(&mut self, connection: &mut Connection, len: usize) -> Result<(), Trouble> {
         if len == 0 {
-            return Ok(true);
+            return Ok(());
         }
         let bytes = self.tx.get(..len).unwrap_or_default();
-        let more = connection.order.is_some();
+        let more = matches!(connection.order, Some(Order::Send { .. }));
         let sent = self.net.send(connection.socket, bytes, more);
         let sent = moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)?;
         if sent == len {
-            return Ok(true);
+            return Ok(());
         }
         let block = self.block(|driver| &mut driver.replies, &|other| other.owed.is_some());
         let block = block.ok_or(Trouble::NoReplyBlock)?;
@@ -319,81 +329,124 @@ impl<'a> Driver<'a> {
             to: rest.len() as u32,
             more,
         });
-        Ok(false)
+        Ok(())
     }
 
-    /// Sends what is owed, then carries out the order; whether the socket took all.
-    fn push(&mut self, connection: &mut Connection) -> Result<bool, Trouble> {
-        if let Some(owed) = &mut connection.owed {
-            let block = self.replies.get(&owed.block);
-            let bytes = block.get(owed.from as usize..owed.to as usize);
-            let bytes = bytes.unwrap_or_default();
-            let sent = self.net.send(connection.socket, bytes, owed.more);
-            owed.from +=
-                moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)? as u32;
-            if owed.from < owed.to {
-                return Ok(false);
-            }
-        }
-        if let Some(owed) = connection.owed.take() {
-            self.replies.give(owed.block);
-        }
-        if !self.carry_out(connection)? {
-            return Ok(false);
-        }
-        let Some(Order::Send { file, len, .. }) = connection.order.take() else {
-            return Ok(true);
-        };
-        self.vfs.unpin(file);
-        let mut cx = Cx {
-            now: self.now,
-            peer: connection.peer,
-            vfs: self.vfs,
-            events: &mut self.events,
-        };
-        let session = &mut connection.session;
-        let progress = self
-            .programs
-            .done(session, &mut cx, Ok(len.into()), &mut self.tx);
-        self.send(connection, progress.produced)
-    }
-
-    /// Moves bytes from the order's file to the socket until all are sent or the socket is full; whether all are.
-    fn carry_out(&mut self, connection: &mut Connection) -> Result<bool, Trouble> {
-        let Some(Order::Send { file, offset, len }) = &connection.order else {
-            return Ok(true);
-        };
-        while connection.moved < *len {
-            let from = offset.saturating_add(connection.moved.into());
-            let left = *len - connection.moved;
-            let sent = match self.vfs.descriptor(file) {
-                Some(number) if self.sends_files => {
-                    self.net.send_file(connection.socket, number, from, left)
+    /// Sends what is owed, then carries out orders until there are none; what to wait for before that can go on.
+    fn push(
+        &mut self,
+        connection: &mut Connection,
+        moved_bytes: &mut usize,
+    ) -> Result<Option<Interest>, Trouble> {
+        loop {
+            if let Some(owed) = &mut connection.owed {
+                let block = self.replies.get(&owed.block);
+                let bytes = block.get(owed.from as usize..owed.to as usize);
+                let bytes = bytes.unwrap_or_default();
+                let sent = self.net.send(connection.socket, bytes, owed.more);
+                owed.from +=
+                    moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)? as u32;
+                if owed.from < owed.to {
+                    return Ok(Some(Interest::Output));
                 }
-                _ => {
-                    let room = self.tx.get_mut(..REPLY_BYTES.min(left as usize));
-                    let got = self.vfs.read(file.node(), from, room.unwrap_or_default());
-                    match self.tx.get(..got.unwrap_or(0)).unwrap_or_default() {
-                        [] => Ok(0),
-                        bytes => {
-                            let more = bytes.len() < left as usize;
-                            self.net.send(connection.socket, bytes, more)
-                        }
-                    }
+            }
+            if let Some(owed) = connection.owed.take() {
+                self.replies.give(owed.block);
+            }
+            let Some(mut order) = connection.order.take() else {
+                return Ok(None);
+            };
+            let result = match self.carry_out(connection, &mut order, moved_bytes) {
+                Ok(result) => result,
+                Err(interest) => {
+                    self.programs.interrupted();
+                    connection.order = Some(order);
+                    return interest.map(Some);
                 }
             };
-            match sent {
-                Ok(0) => return Err(Trouble::Short),
-                Err(NetError::Unsupported) => self.sends_files = false,
-                sent => {
-                    match moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)? {
-                        0 => return Ok(false),
-                        sent => connection.moved += sent as u32,
+            let mut cx = Cx {
+                now: self.now,
+                peer: connection.peer,
+                vfs: self.vfs,
+                events: &mut self.events,
+            };
+            let session = &mut connection.session;
+            let progress = self
+                .programs
+                .done(session, &mut cx, order, result, &mut self.tx);
+            self.take(connection, progress)?;
+        }
+    }
+
+    /// Moves an order's bytes until all are moved or the socket has to be waited for; what came of it, or what to wait for.
+    fn carry_out(
+        &mut self,
+        connection: &mut Connection,
+        order: &mut Order,
+        moved_bytes: &mut usize,
+    ) -> Result<FsResult<()>, Result<Interest, Trouble>> {
+        loop {
+            let (at, left, count) = match order {
+                Order::Sync { file } => return Ok(self.vfs.sync(file)),
+                Order::Send { len: 0, .. } | Order::Store { len: 0, .. } => return Ok(Ok(())),
+                Order::Send { file, offset, len } => {
+                    let sent = self.send_from(connection.socket, file, *offset, *len);
+                    match sent {
+                        Err(NetError::Unsupported) => {
+                            self.sends_files = false;
+                            continue;
+                        }
+                        Ok(0) => return Err(Err(Trouble::Short)),
+                        sent => (offset, len, sent),
                     }
+                }
+                Order::Store { file, offset, len } => {
+                    // Up to where a page of the file begins.
+                    let page = STORE_BYTES - (*offset as usize & (PAGE_BYTES - 1));
+                    let room = self.tx.get_mut(..page.min(*len as usize)).unwrap_or_default();
+                    let received = self.net.recv(connection.socket, room);
+                    if received == Ok(0) {
+                        return Err(Err(Trouble::Gone));
+                    }
+                    let bytes = self.tx.get(..received.unwrap_or(0)).unwrap_or_default();
+                    if !bytes.is_empty()
+                        && let Err(error) = self.vfs.write(file, *offset, bytes)
+                    {
+                        *len -= bytes.len() as u32;
+                        return Ok(Err(error));
+                    }
+                    (offset, len, received)
+                }
+            };
+            match moved(count, self.now, &mut connection.progress) {
+                None => return Err(Err(Trouble::Gone)),
+                Some(0) => {
+                    let stores = matches!(order, Order::Store { .. });
+                    let interest = if stores { Interest::Input } else { Interest::Output };
+                    return Err(Ok(interest));
+                }
+                Some(count) => {
+                    *at += count as u64;
+                    *left -= count as u32;
+                    *moved_bytes += count;
                 }
             }
         }
-        Ok(true)
+    }
+
+    /// Sends bytes of a file, perhaps not all; 0: the file is at its end.
+    fn send_from(&mut self, socket: Socket, file: &Pin, from: u64, left: u32) -> NetResult<usize> {
+        if self.sends_files
+            && let Some(number) = self.vfs.descriptor(file)
+        {
+            return self.net.send_file(socket, number, from, left);
+        }
+        let room = self.tx.get_mut(..REPLY_BYTES.min(left as usize));
+        let got = self.vfs.read(file, from, room.unwrap_or_default());
+        match self.tx.get(..got.unwrap_or(0)).unwrap_or_default() {
+            [] => Ok(0),
+            bytes => self.net.send(socket, bytes, bytes.len() < left as usize),
+        }
     }
 
     /// A block of a pool. Where none is left, whoever of those that hold one made no progress for longest gives way.
@@ -450,9 +503,10 @@ impl<'a> Driver<'a> {
         if let Some(owed) = connection.owed.take() {
             self.replies.give(owed.block);
         }
-        if let Some(Order::Send { file, .. }) = connection.order.take() {
-            self.vfs.unpin(file);
+        if let Some(order) = connection.order.take() {
+            order.abandon(self.vfs);
         }
+        self.programs.abandon(&mut connection.session, self.vfs);
         *place = None;
         self.free.push(at as u16);
         // There is a place again, and a descriptor: whoever waits for one need not wait longer.

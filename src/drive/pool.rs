@@ -1,10 +1,13 @@
 //! Blocks of one size, a bounded number of them, touched only as they are needed.
 
+use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
 use crate::sys::heap::Slots;
 
-/// A block that is held: where it begins. Whoever holds it gives it back.
+/// A block that is held, by its number. Whoever holds it gives it back.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct Block(u32);
+pub(super) struct Block(u8);
+
+const _: () = assert!(REQUEST_BLOCK_COUNT <= 256 && REPLY_BLOCK_COUNT <= 256);
 
 /// The pool.
 #[derive(Debug)]
@@ -26,9 +29,9 @@ impl Pool {
 
     /// A block, the one given back last first; `None` when all are held.
     pub(super) fn take(&mut self) -> Option<Block> {
-        let untouched = self.bytes.len() as u32;
+        let untouched = self.bytes.len() / self.block_bytes;
         match self.free.pop() {
-            None if self.bytes.extend(self.block_bytes) => Some(Block(untouched)),
+            None if self.bytes.extend(self.block_bytes) => Some(Block(untouched as u8)),
             free => free,
         }
     }
@@ -42,7 +45,8 @@ impl Pool {
     /// The bytes of a block.
     #[inline(never)]
     pub(super) fn get(&mut self, block: &Block) -> &mut [u8] {
-        let rest = self.bytes.get_mut(block.0 as usize..).unwrap_or_default();
+        let from = usize::from(block.0) * self.block_bytes;
+        let rest = self.bytes.get_mut(from..).unwrap_or_default();
         rest.get_mut(..self.block_bytes).unwrap_or_default()
     }
 

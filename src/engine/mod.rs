@@ -23,6 +23,7 @@ use core::net::Ipv6Addr;
 pub mod mount;
 pub mod nfs;
 pub mod portmap;
+mod replay;
 pub mod rpc;
 #[cfg(test)]
 pub mod tests;
@@ -51,13 +52,35 @@ impl Cx<'_> {
 pub enum Order {
     /// After the produced bytes, send this range of a file. If the file has become shorter, close the connection.
     Send {
-        /// Given back with `Vfs::unpin` by the driver.
+        /// The file.
         file: Pin,
         /// Bytes from the start of the file.
         offset: u64,
         /// Bytes to send.
         len: u32,
     },
+    /// After the produced bytes are sent, store the next bytes of the stream in a file.
+    Store {
+        /// The file.
+        file: Pin,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// Bytes to store.
+        len: u32,
+    },
+    /// Make durable what was written to a file.
+    Sync {
+        /// The file.
+        file: Pin,
+    },
+}
+
+impl Order {
+    /// Gives back what the order holds: its connection is gone.
+    pub fn abandon(self, vfs: &mut dyn Vfs) {
+        let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Sync { file }) = self;
+        vfs.unpin(file);
+    }
 }
 
 /// What an engine needs before it can go on.
@@ -97,14 +120,20 @@ pub trait Stream {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress;
-    /// The driver carried the last order out: the engine finishes its reply.
+    /// The driver carried the last order out, or failed, and gives back what is left of it: the engine finishes its reply, or
+    /// orders more.
     fn done(
         &mut self,
         session: &mut Self::Session,
         cx: &mut Cx<'_>,
-        result: FsResult<u64>,
+        order: Order,
+        result: FsResult<()>,
         output: &mut [u8],
     ) -> Progress;
+    /// An order takes longer: others are served meanwhile.
+    fn interrupted(&mut self);
+    /// The connection is gone: what its session holds is given back.
+    fn abandon(&mut self, session: &mut Self::Session, vfs: &mut dyn Vfs);
 }
 
 /// A protocol of one datagram in, one or none out.

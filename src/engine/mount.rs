@@ -23,7 +23,7 @@ pub struct Mounts {
 #[inline(never)]
 pub fn answer(
     mounts: &mut Mounts,
-    call: &Call,
+    call: &Call<'_>,
     cx: &mut Cx<'_>,
     args: &mut Reader<'_>,
     reply: &mut Writer<'_>,
@@ -113,9 +113,16 @@ const fn refusal(error: FsError) -> (Status, &'static str) {
             (Status::Access, "the server itself may not go there")
         }
         FsError::Io => (Status::Io, "the disk failed"),
-        FsError::Stale | FsError::NotSupported | FsError::TryLater => {
-            (Status::ServerFault, "it cannot be opened now")
-        }
+        FsError::Stale
+        | FsError::NotSupported
+        | FsError::TryLater
+        | FsError::Exists
+        | FsError::CrossDevice
+        | FsError::TooLarge
+        | FsError::NoSpace
+        | FsError::Quota
+        | FsError::TooManyLinks
+        | FsError::NotEmpty => (Status::ServerFault, "it cannot be opened now"),
     }
 }
 

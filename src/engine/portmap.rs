@@ -14,7 +14,7 @@ pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
 /// Answers one call.
 pub fn answer(
     table: &[Mapping],
-    call: &Call,
+    call: &Call<'_>,
     args: &mut Reader<'_>,
     reply: &mut Writer<'_>,
 ) -> Result<(), Reject> {

@@ -10,9 +10,11 @@ mod nfs;
 mod serve;
 
 const HELP: &str = "\
-stowaway nfs --export DIR[:ro,fsid=NUMBER] …
-\tserves directories, read-only, over NFS version 3; also as unfsd.
-\tfsid names an export for good, also when its file system moves
+stowaway nfs --export DIR[:OPTION,…] …
+\tserves directories over NFS version 3; also as unfsd. Options:
+\tro (default), rw, root_squash (default), no_root_squash,
+\tall_squash, anonuid=NUMBER, anongid=NUMBER: as in exports(5);
+\tfsid=NUMBER: names it for good, also when its file system moves
 stowaway serve …
 \tthe same, in a process that is started again when it ends
 
@@ -26,7 +28,7 @@ stowaway serve …
 \t\t\t(/var/lib/stowaway/handle.key)
   --log FILE\t\ttraces for developers; - is standard output
 
-mount with:  mount -t nfs -o ro,nolock HOST:DIR /mnt
+mount with:  mount -t nfs -o nolock HOST:DIR /mnt
 ";
 const VERSION: &str = concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n");
 

@@ -194,10 +194,10 @@ pub fn open_by_handle(
     Ok(unsafe { OwnedFd::from_raw_fd(opened as i32) })
 }
 
-/// Opens what a descriptor stands for once more, with other flags. `NOENT` where there is no /proc.
-pub fn reopen(file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
-    let (_, digits) = path.split_at_mut(14);
+/// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.
+pub fn path(file: impl AsFd, room: &mut [u8; 25]) -> &CStr {
+    *room = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    let (_, digits) = room.split_at_mut(14);
     let mut rest = file.as_fd().as_raw_fd();
     for at in (0..rest.max(1).ilog10() as usize + 1).rev() {
         if let Some(digit) = digits.get_mut(at) {
@@ -205,11 +205,19 @@ pub fn reopen(file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
         }
         rest /= 10;
     }
-    rustix::fs::open(super::c_str(&path), flags, rustix::fs::Mode::empty())
+    super::c_str(room)
+}
+
+/// Opens what a descriptor stands for once more, with other flags. `NOENT` where there is no /proc.
+pub fn reopen(file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut room = [0; 25];
+    rustix::fs::open(path(file, &mut room), flags, rustix::fs::Mode::empty())
 }
 
 /// Bits of `access`.
 pub const MAY_EXECUTE: u32 = 1;
+/// Bits of `access`.
+pub const MAY_WRITE: u32 = 2;
 /// Bits of `access`.
 pub const MAY_READ: u32 = 4;
 

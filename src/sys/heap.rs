@@ -52,6 +52,12 @@ unsafe impl GlobalAlloc for Arena {
         unsafe { self.memory.get().cast::<u8>().add(start) }
     }
 
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // What is handed out for the first time, and nothing ever is again, is zero and untouched.
+        // SAFETY: the same contract.
+        unsafe { self.alloc(layout) }
+    }
+
     unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
 }
 
@@ -72,7 +78,7 @@ impl<T> Slots<T> {
     pub fn new(count: usize) -> Self {
         let layout = Self::layout(count);
         // SAFETY: no element is without size, and nobody asks for no places.
-        let places = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast());
+        let places = NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) }.cast());
         let Some(places) = places.filter(|_| layout.size() > 0) else {
             panic!()
         };
@@ -113,11 +119,12 @@ impl<T> Slots<T> {
 }
 
 impl Slots<u8> {
-    /// `count` zero bytes.
+    /// `count` zero bytes, touched when they are used first.
     pub fn zeroed(count: usize) -> Self {
-        let mut slots = Self::new(count);
-        slots.extend(count);
-        slots
+        Self {
+            len: count,
+            ..Self::new(count)
+        }
     }
 
     /// Appends `count` zero bytes; whether there was room for all of them.

@@ -3,6 +3,7 @@
 use super::{Errno, outcome};
 use crate::time::Duration;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{FromRawFd as _, OwnedFd};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -17,13 +18,16 @@ pub fn exit(code: i32) -> ! {
     }
 }
 
-/// A peer or reader that is gone is an error of the write, never the end of the process.
-pub(super) fn ignore_broken_pipes() {
+/// A reader that is gone and a file that may not grow are errors of the write, never the end of the process.
+pub(super) fn ignore_failed_writes() {
     const SIGPIPE: usize = 13;
+    const SIGXFSZ: usize = 25;
     // The kernel's sigaction: handler (1 = ignore), flags, restorer, mask. Eight words are enough on every architecture.
     let ignore: [usize; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
-    // SAFETY: the kernel reads the structure and writes nothing.
-    unsafe { raw_syscall!(Sysno::rt_sigaction, SIGPIPE, ignore.as_ptr(), 0, 8) };
+    for signal in [SIGPIPE, SIGXFSZ] {
+        // SAFETY: the kernel reads the structure and writes nothing.
+        unsafe { raw_syscall!(Sysno::rt_sigaction, signal, ignore.as_ptr(), 0, 8) };
+    }
 }
 
 /// Signals that wait to be read.
@@ -95,6 +99,17 @@ const SIGCHLD: u32 = 17;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Child(i32);
 
+/// Whether [`fork`] made this process.
+static HAS_SUPERVISOR: AtomicBool = AtomicBool::new(false);
+
+/// Has this process end when the one does that made it by [`fork`]. The kernel forgets it whenever a process changes as whom
+/// it touches files.
+pub(super) fn follow_supervisor() {
+    if HAS_SUPERVISOR.load(Ordering::Relaxed) {
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+    }
+}
+
 /// Splits the process in two. The new one gets `None`, and ends when the old one does.
 pub fn fork() -> Result<Option<Child>, Errno> {
     let parent = rustix::process::getpid();
@@ -104,7 +119,8 @@ pub fn fork() -> Result<Option<Child>, Errno> {
         return Ok(Some(Child(made as i32)));
     }
     mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL);
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+    HAS_SUPERVISOR.store(true, Ordering::Relaxed);
+    follow_supervisor();
     if rustix::process::getppid() != Some(parent) {
         exit(1); // The parent died before the line above.
     }

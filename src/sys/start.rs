@@ -50,7 +50,7 @@ pub unsafe fn enter(stack: *const usize) -> Args {
         rustix::param::init(envp.cast_mut().cast());
         // With huge pages "always", one touched byte of the arena would cost 2 MiB. Kernels before 3.15 have none to switch off.
         let _ = rustix::thread::disable_transparent_huge_pages(true);
-        super::process::ignore_broken_pipes();
+        super::process::ignore_failed_writes();
         Args {
             rest: core::slice::from_raw_parts(argv.cast(), argc),
         }

@@ -38,12 +38,26 @@ pub enum FsError {
     Access,
     /// Another file system is mounted there; it is not entered.
     OtherFileSystem,
+    /// There is such a name already.
+    Exists,
+    /// The two names do not lie in one export on one file system.
+    CrossDevice,
     /// Not a directory.
     NotDirectory,
     /// A directory.
     IsDirectory,
     /// It makes no sense for this kind of object.
     Invalid,
+    /// The file would become larger than the host allows.
+    TooLarge,
+    /// The disk is full.
+    NoSpace,
+    /// The user has used up what the disk has for it.
+    Quota,
+    /// The object has as many names as it can have.
+    TooManyLinks,
+    /// The directory has entries.
+    NotEmpty,
     /// A name is longer than 255 bytes.
     NameTooLong,
     /// The export cannot be written to.
@@ -84,13 +98,36 @@ impl Node {
 
 /// One object for longer than a request: it stays open until [`Vfs::unpin`].
 #[derive(PartialEq, Eq, Debug)]
-pub struct Pin(Node);
+pub struct Pin {
+    node: Node,
+    /// As whom it is written to.
+    user: u32,
+}
 
 impl Pin {
     /// The object. It stays valid while the pin is held.
     pub const fn node(&self) -> Node {
-        self.0
+        self.node
     }
+}
+
+/// Supplementary groups of a caller: RFC 5531 allows no more.
+pub const GROUP_COUNT_MAX: usize = 16;
+
+/// Who asks: what the request says, to be believed as far as the export's rules go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Caller {
+    /// User; [`Caller::NOBODY`] for a caller without a name.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Other groups.
+    pub groups: heapless::Vec<u32, GROUP_COUNT_MAX>,
+}
+
+impl Caller {
+    /// No user and no group has this number: the kernel takes it for "no change".
+    pub const NOBODY: u32 = u32::MAX;
 }
 
 /// A directory entry's name: never "", ".", "..", longer than 255 bytes, or with a separator or NUL in it.
@@ -211,13 +248,57 @@ pub struct Attr {
     pub ctime: FileTime,
 }
 
-/// What the server itself may want to do with an object.
+/// What a caller may want to do with an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Right {
     /// Read the file or list the directory.
     Read,
+    /// Write to the file, or make and remove names in the directory.
+    Write,
     /// Run the file or look names up in the directory.
     Execute,
+}
+
+/// What becomes of one of a file's times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum NewTime {
+    /// It stays.
+    #[default]
+    Keep,
+    /// The host's clock.
+    Now,
+    /// This.
+    At(FileTime),
+}
+
+/// What is to change of an object; what is `None` stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Change {
+    /// The low twelve bits of the mode.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Bytes: what is beyond is cut off, what is missing reads as zeros.
+    pub size: Option<u64>,
+    /// Last read.
+    pub atime: NewTime,
+    /// Last written.
+    pub mtime: NewTime,
+}
+
+/// What a new name is to stand for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Make<'a> {
+    /// An empty regular file.
+    File,
+    /// An empty directory.
+    Directory,
+    /// A symbolic link to this target.
+    Link(&'a [u8]),
+    /// A FIFO, a socket or a device, the latter with its major and minor number.
+    Special(Kind, (u32, u32)),
 }
 
 /// How full a file system is.
@@ -269,26 +350,27 @@ pub struct Export {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Descriptor(pub i32);
 
-/// A backend. Object-safe, compiled once; reads have no default bodies.
+/// A backend. Object-safe, compiled once.
+///
+/// What changes a tree is on disk when it returns, names too; but for [`Vfs::write`], which [`Vfs::sync`] makes durable.
 pub trait Vfs {
     /// What is exported. An export's number is its place here.
     fn exports(&self) -> &[Export];
-    /// The top of an export.
+    /// The top of an export. What follows is done as the server itself.
     fn root(&mut self, export: usize) -> FsResult<Node>;
-    /// The object that a handle names. `TryLater` while it is still being looked for.
-    fn open(&mut self, handle: &[u8]) -> FsResult<Node>;
+    /// The object that a handle names. What follows is done as `caller`, as far as the host and the export's rules allow.
+    /// `TryLater` while the object is still being looked for.
+    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node>;
     /// The handle that names `node`: the same bytes every time, also after a restart.
     fn handle(&mut self, node: Node) -> FsResult<Handle>;
     /// The object's attributes, as they are now.
     fn attr(&mut self, node: Node) -> FsResult<Attr>;
-    /// Whether the server itself may use the object so.
+    /// Whether the caller may use the object so.
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool>;
     /// The object of this name in `dir`. A symbolic link is itself.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
     /// A symbolic link's target, cut to `out`.
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize>;
-    /// Fills `out` from `offset`; fewer bytes mean the end of the file.
-    fn read(&mut self, node: Node, offset: u64, out: &mut [u8]) -> FsResult<usize>;
     /// Calls `each` with the entries that follow the cookie `from` (0: all) until it breaks. True: that was the last.
     fn readdir(
         &mut self,
@@ -299,10 +381,33 @@ pub trait Vfs {
     ) -> FsResult<bool>;
     /// How full the file system of `node` is.
     fn space(&mut self, node: Node) -> FsResult<Space>;
-    /// Keeps a regular file open and readable for longer than this request.
-    fn pin(&mut self, node: Node) -> FsResult<Pin>;
+    /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
+    /// Its owner may always read and write.
+    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin>;
     /// Gives a pin back.
     fn unpin(&mut self, pin: Pin);
+    /// Fills `out` from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize>;
+    /// Writes all of `bytes` at `offset` of a file that was pinned for it. After an error some may be written.
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
+    /// Makes durable what was written to a file. After an error what was written before may be lost.
+    fn sync(&mut self, pin: &Pin) -> FsResult<()>;
+    /// Changes attributes. After an error some may be changed.
+    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()>;
+    /// Makes an object that was not there: with `change`, owned by the caller otherwise.
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: Make<'_>,
+        change: &Change,
+    ) -> FsResult<Node>;
+    /// Removes a name: that of an empty directory if `directory`, else that of anything else.
+    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
+    /// Gives an object another name, which may be taken from another object of its kind.
+    fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()>;
+    /// Gives an object one more name.
+    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
     /// The kernel's number of a pinned file, if it has one.
     fn descriptor(&self, pin: &Pin) -> Option<Descriptor>;
     /// Lets go of what was not used since the last call. True: there is more to let go of later.
@@ -332,7 +437,7 @@ mod tests {
     #[test]
     fn small_things_stay_small() {
         assert_eq!(size_of::<FsResult<()>>(), 1);
-        assert_eq!(size_of::<Pin>(), 4);
+        assert_eq!(size_of::<Pin>(), 8);
         let mut handle = Handle::EMPTY;
         assert!(!handle.push(&[0; 65]) && handle.push(&[1; 64]) && !handle.push(&[0]));
         assert_eq!(handle.bytes(), [1; 64]);

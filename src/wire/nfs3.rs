@@ -96,6 +96,12 @@ pub enum Status {
     /// Not allowed.
     #[doc(alias = "NFS3ERR_ACCES")]
     Access = 13,
+    /// There is such a name already.
+    #[doc(alias = "NFS3ERR_EXIST")]
+    Exists = 17,
+    /// Another file system.
+    #[doc(alias = "NFS3ERR_XDEV")]
+    CrossDevice = 18,
     /// Not a directory.
     #[doc(alias = "NFS3ERR_NOTDIR")]
     NotDirectory = 20,
@@ -105,18 +111,36 @@ pub enum Status {
     /// An argument makes no sense for this object.
     #[doc(alias = "NFS3ERR_INVAL")]
     Invalid = 22,
+    /// The file would become too large.
+    #[doc(alias = "NFS3ERR_FBIG")]
+    TooLarge = 27,
+    /// The disk is full.
+    #[doc(alias = "NFS3ERR_NOSPC")]
+    NoSpace = 28,
     /// The export is read-only.
     #[doc(alias = "NFS3ERR_ROFS")]
     ReadOnly = 30,
+    /// The object has as many names as it can have.
+    #[doc(alias = "NFS3ERR_MLINK")]
+    TooManyLinks = 31,
     /// A name is longer than 255 bytes.
     #[doc(alias = "NFS3ERR_NAMETOOLONG")]
     NameTooLong = 63,
+    /// The directory has entries.
+    #[doc(alias = "NFS3ERR_NOTEMPTY")]
+    NotEmpty = 66,
+    /// The user's share of the disk is used up.
+    #[doc(alias = "NFS3ERR_DQUOT")]
+    Quota = 69,
     /// The object is gone.
     #[doc(alias = "NFS3ERR_STALE")]
     Stale = 70,
     /// No handle of ours.
     #[doc(alias = "NFS3ERR_BADHANDLE")]
     BadHandle = 10001,
+    /// The object has changed since the caller looked at it.
+    #[doc(alias = "NFS3ERR_NOT_SYNC")]
+    NotSynchronous = 10002,
     /// The cookie is not one of this directory.
     #[doc(alias = "NFS3ERR_BAD_COOKIE")]
     BadCookie = 10003,
@@ -126,6 +150,9 @@ pub enum Status {
     /// The reply does not fit the count that the caller set.
     #[doc(alias = "NFS3ERR_TOOSMALL")]
     TooSmall = 10005,
+    /// No object of this kind can be made.
+    #[doc(alias = "NFS3ERR_BADTYPE")]
+    BadType = 10007,
     /// Try again later.
     #[doc(alias = "NFS3ERR_JUKEBOX")]
     TryLater = 10008,
@@ -151,6 +178,12 @@ pub mod access {
     pub const READ: u32 = 1;
     /// Look up a name.
     pub const LOOKUP: u32 = 2;
+    /// Change what is in a file, or which objects a directory's names stand for.
+    pub const MODIFY: u32 = 4;
+    /// Make a file longer, or add names to a directory.
+    pub const EXTEND: u32 = 8;
+    /// Remove a name from a directory.
+    pub const DELETE: u32 = 16;
     /// Run a file.
     pub const EXECUTE: u32 = 32;
 }
@@ -166,6 +199,24 @@ pub const PROPERTIES: u32 = 0x1 | 0x2 | 0x8 | 0x10;
 pub struct Attributes(pub [u32; ATTRIBUTES_BYTES / 4]);
 
 impl Attributes {
+    /// File system and file, two words each: no two objects have the same.
+    pub const fn identity(&self) -> [u32; 4] {
+        let [_, _, _, _, _, _, _, _, _, _, _, a, b, c, d, ..] = self.0;
+        [a, b, c, d]
+    }
+
+    /// Seconds of the last read and of the last write.
+    pub const fn seconds(&self) -> [u32; 2] {
+        let [.., read, _, written, _, _, _] = self.0;
+        [read, written]
+    }
+
+    /// The time of the last change.
+    pub const fn changed(&self) -> [u32; 2] {
+        let [.., secs, nanos] = self.0;
+        [secs, nanos]
+    }
+
     /// Writes the attributes alone.
     pub fn emit(&self, reply: &mut Writer<'_>) {
         reply.words(&self.0);
@@ -182,6 +233,22 @@ pub fn emit_post_op(reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
         }
         None => reply.u32(0),
     }
+}
+
+/// Writes what is known of an object before and after it was changed, or was not: the caller finds out from it whether
+/// anybody else changed it too.
+#[doc(alias = "wcc_data")]
+pub fn emit_wcc(reply: &mut Writer<'_>, before: Option<&Attributes>, after: Option<&Attributes>) {
+    match before {
+        // Size, time of the last write, time of the last change.
+        Some(Attributes([_, _, _, _, _, high, low, .., secs, nanos, change_secs, change_nanos])) => {
+            for word in [1, *high, *low, *secs, *nanos, *change_secs, *change_nanos] {
+                reply.u32(word);
+            }
+        }
+        None => reply.u32(0),
+    }
+    emit_post_op(reply, after);
 }
 
 #[cfg(test)]

@@ -15,9 +15,28 @@ const LAST_FRAGMENT: u32 = 1 << 31;
 /// Bytes of a record mark.
 pub const MARK_BYTES: usize = 4;
 
+/// Who calls, as the caller says.
+#[doc(alias = "AUTH_SYS")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Credential<'a> {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    groups: &'a [u8],
+}
+
+impl Credential<'_> {
+    /// Other groups, at most 16.
+    pub fn groups(&self) -> impl Iterator<Item = u32> {
+        let (words, _) = self.groups.as_chunks();
+        words.iter().map(|word| u32::from_be_bytes(*word))
+    }
+}
+
 /// A call header. The arguments follow it in the reader it was parsed from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Call {
+pub struct Call<'a> {
     /// Echoed in the reply, so that the client can match the two.
     pub xid: u32,
     /// The program number, for instance 100003 for NFS.
@@ -26,6 +45,8 @@ pub struct Call {
     pub version: u32,
     /// The procedure within the version.
     pub procedure: u32,
+    /// Who calls; `None` if that is not said.
+    pub credential: Option<Credential<'a>>,
 }
 
 /// Why a message is not a call that can be carried out.
@@ -77,9 +98,9 @@ impl From<Malformed> for Reject {
     }
 }
 
-impl Call {
+impl<'a> Call<'a> {
     /// Parses a header and leaves `packet` at the arguments.
-    pub fn parse(packet: &mut Reader<'_>) -> Result<Self, NotACall> {
+    pub fn parse(packet: &mut Reader<'a>) -> Result<Self, NotACall> {
         let (xid, kind) = (packet.u32()?, packet.u32()?);
         match kind {
             0 => {}
@@ -95,11 +116,13 @@ impl Call {
         let credential = packet
             .opaque(AUTH_BYTES_MAX)
             .map_err(|_| refused(Reject::BadCredential))?;
-        match flavor {
-            0 => {}
-            1 => check_auth_sys(credential).map_err(|_| refused(Reject::BadCredential))?,
+        let credential = match flavor {
+            0 => None,
+            1 => {
+                Some(auth_sys(credential).map_err(|_| refused(Reject::BadCredential))?)
+            }
             _ => return Err(refused(Reject::UnknownFlavor)),
-        }
+        };
         let _flavor = packet.u32()?;
         packet
             .opaque(AUTH_BYTES_MAX)
@@ -109,21 +132,22 @@ impl Call {
             program,
             version,
             procedure,
+            credential,
         })
     }
 }
 
-/// Checks the form of an AUTH_SYS body. Every client acts as the user who started the server, so nothing of it is kept.
-fn check_auth_sys(body: &[u8]) -> Result<(), Malformed> {
+/// Takes an AUTH_SYS body apart.
+fn auth_sys(body: &[u8]) -> Result<Credential<'_>, Malformed> {
     let mut body = Reader::new(body);
     let _stamp = body.u32()?;
     body.opaque(MACHINE_BYTES_MAX)?;
-    let (_uid, _gid) = (body.u32()?, body.u32()?);
-    let groups = body.u32()?;
-    if groups > GROUPS_MAX {
+    let (uid, gid, count) = (body.u32()?, body.u32()?, body.u32()?);
+    if count > GROUPS_MAX {
         return Err(Malformed::Range);
     }
-    (0..groups).try_for_each(|_| body.u32().map(drop))
+    let groups = body.take((count as usize).saturating_mul(4))?;
+    Ok(Credential { uid, gid, groups })
 }
 
 /// Writes the 24 bytes before the results, or the whole of a rejection.

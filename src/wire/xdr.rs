@@ -14,6 +14,11 @@ impl<'a> Reader<'a> {
         Self { rest: packet }
     }
 
+    /// What was not read yet.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The next `len` bytes.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(Malformed::Short)?;
@@ -145,6 +150,11 @@ impl<'a> Writer<'a> {
         self.len = self.len.saturating_add(len);
         self.overrun |= self.len > self.room.len();
         self.pad(len);
+    }
+
+    /// What was written from `position` on.
+    pub fn since(&self, position: usize) -> &[u8] {
+        self.room.get(position..self.len).unwrap_or_default()
     }
 
     /// Where the next byte goes.

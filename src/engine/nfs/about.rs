@@ -12,7 +12,7 @@ const LINK_COUNT_MAX: u32 = 32_000;
 /// What READ and WRITE should be a multiple of, in bytes.
 const BLOCK_BYTES: u32 = 4096;
 
-/// Everybody acts as the user who started the server, so that is whose rights are told. Nobody may write.
+/// What the caller itself may do; that an owner may always read and write is not told: a client would let it open its file.
 pub(super) fn access(
     cx: &mut Cx<'_>,
     object: &Object,
@@ -20,16 +20,20 @@ pub(super) fn access(
     reply: &mut Writer<'_>,
 ) -> Result<(), Fault> {
     let asked = args.u32()?;
-    let runs = if object.kind == Kind::Directory {
-        bits::LOOKUP
-    } else {
-        bits::EXECUTE
-    };
     let mut granted = 0;
-    for (bit, right) in [(bits::READ, Right::Read), (runs, Right::Execute)] {
-        if asked & bit != 0 && cx.vfs.allows(object.node, right)? {
-            granted |= bit;
+    let mut grant = |bits, right| {
+        if asked & bits != 0 && cx.vfs.allows(object.node, right)? {
+            granted |= asked & bits;
         }
+        Ok::<_, FsError>(())
+    };
+    grant(bits::READ, Right::Read)?;
+    if object.kind == Kind::Directory {
+        grant(bits::LOOKUP, Right::Execute)?;
+        grant(bits::MODIFY | bits::EXTEND | bits::DELETE, Right::Write)?;
+    } else {
+        grant(bits::EXECUTE, Right::Execute)?;
+        grant(bits::MODIFY | bits::EXTEND, Right::Write)?;
     }
     begin(reply, object);
     reply.u32(granted);

@@ -11,7 +11,7 @@ use crate::wire::{Reader, Writer};
 use core::ops::ControlFlow;
 
 /// Bytes that a name on the wire may have before it is taken for garbage; the file system's own limit is lower.
-const NAME_BYTES_MAX: u32 = 1024;
+pub(super) const NAME_BYTES_MAX: u32 = 1024;
 
 pub(super) fn lookup(
     cx: &mut Cx<'_>,
@@ -69,7 +69,7 @@ pub(super) fn list(
         Err(_) => false,
     };
     if page.empty && !end || reply.position().saturating_add(Page::END_BYTES) > page.bytes_end {
-        return Err(Fault::TooSmall);
+        return Err(Fault::Status(Status::TooSmall));
     }
     reply.words(&[0, end.into()]);
     Ok(Answer::Done)

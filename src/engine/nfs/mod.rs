@@ -1,4 +1,4 @@
-//! NFS version 3, read-only: what each procedure answers. RFC 1813 section 3.3.
+//! NFS version 3: what each procedure answers. RFC 1813 section 3.3.
 //!
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are dealt with
 //! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
@@ -7,25 +7,29 @@ use super::rpc::Answer;
 use super::{Cx, Order};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
-use crate::vfs::{Attr, Detail, FileTime, FsError, Kind, Node};
+use crate::vfs::{Attr, Caller, Detail, FileTime, FsError, Kind, Node};
 use crate::wire::nfs3::{
     Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION,
-    emit_post_op,
+    emit_post_op, emit_wcc,
 };
-use crate::wire::rpc::{Call, Reject};
+use crate::wire::rpc::{Call, Credential, Reject};
 use crate::wire::{Malformed, Reader, Writer};
 
 mod about;
+mod change;
 mod directory;
 mod read;
 mod status;
+mod write;
+
+pub(super) use write::Writing;
 
 /// Why a procedure did not succeed.
 enum Fault {
     /// The file system's answer, which becomes a status.
     Files(FsError),
-    /// The page of a directory does not fit the caller's count.
-    TooSmall,
+    /// The protocol's own.
+    Status(Status),
     /// The arguments did not parse.
     Malformed,
 }
@@ -50,51 +54,132 @@ struct Object {
     attributes: Attributes,
 }
 
-/// Answers one call.
-#[inline(never)]
-pub(super) fn answer(
+/// What NFS remembers from one request to the next.
+#[derive(Debug)]
+pub(super) struct Nfs {
+    /// Another one whenever what was written and not made durable may be lost.
     verifier: [u8; VERIFIER_BYTES],
-    call: &Call,
-    cx: &mut Cx<'_>,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
-    order: &mut Option<Order>,
-) -> Result<Answer, Reject> {
-    if call.version != VERSION {
-        return Err(Reject::Version(VERSION as u8, VERSION as u8));
-    }
-    let procedure = Procedure::new(call.procedure).ok_or(Reject::Procedure)?;
-    if procedure == Procedure::Null {
-        return Ok(Answer::Done);
-    }
-    let handle = args.opaque(HANDLE_BYTES_MAX)?;
-    let start = reply.position();
-    let object = cx.vfs.open(handle).and_then(|node| describe(cx, node));
-    let outcome = match &object {
-        Ok(object) => carry_out(procedure, verifier, cx, object, args, reply, order),
-        Err(error) => Err(Fault::Files(*error)),
-    };
-    let status = match outcome {
-        Ok(answer) => return Ok(answer),
-        Err(Fault::Malformed) => return Err(Reject::Arguments),
-        Err(Fault::TooSmall) => Status::TooSmall,
-        Err(Fault::Files(error)) => {
-            match error {
-                FsError::Io => cx.tell(event::DISK_FAILED, b"", ""),
-                FsError::OtherFileSystem => cx.tell(event::OTHER_FILE_SYSTEM, b"", ""),
-                _ => {}
-            }
-            error.into()
-        }
-    };
-    reply.truncate(start);
-    reply.u32(status as u32);
-    emit_failure(
+    creations: change::Creations,
+    /// What the file of the WRITE in hand was like; nothing as soon as anything else may have changed.
+    before: Option<write::Before>,
+}
+
+/// Whether a call must not be carried out twice.
+pub(super) fn must_not_repeat(call: &Call<'_>) -> bool {
+    call.program == crate::wire::nfs3::PROGRAM
+        && call.version == VERSION
+        && Procedure::new(call.procedure).is_some_and(changes)
+}
+
+/// Whether a procedure changes attributes or names.
+const fn changes(procedure: Procedure) -> bool {
+    matches!(
         procedure,
-        reply,
-        object.ok().as_ref().map(|object| &object.attributes),
-    );
-    Ok(Answer::Done)
+        Procedure::SetAttr
+            | Procedure::Create
+            | Procedure::MkDir
+            | Procedure::SymLink
+            | Procedure::MkNod
+            | Procedure::Remove
+            | Procedure::RmDir
+            | Procedure::Rename
+            | Procedure::Link
+    )
+}
+
+/// Who calls, in the words of the files.
+fn caller(credential: Option<Credential<'_>>) -> Caller {
+    let mut caller = Caller {
+        uid: Caller::NOBODY,
+        ..Caller::default()
+    };
+    if let Some(credential) = credential {
+        (caller.uid, caller.gid) = (credential.uid, credential.gid);
+        for group in credential.groups() {
+            let _ = caller.groups.push(group);
+        }
+    }
+    caller
+}
+
+impl Nfs {
+    pub(super) const fn new(verifier: [u8; VERIFIER_BYTES]) -> Self {
+        Self {
+            verifier,
+            creations: change::Creations::new(),
+            before: None,
+        }
+    }
+
+    /// Answers one call. `follows`: bytes of a WRITE's data that are not in `args`, if that is known.
+    #[inline(never)]
+    pub(super) fn answer(
+        &mut self,
+        call: &Call<'_>,
+        cx: &mut Cx<'_>,
+        args: &mut Reader<'_>,
+        follows: Option<u32>,
+        reply: &mut Writer<'_>,
+        order: &mut Option<Order>,
+    ) -> Result<Answer, Reject> {
+        if call.version != VERSION {
+            return Err(Reject::Version(VERSION as u8, VERSION as u8));
+        }
+        let procedure = Procedure::new(call.procedure).ok_or(Reject::Procedure)?;
+        if procedure == Procedure::Null {
+            return Ok(Answer::Done);
+        }
+        let handle = args.opaque(HANDLE_BYTES_MAX)?;
+        let start = reply.position();
+        let caller = caller(call.credential);
+        let opened = cx.vfs.open(handle, &caller);
+        let object = opened.and_then(|node| describe(cx, node));
+        let mut effect = change::Effect::default();
+        let outcome = match &object {
+            Err(error) => Err(Fault::Files(*error)),
+            Ok(object) if changes(procedure) => {
+                self.before = None;
+                self.change(procedure, cx, object, &caller, args, &mut effect)
+                    .map(|()| Answer::Done)
+            }
+            Ok(object) if matches!(procedure, Procedure::Write | Procedure::Commit) => {
+                self.write(procedure, call.xid, cx, object, args, follows)
+            }
+            Ok(object) => carry_out(procedure, cx, object, args, reply, order),
+        };
+        let status = match outcome {
+            Ok(answer) if !changes(procedure) => return Ok(answer),
+            Ok(_) => Status::Ok,
+            Err(Fault::Malformed) => return Err(Reject::Arguments),
+            Err(Fault::Status(status)) => status,
+            Err(Fault::Files(error)) => tell(cx, error),
+        };
+        reply.truncate(start);
+        reply.u32(status as u32);
+        let object = object.as_ref().ok();
+        if changes(procedure) {
+            effect.emit(procedure, status, cx, object, reply);
+        } else if procedure != Procedure::GetAttr {
+            let attributes = object.map(|object| &object.attributes);
+            if matches!(procedure, Procedure::Write | Procedure::Commit) {
+                emit_wcc(reply, attributes, attributes);
+            } else {
+                emit_post_op(reply, attributes);
+            }
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// Tells a person of what only a person can mend; the status.
+fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
+    match error {
+        FsError::Io => cx.tell(event::DISK_FAILED, b"", ""),
+        FsError::NoSpace => cx.tell(event::DISK_FULL, b"", ""),
+        FsError::OtherFileSystem => cx.tell(event::OTHER_FILE_SYSTEM, b"", ""),
+        _ => {}
+    }
+    error.into()
 }
 
 /// What an object is like.
@@ -109,9 +194,9 @@ fn describe(cx: &mut Cx<'_>, node: Node) -> Result<Object, FsError> {
     })
 }
 
+/// What changes nothing.
 fn carry_out(
     procedure: Procedure,
-    verifier: [u8; VERIFIER_BYTES],
     cx: &mut Cx<'_>,
     object: &Object,
     args: &mut Reader<'_>,
@@ -122,36 +207,15 @@ fn carry_out(
         Procedure::ReadDir => return directory::list(cx, object, args, reply, Detail::Names),
         Procedure::ReadDirPlus => return directory::list(cx, object, args, reply, Detail::Objects),
         Procedure::Read => return read::read(cx, object, args, reply, order),
-        Procedure::Null | Procedure::GetAttr => {
-            reply.u32(Status::Ok as u32);
-            object.attributes.emit(reply);
-        }
         Procedure::Lookup => directory::lookup(cx, object, args, reply)?,
         Procedure::Access => about::access(cx, object, args, reply)?,
         Procedure::ReadLink => read::read_link(cx, object, reply)?,
         Procedure::FsStat | Procedure::PathConf => about::space(procedure, cx, object, reply)?,
         Procedure::FsInfo => about::fs_info(object, reply),
-        Procedure::Commit => {
-            let (_offset, _count) = (args.u64()?, args.u32()?);
-            if object.kind != Kind::Regular {
-                return Err(FsError::Invalid.into());
-            }
-            // Nothing was written through this server, so everything that was is durable: no attributes from before.
-            reply.words(&[Status::Ok as u32, 0]);
-            emit_post_op(reply, Some(&object.attributes));
-            reply.put(&verifier);
+        _ => {
+            reply.u32(Status::Ok as u32);
+            object.attributes.emit(reply);
         }
-        // Nothing is exported for writing.
-        Procedure::SetAttr
-        | Procedure::Write
-        | Procedure::Create
-        | Procedure::MkDir
-        | Procedure::SymLink
-        | Procedure::MkNod
-        | Procedure::Remove
-        | Procedure::RmDir
-        | Procedure::Rename
-        | Procedure::Link => return Err(FsError::ReadOnly.into()),
     }
     Ok(Answer::Done)
 }
@@ -160,45 +224,6 @@ fn carry_out(
 fn begin(reply: &mut Writer<'_>, object: &Object) {
     reply.u32(Status::Ok as u32);
     emit_post_op(reply, Some(&object.attributes));
-}
-
-/// What follows the status of a failure: the object's attributes, and around them what is never there.
-fn emit_failure(procedure: Procedure, reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
-    match procedure {
-        Procedure::Null | Procedure::GetAttr => {}
-        Procedure::Lookup
-        | Procedure::Access
-        | Procedure::ReadLink
-        | Procedure::Read
-        | Procedure::ReadDir
-        | Procedure::ReadDirPlus
-        | Procedure::FsStat
-        | Procedure::FsInfo
-        | Procedure::PathConf => emit_post_op(reply, attributes),
-        // A file's attributes, then none from before or after of the directory.
-        Procedure::Link => {
-            emit_post_op(reply, attributes);
-            reply.words(&[0, 0]);
-        }
-        // None from before, those from after; and neither of the second directory.
-        Procedure::Rename => {
-            reply.u32(0);
-            emit_post_op(reply, attributes);
-            reply.words(&[0, 0]);
-        }
-        Procedure::SetAttr
-        | Procedure::Write
-        | Procedure::Create
-        | Procedure::MkDir
-        | Procedure::SymLink
-        | Procedure::MkNod
-        | Procedure::Remove
-        | Procedure::RmDir
-        | Procedure::Commit => {
-            reply.u32(0);
-            emit_post_op(reply, attributes);
-        }
-    }
 }
 
 /// Attributes in the words of the wire.

@@ -4,7 +4,7 @@ use super::super::rpc::Answer;
 use super::super::{Cx, Order};
 use super::{Fault, Object, begin};
 use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
-use crate::vfs::{FsError, Kind};
+use crate::vfs::{FsError, Kind, Right};
 use crate::wire::nfs3::ATTRIBUTES_BYTES;
 use crate::wire::{Reader, Writer};
 
@@ -30,8 +30,13 @@ pub(super) fn read(
     let left = u32::try_from(object.size.saturating_sub(offset)).unwrap_or(u32::MAX);
     let count = count.min(READ_BYTES_MAX).min(left);
     let ends = |count: u32| u32::from(offset.saturating_add(count.into()) >= object.size);
-    if count > READ_INLINE_BYTES {
-        let file = cx.vfs.pin(object.node)?;
+    let wanted = count as usize;
+    let large = count > READ_INLINE_BYTES;
+    if !large && reply.room().len() < wanted.saturating_add(REPLY_HEAD_BYTES / 2) {
+        return Ok(Answer::NoRoom);
+    }
+    let file = cx.vfs.pin(object.node, Some(Right::Read))?;
+    if large {
         begin(reply, object);
         reply.words(&[count, ends(count), count]);
         *order = Some(Order::Send {
@@ -41,17 +46,15 @@ pub(super) fn read(
         });
         return Ok(Answer::Done);
     }
-    let wanted = count as usize;
-    if reply.room().len() < wanted.saturating_add(REPLY_HEAD_BYTES / 2) {
-        return Ok(Answer::NoRoom);
-    }
     // The data first, to where it will stand: how much there is comes before it.
     let room = reply.ahead(HEAD_BYTES + 2 * WORD_BYTES, wanted);
     let got = if wanted > 0 {
-        cx.vfs.read(object.node, offset, room)?
+        cx.vfs.read(&file, offset, room)
     } else {
-        0
+        Ok(0)
     };
+    cx.vfs.unpin(file);
+    let got = got?;
     // Fewer than there should be: the file became shorter meanwhile, and this is its end.
     let end = ends(count) | u32::from(got < wanted);
     begin(reply, object);

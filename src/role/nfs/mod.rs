@@ -7,7 +7,7 @@ mod options;
 use super::{Console, FAILED, Status, complain};
 use crate::config::{
     CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
-    NODE_COUNT_MIN,
+    NODE_COUNT_MIN, REPLAY_BYTES,
 };
 use crate::drive::Driver;
 use crate::engine::rpc::{Programs, Service};
@@ -16,6 +16,7 @@ use crate::log;
 use crate::net::kernel::Kernel;
 use crate::net::{NetError, NetResult};
 use crate::sys::frames::{self, BUILD_ID_BYTES};
+use crate::sys::heap::Slots;
 use crate::sys::{self, Errno, process};
 use crate::vfs::host::{ExportError, Form, Host, KeyError};
 use crate::wire::portmap::{Mapping, Transport};
@@ -46,15 +47,19 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
         connection_count,
         node_count
     );
+    // What clients make has the modes that they say.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    sys::identity::obey_quotas();
     // The process ends when this does: nothing has to be given back.
     let mut host = ManuallyDrop::new(Host::new(node_count));
     let form = choose_form(options, &mut host)?;
     for wanted in &options.exports {
-        let exported = host.export(wanted.path, wanted.fsid);
+        let exported = host.export(wanted.path, wanted.rules);
         exported.map_err(|error| {
             failed("cannot export", wanted.path.to_bytes(), export_errno(error))
         })?;
     }
+    let acts_as_callers = host.act_as_callers();
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
@@ -63,31 +68,37 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
         &mut *net,
         &mut *host,
         Events::new(Box::new(Console)),
-        Programs::new(verifier),
+        Programs::new(verifier, Slots::zeroed(REPLAY_BYTES).leak()),
         connection_count,
         sys::now(),
     ));
-    open_doors(options, form, &mut driver)?;
+    open_doors(options, form, acts_as_callers, &mut driver)?;
     driver.run();
     Ok(())
 }
 
-/// What is offered, and as whom it is read.
+/// What is offered, and as whom it is used.
 #[inline(never)]
-fn tell_exports(options: &Options, form: Form, events: &mut Events) {
+fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &mut Events) {
     for wanted in &options.exports {
-        let kind = match form {
-            Form::Kernel => "read-only, kernel handles",
-            Form::Trail => "read-only, path handles",
+        let kind = match (wanted.rules.writable, form) {
+            (false, Form::Kernel) => "read-only, kernel handles",
+            (false, Form::Trail) => "read-only, path handles",
+            (true, Form::Kernel) => "read-write, kernel handles",
+            (true, Form::Trail) => "read-write, path handles",
         };
         events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
         if wanted.path.count_bytes() == 1 {
             events.tell(event::UNUSABLE_BY_WINDOWS, b"/", "");
         }
     }
+    if acts_as_callers {
+        events.tell(event::ACTING_AS_CALLERS, b"", "");
+        return;
+    }
     let mut user = Line::default();
     user.number(rustix::process::geteuid().as_raw());
-    events.tell(event::READING_AS, user.bytes(), "");
+    events.tell(event::ACTING_AS, user.bytes(), "");
 }
 
 /// Kernel handles where all exports have them and their secret can be kept; else trails.
@@ -148,7 +159,12 @@ const MAPPINGS: [(u32, u32, Transport); 7] = [
 
 /// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
 #[inline(never)]
-fn open_doors(options: &Options, form: Form, driver: &mut Driver<'_>) -> Result<(), Status> {
+fn open_doors(
+    options: &Options,
+    form: Form,
+    acts_as_callers: bool,
+    driver: &mut Driver<'_>,
+) -> Result<(), Status> {
     let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
     let own_port = options.mount_port.filter(|port| *port != nfs_at.port());
     if let Some(port) = own_port {
@@ -160,7 +176,7 @@ fn open_doors(options: &Options, form: Form, driver: &mut Driver<'_>) -> Result<
         mount_at = nfs_at;
     }
     // Nothing is told before all that must work does; who waits for a port to be told has then read the rest.
-    tell_exports(options, form, driver.events());
+    tell_exports(options, form, acts_as_callers, driver.events());
     if own_port.is_some() {
         tell_listening(driver, &nfs_at, "NFS");
         tell_listening(driver, &mount_at, "MOUNT");

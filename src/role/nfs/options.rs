@@ -5,7 +5,7 @@ use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::sys;
 use crate::sys::heap::Slots;
 use crate::sys::start::Args;
-use crate::vfs::host::Form;
+use crate::vfs::host::{Form, Rules};
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
@@ -19,7 +19,7 @@ const _: () = assert!(EXPORT_COUNT_MAX == 32 && EXPORT_PATH_BYTES_MAX == 1024);
 const fn wanted(place: usize) -> &'static str {
     match place {
         1 => {
-            "name a directory; an export is DIR[:ro,fsid=NUMBER] without .. and below 1024 bytes, 32 at most"
+            "name a directory; an export is DIR[:OPTION,…] without .. and below 1024 bytes, 32 at most; see --help"
         }
         2 | 3 => "name a port below 65536",
         4 => "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
@@ -33,7 +33,7 @@ const fn wanted(place: usize) -> &'static str {
 pub(super) struct Wanted {
     /// As clients will write it.
     pub(super) path: &'static CStr,
-    pub(super) fsid: Option<u32>,
+    pub(super) rules: Rules,
 }
 
 type Exports = heapless::Vec<Wanted, EXPORT_COUNT_MAX>;
@@ -122,6 +122,10 @@ impl Options {
     }
 }
 
+/// What may be said of an export, in the words of exports(5). The first three take a number.
+const EXPORT_OPTIONS: &str = "fsid anonuid anongid ro rw root_squash no_root_squash all_squash \
+    no_all_squash  sync no_subtree_check insecure";
+
 /// `DIR[:OPTION,…]`. What follows the last colon are options, unless a separator is in it.
 #[inline(never)]
 fn export(text: &[u8], exports: &mut Exports) -> Option<()> {
@@ -131,18 +135,25 @@ fn export(text: &[u8], exports: &mut Exports) -> Option<()> {
     {
         (path, options) = (before, after);
     }
-    let mut fsid = None;
+    let mut rules = Rules::default();
     for option in options.split(|byte| *byte == b',') {
-        if matches!(option, b"" | b"ro") {
-            continue;
+        let end = option.iter().position(|byte| *byte == b'=');
+        let (word, value) = option.split_at_checked(end.unwrap_or(option.len()))?;
+        let number = value.get(1..).and_then(|value| digits(value, 10));
+        match place_in(EXPORT_OPTIONS, word)? {
+            0 => rules.fsid = Some(number?),
+            1 => rules.anonymous.0 = number.filter(|number| *number != u32::MAX)?,
+            2 => rules.anonymous.1 = number.filter(|number| *number != u32::MAX)?,
+            _ if end.is_some() => return None,
+            place @ 3..=4 => rules.writable = place == 4,
+            place @ 5..=6 => rules.squashes_root = place == 5,
+            place @ 7..=8 => rules.squashes_all = place == 7,
+            // Nothing, and what is so anyway.
+            _ => {}
         }
-        let (b"fsid=", number) = option.split_first_chunk()? else {
-            return None;
-        };
-        fsid = Some(digits(number, 10)?);
     }
     let path = absolute(path)?;
-    exports.push(Wanted { path, fsid }).ok()
+    exports.push(Wanted { path, rules }).ok()
 }
 
 /// The path as clients will write it: from the top, without "." and doubled or trailing separators.
@@ -290,7 +301,7 @@ mod tests {
         let check = |text: &str, path: &str, fsid| {
             let wanted = export(text.as_bytes()).unwrap();
             assert_eq!(
-                (wanted.path.to_str().unwrap(), wanted.fsid),
+                (wanted.path.to_str().unwrap(), wanted.rules.fsid),
                 (path, fsid),
                 "{text}"
             );
@@ -303,7 +314,9 @@ mod tests {
         for text in [
             "",
             "/a/../b",
-            "/srv:rw",
+            "/srv:rw=1",
+            "/srv:anonuid=4294967295",
+            "/srv:anongid",
             "/srv:fsid=",
             "/srv:fsid=x",
             "/srv:what",
@@ -313,6 +326,22 @@ mod tests {
         assert_eq!(export(&[b'/'; 2000]).map(|wanted| wanted.path), Some(c"/"));
         assert!(export(format!("/{}", "x".repeat(1022)).as_bytes()).is_some());
         assert_eq!(export(format!("/{}", "x".repeat(1023)).as_bytes()), None);
+    }
+
+    #[test]
+    fn options_are_those_of_exports_5() {
+        let rules = |text: &str| export(text.as_bytes()).unwrap().rules;
+        assert_eq!(rules("/srv"), Rules::default());
+        assert_eq!(rules("/srv:ro,root_squash,no_all_squash,sync"), Rules::default());
+        let expect = Rules {
+            fsid: Some(7),
+            writable: true,
+            squashes_root: false,
+            squashes_all: true,
+            anonymous: (1000, 100),
+        };
+        let text = "/srv:rw,no_root_squash,all_squash,anonuid=1000,anongid=100,fsid=7";
+        assert_eq!(rules(text), expect);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! opened again for reading. A name where another file system is mounted is listed, but not entered. A directory that the
 //! host's owner moves out of the export stays reachable by the handles that clients hold, as with other NFS servers.
 
+mod acting;
+mod change;
 mod key;
 mod search;
 mod table;
@@ -12,8 +14,8 @@ mod words;
 
 use super::handle::{self, Body, Key, Trail};
 use super::{
-    Attr, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Kind, Name, Node, Pin,
-    Right, Space, Vfs,
+    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Kind,
+    Make, Name, Node, Pin, Right, Space, Vfs,
 };
 use crate::config::{DIRECTORY_BUFFER_BYTES, EXPORT_COUNT_MAX};
 use crate::sys::Errno;
@@ -23,10 +25,12 @@ use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use acting::Acting;
 use search::Search;
-use table::{Entry, Table};
+use table::{Entry, Opened, Table};
 use words::{attr, error, generation, kind};
 
+pub use acting::Rules;
 pub use key::KeyError;
 
 /// Read once it is known to be a regular file: neither blocks nor becomes a terminal, whatever it turns into.
@@ -35,6 +39,8 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC)
     .union(OFlags::LARGEFILE);
+/// The same for reading and writing.
+const WRITE: OFlags = READ.union(OFlags::RDWR);
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// File systems that are made of the kernel's own state: reading there has effects, or never ends.
 const PSEUDO_FILE_SYSTEMS: [u32; 8] = [
@@ -80,6 +86,7 @@ struct Top {
     inode: u64,
     mount: u32,
     tag: u32,
+    rules: Rules,
 }
 
 /// The backend.
@@ -88,6 +95,7 @@ struct Top {
 pub struct Host {
     table: Table,
     form: Form,
+    acting: Acting,
     key: Key,
     tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
@@ -102,6 +110,7 @@ impl Host {
             tops: heapless::Vec::new(),
             table: Table::new(node_count),
             form: Form::Trail,
+            acting: Acting::alone(),
             key: Key::default(),
             search: Search::NONE,
         }
@@ -114,15 +123,21 @@ impl Host {
         Ok(())
     }
 
+    /// Acts as callers say they are, if this process may; whether it does.
+    pub fn act_as_callers(&mut self) -> bool {
+        self.acting.begin();
+        self.acting.switches()
+    }
+
     /// Whether the host lets this user open files of the directory at `path` by the kernel's handles.
     pub fn gives_kernel_handles(path: &CStr) -> bool {
         let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty());
         dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
     }
 
-    /// Exports the directory at `path` under a tag of its own or `fsid`'s.
+    /// Exports the directory at `path` under a tag of its own, or that of the rules.
     #[inline(never)]
-    pub fn export(&mut self, path: &'static CStr, fsid: Option<u32>) -> Result<(), ExportError> {
+    pub fn export(&mut self, path: &'static CStr, rules: Rules) -> Result<(), ExportError> {
         // The owner's own path: links in it are followed.
         let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty())
             .map_err(ExportError::Open)?;
@@ -132,7 +147,9 @@ impl Host {
         if PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32)) {
             return Err(ExportError::Pseudo);
         }
-        let tag = fsid.unwrap_or_else(|| handle::digest(files::system_id(&system), stat.stx_ino));
+        let tag = rules
+            .fsid
+            .unwrap_or_else(|| handle::digest(files::system_id(&system), stat.stx_ino));
         if self.tops.iter().any(|top| top.tag == tag) {
             return Err(ExportError::Twice);
         }
@@ -146,6 +163,7 @@ impl Host {
             inode: stat.stx_ino,
             mount,
             tag,
+            rules,
         };
         let export = Export {
             path: path.to_bytes(),
@@ -196,9 +214,22 @@ impl Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
+        self.insert_opened(export, file, stat, handle, Opened::Path)
+    }
+
+    fn insert_opened(
+        &mut self,
+        export: u16,
+        file: OwnedFd,
+        stat: &Stat,
+        handle: Handle,
+        opened: Opened,
+    ) -> FsResult<Node> {
         self.table.insert(Entry {
             file,
-            readable: false,
+            opened,
+            written: true,
+            synced: false,
             export,
             kind: kind(stat),
             inode: stat.stx_ino,
@@ -208,6 +239,7 @@ impl Host {
 
     /// Opens the top of an export.
     fn open_top(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
+        self.acting.server();
         let file =
             rustix::fs::openat(&self.top(export)?.dir, c".", PATH, Mode::empty()).map_err(error)?;
         self.take_in(export, file, handle)
@@ -219,13 +251,36 @@ impl Host {
         self.take_in(export, file, handle)
     }
 
+    /// The object of a handle, from the table or from wherever it is.
+    fn find_or_open(&mut self, bytes: &[u8]) -> FsResult<Node> {
+        if let Some(node) = self.table.find(bytes) {
+            return Ok(node);
+        }
+        let (tag, body) = handle::check(bytes, &self.key)?;
+        let export = self
+            .tops
+            .iter()
+            .position(|top| top.tag == tag)
+            .ok_or(FsError::Stale)? as u16;
+        let mut handle = Handle::EMPTY;
+        handle.push(bytes);
+        match (body, self.form) {
+            (Body::Root, _) => self.open_top(export, &handle),
+            (Body::Kernel, Form::Kernel) => self.open_kernel(export, &handle),
+            (Body::Trail, Form::Trail) => self.find(export, &handle),
+            // From before the export was switched over to the other form.
+            _ => Err(FsError::Stale),
+        }
+    }
+
     fn take_in(&mut self, export: u16, file: OwnedFd, handle: &Handle) -> FsResult<Node> {
         let mut stat = files::blank();
         files::stat(&file, &mut stat).map_err(error)?;
         self.insert(export, file, &stat, *handle)
     }
 
-    fn reopen_kernel(&self, export: u16, handle: &Handle, flags: OFlags) -> FsResult<OwnedFd> {
+    fn reopen_kernel(&mut self, export: u16, handle: &Handle, flags: OFlags) -> FsResult<OwnedFd> {
+        self.acting.server();
         let (kind, bytes) = handle::kernel_parts(handle);
         let kernel = KernelHandle::new(kind, bytes).ok_or(FsError::BadHandle)?;
         files::open_by_handle(&self.top(export)?.dir, &kernel, flags).map_err(error)
@@ -233,6 +288,7 @@ impl Host {
 
     /// Looks for the object of a trail that is not in the table.
     fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
+        self.acting.server();
         if self.search.handle != *handle {
             // One search at a time; the one under way is brought to its end first, whoever asks.
             self.end_search()?;
@@ -283,34 +339,78 @@ impl Host {
         self.insert(self.search.export, file, &stat, self.search.handle)
     }
 
-    /// Makes the descriptor of a regular file or directory one that can be read.
-    fn make_readable(&mut self, node: Node) -> FsResult<&Entry> {
+    /// Whether the caller may use the object so. The owner of a file may always read and write it: the client's own system
+    /// has asked already when the file was opened. Who may run a file must be able to read it.
+    fn admit(&mut self, node: Node, right: Right) -> FsResult<()> {
+        if !self.acting.is_other() || self.may(node, right)? {
+            return Ok(());
+        }
         let entry = self.table.get(node)?;
-        if !entry.readable {
-            let file = match (entry.kind, self.form) {
+        if entry.kind == Kind::Regular {
+            let mut stat = files::blank();
+            files::stat(&entry.file, &mut stat).map_err(error)?;
+            if stat.stx_uid == self.acting.uid()
+                || right == Right::Read && self.may(node, Right::Execute)?
+            {
+                return Ok(());
+            }
+        }
+        Err(FsError::Access)
+    }
+
+    /// Whether the host lets the caller use the object so.
+    fn may(&mut self, node: Node, right: Right) -> FsResult<bool> {
+        self.acting.caller()?;
+        let entry = self.table.get(node)?;
+        let bit = match right {
+            Right::Read => files::MAY_READ,
+            Right::Write => files::MAY_WRITE,
+            Right::Execute => files::MAY_EXECUTE,
+        };
+        match files::access(&entry.file, bit) {
+            Ok(()) => Ok(true),
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
+            Err(Errno::NOSYS) => {
+                let mut stat = files::blank();
+                files::stat(&entry.file, &mut stat).map_err(error)?;
+                let owner = (stat.stx_uid, stat.stx_gid);
+                Ok(self.acting.mode_lets(stat.stx_mode.into(), owner, bit))
+            }
+            Err(errno) => Err(error(errno)),
+        }
+    }
+
+    /// Makes the descriptor of a regular file or directory one that can be read, or written to.
+    fn reopen(&mut self, node: Node, wanted: Opened) -> FsResult<&Entry> {
+        let entry = self.table.get(node)?;
+        if entry.opened < wanted {
+            self.acting.server();
+            let flags = if wanted == Opened::Write { WRITE } else { READ };
+            let (kind, export, handle) = (entry.kind, entry.export, entry.handle);
+            let file = match (kind, self.form) {
                 (Kind::Directory, _) => search::open_dir(&entry.file, c".").map_err(error)?,
-                (Kind::Regular, Form::Kernel) => {
-                    self.reopen_kernel(entry.export, &entry.handle, READ)?
-                }
-                (Kind::Regular, Form::Trail) => self.reopen_trail(node)?,
+                (Kind::Regular, Form::Kernel) => self.reopen_kernel(export, &handle, flags)?,
+                (Kind::Regular, Form::Trail) => self.reopen_trail(node, flags)?,
                 _ => return Err(FsError::Invalid),
             };
-            self.table.make_readable(node, file)?;
+            let entry = self.table.get_mut(node)?;
+            (entry.file, entry.opened) = (file, wanted);
         }
         self.table.get(node)
     }
 
     /// Opens a regular file again through /proc, or, where that is missing, by looking for its name.
-    fn reopen_trail(&mut self, node: Node) -> FsResult<OwnedFd> {
+    fn reopen_trail(&mut self, node: Node, flags: OFlags) -> FsResult<OwnedFd> {
         let entry = self.table.get(node)?;
-        match files::reopen(&entry.file, READ) {
+        match files::reopen(&entry.file, flags) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Err(Errno::ACCESS) => return change::open_own(&entry.file, flags),
             opened => return opened.map_err(error),
         }
         let (export, handle) = (entry.export, entry.handle);
         self.end_search()?;
         self.begin_search(export, &handle)?;
-        self.search.step(READ, &mut files::blank())
+        self.search.step(flags, &mut files::blank())
     }
 }
 
@@ -338,28 +438,17 @@ impl Vfs for Host {
 
     fn root(&mut self, export: usize) -> FsResult<Node> {
         let top = self.tops.get(export).ok_or(FsError::Stale)?;
-        self.open(handle::root(top.tag).bytes())
+        let node = self.find_or_open(handle::root(top.tag).bytes())?;
+        self.acting.ask_for(None);
+        Ok(node)
     }
 
-    fn open(&mut self, bytes: &[u8]) -> FsResult<Node> {
-        if let Some(node) = self.table.find(bytes) {
-            return Ok(node);
-        }
-        let (tag, body) = handle::check(bytes, &self.key)?;
-        let export = self
-            .tops
-            .iter()
-            .position(|top| top.tag == tag)
-            .ok_or(FsError::Stale)? as u16;
-        let mut handle = Handle::EMPTY;
-        handle.push(bytes);
-        match (body, self.form) {
-            (Body::Root, _) => self.open_top(export, &handle),
-            (Body::Kernel, Form::Kernel) => self.open_kernel(export, &handle),
-            (Body::Trail, Form::Trail) => self.find(export, &handle),
-            // From before the export was switched over to the other form.
-            _ => Err(FsError::Stale),
-        }
+    fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
+        let node = self.find_or_open(bytes)?;
+        let export = self.table.get(node)?.export;
+        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
+        self.acting.ask_for(Some((caller, &top.rules)));
+        Ok(node)
     }
 
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
@@ -379,18 +468,14 @@ impl Vfs for Host {
 
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
         let entry = self.table.get(node)?;
-        let bit = match right {
-            Right::Read => files::MAY_READ,
-            Right::Execute => files::MAY_EXECUTE,
-        };
-        match files::access(&entry.file, bit) {
-            Ok(()) => Ok(true),
-            Err(Errno::ACCESS | Errno::PERM) => Ok(false),
-            Err(errno) => Err(error(errno)),
+        if right == Right::Write && !self.top(entry.export)?.rules.writable {
+            return Ok(false);
         }
+        self.may(node, right)
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.acting.caller()?;
         let entry = self.table.get(dir)?;
         if entry.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
@@ -421,20 +506,6 @@ impl Vfs for Host {
         rustix::fs::readlinkat_raw(&entry.file, c"", out).map_err(error)
     }
 
-    fn read(&mut self, node: Node, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        let file = &self.make_readable(node)?.file;
-        let mut have = 0;
-        while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
-            match rustix::io::pread(file, room, offset.saturating_add(have as u64)) {
-                Ok(0) => break,
-                Ok(more) => have += more,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(error(errno)),
-            }
-        }
-        Ok(have)
-    }
-
     fn readdir(
         &mut self,
         dir: Node,
@@ -445,7 +516,9 @@ impl Vfs for Host {
         if self.table.get(dir)?.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
-        self.make_readable(dir)?;
+        self.admit(dir, Right::Read)?;
+        self.reopen(dir, Opened::Read)?;
+        self.acting.caller()?;
         let entry = self.table.get(dir)?;
         let top = self.top(entry.export)?;
         rustix::fs::seek(&entry.file, SeekFrom::Start(from)).map_err(|_| FsError::BadCookie)?;
@@ -502,12 +575,23 @@ impl Vfs for Host {
         })
     }
 
-    fn pin(&mut self, node: Node) -> FsResult<Pin> {
-        if self.table.get(node)?.kind != Kind::Regular {
-            return Err(FsError::Invalid);
+    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
+        let entry = self.table.get(node)?;
+        match entry.kind {
+            Kind::Regular => {}
+            Kind::Directory => return Err(FsError::IsDirectory),
+            _ => return Err(FsError::Invalid),
         }
-        self.make_readable(node)?;
-        self.table.pin(node)
+        let mut wanted = Opened::Read;
+        if right == Some(Right::Write) {
+            self.check_writable(node)?;
+            wanted = Opened::Write;
+        }
+        if let Some(right) = right {
+            self.admit(node, right)?;
+        }
+        self.reopen(node, wanted)?;
+        self.table.pin(node, self.acting.uid())
     }
 
     fn unpin(&mut self, pin: Pin) {
@@ -520,7 +604,64 @@ impl Vfs for Host {
         ))
     }
 
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+        let file = &self.table.get(pin.node)?.file;
+        let mut have = 0;
+        while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
+            match rustix::io::pread(file, room, offset.saturating_add(have as u64)) {
+                Ok(0) => break,
+                Ok(more) => have += more,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(error(errno)),
+            }
+        }
+        Ok(have)
+    }
+
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        self.write_all(pin, offset, bytes)
+    }
+
+    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        let entry = self.table.get_mut(pin.node)?;
+        // Who asked while another waited for the disk has what it wants.
+        if !entry.synced {
+            rustix::fs::fsync(&entry.file).map_err(error)?;
+            entry.synced = true;
+        }
+        Ok(())
+    }
+
+    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
+        self.check_writable(node)?;
+        self.change(node, change)?;
+        self.settle_object(node)
+    }
+
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: Make<'_>,
+        change: &Change,
+    ) -> FsResult<Node> {
+        self.make(dir, name, make, change)
+    }
+
+    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
+        self.unlink(dir, name, directory)
+    }
+
+    fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()> {
+        self.move_name(from, name, to, new_name)
+    }
+
+    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
+        self.add_name(node, dir, name)
+    }
+
     fn rest(&mut self) -> bool {
+        self.acting.server();
         self.table.rest()
     }
 }

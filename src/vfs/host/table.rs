@@ -4,18 +4,35 @@
 //! is found here needs no further proof. A handle's hash names the few slots that it may be in.
 
 use super::super::{FsError, FsResult, Handle, Kind, Node, Pin};
+use crate::sys::files;
 use crate::sys::heap::Slots;
 use rustix::fd::OwnedFd;
+use rustix::fs::OFlags;
 
 /// Slots that a handle may be in.
 const WAYS: usize = 8;
 
+/// What a descriptor can be used for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Opened {
+    /// To go on from there.
+    Path,
+    /// To read.
+    Read,
+    /// To read and write.
+    Write,
+}
+
 /// One open object.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// `O_PATH` at first, readable once it was read.
+    /// `O_PATH` at first, more once more was wanted.
     pub(super) file: OwnedFd,
-    pub(super) readable: bool,
+    pub(super) opened: Opened,
+    /// Whether it was written to, or made, since the last rest.
+    pub(super) written: bool,
+    /// Whether all that was written to it is on disk, as far as it was written through it.
+    pub(super) synced: bool,
     pub(super) export: u16,
     pub(super) kind: Kind,
     pub(super) inode: u64,
@@ -138,19 +155,16 @@ impl Table {
             .ok_or(FsError::Stale)
     }
 
-    /// Exchanges the descriptor of a node for one that can be read.
-    pub(super) fn make_readable(&mut self, node: Node, file: OwnedFd) -> FsResult<()> {
-        let entry = self.slot(node)?.entry.as_mut().ok_or(FsError::Stale)?;
-        entry.file = file;
-        entry.readable = true;
-        Ok(())
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, node: Node) -> FsResult<&mut Entry> {
+        self.slot(node)?.entry.as_mut().ok_or(FsError::Stale)
     }
 
-    /// Keeps the entry of a node until [`Table::unpin`].
-    pub(super) fn pin(&mut self, node: Node) -> FsResult<Pin> {
+    /// Keeps the entry of a node for `user` until [`Table::unpin`].
+    pub(super) fn pin(&mut self, node: Node, user: u32) -> FsResult<Pin> {
         let slot = self.slot(node)?;
         slot.pins = slot.pins.checked_add(1).ok_or(FsError::TryLater)?;
-        Ok(Pin(node))
+        Ok(Pin { node, user })
     }
 
     /// Gives a pin back.
@@ -160,21 +174,33 @@ impl Table {
     )]
     pub(super) fn unpin(&mut self, pin: Pin) {
         let tick = self.tick;
-        if let Ok(slot) = self.slot(pin.0) {
+        if let Ok(slot) = self.slot(pin.node) {
             slot.pins = slot.pins.saturating_sub(1);
             slot.used = tick;
         }
     }
 
-    /// Lets go of every entry that was not used since the last rest. True: others are still open and unpinned.
+    /// Lets go of every entry that was not used since the last rest, and of what makes a file writable if it was not written
+    /// to: the host's owner may want to run it. True: others are still open and unpinned.
     pub(super) fn rest(&mut self) -> bool {
         let mut more = false;
         for slot in self.slots.iter_mut() {
-            if slot.entry.is_none() || slot.pins > 0 {
+            let Some(entry) = &mut slot.entry else {
+                continue;
+            };
+            if slot.pins > 0 {
                 continue;
             }
             // Ticks wrap: "before" is a difference, not an order.
-            if (slot.used.wrapping_sub(self.rested) as i32) <= 0 {
+            let mut unused = (slot.used.wrapping_sub(self.rested) as i32) <= 0;
+            if !unused && entry.opened == Opened::Write && !entry.written {
+                match files::reopen(&entry.file, OFlags::PATH | OFlags::CLOEXEC) {
+                    Ok(file) => (entry.file, entry.opened) = (file, Opened::Path),
+                    Err(_) => unused = true,
+                }
+            }
+            entry.written = false;
+            if unused {
                 slot.entry = None;
             } else {
                 more = true;
@@ -199,7 +225,9 @@ mod tests {
         Entry {
             file: rustix::fs::open("/", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())
                 .unwrap(),
-            readable: false,
+            opened: Opened::Path,
+            written: false,
+            synced: false,
             export: 0,
             kind: Kind::Directory,
             inode: number.into(),
@@ -233,7 +261,7 @@ mod tests {
         let pins: Vec<Pin> = (0..8)
             .map(|number| {
                 let node = table.insert(entry(number)).unwrap();
-                table.pin(node).unwrap()
+                table.pin(node, 0).unwrap()
             })
             .collect();
         assert_eq!(table.insert(entry(9)).unwrap_err(), FsError::TryLater);

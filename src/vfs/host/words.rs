@@ -44,18 +44,27 @@ pub(super) fn attr(stat: &Stat, tag: u32) -> Attr {
     }
 }
 
-/// What errors of the host mean to a client. All others are `Io`.
-const ERRORS: [(Errno, FsError); 20] = [
+/// What errors of the host mean to a client. All others are `Io`, the last.
+const ERRORS: [(Errno, FsError); 29] = [
     (Errno::PERM, FsError::Permission),
     (Errno::NOENT, FsError::NoEntry),
     (Errno::ACCESS, FsError::Access),
-    (Errno::XDEV, FsError::OtherFileSystem),
+    // A program that is running, a directory that something is mounted on.
+    (Errno::TXTBSY, FsError::Access),
+    (Errno::BUSY, FsError::Access),
+    (Errno::EXIST, FsError::Exists),
+    (Errno::XDEV, FsError::CrossDevice),
     (Errno::NOTDIR, FsError::NotDirectory),
     (Errno::ISDIR, FsError::IsDirectory),
     (Errno::INVAL, FsError::Invalid),
     // A link where a file was: O_NOFOLLOW says so.
     (Errno::LOOP, FsError::Invalid),
     (Errno::NXIO, FsError::Invalid),
+    (Errno::FBIG, FsError::TooLarge),
+    (Errno::NOSPC, FsError::NoSpace),
+    (Errno::DQUOT, FsError::Quota),
+    (Errno::MLINK, FsError::TooManyLinks),
+    (Errno::NOTEMPTY, FsError::NotEmpty),
     (Errno::NAMETOOLONG, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
     (Errno::NOSYS, FsError::NotSupported),
@@ -67,6 +76,7 @@ const ERRORS: [(Errno, FsError); 20] = [
     (Errno::AGAIN, FsError::TryLater),
     (Errno::INTR, FsError::TryLater),
     (Errno::ROFS, FsError::ReadOnly),
+    (Errno::IO, FsError::Io),
 ];
 
 /// What an error of the host means to a client.

@@ -1,0 +1,164 @@
+//! As whom the host is asked: as the caller wherever its rights count, as the server itself where a caller cannot reach.
+//!
+//! Only a server that was started by root can act as others. It does so by the rules of the export, as exports(5) has them.
+
+use super::super::{Caller, FsError, FsResult};
+use crate::sys::identity;
+
+/// What an export's owner says about its clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// The number that the export is known by, for good.
+    pub fsid: Option<u32>,
+    /// Clients may change what is in it.
+    pub writable: bool,
+    /// A client's root is [`Rules::anonymous`] here.
+    pub squashes_root: bool,
+    /// So is everybody.
+    pub squashes_all: bool,
+    /// User and group of whom is not believed, and of whom gives no name.
+    pub anonymous: (u32, u32),
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            fsid: None,
+            writable: false,
+            squashes_root: true,
+            squashes_all: false,
+            anonymous: (65_534, 65_534),
+        }
+    }
+}
+
+/// The user whom nobody refuses.
+const ROOT: u32 = 0;
+
+/// Whom the host takes us for, and for whom we ask.
+#[derive(Debug)]
+pub(super) struct Acting {
+    /// Whether this process can act as others.
+    switches: bool,
+    caller: Caller,
+    /// The user that calls are made as now.
+    user: u32,
+    /// Whether the groups in effect are the caller's.
+    grouped: bool,
+}
+
+impl Acting {
+    /// Acts as nobody but the user who started the server.
+    pub(super) const fn alone() -> Self {
+        Self {
+            switches: false,
+            caller: Caller {
+                uid: ROOT,
+                gid: ROOT,
+                groups: heapless::Vec::new(),
+            },
+            user: ROOT,
+            grouped: false,
+        }
+    }
+
+    /// Will act as callers, if the host lets this process.
+    pub(super) fn begin(&mut self) {
+        self.switches = rustix::process::geteuid().is_root()
+            && identity::set_user(1)
+            && identity::set_user(ROOT)
+            && identity::set_groups(ROOT, &[]);
+    }
+
+    /// Whether calls are made as callers.
+    pub(super) const fn switches(&self) -> bool {
+        self.switches
+    }
+
+    /// Whether the caller is somebody whose rights the host does not check by itself when the server opens a file.
+    pub(super) const fn is_other(&self) -> bool {
+        self.switches && self.caller.uid != ROOT
+    }
+
+    /// Who asks from now on, as the export's rules have it; `None`: the server itself.
+    pub(super) fn ask_for(&mut self, caller: Option<(&Caller, &Rules)>) {
+        if !self.switches {
+            return;
+        }
+        let mut next = Caller::default();
+        if let Some((caller, rules)) = caller {
+            let nameless = [caller.uid, caller.gid].contains(&Caller::NOBODY);
+            let believed = |number: u32, anonymous: u32| {
+                let squashed =
+                    rules.squashes_all || nameless || rules.squashes_root && number == ROOT;
+                if squashed { anonymous } else { number }
+            };
+            next.uid = believed(caller.uid, rules.anonymous.0);
+            next.gid = believed(caller.gid, rules.anonymous.1);
+            if !nameless && !rules.squashes_all {
+                for group in &caller.groups {
+                    let _ = next.groups.push(believed(*group, rules.anonymous.1));
+                }
+            }
+        }
+        if next != self.caller {
+            self.grouped &= next.gid == self.caller.gid && next.groups == self.caller.groups;
+            self.caller = next;
+        }
+    }
+
+    /// The user who asks.
+    pub(super) const fn uid(&self) -> u32 {
+        self.caller.uid
+    }
+
+    /// The next calls are made as who asks.
+    pub(super) fn caller(&mut self) -> FsResult<()> {
+        if self.switches && !self.grouped {
+            self.grouped = identity::set_groups(self.caller.gid, &self.caller.groups);
+            if !self.grouped {
+                return Err(FsError::Access);
+            }
+        }
+        self.user(self.caller.uid)
+    }
+
+    /// The next calls are made as the server itself.
+    pub(super) fn server(&mut self) {
+        // Root may always be root again.
+        let _ = self.user(ROOT);
+    }
+
+    /// The next calls are made as `user`, whatever the groups.
+    pub(super) fn user(&mut self, user: u32) -> FsResult<()> {
+        if self.switches && self.user != user {
+            if !identity::set_user(user) {
+                // Where it is not known who we are, it is nobody.
+                self.user = Caller::NOBODY;
+                return Err(FsError::Access);
+            }
+            self.user = user;
+        }
+        Ok(())
+    }
+
+    /// Whether the mode's bits let the caller: for hosts that cannot be asked. `groups` of the server itself are not known.
+    pub(super) fn mode_lets(&self, mode: u32, owner: (u32, u32), bits: u32) -> bool {
+        let (uid, gid) = if self.switches {
+            (self.caller.uid, self.caller.gid)
+        } else {
+            let process = (rustix::process::geteuid(), rustix::process::getegid());
+            (process.0.as_raw(), process.1.as_raw())
+        };
+        let shift = if uid == owner.0 {
+            6
+        } else if gid == owner.1 || self.caller.groups.contains(&owner.1) {
+            3
+        } else {
+            0
+        };
+        // Root may run only what somebody may run.
+        let lets = if uid == ROOT { 6 | (mode | mode >> 3 | mode >> 6) & 1 } else { mode >> shift };
+        lets & bits == bits
+    }
+}
