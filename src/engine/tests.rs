@@ -106,7 +106,7 @@ impl World {
     fn stale_handle(&mut self) -> Vec<u8> {
         self.tree.ram.file("gone", b"");
         let handle = self.handle("gone");
-        self.tree.ram.remove("gone");
+        self.tree.ram.unlink("gone");
         handle
     }
 
@@ -231,9 +231,11 @@ impl World {
 /// The attributes that the model tells.
 fn attributes(kind: u32, mode: u32, size: u64, inode: u32) -> [u32; 21] {
     let [high, low] = [(size >> 32) as u32, size as u32];
+    // Small files are stored in a chunk.
+    let used = if kind == 1 { 4096 } else { low };
     let [secs, nanos] = [1_000_000_000, 123_456_789];
     [
-        kind, mode, 1, 1000, 100, high, low, high, low, 0, 0, 0, 7, 0, inode, secs, nanos, secs,
+        kind, mode, 1, 1000, 100, high, low, 0, used, 0, 0, 0, 7, 0, inode, secs, nanos, secs,
         nanos, secs, nanos,
     ]
 }

@@ -1,165 +1,147 @@
 //! The model: a tree in memory, as plain as can be. What it does is what the laws mean.
 //!
-//! It serves tests only until writable trees in memory are offered to users.
+//! It checks no permissions: where the export is writable, everybody may do everything. Reading moves no times, and time
+//! itself moves with each change. A directory has one name and counts no others, as on btrfs. Whatever is asked of it, it
+//! stores no more than its capacity. It serves tests only until trees in memory are offered to users.
 
 use super::{
-    Attr, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult, Handle, Kind, Name,
-    Node, Pin, Right, Space, Vfs,
+    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
+    Handle, Kind, Make, Name, Node, Pin, Right, Space, Vfs,
 };
+use bytes::{Bytes, SIZE_MAX};
 use core::ops::ControlFlow;
-use std::collections::BTreeMap;
+use inode::{Content, Inode, Inodes, NAME_BYTES, Names};
 
-#[derive(Debug)]
-enum Content {
-    File(Vec<u8>),
-    /// A file of zeros of this many bytes, but for a few at an offset.
-    Sparse(u64, u64, Vec<u8>),
-    Directory(BTreeMap<Vec<u8>, usize>),
-    Link(Vec<u8>),
-    Fifo,
-}
+mod bytes;
+mod change;
+mod inode;
+mod owner;
+mod tests;
 
-#[derive(Debug)]
-struct Inode {
-    content: Content,
-    parent: usize,
-    mode: u32,
-    alive: bool,
-}
+/// User and group of what the tree's owner made.
+pub const OWNER: (u32, u32) = (1000, 100);
+/// Whom callers without a name are taken for.
+const NOBODY: u32 = 65_534;
+/// Names that an object may have.
+pub const LINK_COUNT_MAX: u32 = 1000;
+/// When the tree was made.
+const BIRTH: FileTime = FileTime {
+    secs: 1_000_000_000,
+    nanos: 123_456_789,
+};
+/// What is made in a directory with this bit belongs to the directory's group.
+const SET_GROUP: u32 = 0o2000;
 
-/// The tree. Inode numbers are places in a list, from 1; the top is 1.
+/// The tree.
 #[derive(Debug)]
 pub struct Ram {
-    inodes: Vec<Inode>,
+    inodes: Inodes,
     exports: Vec<Export>,
+    /// Changes there were.
+    clock: u32,
+    /// As whom the request is carried out.
+    caller: (u32, u32),
     /// Pins that were not given back.
     pub pinned: usize,
+    /// Whether clients may change anything.
+    pub writable: bool,
+    /// Bytes that may be stored, in files, links and names together.
+    pub capacity_bytes: u64,
+    /// The next write fails so, halfway.
+    pub write_fails: Option<FsError>,
+    /// The next sync fails so, and what was to be made durable is lost.
+    pub sync_fails: Option<FsError>,
 }
 
 impl Ram {
-    /// An empty tree, exported as `path`.
+    /// An empty tree, exported as `path`, for reading only.
     pub fn new(path: &'static [u8]) -> Self {
-        let top = Inode {
-            content: Content::Directory(BTreeMap::new()),
-            parent: 1,
-            mode: 0o755,
-            alive: true,
-        };
-        Self {
-            inodes: vec![top],
+        let mut ram = Self {
+            inodes: Inodes::default(),
             exports: vec![Export { path }],
+            clock: 0,
+            caller: (0, 0),
             pinned: 0,
+            writable: false,
+            capacity_bytes: 1 << 20,
+            write_fails: None,
+            sync_fails: None,
+        };
+        let attr = ram.fresh_attr(Kind::Directory, 0o755, OWNER);
+        ram.inodes.add(Content::Directory(Names::beneath(1)), attr);
+        ram
+    }
+
+    fn now(&self) -> FileTime {
+        // A second is there for the eye, a nanosecond for who loses it on the way.
+        FileTime {
+            secs: BIRTH.secs + i64::from(self.clock),
+            nanos: BIRTH.nanos + self.clock % 800_000_000,
         }
     }
 
-    /// Adds a regular file.
-    pub fn file(&mut self, path: &str, content: &[u8]) {
-        self.add(path, Content::File(content.to_vec()), 0o644);
-    }
-
-    /// Adds a file of `size` zeros, but for `bytes` at `offset`.
-    pub fn sparse(&mut self, path: &str, size: u64, offset: u64, bytes: &[u8]) {
-        self.add(path, Content::Sparse(size, offset, bytes.to_vec()), 0o644);
-    }
-
-    /// Adds a directory.
-    pub fn dir(&mut self, path: &str) {
-        self.add(path, Content::Directory(BTreeMap::new()), 0o755);
-    }
-
-    /// Adds a symbolic link.
-    pub fn link(&mut self, path: &str, target: &[u8]) {
-        self.add(path, Content::Link(target.to_vec()), 0o777);
-    }
-
-    /// Adds a FIFO.
-    pub fn fifo(&mut self, path: &str) {
-        self.add(path, Content::Fifo, 0o600);
-    }
-
-    /// Removes what is at `path`, even if a test still holds a handle to it.
-    pub fn remove(&mut self, path: &str) {
-        let (dir, name) = self.split(path);
-        if let Content::Directory(entries) = &mut self.inodes[dir - 1].content {
-            let gone = entries.remove(name).expect("the path exists");
-            self.inodes[gone - 1].alive = false;
-        }
-    }
-
-    fn add(&mut self, path: &str, content: Content, mode: u32) {
-        let (parent, name) = self.split(path);
-        self.inodes.push(Inode {
-            content,
-            parent,
+    /// The attributes of what is made now; the rest follows.
+    fn fresh_attr(&self, kind: Kind, mode: u32, (uid, gid): (u32, u32)) -> Attr {
+        Attr {
+            kind,
             mode,
-            alive: true,
-        });
-        let inode = self.inodes.len();
-        if let Content::Directory(entries) = &mut self.inodes[parent - 1].content {
-            entries.insert(name.to_vec(), inode);
+            nlink: 1,
+            uid,
+            gid,
+            size: 0,
+            used: 0,
+            rdev: (0, 0),
+            fsid: 7,
+            inode: 0,
+            atime: self.now(),
+            mtime: self.now(),
+            ctime: self.now(),
         }
-    }
-
-    fn split<'a>(&self, path: &'a str) -> (usize, &'a [u8]) {
-        let mut parts: Vec<&[u8]> = path.as_bytes().split(|byte| *byte == b'/').collect();
-        let name = parts.pop().expect("a path has a name");
-        let dir = parts
-            .iter()
-            .fold(1, |dir, name| match &self.inodes[dir - 1].content {
-                Content::Directory(entries) => entries[*name],
-                _ => panic!("not a directory"),
-            });
-        (dir, name)
     }
 
     fn get(&self, node: Node) -> FsResult<&Inode> {
-        self.inodes
-            .get(node.slot() - 1)
-            .filter(|inode| inode.alive)
-            .ok_or(FsError::Stale)
+        self.inodes.find(node).map(|number| self.inodes.at(number))
     }
 
-    fn attr_of(&self, number: usize) -> Attr {
-        let inode = &self.inodes[number - 1];
-        let (kind, size) = match &inode.content {
-            Content::File(bytes) => (Kind::Regular, bytes.len() as u64),
-            Content::Sparse(size, ..) => (Kind::Regular, *size),
-            Content::Directory(_) => (Kind::Directory, 4096),
-            Content::Link(target) => (Kind::SymbolicLink, target.len() as u64),
-            Content::Fifo => (Kind::Fifo, 0),
-        };
-        let time = FileTime {
-            secs: 1_000_000_000,
-            nanos: 123_456_789,
-        };
-        Attr {
-            kind,
-            mode: inode.mode,
-            nlink: 1,
-            uid: 1000,
-            gid: 100,
-            size,
-            used: size,
-            rdev: (0, 0),
-            fsid: 7,
-            inode: number as u64,
-            atime: time,
-            mtime: time,
-            ctime: time,
+    fn get_mut(&mut self, node: Node) -> FsResult<&mut Inode> {
+        let number = self.inodes.find(node)?;
+        Ok(self.inodes.at_mut(number))
+    }
+
+    fn names(&self, dir: Node) -> FsResult<&Names> {
+        match &self.get(dir)?.content {
+            Content::Directory(names) => Ok(names),
+            _ => Err(FsError::NotDirectory),
         }
     }
-}
 
-const fn node(number: usize) -> Node {
-    Node::new(number, 0)
-}
+    fn names_mut(&mut self, dir: Node) -> FsResult<&mut Names> {
+        match &mut self.get_mut(dir)?.content {
+            Content::Directory(names) => Ok(names),
+            _ => Err(FsError::NotDirectory),
+        }
+    }
 
-fn handle(number: usize) -> Handle {
-    let mut bytes = *b"ram handle     \0";
-    bytes[15] = number as u8;
-    let mut handle = Handle::EMPTY;
-    handle.push(&bytes);
-    handle
+    /// The number of what has this name.
+    fn named(&self, dir: Node, name: Name<'_>) -> FsResult<usize> {
+        self.names(dir)?.get(name.bytes()).ok_or(FsError::NoEntry)
+    }
+
+    fn is_writable(&self) -> FsResult<()> {
+        if self.writable {
+            Ok(())
+        } else {
+            Err(FsError::ReadOnly)
+        }
+    }
+
+    fn has_room(&self, bytes: u64) -> FsResult<()> {
+        if self.inodes.stored_bytes() + bytes <= self.capacity_bytes {
+            Ok(())
+        } else {
+            Err(FsError::NoSpace)
+        }
+    }
 }
 
 impl Vfs for Ram {
@@ -168,42 +150,44 @@ impl Vfs for Ram {
     }
 
     fn root(&mut self, export: usize) -> FsResult<Node> {
-        if export < self.exports.len() {
-            Ok(node(1))
-        } else {
-            Err(FsError::Stale)
-        }
+        self.caller = (0, 0);
+        let export = self.exports.get(export);
+        export.map(|_| self.inodes.node(1)).ok_or(FsError::Stale)
     }
 
-    fn open(&mut self, bytes: &[u8]) -> FsResult<Node> {
-        let number = usize::from(*bytes.last().ok_or(FsError::BadHandle)?);
-        if handle(number).bytes() != bytes || number == 0 {
-            return Err(FsError::BadHandle);
-        }
-        self.get(node(number)).map(|_| node(number))
+    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
+        let named = |id| if id == Caller::NOBODY { NOBODY } else { id };
+        self.caller = (named(caller.uid), named(caller.gid));
+        let number = self.inodes.open(handle)?;
+        Ok(self.inodes.node(number))
     }
 
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        Ok(handle(node.slot()))
+        let number = self.inodes.find(node)?;
+        Ok(self.inodes.handle(number))
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        self.get(node).map(|_| self.attr_of(node.slot()))
+        let attr = self.get(node)?.attr();
+        // Removed, though a pin still keeps it.
+        if attr.nlink == 0 {
+            return Err(FsError::Stale);
+        }
+        Ok(attr)
     }
 
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
-        let inode = self.get(node)?;
-        Ok(matches!(right, Right::Read) || inode.mode & 0o111 != 0)
+        let mode = self.get(node)?.attr.mode;
+        Ok(match right {
+            Right::Read => true,
+            Right::Write => self.writable && mode & 0o222 != 0,
+            Right::Execute => mode & 0o111 != 0,
+        })
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        match &self.get(dir)?.content {
-            Content::Directory(entries) => entries
-                .get(name.bytes())
-                .map(|inode| node(*inode))
-                .ok_or(FsError::NoEntry),
-            _ => Err(FsError::NotDirectory),
-        }
+        let number = self.named(dir, name)?;
+        Ok(self.inodes.node(number))
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
@@ -217,25 +201,7 @@ impl Vfs for Ram {
 
     fn read(&mut self, node: Node, offset: u64, out: &mut [u8]) -> FsResult<usize> {
         match &self.get(node)?.content {
-            Content::File(bytes) => {
-                let rest = usize::try_from(offset)
-                    .ok()
-                    .and_then(|offset| bytes.get(offset..))
-                    .unwrap_or_default();
-                let len = rest.len().min(out.len());
-                out[..len].copy_from_slice(&rest[..len]);
-                Ok(len)
-            }
-            Content::Sparse(size, start, bytes) => {
-                let len = size.saturating_sub(offset).min(out.len() as u64) as usize;
-                for (at, byte) in (offset..).zip(&mut out[..len]) {
-                    let inside = at
-                        .checked_sub(*start)
-                        .and_then(|at| bytes.get(usize::try_from(at).ok()?));
-                    *byte = inside.copied().unwrap_or(0);
-                }
-                Ok(len)
-            }
+            Content::File(bytes, _) => Ok(bytes.read(offset, out)),
             _ => Err(FsError::Invalid),
         }
     }
@@ -247,20 +213,19 @@ impl Vfs for Ram {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        let inode = self.get(dir)?;
-        let Content::Directory(entries) = &inode.content else {
-            return Err(FsError::NotDirectory);
-        };
-        let dots = [(&b"."[..], dir.slot()), (&b".."[..], inode.parent)];
-        let all = dots
-            .into_iter()
-            .chain(entries.iter().map(|(name, inode)| (&name[..], *inode)));
-        if from > entries.len() as u64 + 2 {
+        let names = self.names(dir)?;
+        if from > names.last_cookie {
             return Err(FsError::BadCookie);
         }
-        for (cookie, (name, number)) in (1..).zip(all).skip(from as usize) {
-            let object = detail == Detail::Objects && !matches!(name, b"." | b"..");
-            let (attr, handle) = (self.attr_of(number), handle(number));
+        let dots = [(1, &b"."[..], dir.slot()), (2, b"..", names.parent)];
+        let list = names.list.iter();
+        let all = list.map(|(cookie, (name, number))| (*cookie, &name[..], *number));
+        for (cookie, name, number) in dots.into_iter().chain(all) {
+            if cookie <= from {
+                continue;
+            }
+            let object = detail == Detail::Objects && cookie > Names::DOT_COUNT;
+            let (attr, handle) = (self.inodes.at(number).attr(), self.inodes.handle(number));
             let entry = DirEntry {
                 name,
                 cookie,
@@ -276,25 +241,210 @@ impl Vfs for Ram {
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
         self.get(node)?;
+        let free = self
+            .capacity_bytes
+            .saturating_sub(self.inodes.stored_bytes());
+        let files = self.inodes.iter().count() as u64;
         Ok(Space {
-            total_bytes: 1 << 30,
+            total_bytes: self.capacity_bytes,
+            free_bytes: free,
+            available_bytes: free / 2,
+            total_files: files + free / NAME_BYTES,
+            free_files: free / NAME_BYTES,
             name_bytes_max: 255,
-            ..Space::default()
         })
     }
 
-    fn pin(&mut self, node: Node) -> FsResult<Pin> {
-        match self.get(node)?.content {
-            Content::File(_) | Content::Sparse(..) => {
-                self.pinned += 1;
-                Ok(Pin(node))
-            }
-            _ => Err(FsError::Invalid),
+    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
+        match self.get(node)?.attr.kind {
+            Kind::Regular => {}
+            Kind::Directory => return Err(FsError::IsDirectory),
+            _ => return Err(FsError::Invalid),
         }
+        if right == Some(Right::Write) {
+            self.is_writable()?;
+        }
+        let inode = self.get_mut(node)?;
+        inode.pins += 1;
+        self.pinned += 1;
+        Ok(Pin {
+            node,
+            user: use_of(right),
+        })
     }
 
-    fn unpin(&mut self, _pin: Pin) {
+    fn unpin(&mut self, pin: Pin) {
+        let number = self.inodes.find(pin.node).expect("a pin keeps its object");
+        self.inodes.at_mut(number).pins -= 1;
         self.pinned -= 1;
+        self.inodes.settle(number);
+    }
+
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        assert_eq!(
+            pin.user,
+            use_of(Some(Right::Write)),
+            "pinned for another use"
+        );
+        let number = self.inodes.find(pin.node)?;
+        let Content::File(now, _) = &self.inodes.at(number).content else {
+            return Err(FsError::Invalid);
+        };
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if offset > SIZE_MAX || bytes.len() as u64 > SIZE_MAX - offset {
+            return Err(FsError::TooLarge);
+        }
+        self.has_room(now.growth(offset, bytes.len()))?;
+        let failure = self.write_fails.take();
+        let bytes = failure.map_or(bytes, |_| &bytes[..bytes.len() / 2]);
+        self.touch(number, true);
+        if let Content::File(now, durable) = &mut self.inodes.at_mut(number).content {
+            durable.get_or_insert_with(|| now.clone());
+            now.write(offset, bytes);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        let failure = self.sync_fails.take();
+        if let Content::File(now, durable) = &mut self.get_mut(pin.node)?.content {
+            let durable = durable.take();
+            if let (Some(durable), Some(_)) = (durable, failure) {
+                *now = durable;
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
+        self.is_writable()?;
+        let kind = self.get(node)?.attr.kind;
+        Self::can_change(kind, change)?;
+        if kind == Kind::SymbolicLink && change.mode.is_some() {
+            return Err(FsError::NotSupported);
+        }
+        self.change(self.inodes.find(node)?, change);
+        Ok(())
+    }
+
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: Make<'_>,
+        change: &Change,
+    ) -> FsResult<Node> {
+        self.is_writable()?;
+        if self.names(dir)?.get(name.bytes()).is_some() {
+            return Err(FsError::Exists);
+        }
+        let within = self.get(dir)?.attr;
+        let (kind, mode, content) = match make {
+            Make::File => (Kind::Regular, 0o644, Content::File(Bytes::default(), None)),
+            Make::Directory => {
+                let names = Names::beneath(dir.slot());
+                (Kind::Directory, 0o755, Content::Directory(names))
+            }
+            Make::Link(target) => (Kind::SymbolicLink, 0o777, Content::Link(target.to_vec())),
+            Make::Special(Kind::Regular | Kind::Directory | Kind::SymbolicLink, _) => {
+                return Err(FsError::Invalid);
+            }
+            Make::Special(kind, _) => (kind, 0o644, Content::Special),
+        };
+        Self::can_change(kind, change)?;
+        let target_bytes = match make {
+            Make::Link(target) => target.len() as u64,
+            _ => 0,
+        };
+        self.has_room(NAME_BYTES + target_bytes)?;
+        let mut attr = self.fresh_attr(kind, mode, self.caller);
+        if let Make::Special(Kind::BlockDevice | Kind::CharacterDevice, rdev) = make {
+            attr.rdev = rdev;
+        }
+        if within.mode & SET_GROUP != 0 {
+            attr.gid = within.gid;
+        }
+        let number = self.inodes.add(content, attr);
+        self.give_name(dir, name.bytes(), number)?;
+        self.change(number, change);
+        let attr = &mut self.inodes.at_mut(number).attr;
+        match kind {
+            // A link's mode means nothing and never changes.
+            Kind::SymbolicLink => attr.mode = mode,
+            // As with mkdir: the set-id bits are the parent's business.
+            Kind::Directory => attr.mode = attr.mode & 0o1777 | within.mode & SET_GROUP,
+            _ => {}
+        }
+        Ok(self.inodes.node(number))
+    }
+
+    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
+        self.is_writable()?;
+        let number = self.named(dir, name)?;
+        match &self.inodes.at(number).content {
+            Content::Directory(_) if !directory => return Err(FsError::IsDirectory),
+            Content::Directory(names) if !names.list.is_empty() => return Err(FsError::NotEmpty),
+            Content::Directory(_) => {}
+            _ if directory => return Err(FsError::NotDirectory),
+            _ => {}
+        }
+        self.take_name(dir.slot(), name.bytes(), number);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()> {
+        self.is_writable()?;
+        let number = self.named(from, name)?;
+        let replaced = self.names(to)?.get(new_name.bytes());
+        if replaced == Some(number) {
+            // Two names of one object stay what they are.
+            return Ok(());
+        }
+        if self.lies_in(to.slot(), number) {
+            return Err(FsError::Invalid);
+        }
+        if replaced.is_some_and(|replaced| self.lies_in(from.slot(), replaced)) {
+            return Err(FsError::NotEmpty);
+        }
+        if let Some(replaced) = replaced {
+            let (moved, replaced) = (self.inodes.at(number), self.inodes.at(replaced));
+            match (&replaced.content, moved.is_directory()) {
+                (Content::Directory(names), true) if !names.list.is_empty() => {
+                    return Err(FsError::NotEmpty);
+                }
+                (Content::Directory(_), true) => {}
+                (Content::Directory(_), false) => return Err(FsError::IsDirectory),
+                (_, true) => return Err(FsError::NotDirectory),
+                (_, false) => {}
+            }
+        }
+        if let Some(replaced) = replaced {
+            self.take_name(to.slot(), new_name.bytes(), replaced);
+        }
+        // First the new name, then the old one: an object without a name would be gone.
+        self.inodes.at_mut(number).attr.nlink += 1;
+        self.give_name(to, new_name.bytes(), number)?;
+        self.take_name(from.slot(), name.bytes(), number);
+        Ok(())
+    }
+
+    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
+        self.is_writable()?;
+        let attr = self.attr(node)?;
+        if self.names(dir)?.get(name.bytes()).is_some() {
+            return Err(FsError::Exists);
+        }
+        if attr.kind == Kind::Directory {
+            return Err(FsError::Permission);
+        }
+        if attr.nlink >= LINK_COUNT_MAX {
+            return Err(FsError::TooManyLinks);
+        }
+        self.has_room(NAME_BYTES)?;
+        self.get_mut(node)?.attr.nlink += 1;
+        self.give_name(dir, name.bytes(), node.slot())
     }
 
     fn descriptor(&self, _pin: &Pin) -> Option<Descriptor> {
@@ -304,4 +454,9 @@ impl Vfs for Ram {
     fn rest(&mut self) -> bool {
         false
     }
+}
+
+/// What a pin is for, where the host keeps as whom it was made.
+fn use_of(right: Option<Right>) -> u32 {
+    right.map_or(0, |right| right as u32 + 1)
 }

@@ -3,7 +3,7 @@
 use super::calls::{Call, HEADER_BYTES, every};
 use super::{VERIFIER, World, attributes, words};
 use crate::event;
-use crate::vfs::FsError;
+use crate::vfs::{FsError, Vfs as _};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, portmap};
@@ -114,8 +114,23 @@ fn an_empty_directory_lists_itself_and_its_parent() {
 #[test]
 fn file_systems_tell_their_space_and_limits() {
     let head: &[&[u32]] = &[&[0, 1], &top()];
-    let space = [0, 1 << 30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    check(Procedure::FsStat, &[head, &[&space]].concat());
+    let mut world = World::default();
+    let root = world.tree.root(0).unwrap();
+    let space = world.tree.space(root).unwrap();
+    // All numbers but the last two differ, so each is in its own place.
+    let words = [
+        space.total_bytes,
+        space.free_bytes,
+        space.available_bytes,
+        space.total_files,
+        space.free_files,
+        space.free_files,
+    ]
+    .map(|number| [0, number as u32]);
+    check(
+        Procedure::FsStat,
+        &[head, &[words.as_flattened(), &[0]]].concat(),
+    );
     let mib = 1 << 20;
     let sizes = [mib, mib, 4096, mib, mib, 4096, 64 << 10];
     let rest = [0x7fff_ffff, 0xffff_ffff, 0, 1, 0x1b];

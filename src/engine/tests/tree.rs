@@ -2,8 +2,8 @@
 
 use crate::vfs::ram::Ram;
 use crate::vfs::{
-    Attr, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Name, Node, Pin, Right,
-    Space, Vfs,
+    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Make,
+    Name, Node, Pin, Right, Space, Vfs,
 };
 use core::cell::Cell;
 use core::ops::ControlFlow;
@@ -51,7 +51,7 @@ pub struct Tree {
 }
 
 impl Default for Tree {
-    /// The tree on a host that works. Handles of the model have one byte for the inode.
+    /// The tree on a host that works, for reading only.
     fn default() -> Self {
         let mut ram = Ram::new(b"/export");
         ram.file("hello", b"hello world");
@@ -65,8 +65,8 @@ impl Default for Tree {
         ram.dir("dir");
         ram.file("dir/inner", b"inner");
         ram.dir("empty");
-        ram.link("link", b"/etc/passwd");
-        ram.link("long link", &[b'l'; 5000]);
+        ram.symlink("link", b"/etc/passwd");
+        ram.symlink("long link", &[b'l'; 5000]);
         ram.fifo("fifo");
         ram.dir("many");
         for number in 0..100usize {
@@ -90,9 +90,9 @@ impl Vfs for Tree {
         self.ram.root(export)
     }
 
-    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
+    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
         self.host.lost.get().map_or(Ok(()), Err)?;
-        self.ram.open(handle)
+        self.ram.open(handle, caller)
     }
 
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
@@ -145,13 +145,54 @@ impl Vfs for Tree {
         self.ram.space(node)
     }
 
-    fn pin(&mut self, node: Node) -> FsResult<Pin> {
+    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
         self.host.works()?;
-        self.ram.pin(node)
+        self.ram.pin(node, right)
     }
 
     fn unpin(&mut self, pin: Pin) {
         self.ram.unpin(pin);
+    }
+
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        self.host.works()?;
+        self.ram.write(pin, offset, bytes)
+    }
+
+    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        self.host.works()?;
+        self.ram.sync(pin)
+    }
+
+    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
+        self.host.works()?;
+        self.ram.set_attr(node, change)
+    }
+
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: Make<'_>,
+        change: &Change,
+    ) -> FsResult<Node> {
+        self.host.works()?;
+        self.ram.create(dir, name, make, change)
+    }
+
+    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
+        self.host.works()?;
+        self.ram.remove(dir, name, directory)
+    }
+
+    fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()> {
+        self.host.works()?;
+        self.ram.rename(from, name, to, new_name)
+    }
+
+    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
+        self.host.works()?;
+        self.ram.link(node, dir, name)
     }
 
     fn descriptor(&self, _: &Pin) -> Option<Descriptor> {

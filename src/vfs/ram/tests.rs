@@ -1,0 +1,110 @@
+//! What the model does beyond the laws: it is full, it fails, it loses power.
+
+use super::super::{Change, FsError, Make, Name, Node, Right, Vfs as _};
+use super::{LINK_COUNT_MAX, Ram};
+
+fn name(text: &str) -> Name<'_> {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+/// A tree with one file, and the file.
+fn writable() -> (Ram, Node) {
+    let mut ram = Ram::new(b"/export");
+    ram.writable = true;
+    ram.file("file", b"hello");
+    let top = ram.root(0).unwrap();
+    let file = ram.lookup(top, name("file")).unwrap();
+    (ram, file)
+}
+
+fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
+    let mut out = [0; 64];
+    let len = ram.read(file, 0, &mut out).unwrap();
+    out[..len].to_vec()
+}
+
+#[test]
+fn a_full_tree_takes_nothing_more_and_room_comes_back() {
+    let (mut ram, file) = writable();
+    let top = ram.root(0).unwrap();
+    ram.capacity_bytes = 3 * 4096;
+    let none = Change::default();
+    let pin = ram.pin(file, Some(Right::Write)).unwrap();
+    assert_eq!(ram.write(&pin, 1 << 40, b"x"), Ok(()));
+    assert_eq!(ram.write(&pin, 1 << 50, b"x"), Err(FsError::NoSpace));
+    assert_eq!(ram.write(&pin, (1 << 40) + 1, b"x"), Ok(()));
+    ram.unpin(pin);
+    let made = (0..100).take_while(|number| {
+        let made = ram.create(top, name(&format!("{number}")), Make::Directory, &none);
+        assert!(matches!(made, Ok(_) | Err(FsError::NoSpace)));
+        made.is_ok()
+    });
+    assert_eq!(made.count(), 15);
+    assert_eq!(ram.link(file, top, name("x")), Err(FsError::NoSpace));
+    assert_eq!(ram.rename(top, name("0"), top, name("x")), Ok(()));
+    let size = Change {
+        size: Some(1 << 50),
+        ..none
+    };
+    assert_eq!(ram.set_attr(file, &size), Ok(()));
+    let size = Change {
+        size: Some(0),
+        ..none
+    };
+    assert_eq!(ram.set_attr(file, &size), Ok(()));
+    assert_eq!(ram.link(file, top, name("y")), Ok(()));
+    ram.check();
+}
+
+#[test]
+fn an_object_has_only_so_many_names() {
+    let (mut ram, file) = writable();
+    let top = ram.root(0).unwrap();
+    for number in 1..LINK_COUNT_MAX {
+        assert_eq!(ram.link(file, top, name(&format!("{number}"))), Ok(()));
+    }
+    let linked = ram.link(file, top, name("x"));
+    assert_eq!(linked, Err(FsError::TooManyLinks));
+}
+
+#[test]
+fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
+    let (mut ram, file) = writable();
+    let pin = ram.pin(file, Some(Right::Write)).unwrap();
+    ram.write(&pin, 0, b"J").unwrap();
+    assert!(!ram.is_durable());
+    assert_eq!(ram.sync(&pin), Ok(()));
+    assert!(ram.is_durable());
+    ram.lose_power();
+    assert_eq!(content(&mut ram, file), b"Jello");
+    ram.write(&pin, 0, b"C").unwrap();
+    ram.write(&pin, 4, b"ow").unwrap();
+    ram.lose_power();
+    assert_eq!(content(&mut ram, file), b"Jello");
+    ram.write(&pin, 0, b"C").unwrap();
+    ram.sync_fails = Some(FsError::Io);
+    assert_eq!(ram.sync(&pin), Err(FsError::Io));
+    assert_eq!(content(&mut ram, file), b"Jello");
+    assert_eq!(ram.sync(&pin), Ok(()));
+    ram.unpin(pin);
+}
+
+#[test]
+fn a_write_that_fails_has_written_some() {
+    let (mut ram, file) = writable();
+    let pin = ram.pin(file, Some(Right::Write)).unwrap();
+    ram.write_fails = Some(FsError::Quota);
+    assert_eq!(ram.write(&pin, 1, b"ULLY"), Err(FsError::Quota));
+    assert_eq!(content(&mut ram, file), b"hULlo");
+    assert_eq!(ram.write(&pin, 1, b"ULLY"), Ok(()));
+    assert_eq!(content(&mut ram, file), b"hULLY");
+    ram.unpin(pin);
+}
+
+#[test]
+#[should_panic(expected = "pinned for another use")]
+fn a_pin_for_reading_is_not_written_through() {
+    let (mut ram, file) = writable();
+    let pin = ram.pin(file, Some(Right::Read)).unwrap();
+    let _ = ram.write(&pin, 0, b"x");
+}
