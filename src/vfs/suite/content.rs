@@ -1,0 +1,336 @@
+//! Laws of what objects have in them and are like: bytes, sizes, modes, owners, times.
+
+use super::super::{Attr, Change, FileTime, FsError, Kind, Make, NewTime, Node, Right, Vfs};
+use super::{World, content, instant, make, name, put, walk, writable, write};
+
+/// A file ends here at the latest.
+const SIZE_MAX: u64 = i64::MAX as u64;
+const LONG_AGO: FileTime = FileTime {
+    secs: 987_654_321,
+    nanos: 123_456_789,
+};
+
+pub(super) fn what_is_written_is_read_at_any_offset(world: &mut dyn World) {
+    let vfs = writable(world);
+    let file = make(vfs, "dir/new", Make::File).unwrap();
+    for (offset, bytes, size) in [
+        (0, &b"beginning"[..], 9),
+        (5, b"INN", 9),
+        (8, b"G, and more", 19),
+        (4095, b"across", 4101),
+        ((1 << 32) - 2, b"four gibibytes", (1 << 32) + 12),
+        (5 << 32, b"far", (5 << 32) + 3),
+        (100, b"in the gap", (5 << 32) + 3),
+    ] {
+        write(vfs, file, offset, bytes).unwrap();
+        let mut out = vec![0; bytes.len()];
+        assert_eq!(vfs.read(file, offset, &mut out), Ok(bytes.len()));
+        assert_eq!(out, bytes);
+        assert_eq!(vfs.attr(file).unwrap().size, size);
+    }
+    let mut out = [1; 24];
+    assert_eq!(vfs.read(file, 0, &mut out), Ok(24));
+    assert_eq!(&out, b"beginINNG, and more\0\0\0\0\0");
+    assert_eq!(vfs.read(file, 94, &mut out), Ok(24));
+    assert_eq!(&out, b"\0\0\0\0\0\0in the gap\0\0\0\0\0\0\0\0");
+}
+
+pub(super) fn a_write_of_nothing_changes_nothing(world: &mut dyn World) {
+    let vfs = writable(world);
+    let file = walk(vfs, "file").unwrap();
+    let before = vfs.attr(file).unwrap();
+    for offset in [0, 11, 1 << 33] {
+        assert_eq!(write(vfs, file, offset, b""), Ok(()));
+    }
+    let after = vfs.attr(file).unwrap();
+    assert_eq!(
+        (after.size, after.mtime, after.ctime),
+        (before.size, before.mtime, before.ctime)
+    );
+    assert_eq!(content(vfs, file), b"hello world");
+}
+
+pub(super) fn a_file_ends_where_offsets_end(world: &mut dyn World) {
+    let vfs = writable(world);
+    let file = walk(vfs, "file").unwrap();
+    for (offset, bytes) in [
+        (SIZE_MAX, &b"x"[..]),
+        (SIZE_MAX - 2, b"xyz"),
+        (SIZE_MAX + 1, b"x"),
+        (u64::MAX - 1, b"xyz"),
+        (u64::MAX, b"x"),
+    ] {
+        let written = write(vfs, file, offset, bytes);
+        assert_eq!(written, Err(FsError::TooLarge), "{offset:#x}");
+    }
+    for size in [SIZE_MAX + 1, u64::MAX] {
+        let change = Change {
+            size: Some(size),
+            ..Change::default()
+        };
+        let cut = vfs.set_attr(file, &change);
+        assert_eq!(cut, Err(FsError::TooLarge), "{size:#x}");
+    }
+}
+
+fn resize(vfs: &mut dyn Vfs, node: Node, size: u64) {
+    let change = Change {
+        size: Some(size),
+        ..Change::default()
+    };
+    vfs.set_attr(node, &change).unwrap();
+    assert_eq!(vfs.attr(node).unwrap().size, size);
+}
+
+pub(super) fn a_new_size_cuts_or_adds_zeros(world: &mut dyn World) {
+    let vfs = writable(world);
+    let file = walk(vfs, "file").unwrap();
+    resize(vfs, file, 5);
+    assert_eq!(content(vfs, file), b"hello");
+    resize(vfs, file, 8);
+    assert_eq!(content(vfs, file), b"hello\0\0\0");
+    resize(vfs, file, 5 << 32);
+    resize(vfs, file, 0);
+    assert_eq!(content(vfs, file), b"");
+    write(vfs, file, 2, b"x").unwrap();
+    assert_eq!(content(vfs, file), b"\0\0x");
+}
+
+/// `after` is `before` but for what `change` says, and the time of change.
+fn check_change(before: &Attr, after: &Attr, change: &Change, about: &str) {
+    let expect = Attr {
+        mode: change.mode.unwrap_or(before.mode),
+        uid: change.uid.unwrap_or(before.uid),
+        gid: change.gid.unwrap_or(before.gid),
+        size: change.size.unwrap_or(before.size),
+        // What these become is another law's.
+        used: after.used,
+        atime: after.atime,
+        mtime: after.mtime,
+        ctime: after.ctime,
+        ..*before
+    };
+    assert_eq!(*after, expect, "{about}");
+    assert!(
+        instant(after.ctime) > instant(before.ctime),
+        "{about}: {change:?}"
+    );
+}
+
+pub(super) fn attributes_change_one_by_one(world: &mut dyn World) {
+    world.make_writable();
+    let top = walk(world.vfs(), "").unwrap();
+    let own = world.vfs().attr(top).unwrap();
+    let (uid, gid) = if world.is_privileged() {
+        (1234, 5678)
+    } else {
+        (own.uid, own.gid)
+    };
+    let none = Change::default();
+    let owner = Change {
+        uid: Some(uid),
+        gid: Some(gid),
+        ..none
+    };
+    let mode = |mode| Change {
+        mode: Some(mode),
+        ..none
+    };
+    for (path, change) in [
+        ("file", mode(0o600)),
+        ("file", mode(0)),
+        ("file", mode(0o4755)),
+        ("file", Change { uid: None, ..owner }),
+        ("file", Change { gid: None, ..owner }),
+        // Who gives a file away takes the bits from it, but not those that are set with it.
+        (
+            "file",
+            Change {
+                mode: Some(0o6755),
+                ..owner
+            },
+        ),
+        (
+            "file",
+            Change {
+                size: Some(3),
+                ..none
+            },
+        ),
+        (
+            "file",
+            Change {
+                mode: Some(0o400),
+                size: Some(7),
+                ..owner
+            },
+        ),
+        ("dir", mode(0o1777)),
+        ("dir", owner),
+        ("fifo", mode(0o622)),
+        ("fifo", owner),
+        ("link", owner),
+    ] {
+        world.pass_time();
+        let vfs = world.vfs();
+        let node = walk(vfs, path).unwrap();
+        let before = vfs.attr(node).unwrap();
+        vfs.set_attr(node, &change).unwrap();
+        let after = vfs.attr(node).unwrap();
+        // Whoever else owns or writes to a file runs it as himself: the host takes these bits away, from some.
+        let others = change.uid.is_some() || change.gid.is_some() || change.size.is_some();
+        let bits = if others && change.mode.is_none() {
+            0o6000
+        } else {
+            0
+        };
+        let before = Attr {
+            mode: before.mode & !bits | after.mode & bits,
+            ..before
+        };
+        check_change(&before, &after, &change, path);
+    }
+    let vfs = world.vfs();
+    let file = walk(vfs, "file").unwrap();
+    let before = vfs.attr(file).unwrap();
+    vfs.set_attr(file, &none).unwrap();
+    assert_eq!(vfs.attr(file).unwrap(), before);
+}
+
+pub(super) fn times_are_set_to_the_nanosecond_or_to_now(world: &mut dyn World) {
+    world.make_writable();
+    let later = FileTime {
+        secs: LONG_AGO.secs + 7,
+        nanos: 999_999_999,
+    };
+    for path in ["file", "dir", "link", "fifo"] {
+        world.pass_time();
+        let vfs = world.vfs();
+        let node = walk(vfs, path).unwrap();
+        let at = |atime, mtime| Change {
+            atime,
+            mtime,
+            ..Change::default()
+        };
+        let mut set = |atime, mtime| {
+            vfs.set_attr(node, &at(atime, mtime)).unwrap();
+            vfs.attr(node).unwrap()
+        };
+        let attr = set(NewTime::At(LONG_AGO), NewTime::At(later));
+        assert_eq!((attr.atime, attr.mtime), (LONG_AGO, later), "{path}");
+        let attr = set(NewTime::Keep, NewTime::At(LONG_AGO));
+        assert_eq!((attr.atime, attr.mtime), (LONG_AGO, LONG_AGO), "{path}");
+        let attr = set(NewTime::At(later), NewTime::Keep);
+        assert_eq!((attr.atime, attr.mtime), (later, LONG_AGO), "{path}");
+        let attr = set(NewTime::Keep, NewTime::Now);
+        assert_eq!(attr.atime, later, "{path}");
+        assert_eq!(attr.mtime, attr.ctime, "{path}");
+        let attr = set(NewTime::Now, NewTime::At(LONG_AGO));
+        assert_eq!((attr.atime, attr.mtime), (attr.ctime, LONG_AGO), "{path}");
+    }
+    let vfs = world.vfs();
+    let file = walk(vfs, "file").unwrap();
+    write(vfs, file, 0, b"H").unwrap();
+    assert!(instant(vfs.attr(file).unwrap().mtime) > instant(LONG_AGO));
+    let change = Change {
+        size: Some(4),
+        mtime: NewTime::At(LONG_AGO),
+        ..Change::default()
+    };
+    vfs.set_attr(file, &change).unwrap();
+    assert_eq!(vfs.attr(file).unwrap().mtime, LONG_AGO);
+    resize(vfs, file, 2);
+    assert!(instant(vfs.attr(file).unwrap().mtime) > instant(LONG_AGO));
+}
+
+pub(super) fn only_a_file_has_a_size(world: &mut dyn World) {
+    let vfs = writable(world);
+    for (path, error) in [
+        ("dir", FsError::IsDirectory),
+        ("link", FsError::Invalid),
+        ("fifo", FsError::Invalid),
+    ] {
+        let node = walk(vfs, path).unwrap();
+        let change = Change {
+            size: Some(0),
+            ..Change::default()
+        };
+        assert_eq!(vfs.set_attr(node, &change), Err(error), "{path}");
+    }
+}
+
+pub(super) fn a_removed_file_can_be_written_to_while_it_is_pinned(world: &mut dyn World) {
+    let vfs = writable(world);
+    let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "dir/inner").unwrap());
+    let pin = vfs.pin(file, Some(Right::Write)).unwrap();
+    vfs.remove(dir, name("inner"), false).unwrap();
+    put(vfs, "dir/inner", b"another");
+    assert_eq!(vfs.write(&pin, 2, b"XY"), Ok(()));
+    assert_eq!(vfs.sync(&pin), Ok(()));
+    while vfs.rest() {}
+    assert_eq!(vfs.write(&pin, 4, b"Z"), Ok(()));
+    let mut out = [0; 8];
+    assert_eq!(vfs.read(pin.node(), 0, &mut out), Ok(5));
+    assert_eq!(&out[..5], b"inXYZ");
+    vfs.unpin(pin);
+    let file = walk(vfs, "dir/inner").unwrap();
+    assert_eq!(content(vfs, file), b"another");
+}
+
+pub(super) fn what_is_written_through_one_name_is_read_through_another(world: &mut dyn World) {
+    let vfs = writable(world);
+    let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
+    vfs.link(file, dir, name("other")).unwrap();
+    let other = walk(vfs, "dir/other").unwrap();
+    write(vfs, other, 0, b"HELLO").unwrap();
+    let file = walk(vfs, "file").unwrap();
+    assert_eq!(content(vfs, file), b"HELLO world");
+    resize(vfs, file, 3);
+    let other = walk(vfs, "dir/other").unwrap();
+    assert_eq!(content(vfs, other), b"HEL");
+    let pin = vfs.pin(other, None).unwrap();
+    assert_eq!(vfs.sync(&pin), Ok(()));
+    vfs.unpin(pin);
+}
+
+pub(super) fn a_read_only_export_refuses_every_change(world: &mut dyn World) {
+    const REFUSED: Result<(), FsError> = Err(FsError::ReadOnly);
+    let vfs = world.vfs();
+    let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "file").unwrap());
+    let before = [dir, file].map(|node| vfs.attr(node).unwrap());
+    for kind in [
+        Make::File,
+        Make::Directory,
+        Make::Link(b"target"),
+        Make::Special(Kind::Fifo, (0, 0)),
+    ] {
+        let made = vfs.create(dir, name("new"), kind, &Change::default());
+        assert_eq!(made.map(drop), REFUSED);
+    }
+    for change in [
+        Change::default(),
+        Change {
+            mode: Some(0o600),
+            ..Change::default()
+        },
+        Change {
+            size: Some(0),
+            ..Change::default()
+        },
+        Change {
+            mtime: NewTime::Now,
+            ..Change::default()
+        },
+    ] {
+        assert_eq!(vfs.set_attr(file, &change), REFUSED);
+    }
+    assert_eq!(vfs.pin(file, Some(Right::Write)).map(drop), REFUSED);
+    assert_eq!(vfs.remove(dir, name("inner"), false), REFUSED);
+    assert_eq!(vfs.remove(dir, name("sub"), true), REFUSED);
+    assert_eq!(vfs.rename(dir, name("inner"), dir, name("new")), REFUSED);
+    assert_eq!(vfs.link(file, dir, name("new")), REFUSED);
+    let pin = vfs.pin(file, None).unwrap();
+    assert_eq!(vfs.sync(&pin), Ok(()));
+    vfs.unpin(pin);
+    assert_eq!([dir, file].map(|node| vfs.attr(node).unwrap()), before);
+}

@@ -1,0 +1,256 @@
+//! Laws of what is made: that it is there, whose it is, and that nothing else had to go for it.
+
+use super::super::{Caller, Change, Detail, FileTime, FsError, Kind, Make, Name, NewTime, Node};
+use super::{World, content, make, name, split, walk, writable};
+use core::ops::ControlFlow;
+
+const KINDS: [(Make<'_>, Kind); 5] = [
+    (Make::File, Kind::Regular),
+    (Make::Directory, Kind::Directory),
+    (Make::Link(b"to nowhere"), Kind::SymbolicLink),
+    (Make::Special(Kind::Fifo, (0, 0)), Kind::Fifo),
+    (Make::Special(Kind::Socket, (0, 0)), Kind::Socket),
+];
+
+const fn mode(mode: u32) -> Change {
+    Change {
+        mode: Some(mode),
+        uid: None,
+        gid: None,
+        size: None,
+        atime: NewTime::Keep,
+        mtime: NewTime::Keep,
+    }
+}
+
+pub(super) fn what_is_made_is_there_with_its_attributes(world: &mut dyn World) {
+    let vfs = writable(world);
+    let dir = walk(vfs, "dir").unwrap();
+    for (number, (make, kind)) in KINDS.into_iter().enumerate() {
+        for bits in [0, 0o600, 0o666, 0o777, 0o1751, 0o4711] {
+            let text = format!("new {number} {bits:o}");
+            let made = vfs.create(dir, name(&text), make, &mode(bits)).unwrap();
+            let attr = vfs.attr(made).unwrap();
+            assert_eq!((attr.kind, attr.rdev), (kind, (0, 0)), "{text}");
+            match make {
+                // A link's mode means nothing.
+                Make::Link(target) => assert_eq!(attr.size, target.len() as u64),
+                // Set-id bits of directories are set later, or handed down.
+                Make::Directory => assert_eq!(attr.mode, bits & 0o1777, "{text}"),
+                _ => assert_eq!((attr.mode, attr.size, attr.nlink), (bits, 0, 1), "{text}"),
+            }
+            let found = vfs.lookup(dir, name(&text)).unwrap();
+            assert_eq!(vfs.attr(found).unwrap(), attr, "{text}");
+            assert!(vfs.handle(found).unwrap() == vfs.handle(made).unwrap());
+            if make == Make::Directory && bits == 0o777 {
+                assert_eq!(vfs.lookup(made, name("x")), Err(FsError::NoEntry));
+                assert_eq!(super::list(vfs, made, 0, 9).0.len(), 2);
+            }
+            if make == Make::Directory {
+                // What nobody may enter, nobody but root could clear away after the test.
+                vfs.remove(dir, name(&text), true).unwrap();
+            }
+        }
+    }
+    world.restart();
+    let vfs = world.vfs();
+    let file = walk(vfs, "dir/new 0 600").unwrap();
+    assert_eq!(content(vfs, file), b"");
+}
+
+pub(super) fn what_is_made_begins_with_its_change(world: &mut dyn World) {
+    world.make_writable();
+    let privileged = world.is_privileged();
+    let vfs = world.vfs();
+    let dir = walk(vfs, "dir").unwrap();
+    let own = vfs.attr(dir).unwrap();
+    let change = Change {
+        mode: Some(0o640),
+        uid: Some(if privileged { 1234 } else { own.uid }),
+        gid: Some(if privileged { 5678 } else { own.gid }),
+        size: None,
+        // An exclusive CREATE keeps its verifier here.
+        atime: NewTime::At(FileTime {
+            secs: 0x7654_3210,
+            nanos: 0,
+        }),
+        mtime: NewTime::At(FileTime {
+            secs: 0x0123_4567,
+            nanos: 1,
+        }),
+    };
+    for (number, (make, kind)) in KINDS.into_iter().enumerate() {
+        let text = format!("new {number}");
+        let size = (make == Make::File).then_some(5);
+        let made = vfs.create(dir, name(&text), make, &Change { size, ..change });
+        let attr = vfs.attr(made.unwrap()).unwrap();
+        assert!(attr.mode == 0o640 || kind == Kind::SymbolicLink);
+        let [atime, mtime] = [attr.atime, attr.mtime].map(NewTime::At);
+        assert_eq!((atime, mtime), (change.atime, change.mtime), "{text}");
+        let owner = (Some(attr.uid), Some(attr.gid));
+        assert_eq!(owner, (change.uid, change.gid), "{text}");
+    }
+    let file = walk(vfs, "dir/new 0").unwrap();
+    assert_eq!(content(vfs, file), [0; 5]);
+}
+
+pub(super) fn what_is_made_belongs_to_its_maker(world: &mut dyn World) {
+    world.make_writable();
+    let privileged = world.is_privileged();
+    let vfs = world.vfs();
+    let dir = walk(vfs, "dir").unwrap();
+    vfs.set_attr(dir, &mode(0o777)).unwrap();
+    let handle = vfs.handle(dir).unwrap();
+    let own = vfs.attr(dir).unwrap();
+    let caller = Caller {
+        uid: 1234,
+        gid: 5678,
+        ..Caller::default()
+    };
+    let expect = if privileged {
+        (caller.uid, caller.gid)
+    } else {
+        (own.uid, own.gid)
+    };
+    for (number, (make, _)) in KINDS.into_iter().enumerate() {
+        let text = format!("new {number}");
+        let dir = vfs.open(handle.bytes(), &caller).unwrap();
+        let made = vfs.create(dir, name(&text), make, &mode(0o600)).unwrap();
+        let attr = vfs.attr(made).unwrap();
+        assert_eq!((attr.uid, attr.gid), expect, "{text}");
+    }
+    // Who asks next is somebody else.
+    let made = make(vfs, "dir/next", Make::File).unwrap();
+    assert_eq!(vfs.attr(made).unwrap().uid, own_uid(privileged, own.uid));
+}
+
+/// Whom the server itself acts as.
+const fn own_uid(privileged: bool, uid: u32) -> u32 {
+    if privileged { 0 } else { uid }
+}
+
+pub(super) fn a_directory_hands_its_group_down(world: &mut dyn World) {
+    world.make_writable();
+    let privileged = world.is_privileged();
+    let vfs = world.vfs();
+    let dir = walk(vfs, "dir").unwrap();
+    let gid = if privileged {
+        5678
+    } else {
+        vfs.attr(dir).unwrap().gid
+    };
+    let change = Change {
+        gid: Some(gid),
+        ..mode(0o2775)
+    };
+    vfs.set_attr(dir, &change).unwrap();
+    for (number, (make, kind)) in KINDS.into_iter().enumerate() {
+        let text = format!("new {number}");
+        let made = vfs.create(dir, name(&text), make, &mode(0o755)).unwrap();
+        let attr = vfs.attr(made).unwrap();
+        assert_eq!(attr.gid, gid, "{text}");
+        let bit = if kind == Kind::Directory { 0o2000 } else { 0 };
+        assert_eq!(attr.mode & 0o2000, bit, "{text}");
+    }
+}
+
+pub(super) fn devices_are_made_by_the_privileged(world: &mut dyn World) {
+    world.make_writable();
+    let privileged = world.is_privileged();
+    let vfs = world.vfs();
+    let dir = walk(vfs, "dir").unwrap();
+    for (text, kind, rdev) in [
+        ("null", Kind::CharacterDevice, (1, 3)),
+        ("disk", Kind::BlockDevice, (8, 17)),
+        ("high", Kind::CharacterDevice, (511, 0xfffff)),
+    ] {
+        let make = Make::Special(kind, rdev);
+        match vfs.create(dir, name(text), make, &mode(0o600)) {
+            Ok(made) => {
+                let attr = vfs.attr(made).unwrap();
+                assert_eq!((attr.kind, attr.rdev, attr.mode), (kind, rdev, 0o600));
+            }
+            Err(error) => assert_eq!((error, privileged), (FsError::Permission, false)),
+        }
+    }
+}
+
+pub(super) fn targets_of_links_are_kept_byte_by_byte(world: &mut dyn World) {
+    let vfs = writable(world);
+    let dir = walk(vfs, "dir").unwrap();
+    let long = [b'l'; 1000];
+    for (text, target) in [
+        ("dots", &b"../../.."[..]),
+        ("odd", b"\xff\x01 /\n//"),
+        ("long", &long),
+    ] {
+        let made = vfs.create(dir, name(text), Make::Link(target), &mode(0o777));
+        let mut out = [0; 1024];
+        let len = vfs.readlink(made.unwrap(), &mut out).unwrap();
+        assert_eq!(&out[..len], target);
+    }
+}
+
+pub(super) fn a_name_is_made_once(world: &mut dyn World) {
+    let vfs = writable(world);
+    for path in ["file", "dir", "link", "fifo", "dir/sub"] {
+        let before = walk(vfs, path).and_then(|node| vfs.attr(node)).unwrap();
+        for (kind, _) in KINDS {
+            let made = make(vfs, path, kind).map(drop);
+            assert_eq!(made, Err(FsError::Exists), "{kind:?} at {path}");
+        }
+        let (dir, last) = split(vfs, path);
+        let other = walk(vfs, "many/000").unwrap();
+        assert_eq!(vfs.link(other, dir, last), Err(FsError::Exists), "{path}");
+        let after = walk(vfs, path).and_then(|node| vfs.attr(node)).unwrap();
+        assert_eq!(after, before, "{path}");
+    }
+}
+
+pub(super) fn nothing_is_made_in_what_is_no_directory(world: &mut dyn World) {
+    const REFUSED: Result<(), FsError> = Err(FsError::NotDirectory);
+    let vfs = writable(world);
+    let (top, file) = (walk(vfs, "").unwrap(), walk(vfs, "file").unwrap());
+    for path in ["file", "link", "fifo"] {
+        let node = walk(vfs, path).unwrap();
+        for (kind, _) in KINDS {
+            let made = vfs.create(node, name("new"), kind, &mode(0o600));
+            assert_eq!(made.map(drop), REFUSED, "{path}");
+        }
+        assert_eq!(vfs.remove(node, name("x"), false), REFUSED, "{path}");
+        assert_eq!(vfs.remove(node, name("x"), true), REFUSED, "{path}");
+        assert_eq!(vfs.link(file, node, name("x")), REFUSED, "{path}");
+        let (inside, outside) = ((node, name("x")), (top, name("file")));
+        for (from, to) in [(inside, outside), (outside, inside), (inside, inside)] {
+            assert_eq!(vfs.rename(from.0, from.1, to.0, to.1), REFUSED, "{path}");
+        }
+    }
+}
+
+pub(super) fn what_is_made_is_listed_under_its_handle(world: &mut dyn World) {
+    let vfs = writable(world);
+    let dir = make(vfs, "dir/new", Make::Directory).unwrap();
+    let made: Vec<(String, Node)> = KINDS
+        .into_iter()
+        .enumerate()
+        .map(|(number, (make, _))| {
+            let text = format!("new {number}");
+            let made = vfs.create(dir, name(&text), make, &mode(0o600));
+            (text, made.unwrap())
+        })
+        .collect();
+    let mut listed = Vec::new();
+    vfs.readdir(dir, 0, Detail::Objects, &mut |entry| {
+        if Name::new(entry.name).is_ok() {
+            let (attr, handle) = entry.object.unwrap();
+            listed.push((entry.name.to_vec(), *attr, *handle));
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(listed.len(), made.len());
+    for (text, node) in made {
+        let (attr, handle) = (vfs.attr(node).unwrap(), vfs.handle(node).unwrap());
+        assert!(listed.contains(&(text.into_bytes(), attr, handle)));
+    }
+}

@@ -1,0 +1,374 @@
+//! Laws of names that are removed, moved and added.
+
+use super::super::{
+    Caller, Change, Detail, FileTime, FsError, FsResult, Kind, Make, NewTime, Node, Vfs,
+};
+use super::{World, content, instant, list, make, name, put, split, walk, writable};
+use core::ops::ControlFlow;
+use std::collections::BTreeMap;
+
+pub(super) fn a_name_is_removed_as_what_it_is(world: &mut dyn World) {
+    let vfs = writable(world);
+    make(vfs, "empty", Make::Directory).unwrap();
+    let top = walk(vfs, "").unwrap();
+    for (text, directory, expect) in [
+        ("none", false, Err(FsError::NoEntry)),
+        ("none", true, Err(FsError::NoEntry)),
+        ("file", true, Err(FsError::NotDirectory)),
+        ("link", true, Err(FsError::NotDirectory)),
+        ("fifo", true, Err(FsError::NotDirectory)),
+        ("empty", false, Err(FsError::IsDirectory)),
+        ("dir", false, Err(FsError::IsDirectory)),
+        ("dir", true, Err(FsError::NotEmpty)),
+        ("file", false, Ok(())),
+        ("file", false, Err(FsError::NoEntry)),
+        ("link", false, Ok(())),
+        ("fifo", false, Ok(())),
+        ("empty", true, Ok(())),
+        ("empty", true, Err(FsError::NoEntry)),
+    ] {
+        let removed = vfs.remove(top, name(text), directory);
+        assert_eq!(removed, expect, "{text}, directory: {directory}");
+        let found = vfs.lookup(top, name(text)).is_ok();
+        let expect = expect.is_err() && expect != Err(FsError::NoEntry);
+        assert_eq!(found, expect, "{text}");
+    }
+    let names = list(vfs, top, 0, usize::MAX).0;
+    assert!(!names.iter().any(|(name, _)| name == b"file"));
+}
+
+pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
+    let vfs = writable(world);
+    make(vfs, "dir/empty", Make::Directory).unwrap();
+    let dir = walk(vfs, "dir").unwrap();
+    let paths = ["dir/inner", "dir/empty"];
+    let handles = paths.map(|path| {
+        let node = walk(vfs, path).unwrap();
+        vfs.handle(node).unwrap()
+    });
+    vfs.remove(dir, name("inner"), false).unwrap();
+    vfs.remove(dir, name("empty"), true).unwrap();
+    let opened = |vfs: &mut dyn Vfs, handle: &[u8]| {
+        let node = vfs.open(handle, &Caller::default())?;
+        vfs.attr(node)
+    };
+    for handle in &handles {
+        assert_eq!(opened(vfs, handle.bytes()), Err(FsError::Stale));
+    }
+    // Others in their place, whose inode numbers may be the same, are still others.
+    put(vfs, "dir/inner", b"another");
+    make(vfs, "dir/empty", Make::Directory).unwrap();
+    for handle in &handles {
+        assert_eq!(opened(vfs, handle.bytes()), Err(FsError::Stale));
+    }
+    world.restart();
+    for handle in &handles {
+        assert_eq!(opened(world.vfs(), handle.bytes()), Err(FsError::Stale));
+    }
+}
+
+pub(super) fn removing_what_was_listed_loses_nothing_of_the_rest(world: &mut dyn World) {
+    let vfs = writable(world);
+    let many = walk(vfs, "many").unwrap();
+    let (mut removed, mut from, mut end) = (0, 0, false);
+    while !end {
+        let (names, last) = list(vfs, many, from, 7);
+        from = names.last().map_or(from, |(_, cookie)| *cookie);
+        for (text, _) in names.iter().filter(|(text, _)| text.len() == 3) {
+            let text = core::str::from_utf8(text).unwrap();
+            vfs.remove(many, name(text), false).unwrap();
+            removed += 1;
+        }
+        end = last;
+    }
+    assert_eq!(removed, 200);
+    let top = walk(vfs, "").unwrap();
+    assert_eq!(vfs.remove(top, name("many"), true), Ok(()));
+}
+
+/// Paths beneath `dir`, with what files have in them and where links lead.
+fn tree(vfs: &mut dyn Vfs, dir: Node, path: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for (text, _) in list(vfs, dir, 0, usize::MAX).0 {
+        let text = String::from_utf8(text).unwrap();
+        if matches!(&text[..], "." | "..") {
+            continue;
+        }
+        let node = vfs.lookup(dir, name(&text)).unwrap();
+        let path = format!("{path}/{text}");
+        let what = match vfs.attr(node).unwrap().kind {
+            Kind::Directory => {
+                all.extend(tree(vfs, node, &path));
+                b"a directory".to_vec()
+            }
+            Kind::Regular => content(vfs, node),
+            _ => b"something else".to_vec(),
+        };
+        all.insert(path, what);
+    }
+    all
+}
+
+fn rename(vfs: &mut dyn Vfs, from: &str, to: &str) -> FsResult<()> {
+    let (dir, text) = split(vfs, from);
+    let (new_dir, new_text) = split(vfs, to);
+    vfs.rename(dir, text, new_dir, new_text)
+}
+
+pub(super) fn renaming_follows_the_table(world: &mut dyn World) {
+    let vfs = writable(world);
+    for (number, (from, to, expect)) in [
+        ("f", "new", Ok(())),
+        ("f", "d/new", Ok(())),
+        ("f", "g", Ok(())),
+        ("f", "f", Ok(())),
+        // Two names of one object.
+        ("f", "h", Ok(())),
+        ("l", "f", Ok(())),
+        ("f", "l", Ok(())),
+        ("p", "new", Ok(())),
+        ("p", "f", Ok(())),
+        ("d/x", "f", Ok(())),
+        ("d/x", "d/y", Ok(())),
+        ("d", "new", Ok(())),
+        ("d", "e", Ok(())),
+        ("d", "d", Ok(())),
+        ("d", "e/new", Ok(())),
+        ("d/s", "new", Ok(())),
+        ("d/s", "e", Ok(())),
+        ("e", "d/s/new", Ok(())),
+        ("none", "new", Err(FsError::NoEntry)),
+        ("none", "f", Err(FsError::NoEntry)),
+        ("none", "none", Err(FsError::NoEntry)),
+        ("e", "d", Err(FsError::NotEmpty)),
+        ("d/s", "d", Err(FsError::NotEmpty)),
+        ("d/x", "d", Err(FsError::NotEmpty)),
+        ("f", "d", Err(FsError::IsDirectory)),
+        ("f", "e", Err(FsError::IsDirectory)),
+        ("l", "e", Err(FsError::IsDirectory)),
+        ("d", "f", Err(FsError::NotDirectory)),
+        ("e", "l", Err(FsError::NotDirectory)),
+        ("d", "d/new", Err(FsError::Invalid)),
+        ("d", "d/x", Err(FsError::Invalid)),
+        ("d", "d/s", Err(FsError::Invalid)),
+        ("d", "d/s/new", Err(FsError::Invalid)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let place = format!("place {number}");
+        let at = |path: &str| format!("{place}/{path}");
+        let dir = make(vfs, &place, Make::Directory).unwrap();
+        put(vfs, &at("f"), b"f");
+        put(vfs, &at("g"), b"g");
+        make(vfs, &at("e"), Make::Directory).unwrap();
+        make(vfs, &at("d"), Make::Directory).unwrap();
+        put(vfs, &at("d/x"), b"x");
+        put(vfs, &at("d/y"), b"y");
+        make(vfs, &at("d/s"), Make::Directory).unwrap();
+        put(vfs, &at("d/s/z"), b"z");
+        make(vfs, &at("l"), Make::Link(b"f")).unwrap();
+        make(vfs, &at("p"), Make::Special(Kind::Fifo, (0, 0))).unwrap();
+        let file = walk(vfs, &at("f")).unwrap();
+        vfs.link(file, dir, name("h")).unwrap();
+        let (dir, moved) = (walk(vfs, &place).unwrap(), walk(vfs, &at(from)));
+        let inode = moved.and_then(|node| vfs.attr(node)).map(|attr| attr.inode);
+        let before = tree(vfs, dir, "");
+        let renamed = rename(vfs, &at(from), &at(to));
+        assert_eq!(renamed, expect, "{from} to {to}");
+        let dir = walk(vfs, &place).unwrap();
+        let after = tree(vfs, dir, "");
+        let mut expected = before;
+        if expect.is_ok() && from != to && (from, to) != ("f", "h") {
+            expected.remove(&format!("/{to}"));
+            expected = expected
+                .into_iter()
+                .map(
+                    |(path, what)| match path.strip_prefix(&format!("/{from}")) {
+                        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                            (format!("/{to}{rest}"), what)
+                        }
+                        _ => (path, what),
+                    },
+                )
+                .collect();
+        }
+        assert_eq!(after, expected, "{from} to {to}");
+        if expect.is_ok() {
+            let moved = walk(vfs, &at(to)).and_then(|node| vfs.attr(node));
+            assert_eq!(moved.map(|attr| attr.inode), inode, "{from} to {to}");
+        }
+    }
+}
+
+pub(super) fn a_moved_directory_knows_its_new_parent(world: &mut dyn World) {
+    let vfs = writable(world);
+    rename(vfs, "dir/sub", "many/moved").unwrap();
+    let (many, moved) = (walk(vfs, "many").unwrap(), walk(vfs, "many/moved").unwrap());
+    let expect = vfs.attr(many).unwrap().inode;
+    let mut parent = None;
+    vfs.readdir(moved, 0, Detail::Names, &mut |entry| {
+        if entry.name == b".." {
+            parent = Some(entry.inode);
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(parent, Some(expect));
+    let deep = walk(vfs, "many/moved/deep").unwrap();
+    assert_eq!(content(vfs, deep), b"deep");
+    assert_eq!(walk(vfs, "dir/sub"), Err(FsError::NoEntry));
+    // What it was in is empty without it, and what it is in is not.
+    let (top, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
+    vfs.remove(dir, name("inner"), false).unwrap();
+    assert_eq!(vfs.remove(top, name("dir"), true), Ok(()));
+    assert_eq!(rename(vfs, "many", "many/moved/x"), Err(FsError::Invalid));
+}
+
+pub(super) fn handles_survive_a_rename_within_the_directory(world: &mut dyn World) {
+    let vfs = writable(world);
+    let pairs = [
+        ("dir/inner", "dir/renamed"),
+        ("dir/sub", "dir/other"),
+        ("file", "renamed"),
+        ("link", "linked"),
+    ];
+    let known = pairs.map(|(from, _)| {
+        let node = walk(vfs, from).unwrap();
+        (vfs.handle(node).unwrap(), vfs.attr(node).unwrap().inode)
+    });
+    for (from, to) in pairs {
+        rename(vfs, from, to).unwrap();
+    }
+    for _ in 0..2 {
+        let vfs = world.vfs();
+        for ((handle, inode), (_, to)) in known.iter().zip(pairs) {
+            let node = vfs.open(handle.bytes(), &Caller::default()).unwrap();
+            assert_eq!(vfs.attr(node).unwrap().inode, *inode, "{to}");
+            let found = walk(vfs, to).unwrap();
+            assert!(vfs.handle(found).unwrap() == *handle, "{to}");
+        }
+        world.restart();
+    }
+}
+
+pub(super) fn names_are_counted(world: &mut dyn World) {
+    let vfs = writable(world);
+    let (top, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
+    for path in ["file", "fifo", "link"] {
+        let node = walk(vfs, path).unwrap();
+        let attr = vfs.attr(node).unwrap();
+        let other = format!("other {path}");
+        assert_eq!(vfs.link(node, dir, name(&other)), Ok(()), "{path}");
+        assert_eq!(vfs.link(node, top, name(&other)), Ok(()), "{path}");
+        let mut count = |text: &str| {
+            let node = walk(vfs, text)?;
+            let now = vfs.attr(node)?;
+            assert_eq!((now.inode, now.kind), (attr.inode, attr.kind), "{path}");
+            FsResult::Ok(now.nlink)
+        };
+        assert_eq!(count(path), Ok(3), "{path}");
+        assert_eq!(count(&other), Ok(3), "{path}");
+        vfs.remove(top, name(path), false).unwrap();
+        let mut count = |text: &str| {
+            let node = walk(vfs, text)?;
+            vfs.attr(node).map(|attr| attr.nlink)
+        };
+        assert_eq!(count(&format!("dir/{other}")), Ok(2), "{path}");
+        assert_eq!(count(path), Err(FsError::NoEntry), "{path}");
+    }
+    assert_eq!(vfs.link(dir, top, name("x")), Err(FsError::Permission));
+    // A name that is taken over is one name less.
+    let (file, other) = ("dir/other file", "dir/inner");
+    let handle = walk(vfs, other).and_then(|node| vfs.handle(node)).unwrap();
+    rename(vfs, file, other).unwrap();
+    let node = walk(vfs, other).unwrap();
+    assert_eq!(vfs.attr(node).unwrap().nlink, 2);
+    let gone = vfs.open(handle.bytes(), &Caller::default());
+    assert_eq!(gone.and_then(|node| vfs.attr(node)), Err(FsError::Stale));
+}
+
+pub(super) fn changes_of_names_move_times(world: &mut dyn World) {
+    type Step = (&'static str, &'static [&'static str], fn(&mut dyn Vfs));
+    const LONG_AGO: FileTime = FileTime { secs: 9, nanos: 9 };
+    let steps: [Step; 8] = [
+        ("create", &["dir"], |vfs| put(vfs, "dir/a", b"")),
+        ("mkdir", &["dir"], |vfs| {
+            make(vfs, "dir/b", Make::Directory).unwrap();
+        }),
+        ("symlink", &["dir"], |vfs| {
+            make(vfs, "dir/c", Make::Link(b"x")).unwrap();
+        }),
+        ("link", &["dir"], |vfs| {
+            let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
+            vfs.link(file, dir, name("d")).unwrap();
+        }),
+        ("rename", &["dir"], |vfs| {
+            rename(vfs, "dir/a", "dir/e").unwrap()
+        }),
+        ("move", &["dir", "many"], |vfs| {
+            rename(vfs, "dir/e", "many/e").unwrap()
+        }),
+        ("remove", &["dir"], |vfs| {
+            let dir = walk(vfs, "dir").unwrap();
+            vfs.remove(dir, name("d"), false).unwrap();
+        }),
+        ("rmdir", &["dir"], |vfs| {
+            let dir = walk(vfs, "dir").unwrap();
+            vfs.remove(dir, name("b"), true).unwrap();
+        }),
+    ];
+    world.make_writable();
+    for (what, dirs, step) in steps {
+        let vfs = world.vfs();
+        let change = Change {
+            mtime: NewTime::At(LONG_AGO),
+            ..Change::default()
+        };
+        for path in ["dir", "many"] {
+            let node = walk(vfs, path).unwrap();
+            vfs.set_attr(node, &change).unwrap();
+        }
+        let file = walk(vfs, "file").unwrap();
+        let before = vfs.attr(file).unwrap();
+        world.pass_time();
+        let vfs = world.vfs();
+        step(vfs);
+        for path in ["dir", "many"] {
+            let node = walk(vfs, path).unwrap();
+            let attr = vfs.attr(node).unwrap();
+            let moved = instant(attr.mtime) > instant(LONG_AGO);
+            assert_eq!(moved, dirs.contains(&path), "{what}: {path}");
+            assert!(!moved || attr.ctime == attr.mtime, "{what}: {path}");
+        }
+        // The file's own time of change moves with its names, and its content's does not.
+        let file = walk(vfs, "file").unwrap();
+        let after = vfs.attr(file).unwrap();
+        assert_eq!(after.mtime, before.mtime, "{what}");
+        let renamed = matches!(what, "link" | "remove");
+        assert_eq!(
+            instant(after.ctime) > instant(before.ctime),
+            renamed,
+            "{what}"
+        );
+    }
+}
+
+pub(super) fn names_may_be_255_bytes_long(world: &mut dyn World) {
+    let vfs = writable(world);
+    let [one, two] = ["1", "2"].map(|text| text.repeat(255));
+    let dir = walk(vfs, "dir").unwrap();
+    put(vfs, &format!("dir/{one}"), b"one");
+    rename(vfs, &format!("dir/{one}"), &format!("dir/{two}")).unwrap();
+    let file = vfs.lookup(dir, name(&two)).unwrap();
+    vfs.link(file, dir, name(&one)).unwrap();
+    let names = list(vfs, dir, 0, usize::MAX).0;
+    for text in [&one, &two] {
+        assert!(names.iter().any(|(name, _)| name == text.as_bytes()));
+        vfs.remove(dir, name(text), false).unwrap();
+    }
+    let deep = format!("dir/{one}");
+    make(vfs, &deep, Make::Directory).unwrap();
+    make(vfs, &format!("{deep}/{two}"), Make::Link(b"x")).unwrap();
+    assert!(walk(vfs, &format!("{deep}/{two}")).is_ok());
+}

@@ -1,0 +1,230 @@
+//! Laws of trees as they are: attributes, names, reading, listing, handles.
+
+use super::super::{Caller, Detail, FsError, Handle, Kind, Name, Right};
+use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
+use super::{World, list, walk, writable};
+use core::ops::ControlFlow;
+
+pub(super) fn attributes_tell_what_an_object_is(world: &mut dyn World) {
+    let vfs = world.vfs();
+    for (path, kind, size) in [
+        ("", Kind::Directory, None),
+        ("file", Kind::Regular, Some(11)),
+        ("dir", Kind::Directory, None),
+        ("dir/inner", Kind::Regular, Some(5)),
+        ("link", Kind::SymbolicLink, Some(11)),
+        ("fifo", Kind::Fifo, Some(0)),
+        ("sparse", Kind::Regular, Some(SPARSE_BYTES)),
+    ] {
+        let node = walk(vfs, path).unwrap();
+        let attr = vfs.attr(node).unwrap();
+        assert_eq!(attr.kind, kind, "{path}");
+        assert!(size.is_none_or(|size| size == attr.size), "{path}");
+        assert!(attr.mode & !0o7777 == 0 && attr.mtime.nanos < 1_000_000_000);
+    }
+}
+
+pub(super) fn names_are_found_one_by_one(world: &mut dyn World) {
+    let vfs = world.vfs();
+    assert!(walk(vfs, "dir/sub/deep").is_ok());
+    assert_eq!(walk(vfs, "dir/none"), Err(FsError::NoEntry));
+    let first = walk(vfs, "dir/inner").unwrap();
+    let attr = vfs.attr(first).unwrap();
+    let again = walk(vfs, "dir/inner").unwrap();
+    assert_eq!(vfs.attr(again).unwrap(), attr);
+}
+
+pub(super) fn what_is_no_directory_has_no_names(world: &mut dyn World) {
+    let vfs = world.vfs();
+    for path in ["file/x", "link/x", "fifo/x"] {
+        assert_eq!(walk(vfs, path), Err(FsError::NotDirectory), "{path}");
+    }
+    let file = walk(vfs, "file").unwrap();
+    let listed = vfs.readdir(file, 0, Detail::Names, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(listed, Err(FsError::NotDirectory));
+}
+
+pub(super) fn reads_end_where_the_file_ends(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let file = walk(vfs, "file").unwrap();
+    let mut out = [0; 32];
+    assert_eq!(vfs.read(file, 0, &mut out), Ok(11));
+    assert_eq!(&out[..11], b"hello world");
+    assert_eq!(vfs.read(file, 6, &mut out[..3]), Ok(3));
+    assert_eq!(&out[..3], b"wor");
+    assert_eq!(vfs.read(file, 11, &mut out), Ok(0));
+    assert_eq!(vfs.read(file, 1 << 40, &mut out), Ok(0));
+}
+
+pub(super) fn reads_reach_beyond_four_gibibytes(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let file = walk(vfs, "sparse").unwrap();
+    let mut out = [1; 8];
+    assert_eq!(vfs.read(file, TAIL_OFFSET - 2, &mut out), Ok(8));
+    assert_eq!(&out, b"\0\0tail\0\0");
+    assert_eq!(vfs.read(file, SPARSE_BYTES - 3, &mut out), Ok(3));
+}
+
+pub(super) fn only_regular_files_are_read(world: &mut dyn World) {
+    let vfs = world.vfs();
+    for (path, error) in [
+        ("", FsError::IsDirectory),
+        ("dir", FsError::IsDirectory),
+        ("link", FsError::Invalid),
+        ("fifo", FsError::Invalid),
+    ] {
+        let node = walk(vfs, path).unwrap();
+        assert!(vfs.read(node, 0, &mut [0; 8]).is_err(), "{path}");
+        for right in [None, Some(Right::Read), Some(Right::Write)] {
+            assert_eq!(vfs.pin(node, right).map(drop), Err(error), "{path}");
+        }
+    }
+}
+
+pub(super) fn links_are_read_and_never_followed(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let link = walk(vfs, "link").unwrap();
+    let mut out = [0; 32];
+    assert_eq!(vfs.readlink(link, &mut out), Ok(11));
+    assert_eq!(&out[..11], b"/etc/passwd");
+    assert_eq!(vfs.readlink(link, &mut out[..4]), Ok(4));
+    let file = walk(vfs, "file").unwrap();
+    assert_eq!(vfs.readlink(file, &mut out), Err(FsError::Invalid));
+}
+
+pub(super) fn a_listing_is_complete_from_any_cookie(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let many = walk(vfs, "many").unwrap();
+    let (whole, end) = list(vfs, many, 0, usize::MAX);
+    assert!(end);
+    let mut names: Vec<_> = whole.iter().map(|(name, _)| name.clone()).collect();
+    names.sort();
+    let mut expect: Vec<_> = (0..200)
+        .map(|number| format!("{number:03}").into_bytes())
+        .collect();
+    expect.extend([b".".to_vec(), b"..".to_vec()]);
+    expect.sort();
+    assert_eq!(names, expect);
+    for page in [1, 7, 100] {
+        let (mut paged, mut from, mut end) = (Vec::new(), 0, false);
+        while !end {
+            let (names, last) = list(vfs, many, from, page);
+            assert!(last || names.len() == page);
+            from = names.last().map_or(from, |(_, cookie)| *cookie);
+            paged.extend(names);
+            end = last;
+        }
+        assert_eq!(paged, whole, "{page} at a time");
+    }
+}
+
+pub(super) fn listed_handles_are_those_of_lookup(world: &mut dyn World) {
+    let vfs = world.vfs();
+    for path in ["", "dir", "dir/sub"] {
+        let dir = walk(vfs, path).unwrap();
+        let mut listed: Vec<(Vec<u8>, Option<Handle>, u64)> = Vec::new();
+        vfs.readdir(dir, 0, Detail::Objects, &mut |entry| {
+            listed.push((
+                entry.name.to_vec(),
+                entry.object.map(|(_, handle)| *handle),
+                entry.inode,
+            ));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        for (name, handle, inode) in listed {
+            let Ok(name) = Name::new(&name) else {
+                assert!(handle.is_none());
+                continue;
+            };
+            let node = vfs.lookup(dir, name).unwrap();
+            assert!(vfs.handle(node).unwrap() == handle.unwrap());
+            assert_eq!(vfs.attr(node).unwrap().inode, inode);
+        }
+    }
+}
+
+pub(super) fn handles_outlive_a_restart(world: &mut dyn World) {
+    let paths = ["", "file", "dir", "dir/sub/deep", "many/150", "link"];
+    let vfs = world.vfs();
+    let before = paths.map(|path| {
+        let node = walk(vfs, path).unwrap();
+        (vfs.handle(node).unwrap(), vfs.attr(node).unwrap().inode)
+    });
+    world.restart();
+    let vfs = world.vfs();
+    for ((handle, inode), path) in before.iter().zip(paths) {
+        let node = vfs.open(handle.bytes(), &Caller::default()).unwrap();
+        assert_eq!(vfs.attr(node).unwrap().inode, *inode, "{path}");
+        let looked_up = walk(vfs, path).unwrap();
+        assert!(vfs.handle(looked_up).unwrap() == *handle, "{path}");
+    }
+    let mut out = [0; 8];
+    let deep = vfs.open(before[3].0.bytes(), &Caller::default()).unwrap();
+    assert_eq!(vfs.read(deep, 0, &mut out), Ok(4));
+    assert_eq!(&out[..4], b"deep");
+}
+
+pub(super) fn a_removed_object_is_stale(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let node = walk(vfs, "dir/inner").unwrap();
+    let handle = vfs.handle(node).unwrap();
+    world.remove("dir/inner");
+    world.restart();
+    let vfs = world.vfs();
+    assert_eq!(
+        vfs.open(handle.bytes(), &Caller::default()),
+        Err(FsError::Stale)
+    );
+    assert_eq!(walk(vfs, "dir/inner"), Err(FsError::NoEntry));
+}
+
+pub(super) fn strange_handles_are_refused(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let node = walk(vfs, "dir/inner").unwrap();
+    let handle = vfs.handle(node).unwrap();
+    for len in [0, 1, 63, 64, 65] {
+        assert!(vfs.open(&vec![1; len], &Caller::default()).is_err());
+    }
+    for end in 0..handle.bytes().len() {
+        assert!(
+            vfs.open(&handle.bytes()[..end], &Caller::default())
+                .is_err()
+        );
+    }
+    for bit in 0..handle.bytes().len() * 8 {
+        let mut flipped = handle.bytes().to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // The model's handles have no MAC: another inode's is one bit away, but never the same inode's.
+        let same = vfs
+            .open(&flipped, &Caller::default())
+            .is_ok_and(|other| vfs.attr(other).unwrap() == vfs.attr(node).unwrap());
+        assert!(!same, "bit {bit}");
+    }
+}
+
+pub(super) fn rights_are_those_of_the_server(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
+    assert_eq!(vfs.allows(file, Right::Read), Ok(true));
+    assert_eq!(vfs.allows(file, Right::Execute), Ok(false));
+    assert_eq!(vfs.allows(dir, Right::Execute), Ok(true));
+    assert_eq!(vfs.allows(file, Right::Write), Ok(false));
+    let vfs = writable(world);
+    for path in ["file", "dir"] {
+        let node = walk(vfs, path).unwrap();
+        assert_eq!(vfs.allows(node, Right::Write), Ok(true), "{path}");
+    }
+}
+
+pub(super) fn a_pin_outlives_rest(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let node = walk(vfs, "file").unwrap();
+    let pin = vfs.pin(node, Some(Right::Read)).unwrap();
+    while vfs.rest() {}
+    let mut out = [0; 16];
+    assert_eq!(vfs.read(pin.node(), 0, &mut out), Ok(11));
+    vfs.unpin(pin);
+    while vfs.rest() {}
+    assert!(walk(vfs, "file").is_ok());
+}
