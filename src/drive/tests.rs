@@ -3,7 +3,7 @@
 mod limits;
 
 use super::Driver;
-use crate::config::{ACCEPT_PAUSE, NODE_IDLE};
+use crate::config::{ACCEPT_PAUSE, NODE_IDLE, REPLAY_BYTES};
 use crate::engine::rpc::Service;
 use crate::engine::tests::calls::{Asked, Call, every};
 use crate::engine::tests::random::{Random, for_seeds};
@@ -46,7 +46,7 @@ fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Benc
             &mut net,
             &mut tree,
             events,
-            programs(),
+            programs(REPLAY_BYTES),
             connection_count,
             sim.now(),
         ),

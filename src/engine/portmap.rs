@@ -52,6 +52,7 @@ mod tests {
     fn check(version: u32, procedure: u32, args: &[u32], expect: Result<&[u32], Reject>) {
         let args: Vec<u8> = args.iter().flat_map(|word| word.to_be_bytes()).collect();
         let call = Call {
+            credential: None,
             xid: 7,
             program: PROGRAM,
             version,

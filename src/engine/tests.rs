@@ -14,7 +14,7 @@ pub mod tree;
 
 use super::rpc::{Programs, Service, Session};
 use super::{Cx, Order, Progress, State, Stream as _};
-use crate::config::{REPLY_BYTES, REQUEST_BYTES};
+use crate::config::{REPLAY_BYTES, REPLY_BYTES, REQUEST_BYTES};
 use crate::event::Events;
 use crate::event::tests::Sink;
 use crate::time::Instant;
@@ -51,11 +51,13 @@ pub struct Talk {
     pub consumed: usize,
     /// Calls of the engine.
     pub turns: usize,
+    /// Waits for more than there was of the stream.
+    pub order: Option<Order>,
 }
 
-/// The programs as one server offers them.
-pub fn programs() -> Programs {
-    let mut programs = Programs::new(VERIFIER);
+/// The programs as one server offers them, with so much room for replies that may be asked for again.
+pub fn programs(replay_bytes: usize) -> Programs {
+    let mut programs = Programs::new(VERIFIER, vec![0; replay_bytes].leak());
     for (program, version) in [(nfs3::PROGRAM, nfs3::VERSION), (mount::PROGRAM, 3)] {
         let mapping = Mapping {
             program,
@@ -76,12 +78,12 @@ pub const EVERYTHING: Service = Service {
 };
 
 impl Default for World {
-    /// A server that nobody has asked yet.
+    /// A server that nobody has asked yet, for reading only. It remembers no replies, so every call is carried out.
     fn default() -> Self {
         let sink = Sink::default();
         Self {
             tree: Tree::default(),
-            programs: programs(),
+            programs: programs(0),
             events: Events::new(Box::new(sink.clone())),
             sink,
             buffer: vec![0; REPLY_BYTES],
@@ -90,6 +92,21 @@ impl Default for World {
 }
 
 impl World {
+    /// The same with a tree that can be written to.
+    pub fn writable() -> Self {
+        let mut world = Self::default();
+        world.tree.ram.writable = true;
+        world
+    }
+
+    /// The same, and it remembers its replies.
+    pub fn remembering() -> Self {
+        Self {
+            programs: programs(REPLAY_BYTES),
+            ..Self::writable()
+        }
+    }
+
     /// The handle of the object at `path`.
     pub fn handle(&mut self, path: &str) -> Vec<u8> {
         let top = self.tree.root(0);
@@ -125,7 +142,7 @@ impl World {
             .advance(session, &mut cx, input, &mut self.buffer)
     }
 
-    fn done(&mut self, session: &mut Session, result: FsResult<u64>) -> Progress {
+    fn done(&mut self, session: &mut Session, order: Order, result: FsResult<()>) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
             peer: PEER,
@@ -133,7 +150,7 @@ impl World {
             events: &mut self.events,
         };
         self.programs
-            .done(session, &mut cx, result, &mut self.buffer)
+            .done(session, &mut cx, order, result, &mut self.buffer)
     }
 
     /// Plays the driver: gives `input` in pieces, carries out orders, and stops where the engine does.
@@ -147,24 +164,41 @@ impl World {
         let mut given = 0;
         loop {
             let window = &input[talk.consumed..given];
-            let progress = self.advance(session, window);
-            let (consumed, produced) = (progress.consumed, progress.produced);
-            assert!(consumed <= window.len() && produced <= REPLY_BYTES);
+            let mut progress = self.advance(session, window);
+            assert!(progress.consumed <= window.len());
             talk.turns += 1;
-            talk.consumed += consumed;
-            talk.output.extend(&self.buffer[..produced]);
+            talk.consumed += progress.consumed;
+            let before = talk.output.len();
+            talk.output.extend(&self.buffer[..progress.produced]);
             let ordered = progress.order.is_some();
-            if let Some(order) = progress.order {
+            while let Some(mut order) = progress.order.take() {
                 assert_eq!(progress.state, State::NeedOutput);
-                self.carry_out(session, order, &mut talk.output);
+                if matches!(order, Order::Store { .. }) {
+                    assert_eq!(
+                        talk.consumed, given,
+                        "what was received already is passed by"
+                    );
+                }
+                let Some(result) = self.carry_out(&mut order, input, &mut talk, &mut piece) else {
+                    talk.order = Some(order);
+                    return talk;
+                };
+                given = given.max(talk.consumed);
+                progress = self.done(session, order, result);
+                assert_eq!(progress.consumed, 0);
+                talk.output.extend(&self.buffer[..progress.produced]);
             }
             match progress.state {
                 State::Closed(why) => {
                     talk.closed = Some(why);
                     return talk;
                 }
+                _ if ordered => {}
                 State::NeedOutput => {
-                    assert!(produced > 0 || ordered, "an empty output did not suffice");
+                    assert!(
+                        talk.output.len() > before,
+                        "an empty output did not suffice"
+                    );
                 }
                 State::NeedInput if given == input.len() => return talk,
                 State::NeedInput => {
@@ -177,24 +211,68 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, session: &mut Session, order: Order, output: &mut Vec<u8>) {
-        let Order::Send { file, offset, len } = order;
-        let start = output.len();
-        output.resize(start + len as usize, 0);
-        let got = self
-            .tree
-            .read(file.node(), offset, &mut output[start..])
-            .unwrap();
-        assert_eq!(got, len as usize, "more was promised than there is");
-        self.tree.unpin(file);
-        let progress = self.done(session, Ok(len.into()));
-        assert_eq!(progress.state, State::NeedInput);
-        output.extend(&self.buffer[..progress.produced]);
+    /// What came of an order; `None` if the stream has no more for it.
+    fn carry_out(
+        &mut self,
+        order: &mut Order,
+        input: &[u8],
+        talk: &mut Talk,
+        piece: &mut dyn FnMut() -> usize,
+    ) -> Option<FsResult<()>> {
+        match order {
+            Order::Send { file, offset, len } => {
+                let start = talk.output.len();
+                talk.output.resize(start + *len as usize, 0);
+                let got = self.tree.read(file, *offset, &mut talk.output[start..]);
+                assert_eq!(got, Ok(*len as usize), "more was promised than there is");
+                Some(Ok(()))
+            }
+            Order::Sync { file } => Some(self.tree.sync(file)),
+            Order::Store { file, offset, len } => {
+                assert!(*len > 0, "an order for nothing");
+                while *len > 0 {
+                    let left = input.len() - talk.consumed;
+                    let here = piece().clamp(1, *len as usize).min(left);
+                    if here < *len as usize {
+                        // The driver waits, and serves others meanwhile.
+                        self.programs.interrupted();
+                    }
+                    if here == 0 {
+                        return None;
+                    }
+                    let bytes = &input[talk.consumed..][..here];
+                    let written = self.tree.write(file, *offset, bytes);
+                    talk.consumed += here;
+                    *offset += here as u64;
+                    *len -= here as u32;
+                    if written.is_err() {
+                        return Some(written);
+                    }
+                }
+                Some(Ok(()))
+            }
+        }
+    }
+
+    /// The connection is gone.
+    fn hang_up(&mut self, mut session: Session, order: Option<Order>) {
+        if let Some(order) = order {
+            order.abandon(&mut self.tree);
+        }
+        self.programs.abandon(&mut session, &mut self.tree);
     }
 
     /// Gives a whole stream to a new connection.
     fn send(&mut self, input: &[u8]) -> Talk {
-        self.talk(&mut Self::session(), input, || REQUEST_BYTES)
+        self.send_in(input, || usize::MAX)
+    }
+
+    /// The same in pieces; then the connection is gone.
+    fn send_in(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
+        let mut session = Self::session();
+        let mut talk = self.talk(&mut session, input, piece);
+        self.hang_up(session, talk.order.take());
+        talk
     }
 
     /// The whole reply to `call`, which must be all that happens.
@@ -257,11 +335,9 @@ fn an_order_that_fails_closes_the_connection() {
     let big = world.handle("big");
     let mut session = World::session();
     let progress = world.advance(&mut session, &Call::read(&big, 0, 100_000).record());
-    let Some(Order::Send { file, .. }) = progress.order else {
-        panic!("no order: {progress:?}");
-    };
-    world.tree.unpin(file);
-    let progress = world.done(&mut session, Err(FsError::Io));
+    let order = progress.order.expect("an order");
+    assert!(matches!(order, Order::Send { .. }));
+    let progress = world.done(&mut session, order, Err(FsError::Io));
     assert!(matches!(progress.state, State::Closed(_)));
     assert_eq!(progress.produced, 0);
 }

@@ -33,7 +33,7 @@ const BIRTH: FileTime = FileTime {
 const SET_GROUP: u32 = 0o2000;
 
 /// The tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ram {
     inodes: Inodes,
     exports: Vec<Export>,
@@ -199,8 +199,9 @@ impl Vfs for Ram {
         Ok(len)
     }
 
-    fn read(&mut self, node: Node, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        match &self.get(node)?.content {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+        assert_ne!(pin.user, use_of(None), "pinned for another use");
+        match &self.get(pin.node)?.content {
             Content::File(bytes, _) => Ok(bytes.read(offset, out)),
             _ => Err(FsError::Invalid),
         }

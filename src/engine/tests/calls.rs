@@ -138,7 +138,7 @@ pub fn every(world: &mut World) -> Vec<(String, Call)> {
         let call = match procedure {
             Procedure::Null => Call::nfs(procedure),
             Procedure::GetAttr => of_file(),
-            Procedure::SetAttr => of_file().words(NO_CHANGE).word(0),
+            Procedure::SetAttr => of_file().words(&[1, 0o600, 0, 0, 0, 0, 0]).word(0),
             Procedure::Lookup => of_top().opaque(b"hello"),
             Procedure::Access => of_top().word(0x3f),
             Procedure::ReadLink => Call::of(procedure, &link),

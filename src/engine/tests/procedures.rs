@@ -22,6 +22,11 @@ fn hello() -> [u32; 21] {
     attributes(1, 0o644, 11, HELLO)
 }
 
+/// What is told of an object from before a change.
+fn before(attributes: [u32; 21]) -> [u32; 6] {
+    [5, 6, 17, 18, 19, 20].map(|at| attributes[at])
+}
+
 /// The one call of `procedure` in the list of all.
 fn sample(world: &mut World, procedure: Procedure) -> Call {
     let name = format!("{procedure:?}");
@@ -145,15 +150,17 @@ fn file_systems_tell_their_space_and_limits() {
 fn commit_has_nothing_to_wait_for() {
     check(
         Procedure::Commit,
-        &[&[0, 0, 1], &hello(), &words(&VERIFIER)],
+        &[&[0, 1], &before(hello()), &[1], &hello(), &words(&VERIFIER)],
     );
 }
 
 #[test]
 fn changes_are_refused_with_the_attributes_there_are() {
     const READ_ONLY: u32 = 30;
+    let hello: &[&[u32]] = &[&[1], &before(hello()), &[1], &hello()];
+    let top: &[&[u32]] = &[&[1], &before(top()), &[1], &top()];
     for procedure in [Procedure::SetAttr, Procedure::Write] {
-        check(procedure, &[&[READ_ONLY, 0, 1], &hello()]);
+        check(procedure, &[&[&[READ_ONLY][..]], hello].concat());
     }
     for procedure in [
         Procedure::Create,
@@ -163,10 +170,11 @@ fn changes_are_refused_with_the_attributes_there_are() {
         Procedure::Remove,
         Procedure::RmDir,
     ] {
-        check(procedure, &[&[READ_ONLY, 0, 1], &top()]);
+        check(procedure, &[&[&[READ_ONLY][..]], top].concat());
     }
-    check(Procedure::Rename, &[&[READ_ONLY, 0, 1], &top(), &[0, 0]]);
-    check(Procedure::Link, &[&[READ_ONLY, 1], &hello(), &[0, 0]]);
+    let status: &[&[u32]] = &[&[READ_ONLY]];
+    check(Procedure::Rename, &[status, top, top].concat());
+    check(Procedure::Link, &[status, &hello[2..], top].concat());
 }
 
 /// What follows the status when there is no object to tell of.
@@ -327,7 +335,8 @@ fn the_wrong_kind_of_object_is_told_with_its_attributes() {
         ("dir", Procedure::Read, &[0, 0, 10], IS_DIRECTORY),
         ("link", Procedure::Read, &[0, 0, 10], INVALID),
         ("fifo", Procedure::Read, &[0, 0, u32::MAX], INVALID),
-        ("dir", Procedure::Commit, &[0, 0, 0], INVALID),
+        ("dir", Procedure::Commit, &[0, 0, 0], IS_DIRECTORY),
+        ("fifo", Procedure::Commit, &[0, 0, 0], INVALID),
     ] {
         let handle = world.handle(path);
         let failed = world

@@ -5,7 +5,6 @@ use super::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
 use super::{World, replies};
 use crate::config::{READ_BYTES_MAX, READ_INLINE_BYTES};
 use crate::engine::{Order, State};
-use crate::vfs::Vfs as _;
 
 /// Reads, and checks data and end of file against the file's true bytes.
 #[track_caller]
@@ -120,18 +119,19 @@ fn an_order_promises_head_data_and_padding_in_its_mark() {
         let progress = world.advance(&mut session, &call.record());
         assert_eq!(progress.state, State::NeedOutput);
         assert_eq!(progress.consumed, call.record().len());
-        let Some(Order::Send { file, offset, len }) = progress.order else {
-            panic!("no order for {count} bytes");
+        let order = progress.order.expect("an order");
+        let Order::Send { offset, len, .. } = &order else {
+            panic!("another order for {count} bytes");
         };
-        assert_eq!((offset, len), (5, count));
+        assert_eq!((*offset, *len), (5, count));
         assert_eq!(world.tree.ram.pinned, 1);
-        world.tree.unpin(file);
         // Header, status, attributes, count, end, length.
         let head = 24 + 4 + 88 + 12;
         assert_eq!(progress.produced, 4 + head as usize);
         let mark = u32::from_be_bytes(world.buffer[..4].try_into().unwrap());
         assert_eq!(mark, 1 << 31 | (head + count + pad));
-        let progress = world.done(&mut session, Ok(count.into()));
+        let progress = world.done(&mut session, order, Ok(()));
+        assert_eq!(world.tree.ram.pinned, 0);
         assert_eq!(progress.state, State::NeedInput);
         assert_eq!(world.buffer[..progress.produced], vec![0; pad as usize]);
     }

@@ -11,11 +11,16 @@ type Strict<T> = Result<T, String>;
 /// The 21 words of an object's attributes.
 pub type Attributes = [u32; 21];
 
+/// Size, time of the last write, time of the last change.
+pub type Before = [u32; 6];
+
 /// Results of any procedure, sorted by what they are.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Body {
     /// 0 where the procedure has none.
     pub status: u32,
+    /// What objects were like before they were changed, or were not; missing ones too.
+    pub before: Vec<Option<Before>>,
     /// Attributes before the results and after, in their order, missing ones too.
     pub attributes: Vec<Option<Attributes>>,
     /// A handle.
@@ -140,20 +145,23 @@ impl Body {
         match procedure {
             GetAttr if succeeded => self.attributes.push(Some(cursor.attributes()?)),
             Null | GetAttr => {}
-            SetAttr | Write | Create | MkDir | SymLink | MkNod | Remove | RmDir | Rename | Link => {
+            SetAttr | Write | Commit | Remove | RmDir => self.around(cursor)?,
+            Create | MkDir | SymLink | MkNod => {
                 if succeeded {
-                    return Err(format!("{procedure:?} succeeded"));
-                }
-                match procedure {
-                    Rename => self.around(cursor)?,
-                    Link => self.after(cursor)?,
-                    _ => {}
+                    if cursor.flag()? {
+                        self.handle = cursor.opaque(64)?.to_vec();
+                    }
+                    self.after(cursor)?;
                 }
                 self.around(cursor)?;
             }
-            Commit => {
+            Rename => {
                 self.around(cursor)?;
-                self.take_words(cursor, if succeeded { 2 } else { 0 })?;
+                self.around(cursor)?;
+            }
+            Link => {
+                self.after(cursor)?;
+                self.around(cursor)?;
             }
             Lookup if succeeded => {
                 self.handle = cursor.opaque(64)?.to_vec();
@@ -175,6 +183,13 @@ impl Body {
                     }
                 }
                 ReadDir | ReadDirPlus => self.entries(cursor, procedure == ReadDirPlus)?,
+                Write => {
+                    self.take_words(cursor, 4)?;
+                    if self.words[1] > 2 {
+                        return Err(format!("stable_how {}", self.words[1]));
+                    }
+                }
+                Commit => self.take_words(cursor, 2)?,
                 FsStat => self.take_words(cursor, 13)?,
                 FsInfo => self.take_words(cursor, 12)?,
                 PathConf => {
@@ -255,11 +270,19 @@ impl Body {
         Ok(())
     }
 
-    /// wcc_data; nothing is ever told of the time before.
+    /// wcc_data
     fn around(&mut self, cursor: &mut Cursor<'_>) -> Strict<()> {
-        if cursor.flag()? {
-            return Err("attributes from before a change that was none".into());
+        let mut before = [0; 6];
+        let told = cursor.flag()?;
+        if told {
+            for word in &mut before {
+                *word = cursor.word()?;
+            }
         }
+        if before[3] >= 1_000_000_000 || before[5] >= 1_000_000_000 {
+            return Err(format!("attributes from before {before:?}"));
+        }
+        self.before.push(told.then_some(before));
         self.after(cursor)
     }
 }

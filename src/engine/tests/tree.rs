@@ -118,7 +118,7 @@ impl Vfs for Tree {
         self.ram.readlink(node, out)
     }
 
-    fn read(&mut self, node: Node, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
         self.host.works()?;
         let left = self
             .host
@@ -126,7 +126,7 @@ impl Vfs for Tree {
             .get()
             .map_or(u64::MAX, |cut| cut.saturating_sub(offset));
         let len = left.min(out.len() as u64) as usize;
-        self.ram.read(node, offset, &mut out[..len])
+        self.ram.read(pin, offset, &mut out[..len])
     }
 
     fn readdir(

@@ -1,6 +1,7 @@
 //! The content of a file in memory: zeros, but for the chunks that were written to.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Bytes that are stored at a time.
 const CHUNK_BYTES: usize = 4096;
@@ -11,7 +12,8 @@ pub(super) const SIZE_MAX: u64 = i64::MAX as u64;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bytes {
     size: u64,
-    chunks: BTreeMap<u64, Box<[u8; CHUNK_BYTES]>>,
+    /// Shared with copies of the file, until one of them is written to.
+    chunks: BTreeMap<u64, Rc<[u8; CHUNK_BYTES]>>,
 }
 
 impl Bytes {
@@ -55,8 +57,8 @@ impl Bytes {
         for (chunk, start, len) in pieces(offset, bytes.len()) {
             let (piece, rest) = bytes.split_at(len);
             let chunk = self.chunks.entry(chunk);
-            chunk.or_insert_with(|| Box::new([0; CHUNK_BYTES]))[start..start + len]
-                .copy_from_slice(piece);
+            let chunk = chunk.or_insert_with(|| Rc::new([0; CHUNK_BYTES]));
+            Rc::make_mut(chunk)[start..start + len].copy_from_slice(piece);
             bytes = rest;
         }
     }
@@ -68,7 +70,7 @@ impl Bytes {
         self.chunks
             .retain(|chunk, _| *chunk < last || *chunk == last && end > 0);
         if let Some(chunk) = self.chunks.get_mut(&last) {
-            chunk[end..].fill(0);
+            Rc::make_mut(chunk)[end..].fill(0);
         }
     }
 }

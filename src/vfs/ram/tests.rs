@@ -19,7 +19,9 @@ fn writable() -> (Ram, Node) {
 
 fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
     let mut out = [0; 64];
-    let len = ram.read(file, 0, &mut out).unwrap();
+    let pin = ram.pin(file, Some(Right::Read)).unwrap();
+    let len = ram.read(&pin, 0, &mut out).unwrap();
+    ram.unpin(pin);
     out[..len].to_vec()
 }
 

@@ -1,7 +1,7 @@
 //! Laws of what objects have in them and are like: bytes, sizes, modes, owners, times.
 
 use super::super::{Attr, Change, FileTime, FsError, Kind, Make, NewTime, Node, Right, Vfs};
-use super::{World, content, instant, make, name, put, walk, writable, write};
+use super::{World, content, instant, make, name, put, read, walk, writable, write};
 
 /// A file ends here at the latest.
 const SIZE_MAX: u64 = i64::MAX as u64;
@@ -24,14 +24,14 @@ pub(super) fn what_is_written_is_read_at_any_offset(world: &mut dyn World) {
     ] {
         write(vfs, file, offset, bytes).unwrap();
         let mut out = vec![0; bytes.len()];
-        assert_eq!(vfs.read(file, offset, &mut out), Ok(bytes.len()));
+        assert_eq!(read(vfs, file, offset, &mut out), Ok(bytes.len()));
         assert_eq!(out, bytes);
         assert_eq!(vfs.attr(file).unwrap().size, size);
     }
     let mut out = [1; 24];
-    assert_eq!(vfs.read(file, 0, &mut out), Ok(24));
+    assert_eq!(read(vfs, file, 0, &mut out), Ok(24));
     assert_eq!(&out, b"beginINNG, and more\0\0\0\0\0");
-    assert_eq!(vfs.read(file, 94, &mut out), Ok(24));
+    assert_eq!(read(vfs, file, 94, &mut out), Ok(24));
     assert_eq!(&out, b"\0\0\0\0\0\0in the gap\0\0\0\0\0\0\0\0");
 }
 
@@ -60,8 +60,8 @@ pub(super) fn a_file_ends_where_offsets_end(world: &mut dyn World) {
         (u64::MAX - 1, b"xyz"),
         (u64::MAX, b"x"),
     ] {
-        let written = write(vfs, file, offset, bytes);
-        assert_eq!(written, Err(FsError::TooLarge), "{offset:#x}");
+        // Which error it is, who asks has to know beforehand: some hosts speak of an argument.
+        assert!(write(vfs, file, offset, bytes).is_err(), "{offset:#x}");
     }
     for size in [SIZE_MAX + 1, u64::MAX] {
         let change = Change {
@@ -270,7 +270,7 @@ pub(super) fn a_removed_file_can_be_written_to_while_it_is_pinned(world: &mut dy
     while vfs.rest() {}
     assert_eq!(vfs.write(&pin, 4, b"Z"), Ok(()));
     let mut out = [0; 8];
-    assert_eq!(vfs.read(pin.node(), 0, &mut out), Ok(5));
+    assert_eq!(vfs.read(&pin, 0, &mut out), Ok(5));
     assert_eq!(&out[..5], b"inXYZ");
     vfs.unpin(pin);
     let file = walk(vfs, "dir/inner").unwrap();
