@@ -15,8 +15,9 @@ pub mod supervisor;
 mod tests;
 
 use crate::config::{
-    CONNECTION_COUNT_MAX, NODE_IDLE, ORDER_TURN_BYTES, PAGE_BYTES, PRESSED_PATIENCE, REPLY_BLOCK_COUNT,
-    REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, REQUEST_INLINE_BYTES, STORE_BYTES,
+    CONNECTION_COUNT_MAX, NODE_IDLE, ORDER_TURN_BYTES, PAGE_BYTES, PRESSED_PATIENCE,
+    REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, REQUEST_INLINE_BYTES,
+    STORE_BYTES,
 };
 use crate::engine::rpc::Programs;
 use crate::engine::{Cx, Order, Progress, State, Stream as _};
@@ -403,7 +404,10 @@ impl<'a> Driver<'a> {
                 Order::Store { file, offset, len } => {
                     // Up to where a page of the file begins.
                     let page = STORE_BYTES - (*offset as usize & (PAGE_BYTES - 1));
-                    let room = self.tx.get_mut(..page.min(*len as usize)).unwrap_or_default();
+                    let room = self
+                        .tx
+                        .get_mut(..page.min(*len as usize))
+                        .unwrap_or_default();
                     let received = self.net.recv(connection.socket, room);
                     if received == Ok(0) {
                         return Err(Err(Trouble::Gone));
@@ -422,7 +426,11 @@ impl<'a> Driver<'a> {
                 None => return Err(Err(Trouble::Gone)),
                 Some(0) => {
                     let stores = matches!(order, Order::Store { .. });
-                    let interest = if stores { Interest::Input } else { Interest::Output };
+                    let interest = if stores {
+                        Interest::Input
+                    } else {
+                        Interest::Output
+                    };
                     return Err(Ok(interest));
                 }
                 Some(count) => {

@@ -38,7 +38,10 @@ impl Key {
         let words = [call.xid, call.procedure, hash(checked)].map(u32::to_be_bytes);
         let peer = peer.octets();
         let parts = words.as_flattened().iter().chain(&peer);
-        bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
+        bytes
+            .iter_mut()
+            .zip(parts)
+            .for_each(|(to, from)| *to = *from);
         let ring = hash(&peer) as usize % REPLAY_PEER_COUNT;
         Self { bytes, ring }
     }
@@ -63,12 +66,18 @@ impl Replay {
 
     /// The reply that was given to the same request.
     pub(super) fn find(&self, key: &Key) -> Option<&[u8]> {
-        let mut ring = self.memory.chunks_exact(RING_BYTES).nth(key.ring)?.chunks_exact(SLOT_BYTES);
+        let mut ring = self
+            .memory
+            .chunks_exact(RING_BYTES)
+            .nth(key.ring)?
+            .chunks_exact(SLOT_BYTES);
         let slot = ring.find(|slot| slot.starts_with(&key.bytes))?;
         let (head, reply) = slot.split_first_chunk::<HEAD_BYTES>()?;
         let [.., high, low] = head;
         // An empty slot may look like a key, but is none.
-        reply.get(..u16::from_be_bytes([*high, *low]).into()).filter(|reply| !reply.is_empty())
+        reply
+            .get(..u16::from_be_bytes([*high, *low]).into())
+            .filter(|reply| !reply.is_empty())
     }
 
     /// Keeps a reply, unless it is too long.
@@ -87,7 +96,9 @@ impl Replay {
             room.copy_from_slice(reply);
             let len = (reply.len() as u16).to_be_bytes();
             let parts = key.bytes.iter().chain(&[0, 0]).chain(&len);
-            head.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
+            head.iter_mut()
+                .zip(parts)
+                .for_each(|(to, from)| *to = *from);
             *next = (at.wrapping_add(1) % REPLAY_COUNT) as u8;
         }
     }
@@ -105,7 +116,11 @@ mod tests {
             procedure: 12,
             credential: None,
         };
-        Key::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer), &call, args)
+        Key::new(
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer),
+            &call,
+            args,
+        )
     }
 
     fn replay() -> Replay {
@@ -124,7 +139,10 @@ mod tests {
         replay.keep(&key(1, 9, b""), &[1; REPLAY_REPLY_BYTES + 1]);
         assert_eq!(replay.find(&key(1, 9, b"")), None);
         replay.keep(&key(1, 9, b""), &[1; REPLAY_REPLY_BYTES]);
-        assert_eq!(replay.find(&key(1, 9, b"")), Some(&[1; REPLAY_REPLY_BYTES][..]));
+        assert_eq!(
+            replay.find(&key(1, 9, b"")),
+            Some(&[1; REPLAY_REPLY_BYTES][..])
+        );
     }
 
     #[test]
@@ -138,6 +156,9 @@ mod tests {
         }
         assert!(replay.find(&key(1, 7, b"args")).is_some());
         assert!(replay.find(&key(other, 9_999, b"args")).is_some());
-        assert_eq!(replay.find(&key(other, 9_999 - REPLAY_COUNT as u32, b"args")), None);
+        assert_eq!(
+            replay.find(&key(other, 9_999 - REPLAY_COUNT as u32, b"args")),
+            None
+        );
     }
 }

@@ -315,15 +315,15 @@ impl Programs {
             Ok(Answer::Done) => {}
             Ok(Answer::Writing(writing, file, offset)) => {
                 reply.truncate(mark);
-                self.store(
-                    session,
-                    cx,
-                    writing,
-                    (file, offset),
-                    rest,
-                    args.rest(),
-                    reply,
-                )?;
+                // To what is stored, the packet is the beginning of what follows it.
+                let data = args.rest();
+                let mut rest = rest;
+                rest.left = rest.left.saturating_add(data.len() as u32);
+                let stored = self.store(session, cx, writing, (file, offset), rest, data, reply)?;
+                if let Rx::Skip(rest) | Rx::Ordered(_, rest) = &mut session.rx {
+                    let padding = data.len().saturating_sub(stored);
+                    rest.left = rest.left.saturating_sub(padding as u32);
+                }
                 return Ok(used);
             }
             Ok(Answer::NoRoom) => {
@@ -352,7 +352,10 @@ impl Programs {
 
     /// Goes on with a WRITE: what of its data lies in `input` is stored, what does not is ordered, and behind the last of it
     /// stands the reply. How much of the input was data, or marks between data.
-    #[expect(clippy::too_many_arguments, reason = "the state of a session, taken apart")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the state of a session, taken apart"
+    )]
     #[inline(never)]
     fn store(
         &mut self,

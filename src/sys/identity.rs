@@ -45,7 +45,9 @@ pub fn obey_quotas() {
     // SAFETY: the kernel reads two numbers and writes six.
     let told = unsafe { raw_syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };
     if outcome(told).is_ok() {
-        sets.iter_mut().take(3).for_each(|set| *set &= !SYS_RESOURCE);
+        sets.iter_mut()
+            .take(3)
+            .for_each(|set| *set &= !SYS_RESOURCE);
         // SAFETY: the kernel reads both.
         unsafe { raw_syscall!(Sysno::capset, header.as_ptr(), sets.as_ptr()) };
     }

@@ -241,7 +241,22 @@ pub fn emit_post_op(reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
 pub fn emit_wcc(reply: &mut Writer<'_>, before: Option<&Attributes>, after: Option<&Attributes>) {
     match before {
         // Size, time of the last write, time of the last change.
-        Some(Attributes([_, _, _, _, _, high, low, .., secs, nanos, change_secs, change_nanos])) => {
+        Some(Attributes(
+            [
+                _,
+                _,
+                _,
+                _,
+                _,
+                high,
+                low,
+                ..,
+                secs,
+                nanos,
+                change_secs,
+                change_nanos,
+            ],
+        )) => {
             for word in [1, *high, *low, *secs, *nanos, *change_secs, *change_nanos] {
                 reply.u32(word);
             }

@@ -118,9 +118,7 @@ impl<'a> Call<'a> {
             .map_err(|_| refused(Reject::BadCredential))?;
         let credential = match flavor {
             0 => None,
-            1 => {
-                Some(auth_sys(credential).map_err(|_| refused(Reject::BadCredential))?)
-            }
+            1 => Some(auth_sys(credential).map_err(|_| refused(Reject::BadCredential))?),
             _ => return Err(refused(Reject::UnknownFlavor)),
         };
         let _flavor = packet.u32()?;

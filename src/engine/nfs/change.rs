@@ -6,9 +6,7 @@ use super::super::Cx;
 use super::directory::NAME_BYTES_MAX;
 use super::{Fault, Nfs, Object, describe};
 use crate::config::{CREATION_COUNT, LINK_BYTES_MAX};
-use crate::vfs::{
-    Caller, Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime, Node,
-};
+use crate::vfs::{Caller, Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime, Node};
 use crate::wire::nfs3::{
     Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, emit_post_op, emit_wcc,
 };
@@ -248,7 +246,13 @@ fn made<'a>(procedure: Procedure, args: &mut Reader<'a>) -> Result<(Make<'a>, Ch
         // One more than there may be, so that it can be said what is wrong.
         let target = args.opaque(LINK_BYTES_MAX as u32 + 1)?;
         // Links have no mode of their own.
-        return Ok((Make::Link(target), Change { mode: None, ..change }));
+        return Ok((
+            Make::Link(target),
+            Change {
+                mode: None,
+                ..change
+            },
+        ));
     }
     const DEVICES: [(FileType, Kind); 2] = [
         (FileType::BlockDevice, Kind::BlockDevice),

@@ -86,7 +86,11 @@ impl Nfs {
             if offset.saturating_add(len.into()) > i64::MAX as u64 {
                 return Err(FsError::TooLarge.into());
             }
-            writing.how = if stable == 0 { How::Unstable } else { How::Stable };
+            writing.how = if stable == 0 {
+                How::Unstable
+            } else {
+                How::Stable
+            };
             writing.left = len;
             right = Some(Right::Write);
         }
@@ -108,7 +112,10 @@ impl Nfs {
     ) {
         let status = writing.error.map_or(Status::Ok, |error| tell(cx, error));
         reply.u32(status as u32);
-        let before = self.before.take().filter(|before| before.xid == writing.xid);
+        let before = self
+            .before
+            .take()
+            .filter(|before| before.xid == writing.xid);
         let after = describe(cx, file.node()).ok();
         emit_wcc(
             reply,
@@ -121,7 +128,11 @@ impl Nfs {
         if writing.how != How::Commit {
             const UNSTABLE: u32 = 0;
             const FILE_SYNC: u32 = 2;
-            let committed = if writing.how == How::Stable { FILE_SYNC } else { UNSTABLE };
+            let committed = if writing.how == How::Stable {
+                FILE_SYNC
+            } else {
+                UNSTABLE
+            };
             reply.words(&[writing.count, committed]);
         }
         reply.put(&self.verifier);

@@ -332,7 +332,10 @@ mod tests {
     fn options_are_those_of_exports_5() {
         let rules = |text: &str| export(text.as_bytes()).unwrap().rules;
         assert_eq!(rules("/srv"), Rules::default());
-        assert_eq!(rules("/srv:ro,root_squash,no_all_squash,sync"), Rules::default());
+        assert_eq!(
+            rules("/srv:ro,root_squash,no_all_squash,sync"),
+            Rules::default()
+        );
         let expect = Rules {
             fsid: Some(7),
             writable: true,

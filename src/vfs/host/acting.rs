@@ -158,7 +158,11 @@ impl Acting {
             0
         };
         // Root may run only what somebody may run.
-        let lets = if uid == ROOT { 6 | (mode | mode >> 3 | mode >> 6) & 1 } else { mode >> shift };
+        let lets = if uid == ROOT {
+            6 | (mode | mode >> 3 | mode >> 6) & 1
+        } else {
+            mode >> shift
+        };
         lets & bits == bits
     }
 }

@@ -95,11 +95,9 @@ impl Host {
         }
         if let Some(mode) = change.mode {
             let mode = Mode::from_bits_retain(mode);
-            self.by_path(
-                node,
-                &|path| rustix::fs::chmod(path, mode),
-                &|file| rustix::fs::fchmod(file, mode),
-            )?;
+            self.by_path(node, &|path| rustix::fs::chmod(path, mode), &|file| {
+                rustix::fs::fchmod(file, mode)
+            })?;
         }
         if let Some(size) = change.size {
             // Asks whether it is a file that the caller may write to.
@@ -189,7 +187,11 @@ impl Host {
             }
         }
         .map_err(error)?;
-        let opened = if make == Make::File { Opened::Write } else { Opened::Path };
+        let opened = if make == Make::File {
+            Opened::Write
+        } else {
+            Opened::Path
+        };
         let (flags, mode) = match make {
             Make::File => (MAKE, mode(0o666)),
             _ => (PATH, Mode::empty()),
@@ -220,11 +222,17 @@ impl Host {
             ..*change
         };
         if rest != Change::default() {
-            let changed = self.change(node, &rest).and_then(|()| self.settle_object(node));
+            let changed = self
+                .change(node, &rest)
+                .and_then(|()| self.settle_object(node));
             if changed.is_err() {
                 // All or nothing.
                 let at = self.names_of(dir)?;
-                let flags = if make == Make::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+                let flags = if make == Make::Directory {
+                    AtFlags::REMOVEDIR
+                } else {
+                    AtFlags::empty()
+                };
                 let _ = rustix::fs::unlinkat(at, name, flags);
                 changed?;
             }
@@ -236,7 +244,11 @@ impl Host {
     pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
         let mut text = [0; 256];
         let name = terminated(name, &mut text);
-        let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let flags = if directory {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
         rustix::fs::unlinkat(self.names_of(dir)?, name, flags).map_err(error)?;
         self.settle(dir)
     }
@@ -267,7 +279,11 @@ impl Host {
         rustix::fs::renameat(from_dir, name, to_dir, new_name).map_err(error)?;
         // The new name first: better twice than not at all.
         self.settle(to)?;
-        if from == to { Ok(()) } else { self.settle(from) }
+        if from == to {
+            Ok(())
+        } else {
+            self.settle(from)
+        }
     }
 
     pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
@@ -324,7 +340,9 @@ fn target_text<'a>(target: &[u8], room: &'a mut [u8; TARGET_BYTES]) -> FsResult<
         return Err(FsError::Invalid);
     }
     let room = room.get_mut(..=target.len()).ok_or(FsError::NameTooLong)?;
-    room.iter_mut().zip(target).for_each(|(room, byte)| *room = *byte);
+    room.iter_mut()
+        .zip(target)
+        .for_each(|(room, byte)| *room = *byte);
     Ok(crate::sys::c_str(room))
 }
 

@@ -20,12 +20,12 @@ use super::{
 use crate::config::{DIRECTORY_BUFFER_BYTES, EXPORT_COUNT_MAX};
 use crate::sys::Errno;
 use crate::sys::files::{self, KernelHandle, Stat};
+use acting::Acting;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
-use acting::Acting;
 use search::Search;
 use table::{Entry, Opened, Table};
 use words::{attr, error, generation, kind};
