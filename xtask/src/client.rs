@@ -3,15 +3,22 @@
 //! It is not a library for others: no reconnects, no caches, and panics nowhere but in tests' own code.
 
 pub mod calls;
+pub mod changes;
 pub mod replies;
+pub mod set;
+mod writing;
 pub mod xdr;
 
-pub use calls::{Auth, Mount, Nfs, Portmap, Procedure, Set};
+pub use calls::{Auth, Mount, Nfs, Portmap, Procedure};
+pub use changes::{Before, Change, Made, Wcc, Wrote};
 pub use replies::{Attr, Entry, Outcome, Page, Status};
+pub use set::{How, Node, Set, SetTime, Stable};
+pub use writing::failure;
 
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use xdr::Reader;
 
@@ -28,6 +35,13 @@ pub fn record(message: &[u8]) -> Vec<u8> {
         .to_vec();
     out.extend(message);
     out
+}
+
+/// Where a connection's xids begin: two connections of a test must not repeat each other's, since a server may take a call
+/// with a known xid for a retransmission.
+fn first_xid() -> u32 {
+    static CONNECTIONS: AtomicU32 = AtomicU32::new(1);
+    CONNECTIONS.fetch_add(1, Ordering::Relaxed).rotate_right(12) ^ std::process::id()
 }
 
 /// One connection.
@@ -49,7 +63,7 @@ impl Client {
         Ok(Self {
             stream: BufReader::with_capacity(256 << 10, stream),
             auth: Auth::root(),
-            xid: 0,
+            xid: first_xid(),
             reply: Vec::new(),
         })
     }
@@ -118,7 +132,7 @@ impl Client {
 
     /// Calls a procedure; its result.
     pub fn call(&mut self, procedure: &impl Procedure) -> Result<Reader<'_>> {
-        self.xid += 1;
+        self.xid = self.xid.wrapping_add(1);
         let message = procedure.message(self.xid, &self.auth);
         match self.exchange(&message)? {
             Some(Outcome::Success(body)) => Ok(body),
@@ -148,6 +162,11 @@ impl Client {
     /// GETATTR.
     pub fn attr(&mut self, object: &[u8]) -> Result<Attr> {
         replies::get_attr(self.call(&Nfs::GetAttr { object })?)
+    }
+
+    /// ACCESS: which of the bits asked for are granted.
+    pub fn access(&mut self, object: &[u8], access: u32) -> Result<u32> {
+        replies::access(self.call(&Nfs::Access { object, access })?)
     }
 
     /// LOOKUP: the handle.

@@ -2,6 +2,7 @@
 //!
 //! Messages are plain bytes without record mark, so that they can be pipelined, or damaged.
 
+use super::set::{How, Node, Set, Stable};
 use super::xdr::Writer;
 
 /// An RPC credential (RFC 5531). The verifier is always AUTH_NONE.
@@ -207,28 +208,6 @@ impl Procedure for Mount<'_> {
     }
 }
 
-/// Attributes to set: a mode and a size, each only if given.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Set {
-    pub mode: Option<u32>,
-    pub size: Option<u64>,
-}
-
-impl Set {
-    fn emit(&self, out: &mut Writer) {
-        match self.mode {
-            Some(mode) => out.u32(1).u32(mode),
-            None => out.u32(0),
-        };
-        out.u32(0).u32(0);
-        match self.size {
-            Some(size) => out.u32(1).u64(size),
-            None => out.u32(0),
-        };
-        out.u32(0).u32(0);
-    }
-}
-
 /// NFS, version 3 (RFC 1813).
 #[derive(Clone, Copy, Debug)]
 pub enum Nfs<'a> {
@@ -239,6 +218,8 @@ pub enum Nfs<'a> {
     SetAttr {
         object: &'a [u8],
         set: Set,
+        /// The time of the last change that the object must have, in seconds and nanoseconds.
+        guard: Option<(u32, u32)>,
     },
     Lookup {
         dir: &'a [u8],
@@ -259,12 +240,15 @@ pub enum Nfs<'a> {
     Write {
         file: &'a [u8],
         offset: u64,
+        /// What it says to bring; `data` is what it brings.
+        count: u32,
+        stable: Stable,
         data: &'a [u8],
     },
     Create {
         dir: &'a [u8],
         name: &'a [u8],
-        set: Set,
+        how: How,
     },
     MkDir {
         dir: &'a [u8],
@@ -274,13 +258,13 @@ pub enum Nfs<'a> {
     SymLink {
         dir: &'a [u8],
         name: &'a [u8],
+        set: Set,
         target: &'a [u8],
     },
-    /// A FIFO.
     MkNod {
         dir: &'a [u8],
         name: &'a [u8],
-        set: Set,
+        node: Node,
     },
     Remove {
         dir: &'a [u8],
@@ -330,9 +314,20 @@ pub enum Nfs<'a> {
     },
 }
 
-impl Nfs<'_> {
+impl<'a> Nfs<'a> {
     /// The program number.
     pub const PROGRAM: u32 = 100_003;
+
+    /// A WRITE that brings what it says.
+    pub fn write(file: &'a [u8], offset: u64, stable: Stable, data: &'a [u8]) -> Self {
+        Self::Write {
+            file,
+            offset,
+            count: data.len() as u32,
+            stable,
+            data,
+        }
+    }
 }
 
 impl Procedure for Nfs<'_> {
@@ -369,9 +364,12 @@ impl Procedure for Nfs<'_> {
             Self::Null => {}
             Self::GetAttr { object } | Self::PathConf { object } => _ = out.opaque(object),
             Self::FsStat { root } | Self::FsInfo { root } => _ = out.opaque(root),
-            Self::SetAttr { object, set } => {
+            Self::SetAttr { object, set, guard } => {
                 set.emit(out.opaque(object));
-                out.u32(0);
+                match guard {
+                    Some((seconds, nanoseconds)) => out.u32(1).u32(seconds).u32(nanoseconds),
+                    None => out.u32(0),
+                };
             }
             Self::Lookup { dir, name } | Self::Remove { dir, name } | Self::RmDir { dir, name } => {
                 _ = out.opaque(dir).opaque(name)
@@ -388,27 +386,31 @@ impl Procedure for Nfs<'_> {
                 offset,
                 count,
             } => _ = out.opaque(file).u64(offset).u32(count),
-            Self::Write { file, offset, data } => {
-                const FILE_SYNC: u32 = 2;
+            Self::Write {
+                file,
+                offset,
+                count,
+                stable,
+                data,
+            } => {
                 out.opaque(file)
                     .u64(offset)
-                    .u32(data.len() as u32)
-                    .u32(FILE_SYNC)
+                    .u32(count)
+                    .u32(stable.0)
                     .opaque(data);
             }
-            Self::Create { dir, name, set } => {
-                const GUARDED: u32 = 1;
-                set.emit(out.opaque(dir).opaque(name).u32(GUARDED));
-            }
+            Self::Create { dir, name, how } => how.emit(out.opaque(dir).opaque(name)),
             Self::MkDir { dir, name, set } => set.emit(out.opaque(dir).opaque(name)),
-            Self::SymLink { dir, name, target } => {
-                Set::default().emit(out.opaque(dir).opaque(name));
+            Self::SymLink {
+                dir,
+                name,
+                set,
+                target,
+            } => {
+                set.emit(out.opaque(dir).opaque(name));
                 out.opaque(target);
             }
-            Self::MkNod { dir, name, set } => {
-                const FIFO: u32 = 7;
-                set.emit(out.opaque(dir).opaque(name).u32(FIFO));
-            }
+            Self::MkNod { dir, name, node } => node.emit(out.opaque(dir).opaque(name)),
             Self::Rename {
                 from,
                 from_name,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Instant;
 use xtask::client::replies::{lookup, page, read};
-use xtask::client::{Auth, Nfs, Procedure, Set, Status};
+use xtask::client::{Auth, How, Nfs, Node, Procedure, Set, Stable, Status};
 use xtask::server::users;
 
 const LENGTH: u64 = 2 << 20;
@@ -296,39 +296,37 @@ fn everything_that_writes_is_answered_read_only() -> Result<()> {
         Set {
             mode: Some(0o777),
             size: Some(0),
+            ..Set::default()
         },
     );
     let data = vec![b'w'; 1 << 20];
     let calls = [
-        Nfs::SetAttr { object: &file, set },
-        Nfs::Write {
-            file: &file,
-            offset: 0,
-            data: b"",
+        Nfs::SetAttr {
+            object: &file,
+            set,
+            guard: None,
         },
-        Nfs::Write {
-            file: &file,
-            offset: 0,
-            data: b"four",
+        Nfs::write(&file, 0, Stable::FILE_SYNC, b""),
+        Nfs::write(&file, 0, Stable::UNSTABLE, b"four"),
+        Nfs::write(&file, u64::MAX, Stable::FILE_SYNC, &data[..65536]),
+        Nfs::write(&file, 0, Stable::FILE_SYNC, &data),
+        Nfs::Create {
+            dir,
+            name,
+            how: How::Guarded(set),
         },
-        Nfs::Write {
-            file: &file,
-            offset: u64::MAX,
-            data: &data[..65536],
-        },
-        Nfs::Write {
-            file: &file,
-            offset: 0,
-            data: &data,
-        },
-        Nfs::Create { dir, name, set },
         Nfs::MkDir { dir, name, set },
         Nfs::SymLink {
             dir,
             name,
+            set,
             target: b"/etc/passwd",
         },
-        Nfs::MkNod { dir, name, set },
+        Nfs::MkNod {
+            dir,
+            name,
+            node: Node::Fifo(set),
+        },
         Nfs::Remove {
             dir,
             name: b"small",

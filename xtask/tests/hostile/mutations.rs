@@ -9,7 +9,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use xtask::build::Arch;
 use xtask::client::replies::{check, parse};
-use xtask::client::{Auth, Client, Mount, Nfs, Outcome, Portmap, Procedure, Set, record};
+use xtask::client::{
+    Auth, Client, How, Mount, Nfs, Node, Outcome, Portmap, Procedure, Set, Stable, Status, record,
+};
 use xtask::server::{Namespace, ServerOptions, root_for, users};
 use xtask::setup::{self, Package};
 
@@ -97,6 +99,7 @@ fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
     let set = Set {
         mode: Some(0o644),
         size: Some(1),
+        ..Set::default()
     };
     let name = b"new".as_slice();
     let path = scene.path().display().to_string();
@@ -110,7 +113,11 @@ fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
     let nfs = [
         Nfs::Null,
         Nfs::GetAttr { object: small },
-        Nfs::SetAttr { object: small, set },
+        Nfs::SetAttr {
+            object: small,
+            set,
+            guard: None,
+        },
         Nfs::Lookup {
             dir: &root,
             name: b"small",
@@ -130,15 +137,11 @@ fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
             offset: 4096,
             count: 1 << 20,
         },
-        Nfs::Write {
-            file: small,
-            offset: 0,
-            data: b"data",
-        },
+        Nfs::write(small, 0, Stable::FILE_SYNC, b"data"),
         Nfs::Create {
             dir: &root,
             name,
-            set,
+            how: How::Guarded(set),
         },
         Nfs::MkDir {
             dir: &root,
@@ -148,12 +151,13 @@ fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
         Nfs::SymLink {
             dir: &root,
             name,
+            set,
             target: b"small",
         },
         Nfs::MkNod {
             dir: &root,
             name,
-            set,
+            node: Node::Fifo(set),
         },
         Nfs::Remove {
             dir: &root,
@@ -279,6 +283,11 @@ fn judge(message: &[u8], outcome: Outcome<'_>) -> Result<()> {
     let (Some(program), Some(version), Some(procedure)) = place else {
         bail!("success for {} bytes", message.len())
     };
+    ensure!(
+        !(program == Nfs::PROGRAM && matches!(procedure, 2 | 7..=15))
+            || Status::of(body)? != Status::OK,
+        "procedure {procedure}, which writes, succeeded on a read-only export"
+    );
     check((program, version, procedure), body)
 }
 
