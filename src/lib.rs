@@ -15,8 +15,10 @@
 //!
 //! A request's way: `drive` finds a socket ready and receives at most 8 KiB into a buffer of the loop. `engine::rpc` takes
 //! records off it and hands each call to `nfs`, `mount` or `portmap`, which ask `vfs` and write their replies, one behind
-//! the other, into the loop's other buffer; `drive` sends them at once. A READ of more than 64 KiB is an *order*: the engine
-//! writes the head of the reply, and the driver moves the file's bytes to the socket as the socket takes them.
+//! the other, into the loop's other buffer; `drive` sends them at once. What is large or slow is an *order*: of a READ beyond
+//! 64 KiB the engine writes the head of the reply, and the driver moves the file's bytes to the socket as the socket takes
+//! them (`Send`); of a WRITE what has not arrived yet goes from the socket to the file (`Store`); what must be on disk before
+//! it is answered, goes there (`Sync`).
 //!
 //! # Invariants
 //!
@@ -33,7 +35,11 @@
 //! - Malformed input on a stream closes it; a request that cannot be carried out gets its protocol's own error. After a
 //!   promise that cannot be kept (a file that shrinks under a READ) the connection is closed: never padding, never stale
 //!   bytes.
-//! - Every client acts as the user who started the server, and nothing is writable yet.
+//! - Names and attributes are on disk before their change is answered, and so is data whose caller asks for it. Data that may
+//!   be lost is known to its writers by the verifier, which changes with every start and with every failure of the disk.
+//! - What must not be done twice is answered from a bounded cache when it is asked for again.
+//! - Started by root, files are touched as each caller says it is, as far as the export's rules believe it; else every client
+//!   is the user who started the server. Rights are looked at when a file is pinned, not when a descriptor is used again.
 
 #![cfg_attr(not(test), no_std)]
 

@@ -15,7 +15,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build, then serve a directory read-only over NFS until Ctrl-C
+    /// Build, then serve a directory over NFS until Ctrl-C
     Run(run::Args),
     /// Run every test, from formatting to real clients
     #[command(visible_alias = "ci")]

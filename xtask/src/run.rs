@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,6 +25,9 @@ pub struct Args {
     /// The port for NFS and MOUNT [default: 2049, or any when that is taken]
     #[arg(short = 'n', value_name = "PORT")]
     port: Option<u16>,
+    /// Let clients write, each as the directory's owner
+    #[arg(long)]
+    rw: bool,
 }
 
 /// Where every client looks.
@@ -46,10 +50,19 @@ pub fn main(args: Args) -> Result<()> {
     let port = args
         .port
         .unwrap_or_else(|| if is_free(NFS_PORT) { NFS_PORT } else { 0 });
+    let mut export = dir.clone().into_os_string();
+    if args.rw {
+        let owner = fs::metadata(&dir)?;
+        export.push(format!(
+            ":rw,all_squash,anonuid={},anongid={}",
+            owner.uid(),
+            owner.gid()
+        ));
+    }
     let mut server = Command::new(&program)
         .arg("nfs")
         .arg("--export")
-        .arg(&dir)
+        .arg(&export)
         .args(["-n", &port.to_string()])
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
@@ -59,7 +72,7 @@ pub fn main(args: Args) -> Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD]);
     signals.thread_block().context("cannot hold back signals")?;
     let lines = forward(&mut server)?;
-    if let Some(place) = Place::from(&lines, dir) {
+    if let Some(place) = Place::from(&lines, dir, args.rw) {
         println!("{}", place.advice());
     }
     wait(server, &signals)
@@ -104,6 +117,8 @@ fn forward(server: &mut Child) -> Result<Receiver<String>> {
 struct Place {
     host: String,
     dir: PathBuf,
+    /// Whether they may write.
+    rw: bool,
     port: u16,
     /// Whether clients can ask port 111 for the other port.
     portmap: bool,
@@ -111,7 +126,7 @@ struct Place {
 
 impl Place {
     /// Reads it from what the server says. None: it ended, and has said why.
-    fn from(lines: &Receiver<String>, dir: PathBuf) -> Option<Self> {
+    fn from(lines: &Receiver<String>, dir: PathBuf, rw: bool) -> Option<Self> {
         let end = Instant::now() + START_MAX;
         let mut port = None;
         loop {
@@ -129,6 +144,7 @@ impl Place {
                 return Some(Self {
                     host: host(),
                     dir,
+                    rw,
                     port: port?,
                     portmap,
                 });
@@ -140,9 +156,11 @@ impl Place {
         let Self {
             host,
             dir,
+            rw,
             port,
             portmap,
         } = self;
+        let mode = if *rw { "rw" } else { "ro" };
         let dir = dir.display().to_string();
         let source = quoted(&format!("{host}:{dir}"));
         let ports = if *portmap {
@@ -158,16 +176,17 @@ impl Place {
         let mut lines = vec![
             String::new(),
             "On a client, as root:".to_owned(),
-            format!("  Linux    mount -t nfs -o ro,nolock,vers=3{ports} {source} /mnt"),
+            format!("  Linux    mount -t nfs -o {mode},nolock,vers=3{ports} {source} /mnt"),
             format!(
-                "  macOS    mkdir -p /tmp/mnt && mount_nfs -o ro,vers=3,nolocks{ports} {source} /tmp/mnt"
+                "  macOS    mkdir -p /tmp/mnt && mount_nfs -o {mode},vers=3,nolocks{ports} {source} /tmp/mnt"
             ),
         ];
         if *portmap {
             let share = dir.replace('/', "\\");
             lines.push(format!("  Windows  mount -o anon,nolock \\\\{host}{share} Z:      (feature: Client for NFS)"));
             lines.push(format!(
-                "  ESXi     esxcli storage nfs add -r -H {host} -s {} -v stowaway",
+                "  ESXi     esxcli storage nfs add {}-H {host} -s {} -v stowaway",
+                if *rw { "" } else { "-r " },
                 quoted(&dir)
             ));
         } else {
@@ -273,7 +292,7 @@ mod tests {
             "stowaway: listening on [::]:111 for portmap",
         ];
         let advice = advice("/srv/iso", &said).unwrap();
-        assert!(advice.contains("mount -t nfs -o ro,nolock,vers=3 10.0.0.5:/srv/iso /mnt"));
+        assert!(advice.contains("mount -t nfs -o {mode},nolock,vers=3 10.0.0.5:/srv/iso /mnt"));
         assert!(advice.contains(r"mount -o anon,nolock \\10.0.0.5\srv\iso Z:"));
         assert!(advice.contains("esxcli storage nfs add -r -H 10.0.0.5 -s /srv/iso -v stowaway"));
         assert!(!advice.contains("port="));

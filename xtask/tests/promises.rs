@@ -10,14 +10,16 @@ use object::elf::{
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use xtask::build::{Arch, workspace_root};
-use xtask::client::{Mount, Nfs, Status};
+use xtask::client::{Auth, Client, How, Mount, Nfs, Node, Set, SetTime, Stable, Status};
 use xtask::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package};
 
 const PAGE: u64 = 4096;
 const LOWEST: u64 = 0x20_0000;
+const NOBODY: u32 = 65534;
 
 #[test]
 fn segments_are_three_and_share_no_page() -> Result<()> {
@@ -137,15 +139,54 @@ fn the_file_tells_nothing_of_its_builder() -> Result<()> {
 
 /// Every call that serving makes on a kernel that lacks nothing, on either processor. A new one belongs here on purpose.
 const CALLS: &str = "
-    _llseek accept bind clock_gettime clone close epoll_create1 epoll_ctl epoll_pwait execve exit_group faccessat2 flock
-    fstatfs fstatfs64 fsync getdents64 geteuid geteuid32 getpid getppid getrandom getsockname ioctl kill listen lseek
-    mkdirat name_to_handle_at open open_by_handle_at openat ppoll prctl pread64 prlimit64 read readlinkat recv recvfrom
-    rt_sigaction rt_sigprocmask send sendfile sendfile64 sendto setsockopt signalfd4 socket socketcall statx wait4 write
+    _llseek accept bind capget capset clock_gettime clone close epoll_create1 epoll_ctl epoll_pwait execve exit_group
+    faccessat2 fchmodat fchownat flock fstatfs fstatfs64 fsync ftruncate ftruncate64 getdents64 geteuid geteuid32 getpid
+    getppid getrandom getsockname ioctl kill linkat listen lseek mkdirat mknodat name_to_handle_at open open_by_handle_at
+    openat ppoll prctl pread64 prlimit64 pwrite64 read readlinkat recv recvfrom renameat rt_sigaction rt_sigprocmask send
+    sendfile sendfile64 sendto setfsgid setfsgid32 setfsuid setfsuid32 setgroups setgroups32 setsockopt signalfd4 socket
+    socketcall statx symlinkat umask unlinkat utimensat utimensat_time64 wait4 write
 ";
+
+/// What a client can do to a directory and leave no trace.
+fn change_everything(client: &mut Client, root: &[u8]) -> Result<()> {
+    let file = client.create(root, "new", How::Guarded(Set::mode(0o640)))?;
+    client.write(&file, 0, Stable::UNSTABLE, &[7; 100_000])?;
+    client.commit(&file, 0, 0)?;
+    client.write(&file, 5, Stable::FILE_SYNC, b"synced")?;
+    let set = Set {
+        mode: Some(0o600),
+        size: Some(10),
+        atime: SetTime::Client(1, 2),
+        mtime: SetTime::Server,
+        ..Set::default()
+    };
+    client.set_attr(&file, set)?;
+    if matches!(client.auth, Auth::Sys { uid: 0, .. }) {
+        let gid = Some(NOBODY);
+        client.set_attr(
+            &file,
+            Set {
+                gid,
+                ..Set::default()
+            },
+        )?;
+    }
+    client.link(&file, root, "link to it")?;
+    let dir = client.mkdir(root, "new dir", Set::mode(0o755))?;
+    client.symlink(&dir, "symlink", "target")?;
+    client.mknod(&dir, "fifo", Node::Fifo(Set::mode(0o600)))?;
+    client.rename(root, "new", &dir, "renamed")?;
+    for name in ["symlink", "fifo", "renamed"] {
+        client.remove(&dir, name)?;
+    }
+    client.remove(root, "link to it")?;
+    client.rmdir(root, "new dir")
+}
 
 /// Serves under strace, and gives the names of all calls.
 fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
     let directory = public_dir()?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
     fs::create_dir(directory.path().join("sub"))?;
     fs::write(directory.path().join("sub/large"), vec![0; 2 << 20])?;
     std::os::unix::fs::symlink("sub", directory.path().join("link"))?;
@@ -153,7 +194,7 @@ fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
     let through = ["strace", "-f", "-qq", "-o", &trace.display().to_string()]
         .map(String::from)
         .to_vec();
-    let exports = vec![directory.path().display().to_string()];
+    let exports = vec![format!("{}:rw,no_root_squash", directory.path().display())];
     let server = Server::start(ServerOptions {
         exports,
         through,
@@ -189,11 +230,15 @@ fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
         let status = client.status(&call)?;
         ensure!(status == Status::OK, "{call:?} was answered {status:?}");
     }
-    let status = client.status(&Nfs::Remove {
-        dir: &root,
-        name: b"sub",
-    })?;
-    ensure!(status == Status::ROFS, "REMOVE was answered {status:?}");
+    for uid in [0, NOBODY] {
+        client.auth = Auth::Sys {
+            machine: b"client".to_vec(),
+            uid,
+            gid: uid,
+            groups: vec![uid],
+        };
+        change_everything(&mut client, &root).with_context(|| format!("as user {uid}"))?;
+    }
     client.call(&Mount::Export)?;
     client.call(&Mount::UmntAll)?;
     drop(client);
