@@ -48,7 +48,7 @@ const ROOMS: &[Room] = &[
         name: "vfs",
         rooms: &["time", "config"],
         never: &[],
-        crates: &["alloc"],
+        crates: &["alloc", "heapless"],
     },
     Room {
         name: "vfs::host",
