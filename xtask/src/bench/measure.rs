@@ -42,6 +42,21 @@ impl Cost {
             own: own.as_secs_f64(),
         })
     }
+
+    /// Runs `work`, which returns its amount, without a server: its own CPU stands for the server's.
+    pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
+        let own_start = read(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+        let start = Instant::now();
+        let amount = work()?;
+        let wall = start.elapsed();
+        let own = (read(ClockId::CLOCK_PROCESS_CPUTIME_ID)? - own_start).as_secs_f64();
+        Ok(Self {
+            amount,
+            wall: wall.as_secs_f64(),
+            server: own,
+            own,
+        })
+    }
 }
 
 fn read(clock: ClockId) -> Result<Duration> {
