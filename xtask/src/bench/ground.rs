@@ -51,14 +51,14 @@ impl Scale {
         big_bytes: 1 << 30,
         crowd_count: 100_000,
         request_count: 64_000,
-        made_count: 16_000,
+        made_count: 8_000,
     };
     /// For a look.
     pub const QUICK: Self = Self {
         big_bytes: 1 << 28,
         crowd_count: 10_000,
         request_count: 16_000,
-        made_count: 4_000,
+        made_count: 2_000,
     };
 }
 
@@ -238,8 +238,8 @@ impl Ground {
 
     fn format(&self, scale: Scale) -> Result<()> {
         let image = self.beside("ext4.image");
-        // Room for the written file, and for the one before it until the journal has let it go.
-        File::create(&image)?.set_len(2 * scale.big_bytes)?;
+        // Room for the written file, and for those before it until the journal, or a server, has let them go.
+        File::create(&image)?.set_len(4 * scale.big_bytes)?;
         run(Command::new("mkfs.ext4")
             // What is put off here would be done during the measurement.
             .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
