@@ -238,8 +238,8 @@ impl Ground {
 
     fn format(&self, scale: Scale) -> Result<()> {
         let image = self.beside("ext4.image");
-        // Room for the written file, and for those before it until the journal, or a server, has let them go.
-        File::create(&image)?.set_len(4 * scale.big_bytes)?;
+        // Room for the written file, and for the one before it until the journal has let it go.
+        File::create(&image)?.set_len(2 * scale.big_bytes)?;
         run(Command::new("mkfs.ext4")
             // What is put off here would be done during the measurement.
             .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
