@@ -1,14 +1,16 @@
-//! `cargo xtask bench nfs`: stowaway and nfs-ganesha side by side, in one run, over one tmpfs.
+//! `cargo xtask bench nfs`: stowaway and nfs-ganesha side by side, in one run, over the same tmpfs and ext4.
 //!
 //! Each server holds 1,000 idle connections while a busy one asks; the rounds go A B A B. A slow figure never fails the
 //! command, a wrong answer does. What a server costs is its CPU time: on a busy machine it wavers least.
 
+mod floor;
 mod ganesha;
 mod ground;
 mod load;
 mod measure;
 mod report;
 mod workload;
+mod writing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,8 +22,9 @@ use crate::build::{Arch, workspace_root};
 use crate::client::{Client, Nfs};
 use crate::server::{self, Server, ServerOptions, status_field};
 use crate::setup::{self, Package};
+use floor::Floor;
 use ganesha::Ganesha;
-use ground::{Ground, Scale};
+use ground::{Export, Ground, Scale};
 use load::Load;
 use measure::Cost;
 use report::Report;
@@ -80,7 +83,7 @@ fn nfs(args: &Args) -> Result<()> {
         args.only.clone()
     };
     // What may need the network comes before we leave it.
-    setup::need(&[Package::IPROUTE2])?;
+    setup::need(&[Package::IPROUTE2, Package::E2FSPROGS])?;
     if !args.no_peer {
         setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
     }
@@ -93,7 +96,7 @@ fn nfs(args: &Args) -> Result<()> {
         Scale::FULL
     };
     let ground = Ground::new(scale)?;
-    let mut table = Table::set(&ground, &workloads, !args.no_peer)?;
+    let mut table = Table::set(&ground, &scale, &workloads, !args.no_peer)?;
     for side in table.all() {
         progress.println(&format!("{} is process {}", side.name, side.pid));
         side.fill_idle()?;
@@ -103,6 +106,16 @@ fn nfs(args: &Args) -> Result<()> {
     let mut results: Vec<_> = workloads
         .iter()
         .map(|&workload| (workload, [Vec::new(), Vec::new()]))
+        .collect();
+    let mut floors: Vec<_> = Floor::ALL
+        .into_iter()
+        .filter(|floor| {
+            let place = Some(floor.place);
+            workloads
+                .iter()
+                .any(|workload| workload.facts().place == place)
+        })
+        .map(|floor| (floor, Vec::new()))
         .collect();
     // Round 0 fills caches and is not counted.
     for round in 0..=round_count {
@@ -114,9 +127,20 @@ fn nfs(args: &Args) -> Result<()> {
                     side.name
                 ));
                 let cost = side.turn(*workload, &scale)?;
+                if let Some(place) = workload.facts().place {
+                    ground.settle(place)?;
+                }
                 if round > 0 {
                     costs.push(cost);
                 }
+            }
+        }
+        for (floor, costs) in &mut floors {
+            progress.say(format!("round {round} of {round_count}: {}", floor.title));
+            let cost = floor.turn(&ground, &scale)?;
+            ground.settle(floor.place)?;
+            if round > 0 {
+                costs.push(cost);
             }
         }
     }
@@ -129,7 +153,7 @@ fn nfs(args: &Args) -> Result<()> {
         .collect::<Result<_>>()?;
     progress.done();
 
-    let report = Report::new(&results, round_count, memory)?;
+    let report = Report::new(&results, &floors, round_count, memory)?;
     report.print();
     let place = |given: &Option<PathBuf>, name| {
         given
@@ -151,7 +175,12 @@ struct Table {
 }
 
 impl Table {
-    fn set(ground: &Ground, workloads: &[Workload], with_peer: bool) -> Result<Self> {
+    fn set(
+        ground: &Ground,
+        scale: &Scale,
+        workloads: &[Workload],
+        with_peer: bool,
+    ) -> Result<Self> {
         let mut ours = Vec::new();
         let mut start = |name, kind: &str, wanted: bool| {
             if !wanted {
@@ -159,10 +188,12 @@ impl Table {
             }
             let arguments = vec!["--handles".into(), kind.into()];
             let server = Server::start(ServerOptions {
+                exports: Export::ALL.map(|export| exported(ground, export)).into(),
                 arguments,
-                ..ServerOptions::serving(&[&ground.export()])
+                ..ServerOptions::default()
             })?;
-            let side = Side::new(name, server.pid(), server.nfs(), server.mount(), ground)?;
+            let roots = roots(server.mount(), ground).with_context(|| format!("from {name}"))?;
+            let side = Side::new(name, server.pid(), server.nfs(), &roots, scale)?;
             ours.push(server);
             anyhow::Ok(Some(side))
         };
@@ -182,13 +213,11 @@ impl Table {
             None
         };
         let peer = match &ganesha {
-            Some(it) => Some(Side::new(
-                "nfs-ganesha",
-                it.pid(),
-                Ganesha::NFS,
-                Ganesha::MOUNT,
-                ground,
-            )?),
+            Some(it) => {
+                let roots = roots(Ganesha::MOUNT, ground).context("from nfs-ganesha")?;
+                let side = Side::new("nfs-ganesha", it.pid(), Ganesha::NFS, &roots, scale)?;
+                Some(side)
+            }
             None => None,
         };
         Ok(Self {
@@ -218,12 +247,29 @@ impl Table {
     }
 }
 
+/// What our server is told about an export. Root stays root on both servers.
+fn exported(ground: &Ground, export: Export) -> String {
+    let access = if export.is_writable() { "rw" } else { "ro" };
+    format!("{}:{access},no_root_squash", ground.path(export).display())
+}
+
+/// The handles of all exports' roots, in the order of [`Export::ALL`].
+fn roots(mount: SocketAddr, ground: &Ground) -> Result<Vec<Vec<u8>>> {
+    let mut client = Client::connect(mount)?;
+    Export::ALL
+        .iter()
+        .map(|&export| client.mount(&ground.path(export).display().to_string()))
+        .collect()
+}
+
 /// One server as the load generator sees it.
 struct Side {
     name: &'static str,
     pid: u32,
     nfs: SocketAddr,
     busy: Load,
+    /// Asks what is not measured.
+    aside: Client,
     idle: Vec<Client>,
     objects: Objects,
 }
@@ -233,20 +279,19 @@ impl Side {
         name: &'static str,
         pid: u32,
         nfs: SocketAddr,
-        mount: SocketAddr,
-        ground: &Ground,
+        roots: &[Vec<u8>],
+        scale: &Scale,
     ) -> Result<Self> {
-        let export = ground.export();
-        let root = Client::connect(mount)?
-            .mount(&export.display().to_string())
-            .with_context(|| format!("from {name}"))?;
-        let objects = Objects::find(&mut Client::connect(nfs)?, &root)
+        let mut aside = Client::connect(nfs)?;
+        // What one server wrote must not be taken for what another was to write.
+        let objects = Objects::find(&mut aside, roots, scale, pid.into())
             .with_context(|| format!("from {name}"))?;
         Ok(Self {
             name,
             pid,
             nfs,
             busy: Load::connect(nfs)?,
+            aside,
             idle: Vec::new(),
             objects,
         })
@@ -270,9 +315,14 @@ impl Side {
     }
 
     fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
-        Cost::of(self.pid, || {
-            workload.run(&mut self.busy, &self.objects, scale)
-        })
-        .with_context(|| format!("{} on {}", workload.facts().title, self.name))
+        self.objects.pattern.turn();
+        let mut turn = || {
+            let cost = Cost::of(self.pid, || {
+                workload.run(&mut self.busy, &self.objects, scale)
+            })?;
+            workload.check(&mut self.aside, &self.objects, scale)?;
+            anyhow::Ok(cost)
+        };
+        turn().with_context(|| format!("{} on {}", workload.facts().title, self.name))
     }
 }

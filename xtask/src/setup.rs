@@ -47,6 +47,8 @@ impl Package {
     pub const STRACE: Self = Self::program("strace", "strace");
     /// `ip`.
     pub const IPROUTE2: Self = Self::program("iproute2", "ip");
+    /// `mkfs.ext4`, `chattr`.
+    pub const E2FSPROGS: Self = Self::program("e2fsprogs", "mkfs.ext4");
     /// `cc -m32` with a C library: what the unit tests link with as i686.
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 

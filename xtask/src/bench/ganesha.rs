@@ -1,6 +1,6 @@
 //! The peer: nfs-ganesha with its VFS back end, as Debian ships it, and the rpcbind that it insists on.
 //!
-//! Its settings are the defaults, but for NFSv3 alone, read-only, and room for the idle connections.
+//! Its settings are the defaults, but for NFSv3 alone, no root squashing, and room for the idle connections.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::ground::Ground;
+use super::ground::{Export, Ground};
 use crate::client::{Client, Nfs};
 
 /// How long either may take to start.
@@ -65,23 +65,30 @@ impl Ganesha {
 }
 
 fn settings(ground: &Ground) -> String {
-    format!(
+    let mut text = format!(
         "NFS_CORE_PARAM {{
              NFS_Protocols = 3; NFS_Port = {nfs}; MNT_Port = {mount};
              Enable_NLM = false; Enable_RQUOTA = false;
              RPC_Max_Connections = 10000; RPC_Idle_Timeout_S = 3600;
          }}
-         NFSv4 {{ Graceless = true; RecoveryRoot = {state}; }}
-         EXPORT {{
-             Export_Id = 1; Path = {export}; Pseudo = /export; Protocols = 3; Transports = TCP;
-             Access_Type = RO; Squash = No_Root_Squash; SecType = sys;
-             FSAL {{ Name = VFS; }}
-         }}\n",
+         NFSv4 {{ Graceless = true; RecoveryRoot = {state}; }}\n",
         nfs = Ganesha::NFS.port(),
         mount = Ganesha::MOUNT.port(),
         state = ground.beside("ganesha.state").display(),
-        export = ground.export().display(),
-    )
+    );
+    for (id, export) in (1..).zip(Export::ALL) {
+        text += &format!(
+            "EXPORT {{
+                 Export_Id = {id}; Path = {path}; Pseudo = /{name}; Protocols = 3; Transports = TCP;
+                 Access_Type = {access}; Squash = No_Root_Squash; SecType = sys;
+                 FSAL {{ Name = VFS; }}
+             }}\n",
+            path = ground.path(export).display(),
+            name = export.name(),
+            access = if export.is_writable() { "RW" } else { "RO" },
+        );
+    }
+    text
 }
 
 /// A program that runs beside us. Dropping it kills it.

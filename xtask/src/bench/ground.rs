@@ -1,6 +1,7 @@
-//! The ground that the servers stand on: a network and mounts of our own, and a tree on a tmpfs.
+//! The ground that the servers stand on: a network and mounts of our own, and three exports.
 //!
-//! Both end with this process; the rest of the machine does not see them.
+//! The ext4 is an image in memory behind a loop device: every machine has it, it waits for no disk, and its figures do not
+//! waver with one. All ends with this process; the rest of the machine does not see it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::syncfs;
 use tempfile::TempDir;
 
 /// The large file's name.
@@ -24,6 +26,9 @@ pub const NAME_COUNT: u64 = 1000;
 /// The large directory's name.
 pub const CROWD: &str = "crowd";
 
+/// A file of the same size on the tmpfs that is written to.
+pub const STANDING: &str = "standing";
+
 /// Descriptors for us and for each server: the idle connections and some more.
 const FILE_MAX: u64 = 16384;
 
@@ -36,6 +41,8 @@ pub struct Scale {
     pub crowd_count: u64,
     /// Small requests in a turn.
     pub request_count: u64,
+    /// Names that are made and removed in a turn.
+    pub made_count: u64,
 }
 
 impl Scale {
@@ -44,13 +51,77 @@ impl Scale {
         big_bytes: 1 << 30,
         crowd_count: 100_000,
         request_count: 64_000,
+        made_count: 8_000,
     };
     /// For a look.
     pub const QUICK: Self = Self {
         big_bytes: 1 << 28,
         crowd_count: 10_000,
         request_count: 16_000,
+        made_count: 2_000,
     };
+}
+
+/// What the servers export.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Export {
+    /// The tree that is only read, on a tmpfs
+    Tree,
+    /// A tmpfs that is written to
+    Tmpfs,
+    /// An ext4 that is written to
+    Ext4,
+}
+
+impl Export {
+    /// Every one, in the order of the variants.
+    pub const ALL: [Self; 3] = [Self::Tree, Self::Tmpfs, Self::Ext4];
+
+    /// Its directory's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tree => "tree",
+            Self::Tmpfs => "tmpfs",
+            Self::Ext4 => "ext4",
+        }
+    }
+
+    /// Whether clients may change it.
+    pub fn is_writable(self) -> bool {
+        self != Self::Tree
+    }
+}
+
+/// A directory, empty at first, that is written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the tmpfs
+    Tmpfs,
+    /// On the ext4
+    Ext4,
+    /// On the ext4; the kernel makes every change of its names durable before it returns (`chattr +D`)
+    Ext4Synced,
+}
+
+impl Place {
+    /// Every one, in the order of the variants.
+    pub const ALL: [Self; 3] = [Self::Tmpfs, Self::Ext4, Self::Ext4Synced];
+
+    /// Where it lies.
+    pub fn export(self) -> Export {
+        match self {
+            Self::Tmpfs => Export::Tmpfs,
+            Self::Ext4 | Self::Ext4Synced => Export::Ext4,
+        }
+    }
+
+    /// Its name there.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tmpfs | Self::Ext4 => "plain",
+            Self::Ext4Synced => "synced",
+        }
+    }
 }
 
 /// Name number `index` in the directory of names.
@@ -67,7 +138,7 @@ pub fn crowd_index(name: &[u8]) -> Option<usize> {
         .ok()
 }
 
-/// The tmpfs with the tree. Unmounted when dropped.
+/// The tmpfs that everything lies in or is mounted in. Unmounted when dropped.
 pub struct Ground {
     directory: TempDir,
 }
@@ -90,14 +161,7 @@ impl Ground {
         .context("cannot keep mounts to ourselves")?;
         // rpcbind and ganesha leave sockets and process ids here.
         tmpfs(Path::new("/run"))?;
-        let status = Command::new("ip")
-            .args(["link", "set", "lo", "up"])
-            .status()
-            .context("cannot start ip")?;
-        ensure!(
-            status.success(),
-            "ip could not bring loopback up ({status})"
-        );
+        run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
 
         let directory = TempDir::new().context("cannot make a directory to mount a tmpfs on")?;
         tmpfs(directory.path())?;
@@ -108,21 +172,47 @@ impl Ground {
                 scale.big_bytes >> 20
             )
         })?;
+        let empty = ground.path(Export::Tmpfs);
+        fs::create_dir(&empty)?;
+        tmpfs(&empty)?;
+        fs::write(empty.join(STANDING), vec![0; scale.big_bytes as usize])?;
+        ground
+            .format(scale)
+            .context("cannot make an ext4 in memory")?;
+        for place in Place::ALL {
+            fs::create_dir(ground.directory_of(place))?;
+        }
+        run(Command::new("chattr")
+            .arg("+D")
+            .arg(ground.directory_of(Place::Ext4Synced)))?;
         Ok(ground)
     }
 
-    /// What is exported.
-    pub fn export(&self) -> PathBuf {
-        self.directory.path().join("export")
+    /// Where an export lies.
+    pub fn path(&self, export: Export) -> PathBuf {
+        self.beside(export.name())
     }
 
-    /// A place beside the export.
+    /// Writes back what changed in a place, so that the kernel's threads leave the next turn alone.
+    pub fn settle(&self, place: Place) -> Result<()> {
+        let path = self.directory_of(place);
+        let directory =
+            File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        syncfs(&directory).with_context(|| format!("cannot sync {}", path.display()))
+    }
+
+    /// A place beside the exports.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
+    /// Where a place lies.
+    pub fn directory_of(&self, place: Place) -> PathBuf {
+        self.path(place.export()).join(place.name())
+    }
+
     fn plant(&self, scale: Scale) -> Result<()> {
-        let export = self.export();
+        let export = self.path(Export::Tree);
         fs::create_dir(&export)?;
         let mut big = File::create(export.join(BIG))?;
         let mut block = vec![0; 1 << 20];
@@ -145,6 +235,21 @@ impl Ground {
         }
         Ok(())
     }
+
+    fn format(&self, scale: Scale) -> Result<()> {
+        let image = self.beside("ext4.image");
+        // Room for the written file, and for the one before it until the journal has let it go.
+        File::create(&image)?.set_len(2 * scale.big_bytes)?;
+        run(Command::new("mkfs.ext4")
+            // What is put off here would be done during the measurement.
+            .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+            .arg(&image))?;
+        let export = self.path(Export::Ext4);
+        fs::create_dir(&export)?;
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .args([&image, &export]))
+    }
 }
 
 impl Drop for Ground {
@@ -152,6 +257,19 @@ impl Drop for Ground {
         // Detached at once, it goes when the servers have closed it. If not, the namespace's end does the same.
         let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
     }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?} failed ({}): {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }
 
 fn tmpfs(place: &Path) -> Result<()> {

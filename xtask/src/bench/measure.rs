@@ -1,5 +1,6 @@
 //! What a turn costs: time on the wall, the server's CPU and our own; and what several turns come to.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ impl Cost {
         let amount = work()?;
         let wall = start.elapsed();
         let own = read(own)? - own_start;
+        wait_for_removed(pid)?;
         let server = settled(server)? - server_start;
         Ok(Self {
             amount,
@@ -42,10 +44,48 @@ impl Cost {
             own: own.as_secs_f64(),
         })
     }
+
+    /// Runs `work`, which returns its amount, without a server: its own CPU stands for the server's.
+    pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
+        let own_start = read(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+        let start = Instant::now();
+        let amount = work()?;
+        let wall = start.elapsed();
+        let own = (read(ClockId::CLOCK_PROCESS_CPUTIME_ID)? - own_start).as_secs_f64();
+        Ok(Self {
+            amount,
+            wall: wall.as_secs_f64(),
+            server: own,
+            own,
+        })
+    }
 }
 
 fn read(clock: ClockId) -> Result<Duration> {
     Ok(clock.now().context("cannot read a CPU clock")?.into())
+}
+
+/// Waits until the server holds no file any more that was removed: letting go of them is a part of what REMOVE costs.
+fn wait_for_removed(pid: u32) -> Result<()> {
+    const WAIT_MAX: Duration = Duration::from_secs(5);
+    let directory = format!("/proc/{pid}/fd");
+    let start = Instant::now();
+    loop {
+        let removed = fs::read_dir(&directory)
+            .with_context(|| format!("cannot list {directory}"))?
+            // What was closed meanwhile has no link any more.
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .any(|target| {
+                target
+                    .as_os_str()
+                    .as_encoded_bytes()
+                    .ends_with(b" (deleted)")
+            });
+        if !removed || start.elapsed() > WAIT_MAX {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(20));
+    }
 }
 
 /// The clock once its process sleeps: after the last reply a server still has a little to do.

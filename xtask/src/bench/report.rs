@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use serde::Serialize;
 
 use super::IDLE_COUNT;
+use super::floor::Floor;
 use super::load::DEPTH;
 use super::measure::{Cost, Spread};
 use super::workload::{Unit, Workload};
@@ -20,6 +21,7 @@ pub struct Report {
     depth: usize,
     idle_connections: usize,
     figures: Vec<Figure>,
+    floors: Vec<FloorFigure>,
     memory: Vec<Memory>,
 }
 
@@ -53,6 +55,16 @@ enum Aim {
     TimesPeer(f64),
 }
 
+/// What the kernel alone takes.
+#[derive(Serialize)]
+struct FloorFigure {
+    title: &'static str,
+    cpu_unit: &'static str,
+    cpu: Spread,
+    rate_unit: &'static str,
+    rate: Spread,
+}
+
 /// What a server holds at the end.
 #[derive(Serialize)]
 struct Memory {
@@ -61,9 +73,10 @@ struct Memory {
 }
 
 impl Report {
-    /// Brings the costs of ours and the peer's, round by round, to figures.
+    /// Brings the costs of ours, the peer's and the kernel's, round by round, to figures.
     pub fn new(
         results: &[(Workload, [Vec<Cost>; 2])],
+        floors: &[(Floor, Vec<Cost>)],
         rounds: u32,
         memory: Vec<(&'static str, u64)>,
     ) -> Result<Self> {
@@ -73,6 +86,10 @@ impl Report {
                 figures.push(Figure::new(*workload, what, costs).context("nothing was measured")?);
             }
         }
+        let floors = floors
+            .iter()
+            .map(|(floor, costs)| FloorFigure::new(floor, costs).context("no floor was measured"))
+            .collect::<Result<_>>()?;
         let memory = memory
             .into_iter()
             .map(|(server, rss_kib)| Memory { server, rss_kib })
@@ -83,6 +100,7 @@ impl Report {
             depth: DEPTH,
             idle_connections: IDLE_COUNT,
             figures,
+            floors,
             memory,
         })
     }
@@ -94,7 +112,10 @@ impl Report {
             "{} rounds; depth {} (a directory is walked page by page); {} idle connections to each server",
             self.rounds, self.depth, self.idle_connections
         );
-        println!("median (min–max); ratio = stowaway / nfs-ganesha\n");
+        println!("median (min–max); ratio = stowaway / nfs-ganesha");
+        println!(
+            "on a tmpfs, or on an ext4 in memory behind a loop device; dirsync: there the kernel makes names durable\n"
+        );
         let row = |cells: [&str; 7]| {
             let [workload, what, ours, peer, ratio, aim, reached] = cells;
             println!(
@@ -130,6 +151,19 @@ impl Report {
                     .map_or("", |reached| if reached { "yes" } else { "no" }),
             ]);
         }
+        if !self.floors.is_empty() {
+            println!("\nthe kernel alone, without a server:\n");
+        }
+        for it in &self.floors {
+            println!(
+                "{:<26} CPU {} {:<20} {} {}",
+                it.title,
+                it.cpu_unit,
+                it.cpu.to_string(),
+                it.rate,
+                it.rate_unit,
+            );
+        }
         println!();
         for memory in &self.memory {
             println!(
@@ -163,6 +197,19 @@ impl Report {
         draw(&bars, path).map_err(|e| anyhow!("cannot draw {}: {e}", path.display()))?;
         println!("{}", path.display());
         Ok(())
+    }
+}
+
+impl FloorFigure {
+    fn new(floor: &Floor, costs: &[Cost]) -> Option<Self> {
+        let spread = |what: What| Spread::of(costs.iter().map(|cost| what.of(cost, floor.unit())));
+        Some(Self {
+            title: floor.title,
+            cpu_unit: What::ServerCpu.unit(floor.unit()),
+            cpu: spread(What::ServerCpu)?,
+            rate_unit: What::Rate.unit(floor.unit()),
+            rate: spread(What::Rate)?,
+        })
     }
 }
 

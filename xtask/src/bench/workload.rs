@@ -3,8 +3,11 @@
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use super::ground::{self, BIG, CROWD, NAME_COUNT, NAMES, STAMP_STEP, Scale};
+use super::ground::{
+    self, BIG, CROWD, Export, NAME_COUNT, NAMES, Place, STAMP_STEP, STANDING, Scale,
+};
 use super::load::{DEPTH, Load, Refill};
+use super::writing::{self, Pattern};
 use crate::client::{Client, Nfs, replies};
 
 /// A sequential READ.
@@ -33,6 +36,18 @@ pub enum Workload {
     Readdirplus,
     /// The same with path handles
     ReaddirplusPath,
+    /// A new file from its beginning to its end, 1 MiB each, then COMMIT; tmpfs
+    Write,
+    /// The same over a file that is there
+    WriteOver,
+    /// A new file on ext4
+    WriteExt4,
+    /// Many names: made, then removed; tmpfs
+    CreateRemove,
+    /// The same on ext4
+    CreateRemoveExt4,
+    /// The same where the kernel makes names durable, whatever the server does
+    CreateRemoveSynced,
 }
 
 /// What is known about a workload.
@@ -47,6 +62,8 @@ pub struct Facts {
     pub rate_aim: Option<f64>,
     /// Runs against our server with path handles.
     pub path_handles: bool,
+    /// Where it writes.
+    pub place: Option<Place>,
 }
 
 /// What a workload counts, and in which measure.
@@ -69,6 +86,11 @@ impl Workload {
             cpu_aim,
             rate_aim: None,
             path_handles: false,
+            place: None,
+        };
+        let writing = |title, unit, cpu_aim, place| Facts {
+            place: Some(place),
+            ..facts(title, unit, cpu_aim)
         };
         match self {
             Self::Null => facts("NULL", Unit::Request, None),
@@ -85,6 +107,26 @@ impl Workload {
                 path_handles: true,
                 ..facts("READDIRPLUS, path handles", Unit::Entry, Some(1.9))
             },
+            Self::Write => writing("WRITE + COMMIT", Unit::Byte, Some(0.35), Place::Tmpfs),
+            Self::WriteOver => writing(
+                "WRITE + COMMIT, in place",
+                Unit::Byte,
+                Some(0.35),
+                Place::Tmpfs,
+            ),
+            Self::WriteExt4 => writing("WRITE + COMMIT, ext4", Unit::Byte, None, Place::Ext4),
+            Self::CreateRemove => {
+                writing("CREATE + REMOVE", Unit::Request, Some(17.0), Place::Tmpfs)
+            }
+            Self::CreateRemoveExt4 => {
+                writing("CREATE + REMOVE, ext4", Unit::Request, None, Place::Ext4)
+            }
+            Self::CreateRemoveSynced => writing(
+                "CREATE + REMOVE, dirsync",
+                Unit::Request,
+                None,
+                Place::Ext4Synced,
+            ),
         }
     }
 
@@ -135,8 +177,42 @@ impl Workload {
             Self::Readdir | Self::Readdirplus | Self::ReaddirplusPath => {
                 return walk(load, objects, self != Self::Readdir, scale.crowd_count);
             }
+            Self::Write | Self::WriteExt4 => {
+                let dir = self.dir(objects)?;
+                return writing::make_and_fill(load, dir, &objects.pattern, scale.big_bytes);
+            }
+            Self::WriteOver => {
+                let file = &objects.standing;
+                return writing::fill(load, file, &objects.pattern, scale.big_bytes);
+            }
+            Self::CreateRemove | Self::CreateRemoveExt4 | Self::CreateRemoveSynced => {
+                return writing::create_and_remove(load, self.dir(objects)?, scale);
+            }
         }
         Ok(count)
+    }
+
+    /// What a turn left behind is what it should have; what it made is removed.
+    pub fn check(self, client: &mut Client, objects: &Objects, scale: &Scale) -> Result<()> {
+        match self {
+            Self::Write | Self::WriteExt4 => {
+                let dir = self.dir(objects)?;
+                writing::check_made(client, dir, &objects.pattern, scale.big_bytes)
+            }
+            Self::WriteOver => {
+                let file = &objects.standing;
+                writing::check_filled(client, file, &objects.pattern, scale.big_bytes)
+            }
+            Self::CreateRemove | Self::CreateRemoveExt4 | Self::CreateRemoveSynced => {
+                writing::check_removed(client, self.dir(objects)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn dir(self, objects: &Objects) -> Result<&[u8]> {
+        let place = self.facts().place.context("a workload that only reads")?;
+        Ok(&objects.places[place as usize])
     }
 }
 
@@ -231,39 +307,58 @@ fn walk(load: &mut Load, objects: &Objects, plus: bool, entry_count: u64) -> Res
     Ok(entry_count)
 }
 
-/// Handles of what is asked for.
+/// Handles of what is asked for, and what is written.
 pub struct Objects {
     big: Vec<u8>,
     names: Vec<u8>,
     files: Vec<Vec<u8>>,
     crowd: Vec<u8>,
+    /// In the order of [`Place::ALL`].
+    places: Vec<Vec<u8>>,
+    /// The file that is written over.
+    standing: Vec<u8>,
+    /// What the next turn writes.
+    pub pattern: Pattern,
 }
 
 impl Objects {
-    /// Looks everything up.
-    pub fn find(client: &mut Client, root: &[u8]) -> Result<Self> {
+    /// Looks everything up; `roots` has one handle for each of [`Export::ALL`]; `seed` is of what is written.
+    pub fn find(client: &mut Client, roots: &[Vec<u8>], scale: &Scale, seed: u64) -> Result<Self> {
+        let root = &roots[Export::Tree as usize];
         let names = client.walk(root, NAMES)?;
         let files = (0..DEPTH as u64)
             .map(|index| client.walk(&names, &ground::name(index)))
+            .collect::<Result<_>>()?;
+        let places = Place::ALL
+            .map(|place| client.walk(&roots[place.export() as usize], place.name()))
+            .into_iter()
             .collect::<Result<_>>()?;
         Ok(Self {
             big: client.walk(root, BIG)?,
             crowd: client.walk(root, CROWD)?,
             names,
             files,
+            places,
+            standing: client.walk(&roots[Export::Tmpfs as usize], STANDING)?,
+            pattern: Pattern::new(scale.big_bytes, seed),
         })
     }
 }
 
 /// SplitMix64.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    /// Any value.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
     }
 }

@@ -1,0 +1,113 @@
+//! The floor: what the kernel charges for changes that nobody asks for over a network, durable and not.
+//!
+//! A server that makes names durable before it answers cannot be quicker than the floor that does the same.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::ground::{Export, Ground, Place, STANDING, Scale};
+use super::load::DEPTH;
+use super::measure::Cost;
+use super::workload::Unit;
+use super::writing::{CHUNK, Pattern};
+
+/// Changes that are made locally, one after the other.
+pub struct Floor {
+    /// For tables.
+    pub title: &'static str,
+    /// Where.
+    pub place: Place,
+    work: Work,
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    /// A new file
+    Fill,
+    /// The one that stands
+    FillOver,
+    /// The directory is made durable after so many changes, if at all
+    Names(Option<usize>),
+}
+
+impl Floor {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::new("pwrite, new file", Place::Tmpfs, Work::Fill),
+        Self::new("pwrite, in place", Place::Tmpfs, Work::FillOver),
+        Self::new("pwrite + fsync, ext4", Place::Ext4, Work::Fill),
+        Self::new("open + unlink", Place::Tmpfs, Work::Names(None)),
+        Self::new("open + unlink, ext4", Place::Ext4, Work::Names(None)),
+        Self::new("fsync after each", Place::Ext4, Work::Names(Some(1))),
+        // What a server could reach that answers a pipelined batch at once.
+        Self::new("fsync after sixteen", Place::Ext4, Work::Names(Some(DEPTH))),
+    ];
+
+    const fn new(title: &'static str, place: Place, work: Work) -> Self {
+        Self { title, place, work }
+    }
+
+    /// What is counted.
+    pub fn unit(&self) -> Unit {
+        match self.work {
+            Work::Fill | Work::FillOver => Unit::Byte,
+            Work::Names(_) => Unit::Request,
+        }
+    }
+
+    /// One turn. What it makes it removes.
+    pub fn turn(&self, ground: &Ground, scale: &Scale) -> Result<Cost> {
+        let directory = ground.directory_of(self.place);
+        let cost = match self.work {
+            Work::Fill => {
+                let path = directory.join("floor");
+                let cost = fill(&path, scale.big_bytes);
+                fs::remove_file(&path)?;
+                cost
+            }
+            Work::FillOver => fill(&ground.path(Export::Tmpfs).join(STANDING), scale.big_bytes),
+            Work::Names(sync_count) => create_and_remove(&directory, scale.made_count, sync_count),
+        };
+        cost.with_context(|| format!("{} in {}", self.title, directory.display()))
+    }
+}
+
+fn fill(path: &Path, file_bytes: u64) -> Result<Cost> {
+    let pattern = Pattern::new(file_bytes, 0);
+    Cost::alone(|| {
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        for index in 0..file_bytes / CHUNK as u64 {
+            file.write_all_at(pattern.chunk(index), index * CHUNK as u64)?;
+        }
+        file.sync_all()?;
+        Ok(file_bytes)
+    })
+}
+
+fn create_and_remove(directory: &Path, count: u64, sync_count: Option<usize>) -> Result<Cost> {
+    let names: Vec<_> = (0..count)
+        .map(|index| directory.join(format!("floor-{index:06}")))
+        .collect();
+    let parent = File::open(directory)?;
+    let each = |change: fn(&Path) -> std::io::Result<()>| {
+        for batch in names.chunks(sync_count.unwrap_or(names.len())) {
+            batch.iter().try_for_each(|name| change(name))?;
+            if sync_count.is_some() {
+                parent.sync_all()?;
+            }
+        }
+        anyhow::Ok(())
+    };
+    Cost::alone(|| {
+        each(|name| File::create_new(name).map(drop))?;
+        each(|name| fs::remove_file(name))?;
+        Ok(count)
+    })
+}
