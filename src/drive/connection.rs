@@ -71,7 +71,7 @@ impl Connection {
         let stores = matches!(self.order, Some(Order::Store { .. }));
         if self.owed.is_some() || self.order.is_some() && !stores {
             Some((REPLY_PATIENCE, Trouble::Untaken))
-        } else if self.input.is_some() || stores {
+        } else if self.input.is_some() || stores || self.session.holds_file() {
             Some((REQUEST_PATIENCE, Trouble::Unended))
         } else {
             None

@@ -1,11 +1,12 @@
 //! The loop between the net in memory and the model tree: what goes in comes out, and all that was held is given back.
 
 mod limits;
+mod storing;
 
 use super::Driver;
 use crate::config::{ACCEPT_PAUSE, NODE_IDLE, REPLAY_BYTES};
 use crate::engine::rpc::Service;
-use crate::engine::tests::calls::{Asked, Call, every};
+use crate::engine::tests::calls::{Asked, Call, every, large};
 use crate::engine::tests::random::{Random, for_seeds};
 use crate::engine::tests::replies::{self, Body};
 use crate::engine::tests::tree::{BIG_BYTES, Host, Tree, big_byte};
@@ -39,6 +40,7 @@ struct Bench<'a> {
 fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench<'_>)) {
     let (sim, sink) = (Sim::new(seed), Sink::default());
     let (mut net, mut tree) = (sim.clone(), Tree::default());
+    tree.ram.writable = true;
     let host = tree.host.clone();
     let events = Events::new(Box::new(sink.clone()));
     let mut bench = Bench {
@@ -71,6 +73,7 @@ fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Benc
     assert_eq!(bench.driver.replies.holders().count(), 0);
     drop(bench);
     assert_eq!(tree.ram.pinned, 0, "a pin is still held");
+    tree.ram.check();
 }
 
 impl Bench<'_> {
@@ -151,8 +154,9 @@ fn all_calls() -> Vec<Call> {
 fn every_request_has_its_reply() {
     with_server(0, 10, |bench| {
         let peer = bench.connect();
-        for call in all_calls() {
-            bench.ask(peer, &call);
+        let large = large(&mut World::default()).into_iter();
+        for call in all_calls().into_iter().chain(large.map(|(_, call)| call)) {
+            assert_eq!(bench.ask(peer, &call).status, 0);
         }
         assert!(!bench.sim.is_closed(peer));
     });

@@ -69,6 +69,11 @@ impl Session {
             rx: Rx::NEXT,
         }
     }
+
+    /// Whether it holds a file until more input comes.
+    pub const fn holds_file(&self) -> bool {
+        matches!(self.rx, Rx::Between(..))
+    }
 }
 
 /// Where in the stream of records a connection is.

@@ -3,14 +3,17 @@
 //! [`World`] plays the driver; [`calls`] is the client; [`replies`] reads as strictly as the RFCs write.
 
 pub mod calls;
+mod changing;
 mod listing;
 mod mutations;
 mod procedures;
 pub mod random;
 mod reading;
 mod records;
+mod replaying;
 pub mod replies;
 pub mod tree;
+mod writing;
 
 use super::rpc::{Programs, Service, Session};
 use super::{Cx, Order, Progress, State, Stream as _};
@@ -18,13 +21,14 @@ use crate::config::{REPLAY_BYTES, REPLY_BYTES, REQUEST_BYTES};
 use crate::event::Events;
 use crate::event::tests::Sink;
 use crate::time::Instant;
-use crate::vfs::{FsError, FsResult, Name, Vfs as _};
+use crate::vfs::{Caller, FsError, FsResult, Name, Right, Vfs as _};
+use crate::wire::nfs3::Procedure;
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, nfs3};
 use calls::{Asked, Call};
 use core::net::{Ipv4Addr, Ipv6Addr};
-use replies::Body;
+use replies::{Attributes, Before, Body};
 use tree::Tree;
 
 const PEER: Ipv6Addr = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
@@ -34,6 +38,8 @@ const VERIFIER: [u8; 8] = *b"verifier";
 pub struct World {
     tree: Tree,
     programs: Programs,
+    /// Who asks.
+    peer: Ipv6Addr,
     /// What a person was told.
     pub sink: Sink,
     events: Events,
@@ -84,6 +90,7 @@ impl Default for World {
         Self {
             tree: Tree::default(),
             programs: programs(0),
+            peer: PEER,
             events: Events::new(Box::new(sink.clone())),
             sink,
             buffer: vec![0; REPLY_BYTES],
@@ -134,7 +141,7 @@ impl World {
     fn advance(&mut self, session: &mut Session, input: &[u8]) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
-            peer: PEER,
+            peer: self.peer,
             vfs: &mut self.tree,
             events: &mut self.events,
         };
@@ -145,7 +152,7 @@ impl World {
     fn done(&mut self, session: &mut Session, order: Order, result: FsResult<()>) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
-            peer: PEER,
+            peer: self.peer,
             vfs: &mut self.tree,
             events: &mut self.events,
         };
@@ -154,17 +161,29 @@ impl World {
     }
 
     /// Plays the driver: gives `input` in pieces, carries out orders, and stops where the engine does.
-    fn talk(
+    fn talk(&mut self, session: &mut Session, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
+        self.go_on(session, None, input, piece)
+    }
+
+    /// The same after the stream ended in the middle of an order.
+    fn go_on(
         &mut self,
         session: &mut Session,
+        order: Option<Order>,
         input: &[u8],
         mut piece: impl FnMut() -> usize,
     ) -> Talk {
         let mut talk = Talk::default();
         let mut given = 0;
+        let mut left = order.map(|order| Progress {
+            consumed: 0,
+            produced: 0,
+            order: Some(order),
+            state: State::NeedOutput,
+        });
         loop {
             let window = &input[talk.consumed..given];
-            let mut progress = self.advance(session, window);
+            let mut progress = left.take().unwrap_or_else(|| self.advance(session, window));
             assert!(progress.consumed <= window.len());
             talk.turns += 1;
             talk.consumed += progress.consumed;
@@ -291,6 +310,29 @@ impl World {
         replies::parse(&self.reply(call), asked).unwrap()
     }
 
+    /// What GETATTR tells.
+    fn attributes(&mut self, handle: &[u8]) -> Attributes {
+        let told = self.ask(&Call::of(Procedure::GetAttr, handle)).unwrap();
+        told.attributes[0].unwrap()
+    }
+
+    /// Asks, and checks that what is told of these objects, before and after, is what they were and are.
+    #[track_caller]
+    fn ask_around(&mut self, call: &Call, handles: &[&[u8]]) -> Body {
+        let was: Vec<_> = handles
+            .iter()
+            .map(|handle| Some(before(self.attributes(handle))))
+            .collect();
+        let body = self.ask(call).unwrap();
+        let now: Vec<_> = handles
+            .iter()
+            .map(|handle| Some(self.attributes(handle)))
+            .collect();
+        assert_eq!(body.before, was);
+        assert!(body.attributes.ends_with(&now), "{body:?}, but {now:?}");
+        body
+    }
+
     /// Compares the words after the reply's header.
     #[track_caller]
     fn check(&mut self, call: &Call, expect: &[&[u32]]) {
@@ -307,7 +349,7 @@ impl World {
 }
 
 /// The attributes that the model tells.
-fn attributes(kind: u32, mode: u32, size: u64, inode: u32) -> [u32; 21] {
+fn attributes(kind: u32, mode: u32, size: u64, inode: u32) -> Attributes {
     let [high, low] = [(size >> 32) as u32, size as u32];
     // Small files are stored in a chunk.
     let used = if kind == 1 { 4096 } else { low };
@@ -316,6 +358,23 @@ fn attributes(kind: u32, mode: u32, size: u64, inode: u32) -> [u32; 21] {
         kind, mode, 1, 1000, 100, high, low, 0, used, 0, 0, 0, 7, 0, inode, secs, nanos, secs,
         nanos, secs, nanos,
     ]
+}
+
+/// What is told of an object from before a change.
+fn before(attributes: Attributes) -> Before {
+    [5, 6, 17, 18, 19, 20].map(|at| attributes[at])
+}
+
+/// All that a small file has in it.
+fn content(world: &mut World, path: &str) -> Vec<u8> {
+    let handle = world.handle(path);
+    let node = world.tree.open(&handle, &Caller::default()).unwrap();
+    let pin = world.tree.pin(node, Some(Right::Read)).unwrap();
+    let mut out = vec![0; 2 << 20];
+    let len = world.tree.read(&pin, 0, &mut out).unwrap();
+    world.tree.unpin(pin);
+    out.truncate(len);
+    out
 }
 
 /// Bytes as words, padded.

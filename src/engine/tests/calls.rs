@@ -1,6 +1,7 @@
 //! Calls as a client writes them, built apart from the code that reads them; one of every procedure.
 
 use super::World;
+use super::tree::{BIG_BYTES, big_byte};
 use crate::wire::nfs3::Procedure;
 use crate::wire::{mount, nfs3, portmap};
 
@@ -64,6 +65,19 @@ impl Call {
         Self::of(Procedure::Read, handle).long(offset).word(count)
     }
 
+    /// WRITE.
+    pub fn write(handle: &[u8], offset: u64, stable: u32, data: &[u8]) -> Self {
+        Self::of(Procedure::Write, handle)
+            .long(offset)
+            .words(&[data.len() as u32, stable])
+            .opaque(data)
+    }
+
+    /// COMMIT of all of a file.
+    pub fn commit(handle: &[u8]) -> Self {
+        Self::of(Procedure::Commit, handle).long(0).word(0)
+    }
+
     /// LOOKUP.
     pub fn lookup(handle: &[u8], name: &[u8]) -> Self {
         Self::of(Procedure::Lookup, handle).opaque(name)
@@ -125,10 +139,23 @@ impl Call {
     }
 }
 
-/// A call of every procedure that is served, each such that it succeeds or is refused because the export is read-only.
+/// Nothing of an object is to change: no mode, owner, group or size, and times stay.
+#[doc(alias = "sattr3")]
+pub const NO_CHANGE: &[u32] = &[0, 0, 0, 0, 0, 0];
+/// How a WRITE's data is to be kept.
+#[doc(alias = "stable_how")]
+pub mod stable {
+    /// In the file.
+    pub const UNSTABLE: u32 = 0;
+    /// On disk, and all that is needed to find it.
+    pub const DATA_SYNC: u32 = 1;
+    /// On disk.
+    pub const FILE_SYNC: u32 = 2;
+}
+
+/// A call of every procedure that is served, each such that it succeeds, alone or after those before it, where the export
+/// may be changed. What does not change anything succeeds anywhere.
 pub fn every(world: &mut World) -> Vec<(String, Call)> {
-    // No mode, owner, group or size; times stay.
-    const NO_CHANGE: &[u32] = &[0, 0, 0, 0, 0, 0];
     let [top, file, big, link, many] =
         ["", "hello", "big", "link", "many"].map(|path| world.handle(path));
     let mut calls = Vec::new();
@@ -143,14 +170,18 @@ pub fn every(world: &mut World) -> Vec<(String, Call)> {
             Procedure::Access => of_top().word(0x3f),
             Procedure::ReadLink => Call::of(procedure, &link),
             Procedure::Read => of_file().long(0).word(4096),
-            Procedure::Write => of_file().long(0).words(&[5, 2]).opaque(b"bytes"),
+            Procedure::Write => Call::write(&file, 0, stable::FILE_SYNC, b"bytes"),
             Procedure::Create => of_top().opaque(b"new").word(0).words(NO_CHANGE),
-            Procedure::MkDir => of_top().opaque(b"new").words(NO_CHANGE),
-            Procedure::SymLink => of_top().opaque(b"new").words(NO_CHANGE).opaque(b"hello"),
-            Procedure::MkNod => of_top().opaque(b"new").word(7).words(NO_CHANGE),
-            Procedure::Remove | Procedure::RmDir => of_top().opaque(b"hello"),
-            Procedure::Rename => of_top().opaque(b"hello").opaque(&top).opaque(b"new"),
-            Procedure::Link => of_file().opaque(&top).opaque(b"new"),
+            Procedure::MkDir => of_top().opaque(b"new directory").words(NO_CHANGE),
+            Procedure::SymLink => of_top()
+                .opaque(b"new link")
+                .words(NO_CHANGE)
+                .opaque(b"hello"),
+            Procedure::MkNod => of_top().opaque(b"new fifo").word(7).words(NO_CHANGE),
+            Procedure::Remove => of_top().opaque(b"fifo"),
+            Procedure::RmDir => of_top().opaque(b"empty"),
+            Procedure::Rename => of_top().opaque(b"long link").opaque(&top).opaque(b"moved"),
+            Procedure::Link => of_file().opaque(&top).opaque(b"linked"),
             Procedure::ReadDir => Call::of(procedure, &many).long(0).long(0).word(2048),
             Procedure::ReadDirPlus => Call::of(procedure, &many)
                 .long(0)
@@ -160,6 +191,28 @@ pub fn every(world: &mut World) -> Vec<(String, Call)> {
             Procedure::Commit => of_file().long(0).word(0),
         };
         calls.push((format!("{procedure:?}"), call));
+    }
+    let create = |name: &[u8]| Call::of(Procedure::Create, &top).opaque(name);
+    let all = &[1, 0o640, 1, 3, 1, 4, 1, 0, 9, 2, 5, 6, 1];
+    calls.push((
+        "Create guarded".into(),
+        create(b"guarded").word(1).words(all),
+    ));
+    calls.push((
+        "Create exclusive".into(),
+        create(b"exclusive").word(2).words(&[1 << 31 | 7, 8]),
+    ));
+    calls.push((
+        "MkNod of a device".into(),
+        Call::of(Procedure::MkNod, &top)
+            .opaque(b"device")
+            .word(4)
+            .words(NO_CHANGE)
+            .words(&[1, 3]),
+    ));
+    for (how, name) in ["unstable", "for its data"].into_iter().enumerate() {
+        let call = Call::write(&file, 11, how as u32, b"more of it");
+        calls.push((format!("Write {name}"), call));
     }
     calls.push(("Read at once".into(), Call::read(&big, 1, 65_535)));
     calls.push(("Read by order".into(), Call::read(&big, 1, 131_073)));
@@ -181,4 +234,18 @@ pub fn every(world: &mut World) -> Vec<(String, Call)> {
     calls.push(("Portmap port".into(), portmap(3).words(&question)));
     calls.push(("Portmap dump".into(), portmap(4)));
     calls
+}
+
+/// Calls whose data does not arrive at once: what is written is `big_byte`'s, so that it makes no difference to readers.
+pub fn large(world: &mut World) -> Vec<(String, Call)> {
+    let big = world.handle("big");
+    let data: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
+    let write = |from: usize, to: usize, how| Call::write(&big, from as u64, how, &data[from..to]);
+    [
+        ("Write a page more", write(4096, 20_481, stable::UNSTABLE)),
+        ("Write much", write(1, 150_000, stable::UNSTABLE)),
+        ("Write all", write(0, BIG_BYTES, stable::FILE_SYNC)),
+    ]
+    .map(|(name, call)| (name.into(), call))
+    .into()
 }

@@ -2,13 +2,14 @@
 //!
 //! `STOWAWAY_FULL=1` runs twenty times as many; `STOWAWAY_SEED=n` repeats the one that failed.
 
-use super::calls::{Asked, Call, every};
+use super::calls::{Asked, Call, every, large};
 use super::random::{Random, for_seeds};
 use super::{EVERYTHING, World, replies};
 use crate::config::{DATAGRAM_BYTES, EVENT_COUNT_PER_MINUTE, REQUEST_BYTES};
 use crate::engine::rpc::Service;
 use crate::engine::{Cx, Datagrams as _};
 use crate::time::Instant;
+use crate::vfs::FsError;
 
 /// Words that lie at an edge of something.
 const EDGES: &[u32] = &[
@@ -132,7 +133,7 @@ fn check_datagram(world: &mut World, packet: &[u8]) {
     };
     let mut cx = Cx {
         now: Instant::default(),
-        peer: super::PEER,
+        peer: world.peer,
         vfs: &mut world.tree,
         events: &mut world.events,
     };
@@ -146,15 +147,29 @@ fn check_datagram(world: &mut World, packet: &[u8]) {
 #[test]
 fn no_mutation_panics_or_gets_an_improper_answer() {
     let full = std::env::var_os("STOWAWAY_FULL").is_some_and(|value| value == "1");
-    let mut world = World::default();
+    let mut world = World::remembering();
+    let pristine = world.tree.ram.clone();
     let calls = every(&mut world);
+    let mut more = calls.clone();
+    more.extend(large(&mut world));
     let mut answered = 0;
     let mut closed = 0;
     for_seeds(if full { 2_000_000 } else { 100_000 }, |seed| {
         let mut random = Random::new(seed);
-        let stream = stream(&mut random, &calls);
+        // What is large takes long, piece by piece.
+        let calls = if seed % 20 == 0 { &more } else { &calls };
+        let stream = stream(&mut random, calls);
         let largest = *random.pick(&[REQUEST_BYTES, 200, 9]);
-        let talk = world.talk(&mut World::session(), &stream, || 1 + random.below(largest));
+        if seed % 200 == 0 {
+            world.tree.ram.check();
+            world.tree.ram = pristine.clone();
+        }
+        if random.below(50) == 0 {
+            let error = *random.pick(&[FsError::Io, FsError::NoSpace]);
+            world.tree.ram.write_fails = Some(error);
+            world.tree.ram.sync_fails = Some(error);
+        }
+        let talk = world.send_in(&stream, || 1 + random.below(largest));
         check_answers(&talk.output, &calls_in(&stream));
         check_datagram(&mut world, &stream[4.min(stream.len())..]);
         assert_eq!(world.tree.ram.pinned, 0, "a pin was kept");

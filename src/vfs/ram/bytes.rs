@@ -9,7 +9,7 @@ const CHUNK_BYTES: usize = 4096;
 pub(super) const SIZE_MAX: u64 = i64::MAX as u64;
 
 /// The bytes of a file. Of a chunk, those beyond the end are zeros.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Bytes {
     size: u64,
     /// Shared with copies of the file, until one of them is written to.

@@ -9,7 +9,7 @@ pub(super) const NAME_BYTES: u64 = 256;
 const LABEL: &[u8] = b"ram handle";
 
 /// What an object consists of.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Content {
     /// A regular file: its bytes, and, if they are not durable yet, those that are.
     File(Bytes, Option<Bytes>),
@@ -19,7 +19,7 @@ pub(super) enum Content {
 }
 
 /// The names in a directory, in the order in which they were made.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Names {
     /// Where ".." leads.
     pub(super) parent: usize,
@@ -56,7 +56,7 @@ impl Names {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Inode {
     pub(super) content: Content,
     /// Size and bytes on the disk follow from the content.
@@ -95,7 +95,7 @@ impl Inode {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Place {
     /// Counts the objects that were here, so that an old handle does not name a new one.
     generation: u32,
@@ -103,7 +103,7 @@ struct Place {
 }
 
 /// All objects. An inode number is a place in the list, from 1; the lowest that is free is taken first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Inodes(Vec<Place>);
 
 impl Inodes {

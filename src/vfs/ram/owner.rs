@@ -61,6 +61,11 @@ impl Ram {
         all.all(|inode| !matches!(inode.content, Content::File(_, Some(_))))
     }
 
+    /// Whether everything is as in `other`.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.inodes == other.inodes
+    }
+
     /// Panics when the tree contradicts itself.
     pub fn check(&self) {
         self.inodes.check();

@@ -1,0 +1,248 @@
+//! What is written: by who is slow, by who goes away, by several at once, onto a disk that fails.
+
+use super::{Bench, MOMENT, with_server};
+use crate::config::{ORDER_TURN_BYTES, REQUEST_PATIENCE};
+use crate::engine::tests::World;
+use crate::engine::tests::calls::{Call, stable};
+use crate::engine::tests::random::{Random, for_seeds};
+use crate::engine::tests::tree::BIG_BYTES;
+use crate::event;
+use crate::net::Ready;
+use crate::net::sim::Peer;
+use crate::time::Duration;
+use crate::vfs::FsError;
+
+/// Bytes of a WRITE of which most is stored by order.
+const MUCH: usize = 150_000;
+/// Bytes of a call of WRITE before its data.
+const HEAD_BYTES: usize = 110;
+const OK: u32 = 0;
+const IO: u32 = 5;
+
+/// Data that is not what the file holds.
+fn data(seed: usize, len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|at| (at * 5 + seed * 77 ^ at >> 9) as u8)
+        .collect()
+}
+
+/// WRITE to the big file.
+fn write(offset: usize, how: u32, data: &[u8]) -> Call {
+    Call::write(&World::default().handle("big"), offset as u64, how, data)
+}
+
+impl Bench<'_> {
+    /// Some bytes of the big file, asked for by somebody else.
+    #[track_caller]
+    fn stored(&mut self, offset: usize, len: usize) -> Vec<u8> {
+        let peer = self.connect();
+        let bytes = self
+            .ask(peer, &super::read(offset as u64, len as u32))
+            .bytes;
+        self.sim.hang_up(peer);
+        bytes
+    }
+
+    #[track_caller]
+    fn check_written(&mut self, peer: Peer, call: &Call, len: usize) {
+        let body = self.answer(peer, call);
+        assert_eq!((body.status, body.words[0]), (OK, len as u32));
+    }
+}
+
+#[test]
+fn a_slow_writer_is_waited_for_as_long_as_something_comes() {
+    for cuts in [&[][..], &[HEAD_BYTES + 60_000, HEAD_BYTES + 60_001]] {
+        with_server(0, 10, |bench| {
+            let data = data(1, MUCH);
+            let call = write(11, stable::FILE_SYNC, &data);
+            let [slow, other] = [bench.connect(), bench.connect()];
+            for piece in call.fragments(cuts).chunks(20_000) {
+                bench.run(Duration::from_secs(9));
+                bench.sim.send(slow, piece);
+                bench.run(MOMENT);
+                assert_eq!(bench.sim.unreceived(slow), 0);
+                // What comes is stored, and neither waits in a block nor for others.
+                assert_eq!(bench.driver.requests.holders().count(), 0);
+                bench.ask(other, &super::read(0, 10));
+            }
+            bench.check_written(slow, &call, MUCH);
+            assert!(bench.stored(11, MUCH) == data);
+        });
+    }
+}
+
+#[test]
+fn a_writer_that_stalls_is_given_ten_seconds() {
+    for cut in [9_000, HEAD_BYTES + 50_000] {
+        // Within a fragment, behind one, within a mark.
+        for (cuts, more) in [(&[][..], 0), (&[cut], 4), (&[cut], 6), (&[cut], 9)] {
+            with_server(0, 10, |bench| {
+                let stalled = bench.connect();
+                let record = write(0, stable::UNSTABLE, &data(1, MUCH)).fragments(cuts);
+                bench.sim.send(stalled, &record[..cut + more]);
+                bench.run(Duration::from_secs(9));
+                assert!(!bench.sim.is_closed(stalled), "{cuts:?}, {more}");
+                bench.run(REQUEST_PATIENCE);
+                assert!(bench.sim.is_closed(stalled), "{cuts:?}, {more}");
+                assert_eq!(bench.told(event::DISCONNECTED), 1);
+            });
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_goes_away_leaves_nothing_behind_but_what_it_sent() {
+    for_seeds(200, |seed| {
+        with_server(seed, 10, |bench| {
+            let mut random = Random::new(seed);
+            let data = data(1, MUCH);
+            let cuts = [HEAD_BYTES + 40_000];
+            let record = write(0, stable::FILE_SYNC, &data).fragments(&cuts[..random.below(2)]);
+            let end = random.below(record.len());
+            let peer = bench.connect();
+            for piece in record[..end].chunks(1 + random.below(60_000)) {
+                bench.sim.send(peer, piece);
+                bench.run(Duration::from_ms(2));
+            }
+            bench.sim.hang_up(peer);
+            bench.run(MOMENT);
+            assert!(bench.sim.is_closed(peer));
+            assert!(bench.sim.take(peer).is_empty());
+            let stored = bench.stored(0, MUCH);
+            let written = stored.iter().zip(&data).take_while(|(is, sent)| is == sent);
+            assert!(written.count() + 9_000 > end.min(MUCH));
+        });
+    });
+}
+
+#[test]
+fn many_who_write_at_once_each_have_their_own() {
+    for_seeds(60, |seed| {
+        with_server(seed, 10, |bench| {
+            bench.sim.send_in_parts();
+            let mut random = Random::new(seed);
+            let part = BIG_BYTES / 4;
+            let mut writers: Vec<_> = (0..4)
+                .map(|number| {
+                    let data = data(number, part);
+                    let mut calls = Vec::new();
+                    let mut from = 0;
+                    while from < part {
+                        let to = part.min(from + 1 + random.below(30_000));
+                        let how = random.below(3) as u32;
+                        let call = write(number * part + from, how, &data[from..to]);
+                        calls.push(call.xid(from as u32));
+                        from = to;
+                    }
+                    let cut = |call: &Call| {
+                        let cut = 1 + random.below(call.0.len() - 1);
+                        call.fragments(&[cut])
+                    };
+                    let stream: Vec<u8> = calls.iter().flat_map(cut).collect();
+                    (bench.connect(), data, calls, stream)
+                })
+                .collect();
+            while writers.iter().any(|(.., stream)| !stream.is_empty()) {
+                let (peer, .., stream) = &mut writers[random.below(4)];
+                let piece = stream.len().min(1 + random.below(20_000));
+                bench.sim.send(*peer, &stream[..piece]);
+                stream.drain(..piece);
+                bench.run(Duration::from_ms(1));
+            }
+            bench.run(MOMENT);
+            for (number, (peer, data, calls, _)) in writers.iter().enumerate() {
+                let answers = bench.answers(*peer, calls);
+                assert!(answers.iter().all(|answer| answer.status == OK));
+                assert!(bench.stored(number * part, part) == *data);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_disk_that_fails_under_a_write_fails_that_write_alone() {
+    for fails_at in [0, 70_000, MUCH] {
+        with_server(0, 10, |bench| {
+            let calls = [
+                write(0, stable::FILE_SYNC, &data(1, MUCH)).xid(1),
+                super::read(0, 10).xid(2),
+                write(0, stable::FILE_SYNC, b"again").xid(3),
+            ];
+            let [failing, fine] = [bench.connect(), bench.connect()];
+            let record = calls[0].record();
+            bench.sim.send(failing, &record[..fails_at]);
+            bench.run(MOMENT);
+            bench.host.broken.set(Some(FsError::Io));
+            bench.sim.send(failing, &record[fails_at..]);
+            bench.run(MOMENT);
+            bench.host.broken.set(None);
+            for call in &calls[1..] {
+                bench.sim.send(failing, &call.record());
+            }
+            bench.run(MOMENT);
+            let answers = bench.answers(failing, &calls);
+            assert_eq!(answers[0].status, IO, "at {fails_at}");
+            assert_eq!((answers[1].status, answers[2].status), (OK, OK));
+            assert_eq!(bench.ask(fine, &super::read(0, 5)).bytes, b"again");
+            assert_eq!(bench.told(event::DISK_FAILED), 1);
+        });
+    }
+}
+
+#[test]
+fn who_writes_much_takes_turns_with_others() {
+    with_server(0, 10, |bench| {
+        let [writer, other] = [bench.connect(), bench.connect()];
+        let data = data(1, BIG_BYTES);
+        let calls: Vec<Call> = (0..20)
+            .map(|xid| write(0, stable::UNSTABLE, &data).xid(xid))
+            .collect();
+        for call in &calls {
+            bench.sim.send(writer, &call.record());
+        }
+        let question = super::read(0, 10);
+        let mut ready = Ready::default();
+        let mut questions = 0;
+        bench.sim.allow(MOMENT);
+        while bench.sim.unreceived(writer) > ORDER_TURN_BYTES as usize {
+            bench.sim.send(other, &question.record());
+            for _ in 0..2 {
+                let before = bench.sim.unreceived(writer);
+                bench.driver.turn(&mut ready);
+                let moved = before - bench.sim.unreceived(writer);
+                assert!(
+                    moved <= ORDER_TURN_BYTES as usize,
+                    "{moved} bytes in a turn"
+                );
+            }
+            questions += 1;
+        }
+        bench.run(MOMENT);
+        bench.answers(writer, &calls);
+        assert!(questions > 0);
+        bench.answers(other, &vec![question; questions]);
+    });
+}
+
+#[test]
+fn replies_that_are_not_taken_stop_who_writes() {
+    with_server(0, 10, |bench| {
+        let [stopped, other] = [bench.connect(), bench.connect()];
+        bench.sim.set_reading(stopped, false);
+        bench.sim.set_room(stopped, 100);
+        let call = write(0, stable::FILE_SYNC, &data(1, 20_000));
+        let calls = vec![call; 5];
+        let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+        bench.sim.send(stopped, &stream);
+        bench.run(MOMENT);
+        let waiting = bench.sim.unreceived(stopped);
+        assert!(waiting > 3 * 20_000);
+        bench.run(Duration::from_secs(30));
+        assert_eq!(bench.sim.unreceived(stopped), waiting);
+        bench.ask(other, &super::read(0, 10));
+        bench.sim.set_reading(stopped, true);
+        bench.run(MOMENT);
+        bench.answers(stopped, &calls);
+    });
+}

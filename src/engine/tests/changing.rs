@@ -1,0 +1,557 @@
+//! SETATTR, CREATE, MKDIR, SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK: what they do, what they tell, and why they refuse.
+
+use super::calls::{Call, HEADER_BYTES, NO_CHANGE, every, large};
+use super::replies::Body;
+use super::{World, content};
+use crate::wire::nfs3::Procedure;
+use crate::wire::rpc::Reject;
+
+const OK: u32 = 0;
+const NO_ENTRY: u32 = 2;
+const EXISTS: u32 = 17;
+const NOT_DIRECTORY: u32 = 20;
+const IS_DIRECTORY: u32 = 21;
+const INVALID: u32 = 22;
+const TOO_LARGE: u32 = 27;
+const TOO_MANY_LINKS: u32 = 31;
+const NAME_TOO_LONG: u32 = 63;
+const NOT_EMPTY: u32 = 66;
+const STALE: u32 = 70;
+const NOT_SYNCHRONOUS: u32 = 10002;
+const BAD_TYPE: u32 = 10007;
+/// How CREATE takes a name that is there already.
+const UNCHECKED: u32 = 0;
+const GUARDED: u32 = 1;
+const EXCLUSIVE: u32 = 2;
+/// All attributes: mode 0640, user 3, group 4, no size, last read at 5.000000006, last written at 7.000000008.
+const ALL: &[u32] = &[1, 0o640, 1, 3, 1, 4, 0, 2, 5, 6, 2, 7, 8];
+
+fn create(dir: &[u8], name: &[u8], how: u32, rest: &[u32]) -> Call {
+    Call::of(Procedure::Create, dir)
+        .opaque(name)
+        .word(how)
+        .words(rest)
+}
+
+/// Calls that make something of this name: with `change`, or as it comes.
+fn makers(dir: &[u8], name: &[u8], change: &[u32]) -> [(u32, Call); 7] {
+    let of = |procedure| Call::of(procedure, dir).opaque(name);
+    let node = |kind| of(Procedure::MkNod).word(kind).words(change);
+    [
+        (1, create(dir, name, GUARDED, change)),
+        (2, of(Procedure::MkDir).words(change)),
+        (
+            5,
+            of(Procedure::SymLink)
+                .words(change)
+                .opaque(b"/any\xff where"),
+        ),
+        (3, node(3).words(&[8, 17])),
+        (4, node(4).words(&[1, 3])),
+        (6, node(6)),
+        (7, node(7)),
+    ]
+}
+
+/// Asks for a change around these objects; what is refused has changed nothing.
+#[track_caller]
+fn check(world: &mut World, call: &Call, around: &[&[u8]], status: u32) -> Body {
+    let was = world.tree.ram.clone();
+    let body = world.ask_around(call, around);
+    assert_eq!(body.status, status, "{call:?}");
+    assert_eq!(world.tree.ram.is_like(&was), status != OK, "{call:?}");
+    world.tree.ram.check();
+    body
+}
+
+#[test]
+fn what_is_made_is_told_and_found_as_it_was_asked_for() {
+    let mut world = World::writable();
+    let dir = world.handle("dir");
+    for (given, change) in [(false, NO_CHANGE), (true, ALL)] {
+        for (number, (kind, _)) in makers(&dir, b"", change).into_iter().enumerate() {
+            let name = format!("new {number} {given}");
+            let (_, call) = makers(&dir, name.as_bytes(), change)[number].clone();
+            let body = check(&mut world, &call, &[&dir], OK);
+            let found = world.ask(&Call::lookup(&dir, name.as_bytes())).unwrap();
+            assert_eq!(body.handle, found.handle, "{name}");
+            assert_eq!(body.attributes[0], found.attributes[0], "{name}");
+            let told = body.attributes[0].unwrap();
+            assert_eq!(told[0], kind, "{name}");
+            // A link's mode means nothing.
+            assert!(!given || kind == 5 || told[1] == 0o640, "{name}");
+            let owner = if given { [3, 4] } else { [1000, 100] };
+            assert_eq!(told[3..5], owner, "{name}");
+            assert_eq!(told[15..19] == [5, 6, 7, 8], given, "{name}");
+            let rdev = match kind {
+                3 => [8, 17],
+                4 => [1, 3],
+                _ => [0, 0],
+            };
+            assert_eq!(told[9..11], rdev, "{name}");
+        }
+    }
+    let link = world.handle("dir/new 2 true");
+    let target = world.ask(&Call::of(Procedure::ReadLink, &link)).unwrap();
+    assert_eq!(target.bytes, b"/any\xff where");
+    // A size makes a file of zeros.
+    let sized = [0, 0, 0, 1, 0, 5, 0, 0];
+    check(
+        &mut world,
+        &create(&dir, b"sized", GUARDED, &sized),
+        &[&dir],
+        OK,
+    );
+    assert_eq!(content(&mut world, "dir/sized"), [0; 5]);
+}
+
+#[test]
+fn names_that_cannot_be_made_are_refused_by_all_that_make() {
+    let mut world = World::writable();
+    let [top, file] = ["", "hello"].map(|path| world.handle(path));
+    for (name, status) in [
+        (&b"hello"[..], EXISTS),
+        (b"dir", EXISTS),
+        (b"link", EXISTS),
+        (b".", EXISTS),
+        (b"..", EXISTS),
+        (b"", INVALID),
+        (b"a/b", INVALID),
+        (b"a\0b", INVALID),
+        (&[b'n'; 256], NAME_TOO_LONG),
+        (&[b'n'; 1024], NAME_TOO_LONG),
+    ] {
+        for (_, call) in makers(&top, name, NO_CHANGE) {
+            check(&mut world, &call, &[&top], status);
+        }
+        let link = Call::of(Procedure::Link, &file).opaque(&top).opaque(name);
+        let told = check(&mut world, &link, &[&top], status);
+        assert_eq!(told.attributes.len(), 2);
+    }
+    for (_, call) in makers(&file, b"new", NO_CHANGE) {
+        check(&mut world, &call, &[&file], NOT_DIRECTORY);
+    }
+    for (_, call) in makers(&top, &[b'n'; 1025], NO_CHANGE) {
+        assert_eq!(world.ask(&call), Err(Reject::Arguments));
+    }
+    for (_, call) in makers(&top, &[b'n'; 255], NO_CHANGE).into_iter().take(1) {
+        check(&mut world, &call, &[&top], OK);
+    }
+}
+
+#[test]
+fn creating_what_is_there_keeps_it_unless_that_is_guarded() {
+    let mut world = World::writable();
+    let [top, hello] = ["", "hello"].map(|path| world.handle(path));
+    let there = world.attributes(&hello);
+    let was = world.tree.ram.clone();
+    let call = create(&top, b"hello", UNCHECKED, ALL);
+    let body = world.ask_around(&call, &[&top]);
+    assert_eq!((body.status, body.handle), (OK, hello.clone()));
+    // Only the size is taken from what was asked for.
+    assert_eq!(body.attributes[0], Some(there));
+    assert!(world.tree.ram.is_like(&was));
+    let cut = [1, 0o600, 0, 0, 1, 0, 4, 0, 0];
+    check(
+        &mut world,
+        &create(&top, b"hello", UNCHECKED, &cut),
+        &[&top],
+        OK,
+    );
+    assert_eq!(content(&mut world, "hello"), b"hell");
+    assert_eq!(world.attributes(&hello)[1], 0o644);
+    for how in [UNCHECKED, GUARDED] {
+        for name in [&b"dir"[..], b"link", b"fifo"] {
+            let call = create(&top, name, how, NO_CHANGE);
+            check(&mut world, &call, &[&top], EXISTS);
+        }
+    }
+    let call = create(&top, b"hello", 3, NO_CHANGE);
+    assert_eq!(world.ask(&call), Err(Reject::Arguments));
+}
+
+#[test]
+fn an_exclusive_creation_that_is_asked_for_again_is_the_same() {
+    // Verifiers are any bits: all ones of a time are too much for some hosts.
+    for verifier in [[0, 0], [7, 8], [u32::MAX; 2], [1 << 31, 1]] {
+        let mut world = World::writable();
+        let [top, hello] = ["", "hello"].map(|path| world.handle(path));
+        let call = create(&top, b"new", EXCLUSIVE, &verifier);
+        let made = check(&mut world, &call, &[&top], OK);
+        let was = world.tree.ram.clone();
+        let again = world.ask_around(&call, &[&top]);
+        assert_eq!((again.status, &again.handle), (OK, &made.handle));
+        assert!(world.tree.ram.is_like(&was));
+        let other = [verifier[0], verifier[1] ^ 1];
+        let other = create(&top, b"new", EXCLUSIVE, &other);
+        check(&mut world, &other, &[&top], EXISTS);
+        let there = create(&top, b"hello", EXCLUSIVE, &verifier);
+        check(&mut world, &there, &[&top], EXISTS);
+        // A server that was started anew knows it as long as nothing was done to it.
+        let mut anew = World {
+            tree: world.tree,
+            ..World::default()
+        };
+        assert_eq!(anew.ask(&call).unwrap().handle, made.handle);
+        // Its maker sets its times, and writes; the first server would still know.
+        anew.ask(&Call::write(&made.handle, 0, 2, b"x")).unwrap();
+        check(&mut anew, &call, &[&top], EXISTS);
+        assert_ne!(made.handle, hello);
+    }
+}
+
+#[test]
+fn an_exclusive_creation_is_known_after_its_maker_wrote_to_it() {
+    let mut world = World::writable();
+    let top = world.handle("");
+    let call = |number: u32| {
+        let name = number.to_be_bytes().map(|byte| byte | 0x80);
+        create(&top, &name, EXCLUSIVE, &[number, 9])
+    };
+    let made: Vec<Vec<u8>> = (0..32)
+        .map(|number| world.ask(&call(number)).unwrap().handle)
+        .collect();
+    for handle in &made {
+        world.ask(&Call::write(handle, 0, 0, b"data")).unwrap();
+    }
+    for (number, handle) in (0..).zip(&made) {
+        let again = world.ask(&call(number)).unwrap();
+        assert_eq!((again.status, &again.handle), (OK, handle));
+    }
+}
+
+#[test]
+fn nodes_of_other_kinds_are_not_made() {
+    let mut world = World::writable();
+    let top = world.handle("");
+    let call = |kind| {
+        Call::of(Procedure::MkNod, &top)
+            .opaque(b"new")
+            .word(kind)
+            .words(NO_CHANGE)
+    };
+    for kind in [1, 2, 5] {
+        check(&mut world, &call(kind), &[&top], BAD_TYPE);
+    }
+    for kind in [0, 8, u32::MAX] {
+        assert_eq!(world.ask(&call(kind)), Err(Reject::Arguments));
+    }
+}
+
+#[test]
+fn targets_of_links_are_bounded() {
+    let mut world = World::writable();
+    let top = world.handle("");
+    for (len, status) in [(1, Some(OK)), (4095, Some(OK)), (4098, None)] {
+        let call = Call::of(Procedure::SymLink, &top)
+            .opaque(format!("{len}").as_bytes())
+            .words(NO_CHANGE)
+            .opaque(&vec![b't'; len]);
+        let told = world.ask(&call).ok().map(|body| body.status);
+        assert_eq!(told, status, "{len} bytes");
+    }
+}
+
+#[test]
+fn names_are_removed_as_what_they_are() {
+    let mut world = World::writable();
+    let [top, hello] = ["", "hello"].map(|path| world.handle(path));
+    for (procedure, name, status) in [
+        (Procedure::Remove, &b"none"[..], NO_ENTRY),
+        (Procedure::Remove, b"dir", IS_DIRECTORY),
+        (Procedure::Remove, b"empty", IS_DIRECTORY),
+        (Procedure::Remove, b".", INVALID),
+        (Procedure::Remove, b"..", INVALID),
+        (Procedure::Remove, b"", INVALID),
+        (Procedure::Remove, b"dir/inner", INVALID),
+        (Procedure::Remove, &[b'n'; 256], NAME_TOO_LONG),
+        (Procedure::RmDir, b"none", NO_ENTRY),
+        (Procedure::RmDir, b"hello", NOT_DIRECTORY),
+        (Procedure::RmDir, b"link", NOT_DIRECTORY),
+        (Procedure::RmDir, b"dir", NOT_EMPTY),
+        (Procedure::RmDir, b".", INVALID),
+        (Procedure::RmDir, b"..", INVALID),
+        (Procedure::Remove, b"hello", OK),
+        (Procedure::Remove, b"hello", NO_ENTRY),
+        (Procedure::Remove, b"link", OK),
+        (Procedure::Remove, b"fifo", OK),
+        (Procedure::RmDir, b"empty", OK),
+        (Procedure::RmDir, b"empty", NO_ENTRY),
+    ] {
+        let call = Call::of(procedure, &top).opaque(name);
+        check(&mut world, &call, &[&top], status);
+    }
+    let gone = world.ask(&Call::of(Procedure::GetAttr, &hello)).unwrap();
+    assert_eq!(gone.status, STALE);
+    let link = world.handle("long link");
+    for procedure in [Procedure::Remove, Procedure::RmDir] {
+        let call = Call::of(procedure, &link).opaque(b"x");
+        check(&mut world, &call, &[&link], NOT_DIRECTORY);
+    }
+}
+
+fn rename(from: &[u8], name: &[u8], to: &[u8], new_name: &[u8]) -> Call {
+    Call::of(Procedure::Rename, from)
+        .opaque(name)
+        .opaque(to)
+        .opaque(new_name)
+}
+
+#[test]
+fn a_rename_tells_of_both_directories() {
+    for (from, name, to, new_name, status) in [
+        ("", &b"hello"[..], "", &b"new"[..], OK),
+        ("", b"hello", "dir", b"inner", OK),
+        ("dir", b"inner", "", b"inner", OK),
+        ("", b"dir", "empty", b"dir", OK),
+        ("", b"dir", "", b"empty", OK),
+        ("", b"dir", "dir", b"x", INVALID),
+        ("", b"empty", "", b"dir", NOT_EMPTY),
+        ("", b"hello", "", b"dir", IS_DIRECTORY),
+        ("", b"dir", "", b"hello", NOT_DIRECTORY),
+        ("", b"none", "", b"hello", NO_ENTRY),
+        ("", b".", "", b"x", INVALID),
+        ("", b"hello", "", b"..", INVALID),
+        ("", b"", "", b"x", INVALID),
+        ("", b"hello", "", b"a/b", INVALID),
+        ("", b"hello", "", &[b'n'; 256], NAME_TOO_LONG),
+        ("", b"hello", "link", b"x", NOT_DIRECTORY),
+        ("hello", b"x", "", b"x", NOT_DIRECTORY),
+    ] {
+        let mut world = World::writable();
+        let [from, to] = [from, to].map(|path| world.handle(path));
+        let call = rename(&from, name, &to, new_name);
+        check(&mut world, &call, &[&from, &to], status);
+    }
+    let mut world = World::writable();
+    let top = world.handle("");
+    let was = world.tree.ram.clone();
+    let same = rename(&top, b"hello", &top, b"hello");
+    assert_eq!(world.ask_around(&same, &[&top, &top]).status, OK);
+    assert!(world.tree.ram.is_like(&was));
+}
+
+#[test]
+fn a_second_directory_that_is_not_there_is_not_told_of() {
+    let mut world = World::writable();
+    let [top, hello, stale] = ["", "hello", "fifo"].map(|path| world.handle(path));
+    world.tree.ram.unlink("fifo");
+    let was = world.tree.ram.clone();
+    for (handle, status) in [(&stale[..], STALE), (b"rubbish", 10001)] {
+        let body = world.ask(&rename(&top, b"hello", handle, b"x")).unwrap();
+        assert_eq!(body.status, status);
+        assert!(body.before[0].is_some() && body.attributes[0].is_some());
+        assert_eq!((body.before[1], body.attributes[1]), (None, None));
+        let link = Call::of(Procedure::Link, &hello)
+            .opaque(handle)
+            .opaque(b"x");
+        let body = world.ask(&link).unwrap();
+        assert_eq!(body.status, status);
+        assert!(body.attributes[0].is_some());
+        assert_eq!((body.before[0], body.attributes[1]), (None, None));
+    }
+    assert!(world.tree.ram.is_like(&was));
+}
+
+#[test]
+fn a_link_tells_of_the_object_and_the_directory() {
+    let mut world = World::writable();
+    let [top, dir] = ["", "dir"].map(|path| world.handle(path));
+    for (path, into, name, status) in [
+        ("hello", "dir", &b"linked"[..], OK),
+        ("fifo", "", b"linked fifo", OK),
+        ("link", "", b"linked link", OK),
+        ("dir", "", b"linked dir", 1),
+        ("big", "hello", b"x", NOT_DIRECTORY),
+    ] {
+        let [object, into] = [path, into].map(|path| world.handle(path));
+        let call = Call::of(Procedure::Link, &object)
+            .opaque(&into)
+            .opaque(name);
+        let body = check(&mut world, &call, &[&into], status);
+        let told = body.attributes[0].unwrap();
+        assert_eq!(told, world.attributes(&object), "{path}");
+        assert_eq!(told[2], if status == OK { 2 } else { 1 }, "{path}");
+    }
+    assert_eq!(world.handle("dir/linked"), world.handle("hello"));
+    let hello = world.handle("hello");
+    let link = |number: u32| {
+        let name = format!("{number}");
+        Call::of(Procedure::Link, &hello)
+            .opaque(&dir)
+            .opaque(name.as_bytes())
+    };
+    for number in 2..crate::vfs::ram::LINK_COUNT_MAX {
+        assert_eq!(world.ask(&link(number)).unwrap().status, OK);
+    }
+    check(&mut world, &link(0), &[&dir], TOO_MANY_LINKS);
+    assert_ne!(top, dir);
+}
+
+#[test]
+fn attributes_are_set_one_by_one_and_together() {
+    const SIZE: &[u32] = &[0, 0, 0, 1, 0, 4, 0, 0];
+    for (change, at, expect) in [
+        (&[1, 0o7123, 0, 0, 0, 0, 0][..], 1, &[0o7123][..]),
+        // Bits above the mode's are no business of ours.
+        (&[1, u32::MAX, 0, 0, 0, 0, 0], 1, &[0o7777]),
+        (&[0, 1, 3, 0, 0, 0, 0], 3, &[3, 100]),
+        (&[0, 0, 1, 4, 0, 0, 0], 3, &[1000, 4]),
+        (SIZE, 5, &[0, 4]),
+        (&[0, 0, 0, 0, 2, 5, 6, 0], 15, &[5, 6]),
+        (
+            &[0, 0, 0, 0, 0, 2, u32::MAX, 999_999_999],
+            17,
+            &[u32::MAX, 999_999_999],
+        ),
+        (ALL, 15, &[5, 6, 7, 8]),
+        (ALL, 1, &[0o640, 1, 3, 4]),
+    ] {
+        let mut world = World::writable();
+        let hello = world.handle("hello");
+        let call = Call::of(Procedure::SetAttr, &hello).words(change).word(0);
+        let body = check(&mut world, &call, &[&hello], OK);
+        let told = body.attributes[0].unwrap();
+        assert_eq!(told[at..][..expect.len()], *expect, "{change:?}");
+    }
+    let mut world = World::writable();
+    let hello = world.handle("hello");
+    let was = world.attributes(&hello);
+    let now = [0, 0, 0, 0, 1, 1];
+    let call = Call::of(Procedure::SetAttr, &hello).words(&now).word(0);
+    let told = check(&mut world, &call, &[&hello], OK).attributes[0].unwrap();
+    assert_eq!((told[15], told[17]), (told[19], told[19]));
+    assert!(told[19] > was[19]);
+}
+
+#[test]
+fn a_change_of_nothing_succeeds_and_changes_nothing() {
+    let mut world = World::writable();
+    let hello = world.handle("hello");
+    let was = world.tree.ram.clone();
+    // To the host, a user of all ones means "no change".
+    for change in [NO_CHANGE, &[0, 1, u32::MAX, 1, u32::MAX, 0, 0, 0]] {
+        let call = Call::of(Procedure::SetAttr, &hello).words(change).word(0);
+        assert_eq!(world.ask_around(&call, &[&hello]).status, OK);
+        assert!(world.tree.ram.is_like(&was));
+    }
+}
+
+#[test]
+fn attributes_are_set_only_if_the_guard_is_right() {
+    let mut world = World::writable();
+    let hello = world.handle("hello");
+    let call = |guard: [u32; 2]| {
+        Call::of(Procedure::SetAttr, &hello)
+            .words(&[1, 0o600, 0, 0, 0, 0, 0, 1])
+            .words(&guard)
+    };
+    let right = [1_000_000_000, 123_456_789];
+    for wrong in [[right[0], right[1] + 1], [right[0] - 1, right[1]], [0, 0]] {
+        check(&mut world, &call(wrong), &[&hello], NOT_SYNCHRONOUS);
+    }
+    check(&mut world, &call(right), &[&hello], OK);
+    check(&mut world, &call(right), &[&hello], NOT_SYNCHRONOUS);
+}
+
+#[test]
+fn attributes_that_cannot_be_are_refused() {
+    let mut world = World::writable();
+    let size = |size: u64| [0, 0, 0, 1, (size >> 32) as u32, size as u32, 0, 0];
+    for (path, change, status) in [
+        ("dir", &size(0)[..], IS_DIRECTORY),
+        ("fifo", &size(0), INVALID),
+        ("hello", &size(1 << 63), TOO_LARGE),
+        ("hello", &size(u64::MAX), TOO_LARGE),
+        ("hello", &[0, 0, 0, 0, 2, 5, 1_000_000_000, 0], INVALID),
+        ("hello", &[0, 0, 0, 0, 0, 2, 5, u32::MAX], INVALID),
+    ] {
+        let handle = world.handle(path);
+        let call = Call::of(Procedure::SetAttr, &handle).words(change).word(0);
+        check(&mut world, &call, &[&handle], status);
+    }
+    let hello = world.handle("hello");
+    for wrong in [
+        &[2, 0, 0, 0, 0, 0, 0][..],
+        &[0, 2, 0, 0, 0, 0, 0],
+        &[0, 0, 2, 0, 0, 0, 0],
+        &[0, 0, 0, 2, 0, 0, 0],
+        &[0, 0, 0, 0, 3, 0, 0],
+        &[0, 0, 0, 0, 0, 3, 0],
+        &[1, 0, 0, 0, 0, 0, 0, 2],
+    ] {
+        let call = Call::of(Procedure::SetAttr, &hello).words(wrong);
+        assert_eq!(world.ask(&call), Err(Reject::Arguments), "{wrong:?}");
+    }
+}
+
+/// Calls that change something, or would.
+fn changes(world: &mut World) -> Vec<(String, Call)> {
+    const STARTS: [&str; 10] = [
+        "SetAttr", "Write", "Create", "MkDir", "SymLink", "MkNod", "Remove", "RmDir", "Rename",
+        "Link",
+    ];
+    let mut calls = every(world);
+    calls.extend(large(world));
+    calls.retain(|(name, _)| STARTS.iter().any(|start| name.starts_with(start)));
+    assert_eq!(calls.len(), 10 + 5 + 3);
+    calls
+}
+
+#[test]
+fn every_change_succeeds_alone_and_after_the_others() {
+    let mut world = World::writable();
+    let pristine = world.tree.ram.clone();
+    for alone in [true, false] {
+        for (name, call) in changes(&mut World::default()) {
+            let was = world.tree.ram.clone();
+            assert_eq!(
+                world.ask(&call).unwrap().status,
+                OK,
+                "{name}, alone: {alone}"
+            );
+            assert!(!world.tree.ram.is_like(&was), "{name}");
+            world.tree.ram.check();
+            if alone {
+                world.tree.ram = pristine.clone();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_change_whose_arguments_break_off_changes_nothing() {
+    let mut world = World::writable();
+    let was = world.tree.ram.clone();
+    for (name, call) in changes(&mut World::default()) {
+        let ends = (HEADER_BYTES..call.0.len()).step_by(4);
+        for end in ends.clone().take(100).chain(ends.rev().take(2)) {
+            let cut = Call(call.0[..end].to_vec());
+            assert_eq!(
+                world.ask(&cut),
+                Err(Reject::Arguments),
+                "{name} cut to {end}"
+            );
+            assert!(world.tree.ram.is_like(&was), "{name} cut to {end}");
+        }
+    }
+}
+
+#[test]
+fn a_change_that_arrives_in_parts_or_fragments_is_made_once() {
+    for (name, call) in changes(&mut World::default()).into_iter().take(15) {
+        let mut world = World::writable();
+        let pristine = world.tree.ram.clone();
+        let whole = world.send(&call.record()).output;
+        let changed = core::mem::replace(&mut world.tree.ram, pristine.clone());
+        for cut in 0..call.0.len() {
+            for record in [call.record(), call.fragments(&[cut])] {
+                let mut pieces = [cut].into_iter();
+                let talk = world.send_in(&record, || pieces.next().unwrap_or(usize::MAX));
+                assert_eq!(talk.output, whole, "{name} cut at {cut}");
+                assert!(world.tree.ram.is_like(&changed), "{name} cut at {cut}");
+                world.tree.ram = pristine.clone();
+            }
+        }
+    }
+}

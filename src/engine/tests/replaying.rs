@@ -1,0 +1,122 @@
+//! Requests that come twice: what must not be done twice is not, and gets the same answer, to the byte.
+
+use super::calls::{Call, NO_CHANGE, every};
+use super::{World, content};
+use crate::config::REPLAY_COUNT;
+use crate::wire::nfs3::Procedure;
+use core::net::Ipv4Addr;
+
+const OK: u32 = 0;
+const NO_ENTRY: u32 = 2;
+const EXISTS: u32 = 17;
+
+fn mkdir(top: &[u8], name: &[u8]) -> Call {
+    Call::of(Procedure::MkDir, top)
+        .opaque(name)
+        .words(NO_CHANGE)
+}
+
+#[test]
+fn what_changes_names_or_attributes_is_done_once() {
+    let names = [
+        "SetAttr", "Create", "MkDir", "SymLink", "MkNod", "Remove", "RmDir", "Rename", "Link",
+    ];
+    let calls = every(&mut World::default());
+    for (name, call) in calls {
+        if !names.iter().any(|start| name.starts_with(start)) {
+            continue;
+        }
+        let mut world = World::remembering();
+        let first = world.send(&call.record()).output;
+        let was = world.tree.ram.clone();
+        // On another connection, in fragments, and later.
+        for cuts in [&[][..], &[30], &[4, 50, 80]] {
+            let again = world.send(&call.fragments(cuts)).output;
+            assert_eq!(again, first, "{name}");
+            assert!(world.tree.ram.is_like(&was), "{name}");
+        }
+        let other = world.ask(&call.clone().xid(8)).unwrap();
+        let fails = !["SetAttr", "Create", "Create exclusive"].contains(&&name[..]);
+        assert_eq!(other.status != OK, fails, "{name}");
+    }
+}
+
+#[test]
+fn what_only_looks_the_same_is_another_request() {
+    let mut world = World::remembering();
+    let top = world.handle("");
+    let make = |world: &mut World, call: &Call| world.ask(call).unwrap().status;
+    assert_eq!(make(&mut world, &mkdir(&top, b"a")), OK);
+    // Other arguments, another xid, another procedure, another peer.
+    assert_eq!(make(&mut world, &mkdir(&top, b"b")), OK);
+    assert_eq!(make(&mut world, &mkdir(&top, b"a").xid(8)), EXISTS);
+    let remove = |procedure| Call::of(procedure, &top).opaque(b"none");
+    assert_eq!(make(&mut world, &remove(Procedure::Remove)), NO_ENTRY);
+    world.tree.ram.dir("none");
+    assert_eq!(make(&mut world, &remove(Procedure::RmDir)), OK);
+    world.peer = Ipv4Addr::new(192, 0, 2, 8).to_ipv6_mapped();
+    assert_eq!(make(&mut world, &mkdir(&top, b"a")), EXISTS);
+    world.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
+    assert_eq!(make(&mut world, &mkdir(&top, b"a")), OK);
+}
+
+#[test]
+fn failures_are_told_again_too() {
+    let mut world = World::remembering();
+    let top = world.handle("");
+    let remove = Call::of(Procedure::Remove, &top).opaque(b"late");
+    assert_eq!(world.ask(&remove).unwrap().status, NO_ENTRY);
+    world.tree.ram.file("late", b"");
+    assert_eq!(world.ask(&remove).unwrap().status, NO_ENTRY);
+    assert_eq!(world.ask(&remove.xid(8)).unwrap().status, OK);
+}
+
+#[test]
+fn what_changes_nothing_is_told_as_it_is_now() {
+    let mut world = World::remembering();
+    let hello = world.handle("hello");
+    let ask = Call::of(Procedure::GetAttr, &hello);
+    let read = Call::read(&hello, 0, 100);
+    world.ask(&ask).unwrap();
+    world.ask(&read).unwrap();
+    world.ask(&Call::write(&hello, 0, 2, b"J")).unwrap();
+    let told = world.ask(&ask).unwrap().attributes[0].unwrap();
+    assert_ne!(told[17], 1_000_000_000);
+    assert_eq!(world.ask(&read).unwrap().bytes, b"Jello world");
+}
+
+/// To write the same bytes again does no harm, and keeping them to compare would be all there is room for.
+#[test]
+fn a_write_is_made_again() {
+    let mut world = World::remembering();
+    let hello = world.handle("hello");
+    let write = Call::write(&hello, 0, 0, b"J");
+    world.ask(&write).unwrap();
+    world.ask(&Call::write(&hello, 0, 0, b"C").xid(8)).unwrap();
+    world.ask(&write).unwrap();
+    assert_eq!(content(&mut world, "hello"), b"Jello world");
+}
+
+#[test]
+fn what_breaks_off_is_not_kept() {
+    let mut world = World::remembering();
+    let top = world.handle("");
+    let whole = mkdir(&top, b"new");
+    let cut = Call(whole.0[..whole.0.len() - 4].to_vec());
+    assert!(world.ask(&cut).is_err());
+    assert_eq!(world.ask(&whole).unwrap().status, OK);
+}
+
+#[test]
+fn so_many_are_kept_and_the_oldest_goes_first() {
+    let mut world = World::remembering();
+    let top = world.handle("");
+    let call = |xid: usize| mkdir(&top, format!("{xid}").as_bytes()).xid(xid as u32);
+    for xid in 0..=REPLAY_COUNT {
+        assert_eq!(world.ask(&call(xid)).unwrap().status, OK);
+    }
+    for xid in (1..=REPLAY_COUNT).rev() {
+        assert_eq!(world.ask(&call(xid)).unwrap().status, OK, "{xid}");
+    }
+    assert_eq!(world.ask(&call(0)).unwrap().status, EXISTS);
+}
