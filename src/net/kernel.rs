@@ -2,6 +2,7 @@
 
 use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::config::CONNECTION_COUNT_MAX;
+use crate::sys::files::File;
 use crate::sys::heap::Slots;
 use crate::sys::{self, Errno, sockets};
 use crate::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use core::mem::MaybeUninit;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration as Seconds;
 use rustix::event::{PollFd, PollFlags, epoll};
-use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 /// Connections that wait to be accepted.
@@ -24,7 +25,7 @@ const STOP: Token = Token::MAX;
 
 #[derive(Debug)]
 struct Watched {
-    file: OwnedFd,
+    file: File,
     token: Token,
     interest: Interest,
 }
@@ -34,15 +35,17 @@ struct Watched {
 pub struct Kernel {
     /// By the number of their descriptor.
     sockets: Slots<Option<Watched>>,
-    epoll: Option<OwnedFd>,
+    epoll: Option<File>,
 }
 
 impl Kernel {
     /// A net that stops when `stop` becomes readable.
-    pub fn new(stop: Option<OwnedFd>) -> Self {
+    pub fn new(stop: Option<File>) -> Self {
         let mut kernel = Self {
             sockets: Slots::new(SOCKET_COUNT_MAX),
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC).ok(),
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
+                .ok()
+                .map(File::from),
         };
         // Some hosts can make one and lack the call that waits.
         if kernel
@@ -66,7 +69,7 @@ impl Kernel {
         }
     }
 
-    fn keep(&mut self, file: OwnedFd, token: Token, interest: Interest) -> Result<Socket, Errno> {
+    fn keep(&mut self, file: File, token: Token, interest: Interest) -> Result<Socket, Errno> {
         let number = file.as_raw_fd() as usize;
         while self.sockets.len() <= number {
             self.sockets.push(None).ok_or(Errno::NFILE)?;
@@ -92,7 +95,7 @@ impl Kernel {
             AddressFamily::INET6
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let file = rustix::net::socket_with(family, kind, flags, None)?;
+        let file = File::from(rustix::net::socket_with(family, kind, flags, None)?);
         let socket = file.as_fd();
         if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
             // One socket for both families.

@@ -1,11 +1,67 @@
-//! Calls on files that rustix lacks or that need a ladder: stat, kernel handles, rights.
+//! Files: what keeps one open, and calls that rustix lacks or that need a ladder: stat, listing, kernel handles, rights.
 
 use super::{Errno, outcome};
-use core::ffi::CStr;
+use crate::config::DIRECTORY_BUFFER_BYTES;
+use core::ffi::{CStr, c_char};
+use core::mem::{MaybeUninit, offset_of, transmute};
+use core::ops::ControlFlow;
 use linux_raw_sys::general::{STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, statx};
-use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use rustix::fs::{AtFlags, OFlags, StatFs};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd, RawFd};
+use rustix::fs::{AtFlags, CWD, OFlags, SeekFrom, StatFs};
 use syscalls::{Sysno, raw_syscall};
+
+/// A file, directory or socket that is open for as long as this lives.
+///
+/// rustix' own asks in each call whether it is one.
+#[derive(Debug)]
+pub struct File(RawFd);
+
+impl File {
+    /// What a call made that returns a new descriptor.
+    pub(super) fn opened(returned: usize) -> Result<Self, Errno> {
+        Ok(Self(outcome(returned)? as RawFd))
+    }
+}
+
+impl From<OwnedFd> for File {
+    fn from(file: OwnedFd) -> Self {
+        Self(file.into_raw_fd())
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it has the form of a number, and this one is open and not −1: the kernel has given it, or another owner.
+        unsafe { transmute(self.0) }
+    }
+}
+
+impl AsRawFd for File {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: nobody else owns the number.
+        unsafe { raw_syscall!(Sysno::close, self.0) };
+    }
+}
+
+/// Opens `path`; what is made thereby has the bits of `mode`.
+pub fn open(path: &CStr, flags: OFlags, mode: u32) -> Result<File, Errno> {
+    open_at(CWD, path, flags, mode)
+}
+
+/// Opens the entry `name` of `dir`; what is made thereby has the bits of `mode`.
+#[inline(never)]
+pub fn open_at(dir: impl AsFd, name: &CStr, flags: OFlags, mode: u32) -> Result<File, Errno> {
+    let dir = dir.as_fd().as_raw_fd();
+    let flags = flags | OFlags::CLOEXEC | OFlags::LARGEFILE;
+    // SAFETY: the kernel reads the name.
+    File::opened(unsafe { raw_syscall!(Sysno::openat, dir, name.as_ptr(), flags.bits(), mode) })
+}
 
 /// What the host says of a file: the fields of statx(2).
 pub type Stat = statx;
@@ -18,23 +74,17 @@ pub const fn blank() -> Stat {
 
 /// Asks for a file by its descriptor.
 pub fn stat(file: impl AsFd, out: &mut Stat) -> Result<(), Errno> {
-    stat_at(file.as_fd(), c"", AtFlags::EMPTY_PATH, out)
+    stat_entry(file, c"", out)
 }
 
-/// Asks for the entry `name` of a directory. Symbolic links are not followed, automounts not started.
-pub fn stat_entry(dir: impl AsFd, name: &CStr, out: &mut Stat) -> Result<(), Errno> {
-    stat_at(
-        dir.as_fd(),
-        name,
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-        out,
-    )
-}
-
+/// Asks for the entry `name` of a directory, or for the file itself when `name` is empty. Symbolic links are not followed,
+/// automounts not started.
+///
 /// statx, else fstatat: the latter knows neither birth nor mount points, so both are as if there were none.
 #[inline(never)]
-fn stat_at(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags, out: &mut Stat) -> Result<(), Errno> {
-    let (file, wanted) = (dir.as_raw_fd(), STATX_BASIC_STATS | STATX_BTIME);
+pub fn stat_entry(dir: impl AsFd, name: &CStr, out: &mut Stat) -> Result<(), Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    let (file, wanted) = (dir.as_fd().as_raw_fd(), STATX_BASIC_STATS | STATX_BTIME);
     // SAFETY: the kernel reads the name and writes the structure.
     let answer = unsafe {
         raw_syscall!(
@@ -179,19 +229,17 @@ pub fn open_by_handle(
     mount: impl AsFd,
     handle: &KernelHandle,
     flags: OFlags,
-) -> Result<OwnedFd, Errno> {
+) -> Result<File, Errno> {
     let flags = flags | OFlags::LARGEFILE;
     // SAFETY: the kernel reads the structure.
-    let opened = outcome(unsafe {
+    File::opened(unsafe {
         raw_syscall!(
             Sysno::open_by_handle_at,
             mount.as_fd().as_raw_fd(),
             core::ptr::from_ref(handle),
             flags.bits()
         )
-    })?;
-    // SAFETY: a new descriptor that nobody else knows.
-    Ok(unsafe { OwnedFd::from_raw_fd(opened as i32) })
+    })
 }
 
 /// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.
@@ -209,9 +257,84 @@ pub fn path(file: impl AsFd, room: &mut [u8; 25]) -> &CStr {
 }
 
 /// Opens what a descriptor stands for once more, with other flags. `NOENT` where there is no /proc.
-pub fn reopen(file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub fn reopen(file: impl AsFd, flags: OFlags) -> Result<File, Errno> {
     let mut room = [0; 25];
-    rustix::fs::open(path(file, &mut room), flags, rustix::fs::Mode::empty())
+    open(path(file, &mut room), flags, 0)
+}
+
+/// An entry of a directory while it is listed.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// Its name.
+    pub name: &'a CStr,
+    /// Inode number.
+    pub inode: u64,
+    /// Where the listing goes on after it.
+    pub cookie: u64,
+}
+
+impl Found<'_> {
+    /// Whether it is "." or "..".
+    pub fn is_dots(&self) -> bool {
+        matches!(self.name.to_bytes(), b"." | b"..")
+    }
+}
+
+/// An entry as the kernel writes it; the name goes on to its NUL.
+#[doc(alias = "linux_dirent64")]
+#[repr(C)]
+struct RawEntry {
+    inode: u64,
+    cookie: u64,
+    len: u16,
+    kind: u8,
+    name: [c_char; 0],
+}
+
+/// Calls `each` with the entries of a directory that follow the cookie `from` (0: all) until it breaks. True: that was the
+/// last.
+#[doc(alias = "getdents64")]
+pub fn list(
+    dir: impl AsFd,
+    from: u64,
+    each: &mut dyn FnMut(&Found<'_>) -> ControlFlow<()>,
+) -> Result<bool, Errno> {
+    let dir = dir.as_fd();
+    rustix::fs::seek(dir, SeekFrom::Start(from))?;
+    let mut buffer = [const { MaybeUninit::<u64>::uninit() }; DIRECTORY_BUFFER_BYTES / 8];
+    let start = buffer.as_mut_ptr();
+    loop {
+        // SAFETY: the kernel writes at most so many bytes.
+        let len = outcome(unsafe {
+            raw_syscall!(
+                Sysno::getdents64,
+                dir.as_raw_fd(),
+                start,
+                size_of_val(&buffer)
+            )
+        })?;
+        if len == 0 {
+            return Ok(true);
+        }
+        let mut at = 0;
+        while at < len {
+            // SAFETY: the kernel has written whole entries, one behind the other and aligned, and a NUL behind each name.
+            let (entry, name) = unsafe {
+                let entry = start.byte_add(at).cast::<RawEntry>();
+                let name = entry.byte_add(offset_of!(RawEntry, name)).cast();
+                (&*entry, CStr::from_ptr(name))
+            };
+            at += usize::from(entry.len);
+            let found = Found {
+                name,
+                inode: entry.inode,
+                cookie: entry.cookie,
+            };
+            if each(&found).is_break() {
+                return Ok(false);
+            }
+        }
+    }
 }
 
 /// Bits of `access`.

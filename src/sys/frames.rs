@@ -1,10 +1,11 @@
 //! Where traces go: defmt frames to one descriptor, after the build's id. Without `--log` nothing is written.
 
 use core::cell::UnsafeCell;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicI32, Ordering};
 use defmt::{Encoder, Logger};
-use rustix::fd::{BorrowedFd, IntoRawFd as _, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::{AsRawFd as _, BorrowedFd};
+use rustix::fs::OFlags;
 
 /// Bytes of the id that ties a trace to its debug file.
 pub const BUILD_ID_BYTES: usize = 8;
@@ -17,14 +18,9 @@ pub fn open(path: &core::ffi::CStr, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(
     let raw = if path == c"-" {
         1
     } else {
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::TRUNC
-            | OFlags::APPEND
-            | OFlags::CLOEXEC
-            | OFlags::NOCTTY;
-        let file: OwnedFd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))?;
-        file.into_raw_fd()
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::NOCTTY;
+        ManuallyDrop::new(super::files::open(path, flags, 0o644)?).as_raw_fd()
     };
     SINK.store(raw, Ordering::Relaxed);
     write(build_id);

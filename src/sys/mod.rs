@@ -81,8 +81,7 @@ pub fn entropy(out: &mut [u8; 16]) {
     if outcome(got) == Ok(out.len()) {
         return;
     }
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let device = rustix::fs::open(c"/dev/urandom", flags, rustix::fs::Mode::empty());
+    let device = files::open(c"/dev/urandom", rustix::fs::OFlags::RDONLY, 0);
     let read = device.and_then(|device| rustix::io::read(device, &mut out[..]));
     if read != Ok(out.len()) {
         *out = start::auxiliary_random();

@@ -1,11 +1,11 @@
 //! Processes and signals: fork, wait, and signals as something to read.
 
+use super::files::File;
 use super::{Errno, outcome};
 use crate::time::Duration;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{FromRawFd as _, OwnedFd};
 use rustix::process::{Resource, Rlimit, Signal};
 use syscalls::{Sysno, raw_syscall};
 
@@ -57,7 +57,7 @@ fn mask(how: Block, signals: u64) {
 /// A descriptor that becomes readable when the process should stop, or with `children` also when a child has ended.
 ///
 /// Where the host has no signalfd there is none, and SIGTERM and SIGINT end the process as they always do.
-pub fn signals(children: bool) -> Option<OwnedFd> {
+pub fn signals(children: bool) -> Option<File> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
     let signals = STOP_SIGNALS | if children { CHILD_SIGNAL } else { 0 };
     mask(Block::On, signals);
@@ -71,18 +71,15 @@ pub fn signals(children: bool) -> Option<OwnedFd> {
             CLOEXEC_NONBLOCK
         )
     };
-    match outcome(made) {
-        // SAFETY: a new descriptor that nobody else knows.
-        Ok(raw) => Some(unsafe { OwnedFd::from_raw_fd(raw as i32) }),
-        Err(_) => {
-            mask(Block::Off, signals);
-            None
-        }
+    let signalled = File::opened(made).ok();
+    if signalled.is_none() {
+        mask(Block::Off, signals);
     }
+    signalled
 }
 
 /// Sleeps until a signal comes or `timeout` is over; true when the signal asks the process to stop.
-pub fn wait_for_stop(signals: Option<&OwnedFd>, timeout: Option<Duration>) -> bool {
+pub fn wait_for_stop(signals: Option<&File>, timeout: Option<Duration>) -> bool {
     let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
     let _ = super::sleep(watched.as_mut_slice(), timeout);
     let Some(signals) = signals else { return false };

@@ -1,8 +1,9 @@
 //! Calls on sockets that name an address. rustix has them too, but with checks and conversions that are larger than all of this.
 
+use super::files::File;
 use super::{Errno, outcome};
 use core::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use rustix::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd as _};
 use syscalls::raw_syscall;
 
 const INET: u16 = 2;
@@ -74,7 +75,7 @@ macro_rules! socket_call {
         };
         #[cfg(not(target_arch = "x86"))]
         let returned = raw_syscall!(syscalls::Sysno::$name, $($argument),*);
-        outcome(returned)
+        returned
     }};
 }
 
@@ -82,14 +83,14 @@ macro_rules! socket_call {
 pub fn bind(socket: impl AsFd, at: SocketAddr) -> Result<(), Errno> {
     let (socket, at) = (socket.as_fd().as_raw_fd(), Address::new(at));
     // SAFETY: the kernel reads so many bytes of the address.
-    unsafe { socket_call!(bind, 2, socket, at.bytes.as_ptr(), at.len) }.map(drop)
+    outcome(unsafe { socket_call!(bind, 2, socket, at.bytes.as_ptr(), at.len) }).map(drop)
 }
 
 /// The address of a socket.
 pub fn name(socket: impl AsFd) -> Result<SocketAddr, Errno> {
     let (socket, mut at) = (socket.as_fd().as_raw_fd(), Address::ROOM);
     // SAFETY: the kernel writes at most so many bytes of the address, and how many there are.
-    unsafe {
+    outcome(unsafe {
         socket_call!(
             getsockname,
             6,
@@ -97,15 +98,15 @@ pub fn name(socket: impl AsFd) -> Result<SocketAddr, Errno> {
             at.bytes.as_mut_ptr(),
             &raw mut at.len
         )
-    }?;
+    })?;
     Ok(at.get())
 }
 
 /// The next connection of a listener, and who it is from.
-pub fn accept(listener: impl AsFd) -> Result<(OwnedFd, SocketAddr), Errno> {
+pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
     let (socket, mut from) = (listener.as_fd().as_raw_fd(), Address::ROOM);
     // SAFETY: as for `name`.
-    let accepted = unsafe {
+    let accepted = File::opened(unsafe {
         socket_call!(
             accept,
             5,
@@ -113,9 +114,8 @@ pub fn accept(listener: impl AsFd) -> Result<(OwnedFd, SocketAddr), Errno> {
             from.bytes.as_mut_ptr(),
             &raw mut from.len
         )
-    }?;
-    // SAFETY: a new descriptor that nobody else knows.
-    Ok((unsafe { OwnedFd::from_raw_fd(accepted as i32) }, from.get()))
+    })?;
+    Ok((accepted, from.get()))
 }
 
 /// The next datagram, cut to `buffer`, and who it is from.
@@ -123,7 +123,7 @@ pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketA
     let (socket, mut from) = (socket.as_fd().as_raw_fd(), Address::ROOM);
     let (to, room) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: as for `name`; and at most so many bytes of the buffer.
-    let len = unsafe {
+    let len = outcome(unsafe {
         socket_call!(
             recvfrom,
             12,
@@ -134,7 +134,7 @@ pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketA
             from.bytes.as_mut_ptr(),
             &raw mut from.len
         )
-    }?;
+    })?;
     Ok((len, from.get()))
 }
 
@@ -142,7 +142,7 @@ pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketA
 pub fn send_to(socket: impl AsFd, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
     let (socket, to) = (socket.as_fd().as_raw_fd(), Address::new(to));
     // SAFETY: the kernel reads so many bytes of both.
-    unsafe {
+    outcome(unsafe {
         socket_call!(
             sendto,
             11,
@@ -153,7 +153,7 @@ pub fn send_to(socket: impl AsFd, to: SocketAddr, bytes: &[u8]) -> Result<(), Er
             to.bytes.as_ptr(),
             to.len
         )
-    }
+    })
     .map(drop)
 }
 

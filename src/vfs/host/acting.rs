@@ -4,6 +4,7 @@
 
 use super::super::{Caller, FsError, FsResult};
 use crate::sys::identity;
+use core::cell::Cell;
 
 /// What an export's owner says about its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,9 +43,9 @@ pub(super) struct Acting {
     switches: bool,
     caller: Caller,
     /// The user that calls are made as now.
-    user: u32,
+    user: Cell<u32>,
     /// Whether the groups in effect are the caller's.
-    grouped: bool,
+    grouped: Cell<bool>,
 }
 
 impl Acting {
@@ -57,8 +58,8 @@ impl Acting {
                 gid: ROOT,
                 groups: heapless::Vec::new(),
             },
-            user: ROOT,
-            grouped: false,
+            user: Cell::new(ROOT),
+            grouped: Cell::new(false),
         }
     }
 
@@ -102,7 +103,9 @@ impl Acting {
             }
         }
         if next != self.caller {
-            self.grouped &= next.gid == self.caller.gid && next.groups == self.caller.groups;
+            if next.gid != self.caller.gid || next.groups != self.caller.groups {
+                self.grouped.set(false);
+            }
             self.caller = next;
         }
     }
@@ -113,31 +116,32 @@ impl Acting {
     }
 
     /// The next calls are made as who asks.
-    pub(super) fn caller(&mut self) -> FsResult<()> {
-        if self.switches && !self.grouped {
-            self.grouped = identity::set_groups(self.caller.gid, &self.caller.groups);
-            if !self.grouped {
+    pub(super) fn caller(&self) -> FsResult<()> {
+        if self.switches && !self.grouped.get() {
+            if !identity::set_groups(self.caller.gid, &self.caller.groups) {
                 return Err(FsError::Access);
             }
+            self.grouped.set(true);
         }
         self.user(self.caller.uid)
     }
 
     /// The next calls are made as the server itself.
-    pub(super) fn server(&mut self) {
+    pub(super) fn server(&self) {
         // Root may always be root again.
         let _ = self.user(ROOT);
     }
 
     /// The next calls are made as `user`, whatever the groups.
-    pub(super) fn user(&mut self, user: u32) -> FsResult<()> {
-        if self.switches && self.user != user {
+    #[inline(never)]
+    pub(super) fn user(&self, user: u32) -> FsResult<()> {
+        if self.switches && self.user.get() != user {
             if !identity::set_user(user) {
                 // Where it is not known who we are, it is nobody.
-                self.user = Caller::NOBODY;
+                self.user.set(Caller::NOBODY);
                 return Err(FsError::Access);
             }
-            self.user = user;
+            self.user.set(user);
         }
         Ok(())
     }

@@ -4,15 +4,15 @@
 //! may, it is opened as the server, after the caller's rights were looked at.
 
 use super::super::{
-    Change, FileTime, FsError, FsResult, Handle, Kind, Make, Name, NewTime, Node, Pin, Right,
+    Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime, Node, Pin, Right,
 };
+use super::table::Entry;
 use super::table::Opened;
 use super::words::error;
-use super::{Form, Host, PATH, READ, WRITE, terminated};
+use super::{Host, PATH, READ, WRITE, terminated};
 use crate::sys::Errno;
-use crate::sys::files::{self, KernelHandle};
+use crate::sys::files::{self, File};
 use core::ffi::CStr;
-use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 /// What a file is made with: nobody else made it, and it can be written to at once, whatever its mode.
@@ -26,33 +26,34 @@ const TARGET_BYTES: usize = crate::config::LINK_BYTES_MAX + 1;
 impl Host {
     /// Whether the export that an object lies in may be changed.
     pub(super) fn check_writable(&self, node: Node) -> FsResult<()> {
-        let entry = self.table.get(node)?;
-        if self.top(entry.export)?.rules.writable {
+        if self.at(node)?.1.rules.writable {
             Ok(())
         } else {
             Err(FsError::ReadOnly)
         }
     }
 
-    /// The descriptor of a directory whose names the caller may be about to change.
-    fn names_of(&mut self, dir: Node) -> FsResult<&OwnedFd> {
+    /// A directory whose names the caller is about to change.
+    fn names_of(&self, dir: Node) -> FsResult<&Entry> {
         self.check_writable(dir)?;
         self.acting.caller()?;
-        let entry = self.table.get(dir)?;
+        let (entry, _) = self.at(dir)?;
         if entry.kind == Kind::Directory {
-            Ok(&entry.file)
+            Ok(entry)
         } else {
             Err(FsError::NotDirectory)
         }
     }
 
     /// Makes the names in a directory durable.
+    #[inline(never)]
     fn settle(&mut self, dir: Node) -> FsResult<()> {
-        let export = self.table.get(dir)?.export;
-        match self.reopen(dir, Opened::Read) {
-            Ok(entry) => rustix::fs::fsync(&entry.file),
+        let reopened = self.reopen(dir, Opened::Read);
+        let (entry, top) = self.at(dir)?;
+        match reopened {
+            Ok(()) => rustix::fs::fsync(&entry.file),
             // Who may not read a directory may still have changed it.
-            Err(FsError::Access) => rustix::fs::syncfs(&self.top(export)?.dir),
+            Err(FsError::Access) => rustix::fs::syncfs(&top.dir),
             Err(other) => return Err(other),
         }
         .map_err(error)
@@ -60,17 +61,18 @@ impl Host {
 
     /// Makes the attributes of an object durable. Only files and directories can be told to; others follow with their names.
     pub(super) fn settle_object(&mut self, node: Node) -> FsResult<()> {
-        match self.table.get(node)?.kind {
+        match self.at(node)?.0.kind {
             Kind::Regular | Kind::Directory => self.settle(node),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn write_all(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+    pub(super) fn write_all(&self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         // As the caller, so that the host takes set-user-id bits away, and keeps its last blocks for root.
         self.acting.user(pin.user)?;
-        let entry = self.table.get_mut(pin.node)?;
-        (entry.written, entry.synced) = (true, false);
+        let (entry, _) = self.at(pin.node)?;
+        entry.written.set(true);
+        entry.synced.set(false);
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             match rustix::io::pwrite(&entry.file, rest, offset.saturating_add(done as u64)) {
@@ -90,8 +92,8 @@ impl Host {
         self.acting.caller()?;
         if change.uid.is_some() || change.gid.is_some() {
             let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
-            let file = &self.table.get(node)?.file;
-            rustix::fs::chownat(file, c"", uid, gid, AtFlags::EMPTY_PATH).map_err(error)?;
+            let (entry, _) = self.at(node)?;
+            rustix::fs::chownat(&entry.file, c"", uid, gid, AtFlags::EMPTY_PATH).map_err(error)?;
         }
         if let Some(mode) = change.mode {
             let mode = Mode::from_bits_retain(mode);
@@ -126,12 +128,13 @@ impl Host {
         super::Vfs::pin(self, node, Some(Right::Write))
     }
 
-    fn cut(&mut self, pin: &Pin, size: u64) -> FsResult<()> {
+    fn cut(&self, pin: &Pin, size: u64) -> FsResult<()> {
         if size > i64::MAX as u64 {
             return Err(FsError::TooLarge);
         }
-        let entry = self.table.get_mut(pin.node)?;
-        (entry.written, entry.synced) = (true, false);
+        let (entry, _) = self.at(pin.node)?;
+        entry.written.set(true);
+        entry.synced.set(false);
         rustix::fs::ftruncate(&entry.file, size).map_err(error)
     }
 
@@ -141,15 +144,14 @@ impl Host {
         &mut self,
         node: Node,
         by_path: &dyn Fn(&CStr) -> Result<(), Errno>,
-        by_file: &dyn Fn(&OwnedFd) -> Result<(), Errno>,
+        by_file: &dyn Fn(&File) -> Result<(), Errno>,
     ) -> FsResult<()> {
         let mut room = [0; 25];
-        let entry = self.table.get(node)?;
-        match by_path(files::path(&entry.file, &mut room)) {
+        match by_path(files::path(&self.at(node)?.0.file, &mut room)) {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 self.reopen(node, Opened::Read)?;
                 self.acting.caller()?;
-                by_file(&self.table.get(node)?.file)
+                by_file(&self.at(node)?.0.file)
             }
             done => done,
         }
@@ -165,15 +167,20 @@ impl Host {
         change: &Change,
     ) -> FsResult<Node> {
         let mut text = [0; 256];
-        let name = terminated(name, &mut text);
-        let at = self.names_of(dir)?;
-        let mode = |default| Mode::from_bits_retain(change.mode.unwrap_or(default));
+        let text = terminated(name, &mut text);
+        let at = &self.names_of(dir)?.file;
+        let mode = |default| change.mode.unwrap_or(default);
+        let bits = |default| Mode::from_bits_retain(mode(default));
+        let (mut flags, mut opened) = (PATH, Opened::Path);
         match make {
-            Make::File => Ok(()),
-            Make::Directory => rustix::fs::mkdirat(at, name, mode(0o777)),
+            Make::File => {
+                (flags, opened) = (MAKE, Opened::Write);
+                Ok(())
+            }
+            Make::Directory => rustix::fs::mkdirat(at, text, bits(0o777)),
             Make::Link(target) => {
                 let mut room = [0; TARGET_BYTES];
-                rustix::fs::symlinkat(target_text(target, &mut room)?, at, name)
+                rustix::fs::symlinkat(target_text(target, &mut room)?, at, text)
             }
             Make::Special(kind, (major, minor)) => {
                 let kind = match kind {
@@ -183,57 +190,26 @@ impl Host {
                     _ => FileType::CharacterDevice,
                 };
                 let device = rustix::fs::makedev(major, minor);
-                rustix::fs::mknodat(at, name, kind, mode(0o666), device)
+                rustix::fs::mknodat(at, text, kind, bits(0o666), device)
             }
         }
         .map_err(error)?;
-        let opened = if make == Make::File {
-            Opened::Write
-        } else {
-            Opened::Path
-        };
-        let (flags, mode) = match make {
-            Make::File => (MAKE, mode(0o666)),
-            _ => (PATH, Mode::empty()),
-        };
-        let file = rustix::fs::openat(at, name, flags, mode).map_err(error)?;
-        let mut stat = files::blank();
-        files::stat(&file, &mut stat).map_err(error)?;
-        let entry = self.table.get(dir)?;
-        let (export, top) = (entry.export, self.top(entry.export)?);
-        let mut handle = Handle::EMPTY;
-        match self.form {
-            Form::Trail => top.trail(entry, &stat, &mut handle)?,
-            Form::Kernel => {
-                let mut kernel = KernelHandle::ROOM;
-                files::name_to_handle(&file, c"", &mut kernel).map_err(error)?;
-                let (kind, bytes) = kernel.parts().ok_or(FsError::NotSupported)?;
-                super::handle::kernel(top.tag, &self.key, kind, bytes, &mut handle)?;
-            }
-        }
-        let node = self.insert_opened(export, file, &stat, handle, opened)?;
+        let file = files::open_at(at, text, flags, mode(0o666)).map_err(error)?;
+        let node = self.adopt(dir, file, opened)?;
         // The mode it has already. Whose it is only root can say; some clients say it all the same.
-        let is_root = !self.acting.is_other();
-        let rest = Change {
-            mode: None,
-            uid: change.uid.filter(|_| is_root),
-            gid: change.gid.filter(|_| is_root),
-            size: change.size.filter(|size| *size > 0),
-            ..*change
-        };
+        let mut rest = *change;
+        rest.mode = None;
+        if self.acting.is_other() {
+            (rest.uid, rest.gid) = (None, None);
+        }
+        rest.size = rest.size.filter(|size| *size > 0);
         if rest != Change::default() {
             let changed = self
                 .change(node, &rest)
                 .and_then(|()| self.settle_object(node));
             if changed.is_err() {
                 // All or nothing.
-                let at = self.names_of(dir)?;
-                let flags = if make == Make::Directory {
-                    AtFlags::REMOVEDIR
-                } else {
-                    AtFlags::empty()
-                };
-                let _ = rustix::fs::unlinkat(at, name, flags);
+                let _ = self.unlink(dir, name, matches!(make, Make::Directory));
                 changed?;
             }
         }
@@ -249,17 +225,8 @@ impl Host {
         } else {
             AtFlags::empty()
         };
-        rustix::fs::unlinkat(self.names_of(dir)?, name, flags).map_err(error)?;
+        rustix::fs::unlinkat(&self.names_of(dir)?.file, name, flags).map_err(error)?;
         self.settle(dir)
-    }
-
-    /// The export of a directory, to which names may be added from another of the same export.
-    fn check_same_export(&self, one: Node, other: Node) -> FsResult<()> {
-        if self.table.get(one)?.export == self.table.get(other)?.export {
-            Ok(())
-        } else {
-            Err(FsError::CrossDevice)
-        }
     }
 
     pub(super) fn move_name(
@@ -272,11 +239,11 @@ impl Host {
         let (mut text, mut new_text) = ([0; 256], [0; 256]);
         let name = terminated(name, &mut text);
         let new_name = terminated(new_name, &mut new_text);
-        self.names_of(to)?;
-        self.names_of(from)?;
-        self.check_same_export(from, to)?;
-        let (from_dir, to_dir) = (&self.table.get(from)?.file, &self.table.get(to)?.file);
-        rustix::fs::renameat(from_dir, name, to_dir, new_name).map_err(error)?;
+        let (from_dir, to_dir) = (self.names_of(from)?, self.names_of(to)?);
+        if from_dir.export != to_dir.export {
+            return Err(FsError::CrossDevice);
+        }
+        rustix::fs::renameat(&from_dir.file, name, &to_dir.file, new_name).map_err(error)?;
         // The new name first: better twice than not at all.
         self.settle(to)?;
         if from == to {
@@ -289,9 +256,11 @@ impl Host {
     pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         let (mut text, mut room) = ([0; 256], [0; 25]);
         let name = terminated(name, &mut text);
-        self.names_of(dir)?;
-        self.check_same_export(node, dir)?;
-        let (file, at) = (&self.table.get(node)?.file, &self.table.get(dir)?.file);
+        let (object, dir_entry) = (self.at(node)?.0, self.names_of(dir)?);
+        if object.export != dir_entry.export {
+            return Err(FsError::CrossDevice);
+        }
+        let (file, at) = (&object.file, &dir_entry.file);
         let path = files::path(file, &mut room);
         match rustix::fs::linkat(CWD, path, at, name, AtFlags::SYMLINK_FOLLOW) {
             // Without /proc only root can.
@@ -306,14 +275,14 @@ impl Host {
 }
 
 /// Opens a file that the server's own user has taken its own rights to away from: NFS lets an owner read and write.
-pub(super) fn open_own(file: &OwnedFd, flags: OFlags) -> FsResult<OwnedFd> {
+pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
     let mut stat = files::blank();
     files::stat(file, &mut stat).map_err(error)?;
     if stat.stx_uid != rustix::process::geteuid().as_raw() {
         return Err(FsError::Access);
     }
     let (mut room, mode) = ([0; 25], u32::from(stat.stx_mode) & 0o7777);
-    let path = files::path(file.as_fd(), &mut room);
+    let path = files::path(file, &mut room);
     rustix::fs::chmod(path, Mode::from_bits_retain(mode | 0o600)).map_err(error)?;
     let opened = files::reopen(file, flags).map_err(error);
     rustix::fs::chmod(path, Mode::from_bits_retain(mode)).map_err(error)?;

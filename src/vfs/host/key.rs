@@ -3,7 +3,7 @@
 use super::super::handle::Key;
 use crate::sys::{self, Errno};
 use core::ffi::CStr;
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, OFlags};
 
 /// Why there is no key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,8 +25,8 @@ impl From<Errno> for KeyError {
 /// Reads the key at `path`; where there is none, makes one with fresh entropy.
 pub(super) fn load_or_make(path: &CStr) -> Result<Key, KeyError> {
     let open = |flags| {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        sys::files::open(path, flags, 0o600)
     };
     // A key that was made elsewhere may lie where nothing can be written.
     let file = open(OFlags::RDWR | OFlags::CREATE)

@@ -17,15 +17,15 @@ use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Kind,
     Make, Name, Node, Pin, Right, Space, Vfs,
 };
-use crate::config::{DIRECTORY_BUFFER_BYTES, EXPORT_COUNT_MAX};
+use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
-use crate::sys::files::{self, KernelHandle, Stat};
+use crate::sys::files::{self, File, KernelHandle, Stat};
 use acting::Acting;
+use core::cell::Cell;
 use core::ffi::CStr;
-use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
-use rustix::fd::{AsRawFd as _, OwnedFd};
-use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::fd::AsRawFd as _;
+use rustix::fs::OFlags;
 use search::Search;
 use table::{Entry, Opened, Table};
 use words::{attr, error, generation, kind};
@@ -81,7 +81,7 @@ pub enum ExportError {
 /// The top of an export.
 #[derive(Debug)]
 struct Top {
-    dir: OwnedFd,
+    dir: File,
     dev: (u32, u32),
     inode: u64,
     mount: u32,
@@ -131,7 +131,7 @@ impl Host {
 
     /// Whether the host lets this user open files of the directory at `path` by the kernel's handles.
     pub fn gives_kernel_handles(path: &CStr) -> bool {
-        let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty());
+        let dir = files::open(path, READ | OFlags::DIRECTORY, 0);
         dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
     }
 
@@ -139,8 +139,7 @@ impl Host {
     #[inline(never)]
     pub fn export(&mut self, path: &'static CStr, rules: Rules) -> Result<(), ExportError> {
         // The owner's own path: links in it are followed.
-        let dir = rustix::fs::open(path, READ | OFlags::DIRECTORY, Mode::empty())
-            .map_err(ExportError::Open)?;
+        let dir = files::open(path, READ | OFlags::DIRECTORY, 0).map_err(ExportError::Open)?;
         let mut stat = files::blank();
         files::stat(&dir, &mut stat).map_err(ExportError::Open)?;
         let system = rustix::fs::fstatfs(&dir).map_err(ExportError::Open)?;
@@ -176,119 +175,107 @@ impl Host {
         }
     }
 
-    #[inline(never)]
-    fn top(&self, export: u16) -> FsResult<&Top> {
-        self.tops.get(usize::from(export)).ok_or(FsError::Stale)
+    /// The entry of a node, and the top of its export; `Stale` when it was let go meanwhile.
+    #[inline(always)] // What it calls answers in registers; a result would lie in memory.
+    fn at(&self, node: Node) -> FsResult<(&Entry, &Top)> {
+        self.entry_and_top(node).ok_or(FsError::Stale)
     }
 
-    /// Finds out the handle of the entry `name` in `dir`; with trails its attributes too, which have to be asked for.
+    #[inline(never)]
+    fn entry_and_top(&self, node: Node) -> Option<(&Entry, &Top)> {
+        let entry = self.table.get(node)?;
+        Some((entry, self.tops.get(usize::from(entry.export))?))
+    }
+
+    /// Finds out the handle of the entry `name` of `file`, or of `file` itself when that is empty, which was seen in `dir`.
+    /// Its attributes too if they are wanted; with trails they have to be asked for.
     fn identify(
         &self,
-        dir: &Entry,
+        (dir, top): (&Entry, &Top),
+        file: &File,
         name: &CStr,
         handle: &mut Handle,
         stat: &mut Stat,
+        wants_stat: bool,
     ) -> FsResult<()> {
-        let top = self.top(dir.export)?;
+        if wants_stat || self.form == Form::Trail {
+            files::stat_entry(file, name, stat).map_err(error)?;
+        }
         if self.form == Form::Trail {
-            files::stat_entry(&dir.file, name, stat).map_err(error)?;
             return top.trail(dir, stat, handle);
         }
         let mut kernel = KernelHandle::ROOM;
-        if files::name_to_handle(&dir.file, name, &mut kernel).map_err(error)? != top.mount {
+        if files::name_to_handle(file, name, &mut kernel).map_err(error)? != top.mount {
             return Err(FsError::OtherFileSystem);
         }
         let (kind, bytes) = kernel.parts().ok_or(FsError::NotSupported)?;
         handle::kernel(top.tag, &self.key, kind, bytes, handle)
     }
 
-    /// Takes an object in that was opened with `O_PATH`.
+    /// Takes in an object that was opened by its name in `dir`. That may stand for another by now: what was opened counts.
+    #[inline(never)]
+    fn adopt(&mut self, dir: Node, file: File, opened: Opened) -> FsResult<Node> {
+        let at = self.at(dir)?;
+        let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
+        self.identify(at, &file, c"", &mut handle, &mut stat, true)?;
+        let export = at.0.export;
+        self.insert(export, file, &stat, &handle, opened)
+    }
+
+    /// Takes an object in.
+    #[inline(never)]
     fn insert(
         &mut self,
         export: u16,
-        file: OwnedFd,
+        file: File,
         stat: &Stat,
-        handle: Handle,
+        handle: &Handle,
+        opened: Opened,
     ) -> FsResult<Node> {
         // Removed, though some descriptor still keeps it.
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        self.insert_opened(export, file, stat, handle, Opened::Path)
-    }
-
-    fn insert_opened(
-        &mut self,
-        export: u16,
-        file: OwnedFd,
-        stat: &Stat,
-        handle: Handle,
-        opened: Opened,
-    ) -> FsResult<Node> {
         self.table.insert(Entry {
             file,
             opened,
-            written: true,
-            synced: false,
+            written: Cell::new(true),
+            synced: Cell::new(false),
             export,
             kind: kind(stat),
             inode: stat.stx_ino,
-            handle,
+            handle: *handle,
         })
     }
 
-    /// Opens the top of an export.
-    fn open_top(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
-        self.acting.server();
-        let file =
-            rustix::fs::openat(&self.top(export)?.dir, c".", PATH, Mode::empty()).map_err(error)?;
-        self.take_in(export, file, handle)
-    }
-
-    /// Opens the object of a kernel handle that is not in the table.
-    fn open_kernel(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
-        let file = self.reopen_kernel(export, handle, PATH)?;
-        self.take_in(export, file, handle)
-    }
-
     /// The object of a handle, from the table or from wherever it is.
+    #[inline(never)]
     fn find_or_open(&mut self, bytes: &[u8]) -> FsResult<Node> {
         if let Some(node) = self.table.find(bytes) {
             return Ok(node);
         }
         let (tag, body) = handle::check(bytes, &self.key)?;
-        let export = self
-            .tops
-            .iter()
-            .position(|top| top.tag == tag)
-            .ok_or(FsError::Stale)? as u16;
+        let mut tops = self.tops.iter().enumerate();
+        let top = tops.find(|(_, top)| top.tag == tag);
+        let (export, top) = top.ok_or(FsError::Stale)?;
+        let export = export as u16;
         let mut handle = Handle::EMPTY;
         handle.push(bytes);
-        match (body, self.form) {
-            (Body::Root, _) => self.open_top(export, &handle),
-            (Body::Kernel, Form::Kernel) => self.open_kernel(export, &handle),
-            (Body::Trail, Form::Trail) => self.find(export, &handle),
+        self.acting.server();
+        let file = match (body, self.form) {
+            (Body::Root, _) => files::open_at(&top.dir, c".", PATH, 0).map_err(error)?,
+            (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
+            (Body::Trail, Form::Trail) => return self.find(export, &handle),
             // From before the export was switched over to the other form.
-            _ => Err(FsError::Stale),
-        }
-    }
-
-    fn take_in(&mut self, export: u16, file: OwnedFd, handle: &Handle) -> FsResult<Node> {
+            _ => return Err(FsError::Stale),
+        };
         let mut stat = files::blank();
         files::stat(&file, &mut stat).map_err(error)?;
-        self.insert(export, file, &stat, *handle)
-    }
-
-    fn reopen_kernel(&mut self, export: u16, handle: &Handle, flags: OFlags) -> FsResult<OwnedFd> {
-        self.acting.server();
-        let (kind, bytes) = handle::kernel_parts(handle);
-        let kernel = KernelHandle::new(kind, bytes).ok_or(FsError::BadHandle)?;
-        files::open_by_handle(&self.top(export)?.dir, &kernel, flags).map_err(error)
+        self.insert(export, file, &stat, &handle, Opened::Path)
     }
 
     /// Looks for the object of a trail that is not in the table.
     fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
-        self.acting.server();
         if self.search.handle != *handle {
             // One search at a time; the one under way is brought to its end first, whoever asks.
             self.end_search()?;
@@ -336,7 +323,8 @@ impl Host {
     fn advance(&mut self) -> FsResult<Node> {
         let mut stat = files::blank();
         let file = self.search.step(PATH, &mut stat)?;
-        self.insert(self.search.export, file, &stat, self.search.handle)
+        let (export, handle) = (self.search.export, self.search.handle);
+        self.insert(export, file, &stat, &handle, Opened::Path)
     }
 
     /// Whether the caller may use the object so. The owner of a file may always read and write it: the client's own system
@@ -345,7 +333,7 @@ impl Host {
         if !self.acting.is_other() || self.may(node, right)? {
             return Ok(());
         }
-        let entry = self.table.get(node)?;
+        let (entry, _) = self.at(node)?;
         if entry.kind == Kind::Regular {
             let mut stat = files::blank();
             files::stat(&entry.file, &mut stat).map_err(error)?;
@@ -359,9 +347,9 @@ impl Host {
     }
 
     /// Whether the host lets the caller use the object so.
-    fn may(&mut self, node: Node, right: Right) -> FsResult<bool> {
+    fn may(&self, node: Node, right: Right) -> FsResult<bool> {
         self.acting.caller()?;
-        let entry = self.table.get(node)?;
+        let (entry, _) = self.at(node)?;
         let bit = match right {
             Right::Read => files::MAY_READ,
             Right::Write => files::MAY_WRITE,
@@ -381,40 +369,45 @@ impl Host {
     }
 
     /// Makes the descriptor of a regular file or directory one that can be read, or written to.
-    fn reopen(&mut self, node: Node, wanted: Opened) -> FsResult<&Entry> {
-        let entry = self.table.get(node)?;
-        if entry.opened < wanted {
-            self.acting.server();
-            let flags = if wanted == Opened::Write { WRITE } else { READ };
-            let (kind, export, handle) = (entry.kind, entry.export, entry.handle);
-            let file = match (kind, self.form) {
-                (Kind::Directory, _) => search::open_dir(&entry.file, c".").map_err(error)?,
-                (Kind::Regular, Form::Kernel) => self.reopen_kernel(export, &handle, flags)?,
-                (Kind::Regular, Form::Trail) => self.reopen_trail(node, flags)?,
-                _ => return Err(FsError::Invalid),
-            };
-            let entry = self.table.get_mut(node)?;
-            (entry.file, entry.opened) = (file, wanted);
+    #[inline(never)]
+    fn reopen(&mut self, node: Node, wanted: Opened) -> FsResult<()> {
+        let (entry, top) = self.at(node)?;
+        if entry.opened >= wanted {
+            return Ok(());
         }
-        self.table.get(node)
-    }
-
-    /// Opens a regular file again through /proc, or, where that is missing, by looking for its name.
-    fn reopen_trail(&mut self, node: Node, flags: OFlags) -> FsResult<OwnedFd> {
-        let entry = self.table.get(node)?;
-        match files::reopen(&entry.file, flags) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Err(Errno::ACCESS) => return change::open_own(&entry.file, flags),
-            opened => return opened.map_err(error),
-        }
-        let (export, handle) = (entry.export, entry.handle);
-        self.end_search()?;
-        self.begin_search(export, &handle)?;
-        self.search.step(flags, &mut files::blank())
+        self.acting.server();
+        let flags = if wanted == Opened::Write { WRITE } else { READ };
+        let file = match (entry.kind, self.form) {
+            (Kind::Directory, _) => files::open_at(&entry.file, c".", flags, 0).map_err(error)?,
+            (Kind::Regular, Form::Kernel) => top.open(&entry.handle, flags)?,
+            (Kind::Regular, Form::Trail) => match files::reopen(&entry.file, flags) {
+                // Without /proc its name has to be looked for.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                    let (export, handle) = (entry.export, entry.handle);
+                    self.end_search()?;
+                    self.begin_search(export, &handle)?;
+                    self.search.step(flags, &mut files::blank())?
+                }
+                Err(Errno::ACCESS) => change::open_own(&entry.file, flags)?,
+                opened => opened.map_err(error)?,
+            },
+            _ => return Err(FsError::Invalid),
+        };
+        let entry = self.table.get_mut(node).ok_or(FsError::Stale)?;
+        (entry.file, entry.opened) = (file, wanted);
+        Ok(())
     }
 }
 
 impl Top {
+    /// Opens the object of a kernel handle.
+    #[inline(never)]
+    fn open(&self, handle: &Handle, flags: OFlags) -> FsResult<File> {
+        let (kind, bytes) = handle::kernel_parts(handle);
+        let kernel = KernelHandle::new(kind, bytes).ok_or(FsError::BadHandle)?;
+        files::open_by_handle(&self.dir, &kernel, flags).map_err(error)
+    }
+
     /// The handle of an object that was seen in `dir`.
     fn trail(&self, dir: &Entry, stat: &Stat, handle: &mut Handle) -> FsResult<()> {
         if files::device(stat) != self.dev || files::is_mounted_on(stat) {
@@ -445,30 +438,28 @@ impl Vfs for Host {
 
     fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
         let node = self.find_or_open(bytes)?;
-        let export = self.table.get(node)?.export;
-        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
-        self.acting.ask_for(Some((caller, &top.rules)));
+        let rules = self.at(node)?.1.rules;
+        self.acting.ask_for(Some((caller, &rules)));
         Ok(node)
     }
 
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        Ok(self.table.get(node)?.handle)
+        Ok(self.at(node)?.0.handle)
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let entry = self.table.get(node)?;
+        let (entry, top) = self.at(node)?;
         let mut stat = files::blank();
         files::stat(&entry.file, &mut stat).map_err(error)?;
         // Removed, though our descriptor still keeps it.
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        Ok(attr(&stat, self.top(entry.export)?.tag))
+        Ok(attr(&stat, top.tag))
     }
 
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
-        let entry = self.table.get(node)?;
-        if right == Right::Write && !self.top(entry.export)?.rules.writable {
+        if right == Right::Write && !self.at(node)?.1.rules.writable {
             return Ok(false);
         }
         self.may(node, right)
@@ -476,30 +467,23 @@ impl Vfs for Host {
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.acting.caller()?;
-        let entry = self.table.get(dir)?;
-        if entry.kind != Kind::Directory {
+        let at = self.at(dir)?;
+        let parent = &at.0.file;
+        if at.0.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
-        let export = entry.export;
         let (mut text, mut handle, mut stat) = ([0; 256], Handle::EMPTY, files::blank());
         let name = terminated(name, &mut text);
-        self.identify(entry, name, &mut handle, &mut stat)?;
+        self.identify(at, parent, name, &mut handle, &mut stat, false)?;
         if let Some(node) = self.table.find(handle.bytes()) {
             return Ok(node);
         }
-        if self.form == Form::Kernel {
-            return self.open_kernel(export, &handle);
-        }
-        let entry = self.table.get(dir)?;
-        let file = rustix::fs::openat(&entry.file, name, PATH, Mode::empty()).map_err(error)?;
-        files::stat(&file, &mut stat).map_err(error)?;
-        // The name may stand for another object by now: what was opened counts.
-        self.top(export)?.trail(entry, &stat, &mut handle)?;
-        self.insert(export, file, &stat, handle)
+        let file = files::open_at(parent, name, PATH, 0).map_err(error)?;
+        self.adopt(dir, file, Opened::Path)
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
-        let entry = self.table.get(node)?;
+        let (entry, _) = self.at(node)?;
         if entry.kind != Kind::SymbolicLink {
             return Err(FsError::Invalid);
         }
@@ -513,52 +497,41 @@ impl Vfs for Host {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        if self.table.get(dir)?.kind != Kind::Directory {
+        if self.at(dir)?.0.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
         self.admit(dir, Right::Read)?;
         self.reopen(dir, Opened::Read)?;
         self.acting.caller()?;
-        let entry = self.table.get(dir)?;
-        let top = self.top(entry.export)?;
-        rustix::fs::seek(&entry.file, SeekFrom::Start(from)).map_err(|_| FsError::BadCookie)?;
-        let mut buffer = listing_buffer();
-        let mut listing = RawDir::new(&entry.file, &mut buffer);
+        let at @ (entry, top) = self.at(dir)?;
         let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
-        while let Some(next) = listing.next() {
-            let next = match next {
-                Ok(next) => next,
-                Err(Errno::INVAL) if from != 0 => return Err(FsError::BadCookie),
-                // Removed while it was open: there is nothing in it.
-                Err(Errno::NOENT) => return Ok(true),
-                Err(errno) => return Err(error(errno)),
-            };
-            let name = next.file_name();
-            let dots = matches!(name.to_bytes(), b"." | b"..");
+        let listed = files::list(&entry.file, from, &mut |found| {
+            let dots = found.is_dots();
             let known = detail == Detail::Objects
                 && !dots
-                && self.identify(entry, name, &mut handle, &mut stat).is_ok()
-                && (self.form == Form::Trail
-                    || files::stat_entry(&entry.file, name, &mut stat).is_ok());
+                && self
+                    .identify(at, &entry.file, found.name, &mut handle, &mut stat, true)
+                    .is_ok();
             let attr = attr(&stat, top.tag);
             // Above the export there is nothing.
             let is_top = dots && entry.inode == top.inode;
-            let told = each(&DirEntry {
-                name: name.to_bytes(),
-                cookie: next.next_entry_cookie(),
-                inode: if is_top { top.inode } else { next.ino() },
+            each(&DirEntry {
+                name: found.name.to_bytes(),
+                cookie: found.cookie,
+                inode: if is_top { top.inode } else { found.inode },
                 object: known.then_some((&attr, &handle)),
-            });
-            if told.is_break() {
-                return Ok(false);
-            }
+            })
+        });
+        match listed {
+            Err(Errno::INVAL) if from != 0 => Err(FsError::BadCookie),
+            // Removed while it was open: there is nothing in it.
+            Err(Errno::NOENT) => Ok(true),
+            listed => listed.map_err(error),
         }
-        Ok(true)
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
-        let dir = &self.top(self.table.get(node)?.export)?.dir;
-        let system = rustix::fs::fstatfs(dir).map_err(error)?;
+        let system = rustix::fs::fstatfs(&self.at(node)?.1.dir).map_err(error)?;
         let unit = if system.f_frsize == 0 {
             system.f_bsize
         } else {
@@ -576,8 +549,7 @@ impl Vfs for Host {
     }
 
     fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
-        let entry = self.table.get(node)?;
-        match entry.kind {
+        match self.at(node)?.0.kind {
             Kind::Regular => {}
             Kind::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
@@ -599,13 +571,11 @@ impl Vfs for Host {
     }
 
     fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
-        Some(Descriptor(
-            self.table.get(pin.node()).ok()?.file.as_raw_fd(),
-        ))
+        Some(Descriptor(self.table.get(pin.node())?.file.as_raw_fd()))
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        let file = &self.table.get(pin.node)?.file;
+        let file = &self.at(pin.node)?.0.file;
         let mut have = 0;
         while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
             match rustix::io::pread(file, room, offset.saturating_add(have as u64)) {
@@ -623,11 +593,11 @@ impl Vfs for Host {
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        let entry = self.table.get_mut(pin.node)?;
+        let (entry, _) = self.at(pin.node)?;
         // Who asked while another waited for the disk has what it wants.
-        if !entry.synced {
+        if !entry.synced.get() {
             rustix::fs::fsync(&entry.file).map_err(error)?;
-            entry.synced = true;
+            entry.synced.set(true);
         }
         Ok(())
     }
@@ -666,13 +636,8 @@ impl Vfs for Host {
     }
 }
 
-/// Room for directory entries, on the stack.
-const fn listing_buffer() -> [MaybeUninit<u8>; DIRECTORY_BUFFER_BYTES] {
-    [MaybeUninit::uninit(); DIRECTORY_BUFFER_BYTES]
-}
-
 /// Opens a directory by its own handle, as a client would have it done; the number of its mount.
-fn try_kernel_handles(dir: &OwnedFd) -> Result<u32, Errno> {
+fn try_kernel_handles(dir: &File) -> Result<u32, Errno> {
     let mut handle = KernelHandle::ROOM;
     let mount = files::name_to_handle(dir, c"", &mut handle)?;
     let (_, bytes) = handle.parts().ok_or(Errno::OPNOTSUPP)?;

@@ -5,23 +5,23 @@
 
 use super::super::handle::Trail;
 use super::super::{FsError, FsResult, Handle};
-use super::words::generation;
+use super::words::{error, generation};
+use super::{PATH, READ};
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
-use crate::sys;
-use crate::sys::Errno;
-use crate::sys::files::{self, Stat};
-use core::ffi::CStr;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
+use crate::sys::files::{self, File, Stat};
+use core::ops::ControlFlow;
+use rustix::fs::OFlags;
 
 /// A directory on the way, and where in it the search goes on.
 #[derive(Debug)]
 struct Level {
-    dir: OwnedFd,
+    dir: File,
     /// Directories below the top.
     depth: usize,
     cookie: u64,
 }
+
+type Levels = heapless::Vec<Level, SEARCH_DEPTH_MAX>;
 
 /// A search, perhaps interrupted; or none, when there is no level to go on from.
 #[derive(Debug)]
@@ -29,22 +29,10 @@ pub(super) struct Search {
     pub(super) handle: Handle,
     pub(super) export: u16,
     dev: (u32, u32),
-    levels: heapless::Vec<Level, SEARCH_DEPTH_MAX>,
+    levels: Levels,
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::LARGEFILE);
-
-/// Opens a directory beneath another for listing.
-pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(
-        dir,
-        name,
-        DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-}
+const DIRECTORY: OFlags = READ.union(OFlags::DIRECTORY);
 
 impl Search {
     /// No search.
@@ -69,128 +57,78 @@ impl Search {
     }
 
     /// Looks in `dir` and below, before everything that was added before; it lies `depth` levels below the top.
-    pub(super) fn add(&mut self, dir: &OwnedFd, depth: usize) -> FsResult<()> {
-        let dir = open_dir(dir, c".").map_err(super::words::error)?;
-        // Deeper than any search goes.
-        self.levels
-            .push(Level {
-                dir,
-                depth,
-                cookie: 0,
-            })
-            .map_err(|_| FsError::Stale)
+    pub(super) fn add(&mut self, dir: &File, depth: usize) -> FsResult<()> {
+        let dir = files::open_at(dir, c".", READ, 0).map_err(error)?;
+        descend(&mut self.levels, dir, depth)
     }
 
     /// Goes on, and opens the object with `flags`. `TryLater`: it will take more; `Stale`: the object is nowhere.
-    pub(super) fn step(&mut self, flags: OFlags, stat: &mut Stat) -> FsResult<OwnedFd> {
+    pub(super) fn step(&mut self, flags: OFlags, stat: &mut Stat) -> FsResult<File> {
         let trail = Trail(self.handle.bytes());
-        let mut budget = SEARCH_ENTRY_COUNT;
-        let mut name = EntryName::new();
-        while let Some(level) = self.levels.last_mut() {
-            let depth = level.depth;
-            let at_parent = depth == trail.depth();
-            let hit = level.scan(
-                &mut budget,
-                &mut name,
-                &|inode, kind| match (at_parent, kind) {
-                    (true, _) => inode == trail.inode(),
-                    (false, FileType::Directory | FileType::Unknown) => trail.passes(depth, inode),
-                    (false, _) => false,
-                },
-            );
-            match hit {
-                Scan::Hit => {}
-                Scan::Pause => return Err(FsError::TryLater),
-                Scan::End => {
-                    self.levels.pop();
-                    continue;
+        let (dev, mut budget) = (self.dev, SEARCH_ENTRY_COUNT);
+        while let Some(Level { dir, depth, cookie }) = self.levels.last_mut() {
+            let at_parent = *depth == trail.depth();
+            let mut hit = Err(FsError::Stale);
+            // A directory that cannot be read is at its end.
+            let _ = files::list(&*dir, *cookie, &mut |entry| {
+                if budget == 0 {
+                    hit = Err(FsError::TryLater);
+                    return ControlFlow::Break(());
                 }
-            }
-            let text = sys::c_str(&name);
-            let open = |flags| {
-                rustix::fs::openat(
-                    &level.dir,
-                    text,
-                    flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                    Mode::empty(),
-                )
-            };
-            let Ok(mut file) = open(if at_parent { OFlags::PATH } else { DIRECTORY }) else {
-                continue;
-            };
-            if files::stat(&file, stat).is_err()
-                || files::device(stat) != self.dev
-                || files::is_mounted_on(stat)
-            {
-                continue;
-            }
-            if !at_parent {
-                let below = Level {
-                    dir: file,
-                    depth: depth + 1,
-                    cookie: 0,
+                budget -= 1;
+                *cookie = entry.cookie;
+                let wanted = if at_parent {
+                    entry.inode == trail.inode()
+                } else {
+                    trail.passes(*depth, entry.inode)
                 };
-                // Deeper than any search goes.
-                self.levels.push(below).map_err(|_| FsError::Stale)?;
-                continue;
-            }
-            if (stat.stx_ino, generation(stat)) != (trail.inode(), trail.generation()) {
-                continue;
-            }
-            // What it is was asked before it is opened for more; that it is still the same is asked after.
-            if !flags.contains(OFlags::PATH) {
-                file = open(flags).map_err(super::words::error)?;
-                files::stat(&file, stat).map_err(super::words::error)?;
-                if stat.stx_ino != trail.inode() {
-                    continue;
+                if !wanted || entry.is_dots() {
+                    return ControlFlow::Continue(());
                 }
+                let mut look = |flags| {
+                    let file = files::open_at(&*dir, entry.name, flags | OFlags::NOFOLLOW, 0);
+                    let file = file.map_err(error)?;
+                    files::stat(&file, stat).map_err(error)?;
+                    let fits = files::device(stat) == dev
+                        && !files::is_mounted_on(stat)
+                        && (!at_parent
+                            || (stat.stx_ino, generation(stat))
+                                == (trail.inode(), trail.generation()));
+                    if fits { Ok(file) } else { Err(FsError::Stale) }
+                };
+                // What it is is asked before it is opened for more; that it is still the same is asked after.
+                hit = match look(if at_parent { PATH } else { DIRECTORY }) {
+                    Ok(_) if at_parent && flags != PATH => look(flags),
+                    hit => hit.or(Err(FsError::Stale)),
+                };
+                match hit {
+                    Err(FsError::Stale) => ControlFlow::Continue(()),
+                    _ => ControlFlow::Break(()),
+                }
+            });
+            match hit {
+                Ok(file) if at_parent => {
+                    self.levels.clear();
+                    return Ok(file);
+                }
+                Ok(dir) => {
+                    let below = *depth + 1;
+                    descend(&mut self.levels, dir, below)?;
+                }
+                Err(FsError::Stale) => _ = self.levels.pop(),
+                Err(error) => return Err(error),
             }
-            self.levels.clear();
-            return Ok(file);
         }
         Err(FsError::Stale)
     }
 }
 
-/// The name of an entry, with its NUL.
-type EntryName = heapless::Vec<u8, 256>;
-
-/// How far a look through a directory came.
-enum Scan {
-    /// At an entry that is wanted.
-    Hit,
-    /// The budget is spent.
-    Pause,
-    /// The directory is at its end, or cannot be read.
-    End,
-}
-
-impl Level {
-    /// Looks through the directory from where it stopped, and remembers where it stops now.
-    fn scan(
-        &mut self,
-        budget: &mut usize,
-        name: &mut EntryName,
-        wanted: &dyn Fn(u64, FileType) -> bool,
-    ) -> Scan {
-        if rustix::fs::seek(&self.dir, SeekFrom::Start(self.cookie)).is_err() {
-            return Scan::End;
-        }
-        let mut buffer = super::listing_buffer();
-        let mut entries = RawDir::new(&self.dir, &mut buffer);
-        while let Some(Ok(entry)) = entries.next() {
-            if *budget == 0 {
-                return Scan::Pause;
-            }
-            *budget -= 1;
-            self.cookie = entry.next_entry_cookie();
-            let found = entry.file_name().to_bytes_with_nul();
-            if !matches!(found, b".\0" | b"..\0") && wanted(entry.ino(), entry.file_type()) {
-                name.clear();
-                let _ = name.extend_from_slice(found);
-                return Scan::Hit;
-            }
-        }
-        Scan::End
-    }
+fn descend(levels: &mut Levels, dir: File, depth: usize) -> FsResult<()> {
+    let level = Level {
+        dir,
+        depth,
+        cookie: 0,
+    };
+    // Deeper than any search goes.
+    levels.push(level).map_err(|_| FsError::Stale)
 }

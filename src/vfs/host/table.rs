@@ -4,9 +4,9 @@
 //! is found here needs no further proof. A handle's hash names the few slots that it may be in.
 
 use super::super::{FsError, FsResult, Handle, Kind, Node, Pin};
-use crate::sys::files;
+use crate::sys::files::{self, File};
 use crate::sys::heap::Slots;
-use rustix::fd::OwnedFd;
+use core::cell::Cell;
 use rustix::fs::OFlags;
 
 /// Slots that a handle may be in.
@@ -27,12 +27,12 @@ pub(super) enum Opened {
 #[derive(Debug)]
 pub(super) struct Entry {
     /// `O_PATH` at first, more once more was wanted.
-    pub(super) file: OwnedFd,
+    pub(super) file: File,
     pub(super) opened: Opened,
     /// Whether it was written to, or made, since the last rest.
-    pub(super) written: bool,
+    pub(super) written: Cell<bool>,
     /// Whether all that was written to it is on disk, as far as it was written through it.
-    pub(super) synced: bool,
+    pub(super) synced: Cell<bool>,
     pub(super) export: u16,
     pub(super) kind: Kind,
     pub(super) inode: u64,
@@ -47,14 +47,14 @@ struct Slot {
     /// Pins on the entry.
     pins: u16,
     /// Tick of the last use.
-    used: u32,
+    used: Cell<u32>,
 }
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
     slots: Slots<Slot>,
-    tick: u32,
+    tick: Cell<u32>,
     rested: u32,
 }
 
@@ -68,12 +68,12 @@ impl Table {
                 entry: None,
                 generation: 0,
                 pins: 0,
-                used: 0,
+                used: Cell::new(0),
             });
         }
         Self {
             slots,
-            tick: 0,
+            tick: Cell::new(0),
             rested: 0,
         }
     }
@@ -88,17 +88,21 @@ impl Table {
         first..first + WAYS
     }
 
+    /// A tick later than the one before.
+    fn tick(&self) -> u32 {
+        let tick = self.tick.get().wrapping_add(1);
+        self.tick.set(tick);
+        tick
+    }
+
     /// The node of a handle, if it is open.
-    pub(super) fn find(&mut self, handle: &[u8]) -> Option<Node> {
-        self.tick = self.tick.wrapping_add(1);
+    pub(super) fn find(&self, handle: &[u8]) -> Option<Node> {
         for at in self.set(handle) {
-            let slot = self.slots.get_mut(at)?;
-            if slot
-                .entry
-                .as_ref()
-                .is_some_and(|entry| entry.handle.bytes() == handle)
+            let slot = self.slots.get(at)?;
+            if let Some(entry) = &slot.entry
+                && entry.handle.bytes() == handle
             {
-                slot.used = self.tick;
+                slot.used.set(self.tick());
                 return Some(slot.node(at));
             }
         }
@@ -115,54 +119,48 @@ impl Table {
 
     /// Takes an entry in. Of those it competes with, the one that was not used for longest goes; `TryLater`: all are pinned.
     pub(super) fn insert(&mut self, entry: Entry) -> FsResult<Node> {
+        let tick = self.tick();
         let (mut place, mut longest) = (None, 0);
         for at in self.set(entry.handle.bytes()) {
             let Some(slot) = self.slots.get(at) else {
                 break;
             };
-            let age = if slot.entry.is_none() {
-                u32::MAX
-            } else {
-                self.tick.wrapping_sub(slot.used)
+            let age = match slot.entry {
+                None => u32::MAX,
+                Some(_) => tick.wrapping_sub(slot.used.get()),
             };
-            if slot.pins == 0 && (place.is_none() || age > longest) {
+            if slot.pins == 0 && age > longest {
                 (place, longest) = (Some(at), age);
             }
         }
-        self.tick = self.tick.wrapping_add(1);
         let at = place.ok_or(FsError::TryLater)?;
         let slot = self.slots.get_mut(at).ok_or(FsError::TryLater)?;
         slot.generation = slot.generation.wrapping_add(1);
-        slot.used = self.tick;
+        slot.used.set(tick);
         slot.entry = Some(entry);
         Ok(slot.node(at))
     }
 
-    fn slot(&mut self, node: Node) -> FsResult<&mut Slot> {
-        let slot = self.slots.get_mut(node.slot());
-        slot.filter(|slot| slot.generation == node.generation())
-            .ok_or(FsError::Stale)
+    fn slot(&mut self, node: Node) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(node.slot())?;
+        (slot.generation == node.generation()).then_some(slot)
     }
 
-    /// The entry of a node; `Stale` when it was let go meanwhile.
-    #[inline(never)]
-    pub(super) fn get(&self, node: Node) -> FsResult<&Entry> {
-        let slot = self
-            .slots
-            .get(node.slot())
-            .filter(|slot| slot.generation == node.generation());
-        slot.and_then(|slot| slot.entry.as_ref())
-            .ok_or(FsError::Stale)
+    /// The entry of a node; `None` when it was let go meanwhile.
+    pub(super) fn get(&self, node: Node) -> Option<&Entry> {
+        let slot = self.slots.get(node.slot())?;
+        let entry = slot.entry.as_ref();
+        entry.filter(|_| slot.generation == node.generation())
     }
 
     /// The same, to be changed.
-    pub(super) fn get_mut(&mut self, node: Node) -> FsResult<&mut Entry> {
-        self.slot(node)?.entry.as_mut().ok_or(FsError::Stale)
+    pub(super) fn get_mut(&mut self, node: Node) -> Option<&mut Entry> {
+        self.slot(node)?.entry.as_mut()
     }
 
     /// Keeps the entry of a node for `user` until [`Table::unpin`].
     pub(super) fn pin(&mut self, node: Node, user: u32) -> FsResult<Pin> {
-        let slot = self.slot(node)?;
+        let slot = self.slot(node).ok_or(FsError::Stale)?;
         slot.pins = slot.pins.checked_add(1).ok_or(FsError::TryLater)?;
         Ok(Pin { node, user })
     }
@@ -173,10 +171,10 @@ impl Table {
         reason = "a pin that was given back is gone"
     )]
     pub(super) fn unpin(&mut self, pin: Pin) {
-        let tick = self.tick;
-        if let Ok(slot) = self.slot(pin.node) {
+        let tick = self.tick.get();
+        if let Some(slot) = self.slot(pin.node) {
             slot.pins = slot.pins.saturating_sub(1);
-            slot.used = tick;
+            slot.used.set(tick);
         }
     }
 
@@ -192,21 +190,21 @@ impl Table {
                 continue;
             }
             // Ticks wrap: "before" is a difference, not an order.
-            let mut unused = (slot.used.wrapping_sub(self.rested) as i32) <= 0;
-            if !unused && entry.opened == Opened::Write && !entry.written {
-                match files::reopen(&entry.file, OFlags::PATH | OFlags::CLOEXEC) {
+            let mut unused = (slot.used.get().wrapping_sub(self.rested) as i32) <= 0;
+            if !unused && entry.opened == Opened::Write && !entry.written.get() {
+                match files::reopen(&entry.file, OFlags::PATH) {
                     Ok(file) => (entry.file, entry.opened) = (file, Opened::Path),
                     Err(_) => unused = true,
                 }
             }
-            entry.written = false;
+            entry.written.set(false);
             if unused {
                 slot.entry = None;
             } else {
                 more = true;
             }
         }
-        self.rested = self.tick;
+        self.rested = self.tick.get();
         more
     }
 }
@@ -223,11 +221,10 @@ mod tests {
 
     fn entry(number: u8) -> Entry {
         Entry {
-            file: rustix::fs::open("/", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())
-                .unwrap(),
+            file: files::open(c"/", OFlags::PATH, 0).unwrap(),
             opened: Opened::Path,
-            written: false,
-            synced: false,
+            written: Cell::default(),
+            synced: Cell::default(),
             export: 0,
             kind: Kind::Directory,
             inode: number.into(),
@@ -249,7 +246,7 @@ mod tests {
             assert_eq!(table.find(&[number; 30]), Some(nodes[usize::from(number)]));
         }
         let fresh = table.insert(entry(9)).unwrap();
-        assert_eq!(table.get(nodes[1]).unwrap_err(), FsError::Stale);
+        assert!(table.get(nodes[1]).is_none());
         assert_eq!(table.find(&[1; 30]), None);
         assert_eq!(table.find(&[9; 30]), Some(fresh));
         assert_eq!(table.find(&[0; 30]), Some(nodes[0]));
@@ -266,7 +263,7 @@ mod tests {
             .collect();
         assert_eq!(table.insert(entry(9)).unwrap_err(), FsError::TryLater);
         assert!(!table.rest() && !table.rest());
-        assert!(table.get(pins[0].node()).is_ok());
+        assert!(table.get(pins[0].node()).is_some());
         pins.into_iter().for_each(|pin| table.unpin(pin));
         assert!(table.insert(entry(9)).is_ok());
     }
