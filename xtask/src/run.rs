@@ -275,7 +275,7 @@ mod tests {
         let (sender, receiver) = channel();
         said.iter()
             .for_each(|line| sender.send((*line).to_owned()).unwrap());
-        let place = Place::from(&receiver, PathBuf::from(dir))?;
+        let place = Place::from(&receiver, PathBuf::from(dir), false)?;
         Some(
             Place {
                 host: "10.0.0.5".to_owned(),
