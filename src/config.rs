@@ -45,6 +45,8 @@ pub const REPLAY_COUNT: usize = 64;
 pub const REPLAY_REPLY_BYTES: usize = 304;
 /// Bytes of all replies that are kept, and of what they answer.
 pub const REPLAY_BYTES: usize = REPLAY_PEER_COUNT * REPLAY_COUNT * (REPLAY_REPLY_BYTES + 32);
+/// Files and directories whose names or attributes wait together to be made durable.
+pub const UNSETTLED_COUNT: usize = 16;
 /// Files of which it is known by whose verifier they were made.
 pub const CREATION_COUNT: usize = 32;
 /// Bytes of a symbolic link's target on Linux.
@@ -53,6 +55,8 @@ pub const LINK_BYTES_MAX: usize = 4096;
 pub const STORE_BYTES: usize = 64 << 10;
 /// … up to where one of the file's pages begins.
 pub const PAGE_BYTES: usize = 4 << 10;
+/// Bytes of a WRITE from which on they go through a pipe, where the host moves them by itself.
+pub const SPLICE_BYTES_MIN: u32 = 64 << 10;
 /// Bytes that one turn moves for one connection before the others have theirs.
 pub const ORDER_TURN_BYTES: u32 = 2 << 20;
 

@@ -17,7 +17,7 @@ mod tests;
 use crate::config::{
     CONNECTION_COUNT_MAX, NODE_IDLE, ORDER_TURN_BYTES, PAGE_BYTES, PRESSED_PATIENCE,
     REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, REQUEST_INLINE_BYTES,
-    STORE_BYTES,
+    SPLICE_BYTES_MIN, STORE_BYTES,
 };
 use crate::engine::rpc::Programs;
 use crate::engine::{Cx, Order, Progress, State, Stream as _};
@@ -41,6 +41,8 @@ enum Trouble {
     Short,
     /// It sent more than a request may have.
     Large,
+    /// What it changed cannot be made durable.
+    Disk,
     /// There is no block for the beginning of its request.
     NoRequestBlock,
     /// There is no block for the rest of its reply.
@@ -58,6 +60,7 @@ impl Trouble {
             Self::Gone => "",
             Self::Short => "a file became shorter while it was read",
             Self::Large => "a request does not fit",
+            Self::Disk => "the disk failed under what it changed; see the kernel's log",
             Self::NoRequestBlock => "too many requests wait for their end",
             Self::NoReplyBlock => "too many replies wait to be taken",
             Self::Unended => "a request did not end",
@@ -89,6 +92,8 @@ pub struct Driver<'a> {
     doors: heapless::Vec<Door, DOOR_COUNT_MAX>,
     /// Whether this host sends files to sockets by itself.
     sends_files: bool,
+    /// Whether it moves bytes from sockets to files by itself.
+    pipes: bool,
     events: Events,
     programs: Programs,
 }
@@ -122,6 +127,7 @@ impl<'a> Driver<'a> {
             accept_at: Instant::NEVER,
             tell_full_at: now,
             sends_files: true,
+            pipes: true,
         }
     }
 
@@ -263,6 +269,11 @@ impl<'a> Driver<'a> {
     fn take(&mut self, connection: &mut Connection, progress: Progress) -> Result<(), Trouble> {
         connection.order = progress.order;
         connection.answered |= progress.produced > 0;
+        if progress.produced > 0 && self.vfs.settle().is_err() {
+            // What the replies say is not so, and they are kept for whoever asks again.
+            self.programs.break_promises();
+            return Err(Trouble::Disk);
+        }
         self.send(connection, progress.produced)?;
         if let State::Closed(why) = progress.state {
             self.events
@@ -402,23 +413,21 @@ impl<'a> Driver<'a> {
                     }
                 }
                 Order::Store { file, offset, len } => {
-                    // Up to where a page of the file begins.
-                    let page = STORE_BYTES - (*offset as usize & (PAGE_BYTES - 1));
-                    let room = self
-                        .tx
-                        .get_mut(..page.min(*len as usize))
-                        .unwrap_or_default();
-                    let received = self.net.recv(connection.socket, room);
-                    if received == Ok(0) {
-                        return Err(Err(Trouble::Gone));
-                    }
-                    let bytes = self.tx.get(..received.unwrap_or(0)).unwrap_or_default();
-                    if !bytes.is_empty()
-                        && let Err(error) = self.vfs.write(file, *offset, bytes)
-                    {
-                        *len -= bytes.len() as u32;
-                        return Ok(Err(error));
-                    }
+                    let received = match self.store_from(connection.socket, file, *offset, *len) {
+                        Err(NetError::Unsupported) => {
+                            self.pipes = false;
+                            continue;
+                        }
+                        Ok((0, _)) => return Err(Err(Trouble::Gone)),
+                        Ok((count, stored)) => {
+                            if stored.is_err() {
+                                *len -= count as u32;
+                                return Ok(stored);
+                            }
+                            Ok(count)
+                        }
+                        Err(error) => Err(error),
+                    };
                     (offset, len, received)
                 }
             };
@@ -440,6 +449,26 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    /// Receives bytes and stores them in a file: how many were received, and whether they were stored.
+    fn store_from(
+        &mut self,
+        socket: Socket,
+        file: &Pin,
+        offset: u64,
+        left: u32,
+    ) -> NetResult<(usize, FsResult<()>)> {
+        if self.pipes && left >= SPLICE_BYTES_MIN && self.vfs.descriptor(file).is_some() {
+            let (count, pipe) = self.net.recv_pipe(socket, left)?;
+            return Ok((count, self.vfs.write_from(file, offset, pipe, count)));
+        }
+        // Up to where a page of the file begins.
+        let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
+        let room = self.tx.get_mut(..page.min(left as usize));
+        let count = self.net.recv(socket, room.unwrap_or_default())?;
+        let bytes = self.tx.get(..count).unwrap_or_default();
+        Ok((count, self.vfs.write(file, offset, bytes)))
     }
 
     /// Sends bytes of a file, perhaps not all; 0: the file is at its end.

@@ -64,6 +64,11 @@ impl Replay {
         }
     }
 
+    /// Forgets all replies.
+    pub(super) fn clear(&mut self) {
+        self.memory.fill(0);
+    }
+
     /// The reply that was given to the same request.
     pub(super) fn find(&self, key: &Key) -> Option<&[u8]> {
         let mut ring = self

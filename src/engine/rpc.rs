@@ -52,6 +52,12 @@ impl Programs {
             mounts: Mounts::default(),
         }
     }
+
+    /// What was told of changes may not be so: nobody is told it again, and whoever waits to commit data writes it once more.
+    pub fn break_promises(&mut self) {
+        self.nfs.break_promises();
+        self.replay.clear();
+    }
 }
 
 /// The state of one connection.

@@ -36,6 +36,8 @@ pub struct Kernel {
     /// By the number of their descriptor.
     sockets: Slots<Option<Watched>>,
     epoll: Option<File>,
+    /// What bytes go through on their way to a file.
+    pipe: Option<(File, File)>,
 }
 
 impl Kernel {
@@ -46,6 +48,7 @@ impl Kernel {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
                 .ok()
                 .map(File::from),
+            pipe: None,
         };
         // Some hosts can make one and lack the call that waits.
         if kernel
@@ -211,6 +214,18 @@ impl Net for Kernel {
         match sys::files::send_file(self.get(socket)?, file.0, offset, len) {
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Err(NetError::Unsupported),
             sent => Ok(sent?),
+        }
+    }
+
+    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)> {
+        if self.pipe.is_none() {
+            self.pipe = Some(sys::files::pipe().map_err(|_| NetError::Unsupported)?);
+        }
+        let (from, to) = self.pipe.as_ref().ok_or(NetError::Unsupported)?;
+        let socket = self.get(socket)?.as_raw_fd();
+        match sys::files::splice(socket, to.as_raw_fd(), None, len as usize) {
+            Err(Errno::INVAL) => Err(NetError::Unsupported),
+            moved => Ok((moved?, Descriptor(from.as_raw_fd()))),
         }
     }
 

@@ -83,6 +83,8 @@ pub trait Net {
         offset: u64,
         len: u32,
     ) -> NetResult<usize>;
+    /// Receives bytes into an empty pipe: how many, 0 is the end, and the pipe.
+    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)>;
     /// Receives a datagram and who it is from.
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)>;
     /// Sends a datagram.

@@ -377,6 +377,10 @@ impl Net for Sim {
         world.take(socket, &rest[..rest.len().min(len as usize)])
     }
 
+    fn recv_pipe(&mut self, _: Socket, _: u32) -> NetResult<(usize, Descriptor)> {
+        Err(NetError::Unsupported)
+    }
+
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
         let mut world = self.world();
         let Kind::Datagrams(inbox) = &mut world.get(socket)?.kind else {

@@ -379,6 +379,34 @@ pub fn send_file(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<
     })
 }
 
+/// A pipe as large as the host lets it be: the end to read from, and the other.
+pub fn pipe() -> Result<(File, File), Errno> {
+    const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
+    const SET_SIZE: usize = 1031;
+    let mut ends = [0i32; 2];
+    // SAFETY: the kernel writes two numbers.
+    outcome(unsafe { raw_syscall!(Sysno::pipe2, ends.as_mut_ptr(), CLOEXEC_NONBLOCK) })?;
+    let [from, to] = ends.map(File);
+    // A pipe of the usual size moves less at once.
+    // SAFETY: three numbers.
+    unsafe { raw_syscall!(Sysno::fcntl, to.0, SET_SIZE, 1usize << 20) };
+    Ok((from, to))
+}
+
+/// Moves bytes to or from a pipe without copying them here; 0 is the end. `offset` is that of a file that is written to.
+pub fn splice(from: i32, to: i32, offset: Option<&mut u64>, len: usize) -> Result<usize, Errno> {
+    const MOVE_NONBLOCK: usize = 1 | 2;
+    let offset = offset.map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    // SAFETY: the kernel reads and writes the offset, if there is one.
+    outcome(unsafe { raw_syscall!(Sysno::splice, from, 0, to, offset, len, MOVE_NONBLOCK) })
+}
+
+/// Reads from a pipe.
+pub fn read_pipe(pipe: i32, out: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most so many bytes.
+    outcome(unsafe { raw_syscall!(Sysno::read, pipe, out.as_mut_ptr(), out.len()) })
+}
+
 /// The current directory's path.
 pub fn current_dir(room: &mut [u8]) -> Result<&CStr, Errno> {
     // SAFETY: the kernel writes at most `room.len()` bytes.

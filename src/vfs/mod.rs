@@ -352,7 +352,7 @@ pub struct Descriptor(pub i32);
 
 /// A backend. Object-safe, compiled once.
 ///
-/// What changes a tree is on disk when it returns, names too; but for [`Vfs::write`], which [`Vfs::sync`] makes durable.
+/// Nothing that changes a tree is durable at once: data is after [`Vfs::sync`], names and attributes after [`Vfs::settle`].
 pub trait Vfs {
     /// What is exported. An export's number is its place here.
     fn exports(&self) -> &[Export];
@@ -390,8 +390,12 @@ pub trait Vfs {
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize>;
     /// Writes all of `bytes` at `offset` of a file that was pinned for it. After an error some may be written.
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
-    /// Makes durable what was written to a file. After an error what was written before may be lost.
+    /// As [`Vfs::write`], the next `len` bytes of a pipe, which is empty then even after an error.
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: Descriptor, len: usize) -> FsResult<()>;
+    /// Makes durable what was written to a file, and its name. After an error what was written before may be lost.
     fn sync(&mut self, pin: &Pin) -> FsResult<()>;
+    /// Makes durable what names and attributes were changed: before anybody is told. After an error they may be lost.
+    fn settle(&mut self) -> FsResult<()>;
     /// Changes attributes. After an error some may be changed.
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()>;
     /// Makes an object that was not there: with `change`, owned by the caller otherwise.

@@ -51,6 +51,8 @@ pub struct Ram {
     pub write_fails: Option<FsError>,
     /// The next sync fails so, and what was to be made durable is lost.
     pub sync_fails: Option<FsError>,
+    /// Names and attributes cannot be made durable the next time.
+    pub settle_fails: Option<FsError>,
 }
 
 impl Ram {
@@ -66,6 +68,7 @@ impl Ram {
             capacity_bytes: 1 << 20,
             write_fails: None,
             sync_fails: None,
+            settle_fails: None,
         };
         let attr = ram.fresh_attr(Kind::Directory, 0o755, OWNER);
         ram.inodes.add(Content::Directory(Names::beneath(1)), attr);
@@ -306,6 +309,14 @@ impl Vfs for Ram {
             now.write(offset, bytes);
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
+
+    fn settle(&mut self) -> FsResult<()> {
+        self.settle_fails.take().map_or(Ok(()), Err)
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {

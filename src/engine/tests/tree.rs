@@ -159,6 +159,14 @@ impl Vfs for Tree {
         self.ram.write(pin, offset, bytes)
     }
 
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: Descriptor, len: usize) -> FsResult<()> {
+        self.ram.write_from(pin, offset, pipe, len)
+    }
+
+    fn settle(&mut self) -> FsResult<()> {
+        self.ram.settle()
+    }
+
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         self.host.works()?;
         self.ram.sync(pin)

@@ -124,7 +124,7 @@ impl Options {
 
 /// What may be said of an export, in the words of exports(5). The first three take a number.
 const EXPORT_OPTIONS: &str = "fsid anonuid anongid ro rw root_squash no_root_squash all_squash \
-    no_all_squash  sync no_subtree_check insecure";
+    no_all_squash async sync  no_subtree_check insecure";
 
 /// `DIR[:OPTION,…]`. What follows the last colon are options, unless a separator is in it.
 #[inline(never)]
@@ -148,6 +148,7 @@ fn export(text: &[u8], exports: &mut Exports) -> Option<()> {
             place @ 3..=4 => rules.writable = place == 4,
             place @ 5..=6 => rules.squashes_root = place == 5,
             place @ 7..=8 => rules.squashes_all = place == 7,
+            place @ 9..=10 => rules.settles_later = place == 9,
             // Nothing, and what is so anyway.
             _ => {}
         }
@@ -339,11 +340,12 @@ mod tests {
         let expect = Rules {
             fsid: Some(7),
             writable: true,
+            settles_later: true,
             squashes_root: false,
             squashes_all: true,
             anonymous: (1000, 100),
         };
-        let text = "/srv:rw,no_root_squash,all_squash,anonuid=1000,anongid=100,fsid=7";
+        let text = "/srv:rw,async,no_root_squash,all_squash,anonuid=1000,anongid=100,fsid=7";
         assert_eq!(rules(text), expect);
     }
 

@@ -13,6 +13,8 @@ pub struct Rules {
     pub fsid: Option<u32>,
     /// Clients may change what is in it.
     pub writable: bool,
+    /// Changes of names and attributes are on disk with the next COMMIT or a second later, not before they are answered.
+    pub settles_later: bool,
     /// A client's root is [`Rules::anonymous`] here.
     pub squashes_root: bool,
     /// So is everybody.
@@ -26,6 +28,7 @@ impl Default for Rules {
         Self {
             fsid: None,
             writable: false,
+            settles_later: false,
             squashes_root: true,
             squashes_all: false,
             anonymous: (65_534, 65_534),

@@ -1,4 +1,4 @@
-//! What changes the host's files. Each change is on disk when it returns, names too; but for what is written to files.
+//! What changes the host's files: data, attributes, names.
 //!
 //! Names are changed as the caller, so the host's own rules decide. Where an object has to be opened for more than its caller
 //! may, it is opened as the server, after the caller's rights were looked at.
@@ -13,6 +13,7 @@ use super::{Host, PATH, READ, WRITE, terminated};
 use crate::sys::Errno;
 use crate::sys::files::{self, File};
 use core::ffi::CStr;
+use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 /// What a file is made with: nobody else made it, and it can be written to at once, whatever its mode.
@@ -20,6 +21,8 @@ const MAKE: OFlags = WRITE
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
     .union(OFlags::NOFOLLOW);
+/// Bytes that go from a pipe to a file at once where the host cannot move them by itself.
+const PIPE_COPY_BYTES: usize = 4096;
 /// Bytes of the longest target of a symbolic link, and its NUL.
 const TARGET_BYTES: usize = crate::config::LINK_BYTES_MAX + 1;
 
@@ -45,45 +48,71 @@ impl Host {
         }
     }
 
-    /// Makes the names in a directory durable.
-    #[inline(never)]
-    fn settle(&mut self, dir: Node) -> FsResult<()> {
-        let reopened = self.reopen(dir, Opened::Read);
-        let (entry, top) = self.at(dir)?;
-        match reopened {
-            Ok(()) => rustix::fs::fsync(&entry.file),
-            // Who may not read a directory may still have changed it.
-            Err(FsError::Access) => rustix::fs::syncfs(&top.dir),
-            Err(other) => return Err(other),
-        }
-        .map_err(error)
-    }
-
-    /// Makes the attributes of an object durable. Only files and directories can be told to; others follow with their names.
-    pub(super) fn settle_object(&mut self, node: Node) -> FsResult<()> {
-        match self.at(node)?.0.kind {
-            Kind::Regular | Kind::Directory => self.settle(node),
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn write_all(&self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        // As the caller, so that the host takes set-user-id bits away, and keeps its last blocks for root.
+    /// A file is about to be written to: as the caller, so that the host takes set-user-id bits away, and keeps its last
+    /// blocks for root.
+    fn begin_write(&self, pin: &Pin) -> FsResult<&Entry> {
         self.acting.user(pin.user)?;
         let (entry, _) = self.at(pin.node)?;
         entry.written.set(true);
         entry.synced.set(false);
+        Ok(entry)
+    }
+
+    #[inline(never)]
+    pub(super) fn write_all(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            match rustix::io::pwrite(&entry.file, rest, offset.saturating_add(done as u64)) {
+            let file = &self.begin_write(pin)?.file;
+            match rustix::io::pwrite(file, rest, offset.saturating_add(done as u64)) {
                 // No file system does this; it must not become a loop.
                 Ok(0) => return Err(FsError::Io),
                 Ok(more) => done += more,
                 Err(Errno::INTR) => {}
+                Err(Errno::NOSPC | Errno::DQUOT) if self.table.drop_removed() => {}
                 Err(errno) => return Err(error(errno)),
             }
         }
         Ok(())
+    }
+
+    /// As [`Host::write_all`], from a pipe, which is empty afterwards in any case.
+    pub(super) fn write_pipe(
+        &mut self,
+        pin: &Pin,
+        mut offset: u64,
+        pipe: i32,
+        mut len: usize,
+    ) -> FsResult<()> {
+        let mut outcome = self.begin_write(pin).map(|entry| entry.file.as_raw_fd());
+        while let Ok(file) = outcome
+            && len > 0
+        {
+            match files::splice(pipe, file, Some(&mut { offset }), len) {
+                Ok(0) => outcome = Err(FsError::Io),
+                Ok(count) => {
+                    offset = offset.saturating_add(count as u64);
+                    len = len.saturating_sub(count);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::NOSPC | Errno::DQUOT) if self.table.drop_removed() => {}
+                // It cannot be moved there, but perhaps copied.
+                Err(Errno::INVAL) => break,
+                Err(errno) => outcome = Err(error(errno)),
+            }
+        }
+        // What cannot be stored is taken off the pipe all the same.
+        let mut room = [0; PIPE_COPY_BYTES];
+        while len > 0 {
+            let room = room.get_mut(..len.min(PIPE_COPY_BYTES)).unwrap_or_default();
+            let count = files::read_pipe(pipe, room).map_err(error)?;
+            let bytes = room.get(..count).unwrap_or_default();
+            if let Ok(file) = outcome {
+                outcome = self.write_all(pin, offset, bytes).map(|()| file);
+            }
+            offset = offset.saturating_add(count as u64);
+            len = len.saturating_sub(count.max(1));
+        }
+        outcome.map(drop)
     }
 
     /// Changes attributes as the caller.
@@ -104,10 +133,9 @@ impl Host {
         if let Some(size) = change.size {
             // Asks whether it is a file that the caller may write to.
             let pin = self.pin_to_write(node)?;
-            let user = self.acting.user(pin.user);
             let cut = self.cut(&pin, size);
             self.table.unpin(pin);
-            user.and(cut)?;
+            cut?;
             self.acting.caller()?;
         }
         if (change.atime, change.mtime) != (NewTime::Keep, NewTime::Keep) {
@@ -132,10 +160,7 @@ impl Host {
         if size > i64::MAX as u64 {
             return Err(FsError::TooLarge);
         }
-        let (entry, _) = self.at(pin.node)?;
-        entry.written.set(true);
-        entry.synced.set(false);
-        rustix::fs::ftruncate(&entry.file, size).map_err(error)
+        rustix::fs::ftruncate(&self.begin_write(pin)?.file, size).map_err(error)
     }
 
     /// Does something to an object by its path in /proc, which needs no more than `O_PATH`; where that is missing, to what it
@@ -204,16 +229,14 @@ impl Host {
         }
         rest.size = rest.size.filter(|size| *size > 0);
         if rest != Change::default() {
-            let changed = self
-                .change(node, &rest)
-                .and_then(|()| self.settle_object(node));
+            let changed = self.change(node, &rest).and_then(|()| self.unsettle(node));
             if changed.is_err() {
                 // All or nothing.
                 let _ = self.unlink(dir, name, matches!(make, Make::Directory));
                 changed?;
             }
         }
-        self.settle(dir)?;
+        self.unsettle(dir)?;
         Ok(node)
     }
 
@@ -226,7 +249,7 @@ impl Host {
             AtFlags::empty()
         };
         rustix::fs::unlinkat(&self.names_of(dir)?.file, name, flags).map_err(error)?;
-        self.settle(dir)
+        self.unsettle(dir)
     }
 
     pub(super) fn move_name(
@@ -245,12 +268,8 @@ impl Host {
         }
         rustix::fs::renameat(&from_dir.file, name, &to_dir.file, new_name).map_err(error)?;
         // The new name first: better twice than not at all.
-        self.settle(to)?;
-        if from == to {
-            Ok(())
-        } else {
-            self.settle(from)
-        }
+        self.unsettle(to)?;
+        self.unsettle(from)
     }
 
     pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
@@ -270,7 +289,7 @@ impl Host {
             linked => linked,
         }
         .map_err(error)?;
-        self.settle(dir)
+        self.unsettle(dir)
     }
 }
 

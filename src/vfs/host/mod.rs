@@ -7,6 +7,7 @@
 
 mod acting;
 mod change;
+mod durable;
 mod key;
 mod search;
 mod table;
@@ -24,6 +25,7 @@ use acting::Acting;
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
+use durable::Unsettled;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 use search::Search;
@@ -100,6 +102,7 @@ pub struct Host {
     tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
+    unsettled: Unsettled,
 }
 
 impl Host {
@@ -113,6 +116,7 @@ impl Host {
             acting: Acting::alone(),
             key: Key::default(),
             search: Search::NONE,
+            unsettled: Unsettled::default(),
         }
     }
 
@@ -592,20 +596,23 @@ impl Vfs for Host {
         self.write_all(pin, offset, bytes)
     }
 
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: Descriptor, len: usize) -> FsResult<()> {
+        self.write_pipe(pin, offset, pipe.0, len)
+    }
+
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        let (entry, _) = self.at(pin.node)?;
-        // Who asked while another waited for the disk has what it wants.
-        if !entry.synced.get() {
-            rustix::fs::fsync(&entry.file).map_err(error)?;
-            entry.synced.set(true);
-        }
-        Ok(())
+        self.sync_file(pin)
+    }
+
+    fn settle(&mut self) -> FsResult<()> {
+        self.settle_all(false);
+        self.settled()
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
         self.check_writable(node)?;
         self.change(node, change)?;
-        self.settle_object(node)
+        self.unsettle(node)
     }
 
     fn create(
@@ -632,6 +639,7 @@ impl Vfs for Host {
 
     fn rest(&mut self) -> bool {
         self.acting.server();
+        self.settle_all(true);
         self.table.rest()
     }
 }

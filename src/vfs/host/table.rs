@@ -178,6 +178,24 @@ impl Table {
         }
     }
 
+    /// Lets go of files that have no name any more, which take up room on the disk as long as they are open; whether there were
+    /// any.
+    #[cold]
+    pub(super) fn drop_removed(&mut self) -> bool {
+        let (mut any, mut stat) = (false, files::blank());
+        for slot in self.slots.iter_mut() {
+            if let Some(entry) = &slot.entry
+                && slot.pins == 0
+                && files::stat(&entry.file, &mut stat).is_ok()
+                && stat.stx_nlink == 0
+            {
+                slot.entry = None;
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Lets go of every entry that was not used since the last rest, and of what makes a file writable if it was not written
     /// to: the host's owner may want to run it. True: others are still open and unpinned.
     pub(super) fn rest(&mut self) -> bool {

@@ -1,0 +1,78 @@
+//! What is on its way to the disk: names and attributes that were changed and not yet made durable.
+//!
+//! They are made so all together before anybody is told: one call for a directory, however many of its names were changed by
+//! requests that came together. Of an export that is `async` they follow with the next COMMIT, or within a second.
+
+use super::super::{FsError, FsResult, Kind, Node, Pin};
+use super::Host;
+use super::table::Opened;
+use super::words::error;
+use crate::config::UNSETTLED_COUNT;
+
+/// Objects whose names or attributes are not durable yet, each pinned.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled {
+    nodes: heapless::Vec<Node, UNSETTLED_COUNT>,
+    /// What went wrong when they were made durable, and was not told yet.
+    error: Option<FsError>,
+}
+
+impl Host {
+    /// Names in a directory, or the attributes of an object, were changed. Only files and directories can be made durable by
+    /// themselves; the attributes of others follow with the next name.
+    pub(super) fn unsettle(&mut self, node: Node) -> FsResult<()> {
+        let kind = self.at(node)?.0.kind;
+        if !matches!(kind, Kind::Regular | Kind::Directory) || self.unsettled.nodes.contains(&node)
+        {
+            return Ok(());
+        }
+        if self.unsettled.nodes.is_full() {
+            self.settle_all(true);
+        }
+        let pin = self.table.pin(node, 0)?;
+        let _ = self.unsettled.nodes.push(pin.node);
+        Ok(())
+    }
+
+    /// Makes all of them durable, or all but those that may wait. What goes wrong is told by [`Host::settled`].
+    pub(super) fn settle_all(&mut self, at_once: bool) {
+        for node in core::mem::take(&mut self.unsettled.nodes) {
+            if !at_once && self.at(node).is_ok_and(|(_, top)| top.rules.settles_later) {
+                let _ = self.unsettled.nodes.push(node);
+                continue;
+            }
+            let settled = self.settle_one(node);
+            self.table.unpin(Pin { node, user: 0 });
+            self.unsettled.error = self.unsettled.error.or(settled.err());
+        }
+    }
+
+    fn settle_one(&mut self, node: Node) -> FsResult<()> {
+        let reopened = self.reopen(node, Opened::Read);
+        let (entry, top) = self.at(node)?;
+        match reopened {
+            Ok(()) => rustix::fs::fsync(&entry.file),
+            // Who may not read a directory may still have changed it.
+            Err(FsError::Access) => rustix::fs::syncfs(&top.dir),
+            Err(other) => return Err(other),
+        }
+        .map_err(error)
+    }
+
+    /// Whether all that was to be made durable is.
+    pub(super) fn settled(&mut self) -> FsResult<()> {
+        self.unsettled.error.take().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn sync_file(&mut self, pin: &Pin) -> FsResult<()> {
+        let (entry, _) = self.at(pin.node)?;
+        // Who asked while another waited for the disk has what it wants.
+        if !entry.synced.get() {
+            rustix::fs::fsync(&entry.file).map_err(error)?;
+            entry.synced.set(true);
+        }
+        // With the data the names.
+        self.settle_all(true);
+        self.settled()
+    }
+}
