@@ -118,6 +118,7 @@ impl Host {
     /// Changes attributes as the caller.
     #[inline(never)]
     pub(super) fn change(&mut self, node: Node, change: &Change) -> FsResult<()> {
+        self.seen = None;
         self.acting.caller()?;
         if change.uid.is_some() || change.gid.is_some() {
             let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));

@@ -103,6 +103,8 @@ pub struct Host {
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
     unsettled: Unsettled,
+    /// What was just opened, and what the host said of it then: it need not be asked again for the same request.
+    seen: Option<(Node, Stat)>,
 }
 
 impl Host {
@@ -117,6 +119,7 @@ impl Host {
             key: Key::default(),
             search: Search::NONE,
             unsettled: Unsettled::default(),
+            seen: None,
         }
     }
 
@@ -240,7 +243,7 @@ impl Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        self.table.insert(Entry {
+        let node = self.table.insert(Entry {
             file,
             opened,
             written: Cell::new(true),
@@ -249,7 +252,9 @@ impl Host {
             kind: kind(stat),
             inode: stat.stx_ino,
             handle: *handle,
-        })
+        })?;
+        self.seen = Some((node, *stat));
+        Ok(node)
     }
 
     /// The object of a handle, from the table or from wherever it is.
@@ -442,6 +447,7 @@ impl Vfs for Host {
 
     fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
         let node = self.find_or_open(bytes)?;
+        self.seen = self.seen.take().filter(|(seen, _)| *seen == node);
         let rules = self.at(node)?.1.rules;
         self.acting.ask_for(Some((caller, &rules)));
         Ok(node)
@@ -452,7 +458,11 @@ impl Vfs for Host {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        let seen = self.seen.take().filter(|(seen, _)| *seen == node);
         let (entry, top) = self.at(node)?;
+        if let Some((_, stat)) = seen {
+            return Ok(attr(&stat, top.tag));
+        }
         let mut stat = files::blank();
         files::stat(&entry.file, &mut stat).map_err(error)?;
         // Removed, though our descriptor still keeps it.
