@@ -3,14 +3,15 @@
 //! The list of who mounted what is for people: it is bounded, it is kept in memory only, and nothing depends on it.
 
 use super::Cx;
+use super::rpc::Request;
 use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
 use crate::vfs::{Export, FsError, FsResult, Handle, Kind, Name};
+use crate::wire::Writer;
 use crate::wire::mount::{
     HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
 };
-use crate::wire::rpc::{Call, Reject};
-use crate::wire::{Reader, Writer};
+use crate::wire::rpc::Reject;
 use core::net::Ipv6Addr;
 
 /// Who mounted which export.
@@ -21,32 +22,30 @@ pub struct Mounts {
 
 /// Answers one call. The lists are cut to the room of the reply.
 #[inline(never)]
-pub fn answer(
+pub(super) fn answer(
     mounts: &mut Mounts,
-    call: &Call<'_>,
     cx: &mut Cx<'_>,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
+    request: &mut Request<'_, '_>,
 ) -> Result<(), Reject> {
-    if !matches!(call.version, VERSION_1 | VERSION_3) {
+    let version = request.call.version;
+    if !matches!(version, VERSION_1 | VERSION_3) {
         return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8));
     }
-    match call.procedure {
+    let reply = &mut *request.reply;
+    let procedure = request.call.procedure;
+    match procedure {
         procedure::NULL => {}
-        procedure::MNT => mnt(
-            mounts,
-            call.version,
-            cx,
-            args.opaque(PATH_BYTES_MAX)?,
-            reply,
-        ),
-        procedure::DUMP => mounts.emit(cx.vfs.exports(), reply),
-        procedure::UMNT => {
-            let path = args.opaque(PATH_BYTES_MAX)?;
-            if let Some((export, _)) = find(cx.vfs.exports(), path) {
+        procedure::MNT | procedure::UMNT => {
+            let path = request.args.opaque(PATH_BYTES_MAX);
+            request.args.check()?;
+            let found = find(cx.vfs.exports(), path);
+            if procedure == procedure::MNT {
+                mnt(mounts, version, cx, path, found, reply);
+            } else if let Some((export, _)) = found {
                 mounts.remove(cx.peer, Some(export));
             }
         }
+        procedure::DUMP => mounts.emit(cx.vfs.exports(), reply),
         procedure::UMNTALL => mounts.remove(cx.peer, None),
         procedure::EXPORT => emit_exports(cx.vfs.exports(), reply),
         _ => return Err(Reject::Procedure),
@@ -54,37 +53,48 @@ pub fn answer(
     Ok(())
 }
 
-fn mnt(mounts: &mut Mounts, version: u32, cx: &mut Cx<'_>, path: &[u8], reply: &mut Writer<'_>) {
-    let (status, why) = match find(cx.vfs.exports(), path) {
+fn mnt(
+    mounts: &mut Mounts,
+    version: u32,
+    cx: &mut Cx<'_>,
+    path: &[u8],
+    found: Option<(usize, &[u8])>,
+    reply: &mut Writer<'_>,
+) {
+    let mut handle = Handle::EMPTY;
+    let (status, why) = match found {
         None => (Status::Access, "it is not exported"),
-        Some((export, below)) => match walk(cx, export, below) {
-            Ok(handle) if version == VERSION_3 || handle.bytes().len() <= HANDLE_V1_BYTES => {
-                mounts.add(cx.peer, export);
-                cx.tell(event::MOUNTED, path, "");
-                reply.u32(Status::Ok as u32);
-                if version == VERSION_3 {
-                    reply.opaque(handle.bytes());
-                    reply.words(&[1, 1]); // One flavor: AUTH_SYS.
-                } else {
-                    let padding = [0; HANDLE_V1_BYTES];
-                    reply.put(handle.bytes());
-                    reply.put(padding.get(handle.bytes().len()..).unwrap_or_default());
-                }
-                return;
-            }
-            Ok(_) => (
+        Some((export, below)) => match walk(cx, export, below, &mut handle) {
+            Err(error) => refusal(error),
+            Ok(()) if version == VERSION_1 && handle.bytes().len() > HANDLE_V1_BYTES => (
                 Status::ServerFault,
                 "MOUNT version 1 has no room for its handle; use version 3",
             ),
-            Err(error) => refusal(error),
+            Ok(()) => {
+                mounts.add(cx.peer, export);
+                (Status::Ok, "")
+            }
         },
     };
-    cx.tell(event::MAY_NOT_MOUNT, path, why);
+    let mut event = event::MAY_NOT_MOUNT;
     reply.u32(status as u32);
+    if status == Status::Ok {
+        event = event::MOUNTED;
+        if version == VERSION_3 {
+            reply.opaque(handle.bytes());
+            reply.words(&[1, 1]); // One flavor: AUTH_SYS.
+        } else {
+            reply.put(handle.bytes());
+            for _ in handle.bytes().len()..HANDLE_V1_BYTES {
+                reply.put(&[0]);
+            }
+        }
+    }
+    cx.tell(event, path, why);
 }
 
 /// The directory `below` an export, name by name. Symbolic links are not followed.
-fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8]) -> FsResult<Handle> {
+fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8], handle: &mut Handle) -> FsResult<()> {
     let mut node = cx.vfs.root(export)?;
     while let Some(name) = next_name(&mut below) {
         node = cx.vfs.lookup(node, Name::new(name)?)?;
@@ -92,7 +102,8 @@ fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8]) -> FsResult<Handle> {
     if cx.vfs.attr(node)?.kind != Kind::Directory {
         return Err(FsError::NotDirectory);
     }
-    cx.vfs.handle(node)
+    *handle = cx.vfs.handle(node)?;
+    Ok(())
 }
 
 const fn refusal(error: FsError) -> (Status, &'static str) {

@@ -2,9 +2,9 @@
 //!
 //! The table is fixed at start: nobody registers here (SET, UNSET), and nothing is called on behalf of others (CALLIT).
 
+use super::rpc::Request;
 use crate::wire::portmap::{Mapping, VERSION, parse_question, procedure};
-use crate::wire::rpc::{Call, Reject};
-use crate::wire::{Reader, Writer};
+use crate::wire::rpc::Reject;
 
 /// What is told of, at most.
 pub const MAPPING_COUNT_MAX: usize = 12;
@@ -12,19 +12,15 @@ pub const MAPPING_COUNT_MAX: usize = 12;
 pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
 
 /// Answers one call.
-pub fn answer(
-    table: &[Mapping],
-    call: &Call<'_>,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
-) -> Result<(), Reject> {
-    if call.version != VERSION {
+pub(super) fn answer(table: &[Mapping], request: &mut Request<'_, '_>) -> Result<(), Reject> {
+    let reply = &mut *request.reply;
+    if request.call.version != VERSION {
         return Err(Reject::Version(VERSION as u8, VERSION as u8));
     }
-    match call.procedure {
+    match request.call.procedure {
         procedure::NULL => {}
         procedure::GETPORT => {
-            let question = parse_question(args)?;
+            let question = parse_question(&mut request.args)?;
             let found = table.iter().find(|mapping| mapping.answers(question));
             reply.u32(found.map_or(0, |mapping| mapping.port.into()));
         }
@@ -40,7 +36,10 @@ pub fn answer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::rpc::{Service, Session};
     use crate::wire::portmap::{PROGRAM, Transport};
+    use crate::wire::rpc::Call;
+    use crate::wire::{Reader, Writer};
 
     const TABLE: &[Mapping] = &[Mapping {
         program: 100_003,
@@ -51,16 +50,21 @@ mod tests {
 
     fn check(version: u32, procedure: u32, args: &[u32], expect: Result<&[u32], Reject>) {
         let args: Vec<u8> = args.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let call = Call {
-            credential: None,
-            xid: 7,
-            program: PROGRAM,
-            version,
-            procedure,
-        };
         let mut room = [0; 64];
         let mut reply = Writer::new(&mut room);
-        let outcome = answer(TABLE, &call, &mut Reader::new(&args), &mut reply);
+        let mut request = Request {
+            reply: &mut reply,
+            args: Reader::new(&args),
+            session: &mut Session::new(Service::default()),
+            call: Call {
+                program: PROGRAM,
+                version,
+                procedure,
+                ..Call::default()
+            },
+            follows: None,
+        };
+        let outcome = answer(TABLE, &mut request);
         let written = reply.written().unwrap();
         let words: Vec<u32> = room[..written]
             .chunks(4)

@@ -5,25 +5,30 @@
 
 use crate::config::{REPLAY_BYTES, REPLAY_COUNT, REPLAY_PEER_COUNT, REPLAY_REPLY_BYTES};
 use crate::wire::rpc::Call;
+use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
 /// Bytes of the arguments that count.
 const CHECKED_BYTES: usize = 256;
-/// Bytes of what a reply is known by, and of its length.
-const HEAD_BYTES: usize = 32;
-const SLOT_BYTES: usize = HEAD_BYTES + REPLAY_REPLY_BYTES;
-const RING_BYTES: usize = REPLAY_COUNT * SLOT_BYTES;
-const _: () = assert!(RING_BYTES * REPLAY_PEER_COUNT == REPLAY_BYTES);
-const _: () = assert!(REPLAY_COUNT <= 256);
+/// Bytes of what a reply is known by: xid, procedure, checksum; the peer's address.
+const KEY_BYTES: usize = 28;
+/// What a reply is known by, its length, and the reply.
+const SLOT_BYTES: usize = KEY_BYTES + 4 + REPLAY_REPLY_BYTES;
+const _: () = assert!(SLOT_BYTES * REPLAY_COUNT * REPLAY_PEER_COUNT == REPLAY_BYTES);
+const _: () =
+    assert!(256usize.is_multiple_of(REPLAY_COUNT) && REPLAY_REPLY_BYTES.is_multiple_of(4));
+
+/// The last replies to one peer.
+type Ring = [[u8; SLOT_BYTES]; REPLAY_COUNT];
 
 /// What a request is known by.
 pub(super) struct Key {
-    /// xid, procedure, checksum; the peer's address.
-    bytes: [u8; 28],
+    bytes: [u8; KEY_BYTES],
     ring: usize,
 }
 
 /// FNV-1a.
+#[inline(never)]
 fn hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
@@ -34,15 +39,11 @@ impl Key {
     /// The key of a call with these arguments.
     pub(super) fn new(peer: Ipv6Addr, call: &Call<'_>, args: &[u8]) -> Self {
         let checked = args.get(..CHECKED_BYTES).unwrap_or(args);
-        let mut bytes = [0; 28];
-        let words = [call.xid, call.procedure, hash(checked)].map(u32::to_be_bytes);
-        let peer = peer.octets();
-        let parts = words.as_flattened().iter().chain(&peer);
-        bytes
-            .iter_mut()
-            .zip(parts)
-            .for_each(|(to, from)| *to = *from);
-        let ring = hash(&peer) as usize % REPLAY_PEER_COUNT;
+        let mut bytes = [0; KEY_BYTES];
+        let mut key = Writer::new(&mut bytes);
+        key.words(&[call.xid, call.procedure, hash(checked)]);
+        key.put(&peer.octets());
+        let ring = hash(&peer.octets()) as usize % REPLAY_PEER_COUNT;
         Self { bytes, ring }
     }
 }
@@ -50,7 +51,7 @@ impl Key {
 /// The replies.
 #[derive(Debug)]
 pub(super) struct Replay {
-    memory: &'static mut [u8],
+    rings: &'static mut [Ring],
     /// Where in each ring the next reply goes.
     next: [u8; REPLAY_PEER_COUNT],
 }
@@ -59,52 +60,40 @@ impl Replay {
     /// No replies yet; `memory` is [`REPLAY_BYTES`] zeros.
     pub(super) const fn new(memory: &'static mut [u8]) -> Self {
         Self {
-            memory,
+            rings: memory.as_chunks_mut().0.as_chunks_mut().0,
             next: [0; REPLAY_PEER_COUNT],
         }
     }
 
     /// Forgets all replies.
     pub(super) fn clear(&mut self) {
-        self.memory.fill(0);
+        self.rings.as_flattened_mut().as_flattened_mut().fill(0);
     }
 
     /// The reply that was given to the same request.
     pub(super) fn find(&self, key: &Key) -> Option<&[u8]> {
-        let mut ring = self
-            .memory
-            .chunks_exact(RING_BYTES)
-            .nth(key.ring)?
-            .chunks_exact(SLOT_BYTES);
-        let slot = ring.find(|slot| slot.starts_with(&key.bytes))?;
-        let (head, reply) = slot.split_first_chunk::<HEAD_BYTES>()?;
-        let [.., high, low] = head;
+        let mut slots = self.rings.get(key.ring)?.iter();
+        let mut slot = Reader::new(slots.find(|slot| slot.starts_with(&key.bytes))?);
+        slot.take(KEY_BYTES);
+        let reply = slot.opaque(REPLAY_REPLY_BYTES as u32);
         // An empty slot may look like a key, but is none.
-        reply
-            .get(..u16::from_be_bytes([*high, *low]).into())
-            .filter(|reply| !reply.is_empty())
+        (!reply.is_empty()).then_some(reply)
     }
 
     /// Keeps a reply, unless it is too long.
     pub(super) fn keep(&mut self, key: &Key, reply: &[u8]) {
-        let Some(next) = self.next.get_mut(key.ring) else {
-            return;
-        };
-        let at = usize::from(*next);
-        let ring = self.memory.chunks_exact_mut(RING_BYTES).nth(key.ring);
-        let slot = ring.and_then(|ring| ring.chunks_exact_mut(SLOT_BYTES).nth(at));
-        let Some((head, room)) = slot.and_then(|slot| slot.split_first_chunk_mut::<HEAD_BYTES>())
+        let (Some(ring), Some(next)) = (self.rings.get_mut(key.ring), self.next.get_mut(key.ring))
         else {
             return;
         };
-        if let Some(room) = room.get_mut(..reply.len()) {
-            room.copy_from_slice(reply);
-            let len = (reply.len() as u16).to_be_bytes();
-            let parts = key.bytes.iter().chain(&[0, 0]).chain(&len);
-            head.iter_mut()
-                .zip(parts)
-                .for_each(|(to, from)| *to = *from);
-            *next = (at.wrapping_add(1) % REPLAY_COUNT) as u8;
+        let at = usize::from(*next) % REPLAY_COUNT;
+        if let Some(slot) = ring.get_mut(at)
+            && reply.len() <= REPLAY_REPLY_BYTES
+        {
+            let mut slot = Writer::new(slot);
+            slot.put(&key.bytes);
+            slot.opaque(reply);
+            *next = next.wrapping_add(1);
         }
     }
 }

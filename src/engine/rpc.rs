@@ -31,8 +31,6 @@ pub struct Service {
 #[derive(Debug)]
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Programs {
-    /// What the call in hand ordered.
-    order: Option<Order>,
     nfs: Nfs,
     replay: Replay,
     /// What the portmapper tells.
@@ -45,7 +43,6 @@ impl Programs {
     /// [`REPLAY_BYTES`](crate::config::REPLAY_BYTES), is for replies that may be asked for once more.
     pub fn new(verifier: [u8; VERIFIER_BYTES], memory: &'static mut [u8]) -> Self {
         Self {
-            order: None,
             nfs: Nfs::new(verifier),
             replay: Replay::new(memory),
             mappings: Mappings::new(),
@@ -62,41 +59,74 @@ impl Programs {
 
 /// The state of one connection.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Session {
-    service: Service,
     rx: Rx,
+    service: Service,
+    rest: Rest,
+    writing: Writing,
 }
 
 impl Session {
     /// A connection to a socket of `service`.
     pub const fn new(service: Service) -> Self {
         Self {
+            rx: Rx::Skip,
             service,
-            rx: Rx::NEXT,
+            rest: Rest::NONE,
+            writing: Writing::NONE,
         }
     }
 
     /// Whether it holds a file until more input comes.
     pub const fn holds_file(&self) -> bool {
-        matches!(self.rx, Rx::Between(..))
+        matches!(self.rx, Rx::Writing(..))
+    }
+
+    /// Data for a file, or nothing but a wait for the disk, comes before the reply.
+    pub(super) fn begin(&mut self, writing: Writing, file: Pin) {
+        self.writing = writing;
+        self.rx = Rx::Writing(file);
     }
 }
 
-/// Where in the stream of records a connection is.
-#[derive(PartialEq, Eq, Debug)]
+/// Where in the stream of records a connection is; what is left of the record comes after that.
+#[derive(Debug)]
 enum Rx {
     /// Within a record that was answered already, or, with nothing left of it, at the next record's mark.
-    Skip(Rest),
+    Skip,
     /// A READ's order is under way; then so many zero bytes are due, and the rest of the request is skipped.
-    Reading(u8, Rest),
-    /// An order of a WRITE or COMMIT is under way; behind its bytes this is left of the record.
-    Ordered(Writing, Rest),
-    /// Data of a WRITE goes on in the next fragment, at this offset of the file.
-    Between(Writing, Pin, u64, Rest),
+    Reading(u8),
+    /// An order of a WRITE or COMMIT is under way.
+    Ordered,
+    /// Data of a WRITE goes on, in the next fragment.
+    Writing(Pin),
 }
 
-impl Rx {
-    const NEXT: Self = Self::Skip(Rest::NONE);
+/// Why a connection does not go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    NeedInput,
+    NeedOutput,
+    TooLong,
+    NotACall,
+    TooShort,
+    Shrunk,
+    Unexpected,
+}
+
+impl From<Stop> for State {
+    fn from(stop: Stop) -> Self {
+        Self::Closed(match stop {
+            Stop::NeedInput => return Self::NeedInput,
+            Stop::NeedOutput => return Self::NeedOutput,
+            Stop::TooLong => "its record is longer, or in more fragments, than any request",
+            Stop::NotACall => "what it sent is no RPC call",
+            Stop::TooShort => "a WRITE has less data than it says",
+            Stop::Shrunk => "a file became shorter while it was read",
+            Stop::Unexpected => "",
+        })
+    }
 }
 
 /// What is left of a record.
@@ -120,328 +150,313 @@ impl Rest {
         total: 0,
     };
 
-    /// The next fragment's mark; `None` if the record is longer, or in more pieces, than any request.
-    fn next(self, mark: Mark) -> Option<Self> {
-        let next = Self {
-            left: mark.len,
-            last: mark.last,
-            fragments: self.fragments.checked_add(1)?,
-            total: self.total.checked_add(mark.len)?,
-        };
-        (next.fragments <= FRAGMENT_COUNT_MAX && next.total <= RECORD_BYTES_MAX).then_some(next)
+    /// Takes the next fragment's mark off the stream.
+    #[inline(never)]
+    fn next(&mut self, stream: &mut Reader<'_>) -> Result<(), Stop> {
+        let mark = Mark::parse(stream).ok_or(Stop::NeedInput)?;
+        self.left = mark.len;
+        self.last = mark.last;
+        self.fragments = self.fragments.saturating_add(1);
+        self.total = self.total.saturating_add(mark.len);
+        if self.fragments > FRAGMENT_COUNT_MAX || self.total > RECORD_BYTES_MAX {
+            return Err(Stop::TooLong);
+        }
+        Ok(())
+    }
+
+    /// Takes off the stream what has arrived of the fragment, or of its next `len_max` bytes.
+    #[inline(never)]
+    fn take<'a>(&mut self, stream: &mut Reader<'a>, len_max: u32) -> &'a [u8] {
+        let wanted = self.left.min(len_max) as usize;
+        let bytes = stream.take(wanted.min(stream.rest().len()));
+        self.left = self.left.saturating_sub(bytes.len() as u32);
+        bytes
     }
 }
 
+/// One call, and where its reply goes.
+#[repr(C)]
+pub(super) struct Request<'a, 'o> {
+    pub(super) reply: &'a mut Writer<'o>,
+    /// The packet, behind its header: what is data of a WRITE stays here.
+    pub(super) args: Reader<'a>,
+    pub(super) session: &'a mut Session,
+    pub(super) call: Call<'a>,
+    /// The bytes of the arguments that did not arrive yet, if that is known.
+    pub(super) follows: Option<u32>,
+}
+
 /// What a call led to.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The reply is written, but for what was ordered.
     Done,
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
-    /// The reply follows when the rest of the arguments, data for this offset of a file, is stored.
-    Writing(Writing, Pin, u64),
-}
-
-/// The head of a record, joined.
-enum Head<'a> {
-    /// These bytes of it, the input's bytes they lay in, and what of the record is still to come.
-    Here(&'a [u8], usize, Rest),
-    NeedInput,
-    TooLong,
+    /// The reply follows when the rest of the arguments is stored.
+    Writing,
+    /// There is none: it was no call.
+    None(NotACall),
 }
 
 /// Finds the head of the record that `input` begins with; joined, where it comes in several fragments.
-fn head<'a>(input: &'a [u8], joined: &'a mut heapless::Vec<u8, REQUEST_BYTES>) -> Head<'a> {
-    let mut rest = Rest {
-        last: false,
-        ..Rest::NONE
-    };
-    let mut reader = Reader::new(input);
-    let mut used = 0usize;
-    joined.clear();
+fn head<'a>(
+    rest: &mut Rest,
+    input: &mut Reader<'a>,
+    joined: &'a mut heapless::Vec<u8, REQUEST_BYTES>,
+) -> Result<&'a [u8], Stop> {
+    // A record that will not fit is answered from its head once the input can hold no more of it.
+    let full = input.rest().len() >= REQUEST_BYTES;
     while !rest.last {
-        let Ok(mark) = Mark::parse(&mut reader) else {
-            if input.len() < REQUEST_BYTES {
-                return Head::NeedInput;
-            }
-            break;
-        };
-        let Some(next) = rest.next(mark) else {
-            return Head::TooLong;
-        };
-        used = used.saturating_add(MARK_BYTES);
-        let available = input.len().saturating_sub(used);
-        let wanted = mark.len as usize;
-        let got = wanted.min(available);
-        // A record that will not fit is answered from its head once the input can hold no more of it.
-        if got < wanted && input.len() < REQUEST_BYTES {
-            return Head::NeedInput;
+        match rest.next(input) {
+            Err(Stop::NeedInput) if full => break,
+            next => next?,
         }
-        let Ok(bytes) = reader.take(got) else {
-            return Head::NeedInput;
-        };
-        used = used.saturating_add(got);
-        rest = Rest {
-            left: next
-                .left
-                .saturating_sub(u32::try_from(got).unwrap_or(u32::MAX)),
-            ..next
-        };
+        let bytes = rest.take(input, u32::MAX);
+        if rest.left > 0 && !full {
+            return Err(Stop::NeedInput);
+        }
         if joined.is_empty() && (rest.last || rest.left > 0) {
-            return Head::Here(bytes, used, rest);
+            return Ok(bytes);
         }
         if joined.extend_from_slice(bytes).is_err() {
-            return Head::TooLong;
+            return Err(Stop::TooLong);
         }
         if rest.left > 0 {
             break;
         }
     }
-    Head::Here(joined, used, rest)
+    Ok(joined)
 }
 
 impl Programs {
-    /// Answers one call, or refuses it; `follows` are the bytes of it that did not arrive yet, if that is known. What of the
-    /// arguments is data stays in `args`. An error: the packet is no call, and nothing is sent.
-    fn call(
-        &mut self,
-        service: Service,
-        cx: &mut Cx<'_>,
-        args: &mut Reader<'_>,
-        follows: Option<u32>,
-        reply: &mut Writer<'_>,
-    ) -> Result<Answer, NotACall> {
-        let start = reply.position();
-        let (xid, why) = match Call::parse(args) {
-            Ok(call) => {
+    /// Answers one call, or refuses it.
+    #[inline(never)]
+    fn call(&mut self, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Answer {
+        let start = request.reply.position();
+        let mut again = None;
+        let outcome = match request.call.parse(&mut request.args) {
+            Ok(()) => {
+                let call = &request.call;
                 log::debug!(
                     "call {=u32}.{=u32}.{=u32}",
                     call.program,
                     call.version,
                     call.procedure
                 );
-                let again = service.nfs && nfs::must_not_repeat(&call);
-                let again = again.then(|| Key::new(cx.peer, &call, args.rest()));
-                if let Some(told) = again.as_ref().and_then(|key| self.replay.find(key)) {
-                    reply.put(told);
-                    return Ok(Answer::Done);
-                }
-                emit_reply(reply, call.xid, Ok(()));
-                match self.dispatch(service, &call, cx, args, follows, reply) {
-                    Ok(answer) if reply.written().is_some() => {
-                        if let Some(key) = again {
-                            self.replay.keep(&key, reply.since(start));
-                        }
-                        return Ok(answer);
+                if request.session.service.nfs && nfs::must_not_repeat(call) {
+                    let key = Key::new(cx.peer, call, request.args.rest());
+                    if let Some(told) = self.replay.find(&key) {
+                        request.reply.put(told);
+                        return Answer::Done;
                     }
-                    // Only an answer to a datagram can be too long: a stream's replies have their room.
-                    Ok(_) => (call.xid, Reject::System),
-                    Err(why) => (call.xid, why),
+                    again = Some(key);
                 }
+                emit_reply(request.reply, call.xid, Ok(()));
+                self.dispatch(cx, request)
             }
-            Err(NotACall::Refused(xid, why)) => (xid, why),
-            Err(other) => return Err(other),
+            Err(NotACall::Refused(why)) => Err(why),
+            Err(other) => return Answer::None(other),
         };
-        reply.truncate(start);
-        emit_reply(reply, xid, Err(why));
-        Ok(Answer::Done)
+        let why = match outcome {
+            Ok(answer) if request.reply.written().is_some() => {
+                if let Some(key) = again {
+                    self.replay.keep(&key, request.reply.since(start));
+                }
+                return answer;
+            }
+            // Only an answer to a datagram can be too long: a stream's replies have their room.
+            Ok(_) => Reject::System,
+            Err(why) => why,
+        };
+        request.reply.truncate(start);
+        emit_reply(request.reply, request.call.xid, Err(why));
+        Answer::Done
     }
 
     fn dispatch(
         &mut self,
-        service: Service,
-        call: &Call<'_>,
         cx: &mut Cx<'_>,
-        args: &mut Reader<'_>,
-        follows: Option<u32>,
-        reply: &mut Writer<'_>,
+        request: &mut Request<'_, '_>,
     ) -> Result<Answer, Reject> {
-        match call.program {
-            crate::wire::nfs3::PROGRAM if service.nfs => {
-                self.nfs
-                    .answer(call, cx, args, follows, reply, &mut self.order)
-            }
+        let service = request.session.service;
+        match request.call.program {
+            crate::wire::nfs3::PROGRAM if service.nfs => return self.nfs.answer(cx, request),
             crate::wire::mount::PROGRAM if service.mount => {
-                mount::answer(&mut self.mounts, call, cx, args, reply).map(|()| Answer::Done)
+                mount::answer(&mut self.mounts, cx, request)?;
             }
             crate::wire::portmap::PROGRAM if service.portmap => {
-                portmap::answer(&self.mappings, call, args, reply).map(|()| Answer::Done)
+                portmap::answer(&self.mappings, request)?;
             }
-            _ => Err(Reject::Program),
+            _ => return Err(Reject::Program),
         }
+        Ok(Answer::Done)
     }
 
-    /// Skips the rest of a record, or answers the next; how much of the input that took, or what has to happen first.
+    /// Skips some of what is left of a record, or answers the next; or says what has to happen first.
     #[inline(never)]
     fn step(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
-        input: &[u8],
+        input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<usize, State> {
-        if let Rx::Reading(..) | Rx::Ordered(..) = session.rx {
-            return Err(State::NeedOutput);
-        }
-        if let Rx::Skip(rest) = session.rx
-            && (rest.left > 0 || !rest.last)
-        {
-            let (used, rest) = skip(rest, input).ok_or(State::Closed(TOO_LONG))?;
-            session.rx = Rx::Skip(rest);
-            return if used > 0 {
-                Ok(used)
-            } else {
-                Err(State::NeedInput)
-            };
+    ) -> Result<(), Stop> {
+        match session.rx {
+            Rx::Reading(_) | Rx::Ordered => return Err(Stop::NeedOutput),
+            Rx::Skip if session.rest.left > 0 => {
+                return if session.rest.take(input, u32::MAX).is_empty() {
+                    Err(Stop::NeedInput)
+                } else {
+                    Ok(())
+                };
+            }
+            Rx::Skip if !session.rest.last => return session.rest.next(input),
+            _ => {}
         }
         if reply.room().len() < REPLY_HEAD_BYTES {
-            return Err(State::NeedOutput);
+            return Err(Stop::NeedOutput);
         }
-        if let Rx::Between(..) = session.rx {
-            let Rx::Between(writing, file, offset, rest) =
-                core::mem::replace(&mut session.rx, Rx::NEXT)
-            else {
-                return Err(State::NeedInput);
-            };
-            let used = self.store(session, cx, writing, (file, offset), rest, input, reply)?;
-            return if used > 0 || !matches!(session.rx, Rx::Between(..)) {
-                Ok(used)
-            } else {
-                Err(State::NeedInput)
-            };
+        if let Rx::Writing(_) = session.rx {
+            return self.store(session, cx, input, reply);
         }
+        let mut rest = Rest::NONE;
+        rest.last = false;
         let mut joined = heapless::Vec::new();
-        let (packet, used, rest) = match head(input, &mut joined) {
-            Head::Here(packet, used, rest) => (packet, used, rest),
-            Head::NeedInput => return Err(State::NeedInput),
-            Head::TooLong => return Err(State::Closed(TOO_LONG)),
-        };
+        let mut ahead = Reader::new(input.rest());
+        let packet = head(&mut rest, &mut ahead, &mut joined)?;
+        let left = ahead.rest().len();
         let mark = reply.position();
         reply.u32(0);
-        let mut args = Reader::new(packet);
-        let follows = rest.last.then_some(rest.left);
-        session.rx = Rx::Skip(rest);
-        match self.call(session.service, cx, &mut args, follows, reply) {
-            Ok(Answer::Done) => {}
-            Ok(Answer::Writing(writing, file, offset)) => {
-                reply.truncate(mark);
-                // To what is stored, the packet is the beginning of what follows it.
-                let data = args.rest();
-                let mut rest = rest;
-                rest.left = rest.left.saturating_add(data.len() as u32);
-                let stored = self.store(session, cx, writing, (file, offset), rest, data, reply)?;
-                if let Rx::Skip(rest) | Rx::Ordered(_, rest) = &mut session.rx {
-                    let padding = data.len().saturating_sub(stored);
-                    rest.left = rest.left.saturating_sub(padding as u32);
+        let mut request = Request {
+            reply,
+            args: Reader::new(packet),
+            session,
+            call: Call::default(),
+            follows: rest.last.then_some(rest.left),
+        };
+        let answer = self.call(cx, &mut request);
+        let Request {
+            args: mut data,
+            reply,
+            session,
+            ..
+        } = request;
+        match answer {
+            Answer::Done => {
+                let mut bulk = 0;
+                if let Some(Order::Send { len, .. }) = self.nfs.order {
+                    let pad = padding(len as usize) as u8;
+                    bulk = len.saturating_add(pad.into());
+                    session.rx = Rx::Reading(pad);
                 }
-                return Ok(used);
+                end_record(reply, mark, bulk);
             }
-            Ok(Answer::NoRoom) => {
+            Answer::NoRoom => {
                 reply.truncate(mark);
-                session.rx = Rx::NEXT;
-                return Err(State::NeedOutput);
+                return Err(Stop::NeedOutput);
             }
-            Err(NotACall::Malformed) => {
+            Answer::None(NotACall::Malformed) => {
                 reply.truncate(mark);
-                return Err(State::Closed("what it sent is no RPC call"));
+                return Err(Stop::NotACall);
             }
-            Err(_) => {
-                reply.truncate(mark);
-                return Ok(used);
-            }
+            Answer::None(_) | Answer::Writing => reply.truncate(mark),
         }
-        let mut bulk = 0;
-        if let Some(Order::Send { len, .. }) = self.order {
-            let pad = padding(len as usize) as u8;
-            bulk = len.saturating_add(pad.into());
-            session.rx = Rx::Reading(pad, rest);
+        input.take(input.rest().len().saturating_sub(left));
+        if answer == Answer::Writing {
+            // To what is stored, the packet is the beginning of what follows it.
+            rest.left = rest.left.saturating_add(data.rest().len() as u32);
+            session.rest = rest;
+            let stored = self.store(session, cx, &mut data, reply);
+            let unused = data.rest().len() as u32;
+            session.rest.left = session.rest.left.saturating_sub(unused);
+            return stored;
         }
-        end_record(reply, mark, bulk);
-        Ok(used)
+        session.rest = rest;
+        Ok(())
     }
 
     /// Goes on with a WRITE: what of its data lies in `input` is stored, what does not is ordered, and behind the last of it
-    /// stands the reply. How much of the input was data, or marks between data.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the state of a session, taken apart"
-    )]
+    /// stands the reply.
     #[inline(never)]
     fn store(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
-        mut writing: Writing,
-        (file, mut offset): (Pin, u64),
-        mut rest: Rest,
-        input: &[u8],
+        input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<usize, State> {
-        let mut used = 0usize;
+    ) -> Result<(), Stop> {
+        let (writing, rest) = (&mut session.writing, &mut session.rest);
+        let Rx::Writing(file) = core::mem::replace(&mut session.rx, Rx::Ordered) else {
+            return Err(Stop::Unexpected);
+        };
         while writing.left > 0 && writing.error.is_none() {
-            let mut ahead = Reader::new(input.get(used..).unwrap_or_default());
             if rest.left == 0 {
-                let mark = match Mark::parse(&mut ahead) {
-                    Err(_) if !rest.last => {
-                        self.nfs.forget_before();
-                        session.rx = Rx::Between(writing, file, offset, rest);
-                        return Ok(used);
-                    }
-                    mark => mark.ok().filter(|_| !rest.last),
+                let next = if rest.last {
+                    Err(Stop::TooShort)
+                } else {
+                    rest.next(input)
                 };
-                let Some(next) = mark.and_then(|mark| rest.next(mark)) else {
-                    cx.vfs.unpin(file);
-                    return Err(State::Closed("a WRITE has less data than it says"));
-                };
-                rest = next;
-                used = used.saturating_add(MARK_BYTES);
+                if next.is_err() {
+                    self.nfs.forget_before();
+                    session.rx = Rx::Writing(file);
+                    return next;
+                }
                 continue;
             }
-            let mut here = writing.left.min(rest.left);
-            let ready = ahead.rest();
-            if !ready.is_empty() {
-                let bytes = ready.get(..here as usize).unwrap_or(ready);
-                writing.error = cx.vfs.write(&file, offset, bytes).err();
-                here = u32::try_from(bytes.len()).unwrap_or(here);
-                used = used.saturating_add(bytes.len());
-                offset = offset.saturating_add(here.into());
+            let offset = writing.offset;
+            let bytes = rest.take(input, writing.left);
+            if bytes.is_empty() {
+                let len = writing.left.min(rest.left);
+                writing.left = writing.left.saturating_sub(len);
+                rest.left = rest.left.saturating_sub(len);
+                self.nfs.order = Some(Order::Store { file, offset, len });
+                return Ok(());
             }
-            writing.left = writing.left.saturating_sub(here);
-            rest.left = rest.left.saturating_sub(here);
-            if ready.is_empty() {
-                let len = here;
-                self.order = Some(Order::Store { file, offset, len });
-                session.rx = Rx::Ordered(writing, rest);
-                return Ok(used);
-            }
+            writing.error = cx.vfs.write(&file, offset, bytes).err();
+            let len = bytes.len() as u32;
+            writing.offset = offset.saturating_add(len.into());
+            writing.left = writing.left.saturating_sub(len);
         }
         if writing.must_last() {
-            self.order = Some(Order::Sync { file });
-            session.rx = Rx::Ordered(writing, rest);
+            self.nfs.order = Some(Order::Sync { file });
         } else {
-            self.written(session, cx, &writing, file, rest, reply);
+            self.written(session, cx, file, reply);
         }
-        Ok(used)
+        Ok(())
     }
 
     /// Ends a WRITE or COMMIT with its reply.
+    #[inline(never)]
     fn written(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
-        writing: &Writing,
         file: Pin,
-        rest: Rest,
         reply: &mut Writer<'_>,
     ) {
         let mark = reply.position();
         reply.u32(0);
-        emit_reply(reply, writing.xid, Ok(()));
-        self.nfs.written(writing, &file, cx, reply);
+        emit_reply(reply, session.writing.xid, Ok(()));
+        self.nfs.written(&session.writing, &file, cx, reply);
         end_record(reply, mark, 0);
         cx.vfs.unpin(file);
-        session.rx = Rx::Skip(rest);
+        session.rx = Rx::Skip;
+    }
+
+    /// What was done, and what is to be done next.
+    fn progress(&mut self, consumed: usize, reply: &Writer<'_>, stop: Stop) -> Progress {
+        let order = self.nfs.order.take();
+        Progress {
+            consumed,
+            produced: reply.position(),
+            state: if order.is_some() {
+                State::NeedOutput
+            } else {
+                stop.into()
+            },
+            order,
+        }
     }
 }
 
@@ -465,20 +480,13 @@ impl Stream for Programs {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
-        let mut consumed = 0usize;
+        let mut stream = Reader::new(input);
         let mut reply = Writer::new(output);
-        let state = loop {
-            let rest = input.get(consumed..).unwrap_or_default();
-            match self.step(session, cx, rest, &mut reply) {
-                Ok(used) => consumed = consumed.saturating_add(used),
-                Err(state) => break state,
+        loop {
+            if let Err(stop) = self.step(session, cx, &mut stream, &mut reply) {
+                let consumed = input.len().saturating_sub(stream.rest().len());
+                return self.progress(consumed, &reply, stop);
             }
-        };
-        Progress {
-            consumed,
-            produced: reply.position(),
-            order: self.order.take(),
-            state,
         }
     }
 
@@ -491,49 +499,41 @@ impl Stream for Programs {
         output: &mut [u8],
     ) -> Progress {
         let mut reply = Writer::new(output);
-        let rx = core::mem::replace(&mut session.rx, Rx::NEXT);
-        let state = match (order, rx) {
-            (Order::Send { file, .. }, Rx::Reading(pad, rest)) => {
+        let stop = match (order, &session.rx) {
+            (Order::Send { file, .. }, Rx::Reading(pad)) => {
+                reply.pad(4usize.saturating_sub((*pad).into()));
                 cx.vfs.unpin(file);
-                reply.pad(4usize.saturating_sub(pad.into()));
-                session.rx = Rx::Skip(rest);
+                session.rx = Rx::Skip;
                 // The count was promised in a head that is gone: there is no other way to take it back.
                 match result {
-                    Ok(()) => State::NeedInput,
-                    Err(_) => State::Closed("a file became shorter while it was read"),
+                    Ok(()) => Stop::NeedInput,
+                    Err(_) => Stop::Shrunk,
                 }
             }
-            (Order::Store { file, offset, len }, Rx::Ordered(mut writing, mut rest)) => {
+            (Order::Store { file, offset, len }, Rx::Ordered) => {
+                let writing = &mut session.writing;
+                writing.offset = offset;
                 writing.error = result.err();
-                rest.left = rest.left.saturating_add(len);
-                let more = self.store(session, cx, writing, (file, offset), rest, &[], &mut reply);
-                more.err().unwrap_or(State::NeedInput)
+                session.rest.left = session.rest.left.saturating_add(len);
+                session.rx = Rx::Writing(file);
+                let more = self.store(session, cx, &mut Reader::new(&[]), &mut reply);
+                more.err().unwrap_or(Stop::NeedInput)
             }
-            (Order::Sync { file }, Rx::Ordered(mut writing, rest)) => {
-                if let Err(error) = result {
+            (Order::Sync { file }, Rx::Ordered) => {
+                if result.is_err() {
                     // What others wrote may be lost too: they will see by the verifier that they have to write it again.
                     self.nfs.break_promises();
-                    writing.error = Some(error);
+                    session.writing.error = result.err();
                 }
-                self.written(session, cx, &writing, file, rest, &mut reply);
-                State::NeedInput
+                self.written(session, cx, file, &mut reply);
+                Stop::NeedInput
             }
             (order, _) => {
                 order.abandon(cx.vfs);
-                State::Closed("")
+                Stop::Unexpected
             }
         };
-        let order = self.order.take();
-        Progress {
-            consumed: 0,
-            produced: reply.position(),
-            state: if order.is_some() {
-                State::NeedOutput
-            } else {
-                state
-            },
-            order,
-        }
+        self.progress(0, &reply, stop)
     }
 
     fn interrupted(&mut self) {
@@ -541,35 +541,9 @@ impl Stream for Programs {
     }
 
     fn abandon(&mut self, session: &mut Session, vfs: &mut dyn Vfs) {
-        if let Rx::Between(_, file, ..) = core::mem::replace(&mut session.rx, Rx::NEXT) {
+        if let Rx::Writing(file) = core::mem::replace(&mut session.rx, Rx::Skip) {
             vfs.unpin(file);
         }
-    }
-}
-
-const TOO_LONG: &str = "its record is longer, or in more fragments, than any request";
-
-/// Skips what `input` has of a record; how much that was, and what is left of the record.
-fn skip(mut rest: Rest, input: &[u8]) -> Option<(usize, Rest)> {
-    let mut used = 0usize;
-    loop {
-        let here = input.get(used..).unwrap_or_default();
-        let step = (rest.left as usize).min(here.len());
-        used = used.saturating_add(step);
-        rest.left = rest
-            .left
-            .saturating_sub(u32::try_from(step).unwrap_or(u32::MAX));
-        if rest.left > 0 {
-            return Some((used, rest));
-        }
-        if rest.last {
-            return Some((used, Rest::NONE));
-        }
-        let Ok(mark) = Mark::parse(&mut Reader::new(input.get(used..).unwrap_or_default())) else {
-            return Some((used, rest));
-        };
-        used = used.saturating_add(MARK_BYTES);
-        rest = rest.next(mark)?;
     }
 }
 
@@ -584,11 +558,17 @@ impl Datagrams for Programs {
         output: &mut [u8],
     ) -> Option<usize> {
         let mut reply = Writer::new(output);
-        let mut args = Reader::new(packet);
-        match self.call(service, cx, &mut args, Some(0), &mut reply) {
-            Ok(Answer::Done) => reply.written(),
+        let mut request = Request {
+            reply: &mut reply,
+            args: Reader::new(packet),
+            session: &mut Session::new(service),
+            call: Call::default(),
+            follows: Some(0),
+        };
+        match self.call(cx, &mut request) {
+            Answer::Done => reply.written(),
             // NFS itself is not served by datagrams, so there are no orders; strangers get no answer.
-            Ok(_) | Err(_) => None,
+            _ => None,
         }
     }
 }

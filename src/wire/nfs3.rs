@@ -79,7 +79,7 @@ impl Procedure {
 
 /// Outcomes. RFC 1813 2.6: not all are errno values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
+#[repr(u16)]
 pub enum Status {
     /// Done.
     #[doc(alias = "NFS3_OK")]
@@ -198,72 +198,23 @@ pub const PROPERTIES: u32 = 0x1 | 0x2 | 0x8 | 0x10;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attributes(pub [u32; ATTRIBUTES_BYTES / 4]);
 
-impl Attributes {
-    /// File system and file, two words each: no two objects have the same.
-    pub const fn identity(&self) -> [u32; 4] {
-        let [_, _, _, _, _, _, _, _, _, _, _, a, b, c, d, ..] = self.0;
-        [a, b, c, d]
-    }
-
-    /// Seconds of the last read and of the last write.
-    pub const fn seconds(&self) -> [u32; 2] {
-        let [.., read, _, written, _, _, _] = self.0;
-        [read, written]
-    }
-
-    /// The time of the last change.
-    pub const fn changed(&self) -> [u32; 2] {
-        let [.., secs, nanos] = self.0;
-        [secs, nanos]
-    }
-
-    /// Writes the attributes alone.
-    pub fn emit(&self, reply: &mut Writer<'_>) {
-        reply.words(&self.0);
-    }
-}
-
 /// Writes attributes that may be missing.
 #[doc(alias = "post_op_attr")]
 pub fn emit_post_op(reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
-    match attributes {
-        Some(attributes) => {
-            reply.u32(1);
-            attributes.emit(reply);
-        }
-        None => reply.u32(0),
+    reply.u32(attributes.is_some().into());
+    if let Some(attributes) = attributes {
+        reply.words(&attributes.0);
     }
 }
 
-/// Writes what is known of an object before and after it was changed, or was not: the caller finds out from it whether
-/// anybody else changed it too.
-#[doc(alias = "wcc_data")]
-pub fn emit_wcc(reply: &mut Writer<'_>, before: Option<&Attributes>, after: Option<&Attributes>) {
-    match before {
-        // Size, time of the last write, time of the last change.
-        Some(Attributes(
-            [
-                _,
-                _,
-                _,
-                _,
-                _,
-                high,
-                low,
-                ..,
-                secs,
-                nanos,
-                change_secs,
-                change_nanos,
-            ],
-        )) => {
-            for word in [1, *high, *low, *secs, *nanos, *change_secs, *change_nanos] {
-                reply.u32(word);
-            }
-        }
-        None => reply.u32(0),
+/// Writes what is known of an object before it was changed, or was not: size, last written, last changed.
+#[doc(alias = "pre_op_attr")]
+pub fn emit_pre_op(reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
+    reply.u32(attributes.is_some().into());
+    if let Some(Attributes(words)) = attributes {
+        reply.words(&words[5..7]);
+        reply.words(&words[17..]);
     }
-    emit_post_op(reply, after);
 }
 
 #[cfg(test)]

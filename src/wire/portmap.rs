@@ -62,7 +62,8 @@ impl Mapping {
 
 /// Parses GETPORT's arguments: program, version and transport number. The port in them means nothing.
 pub fn parse_question(args: &mut Reader<'_>) -> Result<(u32, u32, u32), Malformed> {
-    let question = (args.u32()?, args.u32()?, args.u32()?);
-    args.u32()?;
+    let question = (args.u32(), args.u32(), args.u32());
+    args.u32();
+    args.check()?;
     Ok(question)
 }

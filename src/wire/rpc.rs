@@ -35,7 +35,7 @@ impl Credential<'_> {
 }
 
 /// A call header. The arguments follow it in the reader it was parsed from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Call<'a> {
     /// Echoed in the reply, so that the client can match the two.
     pub xid: u32,
@@ -56,8 +56,8 @@ pub enum NotACall {
     Malformed,
     /// A reply: nothing was asked of it, so nothing is answered.
     Reply,
-    /// The call of this xid is refused.
-    Refused(u32, Reject),
+    /// The call, of whose header only the xid holds, is refused.
+    Refused(Reject),
 }
 
 impl From<Malformed> for NotACall {
@@ -100,52 +100,53 @@ impl From<Malformed> for Reject {
 
 impl<'a> Call<'a> {
     /// Parses a header and leaves `packet` at the arguments.
-    pub fn parse(packet: &mut Reader<'a>) -> Result<Self, NotACall> {
-        let (xid, kind) = (packet.u32()?, packet.u32()?);
-        match kind {
-            0 => {}
-            1 => return Err(NotACall::Reply),
-            _ => return Err(NotACall::Malformed),
+    pub fn parse(&mut self, packet: &mut Reader<'a>) -> Result<(), NotACall> {
+        self.xid = packet.u32();
+        let (kind, rpc_version) = (packet.u32(), packet.u32());
+        if kind == 1 {
+            return Err(NotACall::Reply);
         }
-        if packet.u32()? != 2 {
-            return Err(NotACall::Refused(xid, Reject::RpcVersion));
+        packet.check()?;
+        if kind != 0 {
+            return Err(NotACall::Malformed);
         }
-        let (program, version, procedure) = (packet.u32()?, packet.u32()?, packet.u32()?);
-        let refused = |why| NotACall::Refused(xid, why);
-        let flavor = packet.u32()?;
-        let credential = packet
-            .opaque(AUTH_BYTES_MAX)
-            .map_err(|_| refused(Reject::BadCredential))?;
-        let credential = match flavor {
-            0 => None,
-            1 => Some(auth_sys(credential).map_err(|_| refused(Reject::BadCredential))?),
-            _ => return Err(refused(Reject::UnknownFlavor)),
-        };
-        let _flavor = packet.u32()?;
-        packet
-            .opaque(AUTH_BYTES_MAX)
-            .map_err(|_| refused(Reject::BadVerifier))?;
-        Ok(Self {
-            xid,
-            program,
-            version,
-            procedure,
-            credential,
-        })
+        let refused = |why| Err(NotACall::Refused(why));
+        if rpc_version != 2 {
+            return refused(Reject::RpcVersion);
+        }
+        self.program = packet.u32();
+        self.version = packet.u32();
+        self.procedure = packet.u32();
+        let flavor = packet.u32();
+        packet.check()?;
+        let mut body = Reader::new(packet.opaque(AUTH_BYTES_MAX));
+        self.credential = (flavor == 1).then(|| auth_sys(&mut body));
+        if packet.check().is_err() || body.check().is_err() {
+            return refused(Reject::BadCredential);
+        }
+        if flavor > 1 {
+            return refused(Reject::UnknownFlavor);
+        }
+        let _flavor = packet.u32();
+        packet.check()?;
+        packet.opaque(AUTH_BYTES_MAX);
+        if packet.check().is_err() {
+            return refused(Reject::BadVerifier);
+        }
+        Ok(())
     }
 }
 
 /// Takes an AUTH_SYS body apart.
-fn auth_sys(body: &[u8]) -> Result<Credential<'_>, Malformed> {
-    let mut body = Reader::new(body);
-    let _stamp = body.u32()?;
-    body.opaque(MACHINE_BYTES_MAX)?;
-    let (uid, gid, count) = (body.u32()?, body.u32()?, body.u32()?);
+fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
+    let _stamp = body.u32();
+    body.opaque(MACHINE_BYTES_MAX);
+    let (uid, gid, count) = (body.u32(), body.u32(), body.u32());
     if count > GROUPS_MAX {
-        return Err(Malformed::Range);
+        body.refuse();
     }
-    let groups = body.take((count as usize).saturating_mul(4))?;
-    Ok(Credential { uid, gid, groups })
+    let groups = body.take((count as usize).saturating_mul(4));
+    Credential { uid, gid, groups }
 }
 
 /// Writes the 24 bytes before the results, or the whole of a rejection.
@@ -180,10 +181,13 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Takes a mark apart.
-    pub fn parse(packet: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let word = packet.u32()?;
-        Ok(Self {
+    /// Takes a mark off a stream; nothing, if it has not all arrived.
+    pub fn parse(stream: &mut Reader<'_>) -> Option<Self> {
+        if stream.rest().len() < MARK_BYTES {
+            return None;
+        }
+        let word = stream.u32();
+        Some(Self {
             len: word & !LAST_FRAGMENT,
             last: word & LAST_FRAGMENT != 0,
         })
@@ -204,11 +208,16 @@ mod tests {
     }
 
     fn check(packet: &[u8], expect: Result<u32, NotACall>) {
-        let parsed = Call::parse(&mut Reader::new(packet));
-        assert_eq!(parsed.map(|call| call.procedure), expect);
+        let mut call = Call::default();
+        let parsed = call.parse(&mut Reader::new(packet));
+        assert_eq!(parsed.map(|()| call.procedure), expect);
+        if matches!(expect, Ok(_) | Err(NotACall::Refused(_))) {
+            assert_eq!(call.xid, 7);
+        }
         if expect.is_ok() {
             for end in 0..packet.len() {
-                assert!(Call::parse(&mut Reader::new(&packet[..end])).is_err());
+                let mut head = Reader::new(&packet[..end]);
+                assert!(Call::default().parse(&mut head).is_err());
             }
         }
     }
@@ -238,19 +247,19 @@ mod tests {
     fn seventeen_groups_and_short_bodies_are_bad_credentials() {
         check(
             &auth_sys(17, 17),
-            Err(NotACall::Refused(7, Reject::BadCredential)),
+            Err(NotACall::Refused(Reject::BadCredential)),
         );
         check(
             &auth_sys(3, 2),
-            Err(NotACall::Refused(7, Reject::BadCredential)),
+            Err(NotACall::Refused(Reject::BadCredential)),
         );
         check(
             &words(&[7, 0, 2, 100_003, 3, 1, 1, 4, 0, 0, 0]),
-            Err(NotACall::Refused(7, Reject::BadCredential)),
+            Err(NotACall::Refused(Reject::BadCredential)),
         );
         check(
             &words(&[7, 0, 2, 100_003, 3, 1, 0, 401]),
-            Err(NotACall::Refused(7, Reject::BadCredential)),
+            Err(NotACall::Refused(Reject::BadCredential)),
         );
     }
 
@@ -259,16 +268,16 @@ mod tests {
         for flavor in [2, 3, 6, 390_003, u32::MAX] {
             check(
                 &words(&[7, 0, 2, 1, 1, 1, flavor, 0, 0, 0]),
-                Err(NotACall::Refused(7, Reject::UnknownFlavor)),
+                Err(NotACall::Refused(Reject::UnknownFlavor)),
             );
         }
         check(
             &words(&[7, 0, 3]),
-            Err(NotACall::Refused(7, Reject::RpcVersion)),
+            Err(NotACall::Refused(Reject::RpcVersion)),
         );
         check(
             &words(&[7, 0, 2, 1, 1, 1, 0, 0, 0, 401]),
-            Err(NotACall::Refused(7, Reject::BadVerifier)),
+            Err(NotACall::Refused(Reject::BadVerifier)),
         );
     }
 
@@ -284,7 +293,7 @@ mod tests {
         let parsed = Mark::parse(&mut Reader::new(&Mark::whole(40).to_be_bytes()));
         assert_eq!(
             parsed,
-            Ok(Mark {
+            Some(Mark {
                 len: 40,
                 last: true
             })
@@ -292,7 +301,7 @@ mod tests {
         let parsed = Mark::parse(&mut Reader::new(&[0x7f, 0xff, 0xff, 0xff]));
         assert_eq!(
             parsed,
-            Ok(Mark {
+            Some(Mark {
                 len: 0x7fff_ffff,
                 last: false
             })

@@ -3,15 +3,22 @@
 use super::Malformed;
 
 /// A cursor over a received packet. Values borrow from the packet, not from the cursor.
+///
+/// What is not there, or not in its range, is remembered, not returned: it reads as zero or empty, and so does all that would
+/// follow it. Ask [`Reader::check`] before anything is made of what was read.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    malformed: bool,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte of `packet`.
     pub const fn new(packet: &'a [u8]) -> Self {
-        Self { rest: packet }
+        Self {
+            rest: packet,
+            malformed: false,
+        }
     }
 
     /// What was not read yet.
@@ -19,38 +26,78 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    /// Whether all that was read was there and in its range.
+    pub const fn check(&self) -> Result<(), Malformed> {
+        if self.malformed {
+            Err(Malformed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Remembers that what was read is out of its range.
+    pub const fn refuse(&mut self) {
+        self.rest = &[];
+        self.malformed = true;
+    }
+
     /// The next `len` bytes.
-    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (head, rest) = self.rest.split_at_checked(len).ok_or(Malformed::Short)?;
-        self.rest = rest;
-        Ok(head)
+    #[inline(never)]
+    pub fn take(&mut self, len: usize) -> &'a [u8] {
+        match self.rest.split_at_checked(len) {
+            Some((head, rest)) => {
+                self.rest = rest;
+                head
+            }
+            None => {
+                self.refuse();
+                &[]
+            }
+        }
     }
 
     /// An unsigned 32-bit number.
     #[inline(never)]
-    pub fn u32(&mut self) -> Result<u32, Malformed> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short)?;
-        self.rest = rest;
-        Ok(u32::from_be_bytes(*head))
+    pub fn u32(&mut self) -> u32 {
+        match self.rest.split_first_chunk() {
+            Some((head, rest)) => {
+                self.rest = rest;
+                u32::from_be_bytes(*head)
+            }
+            None => {
+                self.refuse();
+                0
+            }
+        }
     }
 
     /// An unsigned 64-bit number.
     #[inline(never)]
-    pub fn u64(&mut self) -> Result<u64, Malformed> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short)?;
-        self.rest = rest;
-        Ok(u64::from_be_bytes(*head))
+    pub fn u64(&mut self) -> u64 {
+        let high = u64::from(self.u32());
+        high << 32 | u64::from(self.u32())
+    }
+
+    /// True or false.
+    #[inline(never)]
+    pub fn flag(&mut self) -> bool {
+        let word = self.u32();
+        if word > 1 {
+            self.refuse();
+        }
+        word == 1
     }
 
     /// Variable-length opaque or string: length, bytes, zero to three bytes of padding.
-    pub fn opaque(&mut self, len_max: u32) -> Result<&'a [u8], Malformed> {
-        let len = self.u32()?;
+    #[inline(never)]
+    pub fn opaque(&mut self, len_max: u32) -> &'a [u8] {
+        let len = self.u32();
         if len > len_max {
-            return Err(Malformed::Range);
+            self.refuse();
         }
-        let bytes = self.take(len as usize)?;
-        self.take(padding(bytes.len()))?;
-        Ok(bytes)
+        let bytes = self.take(len as usize);
+        self.take(padding(bytes.len()));
+        bytes
     }
 }
 
@@ -206,22 +253,26 @@ mod tests {
             let written = writer.written().unwrap();
             assert_eq!(written % 4, 0);
             let mut reader = Reader::new(&room[..written]);
-            assert_eq!(reader.opaque(9), Ok(&bytes[..len]));
-            assert_eq!(reader.u32(), Err(Malformed::Short));
+            assert_eq!(reader.opaque(9), &bytes[..len]);
+            assert_eq!(reader.check(), Ok(()));
+            assert_eq!(reader.u32(), 0);
+            assert_eq!(reader.check(), Err(Malformed));
         }
     }
 
     #[test]
     fn a_length_beyond_the_packet_or_the_limit_is_malformed() {
-        assert_eq!(
-            Reader::new(&[0, 0, 0, 5, 1, 2, 3, 4]).opaque(8),
-            Err(Malformed::Short)
-        );
-        assert_eq!(
-            Reader::new(&[0, 0, 0, 5, 1, 2, 3, 4, 5]).opaque(8),
-            Err(Malformed::Short)
-        );
-        assert_eq!(Reader::new(&[0xff; 16]).opaque(8), Err(Malformed::Range));
+        for (packet, len_max) in [
+            (&[0, 0, 0, 5, 1, 2, 3, 4][..], 8),
+            (&[0, 0, 0, 5, 1, 2, 3, 4, 5], 8),
+            (&[0, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 1], 3),
+            (&[0xff; 16], 8),
+        ] {
+            let mut reader = Reader::new(packet);
+            reader.opaque(len_max);
+            assert_eq!(reader.check(), Err(Malformed));
+            assert_eq!((reader.u32(), reader.rest()), (0, &[][..]));
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! ACCESS, FSSTAT, FSINFO, PATHCONF: what an object and its file system are like.
 
 use super::super::Cx;
-use super::{Fault, Object, begin};
+use super::super::rpc::Request;
+use super::{Fault, Object};
 use crate::config::{DIRECTORY_BYTES_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX};
-use crate::vfs::{FsError, Kind, Right};
+use crate::vfs::{Kind, Right};
+use crate::wire::Writer;
 use crate::wire::nfs3::{PROPERTIES, Procedure, access as bits};
-use crate::wire::{Reader, Writer};
 
 /// Links that an object may have. The host does not tell; this is what the strictest of its usual file systems allows.
 const LINK_COUNT_MAX: u32 = 32_000;
@@ -15,28 +16,27 @@ const BLOCK_BYTES: u32 = 4096;
 /// What the caller itself may do; that an owner may always read and write is not told: a client would let it open its file.
 pub(super) fn access(
     cx: &mut Cx<'_>,
+    request: &mut Request<'_, '_>,
     object: &Object,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
 ) -> Result<(), Fault> {
-    let asked = args.u32()?;
+    let asked = request.args.u32();
+    request.args.check()?;
+    let (execute, write) = if object.attr.kind == Kind::Directory {
+        (bits::LOOKUP, bits::MODIFY | bits::EXTEND | bits::DELETE)
+    } else {
+        (bits::EXECUTE, bits::MODIFY | bits::EXTEND)
+    };
     let mut granted = 0;
-    let mut grant = |bits, right| {
+    for (bits, right) in [
+        (bits::READ, Right::Read),
+        (execute, Right::Execute),
+        (write, Right::Write),
+    ] {
         if asked & bits != 0 && cx.vfs.allows(object.node, right)? {
             granted |= asked & bits;
         }
-        Ok::<_, FsError>(())
-    };
-    grant(bits::READ, Right::Read)?;
-    if object.kind == Kind::Directory {
-        grant(bits::LOOKUP, Right::Execute)?;
-        grant(bits::MODIFY | bits::EXTEND | bits::DELETE, Right::Write)?;
-    } else {
-        grant(bits::EXECUTE, Right::Execute)?;
-        grant(bits::MODIFY | bits::EXTEND, Right::Write)?;
     }
-    begin(reply, object);
-    reply.u32(granted);
+    request.reply.u32(granted);
     Ok(())
 }
 
@@ -44,11 +44,11 @@ pub(super) fn access(
 pub(super) fn space(
     procedure: Procedure,
     cx: &mut Cx<'_>,
+    request: &mut Request<'_, '_>,
     object: &Object,
-    reply: &mut Writer<'_>,
-) -> Result<(), FsError> {
+) -> Result<(), Fault> {
     let space = cx.vfs.space(object.node)?;
-    begin(reply, object);
+    let reply = &mut *request.reply;
     if procedure == Procedure::PathConf {
         // Names are never cut, owners cannot give files away, case matters and is kept.
         reply.words(&[LINK_COUNT_MAX, space.name_bytes_max, 1, 1, 0, 1]);
@@ -68,8 +68,7 @@ pub(super) fn space(
     Ok(())
 }
 
-pub(super) fn fs_info(object: &Object, reply: &mut Writer<'_>) {
-    begin(reply, object);
+pub(super) fn fs_info(reply: &mut Writer<'_>) {
     reply.words(&[
         // Largest, preferred and unit of READ, then of WRITE; preferred page of a directory.
         READ_BYTES_MAX,

@@ -1,13 +1,13 @@
 //! LOOKUP, READDIR, READDIRPLUS.
 
 use super::super::Cx;
-use super::super::rpc::Answer;
-use super::{Fault, Object, begin, describe, to_wire};
+use super::super::rpc::Request;
+use super::{Fault, Object, post_op};
 use crate::config::{DIRECTORY_BYTES_MAX, REPLY_HEAD_BYTES};
 use crate::vfs::{Detail, DirEntry, Name};
-use crate::wire::nfs3::{ATTRIBUTES_BYTES, Status, VERIFIER_BYTES, emit_post_op};
+use crate::wire::Writer;
+use crate::wire::nfs3::{ATTRIBUTES_BYTES, VERIFIER_BYTES};
 use crate::wire::xdr::padding;
-use crate::wire::{Reader, Writer};
 use core::ops::ControlFlow;
 
 /// Bytes that a name on the wire may have before it is taken for garbage; the file system's own limit is lower.
@@ -15,50 +15,50 @@ pub(super) const NAME_BYTES_MAX: u32 = 1024;
 
 pub(super) fn lookup(
     cx: &mut Cx<'_>,
+    request: &mut Request<'_, '_>,
     dir: &Object,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
 ) -> Result<(), Fault> {
-    let name = Name::new(args.opaque(NAME_BYTES_MAX)?)?;
-    let node = cx.vfs.lookup(dir.node, name)?;
+    let name = request.args.opaque(NAME_BYTES_MAX);
+    request.args.check()?;
+    let node = cx.vfs.lookup(dir.node, Name::new(name)?)?;
     let handle = cx.vfs.handle(node)?;
-    let object = describe(cx, node)?;
-    reply.u32(Status::Ok as u32);
-    reply.opaque(handle.bytes());
-    emit_post_op(reply, Some(&object.attributes));
-    emit_post_op(reply, Some(&dir.attributes));
+    let attr = cx.vfs.attr(node)?;
+    request.reply.opaque(handle.bytes());
+    post_op(request.reply, Some(&attr));
+    post_op(request.reply, Some(&dir.attr));
     Ok(())
 }
 
 /// READDIR and READDIRPLUS: as many entries as fit the caller's count, at least one, or `TooSmall`.
 pub(super) fn list(
     cx: &mut Cx<'_>,
+    request: &mut Request<'_, '_>,
     dir: &Object,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
     detail: Detail,
-) -> Result<Answer, Fault> {
-    let cookie = args.u64()?;
+) -> Result<(), Fault> {
+    let (args, reply) = (&mut request.args, &mut *request.reply);
+    let cookie = args.u64();
     // The host's cookies hold as long as the directory does: there is nothing to verify.
-    args.take(VERIFIER_BYTES)?;
-    let names_max = args.u32()?;
+    args.take(VERIFIER_BYTES);
+    let names_left = args.u32();
     let bytes_max = if detail == Detail::Names {
-        names_max
+        names_left
     } else {
-        args.u32()?
+        args.u32()
     };
+    args.check()?;
     let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX) as usize;
     if reply.room().len() < bytes_max.saturating_add(REPLY_HEAD_BYTES / 2) {
-        return Ok(Answer::NoRoom);
+        return Err(Fault::NoRoom);
     }
+    let start = reply.position().saturating_sub(Page::HEAD_BYTES);
     let mut page = Page {
         detail,
-        bytes_end: reply.position().saturating_add(bytes_max),
-        names_left: names_max,
+        bytes_end: start.saturating_add(bytes_max),
+        names_left,
         empty: true,
     };
-    begin(reply, dir);
-    reply.put(&[0; VERIFIER_BYTES]);
+    reply.u64(0); // The verifier.
     let listed = cx.vfs.readdir(dir.node, cookie, detail, &mut |entry| {
         page.take(reply, entry)
     });
@@ -69,10 +69,10 @@ pub(super) fn list(
         Err(_) => false,
     };
     if page.empty && !end || reply.position().saturating_add(Page::END_BYTES) > page.bytes_end {
-        return Err(Fault::Status(Status::TooSmall));
+        return Err(Fault::TooSmall);
     }
     reply.words(&[0, end.into()]);
-    Ok(Answer::Done)
+    Ok(())
 }
 
 /// The limits of one page, and what came of it.
@@ -86,6 +86,8 @@ struct Page {
 }
 
 impl Page {
+    /// Bytes of the status and the directory's attributes.
+    const HEAD_BYTES: usize = 4 + 4 + ATTRIBUTES_BYTES;
     /// Bytes after the last entry: no further entry, whether that was all.
     const END_BYTES: usize = 8;
 
@@ -121,7 +123,7 @@ impl Page {
             _ if self.detail == Detail::Names => {}
             None => reply.words(&[0, 0]),
             Some((attr, handle)) => {
-                emit_post_op(reply, Some(&to_wire(attr)));
+                post_op(reply, Some(attr));
                 reply.u32(1);
                 reply.opaque(handle.bytes());
             }

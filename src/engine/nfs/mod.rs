@@ -3,17 +3,17 @@
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are dealt with
 //! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
 
-use super::rpc::Answer;
+use super::rpc::{Answer, Request};
 use super::{Cx, Order};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
-use crate::vfs::{Attr, Caller, Detail, FileTime, FsError, Kind, Node};
+use crate::vfs::{Attr, Caller, Detail, FileTime, FsError, FsResult, Kind, Node};
 use crate::wire::nfs3::{
-    Attributes, FileType, HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION,
-    emit_post_op, emit_wcc,
+    Attributes, HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION, emit_post_op,
+    emit_pre_op,
 };
 use crate::wire::rpc::{Call, Credential, Reject};
-use crate::wire::{Malformed, Reader, Writer};
+use crate::wire::{Malformed, Writer};
 
 mod about;
 mod change;
@@ -28,10 +28,16 @@ pub(super) use write::Writing;
 enum Fault {
     /// The file system's answer, which becomes a status.
     Files(FsError),
-    /// The protocol's own.
-    Status(Status),
+    /// The object has changed since the caller looked at it.
+    NotSynchronous,
+    /// No object of this kind can be made.
+    BadType,
+    /// The results do not fit the count that the caller set.
+    TooSmall,
     /// The arguments did not parse.
     Malformed,
+    /// Nothing was begun: the results need an empty output.
+    NoRoom,
 }
 
 impl From<FsError> for Fault {
@@ -46,17 +52,18 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// The object of a request, and its attributes on the wire and here.
+/// An object and its attributes.
+#[derive(Debug)]
 struct Object {
+    attr: Attr,
     node: Node,
-    kind: Kind,
-    size: u64,
-    attributes: Attributes,
 }
 
 /// What NFS remembers from one request to the next.
 #[derive(Debug)]
 pub(super) struct Nfs {
+    /// What the call in hand ordered.
+    pub(super) order: Option<Order>,
     /// Another one whenever what was written and not made durable may be lost.
     verifier: [u8; VERIFIER_BYTES],
     creations: change::Creations,
@@ -87,6 +94,11 @@ const fn changes(procedure: Procedure) -> bool {
     )
 }
 
+/// Whether a procedure is answered when data is where it belongs.
+const fn writes(procedure: Procedure) -> bool {
+    matches!(procedure, Procedure::Write | Procedure::Commit)
+}
+
 /// Who calls, in the words of the files.
 fn caller(credential: Option<Credential<'_>>) -> Caller {
     let mut caller = Caller {
@@ -105,142 +117,164 @@ fn caller(credential: Option<Credential<'_>>) -> Caller {
 impl Nfs {
     pub(super) const fn new(verifier: [u8; VERIFIER_BYTES]) -> Self {
         Self {
+            order: None,
             verifier,
             creations: change::Creations::new(),
             before: None,
         }
     }
 
-    /// Answers one call. `follows`: bytes of a WRITE's data that are not in `args`, if that is known.
+    /// Answers one call.
     #[inline(never)]
     pub(super) fn answer(
         &mut self,
-        call: &Call<'_>,
         cx: &mut Cx<'_>,
-        args: &mut Reader<'_>,
-        follows: Option<u32>,
-        reply: &mut Writer<'_>,
-        order: &mut Option<Order>,
+        request: &mut Request<'_, '_>,
     ) -> Result<Answer, Reject> {
-        if call.version != VERSION {
+        if request.call.version != VERSION {
             return Err(Reject::Version(VERSION as u8, VERSION as u8));
         }
-        let procedure = Procedure::new(call.procedure).ok_or(Reject::Procedure)?;
+        let procedure = Procedure::new(request.call.procedure).ok_or(Reject::Procedure)?;
         if procedure == Procedure::Null {
             return Ok(Answer::Done);
         }
-        let handle = args.opaque(HANDLE_BYTES_MAX)?;
-        let start = reply.position();
-        let caller = caller(call.credential);
-        let opened = cx.vfs.open(handle, &caller);
-        let object = opened.and_then(|node| describe(cx, node));
-        let mut effect = change::Effect::default();
+        let handle = request.args.opaque(HANDLE_BYTES_MAX);
+        request.args.check()?;
+        let start = request.reply.position();
+        let mut effect = change::Effect::new(procedure, caller(request.call.credential));
+        let object = open(cx, handle, &effect.caller);
         let outcome = match &object {
             Err(error) => Err(Fault::Files(*error)),
-            Ok(object) if changes(procedure) => {
-                self.before = None;
-                self.change(procedure, cx, object, &caller, args, &mut effect)
-                    .map(|()| Answer::Done)
-            }
-            Ok(object) if matches!(procedure, Procedure::Write | Procedure::Commit) => {
-                self.write(procedure, call.xid, cx, object, args, follows)
-            }
-            Ok(object) => carry_out(procedure, cx, object, args, reply, order),
+            Ok(object) if changes(procedure) => self.change(cx, request, object, &mut effect),
+            Ok(object) => self.carry_out(procedure, cx, request, object),
         };
         let status = match outcome {
-            Ok(answer) if !changes(procedure) => return Ok(answer),
-            Ok(_) => Status::Ok,
+            Ok(()) if writes(procedure) => return Ok(Answer::Writing),
+            Ok(()) if !changes(procedure) => return Ok(Answer::Done),
+            Ok(()) => Status::Ok,
+            Err(Fault::NoRoom) => return Ok(Answer::NoRoom),
             Err(Fault::Malformed) => return Err(Reject::Arguments),
-            Err(Fault::Status(status)) => status,
             Err(Fault::Files(error)) => tell(cx, error),
+            Err(Fault::NotSynchronous) => Status::NotSynchronous,
+            Err(Fault::BadType) => Status::BadType,
+            Err(Fault::TooSmall) => Status::TooSmall,
         };
+        let reply = &mut *request.reply;
         reply.truncate(start);
         reply.u32(status as u32);
         let object = object.as_ref().ok();
         if changes(procedure) {
-            effect.emit(procedure, status, cx, object, reply);
+            effect.emit(cx, object, reply);
         } else if procedure != Procedure::GetAttr {
-            let attributes = object.map(|object| &object.attributes);
-            if matches!(procedure, Procedure::Write | Procedure::Commit) {
-                emit_wcc(reply, attributes, attributes);
-            } else {
-                emit_post_op(reply, attributes);
+            let attr = object.map(|object| &object.attr);
+            if writes(procedure) {
+                pre_op(reply, attr);
             }
+            post_op(reply, attr);
         }
         Ok(Answer::Done)
+    }
+
+    /// What changes neither attributes nor names.
+    fn carry_out(
+        &mut self,
+        procedure: Procedure,
+        cx: &mut Cx<'_>,
+        request: &mut Request<'_, '_>,
+        object: &Object,
+    ) -> Result<(), Fault> {
+        if writes(procedure) {
+            return self.write(procedure, cx, request, object);
+        }
+        let reply = &mut *request.reply;
+        reply.u32(Status::Ok as u32);
+        match procedure {
+            Procedure::GetAttr => {
+                reply.words(&to_wire(&object.attr).0);
+                return Ok(());
+            }
+            Procedure::Lookup => return directory::lookup(cx, request, object),
+            _ => post_op(reply, Some(&object.attr)),
+        }
+        match procedure {
+            Procedure::ReadDir => directory::list(cx, request, object, Detail::Names),
+            Procedure::ReadDirPlus => directory::list(cx, request, object, Detail::Objects),
+            Procedure::Read => read::read(cx, request, object, &mut self.order),
+            Procedure::Access => about::access(cx, request, object),
+            Procedure::ReadLink => read::read_link(cx, request, object),
+            Procedure::FsInfo => {
+                about::fs_info(reply);
+                Ok(())
+            }
+            _ => about::space(procedure, cx, request, object),
+        }
     }
 }
 
 /// Tells a person of what only a person can mend; the status.
+#[inline(never)]
 fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
-    match error {
-        FsError::Io => cx.tell(event::DISK_FAILED, b"", ""),
-        FsError::NoSpace => cx.tell(event::DISK_FULL, b"", ""),
-        FsError::OtherFileSystem => cx.tell(event::OTHER_FILE_SYSTEM, b"", ""),
-        _ => {}
-    }
+    let event = match error {
+        FsError::Io => event::DISK_FAILED,
+        FsError::NoSpace => event::DISK_FULL,
+        FsError::OtherFileSystem => event::OTHER_FILE_SYSTEM,
+        _ => return error.into(),
+    };
+    cx.tell(event, b"", "");
     error.into()
 }
 
-/// What an object is like.
+/// The object that a handle names.
 #[inline(never)]
-fn describe(cx: &mut Cx<'_>, node: Node) -> Result<Object, FsError> {
+fn open(cx: &mut Cx<'_>, handle: &[u8], caller: &Caller) -> FsResult<Object> {
+    let node = cx.vfs.open(handle, caller)?;
     let attr = cx.vfs.attr(node)?;
-    Ok(Object {
-        node,
-        kind: attr.kind,
-        size: attr.size,
-        attributes: to_wire(&attr),
-    })
+    Ok(Object { node, attr })
 }
 
-/// What changes nothing.
-fn carry_out(
-    procedure: Procedure,
-    cx: &mut Cx<'_>,
-    object: &Object,
-    args: &mut Reader<'_>,
-    reply: &mut Writer<'_>,
-    order: &mut Option<Order>,
-) -> Result<Answer, Fault> {
-    match procedure {
-        Procedure::ReadDir => return directory::list(cx, object, args, reply, Detail::Names),
-        Procedure::ReadDirPlus => return directory::list(cx, object, args, reply, Detail::Objects),
-        Procedure::Read => return read::read(cx, object, args, reply, order),
-        Procedure::Lookup => directory::lookup(cx, object, args, reply)?,
-        Procedure::Access => about::access(cx, object, args, reply)?,
-        Procedure::ReadLink => read::read_link(cx, object, reply)?,
-        Procedure::FsStat | Procedure::PathConf => about::space(procedure, cx, object, reply)?,
-        Procedure::FsInfo => about::fs_info(object, reply),
-        _ => {
-            reply.u32(Status::Ok as u32);
-            object.attributes.emit(reply);
-        }
+/// What must be a regular file.
+fn check_regular(object: &Object) -> FsResult<()> {
+    match object.attr.kind {
+        Kind::Regular => Ok(()),
+        Kind::Directory => Err(FsError::IsDirectory),
+        _ => Err(FsError::Invalid),
     }
-    Ok(Answer::Done)
 }
 
-/// Begins the reply of a success: the status, and the object's attributes.
-fn begin(reply: &mut Writer<'_>, object: &Object) {
-    reply.u32(Status::Ok as u32);
-    emit_post_op(reply, Some(&object.attributes));
+/// Writes the attributes of an object, if they are known.
+#[inline(never)]
+fn post_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
+    emit_post_op(reply, attr.map(to_wire).as_ref());
 }
+
+/// Writes what tells whether an object was changed meanwhile, if that is known.
+#[inline(never)]
+fn pre_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
+    emit_pre_op(reply, attr.map(to_wire).as_ref());
+}
+
+/// Kinds of objects by their numbers on the wire, of which the first is 1.
+const KINDS: [Kind; 7] = [
+    Kind::Regular,
+    Kind::Directory,
+    Kind::BlockDevice,
+    Kind::CharacterDevice,
+    Kind::SymbolicLink,
+    Kind::Socket,
+    Kind::Fifo,
+];
 
 /// Attributes in the words of the wire.
+#[inline(never)]
 fn to_wire(attr: &Attr) -> Attributes {
-    let kind = match attr.kind {
-        Kind::Regular => FileType::Regular,
-        Kind::Directory => FileType::Directory,
-        Kind::SymbolicLink => FileType::SymbolicLink,
-        Kind::Fifo => FileType::Fifo,
-        Kind::Socket => FileType::Socket,
-        Kind::BlockDevice => FileType::BlockDevice,
-        Kind::CharacterDevice => FileType::CharacterDevice,
-    };
-    let [size, used, fsid, fileid] = [attr.size, attr.used, attr.fsid, attr.inode].map(halves);
-    let [atime, mtime, ctime] = [attr.atime, attr.mtime, attr.ctime].map(time);
+    let kind = (1..)
+        .zip(KINDS)
+        .find_map(|(number, kind)| (kind == attr.kind).then_some(number));
+    let (size, used) = (halves(attr.size), halves(attr.used));
+    let (fsid, fileid) = (halves(attr.fsid), halves(attr.inode));
+    let (atime, mtime, ctime) = (time(attr.atime), time(attr.mtime), time(attr.ctime));
     Attributes([
-        kind as u32,
+        kind.unwrap_or(0),
         attr.mode,
         attr.nlink,
         attr.uid,
@@ -269,6 +303,7 @@ const fn halves(number: u64) -> (u32, u32) {
 }
 
 /// The wire counts from 1970 to 2106: what lies outside is shown at its edge.
+#[inline(never)]
 fn time(time: FileTime) -> (u32, u32) {
     match u32::try_from(time.secs) {
         Ok(secs) => (secs, time.nanos),

@@ -1,32 +1,50 @@
-//! From what a backend says to what the wire says: one total match.
+//! From what a backend says to what the wire says: one total table, in the order of the errors.
 
 use crate::vfs::FsError;
 use crate::wire::nfs3::Status;
 
+const PAIRS: [(FsError, Status); 22] = [
+    (FsError::Permission, Status::Permission),
+    (FsError::NoEntry, Status::NoEntry),
+    (FsError::Io, Status::Io),
+    (FsError::Access, Status::Access),
+    (FsError::OtherFileSystem, Status::Access),
+    (FsError::Exists, Status::Exists),
+    (FsError::CrossDevice, Status::CrossDevice),
+    (FsError::NotDirectory, Status::NotDirectory),
+    (FsError::IsDirectory, Status::IsDirectory),
+    (FsError::Invalid, Status::Invalid),
+    (FsError::TooLarge, Status::TooLarge),
+    (FsError::NoSpace, Status::NoSpace),
+    (FsError::Quota, Status::Quota),
+    (FsError::TooManyLinks, Status::TooManyLinks),
+    (FsError::NotEmpty, Status::NotEmpty),
+    (FsError::NameTooLong, Status::NameTooLong),
+    (FsError::ReadOnly, Status::ReadOnly),
+    (FsError::Stale, Status::Stale),
+    (FsError::BadHandle, Status::BadHandle),
+    (FsError::BadCookie, Status::BadCookie),
+    (FsError::NotSupported, Status::NotSupported),
+    (FsError::TryLater, Status::TryLater),
+];
+
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+static STATUSES: [Status; PAIRS.len()] = {
+    let mut statuses = [Status::Ok; PAIRS.len()];
+    let mut place = 0;
+    while place < PAIRS.len() {
+        let (error, status) = PAIRS[place];
+        assert!(error as usize == place);
+        statuses[place] = status;
+        place += 1;
+    }
+    statuses
+};
+
 impl From<FsError> for Status {
     fn from(error: FsError) -> Self {
-        match error {
-            FsError::Permission => Self::Permission,
-            FsError::NoEntry => Self::NoEntry,
-            FsError::Io => Self::Io,
-            FsError::Access | FsError::OtherFileSystem => Self::Access,
-            FsError::Exists => Self::Exists,
-            FsError::CrossDevice => Self::CrossDevice,
-            FsError::TooLarge => Self::TooLarge,
-            FsError::NoSpace => Self::NoSpace,
-            FsError::Quota => Self::Quota,
-            FsError::TooManyLinks => Self::TooManyLinks,
-            FsError::NotEmpty => Self::NotEmpty,
-            FsError::NotDirectory => Self::NotDirectory,
-            FsError::IsDirectory => Self::IsDirectory,
-            FsError::Invalid => Self::Invalid,
-            FsError::NameTooLong => Self::NameTooLong,
-            FsError::ReadOnly => Self::ReadOnly,
-            FsError::Stale => Self::Stale,
-            FsError::BadHandle => Self::BadHandle,
-            FsError::BadCookie => Self::BadCookie,
-            FsError::NotSupported => Self::NotSupported,
-            FsError::TryLater => Self::TryLater,
-        }
+        // There is a place for each: `TryLater` is the last.
+        const { assert!(FsError::TryLater as usize + 1 == PAIRS.len()) };
+        STATUSES.get(error as usize).copied().unwrap_or(Self::Io)
     }
 }

@@ -3,38 +3,49 @@
 //! A WRITE's data is stored as it comes, so its reply is written when the last of it is there, or on disk.
 
 use super::super::Cx;
-use super::super::rpc::Answer;
-use super::{Fault, Nfs, Object, describe, tell};
+use super::super::rpc::Request;
+use super::{Fault, Nfs, Object, check_regular, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
-use crate::vfs::{FsError, Kind, Pin, Right};
-use crate::wire::Reader;
+use crate::vfs::{Attr, FsError, Pin, Right};
 use crate::wire::Writer;
-use crate::wire::nfs3::{Attributes, Procedure, Status, emit_wcc};
+use crate::wire::nfs3::{Procedure, Status};
 
 /// What a caller wants of its data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum How {
+    /// That all that is in the file is on disk: it brings no data.
+    Commit,
     /// To be in the file.
     Unstable,
     /// To be on disk.
     Stable,
-    /// That all that is in the file is on disk: it brings no data.
-    Commit,
 }
 
 /// A WRITE or COMMIT that is not answered yet.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Debug)]
+#[repr(C)]
 pub(in super::super) struct Writing {
-    pub(in super::super) xid: u32,
     /// Bytes that are neither stored nor ordered to be.
     pub(in super::super) left: u32,
+    pub(in super::super) xid: u32,
+    /// Where the next of the data goes, in bytes from the start of the file.
+    pub(in super::super) offset: u64,
+    count: u32,
+    how: How,
     /// What went wrong first.
     pub(in super::super) error: Option<FsError>,
-    how: How,
-    count: u32,
 }
 
 impl Writing {
+    pub(in super::super) const NONE: Self = Self {
+        left: 0,
+        xid: 0,
+        offset: 0,
+        count: 0,
+        how: How::Commit,
+        error: None,
+    };
+
     /// Whether its reply has to wait for the disk.
     pub(in super::super) fn must_last(&self) -> bool {
         self.how != How::Unstable && self.error.is_none()
@@ -44,62 +55,61 @@ impl Writing {
 /// What a file was like before a WRITE; of whose WRITE.
 #[derive(Debug)]
 pub(super) struct Before {
+    attr: Attr,
     xid: u32,
-    attributes: Attributes,
 }
 
 impl Nfs {
-    /// Begins a WRITE, of whose arguments the data is left in `args`, or a COMMIT.
+    /// Begins a WRITE, of whose arguments the data is left unread, or a COMMIT.
     pub(super) fn write(
         &mut self,
         procedure: Procedure,
-        xid: u32,
         cx: &mut Cx<'_>,
+        request: &mut Request<'_, '_>,
         object: &Object,
-        args: &mut Reader<'_>,
-        follows: Option<u32>,
-    ) -> Result<Answer, Fault> {
-        let (offset, count) = (args.u64()?, args.u32()?);
-        let mut writing = Writing {
-            xid,
-            left: 0,
-            error: None,
-            how: How::Commit,
-            count,
-        };
-        let mut right = None;
+    ) -> Result<(), Fault> {
+        let args = &mut request.args;
+        let (offset, count) = (args.u64(), args.u32());
+        let (mut left, mut how, mut right) = (0, How::Commit, None);
         if procedure == Procedure::Write {
-            let (stable, len) = (args.u32()?, args.u32()?);
-            let here = u32::try_from(args.rest().len()).unwrap_or(u32::MAX);
-            let whole = follows.is_none_or(|follows| here.saturating_add(follows) >= len);
-            if stable > 2 || len != count || !whole {
-                return Err(Fault::Malformed);
+            let stable = args.u32();
+            left = args.u32();
+            let here = args.rest().len() as u32;
+            let follows = request.follows.unwrap_or(left);
+            if stable > 2 || left != count || here.saturating_add(follows) < left {
+                args.refuse();
             }
-            match object.kind {
-                Kind::Regular => {}
-                Kind::Directory => return Err(FsError::IsDirectory.into()),
-                _ => return Err(FsError::Invalid.into()),
-            }
-            if len > WRITE_BYTES_MAX {
-                return Err(FsError::Invalid.into());
-            }
-            if offset.saturating_add(len.into()) > i64::MAX as u64 {
-                return Err(FsError::TooLarge.into());
-            }
-            writing.how = if stable == 0 {
+            how = if stable == 0 {
                 How::Unstable
             } else {
                 How::Stable
             };
-            writing.left = len;
             right = Some(Right::Write);
         }
+        args.check()?;
+        if procedure == Procedure::Write {
+            check_regular(object)?;
+            if left > WRITE_BYTES_MAX {
+                return Err(FsError::Invalid.into());
+            }
+            if offset.saturating_add(left.into()) > i64::MAX as u64 {
+                return Err(FsError::TooLarge.into());
+            }
+        }
         let file = cx.vfs.pin(object.node, right)?;
-        self.before = Some(Before {
+        let xid = request.call.xid;
+        let writing = Writing {
+            left,
             xid,
-            attributes: object.attributes,
-        });
-        Ok(Answer::Writing(writing, file, offset))
+            offset,
+            count,
+            how,
+            error: None,
+        };
+        request.session.begin(writing, file);
+        let attr = object.attr;
+        self.before = Some(Before { attr, xid });
+        Ok(())
     }
 
     /// Writes the results of a WRITE or COMMIT whose data is where it was to go, or is not.
@@ -112,16 +122,13 @@ impl Nfs {
     ) {
         let status = writing.error.map_or(Status::Ok, |error| tell(cx, error));
         reply.u32(status as u32);
-        let before = self
-            .before
-            .take()
-            .filter(|before| before.xid == writing.xid);
-        let after = describe(cx, file.node()).ok();
-        emit_wcc(
-            reply,
-            before.as_ref().map(|before| &before.attributes),
-            after.as_ref().map(|after| &after.attributes),
-        );
+        let before = match &self.before {
+            Some(before) if before.xid == writing.xid => Some(&before.attr),
+            _ => None,
+        };
+        pre_op(reply, before);
+        self.before = None;
+        post_op(reply, cx.vfs.attr(file.node()).as_ref().ok());
         if status != Status::Ok {
             return;
         }
