@@ -16,8 +16,10 @@ pub use set::{How, Node, Set, SetTime, Stable};
 pub use writing::failure;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use std::io::{BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use xdr::Reader;
@@ -58,6 +60,28 @@ impl Client {
     pub fn connect(server: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
+        Self::over(stream)
+    }
+
+    /// Connects from another address of this machine than the one that the route prefers.
+    pub fn connect_from(source: Ipv4Addr, server: SocketAddr) -> Result<Self> {
+        let SocketAddr::V4(server) = server else {
+            bail!("{server} is no address of version 4");
+        };
+        let socket = socket(
+            AddressFamily::Inet,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
+        let here = SockaddrIn::from(SocketAddrV4::new(source, 0));
+        bind(socket.as_raw_fd(), &here).with_context(|| format!("cannot bind to {source}"))?;
+        connect(socket.as_raw_fd(), &SockaddrIn::from(server))
+            .with_context(|| format!("cannot connect from {source} to {server}"))?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         Ok(Self {

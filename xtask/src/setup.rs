@@ -47,8 +47,14 @@ impl Package {
     pub const STRACE: Self = Self::program("strace", "strace");
     /// `ip`.
     pub const IPROUTE2: Self = Self::program("iproute2", "ip");
+    /// `mount`.
+    pub const MOUNT: Self = Self::program("mount", "mount");
     /// `mkfs.ext4`, `chattr`.
     pub const E2FSPROGS: Self = Self::program("e2fsprogs", "mkfs.ext4");
+    /// `mkfs.btrfs`, `btrfs`.
+    pub const BTRFS_PROGS: Self = Self::program("btrfs-progs", "mkfs.btrfs");
+    /// What programs need that call libnfs.
+    pub const LIBNFS_DEV: Self = Self::file("libnfs-dev", "/usr/include/nfsc/libnfs.h");
     /// `cc -m32` with a C library: what the unit tests link with as i686.
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use xtask::build::Arch;
@@ -28,6 +29,34 @@ fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result
                 )
             })?;
         }
+    }
+    Ok(())
+}
+
+/// Runs `test` with a server whose export may be written, once as root on one processor and once as an ordinary user on the other.
+fn each_writable(test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
+    setup::need(&[Package::LIBNFS])?;
+    let mut worlds = vec![(Arch::X86_64, None)];
+    worlds.extend(
+        users()
+            .into_iter()
+            .flatten()
+            .map(|user| (Arch::I686, Some(user))),
+    );
+    for (arch, user) in worlds {
+        let directory = public_dir()?;
+        chown(directory.path(), user, user)?;
+        let export = format!("{}:rw,no_root_squash", directory.path().display());
+        let server = Server::start(ServerOptions {
+            arch,
+            user,
+            exports: vec![export],
+            ..ServerOptions::default()
+        })?;
+        test(&server, directory.path()).with_context(|| {
+            let said = server.lines();
+            format!("as {arch:?} and user {user:?}; the server said {said:#?}")
+        })?;
     }
     Ok(())
 }
@@ -110,11 +139,9 @@ fn nfs_ls_lists_ten_thousand_files_completely() -> Result<()> {
     })
 }
 
-#[test]
-fn a_gibibyte_arrives_with_the_same_sha256() -> Result<()> {
-    let directory = public_dir()?;
-    let path = directory.path().join("large file");
-    let mut file = File::create(&path)?;
+/// A file of 1 GiB in which no two blocks are alike.
+fn write_gibibyte(path: &Path) -> Result<()> {
+    let mut file = File::create(path)?;
     let mut block = vec![0u64; 128 << 10];
     let mut word = 0x5704_a3a1_u64;
     for _ in 0..1024 {
@@ -131,7 +158,14 @@ fn a_gibibyte_arrives_with_the_same_sha256() -> Result<()> {
                 .collect::<Vec<u8>>(),
         )?;
     }
-    drop(file);
+    Ok(())
+}
+
+#[test]
+fn a_gibibyte_arrives_with_the_same_sha256() -> Result<()> {
+    let directory = public_dir()?;
+    let path = directory.path().join("large file");
+    write_gibibyte(&path)?;
     let expected = sha256_of(Command::new("cat").arg(&path))?;
 
     let copies = public_dir()?;
@@ -158,6 +192,86 @@ fn a_gibibyte_arrives_with_the_same_sha256() -> Result<()> {
             sum
         };
         ensure!(sum == expected, "{sum} arrived instead of {expected}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_gibibyte_goes_in_and_comes_out_the_same() -> Result<()> {
+    let local = public_dir()?;
+    let path = local.path().join("large file");
+    write_gibibyte(&path)?;
+    let expected = sha256_of(Command::new("cat").arg(&path))?;
+    each_writable(|server, directory| {
+        let there = directory.join("large copy");
+        let url = url(server, &there);
+        setup::quietly(Command::new("nfs-cp").args([path.as_os_str(), url.as_ref()]))?;
+        let written = sha256_of(Command::new("cat").arg(&there))?;
+        ensure!(
+            written == expected,
+            "{written} went in instead of {expected}"
+        );
+        let read = sha256_of(Command::new("nfs-cat").arg(&url))?;
+        ensure!(read == expected, "{read} came out instead of {expected}");
+        Ok(())
+    })
+}
+
+/// What lies beneath a directory on the host: type and permissions, size unless a directory, and path.
+fn tree(directory: &Path) -> Result<BTreeSet<String>> {
+    let entries = walkdir::WalkDir::new(directory).min_depth(1);
+    entries
+        .into_iter()
+        .map(|entry| {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            let size = if meta.is_dir() { 0 } else { meta.len() };
+            let path = entry.path().strip_prefix(directory)?.display();
+            Ok(format!("{:o} {size} {path}", meta.mode()))
+        })
+        .collect()
+}
+
+#[test]
+fn its_calls_do_what_they_say() -> Result<()> {
+    const NAMES: usize = 2000;
+    setup::need(&[Package::LIBNFS, Package::LIBNFS_DEV])?;
+    let built = public_dir()?;
+    let program = built.path().join("calls");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/libnfs/calls.c");
+    setup::quietly(
+        Command::new("cc")
+            .args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"])
+            .args([&program, &source])
+            .arg("-lnfs"),
+    )?;
+    each_writable(|server, directory| {
+        setup::quietly(
+            Command::new(&program)
+                .arg(url(server, directory))
+                .arg(NAMES.to_string()),
+        )?;
+        let mut expected: BTreeSet<String> = [
+            "40755 0 files",
+            "100644 0 files/a",
+            "100600 5368709124 files/sparse",
+            "40755 0 names",
+            "100644 3 names/old",
+            "120777 3 names/soft",
+            "40755 0 attributes",
+            "100600 0 attributes/a",
+            "40755 0 many",
+        ]
+        .map(String::from)
+        .into();
+        expected.extend(
+            (1..NAMES)
+                .step_by(2)
+                .map(|number| format!("100644 0 many/file {number}")),
+        );
+        let found = tree(directory)?;
+        let different: Vec<_> = expected.symmetric_difference(&found).collect();
+        ensure!(different.is_empty(), "only on one side: {different:?}");
         Ok(())
     })
 }

@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use xtask::client::changes::wrote;
 use xtask::client::replies::{parse, read};
-use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, record};
+use xtask::client::{Auth, Client, How, Nfs, Outcome, Procedure, Set, Stable, record};
 use xtask::server::{Server, ServerOptions, public_dir, root_for, status_field};
 use xtask::setup::{self, Package};
 
@@ -132,10 +133,81 @@ fn measure_rest_and_load(what: &str) -> Result<()> {
     Ok(())
 }
 
+/// Writes `rounds` times 1 MiB to the beginning of `name`, two in flight, and the last time to the disk.
+fn write_often(server: &Server, root: &[u8], name: &str, rounds: u32) -> Result<()> {
+    let mut client = server.connect()?;
+    let how = How::Guarded(Set::mode(0o644));
+    let file = client.create(root, name, how)?;
+    let data = vec![name.len() as u8; MIB as usize];
+    let auth = client.auth.clone();
+    let send = |client: &mut Client, round: u32| {
+        let last = round + 1 == rounds;
+        let stable = if last {
+            Stable::FILE_SYNC
+        } else {
+            Stable::UNSTABLE
+        };
+        let call = Nfs::write(&file, 0, stable, &data);
+        client.send(&record(&call.message(round, &auth)))
+    };
+    send(&mut client, 0)?;
+    for round in 0..rounds {
+        if round + 1 < rounds {
+            send(&mut client, round + 1)?;
+        }
+        let (xid, outcome) = parse(client.receive()?.context("closed")?)?;
+        let Outcome::Success(body) = outcome else {
+            anyhow::bail!("WRITE was answered {outcome:?}")
+        };
+        let count = wrote(body)?.into_result()?.count;
+        ensure!(xid == round && u64::from(count) == MIB, "{count} bytes");
+    }
+    Ok(())
+}
+
+fn measure_writers(what: &str) -> Result<()> {
+    let directory = public_dir()?;
+    let export = format!("{}:rw,no_root_squash", directory.path().display());
+    let server = Server::start(ServerOptions {
+        exports: vec![export],
+        ..ServerOptions::default()
+    })?;
+    let (_, root) = server.open(directory.path())?;
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..64)
+            .map(|number| {
+                let (server, root) = (&server, &root);
+                let name = format!("file {}", "x".repeat(number));
+                scope.spawn(move || write_often(server, root, &name, 16))
+            })
+            .collect();
+        writers.into_iter().try_for_each(|writer| {
+            writer
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })?;
+    let busy = peak_kib(&server)?;
+    ensure!(busy <= BUSY_MAX_KIB, "{what}: {busy} KiB with 64 writers");
+    for entry in fs::read_dir(directory.path())? {
+        let entry = entry?;
+        let byte = entry.file_name().len() as u8;
+        let data = fs::read(entry.path())?;
+        ensure!(
+            data.len() as u64 == MIB && data.iter().all(|b| *b == byte),
+            "{:?} has other bytes",
+            entry.path()
+        );
+    }
+    eprintln!("{what}: {busy} KiB with 64 writers");
+    Ok(())
+}
+
 #[test]
 fn memory_is_small_at_rest_and_under_load() -> Result<()> {
     let _alone = alone();
-    measure_rest_and_load("huge pages as they are")
+    measure_rest_and_load("huge pages as they are")?;
+    measure_writers("huge pages as they are")
 }
 
 #[test]
@@ -145,7 +217,8 @@ fn huge_pages_do_not_change_that() -> Result<()> {
         return Ok(());
     }
     let _always = HugePages::always()?;
-    measure_rest_and_load("huge pages always")
+    measure_rest_and_load("huge pages always")?;
+    measure_writers("huge pages always")
 }
 
 /// A new client gets an answer in time.

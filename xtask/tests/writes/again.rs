@@ -1,0 +1,259 @@
+//! Calls that arrive twice because an answer was lost: the answer is the same to the last byte, and nothing is done twice.
+
+use super::calls::{create, fifo, link, mkdir, remove, rename, rmdir, symlink};
+use super::{Scene, WRITABLE, make};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::net::Ipv4Addr;
+use xtask::client::replies::parse;
+use xtask::client::{Client, How, Nfs, Outcome, Procedure, Set, Stable, Status, record};
+use xtask::server::{ServerOptions, status_field};
+
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const RSS_MAX_KIB: u64 = 2048;
+
+/// Sends a message as it is; the reply as it is.
+fn raw(client: &mut Client, message: &[u8]) -> Result<Vec<u8>> {
+    client.send(&record(message))?;
+    Ok(client.receive()?.context("closed")?.to_vec())
+}
+
+fn status(reply: &[u8]) -> Result<Status> {
+    match parse(reply)? {
+        (_, Outcome::Success(body)) => Status::of(body),
+        (_, other) => anyhow::bail!("answered {other:?}"),
+    }
+}
+
+/// The host's view of the export: names, modes, sizes, links.
+fn tree(scene: &Scene) -> Result<Vec<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let entries = walkdir::WalkDir::new(scene.directory.path()).sort_by_file_name();
+    entries
+        .into_iter()
+        .map(|entry| {
+            let (entry, path) = {
+                let entry = entry?;
+                let path = entry.path().to_owned();
+                (entry, path)
+            };
+            let meta = entry.metadata()?;
+            let (mode, size, links) = (meta.mode(), meta.size(), meta.nlink());
+            let time = (meta.ctime(), meta.ctime_nsec());
+            Ok(format!(
+                "{} {mode:o} {size} {links} {time:?}",
+                path.display()
+            ))
+        })
+        .collect()
+}
+
+#[test]
+fn a_call_that_comes_again_is_answered_again_and_not_done_again() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        let dir = &root[..];
+        let file = scene.make("file", b"content")?;
+        scene.make("removed", b"")?;
+        scene.make("renamed", b"content")?;
+        scene.client.mkdir(dir, "directory", Set::mode(0o755))?;
+        let guard = Some(scene.client.attr(&file)?.ctime);
+        // So that the guard of a second SETATTR would not hold any more.
+        std::thread::sleep(std::time::Duration::from_millis(12));
+        let set = Set::mode(0o600);
+        let target = b"target".as_slice();
+        let calls = [
+            Nfs::SetAttr {
+                object: &file,
+                set,
+                guard,
+            },
+            create(dir, b"created", How::Guarded(set)),
+            mkdir(dir, b"made", set),
+            symlink(dir, b"link", target),
+            fifo(dir, b"fifo", set),
+            remove(dir, b"removed"),
+            rmdir(dir, b"directory"),
+            rename(dir, b"renamed", dir, b"moved"),
+            link(&file, dir, b"second"),
+        ];
+        let auth = scene.client.auth.clone();
+        let messages: Vec<_> = (0x0a6a_1000..)
+            .zip(&calls)
+            .map(|(xid, call)| (call, call.message(xid, &auth)))
+            .collect();
+        let mut answers = Vec::new();
+        for (call, message) in &messages {
+            let first = raw(&mut scene.client, message)?;
+            ensure!(
+                status(&first)? == Status::OK,
+                "{call:?} was answered {:?}",
+                status(&first)?
+            );
+            let after = tree(scene)?;
+            let second = raw(&mut scene.client, message)?;
+            ensure!(second == first, "{call:?} has another answer at once");
+            let mut other = scene.server.connect()?;
+            for _ in 0..3 {
+                let third = raw(&mut other, message)?;
+                ensure!(third == first, "{call:?} has another answer elsewhere");
+            }
+            ensure!(tree(scene)? == after, "{call:?} was done twice");
+            answers.push(first);
+        }
+        // Also when the others have been answered meanwhile.
+        let after = tree(scene)?;
+        for ((call, message), answer) in messages.iter().zip(&answers) {
+            let later = raw(&mut scene.server.connect()?, message)?;
+            ensure!(later == *answer, "{call:?} has another answer later");
+        }
+        ensure!(tree(scene)? == after, "something was done later");
+        // A failure is an answer too.
+        scene.make("once", b"")?;
+        let refused = mkdir(dir, b"once", set).message(0x0a6a_2000, &auth);
+        let first = raw(&mut scene.client, &refused)?;
+        ensure!(status(&first)? == Status::EXIST);
+        scene.client.remove(dir, "once")?;
+        ensure!(
+            raw(&mut scene.client, &refused)? == first,
+            "a failure has another answer"
+        );
+        ensure!(!scene.path("once").exists(), "it was done after all");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_same_call_twice_in_one_segment_is_done_once() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        let auth = scene.client.auth.clone();
+        for number in 0..50 {
+            let name = format!("directory {number}");
+            let call = mkdir(&root, name.as_bytes(), Set::mode(0o755));
+            let bytes = record(&call.message(0x0a6a_3000 + number, &auth));
+            scene.client.send(&bytes.repeat(3))?;
+            let mut answer =
+                || -> Result<Vec<u8>> { Ok(scene.client.receive()?.context("closed")?.to_vec()) };
+            let (first, second, third) = (answer()?, answer()?, answer()?);
+            ensure!(status(&first)? == Status::OK, "{:?}", status(&first)?);
+            ensure!(first == second && second == third, "{name} has two answers");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn another_call_with_the_same_number_is_another_call() -> Result<()> {
+    Scene::each(|scene| {
+        const XID: u32 = 0x0a6a_4000;
+        let root = scene.root.clone();
+        for name in ["one", "two", "three"] {
+            scene.make(name, b"")?;
+        }
+        let auth = scene.client.auth.clone();
+        let remove = |name: &'static str| {
+            let name = name.as_bytes();
+            remove(&root, name).message(XID, &auth)
+        };
+        // Other arguments.
+        for name in ["one", "two"] {
+            let reply = raw(&mut scene.client, &remove(name))?;
+            ensure!(
+                status(&reply)? == Status::OK && !scene.path(name).exists(),
+                "{name} was answered {:?}",
+                status(&reply)?
+            );
+        }
+        // Another procedure with the same arguments.
+        scene.make("one", b"")?;
+        let call = rmdir(&root, b"one");
+        let reply = raw(&mut scene.client, &call.message(XID, &auth))?;
+        ensure!(status(&reply)? == Status::NOTDIR, "{:?}", status(&reply)?);
+        // Arguments that differ only at their very end.
+        for last in ["1", "2"] {
+            let name = format!("{}{last}", "n".repeat(254));
+            let call = mkdir(&root, name.as_bytes(), Set::mode(0o755));
+            let reply = raw(&mut scene.client, &call.message(XID, &auth))?;
+            ensure!(
+                status(&reply)? == Status::OK && scene.path(&name).is_dir(),
+                "{name} was taken for another"
+            );
+        }
+        scene.client.remove(&root, "three")?;
+        // Another host.
+        let server = scene.server.nfs();
+        let mut elsewhere = Client::connect_from(ELSEWHERE, server)?;
+        let reply = raw(&mut elsewhere, &remove("three"))?;
+        ensure!(status(&reply)? == Status::NOENT, "{:?}", status(&reply)?);
+        scene.make("three", b"")?;
+        let fourth = Client::connect_from(Ipv4Addr::new(127, 0, 0, 3), server)?;
+        let reply = raw(&mut { fourth }, &remove("three"))?;
+        ensure!(status(&reply)? == Status::OK && !scene.path("three").exists());
+        Ok(())
+    })
+}
+
+#[test]
+fn writes_and_questions_are_always_carried_out() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let file = scene.make("file", b"")?;
+    let auth = scene.client.auth.clone();
+    let write = Nfs::write(&file, 0, Stable::FILE_SYNC, b"data").message(7, &auth);
+    ensure!(status(&raw(&mut scene.client, &write)?)? == Status::OK);
+    fs::write(scene.path("file"), "another")?;
+    ensure!(status(&raw(&mut scene.client, &write)?)? == Status::OK);
+    ensure!(fs::read(scene.path("file"))? == b"dataher");
+    let ask = Nfs::GetAttr { object: &file }.message(8, &auth);
+    let first = raw(&mut scene.client, &ask)?;
+    fs::write(scene.path("file"), "grown larger")?;
+    ensure!(raw(&mut scene.client, &ask)? != first, "an old answer");
+    Ok(())
+}
+
+#[test]
+fn a_flood_from_one_host_does_not_make_others_forgotten() -> Result<()> {
+    const FLOOD: u32 = 20_000;
+    let mut scene = Scene::with(WRITABLE, ServerOptions::default())?;
+    let root = scene.root.clone();
+    let auth = scene.client.auth.clone();
+    let messages: Vec<_> = (0..8)
+        .map(|number| {
+            let name = format!("directory {number}");
+            mkdir(&root, name.as_bytes(), Set::mode(0o755)).message(0x0a6a_5000 + number, &auth)
+        })
+        .collect();
+    let answers = messages
+        .iter()
+        .map(|message| raw(&mut scene.client, message))
+        .collect::<Result<Vec<_>>>()?;
+    let mut flood = Client::connect_from(ELSEWHERE, scene.server.nfs())?;
+    make(&mut flood, &root, "file", b"")?;
+    for from in (0..FLOOD).step_by(100) {
+        let bytes: Vec<u8> = (from..from + 100)
+            .flat_map(|xid| {
+                let name = format!("none {xid}");
+                let name = name.as_bytes();
+                record(&remove(&root, name).message(xid, &auth))
+            })
+            .collect();
+        flood.send(&bytes)?;
+        for _ in 0..100 {
+            let reply = flood.receive()?.context("closed")?;
+            ensure!(status(reply)? == Status::NOENT);
+        }
+    }
+    for (message, answer) in messages.iter().zip(&answers) {
+        ensure!(
+            raw(&mut scene.server.connect()?, message)? == *answer,
+            "an answer was forgotten"
+        );
+    }
+    let peak = status_field(scene.server.pid(), "VmHWM")?;
+    ensure!(
+        peak <= RSS_MAX_KIB,
+        "{peak} KiB after {FLOOD} calls to remember"
+    );
+    eprintln!("{peak} KiB after {FLOOD} calls to remember");
+    scene.is_well()
+}

@@ -1,0 +1,302 @@
+//! SETATTR: the guard, times to the nanosecond, sizes, modes and owners.
+
+use super::calls::set_attr;
+use super::{Scene, fails, is_as_on_the_host};
+use anyhow::{Result, ensure};
+use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use xtask::client::{Nfs, Set, SetTime, Status};
+use xtask::server::root_for;
+
+#[test]
+fn the_guard_lets_one_of_two_pass() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"content")?;
+        let before = scene.client.attr(&file)?;
+        let guarded = |guard, size| Nfs::SetAttr {
+            object: &file,
+            set: Set::size(size),
+            guard: Some(guard),
+        };
+        let (seconds, nanoseconds) = before.ctime;
+        for other in [
+            (0, 0),
+            (seconds, nanoseconds ^ 1),
+            (seconds - 1, nanoseconds),
+            (seconds + 1, nanoseconds),
+        ] {
+            let change = scene.client.change(&guarded(other, 0))?;
+            ensure!(
+                change.status() == Status::NOT_SYNC,
+                "a guard of {other:?} was answered {:?}",
+                change.status()
+            );
+            ensure!(
+                scene.client.attr(&file)? == before,
+                "it changed all the same"
+            );
+        }
+        // A tick of the clock of file systems, so that the change shows.
+        std::thread::sleep(Duration::from_millis(20));
+        let change = scene.client.change(&guarded(before.ctime, 4))?;
+        ensure!(change.status() == Status::OK, "{:?}", change.status());
+        ensure!(fs::read(scene.path("file"))? == b"cont");
+        // Its time of change is another one now.
+        let change = scene.client.change(&guarded(before.ctime, 0))?;
+        ensure!(change.status() == Status::NOT_SYNC, "{:?}", change.status());
+        ensure!(fs::read(scene.path("file"))? == b"cont");
+        Ok(())
+    })
+}
+
+#[test]
+fn times_are_exact_to_the_nanosecond_both_ways() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        scene.make("file", b"content")?;
+        scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
+        scene.client.symlink(&root, "link", "file")?;
+        for name in ["file", "directory", "link"] {
+            let object = scene.client.lookup(&root, name)?;
+            let path = scene.path(name);
+            for (atime, mtime) in [
+                ((1_700_000_001, 123_456_789), (1_600_000_000, 999_999_999)),
+                ((0, 0), (1, 1)),
+                // After 2038, and as late as 32 bits without a sign can say.
+                ((3_000_000_000, 1), (u32::MAX - 1, 999_999_998)),
+            ] {
+                scene.client.set_attr(
+                    &object,
+                    Set {
+                        atime: SetTime::Client(atime.0, atime.1),
+                        mtime: SetTime::Client(mtime.0, mtime.1),
+                        ..Set::default()
+                    },
+                )?;
+                let meta = fs::symlink_metadata(&path)?;
+                let host = (
+                    (meta.atime() as u32, meta.atime_nsec() as u32),
+                    (meta.mtime() as u32, meta.mtime_nsec() as u32),
+                );
+                let attr = scene.client.attr(&object)?;
+                ensure!(
+                    (attr.atime, attr.mtime) == (atime, mtime) && host == (atime, mtime),
+                    "{atime:?} and {mtime:?} of {name} became {attr:?} and on the host {host:?}"
+                );
+            }
+        }
+        // The other way: what the host sets, the client sees.
+        let path = scene.path("file");
+        let (atime, mtime) = (
+            Duration::new(1_234_567_890, 987_654_321),
+            Duration::new(5, 7),
+        );
+        let times = FileTimes::new()
+            .set_accessed(UNIX_EPOCH + atime)
+            .set_modified(UNIX_EPOCH + mtime);
+        File::options().append(true).open(&path)?.set_times(times)?;
+        let file = scene.client.lookup(&root, "file")?;
+        let attr = scene.client.attr(&file)?;
+        ensure!(
+            (attr.atime, attr.mtime) == ((1_234_567_890, 987_654_321), (5, 7)),
+            "{attr:?}"
+        );
+        is_as_on_the_host(&attr, &path)
+    })
+}
+
+#[test]
+fn one_time_is_set_and_the_other_stays() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"content")?;
+        let both = SetTime::Client(1_000_000, 1);
+        scene.client.set_attr(
+            &file,
+            Set {
+                atime: both,
+                mtime: both,
+                ..Set::default()
+            },
+        )?;
+        let set = Set {
+            mtime: SetTime::Client(2_000_000, 2),
+            ..Set::default()
+        };
+        scene.client.set_attr(&file, set)?;
+        let attr = scene.client.attr(&file)?;
+        ensure!((attr.atime, attr.mtime) == ((1_000_000, 1), (2_000_000, 2)));
+        let set = Set {
+            atime: SetTime::Client(3_000_000, 3),
+            ..Set::default()
+        };
+        scene.client.set_attr(&file, set)?;
+        let attr = scene.client.attr(&file)?;
+        ensure!((attr.atime, attr.mtime) == ((3_000_000, 3), (2_000_000, 2)));
+
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH);
+        // The clock of file systems ticks every few milliseconds only, and may lag behind by one tick.
+        let start = now()? - Duration::from_millis(20);
+        let set = Set {
+            atime: SetTime::Server,
+            ..Set::default()
+        };
+        scene.client.set_attr(&file, set)?;
+        let attr = scene.client.attr(&file)?;
+        let atime = Duration::new(attr.atime.0.into(), attr.atime.1);
+        ensure!(
+            (start..=now()?).contains(&atime) && attr.mtime == (2_000_000, 2),
+            "{attr:?}"
+        );
+        let set = Set {
+            mtime: SetTime::Server,
+            ..Set::default()
+        };
+        scene.client.set_attr(&file, set)?;
+        let mtime = scene.client.attr(&file)?.mtime;
+        let mtime = Duration::new(mtime.0.into(), mtime.1);
+        ensure!((start..=now()?).contains(&mtime), "{mtime:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn impossible_nanoseconds_are_no_secret_words() -> Result<()> {
+    Scene::each(|scene| {
+        // To utimensat(2) two of these mean "now" and "leave it".
+        let file = scene.make("file", b"content")?;
+        let before = scene.client.attr(&file)?;
+        for nanoseconds in [1_000_000_000, 0x3fff_ffff, 0x3fff_fffe, u32::MAX] {
+            for (atime, mtime) in [
+                (SetTime::Client(5, nanoseconds), SetTime::Keep),
+                (SetTime::Keep, SetTime::Client(5, nanoseconds)),
+            ] {
+                let set = Set {
+                    atime,
+                    mtime,
+                    ..Set::default()
+                };
+                let call = set_attr(&file, set);
+                let status = scene.client.change(&call).map(|change| change.status());
+                // Garbage is a fair answer, too; the client takes it for an error.
+                ensure!(
+                    matches!(status, Err(_) | Ok(Status::INVAL)),
+                    "{nanoseconds} ns were answered {status:?}"
+                );
+                ensure!(
+                    scene.client.attr(&file)? == before,
+                    "{nanoseconds} ns were set"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_size_cuts_and_fills_with_zeros() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"content")?;
+        let before = scene.client.attr(&file)?;
+        std::thread::sleep(Duration::from_millis(20));
+        for (size, expected) in [
+            (4, b"cont".as_slice()),
+            (4, b"cont"),
+            (6, b"cont\0\0"),
+            (0, b""),
+            (3, b"\0\0\0"),
+        ] {
+            scene.client.set_attr(&file, Set::size(size))?;
+            ensure!(fs::read(scene.path("file"))? == expected, "of size {size}");
+            let attr = scene.client.attr(&file)?;
+            ensure!(attr.size == size && attr.mtime > before.mtime, "{attr:?}");
+            is_as_on_the_host(&attr, &scene.path("file"))?;
+        }
+        scene.client.set_attr(&file, Set::size(5 << 30))?;
+        ensure!(fs::metadata(scene.path("file"))?.len() == 5 << 30);
+        // All at once: the time that is asked for wins over the one that a new size leaves.
+        let set = Set {
+            mode: Some(0o4711),
+            size: Some(1),
+            mtime: SetTime::Client(77, 7),
+            ..Set::default()
+        };
+        scene.client.set_attr(&file, set)?;
+        let attr = scene.client.attr(&file)?;
+        ensure!(
+            (attr.mode, attr.size, attr.mtime) == (0o4711, 1, (77, 7)),
+            "{attr:?}"
+        );
+        is_as_on_the_host(&attr, &scene.path("file"))
+    })
+}
+
+#[test]
+fn every_mode_is_set_as_it_is() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        scene.make("file", b"")?;
+        scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
+        for name in ["file", "directory"] {
+            let object = scene.client.lookup(&root, name)?;
+            for mode in [0, 0o777, 0o7777, 0o4755, 0o2755, 0o1777, 0o640] {
+                scene.client.set_attr(&object, Set::mode(mode))?;
+                let host = fs::metadata(scene.path(name))?.mode() & 0o7777;
+                let seen = scene.client.attr(&object)?.mode;
+                ensure!(
+                    (host, seen) == (mode, mode),
+                    "{mode:o} of {name} became {seen:o}, on the host {host:o}"
+                );
+            }
+        }
+        // Bits above those are a type of file, which nobody can set.
+        let file = scene.client.lookup(&root, "file")?;
+        let _ = scene.client.change(&set_attr(&file, Set::mode(0o040_644)));
+        let attr = scene.client.attr(&file)?;
+        ensure!(attr.kind == 1 && attr.mode <= 0o7777, "{attr:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn owners_change_for_root_only() -> Result<()> {
+    if !root_for("files of others") {
+        return Ok(());
+    }
+    Scene::each(|scene| {
+        let served_by = fs::metadata(scene.directory.path())?.uid();
+        let root = scene.root.clone();
+        scene.make("file", b"")?;
+        scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
+        scene.client.symlink(&root, "link", "file")?;
+        for name in ["file", "directory", "link"] {
+            let object = scene.client.lookup(&root, name)?;
+            let path = scene.path(name);
+            let set = Set {
+                uid: Some(1234),
+                gid: Some(4321),
+                ..Set::default()
+            };
+            let result = scene.client.set_attr(&object, set);
+            let meta = fs::symlink_metadata(&path)?;
+            if served_by == 0 {
+                result?;
+                ensure!((meta.uid(), meta.gid()) == (1234, 4321), "{name}");
+                // One of the two, and the other stays.
+                let set = Set {
+                    gid: Some(99),
+                    ..Set::default()
+                };
+                scene.client.set_attr(&object, set)?;
+                is_as_on_the_host(&scene.client.attr(&object)?, &path)?;
+                let meta = fs::symlink_metadata(&path)?;
+                ensure!((meta.uid(), meta.gid()) == (1234, 99), "{name}");
+            } else {
+                fails(result, &[Status::PERM, Status::ACCES], name)?;
+                ensure!((meta.uid(), meta.gid()) == (served_by, served_by));
+            }
+        }
+        ensure!(fs::read(scene.path("file"))?.is_empty());
+        Ok(())
+    })
+}

@@ -1,0 +1,334 @@
+//! CREATE in its three ways, and what MKDIR, SYMLINK and MKNOD make.
+
+use super::calls::{create, fifo, mkdir, symlink};
+use super::{Scene, WRITABLE, fails, is_as_on_the_host, make, serve};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::os::unix::fs::{self as unix, MetadataExt};
+use xtask::client::{How, Nfs, Node, Set, SetTime, Status, failure};
+use xtask::server::{ServerOptions, public_dir, root_for, users};
+
+#[test]
+fn unchecked_takes_what_exists() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        let file = scene.make("file", b"content")?;
+        let mut client = scene.server.connect()?;
+        let mut again = |set| client.create(&root, "file", How::Unchecked(set));
+        ensure!(again(Set::default())? == file, "another handle");
+        ensure!(fs::read(scene.path("file"))? == b"content");
+        // Of the attributes only a size counts for a file that exists.
+        again(Set::mode(0o600))?;
+        ensure!(fs::metadata(scene.path("file"))?.mode() & 0o7777 == 0o644);
+        ensure!(fs::read(scene.path("file"))? == b"content");
+        ensure!(again(Set::size(4))? == file);
+        ensure!(fs::read(scene.path("file"))? == b"cont");
+        again(Set::size(0))?;
+        ensure!(fs::read(scene.path("file"))?.is_empty());
+        // And a new one gets all.
+        let set = Set {
+            mode: Some(0o640),
+            size: Some(5),
+            ..Set::default()
+        };
+        let new = scene.client.create(&root, "new", How::Unchecked(set))?;
+        ensure!(fs::read(scene.path("new"))? == [0; 5]);
+        is_as_on_the_host(&scene.client.attr(&new)?, &scene.path("new"))?;
+        ensure!(scene.client.attr(&new)?.mode == 0o640);
+        Ok(())
+    })
+}
+
+#[test]
+fn guarded_and_exclusive_leave_what_exists() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        scene.make("file", b"content")?;
+        scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
+        unix::symlink("elsewhere", scene.path("link"))?;
+        let before = tree(scene)?;
+        for name in ["file", "directory", "link"] {
+            for how in [
+                How::Guarded(Set::size(0)),
+                How::Guarded(Set::default()),
+                How::Exclusive([0; 8]),
+                How::Exclusive(*b"verifier"),
+            ] {
+                let made = scene.client.create(&root, name, how);
+                fails(made, &[Status::EXIST], format!("{how:?} of {name}"))?;
+            }
+            let (set, target) = (Set::default(), b"target".as_slice());
+            let (dir, bytes) = (&root[..], name.as_bytes());
+            for call in [
+                mkdir(dir, bytes, set),
+                symlink(dir, bytes, target),
+                fifo(dir, bytes, set),
+            ] {
+                let status = scene.client.change(&call)?.status();
+                ensure!(status == Status::EXIST, "{call:?} was answered {status:?}");
+            }
+        }
+        // Nothing is made through a link, and a directory is no file.
+        for name in ["directory", "link"] {
+            let made = scene
+                .client
+                .create(&root, name, How::Unchecked(Set::size(0)));
+            let status = failure(made)?;
+            ensure!(
+                status.is_none_or(|s| [Status::EXIST, Status::ISDIR, Status::INVAL].contains(&s)),
+                "UNCHECKED of {name} was answered {status:?}"
+            );
+        }
+        ensure!(tree(scene)? == before, "something changed");
+        Ok(())
+    })
+}
+
+/// Names, kinds and sizes in the export's root.
+fn tree(scene: &Scene) -> Result<Vec<(String, u32, u64)>> {
+    let mut all = fs::read_dir(scene.directory.path())?
+        .map(|entry| {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Ok((name, meta.mode(), meta.size()))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    all.sort();
+    Ok(all)
+}
+
+#[test]
+fn exclusive_can_be_repeated_also_after_a_restart() -> Result<()> {
+    let verifiers = [*b"verifier", [0xff; 8], [0x80; 8], [0, 0, 0, 0, 0, 0, 0, 1]];
+    for user in users() {
+        let (directory, keys) = (public_dir()?, public_dir()?);
+        unix::chown(directory.path(), user, user)?;
+        let start = || {
+            let options = ServerOptions {
+                user,
+                key_file: Some(keys.path().join("key")),
+                ..ServerOptions::default()
+            };
+            serve(directory.path(), WRITABLE, options)
+        };
+        let mut made = Vec::new();
+        let (server, mut client, root) = start()?;
+        for (number, verifier) in verifiers.into_iter().enumerate() {
+            let name = format!("file {number}");
+            let how = How::Exclusive(verifier);
+            let file = client.create(&root, &name, how)?;
+            ensure!(client.create(&root, &name, how)? == file, "another handle");
+            ensure!(server.connect()?.create(&root, &name, how)? == file);
+            made.push((name, how, file));
+        }
+        let others = |client: &mut xtask::client::Client| -> Result<()> {
+            for (number, (name, _, _)) in made.iter().enumerate() {
+                let mut other = verifiers[number];
+                for bit in [0x80, 1] {
+                    other[3] ^= bit;
+                    let created = client.create(&root, name, How::Exclusive(other));
+                    fails(created, &[Status::EXIST], format!("{other:?} for {name}"))?;
+                }
+            }
+            Ok(())
+        };
+        others(&mut client)?;
+        server.kill()?;
+        let (_server, mut client, again) = start()?;
+        ensure!(again == root, "another root after the restart");
+        others(&mut client)?;
+        for (name, how, file) in &made {
+            let found = client.create(&root, name, *how);
+            ensure!(
+                found.with_context(|| format!("{name} after the restart, user {user:?}"))? == *file
+            );
+            ensure!(
+                client
+                    .write(file, 0, xtask::client::Stable::FILE_SYNC, b"x")?
+                    .count
+                    == 1
+            );
+            let set = Set {
+                mode: Some(0o640),
+                atime: SetTime::Server,
+                mtime: SetTime::Server,
+                ..Set::default()
+            };
+            client.set_attr(file, set)?;
+            ensure!(fs::metadata(directory.path().join(name))?.mode() & 0o7777 == 0o640);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_made_has_the_attributes_asked_for_whatever_the_umask() -> Result<()> {
+    let through = ["sh", "-c", r#"umask 077 && exec "$@""#, "sh"].map(String::from);
+    let mut scene = Scene::with(
+        WRITABLE,
+        ServerOptions {
+            through: through.to_vec(),
+            ..ServerOptions::default()
+        },
+    )?;
+    let root = scene.root.clone();
+    for mode in [0o666, 0o777, 0o4755, 0o2750, 0, 0o7777] {
+        let time = SetTime::Client(1_500_000_000, 15);
+        let set = Set {
+            mode: Some(mode),
+            uid: None,
+            gid: None,
+            size: None,
+            atime: time,
+            mtime: time,
+        };
+        let dir = &root[..];
+        for (what, call) in [
+            ("file", create(dir, b"file", How::Guarded(set))),
+            ("unchecked", create(dir, b"unchecked", How::Unchecked(set))),
+            ("directory", mkdir(dir, b"directory", set)),
+            ("fifo", fifo(dir, b"fifo", set)),
+        ] {
+            if what == "directory" && mode & 0o6000 != 0 {
+                // To mkdir(2) these bits mean nothing.
+                continue;
+            }
+            scene.client.change(&call)?.into_result()?;
+            let handle = scene.client.lookup(&root, what)?;
+            let attr = scene.client.attr(&handle)?;
+            ensure!(
+                attr.mode == mode && attr.mtime == (1_500_000_000, 15),
+                "{what} of mode {mode:o} became {attr:?}"
+            );
+            is_as_on_the_host(&attr, &scene.path(what))?;
+            if what == "directory" {
+                scene.client.rmdir(&root, what)?;
+            } else {
+                scene.client.remove(&root, what)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn symlinks_hold_any_target_and_are_not_followed() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        let long = "x/".repeat(2047);
+        for (number, target) in ["file", "/etc/passwd", "../../..", "no such", "ü\n", &long]
+            .into_iter()
+            .enumerate()
+        {
+            let name = format!("link {number}");
+            let link = scene
+                .client
+                .symlink(&root, &name, target)
+                .with_context(|| format!("{} bytes", target.len()))?;
+            ensure!(fs::read_link(scene.path(&name))?.as_os_str() == target);
+            ensure!(scene.client.read_link(&link)? == target.as_bytes());
+            is_as_on_the_host(&scene.client.attr(&link)?, &scene.path(&name))?;
+        }
+        let before = tree(scene)?;
+        for (target, expected) in [
+            (vec![b'x'; 4096], Status::NAMETOOLONG),
+            (b"nul\0inside".to_vec(), Status::INVAL),
+            (Vec::new(), Status::INVAL),
+        ] {
+            let call = symlink(&root, b"refused", &target);
+            // Which error it is, is not written anywhere.
+            let status = scene.client.change(&call)?.status();
+            let others = [expected, Status::ACCES, Status::NOENT, Status::INVAL];
+            ensure!(
+                others.contains(&status),
+                "a target of {} bytes was answered {status:?}",
+                target.len()
+            );
+        }
+        ensure!(tree(scene)? == before);
+        Ok(())
+    })
+}
+
+#[test]
+fn mknod_makes_what_may_be_made() -> Result<()> {
+    if !root_for("devices") {
+        return Ok(());
+    }
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        let is_root = fs::metadata(scene.directory.path())?.uid() == 0;
+        let set = Set::mode(0o600);
+        for (name, node, kind) in [
+            ("fifo", Node::Fifo(set), 7),
+            ("socket", Node::Socket(set), 6),
+        ] {
+            let object = scene.client.mknod(&root, name, node)?;
+            let attr = scene.client.attr(&object)?;
+            ensure!((attr.kind, attr.mode) == (kind, 0o600), "{attr:?}");
+            is_as_on_the_host(&attr, &scene.path(name))?;
+        }
+        for (name, node, kind) in [
+            ("null", Node::Character(set, 1, 3), 4),
+            ("disk", Node::Block(set, 259, 70_000), 3),
+        ] {
+            let made = scene.client.mknod(&root, name, node);
+            if is_root {
+                let attr = scene.client.attr(&made?)?;
+                ensure!(attr.kind == kind, "{attr:?}");
+                is_as_on_the_host(&attr, &scene.path(name))?;
+            } else {
+                fails(made, &[Status::PERM, Status::ACCES], name)?;
+                ensure!(!scene.path(name).exists());
+            }
+        }
+        for kind in [1, 2, 5] {
+            let made = scene.client.mknod(&root, "refused", Node::Other(kind));
+            fails(
+                made,
+                &[Status::BADTYPE, Status::INVAL],
+                format!("type {kind}"),
+            )?;
+        }
+        for kind in [0, 8, u32::MAX] {
+            let call = Nfs::MkNod {
+                dir: &root,
+                name: b"refused",
+                node: Node::Other(kind),
+            };
+            // No type at all: garbage, which the client takes for an error.
+            let status = scene.client.change(&call).map(|change| change.status());
+            ensure!(matches!(
+                status,
+                Err(_) | Ok(Status::BADTYPE | Status::INVAL)
+            ));
+        }
+        ensure!(!scene.path("refused").exists());
+        scene.is_well()
+    })
+}
+
+#[test]
+fn a_group_is_inherited_where_the_directory_says_so() -> Result<()> {
+    if !root_for("groups of others") {
+        return Ok(());
+    }
+    let mut scene = Scene::new()?;
+    let root = scene.root.clone();
+    let set = Set {
+        gid: Some(4321),
+        ..Set::default()
+    };
+    let dir = scene.client.mkdir(&root, "shared", set)?;
+    scene.client.set_attr(&dir, Set::mode(0o2777))?;
+    scene.client.auth = super::user(1000, 1000, &[]);
+    make(&mut scene.client, &dir, "file", b"")?;
+    scene.client.mkdir(&dir, "inner", Set::mode(0o755))?;
+    for name in ["shared/file", "shared/inner"] {
+        let meta = fs::metadata(scene.path(name))?;
+        ensure!((meta.uid(), meta.gid()) == (1000, 4321), "{name}");
+    }
+    ensure!(fs::metadata(scene.path("shared/inner"))?.mode() & 0o2000 != 0);
+    Ok(())
+}

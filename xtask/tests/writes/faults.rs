@@ -1,0 +1,391 @@
+//! A file system that fails where it is told: each failure becomes the status of its name, and the server lives on.
+
+use super::calls::{commit, create, fifo, link, mkdir, remove, rename, rmdir, set_attr, symlink};
+use super::faulty::{Faulty, Op};
+use super::{WRITABLE, fails, make, mounts, pattern};
+use anyhow::{Context, Result, ensure};
+use nix::libc::{EDQUOT, EFBIG, EIO, ENOSPC, EROFS, ETXTBSY};
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+use xtask::client::{Client, How, Nfs, Set, Stable, Status};
+use xtask::server::{Server, ServerOptions, public_dir};
+
+const ERRORS: [(i32, Status); 6] = [
+    (EIO, Status::IO),
+    (ENOSPC, Status::NOSPC),
+    (EDQUOT, Status::DQUOT),
+    (EROFS, Status::ROFS),
+    (EFBIG, Status::FBIG),
+    (ETXTBSY, Status::ACCES),
+];
+
+/// Failing once may be tried again by somebody on the way; failing on does not help.
+const ALWAYS: usize = usize::MAX;
+
+struct Scene<'a> {
+    // In this order: nobody may have a file open when it is unmounted.
+    client: Client,
+    server: Server,
+    root: Vec<u8>,
+    faulty: Faulty,
+    path: &'a Path,
+}
+
+fn scene(test: impl FnOnce(&mut Scene<'_>) -> Result<()> + Send) -> Result<()> {
+    let directory = public_dir()?;
+    let path = directory.path();
+    mounts::private("a file system that fails", || {
+        let faulty = Faulty::mount(path)?;
+        // FUSE forgets its inodes: what the kernel would give as handles does not last.
+        let options = ServerOptions {
+            arguments: vec!["--handles".into(), "path".into()],
+            ..ServerOptions::default()
+        };
+        let (server, client, root) = super::serve(path, WRITABLE, options)?;
+        let mut scene = Scene {
+            client,
+            server,
+            root,
+            faulty,
+            path,
+        };
+        test(&mut scene).with_context(|| format!("the server said {:#?}", scene.server.lines()))?;
+        ensure!(scene.server.is_alive()?, "the server ended");
+        Ok(())
+    })
+}
+
+/// Names, sizes and link counts on the host.
+fn tree(path: &Path) -> Result<Vec<(String, u64, u64)>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut all = fs::read_dir(path)?
+        .map(|entry| {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            let size = if meta.is_dir() { 0 } else { meta.len() };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Ok((name, size, meta.nlink()))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    all.sort();
+    Ok(all)
+}
+
+#[test]
+fn every_failure_has_its_name() -> Result<()> {
+    scene(|scene| {
+        let root = scene.root.clone();
+        let (dir, path) = (&root[..], scene.path);
+        let file = make(&mut scene.client, dir, "file", b"content")?;
+        scene.client.mkdir(dir, "directory", Set::mode(0o755))?;
+        make(&mut scene.client, dir, "other", b"other")?;
+        let before = tree(path)?;
+        let (set, name, target) = (Set::mode(0o600), b"new".as_slice(), b"target".as_slice());
+        let calls = [
+            (Op::SetAttr, set_attr(&file, set)),
+            (Op::SetAttr, set_attr(&file, Set::size(3))),
+            (Op::Write, Nfs::write(&file, 0, Stable::UNSTABLE, b"data")),
+            (Op::Write, Nfs::write(&file, 0, Stable::FILE_SYNC, b"data")),
+            (Op::Create, create(dir, name, How::Guarded(set))),
+            (Op::Create, create(dir, name, How::Unchecked(set))),
+            (Op::Create, create(dir, name, How::Exclusive([5; 8]))),
+            (Op::MkDir, mkdir(dir, name, set)),
+            (Op::SymLink, symlink(dir, name, target)),
+            (Op::MkNod, fifo(dir, name, set)),
+            (Op::Unlink, remove(dir, b"file")),
+            (Op::RmDir, rmdir(dir, b"directory")),
+            (Op::Rename, rename(dir, b"file", dir, name)),
+            (Op::Rename, rename(dir, b"file", dir, b"other")),
+            (Op::Link, link(&file, dir, name)),
+        ];
+        for (op, call) in &calls {
+            for (errno, expected) in ERRORS {
+                scene.faulty.fail(*op, errno, ALWAYS);
+                let change = scene.client.change(call);
+                scene.faulty.heal();
+                let status = change
+                    .with_context(|| format!("{op:?} of {call:?}"))?
+                    .status();
+                ensure!(
+                    status == expected,
+                    "{op:?} failed by {errno} and {call:?} was answered {status:?}"
+                );
+                ensure!(
+                    scene.faulty.asked().contains(op),
+                    "{op:?} was not asked for"
+                );
+                ensure!(
+                    tree(path)? == before,
+                    "{call:?} failed and changed {before:?} to {:?}",
+                    tree(path)?
+                );
+                ensure!(fs::read(path.join("file"))? == b"content");
+            }
+        }
+        // Nothing of all that is remembered: the same calls go through, in an order that lets them.
+        for (_, call) in &calls[..5] {
+            let status = scene.client.change(call)?.status();
+            ensure!(
+                status == Status::OK,
+                "{call:?} was answered {status:?} later"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_not_written() -> Result<()> {
+    scene(|scene| {
+        let root = scene.root.clone();
+        make(&mut scene.client, &root, "file", b"content")?;
+        let file = scene.client.lookup(&root, "file")?;
+        // What is open from before is closed soon; until then it needs no opening.
+        sleep(Duration::from_millis(2500));
+        for (errno, expected) in ERRORS {
+            scene.faulty.fail(Op::Open, errno, ALWAYS);
+            let wrote = scene.client.write(&file, 0, Stable::FILE_SYNC, b"data");
+            scene.faulty.heal();
+            fails(wrote, &[expected], format!("open failed by {errno}"))?;
+            ensure!(fs::read(scene.path.join("file"))? == b"content");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn what_must_be_on_disk_is_synced_before_the_answer() -> Result<()> {
+    scene(|scene| {
+        let root = scene.root.clone();
+        let (dir, set) = (&root[..], Set::mode(0o600));
+        let sub = scene.client.mkdir(dir, "sub", Set::mode(0o755))?;
+        let file = scene.client.create(dir, "file", How::Guarded(set))?;
+        let target = b"target".as_slice();
+        for (call, needed) in [
+            (Nfs::write(&file, 0, Stable::UNSTABLE, b"data"), None),
+            (
+                Nfs::write(&file, 0, Stable::DATA_SYNC, b"data"),
+                Some(Op::Sync),
+            ),
+            (
+                Nfs::write(&file, 0, Stable::FILE_SYNC, b"data"),
+                Some(Op::Sync),
+            ),
+            (Nfs::write(&file, 9, Stable::UNSTABLE, b"data"), None),
+            (commit(&file), Some(Op::Sync)),
+            (set_attr(&file, Set::size(2)), Some(Op::Sync)),
+            (set_attr(&sub, Set::mode(0o700)), Some(Op::SyncDir)),
+            (
+                create(dir, b"created", How::Guarded(set)),
+                Some(Op::SyncDir),
+            ),
+            (
+                create(dir, b"exclusive", How::Exclusive([1; 8])),
+                Some(Op::SyncDir),
+            ),
+            (mkdir(dir, b"made", set), Some(Op::SyncDir)),
+            (symlink(dir, b"link", target), Some(Op::SyncDir)),
+            (fifo(dir, b"fifo", set), Some(Op::SyncDir)),
+            (link(&file, &sub, b"second"), Some(Op::SyncDir)),
+            (rename(dir, b"created", dir, b"renamed"), Some(Op::SyncDir)),
+            (remove(dir, b"renamed"), Some(Op::SyncDir)),
+            (rmdir(dir, b"made"), Some(Op::SyncDir)),
+        ] {
+            scene.faulty.asked();
+            scene.client.change(&call)?.into_result()?;
+            let asked = scene.faulty.asked();
+            let syncs = asked
+                .iter()
+                .filter(|op| matches!(op, Op::Sync | Op::SyncDir));
+            match needed {
+                Some(needed) => ensure!(
+                    syncs.clone().any(|op| *op == needed),
+                    "{call:?} was answered after {asked:?}"
+                ),
+                None => ensure!(syncs.count() == 0, "{call:?} did {asked:?}"),
+            }
+        }
+        // Two directories change, and both are on disk.
+        scene.faulty.asked();
+        scene.client.rename(dir, "fifo", &sub, "fifo")?;
+        let asked = scene.faulty.asked();
+        let count = asked.iter().filter(|op| **op == Op::SyncDir).count();
+        ensure!(
+            count >= 2,
+            "RENAME to another directory was answered after {asked:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn what_could_not_be_synced_is_not_acknowledged() -> Result<()> {
+    scene(|scene| {
+        let root = scene.root.clone();
+        let (dir, set) = (&root[..], Set::mode(0o600));
+        let file = make(&mut scene.client, dir, "file", b"content")?;
+        for (errno, expected) in [
+            (EIO, Status::IO),
+            (ENOSPC, Status::NOSPC),
+            (EDQUOT, Status::DQUOT),
+        ] {
+            for (op, call) in [
+                (Op::Sync, Nfs::write(&file, 0, Stable::DATA_SYNC, b"data")),
+                (Op::Sync, Nfs::write(&file, 0, Stable::FILE_SYNC, b"data")),
+                (Op::Sync, set_attr(&file, set)),
+                (Op::SyncDir, create(dir, b"created", How::Unchecked(set))),
+                (Op::SyncDir, mkdir(dir, b"made", set)),
+                (Op::SyncDir, symlink(dir, b"link", b"target")),
+                (Op::SyncDir, fifo(dir, b"fifo", set)),
+                (Op::SyncDir, link(&file, dir, b"second")),
+                (Op::SyncDir, rename(dir, b"file", dir, b"renamed")),
+                (Op::SyncDir, remove(dir, b"removed")),
+            ] {
+                // Each finds the tree as it was, whatever the one before left.
+                for name in ["created", "link", "fifo", "second"] {
+                    let _ = scene.client.remove(dir, name);
+                }
+                let _ = scene.client.rmdir(dir, "made");
+                let _ = scene.client.rename(dir, "renamed", dir, "file");
+                let _ = scene.client.create(dir, "removed", How::Unchecked(set));
+                scene.faulty.fail(op, errno, 1);
+                let status = scene.client.change(&call)?.status();
+                ensure!(scene.faulty.heal(), "{call:?} was not synced");
+                ensure!(
+                    status == expected,
+                    "to sync failed by {errno} and {call:?} was answered {status:?}"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
+    scene(|scene| {
+        let root = scene.root.clone();
+        let file = make(&mut scene.client, &root, "file", b"")?;
+        let other = make(&mut scene.client, &root, "other", b"")?;
+        let data = pattern(1, 0, 300_000);
+        let mut seen = Vec::new();
+        for errno in [EIO, ENOSPC, EDQUOT] {
+            let client = &mut scene.client;
+            let mut peer = scene.server.connect()?;
+            let first = client.write_all(&file, 0, Stable::UNSTABLE, &data, 65_536)?;
+            // One that is stable says the same, and so does a COMMIT of another file.
+            let wrote = client.write(&other, 0, Stable::FILE_SYNC, b"other")?;
+            ensure!(wrote.verifier == first && peer.commit(&other, 0, 0)? == first);
+            scene.faulty.fail(Op::Sync, errno, 1);
+            let committed = client.commit(&file, 0, 0);
+            ensure!(scene.faulty.heal(), "COMMIT did not sync");
+            let expected = ERRORS.iter().find(|e| e.0 == errno).context("no status")?.1;
+            fails(committed, &[expected], "COMMIT")?;
+            // Somebody else who wrote unstably may have lost it, too: all see another verifier.
+            for now in [
+                client.commit(&file, 0, 0)?,
+                client
+                    .write(&file, 0, Stable::UNSTABLE, &data[..10])?
+                    .verifier,
+                peer.commit(&other, 0, 0)?,
+                peer.write(&other, 0, Stable::UNSTABLE, b"o")?.verifier,
+            ] {
+                ensure!(now != first, "the verifier is the same after {errno}");
+            }
+            // As a client does then: all of it once more, and this time it is safe.
+            let again = client.write_all(&file, 0, Stable::UNSTABLE, &data, 65_536)?;
+            ensure!(client.commit(&file, 0, 0)? == again);
+            ensure!(fs::read(scene.path.join("file"))? == data);
+            ensure!(!seen.contains(&first), "a verifier came back");
+            seen.push(first);
+            ensure!(!seen.contains(&again));
+        }
+        // Nor is a stable WRITE that could not be synced the end of it.
+        let first = scene
+            .client
+            .write(&file, 0, Stable::UNSTABLE, b"a")?
+            .verifier;
+        scene.faulty.fail(Op::Sync, EIO, 1);
+        let wrote = scene.client.write(&file, 0, Stable::FILE_SYNC, b"b");
+        fails(wrote, &[Status::IO], "WRITE")?;
+        let now = scene
+            .client
+            .write(&file, 0, Stable::UNSTABLE, b"a")?
+            .verifier;
+        ensure!(now != first, "the verifier is the same");
+        ensure!(scene.client.commit(&file, 0, 0)? == now);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_write_that_fails_midway_says_how_far_it_came() -> Result<()> {
+    scene(|scene| {
+        let root = scene.root.clone();
+        let file = make(&mut scene.client, &root, "file", &pattern(1, 0, 1 << 20))?;
+        let (before, data) = (pattern(1, 0, 1 << 20), pattern(2, 0, 1 << 20));
+        for (errno, expected) in ERRORS {
+            for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+                scene
+                    .client
+                    .write_all(&file, 0, Stable::FILE_SYNC, &before, 1 << 20)?;
+                // The kernel asks for a part of a large write at a time; the second part fails.
+                scene.faulty.asked();
+                let part = scene.client.write(&file, 0, stable, &data)?;
+                ensure!(part.count == 1 << 20);
+                let parts = scene
+                    .faulty
+                    .asked()
+                    .iter()
+                    .filter(|op| **op == Op::Write)
+                    .count();
+                scene
+                    .client
+                    .write_all(&file, 0, Stable::FILE_SYNC, &before, 1 << 20)?;
+                ensure!(parts > 1, "one write of a mebibyte");
+                scene.faulty.fail_after(Op::Write, errno, parts / 2, ALWAYS);
+                let wrote = scene.client.write(&file, 0, stable, &data);
+                scene.faulty.heal();
+                let count = match wrote {
+                    Ok(wrote) => wrote.count as usize,
+                    Err(e) => {
+                        fails::<()>(Err(e), &[expected], "WRITE")?;
+                        0
+                    }
+                };
+                ensure!(count < data.len(), "all of it");
+                let now = fs::read(scene.path.join("file"))?;
+                ensure!(
+                    now[..count] == data[..count],
+                    "{count} bytes were acknowledged"
+                );
+                let strange =
+                    (count..now.len()).find(|&at| now[at] != before[at] && now[at] != data[at]);
+                ensure!(strange.is_none(), "another byte at {strange:?}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn reading_fails_honestly_too() -> Result<()> {
+    scene(|scene| {
+        let root = scene.root.clone();
+        let data = pattern(1, 0, 200_000);
+        let file = make(&mut scene.client, &root, "file", &data)?;
+        for count in [10, 8192, 65_536, 200_000] {
+            scene.faulty.fail(Op::Read, EIO, ALWAYS);
+            let mut client = scene.server.connect()?;
+            // A READ whose head was sent already can only be given up, with its connection.
+            let read = client.read(&file, 0, count).map(|(data, _)| data.to_vec());
+            scene.faulty.heal();
+            ensure!(read.is_err(), "{count} bytes were read that cannot be");
+        }
+        let read = scene.client.read(&file, 0, 200_000)?.0.to_vec();
+        ensure!(!read.is_empty() && read == data[..read.len()]);
+        Ok(())
+    })
+}

@@ -1,0 +1,120 @@
+//! The tree of a file system in memory: files, directories, links and special files by their numbers.
+
+use fuser::{Errno, FileAttr, FileType, INodeNo, Request};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::time::SystemTime;
+
+/// One of them.
+pub(super) struct Node {
+    pub(super) attr: FileAttr,
+    /// A file's bytes or a link's target.
+    pub(super) data: Vec<u8>,
+    pub(super) names: BTreeMap<OsString, INodeNo>,
+}
+
+/// All of them.
+pub(super) struct Nodes {
+    all: BTreeMap<u64, Node>,
+    last: u64,
+}
+
+/// What it makes of a question.
+pub(super) type Answer<T> = std::result::Result<T, Errno>;
+
+impl Nodes {
+    /// An empty directory, root's, which everybody may use.
+    pub(super) fn new() -> Self {
+        let mut nodes = Self {
+            all: BTreeMap::new(),
+            last: 0,
+        };
+        nodes.add(FileType::Directory, 0o777, (0, 0), 0);
+        nodes
+    }
+
+    fn add(&mut self, kind: FileType, mode: u32, (uid, gid): (u32, u32), rdev: u32) -> &mut Node {
+        self.last += 1;
+        let now = SystemTime::now();
+        let attr = FileAttr {
+            ino: INodeNo(self.last),
+            size: 0,
+            blocks: 0,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            crtime: now,
+            kind,
+            perm: (mode & 0o7777) as u16,
+            nlink: if kind == FileType::Directory { 2 } else { 1 },
+            uid,
+            gid,
+            rdev,
+            blksize: 4096,
+            flags: 0,
+        };
+        self.all.entry(self.last).or_insert(Node {
+            attr,
+            data: Vec::new(),
+            names: BTreeMap::new(),
+        })
+    }
+
+    /// The one with this number.
+    pub(super) fn get(&mut self, ino: INodeNo) -> Answer<&mut Node> {
+        self.all.get_mut(&ino.0).ok_or(Errno::ESTALE)
+    }
+
+    /// The one of this name.
+    pub(super) fn find(&mut self, dir: INodeNo, name: &OsStr) -> Answer<INodeNo> {
+        let found = self.get(dir)?.names.get(name);
+        found.copied().ok_or(Errno::ENOENT)
+    }
+
+    /// The one with this number, changed now.
+    pub(super) fn touch(&mut self, ino: INodeNo) -> Answer<&mut Node> {
+        let node = self.get(ino)?;
+        node.attr.mtime = SystemTime::now();
+        node.attr.ctime = node.attr.mtime;
+        Ok(node)
+    }
+
+    /// Makes `name`, which must not exist.
+    pub(super) fn make(
+        &mut self,
+        req: &Request,
+        dir: INodeNo,
+        name: &OsStr,
+        (kind, mode, rdev): (FileType, u32, u32),
+        data: &[u8],
+    ) -> Answer<FileAttr> {
+        if self.find(dir, name).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        let node = self.add(kind, mode, (req.uid(), req.gid()), rdev);
+        node.data = data.to_vec();
+        node.attr.size = data.len() as u64;
+        let attr = node.attr;
+        self.touch(dir)?.names.insert(name.to_owned(), attr.ino);
+        if kind == FileType::Directory {
+            self.get(dir)?.attr.nlink += 1;
+        }
+        Ok(attr)
+    }
+
+    /// Removes a name, of a directory only if that is empty.
+    pub(super) fn remove(&mut self, dir: INodeNo, name: &OsStr) -> Answer<()> {
+        let ino = self.find(dir, name)?;
+        let node = self.touch(ino)?;
+        if !node.names.is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let is_dir = node.attr.kind == FileType::Directory;
+        node.attr.nlink -= if is_dir { 2 } else { 1 };
+        self.touch(dir)?.names.remove(name);
+        if is_dir {
+            self.get(dir)?.attr.nlink -= 1;
+        }
+        Ok(())
+    }
+}

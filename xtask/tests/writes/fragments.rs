@@ -1,0 +1,277 @@
+//! WRITEs that arrive in pieces: in fragments cut anywhere, byte by byte, all at once, or never to their end.
+
+use super::{Scene, make, pattern};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use xtask::client::changes::wrote;
+use xtask::client::replies::parse;
+use xtask::client::{Client, LAST_FRAGMENT, Nfs, Outcome, Procedure, Stable, record};
+
+/// How long a client may wait for its answer while another one dawdles.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+fn fragment(last: bool, bytes: &[u8]) -> Vec<u8> {
+    let mark = bytes.len() as u32 | if last { LAST_FRAGMENT } else { 0 };
+    mark.to_be_bytes().iter().chain(bytes).copied().collect()
+}
+
+/// `message` as one record in fragments that end at `cuts` and at its end.
+fn cut(message: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let ends = cuts.iter().copied().chain([message.len()]);
+    let mut from = 0;
+    let mut out = Vec::new();
+    for to in ends {
+        out.extend(fragment(to == message.len(), &message[from..to]));
+        from = to;
+    }
+    out
+}
+
+/// The next reply, which must be of a WRITE of `len` bytes.
+fn is_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
+    let reply = client.receive()?.context("closed")?;
+    let (answered, outcome) = parse(reply)?;
+    let Outcome::Success(body) = outcome else {
+        anyhow::bail!("answered {outcome:?}")
+    };
+    let count = wrote(body)?.into_result()?.count;
+    ensure!(
+        (answered, count as usize) == (xid, len),
+        "{count} bytes of {len} were written for call {answered} instead of {xid}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_small_write_may_be_cut_anywhere() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"")?;
+        let auth = scene.client.auth.clone();
+        let message = |xid: u32| {
+            let data = pattern(xid as u8, 0, 13);
+            Nfs::write(&file, 0, Stable::UNSTABLE, &data).message(xid, &auth)
+        };
+        let len = message(0).len();
+        for at in 1..len {
+            // Two fragments in one send, two fragments in two sends, one fragment in two sends.
+            let (first, second) = (at as u32 * 3, at as u32 * 3 + 1);
+            let bytes = cut(&message(first), &[at]);
+            scene.client.send(&bytes)?;
+            is_written(&mut scene.client, first, 13).with_context(|| format!("cut at {at}"))?;
+            let bytes = cut(&message(second), &[at]);
+            let (now, later) = bytes.split_at(at + 4 + at % 4);
+            scene.client.send(now)?;
+            sleep(Duration::from_micros(300));
+            scene.client.send(later)?;
+            is_written(&mut scene.client, second, 13).with_context(|| format!("sent at {at}"))?;
+            ensure!(
+                fs::read(scene.path("file"))? == pattern(second as u8, 0, 13),
+                "cut at {at}"
+            );
+        }
+        scene.is_well()
+    })
+}
+
+#[test]
+fn a_large_write_may_be_cut_at_odd_places() -> Result<()> {
+    Scene::each(|scene| {
+        const LEN: usize = 300_001;
+        let file = scene.make("file", b"")?;
+        let auth = scene.client.auth.clone();
+        let mut xid = 0;
+        let mut attempt = |scene: &mut Scene, cuts: &dyn Fn(usize) -> Vec<usize>| -> Result<()> {
+            xid += 1;
+            let data = pattern(xid as u8, 0, LEN);
+            let message = Nfs::write(&file, 0, Stable::UNSTABLE, &data).message(xid, &auth);
+            let cuts = cuts(message.len());
+            scene.client.send(&cut(&message, &cuts))?;
+            is_written(&mut scene.client, xid, LEN)
+                .and_then(|()| {
+                    ensure!(fs::read(scene.path("file"))? == data, "other bytes");
+                    Ok(())
+                })
+                .with_context(|| format!("cut at {cuts:?}"))
+        };
+        // Through the head, around the first byte of data, and where buffers are likely to end.
+        for at in (1..240)
+            .step_by(7)
+            .chain([4095, 4097, 8191, 8193, 65_535, 65_537])
+        {
+            attempt(scene, &|_| vec![at])?;
+            attempt(scene, &|_| vec![at, at + 1, at + 3])?;
+            attempt(scene, &|len| vec![at, len - at])?;
+        }
+        // Fifteen cuts are the most: the server takes sixteen fragments.
+        attempt(scene, &|len| (1..16).map(|part| part * len / 16).collect())?;
+        attempt(scene, &|len| (1..16).map(|byte| len - 16 + byte).collect())?;
+        attempt(scene, &|_| (1..16).collect())?;
+        scene.is_well()
+    })
+}
+
+#[test]
+fn a_write_may_drip() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"")?;
+        let auth = scene.client.auth.clone();
+        for (len, step) in [(30, 1), (9_001, 7), (70_003, 1021), (1 << 20, 65_521)] {
+            let data = pattern(step as u8, 0, len);
+            let call = Nfs::write(&file, 0, Stable::UNSTABLE, &data);
+            for bytes in record(&call.message(9, &auth)).chunks(step) {
+                scene.client.send(bytes)?;
+                // So that the server sees some of them by themselves.
+                sleep(Duration::from_micros(50));
+            }
+            is_written(&mut scene.client, 9, len)
+                .with_context(|| format!("{len} bytes by {step}"))?;
+            ensure!(
+                fs::read(scene.path("file"))?[..len] == data,
+                "{len} bytes by {step} became others"
+            );
+        }
+        scene.is_well()
+    })
+}
+
+#[test]
+fn writes_in_a_row_are_answered_in_order() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"")?;
+        let auth = scene.client.auth.clone();
+        // Lengths around what a buffer holds, each followed at once by the next.
+        let lens = [
+            1,
+            1 << 20,
+            5,
+            8_000,
+            8_192,
+            0,
+            65_536,
+            1_000_003,
+            3,
+            100_000,
+        ];
+        let mut offsets = Vec::new();
+        let mut offset = 0;
+        let mut bytes = Vec::new();
+        for (xid, len) in (0..).zip(lens) {
+            let data = pattern(7, offset, len);
+            let call = Nfs::write(&file, offset, Stable::UNSTABLE, &data);
+            bytes.extend(record(&call.message(xid, &auth)));
+            offsets.push(offset);
+            offset += len as u64;
+        }
+        let mut sender = Client::connect(scene.server.nfs())?;
+        let stream = sender.stream().try_clone()?;
+        let sent = std::thread::spawn(move || std::io::Write::write_all(&mut &stream, &bytes));
+        for (xid, len) in (0..).zip(lens) {
+            is_written(&mut sender, xid, len)?;
+        }
+        sent.join().expect("the sender does not panic")?;
+        ensure!(
+            fs::read(scene.path("file"))? == pattern(7, 0, offset as usize),
+            "other bytes"
+        );
+        scene.is_well()
+    })
+}
+
+#[test]
+fn a_write_that_is_cut_off_harms_nobody() -> Result<()> {
+    Scene::each(|scene| {
+        let rest = scene.server.fd_count()?;
+        let before = pattern(1, 0, 1 << 20);
+        let file = scene.make("file", &before)?;
+        let after = pattern(2, 0, 1 << 20);
+        let auth = scene.client.auth.clone();
+        let message = record(&Nfs::write(&file, 0, Stable::FILE_SYNC, &after).message(1, &auth));
+        for sent in [
+            3,
+            5,
+            60,
+            150,
+            170,
+            4096,
+            8193,
+            100_001,
+            500_000,
+            message.len() - 1,
+        ] {
+            let mut peer = scene.server.connect()?;
+            peer.send(&message[..sent])?;
+            sleep(Duration::from_millis(5));
+            drop(peer);
+            let start = Instant::now();
+            scene.client.attr(&file)?;
+            ensure!(
+                start.elapsed() < ANSWER_MAX,
+                "another client waited {:?}",
+                start.elapsed()
+            );
+            // Nothing was acknowledged: each byte may be the old or the new one, and no other.
+            let now = fs::read(scene.path("file"))?;
+            let strange = (0..now.len()).find(|&at| now[at] != before[at] && now[at] != after[at]);
+            ensure!(
+                now.len() == before.len() && strange.is_none(),
+                "after {sent} bytes the file is another one at {strange:?} of {}",
+                now.len()
+            );
+        }
+        let start = Instant::now();
+        while scene.server.fd_count()? > rest {
+            ensure!(
+                start.elapsed() < Duration::from_secs(10),
+                "{} descriptors instead of {rest}",
+                scene.server.fd_count()?
+            );
+            sleep(Duration::from_millis(50));
+        }
+        scene.is_well()
+    })
+}
+
+#[test]
+fn who_dawdles_amid_a_write_is_waited_for_by_nobody() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let file = scene.make("file", &pattern(1, 0, 1 << 20))?;
+    let auth = scene.client.auth.clone();
+    let message =
+        |data: &[u8]| record(&Nfs::write(&file, 0, Stable::FILE_SYNC, data).message(1, &auth));
+    let large = message(&pattern(2, 0, 1 << 20));
+    let mut peers = Vec::new();
+    for number in 0..64 {
+        let mut peer = scene.server.connect()?;
+        let sent = [3, 100, 200, 9_000, 500_000, large.len() - 1][number % 6];
+        peer.send(&large[..sent])?;
+        peers.push((peer, sent));
+    }
+    // Others write, read, and come and go meanwhile.
+    for round in 0..20 {
+        let start = Instant::now();
+        let (mut client, root) = scene.server.open(scene.directory.path())?;
+        let name = format!("file {round}");
+        let data = pattern(round, 0, 200_000);
+        let other = make(&mut client, &root, &name, &data)?;
+        ensure!(client.read(&other, 0, 200_000)?.0 == data);
+        ensure!(fs::read(scene.path(&name))? == data);
+        ensure!(
+            start.elapsed() < ANSWER_MAX * 2,
+            "round {round} took {:?}",
+            start.elapsed()
+        );
+    }
+    // The dawdlers that were not given up go on where they stopped.
+    let mut went_on = 0;
+    for (mut peer, sent) in peers {
+        if peer.send(&large[sent..]).is_ok() && is_written(&mut peer, 1, 1 << 20).is_ok() {
+            went_on += 1;
+        }
+    }
+    ensure!(went_on > 0, "everybody was given up");
+    eprintln!("{went_on} of 64 that dawdled could end their WRITE");
+    ensure!(fs::read(scene.path("file"))? == pattern(2, 0, 1 << 20));
+    scene.is_well()
+}

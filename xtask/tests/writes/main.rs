@@ -1,0 +1,202 @@
+//! The ends of a client's world that writes: full and broken file systems, odd arguments, repeated calls, other people.
+//!
+//! What was acknowledged is there, byte for byte; what failed says why, and changed nothing. One module per way to fail.
+
+mod again;
+mod attributes;
+mod calls;
+mod creating;
+mod faults;
+mod faulty;
+mod fragments;
+mod identity;
+mod limits;
+mod mounts;
+mod names;
+mod odd;
+mod programs;
+mod rights;
+mod room;
+mod wcc;
+
+use anyhow::{Context, Result, ensure};
+use std::fmt::Debug;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use xtask::build::Arch;
+use xtask::client::{Attr, Auth, Client, How, Set, Stable, Status, failure};
+use xtask::server::{Server, ServerOptions, public_dir, users};
+
+/// What lets a test do as root.
+const WRITABLE: &str = "rw,no_root_squash";
+
+/// A server, its export, a connection and the root's handle.
+struct Scene {
+    // The server goes before its directory.
+    server: Server,
+    client: Client,
+    root: Vec<u8>,
+    directory: TempDir,
+}
+
+impl Scene {
+    /// Serves an empty directory to whom may do everything.
+    fn new() -> Result<Self> {
+        Self::with(WRITABLE, ServerOptions::default())
+    }
+
+    /// Serves an empty directory that belongs to the server's user, with these options.
+    fn with(export_options: &str, options: ServerOptions) -> Result<Self> {
+        let directory = public_dir()?;
+        chown(directory.path(), options.user, options.user)?;
+        let (server, client, root) = serve(directory.path(), export_options, options)?;
+        Ok(Self {
+            server,
+            client,
+            root,
+            directory,
+        })
+    }
+
+    /// Runs `test` for each processor and each kind of handle.
+    fn each(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+        for arch in [Arch::X86_64, Arch::I686] {
+            for user in users() {
+                let mut scene = Self::with(
+                    WRITABLE,
+                    ServerOptions {
+                        arch,
+                        user,
+                        ..ServerOptions::default()
+                    },
+                )?;
+                test(&mut scene).with_context(|| {
+                    let said = scene.server.lines();
+                    format!("as {arch:?} and user {user:?}; the server said {said:#?}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A new file with `data`, by way of the server.
+    fn make(&mut self, name: &str, data: &[u8]) -> Result<Vec<u8>> {
+        make(&mut self.client, &self.root, name, data)
+    }
+
+    /// The server still runs, and a new client can write and read.
+    fn is_well(&mut self) -> Result<()> {
+        is_well(&mut self.server, self.directory.path())
+    }
+}
+
+/// Serves `directory` on free ports of loopback: the server, a connection and the root's handle.
+fn serve(
+    directory: &Path,
+    export_options: &str,
+    options: ServerOptions,
+) -> Result<(Server, Client, Vec<u8>)> {
+    let server = Server::start(ServerOptions {
+        exports: vec![format!("{}:{export_options}", directory.display())],
+        ..options
+    })?;
+    let (client, root) = server.open(directory)?;
+    Ok((server, client, root))
+}
+
+/// A new file with `data`.
+fn make(client: &mut Client, dir: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>> {
+    let file = client
+        .create(dir, name, How::Guarded(Set::mode(0o644)))
+        .with_context(|| format!("cannot create {name}"))?;
+    if !data.is_empty() {
+        client.write_all(&file, 0, Stable::FILE_SYNC, data, 1 << 20)?;
+    }
+    Ok(file)
+}
+
+fn is_well(server: &mut Server, directory: &Path) -> Result<()> {
+    ensure!(
+        server.is_alive()?,
+        "the server ended; it said {:#?}",
+        server.lines()
+    );
+    let (mut client, root) = server.open(directory)?;
+    let file = make(&mut client, &root, "is well", b"well")?;
+    ensure!(client.read(&file, 0, 100)? == (b"well".as_slice(), true));
+    client.remove(&root, "is well")
+}
+
+/// AUTH_SYS for an ordinary user.
+fn user(uid: u32, gid: u32, groups: &[u32]) -> Auth {
+    Auth::Sys {
+        machine: b"client".to_vec(),
+        uid,
+        gid,
+        groups: groups.to_vec(),
+    }
+}
+
+/// The call must have failed with one of these.
+fn fails<T>(result: Result<T>, expected: &[Status], what: impl Debug) -> Result<()> {
+    let status = failure(result).with_context(|| format!("{what:?}"))?;
+    ensure!(
+        status.is_some_and(|status| expected.contains(&status)),
+        "{what:?} was answered {:?} and not one of {expected:?}",
+        status.unwrap_or(Status::OK)
+    );
+    Ok(())
+}
+
+/// What the server says of a file is what the host says.
+fn is_as_on_the_host(attr: &Attr, path: &Path) -> Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    let time = |seconds: i64, nanoseconds: i64| (seconds as u32, nanoseconds as u32);
+    let rdev = meta.rdev();
+    let host = Attr {
+        kind: match meta.mode() >> 12 {
+            0o10 => 1,
+            0o04 => 2,
+            0o06 => 3,
+            0o02 => 4,
+            0o12 => 5,
+            0o14 => 6,
+            _ => 7,
+        },
+        mode: meta.mode() & 0o7777,
+        link_count: meta.nlink() as u32,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        size: meta.size(),
+        used: meta.blocks() * 512,
+        device: (
+            nix::sys::stat::major(rdev) as u32,
+            nix::sys::stat::minor(rdev) as u32,
+        ),
+        fsid: attr.fsid,
+        file_id: meta.ino(),
+        atime: time(meta.atime(), meta.atime_nsec()),
+        mtime: time(meta.mtime(), meta.mtime_nsec()),
+        ctime: time(meta.ctime(), meta.ctime_nsec()),
+    };
+    // Neither the size of a directory in blocks nor of delayed blocks is settled at once.
+    let used = attr.used;
+    ensure!(
+        *attr == Attr { used, ..host },
+        "the server says {attr:?} and the host {host:?}"
+    );
+    Ok(())
+}
+
+/// Bytes that differ at every place that could be mistaken for another; `seed` tells files apart.
+fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
+    (from..from + len as u64)
+        .map(|at| (at ^ (at >> 8) ^ (at >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
+        .collect()
+}

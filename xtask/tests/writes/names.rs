@@ -1,0 +1,321 @@
+//! Names that cannot be, exports that may not be written, and the border between two exports.
+
+use super::calls::{create, fifo, link, mkdir, remove, rename, rmdir, set_attr, symlink};
+use super::{Scene, WRITABLE, fails, make, serve};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use xtask::client::{Client, How, Nfs, Set, Stable, Status};
+use xtask::server::{Server, ServerOptions, public_dir};
+
+/// Every call that takes a name, with `name` in each place. `file` and `present` exist in `dir`.
+fn naming<'a>(dir: &'a [u8], file: &'a [u8], name: &'a [u8]) -> Vec<Nfs<'a>> {
+    let set = Set::default();
+    let (present, absent) = (b"present".as_slice(), b"absent".as_slice());
+    vec![
+        create(dir, name, How::Unchecked(set)),
+        create(dir, name, How::Guarded(set)),
+        create(dir, name, How::Exclusive([1; 8])),
+        mkdir(dir, name, set),
+        symlink(dir, name, b"target"),
+        fifo(dir, name, set),
+        remove(dir, name),
+        rmdir(dir, name),
+        rename(dir, name, dir, absent),
+        rename(dir, present, dir, name),
+        link(file, dir, name),
+    ]
+}
+
+/// Everything beneath the export and what lies beside it.
+fn everything(scene: &Scene) -> Result<Vec<(Vec<u8>, u64)>> {
+    let entries = walkdir::WalkDir::new(scene.directory.path()).sort_by_file_name();
+    entries
+        .into_iter()
+        .map(|entry| {
+            let entry = entry?;
+            let len = entry.metadata()?.len();
+            Ok((entry.path().as_os_str().as_bytes().to_vec(), len))
+        })
+        .collect()
+}
+
+#[test]
+fn impossible_names_are_refused_everywhere() -> Result<()> {
+    // RFC 1813 leaves the choice among several; "OK" it is never.
+    const REFUSALS: [Status; 9] = [
+        Status::INVAL,
+        Status::ACCES,
+        Status::EXIST,
+        Status::ISDIR,
+        Status::NOTEMPTY,
+        Status::NOENT,
+        Status::PERM,
+        Status::NOTDIR,
+        Status::NAMETOOLONG,
+    ];
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        let dir = scene.client.mkdir(&root, "dir", Set::mode(0o755))?;
+        let file = make(&mut scene.client, &dir, "present", b"content")?;
+        let before = everything(scene)?;
+        let outside = fs::read_dir(scene.directory.path().parent().context("no parent")?)?.count();
+        let names: [&[u8]; 12] = [
+            b"",
+            b".",
+            b"..",
+            b"/",
+            b"a/b",
+            b"/absolute",
+            b"../escape",
+            b"trailing/",
+            b"./present",
+            b"nul\0inside",
+            b"\0",
+            b"present\0",
+        ];
+        for name in names {
+            for call in naming(&dir, &file, name) {
+                let change = scene.client.change(&call)?;
+                ensure!(
+                    REFUSALS.contains(&change.status()),
+                    "{call:?} was answered {:?}",
+                    change.status()
+                );
+            }
+        }
+        ensure!(everything(scene)? == before, "something changed");
+        let now = fs::read_dir(scene.directory.path().parent().context("no parent")?)?.count();
+        // Other programs use that directory too, but none of these names.
+        if now != outside {
+            for name in ["absent", "escape"] {
+                let beside = scene.directory.path().with_file_name(name);
+                ensure!(!beside.exists(), "{} was made", beside.display());
+            }
+        }
+        scene.is_well()
+    })
+}
+
+#[test]
+fn names_of_255_bytes_are_the_longest() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        let file = scene.make("present", b"content")?;
+        let before = everything(scene)?;
+        for len in [256, 257, 300, 1000, 4095, 4096, 8000] {
+            let name = vec![b'n'; len];
+            for call in naming(&root, &file, &name) {
+                let change = scene.client.change(&call);
+                if len > 1000 && change.is_err() {
+                    // Longer than any path that a client could have: no name, but garbage.
+                    continue;
+                }
+                let change = change.with_context(|| format!("a name of {len} bytes"))?;
+                ensure!(
+                    change.status() == Status::NAMETOOLONG,
+                    "a name of {len} bytes was answered {:?} by {:?}",
+                    change.status(),
+                    xtask::client::Procedure::place(&call)
+                );
+            }
+        }
+        ensure!(everything(scene)? == before, "something changed");
+        // Not what looks like a name to us: any bytes but two are one.
+        for name in [
+            vec![b'n'; 255],
+            vec![0xff; 255],
+            b" ".to_vec(),
+            b"...".to_vec(),
+            b"\n".to_vec(),
+        ] {
+            let name = &name[..];
+            let dir = &root[..];
+            let how = How::Guarded(Set::default());
+            let present = b"present".as_slice();
+            for call in [
+                create(dir, name, how),
+                remove(dir, name),
+                mkdir(dir, name, Set::mode(0o755)),
+                rmdir(dir, name),
+                symlink(dir, name, b"target"),
+                remove(dir, name),
+                link(&file, dir, name),
+                remove(dir, name),
+                rename(dir, present, dir, name),
+                rename(dir, name, dir, present),
+            ] {
+                let status = scene.client.change(&call)?.status();
+                ensure!(status == Status::OK, "{call:?} was answered {status:?}");
+            }
+        }
+        ensure!(everything(scene)? == before, "something is left");
+        Ok(())
+    })
+}
+
+/// A server with one export that may be written and one that may not.
+struct Two {
+    server: Server,
+    writable: tempfile::TempDir,
+    read_only: tempfile::TempDir,
+}
+
+impl Two {
+    fn new() -> Result<Self> {
+        let (writable, read_only) = (public_dir()?, public_dir()?);
+        for dir in [&writable, &read_only] {
+            fs::write(dir.path().join("file"), "content")?;
+            fs::create_dir(dir.path().join("dir"))?;
+        }
+        let server = Server::start(ServerOptions {
+            exports: vec![
+                format!("{}:{WRITABLE}", writable.path().display()),
+                format!("{}:ro,no_root_squash", read_only.path().display()),
+            ],
+            ..ServerOptions::default()
+        })?;
+        Ok(Self {
+            server,
+            writable,
+            read_only,
+        })
+    }
+
+    /// A connection, and each root with its `file` and `dir`.
+    fn open(&self) -> Result<(Client, [[Vec<u8>; 3]; 2])> {
+        let mut client = self.server.connect()?;
+        let mut handles = |dir: &tempfile::TempDir| -> Result<_> {
+            let (_, root) = self.server.open(dir.path())?;
+            let file = client.lookup(&root, "file")?;
+            let dir = client.lookup(&root, "dir")?;
+            Ok([root, file, dir])
+        };
+        let both = [handles(&self.writable)?, handles(&self.read_only)?];
+        Ok((client, both))
+    }
+}
+
+#[test]
+fn read_only_is_one_export_and_not_its_neighbour() -> Result<()> {
+    let two = Two::new()?;
+    let (mut client, [[root, file, _], [ro_root, ro_file, _]]) = two.open()?;
+    let set = Set::size(0);
+    let refused = |dir, file| {
+        let mut calls = naming(dir, file, b"dir");
+        calls.extend(naming(dir, file, b"new"));
+        calls.push(set_attr(file, set));
+        calls.push(Nfs::write(file, 0, Stable::UNSTABLE, b"data"));
+        calls.push(Nfs::write(file, 0, Stable::FILE_SYNC, b""));
+        calls
+    };
+    for call in refused(&ro_root, &ro_file) {
+        let status = client.change(&call)?.status();
+        ensure!(status == Status::ROFS, "{call:?} was answered {status:?}");
+    }
+    // READ and MODIFY, EXTEND, DELETE: only the first is granted.
+    const ALL: u32 = 0x3f;
+    const CHANGES: u32 = 0x1c;
+    ensure!(client.access(&ro_root, ALL)? & CHANGES == 0);
+    ensure!(client.access(&ro_file, ALL)? & CHANGES == 0);
+    ensure!(client.access(&root, ALL)? & CHANGES == CHANGES);
+    ensure!(
+        fs::read_dir(two.read_only.path())?.count() == 2
+            && fs::read(two.read_only.path().join("file"))? == b"content",
+        "something was written"
+    );
+    // Next door everything goes.
+    make(&mut client, &root, "new", b"data")?;
+    ensure!(client.write(&file, 0, Stable::FILE_SYNC, b"C")?.count == 1);
+    client.rename(&root, "new", &root, "newer")?;
+    client.remove(&root, "newer")?;
+    ensure!(fs::read(two.writable.path().join("file"))? == b"Content");
+    Ok(())
+}
+
+#[test]
+fn nothing_crosses_from_export_to_export() -> Result<()> {
+    let (first, second) = (public_dir()?, public_dir()?);
+    let directories = [first.path(), second.path()];
+    for dir in directories {
+        fs::create_dir(dir.join("dir"))?;
+        fs::write(dir.join("file"), "content")?;
+    }
+    let server = Server::start(ServerOptions {
+        exports: directories
+            .iter()
+            .map(|dir| format!("{}:{WRITABLE}", dir.display()))
+            .collect(),
+        ..ServerOptions::default()
+    })?;
+    let (mut client, one) = server.open(directories[0])?;
+    let (_, two) = server.open(directories[1])?;
+    let file = client.lookup(&one, "file")?;
+    for (from, to) in [(&one, &two), (&two, &one)] {
+        for name in ["file", "dir"] {
+            let renamed = client.rename(from, name, to, "new");
+            fails(renamed, &[Status::XDEV], format!("RENAME of {name}"))?;
+            let onto = client.rename(from, name, to, name);
+            fails(onto, &[Status::XDEV], format!("RENAME onto {name}"))?;
+        }
+    }
+    fails(client.link(&file, &two, "new"), &[Status::XDEV], "LINK")?;
+    for dir in directories {
+        ensure!(fs::read_dir(dir)?.count() == 2, "something has moved");
+    }
+
+    // From a writable one into a read-only one, and back.
+    let pair = Two::new()?;
+    let (mut client, [[root, file, _], [ro_root, ro_file, _]]) = pair.open()?;
+    let either = [Status::XDEV, Status::ROFS];
+    fails(client.rename(&root, "file", &ro_root, "new"), &either, "in")?;
+    fails(
+        client.rename(&ro_root, "file", &root, "new"),
+        &either,
+        "out",
+    )?;
+    fails(client.link(&file, &ro_root, "new"), &either, "LINK in")?;
+    fails(client.link(&ro_file, &root, "new"), &either, "LINK out")?;
+    for dir in [&pair.writable, &pair.read_only] {
+        ensure!(fs::read_dir(dir.path())?.count() == 2);
+    }
+    Ok(())
+}
+
+#[test]
+fn file_systems_beneath_an_export_are_not_written() -> Result<()> {
+    let directory = public_dir()?;
+    let path = directory.path();
+    super::mounts::private("a mount beneath an export", || {
+        for name in ["mounted", "dir"] {
+            fs::create_dir(path.join(name))?;
+        }
+        fs::write(path.join("file"), "content")?;
+        super::mounts::mount("tmpfs", "size=1m", &path.join("mounted"))?;
+        fs::write(path.join("mounted/file"), "other")?;
+        let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
+        let file = client.lookup(&root, "file")?;
+        for result in [
+            client.remove(&root, "mounted"),
+            client.rmdir(&root, "mounted"),
+            client.rename(&root, "mounted", &root, "moved"),
+            client.rename(&root, "dir", &root, "mounted"),
+        ] {
+            ensure!(result.is_err(), "a mount was changed");
+        }
+        // It may be listed; when it can be looked up, what is in it still belongs to another file system.
+        if let Ok(mounted) = client.lookup(&root, "mounted") {
+            ensure!(client.rename(&root, "file", &mounted, "new").is_err());
+            ensure!(client.link(&file, &mounted, "new").is_err());
+            let how = How::Guarded(Set::default());
+            ensure!(
+                client.create(&mounted, "new", how).is_err(),
+                "it was entered"
+            );
+        }
+        ensure!(fs::read(path.join("mounted/file"))? == b"other");
+        ensure!(fs::read_dir(path.join("mounted"))?.count() == 1);
+        ensure!(fs::read(path.join("file"))? == b"content");
+        Ok(())
+    })
+}

@@ -1,0 +1,326 @@
+//! WRITEs that no well-behaved client sends: wrong counts, impossible offsets, nothing at all, to what is no file.
+
+use super::calls::commit;
+use super::{Scene, fails, mounts, serve};
+use anyhow::{Context, Result, ensure};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::mkfifo;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+use xtask::client::xdr::Writer;
+use xtask::client::{Auth, Client, Nfs, Node, Outcome, Procedure, Set, Stable, Status, replies};
+use xtask::server::{ServerOptions, public_dir, root_for};
+
+const MAX: u64 = i64::MAX as u64;
+/// A file, a FIFO or a device is waited for by nobody.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How the server took a call: a status, or None when it refused it as garbage. Another outcome is an error.
+fn taken(client: &mut Client, call: &Nfs<'_>) -> Result<Option<Status>> {
+    match client.exchange(&call.message(0x0dd, &client.auth.clone()))? {
+        Some(Outcome::Success(body)) => {
+            replies::check(call.place(), body)?;
+            Status::of(body).map(Some)
+        }
+        Some(Outcome::GarbageArguments) => Ok(None),
+        other => anyhow::bail!("answered {other:?}"),
+    }
+}
+
+#[test]
+fn a_count_that_is_not_the_length_stores_nothing() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"before")?;
+        for (count, data) in [
+            (3, &b"four"[..]),
+            (5, b"four"),
+            (0, b"four"),
+            (u32::MAX, b"four"),
+            (1 << 20, b"four"),
+            (4, b""),
+            (65_536, &[b'x'; 65_535]),
+            (65_535, &[b'x'; 65_536]),
+            (1 << 16, &[b'x'; 1 << 18]),
+        ] {
+            let (stable, len) = (Stable::FILE_SYNC, data.len());
+            let call = Nfs::Write {
+                file: &file,
+                offset: 0,
+                count,
+                stable,
+                data,
+            };
+            let status = taken(&mut scene.client, &call)
+                .with_context(|| format!("count {count} and {len} bytes"))?;
+            ensure!(
+                matches!(status, None | Some(Status::INVAL)),
+                "count {count} and {len} bytes were answered {status:?}"
+            );
+            ensure!(
+                fs::read(scene.path("file"))? == b"before",
+                "count {count} and {len} bytes were written"
+            );
+        }
+        scene.is_well()
+    })
+}
+
+#[test]
+fn a_length_that_the_record_does_not_have_stores_nothing() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"before")?;
+        for (says, has) in [(8, 4), (1 << 20, 4), (5, 4), (9, 8), (u32::MAX, 4)] {
+            let mut client = scene.server.connect()?;
+            let outcome = client.exchange(&lying(&file, says, has, &client.auth.clone()))?;
+            ensure!(
+                !matches!(outcome, Some(Outcome::Success(body)) if Status::of(body)? == Status::OK),
+                "{says} bytes that were {has} are written"
+            );
+            ensure!(fs::read(scene.path("file"))? == b"before");
+        }
+        // What follows the data is nobody's, as it is in any other request, and the next request is understood.
+        for (says, has) in [(4, 8), (3, 8), (4, 400), (0, 4)] {
+            let message = lying(&file, says, has, &scene.client.auth.clone());
+            let _ = scene.client.exchange(&message)?.context("closed")?;
+            let mut expected = b"before".to_vec();
+            expected[..says as usize].fill(b'x');
+            let now = fs::read(scene.path("file"))?;
+            ensure!(
+                now == expected || now == b"before",
+                "{now:?} of {has} bytes"
+            );
+            scene.client.write(&file, 0, Stable::FILE_SYNC, b"before")?;
+        }
+        scene.is_well()
+    })
+}
+
+/// A WRITE of `says` bytes that has `has` bytes at the end of its record.
+fn lying(file: &[u8], says: u32, has: usize, auth: &Auth) -> Vec<u8> {
+    let empty = Nfs::Write {
+        file,
+        offset: 0,
+        count: says,
+        stable: Stable::FILE_SYNC,
+        data: b"",
+    };
+    // In place of the empty data: another length, and bytes.
+    let mut message = empty.message(1, auth);
+    message.truncate(message.len() - 4);
+    message.extend(Writer::default().u32(says).finish());
+    message.extend(vec![b'x'; has]);
+    message
+}
+
+#[test]
+fn unknown_stability_stores_nothing() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let file = scene.make("file", b"before")?;
+    for stable in [3, 4, 1 << 31, u32::MAX] {
+        let call = Nfs::write(&file, 0, Stable(stable), b"after");
+        let status = taken(&mut scene.client, &call)?;
+        ensure!(matches!(status, None | Some(Status::INVAL)), "{status:?}");
+        ensure!(fs::read(scene.path("file"))? == b"before");
+    }
+    scene.is_well()
+}
+
+#[test]
+fn nothing_lies_beyond_two_to_the_63() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"before")?;
+        for (offset, len) in [
+            // The last byte that may be written is at 2^63 - 2: every size fits a signed number.
+            (MAX, 1),
+            (MAX - 3, 4),
+            (MAX + 1, 0),
+            (MAX + 1, 1),
+            (u64::MAX, 0),
+            (u64::MAX, 1),
+            (u64::MAX - 3, 4),
+            (MAX - 65_535, 1 << 16),
+            (u64::MAX - 10, 1 << 20),
+        ] {
+            for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+                let status = taken(
+                    &mut scene.client,
+                    &Nfs::write(&file, offset, stable, &vec![b'x'; len]),
+                )?;
+                ensure!(
+                    status == Some(Status::FBIG)
+                        || (len == 0 && matches!(status, Some(Status::OK | Status::INVAL))),
+                    "{len} bytes at {offset:#x} were answered {status:?}"
+                );
+            }
+            ensure!(fs::read(scene.path("file"))? == b"before");
+        }
+        for size in [MAX + 1, u64::MAX] {
+            let set = scene.client.set_attr(&file, Set::size(size));
+            fails(
+                set,
+                &[Status::FBIG, Status::INVAL],
+                "SETATTR of such a size",
+            )?;
+        }
+        // What COMMIT is asked for is a hint: all of the file is always right.
+        for (offset, count) in [(MAX, u32::MAX), (u64::MAX, 1), (5, 0), (0, u32::MAX)] {
+            let status = scene.client.status(&Nfs::Commit {
+                file: &file,
+                offset,
+                count,
+            })?;
+            ensure!(
+                matches!(status, Status::OK | Status::INVAL | Status::FBIG),
+                "COMMIT at {offset:#x}: {status:?}"
+            );
+        }
+        ensure!(fs::read(scene.path("file"))? == b"before");
+        scene.is_well()
+    })
+}
+
+#[test]
+fn the_last_byte_there_can_be_is_written_and_read() -> Result<()> {
+    let directory = public_dir()?;
+    let path = directory.path();
+    // tmpfs is the file system with no limit of its own.
+    mounts::private("the last byte of a file", || {
+        mounts::mount("tmpfs", "size=8m", path)?;
+        let (_server, mut client, root) = serve(path, super::WRITABLE, ServerOptions::default())?;
+        let file = super::make(&mut client, &root, "file", b"before")?;
+        for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+            let wrote = client.write(&file, MAX - 1, stable, b"z")?;
+            ensure!(wrote.count == 1);
+        }
+        client.commit(&file, 0, 0)?;
+        ensure!(fs::metadata(path.join("file"))?.size() == MAX);
+        ensure!(client.attr(&file)?.size == MAX);
+        ensure!(client.read(&file, MAX - 1, 1)? == (b"z".as_slice(), true));
+        ensure!(client.read(&file, 0, 6)? == (b"before".as_slice(), false));
+        Ok(())
+    })
+}
+
+#[test]
+fn no_bytes_change_nothing() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"before")?;
+        let before = fs::metadata(scene.path("file"))?;
+        for offset in [0, 3, 6, 7, 1 << 40, MAX] {
+            for stable in [Stable::UNSTABLE, Stable::DATA_SYNC, Stable::FILE_SYNC] {
+                let wrote = scene.client.write(&file, offset, stable, b"")?;
+                ensure!(wrote.count == 0, "{} bytes of none", wrote.count);
+            }
+        }
+        let after = fs::metadata(scene.path("file"))?;
+        ensure!(
+            (after.size(), after.modified()?, after.ctime_nsec())
+                == (before.size(), before.modified()?, before.ctime_nsec()),
+            "the file changed"
+        );
+        scene.is_well()
+    })
+}
+
+#[test]
+fn what_is_no_file_is_not_written() -> Result<()> {
+    if !root_for("devices") {
+        return Ok(());
+    }
+    Scene::each(|scene| {
+        fs::create_dir(scene.path("directory"))?;
+        symlink("/etc/passwd", scene.path("link"))?;
+        mkfifo(&scene.path("fifo"), Mode::from_bits_truncate(0o666))?;
+        let _listener = UnixListener::bind(scene.path("socket"))?;
+        // /dev/full and a block device that is not there: neither may even be opened.
+        for (name, kind, major, minor) in [
+            ("full", SFlag::S_IFCHR, 1, 7),
+            ("disk", SFlag::S_IFBLK, 7, 200),
+        ] {
+            let mode = Mode::from_bits_truncate(0o666);
+            mknod(&scene.path(name), kind, mode, makedev(major, minor))?;
+        }
+        for name in ["directory", "link", "fifo", "socket", "full", "disk"] {
+            let expected: &[Status] = match name {
+                "directory" => &[Status::ISDIR],
+                _ => &[Status::INVAL],
+            };
+            let (root, client) = (scene.root.clone(), &mut scene.client);
+            let object = client.lookup(&root, name)?;
+            let start = Instant::now();
+            for data in [&b"data"[..], b"", &[0; 100_000]] {
+                for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+                    let wrote = client.write(&object, 0, stable, data);
+                    fails(wrote, expected, format!("WRITE to {name}"))?;
+                }
+            }
+            let sized = client.set_attr(&object, Set::size(0));
+            let what = format!("SETATTR of the size of {name}");
+            fails(
+                sized,
+                &[Status::ISDIR, Status::INVAL, Status::ACCES, Status::PERM],
+                what,
+            )?;
+            let _ = client.status(&commit(&object))?;
+            ensure!(start.elapsed() < ANSWER_MAX, "{name} was waited for");
+        }
+        scene.is_well()
+    })
+}
+
+#[test]
+fn a_mebibyte_fits_and_more_is_cut_or_refused() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.make("file", b"")?;
+        let data = super::pattern(1, 0, 1 << 20);
+        let wrote = scene.client.write(&file, 0, Stable::FILE_SYNC, &data)?;
+        ensure!(wrote.count == 1 << 20, "only {} bytes", wrote.count);
+        ensure!(fs::read(scene.path("file"))? == data);
+        for more in [1, 3, 4096, 1 << 20] {
+            let data = vec![b'x'; (1 << 20) + more];
+            let mut client = scene.server.connect()?;
+            let call = Nfs::write(&file, 1 << 20, Stable::FILE_SYNC, &data);
+            // The server may close before all of it is sent.
+            let _ = client.send(&xtask::client::record(
+                &call.message(1, &client.auth.clone()),
+            ));
+            let outcome = client.receive()?.map(replies::parse).transpose()?;
+            let size = fs::metadata(scene.path("file"))?.size();
+            if let Some((_, Outcome::Success(body))) = outcome
+                && Status::of(body)? == Status::OK
+            {
+                let wrote = xtask::client::changes::wrote(body)?.into_result()?;
+                ensure!(size == (1 << 20) + u64::from(wrote.count));
+            } else {
+                ensure!(size == 1 << 20, "{size} bytes after a refusal");
+            }
+            fs::File::options()
+                .write(true)
+                .open(scene.path("file"))?
+                .set_len(1 << 20)?;
+        }
+        scene.is_well()
+    })
+}
+
+#[test]
+fn what_mknod_makes_through_us_is_not_opened_either() -> Result<()> {
+    Scene::each(|scene| {
+        let root = scene.root.clone();
+        for (name, node) in [
+            ("fifo", Node::Fifo(Set::mode(0o666))),
+            ("socket", Node::Socket(Set::mode(0o666))),
+        ] {
+            let object = scene.client.mknod(&root, name, node)?;
+            let start = Instant::now();
+            let wrote = scene.client.write(&object, 0, Stable::UNSTABLE, b"data");
+            fails(wrote, &[Status::INVAL], name)?;
+            let read = scene.client.read(&object, 0, 10).map(drop);
+            fails(read, &[Status::INVAL], name)?;
+            ensure!(start.elapsed() < ANSWER_MAX, "{name} was waited for");
+        }
+        scene.is_well()
+    })
+}

@@ -1,0 +1,107 @@
+//! Programs on an export: one that runs is not written to, and one that was just written can be run.
+
+use super::{Scene, fails};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use xtask::client::{How, Set, Stable, Status};
+
+/// How long a file may be kept open for writing after the last WRITE, with time for a slow machine.
+const IDLE_MAX: Duration = Duration::from_millis(3500);
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_running_program_is_not_written_to() -> Result<()> {
+    Scene::each(|scene| {
+        let program = which::which("sleep")?;
+        fs::copy(&program, scene.path("sleep"))?;
+        fs::set_permissions(scene.path("sleep"), fs::Permissions::from_mode(0o777))?;
+        let before = fs::read(scene.path("sleep"))?;
+        let root = scene.root.clone();
+        let file = scene.client.lookup(&root, "sleep")?;
+        let running = Command::new(scene.path("sleep")).arg("60").spawn();
+        let mut running = Running(running.context("cannot run a program from the export")?);
+        for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+            let wrote = scene.client.write(&file, 0, stable, b"broken");
+            fails(wrote, &[Status::ACCES], "WRITE")?;
+        }
+        let cut = scene.client.set_attr(&file, Set::size(0));
+        fails(cut, &[Status::ACCES], "SETATTR of the size")?;
+        let again = How::Unchecked(Set::size(0));
+        let cut = scene.client.create(&root, "sleep", again);
+        fails(cut, &[Status::ACCES], "CREATE of size 0")?;
+        ensure!(
+            fs::read(scene.path("sleep"))? == before,
+            "it was written to"
+        );
+        ensure!(running.0.try_wait()?.is_none(), "it ended");
+        // To replace it by name harms nobody.
+        let new = scene.make("new", b"new")?;
+        scene.client.rename(&root, "new", &root, "sleep")?;
+        ensure!(running.0.try_wait()?.is_none(), "it ended");
+        drop(running);
+        ensure!(
+            scene
+                .client
+                .write(&new, 0, Stable::FILE_SYNC, b"NEW")?
+                .count
+                == 3
+        );
+        scene.is_well()
+    })
+}
+
+#[test]
+fn a_program_just_written_runs_soon() -> Result<()> {
+    Scene::each(|scene| {
+        let program = fs::read(which::which("true")?)?;
+        let root = scene.root.clone();
+        let how = How::Guarded(Set::mode(0o755));
+        let file = scene.client.create(&root, "true", how)?;
+        let verifier = scene
+            .client
+            .write_all(&file, 0, Stable::UNSTABLE, &program, 65_536)?;
+        ensure!(scene.client.commit(&file, 0, 0)? == verifier);
+        let start = Instant::now();
+        loop {
+            let run = Command::new(scene.path("true"))
+                .stdin(Stdio::null())
+                .status();
+            match run {
+                Ok(status) => {
+                    ensure!(status.success(), "it ended with {status}");
+                    break;
+                }
+                Err(e) if e.kind() == ErrorKind::ExecutableFileBusy => ensure!(
+                    start.elapsed() < IDLE_MAX,
+                    "it is still open for writing after {:?}",
+                    start.elapsed()
+                ),
+                Err(e) => return Err(e).context("cannot run what was written"),
+            }
+            sleep(Duration::from_millis(20));
+        }
+        // Opened for writing again, all is as before.
+        ensure!(
+            scene
+                .client
+                .write(&file, 0, Stable::FILE_SYNC, &program[..4])?
+                .count
+                == 4
+        );
+        Ok(())
+    })
+}

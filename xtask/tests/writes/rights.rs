@@ -1,0 +1,381 @@
+//! What callers may do: by their groups, as owners, after one another on the same file, and what ACCESS tells them of it.
+
+use super::identity::{NOBODY, open_to_all};
+use super::{WRITABLE, fails, make, serve, user};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+use xtask::client::{Auth, Client, How, Set, Stable, Status};
+use xtask::server::{ServerOptions, public_dir, root_for};
+use xtask::setup;
+
+#[test]
+fn all_sixteen_groups_count_and_no_others() -> Result<()> {
+    if !root_for("groups") {
+        return Ok(());
+    }
+    let mut scene = open_to_all("rw")?;
+    let root = scene.root.clone();
+    let groups: Vec<u32> = (5001..5017).collect();
+    for (number, &gid) in groups.iter().enumerate() {
+        let path = scene.path(&format!("file {number}"));
+        fs::write(&path, "content")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o060))?;
+        chown(&path, Some(0), Some(gid))?;
+    }
+    scene.client.auth = user(1000, 1000, &groups);
+    for number in 0..groups.len() {
+        let file = scene.client.lookup(&root, &format!("file {number}"))?;
+        scene.client.auth = user(1000, 1000, &groups);
+        scene
+            .client
+            .write(&file, 0, Stable::UNSTABLE, b"C")
+            .with_context(|| format!("group {number}"))?;
+        ensure!(scene.client.read(&file, 0, 100)?.0 == b"Content");
+        // The same person without that group, at once.
+        let others: Vec<u32> = groups
+            .iter()
+            .copied()
+            .filter(|g| *g != groups[number])
+            .collect();
+        scene.client.auth = user(1000, 1000, &others);
+        let wrote = scene.client.write(&file, 0, Stable::UNSTABLE, b"D");
+        fails(wrote, &[Status::ACCES], "WRITE without the group")?;
+        let read = scene.client.read(&file, 0, 100).map(drop);
+        fails(read, &[Status::ACCES], "READ without the group")?;
+    }
+    // Root's group is no more than anybody's where root is squashed.
+    let path = scene.path("root's group");
+    fs::write(&path, "content")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o060))?;
+    let file = scene.client.lookup(&root, "root's group")?;
+    for auth in [user(1000, 1000, &[0]), user(1000, 0, &[]), user(0, 0, &[0])] {
+        scene.client.auth = auth;
+        let read = scene.client.read(&file, 0, 100).map(drop);
+        fails(
+            read,
+            &[Status::ACCES],
+            format!("READ by {:?}", scene.client.auth),
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
+    if !root_for("identities") {
+        return Ok(());
+    }
+    let mut scene = open_to_all(WRITABLE)?;
+    let root = scene.root.clone();
+    for mode in [0o444, 0o000, 0o222] {
+        let name = format!("file {mode:o}");
+        scene.client.auth = user(1000, 1000, &[]);
+        // As a client does for open(O_CREAT, 0444): made read-only, and then written.
+        let how = How::Guarded(Set::mode(mode));
+        let file = scene.client.create(&root, &name, how)?;
+        ensure!(
+            scene
+                .client
+                .write(&file, 0, Stable::UNSTABLE, b"content")?
+                .count
+                == 7
+        );
+        scene.client.commit(&file, 0, 0)?;
+        ensure!(
+            scene.client.read(&file, 0, 100)?.0 == b"content",
+            "{mode:o}"
+        );
+        scene.client.set_attr(&file, Set::size(4))?;
+        ensure!(fs::read(scene.path(&name))? == b"cont");
+        ensure!(fs::metadata(scene.path(&name))?.mode() & 0o7777 == mode);
+        // Its group and others may what the mode says, which is different for each of the three modes.
+        for auth in [
+            user(1001, 1000, &[]),
+            user(1001, 1001, &[1000]),
+            user(1002, 1002, &[]),
+        ] {
+            scene.client.auth = auth;
+            let (may_read, may_write) = (mode & 4 != 0, mode & 2 != 0);
+            let wrote = scene.client.write(&file, 0, Stable::UNSTABLE, b"c");
+            if may_write {
+                wrote?;
+            } else {
+                fails(
+                    wrote,
+                    &[Status::ACCES],
+                    format!("WRITE by another, mode {mode:o}"),
+                )?;
+                let set = scene.client.set_attr(&file, Set::size(0));
+                fails(set, &[Status::ACCES], "SETATTR by another")?;
+            }
+            let read = scene.client.read(&file, 0, 100).map(drop);
+            if may_read {
+                read?;
+            } else {
+                fails(
+                    read,
+                    &[Status::ACCES],
+                    format!("READ by another, mode {mode:o}"),
+                )?;
+            }
+            let set = scene.client.set_attr(&file, Set::mode(0o777));
+            fails(set, &[Status::PERM, Status::ACCES], "chmod by another")?;
+        }
+    }
+    // What may only be executed must be read to be executed.
+    fs::write(scene.path("program"), "program")?;
+    fs::set_permissions(scene.path("program"), fs::Permissions::from_mode(0o111))?;
+    scene.client.auth = user(1000, 1000, &[]);
+    let file = scene.client.lookup(&root, "program")?;
+    ensure!(scene.client.read(&file, 0, 100)?.0 == b"program");
+    fails(
+        scene.client.write(&file, 0, Stable::UNSTABLE, b"P"),
+        &[Status::ACCES],
+        "WRITE to a program",
+    )
+}
+
+#[test]
+fn what_one_may_does_not_stay_for_the_next() -> Result<()> {
+    if !root_for("identities") {
+        return Ok(());
+    }
+    let mut scene = open_to_all(WRITABLE)?;
+    let root = scene.root.clone();
+    let (first, second) = (user(1000, 1000, &[]), user(1001, 1001, &[]));
+    fs::create_dir(scene.path("private"))?;
+    fs::write(scene.path("private/inner"), "inner")?;
+    for (name, mode) in [("file", 0o600), ("private", 0o700)] {
+        if name == "file" {
+            fs::write(scene.path(name), "secret")?;
+        }
+        chown(scene.path(name), Some(1000), Some(1000))?;
+        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(mode))?;
+    }
+    let (file, dir) = (
+        scene.client.lookup(&root, "file")?,
+        scene.client.lookup(&root, "private")?,
+    );
+    let mut one = scene.server.connect()?;
+    let mut other = scene.server.connect()?;
+    one.auth = first;
+    other.auth = second;
+    // The server keeps files open between requests, also for writing.
+    for round in 0..10 {
+        ensure!(one.read(&file, 0, 100)?.0 == b"secret", "round {round}");
+        fails(
+            other.read(&file, 0, 100).map(drop),
+            &[Status::ACCES],
+            "READ",
+        )?;
+        let write = |client: &mut Client| client.write(&file, 0, Stable::UNSTABLE, b"secret");
+        write(&mut one)?;
+        fails(write(&mut other), &[Status::ACCES], "WRITE")?;
+        one.lookup(&dir, "inner")?;
+        fails(other.lookup(&dir, "inner"), &[Status::ACCES], "LOOKUP")?;
+        one.list(&dir)?;
+        fails(other.list(&dir), &[Status::ACCES], "READDIRPLUS")?;
+        make(&mut one, &dir, "new", b"")?;
+        fails(other.remove(&dir, "new"), &[Status::ACCES], "REMOVE")?;
+        one.remove(&dir, "new")?;
+    }
+    // What is taken away on the host is taken away at once.
+    fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o666))?;
+    ensure!(other.read(&file, 0, 100)?.0 == b"secret");
+    other.write(&file, 0, Stable::UNSTABLE, b"S")?;
+    fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o600))?;
+    fails(
+        other.read(&file, 0, 100).map(drop),
+        &[Status::ACCES],
+        "READ",
+    )?;
+    let wrote = other.write(&file, 0, Stable::UNSTABLE, b"T");
+    fails(wrote, &[Status::ACCES], "WRITE")?;
+    ensure!(fs::read(scene.path("file"))? == b"Secret");
+    // And what is taken away by way of the server as well.
+    one.set_attr(&file, Set::mode(0o666))?;
+    ensure!(other.read(&file, 0, 100)?.0 == b"Secret");
+    one.set_attr(&file, Set::mode(0o600))?;
+    fails(
+        other.read(&file, 0, 100).map(drop),
+        &[Status::ACCES],
+        "READ",
+    )
+}
+
+#[test]
+fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
+    if !root_for("identities") {
+        return Ok(());
+    }
+    let mut scene = open_to_all(WRITABLE)?;
+    let root = scene.root.clone();
+    let mut client = scene.server.connect()?;
+    for (name, by) in [("by owner", 1000), ("by another", 1001)] {
+        let path = scene.path(name);
+        for mode in [0o6777, 0o4777, 0o2777] {
+            let reset = || -> Result<()> {
+                fs::write(&path, "content")?;
+                chown(&path, Some(1000), Some(1000))?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+                Ok(())
+            };
+            let powers = || -> Result<u32> { Ok(fs::metadata(&path)?.mode() & 0o6000) };
+            client.auth = user(by, by, &[]);
+            reset()?;
+            let file = client.lookup(&root, name)?;
+            for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+                reset()?;
+                client.write(&file, 0, stable, b"C")?;
+                ensure!(
+                    powers()? == 0,
+                    "WRITE {name} left {:o} of {mode:o}",
+                    powers()?
+                );
+            }
+            reset()?;
+            client.set_attr(&file, Set::size(3))?;
+            ensure!(
+                powers()? == 0,
+                "a size {name} left {:o} of {mode:o}",
+                powers()?
+            );
+        }
+    }
+    // A group that one is not in gives no power.
+    let file = make(&mut scene.client, &root, "file", b"")?;
+    chown(scene.path("file"), Some(1000), Some(2000))?;
+    client.auth = user(1000, 1000, &[]);
+    let _ = client.set_attr(&file, Set::mode(0o2755));
+    ensure!(fs::metadata(scene.path("file"))?.mode() & 0o2000 == 0);
+    let set = Set {
+        gid: Some(2001),
+        ..Set::default()
+    };
+    fails(
+        client.set_attr(&file, set),
+        &[Status::PERM],
+        "chgrp to a foreign group",
+    )?;
+    let set = Set {
+        uid: Some(1001),
+        ..Set::default()
+    };
+    fails(
+        client.set_attr(&file, set),
+        &[Status::PERM],
+        "chown by its owner",
+    )?;
+    client.auth = user(1000, 1000, &[2001]);
+    let set = Set {
+        gid: Some(2001),
+        ..Set::default()
+    };
+    client
+        .set_attr(&file, set)
+        .context("chgrp to a group of one's own")
+}
+
+/// What the host lets a person do with each of `paths`: read 1, write 2, execute 4.
+fn host_says(auth: &Auth, paths: &[&Path]) -> Result<Vec<u32>> {
+    let Auth::Sys {
+        uid, gid, groups, ..
+    } = auth
+    else {
+        anyhow::bail!("nobody in particular");
+    };
+    let script = r#"for f; do n=0; [ -r "$f" ] && n=$((n+1)); [ -w "$f" ] && n=$((n+2)); [ -x "$f" ] && n=$((n+4)); echo $n; done"#;
+    let mut command = Command::new("setpriv");
+    command
+        .arg(format!("--reuid={uid}"))
+        .arg(format!("--regid={gid}"));
+    if groups.is_empty() {
+        command.arg("--clear-groups");
+    } else {
+        let groups: Vec<_> = groups.iter().map(u32::to_string).collect();
+        command.arg(format!("--groups={}", groups.join(",")));
+    }
+    let said = setup::quietly(command.args(["sh", "-c", script, "sh"]).args(paths))?;
+    said.lines().map(|line| Ok(line.parse()?)).collect()
+}
+
+#[test]
+fn access_says_what_the_host_says() -> Result<()> {
+    const ALL: u32 = 0x3f;
+    if !root_for("identities") {
+        return Ok(());
+    }
+    let directory = public_dir()?;
+    let mut names = Vec::new();
+    for (owner, group) in [
+        (0, 0),
+        (1000, 1000),
+        (1000, 2000),
+        (2000, 1000),
+        (2000, 3000),
+    ] {
+        for mode in [
+            0, 0o400, 0o640, 0o060, 0o004, 0o755, 0o711, 0o071, 0o007, 0o777,
+        ] {
+            for is_dir in [false, true] {
+                let name = format!("{owner} {group} {mode:03o} {is_dir}");
+                let path = directory.path().join(&name);
+                if is_dir {
+                    fs::create_dir(&path)?;
+                } else {
+                    fs::write(&path, "content")?;
+                }
+                chown(&path, Some(owner), Some(group))?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+                names.push((name, is_dir));
+            }
+        }
+    }
+    let paths: Vec<_> = names
+        .iter()
+        .map(|(name, _)| directory.path().join(name))
+        .collect();
+    let paths: Vec<&Path> = paths.iter().map(|path| path.as_path()).collect();
+    let (_server, mut client, root) = serve(directory.path(), WRITABLE, ServerOptions::default())?;
+    for auth in [
+        user(0, 0, &[]),
+        user(1000, 1000, &[]),
+        user(1000, 4000, &[2000, 3000]),
+        user(4000, 4000, &[3000]),
+        user(4000, 4000, &[]),
+        user(NOBODY, NOBODY, &[]),
+    ] {
+        let host = host_says(&auth, &paths)?;
+        ensure!(host.len() == names.len());
+        client.auth = auth;
+        for ((name, is_dir), host) in names.iter().zip(host) {
+            let object = client.lookup(&root, name)?;
+            let (read, write, execute) = (host & 1 != 0, host & 2 != 0, host & 4 != 0);
+            let bit = |has: bool, bit: u32| if has { bit } else { 0 };
+            let (expected, mask) = if *is_dir {
+                let change = write && execute;
+                // LOOKUP, MODIFY, EXTEND and DELETE are of the entries.
+                (
+                    bit(read, 1) | bit(execute, 2) | bit(change, 4 | 8 | 0x10),
+                    0x1f,
+                )
+            } else {
+                (bit(read, 1) | bit(write, 4 | 8) | bit(execute, 0x20), 0x2d)
+            };
+            let granted = client.access(&object, ALL)?;
+            ensure!(
+                granted & mask == expected,
+                "{name} for {:?}: {granted:#x} where the host says {expected:#x}",
+                client.auth
+            );
+            ensure!(
+                client.access(&object, 1)? == granted & 1,
+                "more than asked for"
+            );
+        }
+    }
+    Ok(())
+}
