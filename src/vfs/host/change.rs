@@ -38,6 +38,7 @@ impl Host {
 
     /// A directory whose names the caller is about to change.
     fn names_of(&self, dir: Node) -> FsResult<&Entry> {
+        self.seen.take();
         self.check_writable(dir)?;
         self.acting.caller()?;
         let (entry, _) = self.at(dir)?;
@@ -51,6 +52,7 @@ impl Host {
     /// A file is about to be written to: as the caller, so that the host takes set-user-id bits away, and keeps its last
     /// blocks for root.
     fn begin_write(&self, pin: &Pin) -> FsResult<&Entry> {
+        self.seen.take();
         self.acting.user(pin.user)?;
         let (entry, _) = self.at(pin.node)?;
         entry.written.set(true);
@@ -118,7 +120,7 @@ impl Host {
     /// Changes attributes as the caller.
     #[inline(never)]
     pub(super) fn change(&mut self, node: Node, change: &Change) -> FsResult<()> {
-        self.seen = None;
+        self.seen.take();
         self.acting.caller()?;
         if change.uid.is_some() || change.gid.is_some() {
             let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));

@@ -103,8 +103,8 @@ pub struct Host {
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
     unsettled: Unsettled,
-    /// What was just opened, and what the host said of it then: it need not be asked again for the same request.
-    seen: Option<(Node, Stat)>,
+    /// What was just opened, and what the host said of it then, until anything is changed: it need not be asked again.
+    seen: Cell<Option<(Node, Stat)>>,
 }
 
 impl Host {
@@ -119,7 +119,7 @@ impl Host {
             key: Key::default(),
             search: Search::NONE,
             unsettled: Unsettled::default(),
-            seen: None,
+            seen: Cell::new(None),
         }
     }
 
@@ -253,7 +253,7 @@ impl Host {
             inode: stat.stx_ino,
             handle: *handle,
         })?;
-        self.seen = Some((node, *stat));
+        self.seen.set(Some((node, *stat)));
         Ok(node)
     }
 
@@ -447,7 +447,8 @@ impl Vfs for Host {
 
     fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
         let node = self.find_or_open(bytes)?;
-        self.seen = self.seen.take().filter(|(seen, _)| *seen == node);
+        let seen = self.seen.take().filter(|(seen, _)| *seen == node);
+        self.seen.set(seen);
         let rules = self.at(node)?.1.rules;
         self.acting.ask_for(Some((caller, &rules)));
         Ok(node)
