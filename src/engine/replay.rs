@@ -8,8 +8,6 @@ use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
-/// Bytes of the arguments that count.
-const CHECKED_BYTES: usize = 256;
 /// Bytes of what a reply is known by: xid, procedure, checksum; the peer's address.
 const KEY_BYTES: usize = 28;
 /// What a reply is known by, its length, and the reply.
@@ -38,10 +36,9 @@ fn hash(bytes: &[u8]) -> u32 {
 impl Key {
     /// The key of a call with these arguments.
     pub(super) fn new(peer: Ipv6Addr, call: &Call<'_>, args: &[u8]) -> Self {
-        let checked = args.get(..CHECKED_BYTES).unwrap_or(args);
         let mut bytes = [0; KEY_BYTES];
         let mut key = Writer::new(&mut bytes);
-        key.words(&[call.xid, call.procedure, hash(checked)]);
+        key.words(&[call.xid, call.procedure, hash(args)]);
         key.put(&peer.octets());
         let ring = hash(&peer.octets()) as usize % REPLAY_PEER_COUNT;
         Self { bytes, ring }

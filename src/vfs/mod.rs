@@ -396,7 +396,8 @@ pub trait Vfs {
     fn sync(&mut self, pin: &Pin) -> FsResult<()>;
     /// Makes durable what names and attributes were changed: before anybody is told. After an error they may be lost.
     fn settle(&mut self) -> FsResult<()>;
-    /// Changes attributes. After an error some may be changed.
+    /// Changes attributes, perhaps none: they and, of a directory, its names are what [`Vfs::settle`] makes durable. After an
+    /// error some may be changed.
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()>;
     /// Makes an object that was not there: with `change`, owned by the caller otherwise.
     fn create(

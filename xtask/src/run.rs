@@ -292,7 +292,7 @@ mod tests {
             "stowaway: listening on [::]:111 for portmap",
         ];
         let advice = advice("/srv/iso", &said).unwrap();
-        assert!(advice.contains("mount -t nfs -o {mode},nolock,vers=3 10.0.0.5:/srv/iso /mnt"));
+        assert!(advice.contains("mount -t nfs -o ro,nolock,vers=3 10.0.0.5:/srv/iso /mnt"));
         assert!(advice.contains(r"mount -o anon,nolock \\10.0.0.5\srv\iso Z:"));
         assert!(advice.contains("esxcli storage nfs add -r -H 10.0.0.5 -s /srv/iso -v stowaway"));
         assert!(!advice.contains("port="));

@@ -21,7 +21,8 @@ pub(super) fn access(
 ) -> Result<(), Fault> {
     let asked = request.args.u32();
     request.args.check()?;
-    let (execute, write) = if object.attr.kind == Kind::Directory {
+    let is_dir = object.attr.kind == Kind::Directory;
+    let (execute, write) = if is_dir {
         (bits::LOOKUP, bits::MODIFY | bits::EXTEND | bits::DELETE)
     } else {
         (bits::EXECUTE, bits::MODIFY | bits::EXTEND)
@@ -32,7 +33,11 @@ pub(super) fn access(
         (execute, Right::Execute),
         (write, Right::Write),
     ] {
-        if asked & bits != 0 && cx.vfs.allows(object.node, right)? {
+        // Names can only be changed where they can be looked up.
+        if asked & bits != 0
+            && cx.vfs.allows(object.node, right)?
+            && (!is_dir || right != Right::Write || cx.vfs.allows(object.node, Right::Execute)?)
+        {
             granted |= asked & bits;
         }
     }

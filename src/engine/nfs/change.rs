@@ -208,13 +208,14 @@ impl Nfs {
             if !its_own && !self.creations.list.contains(&creation) {
                 return Err(FsError::Exists.into());
             }
-        } else if change.size.is_some() {
-            let change = Change {
-                size: change.size,
-                ..Change::default()
-            };
-            cx.vfs.set_attr(node, &change)?;
         }
+        // Whoever made it may never have been answered: now it is, so now it has to be on disk.
+        let change = Change {
+            size: change.size,
+            ..Change::default()
+        };
+        cx.vfs.set_attr(node, &change)?;
+        cx.vfs.set_attr(dir, &Change::default())?;
         Ok(node)
     }
 }

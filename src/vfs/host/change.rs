@@ -122,6 +122,15 @@ impl Host {
     pub(super) fn change(&mut self, node: Node, change: &Change) -> FsResult<()> {
         self.seen.take();
         self.acting.caller()?;
+        // The size first: to be cut takes set-user-id bits away.
+        if let Some(size) = change.size {
+            // Asks whether it is a file that the caller may write to.
+            let pin = self.pin_to_write(node)?;
+            let cut = self.cut(&pin, size);
+            self.table.unpin(pin);
+            cut?;
+            self.acting.caller()?;
+        }
         if change.uid.is_some() || change.gid.is_some() {
             let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
             let (entry, _) = self.at(node)?;
@@ -132,14 +141,6 @@ impl Host {
             self.by_path(node, &|path| rustix::fs::chmod(path, mode), &|file| {
                 rustix::fs::fchmod(file, mode)
             })?;
-        }
-        if let Some(size) = change.size {
-            // Asks whether it is a file that the caller may write to.
-            let pin = self.pin_to_write(node)?;
-            let cut = self.cut(&pin, size);
-            self.table.unpin(pin);
-            cut?;
-            self.acting.caller()?;
         }
         if (change.atime, change.mtime) != (NewTime::Keep, NewTime::Keep) {
             let times = Timestamps {
