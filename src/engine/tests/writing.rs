@@ -16,7 +16,7 @@ const NO_SPACE: u32 = 28;
 
 /// Data in which no piece is like another.
 fn data(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 7 ^ at >> 7) as u8).collect()
+    (0..len).map(|at| (at * 7 + (at >> 7)) as u8).collect()
 }
 
 /// What "hello" holds after a write.
