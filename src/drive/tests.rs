@@ -39,8 +39,7 @@ struct Bench<'a> {
 /// Runs `script` with a server for so many connections. In the end nothing may be held, whatever happened.
 fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench<'_>)) {
     let (sim, sink) = (Sim::new(seed), Sink::default());
-    let (mut net, mut tree) = (sim.clone(), Tree::default());
-    tree.ram.writable = true;
+    let (mut net, mut tree) = (sim.clone(), Tree::writable());
     let host = tree.host.clone();
     let events = Events::new(Box::new(sink.clone()));
     let mut bench = Bench {

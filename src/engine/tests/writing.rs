@@ -6,7 +6,7 @@ use super::replies::Body;
 use super::{VERIFIER, World, before, content, replies, words};
 use crate::config::{FRAGMENT_COUNT_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
 use crate::event;
-use crate::vfs::{FsError, Vfs as _};
+use crate::vfs::FsError;
 use crate::wire::nfs3::{self, Procedure};
 use crate::wire::rpc::Reject;
 
@@ -371,9 +371,7 @@ fn a_write_that_fails_anywhere_is_told_and_the_stream_goes_on() {
     for len in [50_000, 150_000] {
         for cuts in [&[][..], &[9_000], &[45_000]] {
             check_failure(len, cuts, NO_SPACE, |world| {
-                let top = world.tree.root(0).unwrap();
-                let free = world.tree.space(top).unwrap().free_bytes;
-                world.tree.ram.capacity_bytes -= free - 30_000;
+                world.tree.ram.leave_room(30_000);
             });
         }
     }

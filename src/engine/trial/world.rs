@@ -70,37 +70,32 @@ pub const EVERYTHING: Service = Service {
 impl Default for World {
     /// A server that nobody has asked yet, for reading only. It remembers no replies, so every call is carried out.
     fn default() -> Self {
+        Self::new(Tree::default(), &mut [])
+    }
+}
+
+impl World {
+    /// A server of this tree, with this room for replies that may be asked for again: zeros.
+    pub fn new(tree: Tree, memory: &'static mut [u8]) -> Self {
         let sink = Sink::default();
         Self {
-            tree: Tree::default(),
-            programs: programs(&mut []),
+            tree,
+            programs: programs(memory),
             peer: PEER,
             events: Events::new(Box::new(sink.clone())),
             sink,
             buffer: vec![0; REPLY_BYTES],
         }
     }
-}
 
-impl World {
-    /// The same with a tree that can be written to.
+    /// A server of a tree that can be written to.
     pub fn writable() -> Self {
-        let mut world = Self::default();
-        world.tree.ram.writable = true;
-        world
+        Self::new(Tree::writable(), &mut [])
     }
 
     /// The same, and it remembers its replies.
     pub fn remembering() -> Self {
-        Self::remembering_in(vec![0; REPLAY_BYTES].leak())
-    }
-
-    /// The same, where they are remembered: zeros.
-    pub fn remembering_in(memory: &'static mut [u8]) -> Self {
-        Self {
-            programs: programs(memory),
-            ..Self::writable()
-        }
+        Self::new(Tree::writable(), vec![0; REPLAY_BYTES].leak())
     }
 
     /// The handle of the object at `path`.

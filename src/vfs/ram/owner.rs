@@ -55,6 +55,11 @@ impl Ram {
         }
     }
 
+    /// Makes the capacity what is stored already and so many bytes more.
+    pub fn leave_room(&mut self, bytes: u64) {
+        self.capacity_bytes = self.inodes.stored_bytes() + bytes;
+    }
+
     /// Whether nothing that was written would be lost with the power.
     pub fn is_durable(&self) -> bool {
         let mut all = self.inodes.iter();
