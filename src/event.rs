@@ -320,16 +320,14 @@ impl core::fmt::Debug for Events {
     }
 }
 
-#[cfg(test)]
-/// Also where the tests of other rooms find a sink.
-pub mod tests {
-    use super::*;
-    use crate::time::Duration;
+/// Where tests and fuzzers find a sink.
+#[cfg(any(test, fuzzing))]
+pub mod kept {
     use std::sync::{Arc, Mutex};
 
     /// Collects what is written.
     #[derive(Clone, Default)]
-    pub struct Sink(pub Arc<Mutex<Vec<u8>>>);
+    pub struct Sink(Arc<Mutex<Vec<u8>>>);
 
     impl super::Sink for Sink {
         fn take(&mut self, line: &[u8]) {
@@ -340,13 +338,17 @@ pub mod tests {
     impl Sink {
         /// The lines so far.
         pub fn lines(&self) -> Vec<String> {
-            String::from_utf8(self.0.lock().unwrap().clone())
-                .unwrap()
-                .lines()
-                .map(str::to_owned)
-                .collect()
+            let text = String::from_utf8(self.0.lock().unwrap().clone());
+            text.unwrap().lines().map(str::to_owned).collect()
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kept::Sink;
+    use super::*;
+    use crate::time::Duration;
 
     const PEER: Ipv6Addr = core::net::Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 

@@ -41,7 +41,7 @@
 //! - Started by root, files are touched as each caller says it is, as far as the export's rules believe it; else every client
 //!   is the user who started the server. Rights are looked at when a file is pinned, not when a descriptor is used again.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, fuzzing)), no_std)]
 
 extern crate alloc;
 

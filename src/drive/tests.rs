@@ -6,12 +6,12 @@ mod storing;
 use super::Driver;
 use crate::config::{ACCEPT_PAUSE, NODE_IDLE, REPLAY_BYTES};
 use crate::engine::rpc::Service;
-use crate::engine::tests::calls::{Asked, Call, every, large};
-use crate::engine::tests::random::{Random, for_seeds};
-use crate::engine::tests::replies::{self, Body};
-use crate::engine::tests::tree::{BIG_BYTES, Host, Tree, big_byte};
-use crate::engine::tests::{EVERYTHING, World, programs};
-use crate::event::tests::Sink;
+use crate::engine::trial::calls::{Asked, Call, every, large};
+use crate::engine::trial::random::{Random, for_seeds};
+use crate::engine::trial::replies::{self, Body};
+use crate::engine::trial::tree::{BIG_BYTES, Host, Tree, big_byte};
+use crate::engine::trial::{EVERYTHING, World, programs};
+use crate::event::kept::Sink;
 use crate::event::{self, Events};
 use crate::net::sim::{Peer, Sim};
 use crate::time::Duration;
@@ -39,8 +39,7 @@ struct Bench<'a> {
 /// Runs `script` with a server for so many connections. In the end nothing may be held, whatever happened.
 fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench<'_>)) {
     let (sim, sink) = (Sim::new(seed), Sink::default());
-    let (mut net, mut tree) = (sim.clone(), Tree::default());
-    tree.ram.writable = true;
+    let (mut net, mut tree) = (sim.clone(), Tree::writable());
     let host = tree.host.clone();
     let events = Events::new(Box::new(sink.clone()));
     let mut bench = Bench {
@@ -48,7 +47,7 @@ fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Benc
             &mut net,
             &mut tree,
             events,
-            programs(REPLAY_BYTES),
+            programs(vec![0; REPLAY_BYTES].leak()),
             connection_count,
             sim.now(),
         ),

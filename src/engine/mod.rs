@@ -26,7 +26,9 @@ pub mod portmap;
 mod replay;
 pub mod rpc;
 #[cfg(test)]
-pub mod tests;
+mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod trial;
 
 /// What an engine may use, lent for the length of one call.
 pub struct Cx<'a> {

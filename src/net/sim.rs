@@ -4,7 +4,7 @@
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
 use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
-use crate::engine::tests::random::Random;
+use crate::engine::trial::random::Random;
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
 use core::cell::{RefCell, RefMut};

@@ -20,7 +20,7 @@ use core::ops::ControlFlow;
 
 mod handle;
 pub mod host;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub mod ram;
 #[cfg(test)]
 mod suite;

@@ -16,6 +16,7 @@ mod bytes;
 mod change;
 mod inode;
 mod owner;
+#[cfg(test)]
 mod tests;
 
 /// User and group of what the tree's owner made.

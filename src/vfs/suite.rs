@@ -52,6 +52,7 @@ laws! {
     strange_handles_are_refused
     rights_are_those_of_the_server
     a_pin_outlives_rest
+    what_the_owner_changes_is_seen_by_the_next_request
 
     what_is_written_is_read_at_any_offset
     a_write_of_nothing_changes_nothing

@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod build;
 pub mod client;
+pub mod fuzz;
 pub mod log;
 pub mod qemu;
 pub mod run;

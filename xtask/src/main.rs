@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, log, qemu, run, size, test, tidy};
+use xtask::{bench, build, fuzz, log, qemu, run, size, test, tidy};
 
 /// Builds, runs, tests and measures stowaway.
 #[derive(Parser)]
@@ -30,6 +30,8 @@ enum Command {
     Log(log::Args),
     /// Measure side by side with other servers
     Bench(bench::Args),
+    /// Feed the protocols whatever reaches new code
+    Fuzz(fuzz::Args),
     /// Start the machine that a file in qemu/ describes
     Qemu(qemu::Args),
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Tidy(args) => tidy::main(args),
         Command::Log(args) => log::main(args),
         Command::Bench(args) => bench::main(args),
+        Command::Fuzz(args) => fuzz::main(args),
         Command::Qemu(args) => qemu::main(args),
     };
     match outcome {

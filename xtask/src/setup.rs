@@ -55,6 +55,8 @@ impl Package {
     pub const BTRFS_PROGS: Self = Self::program("btrfs-progs", "mkfs.btrfs");
     /// What programs need that call libnfs.
     pub const LIBNFS_DEV: Self = Self::file("libnfs-dev", "/usr/include/nfsc/libnfs.h");
+    /// A compiler for C++, which libFuzzer is written in.
+    pub const CXX: Self = Self::program("g++", "c++");
     /// `cc -m32` with a C library: what the unit tests link with as i686.
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::build::{self, Arch, workspace_root};
+use crate::fuzz::{self, Target};
 use crate::{setup, size, tidy};
 
 /// `cargo xtask test`
@@ -88,6 +89,12 @@ impl Run {
             })?;
         }
         self.check("size", size::check)?;
+        for target in Target::ALL {
+            let secs = if full { 600 } else { 15 };
+            self.check(&format!("fuzz-{}", target.name()), || {
+                fuzz::run(target, secs).map(|said| println!("  {said}"))
+            })?;
+        }
         self.clients(full, &[])
     }
 

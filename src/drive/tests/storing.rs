@@ -2,10 +2,10 @@
 
 use super::{Bench, MOMENT, with_server};
 use crate::config::{ORDER_TURN_BYTES, REQUEST_PATIENCE};
-use crate::engine::tests::World;
-use crate::engine::tests::calls::{Call, stable};
-use crate::engine::tests::random::{Random, for_seeds};
-use crate::engine::tests::tree::BIG_BYTES;
+use crate::engine::trial::World;
+use crate::engine::trial::calls::{Call, stable};
+use crate::engine::trial::random::{Random, for_seeds};
+use crate::engine::trial::tree::BIG_BYTES;
 use crate::event;
 use crate::net::Ready;
 use crate::net::sim::Peer;
@@ -22,7 +22,7 @@ const IO: u32 = 5;
 /// Data that is not what the file holds.
 fn data(seed: usize, len: usize) -> Vec<u8> {
     (0..len)
-        .map(|at| (at * 5 + seed * 77 ^ at >> 9) as u8)
+        .map(|at| (at * 5 + seed * 77 + (at >> 9)) as u8)
         .collect()
 }
 

@@ -2,13 +2,10 @@
 //!
 //! `STOWAWAY_FULL=1` runs twenty times as many; `STOWAWAY_SEED=n` repeats the one that failed.
 
-use super::calls::{Asked, Call, every, large};
+use super::World;
+use super::calls::{Call, every, large};
 use super::random::{Random, for_seeds};
-use super::{EVERYTHING, World, replies};
-use crate::config::{DATAGRAM_BYTES, EVENT_COUNT_PER_MINUTE, REQUEST_BYTES};
-use crate::engine::rpc::Service;
-use crate::engine::{Cx, Datagrams as _};
-use crate::time::Instant;
+use crate::config::{EVENT_COUNT_PER_MINUTE, REQUEST_BYTES};
 use crate::vfs::FsError;
 
 /// Words that lie at an edge of something.
@@ -97,53 +94,6 @@ fn stream(random: &mut Random, calls: &[(String, Call)]) -> Vec<u8> {
     stream
 }
 
-/// The calls in a stream, as far as they are there: what a reader without limits would make of it.
-fn calls_in(mut stream: &[u8]) -> Vec<Asked> {
-    let mut asked = Vec::new();
-    let mut packet = Vec::new();
-    while let Some((mark, rest)) = stream.split_first_chunk() {
-        let mark = u32::from_be_bytes(*mark);
-        let len = (mark & 0x7fff_ffff) as usize;
-        let (bytes, rest) = rest.split_at(len.min(rest.len()));
-        packet.extend(bytes);
-        stream = rest;
-        if mark >> 31 == 1 || stream.is_empty() {
-            asked.extend(Asked::of(&packet));
-            packet.clear();
-        }
-    }
-    asked
-}
-
-/// Each answer belongs to the next call, and has its shape.
-fn check_answers(output: &[u8], asked: &[Asked]) {
-    let answers = replies::records(output).unwrap();
-    assert!(answers.len() <= asked.len(), "more answers than calls");
-    for (answer, asked) in answers.iter().zip(asked) {
-        if let Err(why) = replies::parse(answer, *asked) {
-            panic!("{why} in the answer to {asked:?}: {answer:02x?}");
-        }
-    }
-}
-
-fn check_datagram(world: &mut World, packet: &[u8]) {
-    let service = Service {
-        nfs: false,
-        ..EVERYTHING
-    };
-    let mut cx = Cx {
-        now: Instant::default(),
-        peer: world.peer,
-        vfs: &mut world.tree,
-        events: &mut world.events,
-    };
-    let mut room = [0; DATAGRAM_BYTES];
-    if let Some(len) = world.programs.answer(service, &mut cx, packet, &mut room) {
-        let asked = Asked::of(packet).expect("only a call is answered");
-        replies::parse(&room[..len], asked).unwrap().ok();
-    }
-}
-
 #[test]
 fn no_mutation_panics_or_gets_an_improper_answer() {
     let full = std::env::var_os("STOWAWAY_FULL").is_some_and(|value| value == "1");
@@ -169,10 +119,7 @@ fn no_mutation_panics_or_gets_an_improper_answer() {
             world.tree.ram.write_fails = Some(error);
             world.tree.ram.sync_fails = Some(error);
         }
-        let talk = world.send_in(&stream, || 1 + random.below(largest));
-        check_answers(&talk.output, &calls_in(&stream));
-        check_datagram(&mut world, &stream[4.min(stream.len())..]);
-        assert_eq!(world.tree.ram.pinned, 0, "a pin was kept");
+        let talk = world.send_anything(&stream, || 1 + random.below(largest));
         answered += usize::from(!talk.output.is_empty());
         closed += usize::from(talk.closed.is_some());
     });

@@ -260,6 +260,8 @@ impl Host {
     /// The object of a handle, from the table or from wherever it is.
     #[inline(never)]
     fn find_or_open(&mut self, bytes: &[u8]) -> FsResult<Node> {
+        // Another request: the host's owner may have changed anything since the last.
+        self.seen.take();
         if let Some(node) = self.table.find(bytes) {
             return Ok(node);
         }
@@ -447,8 +449,6 @@ impl Vfs for Host {
 
     fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
         let node = self.find_or_open(bytes)?;
-        let seen = self.seen.take().filter(|(seen, _)| *seen == node);
-        self.seen.set(seen);
         let rules = self.at(node)?.1.rules;
         self.acting.ask_for(Some((caller, &rules)));
         Ok(node)

@@ -19,6 +19,18 @@ impl Ram {
         self.add(path, Kind::Regular, 0o644, Content::File(content, None));
     }
 
+    /// Makes this all that a file has in it, or adds the file.
+    pub fn overwrite(&mut self, path: &str, bytes: &[u8]) {
+        let (dir, name) = self.split(path);
+        let Some(number) = self.names(dir).unwrap().get(name) else {
+            return self.file(path, bytes);
+        };
+        self.touch(number, true);
+        let mut content = Bytes::default();
+        content.write(0, bytes);
+        self.inodes.at_mut(number).content = Content::File(content, None);
+    }
+
     /// Adds a directory.
     pub fn dir(&mut self, path: &str) {
         let (parent, _) = self.split(path);
@@ -53,6 +65,11 @@ impl Ram {
                 *bytes = durable;
             }
         }
+    }
+
+    /// Makes the capacity what is stored already and so many bytes more.
+    pub fn leave_room(&mut self, bytes: u64) {
+        self.capacity_bytes = self.inodes.stored_bytes() + bytes;
     }
 
     /// Whether nothing that was written would be lost with the power.

@@ -227,3 +227,38 @@ pub(super) fn a_pin_outlives_rest(world: &mut dyn World) {
     while vfs.rest() {}
     assert!(walk(vfs, "file").is_ok());
 }
+
+pub(super) fn what_the_owner_changes_is_seen_by_the_next_request(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let handles = ["file", "dir"].map(|path| {
+        let node = walk(vfs, path).unwrap();
+        vfs.handle(node).unwrap()
+    });
+    world.restart();
+    let vfs = world.vfs();
+    let caller = Caller::default();
+    let [file, dir] = handles;
+    // It is opened, and nothing more is asked.
+    vfs.open(file.bytes(), &caller).unwrap();
+    world.put("file", b"another");
+    let vfs = world.vfs();
+    let node = vfs.open(file.bytes(), &caller).unwrap();
+    assert_eq!(vfs.attr(node).unwrap().size, 7);
+    let mut out = [0; 32];
+    assert_eq!(read(vfs, node, 0, &mut out), Ok(7));
+    vfs.open(dir.bytes(), &caller).unwrap();
+    world.put("dir/new", b"");
+    let vfs = world.vfs();
+    let dir = vfs.open(dir.bytes(), &caller).unwrap();
+    assert!(
+        list(vfs, dir, 0, 9)
+            .0
+            .iter()
+            .any(|(name, _)| name == b"new")
+    );
+    vfs.open(file.bytes(), &caller).unwrap();
+    world.remove("file");
+    let vfs = world.vfs();
+    let gone = vfs.open(file.bytes(), &caller);
+    assert_eq!(gone.and_then(|node| vfs.attr(node)), Err(FsError::Stale));
+}

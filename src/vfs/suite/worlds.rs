@@ -14,6 +14,8 @@ use std::path::PathBuf;
 pub(super) trait World {
     fn vfs(&mut self) -> &mut dyn Vfs;
     fn remove(&mut self, path: &str);
+    /// Makes this all that a file has in it, or makes the file.
+    fn put(&mut self, path: &str, bytes: &[u8]);
     /// The server starts anew.
     fn restart(&mut self) {}
     /// Clients may change the tree from now on.
@@ -36,6 +38,10 @@ impl World for Ram {
 
     fn remove(&mut self, path: &str) {
         self.unlink(path);
+    }
+
+    fn put(&mut self, path: &str, bytes: &[u8]) {
+        self.overwrite(path, bytes);
     }
 
     fn make_writable(&mut self) {
@@ -134,6 +140,10 @@ impl World for OnHost {
 
     fn remove(&mut self, path: &str) {
         std::fs::remove_file(self.dir.join(path)).unwrap();
+    }
+
+    fn put(&mut self, path: &str, bytes: &[u8]) {
+        std::fs::write(self.dir.join(path), bytes).unwrap();
     }
 
     fn restart(&mut self) {

@@ -298,15 +298,17 @@ fn is_test_only(attribute: &Attribute) -> bool {
     condition.is_some_and(|condition| condition.is_ok_and(|condition| needs_test(&condition)))
 }
 
-/// Whether a `cfg` condition can only hold in tests.
+/// Whether a `cfg` condition can only hold in tests, or under a fuzzer.
 fn needs_test(condition: &Meta) -> bool {
     match condition {
-        Meta::Path(path) => path.is_ident("test"),
-        Meta::List(list) if list.path.is_ident("all") => {
+        Meta::Path(path) => path.is_ident("test") || path.is_ident("fuzzing"),
+        Meta::List(list) => {
             let parse = syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated;
-            list.parse_args_with(parse)
-                .is_ok_and(|parts| parts.iter().any(needs_test))
+            list.parse_args_with(parse).is_ok_and(|parts| {
+                list.path.is_ident("all") && parts.iter().any(needs_test)
+                    || list.path.is_ident("any") && parts.iter().all(needs_test)
+            })
         }
-        _ => false,
+        Meta::NameValue(_) => false,
     }
 }

@@ -81,6 +81,23 @@ impl Default for Tree {
     }
 }
 
+impl Tree {
+    /// The same, which may be written to.
+    pub fn writable() -> Self {
+        let mut tree = Self::default();
+        tree.ram.writable = true;
+        tree
+    }
+
+    /// A tree like this one, on a host of its own that works.
+    pub fn another(&self) -> Self {
+        Self {
+            ram: self.ram.clone(),
+            host: Rc::default(),
+        }
+    }
+}
+
 impl Vfs for Tree {
     fn exports(&self) -> &[Export] {
         self.ram.exports()

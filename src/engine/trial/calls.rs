@@ -249,3 +249,21 @@ pub fn large(world: &mut World) -> Vec<(String, Call)> {
     .map(|(name, call)| (name.into(), call))
     .into()
 }
+
+/// The calls in a stream, as far as they are there: what a reader without limits would make of it.
+pub fn calls_in(mut stream: &[u8]) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    let mut packet = Vec::new();
+    while let Some((mark, rest)) = stream.split_first_chunk() {
+        let mark = u32::from_be_bytes(*mark);
+        let len = (mark & 0x7fff_ffff) as usize;
+        let (bytes, rest) = rest.split_at(len.min(rest.len()));
+        packet.extend(bytes);
+        stream = rest;
+        if mark >> 31 == 1 || stream.is_empty() {
+            asked.extend(Asked::of(&packet));
+            packet.clear();
+        }
+    }
+    asked
+}
