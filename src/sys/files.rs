@@ -159,9 +159,6 @@ pub const fn is_mounted_on(stat: &Stat) -> bool {
     stat.stx_attributes & STATX_ATTR_MOUNT_ROOT as u64 != 0
 }
 
-/// Bytes of the longest kernel handle.
-const HANDLE_BYTES_MAX: usize = 128;
-
 /// The kernel's own name for a file, which outlives renames and restarts.
 #[doc(alias = "file_handle")]
 #[derive(Clone, Copy, Debug)]
@@ -169,34 +166,35 @@ const HANDLE_BYTES_MAX: usize = 128;
 pub struct KernelHandle {
     len: u32,
     kind: i32,
-    bytes: [u8; HANDLE_BYTES_MAX],
+    bytes: [u8; Self::BYTES_MAX],
 }
 
 impl KernelHandle {
+    /// Bytes of the longest that there is room for; for longer ones the kernel says `OVERFLOW`.
+    pub const BYTES_MAX: usize = 48;
     /// Room for the kernel to write one.
     pub const ROOM: Self = Self {
-        len: HANDLE_BYTES_MAX as u32,
+        len: Self::BYTES_MAX as u32,
         kind: 0,
-        bytes: [0; HANDLE_BYTES_MAX],
+        bytes: [0; Self::BYTES_MAX],
     };
 
-    /// A handle from its parts, if they can be one.
-    pub fn new(kind: u8, from: &[u8]) -> Option<Self> {
-        let mut handle = Self {
-            len: from.len() as u32,
-            kind: kind.into(),
-            ..Self::ROOM
-        };
-        handle.bytes.get_mut(..from.len())?.copy_from_slice(from);
-        Some(handle)
+    /// A handle from its parts, as far as there is room for them.
+    pub fn new(kind: u8, from: &[u8]) -> Self {
+        let mut handle = Self::ROOM;
+        handle.len = 0;
+        handle.kind = kind.into();
+        for (to, from) in handle.bytes.iter_mut().zip(from) {
+            *to = *from;
+            handle.len += 1;
+        }
+        handle
     }
 
-    /// The type and the bytes; `None` for a type that does not fit a byte, which no file system in Linux has.
-    pub fn parts(&self) -> Option<(u8, &[u8])> {
-        Some((
-            u8::try_from(self.kind).ok()?,
-            self.bytes.get(..self.len as usize)?,
-        ))
+    /// The type, of which every file system in Linux uses one byte, and the bytes.
+    pub fn parts(&self) -> (u8, &[u8]) {
+        let len = Self::BYTES_MAX.min(self.len as usize);
+        (self.kind as u8, self.bytes.split_at(len).0)
     }
 }
 
@@ -209,7 +207,7 @@ pub fn name_to_handle(dir: impl AsFd, name: &CStr, out: &mut KernelHandle) -> Re
         0
     };
     let dir = dir.as_fd().as_raw_fd();
-    *out = KernelHandle::ROOM;
+    out.len = KernelHandle::BYTES_MAX as u32;
     // SAFETY: the kernel writes at most `out.len` bytes behind the two words, and one number to `mount`.
     outcome(unsafe {
         raw_syscall!(
@@ -240,6 +238,19 @@ pub fn open_by_handle(
             flags.bits()
         )
     })
+}
+
+/// Makes the entry `name` of a directory, a FIFO, a socket or a device with these bits and numbers.
+pub fn make_node(
+    dir: impl AsFd,
+    name: &CStr,
+    mode: u32,
+    (major, minor): (u32, u32),
+) -> Result<(), Errno> {
+    let dir = dir.as_fd().as_raw_fd();
+    let device = minor & 0xff | major << 8 | (minor & !0xff) << 12;
+    // SAFETY: the kernel reads the name.
+    outcome(unsafe { raw_syscall!(Sysno::mknodat, dir, name.as_ptr(), mode, device) }).map(drop)
 }
 
 /// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.
@@ -337,14 +348,7 @@ pub fn list(
     }
 }
 
-/// Bits of `access`.
-pub const MAY_EXECUTE: u32 = 1;
-/// Bits of `access`.
-pub const MAY_WRITE: u32 = 2;
-/// Bits of `access`.
-pub const MAY_READ: u32 = 4;
-
-/// Whether the process may use a file so, access lists included. `NOSYS` on kernels before 5.8.
+/// Whether the process may use a file so, access lists included: `bits` are those of modes. `NOSYS` on kernels before 5.8.
 pub fn access(file: impl AsFd, bits: u32) -> Result<(), Errno> {
     let flags = (AtFlags::EMPTY_PATH | AtFlags::EACCESS).bits();
     // SAFETY: the kernel reads an empty string.

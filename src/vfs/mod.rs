@@ -248,15 +248,15 @@ pub struct Attr {
     pub ctime: FileTime,
 }
 
-/// What a caller may want to do with an object.
+/// What a caller may want to do with an object. The numbers are the bits that modes have for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Right {
     /// Read the file or list the directory.
-    Read,
+    Read = 4,
     /// Write to the file, or make and remove names in the directory.
-    Write,
+    Write = 2,
     /// Run the file or look names up in the directory.
-    Execute,
+    Execute = 1,
 }
 
 /// What becomes of one of a file's times.

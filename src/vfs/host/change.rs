@@ -14,7 +14,7 @@ use crate::sys::Errno;
 use crate::sys::files::{self, File};
 use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 /// What a file is made with: nobody else made it, and it can be written to at once, whatever its mode.
 const MAKE: OFlags = WRITE
@@ -211,15 +211,14 @@ impl Host {
                 let mut room = [0; TARGET_BYTES];
                 rustix::fs::symlinkat(target_text(target, &mut room)?, at, text)
             }
-            Make::Special(kind, (major, minor)) => {
+            Make::Special(kind, device) => {
                 let kind = match kind {
-                    Kind::Fifo => FileType::Fifo,
-                    Kind::Socket => FileType::Socket,
-                    Kind::BlockDevice => FileType::BlockDevice,
-                    _ => FileType::CharacterDevice,
+                    Kind::Fifo => 0o010_000,
+                    Kind::Socket => 0o140_000,
+                    Kind::BlockDevice => 0o060_000,
+                    _ => 0o020_000,
                 };
-                let device = rustix::fs::makedev(major, minor);
-                rustix::fs::mknodat(at, text, kind, bits(0o666), device)
+                files::make_node(at, text, kind | mode(0o666), device)
             }
         }
         .map_err(error)?;
@@ -328,13 +327,16 @@ fn time(time: NewTime) -> Timespec {
 
 /// The target of a symbolic link as text. It is never followed here, so it may be anything but empty.
 fn target_text<'a>(target: &[u8], room: &'a mut [u8; TARGET_BYTES]) -> FsResult<&'a CStr> {
-    if target.is_empty() || target.contains(&0) {
+    let room = room.get_mut(..=target.len()).ok_or(FsError::NameTooLong)?;
+    for (room, byte) in room.iter_mut().zip(target) {
+        if *byte == 0 {
+            return Err(FsError::Invalid);
+        }
+        *room = *byte;
+    }
+    if target.is_empty() {
         return Err(FsError::Invalid);
     }
-    let room = room.get_mut(..=target.len()).ok_or(FsError::NameTooLong)?;
-    room.iter_mut()
-        .zip(target)
-        .for_each(|(room, byte)| *room = *byte);
     Ok(crate::sys::c_str(room))
 }
 

@@ -103,8 +103,10 @@ pub struct Host {
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
     unsettled: Unsettled,
-    /// What was just opened, and what the host said of it then, until anything is changed: it need not be asked again.
-    seen: Cell<Option<(Node, Stat)>>,
+    /// What was just opened, until anything is changed …
+    seen: Cell<Option<Node>>,
+    /// … and what the host said of it then: it need not be asked again.
+    seen_stat: Stat,
 }
 
 impl Host {
@@ -120,6 +122,7 @@ impl Host {
             search: Search::NONE,
             unsettled: Unsettled::default(),
             seen: Cell::new(None),
+            seen_stat: files::blank(),
         }
     }
 
@@ -215,7 +218,7 @@ impl Host {
         if files::name_to_handle(file, name, &mut kernel).map_err(error)? != top.mount {
             return Err(FsError::OtherFileSystem);
         }
-        let (kind, bytes) = kernel.parts().ok_or(FsError::NotSupported)?;
+        let (kind, bytes) = kernel.parts();
         handle::kernel(top.tag, &self.key, kind, bytes, handle)
     }
 
@@ -253,7 +256,8 @@ impl Host {
             inode: stat.stx_ino,
             handle: *handle,
         })?;
-        self.seen.set(Some((node, *stat)));
+        self.seen.set(Some(node));
+        self.seen_stat = *stat;
         Ok(node)
     }
 
@@ -361,11 +365,7 @@ impl Host {
     fn may(&self, node: Node, right: Right) -> FsResult<bool> {
         self.acting.caller()?;
         let (entry, _) = self.at(node)?;
-        let bit = match right {
-            Right::Read => files::MAY_READ,
-            Right::Write => files::MAY_WRITE,
-            Right::Execute => files::MAY_EXECUTE,
-        };
+        let bit = right as u32;
         match files::access(&entry.file, bit) {
             Ok(()) => Ok(true),
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
@@ -410,13 +410,14 @@ impl Host {
     }
 }
 
+const _: () = assert!(KernelHandle::BYTES_MAX <= handle::KERNEL_BYTES_MAX);
+
 impl Top {
     /// Opens the object of a kernel handle.
     #[inline(never)]
     fn open(&self, handle: &Handle, flags: OFlags) -> FsResult<File> {
         let (kind, bytes) = handle::kernel_parts(handle);
-        let kernel = KernelHandle::new(kind, bytes).ok_or(FsError::BadHandle)?;
-        files::open_by_handle(&self.dir, &kernel, flags).map_err(error)
+        files::open_by_handle(&self.dir, &KernelHandle::new(kind, bytes), flags).map_err(error)
     }
 
     /// The handle of an object that was seen in `dir`.
@@ -459,10 +460,9 @@ impl Vfs for Host {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let seen = self.seen.take().filter(|(seen, _)| *seen == node);
         let (entry, top) = self.at(node)?;
-        if let Some((_, stat)) = seen {
-            return Ok(attr(&stat, top.tag));
+        if self.seen.take() == Some(node) {
+            return Ok(attr(&self.seen_stat, top.tag));
         }
         let mut stat = files::blank();
         files::stat(&entry.file, &mut stat).map_err(error)?;
@@ -659,10 +659,6 @@ impl Vfs for Host {
 fn try_kernel_handles(dir: &File) -> Result<u32, Errno> {
     let mut handle = KernelHandle::ROOM;
     let mount = files::name_to_handle(dir, c"", &mut handle)?;
-    let (_, bytes) = handle.parts().ok_or(Errno::OPNOTSUPP)?;
-    if bytes.len() > handle::KERNEL_BYTES_MAX {
-        return Err(Errno::OVERFLOW);
-    }
     files::open_by_handle(dir, &handle, PATH)?;
     Ok(mount)
 }

@@ -5,8 +5,8 @@
 
 use super::super::handle::Trail;
 use super::super::{FsError, FsResult, Handle};
+use super::READ;
 use super::words::{error, generation};
-use super::{PATH, READ};
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys::files::{self, File, Stat};
 use core::ops::ControlFlow;
@@ -85,26 +85,27 @@ impl Search {
                 if !wanted || entry.is_dots() {
                     return ControlFlow::Continue(());
                 }
-                let mut look = |flags| {
-                    let file = files::open_at(&*dir, entry.name, flags | OFlags::NOFOLLOW, 0);
-                    let file = file.map_err(error)?;
-                    files::stat(&file, stat).map_err(error)?;
-                    let fits = files::device(stat) == dev
+                let mut fits = |file: &File, name| {
+                    files::stat_entry(file, name, stat).is_ok()
+                        && files::device(stat) == dev
                         && !files::is_mounted_on(stat)
-                        && (!at_parent
-                            || (stat.stx_ino, generation(stat))
-                                == (trail.inode(), trail.generation()));
-                    if fits { Ok(file) } else { Err(FsError::Stale) }
+                        && (!at_parent || stat.stx_ino == trail.inode())
+                        && (!at_parent || generation(stat) == trail.generation())
                 };
-                // What it is is asked before it is opened for more; that it is still the same is asked after.
-                hit = match look(if at_parent { PATH } else { DIRECTORY }) {
-                    Ok(_) if at_parent && flags != PATH => look(flags),
-                    hit => hit.or(Err(FsError::Stale)),
-                };
-                match hit {
-                    Err(FsError::Stale) => ControlFlow::Continue(()),
-                    _ => ControlFlow::Break(()),
+                // What it is is asked before it is opened; that it is still the same is asked after.
+                if !fits(dir, entry.name) {
+                    return ControlFlow::Continue(());
                 }
+                let flags = if at_parent { flags } else { DIRECTORY };
+                hit = files::open_at(&*dir, entry.name, flags | OFlags::NOFOLLOW, 0).map_err(error);
+                match &hit {
+                    Ok(file) if fits(file, c"") => return ControlFlow::Break(()),
+                    Err(why) if at_parent && *why != FsError::NoEntry => {
+                        return ControlFlow::Break(());
+                    }
+                    _ => hit = Err(FsError::Stale),
+                }
+                ControlFlow::Continue(())
             });
             match hit {
                 Ok(file) if at_parent => {
