@@ -9,10 +9,16 @@ use super::{Fault, KINDS, Nfs, Object, open, post_op, pre_op, time};
 use crate::config::{CREATION_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{Caller, Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime, Node};
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure};
+use crate::wire::rpc::Credential;
 use crate::wire::{Reader, Writer};
 
 /// Bytes of a link's target on the wire: one more than there may be, so that it can be said what is wrong.
 const TARGET_BYTES_MAX: u32 = LINK_BYTES_MAX as u32 + 1;
+
+/// How CREATE is to go about a file that is there already: it is an error …
+const GUARDED: u32 = 1;
+/// … unless it was made under this verifier. With neither, it is as good.
+const EXCLUSIVE: u32 = 2;
 
 /// A file, by file system and number, and the verifier it was made under.
 type Creation = (u64, u64, [u32; 2]);
@@ -41,23 +47,35 @@ impl Creations {
 }
 
 /// What changes attributes or names, and what was changed beside the object of the request.
+#[repr(C)]
 pub(super) struct Effect {
     procedure: Procedure,
     /// What a name was made for.
     made: Option<Node>,
     pub(super) caller: Caller,
     /// The directory of the other name.
-    other: Option<Object>,
+    other: FsResult<Object>,
 }
 
 impl Effect {
-    pub(super) const fn new(procedure: Procedure, caller: Caller) -> Self {
-        Self {
+    pub(super) fn new(procedure: Procedure, credential: Option<Credential<'_>>) -> Self {
+        let mut effect = Self {
             procedure,
             made: None,
-            caller,
-            other: None,
+            caller: Caller {
+                uid: Caller::NOBODY,
+                ..Caller::default()
+            },
+            other: Err(FsError::Stale),
+        };
+        if let Some(credential) = credential {
+            let caller = &mut effect.caller;
+            (caller.uid, caller.gid) = (credential.uid, credential.gid);
+            for group in credential.groups() {
+                let _ = caller.groups.push(group);
+            }
         }
+        effect
     }
 
     /// Writes what follows the status: what was made, and what the objects were like before and are now.
@@ -75,7 +93,7 @@ impl Effect {
         }
         emit_after(cx, object.map(|object| object.node), reply);
         if matches!(self.procedure, Procedure::Link | Procedure::Rename) {
-            let other = self.other.as_ref();
+            let other = self.other.as_ref().ok();
             pre_op(reply, other.map(|object| &object.attr));
             emit_after(cx, other.map(|object| object.node), reply);
         }
@@ -100,7 +118,6 @@ fn name<'a>(raw: &'a [u8], new: bool) -> FsResult<Name<'a>> {
 }
 
 impl Nfs {
-    #[inline(never)]
     pub(super) fn change(
         &mut self,
         cx: &mut Cx<'_>,
@@ -109,117 +126,89 @@ impl Nfs {
         effect: &mut Effect,
     ) -> Result<(), Fault> {
         self.before = None;
-        let procedure = effect.procedure;
         let args = &mut request.args;
-        if procedure == Procedure::SetAttr {
-            return set_attr(cx, object, args);
+        match effect.procedure {
+            Procedure::SetAttr => set_attr(cx, object, args),
+            Procedure::Remove | Procedure::RmDir => remove(cx, object.node, args, effect),
+            Procedure::Rename | Procedure::Link => rename(cx, object.node, args, effect),
+            _ => self.make(cx, object.node, args, effect),
         }
-        let raw = if procedure == Procedure::Link {
-            b""
-        } else {
-            args.opaque(NAME_BYTES_MAX)
-        };
-        if matches!(procedure, Procedure::Link | Procedure::Rename) {
-            let dir = args.opaque(HANDLE_BYTES_MAX);
-            let new = args.opaque(NAME_BYTES_MAX);
-            args.check()?;
-            let other = open(cx, dir, &effect.caller)?;
-            let dir = other.node;
-            effect.other = Some(other);
-            if procedure == Procedure::Link {
-                cx.vfs.link(object.node, dir, name(new, true)?)?;
-            } else {
-                let (old, new) = (name(raw, false)?, name(new, false)?);
-                cx.vfs.rename(object.node, old, dir, new)?;
-            }
-            return Ok(());
-        }
-        if matches!(procedure, Procedure::Remove | Procedure::RmDir) {
-            args.check()?;
-            let directory = procedure == Procedure::RmDir;
-            cx.vfs.remove(object.node, name(raw, false)?, directory)?;
-            return Ok(());
-        }
-        let mut change = Change::default();
-        let made = if procedure == Procedure::Create {
-            self.create(cx, object.node, raw, args, &mut change)?
-        } else {
-            let make = made(procedure, args, &mut change)?;
-            let new = name(raw, true)?;
-            cx.vfs.create(object.node, new, make, &change)?
-        };
-        effect.made = Some(made);
-        Ok(())
     }
 
-    fn create(
+    /// CREATE, MKDIR, SYMLINK, MKNOD.
+    #[inline(never)]
+    fn make(
         &mut self,
         cx: &mut Cx<'_>,
         dir: Node,
-        raw: &[u8],
         args: &mut Reader<'_>,
-        change: &mut Change,
-    ) -> Result<Node, Fault> {
-        const GUARDED: u32 = 1;
-        const EXCLUSIVE: u32 = 2;
-        let how = args.u32();
+        effect: &mut Effect,
+    ) -> Result<(), Fault> {
+        let raw = args.opaque(NAME_BYTES_MAX);
+        let mut change = Change::default();
+        let mut make = Make::File;
+        // All but CREATE make what was not there.
+        let mut how = GUARDED;
         let mut verifier = [0; 2];
-        match how {
-            0 | GUARDED => read_change(args, change)?,
-            EXCLUSIVE => {
+        if effect.procedure == Procedure::Create {
+            how = args.u32();
+            if how == EXCLUSIVE {
                 // Times that every file system can keep, as others do it too.
                 verifier = [args.u32() & 0x7fff_ffff, args.u32() & 0x7fff_ffff];
-                let [atime, mtime] = verifier.map(|secs| {
-                    let secs = secs.into();
-                    NewTime::At(FileTime { secs, nanos: 0 })
-                });
-                (change.mode, change.atime, change.mtime) = (Some(0o600), atime, mtime);
+                let [atime, mtime] = verifier;
+                change.mode = Some(0o600);
+                (change.atime, change.mtime) = (at(atime), at(mtime));
+            } else {
+                read_change(args, &mut change)?;
             }
-            _ => args.refuse(),
+            if how > EXCLUSIVE {
+                args.refuse();
+            }
+        } else {
+            make = read_make(effect.procedure, args, &mut change)?;
         }
         args.check()?;
         let name = name(raw, true)?;
-        let made = cx.vfs.create(dir, name, Make::File, change);
-        let exists = made == Err(FsError::Exists) && how != GUARDED;
-        if !exists && how != EXCLUSIVE {
-            return Ok(made?);
-        }
-        let node = if exists {
-            match cx.vfs.lookup(dir, name) {
+        let mut made = cx.vfs.create(dir, name, make, &change);
+        let there = made == Err(FsError::Exists) && how != GUARDED;
+        if there {
+            made = cx.vfs.lookup(dir, name);
+            if made == Err(FsError::NoEntry) {
                 // Removed since.
-                Err(FsError::NoEntry) => return Err(FsError::TryLater.into()),
-                found => found?,
+                made = Err(FsError::TryLater);
             }
-        } else {
-            made?
-        };
-        let attr = cx.vfs.attr(node)?;
-        let creation = (attr.fsid, attr.inode, verifier);
-        if !exists {
-            self.creations.add(creation);
-            return Ok(node);
         }
-        if attr.kind != Kind::Regular {
-            return Err(FsError::Exists.into());
-        }
-        if how == EXCLUSIVE {
-            let times = [attr.atime.secs, attr.mtime.secs];
-            let its_own = attr.size == 0 && times == verifier.map(i64::from);
-            if !its_own && !self.creations.list.contains(&creation) {
+        let node = made?;
+        if there || how == EXCLUSIVE {
+            let attr = cx.vfs.attr(node);
+            let attr = attr.as_ref().map_err(|error| *error)?;
+            if there && attr.kind != Kind::Regular {
                 return Err(FsError::Exists.into());
             }
+            let creation = (attr.fsid, attr.inode, verifier);
+            if !there {
+                self.creations.add(creation);
+            } else {
+                let [atime, mtime] = verifier.map(i64::from);
+                let its_own = (attr.size, attr.atime.secs, attr.mtime.secs) == (0, atime, mtime);
+                if how == EXCLUSIVE && !its_own && !self.creations.list.contains(&creation) {
+                    return Err(FsError::Exists.into());
+                }
+                // Whoever made it may never have been answered: now it is, so now it has to be on disk.
+                let change = Change {
+                    size: change.size,
+                    ..Change::default()
+                };
+                cx.vfs.set_attr(node, &change)?;
+                cx.vfs.set_attr(dir, &Change::default())?;
+            }
         }
-        // Whoever made it may never have been answered: now it is, so now it has to be on disk.
-        let change = Change {
-            size: change.size,
-            ..Change::default()
-        };
-        cx.vfs.set_attr(node, &change)?;
-        cx.vfs.set_attr(dir, &Change::default())?;
-        Ok(node)
+        effect.made = Some(node);
+        Ok(())
     }
 }
 
+#[inline(never)]
 fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(), Fault> {
     let mut change = Change::default();
     read_change(args, &mut change)?;
@@ -235,25 +224,61 @@ fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(
     Ok(())
 }
 
-/// What MKDIR, SYMLINK or MKNOD makes.
-fn made<'a>(
+#[inline(never)]
+fn remove(cx: &mut Cx<'_>, dir: Node, args: &mut Reader<'_>, effect: &Effect) -> Result<(), Fault> {
+    let raw = args.opaque(NAME_BYTES_MAX);
+    args.check()?;
+    let directory = effect.procedure == Procedure::RmDir;
+    Ok(cx.vfs.remove(dir, name(raw, false)?, directory)?)
+}
+
+/// RENAME and LINK.
+#[inline(never)]
+fn rename(
+    cx: &mut Cx<'_>,
+    object: Node,
+    args: &mut Reader<'_>,
+    effect: &mut Effect,
+) -> Result<(), Fault> {
+    let mut raw: &[u8] = b"";
+    if effect.procedure == Procedure::Rename {
+        raw = args.opaque(NAME_BYTES_MAX);
+    }
+    let dir = args.opaque(HANDLE_BYTES_MAX);
+    let new_raw = args.opaque(NAME_BYTES_MAX);
+    args.check()?;
+    effect.other = open(cx, dir, &effect.caller);
+    let dir = effect.other.as_ref().map_err(|error| *error)?.node;
+    Ok(if effect.procedure == Procedure::Rename {
+        let (old, new) = (name(raw, false)?, name(new_raw, false)?);
+        cx.vfs.rename(object, old, dir, new)?
+    } else {
+        cx.vfs.link(object, dir, name(new_raw, true)?)?
+    })
+}
+
+/// A whole second.
+fn at(secs: u32) -> NewTime {
+    let secs = secs.into();
+    NewTime::At(FileTime { secs, nanos: 0 })
+}
+
+/// Reads what MKDIR, SYMLINK or MKNOD makes.
+fn read_make<'a>(
     procedure: Procedure,
     args: &mut Reader<'a>,
     change: &mut Change,
 ) -> Result<Make<'a>, Fault> {
     let mut kind = Kind::Directory;
     if procedure == Procedure::MkNod {
-        let number = args.u32();
-        kind = KINDS
-            .get(number.wrapping_sub(1) as usize)
-            .copied()
-            .ok_or(Fault::Malformed)?;
+        let number = args.u32().wrapping_sub(1) as usize;
+        kind = *KINDS.get(number).ok_or(Fault::Malformed)?;
         if matches!(kind, Kind::Regular | Kind::Directory | Kind::SymbolicLink) {
             return Err(Fault::BadType);
         }
     }
     read_change(args, change)?;
-    let make = match kind {
+    Ok(match kind {
         _ if procedure == Procedure::MkDir => Make::Directory,
         _ if procedure == Procedure::SymLink => {
             // Links have no mode of their own.
@@ -262,9 +287,7 @@ fn made<'a>(
         }
         Kind::BlockDevice | Kind::CharacterDevice => Make::Special(kind, (args.u32(), args.u32())),
         _ => Make::Special(kind, (0, 0)),
-    };
-    args.check()?;
-    Ok(make)
+    })
 }
 
 /// Reads what is to change.

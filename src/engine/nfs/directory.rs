@@ -21,10 +21,12 @@ pub(super) fn lookup(
     let name = request.args.opaque(NAME_BYTES_MAX);
     request.args.check()?;
     let node = cx.vfs.lookup(dir.node, Name::new(name)?)?;
-    let handle = cx.vfs.handle(node)?;
-    let attr = cx.vfs.attr(node)?;
+    let handle = cx.vfs.handle(node);
+    let handle = handle.as_ref().map_err(|error| *error)?;
+    let attr = cx.vfs.attr(node);
+    let attr = attr.as_ref().map_err(|error| *error)?;
     request.reply.opaque(handle.bytes());
-    post_op(request.reply, Some(&attr));
+    post_op(request.reply, Some(attr));
     post_op(request.reply, Some(&dir.attr));
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::wire::nfs3::{
     Attributes, HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION, emit_post_op,
     emit_pre_op,
 };
-use crate::wire::rpc::{Call, Credential, Reject};
+use crate::wire::rpc::{Call, Reject};
 use crate::wire::{Malformed, Writer};
 
 mod about;
@@ -54,9 +54,10 @@ impl From<Malformed> for Fault {
 
 /// An object and its attributes.
 #[derive(Debug)]
+#[repr(C)]
 struct Object {
-    attr: Attr,
     node: Node,
+    attr: Attr,
 }
 
 /// What NFS remembers from one request to the next.
@@ -99,21 +100,6 @@ const fn writes(procedure: Procedure) -> bool {
     matches!(procedure, Procedure::Write | Procedure::Commit)
 }
 
-/// Who calls, in the words of the files.
-fn caller(credential: Option<Credential<'_>>) -> Caller {
-    let mut caller = Caller {
-        uid: Caller::NOBODY,
-        ..Caller::default()
-    };
-    if let Some(credential) = credential {
-        (caller.uid, caller.gid) = (credential.uid, credential.gid);
-        for group in credential.groups() {
-            let _ = caller.groups.push(group);
-        }
-    }
-    caller
-}
-
 impl Nfs {
     pub(super) const fn new(verifier: [u8; VERIFIER_BYTES]) -> Self {
         Self {
@@ -141,7 +127,7 @@ impl Nfs {
         let handle = request.args.opaque(HANDLE_BYTES_MAX);
         request.args.check()?;
         let start = request.reply.position();
-        let mut effect = change::Effect::new(procedure, caller(request.call.credential));
+        let mut effect = change::Effect::new(procedure, request.call.credential);
         let object = open(cx, handle, &effect.caller);
         let outcome = match &object {
             Err(error) => Err(Fault::Files(*error)),
