@@ -27,74 +27,73 @@ pub(super) fn answer(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
 ) -> Result<(), Reject> {
-    let version = request.call.version;
-    if !matches!(version, VERSION_1 | VERSION_3) {
+    let reply = &mut *request.reply;
+    if !matches!(request.call.version, VERSION_1 | VERSION_3) {
         return Err(Reject::Version(VERSION_1 as u8, VERSION_3 as u8));
     }
-    let reply = &mut *request.reply;
-    let procedure = request.call.procedure;
-    match procedure {
+    match request.call.procedure {
         procedure::NULL => {}
-        procedure::MNT | procedure::UMNT => {
-            let path = request.args.opaque(PATH_BYTES_MAX);
-            request.args.check()?;
-            let found = find(cx.vfs.exports(), path);
-            if procedure == procedure::MNT {
-                mnt(mounts, version, cx, path, found, reply);
-            } else if let Some((export, _)) = found {
-                mounts.remove(cx.peer, Some(export));
-            }
-        }
-        procedure::DUMP => mounts.emit(cx.vfs.exports(), reply),
+        procedure::MNT | procedure::UMNT => return mnt(mounts, cx, request),
+        procedure::DUMP => emit_list(cx.vfs.exports(), Some(&mounts.list), reply),
         procedure::UMNTALL => mounts.remove(cx.peer, None),
-        procedure::EXPORT => emit_exports(cx.vfs.exports(), reply),
+        procedure::EXPORT => emit_list(cx.vfs.exports(), None, reply),
         _ => return Err(Reject::Procedure),
     }
     Ok(())
 }
 
-fn mnt(
-    mounts: &mut Mounts,
-    version: u32,
-    cx: &mut Cx<'_>,
-    path: &[u8],
-    found: Option<(usize, &[u8])>,
-    reply: &mut Writer<'_>,
-) {
-    let mut handle = Handle::EMPTY;
-    let (status, why) = match found {
+/// MNT and UMNT, which have a path.
+#[inline(never)]
+fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Result<(), Reject> {
+    let path = request.args.opaque(PATH_BYTES_MAX);
+    request.args.check()?;
+    let mut below = path;
+    let export = find(cx.vfs.exports(), &mut below);
+    if request.call.procedure == procedure::UMNT {
+        if export.is_some() {
+            mounts.remove(cx.peer, export);
+        }
+        return Ok(());
+    }
+    let version = request.call.version;
+    let reply = &mut *request.reply;
+    let handle;
+    let (status, why) = match export {
         None => (Status::Access, "it is not exported"),
-        Some((export, below)) => match walk(cx, export, below, &mut handle) {
-            Err(error) => refusal(error),
-            Ok(()) if version == VERSION_1 && handle.bytes().len() > HANDLE_V1_BYTES => (
-                Status::ServerFault,
-                "MOUNT version 1 has no room for its handle; use version 3",
-            ),
-            Ok(()) => {
-                mounts.add(cx.peer, export);
-                (Status::Ok, "")
-            }
-        },
-    };
-    let mut event = event::MAY_NOT_MOUNT;
-    reply.u32(status as u32);
-    if status == Status::Ok {
-        event = event::MOUNTED;
-        if version == VERSION_3 {
-            reply.opaque(handle.bytes());
-            reply.words(&[1, 1]); // One flavor: AUTH_SYS.
-        } else {
-            reply.put(handle.bytes());
-            for _ in handle.bytes().len()..HANDLE_V1_BYTES {
-                reply.put(&[0]);
+        Some(export) => {
+            handle = walk(cx, export, below);
+            match handle.as_ref().map(Handle::bytes) {
+                Err(error) => refusal(*error),
+                Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
+                    Status::ServerFault,
+                    "MOUNT version 1 has no room for its handle; use version 3",
+                ),
+                Ok(handle) => {
+                    mounts.add(cx.peer, export);
+                    cx.tell(event::MOUNTED, path, "");
+                    reply.u32(Status::Ok as u32);
+                    if version == VERSION_3 {
+                        reply.opaque(handle);
+                        reply.words(&[1, 1]); // One flavor: AUTH_SYS.
+                    } else {
+                        reply.put(handle);
+                        for _ in handle.len()..HANDLE_V1_BYTES {
+                            reply.put(&[0]);
+                        }
+                    }
+                    return Ok(());
+                }
             }
         }
-    }
-    cx.tell(event, path, why);
+    };
+    cx.tell(event::MAY_NOT_MOUNT, path, why);
+    reply.u32(status as u32);
+    Ok(())
 }
 
 /// The directory `below` an export, name by name. Symbolic links are not followed.
-fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8], handle: &mut Handle) -> FsResult<()> {
+#[inline(never)]
+fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8]) -> FsResult<Handle> {
     let mut node = cx.vfs.root(export)?;
     while let Some(name) = next_name(&mut below) {
         node = cx.vfs.lookup(node, Name::new(name)?)?;
@@ -102,8 +101,7 @@ fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8], handle: &mut Handle) -
     if cx.vfs.attr(node)?.kind != Kind::Directory {
         return Err(FsError::NotDirectory);
     }
-    *handle = cx.vfs.handle(node)?;
-    Ok(())
+    cx.vfs.handle(node)
 }
 
 const fn refusal(error: FsError) -> (Status, &'static str) {
@@ -137,20 +135,24 @@ const fn refusal(error: FsError) -> (Status, &'static str) {
     }
 }
 
-/// The export that `path` lies in, the innermost of several, and what of the path lies below its top.
-fn find<'a>(exports: &[Export], path: &'a [u8]) -> Option<(usize, &'a [u8])> {
-    let mut found: Option<(usize, &[u8])> = None;
+/// The export that `path` lies in, the innermost of several; `path` becomes what lies below its top.
+#[inline(never)]
+fn find(exports: &[Export], path: &mut &[u8]) -> Option<usize> {
+    let whole = *path;
+    let mut found = None;
     for (number, export) in exports.iter().enumerate() {
-        if let Some(below) = below(export.path, path)
-            && found.is_none_or(|(_, other)| below.len() < other.len())
+        if let Some(below) = below(export.path, whole)
+            && (found.is_none() || below.len() < path.len())
         {
-            found = Some((number, below));
+            found = Some(number);
+            *path = below;
         }
     }
     found
 }
 
 /// What of `path` lies below `top`, if it does. Both are absolute; empty names and "." mean nothing.
+#[inline(never)]
 fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let mut rest = path;
     (rest.first() == Some(&b'/')).then_some(())?;
@@ -191,48 +193,33 @@ impl Mounts {
 
     /// Forgets one of the peer's mounts, or all.
     fn remove(&mut self, peer: Ipv6Addr, export: Option<usize>) {
-        for _ in 0..self.list.len() {
-            let here = |mount: &&mut (Ipv6Addr, usize)| {
-                mount.0 == peer && export.unwrap_or(mount.1) == mount.1
-            };
-            let Some(last) = self.list.last().copied() else {
-                return;
-            };
-            let Some(gone) = self.list.iter_mut().find(here) else {
-                return;
-            };
-            // The last takes its place, even if it is the last.
-            *gone = last;
-            self.list.pop();
+        let mut at = 0usize;
+        while let Some(mount) = self.list.get(at) {
+            if mount.0 == peer && export.unwrap_or(mount.1) == mount.1 {
+                // The last takes its place.
+                self.list.swap_remove(at);
+            } else {
+                at = at.saturating_add(1);
+            }
         }
     }
-
-    fn emit(&self, exports: &[Export], reply: &mut Writer<'_>) {
-        emit_list(reply, self.list.iter(), |reply, (peer, export)| {
-            let mut line = Line::default();
-            reply.opaque(line.address(*peer).bytes());
-            reply.opaque(exports.get(*export).map_or(b"", |export| export.path));
-        });
-    }
 }
 
-fn emit_exports(exports: &[Export], reply: &mut Writer<'_>) {
-    emit_list(reply, exports.iter(), |reply, export| {
-        reply.opaque(export.path);
-        reply.u32(0); // No groups: everybody.
-    });
-}
-
-/// Writes an XDR linked list, cut before the element that leaves no room for the end.
-fn emit_list<T>(
-    reply: &mut Writer<'_>,
-    list: impl Iterator<Item = T>,
-    emit: impl Fn(&mut Writer<'_>, T),
-) {
-    for element in list {
+/// Writes who mounted what, or else all exports, as an XDR linked list: cut before the element that leaves no room for the end.
+#[inline(never)]
+fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &mut Writer<'_>) {
+    for number in 0..mounts.map_or(exports.len(), <[_]>::len) {
         let before = reply.position();
         reply.u32(1);
-        emit(reply, element);
+        let mut path = number;
+        if let Some((peer, export)) = mounts.and_then(|mounts| mounts.get(number)) {
+            reply.opaque(Line::default().address(*peer).bytes());
+            path = *export;
+        }
+        reply.opaque(exports.get(path).map_or(b"", |export| export.path));
+        if mounts.is_none() {
+            reply.u32(0); // No groups: everybody.
+        }
         if reply.written().is_none() || reply.room().len() < size_of::<u32>() {
             reply.truncate(before);
             break;
@@ -249,7 +236,8 @@ mod tests {
         let exports = ["/srv", "/srv/iso//deep/", "/"].map(|path| Export {
             path: path.as_bytes(),
         });
-        let found = find(&exports, path.as_bytes()).map(|(export, mut rest)| {
+        let mut rest = path.as_bytes();
+        let found = find(&exports, &mut rest).map(|export| {
             let names = core::iter::from_fn(|| next_name(&mut rest));
             (
                 export,

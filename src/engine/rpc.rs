@@ -156,8 +156,8 @@ impl Rest {
         let mark = Mark::parse(stream).ok_or(Stop::NeedInput)?;
         self.left = mark.len;
         self.last = mark.last;
-        self.fragments = self.fragments.saturating_add(1);
-        self.total = self.total.saturating_add(mark.len);
+        self.fragments = self.fragments.wrapping_add(1);
+        self.total = self.total.wrapping_add(mark.len);
         if self.fragments > FRAGMENT_COUNT_MAX || self.total > RECORD_BYTES_MAX {
             return Err(Stop::TooLong);
         }
@@ -169,7 +169,7 @@ impl Rest {
     fn take<'a>(&mut self, stream: &mut Reader<'a>, len_max: u32) -> &'a [u8] {
         let wanted = self.left.min(len_max) as usize;
         let bytes = stream.take(wanted.min(stream.rest().len()));
-        self.left = self.left.saturating_sub(bytes.len() as u32);
+        self.left = self.left.wrapping_sub(bytes.len() as u32);
         bytes
     }
 }
@@ -195,8 +195,10 @@ pub(super) enum Answer {
     NoRoom,
     /// The reply follows when the rest of the arguments is stored.
     Writing,
-    /// There is none: it was no call.
-    None(NotACall),
+    /// None: nothing was asked.
+    Silence,
+    /// None: it is no call.
+    NotACall,
 }
 
 /// Finds the head of the record that `input` begins with; joined, where it comes in several fragments.
@@ -256,7 +258,8 @@ impl Programs {
                 self.dispatch(cx, request)
             }
             Err(NotACall::Refused(why)) => Err(why),
-            Err(other) => return Answer::None(other),
+            Err(NotACall::Reply) => return Answer::Silence,
+            Err(NotACall::Malformed) => return Answer::NotACall,
         };
         let why = match outcome {
             Ok(answer) if request.reply.written().is_some() => {
@@ -347,7 +350,7 @@ impl Programs {
                 let mut bulk = 0;
                 if let Some(Order::Send { len, .. }) = self.nfs.order {
                     let pad = padding(len as usize) as u8;
-                    bulk = len.saturating_add(pad.into());
+                    bulk = len.wrapping_add(pad.into());
                     session.rx = Rx::Reading(pad);
                 }
                 end_record(reply, mark, bulk);
@@ -356,20 +359,20 @@ impl Programs {
                 reply.truncate(mark);
                 return Err(Stop::NeedOutput);
             }
-            Answer::None(NotACall::Malformed) => {
+            Answer::NotACall => {
                 reply.truncate(mark);
                 return Err(Stop::NotACall);
             }
-            Answer::None(_) | Answer::Writing => reply.truncate(mark),
+            Answer::Silence | Answer::Writing => reply.truncate(mark),
         }
-        input.take(input.rest().len().saturating_sub(left));
+        input.take(input.rest().len().wrapping_sub(left));
         if answer == Answer::Writing {
             // To what is stored, the packet is the beginning of what follows it.
-            rest.left = rest.left.saturating_add(data.rest().len() as u32);
+            rest.left = rest.left.wrapping_add(data.rest().len() as u32);
             session.rest = rest;
             let stored = self.store(session, cx, &mut data, reply);
             let unused = data.rest().len() as u32;
-            session.rest.left = session.rest.left.saturating_sub(unused);
+            session.rest.left = session.rest.left.wrapping_sub(unused);
             return stored;
         }
         session.rest = rest;
@@ -408,15 +411,15 @@ impl Programs {
             let bytes = rest.take(input, writing.left);
             if bytes.is_empty() {
                 let len = writing.left.min(rest.left);
-                writing.left = writing.left.saturating_sub(len);
-                rest.left = rest.left.saturating_sub(len);
+                writing.left = writing.left.wrapping_sub(len);
+                rest.left = rest.left.wrapping_sub(len);
                 self.nfs.order = Some(Order::Store { file, offset, len });
                 return Ok(());
             }
             writing.error = cx.vfs.write(&file, offset, bytes).err();
             let len = bytes.len() as u32;
-            writing.offset = offset.saturating_add(len.into());
-            writing.left = writing.left.saturating_sub(len);
+            writing.offset = offset.wrapping_add(len.into());
+            writing.left = writing.left.wrapping_sub(len);
         }
         if writing.must_last() {
             self.nfs.order = Some(Order::Sync { file });
@@ -462,11 +465,8 @@ impl Programs {
 
 /// Says at `mark` how long the record is that ends here, or `bulk` bytes from here.
 fn end_record(reply: &mut Writer<'_>, mark: usize, bulk: u32) {
-    let len = reply
-        .position()
-        .saturating_sub(mark)
-        .saturating_sub(MARK_BYTES);
-    let len = u32::try_from(len).unwrap_or(u32::MAX).saturating_add(bulk);
+    let len = reply.position().wrapping_sub(mark).wrapping_sub(MARK_BYTES) as u32;
+    let len = len.wrapping_add(bulk);
     reply.patch(mark, Mark::whole(len));
 }
 
@@ -484,7 +484,7 @@ impl Stream for Programs {
         let mut reply = Writer::new(output);
         loop {
             if let Err(stop) = self.step(session, cx, &mut stream, &mut reply) {
-                let consumed = input.len().saturating_sub(stream.rest().len());
+                let consumed = input.len().wrapping_sub(stream.rest().len());
                 return self.progress(consumed, &reply, stop);
             }
         }
@@ -501,7 +501,7 @@ impl Stream for Programs {
         let mut reply = Writer::new(output);
         let stop = match (order, &session.rx) {
             (Order::Send { file, .. }, Rx::Reading(pad)) => {
-                reply.pad(4usize.saturating_sub((*pad).into()));
+                reply.pad(4usize.wrapping_sub((*pad).into()));
                 cx.vfs.unpin(file);
                 session.rx = Rx::Skip;
                 // The count was promised in a head that is gone: there is no other way to take it back.
@@ -514,7 +514,7 @@ impl Stream for Programs {
                 let writing = &mut session.writing;
                 writing.offset = offset;
                 writing.error = result.err();
-                session.rest.left = session.rest.left.saturating_add(len);
+                session.rest.left = session.rest.left.wrapping_add(len);
                 session.rx = Rx::Writing(file);
                 let more = self.store(session, cx, &mut Reader::new(&[]), &mut reply);
                 more.err().unwrap_or(Stop::NeedInput)

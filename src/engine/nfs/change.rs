@@ -229,7 +229,8 @@ fn remove(cx: &mut Cx<'_>, dir: Node, args: &mut Reader<'_>, effect: &Effect) ->
     let raw = args.opaque(NAME_BYTES_MAX);
     args.check()?;
     let directory = effect.procedure == Procedure::RmDir;
-    Ok(cx.vfs.remove(dir, name(raw, false)?, directory)?)
+    cx.vfs.remove(dir, name(raw, false)?, directory)?;
+    Ok(())
 }
 
 /// RENAME and LINK.
@@ -249,12 +250,13 @@ fn rename(
     args.check()?;
     effect.other = open(cx, dir, &effect.caller);
     let dir = effect.other.as_ref().map_err(|error| *error)?.node;
-    Ok(if effect.procedure == Procedure::Rename {
+    if effect.procedure == Procedure::Rename {
         let (old, new) = (name(raw, false)?, name(new_raw, false)?);
-        cx.vfs.rename(object, old, dir, new)?
+        cx.vfs.rename(object, old, dir, new)?;
     } else {
-        cx.vfs.link(object, dir, name(new_raw, true)?)?
-    })
+        cx.vfs.link(object, dir, name(new_raw, true)?)?;
+    }
+    Ok(())
 }
 
 /// A whole second.

@@ -49,14 +49,13 @@ pub(super) fn list(
         args.u32()
     };
     args.check()?;
-    let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX) as usize;
-    if reply.room().len() < bytes_max.saturating_add(REPLY_HEAD_BYTES / 2) {
+    let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX);
+    if reply.room().len() < (bytes_max as usize).wrapping_add(REPLY_HEAD_BYTES / 2) {
         return Err(Fault::NoRoom);
     }
-    let start = reply.position().saturating_sub(Page::HEAD_BYTES);
     let mut page = Page {
         detail,
-        bytes_end: start.saturating_add(bytes_max),
+        bytes_left: bytes_max.saturating_sub(Page::FRAME_BYTES),
         names_left,
         empty: true,
     };
@@ -70,7 +69,7 @@ pub(super) fn list(
         Ok(end) => end,
         Err(_) => false,
     };
-    if page.empty && !end || reply.position().saturating_add(Page::END_BYTES) > page.bytes_end {
+    if page.empty && !end || bytes_max < Page::FRAME_BYTES {
         return Err(Fault::TooSmall);
     }
     reply.words(&[0, end.into()]);
@@ -80,41 +79,34 @@ pub(super) fn list(
 /// The limits of one page, and what came of it.
 struct Page {
     detail: Detail,
-    /// Where the reply must end, the list's end included.
-    bytes_end: usize,
+    /// Bytes left for entries.
+    bytes_left: u32,
     /// Bytes left for names, cookies and inode numbers: a hint, beyond which one entry always goes.
     names_left: u32,
     empty: bool,
 }
 
 impl Page {
-    /// Bytes of the status and the directory's attributes.
-    const HEAD_BYTES: usize = 4 + 4 + ATTRIBUTES_BYTES;
-    /// Bytes after the last entry: no further entry, whether that was all.
-    const END_BYTES: usize = 8;
+    /// Bytes around the entries: status, the directory's attributes, verifier; no further entry, whether that was all.
+    const FRAME_BYTES: u32 = 4 + 4 + ATTRIBUTES_BYTES as u32 + 8 + 4 + 4;
+    /// Bytes of attributes and handle, but for the handle's own.
+    const OBJECT_BYTES: u32 = 4 + ATTRIBUTES_BYTES as u32 + 4 + 4;
 
     /// Writes one entry, if it fits.
     fn take(&mut self, reply: &mut Writer<'_>, entry: &DirEntry<'_>) -> ControlFlow<()> {
         // A flag, inode number, length and bytes of the name, cookie.
-        let plain = padded(entry.name.len()).saturating_add(4 + 8 + 4 + 8);
+        let plain = padded(entry.name).wrapping_add(4 + 8 + 4 + 8);
         let more = match &entry.object {
             _ if self.detail == Detail::Names => 0,
             None => 4 + 4,
-            Some((_, handle)) => {
-                padded(handle.bytes().len()).saturating_add(4 + ATTRIBUTES_BYTES + 4 + 4)
-            }
+            Some((_, handle)) => padded(handle.bytes()).wrapping_add(Self::OBJECT_BYTES),
         };
-        let end = reply
-            .position()
-            .saturating_add(plain)
-            .saturating_add(more)
-            .saturating_add(Self::END_BYTES);
-        let names_left = self
-            .names_left
-            .checked_sub(u32::try_from(plain).unwrap_or(u32::MAX));
-        if end > self.bytes_end || names_left.is_none() && !self.empty {
+        let names_left = self.names_left.checked_sub(plain);
+        let bytes_left = self.bytes_left.checked_sub(plain.wrapping_add(more));
+        let Some(bytes_left) = bytes_left.filter(|_| names_left.is_some() || self.empty) else {
             return ControlFlow::Break(());
-        }
+        };
+        self.bytes_left = bytes_left;
         self.names_left = names_left.unwrap_or(0);
         self.empty = false;
         reply.u32(1);
@@ -134,6 +126,7 @@ impl Page {
     }
 }
 
-const fn padded(len: usize) -> usize {
-    len.saturating_add(padding(len))
+/// Bytes that a name or handle takes, but for its length.
+const fn padded(bytes: &[u8]) -> u32 {
+    bytes.len().wrapping_add(padding(bytes.len())) as u32
 }
