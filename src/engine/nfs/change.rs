@@ -230,8 +230,6 @@ fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(
     }
     Ok(())
 }
-
-#[inline(never)]
 fn remove(cx: &mut Cx<'_>, dir: Node, args: &mut Reader<'_>, effect: &Effect) -> Result<(), Fault> {
     let raw = args.opaque(NAME_BYTES_MAX);
     args.check()?;
