@@ -21,7 +21,6 @@ pub struct Mounts {
 }
 
 /// Answers one call. The lists are cut to the room of the reply.
-#[inline(never)]
 pub(super) fn answer(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,

@@ -78,6 +78,7 @@ impl Replay {
     }
 
     /// Keeps a reply, unless it is too long.
+    #[inline(never)]
     pub(super) fn keep(&mut self, key: &Key, reply: &[u8]) {
         let (Some(ring), Some(next)) = (self.rings.get_mut(key.ring), self.next.get_mut(key.ring))
         else {

@@ -236,6 +236,7 @@ impl Programs {
     #[inline(never)]
     fn call(&mut self, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Answer {
         let start = request.reply.position();
+        let key;
         let mut again = None;
         let outcome = match request.call.parse(&mut request.args) {
             Ok(()) => {
@@ -247,12 +248,12 @@ impl Programs {
                     call.procedure
                 );
                 if request.session.service.nfs && nfs::must_not_repeat(call) {
-                    let key = Key::new(cx.peer, call, request.args.rest());
+                    key = Key::new(cx.peer, call, request.args.rest());
                     if let Some(told) = self.replay.find(&key) {
                         request.reply.put(told);
                         return Answer::Done;
                     }
-                    again = Some(key);
+                    again = Some(&key);
                 }
                 emit_reply(request.reply, call.xid, Ok(()));
                 self.dispatch(cx, request)
@@ -264,7 +265,7 @@ impl Programs {
         let why = match outcome {
             Ok(answer) if request.reply.written().is_some() => {
                 if let Some(key) = again {
-                    self.replay.keep(&key, request.reply.since(start));
+                    self.replay.keep(key, request.reply.since(start));
                 }
                 return answer;
             }

@@ -1,6 +1,4 @@
-//! NFS version 3: numbers, statuses, attributes. RFC 1813 section 3.
-
-use super::Writer;
+//! NFS version 3: numbers and statuses. RFC 1813 section 3.
 
 /// The RPC program number of NFS.
 pub const PROGRAM: u32 = 100_003;
@@ -17,7 +15,7 @@ pub const ATTRIBUTES_BYTES: usize = 84;
 
 /// Procedures, by their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
+#[repr(u8)]
 #[allow(missing_docs)] // RFC 1813's own words.
 pub enum Procedure {
     Null = 0,
@@ -158,20 +156,6 @@ pub enum Status {
     TryLater = 10008,
 }
 
-/// Kinds of objects.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-#[allow(missing_docs)] // RFC 1813's own words.
-pub enum FileType {
-    Regular = 1,
-    Directory = 2,
-    BlockDevice = 3,
-    CharacterDevice = 4,
-    SymbolicLink = 5,
-    Socket = 6,
-    Fifo = 7,
-}
-
 /// Bits of ACCESS.
 pub mod access {
     /// Read a file or a directory.
@@ -190,32 +174,6 @@ pub mod access {
 
 /// Bits of FSINFO's properties: links, symbolic links, one PATHCONF for all, times that can be set.
 pub const PROPERTIES: u32 = 0x1 | 0x2 | 0x8 | 0x10;
-
-/// The attributes of an object, word by word: kind, mode, links, user, group; size and bytes on the disk; major and minor
-/// number of a device; file system and file; last read, written and changed, in seconds and nanoseconds. Of what takes two
-/// words the upper half comes first.
-#[doc(alias = "fattr3")]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Attributes(pub [u32; ATTRIBUTES_BYTES / 4]);
-
-/// Writes attributes that may be missing.
-#[doc(alias = "post_op_attr")]
-pub fn emit_post_op(reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
-    reply.u32(attributes.is_some().into());
-    if let Some(attributes) = attributes {
-        reply.words(&attributes.0);
-    }
-}
-
-/// Writes what is known of an object before it was changed, or was not: size, last written, last changed.
-#[doc(alias = "pre_op_attr")]
-pub fn emit_pre_op(reply: &mut Writer<'_>, attributes: Option<&Attributes>) {
-    reply.u32(attributes.is_some().into());
-    if let Some(Attributes(words)) = attributes {
-        reply.words(&words[5..7]);
-        reply.words(&words[17..]);
-    }
-}
 
 #[cfg(test)]
 mod tests {

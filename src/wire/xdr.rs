@@ -36,6 +36,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Remembers that what was read is out of its range.
+    #[inline(never)]
     pub const fn refuse(&mut self) {
         self.rest = &[];
         self.malformed = true;

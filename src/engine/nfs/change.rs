@@ -4,8 +4,9 @@
 
 use super::super::Cx;
 use super::super::rpc::Request;
+use super::attributes::{KINDS, to_wire};
 use super::directory::NAME_BYTES_MAX;
-use super::{Fault, KINDS, Nfs, Object, open, post_op, pre_op, time};
+use super::{Fault, Nfs, Object, open, post_op, pre_op};
 use crate::config::{CREATION_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{Caller, Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime, Node};
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure};
@@ -21,7 +22,7 @@ const GUARDED: u32 = 1;
 const EXCLUSIVE: u32 = 2;
 
 /// A file, by file system and number, and the verifier it was made under.
-type Creation = (u64, u64, [u32; 2]);
+type Creation = (u64, u64, [i64; 2]);
 
 /// Files that were made under a verifier of their maker's, the last ones: who asks for the same again made them.
 #[derive(Debug)]
@@ -145,7 +146,7 @@ impl Nfs {
         effect: &mut Effect,
     ) -> Result<(), Fault> {
         let raw = args.opaque(NAME_BYTES_MAX);
-        let mut change = Change::default();
+        let mut change = no_change();
         let mut make = Make::File;
         // All but CREATE make what was not there.
         let mut how = GUARDED;
@@ -154,10 +155,19 @@ impl Nfs {
             how = args.u32();
             if how == EXCLUSIVE {
                 // Times that every file system can keep, as others do it too.
-                verifier = [args.u32() & 0x7fff_ffff, args.u32() & 0x7fff_ffff];
+                for secs in &mut verifier {
+                    *secs = (args.u32() & 0x7fff_ffff).into();
+                }
                 let [atime, mtime] = verifier;
                 change.mode = Some(0o600);
-                (change.atime, change.mtime) = (at(atime), at(mtime));
+                change.atime = NewTime::At(FileTime {
+                    secs: atime,
+                    nanos: 0,
+                });
+                change.mtime = NewTime::At(FileTime {
+                    secs: mtime,
+                    nanos: 0,
+                });
             } else {
                 read_change(args, &mut change)?;
             }
@@ -186,22 +196,18 @@ impl Nfs {
                 return Err(FsError::Exists.into());
             }
             let creation = (attr.fsid, attr.inode, verifier);
-            if there {
-                let [atime, mtime] = verifier.map(i64::from);
-                let its_own = (attr.size, attr.atime.secs, attr.mtime.secs) == (0, atime, mtime)
-                    || self.creations.list.contains(&creation);
-                if how == EXCLUSIVE && !its_own {
+            if !there {
+                self.creations.add(creation);
+            } else {
+                let its_own = attr.size == 0 && [attr.atime.secs, attr.mtime.secs] == verifier;
+                if how == EXCLUSIVE && !its_own && !self.creations.list.contains(&creation) {
                     return Err(FsError::Exists.into());
                 }
                 // Whoever made it may never have been answered: now it is, so now it has to be on disk.
-                let change = Change {
-                    size: change.size,
-                    ..Change::default()
-                };
-                cx.vfs.set_attr(node, &change)?;
-                cx.vfs.set_attr(dir, &Change::default())?;
-            } else {
-                self.creations.add(creation);
+                let mut cut = no_change();
+                cut.size = change.size;
+                cx.vfs.set_attr(node, &cut)?;
+                cx.vfs.set_attr(dir, &no_change())?;
             }
         }
         effect.made = Some(node);
@@ -211,21 +217,19 @@ impl Nfs {
 
 #[inline(never)]
 fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(), Fault> {
-    let mut change = Change::default();
+    let mut change = no_change();
     read_change(args, &mut change)?;
     let guarded = args.flag();
     let known = guarded.then(|| (args.u32(), args.u32()));
     args.check()?;
-    if known.is_some_and(|known| known != time(object.attr.ctime)) {
+    if known.is_some_and(|known| known != to_wire(object.attr.ctime)) {
         return Err(Fault::NotSynchronous);
     }
-    if change != Change::default() {
+    if change != no_change() {
         cx.vfs.set_attr(object.node, &change)?;
     }
     Ok(())
 }
-
-#[inline(never)]
 fn remove(cx: &mut Cx<'_>, dir: Node, args: &mut Reader<'_>, effect: &Effect) -> Result<(), Fault> {
     let raw = args.opaque(NAME_BYTES_MAX);
     args.check()?;
@@ -260,10 +264,9 @@ fn rename(
     Ok(())
 }
 
-/// A whole second.
-fn at(secs: u32) -> NewTime {
-    let secs = secs.into();
-    NewTime::At(FileTime { secs, nanos: 0 })
+#[inline(never)]
+fn no_change() -> Change {
+    Change::default()
 }
 
 /// Reads what MKDIR, SYMLINK or MKNOD makes.

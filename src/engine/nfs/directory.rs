@@ -13,6 +13,7 @@ use core::ops::ControlFlow;
 /// Bytes that a name on the wire may have before it is taken for garbage; the file system's own limit is lower.
 pub(super) const NAME_BYTES_MAX: u32 = 1024;
 
+#[inline(never)]
 pub(super) fn lookup(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,

@@ -7,21 +7,20 @@ use super::rpc::{Answer, Request};
 use super::{Cx, Order};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
-use crate::vfs::{Attr, Caller, Detail, FileTime, FsError, FsResult, Kind, Node};
-use crate::wire::nfs3::{
-    Attributes, HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION, emit_post_op,
-    emit_pre_op,
-};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Node};
+use crate::wire::Malformed;
+use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};
-use crate::wire::{Malformed, Writer};
 
 mod about;
+mod attributes;
 mod change;
 mod directory;
 mod read;
 mod status;
 mod write;
 
+use attributes::{post_op, pre_op};
 pub(super) use write::Writing;
 
 /// Why a procedure did not succeed.
@@ -162,6 +161,7 @@ impl Nfs {
     }
 
     /// What changes neither attributes nor names.
+    #[inline(never)]
     fn carry_out(
         &mut self,
         procedure: Procedure,
@@ -176,7 +176,7 @@ impl Nfs {
         reply.u32(Status::Ok as u32);
         match procedure {
             Procedure::GetAttr => {
-                reply.words(&to_wire(&object.attr).0);
+                attributes::emit(reply, &object.attr);
                 return Ok(());
             }
             Procedure::Lookup => return directory::lookup(cx, request, object),
@@ -227,124 +227,4 @@ fn check_regular(object: &Object) -> FsResult<()> {
     }
 }
 
-/// Writes the attributes of an object, if they are known.
-#[inline(never)]
-fn post_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
-    emit_post_op(reply, attr.map(to_wire).as_ref());
-}
-
-/// Writes what tells whether an object was changed meanwhile, if that is known.
-#[inline(never)]
-fn pre_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
-    emit_pre_op(reply, attr.map(to_wire).as_ref());
-}
-
-/// Kinds of objects by their numbers on the wire, of which the first is 1.
-const KINDS: [Kind; 7] = [
-    Kind::Regular,
-    Kind::Directory,
-    Kind::BlockDevice,
-    Kind::CharacterDevice,
-    Kind::SymbolicLink,
-    Kind::Socket,
-    Kind::Fifo,
-];
-
-/// Attributes in the words of the wire.
-#[inline(never)]
-fn to_wire(attr: &Attr) -> Attributes {
-    let kind = (1..)
-        .zip(KINDS)
-        .find_map(|(number, kind)| (kind == attr.kind).then_some(number));
-    let (size, used) = (halves(attr.size), halves(attr.used));
-    let (fsid, fileid) = (halves(attr.fsid), halves(attr.inode));
-    let (atime, mtime, ctime) = (time(attr.atime), time(attr.mtime), time(attr.ctime));
-    Attributes([
-        kind.unwrap_or(0),
-        attr.mode,
-        attr.nlink,
-        attr.uid,
-        attr.gid,
-        size.0,
-        size.1,
-        used.0,
-        used.1,
-        attr.rdev.0,
-        attr.rdev.1,
-        fsid.0,
-        fsid.1,
-        fileid.0,
-        fileid.1,
-        atime.0,
-        atime.1,
-        mtime.0,
-        mtime.1,
-        ctime.0,
-        ctime.1,
-    ])
-}
-
-const fn halves(number: u64) -> (u32, u32) {
-    ((number >> 32) as u32, number as u32)
-}
-
-/// The wire counts from 1970 to 2106: what lies outside is shown at its edge.
-#[inline(never)]
-fn time(time: FileTime) -> (u32, u32) {
-    match u32::try_from(time.secs) {
-        Ok(secs) => (secs, time.nanos),
-        Err(_) if time.secs < 0 => (0, 0),
-        Err(_) => (u32::MAX, 0),
-    }
-}
-
 const _: () = assert!(crate::config::LINK_BYTES_MAX + 256 < REPLY_HEAD_BYTES);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_stand_in_the_rfc_order_and_times_at_the_edge_of_the_wire() {
-        let at = |secs| FileTime { secs, nanos: 7 };
-        let attr = Attr {
-            kind: Kind::SymbolicLink,
-            mode: 0o777,
-            nlink: 2,
-            uid: 3,
-            gid: 4,
-            size: 5 << 32,
-            used: 6,
-            rdev: (7, 8),
-            fsid: 9,
-            inode: 10,
-            atime: at(-1),
-            mtime: at(12),
-            ctime: at(1 << 33),
-        };
-        let expect = [
-            5,
-            0o777,
-            2,
-            3,
-            4,
-            5,
-            0,
-            0,
-            6,
-            7,
-            8,
-            0,
-            9,
-            0,
-            10,
-            0,
-            0,
-            12,
-            7,
-            u32::MAX,
-            0,
-        ];
-        assert_eq!(to_wire(&attr), Attributes(expect));
-    }
-}

@@ -10,6 +10,7 @@ const WORD_BYTES: usize = 4;
 
 /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
 /// order; should the file shrink meanwhile, the connection is closed.
+#[inline(never)]
 pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
@@ -25,7 +26,8 @@ pub(super) fn read(
     let end = u32::from(wanted == left);
     let len = wanted as u32;
     let large = len > READ_INLINE_BYTES;
-    if !large && reply.room().len() < (len as usize).saturating_add(REPLY_HEAD_BYTES / 2) {
+    let here = if large { 0 } else { len as usize };
+    if reply.room().len() < here.wrapping_add(REPLY_HEAD_BYTES / 2) {
         return Err(Fault::NoRoom);
     }
     let file = cx.vfs.pin(object.node, Some(Right::Read))?;
@@ -35,16 +37,13 @@ pub(super) fn read(
         return Ok(());
     }
     // The data first, to where it will stand: how much there is comes before it.
-    let room = reply.ahead(3 * WORD_BYTES, len as usize);
-    let got = if len > 0 {
-        cx.vfs.read(&file, offset, room)
-    } else {
-        Ok(0)
-    };
+    let got = cx
+        .vfs
+        .read(&file, offset, reply.ahead(3 * WORD_BYTES, here));
     cx.vfs.unpin(file);
     let got = got?;
     // Fewer than there should be: the file became shorter meanwhile, and this is its end.
-    let end = end | u32::from(got < len as usize);
+    let end = end | u32::from(got < here);
     reply.words(&[got as u32, end]);
     reply.opaque_ahead(got);
     Ok(())

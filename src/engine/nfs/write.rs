@@ -61,6 +61,7 @@ pub(super) struct Before {
 
 impl Nfs {
     /// Begins a WRITE, of whose arguments the data is left unread, or a COMMIT.
+    #[inline(never)]
     pub(super) fn write(
         &mut self,
         procedure: Procedure,
