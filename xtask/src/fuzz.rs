@@ -22,8 +22,8 @@ const FLAGS: [&str; 6] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "--cfg=fuzzing",
 ];
-/// Lines of a failure that are shown.
-const LINES: usize = 40;
+/// Lines of a failure that are shown, from where it begins.
+const LINES: usize = 20;
 
 /// `cargo xtask fuzz`
 #[derive(clap::Args)]
@@ -152,7 +152,11 @@ fn build(target: Target) -> Result<PathBuf> {
 /// The end of what libFuzzer said, and how to see it again.
 fn failure(target: Target, said: &str, log: &Path) -> String {
     let lines: Vec<&str> = said.lines().collect();
-    let mut text = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    let begins = |line: &&str| line.contains("panicked at") || line.contains("ERROR: libFuzzer");
+    let start = lines.iter().position(begins);
+    let start = start.unwrap_or(lines.len().saturating_sub(LINES));
+    let shown = lines.iter().skip(start).take(LINES);
+    let mut text = shown.copied().collect::<Vec<_>>().join("\n");
     let written = lines.iter().rev().find_map(|line| {
         let (_, path) = line.split_once("Test unit written to ")?;
         Some(path)
@@ -207,8 +211,7 @@ mod tests {
 
     #[test]
     fn what_was_found_is_shown_with_how_to_repeat_it() {
-        let said =
-            "panicked at x\nartifact_prefix='/f/'; Test unit written to /f/crash-1\nBase64: AA==\n";
+        let said = "#1 NEW\npanicked at x\nartifact_prefix='/f/'; Test unit written to /f/crash-1\nBase64: AA==\n";
         let text = failure(Target::Calls, said, Path::new("/log"));
         assert!(text.starts_with("panicked at x\n"));
         assert!(text.contains("cargo xtask fuzz calls --again /f/crash-1\n"));
