@@ -150,22 +150,26 @@ fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
 }
 
 /// Writes the 24 bytes before the results, or the whole of a rejection.
+#[inline(never)]
 pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>) {
     // REPLY; then MSG_ACCEPTED with an AUTH_NONE verifier of length 0, or MSG_DENIED.
     reply.words(&[xid, 1]);
-    let accept_stat = match outcome {
-        Ok(()) => 0,
-        Err(Reject::Program) => 1,
-        Err(Reject::Version(..)) => 2,
-        Err(Reject::Procedure) => 3,
-        Err(Reject::Arguments) => 4,
-        Err(Reject::System) => 5,
+    let (accepted, stat) = match outcome {
+        Ok(()) => (true, 0),
+        Err(Reject::Program) => (true, 1),
+        Err(Reject::Version(..)) => (true, 2),
+        Err(Reject::Procedure) => (true, 3),
+        Err(Reject::Arguments) => (true, 4),
+        Err(Reject::System) => (true, 5),
         Err(Reject::RpcVersion) => return reply.words(&[1, 0, 2, 2]),
-        Err(Reject::BadCredential) => return reply.words(&[1, 1, 1]),
-        Err(Reject::UnknownFlavor) => return reply.words(&[1, 1, 2]),
-        Err(Reject::BadVerifier) => return reply.words(&[1, 1, 3]),
+        Err(Reject::BadCredential) => (false, 1),
+        Err(Reject::UnknownFlavor) => (false, 2),
+        Err(Reject::BadVerifier) => (false, 3),
     };
-    reply.words(&[0, 0, 0, accept_stat]);
+    if !accepted {
+        return reply.words(&[1, 1, stat]);
+    }
+    reply.words(&[0, 0, 0, stat]);
     if let Err(Reject::Version(low, high)) = outcome {
         reply.words(&[low.into(), high.into()]);
     }
