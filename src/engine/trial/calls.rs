@@ -260,10 +260,12 @@ pub fn calls_in(mut stream: &[u8]) -> Vec<Asked> {
         let (bytes, rest) = rest.split_at(len.min(rest.len()));
         packet.extend(bytes);
         stream = rest;
-        if mark >> 31 == 1 || stream.is_empty() {
+        if mark >> 31 == 1 {
             asked.extend(Asked::of(&packet));
             packet.clear();
         }
     }
+    // What does not end may be answered all the same, if it is long enough.
+    asked.extend(Asked::of(&packet));
     asked
 }
