@@ -5,6 +5,7 @@
 
 use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::engine::trial::random::Random;
+use crate::engine::trial::tree::PIPE;
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
 use core::cell::{RefCell, RefMut};
@@ -58,6 +59,15 @@ struct Wire {
     closed: bool,
 }
 
+/// What a test wants to look at.
+struct Witness(Rc<dyn Fn()>);
+
+impl core::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a witness")
+    }
+}
+
 #[derive(Debug)]
 struct World {
     random: Random,
@@ -75,6 +85,10 @@ struct World {
     descriptors: usize,
     /// What every file that is sent from holds.
     file: Option<Vec<u8>>,
+    /// What is received into, where that can be stored from.
+    pipe: Option<Rc<RefCell<VecDeque<u8>>>>,
+    /// Looks whenever a peer is about to be told anything.
+    witness: Option<Witness>,
     accept_calls: usize,
     /// Until when the loop would sleep.
     sleep: Option<Instant>,
@@ -98,6 +112,8 @@ impl Sim {
             sent: Vec::new(),
             descriptors: usize::MAX,
             file: None,
+            pipe: None,
+            witness: None,
             accept_calls: 0,
             sleep: None,
         })))
@@ -198,6 +214,16 @@ impl Sim {
         self.world().file = Some(bytes);
     }
 
+    /// From now on, what comes can be received into a pipe, which the files read from.
+    pub fn set_pipe(&self, pipe: Rc<RefCell<VecDeque<u8>>>) {
+        self.world().pipe = Some(pipe);
+    }
+
+    /// From now on, this is called before anything is sent.
+    pub fn set_witness(&self, witness: impl Fn() + 'static) {
+        self.world().witness = Some(Witness(Rc::new(witness)));
+    }
+
     /// Sockets that are open.
     pub fn open_count(&self) -> usize {
         self.world().sockets.iter().flatten().count()
@@ -270,6 +296,9 @@ impl World {
         } else {
             0
         };
+        if let Some(Witness(look)) = &self.witness {
+            look();
+        }
         let wire = self.wire(socket)?;
         if wire.hung_up {
             return Err(NetError::Gone);
@@ -377,8 +406,16 @@ impl Net for Sim {
         world.take(socket, &rest[..rest.len().min(len as usize)])
     }
 
-    fn recv_pipe(&mut self, _: Socket, _: u32) -> NetResult<(usize, Descriptor)> {
-        Err(NetError::Unsupported)
+    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)> {
+        let pipe = self.world().pipe.clone().ok_or(NetError::Unsupported)?;
+        let mut bytes = vec![0; len as usize];
+        let count = self.recv(socket, &mut bytes)?;
+        assert!(
+            pipe.borrow().is_empty(),
+            "what was in the pipe is in the way"
+        );
+        pipe.borrow_mut().extend(&bytes[..count]);
+        Ok((count, PIPE))
     }
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {

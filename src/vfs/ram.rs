@@ -37,6 +37,8 @@ const SET_GROUP: u32 = 0o2000;
 #[derive(Clone, Debug)]
 pub struct Ram {
     inodes: Inodes,
+    /// What there was before names and attributes were changed that are not durable yet.
+    settled: Option<Inodes>,
     exports: Vec<Export>,
     /// Changes there were.
     clock: u32,
@@ -52,8 +54,6 @@ pub struct Ram {
     pub write_fails: Option<FsError>,
     /// The next sync fails so, and what was to be made durable is lost.
     pub sync_fails: Option<FsError>,
-    /// Names and attributes cannot be made durable the next time.
-    pub settle_fails: Option<FsError>,
 }
 
 impl Ram {
@@ -61,6 +61,7 @@ impl Ram {
     pub fn new(path: &'static [u8]) -> Self {
         let mut ram = Self {
             inodes: Inodes::default(),
+            settled: None,
             exports: vec![Export { path }],
             clock: 0,
             caller: (0, 0),
@@ -69,7 +70,6 @@ impl Ram {
             capacity_bytes: 1 << 20,
             write_fails: None,
             sync_fails: None,
-            settle_fails: None,
         };
         let attr = ram.fresh_attr(Kind::Directory, 0o755, OWNER);
         ram.inodes.add(Content::Directory(Names::beneath(1)), attr);
@@ -317,7 +317,8 @@ impl Vfs for Ram {
     }
 
     fn settle(&mut self) -> FsResult<()> {
-        self.settle_fails.take().map_or(Ok(()), Err)
+        self.settled = None;
+        Ok(())
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
@@ -328,7 +329,7 @@ impl Vfs for Ram {
                 *now = durable;
             }
         }
-        failure.map_or(Ok(()), Err)
+        failure.map_or_else(|| self.settle(), Err)
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
@@ -338,6 +339,7 @@ impl Vfs for Ram {
         if kind == Kind::SymbolicLink && change.mode.is_some() {
             return Err(FsError::NotSupported);
         }
+        self.unsettle();
         self.change(self.inodes.find(node)?, change);
         Ok(())
     }
@@ -379,6 +381,7 @@ impl Vfs for Ram {
         if within.mode & SET_GROUP != 0 {
             attr.gid = within.gid;
         }
+        self.unsettle();
         let number = self.inodes.add(content, attr);
         self.give_name(dir, name.bytes(), number)?;
         self.change(number, change);
@@ -403,6 +406,7 @@ impl Vfs for Ram {
             _ if directory => return Err(FsError::NotDirectory),
             _ => {}
         }
+        self.unsettle();
         self.take_name(dir.slot(), name.bytes(), number);
         Ok(())
     }
@@ -433,6 +437,7 @@ impl Vfs for Ram {
                 (_, false) => {}
             }
         }
+        self.unsettle();
         if let Some(replaced) = replaced {
             self.take_name(to.slot(), new_name.bytes(), replaced);
         }
@@ -456,6 +461,7 @@ impl Vfs for Ram {
             return Err(FsError::TooManyLinks);
         }
         self.has_room(NAME_BYTES)?;
+        self.unsettle();
         self.get_mut(node)?.attr.nlink += 1;
         self.give_name(dir, name.bytes(), node.slot())
     }

@@ -1,9 +1,9 @@
 //! What is written: by who is slow, by who goes away, by several at once, onto a disk that fails.
 
-use super::{Bench, MOMENT, with_server};
+use super::{Bench, MOMENT};
 use crate::config::{ORDER_TURN_BYTES, REQUEST_PATIENCE};
 use crate::engine::trial::World;
-use crate::engine::trial::calls::{Call, stable};
+use crate::engine::trial::calls::{Call, NO_CHANGE, stable};
 use crate::engine::trial::random::{Random, for_seeds};
 use crate::engine::trial::tree::BIG_BYTES;
 use crate::event;
@@ -11,6 +11,7 @@ use crate::net::Ready;
 use crate::net::sim::Peer;
 use crate::time::Duration;
 use crate::vfs::FsError;
+use crate::wire::nfs3::Procedure;
 
 /// Bytes of a WRITE of which most is stored by order.
 const MUCH: usize = 150_000;
@@ -18,6 +19,7 @@ const MUCH: usize = 150_000;
 const HEAD_BYTES: usize = 110;
 const OK: u32 = 0;
 const IO: u32 = 5;
+const EXISTS: u32 = 17;
 
 /// Data that is not what the file holds.
 fn data(seed: usize, len: usize) -> Vec<u8> {
@@ -29,6 +31,16 @@ fn data(seed: usize, len: usize) -> Vec<u8> {
 /// WRITE to the big file.
 fn write(offset: usize, how: u32, data: &[u8]) -> Call {
     Call::write(&World::default().handle("big"), offset as u64, how, data)
+}
+
+/// Runs `script` with a server whose host stores what it is given, and with one that stores from a pipe.
+fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench<'_>)) {
+    super::with_server(seed, connection_count, &script);
+    super::with_server(seed, connection_count, |bench| {
+        bench.host.numbered.set(true);
+        bench.sim.set_pipe(bench.host.pipe.clone());
+        script(bench);
+    });
 }
 
 impl Bench<'_> {
@@ -53,7 +65,7 @@ impl Bench<'_> {
 #[test]
 fn a_slow_writer_is_waited_for_as_long_as_something_comes() {
     for cuts in [&[][..], &[HEAD_BYTES + 60_000, HEAD_BYTES + 60_001]] {
-        with_server(0, 10, |bench| {
+        with_writers(0, 10, |bench| {
             let data = data(1, MUCH);
             let call = write(11, stable::FILE_SYNC, &data);
             let [slow, other] = [bench.connect(), bench.connect()];
@@ -77,7 +89,7 @@ fn a_writer_that_stalls_is_given_ten_seconds() {
     for cut in [9_000, HEAD_BYTES + 50_000] {
         // Within a fragment, behind one, within a mark.
         for (cuts, more) in [(&[][..], 0), (&[cut], 4), (&[cut], 6), (&[cut], 9)] {
-            with_server(0, 10, |bench| {
+            with_writers(0, 10, |bench| {
                 let stalled = bench.connect();
                 let record = write(0, stable::UNSTABLE, &data(1, MUCH)).fragments(cuts);
                 bench.sim.send(stalled, &record[..cut + more]);
@@ -94,7 +106,7 @@ fn a_writer_that_stalls_is_given_ten_seconds() {
 #[test]
 fn a_writer_that_goes_away_leaves_nothing_behind_but_what_it_sent() {
     for_seeds(200, |seed| {
-        with_server(seed, 10, |bench| {
+        with_writers(seed, 10, |bench| {
             let mut random = Random::new(seed);
             let data = data(1, MUCH);
             let cuts = [HEAD_BYTES + 40_000];
@@ -119,7 +131,7 @@ fn a_writer_that_goes_away_leaves_nothing_behind_but_what_it_sent() {
 #[test]
 fn many_who_write_at_once_each_have_their_own() {
     for_seeds(60, |seed| {
-        with_server(seed, 10, |bench| {
+        with_writers(seed, 10, |bench| {
             bench.sim.send_in_parts();
             let mut random = Random::new(seed);
             let part = BIG_BYTES / 4;
@@ -163,7 +175,7 @@ fn many_who_write_at_once_each_have_their_own() {
 #[test]
 fn a_disk_that_fails_under_a_write_fails_that_write_alone() {
     for fails_at in [0, 70_000, MUCH] {
-        with_server(0, 10, |bench| {
+        with_writers(0, 10, |bench| {
             let calls = [
                 write(0, stable::FILE_SYNC, &data(1, MUCH)).xid(1),
                 super::read(0, 10).xid(2),
@@ -192,7 +204,7 @@ fn a_disk_that_fails_under_a_write_fails_that_write_alone() {
 
 #[test]
 fn who_writes_much_takes_turns_with_others() {
-    with_server(0, 10, |bench| {
+    with_writers(0, 10, |bench| {
         let [writer, other] = [bench.connect(), bench.connect()];
         let data = data(1, BIG_BYTES);
         let calls: Vec<Call> = (0..20)
@@ -227,7 +239,7 @@ fn who_writes_much_takes_turns_with_others() {
 
 #[test]
 fn replies_that_are_not_taken_stop_who_writes() {
-    with_server(0, 10, |bench| {
+    with_writers(0, 10, |bench| {
         let [stopped, other] = [bench.connect(), bench.connect()];
         bench.sim.set_reading(stopped, false);
         bench.sim.set_room(stopped, 100);
@@ -244,5 +256,31 @@ fn replies_that_are_not_taken_stop_who_writes() {
         bench.sim.set_reading(stopped, true);
         bench.run(MOMENT);
         bench.answers(stopped, &calls);
+    });
+}
+
+#[test]
+fn what_cannot_be_made_durable_is_not_told_and_not_remembered() {
+    with_writers(0, 10, |bench| {
+        let top = World::default().handle("");
+        let make = Call::of(Procedure::MkDir, &top)
+            .opaque(b"new")
+            .words(NO_CHANGE);
+        let peer = bench.connect();
+        let promise = |bench: &mut Bench<'_>, peer| {
+            let body = bench.ask(peer, &write(0, stable::UNSTABLE, b"data"));
+            body.words[2..].to_vec()
+        };
+        let promised = promise(bench, peer);
+        bench.host.unsettling.set(Some(FsError::Io));
+        bench.sim.send(peer, &make.record());
+        bench.run(MOMENT);
+        assert!(bench.sim.is_closed(peer) && bench.sim.take(peer).is_empty());
+        assert_eq!(bench.told(event::DISCONNECTED), 1);
+        bench.host.unsettling.set(None);
+        // Asked for again, it is looked at again: in this host it is there, in another it might not be.
+        let peer = bench.connect();
+        assert_eq!(bench.ask(peer, &make).status, EXISTS);
+        assert_ne!(promise(bench, peer), promised);
     });
 }

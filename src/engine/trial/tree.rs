@@ -5,14 +5,18 @@ use crate::vfs::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Make,
     Name, Node, Pin, Right, Space, Vfs,
 };
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Bytes of the file that is read by order: beyond the largest inline READ, and not a multiple of four.
 pub const BIG_BYTES: usize = 200_003;
 /// Bytes of the sparse file: as many as a file can have.
 pub const ENDLESS_BYTES: u64 = i64::MAX as u64;
+
+/// The number of the only pipe there is.
+pub const PIPE: Descriptor = Descriptor(4);
 
 /// What the byte at `at` of the file "big" is.
 pub fn big_byte(at: usize) -> u8 {
@@ -30,6 +34,12 @@ pub struct Host {
     pub cut: Cell<Option<u64>>,
     /// Files have numbers, though the net cannot send from them.
     pub numbered: Cell<bool>,
+    /// Names and attributes cannot be made durable.
+    pub unsettling: Cell<Option<FsError>>,
+    /// Names or attributes were changed and not made durable.
+    pub unsettled: Cell<bool>,
+    /// What the net received into a pipe, where it can.
+    pub pipe: Rc<RefCell<VecDeque<u8>>>,
     /// Calls of `rest`.
     pub rests: Cell<usize>,
     /// More to let go of at the next calls of `rest`.
@@ -39,6 +49,13 @@ pub struct Host {
 impl Host {
     fn works(&self) -> FsResult<()> {
         self.broken.get().map_or(Ok(()), Err)
+    }
+
+    /// It works, and something is about to be changed.
+    fn changes(&self) -> FsResult<()> {
+        self.works()?;
+        self.unsettled.set(true);
+        Ok(())
     }
 }
 
@@ -177,20 +194,29 @@ impl Vfs for Tree {
     }
 
     fn write_from(&mut self, pin: &Pin, offset: u64, pipe: Descriptor, len: usize) -> FsResult<()> {
-        self.ram.write_from(pin, offset, pipe, len)
+        assert_eq!(pipe, PIPE);
+        let mut held = self.host.pipe.borrow_mut();
+        // It is empty afterwards in any case.
+        let bytes: Vec<u8> = held.drain(..).collect();
+        assert_eq!(bytes.len(), len);
+        self.host.works()?;
+        self.ram.write(pin, offset, &bytes)
     }
 
     fn settle(&mut self) -> FsResult<()> {
+        self.host.unsettling.get().map_or(Ok(()), Err)?;
+        self.host.unsettled.set(false);
         self.ram.settle()
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         self.host.works()?;
-        self.ram.sync(pin)
+        self.ram.sync(pin)?;
+        self.settle()
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
-        self.host.works()?;
+        self.host.changes()?;
         self.ram.set_attr(node, change)
     }
 
@@ -201,22 +227,22 @@ impl Vfs for Tree {
         make: Make<'_>,
         change: &Change,
     ) -> FsResult<Node> {
-        self.host.works()?;
+        self.host.changes()?;
         self.ram.create(dir, name, make, change)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        self.host.works()?;
+        self.host.changes()?;
         self.ram.remove(dir, name, directory)
     }
 
     fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()> {
-        self.host.works()?;
+        self.host.changes()?;
         self.ram.rename(from, name, to, new_name)
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        self.host.works()?;
+        self.host.changes()?;
         self.ram.link(node, dir, name)
     }
 

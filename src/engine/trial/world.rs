@@ -174,7 +174,7 @@ impl World {
             talk.turns += 1;
             talk.consumed += progress.consumed;
             let before = talk.output.len();
-            talk.output.extend(&self.buffer[..progress.produced]);
+            self.tell(&mut talk, &progress);
             let ordered = progress.order.is_some();
             while let Some(mut order) = progress.order.take() {
                 assert_eq!(progress.state, State::NeedOutput);
@@ -191,7 +191,7 @@ impl World {
                 given = given.max(talk.consumed);
                 progress = self.done(session, order, result);
                 assert_eq!(progress.consumed, 0);
-                talk.output.extend(&self.buffer[..progress.produced]);
+                self.tell(&mut talk, &progress);
             }
             match progress.state {
                 State::Closed(why) => {
@@ -214,6 +214,14 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Sends what was produced, as soon as it is so.
+    fn tell(&mut self, talk: &mut Talk, progress: &Progress) {
+        if progress.produced > 0 {
+            self.tree.settle().unwrap();
+        }
+        talk.output.extend(&self.buffer[..progress.produced]);
     }
 
     /// What came of an order; `None` if the stream has no more for it.

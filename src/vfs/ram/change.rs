@@ -20,6 +20,11 @@ impl Ram {
         }
     }
 
+    /// Names or attributes are about to be changed.
+    pub(super) fn unsettle(&mut self) {
+        self.settled.get_or_insert_with(|| self.inodes.clone());
+    }
+
     /// Takes a name away from the object of this number, which may be its end.
     pub(super) fn take_name(&mut self, dir: usize, name: &[u8], number: usize) {
         if let Content::Directory(names) = &mut self.inodes.at_mut(dir).content {

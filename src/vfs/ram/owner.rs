@@ -56,8 +56,12 @@ impl Ram {
         self.take_name(dir.slot(), name, number);
     }
 
-    /// The power fails: what was written and not made durable is lost.
+    /// The power fails, while nothing is pinned: what was written or changed and not made durable is lost.
     pub fn lose_power(&mut self) {
+        assert_eq!(self.pinned, 0);
+        if let Some(settled) = self.settled.take() {
+            self.inodes = settled;
+        }
         for inode in self.inodes.iter_mut() {
             if let Content::File(bytes, durable) = &mut inode.content
                 && let Some(durable) = durable.take()
@@ -72,10 +76,11 @@ impl Ram {
         self.capacity_bytes = self.inodes.stored_bytes() + bytes;
     }
 
-    /// Whether nothing that was written would be lost with the power.
+    /// Whether nothing would be lost with the power.
     pub fn is_durable(&self) -> bool {
         let mut all = self.inodes.iter();
-        all.all(|inode| !matches!(inode.content, Content::File(_, Some(_))))
+        self.settled.is_none()
+            && all.all(|inode| !matches!(inode.content, Content::File(_, Some(_))))
     }
 
     /// Whether everything is as in `other`.

@@ -77,18 +77,50 @@ fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
     assert!(!ram.is_durable());
     assert_eq!(ram.sync(&pin), Ok(()));
     assert!(ram.is_durable());
-    ram.lose_power();
-    assert_eq!(content(&mut ram, file), b"Jello");
     ram.write(&pin, 0, b"C").unwrap();
     ram.write(&pin, 4, b"ow").unwrap();
+    ram.unpin(pin);
     ram.lose_power();
     assert_eq!(content(&mut ram, file), b"Jello");
+    let pin = ram.pin(file, Some(Right::Write)).unwrap();
     ram.write(&pin, 0, b"C").unwrap();
     ram.sync_fails = Some(FsError::Io);
     assert_eq!(ram.sync(&pin), Err(FsError::Io));
     assert_eq!(content(&mut ram, file), b"Jello");
     assert_eq!(ram.sync(&pin), Ok(()));
     ram.unpin(pin);
+}
+
+#[test]
+fn names_and_attributes_that_are_not_settled_are_lost_with_the_power() {
+    let (mut ram, file) = writable();
+    let top = ram.root(0).unwrap();
+    let mode = Change {
+        mode: Some(0o600),
+        ..Change::default()
+    };
+    let changes: [fn(&mut Ram, Node, Node, &Change); 5] = [
+        |ram, top, _, change| {
+            let made = ram.create(top, name("new"), Make::Directory, change);
+            assert!(made.is_ok());
+        },
+        |ram, top, _, _| ram.rename(top, name("file"), top, name("x")).unwrap(),
+        |ram, top, file, _| ram.link(file, top, name("linked")).unwrap(),
+        |ram, _, file, change| ram.set_attr(file, change).unwrap(),
+        |ram, top, _, _| ram.remove(top, name("file"), false).unwrap(),
+    ];
+    for change in changes {
+        let before = ram.clone();
+        change(&mut ram, top, file, &mode);
+        assert!(!ram.is_durable() && !ram.is_like(&before));
+        let mut settled = ram.clone();
+        ram.lose_power();
+        assert!(ram.is_like(&before));
+        assert_eq!(settled.settle(), Ok(()));
+        let after = settled.clone();
+        settled.lose_power();
+        assert!(settled.is_like(&after));
+    }
 }
 
 #[test]
