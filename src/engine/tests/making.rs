@@ -160,6 +160,9 @@ fn an_exclusive_creation_that_is_asked_for_again_is_the_same() {
         let [top, hello] = ["", "hello"].map(|path| world.handle(path));
         let call = create(&top, b"new", EXCLUSIVE, &verifier);
         let made = check(&mut world, &call, &[&top], OK);
+        // Every host can keep these as times.
+        let times = made.attributes[0].unwrap();
+        assert!(times[15] < 1 << 31 && times[17] < 1 << 31);
         let was = world.tree.ram.clone();
         let again = world.ask_around(&call, &[&top]);
         assert_eq!((again.status, &again.handle), (OK, &made.handle));
