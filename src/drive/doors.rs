@@ -104,7 +104,9 @@ impl Driver<'_> {
         log::debug!("connection {=usize} accepted", at);
         let session = Session::new(service);
         let connection = Connection::new(socket, address(peer), session, self.now);
-        self.keep(at, connection);
+        if let Some(place) = self.connections.get_mut(at) {
+            *place = Some(connection);
+        }
         if self.net.watch(socket, token(at), Interest::Input).is_err() {
             self.close(at, Trouble::Gone);
         }

@@ -69,6 +69,21 @@ impl Trouble {
     }
 }
 
+/// Why a connection does not go on for now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Halt {
+    /// It waits for this.
+    Wait(Interest),
+    /// It ends.
+    End(Trouble),
+}
+
+impl From<Trouble> for Halt {
+    fn from(trouble: Trouble) -> Self {
+        Self::End(trouble)
+    }
+}
+
 /// The loop and all it owns.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Driver<'a> {
@@ -86,6 +101,8 @@ pub struct Driver<'a> {
     accept_at: Instant,
     /// When a person may be told again that clients wait.
     tell_full_at: Instant,
+    /// Bytes that the connection whose turn it is has moved.
+    moved_bytes: usize,
     free: Slots<u16>,
     requests: Pool,
     replies: Pool,
@@ -126,6 +143,7 @@ impl<'a> Driver<'a> {
             rest_at: Instant::NEVER,
             accept_at: Instant::NEVER,
             tell_full_at: now,
+            moved_bytes: 0,
             sends_files: true,
             pipes: true,
         }
@@ -196,43 +214,53 @@ impl<'a> Driver<'a> {
 
     /// Does what a connection can do now.
     fn serve(&mut self, at: usize) {
-        let Some(mut connection) = self.connections.get_mut(at).and_then(Option::take) else {
+        let Some(place) = self.connections.get_mut(at) else {
             return;
         };
-        let outcome = self.converse(&mut connection).and_then(|interest| {
-            let watched = self.net.watch(connection.socket, token(at), interest);
-            watched.map_err(|_| Trouble::Gone)
-        });
+        // Taken out of its place, so that all the rest can be used with it.
+        let mut taken = place.take();
+        let Some(connection) = &mut taken else {
+            return;
+        };
+        self.moved_bytes = 0;
+        let mut halt = match self.push(connection) {
+            Ok(()) => self.converse(connection),
+            Err(halt) => halt,
+        };
+        if let Halt::Wait(interest) = halt
+            && self
+                .net
+                .watch(connection.socket, token(at), interest)
+                .is_err()
+        {
+            halt = Halt::End(Trouble::Gone);
+        }
         if connection.patience().is_some() {
             self.patrol_at = self.patrol_at.min(self.now.after(Duration::SECOND));
         }
-        self.keep(at, connection);
-        if let Err(trouble) = outcome {
+        if let Some(place) = self.connections.get_mut(at) {
+            *place = taken;
+        }
+        if let Halt::End(trouble) = halt {
             self.close(at, trouble);
         }
     }
 
-    fn keep(&mut self, at: usize, connection: Connection) {
-        if let Some(place) = self.connections.get_mut(at) {
-            *place = Some(connection);
-        }
-    }
-
-    /// What is owed and ordered, then input, then whatever the engine makes of it; what is to be waited for then.
+    /// Takes input, and does whatever the engine makes of it.
     #[inline(never)] // As `run`.
-    fn converse(&mut self, connection: &mut Connection) -> Result<Interest, Trouble> {
-        let mut moved_bytes = 0;
-        if let Some(interest) = self.push(connection, &mut moved_bytes)? {
-            return Ok(interest);
-        }
+    fn converse(&mut self, connection: &mut Connection) -> Halt {
         let mut have = self.restore(connection);
         let room = self.rx.get_mut(have..).unwrap_or_default();
-        have += match self.net.recv(connection.socket, room) {
-            Ok(0) => return Err(Trouble::Gone),
-            received => moved(received, self.now, &mut connection.progress).ok_or(Trouble::Gone)?,
+        let received = match self.net.recv(connection.socket, room) {
+            Ok(0) => None,
+            received => moved(received, self.now, &mut connection.progress),
         };
+        let Some(received) = received else {
+            return Halt::End(Trouble::Gone);
+        };
+        have += received;
         let mut used = 0;
-        loop {
+        let halt = loop {
             let mut cx = Cx {
                 now: self.now,
                 peer: connection.peer,
@@ -243,44 +271,45 @@ impl<'a> Driver<'a> {
             let session = &mut connection.session;
             let progress = self.programs.advance(session, &mut cx, input, &mut self.tx);
             used += progress.consumed;
-            moved_bytes += progress.produced;
+            self.moved_bytes += progress.produced;
             let state = progress.state;
-            self.take(connection, progress)?;
-            let wait = match connection.owed {
-                Some(_) => Some(Interest::Output),
-                None => self.push(connection, &mut moved_bytes)?,
-            };
-            let interest = match wait {
-                Some(interest) => interest,
-                None if state == State::NeedInput => Interest::Input,
-                None if moved_bytes < ORDER_TURN_BYTES as usize => continue,
-                // It is others' turn: after theirs it is found ready again.
-                None => Interest::Output,
-            };
-            if used == 0 && have == REQUEST_BYTES {
-                return Err(Trouble::Large);
+            if let Err(halt) = self.take(connection, progress) {
+                break halt;
             }
-            self.save(connection, used, have)?;
-            return Ok(interest);
+            if let Err(halt) = self.push(connection) {
+                break halt;
+            }
+            if state == State::NeedInput {
+                break Halt::Wait(Interest::Input);
+            }
+            // It is others' turn: after theirs it is found ready again.
+            if self.moved_bytes >= ORDER_TURN_BYTES as usize {
+                break Halt::Wait(Interest::Output);
+            }
+        };
+        match halt {
+            Halt::Wait(_) if used == 0 && have == REQUEST_BYTES => Halt::End(Trouble::Large),
+            Halt::Wait(_) => self.save(connection, used, have).err().unwrap_or(halt),
+            end => end,
         }
     }
 
     /// Takes what the engine made: bytes to send, an order, or the end.
-    fn take(&mut self, connection: &mut Connection, progress: Progress) -> Result<(), Trouble> {
+    fn take(&mut self, connection: &mut Connection, progress: Progress) -> Result<(), Halt> {
         connection.order = progress.order;
         connection.answered |= progress.produced > 0;
         if progress.produced > 0 && self.vfs.settle().is_err() {
             // What the replies say is not so, and they are kept for whoever asks again.
             self.programs.break_promises();
-            return Err(Trouble::Disk);
+            return Err(Trouble::Disk.into());
         }
-        self.send(connection, progress.produced)?;
+        let sent = self.send(connection, progress.produced);
         if let State::Closed(why) = progress.state {
             self.events
                 .tell_of(self.now, connection.peer, event::DISCONNECTED, b"", why);
-            return Err(Trouble::Gone);
+            return Err(Trouble::Gone.into());
         }
-        Ok(())
+        sent
     }
 
     /// Puts the bytes that came before back into the receive buffer; how many they are.
@@ -298,12 +327,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Keeps the bytes that were not used: inline if they are few, else in a block.
-    fn save(
-        &mut self,
-        connection: &mut Connection,
-        used: usize,
-        have: usize,
-    ) -> Result<(), Trouble> {
+    fn save(&mut self, connection: &mut Connection, used: usize, have: usize) -> Result<(), Halt> {
         connection.input_len = (have - used) as u16;
         if have - used > REQUEST_INLINE_BYTES {
             let block = self.block(|driver| &mut driver.requests, &|other| {
@@ -320,7 +344,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Sends the first bytes of the transmit buffer. What the socket did not take waits in a block.
-    fn send(&mut self, connection: &mut Connection, len: usize) -> Result<(), Trouble> {
+    fn send(&mut self, connection: &mut Connection, len: usize) -> Result<(), Halt> {
         if len == 0 {
             return Ok(());
         }
@@ -341,40 +365,31 @@ impl<'a> Driver<'a> {
             to: rest.len() as u32,
             more,
         });
-        Ok(())
+        Err(Halt::Wait(Interest::Output))
     }
 
-    /// Sends what is owed, then carries out orders until there are none; what to wait for before that can go on.
-    fn push(
-        &mut self,
-        connection: &mut Connection,
-        moved_bytes: &mut usize,
-    ) -> Result<Option<Interest>, Trouble> {
-        loop {
-            if let Some(owed) = &mut connection.owed {
-                let block = self.replies.get(&owed.block);
-                let bytes = block.get(owed.from as usize..owed.to as usize);
-                let bytes = bytes.unwrap_or_default();
-                let sent = self.net.send(connection.socket, bytes, owed.more);
-                owed.from +=
-                    moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)? as u32;
-                if owed.from < owed.to {
-                    return Ok(Some(Interest::Output));
-                }
+    /// Sends what is owed, then carries out orders until there are none.
+    #[inline(never)]
+    fn push(&mut self, connection: &mut Connection) -> Result<(), Halt> {
+        if let Some(owed) = &mut connection.owed {
+            let block = self.replies.get(&owed.block);
+            let bytes = block.get(owed.from as usize..owed.to as usize);
+            let bytes = bytes.unwrap_or_default();
+            let sent = self.net.send(connection.socket, bytes, owed.more);
+            owed.from +=
+                moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)? as u32;
+            if owed.from < owed.to {
+                return Err(Halt::Wait(Interest::Output));
             }
-            if let Some(owed) = connection.owed.take() {
-                self.replies.give(owed.block);
-            }
-            let Some(mut order) = connection.order.take() else {
-                return Ok(None);
-            };
-            let result = match self.carry_out(connection, &mut order, moved_bytes) {
-                Ok(result) => result,
-                Err(interest) => {
-                    self.programs.interrupted();
-                    connection.order = Some(order);
-                    return interest.map(Some);
-                }
+        }
+        if let Some(owed) = connection.owed.take() {
+            self.replies.give(owed.block);
+        }
+        while connection.order.is_some() {
+            let result = self.carry_out(connection);
+            let result = result.inspect_err(|_| self.programs.interrupted())?;
+            let Some(order) = connection.order.take() else {
+                break;
             };
             let mut cx = Cx {
                 now: self.now,
@@ -388,66 +403,52 @@ impl<'a> Driver<'a> {
                 .done(session, &mut cx, order, result, &mut self.tx);
             self.take(connection, progress)?;
         }
+        Ok(())
     }
 
-    /// Moves an order's bytes until all are moved or the socket has to be waited for; what came of it, or what to wait for.
-    fn carry_out(
-        &mut self,
-        connection: &mut Connection,
-        order: &mut Order,
-        moved_bytes: &mut usize,
-    ) -> Result<FsResult<()>, Result<Interest, Trouble>> {
+    /// Moves an order's bytes until all are moved or the socket has to be waited for; what came of it.
+    #[inline(never)]
+    fn carry_out(&mut self, connection: &mut Connection) -> Result<FsResult<()>, Halt> {
+        let (socket, progress) = (connection.socket, &mut connection.progress);
         loop {
-            let (at, left, count) = match order {
-                Order::Sync { file } => return Ok(self.vfs.sync(file)),
-                Order::Send { len: 0, .. } | Order::Store { len: 0, .. } => return Ok(Ok(())),
-                Order::Send { file, offset, len } => {
-                    let sent = self.send_from(connection.socket, file, *offset, *len);
-                    match sent {
-                        Err(NetError::Unsupported) => {
-                            self.sends_files = false;
-                            continue;
-                        }
-                        Ok(0) => return Err(Err(Trouble::Short)),
-                        sent => (offset, len, sent),
+            let (offset, left, interest, count) = match &mut connection.order {
+                Some(Order::Sync { file }) => return Ok(self.vfs.sync(file)),
+                Some(Order::Send { file, offset, len }) if *len > 0 => {
+                    let sent = self.send_from(socket, file, *offset, *len);
+                    if sent == Ok(0) {
+                        return Err(Trouble::Short.into());
                     }
+                    (offset, len, Interest::Output, sent)
                 }
-                Order::Store { file, offset, len } => {
-                    let received = match self.store_from(connection.socket, file, *offset, *len) {
-                        Err(NetError::Unsupported) => {
-                            self.pipes = false;
-                            continue;
-                        }
-                        Ok((0, _)) => return Err(Err(Trouble::Gone)),
-                        Ok((count, stored)) => {
-                            if stored.is_err() {
-                                *len -= count as u32;
-                                return Ok(stored);
-                            }
-                            Ok(count)
-                        }
-                        Err(error) => Err(error),
-                    };
-                    (offset, len, received)
+                Some(Order::Store { file, offset, len }) if *len > 0 => {
+                    let mut stored = Ok(());
+                    let received = self.store_from(socket, file, *offset, *len, &mut stored);
+                    if received == Ok(0) {
+                        return Err(Trouble::Gone.into());
+                    }
+                    if stored.is_err() {
+                        *len -= received.unwrap_or(0) as u32;
+                        return Ok(stored);
+                    }
+                    (offset, len, Interest::Input, received)
                 }
+                _ => return Ok(Ok(())),
             };
-            match moved(count, self.now, &mut connection.progress) {
-                None => return Err(Err(Trouble::Gone)),
-                Some(0) => {
-                    let stores = matches!(order, Order::Store { .. });
-                    let interest = if stores {
-                        Interest::Input
-                    } else {
-                        Interest::Output
-                    };
-                    return Err(Ok(interest));
-                }
-                Some(count) => {
-                    *at += count as u64;
-                    *left -= count as u32;
-                    *moved_bytes += count;
-                }
+            if count == Err(NetError::Unsupported) {
+                // There is another way, from now on.
+                (self.sends_files, self.pipes) = match interest {
+                    Interest::Input => (self.sends_files, false),
+                    _ => (false, self.pipes),
+                };
+                continue;
             }
+            let count = moved(count, self.now, progress).ok_or(Trouble::Gone)?;
+            if count == 0 {
+                return Err(Halt::Wait(interest));
+            }
+            *offset += count as u64;
+            *left -= count as u32;
+            self.moved_bytes += count;
         }
     }
 
@@ -458,17 +459,20 @@ impl<'a> Driver<'a> {
         file: &Pin,
         offset: u64,
         left: u32,
-    ) -> NetResult<(usize, FsResult<()>)> {
+        stored: &mut FsResult<()>,
+    ) -> NetResult<usize> {
         if self.pipes && left >= SPLICE_BYTES_MIN && self.vfs.descriptor(file).is_some() {
             let (count, pipe) = self.net.recv_pipe(socket, left)?;
-            return Ok((count, self.vfs.write_from(file, offset, pipe, count)));
+            *stored = self.vfs.write_from(file, offset, pipe, count);
+            return Ok(count);
         }
         // Up to where a page of the file begins.
         let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
         let room = self.tx.get_mut(..page.min(left as usize));
         let count = self.net.recv(socket, room.unwrap_or_default())?;
         let bytes = self.tx.get(..count).unwrap_or_default();
-        Ok((count, self.vfs.write(file, offset, bytes)))
+        *stored = self.vfs.write(file, offset, bytes);
+        Ok(count)
     }
 
     /// Sends bytes of a file, perhaps not all; 0: the file is at its end.

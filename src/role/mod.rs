@@ -54,7 +54,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
     const ROLES: &str = "serve nfs unfsd";
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
-    let mut word = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+    let mut word = parts(name, b'/').last().unwrap_or_default();
     if place_in(ROLES, word).is_none() {
         word = next();
     }
@@ -86,8 +86,37 @@ fn inform(word: &[u8]) -> Result<(), Status> {
 
 /// Where `word` stands among `words`.
 fn place_in(words: &str, word: &[u8]) -> Option<usize> {
-    let mut words = words.as_bytes().split(|byte| *byte == b' ');
-    words.position(|other| other == word)
+    parts(words.as_bytes(), b' ').position(|other| other == word)
+}
+
+/// What stands between `separator`s: at least one part, perhaps an empty one.
+const fn parts(text: &[u8], separator: u8) -> Parts<'_> {
+    Parts {
+        rest: Some(text),
+        separator,
+    }
+}
+
+/// An iterator over parts. That of slices would be made anew for every separator.
+struct Parts<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a [u8];
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest.take()?;
+        for (at, byte) in rest.iter().enumerate() {
+            if *byte == self.separator {
+                self.rest = rest.get(at + 1..);
+                return rest.get(..at);
+            }
+        }
+        Some(rest)
+    }
 }
 
 /// Says on one line what is wrong, with what, and why or what to do; the status to exit with.

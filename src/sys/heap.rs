@@ -69,28 +69,31 @@ unsafe impl GlobalAlloc for Arena {
 pub struct Slots<T> {
     /// The first `len` of `count` places hold elements.
     places: NonNull<T>,
-    len: usize,
-    count: usize,
+    len: u32,
+    count: u32,
+}
+
+/// Memory for `count` elements, all of it zero. Called at start only: that the arena has room for all is asserted in `config`.
+#[inline(never)]
+fn cut(count: usize, element: Layout) -> NonNull<u8> {
+    let size = element.size().saturating_mul(count);
+    let layout = Layout::from_size_align(size, element.align()).unwrap_or(element);
+    // SAFETY: no element is without size, and nobody asks for no places.
+    let memory = NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) });
+    let Some(memory) = memory.filter(|_| size > 0 && size == layout.size()) else {
+        panic!()
+    };
+    memory
 }
 
 impl<T> Slots<T> {
-    /// `count` places, all empty. Called at start only: that the arena has room for all of them is asserted in `config`.
+    /// `count` places, all empty.
     pub fn new(count: usize) -> Self {
-        let layout = Self::layout(count);
-        // SAFETY: no element is without size, and nobody asks for no places.
-        let places = NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) }.cast());
-        let Some(places) = places.filter(|_| layout.size() > 0) else {
-            panic!()
-        };
         Self {
-            places,
+            places: cut(count, Layout::new::<T>()).cast(),
             len: 0,
-            count,
+            count: count as u32,
         }
-    }
-
-    fn layout(count: usize) -> Layout {
-        Layout::array::<T>(count).unwrap_or(Layout::new::<()>())
     }
 
     /// Whether all places are taken.
@@ -100,7 +103,7 @@ impl<T> Slots<T> {
 
     /// Appends an element; where it is, or `None` when all places are taken.
     pub fn push(&mut self, element: T) -> Option<usize> {
-        let at = self.len;
+        let at = self.len as usize;
         if self.is_full() {
             return None;
         }
@@ -114,7 +117,7 @@ impl<T> Slots<T> {
     pub fn pop(&mut self) -> Option<T> {
         self.len = self.len.checked_sub(1)?;
         // SAFETY: this place held an element, and counts as empty from now on.
-        Some(unsafe { self.places.add(self.len).read() })
+        Some(unsafe { self.places.add(self.len as usize).read() })
     }
 }
 
@@ -122,26 +125,26 @@ impl Slots<u8> {
     /// `count` zero bytes, touched when they are used first.
     pub fn zeroed(count: usize) -> Self {
         Self {
-            len: count,
+            len: count as u32,
             ..Self::new(count)
         }
     }
 
     /// Appends `count` zero bytes; whether there was room for all of them.
     pub fn extend(&mut self, count: usize) -> bool {
-        if count > self.count - self.len {
+        if count > (self.count - self.len) as usize {
             return false;
         }
         // SAFETY: so many places are empty.
-        unsafe { self.places.add(self.len).write_bytes(0, count) };
-        self.len += count;
+        unsafe { self.places.add(self.len as usize).write_bytes(0, count) };
+        self.len += count as u32;
         true
     }
 
     /// The bytes, for as long as the process lasts.
     pub fn leak(self) -> &'static mut [u8] {
         // SAFETY: the places are never given back, and nobody else knows them.
-        unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len) }
+        unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len as usize) }
     }
 }
 
@@ -150,14 +153,14 @@ impl<T> Deref for Slots<T> {
 
     fn deref(&self) -> &[T] {
         // SAFETY: the first `len` places hold elements.
-        unsafe { core::slice::from_raw_parts(self.places.as_ptr(), self.len) }
+        unsafe { core::slice::from_raw_parts(self.places.as_ptr(), self.len as usize) }
     }
 }
 
 impl<T> DerefMut for Slots<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: the first `len` places hold elements.
-        unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len) }
+        unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len as usize) }
     }
 }
 

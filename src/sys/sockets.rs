@@ -45,6 +45,7 @@ impl Address {
     }
 
     /// What the kernel wrote. Of families there are only these two on the sockets that we open.
+    #[inline(never)]
     fn get(&self) -> SocketAddr {
         let [family_low, family_high, port_high, port_low, rest @ ..] = &self.bytes;
         let port = u16::from_be_bytes([*port_high, *port_low]);

@@ -7,6 +7,8 @@
 use super::{FsError, FsResult, Handle};
 
 const VERSION: u8 = 1;
+/// Where the form stands.
+const FORM_AT: usize = 1;
 const FORM_ROOT: u8 = 0;
 const FORM_KERNEL: u8 = 1;
 const FORM_TRAIL: u8 = 2;
@@ -120,26 +122,19 @@ pub(super) fn kernel(
 
 /// Makes the handle of an object that was seen in the directory of `dir`, which has the inode number `parent`.
 pub(super) fn trail(dir: &Handle, parent: u64, inode: u64, generation: u32, out: &mut Handle) {
-    let tag = dir
-        .bytes()
-        .get(2..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |tag| u32::from_le_bytes(*tag));
-    *out = head(FORM_TRAIL, tag);
+    // The tag is the same, and so are the traces, if there are any.
+    *out = *dir;
+    out.len = INODE_AT as u8;
     out.push(&inode.to_le_bytes());
     out.push(&generation.to_le_bytes());
     out.push(&parent.to_le_bytes());
-    match dir
-        .bytes()
-        .get(DEPTH_AT..)
-        .filter(|_| dir.bytes().get(1) == Some(&FORM_TRAIL))
-    {
-        Some([depth, traces @ ..]) => {
-            out.push(&[depth.saturating_add(1)]);
-            out.push(traces);
-            out.push(&[trace(parent)]);
-        }
-        _ => _ = out.push(&[0]),
+    if dir.bytes[FORM_AT] == FORM_TRAIL {
+        out.push(&[dir.bytes[DEPTH_AT].saturating_add(1)]);
+        out.len = dir.len;
+        out.push(&[trace(parent)]);
+    } else {
+        out.bytes[FORM_AT] = FORM_TRAIL;
+        out.push(&[0]);
     }
 }
 

@@ -288,6 +288,13 @@ pub struct Change {
     pub mtime: NewTime,
 }
 
+impl Change {
+    /// Whether one of the times is to change.
+    const fn times(&self) -> bool {
+        !matches!((self.atime, self.mtime), (NewTime::Keep, NewTime::Keep))
+    }
+}
+
 /// What a new name is to stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Make<'a> {

@@ -4,7 +4,7 @@
 
 mod options;
 
-use super::{Console, FAILED, Status, complain};
+use super::{Console, FAILED, Status, complain, parts};
 use crate::config::{
     CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
     NODE_COUNT_MIN, REPLAY_BYTES,
@@ -18,7 +18,7 @@ use crate::net::{NetError, NetResult};
 use crate::sys::frames::{self, BUILD_ID_BYTES};
 use crate::sys::heap::Slots;
 use crate::sys::{self, Errno, process};
-use crate::vfs::host::{ExportError, Form, Host, KeyError};
+use crate::vfs::host::{Form, Host};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use alloc::boxed::Box;
@@ -33,7 +33,6 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
         frames::open(path, build_id)
             .map_err(|errno| failed("cannot write traces to", path.to_bytes(), errno))?;
     }
-    let stop = process::signals(false);
     let descriptors = process::descriptor_limit();
     // Half of a small limit is kept for what is not a client.
     let spare = descriptors - DESCRIPTOR_RESERVE.min(descriptors / 2);
@@ -55,15 +54,13 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     let form = choose_form(options, &mut host)?;
     for wanted in &options.exports {
         let exported = host.export(wanted.path, wanted.rules);
-        exported.map_err(|error| {
-            failed("cannot export", wanted.path.to_bytes(), export_errno(error))
-        })?;
+        exported.map_err(|errno| failed("cannot export", wanted.path.to_bytes(), errno))?;
     }
     let acts_as_callers = host.act_as_callers();
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let mut net = ManuallyDrop::new(Kernel::new(stop));
+    let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
     let mut driver = ManuallyDrop::new(Driver::new(
         &mut *net,
         &mut *host,
@@ -115,7 +112,7 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
         let _ = rustix::fs::mkdir(KEY_DIRECTORY, rustix::fs::Mode::RWXU);
         KEY_FILE
     });
-    let Err(error) = host.use_kernel_handles(path) else {
+    let Err(errno) = host.use_kernel_handles(path) else {
         return Ok(Form::Kernel);
     };
     // What was asked for by name must work.
@@ -125,7 +122,7 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
     } else {
         event::NO_KERNEL_HANDLES
     };
-    let status = failed(what, path.to_bytes(), key_errno(error));
+    let status = failed(what, path.to_bytes(), errno);
     if asked { Err(status) } else { Ok(Form::Trail) }
 }
 
@@ -291,7 +288,7 @@ const REASONS: &str = concat!(
 fn why(errno: Errno) -> &'static [u8] {
     let number = errno.raw_os_error() as u8;
     let mut numbers: Option<&[u8]> = None;
-    for part in REASONS.as_bytes().split(|byte| *byte == 0) {
+    for part in parts(REASONS.as_bytes(), 0) {
         match numbers.take() {
             None => numbers = Some(part),
             Some([]) => return part,
@@ -305,25 +302,6 @@ fn why(errno: Errno) -> &'static [u8] {
         }
     }
     b""
-}
-
-const fn key_errno(error: KeyError) -> Errno {
-    match error {
-        KeyError::File(errno) => errno,
-        KeyError::Length => Errno::MSGSIZE,
-        KeyError::Exposed => Errno::BADMSG,
-    }
-}
-
-const fn export_errno(error: ExportError) -> Errno {
-    match error {
-        ExportError::Open(errno) => errno,
-        ExportError::Pseudo => Errno::XDEV,
-        ExportError::Twice => Errno::EXIST,
-        // The options hold no more than the host does.
-        ExportError::TooMany => Errno::NFILE,
-        ExportError::NoKernelHandles(_) => Errno::OPNOTSUPP,
-    }
 }
 
 const fn net_errno(error: NetError) -> Errno {
@@ -356,14 +334,11 @@ mod tests {
             (Errno::NFILE, "no descriptor"),
             (Errno::MFILE, "no descriptor"),
             (Errno::IO, "disk failed"),
-            (key_errno(KeyError::Length), "16 bytes"),
-            (key_errno(KeyError::Exposed), "others may read"),
-            (export_errno(ExportError::Pseudo), "kernel's own state"),
-            (export_errno(ExportError::Twice), "already"),
-            (
-                export_errno(ExportError::NoKernelHandles(Errno::PERM)),
-                "no kernel handles",
-            ),
+            (Errno::MSGSIZE, "16 bytes"),
+            (Errno::BADMSG, "others may read"),
+            (Errno::XDEV, "kernel's own state"),
+            (Errno::EXIST, "already"),
+            (Errno::OPNOTSUPP, "no kernel handles"),
             (net_errno(NetError::InUse), "port is in use"),
             (net_errno(NetError::Denied), "for root only"),
             (net_errno(NetError::NoSuchAddress), "no such address"),

@@ -1,6 +1,6 @@
 //! The arguments of `nfs`, read by hand: no crate for it is small enough.
 
-use super::super::{SEE_HELP, Status, USAGE, complain, inform, place_in};
+use super::super::{SEE_HELP, Status, USAGE, complain, inform, parts, place_in};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::sys;
 use crate::sys::heap::Slots;
@@ -136,15 +136,15 @@ fn export(text: &[u8], exports: &mut Exports) -> Option<()> {
         (path, options) = (before, after);
     }
     let mut rules = Rules::default();
-    for option in options.split(|byte| *byte == b',') {
-        let end = option.iter().position(|byte| *byte == b'=');
-        let (word, value) = option.split_at_checked(end.unwrap_or(option.len()))?;
-        let number = value.get(1..).and_then(|value| digits(value, 10));
+    for option in parts(options, b',') {
+        let mut sides = parts(option, b'=');
+        let word = sides.next()?;
+        let number = sides.rest.and_then(|value| digits(value, 10));
         match place_in(EXPORT_OPTIONS, word)? {
             0 => rules.fsid = Some(number?),
             1 => rules.anonymous.0 = number.filter(|number| *number != u32::MAX)?,
             2 => rules.anonymous.1 = number.filter(|number| *number != u32::MAX)?,
-            _ if end.is_some() => return None,
+            _ if sides.rest.is_some() => return None,
             place @ 3..=4 => rules.writable = place == 4,
             place @ 5..=6 => rules.squashes_root = place == 5,
             place @ 7..=8 => rules.squashes_all = place == 7,
@@ -172,7 +172,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
             len = 0; // The top: what follows brings its separator along.
         }
     }
-    for name in path.split(|byte| *byte == b'/') {
+    for name in parts(path, b'/') {
         match name {
             b"" | b"." => {}
             b".." => return None,

@@ -105,12 +105,10 @@ impl Acting {
                 }
             }
         }
-        if next != self.caller {
-            if next.gid != self.caller.gid || next.groups != self.caller.groups {
-                self.grouped.set(false);
-            }
-            self.caller = next;
+        if next.gid != self.caller.gid || next.groups != self.caller.groups {
+            self.grouped.set(false);
         }
+        self.caller = next;
     }
 
     /// The user who asks.

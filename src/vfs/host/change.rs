@@ -6,9 +6,8 @@
 use super::super::{
     Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime, Node, Pin, Right,
 };
-use super::table::Entry;
-use super::table::Opened;
-use super::words::error;
+use super::table::{Entry, Opened};
+use super::words::{self, error};
 use super::{Host, PATH, READ, WRITE, terminated};
 use crate::sys::Errno;
 use crate::sys::files::{self, File};
@@ -85,36 +84,45 @@ impl Host {
         pipe: i32,
         mut len: usize,
     ) -> FsResult<()> {
-        let mut outcome = self.begin_write(pin).map(|entry| entry.file.as_raw_fd());
-        while let Ok(file) = outcome
-            && len > 0
-        {
-            match files::splice(pipe, file, Some(&mut { offset }), len) {
-                Ok(0) => outcome = Err(FsError::Io),
-                Ok(count) => {
-                    offset = offset.saturating_add(count as u64);
-                    len = len.saturating_sub(count);
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::NOSPC | Errno::DQUOT) if self.table.drop_removed() => {}
-                // It cannot be moved there, but perhaps copied.
-                Err(Errno::INVAL) => break,
-                Err(errno) => outcome = Err(error(errno)),
-            }
-        }
-        // What cannot be stored is taken off the pipe all the same.
+        let (mut outcome, mut moves) = (Ok(()), true);
         let mut room = [0; PIPE_COPY_BYTES];
         while len > 0 {
-            let room = room.get_mut(..len.min(PIPE_COPY_BYTES)).unwrap_or_default();
-            let count = files::read_pipe(pipe, room).map_err(error)?;
-            let bytes = room.get(..count).unwrap_or_default();
-            if let Ok(file) = outcome {
-                outcome = self.write_all(pin, offset, bytes).map(|()| file);
-            }
+            let count = if moves && outcome.is_ok() {
+                let file = match self.begin_write(pin) {
+                    Ok(entry) => entry.file.as_raw_fd(),
+                    Err(error) => {
+                        outcome = Err(error);
+                        continue;
+                    }
+                };
+                match files::splice(pipe, file, Some(&mut { offset }), len) {
+                    Ok(count) if count > 0 => count,
+                    Err(Errno::NOSPC | Errno::DQUOT) if self.table.drop_removed() => continue,
+                    // It cannot be moved there, but perhaps copied.
+                    Err(Errno::INVAL) => {
+                        moves = false;
+                        continue;
+                    }
+                    Err(Errno::INTR) => continue,
+                    stopped => {
+                        outcome = Err(stopped.map_or_else(error, |_| FsError::Io));
+                        continue;
+                    }
+                }
+            } else {
+                // What cannot be stored is taken off the pipe all the same.
+                let room = room.get_mut(..len.min(PIPE_COPY_BYTES)).unwrap_or_default();
+                let count = files::read_pipe(pipe, room).map_err(error)?;
+                if outcome.is_ok() {
+                    let bytes = room.get(..count).unwrap_or_default();
+                    outcome = self.write_all(pin, offset, bytes);
+                }
+                count.max(1)
+            };
             offset = offset.saturating_add(count as u64);
-            len = len.saturating_sub(count.max(1));
+            len = len.saturating_sub(count);
         }
-        outcome.map(drop)
+        outcome
     }
 
     /// Changes attributes as the caller.
@@ -142,7 +150,7 @@ impl Host {
                 rustix::fs::fchmod(file, mode)
             })?;
         }
-        if (change.atime, change.mtime) != (NewTime::Keep, NewTime::Keep) {
+        if change.times() {
             let times = Timestamps {
                 last_access: time(change.atime),
                 last_modification: time(change.mtime),
@@ -222,7 +230,7 @@ impl Host {
             }
         }
         .map_err(error)?;
-        let file = files::open_at(at, text, flags, mode(0o666)).map_err(error)?;
+        let file = words::open(at, text, flags, mode(0o666))?;
         let node = self.adopt(dir, file, opened)?;
         // The mode it has already. Whose it is only root can say; some clients say it all the same.
         let mut rest = *change;
@@ -231,7 +239,7 @@ impl Host {
             (rest.uid, rest.gid) = (None, None);
         }
         rest.size = rest.size.filter(|size| *size > 0);
-        if rest != Change::default() {
+        if rest.uid.is_some() || rest.gid.is_some() || rest.size.is_some() || rest.times() {
             let changed = self.change(node, &rest).and_then(|()| self.unsettle(node));
             if changed.is_err() {
                 // All or nothing.
@@ -299,15 +307,16 @@ impl Host {
 /// Opens a file that the server's own user has taken its own rights to away from: NFS lets an owner read and write.
 pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
     let mut stat = files::blank();
-    files::stat(file, &mut stat).map_err(error)?;
+    words::stat(file, &mut stat)?;
     if stat.stx_uid != rustix::process::geteuid().as_raw() {
         return Err(FsError::Access);
     }
     let (mut room, mode) = ([0; 25], u32::from(stat.stx_mode) & 0o7777);
     let path = files::path(file, &mut room);
-    rustix::fs::chmod(path, Mode::from_bits_retain(mode | 0o600)).map_err(error)?;
+    let set = |mode| rustix::fs::chmod(path, Mode::from_bits_retain(mode)).map_err(error);
+    set(mode | 0o600)?;
     let opened = files::reopen(file, flags).map_err(error);
-    rustix::fs::chmod(path, Mode::from_bits_retain(mode)).map_err(error)?;
+    set(mode)?;
     opened
 }
 

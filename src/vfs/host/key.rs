@@ -5,25 +5,9 @@ use crate::sys::{self, Errno};
 use core::ffi::CStr;
 use rustix::fs::{FileType, FlockOperation, OFlags};
 
-/// Why there is no key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyError {
-    /// The file cannot be read or made.
-    File(Errno),
-    /// The file is not 16 bytes long.
-    Length,
-    /// Others than its owner may read it.
-    Exposed,
-}
-
-impl From<Errno> for KeyError {
-    fn from(errno: Errno) -> Self {
-        Self::File(errno)
-    }
-}
-
-/// Reads the key at `path`; where there is none, makes one with fresh entropy.
-pub(super) fn load_or_make(path: &CStr) -> Result<Key, KeyError> {
+/// Reads the key at `path`; where there is none, makes one with fresh entropy. `MSGSIZE`: the file is not 16 bytes long;
+/// `BADMSG`: others than its owner may read it.
+pub(super) fn load_or_make(path: &CStr) -> Result<Key, Errno> {
     let open = |flags| {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         sys::files::open(path, flags, 0o600)
@@ -36,10 +20,10 @@ pub(super) fn load_or_make(path: &CStr) -> Result<Key, KeyError> {
     let mut stat = sys::files::blank();
     sys::files::stat(&file, &mut stat)?;
     if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-        return Err(KeyError::File(Errno::INVAL));
+        return Err(Errno::INVAL);
     }
     if stat.stx_mode & 0o077 != 0 {
-        return Err(KeyError::Exposed);
+        return Err(Errno::BADMSG);
     }
     let mut key = Key::default();
     let len = if stat.stx_size == 0 {
@@ -54,7 +38,7 @@ pub(super) fn load_or_make(path: &CStr) -> Result<Key, KeyError> {
     if len == key.len() as u64 {
         Ok(key)
     } else {
-        Err(KeyError::Length)
+        Err(Errno::MSGSIZE)
     }
 }
 
@@ -75,10 +59,10 @@ mod tests {
         assert_ne!(key, Key::default());
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(load_or_make(&path), Err(KeyError::Exposed));
+        assert_eq!(load_or_make(&path), Err(Errno::BADMSG));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&file, b"short").unwrap();
-        assert_eq!(load_or_make(&path), Err(KeyError::Length));
+        assert_eq!(load_or_make(&path), Err(Errno::MSGSIZE));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

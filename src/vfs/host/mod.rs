@@ -33,7 +33,6 @@ use table::{Entry, Opened, Table};
 use words::{attr, error, generation, kind};
 
 pub use acting::Rules;
-pub use key::KeyError;
 
 /// Read once it is known to be a regular file: neither blocks nor becomes a terminal, whatever it turns into.
 const READ: OFlags = OFlags::RDONLY
@@ -63,21 +62,6 @@ pub enum Form {
     Kernel,
     /// Trails: they need no privilege, and survive what leaves the object's directory in place.
     Trail,
-}
-
-/// Why a directory cannot be exported.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ExportError {
-    /// It cannot be opened.
-    Open(Errno),
-    /// It lies on a file system of the kernel's own state, such as /proc.
-    Pseudo,
-    /// It is exported already.
-    Twice,
-    /// There are [`EXPORT_COUNT_MAX`] already.
-    TooMany,
-    /// Kernel handles were asked for, and the host does not give them.
-    NoKernelHandles(Errno),
 }
 
 /// The top of an export.
@@ -127,7 +111,8 @@ impl Host {
     }
 
     /// Makes the handles of all exports kernel handles, with the key at `path`; it is made there if there is none.
-    pub fn use_kernel_handles(&mut self, path: &CStr) -> Result<(), KeyError> {
+    /// `MSGSIZE`: that file is not a key; `BADMSG`: others may read it.
+    pub fn use_kernel_handles(&mut self, path: &CStr) -> Result<(), Errno> {
         self.key = key::load_or_make(path)?;
         self.form = Form::Kernel;
         Ok(())
@@ -145,25 +130,27 @@ impl Host {
         dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
     }
 
-    /// Exports the directory at `path` under a tag of its own, or that of the rules.
+    /// Exports the directory at `path` under a tag of its own, or that of the rules. `XDEV`: it lies on a file system of the
+    /// kernel's own state, such as /proc; `EXIST`: it is exported already; `NFILE`: there are [`EXPORT_COUNT_MAX`]; `OPNOTSUPP`:
+    /// the host gives no kernel handles.
     #[inline(never)]
-    pub fn export(&mut self, path: &'static CStr, rules: Rules) -> Result<(), ExportError> {
+    pub fn export(&mut self, path: &'static CStr, rules: Rules) -> Result<(), Errno> {
         // The owner's own path: links in it are followed.
-        let dir = files::open(path, READ | OFlags::DIRECTORY, 0).map_err(ExportError::Open)?;
+        let dir = files::open(path, READ | OFlags::DIRECTORY, 0)?;
         let mut stat = files::blank();
-        files::stat(&dir, &mut stat).map_err(ExportError::Open)?;
-        let system = rustix::fs::fstatfs(&dir).map_err(ExportError::Open)?;
+        files::stat(&dir, &mut stat)?;
+        let system = rustix::fs::fstatfs(&dir)?;
         if PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32)) {
-            return Err(ExportError::Pseudo);
+            return Err(Errno::XDEV);
         }
         let tag = rules
             .fsid
             .unwrap_or_else(|| handle::digest(files::system_id(&system), stat.stx_ino));
         if self.tops.iter().any(|top| top.tag == tag) {
-            return Err(ExportError::Twice);
+            return Err(Errno::EXIST);
         }
         let mount = match self.form {
-            Form::Kernel => try_kernel_handles(&dir).map_err(ExportError::NoKernelHandles)?,
+            Form::Kernel => try_kernel_handles(&dir).map_err(|_| Errno::OPNOTSUPP)?,
             Form::Trail => 0,
         };
         let top = Top {
@@ -178,11 +165,7 @@ impl Host {
             path: path.to_bytes(),
         };
         let kept = self.tops.push(top).is_ok() && self.exports.push(export).is_ok();
-        if kept {
-            Ok(())
-        } else {
-            Err(ExportError::TooMany)
-        }
+        if kept { Ok(()) } else { Err(Errno::NFILE) }
     }
 
     /// The entry of a node, and the top of its export; `Stale` when it was let go meanwhile.
@@ -278,14 +261,14 @@ impl Host {
         handle.push(bytes);
         self.acting.server();
         let file = match (body, self.form) {
-            (Body::Root, _) => files::open_at(&top.dir, c".", PATH, 0).map_err(error)?,
+            (Body::Root, _) => words::open(&top.dir, c".", PATH, 0)?,
             (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
             (Body::Trail, Form::Trail) => return self.find(export, &handle),
             // From before the export was switched over to the other form.
             _ => return Err(FsError::Stale),
         };
         let mut stat = files::blank();
-        files::stat(&file, &mut stat).map_err(error)?;
+        words::stat(&file, &mut stat)?;
         self.insert(export, file, &stat, &handle, Opened::Path)
     }
 
@@ -351,7 +334,7 @@ impl Host {
         let (entry, _) = self.at(node)?;
         if entry.kind == Kind::Regular {
             let mut stat = files::blank();
-            files::stat(&entry.file, &mut stat).map_err(error)?;
+            words::stat(&entry.file, &mut stat)?;
             if stat.stx_uid == self.acting.uid()
                 || right == Right::Read && self.may(node, Right::Execute)?
             {
@@ -371,7 +354,7 @@ impl Host {
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
             Err(Errno::NOSYS) => {
                 let mut stat = files::blank();
-                files::stat(&entry.file, &mut stat).map_err(error)?;
+                words::stat(&entry.file, &mut stat)?;
                 let owner = (stat.stx_uid, stat.stx_gid);
                 Ok(self.acting.mode_lets(stat.stx_mode.into(), owner, bit))
             }
@@ -389,7 +372,7 @@ impl Host {
         self.acting.server();
         let flags = if wanted == Opened::Write { WRITE } else { READ };
         let file = match (entry.kind, self.form) {
-            (Kind::Directory, _) => files::open_at(&entry.file, c".", flags, 0).map_err(error)?,
+            (Kind::Directory, _) => words::open(&entry.file, c".", flags, 0)?,
             (Kind::Regular, Form::Kernel) => top.open(&entry.handle, flags)?,
             (Kind::Regular, Form::Trail) => match files::reopen(&entry.file, flags) {
                 // Without /proc its name has to be looked for.
@@ -465,7 +448,7 @@ impl Vfs for Host {
             return Ok(attr(&self.seen_stat, top.tag));
         }
         let mut stat = files::blank();
-        files::stat(&entry.file, &mut stat).map_err(error)?;
+        words::stat(&entry.file, &mut stat)?;
         // Removed, though our descriptor still keeps it.
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
@@ -493,7 +476,7 @@ impl Vfs for Host {
         if let Some(node) = self.table.find(handle.bytes()) {
             return Ok(node);
         }
-        let file = files::open_at(parent, name, PATH, 0).map_err(error)?;
+        let file = words::open(parent, name, PATH, 0)?;
         self.adopt(dir, file, Opened::Path)
     }
 

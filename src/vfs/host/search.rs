@@ -6,7 +6,7 @@
 use super::super::handle::Trail;
 use super::super::{FsError, FsResult, Handle};
 use super::READ;
-use super::words::{error, generation};
+use super::words::{self, generation};
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys::files::{self, File, Stat};
 use core::ops::ControlFlow;
@@ -58,7 +58,7 @@ impl Search {
 
     /// Looks in `dir` and below, before everything that was added before; it lies `depth` levels below the top.
     pub(super) fn add(&mut self, dir: &File, depth: usize) -> FsResult<()> {
-        let dir = files::open_at(dir, c".", READ, 0).map_err(error)?;
+        let dir = words::open(dir, c".", READ, 0)?;
         descend(&mut self.levels, dir, depth)
     }
 
@@ -97,7 +97,7 @@ impl Search {
                     return ControlFlow::Continue(());
                 }
                 let flags = if at_parent { flags } else { DIRECTORY };
-                hit = files::open_at(&*dir, entry.name, flags | OFlags::NOFOLLOW, 0).map_err(error);
+                hit = words::open(&*dir, entry.name, flags | OFlags::NOFOLLOW, 0);
                 match &hit {
                     Ok(file) if fits(file, c"") => return ControlFlow::Break(()),
                     Err(why) if at_parent && *why != FsError::NoEntry => {

@@ -1,8 +1,10 @@
 //! What the host says, in the words of the trait.
 
-use super::super::{Attr, FileTime, FsError, Kind, handle};
+use super::super::{Attr, FileTime, FsError, FsResult, Kind, handle};
 use crate::sys::Errno;
-use crate::sys::files::Stat;
+use crate::sys::files::{self, File, Stat};
+use core::ffi::CStr;
+use rustix::fs::OFlags;
 
 /// Tells an inode from a later one of the same number: when it was made.
 pub(super) const fn generation(stat: &Stat) -> u32 {
@@ -78,6 +80,18 @@ const ERRORS: [(Errno, FsError); 29] = [
     (Errno::ROFS, FsError::ReadOnly),
     (Errno::IO, FsError::Io),
 ];
+
+/// Asks for the attributes of a file.
+#[inline(never)]
+pub(super) fn stat(file: &File, out: &mut Stat) -> FsResult<()> {
+    files::stat(file, out).map_err(error)
+}
+
+/// Opens the entry `name` of a directory.
+#[inline(never)]
+pub(super) fn open(dir: &File, name: &CStr, flags: OFlags, mode: u32) -> FsResult<File> {
+    files::open_at(dir, name, flags, mode).map_err(error)
+}
 
 /// What an error of the host means to a client.
 #[inline(never)]
