@@ -8,13 +8,13 @@ mod initramfs;
 mod kernel;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::build::workspace_root;
+use crate::build::{self, workspace_root};
 use crate::setup::{self, Package};
 pub use guest::Guest;
 
@@ -79,7 +79,22 @@ struct KernelChoice {
 #[serde(deny_unknown_fields)]
 struct Contents {
     files: Vec<String>,
+    /// Programs of xtask's own, to be found in /usr/bin.
+    #[serde(default)]
+    programs: Vec<String>,
     init: String,
+}
+
+impl Contents {
+    /// What lies on this host, and where it lies in the machine.
+    fn files(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let same = |file: &String| (file.into(), file.into());
+        let mut files: Vec<_> = self.files.iter().map(same).collect();
+        for name in &self.programs {
+            files.push((build::program(name)?, Path::new("/usr/bin").join(name)));
+        }
+        Ok(files)
+    }
 }
 
 impl Machine {
@@ -104,7 +119,7 @@ impl Machine {
         let kernel = kernel::fetch(&self.kernel.package)?;
         let initramfs = directory.join("initramfs.cpio");
         let archive = initramfs::archive(
-            &self.initramfs.files,
+            &self.initramfs.files()?,
             &kernel.modules(&self.kernel.modules)?,
             &self.initramfs.init,
         )?;

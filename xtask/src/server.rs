@@ -26,6 +26,7 @@ use tempfile::TempDir;
 const START_MAX: Duration = Duration::from_secs(10);
 
 /// What to start and how; `..Default::default()` serves nothing on free ports of loopback, without portmap.
+#[derive(Clone)]
 pub struct ServerOptions {
     /// Which file to start.
     pub arch: Arch,

@@ -8,12 +8,14 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 pub use toolchain::unit_tests;
+
+use crate::setup;
 
 /// A processor that stowaway is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -99,15 +101,38 @@ pub fn build(arch: Arch) -> Result<PathBuf> {
     Ok(path(arch))
 }
 
+/// Builds a program of xtask's own, without its symbols, and returns its path.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(workspace_root())
+        .args(["build", "--quiet", "-p", "xtask", "--bin", name]);
+    let linked = run_cargo(cargo, name)?;
+    let stripped = workspace_root().join("target/programs").join(name);
+    let place = stripped.parent().context("no directory")?;
+    fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
+    // With symbols it would fill a guest's memory.
+    let fresh = tempfile::NamedTempFile::new_in(place)?;
+    setup::quietly(
+        Command::new("strip")
+            .arg("-o")
+            .arg(fresh.path())
+            .arg(&linked),
+    )?;
+    put(&stripped, &fs::read(fresh.path())?)?;
+    Ok(stripped)
+}
+
 /// Runs cargo and returns the file that the linker wrote.
 fn compile(arch: Arch) -> Result<PathBuf> {
     let mut cargo = toolchain::for_file(arch)?;
-    cargo.args([
-        "--bin",
-        "stowaway",
-        "--release",
-        "--message-format=json-render-diagnostics",
-    ]);
+    cargo.args(["--bin", "stowaway", "--release"]);
+    run_cargo(cargo, &format!("stowaway for {}", arch.name()))
+}
+
+/// Runs a `cargo build` of one program and returns the file that the linker wrote.
+fn run_cargo(mut cargo: Command, what: &str) -> Result<PathBuf> {
+    cargo.arg("--message-format=json-render-diagnostics");
     let mut child = cargo
         .stdout(Stdio::piped())
         .spawn()
@@ -122,12 +147,9 @@ fn compile(arch: Arch) -> Result<PathBuf> {
         }
     }
     if !child.wait()?.success() {
-        bail!(
-            "cargo could not build stowaway for {}; its messages are above",
-            arch.name()
-        );
+        bail!("cargo could not build {what}; its messages are above");
     }
-    linked.context("cargo built no file named stowaway")
+    linked.with_context(|| format!("cargo built no file for {what}"))
 }
 
 /// The home directory or the project's, when the bytes contain it.

@@ -12,14 +12,16 @@ use anyhow::{Context as _, Result};
 const DIRECTORY: u32 = 0o040_755;
 const REGULAR: u32 = 0o100_000;
 
-/// An archive with `files` where they lie on this host, `modules` in /modules, named in the order of loading, and `init`.
-pub fn archive(files: &[String], modules: &[PathBuf], init: &str) -> Result<Vec<u8>> {
+/// An archive with `files`, each as (place on this host, place in the archive), their libraries where they lie on this
+/// host, `modules` in /modules, named in the order of loading, and `init`.
+pub fn archive(files: &[(PathBuf, PathBuf)], modules: &[PathBuf], init: &str) -> Result<Vec<u8>> {
     // Sorted, so that a directory comes before what lies in it.
     let mut entries = BTreeMap::new();
-    for file in files {
-        for path in with_libraries(Path::new(file))? {
-            let entry = read(&path)?;
-            insert(&mut entries, path, entry);
+    for (file, place) in files {
+        insert(&mut entries, place.clone(), read(file)?);
+        for library in libraries(file)? {
+            let entry = read(&library)?;
+            insert(&mut entries, library, entry);
         }
     }
     for (at, module) in modules.iter().enumerate() {
@@ -78,19 +80,18 @@ fn insert(entries: &mut BTreeMap<PathBuf, Entry>, path: PathBuf, entry: Entry) {
     entries.insert(path, entry);
 }
 
-/// `path`, its shared libraries and its loader; alone if it is static or no program at all.
-fn with_libraries(path: &Path) -> Result<Vec<PathBuf>> {
+/// The shared libraries of `path` and its loader; none if it is static or no program at all.
+fn libraries(path: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd")
         .arg(path)
         .output()
         .context("cannot start ldd")?;
     let text = String::from_utf8_lossy(&output.stdout);
     // "name => /path (address)" or "/path (address)".
-    let libraries = text
+    Ok(text
         .lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    Ok(std::iter::once(path.to_owned())
-        .chain(libraries.map(PathBuf::from))
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
         .collect())
 }
 
@@ -100,7 +101,12 @@ mod tests {
 
     #[test]
     fn a_program_comes_with_its_loader_and_its_directories_first() {
-        let archive = archive(&["/bin/sh".into()], &[], "#!/bin/sh\n").unwrap();
+        let archive = archive(
+            &[("/bin/sh".into(), "/bin/shell".into())],
+            &[],
+            "#!/bin/sh\n",
+        )
+        .unwrap();
         let mut rest = archive.as_slice();
         let mut names = Vec::new();
         loop {
@@ -113,7 +119,7 @@ mod tests {
         }
         let place = |name: &str| names.iter().position(|n| n == name);
         assert!(
-            place("init").is_some() && place("bin") < place("bin/sh"),
+            place("init").is_some() && place("bin") < place("bin/shell"),
             "{names:?}"
         );
         assert!(

@@ -3,8 +3,12 @@
 //! Server and guest share a network namespace of their own, where port 111 is free. One guest serves all tests, one after
 //! the other, and ends with them.
 
+mod ground;
+mod kills;
+mod posix;
 mod tree;
 mod world;
+mod writes;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,8 +21,11 @@ use libtest_mimic::{Arguments, Trial};
 use xtask::build::Arch;
 use xtask::server::{ServerOptions, public_dir, root_for};
 
+use kills::*;
+use posix::*;
 use tree::{DEPTH, FAR, FAR_LEN, MANY_COUNT, SMALL_COUNT};
 use world::{World, in_mount, ports_of};
+use writes::*;
 
 const NOBODY: u32 = 65534;
 /// How long a line may take to come from a server that already listens.
@@ -44,6 +51,18 @@ const TESTS: &[(&str, Test)] = tests![
     path_handles_outlive_restart_and_rename,
     an_ordinary_user_serves,
     the_i686_file_serves,
+    changes_of_every_kind_with_kernel_handles,
+    changes_of_every_kind_with_path_handles,
+    the_i686_file_writes,
+    an_ordinary_user_writes,
+    sparse_writes_past_four_gib,
+    entries_go_while_ten_thousand_are_read,
+    of_two_clients_one_creates,
+    an_archive_of_five_thousand_files_is_unpacked,
+    a_hundred_thousand_operations_on_one_file,
+    laws_are_the_local_ones_with_kernel_handles,
+    laws_are_the_local_ones_with_path_handles,
+    fifty_kills_lose_nothing,
 ];
 
 fn main() -> Result<ExitCode> {

@@ -12,6 +12,8 @@ use xtask::setup::{self, Package};
 use crate::tree;
 
 const MACHINE: &str = "nfs-client";
+/// Another address of the host, where servers that listen everywhere are found as well.
+pub const SECOND_HOST: &str = "192.0.2.1";
 
 /// Dropped from the first to the last.
 pub struct World {
@@ -45,6 +47,11 @@ impl World {
             ..exports
         };
         let namespace = Namespace::new()?;
+        setup::quietly(
+            namespace
+                .command("ip")
+                .args(["address", "add", SECOND_HOST, "dev", "lo"]),
+        )?;
         let (server, guest) =
             namespace.run(|| Ok((Server::start(options)?, Guest::boot(MACHINE)?)))?;
         Ok(Self {

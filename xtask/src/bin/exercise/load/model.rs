@@ -1,0 +1,143 @@
+//! What a worker was told is there.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use crate::manifest::{directory_line, file_line, special_line, symlink_line};
+
+/// A file, whatever it is called.
+#[derive(Default)]
+pub struct Inode {
+    /// The permission bits.
+    pub mode: u32,
+    /// What is stable.
+    pub content: Vec<u8>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// The number of an inode: two names may have the same.
+    File(u64),
+    Directory,
+    Symlink(String),
+    Fifo,
+}
+
+/// Paths, relative to the worker's directory, and what they stand for.
+#[derive(Default)]
+pub struct Model {
+    nodes: BTreeMap<String, Node>,
+    inodes: BTreeMap<u64, Inode>,
+    inodes_made: u64,
+}
+
+impl Model {
+    /// All that are of a kind.
+    pub fn paths(&self, is: impl Fn(&Node) -> bool) -> Vec<&str> {
+        let right = self.nodes.iter().filter(|(_, node)| is(node));
+        right.map(|(path, _)| path.as_str()).collect()
+    }
+
+    /// How many names there are.
+    pub fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// What a name stands for.
+    pub fn get(&self, path: &str) -> Option<&Node> {
+        self.nodes.get(path)
+    }
+
+    /// A new file with one name.
+    pub fn create(&mut self, path: &str, mode: u32) {
+        self.inodes_made += 1;
+        let content = Vec::new();
+        self.inodes
+            .insert(self.inodes_made, Inode { mode, content });
+        self.put(path, Node::File(self.inodes_made));
+    }
+
+    /// The file at `path`.
+    pub fn file(&mut self, path: &str) -> Result<&mut Inode> {
+        let number = match self.nodes.get(path) {
+            Some(Node::File(number)) => self.inodes.get_mut(number),
+            _ => None,
+        };
+        number.with_context(|| format!("the model has no file {path}"))
+    }
+
+    /// Puts a node, in place of another if need be.
+    pub fn put(&mut self, path: &str, node: Node) {
+        self.nodes.insert(path.to_owned(), node);
+    }
+
+    /// Takes a name away.
+    pub fn remove(&mut self, path: &str) {
+        self.nodes.remove(path);
+    }
+
+    /// Whether nothing lies below `path`.
+    pub fn is_empty(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        !self.nodes.keys().any(|other| other.starts_with(&below))
+    }
+
+    /// Moves `from` and all below it.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let below = format!("{from}/");
+        let moves = |path: &&String| *path == from || path.starts_with(&below);
+        let moving: Vec<String> = self.nodes.keys().filter(moves).cloned().collect();
+        for path in moving {
+            if let Some(node) = self.nodes.remove(&path) {
+                self.put(&format!("{to}{}", &path[from.len()..]), node);
+            }
+        }
+    }
+
+    /// The lines of `exercise manifest`, with `prefix` before each path.
+    pub fn lines(&self, prefix: &str) -> Vec<String> {
+        let nobody = Inode::default();
+        let line = |(path, node): (&String, &Node)| {
+            let name = format!("{prefix}/{path}");
+            match node {
+                Node::File(number) => {
+                    let links = self.nodes.values().filter(|other| *other == node).count();
+                    let inode = self.inodes.get(number).unwrap_or(&nobody);
+                    file_line(&name, inode.mode, links as u64, &inode.content)
+                }
+                Node::Directory => directory_line(&name),
+                Node::Symlink(target) => symlink_line(&name, target),
+                Node::Fifo => special_line(&name),
+            }
+        };
+        std::iter::once(directory_line(prefix))
+            .chain(self.nodes.iter().map(line))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_moves_with_all_that_is_in_it() {
+        let mut model = Model::default();
+        model.put("a", Node::Directory);
+        model.put("ab", Node::Fifo);
+        model.create("a/file", 0o644);
+        let inode = model.get("a/file").cloned();
+        model.put("link", inode.clone().unwrap());
+        model.rename("a", "b");
+        assert_eq!(model.paths(|_| true), ["ab", "b", "b/file", "link"]);
+        assert_eq!(model.get("b/file").cloned(), inode);
+        assert!(!model.is_empty("b") && model.is_empty("a"));
+        assert!(
+            model.lines("x")[3].contains("links 2"),
+            "{:?}",
+            model.lines("x")
+        );
+    }
+}

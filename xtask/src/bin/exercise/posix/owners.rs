@@ -1,0 +1,361 @@
+//! Who may do what with whose files.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+
+use anyhow::Result;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{AccessFlags, access};
+
+use super::people::{ALL, CLUB, MEMBER, OTHER, OWNER, Person, ROOT};
+use super::scene::{Scene, name_of};
+
+const MODES: [u32; 13] = [
+    0o000, 0o400, 0o200, 0o100, 0o040, 0o020, 0o010, 0o004, 0o002, 0o001, 0o070, 0o707, 0o777,
+];
+
+fn give(path: &Path, person: &Person, mode: u32) -> Result<()> {
+    chown(path, Some(person.id), person.groups.first().copied())?;
+    Ok(fs::set_permissions(path, Permissions::from_mode(mode))?)
+}
+
+fn yes_or_error<T>(outcome: std::io::Result<T>) -> String {
+    outcome.map_or_else(|error| name_of(&error), |_| "ok".to_owned())
+}
+
+/// What access(2) says.
+fn said(path: &Path) -> String {
+    [
+        ('r', AccessFlags::R_OK),
+        ('w', AccessFlags::W_OK),
+        ('x', AccessFlags::X_OK),
+    ]
+    .map(|(letter, flag)| {
+        if access(path, flag).is_ok() {
+            letter
+        } else {
+            '-'
+        }
+    })
+    .iter()
+    .collect()
+}
+
+/// access(2) and open(2) of the owner's file with every mode, by everybody.
+pub fn who_may_do_what(scene: &Scene) -> Result<()> {
+    scene.file("file", b"content")?;
+    let path = scene.at("file");
+    for mode in MODES {
+        give(&path, &OWNER, mode)?;
+        for person in ALL {
+            let line = person.does(|| {
+                format!(
+                    "{}, read {}, write {}, truncate {}",
+                    said(&path),
+                    yes_or_error(fs::read(&path)),
+                    yes_or_error(
+                        File::options()
+                            .write(true)
+                            .open(&path)
+                            .and_then(|f| f.write_all_at(b"C", 0))
+                    ),
+                    yes_or_error(nix::unistd::truncate(&path, 7).map_err(Into::into)),
+                )
+            })?;
+            scene.shows(format!("{mode:03o} for {}", person.name), line);
+        }
+    }
+    Ok(())
+}
+
+/// The same of a directory: listing it, finding in it, making and removing there.
+pub fn access_to_directories(scene: &Scene) -> Result<()> {
+    scene.directory("directory")?;
+    scene.file("directory/inside", b"content")?;
+    let path = scene.at("directory");
+    for mode in MODES {
+        give(&path, &OWNER, mode)?;
+        for person in ALL {
+            let line = person.does(|| {
+                let new = path.join("new");
+                format!(
+                    "{}, list {}, find {}, make {}, remove {}",
+                    said(&path),
+                    yes_or_error(fs::read_dir(&path)),
+                    yes_or_error(fs::metadata(path.join("inside"))),
+                    yes_or_error(File::create_new(&new)),
+                    yes_or_error(fs::remove_file(&new)),
+                )
+            })?;
+            scene.shows(format!("{mode:03o} for {}", person.name), line);
+        }
+    }
+    Ok(())
+}
+
+/// Only the owner and root change a mode.
+pub fn changing_modes(scene: &Scene) -> Result<()> {
+    scene.file("file", b"")?;
+    scene.directory("directory")?;
+    for name in ["file", "directory"] {
+        for person in ALL {
+            for mode in [0o700, 0o2770, 0o4711, 0o1777] {
+                give(&scene.at(name), &OWNER, 0o644)?;
+                let outcome = person
+                    .does(|| fs::set_permissions(scene.at(name), Permissions::from_mode(mode)))?;
+                scene.tries_on(
+                    name,
+                    format!("{} makes {name} {mode:04o}", person.name),
+                    outcome,
+                );
+            }
+        }
+    }
+    // Of a group that the owner does not belong to, the file may not have the setgid bit.
+    for name in ["file", "directory"] {
+        give(&scene.at(name), &OWNER, 0o644)?;
+        chown(scene.at(name), None, Some(OTHER.id))?;
+        let outcome =
+            OWNER.does(|| fs::set_permissions(scene.at(name), Permissions::from_mode(0o2755)))?;
+        scene.tries_on(
+            name,
+            format!("owner makes {name} of another group 2755"),
+            outcome,
+        );
+    }
+    Ok(())
+}
+
+/// Root gives files away; an owner passes them between groups of their own; nobody else does either.
+pub fn changing_owners(scene: &Scene) -> Result<()> {
+    scene.file("file", b"")?;
+    let path = scene.at("file");
+    for person in ALL {
+        for (words, user, group) in [
+            ("to another", Some(OTHER.id), None),
+            ("to the club", None, Some(CLUB)),
+            ("to a foreign group", None, Some(OTHER.id)),
+            ("to its owner", Some(OWNER.id), None),
+            ("to its owner and group", Some(OWNER.id), Some(OWNER.id)),
+            ("to nobody in particular", None, None),
+            ("to both", Some(OTHER.id), Some(OTHER.id)),
+        ] {
+            for mode in [0o6755, 0o2644] {
+                if (user, group, mode) == (None, None, 0o6755) {
+                    // Nothing is to change, so nobody asks a file system whether it would.
+                    continue;
+                }
+                give(&path, &OWNER, mode)?;
+                let outcome = person.does(|| chown(&path, user, group))?;
+                scene.tries_on(
+                    "file",
+                    format!("{} gives {mode:04o} {words}", person.name),
+                    outcome,
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A write takes the setuid bit away, and the setgid bit of what may be run.
+pub fn special_bits(scene: &Scene) -> Result<()> {
+    scene.file("file", b"content")?;
+    let path = scene.at("file");
+    for person in [&ROOT, &OWNER, &OTHER] {
+        for mode in [0o6777, 0o4777, 0o2777, 0o2767, 0o6666] {
+            type Act = fn(&Path) -> std::io::Result<()>;
+            let acts: [(&str, Act); 5] = [
+                ("writes", |path| {
+                    let mut file = File::options().write(true).open(path)?;
+                    file.write_all(b"c")?;
+                    file.sync_all()
+                }),
+                ("writes nothing", |path| {
+                    File::options().write(true).open(path)?.write(b"").map(drop)
+                }),
+                ("truncates", |path| Ok(nix::unistd::truncate(path, 5)?)),
+                ("opens to truncate", |path| File::create(path).map(drop)),
+                ("appends", |path| {
+                    let mut file = File::options().append(true).open(path)?;
+                    file.write_all(b"more")?;
+                    file.sync_all()
+                }),
+            ];
+            for (word, act) in acts {
+                fs::write(&path, b"content")?;
+                give(&path, &OWNER, mode)?;
+                let outcome = person.does(|| act(&path))?;
+                scene.tries_on(
+                    "file",
+                    format!("{} {word} {mode:04o}", person.name),
+                    outcome,
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is made in a directory with the setgid bit belongs to the directory's group.
+pub fn inherited_groups(scene: &Scene) -> Result<()> {
+    for (name, mode) in [("plain", 0o777), ("setgid", 0o2777), ("sticky", 0o1777)] {
+        scene.directory(name)?;
+        give(&scene.at(name), &OWNER, mode)?;
+        chown(scene.at(name), None, Some(CLUB))?;
+        fs::set_permissions(scene.at(name), Permissions::from_mode(mode))?;
+        for person in ALL {
+            let file = format!("{name}/file-{}", person.name);
+            let directory = format!("{name}/directory-{}", person.name);
+            let link = format!("{name}/link-{}", person.name);
+            let made = person.does(|| -> Result<()> {
+                scene.file(&file, b"")?;
+                scene.directory(&directory)?;
+                scene.symlink("x", &link)
+            })?;
+            made?;
+            for made in [file, directory, link] {
+                scene.stat(&made);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// In a sticky directory only the owner of a name, of the directory, or root takes it away.
+pub fn sticky_directories(scene: &Scene) -> Result<()> {
+    for (holder, whose) in [(&ROOT, "root's"), (&OWNER, "the owner's")] {
+        let inner = scene.inner(whose)?;
+        give(&inner.at(""), holder, 0o1777)?;
+        for person in ALL {
+            for (what, target) in [
+                ("remove", None),
+                ("rename", Some("new")),
+                ("replace", Some("own")),
+            ] {
+                inner.file("file", b"member's")?;
+                give(&inner.at("file"), &MEMBER, 0o666)?;
+                inner.file("own", b"own")?;
+                give(&inner.at("own"), person, 0o666)?;
+                let outcome = person.does(|| match (what, target) {
+                    ("replace", Some(target)) => fs::rename(inner.at(target), inner.at("file")),
+                    (_, Some(target)) => fs::rename(inner.at("file"), inner.at(target)),
+                    _ => fs::remove_file(inner.at("file")),
+                })?;
+                inner.tries(format!("{} may {what} member's", person.name), outcome);
+                inner.tree("leaves");
+                for name in ["file", "own", "new"] {
+                    // Which of them is left depends on what was allowed.
+                    let _ = fs::remove_file(inner.at(name));
+                }
+            }
+            let directory = inner.at("directory");
+            fs::create_dir(&directory)?;
+            give(&directory, &MEMBER, 0o777)?;
+            let outcome = person.does(|| fs::remove_dir(&directory))?;
+            inner.tries(
+                format!("{} may remove member's directory", person.name),
+                outcome,
+            );
+            let _ = fs::remove_dir(&directory);
+        }
+    }
+    Ok(())
+}
+
+/// Who may write may set the times to now; only the owner may set them to something else.
+pub fn setting_times(scene: &Scene) -> Result<()> {
+    scene.file("file", b"")?;
+    let path = scene.at("file");
+    let (now, keep, then) = (
+        TimeSpec::UTIME_NOW,
+        TimeSpec::UTIME_OMIT,
+        TimeSpec::new(5, 6),
+    );
+    for mode in [0o666, 0o644, 0o444, 0o000] {
+        for person in ALL {
+            for (words, accessed, modified) in [
+                ("both to now", now, now),
+                ("both", then, then),
+                ("mtime alone", keep, then),
+                ("mtime alone to now", keep, now),
+                ("neither", keep, keep),
+            ] {
+                give(&path, &OWNER, mode)?;
+                let set = person.does(|| {
+                    utimensat(
+                        AT_FDCWD,
+                        &path,
+                        &accessed,
+                        &modified,
+                        UtimensatFlags::FollowSymlink,
+                    )
+                })?;
+                scene.tries(format!("{} sets {words} of {mode:03o}", person.name), set);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who has a file open keeps it, though the mode or the owner changes.
+pub fn descriptors_outlive_permission(scene: &Scene) -> Result<()> {
+    for person in ALL {
+        let name = format!("of-{}", person.name);
+        scene.file(&name, b"content")?;
+        let path = scene.at(&name);
+        give(&path, &OWNER, 0o666)?;
+        let opened = person.does(|| File::options().read(true).write(true).open(&path))?;
+        let mut file = opened?;
+        give(&path, &OWNER, 0o000)?;
+        let (written, synced, read) = person.does(|| {
+            let written = file.write_all(b"CON");
+            let synced = file.sync_all();
+            let mut rest = String::new();
+            let read = file.read_to_string(&mut rest).map(|_| rest);
+            (written, synced, read)
+        })?;
+        scene.tries(format!("{} writes after chmod", person.name), written);
+        scene.tries(format!("{} syncs", person.name), synced);
+        scene.gets(format!("{} reads", person.name), read);
+        scene.gets(format!("{} left", person.name), fs::read_to_string(&path));
+    }
+    Ok(())
+}
+
+/// Every directory on the way counts.
+pub fn paths_that_may_not_be_searched(scene: &Scene) -> Result<()> {
+    scene.directory("outer")?;
+    scene.directory("outer/inner")?;
+    scene.file("outer/inner/file", b"content")?;
+    fs::set_permissions(scene.at("outer/inner"), Permissions::from_mode(0o777))?;
+    fs::set_permissions(scene.at("outer/inner/file"), Permissions::from_mode(0o666))?;
+    for mode in [0o700, 0o744, 0o711] {
+        give(&scene.at("outer"), &OWNER, mode)?;
+        for person in ALL {
+            let file = scene.at("outer/inner/file");
+            let line = person.does(|| {
+                format!(
+                    "find {}, write {}, list {}, mkdir {}, rename {}, link {}",
+                    yes_or_error(fs::metadata(&file)),
+                    yes_or_error(fs::write(&file, b"content")),
+                    yes_or_error(fs::read_dir(scene.at("outer"))),
+                    yes_or_error(fs::create_dir(scene.at("outer/inner/new"))),
+                    yes_or_error(fs::rename(
+                        scene.at("outer/inner/new"),
+                        scene.at("outer/inner/other")
+                    )),
+                    yes_or_error(fs::hard_link(&file, scene.at("outer/inner/link"))),
+                )
+            })?;
+            scene.shows(format!("{mode:03o} for {}", person.name), line);
+            let _ = fs::remove_dir(scene.at("outer/inner/other"));
+            let _ = fs::remove_file(scene.at("outer/inner/link"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Where a law works, and the lines that it leaves.
+
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use walkdir::WalkDir;
+
+use super::people::Person;
+
+/// Longer than the grain of a file system's clock, which is at most a hundredth of a second.
+const TICK: Duration = Duration::from_millis(25);
+
+/// A directory of its own for one law.
+pub struct Scene {
+    title: String,
+    place: PathBuf,
+}
+
+impl Scene {
+    /// Makes the directory `place`, which belongs to `person`.
+    pub fn new(title: String, place: PathBuf, person: &Person) -> Result<Self> {
+        fs::create_dir(&place).with_context(|| format!("cannot make {}", place.display()))?;
+        chown(&place, Some(person.id), person.groups.first().copied())?;
+        Ok(Self { title, place })
+    }
+
+    /// A path in the law's directory.
+    pub fn at(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.place.join(Path::new(name.as_ref()))
+    }
+
+    /// A scene of its own in a new directory in this one.
+    pub fn inner(&self, name: &str) -> Result<Self> {
+        let place = self.at(name);
+        fs::create_dir(&place).with_context(|| format!("cannot make {name}"))?;
+        let title = format!("{}: {name}", self.title);
+        Ok(Self { title, place })
+    }
+
+    /// Makes a file with mode 0644.
+    pub fn file(&self, name: &str, content: &[u8]) -> Result<()> {
+        fs::write(self.at(name), content).with_context(|| format!("cannot make {name}"))
+    }
+
+    /// Makes a directory with mode 0755.
+    pub fn directory(&self, name: &str) -> Result<()> {
+        fs::create_dir(self.at(name)).with_context(|| format!("cannot make {name}"))
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&self, target: &str, name: &str) -> Result<()> {
+        std::os::unix::fs::symlink(target, self.at(name))
+            .with_context(|| format!("cannot make {name}"))
+    }
+
+    /// A line with a value.
+    pub fn shows(&self, what: impl Display, value: impl Display) {
+        println!("{}: {what}: {value}", self.title);
+    }
+
+    /// A line with `ok` or the name of the error.
+    pub fn tries<T, E: Into<io::Error>>(
+        &self,
+        what: impl Display,
+        outcome: Result<T, E>,
+    ) -> Option<T> {
+        match outcome {
+            Ok(value) => {
+                self.shows(what, "ok");
+                Some(value)
+            }
+            Err(error) => {
+                self.shows(what, name_of(&error.into()));
+                None
+            }
+        }
+    }
+
+    /// A line with a value or the name of the error.
+    pub fn gets<T: Display, E: Into<io::Error>>(&self, what: impl Display, outcome: Result<T, E>) {
+        match outcome {
+            Ok(value) => self.shows(what, value),
+            Err(error) => self.shows(what, name_of(&error.into())),
+        }
+    }
+
+    /// A line with `ok` or the name of the error, and what there is then.
+    pub fn tries_on<T, E: Into<io::Error>>(
+        &self,
+        name: &str,
+        what: impl Display,
+        outcome: Result<T, E>,
+    ) {
+        let outcome = outcome.map_or_else(|e| name_of(&e.into()), |_| "ok".to_owned());
+        let there =
+            fs::symlink_metadata(self.at(name)).map_or_else(|e| name_of(&e), |of| describe(&of));
+        self.shows(what, format!("{outcome}, then {there}"));
+    }
+
+    /// A line with what `stat` says of a name, itself and not where it leads.
+    pub fn stat(&self, name: &str) {
+        self.gets(
+            format!("stat {name}"),
+            fs::symlink_metadata(self.at(name)).map(|of| describe(&of)),
+        );
+    }
+
+    /// A line with the mode alone.
+    pub fn mode(&self, what: impl Display, name: &str) {
+        self.gets(
+            what,
+            fs::symlink_metadata(self.at(name)).map(|of| format!("{:04o}", of.mode() & 0o7777)),
+        );
+    }
+
+    /// A line with everything in the directory: the kind and size of each, and where a symbolic link leads.
+    pub fn tree(&self, what: impl Display) {
+        let mut found = Vec::new();
+        for entry in WalkDir::new(&self.place).min_depth(1).sort_by_file_name() {
+            found.push(match entry {
+                Ok(entry) => self.entry(entry.path()),
+                Err(error) => error.io_error().map_or_else(|| "?".into(), name_of),
+            });
+        }
+        self.shows(what, format!("[{}]", found.join(" ")));
+    }
+
+    fn entry(&self, path: &Path) -> String {
+        let name = path.strip_prefix(&self.place).unwrap_or(path);
+        let name = name.as_os_str().as_bytes().escape_ascii();
+        match fs::symlink_metadata(path) {
+            Ok(of) if of.is_dir() => format!("{name}/"),
+            Ok(of) if of.is_symlink() => {
+                let target = fs::read_link(path).unwrap_or_default();
+                format!("{name}->{}", target.display())
+            }
+            Ok(of) if of.is_file() => format!("{name}={}", of.len()),
+            Ok(of) => format!("{name}({})", kind(&of)),
+            Err(error) => format!("{name}!{}", name_of(&error)),
+        }
+    }
+
+    /// A line with what an act came to, and for each of `names` which of its times it advanced.
+    pub fn times<T, E: Into<io::Error>>(
+        &self,
+        what: impl Display,
+        names: &[&str],
+        act: impl FnOnce() -> Result<T, E>,
+    ) -> Result<()> {
+        // What is new has the time of the file system's clock, not of ours: so a file of just now is what counts.
+        let probe = self.at("probe");
+        fs::write(&probe, b"").context("cannot make the probe")?;
+        let start = Stamp::of(&probe).context("the probe is gone")?;
+        fs::remove_file(&probe).context("cannot remove the probe")?;
+        let before: Vec<_> = names.iter().map(|name| Stamp::of(&self.at(name))).collect();
+        sleep(TICK);
+        let outcome = act().map_or_else(|e| name_of(&e.into()), |_| "ok".to_owned());
+        let mut line = outcome;
+        for (name, before) in names.iter().zip(before) {
+            let change = match (before, Stamp::of(&self.at(name))) {
+                (Some(before), Some(after)) => after.since(&before),
+                (None, Some(after)) => format!("new {}", after.since(&start)),
+                (Some(_), None) => "gone".to_owned(),
+                (None, None) => "missing".to_owned(),
+            };
+            line += &format!(", {name} {change}");
+        }
+        self.shows(what, line);
+        Ok(())
+    }
+}
+
+/// When a file last changed, in seconds and nanoseconds.
+struct Stamp {
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let of = fs::symlink_metadata(path).ok()?;
+        Some(Self {
+            modified: (of.mtime(), of.mtime_nsec()),
+            changed: (of.ctime(), of.ctime_nsec()),
+        })
+    }
+
+    fn since(&self, before: &Self) -> String {
+        let sign = |now: (i64, i64), then| match now.cmp(&then) {
+            std::cmp::Ordering::Less => '-',
+            std::cmp::Ordering::Equal => '=',
+            std::cmp::Ordering::Greater => '+',
+        };
+        format!(
+            "mtime{} ctime{}",
+            sign(self.modified, before.modified),
+            sign(self.changed, before.changed)
+        )
+    }
+}
+
+/// The name of an error, as in errno.h.
+pub fn name_of(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => format!("{:?}", Errno::from_raw(number)),
+        None => error.to_string(),
+    }
+}
+
+/// Everything about a file that two file systems must agree on.
+pub fn describe(of: &Metadata) -> String {
+    format!(
+        "{} {:04o} links {} owner {}:{} {} bytes",
+        kind(of),
+        of.mode() & 0o7777,
+        of.nlink(),
+        of.uid(),
+        of.gid(),
+        // How long a directory is, is the file system's own affair.
+        if of.is_dir() { 0 } else { of.len() },
+    )
+}
+
+fn kind(of: &Metadata) -> &'static str {
+    let kind = of.file_type();
+    if kind.is_file() {
+        "file"
+    } else if kind.is_dir() {
+        "directory"
+    } else if kind.is_symlink() {
+        "symlink"
+    } else if kind.is_fifo() {
+        "fifo"
+    } else if kind.is_socket() {
+        "socket"
+    } else if kind.is_char_device() {
+        "character device"
+    } else {
+        "block device"
+    }
+}

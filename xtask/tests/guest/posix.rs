@@ -1,0 +1,117 @@
+//! The laws of POSIX, as `exercise posix` tells them: the same in the guest over NFS as on the exported file system.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+
+use crate::ground::{Ground, Place, exercise};
+use crate::world::World;
+
+/// Where the two differ because the protocol or its Linux client has no other way.
+struct Difference {
+    /// The line, without who it is about.
+    line: &'static str,
+    local: &'static str,
+    remote: &'static str,
+    why: &'static str,
+}
+
+const fn difference(
+    line: &'static str,
+    local: &'static str,
+    remote: &'static str,
+    why: &'static str,
+) -> Difference {
+    Difference {
+        line,
+        local,
+        remote,
+        why,
+    }
+}
+
+const HELD: &str =
+    "NFSv3 has no open files: the client keeps a removed one as .nfs… until it is closed";
+const FLAGS: &str = "NFSv3's RENAME has no flags";
+const IDLE: &str = "the client asks for nothing where nothing would change";
+const ALONE: &str = "NFSv3 has no open files: each request is judged by itself, and only the owner may do what the mode forbids";
+const ENTRIES: &str = "NFSv3's ACCESS has no bit for writing to a directory, only for changing its entries, which takes searching too";
+
+#[rustfmt::skip]
+const DIFFERENCES: &[Difference] = &[
+    difference("data.file_without_a_name: links", "0", "1", HELD),
+    difference("data.file_without_a_name: remove its directory", "ok", "ENOTEMPTY", HELD),
+    difference("data.file_without_a_name: closed as well", "[file=0]", "[directory/ file=0]", HELD),
+    difference("renaming.flags: to a free name", "ok", "EINVAL", FLAGS),
+    difference("renaming.flags: exchange", "ok", "EINVAL", FLAGS),
+    difference("renaming.flags: leaves", "[four=2 three=1 two=4]", "[four=4 one=1 two=2]", FLAGS),
+    difference("times.of_files: truncate to the same", "ok, file mtime+ ctime+, . mtime= ctime=", "ok, file mtime= ctime=, . mtime= ctime=", IDLE),
+    difference("owners.access_to_directories: 200 for owner", "-w-, list EACCES, find EACCES, make EACCES, remove EACCES", "---, list EACCES, find EACCES, make EACCES, remove EACCES", ENTRIES),
+    difference("owners.access_to_directories: 020 for member", "-w-, list EACCES, find EACCES, make EACCES, remove EACCES", "---, list EACCES, find EACCES, make EACCES, remove EACCES", ENTRIES),
+    difference("owners.access_to_directories: 002 for other", "-w-, list EACCES, find EACCES, make EACCES, remove EACCES", "---, list EACCES, find EACCES, make EACCES, remove EACCES", ENTRIES),
+    difference("owners.changing_owners: other gives 2644 to nobody in particular", "EPERM, then file 2644 links 1 owner 1001:1001 0 bytes", "ok, then file 2644 links 1 owner 1001:1001 0 bytes", IDLE),
+    difference("owners.descriptors_outlive_permission: member writes after chmod", "ok", "EACCES", ALONE),
+    difference("owners.descriptors_outlive_permission: member reads", "tent", "EACCES", ALONE),
+    difference("owners.descriptors_outlive_permission: member left", "CONtent", "content", ALONE),
+    difference("owners.descriptors_outlive_permission: other writes after chmod", "ok", "EACCES", ALONE),
+    difference("owners.descriptors_outlive_permission: other reads", "tent", "EACCES", ALONE),
+    difference("owners.descriptors_outlive_permission: other left", "CONtent", "content", ALONE),
+];
+
+pub fn laws_are_the_local_ones_with_kernel_handles(world: &mut World) -> Result<()> {
+    laws_are_the_local_ones(world, "kernel")
+}
+
+pub fn laws_are_the_local_ones_with_path_handles(world: &mut World) -> Result<()> {
+    laws_are_the_local_ones(world, "path")
+}
+
+fn laws_are_the_local_ones(world: &mut World, handles: &str) -> Result<()> {
+    let ground = Ground::new(world, handles, Place::Disk)?;
+    let local = exercise(&["posix", "."], &ground.beside("local")?)?;
+    let remote = ground.sh(world, "mkdir posix; exercise posix posix")?;
+    ensure!(
+        local.lines().count() > 2_000 && !local.contains(": stopped: "),
+        "the laws cannot be shown on the local file system:\n{local}"
+    );
+    let (local, remote): (Vec<&str>, Vec<&str>) =
+        (local.lines().collect(), remote.lines().collect());
+    ensure!(
+        local.len() == remote.len(),
+        "{} lines and {}",
+        local.len(),
+        remote.len()
+    );
+
+    let mut strange = Vec::new();
+    let mut known = BTreeSet::new();
+    for (local, remote) in local.into_iter().zip(remote).filter(|(l, r)| l != r) {
+        match DIFFERENCES.iter().position(|it| it.explains(local, remote)) {
+            Some(at) => drop(known.insert(at)),
+            None => strange.push(format!("local:  {local}\nremote: {remote}")),
+        }
+    }
+    ensure!(
+        strange.is_empty(),
+        "{} lines differ:\n{}",
+        strange.len(),
+        strange.join("\n")
+    );
+    // A difference that is none any more is no excuse either.
+    for (at, it) in DIFFERENCES.iter().enumerate() {
+        ensure!(
+            known.contains(&at),
+            "'{}' is the same though {}",
+            it.line,
+            it.why
+        );
+    }
+    Ok(())
+}
+
+impl Difference {
+    fn explains(&self, local: &str, remote: &str) -> bool {
+        let tail = |result| format!(" {}: {result}", self.line);
+        local.ends_with(&tail(self.local)) && remote.ends_with(&tail(self.remote))
+    }
+}
