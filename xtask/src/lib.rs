@@ -9,6 +9,7 @@ pub mod client;
 pub mod fuzz;
 pub mod log;
 pub mod qemu;
+pub mod random;
 pub mod run;
 pub mod server;
 pub mod setup;

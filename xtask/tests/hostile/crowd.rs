@@ -1,7 +1,6 @@
 //! Many clients at once, each with many requests under way and its own pace: every answer must be the right one, in order.
 
 use super::Scene;
-use super::mutations::{Random, seed};
 use anyhow::{Context, Result, ensure};
 use std::collections::VecDeque;
 use std::fs;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use xtask::build::Arch;
 use xtask::client::replies::{get_attr, page, parse, read};
 use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, record};
+use xtask::random::{Random, seed};
 use xtask::server::ServerOptions;
 
 const CLIENT_COUNT: u64 = 40;

@@ -12,29 +12,13 @@ use xtask::client::replies::{check, parse};
 use xtask::client::{
     Auth, Client, How, Mount, Nfs, Node, Outcome, Portmap, Procedure, Set, Stable, Status, record,
 };
+use xtask::random::{Random, seed};
 use xtask::server::{Namespace, ServerOptions, root_for, users};
 use xtask::setup::{self, Package};
 
 /// The xid of the good call that ends each batch.
 const LAST_XID: u32 = u32::MAX;
 const BATCH: usize = 16;
-
-/// SplitMix64: small, seeded, good enough.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-}
 
 fn mutate(random: &mut Random, message: &[u8]) -> Vec<u8> {
     let mut bytes = message.to_vec();
@@ -44,7 +28,7 @@ fn mutate(random: &mut Random, message: &[u8]) -> Vec<u8> {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
             1 => bytes.truncate(at),
             2 => {
-                let chunk: Vec<u8> = (0..random.below(24)).map(|_| random.next() as u8).collect();
+                let chunk: Vec<u8> = (0..random.below(24)).map(|_| random.word() as u8).collect();
                 bytes.splice(at..at, chunk);
             }
             // The tempting values of a word, lengths above all.
@@ -78,7 +62,7 @@ fn mutate(random: &mut Random, message: &[u8]) -> Vec<u8> {
                     0x8000_0000,
                     0xffff_fffc,
                     0xffff_ffff,
-                    random.next() as u32,
+                    random.word() as u32,
                 ];
                 let value = values[random.below(values.len())];
                 if let Some(word) = bytes.get_mut(at & !3..(at & !3) + 4) {
@@ -385,15 +369,6 @@ fn mutation_count(share: usize) -> usize {
     } else {
         100_000 / share
     }
-}
-
-pub(super) fn seed() -> u64 {
-    let given = std::env::var("STOWAWAY_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let seed = given.unwrap_or(20_261_120);
-    eprintln!("seed {seed}; replay with STOWAWAY_SEED={seed}");
-    seed
 }
 
 /// Prefixes first: they also warm the server up. Then the mutations, which must not make it grow.
