@@ -1,0 +1,338 @@
+//! The conversation with one NBD client: bytes to requests, requests to the disk, answers back.
+
+use std::io::{BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Result, bail, ensure};
+
+use super::Shared;
+
+const INIT_MAGIC: &[u8; 8] = b"NBDMAGIC";
+const OPTION_MAGIC: &[u8; 8] = b"IHAVEOPT";
+const OPTION_REPLY_MAGIC: u64 = 0x3_e889_0455_65a9;
+const REQUEST_MAGIC: u32 = 0x2560_9513;
+const REPLY_MAGIC: u32 = 0x6744_6698;
+
+/// Handshake flags of both sides: fixed newstyle, and no 124 zeroes after EXPORT_NAME.
+const FIXED_NEWSTYLE: u16 = 1;
+const NO_ZEROES: u16 = 2;
+/// Transmission flags: that there are any, and that FLUSH may be sent.
+const FLAGS: u16 = 1 | 1 << 2;
+
+const OPTION_EXPORT_NAME: u32 = 1;
+const OPTION_ABORT: u32 = 2;
+const OPTION_INFO: u32 = 6;
+const OPTION_GO: u32 = 7;
+const OPTION_LEN_MAX: u32 = 4096;
+
+const REPLY_ACK: u32 = 1;
+const REPLY_INFO: u32 = 3;
+const REPLY_UNSUPPORTED: u32 = 1 << 31 | 1;
+
+const READ: u16 = 0;
+const WRITE: u16 = 1;
+const DISCONNECT: u16 = 2;
+const FLUSH: u16 = 3;
+const EINVAL: u32 = 22;
+const LEN_MAX: u32 = 32 << 20;
+
+/// The head of a request.
+const REQUEST_BYTES: usize = 28;
+/// More than QEMU has in flight at once.
+const BATCH_MAX: usize = 64;
+
+/// Serves one client until it leaves.
+pub(super) fn converse(stream: UnixStream, disk: &Shared) -> Result<()> {
+    let mut requests = BufReader::with_capacity(1 << 20, stream.try_clone()?);
+    if !handshake(&mut requests, &stream, disk)? {
+        return Ok(());
+    }
+    let mut goes_on = true;
+    while goes_on {
+        // All requests that are there already are begun before the first of them is answered: that is how a disk with a
+        // queue does it, and nobody may rely on more.
+        let mut batch = Vec::new();
+        loop {
+            match Request::read(&mut requests, disk)? {
+                Some(request) => batch.push(request),
+                None => goes_on = false,
+            }
+            let more = requests.buffer().len() >= REQUEST_BYTES;
+            if !goes_on || !more || batch.len() == BATCH_MAX {
+                break;
+            }
+        }
+        let mut answers = Vec::new();
+        for request in batch {
+            request.answer(disk, &mut answers);
+        }
+        (&stream).write_all(&answers)?;
+    }
+    Ok(())
+}
+
+/// Agrees on the one export there is; false when the client wants none.
+fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<bool> {
+    let mut hello = [INIT_MAGIC.as_slice(), OPTION_MAGIC].concat();
+    hello.extend((FIXED_NEWSTYLE | NO_ZEROES).to_be_bytes());
+    to.write_all(&hello)?;
+    let client_flags = u32::from_be_bytes(take(&mut from)?);
+    ensure!(
+        client_flags & !u32::from(FIXED_NEWSTYLE | NO_ZEROES) == 0,
+        "the client has unknown flags: {client_flags:#x}"
+    );
+    let mut export = disk.len().to_be_bytes().to_vec();
+    export.extend(FLAGS.to_be_bytes());
+    loop {
+        ensure!(&take(&mut from)? == OPTION_MAGIC, "that is no NBD option");
+        let option = u32::from_be_bytes(take(&mut from)?);
+        let len = u32::from_be_bytes(take(&mut from)?);
+        ensure!(len <= OPTION_LEN_MAX, "an option of {len} bytes");
+        from.read_exact(&mut vec![0; len as usize])?;
+        let mut reply = |kind: u32, data: &[u8]| {
+            let mut reply = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
+            for word in [option, kind, data.len() as u32] {
+                reply.extend(word.to_be_bytes());
+            }
+            reply.extend(data);
+            to.write_all(&reply)
+        };
+        match option {
+            OPTION_EXPORT_NAME => {
+                if client_flags & u32::from(NO_ZEROES) == 0 {
+                    export.extend([0; 124]);
+                }
+                to.write_all(&export)?;
+                return Ok(true);
+            }
+            OPTION_INFO | OPTION_GO => {
+                // NBD_INFO_EXPORT, which is number 0.
+                reply(REPLY_INFO, &[&[0, 0], export.as_slice()].concat())?;
+                reply(REPLY_ACK, &[])?;
+                if option == OPTION_GO {
+                    return Ok(true);
+                }
+            }
+            OPTION_ABORT => {
+                reply(REPLY_ACK, &[])?;
+                return Ok(false);
+            }
+            _ => reply(REPLY_UNSUPPORTED, &[])?,
+        }
+    }
+}
+
+/// What was begun and is to be answered.
+struct Request {
+    cookie: [u8; 8],
+    what: What,
+}
+
+enum What {
+    Read {
+        offset: u64,
+        len: u32,
+    },
+    /// A write or a flush, at this position of the log.
+    Logged(usize),
+    Refused,
+}
+
+impl Request {
+    /// Takes the next request and begins it; None when the client takes its leave.
+    fn read(from: &mut impl Read, disk: &Shared) -> Result<Option<Self>> {
+        ensure!(
+            u32::from_be_bytes(take(from)?) == REQUEST_MAGIC,
+            "that is no NBD request"
+        );
+        let flags = u16::from_be_bytes(take(from)?);
+        ensure!(flags == 0, "flags that were not offered: {flags:#x}");
+        let kind = u16::from_be_bytes(take(from)?);
+        let cookie = take(from)?;
+        let offset = u64::from_be_bytes(take(from)?);
+        let len = u32::from_be_bytes(take(from)?);
+        let fits = len <= LEN_MAX && disk.holds(offset, len);
+        let what = match kind {
+            READ if fits => What::Read { offset, len },
+            WRITE => {
+                ensure!(len <= LEN_MAX, "a write of {len} bytes");
+                let mut data = vec![0; len as usize];
+                from.read_exact(&mut data)?;
+                if fits {
+                    What::Logged(disk.write(offset, data))
+                } else {
+                    What::Refused
+                }
+            }
+            FLUSH => What::Logged(disk.flush()),
+            DISCONNECT => return Ok(None),
+            READ => What::Refused,
+            other => bail!("command {other} was not offered"),
+        };
+        Ok(Some(Self { cookie, what }))
+    }
+
+    /// Does what is left to do and appends the answer.
+    fn answer(self, disk: &Shared, to: &mut Vec<u8>) {
+        let (error, data) = match self.what {
+            What::Read { offset, len } => (0, disk.read(offset, len)),
+            What::Logged(position) => {
+                disk.done(position);
+                (0, Vec::new())
+            }
+            What::Refused => (EINVAL, Vec::new()),
+        };
+        to.extend(REPLY_MAGIC.to_be_bytes());
+        to.extend(u32::to_be_bytes(error));
+        to.extend(self.cookie);
+        to.extend(data);
+    }
+}
+
+fn take<const LEN: usize>(from: &mut impl Read) -> Result<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Disk;
+    use super::super::log::Event;
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn option(number: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = OPTION_MAGIC.to_vec();
+        bytes.extend(number.to_be_bytes());
+        bytes.extend((data.len() as u32).to_be_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn request(kind: u16, cookie: u8, offset: u64, len: usize) -> Vec<u8> {
+        let mut bytes = REQUEST_MAGIC.to_be_bytes().to_vec();
+        bytes.extend(0_u16.to_be_bytes());
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend([cookie; 8]);
+        bytes.extend(offset.to_be_bytes());
+        bytes.extend((len as u32).to_be_bytes());
+        bytes
+    }
+
+    fn answer(error: u32, cookie: u8) -> Vec<u8> {
+        let mut bytes = REPLY_MAGIC.to_be_bytes().to_vec();
+        bytes.extend(error.to_be_bytes());
+        bytes.extend([cookie; 8]);
+        bytes
+    }
+
+    /// Sends everything at once, as bold clients do; what came back until the server hung up.
+    fn said(disk: &Disk, messages: &[Vec<u8>]) -> Result<Vec<u8>> {
+        let mut stream = UnixStream::connect(disk.socket())?;
+        stream.write_all(&[&[0, 0, 0, 3], messages.concat().as_slice()].concat())?;
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said)?;
+        Ok(said)
+    }
+
+    fn hello() -> Vec<u8> {
+        b"NBDMAGICIHAVEOPT\0\x03".to_vec()
+    }
+
+    fn export() -> Vec<u8> {
+        [&(MIB as u64).to_be_bytes()[..], &[0, 5]].concat()
+    }
+
+    #[test]
+    fn unknown_options_are_declined_and_go_leads_to_the_export() -> Result<()> {
+        let disk = Disk::serve(vec![0; MIB])?;
+        let reply = |option: u8, kind: [u8; 4], data: &[u8]| {
+            let mut bytes = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
+            bytes.extend([0, 0, 0, option]);
+            bytes.extend(kind);
+            bytes.extend((data.len() as u32).to_be_bytes());
+            bytes.extend(data);
+            bytes
+        };
+        const STRUCTURED_REPLY: u32 = 8;
+        let said = said(
+            &disk,
+            &[
+                option(STRUCTURED_REPLY, b""),
+                option(OPTION_GO, &[0; 6]),
+                request(DISCONNECT, 1, 0, 0),
+            ],
+        )?;
+        let expected = [
+            hello(),
+            reply(8, [0x80, 0, 0, 1], b""),
+            reply(7, [0, 0, 0, 3], &[&[0, 0], export().as_slice()].concat()),
+            reply(7, [0, 0, 0, 1], b""),
+        ];
+        assert_eq!(said, expected.concat());
+        Ok(())
+    }
+
+    #[test]
+    fn the_log_has_writes_and_flushes_in_order_and_their_ends() -> Result<()> {
+        let disk = Disk::serve(vec![0; MIB])?;
+        let mut write = request(WRITE, 1, 4096, 3);
+        write.extend(b"abc");
+        let said = said(
+            &disk,
+            &[
+                option(OPTION_EXPORT_NAME, b""),
+                write,
+                request(FLUSH, 2, 0, 0),
+                request(READ, 3, 4095, 5),
+                request(DISCONNECT, 4, 0, 0),
+            ],
+        )?;
+        let mut answers = [hello(), export(), answer(0, 1), answer(0, 2), answer(0, 3)].concat();
+        answers.extend(b"\0abc\0");
+        assert_eq!(said, answers);
+        let log = disk.log();
+        assert_eq!(disk.position(), 4);
+        assert_eq!(log.start, vec![0; MIB]);
+        // Whether the flush had come before the write was answered is a matter of time.
+        let begins = |event: &&Event| !matches!(event, Event::Done(_));
+        let begun: Vec<&Event> = log.events.iter().filter(begins).collect();
+        let write = Event::Write {
+            offset: 4096,
+            data: b"abc".to_vec(),
+        };
+        assert_eq!(begun, [&write, &Event::Flush]);
+        for (at, event) in log.events.iter().enumerate() {
+            assert!(
+                at < 3 || matches!(event, Event::Done(_)),
+                "{:?}",
+                log.events
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_reaches_beyond_the_end_is_refused_and_not_logged() -> Result<()> {
+        let disk = Disk::serve(vec![0; MIB])?;
+        let mut write = request(WRITE, 1, MIB as u64 - 1, 2);
+        write.extend(b"ab");
+        let said = said(
+            &disk,
+            &[
+                option(OPTION_EXPORT_NAME, b""),
+                write,
+                request(READ, 2, u64::MAX, 1),
+                request(DISCONNECT, 3, 0, 0),
+            ],
+        )?;
+        assert_eq!(
+            said,
+            [hello(), export(), answer(EINVAL, 1), answer(EINVAL, 2)].concat()
+        );
+        assert_eq!(disk.position(), 0);
+        Ok(())
+    }
+}
