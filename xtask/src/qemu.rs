@@ -3,18 +3,22 @@
 //! A machine is data: which emulator, which kernel, what lies in its initramfs. This file turns it into a command line
 //! and knows nothing about any one machine.
 
+mod disk;
 pub mod guest;
 mod initramfs;
 mod kernel;
 
 use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::build::{self, workspace_root};
+use crate::build::{self, Arch, workspace_root};
+use crate::nbd::Disk;
+use crate::server;
 use crate::setup::{self, Package};
 pub use guest::Guest;
 
@@ -50,7 +54,13 @@ pub fn prepare(machine: &str) -> Result<()> {
 }
 
 /// Where the emulator and the files of an initramfs come from.
-const PACKAGES: [Package; 3] = [Package::QEMU, Package::BUSYBOX, Package::NFS_COMMON];
+const PACKAGES: [Package; 5] = [
+    Package::QEMU,
+    Package::BUSYBOX,
+    Package::NFS_COMMON,
+    Package::E2FSPROGS,
+    Package::STRACE,
+];
 
 /// One file of qemu/.
 #[derive(Deserialize)]
@@ -61,7 +71,11 @@ struct Machine {
     cpu: String,
     memory_mib: u32,
     network: String,
+    /// TCP ports of the machine that are to be reached from the host.
+    #[serde(default)]
+    forward: Vec<u16>,
     devices: Vec<String>,
+    disk: Option<disk::Choice>,
     kernel: KernelChoice,
     initramfs: Contents,
 }
@@ -82,6 +96,8 @@ struct Contents {
     /// Programs of xtask's own, to be found in /usr/bin.
     #[serde(default)]
     programs: Vec<String>,
+    /// Where our own file is to lie, for x86_64.
+    stowaway: Option<PathBuf>,
     init: String,
 }
 
@@ -93,8 +109,20 @@ impl Contents {
         for name in &self.programs {
             files.push((build::program(name)?, Path::new("/usr/bin").join(name)));
         }
+        if let Some(place) = &self.stowaway {
+            files.push((server::binary(Arch::X86_64)?, place.clone()));
+        }
         Ok(files)
     }
+}
+
+/// What it takes to start a machine once.
+struct Start {
+    command: Command,
+    /// Lives as long as the machine needs it.
+    disk: Option<Disk>,
+    /// Ports of the machine, and the ports of loopback that lead there.
+    ports: Vec<(u16, u16)>,
 }
 
 impl Machine {
@@ -113,8 +141,8 @@ impl Machine {
         toml::from_str(&text).with_context(|| format!("{} is not a machine", path.display()))
     }
 
-    /// The emulator with all that the file says; kernel and initramfs are made ready and put into `directory`.
-    fn command(&self, directory: &Path, more_boot_words: &str) -> Result<Command> {
+    /// The emulator with all that the file says; kernel, initramfs and disk are made ready in `directory`.
+    fn start(&self, directory: &Path, more_boot_words: &str) -> Result<Start> {
         setup::need(&PACKAGES)?;
         let kernel = kernel::fetch(&self.kernel.package)?;
         let initramfs = directory.join("initramfs.cpio");
@@ -151,19 +179,42 @@ impl Machine {
             "-append",
             &format!("{} {more_boot_words}", self.kernel.command_line),
         ]);
-        command.args(["-netdev", &self.network]);
+        let mut network = self.network.clone();
+        let mut ports = Vec::new();
+        for &port in &self.forward {
+            let own = free_port()?;
+            network += &format!(",hostfwd=tcp:127.0.0.1:{own}-:{port}");
+            ports.push((port, own));
+        }
+        command.args(["-netdev", &network]);
+        let disk = self.disk.as_ref().map(disk::Choice::make).transpose()?;
+        if let Some(disk) = &disk {
+            let socket = disk.socket();
+            command.arg("-blockdev").arg(format!(
+                "driver=nbd,node-name=disk,server.type=unix,server.path={},cache.direct=on",
+                socket.display()
+            ));
+        }
         for device in &self.devices {
             command.args(["-device", device]);
         }
-        Ok(command)
+        Ok(Start {
+            command,
+            disk,
+            ports,
+        })
     }
 
     fn on_this_terminal(&self) -> Result<()> {
         let directory = tempfile::tempdir().context("cannot make a directory for the initramfs")?;
-        let mut command = self.command(directory.path(), "")?;
+        let mut start = self.start(directory.path(), "")?;
+        for (port, own) in &start.ports {
+            println!("port {port} of the machine is port {own} of 127.0.0.1");
+        }
         // Ctrl-A X ends QEMU, Ctrl-C goes to the machine.
-        command.args(["-serial", "mon:stdio"]);
-        let status = command
+        start.command.args(["-serial", "mon:stdio"]);
+        let status = start
+            .command
             .status()
             .with_context(|| format!("cannot start {}", self.program))?;
         if !status.success() {
@@ -171,6 +222,12 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// A TCP port of loopback that nobody listens on. Nothing keeps another from taking it before QEMU does; then QEMU says so.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// The names of the machines in `directory`.

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::Machine;
+use super::{Machine, Start};
+use crate::nbd::Disk;
 use crate::setup;
 
 const BOOT_MAX: Duration = Duration::from_secs(120);
@@ -25,6 +27,8 @@ pub struct Guest {
     qemu: Child,
     control: UnixStream,
     scripts_count: u32,
+    disk: Option<Disk>,
+    ports: Vec<(u16, u16)>,
     /// Holds the initramfs and the console's text.
     directory: TempDir,
 }
@@ -42,7 +46,11 @@ impl Guest {
     pub fn boot(machine: &str) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory for the guest")?;
         let machine = Machine::load(machine)?;
-        let mut command = machine.command(directory.path(), "control")?;
+        let Start {
+            mut command,
+            disk,
+            ports,
+        } = machine.start(directory.path(), "control")?;
         let _waiting = setup::progress("booting a guest");
         let (control, far_end) = UnixStream::pair().context("cannot make a socket pair")?;
         // QEMU finds its end of the control port as descriptor 0.
@@ -69,6 +77,8 @@ impl Guest {
             qemu,
             control,
             scripts_count: 0,
+            disk,
+            ports,
             directory,
         };
         guest
@@ -104,6 +114,19 @@ impl Guest {
             answer.code
         );
         Ok(text)
+    }
+
+    /// The machine's disk, which lives in this process.
+    pub fn disk(&self) -> Result<&Disk> {
+        self.disk.as_ref().context("this machine has no disk")
+    }
+
+    /// Where a port of the machine is reached.
+    pub fn port(&self, port: u16) -> Result<SocketAddr> {
+        let forwarded = self.ports.iter().find(|(of, _)| *of == port);
+        let (_, own) =
+            forwarded.with_context(|| format!("this machine's port {port} is not forwarded"))?;
+        Ok((Ipv4Addr::LOCALHOST, *own).into())
     }
 
     /// Reads until `found` makes something of all that came.
