@@ -8,6 +8,7 @@ pub mod build;
 pub mod client;
 pub mod fuzz;
 pub mod log;
+pub mod mounts;
 pub mod nbd;
 pub mod qemu;
 pub mod random;

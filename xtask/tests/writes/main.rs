@@ -11,7 +11,6 @@ mod faulty;
 mod fragments;
 mod identity;
 mod limits;
-mod mounts;
 mod names;
 mod odd;
 mod programs;
@@ -27,6 +26,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::client::{Attr, Auth, Client, How, Set, Stable, Status, failure};
+use xtask::mounts;
 use xtask::server::{Server, ServerOptions, public_dir, users};
 
 /// What lets a test do as root.

@@ -1,16 +1,16 @@
 //! File systems of a test's own: mounts that nobody else sees and that go with the thread that made them. Needs root.
 
+use crate::build::Arch;
+use crate::server::{binary, root_for};
+use crate::setup::{self, Package};
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
-use xtask::build::Arch;
-use xtask::server::{binary, root_for};
-use xtask::setup::{self, Package};
 
 /// Runs `work` on a thread whose mounts are its own, and its children's. What is started inside must end inside.
-pub(super) fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     if !root_for(what) {
         return Ok(());
     }
@@ -30,7 +30,7 @@ pub(super) fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> R
 }
 
 /// `mount -t KIND -o OPTIONS KIND AT`.
-pub(super) fn mount(kind: &str, options: &str, at: &Path) -> Result<()> {
+pub fn mount(kind: &str, options: &str, at: &Path) -> Result<()> {
     setup::quietly(
         Command::new("mount")
             .args(["-t", kind, "-o", options, kind])
@@ -40,7 +40,7 @@ pub(super) fn mount(kind: &str, options: &str, at: &Path) -> Result<()> {
 }
 
 /// Mounts once more with other options.
-pub(super) fn remount(options: &str, at: &Path) -> Result<()> {
+pub fn remount(options: &str, at: &Path) -> Result<()> {
     setup::quietly(
         Command::new("mount")
             .args(["-o", &format!("remount,{options}")])
@@ -50,14 +50,15 @@ pub(super) fn remount(options: &str, at: &Path) -> Result<()> {
 }
 
 /// Makes a file system in a file of `size_mib` beside `at` by `make`, a command that takes the file last, and mounts it there.
-pub(super) fn mount_image(make: &[&str], size_mib: u64, at: &Path) -> Result<()> {
+pub fn mount_image(make: &[&str], size_mib: u64, at: &Path) -> Result<()> {
     let image = at.with_extension("image");
     File::create_new(&image)?.set_len(size_mib << 20)?;
     setup::quietly(Command::new(make[0]).args(&make[1..]).arg(&image))?;
-    setup::quietly(
-        Command::new("mount")
-            .args(["-o", "loop"])
-            .args([&image, at]),
-    )?;
+    mount_file(&image, at)
+}
+
+/// Mounts the file system in a file.
+pub fn mount_file(image: &Path, at: &Path) -> Result<()> {
+    setup::quietly(Command::new("mount").args(["-o", "loop"]).args([image, at]))?;
     Ok(())
 }
