@@ -1,7 +1,8 @@
 //! The workshop: everything that builds, runs, tests and measures stowaway. One command per file.
 //!
 //! A command module has `Args` and `main(Args)`. `setup`, `server` and `client` serve the others and the tests in
-//! `xtask/tests/`. Nothing here links stowaway's own library: what is tested is the file.
+//! `xtask/tests/`; `bin/exercise` is what a guest does in those. Nothing here links stowaway's own library: what is tested
+//! is the file.
 
 pub mod bench;
 pub mod build;

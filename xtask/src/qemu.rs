@@ -50,6 +50,7 @@ pub fn prepare(machine: &str) -> Result<()> {
     let machine = Machine::load(machine)?;
     setup::need(&PACKAGES)?;
     kernel::fetch(&machine.kernel.package)?;
+    machine.initramfs.files()?;
     Ok(())
 }
 

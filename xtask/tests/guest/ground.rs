@@ -52,7 +52,7 @@ impl Ground {
         }
         .context("cannot make a directory to export")?;
         let export = directory.path().join("export");
-        fs::create_dir(&export)?;
+        open_directory(&export)?;
         if let Some(id) = options.user {
             std::os::unix::fs::chown(&export, Some(id), Some(id))?;
         }
@@ -90,7 +90,7 @@ impl Ground {
     /// Another directory on the same file system, which is not exported.
     pub fn beside(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory.path().join(name);
-        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        open_directory(&path)?;
         Ok(path)
     }
 
@@ -110,6 +110,13 @@ impl Ground {
             "set -e; {mount}; trap 'cd /; umount /mnt/1' EXIT; cd /mnt/1\n{script}"
         ))
     }
+}
+
+/// Makes a directory that everybody may enter, whatever the mask is.
+fn open_directory(path: &Path) -> Result<()> {
+    fs::create_dir(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// The host as the guest sees it.

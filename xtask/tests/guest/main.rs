@@ -59,7 +59,7 @@ const TESTS: &[(&str, Test)] = tests![
     entries_go_while_ten_thousand_are_read,
     of_two_clients_one_creates,
     an_archive_of_five_thousand_files_is_unpacked,
-    a_hundred_thousand_operations_on_one_file,
+    a_hundred_thousand_operations_of_fsx,
     laws_are_the_local_ones_with_kernel_handles,
     laws_are_the_local_ones_with_path_handles,
     fifty_kills_lose_nothing,
