@@ -150,10 +150,16 @@ impl Host {
                 rustix::fs::fchmod(file, mode)
             })?;
         }
-        if change.times() {
+        // To be cut has set it already, also for who may write and is not the owner: of one time alone the host would refuse
+        // them "now".
+        let mtime = match change.mtime {
+            NewTime::Now if change.size.is_some() => NewTime::Keep,
+            mtime => mtime,
+        };
+        if (change.atime, mtime) != (NewTime::Keep, NewTime::Keep) {
             let times = Timestamps {
                 last_access: time(change.atime),
-                last_modification: time(change.mtime),
+                last_modification: time(mtime),
             };
             self.by_path(
                 node,
