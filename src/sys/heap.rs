@@ -124,10 +124,9 @@ impl<T> Slots<T> {
 impl Slots<u8> {
     /// `count` zero bytes, touched when they are used first.
     pub fn zeroed(count: usize) -> Self {
-        Self {
-            len: count as u32,
-            ..Self::new(count)
-        }
+        let mut slots = Self::new(count);
+        slots.len = count as u32;
+        slots
     }
 
     /// Appends `count` zero bytes; whether there was room for all of them.
@@ -143,8 +142,20 @@ impl Slots<u8> {
 
     /// The bytes, for as long as the process lasts.
     pub fn leak(self) -> &'static mut [u8] {
+        let kept = core::mem::ManuallyDrop::new(self);
         // SAFETY: the places are never given back, and nobody else knows them.
-        unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len as usize) }
+        unsafe { core::slice::from_raw_parts_mut(kept.places.as_ptr(), kept.len as usize) }
+    }
+}
+
+/// Tests start many servers in one process, which may have no more than 4 GiB to give away.
+#[cfg(test)]
+impl<T> Drop for Slots<T> {
+    fn drop(&mut self) {
+        let layout = Layout::array::<T>(self.count as usize).unwrap();
+        while self.pop().is_some() {}
+        // SAFETY: allocated with this layout, and nothing is left in it.
+        unsafe { alloc::alloc::dealloc(self.places.as_ptr().cast(), layout) };
     }
 }
 
