@@ -144,7 +144,7 @@ const CALLS: &str = "
     getppid getrandom getsockname ioctl kill linkat listen lseek mkdirat mknodat name_to_handle_at open open_by_handle_at
     openat ppoll prctl pread64 prlimit64 pwrite64 read readlinkat recv recvfrom renameat rt_sigaction rt_sigprocmask send
     sendfile sendfile64 sendto setfsgid setfsgid32 setfsuid setfsuid32 setgroups setgroups32 setsockopt signalfd4 socket
-    socketcall statx symlinkat umask unlinkat utimensat utimensat_time64 wait4 write
+    socketcall statx symlinkat syncfs umask unlinkat utimensat utimensat_time64 wait4 write
 ";
 
 /// What a client can do to a directory and leave no trace.

@@ -3,7 +3,7 @@
 //! They are made so all together before anybody is told: one call for a directory, however many of its names were changed by
 //! requests that came together. Of an export that is `async` they follow with the next COMMIT, or within a second.
 
-use super::super::{FsError, FsResult, Kind, Node, Pin};
+use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
 use super::table::Opened;
 use super::words::error;
@@ -18,12 +18,9 @@ pub(super) struct Unsettled {
 }
 
 impl Host {
-    /// Names in a directory, or the attributes of an object, were changed. Only files and directories can be made durable by
-    /// themselves; the attributes of others follow with the next name.
+    /// Names in a directory, or the attributes of an object, were changed.
     pub(super) fn unsettle(&mut self, node: Node) -> FsResult<()> {
-        let kind = self.at(node)?.0.kind;
-        if !matches!(kind, Kind::Regular | Kind::Directory) || self.unsettled.nodes.contains(&node)
-        {
+        if self.unsettled.nodes.contains(&node) {
             return Ok(());
         }
         if self.unsettled.nodes.is_full() {
@@ -52,8 +49,8 @@ impl Host {
         let (entry, top) = self.at(node)?;
         match reopened {
             Ok(()) => rustix::fs::fsync(&entry.file),
-            // Who may not read a directory may still have changed it.
-            Err(FsError::Access) => rustix::fs::syncfs(&top.dir),
+            // Links, FIFOs and devices are not opened, and who may not read a directory may still have changed it.
+            Err(FsError::Access | FsError::Invalid) => rustix::fs::syncfs(&top.dir),
             Err(other) => return Err(other),
         }
         .map_err(error)
