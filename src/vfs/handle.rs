@@ -231,6 +231,7 @@ fn word(bytes: &[u8]) -> u64 {
 }
 
 /// 32 bits of two words that differ when the words do, nearly always.
+#[inline(never)]
 pub(super) const fn digest(first: u64, second: u64) -> u32 {
     let folded = (first.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ second)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -66,7 +66,6 @@ impl Default for Options {
 
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    #[inline(never)]
     pub(in super::super) fn read(&mut self, mut args: Args) -> Result<(), Status> {
         while let Some(word) = args.next() {
             // --flag=VALUE is --flag VALUE.
@@ -101,6 +100,7 @@ impl Options {
     }
 
     /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
+    #[inline(never)]
     fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match place {
