@@ -4,7 +4,7 @@
 
 use super::super::Cx;
 use super::super::rpc::Request;
-use super::{Fault, Nfs, Object, check_regular, post_op, pre_op, tell};
+use super::{Fault, Nfs, Object, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
 use crate::vfs::{Attr, FsError, Pin, Right};
 use crate::wire::Writer;
@@ -88,16 +88,19 @@ impl Nfs {
             right = Some(Right::Write);
         }
         args.check()?;
-        if procedure == Procedure::Write {
-            check_regular(object)?;
-            if left > WRITE_BYTES_MAX {
-                return Err(FsError::Invalid.into());
-            }
-            if offset.saturating_add(left.into()) > i64::MAX as u64 {
-                return Err(FsError::TooLarge.into());
-            }
-        }
+        // Whether anything may be written there at all comes first.
         let file = cx.vfs.pin(object.node, right)?;
+        let refused = if left > WRITE_BYTES_MAX {
+            Some(FsError::Invalid)
+        } else if how != How::Commit && offset.saturating_add(left.into()) > i64::MAX as u64 {
+            Some(FsError::TooLarge)
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            cx.vfs.unpin(file);
+            return Err(error.into());
+        }
         let xid = request.call.xid;
         let writing = Writing {
             left,
