@@ -9,11 +9,12 @@ mod acting;
 mod change;
 mod durable;
 mod key;
+mod open;
 mod search;
 mod table;
 mod words;
 
-use super::handle::{self, Body, Key, Trail};
+use super::handle::{self, Key};
 use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Kind,
     Make, Name, Node, Pin, Right, Space, Vfs,
@@ -30,7 +31,7 @@ use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 use search::Search;
 use table::{Entry, Opened, Table};
-use words::{attr, error, generation, kind};
+use words::{attr, error};
 
 pub use acting::Rules;
 
@@ -178,244 +179,6 @@ impl Host {
     fn entry_and_top(&self, node: Node) -> Option<(&Entry, &Top)> {
         let entry = self.table.get(node)?;
         Some((entry, self.tops.get(usize::from(entry.export))?))
-    }
-
-    /// Finds out the handle of the entry `name` of `file`, or of `file` itself when that is empty, which was seen in `dir`.
-    /// Its attributes too if they are wanted; with trails they have to be asked for.
-    fn identify(
-        &self,
-        (dir, top): (&Entry, &Top),
-        file: &File,
-        name: &CStr,
-        handle: &mut Handle,
-        stat: &mut Stat,
-        wants_stat: bool,
-    ) -> FsResult<()> {
-        if wants_stat || self.form == Form::Trail {
-            files::stat_entry(file, name, stat).map_err(error)?;
-        }
-        if self.form == Form::Trail {
-            return top.trail(dir, stat, handle);
-        }
-        let mut kernel = KernelHandle::ROOM;
-        if files::name_to_handle(file, name, &mut kernel).map_err(error)? != top.mount {
-            return Err(FsError::OtherFileSystem);
-        }
-        let (kind, bytes) = kernel.parts();
-        handle::kernel(top.tag, &self.key, kind, bytes, handle)
-    }
-
-    /// Takes in an object that was opened by its name in `dir`. That may stand for another by now: what was opened counts.
-    #[inline(never)]
-    fn adopt(&mut self, dir: Node, file: File, opened: Opened) -> FsResult<Node> {
-        let at = self.at(dir)?;
-        let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
-        self.identify(at, &file, c"", &mut handle, &mut stat, true)?;
-        let export = at.0.export;
-        self.insert(export, file, &stat, &handle, opened)
-    }
-
-    /// Takes an object in.
-    #[inline(never)]
-    fn insert(
-        &mut self,
-        export: u16,
-        file: File,
-        stat: &Stat,
-        handle: &Handle,
-        opened: Opened,
-    ) -> FsResult<Node> {
-        // Removed, though some descriptor still keeps it.
-        if stat.stx_nlink == 0 {
-            return Err(FsError::Stale);
-        }
-        let node = self.table.insert(Entry {
-            file,
-            opened,
-            written: Cell::new(true),
-            synced: Cell::new(false),
-            export,
-            kind: kind(stat),
-            inode: stat.stx_ino,
-            handle: *handle,
-        })?;
-        self.seen.set(Some(node));
-        self.seen_stat = *stat;
-        Ok(node)
-    }
-
-    /// The object of a handle, from the table or from wherever it is.
-    #[inline(never)]
-    fn find_or_open(&mut self, bytes: &[u8]) -> FsResult<Node> {
-        // Another request: the host's owner may have changed anything since the last.
-        self.seen.take();
-        if let Some(node) = self.table.find(bytes) {
-            return Ok(node);
-        }
-        let (tag, body) = handle::check(bytes, &self.key)?;
-        let mut tops = self.tops.iter().enumerate();
-        let top = tops.find(|(_, top)| top.tag == tag);
-        let (export, top) = top.ok_or(FsError::Stale)?;
-        let export = export as u16;
-        let mut handle = Handle::EMPTY;
-        handle.push(bytes);
-        self.acting.server();
-        let file = match (body, self.form) {
-            (Body::Root, _) => words::open(&top.dir, c".", PATH, 0)?,
-            (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
-            (Body::Trail, Form::Trail) => return self.find(export, &handle),
-            // From before the export was switched over to the other form.
-            _ => return Err(FsError::Stale),
-        };
-        let mut stat = files::blank();
-        words::stat(&file, &mut stat)?;
-        self.insert(export, file, &stat, &handle, Opened::Path)
-    }
-
-    /// Looks for the object of a trail that is not in the table.
-    fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
-        if self.search.handle != *handle {
-            // One search at a time; the one under way is brought to its end first, whoever asks.
-            self.end_search()?;
-        }
-        if !self.search.is_under_way() {
-            self.begin_search(export, handle)?;
-        }
-        self.advance()
-    }
-
-    fn end_search(&mut self) -> FsResult<()> {
-        if self.search.is_under_way() && self.advance() == Err(FsError::TryLater) {
-            return Err(FsError::TryLater);
-        }
-        Ok(())
-    }
-
-    /// Will look from the top, but first in the parent, if that is open and its own trail leads on to this one.
-    fn begin_search(&mut self, export: u16, handle: &Handle) -> FsResult<()> {
-        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
-        let trail = Trail(handle.bytes());
-        if trail.depth() == 0 && trail.parent() != top.inode {
-            return Err(FsError::Stale);
-        }
-        self.search.begin(handle, export, top.dev);
-        self.search.add(&top.dir, 0)?;
-        let parent = self.table.any(&|entry| {
-            let mut below = Handle::EMPTY;
-            handle::trail(
-                &entry.handle,
-                entry.inode,
-                trail.inode(),
-                trail.generation(),
-                &mut below,
-            );
-            entry.export == export && below == *handle
-        });
-        match parent {
-            Some(parent) => self.search.add(&parent.file, trail.depth()),
-            None => Ok(()),
-        }
-    }
-
-    /// Carries the search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
-    fn advance(&mut self) -> FsResult<Node> {
-        let mut stat = files::blank();
-        let file = self.search.step(PATH, &mut stat)?;
-        let (export, handle) = (self.search.export, self.search.handle);
-        self.insert(export, file, &stat, &handle, Opened::Path)
-    }
-
-    /// Whether the caller may use the object so. The owner of a file may always read and write it: the client's own system
-    /// has asked already when the file was opened. Who may run a file must be able to read it.
-    fn admit(&mut self, node: Node, right: Right) -> FsResult<()> {
-        if !self.acting.is_other() || self.may(node, right)? {
-            return Ok(());
-        }
-        let (entry, _) = self.at(node)?;
-        if entry.kind == Kind::Regular {
-            let mut stat = files::blank();
-            words::stat(&entry.file, &mut stat)?;
-            if stat.stx_uid == self.acting.uid()
-                || right == Right::Read && self.may(node, Right::Execute)?
-            {
-                return Ok(());
-            }
-        }
-        Err(FsError::Access)
-    }
-
-    /// Whether the host lets the caller use the object so.
-    fn may(&self, node: Node, right: Right) -> FsResult<bool> {
-        self.acting.caller()?;
-        let (entry, _) = self.at(node)?;
-        let bit = right as u32;
-        match files::access(&entry.file, bit) {
-            Ok(()) => Ok(true),
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
-            Err(Errno::NOSYS) => {
-                let mut stat = files::blank();
-                words::stat(&entry.file, &mut stat)?;
-                let owner = (stat.stx_uid, stat.stx_gid);
-                Ok(self.acting.mode_lets(stat.stx_mode.into(), owner, bit))
-            }
-            Err(errno) => Err(error(errno)),
-        }
-    }
-
-    /// Makes the descriptor of a regular file or directory one that can be read, or written to.
-    #[inline(never)]
-    fn reopen(&mut self, node: Node, wanted: Opened) -> FsResult<()> {
-        let (entry, top) = self.at(node)?;
-        if entry.opened >= wanted {
-            return Ok(());
-        }
-        self.acting.server();
-        let flags = if wanted == Opened::Write { WRITE } else { READ };
-        let file = match (entry.kind, self.form) {
-            (Kind::Directory, _) => words::open(&entry.file, c".", flags, 0)?,
-            (Kind::Regular, Form::Kernel) => top.open(&entry.handle, flags)?,
-            (Kind::Regular, Form::Trail) => match files::reopen(&entry.file, flags) {
-                // Without /proc its name has to be looked for.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                    let (export, handle) = (entry.export, entry.handle);
-                    self.end_search()?;
-                    self.begin_search(export, &handle)?;
-                    self.search.step(flags, &mut files::blank())?
-                }
-                Err(Errno::ACCESS) => change::open_own(&entry.file, flags)?,
-                opened => opened.map_err(error)?,
-            },
-            _ => return Err(FsError::Invalid),
-        };
-        let entry = self.table.get_mut(node).ok_or(FsError::Stale)?;
-        (entry.file, entry.opened) = (file, wanted);
-        Ok(())
-    }
-}
-
-const _: () = assert!(KernelHandle::BYTES_MAX <= handle::KERNEL_BYTES_MAX);
-
-impl Top {
-    /// Opens the object of a kernel handle.
-    #[inline(never)]
-    fn open(&self, handle: &Handle, flags: OFlags) -> FsResult<File> {
-        let (kind, bytes) = handle::kernel_parts(handle);
-        files::open_by_handle(&self.dir, &KernelHandle::new(kind, bytes), flags).map_err(error)
-    }
-
-    /// The handle of an object that was seen in `dir`.
-    fn trail(&self, dir: &Entry, stat: &Stat, handle: &mut Handle) -> FsResult<()> {
-        if files::device(stat) != self.dev || files::is_mounted_on(stat) {
-            return Err(FsError::OtherFileSystem);
-        }
-        handle::trail(
-            &dir.handle,
-            dir.inode,
-            stat.stx_ino,
-            generation(stat),
-            handle,
-        );
-        Ok(())
     }
 }
 
