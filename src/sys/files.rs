@@ -240,7 +240,8 @@ pub fn open_by_handle(
     })
 }
 
-/// Makes the entry `name` of a directory, a FIFO, a socket or a device with these bits and numbers.
+/// Makes the entry `name` of a directory, a FIFO, a socket or a device with these bits and numbers. `INVAL`: the kernel has 12
+/// bits for the major number and 20 for the minor.
 pub fn make_node(
     dir: impl AsFd,
     name: &CStr,
@@ -248,6 +249,9 @@ pub fn make_node(
     (major, minor): (u32, u32),
 ) -> Result<(), Errno> {
     let dir = dir.as_fd().as_raw_fd();
+    if major >> 12 | minor >> 20 != 0 {
+        return Err(Errno::INVAL);
+    }
     let device = minor & 0xff | major << 8 | (minor & !0xff) << 12;
     // SAFETY: the kernel reads the name.
     outcome(unsafe { raw_syscall!(Sysno::mknodat, dir, name.as_ptr(), mode, device) }).map(drop)
