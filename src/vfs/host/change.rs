@@ -236,7 +236,22 @@ impl Host {
             }
         }
         .map_err(error)?;
-        let file = words::open(at, text, flags, mode(0o666))?;
+        let file = words::open(at, text, flags, mode(0o666));
+        if opened == Opened::Write {
+            // It is there only now, or was before.
+            file.as_ref().map_err(|error| *error)?;
+        }
+        let made = file.and_then(|file| self.finish(dir, file, opened, change));
+        if made.is_err() {
+            // All or nothing.
+            let _ = self.unlink(dir, name, matches!(make, Make::Directory));
+        }
+        self.unsettle(dir)?;
+        made
+    }
+
+    /// Takes in what was made, and gives it what it could not be made with.
+    fn finish(&mut self, dir: Node, file: File, opened: Opened, change: &Change) -> FsResult<Node> {
         let node = self.adopt(dir, file, opened)?;
         // The mode it has already. Whose it is only root can say; some clients say it all the same.
         let mut rest = *change;
@@ -246,14 +261,9 @@ impl Host {
         }
         rest.size = rest.size.filter(|size| *size > 0);
         if rest.uid.is_some() || rest.gid.is_some() || rest.size.is_some() || rest.times() {
-            let changed = self.change(node, &rest).and_then(|()| self.unsettle(node));
-            if changed.is_err() {
-                // All or nothing.
-                let _ = self.unlink(dir, name, matches!(make, Make::Directory));
-                changed?;
-            }
+            self.change(node, &rest)?;
+            self.unsettle(node)?;
         }
-        self.unsettle(dir)?;
         Ok(node)
     }
 
