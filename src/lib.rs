@@ -35,8 +35,9 @@
 //! - Malformed input on a stream closes it; a request that cannot be carried out gets its protocol's own error. After a
 //!   promise that cannot be kept (a file that shrinks under a READ) the connection is closed: never padding, never stale
 //!   bytes.
-//! - Names and attributes are on disk before their change is answered, and so is data whose caller asks for it. Data that may
-//!   be lost is known to its writers by the verifier, which changes with every start and with every failure of the disk.
+//! - Names and attributes are on disk before their change is answered, unless the export is `async`, and so is data whose caller
+//!   asks for it. Data that may be lost is known to its writers by the verifier, which changes with every start and with every
+//!   failure of the disk.
 //! - What must not be done twice is answered from a bounded cache when it is asked for again.
 //! - Started by root, files are touched as each caller says it is, as far as the export's rules believe it; else every client
 //!   is the user who started the server. Rights are looked at when a file is pinned, not when a descriptor is used again.

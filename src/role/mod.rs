@@ -14,7 +14,7 @@ stowaway nfs --export DIR[:OPTION,…] …
 \tserves directories over NFS version 3; also as unfsd. Options:
 \tro (default), rw, root_squash (default), no_root_squash,
 \tall_squash, anonuid=NUMBER, anongid=NUMBER: as in exports(5);
-\tasync: names are on disk a second later, not before the reply;
+\tasync: names are on disk within 2 s, not before the reply;
 \tfsid=NUMBER: names it for good, also when its file system moves
 stowaway serve …
 \tthe same, in a process that is started again when it ends

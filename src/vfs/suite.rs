@@ -76,6 +76,7 @@ laws! {
     what_is_made_is_listed_under_its_handle
 
     a_name_is_removed_as_what_it_is
+    what_is_gone_before_it_settles_is_no_failure
     what_lost_its_last_name_is_stale
     removing_what_was_listed_loses_nothing_of_the_rest
     renaming_follows_the_table

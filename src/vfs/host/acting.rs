@@ -13,7 +13,7 @@ pub struct Rules {
     pub fsid: Option<u32>,
     /// Clients may change what is in it.
     pub writable: bool,
-    /// Changes of names and attributes are on disk with the next COMMIT or a second later, not before they are answered.
+    /// Changes of names and attributes are on disk with the next COMMIT or within two seconds, not before they are answered.
     pub settles_later: bool,
     /// A client's root is [`Rules::anonymous`] here.
     pub squashes_root: bool,

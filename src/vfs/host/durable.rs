@@ -1,13 +1,14 @@
 //! What is on its way to the disk: names and attributes that were changed and not yet made durable.
 //!
 //! They are made so all together before anybody is told: one call for a directory, however many of its names were changed by
-//! requests that came together. Of an export that is `async` they follow with the next COMMIT, or within a second.
+//! requests that came together. Of an export that is `async` they follow with the next COMMIT, or within two seconds.
 
 use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
 use super::table::Opened;
 use super::words::error;
 use crate::config::UNSETTLED_COUNT;
+use crate::sys::Errno;
 
 /// Objects whose names or attributes are not durable yet, each pinned.
 #[derive(Debug, Default)]
@@ -47,11 +48,15 @@ impl Host {
     fn settle_one(&mut self, node: Node) -> FsResult<()> {
         let reopened = self.reopen(node, Opened::Read);
         let (entry, top) = self.at(node)?;
-        match reopened {
+        let synced = match reopened {
             Ok(()) => rustix::fs::fsync(&entry.file),
-            // Links, FIFOs and devices are not opened, and who may not read a directory may still have changed it.
-            Err(FsError::Access | FsError::Invalid) => rustix::fs::syncfs(&top.dir),
-            Err(other) => return Err(other),
+            Err(_) => Err(Errno::INVAL),
+        };
+        match synced {
+            // What cannot be opened now, as a link or a device never can, or has no way to the disk of its own, gets there
+            // with all the rest.
+            Err(Errno::INVAL) => rustix::fs::syncfs(&top.dir),
+            synced => synced,
         }
         .map_err(error)
     }

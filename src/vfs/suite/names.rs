@@ -37,6 +37,29 @@ pub(super) fn a_name_is_removed_as_what_it_is(world: &mut dyn World) {
     assert!(!names.iter().any(|(name, _)| name == b"file"));
 }
 
+pub(super) fn what_is_gone_before_it_settles_is_no_failure(world: &mut dyn World) {
+    let vfs = writable(world);
+    let mode = Change {
+        mode: Some(0o600),
+        ..Change::default()
+    };
+    make(vfs, "made", Make::Directory).unwrap();
+    put(vfs, "made/file", b"gone");
+    vfs.settle().unwrap();
+    while vfs.rest() {}
+    // All in one batch: each is changed, and then removed.
+    let dir = walk(vfs, "made").unwrap();
+    let file = walk(vfs, "made/file").unwrap();
+    vfs.set_attr(file, &mode).unwrap();
+    vfs.remove(dir, name("file"), false).unwrap();
+    let fifo = make(vfs, "made/fifo", Make::Special(Kind::Fifo, (0, 0))).unwrap();
+    vfs.set_attr(fifo, &mode).unwrap();
+    vfs.remove(dir, name("fifo"), false).unwrap();
+    let top = walk(vfs, "").unwrap();
+    vfs.remove(top, name("made"), true).unwrap();
+    assert_eq!(vfs.settle(), Ok(()));
+}
+
 pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
     let vfs = writable(world);
     make(vfs, "dir/empty", Make::Directory).unwrap();
