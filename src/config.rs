@@ -51,6 +51,8 @@ pub const UNSETTLED_COUNT: usize = 16;
 pub const CREATION_COUNT: usize = 32;
 /// Bytes of a symbolic link's target on Linux.
 pub const LINK_BYTES_MAX: usize = 4096;
+/// Bytes of a path on Linux.
+pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of a WRITE that are received, and stored, at once …
 pub const STORE_BYTES: usize = 64 << 10;
 /// … up to where one of the file's pages begins.

@@ -92,6 +92,8 @@ pub enum State {
     NeedInput,
     /// An empty output buffer.
     NeedOutput,
+    /// Nothing: it has long work of its own in hand. Input that is there already goes first.
+    Busy,
     /// Nothing: the peer broke the protocol, and the connection is to be closed after the produced bytes.
     Closed(&'static str),
 }

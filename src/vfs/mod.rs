@@ -24,6 +24,7 @@ pub mod host;
 pub mod ram;
 #[cfg(test)]
 mod suite;
+pub mod walk;
 
 /// Why a backend did not do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -308,9 +309,36 @@ pub enum Make<'a> {
     Special(Kind, (u32, u32)),
 }
 
+/// How the object at the end of a path is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Opening {
+    /// To be read, or listed.
+    pub read: bool,
+    /// To be written to.
+    pub write: bool,
+    /// Everything is written to its end, whatever the offset.
+    pub append: bool,
+    /// An empty regular file is made with this mode if nothing is there.
+    pub create: Option<u32>,
+    /// Nothing may be there, not even a symbolic link that leads nowhere.
+    pub exclusive: bool,
+    /// What was in it is cut off.
+    pub truncate: bool,
+    /// It must be a directory, else it must be a regular file.
+    pub directory: bool,
+}
+
 /// How full a file system is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Space {
+    /// Bytes that are given out at once.
+    pub unit_bytes: u32,
+    /// The number that the file system has for itself, 0 if none.
+    pub id: u64,
+    /// Nothing can be written to it.
+    pub read_only: bool,
+    /// Set-user-id bits mean nothing on it.
+    pub ignores_set_user: bool,
     /// Bytes there are.
     pub total_bytes: u64,
     /// Bytes free.
@@ -376,6 +404,17 @@ pub trait Vfs {
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool>;
     /// The object of this name in `dir`. A symbolic link is itself.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
+    /// The absolute path that all others begin with which are not absolute, cut to `out`.
+    fn start(&mut self, out: &mut [u8]) -> FsResult<usize>;
+    /// The object at the end of a path, through directories and symbolic links; one at the end is followed if `follow`. What
+    /// follows is done as the server itself. [`walk`] has the law.
+    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node>;
+    /// The attributes of the object at the end of a path.
+    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr>;
+    /// Opens the object at the end of a path for longer than this request.
+    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin>;
+    /// The clock that files get their times from.
+    fn clock(&mut self) -> FileTime;
     /// A symbolic link's target, cut to `out`.
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize>;
     /// Calls `each` with the entries that follow the cookie `from` (0: all) until it breaks. True: that was the last.
@@ -416,8 +455,15 @@ pub trait Vfs {
     ) -> FsResult<Node>;
     /// Removes a name: that of an empty directory if `directory`, else that of anything else.
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
-    /// Gives an object another name, which may be taken from another object of its kind.
-    fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()>;
+    /// Gives an object another name, which is taken from another object of its kind if `replace`; else that `Exists`.
+    fn rename(
+        &mut self,
+        from: Node,
+        name: Name<'_>,
+        to: Node,
+        new_name: Name<'_>,
+        replace: bool,
+    ) -> FsResult<()>;
     /// Gives an object one more name.
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
     /// The kernel's number of a pinned file, if it has one.

@@ -4,9 +4,10 @@
 //! itself moves with each change. A directory has one name and counts no others, as on btrfs. Whatever is asked of it, it
 //! stores no more than its capacity. It serves tests only until trees in memory are offered to users.
 
+use super::walk::{End, Found, Path};
 use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
-    Handle, Kind, Make, Name, Node, Pin, Right, Space, Vfs,
+    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs, walk,
 };
 use bytes::{Bytes, SIZE_MAX};
 use core::ops::ControlFlow;
@@ -139,6 +140,37 @@ impl Ram {
         }
     }
 
+    /// What is opened, made if it must be.
+    fn found_or_made(&mut self, path: &[u8], how: &Opening) -> FsResult<Node> {
+        let end = if how.exclusive {
+            End::Keep
+        } else {
+            End::Absent
+        };
+        let mut done = Path::default();
+        let found = match (walk::walk(self, path, end, &mut done), how.create) {
+            (Ok(Found { node: Some(_), .. }), Some(_)) if how.exclusive => {
+                return Err(FsError::Exists);
+            }
+            // Nothing was there, so nothing was followed.
+            (Err(FsError::NoEntry), Some(_)) if how.exclusive => {
+                walk::walk(self, path, End::Absent, &mut done)?
+            }
+            (found, _) => found?,
+        };
+        match (found.node, how.create) {
+            (Some(node), _) => Ok(node),
+            (None, None) => Err(FsError::NoEntry),
+            (None, Some(mode)) => {
+                let change = Change {
+                    mode: Some(mode),
+                    ..Change::default()
+                };
+                self.create(found.parent, Name::new(done.name())?, Make::File, &change)
+            }
+        }
+    }
+
     fn has_room(&self, bytes: u64) -> FsResult<()> {
         if self.inodes.stored_bytes() + bytes <= self.capacity_bytes {
             Ok(())
@@ -194,6 +226,52 @@ impl Vfs for Ram {
         Ok(self.inodes.node(number))
     }
 
+    fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
+        let top = self.exports[0].path;
+        out[..top.len()].copy_from_slice(top);
+        Ok(top.len())
+    }
+
+    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        walk::resolve(self, path, follow)
+    }
+
+    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
+        let node = self.resolve(path, follow)?;
+        self.attr(node)
+    }
+
+    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
+        let node = self.found_or_made(path, how)?;
+        let kind = self.get(node)?.attr.kind;
+        match (kind, how.directory) {
+            (Kind::Directory, true) | (Kind::Regular, false) => {}
+            (_, true) => return Err(FsError::NotDirectory),
+            (Kind::Directory, false) => return Err(FsError::IsDirectory),
+            (_, false) => return Err(FsError::Invalid),
+        }
+        if how.write || how.truncate {
+            self.is_writable()?;
+        }
+        if how.truncate {
+            self.set_attr(
+                node,
+                &Change {
+                    size: Some(0),
+                    ..Change::default()
+                },
+            )?;
+        }
+        self.get_mut(node)?.pins += 1;
+        self.pinned += 1;
+        let user = OPENED | u32::from(how.write) << 1 | u32::from(how.append);
+        Ok(Pin { node, user })
+    }
+
+    fn clock(&mut self) -> FileTime {
+        self.now()
+    }
+
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
         let Content::Link(target) = &self.get(node)?.content else {
             return Err(FsError::Invalid);
@@ -205,6 +283,7 @@ impl Vfs for Ram {
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
         assert_ne!(pin.user, use_of(None), "pinned for another use");
+        // To be read or not, a file that was opened by its path is the engine's business.
         match &self.get(pin.node)?.content {
             Content::File(bytes, _) => Ok(bytes.read(offset, out)),
             _ => Err(FsError::Invalid),
@@ -251,6 +330,10 @@ impl Vfs for Ram {
             .saturating_sub(self.inodes.stored_bytes());
         let files = self.inodes.iter().count() as u64;
         Ok(Space {
+            unit_bytes: 512,
+            id: 7,
+            read_only: !self.writable,
+            ignores_set_user: false,
             total_bytes: self.capacity_bytes,
             free_bytes: free,
             available_bytes: free / 2,
@@ -286,14 +369,18 @@ impl Vfs for Ram {
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        assert_eq!(
-            pin.user,
-            use_of(Some(Right::Write)),
+        assert!(
+            [use_of(Some(Right::Write)), OPENED | 2, OPENED | 3].contains(&pin.user),
             "pinned for another use"
         );
         let number = self.inodes.find(pin.node)?;
         let Content::File(now, _) = &self.inodes.at(number).content else {
             return Err(FsError::Invalid);
+        };
+        let offset = if pin.user == OPENED | 3 {
+            now.size()
+        } else {
+            offset
         };
         if bytes.is_empty() {
             return Ok(());
@@ -411,10 +498,20 @@ impl Vfs for Ram {
         Ok(())
     }
 
-    fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()> {
+    fn rename(
+        &mut self,
+        from: Node,
+        name: Name<'_>,
+        to: Node,
+        new_name: Name<'_>,
+        replace: bool,
+    ) -> FsResult<()> {
         self.is_writable()?;
         let number = self.named(from, name)?;
         let replaced = self.names(to)?.get(new_name.bytes());
+        if !replace && replaced.is_some() {
+            return Err(FsError::Exists);
+        }
         if replaced == Some(number) {
             // Two names of one object stay what they are.
             return Ok(());
@@ -474,6 +571,9 @@ impl Vfs for Ram {
         false
     }
 }
+
+/// Set for a pin that was opened by its path; below it whether it may be written to, and whether only at its end.
+const OPENED: u32 = 1 << 31;
 
 /// What a pin is for, where the host keeps as whom it was made.
 fn use_of(right: Option<Right>) -> u32 {

@@ -257,7 +257,7 @@ fn rename(
     let dir = effect.other.as_ref().map_err(|error| *error)?.node;
     if effect.procedure == Procedure::Rename {
         let (old, new) = (name(raw, false)?, name(new_raw, false)?);
-        cx.vfs.rename(object, old, dir, new)?;
+        cx.vfs.rename(object, old, dir, new, true)?;
     } else {
         cx.vfs.link(object, dir, name(new_raw, true)?)?;
     }

@@ -2,8 +2,8 @@
 
 use crate::vfs::ram::Ram;
 use crate::vfs::{
-    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Make,
-    Name, Node, Pin, Right, Space, Vfs,
+    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
+    Handle, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
 };
 use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
@@ -147,6 +147,29 @@ impl Vfs for Tree {
         self.ram.lookup(dir, name)
     }
 
+    fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
+        self.ram.start(out)
+    }
+
+    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        self.host.works()?;
+        self.ram.resolve(path, follow)
+    }
+
+    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
+        self.host.works()?;
+        self.ram.attr_at(path, follow)
+    }
+
+    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
+        self.host.works()?;
+        self.ram.open_at(path, how)
+    }
+
+    fn clock(&mut self) -> FileTime {
+        self.ram.clock()
+    }
+
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
         self.host.works()?;
         self.ram.readlink(node, out)
@@ -236,9 +259,16 @@ impl Vfs for Tree {
         self.ram.remove(dir, name, directory)
     }
 
-    fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()> {
+    fn rename(
+        &mut self,
+        from: Node,
+        name: Name<'_>,
+        to: Node,
+        new_name: Name<'_>,
+        replace: bool,
+    ) -> FsResult<()> {
         self.host.changes()?;
-        self.ram.rename(from, name, to, new_name)
+        self.ram.rename(from, name, to, new_name, replace)
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {

@@ -199,6 +199,7 @@ impl World {
                     return talk;
                 }
                 _ if ordered => {}
+                State::Busy => panic!("calls are answered at once"),
                 State::NeedOutput => {
                     assert!(
                         talk.output.len() > before,

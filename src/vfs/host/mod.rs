@@ -16,8 +16,8 @@ mod words;
 
 use super::handle::{self, Key};
 use super::{
-    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FsError, FsResult, Handle, Kind,
-    Make, Name, Node, Pin, Right, Space, Vfs,
+    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
+    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -243,6 +243,26 @@ impl Vfs for Host {
         self.adopt(dir, file, Opened::Path)
     }
 
+    fn start(&mut self, _: &mut [u8]) -> FsResult<usize> {
+        Err(FsError::NotSupported)
+    }
+
+    fn resolve(&mut self, _: &[u8], _: bool) -> FsResult<Node> {
+        Err(FsError::NotSupported)
+    }
+
+    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
+        Err(FsError::NotSupported)
+    }
+
+    fn open_at(&mut self, _: &[u8], _: &Opening) -> FsResult<Pin> {
+        Err(FsError::NotSupported)
+    }
+
+    fn clock(&mut self) -> FileTime {
+        FileTime::default()
+    }
+
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
         let (entry, _) = self.at(node)?;
         if entry.kind != Kind::SymbolicLink {
@@ -292,21 +312,7 @@ impl Vfs for Host {
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
-        let system = rustix::fs::fstatfs(&self.at(node)?.1.dir).map_err(error)?;
-        let unit = if system.f_frsize == 0 {
-            system.f_bsize
-        } else {
-            system.f_frsize
-        };
-        let bytes = |blocks: u64| blocks.saturating_mul(unit as u64);
-        Ok(Space {
-            total_bytes: bytes(system.f_blocks),
-            free_bytes: bytes(system.f_bfree),
-            available_bytes: bytes(system.f_bavail),
-            total_files: system.f_files,
-            free_files: system.f_ffree,
-            name_bytes_max: system.f_namelen as u32,
-        })
+        words::space(&self.at(node)?.1.dir)
     }
 
     fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
@@ -386,7 +392,14 @@ impl Vfs for Host {
         self.unlink(dir, name, directory)
     }
 
-    fn rename(&mut self, from: Node, name: Name<'_>, to: Node, new_name: Name<'_>) -> FsResult<()> {
+    fn rename(
+        &mut self,
+        from: Node,
+        name: Name<'_>,
+        to: Node,
+        new_name: Name<'_>,
+        _replace: bool,
+    ) -> FsResult<()> {
         self.move_name(from, name, to, new_name)
     }
 

@@ -1,6 +1,6 @@
 //! What the host says, in the words of the trait.
 
-use super::super::{Attr, FileTime, FsError, FsResult, Kind, handle};
+use super::super::{Attr, FileTime, FsError, FsResult, Kind, Space, handle};
 use crate::sys::Errno;
 use crate::sys::files::{self, File, Stat};
 use core::ffi::CStr;
@@ -44,6 +44,32 @@ pub(super) fn attr(stat: &Stat, tag: u32) -> Attr {
         mtime: time((stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
         ctime: time((stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)),
     }
+}
+
+/// How full the file system is that `file` lies on.
+pub(super) fn space(file: &File) -> FsResult<Space> {
+    const READ_ONLY: u64 = 1;
+    const NO_SET_USER: u64 = 2;
+    let system = rustix::fs::fstatfs(file).map_err(error)?;
+    let unit = if system.f_frsize == 0 {
+        system.f_bsize
+    } else {
+        system.f_frsize
+    };
+    let bytes = |blocks: u64| blocks.saturating_mul(unit as u64);
+    let flags = system.f_flags as u64;
+    Ok(Space {
+        unit_bytes: unit as u32,
+        id: files::system_id(&system),
+        read_only: flags & READ_ONLY != 0,
+        ignores_set_user: flags & NO_SET_USER != 0,
+        total_bytes: bytes(system.f_blocks),
+        free_bytes: bytes(system.f_bfree),
+        available_bytes: bytes(system.f_bavail),
+        total_files: system.f_files,
+        free_files: system.f_ffree,
+        name_bytes_max: system.f_namelen as u32,
+    })
 }
 
 /// What errors of the host mean to a client. All others are `Io`, the last.

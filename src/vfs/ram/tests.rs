@@ -43,7 +43,7 @@ fn a_full_tree_takes_nothing_more_and_room_comes_back() {
     });
     assert_eq!(made.count(), 15);
     assert_eq!(ram.link(file, top, name("x")), Err(FsError::NoSpace));
-    assert_eq!(ram.rename(top, name("0"), top, name("x")), Ok(()));
+    assert_eq!(ram.rename(top, name("0"), top, name("x"), true), Ok(()));
     let size = Change {
         size: Some(1 << 50),
         ..none
@@ -104,7 +104,7 @@ fn names_and_attributes_that_are_not_settled_are_lost_with_the_power() {
             let made = ram.create(top, name("new"), Make::Directory, change);
             assert!(made.is_ok());
         },
-        |ram, top, _, _| ram.rename(top, name("file"), top, name("x")).unwrap(),
+        |ram, top, _, _| ram.rename(top, name("file"), top, name("x"), true).unwrap(),
         |ram, top, file, _| ram.link(file, top, name("linked")).unwrap(),
         |ram, _, file, change| ram.set_attr(file, change).unwrap(),
         |ram, top, _, _| ram.remove(top, name("file"), false).unwrap(),

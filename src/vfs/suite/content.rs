@@ -327,7 +327,10 @@ pub(super) fn a_read_only_export_refuses_every_change(world: &mut dyn World) {
     assert_eq!(vfs.pin(file, Some(Right::Write)).map(drop), REFUSED);
     assert_eq!(vfs.remove(dir, name("inner"), false), REFUSED);
     assert_eq!(vfs.remove(dir, name("sub"), true), REFUSED);
-    assert_eq!(vfs.rename(dir, name("inner"), dir, name("new")), REFUSED);
+    assert_eq!(
+        vfs.rename(dir, name("inner"), dir, name("new"), true),
+        REFUSED
+    );
     assert_eq!(vfs.link(file, dir, name("new")), REFUSED);
     let pin = vfs.pin(file, None).unwrap();
     assert_eq!(vfs.sync(&pin), Ok(()));

@@ -222,7 +222,11 @@ pub(super) fn nothing_is_made_in_what_is_no_directory(world: &mut dyn World) {
         assert_eq!(vfs.link(file, node, name("x")), REFUSED, "{path}");
         let (inside, outside) = ((node, name("x")), (top, name("file")));
         for (from, to) in [(inside, outside), (outside, inside), (inside, inside)] {
-            assert_eq!(vfs.rename(from.0, from.1, to.0, to.1), REFUSED, "{path}");
+            assert_eq!(
+                vfs.rename(from.0, from.1, to.0, to.1, true),
+                REFUSED,
+                "{path}"
+            );
         }
     }
 }

@@ -135,7 +135,7 @@ fn tree(vfs: &mut dyn Vfs, dir: Node, path: &str) -> BTreeMap<String, Vec<u8>> {
 fn rename(vfs: &mut dyn Vfs, from: &str, to: &str) -> FsResult<()> {
     let (dir, text) = split(vfs, from);
     let (new_dir, new_text) = split(vfs, to);
-    vfs.rename(dir, text, new_dir, new_text)
+    vfs.rename(dir, text, new_dir, new_text, true)
 }
 
 pub(super) fn renaming_follows_the_table(world: &mut dyn World) {
