@@ -25,6 +25,7 @@ pub mod nfs;
 pub mod portmap;
 mod replay;
 pub mod rpc;
+pub mod sftp;
 #[cfg(test)]
 mod tests;
 #[cfg(any(test, fuzzing))]

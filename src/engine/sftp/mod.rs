@@ -1,0 +1,5 @@
+//! The SSH file transfer protocol.
+
+pub mod accounts;
+pub mod check;
+pub mod longname;
