@@ -68,6 +68,27 @@ const _: () = assert!(STORE_BYTES <= REPLY_BYTES && STORE_BYTES.is_multiple_of(P
 const _: () = assert!(LINK_BYTES_MAX < REPLY_HEAD_BYTES);
 const _: () = assert!(REQUEST_INLINE_BYTES < REQUEST_BYTES);
 
+/// Bytes of one packet of SFTP, its length not counted: OpenSSH's limit, as are those that follow from it.
+pub const PACKET_BYTES_MAX: u32 = 256 << 10;
+/// Bytes that one packet reads or writes.
+pub const PACKET_DATA_BYTES_MAX: u32 = PACKET_BYTES_MAX - 1024;
+/// Bytes of a packet that is not a WRITE: two paths stay far below. It lies in the receive buffer as a whole.
+pub const PACKET_WHOLE_BYTES_MAX: u32 = 40 << 10;
+/// Bytes of a reply other than to READ and READDIR: a symbolic link's target, twice.
+pub const PACKET_REPLY_BYTES: usize = 12 << 10;
+/// Bytes of one page of a directory in SFTP: clients are known that take no more than 34,000.
+pub const NAMES_BYTES_MAX: usize = 32_000;
+/// Copies and checks of one SFTP session that wait for their end. Further ones wait in the stream.
+pub const JOB_COUNT_MAX: usize = 8;
+/// Bytes that a copy or check goes on by before other requests are looked for.
+pub const JOB_SLICE_BYTES: usize = 256 << 10;
+/// Bytes of the hashes that one check answers.
+pub const HASHES_BYTES: usize = 32 << 10;
+
+const _: () = assert!(2 * LINK_BYTES_MAX + 64 < PACKET_REPLY_BYTES);
+const _: () = assert!(READ_INLINE_BYTES as usize + 64 <= REPLY_BYTES);
+const _: () = assert!(NAMES_BYTES_MAX + 4096 <= REPLY_BYTES && HASHES_BYTES + 64 <= REPLY_BYTES);
+
 /// Connections, if descriptors suffice.
 pub const CONNECTION_COUNT_MAX: usize = 12_288;
 /// Blocks for requests that have not all arrived.

@@ -19,6 +19,7 @@ pub mod mount;
 pub mod nfs3;
 pub mod portmap;
 pub mod rpc;
+pub mod sftp;
 pub mod xdr;
 
 pub use xdr::{Reader, Writer};

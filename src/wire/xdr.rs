@@ -195,9 +195,14 @@ impl<'a> Writer<'a> {
     /// Appends variable-length opaque of `len` bytes that are in their place already, a word from here.
     pub fn opaque_ahead(&mut self, len: usize) {
         self.u32(u32::try_from(len).unwrap_or(u32::MAX));
+        self.put_ahead(len);
+        self.pad(len);
+    }
+
+    /// Appends `len` bytes that are in their place already.
+    pub const fn put_ahead(&mut self, len: usize) {
         self.len = self.len.saturating_add(len);
         self.overrun |= self.len > self.room.len();
-        self.pad(len);
     }
 
     /// What was written from `position` on.

@@ -1,5 +1,390 @@
-//! The SSH file transfer protocol.
+//! SFTP version 3 as OpenSSH serves it: packets from a byte stream, and what each is answered. draft-ietf-secsh-filexfer-02.
+//!
+//! A packet is answered when it is there as a whole, but for a WRITE: what of its data has not arrived goes from the stream to
+//! the file by an order. Replies come in the order of the requests; only copies and checks, which may take long, are carried
+//! on in slices, and are answered when they are done. What is malformed is answered so, as long as its number is known.
 
+use super::{Cx, Order, Progress, State, Stream};
+use crate::config::{HASHES_BYTES, PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
+use crate::vfs::{FsError, FsResult, Vfs};
+use crate::wire::sftp::{self, HANDLE_BYTES_MAX, HEAD_BYTES, LENGTH_BYTES, Status, kind};
+use crate::wire::{Malformed, Reader, Writer};
+use accounts::Accounts;
+use handles::Handles;
+use jobs::Jobs;
+
+mod about;
 pub mod accounts;
+mod attributes;
 pub mod check;
+mod directory;
+mod files;
+mod handles;
+mod jobs;
 pub mod longname;
+mod names;
+mod paths;
+mod requests;
+mod status;
+
+pub use handles::Open;
+pub use requests::{Permits, requests};
+
+/// How much is told of requests, in OpenSSH's words.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[allow(missing_docs)]
+pub enum Level {
+    Quiet,
+    #[default]
+    Error,
+    Info,
+    Verbose,
+    Debug,
+}
+
+/// A server: what all its sessions share.
+pub struct Sftp {
+    permits: Permits,
+    level: Level,
+    /// Who runs it.
+    uid: u32,
+    accounts: Accounts,
+    /// What the request in hand ordered.
+    order: Option<Order>,
+}
+
+impl Sftp {
+    /// A server that the user of this number runs. The memory is for passwd and group, and is not touched before they are
+    /// needed.
+    pub const fn new(
+        permits: Permits,
+        level: Level,
+        uid: u32,
+        texts: [&'static mut [u8]; 2],
+    ) -> Self {
+        Self {
+            permits,
+            level,
+            uid,
+            accounts: Accounts::new(texts),
+            order: None,
+        }
+    }
+
+    /// Who is known by name.
+    pub const fn accounts(&mut self) -> &mut Accounts {
+        &mut self.accounts
+    }
+}
+
+/// The state of one connection.
+pub struct Session {
+    /// Whether it has begun with INIT.
+    greeted: bool,
+    /// Bytes of a packet that was answered already.
+    skip: u32,
+    /// What the order under way is for.
+    lent: Option<Lent>,
+    handles: Handles,
+    jobs: Jobs,
+}
+
+/// A handle whose file an order has, and the request that is answered after it.
+#[derive(Clone, Copy)]
+struct Lent {
+    slot: usize,
+    id: u32,
+}
+
+impl Session {
+    /// A session with so many handles. One check has no more bytes of hashes than there are in `hashes`, at most
+    /// [`HASHES_BYTES`]; it is not touched before.
+    pub const fn new(handles: &'static mut [Option<Open>], hashes: &'static mut [u8]) -> Self {
+        Self {
+            greeted: false,
+            skip: 0,
+            lent: None,
+            handles: Handles::new(handles),
+            jobs: Jobs::new(hashes),
+        }
+    }
+}
+
+/// Why a request is not answered in full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    /// The file system's answer, which becomes a status.
+    Files(FsError),
+    /// Another status.
+    Status(Status),
+    /// Nothing was begun: the reply needs an empty output.
+    NoRoom,
+    /// Nothing was begun: as much is under way as there may be.
+    Busy,
+}
+
+impl From<FsError> for Fault {
+    fn from(error: FsError) -> Self {
+        Self::Files(error)
+    }
+}
+
+impl From<Status> for Fault {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(_: Malformed) -> Self {
+        Self::Status(Status::BadMessage)
+    }
+}
+
+/// What a request led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    /// It is done, and there is nothing to tell but that.
+    Ok,
+    /// The reply is written, but for what was ordered.
+    Written,
+    /// The reply follows.
+    Later,
+}
+
+type Outcome = Result<Answer, Fault>;
+
+/// One request, and where its reply goes.
+struct Request<'a, 'c, 'o> {
+    cx: &'a mut Cx<'c>,
+    session: &'a mut Session,
+    reply: &'a mut Writer<'o>,
+    /// What it brings along, as far as it is there; the session knows how much is not.
+    args: Reader<'a>,
+    kind: u8,
+    id: u32,
+    /// Of an extension: its name.
+    name: &'a [u8],
+}
+
+/// Why a session does not go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    NeedInput,
+    NeedOutput,
+    Busy,
+    Length,
+    NoNumber,
+    NoGreeting,
+    Shrunk,
+    Unexpected,
+}
+
+impl From<Stop> for State {
+    fn from(stop: Stop) -> Self {
+        Self::Closed(match stop {
+            Stop::NeedInput => return Self::NeedInput,
+            Stop::NeedOutput => return Self::NeedOutput,
+            Stop::Busy => return Self::Busy,
+            Stop::Length => "its packet is empty, or longer than any request",
+            Stop::NoNumber => "its packet has no number to answer to",
+            Stop::NoGreeting => "it did not begin with INIT",
+            Stop::Shrunk => "a file became shorter while it was read",
+            Stop::Unexpected => "",
+        })
+    }
+}
+
+impl Sftp {
+    /// Skips some of what is left of a packet, or answers the next; or says what has to happen first.
+    #[inline(never)]
+    fn step(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &mut Reader<'_>,
+        reply: &mut Writer<'_>,
+    ) -> Result<(), Stop> {
+        let have = input.rest().len();
+        if session.lent.is_some() {
+            return Err(Stop::NeedOutput);
+        }
+        if session.skip > 0 && have > 0 {
+            let here = have.min(session.skip as usize);
+            session.skip = session.skip.wrapping_sub(here as u32);
+            input.take(here);
+            return Ok(());
+        }
+        if have < LENGTH_BYTES {
+            return Err(Stop::NeedInput);
+        }
+        let mut packet = input.clone();
+        let len = packet.u32();
+        if len == 0 || len > PACKET_BYTES_MAX {
+            return Err(Stop::Length);
+        }
+        let whole = LENGTH_BYTES.wrapping_add(len as usize);
+        if whole < HEAD_BYTES {
+            return Err(Stop::NoNumber);
+        }
+        let (kind, id) = (packet.byte(), packet.u32());
+        let too_long = len > PACKET_WHOLE_BYTES_MAX;
+        let wanted = match kind {
+            kind::WRITE => files::WRITE_HEAD_BYTES,
+            kind::INIT => HEAD_BYTES,
+            _ if too_long => HEAD_BYTES,
+            _ => whole,
+        };
+        if have < wanted.min(whole) {
+            return Err(Stop::NeedInput);
+        }
+        if reply.room().len() < PACKET_REPLY_BYTES {
+            return Err(Stop::NeedOutput);
+        }
+        let here = whole.min(have);
+        let args = packet.take(here.wrapping_sub(HEAD_BYTES));
+        session.skip = whole.wrapping_sub(here) as u32;
+        let answered = if kind == kind::INIT {
+            session.greeted = true;
+            self.greet(reply);
+            Ok(())
+        } else if session.greeted {
+            let mut args = Reader::new(args);
+            if too_long && kind != kind::WRITE {
+                args.refuse();
+            }
+            self.answer(&mut Request {
+                cx,
+                session,
+                reply,
+                args,
+                kind,
+                id,
+                name: &[],
+            })
+        } else {
+            Err(Stop::NoGreeting)
+        };
+        if answered.is_ok() {
+            input.take(here);
+        } else {
+            session.skip = 0;
+        }
+        answered
+    }
+
+    /// Answers a request, or not yet.
+    #[inline(never)]
+    fn answer(&mut self, request: &mut Request<'_, '_, '_>) -> Result<(), Stop> {
+        let start = request.reply.position();
+        let mut outcome = self.carry_out(request);
+        if request.reply.written().is_none() {
+            // It is only its size that was wrong, so nothing was changed.
+            outcome = Err(if start == 0 {
+                Status::Failure.into()
+            } else {
+                Fault::NoRoom
+            });
+        }
+        let fault = match outcome {
+            Ok(Answer::Ok) => Fault::Status(Status::Ok),
+            Ok(Answer::Written | Answer::Later) => return Ok(()),
+            Err(fault) => fault,
+        };
+        request.reply.truncate(start);
+        match fault {
+            Fault::NoRoom => Err(Stop::NeedOutput),
+            Fault::Busy => Err(Stop::Busy),
+            Fault::Files(_) | Fault::Status(_) => {
+                status::emit(request.reply, request.id, fault);
+                Ok(())
+            }
+        }
+    }
+
+    /// What was done, and what is to be done next.
+    fn progress(
+        &mut self,
+        session: &Session,
+        consumed: usize,
+        reply: &Writer<'_>,
+        stop: Stop,
+    ) -> Progress {
+        let order = self.order.take();
+        let state = match stop {
+            _ if order.is_some() => State::NeedOutput,
+            Stop::NeedInput if !session.jobs.is_empty() => State::Busy,
+            stop => stop.into(),
+        };
+        Progress {
+            consumed,
+            produced: reply.position(),
+            order,
+            state,
+        }
+    }
+}
+
+impl Stream for Sftp {
+    type Session = Session;
+
+    fn advance(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Progress {
+        let mut stream = Reader::new(input);
+        let mut reply = Writer::new(output);
+        // Whoever asks for short things all the time must not keep the long ones from their end, nor the other way round.
+        jobs::go_on(session, cx, &mut reply);
+        loop {
+            if let Err(stop) = self.step(session, cx, &mut stream, &mut reply) {
+                let consumed = input.len().wrapping_sub(stream.rest().len());
+                return self.progress(session, consumed, &reply, stop);
+            }
+        }
+    }
+
+    fn done(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        order: Order,
+        result: FsResult<()>,
+        output: &mut [u8],
+    ) -> Progress {
+        let mut reply = Writer::new(output);
+        let mut stop = Stop::NeedInput;
+        if let Some(Lent { slot, id }) = session.lent.take() {
+            let fault = result.map_or_else(Fault::Files, |()| Fault::Status(Status::Ok));
+            match &order {
+                // The length was promised in a head that is gone: there is no other way to take it back.
+                Order::Send { .. } if result.is_err() => stop = Stop::Shrunk,
+                Order::Send { .. } => {}
+                Order::Store { len, .. } => {
+                    // What was not taken off the stream is of no use any more.
+                    session.skip = session.skip.wrapping_add(*len);
+                    status::emit(&mut reply, id, fault);
+                }
+                Order::Sync { .. } => status::emit(&mut reply, id, fault),
+            }
+            session.handles.give_back(slot, order, cx.vfs);
+        } else {
+            order.abandon(cx.vfs);
+            stop = Stop::Unexpected;
+        }
+        self.progress(session, 0, &reply, stop)
+    }
+
+    fn interrupted(&mut self) {}
+
+    fn abandon(&mut self, session: &mut Session, vfs: &mut dyn Vfs) {
+        session.jobs.clear();
+        session.handles.clear(vfs);
+    }
+}
+
+const _: () = assert!(files::WRITE_HEAD_BYTES < PACKET_WHOLE_BYTES_MAX as usize);
+const _: () = assert!(HANDLE_BYTES_MAX < PACKET_WHOLE_BYTES_MAX && sftp::VERSION == 3);

@@ -1,0 +1,227 @@
+//! SFTP version 3: packets, strings, attributes, statuses. draft-ietf-secsh-filexfer-02.
+//!
+//! A packet is a length, a type, and, but for INIT and VERSION, the number that a reply repeats. Nothing is padded.
+
+use super::{Reader, Writer};
+
+/// The only version spoken.
+pub const VERSION: u32 = 3;
+/// Bytes of a packet's length.
+pub const LENGTH_BYTES: usize = 4;
+/// Bytes before what a request brings along: length, type, number.
+pub const HEAD_BYTES: usize = LENGTH_BYTES + 1 + 4;
+/// Bytes of a handle, at most. Section 6.3.
+pub const HANDLE_BYTES_MAX: u32 = 256;
+
+/// Types of packets.
+#[allow(missing_docs)] // The draft's own words.
+pub mod kind {
+    pub const INIT: u8 = 1;
+    pub const VERSION: u8 = 2;
+    pub const OPEN: u8 = 3;
+    pub const CLOSE: u8 = 4;
+    pub const READ: u8 = 5;
+    pub const WRITE: u8 = 6;
+    pub const LSTAT: u8 = 7;
+    pub const FSTAT: u8 = 8;
+    pub const SETSTAT: u8 = 9;
+    pub const FSETSTAT: u8 = 10;
+    pub const OPENDIR: u8 = 11;
+    pub const READDIR: u8 = 12;
+    pub const REMOVE: u8 = 13;
+    pub const MKDIR: u8 = 14;
+    pub const RMDIR: u8 = 15;
+    pub const REALPATH: u8 = 16;
+    pub const STAT: u8 = 17;
+    pub const RENAME: u8 = 18;
+    pub const READLINK: u8 = 19;
+    pub const SYMLINK: u8 = 20;
+    pub const STATUS: u8 = 101;
+    pub const HANDLE: u8 = 102;
+    pub const DATA: u8 = 103;
+    pub const NAME: u8 = 104;
+    pub const ATTRS: u8 = 105;
+    pub const EXTENDED: u8 = 200;
+    pub const EXTENDED_REPLY: u8 = 201;
+}
+
+/// Outcomes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Status {
+    /// Done.
+    #[doc(alias = "SSH_FX_OK")]
+    Ok = 0,
+    /// There is no more.
+    #[doc(alias = "SSH_FX_EOF")]
+    Eof = 1,
+    /// No such name.
+    #[doc(alias = "SSH_FX_NO_SUCH_FILE")]
+    NoSuchFile = 2,
+    /// Not allowed.
+    #[doc(alias = "SSH_FX_PERMISSION_DENIED")]
+    PermissionDenied = 3,
+    /// All else that goes wrong.
+    #[doc(alias = "SSH_FX_FAILURE")]
+    Failure = 4,
+    /// The request makes no sense.
+    #[doc(alias = "SSH_FX_BAD_MESSAGE")]
+    BadMessage = 5,
+    /// There is no such request, or it cannot be done here.
+    #[doc(alias = "SSH_FX_OP_UNSUPPORTED")]
+    Unsupported = 8,
+}
+
+/// Bits of how a file is opened.
+pub mod open {
+    /// To be read.
+    #[doc(alias = "SSH_FXF_READ")]
+    pub const READ: u32 = 1;
+    /// To be written to.
+    #[doc(alias = "SSH_FXF_WRITE")]
+    pub const WRITE: u32 = 2;
+    /// Only at its end.
+    #[doc(alias = "SSH_FXF_APPEND")]
+    pub const APPEND: u32 = 4;
+    /// It is made if there is none.
+    #[doc(alias = "SSH_FXF_CREAT")]
+    pub const CREATE: u32 = 8;
+    /// What was in it is cut off.
+    #[doc(alias = "SSH_FXF_TRUNC")]
+    pub const TRUNCATE: u32 = 16;
+    /// With [`CREATE`]: there must be none.
+    #[doc(alias = "SSH_FXF_EXCL")]
+    pub const EXCLUSIVE: u32 = 32;
+}
+
+/// Bits of which attributes follow.
+mod flag {
+    pub(super) const SIZE: u32 = 1;
+    pub(super) const OWNER: u32 = 2;
+    pub(super) const MODE: u32 = 4;
+    pub(super) const TIMES: u32 = 8;
+    pub(super) const EXTENDED: u32 = 1 << 31;
+}
+
+/// Attributes, as far as they are told.
+#[doc(alias = "ATTRS")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Attributes {
+    /// Bytes.
+    pub size: Option<u64>,
+    /// User and group.
+    pub owner: Option<(u32, u32)>,
+    /// Mode, perhaps with the bits that tell the kind of object.
+    pub mode: Option<u32>,
+    /// Seconds since 1970 of the last read and the last write.
+    pub times: Option<(u32, u32)>,
+}
+
+impl Attributes {
+    /// Reads attributes; those that are extended are passed over.
+    #[inline(never)]
+    pub fn parse(from: &mut Reader<'_>) -> Self {
+        let flags = from.u32();
+        let has = |flag| flags & flag != 0;
+        let told = Self {
+            size: has(flag::SIZE).then(|| from.u64()),
+            owner: has(flag::OWNER).then(|| (from.u32(), from.u32())),
+            mode: has(flag::MODE).then(|| from.u32()),
+            times: has(flag::TIMES).then(|| (from.u32(), from.u32())),
+        };
+        if has(flag::EXTENDED) {
+            let mut count = from.u32();
+            // There may be fewer than was said.
+            while count > 0 && from.check().is_ok() {
+                from.string();
+                from.string();
+                count = count.wrapping_sub(1);
+            }
+        }
+        told
+    }
+
+    /// Writes attributes.
+    #[inline(never)]
+    pub fn emit(&self, to: &mut Writer<'_>) {
+        let bit = |there: bool, flag: u32| if there { flag } else { 0 };
+        to.u32(
+            bit(self.size.is_some(), flag::SIZE)
+                | bit(self.owner.is_some(), flag::OWNER)
+                | bit(self.mode.is_some(), flag::MODE)
+                | bit(self.times.is_some(), flag::TIMES),
+        );
+        if let Some(size) = self.size {
+            to.u64(size);
+        }
+        if let Some((user, group)) = self.owner {
+            to.words(&[user, group]);
+        }
+        if let Some(mode) = self.mode {
+            to.u32(mode);
+        }
+        if let Some((read, written)) = self.times {
+            to.words(&[read, written]);
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// One byte.
+    pub fn byte(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or(0)
+    }
+
+    /// A string: length and bytes.
+    #[inline(never)]
+    pub fn string(&mut self) -> &'a [u8] {
+        let len = self.u32();
+        self.take(len as usize)
+    }
+
+    /// The name of a file, which has no zero byte.
+    #[inline(never)]
+    pub fn path(&mut self) -> &'a [u8] {
+        let path = self.string();
+        if path.contains(&0) {
+            self.refuse();
+        }
+        path
+    }
+
+    /// A handle.
+    pub fn handle(&mut self) -> &'a [u8] {
+        let handle = self.string();
+        if handle.len() > HANDLE_BYTES_MAX as usize {
+            self.refuse();
+        }
+        handle
+    }
+}
+
+impl Writer<'_> {
+    /// Appends a string: length and bytes.
+    pub fn string(&mut self, bytes: &[u8]) {
+        // What does not fit 32 bits does not fit the room either.
+        self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.put(bytes);
+    }
+
+    /// Begins a packet; where it begins.
+    #[inline(never)]
+    pub fn begin(&mut self, kind: u8, id: u32) -> usize {
+        let start = self.position();
+        self.u32(0);
+        self.put(&[kind]);
+        self.u32(id);
+        start
+    }
+
+    /// Ends the packet that began at `start`, but for `more` bytes that follow from elsewhere.
+    #[inline(never)]
+    pub fn end(&mut self, start: usize, more: u32) {
+        let len = self.position().wrapping_sub(start);
+        let len = len.wrapping_sub(LENGTH_BYTES) as u32;
+        self.patch(start, len.wrapping_add(more));
+    }
+}
