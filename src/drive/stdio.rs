@@ -44,6 +44,9 @@ pub struct Talk<'a> {
     pub input: &'a mut dyn Input,
     /// What it is sent.
     pub output: &'a mut Output<'a>,
+    /// Done once, when the first reply is sent and nothing that came after it was looked at: an engine's first reply leaves
+    /// alone.
+    pub greeted: Option<&'a mut dyn FnMut()>,
     /// When it began: nothing here depends on what the time is meanwhile.
     pub began: Instant,
 }
@@ -224,7 +227,13 @@ impl Talk<'_> {
     /// Sends what is owed.
     fn send(&mut self, at: &mut Buffers) -> Result<(), End> {
         let bytes = at.tx.get(..at.owed).unwrap_or_default();
+        self.output.write_all(bytes).map_err(|_| End::Over)?;
+        if at.owed > 0
+            && let Some(greeted) = self.greeted.take()
+        {
+            greeted();
+        }
         at.owed = 0;
-        self.output.write_all(bytes).map_err(|_| End::Over)
+        Ok(())
     }
 }
