@@ -35,6 +35,8 @@ pub const DIRECTORY_BYTES_MAX: u32 = 64 << 10;
 pub const REPLY_HEAD_BYTES: usize = 8 << 10;
 /// Bytes of the reply buffer, and of a block for replies that a socket did not take.
 pub const REPLY_BYTES: usize = REPLY_HEAD_BYTES + READ_INLINE_BYTES as usize;
+/// Bytes that are received at once where there is one peer only.
+pub const TALK_INPUT_BYTES: usize = 128 << 10;
 /// Bytes of an answer to a datagram: no fragments, no amplification.
 pub const DATAGRAM_BYTES: usize = 1400;
 /// Clients' addresses whose last replies are kept apart; what more there are share.
@@ -91,6 +93,8 @@ const _: () = assert!(NAMES_BYTES_MAX + 4096 <= REPLY_BYTES && HASHES_BYTES + 64
 
 /// Connections, if descriptors suffice.
 pub const CONNECTION_COUNT_MAX: usize = 12_288;
+/// Connections that have a process each.
+pub const GUEST_COUNT_MAX: usize = 64;
 /// Blocks for requests that have not all arrived.
 pub const REQUEST_BLOCK_COUNT: usize = 128;
 /// Blocks for replies that were not taken.

@@ -83,6 +83,12 @@ impl Line {
         self
     }
 
+    /// Appends bytes that were escaped before.
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        bytes.iter().for_each(|byte| self.byte(*byte));
+        self
+    }
+
     /// Appends a number in decimal.
     pub fn number(&mut self, number: u32) -> &mut Self {
         self.digits(number, 10);

@@ -3,7 +3,7 @@
 //! # Bird's eye
 //!
 //! ```text
-//!            role      what the file does, by its first word: nfs, serve
+//!            role      what the file does, by its first word: nfs, serve, sftp-server
 //!              │
 //!            drive     the loop: connections, buffers, orders; the supervisor
 //!          ┌───┼────┐
@@ -19,6 +19,10 @@
 //! 64 KiB the engine writes the head of the reply, and the driver moves the file's bytes to the socket as the socket takes
 //! them (`Send`); of a WRITE what has not arrived yet goes from the socket to the file (`Store`); what must be on disk before
 //! it is answered, goes there (`Sync`).
+//!
+//! An SFTP session is a process of its own with one peer: `drive::stdio` reads, hands what came to `engine::sftp`, writes what
+//! it answers, and waits nowhere else. NFS names objects by handles that last, SFTP by paths: `vfs::host` has the former,
+//! `vfs::user` the latter, and both ask the kernel through `vfs::kernel`.
 //!
 //! # Invariants
 //!

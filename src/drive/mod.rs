@@ -9,7 +9,9 @@
 
 mod connection;
 mod doors;
+pub mod guests;
 mod pool;
+pub mod stdio;
 pub mod supervisor;
 #[cfg(test)]
 mod tests;

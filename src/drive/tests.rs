@@ -2,6 +2,7 @@
 
 mod limits;
 mod storing;
+mod talking;
 
 use super::Driver;
 use crate::config::{ACCEPT_PAUSE, NODE_IDLE, REPLAY_BYTES};

@@ -130,6 +130,7 @@ const fn refusal(error: FsError) -> (Status, &'static str) {
         | FsError::NoSpace
         | FsError::Quota
         | FsError::TooManyLinks
+        | FsError::TooManyFollowed
         | FsError::NotEmpty => (Status::ServerFault, "it cannot be opened now"),
     }
 }

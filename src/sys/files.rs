@@ -79,11 +79,16 @@ pub fn stat(file: impl AsFd, out: &mut Stat) -> Result<(), Errno> {
 
 /// Asks for the entry `name` of a directory, or for the file itself when `name` is empty. Symbolic links are not followed,
 /// automounts not started.
+pub fn stat_entry(dir: impl AsFd, name: &CStr, out: &mut Stat) -> Result<(), Errno> {
+    stat_at(dir, name, AtFlags::SYMLINK_NOFOLLOW, out)
+}
+
+/// Asks for what `name` leads to from a directory, or for the file itself when `name` is empty. Automounts are not started.
 ///
 /// statx, else fstatat: the latter knows neither birth nor mount points, so both are as if there were none.
 #[inline(never)]
-pub fn stat_entry(dir: impl AsFd, name: &CStr, out: &mut Stat) -> Result<(), Errno> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+pub fn stat_at(dir: impl AsFd, name: &CStr, follow: AtFlags, out: &mut Stat) -> Result<(), Errno> {
+    let flags = follow | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     let (file, wanted) = (dir.as_fd().as_raw_fd(), STATX_BASIC_STATS | STATX_BTIME);
     // SAFETY: the kernel reads the name and writes the structure.
     let answer = unsafe {
@@ -255,6 +260,39 @@ pub fn make_node(
     let device = minor & 0xff | major << 8 | (minor & !0xff) << 12;
     // SAFETY: the kernel reads the name.
     outcome(unsafe { raw_syscall!(Sysno::mknodat, dir, name.as_ptr(), mode, device) }).map(drop)
+}
+
+/// Gives what has a name in a directory another, which nothing has: else `EXIST`. `NOSYS` and `INVAL`: the kernel, or the file
+/// system, cannot.
+#[doc(alias = "renameat2")]
+pub fn rename_new(
+    from: impl AsFd,
+    name: &CStr,
+    to: impl AsFd,
+    new_name: &CStr,
+) -> Result<(), Errno> {
+    const NO_REPLACE: usize = 1;
+    let (from, to) = (from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd());
+    // SAFETY: the kernel reads two names.
+    outcome(unsafe {
+        raw_syscall!(
+            Sysno::renameat2,
+            from,
+            name.as_ptr(),
+            to,
+            new_name.as_ptr(),
+            NO_REPLACE
+        )
+    })
+    .map(drop)
+}
+
+/// Changes the mode of what a descriptor stands for, also of one that is open only as a path. `NOSYS` on kernels before 6.6.
+#[doc(alias = "fchmodat2")]
+pub fn change_mode(file: impl AsFd, mode: u32) -> Result<(), Errno> {
+    let (file, flags) = (file.as_fd().as_raw_fd(), AtFlags::EMPTY_PATH.bits());
+    // SAFETY: the kernel reads an empty string.
+    outcome(unsafe { raw_syscall!(Sysno::fchmodat2, file, c"".as_ptr(), mode, flags) }).map(drop)
 }
 
 /// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.

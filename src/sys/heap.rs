@@ -113,6 +113,16 @@ impl<T> Slots<T> {
         Some(at)
     }
 
+    /// The elements, for as long as the process lasts.
+    pub fn leak(self) -> &'static mut [T]
+    where
+        T: 'static,
+    {
+        let kept = core::mem::ManuallyDrop::new(self);
+        // SAFETY: the places are never given back, and nobody else knows them.
+        unsafe { core::slice::from_raw_parts_mut(kept.places.as_ptr(), kept.len as usize) }
+    }
+
     /// Takes the last element away.
     pub fn pop(&mut self) -> Option<T> {
         self.len = self.len.checked_sub(1)?;
@@ -138,13 +148,6 @@ impl Slots<u8> {
         unsafe { self.places.add(self.len as usize).write_bytes(0, count) };
         self.len += count as u32;
         true
-    }
-
-    /// The bytes, for as long as the process lasts.
-    pub fn leak(self) -> &'static mut [u8] {
-        let kept = core::mem::ManuallyDrop::new(self);
-        // SAFETY: the places are never given back, and nobody else knows them.
-        unsafe { core::slice::from_raw_parts_mut(kept.places.as_ptr(), kept.len as usize) }
     }
 }
 

@@ -36,26 +36,30 @@ pub fn c_str(bytes: &[u8]) -> &CStr {
 }
 
 /// The monotonic clock.
-///
-/// A raw call: rustix' own reads the vDSO, whose parser is larger than the time saved by it once a turn.
 pub fn now() -> Instant {
+    const CLOCK_MONOTONIC: usize = 1;
+    let (secs, nanos) = clock(CLOCK_MONOTONIC);
+    Instant::from_ms(secs as u64 * 1000 + u64::from(nanos) / 1_000_000)
+}
+
+/// The clock that files get their times from: seconds and nanoseconds since 1970.
+pub fn wall_clock() -> (i64, u32) {
+    const CLOCK_REALTIME: usize = 0;
+    clock(CLOCK_REALTIME)
+}
+
+/// A raw call: rustix' own reads the vDSO, whose parser is larger than the time saved by it once a turn.
+fn clock(which: usize) -> (i64, u32) {
     #[repr(C)]
     #[derive(Default)]
     struct Timespec {
         secs: isize,
         nanos: isize,
     }
-    const CLOCK_MONOTONIC: usize = 1;
     let mut time = Timespec::default();
     // SAFETY: the kernel writes two words, whose size is that of this call's timespec on every architecture.
-    unsafe {
-        syscalls::raw_syscall!(
-            syscalls::Sysno::clock_gettime,
-            CLOCK_MONOTONIC,
-            &raw mut time
-        )
-    };
-    Instant::from_ms(time.secs as u64 * 1000 + time.nanos as u64 / 1_000_000)
+    unsafe { syscalls::raw_syscall!(syscalls::Sysno::clock_gettime, which, &raw mut time) };
+    (time.secs as i64, time.nanos as u32)
 }
 
 /// Sleeps until one of `watched` is ready or `timeout` is over; how many are ready. Without a timeout, for ever.

@@ -78,16 +78,33 @@ pub fn signals(children: bool) -> Option<File> {
     signalled
 }
 
-/// Sleeps until a signal comes or `timeout` is over; true when the signal asks the process to stop.
-pub fn wait_for_stop(signals: Option<&File>, timeout: Option<Duration>) -> bool {
-    let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
-    let _ = super::sleep(watched.as_mut_slice(), timeout);
-    let Some(signals) = signals else { return false };
+/// Sleeps until `listener` has something, a signal comes or `timeout` is over; true when a signal asks the process to stop.
+pub fn wait_for_guest(
+    signals: Option<&File>,
+    listener: Option<&File>,
+    timeout: Option<Duration>,
+) -> bool {
+    let files = [signals, listener];
+    let mut watched = heapless::Vec::<PollFd<'_>, 2>::new();
+    for file in files.into_iter().flatten() {
+        let _ = watched.push(PollFd::new(file, PollFlags::IN));
+    }
+    let _ = super::sleep(&mut watched, timeout);
+    signals.is_some_and(asks_to_stop)
+}
+
+/// Takes a signal that may have come; whether it asks the process to stop.
+fn asks_to_stop(signals: &File) -> bool {
     let mut info = [MaybeUninit::<u8>::uninit(); 128];
     let read = rustix::io::read(signals, &mut info[..]);
     // The signal's number comes first.
     let number = read.ok().and_then(|(info, _)| info.first_chunk().copied());
     number.is_some_and(|number| u32::from_ne_bytes(number) != SIGCHLD)
+}
+
+/// Sleeps until a signal comes or `timeout` is over; true when the signal asks the process to stop.
+pub fn wait_for_stop(signals: Option<&File>, timeout: Option<Duration>) -> bool {
+    wait_for_guest(signals, None, timeout)
 }
 
 const SIGCHLD: u32 = 17;
@@ -124,26 +141,26 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     Ok(None)
 }
 
-/// Whether `child` has ended: the status it exited with, or −1 when it was killed. Does not wait.
-///
-/// Takes leave of others too that have ended: the first process of a container inherits those of all its descendants.
-pub fn reap(child: Child) -> Option<i32> {
+/// A child that has ended: the status it exited with, or −1 when it was killed. Does not wait.
+pub fn reap_any() -> Option<(Child, i32)> {
     const WNOHANG: usize = 1;
     let mut status = 0i32;
-    loop {
-        // SAFETY: the kernel writes one number.
-        let ended = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, WNOHANG, 0) };
-        match outcome(ended) {
-            Ok(0) | Err(_) => return None,
-            Ok(ended) if ended as i32 == child.0 => break,
-            Ok(_) => {}
-        }
-    }
-    Some(if status & 0x7f == 0 {
+    // SAFETY: the kernel writes one number.
+    let ended = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, WNOHANG, 0) };
+    let child = outcome(ended).ok().filter(|child| *child > 0)?;
+    let status = if status & 0x7f == 0 {
         status >> 8 & 0xff
     } else {
         -1
-    })
+    };
+    Some((Child(child as i32), status))
+}
+
+/// Whether `child` has ended, as [`reap_any`].
+///
+/// Takes leave of others too that have ended: the first process of a container inherits those of all its descendants.
+pub fn reap(child: Child) -> Option<i32> {
+    core::iter::from_fn(reap_any).find_map(|(ended, status)| (ended == child).then_some(status))
 }
 
 /// Asks a child to stop, or ends it.

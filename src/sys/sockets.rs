@@ -2,8 +2,11 @@
 
 use super::files::File;
 use super::{Errno, outcome};
+use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use rustix::fd::{AsFd, AsRawFd as _};
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use syscalls::raw_syscall;
 
 const INET: u16 = 2;
@@ -85,6 +88,89 @@ pub fn bind(socket: impl AsFd, at: SocketAddr) -> Result<(), Errno> {
     let (socket, at) = (socket.as_fd().as_raw_fd(), Address::new(at));
     // SAFETY: the kernel reads so many bytes of the address.
     outcome(unsafe { socket_call!(bind, 2, socket, at.bytes.as_ptr(), at.len) }).map(drop)
+}
+
+/// Where somebody listens.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// TCP.
+    Address(SocketAddr),
+    /// A socket file, which only its owner may use.
+    Path(&'a CStr),
+}
+
+/// Listens for connections at `place`, whose port 0 becomes one that is free, without waiting for them. A socket file that
+/// nobody listens at any more is replaced.
+pub fn listen(place: &mut Place<'_>) -> Result<File, Errno> {
+    const BACKLOG: i32 = 128;
+    let family = match place {
+        Place::Path(_) => AddressFamily::UNIX,
+        Place::Address(SocketAddr::V4(_)) => AddressFamily::INET,
+        Place::Address(SocketAddr::V6(_)) => AddressFamily::INET6,
+    };
+    let socket = open(family, SocketType::STREAM)?;
+    match place {
+        Place::Address(at) => {
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            // Connections inherit these.
+            let _ = sockopt::set_tcp_nodelay(&socket, true);
+            let _ = sockopt::set_socket_keepalive(&socket, true);
+            bind(&socket, *at)?;
+            *at = name(&socket)?;
+        }
+        Place::Path(path) => {
+            let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
+            let mut bound = at_path(path, &|at, len| unsafe {
+                // SAFETY: the kernel reads so many bytes of the address.
+                socket_call!(bind, 2, socket.as_raw_fd(), at, len)
+            });
+            let probe = open(AddressFamily::UNIX, SocketType::STREAM)?;
+            if bound == Err(Errno::ADDRINUSE) && connect(&probe, path) == Err(Errno::CONNREFUSED) {
+                rustix::fs::unlink(*path)?;
+                bound = at_path(path, &|at, len| unsafe {
+                    // SAFETY: as above.
+                    socket_call!(bind, 2, socket.as_raw_fd(), at, len)
+                });
+            }
+            rustix::process::umask(mask);
+            bound?;
+        }
+    }
+    rustix::net::listen(&socket, BACKLOG)?;
+    // Who waits may have hung up by the time it is accepted.
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+/// A socket for datagrams to whoever listens at the socket file `path`. What is not taken at once is lost.
+pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
+    let socket = open(AddressFamily::UNIX, SocketType::DGRAM)?;
+    connect(&socket, path)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+fn open(family: AddressFamily, kind: SocketType) -> Result<File, Errno> {
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    Ok(File::from(socket))
+}
+
+fn connect(socket: &File, path: &CStr) -> Result<(), Errno> {
+    at_path(path, &|at, len| unsafe {
+        // SAFETY: the kernel reads so many bytes of the address.
+        socket_call!(connect, 3, socket.as_raw_fd(), at, len)
+    })
+}
+
+/// Makes a call with the address of a socket file. `NAMETOOLONG`: it is longer than an address can be.
+fn at_path(path: &CStr, call: &dyn Fn(*const u8, usize) -> usize) -> Result<(), Errno> {
+    let mut address = [0; 110];
+    let (family, room) = address.split_at_mut(2);
+    family.copy_from_slice(&AddressFamily::UNIX.as_raw().to_ne_bytes());
+    let bytes = path.to_bytes_with_nul();
+    let room = room.get_mut(..bytes.len()).ok_or(Errno::NAMETOOLONG)?;
+    room.copy_from_slice(bytes);
+    outcome(call(address.as_ptr(), 2 + bytes.len())).map(drop)
 }
 
 /// The address of a socket.

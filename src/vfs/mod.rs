@@ -3,7 +3,7 @@
 //! A backend hands out three names for an object. A [`Node`] is valid for one request. A [`Pin`] is counted and keeps the
 //! object open for an order. A [`Handle`] lasts: it is bytes that a client may bring back after a restart.
 //! Invariant: no name, handle or symbolic link leads outside an export; a path with a separator cannot be written down.
-//! `ram` is the model, `host` the kernel's files, `suite` the laws that hold for both.
+//! `ram` is the model, `host` the kernel's files by handles, `user` the same by paths, `suite` the laws that hold for all.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -20,10 +20,12 @@ use core::ops::ControlFlow;
 
 mod handle;
 pub mod host;
+mod kernel;
 #[cfg(any(test, fuzzing))]
 pub mod ram;
 #[cfg(test)]
 mod suite;
+pub mod user;
 pub mod walk;
 
 /// Why a backend did not do it.
@@ -57,6 +59,8 @@ pub enum FsError {
     Quota,
     /// The object has as many names as it can have.
     TooManyLinks,
+    /// Symbolic links lead to symbolic links without end.
+    TooManyFollowed,
     /// The directory has entries.
     NotEmpty,
     /// A name is longer than 255 bytes.

@@ -202,7 +202,7 @@ pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResu
                 len_of_target => {
                     links += 1;
                     if links > LINK_COUNT_MAX {
-                        return Err(FsError::TooManyLinks);
+                        return Err(FsError::TooManyFollowed);
                     }
                     rest.from += len;
                     let target = target.get(..len_of_target?).unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::vfs::FsError;
 use crate::wire::nfs3::Status;
 
-const PAIRS: [(FsError, Status); 22] = [
+const PAIRS: [(FsError, Status); 23] = [
     (FsError::Permission, Status::Permission),
     (FsError::NoEntry, Status::NoEntry),
     (FsError::Io, Status::Io),
@@ -18,6 +18,8 @@ const PAIRS: [(FsError, Status); 22] = [
     (FsError::NoSpace, Status::NoSpace),
     (FsError::Quota, Status::Quota),
     (FsError::TooManyLinks, Status::TooManyLinks),
+    // A name that turned into a link meanwhile: no handle stands for it.
+    (FsError::TooManyFollowed, Status::Invalid),
     (FsError::NotEmpty, Status::NotEmpty),
     (FsError::NameTooLong, Status::NameTooLong),
     (FsError::ReadOnly, Status::ReadOnly),

@@ -4,7 +4,7 @@
 
 mod options;
 
-use super::{Console, FAILED, Status, complain, parts};
+use super::{Console, Status, reasons};
 use crate::config::{
     CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
     NODE_COUNT_MIN, REPLAY_BYTES,
@@ -26,6 +26,34 @@ use core::mem::ManuallyDrop;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 
 pub(super) use options::Options;
+
+/// What `stowaway --help` says of it.
+pub(super) const SUMMARY: &str = "\
+  nfs --export DIR …\tserves directories over NFS version 3; also as unfsd
+  serve --export DIR …\tthe same, started again when it ends
+";
+const HELP: &str = "\
+stowaway nfs --export DIR[:OPTION,…] …
+\tserves directories over NFS version 3; also as unfsd. Options:
+\tro (default), rw, root_squash (default), no_root_squash,
+\tall_squash, anonuid=NUMBER, anongid=NUMBER: as in exports(5);
+\tasync: names are on disk within 2 s, not before the reply;
+\tfsid=NUMBER: names it for good, also when its file system moves
+stowaway serve …
+\tthe same, in a process that is started again when it ends
+
+  -n PORT\t\tNFS on this port (2049; 0: any that is free)
+  -m PORT\t\tMOUNT on this port (the NFS port)
+  -l ADDRESS\t\tlistens on this address only
+  -p\t\t\tno portmapper on port 111
+  --handles KIND\tkernel: they survive every rename (needs root);
+\t\t\tpath: they need no rights. Default: what works
+  --key-file FILE\tthe secret of kernel handles, made if it is missing
+\t\t\t(/var/lib/stowaway/handle.key)
+  --log FILE\t\ttraces for developers; - is standard output
+
+mount with:  mount -t nfs -o nolock HOST:DIR /mnt
+";
 
 /// Serves until the process is asked to stop.
 pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
@@ -258,51 +286,20 @@ fn tell_listening(driver: &mut Driver<'_>, at: &SocketAddrV6, what: &str) {
 
 /// Says what failed, with what, and why.
 fn failed(what: &str, about: &[u8], errno: Errno) -> Status {
-    complain(FAILED, what.as_bytes(), about, why(errno))
+    reasons::failed(what, about, errno, REASONS)
 }
 
-/// Why something failed and what to do about it: error numbers, NUL, text, NUL. A table of references would be twice as
-/// long. The last text is for all other numbers.
+/// Why something failed here and what to do about it.
 const REASONS: &str = concat!(
-    "\x02\0it does not exist; check the path\0",     // NOENT
-    "\x14\0a part of its path is not a directory\0", // NOTDIR
-    "\x15\0it is a directory\0",                     // ISDIR
-    "\x01\x0d\0this user may not; start as another user or change its mode\0", // PERM, ACCESS
-    "\x1c\x7a\0the disk is full; make room there\0", // NOSPC, DQUOT
-    "\x1e\0the file system there is read-only; choose another place\0", // ROFS
-    "\x28\0it is a symbolic link, or there are too many in its path\0", // LOOP
-    "\x24\0a name in it is too long\0",              // NAMETOOLONG
-    "\x17\x18\0no descriptor is left; raise the limit (ulimit -n)\0", // NFILE, MFILE
-    "\x05\0the disk failed; see the kernel's log\0", // IO
     "\x5a\0it is not 16 bytes long; remove it, and a new one is made\0", // MSGSIZE
-    "\x4a\0others may read it; chmod 600 it\0",      // BADMSG
+    "\x4a\0others may read it; chmod 600 it\0",                          // BADMSG
     "\x12\0it shows the kernel's own state, not files; export an ordinary directory\0", // XDEV
     "\x11\0it is exported already; name it once, or tell the two apart with fsid=\0", // EXIST
     "\x5f\0its file system or this user has no kernel handles; leave out --handles\0", // OPNOTSUPP
-    "\x62\0the port is in use; see -n, -m and -p\0", // ADDRINUSE
-    "\x6f\0ports below 1024 are for root only; see -n, -m and -p\0", // CONNREFUSED
-    "\x63\0this host has no such address; see -l\0", // ADDRNOTAVAIL
-    "\0the host refuses; see that it is an ordinary local file or directory",
+    "\x62\0the port is in use; see -n, -m and -p\0",                     // ADDRINUSE
+    "\x6f\0ports below 1024 are for root only; see -n, -m and -p\0",     // CONNREFUSED
+    "\x63\0this host has no such address; see -l\0",                     // ADDRNOTAVAIL
 );
-
-fn why(errno: Errno) -> &'static [u8] {
-    let number = errno.raw_os_error() as u8;
-    let mut numbers: Option<&[u8]> = None;
-    for part in parts(REASONS.as_bytes(), 0) {
-        match numbers.take() {
-            None => numbers = Some(part),
-            Some([]) => return part,
-            Some(numbers) => {
-                for other in numbers {
-                    if *other == number {
-                        return part;
-                    }
-                }
-            }
-        }
-    }
-    b""
-}
 
 const fn net_errno(error: NetError) -> Errno {
     match error {
@@ -321,19 +318,6 @@ mod tests {
     #[test]
     fn every_reason_has_its_number() {
         for (errno, part) in [
-            (Errno::NOENT, "not exist"),
-            (Errno::NOTDIR, "not a directory"),
-            (Errno::ISDIR, "is a directory"),
-            (Errno::PERM, "this user"),
-            (Errno::ACCESS, "this user"),
-            (Errno::NOSPC, "is full"),
-            (Errno::DQUOT, "is full"),
-            (Errno::ROFS, "read-only"),
-            (Errno::LOOP, "symbolic link"),
-            (Errno::NAMETOOLONG, "too long"),
-            (Errno::NFILE, "no descriptor"),
-            (Errno::MFILE, "no descriptor"),
-            (Errno::IO, "disk failed"),
             (Errno::MSGSIZE, "16 bytes"),
             (Errno::BADMSG, "others may read"),
             (Errno::XDEV, "kernel's own state"),
@@ -343,10 +327,9 @@ mod tests {
             (net_errno(NetError::Denied), "for root only"),
             (net_errno(NetError::NoSuchAddress), "no such address"),
             (net_errno(NetError::Unsupported), "the host refuses"),
-            (Errno::INVAL, "the host refuses"),
+            (Errno::NOENT, "not exist"),
         ] {
-            let why = core::str::from_utf8(why(errno)).unwrap();
-            assert!(why.contains(part), "{errno:?}: {why}");
+            reasons::check(errno, REASONS, part);
         }
     }
 }

@@ -3,17 +3,15 @@
 //! Names are changed as the caller, so the host's own rules decide. Where an object has to be opened for more than its caller
 //! may, it is opened as the server, after the caller's rights were looked at.
 
-use super::super::{
-    Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime, Node, Pin, Right,
-};
+use super::super::kernel::{self, PATH, WRITE, change, error, terminated};
+use super::super::{Change, FsError, FsResult, Kind, Make, Name, NewTime, Node, Pin, Right};
+use super::Host;
 use super::table::{Entry, Opened};
-use super::words::{self, error};
-use super::{Host, PATH, READ, WRITE, terminated};
 use crate::sys::Errno;
 use crate::sys::files::{self, File};
 use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 /// What a file is made with: nobody else made it, and it can be written to at once, whatever its mode.
 const MAKE: OFlags = WRITE
@@ -22,8 +20,6 @@ const MAKE: OFlags = WRITE
     .union(OFlags::NOFOLLOW);
 /// Bytes that go from a pipe to a file at once where the host cannot move them by itself.
 const PIPE_COPY_BYTES: usize = 4096;
-/// Bytes of the longest target of a symbolic link, and its NUL.
-const TARGET_BYTES: usize = crate::config::LINK_BYTES_MAX + 1;
 
 impl Host {
     /// Whether the export that an object lies in may be changed.
@@ -139,11 +135,7 @@ impl Host {
             cut?;
             self.acting.caller()?;
         }
-        if change.uid.is_some() || change.gid.is_some() {
-            let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
-            let (entry, _) = self.at(node)?;
-            rustix::fs::chownat(&entry.file, c"", uid, gid, AtFlags::EMPTY_PATH).map_err(error)?;
-        }
+        change::own(&self.at(node)?.0.file, change)?;
         if let Some(mode) = change.mode {
             let mode = Mode::from_bits_retain(mode);
             self.by_path(node, &|path| rustix::fs::chmod(path, mode), &|file| {
@@ -157,10 +149,7 @@ impl Host {
             mtime => mtime,
         };
         if (change.atime, mtime) != (NewTime::Keep, NewTime::Keep) {
-            let times = Timestamps {
-                last_access: time(change.atime),
-                last_modification: time(mtime),
-            };
+            let times = change::times(change.atime, mtime);
             self.by_path(
                 node,
                 &|path| rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
@@ -212,31 +201,13 @@ impl Host {
         let mut text = [0; 256];
         let text = terminated(name, &mut text);
         let at = &self.names_of(dir)?.file;
-        let mode = |default| change.mode.unwrap_or(default);
-        let bits = |default| Mode::from_bits_retain(mode(default));
         let (mut flags, mut opened) = (PATH, Opened::Path);
-        match make {
-            Make::File => {
-                (flags, opened) = (MAKE, Opened::Write);
-                Ok(())
-            }
-            Make::Directory => rustix::fs::mkdirat(at, text, bits(0o777)),
-            Make::Link(target) => {
-                let mut room = [0; TARGET_BYTES];
-                rustix::fs::symlinkat(target_text(target, &mut room)?, at, text)
-            }
-            Make::Special(kind, device) => {
-                let kind = match kind {
-                    Kind::Fifo => 0o010_000,
-                    Kind::Socket => 0o140_000,
-                    Kind::BlockDevice => 0o060_000,
-                    _ => 0o020_000,
-                };
-                files::make_node(at, text, kind | mode(0o666), device)
-            }
+        if make == Make::File {
+            (flags, opened) = (MAKE, Opened::Write);
+        } else {
+            change::make(at, text, make, change.mode)?;
         }
-        .map_err(error)?;
-        let file = words::open(at, text, flags, mode(0o666));
+        let file = kernel::open(at, text, flags, change.mode.unwrap_or(0o666));
         if opened == Opened::Write {
             // It is there only now, or was before.
             file.as_ref().map_err(|error| *error)?;
@@ -268,54 +239,32 @@ impl Host {
     }
 
     pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        let mut text = [0; 256];
-        let name = terminated(name, &mut text);
-        let flags = if directory {
-            AtFlags::REMOVEDIR
-        } else {
-            AtFlags::empty()
-        };
-        rustix::fs::unlinkat(&self.names_of(dir)?.file, name, flags).map_err(error)?;
+        change::remove(&self.names_of(dir)?.file, name, directory)?;
         self.unsettle(dir)
     }
 
     pub(super) fn move_name(
         &mut self,
-        from: Node,
-        name: Name<'_>,
-        to: Node,
-        new_name: Name<'_>,
+        (from, name): (Node, Name<'_>),
+        (to, new_name): (Node, Name<'_>),
+        replace: bool,
     ) -> FsResult<()> {
-        let (mut text, mut new_text) = ([0; 256], [0; 256]);
-        let name = terminated(name, &mut text);
-        let new_name = terminated(new_name, &mut new_text);
         let (from_dir, to_dir) = (self.names_of(from)?, self.names_of(to)?);
         if from_dir.export != to_dir.export {
             return Err(FsError::CrossDevice);
         }
-        rustix::fs::renameat(&from_dir.file, name, &to_dir.file, new_name).map_err(error)?;
+        change::rename((&from_dir.file, name), (&to_dir.file, new_name), replace)?;
         // The new name first: better twice than not at all.
         self.unsettle(to)?;
         self.unsettle(from)
     }
 
     pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        let (mut text, mut room) = ([0; 256], [0; 25]);
-        let name = terminated(name, &mut text);
         let (object, dir_entry) = (self.at(node)?.0, self.names_of(dir)?);
         if object.export != dir_entry.export {
             return Err(FsError::CrossDevice);
         }
-        let (file, at) = (&object.file, &dir_entry.file);
-        let path = files::path(file, &mut room);
-        match rustix::fs::linkat(CWD, path, at, name, AtFlags::SYMLINK_FOLLOW) {
-            // Without /proc only root can.
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                rustix::fs::linkat(file, c"", at, name, AtFlags::EMPTY_PATH)
-            }
-            linked => linked,
-        }
-        .map_err(error)?;
+        change::link(&object.file, &dir_entry.file, name)?;
         self.unsettle(dir)
     }
 }
@@ -323,7 +272,7 @@ impl Host {
 /// Opens a file that the server's own user has taken its own rights to away from: NFS lets an owner read and write.
 pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
     let mut stat = files::blank();
-    words::stat(file, &mut stat)?;
+    kernel::stat(file, &mut stat)?;
     if stat.stx_uid != rustix::process::geteuid().as_raw() {
         return Err(FsError::Access);
     }
@@ -335,34 +284,3 @@ pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
     set(mode)?;
     opened
 }
-
-fn time(time: NewTime) -> Timespec {
-    const NOW: i64 = 0x3fff_ffff;
-    const OMIT: i64 = 0x3fff_fffe;
-    let (tv_sec, nanos) = match time {
-        NewTime::Keep => (0, OMIT),
-        NewTime::Now => (0, NOW),
-        NewTime::At(FileTime { secs, nanos }) => (secs, nanos.into()),
-    };
-    Timespec {
-        tv_sec,
-        tv_nsec: nanos as _,
-    }
-}
-
-/// The target of a symbolic link as text. It is never followed here, so it may be anything but empty.
-fn target_text<'a>(target: &[u8], room: &'a mut [u8; TARGET_BYTES]) -> FsResult<&'a CStr> {
-    let room = room.get_mut(..=target.len()).ok_or(FsError::NameTooLong)?;
-    for (room, byte) in room.iter_mut().zip(target) {
-        if *byte == 0 {
-            return Err(FsError::Invalid);
-        }
-        *room = *byte;
-    }
-    if target.is_empty() {
-        return Err(FsError::Invalid);
-    }
-    Ok(crate::sys::c_str(room))
-}
-
-const _: () = assert!(READ.bits() & OFlags::NONBLOCK.bits() != 0);

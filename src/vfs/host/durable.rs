@@ -3,10 +3,10 @@
 //! They are made so all together before anybody is told: one call for a directory, however many of its names were changed by
 //! requests that came together. Of an export that is `async` they follow with the next COMMIT, or within two seconds.
 
+use super::super::kernel::error;
 use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
 use super::table::Opened;
-use super::words::error;
 use crate::config::UNSETTLED_COUNT;
 use crate::sys::Errno;
 

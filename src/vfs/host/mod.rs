@@ -12,9 +12,9 @@ mod key;
 mod open;
 mod search;
 mod table;
-mod words;
 
 use super::handle::{self, Key};
+use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
     Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
@@ -31,30 +31,8 @@ use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 use search::Search;
 use table::{Entry, Opened, Table};
-use words::{attr, error};
 
 pub use acting::Rules;
-
-/// Read once it is known to be a regular file: neither blocks nor becomes a terminal, whatever it turns into.
-const READ: OFlags = OFlags::RDONLY
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::LARGEFILE);
-/// The same for reading and writing.
-const WRITE: OFlags = READ.union(OFlags::RDWR);
-const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// File systems that are made of the kernel's own state: reading there has effects, or never ends.
-const PSEUDO_FILE_SYSTEMS: [u32; 8] = [
-    0x9fa0,      // proc
-    0x6265_6572, // sysfs
-    0x6462_6720, // debugfs
-    0x7472_6163, // tracefs
-    0x7363_6673, // securityfs
-    0x6367_7270, // cgroup2
-    0x1cd1,      // devpts
-    0xcafe_4a11, // bpf
-];
 
 /// What the handles of an export are made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,7 +119,7 @@ impl Host {
         let mut stat = files::blank();
         files::stat(&dir, &mut stat)?;
         let system = rustix::fs::fstatfs(&dir)?;
-        if PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32)) {
+        if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
         }
         let tag = rules
@@ -211,7 +189,7 @@ impl Vfs for Host {
             return Ok(attr(&self.seen_stat, top.tag));
         }
         let mut stat = files::blank();
-        words::stat(&entry.file, &mut stat)?;
+        kernel::stat(&entry.file, &mut stat)?;
         // Removed, though our descriptor still keeps it.
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
@@ -239,7 +217,7 @@ impl Vfs for Host {
         if let Some(node) = self.table.find(handle.bytes()) {
             return Ok(node);
         }
-        let file = words::open(parent, name, PATH, 0)?;
+        let file = kernel::open(parent, name, PATH, 0)?;
         self.adopt(dir, file, Opened::Path)
     }
 
@@ -312,7 +290,7 @@ impl Vfs for Host {
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
-        words::space(&self.at(node)?.1.dir)
+        kernel::space(&self.at(node)?.1.dir)
     }
 
     fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
@@ -342,17 +320,7 @@ impl Vfs for Host {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        let file = &self.at(pin.node)?.0.file;
-        let mut have = 0;
-        while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
-            match rustix::io::pread(file, room, offset.saturating_add(have as u64)) {
-                Ok(0) => break,
-                Ok(more) => have += more,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(error(errno)),
-            }
-        }
-        Ok(have)
+        kernel::read(&self.at(pin.node)?.0.file, offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
@@ -398,9 +366,9 @@ impl Vfs for Host {
         name: Name<'_>,
         to: Node,
         new_name: Name<'_>,
-        _replace: bool,
+        replace: bool,
     ) -> FsResult<()> {
-        self.move_name(from, name, to, new_name)
+        self.move_name((from, name), (to, new_name), replace)
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
@@ -420,13 +388,4 @@ fn try_kernel_handles(dir: &File) -> Result<u32, Errno> {
     let mount = files::name_to_handle(dir, c"", &mut handle)?;
     files::open_by_handle(dir, &handle, PATH)?;
     Ok(mount)
-}
-
-fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
-    // A name holds no NUL and is at most 255 bytes long, so the terminator is the zero that follows it.
-    room.iter_mut()
-        .zip(name.bytes())
-        .for_each(|(room, byte)| *room = *byte);
-    let end = name.bytes().len();
-    crate::sys::c_str(room.get(..=end).unwrap_or_default())
 }

@@ -3,15 +3,20 @@
 //! Objects come in with `O_PATH`. They are opened for more as the server, once the caller's rights were looked at.
 
 use super::super::handle::{self, Body, Trail};
+use super::super::kernel::{self, PATH, READ, WRITE, error, kind};
 use super::super::{FsError, FsResult, Handle, Kind, Node, Right};
 use super::table::{Entry, Opened};
-use super::words::{self, error, generation, kind};
-use super::{Form, Host, PATH, READ, Top, WRITE, change};
+use super::{Form, Host, Top, change};
 use crate::sys::Errno;
 use crate::sys::files::{self, File, KernelHandle, Stat};
 use core::cell::Cell;
 use core::ffi::CStr;
 use rustix::fs::OFlags;
+
+/// Tells an inode from a later one of the same number: when it was made.
+pub(super) const fn generation(stat: &Stat) -> u32 {
+    handle::digest(stat.stx_btime.tv_sec as u64, stat.stx_btime.tv_nsec as u64)
+}
 
 impl Host {
     /// Finds out the handle of the entry `name` of `file`, or of `file` itself when that is empty, which was seen in `dir`.
@@ -95,14 +100,14 @@ impl Host {
         handle.push(bytes);
         self.acting.server();
         let file = match (body, self.form) {
-            (Body::Root, _) => words::open(&top.dir, c".", PATH, 0)?,
+            (Body::Root, _) => kernel::open(&top.dir, c".", PATH, 0)?,
             (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
             (Body::Trail, Form::Trail) => return self.find(export, &handle),
             // From before the export was switched over to the other form.
             _ => return Err(FsError::Stale),
         };
         let mut stat = files::blank();
-        words::stat(&file, &mut stat)?;
+        kernel::stat(&file, &mut stat)?;
         self.insert(export, file, &stat, &handle, Opened::Path)
     }
 
@@ -168,7 +173,7 @@ impl Host {
         let (entry, _) = self.at(node)?;
         if entry.kind == Kind::Regular {
             let mut stat = files::blank();
-            words::stat(&entry.file, &mut stat)?;
+            kernel::stat(&entry.file, &mut stat)?;
             if stat.stx_uid == self.acting.uid()
                 || right == Right::Read && self.may(node, Right::Execute)?
             {
@@ -188,7 +193,7 @@ impl Host {
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
             Err(Errno::NOSYS) => {
                 let mut stat = files::blank();
-                words::stat(&entry.file, &mut stat)?;
+                kernel::stat(&entry.file, &mut stat)?;
                 let owner = (stat.stx_uid, stat.stx_gid);
                 Ok(self.acting.mode_lets(stat.stx_mode.into(), owner, bit))
             }
@@ -206,7 +211,7 @@ impl Host {
         self.acting.server();
         let flags = if wanted == Opened::Write { WRITE } else { READ };
         let file = match (entry.kind, self.form) {
-            (Kind::Directory, _) => words::open(&entry.file, c".", flags, 0)?,
+            (Kind::Directory, _) => kernel::open(&entry.file, c".", flags, 0)?,
             (Kind::Regular, Form::Kernel) => top.open(&entry.handle, flags)?,
             (Kind::Regular, Form::Trail) => match files::reopen(&entry.file, flags) {
                 // Without /proc its name has to be looked for.

@@ -4,9 +4,9 @@
 //! directories at each level, and by entries looked at for one request, after which the client is told to try again later.
 
 use super::super::handle::Trail;
+use super::super::kernel::{self, READ};
 use super::super::{FsError, FsResult, Handle};
-use super::READ;
-use super::words::{self, generation};
+use super::open::generation;
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys::files::{self, File, Stat};
 use core::ops::ControlFlow;
@@ -58,7 +58,7 @@ impl Search {
 
     /// Looks in `dir` and below, before everything that was added before; it lies `depth` levels below the top.
     pub(super) fn add(&mut self, dir: &File, depth: usize) -> FsResult<()> {
-        let dir = words::open(dir, c".", READ, 0)?;
+        let dir = kernel::open(dir, c".", READ, 0)?;
         descend(&mut self.levels, dir, depth)
     }
 
@@ -97,7 +97,7 @@ impl Search {
                     return ControlFlow::Continue(());
                 }
                 let flags = if at_parent { flags } else { DIRECTORY };
-                hit = words::open(&*dir, entry.name, flags | OFlags::NOFOLLOW, 0);
+                hit = kernel::open(&*dir, entry.name, flags | OFlags::NOFOLLOW, 0);
                 match &hit {
                     Ok(file) if fits(file, c"") => return ControlFlow::Break(()),
                     Err(why) if at_parent && *why != FsError::NoEntry => {

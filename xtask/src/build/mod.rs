@@ -49,17 +49,47 @@ impl Arch {
     }
 }
 
+/// What the file can do; each is a feature of the package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Role {
+    /// NFS server, also watched over
+    Nfs,
+    /// SFTP server
+    SftpServer,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Nfs, Self::SftpServer];
+
+    /// As on the command line and in Cargo.toml.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nfs => "nfs",
+            Self::SftpServer => "sftp-server",
+        }
+    }
+}
+
 /// `cargo xtask build`
 #[derive(clap::Args)]
 pub struct Args {
     /// The processor to build for
     #[arg(long, default_value = "x86_64")]
     arch: Arch,
+    /// What it can do, with commas between; everything when absent
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    roles: Vec<Role>,
 }
 
 /// Builds and prints the path.
 pub fn main(args: Args) -> Result<()> {
-    println!("{}", build(args.arch)?.display());
+    let roles = if args.roles.is_empty() {
+        &Role::ALL
+    } else {
+        &args.roles[..]
+    };
+    println!("{}", build_roles(args.arch, roles)?.display());
     Ok(())
 }
 
@@ -86,7 +116,12 @@ pub fn debug_path(arch: Arch) -> PathBuf {
 
 /// Builds the finished file for `arch` and returns its path. Quick when nothing changed.
 pub fn build(arch: Arch) -> Result<PathBuf> {
-    let linked = compile(arch)?;
+    build_roles(arch, &Role::ALL)
+}
+
+/// The same, able to do no more than `roles`. It takes the place of what was built before.
+pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
+    let linked = compile(arch, roles)?;
     let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let file = minimise::minimise(&elf)
         .with_context(|| format!("cannot minimise {}", linked.display()))?;
@@ -124,9 +159,11 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 /// Runs cargo and returns the file that the linker wrote.
-fn compile(arch: Arch) -> Result<PathBuf> {
+fn compile(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let mut cargo = toolchain::for_file(arch)?;
-    cargo.args(["--bin", "stowaway", "--release"]);
+    let features: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    cargo.args(["--bin", "stowaway", "--release", "--no-default-features"]);
+    cargo.args(["--features", &features.join(",")]);
     run_cargo(cargo, &format!("stowaway for {}", arch.name()))
 }
 

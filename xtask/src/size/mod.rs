@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind};
 use serde::Deserialize;
 
-use crate::build::{self, Arch, workspace_root};
+use crate::build::{self, Arch, Role, workspace_root};
 
 /// `cargo xtask size`
 #[derive(clap::Args)]
@@ -33,7 +33,13 @@ pub fn main(args: Args) -> Result<()> {
         .filter(|arch| args.arch.is_none_or(|only| only == *arch));
     let mut breaches = Vec::new();
     for arch in archs {
-        let (sizes, budget) = (Sizes::of(arch)?, Budget::of(arch)?);
+        let budget = Budget::of(arch)?;
+        for (role, most) in &budget.roles {
+            let size = role_alone(arch, role)?;
+            println!("{} with {role} alone: {size} bytes of {most}", arch.name());
+            breaches.extend(over(arch, &format!("{role} alone"), size, *most));
+        }
+        let sizes = Sizes::of(arch)?;
         sizes.print(arch, &budget);
         breaches.extend(sizes.breaches(arch, &budget));
     }
@@ -50,9 +56,34 @@ pub fn main(args: Args) -> Result<()> {
 pub fn check() -> Result<()> {
     let mut breaches = Vec::new();
     for arch in Arch::ALL {
-        breaches.extend(Sizes::of(arch)?.breaches(arch, &Budget::of(arch)?));
+        let budget = Budget::of(arch)?;
+        for (role, most) in &budget.roles {
+            let size = role_alone(arch, role)?;
+            breaches.extend(over(arch, &format!("{role} alone"), size, *most));
+        }
+        breaches.extend(Sizes::of(arch)?.breaches(arch, &budget));
     }
     refuse(&breaches)
+}
+
+/// Bytes of the file that can do nothing but this.
+fn role_alone(arch: Arch, name: &str) -> Result<u64> {
+    let mut roles = Role::ALL.into_iter();
+    let role = roles.find(|role| role.name() == name).with_context(|| {
+        format!("image/size.toml has a budget for {name}, and there is no such role")
+    })?;
+    Ok(fs::metadata(build::build_roles(arch, &[role])?)?.len())
+}
+
+/// What is over its budget.
+fn over(arch: Arch, what: &str, size: u64, most: u64) -> Option<String> {
+    (size > most).then(|| {
+        format!(
+            "{}: {what} is {size} bytes, {} over its budget of {most} (image/size.toml)",
+            arch.name(),
+            size - most
+        )
+    })
 }
 
 fn refuse(breaches: &[String]) -> Result<()> {
@@ -70,6 +101,9 @@ struct Budget {
     file: u64,
     #[serde(default)]
     rooms: BTreeMap<String, u64>,
+    /// Of the file that has one role alone.
+    #[serde(default)]
+    roles: BTreeMap<String, u64>,
 }
 
 impl Budget {
@@ -195,28 +229,24 @@ impl Sizes {
     }
 
     fn breaches(&self, arch: Arch, budget: &Budget) -> Vec<String> {
-        let arch = arch.name();
-        let over = |what: &str, size: u64, most: u64| {
-            (size > most).then(|| {
-                format!("{arch}: {what} is {size} bytes, {} over its budget of {most} (image/size.toml)", size - most)
-            })
-        };
         let rooms = budget
             .rooms
             .iter()
             .map(|(name, most)| match self.rooms.get(name) {
-                Some(size) => over(name, *size, *most),
+                Some(size) => over(arch, name, *size, *most),
                 None => Some(format!(
-                    "{arch}: image/size.toml has a budget for {name}, and there is no such room"
+                    "{}: image/size.toml has a budget for {name}, and there is no such room",
+                    arch.name()
                 )),
             });
         let formatting = (!self.formatting.is_empty()).then(|| {
             format!(
-                "{arch}: core::fmt is in the file; print without it:\n  {}",
+                "{}: core::fmt is in the file; print without it:\n  {}",
+                arch.name(),
                 self.formatting.join("\n  ")
             )
         });
-        [over("the file", self.file, budget.file)]
+        [over(arch, "the file", self.file, budget.file)]
             .into_iter()
             .chain(rooms)
             .flatten()
@@ -297,6 +327,7 @@ mod tests {
         let budget = |file, wire| Budget {
             file,
             rooms: BTreeMap::from([("wire".to_owned(), wire)]),
+            roles: BTreeMap::new(),
         };
         assert_eq!(
             over.breaches(Arch::X86_64, &budget(1000, 31)).len(),

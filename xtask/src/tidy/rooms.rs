@@ -57,10 +57,22 @@ const ROOMS: &[Room] = &[
         crates: &["heapless", "rustix"],
     },
     Room {
+        name: "vfs::kernel",
+        rooms: &["time", "config", "sys"],
+        never: &[],
+        crates: &["heapless", "rustix"],
+    },
+    Room {
+        name: "vfs::user",
+        rooms: &["time", "config", "sys"],
+        never: &[],
+        crates: &["heapless", "rustix"],
+    },
+    Room {
         name: "engine",
         rooms: &["wire", "vfs", "time", "config", "log", "event"],
         // The trait, not what is behind it.
-        never: &["vfs::host", "vfs::ram"],
+        never: &["vfs::host", "vfs::ram", "vfs::user"],
         crates: &["heapless"],
     },
     Room {

@@ -1,14 +1,53 @@
-//! What the host says, in the words of the trait.
+//! The kernel's files: what the backends over them have in common. What it says, in the words of the trait.
 
-use super::super::{Attr, FileTime, FsError, FsResult, Kind, Space, handle};
+use super::{Attr, FileTime, FsError, FsResult, Kind, Name, Space};
 use crate::sys::Errno;
 use crate::sys::files::{self, File, Stat};
 use core::ffi::CStr;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, StatFs};
 
-/// Tells an inode from a later one of the same number: when it was made.
-pub(super) const fn generation(stat: &Stat) -> u32 {
-    handle::digest(stat.stx_btime.tv_sec as u64, stat.stx_btime.tv_nsec as u64)
+pub(super) mod change;
+
+/// Read once it is known to be a regular file: neither blocks nor becomes a terminal, whatever it turns into.
+pub(super) const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::LARGEFILE);
+/// The same for reading and writing.
+pub(super) const WRITE: OFlags = READ.union(OFlags::RDWR);
+/// Only to go on from there; a symbolic link is itself.
+pub(super) const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// File systems that are made of the kernel's own state: reading there has effects, or never ends.
+const PSEUDO_FILE_SYSTEMS: [u32; 13] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0x6265_6570, // configfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x1cd1,      // devpts
+    0xcafe_4a11, // bpf
+    0xde5e_81e4, // efivarfs
+    0xf97c_ff8c, // selinuxfs
+    0x6573_5543, // fusectl
+];
+
+/// Whether a file system is made of the kernel's own state.
+pub(super) fn is_pseudo(system: &StatFs) -> bool {
+    PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32))
+}
+
+/// A name as the kernel wants it.
+pub(super) fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
+    // A name holds no NUL and is at most 255 bytes long, so the terminator is the zero that follows it.
+    room.iter_mut()
+        .zip(name.bytes())
+        .for_each(|(room, byte)| *room = *byte);
+    let end = name.bytes().len();
+    crate::sys::c_str(room.get(..=end).unwrap_or_default())
 }
 
 /// What kind of object it is.
@@ -85,9 +124,10 @@ const ERRORS: [(Errno, FsError); 29] = [
     (Errno::NOTDIR, FsError::NotDirectory),
     (Errno::ISDIR, FsError::IsDirectory),
     (Errno::INVAL, FsError::Invalid),
-    // A link where a file was: O_NOFOLLOW says so.
-    (Errno::LOOP, FsError::Invalid),
-    (Errno::NXIO, FsError::Invalid),
+    // Or a link where a file was: O_NOFOLLOW says so.
+    (Errno::LOOP, FsError::TooManyFollowed),
+    // A FIFO or a socket that nobody reads from.
+    (Errno::NXIO, FsError::Access),
     (Errno::FBIG, FsError::TooLarge),
     (Errno::NOSPC, FsError::NoSpace),
     (Errno::DQUOT, FsError::Quota),
@@ -125,3 +165,19 @@ pub(super) fn error(errno: Errno) -> FsError {
     let meaning = ERRORS.iter().find(|(known, _)| *known == errno);
     meaning.map_or(FsError::Io, |(_, meaning)| *meaning)
 }
+
+/// Fills `out` from `offset` of a file.
+pub(super) fn read(file: &File, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+    let mut have = 0;
+    while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
+        match rustix::io::pread(file, room, offset.saturating_add(have as u64)) {
+            Ok(0) => break,
+            Ok(more) => have += more,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(error(errno)),
+        }
+    }
+    Ok(have)
+}
+
+const _: () = assert!(READ.bits() & OFlags::NONBLOCK.bits() != 0);

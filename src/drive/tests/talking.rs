@@ -1,0 +1,298 @@
+//! A conversation over streams, with a protocol of single letters.
+
+use crate::config::TALK_INPUT_BYTES;
+use crate::drive::stdio::{End, Talk};
+use crate::engine::{Cx, Order, Progress, State, Stream};
+use crate::event::{Events, kept};
+use crate::time::Instant;
+use crate::vfs::ram::Ram;
+use crate::vfs::{FsResult, Opening, Pin, Vfs};
+use core::cell::RefCell;
+use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
+use std::rc::Rc;
+
+/// `e`: answers "e"; `r`: the whole file; `w` and four digits: so many bytes follow for the file; `y`: on disk; `b`: three
+/// pieces of work, then "b"; `x`: an offence; `z`: never ends.
+#[derive(Default)]
+struct Letters {
+    work: usize,
+    /// Turns that had input while there was work.
+    heard: usize,
+}
+
+fn file(vfs: &mut dyn Vfs) -> Pin {
+    let how = Opening {
+        read: true,
+        write: true,
+        ..Opening::default()
+    };
+    vfs.open_at(b"/file", &how).unwrap()
+}
+
+impl Stream for Letters {
+    type Session = bool;
+
+    fn advance(
+        &mut self,
+        greeted: &mut bool,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Progress {
+        let mut progress = Progress {
+            consumed: 0,
+            produced: 0,
+            order: None,
+            state: State::NeedInput,
+        };
+        while let Some(letter) = input.get(progress.consumed) {
+            match letter {
+                b'e' => {
+                    output[progress.produced] = b'e';
+                    progress.produced += 1;
+                }
+                b'r' => {
+                    let (file, len) = (file(cx.vfs), 200_000);
+                    progress.order = Some(Order::Send {
+                        file,
+                        offset: 0,
+                        len,
+                    });
+                }
+                b'w' => {
+                    let Some(digits) = input.get(progress.consumed + 1..progress.consumed + 5)
+                    else {
+                        return progress;
+                    };
+                    let len: u32 = core::str::from_utf8(digits).unwrap().parse().unwrap();
+                    let here = (input.len() - progress.consumed - 5).min(len as usize);
+                    let (file, start) = (file(cx.vfs), progress.consumed + 5);
+                    cx.vfs.write(&file, 7, &input[start..start + here]).unwrap();
+                    progress.consumed += 4 + here;
+                    progress.order = Some(Order::Store {
+                        file,
+                        offset: 7 + here as u64,
+                        len: len - here as u32,
+                    });
+                }
+                b'y' => progress.order = Some(Order::Sync { file: file(cx.vfs) }),
+                b'b' => self.work = 3,
+                b'x' => {
+                    progress.state = State::Closed("an x");
+                    return progress;
+                }
+                b'z' => return progress,
+                letter => panic!("{letter}"),
+            }
+            progress.consumed += 1;
+            if progress.order.is_some() || !core::mem::replace(greeted, true) {
+                progress.state = State::NeedOutput;
+                return progress;
+            }
+        }
+        if self.work > 0 {
+            self.heard += usize::from(!input.is_empty());
+            self.work -= 1;
+            progress.state = State::Busy;
+            if self.work == 0 {
+                output[progress.produced] = b'b';
+                progress.produced += 1;
+                progress.state = State::NeedInput;
+            }
+        }
+        progress
+    }
+
+    fn done(
+        &mut self,
+        _: &mut bool,
+        cx: &mut Cx<'_>,
+        order: Order,
+        result: FsResult<()>,
+        output: &mut [u8],
+    ) -> Progress {
+        let letter = match &order {
+            Order::Send { .. } => None,
+            Order::Store { .. } => Some(b'w'),
+            Order::Sync { .. } => Some(b'y'),
+        };
+        order.abandon(cx.vfs);
+        let letter = result.map_or(Some(b'!'), |()| letter);
+        output[0] = letter.unwrap_or(0);
+        Progress {
+            consumed: 0,
+            produced: letter.iter().count(),
+            order: None,
+            state: State::NeedOutput,
+        }
+    }
+
+    fn interrupted(&mut self) {}
+
+    fn abandon(&mut self, _: &mut bool, _: &mut dyn Vfs) {}
+}
+
+/// The other side.
+#[derive(Clone, Default)]
+struct Peer(Rc<RefCell<Said>>);
+
+#[derive(Default)]
+struct Said {
+    /// What it says, in pieces.
+    pieces: Vec<Vec<u8>>,
+    heard: Vec<u8>,
+    deaf: bool,
+}
+
+impl ErrorType for Peer {
+    type Error = ErrorKind;
+}
+
+impl Read for Peer {
+    fn read(&mut self, room: &mut [u8]) -> Result<usize, ErrorKind> {
+        let pieces = &mut self.0.borrow_mut().pieces;
+        let Some(piece) = pieces.first_mut() else {
+            return Ok(0);
+        };
+        let len = piece.len().min(room.len());
+        room[..len].copy_from_slice(&piece[..len]);
+        piece.drain(..len);
+        if piece.is_empty() {
+            pieces.remove(0);
+        }
+        Ok(len)
+    }
+}
+
+impl ReadReady for Peer {
+    fn read_ready(&mut self) -> Result<bool, ErrorKind> {
+        // The end is there to be read, too.
+        Ok(true)
+    }
+}
+
+impl Write for Peer {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        let mut peer = self.0.borrow_mut();
+        if peer.deaf {
+            return Err(ErrorKind::BrokenPipe);
+        }
+        // Not all at once.
+        let len = bytes.len().min(50_000);
+        peer.heard.extend(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+/// What the peer heard of `pieces`, how it ended, and the file afterwards.
+fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, End, Letters, Ram) {
+    let mut ram = Ram::new(b"/");
+    ram.file("file", &vec![b'.'; size]);
+    ram.writable = true;
+    let peer = Peer::default();
+    peer.0.borrow_mut().pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
+    peer.0.borrow_mut().deaf = deaf;
+    let mut letters = Letters::default();
+    let mut events = Events::new(Box::new(kept::Sink::default()));
+    let heard = peer.clone();
+    let mut greetings = Vec::new();
+    let end = Talk {
+        vfs: &mut ram,
+        events: &mut events,
+        input: &mut peer.clone(),
+        output: &mut peer.clone(),
+        greeted: Some(&mut || greetings.push(heard.0.borrow().heard.len())),
+        began: Instant::default(),
+    }
+    .run(&mut letters, &mut false);
+    assert!(greetings.len() <= 1, "greeted once");
+    if let Some(len) = greetings.first() {
+        assert!(
+            *len == 1 || pieces[0][0] != b'e',
+            "the first reply leaves alone"
+        );
+    }
+    assert_eq!(ram.pinned, 0);
+    let said = peer.0.borrow().heard.clone();
+    (said, end, letters, ram)
+}
+
+#[test]
+fn requests_that_came_together_are_answered_together_and_the_end_is_the_end() {
+    let (said, end, ..) = talk(&[b"eee", b"e"], 0, false);
+    assert_eq!((&said[..], end), (&b"eeee"[..], End::Over));
+}
+
+#[test]
+fn a_file_is_sent_whole_and_what_follows_behind_it() {
+    let (said, end, ..) = talk(&[b"ere"], 200_000, false);
+    assert_eq!(said.len(), 200_002);
+    assert!(said[1..200_001].iter().all(|byte| *byte == b'.'));
+    assert_eq!(end, End::Over);
+}
+
+#[test]
+fn a_file_that_became_shorter_ends_it() {
+    let (said, end, ..) = talk(&[b"ere"], 150_000, false);
+    assert_eq!((said.len(), end), (150_001, End::Short));
+}
+
+#[test]
+fn data_is_stored_in_whatever_pieces_it_comes() {
+    for pieces in [
+        &[&b"ew0009123456789e"[..]][..],
+        &[b"ew0009", b"1234", b"56789e"],
+        &[b"e", b"w00", b"09123456789", b"e"],
+    ] {
+        let (said, end, _, mut ram) = talk(pieces, 20, false);
+        assert_eq!((&said[..], end), (&b"ewe"[..], End::Over));
+        let (pin, mut bytes) = (file(&mut ram), [0; 20]);
+        assert_eq!(ram.read(&pin, 0, &mut bytes), Ok(20));
+        assert_eq!(&bytes, b".......123456789....");
+        ram.unpin(pin);
+    }
+}
+
+#[test]
+fn a_peer_that_vanishes_within_its_data_leaves_what_it_sent() {
+    let (said, end, _, mut ram) = talk(&[b"ew00091234"], 20, false);
+    assert_eq!((&said[..], end), (&b"e"[..], End::Over));
+    let (pin, mut bytes) = (file(&mut ram), [0; 20]);
+    assert_eq!(ram.read(&pin, 0, &mut bytes), Ok(20));
+    assert_eq!(&bytes[7..12], b"1234.");
+    ram.unpin(pin);
+}
+
+#[test]
+fn work_goes_on_while_others_are_answered() {
+    let (said, _, letters, _) = talk(&[b"eb", b"e", b"e", b"e"], 0, false);
+    assert_eq!(letters.heard, 3, "input goes first, but not alone");
+    assert_eq!(said.iter().filter(|byte| **byte == b'e').count(), 4);
+    assert!(said.contains(&b'b') && said.last() == Some(&b'e'));
+    let (said, ..) = talk(&[b"eb"], 0, false);
+    assert_eq!(said, b"e", "nobody waits for it any more");
+}
+
+#[test]
+fn an_offence_and_what_does_not_fit_end_it() {
+    let (said, end, ..) = talk(&[b"eex"], 0, false);
+    assert_eq!((&said[..], end), (&b"ee"[..], End::Broken("an x")));
+    let endless = vec![b'z'; TALK_INPUT_BYTES];
+    let (_, end, ..) = talk(&[b"e", &endless, b"z"], 0, false);
+    assert_eq!(end, End::Broken("a request does not fit"));
+}
+
+#[test]
+fn nobody_who_listens_is_the_end_too() {
+    let (said, end, ..) = talk(&[b"ee"], 0, true);
+    assert_eq!((&said[..], end), (&b""[..], End::Over));
+}
+
+#[test]
+fn a_sync_is_answered_when_it_is_done() {
+    assert_eq!(talk(&[b"eye"], 0, false).0, b"eye");
+}

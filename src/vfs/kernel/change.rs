@@ -1,0 +1,151 @@
+//! What changes names and attributes, one call each wherever the kernel has one.
+
+use super::super::{Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime};
+use super::{error, terminated};
+use crate::sys::Errno;
+use crate::sys::files::{self, File};
+use core::ffi::CStr;
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
+
+/// Bytes of the longest target of a symbolic link, and its NUL.
+const TARGET_BYTES: usize = crate::config::LINK_BYTES_MAX + 1;
+
+/// Gives an object to its new owner and group, if it is to have any.
+pub(in super::super) fn own(file: &File, change: &Change) -> FsResult<()> {
+    if change.uid.is_none() && change.gid.is_none() {
+        return Ok(());
+    }
+    let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
+    rustix::fs::chownat(file, c"", uid, gid, AtFlags::EMPTY_PATH).map_err(error)
+}
+
+/// Two times for the kernel.
+pub(in super::super) fn times(atime: NewTime, mtime: NewTime) -> Timestamps {
+    Timestamps {
+        last_access: time(atime),
+        last_modification: time(mtime),
+    }
+}
+
+fn time(time: NewTime) -> Timespec {
+    const NOW: i64 = 0x3fff_ffff;
+    const OMIT: i64 = 0x3fff_fffe;
+    let (tv_sec, nanos) = match time {
+        NewTime::Keep => (0, OMIT),
+        NewTime::Now => (0, NOW),
+        NewTime::At(FileTime { secs, nanos }) => (secs, nanos.into()),
+    };
+    Timespec {
+        tv_sec,
+        tv_nsec: nanos as _,
+    }
+}
+
+/// Makes anything but a regular file, which is made by opening it.
+pub(in super::super) fn make(
+    dir: &File,
+    name: &CStr,
+    make: Make<'_>,
+    mode: Option<u32>,
+) -> FsResult<()> {
+    let bits = |default| mode.unwrap_or(default);
+    match make {
+        Make::File => Ok(()),
+        Make::Directory => rustix::fs::mkdirat(dir, name, Mode::from_bits_retain(bits(0o777))),
+        Make::Link(target) => {
+            let mut room = [0; TARGET_BYTES];
+            rustix::fs::symlinkat(target_text(target, &mut room)?, dir, name)
+        }
+        Make::Special(kind, device) => {
+            let kind = match kind {
+                Kind::Fifo => 0o010_000,
+                Kind::Socket => 0o140_000,
+                Kind::BlockDevice => 0o060_000,
+                _ => 0o020_000,
+            };
+            files::make_node(dir, name, kind | bits(0o666), device)
+        }
+    }
+    .map_err(error)
+}
+
+/// The target of a symbolic link as text. It is never followed here, so it may be anything but empty.
+fn target_text<'a>(target: &[u8], room: &'a mut [u8; TARGET_BYTES]) -> FsResult<&'a CStr> {
+    let room = room.get_mut(..=target.len()).ok_or(FsError::NameTooLong)?;
+    for (room, byte) in room.iter_mut().zip(target) {
+        if *byte == 0 {
+            return Err(FsError::Invalid);
+        }
+        *room = *byte;
+    }
+    if target.is_empty() {
+        return Err(FsError::Invalid);
+    }
+    Ok(crate::sys::c_str(room))
+}
+
+/// Removes a name: that of an empty directory if `directory`, else that of anything else.
+pub(in super::super) fn remove(dir: &File, name: Name<'_>, directory: bool) -> FsResult<()> {
+    let mut text = [0; 256];
+    let flags = if directory {
+        AtFlags::REMOVEDIR
+    } else {
+        AtFlags::empty()
+    };
+    rustix::fs::unlinkat(dir, terminated(name, &mut text), flags).map_err(error)
+}
+
+/// Gives an object another name, which is taken from another object if `replace`, else that `Exists`.
+pub(in super::super) fn rename(
+    (from, name): (&File, Name<'_>),
+    (to, new_name): (&File, Name<'_>),
+    replace: bool,
+) -> FsResult<()> {
+    let (mut text, mut new_text) = ([0; 256], [0; 256]);
+    let name = terminated(name, &mut text);
+    let new_name = terminated(new_name, &mut new_text);
+    let mut done = Err(Errno::EXIST);
+    if !replace {
+        done = files::rename_new(from, name, to, new_name);
+        if !matches!(done, Err(Errno::NOSYS | Errno::INVAL)) {
+            return done.map_err(error);
+        }
+        // An old kernel, or a file system that does not know how. A second name is never taken from anybody.
+        done = rustix::fs::linkat(from, name, to, new_name, AtFlags::empty());
+        if done.is_ok() {
+            done = rustix::fs::unlinkat(from, name, AtFlags::empty());
+            if done.is_err() {
+                let _ = rustix::fs::unlinkat(to, new_name, AtFlags::empty());
+            }
+            return done.map_err(error);
+        }
+        // Directories have one name, and there are file systems where everything has.
+        if done != Err(Errno::EXIST) {
+            let there = files::stat_entry(to, new_name, &mut files::blank());
+            done = if there == Err(Errno::NOENT) {
+                Ok(())
+            } else {
+                Err(Errno::EXIST)
+            };
+        }
+    }
+    if replace || done.is_ok() {
+        done = rustix::fs::renameat(from, name, to, new_name);
+    }
+    done.map_err(error)
+}
+
+/// Gives an object one more name.
+pub(in super::super) fn link(file: &File, dir: &File, name: Name<'_>) -> FsResult<()> {
+    let (mut text, mut room) = ([0; 256], [0; 25]);
+    let name = terminated(name, &mut text);
+    let path = files::path(file, &mut room);
+    match rustix::fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW) {
+        // Without /proc only root can, and since Linux 6.10 who opened it.
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            rustix::fs::linkat(file, c"", dir, name, AtFlags::EMPTY_PATH)
+        }
+        linked => linked,
+    }
+    .map_err(error)
+}

@@ -1,0 +1,144 @@
+//! What the backend does beyond the laws.
+
+use super::User;
+use crate::vfs::{Change, Detail, FsError, Kind, Opening, Right, Vfs as _};
+use core::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// A directory that goes when the test ends.
+struct Room(PathBuf);
+
+impl Room {
+    fn new(test: &str) -> Self {
+        let name = format!("stowaway-user-{}-{test}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> Vec<u8> {
+        self.0.join(name).to_str().unwrap().as_bytes().to_vec()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const READ: Opening = Opening {
+    read: true,
+    write: false,
+    append: false,
+    create: None,
+    exclusive: false,
+    truncate: false,
+    directory: false,
+};
+const WRITE: Opening = Opening {
+    write: true,
+    create: Some(0o640),
+    truncate: true,
+    ..READ
+};
+
+#[test]
+fn a_file_is_made_written_and_read_by_its_path() {
+    let room = Room::new("made");
+    let mut user = User::new(4);
+    let path = room.path("new");
+    assert_eq!(user.open_at(&path, &READ).unwrap_err(), FsError::NoEntry);
+    let pin = user.open_at(&path, &WRITE).unwrap();
+    assert_eq!(user.write(&pin, 0, b"hello world"), Ok(()));
+    let mut out = [0; 16];
+    assert_eq!(user.read(&pin, 6, &mut out), Ok(5));
+    assert_eq!(out[..5], *b"world");
+    assert_eq!(user.sync(&pin), Ok(()));
+    let change = Change {
+        mode: Some(0o600),
+        size: Some(5),
+        ..Change::default()
+    };
+    assert_eq!(user.set_attr(pin.node(), &change), Ok(()));
+    let attr = user.attr(pin.node()).unwrap();
+    assert_eq!((attr.kind, attr.mode, attr.size), (Kind::Regular, 0o600, 5));
+    user.unpin(pin);
+    let append = Opening {
+        append: true,
+        truncate: false,
+        ..WRITE
+    };
+    let pin = user.open_at(&path, &append).unwrap();
+    assert_eq!(user.write(&pin, 0, b"!"), Ok(()));
+    user.unpin(pin);
+    assert_eq!(std::fs::read(room.0.join("new")).unwrap(), b"hello!");
+}
+
+#[test]
+fn what_the_kernel_makes_of_itself_is_refused() {
+    let mut user = User::new(4);
+    let list = Opening {
+        directory: true,
+        ..READ
+    };
+    for path in [
+        "/proc/self/status",
+        "/proc/1/mem",
+        "/proc/sys/kernel/hostname",
+    ] {
+        let refused = user.open_at(path.as_bytes(), &READ).unwrap_err();
+        assert_eq!(refused, FsError::Access, "{path}");
+        let node = user.resolve(path.as_bytes(), true).unwrap();
+        assert_eq!(
+            user.pin(node, Some(Right::Read)).unwrap_err(),
+            FsError::Access
+        );
+    }
+    assert_eq!(user.open_at(b"/proc", &list).unwrap_err(), FsError::Access);
+    let node = user.resolve(b"/proc/self", true).unwrap();
+    let listed = user.readdir(node, 0, Detail::Names, &mut |_| ControlFlow::Break(()));
+    assert_eq!(listed, Err(FsError::Access));
+    let node = user.resolve(b"/proc/self/cwd", false).unwrap();
+    assert_eq!(user.readlink(node, &mut [0; 99]), Err(FsError::Access));
+    assert_eq!(
+        user.open_at(b"/dev/null", &READ).unwrap_err(),
+        FsError::Access
+    );
+}
+
+#[test]
+fn pins_are_bounded_and_come_back() {
+    let room = Room::new("bounded");
+    let mut user = User::new(2);
+    let path = room.path("new");
+    let pins = [(); 2].map(|()| user.open_at(&path, &WRITE).unwrap());
+    std::fs::write(room.0.join("new"), "kept").unwrap();
+    assert_eq!(user.open_at(&path, &WRITE).unwrap_err(), FsError::TryLater);
+    // It was not cut before it was refused.
+    assert_eq!(std::fs::read(room.0.join("new")).unwrap(), b"kept");
+    let [first, second] = pins;
+    let old = first.node();
+    user.unpin(first);
+    assert_eq!(user.attr(old), Err(FsError::Stale));
+    let third = user.open_at(&path, &READ).unwrap();
+    assert_ne!(third.node(), old);
+    assert_eq!(user.attr(old), Err(FsError::Stale));
+    user.unpin(second);
+    user.unpin(third);
+    for _ in 0..70_000 {
+        let pin = user.open_at(&path, &READ).unwrap();
+        user.unpin(pin);
+    }
+}
+
+#[test]
+fn rest_closes_what_a_request_needed() {
+    let mut user = User::new(1);
+    let top = user.root(0).unwrap();
+    let node = user.resolve(b"/tmp", true).unwrap();
+    assert!(user.attr(node).is_ok() && !user.rest());
+    assert_eq!(user.attr(node), Err(FsError::Stale));
+    assert!(user.attr(top).is_ok());
+}
