@@ -87,7 +87,8 @@ impl Talk<'_> {
         loop {
             self.receive(at)?;
             while self.turn(stream, session, at)? == State::Busy {
-                if self.input.read_ready() != Ok(false) {
+                // The engine may have left input, because it has enough to do.
+                if at.have - at.used < at.rx.len() && self.input.read_ready() != Ok(false) {
                     self.receive(at)?;
                 }
             }

@@ -11,6 +11,8 @@ mod nfs;
 mod reasons;
 #[cfg(feature = "nfs")]
 mod serve;
+#[cfg(feature = "sftp-server")]
+mod sftp_server;
 mod words;
 
 use words::{parts, place_in};
@@ -60,11 +62,15 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
                 _ => nfs::run(&options, build_id),
             }
         }
+        #[cfg(feature = "sftp-server")]
+        b"sftp-server" => sftp_server::run(args),
         _ => {
             let help = [
                 HELP,
                 #[cfg(feature = "nfs")]
                 nfs::SUMMARY,
+                #[cfg(feature = "sftp-server")]
+                sftp_server::SUMMARY,
                 MORE_HELP,
             ];
             inform(word, &help)?;
@@ -82,15 +88,15 @@ fn inform(word: &[u8], help: &[&str]) -> Result<(), Status> {
     };
     for part in text {
         if Stdio::Output.write_all(part.as_bytes()).is_err() {
-            return Err(complain(
-                FAILED,
-                b"standard output cannot be written",
-                b"",
-                b"",
-            ));
+            return Err(unwritten());
         }
     }
     Err(DONE)
+}
+
+/// Says that what was asked for could not be told.
+fn unwritten() -> Status {
+    complain(FAILED, b"standard output cannot be written", b"", b"")
 }
 
 /// Says on one line what is wrong, with what, and why or what to do; the status to exit with.

@@ -230,9 +230,7 @@ impl Sftp {
         } else {
             Err(Status::PermissionDenied.into())
         };
-        if self.level >= entry.level()
-            && !matches!(outcome, Err(Fault::NoRoom | Fault::Busy))
-        {
+        if self.level >= entry.level() && !matches!(outcome, Err(Fault::NoRoom | Fault::Busy)) {
             tell(request, entry, args, outcome);
         }
         outcome
@@ -242,12 +240,7 @@ impl Sftp {
 /// Tells a person what was asked, and why it was not done.
 #[cold]
 #[inline(never)]
-fn tell(
-    request: &mut Request<'_, '_, '_>,
-    entry: &Entry,
-    mut args: Reader<'_>,
-    outcome: Outcome,
-) {
+fn tell(request: &mut Request<'_, '_, '_>, entry: &Entry, mut args: Reader<'_>, outcome: Outcome) {
     let mut about = heapless::Vec::<u8, 480>::new();
     let count = match entry.traits & (PATH | PATHS) {
         PATH => 1,

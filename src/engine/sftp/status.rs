@@ -8,7 +8,7 @@ use crate::wire::sftp::{Status, kind};
 /// The status of an error, and, where it is only [`Status::Failure`], what a person may want to know.
 const fn of(error: FsError) -> (Status, &'static str) {
     let status = match error {
-        FsError::NoEntry | FsError::NotDirectory => Status::NoSuchFile,
+        FsError::NoEntry | FsError::NotDirectory | FsError::TooManyFollowed => Status::NoSuchFile,
         FsError::Permission | FsError::Access | FsError::OtherFileSystem => {
             Status::PermissionDenied
         }
