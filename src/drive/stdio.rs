@@ -227,8 +227,11 @@ impl Talk<'_> {
 
     /// Sends what is owed.
     fn send(&mut self, at: &mut Buffers) -> Result<(), End> {
-        let bytes = at.tx.get(..at.owed).unwrap_or_default();
-        self.output.write_all(bytes).map_err(|_| End::Over)?;
+        let mut bytes = at.tx.get(..at.owed).unwrap_or_default();
+        while !bytes.is_empty() {
+            let count = self.output.write(bytes).unwrap_or(0);
+            bytes = bytes.get(count..).filter(|_| count > 0).ok_or(End::Over)?;
+        }
         if at.owed > 0
             && let Some(greeted) = self.greeted.take()
         {

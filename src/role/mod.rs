@@ -87,7 +87,7 @@ fn inform(word: &[u8], help: &[&str]) -> Result<(), Status> {
         None => return Ok(()),
     };
     for part in text {
-        if Stdio::Output.write_all(part.as_bytes()).is_err() {
+        if !Stdio::print(part.as_bytes()) {
             return Err(unwritten());
         }
     }
@@ -107,6 +107,13 @@ fn complain(status: Status, what: &[u8], about: &[u8], why: &[u8]) -> Status {
 
 /// Events go to standard error.
 struct Console;
+
+impl Console {
+    /// For as long as the process lasts; it takes no room.
+    fn leak() -> &'static mut Self {
+        alloc::boxed::Box::leak(alloc::boxed::Box::new(Self))
+    }
+}
 
 impl Sink for Console {
     fn take(&mut self, line: &[u8]) {

@@ -19,15 +19,13 @@ use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::sys::{self, Errno, process};
 use crate::vfs::user::User;
-use alloc::boxed::Box;
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
-use embedded_io::Write as _;
 use options::Options;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: &str =
-    "  sftp-server\\t\\tSFTP for sshd and dropbear; flags as OpenSSH's\n";
+    "  sftp-server\t\tSFTP for sshd and dropbear; flags as OpenSSH's\n";
 const HELP: &str = "\
 stowaway sftp-server [OPTION …]
 \tSFTP version 3 on standard input and output: the Subsystem of sshd,
@@ -85,7 +83,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     let listener = sockets::listen(&mut place);
     let about = tell_place(&place, &mut line);
     let listener = listener.map_err(|errno| failed("cannot listen on", about, errno))?;
-    let mut events = ManuallyDrop::new(Events::new(Box::new(Console)));
+    let mut events = ManuallyDrop::new(Events::to(Console::leak()));
     let who = match place {
         Place::Path(_) => "SFTP; only this user and root can connect",
         Place::Address(_) if is_far => "SFTP without a password for everybody who reaches it",
@@ -127,11 +125,15 @@ fn serve(options: &Options) -> Status {
             failed("cannot begin at", wanted.to_bytes(), errno);
         }
     }
-    let sink: Box<dyn Sink> = match syslog::Syslog::open(options.facility) {
-        Some(syslog) if !options.to_stderr && options.level >= Level::Info => Box::new(syslog),
-        _ => Box::new(Console),
-    };
-    let mut events = ManuallyDrop::new(Events::new(sink));
+    let mut sink: &'static mut dyn Sink = Console::leak();
+    if !options.to_stderr && options.level >= Level::Info {
+        let mut log = Slots::new(1);
+        log.push(syslog::Syslog::open(options.facility));
+        if let [log] = log.leak() {
+            sink = log;
+        }
+    }
+    let mut events = ManuallyDrop::new(Events::to(sink));
     let hashes = Slots::zeroed(HASHES_BYTES).leak();
     let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
     let end = Talk {
@@ -192,7 +194,7 @@ fn list_requests() -> Result<(), Status> {
     for name in requests() {
         let mut line = Line::default();
         line.raw(name);
-        if Stdio::Output.write_all(line.end()).is_err() {
+        if !Stdio::print(line.end()) {
             return Err(super::unwritten());
         }
     }

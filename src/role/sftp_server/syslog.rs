@@ -13,22 +13,22 @@ const HEAD: &[u8] = b"stowaway: ";
 
 /// A sink that says who speaks as syslog has it.
 pub(super) struct Syslog {
-    socket: File,
+    socket: Option<File>,
     priority: u32,
     pid: u32,
 }
 
 impl Syslog {
-    /// `None`: there is no log here.
-    pub(super) fn open(facility: u32) -> Option<Self> {
-        Some(Self {
-            socket: sockets::datagrams_to(PATH).ok()?,
+    /// Where there is no log, nothing is kept.
+    pub(super) fn open(facility: u32) -> Self {
+        Self {
+            socket: sockets::datagrams_to(PATH).ok(),
             priority: facility * 8 + SEVERITY,
             pid: rustix::process::getpid()
                 .as_raw_nonzero()
                 .get()
                 .unsigned_abs(),
-        })
+        }
     }
 }
 
@@ -44,6 +44,8 @@ impl Sink for Syslog {
         let text = line.strip_prefix(HEAD).unwrap_or(line);
         // Escaped already.
         whole.raw(text.strip_suffix(b"\n").unwrap_or(text));
-        let _ = rustix::io::write(&self.socket, whole.bytes());
+        if let Some(socket) = &self.socket {
+            let _ = rustix::io::write(socket, whole.bytes());
+        }
     }
 }
