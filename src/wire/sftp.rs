@@ -210,18 +210,128 @@ impl Writer<'_> {
     /// Begins a packet; where it begins.
     #[inline(never)]
     pub fn begin(&mut self, kind: u8, id: u32) -> usize {
-        let start = self.position();
-        self.u32(0);
+        let start = self.begin_string();
         self.put(&[kind]);
         self.u32(id);
         start
     }
 
-    /// Ends the packet that began at `start`, but for `more` bytes that follow from elsewhere.
+    /// Begins a string, whose length is not known yet; where it begins.
+    pub fn begin_string(&mut self) -> usize {
+        let start = self.position();
+        self.u32(0);
+        start
+    }
+
+    /// Ends the packet or string that began at `start`, but for `more` bytes that follow from elsewhere.
     #[inline(never)]
     pub fn end(&mut self, start: usize, more: u32) {
         let len = self.position().wrapping_sub(start);
         let len = len.wrapping_sub(LENGTH_BYTES) as u32;
         self.patch(start, len.wrapping_add(more));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Attributes = Attributes {
+        size: Some(0x0102_0304_0506_0708),
+        owner: Some((1000, 100)),
+        mode: Some(0o100_644),
+        times: Some((7, u32::MAX)),
+    };
+
+    fn emitted(attributes: &Attributes) -> Vec<u8> {
+        let mut room = [0xaa; 64];
+        let mut writer = Writer::new(&mut room);
+        attributes.emit(&mut writer);
+        let len = writer.written().unwrap();
+        room[..len].to_vec()
+    }
+
+    #[test]
+    fn attributes_are_what_the_draft_writes() {
+        assert_eq!(
+            emitted(&ALL),
+            b"\0\0\0\x0f\x01\x02\x03\x04\x05\x06\x07\x08\0\0\x03\xe8\0\0\0\x64\0\0\x81\xa4\0\0\0\x07\xff\xff\xff\xff"
+        );
+        assert_eq!(emitted(&Attributes::default()), [0; 4]);
+    }
+
+    #[test]
+    fn attributes_round_trip_and_every_prefix_is_malformed() {
+        for told in 0..16 {
+            let has = |bit: u32| told & bit != 0;
+            let attributes = Attributes {
+                size: ALL.size.filter(|_| has(1)),
+                owner: ALL.owner.filter(|_| has(2)),
+                mode: ALL.mode.filter(|_| has(4)),
+                times: ALL.times.filter(|_| has(8)),
+            };
+            let bytes = emitted(&attributes);
+            let mut reader = Reader::new(&bytes);
+            assert_eq!(Attributes::parse(&mut reader), attributes);
+            assert_eq!((reader.check(), reader.rest()), (Ok(()), &[][..]));
+            for len in 0..bytes.len() {
+                let mut reader = Reader::new(&bytes[..len]);
+                Attributes::parse(&mut reader);
+                assert!(reader.check().is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn extended_attributes_are_passed_over_as_far_as_there_are_any() {
+        let pairs =
+            b"\x80\0\0\x04\0\0\x81\xa4\0\0\0\x02\0\0\0\x01a\0\0\0\0\0\0\0\x02bc\0\0\0\x01d.";
+        let mut reader = Reader::new(pairs);
+        assert_eq!(Attributes::parse(&mut reader).mode, Some(0o100_644));
+        assert_eq!((reader.check(), reader.rest()), (Ok(()), &b"."[..]));
+        let endless = b"\x80\0\0\0\xff\xff\xff\xff\0\0\0\0\0\0\0\0";
+        let mut reader = Reader::new(endless);
+        Attributes::parse(&mut reader);
+        assert!(reader.check().is_err());
+    }
+
+    #[test]
+    fn strings_that_break_off_or_cannot_be_are_malformed() {
+        for (bytes, path, handle) in [
+            (&b"\0\0\0\x02ab"[..], true, true),
+            (b"\0\0\0\x02a\0", false, true),
+            (b"\0\0\0\x03ab", false, false),
+            (b"\xff\xff\xff\xff", false, false),
+            (b"\0\0\0", false, false),
+        ] {
+            let mut reader = Reader::new(bytes);
+            reader.path();
+            assert_eq!(reader.check().is_ok(), path, "{bytes:?}");
+            let mut reader = Reader::new(bytes);
+            reader.handle();
+            assert_eq!(reader.check().is_ok(), handle, "{bytes:?}");
+        }
+        for (len, good) in [(256, true), (257, false)] {
+            let mut room = [1; 300];
+            let mut writer = Writer::new(&mut room);
+            writer.string(&[7; 257][..len]);
+            let mut reader = Reader::new(&room);
+            reader.handle();
+            assert_eq!(reader.check().is_ok(), good);
+        }
+    }
+
+    #[test]
+    fn packets_and_strings_know_their_lengths() {
+        let mut room = [0; 20];
+        let mut writer = Writer::new(&mut room);
+        let packet = writer.begin(kind::DATA, 7);
+        let string = writer.begin_string();
+        writer.put(b"abc");
+        writer.end(string, 0);
+        writer.end(packet, 2);
+        assert_eq!(writer.written(), Some(16));
+        assert_eq!(room, *b"\0\0\0\x0e\x67\0\0\0\x07\0\0\0\x03abc\0\0\0\0");
+        assert_eq!(Reader::new(&room[4..]).byte(), kind::DATA);
     }
 }

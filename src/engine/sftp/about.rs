@@ -19,12 +19,10 @@ impl Sftp {
             if entry.kind != kind::EXTENDED || !self.permits.has(place) {
                 continue;
             }
-            let name = reply.position();
-            reply.u32(0);
+            let name = reply.begin_string();
             reply.put(entry.name.as_bytes());
             reply.put(entry.suffix().as_bytes());
-            let len = reply.since(name).len().wrapping_sub(4);
-            reply.patch(name, len as u32);
+            reply.end(name, 0);
             match entry.version() {
                 [] => vendor(reply),
                 version => reply.string(version),
@@ -38,11 +36,12 @@ impl Sftp {
 fn vendor(reply: &mut Writer<'_>) {
     const NAME: &[u8] = b"stowaway";
     const RELEASE: &[u8] = env!("CARGO_PKG_VERSION").as_bytes();
-    reply.u32((3 * 4 + 2 * NAME.len() + RELEASE.len() + 8) as u32);
+    let start = reply.begin_string();
     reply.string(NAME);
     reply.string(NAME);
     reply.string(RELEASE);
     reply.u64(0);
+    reply.end(start, 0);
 }
 
 impl Request<'_, '_, '_> {
@@ -127,8 +126,7 @@ pub(super) fn accounts(sftp: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Ou
     let reply = &mut *request.reply;
     let start = reply.begin(kind::EXTENDED_REPLY, request.id);
     for (list, groups) in lists.into_iter().zip([false, true]) {
-        let head = reply.position();
-        reply.u32(0);
+        let names = reply.begin_string();
         let mut numbers = Reader::new(list);
         while !numbers.rest().is_empty() {
             let number = numbers.u32();
@@ -139,8 +137,7 @@ pub(super) fn accounts(sftp: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Ou
             };
             reply.string(name.unwrap_or_default());
         }
-        let len = reply.since(head).len().saturating_sub(4);
-        reply.patch(head, len as u32);
+        reply.end(names, 0);
     }
     reply.end(start, 0);
     Ok(Answer::Written)

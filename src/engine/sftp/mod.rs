@@ -5,7 +5,7 @@
 //! on in slices, and are answered when they are done. What is malformed is answered so, as long as its number is known.
 
 use super::{Cx, Order, Progress, State, Stream};
-use crate::config::{HASHES_BYTES, PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
+use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::vfs::{FsError, FsResult, Vfs};
 use crate::wire::sftp::{self, HANDLE_BYTES_MAX, HEAD_BYTES, LENGTH_BYTES, Status, kind};
 use crate::wire::{Malformed, Reader, Writer};
@@ -26,6 +26,10 @@ mod names;
 mod paths;
 mod requests;
 mod status;
+#[cfg(test)]
+mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod trial;
 
 pub use handles::Open;
 pub use requests::{Permits, requests};
@@ -98,7 +102,7 @@ struct Lent {
 
 impl Session {
     /// A session with so many handles. One check has no more bytes of hashes than there are in `hashes`, at most
-    /// [`HASHES_BYTES`]; it is not touched before.
+    /// [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
     pub const fn new(handles: &'static mut [Option<Open>], hashes: &'static mut [u8]) -> Self {
         Self {
             greeted: false,

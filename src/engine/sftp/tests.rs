@@ -1,0 +1,92 @@
+//! SFTP over the model tree: bytes in, bytes out. No streams, no sleeping.
+
+mod opening;
+
+use super::trial::{Memory, Packet, Reply, World, replies, stream};
+use super::{Level, Permits};
+use crate::engine::trial::tree::Tree;
+use crate::wire::sftp::{Attributes, Status, kind, open};
+
+impl World {
+    /// A server of a tree that can be written to, whose session has begun.
+    fn begun() -> Self {
+        Self::of(Permits::default(), Level::default())
+    }
+
+    /// The same, with these differences.
+    fn of(permits: Permits, level: Level) -> Self {
+        let mut world = Self::new(Tree::writable(), permits, level, Memory::leaked());
+        let talk = world.talk(&Packet::init().bytes(), || usize::MAX);
+        assert_eq!((talk.closed, talk.replies().len()), (None, 1));
+        world
+    }
+
+    /// The reply to a packet, which must be all that happens.
+    #[track_caller]
+    fn ask(&mut self, packet: Packet) -> Reply {
+        let input = packet.bytes();
+        let talk = self.talk(&input, || usize::MAX);
+        assert_eq!((talk.closed, talk.consumed), (None, input.len()));
+        let mut all = talk.replies();
+        assert_eq!(all.len(), 1, "{packet:?}");
+        all.remove(0)
+    }
+
+    /// Asks, and compares the status.
+    #[track_caller]
+    fn refuses(&mut self, packet: Packet, status: Status) {
+        let reply = self.ask(packet);
+        assert_eq!(reply.kind, kind::STATUS, "{reply:?}");
+        assert_eq!(reply.body[..4], (status as u32).to_be_bytes(), "{reply:?}");
+    }
+
+    /// Asks, and it is done.
+    #[track_caller]
+    fn does(&mut self, packet: Packet) {
+        self.refuses(packet, Status::Ok);
+    }
+
+    /// The handle that a packet opens.
+    #[track_caller]
+    fn opens(&mut self, packet: Packet) -> Vec<u8> {
+        let reply = self.ask(packet);
+        assert_eq!(
+            (reply.kind, &reply.body[..4]),
+            (kind::HANDLE, &[0, 0, 0, 4][..])
+        );
+        reply.body[4..].to_vec()
+    }
+
+    /// What is in a file.
+    #[track_caller]
+    fn content(&mut self, path: &[u8]) -> Vec<u8> {
+        let handle = self.opens(open_file(path, open::READ));
+        let reply = self.ask(read(&handle, 0, 60_000));
+        self.does(Packet::new(kind::CLOSE, 1).string(&handle));
+        match reply.kind {
+            kind::DATA => reply.body[4..].to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn open_file(path: &[u8], flags: u32) -> Packet {
+    Packet::new(kind::OPEN, 7)
+        .string(path)
+        .u32(flags)
+        .attributes(&Attributes::default())
+}
+
+fn read(handle: &[u8], offset: u64, len: u32) -> Packet {
+    Packet::new(kind::READ, 8)
+        .string(handle)
+        .u64(offset)
+        .u32(len)
+}
+
+fn write(handle: &[u8], offset: u64, data: &[u8]) -> Packet {
+    Packet::new(kind::WRITE, 9)
+        .string(handle)
+        .u64(offset)
+        .string(data)
+}

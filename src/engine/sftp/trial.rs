@@ -1,0 +1,306 @@
+//! What tests and fuzzers try SFTP with: a client's packets, and a server without streams, on the model tree.
+
+use super::{Level, Open, Permits, Session, Sftp};
+use crate::config::{HASHES_BYTES, REPLY_BYTES, TALK_INPUT_BYTES};
+use crate::engine::trial::tree::Tree;
+use crate::engine::{Cx, Order, Progress, State, Stream as _};
+use crate::event::Events;
+use crate::event::kept::Sink;
+use crate::time::Instant;
+use crate::vfs::{FsResult, Vfs as _};
+use crate::wire::Writer;
+use crate::wire::sftp::{Attributes, kind};
+use core::net::Ipv6Addr;
+
+/// Handles of a session.
+pub const HANDLE_COUNT: usize = 8;
+/// Who runs the server.
+pub const UID: u32 = 1000;
+
+/// A packet of a client, without its length.
+#[derive(Clone, Debug)]
+pub struct Packet(pub Vec<u8>);
+
+impl Packet {
+    /// One of this type and number.
+    pub fn new(kind: u8, id: u32) -> Self {
+        Self([&[kind][..], &id.to_be_bytes()].concat())
+    }
+
+    /// The first of a session.
+    pub fn init() -> Self {
+        Self::new(kind::INIT, 3)
+    }
+
+    /// A request of an extension.
+    pub fn extended(name: &[u8], id: u32) -> Self {
+        Self::new(kind::EXTENDED, id).string(name)
+    }
+
+    /// With these bytes behind it.
+    pub fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend(bytes);
+        self
+    }
+
+    /// With a word behind it.
+    pub fn u32(self, word: u32) -> Self {
+        self.raw(&word.to_be_bytes())
+    }
+
+    /// With two words behind it.
+    pub fn u64(self, words: u64) -> Self {
+        self.raw(&words.to_be_bytes())
+    }
+
+    /// With a string behind it.
+    pub fn string(self, bytes: &[u8]) -> Self {
+        self.u32(bytes.len() as u32).raw(bytes)
+    }
+
+    /// With attributes behind it.
+    pub fn attributes(self, told: &Attributes) -> Self {
+        let mut room = [0; 64];
+        let mut writer = Writer::new(&mut room);
+        told.emit(&mut writer);
+        let len = writer.written().unwrap();
+        self.raw(&room[..len])
+    }
+
+    /// As it is sent.
+    pub fn bytes(&self) -> Vec<u8> {
+        [&(self.0.len() as u32).to_be_bytes()[..], &self.0].concat()
+    }
+}
+
+/// Packets as they are sent, one behind the other.
+pub fn stream<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Vec<u8> {
+    packets.into_iter().flat_map(Packet::bytes).collect()
+}
+
+/// What a server said in one packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// Its type.
+    pub kind: u8,
+    /// The number of the request; of VERSION, the version.
+    pub id: u32,
+    /// What is behind them.
+    pub body: Vec<u8>,
+}
+
+/// The packets that a server sent; the rest breaks off.
+pub fn replies(mut output: &[u8]) -> Vec<Reply> {
+    let mut all = Vec::new();
+    while let Some((len, rest)) = output.split_first_chunk() {
+        let len = u32::from_be_bytes(*len) as usize;
+        assert!(len >= 5, "a reply has a type and a number");
+        let Some((packet, rest)) = rest.split_at_checked(len) else {
+            break;
+        };
+        all.push(Reply {
+            kind: packet[0],
+            id: u32::from_be_bytes(packet[1..5].try_into().unwrap()),
+            body: packet[5..].to_vec(),
+        });
+        output = rest;
+    }
+    all
+}
+
+/// What came of a stream of packets.
+#[derive(Debug, Default)]
+pub struct Talk {
+    /// All that was sent.
+    pub output: Vec<u8>,
+    /// Why the connection was closed.
+    pub closed: Option<&'static str>,
+    /// Bytes of the input that were used up.
+    pub consumed: usize,
+    /// Calls of the engine without anything new to read.
+    pub idle: usize,
+}
+
+impl Talk {
+    /// What was answered.
+    pub fn replies(&self) -> Vec<Reply> {
+        replies(&self.output)
+    }
+}
+
+/// Memory that a server and its session borrow.
+pub struct Memory {
+    /// For passwd and group.
+    pub texts: [&'static mut [u8]; 2],
+    /// For handles.
+    pub handles: &'static mut [Option<Open>],
+    /// For hashes.
+    pub hashes: &'static mut [u8],
+}
+
+impl Memory {
+    /// Memory that is never given back.
+    pub fn leaked() -> Self {
+        Self {
+            texts: [vec![0; 4096].leak(), vec![0; 4096].leak()],
+            handles: core::iter::repeat_with(|| None)
+                .take(HANDLE_COUNT)
+                .collect::<Vec<_>>()
+                .leak(),
+            hashes: vec![0; HASHES_BYTES].leak(),
+        }
+    }
+}
+
+/// A server with one session and all that they need.
+pub struct World {
+    /// The files.
+    pub tree: Tree,
+    /// What a person was told.
+    pub sink: Sink,
+    events: Events,
+    sftp: Sftp,
+    session: Session,
+    buffer: Vec<u8>,
+}
+
+impl World {
+    /// A server of this tree.
+    pub fn new(tree: Tree, permits: Permits, level: Level, memory: Memory) -> Self {
+        let sink = Sink::default();
+        Self {
+            tree,
+            events: Events::new(Box::new(sink.clone())),
+            sink,
+            sftp: Sftp::new(permits, level, UID, memory.texts),
+            session: Session::new(memory.handles, memory.hashes),
+            buffer: vec![0; REPLY_BYTES],
+        }
+    }
+
+    fn advance(&mut self, input: &[u8]) -> Progress {
+        let mut cx = Cx {
+            now: Instant::default(),
+            peer: Ipv6Addr::UNSPECIFIED,
+            vfs: &mut self.tree,
+            events: &mut self.events,
+        };
+        self.sftp
+            .advance(&mut self.session, &mut cx, input, &mut self.buffer)
+    }
+
+    fn done(&mut self, order: Order, result: FsResult<()>) -> Progress {
+        let mut cx = Cx {
+            now: Instant::default(),
+            peer: Ipv6Addr::UNSPECIFIED,
+            vfs: &mut self.tree,
+            events: &mut self.events,
+        };
+        self.sftp
+            .done(&mut self.session, &mut cx, order, result, &mut self.buffer)
+    }
+
+    /// Plays the driver: gives `input` in pieces, carries out orders, and stops where the engine does.
+    pub fn talk(&mut self, input: &[u8], mut piece: impl FnMut() -> usize) -> Talk {
+        let mut talk = Talk::default();
+        let mut given = 0;
+        loop {
+            let window = &input[talk.consumed..given];
+            let mut progress = self.advance(window);
+            assert!(progress.consumed <= window.len());
+            talk.consumed += progress.consumed;
+            let ordered = progress.order.is_some();
+            let before = talk.output.len();
+            loop {
+                talk.output.extend(&self.buffer[..progress.produced]);
+                let Some(mut order) = progress.order.take() else {
+                    break;
+                };
+                assert_eq!(progress.state, State::NeedOutput);
+                assert!(talk.consumed == given || !matches!(order, Order::Store { .. }));
+                let Some(result) = self.carry_out(&mut order, input, &mut talk, &mut piece) else {
+                    order.abandon(&mut self.tree);
+                    return talk;
+                };
+                given = given.max(talk.consumed);
+                progress = self.done(order, result);
+                assert_eq!(progress.consumed, 0);
+            }
+            let held = given - talk.consumed;
+            let more = piece()
+                .clamp(1, TALK_INPUT_BYTES)
+                .min(TALK_INPUT_BYTES - held);
+            match progress.state {
+                State::Closed(why) => {
+                    talk.closed = Some(why);
+                    return talk;
+                }
+                _ if ordered => {}
+                State::NeedOutput => {
+                    assert!(
+                        talk.output.len() > before,
+                        "an empty output did not suffice"
+                    );
+                }
+                State::NeedInput if given == input.len() => return talk,
+                State::NeedInput => {
+                    assert!(held < TALK_INPUT_BYTES, "a full input did not suffice");
+                    given = (given + more).min(input.len());
+                }
+                State::Busy => {
+                    talk.idle += usize::from(given == input.len());
+                    given = (given + more).min(input.len());
+                }
+            }
+        }
+    }
+
+    /// What came of an order; `None` if the connection ends with it.
+    fn carry_out(
+        &mut self,
+        order: &mut Order,
+        input: &[u8],
+        talk: &mut Talk,
+        piece: &mut dyn FnMut() -> usize,
+    ) -> Option<FsResult<()>> {
+        match order {
+            Order::Send { file, offset, len } => {
+                let start = talk.output.len();
+                talk.output.resize(start + *len as usize, 0);
+                let got = self.tree.read(file, *offset, &mut talk.output[start..]);
+                if got != Ok(*len as usize) {
+                    talk.output.truncate(start + got.unwrap_or(0));
+                    talk.closed = Some("short");
+                    return None;
+                }
+                Some(Ok(()))
+            }
+            Order::Sync { file } => Some(self.tree.sync(file)),
+            Order::Store { file, offset, len } => {
+                assert!(*len > 0, "an order for nothing");
+                while *len > 0 {
+                    let left = input.len() - talk.consumed;
+                    let here = piece().clamp(1, *len as usize).min(left);
+                    if here == 0 {
+                        return None;
+                    }
+                    let bytes = &input[talk.consumed..][..here];
+                    let written = self.tree.write(file, *offset, bytes);
+                    talk.consumed += here;
+                    *offset += here as u64;
+                    *len -= here as u32;
+                    if written.is_err() {
+                        return Some(written);
+                    }
+                }
+                Some(Ok(()))
+            }
+        }
+    }
+
+    /// The connection is gone.
+    pub fn hang_up(&mut self) {
+        self.sftp.abandon(&mut self.session, &mut self.tree);
+        assert_eq!(self.tree.ram.pinned, 0, "a pin was kept");
+    }
+}
