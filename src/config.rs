@@ -51,6 +51,12 @@ pub const REPLAY_BYTES: usize = REPLAY_PEER_COUNT * REPLAY_COUNT * (REPLAY_REPLY
 pub const UNSETTLED_COUNT: usize = 16;
 /// Files of which it is known by whose verifier they were made.
 pub const CREATION_COUNT: usize = 32;
+/// Files and directories that a session may have open, if descriptors suffice.
+pub const HANDLE_COUNT_MAX: usize = 2048;
+/// Descriptors for everything else in a session: the standard streams, the log, the jail, what one request needs.
+pub const HANDLE_DESCRIPTOR_RESERVE: usize = 24;
+/// Bytes of passwd(5) and of group(5) that are looked at.
+pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a symbolic link's target on Linux.
 pub const LINK_BYTES_MAX: usize = 4096;
 /// Bytes of a path on Linux.

@@ -5,7 +5,6 @@
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::log;
 use crate::time::Instant;
-use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A socket is open.
@@ -229,13 +228,19 @@ struct Counter {
 
 /// Where events go.
 pub struct Events {
-    sink: Box<dyn Sink>,
+    sink: &'static mut dyn Sink,
     counters: [Counter; COUNTER_COUNT],
 }
 
 impl Events {
     /// Events that go to `sink`.
-    pub fn new(sink: Box<dyn Sink>) -> Self {
+    #[cfg(any(test, fuzzing))]
+    pub fn new(sink: std::boxed::Box<dyn Sink>) -> Self {
+        Self::to(std::boxed::Box::leak(sink))
+    }
+
+    /// Events that go to `sink`.
+    pub fn to(sink: &'static mut dyn Sink) -> Self {
         let unused = Counter {
             kind: 0,
             peer: Ipv6Addr::UNSPECIFIED,

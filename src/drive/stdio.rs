@@ -87,7 +87,8 @@ impl Talk<'_> {
         loop {
             self.receive(at)?;
             while self.turn(stream, session, at)? == State::Busy {
-                if self.input.read_ready() != Ok(false) {
+                // The engine may have left input, because it has enough to do.
+                if at.have - at.used < at.rx.len() && self.input.read_ready() != Ok(false) {
                     self.receive(at)?;
                 }
             }
@@ -226,8 +227,11 @@ impl Talk<'_> {
 
     /// Sends what is owed.
     fn send(&mut self, at: &mut Buffers) -> Result<(), End> {
-        let bytes = at.tx.get(..at.owed).unwrap_or_default();
-        self.output.write_all(bytes).map_err(|_| End::Over)?;
+        let mut bytes = at.tx.get(..at.owed).unwrap_or_default();
+        while !bytes.is_empty() {
+            let count = self.output.write(bytes).unwrap_or(0);
+            bytes = bytes.get(count..).filter(|_| count > 0).ok_or(End::Over)?;
+        }
         if at.owed > 0
             && let Some(greeted) = self.greeted.take()
         {

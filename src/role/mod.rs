@@ -11,6 +11,8 @@ mod nfs;
 mod reasons;
 #[cfg(feature = "nfs")]
 mod serve;
+#[cfg(feature = "sftp-server")]
+mod sftp_server;
 mod words;
 
 use words::{parts, place_in};
@@ -60,11 +62,15 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
                 _ => nfs::run(&options, build_id),
             }
         }
+        #[cfg(feature = "sftp-server")]
+        b"sftp-server" => sftp_server::run(args),
         _ => {
             let help = [
                 HELP,
                 #[cfg(feature = "nfs")]
                 nfs::SUMMARY,
+                #[cfg(feature = "sftp-server")]
+                sftp_server::SUMMARY,
                 MORE_HELP,
             ];
             inform(word, &help)?;
@@ -81,16 +87,16 @@ fn inform(word: &[u8], help: &[&str]) -> Result<(), Status> {
         None => return Ok(()),
     };
     for part in text {
-        if Stdio::Output.write_all(part.as_bytes()).is_err() {
-            return Err(complain(
-                FAILED,
-                b"standard output cannot be written",
-                b"",
-                b"",
-            ));
+        if !Stdio::print(part.as_bytes()) {
+            return Err(unwritten());
         }
     }
     Err(DONE)
+}
+
+/// Says that what was asked for could not be told.
+fn unwritten() -> Status {
+    complain(FAILED, b"standard output cannot be written", b"", b"")
 }
 
 /// Says on one line what is wrong, with what, and why or what to do; the status to exit with.
@@ -101,6 +107,13 @@ fn complain(status: Status, what: &[u8], about: &[u8], why: &[u8]) -> Status {
 
 /// Events go to standard error.
 struct Console;
+
+impl Console {
+    /// For as long as the process lasts; it takes no room.
+    fn leak() -> &'static mut Self {
+        alloc::boxed::Box::leak(alloc::boxed::Box::new(Self))
+    }
+}
 
 impl Sink for Console {
     fn take(&mut self, line: &[u8]) {

@@ -4,13 +4,12 @@ use super::{Console, DONE, Status, nfs};
 use crate::drive::supervisor::{self, Role};
 use crate::event::Events;
 use crate::sys::frames::BUILD_ID_BYTES;
-use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 
 #[inline(never)]
 pub(super) fn run(options: &nfs::Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     let serve = || nfs::run(options, build_id).err().unwrap_or(DONE);
-    let mut events = ManuallyDrop::new(Events::new(Box::new(Console)));
+    let mut events = ManuallyDrop::new(Events::to(Console::leak()));
     match supervisor::run(&mut Role::new("nfs", &serve), &mut events) {
         DONE => Ok(()),
         status => Err(status),

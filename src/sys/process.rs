@@ -84,12 +84,14 @@ pub fn wait_for_guest(
     listener: Option<&File>,
     timeout: Option<Duration>,
 ) -> bool {
-    let files = [signals, listener];
-    let mut watched = heapless::Vec::<PollFd<'_>, 2>::new();
-    for file in files.into_iter().flatten() {
-        let _ = watched.push(PollFd::new(file, PollFlags::IN));
-    }
-    let _ = super::sleep(&mut watched, timeout);
+    // Where there is but one, it is watched twice.
+    let _ = match (signals.or(listener), listener.or(signals)) {
+        (Some(one), Some(other)) => {
+            let mut watched = [one, other].map(|file| PollFd::new(file, PollFlags::IN));
+            super::sleep(&mut watched, timeout)
+        }
+        _ => super::sleep(&mut [], timeout),
+    };
     signals.is_some_and(asks_to_stop)
 }
 

@@ -120,17 +120,13 @@ pub fn listen(place: &mut Place<'_>) -> Result<File, Errno> {
         }
         Place::Path(path) => {
             let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
-            let mut bound = at_path(path, &|at, len| unsafe {
-                // SAFETY: the kernel reads so many bytes of the address.
-                socket_call!(bind, 2, socket.as_raw_fd(), at, len)
-            });
+            let mut bound = at_path(&socket, path, Verb::Bind);
             let probe = open(AddressFamily::UNIX, SocketType::STREAM)?;
-            if bound == Err(Errno::ADDRINUSE) && connect(&probe, path) == Err(Errno::CONNREFUSED) {
+            if bound == Err(Errno::ADDRINUSE)
+                && at_path(&probe, path, Verb::Connect) == Err(Errno::CONNREFUSED)
+            {
                 rustix::fs::unlink(*path)?;
-                bound = at_path(path, &|at, len| unsafe {
-                    // SAFETY: as above.
-                    socket_call!(bind, 2, socket.as_raw_fd(), at, len)
-                });
+                bound = at_path(&socket, path, Verb::Bind);
             }
             rustix::process::umask(mask);
             bound?;
@@ -145,32 +141,42 @@ pub fn listen(place: &mut Place<'_>) -> Result<File, Errno> {
 /// A socket for datagrams to whoever listens at the socket file `path`. What is not taken at once is lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     let socket = open(AddressFamily::UNIX, SocketType::DGRAM)?;
-    connect(&socket, path)?;
+    at_path(&socket, path, Verb::Connect)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
 }
 
 fn open(family: AddressFamily, kind: SocketType) -> Result<File, Errno> {
-    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
-    Ok(File::from(socket))
+    let (family, kind) = (family.as_raw(), kind.as_raw() | SocketFlags::CLOEXEC.bits());
+    // SAFETY: three numbers.
+    File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
 }
 
-fn connect(socket: &File, path: &CStr) -> Result<(), Errno> {
-    at_path(path, &|at, len| unsafe {
-        // SAFETY: the kernel reads so many bytes of the address.
-        socket_call!(connect, 3, socket.as_raw_fd(), at, len)
-    })
+/// What is done with the address of a socket file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Bind,
+    Connect,
 }
 
 /// Makes a call with the address of a socket file. `NAMETOOLONG`: it is longer than an address can be.
-fn at_path(path: &CStr, call: &dyn Fn(*const u8, usize) -> usize) -> Result<(), Errno> {
+#[inline(never)]
+fn at_path(socket: &File, path: &CStr, verb: Verb) -> Result<(), Errno> {
     let mut address = [0; 110];
     let (family, room) = address.split_at_mut(2);
     family.copy_from_slice(&AddressFamily::UNIX.as_raw().to_ne_bytes());
     let bytes = path.to_bytes_with_nul();
     let room = room.get_mut(..bytes.len()).ok_or(Errno::NAMETOOLONG)?;
     room.copy_from_slice(bytes);
-    outcome(call(address.as_ptr(), 2 + bytes.len())).map(drop)
+    let (socket, at, len) = (socket.as_raw_fd(), address.as_ptr(), 2 + bytes.len());
+    // SAFETY: the kernel reads so many bytes of the address.
+    outcome(unsafe {
+        match verb {
+            Verb::Bind => socket_call!(bind, 2, socket, at, len),
+            Verb::Connect => socket_call!(connect, 3, socket, at, len),
+        }
+    })
+    .map(drop)
 }
 
 /// The address of a socket.

@@ -37,6 +37,18 @@ impl Stdio {
         super::sleep(&mut poll, timeout) != Ok(0)
     }
 
+    /// Writes all of `bytes` to standard output; false: it cannot be written.
+    pub fn print(mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let count = Self::Output.write(bytes).unwrap_or(0);
+            match bytes.get(count..) {
+                Some(rest) if count > 0 => bytes = rest,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Puts a connection in the place of standard input and output.
     pub fn replace(connection: &File) -> Result<(), Errno> {
         for place in [Self::Input, Self::Output] {

@@ -271,6 +271,10 @@ impl Sftp {
         };
         if answered.is_ok() {
             input.take(here);
+            // The greeting leaves alone: the driver may have to lock itself in before anything else is looked at.
+            if kind == kind::INIT {
+                return Err(Stop::NeedOutput);
+            }
         } else {
             session.skip = 0;
         }

@@ -21,7 +21,6 @@ use crate::sys::{self, Errno, process};
 use crate::vfs::host::{Form, Host};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
-use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 
@@ -92,7 +91,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     let mut driver = ManuallyDrop::new(Driver::new(
         &mut *net,
         &mut *host,
-        Events::new(Box::new(Console)),
+        Events::to(Console::leak()),
         Programs::new(verifier, Slots::zeroed(REPLAY_BYTES).leak()),
         connection_count,
         sys::now(),

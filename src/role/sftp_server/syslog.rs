@@ -1,0 +1,51 @@
+//! The host's log, as syslog(3) writes to it.
+
+use crate::event::{Line, Sink};
+use crate::sys::files::File;
+use crate::sys::sockets;
+
+/// Where every host has it that has one.
+const PATH: &core::ffi::CStr = c"/dev/log";
+/// Information, in syslog's numbers.
+const SEVERITY: u32 = 6;
+/// What every line begins with that is meant for people at a terminal.
+const HEAD: &[u8] = b"stowaway: ";
+
+/// A sink that says who speaks as syslog has it.
+pub(super) struct Syslog {
+    socket: Option<File>,
+    priority: u32,
+    pid: u32,
+}
+
+impl Syslog {
+    /// Where there is no log, nothing is kept.
+    pub(super) fn open(facility: u32) -> Self {
+        Self {
+            socket: sockets::datagrams_to(PATH).ok(),
+            priority: facility * 8 + SEVERITY,
+            pid: rustix::process::getpid()
+                .as_raw_nonzero()
+                .get()
+                .unsigned_abs(),
+        }
+    }
+}
+
+impl Sink for Syslog {
+    fn take(&mut self, line: &[u8]) {
+        let mut whole = Line::default();
+        whole
+            .text("<")
+            .number(self.priority)
+            .text(">sftp-server[")
+            .number(self.pid)
+            .text("]: ");
+        let text = line.strip_prefix(HEAD).unwrap_or(line);
+        // Escaped already.
+        whole.raw(text.strip_suffix(b"\n").unwrap_or(text));
+        if let Some(socket) = &self.socket {
+            let _ = rustix::io::write(socket, whole.bytes());
+        }
+    }
+}
