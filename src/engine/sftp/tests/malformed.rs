@@ -49,7 +49,7 @@ fn every(world: &mut World) -> Vec<Packet> {
         openssh("fstatvfs", &[&file]),
         openssh("hardlink", &[b"hello", b"hello too"]),
         openssh("fsync", &[&file]),
-        openssh("lsetstat", &[b"link"]).attributes(&times),
+        openssh("lsetstat", &[b"dir"]).attributes(&times),
         openssh("expand-path", &[b"~/x"]),
         extended(b"copy-data")
             .string(&file)

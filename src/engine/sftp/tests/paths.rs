@@ -75,18 +75,17 @@ fn attributes_are_changed_as_far_as_they_are_told() {
         mode,
         times,
     };
-    type Ask = fn(&mut World, &Attributes) -> Packet;
-    let asks: [Ask; 2] = [
-        |_, told| about(kind::SETSTAT, b"hello").attributes(told),
-        |world, told| {
-            let handle = world.opens(open_file(b"hello", open::WRITE));
-            Packet::new(kind::FSETSTAT, 1)
-                .string(&handle)
-                .attributes(told)
-        },
-    ];
-    for ask in asks {
+    for by_handle in [false, true] {
         let mut world = World::begun();
+        let handle = world.opens(open_file(b"hello", open::WRITE));
+        let ask = |told: &Attributes| {
+            let (kind, object) = if by_handle {
+                (kind::FSETSTAT, &handle[..])
+            } else {
+                (kind::SETSTAT, &b"hello"[..])
+            };
+            about(kind, object).attributes(told)
+        };
         for told in [
             change(Some(5), None, None, None),
             change(None, Some((7, 8)), None, None),
@@ -95,8 +94,7 @@ fn attributes_are_changed_as_far_as_they_are_told() {
             change(Some(0), Some((9, 10)), Some(0o600), Some((2, 3))),
         ] {
             let before = world.attributes(about(kind::STAT, b"hello"));
-            let packet = ask(&mut world, &told);
-            world.does(packet);
+            world.does(ask(&told));
             let after = world.attributes(about(kind::STAT, b"hello"));
             assert_eq!(after.size, told.size.or(before.size));
             assert_eq!(after.owner, told.owner.or(before.owner));
@@ -109,17 +107,17 @@ fn attributes_are_changed_as_far_as_they_are_told() {
             }
         }
         // Nobody has the last number: it leaves things as they are.
-        let packet = ask(&mut world, &change(None, Some((u32::MAX, 11)), None, None));
-        world.does(packet);
+        world.does(ask(&change(None, Some((u32::MAX, 11)), None, None)));
         assert_eq!(
             world.attributes(about(kind::STAT, b"hello")).owner,
             Some((9, 11))
         );
-        let packet = ask(&mut world, &Attributes::default());
-        world.does(packet);
+        world.does(ask(&Attributes::default()));
         for size in [1 << 63, u64::MAX] {
-            let packet = ask(&mut world, &change(Some(size), None, None, None));
-            world.refuses(packet, Status::BadMessage);
+            world.refuses(
+                ask(&change(Some(size), None, None, None)),
+                Status::BadMessage,
+            );
         }
     }
 }
