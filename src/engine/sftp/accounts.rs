@@ -60,6 +60,22 @@ impl Accounts {
     }
 }
 
+#[cfg(test)]
+impl Accounts {
+    /// Those in these texts.
+    pub fn known(passwd: &[u8], group: &[u8]) -> Self {
+        let table = |text: &[u8]| Table {
+            len: text.len(),
+            ..Table::new(text.to_vec().leak())
+        };
+        Self {
+            users: table(passwd),
+            groups: table(group),
+            loaded: true,
+        }
+    }
+}
+
 /// One of the two files: lines of fields between colons, of which the first is a name and the third its number.
 struct Table {
     memory: &'static mut [u8],
@@ -164,7 +180,7 @@ fn field(line: &[u8], place: usize) -> &[u8] {
     fields.nth(place).unwrap_or_default()
 }
 
-/// Whether the third field is this number in decimal.
+/// Whether this is no comment and the third field is this number in decimal.
 fn has_number(line: &[u8], number: u32) -> bool {
     let digits = field(line, 2);
     let value = digits.iter().try_fold(0u32, |value, byte| {
@@ -172,7 +188,8 @@ fn has_number(line: &[u8], number: u32) -> bool {
         let value = value.checked_mul(10)?.checked_add(digit.into())?;
         Some(value).filter(|_| digit < 10)
     });
-    !digits.is_empty() && value == Some(number)
+    let comment = line.first() == Some(&b'#');
+    !comment && !digits.is_empty() && value == Some(number)
 }
 
 /// The home directory in a line of passwd.
@@ -184,7 +201,7 @@ fn home(line: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::vfs::ram::Ram;
-    use crate::vfs::{Change, Make, Name};
+    use crate::vfs::{Change, Make, Name, Right};
 
     fn tree(top: &'static [u8], files: &[(&[u8], &[u8])]) -> Ram {
         let mut ram = Ram::new(top);
@@ -196,7 +213,7 @@ mod tests {
         for (name, text) in files {
             let name = Name::new(name).unwrap();
             let node = ram.create(etc, name, Make::File, &Change::default());
-            let pin = ram.pin(node.unwrap(), None).unwrap();
+            let pin = ram.pin(node.unwrap(), Some(Right::Write)).unwrap();
             ram.write(&pin, 0, text).unwrap();
             ram.unpin(pin);
         }

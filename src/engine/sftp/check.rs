@@ -1,45 +1,110 @@
 //! Hashes of files, and of the blocks of files: what the extension check-file answers, computed in slices.
 //!
-//! draft-ietf-secsh-filexfer-extensions-00 section 3. The sums are those of well-kept crates, called where all of them are
-//! alike and small: with whole blocks of 64 bytes. What is around these blocks is the same for three of them, and is here.
+//! draft-ietf-secsh-filexfer-extensions-00 section 3. The functions are those of well-kept crates, called where they are
+//! smallest: with whole chunks of 64 bytes. What is around the chunks is alike for all but one of them, and is here.
 
 use crate::vfs::{FsError, FsResult};
+use core::mem;
+use crc::{CRC_32_ISO_HDLC, Crc};
 
-/// Bytes of the smallest block that a client may ask for, by the draft.
+/// Bytes of the smallest block that a client may ask for.
 const BLOCK_BYTES_MIN: u32 = 256;
+/// Bytes of a block that is everything: no file is so long.
+const ALL: u64 = u64::MAX;
+/// Bytes of what is hashed at once.
+const CHUNK_BYTES: usize = 64;
 
-/// How the hashes are made.
+/// How a hash is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Algorithm {
     /// FIPS 180-4.
     Sha256,
-    /// FIPS 180-4. Not for secrets.
+    /// FIPS 180-4; against accidents only.
     Sha1,
-    /// RFC 1321. Not for secrets.
+    /// RFC 1321; against accidents only.
     Md5,
-    /// That of Ethernet and ZIP, in big-endian order. For accidents only.
+    /// That of Ethernet and ZIP, as a big-endian word; against accidents only.
     Crc32,
 }
 
 impl Algorithm {
+    const ALL: [Self; 4] = [Self::Sha256, Self::Sha1, Self::Md5, Self::Crc32];
+
     /// The first that is known in a client's list, which has commas between the names.
     pub fn choose(list: &[u8]) -> Option<Self> {
-        todo!()
+        list.split(|byte| *byte == b',')
+            .find_map(|name| Self::ALL.into_iter().find(|known| known.name() == name))
     }
+
     /// The name in requests and replies.
     pub const fn name(self) -> &'static [u8] {
-        todo!()
+        match self {
+            Self::Sha256 => b"sha256",
+            Self::Sha1 => b"sha1",
+            Self::Md5 => b"md5",
+            Self::Crc32 => b"crc32",
+        }
+    }
+
+    /// Words of a hash.
+    const fn word_count(self) -> usize {
+        match self {
+            Self::Sha256 => 8,
+            Self::Sha1 => 5,
+            Self::Md5 => 4,
+            Self::Crc32 => 1,
+        }
+    }
+
+    /// Bytes of a hash.
+    const fn hash_bytes(self) -> usize {
+        self.word_count().wrapping_mul(4)
+    }
+
+    /// The words that a hash begins with: MD5's are the first of SHA-1's.
+    const fn start(self) -> [u32; 8] {
+        match self {
+            Self::Sha256 => [
+                0x6a09_e667,
+                0xbb67_ae85,
+                0x3c6e_f372,
+                0xa54f_f53a,
+                0x510e_527f,
+                0x9b05_688c,
+                0x1f83_d9ab,
+                0x5be0_cd19,
+            ],
+            Self::Sha1 | Self::Md5 => [
+                0x6745_2301,
+                0xefcd_ab89,
+                0x98ba_dcfe,
+                0x1032_5476,
+                0xc3d2_e1f0,
+                0,
+                0,
+                0,
+            ],
+            Self::Crc32 => [0; 8],
+        }
     }
 }
 
 /// A computation that is not at its end.
+#[derive(Debug)]
 pub struct Check {
-    algorithm: Algorithm,
+    sum: Sum,
+    /// Where the next bytes are, and how many are left.
+    offset: u64,
+    left: u64,
+    /// Bytes of a block, or [`ALL`].
+    block_bytes: u64,
+    /// Bytes of the hashes so far.
+    produced: usize,
 }
 
 impl Check {
     /// Begins with `len` bytes from `offset` of a file of `size` bytes, 0: to its end; what is beyond it is left out. There is
-    /// one hash for each `block_bytes`, 0: for all of it. `Invalid` if a client may not ask for that, or if the hashes do not
+    /// one hash for each `block_bytes`, 0: for all of them. `Invalid` if no client may ask for that, or if the hashes do not
     /// fit `room` bytes.
     pub fn new(
         algorithm: Algorithm,
@@ -49,23 +114,389 @@ impl Check {
         size: u64,
         room: usize,
     ) -> FsResult<Self> {
-        todo!()
+        let rest = size.checked_sub(offset).ok_or(FsError::Invalid)?;
+        let left = if len == 0 { rest } else { len.min(rest) };
+        let (block_bytes, count) = match block_bytes {
+            0 => (ALL, 1),
+            1..BLOCK_BYTES_MIN => return Err(FsError::Invalid),
+            _ => (block_bytes.into(), left.div_ceil(block_bytes.into())),
+        };
+        if count.saturating_mul(algorithm.hash_bytes() as u64) > room as u64 {
+            return Err(FsError::Invalid);
+        }
+        Ok(Self {
+            sum: Sum::new(algorithm),
+            offset,
+            left,
+            block_bytes,
+            produced: 0,
+        })
     }
+
     /// How the hashes are made.
     pub const fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.sum.algorithm
     }
-    /// Where the next bytes are, and how many are left. None left: [`Check::finish`] is next.
+
+    /// Where the next bytes are, and how many are left. With none left, [`Check::finish`] is next.
     pub const fn wants(&self) -> (u64, u64) {
-        todo!()
+        (self.offset, self.left)
     }
-    /// Takes the next bytes, not more than are left. The hashes of blocks that they end are put to their place in `hashes`,
-    /// which is the same room at every call.
+
+    /// Takes the next bytes, not more than are left. The hashes of the blocks that they end go to their places in `hashes`,
+    /// which is the same room each time.
     pub fn step(&mut self, bytes: &[u8], hashes: &mut [u8]) {
-        todo!()
+        let len = bytes.len() as u64;
+        self.offset = self.offset.wrapping_add(len);
+        self.left = self.left.saturating_sub(len);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = self.block_bytes.wrapping_sub(self.sum.len);
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let (part, behind) = rest.split_at_checked(room).unwrap_or((rest, b""));
+            self.sum.take(part);
+            if self.sum.len == self.block_bytes {
+                self.put(hashes);
+            }
+            rest = behind;
+        }
     }
-    /// The hash of what is begun: nothing is left, or the file has become shorter. How many bytes of `hashes` there are.
+
+    /// Ends the last block: nothing is left, or the file has become shorter. How many bytes of `hashes` there are.
     pub fn finish(&mut self, hashes: &mut [u8]) -> usize {
-        todo!()
+        if self.block_bytes == ALL || self.sum.len > 0 {
+            self.put(hashes);
+        }
+        self.produced
+    }
+
+    /// Puts the hash of what was taken to its place, and begins another.
+    fn put(&mut self, hashes: &mut [u8]) {
+        let algorithm = self.sum.algorithm;
+        let words = mem::replace(&mut self.sum, Sum::new(algorithm)).end();
+        let room = hashes.get_mut(self.produced..).unwrap_or_default();
+        let (places, _) = room.as_chunks_mut();
+        let words = words.iter().take(algorithm.word_count());
+        places
+            .iter_mut()
+            .zip(words)
+            .for_each(|(place, word)| *place = *word);
+        self.produced = self.produced.saturating_add(algorithm.hash_bytes());
+    }
+}
+
+/// One hash.
+#[derive(Debug)]
+struct Sum {
+    algorithm: Algorithm,
+    words: [u32; 8],
+    /// Bytes that were taken …
+    len: u64,
+    /// … and those of them that are no whole chunk.
+    chunk: [u8; CHUNK_BYTES],
+}
+
+impl Sum {
+    const fn new(algorithm: Algorithm) -> Self {
+        Self {
+            algorithm,
+            words: algorithm.start(),
+            len: 0,
+            chunk: [0; CHUNK_BYTES],
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let begun = self.len as usize % CHUNK_BYTES;
+        self.len = self.len.wrapping_add(bytes.len() as u64);
+        let mut rest = bytes;
+        if begun > 0 {
+            let room = self.chunk.get_mut(begun..).unwrap_or_default();
+            let (head, behind) = rest.split_at_checked(room.len()).unwrap_or((rest, b""));
+            let full = head.len() == room.len();
+            copy(room, head);
+            if !full {
+                return;
+            }
+            let chunk = self.chunk;
+            self.mix(&[chunk]);
+            rest = behind;
+        }
+        let (chunks, rest) = rest.as_chunks();
+        self.mix(chunks);
+        copy(&mut self.chunk, rest);
+    }
+
+    /// What the algorithm does with whole chunks.
+    fn mix(&mut self, chunks: &[[u8; CHUNK_BYTES]]) {
+        let words = &mut self.words;
+        match self.algorithm {
+            Algorithm::Sha256 => sha2::block_api::compress256(words, chunks),
+            Algorithm::Sha1 => {
+                if let Some(words) = words.first_chunk_mut() {
+                    sha1::block_api::compress(words, chunks);
+                }
+            }
+            Algorithm::Md5 => {
+                if let Some(words) = words.first_chunk_mut() {
+                    md5::block_api::compress(words, chunks);
+                }
+            }
+            Algorithm::Crc32 => self.add(chunks.as_flattened()),
+        }
+    }
+
+    /// What CRC-32 does with bytes.
+    fn add(&mut self, bytes: &[u8]) {
+        let crc = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+        if let Some(word) = self.words.first_mut() {
+            // The crate wants to begin with the word as it is before it is turned round.
+            let mut digest = crc.digest_with_initial((!*word).reverse_bits());
+            digest.update(bytes);
+            *word = digest.finalize();
+        }
+    }
+
+    /// The words of the hash, in the order of their bytes.
+    fn end(mut self) -> [[u8; 4]; 8] {
+        const PADDING: [u8; CHUNK_BYTES] = {
+            let mut padding = [0; CHUNK_BYTES];
+            padding[0] = 0x80;
+            padding
+        };
+        let begun = self.len as usize % CHUNK_BYTES;
+        let bits = self.len.wrapping_mul(8);
+        let bits = match self.algorithm {
+            Algorithm::Crc32 => {
+                let chunk = self.chunk;
+                self.add(chunk.get(..begun).unwrap_or_default());
+                return self.words.map(u32::to_be_bytes);
+            }
+            Algorithm::Md5 => bits.to_le_bytes(),
+            _ => bits.to_be_bytes(),
+        };
+        // One byte at least, and so many that the length ends a chunk.
+        let padding = 55_usize.wrapping_sub(begun) % CHUNK_BYTES;
+        self.take(PADDING.get(..=padding).unwrap_or_default());
+        self.take(&bits);
+        self.words.map(match self.algorithm {
+            Algorithm::Md5 => u32::to_le_bytes,
+            _ => u32::to_be_bytes,
+        })
+    }
+}
+
+/// Copies to the beginning of a room that is large enough.
+fn copy(room: &mut [u8], bytes: &[u8]) {
+    if let Some(room) = room.get_mut(..bytes.len()) {
+        room.copy_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The answer about `bytes`, read in slices of `slice`.
+    fn answer(
+        algorithm: Algorithm,
+        bytes: &[u8],
+        (offset, len, block_bytes): (u64, u64, u32),
+        slice: usize,
+    ) -> FsResult<String> {
+        let mut hashes = [0; 4096];
+        let size = bytes.len() as u64;
+        let mut check = Check::new(algorithm, offset, len, block_bytes, size, hashes.len())?;
+        assert_eq!(check.algorithm(), algorithm);
+        loop {
+            let (offset, left) = check.wants();
+            let (offset, left) = (offset as usize, left as usize);
+            if left == 0 {
+                break;
+            }
+            check.step(&bytes[offset..offset + left.min(slice)], &mut hashes);
+        }
+        let len = check.finish(&mut hashes);
+        Ok(hex(&hashes[..len]))
+    }
+
+    fn whole(algorithm: Algorithm, bytes: &[u8], slice: usize) -> String {
+        answer(algorithm, bytes, (0, 0, 0), slice).unwrap()
+    }
+
+    /// Of nothing, "abc", the 56 bytes that FIPS 180 has for two chunks, and a MiB of "a".
+    const KNOWN: [(Algorithm, [&str; 4]); 4] = [
+        (
+            Algorithm::Sha256,
+            [
+                "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+                "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+                "9bc1b2a288b26af7257a36277ae3816a7d4f16e89c1e7e77d0a5c48bad62b360",
+            ],
+        ),
+        (
+            Algorithm::Sha1,
+            [
+                "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+                "a9993e364706816aba3e25717850c26c9cd0d89d",
+                "84983e441c3bd26ebaae4aa1f95129e5e54670f1",
+                "454027d64e3b855735552d42230eea1cbd645fa0",
+            ],
+        ),
+        (
+            Algorithm::Md5,
+            [
+                "d41d8cd98f00b204e9800998ecf8427e",
+                "900150983cd24fb0d6963f7d28e17f72",
+                "8215ef0796a20bcaaae116d3876c664a",
+                "7202826a7791073fe2787f0c94603278",
+            ],
+        ),
+        (
+            Algorithm::Crc32,
+            ["00000000", "352441c2", "171a3f5f", "d7cd5672"],
+        ),
+    ];
+
+    #[test]
+    fn hashes_are_those_of_the_standards() {
+        let messages = [
+            b"".to_vec(),
+            b"abc".to_vec(),
+            b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq".to_vec(),
+            vec![b'a'; 1 << 20],
+        ];
+        for (algorithm, hashes) in KNOWN {
+            for (message, hash) in messages.iter().zip(hashes) {
+                for slice in [100_000, 1 << 20] {
+                    assert_eq!(whole(algorithm, message, slice), hash);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_length_and_every_slice_gives_the_same_as_the_crates() {
+        use ::sha2::Digest as _;
+        let bytes: Vec<u8> = (0..300u32).map(|at| (at * at >> 3) as u8).collect();
+        for len in 0..bytes.len() {
+            let bytes = &bytes[..len];
+            for slice in [1, 7, 63, 64, 65, 300] {
+                for (algorithm, hash) in [
+                    (Algorithm::Sha256, hex(&::sha2::Sha256::digest(bytes))),
+                    (Algorithm::Sha1, hex(&::sha1::Sha1::digest(bytes))),
+                    (Algorithm::Md5, hex(&::md5::Md5::digest(bytes))),
+                    (
+                        Algorithm::Crc32,
+                        format!("{:08x}", Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(bytes)),
+                    ),
+                ] {
+                    assert_eq!(whole(algorithm, bytes, slice), hash, "{len} {slice}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_block_has_its_hash_and_so_has_the_rest() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(700).collect();
+        for algorithm in Algorithm::ALL {
+            for slice in [1, 255, 256, 257, 700] {
+                for (range, parts) in [
+                    ((0, 0, 256), &[0..256, 256..512, 512..700][..]),
+                    ((0, 512, 256), &[0..256, 256..512]),
+                    ((188, 0, 256), &[188..444, 444..700]),
+                    ((1, 5000, 300), &[1..301, 301..601, 601..700]),
+                    ((100, 50, 256), &[100..150]),
+                    ((100, 50, 0), &[100..150]),
+                    ((699, 0, u32::MAX), &[699..700]),
+                    ((700, 0, 256), &[]),
+                    ((700, 9, 0), &[0..0]),
+                    ((0, u64::MAX, 0), &[0..700]),
+                ] {
+                    let expect: String = parts
+                        .iter()
+                        .map(|part| whole(algorithm, &bytes[part.clone()], 700))
+                        .collect();
+                    assert_eq!(answer(algorithm, &bytes, range, slice), Ok(expect));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_becomes_shorter_ends_the_last_block() {
+        for (block_bytes, taken, parts) in [
+            (256, 300, &[0..256, 256..300][..]),
+            (256, 256, &[0..256]),
+            (256, 0, &[]),
+            (0, 300, &[0..300]),
+            (0, 0, &[0..0]),
+        ] {
+            let bytes = [7; 300];
+            let mut hashes = [0; 100];
+            let mut check = Check::new(Algorithm::Md5, 5, 1000, block_bytes, 2000, 100).unwrap();
+            assert_eq!(check.wants(), (5, 1000));
+            check.step(&bytes[..taken], &mut hashes);
+            assert_eq!(check.wants(), (5 + taken as u64, 1000 - taken as u64));
+            let len = check.finish(&mut hashes);
+            let expect: String = parts
+                .iter()
+                .map(|part| whole(Algorithm::Md5, &bytes[part.clone()], 300))
+                .collect();
+            assert_eq!(hex(&hashes[..len]), expect);
+        }
+    }
+
+    #[test]
+    fn what_no_client_may_ask_for_is_invalid() {
+        let new = |offset, len, block_bytes, room| {
+            Check::new(Algorithm::Sha256, offset, len, block_bytes, 10_000, room).map(|_| ())
+        };
+        for (range, room, expect) in [
+            ((0, 0, 1), 9999, Err(FsError::Invalid)),
+            ((0, 0, 255), 9999, Err(FsError::Invalid)),
+            ((0, 0, 256), 9999, Ok(())),
+            ((10_001, 0, 0), 32, Err(FsError::Invalid)),
+            ((u64::MAX, u64::MAX, 0), 32, Err(FsError::Invalid)),
+            ((10_000, 0, 0), 32, Ok(())),
+            ((0, 0, 0), 31, Err(FsError::Invalid)),
+            ((0, 0, 256), 40 * 32, Ok(())),
+            ((0, 0, 256), 40 * 32 - 1, Err(FsError::Invalid)),
+            ((0, 9984, 256), 39 * 32, Ok(())),
+            ((0, 9985, 256), 39 * 32, Err(FsError::Invalid)),
+        ] {
+            let (offset, len, block_bytes) = range;
+            assert_eq!(
+                new(offset, len, block_bytes, room),
+                expect,
+                "{range:?} {room}"
+            );
+        }
+        let huge = Check::new(Algorithm::Crc32, 0, 0, 256, u64::MAX, usize::MAX >> 10);
+        assert_eq!(huge.map(|_| ()), Err(FsError::Invalid));
+    }
+
+    #[test]
+    fn the_first_known_name_of_a_list_is_chosen() {
+        for (list, expect) in [
+            (&b"sha256"[..], Some(Algorithm::Sha256)),
+            (b"md5,sha256", Some(Algorithm::Md5)),
+            (b"sha512,sha384,sha1,crc32", Some(Algorithm::Sha1)),
+            (b"crc32", Some(Algorithm::Crc32)),
+            (b",,crc32,", Some(Algorithm::Crc32)),
+            (b"", None),
+            (b"sha25,sha2566,SHA256, md5", None),
+        ] {
+            assert_eq!(Algorithm::choose(list), expect);
+        }
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::choose(algorithm.name()), Some(algorithm));
+        }
     }
 }

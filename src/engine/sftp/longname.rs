@@ -6,15 +6,24 @@
 use super::accounts::{Accounts, NAME_BYTES_MAX};
 use crate::vfs::{Attr, Kind};
 use crate::wire::Writer;
-use core::num::Wrapping;
 
 /// Bytes of the longest line's length and of what stands in it before the name.
-pub const HEAD_BYTES_MAX: usize = 4 + 11 + (1 + 10) + 2 * (1 + NAME_BYTES_MAX) + (1 + 20) + 14;
+pub const HEAD_BYTES_MAX: usize =
+    4 + 11 + (1 + 10) + 2 * (1 + NAME_BYTES_MAX) + (1 + 20) + (1 + 12) + 1;
 
-const MONTHS: &[u8] = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec ";
+/// English, whatever the host speaks.
+#[rustfmt::skip]
+const MONTHS: [[u8; 3]; 12] = [
+    *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun",
+    *b"Jul", *b"Aug", *b"Sep", *b"Oct", *b"Nov", *b"Dec",
+];
+/// Seconds of a day.
 const DAY_SECS: i64 = 24 * 60 * 60;
 /// What is older than half a year, or lies ahead, is shown with its year instead of its time.
 const RECENT_SECS: i64 = 365 * DAY_SECS / 2;
+/// Days from March of the year 0 to 1970, and to the year 10,000.
+const MARCH_DAYS: i64 = 719_468;
+const YEARS_DAYS: u32 = 3_652_365;
 
 /// Appends the line, preceded by its length.
 pub fn longname(
@@ -101,17 +110,189 @@ fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
     out.put(b"         ".get(len..).unwrap_or_default());
 }
 
-/// A blank, month and day, and the time or the year; the blank alone if the year has not one to four digits.
+/// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
 #[inline(never)]
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     out.put(b" ");
-    let days = secs.div_euclid(DAY_SECS);
-    // Counted from March of the year 0, so that a leap day is the last of its year and of its four hundred years.
-    const YEAR_ZERO_DAYS: i64 = 719_468;
-    const YEAR_BEYOND_DAYS: i64 = 2_932_897;
-    if !(-YEAR_ZERO_DAYS..YEAR_BEYOND_DAYS).contains(&days) {
+    // Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
+    let days = secs.div_euclid(DAY_SECS).wrapping_add(MARCH_DAYS);
+    let Some(days) = u32::try_from(days).ok().filter(|days| *days < YEARS_DAYS) else {
         return;
+    };
+    // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.
+    let quarters = days << 2 | 3;
+    let century = quarters / 146_097;
+    let quarters = quarters % 146_097 | 3;
+    let year = century.wrapping_mul(100).wrapping_add(quarters / 1461);
+    // From March on, months have 30.6 days; the rest rounds as it must.
+    let fifths = (quarters % 1461 / 4).wrapping_mul(5).wrapping_add(461);
+    let (month, day) = (fifths / 153, (fifths % 153 / 5).wrapping_add(1));
+    let next = month > 12;
+    let month = month.wrapping_sub(if next { 13 } else { 1 }) as usize;
+    out.put(MONTHS.get(month).map_or(b"", |name| name));
+    number(out, day.into(), 2);
+    if (0..RECENT_SECS).contains(&now_secs.saturating_sub(secs)) {
+        let minutes = (secs.rem_euclid(DAY_SECS) / 60) as u32;
+        let digit = |value: u32| b'0'.wrapping_add((value % 10) as u8);
+        let (hour, minute) = (minutes / 60, minutes % 60);
+        out.put(&[
+            b' ',
+            digit(hour / 10),
+            digit(hour),
+            b':',
+            digit(minute / 10),
+            digit(minute),
+        ]);
+    } else {
+        out.put(b" ");
+        number(out, year.wrapping_add(next.into()).into(), 0);
     }
-    let days = days.wrapping_add(YEAR_ZERO_DAYS) as u32;
-    todo!()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::FileTime;
+
+    /// Noon of 20 November 2026.
+    const NOW: i64 = 1_795_176_000;
+    const NAMES: &[u8] = b"root:x:0:\nwww-data:x:33:\nmessagebus:x:100:\n";
+
+    fn attr(kind: Kind, mode: u32) -> Attr {
+        Attr {
+            kind,
+            mode,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            size: 5,
+            used: 0,
+            rdev: (0, 0),
+            fsid: 0,
+            inode: 1,
+            atime: FileTime::default(),
+            mtime: FileTime::default(),
+            ctime: FileTime::default(),
+        }
+    }
+
+    fn line(name: &[u8], attr: &Attr) -> String {
+        let mut room = [0xaa; 1200];
+        let mut out = Writer::new(&mut room);
+        out.u32(7);
+        longname(&mut out, name, attr, &Accounts::known(NAMES, NAMES), NOW);
+        let len = out.written().unwrap();
+        assert_eq!(room[..4], [0, 0, 0, 7]);
+        assert_eq!(room[4..8], (len as u32 - 8).to_be_bytes());
+        assert!(len - 4 <= HEAD_BYTES_MAX + name.len());
+        String::from_utf8(room[8..len].to_vec()).unwrap()
+    }
+
+    fn date_of(secs: i64) -> String {
+        let mut room = [0; 20];
+        let mut out = Writer::new(&mut room);
+        date(&mut out, secs, NOW);
+        let len = out.written().unwrap();
+        String::from_utf8(room[1..len].to_vec()).unwrap()
+    }
+
+    /// What OpenSSH's server answered for such files, with TZ=UTC.
+    #[test]
+    #[rustfmt::skip]
+    fn lines_are_those_of_openssh() {
+        for (kind, mode, nlink, owner, size, secs, expect) in [
+            (Kind::Directory, 0o755, 4, 0, 4096, NOW - 60, "drwxr-xr-x    4 root     root         4096 Nov 20 11:59 a b"),
+            (Kind::Regular, 0o4755, 1, 0, 5, NOW - 3600, "-rwsr-xr-x    1 root     root            5 Nov 20 11:00 a b"),
+            (Kind::Regular, 0o2755, 1, 0, 5, NOW + 1000, "-rwxr-sr-x    1 root     root            5 Nov 20  2026 a b"),
+            (Kind::Regular, 0o4644, 1, 0, 5, 0, "-rwSr--r--    1 root     root            5 Jan  1  1970 a b"),
+            (Kind::Regular, 0o2644, 1, 4_000_000_000, 5, 0, "-rw-r-Sr--    1 4000000000 4000000000        5 Jan  1  1970 a b"),
+            (Kind::Directory, 0o1776, 2, 33, 4096, 951_782_400, "drwxrwxrwT    2 www-data www-data     4096 Feb 29  2000 a b"),
+            (Kind::Directory, 0o1777, 23, 0, 4096, -1, "drwxrwxrwt   23 root     root         4096 Dec 31  1969 a b"),
+            (Kind::Fifo, 0o600, 1, 12_345, 0, 1_000_000_000, "prw-------    1 12345    12345           0 Sep  9  2001 a b"),
+            (Kind::CharacterDevice, 0o666, 1, 0, 0, 1_000_000_000, "crw-rw-rw-    1 root     root            0 Sep  9  2001 a b"),
+            (Kind::BlockDevice, 0, 1, 0, 0, 1_000_000_000, "b---------    1 root     root            0 Sep  9  2001 a b"),
+            (Kind::Socket, 0o755, 1, 0, 0, 4_107_542_400, "srwxr-xr-x    1 root     root            0 Mar  1  2100 a b"),
+            (Kind::SymbolicLink, 0o777, 1, 0, 1, -2_147_483_648, "lrwxrwxrwx    1 root     root            1 Dec 13  1901 a b"),
+            (Kind::Regular, 0o7777, 1000, 100, 123_456_789, NOW, "-rwsrwsrwt  1000 messagebus messagebus 123456789 Nov 20 12:00 a b"),
+        ] {
+            let mut attr = attr(kind, mode);
+            (attr.nlink, attr.size, attr.mtime.secs) = (nlink, size, secs);
+            (attr.uid, attr.gid) = (owner, owner);
+            assert_eq!(line(b"a b", &attr), expect);
+        }
+    }
+
+    #[test]
+    fn the_longest_line_fits_its_bound() {
+        let mut attr = attr(Kind::Regular, 0o7777);
+        (attr.nlink, attr.size, attr.mtime.secs) = (u32::MAX, u64::MAX, 0);
+        let text = [&[b'n'; NAME_BYTES_MAX][..], b":x:0:"].concat();
+        let mut room = [0; HEAD_BYTES_MAX];
+        let mut out = Writer::new(&mut room);
+        longname(&mut out, b"", &attr, &Accounts::known(&text, &text), NOW);
+        assert_eq!(out.written(), Some(HEAD_BYTES_MAX));
+        let mut out = Writer::new(&mut room);
+        longname(&mut out, b"n", &attr, &Accounts::known(&text, &text), NOW);
+        assert_eq!(out.written(), None);
+    }
+
+    #[test]
+    fn half_a_year_ago_the_time_becomes_a_year() {
+        for (secs, expect) in [
+            (NOW, "Nov 20 12:00"),
+            (NOW + 1, "Nov 20  2026"),
+            (NOW - RECENT_SECS + 60, "May 22 00:01"),
+            (NOW - RECENT_SECS + 1, "May 22 00:00"),
+            (NOW - RECENT_SECS, "May 22  2026"),
+            (NOW - 12 * 3600 - 1, "Nov 19 23:59"),
+        ] {
+            assert_eq!(date_of(secs), expect);
+        }
+    }
+
+    #[test]
+    fn every_day_of_the_calendar_follows_the_one_before() {
+        let (mut year, mut month, mut day) = (0, 2, 1);
+        for days in -MARCH_DAYS..i64::from(YEARS_DAYS) - MARCH_DAYS {
+            let name = std::str::from_utf8(&MONTHS[month]).unwrap();
+            let date = date_of(days * DAY_SECS + 86_399);
+            // Of this year's dates some show the time.
+            assert!(
+                date == format!("{name} {day:2}  {year}")
+                    || year == 2026 && date == format!("{name} {day:2} 23:59"),
+                "{date} is {day} {name} {year}"
+            );
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let last = match month {
+                1 => 28 + i32::from(leap),
+                3 | 5 | 8 | 10 => 30,
+                _ => 31,
+            };
+            (day, month) = if day < last {
+                (day + 1, month)
+            } else {
+                (1, month + 1)
+            };
+            (month, year) = if month < 12 {
+                (month, year)
+            } else {
+                (0, year + 1)
+            };
+        }
+        assert_eq!((year, month, day), (10_000, 0, 1));
+    }
+
+    #[test]
+    fn a_time_outside_the_calendar_has_no_date() {
+        for secs in [i64::MIN, i64::MAX, -719_468 * DAY_SECS - 1, 253_402_300_800] {
+            assert_eq!(date_of(secs), "");
+        }
+        assert_eq!(date_of(253_402_300_799), "Dec 31  9999");
+        let mut attr = attr(Kind::Regular, 0);
+        attr.mtime.secs = i64::MAX;
+        assert_eq!(
+            line(b"x", &attr),
+            "----------    1 root     root            5  x"
+        );
+    }
 }

@@ -76,6 +76,13 @@ const ROOMS: &[Room] = &[
         crates: &["heapless"],
     },
     Room {
+        name: "engine::sftp",
+        rooms: &["wire", "vfs", "time", "config", "log", "event"],
+        never: &["vfs::host", "vfs::ram"],
+        // Sums of files.
+        crates: &["crc", "heapless", "md5", "sha1", "sha2"],
+    },
+    Room {
         name: "net",
         // What a tree may lend to be sent.
         rooms: &["vfs::Descriptor", "time", "config", "log", "sys"],
