@@ -372,8 +372,7 @@ impl Vfs for User {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        let (from, to) = (self.table.get(from)?, self.table.get(to)?);
-        change::rename((from, name), (to, new_name), replace)
+        self.move_name((from, name), (to, new_name), replace)
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {

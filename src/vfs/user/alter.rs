@@ -74,6 +74,37 @@ impl User {
         done.map_err(error)
     }
 
+    pub(super) fn move_name(
+        &self,
+        (from, name): (Node, Name<'_>),
+        (to, new_name): (Node, Name<'_>),
+        replace: bool,
+    ) -> FsResult<()> {
+        let (from, to) = (self.table.get(from)?, self.table.get(to)?);
+        match change::rename((from, name), (to, new_name), replace) {
+            Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
+            renamed => return renamed,
+        }
+        // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
+        let (mut text, mut new_text) = ([0; 256], [0; 256]);
+        let text = terminated(name, &mut text);
+        let new_text = terminated(new_name, &mut new_text);
+        match rustix::fs::linkat(from, text, to, new_text, AtFlags::empty()) {
+            Ok(()) => {
+                let removed = change::remove(from, name, false);
+                if removed.is_err() {
+                    let _ = change::remove(to, new_name, false);
+                }
+                removed
+            }
+            // A directory has one name only, and so has everything on some file systems.
+            Err(_) => match files::stat_entry(to, new_text, &mut files::blank()) {
+                Err(Errno::NOENT) => change::rename((from, name), (to, new_name), true),
+                there => there.map_err(error).and(Err(FsError::Exists)),
+            },
+        }
+    }
+
     /// Makes an object that was not there.
     pub(super) fn make(
         &mut self,
