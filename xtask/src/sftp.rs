@@ -10,7 +10,7 @@ pub mod reply;
 pub mod request;
 
 pub use process::{Ended, Process, Program, SftpOptions, Wire};
-pub use reply::{Attrs, Entry, Limits, Reply, Space, StatVfs, Status, Sums, Version};
+pub use reply::{AccountNames, Attrs, Entry, Limits, Reply, Space, StatVfs, Status, Sums, Version};
 pub use request::{Request, kind, open};
 
 use anyhow::{Context, Result, bail, ensure};

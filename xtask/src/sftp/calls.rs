@@ -1,9 +1,8 @@
 //! A call for each request: sends it, waits, and gives what was asked for; a `Status` that says otherwise is the error.
 
-use super::reply::names;
 use super::{
-    Attrs, Entry, Limits, READ_MAX, Reply, Request, Sftp, Space, StatVfs, Status, Sums, failure,
-    open,
+    AccountNames, Attrs, Entry, Limits, READ_MAX, Reply, Request, Sftp, Space, StatVfs, Status,
+    Sums, failure, open,
 };
 use anyhow::{Context, Result, bail};
 
@@ -209,13 +208,9 @@ impl Sftp {
         self.name(&Request::HomeDirectory { user })
     }
 
-    /// users-groups-by-id@openssh.com: the names of users and of groups, empty where there is none.
-    pub fn users_groups(
-        &mut self,
-        users: &[u32],
-        groups: &[u32],
-    ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
-        names(&self.extended(&Request::UsersGroupsById { users, groups })?)
+    /// users-groups-by-id@openssh.com.
+    pub fn account_names(&mut self, users: &[u32], groups: &[u32]) -> Result<AccountNames> {
+        AccountNames::parse(&self.extended(&Request::UsersGroupsById { users, groups })?)
     }
 
     /// check-file-name: the sums of a file's blocks, or with a `block_len` of 0 of all.

@@ -382,20 +382,32 @@ impl Sums {
     }
 }
 
-/// The two lists of strings that users-groups-by-id@openssh.com is answered with.
-pub(super) fn names(data: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
-    let mut reader = Reader::new(data);
-    let mut list = || -> Result<_> {
-        let mut reader = Reader::new(bytes(&mut reader)?);
-        let mut names = Vec::new();
-        while !reader.is_empty() {
-            names.push(bytes(&mut reader)?.to_vec());
-        }
+/// What users-groups-by-id@openssh.com says: a name for each number, empty where there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct AccountNames {
+    pub users: Vec<Vec<u8>>,
+    pub groups: Vec<Vec<u8>>,
+}
+
+impl AccountNames {
+    pub(super) fn parse(data: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(data);
+        let mut list = || -> Result<Vec<Vec<u8>>> {
+            let mut reader = Reader::new(bytes(&mut reader)?);
+            let mut names = Vec::new();
+            while !reader.is_empty() {
+                names.push(bytes(&mut reader)?.to_vec());
+            }
+            Ok(names)
+        };
+        let names = Self {
+            users: list()?,
+            groups: list()?,
+        };
+        reader.end()?;
         Ok(names)
-    };
-    let lists = (list()?, list()?);
-    reader.end()?;
-    Ok(lists)
+    }
 }
 
 fn words<const COUNT: usize>(data: &[u8]) -> Result<[u64; COUNT]> {
@@ -443,7 +455,7 @@ pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
         (Reply::Extended(data), kind::EXTENDED) => match extension {
             Some(b"statvfs@openssh.com" | b"fstatvfs@openssh.com") => StatVfs::parse(data).is_ok(),
             Some(b"limits@openssh.com") => Limits::parse(data).is_ok(),
-            Some(b"users-groups-by-id@openssh.com") => names(data).is_ok(),
+            Some(b"users-groups-by-id@openssh.com") => AccountNames::parse(data).is_ok(),
             Some(b"check-file" | b"check-file-name" | b"check-file-handle") => {
                 Sums::parse(data).is_ok()
             }
