@@ -128,14 +128,16 @@ impl Talk<'_> {
             let input = at.rx.get(at.used..at.have).unwrap_or_default();
             let mut progress = stream.advance(session, &mut cx, input, &mut at.tx);
             at.used += progress.consumed;
+            let ordered = progress.order.is_some();
             loop {
                 at.owed = progress.produced;
                 let Progress { order, state, .. } = progress;
                 let Some(mut order) = order else {
                     self.send(at)?;
                     match state {
-                        State::NeedOutput => break,
                         State::Closed(why) => return Err(End::Broken(why)),
+                        // There may be requests behind the one that ordered.
+                        _ if ordered || state == State::NeedOutput => break,
                         _ => return Ok(state),
                     }
                 };

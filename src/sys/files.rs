@@ -63,6 +63,30 @@ pub fn open_at(dir: impl AsFd, name: &CStr, flags: OFlags, mode: u32) -> Result<
     File::opened(unsafe { raw_syscall!(Sysno::openat, dir, name.as_ptr(), flags.bits(), mode) })
 }
 
+/// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
+/// open: else `XDEV` and `LOOP`. `AGAIN`: something is moved meanwhile. `NOSYS` on kernels before 5.6.
+#[doc(alias = "openat2")]
+pub fn open_beneath(dir: impl AsFd, path: &CStr, flags: OFlags, mode: u32) -> Result<File, Errno> {
+    const NO_MAGIC_LINKS: u64 = 2;
+    const BENEATH: u64 = 8;
+    let how = [
+        flags.bits().into(),
+        u64::from(mode),
+        NO_MAGIC_LINKS | BENEATH,
+    ];
+    let dir = dir.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads the path and three numbers.
+    File::opened(unsafe {
+        raw_syscall!(
+            Sysno::openat2,
+            dir,
+            path.as_ptr(),
+            how.as_ptr(),
+            size_of_val(&how)
+        )
+    })
+}
+
 /// What the host says of a file: the fields of statx(2).
 pub type Stat = statx;
 
@@ -451,6 +475,18 @@ pub fn splice(from: i32, to: i32, offset: Option<&mut u64>, len: usize) -> Resul
 pub fn read_pipe(pipe: i32, out: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel writes at most so many bytes.
     outcome(unsafe { raw_syscall!(Sysno::read, pipe, out.as_mut_ptr(), out.len()) })
+}
+
+/// The true path of a directory: as /proc has it, else that of the current directory, which it becomes.
+pub fn true_path(dir: impl AsFd, out: &mut [u8]) -> Result<usize, Errno> {
+    let dir = dir.as_fd();
+    match rustix::fs::readlinkat_raw(CWD, path(dir, &mut [0; 25]), &mut *out) {
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            rustix::process::fchdir(dir)?;
+            Ok(current_dir(out)?.count_bytes())
+        }
+        len => len,
+    }
 }
 
 /// The current directory's path.

@@ -2,7 +2,8 @@
 //!
 //! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is a descriptor in a small ring, which
 //! lasts for a request, a pin one in a table. Only regular files and directories are opened, and nothing of what the kernel
-//! makes of its own state.
+//! makes of its own state. In a jail all paths begin at its directory: the kernel is asked to stay beneath that, and where it
+//! cannot, or a path seems to lead out, [`walk`](super::walk) has the law.
 
 use super::kernel::{self, PATH, READ, WRITE, attr, change, error, terminated};
 use super::{
@@ -13,11 +14,13 @@ use crate::config::PATH_BYTES_MAX;
 use crate::sys::files::{self, File, Stat};
 use crate::sys::{self, Errno};
 use core::ops::ControlFlow;
+use jail::Jail;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, OFlags};
 use table::{Ring, Table};
 
 mod alter;
+mod jail;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -27,7 +30,8 @@ mod tests;
 pub struct User {
     table: Table,
     exports: [Export; 1],
-    /// The path that was opened last, with its NUL.
+    jail: Option<Jail>,
+    /// The path that was opened last, with its NUL; in a jail what of it lies beneath the top.
     text: heapless::Vec<u8, PATH_BYTES_MAX>,
     /// What it led to: where a descriptor is not enough, it is opened by its path once more.
     named: Option<Node>,
@@ -39,18 +43,24 @@ impl User {
         Self {
             table: Table::new(pin_count),
             exports: [Export { path: b"/" }],
+            jail: None,
             text: heapless::Vec::new(),
             named: None,
         }
     }
 
     /// Keeps a path in the kernel's words.
+    #[inline(never)]
     fn take(&mut self, path: &[u8]) -> FsResult<()> {
         self.named = None;
         self.text.clear();
         if path.contains(&0) {
             return Err(FsError::Invalid);
         }
+        let path = match &self.jail {
+            None => path,
+            Some(jail) => jail.enter(path, &mut self.text)?,
+        };
         let fits = self.text.extend_from_slice(path).is_ok() && self.text.push(0).is_ok();
         if fits {
             Ok(())
@@ -60,7 +70,11 @@ impl User {
     }
 
     /// Opens what the path that was taken leads to.
+    #[inline(never)]
     fn open_taken(&mut self, flags: OFlags, mode: u32) -> FsResult<File> {
+        if self.jail.is_some() {
+            return self.open_beneath(flags, mode);
+        }
         files::open(sys::c_str(&self.text), flags, mode).map_err(error)
     }
 
@@ -77,10 +91,7 @@ impl User {
                 Err(Errno::NOENT | Errno::NOTDIR) if self.named == Some(node) => {
                     let opened = self.open_taken(flags, 0)?;
                     kernel::stat(&opened, &mut again)?;
-                    let is_it = |stat: &Stat| (files::device(stat), stat.stx_ino);
-                    if is_it(&stat) != is_it(&again) {
-                        return Err(FsError::TryLater);
-                    }
+                    is_same(&stat, &again)?;
                     opened
                 }
                 opened => opened.map_err(error)?,
@@ -113,18 +124,27 @@ fn refuse_system(file: &File) -> FsResult<()> {
     Ok(())
 }
 
+/// Whether two answers are about the same object; else something was moved meanwhile.
+fn is_same(stat: &Stat, other: &Stat) -> FsResult<()> {
+    if (files::device(stat), stat.stx_ino) == (files::device(other), other.stx_ino) {
+        Ok(())
+    } else {
+        Err(FsError::TryLater)
+    }
+}
+
 /// What tells two file systems from each other, in 32 bits.
 const fn tag(stat: &Stat) -> u32 {
     let (major, minor) = files::device(stat);
     major << 20 ^ minor
 }
 
-/// A link at the end is followed or kept.
-const fn at_end(follow: bool) -> AtFlags {
+/// Only the path of an object; a link at its end is followed or kept.
+const fn path_flags(follow: bool) -> OFlags {
     if follow {
-        AtFlags::empty()
+        PATH.difference(OFlags::NOFOLLOW)
     } else {
-        AtFlags::SYMLINK_NOFOLLOW
+        PATH
     }
 }
 
@@ -173,18 +193,15 @@ impl Vfs for User {
     }
 
     fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
-        let path = files::current_dir(out).map_err(error)?;
-        Ok(path.count_bytes())
+        match &self.jail {
+            Some(jail) => Ok(jail.start(out)),
+            None => Ok(files::current_dir(out).map_err(error)?.count_bytes()),
+        }
     }
 
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         self.take(path)?;
-        let kept = if follow {
-            PATH.difference(OFlags::NOFOLLOW)
-        } else {
-            PATH
-        };
-        let file = self.open_taken(kept, 0)?;
+        let file = self.open_taken(path_flags(follow), 0)?;
         let node = self.found(file);
         self.named = Some(node);
         Ok(node)
@@ -193,7 +210,17 @@ impl Vfs for User {
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
         let mut stat = files::blank();
         self.take(path)?;
-        files::stat_at(CWD, sys::c_str(&self.text), at_end(follow), &mut stat).map_err(error)?;
+        if self.jail.is_some() {
+            let file = self.open_taken(path_flags(follow), 0)?;
+            kernel::stat(&file, &mut stat)?;
+        } else {
+            let end = if follow {
+                AtFlags::empty()
+            } else {
+                AtFlags::SYMLINK_NOFOLLOW
+            };
+            files::stat_at(CWD, sys::c_str(&self.text), end, &mut stat).map_err(error)?;
+        }
         Ok(attr(&stat, tag(&stat)))
     }
 
@@ -236,12 +263,15 @@ impl Vfs for User {
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
         let file = self.table.get(node)?;
-        match rustix::fs::readlinkat_raw(file, c"", out) {
+        match rustix::fs::readlinkat_raw(file, c"", &mut *out) {
             // So the kernel says that it is no link.
             Err(Errno::NOENT) => Err(FsError::Invalid),
             Ok(len) => {
                 refuse_system(file)?;
-                Ok(len)
+                match &self.jail {
+                    Some(jail) => jail.show(file, out),
+                    None => Ok(len),
+                }
             }
             Err(errno) => Err(error(errno)),
         }
@@ -262,14 +292,20 @@ impl Vfs for User {
             opened = self.reopen(dir, READ | OFlags::DIRECTORY)?;
             &opened
         };
+        let is_jailed = self.jail.is_some();
         let listed = files::list(file, from, &mut |found| {
-            let known =
-                detail == Detail::Objects && files::stat_entry(file, found.name, &mut stat).is_ok();
+            let mut name = found.name;
+            if is_jailed && found.is_dots() {
+                // What is above may be outside.
+                name = c"";
+            }
+            let wants = detail == Detail::Objects || name.is_empty();
+            let known = wants && files::stat_entry(file, name, &mut stat).is_ok();
             let attr = attr(&stat, tag(&stat));
             each(&DirEntry {
                 name: found.name.to_bytes(),
                 cookie: found.cookie,
-                inode: found.inode,
+                inode: if known { attr.inode } else { found.inode },
                 object: known.then_some((&attr, &Handle::EMPTY)),
             })
         });
@@ -372,12 +408,11 @@ impl Vfs for User {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        let (from, to) = (self.table.get(from)?, self.table.get(to)?);
-        change::rename((from, name), (to, new_name), replace)
+        self.move_name((from, name), (to, new_name), replace)
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        change::link(self.table.get(node)?, self.table.get(dir)?, name)
+        self.add_name(node, dir, name)
     }
 
     fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {

@@ -21,6 +21,8 @@ pub enum End {
     Keep,
     /// A symbolic link there is followed, and nothing need be there.
     Absent,
+    /// Nothing should be there; a symbolic link there is what is found.
+    New,
 }
 
 /// Where a path led.
@@ -87,6 +89,14 @@ fn top(vfs: &dyn Vfs) -> &'static [u8] {
     top.strip_suffix(b"/").unwrap_or(top)
 }
 
+/// What of an absolute path lies beneath the top.
+pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> FsResult<&'a [u8]> {
+    match path.strip_prefix(top) {
+        Some(below @ ([] | [b'/', ..])) => Ok(below),
+        _ => Err(FsError::NoEntry),
+    }
+}
+
 /// What of a path was not walked yet. What is put before it takes the room of what was walked.
 struct Rest {
     room: [u8; PATH_BYTES_MAX],
@@ -94,6 +104,15 @@ struct Rest {
 }
 
 impl Rest {
+    fn new(path: &[u8]) -> FsResult<Self> {
+        let mut rest = Self {
+            room: [0; PATH_BYTES_MAX],
+            from: PATH_BYTES_MAX,
+        };
+        rest.put_before(path)?;
+        Ok(rest)
+    }
+
     fn bytes(&self) -> &[u8] {
         self.room.get(self.from..).unwrap_or_default()
     }
@@ -129,98 +148,105 @@ impl Rest {
 
     /// An absolute path becomes one beneath the top.
     fn enter(&mut self, vfs: &dyn Vfs) -> FsResult<()> {
-        let (top, all) = (top(vfs), self.bytes());
-        match all.get(top.len()..) {
-            Some([] | [b'/', ..]) if all.starts_with(top) => self.from += top.len(),
-            _ => return Err(FsError::NoEntry),
-        }
+        self.from = PATH_BYTES_MAX - beneath(top(vfs), self.bytes())?.len();
         Ok(())
+    }
+
+    fn walk(&mut self, vfs: &mut dyn Vfs, end: End, done: &mut Path) -> FsResult<Found> {
+        let mut target = [0; PATH_BYTES_MAX];
+        done.0.clear();
+        let top = vfs.root(0)?;
+        let (mut parent, mut node, mut links) = (top, top, 0);
+        for _ in 0..STEP_COUNT_MAX {
+            let separated = self.skip_separators();
+            let name = self.name();
+            if separated && (name.len() < 3 && name.iter().all(|byte| *byte == b'.')) {
+                // Nothing, "." and ".." can follow a directory only.
+                if vfs.attr(node)?.kind != Kind::Directory {
+                    return Err(FsError::NotDirectory);
+                }
+            }
+            let len = name.len();
+            match name {
+                b"" => {
+                    return Ok(Found {
+                        parent,
+                        node: Some(node),
+                    });
+                }
+                b"." => {
+                    self.from += len;
+                    continue;
+                }
+                b".." => {
+                    self.from += len;
+                    done.pop();
+                    self.put_before(&done.0)?;
+                    done.0.clear();
+                    (parent, node) = (top, top);
+                    continue;
+                }
+                _ => {}
+            }
+            let found = vfs.lookup(node, Name::new(name)?);
+            let is_last = self.bytes().len() == len;
+            if found == Err(FsError::NoEntry) && is_last && matches!(end, End::Absent | End::New) {
+                done.push(name)?;
+                return Ok(Found {
+                    parent: node,
+                    node: None,
+                });
+            }
+            let found = found?;
+            if !(is_last && matches!(end, End::Keep | End::New)) {
+                match vfs.readlink(found, &mut target) {
+                    Err(FsError::Invalid) => {}
+                    len_of_target => {
+                        links += 1;
+                        if links > LINK_COUNT_MAX {
+                            return Err(FsError::TooManyFollowed);
+                        }
+                        self.from += len;
+                        let target = target.get(..len_of_target?).unwrap_or_default();
+                        self.put_before(target)?;
+                        if target.first() == Some(&b'/') {
+                            self.enter(vfs)?;
+                            done.0.clear();
+                            (parent, node) = (top, top);
+                        }
+                        continue;
+                    }
+                }
+            }
+            done.push(name)?;
+            self.from += len;
+            (parent, node) = (node, found);
+        }
+        Err(FsError::NameTooLong)
     }
 }
 
 /// Walks `path`; `done` is the true path of where it led.
 pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
-    let mut target = [0; PATH_BYTES_MAX];
-    let mut rest = Rest {
-        room: [0; PATH_BYTES_MAX],
-        from: PATH_BYTES_MAX,
-    };
-    rest.put_before(path)?;
+    let mut rest = Rest::new(path)?;
     if path.first() != Some(&b'/') {
         rest.put_before(b"/")?;
-        let len = vfs.start(&mut target)?;
-        rest.put_before(target.get(..len).unwrap_or_default())?;
+        let mut start = [0; PATH_BYTES_MAX];
+        let len = vfs.start(&mut start)?;
+        rest.put_before(start.get(..len).unwrap_or_default())?;
     }
     rest.enter(vfs)?;
-    done.0.clear();
-    let top = vfs.root(0)?;
-    let (mut parent, mut node, mut links) = (top, top, 0);
-    for _ in 0..STEP_COUNT_MAX {
-        let separated = rest.skip_separators();
-        let name = rest.name();
-        if separated && (name.len() < 3 && name.iter().all(|byte| *byte == b'.')) {
-            // Nothing, "." and ".." can follow a directory only.
-            if vfs.attr(node)?.kind != Kind::Directory {
-                return Err(FsError::NotDirectory);
-            }
-        }
-        let len = name.len();
-        match name {
-            b"" => {
-                return Ok(Found {
-                    parent,
-                    node: Some(node),
-                });
-            }
-            b"." => {
-                rest.from += len;
-                continue;
-            }
-            b".." => {
-                rest.from += len;
-                done.pop();
-                rest.put_before(&done.0)?;
-                done.0.clear();
-                (parent, node) = (top, top);
-                continue;
-            }
-            _ => {}
-        }
-        let found = vfs.lookup(node, Name::new(name)?);
-        let is_last = rest.bytes().len() == len;
-        if found == Err(FsError::NoEntry) && is_last && end == End::Absent {
-            done.push(name)?;
-            return Ok(Found {
-                parent: node,
-                node: None,
-            });
-        }
-        let found = found?;
-        if !(is_last && end == End::Keep) {
-            match vfs.readlink(found, &mut target) {
-                Err(FsError::Invalid) => {}
-                len_of_target => {
-                    links += 1;
-                    if links > LINK_COUNT_MAX {
-                        return Err(FsError::TooManyFollowed);
-                    }
-                    rest.from += len;
-                    let target = target.get(..len_of_target?).unwrap_or_default();
-                    rest.put_before(target)?;
-                    if target.first() == Some(&b'/') {
-                        rest.enter(vfs)?;
-                        done.0.clear();
-                        (parent, node) = (top, top);
-                    }
-                    continue;
-                }
-            }
-        }
-        done.push(name)?;
-        rest.from += len;
-        (parent, node) = (node, found);
-    }
-    Err(FsError::NameTooLong)
+    rest.walk(vfs, end, done)
+}
+
+/// The same for a path that begins at the top.
+pub(super) fn walk_beneath(
+    vfs: &mut dyn Vfs,
+    path: &[u8],
+    end: End,
+    done: &mut Path,
+) -> FsResult<Found> {
+    Rest::new(path)?.walk(vfs, end, done)
 }
 
 /// The object at the end of a path.

@@ -1,6 +1,6 @@
 //! The workshop: everything that builds, runs, tests and measures stowaway. One command per file.
 //!
-//! A command module has `Args` and `main(Args)`. `setup`, `server` and `client` serve the others and the tests in
+//! A command module has `Args` and `main(Args)`. `setup`, `server`, `client` and `sftp` serve the others and the tests in
 //! `xtask/tests/`; `bin/exercise` is what a guest does in those. Nothing here links stowaway's own library: what is tested
 //! is the file.
 
@@ -16,6 +16,7 @@ pub mod random;
 pub mod run;
 pub mod server;
 pub mod setup;
+pub mod sftp;
 pub mod size;
 pub mod test;
 pub mod tidy;

@@ -174,13 +174,13 @@ pub fn users() -> Vec<Option<u32>> {
 
 /// The lines of a server's stderr so far; a thread of its own reads them.
 #[derive(Default)]
-struct Said {
+pub(crate) struct Said {
     lines: Mutex<(Vec<String>, bool)>,
     more: Condvar,
 }
 
 impl Said {
-    fn read(self: Arc<Self>, stderr: impl std::io::Read + Send + 'static) {
+    pub(crate) fn read(self: Arc<Self>, stderr: impl std::io::Read + Send + 'static) {
         std::thread::spawn(move || {
             let mut reader = BufReader::new(stderr);
             let mut raw = Vec::new();
@@ -201,12 +201,17 @@ impl Said {
         });
     }
 
-    fn so_far(&self) -> Vec<String> {
+    pub(crate) fn so_far(&self) -> Vec<String> {
         self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .0
             .clone()
+    }
+
+    /// Waits until all was said, or the time is up.
+    pub(crate) fn to_the_end(&self, time_max: Duration) {
+        self.wait(time_max, |_| None::<()>);
     }
 
     /// Waits until `found` makes something of the lines, the server closed its stderr, or the time is up.
@@ -330,30 +335,12 @@ impl Server {
 
     /// Open descriptors.
     pub fn fd_count(&self) -> Result<usize> {
-        let directory = format!("/proc/{}/fd", self.pid());
-        Ok(fs::read_dir(&directory)
-            .with_context(|| format!("cannot list {directory}"))?
-            .count())
+        fd_count(self.pid())
     }
 
     /// CPU time in user and kernel mode so far, in clock ticks (10 ms on Linux).
     pub fn cpu_ticks(&self) -> Result<u64> {
-        let path = format!("/proc/{}/stat", self.pid());
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        // The name in parentheses may contain anything; utime and stime are the 12th and 13th words after it.
-        let words: Vec<&str> = text
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let tick = |at: usize| {
-            words
-                .get(at)
-                .and_then(|w| w.parse::<u64>().ok())
-                .with_context(|| format!("{path} is too short"))
-        };
-        Ok(tick(11)? + tick(12)?)
+        cpu_ticks(self.pid())
     }
 
     /// How often it was put to sleep or set aside so far: what does not grow did not wake up.
@@ -452,6 +439,34 @@ pub fn status_field(pid: u32, field: &str) -> Result<u64> {
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
         .and_then(|value| value.split_whitespace().next()?.parse().ok())
         .with_context(|| format!("{path} has no {field}"))
+}
+
+/// A process's open descriptors.
+pub fn fd_count(pid: u32) -> Result<usize> {
+    let directory = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&directory)
+        .with_context(|| format!("cannot list {directory}"))?
+        .count())
+}
+
+/// A process's CPU time in user and kernel mode so far, in clock ticks (10 ms on Linux).
+pub fn cpu_ticks(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The name in parentheses may contain anything; utime and stime are the 12th and 13th words after it.
+    let words: Vec<&str> = text
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let tick = |at: usize| {
+        words
+            .get(at)
+            .and_then(|w| w.parse::<u64>().ok())
+            .with_context(|| format!("{path} is too short"))
+    };
+    Ok(tick(11)? + tick(12)?)
 }
 
 #[cfg(test)]

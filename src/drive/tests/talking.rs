@@ -123,7 +123,8 @@ impl Stream for Letters {
             consumed: 0,
             produced: letter.iter().count(),
             order: None,
-            state: State::NeedOutput,
+            // Also with requests behind it: of those it knows nothing.
+            state: State::NeedInput,
         }
     }
 

@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn every_length_and_every_slice_gives_the_same_as_the_crates() {
         use ::sha2::Digest as _;
-        let bytes: Vec<u8> = (0..300u32).map(|at| (at * at >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..300u32).map(|at| ((at * at) >> 3) as u8).collect();
         for len in 0..bytes.len() {
             let bytes = &bytes[..len];
             for slice in [1, 7, 63, 64, 65, 300] {

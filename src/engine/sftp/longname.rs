@@ -122,7 +122,7 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.
     let quarters = days << 2 | 3;
     let century = quarters / 146_097;
-    let quarters = quarters % 146_097 | 3;
+    let quarters = (quarters % 146_097) | 3;
     let year = century.wrapping_mul(100).wrapping_add(quarters / 1461);
     // From March on, months have 30.6 days; the rest rounds as it must.
     let fifths = (quarters % 1461 / 4).wrapping_mul(5).wrapping_add(461);

@@ -118,11 +118,18 @@ fn serve(options: &Options) -> Status {
     let texts = [(); 2].map(|()| Slots::zeroed(ACCOUNT_BYTES_MAX).leak());
     let uid = rustix::process::getuid().as_raw();
     let mut sftp = ManuallyDrop::new(Sftp::new(options.permits, options.level, uid, texts));
+    if let Some(jail) = options.jail
+        && let Err(errno) = user.jail(jail, options.at)
+    {
+        return failed("cannot make a jail of", jail.to_bytes(), errno);
+    }
     if let Some(wanted) = options.start {
-        let mut room = heapless::Vec::new();
-        expand(wanted.to_bytes(), uid, &mut sftp, &mut *user, &mut room);
-        if let Err(errno) = rustix::process::chdir(sys::c_str(&room)) {
-            failed("cannot begin at", wanted.to_bytes(), errno);
+        let room = Slots::zeroed(PATH_BYTES_MAX).leak();
+        let start = expand(wanted.to_bytes(), uid, &mut sftp, &mut user, room);
+        if user.start_at(start).is_err() {
+            // As OpenSSH's: better somewhere than nowhere.
+            let why = b"it is not there, or this user may not go there";
+            complain(FAILED, b"cannot begin at", start.to_bytes(), why);
         }
     }
     let mut sink: &'static mut dyn Sink = Console::leak();
@@ -163,9 +170,9 @@ fn expand(
     uid: u32,
     sftp: &mut Sftp,
     user: &mut User,
-    out: &mut heapless::Vec<u8, PATH_BYTES_MAX>,
-) {
-    let accounts = sftp.accounts();
+    room: &'static mut [u8],
+) -> &'static CStr {
+    let (accounts, mut len) = (sftp.accounts(), 0);
     let mut rest = wanted;
     while let [byte, behind @ ..] = rest {
         rest = behind;
@@ -182,11 +189,15 @@ fn expand(
                 (bytes, rest) = (meant, behind);
             }
         }
-        let _ = out.extend_from_slice(bytes);
+        for byte in bytes {
+            if let Some(place) = room.get_mut(len) {
+                *place = *byte;
+                len += 1;
+            }
+        }
     }
-    if out.push(0).is_err() {
-        out.clear();
-    }
+    // What does not fit has no end, and is no text.
+    sys::c_str(room.get(..=len).unwrap_or_default())
 }
 
 /// Prints what -P and -p may name.

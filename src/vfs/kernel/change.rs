@@ -95,7 +95,8 @@ pub(in super::super) fn remove(dir: &File, name: Name<'_>, directory: bool) -> F
     rustix::fs::unlinkat(dir, terminated(name, &mut text), flags).map_err(error)
 }
 
-/// Gives an object another name, which is taken from another object if `replace`, else that `Exists`.
+/// Gives an object another name, which is taken from another object if `replace`, else that `Exists`. `NotSupported` and
+/// `Invalid`: the kernel or the file system may know no way not to replace it.
 pub(in super::super) fn rename(
     (from, name): (&File, Name<'_>),
     (to, new_name): (&File, Name<'_>),
@@ -104,35 +105,12 @@ pub(in super::super) fn rename(
     let (mut text, mut new_text) = ([0; 256], [0; 256]);
     let name = terminated(name, &mut text);
     let new_name = terminated(new_name, &mut new_text);
-    let mut done = Err(Errno::EXIST);
-    if !replace {
-        done = files::rename_new(from, name, to, new_name);
-        if !matches!(done, Err(Errno::NOSYS | Errno::INVAL)) {
-            return done.map_err(error);
-        }
-        // An old kernel, or a file system that does not know how. A second name is never taken from anybody.
-        done = rustix::fs::linkat(from, name, to, new_name, AtFlags::empty());
-        if done.is_ok() {
-            done = rustix::fs::unlinkat(from, name, AtFlags::empty());
-            if done.is_err() {
-                let _ = rustix::fs::unlinkat(to, new_name, AtFlags::empty());
-            }
-            return done.map_err(error);
-        }
-        // Directories have one name, and there are file systems where everything has.
-        if done != Err(Errno::EXIST) {
-            let there = files::stat_entry(to, new_name, &mut files::blank());
-            done = if there == Err(Errno::NOENT) {
-                Ok(())
-            } else {
-                Err(Errno::EXIST)
-            };
-        }
+    if replace {
+        rustix::fs::renameat(from, name, to, new_name)
+    } else {
+        files::rename_new(from, name, to, new_name)
     }
-    if replace || done.is_ok() {
-        done = rustix::fs::renameat(from, name, to, new_name);
-    }
-    done.map_err(error)
+    .map_err(error)
 }
 
 /// Gives an object one more name.

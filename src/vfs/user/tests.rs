@@ -142,3 +142,102 @@ fn rest_closes_what_a_request_needed() {
     assert_eq!(user.attr(node), Err(FsError::Stale));
     assert!(user.attr(top).is_ok());
 }
+
+/// A jail in a room: beside it, and above, lies what it must not show.
+fn jailed(room: &Room, at: &'static [u8]) -> User {
+    let inside = room.0.join("inside");
+    std::fs::create_dir_all(inside.join("dir/sub")).unwrap();
+    std::fs::write(room.0.join("secret"), "secret").unwrap();
+    std::fs::write(inside.join("dir/file"), "inside").unwrap();
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, inside.join(name)).unwrap();
+    };
+    link("../../../../../secret", "dir/out");
+    link("/dir/file", "dir/absolute");
+    link(&format!("{}/dir/file", inside.display()), "dir/real");
+    link(&format!("{}", inside.display()), "dir/top");
+    link(&format!("{}", room.0.join("secret").display()), "beside");
+    link(&format!("{}er", inside.display()), "longer");
+    let mut user = User::new(4);
+    let dir = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
+    user.jail(&dir, at).unwrap();
+    user
+}
+
+fn target(user: &mut User, path: &[u8]) -> String {
+    let mut out = [0; 4096];
+    let node = user.resolve(path, false).unwrap();
+    let len = user.readlink(node, &mut out).unwrap();
+    String::from_utf8_lossy(&out[..len]).into_owned()
+}
+
+#[test]
+fn a_jail_shows_no_way_out() {
+    let room = Room::new("jail");
+    let mut user = jailed(&room, b"/");
+    for path in [
+        "/secret",
+        "../secret",
+        "/../secret",
+        "dir/../../secret",
+        "dir/out",
+        "beside",
+    ] {
+        let path = path.as_bytes();
+        assert_eq!(user.attr_at(path, true).unwrap_err(), FsError::NoEntry);
+        assert_eq!(user.open_at(path, &READ).unwrap_err(), FsError::NoEntry);
+    }
+    for path in [
+        "/dir/file",
+        "dir/absolute",
+        "dir/real",
+        "/../dir/file",
+        "dir/top/../dir/file",
+    ] {
+        let attr = user.attr_at(path.as_bytes(), true);
+        assert_eq!(attr.map(|attr| attr.size), Ok(6), "{path}");
+        let pin = user.open_at(path.as_bytes(), &READ).unwrap();
+        let mut out = [0; 9];
+        assert_eq!(user.read(&pin, 0, &mut out), Ok(6));
+        user.unpin(pin);
+    }
+    // What is written through a link that leads out is made inside, or not at all.
+    assert_eq!(
+        user.open_at(b"dir/out", &WRITE).map(|pin| user.unpin(pin)),
+        Ok(())
+    );
+    assert_eq!(std::fs::read(room.0.join("secret")).unwrap(), b"secret");
+    assert!(room.0.join("inside/secret").exists());
+    assert_eq!(
+        user.open_at(b"beside", &WRITE).unwrap_err(),
+        FsError::NoEntry
+    );
+    assert_eq!(target(&mut user, b"dir/real"), "/dir/file");
+    assert_eq!(target(&mut user, b"dir/top"), "/");
+    assert_eq!(target(&mut user, b"dir/absolute"), "/dir/file");
+    assert!(target(&mut user, b"longer").ends_with("/insideer"));
+}
+
+#[test]
+fn a_jail_is_shown_elsewhere() {
+    let room = Room::new("at");
+    let mut user = jailed(&room, b"/data/");
+    let mut out = [0; 64];
+    assert_eq!(user.start(&mut out), Ok(5));
+    assert_eq!(out[..5], *b"/data");
+    assert!(user.attr_at(b"/data/dir/file", true).is_ok());
+    assert!(user.attr_at(b"/data", true).is_ok());
+    for path in ["/dir/file", "/", "/datadir", "dir/absolute"] {
+        let path = path.as_bytes();
+        assert_eq!(user.attr_at(path, true).unwrap_err(), FsError::NoEntry);
+    }
+    assert!(user.attr_at(b"dir/real", true).is_ok());
+    assert_eq!(target(&mut user, b"dir/real"), "/data/dir/file");
+    assert_eq!(target(&mut user, b"dir/top"), "/data");
+    assert_eq!(user.start_at(c"dir/file"), Err(FsError::NotDirectory));
+    assert_eq!(user.start_at(c"/data/dir"), Ok(()));
+    assert_eq!(user.start(&mut out), Ok(9));
+    assert_eq!(out[..9], *b"/data/dir");
+    assert!(user.attr_at(b"file", true).is_ok() && user.attr_at(b"../dir", true).is_ok());
+    assert!(user.attr_at(b"../../../dir", true).is_ok());
+}

@@ -94,6 +94,16 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Nothing may be left.
     pub fn end(self) -> Result<()> {
         ensure!(

@@ -109,7 +109,7 @@ const ROOMS: &[Room] = &[
             "net", "engine", "vfs", "event", "time", "config", "log", "sys",
         ],
         never: &[],
-        crates: &["heapless"],
+        crates: &["embedded_io", "heapless"],
     },
     Room {
         name: "role",
