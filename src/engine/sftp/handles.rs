@@ -3,6 +3,7 @@
 //! A handle that was closed is not known any more, also when its place is taken again. A file that a job still works on stays
 //! open until that has ended.
 
+use super::requests::{DIRECTORY, FILE, MISSING};
 use super::{Fault, Order};
 use crate::vfs::{Pin, Vfs};
 use crate::wire::sftp::Status;
@@ -11,16 +12,16 @@ use crate::wire::sftp::Status;
 #[derive(Debug)]
 pub struct Open {
     /// None while an order has it.
-    pub(super) pin: Option<Pin>,
+    pin: Option<Pin>,
     /// Of a directory: where its listing goes on.
-    pub(super) cookie: u64,
+    cookie: u64,
     /// Which of those that were in this place.
     stamp: u16,
-    /// Jobs that work on it.
-    jobs: u8,
-    pub(super) mode: Mode,
-    /// The client has no handle for it.
-    closed: bool,
+    /// Jobs that work on it, and one more while a client may have a handle for it.
+    uses: u8,
+    /// A client may.
+    known: bool,
+    mode: Mode,
 }
 
 /// What may be done with what is open.
@@ -61,6 +62,7 @@ impl Handles {
     }
 
     /// Takes a place that was free; the handle.
+    #[inline(never)]
     pub(super) fn put(&mut self, slot: usize, pin: Pin, mode: Mode) -> [u8; 4] {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
@@ -69,117 +71,106 @@ impl Handles {
                 pin: Some(pin),
                 cookie: 0,
                 stamp,
-                jobs: 0,
+                uses: 1,
+                known: true,
                 mode,
-                closed: false,
             });
         }
         ((slot as u32) << 16 | u32::from(stamp)).to_be_bytes()
     }
 
-    /// Where a handle's file or directory is. To OpenSSH, others are only a failure.
+    /// Where what a handle names is, and what may be done with it, if it is of a kind that the request's traits tell.
     #[inline(never)]
-    pub(super) fn find(&self, handle: &[u8], directory: bool) -> Result<usize, Fault> {
-        let slot = self.known(handle);
-        slot.filter(|slot| {
-            let open = self.places.get(*slot).and_then(Option::as_ref);
-            open.is_some_and(|open| open.mode.directory == directory)
-        })
-        .ok_or(Fault::Status(Status::Failure))
-    }
-
-    fn known(&self, handle: &[u8]) -> Option<usize> {
-        let handle = u32::from_be_bytes(handle.try_into().ok()?);
+    pub(super) fn find(&self, handle: &[u8], traits: u16) -> Result<(usize, Mode), Fault> {
+        let handle = handle.first_chunk().filter(|_| handle.len() == 4);
+        let handle = handle.map_or(u32::MAX, |handle| u32::from_be_bytes(*handle));
         let slot = (handle >> 16) as usize;
-        let open = self.places.get(slot)?.as_ref()?;
-        (open.stamp == handle as u16 && !open.closed).then_some(slot)
+        if let Some(Some(open)) = self.places.get(slot)
+            && open.known
+            && open.stamp == handle as u16
+            && traits & (if open.mode.directory { DIRECTORY } else { FILE }) != 0
+        {
+            return Ok((slot, open.mode));
+        }
+        Err(Fault::Status(if traits & MISSING != 0 {
+            Status::NoSuchFile
+        } else {
+            Status::Failure
+        }))
     }
 
-    /// What is open in a place, and its pin.
     #[inline(never)]
-    pub(super) fn get(&mut self, slot: usize) -> Result<(&Pin, Mode, &mut u64), Fault> {
-        match self.places.get_mut(slot) {
-            Some(Some(Open {
+    fn at(&mut self, slot: usize) -> Option<&mut Open> {
+        self.places.get_mut(slot)?.as_mut()
+    }
+
+    /// The pin in a place, and how far a directory was listed.
+    #[inline(never)]
+    pub(super) fn get(&mut self, slot: usize) -> Result<(&Pin, &mut u64), Fault> {
+        match self.at(slot) {
+            Some(Open {
                 pin: Some(pin),
-                mode,
                 cookie,
                 ..
-            })) => Ok((pin, *mode, cookie)),
+            }) => Ok((pin, cookie)),
             _ => Err(Fault::Status(Status::Failure)),
         }
     }
 
     /// Takes the pin for an order.
     pub(super) fn lend(&mut self, slot: usize) -> Result<Pin, Fault> {
-        let open = self.places.get_mut(slot).and_then(Option::as_mut);
-        open.and_then(|open| open.pin.take())
-            .ok_or(Fault::Status(Status::Failure))
+        let pin = self.at(slot).and_then(|open| open.pin.take());
+        pin.ok_or(Fault::Status(Status::Failure))
     }
 
     /// Takes back what an order had.
     pub(super) fn give_back(&mut self, slot: usize, order: Order, vfs: &mut dyn Vfs) {
         let (Order::Send { file, .. } | Order::Store { file, .. } | Order::Sync { file }) = order;
-        match self.places.get_mut(slot) {
-            Some(Some(open)) if open.pin.is_none() => open.pin = Some(file),
+        match self.at(slot) {
+            Some(open) if open.pin.is_none() => open.pin = Some(file),
             _ => vfs.unpin(file),
-        }
-    }
-
-    /// The client needs it no longer.
-    #[inline(never)]
-    pub(super) fn close(&mut self, handle: &[u8], vfs: &mut dyn Vfs) -> Result<(), Fault> {
-        let slot = self
-            .known(handle)
-            .ok_or(Fault::Status(Status::NoSuchFile))?;
-        self.hide(slot);
-        self.settle(slot, vfs);
-        Ok(())
-    }
-
-    /// No client has, or will have, a handle for it.
-    pub(super) fn hide(&mut self, slot: usize) {
-        if let Some(Some(open)) = self.places.get_mut(slot) {
-            open.closed = true;
         }
     }
 
     /// A job begins to work on it.
     pub(super) fn hold(&mut self, slot: usize) {
-        if let Some(Some(open)) = self.places.get_mut(slot) {
-            open.jobs = open.jobs.wrapping_add(1);
+        if let Some(open) = self.at(slot) {
+            open.uses = open.uses.wrapping_add(1);
         }
     }
 
-    /// A job has ended.
-    pub(super) fn release(&mut self, slot: usize, vfs: &mut dyn Vfs) {
-        if let Some(Some(open)) = self.places.get_mut(slot) {
-            open.jobs = open.jobs.saturating_sub(1);
+    /// No client has, or will have, a handle for it.
+    pub(super) fn close(&mut self, slot: usize, vfs: &mut dyn Vfs) {
+        if let Some(open) = self.at(slot) {
+            open.known = false;
         }
-        self.settle(slot, vfs);
+        self.release(slot, vfs);
     }
 
-    /// Closes what nobody needs.
+    /// A client or a job does not need it any more; when nobody does, it is closed.
     #[inline(never)]
-    fn settle(&mut self, slot: usize, vfs: &mut dyn Vfs) {
-        let Some(place) = self.places.get_mut(slot) else {
-            return;
-        };
-        if place
-            .as_ref()
-            .is_some_and(|open| open.closed && open.jobs == 0)
-            && let Some(Open { pin: Some(pin), .. }) = place.take()
-        {
-            vfs.unpin(pin);
+    pub(super) fn release(&mut self, slot: usize, vfs: &mut dyn Vfs) {
+        if let Some(open) = self.at(slot) {
+            open.uses = open.uses.wrapping_sub(1);
+            if open.uses == 0
+                && let Some(place) = self.places.get_mut(slot)
+            {
+                unpin(place, vfs);
+            }
         }
     }
 
     /// Closes all.
     pub(super) fn clear(&mut self, vfs: &mut dyn Vfs) {
         for place in self.places.iter_mut() {
-            if let Some(Open { pin: Some(pin), .. }) = place.take() {
-                vfs.unpin(pin);
-            }
+            unpin(place, vfs);
         }
+    }
+}
+
+fn unpin(place: &mut Option<Open>, vfs: &mut dyn Vfs) {
+    if let Some(Open { pin: Some(pin), .. }) = place.take() {
+        vfs.unpin(pin);
     }
 }
 

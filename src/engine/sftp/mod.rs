@@ -6,15 +6,16 @@
 
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
-use crate::vfs::{FsError, FsResult, Vfs};
-use crate::wire::sftp::{self, HANDLE_BYTES_MAX, HEAD_BYTES, LENGTH_BYTES, Status, kind};
+use crate::vfs::{FsError, FsResult, Node, Vfs};
+use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, Status, kind};
 use crate::wire::{Malformed, Reader, Writer};
 use accounts::Accounts;
-use handles::Handles;
+use handles::{Handles, Mode};
 use jobs::Jobs;
 
 mod about;
 pub mod accounts;
+mod answer;
 mod attributes;
 pub mod check;
 mod directory;
@@ -22,7 +23,6 @@ mod files;
 mod handles;
 mod jobs;
 pub mod longname;
-mod names;
 mod paths;
 mod requests;
 mod status;
@@ -114,7 +114,7 @@ impl Session {
     }
 }
 
-/// Why a request is not answered in full.
+/// Why a request is not answered as it would like to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
     /// The file system's answer, which becomes a status.
@@ -125,6 +125,8 @@ enum Fault {
     NoRoom,
     /// Nothing was begun: as much is under way as there may be.
     Busy,
+    /// None: the reply follows.
+    Later,
 }
 
 impl From<FsError> for Fault {
@@ -145,28 +147,29 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// What a request led to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Answer {
-    /// It is done, and there is nothing to tell but that.
-    Ok,
-    /// The reply is written, but for what was ordered.
-    Written,
-    /// The reply follows.
-    Later,
-}
-
-type Outcome = Result<Answer, Fault>;
+/// What a request led to: the reply is written, or there is nothing to tell but that it is done.
+type Outcome = Result<(), Fault>;
 
 /// One request, and where its reply goes.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Request<'a, 'c, 'o> {
     cx: &'a mut Cx<'c>,
     session: &'a mut Session,
     reply: &'a mut Writer<'o>,
-    /// What it brings along, as far as it is there; the session knows how much is not.
+    /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
     args: Reader<'a>,
+    /// What it says, as far as it is such a request.
+    path: &'a [u8],
+    other: &'a [u8],
+    offset: u64,
+    word: u32,
     kind: u8,
+    /// What its handle names.
+    mode: Mode,
+    node: Option<Node>,
+    slot: usize,
     id: u32,
+    attributes: Attributes,
     /// Of an extension: its name.
     name: &'a [u8],
 }
@@ -250,7 +253,7 @@ impl Sftp {
         session.skip = whole.wrapping_sub(here) as u32;
         let answered = if kind == kind::INIT {
             session.greeted = true;
-            self.greet(reply);
+            about::greet(self, reply);
             Ok(())
         } else if session.greeted {
             let mut args = Reader::new(args);
@@ -265,6 +268,14 @@ impl Sftp {
                 kind,
                 id,
                 name: &[],
+                path: &[],
+                other: &[],
+                offset: 0,
+                word: 0,
+                attributes: Attributes::default(),
+                slot: 0,
+                mode: Mode::default(),
+                node: None,
             })
         } else {
             Err(Stop::NoGreeting)
@@ -279,35 +290,6 @@ impl Sftp {
             session.skip = 0;
         }
         answered
-    }
-
-    /// Answers a request, or not yet.
-    #[inline(never)]
-    fn answer(&mut self, request: &mut Request<'_, '_, '_>) -> Result<(), Stop> {
-        let start = request.reply.position();
-        let mut outcome = self.carry_out(request);
-        if request.reply.written().is_none() {
-            // It is only its size that was wrong, so nothing was changed.
-            outcome = Err(if start == 0 {
-                Status::Failure.into()
-            } else {
-                Fault::NoRoom
-            });
-        }
-        let fault = match outcome {
-            Ok(Answer::Ok) => Fault::Status(Status::Ok),
-            Ok(Answer::Written | Answer::Later) => return Ok(()),
-            Err(fault) => fault,
-        };
-        request.reply.truncate(start);
-        match fault {
-            Fault::NoRoom => Err(Stop::NeedOutput),
-            Fault::Busy => Err(Stop::Busy),
-            Fault::Files(_) | Fault::Status(_) => {
-                status::emit(request.reply, request.id, fault);
-                Ok(())
-            }
-        }
     }
 
     /// What was done, and what is to be done next.
@@ -395,4 +377,3 @@ impl Stream for Sftp {
 }
 
 const _: () = assert!(files::WRITE_HEAD_BYTES < PACKET_WHOLE_BYTES_MAX as usize);
-const _: () = assert!(HANDLE_BYTES_MAX < PACKET_WHOLE_BYTES_MAX && sftp::VERSION == 3);

@@ -46,18 +46,13 @@ const fn text(status: Status) -> &'static str {
 }
 
 /// The status of what did not succeed, and its words.
-const fn words(fault: Fault) -> (Status, &'static str) {
+pub(super) const fn words(fault: Fault) -> (Status, &'static str) {
     match fault {
         Fault::Files(error) => of(error),
         Fault::Status(status) => (status, text(status)),
-        // These are tried again, not told.
-        Fault::NoRoom | Fault::Busy => (Status::Failure, ""),
+        // There is another time for these.
+        Fault::NoRoom | Fault::Busy | Fault::Later => (Status::Failure, ""),
     }
-}
-
-/// What a person is told of it.
-pub(super) const fn told(fault: Fault) -> &'static str {
-    words(fault).1
 }
 
 /// Writes a STATUS.
