@@ -1,8 +1,8 @@
 //! What is told of file systems, accounts and the server itself.
 
-use super::requests::{Ask, extensions};
-use super::{Outcome, Request, Sftp};
-use crate::vfs::Space;
+use super::requests::{Ask, extensions, name};
+use super::status::Outcome;
+use super::{Request, Sftp};
 use crate::wire::sftp::{VERSION, kind};
 use crate::wire::{Reader, Writer};
 
@@ -12,9 +12,9 @@ const NO_SET_USER: u64 = 2;
 /// Writes VERSION, with the extensions that may be asked for.
 pub(super) fn greet(sftp: &Sftp, reply: &mut Writer<'_>) {
     let start = reply.begin(kind::VERSION, VERSION);
-    for (name, entry) in extensions(sftp.permits) {
+    for entry in extensions(sftp.permits) {
         let whole = reply.begin_string();
-        reply.put(name.as_bytes());
+        reply.put(name(entry.ask as usize).as_bytes());
         reply.put(entry.suffix().as_bytes());
         reply.end(whole, 0);
         let data = reply.begin_string();
@@ -32,7 +32,7 @@ pub(super) fn greet(sftp: &Sftp, reply: &mut Writer<'_>) {
     reply.end(start, 0);
 }
 
-impl Request<'_, '_, '_> {
+impl Request<'_, '_> {
     /// Answers with these numbers.
     #[inline(never)]
     pub(super) fn numbers(&mut self, numbers: &[u64]) {
@@ -40,7 +40,14 @@ impl Request<'_, '_, '_> {
     }
 
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
-    pub(super) fn space(&mut self, space: &Space, ask: Ask) {
+    #[inline(never)]
+    pub(super) fn space(&mut self, ask: Ask) -> Outcome {
+        let node = if ask == Ask::OpenSpace {
+            self.session.handles.pin(self.slot)?.node()
+        } else {
+            self.vfs.resolve(self.path, true)?
+        };
+        let space = self.vfs.space(node)?;
         let unit = u64::from(space.unit_bytes).max(1);
         let (total, free, mine) = (space.total_bytes, space.free_bytes, space.available_bytes);
         if ask == Ask::SpaceAvailable {
@@ -48,7 +55,7 @@ impl Request<'_, '_, '_> {
             let kept = free.saturating_sub(mine);
             self.numbers(&[total, free, total.saturating_sub(kept), mine]);
             self.reply.u32(space.unit_bytes);
-            return;
+            return Ok(());
         }
         let units = |bytes: u64| bytes.checked_div(unit).unwrap_or(0);
         let flag = |set: bool, flag: u64| if set { flag } else { 0 };
@@ -65,13 +72,15 @@ impl Request<'_, '_, '_> {
             flag(space.read_only, READ_ONLY) | flag(space.ignores_set_user, NO_SET_USER),
             space.name_bytes_max.into(),
         ]);
+        Ok(())
     }
 }
 
 impl Sftp {
     /// Answers with names for numbers, "" for those that have none: users, then groups.
-    pub(super) fn names(&mut self, request: &mut Request<'_, '_, '_>) -> Outcome {
-        self.accounts.load(request.cx.vfs);
+    #[inline(never)]
+    pub(super) fn names(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+        self.accounts.load(request.vfs);
         let reply = &mut *request.reply;
         for groups in [false, true] {
             let mut numbers = Reader::new(request.args.string());

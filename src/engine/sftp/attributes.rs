@@ -1,7 +1,8 @@
 //! Attributes on their way from the tree to the wire and back.
 
+use super::Request;
 use super::requests::Ask;
-use super::{Outcome, Request};
+use super::status::Outcome;
 use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, Kind, NewTime, Opening};
 use crate::wire::sftp::Attributes;
 
@@ -57,27 +58,45 @@ fn change(told: &Attributes) -> FsResult<Change> {
     Ok(change)
 }
 
-impl Request<'_, '_, '_> {
+impl Request<'_, '_> {
+    #[inline(never)]
+    pub(super) fn stat(&mut self, ask: Ask) -> Outcome {
+        let attr = if ask == Ask::OpenStat {
+            let pin = self.session.handles.pin(self.slot)?;
+            self.vfs.attr(pin.node())
+        } else {
+            self.vfs.attr_at(self.path, ask == Ask::Stat)
+        };
+        told(&attr?).emit(self.reply);
+        Ok(())
+    }
+
     /// SETSTAT, FSETSTAT, and lsetstat@openssh.com, which changes a symbolic link itself, and so has no size to change.
+    #[inline(never)]
     pub(super) fn set(&mut self, ask: Ask) -> Outcome {
         let change = change(&self.attributes)?;
-        let vfs = &mut *self.cx.vfs;
+        let vfs = &mut *self.vfs;
         let sized = change.size.is_some();
         let mut opened = None;
-        let node = match self.node {
-            Some(_) if sized && !self.mode.write => return Err(FsError::Invalid.into()),
-            Some(node) => node,
-            None if sized && ask == Ask::LinkSetStat => return Err(FsError::Invalid.into()),
-            None if sized => {
-                let how = Opening {
-                    write: true,
-                    ..Opening::default()
-                };
-                opened.insert(vfs.open_at(self.path, &how)?).node()
-            }
+        let node = if ask == Ask::OpenSetStat {
+            // Only what may be written is cut.
+            let open = self.session.handles.at(self.slot);
+            let open = open.filter(|open| open.mode.write || !sized);
+            let pin = open.and_then(|open| open.pin.as_ref());
+            pin.ok_or(FsError::Invalid)?.node()
+        } else if change == Change::default() {
             // As with OpenSSH, nothing is changed of what is not there.
-            None if change == Change::default() => return Ok(()),
-            None => vfs.resolve(self.path, ask == Ask::SetStat)?,
+            return Ok(());
+        } else if !sized {
+            vfs.resolve(self.path, ask == Ask::SetStat)?
+        } else if ask == Ask::SetStat {
+            let how = Opening {
+                write: true,
+                ..Opening::default()
+            };
+            opened.insert(vfs.open_at(self.path, &how)?).node()
+        } else {
+            return Err(FsError::Invalid.into());
         };
         let changed = vfs.set_attr(node, &change);
         if let Some(pin) = opened {

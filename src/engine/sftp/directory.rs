@@ -1,11 +1,12 @@
 //! READDIR.
 
 use super::attributes::told;
+use super::handles::Open;
 use super::longname::{HEAD_BYTES_MAX, longname};
-use super::{Fault, Outcome, Request, Sftp};
+use super::status::{Fault, Outcome};
+use super::{Request, Sftp};
 use crate::config::NAMES_BYTES_MAX;
 use crate::vfs::{Detail, FsError};
-use crate::wire::sftp::Status;
 use core::ops::ControlFlow;
 
 /// Bytes of the largest entry: name, line, attributes.
@@ -14,15 +15,23 @@ const ENTRY_BYTES_MAX: usize = 4 + 255 + HEAD_BYTES_MAX + 255 + 32;
 impl Sftp {
     /// As many entries as a page has room for. Where the host does not tell the attributes of "." and "..", they are the
     /// directory's own; others that have none are gone.
-    pub(super) fn list(&mut self, request: &mut Request<'_, '_, '_>) -> Outcome {
-        let (reply, vfs) = (&mut *request.reply, &mut *request.cx.vfs);
+    #[inline(never)]
+    pub(super) fn list(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+        let (reply, vfs) = (&mut *request.reply, &mut *request.vfs);
         if reply.room().len() < NAMES_BYTES_MAX {
             return Err(Fault::NoRoom);
         }
         self.accounts.load(vfs);
         let accounts = &self.accounts;
         let now = vfs.clock().secs;
-        let (pin, cookie) = request.session.handles.get(request.slot)?;
+        let Some(Open {
+            pin: Some(pin),
+            cookie,
+            ..
+        }) = request.session.handles.at(request.slot)
+        else {
+            return Err(Fault::Failure);
+        };
         let head = reply.position();
         let full = head.saturating_add(NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX));
         let mut count: u32 = 0;
@@ -51,7 +60,7 @@ impl Sftp {
             // What was listed before a failure is true: the client will meet the failure at the next page.
             _ if count > 0 => reply.patch(head, count),
             // The latter: it was removed meanwhile.
-            Ok(_) | Err(FsError::NoEntry | FsError::Stale) => return Err(Status::Eof.into()),
+            Ok(_) | Err(FsError::NoEntry | FsError::Stale) => return Err(Fault::Eof),
             Err(error) => return Err(error.into()),
         }
         Ok(())

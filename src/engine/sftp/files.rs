@@ -1,12 +1,13 @@
 //! OPEN, READ and WRITE.
 
 use super::attributes::MODE_MASK;
-use super::handles::Mode;
+use super::handles::{Mode, Open};
 use super::requests::Ask;
-use super::{Fault, Lent, Order, Outcome, Request, Sftp};
+use super::status::{Fault, Outcome};
+use super::{Lent, Order, Request, Sftp};
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
-use crate::vfs::{FsError, FsResult, Node, Opening, Pin};
-use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, Status, open};
+use crate::vfs::{FsError, FsResult, Opening, Pin};
+use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
 
 const WORD_BYTES: usize = 4;
 /// Bytes before a WRITE's data, at most: head, handle, offset, length.
@@ -15,22 +16,14 @@ pub(super) const WRITE_HEAD_BYTES: usize =
 /// The mode of a file for which none is asked.
 const FILE_MODE: u32 = 0o666;
 
-impl Request<'_, '_, '_> {
-    /// What was opened, or what is at the end of the path.
-    #[inline(never)]
-    pub(super) fn node(&mut self) -> FsResult<Node> {
-        match self.node {
-            Some(node) => Ok(node),
-            None => self.cx.vfs.resolve(self.path, true),
-        }
-    }
-
+impl Request<'_, '_> {
     /// The pin of the handle goes to an order.
     #[inline(never)]
     pub(super) fn lend(&mut self) -> Result<Pin, Fault> {
         let (slot, id) = (self.slot, self.id);
         self.session.lent = Some(Lent { slot, id });
-        self.session.handles.lend(slot)
+        let open = self.session.handles.at(slot);
+        open.and_then(|open| open.pin.take()).ok_or(Fault::Failure)
     }
 
     /// Whether a file can have so many bytes from the offset on.
@@ -44,10 +37,11 @@ impl Request<'_, '_, '_> {
 
 impl Sftp {
     /// OPEN and OPENDIR.
-    pub(super) fn open(&mut self, request: &mut Request<'_, '_, '_>, ask: Ask) -> Outcome {
+    #[inline(never)]
+    pub(super) fn open(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
         let flags = request.word;
         if !self.permits.opening(flags) {
-            return Err(Status::PermissionDenied.into());
+            return Err(Fault::Denied);
         }
         let has = |flag| flags & flag != 0;
         let mode = request.attributes.mode.unwrap_or(FILE_MODE) & MODE_MASK;
@@ -70,24 +64,29 @@ impl Sftp {
         };
         let handles = &mut request.session.handles;
         let slot = handles.free()?;
-        let pin = request.cx.vfs.open_at(request.path, &how)?;
+        let pin = request.vfs.open_at(request.path, &how)?;
         request.reply.string(&handles.put(slot, pin, mode));
         Ok(())
     }
 
     /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
     /// order; should the file shrink meanwhile, the connection is closed.
-    pub(super) fn read(&mut self, request: &mut Request<'_, '_, '_>) -> Outcome {
-        if !request.mode.read {
-            return Err(Status::NoSuchFile.into());
-        }
+    #[inline(never)]
+    pub(super) fn read(&mut self, request: &mut Request<'_, '_>) -> Outcome {
         let offset = request.offset;
         let asked = request.word.min(PACKET_DATA_BYTES_MAX);
         request.check_range(asked)?;
+        let pin = match request.session.handles.at(request.slot) {
+            Some(Open {
+                pin: Some(pin),
+                mode: Mode { read: true, .. },
+                ..
+            }) => pin,
+            _ => return Err(Fault::Missing),
+        };
         let mut len = asked;
         if len > READ_INLINE_BYTES {
-            let node = request.node()?;
-            let left = request.cx.vfs.attr(node)?.size.saturating_sub(offset);
+            let left = request.vfs.attr(pin.node())?.size.saturating_sub(offset);
             len = left.min(len.into()) as u32;
         }
         if len > READ_INLINE_BYTES {
@@ -96,16 +95,15 @@ impl Sftp {
             self.order = Some(Order::Send { file, offset, len });
             return Ok(());
         }
-        let (pin, _) = request.session.handles.get(request.slot)?;
         // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut *request.reply;
         let room = reply.room().get_mut(WORD_BYTES..).unwrap_or_default();
         let Some(room) = room.get_mut(..len as usize) else {
             return Err(Fault::NoRoom);
         };
-        let got = request.cx.vfs.read(pin, offset, room)?;
+        let got = request.vfs.read(pin, offset, room)?;
         if got == 0 && asked > 0 {
-            return Err(Status::Eof.into());
+            return Err(Fault::Eof);
         }
         reply.u32(got as u32);
         reply.put_ahead(got);
@@ -113,23 +111,30 @@ impl Sftp {
     }
 
     /// What of the data is there is written at once, the rest by an order.
-    pub(super) fn write(&mut self, request: &mut Request<'_, '_, '_>) -> Outcome {
+    #[inline(never)]
+    pub(super) fn write(&mut self, request: &mut Request<'_, '_>) -> Outcome {
         let len = request.word;
         let here = request.args.rest().len().min(len as usize);
         let data = request.args.take(here);
         let left = len.wrapping_sub(here as u32);
         let skip = request.session.skip.checked_sub(left);
-        let skip = skip.ok_or(Status::BadMessage)?;
-        if !request.mode.write {
-            return Err(Status::NoSuchFile.into());
-        }
-        if !request.mode.append {
-            request.check_range(len)?;
-        }
+        let skip = skip.ok_or(Fault::BadMessage)?;
         let offset = request.offset;
-        if !data.is_empty() {
-            let (pin, _) = request.session.handles.get(request.slot)?;
-            request.cx.vfs.write(pin, offset, data)?;
+        let in_range = request.check_range(len);
+        match request.session.handles.at(request.slot) {
+            Some(Open {
+                pin: Some(pin),
+                mode: mode @ Mode { write: true, .. },
+                ..
+            }) => {
+                if !mode.append {
+                    in_range?;
+                }
+                if !data.is_empty() {
+                    request.vfs.write(pin, offset, data)?;
+                }
+            }
+            _ => return Err(Fault::Missing),
         }
         if left == 0 {
             return Ok(());

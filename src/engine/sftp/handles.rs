@@ -3,25 +3,25 @@
 //! A handle that was closed is not known any more, also when its place is taken again. A file that a job still works on stays
 //! open until that has ended.
 
-use super::requests::{DIRECTORY, FILE, MISSING};
-use super::{Fault, Order};
+use super::Order;
+use super::requests::{DIRECTORY, FILE};
+use super::status::Fault;
 use crate::vfs::{Pin, Vfs};
-use crate::wire::sftp::Status;
 
 /// An open file or directory.
 #[derive(Debug)]
 pub struct Open {
     /// None while an order has it.
-    pin: Option<Pin>,
-    /// Of a directory: where its listing goes on.
-    cookie: u64,
+    pub(super) pin: Option<Pin>,
     /// Which of those that were in this place.
     stamp: u16,
-    /// Jobs that work on it, and one more while a client may have a handle for it.
+    /// Jobs that work on it, and one more while a client may have a handle for it …
     uses: u8,
-    /// A client may.
+    /// … and may use that.
     known: bool,
-    mode: Mode,
+    pub(super) mode: Mode,
+    /// Of a directory: where its listing goes on.
+    pub(super) cookie: u64,
 }
 
 /// What may be done with what is open.
@@ -54,77 +54,59 @@ impl Handles {
 
     /// A place for what is about to be opened.
     #[inline(never)]
-    pub(super) fn free(&self) -> Result<usize, Fault> {
+    pub(super) fn free(&self) -> Result<u16, Fault> {
         let free = self.places.iter().position(Option::is_none);
         // A handle has no bits for more.
-        free.filter(|slot| *slot <= usize::from(u16::MAX))
-            .ok_or(Fault::Status(Status::Failure))
+        free.and_then(|slot| u16::try_from(slot).ok())
+            .ok_or(Fault::Failure)
     }
 
     /// Takes a place that was free; the handle.
     #[inline(never)]
-    pub(super) fn put(&mut self, slot: usize, pin: Pin, mode: Mode) -> [u8; 4] {
+    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: Mode) -> [u8; 4] {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
-        if let Some(place) = self.places.get_mut(slot) {
+        if let Some(place) = self.places.get_mut(usize::from(slot)) {
             *place = Some(Open {
                 pin: Some(pin),
-                cookie: 0,
                 stamp,
                 uses: 1,
                 known: true,
                 mode,
+                cookie: 0,
             });
         }
-        ((slot as u32) << 16 | u32::from(stamp)).to_be_bytes()
+        (u32::from(slot) << 16 | u32::from(stamp)).to_be_bytes()
     }
 
-    /// Where what a handle names is, and what may be done with it, if it is of a kind that the request's traits tell.
+    /// Where what a handle names is, if it is of a kind that the request's traits tell.
     #[inline(never)]
-    pub(super) fn find(&self, handle: &[u8], traits: u16) -> Result<(usize, Mode), Fault> {
-        let handle = handle.first_chunk().filter(|_| handle.len() == 4);
-        let handle = handle.map_or(u32::MAX, |handle| u32::from_be_bytes(*handle));
-        let slot = (handle >> 16) as usize;
-        if let Some(Some(open)) = self.places.get(slot)
-            && open.known
-            && open.stamp == handle as u16
-            && traits & (if open.mode.directory { DIRECTORY } else { FILE }) != 0
-        {
-            return Ok((slot, open.mode));
-        }
-        Err(Fault::Status(if traits & MISSING != 0 {
-            Status::NoSuchFile
-        } else {
-            Status::Failure
-        }))
+    pub(super) fn find(&self, handle: &[u8], traits: u16) -> Option<u16> {
+        let [high, low, stamp @ ..] = handle else {
+            return None;
+        };
+        let slot = u16::from_be_bytes([*high, *low]);
+        let open = self.places.get(usize::from(slot))?.as_ref()?;
+        let kind = if open.mode.directory { DIRECTORY } else { FILE };
+        let named = open.known && open.stamp.to_be_bytes() == stamp && traits & kind != 0;
+        named.then_some(slot)
     }
 
+    /// What is open there.
     #[inline(never)]
-    fn at(&mut self, slot: usize) -> Option<&mut Open> {
-        self.places.get_mut(slot)?.as_mut()
+    pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
+        self.places.get_mut(usize::from(slot))?.as_mut()
     }
 
-    /// The pin in a place, and how far a directory was listed.
+    /// The pin there.
     #[inline(never)]
-    pub(super) fn get(&mut self, slot: usize) -> Result<(&Pin, &mut u64), Fault> {
-        match self.at(slot) {
-            Some(Open {
-                pin: Some(pin),
-                cookie,
-                ..
-            }) => Ok((pin, cookie)),
-            _ => Err(Fault::Status(Status::Failure)),
-        }
-    }
-
-    /// Takes the pin for an order.
-    pub(super) fn lend(&mut self, slot: usize) -> Result<Pin, Fault> {
-        let pin = self.at(slot).and_then(|open| open.pin.take());
-        pin.ok_or(Fault::Status(Status::Failure))
+    pub(super) fn pin(&mut self, slot: u16) -> Result<&Pin, Fault> {
+        let open = self.at(slot).and_then(|open| open.pin.as_ref());
+        open.ok_or(Fault::Failure)
     }
 
     /// Takes back what an order had.
-    pub(super) fn give_back(&mut self, slot: usize, order: Order, vfs: &mut dyn Vfs) {
+    pub(super) fn give_back(&mut self, slot: u16, order: Order, vfs: &mut dyn Vfs) {
         let (Order::Send { file, .. } | Order::Store { file, .. } | Order::Sync { file }) = order;
         match self.at(slot) {
             Some(open) if open.pin.is_none() => open.pin = Some(file),
@@ -133,14 +115,14 @@ impl Handles {
     }
 
     /// A job begins to work on it.
-    pub(super) fn hold(&mut self, slot: usize) {
+    pub(super) fn hold(&mut self, slot: u16) {
         if let Some(open) = self.at(slot) {
             open.uses = open.uses.wrapping_add(1);
         }
     }
 
     /// No client has, or will have, a handle for it.
-    pub(super) fn close(&mut self, slot: usize, vfs: &mut dyn Vfs) {
+    pub(super) fn close(&mut self, slot: u16, vfs: &mut dyn Vfs) {
         if let Some(open) = self.at(slot) {
             open.known = false;
         }
@@ -149,12 +131,12 @@ impl Handles {
 
     /// A client or a job does not need it any more; when nobody does, it is closed.
     #[inline(never)]
-    pub(super) fn release(&mut self, slot: usize, vfs: &mut dyn Vfs) {
-        if let Some(open) = self.at(slot) {
+    pub(super) fn release(&mut self, slot: u16, vfs: &mut dyn Vfs) {
+        if let Some(place) = self.places.get_mut(usize::from(slot))
+            && let Some(open) = place
+        {
             open.uses = open.uses.wrapping_sub(1);
-            if open.uses == 0
-                && let Some(place) = self.places.get_mut(slot)
-            {
+            if open.uses == 0 {
                 unpin(place, vfs);
             }
         }
@@ -168,6 +150,7 @@ impl Handles {
     }
 }
 
+#[inline(never)]
 fn unpin(place: &mut Option<Open>, vfs: &mut dyn Vfs) {
     if let Some(Open { pin: Some(pin), .. }) = place.take() {
         vfs.unpin(pin);

@@ -5,13 +5,14 @@
 
 use super::check::{Algorithm, Check};
 use super::handles::{Handles, Mode};
-use super::requests::FILE;
-use super::{Fault, Outcome, Request, Session, status};
+use super::requests::{CHECK, CHECK_NAME, FILE};
+use super::status::{Fault, Outcome};
+use super::{Request, Session};
 use crate::config::{HASHES_BYTES, JOB_COUNT_MAX, JOB_SLICE_BYTES};
 use crate::engine::Cx;
 use crate::vfs::Opening;
 use crate::wire::Writer;
-use crate::wire::sftp::{Status, kind};
+use crate::wire::sftp::kind;
 
 /// To copy so many bytes means to copy all there are.
 const TO_END: u64 = u64::MAX;
@@ -31,7 +32,7 @@ struct Job {
     /// The request.
     id: u32,
     /// The file that is read.
-    from: usize,
+    from: u16,
     offset: u64,
     /// Bytes of it that are left. Of a check that has not begun: as the client says.
     len: u64,
@@ -41,7 +42,7 @@ struct Job {
 #[derive(Clone, Copy)]
 enum Work {
     /// To copy to this file, and where.
-    Copy(usize, u64),
+    Copy(u16, u64),
     /// To hash in blocks of so many bytes; whether the reply begins with the extension's name.
     Check(Algorithm, u32, bool),
 }
@@ -64,7 +65,7 @@ impl Jobs {
     }
 }
 
-impl Request<'_, '_, '_> {
+impl Request<'_, '_> {
     /// Another job, for which there is room.
     fn begin_job(&mut self, job: Job) -> Outcome {
         let Session { handles, jobs, .. } = &mut *self.session;
@@ -76,13 +77,17 @@ impl Request<'_, '_, '_> {
         Err(Fault::Later)
     }
 
-    fn file(&mut self, slot: usize) -> Result<(u64, u64), Fault> {
-        let (pin, _) = self.session.handles.get(slot)?;
-        let attr = self.cx.vfs.attr(pin.node())?;
-        Ok((attr.fsid, attr.inode))
+    /// Which file is open there, and whether it can be read and written.
+    #[inline(never)]
+    fn file(&mut self, slot: u16) -> Result<((u64, u64), bool, bool), Fault> {
+        let open = self.session.handles.at(slot).ok_or(Fault::Failure)?;
+        let pin = open.pin.as_ref().ok_or(Fault::Failure)?;
+        let attr = self.vfs.attr(pin.node())?;
+        Ok(((attr.fsid, attr.inode), open.mode.read, open.mode.write))
     }
 
     /// copy-data. A file is not copied to itself: there might be no end.
+    #[inline(never)]
     pub(super) fn copy(&mut self) -> Outcome {
         let args = &mut self.args;
         let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
@@ -90,17 +95,18 @@ impl Request<'_, '_, '_> {
         if self.session.jobs.list.is_full() {
             return Err(Fault::Busy);
         }
-        let (to, mode) = self.session.handles.find(handle, FILE)?;
-        let from = self.slot;
-        if self.file(from)? == self.file(to)? {
-            return Err(Status::Failure.into());
+        let to = self.session.handles.find(handle, FILE);
+        let (from, to) = (self.slot, to.ok_or(Fault::Failure)?);
+        let ((source, can_read, _), (target, _, can_write)) = (self.file(from)?, self.file(to)?);
+        if source == target {
+            return Err(Fault::Failure);
         }
-        if !self.mode.read || !mode.write {
-            return Err(Status::NoSuchFile.into());
+        if !can_read || !can_write {
+            return Err(Fault::Missing);
         }
         let end = self.offset.max(to_offset).saturating_add(len);
         if end > i64::MAX as u64 {
-            return Err(Status::BadMessage.into());
+            return Err(Fault::BadMessage);
         }
         self.begin_job(Job {
             id: self.id,
@@ -112,8 +118,9 @@ impl Request<'_, '_, '_> {
     }
 
     /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
+    #[inline(never)]
     pub(super) fn check(&mut self) -> Outcome {
-        let by_name = self.name == b"check-file-name";
+        let by_name = self.name == CHECK_NAME;
         let args = &mut self.args;
         let target = if by_name { args.path() } else { args.handle() };
         let list = args.string();
@@ -122,7 +129,7 @@ impl Request<'_, '_, '_> {
         if self.session.jobs.list.is_full() {
             return Err(Fault::Busy);
         }
-        let algorithm = Algorithm::choose(list).ok_or(Status::Failure)?;
+        let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
         let handles = &mut self.session.handles;
         let from = if by_name {
             let slot = handles.free()?;
@@ -130,17 +137,17 @@ impl Request<'_, '_, '_> {
                 read: true,
                 ..Opening::default()
             };
-            let pin = self.cx.vfs.open_at(target, &how)?;
+            let pin = self.vfs.open_at(target, &how)?;
             handles.put(slot, pin, Mode::default());
             slot
         } else {
-            let (slot, mode) = handles.find(target, FILE)?;
-            if !mode.read {
-                return Err(Status::NoSuchFile.into());
+            let slot = handles.find(target, FILE).ok_or(Fault::Failure)?;
+            if !handles.at(slot).is_some_and(|open| open.mode.read) {
+                return Err(Fault::Missing);
             }
             slot
         };
-        let labelled = self.name == b"check-file";
+        let labelled = self.name == CHECK;
         let begun = self.begin_job(Job {
             id: self.id,
             from,
@@ -149,7 +156,7 @@ impl Request<'_, '_, '_> {
             work: Work::Check(algorithm, block, labelled),
         });
         if by_name {
-            self.session.handles.close(from, self.cx.vfs);
+            self.session.handles.close(from, self.vfs);
         }
         begun
     }
@@ -174,7 +181,7 @@ pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'
         ) {
             Ok(true) if budget > 0 => {}
             Ok(true) => return,
-            Ok(false) => break Status::Ok.into(),
+            Ok(false) => break Fault::Done,
             Err(fault) => break fault,
         }
     };
@@ -185,10 +192,10 @@ pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'
     match work {
         Work::Copy(to, _) => handles.release(to, cx.vfs),
         Work::Check(algorithm, _, labelled) => {
-            if let (Some(mut check), Fault::Status(_)) = (check, fault) {
+            if let (Some(mut check), Fault::Done) = (check, fault) {
                 let start = reply.begin(kind::EXTENDED_REPLY, id);
                 if labelled {
-                    reply.string(b"check-file");
+                    reply.string(CHECK);
                 }
                 reply.string(algorithm.name());
                 let len = check.finish(jobs.hashes);
@@ -198,7 +205,7 @@ pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'
             }
         }
     }
-    status::emit(reply, id, fault);
+    fault.emit(reply, id);
 }
 
 impl Job {
@@ -212,7 +219,7 @@ impl Job {
         room: &mut [u8],
         budget: &mut usize,
     ) -> Result<bool, Fault> {
-        let (pin, _) = handles.get(self.from)?;
+        let pin = handles.pin(self.from)?;
         if let (Work::Check(algorithm, block, _), None) = (self.work, &*check) {
             let size = cx.vfs.attr(pin.node())?.size;
             let room = hashes.len().min(HASHES_BYTES);
@@ -242,12 +249,12 @@ impl Job {
             return if check.is_some() || self.len > TO_END / 2 {
                 Ok(false)
             } else {
-                Err(Status::Eof.into())
+                Err(Fault::Eof)
             };
         }
         match &mut self.work {
             Work::Copy(to, to_offset) => {
-                let (pin, _) = handles.get(*to)?;
+                let pin = handles.pin(*to)?;
                 cx.vfs.write(pin, *to_offset, bytes)?;
                 *to_offset = to_offset.wrapping_add(got as u64);
                 self.offset = self.offset.wrapping_add(got as u64);

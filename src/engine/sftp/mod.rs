@@ -6,12 +6,13 @@
 
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
-use crate::vfs::{FsError, FsResult, Node, Vfs};
-use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, Status, kind};
-use crate::wire::{Malformed, Reader, Writer};
+use crate::vfs::{FsResult, Vfs};
+use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, kind};
+use crate::wire::{Reader, Writer};
 use accounts::Accounts;
-use handles::{Handles, Mode};
+use handles::Handles;
 use jobs::Jobs;
+use status::Fault;
 
 mod about;
 pub mod accounts;
@@ -23,6 +24,7 @@ mod files;
 mod handles;
 mod jobs;
 pub mod longname;
+mod names;
 mod paths;
 mod requests;
 mod status;
@@ -96,7 +98,7 @@ pub struct Session {
 /// A handle whose file an order has, and the request that is answered after it.
 #[derive(Clone, Copy)]
 struct Lent {
-    slot: usize,
+    slot: u16,
     id: u32,
 }
 
@@ -114,46 +116,10 @@ impl Session {
     }
 }
 
-/// Why a request is not answered as it would like to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fault {
-    /// The file system's answer, which becomes a status.
-    Files(FsError),
-    /// Another status.
-    Status(Status),
-    /// Nothing was begun: the reply needs an empty output.
-    NoRoom,
-    /// Nothing was begun: as much is under way as there may be.
-    Busy,
-    /// None: the reply follows.
-    Later,
-}
-
-impl From<FsError> for Fault {
-    fn from(error: FsError) -> Self {
-        Self::Files(error)
-    }
-}
-
-impl From<Status> for Fault {
-    fn from(status: Status) -> Self {
-        Self::Status(status)
-    }
-}
-
-impl From<Malformed> for Fault {
-    fn from(_: Malformed) -> Self {
-        Self::Status(Status::BadMessage)
-    }
-}
-
-/// What a request led to: the reply is written, or there is nothing to tell but that it is done.
-type Outcome = Result<(), Fault>;
-
 /// One request, and where its reply goes.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
-struct Request<'a, 'c, 'o> {
-    cx: &'a mut Cx<'c>,
+struct Request<'a, 'o> {
+    vfs: &'a mut dyn Vfs,
     session: &'a mut Session,
     reply: &'a mut Writer<'o>,
     /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
@@ -163,12 +129,9 @@ struct Request<'a, 'c, 'o> {
     other: &'a [u8],
     offset: u64,
     word: u32,
-    kind: u8,
-    /// What its handle names.
-    mode: Mode,
-    node: Option<Node>,
-    slot: usize,
     id: u32,
+    /// Where what its handle names is.
+    slot: u16,
     attributes: Attributes,
     /// Of an extension: its name.
     name: &'a [u8],
@@ -260,23 +223,21 @@ impl Sftp {
             if too_long && kind != kind::WRITE {
                 args.refuse();
             }
-            self.answer(&mut Request {
-                cx,
+            let request = &mut Request {
+                vfs: cx.vfs,
                 session,
                 reply,
                 args,
-                kind,
-                id,
-                name: &[],
                 path: &[],
                 other: &[],
                 offset: 0,
                 word: 0,
-                attributes: Attributes::default(),
+                id,
                 slot: 0,
-                mode: Mode::default(),
-                node: None,
-            })
+                attributes: Attributes::default(),
+                name: &[],
+            };
+            self.answer(request, kind, cx.events)
         } else {
             Err(Stop::NoGreeting)
         };
@@ -348,7 +309,7 @@ impl Stream for Sftp {
         let mut reply = Writer::new(output);
         let mut stop = Stop::NeedInput;
         if let Some(Lent { slot, id }) = session.lent.take() {
-            let fault = result.map_or_else(Fault::Files, |()| Fault::Status(Status::Ok));
+            let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
             match &order {
                 // The length was promised in a head that is gone: there is no other way to take it back.
                 Order::Send { .. } if result.is_err() => stop = Stop::Shrunk,
@@ -356,9 +317,9 @@ impl Stream for Sftp {
                 Order::Store { len, .. } => {
                     // What was not taken off the stream is of no use any more.
                     session.skip = session.skip.wrapping_add(*len);
-                    status::emit(&mut reply, id, fault);
+                    fault.emit(&mut reply, id);
                 }
-                Order::Sync { .. } => status::emit(&mut reply, id, fault),
+                Order::Sync { .. } => fault.emit(&mut reply, id),
             }
             session.handles.give_back(slot, order, cx.vfs);
         } else {

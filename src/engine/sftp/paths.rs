@@ -1,47 +1,15 @@
-//! What paths become: a directory and a name in it, a true path, a home.
+//! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
 
-use super::{Outcome, Request, Sftp};
+use super::status::{Fault, Outcome};
+use super::{Request, Sftp};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
+use crate::vfs::FsError;
 use crate::vfs::walk::{End, Path, walk};
-use crate::vfs::{FsError, FsResult, Name, Node, Vfs};
-use crate::wire::sftp::Status;
 
 /// Bytes before the first name of a reply: how many names there are, and its length.
 const NAME_AHEAD: usize = 8;
 
-/// The directory and the name that a path ends with. A "/" behind that is for what is a directory, or is to be one.
-#[inline(never)]
-pub(super) fn place<'a>(
-    vfs: &mut dyn Vfs,
-    path: &'a [u8],
-    directory: bool,
-) -> FsResult<(Node, Name<'a>)> {
-    let mut whole = path;
-    while let [before @ .., b'/'] = whole {
-        whole = before;
-    }
-    let mut parent = whole;
-    while let [before @ .., last] = parent
-        && *last != b'/'
-    {
-        parent = before;
-    }
-    let name = whole.get(parent.len()..).unwrap_or_default();
-    // These are there, and stay what they are.
-    if matches!(name, b"" | b"." | b"..") {
-        return Err(FsError::IsDirectory);
-    }
-    if whole.len() < path.len() && !directory {
-        return Err(FsError::NotDirectory);
-    }
-    let name = Name::new(name)?;
-    if parent.is_empty() {
-        parent = b".";
-    }
-    Ok((vfs.resolve(parent, true)?, name))
-}
-
-impl Request<'_, '_, '_> {
+impl Request<'_, '_> {
     /// Answers with one name and no attributes.
     #[inline(never)]
     fn named(&mut self, name: &[u8]) {
@@ -64,17 +32,18 @@ impl Request<'_, '_, '_> {
     #[inline(never)]
     pub(super) fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::default();
-        walk(self.cx.vfs, path, End::Absent, &mut done)?;
-        let len = done.write(self.cx.vfs, self.reply.ahead(NAME_AHEAD, PATH_BYTES_MAX));
+        walk(self.vfs, path, End::Absent, &mut done)?;
+        let len = done.write(self.vfs, self.reply.ahead(NAME_AHEAD, PATH_BYTES_MAX));
         self.named_ahead(len);
         Ok(())
     }
 
     /// Answers with a symbolic link's target.
+    #[inline(never)]
     pub(super) fn read_link(&mut self) -> Outcome {
-        let node = self.cx.vfs.resolve(self.path, false)?;
+        let node = self.vfs.resolve(self.path, false)?;
         let room = self.reply.ahead(NAME_AHEAD, LINK_BYTES_MAX);
-        let len = self.cx.vfs.readlink(node, room)?;
+        let len = self.vfs.readlink(node, room)?;
         self.named_ahead(len);
         Ok(())
     }
@@ -83,7 +52,7 @@ impl Request<'_, '_, '_> {
 impl Sftp {
     /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
     #[inline(never)]
-    pub(super) fn expand(&mut self, request: &mut Request<'_, '_, '_>) -> Outcome {
+    pub(super) fn expand(&mut self, request: &mut Request<'_, '_>) -> Outcome {
         let Some(user) = request.path.strip_prefix(b"~") else {
             return request.true_path(request.path);
         };
@@ -93,8 +62,8 @@ impl Sftp {
             .unwrap_or_default();
         let mut home = &b"."[..];
         if !user.is_empty() {
-            self.accounts.load(request.cx.vfs);
-            home = self.accounts.home(user).ok_or(Status::NoSuchFile)?;
+            self.accounts.load(request.vfs);
+            home = self.accounts.home(user).ok_or(Fault::Missing)?;
         }
         let mut whole = heapless::Vec::<u8, PATH_BYTES_MAX>::new();
         if whole.extend_from_slice(home).is_err() || whole.extend_from_slice(rest).is_err() {
@@ -104,9 +73,10 @@ impl Sftp {
     }
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
-    pub(super) fn home(&mut self, request: &mut Request<'_, '_, '_>) -> Outcome {
+    #[inline(never)]
+    pub(super) fn home(&mut self, request: &mut Request<'_, '_>) -> Outcome {
         let own = request.path == b".";
-        self.accounts.load(request.cx.vfs);
+        self.accounts.load(request.vfs);
         let home = if own {
             self.accounts.home_of(self.uid)
         } else {
@@ -116,7 +86,7 @@ impl Sftp {
             Some(home) => request.named(home),
             // Nobody need be in a list to be somewhere.
             None if own => return request.true_path(b"."),
-            None => return Err(Status::Failure.into()),
+            None => return Err(Fault::Failure),
         }
         Ok(())
     }

@@ -67,6 +67,12 @@ const OPENSSH: u16 = 1 << 10;
 /// The extension's version is 2, not 1.
 const SECOND: u16 = 1 << 11;
 
+/// To check what is open …
+pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
+/// … or has a name …
+pub(super) const CHECK_NAME: &[u8] = b"check-file-name";
+/// … or, as paramiko asks for the former.
+pub(super) const CHECK: &[u8] = b"check-file";
 /// What the names of OpenSSH's extensions end with.
 const SUFFIX: &str = "@openssh.com";
 /// Packets of a type of their own, whose numbers follow each other.
@@ -260,39 +266,41 @@ const NAMES: [u8; {
     names
 };
 
-/// The names that were not looked at yet.
-#[derive(Clone)]
-struct Names(&'static str);
-
-impl Names {
-    const fn all() -> Self {
-        match core::str::from_utf8(&NAMES) {
-            Ok(names) => Self(names),
-            Err(_) => Self(""),
-        }
-    }
-}
-
-impl Iterator for Names {
-    type Item = &'static str;
-
-    #[inline(never)]
-    fn next(&mut self) -> Option<&'static str> {
-        let len = self.0.bytes().position(|byte| byte == b' ')?;
-        let (name, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest.get(1..)?;
-        Some(name)
-    }
-}
-
 /// The names of all that can be asked, as OpenSSH lists them.
 pub fn requests() -> impl Iterator<Item = &'static [u8]> {
-    Names::all().map(str::as_bytes)
+    (0..COUNT).map(|place| name(place).as_bytes())
 }
 
 /// The name of what stands there in the table.
+#[inline(never)]
 pub(super) fn name(place: usize) -> &'static str {
-    Names::all().nth(place).unwrap_or_default()
+    const ALL: &str = match core::str::from_utf8(&NAMES) {
+        Ok(names) => names,
+        Err(_) => "",
+    };
+    let (mut start, mut left) = (0, place);
+    for (at, byte) in ALL.bytes().enumerate() {
+        if byte == b' ' {
+            if left == 0 {
+                return ALL.get(start..at).unwrap_or_default();
+            }
+            left = left.wrapping_sub(1);
+            start = at.wrapping_add(1);
+        }
+    }
+    ""
+}
+
+/// Where a name stands in the table.
+#[inline(never)]
+fn position(wanted: &[u8]) -> Option<usize> {
+    (0..COUNT).find(|place| name(*place).as_bytes() == wanted)
+}
+
+/// The extensions that may be asked for.
+pub(super) fn extensions(permits: Permits) -> impl Iterator<Item = Entry> {
+    let all = ENTRIES.get(PACKET_COUNT..).unwrap_or_default().iter();
+    all.copied().filter(move |entry| permits.has(*entry))
 }
 
 impl Entry {
@@ -319,13 +327,6 @@ impl Entry {
             _ => Level::Verbose,
         }
     }
-}
-
-/// The extensions that may be asked for, by their names without suffixes.
-pub(super) fn extensions(permits: Permits) -> impl Iterator<Item = (&'static str, Entry)> {
-    let all = Names::all().zip(ENTRIES).enumerate().skip(PACKET_COUNT);
-    all.filter(move |(place, _)| permits.has(*place))
-        .map(|(_, extension)| extension)
 }
 
 /// What may be asked: by default everything.
@@ -361,9 +362,9 @@ impl Permits {
         !self.read_only || flags & CHANGES == 0
     }
 
-    /// Whether what stands there in the table may be asked.
-    pub(super) const fn has(self, place: usize) -> bool {
-        self.denied & bit(place) == 0
+    /// Whether this may be asked.
+    pub(super) const fn has(self, entry: Entry) -> bool {
+        self.denied & bit(entry.ask as usize) == 0
     }
 }
 
@@ -394,30 +395,28 @@ const _: () = assert!(COUNT <= u32::BITS as usize);
 fn listed(list: &[u8]) -> Option<u32> {
     let mut bits = 0;
     for name in list.split(|byte| *byte == b',') {
-        bits |= bit(requests().position(|known| known == name)?);
+        bits |= bit(position(name)?);
     }
     Some(bits)
 }
 
-/// Where a request stands in the table, and its name there.
+/// What a packet of this type asks; if it is for an extension, that of this name.
 #[inline(never)]
-pub(super) fn find(kind: u8, name: &[u8]) -> Option<(usize, Entry)> {
+pub(super) fn find(kind: u8, name: &[u8]) -> Option<Entry> {
     let mut place = usize::from(kind.wrapping_sub(kind::OPEN));
     if kind == kind::EXTENDED {
-        let (plain, suffix) = match name.strip_suffix(SUFFIX.as_bytes()) {
-            Some(plain) => (plain, OPENSSH),
-            // The draft has two names for it, by what follows; paramiko has this one.
-            None if matches!(name, b"check-file-name" | b"check-file-handle") => {
-                (&b"check-file"[..], 0)
+        let mut plain = name.strip_suffix(SUFFIX.as_bytes()).unwrap_or(name);
+        // The draft has two names for it, by what follows; paramiko has this one.
+        for more in [CHECK_NAME, CHECK_HANDLE] {
+            if plain == more {
+                plain = CHECK;
             }
-            None => (name, 0),
-        };
-        place = requests().position(|known| known == plain)?;
-        if place < PACKET_COUNT || ENTRIES.get(place)?.traits & OPENSSH != suffix {
-            return None;
         }
+        place = position(plain).filter(|place| *place >= PACKET_COUNT)?;
     } else if place >= PACKET_COUNT {
         return None;
     }
-    Some((place, *ENTRIES.get(place)?))
+    let entry = *ENTRIES.get(place)?;
+    let whole = kind != kind::EXTENDED || entry.has(OPENSSH) == name.ends_with(SUFFIX.as_bytes());
+    whole.then_some(entry)
 }
