@@ -143,15 +143,10 @@ fn serve(options: &Options) -> Status {
     let mut events = ManuallyDrop::new(Events::to(sink));
     let hashes = Slots::zeroed(HASHES_BYTES).leak();
     let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
-    let end = Talk {
-        vfs: &mut *user,
-        events: &mut events,
-        input: &mut Stdio::Input,
-        output: &mut Stdio::Output,
-        greeted: None,
-        began: sys::now(),
-    }
-    .run(&mut *sftp, &mut session);
+    let mut wire = (Stdio::Input, Stdio::Output);
+    let mut greeted = || {};
+    let mut talk = Talk::new(&mut wire, &mut *user, &mut events, &mut greeted);
+    let end = talk.run(&mut *sftp, &mut session);
     match end {
         End::Over => DONE,
         End::Broken(why) => complain(
