@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: stowaway and a peer side by side, in one run. Here is NFS, beside
+//! `cargo xtask bench`: stowaway and a peer side by side, in one run. SFTP has a file of its own; here is NFS, beside
 //! nfs-ganesha, over the same tmpfs and ext4.
 //!
 //! Each server holds 1,000 idle connections while a busy one asks; the rounds go A B A B. A slow figure never fails the
@@ -10,6 +10,7 @@ mod ground;
 mod load;
 mod measure;
 mod report;
+mod sftp;
 mod table;
 mod workload;
 mod writing;
@@ -47,6 +48,8 @@ pub struct Args {
 enum Which {
     /// The NFSv3 server
     Nfs(NfsArgs),
+    /// The SFTP server
+    Sftp(sftp::Args),
 }
 
 /// `cargo xtask bench nfs`
@@ -76,6 +79,7 @@ struct NfsArgs {
 pub fn main(args: Args) -> Result<()> {
     match args.server {
         Which::Nfs(args) => nfs(&args),
+        Which::Sftp(args) => sftp::main(&args),
     }
 }
 
