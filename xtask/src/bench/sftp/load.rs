@@ -14,8 +14,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::packets::{Mode, PACKET_MAX, Reply, Request};
+use super::packets::{Mode, Reply, Request};
 use crate::bench::load::Refill;
+use crate::sftp::{PACKET_MAX, Status};
 
 /// Requests in flight at most, as OpenSSH's clients have them.
 pub const DEPTH: usize = 64;
@@ -230,7 +231,7 @@ impl Load {
 /// Nothing but SSH_FX_OK.
 pub fn ok(index: u64, reply: Reply<'_>) -> Result<()> {
     ensure!(
-        reply == Reply::Status(super::packets::OK),
+        reply == Reply::Status(Status::OK),
         "request {index} is answered by {reply:?}"
     );
     Ok(())
@@ -253,6 +254,8 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::thread;
+
+    use crate::sftp::kind;
 
     /// A load whose server is `serve`, which gets its end of the socket.
     fn against(serve: impl FnOnce(File) -> io::Result<()> + Send + 'static) -> Result<Load> {
@@ -277,7 +280,7 @@ mod tests {
         let len = bytes.len() as u32;
         let head = [
             &(9 + len).to_be_bytes(),
-            &[103][..],
+            &[kind::DATA][..],
             &id,
             &len.to_be_bytes(),
         ];
@@ -326,7 +329,7 @@ mod tests {
                 |id| [data(id, b"x"), data(id, b"x")].concat(),
                 "nothing that was asked",
             ),
-            (|_| vec![0, 4, 0, 1, 103], "a packet of"),
+            (|_| vec![0, 4, 0, 1, kind::DATA], "a packet of"),
         ];
         for (answer, why) in wrong {
             let mut load = against(move |mut server| {

@@ -9,13 +9,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
 use super::load::{DEPTH, Load, ok};
-use super::packets::{EOF, Mode, Reply, Request};
+use super::packets::{Mode, Reply, Request};
 use crate::bench::ground::{
     self, BIG, CROWD, Export, Ground, NAME_COUNT, NAMES, STAMP_STEP, STANDING, Scale,
 };
 use crate::bench::load::Refill;
 use crate::bench::table::{Subject, Unit};
 use crate::bench::writing::{CHUNK, Pattern};
+use crate::sftp::Status;
 
 /// What most clients read and write at once.
 const SMALL: u64 = 32 << 10;
@@ -234,7 +235,7 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
             |_, reply| {
                 let names = match reply {
                     Reply::Names(names) => names,
-                    Reply::Status(EOF) => {
+                    Reply::Status(Status::EOF) => {
                         eof = true;
                         return Ok(());
                     }
