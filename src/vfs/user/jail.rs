@@ -7,6 +7,7 @@ use super::User;
 use crate::config::PATH_BYTES_MAX;
 use crate::sys::files::{self, File};
 use crate::sys::heap::Slots;
+use crate::sys::walls::{self, Walls};
 use crate::sys::{self, Errno};
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -121,6 +122,15 @@ impl User {
             jail.start = without_separators(below);
         }
         Ok(())
+    }
+
+    /// Raises what walls the kernel has around the jail, for good. `None`: there is no jail.
+    pub fn walls(&self) -> Option<Walls> {
+        self.jail.as_ref()?;
+        let top = self.table.top.as_ref()?;
+        // What is relative by mistake is inside.
+        let _ = rustix::process::fchdir(top);
+        Some(walls::raise(top))
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
