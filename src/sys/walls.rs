@@ -6,7 +6,7 @@
 
 use super::files::File;
 use super::outcome;
-use rustix::fd::{AsFd, AsRawFd as _};
+use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
 /// Which walls stand.
@@ -24,13 +24,16 @@ pub fn hide() {
     prctl(SET_DUMPABLE, 0, 0);
 }
 
-/// Raises what walls the kernel has around the directory `jail`. What is open stays open.
-pub fn raise(jail: impl AsFd) -> Walls {
+/// Raises what walls the kernel has around the directory that `jail` is the descriptor of, for good. What is open stays open.
+pub fn raise(jail: RawFd) -> Walls {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
+    // What is relative by mistake is inside.
+    // SAFETY: a number; one that is no directory's is an error, nothing worse.
+    unsafe { raw_syscall!(Sysno::fchdir, jail) };
     prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
     Walls {
         landlock: confine(jail),
-        seccomp: filter(&NEEDED, ALLOW, REFUSE),
+        seccomp: filter(NEEDED, ALLOW, REFUSE),
     }
 }
 
@@ -60,7 +63,7 @@ struct Beneath {
 
 /// Has the kernel refuse all files but those beneath a directory, if it knows how.
 #[doc(alias = "landlock")]
-fn confine(jail: impl AsFd) -> bool {
+fn confine(jail: RawFd) -> bool {
     const ASK_VERSION: usize = 1;
     const PATH_BENEATH: usize = 1;
     // Running programs, making devices, commanding them: nothing that a client may ask for.
@@ -90,7 +93,7 @@ fn confine(jail: impl AsFd) -> bool {
     };
     let beneath = Beneath {
         rights: watched.files & !NOT_NEEDED,
-        dir: jail.as_fd().as_raw_fd(),
+        dir: jail,
     };
     let rules = rules.as_raw_fd();
     // SAFETY: the kernel reads the structure.
@@ -114,7 +117,7 @@ const ALLOW: u32 = 0x7fff_0000;
 const REFUSE: u32 = 0x0005_0000 | 38;
 
 /// The calls that serving files needs, those that are made most often first: old kernels go through all of them.
-const NEEDED: [Sysno; NEEDED_COUNT] = [
+const NEEDED: &[Sysno] = &[
     Sysno::read,
     Sysno::write,
     Sysno::pread64,
@@ -126,23 +129,9 @@ const NEEDED: [Sysno; NEEDED_COUNT] = [
     Sysno::getdents64,
     Sysno::lseek,
     Sysno::readlinkat,
-    Sysno::splice,
-    Sysno::sendfile,
-    Sysno::copy_file_range,
-    Sysno::pipe2,
-    Sysno::readv,
-    Sysno::writev,
-    Sysno::recvfrom,
-    Sysno::sendto,
-    Sysno::recvmsg,
-    Sysno::sendmsg,
-    Sysno::shutdown,
-    Sysno::accept4,
     Sysno::ppoll,
     Sysno::fsync,
-    Sysno::fdatasync,
     Sysno::ftruncate,
-    Sysno::fallocate,
     Sysno::fchmod,
     Sysno::fchmodat,
     Sysno::fchmodat2,
@@ -156,10 +145,8 @@ const NEEDED: [Sysno; NEEDED_COUNT] = [
     Sysno::renameat2,
     Sysno::faccessat2,
     Sysno::fstatfs,
-    Sysno::fcntl,
     Sysno::getcwd,
     Sysno::clock_gettime,
-    Sysno::getrandom,
     Sysno::rt_sigreturn,
     Sysno::restart_syscall,
     Sysno::exit,
@@ -170,21 +157,15 @@ const NEEDED: [Sysno; NEEDED_COUNT] = [
     #[cfg(target_arch = "aarch64")]
     Sysno::fstatat,
     #[cfg(any(target_arch = "x86_64", target_pointer_width = "32"))]
-    Sysno::poll,
-    #[cfg(any(target_arch = "x86_64", target_pointer_width = "32"))]
     Sysno::chmod,
     #[cfg(target_pointer_width = "32")]
     Sysno::fstatat64,
     #[cfg(target_pointer_width = "32")]
     Sysno::_llseek,
     #[cfg(target_pointer_width = "32")]
-    Sysno::sendfile64,
-    #[cfg(target_pointer_width = "32")]
     Sysno::ftruncate64,
     #[cfg(target_pointer_width = "32")]
     Sysno::fstatfs64,
-    #[cfg(target_pointer_width = "32")]
-    Sysno::fcntl64,
     #[cfg(target_pointer_width = "32")]
     Sysno::utimensat_time64,
     #[cfg(target_pointer_width = "32")]
@@ -192,12 +173,6 @@ const NEEDED: [Sysno; NEEDED_COUNT] = [
     #[cfg(target_pointer_width = "32")]
     Sysno::clock_gettime64,
 ];
-#[cfg(target_arch = "x86_64")]
-const NEEDED_COUNT: usize = 52;
-#[cfg(target_arch = "aarch64")]
-const NEEDED_COUNT: usize = 50;
-#[cfg(target_pointer_width = "32")]
-const NEEDED_COUNT: usize = 60;
 
 /// The architecture whose numbers [`NEEDED`] has.
 #[cfg(target_arch = "x86_64")]
@@ -209,12 +184,16 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "arm")]
 const ARCHITECTURE: u32 = 0x4000_0028;
 
+/// Numbers that a filter may have.
+const NEEDED_COUNT_MAX: usize = 64;
+const _: () = assert!(NEEDED.len() <= NEEDED_COUNT_MAX);
+
 /// Instructions of a filter beside one for each number.
 const FRAME_COUNT: usize = 6;
 
 /// Has the kernel say `listed` to calls of these numbers from now on, and `otherwise` to all others.
 #[doc(alias = "seccomp")]
-fn filter<const COUNT: usize>(numbers: &[Sysno; COUNT], listed: u32, otherwise: u32) -> bool {
+fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
     const SET_SECCOMP: usize = 22;
     const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
@@ -233,7 +212,7 @@ fn filter<const COUNT: usize>(numbers: &[Sysno; COUNT], listed: u32, otherwise: 
     let step = |what: u64, pass: usize, operand: u32| {
         what | (pass as u64) << 16 | u64::from(operand) << 32
     };
-    let mut code = heapless::Vec::<u64, 80>::new();
+    let mut code = heapless::Vec::<u64, { NEEDED_COUNT_MAX + FRAME_COUNT }>::new();
     let _ = code.extend_from_slice(&[
         step(LOAD, 0, ARCH),
         step(IF_EQUAL, 1, ARCHITECTURE),
@@ -242,7 +221,7 @@ fn filter<const COUNT: usize>(numbers: &[Sysno; COUNT], listed: u32, otherwise: 
     ]);
     for (place, number) in numbers.iter().enumerate() {
         // To the end of the list, and over what is said of others.
-        let _ = code.push(step(IF_EQUAL, COUNT - place, number.id() as u32));
+        let _ = code.push(step(IF_EQUAL, numbers.len() - place, number.id() as u32));
     }
     let _ = code.push(step(RETURN, 0, otherwise));
     let _ = code.push(step(RETURN, 0, listed));
@@ -250,13 +229,12 @@ fn filter<const COUNT: usize>(numbers: &[Sysno; COUNT], listed: u32, otherwise: 
         len: code.len() as u16,
         code: code.as_ptr(),
     };
-    const { assert!(COUNT + FRAME_COUNT <= 80 && COUNT < 256) };
     prctl(SET_SECCOMP, MODE_FILTER, &raw const program as usize)
 }
 
 /// This thread's kernel does not know some calls from now on.
 #[cfg(test)]
-pub fn forget<const COUNT: usize>(numbers: &[Sysno; COUNT]) {
+pub fn forget(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
     assert!(filter(numbers, REFUSE, ALLOW));
@@ -271,7 +249,7 @@ mod tests {
     /// What a thread finds that raises walls around a directory: they are its own. It has no memory there but what it has.
     fn behind_walls<T: Send + 'static>(dir: &core::ffi::CStr, attempt: fn(Walls) -> T) -> T {
         let dir = files::open(dir, OFlags::PATH | OFlags::DIRECTORY, 0).unwrap();
-        let attempt = std::thread::spawn(move || attempt(raise(&dir)));
+        let attempt = std::thread::spawn(move || attempt(raise(dir.as_raw_fd())));
         attempt.join().unwrap()
     }
 

@@ -17,7 +17,7 @@ use crate::sys::heap::Slots;
 use crate::sys::sockets::{self, Place};
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
-use crate::sys::{self, Errno, process};
+use crate::sys::{self, Errno, process, walls};
 use crate::vfs::user::User;
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
@@ -59,8 +59,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     if options.lists {
         return list_requests();
     }
-    // Nobody but root looks into this process, or stops it to read its memory.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    walls::hide();
     if let Some(bits) = options.umask {
         rustix::process::umask(rustix::fs::Mode::from_bits_retain(bits));
     }
@@ -144,7 +143,12 @@ fn serve(options: &Options) -> Status {
     let hashes = Slots::zeroed(HASHES_BYTES).leak();
     let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
     let mut wire = (Stdio::Input, Stdio::Output);
-    let mut greeted = || {};
+    let jail = user.jail_descriptor();
+    let mut greeted = || {
+        if let Some(jail) = jail {
+            walls::raise(jail);
+        }
+    };
     let mut talk = Talk::new(&mut wire, &mut *user, &mut events, &mut greeted);
     let end = talk.run(&mut *sftp, &mut session);
     match end {

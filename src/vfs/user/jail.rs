@@ -7,10 +7,10 @@ use super::User;
 use crate::config::PATH_BYTES_MAX;
 use crate::sys::files::{self, File};
 use crate::sys::heap::Slots;
-use crate::sys::walls::{self, Walls};
 use crate::sys::{self, Errno};
 use core::cell::Cell;
 use core::ffi::CStr;
+use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
 
 /// Bytes of the path that is being opened.
@@ -124,13 +124,10 @@ impl User {
         Ok(())
     }
 
-    /// Raises what walls the kernel has around the jail, for good. `None`: there is no jail.
-    pub fn walls(&self) -> Option<Walls> {
+    /// The descriptor of the jail's directory, for who raises walls around it.
+    pub fn jail_descriptor(&self) -> Option<RawFd> {
         self.jail.as_ref()?;
-        let top = self.table.top.as_ref()?;
-        // What is relative by mistake is inside.
-        let _ = rustix::process::fchdir(top);
-        Some(walls::raise(top))
+        self.table.top.as_ref().map(File::as_raw_fd)
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
