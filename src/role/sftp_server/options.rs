@@ -7,7 +7,6 @@ use crate::sys;
 use crate::sys::sockets::Place;
 use crate::sys::start::Args;
 use core::ffi::CStr;
-use core::net::SocketAddr;
 
 /// The flags of one letter, in the order of [`Options::set`]. The first two take no value.
 const LETTERS: &str = "-e -R -d -f -l -P -p -Q -u";
@@ -43,6 +42,8 @@ pub(super) struct Options {
     /// What clients see the jail as.
     pub(super) at: &'static [u8],
     pub(super) listen: Option<Place<'static>>,
+    /// The same as it was written.
+    pub(super) listen_text: &'static CStr,
     pub(super) trusts: bool,
     /// Only to list the requests.
     pub(super) lists: bool,
@@ -61,6 +62,7 @@ impl Default for Options {
             jail: None,
             at: b"/",
             listen: None,
+            listen_text: c"",
             trusts: false,
             lists: false,
         }
@@ -136,18 +138,14 @@ impl Options {
             _ if text.is_empty() => return None,
             2 => self.start = Some(value),
             3 => {
-                const NUMBERS: [u8; 12] = [3, 1, 4, 10, 16, 17, 18, 19, 20, 21, 22, 23];
-                let place = same_in(
-                    "DAEMON USER AUTH AUTHPRIV LOCAL0 LOCAL1 LOCAL2 LOCAL3 LOCAL4 LOCAL5 LOCAL6 LOCAL7",
-                    text,
-                )?;
-                self.facility = (*NUMBERS.get(place)?).into();
+                // The others stand at their numbers.
+                const FACILITIES: &str = "- USER - DAEMON AUTH - - - - - AUTHPRIV - - - - - LOCAL0 LOCAL1 \
+                    LOCAL2 LOCAL3 LOCAL4 LOCAL5 LOCAL6 LOCAL7";
+                self.facility = same_in(FACILITIES, text)? as u32;
             }
             4 => {
-                self.level = match same_in(
-                    "QUIET FATAL ERROR INFO VERBOSE DEBUG DEBUG1 DEBUG2 DEBUG3",
-                    text,
-                )? {
+                const LEVELS: &str = "QUIET FATAL ERROR INFO VERBOSE DEBUG DEBUG1 DEBUG2 DEBUG3";
+                self.level = match same_in(LEVELS, text)? {
                     0 => Level::Quiet,
                     1 | 2 => Level::Error,
                     3 => Level::Info,
@@ -167,7 +165,10 @@ impl Options {
             }
             10 => self.jail = Some(value),
             11 => self.at = absolute(text)?.to_bytes(),
-            _ => self.listen = Some(listen_place(value)?),
+            _ => {
+                self.listen = Some(listen_place(value)?);
+                self.listen_text = value;
+            }
         }
         Some(())
     }
@@ -179,19 +180,25 @@ fn no_option(flag: &[u8]) -> Status {
 
 /// Where `word` stands among `words`, in capitals or not.
 fn same_in(words: &str, word: &[u8]) -> Option<usize> {
-    parts(words.as_bytes(), b' ').position(|other| other.eq_ignore_ascii_case(word))
+    let mut capitals = [0; 8];
+    let capitals = capitals.get_mut(..word.len())?;
+    for (capital, byte) in capitals.iter_mut().zip(word) {
+        *capital = byte.to_ascii_uppercase();
+    }
+    place_in(words, capitals)
 }
 
 /// `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
 fn listen_place(value: &'static CStr) -> Option<Place<'static>> {
     let text = value.to_bytes();
-    if text.starts_with(b"/") {
-        return Some(Place::Path(value));
-    }
-    let colon = text.iter().rposition(|byte| *byte == b':')?;
-    let (host, rest) = text.split_at_checked(colon)?;
-    let host = host.strip_prefix(b"[").unwrap_or(host);
-    let host = host.strip_suffix(b"]").unwrap_or(host);
-    let at = address(host)?.to_canonical();
-    Some(Place::Address(SocketAddr::new(at, port(rest.get(1..)?)?)))
+    let mut sides = match text {
+        [b'/', ..] => return Some(Place::Path(value)),
+        [b'[', inside @ ..] => parts(inside, b']'),
+        _ => parts(text, b':'),
+    };
+    let host = address(sides.next()?)?;
+    // Behind a bracket there is a colon.
+    let rest = sides.rest?;
+    let digits = rest.strip_prefix(b":").unwrap_or(rest);
+    Some(Place::Address(host, port(digits)?))
 }
