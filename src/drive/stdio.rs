@@ -7,13 +7,13 @@
 #![forbid(unsafe_code)]
 
 use crate::config::{PAGE_BYTES, REPLY_BYTES, TALK_INPUT_BYTES};
-use crate::engine::{Cx, Order, Progress, State, Stream};
+use crate::engine::{Cx, Order, State, Stream};
 use crate::event::Events;
-use crate::sys::heap::Slots;
+use crate::sys::heap;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Pin, Vfs};
+use crate::vfs::{FsResult, Vfs};
 use core::net::Ipv6Addr;
-use embedded_io::{ErrorKind, Read, ReadReady, Write};
+use embedded_io::{Read, ReadReady, Write};
 
 /// How a conversation ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,220 +26,206 @@ pub enum End {
     Short,
 }
 
-/// What bytes come from.
-pub trait Input: Read<Error = ErrorKind> + ReadReady {}
-
-impl<T: Read<Error = ErrorKind> + ReadReady> Input for T {}
-
-/// Where bytes go.
-pub type Output<'a> = dyn Write<Error = ErrorKind> + 'a;
-
-/// A conversation and all it needs.
-pub struct Talk<'a> {
-    /// The files.
-    pub vfs: &'a mut dyn Vfs,
-    /// Where a person is told.
-    pub events: &'a mut Events,
-    /// What the peer sends.
-    pub input: &'a mut dyn Input,
-    /// What it is sent.
-    pub output: &'a mut Output<'a>,
-    /// Done once, when the first reply is sent and nothing that came after it was looked at: an engine's first reply leaves
-    /// alone.
-    pub greeted: Option<&'a mut dyn FnMut()>,
-    /// When it began: nothing here depends on what the time is meanwhile.
-    pub began: Instant,
+/// A pair of streams, as far as it is used here.
+///
+/// Without this, the tables of methods would bring those along that format text.
+pub trait Wire {
+    /// Receives at least a byte; `None`: there will be no more.
+    fn receive(&mut self, room: &mut [u8]) -> Option<usize>;
+    /// Whether receiving would not wait.
+    fn is_ready(&mut self) -> bool;
+    /// Sends at least a byte; `None`: nobody takes it any more.
+    fn send(&mut self, bytes: &[u8]) -> Option<usize>;
 }
 
-/// Its buffers, and how much of them is in use.
-struct Buffers {
-    rx: Slots<u8>,
-    tx: Slots<u8>,
+impl<I: Read + ReadReady, O: Write> Wire for (I, O) {
+    fn receive(&mut self, room: &mut [u8]) -> Option<usize> {
+        self.0.read(room).ok().filter(|count| *count > 0)
+    }
+
+    fn is_ready(&mut self) -> bool {
+        self.0.read_ready().unwrap_or(true)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
+        self.1.write(bytes).ok().filter(|count| *count > 0)
+    }
+}
+
+/// A conversation and all it needs.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+pub struct Talk<'a> {
+    wire: &'a mut dyn Wire,
+    vfs: &'a mut dyn Vfs,
+    events: &'a mut Events,
+    rx: &'static mut [u8],
+    tx: &'static mut [u8],
     /// Bytes of `rx` that were used up …
     used: usize,
     /// … and that were received.
     have: usize,
     /// Bytes of `tx` that are to be sent.
     owed: usize,
+    greeted: Option<&'a mut dyn FnMut()>,
 }
 
-impl Talk<'_> {
-    /// Talks until the peer ends it.
-    pub fn run<S: Stream>(&mut self, stream: &mut S, session: &mut S::Session) -> End {
-        let mut buffers = Buffers {
-            rx: Slots::zeroed(TALK_INPUT_BYTES),
-            tx: Slots::zeroed(REPLY_BYTES),
+impl<'a> Talk<'a> {
+    /// A conversation over `wire`. `greeted` is done once, when the first reply is sent and nothing that came after what it
+    /// answers was looked at: an engine's first reply leaves alone.
+    pub fn new(
+        wire: &'a mut dyn Wire,
+        vfs: &'a mut dyn Vfs,
+        events: &'a mut Events,
+        greeted: &'a mut dyn FnMut(),
+    ) -> Self {
+        Self {
+            wire,
+            vfs,
+            events,
+            rx: heap::bytes(TALK_INPUT_BYTES),
+            tx: heap::bytes(REPLY_BYTES),
             used: 0,
             have: 0,
             owed: 0,
-        };
-        let end = self.turns(stream, session, &mut buffers).err();
-        stream.abandon(session, self.vfs);
-        end.unwrap_or(End::Over)
+            greeted: Some(greeted),
+        }
     }
 
-    fn turns<S: Stream>(
-        &mut self,
-        stream: &mut S,
-        session: &mut S::Session,
-        at: &mut Buffers,
-    ) -> Result<(), End> {
+    /// Talks until the peer ends it.
+    pub fn run<S: Stream>(&mut self, stream: &mut S, session: &mut S::Session) -> End {
         loop {
-            self.receive(at)?;
-            while self.turn(stream, session, at)? == State::Busy {
-                // The engine may have left input, because it has enough to do.
-                if at.have - at.used < at.rx.len() && self.input.read_ready() != Ok(false) {
-                    self.receive(at)?;
+            let end = self.receive().and_then(|()| {
+                while self.turn(stream, session)? {
+                    // The engine may have left input, because it has enough to do.
+                    if self.have - self.used < self.rx.len() && self.wire.is_ready() {
+                        self.receive()?;
+                    }
                 }
+                Ok(())
+            });
+            if let Err(end) = end {
+                stream.abandon(session, self.vfs);
+                return end;
             }
             self.vfs.rest();
         }
     }
 
     /// Receives what there is, at least a byte.
-    fn receive(&mut self, at: &mut Buffers) -> Result<(), End> {
-        at.rx.copy_within(at.used..at.have, 0);
-        (at.have, at.used) = (at.have - at.used, 0);
-        let room = at.rx.get_mut(at.have..).unwrap_or_default();
+    #[inline(never)]
+    fn receive(&mut self) -> Result<(), End> {
+        self.rx.copy_within(self.used..self.have, 0);
+        (self.have, self.used) = (self.have - self.used, 0);
+        let room = self.rx.get_mut(self.have..).unwrap_or_default();
         if room.is_empty() {
             return Err(End::Broken("a request does not fit"));
         }
-        match self.input.read(room) {
-            Ok(count @ 1..) => at.have += count,
-            _ => return Err(End::Over),
-        }
+        self.have += self.wire.receive(room).ok_or(End::Over)?;
         Ok(())
     }
 
     /// Answers what was received; whether there is more to do without input.
-    fn turn<S: Stream>(
-        &mut self,
-        stream: &mut S,
-        session: &mut S::Session,
-        at: &mut Buffers,
-    ) -> Result<State, End> {
+    #[inline(never)]
+    fn turn<S: Stream>(&mut self, stream: &mut S, session: &mut S::Session) -> Result<bool, End> {
+        let mut ordered: Option<(Order, FsResult<()>)> = None;
         loop {
             let mut cx = Cx {
-                now: self.began,
+                // Nothing here depends on what the time is.
+                now: Instant::default(),
                 peer: Ipv6Addr::UNSPECIFIED,
                 vfs: self.vfs,
                 events: self.events,
             };
-            let input = at.rx.get(at.used..at.have).unwrap_or_default();
-            let mut progress = stream.advance(session, &mut cx, input, &mut at.tx);
-            at.used += progress.consumed;
-            let ordered = progress.order.is_some();
-            loop {
-                at.owed = progress.produced;
-                let Progress { order, state, .. } = progress;
-                let Some(mut order) = order else {
-                    self.send(at)?;
-                    match state {
-                        State::Closed(why) => return Err(End::Broken(why)),
-                        // There may be requests behind the one that ordered.
-                        _ if ordered || state == State::NeedOutput => break,
-                        _ => return Ok(state),
-                    }
-                };
-                let result = match self.carry_out(&mut order, at) {
-                    Ok(result) => result,
+            let was_ordered = ordered.is_some();
+            let progress = match ordered.take() {
+                Some((order, result)) => stream.done(session, &mut cx, order, result, self.tx),
+                None => {
+                    let input = self.rx.get(self.used..self.have).unwrap_or_default();
+                    stream.advance(session, &mut cx, input, self.tx)
+                }
+            };
+            self.used += progress.consumed;
+            self.owed = progress.produced;
+            if let Some(mut order) = progress.order {
+                match self.carry_out(&mut order) {
+                    Ok(result) => ordered = Some((order, result)),
                     Err(end) => {
                         order.abandon(self.vfs);
                         return Err(end);
                     }
-                };
-                let mut cx = Cx {
-                    now: self.began,
-                    peer: Ipv6Addr::UNSPECIFIED,
-                    vfs: self.vfs,
-                    events: self.events,
-                };
-                progress = stream.done(session, &mut cx, order, result, &mut at.tx);
+                }
+                continue;
+            }
+            self.send()?;
+            match progress.state {
+                State::Closed(why) => return Err(End::Broken(why)),
+                // There may be requests behind the one that ordered.
+                State::NeedOutput => {}
+                _ if was_ordered => {}
+                state => return Ok(state == State::Busy),
             }
         }
     }
 
     /// Does what is large or slow; what came of it.
-    fn carry_out(&mut self, order: &mut Order, at: &mut Buffers) -> Result<FsResult<()>, End> {
+    #[inline(never)]
+    fn carry_out(&mut self, order: &mut Order) -> Result<FsResult<()>, End> {
+        if !matches!(order, Order::Send { .. }) {
+            self.send()?;
+        }
         match order {
-            Order::Sync { file } => {
-                self.send(at)?;
-                Ok(self.vfs.sync(file))
-            }
-            Order::Send { file, offset, len } => self.send_file(file, *offset, *len, at),
-            Order::Store { file, offset, len } => {
-                self.send(at)?;
-                self.store(file, offset, len, at)
-            }
-        }
-    }
-
-    /// Sends a range of a file behind what is owed.
-    fn send_file(
-        &mut self,
-        file: &Pin,
-        mut from: u64,
-        mut left: u32,
-        at: &mut Buffers,
-    ) -> Result<FsResult<()>, End> {
-        while left > 0 {
-            let room = at.tx.get_mut(at.owed..).unwrap_or_default();
-            let len = room.len().min(left as usize);
-            let room = room.get_mut(..len).unwrap_or_default();
-            match self.vfs.read(file, from, room) {
-                Ok(count @ 1..) => {
-                    at.owed += count;
-                    from += count as u64;
-                    left -= count as u32;
+            Order::Sync { file } => return Ok(self.vfs.sync(file)),
+            Order::Send { file, offset, len } => {
+                // The first of it leaves together with its head.
+                while *len > 0 {
+                    let room = self.tx.get_mut(self.owed..).unwrap_or_default();
+                    let most = room.len().min(*len as usize);
+                    let room = room.get_mut(..most).unwrap_or_default();
+                    let count = self.vfs.read(file, *offset, room).unwrap_or(0);
+                    if count == 0 {
+                        return Err(End::Short);
+                    }
+                    self.owed += count;
+                    *offset += count as u64;
+                    *len -= count as u32;
+                    self.send()?;
                 }
-                _ => return Err(End::Short),
             }
-            self.send(at)?;
-        }
-        Ok(Ok(()))
-    }
-
-    /// Stores the next bytes of the stream in a file; the transmit buffer is empty then.
-    fn store(
-        &mut self,
-        file: &Pin,
-        offset: &mut u64,
-        left: &mut u32,
-        at: &mut Buffers,
-    ) -> Result<FsResult<()>, End> {
-        while *left > 0 {
-            // Up to where a page of the file begins.
-            let page = at.tx.len() - (*offset as usize & (PAGE_BYTES - 1));
-            let room = at.tx.get_mut(..page.min(*left as usize));
-            let count = self.input.read(room.unwrap_or_default());
-            let Ok(count @ 1..) = count else {
-                return Err(End::Over);
-            };
-            *left -= count as u32;
-            let stored = self
-                .vfs
-                .write(file, *offset, at.tx.get(..count).unwrap_or_default());
-            *offset += count as u64;
-            if stored.is_err() {
-                return Ok(stored);
+            Order::Store { file, offset, len } => {
+                while *len > 0 {
+                    // Up to where a page of the file begins.
+                    let page = REPLY_BYTES - (*offset as usize & (PAGE_BYTES - 1));
+                    let room = self.tx.get_mut(..page.min(*len as usize));
+                    let count = self.wire.receive(room.unwrap_or_default());
+                    let count = count.ok_or(End::Over)?;
+                    *len -= count as u32;
+                    let bytes = self.tx.get(..count).unwrap_or_default();
+                    let stored = self.vfs.write(file, *offset, bytes);
+                    if stored.is_err() {
+                        return Ok(stored);
+                    }
+                    *offset += count as u64;
+                }
             }
         }
         Ok(Ok(()))
     }
 
     /// Sends what is owed.
-    fn send(&mut self, at: &mut Buffers) -> Result<(), End> {
-        let mut bytes = at.tx.get(..at.owed).unwrap_or_default();
-        while !bytes.is_empty() {
-            let count = self.output.write(bytes).unwrap_or(0);
-            bytes = bytes.get(count..).filter(|_| count > 0).ok_or(End::Over)?;
+    #[inline(never)]
+    fn send(&mut self) -> Result<(), End> {
+        let mut bytes = self.tx.get(..self.owed).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(());
         }
-        if at.owed > 0
-            && let Some(greeted) = self.greeted.take()
-        {
+        self.owed = 0;
+        while !bytes.is_empty() {
+            let count = self.wire.send(bytes).ok_or(End::Over)?;
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        if let Some(greeted) = self.greeted.take() {
             greeted();
         }
-        at.owed = 0;
         Ok(())
     }
 }

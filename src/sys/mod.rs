@@ -13,6 +13,7 @@ pub mod process;
 pub mod sockets;
 pub mod start;
 pub mod stdio;
+pub mod walls;
 
 use crate::time::{Duration, Instant};
 use core::ffi::CStr;

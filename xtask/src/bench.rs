@@ -1,4 +1,5 @@
-//! `cargo xtask bench nfs`: stowaway and nfs-ganesha side by side, in one run, over the same tmpfs and ext4.
+//! `cargo xtask bench`: stowaway and a peer side by side, in one run. SFTP has a file of its own; here is NFS, beside
+//! nfs-ganesha, over the same tmpfs and ext4.
 //!
 //! Each server holds 1,000 idle connections while a busy one asks; the rounds go A B A B. A slow figure never fails the
 //! command, a wrong answer does. What a server costs is its CPU time: on a busy machine it wavers least.
@@ -9,6 +10,8 @@ mod ground;
 mod load;
 mod measure;
 mod report;
+mod sftp;
+mod table;
 mod workload;
 mod writing;
 
@@ -18,7 +21,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use crate::build::{Arch, workspace_root};
+use crate::build::Arch;
 use crate::client::{Client, Nfs};
 use crate::server::{self, Server, ServerOptions, status_field};
 use crate::setup::{self, Package};
@@ -36,8 +39,22 @@ const IDLE_COUNT: usize = 1000;
 /// `cargo xtask bench`
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to measure
-    subject: Subject,
+    #[command(subcommand)]
+    server: Which,
+}
+
+/// What can be measured.
+#[derive(clap::Subcommand)]
+enum Which {
+    /// The NFSv3 server
+    Nfs(NfsArgs),
+    /// The SFTP server
+    Sftp(sftp::Args),
+}
+
+/// `cargo xtask bench nfs`
+#[derive(clap::Args)]
+struct NfsArgs {
     /// How often every workload runs on every server [default: 5, with --quick 2]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
@@ -58,21 +75,15 @@ pub struct Args {
     svg: Option<PathBuf>,
 }
 
-/// What can be measured.
-#[derive(Clone, Copy, ValueEnum)]
-enum Subject {
-    /// The NFSv3 server
-    Nfs,
-}
-
 /// Measures, prints a table, writes JSON and SVG.
 pub fn main(args: Args) -> Result<()> {
-    match args.subject {
-        Subject::Nfs => nfs(&args),
+    match args.server {
+        Which::Nfs(args) => nfs(&args),
+        Which::Sftp(args) => sftp::main(&args),
     }
 }
 
-fn nfs(args: &Args) -> Result<()> {
+fn nfs(args: &NfsArgs) -> Result<()> {
     ensure!(
         nix::unistd::geteuid().is_root(),
         "cargo xtask bench needs root, for a network and a tmpfs of its own. Type: sudo -E cargo xtask bench nfs"
@@ -123,7 +134,7 @@ fn nfs(args: &Args) -> Result<()> {
             for (side, costs) in table.for_workload(*workload).zip(costs) {
                 progress.say(format!(
                     "round {round} of {round_count}: {} on {}",
-                    workload.facts().title,
+                    workload.facts().subject.title,
                     side.name
                 ));
                 let cost = side.turn(*workload, &scale)?;
@@ -155,13 +166,8 @@ fn nfs(args: &Args) -> Result<()> {
 
     let report = Report::new(&results, &floors, round_count, memory)?;
     report.print();
-    let place = |given: &Option<PathBuf>, name| {
-        given
-            .clone()
-            .unwrap_or_else(|| workspace_root().join("target/bench").join(name))
-    };
-    report.write_json(&place(&args.json, "nfs.json"))?;
-    report.write_svg(&place(&args.svg, "nfs.svg"))
+    report.write_json(&table::place(&args.json, "nfs.json"))?;
+    report.write_svg(&table::place(&args.svg, "nfs.svg"))
 }
 
 /// The servers, all running at once; the idle ones cost nothing.
@@ -323,6 +329,6 @@ impl Side {
             workload.check(&mut self.aside, &self.objects, scale)?;
             anyhow::Ok(cost)
         };
-        turn().with_context(|| format!("{} on {}", workload.facts().title, self.name))
+        turn().with_context(|| format!("{} on {}", workload.facts().subject.title, self.name))
     }
 }

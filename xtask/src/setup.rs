@@ -39,6 +39,8 @@ impl Package {
         "nfs-ganesha-vfs",
         "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so",
     );
+    /// OpenSSH's SFTP server, which ours is measured against.
+    pub const SFTP_SERVER: Self = Self::file("openssh-sftp-server", "/usr/lib/openssh/sftp-server");
     /// `qemu-system-x86_64`.
     pub const QEMU: Self = Self::program("qemu-system-x86", "qemu-system-x86_64");
     /// A shell that needs no library, for guests.

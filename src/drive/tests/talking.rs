@@ -4,7 +4,6 @@ use crate::config::TALK_INPUT_BYTES;
 use crate::drive::stdio::{End, Talk};
 use crate::engine::{Cx, Order, Progress, State, Stream};
 use crate::event::{Events, kept};
-use crate::time::Instant;
 use crate::vfs::ram::Ram;
 use crate::vfs::{FsResult, Opening, Pin, Vfs};
 use core::cell::RefCell;
@@ -201,15 +200,10 @@ fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, End, Letters, Ra
     let mut events = Events::new(Box::new(kept::Sink::default()));
     let heard = peer.clone();
     let mut greetings = Vec::new();
-    let end = Talk {
-        vfs: &mut ram,
-        events: &mut events,
-        input: &mut peer.clone(),
-        output: &mut peer.clone(),
-        greeted: Some(&mut || greetings.push(heard.0.borrow().heard.len())),
-        began: Instant::default(),
-    }
-    .run(&mut letters, &mut false);
+    let mut greeted = || greetings.push(heard.0.borrow().heard.len());
+    let mut wire = (peer.clone(), peer.clone());
+    let end =
+        Talk::new(&mut wire, &mut ram, &mut events, &mut greeted).run(&mut letters, &mut false);
     assert!(greetings.len() <= 1, "greeted once");
     if let Some(len) = greetings.first() {
         assert!(

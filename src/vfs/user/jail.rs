@@ -10,6 +10,7 @@ use crate::sys::heap::Slots;
 use crate::sys::{self, Errno};
 use core::cell::Cell;
 use core::ffi::CStr;
+use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
 
 /// Bytes of the path that is being opened.
@@ -121,6 +122,12 @@ impl User {
             jail.start = without_separators(below);
         }
         Ok(())
+    }
+
+    /// The descriptor of the jail's directory, for who raises walls around it.
+    pub fn jail_descriptor(&self) -> Option<RawFd> {
+        self.jail.as_ref()?;
+        self.table.top.as_ref().map(File::as_raw_fd)
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.

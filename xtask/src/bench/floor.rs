@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::ground::{Export, Ground, Place, STANDING, Scale};
 use super::load::DEPTH;
 use super::measure::Cost;
-use super::workload::Unit;
+use super::table::Unit;
 use super::writing::{CHUNK, Pattern};
 
 /// Changes that are made locally, one after the other.

@@ -1,4 +1,5 @@
-//! The ground that the servers stand on: a network and mounts of our own, and three exports.
+//! The ground that the servers stand on: mounts of our own and what is read and written there; for NFS also a network and
+//! three exports.
 //!
 //! The ext4 is an image in memory behind a loop device: every machine has it, it waits for no disk, and its figures do not
 //! waver with one. All ends with this process; the rest of the machine does not see it.
@@ -144,12 +145,29 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Leaves the machine's network and mounts for empty ones, and makes the tree there.
+    /// Leaves the machine's network and mounts for empty ones, and makes all exports there.
     pub fn new(scale: Scale) -> Result<Self> {
         setrlimit(Resource::RLIMIT_NOFILE, FILE_MAX, FILE_MAX)
             .context("cannot raise the limit of open files")?;
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
-            .context("cannot make namespaces for network and mounts")?;
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a namespace for the network")?;
+        run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+        let ground = Self::in_memory(scale)?;
+        ground
+            .format(scale)
+            .context("cannot make an ext4 in memory")?;
+        for place in Place::ALL {
+            fs::create_dir(ground.directory_of(place))?;
+        }
+        run(Command::new("chattr")
+            .arg("+D")
+            .arg(ground.directory_of(Place::Ext4Synced)))?;
+        Ok(ground)
+    }
+
+    /// Leaves the machine's mounts for ones of our own, and makes there the tree that is read and the tmpfs that is
+    /// written to.
+    pub fn in_memory(scale: Scale) -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNS).context("cannot make a namespace for mounts")?;
         let nothing: Option<&str> = None;
         mount(
             nothing,
@@ -161,7 +179,6 @@ impl Ground {
         .context("cannot keep mounts to ourselves")?;
         // rpcbind and ganesha leave sockets and process ids here.
         tmpfs(Path::new("/run"))?;
-        run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
 
         let directory = TempDir::new().context("cannot make a directory to mount a tmpfs on")?;
         tmpfs(directory.path())?;
@@ -176,15 +193,6 @@ impl Ground {
         fs::create_dir(&empty)?;
         tmpfs(&empty)?;
         fs::write(empty.join(STANDING), vec![0; scale.big_bytes as usize])?;
-        ground
-            .format(scale)
-            .context("cannot make an ext4 in memory")?;
-        for place in Place::ALL {
-            fs::create_dir(ground.directory_of(place))?;
-        }
-        run(Command::new("chattr")
-            .arg("+D")
-            .arg(ground.directory_of(Place::Ext4Synced)))?;
         Ok(ground)
     }
 

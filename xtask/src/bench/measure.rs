@@ -25,18 +25,14 @@ pub struct Cost {
 impl Cost {
     /// Runs `work`, which returns its amount, against the process `pid`.
     pub fn of(pid: u32, work: impl FnOnce() -> Result<u64>) -> Result<Self> {
-        // Exact to the nanosecond while the process sleeps, and threads that ended are counted too.
-        let server = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into()?))
-            .context("the server is gone")?;
-        let own = ClockId::CLOCK_PROCESS_CPUTIME_ID;
-        let server_start = settled(server)?;
-        let own_start = read(own)?;
+        let server_start = settled(pid)?;
+        let own_start = own()?;
         let start = Instant::now();
         let amount = work()?;
         let wall = start.elapsed();
-        let own = read(own)? - own_start;
+        let own = own()? - own_start;
         wait_for_removed(pid)?;
-        let server = settled(server)? - server_start;
+        let server = settled(pid)? - server_start;
         Ok(Self {
             amount,
             wall: wall.as_secs_f64(),
@@ -47,11 +43,11 @@ impl Cost {
 
     /// Runs `work`, which returns its amount, without a server: its own CPU stands for the server's.
     pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
-        let own_start = read(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+        let own_start = own()?;
         let start = Instant::now();
         let amount = work()?;
         let wall = start.elapsed();
-        let own = (read(ClockId::CLOCK_PROCESS_CPUTIME_ID)? - own_start).as_secs_f64();
+        let own = (own()? - own_start).as_secs_f64();
         Ok(Self {
             amount,
             wall: wall.as_secs_f64(),
@@ -59,6 +55,11 @@ impl Cost {
             own,
         })
     }
+}
+
+/// The CPU time that this process has used.
+pub fn own() -> Result<Duration> {
+    read(ClockId::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 fn read(clock: ClockId) -> Result<Duration> {
@@ -88,9 +89,12 @@ fn wait_for_removed(pid: u32) -> Result<()> {
     }
 }
 
-/// The clock once its process sleeps: after the last reply a server still has a little to do.
-fn settled(clock: ClockId) -> Result<Duration> {
+/// The CPU time that the process `pid` has used once it sleeps: after the last reply a server still has a little to do.
+pub fn settled(pid: u32) -> Result<Duration> {
     const TRY_MAX: u32 = 50;
+    // Exact to the nanosecond while the process sleeps, and threads that ended are counted too.
+    let clock =
+        ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into()?)).context("the server is gone")?;
     let mut before = read(clock)?;
     for _ in 0..TRY_MAX {
         sleep(Duration::from_millis(2));

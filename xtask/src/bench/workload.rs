@@ -7,6 +7,7 @@ use super::ground::{
     self, BIG, CROWD, Export, NAME_COUNT, NAMES, Place, STAMP_STEP, STANDING, Scale,
 };
 use super::load::{DEPTH, Load, Refill};
+use super::table::{Subject, Unit};
 use super::writing::{self, Pattern};
 use crate::client::{Client, Nfs, replies};
 
@@ -52,39 +53,24 @@ pub enum Workload {
 
 /// What is known about a workload.
 pub struct Facts {
-    /// For tables.
-    pub title: &'static str,
-    /// What is counted.
-    pub unit: Unit,
-    /// The server's CPU for one unit should be at most this.
-    pub cpu_aim: Option<f64>,
-    /// The rate should be at least this many times the peer's.
-    pub rate_aim: Option<f64>,
+    /// What its figures say.
+    pub subject: Subject,
     /// Runs against our server with path handles.
     pub path_handles: bool,
     /// Where it writes.
     pub place: Option<Place>,
 }
 
-/// What a workload counts, and in which measure.
-#[derive(Clone, Copy)]
-pub enum Unit {
-    /// CPU in seconds per GiB; rate in MB/s.
-    Byte,
-    /// CPU in µs; rate in thousands per second.
-    Request,
-    /// CPU in µs; rate in thousands per second.
-    Entry,
-}
-
 impl Workload {
     /// The table of all.
     pub fn facts(self) -> Facts {
-        let facts = |title, unit, cpu_aim| Facts {
-            title,
-            unit,
-            cpu_aim,
-            rate_aim: None,
+        let facts = |title: &str, unit, cpu_aim| Facts {
+            subject: Subject {
+                title: title.into(),
+                unit,
+                cpu_aim,
+                rate_aim: None,
+            },
             path_handles: false,
             place: None,
         };
@@ -97,10 +83,11 @@ impl Workload {
             Self::Getattr => facts("GETATTR", Unit::Request, Some(3.5)),
             Self::Lookup => facts("LOOKUP", Unit::Request, Some(6.0)),
             Self::ReadRandom => facts("READ 4 KiB, random", Unit::Request, Some(6.0)),
-            Self::Read => Facts {
-                rate_aim: Some(1.3),
-                ..facts("READ 1 MiB", Unit::Byte, Some(0.25))
-            },
+            Self::Read => {
+                let mut facts = facts("READ 1 MiB", Unit::Byte, Some(0.25));
+                facts.subject.rate_aim = Some(1.3);
+                facts
+            }
             Self::Readdir => facts("READDIR", Unit::Entry, None),
             Self::Readdirplus => facts("READDIRPLUS", Unit::Entry, Some(3.2)),
             Self::ReaddirplusPath => Facts {

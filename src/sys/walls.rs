@@ -1,0 +1,301 @@
+//! Walls: what the process gives up for good, as far as the kernel takes it. A mistake of ours then opens nothing outside.
+//!
+//! Landlock has the kernel refuse files that do not lie in the jail, seccomp calls that serving files does not need. Neither
+//! is on every host, and neither is what keeps paths in the jail: that they are looked up beneath its descriptor.
+//! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
+
+use super::files::File;
+use super::outcome;
+use rustix::fd::{AsRawFd as _, RawFd};
+use syscalls::{Sysno, raw_syscall};
+
+/// Which walls stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Walls {
+    /// Files outside the jail are refused.
+    pub landlock: bool,
+    /// Calls that are not needed are refused.
+    pub seccomp: bool,
+}
+
+/// Nobody of the same user may look into this process, and no core of it is written.
+pub fn hide() {
+    const SET_DUMPABLE: usize = 4;
+    prctl(SET_DUMPABLE, 0, 0);
+}
+
+/// Raises what walls the kernel has around the directory that `jail` is the descriptor of, for good. What is open stays open.
+pub fn raise(jail: RawFd) -> Walls {
+    const SET_NO_NEW_PRIVILEGES: usize = 38;
+    // What is relative by mistake is inside.
+    // SAFETY: a number; one that is no directory's is an error, nothing worse.
+    unsafe { raw_syscall!(Sysno::fchdir, jail) };
+    prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
+    Walls {
+        landlock: confine(jail),
+        seccomp: filter(NEEDED, ALLOW, REFUSE),
+    }
+}
+
+fn prctl(what: usize, first: usize, second: usize) -> bool {
+    // SAFETY: of the calls made here only one has an address, which is that of what it wants.
+    outcome(unsafe { raw_syscall!(Sysno::prctl, what, first, second, 0, 0) }).is_ok()
+}
+
+/// What the kernel is told to watch, in the order in which it learnt to.
+#[doc(alias = "landlock_ruleset_attr")]
+#[repr(C)]
+struct Watched {
+    /// Rights to files.
+    files: u64,
+    /// To bind and connect TCP sockets.
+    sockets: u64,
+    /// Abstract sockets of others, and signals to them.
+    others: u64,
+}
+
+#[doc(alias = "landlock_path_beneath_attr")]
+#[repr(C)]
+struct Beneath {
+    rights: u64,
+    dir: i32,
+}
+
+/// Has the kernel refuse all files but those beneath a directory, if it knows how.
+#[doc(alias = "landlock")]
+fn confine(jail: RawFd) -> bool {
+    const ASK_VERSION: usize = 1;
+    const PATH_BENEATH: usize = 1;
+    // Running programs, making devices, commanding them: nothing that a client may ask for.
+    const NOT_NEEDED: u64 = 1 | 1 << 6 | 1 << 11 | 1 << 15;
+    // SAFETY: with this flag it takes nothing but numbers.
+    let version = unsafe { raw_syscall!(Sysno::landlock_create_ruleset, 0, 0, ASK_VERSION) };
+    // The rights to files that each version knows, and the bytes of what it takes. The first refuses every rename from one
+    // directory to another.
+    let (right_count, size) = match outcome(version) {
+        Err(_) | Ok(..=1) => return false,
+        Ok(2) => (14, 8),
+        Ok(3) => (15, 8),
+        Ok(4) => (15, 16),
+        Ok(5) => (16, 16),
+        Ok(_) => (16, 24),
+    };
+    let watched = Watched {
+        files: (1 << right_count) - 1,
+        sockets: 3,
+        others: 3,
+    };
+    // SAFETY: the kernel reads so many bytes.
+    let rules =
+        unsafe { raw_syscall!(Sysno::landlock_create_ruleset, &raw const watched, size, 0) };
+    let Ok(rules) = File::opened(rules) else {
+        return false;
+    };
+    let beneath = Beneath {
+        rights: watched.files & !NOT_NEEDED,
+        dir: jail,
+    };
+    let rules = rules.as_raw_fd();
+    // SAFETY: the kernel reads the structure.
+    let added = unsafe {
+        raw_syscall!(
+            Sysno::landlock_add_rule,
+            rules,
+            PATH_BENEATH,
+            &raw const beneath,
+            0
+        )
+    };
+    // SAFETY: two numbers.
+    outcome(added).is_ok()
+        && outcome(unsafe { raw_syscall!(Sysno::landlock_restrict_self, rules, 0) }).is_ok()
+}
+
+/// What a filter says of a call.
+const ALLOW: u32 = 0x7fff_0000;
+/// As a kernel that does not know the call: `ENOSYS`.
+const REFUSE: u32 = 0x0005_0000 | 38;
+
+/// The calls that serving files needs, those that are made most often first: old kernels go through all of them.
+const NEEDED: &[Sysno] = &[
+    Sysno::read,
+    Sysno::write,
+    Sysno::pread64,
+    Sysno::pwrite64,
+    Sysno::statx,
+    Sysno::openat2,
+    Sysno::close,
+    Sysno::openat,
+    Sysno::getdents64,
+    Sysno::lseek,
+    Sysno::readlinkat,
+    Sysno::ppoll,
+    Sysno::fsync,
+    Sysno::ftruncate,
+    Sysno::fchmod,
+    Sysno::fchmodat,
+    Sysno::fchmodat2,
+    Sysno::fchownat,
+    Sysno::utimensat,
+    Sysno::mkdirat,
+    Sysno::symlinkat,
+    Sysno::linkat,
+    Sysno::unlinkat,
+    Sysno::renameat,
+    Sysno::renameat2,
+    Sysno::faccessat2,
+    Sysno::fstatfs,
+    Sysno::getcwd,
+    Sysno::clock_gettime,
+    Sysno::rt_sigreturn,
+    Sysno::restart_syscall,
+    Sysno::exit,
+    Sysno::exit_group,
+    // What these are called where the above are not what there was first, or are too narrow.
+    #[cfg(target_arch = "x86_64")]
+    Sysno::newfstatat,
+    #[cfg(target_arch = "aarch64")]
+    Sysno::fstatat,
+    #[cfg(any(target_arch = "x86_64", target_pointer_width = "32"))]
+    Sysno::chmod,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::fstatat64,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::_llseek,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::ftruncate64,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::fstatfs64,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::utimensat_time64,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::ppoll_time64,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::clock_gettime64,
+];
+
+/// The architecture whose numbers [`NEEDED`] has.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "x86")]
+const ARCHITECTURE: u32 = 0x4000_0003;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xc000_00b7;
+#[cfg(target_arch = "arm")]
+const ARCHITECTURE: u32 = 0x4000_0028;
+
+/// Numbers that a filter may have.
+const NEEDED_COUNT_MAX: usize = 64;
+const _: () = assert!(NEEDED.len() <= NEEDED_COUNT_MAX);
+
+/// Instructions of a filter beside one for each number.
+const FRAME_COUNT: usize = 6;
+
+/// Has the kernel say `listed` to calls of these numbers from now on, and `otherwise` to all others.
+#[doc(alias = "seccomp")]
+fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
+    const SET_SECCOMP: usize = 22;
+    const MODE_FILTER: usize = 2;
+    const LOAD: u64 = 0x20;
+    const RETURN: u64 = 0x06;
+    const IF_EQUAL: u64 = 0x15;
+    /// Offsets of what a filter is told about a call.
+    const NUMBER: u32 = 0;
+    const ARCH: u32 = 4;
+    #[doc(alias = "sock_fprog")]
+    #[repr(C)]
+    struct Program {
+        len: u16,
+        code: *const u64,
+    }
+    // An instruction: what to do, and how many to pass over if so, and if not; an operand.
+    let step = |what: u64, pass: usize, operand: u32| {
+        what | (pass as u64) << 16 | u64::from(operand) << 32
+    };
+    let mut code = heapless::Vec::<u64, { NEEDED_COUNT_MAX + FRAME_COUNT }>::new();
+    let _ = code.extend_from_slice(&[
+        step(LOAD, 0, ARCH),
+        step(IF_EQUAL, 1, ARCHITECTURE),
+        step(RETURN, 0, REFUSE),
+        step(LOAD, 0, NUMBER),
+    ]);
+    for (place, number) in numbers.iter().enumerate() {
+        // To the end of the list, and over what is said of others.
+        let _ = code.push(step(IF_EQUAL, numbers.len() - place, number.id() as u32));
+    }
+    let _ = code.push(step(RETURN, 0, otherwise));
+    let _ = code.push(step(RETURN, 0, listed));
+    let program = Program {
+        len: code.len() as u16,
+        code: code.as_ptr(),
+    };
+    prctl(SET_SECCOMP, MODE_FILTER, &raw const program as usize)
+}
+
+/// This thread's kernel does not know some calls from now on.
+#[cfg(test)]
+pub fn forget(numbers: &[Sysno]) {
+    const SET_NO_NEW_PRIVILEGES: usize = 38;
+    assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
+    assert!(filter(numbers, REFUSE, ALLOW));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Errno, files};
+    use super::*;
+    use rustix::fs::OFlags;
+
+    /// What a thread finds that raises walls around a directory: they are its own. It has no memory there but what it has.
+    fn behind_walls<T: Send + 'static>(dir: &core::ffi::CStr, attempt: fn(Walls) -> T) -> T {
+        let dir = files::open(dir, OFlags::PATH | OFlags::DIRECTORY, 0).unwrap();
+        let attempt = std::thread::spawn(move || attempt(raise(dir.as_raw_fd())));
+        attempt.join().unwrap()
+    }
+
+    #[test]
+    fn files_outside_the_jail_are_refused_where_landlock_is() {
+        let (walls, inside, outside) = behind_walls(c"/etc", |walls| {
+            let open = |path| files::open(path, OFlags::RDONLY, 0).map(drop);
+            (walls, open(c"/etc/passwd"), open(c"/usr"))
+        });
+        assert_eq!(inside, Ok(()));
+        assert_eq!(outside.err(), walls.landlock.then_some(Errno::ACCESS));
+    }
+
+    #[test]
+    fn calls_that_are_not_needed_are_unknown_where_seccomp_is() {
+        let (walls, tried) = behind_walls(c"/", |walls| {
+            let calls = [
+                Sysno::socket,
+                Sysno::execve,
+                Sysno::ptrace,
+                Sysno::mount,
+                Sysno::process_vm_readv,
+                Sysno::clone,
+                Sysno::unshare,
+            ];
+            // Arguments that would do no harm.
+            // SAFETY: no address is one, and no number anybody's.
+            let tried = calls.map(|call| outcome(unsafe { raw_syscall!(call, 8, 8, 8, 8, 8) }));
+            (walls, tried)
+        });
+        assert!(walls.seccomp);
+        assert_eq!(tried, [Err(Errno::NOSYS); 7]);
+    }
+
+    #[test]
+    fn what_was_forgotten_is_unknown_to_this_thread_only() {
+        let clock = || {
+            let mut time = [0u64; 2];
+            // SAFETY: the kernel writes two words.
+            outcome(unsafe { raw_syscall!(Sysno::clock_gettime, 0, time.as_mut_ptr()) })
+        };
+        let forgetful = std::thread::spawn(move || {
+            forget(&[Sysno::clock_gettime]);
+            clock()
+        });
+        assert_eq!(forgetful.join().unwrap(), Err(Errno::NOSYS));
+        assert_eq!(clock(), Ok(0));
+    }
+}

@@ -1,0 +1,122 @@
+//! A server process with a session, as sshd (a socketpair) or dropbear (pipes) starts it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::load::Load;
+
+/// What connects a server with the daemon that starts it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Socketpair,
+    Pipes,
+}
+
+impl Transport {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Socketpair, Self::Pipes];
+
+    /// For tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Socketpair => "socketpair",
+            Self::Pipes => "pipes",
+        }
+    }
+}
+
+/// How a server is started.
+#[derive(Clone)]
+pub struct Program {
+    /// Who it is, for tables.
+    pub name: &'static str,
+    /// Its file; the last name in this path is `sftp-server`.
+    pub path: PathBuf,
+}
+
+/// A running one.
+pub struct Server {
+    pub load: Load,
+    process: Process,
+}
+
+impl Server {
+    /// Starts it; the session has not begun.
+    pub fn start(program: &Program, transport: Transport) -> Result<Self> {
+        Self::spawn(Command::new(&program.path), transport)
+            .with_context(|| format!("cannot start {}", program.path.display()))
+    }
+
+    /// Starts it under strace, which writes every call to `trace`, one line each.
+    pub fn traced(program: &Program, arguments: &[OsString], trace: &Path) -> Result<Self> {
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-qq", "-o"])
+            .arg(trace)
+            .arg(&program.path)
+            .args(arguments);
+        Self::spawn(command, Transport::Socketpair).context("cannot start strace")
+    }
+
+    fn spawn(mut command: Command, transport: Transport) -> Result<Self> {
+        let (to, from, stdin, stdout): (OwnedFd, OwnedFd, OwnedFd, OwnedFd) = match transport {
+            Transport::Socketpair => {
+                let (ours, theirs) = UnixStream::pair()?;
+                let (again, also) = (ours.try_clone()?, theirs.try_clone()?);
+                (ours.into(), again.into(), theirs.into(), also.into())
+            }
+            Transport::Pipes => {
+                let (stdin, to) = std::io::pipe()?;
+                let (from, stdout) = std::io::pipe()?;
+                (to.into(), from.into(), stdin.into(), stdout.into())
+            }
+        };
+        command
+            // From cargo: a peer's linker would look for every library there first, which no daemon has it do.
+            .env_remove("LD_LIBRARY_PATH")
+            .stdin(Stdio::from(stdin))
+            .stdout(Stdio::from(stdout));
+        let process = Process(command.spawn()?);
+        let load = Load::new(File::from(to), File::from(from))?;
+        Ok(Self { load, process })
+    }
+
+    /// Its process; with strace, that of strace.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Ends the session as a daemon does whose client is gone. The server must end well.
+    pub fn end(self) -> Result<()> {
+        const WAIT_MAX: Duration = Duration::from_secs(10);
+        let Self { load, mut process } = self;
+        drop(load);
+        let start = Instant::now();
+        while start.elapsed() < WAIT_MAX {
+            if let Some(status) = process.0.try_wait()? {
+                ensure!(status.success(), "the server ended with {status}");
+                return Ok(());
+            }
+            sleep(Duration::from_millis(1));
+        }
+        bail!("the server does not end with its session")
+    }
+}
+
+/// Ends with us.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
