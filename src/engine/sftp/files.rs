@@ -76,13 +76,13 @@ impl Sftp {
         let offset = request.offset;
         let asked = request.word.min(PACKET_DATA_BYTES_MAX);
         request.check_range(asked)?;
-        let pin = match request.session.handles.at(request.slot) {
-            Some(Open {
-                pin: Some(pin),
-                mode: Mode { read: true, .. },
-                ..
-            }) => pin,
-            _ => return Err(Fault::Missing),
+        let Some(Open {
+            pin: Some(pin),
+            mode: Mode { read: true, .. },
+            ..
+        }) = request.session.handles.at(request.slot)
+        else {
+            return Err(Fault::Missing);
         };
         let mut len = asked;
         if len > READ_INLINE_BYTES {
@@ -121,20 +121,19 @@ impl Sftp {
         let skip = skip.ok_or(Fault::BadMessage)?;
         let offset = request.offset;
         let in_range = request.check_range(len);
-        match request.session.handles.at(request.slot) {
-            Some(Open {
-                pin: Some(pin),
-                mode: mode @ Mode { write: true, .. },
-                ..
-            }) => {
-                if !mode.append {
-                    in_range?;
-                }
-                if !data.is_empty() {
-                    request.vfs.write(pin, offset, data)?;
-                }
-            }
-            _ => return Err(Fault::Missing),
+        let Some(Open {
+            pin: Some(pin),
+            mode: mode @ Mode { write: true, .. },
+            ..
+        }) = request.session.handles.at(request.slot)
+        else {
+            return Err(Fault::Missing);
+        };
+        if !mode.append {
+            in_range?;
+        }
+        if !data.is_empty() {
+            request.vfs.write(pin, offset, data)?;
         }
         if left == 0 {
             return Ok(());

@@ -215,11 +215,7 @@ pub(super) struct Entry {
     pub(super) traits: u16,
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "done by the compiler"
-)]
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 static ENTRIES: [Entry; COUNT] = {
     let mut entries = [Entry {
         ask: Ask::Open,
@@ -237,11 +233,7 @@ static ENTRIES: [Entry; COUNT] = {
 };
 
 /// The names with a blank behind each.
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "done by the compiler"
-)]
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const NAMES: [u8; {
     let (mut len, mut place) = (COUNT, 0);
     while place < COUNT {
@@ -369,11 +361,7 @@ impl Permits {
 }
 
 /// The bits of what changes something.
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "done by the compiler"
-)]
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const ALL_WRITES: u32 = {
     let (mut bits, mut place) = (0, 0);
     while place < COUNT {

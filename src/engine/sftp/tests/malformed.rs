@@ -266,8 +266,12 @@ fn bytes_that_are_anything_are_answered_or_end_the_connection() {
             .collect();
         let talk = world.talk(&input, || random.below(3000) >> random.below(10));
         for reply in talk.replies() {
-            let known = [2, 101, 102, 103, 104, 105, 201];
-            assert!(known.contains(&reply.kind), "{reply:?}");
+            // Of which request nobody knows any more, but well formed it must be.
+            let asked = [1, 3, 5, 7, 12, 200, 0];
+            assert!(
+                asked.iter().any(|kind| reply.fault(*kind).is_none()),
+                "{reply:?}"
+            );
         }
         world.hang_up();
         world.tree.ram.check();
