@@ -178,6 +178,11 @@ impl World {
         }
     }
 
+    /// Another session begins.
+    pub fn connect(&mut self, memory: Memory) {
+        self.session = Session::new(memory.handles, memory.hashes);
+    }
+
     fn advance(&mut self, input: &[u8]) -> Progress {
         let mut cx = Cx {
             now: Instant::default(),
