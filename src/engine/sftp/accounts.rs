@@ -76,18 +76,20 @@ impl Accounts {
     }
 }
 
+/// A number, and where its line begins if it has one.
+type Asked = (u32, Option<u32>);
+
 /// One of the two files: lines of fields between colons, of which the first is a name and the third its number.
 struct Table {
     memory: &'static mut [u8],
     /// Bytes of the whole lines in it.
     len: usize,
-    /// Numbers that were asked for lately, each in the place that its lowest bits say, and where its line begins if it has
-    /// one. A directory of many files has few owners.
-    recent: [Cell<Option<(u32, Option<u32>)>>; Self::RECENT_COUNT],
+    /// What was asked for lately, each number in the place that its lowest bits say: files have few owners.
+    recent: [Cell<Option<Asked>>; Self::RECENT_COUNT],
 }
 
 impl Table {
-    const RECENT_COUNT: usize = 16;
+    const RECENT_COUNT: usize = 64;
 
     const fn new(memory: &'static mut [u8]) -> Self {
         Self {
@@ -253,7 +255,7 @@ mod tests {
                     (9, None),
                     (1000, Some(b"ann")),
                     // It shares its place among those asked for lately with the one before.
-                    (1000 + 16, None),
+                    (1000 + 64, None),
                     (7, None),
                     (1, None),
                     (u32::MAX, Some(b"last")),

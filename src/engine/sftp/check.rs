@@ -408,20 +408,20 @@ mod tests {
         for algorithm in Algorithm::ALL {
             for slice in [1, 255, 256, 257, 700] {
                 for (range, parts) in [
-                    ((0, 0, 256), &[0..256, 256..512, 512..700][..]),
-                    ((0, 512, 256), &[0..256, 256..512]),
-                    ((188, 0, 256), &[188..444, 444..700]),
-                    ((1, 5000, 300), &[1..301, 301..601, 601..700]),
-                    ((100, 50, 256), &[100..150]),
-                    ((100, 50, 0), &[100..150]),
-                    ((699, 0, u32::MAX), &[699..700]),
+                    ((0, 0, 256), &[(0, 256), (256, 512), (512, 700)][..]),
+                    ((0, 512, 256), &[(0, 256), (256, 512)]),
+                    ((188, 0, 256), &[(188, 444), (444, 700)]),
+                    ((1, 5000, 300), &[(1, 301), (301, 601), (601, 700)]),
+                    ((100, 50, 256), &[(100, 150)]),
+                    ((100, 50, 0), &[(100, 150)]),
+                    ((699, 0, u32::MAX), &[(699, 700)]),
                     ((700, 0, 256), &[]),
-                    ((700, 9, 0), &[0..0]),
-                    ((0, u64::MAX, 0), &[0..700]),
+                    ((700, 9, 0), &[(0, 0)]),
+                    ((0, u64::MAX, 0), &[(0, 700)]),
                 ] {
                     let expect: String = parts
                         .iter()
-                        .map(|part| whole(algorithm, &bytes[part.clone()], 700))
+                        .map(|part| whole(algorithm, &bytes[part.0..part.1], 700))
                         .collect();
                     assert_eq!(answer(algorithm, &bytes, range, slice), Ok(expect));
                 }
@@ -432,11 +432,11 @@ mod tests {
     #[test]
     fn a_file_that_becomes_shorter_ends_the_last_block() {
         for (block_bytes, taken, parts) in [
-            (256, 300, &[0..256, 256..300][..]),
-            (256, 256, &[0..256]),
+            (256, 300, &[(0, 256), (256, 300)][..]),
+            (256, 256, &[(0, 256)]),
             (256, 0, &[]),
-            (0, 300, &[0..300]),
-            (0, 0, &[0..0]),
+            (0, 300, &[(0, 300)]),
+            (0, 0, &[(0, 0)]),
         ] {
             let bytes = [7; 300];
             let mut hashes = [0; 100];
@@ -447,7 +447,7 @@ mod tests {
             let len = check.finish(&mut hashes);
             let expect: String = parts
                 .iter()
-                .map(|part| whole(Algorithm::Md5, &bytes[part.clone()], 300))
+                .map(|part| whole(Algorithm::Md5, &bytes[part.0..part.1], 300))
                 .collect();
             assert_eq!(hex(&hashes[..len]), expect);
         }

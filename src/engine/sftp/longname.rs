@@ -254,7 +254,7 @@ mod tests {
     fn every_day_of_the_calendar_follows_the_one_before() {
         let (mut year, mut month, mut day) = (0, 2, 1);
         for days in -MARCH_DAYS..i64::from(YEARS_DAYS) - MARCH_DAYS {
-            let name = std::str::from_utf8(&MONTHS[month]).unwrap();
+            let name = core::str::from_utf8(&MONTHS[month]).unwrap();
             let date = date_of(days * DAY_SECS + 86_399);
             // Of this year's dates some show the time.
             assert!(
