@@ -9,7 +9,7 @@
 use crate::config::{PAGE_BYTES, REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::{Cx, Order, State, Stream};
 use crate::event::Events;
-use crate::sys::heap::Slots;
+use crate::sys::heap;
 use crate::time::Instant;
 use crate::vfs::{FsResult, Vfs};
 use core::net::Ipv6Addr;
@@ -58,8 +58,8 @@ pub struct Talk<'a> {
     wire: &'a mut dyn Wire,
     vfs: &'a mut dyn Vfs,
     events: &'a mut Events,
-    rx: Slots<u8>,
-    tx: Slots<u8>,
+    rx: &'static mut [u8],
+    tx: &'static mut [u8],
     /// Bytes of `rx` that were used up …
     used: usize,
     /// … and that were received.
@@ -82,8 +82,8 @@ impl<'a> Talk<'a> {
             wire,
             vfs,
             events,
-            rx: Slots::zeroed(TALK_INPUT_BYTES),
-            tx: Slots::zeroed(REPLY_BYTES),
+            rx: heap::bytes(TALK_INPUT_BYTES),
+            tx: heap::bytes(REPLY_BYTES),
             used: 0,
             have: 0,
             owed: 0,
@@ -138,10 +138,10 @@ impl<'a> Talk<'a> {
             };
             let was_ordered = ordered.is_some();
             let progress = match ordered.take() {
-                Some((order, result)) => stream.done(session, &mut cx, order, result, &mut self.tx),
+                Some((order, result)) => stream.done(session, &mut cx, order, result, self.tx),
                 None => {
                     let input = self.rx.get(self.used..self.have).unwrap_or_default();
-                    stream.advance(session, &mut cx, input, &mut self.tx)
+                    stream.advance(session, &mut cx, input, self.tx)
                 }
             };
             self.used += progress.consumed;

@@ -17,13 +17,14 @@ mod words;
 
 use words::{parts, place_in};
 
-const HELP: &str = "\
-stowaway ROLE …, or a link to it that is named as the ROLE:
-
-";
-const MORE_HELP: &str = "
-stowaway ROLE --help has its options.
-";
+const HELP: &[&str] = &[
+    "stowaway ROLE …, or a link to it that is named as the ROLE:\n\n",
+    #[cfg(feature = "nfs")]
+    nfs::SUMMARY,
+    #[cfg(feature = "sftp-server")]
+    sftp_server::SUMMARY,
+    "\nstowaway ROLE --help has its options.\n",
+];
 const VERSION: &str = concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// What to do about a word that nobody knows.
@@ -48,32 +49,27 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();
-    if place_in(ROLES, word).is_none() {
+    let mut role = place_in(ROLES, word);
+    if role.is_none() {
         word = next();
+        role = place_in(ROLES, word);
     }
-    match word {
+    let _ = build_id;
+    match role {
         #[cfg(feature = "nfs")]
-        b"serve" | b"nfs" | b"unfsd" => {
+        Some(role @ 0..=2) => {
             // Wrong usage is said once, also when a role is to be started again and again.
             let mut options = nfs::Options::default();
             options.read(args)?;
-            match word {
-                b"serve" => serve::run(&options, build_id),
+            match role {
+                0 => serve::run(&options, build_id),
                 _ => nfs::run(&options, build_id),
             }
         }
         #[cfg(feature = "sftp-server")]
-        b"sftp-server" => sftp_server::run(args),
+        Some(3) => sftp_server::run(args),
         _ => {
-            let help = [
-                HELP,
-                #[cfg(feature = "nfs")]
-                nfs::SUMMARY,
-                #[cfg(feature = "sftp-server")]
-                sftp_server::SUMMARY,
-                MORE_HELP,
-            ];
-            inform(word, &help)?;
+            inform(word, HELP)?;
             Err(complain(USAGE, b"there is no role", word, SEE_HELP))
         }
     }

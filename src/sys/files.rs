@@ -55,9 +55,12 @@ pub fn open(path: &CStr, flags: OFlags, mode: u32) -> Result<File, Errno> {
 }
 
 /// Opens the entry `name` of `dir`; what is made thereby has the bits of `mode`.
-#[inline(never)]
 pub fn open_at(dir: impl AsFd, name: &CStr, flags: OFlags, mode: u32) -> Result<File, Errno> {
-    let dir = dir.as_fd().as_raw_fd();
+    open_from(dir.as_fd().as_raw_fd(), name, flags, mode)
+}
+
+#[inline(never)]
+fn open_from(dir: RawFd, name: &CStr, flags: OFlags, mode: u32) -> Result<File, Errno> {
     let flags = flags | OFlags::CLOEXEC | OFlags::LARGEFILE;
     // SAFETY: the kernel reads the name.
     File::opened(unsafe { raw_syscall!(Sysno::openat, dir, name.as_ptr(), flags.bits(), mode) })
@@ -104,16 +107,21 @@ pub fn stat(file: impl AsFd, out: &mut Stat) -> Result<(), Errno> {
 /// Asks for the entry `name` of a directory, or for the file itself when `name` is empty. Symbolic links are not followed,
 /// automounts not started.
 pub fn stat_entry(dir: impl AsFd, name: &CStr, out: &mut Stat) -> Result<(), Errno> {
-    stat_at(dir, name, AtFlags::SYMLINK_NOFOLLOW, out)
+    stat_at(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW, out)
 }
 
 /// Asks for what `name` leads to from a directory, or for the file itself when `name` is empty. Automounts are not started.
 ///
 /// statx, else fstatat: the latter knows neither birth nor mount points, so both are as if there were none.
 #[inline(never)]
-pub fn stat_at(dir: impl AsFd, name: &CStr, follow: AtFlags, out: &mut Stat) -> Result<(), Errno> {
+pub fn stat_at(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    follow: AtFlags,
+    out: &mut Stat,
+) -> Result<(), Errno> {
     let flags = follow | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
-    let (file, wanted) = (dir.as_fd().as_raw_fd(), STATX_BASIC_STATS | STATX_BTIME);
+    let (file, wanted) = (dir.as_raw_fd(), STATX_BASIC_STATS | STATX_BTIME);
     // SAFETY: the kernel reads the name and writes the structure.
     let answer = unsafe {
         raw_syscall!(

@@ -23,7 +23,7 @@ pub struct Arena {
 #[repr(C, align(64))]
 struct Memory([MaybeUninit<u8>; ARENA_BYTES]);
 
-// SAFETY: the process has one thread and no signal handlers, so no two calls overlap.
+// SAFETY: the process has one thread, and no signal handler that does anything but end it, so no two calls overlap.
 unsafe impl Sync for Arena {}
 
 impl Arena {
@@ -129,6 +129,12 @@ impl<T> Slots<T> {
         // SAFETY: this place held an element, and counts as empty from now on.
         Some(unsafe { self.places.add(self.len as usize).read() })
     }
+}
+
+/// `count` zero bytes for as long as the process lasts, touched when they are used first.
+#[inline(never)]
+pub fn bytes(count: usize) -> &'static mut [u8] {
+    Slots::zeroed(count).leak()
 }
 
 impl Slots<u8> {

@@ -20,14 +20,20 @@ pub fn exit(code: i32) -> ! {
 
 /// A reader that is gone and a file that may not grow are errors of the write, never the end of the process.
 pub(super) fn ignore_failed_writes() {
+    const IGNORE: usize = 1;
     const SIGPIPE: usize = 13;
     const SIGXFSZ: usize = 25;
-    // The kernel's sigaction: handler (1 = ignore), flags, restorer, mask. Eight words are enough on every architecture.
-    let ignore: [usize; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
-    for signal in [SIGPIPE, SIGXFSZ] {
-        // SAFETY: the kernel reads the structure and writes nothing.
-        unsafe { raw_syscall!(Sysno::rt_sigaction, signal, ignore.as_ptr(), 0, 8) };
-    }
+    act_on(SIGPIPE, IGNORE, 0);
+    act_on(SIGXFSZ, IGNORE, 0);
+}
+
+/// Has the kernel act on a signal so.
+#[inline(never)]
+fn act_on(signal: usize, handler: usize, flags: usize) {
+    // The kernel's sigaction: handler, flags, restorer, mask. Eight words are enough on every architecture.
+    let action = [handler, flags, handler, 0, 0, 0, 0, 0];
+    // SAFETY: the kernel reads the structure and writes nothing; a handler is a function of ours that does not return.
+    unsafe { raw_syscall!(Sysno::rt_sigaction, signal, action.as_ptr(), 0, 8) };
 }
 
 /// Signals that wait to be read.
@@ -78,25 +84,11 @@ pub fn signals(children: bool) -> Option<File> {
     signalled
 }
 
-/// Sleeps until `listener` has something, a signal comes or `timeout` is over; true when a signal asks the process to stop.
-pub fn wait_for_guest(
-    signals: Option<&File>,
-    listener: Option<&File>,
-    timeout: Option<Duration>,
-) -> bool {
-    // Where there is but one, it is watched twice.
-    let _ = match (signals.or(listener), listener.or(signals)) {
-        (Some(one), Some(other)) => {
-            let mut watched = [one, other].map(|file| PollFd::new(file, PollFlags::IN));
-            super::sleep(&mut watched, timeout)
-        }
-        _ => super::sleep(&mut [], timeout),
-    };
-    signals.is_some_and(asks_to_stop)
-}
-
-/// Takes a signal that may have come; whether it asks the process to stop.
-fn asks_to_stop(signals: &File) -> bool {
+/// Sleeps until a signal comes or `timeout` is over; true when the signal asks the process to stop.
+pub fn wait_for_stop(signals: Option<&File>, timeout: Option<Duration>) -> bool {
+    let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
+    let _ = super::sleep(watched.as_mut_slice(), timeout);
+    let Some(signals) = signals else { return false };
     let mut info = [MaybeUninit::<u8>::uninit(); 128];
     let read = rustix::io::read(signals, &mut info[..]);
     // The signal's number comes first.
@@ -104,9 +96,18 @@ fn asks_to_stop(signals: &File) -> bool {
     number.is_some_and(|number| u32::from_ne_bytes(number) != SIGCHLD)
 }
 
-/// Sleeps until a signal comes or `timeout` is over; true when the signal asks the process to stop.
-pub fn wait_for_stop(signals: Option<&File>, timeout: Option<Duration>) -> bool {
-    wait_for_guest(signals, None, timeout)
+/// Ends the process when it is asked to stop, also where it is the first of a container, which signals do not end by
+/// themselves.
+pub fn stop_when_asked() {
+    extern "C" fn stop(_: i32) -> ! {
+        exit(0)
+    }
+    /// The kernel insists on a way back, which is never taken.
+    const RESTORER: usize = 0x0400_0000;
+    let handler = stop as extern "C" fn(i32) -> ! as usize;
+    for signal in [2, 15] {
+        act_on(signal, handler, RESTORER);
+    }
 }
 
 const SIGCHLD: u32 = 17;
@@ -143,12 +144,12 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     Ok(None)
 }
 
-/// A child that has ended: the status it exited with, or −1 when it was killed. Does not wait.
-pub fn reap_any() -> Option<(Child, i32)> {
+/// A child that has ended: the status it exited with, or −1 when it was killed. Waits for one only if it `waits`.
+pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
     const WNOHANG: usize = 1;
-    let mut status = 0i32;
+    let (how, mut status) = (if waits { 0 } else { WNOHANG }, 0i32);
     // SAFETY: the kernel writes one number.
-    let ended = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, WNOHANG, 0) };
+    let ended = unsafe { raw_syscall!(Sysno::wait4, -1isize, &raw mut status, how, 0) };
     let child = outcome(ended).ok().filter(|child| *child > 0)?;
     let status = if status & 0x7f == 0 {
         status >> 8 & 0xff
@@ -162,7 +163,8 @@ pub fn reap_any() -> Option<(Child, i32)> {
 ///
 /// Takes leave of others too that have ended: the first process of a container inherits those of all its descendants.
 pub fn reap(child: Child) -> Option<i32> {
-    core::iter::from_fn(reap_any).find_map(|(ended, status)| (ended == child).then_some(status))
+    core::iter::from_fn(|| reap_any(false))
+        .find_map(|(ended, status)| (ended == child).then_some(status))
 }
 
 /// Asks a child to stop, or ends it.

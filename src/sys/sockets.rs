@@ -6,9 +6,10 @@ use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{SocketFlags, SocketType, sockopt};
 use syscalls::raw_syscall;
 
+const UNIX: u16 = 1;
 const INET: u16 = 2;
 const INET6: u16 = 10;
 
@@ -93,35 +94,34 @@ pub fn bind(socket: impl AsFd, at: SocketAddr) -> Result<(), Errno> {
 /// Where somebody listens.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
-    /// TCP.
-    Address(SocketAddr),
+    /// TCP; an address of version 4 is mapped into version 6.
+    Address(Ipv6Addr, u16),
     /// A socket file, which only its owner may use.
     Path(&'a CStr),
 }
 
-/// Listens for connections at `place`, whose port 0 becomes one that is free, without waiting for them. A socket file that
-/// nobody listens at any more is replaced.
+/// Listens for connections at `place`, whose port 0 becomes one that is free. A socket file that nobody listens at any more
+/// is replaced.
 pub fn listen(place: &mut Place<'_>) -> Result<File, Errno> {
     const BACKLOG: i32 = 128;
-    let family = match place {
-        Place::Path(_) => AddressFamily::UNIX,
-        Place::Address(SocketAddr::V4(_)) => AddressFamily::INET,
-        Place::Address(SocketAddr::V6(_)) => AddressFamily::INET6,
-    };
-    let socket = open(family, SocketType::STREAM)?;
+    let socket;
     match place {
-        Place::Address(at) => {
+        Place::Address(host, port) => {
+            let at = SocketAddr::new(host.to_canonical(), *port);
+            let family = if at.is_ipv4() { INET } else { INET6 };
+            socket = open(family, SocketType::STREAM)?;
             sockopt::set_socket_reuseaddr(&socket, true)?;
             // Connections inherit these.
             let _ = sockopt::set_tcp_nodelay(&socket, true);
             let _ = sockopt::set_socket_keepalive(&socket, true);
-            bind(&socket, *at)?;
-            *at = name(&socket)?;
+            bind(&socket, at)?;
+            *port = name(&socket)?.port();
         }
         Place::Path(path) => {
+            socket = open(UNIX, SocketType::STREAM)?;
             let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
             let mut bound = at_path(&socket, path, Verb::Bind);
-            let probe = open(AddressFamily::UNIX, SocketType::STREAM)?;
+            let probe = open(UNIX, SocketType::STREAM)?;
             if bound == Err(Errno::ADDRINUSE)
                 && at_path(&probe, path, Verb::Connect) == Err(Errno::CONNREFUSED)
             {
@@ -133,21 +133,19 @@ pub fn listen(place: &mut Place<'_>) -> Result<File, Errno> {
         }
     }
     rustix::net::listen(&socket, BACKLOG)?;
-    // Who waits may have hung up by the time it is accepted.
-    rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
 }
 
 /// A socket for datagrams to whoever listens at the socket file `path`. What is not taken at once is lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
-    let socket = open(AddressFamily::UNIX, SocketType::DGRAM)?;
+    let socket = open(UNIX, SocketType::DGRAM)?;
     at_path(&socket, path, Verb::Connect)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
 }
 
-fn open(family: AddressFamily, kind: SocketType) -> Result<File, Errno> {
-    let (family, kind) = (family.as_raw(), kind.as_raw() | SocketFlags::CLOEXEC.bits());
+fn open(family: u16, kind: SocketType) -> Result<File, Errno> {
+    let kind = kind.as_raw() | SocketFlags::CLOEXEC.bits();
     // SAFETY: three numbers.
     File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
 }
@@ -164,7 +162,7 @@ enum Verb {
 fn at_path(socket: &File, path: &CStr, verb: Verb) -> Result<(), Errno> {
     let mut address = [0; 110];
     let (family, room) = address.split_at_mut(2);
-    family.copy_from_slice(&AddressFamily::UNIX.as_raw().to_ne_bytes());
+    family.copy_from_slice(&UNIX.to_ne_bytes());
     let bytes = path.to_bytes_with_nul();
     let room = room.get_mut(..bytes.len()).ok_or(Errno::NAMETOOLONG)?;
     room.copy_from_slice(bytes);

@@ -181,6 +181,20 @@ impl<'a> Writer<'a> {
         self.put([0; 3].get(..padding(len)).unwrap_or_default());
     }
 
+    /// Appends the last `len` bytes once more.
+    #[inline(never)]
+    pub fn repeat(&mut self, len: usize) {
+        let from = self.len.saturating_sub(len);
+        match self.room.get_mut(from..) {
+            Some(room) if room.len() / 2 >= len => {
+                let (last, next) = room.split_at_mut(len);
+                next.iter_mut().zip(last).for_each(|(to, from)| *to = *from);
+                self.len = self.len.wrapping_add(len);
+            }
+            _ => self.overrun = true,
+        }
+    }
+
     /// What is left of the room.
     pub fn room(&mut self) -> &mut [u8] {
         self.room.get_mut(self.len..).unwrap_or_default()

@@ -1,186 +1,165 @@
 //! copy-data and check-file: what may take long is done in slices, between which other requests are answered.
+//! draft-ietf-secsh-filexfer-extensions-00 sections 3 and 7.
 //!
-//! One is in hand, the others wait for it, in the order in which they came.
+//! One job is in hand, the others wait for it, in the order in which they came.
 
 use super::check::{Algorithm, Check};
 use super::handles::{Handles, Mode};
-use super::{Answer, Fault, Outcome, Request, Session, Sftp, status};
+use super::requests::{CHECK, CHECK_NAME, FILE};
+use super::status::{Fault, Outcome};
+use super::{Request, Session};
 use crate::config::{HASHES_BYTES, JOB_COUNT_MAX, JOB_SLICE_BYTES};
 use crate::engine::Cx;
 use crate::vfs::Opening;
 use crate::wire::Writer;
-use crate::wire::sftp::{Status, kind};
+use crate::wire::sftp::kind;
+
+/// To copy so many bytes means to copy all there are.
+const TO_END: u64 = u64::MAX;
 
 /// What is under way.
 pub(super) struct Jobs {
     list: heapless::Deque<Job, JOB_COUNT_MAX>,
-    /// Those of the check in hand.
+    /// If a check is in hand, and has begun.
+    check: Option<Check>,
+    /// Its hashes.
     hashes: &'static mut [u8],
+}
+
+/// What is to be done.
+#[derive(Clone, Copy)]
+struct Job {
+    /// The request.
+    id: u32,
+    /// The file that is read.
+    from: u16,
+    offset: u64,
+    /// Bytes of it that are left. Of a check that has not begun: as the client says.
+    len: u64,
+    work: Work,
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    /// To copy to this file, and where.
+    Copy(u16, u64),
+    /// To hash in blocks of so many bytes; whether the reply begins with the extension's name.
+    Check(Algorithm, u32, bool),
 }
 
 impl Jobs {
     pub(super) const fn new(hashes: &'static mut [u8]) -> Self {
         Self {
             list: heapless::Deque::new(),
+            check: None,
             hashes,
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
         self.list.clear();
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
 }
 
-struct Job {
-    /// The request.
-    id: u32,
-    /// The file that is read.
-    from: usize,
-    work: Work,
-}
+impl Request<'_, '_> {
+    /// Another job, for which there is room.
+    fn begin_job(&mut self, job: Job) -> Outcome {
+        let Session { handles, jobs, .. } = &mut *self.session;
+        handles.hold(job.from);
+        if let Work::Copy(to, _) = job.work {
+            handles.hold(to);
+        }
+        let _ = jobs.list.push_back(job);
+        Err(Fault::Later)
+    }
 
-enum Work {
-    Copy(Copy),
-    Check {
-        check: Check,
-        /// Whether the reply begins with the extension's name.
-        labelled: bool,
-    },
-}
+    /// Which file is open there, and whether it can be read and written.
+    #[inline(never)]
+    fn file(&mut self, slot: u16) -> Result<((u64, u64), bool, bool), Fault> {
+        let open = self.session.handles.at(slot).ok_or(Fault::Failure)?;
+        let pin = open.pin.as_ref().ok_or(Fault::Failure)?;
+        let attr = self.vfs.attr(pin.node())?;
+        Ok(((attr.fsid, attr.inode), open.mode.read, open.mode.write))
+    }
 
-struct Copy {
-    to: usize,
-    from_offset: u64,
-    to_offset: u64,
-    /// Bytes that are not copied yet …
-    left: u64,
-    /// … or all that there are.
-    to_end: bool,
-}
-
-/// What a slice led to.
-enum Slice {
-    More,
-    Done,
-}
-
-impl Request<'_, '_, '_> {
-    fn check_room(&self) -> Result<(), Fault> {
+    /// copy-data. A file is not copied to itself: there might be no end.
+    #[inline(never)]
+    pub(super) fn copy(&mut self) -> Outcome {
+        let args = &mut self.args;
+        let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
+        args.check()?;
         if self.session.jobs.list.is_full() {
             return Err(Fault::Busy);
         }
-        Ok(())
-    }
-
-    /// Begins a job, for which there is room.
-    fn begin(&mut self, from: usize, work: Work) -> Outcome {
-        let Session { handles, jobs, .. } = &mut *self.session;
-        handles.hold(from);
-        if let Work::Copy(copy) = &work {
-            handles.hold(copy.to);
+        let to = self.session.handles.find(handle, FILE);
+        let (from, to) = (self.slot, to.ok_or(Fault::Failure)?);
+        let ((source, can_read, _), (target, _, can_write)) = (self.file(from)?, self.file(to)?);
+        if source == target {
+            return Err(Fault::Failure);
         }
-        let id = self.id;
-        let _ = jobs.list.push_back(Job { id, from, work });
-        Ok(Answer::Later)
+        if !can_read || !can_write {
+            return Err(Fault::Missing);
+        }
+        let end = self.offset.max(to_offset).saturating_add(len);
+        if end > i64::MAX as u64 {
+            return Err(Fault::BadMessage);
+        }
+        self.begin_job(Job {
+            id: self.id,
+            from,
+            offset: self.offset,
+            len: if len == 0 { TO_END } else { len },
+            work: Work::Copy(to, to_offset),
+        })
     }
-}
 
-/// copy-data: draft-ietf-secsh-filexfer-extensions-00 section 7. A file is not copied to itself: there might be no end.
-pub(super) fn copy(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let args = &mut request.args;
-    let (from, from_offset, len) = (args.handle(), args.u64(), args.u64());
-    let (to, to_offset) = (args.handle(), args.u64());
-    args.check()?;
-    request.check_room()?;
-    let Session { handles, .. } = &mut *request.session;
-    let (from, to) = (handles.find(from, false)?, handles.find(to, false)?);
-    let (pin, mode, _) = handles.get(from)?;
-    let (source, can_read) = (request.cx.vfs.attr(pin.node())?, mode.read);
-    let (pin, mode, _) = handles.get(to)?;
-    let target = request.cx.vfs.attr(pin.node())?;
-    if from == to || (source.fsid, source.inode) == (target.fsid, target.inode) {
-        return Err(Status::Failure.into());
-    }
-    if !can_read || !mode.write {
-        return Err(Status::NoSuchFile.into());
-    }
-    let end = |offset: u64| {
-        offset
-            .checked_add(len)
-            .filter(|end| *end <= i64::MAX as u64)
-    };
-    if end(from_offset).is_none() || end(to_offset).is_none() {
-        return Err(Status::BadMessage.into());
-    }
-    let copy = Copy {
-        to,
-        from_offset,
-        to_offset,
-        left: len,
-        to_end: len == 0,
-    };
-    request.begin(from, Work::Copy(copy))
-}
-
-/// check-file-handle and check-file-name, section 3 of the same draft; and check-file, as paramiko asks for the former.
-pub(super) fn check(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let by_name = request.name == b"check-file-name";
-    let labelled = request.name == b"check-file";
-    let target = if by_name {
-        request.path()
-    } else {
-        request.args.handle()
-    };
-    let args = &mut request.args;
-    let (list, offset, len, block) = (args.string(), args.u64(), args.u64(), args.u32());
-    args.check()?;
-    request.check_room()?;
-    let algorithm = Algorithm::choose(list).ok_or(Status::Failure)?;
-    let Session { handles, jobs, .. } = &mut *request.session;
-    let slot = if by_name {
-        let free = handles.free()?;
-        let how = Opening {
-            read: true,
-            ..Opening::default()
+    /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
+    #[inline(never)]
+    pub(super) fn check(&mut self) -> Outcome {
+        let by_name = self.name == CHECK_NAME;
+        let args = &mut self.args;
+        let target = if by_name { args.path() } else { args.handle() };
+        let list = args.string();
+        let (offset, len, block) = (args.u64(), args.u64(), args.u32());
+        args.check()?;
+        if self.session.jobs.list.is_full() {
+            return Err(Fault::Busy);
+        }
+        let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
+        let handles = &mut self.session.handles;
+        let from = if by_name {
+            let slot = handles.free()?;
+            let how = Opening {
+                read: true,
+                ..Opening::default()
+            };
+            let pin = self.vfs.open_at(target, &how)?;
+            handles.put(slot, pin, Mode::default());
+            slot
+        } else {
+            let slot = handles.find(target, FILE).ok_or(Fault::Failure)?;
+            if !handles.at(slot).is_some_and(|open| open.mode.read) {
+                return Err(Fault::Missing);
+            }
+            slot
         };
-        let pin = request.cx.vfs.open_at(target, &how)?;
-        let mode = Mode {
-            read: true,
-            ..Mode::default()
-        };
-        handles.put(free, pin, mode);
-        handles.hide(free);
-        free
-    } else {
-        handles.find(target, false)?
-    };
-    // Held already, so that it is closed if there is nothing to do.
-    handles.hold(slot);
-    let room = jobs.hashes.len().min(HASHES_BYTES);
-    let begun = start(handles, request.cx, slot, &|size| {
-        Check::new(algorithm, offset, len, block, size, room)
-    });
-    let outcome = begun.and_then(|check| request.begin(slot, Work::Check { check, labelled }));
-    request.session.handles.release(slot, request.cx.vfs);
-    outcome
-}
-
-/// Begins to check a file, if it can be read.
-fn start(
-    handles: &mut Handles,
-    cx: &mut Cx<'_>,
-    slot: usize,
-    check: &dyn Fn(u64) -> crate::vfs::FsResult<Check>,
-) -> Result<Check, Fault> {
-    let (pin, mode, _) = handles.get(slot)?;
-    if !mode.read {
-        return Err(Status::NoSuchFile.into());
+        let labelled = self.name == CHECK;
+        let begun = self.begin_job(Job {
+            id: self.id,
+            from,
+            offset,
+            len,
+            work: Work::Check(algorithm, block, labelled),
+        });
+        if by_name {
+            self.session.handles.close(from, self.vfs);
+        }
+        begun
     }
-    Ok(check(cx.vfs.attr(pin.node())?.size)?)
 }
 
 /// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
@@ -190,86 +169,104 @@ pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'
     let Some(job) = jobs.list.front_mut() else {
         return;
     };
-    let (id, from) = (job.id, job.from);
-    let mut left = JOB_SLICE_BYTES;
-    let done = loop {
-        let slice = job.slice(handles, jobs.hashes, cx, reply.room(), &mut left);
-        match slice {
-            Ok(Slice::More) if left > 0 => {}
-            Ok(Slice::More) => return,
-            Ok(Slice::Done) => break Fault::Status(Status::Ok),
+    let mut budget = JOB_SLICE_BYTES;
+    let fault = loop {
+        match job.slice(
+            handles,
+            &mut jobs.check,
+            jobs.hashes,
+            cx,
+            reply.room(),
+            &mut budget,
+        ) {
+            Ok(true) if budget > 0 => {}
+            Ok(true) => return,
+            Ok(false) => break Fault::Done,
             Err(fault) => break fault,
         }
     };
-    match jobs.list.pop_front().map(|job| job.work) {
-        Some(Work::Check {
-            mut check,
-            labelled,
-        }) if done == Fault::Status(Status::Ok) => {
-            let len = check.finish(jobs.hashes);
-            let start = reply.begin(kind::EXTENDED_REPLY, id);
-            if labelled {
-                reply.string(b"check-file");
-            }
-            reply.string(check.algorithm().name());
-            reply.put(jobs.hashes.get(..len).unwrap_or_default());
-            reply.end(start, 0);
-        }
-        work => {
-            status::emit(reply, id, done);
-            if let Some(Work::Copy(copy)) = work {
-                handles.release(copy.to, cx.vfs);
+    let Job { id, from, work, .. } = *job;
+    jobs.list.pop_front();
+    handles.release(from, cx.vfs);
+    let check = jobs.check.take();
+    match work {
+        Work::Copy(to, _) => handles.release(to, cx.vfs),
+        Work::Check(algorithm, _, labelled) => {
+            if let (Some(mut check), Fault::Done) = (check, fault) {
+                let start = reply.begin(kind::EXTENDED_REPLY, id);
+                if labelled {
+                    reply.string(CHECK);
+                }
+                reply.string(algorithm.name());
+                let len = check.finish(jobs.hashes);
+                reply.put(jobs.hashes.get(..len).unwrap_or_default());
+                reply.end(start, 0);
+                return;
             }
         }
     }
-    handles.release(from, cx.vfs);
+    fault.emit(reply, id);
 }
 
 impl Job {
-    /// Reads some bytes into `room`, and does with them what is to be done.
+    /// Reads some bytes into `room`, and does with them what is to be done; whether there are more.
     fn slice(
         &mut self,
         handles: &mut Handles,
+        check: &mut Option<Check>,
         hashes: &mut [u8],
         cx: &mut Cx<'_>,
         room: &mut [u8],
         budget: &mut usize,
-    ) -> Result<Slice, Fault> {
-        let (offset, wanted) = match &self.work {
-            Work::Check { check, .. } => check.wants(),
-            Work::Copy(copy) if copy.to_end => (copy.from_offset, u64::MAX),
-            Work::Copy(copy) => (copy.from_offset, copy.left),
-        };
-        if wanted == 0 {
-            return Ok(Slice::Done);
+    ) -> Result<bool, Fault> {
+        let pin = handles.pin(self.from)?;
+        if let (Work::Check(algorithm, block, _), None) = (self.work, &*check) {
+            let size = cx.vfs.attr(pin.node())?.size;
+            let room = hashes.len().min(HASHES_BYTES);
+            *check = Some(Check::new(
+                algorithm,
+                self.offset,
+                self.len,
+                block,
+                size,
+                room,
+            )?);
         }
-        let len = room.len().min(*budget) as u64;
-        let len = len.min(wanted) as usize;
+        if let Some(check) = check {
+            (self.offset, self.len) = check.wants();
+        }
+        if self.len == 0 {
+            return Ok(false);
+        }
+        let len = room.len().min(*budget);
+        let len = self.len.min(len as u64) as usize;
         *budget = budget.saturating_sub(len);
         let room = room.get_mut(..len).unwrap_or_default();
-        let (pin, ..) = handles.get(self.from)?;
-        let got = cx.vfs.read(pin, offset, room)?;
+        let got = cx.vfs.read(pin, self.offset, room)?;
         let bytes = room.get(..got).unwrap_or_default();
+        if bytes.is_empty() {
+            // A file that becomes shorter while it is checked ends there.
+            return if check.is_some() || self.len > TO_END / 2 {
+                Ok(false)
+            } else {
+                Err(Fault::Eof)
+            };
+        }
         match &mut self.work {
-            // The file has become shorter.
-            Work::Check { .. } if bytes.is_empty() => return Ok(Slice::Done),
-            Work::Check { check, .. } => check.step(bytes, hashes),
-            Work::Copy(copy) => {
-                if bytes.is_empty() {
-                    return if copy.to_end {
-                        Ok(Slice::Done)
-                    } else {
-                        Err(Status::Eof.into())
-                    };
-                }
-                let (pin, ..) = handles.get(copy.to)?;
-                cx.vfs.write(pin, copy.to_offset, bytes)?;
-                copy.from_offset = copy.from_offset.wrapping_add(got as u64);
-                copy.to_offset = copy.to_offset.wrapping_add(got as u64);
+            Work::Copy(to, to_offset) => {
+                let pin = handles.pin(*to)?;
+                cx.vfs.write(pin, *to_offset, bytes)?;
+                *to_offset = to_offset.wrapping_add(got as u64);
+                self.offset = self.offset.wrapping_add(got as u64);
                 // As with OpenSSH, the last bytes need not all be there.
-                copy.left = copy.left.saturating_sub(len as u64);
+                self.len = self.len.saturating_sub(len as u64);
+            }
+            Work::Check(..) => {
+                if let Some(check) = check {
+                    check.step(bytes, hashes);
+                }
             }
         }
-        Ok(Slice::More)
+        Ok(true)
     }
 }

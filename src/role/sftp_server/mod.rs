@@ -13,7 +13,7 @@ use crate::drive::guests;
 use crate::drive::stdio::{End, Talk};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
-use crate::sys::heap::Slots;
+use crate::sys::heap::{self, Slots};
 use crate::sys::sockets::{self, Place};
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
@@ -63,68 +63,67 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     if let Some(bits) = options.umask {
         rustix::process::umask(rustix::fs::Mode::from_bits_retain(bits));
     }
-    let Some(mut place) = options.listen else {
-        return match serve(&options) {
-            DONE => Ok(()),
-            status => Err(status),
-        };
-    };
-    let is_far = matches!(place, Place::Address(at) if !at.ip().is_loopback());
-    let mut line = Line::default();
-    if is_far && !options.trusts {
-        return Err(complain(
-            USAGE,
-            b"--listen",
-            tell_place(&place, &mut line),
-            FAR,
-        ));
+    match options.listen {
+        None => serve(&options),
+        Some(place) => listen(&options, place),
     }
-    let listener = sockets::listen(&mut place);
-    let about = tell_place(&place, &mut line);
-    let listener = listener.map_err(|errno| failed("cannot listen on", about, errno))?;
-    let mut events = ManuallyDrop::new(Events::to(Console::leak()));
-    let who = match place {
-        Place::Path(_) => "SFTP; only this user and root can connect",
-        Place::Address(_) if is_far => "SFTP without a password for everybody who reaches it",
-        Place::Address(_) => {
-            "SFTP without a password for every user of this host; a socket file is for one"
-        }
-    };
-    events.tell(event::LISTENING, about, who);
-    guests::run(listener, &mut events, &mut || serve(&options));
-    if let Place::Path(path) = place {
-        let _ = rustix::fs::unlink(path);
-    }
-    Ok(())
 }
 
-/// Why an address that others can reach is refused.
-const FAR: &[u8] = b"SFTP without SSH has no passwords; whoever reaches it has the files. Listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network";
-
-/// Talks to the peer at the other end of standard input and output, as who runs this process.
-fn serve(options: &Options) -> Status {
-    // Where a terminal is in between, it has to pass every byte as it is.
-    let _terminal = Stdio::pass_all_bytes();
-    let descriptors = process::descriptor_limit();
-    let handle_count = descriptors
-        .saturating_sub(HANDLE_DESCRIPTOR_RESERVE)
-        .clamp(1, HANDLE_COUNT_MAX);
-    let mut user = ManuallyDrop::new(User::new(handle_count));
-    let mut handles = Slots::new(handle_count);
-    while !handles.is_full() {
-        handles.push(None);
+/// Serves whoever connects, each in a process of its own, until this one is asked to stop.
+#[inline(never)]
+fn listen(options: &Options, mut place: Place<'static>) -> Result<(), Status> {
+    const FAR: &[u8] = b"SFTP without SSH has no passwords: whoever reaches it has the files; listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network";
+    let mut text = options.listen_text.to_bytes();
+    let who = match place {
+        Place::Path(_) => "only this user and root can connect",
+        Place::Address(at, _) if at.to_canonical().is_loopback() => {
+            "every user of this host can connect, without a password; a socket file is for one user"
+        }
+        _ if !options.trusts => return Err(complain(USAGE, b"--listen", text, FAR)),
+        _ => "everybody who reaches it can connect, without a password",
+    };
+    let listener = sockets::listen(&mut place);
+    let listener = listener.map_err(|errno| failed("cannot listen on", text, errno))?;
+    let mut line = Line::default();
+    if let Place::Address(_, port) = place {
+        // Of port 0 it is the one that was free.
+        let end = text.iter().rposition(|byte| *byte == b':');
+        line.raw(text.get(..end.unwrap_or(0)).unwrap_or_default());
+        text = line.text(":").number(port.into()).bytes();
     }
-    let texts = [(); 2].map(|()| Slots::zeroed(ACCOUNT_BYTES_MAX).leak());
-    let uid = rustix::process::getuid().as_raw();
-    let mut sftp = ManuallyDrop::new(Sftp::new(options.permits, options.level, uid, texts));
+    Events::to(Console::leak()).tell(event::LISTENING, text, who);
+    guests::run(&listener, &mut || serve(options))
+}
+
+/// Talks to the peer at the other end of standard input and output, as who runs this process, which ends then.
+fn serve(options: &Options) -> ! {
+    // Where a terminal is in between, it has to pass every byte as it is.
+    let terminal = Stdio::pass_all_bytes();
+    let status = talk(options);
+    drop(terminal);
+    process::exit(status)
+}
+
+#[inline(never)]
+fn talk(options: &Options) -> Status {
+    let spare = process::descriptor_limit().saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
+    let handle_count = spare.clamp(1, HANDLE_COUNT_MAX);
+    // The process ends when this does: nothing has to be given back.
+    let mut user = ManuallyDrop::new(User::new(handle_count));
     if let Some(jail) = options.jail
         && let Err(errno) = user.jail(jail, options.at)
     {
         return failed("cannot make a jail of", jail.to_bytes(), errno);
     }
+    let mut handles = Slots::new(handle_count);
+    while !handles.is_full() {
+        handles.push(None);
+    }
+    let texts = [(); 2].map(|()| heap::bytes(ACCOUNT_BYTES_MAX));
+    let uid = rustix::process::getuid().as_raw();
+    let mut sftp = ManuallyDrop::new(Sftp::new(options.permits, options.level, uid, texts));
     if let Some(wanted) = options.start {
-        let room = Slots::zeroed(PATH_BYTES_MAX).leak();
-        let start = expand(wanted.to_bytes(), uid, &mut sftp, &mut user, room);
+        let start = expand(wanted.to_bytes(), uid, &mut sftp, &mut user);
         if user.start_at(start).is_err() {
             // As OpenSSH's: better somewhere than nowhere.
             let why = b"it is not there, or this user may not go there";
@@ -140,18 +139,17 @@ fn serve(options: &Options) -> Status {
         }
     }
     let mut events = ManuallyDrop::new(Events::to(sink));
-    let hashes = Slots::zeroed(HASHES_BYTES).leak();
+    let hashes = heap::bytes(HASHES_BYTES);
     let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
-    let mut wire = (Stdio::Input, Stdio::Output);
     let jail = user.jail_descriptor();
     let mut greeted = || {
         if let Some(jail) = jail {
             walls::raise(jail);
         }
     };
-    let mut talk = Talk::new(&mut wire, &mut *user, &mut events, &mut greeted);
-    let end = talk.run(&mut *sftp, &mut session);
-    match end {
+    let mut wire = (Stdio::Input, Stdio::Output);
+    let talk = Talk::new(&mut wire, &mut *user, &mut events, &mut greeted);
+    match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
         End::Over => DONE,
         End::Broken(why) => complain(
             BROKEN,
@@ -164,13 +162,8 @@ fn serve(options: &Options) -> Status {
 }
 
 /// `%d` becomes the home directory, `%u` the user's name, `%%` a percent sign. What is not known stays as it is.
-fn expand(
-    wanted: &[u8],
-    uid: u32,
-    sftp: &mut Sftp,
-    user: &mut User,
-    room: &'static mut [u8],
-) -> &'static CStr {
+fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static CStr {
+    let room = heap::bytes(PATH_BYTES_MAX);
     let (accounts, mut len) = (sftp.accounts(), 0);
     let mut rest = wanted;
     while let [byte, behind @ ..] = rest {
@@ -209,14 +202,6 @@ fn list_requests() -> Result<(), Status> {
         }
     }
     Ok(())
-}
-
-/// How people write the place that is listened at.
-fn tell_place<'a>(place: &'a Place<'_>, line: &'a mut Line) -> &'a [u8] {
-    match place {
-        Place::Path(path) => path.to_bytes(),
-        Place::Address(at) => line.socket(*at).bytes(),
-    }
 }
 
 /// Says what failed, with what, and why.
