@@ -84,14 +84,15 @@ impl Sftp {
 }
 
 /// The state of one connection.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Session {
-    /// Whether it has begun with INIT.
-    greeted: bool,
-    /// Bytes of a packet that was answered already.
-    skip: u32,
+    handles: Handles,
     /// What the order under way is for.
     lent: Option<Lent>,
-    handles: Handles,
+    /// Bytes of a packet that was answered already.
+    skip: u32,
+    /// Whether it has begun with INIT.
+    greeted: bool,
     jobs: Jobs,
 }
 
