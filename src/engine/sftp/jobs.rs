@@ -30,7 +30,6 @@ pub(super) struct Jobs {
 }
 
 /// What is to be done.
-#[derive(Clone, Copy)]
 struct Job {
     /// Where the next bytes are in the file that is read, and how many are left. Of a check that has not begun: as the client
     /// says.
@@ -71,7 +70,7 @@ impl Job {
 impl Jobs {
     pub(super) const fn new(hashes: &'static mut [u8]) -> Self {
         Self {
-            ring: [Job::NONE; JOB_COUNT_MAX],
+            ring: [const { Job::NONE }; JOB_COUNT_MAX],
             first: 0,
             count: 0,
             check: Check::idle(),
@@ -168,18 +167,18 @@ pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'
 }
 
 impl Request<'_, '_> {
-    /// Another job, for which there is room.
+    /// Another job, for which there is room: what is read, and what is written to.
     #[inline(never)]
-    fn begin_job(&mut self, job: &Job) -> Outcome {
+    fn job(&mut self, from: u16, to: u16) -> Result<&mut Job, Fault> {
         let Session { handles, jobs, .. } = &mut *self.session;
-        handles.hold(job.from);
-        handles.hold(job.to);
         let place = jobs.first.wrapping_add(jobs.count) % JOB_COUNT_MAX;
-        if let Some(place) = jobs.ring.get_mut(place) {
-            *place = *job;
-            jobs.count = jobs.count.wrapping_add(1);
-        }
-        Err(Fault::Later)
+        let job = jobs.ring.get_mut(place).ok_or(Fault::Failure)?;
+        jobs.count = jobs.count.wrapping_add(1);
+        handles.hold(from);
+        handles.hold(to);
+        (job.id, job.from, job.to) = (self.id, from, to);
+        (job.copies, job.begun, job.labelled) = (false, false, false);
+        Ok(job)
     }
 
     /// What was read is all there, and there is room for another job.
@@ -224,17 +223,12 @@ impl Sftp {
         if end > i64::MAX as u64 {
             return Err(Fault::BadMessage);
         }
-        request.begin_job(&Job {
-            id: request.id,
-            from,
-            to,
-            offset: request.offset,
-            to_offset,
-            len: if len == 0 { TO_END } else { len },
-            copies: true,
-            begun: true,
-            ..Job::NONE
-        })
+        let offset = request.offset;
+        let job = request.job(from, to)?;
+        (job.offset, job.to_offset) = (offset, to_offset);
+        job.len = if len == 0 { TO_END } else { len };
+        (job.copies, job.begun) = (true, true);
+        Err(Fault::Later)
     }
 
     /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
@@ -260,20 +254,13 @@ impl Sftp {
             }
             slot
         };
-        let begun = request.begin_job(&Job {
-            id: request.id,
-            from,
-            to: from,
-            offset,
-            len,
-            block_bytes,
-            algorithm,
-            labelled: request.name.len() == CHECK.len(),
-            ..Job::NONE
-        });
+        let labelled = request.name.len() == CHECK.len();
+        let job = request.job(from, from)?;
+        (job.offset, job.len, job.block_bytes) = (offset, len, block_bytes);
+        (job.algorithm, job.labelled) = (algorithm, labelled);
         if by_name {
             request.session.handles.close(from, request.vfs);
         }
-        begun
+        Err(Fault::Later)
     }
 }
