@@ -1,5 +1,6 @@
 //! Attributes on their way from the tree to the wire and back.
 
+use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
@@ -82,7 +83,7 @@ impl Sftp {
         let node = if ask == Ask::OpenSetStat {
             // Only what may be written is cut.
             let open = request.session.handles.at(request.slot);
-            let open = open.filter(|open| open.mode.write || !sized);
+            let open = open.filter(|open| open.mode & WRITE > 0 || !sized);
             let pin = open.and_then(|open| open.pin.as_ref());
             pin.ok_or(FsError::Invalid)?.node()
         } else if !(sized
