@@ -18,7 +18,7 @@ const _: () = assert!(Kind::Regular as u32 == 0 && Kind::CharacterDevice as u32 
 /// Appends what the wire tells of an object.
 #[inline(never)]
 pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
-    let kind = KINDS >> (4 * attr.kind as u32) & 15;
+    let kind = KINDS.wrapping_shr((attr.kind as u32) << 2) & 15;
     // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
     let time = |time: FileTime| time.secs.clamp(0, u32::MAX.into()) as u32;
     let told = Attributes {
