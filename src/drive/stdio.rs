@@ -15,16 +15,13 @@ use crate::vfs::{FsResult, Vfs};
 use core::net::Ipv6Addr;
 use embedded_io::{Read, ReadReady, Write};
 
-/// How a conversation ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// The peer said all it had to say, or is gone.
-    Over,
-    /// The peer broke the protocol.
-    Broken(&'static str),
-    /// A file became shorter while it was read, and its length was promised.
-    Short,
-}
+/// Why a conversation ended; empty when the peer said all it had to say, or is gone.
+pub type End = &'static str;
+
+/// The peer is gone.
+const OVER: End = "";
+/// The length of a file was promised.
+const SHORT: End = "a file became shorter while it was read";
 
 /// A pair of streams, as far as it is used here.
 ///
@@ -118,9 +115,9 @@ impl<'a> Talk<'a> {
         (self.have, self.used) = (self.have - self.used, 0);
         let room = self.rx.get_mut(self.have..).unwrap_or_default();
         if room.is_empty() {
-            return Err(End::Broken("a request does not fit"));
+            return Err("a request does not fit");
         }
-        self.have += self.wire.receive(room).ok_or(End::Over)?;
+        self.have += self.wire.receive(room).ok_or(OVER)?;
         Ok(())
     }
 
@@ -158,7 +155,7 @@ impl<'a> Talk<'a> {
             }
             self.send()?;
             match progress.state {
-                State::Closed(why) => return Err(End::Broken(why)),
+                State::Closed(why) => return Err(why),
                 // There may be requests behind the one that ordered.
                 State::NeedOutput => {}
                 _ if was_ordered => {}
@@ -183,7 +180,7 @@ impl<'a> Talk<'a> {
                     let room = room.get_mut(..most).unwrap_or_default();
                     let count = self.vfs.read(file, *offset, room).unwrap_or(0);
                     if count == 0 {
-                        return Err(End::Short);
+                        return Err(SHORT);
                     }
                     self.owed += count;
                     *offset += count as u64;
@@ -197,7 +194,7 @@ impl<'a> Talk<'a> {
                     let page = REPLY_BYTES - (*offset as usize & (PAGE_BYTES - 1));
                     let room = self.tx.get_mut(..page.min(*len as usize));
                     let count = self.wire.receive(room.unwrap_or_default());
-                    let count = count.ok_or(End::Over)?;
+                    let count = count.ok_or(OVER)?;
                     *len -= count as u32;
                     let bytes = self.tx.get(..count).unwrap_or_default();
                     let stored = self.vfs.write(file, *offset, bytes);
@@ -220,7 +217,7 @@ impl<'a> Talk<'a> {
         }
         self.owed = 0;
         while !bytes.is_empty() {
-            let count = self.wire.send(bytes).ok_or(End::Over)?;
+            let count = self.wire.send(bytes).ok_or(OVER)?;
             bytes = bytes.get(count..).unwrap_or_default();
         }
         if let Some(greeted) = self.greeted.take() {
