@@ -495,6 +495,8 @@ pub(super) fn objects_of_paths_are_changed(world: &mut dyn World) {
     let node = vfs.resolve(at("link").as_bytes(), false).unwrap();
     assert_eq!(vfs.set_attr(node, &times), Ok(()));
     assert_eq!(secs(lead(vfs, &at("link"), false)), Ok((99, 7)));
+    let node = vfs.resolve(at("link").as_bytes(), false).unwrap();
+    assert!(vfs.set_attr(node, &mode).is_err());
     let pin = vfs.open_at(at("file").as_bytes(), &WRITE).unwrap();
     let both = Change {
         size: Some(5),
