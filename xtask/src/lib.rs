@@ -8,6 +8,7 @@ pub mod bench;
 pub mod build;
 pub mod client;
 pub mod fuzz;
+pub mod lockdown;
 pub mod log;
 pub mod mounts;
 pub mod nbd;
