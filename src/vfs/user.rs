@@ -104,7 +104,7 @@ impl User {
 
     /// Takes in an object that a request asks for by its path.
     fn found(&mut self, file: File) -> Node {
-        self.table.keep(file, Ring::Found)
+        self.table.keep(file, Ring::Found, Table::TOP)
     }
 }
 
@@ -187,9 +187,9 @@ impl Vfs for User {
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         let mut text = [0; 256];
-        let dir = self.table.get(dir)?;
-        let file = kernel::open(dir, terminated(name, &mut text), PATH, 0)?;
-        Ok(self.table.keep(file, Ring::Steps))
+        let within = self.table.get(dir)?;
+        let file = kernel::open(within, terminated(name, &mut text), PATH, 0)?;
+        Ok(self.table.keep(file, Ring::Steps, dir))
     }
 
     fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {

@@ -144,6 +144,11 @@ pub(super) fn accounts(sftp: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Ou
 }
 
 /// vendor-id: what the client is does not matter.
-pub(super) fn vendor_id(_: &mut Sftp, _: &mut Request<'_, '_, '_>) -> Outcome {
+pub(super) fn vendor_id(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
+    for _ in 0..3 {
+        request.args.string();
+    }
+    request.args.u64();
+    request.args.check()?;
     Ok(Answer::Ok)
 }

@@ -137,9 +137,9 @@ pub(super) fn write(sftp: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outco
     if !mode.write {
         return Err(Status::NoSuchFile.into());
     }
-    if !mode.append {
-        check_range(offset, len)?;
-    }
+    // What is appended goes to the end, whatever the offset says.
+    let offset = if mode.append { 0 } else { offset };
+    check_range(offset, len)?;
     if !data.is_empty() {
         request.cx.vfs.write(pin, offset, data)?;
     }

@@ -81,14 +81,19 @@ impl Table {
         file.ok_or(FsError::Stale)
     }
 
-    /// Takes a descriptor in for this request; the oldest in its ring gives way.
-    pub(super) fn keep(&mut self, file: File, ring: Ring) -> Node {
+    /// Takes a descriptor in for this request; the oldest in its ring gives way, but never `beside`, the directory that it was
+    /// found in: many links of one directory may be looked up there.
+    pub(super) fn keep(&mut self, file: File, ring: Ring, beside: Node) -> Node {
         let [steps, found] = &mut self.turn;
         let turn = match ring {
             Ring::Steps => steps,
             Ring::Found => found,
         };
-        let at = ring as u16 * RING_COUNT + *turn;
+        let first = ring as u16 * RING_COUNT;
+        if usize::from(first + *turn) + 1 == beside.slot() {
+            *turn = (*turn + 1) % RING_COUNT;
+        }
+        let at = first + *turn;
         *turn = (*turn + 1) % RING_COUNT;
         let Some(slot) = self.kept.get_mut(usize::from(at)) else {
             return Self::TOP;
