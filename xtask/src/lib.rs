@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod build;
 pub mod client;
+pub mod faulty;
 pub mod fuzz;
 pub mod lockdown;
 pub mod log;

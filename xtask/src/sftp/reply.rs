@@ -441,9 +441,12 @@ pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
             | kind::MKDIR
             | kind::RMDIR
             | kind::RENAME
-            | kind::SYMLINK
-            | kind::EXTENDED,
+            | kind::SYMLINK,
         ) => *status != Status::EOF,
+        // A copy from behind the end of a file.
+        (Reply::Status(status, _), kind::EXTENDED) => {
+            *status != Status::EOF || extension == Some(b"copy-data")
+        }
         (Reply::Status(status, _), kind::READ | kind::READDIR) => *status != Status::OK,
         (Reply::Status(status, _), _) => !matches!(*status, Status::OK | Status::EOF),
         (Reply::Handle(_), kind::OPEN | kind::OPENDIR) => true,
