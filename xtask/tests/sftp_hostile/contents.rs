@@ -86,6 +86,10 @@ fn only_files_and_directories_are_opened() -> Result<()> {
         }
         for entry in scene.client.list(".")? {
             let name = String::from_utf8(entry.name)?;
+            if name == ".." {
+                // In a jail it is the jail.
+                continue;
+            }
             let mode = fs::symlink_metadata(scene.path(&name))?.mode();
             ensure!(entry.attrs.mode == Some(mode), "{name}: {:?}", entry.attrs);
             let letter = match mode & 0o170_000 {

@@ -230,6 +230,7 @@ fn ten_thousand_opens_end_at_the_limit_and_the_session_lives_on() -> Result<()> 
             let mut scene = limited(options, descriptors)?;
             let said = scene.client.limits()?.open_handles;
             scene.is_well()?;
+            works_without_handles(&mut scene)?;
             let idle = scene.client.process.fd_count()?;
             let (handles, refused) = open_many(&mut scene, 10_000)?;
             let what = format!("{} of {descriptors}, in a jail: {jailed}", handles.len());

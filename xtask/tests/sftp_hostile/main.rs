@@ -29,7 +29,6 @@ use xtask::sftp::{Program, Request, Sftp, SftpOptions, Status};
 struct Scene {
     // The server goes before its directory.
     client: Sftp,
-    options: SftpOptions,
     directory: TempDir,
 }
 
@@ -47,12 +46,8 @@ impl Scene {
 
     fn with(options: impl FnOnce(&Path) -> SftpOptions) -> Result<Self> {
         let directory = sample()?;
-        let options = options(directory.path());
-        Ok(Self {
-            client: Sftp::start(&options)?,
-            options,
-            directory,
-        })
+        let client = Sftp::start(&options(directory.path()))?;
+        Ok(Self { client, directory })
     }
 
     /// Runs `test` free, in a jail, and by i686.

@@ -169,13 +169,21 @@ impl Pit {
 
     /// Whether it still has what requests ask for, and little else.
     fn is_fresh(&self) -> Result<bool> {
-        let file = |name: &str| self.path().join(name).symlink_metadata();
-        let there = ["small", "other", "large", "link", "sub/inner", "empty"]
-            .iter()
-            .all(|name| {
-                file(name)
-                    .is_ok_and(|meta| meta.is_symlink() || meta.permissions().mode() & 0o600 != 0)
-            });
+        let names = [
+            "",
+            "small",
+            "other",
+            "large",
+            "link",
+            "sub",
+            "sub/inner",
+            "empty",
+        ];
+        let there = names.iter().all(|name| {
+            let meta = self.path().join(name).symlink_metadata();
+            // What its owner may not use is as good as gone.
+            meta.is_ok_and(|meta| meta.is_symlink() || meta.permissions().mode() & 0o600 == 0o600)
+        });
         Ok(there && fs::read_dir(self.path())?.count() < 60)
     }
 }

@@ -247,7 +247,7 @@ fn a_file_that_becomes_a_link_is_not_followed_out() -> Result<()> {
     each(|prison, client| {
         let jail = prison.jail();
         let (file, link) = (jail.join("file"), jail.join("swap"));
-        fs::write(&file, "inner\n")?;
+        client.write_file("file", b"inner\n")?;
         symlink("../outside/secret", &link)?;
         fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
         let (mut read, mut rewritten) = (0, 0);
