@@ -154,7 +154,7 @@ impl Attributes {
     }
 
     /// Writes attributes.
-    #[inline(never)]
+    #[inline]
     pub fn emit(&self, to: &mut Writer<'_>) {
         let bit = |there: bool, flag: u32| if there { flag } else { 0 };
         to.u32(

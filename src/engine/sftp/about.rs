@@ -6,9 +6,6 @@ use super::{Request, Sftp};
 use crate::wire::sftp::{VERSION, kind};
 use crate::wire::{Reader, Writer};
 
-const READ_ONLY: u64 = 1;
-const NO_SET_USER: u64 = 2;
-
 /// Writes VERSION, with the extensions that may be asked for.
 pub(super) fn greet(sftp: &Sftp, reply: &mut Writer<'_>) {
     let start = reply.begin(kind::VERSION, VERSION);
@@ -36,30 +33,33 @@ impl Request<'_, '_> {
     /// Answers with these numbers.
     #[inline(never)]
     pub(super) fn numbers(&mut self, numbers: &[u64]) {
-        numbers.iter().for_each(|number| self.reply.u64(*number));
+        for number in numbers {
+            self.reply.u64(*number);
+        }
     }
+}
 
+impl Sftp {
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
     #[inline(never)]
-    pub(super) fn space(&mut self, ask: Ask) -> Outcome {
+    pub(super) fn space(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
         let node = if ask == Ask::OpenSpace {
-            self.session.handles.pin(self.slot)?.node()
+            request.session.handles.pin(request.slot)?.node()
         } else {
-            self.vfs.resolve(self.path, true)?
+            request.vfs.resolve(request.path, true)?
         };
-        let space = self.vfs.space(node)?;
+        let space = request.vfs.space(node)?;
         let unit = u64::from(space.unit_bytes).max(1);
         let (total, free, mine) = (space.total_bytes, space.free_bytes, space.available_bytes);
         if ask == Ask::SpaceAvailable {
             // What is kept for others is no room for this user.
             let kept = free.saturating_sub(mine);
-            self.numbers(&[total, free, total.saturating_sub(kept), mine]);
-            self.reply.u32(space.unit_bytes);
+            request.numbers(&[total, free, total.saturating_sub(kept), mine]);
+            request.reply.u32(space.unit_bytes);
             return Ok(());
         }
         let units = |bytes: u64| bytes.checked_div(unit).unwrap_or(0);
-        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
-        self.numbers(&[
+        request.numbers(&[
             unit,
             unit,
             units(total),
@@ -69,17 +69,16 @@ impl Request<'_, '_> {
             space.free_files,
             space.free_files,
             space.id,
-            flag(space.read_only, READ_ONLY) | flag(space.ignores_set_user, NO_SET_USER),
+            // Read-only, set-user-id bits without meaning.
+            u64::from(space.read_only) | u64::from(space.ignores_set_user) << 1,
             space.name_bytes_max.into(),
         ]);
         Ok(())
     }
-}
 
-impl Sftp {
     /// Answers with names for numbers, "" for those that have none: users, then groups.
     #[inline(never)]
-    pub(super) fn names(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    pub(super) fn names(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         self.accounts.load(request.vfs);
         let reply = &mut *request.reply;
         for groups in [false, true] {

@@ -4,8 +4,8 @@
 //! smallest: with whole chunks of 64 bytes. What is around the chunks is alike for all but one of them, and is here.
 
 use crate::vfs::{FsError, FsResult};
-use core::mem;
-use crc::{CRC_32_ISO_HDLC, Crc};
+use crate::wire::Writer;
+use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 /// Bytes of the smallest block that a client may ask for.
 const BLOCK_BYTES_MIN: u32 = 256;
@@ -62,9 +62,9 @@ impl Algorithm {
     }
 
     /// The words that a hash begins with: MD5's are the first of SHA-1's.
-    const fn start(self) -> [u32; 8] {
+    const fn start(self) -> &'static [u32; 8] {
         match self {
-            Self::Sha256 => [
+            Self::Sha256 => &[
                 0x6a09_e667,
                 0xbb67_ae85,
                 0x3c6e_f372,
@@ -74,7 +74,7 @@ impl Algorithm {
                 0x1f83_d9ab,
                 0x5be0_cd19,
             ],
-            Self::Sha1 | Self::Md5 => [
+            Self::Sha1 | Self::Md5 => &[
                 0x6745_2301,
                 0xefcd_ab89,
                 0x98ba_dcfe,
@@ -84,7 +84,7 @@ impl Algorithm {
                 0,
                 0,
             ],
-            Self::Crc32 => [0; 8],
+            Self::Crc32 => &[0; 8],
         }
     }
 }
@@ -171,17 +171,20 @@ impl Check {
     }
 
     /// Puts the hash of what was taken to its place, and begins another.
+    #[inline(never)]
     fn put(&mut self, hashes: &mut [u8]) {
         let algorithm = self.sum.algorithm;
-        let words = mem::replace(&mut self.sum, Sum::new(algorithm)).end();
+        self.sum.end();
         let room = hashes.get_mut(self.produced..).unwrap_or_default();
-        let (places, _) = room.as_chunks_mut();
-        let words = words.iter().take(algorithm.word_count());
-        places
-            .iter_mut()
-            .zip(words)
-            .for_each(|(place, word)| *place = *word);
-        self.produced = self.produced.saturating_add(algorithm.hash_bytes());
+        let mut room = Writer::new(room);
+        for word in self.sum.words.iter().take(algorithm.word_count()) {
+            room.u32(match algorithm {
+                Algorithm::Md5 => word.swap_bytes(),
+                _ => *word,
+            });
+        }
+        self.produced = self.produced.saturating_add(room.position());
+        self.sum.begin();
     }
 }
 
@@ -200,15 +203,24 @@ impl Sum {
     const fn new(algorithm: Algorithm) -> Self {
         Self {
             algorithm,
-            words: algorithm.start(),
+            words: *algorithm.start(),
             len: 0,
             chunk: [0; CHUNK_BYTES],
         }
     }
 
+    const fn begin(&mut self) {
+        self.words = *self.algorithm.start();
+        self.len = 0;
+    }
+
+    #[inline(never)]
     fn take(&mut self, bytes: &[u8]) {
         let begun = self.len as usize % CHUNK_BYTES;
         self.len = self.len.wrapping_add(bytes.len() as u64);
+        if self.algorithm == Algorithm::Crc32 {
+            return self.add(bytes);
+        }
         let mut rest = bytes;
         if begun > 0 {
             let room = self.chunk.get_mut(begun..).unwrap_or_default();
@@ -218,71 +230,61 @@ impl Sum {
             if !full {
                 return;
             }
-            let chunk = self.chunk;
-            self.mix(&[chunk]);
+            mix(self.algorithm, &mut self.words, &[self.chunk]);
             rest = behind;
         }
         let (chunks, rest) = rest.as_chunks();
-        self.mix(chunks);
+        mix(self.algorithm, &mut self.words, chunks);
         copy(&mut self.chunk, rest);
-    }
-
-    /// What the algorithm does with whole chunks.
-    fn mix(&mut self, chunks: &[[u8; CHUNK_BYTES]]) {
-        let words = &mut self.words;
-        match self.algorithm {
-            Algorithm::Sha256 => sha2::block_api::compress256(words, chunks),
-            Algorithm::Sha1 => {
-                if let Some(words) = words.first_chunk_mut() {
-                    sha1::block_api::compress(words, chunks);
-                }
-            }
-            Algorithm::Md5 => {
-                if let Some(words) = words.first_chunk_mut() {
-                    md5::block_api::compress(words, chunks);
-                }
-            }
-            Algorithm::Crc32 => self.add(chunks.as_flattened()),
-        }
     }
 
     /// What CRC-32 does with bytes.
     fn add(&mut self, bytes: &[u8]) {
-        let crc = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-        if let Some(word) = self.words.first_mut() {
-            // The crate wants to begin with the word as it is before it is turned round.
-            let mut digest = crc.digest_with_initial((!*word).reverse_bits());
-            digest.update(bytes);
-            *word = digest.finalize();
-        }
+        // Without a table: what is checked comes from a disk, and a KiB is a KiB.
+        let crc = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
+        let [word, ..] = &mut self.words;
+        // The crate wants to begin with the word as it is before it is turned round.
+        let mut digest = crc.digest_with_initial((!*word).reverse_bits());
+        digest.update(bytes);
+        *word = digest.finalize();
     }
 
-    /// The words of the hash, in the order of their bytes.
-    fn end(mut self) -> [[u8; 4]; 8] {
+    /// Takes what is behind the bytes: the words are the hash then.
+    fn end(&mut self) {
         const PADDING: [u8; CHUNK_BYTES] = {
             let mut padding = [0; CHUNK_BYTES];
             padding[0] = 0x80;
             padding
         };
-        let begun = self.len as usize % CHUNK_BYTES;
         let bits = self.len.wrapping_mul(8);
         let bits = match self.algorithm {
-            Algorithm::Crc32 => {
-                let chunk = self.chunk;
-                self.add(chunk.get(..begun).unwrap_or_default());
-                return self.words.map(u32::to_be_bytes);
-            }
+            Algorithm::Crc32 => return,
             Algorithm::Md5 => bits.to_le_bytes(),
             _ => bits.to_be_bytes(),
         };
         // One byte at least, and so many that the length ends a chunk.
-        let padding = 55_usize.wrapping_sub(begun) % CHUNK_BYTES;
+        let padding = 55_usize.wrapping_sub(self.len as usize) % CHUNK_BYTES;
         self.take(PADDING.get(..=padding).unwrap_or_default());
         self.take(&bits);
-        self.words.map(match self.algorithm {
-            Algorithm::Md5 => u32::to_le_bytes,
-            _ => u32::to_be_bytes,
-        })
+    }
+}
+
+/// What the algorithm does with whole chunks.
+#[inline(never)]
+fn mix(algorithm: Algorithm, words: &mut [u32; 8], chunks: &[[u8; CHUNK_BYTES]]) {
+    match algorithm {
+        Algorithm::Sha256 => sha2::block_api::compress256(words, chunks),
+        Algorithm::Sha1 => {
+            if let Some(words) = words.first_chunk_mut() {
+                sha1::block_api::compress(words, chunks);
+            }
+        }
+        Algorithm::Md5 => {
+            if let Some(words) = words.first_chunk_mut() {
+                md5::block_api::compress(words, chunks);
+            }
+        }
+        Algorithm::Crc32 => {}
     }
 }
 

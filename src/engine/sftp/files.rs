@@ -72,7 +72,7 @@ impl Sftp {
     /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
     /// order; should the file shrink meanwhile, the connection is closed.
     #[inline(never)]
-    pub(super) fn read(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    pub(super) fn read(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let offset = request.offset;
         let asked = request.word.min(PACKET_DATA_BYTES_MAX);
         request.check_range(asked)?;
@@ -112,7 +112,7 @@ impl Sftp {
 
     /// What of the data is there is written at once, the rest by an order.
     #[inline(never)]
-    pub(super) fn write(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    pub(super) fn write(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let len = request.word;
         let here = request.args.rest().len().min(len as usize);
         let data = request.args.take(here);

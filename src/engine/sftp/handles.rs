@@ -6,7 +6,18 @@
 use super::Order;
 use super::requests::{DIRECTORY, FILE};
 use super::status::Fault;
-use crate::vfs::{Pin, Vfs};
+use crate::vfs::{Opening, Pin, Vfs};
+
+/// How what is only read is opened.
+pub(super) static TO_READ: Opening = Opening {
+    read: true,
+    write: false,
+    append: false,
+    create: None,
+    exclusive: false,
+    truncate: false,
+    directory: false,
+};
 
 /// An open file or directory.
 #[derive(Debug)]

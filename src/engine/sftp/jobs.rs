@@ -4,13 +4,12 @@
 //! One job is in hand, the others wait for it, in the order in which they came.
 
 use super::check::{Algorithm, Check};
-use super::handles::{Handles, Mode};
-use super::requests::{CHECK, CHECK_NAME, FILE};
+use super::handles::{Handles, Mode, TO_READ};
+use super::requests::{Ask, CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
-use super::{Request, Session};
+use super::{Request, Session, Sftp};
 use crate::config::{HASHES_BYTES, JOB_COUNT_MAX, JOB_SLICE_BYTES};
 use crate::engine::Cx;
-use crate::vfs::Opening;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
@@ -85,33 +84,36 @@ impl Request<'_, '_> {
         let attr = self.vfs.attr(pin.node())?;
         Ok(((attr.fsid, attr.inode), open.mode.read, open.mode.write))
     }
+}
 
+impl Sftp {
     /// copy-data. A file is not copied to itself: there might be no end.
     #[inline(never)]
-    pub(super) fn copy(&mut self) -> Outcome {
-        let args = &mut self.args;
+    pub(super) fn copy(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let args = &mut request.args;
         let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
         args.check()?;
-        if self.session.jobs.list.is_full() {
+        if request.session.jobs.list.is_full() {
             return Err(Fault::Busy);
         }
-        let to = self.session.handles.find(handle, FILE);
-        let (from, to) = (self.slot, to.ok_or(Fault::Failure)?);
-        let ((source, can_read, _), (target, _, can_write)) = (self.file(from)?, self.file(to)?);
+        let to = request.session.handles.find(handle, FILE);
+        let (from, to) = (request.slot, to.ok_or(Fault::Failure)?);
+        let ((source, can_read, _), (target, _, can_write)) =
+            (request.file(from)?, request.file(to)?);
         if source == target {
             return Err(Fault::Failure);
         }
         if !can_read || !can_write {
             return Err(Fault::Missing);
         }
-        let end = self.offset.max(to_offset).saturating_add(len);
+        let end = request.offset.max(to_offset).saturating_add(len);
         if end > i64::MAX as u64 {
             return Err(Fault::BadMessage);
         }
-        self.begin_job(Job {
-            id: self.id,
+        request.begin_job(Job {
+            id: request.id,
             from,
-            offset: self.offset,
+            offset: request.offset,
             len: if len == 0 { TO_END } else { len },
             work: Work::Copy(to, to_offset),
         })
@@ -119,25 +121,21 @@ impl Request<'_, '_> {
 
     /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
     #[inline(never)]
-    pub(super) fn check(&mut self) -> Outcome {
-        let by_name = self.name == CHECK_NAME;
-        let args = &mut self.args;
+    pub(super) fn check(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let by_name = request.name == CHECK_NAME;
+        let args = &mut request.args;
         let target = if by_name { args.path() } else { args.handle() };
         let list = args.string();
         let (offset, len, block) = (args.u64(), args.u64(), args.u32());
         args.check()?;
-        if self.session.jobs.list.is_full() {
+        if request.session.jobs.list.is_full() {
             return Err(Fault::Busy);
         }
         let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
-        let handles = &mut self.session.handles;
+        let handles = &mut request.session.handles;
         let from = if by_name {
             let slot = handles.free()?;
-            let how = Opening {
-                read: true,
-                ..Opening::default()
-            };
-            let pin = self.vfs.open_at(target, &how)?;
+            let pin = request.vfs.open_at(target, &TO_READ)?;
             handles.put(slot, pin, Mode::default());
             slot
         } else {
@@ -147,16 +145,16 @@ impl Request<'_, '_> {
             }
             slot
         };
-        let labelled = self.name == CHECK;
-        let begun = self.begin_job(Job {
-            id: self.id,
+        let labelled = request.name == CHECK;
+        let begun = request.begin_job(Job {
+            id: request.id,
             from,
             offset,
             len,
             work: Work::Check(algorithm, block, labelled),
         });
         if by_name {
-            self.session.handles.close(from, self.vfs);
+            request.session.handles.close(from, request.vfs);
         }
         begun
     }

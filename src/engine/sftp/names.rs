@@ -1,9 +1,9 @@
 //! REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
 
-use super::Request;
 use super::attributes::MODE_MASK;
 use super::requests::Ask;
 use super::status::Outcome;
+use super::{Request, Sftp};
 use crate::vfs::{Change, FsError, FsResult, Make, Name, Node, Vfs};
 
 /// The mode of a directory for which none is asked.
@@ -37,10 +37,10 @@ fn place<'a>(vfs: &mut dyn Vfs, path: &'a [u8], directory: bool) -> FsResult<(No
     Ok((vfs.resolve(parent, true)?, name))
 }
 
-impl Request<'_, '_> {
+impl Sftp {
     #[inline(never)]
-    pub(super) fn change_names(&mut self, ask: Ask) -> Outcome {
-        let (path, other, vfs) = (self.path, self.other, &mut *self.vfs);
+    pub(super) fn change_names(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
+        let (path, other, vfs) = (request.path, request.other, &mut *request.vfs);
         // What is of a file needs no such thing as a directory's name.
         let directory = !matches!(ask, Ask::Remove | Ask::SymbolicLink | Ask::HardLink);
         let last = match ask {
@@ -64,7 +64,7 @@ impl Request<'_, '_> {
                 return Ok(vfs.rename(from, old, dir, name, ask == Ask::PosixRename)?);
             }
             (Ask::MakeDirectory, ..) => {
-                change.mode = Some(self.attributes.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK);
+                change.mode = Some(request.attributes.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK);
                 Make::Directory
             }
             (Ask::SymbolicLink, ..) if path.is_empty() => return Err(FsError::NoEntry.into()),

@@ -1,5 +1,6 @@
 //! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
 
+use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
@@ -37,22 +38,26 @@ impl Request<'_, '_> {
         self.named_ahead(len);
         Ok(())
     }
-
-    /// Answers with a symbolic link's target.
-    #[inline(never)]
-    pub(super) fn read_link(&mut self) -> Outcome {
-        let node = self.vfs.resolve(self.path, false)?;
-        let room = self.reply.ahead(NAME_AHEAD, LINK_BYTES_MAX);
-        let len = self.vfs.readlink(node, room)?;
-        self.named_ahead(len);
-        Ok(())
-    }
 }
 
 impl Sftp {
+    pub(super) fn real_path(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        request.true_path(request.path)
+    }
+
+    /// Answers with a symbolic link's target.
+    #[inline(never)]
+    pub(super) fn read_link(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let node = request.vfs.resolve(request.path, false)?;
+        let room = request.reply.ahead(NAME_AHEAD, LINK_BYTES_MAX);
+        let len = request.vfs.readlink(node, room)?;
+        request.named_ahead(len);
+        Ok(())
+    }
+
     /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
     #[inline(never)]
-    pub(super) fn expand(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    pub(super) fn expand(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let Some(user) = request.path.strip_prefix(b"~") else {
             return request.true_path(request.path);
         };
@@ -74,7 +79,7 @@ impl Sftp {
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
     #[inline(never)]
-    pub(super) fn home(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    pub(super) fn home(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let own = request.path == b".";
         self.accounts.load(request.vfs);
         let home = if own {

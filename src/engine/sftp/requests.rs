@@ -77,7 +77,8 @@ pub(super) const CHECK: &[u8] = b"check-file";
 const SUFFIX: &str = "@openssh.com";
 /// Packets of a type of their own, whose numbers follow each other.
 const PACKET_COUNT: usize = (kind::SYMLINK - kind::OPEN) as usize + 1;
-const COUNT: usize = 32;
+/// How much can be asked.
+pub(super) const COUNT: usize = 32;
 
 /// In the order of the types, then in the order in which extensions are advertised: OpenSSH's names for them, what they are,
 /// how they are answered.
@@ -232,7 +233,7 @@ static ENTRIES: [Entry; COUNT] = {
     entries
 };
 
-/// The names with a blank behind each.
+/// The names, a line for each.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const NAMES: [u8; {
     let (mut len, mut place) = (COUNT, 0);
@@ -242,7 +243,7 @@ const NAMES: [u8; {
     }
     len
 }] = {
-    let mut names = [b' '; _];
+    let mut names = [b'\n'; _];
     let (mut len, mut place) = (0, 0);
     while place < COUNT {
         let name = TABLE[place].0.as_bytes();
@@ -270,11 +271,17 @@ pub(super) fn name(place: usize) -> &'static str {
         Ok(names) => names,
         Err(_) => "",
     };
+    line(ALL, place)
+}
+
+/// The line of this place in a text.
+#[inline(never)]
+pub(super) fn line(text: &'static str, place: usize) -> &'static str {
     let (mut start, mut left) = (0, place);
-    for (at, byte) in ALL.bytes().enumerate() {
-        if byte == b' ' {
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'\n' {
             if left == 0 {
-                return ALL.get(start..at).unwrap_or_default();
+                return text.get(start..at).unwrap_or_default();
             }
             left = left.wrapping_sub(1);
             start = at.wrapping_add(1);

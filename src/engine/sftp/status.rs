@@ -1,5 +1,6 @@
 //! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
+use super::requests::line;
 use crate::vfs::FsError;
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
@@ -46,35 +47,55 @@ impl From<Malformed> for Fault {
     }
 }
 
+/// OpenSSH's words for each status, and, behind them, better ones for some failures.
+const WORDS: &str = "Success
+End of file
+No such file
+Permission denied
+Failure
+Bad message
+
+
+Operation unsupported
+Failure: the disk failed
+Failure: it exists
+Failure: another file system
+Failure: it is a directory
+Failure: too large
+Failure: the disk is full
+Failure: the quota is used up
+Failure: it is not empty
+Failure: read-only file system
+";
+
 impl Fault {
-    /// The status, and OpenSSH's words for it or, where these say nothing, better ones.
-    pub(super) const fn words(self) -> (Status, &'static str) {
-        let why = match self {
-            Self::Done => return (Status::Ok, "Success"),
-            Self::Eof => return (Status::Eof, "End of file"),
+    /// Where its words are; the place of OpenSSH's own is the status.
+    #[inline(never)]
+    const fn place(self) -> u8 {
+        match self {
+            Self::Done => Status::Ok as u8,
+            Self::Eof => Status::Eof as u8,
             Self::Missing
             | Self::Files(FsError::NoEntry | FsError::NotDirectory | FsError::TooManyFollowed) => {
-                return (Status::NoSuchFile, "No such file");
+                Status::NoSuchFile as u8
             }
             Self::Denied
             | Self::Files(FsError::Permission | FsError::Access | FsError::OtherFileSystem) => {
-                return (Status::PermissionDenied, "Permission denied");
+                Status::PermissionDenied as u8
             }
             Self::BadMessage | Self::Files(FsError::Invalid | FsError::NameTooLong) => {
-                return (Status::BadMessage, "Bad message");
+                Status::BadMessage as u8
             }
-            Self::Unsupported | Self::Files(FsError::NotSupported) => {
-                return (Status::Unsupported, "Operation unsupported");
-            }
-            Self::Files(FsError::Io) => "Failure: the disk failed",
-            Self::Files(FsError::Exists) => "Failure: it exists",
-            Self::Files(FsError::CrossDevice) => "Failure: another file system",
-            Self::Files(FsError::IsDirectory) => "Failure: it is a directory",
-            Self::Files(FsError::TooLarge) => "Failure: too large",
-            Self::Files(FsError::NoSpace) => "Failure: the disk is full",
-            Self::Files(FsError::Quota) => "Failure: the quota is used up",
-            Self::Files(FsError::NotEmpty) => "Failure: it is not empty",
-            Self::Files(FsError::ReadOnly) => "Failure: read-only file system",
+            Self::Unsupported | Self::Files(FsError::NotSupported) => Status::Unsupported as u8,
+            Self::Files(FsError::Io) => 9,
+            Self::Files(FsError::Exists) => 10,
+            Self::Files(FsError::CrossDevice) => 11,
+            Self::Files(FsError::IsDirectory) => 12,
+            Self::Files(FsError::TooLarge) => 13,
+            Self::Files(FsError::NoSpace) => 14,
+            Self::Files(FsError::Quota) => 15,
+            Self::Files(FsError::NotEmpty) => 16,
+            Self::Files(FsError::ReadOnly) => 17,
             Self::Failure
             | Self::Files(
                 FsError::TryLater
@@ -82,20 +103,29 @@ impl Fault {
                 | FsError::Stale
                 | FsError::BadHandle
                 | FsError::BadCookie,
-            ) => "Failure",
+            )
             // There is another time for these.
-            Self::NoRoom | Self::Busy | Self::Later => "",
-        };
-        (Status::Failure, why)
+            | Self::NoRoom
+            | Self::Busy
+            | Self::Later => Status::Failure as u8,
+        }
+    }
+
+    /// What a person is told.
+    pub(super) fn words(self) -> &'static str {
+        line(WORDS, self.place().into())
     }
 
     /// Writes a STATUS.
     #[inline(never)]
     pub(super) fn emit(self, reply: &mut Writer<'_>, id: u32) {
-        let (status, text) = self.words();
+        let mut status = self.place();
+        if status > Status::Unsupported as u8 {
+            status = Status::Failure as u8;
+        }
         let start = reply.begin(kind::STATUS, id);
-        reply.u32(status as u32);
-        reply.string(text.as_bytes());
+        reply.u32(status.into());
+        reply.string(self.words().as_bytes());
         // The language of the text.
         reply.u32(0);
         reply.end(start, 0);
