@@ -10,8 +10,9 @@ use crate::config::{PAGE_BYTES, REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::{Cx, Order, State, Stream};
 use crate::event::Events;
 use crate::sys::heap;
+use crate::sys::stdio::Stdio;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Vfs};
+use crate::vfs::{Descriptor, FsResult, Vfs};
 use core::net::Ipv6Addr;
 use embedded_io::{Read, ReadReady, Write};
 
@@ -33,6 +34,34 @@ pub trait Wire {
     fn is_ready(&mut self) -> bool;
     /// Sends at least a byte; `None`: nobody takes it any more.
     fn send(&mut self, bytes: &[u8]) -> Option<usize>;
+    /// Sends at least a byte of a file without copying it here; `None`: that is not possible, or there is none.
+    fn send_file(&mut self, _file: Descriptor, _offset: u64, _len: u32) -> Option<usize> {
+        None
+    }
+}
+
+/// Standard input and output.
+#[derive(Clone, Copy, Debug)]
+pub struct Standard;
+
+impl Wire for Standard {
+    fn receive(&mut self, room: &mut [u8]) -> Option<usize> {
+        (Stdio::Input, Stdio::Output).receive(room)
+    }
+
+    fn is_ready(&mut self) -> bool {
+        (Stdio::Input, Stdio::Output).is_ready()
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
+        (Stdio::Input, Stdio::Output).send(bytes)
+    }
+
+    fn send_file(&mut self, file: Descriptor, offset: u64, len: u32) -> Option<usize> {
+        Stdio::Output
+            .send_file(file.0, offset, len)
+            .filter(|count| *count > 0)
+    }
 }
 
 impl<I: Read + ReadReady, O: Write> Wire for (I, O) {
@@ -173,6 +202,15 @@ impl<'a> Talk<'a> {
         match order {
             Order::Sync { file } => return Ok(self.vfs.sync(file)),
             Order::Send { file, offset, len } => {
+                if let Some(descriptor) = self.vfs.descriptor(file) {
+                    self.send()?;
+                    while *len > 0
+                        && let Some(count) = self.wire.send_file(descriptor, *offset, *len)
+                    {
+                        *offset += count as u64;
+                        *len -= count as u32;
+                    }
+                }
                 // The first of it leaves together with its head.
                 while *len > 0 {
                     let room = self.tx.get_mut(self.owed..).unwrap_or_default();

@@ -129,6 +129,7 @@ const NEEDED: &[Sysno] = &[
     Sysno::getdents64,
     Sysno::lseek,
     Sysno::readlinkat,
+    Sysno::sendfile,
     Sysno::ppoll,
     Sysno::fsync,
     Sysno::ftruncate,
@@ -162,6 +163,8 @@ const NEEDED: &[Sysno] = &[
     Sysno::fstatat64,
     #[cfg(target_pointer_width = "32")]
     Sysno::_llseek,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::sendfile64,
     #[cfg(target_pointer_width = "32")]
     Sysno::ftruncate64,
     #[cfg(target_pointer_width = "32")]

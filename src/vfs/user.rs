@@ -17,6 +17,7 @@ use crate::sys::{self, Errno};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
+use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, OFlags};
 use table::{Ring, Table};
 
@@ -406,8 +407,9 @@ impl Vfs for User {
         self.add_name(node, dir, name)
     }
 
-    fn descriptor(&self, _: &Pin) -> Option<Descriptor> {
-        None
+    fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
+        let file = self.table.get(pin.node).ok()?;
+        Some(Descriptor(file.as_raw_fd()))
     }
 
     fn rest(&mut self) -> bool {

@@ -10,7 +10,7 @@ use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
 use crate::drive::guests;
-use crate::drive::stdio::Talk;
+use crate::drive::stdio::{Standard, Talk};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::sys::heap::{self, Slots};
@@ -147,7 +147,7 @@ fn talk(options: &Options) -> Status {
             walls::raise(jail);
         }
     };
-    let mut wire = (Stdio::Input, Stdio::Output);
+    let mut wire = Standard;
     let talk = Talk::new(&mut wire, &mut *user, &mut events, &mut greeted);
     match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
         "" => DONE,
