@@ -1,7 +1,7 @@
 //! What is told of file systems, accounts and the server itself.
 
 use super::requests::{Ask, extensions, name};
-use super::status::Outcome;
+use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
 use crate::wire::sftp::{VERSION, kind};
 use crate::wire::{Reader, Writer};
@@ -17,9 +17,9 @@ pub(super) fn greet(sftp: &Sftp, reply: &mut Writer<'_>) {
         let data = reply.begin_string();
         if entry.ask == Ask::Vendor {
             // Who made what, which version of it, and which build.
-            for text in ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")] {
-                reply.string(text.as_bytes());
-            }
+            reply.string(b"stowaway");
+            reply.string(b"stowaway");
+            reply.string(env!("CARGO_PKG_VERSION").as_bytes());
             reply.u64(0);
         } else {
             reply.put(entry.version());
@@ -44,11 +44,12 @@ impl Sftp {
     #[inline(never)]
     pub(super) fn space(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
         let node = if ask == Ask::OpenSpace {
-            request.session.handles.pin(request.slot)?.node()
+            let pin = request.session.handles.pin(request.slot);
+            pin.ok_or(Fault::Failure)?.node()
         } else {
             request.vfs.resolve(request.path, true)?
         };
-        let space = request.vfs.space(node)?;
+        let space = &request.vfs.space(node)?;
         let unit = u64::from(space.unit_bytes).max(1);
         let (total, free, mine) = (space.total_bytes, space.free_bytes, space.available_bytes);
         if ask == Ask::SpaceAvailable {
@@ -80,21 +81,20 @@ impl Sftp {
     #[inline(never)]
     pub(super) fn names(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         self.accounts.load(request.vfs);
-        let reply = &mut *request.reply;
-        for groups in [false, true] {
+        for groups in 0..2 {
             let mut numbers = Reader::new(request.args.string());
-            let names = reply.begin_string();
+            let names = request.reply.begin_string();
             while !numbers.rest().is_empty() {
                 let number = numbers.u32();
-                let name = if groups {
+                let name = if groups > 0 {
                     self.accounts.group(number)
                 } else {
                     self.accounts.user(number)
                 };
-                reply.string(name.unwrap_or_default());
+                request.reply.string(name.unwrap_or_default());
             }
             numbers.check()?;
-            reply.end(names, 0);
+            request.reply.end(names, 0);
         }
         Ok(request.args.check()?)
     }

@@ -83,7 +83,7 @@ impl Sftp {
 
     /// Reads the rest of what a request brings along, and carries it out.
     #[inline(never)]
-    fn carry_out(&mut self, request: &mut Request<'_, '_>, entry: Entry) -> Outcome {
+    fn carry_out(&mut self, request: &mut Request<'_, '_>, entry: &Entry) -> Outcome {
         let args = &mut request.args;
         let by_handle = entry.has(FILE | DIRECTORY);
         let mut handle: &[u8] = &[];
@@ -120,7 +120,7 @@ impl Sftp {
     }
 
     fn sync(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let file = request.lend()?;
+        let file = request.lend().ok_or(Fault::Failure)?;
         self.order = Some(Order::Sync { file });
         Err(Fault::Later)
     }
@@ -186,7 +186,7 @@ const PATH_BYTES_TOLD: usize = 240;
 /// Tells a person what was asked, and why it was not done.
 #[cold]
 #[inline(never)]
-fn tell(events: &mut Events, request: &Request<'_, '_>, entry: Entry, outcome: Outcome) {
+fn tell(events: &mut Events, request: &Request<'_, '_>, entry: &Entry, outcome: Outcome) {
     let why = match outcome {
         Ok(()) | Err(Fault::Later) => "",
         // It is asked once more.

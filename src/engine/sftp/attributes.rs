@@ -1,7 +1,7 @@
 //! Attributes on their way from the tree to the wire and back.
 
 use super::requests::Ask;
-use super::status::Outcome;
+use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
 use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, Kind, NewTime, Opening};
 use crate::wire::Writer;
@@ -60,8 +60,8 @@ impl Sftp {
     #[inline(never)]
     pub(super) fn stat(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
         let attr = if ask == Ask::OpenStat {
-            let pin = request.session.handles.pin(request.slot)?;
-            request.vfs.attr(pin.node())
+            let pin = request.session.handles.pin(request.slot);
+            request.vfs.attr(pin.ok_or(Fault::Failure)?.node())
         } else {
             request.vfs.attr_at(request.path, ask == Ask::Stat)
         };
@@ -85,7 +85,12 @@ impl Sftp {
             let open = open.filter(|open| open.mode.write || !sized);
             let pin = open.and_then(|open| open.pin.as_ref());
             pin.ok_or(FsError::Invalid)?.node()
-        } else if change == Change::default() {
+        } else if !(sized
+            || change.mode.is_some()
+            || change.uid.is_some()
+            || change.gid.is_some()
+            || change.atime != NewTime::Keep)
+        {
             // As with OpenSSH, nothing is changed of what is not there.
             return Ok(());
         } else if !sized {

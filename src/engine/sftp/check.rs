@@ -93,9 +93,6 @@ impl Algorithm {
 #[derive(Debug)]
 pub struct Check {
     sum: Sum,
-    /// Where the next bytes are, and how many are left.
-    offset: u64,
-    left: u64,
     /// Bytes of a block, or [`ALL`].
     block_bytes: u64,
     /// Bytes of the hashes so far.
@@ -103,52 +100,51 @@ pub struct Check {
 }
 
 impl Check {
+    /// One that begins later.
+    pub const fn idle() -> Self {
+        Self {
+            sum: Sum {
+                algorithm: Algorithm::Sha256,
+                words: [0; 8],
+                len: 0,
+                chunk: [0; CHUNK_BYTES],
+            },
+            block_bytes: ALL,
+            produced: 0,
+        }
+    }
+
     /// Begins with `len` bytes from `offset` of a file of `size` bytes, 0: to its end; what is beyond it is left out. There is
-    /// one hash for each `block_bytes`, 0: for all of them. `Invalid` if no client may ask for that, or if the hashes do not
-    /// fit `room` bytes.
-    pub fn new(
+    /// one hash for each `block_bytes`, 0: for all of them. How many bytes are to be taken; `Invalid` if no client may ask for
+    /// that, or if the hashes do not fit `room` bytes.
+    pub fn begin(
+        &mut self,
         algorithm: Algorithm,
-        offset: u64,
-        len: u64,
-        block_bytes: u32,
+        (offset, len, block_bytes): (u64, u64, u32),
         size: u64,
         room: usize,
-    ) -> FsResult<Self> {
+    ) -> FsResult<u64> {
         let rest = size.checked_sub(offset).ok_or(FsError::Invalid)?;
         let left = if len == 0 { rest } else { len.min(rest) };
-        let (block_bytes, count) = match block_bytes {
-            0 => (ALL, 1),
-            1..BLOCK_BYTES_MIN => return Err(FsError::Invalid),
-            _ => (block_bytes.into(), left.div_ceil(block_bytes.into())),
-        };
-        if count.saturating_mul(algorithm.hash_bytes() as u64) > room as u64 {
+        let mut count = 1;
+        self.block_bytes = ALL;
+        if block_bytes > 0 {
+            self.block_bytes = block_bytes.max(BLOCK_BYTES_MIN).into();
+            count = left.div_ceil(self.block_bytes);
+        }
+        let hashes_bytes = count.saturating_mul(algorithm.hash_bytes() as u64);
+        if self.block_bytes < ALL && block_bytes < BLOCK_BYTES_MIN || hashes_bytes > room as u64 {
             return Err(FsError::Invalid);
         }
-        Ok(Self {
-            sum: Sum::new(algorithm),
-            offset,
-            left,
-            block_bytes,
-            produced: 0,
-        })
-    }
-
-    /// How the hashes are made.
-    pub const fn algorithm(&self) -> Algorithm {
-        self.sum.algorithm
-    }
-
-    /// Where the next bytes are, and how many are left. With none left, [`Check::finish`] is next.
-    pub const fn wants(&self) -> (u64, u64) {
-        (self.offset, self.left)
+        self.sum.algorithm = algorithm;
+        self.sum.begin();
+        self.produced = 0;
+        Ok(left)
     }
 
     /// Takes the next bytes, not more than are left. The hashes of the blocks that they end go to their places in `hashes`,
     /// which is the same room each time.
     pub fn step(&mut self, bytes: &[u8], hashes: &mut [u8]) {
-        let len = bytes.len() as u64;
-        self.offset = self.offset.wrapping_add(len);
-        self.left = self.left.saturating_sub(len);
         let mut rest = bytes;
         while !rest.is_empty() {
             let room = self.block_bytes.wrapping_sub(self.sum.len);
@@ -200,15 +196,6 @@ struct Sum {
 }
 
 impl Sum {
-    const fn new(algorithm: Algorithm) -> Self {
-        Self {
-            algorithm,
-            words: *algorithm.start(),
-            len: 0,
-            chunk: [0; CHUNK_BYTES],
-        }
-    }
-
     const fn begin(&mut self) {
         self.words = *self.algorithm.start();
         self.len = 0;
@@ -312,15 +299,11 @@ mod tests {
     ) -> FsResult<String> {
         let mut hashes = [0; 4096];
         let size = bytes.len() as u64;
-        let mut check = Check::new(algorithm, offset, len, block_bytes, size, hashes.len())?;
-        assert_eq!(check.algorithm(), algorithm);
-        loop {
-            let (offset, left) = check.wants();
-            let (offset, left) = (offset as usize, left as usize);
-            if left == 0 {
-                break;
-            }
-            check.step(&bytes[offset..offset + left.min(slice)], &mut hashes);
+        let mut check = Check::idle();
+        let left = check.begin(algorithm, (offset, len, block_bytes), size, hashes.len())?;
+        let wanted = &bytes[offset as usize..][..left as usize];
+        for part in wanted.chunks(slice) {
+            check.step(part, &mut hashes);
         }
         let len = check.finish(&mut hashes);
         Ok(hex(&hashes[..len]))
@@ -442,10 +425,10 @@ mod tests {
         ] {
             let bytes = [7; 300];
             let mut hashes = [0; 100];
-            let mut check = Check::new(Algorithm::Md5, 5, 1000, block_bytes, 2000, 100).unwrap();
-            assert_eq!(check.wants(), (5, 1000));
+            let mut check = Check::idle();
+            let begun = check.begin(Algorithm::Md5, (5, 1000, block_bytes), 2000, 100);
+            assert_eq!(begun, Ok(1000));
             check.step(&bytes[..taken], &mut hashes);
-            assert_eq!(check.wants(), (5 + taken as u64, 1000 - taken as u64));
             let len = check.finish(&mut hashes);
             let expect: String = parts
                 .iter()
@@ -457,8 +440,9 @@ mod tests {
 
     #[test]
     fn what_no_client_may_ask_for_is_invalid() {
-        let new = |offset, len, block_bytes, room| {
-            Check::new(Algorithm::Sha256, offset, len, block_bytes, 10_000, room).map(|_| ())
+        let begin = |range, room| {
+            let begun = Check::idle().begin(Algorithm::Sha256, range, 10_000, room);
+            begun.map(|_| ())
         };
         for (range, room, expect) in [
             ((0, 0, 1), 9999, Err(FsError::Invalid)),
@@ -473,15 +457,10 @@ mod tests {
             ((0, 9984, 256), 39 * 32, Ok(())),
             ((0, 9985, 256), 39 * 32, Err(FsError::Invalid)),
         ] {
-            let (offset, len, block_bytes) = range;
-            assert_eq!(
-                new(offset, len, block_bytes, room),
-                expect,
-                "{range:?} {room}"
-            );
+            assert_eq!(begin(range, room), expect, "{range:?} {room}");
         }
-        let huge = Check::new(Algorithm::Crc32, 0, 0, 256, u64::MAX, usize::MAX >> 10);
-        assert_eq!(huge.map(|_| ()), Err(FsError::Invalid));
+        let huge = Check::idle().begin(Algorithm::Crc32, (0, 0, 256), u64::MAX, usize::MAX >> 10);
+        assert_eq!(huge, Err(FsError::Invalid));
     }
 
     #[test]

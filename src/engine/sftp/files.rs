@@ -19,11 +19,10 @@ const FILE_MODE: u32 = 0o666;
 impl Request<'_, '_> {
     /// The pin of the handle goes to an order.
     #[inline(never)]
-    pub(super) fn lend(&mut self) -> Result<Pin, Fault> {
+    pub(super) fn lend(&mut self) -> Option<Pin> {
         let (slot, id) = (self.slot, self.id);
         self.session.lent = Some(Lent { slot, id });
-        let open = self.session.handles.at(slot);
-        open.and_then(|open| open.pin.take()).ok_or(Fault::Failure)
+        self.session.handles.at(slot)?.pin.take()
     }
 
     /// Whether a file can have so many bytes from the offset on.
@@ -91,7 +90,7 @@ impl Sftp {
         }
         if len > READ_INLINE_BYTES {
             request.reply.u32(len);
-            let file = request.lend()?;
+            let file = request.lend().ok_or(Fault::Failure)?;
             self.order = Some(Order::Send { file, offset, len });
             return Ok(());
         }
@@ -142,7 +141,7 @@ impl Sftp {
             return Ok(());
         }
         self.order = Some(Order::Store {
-            file: request.lend()?,
+            file: request.lend().ok_or(Fault::Failure)?,
             offset: offset.wrapping_add(here as u64),
             len: left,
         });

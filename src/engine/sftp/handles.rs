@@ -111,9 +111,8 @@ impl Handles {
 
     /// The pin there.
     #[inline(never)]
-    pub(super) fn pin(&mut self, slot: u16) -> Result<&Pin, Fault> {
-        let open = self.at(slot).and_then(|open| open.pin.as_ref());
-        open.ok_or(Fault::Failure)
+    pub(super) fn pin(&mut self, slot: u16) -> Option<&Pin> {
+        self.at(slot)?.pin.as_ref()
     }
 
     /// Takes back what an order had.

@@ -8,8 +8,9 @@ use super::handles::{Handles, Mode, TO_READ};
 use super::requests::{Ask, CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
 use super::{Request, Session, Sftp};
-use crate::config::{HASHES_BYTES, JOB_COUNT_MAX, JOB_SLICE_BYTES};
+use crate::config::{JOB_COUNT_MAX, JOB_SLICE_BYTES};
 use crate::engine::Cx;
+use crate::vfs::Vfs;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
@@ -17,120 +18,228 @@ use crate::wire::sftp::kind;
 const TO_END: u64 = u64::MAX;
 
 /// What is under way.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub(super) struct Jobs {
-    list: heapless::Deque<Job, JOB_COUNT_MAX>,
-    /// If a check is in hand, and has begun.
-    check: Option<Check>,
-    /// Its hashes.
+    /// From the first on so many in turn.
+    first: usize,
+    count: usize,
+    /// The hashes of the check in hand, if it is one.
     hashes: &'static mut [u8],
+    check: Check,
+    ring: [Job; JOB_COUNT_MAX],
 }
 
 /// What is to be done.
-#[derive(Clone, Copy)]
 struct Job {
+    /// Where the next bytes are in the file that is read, and how many are left. Of a check that has not begun: as the client
+    /// says.
+    offset: u64,
+    len: u64,
+    /// Of a copy: where they go.
+    to_offset: u64,
     /// The request.
     id: u32,
-    /// The file that is read.
+    /// Of a check: bytes of a block.
+    block_bytes: u32,
+    /// The file that is read, and that which is written to; of a check the same.
     from: u16,
-    offset: u64,
-    /// Bytes of it that are left. Of a check that has not begun: as the client says.
-    len: u64,
-    work: Work,
+    to: u16,
+    algorithm: Algorithm,
+    copies: bool,
+    begun: bool,
+    /// The reply begins with the extension's name.
+    labelled: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Work {
-    /// To copy to this file, and where.
-    Copy(u16, u64),
-    /// To hash in blocks of so many bytes; whether the reply begins with the extension's name.
-    Check(Algorithm, u32, bool),
+impl Job {
+    const NONE: Self = Self {
+        offset: 0,
+        len: 0,
+        to_offset: 0,
+        id: 0,
+        block_bytes: 0,
+        from: 0,
+        to: 0,
+        algorithm: Algorithm::Sha256,
+        copies: false,
+        begun: false,
+        labelled: false,
+    };
 }
 
 impl Jobs {
     pub(super) const fn new(hashes: &'static mut [u8]) -> Self {
         Self {
-            list: heapless::Deque::new(),
-            check: None,
+            ring: [const { Job::NONE }; JOB_COUNT_MAX],
+            first: 0,
+            count: 0,
+            check: Check::idle(),
             hashes,
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.list.clear();
+    pub(super) const fn clear(&mut self) {
+        self.count = 0;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Goes on with the job in hand until it is done, or `Later`. What is read on the way lies in `room`.
+    fn go_on(&mut self, handles: &mut Handles, vfs: &mut dyn Vfs, room: &mut [u8]) -> Outcome {
+        let job = self.ring.get_mut(self.first).ok_or(Fault::Failure)?;
+        if !job.begun {
+            let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
+            let size = vfs.attr(pin.node())?.size;
+            job.len = self.check.begin(
+                job.algorithm,
+                (job.offset, job.len, job.block_bytes),
+                size,
+                self.hashes.len(),
+            )?;
+            job.begun = true;
+        }
+        let mut budget = JOB_SLICE_BYTES;
+        while job.len > 0 {
+            let len = job.len.min(room.len().min(budget) as u64) as usize;
+            if len == 0 {
+                return Err(Fault::Later);
+            }
+            budget = budget.wrapping_sub(len);
+            let bytes = room.get_mut(..len).unwrap_or_default();
+            let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
+            let got = vfs.read(pin, job.offset, bytes)?;
+            let bytes = bytes.get(..got).unwrap_or_default();
+            if bytes.is_empty() {
+                // A file that becomes shorter while it is checked ends there.
+                if job.copies && job.len < TO_END / 2 {
+                    return Err(Fault::Eof);
+                }
+                break;
+            }
+            if job.copies {
+                let pin = handles.pin(job.to).ok_or(Fault::Failure)?;
+                vfs.write(pin, job.to_offset, bytes)?;
+            } else {
+                self.check.step(bytes, self.hashes);
+            }
+            job.offset = job.offset.wrapping_add(got as u64);
+            job.to_offset = job.to_offset.wrapping_add(got as u64);
+            // As with OpenSSH, the last bytes of a copy need not all be there.
+            let passed = if job.copies { len } else { got };
+            job.len = job.len.wrapping_sub(passed as u64);
+        }
+        Ok(())
     }
 }
 
+/// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
+#[inline(never)]
+pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
+    let Session { handles, jobs, .. } = session;
+    if jobs.is_empty() {
+        return;
+    }
+    let fault = match jobs.go_on(handles, cx.vfs, reply.room()) {
+        Ok(()) => Fault::Done,
+        Err(Fault::Later) => return,
+        Err(fault) => fault,
+    };
+    let Some(job) = jobs.ring.get(jobs.first) else {
+        return;
+    };
+    jobs.first = jobs.first.wrapping_add(1) % JOB_COUNT_MAX;
+    jobs.count = jobs.count.wrapping_sub(1);
+    handles.release(job.from, cx.vfs);
+    handles.release(job.to, cx.vfs);
+    if job.copies || fault != Fault::Done {
+        return fault.emit(reply, job.id);
+    }
+    let start = reply.begin(kind::EXTENDED_REPLY, job.id);
+    if job.labelled {
+        reply.string(CHECK);
+    }
+    reply.string(job.algorithm.name());
+    let len = jobs.check.finish(jobs.hashes);
+    reply.put(jobs.hashes.get(..len).unwrap_or_default());
+    reply.end(start, 0);
+}
+
 impl Request<'_, '_> {
-    /// Another job, for which there is room.
-    fn begin_job(&mut self, job: Job) -> Outcome {
+    /// Another job, for which there is room: what is read, and what is written to.
+    #[inline(never)]
+    fn job(&mut self, from: u16, to: u16) -> Result<&mut Job, Fault> {
         let Session { handles, jobs, .. } = &mut *self.session;
-        handles.hold(job.from);
-        if let Work::Copy(to, _) = job.work {
-            handles.hold(to);
-        }
-        let _ = jobs.list.push_back(job);
-        Err(Fault::Later)
+        let place = jobs.first.wrapping_add(jobs.count) % JOB_COUNT_MAX;
+        let job = jobs.ring.get_mut(place).ok_or(Fault::Failure)?;
+        jobs.count = jobs.count.wrapping_add(1);
+        handles.hold(from);
+        handles.hold(to);
+        (job.id, job.from, job.to) = (self.id, from, to);
+        (job.copies, job.begun, job.labelled) = (false, false, false);
+        Ok(job)
     }
 
-    /// Which file is open there, and whether it can be read and written.
+    /// What was read is all there, and there is room for another job.
     #[inline(never)]
-    fn file(&mut self, slot: u16) -> Result<((u64, u64), bool, bool), Fault> {
-        let open = self.session.handles.at(slot).ok_or(Fault::Failure)?;
-        let pin = open.pin.as_ref().ok_or(Fault::Failure)?;
+    fn check_job(&self) -> Outcome {
+        self.args.check()?;
+        if self.session.jobs.count == JOB_COUNT_MAX {
+            return Err(Fault::Busy);
+        }
+        Ok(())
+    }
+
+    /// Which file is open there.
+    #[inline(never)]
+    fn file(&mut self, slot: u16) -> Result<(u64, u64), Fault> {
+        let pin = self.session.handles.pin(slot).ok_or(Fault::Failure)?;
         let attr = self.vfs.attr(pin.node())?;
-        Ok(((attr.fsid, attr.inode), open.mode.read, open.mode.write))
+        Ok((attr.fsid, attr.inode))
+    }
+
+    fn mode(&mut self, slot: u16) -> Mode {
+        let open = self.session.handles.at(slot);
+        open.map_or(Mode::default(), |open| open.mode)
     }
 }
 
 impl Sftp {
     /// copy-data. A file is not copied to itself: there might be no end.
-    #[inline(never)]
     pub(super) fn copy(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let args = &mut request.args;
         let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
-        args.check()?;
-        if request.session.jobs.list.is_full() {
-            return Err(Fault::Busy);
-        }
+        request.check_job()?;
         let to = request.session.handles.find(handle, FILE);
         let (from, to) = (request.slot, to.ok_or(Fault::Failure)?);
-        let ((source, can_read, _), (target, _, can_write)) =
-            (request.file(from)?, request.file(to)?);
-        if source == target {
+        if request.file(from)? == request.file(to)? {
             return Err(Fault::Failure);
         }
-        if !can_read || !can_write {
+        if !request.mode(from).read || !request.mode(to).write {
             return Err(Fault::Missing);
         }
         let end = request.offset.max(to_offset).saturating_add(len);
         if end > i64::MAX as u64 {
             return Err(Fault::BadMessage);
         }
-        request.begin_job(Job {
-            id: request.id,
-            from,
-            offset: request.offset,
-            len: if len == 0 { TO_END } else { len },
-            work: Work::Copy(to, to_offset),
-        })
+        let offset = request.offset;
+        let job = request.job(from, to)?;
+        (job.offset, job.to_offset) = (offset, to_offset);
+        job.len = if len == 0 { TO_END } else { len };
+        (job.copies, job.begun) = (true, true);
+        Err(Fault::Later)
     }
 
     /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
-    #[inline(never)]
     pub(super) fn check(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let by_name = request.name == CHECK_NAME;
+        // Among these three, its length tells a name.
+        let by_name = request.name.len() == CHECK_NAME.len();
         let args = &mut request.args;
         let target = if by_name { args.path() } else { args.handle() };
         let list = args.string();
-        let (offset, len, block) = (args.u64(), args.u64(), args.u32());
-        args.check()?;
-        if request.session.jobs.list.is_full() {
-            return Err(Fault::Busy);
-        }
+        let (offset, len, block_bytes) = (args.u64(), args.u64(), args.u32());
+        request.check_job()?;
         let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
         let handles = &mut request.session.handles;
         let from = if by_name {
@@ -140,131 +249,18 @@ impl Sftp {
             slot
         } else {
             let slot = handles.find(target, FILE).ok_or(Fault::Failure)?;
-            if !handles.at(slot).is_some_and(|open| open.mode.read) {
+            if !request.mode(slot).read {
                 return Err(Fault::Missing);
             }
             slot
         };
-        let labelled = request.name == CHECK;
-        let begun = request.begin_job(Job {
-            id: request.id,
-            from,
-            offset,
-            len,
-            work: Work::Check(algorithm, block, labelled),
-        });
+        let labelled = request.name.len() == CHECK.len();
+        let job = request.job(from, from)?;
+        (job.offset, job.len, job.block_bytes) = (offset, len, block_bytes);
+        (job.algorithm, job.labelled) = (algorithm, labelled);
         if by_name {
             request.session.handles.close(from, request.vfs);
         }
-        begun
-    }
-}
-
-/// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
-#[inline(never)]
-pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
-    let Session { handles, jobs, .. } = session;
-    let Some(job) = jobs.list.front_mut() else {
-        return;
-    };
-    let mut budget = JOB_SLICE_BYTES;
-    let fault = loop {
-        match job.slice(
-            handles,
-            &mut jobs.check,
-            jobs.hashes,
-            cx,
-            reply.room(),
-            &mut budget,
-        ) {
-            Ok(true) if budget > 0 => {}
-            Ok(true) => return,
-            Ok(false) => break Fault::Done,
-            Err(fault) => break fault,
-        }
-    };
-    let Job { id, from, work, .. } = *job;
-    jobs.list.pop_front();
-    handles.release(from, cx.vfs);
-    let check = jobs.check.take();
-    match work {
-        Work::Copy(to, _) => handles.release(to, cx.vfs),
-        Work::Check(algorithm, _, labelled) => {
-            if let (Some(mut check), Fault::Done) = (check, fault) {
-                let start = reply.begin(kind::EXTENDED_REPLY, id);
-                if labelled {
-                    reply.string(CHECK);
-                }
-                reply.string(algorithm.name());
-                let len = check.finish(jobs.hashes);
-                reply.put(jobs.hashes.get(..len).unwrap_or_default());
-                reply.end(start, 0);
-                return;
-            }
-        }
-    }
-    fault.emit(reply, id);
-}
-
-impl Job {
-    /// Reads some bytes into `room`, and does with them what is to be done; whether there are more.
-    fn slice(
-        &mut self,
-        handles: &mut Handles,
-        check: &mut Option<Check>,
-        hashes: &mut [u8],
-        cx: &mut Cx<'_>,
-        room: &mut [u8],
-        budget: &mut usize,
-    ) -> Result<bool, Fault> {
-        let pin = handles.pin(self.from)?;
-        if let (Work::Check(algorithm, block, _), None) = (self.work, &*check) {
-            let size = cx.vfs.attr(pin.node())?.size;
-            let room = hashes.len().min(HASHES_BYTES);
-            *check = Some(Check::new(
-                algorithm,
-                self.offset,
-                self.len,
-                block,
-                size,
-                room,
-            )?);
-        }
-        if let Some(check) = check {
-            (self.offset, self.len) = check.wants();
-        }
-        if self.len == 0 {
-            return Ok(false);
-        }
-        let len = room.len().min(*budget);
-        let len = self.len.min(len as u64) as usize;
-        *budget = budget.saturating_sub(len);
-        let room = room.get_mut(..len).unwrap_or_default();
-        let got = cx.vfs.read(pin, self.offset, room)?;
-        let bytes = room.get(..got).unwrap_or_default();
-        if bytes.is_empty() {
-            // A file that becomes shorter while it is checked ends there.
-            return if check.is_some() || self.len > TO_END / 2 {
-                Ok(false)
-            } else {
-                Err(Fault::Eof)
-            };
-        }
-        match &mut self.work {
-            Work::Copy(to, to_offset) => {
-                let pin = handles.pin(*to)?;
-                cx.vfs.write(pin, *to_offset, bytes)?;
-                *to_offset = to_offset.wrapping_add(got as u64);
-                self.offset = self.offset.wrapping_add(got as u64);
-                // As with OpenSSH, the last bytes need not all be there.
-                self.len = self.len.saturating_sub(len as u64);
-            }
-            Work::Check(..) => {
-                if let Some(check) = check {
-                    check.step(bytes, hashes);
-                }
-            }
-        }
-        Ok(true)
+        Err(Fault::Later)
     }
 }

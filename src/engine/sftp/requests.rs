@@ -297,29 +297,29 @@ fn position(wanted: &[u8]) -> Option<usize> {
 }
 
 /// The extensions that may be asked for.
-pub(super) fn extensions(permits: Permits) -> impl Iterator<Item = Entry> {
+pub(super) fn extensions(permits: Permits) -> impl Iterator<Item = &'static Entry> {
     let all = ENTRIES.get(PACKET_COUNT..).unwrap_or_default().iter();
-    all.copied().filter(move |entry| permits.has(*entry))
+    all.filter(move |entry| permits.has(entry))
 }
 
 impl Entry {
     /// Whether it has one of these traits.
-    pub(super) const fn has(self, traits: u16) -> bool {
+    pub(super) const fn has(&self, traits: u16) -> bool {
         self.traits & traits != 0
     }
 
     /// What the extension's name ends with.
-    pub(super) const fn suffix(self) -> &'static str {
+    pub(super) const fn suffix(&self) -> &'static str {
         if self.has(OPENSSH) { SUFFIX } else { "" }
     }
 
     /// The extension's version.
-    pub(super) const fn version(self) -> &'static [u8] {
+    pub(super) const fn version(&self) -> &'static [u8] {
         if self.has(SECOND) { b"2" } else { b"1" }
     }
 
     /// From which level on it is told of.
-    pub(super) const fn level(self) -> Level {
+    pub(super) const fn level(&self) -> Level {
         match self.traits & (INFO | DEBUG) {
             INFO => Level::Info,
             DEBUG => Level::Debug,
@@ -362,7 +362,7 @@ impl Permits {
     }
 
     /// Whether this may be asked.
-    pub(super) const fn has(self, entry: Entry) -> bool {
+    pub(super) const fn has(self, entry: &Entry) -> bool {
         self.denied & bit(entry.ask as usize) == 0
     }
 }
@@ -397,21 +397,20 @@ fn listed(list: &[u8]) -> Option<u32> {
 
 /// What a packet of this type asks; if it is for an extension, that of this name.
 #[inline(never)]
-pub(super) fn find(kind: u8, name: &[u8]) -> Option<Entry> {
-    let mut place = usize::from(kind.wrapping_sub(kind::OPEN));
-    if kind == kind::EXTENDED {
-        let mut plain = name.strip_suffix(SUFFIX.as_bytes()).unwrap_or(name);
-        // The draft has two names for it, by what follows; paramiko has this one.
-        for more in [CHECK_NAME, CHECK_HANDLE] {
-            if plain == more {
-                plain = CHECK;
-            }
-        }
-        place = position(plain).filter(|place| *place >= PACKET_COUNT)?;
-    } else if place >= PACKET_COUNT {
-        return None;
+pub(super) fn find(kind: u8, name: &[u8]) -> Option<&'static Entry> {
+    if kind != kind::EXTENDED {
+        let place = usize::from(kind.wrapping_sub(kind::OPEN));
+        return ENTRIES.get(..PACKET_COUNT)?.get(place);
     }
-    let entry = *ENTRIES.get(place)?;
-    let whole = kind != kind::EXTENDED || entry.has(OPENSSH) == name.ends_with(SUFFIX.as_bytes());
-    whole.then_some(entry)
+    let (mut plain, mut suffix) = (name, false);
+    if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
+        (plain, suffix) = (before, true);
+    }
+    // The draft has two names for it, by what follows; paramiko has this one.
+    if name == CHECK_NAME || name == CHECK_HANDLE {
+        plain = CHECK;
+    }
+    let place = position(plain)?.checked_sub(PACKET_COUNT)?;
+    let entry = ENTRIES.get(PACKET_COUNT..)?.get(place)?;
+    (entry.has(OPENSSH) == suffix).then_some(entry)
 }

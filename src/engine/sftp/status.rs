@@ -68,47 +68,51 @@ Failure: it is not empty
 Failure: read-only file system
 ";
 
+/// Of each of the backend's errors, the place of its words.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+static PLACES: [u8; FsError::TryLater as usize + 1] = {
+    use FsError::*;
+    let mut places = [Status::Failure as u8; _];
+    places[NoEntry as usize] = Status::NoSuchFile as u8;
+    places[NotDirectory as usize] = Status::NoSuchFile as u8;
+    places[TooManyFollowed as usize] = Status::NoSuchFile as u8;
+    places[Permission as usize] = Status::PermissionDenied as u8;
+    places[Access as usize] = Status::PermissionDenied as u8;
+    places[OtherFileSystem as usize] = Status::PermissionDenied as u8;
+    places[Invalid as usize] = Status::BadMessage as u8;
+    places[NameTooLong as usize] = Status::BadMessage as u8;
+    places[NotSupported as usize] = Status::Unsupported as u8;
+    places[Io as usize] = 9;
+    places[Exists as usize] = 10;
+    places[CrossDevice as usize] = 11;
+    places[IsDirectory as usize] = 12;
+    places[TooLarge as usize] = 13;
+    places[NoSpace as usize] = 14;
+    places[Quota as usize] = 15;
+    places[NotEmpty as usize] = 16;
+    places[ReadOnly as usize] = 17;
+    places
+};
+
 impl Fault {
     /// Where its words are; the place of OpenSSH's own is the status.
     #[inline(never)]
-    const fn place(self) -> u8 {
-        match self {
-            Self::Done => Status::Ok as u8,
-            Self::Eof => Status::Eof as u8,
-            Self::Missing
-            | Self::Files(FsError::NoEntry | FsError::NotDirectory | FsError::TooManyFollowed) => {
-                Status::NoSuchFile as u8
+    fn place(self) -> u8 {
+        let status = match self {
+            Self::Files(error) => {
+                let place = PLACES.get(error as usize);
+                return place.copied().unwrap_or_default();
             }
-            Self::Denied
-            | Self::Files(FsError::Permission | FsError::Access | FsError::OtherFileSystem) => {
-                Status::PermissionDenied as u8
-            }
-            Self::BadMessage | Self::Files(FsError::Invalid | FsError::NameTooLong) => {
-                Status::BadMessage as u8
-            }
-            Self::Unsupported | Self::Files(FsError::NotSupported) => Status::Unsupported as u8,
-            Self::Files(FsError::Io) => 9,
-            Self::Files(FsError::Exists) => 10,
-            Self::Files(FsError::CrossDevice) => 11,
-            Self::Files(FsError::IsDirectory) => 12,
-            Self::Files(FsError::TooLarge) => 13,
-            Self::Files(FsError::NoSpace) => 14,
-            Self::Files(FsError::Quota) => 15,
-            Self::Files(FsError::NotEmpty) => 16,
-            Self::Files(FsError::ReadOnly) => 17,
-            Self::Failure
-            | Self::Files(
-                FsError::TryLater
-                | FsError::TooManyLinks
-                | FsError::Stale
-                | FsError::BadHandle
-                | FsError::BadCookie,
-            )
-            // There is another time for these.
-            | Self::NoRoom
-            | Self::Busy
-            | Self::Later => Status::Failure as u8,
-        }
+            Self::Done => Status::Ok,
+            Self::Eof => Status::Eof,
+            Self::Missing => Status::NoSuchFile,
+            Self::Denied => Status::PermissionDenied,
+            Self::BadMessage => Status::BadMessage,
+            Self::Unsupported => Status::Unsupported,
+            // Of these but the first there is nothing to tell.
+            Self::Failure | Self::NoRoom | Self::Busy | Self::Later => Status::Failure,
+        };
+        status as u8
     }
 
     /// What a person is told.
