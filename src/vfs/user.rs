@@ -62,7 +62,7 @@ impl User {
     #[inline(never)]
     fn take(&mut self, path: &[u8]) -> FsResult<()> {
         self.named = None;
-        if path.iter().any(|byte| *byte == 0) {
+        if path.contains(&0) {
             return Err(FsError::Invalid);
         }
         let (mut len, mut path) = (0, path);

@@ -145,8 +145,8 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::Kind;
     use crate::vfs::FileTime;
+    use crate::vfs::Kind;
 
     /// Noon of 20 November 2026.
     const NOW: i64 = 1_795_176_000;
