@@ -244,7 +244,7 @@ impl Vfs for User {
         };
         flags.set(OFlags::APPEND, how.append);
         flags.set(OFlags::CREATE, how.create.is_some());
-        flags.set(OFlags::EXCL, how.exclusive);
+        flags.set(OFlags::EXCL, how.exclusive && how.create.is_some());
         flags.set(OFlags::DIRECTORY, how.directory);
         self.take(path)?;
         let file = self.open_taken(flags, how.create.unwrap_or(0) & 0o7777)?;

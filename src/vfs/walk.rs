@@ -104,22 +104,22 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// All of a path that begins at the top.
-    pub(super) fn new(path: &[u8]) -> FsResult<Self> {
-        let mut rest = Self {
+    /// Nothing. Zeros that are a constant would lie in the file.
+    #[inline(always)]
+    pub(super) const fn end() -> Self {
+        Self {
             room: [0; PATH_BYTES_MAX],
             from: PATH_BYTES_MAX,
-        };
-        rest.put_before(path)?;
-        Ok(rest)
+        }
     }
 
     fn bytes(&self) -> &[u8] {
         self.room.get(self.from..).unwrap_or_default()
     }
 
+    /// Has a path walked before this, to where this begins.
     #[inline(never)]
-    fn put_before(&mut self, bytes: &[u8]) -> FsResult<()> {
+    pub(super) fn put_before(&mut self, bytes: &[u8]) -> FsResult<()> {
         let from = self.from.checked_sub(bytes.len());
         let from = from.ok_or(FsError::NameTooLong)?;
         if let Some(room) = self.room.get_mut(from..self.from) {
@@ -232,7 +232,8 @@ impl Rest {
 
 /// Walks `path`; `done` is the true path of where it led.
 pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
-    let mut rest = Rest::new(path)?;
+    let mut rest = Rest::end();
+    rest.put_before(path)?;
     if path.first() != Some(&b'/') {
         rest.put_before(b"/")?;
         let mut start = [0; PATH_BYTES_MAX];

@@ -428,6 +428,17 @@ pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     assert_eq!(lead(vfs, &none, false), Err(FsError::NoEntry));
     assert!(open(vfs, &none, &how).is_ok());
     assert_eq!(open(vfs, &none, &how), Err(FsError::Exists));
+    // Where nothing is to be made it means nothing.
+    let how = Opening {
+        exclusive: true,
+        ..READ
+    };
+    for below in ["file", "nowhere", "absolute"] {
+        assert!(
+            open(vfs, &format!("{top}/{below}"), &how).is_ok(),
+            "{below}"
+        );
+    }
 }
 
 pub(super) fn nothing_but_files_and_directories_is_opened(world: &mut dyn World) {

@@ -85,28 +85,30 @@ impl User {
         replace: bool,
     ) -> FsResult<()> {
         let (from, to) = (self.table.get(from)?, self.table.get(to)?);
-        match change::rename((from, name), (to, new_name), replace) {
-            Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
-            renamed => return renamed,
-        }
-        // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
         let (mut text, mut new_text) = ([0; 256], [0; 256]);
-        let text = terminated(name, &mut text);
-        let new_text = terminated(new_name, &mut new_text);
-        match rustix::fs::linkat(from, text, to, new_text, AtFlags::empty()) {
-            Ok(()) => {
-                let removed = change::remove(from, name, false);
-                if removed.is_err() {
-                    let _ = change::remove(to, new_name, false);
-                }
-                removed
-            }
+        let name = terminated(name, &mut text);
+        let new_name = terminated(new_name, &mut new_text);
+        let rename = || rustix::fs::renameat(from, name, to, new_name);
+        if replace {
+            return rename().map_err(error);
+        }
+        match files::rename_new(from, name, to, new_name) {
+            // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
+            Err(Errno::NOSYS | Errno::INVAL) => {}
+            renamed => return renamed.map_err(error),
+        }
+        let remove = |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::empty());
+        match rustix::fs::linkat(from, name, to, new_name, AtFlags::empty()) {
+            Ok(()) => remove(from, name).inspect_err(|_| {
+                let _ = remove(to, new_name);
+            }),
             // A directory has one name only, and so has everything on some file systems.
-            Err(_) => match files::stat_entry(to, new_text, &mut files::blank()) {
-                Err(Errno::NOENT) => change::rename((from, name), (to, new_name), true),
-                there => there.map_err(error).and(Err(FsError::Exists)),
+            Err(_) => match files::stat_entry(to, new_name, &mut files::blank()) {
+                Err(Errno::NOENT) => rename(),
+                there => there.and(Err(Errno::EXIST)),
             },
         }
+        .map_err(error)
     }
 
     pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {

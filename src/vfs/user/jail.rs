@@ -133,7 +133,8 @@ impl User {
         } else {
             End::Follow
         };
-        let (rest, mut done) = (Rest::new(self.taken().to_bytes())?, Path::default());
+        let (mut rest, mut done) = (Rest::end(), Path::default());
+        rest.put_before(self.taken().to_bytes())?;
         let found = rest.walk(self, end, &mut done)?;
         let mut name = [0; 256];
         // A name is shorter than that, or was not found.

@@ -84,16 +84,19 @@ impl Table {
     }
 
     /// The descriptor of a node; `Stale` when it was let go meanwhile.
-    #[inline(never)]
+    #[inline(always)] // What it calls answers in registers; a result would lie in memory.
     pub(super) fn get(&self, node: Node) -> FsResult<&File> {
-        let file = if node == Self::TOP {
-            self.top.as_ref()
-        } else {
-            let slot = self.slot(node);
-            slot.filter(|slot| slot.generation == node.generation())
-                .and_then(|slot| slot.file.as_ref())
-        };
-        file.ok_or(FsError::Stale)
+        self.find(node).ok_or(FsError::Stale)
+    }
+
+    #[inline(never)]
+    fn find(&self, node: Node) -> Option<&File> {
+        if node == Self::TOP {
+            return self.top.as_ref();
+        }
+        let slot = self.slot(node)?;
+        let file = slot.file.as_ref();
+        file.filter(|_| slot.generation == node.generation())
     }
 
     /// Takes a descriptor in for this request; the oldest in its ring gives way.
