@@ -144,7 +144,14 @@ impl Sftp {
             Ask::Accounts => return self.names(request),
             Ask::Copy => return request.copy(),
             Ask::Check => return request.check(),
-            Ask::Vendor => {}
+            Ask::Vendor => {
+                // What the client is does not matter.
+                for _ in 0..3 {
+                    request.args.string();
+                }
+                request.args.u64();
+                request.args.check()?;
+            }
         }
         Ok(())
     }

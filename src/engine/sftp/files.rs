@@ -119,7 +119,7 @@ impl Sftp {
         let left = len.wrapping_sub(here as u32);
         let skip = request.session.skip.checked_sub(left);
         let skip = skip.ok_or(Fault::BadMessage)?;
-        let offset = request.offset;
+        let mut offset = request.offset;
         let in_range = request.check_range(len);
         let Some(Open {
             pin: Some(pin),
@@ -129,7 +129,10 @@ impl Sftp {
         else {
             return Err(Fault::Missing);
         };
-        if !mode.append {
+        if mode.append {
+            // It goes to the end, whatever the offset says.
+            offset = 0;
+        } else {
             in_range?;
         }
         if !data.is_empty() {
