@@ -133,8 +133,12 @@ impl Sftp {
     }
 
     /// What the client is does not matter.
-    fn vendor(&mut self, _: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        Ok(())
+    fn vendor(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        for _ in 0..3 {
+            request.args.string();
+        }
+        request.args.u64();
+        Ok(request.args.check()?)
     }
 }
 

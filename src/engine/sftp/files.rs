@@ -121,7 +121,7 @@ impl Sftp {
         let left = len.wrapping_sub(here as u32);
         let skip = request.session.skip.checked_sub(left);
         let skip = skip.ok_or(Fault::BadMessage)?;
-        let offset = request.offset;
+        let mut offset = request.offset;
         let in_range = request.check_range(len);
         let Some(Open {
             pin: Some(pin),
@@ -134,7 +134,10 @@ impl Sftp {
         if *mode & WRITE == 0 {
             return Err(Fault::Missing);
         }
-        if *mode & APPEND == 0 {
+        if *mode & APPEND > 0 {
+            // It goes to the end, whatever the offset says.
+            offset = 0;
+        } else {
             in_range?;
         }
         if !data.is_empty() {
