@@ -84,6 +84,9 @@ const NAME: usize = 0;
 const NUMBER: usize = 2;
 const HOME: usize = 5;
 
+/// A number, and its name if it has one.
+type Known = (u32, Option<&'static [u8]>);
+
 /// One of the two files: lines of fields between colons.
 struct Table {
     memory: &'static mut [u8],
@@ -91,7 +94,7 @@ struct Table {
     text: &'static [u8],
     /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
     /// files has few owners.
-    recent: [Cell<Option<(u32, Option<&'static [u8]>)>>; Self::RECENT_COUNT],
+    recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
 }
 
 impl Table {

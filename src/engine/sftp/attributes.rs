@@ -1,5 +1,6 @@
 //! Attributes on their way from the tree to the wire and back.
 
+use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
@@ -17,7 +18,7 @@ const _: () = assert!(Kind::Regular as u32 == 0 && Kind::CharacterDevice as u32 
 /// Appends what the wire tells of an object.
 #[inline(never)]
 pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
-    let kind = KINDS >> (4 * attr.kind as u32) & 15;
+    let kind = KINDS.wrapping_shr((attr.kind as u32) << 2) & 15;
     // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
     let time = |time: FileTime| time.secs.clamp(0, u32::MAX.into()) as u32;
     let told = Attributes {
@@ -82,7 +83,7 @@ impl Sftp {
         let node = if ask == Ask::OpenSetStat {
             // Only what may be written is cut.
             let open = request.session.handles.at(request.slot);
-            let open = open.filter(|open| open.mode.write || !sized);
+            let open = open.filter(|open| open.mode & WRITE > 0 || !sized);
             let pin = open.and_then(|open| open.pin.as_ref());
             pin.ok_or(FsError::Invalid)?.node()
         } else if !(sized

@@ -37,12 +37,13 @@ impl Sftp {
         let full = head.saturating_add(NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX));
         let mut count: u32 = 0;
         reply.u32(0);
-        let listed = match vfs.attr(pin.node()) {
+        let own = vfs.attr(pin.node());
+        let listed = match &own {
             Ok(own) => vfs.readdir(pin.node(), *cookie, Detail::Objects, &mut |entry| {
                 *cookie = entry.cookie;
                 let attr = match (entry.object, entry.name) {
                     (Some((attr, _)), _) => attr,
-                    (None, b"." | b"..") => &own,
+                    (None, b"." | b"..") => own,
                     (None, _) => return ControlFlow::Continue(()),
                 };
                 reply.string(entry.name);
@@ -55,7 +56,7 @@ impl Sftp {
                     ControlFlow::Break(())
                 }
             }),
-            Err(error) => Err(error),
+            Err(error) => Err(*error),
         };
         match listed {
             // What was listed before a failure is true: the client will meet the failure at the next page.

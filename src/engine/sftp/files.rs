@@ -1,7 +1,7 @@
 //! OPEN, READ and WRITE.
 
 use super::attributes::MODE_MASK;
-use super::handles::{Mode, Open};
+use super::handles::{APPEND, LIST, Open, READ, WRITE};
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Lent, Order, Request, Sftp};
@@ -43,23 +43,23 @@ impl Sftp {
             return Err(Fault::Denied);
         }
         let has = |flag| flags & flag != 0;
-        let mode = request.attributes.mode.unwrap_or(FILE_MODE) & MODE_MASK;
-        let mode = has(open::CREATE).then_some(mode);
+        let mut mode = flags as u8 & (READ | WRITE | APPEND);
+        // As with OpenSSH, what is opened for nothing can be read.
+        if !has(open::WRITE) {
+            mode |= READ;
+        }
+        if ask == Ask::OpenDirectory {
+            mode |= LIST;
+        }
+        let create = request.attributes.mode.unwrap_or(FILE_MODE) & MODE_MASK;
         let how = Opening {
-            // As with OpenSSH, what is opened for nothing can be read.
-            read: has(open::READ) || !has(open::WRITE),
-            write: has(open::WRITE),
-            append: has(open::APPEND),
-            create: mode,
-            exclusive: mode.is_some() && has(open::EXCLUSIVE),
+            read: mode & READ > 0,
+            write: mode & WRITE > 0,
+            append: mode & APPEND > 0,
+            create: has(open::CREATE).then_some(create),
+            exclusive: has(open::CREATE) && has(open::EXCLUSIVE),
             truncate: has(open::TRUNCATE),
-            directory: ask == Ask::OpenDirectory,
-        };
-        let mode = Mode {
-            read: how.read,
-            write: how.write,
-            append: how.append,
-            directory: how.directory,
+            directory: mode & LIST > 0,
         };
         let handles = &mut request.session.handles;
         let slot = handles.free()?;
@@ -77,12 +77,15 @@ impl Sftp {
         request.check_range(asked)?;
         let Some(Open {
             pin: Some(pin),
-            mode: Mode { read: true, .. },
+            mode,
             ..
         }) = request.session.handles.at(request.slot)
         else {
             return Err(Fault::Missing);
         };
+        if *mode & READ == 0 {
+            return Err(Fault::Missing);
+        }
         let mut len = asked;
         if len > READ_INLINE_BYTES {
             let left = request.vfs.attr(pin.node())?.size.saturating_sub(offset);
@@ -122,13 +125,16 @@ impl Sftp {
         let in_range = request.check_range(len);
         let Some(Open {
             pin: Some(pin),
-            mode: mode @ Mode { write: true, .. },
+            mode,
             ..
         }) = request.session.handles.at(request.slot)
         else {
             return Err(Fault::Missing);
         };
-        if mode.append {
+        if *mode & WRITE == 0 {
+            return Err(Fault::Missing);
+        }
+        if *mode & APPEND > 0 {
             // It goes to the end, whatever the offset says.
             offset = 0;
         } else {

@@ -7,6 +7,7 @@ use super::Order;
 use super::requests::{DIRECTORY, FILE};
 use super::status::Fault;
 use crate::vfs::{Opening, Pin, Vfs};
+use crate::wire::sftp::open;
 
 /// How what is only read is opened.
 pub(super) static TO_READ: Opening = Opening {
@@ -30,19 +31,17 @@ pub struct Open {
     uses: u8,
     /// … and may use that.
     known: bool,
-    pub(super) mode: Mode,
+    pub(super) mode: u8,
     /// Of a directory: where its listing goes on.
     pub(super) cookie: u64,
 }
 
-/// What may be done with what is open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Mode {
-    pub(super) read: bool,
-    pub(super) write: bool,
-    pub(super) append: bool,
-    pub(super) directory: bool,
-}
+/// What may be done with what is open: bits, the first three those of the wire.
+pub(super) const READ: u8 = open::READ as u8;
+pub(super) const WRITE: u8 = open::WRITE as u8;
+pub(super) const APPEND: u8 = open::APPEND as u8;
+/// It is a directory.
+pub(super) const LIST: u8 = 8;
 
 /// All that a session has open.
 pub(super) struct Handles {
@@ -74,7 +73,7 @@ impl Handles {
 
     /// Takes a place that was free; the handle.
     #[inline(never)]
-    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: Mode) -> [u8; 4] {
+    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> [u8; 4] {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
         if let Some(place) = self.places.get_mut(usize::from(slot)) {
@@ -98,7 +97,11 @@ impl Handles {
         };
         let slot = u16::from_be_bytes([*high, *low]);
         let open = self.places.get(usize::from(slot))?.as_ref()?;
-        let kind = if open.mode.directory { DIRECTORY } else { FILE };
+        let kind = if open.mode & LIST > 0 {
+            DIRECTORY
+        } else {
+            FILE
+        };
         let named = open.known && open.stamp.to_be_bytes() == stamp && traits & kind != 0;
         named.then_some(slot)
     }

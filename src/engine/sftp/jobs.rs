@@ -4,7 +4,7 @@
 //! One job is in hand, the others wait for it, in the order in which they came.
 
 use super::check::{Algorithm, Check};
-use super::handles::{Handles, Mode, TO_READ};
+use super::handles::{Handles, READ, TO_READ, WRITE};
 use super::requests::{Ask, CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
 use super::{Request, Session, Sftp};
@@ -199,9 +199,10 @@ impl Request<'_, '_> {
         Ok((attr.fsid, attr.inode))
     }
 
-    fn mode(&mut self, slot: u16) -> Mode {
+    /// Whether that may be done with what is open there.
+    fn may(&mut self, slot: u16, mode: u8) -> bool {
         let open = self.session.handles.at(slot);
-        open.map_or(Mode::default(), |open| open.mode)
+        open.is_some_and(|open| open.mode & mode > 0)
     }
 }
 
@@ -216,7 +217,7 @@ impl Sftp {
         if request.file(from)? == request.file(to)? {
             return Err(Fault::Failure);
         }
-        if !request.mode(from).read || !request.mode(to).write {
+        if !request.may(from, READ) || !request.may(to, WRITE) {
             return Err(Fault::Missing);
         }
         let end = request.offset.max(to_offset).saturating_add(len);
@@ -245,11 +246,11 @@ impl Sftp {
         let from = if by_name {
             let slot = handles.free()?;
             let pin = request.vfs.open_at(target, &TO_READ)?;
-            handles.put(slot, pin, Mode::default());
+            handles.put(slot, pin, READ);
             slot
         } else {
             let slot = handles.find(target, FILE).ok_or(Fault::Failure)?;
-            if !request.mode(slot).read {
+            if !request.may(slot, READ) {
                 return Err(Fault::Missing);
             }
             slot

@@ -117,7 +117,8 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     // Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
     // Beyond four digits of a year, in either direction, this is far from 0.
     let since = secs.saturating_add(const { MARCH_DAYS * DAY_SECS }) as u64;
-    let (days, rest) = (since / DAY_SECS as u64, (since % DAY_SECS as u64) as u32);
+    const DAY: u64 = DAY_SECS as u64;
+    let (days, rest) = (since / DAY, (since % DAY) as u32);
     if days >= YEARS_DAYS.into() {
         return;
     }

@@ -133,9 +133,10 @@ struct Request<'a, 'o> {
     id: u32,
     /// Where what its handle names is.
     slot: u16,
+
+    attributes: Attributes,
     /// The name that a path ends with.
     last: Option<Name<'a>>,
-    attributes: Attributes,
     /// Of an extension: its name.
     name: &'a [u8],
 }
