@@ -9,6 +9,15 @@ use crate::wire::{Reader, Writer};
 const READ_ONLY: u64 = 1;
 const NO_SET_USER: u64 = 2;
 
+/// Who made what, which version of it, and which build.
+const VENDOR: &str = concat!(
+    "\0\0\0\x08stowaway\0\0\0\x08stowaway\0\0\0\x05",
+    env!("CARGO_PKG_VERSION"),
+    "\0\0\0\0\0\0\0\0"
+);
+
+const _: () = assert!(env!("CARGO_PKG_VERSION").len() == 5);
+
 /// Writes VERSION, with the extensions that may be asked for.
 pub(super) fn greet(sftp: &Sftp, reply: &mut Writer<'_>) {
     let start = reply.begin(kind::VERSION, VERSION);
@@ -17,17 +26,12 @@ pub(super) fn greet(sftp: &Sftp, reply: &mut Writer<'_>) {
         reply.put(name(entry.ask as usize).as_bytes());
         reply.put(entry.suffix().as_bytes());
         reply.end(whole, 0);
-        let data = reply.begin_string();
-        if entry.ask == Ask::Vendor {
-            // Who made what, which version of it, and which build.
-            for text in ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")] {
-                reply.string(text.as_bytes());
-            }
-            reply.u64(0);
+        let data = if entry.ask == Ask::Vendor {
+            VENDOR.as_bytes()
         } else {
-            reply.put(entry.version());
-        }
-        reply.end(data, 0);
+            entry.version()
+        };
+        reply.string(data);
     }
     reply.end(start, 0);
 }

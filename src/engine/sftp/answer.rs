@@ -161,10 +161,12 @@ fn tell(events: &mut Events, request: &Request<'_, '_>, entry: Entry, outcome: O
         Err(fault) => fault.words().1,
     };
     let mut about = heapless::Vec::<u8, 512>::new();
-    for part in [request.path, b" ", request.other] {
+    for path in [request.path, request.other] {
         // What does not fit is cut off, as a line is.
-        about.extend(part.iter().copied().take(240));
+        let path = path.get(..250).unwrap_or(path);
+        let _ = about.extend_from_slice(path);
+        let _ = about.push(b' ');
     }
     let name = requests::name(entry.ask as usize);
-    events.tell(name, about.trim_ascii(), why);
+    events.tell(name, about.trim_ascii_end(), why);
 }

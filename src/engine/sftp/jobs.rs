@@ -5,7 +5,7 @@
 
 use super::check::{Algorithm, Check};
 use super::handles::{Handles, Mode};
-use super::requests::{CHECK, CHECK_NAME, FILE};
+use super::requests::FILE;
 use super::status::{Fault, Outcome};
 use super::{Request, Session};
 use crate::config::{HASHES_BYTES, JOB_COUNT_MAX, JOB_SLICE_BYTES};
@@ -14,6 +14,8 @@ use crate::vfs::Opening;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
+/// As paramiko asks for a check, and wants to be answered.
+const LABEL: &[u8] = b"check-file";
 /// To copy so many bytes means to copy all there are.
 const TO_END: u64 = u64::MAX;
 
@@ -120,7 +122,7 @@ impl Request<'_, '_> {
     /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
     #[inline(never)]
     pub(super) fn check(&mut self) -> Outcome {
-        let by_name = self.name == CHECK_NAME;
+        let by_name = self.name == b"check-file-name";
         let args = &mut self.args;
         let target = if by_name { args.path() } else { args.handle() };
         let list = args.string();
@@ -147,7 +149,7 @@ impl Request<'_, '_> {
             }
             slot
         };
-        let labelled = self.name == CHECK;
+        let labelled = self.name == LABEL;
         let begun = self.begin_job(Job {
             id: self.id,
             from,
@@ -195,7 +197,7 @@ pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'
             if let (Some(mut check), Fault::Done) = (check, fault) {
                 let start = reply.begin(kind::EXTENDED_REPLY, id);
                 if labelled {
-                    reply.string(CHECK);
+                    reply.string(LABEL);
                 }
                 reply.string(algorithm.name());
                 let len = check.finish(jobs.hashes);

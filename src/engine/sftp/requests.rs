@@ -67,12 +67,6 @@ const OPENSSH: u16 = 1 << 10;
 /// The extension's version is 2, not 1.
 const SECOND: u16 = 1 << 11;
 
-/// To check what is open …
-pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
-/// … or has a name …
-pub(super) const CHECK_NAME: &[u8] = b"check-file-name";
-/// … or, as paramiko asks for the former.
-pub(super) const CHECK: &[u8] = b"check-file";
 /// What the names of OpenSSH's extensions end with.
 const SUFFIX: &str = "@openssh.com";
 /// Packets of a type of their own, whose numbers follow each other.
@@ -232,7 +226,7 @@ static ENTRIES: [Entry; COUNT] = {
     entries
 };
 
-/// The names with a blank behind each.
+/// The names with a blank behind each. Behind them are two more for the check, by what follows in the request.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const NAMES: [u8; {
     let (mut len, mut place) = (COUNT, 0);
@@ -240,12 +234,13 @@ const NAMES: [u8; {
         len += TABLE[place].0.len();
         place += 1;
     }
-    len
+    len + MORE.len()
 }] = {
     let mut names = [b' '; _];
     let (mut len, mut place) = (0, 0);
-    while place < COUNT {
-        let name = TABLE[place].0.as_bytes();
+    while place <= COUNT {
+        let name = if place < COUNT { TABLE[place].0 } else { MORE };
+        let name = name.as_bytes();
         let mut at = 0;
         while at < name.len() {
             names[len] = name[at];
@@ -258,35 +253,54 @@ const NAMES: [u8; {
     names
 };
 
-/// The names of all that can be asked, as OpenSSH lists them.
-pub fn requests() -> impl Iterator<Item = &'static [u8]> {
-    (0..COUNT).map(|place| name(place).as_bytes())
-}
+const MORE: &str = "check-file-name check-file-handle ";
 
-/// The name of what stands there in the table.
+/// The text before the separator that so many are before.
 #[inline(never)]
-pub(super) fn name(place: usize) -> &'static str {
-    const ALL: &str = match core::str::from_utf8(&NAMES) {
-        Ok(names) => names,
-        Err(_) => "",
-    };
-    let (mut start, mut left) = (0, place);
-    for (at, byte) in ALL.bytes().enumerate() {
-        if byte == b' ' {
-            if left == 0 {
-                return ALL.get(start..at).unwrap_or_default();
+pub(super) fn nth(texts: &'static str, separator: u8, mut count: usize) -> &'static str {
+    let mut start = 0;
+    for (at, byte) in texts.bytes().enumerate() {
+        if byte == separator {
+            if count == 0 {
+                return texts.get(start..at).unwrap_or_default();
             }
-            left = left.wrapping_sub(1);
+            count = count.wrapping_sub(1);
             start = at.wrapping_add(1);
         }
     }
     ""
 }
 
+/// The name of what stands there in the table.
+pub(super) fn name(place: usize) -> &'static str {
+    const ALL: &str = match core::str::from_utf8(&NAMES) {
+        Ok(names) => names,
+        Err(_) => "",
+    };
+    nth(ALL, b' ', place)
+}
+
+/// The names of all that can be asked, as OpenSSH lists them.
+pub fn requests() -> impl Iterator<Item = &'static [u8]> {
+    (0..COUNT).map(|place| name(place).as_bytes())
+}
+
 /// Where a name stands in the table.
 #[inline(never)]
 fn position(wanted: &[u8]) -> Option<usize> {
-    (0..COUNT).find(|place| name(*place).as_bytes() == wanted)
+    let mut place = 0;
+    loop {
+        match name(place).as_bytes() {
+            b"" => return None,
+            name if name == wanted => break,
+            _ => place = place.wrapping_add(1),
+        }
+    }
+    Some(if place < COUNT {
+        place
+    } else {
+        Ask::Check as usize
+    })
 }
 
 /// The extensions that may be asked for.
@@ -393,13 +407,7 @@ fn listed(list: &[u8]) -> Option<u32> {
 pub(super) fn find(kind: u8, name: &[u8]) -> Option<Entry> {
     let mut place = usize::from(kind.wrapping_sub(kind::OPEN));
     if kind == kind::EXTENDED {
-        let mut plain = name.strip_suffix(SUFFIX.as_bytes()).unwrap_or(name);
-        // The draft has two names for it, by what follows; paramiko has this one.
-        for more in [CHECK_NAME, CHECK_HANDLE] {
-            if plain == more {
-                plain = CHECK;
-            }
-        }
+        let plain = name.strip_suffix(SUFFIX.as_bytes()).unwrap_or(name);
         place = position(plain).filter(|place| *place >= PACKET_COUNT)?;
     } else if place >= PACKET_COUNT {
         return None;

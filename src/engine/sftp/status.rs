@@ -1,5 +1,6 @@
 //! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
+use super::requests::nth;
 use crate::vfs::FsError;
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
@@ -9,6 +10,8 @@ use crate::wire::{Malformed, Writer};
 pub(super) enum Fault {
     /// The file system's answer.
     Files(FsError),
+    /// None: it is done.
+    Done,
     /// There is no more.
     Eof,
     /// There is no such file, or it is not open for that.
@@ -21,8 +24,6 @@ pub(super) enum Fault {
     BadMessage,
     /// There is no such request.
     Unsupported,
-    /// None: it is done.
-    Done,
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
     /// Nothing was begun: as much is under way as there may be.
@@ -33,6 +34,8 @@ pub(super) enum Fault {
 
 /// What a request led to: the reply is written, or there is nothing to tell but that it is done.
 pub(super) type Outcome = Result<(), Fault>;
+
+const _: () = assert!(size_of::<Outcome>() == 1);
 
 impl From<FsError> for Fault {
     fn from(error: FsError) -> Self {
@@ -46,47 +49,81 @@ impl From<Malformed> for Fault {
     }
 }
 
+/// OpenSSH's words for statuses, in the order of their numbers; then better ones where these say nothing.
+const WORDS: &str = "Success,End of file,No such file,Permission denied,Failure,Bad message,Operation unsupported,\
+    Failure: the disk failed,Failure: it exists,Failure: another file system,Failure: it is a directory,\
+    Failure: too large,Failure: the disk is full,Failure: the quota is used up,Failure: it is not empty,\
+    Failure: read-only file system,";
+
+const MISSING: u8 = Status::NoSuchFile as u8;
+const DENIED: u8 = Status::PermissionDenied as u8;
+const FAILURE: u8 = Status::Failure as u8;
+const BAD_MESSAGE: u8 = Status::BadMessage as u8;
+const UNSUPPORTED: u8 = 6;
+
+/// Where the words for an error are.
+const PAIRS: [(FsError, u8); 23] = [
+    (FsError::Permission, DENIED),
+    (FsError::NoEntry, MISSING),
+    (FsError::Io, 7),
+    (FsError::Access, DENIED),
+    (FsError::OtherFileSystem, DENIED),
+    (FsError::Exists, 8),
+    (FsError::CrossDevice, 9),
+    (FsError::NotDirectory, MISSING),
+    (FsError::IsDirectory, 10),
+    (FsError::Invalid, BAD_MESSAGE),
+    (FsError::TooLarge, 11),
+    (FsError::NoSpace, 12),
+    (FsError::Quota, 13),
+    (FsError::TooManyLinks, FAILURE),
+    (FsError::TooManyFollowed, MISSING),
+    (FsError::NotEmpty, 14),
+    (FsError::NameTooLong, BAD_MESSAGE),
+    (FsError::ReadOnly, 15),
+    (FsError::Stale, FAILURE),
+    (FsError::BadHandle, FAILURE),
+    (FsError::BadCookie, FAILURE),
+    (FsError::NotSupported, UNSUPPORTED),
+    (FsError::TryLater, FAILURE),
+];
+
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+static PLACES: [u8; PAIRS.len()] = {
+    let mut places = [0; PAIRS.len()];
+    let mut at = 0;
+    while at < PAIRS.len() {
+        let (error, place) = PAIRS[at];
+        assert!(error as usize == at);
+        places[at] = place;
+        at += 1;
+    }
+    // There is a place for each: this is the last.
+    assert!(FsError::TryLater as usize + 1 == PAIRS.len());
+    places
+};
+
 impl Fault {
-    /// The status, and OpenSSH's words for it or, where these say nothing, better ones.
-    pub(super) const fn words(self) -> (Status, &'static str) {
-        let why = match self {
-            Self::Done => return (Status::Ok, "Success"),
-            Self::Eof => return (Status::Eof, "End of file"),
-            Self::Missing
-            | Self::Files(FsError::NoEntry | FsError::NotDirectory | FsError::TooManyFollowed) => {
-                return (Status::NoSuchFile, "No such file");
-            }
-            Self::Denied
-            | Self::Files(FsError::Permission | FsError::Access | FsError::OtherFileSystem) => {
-                return (Status::PermissionDenied, "Permission denied");
-            }
-            Self::BadMessage | Self::Files(FsError::Invalid | FsError::NameTooLong) => {
-                return (Status::BadMessage, "Bad message");
-            }
-            Self::Unsupported | Self::Files(FsError::NotSupported) => {
-                return (Status::Unsupported, "Operation unsupported");
-            }
-            Self::Files(FsError::Io) => "Failure: the disk failed",
-            Self::Files(FsError::Exists) => "Failure: it exists",
-            Self::Files(FsError::CrossDevice) => "Failure: another file system",
-            Self::Files(FsError::IsDirectory) => "Failure: it is a directory",
-            Self::Files(FsError::TooLarge) => "Failure: too large",
-            Self::Files(FsError::NoSpace) => "Failure: the disk is full",
-            Self::Files(FsError::Quota) => "Failure: the quota is used up",
-            Self::Files(FsError::NotEmpty) => "Failure: it is not empty",
-            Self::Files(FsError::ReadOnly) => "Failure: read-only file system",
-            Self::Failure
-            | Self::Files(
-                FsError::TryLater
-                | FsError::TooManyLinks
-                | FsError::Stale
-                | FsError::BadHandle
-                | FsError::BadCookie,
-            ) => "Failure",
-            // There is another time for these.
-            Self::NoRoom | Self::Busy | Self::Later => "",
+    /// The status, and the words for it.
+    #[inline(never)]
+    pub(super) fn words(self) -> (u32, &'static str) {
+        let place = match self {
+            Self::Files(error) => PLACES.get(error as usize).copied().unwrap_or(FAILURE),
+            Self::Done => Status::Ok as u8,
+            Self::Eof => Status::Eof as u8,
+            Self::Missing => MISSING,
+            Self::Denied => DENIED,
+            Self::BadMessage => BAD_MESSAGE,
+            Self::Unsupported => UNSUPPORTED,
+            // There is another time for the latter.
+            Self::Failure | Self::NoRoom | Self::Busy | Self::Later => FAILURE,
         };
-        (Status::Failure, why)
+        let status = match place {
+            UNSUPPORTED => Status::Unsupported as u8,
+            7.. => FAILURE,
+            status => status,
+        };
+        (status.into(), nth(WORDS, b',', place.into()))
     }
 
     /// Writes a STATUS.
@@ -94,12 +131,10 @@ impl Fault {
     pub(super) fn emit(self, reply: &mut Writer<'_>, id: u32) {
         let (status, text) = self.words();
         let start = reply.begin(kind::STATUS, id);
-        reply.u32(status as u32);
+        reply.u32(status);
         reply.string(text.as_bytes());
         // The language of the text.
         reply.u32(0);
         reply.end(start, 0);
     }
 }
-
-const _: () = assert!(size_of::<Outcome>() == 1);
