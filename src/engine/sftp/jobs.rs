@@ -8,9 +8,8 @@ use super::handles::{Handles, Mode};
 use super::requests::FILE;
 use super::status::{Fault, Outcome};
 use super::{Request, Session};
-use crate::config::{HASHES_BYTES, JOB_COUNT_MAX, JOB_SLICE_BYTES};
-use crate::engine::Cx;
-use crate::vfs::Opening;
+use crate::config::{HASHES_BYTES, JOB_COUNT_MAX};
+use crate::vfs::{Opening, Vfs};
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
@@ -33,20 +32,19 @@ pub(super) struct Jobs {
 struct Job {
     /// The request.
     id: u32,
-    /// The file that is read.
+    /// Of a check: bytes of a block.
+    block: u32,
+    /// The file that is read, where, and how many bytes are left. Of a check that is what the client says.
     from: u16,
     offset: u64,
-    /// Bytes of it that are left. Of a check that has not begun: as the client says.
     len: u64,
-    work: Work,
-}
-
-#[derive(Clone, Copy)]
-enum Work {
-    /// To copy to this file, and where.
-    Copy(u16, u64),
-    /// To hash in blocks of so many bytes; whether the reply begins with the extension's name.
-    Check(Algorithm, u32, bool),
+    /// The file that is written, and where; of a check the former, too.
+    to: u16,
+    to_offset: u64,
+    /// How hashes are made, if it is a check …
+    algorithm: Option<Algorithm>,
+    /// … and whether the reply begins with the extension's name.
+    labelled: bool,
 }
 
 impl Jobs {
@@ -69,13 +67,11 @@ impl Jobs {
 
 impl Request<'_, '_> {
     /// Another job, for which there is room.
-    fn begin_job(&mut self, job: Job) -> Outcome {
+    fn begin_job(&mut self, job: &Job) -> Outcome {
         let Session { handles, jobs, .. } = &mut *self.session;
         handles.hold(job.from);
-        if let Work::Copy(to, _) = job.work {
-            handles.hold(to);
-        }
-        let _ = jobs.list.push_back(job);
+        handles.hold(job.to);
+        let _ = jobs.list.push_back(*job);
         Err(Fault::Later)
     }
 
@@ -110,12 +106,16 @@ impl Request<'_, '_> {
         if end > i64::MAX as u64 {
             return Err(Fault::BadMessage);
         }
-        self.begin_job(Job {
+        self.begin_job(&Job {
             id: self.id,
+            block: 0,
             from,
             offset: self.offset,
             len: if len == 0 { TO_END } else { len },
-            work: Work::Copy(to, to_offset),
+            to,
+            to_offset,
+            algorithm: None,
+            labelled: false,
         })
     }
 
@@ -149,13 +149,16 @@ impl Request<'_, '_> {
             }
             slot
         };
-        let labelled = self.name == LABEL;
-        let begun = self.begin_job(Job {
+        let begun = self.begin_job(&Job {
             id: self.id,
+            block,
             from,
             offset,
             len,
-            work: Work::Check(algorithm, block, labelled),
+            to: from,
+            to_offset: 0,
+            algorithm: Some(algorithm),
+            labelled: self.name == LABEL,
         });
         if by_name {
             self.session.handles.close(from, self.vfs);
@@ -166,109 +169,97 @@ impl Request<'_, '_> {
 
 /// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
 #[inline(never)]
-pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
+pub(super) fn go_on(session: &mut Session, vfs: &mut dyn Vfs, reply: &mut Writer<'_>) {
     let Session { handles, jobs, .. } = session;
     let Some(job) = jobs.list.front_mut() else {
         return;
     };
-    let mut budget = JOB_SLICE_BYTES;
-    let fault = loop {
-        match job.slice(
-            handles,
-            &mut jobs.check,
-            jobs.hashes,
-            cx,
-            reply.room(),
-            &mut budget,
-        ) {
-            Ok(true) if budget > 0 => {}
-            Ok(true) => return,
-            Ok(false) => break Fault::Done,
-            Err(fault) => break fault,
-        }
+    let went = match job.algorithm {
+        Some(_) => job.check(handles, vfs, reply.room(), &mut jobs.check, jobs.hashes),
+        None => job.copy(handles, vfs, reply.room()),
     };
-    let Job { id, from, work, .. } = *job;
-    jobs.list.pop_front();
-    handles.release(from, cx.vfs);
-    let check = jobs.check.take();
-    match work {
-        Work::Copy(to, _) => handles.release(to, cx.vfs),
-        Work::Check(algorithm, _, labelled) => {
-            if let (Some(mut check), Fault::Done) = (check, fault) {
-                let start = reply.begin(kind::EXTENDED_REPLY, id);
-                if labelled {
-                    reply.string(LABEL);
-                }
-                reply.string(algorithm.name());
-                let len = check.finish(jobs.hashes);
-                reply.put(jobs.hashes.get(..len).unwrap_or_default());
-                reply.end(start, 0);
-                return;
+    let Err(fault) = went else {
+        return;
+    };
+    handles.release(job.from, vfs);
+    handles.release(job.to, vfs);
+    match &mut jobs.check {
+        Some(check) if fault == Fault::Done => {
+            let start = reply.begin(kind::EXTENDED_REPLY, job.id);
+            if job.labelled {
+                reply.string(LABEL);
             }
+            reply.string(check.algorithm().name());
+            let len = check.finish(jobs.hashes);
+            reply.put(jobs.hashes.get(..len).unwrap_or_default());
+            reply.end(start, 0);
         }
+        _ => fault.emit(reply, job.id),
     }
-    fault.emit(reply, id);
+    jobs.check = None;
+    jobs.list.pop_front();
 }
 
 impl Job {
-    /// Reads some bytes into `room`, and does with them what is to be done; whether there are more.
-    fn slice(
+    /// Reads the next bytes into `room`, as many as that has and are left. Those that are missing end it with this fault.
+    #[inline(never)]
+    fn read<'a>(
+        &self,
+        handles: &mut Handles,
+        vfs: &mut dyn Vfs,
+        room: &'a mut [u8],
+        end: Fault,
+    ) -> Result<&'a [u8], Fault> {
+        let len = self.len.min(room.len() as u64) as usize;
+        let room = room.get_mut(..len).unwrap_or_default();
+        if room.is_empty() {
+            return Err(Fault::Done);
+        }
+        match vfs.read(handles.pin(self.from)?, self.offset, room)? {
+            0 => Err(end),
+            got => Ok(room.get(..got).unwrap_or_default()),
+        }
+    }
+
+    /// Copies a slice.
+    #[inline(never)]
+    fn copy(&mut self, handles: &mut Handles, vfs: &mut dyn Vfs, room: &mut [u8]) -> Outcome {
+        let wanted = room.len() as u64;
+        let end = if self.len > TO_END / 2 {
+            Fault::Done
+        } else {
+            Fault::Eof
+        };
+        let bytes = self.read(handles, vfs, room, end)?;
+        vfs.write(handles.pin(self.to)?, self.to_offset, bytes)?;
+        let len = bytes.len() as u64;
+        self.offset = self.offset.wrapping_add(len);
+        self.to_offset = self.to_offset.wrapping_add(len);
+        // As with OpenSSH, the last bytes need not all be there.
+        self.len = self.len.saturating_sub(wanted);
+        Ok(())
+    }
+
+    /// Checks a slice. A file that becomes shorter meanwhile ends there.
+    #[inline(never)]
+    fn check(
         &mut self,
         handles: &mut Handles,
+        vfs: &mut dyn Vfs,
+        room: &mut [u8],
         check: &mut Option<Check>,
         hashes: &mut [u8],
-        cx: &mut Cx<'_>,
-        room: &mut [u8],
-        budget: &mut usize,
-    ) -> Result<bool, Fault> {
-        let pin = handles.pin(self.from)?;
-        if let (Work::Check(algorithm, block, _), None) = (self.work, &*check) {
-            let size = cx.vfs.attr(pin.node())?.size;
+    ) -> Outcome {
+        if let (None, Some(algorithm)) = (&check, self.algorithm) {
+            let size = vfs.attr(handles.pin(self.from)?.node())?.size;
             let room = hashes.len().min(HASHES_BYTES);
-            *check = Some(Check::new(
-                algorithm,
-                self.offset,
-                self.len,
-                block,
-                size,
-                room,
-            )?);
+            let begun = Check::new(algorithm, self.offset, self.len, self.block, size, room);
+            *check = Some(begun?);
         }
         if let Some(check) = check {
             (self.offset, self.len) = check.wants();
+            check.step(self.read(handles, vfs, room, Fault::Done)?, hashes);
         }
-        if self.len == 0 {
-            return Ok(false);
-        }
-        let len = room.len().min(*budget);
-        let len = self.len.min(len as u64) as usize;
-        *budget = budget.saturating_sub(len);
-        let room = room.get_mut(..len).unwrap_or_default();
-        let got = cx.vfs.read(pin, self.offset, room)?;
-        let bytes = room.get(..got).unwrap_or_default();
-        if bytes.is_empty() {
-            // A file that becomes shorter while it is checked ends there.
-            return if check.is_some() || self.len > TO_END / 2 {
-                Ok(false)
-            } else {
-                Err(Fault::Eof)
-            };
-        }
-        match &mut self.work {
-            Work::Copy(to, to_offset) => {
-                let pin = handles.pin(*to)?;
-                cx.vfs.write(pin, *to_offset, bytes)?;
-                *to_offset = to_offset.wrapping_add(got as u64);
-                self.offset = self.offset.wrapping_add(got as u64);
-                // As with OpenSSH, the last bytes need not all be there.
-                self.len = self.len.saturating_sub(len as u64);
-            }
-            Work::Check(..) => {
-                if let Some(check) = check {
-                    check.step(bytes, hashes);
-                }
-            }
-        }
-        Ok(true)
+        Ok(())
     }
 }

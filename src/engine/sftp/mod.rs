@@ -289,7 +289,7 @@ impl Stream for Sftp {
         let mut stream = Reader::new(input);
         let mut reply = Writer::new(output);
         // Whoever asks for short things all the time must not keep the long ones from their end, nor the other way round.
-        jobs::go_on(session, cx, &mut reply);
+        jobs::go_on(session, cx.vfs, &mut reply);
         loop {
             if let Err(stop) = self.step(session, cx, &mut stream, &mut reply) {
                 let consumed = input.len().wrapping_sub(stream.rest().len());
