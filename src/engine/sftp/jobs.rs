@@ -225,17 +225,17 @@ impl Job {
     #[inline(never)]
     fn copy(&mut self, handles: &mut Handles, vfs: &mut dyn Vfs, room: &mut [u8]) -> Outcome {
         let wanted = room.len() as u64;
-        let end = if self.len > TO_END / 2 {
-            Fault::Done
-        } else {
+        // As with OpenSSH, the last bytes need not all be there.
+        let end = if self.len > wanted && self.len < TO_END / 2 {
             Fault::Eof
+        } else {
+            Fault::Done
         };
         let bytes = self.read(handles, vfs, room, end)?;
         vfs.write(handles.pin(self.to)?, self.to_offset, bytes)?;
         let len = bytes.len() as u64;
         self.offset = self.offset.wrapping_add(len);
         self.to_offset = self.to_offset.wrapping_add(len);
-        // As with OpenSSH, the last bytes need not all be there.
         self.len = self.len.saturating_sub(wanted);
         Ok(())
     }

@@ -50,6 +50,7 @@ fn data_is_copied_within_the_server() {
         (BIG_BYTES as u64 - 7, 100, 0, &big[BIG_BYTES - 7..]),
         (1000, 150_000, 0, &big[1000..151_000]),
         (BIG_BYTES as u64, 0, 0, &[]),
+        (BIG_BYTES as u64 + 5, 10, 0, &[]),
     ] {
         let mut world = World::begun();
         let [from, to] = world.pair();
