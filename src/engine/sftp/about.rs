@@ -44,7 +44,6 @@ impl Request<'_, '_> {
     }
 
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
-    #[inline(never)]
     pub(super) fn space(&mut self, ask: Ask) -> Outcome {
         let node = if ask == Ask::OpenSpace {
             self.session.handles.pin(self.slot)?.node()
@@ -82,7 +81,6 @@ impl Request<'_, '_> {
 
 impl Sftp {
     /// Answers with names for numbers, "" for those that have none: users, then groups.
-    #[inline(never)]
     pub(super) fn names(&mut self, request: &mut Request<'_, '_>) -> Outcome {
         self.accounts.load(request.vfs);
         let reply = &mut *request.reply;

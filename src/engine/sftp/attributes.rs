@@ -72,7 +72,6 @@ impl Request<'_, '_> {
     }
 
     /// SETSTAT, FSETSTAT, and lsetstat@openssh.com, which changes a symbolic link itself, and so has no size to change.
-    #[inline(never)]
     pub(super) fn set(&mut self, ask: Ask) -> Outcome {
         let change = change(&self.attributes)?;
         let vfs = &mut *self.vfs;

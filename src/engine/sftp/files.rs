@@ -37,7 +37,6 @@ impl Request<'_, '_> {
 
 impl Sftp {
     /// OPEN and OPENDIR.
-    #[inline(never)]
     pub(super) fn open(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
         let flags = request.word;
         if !self.permits.opening(flags) {
@@ -111,7 +110,6 @@ impl Sftp {
     }
 
     /// What of the data is there is written at once, the rest by an order.
-    #[inline(never)]
     pub(super) fn write(&mut self, request: &mut Request<'_, '_>) -> Outcome {
         let len = request.word;
         let here = request.args.rest().len().min(len as usize);

@@ -85,7 +85,6 @@ impl Request<'_, '_> {
     }
 
     /// copy-data. A file is not copied to itself: there might be no end.
-    #[inline(never)]
     pub(super) fn copy(&mut self) -> Outcome {
         let args = &mut self.args;
         let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());

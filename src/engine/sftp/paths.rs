@@ -39,7 +39,6 @@ impl Request<'_, '_> {
     }
 
     /// Answers with a symbolic link's target.
-    #[inline(never)]
     pub(super) fn read_link(&mut self) -> Outcome {
         let node = self.vfs.resolve(self.path, false)?;
         let room = self.reply.ahead(NAME_AHEAD, LINK_BYTES_MAX);
@@ -73,7 +72,6 @@ impl Sftp {
     }
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
-    #[inline(never)]
     pub(super) fn home(&mut self, request: &mut Request<'_, '_>) -> Outcome {
         let own = request.path == b".";
         self.accounts.load(request.vfs);
