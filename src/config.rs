@@ -53,8 +53,8 @@ pub const UNSETTLED_COUNT: usize = 16;
 pub const CREATION_COUNT: usize = 32;
 /// Files and directories that a session may have open, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;
-/// Descriptors for everything else in a session: the standard streams, the log, the jail, what one request needs.
-pub const HANDLE_DESCRIPTOR_RESERVE: usize = 24;
+/// Descriptors for everything else in a session: the standard streams, the log, the jail, what one request needs at most.
+pub const HANDLE_DESCRIPTOR_RESERVE: usize = 80;
 /// Bytes of passwd(5) and of group(5) that are looked at.
 pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a symbolic link's target on Linux.
@@ -88,6 +88,8 @@ pub const PACKET_REPLY_BYTES: usize = 12 << 10;
 pub const NAMES_BYTES_MAX: usize = 32_000;
 /// Copies and checks of one SFTP session that wait for their end. Further ones wait in the stream.
 pub const JOB_COUNT_MAX: usize = 8;
+/// Bytes that a copy or check goes on by before other requests are looked for.
+pub const JOB_SLICE_BYTES: usize = 256 << 10;
 /// Bytes of the hashes that one check answers.
 pub const HASHES_BYTES: usize = 32 << 10;
 

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::config::PATH_BYTES_MAX;
 use crate::sys::files::{self, File, Stat};
+use crate::sys::heap::Slots;
 use crate::sys::{self, Errno};
+use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
 use rustix::fd::AsRawFd as _;
@@ -31,8 +33,9 @@ pub struct User {
     table: Table,
     exports: [Export; 1],
     jail: Option<Jail>,
-    /// The path that was opened last, with its NUL; in a jail what of it lies beneath the top.
-    text: heapless::Vec<u8, PATH_BYTES_MAX>,
+    /// The path that was opened last, to its NUL; in a jail what of it lies beneath the top.
+    text: Slots<u8>,
+    text_len: usize,
     /// What it led to: where a descriptor is not enough, it is opened by its path once more.
     named: Option<Node>,
 }
@@ -44,29 +47,38 @@ impl User {
             table: Table::new(pin_count),
             exports: [Export { path: b"/" }],
             jail: None,
-            text: heapless::Vec::new(),
+            text: Slots::zeroed(PATH_BYTES_MAX),
+            text_len: 0,
             named: None,
         }
+    }
+
+    /// Names are looked up from this directory: what handles are looked for beneath.
+    #[cfg(test)]
+    pub(super) fn begin_at(&mut self, dir: &core::ffi::CStr) {
+        self.table.top = Some(files::open(dir, PATH, 0).unwrap());
     }
 
     /// Keeps a path in the kernel's words.
     #[inline(never)]
     fn take(&mut self, path: &[u8]) -> FsResult<()> {
         self.named = None;
-        self.text.clear();
         if path.contains(&0) {
             return Err(FsError::Invalid);
         }
-        let path = match &self.jail {
-            None => path,
-            Some(jail) => jail.enter(path, &mut self.text)?,
-        };
-        let fits = self.text.extend_from_slice(path).is_ok() && self.text.push(0).is_ok();
-        if fits {
-            Ok(())
-        } else {
-            Err(FsError::NameTooLong)
+        let (mut len, mut path) = (0, path);
+        if let Some(jail) = &self.jail {
+            (path, len) = jail.enter(path, &mut self.text)?;
         }
+        len = put(&mut self.text, len, path);
+        self.text_len = len;
+        *self.text.get_mut(len).ok_or(FsError::NameTooLong)? = 0;
+        Ok(())
+    }
+
+    /// The path that was taken.
+    fn taken(&self) -> &CStr {
+        sys::c_str(self.text.get(..=self.text_len).unwrap_or_default())
     }
 
     /// Opens what the path that was taken leads to.
@@ -75,28 +87,28 @@ impl User {
         if self.jail.is_some() {
             return self.open_beneath(flags, mode);
         }
-        files::open(sys::c_str(&self.text), flags, mode).map_err(error)
+        files::open(self.taken(), flags, mode).map_err(error)
     }
 
-    /// Opens an object for more than a path.
+    /// Opens an object for more than a path, a directory only if the flags say so.
     #[inline(never)]
     fn reopen(&mut self, node: Node, flags: OFlags) -> FsResult<File> {
-        let (mut stat, mut again) = (files::blank(), files::blank());
+        let mut stat = files::blank();
         let file = self.table.get(node)?;
         kernel::stat(file, &mut stat)?;
         let opened = match kernel::kind(&stat) {
+            Kind::Directory if !flags.contains(OFlags::DIRECTORY) => {
+                return Err(FsError::IsDirectory);
+            }
             Kind::Directory => kernel::open(file, c".", flags, 0)?,
-            Kind::Regular => match files::reopen(file, flags) {
-                // Without /proc it has to be found once more.
+            Kind::Regular => match files::reopen(file, flags.difference(OFlags::DIRECTORY)) {
+                // Without /proc it has to be found once more: what has its path now is as good.
                 Err(Errno::NOENT | Errno::NOTDIR) if self.named == Some(node) => {
-                    let opened = self.open_taken(flags, 0)?;
-                    kernel::stat(&opened, &mut again)?;
-                    is_same(&stat, &again)?;
-                    opened
+                    self.open_taken(flags.difference(OFlags::DIRECTORY), 0)?
                 }
                 opened => opened.map_err(error)?,
             },
-            _ => return Err(FsError::Access),
+            _ => return Err(FsError::Invalid),
         };
         refuse_pseudo(&opened, &stat)?;
         Ok(opened)
@@ -124,13 +136,12 @@ fn refuse_system(file: &File) -> FsResult<()> {
     Ok(())
 }
 
-/// Whether two answers are about the same object; else something was moved meanwhile.
-fn is_same(stat: &Stat, other: &Stat) -> FsResult<()> {
-    if (files::device(stat), stat.stx_ino) == (files::device(other), other.stx_ino) {
-        Ok(())
-    } else {
-        Err(FsError::TryLater)
-    }
+/// Copies bytes to what follows `at` in `out`, as far as they fit; where they end.
+#[inline(never)]
+fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> usize {
+    let room = out.get_mut(at..).unwrap_or_default();
+    let copied = room.iter_mut().zip(bytes);
+    at + copied.map(|(to, from)| *to = *from).count()
 }
 
 /// What tells two file systems from each other, in 32 bits.
@@ -177,12 +188,9 @@ impl Vfs for User {
         Ok(attr(&stat, tag(&stat)))
     }
 
-    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
-        match files::access(self.table.get(node)?, right as u32) {
-            Ok(()) => Ok(true),
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
-            Err(errno) => Err(error(errno)),
-        }
+    fn allows(&mut self, _: Node, _: Right) -> FsResult<bool> {
+        // Who asks is who it is done as: what is not allowed is told when it is tried.
+        Err(FsError::NotSupported)
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
@@ -219,7 +227,7 @@ impl Vfs for User {
             } else {
                 AtFlags::SYMLINK_NOFOLLOW
             };
-            files::stat_at(CWD, sys::c_str(&self.text), end, &mut stat).map_err(error)?;
+            files::stat_at(CWD, self.taken(), end, &mut stat).map_err(error)?;
         }
         Ok(attr(&stat, tag(&stat)))
     }
@@ -236,7 +244,7 @@ impl Vfs for User {
         };
         flags.set(OFlags::APPEND, how.append);
         flags.set(OFlags::CREATE, how.create.is_some());
-        flags.set(OFlags::EXCL, how.exclusive);
+        flags.set(OFlags::EXCL, how.exclusive && how.create.is_some());
         flags.set(OFlags::DIRECTORY, how.directory);
         self.take(path)?;
         let file = self.open_taken(flags, how.create.unwrap_or(0) & 0o7777)?;
@@ -262,19 +270,18 @@ impl Vfs for User {
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
-        let file = self.table.get(node)?;
-        match rustix::fs::readlinkat_raw(file, c"", &mut *out) {
+        let (file, mut room) = (self.table.get(node)?, [0; PATH_BYTES_MAX]);
+        let len = match rustix::fs::readlinkat_raw(file, c"", &mut room[..]) {
             // So the kernel says that it is no link.
-            Err(Errno::NOENT) => Err(FsError::Invalid),
-            Ok(len) => {
-                refuse_system(file)?;
-                match &self.jail {
-                    Some(jail) => jail.show(file, out),
-                    None => Ok(len),
-                }
-            }
-            Err(errno) => Err(error(errno)),
+            Err(Errno::NOENT) => return Err(FsError::Invalid),
+            len => len.map_err(error)?,
+        };
+        refuse_system(file)?;
+        let (mut target, mut len) = (room.get(..len).unwrap_or_default(), 0);
+        if let Some(jail) = &self.jail {
+            (len, target) = jail.show(target, out);
         }
+        Ok(put(out, len, target))
     }
 
     fn readdir(
@@ -354,24 +361,9 @@ impl Vfs for User {
         Ok(())
     }
 
-    fn write_from(
-        &mut self,
-        pin: &Pin,
-        mut offset: u64,
-        pipe: Descriptor,
-        mut len: usize,
-    ) -> FsResult<()> {
-        let (mut room, mut outcome) = ([0; PATH_BYTES_MAX], Ok(()));
-        while let Some(room) = room.get_mut(..len.min(PATH_BYTES_MAX)).filter(|_| len > 0) {
-            // What cannot be stored is taken off the pipe all the same.
-            let count = files::read_pipe(pipe.0, room).map_err(error)?.max(1);
-            if outcome.is_ok() {
-                outcome = self.write(pin, offset, room.get(..count).unwrap_or_default());
-            }
-            offset = offset.saturating_add(count as u64);
-            len = len.saturating_sub(count);
-        }
-        outcome
+    fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {
+        // One peer at a time: what it sends is read and written at once.
+        Err(FsError::NotSupported)
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {

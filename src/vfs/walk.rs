@@ -8,7 +8,7 @@ use super::{FsError, FsResult, Kind, Name, Node, Vfs};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
-const LINK_COUNT_MAX: usize = 40;
+pub(super) const LINK_COUNT_MAX: usize = 40;
 /// Names looked up on one way: ".." begins anew at the top.
 const STEP_COUNT_MAX: usize = 4096;
 
@@ -98,26 +98,28 @@ pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> FsResult<&'a [u8]> {
 }
 
 /// What of a path was not walked yet. What is put before it takes the room of what was walked.
-struct Rest {
+pub(super) struct Rest {
     room: [u8; PATH_BYTES_MAX],
     from: usize,
 }
 
 impl Rest {
-    fn new(path: &[u8]) -> FsResult<Self> {
-        let mut rest = Self {
+    /// Nothing. Zeros that are a constant would lie in the file.
+    #[inline(always)]
+    pub(super) const fn end() -> Self {
+        Self {
             room: [0; PATH_BYTES_MAX],
             from: PATH_BYTES_MAX,
-        };
-        rest.put_before(path)?;
-        Ok(rest)
+        }
     }
 
     fn bytes(&self) -> &[u8] {
         self.room.get(self.from..).unwrap_or_default()
     }
 
-    fn put_before(&mut self, bytes: &[u8]) -> FsResult<()> {
+    /// Has a path walked before this, to where this begins.
+    #[inline(never)]
+    pub(super) fn put_before(&mut self, bytes: &[u8]) -> FsResult<()> {
         let from = self.from.checked_sub(bytes.len());
         let from = from.ok_or(FsError::NameTooLong)?;
         if let Some(room) = self.room.get_mut(from..self.from) {
@@ -152,7 +154,9 @@ impl Rest {
         Ok(())
     }
 
-    fn walk(&mut self, vfs: &mut dyn Vfs, end: End, done: &mut Path) -> FsResult<Found> {
+    /// Walks it; `done` is the true path of where it led.
+    #[inline(never)]
+    pub(super) fn walk(mut self, vfs: &mut dyn Vfs, end: End, done: &mut Path) -> FsResult<Found> {
         let mut target = [0; PATH_BYTES_MAX];
         done.0.clear();
         let top = vfs.root(0)?;
@@ -228,7 +232,8 @@ impl Rest {
 
 /// Walks `path`; `done` is the true path of where it led.
 pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
-    let mut rest = Rest::new(path)?;
+    let mut rest = Rest::end();
+    rest.put_before(path)?;
     if path.first() != Some(&b'/') {
         rest.put_before(b"/")?;
         let mut start = [0; PATH_BYTES_MAX];
@@ -237,16 +242,6 @@ pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResu
     }
     rest.enter(vfs)?;
     rest.walk(vfs, end, done)
-}
-
-/// The same for a path that begins at the top.
-pub(super) fn walk_beneath(
-    vfs: &mut dyn Vfs,
-    path: &[u8],
-    end: End,
-    done: &mut Path,
-) -> FsResult<Found> {
-    Rest::new(path)?.walk(vfs, end, done)
 }
 
 /// The object at the end of a path.

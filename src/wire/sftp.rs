@@ -154,7 +154,7 @@ impl Attributes {
     }
 
     /// Writes attributes.
-    #[inline(never)]
+    #[inline]
     pub fn emit(&self, to: &mut Writer<'_>) {
         let bit = |there: bool, flag: u32| if there { flag } else { 0 };
         to.u32(
@@ -217,13 +217,6 @@ impl Writer<'_> {
         // What does not fit 32 bits does not fit the room either.
         self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         self.put(bytes);
-    }
-
-    /// Appends a string of `len` bytes that are in their place already, a word from here.
-    #[inline(never)]
-    pub fn string_ahead(&mut self, len: usize) {
-        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
-        self.put_ahead(len);
     }
 
     /// Begins a packet; where it begins.

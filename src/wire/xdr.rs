@@ -123,6 +123,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends `bytes`.
+    #[inline(never)]
     pub fn put(&mut self, bytes: &[u8]) {
         match self
             .len
@@ -179,20 +180,6 @@ impl<'a> Writer<'a> {
     /// Appends the zero bytes that follow opaque content of `len` bytes.
     pub fn pad(&mut self, len: usize) {
         self.put([0; 3].get(..padding(len)).unwrap_or_default());
-    }
-
-    /// Appends the last `len` bytes once more.
-    #[inline(never)]
-    pub fn repeat(&mut self, len: usize) {
-        let from = self.len.saturating_sub(len);
-        match self.room.get_mut(from..) {
-            Some(room) if room.len() / 2 >= len => {
-                let (last, next) = room.split_at_mut(len);
-                next.iter_mut().zip(last).for_each(|(to, from)| *to = *from);
-                self.len = self.len.wrapping_add(len);
-            }
-            _ => self.overrun = true,
-        }
     }
 
     /// What is left of the room.

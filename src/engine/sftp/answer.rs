@@ -1,12 +1,13 @@
 //! From a request to its reply: what requests bring along is read here, and each is carried out in its own way.
 
 use super::requests::{
-    self, ATTRIBUTES, Ask, DIRECTORY, Entry, FILE, MISSING, OFFSET, OTHER, PATH, WORD,
+    self, ATTRIBUTES, Ask, COUNT, DIRECTORY, Entry, FILE, MISSING, OFFSET, OTHER, PATH, WORD,
 };
 use super::status::{Fault, Outcome};
 use super::{Order, Request, Sftp, Stop};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
 use crate::event::Events;
+use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
 impl Sftp {
@@ -82,7 +83,7 @@ impl Sftp {
 
     /// Reads the rest of what a request brings along, and carries it out.
     #[inline(never)]
-    fn carry_out(&mut self, request: &mut Request<'_, '_>, entry: Entry) -> Outcome {
+    fn carry_out(&mut self, request: &mut Request<'_, '_>, entry: &Entry) -> Outcome {
         let args = &mut request.args;
         let by_handle = entry.has(FILE | DIRECTORY);
         let mut handle: &[u8] = &[];
@@ -108,65 +109,102 @@ impl Sftp {
             })?;
         }
         request.reply.begin(entry.reply, request.id);
-        match entry.ask {
-            Ask::Open | Ask::OpenDirectory => return self.open(request, entry.ask),
-            Ask::Close => {
-                let handles = &mut request.session.handles;
-                handles.close(request.slot, request.vfs);
-            }
-            Ask::Read => return self.read(request),
-            Ask::Write => return self.write(request),
-            Ask::Sync => {
-                let file = request.lend()?;
-                self.order = Some(Order::Sync { file });
-                return Err(Fault::Later);
-            }
-            Ask::Stat | Ask::LinkStat | Ask::OpenStat => return request.stat(entry.ask),
-            Ask::SetStat | Ask::LinkSetStat | Ask::OpenSetStat => return request.set(entry.ask),
-            Ask::ReadDirectory => return self.list(request),
-            Ask::Remove
-            | Ask::RemoveDirectory
-            | Ask::MakeDirectory
-            | Ask::Rename
-            | Ask::PosixRename
-            | Ask::SymbolicLink
-            | Ask::HardLink => return request.change_names(entry.ask),
-            Ask::RealPath => return request.true_path(request.path),
-            Ask::ReadLink => return request.read_link(),
-            Ask::ExpandPath => return self.expand(request),
-            Ask::Home => return self.home(request),
-            Ask::Space | Ask::OpenSpace | Ask::SpaceAvailable => return request.space(entry.ask),
-            Ask::Limits => {
-                let handles = request.session.handles.count_max() as u64;
-                let data = PACKET_DATA_BYTES_MAX.into();
-                request.numbers(&[PACKET_BYTES_MAX.into(), data, data, handles]);
-            }
-            Ask::Accounts => return self.names(request),
-            Ask::Copy => return request.copy(),
-            Ask::Check => return request.check(),
-            Ask::Vendor => {}
-        }
+        let handler = HANDLERS.get(entry.ask as usize).ok_or(Fault::Unsupported)?;
+        handler(self, request, entry.ask)
+    }
+
+    fn close(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let handles = &mut request.session.handles;
+        handles.close(request.slot, request.vfs);
         Ok(())
     }
+
+    fn sync(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let file = request.lend().ok_or(Fault::Failure)?;
+        self.order = Some(Order::Sync { file });
+        Err(Fault::Later)
+    }
+
+    fn limits(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let handles = request.session.handles.count_max() as u64;
+        let data = PACKET_DATA_BYTES_MAX.into();
+        request.numbers(&[PACKET_BYTES_MAX.into(), data, data, handles]);
+        Ok(())
+    }
+
+    /// What the client is does not matter.
+    fn vendor(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        for _ in 0..3 {
+            request.args.string();
+        }
+        request.args.u64();
+        Ok(request.args.check()?)
+    }
 }
+
+type Handler = fn(&mut Sftp, &mut Request<'_, '_>, Ask) -> Outcome;
+
+/// Who carries out what, in the order of what can be asked.
+static HANDLERS: [Handler; COUNT] = [
+    Sftp::open,
+    Sftp::close,
+    Sftp::read,
+    Sftp::write,
+    Sftp::stat,
+    Sftp::stat,
+    Sftp::set,
+    Sftp::set,
+    Sftp::open,
+    Sftp::list,
+    Sftp::change_names,
+    Sftp::change_names,
+    Sftp::change_names,
+    Sftp::real_path,
+    Sftp::stat,
+    Sftp::change_names,
+    Sftp::read_link,
+    Sftp::change_names,
+    Sftp::change_names,
+    Sftp::space,
+    Sftp::space,
+    Sftp::change_names,
+    Sftp::sync,
+    Sftp::set,
+    Sftp::limits,
+    Sftp::expand,
+    Sftp::copy,
+    Sftp::home,
+    Sftp::names,
+    Sftp::check,
+    Sftp::space,
+    Sftp::vendor,
+];
+
+/// Bytes of a path that a person is told.
+const PATH_BYTES_TOLD: usize = 240;
 
 /// Tells a person what was asked, and why it was not done.
 #[cold]
 #[inline(never)]
-fn tell(events: &mut Events, request: &Request<'_, '_>, entry: Entry, outcome: Outcome) {
+fn tell(events: &mut Events, request: &Request<'_, '_>, entry: &Entry, outcome: Outcome) {
     let why = match outcome {
         Ok(()) | Err(Fault::Later) => "",
         // It is asked once more.
         Err(Fault::NoRoom | Fault::Busy) => return,
-        Err(fault) => fault.words().1,
+        Err(fault) => fault.words(),
     };
-    let mut about = heapless::Vec::<u8, 512>::new();
-    for path in [request.path, request.other] {
-        // What does not fit is cut off, as a line is.
-        let path = path.get(..250).unwrap_or(path);
-        let _ = about.extend_from_slice(path);
-        let _ = about.push(b' ');
+    let mut room = [0; 512];
+    let mut about = Writer::new(&mut room);
+    // What does not fit is cut off, as a line is.
+    about.put(request.path.get(..PATH_BYTES_TOLD).unwrap_or(request.path));
+    if entry.has(OTHER) {
+        about.put(b" ");
+        about.put(
+            request
+                .other
+                .get(..PATH_BYTES_TOLD)
+                .unwrap_or(request.other),
+        );
     }
-    let name = requests::name(entry.ask as usize);
-    events.tell(name, about.trim_ascii_end(), why);
+    events.tell(requests::name(entry.ask as usize), about.since(0), why);
 }

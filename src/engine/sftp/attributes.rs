@@ -1,34 +1,32 @@
 //! Attributes on their way from the tree to the wire and back.
 
-use super::Request;
 use super::requests::Ask;
-use super::status::Outcome;
+use super::status::{Fault, Outcome};
+use super::{Request, Sftp};
 use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, Kind, NewTime, Opening};
+use crate::wire::Writer;
 use crate::wire::sftp::Attributes;
 
 /// The bits of a mode that can be changed.
 pub(super) const MODE_MASK: u32 = 0o7777;
 
-/// What the wire tells of an object.
+/// The kinds' numbers on the wire, four bits each, in the order of [`Kind`].
+const KINDS: u32 = 8 | 4 << 4 | 10 << 8 | 1 << 12 | 12 << 16 | 6 << 20 | 2 << 24;
+const _: () = assert!(Kind::Regular as u32 == 0 && Kind::CharacterDevice as u32 == 6);
+
+/// Appends what the wire tells of an object.
 #[inline(never)]
-pub(super) fn told(attr: &Attr) -> Attributes {
-    let kind = match attr.kind {
-        Kind::Fifo => 1,
-        Kind::CharacterDevice => 2,
-        Kind::Directory => 4,
-        Kind::BlockDevice => 6,
-        Kind::Regular => 8,
-        Kind::SymbolicLink => 10,
-        Kind::Socket => 12,
-    };
+pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
+    let kind = KINDS >> (4 * attr.kind as u32) & 15;
     // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
     let time = |time: FileTime| time.secs.clamp(0, u32::MAX.into()) as u32;
-    Attributes {
+    let told = Attributes {
         size: Some(attr.size),
         owner: Some((attr.uid, attr.gid)),
         mode: Some(kind << 12 | attr.mode),
         times: Some((time(attr.atime), time(attr.mtime))),
-    }
+    };
+    told.emit(reply);
 }
 
 /// What a client wants to be changed.
@@ -58,42 +56,51 @@ fn change(told: &Attributes) -> FsResult<Change> {
     Ok(change)
 }
 
-impl Request<'_, '_> {
+impl Sftp {
     #[inline(never)]
-    pub(super) fn stat(&mut self, ask: Ask) -> Outcome {
+    pub(super) fn stat(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
         let attr = if ask == Ask::OpenStat {
-            let pin = self.session.handles.pin(self.slot)?;
-            self.vfs.attr(pin.node())
+            let pin = request.session.handles.pin(request.slot);
+            request.vfs.attr(pin.ok_or(Fault::Failure)?.node())
         } else {
-            self.vfs.attr_at(self.path, ask == Ask::Stat)
+            request.vfs.attr_at(request.path, ask == Ask::Stat)
         };
-        told(&attr?).emit(self.reply);
+        match &attr {
+            Ok(attr) => put(request.reply, attr),
+            Err(error) => return Err((*error).into()),
+        }
         Ok(())
     }
 
     /// SETSTAT, FSETSTAT, and lsetstat@openssh.com, which changes a symbolic link itself, and so has no size to change.
-    pub(super) fn set(&mut self, ask: Ask) -> Outcome {
-        let change = change(&self.attributes)?;
-        let vfs = &mut *self.vfs;
+    #[inline(never)]
+    pub(super) fn set(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
+        let change = change(&request.attributes)?;
+        let vfs = &mut *request.vfs;
         let sized = change.size.is_some();
         let mut opened = None;
         let node = if ask == Ask::OpenSetStat {
             // Only what may be written is cut.
-            let open = self.session.handles.at(self.slot);
+            let open = request.session.handles.at(request.slot);
             let open = open.filter(|open| open.mode.write || !sized);
             let pin = open.and_then(|open| open.pin.as_ref());
             pin.ok_or(FsError::Invalid)?.node()
-        } else if change == Change::default() {
+        } else if !(sized
+            || change.mode.is_some()
+            || change.uid.is_some()
+            || change.gid.is_some()
+            || change.atime != NewTime::Keep)
+        {
             // As with OpenSSH, nothing is changed of what is not there.
             return Ok(());
         } else if !sized {
-            vfs.resolve(self.path, ask == Ask::SetStat)?
+            vfs.resolve(request.path, ask == Ask::SetStat)?
         } else if ask == Ask::SetStat {
             let how = Opening {
                 write: true,
                 ..Opening::default()
             };
-            opened.insert(vfs.open_at(self.path, &how)?).node()
+            opened.insert(vfs.open_at(request.path, &how)?).node()
         } else {
             return Err(FsError::Invalid.into());
         };

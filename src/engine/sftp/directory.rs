@@ -1,8 +1,9 @@
 //! READDIR.
 
-use super::attributes::told;
+use super::attributes::put;
 use super::handles::Open;
 use super::longname::{HEAD_BYTES_MAX, longname};
+use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
 use crate::config::NAMES_BYTES_MAX;
@@ -16,7 +17,7 @@ impl Sftp {
     /// As many entries as a page has room for. Where the host does not tell the attributes of "." and "..", they are the
     /// directory's own; others that have none are gone.
     #[inline(never)]
-    pub(super) fn list(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    pub(super) fn list(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let (reply, vfs) = (&mut *request.reply, &mut *request.vfs);
         if reply.room().len() < NAMES_BYTES_MAX {
             return Err(Fault::NoRoom);
@@ -46,7 +47,7 @@ impl Sftp {
                 };
                 reply.string(entry.name);
                 longname(reply, entry.name, attr, accounts, now);
-                told(attr).emit(reply);
+                put(reply, attr);
                 count = count.wrapping_add(1);
                 if reply.position() < full {
                     ControlFlow::Continue(())

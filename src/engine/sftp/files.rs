@@ -19,11 +19,10 @@ const FILE_MODE: u32 = 0o666;
 impl Request<'_, '_> {
     /// The pin of the handle goes to an order.
     #[inline(never)]
-    pub(super) fn lend(&mut self) -> Result<Pin, Fault> {
+    pub(super) fn lend(&mut self) -> Option<Pin> {
         let (slot, id) = (self.slot, self.id);
         self.session.lent = Some(Lent { slot, id });
-        let open = self.session.handles.at(slot);
-        open.and_then(|open| open.pin.take()).ok_or(Fault::Failure)
+        self.session.handles.at(slot)?.pin.take()
     }
 
     /// Whether a file can have so many bytes from the offset on.
@@ -37,6 +36,7 @@ impl Request<'_, '_> {
 
 impl Sftp {
     /// OPEN and OPENDIR.
+    #[inline(never)]
     pub(super) fn open(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
         let flags = request.word;
         if !self.permits.opening(flags) {
@@ -71,7 +71,7 @@ impl Sftp {
     /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
     /// order; should the file shrink meanwhile, the connection is closed.
     #[inline(never)]
-    pub(super) fn read(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    pub(super) fn read(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let offset = request.offset;
         let asked = request.word.min(PACKET_DATA_BYTES_MAX);
         request.check_range(asked)?;
@@ -90,7 +90,7 @@ impl Sftp {
         }
         if len > READ_INLINE_BYTES {
             request.reply.u32(len);
-            let file = request.lend()?;
+            let file = request.lend().ok_or(Fault::Failure)?;
             self.order = Some(Order::Send { file, offset, len });
             return Ok(());
         }
@@ -110,14 +110,15 @@ impl Sftp {
     }
 
     /// What of the data is there is written at once, the rest by an order.
-    pub(super) fn write(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    #[inline(never)]
+    pub(super) fn write(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let len = request.word;
         let here = request.args.rest().len().min(len as usize);
         let data = request.args.take(here);
         let left = len.wrapping_sub(here as u32);
         let skip = request.session.skip.checked_sub(left);
         let skip = skip.ok_or(Fault::BadMessage)?;
-        let offset = request.offset;
+        let mut offset = request.offset;
         let in_range = request.check_range(len);
         let Some(Open {
             pin: Some(pin),
@@ -127,7 +128,10 @@ impl Sftp {
         else {
             return Err(Fault::Missing);
         };
-        if !mode.append {
+        if mode.append {
+            // It goes to the end, whatever the offset says.
+            offset = 0;
+        } else {
             in_range?;
         }
         if !data.is_empty() {
@@ -137,7 +141,7 @@ impl Sftp {
             return Ok(());
         }
         self.order = Some(Order::Store {
-            file: request.lend()?,
+            file: request.lend().ok_or(Fault::Failure)?,
             offset: offset.wrapping_add(here as u64),
             len: left,
         });

@@ -6,7 +6,18 @@
 use super::Order;
 use super::requests::{DIRECTORY, FILE};
 use super::status::Fault;
-use crate::vfs::{Pin, Vfs};
+use crate::vfs::{Opening, Pin, Vfs};
+
+/// How what is only read is opened.
+pub(super) static TO_READ: Opening = Opening {
+    read: true,
+    write: false,
+    append: false,
+    create: None,
+    exclusive: false,
+    truncate: false,
+    directory: false,
+};
 
 /// An open file or directory.
 #[derive(Debug)]
@@ -100,9 +111,8 @@ impl Handles {
 
     /// The pin there.
     #[inline(never)]
-    pub(super) fn pin(&mut self, slot: u16) -> Result<&Pin, Fault> {
-        let open = self.at(slot).and_then(|open| open.pin.as_ref());
-        open.ok_or(Fault::Failure)
+    pub(super) fn pin(&mut self, slot: u16) -> Option<&Pin> {
+        self.at(slot)?.pin.as_ref()
     }
 
     /// Takes back what an order had.

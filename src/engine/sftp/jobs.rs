@@ -4,261 +4,263 @@
 //! One job is in hand, the others wait for it, in the order in which they came.
 
 use super::check::{Algorithm, Check};
-use super::handles::{Handles, Mode};
-use super::requests::FILE;
+use super::handles::{Handles, Mode, TO_READ};
+use super::requests::{Ask, CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
-use super::{Request, Session};
-use crate::config::{HASHES_BYTES, JOB_COUNT_MAX};
-use crate::vfs::{Opening, Vfs};
+use super::{Request, Session, Sftp};
+use crate::config::{JOB_COUNT_MAX, JOB_SLICE_BYTES};
+use crate::engine::Cx;
+use crate::vfs::Vfs;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
-/// As paramiko asks for a check, and wants to be answered.
-const LABEL: &[u8] = b"check-file";
 /// To copy so many bytes means to copy all there are.
 const TO_END: u64 = u64::MAX;
 
 /// What is under way.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub(super) struct Jobs {
-    list: heapless::Deque<Job, JOB_COUNT_MAX>,
-    /// If a check is in hand, and has begun.
-    check: Option<Check>,
-    /// Its hashes.
+    /// From the first on so many in turn.
+    first: usize,
+    count: usize,
+    /// The hashes of the check in hand, if it is one.
     hashes: &'static mut [u8],
+    check: Check,
+    ring: [Job; JOB_COUNT_MAX],
 }
 
 /// What is to be done.
-#[derive(Clone, Copy)]
 struct Job {
+    /// Where the next bytes are in the file that is read, and how many are left. Of a check that has not begun: as the client
+    /// says.
+    offset: u64,
+    len: u64,
+    /// Of a copy: where they go.
+    to_offset: u64,
     /// The request.
     id: u32,
     /// Of a check: bytes of a block.
-    block: u32,
-    /// The file that is read, where, and how many bytes are left. Of a check that is what the client says.
+    block_bytes: u32,
+    /// The file that is read, and that which is written to; of a check the same.
     from: u16,
-    offset: u64,
-    len: u64,
-    /// The file that is written, and where; of a check the former, too.
     to: u16,
-    to_offset: u64,
-    /// How hashes are made, if it is a check …
-    algorithm: Option<Algorithm>,
-    /// … and whether the reply begins with the extension's name.
+    algorithm: Algorithm,
+    copies: bool,
+    begun: bool,
+    /// The reply begins with the extension's name.
     labelled: bool,
+}
+
+impl Job {
+    const NONE: Self = Self {
+        offset: 0,
+        len: 0,
+        to_offset: 0,
+        id: 0,
+        block_bytes: 0,
+        from: 0,
+        to: 0,
+        algorithm: Algorithm::Sha256,
+        copies: false,
+        begun: false,
+        labelled: false,
+    };
 }
 
 impl Jobs {
     pub(super) const fn new(hashes: &'static mut [u8]) -> Self {
         Self {
-            list: heapless::Deque::new(),
-            check: None,
+            ring: [const { Job::NONE }; JOB_COUNT_MAX],
+            first: 0,
+            count: 0,
+            check: Check::idle(),
             hashes,
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.list.clear();
+    pub(super) const fn clear(&mut self) {
+        self.count = 0;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-}
-
-impl Request<'_, '_> {
-    /// Another job, for which there is room.
-    fn begin_job(&mut self, job: &Job) -> Outcome {
-        let Session { handles, jobs, .. } = &mut *self.session;
-        handles.hold(job.from);
-        handles.hold(job.to);
-        let _ = jobs.list.push_back(*job);
-        Err(Fault::Later)
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
-    /// Which file is open there, and whether it can be read and written.
-    #[inline(never)]
-    fn file(&mut self, slot: u16) -> Result<((u64, u64), bool, bool), Fault> {
-        let open = self.session.handles.at(slot).ok_or(Fault::Failure)?;
-        let pin = open.pin.as_ref().ok_or(Fault::Failure)?;
-        let attr = self.vfs.attr(pin.node())?;
-        Ok(((attr.fsid, attr.inode), open.mode.read, open.mode.write))
-    }
-
-    /// copy-data. A file is not copied to itself: there might be no end.
-    pub(super) fn copy(&mut self) -> Outcome {
-        let args = &mut self.args;
-        let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
-        args.check()?;
-        if self.session.jobs.list.is_full() {
-            return Err(Fault::Busy);
+    /// Goes on with the job in hand until it is done, or `Later`. What is read on the way lies in `room`.
+    fn go_on(&mut self, handles: &mut Handles, vfs: &mut dyn Vfs, room: &mut [u8]) -> Outcome {
+        let job = self.ring.get_mut(self.first).ok_or(Fault::Failure)?;
+        if !job.begun {
+            let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
+            let size = vfs.attr(pin.node())?.size;
+            job.len = self.check.begin(
+                job.algorithm,
+                (job.offset, job.len, job.block_bytes),
+                size,
+                self.hashes.len(),
+            )?;
+            job.begun = true;
         }
-        let to = self.session.handles.find(handle, FILE);
-        let (from, to) = (self.slot, to.ok_or(Fault::Failure)?);
-        let ((source, can_read, _), (target, _, can_write)) = (self.file(from)?, self.file(to)?);
-        if source == target {
-            return Err(Fault::Failure);
-        }
-        if !can_read || !can_write {
-            return Err(Fault::Missing);
-        }
-        let end = self.offset.max(to_offset).saturating_add(len);
-        if end > i64::MAX as u64 {
-            return Err(Fault::BadMessage);
-        }
-        self.begin_job(&Job {
-            id: self.id,
-            block: 0,
-            from,
-            offset: self.offset,
-            len: if len == 0 { TO_END } else { len },
-            to,
-            to_offset,
-            algorithm: None,
-            labelled: false,
-        })
-    }
-
-    /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
-    #[inline(never)]
-    pub(super) fn check(&mut self) -> Outcome {
-        let by_name = self.name == b"check-file-name";
-        let args = &mut self.args;
-        let target = if by_name { args.path() } else { args.handle() };
-        let list = args.string();
-        let (offset, len, block) = (args.u64(), args.u64(), args.u32());
-        args.check()?;
-        if self.session.jobs.list.is_full() {
-            return Err(Fault::Busy);
-        }
-        let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
-        let handles = &mut self.session.handles;
-        let from = if by_name {
-            let slot = handles.free()?;
-            let how = Opening {
-                read: true,
-                ..Opening::default()
-            };
-            let pin = self.vfs.open_at(target, &how)?;
-            handles.put(slot, pin, Mode::default());
-            slot
-        } else {
-            let slot = handles.find(target, FILE).ok_or(Fault::Failure)?;
-            if !handles.at(slot).is_some_and(|open| open.mode.read) {
-                return Err(Fault::Missing);
+        let mut budget = JOB_SLICE_BYTES;
+        while job.len > 0 {
+            let len = job.len.min(room.len().min(budget) as u64) as usize;
+            if len == 0 {
+                return Err(Fault::Later);
             }
-            slot
-        };
-        let begun = self.begin_job(&Job {
-            id: self.id,
-            block,
-            from,
-            offset,
-            len,
-            to: from,
-            to_offset: 0,
-            algorithm: Some(algorithm),
-            labelled: self.name == LABEL,
-        });
-        if by_name {
-            self.session.handles.close(from, self.vfs);
+            budget = budget.wrapping_sub(len);
+            let bytes = room.get_mut(..len).unwrap_or_default();
+            let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
+            let got = vfs.read(pin, job.offset, bytes)?;
+            let bytes = bytes.get(..got).unwrap_or_default();
+            if bytes.is_empty() {
+                // A file that becomes shorter while it is checked ends there.
+                if job.copies && job.len < TO_END / 2 {
+                    return Err(Fault::Eof);
+                }
+                break;
+            }
+            if job.copies {
+                let pin = handles.pin(job.to).ok_or(Fault::Failure)?;
+                vfs.write(pin, job.to_offset, bytes)?;
+            } else {
+                self.check.step(bytes, self.hashes);
+            }
+            job.offset = job.offset.wrapping_add(got as u64);
+            job.to_offset = job.to_offset.wrapping_add(got as u64);
+            // As with OpenSSH, the last bytes of a copy need not all be there.
+            let passed = if job.copies { len } else { got };
+            job.len = job.len.wrapping_sub(passed as u64);
         }
-        begun
+        Ok(())
     }
 }
 
 /// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
 #[inline(never)]
-pub(super) fn go_on(session: &mut Session, vfs: &mut dyn Vfs, reply: &mut Writer<'_>) {
+pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
     let Session { handles, jobs, .. } = session;
-    let Some(job) = jobs.list.front_mut() else {
+    if jobs.is_empty() {
         return;
-    };
-    let went = match job.algorithm {
-        Some(_) => job.check(handles, vfs, reply.room(), &mut jobs.check, jobs.hashes),
-        None => job.copy(handles, vfs, reply.room()),
-    };
-    let Err(fault) = went else {
-        return;
-    };
-    handles.release(job.from, vfs);
-    handles.release(job.to, vfs);
-    match &mut jobs.check {
-        Some(check) if fault == Fault::Done => {
-            let start = reply.begin(kind::EXTENDED_REPLY, job.id);
-            if job.labelled {
-                reply.string(LABEL);
-            }
-            reply.string(check.algorithm().name());
-            let len = check.finish(jobs.hashes);
-            reply.put(jobs.hashes.get(..len).unwrap_or_default());
-            reply.end(start, 0);
-        }
-        _ => fault.emit(reply, job.id),
     }
-    jobs.check = None;
-    jobs.list.pop_front();
+    let fault = match jobs.go_on(handles, cx.vfs, reply.room()) {
+        Ok(()) => Fault::Done,
+        Err(Fault::Later) => return,
+        Err(fault) => fault,
+    };
+    let Some(job) = jobs.ring.get(jobs.first) else {
+        return;
+    };
+    jobs.first = jobs.first.wrapping_add(1) % JOB_COUNT_MAX;
+    jobs.count = jobs.count.wrapping_sub(1);
+    handles.release(job.from, cx.vfs);
+    handles.release(job.to, cx.vfs);
+    if job.copies || fault != Fault::Done {
+        return fault.emit(reply, job.id);
+    }
+    let start = reply.begin(kind::EXTENDED_REPLY, job.id);
+    if job.labelled {
+        reply.string(CHECK);
+    }
+    reply.string(job.algorithm.name());
+    let len = jobs.check.finish(jobs.hashes);
+    reply.put(jobs.hashes.get(..len).unwrap_or_default());
+    reply.end(start, 0);
 }
 
-impl Job {
-    /// Reads the next bytes into `room`, as many as that has and are left. Those that are missing end it with this fault.
+impl Request<'_, '_> {
+    /// Another job, for which there is room: what is read, and what is written to.
     #[inline(never)]
-    fn read<'a>(
-        &self,
-        handles: &mut Handles,
-        vfs: &mut dyn Vfs,
-        room: &'a mut [u8],
-        end: Fault,
-    ) -> Result<&'a [u8], Fault> {
-        let len = self.len.min(room.len() as u64) as usize;
-        let room = room.get_mut(..len).unwrap_or_default();
-        if room.is_empty() {
-            return Err(Fault::Done);
-        }
-        match vfs.read(handles.pin(self.from)?, self.offset, room)? {
-            0 => Err(end),
-            got => Ok(room.get(..got).unwrap_or_default()),
-        }
+    fn job(&mut self, from: u16, to: u16) -> Result<&mut Job, Fault> {
+        let Session { handles, jobs, .. } = &mut *self.session;
+        let place = jobs.first.wrapping_add(jobs.count) % JOB_COUNT_MAX;
+        let job = jobs.ring.get_mut(place).ok_or(Fault::Failure)?;
+        jobs.count = jobs.count.wrapping_add(1);
+        handles.hold(from);
+        handles.hold(to);
+        (job.id, job.from, job.to) = (self.id, from, to);
+        (job.copies, job.begun, job.labelled) = (false, false, false);
+        Ok(job)
     }
 
-    /// Copies a slice.
+    /// What was read is all there, and there is room for another job.
     #[inline(never)]
-    fn copy(&mut self, handles: &mut Handles, vfs: &mut dyn Vfs, room: &mut [u8]) -> Outcome {
-        let wanted = room.len() as u64;
-        // As with OpenSSH, the last bytes need not all be there.
-        let end = if self.len > wanted && self.len < TO_END / 2 {
-            Fault::Eof
+    fn check_job(&self) -> Outcome {
+        self.args.check()?;
+        if self.session.jobs.count == JOB_COUNT_MAX {
+            return Err(Fault::Busy);
+        }
+        Ok(())
+    }
+
+    /// Which file is open there.
+    #[inline(never)]
+    fn file(&mut self, slot: u16) -> Result<(u64, u64), Fault> {
+        let pin = self.session.handles.pin(slot).ok_or(Fault::Failure)?;
+        let attr = self.vfs.attr(pin.node())?;
+        Ok((attr.fsid, attr.inode))
+    }
+
+    fn mode(&mut self, slot: u16) -> Mode {
+        let open = self.session.handles.at(slot);
+        open.map_or(Mode::default(), |open| open.mode)
+    }
+}
+
+impl Sftp {
+    /// copy-data. A file is not copied to itself: there might be no end.
+    pub(super) fn copy(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let args = &mut request.args;
+        let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
+        request.check_job()?;
+        let to = request.session.handles.find(handle, FILE);
+        let (from, to) = (request.slot, to.ok_or(Fault::Failure)?);
+        if request.file(from)? == request.file(to)? {
+            return Err(Fault::Failure);
+        }
+        if !request.mode(from).read || !request.mode(to).write {
+            return Err(Fault::Missing);
+        }
+        let end = request.offset.max(to_offset).saturating_add(len);
+        if end > i64::MAX as u64 {
+            return Err(Fault::BadMessage);
+        }
+        let offset = request.offset;
+        let job = request.job(from, to)?;
+        (job.offset, job.to_offset) = (offset, to_offset);
+        job.len = if len == 0 { TO_END } else { len };
+        (job.copies, job.begun) = (true, true);
+        Err(Fault::Later)
+    }
+
+    /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
+    pub(super) fn check(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        // Among these three, its length tells a name.
+        let by_name = request.name.len() == CHECK_NAME.len();
+        let args = &mut request.args;
+        let target = if by_name { args.path() } else { args.handle() };
+        let list = args.string();
+        let (offset, len, block_bytes) = (args.u64(), args.u64(), args.u32());
+        request.check_job()?;
+        let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
+        let handles = &mut request.session.handles;
+        let from = if by_name {
+            let slot = handles.free()?;
+            let pin = request.vfs.open_at(target, &TO_READ)?;
+            handles.put(slot, pin, Mode::default());
+            slot
         } else {
-            Fault::Done
+            let slot = handles.find(target, FILE).ok_or(Fault::Failure)?;
+            if !request.mode(slot).read {
+                return Err(Fault::Missing);
+            }
+            slot
         };
-        let bytes = self.read(handles, vfs, room, end)?;
-        vfs.write(handles.pin(self.to)?, self.to_offset, bytes)?;
-        let len = bytes.len() as u64;
-        self.offset = self.offset.wrapping_add(len);
-        self.to_offset = self.to_offset.wrapping_add(len);
-        self.len = self.len.saturating_sub(wanted);
-        Ok(())
-    }
-
-    /// Checks a slice. A file that becomes shorter meanwhile ends there.
-    #[inline(never)]
-    fn check(
-        &mut self,
-        handles: &mut Handles,
-        vfs: &mut dyn Vfs,
-        room: &mut [u8],
-        check: &mut Option<Check>,
-        hashes: &mut [u8],
-    ) -> Outcome {
-        if let (None, Some(algorithm)) = (&check, self.algorithm) {
-            let size = vfs.attr(handles.pin(self.from)?.node())?.size;
-            let room = hashes.len().min(HASHES_BYTES);
-            let begun = Check::new(algorithm, self.offset, self.len, self.block, size, room);
-            *check = Some(begun?);
+        let labelled = request.name.len() == CHECK.len();
+        let job = request.job(from, from)?;
+        (job.offset, job.len, job.block_bytes) = (offset, len, block_bytes);
+        (job.algorithm, job.labelled) = (algorithm, labelled);
+        if by_name {
+            request.session.handles.close(from, request.vfs);
         }
-        if let Some(check) = check {
-            (self.offset, self.len) = check.wants();
-            check.step(self.read(handles, vfs, room, Fault::Done)?, hashes);
-        }
-        Ok(())
+        Err(Fault::Later)
     }
 }

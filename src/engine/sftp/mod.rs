@@ -6,7 +6,7 @@
 
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
-use crate::vfs::{FsResult, Vfs};
+use crate::vfs::{FsResult, Name, Vfs};
 use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -84,14 +84,15 @@ impl Sftp {
 }
 
 /// The state of one connection.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Session {
-    /// Whether it has begun with INIT.
-    greeted: bool,
-    /// Bytes of a packet that was answered already.
-    skip: u32,
+    handles: Handles,
     /// What the order under way is for.
     lent: Option<Lent>,
-    handles: Handles,
+    /// Bytes of a packet that was answered already.
+    skip: u32,
+    /// Whether it has begun with INIT.
+    greeted: bool,
     jobs: Jobs,
 }
 
@@ -132,6 +133,8 @@ struct Request<'a, 'o> {
     id: u32,
     /// Where what its handle names is.
     slot: u16,
+    /// The name that a path ends with.
+    last: Option<Name<'a>>,
     attributes: Attributes,
     /// Of an extension: its name.
     name: &'a [u8],
@@ -234,6 +237,7 @@ impl Sftp {
                 word: 0,
                 id,
                 slot: 0,
+                last: None,
                 attributes: Attributes::default(),
                 name: &[],
             };
@@ -289,7 +293,7 @@ impl Stream for Sftp {
         let mut stream = Reader::new(input);
         let mut reply = Writer::new(output);
         // Whoever asks for short things all the time must not keep the long ones from their end, nor the other way round.
-        jobs::go_on(session, cx.vfs, &mut reply);
+        jobs::go_on(session, cx, &mut reply);
         loop {
             if let Err(stop) = self.step(session, cx, &mut stream, &mut reply) {
                 let consumed = input.len().wrapping_sub(stream.rest().len());

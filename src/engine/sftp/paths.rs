@@ -1,13 +1,11 @@
 //! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
 
+use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
-use crate::vfs::FsError;
 use crate::vfs::walk::{End, Path, walk};
-
-/// Bytes before the first name of a reply: how many names there are, and its length.
-const NAME_AHEAD: usize = 8;
+use crate::wire::Writer;
 
 impl Request<'_, '_> {
     /// Answers with one name and no attributes.
@@ -19,60 +17,65 @@ impl Request<'_, '_> {
         self.reply.u32(0);
     }
 
-    /// The same, where the name stands in its place already.
-    #[inline(never)]
-    fn named_ahead(&mut self, len: usize) {
-        self.reply.u32(1);
-        self.reply.string_ahead(len);
-        self.reply.repeat(len.wrapping_add(4));
-        self.reply.u32(0);
-    }
-
     /// Answers with the true path of an object, of which the last name need not be there.
     #[inline(never)]
     pub(super) fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::default();
         walk(self.vfs, path, End::Absent, &mut done)?;
-        let len = done.write(self.vfs, self.reply.ahead(NAME_AHEAD, PATH_BYTES_MAX));
-        self.named_ahead(len);
-        Ok(())
-    }
-
-    /// Answers with a symbolic link's target.
-    pub(super) fn read_link(&mut self) -> Outcome {
-        let node = self.vfs.resolve(self.path, false)?;
-        let room = self.reply.ahead(NAME_AHEAD, LINK_BYTES_MAX);
-        let len = self.vfs.readlink(node, room)?;
-        self.named_ahead(len);
+        let mut room = [0; PATH_BYTES_MAX];
+        let len = done.write(self.vfs, &mut room);
+        self.named(room.get(..len).unwrap_or_default());
         Ok(())
     }
 }
 
 impl Sftp {
+    pub(super) fn real_path(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        request.true_path(request.path)
+    }
+
+    /// Answers with a symbolic link's target.
+    #[inline(never)]
+    pub(super) fn read_link(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let node = request.vfs.resolve(request.path, false)?;
+        let mut room = [0; LINK_BYTES_MAX];
+        let len = request.vfs.readlink(node, &mut room)?;
+        request.named(room.get(..len).unwrap_or_default());
+        Ok(())
+    }
+
     /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
     #[inline(never)]
-    pub(super) fn expand(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    pub(super) fn expand(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let Some(user) = request.path.strip_prefix(b"~") else {
             return request.true_path(request.path);
         };
-        let len = user.iter().position(|byte| *byte == b'/');
-        let (user, rest) = user
-            .split_at_checked(len.unwrap_or(user.len()))
-            .unwrap_or_default();
+        let mut rest = user;
+        while let [first, behind @ ..] = rest
+            && *first != b'/'
+        {
+            rest = behind;
+        }
+        let len = user.len().wrapping_sub(rest.len());
+        let user = user.get(..len).unwrap_or_default();
         let mut home = &b"."[..];
         if !user.is_empty() {
             self.accounts.load(request.vfs);
             home = self.accounts.home(user).ok_or(Fault::Missing)?;
         }
-        let mut whole = heapless::Vec::<u8, PATH_BYTES_MAX>::new();
-        if whole.extend_from_slice(home).is_err() || whole.extend_from_slice(rest).is_err() {
-            return Err(FsError::NameTooLong.into());
+        let mut room = [0; PATH_BYTES_MAX];
+        let mut whole = Writer::new(&mut room);
+        whole.put(home);
+        whole.put(rest);
+        if whole.written().is_none() {
+            return Err(Fault::BadMessage);
         }
-        request.true_path(&whole)
+        request.true_path(whole.since(0))
     }
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
-    pub(super) fn home(&mut self, request: &mut Request<'_, '_>) -> Outcome {
+    #[inline(never)]
+    pub(super) fn home(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
         let own = request.path == b".";
         self.accounts.load(request.vfs);
         let home = if own {

@@ -67,11 +67,18 @@ const OPENSSH: u16 = 1 << 10;
 /// The extension's version is 2, not 1.
 const SECOND: u16 = 1 << 11;
 
+/// To check what is open …
+pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
+/// … or has a name …
+pub(super) const CHECK_NAME: &[u8] = b"check-file-name";
+/// … or, as paramiko asks for the former.
+pub(super) const CHECK: &[u8] = b"check-file";
 /// What the names of OpenSSH's extensions end with.
 const SUFFIX: &str = "@openssh.com";
 /// Packets of a type of their own, whose numbers follow each other.
 const PACKET_COUNT: usize = (kind::SYMLINK - kind::OPEN) as usize + 1;
-const COUNT: usize = 32;
+/// How much can be asked.
+pub(super) const COUNT: usize = 32;
 
 /// In the order of the types, then in the order in which extensions are advertised: OpenSSH's names for them, what they are,
 /// how they are answered.
@@ -226,7 +233,7 @@ static ENTRIES: [Entry; COUNT] = {
     entries
 };
 
-/// The names with a blank behind each. Behind them are two more for the check, by what follows in the request.
+/// The names, a line for each.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const NAMES: [u8; {
     let (mut len, mut place) = (COUNT, 0);
@@ -234,13 +241,12 @@ const NAMES: [u8; {
         len += TABLE[place].0.len();
         place += 1;
     }
-    len + MORE.len()
+    len
 }] = {
-    let mut names = [b' '; _];
+    let mut names = [b'\n'; _];
     let (mut len, mut place) = (0, 0);
-    while place <= COUNT {
-        let name = if place < COUNT { TABLE[place].0 } else { MORE };
-        let name = name.as_bytes();
+    while place < COUNT {
+        let name = TABLE[place].0.as_bytes();
         let mut at = 0;
         while at < name.len() {
             names[len] = name[at];
@@ -253,80 +259,67 @@ const NAMES: [u8; {
     names
 };
 
-const MORE: &str = "check-file-name check-file-handle ";
+/// The names of all that can be asked, as OpenSSH lists them.
+pub fn requests() -> impl Iterator<Item = &'static [u8]> {
+    (0..COUNT).map(|place| name(place).as_bytes())
+}
 
-/// The text before the separator that so many are before.
+/// The name of what stands there in the table.
 #[inline(never)]
-pub(super) fn nth(texts: &'static str, separator: u8, mut count: usize) -> &'static str {
-    let mut start = 0;
-    for (at, byte) in texts.bytes().enumerate() {
-        if byte == separator {
-            if count == 0 {
-                return texts.get(start..at).unwrap_or_default();
+pub(super) fn name(place: usize) -> &'static str {
+    const ALL: &str = match core::str::from_utf8(&NAMES) {
+        Ok(names) => names,
+        Err(_) => "",
+    };
+    line(ALL, place)
+}
+
+/// The line of this place in a text.
+#[inline(never)]
+pub(super) fn line(text: &'static str, place: usize) -> &'static str {
+    let (mut start, mut left) = (0, place);
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'\n' {
+            if left == 0 {
+                return text.get(start..at).unwrap_or_default();
             }
-            count = count.wrapping_sub(1);
+            left = left.wrapping_sub(1);
             start = at.wrapping_add(1);
         }
     }
     ""
 }
 
-/// The name of what stands there in the table.
-pub(super) fn name(place: usize) -> &'static str {
-    const ALL: &str = match core::str::from_utf8(&NAMES) {
-        Ok(names) => names,
-        Err(_) => "",
-    };
-    nth(ALL, b' ', place)
-}
-
-/// The names of all that can be asked, as OpenSSH lists them.
-pub fn requests() -> impl Iterator<Item = &'static [u8]> {
-    (0..COUNT).map(|place| name(place).as_bytes())
-}
-
 /// Where a name stands in the table.
 #[inline(never)]
 fn position(wanted: &[u8]) -> Option<usize> {
-    let mut place = 0;
-    loop {
-        match name(place).as_bytes() {
-            b"" => return None,
-            name if name == wanted => break,
-            _ => place = place.wrapping_add(1),
-        }
-    }
-    Some(if place < COUNT {
-        place
-    } else {
-        Ask::Check as usize
-    })
+    (0..COUNT).find(|place| name(*place).as_bytes() == wanted)
 }
 
 /// The extensions that may be asked for.
-pub(super) fn extensions(permits: Permits) -> impl Iterator<Item = Entry> {
+pub(super) fn extensions(permits: Permits) -> impl Iterator<Item = &'static Entry> {
     let all = ENTRIES.get(PACKET_COUNT..).unwrap_or_default().iter();
-    all.copied().filter(move |entry| permits.has(*entry))
+    all.filter(move |entry| permits.has(entry))
 }
 
 impl Entry {
     /// Whether it has one of these traits.
-    pub(super) const fn has(self, traits: u16) -> bool {
+    pub(super) const fn has(&self, traits: u16) -> bool {
         self.traits & traits != 0
     }
 
     /// What the extension's name ends with.
-    pub(super) const fn suffix(self) -> &'static str {
+    pub(super) const fn suffix(&self) -> &'static str {
         if self.has(OPENSSH) { SUFFIX } else { "" }
     }
 
     /// The extension's version.
-    pub(super) const fn version(self) -> &'static [u8] {
+    pub(super) const fn version(&self) -> &'static [u8] {
         if self.has(SECOND) { b"2" } else { b"1" }
     }
 
     /// From which level on it is told of.
-    pub(super) const fn level(self) -> Level {
+    pub(super) const fn level(&self) -> Level {
         match self.traits & (INFO | DEBUG) {
             INFO => Level::Info,
             DEBUG => Level::Debug,
@@ -369,7 +362,7 @@ impl Permits {
     }
 
     /// Whether this may be asked.
-    pub(super) const fn has(self, entry: Entry) -> bool {
+    pub(super) const fn has(self, entry: &Entry) -> bool {
         self.denied & bit(entry.ask as usize) == 0
     }
 }
@@ -404,15 +397,20 @@ fn listed(list: &[u8]) -> Option<u32> {
 
 /// What a packet of this type asks; if it is for an extension, that of this name.
 #[inline(never)]
-pub(super) fn find(kind: u8, name: &[u8]) -> Option<Entry> {
-    let mut place = usize::from(kind.wrapping_sub(kind::OPEN));
-    if kind == kind::EXTENDED {
-        let plain = name.strip_suffix(SUFFIX.as_bytes()).unwrap_or(name);
-        place = position(plain).filter(|place| *place >= PACKET_COUNT)?;
-    } else if place >= PACKET_COUNT {
-        return None;
+pub(super) fn find(kind: u8, name: &[u8]) -> Option<&'static Entry> {
+    if kind != kind::EXTENDED {
+        let place = usize::from(kind.wrapping_sub(kind::OPEN));
+        return ENTRIES.get(..PACKET_COUNT)?.get(place);
     }
-    let entry = *ENTRIES.get(place)?;
-    let whole = kind != kind::EXTENDED || entry.has(OPENSSH) == name.ends_with(SUFFIX.as_bytes());
-    whole.then_some(entry)
+    let (mut plain, mut suffix) = (name, false);
+    if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
+        (plain, suffix) = (before, true);
+    }
+    // The draft has two names for it, by what follows; paramiko has this one.
+    if name == CHECK_NAME || name == CHECK_HANDLE {
+        plain = CHECK;
+    }
+    let place = position(plain)?.checked_sub(PACKET_COUNT)?;
+    let entry = ENTRIES.get(PACKET_COUNT..)?.get(place)?;
+    (entry.has(OPENSSH) == suffix).then_some(entry)
 }

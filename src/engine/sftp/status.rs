@@ -1,6 +1,6 @@
 //! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
-use super::requests::nth;
+use super::requests::line;
 use crate::vfs::FsError;
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
@@ -10,8 +10,6 @@ use crate::wire::{Malformed, Writer};
 pub(super) enum Fault {
     /// The file system's answer.
     Files(FsError),
-    /// None: it is done.
-    Done,
     /// There is no more.
     Eof,
     /// There is no such file, or it is not open for that.
@@ -24,6 +22,8 @@ pub(super) enum Fault {
     BadMessage,
     /// There is no such request.
     Unsupported,
+    /// None: it is done.
+    Done,
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
     /// Nothing was begun: as much is under way as there may be.
@@ -34,8 +34,6 @@ pub(super) enum Fault {
 
 /// What a request led to: the reply is written, or there is nothing to tell but that it is done.
 pub(super) type Outcome = Result<(), Fault>;
-
-const _: () = assert!(size_of::<Outcome>() == 1);
 
 impl From<FsError> for Fault {
     fn from(error: FsError) -> Self {
@@ -49,92 +47,93 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// OpenSSH's words for statuses, in the order of their numbers; then better ones where these say nothing.
-const WORDS: &str = "Success,End of file,No such file,Permission denied,Failure,Bad message,Operation unsupported,\
-    Failure: the disk failed,Failure: it exists,Failure: another file system,Failure: it is a directory,\
-    Failure: too large,Failure: the disk is full,Failure: the quota is used up,Failure: it is not empty,\
-    Failure: read-only file system,";
+/// OpenSSH's words for each status, and, behind them, better ones for some failures.
+const WORDS: &str = "Success
+End of file
+No such file
+Permission denied
+Failure
+Bad message
 
-const MISSING: u8 = Status::NoSuchFile as u8;
-const DENIED: u8 = Status::PermissionDenied as u8;
-const FAILURE: u8 = Status::Failure as u8;
-const BAD_MESSAGE: u8 = Status::BadMessage as u8;
-const UNSUPPORTED: u8 = 6;
 
-/// Where the words for an error are.
-const PAIRS: [(FsError, u8); 23] = [
-    (FsError::Permission, DENIED),
-    (FsError::NoEntry, MISSING),
-    (FsError::Io, 7),
-    (FsError::Access, DENIED),
-    (FsError::OtherFileSystem, DENIED),
-    (FsError::Exists, 8),
-    (FsError::CrossDevice, 9),
-    (FsError::NotDirectory, MISSING),
-    (FsError::IsDirectory, 10),
-    (FsError::Invalid, BAD_MESSAGE),
-    (FsError::TooLarge, 11),
-    (FsError::NoSpace, 12),
-    (FsError::Quota, 13),
-    (FsError::TooManyLinks, FAILURE),
-    (FsError::TooManyFollowed, MISSING),
-    (FsError::NotEmpty, 14),
-    (FsError::NameTooLong, BAD_MESSAGE),
-    (FsError::ReadOnly, 15),
-    (FsError::Stale, FAILURE),
-    (FsError::BadHandle, FAILURE),
-    (FsError::BadCookie, FAILURE),
-    (FsError::NotSupported, UNSUPPORTED),
-    (FsError::TryLater, FAILURE),
-];
+Operation unsupported
+Failure: the disk failed
+Failure: it exists
+Failure: another file system
+Failure: it is a directory
+Failure: too large
+Failure: the disk is full
+Failure: the quota is used up
+Failure: it is not empty
+Failure: read-only file system
+";
 
+/// Of each of the backend's errors, the place of its words.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-static PLACES: [u8; PAIRS.len()] = {
-    let mut places = [0; PAIRS.len()];
-    let mut at = 0;
-    while at < PAIRS.len() {
-        let (error, place) = PAIRS[at];
-        assert!(error as usize == at);
-        places[at] = place;
-        at += 1;
-    }
-    // There is a place for each: this is the last.
-    assert!(FsError::TryLater as usize + 1 == PAIRS.len());
+static PLACES: [u8; FsError::TryLater as usize + 1] = {
+    use FsError::*;
+    let mut places = [Status::Failure as u8; _];
+    places[NoEntry as usize] = Status::NoSuchFile as u8;
+    places[NotDirectory as usize] = Status::NoSuchFile as u8;
+    places[TooManyFollowed as usize] = Status::NoSuchFile as u8;
+    places[Permission as usize] = Status::PermissionDenied as u8;
+    places[Access as usize] = Status::PermissionDenied as u8;
+    places[OtherFileSystem as usize] = Status::PermissionDenied as u8;
+    places[Invalid as usize] = Status::BadMessage as u8;
+    places[NameTooLong as usize] = Status::BadMessage as u8;
+    places[NotSupported as usize] = Status::Unsupported as u8;
+    places[Io as usize] = 9;
+    places[Exists as usize] = 10;
+    places[CrossDevice as usize] = 11;
+    places[IsDirectory as usize] = 12;
+    places[TooLarge as usize] = 13;
+    places[NoSpace as usize] = 14;
+    places[Quota as usize] = 15;
+    places[NotEmpty as usize] = 16;
+    places[ReadOnly as usize] = 17;
     places
 };
 
 impl Fault {
-    /// The status, and the words for it.
+    /// Where its words are; the place of OpenSSH's own is the status.
     #[inline(never)]
-    pub(super) fn words(self) -> (u32, &'static str) {
-        let place = match self {
-            Self::Files(error) => PLACES.get(error as usize).copied().unwrap_or(FAILURE),
-            Self::Done => Status::Ok as u8,
-            Self::Eof => Status::Eof as u8,
-            Self::Missing => MISSING,
-            Self::Denied => DENIED,
-            Self::BadMessage => BAD_MESSAGE,
-            Self::Unsupported => UNSUPPORTED,
-            // There is another time for the latter.
-            Self::Failure | Self::NoRoom | Self::Busy | Self::Later => FAILURE,
+    fn place(self) -> u8 {
+        let status = match self {
+            Self::Files(error) => {
+                let place = PLACES.get(error as usize);
+                return place.copied().unwrap_or_default();
+            }
+            Self::Done => Status::Ok,
+            Self::Eof => Status::Eof,
+            Self::Missing => Status::NoSuchFile,
+            Self::Denied => Status::PermissionDenied,
+            Self::BadMessage => Status::BadMessage,
+            Self::Unsupported => Status::Unsupported,
+            // Of these but the first there is nothing to tell.
+            Self::Failure | Self::NoRoom | Self::Busy | Self::Later => Status::Failure,
         };
-        let status = match place {
-            UNSUPPORTED => Status::Unsupported as u8,
-            7.. => FAILURE,
-            status => status,
-        };
-        (status.into(), nth(WORDS, b',', place.into()))
+        status as u8
+    }
+
+    /// What a person is told.
+    pub(super) fn words(self) -> &'static str {
+        line(WORDS, self.place().into())
     }
 
     /// Writes a STATUS.
     #[inline(never)]
     pub(super) fn emit(self, reply: &mut Writer<'_>, id: u32) {
-        let (status, text) = self.words();
+        let mut status = self.place();
+        if status > Status::Unsupported as u8 {
+            status = Status::Failure as u8;
+        }
         let start = reply.begin(kind::STATUS, id);
-        reply.u32(status);
-        reply.string(text.as_bytes());
+        reply.u32(status.into());
+        reply.string(self.words().as_bytes());
         // The language of the text.
         reply.u32(0);
         reply.end(start, 0);
     }
 }
+
+const _: () = assert!(size_of::<Outcome>() == 1);

@@ -5,11 +5,21 @@
 use super::super::kernel::change::{self, times};
 use super::super::kernel::{self, PATH, READ, WRITE, error, terminated};
 use super::super::{Change, FsError, FsResult, Make, Name, Node};
-use super::{User, is_same};
+use super::User;
 use crate::sys::Errno;
 use crate::sys::files::{self, File};
 use core::ffi::CStr;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+/// How something is done to an object.
+enum How<'a> {
+    /// As new kernels can, whatever the descriptor is for.
+    New,
+    /// By its path in /proc.
+    ByPath(&'a CStr),
+    /// By a descriptor that is open for more than a path.
+    Open,
+}
 
 impl User {
     /// Changes attributes in the order in which none undoes another.
@@ -19,28 +29,19 @@ impl User {
         }
         change::own(self.table.get(node)?, change)?;
         if let Some(mode) = change.mode {
-            let bits = Mode::from_bits_retain(mode);
-            self.change(
-                node,
-                &|file| match files::change_mode(file, mode) {
-                    // Some old sandboxes say the latter.
-                    Err(Errno::NOSYS | Errno::PERM) => rustix::fs::fchmod(file, bits),
-                    changed => changed,
-                },
-                &|path| rustix::fs::chmod(path, bits),
-            )?;
+            self.change(node, &|file, how| match how {
+                How::New => files::change_mode(file, mode),
+                How::ByPath(path) => rustix::fs::chmod(path, Mode::from_bits_retain(mode)),
+                How::Open => rustix::fs::fchmod(file, Mode::from_bits_retain(mode)),
+            })?;
         }
         if change.times() {
             let times = times(change.atime, change.mtime);
-            self.change(
-                node,
-                &|file| match rustix::fs::utimensat(file, c"", &times, AtFlags::EMPTY_PATH) {
-                    // Before Linux 5.8.
-                    Err(Errno::INVAL) => rustix::fs::futimens(file, &times),
-                    changed => changed,
-                },
-                &|path| rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
-            )?;
+            self.change(node, &|file, how| match how {
+                How::New => rustix::fs::utimensat(file, c"", &times, AtFlags::EMPTY_PATH),
+                How::ByPath(path) => rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
+                How::Open => rustix::fs::futimens(file, &times),
+            })?;
         }
         Ok(())
     }
@@ -60,16 +61,19 @@ impl User {
     fn change(
         &mut self,
         node: Node,
-        by_file: &dyn Fn(&File) -> Result<(), Errno>,
-        by_path: &dyn Fn(&CStr) -> Result<(), Errno>,
+        change: &dyn Fn(&File, How<'_>) -> Result<(), Errno>,
     ) -> FsResult<()> {
-        let (file, mut room) = (self.table.get(node)?, [0; 25]);
-        let mut done = by_file(file);
+        let file = self.table.get(node)?;
+        let mut done = change(file, How::New);
+        // Some old sandboxes say of what they do not know that it is not permitted.
+        if matches!(done, Err(Errno::NOSYS | Errno::INVAL | Errno::PERM)) {
+            done = change(file, How::ByPath(files::path(file, &mut [0; 25])));
+        }
+        if matches!(done, Err(Errno::NOENT | Errno::NOTDIR)) {
+            done = change(file, How::Open);
+        }
         if done == Err(Errno::BADF) {
-            done = by_path(files::path(file, &mut room));
-            if matches!(done, Err(Errno::NOENT | Errno::NOTDIR)) {
-                done = by_file(&self.reopen(node, READ)?);
-            }
+            done = change(&self.reopen(node, READ | OFlags::DIRECTORY)?, How::Open);
         }
         done.map_err(error)
     }
@@ -81,51 +85,44 @@ impl User {
         replace: bool,
     ) -> FsResult<()> {
         let (from, to) = (self.table.get(from)?, self.table.get(to)?);
-        match change::rename((from, name), (to, new_name), replace) {
-            Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
-            renamed => return renamed,
-        }
-        // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
         let (mut text, mut new_text) = ([0; 256], [0; 256]);
-        let text = terminated(name, &mut text);
-        let new_text = terminated(new_name, &mut new_text);
-        match rustix::fs::linkat(from, text, to, new_text, AtFlags::empty()) {
-            Ok(()) => {
-                let removed = change::remove(from, name, false);
-                if removed.is_err() {
-                    let _ = change::remove(to, new_name, false);
-                }
-                removed
-            }
+        let name = terminated(name, &mut text);
+        let new_name = terminated(new_name, &mut new_text);
+        let rename = || rustix::fs::renameat(from, name, to, new_name);
+        if replace {
+            return rename().map_err(error);
+        }
+        match files::rename_new(from, name, to, new_name) {
+            // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
+            Err(Errno::NOSYS | Errno::INVAL) => {}
+            renamed => return renamed.map_err(error),
+        }
+        let remove = |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::empty());
+        match rustix::fs::linkat(from, name, to, new_name, AtFlags::empty()) {
+            Ok(()) => remove(from, name).inspect_err(|_| {
+                let _ = remove(to, new_name);
+            }),
             // A directory has one name only, and so has everything on some file systems.
-            Err(_) => match files::stat_entry(to, new_text, &mut files::blank()) {
-                Err(Errno::NOENT) => change::rename((from, name), (to, new_name), true),
-                there => there.map_err(error).and(Err(FsError::Exists)),
+            Err(_) => match files::stat_entry(to, new_name, &mut files::blank()) {
+                Err(Errno::NOENT) => rename(),
+                there => there.and(Err(Errno::EXIST)),
             },
         }
+        .map_err(error)
     }
 
     pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         match change::link(self.table.get(node)?, self.table.get(dir)?, name) {
-            // Without /proc it has to be found once more.
+            // Without /proc it has to be found once more, which its path alone says nothing safe of in a jail.
             Err(FsError::NoEntry) if self.named == Some(node) => {}
             linked => return linked,
         }
-        let (mut text, mut old_text) = ([0; 256], [0; 256]);
-        let (mut stat, mut again) = (files::blank(), files::blank());
-        let path = self.text.strip_suffix(b"\0").unwrap_or_default();
-        let last = path.rsplit(|byte| *byte == b'/').next();
-        let last = terminated(Name::new(last.unwrap_or_default())?, &mut old_text);
-        let parent_len = path.len().saturating_sub(last.count_bytes());
-        self.text.truncate(parent_len);
-        // The directory itself, also where there was nothing before the name.
-        let _ = self.text.extend_from_slice(b".\0");
-        let parent = self.open_taken(PATH | OFlags::DIRECTORY, 0)?;
-        kernel::stat(self.table.get(node)?, &mut stat)?;
-        files::stat_entry(&parent, last, &mut again).map_err(error)?;
-        is_same(&stat, &again)?;
+        if self.jail.is_some() {
+            return Err(FsError::NotSupported);
+        }
+        let mut text = [0; 256];
         let (dir, name) = (self.table.get(dir)?, terminated(name, &mut text));
-        rustix::fs::linkat(&parent, last, dir, name, AtFlags::empty()).map_err(error)
+        rustix::fs::linkat(CWD, self.taken(), dir, name, AtFlags::empty()).map_err(error)
     }
 
     /// Makes an object that was not there.

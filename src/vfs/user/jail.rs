@@ -1,9 +1,9 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
-use super::super::kernel::{self, error, terminated};
-use super::super::walk::{self, End, Path};
-use super::super::{Export, FsError, FsResult, Kind, Name, Vfs as _};
-use super::User;
+use super::super::kernel::{self, error};
+use super::super::walk::{self, End, Path, Rest};
+use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
+use super::{User, put};
 use crate::config::PATH_BYTES_MAX;
 use crate::sys::files::{self, File};
 use crate::sys::heap::Slots;
@@ -12,9 +12,6 @@ use core::cell::Cell;
 use core::ffi::CStr;
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
-
-/// Bytes of the path that is being opened.
-type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
 /// Where a client believes to be, and where it is.
 #[derive(Debug)]
@@ -35,53 +32,37 @@ fn without_separators(path: &[u8]) -> &[u8] {
     begin.and_then(|at| path.get(at..)).unwrap_or_default()
 }
 
-/// Copies bytes to `out`, as far as they fit.
-fn put<'a>(bytes: impl Iterator<Item = &'a u8>, out: &mut [u8]) -> usize {
-    let copied = out.iter_mut().zip(bytes);
-    copied.map(|(to, from)| *to = *from).count()
-}
-
 impl Jail {
-    /// What lies beneath the top of a path: the beginning of that goes to `text`, the rest is returned.
-    pub(super) fn enter<'a>(&self, path: &'a [u8], text: &mut Text) -> FsResult<&'a [u8]> {
-        let mut below = path;
-        if path.first() == Some(&b'/') {
-            below = without_separators(walk::beneath(self.at, path)?);
-        } else if !self.start.is_empty() {
-            // Shorter than a path can be: it was opened.
-            let _ = text.extend_from_slice(self.start);
-            let _ = text.push(b'/');
+    /// What lies beneath the top of a path: the beginning of that goes to `text`, and ends there; the rest is returned.
+    pub(super) fn enter<'a>(&self, path: &'a [u8], text: &mut [u8]) -> FsResult<(&'a [u8], usize)> {
+        if path.first() != Some(&b'/') && !self.start.is_empty() {
+            let len = put(text, 0, self.start);
+            return Ok((path, put(text, len, b"/")));
         }
-        if text.is_empty() && below.is_empty() {
-            below = b".";
-        }
-        Ok(below)
+        let below = match path.first() {
+            Some(b'/') => without_separators(walk::beneath(self.at, path)?),
+            _ => path,
+        };
+        Ok((if below.is_empty() { b"." } else { below }, 0))
     }
 
     /// The path that relative ones begin with.
     pub(super) fn start(&self, out: &mut [u8]) -> usize {
-        let separator: &[u8] = if self.at.is_empty() || !self.start.is_empty() {
-            b"/"
-        } else {
-            b""
-        };
-        put(self.at.iter().chain(separator).chain(self.start), out)
+        let mut len = put(out, 0, self.at);
+        if len == 0 || !self.start.is_empty() {
+            len = put(out, len, b"/");
+        }
+        put(out, len, self.start)
     }
 
-    /// The target of a link, which may have been made by who sees more: what lies in the jail is shown as it is seen from there.
-    pub(super) fn show(&self, link: &File, out: &mut [u8]) -> FsResult<usize> {
-        let mut room = [0; PATH_BYTES_MAX];
-        let len = rustix::fs::readlinkat_raw(link, c"", &mut room[..]).map_err(error)?;
-        let target = room.get(..len).unwrap_or_default();
-        let Ok(below) = walk::beneath(self.real, target) else {
-            return Ok(put(target.iter(), out));
-        };
-        let top = if self.at.is_empty() && below.is_empty() {
-            b"/"
-        } else {
-            self.at
-        };
-        Ok(put(top.iter().chain(below), out))
+    /// The target of a link, which may have been made by who sees more: what lies in the jail is shown as it is seen from
+    /// there. The beginning of that goes to `out`, and ends there; the rest is returned.
+    pub(super) fn show<'a>(&self, target: &'a [u8], out: &mut [u8]) -> (usize, &'a [u8]) {
+        match walk::beneath(self.real, target) {
+            Err(_) => (0, target),
+            Ok(b"") if self.at.is_empty() => (0, b"/"),
+            Ok(below) => (put(out, 0, self.at), below),
+        }
     }
 }
 
@@ -135,7 +116,7 @@ impl User {
         if let (Some(jail), Some(top)) = (&self.jail, &self.table.top)
             && jail.stays_beneath.get()
         {
-            match files::open_beneath(top, sys::c_str(&self.text), flags, mode) {
+            match files::open_beneath(top, self.taken(), flags, mode) {
                 // A path that leads out, or an absolute link, or something was moved: the law knows what it means. Some
                 // sandboxes know no better word for a call that they do not know.
                 Err(Errno::XDEV | Errno::AGAIN | Errno::PERM) => {}
@@ -152,13 +133,15 @@ impl User {
         } else {
             End::Follow
         };
-        let (text, mut done) = (self.text.clone(), Path::default());
-        let path = text.strip_suffix(b"\0").unwrap_or_default();
-        let found = walk::walk_beneath(self, path, end, &mut done)?;
-        let mut room = [0; 256];
-        let name = match done.name() {
-            b"" => c".",
-            name => terminated(Name::new(name)?, &mut room),
+        let (mut rest, mut done) = (Rest::end(), Path::default());
+        rest.put_before(self.taken().to_bytes())?;
+        let found = rest.walk(self, end, &mut done)?;
+        let mut name = [0; 256];
+        // A name is shorter than that, or was not found.
+        let len = put(&mut name, 0, done.name());
+        let name = match name.get(..=len) {
+            Some(name) if len > 0 => sys::c_str(name),
+            _ => c".",
         };
         let parent = self.table.get(found.parent)?;
         kernel::open(parent, name, flags | OFlags::NOFOLLOW, mode)

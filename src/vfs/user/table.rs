@@ -1,13 +1,20 @@
 //! The descriptors that nodes and pins stand for: the top, a ring of those that one request needs, and a table of pinned ones.
 
+use super::super::walk::LINK_COUNT_MAX;
 use super::super::{FsError, FsResult, Node, Pin};
+use crate::config::HANDLE_DESCRIPTOR_RESERVE;
 use crate::sys::files::File;
 use crate::sys::heap::Slots;
 
-/// Places of each ring: more than a request takes.
-const RING_COUNT: u16 = 8;
+/// Places for steps: a directory is still needed when all the links have been read that there may be on one way.
+const STEP_COUNT: u16 = 48;
+const _: () = assert!(STEP_COUNT as usize > LINK_COUNT_MAX + 3);
+/// Places for what was found: more than a request asks for.
+const FOUND_COUNT: u16 = 16;
+const RING_COUNT: u16 = STEP_COUNT + FOUND_COUNT;
 /// The first place of a pin: behind the top and two rings.
-const PIN_FIRST: u16 = 1 + 2 * RING_COUNT;
+const PIN_FIRST: u16 = 1 + RING_COUNT;
+const _: () = assert!(PIN_FIRST as usize + 8 <= HANDLE_DESCRIPTOR_RESERVE);
 
 /// What was opened on the way to something else gives way to its like only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +25,7 @@ pub(super) enum Ring {
     Found,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     file: Option<File>,
     /// Counts what was in this slot, so that an old node does not name a new object.
@@ -27,13 +34,21 @@ struct Slot {
     next: u16,
 }
 
+impl Slot {
+    const EMPTY: Self = Self {
+        file: None,
+        generation: 0,
+        next: 0,
+    };
+}
+
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
     /// What all paths begin at.
     pub(super) top: Option<File>,
     /// Two rings.
-    kept: [Slot; 2 * RING_COUNT as usize],
+    kept: [Slot; RING_COUNT as usize],
     /// Where the next one goes in each.
     turn: [u16; 2],
     /// What is pinned, and places that were used before.
@@ -50,7 +65,7 @@ impl Table {
     pub(super) fn new(pin_count: usize) -> Self {
         Self {
             top: None,
-            kept: Default::default(),
+            kept: [const { Slot::EMPTY }; RING_COUNT as usize],
             turn: [0; 2],
             pins: Slots::new(pin_count.clamp(1, usize::from(u16::MAX - PIN_FIRST))),
             free: 0,
@@ -69,27 +84,30 @@ impl Table {
     }
 
     /// The descriptor of a node; `Stale` when it was let go meanwhile.
-    #[inline(never)]
+    #[inline(always)] // What it calls answers in registers; a result would lie in memory.
     pub(super) fn get(&self, node: Node) -> FsResult<&File> {
-        let file = if node == Self::TOP {
-            self.top.as_ref()
-        } else {
-            let slot = self.slot(node);
-            slot.filter(|slot| slot.generation == node.generation())
-                .and_then(|slot| slot.file.as_ref())
-        };
-        file.ok_or(FsError::Stale)
+        self.find(node).ok_or(FsError::Stale)
+    }
+
+    #[inline(never)]
+    fn find(&self, node: Node) -> Option<&File> {
+        if node == Self::TOP {
+            return self.top.as_ref();
+        }
+        let slot = self.slot(node)?;
+        let file = slot.file.as_ref();
+        file.filter(|_| slot.generation == node.generation())
     }
 
     /// Takes a descriptor in for this request; the oldest in its ring gives way.
     pub(super) fn keep(&mut self, file: File, ring: Ring) -> Node {
         let [steps, found] = &mut self.turn;
-        let turn = match ring {
-            Ring::Steps => steps,
-            Ring::Found => found,
+        let (turn, first, count) = match ring {
+            Ring::Steps => (steps, 0, STEP_COUNT),
+            Ring::Found => (found, STEP_COUNT, FOUND_COUNT),
         };
-        let at = ring as u16 * RING_COUNT + *turn;
-        *turn = (*turn + 1) % RING_COUNT;
+        let at = first + *turn;
+        *turn = (*turn + 1) % count;
         let Some(slot) = self.kept.get_mut(usize::from(at)) else {
             return Self::TOP;
         };
@@ -107,7 +125,7 @@ impl Table {
     pub(super) fn pin(&mut self, file: File) -> FsResult<Pin> {
         let mut at = usize::from(self.free.wrapping_sub(PIN_FIRST));
         if self.free == 0 {
-            at = self.pins.push(Slot::default()).ok_or(FsError::TryLater)?;
+            at = self.pins.push(Slot::EMPTY).ok_or(FsError::TryLater)?;
         }
         let slot = self.pins.get_mut(at).ok_or(FsError::TryLater)?;
         self.free = slot.next;

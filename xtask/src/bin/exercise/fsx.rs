@@ -13,7 +13,6 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
-use sha2::{Digest as _, Sha256};
 
 /// `exercise fsx`
 #[derive(clap::Args)]
@@ -69,7 +68,7 @@ pub fn main(args: Args) -> Result<()> {
         start.elapsed().as_secs_f64(),
         run.counts
     );
-    println!("{:x}", Sha256::digest(&run.model));
+    println!("{}", crate::manifest::sum(&run.model));
     Ok(())
 }
 
