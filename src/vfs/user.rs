@@ -38,6 +38,8 @@ pub struct User {
     text_len: usize,
     /// What it led to: where a descriptor is not enough, it is opened by its path once more.
     named: Option<Node>,
+    /// Whether anything was ever opened to be written.
+    writes: bool,
 }
 
 impl User {
@@ -50,6 +52,7 @@ impl User {
             text: Slots::zeroed(PATH_BYTES_MAX),
             text_len: 0,
             named: None,
+            writes: false,
         }
     }
 
@@ -237,6 +240,7 @@ impl Vfs for User {
         if self.table.is_full() {
             return Err(FsError::TryLater);
         }
+        self.writes |= how.write || how.truncate;
         let mut flags = match (how.read, how.write || how.truncate) {
             (_, false) => READ,
             (true, true) => WRITE,
@@ -407,7 +411,12 @@ impl Vfs for User {
         self.add_name(node, dir, name)
     }
 
+    /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
+    /// meanwhile. Who writes gets copies.
     fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
+        if self.writes {
+            return None;
+        }
         let file = self.table.get(pin.node).ok()?;
         Some(Descriptor(file.as_raw_fd()))
     }

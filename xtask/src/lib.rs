@@ -20,5 +20,6 @@ pub mod server;
 pub mod setup;
 pub mod sftp;
 pub mod size;
+pub mod sshd;
 pub mod test;
 pub mod tidy;

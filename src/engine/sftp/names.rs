@@ -4,7 +4,7 @@ use super::attributes::MODE_MASK;
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
-use crate::vfs::{Change, FsError, FsResult, Make, Name, Node};
+use crate::vfs::{Change, FsError, FsResult, Kind, Make, Name, Node};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;
@@ -63,6 +63,14 @@ impl Sftp {
         let name = request.last.ok_or(Fault::Failure)?;
         let vfs = &mut *request.vfs;
         if let Some(first) = first {
+            if let Some(old) = old
+                && (path.ends_with(b"/") || other.ends_with(b"/"))
+            {
+                let node = vfs.lookup(first, old)?;
+                if vfs.attr(node)?.kind != Kind::Directory {
+                    return Err(Fault::Missing);
+                }
+            }
             return Ok(match old {
                 // RENAME takes no name away.
                 Some(old) => vfs.rename(first, old, dir, name, ask == Ask::PosixRename),

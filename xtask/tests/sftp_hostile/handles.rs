@@ -219,7 +219,7 @@ fn limited(scene: impl Fn(&std::path::Path) -> SftpOptions, descriptors: usize) 
 #[test]
 fn ten_thousand_opens_end_at_the_limit_and_the_session_lives_on() -> Result<()> {
     for jailed in [false, true] {
-        for descriptors in [40, 256, 1024, 20_000] {
+        for descriptors in [100, 256, 1024, 20_000] {
             let options = |path: &std::path::Path| {
                 if jailed {
                     SftpOptions::jailed(path)

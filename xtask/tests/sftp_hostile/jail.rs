@@ -259,6 +259,7 @@ fn no_path_leads_out() -> Result<()> {
 fn no_answer_tells_what_is_outside() -> Result<()> {
     each(|prison, client| {
         let outside = prison.outside().display().to_string();
+        let mut changed = false;
         let there = [
             "../outside/secret".into(),
             "sub/../../outside/secret".into(),
@@ -277,8 +278,11 @@ fn no_answer_tells_what_is_outside() -> Result<()> {
             for (request, other) in pairs.iter().zip(with_path(missing.as_bytes())) {
                 let mut told = Vec::new();
                 for request in [request, &other] {
-                    prison.refill()?;
+                    if changed {
+                        prison.refill()?;
+                    }
                     let (_, reply) = ask(client, request)?;
+                    changed = matches!(reply, Reply::Handle(_) | Reply::Status(Status::OK, _));
                     told.push(match reply {
                         // The links themselves are inside and differ.
                         Reply::Attrs(_) => "attributes".to_owned(),

@@ -11,6 +11,7 @@ mod mutations;
 mod pipelines;
 mod races;
 mod read_only;
+mod said;
 mod samples;
 mod system;
 

@@ -367,7 +367,7 @@ fn damaged_streams_end_or_are_answered() -> Result<()> {
         let mut client = Sftp::start(&pit.options)?;
         let opened = Opened::new(&mut client)?;
         let requests = opened.requests();
-        for number in 0..if full() { 30_000 } else { 1000 } {
+        for number in 0..if full() { 30_000 } else { 500 } {
             if !pit.is_fresh()? {
                 pit.renew()?;
             }

@@ -328,9 +328,11 @@ fn a_directory_that_is_moved_out_takes_nobody_along() -> Result<()> {
                             ensure!(told.is_some(), "{request:?} was answered");
                         }
                     }
-                    if client.told(&Request::Stat {
-                        path: b"sub/deep/deeper/inner",
-                    })? == None
+                    if client
+                        .told(&Request::Stat {
+                            path: b"sub/deep/deeper/inner",
+                        })?
+                        .is_none()
                     {
                         found += 1;
                     }

@@ -38,7 +38,7 @@ fn through(options: &SftpOptions, script: &str) -> SftpOptions {
 fn limits_may_be_tight() -> Result<()> {
     for script in [
         // Descriptors, address space in KiB, stack in KiB, locked memory, core files.
-        "ulimit -n 32 && exec \"$@\"",
+        "ulimit -n 96 && exec \"$@\"",
         "ulimit -v 16384 && exec \"$@\"",
         "ulimit -s 128 && exec \"$@\"",
         "ulimit -l 0 && ulimit -c 0 && exec \"$@\"",

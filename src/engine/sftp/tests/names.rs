@@ -103,6 +103,8 @@ fn rename_takes_no_name_away_and_posix_rename_does() {
         (b"empty", b"none/new", Status::NoSuchFile),
         (b".", b"new", Status::Failure),
         (b"empty", b"..", Status::Failure),
+        (b"big/", b"new", Status::NoSuchFile),
+        (b"big", b"new/", Status::NoSuchFile),
     ] {
         world.refuses(from_to(kind::RENAME, from, to), status);
     }

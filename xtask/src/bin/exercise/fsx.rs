@@ -31,6 +31,9 @@ pub struct Args {
     /// Also past the page cache, with O_DIRECT at offsets of any kind: not every file system takes that
     #[arg(long)]
     direct: bool,
+    /// Without mappings, which not every file system has: reads and writes instead
+    #[arg(long)]
+    unmapped: bool,
     /// Repeat the run with this seed
     #[arg(long)]
     seed: Option<u64>,
@@ -126,6 +129,8 @@ impl Run<'_> {
             0..350 => self.read(),
             350..650 => self.write(),
             650..730 => self.append(),
+            730..850 if self.args.unmapped => self.read(),
+            850..966 if self.args.unmapped => self.write(),
             730..850 => self.map_and_read(),
             850..966 => self.map_and_write(),
             // These are rare: each makes a client send what it has, and wait.
