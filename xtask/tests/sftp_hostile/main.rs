@@ -8,6 +8,7 @@ mod framing;
 mod handles;
 mod jail;
 mod mutations;
+mod paths;
 mod pipelines;
 mod races;
 mod read_only;

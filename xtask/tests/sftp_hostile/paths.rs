@@ -1,0 +1,269 @@
+//! Paths and names that are too long, go in circles, have a NUL or any other byte, or must stay what they are.
+
+use super::samples::with_path;
+use super::{Scene, look, unchanged};
+use anyhow::{Result, ensure};
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+use xtask::sftp::{Attrs, Request, Status, open};
+
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_path_with_a_nul_is_malformed_wherever_it_stands() -> Result<()> {
+    Scene::each(|scene| {
+        let before = look(scene.directory.path())?;
+        for path in [
+            &b"small\0"[..],
+            b"\0",
+            b"\0small",
+            b"sm\0all",
+            b"small\0/../other",
+            b"free\0x",
+        ] {
+            for request in with_path(path) {
+                scene.told(&request, &[Status::BAD_MESSAGE])?;
+            }
+            let target = Request::SymLink {
+                target: path,
+                link: b"free",
+            };
+            scene.told(&target, &[Status::BAD_MESSAGE])?;
+        }
+        unchanged(scene.directory.path(), &before, "a path with a NUL")
+    })
+}
+
+#[test]
+fn paths_of_every_length_are_answered_at_once() -> Result<()> {
+    Scene::each(|scene| {
+        let before = look(scene.directory.path())?;
+        let missing = [
+            vec![b'n'; 256],
+            vec![b'n'; 4096],
+            vec![b'n'; 39_000],
+            vec![b'n'; 200_000],
+            b"no/such/".repeat(511),
+            b"no/such/".repeat(513),
+            [b"sub/../".repeat(600), b"missing/x".to_vec()].concat(),
+            [vec![b'/'; 30_000], b"no/such".to_vec()].concat(),
+            [b"./".repeat(2060), b"no/such".to_vec()].concat(),
+        ];
+        for path in &missing {
+            for request in with_path(path) {
+                // What is too long for the kernel does not exist either, whoever says so.
+                let start = Instant::now();
+                let reply = scene.client.exchange(&request)?;
+                let failed = matches!(
+                    reply.status(),
+                    Some(Status::NO_SUCH_FILE | Status::BAD_MESSAGE | Status::FAILURE)
+                );
+                ensure!(
+                    failed && start.elapsed() < AT_ONCE,
+                    "a path of {} bytes in type {} was answered {reply:?}",
+                    path.len(),
+                    request.kind()
+                );
+            }
+        }
+        unchanged(scene.directory.path(), &before, "a path too long")?;
+        // And one that is long and right.
+        let path = [b"sub/../".repeat(500), b"small".to_vec()].concat();
+        ensure!(scene.client.read_file(&path)? == b"small\n");
+        ensure!(scene.client.real_path(&path)?.ends_with(b"/small"));
+        Ok(())
+    })
+}
+
+#[test]
+fn names_of_every_length_are_made_or_refused() -> Result<()> {
+    Scene::each(|scene| {
+        for len in [1, 63, 64, 254, 255, 256, 257, 1000, 4095] {
+            let name = vec![b'n'; len];
+            let made = scene.client.told(&Request::MkDir {
+                path: &name,
+                attrs: Attrs::default(),
+            })?;
+            let there = scene
+                .path(std::str::from_utf8(&name)?)
+                .symlink_metadata()
+                .is_ok();
+            ensure!(
+                made.is_none() == (len < 256) && there == (len < 256),
+                "{len}: {made:?}"
+            );
+            if there {
+                let listed = scene.client.list(".")?;
+                ensure!(
+                    listed.iter().any(|entry| entry.name == name),
+                    "{len}: not listed"
+                );
+                scene.client.rmdir(&name)?;
+            } else {
+                ensure!(made == Some(Status::BAD_MESSAGE), "{len}: {made:?}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn names_may_be_any_bytes() -> Result<()> {
+    Scene::each(|scene| {
+        let all: Vec<u8> = (1..=255).filter(|&byte| byte != b'/').collect();
+        for name in [
+            &all[..],
+            b"\n",
+            b"\x1b[2J\x07",
+            b"\xff\xfe",
+            b"...",
+            b" ",
+            b"-R",
+            b"~",
+            b"%d",
+            b"a\rb",
+        ] {
+            let path = [b"sub/", name].concat();
+            scene.client.write_file(&path, name)?;
+            ensure!(scene.client.read_file(&path)? == name, "{name:02x?}");
+            let listed = scene.client.list("sub")?;
+            ensure!(
+                listed
+                    .iter()
+                    .any(|entry| entry.name == name && entry.long_name.ends_with(name)),
+                "{name:02x?} is not listed"
+            );
+            ensure!(scene.client.real_path(&path)?.ends_with(name));
+            let renamed = [b"sub/renamed ", &name[..name.len().min(200)]].concat();
+            scene.client.rename(&path, &renamed)?;
+            scene.client.symlink(name, "sub/to")?;
+            ensure!(scene.client.read_link("sub/to")? == name, "{name:02x?}");
+            scene.client.remove("sub/to")?;
+            scene.client.remove(&renamed)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn links_that_go_in_circles_lead_nowhere() -> Result<()> {
+    Scene::each(|scene| {
+        symlink("circle", scene.path("circle"))?;
+        symlink("there", scene.path("here"))?;
+        symlink("here", scene.path("there"))?;
+        symlink(".", scene.path("self"))?;
+        for number in 0..60 {
+            symlink(
+                format!("chain {}", number + 1),
+                scene.path(&format!("chain {number}")),
+            )?;
+        }
+        symlink("small", scene.path("chain 60"))?;
+        for path in [
+            "circle",
+            "here",
+            "there",
+            "chain 0",
+            "circle/x",
+            "here/there/x",
+        ] {
+            let path = path.as_bytes();
+            for request in [
+                Request::Stat { path },
+                Request::OpenDir { path },
+                Request::RealPath { path },
+                Request::Open {
+                    path,
+                    flags: open::READ,
+                    attrs: Attrs::default(),
+                },
+                Request::StatVfs { path },
+                Request::SetStat {
+                    path,
+                    attrs: Attrs::mode(0o600),
+                },
+            ] {
+                scene.told(&request, &[Status::NO_SUCH_FILE])?;
+            }
+        }
+        ensure!(scene.client.read_link("circle")? == b"circle");
+        ensure!(scene.client.read_link("chain 0")? == b"chain 1");
+        // Forty is what the kernel follows, and what we do.
+        ensure!(scene.client.read_file("chain 40")? == b"small\n");
+        ensure!(scene.client.read_file("self/self/self/small")? == b"small\n");
+        let deep = [b"self/".repeat(100), b"small".to_vec()].concat();
+        let request = Request::Stat { path: &deep };
+        scene.told(&request, &[Status::NO_SUCH_FILE])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn what_must_stay_is_not_removed_renamed_or_replaced() -> Result<()> {
+    Scene::each(|scene| {
+        let before = look(scene.directory.path())?;
+        for path in [".", "..", "/", "./", "//", "sub/.", "sub/..", "/.", "/.."] {
+            let path = path.as_bytes();
+            for request in [
+                Request::Remove { path },
+                Request::RmDir { path },
+                Request::Rename {
+                    from: path,
+                    to: b"free",
+                },
+                Request::Rename {
+                    from: b"sub",
+                    to: path,
+                },
+                Request::PosixRename {
+                    from: path,
+                    to: b"free",
+                },
+                Request::PosixRename {
+                    from: b"sub",
+                    to: path,
+                },
+                Request::HardLink {
+                    from: path,
+                    to: b"free",
+                },
+                Request::HardLink {
+                    from: b"small",
+                    to: path,
+                },
+                Request::SymLink {
+                    target: b"small",
+                    link: path,
+                },
+                Request::MkDir {
+                    path,
+                    attrs: Attrs::default(),
+                },
+            ] {
+                let status = scene.client.told(&request)?;
+                ensure!(status.is_some(), "{request:?} was answered OK");
+            }
+        }
+        for (from, to) in [
+            ("sub", "sub/into"),
+            ("sub", "sub/into/deeper"),
+            ("sub", "small"),
+            ("small", "sub"),
+        ] {
+            for request in [
+                Request::Rename {
+                    from: from.as_bytes(),
+                    to: to.as_bytes(),
+                },
+                Request::PosixRename {
+                    from: from.as_bytes(),
+                    to: to.as_bytes(),
+                },
+            ] {
+                let status = scene.client.told(&request)?;
+                ensure!(status.is_some(), "{request:?} was answered OK");
+            }
+        }
+        unchanged(scene.directory.path(), &before, "what cannot be")
+    })
+}
