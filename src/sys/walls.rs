@@ -189,7 +189,11 @@ const NEEDED_COUNT_MAX: usize = 64;
 const _: () = assert!(NEEDED.len() <= NEEDED_COUNT_MAX);
 
 /// Instructions of a filter beside one for each number.
-const FRAME_COUNT: usize = 6;
+const FRAME_COUNT: usize = 10;
+
+/// The command that gives a terminal its settings.
+#[doc(alias = "TCSETS")]
+const SET_SETTINGS: u32 = 0x5402;
 
 /// Has the kernel say `listed` to calls of these numbers from now on, and `otherwise` to all others.
 #[doc(alias = "seccomp")]
@@ -202,13 +206,14 @@ fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
     /// Offsets of what a filter is told about a call.
     const NUMBER: u32 = 0;
     const ARCH: u32 = 4;
+    const SECOND_ARGUMENT: u32 = 24;
     #[doc(alias = "sock_fprog")]
     #[repr(C)]
     struct Program {
         len: u16,
         code: *const u64,
     }
-    // An instruction: what to do, and how many to pass over if so, and if not; an operand.
+    // An instruction: what to do, how many to pass over if so, and an operand.
     let step = |what: u64, pass: usize, operand: u32| {
         what | (pass as u64) << 16 | u64::from(operand) << 32
     };
@@ -221,10 +226,18 @@ fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
     ]);
     for (place, number) in numbers.iter().enumerate() {
         // To the end of the list, and over what is said of others.
-        let _ = code.push(step(IF_EQUAL, numbers.len() - place, number.id() as u32));
+        let pass = numbers.len() - place + 4;
+        let _ = code.push(step(IF_EQUAL, pass, number.id() as u32));
     }
-    let _ = code.push(step(RETURN, 0, otherwise));
-    let _ = code.push(step(RETURN, 0, listed));
+    let _ = code.extend_from_slice(&[
+        // A terminal gets its settings back at the end; no other command is needed.
+        step(IF_EQUAL, 1, Sysno::ioctl.id() as u32),
+        step(RETURN, 0, otherwise),
+        step(LOAD, 0, SECOND_ARGUMENT),
+        step(IF_EQUAL, 1, SET_SETTINGS),
+        step(RETURN, 0, otherwise),
+        step(RETURN, 0, listed),
+    ]);
     let program = Program {
         len: code.len() as u16,
         code: code.as_ptr(),
@@ -240,6 +253,30 @@ pub fn forget(numbers: &[Sysno]) {
     assert!(filter(numbers, REFUSE, ALLOW));
 }
 
+/// This thread has a current directory of its own from now on, and if root runs it perhaps no /proc; whether it has.
+#[cfg(test)]
+pub fn part(from_proc: bool) -> bool {
+    const OWN_DIRECTORY: usize = 0x200;
+    const OWN_MOUNTS: usize = 0x2_0000;
+    const PRIVATE_AND_BELOW: usize = 1 << 18 | 1 << 14;
+    const DETACH: usize = 2;
+    // SAFETY: a number.
+    let part = |what| outcome(unsafe { raw_syscall!(Sysno::unshare, what) });
+    assert_eq!(part(OWN_DIRECTORY), Ok(0));
+    if !from_proc || !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    assert_eq!(part(OWN_MOUNTS), Ok(0));
+    let (top, proc) = (c"/".as_ptr(), c"/proc".as_ptr());
+    // SAFETY: the kernel reads paths.
+    let (private, parted) = unsafe {
+        let private = raw_syscall!(Sysno::mount, 0, top, 0, PRIVATE_AND_BELOW, 0);
+        (private, raw_syscall!(Sysno::umount2, proc, DETACH))
+    };
+    assert_eq!((outcome(private), outcome(parted)), (Ok(0), Ok(0)));
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Errno, files};
@@ -249,7 +286,11 @@ mod tests {
     /// What a thread finds that raises walls around a directory: they are its own. It has no memory there but what it has.
     fn behind_walls<T: Send + 'static>(dir: &core::ffi::CStr, attempt: fn(Walls) -> T) -> T {
         let dir = files::open(dir, OFlags::PATH | OFlags::DIRECTORY, 0).unwrap();
-        let attempt = std::thread::spawn(move || attempt(raise(dir.as_raw_fd())));
+        let attempt = std::thread::spawn(move || {
+            // The others stay where they are.
+            part(false);
+            attempt(raise(dir.as_raw_fd()))
+        });
         attempt.join().unwrap()
     }
 

@@ -4,7 +4,7 @@
 //! itself moves with each change. A directory has one name and counts no others, as on btrfs. Whatever is asked of it, it
 //! stores no more than its capacity. It serves tests only until trees in memory are offered to users.
 
-use super::walk::{End, Found, Path};
+use super::walk::{End, Path};
 use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
     Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs, walk,
@@ -142,23 +142,15 @@ impl Ram {
 
     /// What is opened, made if it must be.
     fn found_or_made(&mut self, path: &[u8], how: &Opening) -> FsResult<Node> {
-        let end = if how.exclusive {
-            End::Keep
+        let end = if how.exclusive && how.create.is_some() {
+            End::New
         } else {
             End::Absent
         };
         let mut done = Path::default();
-        let found = match (walk::walk(self, path, end, &mut done), how.create) {
-            (Ok(Found { node: Some(_), .. }), Some(_)) if how.exclusive => {
-                return Err(FsError::Exists);
-            }
-            // Nothing was there, so nothing was followed.
-            (Err(FsError::NoEntry), Some(_)) if how.exclusive => {
-                walk::walk(self, path, End::Absent, &mut done)?
-            }
-            (found, _) => found?,
-        };
+        let found = walk::walk(self, path, end, &mut done)?;
         match (found.node, how.create) {
+            (Some(_), Some(_)) if how.exclusive => Err(FsError::Exists),
             (Some(node), _) => Ok(node),
             (None, None) => Err(FsError::NoEntry),
             (None, Some(mode)) => {
@@ -248,7 +240,7 @@ impl Vfs for Ram {
             (Kind::Directory, true) | (Kind::Regular, false) => {}
             (_, true) => return Err(FsError::NotDirectory),
             (Kind::Directory, false) => return Err(FsError::IsDirectory),
-            (_, false) => return Err(FsError::Invalid),
+            (_, false) => return Err(FsError::Access),
         }
         if how.write || how.truncate {
             self.is_writable()?;

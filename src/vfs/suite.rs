@@ -6,85 +6,155 @@ use content::*;
 use core::ops::ControlFlow;
 use making::*;
 use names::*;
+use paths::*;
 use reading::*;
-use worlds::{OnHost, World, ram};
+use worlds::{OfUser, OnHost, Surroundings, World, ram};
 
 mod content;
 mod making;
 mod names;
+mod paths;
 mod reading;
 mod worlds;
 
-macro_rules! laws {
+macro_rules! with_ram {
     ($($law:ident)*) => {
-        mod on_ram {
-            $(#[test] fn $law() {
-                let mut ram = super::ram();
-                super::$law(&mut ram);
-                ram.check();
-            })*
-        }
+        $(#[test] fn $law() {
+            let mut ram = super::super::ram();
+            super::super::$law(&mut ram);
+            ram.check();
+        })*
+    };
+}
+
+macro_rules! with_user {
+    ($starts_at_tree:literal $jail:expr, $is_old:literal, $is_bare:literal; $($law:ident)*) => {
+        $(#[test] fn $law() {
+            let around = super::super::Surroundings { jail: $jail, is_old: $is_old, is_bare: $is_bare };
+            super::super::OfUser::hold(stringify!($law), around, $starts_at_tree, super::super::$law);
+        })*
+    };
+}
+
+/// Laws of objects that are named by handles.
+macro_rules! laws_of_handles {
+    ($($law:ident)*) => {
+        mod on_ram { with_ram! { $($law)* } }
         mod on_host_with_trails {
-            $(#[test] fn $law() { super::$law(&mut super::OnHost::new(stringify!($law), super::Form::Trail).unwrap()); })*
+            $(#[test] fn $law() {
+                super::super::$law(&mut super::super::OnHost::new(stringify!($law), super::super::Form::Trail).unwrap());
+            })*
         }
         mod on_host_with_kernel_handles {
             $(#[test] fn $law() {
-                if let Some(mut world) = super::OnHost::new(stringify!($law), super::Form::Kernel) {
-                    super::$law(&mut world);
+                if let Some(mut world) = super::super::OnHost::new(stringify!($law), super::super::Form::Kernel) {
+                    super::super::$law(&mut world);
                 }
             })*
         }
     };
 }
 
-laws! {
-    attributes_tell_what_an_object_is
-    names_are_found_one_by_one
-    what_is_no_directory_has_no_names
-    reads_end_where_the_file_ends
-    reads_reach_beyond_four_gibibytes
-    only_regular_files_are_read
-    links_are_read_and_never_followed
-    a_listing_is_complete_from_any_cookie
-    listed_handles_are_those_of_lookup
-    handles_outlive_a_restart
-    a_removed_object_is_stale
-    strange_handles_are_refused
-    rights_are_those_of_the_server
-    a_pin_outlives_rest
-    what_the_owner_changes_is_seen_by_the_next_request
+/// Laws of objects, whatever they are named by.
+macro_rules! laws_of_objects {
+    ($($law:ident)*) => {
+        laws_of_handles! { $($law)* }
+        mod of_user { with_user! { true None, false, false; $($law)* } }
+        mod of_user_on_an_old_kernel { with_user! { true None, true, false; $($law)* } }
+        mod in_jail { with_user! { true Some("/"), false, false; $($law)* } }
+    };
+}
 
-    what_is_written_is_read_at_any_offset
-    a_write_of_nothing_changes_nothing
-    a_file_ends_where_offsets_end
-    a_new_size_cuts_or_adds_zeros
-    attributes_change_one_by_one
-    times_are_set_to_the_nanosecond_or_to_now
-    only_a_file_has_a_size
-    a_removed_file_can_be_written_to_while_it_is_pinned
-    what_is_written_through_one_name_is_read_through_another
-    a_read_only_export_refuses_every_change
+/// Laws of paths.
+macro_rules! laws_of_paths {
+    ($($law:ident)*) => {
+        mod on_ram { with_ram! { $($law)* } }
+        mod of_user { with_user! { false None, false, false; $($law)* } }
+        mod of_user_on_an_old_host { with_user! { false None, true, true; $($law)* } }
+        mod in_jail { with_user! { false Some("/"), false, false; $($law)* } }
+        mod in_jail_on_an_old_host { with_user! { false Some("/"), true, true; $($law)* } }
+        mod in_jail_shown_elsewhere { with_user! { false Some("/some/where"), false, false; $($law)* } }
+        mod in_jail_shown_elsewhere_on_an_old_kernel { with_user! { false Some("/some/where/"), true, false; $($law)* } }
+    };
+}
 
-    what_is_made_is_there_with_its_attributes
-    what_is_made_begins_with_its_change
-    what_is_made_belongs_to_its_maker
-    a_directory_hands_its_group_down
-    devices_are_made_by_the_privileged
-    targets_of_links_are_kept_byte_by_byte
-    a_name_is_made_once
-    nothing_is_made_in_what_is_no_directory
-    what_is_made_is_listed_under_its_handle
+mod handles {
+    laws_of_handles! {
+        listed_handles_are_those_of_lookup
+        handles_outlive_a_restart
+        a_removed_object_is_stale
+        strange_handles_are_refused
+        rights_are_those_of_the_server
+        what_the_owner_changes_is_seen_by_the_next_request
 
-    a_name_is_removed_as_what_it_is
-    what_is_gone_before_it_settles_is_no_failure
-    what_lost_its_last_name_is_stale
-    removing_what_was_listed_loses_nothing_of_the_rest
-    renaming_follows_the_table
-    a_moved_directory_knows_its_new_parent
-    handles_survive_a_rename_within_the_directory
-    names_are_counted
-    changes_of_names_move_times
-    names_may_be_255_bytes_long
+        a_read_only_export_refuses_every_change
+
+        what_is_made_belongs_to_its_maker
+        what_is_made_is_listed_under_its_handle
+
+        what_lost_its_last_name_is_stale
+        a_moved_directory_knows_its_new_parent
+        handles_survive_a_rename_within_the_directory
+    }
+}
+
+mod objects {
+    laws_of_objects! {
+        attributes_tell_what_an_object_is
+        names_are_found_one_by_one
+        what_is_no_directory_has_no_names
+        reads_end_where_the_file_ends
+        reads_reach_beyond_four_gibibytes
+        only_regular_files_are_read
+        links_are_read_and_never_followed
+        a_listing_is_complete_from_any_cookie
+        listed_attributes_are_those_of_lookup
+        a_pin_outlives_rest
+
+        what_is_written_is_read_at_any_offset
+        a_write_of_nothing_changes_nothing
+        a_file_ends_where_offsets_end
+        a_new_size_cuts_or_adds_zeros
+        attributes_change_one_by_one
+        times_are_set_to_the_nanosecond_or_to_now
+        only_a_file_has_a_size
+        a_removed_file_can_be_written_to_while_it_is_pinned
+        what_is_written_through_one_name_is_read_through_another
+
+        what_is_made_is_there_with_its_attributes
+        what_is_made_begins_with_its_change
+        a_directory_hands_its_group_down
+        devices_are_made_by_the_privileged
+        targets_of_links_are_kept_byte_by_byte
+        a_name_is_made_once
+        nothing_is_made_in_what_is_no_directory
+
+        a_name_is_removed_as_what_it_is
+        what_is_gone_before_it_settles_is_no_failure
+        removing_what_was_listed_loses_nothing_of_the_rest
+        renaming_follows_the_table
+        renaming_without_replacing_takes_no_name_away
+        names_are_counted
+        changes_of_names_move_times
+        names_may_be_255_bytes_long
+    }
+}
+
+mod by_path {
+    laws_of_paths! {
+        paths_lead_through_directories
+        what_no_path_leads_to_is_told_apart
+        links_lead_as_if_their_target_stood_there
+        forty_links_are_followed
+        nothing_is_above_the_top
+        true_paths_have_neither_links_nor_dots
+        opening_follows_its_flags
+        what_is_made_by_its_path_is_there
+        an_exclusive_name_is_new
+        nothing_but_files_and_directories_is_opened
+        what_is_appended_goes_to_the_end
+        objects_of_paths_are_changed
+    }
 }
 
 fn walk(vfs: &mut dyn Vfs, path: &str) -> FsResult<Node> {

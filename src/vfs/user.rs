@@ -49,6 +49,12 @@ impl User {
         }
     }
 
+    /// Names are looked up from this directory: what handles are looked for beneath.
+    #[cfg(test)]
+    pub(super) fn begin_at(&mut self, dir: &core::ffi::CStr) {
+        self.table.top = Some(files::open(dir, PATH, 0).unwrap());
+    }
+
     /// Keeps a path in the kernel's words.
     #[inline(never)]
     fn take(&mut self, path: &[u8]) -> FsResult<()> {
@@ -78,25 +84,28 @@ impl User {
         files::open(sys::c_str(&self.text), flags, mode).map_err(error)
     }
 
-    /// Opens an object for more than a path.
+    /// Opens an object for more than a path, a directory only if the flags say so.
     #[inline(never)]
     fn reopen(&mut self, node: Node, flags: OFlags) -> FsResult<File> {
         let (mut stat, mut again) = (files::blank(), files::blank());
         let file = self.table.get(node)?;
         kernel::stat(file, &mut stat)?;
         let opened = match kernel::kind(&stat) {
+            Kind::Directory if !flags.contains(OFlags::DIRECTORY) => {
+                return Err(FsError::IsDirectory);
+            }
             Kind::Directory => kernel::open(file, c".", flags, 0)?,
-            Kind::Regular => match files::reopen(file, flags) {
+            Kind::Regular => match files::reopen(file, flags.difference(OFlags::DIRECTORY)) {
                 // Without /proc it has to be found once more.
                 Err(Errno::NOENT | Errno::NOTDIR) if self.named == Some(node) => {
-                    let opened = self.open_taken(flags, 0)?;
+                    let opened = self.open_taken(flags.difference(OFlags::DIRECTORY), 0)?;
                     kernel::stat(&opened, &mut again)?;
                     is_same(&stat, &again)?;
                     opened
                 }
                 opened => opened.map_err(error)?,
             },
-            _ => return Err(FsError::Access),
+            _ => return Err(FsError::Invalid),
         };
         refuse_pseudo(&opened, &stat)?;
         Ok(opened)

@@ -41,7 +41,7 @@ pub(super) fn what_is_made_is_there_with_its_attributes(world: &mut dyn World) {
             }
             let found = vfs.lookup(dir, name(&text)).unwrap();
             assert_eq!(vfs.attr(found).unwrap(), attr, "{text}");
-            assert!(vfs.handle(found).unwrap() == vfs.handle(made).unwrap());
+            assert!(vfs.handle(found) == vfs.handle(made));
             if make == Make::Directory && bits == 0o777 {
                 assert_eq!(vfs.lookup(made, name("x")), Err(FsError::NoEntry));
                 assert_eq!(super::list(vfs, made, 0, 9).0.len(), 2);

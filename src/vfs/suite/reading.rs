@@ -117,6 +117,33 @@ pub(super) fn a_listing_is_complete_from_any_cookie(world: &mut dyn World) {
     }
 }
 
+pub(super) fn listed_attributes_are_those_of_lookup(world: &mut dyn World) {
+    let vfs = world.vfs();
+    for path in ["", "dir", "many"] {
+        let dir = walk(vfs, path).unwrap();
+        let mut listed = Vec::new();
+        vfs.readdir(dir, 0, Detail::Objects, &mut |entry| {
+            listed.push((entry.name.to_vec(), entry.object.map(|(attr, _)| *attr)));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        let known = listed.iter().filter(|(name, _)| Name::new(name).is_ok());
+        assert_eq!(known.count(), listed.len() - 2, "{path}");
+        let own = vfs.attr(dir).unwrap();
+        for (name, attr) in listed {
+            match Name::new(&name) {
+                Ok(name) => {
+                    let dir = walk(vfs, path).unwrap();
+                    let node = vfs.lookup(dir, name).unwrap();
+                    assert_eq!(attr, Some(vfs.attr(node).unwrap()), "{path}/{name:?}");
+                }
+                Err(_) if name == b"." => assert!(attr.is_none_or(|attr| attr == own)),
+                Err(_) => assert!(attr.is_none_or(|attr| attr.kind == Kind::Directory)),
+            }
+        }
+    }
+}
+
 pub(super) fn listed_handles_are_those_of_lookup(world: &mut dyn World) {
     let vfs = world.vfs();
     for path in ["", "dir", "dir/sub"] {

@@ -3,9 +3,12 @@
 use super::super::Vfs;
 use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
+use super::super::user::User;
+use crate::sys::walls;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use syscalls::Sysno;
 
 /// A backend with a small tree in it, and the ways of its owner to change that tree.
 ///
@@ -20,6 +23,14 @@ pub(super) trait World {
     fn restart(&mut self) {}
     /// Clients may change the tree from now on.
     fn make_writable(&mut self);
+    /// The path of the tree's top as clients write it, without the "/" at its end.
+    fn top(&self) -> String {
+        String::new()
+    }
+    /// Whether there is nothing above the top, and paths that are not absolute begin there.
+    fn is_bounded(&self) -> bool {
+        true
+    }
     /// Waits until what changes next has other times than what changed before.
     fn pass_time(&self) {}
     /// Whether the host lets the server act as others, and make devices.
@@ -47,6 +58,10 @@ impl World for Ram {
     fn make_writable(&mut self) {
         self.writable = true;
     }
+
+    fn top(&self) -> String {
+        "/export".into()
+    }
 }
 
 pub(super) fn ram() -> Ram {
@@ -62,6 +77,35 @@ pub(super) fn ram() -> Ram {
     ram.fifo("fifo");
     ram.sparse("sparse", SPARSE_BYTES, TAIL_OFFSET, b"tail");
     ram
+}
+
+/// A directory of the host with the small tree in it.
+fn fresh(name: &str) -> PathBuf {
+    // As the server has it: modes are the clients' business.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let name = format!("stowaway-{}-{name}", std::process::id());
+    let dir = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(dir.join("dir/sub")).unwrap();
+    std::fs::create_dir(dir.join("many")).unwrap();
+    std::fs::write(dir.join("file"), "hello world").unwrap();
+    std::fs::write(dir.join("dir/inner"), "inner").unwrap();
+    std::fs::write(dir.join("dir/sub/deep"), "deep").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.join("link")).unwrap();
+    (0..200).for_each(|number| std::fs::write(dir.join(format!("many/{number:03}")), "").unwrap());
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        dir.join("fifo").as_os_str().as_bytes(),
+        fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let sparse = std::fs::File::create(dir.join("sparse")).unwrap();
+    sparse.set_len(SPARSE_BYTES).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"tail", TAIL_OFFSET).unwrap();
+    dir
 }
 
 pub(super) struct OnHost {
@@ -90,31 +134,7 @@ impl OnHost {
         if form == Form::Kernel && !rustix::process::geteuid().is_root() {
             return None;
         }
-        // As the server has it: modes are the clients' business.
-        rustix::process::umask(rustix::fs::Mode::empty());
-        let name = format!("stowaway-{}-{law}-{form:?}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(dir.join("dir/sub")).unwrap();
-        std::fs::create_dir(dir.join("many")).unwrap();
-        std::fs::write(dir.join("file"), "hello world").unwrap();
-        std::fs::write(dir.join("dir/inner"), "inner").unwrap();
-        std::fs::write(dir.join("dir/sub/deep"), "deep").unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.join("link")).unwrap();
-        (0..200)
-            .for_each(|number| std::fs::write(dir.join(format!("many/{number:03}")), "").unwrap());
-        let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            dir.join("fifo").as_os_str().as_bytes(),
-            fifo,
-            0o600.into(),
-            0,
-        )
-        .unwrap();
-        let sparse = std::fs::File::create(dir.join("sparse")).unwrap();
-        sparse.set_len(SPARSE_BYTES).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&sparse, b"tail", TAIL_OFFSET).unwrap();
+        let dir = fresh(&format!("{law}-{form:?}"));
         let rules = Rules::default();
         let host = Self::start(&dir, form, rules);
         Some(Self {
@@ -157,6 +177,103 @@ impl World for OnHost {
 
     fn pass_time(&self) {
         // Longer than a tick of the slowest kernel's clock.
+        std::thread::sleep(core::time::Duration::from_millis(25));
+    }
+
+    fn is_privileged(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+}
+
+/// Where the backend of paths finds itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Surroundings {
+    /// What its jail is shown as, if it has one.
+    pub(super) jail: Option<&'static str>,
+    /// The kernel is an old one.
+    pub(super) is_old: bool,
+    /// There is no /proc.
+    pub(super) is_bare: bool,
+}
+
+pub(super) struct OfUser {
+    user: User,
+    dir: PathBuf,
+    around: Surroundings,
+}
+
+impl OfUser {
+    /// What Linux 4.9 does not know yet.
+    const NEW: [Sysno; 5] = [
+        Sysno::statx,
+        Sysno::openat2,
+        Sysno::fchmodat2,
+        Sysno::faccessat2,
+        Sysno::renameat2,
+    ];
+
+    /// Holds the tree and its surroundings to a law. They are those of a thread.
+    pub(super) fn hold(
+        law: &'static str,
+        around: Surroundings,
+        starts_at_tree: bool,
+        check: fn(&mut dyn World),
+    ) {
+        let test = move || {
+            if around.is_bare {
+                walls::part(true);
+            }
+            if around.is_old {
+                walls::forget(&Self::NEW);
+            }
+            let name = format!("{law}-{starts_at_tree}-{around:?}").replace(['/', '"', ' '], "");
+            let dir = fresh(&name);
+            let path = CString::new(dir.as_os_str().as_bytes()).unwrap();
+            let mut user = User::new(64);
+            match around.jail {
+                Some(at) => user.jail(&path, at.as_bytes()).unwrap(),
+                None if starts_at_tree => user.begin_at(&path),
+                None => {}
+            }
+            check(&mut Self { user, dir, around });
+        };
+        // What went wrong is told by the thread.
+        assert!(std::thread::spawn(test).join().is_ok());
+    }
+}
+
+impl Drop for OfUser {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl World for OfUser {
+    fn vfs(&mut self) -> &mut dyn Vfs {
+        &mut self.user
+    }
+
+    fn remove(&mut self, path: &str) {
+        std::fs::remove_file(self.dir.join(path)).unwrap();
+    }
+
+    fn put(&mut self, path: &str, bytes: &[u8]) {
+        std::fs::write(self.dir.join(path), bytes).unwrap();
+    }
+
+    fn make_writable(&mut self) {}
+
+    fn top(&self) -> String {
+        let top = self.around.jail.map_or(self.dir.as_path(), Path::new);
+        let top = top.to_str().unwrap();
+        top.strip_suffix('/').unwrap_or(top).into()
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.around.jail.is_some()
+    }
+
+    fn pass_time(&self) {
         std::thread::sleep(core::time::Duration::from_millis(25));
     }
 

@@ -68,7 +68,7 @@ impl User {
         if done == Err(Errno::BADF) {
             done = by_path(files::path(file, &mut room));
             if matches!(done, Err(Errno::NOENT | Errno::NOTDIR)) {
-                done = by_file(&self.reopen(node, READ)?);
+                done = by_file(&self.reopen(node, READ | OFlags::DIRECTORY)?);
             }
         }
         done.map_err(error)

@@ -4,8 +4,8 @@ use super::super::{FsError, FsResult, Node, Pin};
 use crate::sys::files::File;
 use crate::sys::heap::Slots;
 
-/// Places of each ring: more than a request takes.
-const RING_COUNT: u16 = 8;
+/// Places of each ring: more than a request takes. Laws take longer.
+const RING_COUNT: u16 = if cfg!(test) { 64 } else { 8 };
 /// The first place of a pin: behind the top and two rings.
 const PIN_FIRST: u16 = 1 + 2 * RING_COUNT;
 
@@ -18,13 +18,21 @@ pub(super) enum Ring {
     Found,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     file: Option<File>,
     /// Counts what was in this slot, so that an old node does not name a new object.
     generation: u16,
     /// Of a place that is free again, the next such place; 0: no more.
     next: u16,
+}
+
+impl Slot {
+    const EMPTY: Self = Self {
+        file: None,
+        generation: 0,
+        next: 0,
+    };
 }
 
 /// The table.
@@ -50,7 +58,7 @@ impl Table {
     pub(super) fn new(pin_count: usize) -> Self {
         Self {
             top: None,
-            kept: Default::default(),
+            kept: [const { Slot::EMPTY }; 2 * RING_COUNT as usize],
             turn: [0; 2],
             pins: Slots::new(pin_count.clamp(1, usize::from(u16::MAX - PIN_FIRST))),
             free: 0,
@@ -107,7 +115,7 @@ impl Table {
     pub(super) fn pin(&mut self, file: File) -> FsResult<Pin> {
         let mut at = usize::from(self.free.wrapping_sub(PIN_FIRST));
         if self.free == 0 {
-            at = self.pins.push(Slot::default()).ok_or(FsError::TryLater)?;
+            at = self.pins.push(Slot::EMPTY).ok_or(FsError::TryLater)?;
         }
         let slot = self.pins.get_mut(at).ok_or(FsError::TryLater)?;
         self.free = slot.next;

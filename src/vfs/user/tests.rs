@@ -1,9 +1,13 @@
 //! What the backend does beyond the laws.
 
 use super::User;
+use crate::sys::walls;
 use crate::vfs::{Change, Detail, FsError, Kind, Opening, Right, Vfs as _};
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicBool, Ordering};
+use rustix::fs::CWD;
 use std::path::PathBuf;
+use syscalls::Sysno;
 
 /// A directory that goes when the test ends.
 struct Room(PathBuf);
@@ -240,4 +244,88 @@ fn a_jail_is_shown_elsewhere() {
     assert_eq!(out[..9], *b"/data/dir");
     assert!(user.attr_at(b"file", true).is_ok() && user.attr_at(b"../dir", true).is_ok());
     assert!(user.attr_at(b"../../../dir", true).is_ok());
+}
+
+/// Swaps and moves things in and out of a jail while its client looks them up.
+fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
+    let room = Room::new(test);
+    let (inside, outside) = (room.0.join("inside"), room.0.join("outside"));
+    for dir in [&inside.join("door"), &inside.join("deep/er"), &outside] {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join("name"), "outside").unwrap();
+    }
+    for dir in ["", "door", "deep", "deep/er"] {
+        std::fs::write(inside.join(dir).join("name"), "inside").unwrap();
+    }
+    std::fs::write(room.0.join("name"), "outside").unwrap();
+    std::os::unix::fs::symlink("../outside", inside.join("trap")).unwrap();
+    let path = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
+    let done = AtomicBool::new(false);
+    let (mut read, mut made) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (door, trap) = (inside.join("door"), inside.join("trap"));
+            let (deep, moved) = (inside.join("deep/er"), outside.join("er"));
+            while !done.load(Ordering::Relaxed) {
+                let swap = rustix::fs::RenameFlags::EXCHANGE;
+                let [door, trap] = [&door, &trap].map(|path| path.to_str().unwrap().as_bytes());
+                rustix::fs::renameat_with(CWD, door, CWD, trap, swap).unwrap();
+                std::fs::rename(&deep, &moved).unwrap();
+                std::fs::rename(&moved, &deep).unwrap();
+            }
+        });
+        let client = scope.spawn(|| {
+            let mut out = [0; 16];
+            if !forgotten.is_empty() {
+                walls::forget(forgotten);
+            }
+            let mut user = User::new(4);
+            user.jail(&path, b"/").unwrap();
+            for number in 0..4000 {
+                for path in [
+                    "door/name",
+                    "door/../name",
+                    "deep/er/name",
+                    "deep/er/../../name",
+                    "deep/er/../name",
+                ] {
+                    if let Ok(pin) = user.open_at(path.as_bytes(), &READ) {
+                        assert_eq!(user.read(&pin, 0, &mut out), Ok(6), "{path}");
+                        assert_eq!(out[..6], *b"inside", "{path}");
+                        user.unpin(pin);
+                        read += 1;
+                    }
+                }
+                let name = format!("door/{number}");
+                if let Ok(pin) = user.open_at(name.as_bytes(), &WRITE) {
+                    user.unpin(pin);
+                    made += 1;
+                }
+                user.rest();
+            }
+        });
+        let ended = client.join();
+        done.store(true, Ordering::Relaxed);
+        ended.unwrap();
+    });
+    // Most of it went well, and all that went well stayed inside.
+    assert!(read > 4000 && made > 100, "{read} {made}");
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+    let count = |dir: &str| std::fs::read_dir(inside.join(dir)).unwrap().count();
+    let within = if inside.join("door").is_symlink() {
+        "trap"
+    } else {
+        "door"
+    };
+    assert_eq!(count(within), made + 1);
+}
+
+#[test]
+fn what_is_swapped_meanwhile_leads_nowhere() {
+    swaps("swap", &[]);
+}
+
+#[test]
+fn what_is_swapped_meanwhile_leads_nowhere_on_an_old_kernel() {
+    swaps("swap-old", &[Sysno::openat2]);
 }

@@ -1,0 +1,523 @@
+//! Laws of paths: what they lead to, through dots and links, and what is opened and made there.
+
+use super::super::walk::{End, Path, walk};
+use super::super::{Attr, Change, FsError, FsResult, Kind, Make, Name, NewTime, Opening, Vfs};
+use super::{World, writable};
+
+const READ: Opening = Opening {
+    read: true,
+    write: false,
+    append: false,
+    create: None,
+    exclusive: false,
+    truncate: false,
+    directory: false,
+};
+const WRITE: Opening = Opening {
+    write: true,
+    ..READ
+};
+const MAKE: Opening = Opening {
+    create: Some(0o640),
+    ..WRITE
+};
+const LIST: Opening = Opening {
+    directory: true,
+    ..READ
+};
+
+/// The paths that lead to the same place: absolute, and where that is the top's, from where all begin that are not.
+fn spellings(world: &dyn World, below: &str) -> Vec<String> {
+    let absolute = format!("{}/{below}", world.top());
+    let mut all = vec![absolute.clone(), absolute.replace('/', "//")];
+    if all[1].starts_with("//") && !world.top().is_empty() {
+        // Of what is shown elsewhere the beginning is compared byte by byte.
+        all.pop();
+    }
+    if world.is_bounded() && !below.is_empty() && !below.starts_with('/') {
+        all.push(below.into());
+        all.push(format!("./{below}"));
+    }
+    all
+}
+
+/// What a path leads to, by all the ways that there are, which have to agree.
+fn lead(vfs: &mut dyn Vfs, path: &str, follow: bool) -> FsResult<Attr> {
+    let path = path.as_bytes();
+    let end = if follow { End::Follow } else { End::Keep };
+    let attr = vfs.attr_at(path, follow);
+    let resolved = vfs.resolve(path, follow).and_then(|node| vfs.attr(node));
+    let walked = walk(vfs, path, end, &mut Path::default());
+    let walked = walked.and_then(|found| vfs.attr(found.node.unwrap()));
+    let about = String::from_utf8_lossy(path);
+    assert_eq!(attr, resolved, "{about}, follow: {follow}");
+    assert_eq!(walked, attr, "{about}, follow: {follow}");
+    attr
+}
+
+/// Makes a link in the tree.
+fn link(vfs: &mut dyn Vfs, top: &str, below: &str, target: &str) {
+    let (dir, name) = below.rsplit_once('/').unwrap_or(("", below));
+    let dir = vfs
+        .resolve(format!("{top}/{dir}").as_bytes(), true)
+        .unwrap();
+    let name = Name::new(name.as_bytes()).unwrap();
+    let make = Make::Link(target.as_bytes());
+    vfs.create(dir, name, make, &Change::default()).unwrap();
+}
+
+pub(super) fn paths_lead_through_directories(world: &mut dyn World) {
+    for (below, same) in [
+        ("", ""),
+        (".", ""),
+        ("./", ""),
+        ("dir", "dir"),
+        ("dir/", "dir"),
+        ("dir///", "dir"),
+        ("dir/.", "dir"),
+        ("dir/./", "dir"),
+        ("dir/..", ""),
+        ("dir/sub/..", "dir"),
+        ("dir/sub/../inner", "dir/inner"),
+        ("dir/../dir/sub/../../file", "file"),
+        ("./dir/./sub//deep", "dir/sub/deep"),
+        ("fifo", "fifo"),
+    ] {
+        for path in spellings(world, below) {
+            let expect = format!("{}/{same}", world.top());
+            let vfs = world.vfs();
+            let expect = vfs.attr_at(expect.as_bytes(), true).unwrap();
+            assert_eq!(lead(vfs, &path, true), Ok(expect), "{path}");
+            assert_eq!(lead(vfs, &path, false), Ok(expect), "{path}");
+        }
+    }
+    let (top, vfs) = (world.top(), world.vfs());
+    let file = vfs.attr_at(format!("{top}/file").as_bytes(), true).unwrap();
+    assert_eq!((file.kind, file.size), (Kind::Regular, 11));
+}
+
+pub(super) fn what_no_path_leads_to_is_told_apart(world: &mut dyn World) {
+    let long = "l".repeat(256);
+    for (below, error) in [
+        ("none", FsError::NoEntry),
+        ("none/", FsError::NoEntry),
+        ("none/x", FsError::NoEntry),
+        ("none/..", FsError::NoEntry),
+        ("dir/none/../inner", FsError::NoEntry),
+        ("file/", FsError::NotDirectory),
+        ("file/.", FsError::NotDirectory),
+        ("file/..", FsError::NotDirectory),
+        ("file/x", FsError::NotDirectory),
+        ("file/../file", FsError::NotDirectory),
+        ("fifo/x", FsError::NotDirectory),
+        ("file\0", FsError::Invalid),
+        ("dir/\0", FsError::Invalid),
+        (&long, FsError::NameTooLong),
+    ] {
+        for path in spellings(world, below) {
+            let vfs = world.vfs();
+            assert_eq!(lead(vfs, &path, true), Err(error), "{path}");
+            assert_eq!(lead(vfs, &path, false), Err(error), "{path}");
+            let opened = vfs.open_at(path.as_bytes(), &READ);
+            assert_eq!(opened.unwrap_err(), error, "{path}");
+        }
+    }
+    // As long as a path can be, and longer.
+    let (top, vfs) = (world.top(), world.vfs());
+    let dots = "/.".repeat(5000);
+    let path = format!("{top}{dots}");
+    let longest = &path.as_bytes()[..4094];
+    let whole = longest.strip_suffix(b"/").unwrap_or(longest);
+    assert!(vfs.attr_at(whole, true).is_ok());
+    assert_eq!(
+        vfs.attr_at(path.as_bytes(), true),
+        Err(FsError::NameTooLong)
+    );
+    let opened = vfs.open_at(path.as_bytes(), &MAKE);
+    assert_eq!(opened.unwrap_err(), FsError::NameTooLong);
+}
+
+pub(super) fn links_lead_as_if_their_target_stood_there(world: &mut dyn World) {
+    let top = world.top();
+    let vfs = writable(world);
+    let absolute = |below: &str| format!("{top}/{below}");
+    for (below, target) in [
+        ("to file", "file"),
+        ("to dir", "dir"),
+        ("to slash", "dir/"),
+        ("dir/up", "../file"),
+        ("dir/sub/far", "../../dir/./inner"),
+        ("to up", "dir/up"),
+        ("absolute", &absolute("dir/inner")),
+        ("absolute dir", &absolute("dir/")),
+        ("twice", "absolute dir/up"),
+        ("nowhere", "none"),
+        ("nowhere deep", "none/none"),
+        ("through", "file/x"),
+        ("loop", "pool"),
+        ("pool", "loop"),
+        ("self", "self/x"),
+    ] {
+        link(vfs, &top, below, target);
+    }
+    const LOOP: Result<&str, FsError> = Err(FsError::TooManyFollowed);
+    for (below, expect) in [
+        ("to file", Ok("file")),
+        ("to file/", Err(FsError::NotDirectory)),
+        ("to dir", Ok("dir")),
+        ("to dir/", Ok("dir")),
+        ("to dir/inner", Ok("dir/inner")),
+        ("to dir/..", Ok("")),
+        ("to slash", Ok("dir")),
+        ("to slash/inner", Ok("dir/inner")),
+        ("dir/up", Ok("file")),
+        ("to dir/up", Ok("file")),
+        ("dir/sub/far", Ok("dir/inner")),
+        ("to up", Ok("file")),
+        ("absolute", Ok("dir/inner")),
+        ("absolute dir", Ok("dir")),
+        ("absolute dir/..", Ok("")),
+        ("absolute dir/sub/../inner", Ok("dir/inner")),
+        ("twice", Ok("file")),
+        ("nowhere", Err(FsError::NoEntry)),
+        ("nowhere/", Err(FsError::NoEntry)),
+        ("nowhere/..", Err(FsError::NoEntry)),
+        ("nowhere deep", Err(FsError::NoEntry)),
+        ("through", Err(FsError::NotDirectory)),
+        ("loop", LOOP),
+        ("loop/x", LOOP),
+        ("self", LOOP),
+    ] {
+        for path in spellings(world, below) {
+            let vfs = world.vfs();
+            let expect = expect.map(|same| {
+                let same = format!("{top}/{same}");
+                vfs.attr_at(same.as_bytes(), false).unwrap()
+            });
+            assert_eq!(lead(vfs, &path, true), expect, "{path}");
+            let opened = match expect {
+                Ok(attr) if attr.kind == Kind::Directory => vfs.open_at(path.as_bytes(), &LIST),
+                _ => vfs.open_at(path.as_bytes(), &READ),
+            };
+            let attr = opened.and_then(|pin| {
+                let attr = vfs.attr(pin.node());
+                vfs.unpin(pin);
+                attr
+            });
+            assert_eq!(attr.map(|attr| attr.inode), expect.map(|attr| attr.inode));
+            let own = lead(vfs, &path, false).map(|attr| attr.kind);
+            if below.contains('/') || below == "self" {
+                continue;
+            }
+            assert_eq!(own, Ok(Kind::SymbolicLink), "{path}");
+        }
+    }
+}
+
+pub(super) fn forty_links_are_followed(world: &mut dyn World) {
+    let top = world.top();
+    let vfs = writable(world);
+    link(vfs, &top, "link 1", "file");
+    for number in 2..=41 {
+        let target = format!("link {}", number - 1);
+        link(vfs, &top, &format!("link {number}"), &target);
+    }
+    let size = |attr: Attr| attr.size;
+    assert_eq!(lead(vfs, &format!("{top}/link 40"), true).map(size), Ok(11));
+    let error = FsError::TooManyFollowed;
+    assert_eq!(
+        lead(vfs, &format!("{top}/link 41"), true).map(size),
+        Err(error)
+    );
+    assert_eq!(lead(vfs, &format!("{top}/link 41"), false).map(size), Ok(7));
+}
+
+pub(super) fn nothing_is_above_the_top(world: &mut dyn World) {
+    let (top, is_bounded) = (world.top(), world.is_bounded());
+    let vfs = writable(world);
+    for (below, target) in [
+        ("dir/out", "../../../../../../../../etc/passwd"),
+        ("dir/above", "../.."),
+        ("dir/round", "../../../file"),
+    ] {
+        link(vfs, &top, below, target);
+    }
+    if !is_bounded {
+        // Beyond it is the rest of the host.
+        assert!(lead(vfs, &format!("{top}/dir/out"), true).is_ok());
+        assert!(lead(vfs, &format!("{top}/link"), true).is_ok());
+        return;
+    }
+    let own = vfs.attr_at(format!("{top}/").as_bytes(), true).unwrap();
+    for below in [
+        "..",
+        "../..",
+        "dir/../../..",
+        "dir/above",
+        "dir/above/..",
+        "../.",
+    ] {
+        assert_eq!(lead(vfs, below, true), Ok(own), "{below}");
+        assert_eq!(
+            lead(vfs, &format!("{top}/{below}"), true),
+            Ok(own),
+            "{below}"
+        );
+    }
+    let file = lead(vfs, &format!("{top}/file"), true);
+    for below in [
+        "../file",
+        "../dir/../../file",
+        "dir/round",
+        "dir/above/file",
+    ] {
+        assert_eq!(lead(vfs, below, true), file, "{below}");
+    }
+    for below in [
+        "dir/out",
+        "link",
+        "../etc/passwd",
+        "../../../../../../etc/passwd",
+    ] {
+        assert_eq!(lead(vfs, below, true), Err(FsError::NoEntry), "{below}");
+        let opened = vfs.open_at(below.as_bytes(), &READ);
+        assert_eq!(opened.unwrap_err(), FsError::NoEntry, "{below}");
+    }
+    for outside in ["/etc/passwd", "/tmp", "/proc/self"] {
+        assert_eq!(lead(vfs, outside, true), Err(FsError::NoEntry), "{outside}");
+    }
+    if !top.is_empty() {
+        let beside = format!("{top}x");
+        let above = top.rsplit_once('/').unwrap().0;
+        for outside in ["/", &beside, above] {
+            if !outside.is_empty() {
+                assert_eq!(lead(vfs, outside, true), Err(FsError::NoEntry), "{outside}");
+            }
+        }
+    }
+}
+
+pub(super) fn true_paths_have_neither_links_nor_dots(world: &mut dyn World) {
+    let top = world.top();
+    let vfs = writable(world);
+    link(vfs, &top, "to dir", "dir");
+    link(vfs, &top, "dir/up", &format!("{top}/to dir/sub"));
+    link(vfs, &top, "nowhere", "dir/none");
+    for (below, end, expect) in [
+        ("", End::Follow, Ok("")),
+        ("dir/..", End::Follow, Ok("")),
+        ("dir/./sub//deep", End::Follow, Ok("/dir/sub/deep")),
+        ("to dir", End::Follow, Ok("/dir")),
+        ("to dir", End::Keep, Ok("/to dir")),
+        ("to dir/", End::Keep, Ok("/dir")),
+        ("to dir/up/deep", End::Follow, Ok("/dir/sub/deep")),
+        ("to dir/up/..", End::Follow, Ok("/dir")),
+        ("none", End::Follow, Err(FsError::NoEntry)),
+        ("none", End::Absent, Ok("/none")),
+        ("to dir/up/none", End::Absent, Ok("/dir/sub/none")),
+        ("nowhere", End::Absent, Ok("/dir/none")),
+        ("nowhere", End::New, Ok("/nowhere")),
+        ("none", End::New, Ok("/none")),
+        ("none/none", End::Absent, Err(FsError::NoEntry)),
+        ("none/..", End::Absent, Err(FsError::NoEntry)),
+        ("file/none", End::Absent, Err(FsError::NotDirectory)),
+    ] {
+        for path in spellings(world, below) {
+            let (mut done, mut out) = (Path::default(), [0; 4096]);
+            let vfs = world.vfs();
+            let found = walk(vfs, path.as_bytes(), end, &mut done);
+            let written = found.map(|_| {
+                let len = done.write(vfs, &mut out);
+                String::from_utf8_lossy(&out[..len]).into_owned()
+            });
+            let expect = expect.map(|below| {
+                let path = format!("{top}{below}");
+                if path.is_empty() { "/".into() } else { path }
+            });
+            // The host's own directories may be links.
+            assert_eq!(written, expect, "{path}");
+        }
+    }
+}
+
+/// What becomes of opening a path.
+fn open(vfs: &mut dyn Vfs, path: &str, how: &Opening) -> FsResult<Attr> {
+    let pin = vfs.open_at(path.as_bytes(), how)?;
+    let attr = vfs.attr(pin.node());
+    vfs.unpin(pin);
+    attr
+}
+
+pub(super) fn opening_follows_its_flags(world: &mut dyn World) {
+    let top = world.top();
+    let vfs = writable(world);
+    let at = |below: &str| format!("{top}/{below}");
+    let pin = vfs.open_at(at("file").as_bytes(), &READ).unwrap();
+    let mut out = [0; 32];
+    assert_eq!(vfs.read(&pin, 6, &mut out), Ok(5));
+    assert_eq!(out[..5], *b"world");
+    while vfs.rest() {}
+    assert_eq!(vfs.read(&pin, 0, &mut out[..5]), Ok(5));
+    vfs.unpin(pin);
+    let pin = vfs.open_at(at("file").as_bytes(), &WRITE).unwrap();
+    assert_eq!(vfs.write(&pin, 0, b"H"), Ok(()));
+    assert_eq!(vfs.sync(&pin), Ok(()));
+    vfs.unpin(pin);
+    assert_eq!(open(vfs, &at("file"), &READ).unwrap().size, 11);
+    // It is there already, so its mode stays.
+    let before = open(vfs, &at("file"), &READ).unwrap().mode;
+    assert_eq!(open(vfs, &at("file"), &MAKE).unwrap().mode, before);
+    let cut = Opening {
+        truncate: true,
+        ..WRITE
+    };
+    assert_eq!(open(vfs, &at("file"), &cut).unwrap().size, 0);
+    let pin = vfs.open_at(at("dir").as_bytes(), &LIST).unwrap();
+    let mut names = super::list(vfs, pin.node(), 0, usize::MAX).0;
+    names.sort();
+    let names: Vec<_> = names.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, [&b"."[..], b"..", b"inner", b"sub"]);
+    vfs.unpin(pin);
+}
+
+pub(super) fn what_is_made_by_its_path_is_there(world: &mut dyn World) {
+    let top = world.top();
+    let vfs = writable(world);
+    link(vfs, &top, "dir/nowhere", "../made");
+    link(vfs, &top, "to made", &format!("{top}/dir/also made"));
+    for (below, place) in [
+        ("new", "new"),
+        ("dir/./../dir/new", "dir/new"),
+        ("dir/nowhere", "made"),
+        ("to made", "dir/also made"),
+    ] {
+        let place = format!("{top}/{place}");
+        assert_eq!(lead(vfs, &place, false), Err(FsError::NoEntry), "{below}");
+        let made = open(vfs, &format!("{top}/{below}"), &MAKE).unwrap();
+        assert_eq!((made.kind, made.mode, made.size), (Kind::Regular, 0o640, 0));
+        assert_eq!(lead(vfs, &place, false), Ok(made), "{below}");
+    }
+    for (below, error) in [
+        ("none/new", FsError::NoEntry),
+        ("file/new", FsError::NotDirectory),
+        ("dir", FsError::IsDirectory),
+        ("", FsError::IsDirectory),
+    ] {
+        let made = open(vfs, &format!("{top}/{below}"), &MAKE);
+        assert_eq!(made, Err(error), "{below}");
+    }
+}
+
+pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
+    let how = Opening {
+        exclusive: true,
+        ..MAKE
+    };
+    let top = world.top();
+    let vfs = writable(world);
+    link(vfs, &top, "nowhere", "dir/none");
+    link(vfs, &top, "absolute", &format!("{top}/dir/none"));
+    link(vfs, &top, "dir/out", "../../../../../../none");
+    for below in [
+        "file", "dir", "link", "fifo", "nowhere", "absolute", "dir/out",
+    ] {
+        let made = open(vfs, &format!("{top}/{below}"), &how);
+        assert_eq!(made, Err(FsError::Exists), "{below}");
+    }
+    let none = format!("{top}/dir/none");
+    assert_eq!(lead(vfs, &none, false), Err(FsError::NoEntry));
+    assert!(open(vfs, &none, &how).is_ok());
+    assert_eq!(open(vfs, &none, &how), Err(FsError::Exists));
+}
+
+pub(super) fn nothing_but_files_and_directories_is_opened(world: &mut dyn World) {
+    let top = world.top();
+    let vfs = writable(world);
+    let at = |below: &str| format!("{top}/{below}");
+    let before = lead(vfs, &at("file"), true).unwrap();
+    for how in [READ, WRITE, MAKE] {
+        assert_eq!(open(vfs, &at("fifo"), &how), Err(FsError::Access));
+        assert_eq!(open(vfs, &at("dir"), &how), Err(FsError::IsDirectory));
+    }
+    assert_eq!(open(vfs, &at("fifo"), &LIST), Err(FsError::NotDirectory));
+    assert_eq!(open(vfs, &at("file"), &LIST), Err(FsError::NotDirectory));
+    assert_eq!(lead(vfs, &at("file"), true), Ok(before));
+}
+
+pub(super) fn what_is_appended_goes_to_the_end(world: &mut dyn World) {
+    let how = Opening {
+        append: true,
+        ..MAKE
+    };
+    let top = world.top();
+    let vfs = writable(world);
+    let path = format!("{top}/file");
+    let first = vfs.open_at(path.as_bytes(), &how).unwrap();
+    let second = vfs.open_at(path.as_bytes(), &how).unwrap();
+    assert_eq!(vfs.write(&first, 0, b", "), Ok(()));
+    assert_eq!(vfs.write(&second, 0, b"twice"), Ok(()));
+    assert_eq!(vfs.write(&first, 1 << 40, b"!"), Ok(()));
+    let mut out = [0; 32];
+    assert_eq!(vfs.read(&first, 0, &mut out), Ok(19));
+    assert_eq!(out[..19], *b"hello world, twice!");
+    vfs.unpin(first);
+    vfs.unpin(second);
+}
+
+pub(super) fn objects_of_paths_are_changed(world: &mut dyn World) {
+    let top = world.top();
+    let vfs = writable(world);
+    let at = |below: &str| format!("{top}/{below}");
+    let none = Change::default();
+    let mode = Change {
+        mode: Some(0o751),
+        ..none
+    };
+    let times = Change {
+        mtime: NewTime::At(super::super::FileTime { secs: 99, nanos: 7 }),
+        ..none
+    };
+    let secs = |attr: FsResult<Attr>| attr.map(|attr| (attr.mtime.secs, attr.mtime.nanos));
+    for below in ["file", "dir", "fifo"] {
+        let node = vfs.resolve(at(below).as_bytes(), true).unwrap();
+        let changed = vfs.set_attr(node, &mode);
+        let node = vfs.resolve(at(below).as_bytes(), true).unwrap();
+        assert_eq!(vfs.set_attr(node, &times), Ok(()));
+        let attr = lead(vfs, &at(below), true);
+        assert_eq!(secs(attr), Ok((99, 7)), "{below}");
+        if below == "fifo" && changed == Err(FsError::Invalid) {
+            // An old host without /proc changes the modes of what it can open only.
+            continue;
+        }
+        assert_eq!(changed, Ok(()), "{below}");
+        assert_eq!(attr.map(|attr| attr.mode), Ok(0o751), "{below}");
+    }
+    let node = vfs.resolve(at("link").as_bytes(), false).unwrap();
+    assert_eq!(vfs.set_attr(node, &times), Ok(()));
+    assert_eq!(secs(lead(vfs, &at("link"), false)), Ok((99, 7)));
+    let pin = vfs.open_at(at("file").as_bytes(), &WRITE).unwrap();
+    let both = Change {
+        size: Some(5),
+        ..times
+    };
+    assert_eq!(vfs.set_attr(pin.node(), &both), Ok(()));
+    vfs.unpin(pin);
+    let attr = lead(vfs, &at("file"), true);
+    assert_eq!(attr.map(|attr| attr.size), Ok(5));
+    assert_eq!(secs(attr), Ok((99, 7)));
+    // A name for what a path leads to, and one that is taken.
+    let dir = vfs.resolve(at("dir").as_bytes(), true).unwrap();
+    for (below, name) in [
+        ("file", "file too"),
+        ("link", "link too"),
+        ("dir/./inner", "twin"),
+    ] {
+        let node = vfs.resolve(at(below).as_bytes(), false).unwrap();
+        let name = Name::new(name.as_bytes()).unwrap();
+        assert_eq!(vfs.link(node, dir, name), Ok(()), "{below}");
+        assert_eq!(vfs.link(node, dir, name), Err(FsError::Exists), "{below}");
+    }
+    let inode = |attr: FsResult<Attr>| attr.map(|attr| attr.inode);
+    let twin = inode(lead(vfs, &at("dir/twin"), false));
+    assert_eq!(twin, inode(lead(vfs, &at("dir/inner"), false)));
+}
