@@ -23,6 +23,13 @@ impl File {
     }
 }
 
+impl File {
+    /// Its number, which nobody closes from now on.
+    pub fn leak(self) -> RawFd {
+        core::mem::ManuallyDrop::new(self).0
+    }
+}
+
 impl From<OwnedFd> for File {
     fn from(file: OwnedFd) -> Self {
         Self(file.into_raw_fd())
@@ -64,30 +71,6 @@ fn open_from(dir: RawFd, name: &CStr, flags: OFlags, mode: u32) -> Result<File, 
     let flags = flags | OFlags::CLOEXEC | OFlags::LARGEFILE;
     // SAFETY: the kernel reads the name.
     File::opened(unsafe { raw_syscall!(Sysno::openat, dir, name.as_ptr(), flags.bits(), mode) })
-}
-
-/// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
-/// open: else `XDEV` and `LOOP`. `AGAIN`: something is moved meanwhile. `NOSYS` on kernels before 5.6.
-#[doc(alias = "openat2")]
-pub fn open_beneath(dir: impl AsFd, path: &CStr, flags: OFlags, mode: u32) -> Result<File, Errno> {
-    const NO_MAGIC_LINKS: u64 = 2;
-    const BENEATH: u64 = 8;
-    let how = [
-        flags.bits().into(),
-        u64::from(mode),
-        NO_MAGIC_LINKS | BENEATH,
-    ];
-    let dir = dir.as_fd().as_raw_fd();
-    // SAFETY: the kernel reads the path and three numbers.
-    File::opened(unsafe {
-        raw_syscall!(
-            Sysno::openat2,
-            dir,
-            path.as_ptr(),
-            how.as_ptr(),
-            size_of_val(&how)
-        )
-    })
 }
 
 /// What the host says of a file: the fields of statx(2).
@@ -277,19 +260,17 @@ pub fn open_by_handle(
     })
 }
 
-/// Makes the entry `name` of a directory, a FIFO, a socket or a device with these bits and numbers. `INVAL`: the kernel has 12
-/// bits for the major number and 20 for the minor.
-pub fn make_node(
-    dir: impl AsFd,
-    name: &CStr,
-    mode: u32,
-    (major, minor): (u32, u32),
-) -> Result<(), Errno> {
-    let dir = dir.as_fd().as_raw_fd();
+pub(super) const fn device_number((major, minor): (u32, u32)) -> Result<u32, Errno> {
     if major >> 12 | minor >> 20 != 0 {
         return Err(Errno::INVAL);
     }
-    let device = minor & 0xff | major << 8 | (minor & !0xff) << 12;
+    Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
+}
+
+/// Makes the entry `name` of a directory, a FIFO, a socket or a device with these bits and numbers. `INVAL`: the kernel has 12
+/// bits for the major number and 20 for the minor.
+pub fn make_node(dir: impl AsFd, name: &CStr, mode: u32, device: (u32, u32)) -> Result<(), Errno> {
+    let (dir, device) = (dir.as_fd().as_raw_fd(), device_number(device)?);
     // SAFETY: the kernel reads the name.
     outcome(unsafe { raw_syscall!(Sysno::mknodat, dir, name.as_ptr(), mode, device) }).map(drop)
 }
@@ -329,9 +310,14 @@ pub fn change_mode(file: impl AsFd, mode: u32) -> Result<(), Errno> {
 
 /// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.
 pub fn path(file: impl AsFd, room: &mut [u8; 25]) -> &CStr {
+    path_of(file.as_fd().as_raw_fd(), room)
+}
+
+/// The same for its number.
+#[inline(never)]
+pub fn path_of(mut rest: RawFd, room: &mut [u8; 25]) -> &CStr {
     *room = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
     let (_, digits) = room.split_at_mut(14);
-    let mut rest = file.as_fd().as_raw_fd();
     for at in (0..rest.max(1).ilog10() as usize + 1).rev() {
         if let Some(digit) = digits.get_mut(at) {
             *digit = b'0' + (rest % 10) as u8;

@@ -1,58 +1,75 @@
 //! The host's files by their paths, as who started the process sees them: for one peer, who has the same rights.
 //!
-//! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is a descriptor in a small ring, which
-//! lasts for a request, a pin one in a table. Only regular files and directories are opened, and nothing of what the kernel
-//! makes of its own state. In a jail all paths begin at its directory: the kernel is asked to stay beneath that, and where it
-//! cannot, or a path seems to lead out, [`walk`](super::walk) has the law.
+//! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is the kernel's own number of a
+//! descriptor, which lasts for a request in a small ring, and as long as its pin. Only regular files and directories are
+//! opened, and nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the kernel is
+//! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the law.
 
-use super::kernel::{self, PATH, READ, WRITE, attr, change, error, terminated};
+use super::kernel::{self, PATH, READ, WRITE, error};
+use super::walk::{Text, add};
 use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
     Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
 };
-use crate::config::PATH_BYTES_MAX;
-use crate::sys::files::{self, File, Stat};
+use crate::sys::files;
+use crate::sys::named::{self, CURRENT, lend};
 use crate::sys::{self, Errno};
+use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
-use rustix::fd::AsRawFd as _;
-use rustix::fs::{AtFlags, CWD, OFlags};
-use table::{Ring, Table};
+use ring::{NONE, Ring};
+use rustix::fd::RawFd;
+use rustix::fs::{AtFlags, OFlags};
 
 mod alter;
 mod jail;
-mod table;
+mod ring;
 #[cfg(test)]
 mod tests;
 
 /// The backend.
 #[derive(Debug)]
 pub struct User {
-    table: Table,
+    /// What all paths begin at.
+    top: RawFd,
+    /// Names that were looked up on the way to something else.
+    steps: Ring,
+    /// What paths led to.
+    found: Ring,
+    /// Pins that may still be given out.
+    pins_left: usize,
     exports: [Export; 1],
     jail: Option<Jail>,
-    /// The path that was opened last, with its NUL; in a jail what of it lies beneath the top.
-    text: heapless::Vec<u8, PATH_BYTES_MAX>,
+    /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
+    text: Text,
     /// What it led to: where a descriptor is not enough, it is opened by its path once more.
     named: Option<Node>,
+}
+
+/// A node's descriptor.
+const fn number(node: Node) -> RawFd {
+    node.0 as RawFd
 }
 
 impl User {
     /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own.
     pub fn new(pin_count: usize) -> Self {
         Self {
-            table: Table::new(pin_count),
+            top: NONE,
+            steps: Ring::EMPTY,
+            found: Ring::EMPTY,
+            pins_left: pin_count,
             exports: [Export { path: b"/" }],
             jail: None,
-            text: heapless::Vec::new(),
+            text: Text::new(),
             named: None,
         }
     }
 
     /// Names are looked up from this directory: what handles are looked for beneath.
     #[cfg(test)]
-    pub(super) fn begin_at(&mut self, dir: &core::ffi::CStr) {
-        self.table.top = Some(files::open(dir, PATH, 0).unwrap());
+    pub(super) fn begin_at(&mut self, dir: &CStr) {
+        self.top = files::open(dir, PATH, 0).unwrap().leak();
     }
 
     /// Keeps a path in the kernel's words.
@@ -60,92 +77,126 @@ impl User {
     fn take(&mut self, path: &[u8]) -> FsResult<()> {
         self.named = None;
         self.text.clear();
-        if path.contains(&0) {
-            return Err(FsError::Invalid);
-        }
         let path = match &self.jail {
             None => path,
             Some(jail) => jail.enter(path, &mut self.text)?,
         };
-        let fits = self.text.extend_from_slice(path).is_ok() && self.text.push(0).is_ok();
-        if fits {
-            Ok(())
-        } else {
-            Err(FsError::NameTooLong)
+        self.end_text(path)
+    }
+
+    /// Completes a text, which has no NUL but the last byte.
+    fn end_text(&mut self, bytes: &[u8]) -> FsResult<()> {
+        if bytes.contains(&0) {
+            return Err(FsError::Invalid);
         }
+        add(&mut self.text, bytes)?;
+        add(&mut self.text, b"\0")
     }
 
     /// Opens what the path that was taken leads to.
     #[inline(never)]
-    fn open_taken(&mut self, flags: OFlags, mode: u32) -> FsResult<File> {
+    fn open_taken(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
         if self.jail.is_some() {
             return self.open_beneath(flags, mode);
         }
-        files::open(sys::c_str(&self.text), flags, mode).map_err(error)
+        named::open(CURRENT, sys::c_str(&self.text), flags, mode)
     }
 
-    /// Opens an object for more than a path, a directory only if the flags say so.
+    /// Pins what was opened, if it may be.
     #[inline(never)]
-    fn reopen(&mut self, node: Node, flags: OFlags) -> FsResult<File> {
-        let (mut stat, mut again) = (files::blank(), files::blank());
-        let file = self.table.get(node)?;
-        kernel::stat(file, &mut stat)?;
-        let opened = match kernel::kind(&stat) {
-            Kind::Directory if !flags.contains(OFlags::DIRECTORY) => {
-                return Err(FsError::IsDirectory);
-            }
-            Kind::Directory => kernel::open(file, c".", flags, 0)?,
-            Kind::Regular => match files::reopen(file, flags.difference(OFlags::DIRECTORY)) {
-                // Without /proc it has to be found once more.
-                Err(Errno::NOENT | Errno::NOTDIR) if self.named == Some(node) => {
-                    let opened = self.open_taken(flags.difference(OFlags::DIRECTORY), 0)?;
-                    kernel::stat(&opened, &mut again)?;
-                    is_same(&stat, &again)?;
-                    opened
-                }
-                opened => opened.map_err(error)?,
-            },
-            _ => return Err(FsError::Invalid),
-        };
-        refuse_pseudo(&opened, &stat)?;
-        Ok(opened)
+    fn admit(&mut self, file: RawFd, directory: bool, truncate: bool) -> FsResult<Pin> {
+        if let Err(error) = check(file, directory, truncate) {
+            named::close(file);
+            return Err(error);
+        }
+        self.pins_left = self.pins_left.saturating_sub(1);
+        Ok(Pin {
+            node: Node(file as u32),
+            user: 0,
+        })
     }
 
-    /// Takes in an object that a request asks for by its path.
-    fn found(&mut self, file: File) -> Node {
-        self.table.keep(file, Ring::Found)
+    #[inline(never)]
+    fn list(
+        &self,
+        dir: RawFd,
+        from: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<bool> {
+        let listed = files::list(lend(dir), from, &mut |found| {
+            // What is above may be outside.
+            let attr = if self.jail.is_some() && found.is_dots() {
+                Err(FsError::Access)
+            } else {
+                told(dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
+            };
+            each(&DirEntry {
+                name: found.name.to_bytes(),
+                cookie: found.cookie,
+                inode: found.inode,
+                object: attr.as_ref().ok().map(|attr| (attr, &Handle::EMPTY)),
+            })
+        });
+        match listed {
+            Err(Errno::INVAL) if from != 0 => Err(FsError::BadCookie),
+            // Removed while it was open: there is nothing in it.
+            Err(Errno::NOENT) => Ok(true),
+            listed => listed.map_err(error),
+        }
     }
 }
 
-/// Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
-fn refuse_pseudo(file: &File, stat: &Stat) -> FsResult<()> {
-    if stat.stx_blocks == 0 {
+/// The attributes of what a path leads to, or of what is open when it is empty.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
+#[inline(never)]
+fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
+    let flags = flags | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    let stat = rustix::fs::statat(lend(dir), path, flags).map_err(error)?;
+    let time = |secs, nanos| FileTime { secs, nanos };
+    let device = stat.st_rdev as u64;
+    Ok(Attr {
+        kind: kernel::kind(stat.st_mode as u32),
+        mode: stat.st_mode as u32 & 0o7777,
+        nlink: stat.st_nlink as u32,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: stat.st_size as u64,
+        used: (stat.st_blocks as u64).wrapping_mul(512),
+        rdev: (rustix::fs::major(device), rustix::fs::minor(device)),
+        fsid: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+        atime: time(stat.st_atime as i64, stat.st_atime_nsec as u32),
+        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+    })
+}
+
+/// Whether something may be open for more than its path. Nothing but a regular file is ever cut.
+fn check(file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
+    let attr = told(file, c"", AtFlags::empty())?;
+    match attr.kind {
+        Kind::Directory if directory => {}
+        Kind::Directory => return Err(FsError::IsDirectory),
+        Kind::Regular => {}
+        _ => return Err(FsError::Access),
+    }
+    // Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
+    if attr.used == 0 {
         refuse_system(file)?;
+    }
+    if truncate {
+        rustix::fs::ftruncate(lend(file), 0).map_err(error)?;
     }
     Ok(())
 }
 
-fn refuse_system(file: &File) -> FsResult<()> {
-    let system = rustix::fs::fstatfs(file).map_err(error)?;
+#[inline(never)]
+fn refuse_system(file: RawFd) -> FsResult<()> {
+    let system = rustix::fs::fstatfs(lend(file)).map_err(error)?;
     if kernel::is_pseudo(&system) {
         return Err(FsError::Access);
     }
     Ok(())
-}
-
-/// Whether two answers are about the same object; else something was moved meanwhile.
-fn is_same(stat: &Stat, other: &Stat) -> FsResult<()> {
-    if (files::device(stat), stat.stx_ino) == (files::device(other), other.stx_ino) {
-        Ok(())
-    } else {
-        Err(FsError::TryLater)
-    }
-}
-
-/// What tells two file systems from each other, in 32 bits.
-const fn tag(stat: &Stat) -> u32 {
-    let (major, minor) = files::device(stat);
-    major << 20 ^ minor
 }
 
 /// Only the path of an object; a link at its end is followed or kept.
@@ -166,14 +217,14 @@ impl Vfs for User {
         if export > 0 {
             return Err(FsError::Stale);
         }
-        if self.table.top.is_none() {
-            self.table.top = Some(files::open(c"/", PATH, 0).map_err(error)?);
+        if self.top == NONE {
+            self.top = named::open::<FsError>(CURRENT, c"/", PATH, 0)?;
         }
-        Ok(Table::TOP)
+        Ok(Node(self.top as u32))
     }
 
     fn open(&mut self, _: &[u8], _: &Caller) -> FsResult<Node> {
-        Err(FsError::BadHandle)
+        Err(FsError::NotSupported)
     }
 
     fn handle(&mut self, _: Node) -> FsResult<Handle> {
@@ -181,24 +232,16 @@ impl Vfs for User {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let mut stat = files::blank();
-        kernel::stat(self.table.get(node)?, &mut stat)?;
-        Ok(attr(&stat, tag(&stat)))
+        told(number(node), c"", AtFlags::empty())
     }
 
-    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
-        match files::access(self.table.get(node)?, right as u32) {
-            Ok(()) => Ok(true),
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
-            Err(errno) => Err(error(errno)),
-        }
+    fn allows(&mut self, _: Node, _: Right) -> FsResult<bool> {
+        Err(FsError::NotSupported)
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        let mut text = [0; 256];
-        let dir = self.table.get(dir)?;
-        let file = kernel::open(dir, terminated(name, &mut text), PATH, 0)?;
-        Ok(self.table.keep(file, Ring::Steps))
+        let file = named::open_entry::<FsError>(number(dir), name.bytes(), PATH, 0)?;
+        Ok(self.steps.keep(file))
     }
 
     fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
@@ -211,31 +254,28 @@ impl Vfs for User {
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         self.take(path)?;
         let file = self.open_taken(path_flags(follow), 0)?;
-        let node = self.found(file);
+        let node = self.found.keep(file);
         self.named = Some(node);
         Ok(node)
     }
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        let mut stat = files::blank();
-        self.take(path)?;
         if self.jail.is_some() {
-            let file = self.open_taken(path_flags(follow), 0)?;
-            kernel::stat(&file, &mut stat)?;
-        } else {
-            let end = if follow {
-                AtFlags::empty()
-            } else {
-                AtFlags::SYMLINK_NOFOLLOW
-            };
-            files::stat_at(CWD, sys::c_str(&self.text), end, &mut stat).map_err(error)?;
+            let node = self.resolve(path, follow)?;
+            return self.attr(node);
         }
-        Ok(attr(&stat, tag(&stat)))
+        self.take(path)?;
+        let end = if follow {
+            AtFlags::empty()
+        } else {
+            AtFlags::SYMLINK_NOFOLLOW
+        };
+        told(CURRENT, sys::c_str(&self.text), end)
     }
 
     fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
         // Before anything is made or cut.
-        if self.table.is_full() {
+        if self.pins_left == 0 {
             return Err(FsError::TryLater);
         }
         let mut flags = match (how.read, how.write || how.truncate) {
@@ -249,20 +289,7 @@ impl Vfs for User {
         flags.set(OFlags::DIRECTORY, how.directory);
         self.take(path)?;
         let file = self.open_taken(flags, how.create.unwrap_or(0) & 0o7777)?;
-        let mut stat = files::blank();
-        kernel::stat(&file, &mut stat)?;
-        match kernel::kind(&stat) {
-            Kind::Directory if how.directory => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
-            Kind::Regular => {}
-            _ => return Err(FsError::Access),
-        }
-        refuse_pseudo(&file, &stat)?;
-        // Nothing but a regular file is ever cut.
-        if how.truncate {
-            rustix::fs::ftruncate(&file, 0).map_err(error)?;
-        }
-        self.table.pin(file)
+        self.admit(file, how.directory, how.truncate)
     }
 
     fn clock(&mut self) -> FileTime {
@@ -271,63 +298,36 @@ impl Vfs for User {
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
-        let file = self.table.get(node)?;
-        match rustix::fs::readlinkat_raw(file, c"", &mut *out) {
+        let len = match named::read_link::<FsError>(number(node), out) {
             // So the kernel says that it is no link.
-            Err(Errno::NOENT) => Err(FsError::Invalid),
-            Ok(len) => {
-                refuse_system(file)?;
-                match &self.jail {
-                    Some(jail) => jail.show(file, out),
-                    None => Ok(len),
-                }
-            }
-            Err(errno) => Err(error(errno)),
-        }
+            Err(FsError::NoEntry) => return Err(FsError::Invalid),
+            len => len?,
+        };
+        refuse_system(number(node))?;
+        Ok(self.show(out, len))
     }
 
     fn readdir(
         &mut self,
         dir: Node,
         from: u64,
-        detail: Detail,
+        _: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        let opened;
-        let mut stat = files::blank();
-        let file = if Table::is_pinned(dir) {
-            self.table.get(dir)?
-        } else {
-            opened = self.reopen(dir, READ | OFlags::DIRECTORY)?;
-            &opened
-        };
-        let is_jailed = self.jail.is_some();
-        let listed = files::list(file, from, &mut |found| {
-            let mut name = found.name;
-            if is_jailed && found.is_dots() {
-                // What is above may be outside.
-                name = c"";
-            }
-            let wants = detail == Detail::Objects || name.is_empty();
-            let known = wants && files::stat_entry(file, name, &mut stat).is_ok();
-            let attr = attr(&stat, tag(&stat));
-            each(&DirEntry {
-                name: found.name.to_bytes(),
-                cookie: found.cookie,
-                inode: if known { attr.inode } else { found.inode },
-                object: known.then_some((&attr, &Handle::EMPTY)),
-            })
-        });
-        match listed {
-            Err(Errno::INVAL) if from != 0 => Err(FsError::BadCookie),
-            // Removed while it was open: there is nothing in it.
-            Err(Errno::NOENT) => Ok(true),
-            listed => listed.map_err(error),
+        match self.list(number(dir), from, each) {
+            // It is open only as a path.
+            Err(FsError::Stale) => {}
+            listed => return listed,
         }
+        let file = named::open_entry::<FsError>(number(dir), b".", READ | OFlags::DIRECTORY, 0)?;
+        let pin = self.admit(file, true, false)?;
+        let listed = self.list(file, from, each);
+        self.unpin(pin);
+        listed
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
-        kernel::space(self.table.get(node)?)
+        kernel::space(lend(number(node)))
     }
 
     fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
@@ -336,20 +336,30 @@ impl Vfs for User {
         } else {
             READ
         };
-        let file = self.reopen(node, flags)?;
-        self.table.pin(file)
+        match self.attr(node)?.kind {
+            _ if self.pins_left == 0 => Err(FsError::TryLater),
+            Kind::Regular => {
+                let mut room = [0; 25];
+                let path = files::path_of(number(node), &mut room);
+                let file = named::open::<FsError>(CURRENT, path, flags, 0)?;
+                self.admit(file, false, false)
+            }
+            Kind::Directory => Err(FsError::IsDirectory),
+            _ => Err(FsError::Invalid),
+        }
     }
 
     fn unpin(&mut self, pin: Pin) {
-        self.table.unpin(&pin);
+        named::close(number(pin.node));
+        self.pins_left += 1;
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        kernel::read(self.table.get(pin.node)?, offset, out)
+        kernel::read(lend(number(pin.node)), offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        let file = self.table.get(pin.node)?;
+        let file = lend(number(pin.node));
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             match rustix::io::pwrite(file, rest, offset.saturating_add(done as u64)) {
@@ -363,28 +373,12 @@ impl Vfs for User {
         Ok(())
     }
 
-    fn write_from(
-        &mut self,
-        pin: &Pin,
-        mut offset: u64,
-        pipe: Descriptor,
-        mut len: usize,
-    ) -> FsResult<()> {
-        let (mut room, mut outcome) = ([0; PATH_BYTES_MAX], Ok(()));
-        while let Some(room) = room.get_mut(..len.min(PATH_BYTES_MAX)).filter(|_| len > 0) {
-            // What cannot be stored is taken off the pipe all the same.
-            let count = files::read_pipe(pipe.0, room).map_err(error)?.max(1);
-            if outcome.is_ok() {
-                outcome = self.write(pin, offset, room.get(..count).unwrap_or_default());
-            }
-            offset = offset.saturating_add(count as u64);
-            len = len.saturating_sub(count);
-        }
-        outcome
+    fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {
+        Err(FsError::NotSupported)
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        rustix::fs::fsync(self.table.get(pin.node)?).map_err(error)
+        named::sync(number(pin.node))
     }
 
     fn settle(&mut self) -> FsResult<()> {
@@ -402,11 +396,11 @@ impl Vfs for User {
         make: Make<'_>,
         change: &Change,
     ) -> FsResult<Node> {
-        self.make(dir, name, make, change)
+        self.make(number(dir), name.bytes(), make, change)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        change::remove(self.table.get(dir)?, name, directory)
+        named::remove(number(dir), name.bytes(), directory)
     }
 
     fn rename(
@@ -417,21 +411,47 @@ impl Vfs for User {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        self.move_name((from, name), (to, new_name), replace)
+        let (old, new) = ((number(from), name.bytes()), (number(to), new_name.bytes()));
+        match named::rename(old, new, replace) {
+            Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
+            renamed => return renamed,
+        }
+        // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
+        if named::link_entry::<FsError>(old, new).is_ok() {
+            let removed = self.remove(from, name, false);
+            if removed.is_err() {
+                let _ = self.remove(to, new_name, false);
+            }
+            return removed;
+        }
+        // A directory has one name only, and so has everything on some file systems.
+        match self.lookup(to, new_name) {
+            Ok(_) => Err(FsError::Exists),
+            Err(FsError::NoEntry) => named::rename(old, new, true),
+            Err(error) => Err(error),
+        }
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        self.add_name(node, dir, name)
+        let (file, dir, mut room) = (number(node), number(dir), [0; 25]);
+        let path = files::path_of(file, &mut room);
+        match named::link(CURRENT, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW) {
+            // Without /proc only root can, and since Linux 6.10 who opened it.
+            Err(FsError::NoEntry | FsError::NotDirectory) => {
+                named::link(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH)
+            }
+            linked => linked,
+        }
     }
 
     fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
-        let file = self.table.get(pin.node).ok()?;
-        Some(Descriptor(file.as_raw_fd()))
+        Some(Descriptor(number(pin.node)))
     }
 
     fn rest(&mut self) -> bool {
         self.named = None;
-        self.table.rest();
+        self.steps.rest();
+        self.found.rest();
         false
     }
 }

@@ -35,7 +35,7 @@ pub struct Found {
 }
 
 /// Bytes that make up a path.
-type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
+pub(super) type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
 /// A true path beneath the top: without links, "." and "..". Empty for the top itself, else each name has a "/" before it.
 #[derive(Clone, Debug, Default)]
@@ -44,43 +44,49 @@ pub struct Path(Text);
 impl Path {
     /// The path as clients write it, cut to `out`.
     pub fn write(&self, vfs: &dyn Vfs, out: &mut [u8]) -> usize {
-        let top = top(vfs);
-        let whole = top.iter().chain(&self.0);
-        let len = out
-            .iter_mut()
-            .zip(whole)
-            .map(|(to, from)| *to = *from)
-            .count();
-        match out.first_mut() {
-            Some(first) if len == 0 => {
-                *first = b'/';
-                1
-            }
-            _ => len,
+        let at = put(out, 0, top(vfs));
+        match put(out, at, &self.0) {
+            0 => put(out, 0, b"/"),
+            len => len,
         }
     }
 
     /// The last name; empty for the top.
     pub fn name(&self) -> &[u8] {
-        self.0
-            .rsplit(|byte| *byte == b'/')
-            .next()
+        let slash = self.0.iter().rposition(|byte| *byte == b'/');
+        slash
+            .and_then(|at| self.0.get(at + 1..))
             .unwrap_or_default()
     }
 
     fn push(&mut self, name: &[u8]) -> FsResult<()> {
-        let fits = self.0.push(b'/').is_ok() && self.0.extend_from_slice(name).is_ok();
-        if fits {
-            Ok(())
-        } else {
-            Err(FsError::NameTooLong)
-        }
+        add(&mut self.0, b"/")?;
+        add(&mut self.0, name)
     }
 
     fn pop(&mut self) {
         let len = self.0.len().saturating_sub(self.name().len() + 1);
         self.0.truncate(len);
     }
+}
+
+/// Appends to a path.
+#[inline(never)]
+pub(super) fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
+    let added = text.extend_from_slice(bytes);
+    added.map_err(|_| FsError::NameTooLong)
+}
+
+/// Copies bytes to a place in `out`, as far as they fit; where they end.
+#[inline(never)]
+pub(super) fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
+    for byte in bytes {
+        if let Some(place) = out.get_mut(at) {
+            *place = *byte;
+            at += 1;
+        }
+    }
+    at
 }
 
 /// The path of the first export without the "/" at its end: that of "/" is empty.
@@ -104,149 +110,121 @@ struct Rest {
 }
 
 impl Rest {
-    fn new(path: &[u8]) -> FsResult<Self> {
-        let mut rest = Self {
-            room: [0; PATH_BYTES_MAX],
-            from: PATH_BYTES_MAX,
-        };
-        rest.put_before(path)?;
-        Ok(rest)
-    }
-
     fn bytes(&self) -> &[u8] {
         self.room.get(self.from..).unwrap_or_default()
     }
 
+    #[inline(never)]
     fn put_before(&mut self, bytes: &[u8]) -> FsResult<()> {
         let from = self.from.checked_sub(bytes.len());
         let from = from.ok_or(FsError::NameTooLong)?;
-        if let Some(room) = self.room.get_mut(from..self.from) {
-            room.copy_from_slice(bytes);
-        }
+        put(&mut self.room, from, bytes);
         self.from = from;
         Ok(())
     }
 
-    /// Walks the "/"s at the beginning; whether there were any.
-    fn skip_separators(&mut self) -> bool {
-        let count = self
-            .bytes()
-            .iter()
-            .take_while(|byte| **byte == b'/')
-            .count();
-        self.from += count;
-        count > 0
-    }
-
     /// The next name, which may be "." or ".."; empty at the end.
     fn name(&self) -> &[u8] {
-        self.bytes()
-            .split(|byte| *byte == b'/')
-            .next()
-            .unwrap_or_default()
-    }
-
-    /// An absolute path becomes one beneath the top.
-    fn enter(&mut self, vfs: &dyn Vfs) -> FsResult<()> {
-        self.from = PATH_BYTES_MAX - beneath(top(vfs), self.bytes())?.len();
-        Ok(())
-    }
-
-    fn walk(&mut self, vfs: &mut dyn Vfs, end: End, done: &mut Path) -> FsResult<Found> {
-        let mut target = [0; PATH_BYTES_MAX];
-        done.0.clear();
-        let top = vfs.root(0)?;
-        let (mut parent, mut node, mut links) = (top, top, 0);
-        for _ in 0..STEP_COUNT_MAX {
-            let separated = self.skip_separators();
-            let name = self.name();
-            if separated && (name.len() < 3 && name.iter().all(|byte| *byte == b'.')) {
-                // Nothing, "." and ".." can follow a directory only.
-                if vfs.attr(node)?.kind != Kind::Directory {
-                    return Err(FsError::NotDirectory);
-                }
-            }
-            let len = name.len();
-            match name {
-                b"" => {
-                    return Ok(Found {
-                        parent,
-                        node: Some(node),
-                    });
-                }
-                b"." => {
-                    self.from += len;
-                    continue;
-                }
-                b".." => {
-                    self.from += len;
-                    done.pop();
-                    self.put_before(&done.0)?;
-                    done.0.clear();
-                    (parent, node) = (top, top);
-                    continue;
-                }
-                _ => {}
-            }
-            let found = vfs.lookup(node, Name::new(name)?);
-            let is_last = self.bytes().len() == len;
-            if found == Err(FsError::NoEntry) && is_last && matches!(end, End::Absent | End::New) {
-                done.push(name)?;
-                return Ok(Found {
-                    parent: node,
-                    node: None,
-                });
-            }
-            let found = found?;
-            if !(is_last && matches!(end, End::Keep | End::New)) {
-                match vfs.readlink(found, &mut target) {
-                    Err(FsError::Invalid) => {}
-                    len_of_target => {
-                        links += 1;
-                        if links > LINK_COUNT_MAX {
-                            return Err(FsError::TooManyFollowed);
-                        }
-                        self.from += len;
-                        let target = target.get(..len_of_target?).unwrap_or_default();
-                        self.put_before(target)?;
-                        if target.first() == Some(&b'/') {
-                            self.enter(vfs)?;
-                            done.0.clear();
-                            (parent, node) = (top, top);
-                        }
-                        continue;
-                    }
-                }
-            }
-            done.push(name)?;
-            self.from += len;
-            (parent, node) = (node, found);
-        }
-        Err(FsError::NameTooLong)
+        let rest = self.bytes();
+        let len = rest.iter().position(|byte| *byte == b'/');
+        rest.get(..len.unwrap_or(rest.len())).unwrap_or_default()
     }
 }
 
 /// Walks `path`; `done` is the true path of where it led.
 pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
-    let mut rest = Rest::new(path)?;
-    if path.first() != Some(&b'/') {
-        rest.put_before(b"/")?;
-        let mut start = [0; PATH_BYTES_MAX];
-        let len = vfs.start(&mut start)?;
-        rest.put_before(start.get(..len).unwrap_or_default())?;
-    }
-    rest.enter(vfs)?;
-    rest.walk(vfs, end, done)
+    walk_from(vfs, path, false, end, done)
 }
 
-/// The same for a path that begins at the top.
-pub(super) fn walk_beneath(
+/// The same; a path that begins at the top is as it lies beneath it.
+#[inline(never)]
+pub(super) fn walk_from(
     vfs: &mut dyn Vfs,
     path: &[u8],
+    from_top: bool,
     end: End,
     done: &mut Path,
 ) -> FsResult<Found> {
-    Rest::new(path)?.walk(vfs, end, done)
+    let mut target = [0; PATH_BYTES_MAX];
+    let mut rest = Rest {
+        room: [0; PATH_BYTES_MAX],
+        from: PATH_BYTES_MAX,
+    };
+    rest.put_before(path)?;
+    if !from_top && path.first() != Some(&b'/') {
+        rest.put_before(b"/")?;
+        let len = vfs.start(&mut target)?;
+        rest.put_before(target.get(..len).unwrap_or_default())?;
+    }
+    let start = vfs.root(0)?;
+    let (mut parent, mut node, mut link_count) = (start, start, 0);
+    // Whether what is left is an absolute path, and whether it begins at the top.
+    let (mut is_absolute, mut is_anew) = (!from_top, true);
+    for _ in 0..STEP_COUNT_MAX {
+        if is_absolute {
+            // It becomes one beneath the top.
+            rest.from = PATH_BYTES_MAX - beneath(top(vfs), rest.bytes())?.len();
+        }
+        if is_absolute || is_anew {
+            done.0.clear();
+            (parent, node) = (start, start);
+        }
+        (is_absolute, is_anew) = (false, false);
+        let before = rest.from;
+        while rest.bytes().first() == Some(&b'/') {
+            rest.from += 1;
+        }
+        let name = rest.name();
+        let next = rest.from + name.len();
+        if matches!(name, b"" | b"." | b"..") {
+            // These can follow a directory only.
+            if rest.from != before && vfs.attr(node)?.kind != Kind::Directory {
+                return Err(FsError::NotDirectory);
+            }
+            if name.is_empty() {
+                let node = Some(node);
+                return Ok(Found { parent, node });
+            }
+            is_anew = name.len() == 2;
+            rest.from = next;
+            if is_anew {
+                done.pop();
+                rest.put_before(&done.0)?;
+            }
+            continue;
+        }
+        let is_last = next == PATH_BYTES_MAX;
+        let found = match vfs.lookup(node, Name::new(name)?) {
+            Err(FsError::NoEntry) if is_last && matches!(end, End::Absent | End::New) => None,
+            found => Some(found?),
+        };
+        if let Some(found) = found
+            && !(is_last && matches!(end, End::Keep | End::New))
+        {
+            match vfs.readlink(found, &mut target) {
+                Err(FsError::Invalid) => {}
+                len => {
+                    link_count += 1;
+                    if link_count > LINK_COUNT_MAX {
+                        return Err(FsError::TooManyFollowed);
+                    }
+                    let target = target.get(..len?).unwrap_or_default();
+                    rest.from = next;
+                    rest.put_before(target)?;
+                    is_absolute = target.first() == Some(&b'/');
+                    continue;
+                }
+            }
+        }
+        done.push(name)?;
+        rest.from = next;
+        parent = node;
+        match found {
+            Some(found) => node = found,
+            node => return Ok(Found { parent, node }),
+        }
+    }
+    Err(FsError::NameTooLong)
 }
 
 /// The object at the end of a path.

@@ -57,16 +57,20 @@ pub(in super::super) fn make(
             rustix::fs::symlinkat(target_text(target, &mut room)?, dir, name)
         }
         Make::Special(kind, device) => {
-            let kind = match kind {
-                Kind::Fifo => 0o010_000,
-                Kind::Socket => 0o140_000,
-                Kind::BlockDevice => 0o060_000,
-                _ => 0o020_000,
-            };
-            files::make_node(dir, name, kind | bits(0o666), device)
+            files::make_node(dir, name, special(kind) | bits(0o666), device)
         }
     }
     .map_err(error)
+}
+
+/// The bits of a kind that is made as a node.
+pub(in super::super) const fn special(kind: Kind) -> u32 {
+    match kind {
+        Kind::Fifo => 0o010_000,
+        Kind::Socket => 0o140_000,
+        Kind::BlockDevice => 0o060_000,
+        _ => 0o020_000,
+    }
 }
 
 /// The target of a symbolic link as text. It is never followed here, so it may be anything but empty.

@@ -1,46 +1,37 @@
-//! What changes objects: by a descriptor that may be open only as a path.
+//! What changes attributes, by a descriptor that may be open only as a path, and what makes objects.
 //!
-//! New kernels change all of it so. For old ones there is the path in /proc, and where that is missing too the object is opened.
+//! The kernel changes little by such a descriptor. For the rest there is the path in /proc, and where that is missing the object
+//! is opened.
 
-use super::super::kernel::change::{self, times};
-use super::super::kernel::{self, PATH, READ, WRITE, error, terminated};
-use super::super::{Change, FsError, FsResult, Make, Name, Node};
-use super::{User, is_same};
-use crate::sys::Errno;
-use crate::sys::files::{self, File};
+use super::super::kernel::change::{special, times};
+use super::super::kernel::{PATH, READ, WRITE, error};
+use super::super::{Change, FsError, FsResult, Kind, Make, Node, Right, Vfs as _};
+use super::{User, number};
+use crate::sys::c_str;
+use crate::sys::files;
+use crate::sys::named::{self, CURRENT, lend};
 use core::ffi::CStr;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fd::RawFd;
+use rustix::fs::OFlags;
 
 impl User {
     /// Changes attributes in the order in which none undoes another.
     pub(super) fn alter(&mut self, node: Node, change: &Change) -> FsResult<()> {
+        let file = number(node);
         if let Some(size) = change.size {
             self.cut(node, size)?;
         }
-        change::own(self.table.get(node)?, change)?;
+        if change.uid.is_some() || change.gid.is_some() {
+            named::own::<FsError>(file, change.uid, change.gid)?;
+        }
         if let Some(mode) = change.mode {
-            let bits = Mode::from_bits_retain(mode);
-            self.change(
-                node,
-                &|file| match files::change_mode(file, mode) {
-                    // Some old sandboxes say the latter.
-                    Err(Errno::NOSYS | Errno::PERM) => rustix::fs::fchmod(file, bits),
-                    changed => changed,
-                },
-                &|path| rustix::fs::chmod(path, bits),
-            )?;
+            self.change(node, &|file, path| named::change_mode(file, path, mode))?;
         }
         if change.times() {
             let times = times(change.atime, change.mtime);
-            self.change(
-                node,
-                &|file| match rustix::fs::utimensat(file, c"", &times, AtFlags::EMPTY_PATH) {
-                    // Before Linux 5.8.
-                    Err(Errno::INVAL) => rustix::fs::futimens(file, &times),
-                    changed => changed,
-                },
-                &|path| rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
-            )?;
+            self.change(node, &|file, path| {
+                named::change_times(file, path, &times).map_err(error)
+            })?;
         }
         Ok(())
     }
@@ -49,103 +40,78 @@ impl User {
         if size > i64::MAX as u64 {
             return Err(FsError::TooLarge);
         }
-        let cut = |file: &File| rustix::fs::ftruncate(file, size);
-        match cut(self.table.get(node)?) {
-            Err(Errno::BADF) => cut(&self.reopen(node, WRITE)?),
-            done => done,
+        let cut = |file| rustix::fs::ftruncate(lend(file), size).map_err(error);
+        match cut(number(node)) {
+            // It is open only as a path.
+            Err(FsError::Stale) => {}
+            done => return done,
         }
-        .map_err(error)
+        let pin = self.pin(node, Some(Right::Write))?;
+        let done = cut(number(pin.node));
+        self.unpin(pin);
+        done
     }
 
     fn change(
         &mut self,
         node: Node,
-        by_file: &dyn Fn(&File) -> Result<(), Errno>,
-        by_path: &dyn Fn(&CStr) -> Result<(), Errno>,
+        by: &dyn Fn(RawFd, Option<&CStr>) -> FsResult<()>,
     ) -> FsResult<()> {
-        let (file, mut room) = (self.table.get(node)?, [0; 25]);
-        let mut done = by_file(file);
-        if done == Err(Errno::BADF) {
-            done = by_path(files::path(file, &mut room));
-            if matches!(done, Err(Errno::NOENT | Errno::NOTDIR)) {
-                done = by_file(&self.reopen(node, READ | OFlags::DIRECTORY)?);
-            }
+        let (file, mut room) = (number(node), [0; 25]);
+        match by(file, None) {
+            // It is open only as a path.
+            Err(FsError::Stale) => {}
+            done => return done,
         }
-        done.map_err(error)
-    }
-
-    pub(super) fn move_name(
-        &self,
-        (from, name): (Node, Name<'_>),
-        (to, new_name): (Node, Name<'_>),
-        replace: bool,
-    ) -> FsResult<()> {
-        let (from, to) = (self.table.get(from)?, self.table.get(to)?);
-        match change::rename((from, name), (to, new_name), replace) {
-            Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
-            renamed => return renamed,
+        match by(CURRENT, Some(files::path_of(file, &mut room))) {
+            // Without /proc it has to be found once more, if that has no effects.
+            Err(FsError::NoEntry | FsError::NotDirectory) if self.named == Some(node) => {}
+            done => return done,
         }
-        // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
-        let (mut text, mut new_text) = ([0; 256], [0; 256]);
-        let text = terminated(name, &mut text);
-        let new_text = terminated(new_name, &mut new_text);
-        match rustix::fs::linkat(from, text, to, new_text, AtFlags::empty()) {
-            Ok(()) => {
-                let removed = change::remove(from, name, false);
-                if removed.is_err() {
-                    let _ = change::remove(to, new_name, false);
-                }
-                removed
-            }
-            // A directory has one name only, and so has everything on some file systems.
-            Err(_) => match files::stat_entry(to, new_text, &mut files::blank()) {
-                Err(Errno::NOENT) => change::rename((from, name), (to, new_name), true),
-                there => there.map_err(error).and(Err(FsError::Exists)),
-            },
+        let attr = self.attr(node)?;
+        if !matches!(attr.kind, Kind::Regular | Kind::Directory) {
+            return Err(FsError::Invalid);
         }
-    }
-
-    pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        match change::link(self.table.get(node)?, self.table.get(dir)?, name) {
-            // Without /proc it has to be found once more.
-            Err(FsError::NoEntry) if self.named == Some(node) => {}
-            linked => return linked,
+        let again = self.open_taken(READ, 0)?;
+        let again = self.found.keep(again);
+        let found = self.attr(again)?;
+        if (found.fsid, found.inode) != (attr.fsid, attr.inode) {
+            // It was moved meanwhile.
+            return Err(FsError::TryLater);
         }
-        let (mut text, mut old_text) = ([0; 256], [0; 256]);
-        let (mut stat, mut again) = (files::blank(), files::blank());
-        let path = self.text.strip_suffix(b"\0").unwrap_or_default();
-        let last = path.rsplit(|byte| *byte == b'/').next();
-        let last = terminated(Name::new(last.unwrap_or_default())?, &mut old_text);
-        let parent_len = path.len().saturating_sub(last.count_bytes());
-        self.text.truncate(parent_len);
-        // The directory itself, also where there was nothing before the name.
-        let _ = self.text.extend_from_slice(b".\0");
-        let parent = self.open_taken(PATH | OFlags::DIRECTORY, 0)?;
-        kernel::stat(self.table.get(node)?, &mut stat)?;
-        files::stat_entry(&parent, last, &mut again).map_err(error)?;
-        is_same(&stat, &again)?;
-        let (dir, name) = (self.table.get(dir)?, terminated(name, &mut text));
-        rustix::fs::linkat(&parent, last, dir, name, AtFlags::empty()).map_err(error)
+        by(number(again), None)
     }
 
     /// Makes an object that was not there.
     pub(super) fn make(
         &mut self,
-        dir: Node,
-        name: Name<'_>,
+        dir: RawFd,
+        name: &[u8],
         make: Make<'_>,
         change: &Change,
     ) -> FsResult<Node> {
-        let mut text = [0; 256];
-        let text = terminated(name, &mut text);
-        let dir = self.table.get(dir)?;
         let (mut flags, mode) = (PATH, change.mode.unwrap_or(0o666));
-        if make == Make::File {
-            flags = WRITE | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        match make {
+            Make::File => flags = WRITE | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW,
+            Make::Directory => {
+                named::make_directory::<FsError>(dir, name, change.mode.unwrap_or(0o777))?
+            }
+            Make::Link(target) => {
+                // It is never followed here, so it may be anything but empty.
+                if target.is_empty() {
+                    return Err(FsError::Invalid);
+                }
+                self.named = None;
+                self.text.clear();
+                self.end_text(target)?;
+                named::make_link::<FsError>(c_str(&self.text), dir, name)?;
+            }
+            Make::Special(kind, device) => {
+                named::make_node::<FsError>(dir, name, special(kind) | mode, device)?;
+            }
         }
-        change::make(dir, text, make, change.mode)?;
-        let file = kernel::open(dir, text, flags, mode)?;
-        let node = self.found(file);
+        let file = named::open_entry::<FsError>(dir, name, flags, mode)?;
+        let node = self.found.keep(file);
         let rest = Change {
             mode: None,
             size: change.size.filter(|size| *size > 0),

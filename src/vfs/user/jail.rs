@@ -1,20 +1,16 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
-use super::super::kernel::{self, error, terminated};
-use super::super::walk::{self, End, Path};
-use super::super::{Export, FsError, FsResult, Kind, Name, Vfs as _};
+use super::super::kernel::error;
+use super::super::walk::{End, Path, Text, add, beneath, put, walk_from};
+use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
 use super::User;
 use crate::config::PATH_BYTES_MAX;
-use crate::sys::files::{self, File};
-use crate::sys::heap::Slots;
+use crate::sys::files;
+use crate::sys::named;
 use crate::sys::{self, Errno};
-use core::cell::Cell;
 use core::ffi::CStr;
-use rustix::fd::{AsRawFd as _, RawFd};
+use rustix::fd::RawFd;
 use rustix::fs::OFlags;
-
-/// Bytes of the path that is being opened.
-type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
 /// Where a client believes to be, and where it is.
 #[derive(Debug)]
@@ -23,65 +19,29 @@ pub(super) struct Jail {
     at: &'static [u8],
     /// The true path of the top, without the "/" at its end.
     real: &'static [u8],
-    /// What lies beneath the top of the path that relative ones begin with.
+    /// What lies beneath the top of the path that relative ones begin with: nothing, or it begins with "/".
     start: &'static [u8],
-    /// Whether the kernel stays beneath a directory when it is asked to.
-    stays_beneath: Cell<bool>,
-}
-
-/// Without the "/"s at its beginning.
-fn without_separators(path: &[u8]) -> &[u8] {
-    let begin = path.iter().position(|byte| *byte != b'/');
-    begin.and_then(|at| path.get(at..)).unwrap_or_default()
-}
-
-/// Copies bytes to `out`, as far as they fit.
-fn put<'a>(bytes: impl Iterator<Item = &'a u8>, out: &mut [u8]) -> usize {
-    let copied = out.iter_mut().zip(bytes);
-    copied.map(|(to, from)| *to = *from).count()
 }
 
 impl Jail {
     /// What lies beneath the top of a path: the beginning of that goes to `text`, the rest is returned.
     pub(super) fn enter<'a>(&self, path: &'a [u8], text: &mut Text) -> FsResult<&'a [u8]> {
-        let mut below = path;
+        add(text, b".")?;
         if path.first() == Some(&b'/') {
-            below = without_separators(walk::beneath(self.at, path)?);
-        } else if !self.start.is_empty() {
-            // Shorter than a path can be: it was opened.
-            let _ = text.extend_from_slice(self.start);
-            let _ = text.push(b'/');
+            return beneath(self.at, path);
         }
-        if text.is_empty() && below.is_empty() {
-            below = b".";
-        }
-        Ok(below)
+        add(text, self.start)?;
+        add(text, b"/")?;
+        Ok(path)
     }
 
     /// The path that relative ones begin with.
     pub(super) fn start(&self, out: &mut [u8]) -> usize {
-        let separator: &[u8] = if self.at.is_empty() || !self.start.is_empty() {
-            b"/"
-        } else {
-            b""
-        };
-        put(self.at.iter().chain(separator).chain(self.start), out)
-    }
-
-    /// The target of a link, which may have been made by who sees more: what lies in the jail is shown as it is seen from there.
-    pub(super) fn show(&self, link: &File, out: &mut [u8]) -> FsResult<usize> {
-        let mut room = [0; PATH_BYTES_MAX];
-        let len = rustix::fs::readlinkat_raw(link, c"", &mut room[..]).map_err(error)?;
-        let target = room.get(..len).unwrap_or_default();
-        let Ok(below) = walk::beneath(self.real, target) else {
-            return Ok(put(target.iter(), out));
-        };
-        let top = if self.at.is_empty() && below.is_empty() {
-            b"/"
-        } else {
-            self.at
-        };
-        Ok(put(top.iter().chain(below), out))
+        let at = put(out, 0, self.at);
+        match put(out, at, self.start) {
+            0 => put(out, 0, b"/"),
+            len => len,
+        }
     }
 }
 
@@ -93,17 +53,16 @@ impl User {
         }
         // The owner's own path: links in it are followed.
         let top = files::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?;
-        let room = Slots::zeroed(PATH_BYTES_MAX).leak();
+        let room = sys::heap::bytes(PATH_BYTES_MAX);
         let len = files::true_path(&top, room)?;
         let real = room.get(..len).unwrap_or_default();
         let ended = |path: &'static [u8]| path.strip_suffix(b"/").unwrap_or(path);
-        self.table.top = Some(top);
+        self.top = top.leak();
         self.exports = [Export { path: at }];
         self.jail = Some(Jail {
             at: ended(at),
             real: ended(real),
             start: b"",
-            stays_beneath: Cell::new(true),
         });
         Ok(())
     }
@@ -118,30 +77,48 @@ impl User {
             return Err(FsError::NotDirectory);
         }
         if let Some(jail) = &mut self.jail {
-            let below = walk::beneath(jail.at, path).unwrap_or(path);
-            jail.start = without_separators(below);
+            jail.start = beneath(jail.at, path).unwrap_or(path);
         }
         Ok(())
     }
 
     /// The descriptor of the jail's directory, for who raises walls around it.
     pub fn jail_descriptor(&self) -> Option<RawFd> {
-        self.jail.as_ref()?;
-        self.table.top.as_ref().map(File::as_raw_fd)
+        self.jail.as_ref().map(|_| self.top)
+    }
+
+    /// The target of a link, which may have been made by who sees more: what lies in the jail is shown as it is seen from there.
+    pub(super) fn show(&mut self, target: &mut [u8], len: usize) -> usize {
+        let Some(jail) = &self.jail else {
+            return len;
+        };
+        let Ok(below) = beneath(jail.real, target.get(..len).unwrap_or_default()) else {
+            return len;
+        };
+        self.named = None;
+        self.text.clear();
+        // What does not fit is cut.
+        let _ = add(&mut self.text, jail.at);
+        let _ = add(&mut self.text, below);
+        if self.text.is_empty() {
+            let _ = add(&mut self.text, b"/");
+        }
+        put(target, 0, &self.text)
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
-    pub(super) fn open_beneath(&mut self, flags: OFlags, mode: u32) -> FsResult<File> {
-        if let (Some(jail), Some(top)) = (&self.jail, &self.table.top)
-            && jail.stays_beneath.get()
-        {
-            match files::open_beneath(top, sys::c_str(&self.text), flags, mode) {
-                // A path that leads out, or an absolute link, or something was moved: the law knows what it means. Some
-                // sandboxes know no better word for a call that they do not know.
-                Err(Errno::XDEV | Errno::AGAIN | Errno::PERM) => {}
-                Err(Errno::NOSYS) => jail.stays_beneath.set(false),
-                opened => return opened.map_err(error),
-            }
+    pub(super) fn open_beneath(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
+        let opened = named::open_beneath(self.top, sys::c_str(&self.text), flags, mode);
+        match opened {
+            // A path that leads out, or an absolute link, or something was moved: the law knows what it means. Old kernels do
+            // not know the call, and some sandboxes no better word for that.
+            Err(
+                FsError::CrossDevice
+                | FsError::TryLater
+                | FsError::Permission
+                | FsError::NotSupported,
+            ) => {}
+            opened => return opened,
         }
         let end = if flags.contains(OFlags::EXCL) {
             End::New
@@ -154,13 +131,16 @@ impl User {
         };
         let (text, mut done) = (self.text.clone(), Path::default());
         let path = text.strip_suffix(b"\0").unwrap_or_default();
-        let found = walk::walk_beneath(self, path, end, &mut done)?;
-        let mut room = [0; 256];
+        let found = walk_from(self, path, true, end, &mut done)?;
         let name = match done.name() {
-            b"" => c".",
-            name => terminated(Name::new(name)?, &mut room),
+            b"" => b".",
+            name => name,
         };
-        let parent = self.table.get(found.parent)?;
-        kernel::open(parent, name, flags | OFlags::NOFOLLOW, mode)
+        named::open_entry(
+            super::number(found.parent),
+            name,
+            flags | OFlags::NOFOLLOW,
+            mode,
+        )
     }
 }

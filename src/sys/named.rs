@@ -1,0 +1,264 @@
+//! Calls on files by numbers and names, in the words of who calls: what one error means is said once.
+//!
+//! A number that is no file's is an error, nothing worse. Each call is a jump to one place, which is a few bytes where rustix'
+//! own are dozens; those that it makes from wide numbers are left to it, for they differ from one architecture to the next.
+
+use super::{Errno, outcome};
+use core::ffi::CStr;
+use rustix::fd::{BorrowedFd, RawFd};
+use rustix::fs::{AtFlags, OFlags, Timestamps};
+use syscalls::{Sysno, raw_syscall};
+
+/// The current directory, where a call wants a directory.
+pub const CURRENT: RawFd = -100;
+
+/// One for all: with fewer arguments, the kernel does not look at the others.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn call<E: From<Errno>>(
+    what: Sysno,
+    first: usize,
+    second: usize,
+    third: usize,
+    fourth: usize,
+    fifth: usize,
+) -> Result<u32, E> {
+    loop {
+        // SAFETY: the caller's.
+        let returned = unsafe { raw_syscall!(what, first, second, third, fourth, fifth) };
+        match outcome(returned) {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(value) => return Ok(value as u32),
+        }
+    }
+}
+
+/// One that begins with a name in a directory.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn named<E: From<Errno>>(
+    what: Sysno,
+    dir: RawFd,
+    name: &[u8],
+    third: usize,
+    fourth: usize,
+) -> Result<u32, E> {
+    let text = text(name);
+    // SAFETY: the caller's, and the name ends.
+    unsafe { call(what, word(dir), address(&text), third, fourth, 0) }
+}
+
+/// One with a name in each of two directories.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn twice<E: From<Errno>>(
+    what: Sysno,
+    (dir, name): (RawFd, &[u8]),
+    (other, other_name): (RawFd, &[u8]),
+    flags: usize,
+) -> Result<(), E> {
+    let (text, other_text) = (text(name), text(other_name));
+    let (at, other_at) = (address(&text), address(&other_text));
+    // SAFETY: the caller's, and the names end.
+    unsafe { call(what, word(dir), at, word(other), other_at, flags) }.map(drop)
+}
+
+const fn word(number: RawFd) -> usize {
+    number as u32 as usize
+}
+
+fn address(bytes: &[u8]) -> usize {
+    bytes.as_ptr() as usize
+}
+
+/// A name with a NUL behind it, cut to 255 bytes.
+#[inline(never)]
+fn text(name: &[u8]) -> [u8; 256] {
+    let mut text = [0; 256];
+    let len = name.len().min(255);
+    text[..len].copy_from_slice(&name[..len]);
+    text
+}
+
+/// A number as rustix wants it.
+pub const fn lend<'a>(file: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: no such number is −1, which is all that the type asks for; it closes nothing.
+    unsafe { core::mem::transmute(file & i32::MAX) }
+}
+
+/// Closes a file.
+#[inline(never)]
+pub fn close(file: RawFd) {
+    // SAFETY: a number.
+    unsafe { raw_syscall!(Sysno::close, file) };
+}
+
+/// Opens what `path` leads to from `dir`; what is made thereby has the bits of `mode`.
+pub fn open<E: From<Errno>>(dir: RawFd, path: &CStr, flags: OFlags, mode: u32) -> Result<RawFd, E> {
+    let (flags, mode) = (flags.bits() as usize, mode as usize);
+    let path = path.as_ptr() as usize;
+    // SAFETY: the kernel reads the path.
+    unsafe { call(Sysno::openat, word(dir), path, flags, mode, 0) }.map(|file| file as RawFd)
+}
+
+/// The same of a name.
+pub fn open_entry<E: From<Errno>>(
+    dir: RawFd,
+    name: &[u8],
+    flags: OFlags,
+    mode: u32,
+) -> Result<RawFd, E> {
+    let (flags, mode) = (flags.bits() as usize, mode as usize);
+    // SAFETY: the kernel reads the name.
+    unsafe { named(Sysno::openat, dir, name, flags, mode) }.map(|file| file as RawFd)
+}
+
+/// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
+/// open: else `XDEV` and `LOOP`. `AGAIN`: something is moved meanwhile. `NOSYS` on kernels before 5.6.
+#[doc(alias = "openat2")]
+pub fn open_beneath<E: From<Errno>>(
+    dir: RawFd,
+    path: &CStr,
+    flags: OFlags,
+    mode: u32,
+) -> Result<RawFd, E> {
+    const NO_MAGIC_LINKS: u64 = 2;
+    const BENEATH: u64 = 8;
+    let how = [
+        flags.bits().into(),
+        u64::from(mode),
+        NO_MAGIC_LINKS | BENEATH,
+    ];
+    let (path, at) = (path.as_ptr() as usize, how.as_ptr() as usize);
+    // SAFETY: the kernel reads the path and three numbers.
+    unsafe { call(Sysno::openat2, word(dir), path, at, size_of_val(&how), 0) }
+        .map(|file| file as RawFd)
+}
+
+/// The target of a symbolic link, cut to `out`. `NOENT`: it is none.
+pub fn read_link<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<usize, E> {
+    let (empty, at) = (c"".as_ptr() as usize, out.as_mut_ptr() as usize);
+    // SAFETY: the kernel writes at most so many bytes.
+    unsafe { call(Sysno::readlinkat, word(link), empty, at, out.len(), 0) }.map(|len| len as usize)
+}
+
+/// Makes what was written durable.
+pub fn sync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
+    // SAFETY: a number.
+    unsafe { call(Sysno::fsync, word(file), 0, 0, 0, 0) }.map(drop)
+}
+
+/// Removes a name: that of an empty directory if `directory`, else that of anything else.
+pub fn remove<E: From<Errno>>(dir: RawFd, name: &[u8], directory: bool) -> Result<(), E> {
+    let flags = usize::from(directory) * AtFlags::REMOVEDIR.bits() as usize;
+    // SAFETY: the kernel reads the name.
+    unsafe { named(Sysno::unlinkat, dir, name, flags, 0) }.map(drop)
+}
+
+/// Makes a directory.
+pub fn make_directory<E: From<Errno>>(dir: RawFd, name: &[u8], mode: u32) -> Result<(), E> {
+    // SAFETY: the kernel reads the name.
+    unsafe { named(Sysno::mkdirat, dir, name, mode as usize, 0) }.map(drop)
+}
+
+/// Makes a FIFO, a socket or a device with these bits and numbers.
+pub fn make_node<E: From<Errno>>(
+    dir: RawFd,
+    name: &[u8],
+    mode: u32,
+    device: (u32, u32),
+) -> Result<(), E> {
+    let device = super::files::device_number(device)?;
+    // SAFETY: the kernel reads the name.
+    unsafe { named(Sysno::mknodat, dir, name, mode as usize, device as usize) }.map(drop)
+}
+
+/// Makes a symbolic link.
+pub fn make_link<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Result<(), E> {
+    let (target, text) = (target.as_ptr() as usize, text(name));
+    // SAFETY: the kernel reads target and name.
+    unsafe { call(Sysno::symlinkat, target, word(dir), address(&text), 0, 0) }.map(drop)
+}
+
+/// Gives what has a name in a directory another, which is taken from another object if `replace`, else that `EXIST`; `NOSYS`
+/// and `INVAL` if the kernel or the file system cannot do that.
+pub fn rename<E: From<Errno>>(
+    from: (RawFd, &[u8]),
+    to: (RawFd, &[u8]),
+    replace: bool,
+) -> Result<(), E> {
+    const NO_REPLACE: usize = 1;
+    let call = if replace {
+        Sysno::renameat
+    } else {
+        Sysno::renameat2
+    };
+    // SAFETY: the kernel reads two names; the older call knows no flags.
+    unsafe { twice(call, from, to, NO_REPLACE) }
+}
+
+/// Gives what has a name in a directory one more.
+pub fn link_entry<E: From<Errno>>(from: (RawFd, &[u8]), to: (RawFd, &[u8])) -> Result<(), E> {
+    // SAFETY: the kernel reads two names.
+    unsafe { twice(Sysno::linkat, from, to, 0) }
+}
+
+/// Gives what `path` leads to from `from`, or `from` itself when it is empty, a name in a directory.
+#[inline(never)]
+pub fn link<E: From<Errno>>(
+    from: RawFd,
+    path: &CStr,
+    dir: RawFd,
+    name: &[u8],
+    flags: AtFlags,
+) -> Result<(), E> {
+    let (path, text) = (path.as_ptr() as usize, text(name));
+    let (at, flags) = (address(&text), flags.bits() as usize);
+    // SAFETY: the kernel reads path and name.
+    unsafe { call(Sysno::linkat, word(from), path, word(dir), at, flags) }.map(drop)
+}
+
+/// Gives a file to its new owner and group; `None` stays.
+pub fn own<E: From<Errno>>(file: RawFd, user: Option<u32>, group: Option<u32>) -> Result<(), E> {
+    let id = |id: Option<u32>| id.unwrap_or(u32::MAX) as usize;
+    let (empty, flags) = (c"".as_ptr() as usize, AtFlags::EMPTY_PATH.bits() as usize);
+    let (user, group) = (id(user), id(group));
+    // SAFETY: the kernel reads an empty string.
+    unsafe { call(Sysno::fchownat, word(file), empty, user, group, flags) }.map(drop)
+}
+
+/// Changes the mode of an open file, or of what a path leads to.
+pub fn change_mode<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) -> Result<(), E> {
+    let mode = mode as usize;
+    // SAFETY: the kernel reads the path, if there is one.
+    match path {
+        None => unsafe { call(Sysno::fchmod, word(file), mode, 0, 0, 0) },
+        Some(path) => unsafe {
+            let path = path.as_ptr() as usize;
+            call(Sysno::fchmodat, word(CURRENT), path, mode, 0, 0)
+        },
+    }
+    .map(drop)
+}
+
+/// Changes the times of an open file, or of what a path leads to; before Linux 5.8 not of one that is open only as a path.
+pub fn change_times(file: RawFd, path: Option<&CStr>, times: &Timestamps) -> Result<(), Errno> {
+    let file = lend(file);
+    match path {
+        None => match rustix::fs::utimensat(file, c"", times, AtFlags::EMPTY_PATH) {
+            Err(Errno::INVAL) => rustix::fs::futimens(file, times),
+            changed => changed,
+        },
+        Some(path) => rustix::fs::utimensat(rustix::fs::CWD, path, times, AtFlags::empty()),
+    }
+}
