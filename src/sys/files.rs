@@ -471,16 +471,11 @@ pub fn read_pipe(pipe: i32, out: &mut [u8]) -> Result<usize, Errno> {
     outcome(unsafe { raw_syscall!(Sysno::read, pipe, out.as_mut_ptr(), out.len()) })
 }
 
-/// The true path of a directory: as /proc has it, else that of the current directory, which it becomes.
-pub fn true_path(dir: impl AsFd, out: &mut [u8]) -> Result<usize, Errno> {
-    let dir = dir.as_fd();
-    match rustix::fs::readlinkat_raw(CWD, path(dir, &mut [0; 25]), &mut *out) {
-        Err(Errno::NOENT | Errno::NOTDIR) => {
-            rustix::process::fchdir(dir)?;
-            Ok(current_dir(out)?.count_bytes())
-        }
-        len => len,
-    }
+/// The true path of a directory, which the current directory becomes; how long it is.
+pub fn true_path(dir: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: a number.
+    outcome(unsafe { raw_syscall!(Sysno::fchdir, dir) })?;
+    Ok(current_dir(out)?.count_bytes())
 }
 
 /// The current directory's path.

@@ -25,16 +25,34 @@ unsafe fn call<E: From<Errno>>(
     third: usize,
     fourth: usize,
     fifth: usize,
-) -> Result<u32, E> {
+) -> Result<RawFd, E> {
     loop {
         // SAFETY: the caller's.
         let returned = unsafe { raw_syscall!(what, first, second, third, fourth, fifth) };
         match outcome(returned) {
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
-            Ok(value) => return Ok(value as u32),
+            Ok(value) => return Ok(value as RawFd),
         }
     }
+}
+
+/// One that returns nothing.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn act<E: From<Errno>>(
+    what: Sysno,
+    first: usize,
+    second: usize,
+    third: usize,
+    fourth: usize,
+    fifth: usize,
+) -> Result<(), E> {
+    // SAFETY: the caller's.
+    unsafe { call(what, first, second, third, fourth, fifth) }.map(drop)
 }
 
 /// One that begins with a name in a directory.
@@ -43,16 +61,16 @@ unsafe fn call<E: From<Errno>>(
 ///
 /// As that of the call.
 #[inline(never)]
-unsafe fn named<E: From<Errno>>(
+unsafe fn act_on_entry<E: From<Errno>>(
     what: Sysno,
     dir: RawFd,
     name: &[u8],
     third: usize,
     fourth: usize,
-) -> Result<u32, E> {
+) -> Result<(), E> {
     let text = text(name);
     // SAFETY: the caller's, and the name ends.
-    unsafe { call(what, word(dir), address(&text), third, fourth, 0) }
+    unsafe { act(what, word(dir), address(&text), third, fourth, 0) }
 }
 
 /// One with a name in each of two directories.
@@ -70,7 +88,7 @@ unsafe fn twice<E: From<Errno>>(
     let (text, other_text) = (text(name), text(other_name));
     let (at, other_at) = (address(&text), address(&other_text));
     // SAFETY: the caller's, and the names end.
-    unsafe { call(what, word(dir), at, word(other), other_at, flags) }.map(drop)
+    unsafe { act(what, word(dir), at, word(other), other_at, flags) }
 }
 
 const fn word(number: RawFd) -> usize {
@@ -108,19 +126,20 @@ pub fn open<E: From<Errno>>(dir: RawFd, path: &CStr, flags: OFlags, mode: u32) -
     let (flags, mode) = (flags.bits() as usize, mode as usize);
     let path = path.as_ptr() as usize;
     // SAFETY: the kernel reads the path.
-    unsafe { call(Sysno::openat, word(dir), path, flags, mode, 0) }.map(|file| file as RawFd)
+    unsafe { call(Sysno::openat, word(dir), path, flags, mode, 0) }
 }
 
 /// The same of a name.
+#[inline(never)]
 pub fn open_entry<E: From<Errno>>(
     dir: RawFd,
     name: &[u8],
     flags: OFlags,
     mode: u32,
 ) -> Result<RawFd, E> {
-    let (flags, mode) = (flags.bits() as usize, mode as usize);
+    let (flags, mode, text) = (flags.bits() as usize, mode as usize, text(name));
     // SAFETY: the kernel reads the name.
-    unsafe { named(Sysno::openat, dir, name, flags, mode) }.map(|file| file as RawFd)
+    unsafe { call(Sysno::openat, word(dir), address(&text), flags, mode, 0) }
 }
 
 /// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
@@ -142,7 +161,90 @@ pub fn open_beneath<E: From<Errno>>(
     let (path, at) = (path.as_ptr() as usize, how.as_ptr() as usize);
     // SAFETY: the kernel reads the path and three numbers.
     unsafe { call(Sysno::openat2, word(dir), path, at, size_of_val(&how), 0) }
-        .map(|file| file as RawFd)
+}
+
+/// Reads from `offset` of a file; 0 is its end.
+pub fn read_at<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E> {
+    #[cfg(target_pointer_width = "64")]
+    {
+        let (at, offset) = (out.as_mut_ptr() as usize, offset as usize);
+        // SAFETY: the kernel writes at most so many bytes.
+        let read = unsafe { call(Sysno::pread64, word(file), at, out.len(), offset, 0) };
+        read.map(|len| len as usize)
+    }
+    #[cfg(target_pointer_width = "32")]
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::pread(lend(file), &mut *out, offset)
+    })?)
+}
+
+/// Writes at `offset` of a file; how many bytes.
+pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<usize, E> {
+    #[cfg(target_pointer_width = "64")]
+    {
+        let (at, offset) = (bytes.as_ptr() as usize, offset as usize);
+        // SAFETY: the kernel reads at most so many bytes.
+        let written = unsafe { call(Sysno::pwrite64, word(file), at, bytes.len(), offset, 0) };
+        written.map(|len| len as usize)
+    }
+    #[cfg(target_pointer_width = "32")]
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::pwrite(lend(file), bytes, offset)
+    })?)
+}
+
+/// Cuts a file, or makes it longer.
+pub fn cut<E: From<Errno>>(file: RawFd, size: u64) -> Result<(), E> {
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: two numbers.
+    unsafe {
+        act(Sysno::ftruncate, word(file), size as usize, 0, 0, 0)
+    }
+    #[cfg(target_pointer_width = "32")]
+    Ok(rustix::fs::ftruncate(lend(file), size)?)
+}
+
+/// What the host says of a file, as it always has.
+pub type Stat = rustix::fs::Stat;
+
+/// Where [`stat`] writes.
+pub const fn blank() -> Stat {
+    // SAFETY: a structure of numbers, for which zeros are values.
+    unsafe { core::mem::zeroed() }
+}
+
+/// Asks for what `path` leads to from `dir`, or for `dir` itself when it is empty. Automounts are not started.
+pub fn stat<E: From<Errno>>(
+    dir: RawFd,
+    path: &CStr,
+    follow: AtFlags,
+    out: &mut Stat,
+) -> Result<(), E> {
+    let flags = follow | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    #[cfg(target_pointer_width = "64")]
+    {
+        #[cfg(target_arch = "x86_64")]
+        const STAT: Sysno = Sysno::newfstatat;
+        #[cfg(target_arch = "aarch64")]
+        const STAT: Sysno = Sysno::fstatat;
+        let (path, at) = (path.as_ptr() as usize, core::ptr::from_mut(out) as usize);
+        // SAFETY: the kernel reads the path and writes the structure.
+        unsafe { act(STAT, word(dir), path, at, flags.bits() as usize, 0) }
+    }
+    #[cfg(target_pointer_width = "32")]
+    {
+        *out = rustix::fs::statat(lend(dir), path, flags)?;
+        Ok(())
+    }
+}
+
+/// The path of the current directory; how long it is.
+pub fn current_dir<E: From<Errno>>(out: &mut [u8]) -> Result<usize, E> {
+    let (at, len) = (out.as_mut_ptr() as usize, out.len());
+    // SAFETY: the kernel writes at most so many bytes.
+    let len = unsafe { call(Sysno::getcwd, at, len, 0, 0, 0) }?;
+    // It counts the NUL.
+    Ok((len as usize).saturating_sub(1))
 }
 
 /// The target of a symbolic link, cut to `out`. `NOENT`: it is none.
@@ -155,20 +257,20 @@ pub fn read_link<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<usize, E
 /// Makes what was written durable.
 pub fn sync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
     // SAFETY: a number.
-    unsafe { call(Sysno::fsync, word(file), 0, 0, 0, 0) }.map(drop)
+    unsafe { act(Sysno::fsync, word(file), 0, 0, 0, 0) }
 }
 
 /// Removes a name: that of an empty directory if `directory`, else that of anything else.
 pub fn remove<E: From<Errno>>(dir: RawFd, name: &[u8], directory: bool) -> Result<(), E> {
     let flags = usize::from(directory) * AtFlags::REMOVEDIR.bits() as usize;
     // SAFETY: the kernel reads the name.
-    unsafe { named(Sysno::unlinkat, dir, name, flags, 0) }.map(drop)
+    unsafe { act_on_entry(Sysno::unlinkat, dir, name, flags, 0) }
 }
 
 /// Makes a directory.
 pub fn make_directory<E: From<Errno>>(dir: RawFd, name: &[u8], mode: u32) -> Result<(), E> {
     // SAFETY: the kernel reads the name.
-    unsafe { named(Sysno::mkdirat, dir, name, mode as usize, 0) }.map(drop)
+    unsafe { act_on_entry(Sysno::mkdirat, dir, name, mode as usize, 0) }
 }
 
 /// Makes a FIFO, a socket or a device with these bits and numbers.
@@ -180,14 +282,14 @@ pub fn make_node<E: From<Errno>>(
 ) -> Result<(), E> {
     let device = super::files::device_number(device)?;
     // SAFETY: the kernel reads the name.
-    unsafe { named(Sysno::mknodat, dir, name, mode as usize, device as usize) }.map(drop)
+    unsafe { act_on_entry(Sysno::mknodat, dir, name, mode as usize, device as usize) }
 }
 
 /// Makes a symbolic link.
 pub fn make_link<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Result<(), E> {
     let (target, text) = (target.as_ptr() as usize, text(name));
     // SAFETY: the kernel reads target and name.
-    unsafe { call(Sysno::symlinkat, target, word(dir), address(&text), 0, 0) }.map(drop)
+    unsafe { act(Sysno::symlinkat, target, word(dir), address(&text), 0, 0) }
 }
 
 /// Gives what has a name in a directory another, which is taken from another object if `replace`, else that `EXIST`; `NOSYS`
@@ -225,7 +327,7 @@ pub fn link<E: From<Errno>>(
     let (path, text) = (path.as_ptr() as usize, text(name));
     let (at, flags) = (address(&text), flags.bits() as usize);
     // SAFETY: the kernel reads path and name.
-    unsafe { call(Sysno::linkat, word(from), path, word(dir), at, flags) }.map(drop)
+    unsafe { act(Sysno::linkat, word(from), path, word(dir), at, flags) }
 }
 
 /// Gives a file to its new owner and group; `None` stays.
@@ -234,21 +336,21 @@ pub fn own<E: From<Errno>>(file: RawFd, user: Option<u32>, group: Option<u32>) -
     let (empty, flags) = (c"".as_ptr() as usize, AtFlags::EMPTY_PATH.bits() as usize);
     let (user, group) = (id(user), id(group));
     // SAFETY: the kernel reads an empty string.
-    unsafe { call(Sysno::fchownat, word(file), empty, user, group, flags) }.map(drop)
+    unsafe { act(Sysno::fchownat, word(file), empty, user, group, flags) }
 }
 
 /// Changes the mode of an open file, or of what a path leads to.
 pub fn change_mode<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) -> Result<(), E> {
     let mode = mode as usize;
-    // SAFETY: the kernel reads the path, if there is one.
     match path {
-        None => unsafe { call(Sysno::fchmod, word(file), mode, 0, 0, 0) },
-        Some(path) => unsafe {
+        // SAFETY: two numbers.
+        None => unsafe { act(Sysno::fchmod, word(file), mode, 0, 0, 0) },
+        Some(path) => {
             let path = path.as_ptr() as usize;
-            call(Sysno::fchmodat, word(CURRENT), path, mode, 0, 0)
-        },
+            // SAFETY: the kernel reads the path.
+            unsafe { act(Sysno::fchmodat, word(CURRENT), path, mode, 0, 0) }
+        }
     }
-    .map(drop)
 }
 
 /// Changes the times of an open file, or of what a path leads to; before Linux 5.8 not of one that is open only as a path.

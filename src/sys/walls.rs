@@ -33,7 +33,7 @@ pub fn raise(jail: RawFd) -> Walls {
     prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
     Walls {
         landlock: confine(jail),
-        seccomp: filter(NEEDED, ALLOW, REFUSE),
+        seccomp: filter(&FILTER),
     }
 }
 
@@ -70,24 +70,29 @@ fn confine(jail: RawFd) -> bool {
     const NOT_NEEDED: u64 = 1 | 1 << 6 | 1 << 11 | 1 << 15;
     // SAFETY: with this flag it takes nothing but numbers.
     let version = unsafe { raw_syscall!(Sysno::landlock_create_ruleset, 0, 0, ASK_VERSION) };
-    // The rights to files that each version knows, and the bytes of what it takes. The first refuses every rename from one
-    // directory to another.
-    let (right_count, size) = match outcome(version) {
-        Err(_) | Ok(..=1) => return false,
-        Ok(2) => (14, 8),
-        Ok(3) => (15, 8),
-        Ok(4) => (15, 16),
-        Ok(5) => (16, 16),
-        Ok(_) => (16, 24),
+    // Of each version from the second on, the rights to files that it knows and the bytes of what it takes. The first refuses
+    // every rename from one directory to another.
+    const VERSIONS: [(u8, u8); 5] = [(14, 8), (15, 8), (15, 16), (16, 16), (16, 24)];
+    let known = outcome(version)
+        .ok()
+        .and_then(|version| version.checked_sub(2));
+    let Some((right_count, size)) = known.and_then(|known| VERSIONS.get(known.min(4))) else {
+        return false;
     };
     let watched = Watched {
-        files: (1 << right_count) - 1,
+        files: (1 << *right_count) - 1,
         sockets: 3,
         others: 3,
     };
     // SAFETY: the kernel reads so many bytes.
-    let rules =
-        unsafe { raw_syscall!(Sysno::landlock_create_ruleset, &raw const watched, size, 0) };
+    let rules = unsafe {
+        raw_syscall!(
+            Sysno::landlock_create_ruleset,
+            &raw const watched,
+            usize::from(*size),
+            0
+        )
+    };
     let Ok(rules) = File::opened(rules) else {
         return false;
     };
@@ -122,7 +127,6 @@ const NEEDED: &[Sysno] = &[
     Sysno::write,
     Sysno::pread64,
     Sysno::pwrite64,
-    Sysno::statx,
     Sysno::openat2,
     Sysno::close,
     Sysno::openat,
@@ -134,7 +138,6 @@ const NEEDED: &[Sysno] = &[
     Sysno::ftruncate,
     Sysno::fchmod,
     Sysno::fchmodat,
-    Sysno::fchmodat2,
     Sysno::fchownat,
     Sysno::utimensat,
     Sysno::mkdirat,
@@ -143,9 +146,7 @@ const NEEDED: &[Sysno] = &[
     Sysno::unlinkat,
     Sysno::renameat,
     Sysno::renameat2,
-    Sysno::faccessat2,
     Sysno::fstatfs,
-    Sysno::getcwd,
     Sysno::clock_gettime,
     Sysno::rt_sigreturn,
     Sysno::restart_syscall,
@@ -156,8 +157,8 @@ const NEEDED: &[Sysno] = &[
     Sysno::newfstatat,
     #[cfg(target_arch = "aarch64")]
     Sysno::fstatat,
-    #[cfg(any(target_arch = "x86_64", target_pointer_width = "32"))]
-    Sysno::chmod,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::statx,
     #[cfg(target_pointer_width = "32")]
     Sysno::fstatat64,
     #[cfg(target_pointer_width = "32")]
@@ -184,22 +185,21 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "arm")]
 const ARCHITECTURE: u32 = 0x4000_0028;
 
-/// Numbers that a filter may have.
-const NEEDED_COUNT_MAX: usize = 64;
-const _: () = assert!(NEEDED.len() <= NEEDED_COUNT_MAX);
-
 /// Instructions of a filter beside one for each number.
 const FRAME_COUNT: usize = 10;
+
+static FILTER: [u64; NEEDED.len() + FRAME_COUNT] = program(NEEDED, ALLOW, REFUSE);
 
 /// The command that gives a terminal its settings.
 #[doc(alias = "TCSETS")]
 const SET_SETTINGS: u32 = 0x5402;
 
-/// Has the kernel say `listed` to calls of these numbers from now on, and `otherwise` to all others.
-#[doc(alias = "seccomp")]
-fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
-    const SET_SECCOMP: usize = 22;
-    const MODE_FILTER: usize = 2;
+/// Says `listed` to calls of these numbers, and `otherwise` to all others.
+const fn program<const COUNT: usize>(
+    numbers: &[Sysno],
+    listed: u32,
+    otherwise: u32,
+) -> [u64; COUNT] {
     const LOAD: u64 = 0x20;
     const RETURN: u64 = 0x06;
     const IF_EQUAL: u64 = 0x15;
@@ -207,40 +207,45 @@ fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
     const NUMBER: u32 = 0;
     const ARCH: u32 = 4;
     const SECOND_ARGUMENT: u32 = 24;
+    // An instruction: what to do, how many to pass over if so, and an operand.
+    const fn step(what: u64, pass: usize, operand: u32) -> u64 {
+        what | (pass as u64) << 16 | (operand as u64) << 32
+    }
+    let (mut code, mut at) = ([0; COUNT], 0);
+    code[0] = step(LOAD, 0, ARCH);
+    code[1] = step(IF_EQUAL, 1, ARCHITECTURE);
+    code[2] = step(RETURN, 0, REFUSE);
+    code[3] = step(LOAD, 0, NUMBER);
+    while at < numbers.len() {
+        // To the end of the list, and over what is said of others.
+        let pass = numbers.len() - at + 4;
+        code[4 + at] = step(IF_EQUAL, pass, numbers[at] as u32);
+        at += 1;
+    }
+    // A terminal gets its settings back at the end; no other command is needed.
+    code[4 + at] = step(IF_EQUAL, 1, Sysno::ioctl as u32);
+    code[5 + at] = step(RETURN, 0, otherwise);
+    code[6 + at] = step(LOAD, 0, SECOND_ARGUMENT);
+    code[7 + at] = step(IF_EQUAL, 1, SET_SETTINGS);
+    code[8 + at] = step(RETURN, 0, otherwise);
+    code[9 + at] = step(RETURN, 0, listed);
+    code
+}
+
+/// Has the kernel ask a program about each call from now on.
+#[doc(alias = "seccomp")]
+fn filter(program: &[u64]) -> bool {
+    const SET_SECCOMP: usize = 22;
+    const MODE_FILTER: usize = 2;
     #[doc(alias = "sock_fprog")]
     #[repr(C)]
     struct Program {
         len: u16,
         code: *const u64,
     }
-    // An instruction: what to do, how many to pass over if so, and an operand.
-    let step = |what: u64, pass: usize, operand: u32| {
-        what | (pass as u64) << 16 | u64::from(operand) << 32
-    };
-    let mut code = heapless::Vec::<u64, { NEEDED_COUNT_MAX + FRAME_COUNT }>::new();
-    let _ = code.extend_from_slice(&[
-        step(LOAD, 0, ARCH),
-        step(IF_EQUAL, 1, ARCHITECTURE),
-        step(RETURN, 0, REFUSE),
-        step(LOAD, 0, NUMBER),
-    ]);
-    for (place, number) in numbers.iter().enumerate() {
-        // To the end of the list, and over what is said of others.
-        let pass = numbers.len() - place + 4;
-        let _ = code.push(step(IF_EQUAL, pass, number.id() as u32));
-    }
-    let _ = code.extend_from_slice(&[
-        // A terminal gets its settings back at the end; no other command is needed.
-        step(IF_EQUAL, 1, Sysno::ioctl.id() as u32),
-        step(RETURN, 0, otherwise),
-        step(LOAD, 0, SECOND_ARGUMENT),
-        step(IF_EQUAL, 1, SET_SETTINGS),
-        step(RETURN, 0, otherwise),
-        step(RETURN, 0, listed),
-    ]);
     let program = Program {
-        len: code.len() as u16,
-        code: code.as_ptr(),
+        len: program.len() as u16,
+        code: program.as_ptr(),
     };
     prctl(SET_SECCOMP, MODE_FILTER, &raw const program as usize)
 }
@@ -250,7 +255,8 @@ fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
 pub fn forget(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
-    assert!(filter(numbers, REFUSE, ALLOW));
+    let code = program::<64>(numbers, REFUSE, ALLOW);
+    assert!(filter(&code[..numbers.len() + FRAME_COUNT]));
 }
 
 /// This thread has a current directory of its own from now on, and if root runs it perhaps no /proc; whether it has.

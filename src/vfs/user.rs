@@ -84,13 +84,16 @@ impl User {
         self.end_text(path)
     }
 
-    /// Completes a text, which has no NUL but the last byte.
+    /// Completes a text, in which no byte but the last is a NUL.
+    #[inline(never)]
     fn end_text(&mut self, bytes: &[u8]) -> FsResult<()> {
-        if bytes.contains(&0) {
-            return Err(FsError::Invalid);
-        }
         add(&mut self.text, bytes)?;
-        add(&mut self.text, b"\0")
+        add(&mut self.text, b"\0")?;
+        if sys::c_str(&self.text).count_bytes() + 1 == self.text.len() {
+            Ok(())
+        } else {
+            Err(FsError::Invalid)
+        }
     }
 
     /// Opens what the path that was taken leads to.
@@ -150,8 +153,8 @@ impl User {
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
 #[inline(never)]
 fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
-    let flags = flags | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    let stat = rustix::fs::statat(lend(dir), path, flags).map_err(error)?;
+    let mut stat = named::blank();
+    named::stat::<FsError>(dir, path, flags, &mut stat)?;
     let time = |secs, nanos| FileTime { secs, nanos };
     let device = stat.st_rdev as u64;
     Ok(Attr {
@@ -185,7 +188,7 @@ fn check(file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
         refuse_system(file)?;
     }
     if truncate {
-        rustix::fs::ftruncate(lend(file), 0).map_err(error)?;
+        named::cut::<FsError>(file, 0)?;
     }
     Ok(())
 }
@@ -240,23 +243,23 @@ impl Vfs for User {
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        let file = named::open_entry::<FsError>(number(dir), name.bytes(), PATH, 0)?;
-        Ok(self.steps.keep(file))
+        self.steps
+            .keep(named::open_entry(number(dir), name.bytes(), PATH, 0))
     }
 
     fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
         match &self.jail {
             Some(jail) => Ok(jail.start(out)),
-            None => Ok(files::current_dir(out).map_err(error)?.count_bytes()),
+            None => named::current_dir(out),
         }
     }
 
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         self.take(path)?;
-        let file = self.open_taken(path_flags(follow), 0)?;
-        let node = self.found.keep(file);
-        self.named = Some(node);
-        Ok(node)
+        let opened = self.open_taken(path_flags(follow), 0);
+        let node = self.found.keep(opened);
+        self.named = node.ok();
+        node
     }
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
@@ -355,19 +358,25 @@ impl Vfs for User {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        kernel::read(lend(number(pin.node)), offset, out)
+        let mut have = 0;
+        while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
+            let at = offset.wrapping_add(have as u64);
+            match named::read_at::<FsError>(number(pin.node), at, room)? {
+                0 => break,
+                more => have += more,
+            }
+        }
+        Ok(have)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        let file = lend(number(pin.node));
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            match rustix::io::pwrite(file, rest, offset.saturating_add(done as u64)) {
+            let at = offset.wrapping_add(done as u64);
+            match named::write_at::<FsError>(number(pin.node), at, rest)? {
                 // No file system does this; it must not become a loop.
-                Ok(0) => return Err(FsError::Io),
-                Ok(more) => done += more,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(error(errno)),
+                0 => return Err(FsError::Io),
+                more => done += more,
             }
         }
         Ok(())
@@ -386,7 +395,7 @@ impl Vfs for User {
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
-        self.alter(node, change)
+        self.alter(node, change, false)
     }
 
     fn create(

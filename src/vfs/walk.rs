@@ -38,14 +38,29 @@ pub struct Found {
 pub(super) type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
 /// A true path beneath the top: without links, "." and "..". Empty for the top itself, else each name has a "/" before it.
-#[derive(Clone, Debug, Default)]
-pub struct Path(Text);
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// The directory that it ended in.
+    pub(super) parent: Node,
+    node: Option<Node>,
+    text: Text,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self {
+            parent: Node(0),
+            node: None,
+            text: Text::new(),
+        }
+    }
+}
 
 impl Path {
     /// The path as clients write it, cut to `out`.
     pub fn write(&self, vfs: &dyn Vfs, out: &mut [u8]) -> usize {
         let at = put(out, 0, top(vfs));
-        match put(out, at, &self.0) {
+        match put(out, at, &self.text) {
             0 => put(out, 0, b"/"),
             len => len,
         }
@@ -53,20 +68,26 @@ impl Path {
 
     /// The last name; empty for the top.
     pub fn name(&self) -> &[u8] {
-        let slash = self.0.iter().rposition(|byte| *byte == b'/');
+        let slash = self.text.iter().rposition(|byte| *byte == b'/');
         slash
-            .and_then(|at| self.0.get(at + 1..))
+            .and_then(|at| self.text.get(at + 1..))
             .unwrap_or_default()
     }
 
+    /// Becomes a path that is to be walked.
+    pub(super) fn begin(&mut self, path: &[u8]) -> FsResult<()> {
+        self.text.clear();
+        add(&mut self.text, path)
+    }
+
     fn push(&mut self, name: &[u8]) -> FsResult<()> {
-        add(&mut self.0, b"/")?;
-        add(&mut self.0, name)
+        add(&mut self.text, b"/")?;
+        add(&mut self.text, name)
     }
 
     fn pop(&mut self) {
-        let len = self.0.len().saturating_sub(self.name().len() + 1);
-        self.0.truncate(len);
+        let len = self.text.len().saturating_sub(self.name().len() + 1);
+        self.text.truncate(len);
     }
 }
 
@@ -105,11 +126,12 @@ pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> FsResult<&'a [u8]> {
 
 /// What of a path was not walked yet. What is put before it takes the room of what was walked.
 struct Rest {
-    room: [u8; PATH_BYTES_MAX],
     from: usize,
+    room: [u8; PATH_BYTES_MAX],
 }
 
 impl Rest {
+    #[inline(never)]
     fn bytes(&self) -> &[u8] {
         self.room.get(self.from..).unwrap_or_default()
     }
@@ -123,7 +145,17 @@ impl Rest {
         Ok(())
     }
 
-    /// The next name, which may be "." or ".."; empty at the end.
+    /// Passes over "/"s; whether there were any.
+    fn skip(&mut self) -> bool {
+        let before = self.from;
+        while self.bytes().first() == Some(&b'/') {
+            self.from += 1;
+        }
+        self.from != before
+    }
+
+    /// The next name, which may be "." or "..", and is empty at the end.
+    #[inline(never)]
     fn name(&self) -> &[u8] {
         let rest = self.bytes();
         let len = rest.iter().position(|byte| *byte == b'/');
@@ -133,31 +165,35 @@ impl Rest {
 
 /// Walks `path`; `done` is the true path of where it led.
 pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
-    walk_from(vfs, path, false, end, done)
+    done.begin(path)?;
+    walk_from(vfs, false, end, done)?;
+    Ok(Found {
+        parent: done.parent,
+        node: done.node,
+    })
 }
 
-/// The same; a path that begins at the top is as it lies beneath it.
+/// The same for the path in `done`, which may be as it lies beneath the top.
 #[inline(never)]
 pub(super) fn walk_from(
     vfs: &mut dyn Vfs,
-    path: &[u8],
     from_top: bool,
     end: End,
     done: &mut Path,
-) -> FsResult<Found> {
+) -> FsResult<()> {
     let mut target = [0; PATH_BYTES_MAX];
     let mut rest = Rest {
-        room: [0; PATH_BYTES_MAX],
         from: PATH_BYTES_MAX,
+        room: [0; PATH_BYTES_MAX],
     };
-    rest.put_before(path)?;
-    if !from_top && path.first() != Some(&b'/') {
+    rest.put_before(&done.text)?;
+    if !from_top && done.text.first() != Some(&b'/') {
         rest.put_before(b"/")?;
         let len = vfs.start(&mut target)?;
         rest.put_before(target.get(..len).unwrap_or_default())?;
     }
     let start = vfs.root(0)?;
-    let (mut parent, mut node, mut link_count) = (start, start, 0);
+    let (mut node, mut link_count) = (start, 0);
     // Whether what is left is an absolute path, and whether it begins at the top.
     let (mut is_absolute, mut is_anew) = (!from_top, true);
     for _ in 0..STEP_COUNT_MAX {
@@ -166,42 +202,37 @@ pub(super) fn walk_from(
             rest.from = PATH_BYTES_MAX - beneath(top(vfs), rest.bytes())?.len();
         }
         if is_absolute || is_anew {
-            done.0.clear();
-            (parent, node) = (start, start);
+            done.text.clear();
+            (done.parent, node) = (start, start);
         }
         (is_absolute, is_anew) = (false, false);
-        let before = rest.from;
-        while rest.bytes().first() == Some(&b'/') {
-            rest.from += 1;
-        }
+        let is_separated = rest.skip();
         let name = rest.name();
-        let next = rest.from + name.len();
+        let name_len = name.len();
         if matches!(name, b"" | b"." | b"..") {
             // These can follow a directory only.
-            if rest.from != before && vfs.attr(node)?.kind != Kind::Directory {
+            if is_separated && vfs.attr(node)?.kind != Kind::Directory {
                 return Err(FsError::NotDirectory);
             }
-            if name.is_empty() {
-                let node = Some(node);
-                return Ok(Found { parent, node });
+            if name_len == 0 {
+                done.node = Some(node);
+                return Ok(());
             }
-            is_anew = name.len() == 2;
-            rest.from = next;
+            rest.from += name_len;
+            is_anew = name_len == 2;
             if is_anew {
                 done.pop();
-                rest.put_before(&done.0)?;
+                rest.put_before(&done.text)?;
             }
             continue;
         }
-        let is_last = next == PATH_BYTES_MAX;
-        let found = match vfs.lookup(node, Name::new(name)?) {
-            Err(FsError::NoEntry) if is_last && matches!(end, End::Absent | End::New) => None,
-            found => Some(found?),
-        };
-        if let Some(found) = found
-            && !(is_last && matches!(end, End::Keep | End::New))
-        {
-            match vfs.readlink(found, &mut target) {
+        let name = Name::new(name)?;
+        let found = vfs.lookup(node, name);
+        let is_last = rest.from + name_len == PATH_BYTES_MAX;
+        let is_absent =
+            is_last && found == Err(FsError::NoEntry) && matches!(end, End::Absent | End::New);
+        if !is_absent && !(is_last && matches!(end, End::Keep | End::New)) {
+            match vfs.readlink(found?, &mut target) {
                 Err(FsError::Invalid) => {}
                 len => {
                     link_count += 1;
@@ -209,20 +240,21 @@ pub(super) fn walk_from(
                         return Err(FsError::TooManyFollowed);
                     }
                     let target = target.get(..len?).unwrap_or_default();
-                    rest.from = next;
+                    rest.from += name_len;
                     rest.put_before(target)?;
                     is_absolute = target.first() == Some(&b'/');
                     continue;
                 }
             }
         }
-        done.push(name)?;
-        rest.from = next;
-        parent = node;
-        match found {
-            Some(found) => node = found,
-            node => return Ok(Found { parent, node }),
+        done.push(name.bytes())?;
+        rest.from += name_len;
+        done.parent = node;
+        if is_absent {
+            done.node = None;
+            return Ok(());
         }
+        node = found?;
     }
     Err(FsError::NameTooLong)
 }

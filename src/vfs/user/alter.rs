@@ -9,14 +9,14 @@ use super::super::{Change, FsError, FsResult, Kind, Make, Node, Right, Vfs as _}
 use super::{User, number};
 use crate::sys::c_str;
 use crate::sys::files;
-use crate::sys::named::{self, CURRENT, lend};
+use crate::sys::named::{self, CURRENT};
 use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::OFlags;
 
 impl User {
-    /// Changes attributes in the order in which none undoes another.
-    pub(super) fn alter(&mut self, node: Node, change: &Change) -> FsResult<()> {
+    /// Changes attributes in the order in which none undoes another. What is new was made with its mode.
+    pub(super) fn alter(&mut self, node: Node, change: &Change, is_new: bool) -> FsResult<()> {
         let file = number(node);
         if let Some(size) = change.size {
             self.cut(node, size)?;
@@ -24,7 +24,9 @@ impl User {
         if change.uid.is_some() || change.gid.is_some() {
             named::own::<FsError>(file, change.uid, change.gid)?;
         }
-        if let Some(mode) = change.mode {
+        if let Some(mode) = change.mode
+            && !is_new
+        {
             self.change(node, &|file, path| named::change_mode(file, path, mode))?;
         }
         if change.times() {
@@ -40,14 +42,13 @@ impl User {
         if size > i64::MAX as u64 {
             return Err(FsError::TooLarge);
         }
-        let cut = |file| rustix::fs::ftruncate(lend(file), size).map_err(error);
-        match cut(number(node)) {
+        match named::cut(number(node), size) {
             // It is open only as a path.
             Err(FsError::Stale) => {}
             done => return done,
         }
         let pin = self.pin(node, Some(Right::Write))?;
-        let done = cut(number(pin.node));
+        let done = named::cut(number(pin.node), size);
         self.unpin(pin);
         done
     }
@@ -72,8 +73,8 @@ impl User {
         if !matches!(attr.kind, Kind::Regular | Kind::Directory) {
             return Err(FsError::Invalid);
         }
-        let again = self.open_taken(READ, 0)?;
-        let again = self.found.keep(again);
+        let again = self.open_taken(READ, 0);
+        let again = self.found.keep(again)?;
         let found = self.attr(again)?;
         if (found.fsid, found.inode) != (attr.fsid, attr.inode) {
             // It was moved meanwhile.
@@ -110,14 +111,8 @@ impl User {
                 named::make_node::<FsError>(dir, name, special(kind) | mode, device)?;
             }
         }
-        let file = named::open_entry::<FsError>(dir, name, flags, mode)?;
-        let node = self.found.keep(file);
-        let rest = Change {
-            mode: None,
-            size: change.size.filter(|size| *size > 0),
-            ..*change
-        };
-        self.alter(node, &rest)?;
+        let node = self.found.keep(named::open_entry(dir, name, flags, mode))?;
+        self.alter(node, change, true)?;
         Ok(node)
     }
 }

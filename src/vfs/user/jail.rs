@@ -52,12 +52,12 @@ impl User {
             return Err(Errno::INVAL);
         }
         // The owner's own path: links in it are followed.
-        let top = files::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?;
+        let top = files::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?.leak();
         let room = sys::heap::bytes(PATH_BYTES_MAX);
-        let len = files::true_path(&top, room)?;
+        let len = files::true_path(top, room)?;
         let real = room.get(..len).unwrap_or_default();
         let ended = |path: &'static [u8]| path.strip_suffix(b"/").unwrap_or(path);
-        self.top = top.leak();
+        self.top = top;
         self.exports = [Export { path: at }];
         self.jail = Some(Jail {
             at: ended(at),
@@ -129,15 +129,15 @@ impl User {
         } else {
             End::Follow
         };
-        let (text, mut done) = (self.text.clone(), Path::default());
-        let path = text.strip_suffix(b"\0").unwrap_or_default();
-        let found = walk_from(self, path, true, end, &mut done)?;
+        let mut done = Path::default();
+        done.begin(sys::c_str(&self.text).to_bytes())?;
+        walk_from(self, true, end, &mut done)?;
         let name = match done.name() {
             b"" => b".",
             name => name,
         };
         named::open_entry(
-            super::number(found.parent),
+            super::number(done.parent),
             name,
             flags | OFlags::NOFOLLOW,
             mode,

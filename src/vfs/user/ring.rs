@@ -1,6 +1,6 @@
 //! The descriptors that one request needs, which its end closes, or others that take their places.
 
-use super::super::Node;
+use super::super::{FsResult, Node};
 use crate::sys::named::close;
 use rustix::fd::RawFd;
 
@@ -22,15 +22,16 @@ impl Ring {
         turn: 0,
     };
 
-    /// Takes a descriptor in.
+    /// Takes in what was opened.
     #[inline(never)]
-    pub(super) fn keep(&mut self, file: RawFd) -> Node {
+    pub(super) fn keep(&mut self, opened: FsResult<RawFd>) -> FsResult<Node> {
+        let file = opened?;
         self.turn = (self.turn + 1) % RING_COUNT;
         if let Some(place) = self.files.get_mut(self.turn) {
             // It may be none.
             close(core::mem::replace(place, file));
         }
-        Node(file as u32)
+        Ok(Node(file as u32))
     }
 
     /// Closes them.
