@@ -7,7 +7,7 @@ use core::mem::{MaybeUninit, offset_of, transmute};
 use core::ops::ControlFlow;
 use linux_raw_sys::general::{STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, statx};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, CWD, OFlags, SeekFrom, StatFs};
+use rustix::fs::{AtFlags, CWD, OFlags, StatFs};
 use syscalls::{Sysno, raw_syscall};
 
 /// A file, directory or socket that is open for as long as this lives.
@@ -317,12 +317,15 @@ pub fn path(file: impl AsFd, room: &mut [u8; 25]) -> &CStr {
 #[inline(never)]
 pub fn path_of(mut rest: RawFd, room: &mut [u8; 25]) -> &CStr {
     *room = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
-    let (_, digits) = room.split_at_mut(14);
-    for at in (0..rest.max(1).ilog10() as usize + 1).rev() {
-        if let Some(digit) = digits.get_mut(at) {
-            *digit = b'0' + (rest % 10) as u8;
-        }
+    let (mut end, mut more) = (14, rest);
+    while more > 9 {
+        more /= 10;
+        end += 1;
+    }
+    while let Some(digit) = room.get_mut(end).filter(|_| end > 13) {
+        *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
+        end -= 1;
     }
     super::c_str(room)
 }
@@ -365,25 +368,17 @@ struct RawEntry {
 /// Calls `each` with the entries of a directory that follow the cookie `from` (0: all) until it breaks. True: that was the
 /// last.
 #[doc(alias = "getdents64")]
-pub fn list(
+pub fn list<E: From<Errno>>(
     dir: impl AsFd,
     from: u64,
     each: &mut dyn FnMut(&Found<'_>) -> ControlFlow<()>,
-) -> Result<bool, Errno> {
-    let dir = dir.as_fd();
-    rustix::fs::seek(dir, SeekFrom::Start(from))?;
+) -> Result<bool, E> {
+    let dir = dir.as_fd().as_raw_fd();
+    super::named::list_from::<E>(dir, from)?;
     let mut buffer = [const { MaybeUninit::<u64>::uninit() }; DIRECTORY_BUFFER_BYTES / 8];
     let start = buffer.as_mut_ptr();
     loop {
-        // SAFETY: the kernel writes at most so many bytes.
-        let len = outcome(unsafe {
-            raw_syscall!(
-                Sysno::getdents64,
-                dir.as_raw_fd(),
-                start,
-                size_of_val(&buffer)
-            )
-        })?;
+        let len = super::named::list::<E>(dir, &mut buffer)?;
         if len == 0 {
             return Ok(true);
         }

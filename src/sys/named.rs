@@ -5,6 +5,7 @@
 
 use super::{Errno, outcome};
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use rustix::fd::{BorrowedFd, RawFd};
 use rustix::fs::{AtFlags, OFlags, Timestamps};
 use syscalls::{Sysno, raw_syscall};
@@ -12,19 +13,19 @@ use syscalls::{Sysno, raw_syscall};
 /// The current directory, where a call wants a directory.
 pub const CURRENT: RawFd = -100;
 
-/// One for all: with fewer arguments, the kernel does not look at the others.
+/// One for all: with fewer arguments, the kernel does not look at the others. They are in the order in which it wants them.
 ///
 /// # Safety
 ///
 /// As that of the call.
 #[inline(never)]
 unsafe fn call<E: From<Errno>>(
-    what: Sysno,
     first: usize,
     second: usize,
     third: usize,
     fourth: usize,
     fifth: usize,
+    what: Sysno,
 ) -> Result<RawFd, E> {
     loop {
         // SAFETY: the caller's.
@@ -44,15 +45,15 @@ unsafe fn call<E: From<Errno>>(
 /// As that of the call.
 #[inline(never)]
 unsafe fn act<E: From<Errno>>(
-    what: Sysno,
     first: usize,
     second: usize,
     third: usize,
     fourth: usize,
     fifth: usize,
+    what: Sysno,
 ) -> Result<(), E> {
     // SAFETY: the caller's.
-    unsafe { call(what, first, second, third, fourth, fifth) }.map(drop)
+    unsafe { call(first, second, third, fourth, fifth, what) }.map(drop)
 }
 
 /// One that begins with a name in a directory.
@@ -70,7 +71,7 @@ unsafe fn act_on_entry<E: From<Errno>>(
 ) -> Result<(), E> {
     let text = text(name);
     // SAFETY: the caller's, and the name ends.
-    unsafe { act(what, word(dir), address(&text), third, fourth, 0) }
+    unsafe { act(word(dir), address(&text), third, fourth, 0, what) }
 }
 
 /// One with a name in each of two directories.
@@ -88,7 +89,7 @@ unsafe fn twice<E: From<Errno>>(
     let (text, other_text) = (text(name), text(other_name));
     let (at, other_at) = (address(&text), address(&other_text));
     // SAFETY: the caller's, and the names end.
-    unsafe { act(what, word(dir), at, word(other), other_at, flags) }
+    unsafe { act(word(dir), at, word(other), other_at, flags, what) }
 }
 
 const fn word(number: RawFd) -> usize {
@@ -126,7 +127,7 @@ pub fn open<E: From<Errno>>(dir: RawFd, path: &CStr, flags: OFlags, mode: u32) -
     let (flags, mode) = (flags.bits() as usize, mode as usize);
     let path = path.as_ptr() as usize;
     // SAFETY: the kernel reads the path.
-    unsafe { call(Sysno::openat, word(dir), path, flags, mode, 0) }
+    unsafe { call(word(dir), path, flags, mode, 0, Sysno::openat) }
 }
 
 /// The same of a name.
@@ -139,7 +140,7 @@ pub fn open_entry<E: From<Errno>>(
 ) -> Result<RawFd, E> {
     let (flags, mode, text) = (flags.bits() as usize, mode as usize, text(name));
     // SAFETY: the kernel reads the name.
-    unsafe { call(Sysno::openat, word(dir), address(&text), flags, mode, 0) }
+    unsafe { call(word(dir), address(&text), flags, mode, 0, Sysno::openat) }
 }
 
 /// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
@@ -160,7 +161,7 @@ pub fn open_beneath<E: From<Errno>>(
     ];
     let (path, at) = (path.as_ptr() as usize, how.as_ptr() as usize);
     // SAFETY: the kernel reads the path and three numbers.
-    unsafe { call(Sysno::openat2, word(dir), path, at, size_of_val(&how), 0) }
+    unsafe { call(word(dir), path, at, size_of_val(&how), 0, Sysno::openat2) }
 }
 
 /// Reads from `offset` of a file; 0 is its end.
@@ -169,7 +170,7 @@ pub fn read_at<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Resu
     {
         let (at, offset) = (out.as_mut_ptr() as usize, offset as usize);
         // SAFETY: the kernel writes at most so many bytes.
-        let read = unsafe { call(Sysno::pread64, word(file), at, out.len(), offset, 0) };
+        let read = unsafe { call(word(file), at, out.len(), offset, 0, Sysno::pread64) };
         read.map(|len| len as usize)
     }
     #[cfg(target_pointer_width = "32")]
@@ -184,7 +185,7 @@ pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Resul
     {
         let (at, offset) = (bytes.as_ptr() as usize, offset as usize);
         // SAFETY: the kernel reads at most so many bytes.
-        let written = unsafe { call(Sysno::pwrite64, word(file), at, bytes.len(), offset, 0) };
+        let written = unsafe { call(word(file), at, bytes.len(), offset, 0, Sysno::pwrite64) };
         written.map(|len| len as usize)
     }
     #[cfg(target_pointer_width = "32")]
@@ -198,7 +199,7 @@ pub fn cut<E: From<Errno>>(file: RawFd, size: u64) -> Result<(), E> {
     #[cfg(target_pointer_width = "64")]
     // SAFETY: two numbers.
     unsafe {
-        act(Sysno::ftruncate, word(file), size as usize, 0, 0, 0)
+        act(word(file), size as usize, 0, 0, 0, Sysno::ftruncate)
     }
     #[cfg(target_pointer_width = "32")]
     Ok(rustix::fs::ftruncate(lend(file), size)?)
@@ -229,7 +230,7 @@ pub fn stat<E: From<Errno>>(
         const STAT: Sysno = Sysno::fstatat;
         let (path, at) = (path.as_ptr() as usize, core::ptr::from_mut(out) as usize);
         // SAFETY: the kernel reads the path and writes the structure.
-        unsafe { act(STAT, word(dir), path, at, flags.bits() as usize, 0) }
+        unsafe { act(word(dir), path, at, flags.bits() as usize, 0, STAT) }
     }
     #[cfg(target_pointer_width = "32")]
     {
@@ -242,7 +243,7 @@ pub fn stat<E: From<Errno>>(
 pub fn current_dir<E: From<Errno>>(out: &mut [u8]) -> Result<usize, E> {
     let (at, len) = (out.as_mut_ptr() as usize, out.len());
     // SAFETY: the kernel writes at most so many bytes.
-    let len = unsafe { call(Sysno::getcwd, at, len, 0, 0, 0) }?;
+    let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) }?;
     // It counts the NUL.
     Ok((len as usize).saturating_sub(1))
 }
@@ -251,13 +252,35 @@ pub fn current_dir<E: From<Errno>>(out: &mut [u8]) -> Result<usize, E> {
 pub fn read_link<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<usize, E> {
     let (empty, at) = (c"".as_ptr() as usize, out.as_mut_ptr() as usize);
     // SAFETY: the kernel writes at most so many bytes.
-    unsafe { call(Sysno::readlinkat, word(link), empty, at, out.len(), 0) }.map(|len| len as usize)
+    unsafe { call(word(link), empty, at, out.len(), 0, Sysno::readlinkat) }.map(|len| len as usize)
+}
+
+/// Has a directory be listed from a place that it told, or from its beginning, which is 0.
+pub fn list_from<E: From<Errno>>(dir: RawFd, place: u64) -> Result<(), E> {
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: numbers.
+    unsafe {
+        act(word(dir), place as usize, 0, 0, 0, Sysno::lseek)
+    }
+    #[cfg(target_pointer_width = "32")]
+    {
+        rustix::fs::seek(lend(dir), rustix::fs::SeekFrom::Start(place))?;
+        Ok(())
+    }
+}
+
+/// Writes the next entries of a directory to `out`; how many bytes, 0 at the end.
+#[doc(alias = "getdents64")]
+pub fn list<E: From<Errno>>(dir: RawFd, out: &mut [MaybeUninit<u64>]) -> Result<usize, E> {
+    let (at, len) = (out.as_mut_ptr() as usize, size_of_val(out));
+    // SAFETY: the kernel writes at most so many bytes.
+    unsafe { call(word(dir), at, len, 0, 0, Sysno::getdents64) }.map(|len| len as usize)
 }
 
 /// Makes what was written durable.
 pub fn sync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
     // SAFETY: a number.
-    unsafe { act(Sysno::fsync, word(file), 0, 0, 0, 0) }
+    unsafe { act(word(file), 0, 0, 0, 0, Sysno::fsync) }
 }
 
 /// Removes a name: that of an empty directory if `directory`, else that of anything else.
@@ -289,7 +312,7 @@ pub fn make_node<E: From<Errno>>(
 pub fn make_link<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Result<(), E> {
     let (target, text) = (target.as_ptr() as usize, text(name));
     // SAFETY: the kernel reads target and name.
-    unsafe { act(Sysno::symlinkat, target, word(dir), address(&text), 0, 0) }
+    unsafe { act(target, word(dir), address(&text), 0, 0, Sysno::symlinkat) }
 }
 
 /// Gives what has a name in a directory another, which is taken from another object if `replace`, else that `EXIST`; `NOSYS`
@@ -327,7 +350,7 @@ pub fn link<E: From<Errno>>(
     let (path, text) = (path.as_ptr() as usize, text(name));
     let (at, flags) = (address(&text), flags.bits() as usize);
     // SAFETY: the kernel reads path and name.
-    unsafe { act(Sysno::linkat, word(from), path, word(dir), at, flags) }
+    unsafe { act(word(from), path, word(dir), at, flags, Sysno::linkat) }
 }
 
 /// Gives a file to its new owner and group; `None` stays.
@@ -336,7 +359,7 @@ pub fn own<E: From<Errno>>(file: RawFd, user: Option<u32>, group: Option<u32>) -
     let (empty, flags) = (c"".as_ptr() as usize, AtFlags::EMPTY_PATH.bits() as usize);
     let (user, group) = (id(user), id(group));
     // SAFETY: the kernel reads an empty string.
-    unsafe { act(Sysno::fchownat, word(file), empty, user, group, flags) }
+    unsafe { act(word(file), empty, user, group, flags, Sysno::fchownat) }
 }
 
 /// Changes the mode of an open file, or of what a path leads to.
@@ -344,11 +367,11 @@ pub fn change_mode<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) 
     let mode = mode as usize;
     match path {
         // SAFETY: two numbers.
-        None => unsafe { act(Sysno::fchmod, word(file), mode, 0, 0, 0) },
+        None => unsafe { act(word(file), mode, 0, 0, 0, Sysno::fchmod) },
         Some(path) => {
             let path = path.as_ptr() as usize;
             // SAFETY: the kernel reads the path.
-            unsafe { act(Sysno::fchmodat, word(CURRENT), path, mode, 0, 0) }
+            unsafe { act(word(CURRENT), path, mode, 0, 0, Sysno::fchmodat) }
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn raise(jail: RawFd) -> Walls {
     prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
     Walls {
         landlock: confine(jail),
-        seccomp: filter(&FILTER),
+        seccomp: filter(&NEEDED_NUMBERS, ALLOW, REFUSE),
     }
 }
 
@@ -185,21 +185,29 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "arm")]
 const ARCHITECTURE: u32 = 0x4000_0028;
 
-/// Instructions of a filter beside one for each number.
-const FRAME_COUNT: usize = 10;
+/// The same in half the bytes.
+static NEEDED_NUMBERS: [u16; NEEDED.len()] = {
+    let (mut numbers, mut at) = ([0; NEEDED.len()], 0);
+    while at < NEEDED.len() {
+        numbers[at] = NEEDED[at] as u16;
+        at += 1;
+    }
+    numbers
+};
 
-static FILTER: [u64; NEEDED.len() + FRAME_COUNT] = program(NEEDED, ALLOW, REFUSE);
+/// Instructions that a filter may have.
+const STEP_COUNT_MAX: usize = 64;
+const _: () = assert!(NEEDED.len() + 10 <= STEP_COUNT_MAX);
 
 /// The command that gives a terminal its settings.
 #[doc(alias = "TCSETS")]
 const SET_SETTINGS: u32 = 0x5402;
 
-/// Says `listed` to calls of these numbers, and `otherwise` to all others.
-const fn program<const COUNT: usize>(
-    numbers: &[Sysno],
-    listed: u32,
-    otherwise: u32,
-) -> [u64; COUNT] {
+/// Has the kernel say `listed` to calls of these numbers from now on, and `otherwise` to all others.
+#[doc(alias = "seccomp")]
+fn filter(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
+    const SET_SECCOMP: usize = 22;
+    const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
     const RETURN: u64 = 0x06;
     const IF_EQUAL: u64 = 0x15;
@@ -207,45 +215,43 @@ const fn program<const COUNT: usize>(
     const NUMBER: u32 = 0;
     const ARCH: u32 = 4;
     const SECOND_ARGUMENT: u32 = 24;
-    // An instruction: what to do, how many to pass over if so, and an operand.
-    const fn step(what: u64, pass: usize, operand: u32) -> u64 {
-        what | (pass as u64) << 16 | (operand as u64) << 32
-    }
-    let (mut code, mut at) = ([0; COUNT], 0);
-    code[0] = step(LOAD, 0, ARCH);
-    code[1] = step(IF_EQUAL, 1, ARCHITECTURE);
-    code[2] = step(RETURN, 0, REFUSE);
-    code[3] = step(LOAD, 0, NUMBER);
-    while at < numbers.len() {
-        // To the end of the list, and over what is said of others.
-        let pass = numbers.len() - at + 4;
-        code[4 + at] = step(IF_EQUAL, pass, numbers[at] as u32);
-        at += 1;
-    }
-    // A terminal gets its settings back at the end; no other command is needed.
-    code[4 + at] = step(IF_EQUAL, 1, Sysno::ioctl as u32);
-    code[5 + at] = step(RETURN, 0, otherwise);
-    code[6 + at] = step(LOAD, 0, SECOND_ARGUMENT);
-    code[7 + at] = step(IF_EQUAL, 1, SET_SETTINGS);
-    code[8 + at] = step(RETURN, 0, otherwise);
-    code[9 + at] = step(RETURN, 0, listed);
-    code
-}
-
-/// Has the kernel ask a program about each call from now on.
-#[doc(alias = "seccomp")]
-fn filter(program: &[u64]) -> bool {
-    const SET_SECCOMP: usize = 22;
-    const MODE_FILTER: usize = 2;
     #[doc(alias = "sock_fprog")]
     #[repr(C)]
     struct Program {
         len: u16,
         code: *const u64,
     }
+    // An instruction: what to do, how many to pass over if so, and an operand.
+    let step = |what: u64, pass: usize, operand: u32| {
+        what | (pass as u64) << 16 | u64::from(operand) << 32
+    };
+    let first = [
+        step(LOAD, 0, ARCH),
+        step(IF_EQUAL, 1, ARCHITECTURE),
+        step(RETURN, 0, REFUSE),
+        step(LOAD, 0, NUMBER),
+    ];
+    let last = [
+        // A terminal gets its settings back at the end; no other command is needed.
+        step(IF_EQUAL, 1, Sysno::ioctl as u32),
+        step(RETURN, 0, otherwise),
+        step(LOAD, 0, SECOND_ARGUMENT),
+        step(IF_EQUAL, 1, SET_SETTINGS),
+        step(RETURN, 0, otherwise),
+        step(RETURN, 0, listed),
+    ];
+    let mut code = [0; STEP_COUNT_MAX];
+    let len = numbers.len() + first.len();
+    code[..first.len()].copy_from_slice(&first);
+    for (at, number) in numbers.iter().enumerate() {
+        // To the end of the list, and over what is said of others.
+        let pass = numbers.len() - at + 4;
+        code[first.len() + at] = step(IF_EQUAL, pass, u32::from(*number));
+    }
+    code[len..len + last.len()].copy_from_slice(&last);
     let program = Program {
-        len: program.len() as u16,
-        code: program.as_ptr(),
+        len: (len + last.len()) as u16,
+        code: code.as_ptr(),
     };
     prctl(SET_SECCOMP, MODE_FILTER, &raw const program as usize)
 }
@@ -255,8 +261,8 @@ fn filter(program: &[u64]) -> bool {
 pub fn forget(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
-    let code = program::<64>(numbers, REFUSE, ALLOW);
-    assert!(filter(&code[..numbers.len() + FRAME_COUNT]));
+    let numbers: Vec<u16> = numbers.iter().map(|number| *number as u16).collect();
+    assert!(filter(&numbers, REFUSE, ALLOW));
 }
 
 /// This thread has a current directory of its own from now on, and if root runs it perhaps no /proc; whether it has.

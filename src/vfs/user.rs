@@ -11,9 +11,9 @@ use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
     Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
 };
+use crate::sys;
 use crate::sys::files;
 use crate::sys::named::{self, CURRENT, lend};
-use crate::sys::{self, Errno};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
@@ -112,7 +112,7 @@ impl User {
             named::close(file);
             return Err(error);
         }
-        self.pins_left = self.pins_left.saturating_sub(1);
+        self.pins_left -= 1;
         Ok(Pin {
             node: Node(file as u32),
             user: 0,
@@ -126,9 +126,9 @@ impl User {
         from: u64,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        let listed = files::list(lend(dir), from, &mut |found| {
+        files::list(lend(dir), from, &mut |found| {
             // What is above may be outside.
-            let attr = if self.jail.is_some() && found.is_dots() {
+            let attr = if self.jail.is_some() && found.name == c".." {
                 Err(FsError::Access)
             } else {
                 told(dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
@@ -139,13 +139,7 @@ impl User {
                 inode: found.inode,
                 object: attr.as_ref().ok().map(|attr| (attr, &Handle::EMPTY)),
             })
-        });
-        match listed {
-            Err(Errno::INVAL) if from != 0 => Err(FsError::BadCookie),
-            // Removed while it was open: there is nothing in it.
-            Err(Errno::NOENT) => Ok(true),
-            listed => listed.map_err(error),
-        }
+        })
     }
 }
 
@@ -322,11 +316,10 @@ impl Vfs for User {
             Err(FsError::Stale) => {}
             listed => return listed,
         }
-        let file = named::open_entry::<FsError>(number(dir), b".", READ | OFlags::DIRECTORY, 0)?;
-        let pin = self.admit(file, true, false)?;
-        let listed = self.list(file, from, each);
-        self.unpin(pin);
-        listed
+        let opened = named::open_entry(number(dir), b".", READ | OFlags::DIRECTORY, 0);
+        let again = number(self.found.keep(opened)?);
+        refuse_system(again)?;
+        self.list(again, from, each)
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {

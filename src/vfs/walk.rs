@@ -59,11 +59,7 @@ impl Default for Path {
 impl Path {
     /// The path as clients write it, cut to `out`.
     pub fn write(&self, vfs: &dyn Vfs, out: &mut [u8]) -> usize {
-        let at = put(out, 0, top(vfs));
-        match put(out, at, &self.text) {
-            0 => put(out, 0, b"/"),
-            len => len,
-        }
+        join(out, top(vfs), &self.text)
     }
 
     /// The last name; empty for the top.
@@ -80,6 +76,12 @@ impl Path {
         add(&mut self.text, path)
     }
 
+    /// What follows it.
+    pub(super) fn go_on(&mut self, path: &[u8]) -> FsResult<()> {
+        add(&mut self.text, path)
+    }
+
+    #[inline(never)]
     fn push(&mut self, name: &[u8]) -> FsResult<()> {
         add(&mut self.text, b"/")?;
         add(&mut self.text, name)
@@ -100,7 +102,7 @@ pub(super) fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
 
 /// Copies bytes to a place in `out`, as far as they fit; where they end.
 #[inline(never)]
-pub(super) fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
+fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
     for byte in bytes {
         if let Some(place) = out.get_mut(at) {
             *place = *byte;
@@ -108,6 +110,22 @@ pub(super) fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
         }
     }
     at
+}
+
+/// Writes a path of two parts, cut to `out`; nothing is "/".
+#[inline(never)]
+pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
+    let at = put(out, 0, first);
+    match put(out, at, second) {
+        0 => put(out, 0, b"/"),
+        len => len,
+    }
+}
+
+/// The beginning of a room.
+#[inline(never)]
+pub(super) fn front(room: &[u8], len: usize) -> &[u8] {
+    room.get(..len).unwrap_or_default()
 }
 
 /// The path of the first export without the "/" at its end: that of "/" is empty.
@@ -125,6 +143,7 @@ pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> FsResult<&'a [u8]> {
 }
 
 /// What of a path was not walked yet. What is put before it takes the room of what was walked.
+#[repr(C)]
 struct Rest {
     from: usize,
     room: [u8; PATH_BYTES_MAX],
@@ -146,6 +165,7 @@ impl Rest {
     }
 
     /// Passes over "/"s; whether there were any.
+    #[inline(never)]
     fn skip(&mut self) -> bool {
         let before = self.from;
         while self.bytes().first() == Some(&b'/') {
@@ -159,104 +179,119 @@ impl Rest {
     fn name(&self) -> &[u8] {
         let rest = self.bytes();
         let len = rest.iter().position(|byte| *byte == b'/');
-        rest.get(..len.unwrap_or(rest.len())).unwrap_or_default()
+        front(rest, len.unwrap_or(rest.len()))
+    }
+
+    /// An absolute path becomes one beneath the top.
+    #[inline(never)]
+    fn enter(&mut self, vfs: &dyn Vfs) -> FsResult<()> {
+        self.from = PATH_BYTES_MAX - beneath(top(vfs), self.bytes())?.len();
+        Ok(())
+    }
+}
+
+#[inline(never)]
+fn check_directory(vfs: &mut dyn Vfs, node: Node) -> FsResult<()> {
+    match vfs.attr(node)?.kind {
+        Kind::Directory => Ok(()),
+        _ => Err(FsError::NotDirectory),
     }
 }
 
 /// Walks `path`; `done` is the true path of where it led.
 pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
     done.begin(path)?;
-    walk_from(vfs, false, end, done)?;
+    done.walk(vfs, end)?;
     Ok(Found {
         parent: done.parent,
         node: done.node,
     })
 }
 
-/// The same for the path in `done`, which may be as it lies beneath the top.
-#[inline(never)]
-pub(super) fn walk_from(
-    vfs: &mut dyn Vfs,
-    from_top: bool,
-    end: End,
-    done: &mut Path,
-) -> FsResult<()> {
-    let mut target = [0; PATH_BYTES_MAX];
-    let mut rest = Rest {
-        from: PATH_BYTES_MAX,
-        room: [0; PATH_BYTES_MAX],
-    };
-    rest.put_before(&done.text)?;
-    if !from_top && done.text.first() != Some(&b'/') {
-        rest.put_before(b"/")?;
-        let len = vfs.start(&mut target)?;
-        rest.put_before(target.get(..len).unwrap_or_default())?;
-    }
-    let start = vfs.root(0)?;
-    let (mut node, mut link_count) = (start, 0);
-    // Whether what is left is an absolute path, and whether it begins at the top.
-    let (mut is_absolute, mut is_anew) = (!from_top, true);
-    for _ in 0..STEP_COUNT_MAX {
-        if is_absolute {
-            // It becomes one beneath the top.
-            rest.from = PATH_BYTES_MAX - beneath(top(vfs), rest.bytes())?.len();
+impl Path {
+    /// Walks the path as clients write it, which becomes the true path of where it leads.
+    #[inline(never)]
+    pub(super) fn walk(&mut self, vfs: &mut dyn Vfs, end: End) -> FsResult<()> {
+        let (mut step_count, mut link_count) = (0, 0);
+        let mut rest = Rest {
+            from: PATH_BYTES_MAX,
+            room: [0; PATH_BYTES_MAX],
+        };
+        let mut target = [0; PATH_BYTES_MAX];
+        rest.put_before(&self.text)?;
+        if self.text.first() != Some(&b'/') {
+            rest.put_before(b"/")?;
+            let len = vfs.start(&mut target)?;
+            rest.put_before(front(&target, len))?;
         }
-        if is_absolute || is_anew {
-            done.text.clear();
-            (done.parent, node) = (start, start);
-        }
-        (is_absolute, is_anew) = (false, false);
-        let is_separated = rest.skip();
-        let name = rest.name();
-        let name_len = name.len();
-        if matches!(name, b"" | b"." | b"..") {
-            // These can follow a directory only.
-            if is_separated && vfs.attr(node)?.kind != Kind::Directory {
-                return Err(FsError::NotDirectory);
-            }
-            if name_len == 0 {
-                done.node = Some(node);
-                return Ok(());
-            }
-            rest.from += name_len;
-            is_anew = name_len == 2;
-            if is_anew {
-                done.pop();
-                rest.put_before(&done.text)?;
-            }
-            continue;
-        }
-        let name = Name::new(name)?;
-        let found = vfs.lookup(node, name);
-        let is_last = rest.from + name_len == PATH_BYTES_MAX;
-        let is_absent =
-            is_last && found == Err(FsError::NoEntry) && matches!(end, End::Absent | End::New);
-        if !is_absent && !(is_last && matches!(end, End::Keep | End::New)) {
-            match vfs.readlink(found?, &mut target) {
-                Err(FsError::Invalid) => {}
-                len => {
-                    link_count += 1;
-                    if link_count > LINK_COUNT_MAX {
-                        return Err(FsError::TooManyFollowed);
-                    }
-                    let target = target.get(..len?).unwrap_or_default();
-                    rest.from += name_len;
-                    rest.put_before(target)?;
-                    is_absolute = target.first() == Some(&b'/');
-                    continue;
+        // Each time anew, what is left is an absolute path.
+        'anew: loop {
+            rest.enter(vfs)?;
+            self.text.clear();
+            let mut node = vfs.root(0)?;
+            self.parent = node;
+            loop {
+                step_count += 1;
+                if step_count > STEP_COUNT_MAX {
+                    return Err(FsError::NameTooLong);
                 }
+                let is_separated = rest.skip();
+                let name = rest.name();
+                let name_len = name.len();
+                if matches!(name, b"" | b"." | b"..") {
+                    // These can follow a directory only.
+                    if is_separated {
+                        check_directory(vfs, node)?;
+                    }
+                    rest.from += name_len;
+                    match name_len {
+                        0 => {
+                            self.node = Some(node);
+                            return Ok(());
+                        }
+                        1 => continue,
+                        _ => {}
+                    }
+                    self.pop();
+                    rest.put_before(&self.text)?;
+                    rest.put_before(top(vfs))?;
+                    continue 'anew;
+                }
+                let name = Name::new(name)?;
+                let is_last = rest.from + name_len == PATH_BYTES_MAX;
+                let found = match vfs.lookup(node, name) {
+                    Err(FsError::NoEntry) if is_last && matches!(end, End::Absent | End::New) => {
+                        self.push(name.bytes())?;
+                        (self.parent, self.node) = (node, None);
+                        return Ok(());
+                    }
+                    found => found?,
+                };
+                if !(is_last && matches!(end, End::Keep | End::New)) {
+                    match vfs.readlink(found, &mut target) {
+                        Err(FsError::Invalid) => {}
+                        len => {
+                            link_count += 1;
+                            if link_count > LINK_COUNT_MAX {
+                                return Err(FsError::TooManyFollowed);
+                            }
+                            let target = front(&target, len?);
+                            rest.from += name_len;
+                            rest.put_before(target)?;
+                            if target.first() == Some(&b'/') {
+                                continue 'anew;
+                            }
+                            continue;
+                        }
+                    }
+                }
+                self.push(name.bytes())?;
+                rest.from += name_len;
+                self.parent = node;
+                node = found;
             }
         }
-        done.push(name.bytes())?;
-        rest.from += name_len;
-        done.parent = node;
-        if is_absent {
-            done.node = None;
-            return Ok(());
-        }
-        node = found?;
     }
-    Err(FsError::NameTooLong)
 }
 
 /// The object at the end of a path.

@@ -1,7 +1,7 @@
 //! STAT, LSTAT, FSTAT, SETSTAT, FSETSTAT, and attributes on their way from the tree to the wire and back.
 
 use super::{Answer, Outcome, Request, Sftp};
-use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, Kind, NewTime, Opening};
+use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, NewTime, Opening};
 use crate::wire::sftp::{Attributes, Status, kind};
 
 /// The bits of a mode that can be changed.
@@ -10,21 +10,12 @@ pub(super) const MODE_MASK: u32 = 0o7777;
 /// What the wire tells of an object.
 #[inline(never)]
 pub(super) fn told(attr: &Attr) -> Attributes {
-    let kind = match attr.kind {
-        Kind::Fifo => 0o010_000,
-        Kind::CharacterDevice => 0o020_000,
-        Kind::Directory => 0o040_000,
-        Kind::BlockDevice => 0o060_000,
-        Kind::Regular => 0o100_000,
-        Kind::SymbolicLink => 0o120_000,
-        Kind::Socket => 0o140_000,
-    };
     // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
     let time = |time: FileTime| time.secs.clamp(0, u32::MAX.into()) as u32;
     Attributes {
         size: Some(attr.size),
         owner: Some((attr.uid, attr.gid)),
-        mode: Some(kind | attr.mode),
+        mode: Some(attr.kind.bits() | attr.mode),
         times: Some((time(attr.atime), time(attr.mtime))),
     }
 }

@@ -59,13 +59,13 @@ pub(super) fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CSt
 /// What kind of object it is.
 #[inline(never)]
 pub(super) const fn kind(mode: u32) -> Kind {
-    match mode & 0o170_000 {
-        0o040_000 => Kind::Directory,
-        0o120_000 => Kind::SymbolicLink,
-        0o010_000 => Kind::Fifo,
-        0o140_000 => Kind::Socket,
-        0o060_000 => Kind::BlockDevice,
-        0o020_000 => Kind::CharacterDevice,
+    match mode >> 12 & 0o17 {
+        0o04 => Kind::Directory,
+        0o12 => Kind::SymbolicLink,
+        0o01 => Kind::Fifo,
+        0o14 => Kind::Socket,
+        0o06 => Kind::BlockDevice,
+        0o02 => Kind::CharacterDevice,
         _ => Kind::Regular,
     }
 }

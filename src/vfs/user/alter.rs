@@ -3,7 +3,7 @@
 //! The kernel changes little by such a descriptor. For the rest there is the path in /proc, and where that is missing the object
 //! is opened.
 
-use super::super::kernel::change::{special, times};
+use super::super::kernel::change::times;
 use super::super::kernel::{PATH, READ, WRITE, error};
 use super::super::{Change, FsError, FsResult, Kind, Make, Node, Right, Vfs as _};
 use super::{User, number};
@@ -108,7 +108,7 @@ impl User {
                 named::make_link::<FsError>(c_str(&self.text), dir, name)?;
             }
             Make::Special(kind, device) => {
-                named::make_node::<FsError>(dir, name, special(kind) | mode, device)?;
+                named::make_node::<FsError>(dir, name, kind.bits() | mode, device)?;
             }
         }
         let node = self.found.keep(named::open_entry(dir, name, flags, mode))?;

@@ -1,7 +1,7 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
 use super::super::kernel::error;
-use super::super::walk::{End, Path, Text, add, beneath, put, walk_from};
+use super::super::walk::{End, Path, Text, add, beneath, front, join};
 use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
 use super::User;
 use crate::config::PATH_BYTES_MAX;
@@ -26,22 +26,19 @@ pub(super) struct Jail {
 impl Jail {
     /// What lies beneath the top of a path: the beginning of that goes to `text`, the rest is returned.
     pub(super) fn enter<'a>(&self, path: &'a [u8], text: &mut Text) -> FsResult<&'a [u8]> {
-        add(text, b".")?;
+        // What does not fit is told of what follows, for which there is no room either.
+        let _ = add(text, b".");
         if path.first() == Some(&b'/') {
             return beneath(self.at, path);
         }
-        add(text, self.start)?;
-        add(text, b"/")?;
+        let _ = add(text, self.start);
+        let _ = add(text, b"/");
         Ok(path)
     }
 
     /// The path that relative ones begin with.
     pub(super) fn start(&self, out: &mut [u8]) -> usize {
-        let at = put(out, 0, self.at);
-        match put(out, at, self.start) {
-            0 => put(out, 0, b"/"),
-            len => len,
-        }
+        join(out, self.at, self.start)
     }
 }
 
@@ -92,18 +89,13 @@ impl User {
         let Some(jail) = &self.jail else {
             return len;
         };
-        let Ok(below) = beneath(jail.real, target.get(..len).unwrap_or_default()) else {
+        let Ok(below) = beneath(jail.real, front(target, len)) else {
             return len;
         };
         self.named = None;
         self.text.clear();
-        // What does not fit is cut.
-        let _ = add(&mut self.text, jail.at);
         let _ = add(&mut self.text, below);
-        if self.text.is_empty() {
-            let _ = add(&mut self.text, b"/");
-        }
-        put(target, 0, &self.text)
+        join(target, jail.at, &self.text)
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
@@ -130,17 +122,17 @@ impl User {
             End::Follow
         };
         let mut done = Path::default();
-        done.begin(sys::c_str(&self.text).to_bytes())?;
-        walk_from(self, true, end, &mut done)?;
+        if let (Some(jail), [_, below @ .., _]) = (&self.jail, &self.text[..]) {
+            // As clients write it: in place of the ".".
+            done.begin(jail.at)?;
+            done.go_on(below)?;
+        }
+        done.walk(self, end)?;
         let name = match done.name() {
             b"" => b".",
             name => name,
         };
-        named::open_entry(
-            super::number(done.parent),
-            name,
-            flags | OFlags::NOFOLLOW,
-            mode,
-        )
+        let parent = super::number(done.parent);
+        named::open_entry(parent, name, flags | OFlags::NOFOLLOW, mode)
     }
 }

@@ -162,6 +162,7 @@ fn jailed(room: &Room, at: &'static [u8]) -> User {
     link(&format!("{}er", inside.display()), "longer");
     let mut user = User::new(4);
     let dir = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
+    walls::part(false);
     user.jail(&dir, at).unwrap();
     user
 }
@@ -277,6 +278,7 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
             if !forgotten.is_empty() {
                 walls::forget(forgotten);
             }
+            walls::part(false);
             let mut user = User::new(4);
             user.jail(&path, b"/").unwrap();
             for number in 0..4000 {
