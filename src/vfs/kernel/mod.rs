@@ -156,6 +156,7 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
 ];
 
 /// The same in half the bytes: no number is larger than one.
+#[allow(clippy::indexing_slicing)] // The compiler does it.
 static SHORT: [(u8, FsError); ERROR_COUNT] = {
     let (mut short, mut at) = ([(0, FsError::Io); ERROR_COUNT], 0);
     while at < ERROR_COUNT {
