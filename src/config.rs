@@ -53,8 +53,8 @@ pub const UNSETTLED_COUNT: usize = 16;
 pub const CREATION_COUNT: usize = 32;
 /// Files and directories that a session may have open, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;
-/// Descriptors for everything else in a session: the standard streams, the log, the jail, what one request needs.
-pub const HANDLE_DESCRIPTOR_RESERVE: usize = 24;
+/// Descriptors for everything else in a session: the standard streams, the log, the jail, what one request needs at most.
+pub const HANDLE_DESCRIPTOR_RESERVE: usize = 80;
 /// Bytes of passwd(5) and of group(5) that are looked at.
 pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a symbolic link's target on Linux.

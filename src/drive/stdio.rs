@@ -10,21 +10,19 @@ use crate::config::{PAGE_BYTES, REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::{Cx, Order, State, Stream};
 use crate::event::Events;
 use crate::sys::heap;
+use crate::sys::stdio::Stdio;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Vfs};
+use crate::vfs::{Descriptor, FsResult, Vfs};
 use core::net::Ipv6Addr;
 use embedded_io::{Read, ReadReady, Write};
 
-/// How a conversation ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// The peer said all it had to say, or is gone.
-    Over,
-    /// The peer broke the protocol.
-    Broken(&'static str),
-    /// A file became shorter while it was read, and its length was promised.
-    Short,
-}
+/// Why a conversation ended; empty when the peer said all it had to say, or is gone.
+pub type End = &'static str;
+
+/// The peer is gone.
+const OVER: End = "";
+/// The length of a file was promised.
+const SHORT: End = "a file became shorter while it was read";
 
 /// A pair of streams, as far as it is used here.
 ///
@@ -36,6 +34,34 @@ pub trait Wire {
     fn is_ready(&mut self) -> bool;
     /// Sends at least a byte; `None`: nobody takes it any more.
     fn send(&mut self, bytes: &[u8]) -> Option<usize>;
+    /// Sends at least a byte of a file without copying it here; `None`: that is not possible, or there is none.
+    fn send_file(&mut self, _file: Descriptor, _offset: u64, _len: u32) -> Option<usize> {
+        None
+    }
+}
+
+/// Standard input and output.
+#[derive(Clone, Copy, Debug)]
+pub struct Standard;
+
+impl Wire for Standard {
+    fn receive(&mut self, room: &mut [u8]) -> Option<usize> {
+        (Stdio::Input, Stdio::Output).receive(room)
+    }
+
+    fn is_ready(&mut self) -> bool {
+        (Stdio::Input, Stdio::Output).is_ready()
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
+        (Stdio::Input, Stdio::Output).send(bytes)
+    }
+
+    fn send_file(&mut self, file: Descriptor, offset: u64, len: u32) -> Option<usize> {
+        Stdio::Output
+            .send_file(file.0, offset, len)
+            .filter(|count| *count > 0)
+    }
 }
 
 impl<I: Read + ReadReady, O: Write> Wire for (I, O) {
@@ -118,9 +144,9 @@ impl<'a> Talk<'a> {
         (self.have, self.used) = (self.have - self.used, 0);
         let room = self.rx.get_mut(self.have..).unwrap_or_default();
         if room.is_empty() {
-            return Err(End::Broken("a request does not fit"));
+            return Err("a request does not fit");
         }
-        self.have += self.wire.receive(room).ok_or(End::Over)?;
+        self.have += self.wire.receive(room).ok_or(OVER)?;
         Ok(())
     }
 
@@ -158,7 +184,7 @@ impl<'a> Talk<'a> {
             }
             self.send()?;
             match progress.state {
-                State::Closed(why) => return Err(End::Broken(why)),
+                State::Closed(why) => return Err(why),
                 // There may be requests behind the one that ordered.
                 State::NeedOutput => {}
                 _ if was_ordered => {}
@@ -176,6 +202,15 @@ impl<'a> Talk<'a> {
         match order {
             Order::Sync { file } => return Ok(self.vfs.sync(file)),
             Order::Send { file, offset, len } => {
+                if let Some(descriptor) = self.vfs.descriptor(file) {
+                    self.send()?;
+                    while *len > 0
+                        && let Some(count) = self.wire.send_file(descriptor, *offset, *len)
+                    {
+                        *offset += count as u64;
+                        *len -= count as u32;
+                    }
+                }
                 // The first of it leaves together with its head.
                 while *len > 0 {
                     let room = self.tx.get_mut(self.owed..).unwrap_or_default();
@@ -183,7 +218,7 @@ impl<'a> Talk<'a> {
                     let room = room.get_mut(..most).unwrap_or_default();
                     let count = self.vfs.read(file, *offset, room).unwrap_or(0);
                     if count == 0 {
-                        return Err(End::Short);
+                        return Err(SHORT);
                     }
                     self.owed += count;
                     *offset += count as u64;
@@ -197,7 +232,7 @@ impl<'a> Talk<'a> {
                     let page = REPLY_BYTES - (*offset as usize & (PAGE_BYTES - 1));
                     let room = self.tx.get_mut(..page.min(*len as usize));
                     let count = self.wire.receive(room.unwrap_or_default());
-                    let count = count.ok_or(End::Over)?;
+                    let count = count.ok_or(OVER)?;
                     *len -= count as u32;
                     let bytes = self.tx.get(..count).unwrap_or_default();
                     let stored = self.vfs.write(file, *offset, bytes);
@@ -220,7 +255,7 @@ impl<'a> Talk<'a> {
         }
         self.owed = 0;
         while !bytes.is_empty() {
-            let count = self.wire.send(bytes).ok_or(End::Over)?;
+            let count = self.wire.send(bytes).ok_or(OVER)?;
             bytes = bytes.get(count..).unwrap_or_default();
         }
         if let Some(greeted) = self.greeted.take() {

@@ -42,6 +42,7 @@ impl<'a> Iterator for Parts<'a> {
 }
 
 /// The path as clients will write it: from the top, without "." and doubled or trailing separators.
+#[cfg(feature = "nfs")]
 pub(super) fn absolute(path: &[u8]) -> Option<&'static CStr> {
     fn push(room: &mut [u8], len: &mut usize, byte: u8) -> Option<()> {
         *room.get_mut(*len)? = byte;

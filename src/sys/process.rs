@@ -1,11 +1,13 @@
 //! Processes and signals: fork, wait, and signals as something to read.
 
-use super::files::File;
+use super::files::{self, File};
 use super::{Errno, outcome};
 use crate::time::Duration;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags};
+use rustix::fd::BorrowedFd;
+use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit, Signal};
 use syscalls::{Sysno, raw_syscall};
 
@@ -25,6 +27,19 @@ pub(super) fn ignore_failed_writes() {
     const SIGXFSZ: usize = 25;
     act_on(SIGPIPE, IGNORE, 0);
     act_on(SIGXFSZ, IGNORE, 0);
+}
+
+/// Where stderr is closed, the first file that is opened would take its place, and what is said would be written to it: there
+/// something that takes no bytes comes first.
+pub(super) fn hold_stderr() {
+    // SAFETY: only asked about; nobody closes it.
+    let stderr = unsafe { BorrowedFd::borrow_raw(2) };
+    while rustix::io::fcntl_getfd(stderr).is_err() {
+        let Ok(held) = files::open(c"/", OFlags::PATH, 0) else {
+            return;
+        };
+        core::mem::forget(held);
+    }
 }
 
 /// Has the kernel act on a signal so.

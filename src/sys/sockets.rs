@@ -3,12 +3,14 @@
 use super::files::File;
 use super::{Errno, outcome};
 use core::ffi::CStr;
+use core::mem::ManuallyDrop;
 use core::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::fs::Mode;
-use rustix::net::{SocketFlags, SocketType, sockopt};
 use syscalls::raw_syscall;
 
+const STREAM: u32 = 1;
+const DATAGRAM: u32 = 2;
 const UNIX: u16 = 1;
 const INET: u16 = 2;
 const INET6: u16 = 10;
@@ -103,27 +105,28 @@ pub enum Place<'a> {
 /// Listens for connections at `place`, whose port 0 becomes one that is free. A socket file that nobody listens at any more
 /// is replaced.
 pub fn listen(place: &mut Place<'_>) -> Result<File, Errno> {
-    const BACKLOG: i32 = 128;
-    let socket;
+    const BACKLOG: usize = 128;
+    let family = match place {
+        Place::Path(_) => UNIX,
+        Place::Address(host, _) if host.to_ipv4_mapped().is_some() => INET,
+        Place::Address(..) => INET6,
+    };
+    // One that is of no use ends with the process, which says why.
+    let socket = ManuallyDrop::new(open(family, STREAM)?);
     match place {
         Place::Address(host, port) => {
-            let at = SocketAddr::new(host.to_canonical(), *port);
-            let family = if at.is_ipv4() { INET } else { INET6 };
-            socket = open(family, SocketType::STREAM)?;
-            sockopt::set_socket_reuseaddr(&socket, true)?;
-            // Connections inherit these.
-            let _ = sockopt::set_tcp_nodelay(&socket, true);
-            let _ = sockopt::set_socket_keepalive(&socket, true);
-            bind(&socket, at)?;
-            *port = name(&socket)?.port();
+            // The port may be taken again at once; connections are not held back, and end with their peers.
+            for (level, name) in [(1, 2), (6, 1), (1, 9)] {
+                set(&socket, level, name);
+            }
+            bind(&*socket, SocketAddr::new(host.to_canonical(), *port))?;
+            *port = name(&*socket)?.port();
         }
         Place::Path(path) => {
-            socket = open(UNIX, SocketType::STREAM)?;
             let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
             let mut bound = at_path(&socket, path, Verb::Bind);
-            let probe = open(UNIX, SocketType::STREAM)?;
             if bound == Err(Errno::ADDRINUSE)
-                && at_path(&probe, path, Verb::Connect) == Err(Errno::CONNREFUSED)
+                && at_path(&socket, path, Verb::Connect) == Err(Errno::CONNREFUSED)
             {
                 rustix::fs::unlink(*path)?;
                 bound = at_path(&socket, path, Verb::Bind);
@@ -132,20 +135,39 @@ pub fn listen(place: &mut Place<'_>) -> Result<File, Errno> {
             bound?;
         }
     }
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket)
+    // SAFETY: two numbers.
+    outcome(unsafe { socket_call!(listen, 4, socket.as_raw_fd(), BACKLOG) })?;
+    Ok(ManuallyDrop::into_inner(socket))
+}
+
+/// Switches an option on, if the socket has it.
+fn set(socket: &File, level: u32, name: u32) {
+    let on = 1u32;
+    // SAFETY: the kernel reads four bytes.
+    unsafe {
+        socket_call!(
+            setsockopt,
+            14,
+            socket.as_raw_fd(),
+            level,
+            name,
+            &raw const on,
+            4
+        )
+    };
 }
 
 /// A socket for datagrams to whoever listens at the socket file `path`. What is not taken at once is lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
-    let socket = open(UNIX, SocketType::DGRAM)?;
+    let socket = open(UNIX, DATAGRAM)?;
     at_path(&socket, path, Verb::Connect)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
 }
 
-fn open(family: u16, kind: SocketType) -> Result<File, Errno> {
-    let kind = kind.as_raw() | SocketFlags::CLOEXEC.bits();
+fn open(family: u16, kind: u32) -> Result<File, Errno> {
+    const CLOEXEC: u32 = 0o2_000_000;
+    let kind = kind | CLOEXEC;
     // SAFETY: three numbers.
     File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
 }

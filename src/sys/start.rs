@@ -26,7 +26,7 @@ impl Iterator for Args {
     }
 }
 
-/// Reads the initial stack and gets the process ready: no huge pages, no SIGPIPE.
+/// Reads the initial stack and gets the process ready: no huge pages, no SIGPIPE, a stderr.
 ///
 /// # Safety
 /// `stack` is the stack pointer as the kernel left it at the entry of the process, and this is called once.
@@ -51,6 +51,7 @@ pub unsafe fn enter(stack: *const usize) -> Args {
         // With huge pages "always", one touched byte of the arena would cost 2 MiB. Kernels before 3.15 have none to switch off.
         let _ = rustix::thread::disable_transparent_huge_pages(true);
         super::process::ignore_failed_writes();
+        super::process::hold_stderr();
         Args {
             rest: core::slice::from_raw_parts(argv.cast(), argc),
         }

@@ -1,7 +1,7 @@
 //! The standard streams as byte streams.
 
 use super::Errno;
-use super::files::File;
+use super::files::{self, File};
 use super::outcome;
 use crate::time::Duration;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
@@ -47,6 +47,15 @@ impl Stdio {
             }
         }
         true
+    }
+
+    /// Sends bytes of a file without copying them here; `None`: that is not possible.
+    pub fn send_file(self, file: i32, offset: u64, len: u32) -> Option<usize> {
+        loop {
+            if let Some(sent) = told(self, files::send_file(self.descriptor(), file, offset, len)) {
+                return sent.ok();
+            }
+        }
     }
 
     /// Puts a connection in the place of standard input and output.

@@ -17,7 +17,7 @@ use crate::sys::named::{self, CURRENT, lend};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
-use ring::{NONE, Ring};
+use ring::{FOUND_COUNT, NONE, Ring, STEP_COUNT};
 use rustix::fd::RawFd;
 use rustix::fs::{AtFlags, OFlags};
 
@@ -44,6 +44,8 @@ pub struct User {
     text: Text,
     /// What it led to: where a descriptor is not enough, it is opened by its path once more.
     named: Option<Node>,
+    /// Whether anything was ever opened to be written.
+    writes: bool,
 }
 
 /// A node's descriptor.
@@ -56,13 +58,14 @@ impl User {
     pub fn new(pin_count: usize) -> Self {
         Self {
             top: NONE,
-            steps: Ring::EMPTY,
-            found: Ring::EMPTY,
+            steps: Ring::new(STEP_COUNT),
+            found: Ring::new(FOUND_COUNT),
             pins_left: pin_count,
             exports: [Export { path: b"/" }],
             jail: None,
             text: Text::new(),
             named: None,
+            writes: false,
         }
     }
 
@@ -233,6 +236,7 @@ impl Vfs for User {
     }
 
     fn allows(&mut self, _: Node, _: Right) -> FsResult<bool> {
+        // Who asks is who it is done as: what is not allowed is told when it is tried.
         Err(FsError::NotSupported)
     }
 
@@ -275,6 +279,7 @@ impl Vfs for User {
         if self.pins_left == 0 {
             return Err(FsError::TryLater);
         }
+        self.writes |= how.write || how.truncate;
         let mut flags = match (how.read, how.write || how.truncate) {
             (_, false) => READ,
             (true, true) => WRITE,
@@ -282,7 +287,7 @@ impl Vfs for User {
         };
         flags.set(OFlags::APPEND, how.append);
         flags.set(OFlags::CREATE, how.create.is_some());
-        flags.set(OFlags::EXCL, how.exclusive);
+        flags.set(OFlags::EXCL, how.exclusive && how.create.is_some());
         flags.set(OFlags::DIRECTORY, how.directory);
         self.take(path)?;
         let file = self.open_taken(flags, how.create.unwrap_or(0) & 0o7777)?;
@@ -376,6 +381,7 @@ impl Vfs for User {
     }
 
     fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {
+        // One peer at a time: what it sends is read and written at once.
         Err(FsError::NotSupported)
     }
 
@@ -437,16 +443,27 @@ impl Vfs for User {
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         let (file, dir, mut room) = (number(node), number(dir), [0; 25]);
         let path = files::path_of(file, &mut room);
-        match named::link(CURRENT, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW) {
-            // Without /proc only root can, and since Linux 6.10 who opened it.
-            Err(FsError::NoEntry | FsError::NotDirectory) => {
-                named::link(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH)
+        let linked = named::link(CURRENT, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
+        if !matches!(linked, Err(FsError::NoEntry | FsError::NotDirectory)) {
+            return linked;
+        }
+        // Without /proc only root can, and since Linux 6.10 who opened it; else its path says what is meant, but nothing safe in
+        // a jail.
+        match named::link(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH) {
+            Err(FsError::NoEntry) if self.named == Some(node) && self.jail.is_none() => {
+                let path = sys::c_str(&self.text);
+                named::link(CURRENT, path, dir, name.bytes(), AtFlags::empty())
             }
             linked => linked,
         }
     }
 
+    /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
+    /// meanwhile. Who writes gets copies.
     fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
+        if self.writes {
+            return None;
+        }
         Some(Descriptor(number(pin.node)))
     }
 

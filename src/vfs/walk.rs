@@ -8,7 +8,7 @@ use super::{FsError, FsResult, Kind, Name, Node, Vfs};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
-const LINK_COUNT_MAX: usize = 40;
+pub(super) const LINK_COUNT_MAX: usize = 40;
 /// Names looked up on one way: ".." begins anew at the top.
 const STEP_COUNT_MAX: usize = 4096;
 

@@ -123,6 +123,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends `bytes`.
+    #[inline(never)]
     pub fn put(&mut self, bytes: &[u8]) {
         match self
             .len

@@ -47,17 +47,20 @@ pub enum Target {
     Records,
     /// Well-formed calls of every procedure, in any order and in pieces
     Calls,
+    /// SFTP: any bytes, and well-formed requests of every type
+    Sftp,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Records, Self::Calls];
+    pub const ALL: [Self; 3] = [Self::Records, Self::Calls, Self::Sftp];
 
     /// As on the command line and in paths.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Records => "records",
             Self::Calls => "calls",
+            Self::Sftp => "sftp",
         }
     }
 
@@ -65,7 +68,7 @@ impl Target {
     const fn bytes_max(self) -> u32 {
         match self {
             Self::Records => 24_000,
-            Self::Calls => 4096,
+            Self::Calls | Self::Sftp => 4096,
         }
     }
 }

@@ -7,7 +7,9 @@
 pub mod bench;
 pub mod build;
 pub mod client;
+pub mod faulty;
 pub mod fuzz;
+pub mod lockdown;
 pub mod log;
 pub mod mounts;
 pub mod nbd;
@@ -18,5 +20,6 @@ pub mod server;
 pub mod setup;
 pub mod sftp;
 pub mod size;
+pub mod sshd;
 pub mod test;
 pub mod tidy;

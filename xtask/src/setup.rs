@@ -55,6 +55,22 @@ impl Package {
     pub const E2FSPROGS: Self = Self::program("e2fsprogs", "mkfs.ext4");
     /// `mkfs.btrfs`, `btrfs`.
     pub const BTRFS_PROGS: Self = Self::program("btrfs-progs", "mkfs.btrfs");
+    /// `ssh`, `sftp`, `scp`, `ssh-keygen`.
+    pub const OPENSSH_CLIENT: Self = Self::program("openssh-client", "sftp");
+    /// `sshd`.
+    pub const OPENSSH_SERVER: Self = Self::program("openssh-server", "sshd");
+    /// `dropbear`, `dropbearconvert`.
+    pub const DROPBEAR: Self = Self::program("dropbear-bin", "dropbear");
+    /// `sshfs`.
+    pub const SSHFS: Self = Self::program("sshfs", "sshfs");
+    /// `rclone`.
+    pub const RCLONE: Self = Self::program("rclone", "rclone");
+    /// `lftp`.
+    pub const LFTP: Self = Self::program("lftp", "lftp");
+    /// Python.
+    pub const PYTHON: Self = Self::file("python3", "/usr/bin/python3");
+    /// Python's installer.
+    pub const PIP: Self = Self::file("python3-pip", "/usr/lib/python3/dist-packages/pip");
     /// What programs need that call libnfs.
     pub const LIBNFS_DEV: Self = Self::file("libnfs-dev", "/usr/include/nfsc/libnfs.h");
     /// A compiler for C++, which libFuzzer is written in.

@@ -200,6 +200,18 @@ impl Sftp {
         }
     }
 
+    /// Takes in what arrives until there are so many bytes, and perhaps some more; the packets in it can be received later.
+    pub fn take(&mut self, len: usize) -> Result<()> {
+        let end = Instant::now() + self.time_max;
+        while self.arrived.len() - self.taken < len {
+            let output = self.ends.output.as_ref().context("we hear no more")?;
+            let arrives = wait(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], end)?;
+            ensure!(arrives, "the server is silent for {:?}", self.time_max);
+            ensure!(self.take_in()?.is_some(), "the server ended");
+        }
+        Ok(())
+    }
+
     /// Whether nothing arrives for so long.
     pub fn is_silent(&mut self, time: Duration) -> Result<bool> {
         if self.arrived.len() > self.taken {

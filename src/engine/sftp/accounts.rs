@@ -3,9 +3,12 @@
 //! Under a jail these are the jail's own files. Nothing else is asked, no network and no library: who is not in them has a
 //! number only.
 
-use crate::vfs::{FsError, FsResult, Opening, Vfs};
+use super::handles::TO_READ;
+use super::longname;
+use crate::vfs::Vfs;
 use crate::wire::Writer;
 use core::cell::Cell;
+use core::mem;
 
 /// Bytes that are read of passwd, and of group; what is behind the last whole line of them is left out.
 pub const TEXT_BYTES: usize = 64 << 10;
@@ -30,6 +33,7 @@ impl Accounts {
     }
 
     /// Reads the files, if they were not read before. In what cannot be read there are no names.
+    #[inline(never)]
     pub fn load(&mut self, vfs: &mut dyn Vfs) {
         if !self.loaded {
             self.loaded = true;
@@ -50,13 +54,12 @@ impl Accounts {
 
     /// The home directory of the user of this name.
     pub fn home(&self, name: &[u8]) -> Option<&[u8]> {
-        let mut lines = self.users.lines(0);
-        home(lines.find(|line| field(line.1, 0) == name)?.1)
+        self.users.find(NAME, name, HOME)
     }
 
     /// The home directory of the user of this number.
     pub fn home_of(&self, uid: u32) -> Option<&[u8]> {
-        home(self.users.line(uid)?)
+        self.users.find_number(uid, HOME)
     }
 }
 
@@ -65,8 +68,8 @@ impl Accounts {
     /// Those in these texts.
     pub fn known(passwd: &[u8], group: &[u8]) -> Self {
         let table = |text: &[u8]| Table {
-            len: text.len(),
-            ..Table::new(text.to_vec().leak())
+            text: text.to_vec().leak(),
+            ..Table::new(&mut [])
         };
         Self {
             users: table(passwd),
@@ -76,16 +79,22 @@ impl Accounts {
     }
 }
 
-/// A number, and where its line begins if it has one.
-type Asked = (u32, Option<u32>);
+/// Places of fields in a line.
+const NAME: usize = 0;
+const NUMBER: usize = 2;
+const HOME: usize = 5;
 
-/// One of the two files: lines of fields between colons, of which the first is a name and the third its number.
+/// A number, and its name if it has one.
+type Known = (u32, Option<&'static [u8]>);
+
+/// One of the two files: lines of fields between colons.
 struct Table {
     memory: &'static mut [u8],
-    /// Bytes of the whole lines in it.
-    len: usize,
-    /// What was asked for lately, each number in the place that its lowest bits say: files have few owners.
-    recent: [Cell<Option<Asked>>; Self::RECENT_COUNT],
+    /// The whole lines that were read into it.
+    text: &'static [u8],
+    /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
+    /// files has few owners.
+    recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
 }
 
 impl Table {
@@ -94,109 +103,96 @@ impl Table {
     const fn new(memory: &'static mut [u8]) -> Self {
         Self {
             memory,
-            len: 0,
+            text: &[],
             recent: [const { Cell::new(None) }; Self::RECENT_COUNT],
         }
     }
 
+    #[inline(never)]
     fn load(&mut self, vfs: &mut dyn Vfs, path: &[u8]) {
-        let len = self.read(vfs, path).unwrap_or(0);
-        let text = self.memory.get(..len).unwrap_or_default();
-        // The last line of what fills the memory may go on behind it.
-        let full = len == self.memory.len();
-        let end = text.iter().rposition(|byte| full && *byte == b'\n');
-        self.len = if full { end.unwrap_or(0) } else { len };
-    }
-
-    /// Reads the file into the memory, where its path is before.
-    fn read(&mut self, vfs: &mut dyn Vfs, path: &[u8]) -> FsResult<usize> {
-        let mut whole = Writer::new(self.memory);
+        let memory = mem::take(&mut self.memory);
+        // The path is put together where the file is read to.
+        let mut whole = Writer::new(memory);
         whole.put(vfs.exports().first().map_or(b"", |export| export.path));
         whole.put(path);
-        let len = whole.written().ok_or(FsError::NameTooLong)?;
-        let how = Opening {
-            read: true,
-            ..Opening::default()
+        let Ok(pin) = vfs.open_at(whole.since(0), &TO_READ) else {
+            return;
         };
-        let pin = vfs.open_at(self.memory.get(..len).unwrap_or_default(), &how)?;
-        let read = vfs.read(&pin, 0, self.memory);
+        let len = vfs.read(&pin, 0, memory).unwrap_or(0);
         vfs.unpin(pin);
-        read
+        let full = len == memory.len();
+        let memory: &'static [u8] = memory;
+        let mut text = memory.get(..len).unwrap_or_default();
+        // The last line of what fills the memory may go on behind it.
+        while let [before @ .., last] = text
+            && full
+            && *last != b'\n'
+        {
+            text = before;
+        }
+        self.text = text;
     }
 
-    /// The lines from this place on.
-    fn lines(&self, at: u32) -> Lines<'_> {
-        let text = self.memory.get(..self.len).unwrap_or_default();
-        Lines { text, at }
-    }
-
-    /// The first line that has this number.
-    fn line(&self, number: u32) -> Option<&[u8]> {
-        let place = self.recent.get(number as usize % Self::RECENT_COUNT)?;
-        let at = match place.get() {
-            Some((recent, at)) if recent == number => at,
-            _ => {
-                let found = self.lines(0).find(|line| has_number(line.1, number));
-                let at = found.map(|line| line.0);
-                place.set(Some((number, at)));
-                at
+    /// What stands in a field of the first line that has `wanted` in another.
+    #[inline(never)]
+    fn find(&self, place: usize, wanted: &[u8], wish: usize) -> Option<&'static [u8]> {
+        let mut rest = self.text;
+        while let Some(first) = rest.first() {
+            if *first != b'#' && field(rest, place) == wanted {
+                return Some(field(rest, wish)).filter(|found| !found.is_empty());
             }
-        };
-        self.lines(at?).next().map(|line| line.1)
+            let len = rest.iter().position(|byte| *byte == b'\n')?;
+            rest = rest.get(len..)?.get(1..)?;
+        }
+        None
     }
 
     #[inline(never)]
-    fn name(&self, number: u32) -> Option<&[u8]> {
-        let name = field(self.line(number)?, 0);
-        Some(name).filter(|name| (1..=NAME_BYTES_MAX).contains(&name.len()))
+    fn find_number(&self, number: u32, wish: usize) -> Option<&'static [u8]> {
+        let mut room = [0; 11];
+        let mut digits = Writer::new(&mut room);
+        longname::number(&mut digits, number.into(), 0);
+        // There is a blank before the digits.
+        self.find(NUMBER, digits.since(1), wish)
+    }
+
+    #[inline(never)]
+    fn name(&self, number: u32) -> Option<&'static [u8]> {
+        let place = self.recent.get(number as usize % Self::RECENT_COUNT)?;
+        match place.get() {
+            Some((recent, name)) if recent == number => name,
+            _ => {
+                let name = self.find_number(number, NAME);
+                let name = name.filter(|name| name.len() <= NAME_BYTES_MAX);
+                place.set(Some((number, name)));
+                name
+            }
+        }
     }
 }
 
-/// The lines of a text, each with its place in it.
-struct Lines<'a> {
-    text: &'a [u8],
-    at: u32,
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = (u32, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (at, rest) = (self.at, self.text.get(self.at as usize..)?);
-        let line = part(rest, b'\n');
-        self.at = at.saturating_add(line.len() as u32).saturating_add(1);
-        Some((at, line)).filter(|_| !rest.is_empty())
-    }
-}
-
-/// What stands before the first `end` in `text`: all of it if there is none.
-fn part(text: &[u8], end: u8) -> &[u8] {
-    let len = text.iter().position(|byte| *byte == end);
-    len.and_then(|len| text.get(..len)).unwrap_or(text)
-}
-
-/// The field of this place in a line, empty if there is none.
+/// The field of this place in the first line of a text, empty if there is none.
 #[inline(never)]
-fn field(line: &[u8], place: usize) -> &[u8] {
-    let mut fields = line.split(|byte| *byte == b':');
-    fields.nth(place).unwrap_or_default()
-}
-
-/// Whether this is no comment and the third field is this number in decimal.
-fn has_number(line: &[u8], number: u32) -> bool {
-    let digits = field(line, 2);
-    let value = digits.iter().try_fold(0u32, |value, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        let value = value.checked_mul(10)?.checked_add(digit.into())?;
-        Some(value).filter(|_| digit < 10)
-    });
-    let comment = line.first() == Some(&b'#');
-    !comment && !digits.is_empty() && value == Some(number)
-}
-
-/// The home directory in a line of passwd.
-fn home(line: &[u8]) -> Option<&[u8]> {
-    Some(field(line, 5)).filter(|home| !home.is_empty())
+fn field(text: &'static [u8], place: usize) -> &'static [u8] {
+    let (mut rest, mut left) = (text, place);
+    let mut len = 0;
+    loop {
+        match rest.get(len) {
+            Some(b':') if left > 0 => {
+                rest = rest.get(len..).unwrap_or_default();
+                rest = rest.get(1..).unwrap_or_default();
+                left = left.wrapping_sub(1);
+                len = 0;
+            }
+            Some(b':' | b'\n') | None => break,
+            Some(_) => len = len.wrapping_add(1),
+        }
+    }
+    if left > 0 {
+        &[]
+    } else {
+        rest.get(..len).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! smallest: with whole chunks of 64 bytes. What is around the chunks is alike for all but one of them, and is here.
 
 use crate::vfs::{FsError, FsResult};
-use core::mem;
-use crc::{CRC_32_ISO_HDLC, Crc};
+use crate::wire::Writer;
+use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 /// Bytes of the smallest block that a client may ask for.
 const BLOCK_BYTES_MIN: u32 = 256;
@@ -62,9 +62,9 @@ impl Algorithm {
     }
 
     /// The words that a hash begins with: MD5's are the first of SHA-1's.
-    const fn start(self) -> [u32; 8] {
+    const fn start(self) -> &'static [u32; 8] {
         match self {
-            Self::Sha256 => [
+            Self::Sha256 => &[
                 0x6a09_e667,
                 0xbb67_ae85,
                 0x3c6e_f372,
@@ -74,7 +74,7 @@ impl Algorithm {
                 0x1f83_d9ab,
                 0x5be0_cd19,
             ],
-            Self::Sha1 | Self::Md5 => [
+            Self::Sha1 | Self::Md5 => &[
                 0x6745_2301,
                 0xefcd_ab89,
                 0x98ba_dcfe,
@@ -84,7 +84,7 @@ impl Algorithm {
                 0,
                 0,
             ],
-            Self::Crc32 => [0; 8],
+            Self::Crc32 => &[0; 8],
         }
     }
 }
@@ -93,9 +93,6 @@ impl Algorithm {
 #[derive(Debug)]
 pub struct Check {
     sum: Sum,
-    /// Where the next bytes are, and how many are left.
-    offset: u64,
-    left: u64,
     /// Bytes of a block, or [`ALL`].
     block_bytes: u64,
     /// Bytes of the hashes so far.
@@ -103,52 +100,51 @@ pub struct Check {
 }
 
 impl Check {
+    /// One that begins later.
+    pub const fn idle() -> Self {
+        Self {
+            sum: Sum {
+                algorithm: Algorithm::Sha256,
+                words: [0; 8],
+                len: 0,
+                chunk: [0; CHUNK_BYTES],
+            },
+            block_bytes: ALL,
+            produced: 0,
+        }
+    }
+
     /// Begins with `len` bytes from `offset` of a file of `size` bytes, 0: to its end; what is beyond it is left out. There is
-    /// one hash for each `block_bytes`, 0: for all of them. `Invalid` if no client may ask for that, or if the hashes do not
-    /// fit `room` bytes.
-    pub fn new(
+    /// one hash for each `block_bytes`, 0: for all of them. How many bytes are to be taken; `Invalid` if no client may ask for
+    /// that, or if the hashes do not fit `room` bytes.
+    pub fn begin(
+        &mut self,
         algorithm: Algorithm,
-        offset: u64,
-        len: u64,
-        block_bytes: u32,
+        (offset, len, block_bytes): (u64, u64, u32),
         size: u64,
         room: usize,
-    ) -> FsResult<Self> {
+    ) -> FsResult<u64> {
         let rest = size.checked_sub(offset).ok_or(FsError::Invalid)?;
         let left = if len == 0 { rest } else { len.min(rest) };
-        let (block_bytes, count) = match block_bytes {
-            0 => (ALL, 1),
-            1..BLOCK_BYTES_MIN => return Err(FsError::Invalid),
-            _ => (block_bytes.into(), left.div_ceil(block_bytes.into())),
-        };
-        if count.saturating_mul(algorithm.hash_bytes() as u64) > room as u64 {
+        let mut count = 1;
+        self.block_bytes = ALL;
+        if block_bytes > 0 {
+            self.block_bytes = block_bytes.max(BLOCK_BYTES_MIN).into();
+            count = left.div_ceil(self.block_bytes);
+        }
+        let hashes_bytes = count.saturating_mul(algorithm.hash_bytes() as u64);
+        if self.block_bytes < ALL && block_bytes < BLOCK_BYTES_MIN || hashes_bytes > room as u64 {
             return Err(FsError::Invalid);
         }
-        Ok(Self {
-            sum: Sum::new(algorithm),
-            offset,
-            left,
-            block_bytes,
-            produced: 0,
-        })
-    }
-
-    /// How the hashes are made.
-    pub const fn algorithm(&self) -> Algorithm {
-        self.sum.algorithm
-    }
-
-    /// Where the next bytes are, and how many are left. With none left, [`Check::finish`] is next.
-    pub const fn wants(&self) -> (u64, u64) {
-        (self.offset, self.left)
+        self.sum.algorithm = algorithm;
+        self.sum.begin();
+        self.produced = 0;
+        Ok(left)
     }
 
     /// Takes the next bytes, not more than are left. The hashes of the blocks that they end go to their places in `hashes`,
     /// which is the same room each time.
     pub fn step(&mut self, bytes: &[u8], hashes: &mut [u8]) {
-        let len = bytes.len() as u64;
-        self.offset = self.offset.wrapping_add(len);
-        self.left = self.left.saturating_sub(len);
         let mut rest = bytes;
         while !rest.is_empty() {
             let room = self.block_bytes.wrapping_sub(self.sum.len);
@@ -171,17 +167,20 @@ impl Check {
     }
 
     /// Puts the hash of what was taken to its place, and begins another.
+    #[inline(never)]
     fn put(&mut self, hashes: &mut [u8]) {
         let algorithm = self.sum.algorithm;
-        let words = mem::replace(&mut self.sum, Sum::new(algorithm)).end();
+        self.sum.end();
         let room = hashes.get_mut(self.produced..).unwrap_or_default();
-        let (places, _) = room.as_chunks_mut();
-        let words = words.iter().take(algorithm.word_count());
-        places
-            .iter_mut()
-            .zip(words)
-            .for_each(|(place, word)| *place = *word);
-        self.produced = self.produced.saturating_add(algorithm.hash_bytes());
+        let mut room = Writer::new(room);
+        for word in self.sum.words.iter().take(algorithm.word_count()) {
+            room.u32(match algorithm {
+                Algorithm::Md5 => word.swap_bytes(),
+                _ => *word,
+            });
+        }
+        self.produced = self.produced.saturating_add(room.position());
+        self.sum.begin();
     }
 }
 
@@ -197,18 +196,18 @@ struct Sum {
 }
 
 impl Sum {
-    const fn new(algorithm: Algorithm) -> Self {
-        Self {
-            algorithm,
-            words: algorithm.start(),
-            len: 0,
-            chunk: [0; CHUNK_BYTES],
-        }
+    const fn begin(&mut self) {
+        self.words = *self.algorithm.start();
+        self.len = 0;
     }
 
+    #[inline(never)]
     fn take(&mut self, bytes: &[u8]) {
         let begun = self.len as usize % CHUNK_BYTES;
         self.len = self.len.wrapping_add(bytes.len() as u64);
+        if self.algorithm == Algorithm::Crc32 {
+            return self.add(bytes);
+        }
         let mut rest = bytes;
         if begun > 0 {
             let room = self.chunk.get_mut(begun..).unwrap_or_default();
@@ -218,71 +217,61 @@ impl Sum {
             if !full {
                 return;
             }
-            let chunk = self.chunk;
-            self.mix(&[chunk]);
+            mix(self.algorithm, &mut self.words, &[self.chunk]);
             rest = behind;
         }
         let (chunks, rest) = rest.as_chunks();
-        self.mix(chunks);
+        mix(self.algorithm, &mut self.words, chunks);
         copy(&mut self.chunk, rest);
-    }
-
-    /// What the algorithm does with whole chunks.
-    fn mix(&mut self, chunks: &[[u8; CHUNK_BYTES]]) {
-        let words = &mut self.words;
-        match self.algorithm {
-            Algorithm::Sha256 => sha2::block_api::compress256(words, chunks),
-            Algorithm::Sha1 => {
-                if let Some(words) = words.first_chunk_mut() {
-                    sha1::block_api::compress(words, chunks);
-                }
-            }
-            Algorithm::Md5 => {
-                if let Some(words) = words.first_chunk_mut() {
-                    md5::block_api::compress(words, chunks);
-                }
-            }
-            Algorithm::Crc32 => self.add(chunks.as_flattened()),
-        }
     }
 
     /// What CRC-32 does with bytes.
     fn add(&mut self, bytes: &[u8]) {
-        let crc = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-        if let Some(word) = self.words.first_mut() {
-            // The crate wants to begin with the word as it is before it is turned round.
-            let mut digest = crc.digest_with_initial((!*word).reverse_bits());
-            digest.update(bytes);
-            *word = digest.finalize();
-        }
+        // Without a table: what is checked comes from a disk, and a KiB is a KiB.
+        let crc = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
+        let [word, ..] = &mut self.words;
+        // The crate wants to begin with the word as it is before it is turned round.
+        let mut digest = crc.digest_with_initial((!*word).reverse_bits());
+        digest.update(bytes);
+        *word = digest.finalize();
     }
 
-    /// The words of the hash, in the order of their bytes.
-    fn end(mut self) -> [[u8; 4]; 8] {
+    /// Takes what is behind the bytes: the words are the hash then.
+    fn end(&mut self) {
         const PADDING: [u8; CHUNK_BYTES] = {
             let mut padding = [0; CHUNK_BYTES];
             padding[0] = 0x80;
             padding
         };
-        let begun = self.len as usize % CHUNK_BYTES;
         let bits = self.len.wrapping_mul(8);
         let bits = match self.algorithm {
-            Algorithm::Crc32 => {
-                let chunk = self.chunk;
-                self.add(chunk.get(..begun).unwrap_or_default());
-                return self.words.map(u32::to_be_bytes);
-            }
+            Algorithm::Crc32 => return,
             Algorithm::Md5 => bits.to_le_bytes(),
             _ => bits.to_be_bytes(),
         };
         // One byte at least, and so many that the length ends a chunk.
-        let padding = 55_usize.wrapping_sub(begun) % CHUNK_BYTES;
+        let padding = 55_usize.wrapping_sub(self.len as usize) % CHUNK_BYTES;
         self.take(PADDING.get(..=padding).unwrap_or_default());
         self.take(&bits);
-        self.words.map(match self.algorithm {
-            Algorithm::Md5 => u32::to_le_bytes,
-            _ => u32::to_be_bytes,
-        })
+    }
+}
+
+/// What the algorithm does with whole chunks.
+#[inline(never)]
+fn mix(algorithm: Algorithm, words: &mut [u32; 8], chunks: &[[u8; CHUNK_BYTES]]) {
+    match algorithm {
+        Algorithm::Sha256 => sha2::block_api::compress256(words, chunks),
+        Algorithm::Sha1 => {
+            if let Some(words) = words.first_chunk_mut() {
+                sha1::block_api::compress(words, chunks);
+            }
+        }
+        Algorithm::Md5 => {
+            if let Some(words) = words.first_chunk_mut() {
+                md5::block_api::compress(words, chunks);
+            }
+        }
+        Algorithm::Crc32 => {}
     }
 }
 
@@ -310,15 +299,11 @@ mod tests {
     ) -> FsResult<String> {
         let mut hashes = [0; 4096];
         let size = bytes.len() as u64;
-        let mut check = Check::new(algorithm, offset, len, block_bytes, size, hashes.len())?;
-        assert_eq!(check.algorithm(), algorithm);
-        loop {
-            let (offset, left) = check.wants();
-            let (offset, left) = (offset as usize, left as usize);
-            if left == 0 {
-                break;
-            }
-            check.step(&bytes[offset..offset + left.min(slice)], &mut hashes);
+        let mut check = Check::idle();
+        let left = check.begin(algorithm, (offset, len, block_bytes), size, hashes.len())?;
+        let wanted = &bytes[offset as usize..][..left as usize];
+        for part in wanted.chunks(slice) {
+            check.step(part, &mut hashes);
         }
         let len = check.finish(&mut hashes);
         Ok(hex(&hashes[..len]))
@@ -440,10 +425,10 @@ mod tests {
         ] {
             let bytes = [7; 300];
             let mut hashes = [0; 100];
-            let mut check = Check::new(Algorithm::Md5, 5, 1000, block_bytes, 2000, 100).unwrap();
-            assert_eq!(check.wants(), (5, 1000));
+            let mut check = Check::idle();
+            let begun = check.begin(Algorithm::Md5, (5, 1000, block_bytes), 2000, 100);
+            assert_eq!(begun, Ok(1000));
             check.step(&bytes[..taken], &mut hashes);
-            assert_eq!(check.wants(), (5 + taken as u64, 1000 - taken as u64));
             let len = check.finish(&mut hashes);
             let expect: String = parts
                 .iter()
@@ -455,8 +440,9 @@ mod tests {
 
     #[test]
     fn what_no_client_may_ask_for_is_invalid() {
-        let new = |offset, len, block_bytes, room| {
-            Check::new(Algorithm::Sha256, offset, len, block_bytes, 10_000, room).map(|_| ())
+        let begin = |range, room| {
+            let begun = Check::idle().begin(Algorithm::Sha256, range, 10_000, room);
+            begun.map(|_| ())
         };
         for (range, room, expect) in [
             ((0, 0, 1), 9999, Err(FsError::Invalid)),
@@ -471,15 +457,10 @@ mod tests {
             ((0, 9984, 256), 39 * 32, Ok(())),
             ((0, 9985, 256), 39 * 32, Err(FsError::Invalid)),
         ] {
-            let (offset, len, block_bytes) = range;
-            assert_eq!(
-                new(offset, len, block_bytes, room),
-                expect,
-                "{range:?} {room}"
-            );
+            assert_eq!(begin(range, room), expect, "{range:?} {room}");
         }
-        let huge = Check::new(Algorithm::Crc32, 0, 0, 256, u64::MAX, usize::MAX >> 10);
-        assert_eq!(huge.map(|_| ()), Err(FsError::Invalid));
+        let huge = Check::idle().begin(Algorithm::Crc32, (0, 0, 256), u64::MAX, usize::MAX >> 10);
+        assert_eq!(huge, Err(FsError::Invalid));
     }
 
     #[test]

@@ -3,34 +3,45 @@
 //! A handle that was closed is not known any more, also when its place is taken again. A file that a job still works on stays
 //! open until that has ended.
 
-use super::{Fault, Order};
-use crate::vfs::{Pin, Vfs};
-use crate::wire::sftp::Status;
+use super::Order;
+use super::requests::{DIRECTORY, FILE};
+use super::status::Fault;
+use crate::vfs::{Opening, Pin, Vfs};
+use crate::wire::sftp::open;
+
+/// How what is only read is opened.
+pub(super) static TO_READ: Opening = Opening {
+    read: true,
+    write: false,
+    append: false,
+    create: None,
+    exclusive: false,
+    truncate: false,
+    directory: false,
+};
 
 /// An open file or directory.
 #[derive(Debug)]
 pub struct Open {
     /// None while an order has it.
     pub(super) pin: Option<Pin>,
-    /// Of a directory: where its listing goes on.
-    pub(super) cookie: u64,
     /// Which of those that were in this place.
     stamp: u16,
-    /// Jobs that work on it.
-    jobs: u8,
-    pub(super) mode: Mode,
-    /// The client has no handle for it.
-    closed: bool,
+    /// Jobs that work on it, and one more while a client may have a handle for it …
+    uses: u8,
+    /// … and may use that.
+    known: bool,
+    pub(super) mode: u8,
+    /// Of a directory: where its listing goes on.
+    pub(super) cookie: u64,
 }
 
-/// What may be done with what is open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Mode {
-    pub(super) read: bool,
-    pub(super) write: bool,
-    pub(super) append: bool,
-    pub(super) directory: bool,
-}
+/// What may be done with what is open: bits, the first three those of the wire.
+pub(super) const READ: u8 = open::READ as u8;
+pub(super) const WRITE: u8 = open::WRITE as u8;
+pub(super) const APPEND: u8 = open::APPEND as u8;
+/// It is a directory.
+pub(super) const LIST: u8 = 8;
 
 /// All that a session has open.
 pub(super) struct Handles {
@@ -53,133 +64,109 @@ impl Handles {
 
     /// A place for what is about to be opened.
     #[inline(never)]
-    pub(super) fn free(&self) -> Result<usize, Fault> {
+    pub(super) fn free(&self) -> Result<u16, Fault> {
         let free = self.places.iter().position(Option::is_none);
         // A handle has no bits for more.
-        free.filter(|slot| *slot <= usize::from(u16::MAX))
-            .ok_or(Fault::Status(Status::Failure))
+        free.and_then(|slot| u16::try_from(slot).ok())
+            .ok_or(Fault::Failure)
     }
 
     /// Takes a place that was free; the handle.
-    pub(super) fn put(&mut self, slot: usize, pin: Pin, mode: Mode) -> [u8; 4] {
+    #[inline(never)]
+    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> [u8; 4] {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
-        if let Some(place) = self.places.get_mut(slot) {
+        if let Some(place) = self.places.get_mut(usize::from(slot)) {
             *place = Some(Open {
                 pin: Some(pin),
-                cookie: 0,
                 stamp,
-                jobs: 0,
+                uses: 1,
+                known: true,
                 mode,
-                closed: false,
+                cookie: 0,
             });
         }
-        ((slot as u32) << 16 | u32::from(stamp)).to_be_bytes()
+        (u32::from(slot) << 16 | u32::from(stamp)).to_be_bytes()
     }
 
-    /// Where a handle's file or directory is. To OpenSSH, others are only a failure.
+    /// Where what a handle names is, if it is of a kind that the request's traits tell.
     #[inline(never)]
-    pub(super) fn find(&self, handle: &[u8], directory: bool) -> Result<usize, Fault> {
-        let slot = self.known(handle);
-        slot.filter(|slot| {
-            let open = self.places.get(*slot).and_then(Option::as_ref);
-            open.is_some_and(|open| open.mode.directory == directory)
-        })
-        .ok_or(Fault::Status(Status::Failure))
+    pub(super) fn find(&self, handle: &[u8], traits: u16) -> Option<u16> {
+        let [high, low, stamp @ ..] = handle else {
+            return None;
+        };
+        let slot = u16::from_be_bytes([*high, *low]);
+        let open = self.places.get(usize::from(slot))?.as_ref()?;
+        let kind = if open.mode & LIST > 0 {
+            DIRECTORY
+        } else {
+            FILE
+        };
+        let named = open.known && open.stamp.to_be_bytes() == stamp && traits & kind != 0;
+        named.then_some(slot)
     }
 
-    fn known(&self, handle: &[u8]) -> Option<usize> {
-        let handle = u32::from_be_bytes(handle.try_into().ok()?);
-        let slot = (handle >> 16) as usize;
-        let open = self.places.get(slot)?.as_ref()?;
-        (open.stamp == handle as u16 && !open.closed).then_some(slot)
-    }
-
-    /// What is open in a place, and its pin.
+    /// What is open there.
     #[inline(never)]
-    pub(super) fn get(&mut self, slot: usize) -> Result<(&Pin, Mode, &mut u64), Fault> {
-        match self.places.get_mut(slot) {
-            Some(Some(Open {
-                pin: Some(pin),
-                mode,
-                cookie,
-                ..
-            })) => Ok((pin, *mode, cookie)),
-            _ => Err(Fault::Status(Status::Failure)),
-        }
+    pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
+        self.places.get_mut(usize::from(slot))?.as_mut()
     }
 
-    /// Takes the pin for an order.
-    pub(super) fn lend(&mut self, slot: usize) -> Result<Pin, Fault> {
-        let open = self.places.get_mut(slot).and_then(Option::as_mut);
-        open.and_then(|open| open.pin.take())
-            .ok_or(Fault::Status(Status::Failure))
+    /// The pin there.
+    #[inline(never)]
+    pub(super) fn pin(&mut self, slot: u16) -> Option<&Pin> {
+        self.at(slot)?.pin.as_ref()
     }
 
     /// Takes back what an order had.
-    pub(super) fn give_back(&mut self, slot: usize, order: Order, vfs: &mut dyn Vfs) {
+    pub(super) fn give_back(&mut self, slot: u16, order: Order, vfs: &mut dyn Vfs) {
         let (Order::Send { file, .. } | Order::Store { file, .. } | Order::Sync { file }) = order;
-        match self.places.get_mut(slot) {
-            Some(Some(open)) if open.pin.is_none() => open.pin = Some(file),
+        match self.at(slot) {
+            Some(open) if open.pin.is_none() => open.pin = Some(file),
             _ => vfs.unpin(file),
         }
     }
 
-    /// The client needs it no longer.
-    #[inline(never)]
-    pub(super) fn close(&mut self, handle: &[u8], vfs: &mut dyn Vfs) -> Result<(), Fault> {
-        let slot = self
-            .known(handle)
-            .ok_or(Fault::Status(Status::NoSuchFile))?;
-        self.hide(slot);
-        self.settle(slot, vfs);
-        Ok(())
+    /// A job begins to work on it.
+    pub(super) fn hold(&mut self, slot: u16) {
+        if let Some(open) = self.at(slot) {
+            open.uses = open.uses.wrapping_add(1);
+        }
     }
 
     /// No client has, or will have, a handle for it.
-    pub(super) fn hide(&mut self, slot: usize) {
-        if let Some(Some(open)) = self.places.get_mut(slot) {
-            open.closed = true;
+    pub(super) fn close(&mut self, slot: u16, vfs: &mut dyn Vfs) {
+        if let Some(open) = self.at(slot) {
+            open.known = false;
         }
+        self.release(slot, vfs);
     }
 
-    /// A job begins to work on it.
-    pub(super) fn hold(&mut self, slot: usize) {
-        if let Some(Some(open)) = self.places.get_mut(slot) {
-            open.jobs = open.jobs.wrapping_add(1);
-        }
-    }
-
-    /// A job has ended.
-    pub(super) fn release(&mut self, slot: usize, vfs: &mut dyn Vfs) {
-        if let Some(Some(open)) = self.places.get_mut(slot) {
-            open.jobs = open.jobs.saturating_sub(1);
-        }
-        self.settle(slot, vfs);
-    }
-
-    /// Closes what nobody needs.
+    /// A client or a job does not need it any more; when nobody does, it is closed.
     #[inline(never)]
-    fn settle(&mut self, slot: usize, vfs: &mut dyn Vfs) {
-        let Some(place) = self.places.get_mut(slot) else {
-            return;
-        };
-        if place
-            .as_ref()
-            .is_some_and(|open| open.closed && open.jobs == 0)
-            && let Some(Open { pin: Some(pin), .. }) = place.take()
+    pub(super) fn release(&mut self, slot: u16, vfs: &mut dyn Vfs) {
+        if let Some(place) = self.places.get_mut(usize::from(slot))
+            && let Some(open) = place
         {
-            vfs.unpin(pin);
+            open.uses = open.uses.wrapping_sub(1);
+            if open.uses == 0 {
+                unpin(place, vfs);
+            }
         }
     }
 
     /// Closes all.
     pub(super) fn clear(&mut self, vfs: &mut dyn Vfs) {
         for place in self.places.iter_mut() {
-            if let Some(Open { pin: Some(pin), .. }) = place.take() {
-                vfs.unpin(pin);
-            }
+            unpin(place, vfs);
         }
+    }
+}
+
+#[inline(never)]
+fn unpin(place: &mut Option<Open>, vfs: &mut dyn Vfs) {
+    if let Some(Open { pin: Some(pin), .. }) = place.take() {
+        vfs.unpin(pin);
     }
 }
 

@@ -1,275 +1,267 @@
 //! copy-data and check-file: what may take long is done in slices, between which other requests are answered.
+//! draft-ietf-secsh-filexfer-extensions-00 sections 3 and 7.
 //!
-//! One is in hand, the others wait for it, in the order in which they came.
+//! One job is in hand, the others wait for it, in the order in which they came.
 
 use super::check::{Algorithm, Check};
-use super::handles::{Handles, Mode};
-use super::{Answer, Fault, Outcome, Request, Session, Sftp, status};
-use crate::config::{HASHES_BYTES, JOB_COUNT_MAX, JOB_SLICE_BYTES};
+use super::handles::{Handles, READ, TO_READ, WRITE};
+use super::requests::{Ask, CHECK, CHECK_NAME, FILE};
+use super::status::{Fault, Outcome};
+use super::{Request, Session, Sftp};
+use crate::config::{JOB_COUNT_MAX, JOB_SLICE_BYTES};
 use crate::engine::Cx;
-use crate::vfs::Opening;
+use crate::vfs::Vfs;
 use crate::wire::Writer;
-use crate::wire::sftp::{Status, kind};
+use crate::wire::sftp::kind;
+
+/// To copy so many bytes means to copy all there are.
+const TO_END: u64 = u64::MAX;
 
 /// What is under way.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub(super) struct Jobs {
-    list: heapless::Deque<Job, JOB_COUNT_MAX>,
-    /// Those of the check in hand.
+    /// From the first on so many in turn.
+    first: usize,
+    count: usize,
+    /// The hashes of the check in hand, if it is one.
     hashes: &'static mut [u8],
+    check: Check,
+    ring: [Job; JOB_COUNT_MAX],
+}
+
+/// What is to be done.
+struct Job {
+    /// Where the next bytes are in the file that is read, and how many are left. Of a check that has not begun: as the client
+    /// says.
+    offset: u64,
+    len: u64,
+    /// Of a copy: where they go.
+    to_offset: u64,
+    /// The request.
+    id: u32,
+    /// Of a check: bytes of a block.
+    block_bytes: u32,
+    /// The file that is read, and that which is written to; of a check the same.
+    from: u16,
+    to: u16,
+    algorithm: Algorithm,
+    copies: bool,
+    begun: bool,
+    /// The reply begins with the extension's name.
+    labelled: bool,
+}
+
+impl Job {
+    const NONE: Self = Self {
+        offset: 0,
+        len: 0,
+        to_offset: 0,
+        id: 0,
+        block_bytes: 0,
+        from: 0,
+        to: 0,
+        algorithm: Algorithm::Sha256,
+        copies: false,
+        begun: false,
+        labelled: false,
+    };
 }
 
 impl Jobs {
     pub(super) const fn new(hashes: &'static mut [u8]) -> Self {
         Self {
-            list: heapless::Deque::new(),
+            ring: [const { Job::NONE }; JOB_COUNT_MAX],
+            first: 0,
+            count: 0,
+            check: Check::idle(),
             hashes,
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+    pub(super) const fn clear(&mut self) {
+        self.count = 0;
     }
 
-    pub(super) fn clear(&mut self) {
-        self.list.clear();
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
     }
-}
 
-struct Job {
-    /// The request.
-    id: u32,
-    /// The file that is read.
-    from: usize,
-    work: Work,
-}
-
-enum Work {
-    Copy(Copy),
-    Check {
-        check: Check,
-        /// Whether the reply begins with the extension's name.
-        labelled: bool,
-    },
-}
-
-struct Copy {
-    to: usize,
-    from_offset: u64,
-    to_offset: u64,
-    /// Bytes that are not copied yet …
-    left: u64,
-    /// … or all that there are.
-    to_end: bool,
-}
-
-/// What a slice led to.
-enum Slice {
-    More,
-    Done,
-}
-
-impl Request<'_, '_, '_> {
-    fn check_room(&self) -> Result<(), Fault> {
-        if self.session.jobs.list.is_full() {
-            return Err(Fault::Busy);
+    /// Goes on with the job in hand until it is done, or `Later`. What is read on the way lies in `room`.
+    fn go_on(&mut self, handles: &mut Handles, vfs: &mut dyn Vfs, room: &mut [u8]) -> Outcome {
+        let job = self.ring.get_mut(self.first).ok_or(Fault::Failure)?;
+        if !job.begun {
+            let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
+            let size = vfs.attr(pin.node())?.size;
+            job.len = self.check.begin(
+                job.algorithm,
+                (job.offset, job.len, job.block_bytes),
+                size,
+                self.hashes.len(),
+            )?;
+            job.begun = true;
+        }
+        let mut budget = JOB_SLICE_BYTES;
+        while job.len > 0 {
+            let len = job.len.min(room.len().min(budget) as u64) as usize;
+            if len == 0 {
+                return Err(Fault::Later);
+            }
+            budget = budget.wrapping_sub(len);
+            let bytes = room.get_mut(..len).unwrap_or_default();
+            let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
+            let got = vfs.read(pin, job.offset, bytes)?;
+            let bytes = bytes.get(..got).unwrap_or_default();
+            if bytes.is_empty() {
+                // A file that becomes shorter while it is checked ends there.
+                if job.copies && job.len < TO_END / 2 {
+                    return Err(Fault::Eof);
+                }
+                break;
+            }
+            if job.copies {
+                let pin = handles.pin(job.to).ok_or(Fault::Failure)?;
+                vfs.write(pin, job.to_offset, bytes)?;
+            } else {
+                self.check.step(bytes, self.hashes);
+            }
+            job.offset = job.offset.wrapping_add(got as u64);
+            job.to_offset = job.to_offset.wrapping_add(got as u64);
+            // As with OpenSSH, the last bytes of a copy need not all be there.
+            let passed = if job.copies { len } else { got };
+            job.len = job.len.wrapping_sub(passed as u64);
         }
         Ok(())
     }
-
-    /// Begins a job, for which there is room.
-    fn begin(&mut self, from: usize, work: Work) -> Outcome {
-        let Session { handles, jobs, .. } = &mut *self.session;
-        handles.hold(from);
-        if let Work::Copy(copy) = &work {
-            handles.hold(copy.to);
-        }
-        let id = self.id;
-        let _ = jobs.list.push_back(Job { id, from, work });
-        Ok(Answer::Later)
-    }
-}
-
-/// copy-data: draft-ietf-secsh-filexfer-extensions-00 section 7. A file is not copied to itself: there might be no end.
-pub(super) fn copy(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let args = &mut request.args;
-    let (from, from_offset, len) = (args.handle(), args.u64(), args.u64());
-    let (to, to_offset) = (args.handle(), args.u64());
-    args.check()?;
-    request.check_room()?;
-    let Session { handles, .. } = &mut *request.session;
-    let (from, to) = (handles.find(from, false)?, handles.find(to, false)?);
-    let (pin, mode, _) = handles.get(from)?;
-    let (source, can_read) = (request.cx.vfs.attr(pin.node())?, mode.read);
-    let (pin, mode, _) = handles.get(to)?;
-    let target = request.cx.vfs.attr(pin.node())?;
-    if from == to || (source.fsid, source.inode) == (target.fsid, target.inode) {
-        return Err(Status::Failure.into());
-    }
-    if !can_read || !mode.write {
-        return Err(Status::NoSuchFile.into());
-    }
-    let end = |offset: u64| {
-        offset
-            .checked_add(len)
-            .filter(|end| *end <= i64::MAX as u64)
-    };
-    if end(from_offset).is_none() || end(to_offset).is_none() {
-        return Err(Status::BadMessage.into());
-    }
-    let copy = Copy {
-        to,
-        from_offset,
-        to_offset,
-        left: len,
-        to_end: len == 0,
-    };
-    request.begin(from, Work::Copy(copy))
-}
-
-/// check-file-handle and check-file-name, section 3 of the same draft; and check-file, as paramiko asks for the former.
-pub(super) fn check(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let by_name = request.name == b"check-file-name";
-    let labelled = request.name == b"check-file";
-    let target = if by_name {
-        request.path()
-    } else {
-        request.args.handle()
-    };
-    let args = &mut request.args;
-    let (list, offset, len, block) = (args.string(), args.u64(), args.u64(), args.u32());
-    args.check()?;
-    request.check_room()?;
-    let algorithm = Algorithm::choose(list).ok_or(Status::Failure)?;
-    let Session { handles, jobs, .. } = &mut *request.session;
-    let slot = if by_name {
-        let free = handles.free()?;
-        let how = Opening {
-            read: true,
-            ..Opening::default()
-        };
-        let pin = request.cx.vfs.open_at(target, &how)?;
-        let mode = Mode {
-            read: true,
-            ..Mode::default()
-        };
-        handles.put(free, pin, mode);
-        handles.hide(free);
-        free
-    } else {
-        handles.find(target, false)?
-    };
-    // Held already, so that it is closed if there is nothing to do.
-    handles.hold(slot);
-    let room = jobs.hashes.len().min(HASHES_BYTES);
-    let begun = start(handles, request.cx, slot, &|size| {
-        Check::new(algorithm, offset, len, block, size, room)
-    });
-    let outcome = begun.and_then(|check| request.begin(slot, Work::Check { check, labelled }));
-    request.session.handles.release(slot, request.cx.vfs);
-    outcome
-}
-
-/// Begins to check a file, if it can be read.
-fn start(
-    handles: &mut Handles,
-    cx: &mut Cx<'_>,
-    slot: usize,
-    check: &dyn Fn(u64) -> crate::vfs::FsResult<Check>,
-) -> Result<Check, Fault> {
-    let (pin, mode, _) = handles.get(slot)?;
-    if !mode.read {
-        return Err(Status::NoSuchFile.into());
-    }
-    Ok(check(cx.vfs.attr(pin.node())?.size)?)
 }
 
 /// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
 #[inline(never)]
 pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
     let Session { handles, jobs, .. } = session;
-    let Some(job) = jobs.list.front_mut() else {
+    if jobs.is_empty() {
+        return;
+    }
+    let fault = match jobs.go_on(handles, cx.vfs, reply.room()) {
+        Ok(()) => Fault::Done,
+        Err(Fault::Later) => return,
+        Err(fault) => fault,
+    };
+    let Some(job) = jobs.ring.get(jobs.first) else {
         return;
     };
-    let (id, from) = (job.id, job.from);
-    let mut left = JOB_SLICE_BYTES;
-    let done = loop {
-        let slice = job.slice(handles, jobs.hashes, cx, reply.room(), &mut left);
-        match slice {
-            Ok(Slice::More) if left > 0 => {}
-            Ok(Slice::More) => return,
-            Ok(Slice::Done) => break Fault::Status(Status::Ok),
-            Err(fault) => break fault,
-        }
-    };
-    match jobs.list.pop_front().map(|job| job.work) {
-        Some(Work::Check {
-            mut check,
-            labelled,
-        }) if done == Fault::Status(Status::Ok) => {
-            let len = check.finish(jobs.hashes);
-            let start = reply.begin(kind::EXTENDED_REPLY, id);
-            if labelled {
-                reply.string(b"check-file");
-            }
-            reply.string(check.algorithm().name());
-            reply.put(jobs.hashes.get(..len).unwrap_or_default());
-            reply.end(start, 0);
-        }
-        work => {
-            status::emit(reply, id, done);
-            if let Some(Work::Copy(copy)) = work {
-                handles.release(copy.to, cx.vfs);
-            }
-        }
+    jobs.first = jobs.first.wrapping_add(1) % JOB_COUNT_MAX;
+    jobs.count = jobs.count.wrapping_sub(1);
+    handles.release(job.from, cx.vfs);
+    handles.release(job.to, cx.vfs);
+    if job.copies || fault != Fault::Done {
+        return fault.emit(reply, job.id);
     }
-    handles.release(from, cx.vfs);
+    let start = reply.begin(kind::EXTENDED_REPLY, job.id);
+    if job.labelled {
+        reply.string(CHECK);
+    }
+    reply.string(job.algorithm.name());
+    let len = jobs.check.finish(jobs.hashes);
+    reply.put(jobs.hashes.get(..len).unwrap_or_default());
+    reply.end(start, 0);
 }
 
-impl Job {
-    /// Reads some bytes into `room`, and does with them what is to be done.
-    fn slice(
-        &mut self,
-        handles: &mut Handles,
-        hashes: &mut [u8],
-        cx: &mut Cx<'_>,
-        room: &mut [u8],
-        budget: &mut usize,
-    ) -> Result<Slice, Fault> {
-        let (offset, wanted) = match &self.work {
-            Work::Check { check, .. } => check.wants(),
-            Work::Copy(copy) if copy.to_end => (copy.from_offset, u64::MAX),
-            Work::Copy(copy) => (copy.from_offset, copy.left),
-        };
-        if wanted == 0 {
-            return Ok(Slice::Done);
+impl Request<'_, '_> {
+    /// Another job, for which there is room: what is read, and what is written to.
+    #[inline(never)]
+    fn job(&mut self, from: u16, to: u16) -> Result<&mut Job, Fault> {
+        let Session { handles, jobs, .. } = &mut *self.session;
+        let place = jobs.first.wrapping_add(jobs.count) % JOB_COUNT_MAX;
+        let job = jobs.ring.get_mut(place).ok_or(Fault::Failure)?;
+        jobs.count = jobs.count.wrapping_add(1);
+        handles.hold(from);
+        handles.hold(to);
+        (job.id, job.from, job.to) = (self.id, from, to);
+        (job.copies, job.begun, job.labelled) = (false, false, false);
+        Ok(job)
+    }
+
+    /// What was read is all there, and there is room for another job.
+    #[inline(never)]
+    fn check_job(&self) -> Outcome {
+        self.args.check()?;
+        if self.session.jobs.count == JOB_COUNT_MAX {
+            return Err(Fault::Busy);
         }
-        let len = room.len().min(*budget) as u64;
-        let len = len.min(wanted) as usize;
-        *budget = budget.saturating_sub(len);
-        let room = room.get_mut(..len).unwrap_or_default();
-        let (pin, ..) = handles.get(self.from)?;
-        let got = cx.vfs.read(pin, offset, room)?;
-        let bytes = room.get(..got).unwrap_or_default();
-        match &mut self.work {
-            // The file has become shorter.
-            Work::Check { .. } if bytes.is_empty() => return Ok(Slice::Done),
-            Work::Check { check, .. } => check.step(bytes, hashes),
-            Work::Copy(copy) => {
-                if bytes.is_empty() {
-                    return if copy.to_end {
-                        Ok(Slice::Done)
-                    } else {
-                        Err(Status::Eof.into())
-                    };
-                }
-                let (pin, ..) = handles.get(copy.to)?;
-                cx.vfs.write(pin, copy.to_offset, bytes)?;
-                copy.from_offset = copy.from_offset.wrapping_add(got as u64);
-                copy.to_offset = copy.to_offset.wrapping_add(got as u64);
-                // As with OpenSSH, the last bytes need not all be there.
-                copy.left = copy.left.saturating_sub(len as u64);
+        Ok(())
+    }
+
+    /// Which file is open there.
+    #[inline(never)]
+    fn file(&mut self, slot: u16) -> Result<(u64, u64), Fault> {
+        let pin = self.session.handles.pin(slot).ok_or(Fault::Failure)?;
+        let attr = self.vfs.attr(pin.node())?;
+        Ok((attr.fsid, attr.inode))
+    }
+
+    /// Whether that may be done with what is open there.
+    fn may(&mut self, slot: u16, mode: u8) -> bool {
+        let open = self.session.handles.at(slot);
+        open.is_some_and(|open| open.mode & mode > 0)
+    }
+}
+
+impl Sftp {
+    /// copy-data. A file is not copied to itself: there might be no end.
+    pub(super) fn copy(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let args = &mut request.args;
+        let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
+        request.check_job()?;
+        let to = request.session.handles.find(handle, FILE);
+        let (from, to) = (request.slot, to.ok_or(Fault::Failure)?);
+        if request.file(from)? == request.file(to)? {
+            return Err(Fault::Failure);
+        }
+        if !request.may(from, READ) || !request.may(to, WRITE) {
+            return Err(Fault::Missing);
+        }
+        let end = request.offset.max(to_offset).saturating_add(len);
+        if end > i64::MAX as u64 {
+            return Err(Fault::BadMessage);
+        }
+        let offset = request.offset;
+        let job = request.job(from, to)?;
+        (job.offset, job.to_offset) = (offset, to_offset);
+        job.len = if len == 0 { TO_END } else { len };
+        (job.copies, job.begun) = (true, true);
+        Err(Fault::Later)
+    }
+
+    /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
+    pub(super) fn check(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        // Among these three, its length tells a name.
+        let by_name = request.name.len() == CHECK_NAME.len();
+        let args = &mut request.args;
+        let target = if by_name { args.path() } else { args.handle() };
+        let list = args.string();
+        let (offset, len, block_bytes) = (args.u64(), args.u64(), args.u32());
+        request.check_job()?;
+        let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
+        let handles = &mut request.session.handles;
+        let from = if by_name {
+            let slot = handles.free()?;
+            let pin = request.vfs.open_at(target, &TO_READ)?;
+            handles.put(slot, pin, READ);
+            slot
+        } else {
+            let slot = handles.find(target, FILE).ok_or(Fault::Failure)?;
+            if !request.may(slot, READ) {
+                return Err(Fault::Missing);
             }
+            slot
+        };
+        let labelled = request.name.len() == CHECK.len();
+        let job = request.job(from, from)?;
+        (job.offset, job.len, job.block_bytes) = (offset, len, block_bytes);
+        (job.algorithm, job.labelled) = (algorithm, labelled);
+        if by_name {
+            request.session.handles.close(from, request.vfs);
         }
-        Ok(Slice::More)
+        Err(Fault::Later)
     }
 }

@@ -4,7 +4,7 @@
 //! group, size, date, name. Dates are UTC.
 
 use super::accounts::{Accounts, NAME_BYTES_MAX};
-use crate::vfs::{Attr, Kind};
+use crate::vfs::Attr;
 use crate::wire::Writer;
 
 /// Bytes of the longest line's length and of what stands in it before the name.
@@ -50,20 +50,13 @@ pub fn longname(
 /// Type and permissions, as by strmode(3).
 #[inline(never)]
 fn mode(out: &mut Writer<'_>, attr: &Attr) {
-    let kind = match attr.kind {
-        Kind::Regular => b'-',
-        Kind::Directory => b'd',
-        Kind::SymbolicLink => b'l',
-        Kind::Fifo => b'p',
-        Kind::Socket => b's',
-        Kind::BlockDevice => b'b',
-        Kind::CharacterDevice => b'c',
-    };
+    // In the order of `Kind`.
+    let kind = b"-dlpsbc".get(attr.kind as usize).copied();
     let mut text = *b"?rwxrwxrwx ";
     for (at, letter) in text.iter_mut().enumerate() {
         let bit = |bit: usize| attr.mode >> bit & 1 != 0;
         match at {
-            0 => *letter = kind,
+            0 => *letter = kind.unwrap_or_default(),
             // The bits of the mode stand in the order of the letters, and so do those that change every third letter.
             3 | 6 | 9 if bit(12_usize.wrapping_sub(at / 3)) => {
                 let special = if at == 9 { b't' } else { b's' };
@@ -79,14 +72,14 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
 
 /// A blank, and the number to the right of so many places, or of more if they do not suffice.
 #[inline(never)]
-fn number(out: &mut Writer<'_>, number: u64, places: usize) {
+pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
     let mut text = [b' '; 21];
     let mut rest = number;
     let mut blank = text.len();
-    for (at, digit) in text.iter_mut().enumerate().rev() {
+    while let Some(digit) = text.get_mut(blank.wrapping_sub(1)) {
         *digit = b'0'.wrapping_add((rest % 10) as u8);
         rest /= 10;
-        blank = at;
+        blank = blank.wrapping_sub(1);
         if rest == 0 {
             break;
         }
@@ -110,17 +103,27 @@ fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
     out.put(b"         ".get(len..).unwrap_or_default());
 }
 
+/// A letter and two digits.
+#[inline(never)]
+fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
+    let (tens, ones) = ((number / 10) as u8, (number % 10) as u8);
+    out.put(&[before, tens.wrapping_add(b'0'), ones.wrapping_add(b'0')]);
+}
+
 /// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
 #[inline(never)]
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     out.put(b" ");
     // Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
-    let days = secs.div_euclid(DAY_SECS).wrapping_add(MARCH_DAYS);
-    let Some(days) = u32::try_from(days).ok().filter(|days| *days < YEARS_DAYS) else {
+    // Beyond four digits of a year, in either direction, this is far from 0.
+    let since = secs.saturating_add(const { MARCH_DAYS * DAY_SECS }) as u64;
+    const DAY: u64 = DAY_SECS as u64;
+    let (days, rest) = (since / DAY, (since % DAY) as u32);
+    if days >= YEARS_DAYS.into() {
         return;
-    };
+    }
     // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.
-    let quarters = days << 2 | 3;
+    let quarters = (days as u32) << 2 | 3;
     let century = quarters / 146_097;
     let quarters = (quarters % 146_097) | 3;
     let year = century.wrapping_mul(100).wrapping_add(quarters / 1461);
@@ -132,17 +135,8 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     out.put(MONTHS.get(month).map_or(b"", |name| name));
     number(out, day.into(), 2);
     if (0..RECENT_SECS).contains(&now_secs.saturating_sub(secs)) {
-        let minutes = (secs.rem_euclid(DAY_SECS) / 60) as u32;
-        let digit = |value: u32| b'0'.wrapping_add((value % 10) as u8);
-        let (hour, minute) = (minutes / 60, minutes % 60);
-        out.put(&[
-            b' ',
-            digit(hour / 10),
-            digit(hour),
-            b':',
-            digit(minute / 10),
-            digit(minute),
-        ]);
+        pair(out, b' ', rest / 3600);
+        pair(out, b':', rest / 60 % 60);
     } else {
         out.put(b" ");
         number(out, year.wrapping_add(next.into()).into(), 0);
@@ -153,6 +147,7 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
 mod tests {
     use super::*;
     use crate::vfs::FileTime;
+    use crate::vfs::Kind;
 
     /// Noon of 20 November 2026.
     const NOW: i64 = 1_795_176_000;

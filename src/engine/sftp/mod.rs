@@ -6,15 +6,17 @@
 
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
-use crate::vfs::{FsError, FsResult, Vfs};
-use crate::wire::sftp::{self, HANDLE_BYTES_MAX, HEAD_BYTES, LENGTH_BYTES, Status, kind};
-use crate::wire::{Malformed, Reader, Writer};
+use crate::vfs::{FsResult, Name, Vfs};
+use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, kind};
+use crate::wire::{Reader, Writer};
 use accounts::Accounts;
 use handles::Handles;
 use jobs::Jobs;
+use status::Fault;
 
 mod about;
 pub mod accounts;
+mod answer;
 mod attributes;
 pub mod check;
 mod directory;
@@ -82,21 +84,22 @@ impl Sftp {
 }
 
 /// The state of one connection.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Session {
-    /// Whether it has begun with INIT.
-    greeted: bool,
-    /// Bytes of a packet that was answered already.
-    skip: u32,
+    handles: Handles,
     /// What the order under way is for.
     lent: Option<Lent>,
-    handles: Handles,
+    /// Bytes of a packet that was answered already.
+    skip: u32,
+    /// Whether it has begun with INIT.
+    greeted: bool,
     jobs: Jobs,
 }
 
 /// A handle whose file an order has, and the request that is answered after it.
 #[derive(Clone, Copy)]
 struct Lent {
-    slot: usize,
+    slot: u16,
     id: u32,
 }
 
@@ -114,59 +117,26 @@ impl Session {
     }
 }
 
-/// Why a request is not answered in full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fault {
-    /// The file system's answer, which becomes a status.
-    Files(FsError),
-    /// Another status.
-    Status(Status),
-    /// Nothing was begun: the reply needs an empty output.
-    NoRoom,
-    /// Nothing was begun: as much is under way as there may be.
-    Busy,
-}
-
-impl From<FsError> for Fault {
-    fn from(error: FsError) -> Self {
-        Self::Files(error)
-    }
-}
-
-impl From<Status> for Fault {
-    fn from(status: Status) -> Self {
-        Self::Status(status)
-    }
-}
-
-impl From<Malformed> for Fault {
-    fn from(_: Malformed) -> Self {
-        Self::Status(Status::BadMessage)
-    }
-}
-
-/// What a request led to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Answer {
-    /// It is done, and there is nothing to tell but that.
-    Ok,
-    /// The reply is written, but for what was ordered.
-    Written,
-    /// The reply follows.
-    Later,
-}
-
-type Outcome = Result<Answer, Fault>;
-
 /// One request, and where its reply goes.
-struct Request<'a, 'c, 'o> {
-    cx: &'a mut Cx<'c>,
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+struct Request<'a, 'o> {
+    vfs: &'a mut dyn Vfs,
     session: &'a mut Session,
     reply: &'a mut Writer<'o>,
-    /// What it brings along, as far as it is there; the session knows how much is not.
+    /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
     args: Reader<'a>,
-    kind: u8,
+    /// What it says, as far as it is such a request.
+    path: &'a [u8],
+    other: &'a [u8],
+    offset: u64,
+    word: u32,
     id: u32,
+    /// Where what its handle names is.
+    slot: u16,
+
+    attributes: Attributes,
+    /// The name that a path ends with.
+    last: Option<Name<'a>>,
     /// Of an extension: its name.
     name: &'a [u8],
 }
@@ -250,22 +220,29 @@ impl Sftp {
         session.skip = whole.wrapping_sub(here) as u32;
         let answered = if kind == kind::INIT {
             session.greeted = true;
-            self.greet(reply);
+            about::greet(self, reply);
             Ok(())
         } else if session.greeted {
             let mut args = Reader::new(args);
             if too_long && kind != kind::WRITE {
                 args.refuse();
             }
-            self.answer(&mut Request {
-                cx,
+            let request = &mut Request {
+                vfs: cx.vfs,
                 session,
                 reply,
                 args,
-                kind,
+                path: &[],
+                other: &[],
+                offset: 0,
+                word: 0,
                 id,
+                slot: 0,
+                last: None,
+                attributes: Attributes::default(),
                 name: &[],
-            })
+            };
+            self.answer(request, kind, cx.events)
         } else {
             Err(Stop::NoGreeting)
         };
@@ -279,35 +256,6 @@ impl Sftp {
             session.skip = 0;
         }
         answered
-    }
-
-    /// Answers a request, or not yet.
-    #[inline(never)]
-    fn answer(&mut self, request: &mut Request<'_, '_, '_>) -> Result<(), Stop> {
-        let start = request.reply.position();
-        let mut outcome = self.carry_out(request);
-        if request.reply.written().is_none() {
-            // It is only its size that was wrong, so nothing was changed.
-            outcome = Err(if start == 0 {
-                Status::Failure.into()
-            } else {
-                Fault::NoRoom
-            });
-        }
-        let fault = match outcome {
-            Ok(Answer::Ok) => Fault::Status(Status::Ok),
-            Ok(Answer::Written | Answer::Later) => return Ok(()),
-            Err(fault) => fault,
-        };
-        request.reply.truncate(start);
-        match fault {
-            Fault::NoRoom => Err(Stop::NeedOutput),
-            Fault::Busy => Err(Stop::Busy),
-            Fault::Files(_) | Fault::Status(_) => {
-                status::emit(request.reply, request.id, fault);
-                Ok(())
-            }
-        }
     }
 
     /// What was done, and what is to be done next.
@@ -366,7 +314,7 @@ impl Stream for Sftp {
         let mut reply = Writer::new(output);
         let mut stop = Stop::NeedInput;
         if let Some(Lent { slot, id }) = session.lent.take() {
-            let fault = result.map_or_else(Fault::Files, |()| Fault::Status(Status::Ok));
+            let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
             match &order {
                 // The length was promised in a head that is gone: there is no other way to take it back.
                 Order::Send { .. } if result.is_err() => stop = Stop::Shrunk,
@@ -374,9 +322,9 @@ impl Stream for Sftp {
                 Order::Store { len, .. } => {
                     // What was not taken off the stream is of no use any more.
                     session.skip = session.skip.wrapping_add(*len);
-                    status::emit(&mut reply, id, fault);
+                    fault.emit(&mut reply, id);
                 }
-                Order::Sync { .. } => status::emit(&mut reply, id, fault),
+                Order::Sync { .. } => fault.emit(&mut reply, id),
             }
             session.handles.give_back(slot, order, cx.vfs);
         } else {
@@ -395,4 +343,3 @@ impl Stream for Sftp {
 }
 
 const _: () = assert!(files::WRITE_HEAD_BYTES < PACKET_WHOLE_BYTES_MAX as usize);
-const _: () = assert!(HANDLE_BYTES_MAX < PACKET_WHOLE_BYTES_MAX && sftp::VERSION == 3);

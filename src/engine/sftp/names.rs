@@ -1,91 +1,96 @@
 //! REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
 
 use super::attributes::MODE_MASK;
-use super::{Answer, Outcome, Request, Sftp};
-use crate::vfs::{Change, FsError, FsResult, Make, Name, Node, Vfs};
-use crate::wire::sftp::{Attributes, kind};
+use super::requests::Ask;
+use super::status::{Fault, Outcome};
+use super::{Request, Sftp};
+use crate::vfs::{Change, FsError, FsResult, Kind, Make, Name, Node};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;
 
-/// The directory and the name that a path ends with. A "/" behind that is for what is a directory, or is to be one.
-#[inline(never)]
-fn place<'a>(vfs: &mut dyn Vfs, path: &'a [u8], directory: bool) -> FsResult<(Node, Name<'a>)> {
-    let slashes = path.iter().rev().take_while(|byte| **byte == b'/').count();
-    let (path, slashes) = path
-        .split_at_checked(path.len().saturating_sub(slashes))
-        .unwrap_or_default();
-    let start = path.iter().rposition(|byte| *byte == b'/');
-    let start = start.map_or(0, |at| at.wrapping_add(1));
-    let (parent, name) = path.split_at_checked(start).unwrap_or_default();
-    // These are there, and stay what they are.
-    if matches!(name, b"" | b"." | b"..") {
-        return Err(FsError::IsDirectory);
+impl<'a> Request<'a, '_> {
+    /// The directory that a path leads to; the name that it ends with is `last` then. A "/" behind that is for what is a
+    /// directory, or is to be one.
+    #[inline(never)]
+    fn parent(&mut self, path: &'a [u8], directory: bool) -> FsResult<Node> {
+        let mut whole = path;
+        while let [before @ .., b'/'] = whole {
+            whole = before;
+        }
+        let mut parent = whole;
+        while let [before @ .., last] = parent
+            && *last != b'/'
+        {
+            parent = before;
+        }
+        let name = whole.get(parent.len()..).unwrap_or_default();
+        // These are there, and stay what they are.
+        if matches!(name, b"" | b"." | b"..") {
+            return Err(FsError::IsDirectory);
+        }
+        if whole.len() < path.len() && !directory {
+            return Err(FsError::NotDirectory);
+        }
+        self.last = Some(Name::new(name)?);
+        if parent.is_empty() {
+            parent = b".";
+        }
+        self.vfs.resolve(parent, true)
     }
-    if !slashes.is_empty() && !directory {
-        return Err(FsError::NotDirectory);
+}
+
+impl Sftp {
+    #[inline(never)]
+    pub(super) fn change_names(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
+        let (path, other) = (request.path, request.other);
+        // What is there under another name, or is to be another's.
+        let mut first = None;
+        let mut old = None;
+        match ask {
+            Ask::HardLink => first = Some(request.vfs.resolve(path, false)?),
+            Ask::Rename | Ask::PosixRename => {
+                first = Some(request.parent(path, true)?);
+                old = request.last;
+            }
+            _ => {}
+        }
+        // What is of a file needs no such thing as a directory's name.
+        let directory = !matches!(ask, Ask::Remove | Ask::SymbolicLink | Ask::HardLink);
+        let removes = matches!(ask, Ask::Remove | Ask::RemoveDirectory);
+        let makes = ask == Ask::MakeDirectory;
+        let dir = request.parent(if removes || makes { path } else { other }, directory)?;
+        let name = request.last.ok_or(Fault::Failure)?;
+        let vfs = &mut *request.vfs;
+        if let Some(first) = first {
+            if let Some(old) = old
+                && (path.ends_with(b"/") || other.ends_with(b"/"))
+            {
+                let node = vfs.lookup(first, old)?;
+                if vfs.attr(node)?.kind != Kind::Directory {
+                    return Err(Fault::Missing);
+                }
+            }
+            return Ok(match old {
+                // RENAME takes no name away.
+                Some(old) => vfs.rename(first, old, dir, name, ask == Ask::PosixRename),
+                None => vfs.link(first, dir, name),
+            }?);
+        }
+        if removes {
+            return Ok(vfs.remove(dir, name, directory)?);
+        }
+        let mut change = Change::default();
+        let make = if makes {
+            change.mode = Some(request.attributes.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK);
+            Make::Directory
+        } else if path.is_empty() {
+            return Err(Fault::Missing);
+        } else {
+            // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
+            Make::Link(path)
+        };
+        vfs.create(dir, name, make, &change)?;
+        Ok(())
     }
-    let name = Name::new(name)?;
-    let parent = if parent.is_empty() { b"." } else { parent };
-    Ok((vfs.resolve(parent, true)?, name))
-}
-
-/// REMOVE and RMDIR.
-pub(super) fn remove(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let directory = request.kind == kind::RMDIR;
-    let path = request.path();
-    request.args.check()?;
-    let vfs = &mut *request.cx.vfs;
-    let (dir, name) = place(vfs, path, directory)?;
-    vfs.remove(dir, name, directory)?;
-    Ok(Answer::Ok)
-}
-
-pub(super) fn make_directory(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let path = request.path();
-    let told = Attributes::parse(&mut request.args);
-    request.args.check()?;
-    let vfs = &mut *request.cx.vfs;
-    let (dir, name) = place(vfs, path, true)?;
-    let change = Change {
-        mode: Some(told.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK),
-        ..Change::default()
-    };
-    vfs.create(dir, name, Make::Directory, &change)?;
-    Ok(Answer::Ok)
-}
-
-/// RENAME, which takes no name away, and posix-rename@openssh.com, which does.
-pub(super) fn rename(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let replace = request.kind == kind::EXTENDED;
-    let (old, new) = (request.path(), request.path());
-    request.args.check()?;
-    let vfs = &mut *request.cx.vfs;
-    let (from, name) = place(vfs, old, true)?;
-    let (to, new_name) = place(vfs, new, true)?;
-    vfs.rename(from, name, to, new_name, replace)?;
-    Ok(Answer::Ok)
-}
-
-/// SYMLINK: first what it leads to, then its name. The draft has it the other way round, OpenSSH and all clients this way.
-pub(super) fn symbolic_link(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let (target, path) = (request.args.path(), request.path());
-    request.args.check()?;
-    if target.is_empty() {
-        return Err(FsError::NoEntry.into());
-    }
-    let vfs = &mut *request.cx.vfs;
-    let (dir, name) = place(vfs, path, false)?;
-    vfs.create(dir, name, Make::Link(target), &Change::default())?;
-    Ok(Answer::Ok)
-}
-
-pub(super) fn hard_link(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let (old, new) = (request.path(), request.path());
-    request.args.check()?;
-    let vfs = &mut *request.cx.vfs;
-    let node = vfs.resolve(old, false)?;
-    let (dir, name) = place(vfs, new, false)?;
-    vfs.link(node, dir, name)?;
-    Ok(Answer::Ok)
 }

@@ -1,97 +1,94 @@
-//! REALPATH, READLINK, expand-path@openssh.com and home-directory: what is answered with a path.
+//! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
 
-use super::{Answer, Outcome, Request, Sftp};
+use super::requests::Ask;
+use super::status::{Fault, Outcome};
+use super::{Request, Sftp};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
-use crate::vfs::FsError;
 use crate::vfs::walk::{End, Path, walk};
-use crate::wire::sftp::{Attributes, Status, kind};
+use crate::wire::Writer;
 
-impl<'a> Request<'a, '_, '_> {
-    /// The next path of the request; "" is where the session began.
-    pub(super) fn path(&mut self) -> &'a [u8] {
-        let path = self.args.path();
-        if path.is_empty() { b"." } else { path }
-    }
-
+impl Request<'_, '_> {
     /// Answers with one name and no attributes.
     #[inline(never)]
-    fn named(&mut self, name: &[u8]) -> Outcome {
-        let start = self.reply.begin(kind::NAME, self.id);
+    fn named(&mut self, name: &[u8]) {
         self.reply.u32(1);
         self.reply.string(name);
         self.reply.string(name);
-        Attributes::default().emit(self.reply);
-        self.reply.end(start, 0);
-        Ok(Answer::Written)
+        self.reply.u32(0);
     }
 
     /// Answers with the true path of an object, of which the last name need not be there.
     #[inline(never)]
-    fn true_path(&mut self, path: &[u8]) -> Outcome {
+    pub(super) fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::default();
-        walk(self.cx.vfs, path, End::Absent, &mut done)?;
+        walk(self.vfs, path, End::Absent, &mut done)?;
         let mut room = [0; PATH_BYTES_MAX];
-        let len = done.write(self.cx.vfs, &mut room);
-        self.named(room.get(..len).unwrap_or_default())
+        let len = done.write(self.vfs, &mut room);
+        self.named(room.get(..len).unwrap_or_default());
+        Ok(())
     }
 }
 
-pub(super) fn real(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let path = request.path();
-    request.args.check()?;
-    request.true_path(path)
-}
-
-pub(super) fn read_link(_: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let path = request.path();
-    request.args.check()?;
-    let node = request.cx.vfs.resolve(path, false)?;
-    let mut room = [0; LINK_BYTES_MAX];
-    let len = request.cx.vfs.readlink(node, &mut room)?;
-    request.named(room.get(..len).unwrap_or_default())
-}
-
-/// As REALPATH, with "~" for where the session began, and "~NAME" for the home of that user.
-pub(super) fn expand(sftp: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let path = request.path();
-    request.args.check()?;
-    let Some(tilde) = path.strip_prefix(b"~") else {
-        return request.true_path(path);
-    };
-    let len = tilde.iter().position(|byte| *byte == b'/');
-    let (user, rest) = tilde
-        .split_at_checked(len.unwrap_or(tilde.len()))
-        .unwrap_or_default();
-    let home = if user.is_empty() {
-        &b"."[..]
-    } else {
-        sftp.accounts.load(request.cx.vfs);
-        sftp.accounts.home(user).ok_or(Status::NoSuchFile)?
-    };
-    let mut whole = heapless::Vec::<u8, PATH_BYTES_MAX>::new();
-    let parts = [home, rest];
-    if parts
-        .iter()
-        .any(|part| whole.extend_from_slice(part).is_err())
-    {
-        return Err(FsError::NameTooLong.into());
+impl Sftp {
+    pub(super) fn real_path(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        request.true_path(request.path)
     }
-    request.true_path(&whole)
-}
 
-pub(super) fn home(sftp: &mut Sftp, request: &mut Request<'_, '_, '_>) -> Outcome {
-    let user = request.args.path();
-    request.args.check()?;
-    sftp.accounts.load(request.cx.vfs);
-    let home = if user.is_empty() {
-        sftp.accounts.home_of(sftp.uid)
-    } else {
-        sftp.accounts.home(user)
-    };
-    match home {
-        Some(home) => request.named(home),
-        // Nobody need be in a list to be somewhere.
-        None if user.is_empty() => request.true_path(b"."),
-        None => Err(Status::Failure.into()),
+    /// Answers with a symbolic link's target.
+    #[inline(never)]
+    pub(super) fn read_link(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let node = request.vfs.resolve(request.path, false)?;
+        let mut room = [0; LINK_BYTES_MAX];
+        let len = request.vfs.readlink(node, &mut room)?;
+        request.named(room.get(..len).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
+    #[inline(never)]
+    pub(super) fn expand(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let Some(user) = request.path.strip_prefix(b"~") else {
+            return request.true_path(request.path);
+        };
+        let mut rest = user;
+        while let [first, behind @ ..] = rest
+            && *first != b'/'
+        {
+            rest = behind;
+        }
+        let len = user.len().wrapping_sub(rest.len());
+        let user = user.get(..len).unwrap_or_default();
+        let mut home = &b"."[..];
+        if !user.is_empty() {
+            self.accounts.load(request.vfs);
+            home = self.accounts.home(user).ok_or(Fault::Missing)?;
+        }
+        let mut room = [0; PATH_BYTES_MAX];
+        let mut whole = Writer::new(&mut room);
+        whole.put(home);
+        whole.put(rest);
+        if whole.written().is_none() {
+            return Err(Fault::BadMessage);
+        }
+        request.true_path(whole.since(0))
+    }
+
+    /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
+    #[inline(never)]
+    pub(super) fn home(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+        let own = request.path == b".";
+        self.accounts.load(request.vfs);
+        let home = if own {
+            self.accounts.home_of(self.uid)
+        } else {
+            self.accounts.home(request.path)
+        };
+        match home {
+            Some(home) => request.named(home),
+            // Nobody need be in a list to be somewhere.
+            None if own => return request.true_path(b"."),
+            None => return Err(Fault::Failure),
+        }
+        Ok(())
     }
 }

@@ -1,149 +1,331 @@
-//! Everything that can be asked, in one table: it says who answers, what is advertised, and what may be refused.
+//! Everything that can be asked, in one table: what each request brings along, how it is answered, what may be refused.
 
-use super::{Fault, Level, Outcome, Request, Sftp};
-use super::{about, attributes, directory, files, jobs, names, paths, status};
-use crate::wire::Reader;
-use crate::wire::sftp::{Status, kind, open};
+use super::Level;
+use crate::wire::sftp::{kind, open};
 
-type Handler = fn(&mut Sftp, &mut Request<'_, '_, '_>) -> Outcome;
-
-/// What the names of OpenSSH's extensions end with.
-const SUFFIX: &str = "@openssh.com";
-
-/// Something that can be asked.
-pub(super) struct Entry {
-    /// As in OpenSSH's `-Q requests`, `-P` and `-p`.
-    pub(super) name: &'static str,
-    /// The packet's type.
-    pub(super) kind: u8,
-    traits: u8,
-    handler: Handler,
+/// What can be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ask {
+    Open,
+    Close,
+    Read,
+    Write,
+    LinkStat,
+    OpenStat,
+    SetStat,
+    OpenSetStat,
+    OpenDirectory,
+    ReadDirectory,
+    Remove,
+    MakeDirectory,
+    RemoveDirectory,
+    RealPath,
+    Stat,
+    Rename,
+    ReadLink,
+    SymbolicLink,
+    PosixRename,
+    Space,
+    OpenSpace,
+    HardLink,
+    Sync,
+    LinkSetStat,
+    Limits,
+    ExpandPath,
+    Copy,
+    Home,
+    Accounts,
+    Check,
+    SpaceAvailable,
+    Vendor,
 }
 
 /// It changes something. OPEN may or may not, and looks itself.
-const WRITES: u8 = 1;
-/// The extension's name has the suffix.
-const OPENSSH: u8 = 2;
-/// The extension's version is 2, not 1.
-const SECOND: u8 = 4;
-/// The extension has a structure for a version.
-const VENDOR: u8 = 8;
-/// It begins with one path …
-const PATH: u8 = 16;
-/// … or with two.
-const PATHS: u8 = 32;
-/// It is told of where little is told …
-const INFO: u8 = 64;
+const WRITES: u16 = 1 << 0;
+/// It brings a path along …
+pub(super) const PATH: u16 = 1 << 1;
+/// … and another one.
+pub(super) const OTHER: u16 = 1 << 2;
+/// Or the handle of a file …
+pub(super) const FILE: u16 = 1 << 3;
+/// … or of a directory.
+pub(super) const DIRECTORY: u16 = 1 << 4;
+/// Then an offset …
+pub(super) const OFFSET: u16 = 1 << 5;
+/// … then a word …
+pub(super) const WORD: u16 = 1 << 6;
+/// … then attributes.
+pub(super) const ATTRIBUTES: u16 = 1 << 7;
+/// It is told of where a little is told …
+const INFO: u16 = 1 << 8;
 /// … or where everything is told.
-const DEBUG: u8 = 128;
+const DEBUG: u16 = 1 << 9;
+/// To OpenSSH, a handle that it does not know is no such file here, elsewhere a failure.
+pub(super) const MISSING: u16 = 1 << 12;
+/// The extension's name has the suffix.
+const OPENSSH: u16 = 1 << 10;
+/// The extension's version is 2, not 1.
+const SECOND: u16 = 1 << 11;
+
+/// To check what is open …
+pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
+/// … or has a name …
+pub(super) const CHECK_NAME: &[u8] = b"check-file-name";
+/// … or, as paramiko asks for the former.
+pub(super) const CHECK: &[u8] = b"check-file";
+/// What the names of OpenSSH's extensions end with.
+const SUFFIX: &str = "@openssh.com";
+/// Packets of a type of their own, whose numbers follow each other.
+const PACKET_COUNT: usize = (kind::SYMLINK - kind::OPEN) as usize + 1;
+/// How much can be asked.
+pub(super) const COUNT: usize = 32;
+
+/// In the order of the types, then in the order in which extensions are advertised: OpenSSH's names for them, what they are,
+/// how they are answered.
+const TABLE: [(&str, Ask, u8, u16); COUNT] = [
+    (
+        "open",
+        Ask::Open,
+        kind::HANDLE,
+        PATH | WORD | ATTRIBUTES | INFO,
+    ),
+    (
+        "close",
+        Ask::Close,
+        kind::STATUS,
+        FILE | DIRECTORY | MISSING | DEBUG,
+    ),
+    ("read", Ask::Read, kind::DATA, FILE | OFFSET | WORD | DEBUG),
+    (
+        "write",
+        Ask::Write,
+        kind::STATUS,
+        WRITES | FILE | OFFSET | WORD | DEBUG,
+    ),
+    ("lstat", Ask::LinkStat, kind::ATTRS, PATH),
+    ("fstat", Ask::OpenStat, kind::ATTRS, FILE | DEBUG),
+    (
+        "setstat",
+        Ask::SetStat,
+        kind::STATUS,
+        WRITES | PATH | ATTRIBUTES | INFO,
+    ),
+    (
+        "fsetstat",
+        Ask::OpenSetStat,
+        kind::STATUS,
+        WRITES | FILE | ATTRIBUTES | INFO,
+    ),
+    ("opendir", Ask::OpenDirectory, kind::HANDLE, PATH | INFO),
+    ("readdir", Ask::ReadDirectory, kind::NAME, DIRECTORY | DEBUG),
+    ("remove", Ask::Remove, kind::STATUS, WRITES | PATH | INFO),
+    (
+        "mkdir",
+        Ask::MakeDirectory,
+        kind::STATUS,
+        WRITES | PATH | ATTRIBUTES | INFO,
+    ),
+    (
+        "rmdir",
+        Ask::RemoveDirectory,
+        kind::STATUS,
+        WRITES | PATH | INFO,
+    ),
+    ("realpath", Ask::RealPath, kind::NAME, PATH),
+    ("stat", Ask::Stat, kind::ATTRS, PATH),
+    (
+        "rename",
+        Ask::Rename,
+        kind::STATUS,
+        WRITES | PATH | OTHER | INFO,
+    ),
+    ("readlink", Ask::ReadLink, kind::NAME, PATH),
+    (
+        "symlink",
+        Ask::SymbolicLink,
+        kind::STATUS,
+        WRITES | PATH | OTHER | INFO,
+    ),
+    (
+        "posix-rename",
+        Ask::PosixRename,
+        kind::STATUS,
+        OPENSSH | WRITES | PATH | OTHER | INFO,
+    ),
+    (
+        "statvfs",
+        Ask::Space,
+        kind::EXTENDED_REPLY,
+        OPENSSH | SECOND | PATH,
+    ),
+    (
+        "fstatvfs",
+        Ask::OpenSpace,
+        kind::EXTENDED_REPLY,
+        OPENSSH | SECOND | FILE,
+    ),
+    (
+        "hardlink",
+        Ask::HardLink,
+        kind::STATUS,
+        OPENSSH | WRITES | PATH | OTHER | INFO,
+    ),
+    (
+        "fsync",
+        Ask::Sync,
+        kind::STATUS,
+        OPENSSH | WRITES | FILE | MISSING,
+    ),
+    (
+        "lsetstat",
+        Ask::LinkSetStat,
+        kind::STATUS,
+        OPENSSH | WRITES | PATH | ATTRIBUTES | INFO,
+    ),
+    ("limits", Ask::Limits, kind::EXTENDED_REPLY, OPENSSH),
+    ("expand-path", Ask::ExpandPath, kind::NAME, OPENSSH | PATH),
+    (
+        "copy-data",
+        Ask::Copy,
+        kind::STATUS,
+        WRITES | FILE | OFFSET | INFO,
+    ),
+    ("home-directory", Ask::Home, kind::NAME, PATH),
+    (
+        "users-groups-by-id",
+        Ask::Accounts,
+        kind::EXTENDED_REPLY,
+        OPENSSH,
+    ),
+    ("check-file", Ask::Check, kind::STATUS, 0),
+    (
+        "space-available",
+        Ask::SpaceAvailable,
+        kind::EXTENDED_REPLY,
+        PATH,
+    ),
+    ("vendor-id", Ask::Vendor, kind::STATUS, 0),
+];
+
+/// A line of the table without its name: of names there is one text.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) ask: Ask,
+    /// The type of the reply.
+    pub(super) reply: u8,
+    pub(super) traits: u16,
+}
+
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+static ENTRIES: [Entry; COUNT] = {
+    let mut entries = [Entry {
+        ask: Ask::Open,
+        reply: 0,
+        traits: 0,
+    }; COUNT];
+    let mut place = 0;
+    while place < COUNT {
+        let (_, ask, reply, traits) = TABLE[place];
+        assert!(ask as usize == place);
+        entries[place] = Entry { ask, reply, traits };
+        place += 1;
+    }
+    entries
+};
+
+/// The names, a line for each.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+const NAMES: [u8; {
+    let (mut len, mut place) = (COUNT, 0);
+    while place < COUNT {
+        len += TABLE[place].0.len();
+        place += 1;
+    }
+    len
+}] = {
+    let mut names = [b'\n'; _];
+    let (mut len, mut place) = (0, 0);
+    while place < COUNT {
+        let name = TABLE[place].0.as_bytes();
+        let mut at = 0;
+        while at < name.len() {
+            names[len] = name[at];
+            at += 1;
+            len += 1;
+        }
+        len += 1;
+        place += 1;
+    }
+    names
+};
+
+/// The names of all that can be asked, as OpenSSH lists them.
+pub fn requests() -> impl Iterator<Item = &'static [u8]> {
+    (0..COUNT).map(|place| name(place).as_bytes())
+}
+
+/// The name of what stands there in the table.
+#[inline(never)]
+pub(super) fn name(place: usize) -> &'static str {
+    const ALL: &str = match core::str::from_utf8(&NAMES) {
+        Ok(names) => names,
+        Err(_) => "",
+    };
+    line(ALL, place)
+}
+
+/// The line of this place in a text.
+#[inline(never)]
+pub(super) fn line(text: &'static str, place: usize) -> &'static str {
+    let (mut start, mut left) = (0, place);
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'\n' {
+            if left == 0 {
+                return text.get(start..at).unwrap_or_default();
+            }
+            left = left.wrapping_sub(1);
+            start = at.wrapping_add(1);
+        }
+    }
+    ""
+}
+
+/// Where a name stands in the table.
+#[inline(never)]
+fn position(wanted: &[u8]) -> Option<usize> {
+    (0..COUNT).find(|place| name(*place).as_bytes() == wanted)
+}
+
+/// The extensions that may be asked for.
+pub(super) fn extensions(permits: Permits) -> impl Iterator<Item = &'static Entry> {
+    let all = ENTRIES.get(PACKET_COUNT..).unwrap_or_default().iter();
+    all.filter(move |entry| permits.has(entry))
+}
 
 impl Entry {
+    /// Whether it has one of these traits.
+    pub(super) const fn has(&self, traits: u16) -> bool {
+        self.traits & traits != 0
+    }
+
+    /// What the extension's name ends with.
     pub(super) const fn suffix(&self) -> &'static str {
-        if self.traits & OPENSSH == 0 {
-            ""
-        } else {
-            SUFFIX
-        }
+        if self.has(OPENSSH) { SUFFIX } else { "" }
     }
 
-    /// An extension's version; empty if it has something else in its place.
+    /// The extension's version.
     pub(super) const fn version(&self) -> &'static [u8] {
-        match self.traits & (SECOND | VENDOR) {
-            0 => b"1",
-            SECOND => b"2",
-            _ => b"",
-        }
+        if self.has(SECOND) { b"2" } else { b"1" }
     }
 
-    const fn level(&self) -> Level {
+    /// From which level on it is told of.
+    pub(super) const fn level(&self) -> Level {
         match self.traits & (INFO | DEBUG) {
             INFO => Level::Info,
             DEBUG => Level::Debug,
             _ => Level::Verbose,
         }
     }
-}
-
-const fn packet(name: &'static str, kind: u8, traits: u8, handler: Handler) -> Entry {
-    Entry {
-        name,
-        kind,
-        traits,
-        handler,
-    }
-}
-
-const fn extension(name: &'static str, traits: u8, handler: Handler) -> Entry {
-    packet(name, kind::EXTENDED, traits, handler)
-}
-
-/// All of it, in the order in which it is listed and advertised.
-pub(super) static ENTRIES: [Entry; 32] = [
-    packet("open", kind::OPEN, PATH | INFO, files::open),
-    packet("close", kind::CLOSE, DEBUG, files::close),
-    packet("read", kind::READ, DEBUG, files::read),
-    packet("write", kind::WRITE, WRITES | DEBUG, files::write),
-    packet("lstat", kind::LSTAT, PATH, attributes::stat),
-    packet("fstat", kind::FSTAT, DEBUG, attributes::stat_open),
-    packet(
-        "setstat",
-        kind::SETSTAT,
-        WRITES | PATH | INFO,
-        attributes::set,
-    ),
-    packet(
-        "fsetstat",
-        kind::FSETSTAT,
-        WRITES | INFO,
-        attributes::set_open,
-    ),
-    packet("opendir", kind::OPENDIR, PATH | INFO, directory::open),
-    packet("readdir", kind::READDIR, DEBUG, directory::read),
-    packet("remove", kind::REMOVE, WRITES | PATH | INFO, names::remove),
-    packet(
-        "mkdir",
-        kind::MKDIR,
-        WRITES | PATH | INFO,
-        names::make_directory,
-    ),
-    packet("rmdir", kind::RMDIR, WRITES | PATH | INFO, names::remove),
-    packet("realpath", kind::REALPATH, PATH, paths::real),
-    packet("stat", kind::STAT, PATH, attributes::stat),
-    packet("rename", kind::RENAME, WRITES | PATHS | INFO, names::rename),
-    packet("readlink", kind::READLINK, PATH, paths::read_link),
-    packet(
-        "symlink",
-        kind::SYMLINK,
-        WRITES | PATHS | INFO,
-        names::symbolic_link,
-    ),
-    extension(
-        "posix-rename",
-        OPENSSH | WRITES | PATHS | INFO,
-        names::rename,
-    ),
-    extension("statvfs", OPENSSH | SECOND | PATH, about::space_of_path),
-    extension("fstatvfs", OPENSSH | SECOND, about::space_of_open),
-    extension(
-        "hardlink",
-        OPENSSH | WRITES | PATHS | INFO,
-        names::hard_link,
-    ),
-    extension("fsync", OPENSSH | WRITES, files::sync),
-    extension("lsetstat", OPENSSH | WRITES | PATH | INFO, attributes::set),
-    extension("limits", OPENSSH, about::limits),
-    extension("expand-path", OPENSSH | PATH, paths::expand),
-    extension("copy-data", WRITES | INFO, jobs::copy),
-    extension("home-directory", PATH, paths::home),
-    extension("users-groups-by-id", OPENSSH, about::accounts),
-    extension("check-file", 0, jobs::check),
-    extension("space-available", PATH, about::space_available),
-    extension("vendor-id", VENDOR, about::vendor_id),
-];
-
-/// The names of all that can be asked, as OpenSSH lists them.
-pub fn requests() -> impl Iterator<Item = &'static [u8]> {
-    ENTRIES.iter().map(|entry| entry.name.as_bytes())
 }
 
 /// What may be asked: by default everything.
@@ -158,6 +340,7 @@ impl Permits {
     /// Denies what would change anything.
     pub const fn read_only(&mut self) {
         self.read_only = true;
+        self.denied |= ALL_WRITES;
     }
 
     /// Denies what is in a list of names with commas between them. `None`: nobody knows one of the names.
@@ -173,91 +356,61 @@ impl Permits {
     }
 
     /// Whether it may be asked to open a file so.
-    pub(super) const fn opening(&self, flags: u32) -> bool {
+    pub(super) const fn opening(self, flags: u32) -> bool {
         const CHANGES: u32 = open::WRITE | open::APPEND | open::CREATE | open::TRUNCATE;
         !self.read_only || flags & CHANGES == 0
     }
 
-    /// Whether what stands there in the table may be asked.
-    pub(super) fn has(&self, place: usize) -> bool {
-        let entry = ENTRIES.get(place);
-        let writes = entry.is_some_and(|entry| entry.traits & WRITES != 0);
-        let denied = self.denied.checked_shr(place as u32);
-        denied.is_some_and(|bits| bits & 1 == 0) && !(writes && self.read_only)
+    /// Whether this may be asked.
+    pub(super) const fn has(self, entry: &Entry) -> bool {
+        self.denied & bit(entry.ask as usize) == 0
     }
 }
+
+/// The bits of what changes something.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+const ALL_WRITES: u32 = {
+    let (mut bits, mut place) = (0, 0);
+    while place < COUNT {
+        if ENTRIES[place].has(WRITES) {
+            bits |= bit(place);
+        }
+        place += 1;
+    }
+    bits
+};
+
+const fn bit(place: usize) -> u32 {
+    1_u32.wrapping_shl(place as u32)
+}
+
+const _: () = assert!(COUNT <= u32::BITS as usize);
 
 /// The bits of what is in a list.
 fn listed(list: &[u8]) -> Option<u32> {
     let mut bits = 0;
     for name in list.split(|byte| *byte == b',') {
-        let place = requests().position(|known| known == name)?;
-        bits |= 1_u32.checked_shl(place as u32)?;
+        bits |= bit(position(name)?);
     }
     Some(bits)
 }
 
-const _: () = assert!(ENTRIES.len() <= u32::BITS as usize);
-
-/// Where a request stands in the table.
+/// What a packet of this type asks; if it is for an extension, that of this name.
 #[inline(never)]
-fn find(kind: u8, name: &[u8]) -> Option<usize> {
+pub(super) fn find(kind: u8, name: &[u8]) -> Option<&'static Entry> {
+    if kind != kind::EXTENDED {
+        let place = usize::from(kind.wrapping_sub(kind::OPEN));
+        return ENTRIES.get(..PACKET_COUNT)?.get(place);
+    }
+    let (mut plain, mut suffix) = (name, false);
+    if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
+        (plain, suffix) = (before, true);
+    }
     // The draft has two names for it, by what follows; paramiko has this one.
-    let check = [&b"check-file-name"[..], b"check-file-handle"].contains(&name);
-    let name = if check { b"check-file" } else { name };
-    let plain = name.strip_suffix(SUFFIX.as_bytes());
-    ENTRIES.iter().position(|entry| {
-        let name = match entry.suffix() {
-            "" => Some(name),
-            _ => plain,
-        };
-        entry.kind == kind && (kind != kind::EXTENDED || name == Some(entry.name.as_bytes()))
-    })
-}
-
-impl Sftp {
-    /// Carries a request out, and tells of it.
-    pub(super) fn carry_out(&mut self, request: &mut Request<'_, '_, '_>) -> Outcome {
-        if request.kind == kind::EXTENDED {
-            request.name = request.args.string();
-            request.args.check()?;
-        }
-        let place = find(request.kind, request.name).ok_or(Status::Unsupported)?;
-        let entry = ENTRIES.get(place).ok_or(Status::Unsupported)?;
-        let args = request.args.clone();
-        let outcome = if self.permits.has(place) {
-            (entry.handler)(self, request)
-        } else {
-            Err(Status::PermissionDenied.into())
-        };
-        if self.level >= entry.level() && !matches!(outcome, Err(Fault::NoRoom | Fault::Busy)) {
-            tell(request, entry, args, outcome);
-        }
-        outcome
+    if name == CHECK_NAME || name == CHECK_HANDLE {
+        plain = CHECK;
     }
-}
-
-/// Tells a person what was asked, and why it was not done.
-#[cold]
-#[inline(never)]
-fn tell(request: &mut Request<'_, '_, '_>, entry: &Entry, mut args: Reader<'_>, outcome: Outcome) {
-    let mut about = heapless::Vec::<u8, 480>::new();
-    let count = match entry.traits & (PATH | PATHS) {
-        PATH => 1,
-        PATHS => 2,
-        _ => 0,
-    };
-    for at in 0..count {
-        let path = args.string();
-        let blank: &[u8] = if at > 0 { b" " } else { b"" };
-        // The line is cut there, too.
-        let _ = about.extend_from_slice(blank);
-        about.extend(
-            path.iter()
-                .copied()
-                .take(about.capacity().saturating_sub(about.len())),
-        );
-    }
-    let why = outcome.err().map_or("", status::told);
-    request.cx.events.tell(entry.name, &about, why);
+    let place = position(plain)?.checked_sub(PACKET_COUNT)?;
+    let entry = ENTRIES.get(PACKET_COUNT..)?.get(place)?;
+    (entry.has(OPENSSH) == suffix).then_some(entry)
 }

@@ -1,73 +1,139 @@
-//! From what a backend says to what the wire says: one total table, after OpenSSH's of the host's errors.
+//! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
-use super::Fault;
+use super::requests::line;
 use crate::vfs::FsError;
-use crate::wire::Writer;
 use crate::wire::sftp::{Status, kind};
+use crate::wire::{Malformed, Writer};
 
-/// The status of an error, and, where it is only [`Status::Failure`], what a person may want to know.
-const fn of(error: FsError) -> (Status, &'static str) {
-    let status = match error {
-        FsError::NoEntry | FsError::NotDirectory | FsError::TooManyFollowed => Status::NoSuchFile,
-        FsError::Permission | FsError::Access | FsError::OtherFileSystem => {
-            Status::PermissionDenied
+/// Why a request is not answered as it would like to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fault {
+    /// The file system's answer.
+    Files(FsError),
+    /// There is no more.
+    Eof,
+    /// There is no such file, or it is not open for that.
+    Missing,
+    /// It may not be asked.
+    Denied,
+    /// What has no word of its own.
+    Failure,
+    /// It makes no sense.
+    BadMessage,
+    /// There is no such request.
+    Unsupported,
+    /// None: it is done.
+    Done,
+    /// Nothing was begun: the reply needs an empty output.
+    NoRoom,
+    /// Nothing was begun: as much is under way as there may be.
+    Busy,
+    /// None: the reply follows.
+    Later,
+}
+
+/// What a request led to: the reply is written, or there is nothing to tell but that it is done.
+pub(super) type Outcome = Result<(), Fault>;
+
+impl From<FsError> for Fault {
+    fn from(error: FsError) -> Self {
+        Self::Files(error)
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(_: Malformed) -> Self {
+        Self::BadMessage
+    }
+}
+
+/// OpenSSH's words for each status, and, behind them, better ones for some failures.
+const WORDS: &str = "Success
+End of file
+No such file
+Permission denied
+Failure
+Bad message
+
+
+Operation unsupported
+Failure: the disk failed
+Failure: it exists
+Failure: another file system
+Failure: it is a directory
+Failure: too large
+Failure: the disk is full
+Failure: the quota is used up
+Failure: it is not empty
+Failure: read-only file system
+";
+
+/// Of each of the backend's errors, the place of its words.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+static PLACES: [u8; FsError::TryLater as usize + 1] = {
+    use FsError::*;
+    let mut places = [Status::Failure as u8; _];
+    places[NoEntry as usize] = Status::NoSuchFile as u8;
+    places[NotDirectory as usize] = Status::NoSuchFile as u8;
+    places[TooManyFollowed as usize] = Status::NoSuchFile as u8;
+    places[Permission as usize] = Status::PermissionDenied as u8;
+    places[Access as usize] = Status::PermissionDenied as u8;
+    places[OtherFileSystem as usize] = Status::PermissionDenied as u8;
+    places[Invalid as usize] = Status::BadMessage as u8;
+    places[NameTooLong as usize] = Status::BadMessage as u8;
+    places[NotSupported as usize] = Status::Unsupported as u8;
+    places[Io as usize] = 9;
+    places[Exists as usize] = 10;
+    places[CrossDevice as usize] = 11;
+    places[IsDirectory as usize] = 12;
+    places[TooLarge as usize] = 13;
+    places[NoSpace as usize] = 14;
+    places[Quota as usize] = 15;
+    places[NotEmpty as usize] = 16;
+    places[ReadOnly as usize] = 17;
+    places
+};
+
+impl Fault {
+    /// Where its words are; the place of OpenSSH's own is the status.
+    #[inline(never)]
+    fn place(self) -> u8 {
+        let status = match self {
+            Self::Files(error) => {
+                let place = PLACES.get(error as usize);
+                return place.copied().unwrap_or_default();
+            }
+            Self::Done => Status::Ok,
+            Self::Eof => Status::Eof,
+            Self::Missing => Status::NoSuchFile,
+            Self::Denied => Status::PermissionDenied,
+            Self::BadMessage => Status::BadMessage,
+            Self::Unsupported => Status::Unsupported,
+            // Of these but the first there is nothing to tell.
+            Self::Failure | Self::NoRoom | Self::Busy | Self::Later => Status::Failure,
+        };
+        status as u8
+    }
+
+    /// What a person is told.
+    pub(super) fn words(self) -> &'static str {
+        line(WORDS, self.place().into())
+    }
+
+    /// Writes a STATUS.
+    #[inline(never)]
+    pub(super) fn emit(self, reply: &mut Writer<'_>, id: u32) {
+        let mut status = self.place();
+        if status > Status::Unsupported as u8 {
+            status = Status::Failure as u8;
         }
-        FsError::Invalid | FsError::NameTooLong => Status::BadMessage,
-        FsError::NotSupported => Status::Unsupported,
-        FsError::Io => return (Status::Failure, "Failure: the disk failed"),
-        FsError::Exists => return (Status::Failure, "Failure: it exists"),
-        FsError::CrossDevice => return (Status::Failure, "Failure: another file system"),
-        FsError::IsDirectory => return (Status::Failure, "Failure: it is a directory"),
-        FsError::TooLarge => return (Status::Failure, "Failure: too large"),
-        FsError::NoSpace => return (Status::Failure, "Failure: the disk is full"),
-        FsError::Quota => return (Status::Failure, "Failure: the quota is used up"),
-        FsError::NotEmpty => return (Status::Failure, "Failure: it is not empty"),
-        FsError::ReadOnly => return (Status::Failure, "Failure: read-only file system"),
-        FsError::TryLater
-        | FsError::TooManyLinks
-        | FsError::Stale
-        | FsError::BadHandle
-        | FsError::BadCookie => Status::Failure,
-    };
-    (status, text(status))
-}
-
-/// OpenSSH's words for a status.
-const fn text(status: Status) -> &'static str {
-    match status {
-        Status::Ok => "Success",
-        Status::Eof => "End of file",
-        Status::NoSuchFile => "No such file",
-        Status::PermissionDenied => "Permission denied",
-        Status::Failure => "Failure",
-        Status::BadMessage => "Bad message",
-        Status::Unsupported => "Operation unsupported",
+        let start = reply.begin(kind::STATUS, id);
+        reply.u32(status.into());
+        reply.string(self.words().as_bytes());
+        // The language of the text.
+        reply.u32(0);
+        reply.end(start, 0);
     }
 }
 
-/// The status of what did not succeed, and its words.
-const fn words(fault: Fault) -> (Status, &'static str) {
-    match fault {
-        Fault::Files(error) => of(error),
-        Fault::Status(status) => (status, text(status)),
-        // These are tried again, not told.
-        Fault::NoRoom | Fault::Busy => (Status::Failure, ""),
-    }
-}
-
-/// What a person is told of it.
-pub(super) const fn told(fault: Fault) -> &'static str {
-    words(fault).1
-}
-
-/// Writes a STATUS.
-#[inline(never)]
-pub(super) fn emit(reply: &mut Writer<'_>, id: u32, fault: Fault) {
-    let (status, text) = words(fault);
-    let start = reply.begin(kind::STATUS, id);
-    reply.u32(status as u32);
-    reply.string(text.as_bytes());
-    // The language of the text.
-    reply.string(b"");
-    reply.end(start, 0);
-}
+const _: () = assert!(size_of::<Outcome>() == 1);

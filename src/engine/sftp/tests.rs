@@ -1,10 +1,19 @@
 //! SFTP over the model tree: bytes in, bytes out. No streams, no sleeping.
 
+mod extensions;
+mod jobs;
+mod listing;
+mod malformed;
+mod names;
 mod opening;
+mod paths;
+mod reading;
+mod writing;
 
 use super::trial::{Memory, Packet, Reply, World, replies, stream};
 use super::{Level, Permits};
 use crate::engine::trial::tree::Tree;
+use crate::wire::Reader;
 use crate::wire::sftp::{Attributes, Status, kind, open};
 
 impl World {
@@ -16,9 +25,19 @@ impl World {
     /// The same, with these differences.
     fn of(permits: Permits, level: Level) -> Self {
         let mut world = Self::new(Tree::writable(), permits, level, Memory::leaked());
-        let talk = world.talk(&Packet::init().bytes(), || usize::MAX);
-        assert_eq!((talk.closed, talk.replies().len()), (None, 1));
+        world.greet();
         world
+    }
+
+    #[track_caller]
+    fn greet(&mut self) {
+        assert_eq!(self.ask(Packet::init()).kind, kind::VERSION);
+    }
+
+    /// Another session.
+    fn begin_anew(&mut self) {
+        self.connect(Memory::leaked());
+        self.greet();
     }
 
     /// The reply to a packet, which must be all that happens.
@@ -29,6 +48,7 @@ impl World {
         assert_eq!((talk.closed, talk.consumed), (None, input.len()));
         let mut all = talk.replies();
         assert_eq!(all.len(), 1, "{packet:?}");
+        assert_eq!(all[0].fault(packet.0[0]), None, "{:?}", all[0]);
         all.remove(0)
     }
 
@@ -55,6 +75,17 @@ impl World {
             (kind::HANDLE, &[0, 0, 0, 4][..])
         );
         reply.body[4..].to_vec()
+    }
+
+    /// The attributes that a packet is answered with.
+    #[track_caller]
+    fn attributes(&mut self, packet: Packet) -> Attributes {
+        let reply = self.ask(packet);
+        assert_eq!(reply.kind, kind::ATTRS, "{reply:?}");
+        let mut body = Reader::new(&reply.body);
+        let told = Attributes::parse(&mut body);
+        assert_eq!((body.check(), body.rest()), (Ok(()), &[][..]));
+        told
     }
 
     /// What is in a file.
@@ -89,4 +120,46 @@ fn write(handle: &[u8], offset: u64, data: &[u8]) -> Packet {
         .string(handle)
         .u64(offset)
         .string(data)
+}
+
+fn close(handle: &[u8]) -> Packet {
+    Packet::new(kind::CLOSE, 4).string(handle)
+}
+
+/// The strings that make up these bytes.
+fn strings(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut reader = Reader::new(bytes);
+    let mut all = Vec::new();
+    while !reader.rest().is_empty() {
+        all.push(reader.string());
+    }
+    reader.check().unwrap();
+    all
+}
+
+/// The statuses that these replies are.
+#[track_caller]
+fn statuses(output: &[u8]) -> Vec<u32> {
+    let all = replies(output).into_iter();
+    all.map(|reply| {
+        assert_eq!(reply.kind, kind::STATUS);
+        u32::from_be_bytes(*reply.body.first_chunk().unwrap())
+    })
+    .collect()
+}
+
+/// A request with one path.
+fn about(kind: u8, path: &[u8]) -> Packet {
+    Packet::new(kind, 1).string(path)
+}
+
+/// A request with two.
+fn from_to(kind: u8, from: &[u8], to: &[u8]) -> Packet {
+    about(kind, from).string(to)
+}
+
+/// A request of one of OpenSSH's extensions.
+fn openssh(name: &str, args: &[&[u8]]) -> Packet {
+    let packet = Packet::extended(format!("{name}@openssh.com").as_bytes(), 2);
+    args.iter().fold(packet, |packet, arg| packet.string(arg))
 }

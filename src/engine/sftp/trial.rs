@@ -8,8 +8,8 @@ use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::time::Instant;
 use crate::vfs::{FsResult, Vfs as _};
-use crate::wire::Writer;
 use crate::wire::sftp::{Attributes, kind};
+use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
 /// Handles of a session.
@@ -87,6 +87,61 @@ pub struct Reply {
     pub id: u32,
     /// What is behind them.
     pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// What is wrong with it, as an answer to a packet of this type.
+    pub fn fault(&self, asked: u8) -> Option<&'static str> {
+        let fits = match asked {
+            kind::INIT => kind::VERSION,
+            kind::OPEN | kind::OPENDIR => kind::HANDLE,
+            kind::READ => kind::DATA,
+            kind::LSTAT | kind::FSTAT | kind::STAT => kind::ATTRS,
+            kind::READDIR | kind::REALPATH | kind::READLINK => kind::NAME,
+            // Extensions have many answers.
+            kind::EXTENDED if self.kind == kind::NAME => kind::NAME,
+            kind::EXTENDED => kind::EXTENDED_REPLY,
+            _ => kind::STATUS,
+        };
+        if ![fits, kind::STATUS].contains(&self.kind) {
+            return Some("its type does not fit");
+        }
+        let mut body = Reader::new(&self.body);
+        match self.kind {
+            kind::STATUS => {
+                if !matches!(body.u32(), 0..=5 | 8) {
+                    return Some("there is no such status");
+                }
+                if body.string().is_empty() || !body.string().is_empty() {
+                    return Some("the words for a status");
+                }
+            }
+            kind::HANDLE if body.string().len() != 4 => return Some("a handle's length"),
+            kind::DATA => {
+                body.string();
+            }
+            kind::ATTRS => {
+                Attributes::parse(&mut body);
+            }
+            kind::NAME => {
+                let count = body.u32();
+                if count == 0 || self.body.len() > 33_000 {
+                    return Some("a page's size");
+                }
+                for _ in 0..count {
+                    body.path();
+                    body.path();
+                    Attributes::parse(&mut body);
+                }
+            }
+            // What these have in them depends.
+            _ => return None,
+        }
+        match body.check() {
+            Ok(()) if body.rest().is_empty() => None,
+            _ => Some("it is longer or shorter than it says"),
+        }
+    }
 }
 
 /// The packets that a server sent; the rest breaks off.
@@ -176,6 +231,11 @@ impl World {
             session: Session::new(memory.handles, memory.hashes),
             buffer: vec![0; REPLY_BYTES],
         }
+    }
+
+    /// Another session begins.
+    pub fn connect(&mut self, memory: Memory) {
+        self.session = Session::new(memory.handles, memory.hashes);
     }
 
     fn advance(&mut self, input: &[u8]) -> Progress {

@@ -10,7 +10,7 @@ use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
 use crate::drive::guests;
-use crate::drive::stdio::{End, Talk};
+use crate::drive::stdio::{Standard, Talk};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::sys::heap::{self, Slots};
@@ -49,7 +49,7 @@ stowaway sftp-server [OPTION …]
 
 mount with:  sshfs -o directport=PORT localhost:/ /mnt
 ";
-/// The status of OpenSSH's server when the peer breaks the protocol.
+/// The status of OpenSSH's server when a session cannot go on.
 const BROKEN: Status = 11;
 
 /// Serves until the peer has said all it had to say.
@@ -147,17 +147,11 @@ fn talk(options: &Options) -> Status {
             walls::raise(jail);
         }
     };
-    let mut wire = (Stdio::Input, Stdio::Output);
+    let mut wire = Standard;
     let talk = Talk::new(&mut wire, &mut *user, &mut events, &mut greeted);
     match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
-        End::Over => DONE,
-        End::Broken(why) => complain(
-            BROKEN,
-            b"the client broke the protocol",
-            b"",
-            why.as_bytes(),
-        ),
-        End::Short => complain(FAILED, b"a file became shorter while it was read", b"", b""),
+        "" => DONE,
+        why => complain(BROKEN, b"the session cannot go on", b"", why.as_bytes()),
     }
 }
 

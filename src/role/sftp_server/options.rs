@@ -1,6 +1,6 @@
 //! The arguments of `sftp-server`, read as getopt(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`.
 
-use super::super::words::{absolute, address, digits, parts, place_in, port};
+use super::super::words::{address, digits, parts, place_in, port};
 use super::super::{SEE_HELP, Status, USAGE, complain, inform};
 use crate::engine::sftp::{Level, Permits};
 use crate::sys;
@@ -157,7 +157,7 @@ impl Options {
                 self.umask?;
             }
             10 => self.jail = Some(value),
-            11 => self.at = absolute(text)?.to_bytes(),
+            11 => self.at = Some(text).filter(|text| text.starts_with(b"/"))?,
             _ => {
                 self.listen = Some(listen_place(value)?);
                 self.listen_text = value;

@@ -253,7 +253,15 @@ impl Host {
         if from_dir.export != to_dir.export {
             return Err(FsError::CrossDevice);
         }
-        change::rename((&from_dir.file, name), (&to_dir.file, new_name), replace)?;
+        let (mut text, mut new_text) = ([0; 256], [0; 256]);
+        let name = terminated(name, &mut text);
+        let new_name = terminated(new_name, &mut new_text);
+        if replace {
+            rustix::fs::renameat(&from_dir.file, name, &to_dir.file, new_name)
+        } else {
+            files::rename_new(&from_dir.file, name, &to_dir.file, new_name)
+        }
+        .map_err(error)?;
         // The new name first: better twice than not at all.
         self.unsettle(to)?;
         self.unsettle(from)

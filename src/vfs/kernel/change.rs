@@ -89,24 +89,6 @@ pub(in super::super) fn remove(dir: &File, name: Name<'_>, directory: bool) -> F
     rustix::fs::unlinkat(dir, terminated(name, &mut text), flags).map_err(error)
 }
 
-/// Gives an object another name, which is taken from another object if `replace`, else that `Exists`. `NotSupported` and
-/// `Invalid`: the kernel or the file system may know no way not to replace it.
-pub(in super::super) fn rename(
-    (from, name): (&File, Name<'_>),
-    (to, new_name): (&File, Name<'_>),
-    replace: bool,
-) -> FsResult<()> {
-    let (mut text, mut new_text) = ([0; 256], [0; 256]);
-    let name = terminated(name, &mut text);
-    let new_name = terminated(new_name, &mut new_text);
-    if replace {
-        rustix::fs::renameat(from, name, to, new_name)
-    } else {
-        files::rename_new(from, name, to, new_name)
-    }
-    .map_err(error)
-}
-
 /// Gives an object one more name.
 pub(in super::super) fn link(file: &File, dir: &File, name: Name<'_>) -> FsResult<()> {
     let (mut text, mut room) = ([0; 256], [0; 25]);

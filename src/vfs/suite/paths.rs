@@ -428,6 +428,17 @@ pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     assert_eq!(lead(vfs, &none, false), Err(FsError::NoEntry));
     assert!(open(vfs, &none, &how).is_ok());
     assert_eq!(open(vfs, &none, &how), Err(FsError::Exists));
+    // Where nothing is to be made it means nothing.
+    let how = Opening {
+        exclusive: true,
+        ..READ
+    };
+    for below in ["file", "nowhere", "absolute"] {
+        assert!(
+            open(vfs, &format!("{top}/{below}"), &how).is_ok(),
+            "{below}"
+        );
+    }
 }
 
 pub(super) fn nothing_but_files_and_directories_is_opened(world: &mut dyn World) {
@@ -495,6 +506,8 @@ pub(super) fn objects_of_paths_are_changed(world: &mut dyn World) {
     let node = vfs.resolve(at("link").as_bytes(), false).unwrap();
     assert_eq!(vfs.set_attr(node, &times), Ok(()));
     assert_eq!(secs(lead(vfs, &at("link"), false)), Ok((99, 7)));
+    let node = vfs.resolve(at("link").as_bytes(), false).unwrap();
+    assert!(vfs.set_attr(node, &mode).is_err());
     let pin = vfs.open_at(at("file").as_bytes(), &WRITE).unwrap();
     let both = Change {
         size: Some(5),

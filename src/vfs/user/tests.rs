@@ -258,17 +258,22 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
     }
     std::fs::write(room.0.join("name"), "outside").unwrap();
     std::os::unix::fs::symlink("../outside", inside.join("trap")).unwrap();
+    std::fs::write(inside.join("face"), "inside").unwrap();
+    std::os::unix::fs::symlink("../outside/name", inside.join("mask")).unwrap();
     let path = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
     let done = AtomicBool::new(false);
     let (mut read, mut made) = (0, 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let (door, trap) = (inside.join("door"), inside.join("trap"));
+            let pairs = [["door", "trap"], ["face", "mask"]].map(|pair| {
+                pair.map(|name| inside.join(name).into_os_string().into_encoded_bytes())
+            });
             let (deep, moved) = (inside.join("deep/er"), outside.join("er"));
             while !done.load(Ordering::Relaxed) {
-                let swap = rustix::fs::RenameFlags::EXCHANGE;
-                let [door, trap] = [&door, &trap].map(|path| path.to_str().unwrap().as_bytes());
-                rustix::fs::renameat_with(CWD, door, CWD, trap, swap).unwrap();
+                for [one, other] in &pairs {
+                    let swap = rustix::fs::RenameFlags::EXCHANGE;
+                    rustix::fs::renameat_with(CWD, &one[..], CWD, &other[..], swap).unwrap();
+                }
                 std::fs::rename(&deep, &moved).unwrap();
                 std::fs::rename(&moved, &deep).unwrap();
             }
@@ -283,6 +288,7 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
             user.jail(&path, b"/").unwrap();
             for number in 0..4000 {
                 for path in [
+                    "face",
                     "door/name",
                     "door/../name",
                     "deep/er/name",

@@ -2,6 +2,7 @@
 
 mod play;
 mod script;
+pub mod sftp;
 
 use std::path::Path;
 

@@ -30,6 +30,16 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     // no larger inlined than called is a little more than the compiler thinks: 1.1 %.
     flags.push("-Cjump-tables=no".into());
     flags.push("-Cllvm-args=-inline-threshold=8".into());
+    // A function that knows which registers those it calls leave alone keeps less on the stack: 1.8 %. What is computed
+    // again where it is needed is shorter than what is kept from a loop's beginning or from an earlier place: 1.2 %.
+    for argument in [
+        "enable-ipra",
+        "disable-machine-licm",
+        "disable-machine-cse",
+        "disable-licm-promotion",
+    ] {
+        flags.push(format!("-Cllvm-args=-{argument}"));
+    }
     // SHA-256 as a loop of its rounds, not as all of them, where the processor does not do it itself: 9,700 bytes.
     flags.push("--cfg=sha2_backend_soft=\"compact\"".into());
     let mut cargo = toolchain.cargo("build", "-Zbuild-std=core,alloc");

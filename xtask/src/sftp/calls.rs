@@ -255,14 +255,15 @@ impl Sftp {
         (offset, len): (u64, u64),
         block_len: u32,
     ) -> Result<Sums> {
-        Sums::parse(&self.extended(&Request::CheckFile {
+        let data = self.extended(&Request::CheckFile {
             name,
             object,
             algorithms: algorithms.as_bytes(),
             offset,
             len,
             block_len,
-        })?)
+        })?;
+        Sums::parse(&data, name.as_bytes())
     }
 
     /// space-available.

@@ -104,12 +104,12 @@ impl SftpOptions {
         Self::default().with(&["--jail", &directory.display().to_string()])
     }
 
-    fn command(&self, private: &Path) -> Result<Command> {
+    fn command(&self, private: Option<&Path>) -> Result<Command> {
         let (mut file, role) = match &self.program {
             Program::Stowaway(arch) => (binary(*arch)?, Some("sftp-server")),
             Program::Other(path) => (path.clone(), None),
         };
-        if self.user.is_some() {
+        if let Some(private) = private {
             // Another user may not reach the directory that the project lies in.
             let copy = private.join("stowaway");
             fs::copy(&file, &copy)
@@ -203,14 +203,14 @@ pub struct Process {
     child: Child,
     said: Arc<Said>,
     /// Where the copy for another user lies.
-    _private: TempDir,
+    _private: Option<TempDir>,
 }
 
 impl Process {
     pub(super) fn start(options: &SftpOptions) -> Result<(Self, Ends)> {
-        let private = public_dir()?;
+        let private = options.user.map(|_| public_dir()).transpose()?;
         let (ends, stdin, stdout) = Ends::new(options.wire)?;
-        let mut command = options.command(private.path())?;
+        let mut command = options.command(private.as_ref().map(TempDir::path))?;
         command.stdin(stdin).stdout(stdout);
         let mut child = command
             .spawn()

@@ -361,7 +361,7 @@ impl Space {
     }
 }
 
-/// What check-file says: the algorithm that the server chose, and the sums one behind the other.
+/// What the checks of files say: the algorithm that the server chose, and the sums one behind the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Sums {
@@ -370,10 +370,13 @@ pub struct Sums {
 }
 
 impl Sums {
-    pub(super) fn parse(data: &[u8]) -> Result<Self> {
+    /// The name that paramiko asks by comes back; the draft's two do not.
+    pub(super) fn parse(data: &[u8], asked: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(data);
-        let name = bytes(&mut reader)?;
-        ensure!(name == b"check-file", "the reply is one of {name:?}");
+        if asked == b"check-file" {
+            let name = bytes(&mut reader)?;
+            ensure!(name == asked, "the reply is one of {name:?}");
+        }
         let algorithm = String::from_utf8(bytes(&mut reader)?.to_vec())?;
         Ok(Self {
             algorithm,
@@ -438,9 +441,12 @@ pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
             | kind::MKDIR
             | kind::RMDIR
             | kind::RENAME
-            | kind::SYMLINK
-            | kind::EXTENDED,
+            | kind::SYMLINK,
         ) => *status != Status::EOF,
+        // A copy from behind the end of a file.
+        (Reply::Status(status, _), kind::EXTENDED) => {
+            *status != Status::EOF || extension == Some(b"copy-data")
+        }
         (Reply::Status(status, _), kind::READ | kind::READDIR) => *status != Status::OK,
         (Reply::Status(status, _), _) => !matches!(*status, Status::OK | Status::EOF),
         (Reply::Handle(_), kind::OPEN | kind::OPENDIR) => true,
@@ -456,8 +462,8 @@ pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
             Some(b"statvfs@openssh.com" | b"fstatvfs@openssh.com") => StatVfs::parse(data).is_ok(),
             Some(b"limits@openssh.com") => Limits::parse(data).is_ok(),
             Some(b"users-groups-by-id@openssh.com") => AccountNames::parse(data).is_ok(),
-            Some(b"check-file" | b"check-file-name" | b"check-file-handle") => {
-                Sums::parse(data).is_ok()
+            Some(name @ (b"check-file" | b"check-file-name" | b"check-file-handle")) => {
+                Sums::parse(data, name).is_ok()
             }
             Some(b"space-available") => Space::parse(data).is_ok(),
             _ => false,

@@ -142,5 +142,6 @@ pub fn content(seed: usize, len: usize) -> Vec<u8> {
 
 /// As sha256sum prints it.
 pub fn hex(content: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(content))
+    let bytes = Sha256::digest(content);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,7 @@
 //! A file system that fails where it is told: each failure becomes the status of its name, and the server lives on.
 
 use super::calls::{commit, create, fifo, link, mkdir, remove, rename, rmdir, set_attr, symlink};
-use super::faulty::{Faulty, Op};
+
 use super::{WRITABLE, fails, make, mounts, pattern};
 use anyhow::{Context, Result, ensure};
 use nix::libc::{EDQUOT, EFBIG, EIO, ENOSPC, EROFS, ETXTBSY};
@@ -10,6 +10,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 use xtask::client::{Client, How, Nfs, Outcome, Procedure, Set, Stable, Status};
+use xtask::faulty::{Faulty, Op};
 use xtask::server::{Server, ServerOptions, public_dir};
 
 const ERRORS: [(i32, Status); 6] = [

@@ -7,7 +7,6 @@ mod attributes;
 mod calls;
 mod creating;
 mod faults;
-mod faulty;
 mod fragments;
 mod identity;
 mod limits;

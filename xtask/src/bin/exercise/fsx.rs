@@ -13,7 +13,6 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
-use sha2::{Digest as _, Sha256};
 
 /// `exercise fsx`
 #[derive(clap::Args)]
@@ -32,6 +31,9 @@ pub struct Args {
     /// Also past the page cache, with O_DIRECT at offsets of any kind: not every file system takes that
     #[arg(long)]
     direct: bool,
+    /// Without mappings, which not every file system has: reads and writes instead
+    #[arg(long)]
+    unmapped: bool,
     /// Repeat the run with this seed
     #[arg(long)]
     seed: Option<u64>,
@@ -69,7 +71,7 @@ pub fn main(args: Args) -> Result<()> {
         start.elapsed().as_secs_f64(),
         run.counts
     );
-    println!("{:x}", Sha256::digest(&run.model));
+    println!("{}", crate::manifest::sum(&run.model));
     Ok(())
 }
 
@@ -127,6 +129,8 @@ impl Run<'_> {
             0..350 => self.read(),
             350..650 => self.write(),
             650..730 => self.append(),
+            730..850 if self.args.unmapped => self.read(),
+            850..966 if self.args.unmapped => self.write(),
             730..850 => self.map_and_read(),
             850..966 => self.map_and_write(),
             // These are rare: each makes a client send what it has, and wait.

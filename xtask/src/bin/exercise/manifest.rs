@@ -57,11 +57,17 @@ pub fn symlink_line(name: &str, target: &str) -> String {
 
 /// Of a file.
 pub fn file_line(name: &str, mode: u32, links: u64, content: &[u8]) -> String {
-    let sum = Sha256::digest(content);
+    let sum = sum(content);
     format!(
-        "{name} file {mode:04o} links {links} {} bytes {sum:x}",
+        "{name} file {mode:04o} links {links} {} bytes {sum}",
         content.len()
     )
+}
+
+/// The SHA-256 of a content, in hexadecimal.
+pub fn sum(content: &[u8]) -> String {
+    let bytes = Sha256::digest(content);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Of a fifo, a socket or a device.

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 /// What a file system can be asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op {
+pub enum Op {
     Open,
     Create,
     MkDir,
@@ -53,7 +53,7 @@ struct Fault {
 }
 
 /// A mounted file system. Dropping it unmounts it.
-pub(super) struct Faulty {
+pub struct Faulty {
     at: PathBuf,
     plan: Arc<Mutex<Plan>>,
     _session: BackgroundSession,
@@ -61,7 +61,7 @@ pub(super) struct Faulty {
 
 impl Faulty {
     /// Mounts an empty one, which belongs to root and which everybody may use.
-    pub(super) fn mount(at: &Path) -> Result<Self> {
+    pub fn mount(at: &Path) -> Result<Self> {
         let plan = Arc::new(Mutex::new(Plan::default()));
         let tree = Tree {
             plan: plan.clone(),
@@ -83,12 +83,12 @@ impl Faulty {
     }
 
     /// Lets the next `count` of `op` fail.
-    pub(super) fn fail(&self, op: Op, errno: i32, count: usize) {
+    pub fn fail(&self, op: Op, errno: i32, count: usize) {
         self.fail_after(op, errno, 0, count);
     }
 
     /// Lets `skip` of `op` go well and the next `count` fail.
-    pub(super) fn fail_after(&self, op: Op, errno: i32, skip: usize, count: usize) {
+    pub fn fail_after(&self, op: Op, errno: i32, skip: usize, count: usize) {
         locked(&self.plan).faults.push(Fault {
             op,
             errno: Errno::from_i32(errno),
@@ -98,7 +98,7 @@ impl Faulty {
     }
 
     /// Lets nothing fail any more; whether everything failed that should have.
-    pub(super) fn heal(&self) -> bool {
+    pub fn heal(&self) -> bool {
         let mut plan = locked(&self.plan);
         let all = plan.faults.iter().all(|fault| fault.left == 0);
         plan.faults.clear();
@@ -106,7 +106,7 @@ impl Faulty {
     }
 
     /// What was asked for since this was called last.
-    pub(super) fn asked(&self) -> Vec<Op> {
+    pub fn asked(&self) -> Vec<Op> {
         std::mem::take(&mut locked(&self.plan).asked)
     }
 }

@@ -1,0 +1,264 @@
+//! copy-data and check-file, which go on while others are answered.
+
+use super::*;
+use crate::config::{JOB_COUNT_MAX, JOB_SLICE_BYTES};
+use crate::engine::trial::tree::{BIG_BYTES, big_byte};
+use crate::vfs::FsError;
+
+fn copy(from: &[u8], offset: u64, len: u64, to: &[u8], at: u64) -> Packet {
+    let packet = Packet::extended(b"copy-data", 20).string(from);
+    packet.u64(offset).u64(len).string(to).u64(at)
+}
+
+fn check(name: &[u8], target: &[u8], list: &[u8], offset: u64, len: u64, block: u32) -> Packet {
+    let packet = Packet::extended(name, 21).string(target).string(list);
+    packet.u64(offset).u64(len).u32(block)
+}
+
+/// The hash of a whole file.
+fn check_name(path: &[u8], list: &[u8]) -> Packet {
+    check(b"check-file-name", path, list, 0, 0, 0)
+}
+
+/// An EXTENDED_REPLY's strings, so many, and what follows them.
+fn hashes(reply: &Reply, count: usize) -> (Vec<&[u8]>, String) {
+    assert_eq!(reply.kind, kind::EXTENDED_REPLY, "{reply:?}");
+    let mut body = Reader::new(&reply.body);
+    let names = (0..count).map(|_| body.string()).collect();
+    let hex = body.rest().iter().map(|byte| format!("{byte:02x}"));
+    (names, hex.collect())
+}
+
+impl World {
+    /// Handles of the file "big", to be read, and of a new file.
+    fn pair(&mut self) -> [Vec<u8>; 2] {
+        let flags = open::READ | open::WRITE | open::CREATE;
+        [
+            self.opens(open_file(b"big", open::READ)),
+            self.opens(open_file(b"new", flags)),
+        ]
+    }
+}
+
+#[test]
+fn data_is_copied_within_the_server() {
+    let big: Vec<_> = (0..BIG_BYTES).map(big_byte).collect();
+    for (offset, len, at, expect) in [
+        (0, 0, 0, &big[..]),
+        (5, 10, 3, &[&[0; 3], &big[5..15]].concat()),
+        (BIG_BYTES as u64 - 7, 0, 0, &big[BIG_BYTES - 7..]),
+        (BIG_BYTES as u64 - 7, 100, 0, &big[BIG_BYTES - 7..]),
+        (1000, 150_000, 0, &big[1000..151_000]),
+        (BIG_BYTES as u64, 0, 0, &[]),
+    ] {
+        let mut world = World::begun();
+        let [from, to] = world.pair();
+        world.does(copy(&from, offset, len, &to, at));
+        let there = world.ask(read(&to, 0, 250_000));
+        if expect.is_empty() {
+            assert_eq!(there.kind, kind::STATUS);
+        } else {
+            assert!(there.body[4..] == *expect, "{offset} {len} {at}");
+        }
+        world.does(close(&from));
+        world.does(close(&to));
+        assert_eq!(world.tree.ram.pinned, 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_copied_is_refused() {
+    let mut world = World::begun();
+    let [from, to] = world.pair();
+    let again = world.opens(open_file(b"big", open::READ | open::WRITE));
+    world.does(openssh("hardlink", &[b"big", b"big too"]));
+    let link = world.opens(open_file(b"big too", open::READ | open::WRITE));
+    let dir = world.opens(about(kind::OPENDIR, b"dir"));
+    for (packet, status) in [
+        (copy(&to, 0, 0, &to, 5), Status::Failure),
+        (copy(&from, 0, 0, &again, 0), Status::Failure),
+        (copy(&from, 0, 0, &link, 0), Status::Failure),
+        (copy(&dir, 0, 0, &to, 0), Status::Failure),
+        (copy(&from, 0, 0, &dir, 0), Status::Failure),
+        (copy(b"none", 0, 0, &to, 0), Status::Failure),
+        (copy(&to, 0, 0, &from, 0), Status::NoSuchFile),
+        (copy(&from, 1 << 63, 0, &to, 0), Status::BadMessage),
+        (copy(&from, 0, 1 << 63, &to, 0), Status::BadMessage),
+        (copy(&from, 0, 10, &to, i64::MAX as u64), Status::BadMessage),
+        (
+            copy(&from, BIG_BYTES as u64 - 5, 1 << 40, &to, 0),
+            Status::Eof,
+        ),
+    ] {
+        world.refuses(packet, status);
+    }
+    world.tree.ram.write_fails = Some(FsError::NoSpace);
+    world.refuses(copy(&from, 0, 0, &to, 0), Status::Failure);
+    world.hang_up();
+}
+
+#[test]
+fn hashes_are_those_that_everybody_computes() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"hello", open::READ));
+    for (list, name, expect) in [
+        (
+            &b"sha256"[..],
+            &b"sha256"[..],
+            "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+        ),
+        (
+            b"sha512,sha1,md5",
+            b"sha1",
+            "2aae6c35c94fcfb415dbe95f408b9ce91ee846ed",
+        ),
+        (b"md5", b"md5", "5eb63bbbe01eeed093cb22bb8f5acdc3"),
+        (b"x,crc32", b"crc32", "0d4a1185"),
+    ] {
+        let reply = world.ask(check_name(b"hello", list));
+        assert_eq!(hashes(&reply, 1), (vec![name], expect.into()));
+        let by_handle = check(b"check-file-handle", &handle, list, 0, 0, 0);
+        assert_eq!(world.ask(by_handle), reply);
+        // As paramiko has it.
+        let labelled = world.ask(check(b"check-file", &handle, list, 0, 0, 0));
+        assert_eq!(
+            hashes(&labelled, 2),
+            (vec![b"check-file", name], expect.into())
+        );
+    }
+    world.does(close(&handle));
+    assert_eq!(
+        world.tree.ram.pinned, 0,
+        "what was opened for a check is closed after it"
+    );
+}
+
+#[test]
+fn parts_and_blocks_have_hashes_of_their_own() {
+    let mut world = World::begun();
+    let part = check(b"check-file-name", b"hello", b"md5", 6, 5, 0);
+    assert_eq!(
+        hashes(&world.ask(part), 1).1,
+        "7d793037a0760186574b0282f2f435e7"
+    );
+    let blocks = world.ask(check(b"check-file-name", b"big", b"crc32", 0, 0, 65_536));
+    let all = hashes(&blocks, 1).1;
+    assert_eq!(all.len(), 4 * 8);
+    for (at, hash) in all.as_bytes().chunks(8).enumerate() {
+        let offset = at as u64 * 65_536;
+        let len = 65_536.min(BIG_BYTES as u64 - offset);
+        let alone = world.ask(check(b"check-file-name", b"big", b"crc32", offset, len, 0));
+        assert_eq!(hashes(&alone, 1).1.as_bytes(), hash);
+    }
+}
+
+#[test]
+fn what_cannot_be_checked_is_refused() {
+    let mut world = World::begun();
+    let written = world.opens(open_file(b"hello", open::WRITE));
+    let dir = world.opens(about(kind::OPENDIR, b"dir"));
+    let by_handle = |handle| check(b"check-file-handle", handle, b"md5", 0, 0, 0);
+    for (packet, status) in [
+        (check_name(b"hello", b"sha512"), Status::Failure),
+        (check_name(b"hello", b""), Status::Failure),
+        (check_name(b"none", b"md5"), Status::NoSuchFile),
+        (check_name(b"dir", b"md5"), Status::Failure),
+        (by_handle(&written), Status::NoSuchFile),
+        (by_handle(&dir), Status::Failure),
+        (by_handle(b"none"), Status::Failure),
+        (
+            check(b"check-file-name", b"hello", b"md5", 12, 0, 0),
+            Status::BadMessage,
+        ),
+        (
+            check(b"check-file-name", b"hello", b"md5", 0, 0, 255),
+            Status::BadMessage,
+        ),
+        // More hashes than a reply has room for.
+        (
+            check(b"check-file-name", b"endless", b"md5", 0, 0, 256),
+            Status::BadMessage,
+        ),
+    ] {
+        world.refuses(packet, status);
+    }
+    assert_eq!(world.tree.ram.pinned, 2);
+}
+
+#[test]
+fn others_are_answered_while_a_long_job_goes_on() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"endless", open::READ));
+    let long = JOB_SLICE_BYTES as u64 * 50;
+    let packets = [
+        check(b"check-file-handle", &handle, b"crc32", 0, long, 0),
+        about(kind::STAT, b"hello"),
+        // It is closed to the client, not to the job.
+        close(&handle),
+        read(&handle, 0, 1),
+        about(kind::LSTAT, b"hello"),
+    ];
+    let talk = world.talk(&stream(&packets), || usize::MAX);
+    let kinds: Vec<_> = talk
+        .replies()
+        .iter()
+        .map(|reply| (reply.kind, reply.id))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (kind::ATTRS, 1),
+            (kind::STATUS, 4),
+            (kind::STATUS, 8),
+            (kind::ATTRS, 1),
+            (kind::EXTENDED_REPLY, 21)
+        ]
+    );
+    assert!((50..60).contains(&talk.idle), "{} slices", talk.idle);
+    assert_eq!(world.tree.ram.pinned, 0);
+}
+
+#[test]
+fn jobs_beyond_their_number_wait_and_all_are_answered() {
+    let mut world = World::begun();
+    let count = JOB_COUNT_MAX + 5;
+    let packets: Vec<_> = (0..count)
+        .map(|_| check_name(b"big", b"crc32"))
+        .chain([about(kind::STAT, b"hello")])
+        .collect();
+    let expect = world.ask(packets[0].clone());
+    for piece in [10, usize::MAX] {
+        let talk = world.talk(&stream(&packets), || piece);
+        let all = talk.replies();
+        assert_eq!(all.len(), count + 1);
+        assert_eq!(all.iter().filter(|reply| **reply == expect).count(), count);
+    }
+    assert_eq!(world.tree.ram.pinned, 0);
+}
+
+#[test]
+fn a_file_that_changes_under_a_check_ends_it() {
+    let mut world = World::begun();
+    world.tree.host.cut.set(Some(5));
+    let short = world.ask(check_name(b"hello", b"md5"));
+    world.tree.host.cut.set(None);
+    let expect = world.ask(check(b"check-file-name", b"hello", b"md5", 0, 5, 0));
+    assert_eq!(short, expect);
+}
+
+#[test]
+fn a_connection_that_ends_takes_its_jobs_along() {
+    let mut world = World::begun();
+    let [from, to] = world.pair();
+    let packets = [
+        copy(&from, 0, 0, &to, 0),
+        check_name(b"big", b"md5"),
+        Packet::new(kind::READ, 1),
+    ];
+    let mut input = stream(&packets);
+    // A packet that is too long ends it all.
+    input.extend([0xff; 4]);
+    let talk = world.talk(&input, || usize::MAX);
+    assert!(talk.closed.is_some());
+    world.hang_up();
+}

@@ -1,0 +1,156 @@
+//! OPENDIR and READDIR.
+
+use super::*;
+use crate::config::NAMES_BYTES_MAX;
+use crate::vfs::FsError;
+
+fn read_dir(handle: &[u8]) -> Packet {
+    Packet::new(kind::READDIR, 3).string(handle)
+}
+
+/// The names, lines and attributes of a page.
+fn entries(page: &Reply) -> Vec<(String, String, Attributes)> {
+    assert_eq!(page.kind, kind::NAME);
+    let mut body = Reader::new(&page.body);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let all = (0..body.u32())
+        .map(|_| {
+            (
+                text(body.string()),
+                text(body.string()),
+                Attributes::parse(&mut body),
+            )
+        })
+        .collect();
+    assert_eq!((body.check(), body.rest()), (Ok(()), &[][..]));
+    all
+}
+
+impl World {
+    /// All pages of a directory.
+    fn pages(&mut self, path: &[u8]) -> Vec<Reply> {
+        let handle = self.opens(about(kind::OPENDIR, path));
+        let mut pages = Vec::new();
+        loop {
+            let page = self.ask(read_dir(&handle));
+            if page.kind == kind::STATUS {
+                self.refuses(read_dir(&handle), Status::Eof);
+                self.does(close(&handle));
+                return pages;
+            }
+            pages.push(page);
+        }
+    }
+}
+
+#[test]
+fn a_small_directory_is_one_page_of_lines_as_of_ls() {
+    let mut world = World::begun();
+    world.tree.ram.dir("etc");
+    world.tree.ram.file("etc/passwd", b"me:x:1000:100::/:\n");
+    let pages = world.pages(b"dir");
+    assert_eq!(pages.len(), 1);
+    let lines: Vec<_> = entries(&pages[0])
+        .into_iter()
+        .map(|(name, line, told)| {
+            assert!(line.ends_with(&format!(" {name}")));
+            (line, told.mode)
+        })
+        .collect();
+    // The model's directories count no names beneath them.
+    assert_eq!(
+        lines,
+        [
+            (
+                "drwxr-xr-x    1 me       100          4096 Sep  9 01:46 .".into(),
+                Some(0o040_755)
+            ),
+            (
+                "drwxr-xr-x    1 me       100          4096 Sep  9 01:46 ..".into(),
+                Some(0o040_755)
+            ),
+            (
+                "-rw-r--r--    1 me       100             5 Sep  9 01:46 inner".into(),
+                Some(0o100_644)
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_large_directory_is_listed_whole_and_its_pages_are_small() {
+    let mut world = World::begun();
+    world.tree.ram.dir("huge");
+    let names: Vec<_> = (0..2000)
+        .map(|number| format!("{number:04}{}", "h".repeat(number * 7 % 250)))
+        .collect();
+    for name in &names {
+        world.tree.ram.file(&format!("huge/{name}"), b"");
+    }
+    let pages = world.pages(b"huge");
+    assert!(pages.len() > 20);
+    let listed: Vec<_> = pages
+        .iter()
+        .flat_map(|page| {
+            assert!(page.body.len() + 9 <= NAMES_BYTES_MAX);
+            entries(page).into_iter().map(|(name, ..)| name)
+        })
+        .collect();
+    assert_eq!(listed[..2], [".", ".."]);
+    assert_eq!(listed[2..], names);
+    for page in &pages[..pages.len() - 1] {
+        assert!(page.body.len() > NAMES_BYTES_MAX - 1200, "room was wasted");
+    }
+}
+
+#[test]
+fn pages_asked_for_at_once_follow_each_other() {
+    let mut world = World::begun();
+    let expect: Vec<_> = world.pages(b"many").iter().flat_map(entries).collect();
+    let handle = world.opens(about(kind::OPENDIR, b"many"));
+    let packets = vec![read_dir(&handle); 9];
+    let talk = world.talk(&stream(&packets), || usize::MAX);
+    let (pages, ends): (Vec<_>, Vec<_>) = talk
+        .replies()
+        .into_iter()
+        .partition(|reply| reply.kind == kind::NAME);
+    assert_eq!(pages.iter().flat_map(entries).collect::<Vec<_>>(), expect);
+    assert_eq!(pages.len() + ends.len(), 9);
+    assert!(ends.iter().all(|end| end.body[..4] == [0, 0, 0, 1]));
+}
+
+#[test]
+fn directories_that_cannot_be_listed() {
+    let mut world = World::begun();
+    for (path, status) in [
+        (&b"hello"[..], Status::NoSuchFile),
+        (b"none", Status::NoSuchFile),
+        (b"link", Status::NoSuchFile),
+        (b"fifo", Status::NoSuchFile),
+        (b"a\0", Status::BadMessage),
+    ] {
+        world.refuses(about(kind::OPENDIR, path), status);
+    }
+    assert_eq!(world.pages(b"").len(), 1);
+    assert_eq!(world.tree.ram.pinned, 0);
+}
+
+#[test]
+fn a_directory_that_is_removed_while_it_is_listed_is_at_its_end() {
+    let mut world = World::begun();
+    let handle = world.opens(about(kind::OPENDIR, b"empty"));
+    world.does(about(kind::RMDIR, b"empty"));
+    world.refuses(read_dir(&handle), Status::Eof);
+    world.does(close(&handle));
+    world.hang_up();
+}
+
+#[test]
+fn a_disk_that_fails_under_a_listing_is_told() {
+    let mut world = World::begun();
+    let handle = world.opens(about(kind::OPENDIR, b"dir"));
+    world.tree.host.broken.set(Some(FsError::Io));
+    world.refuses(read_dir(&handle), Status::Failure);
+    world.tree.host.broken.set(None);
+    assert_eq!(entries(&world.ask(read_dir(&handle))).len(), 3);
+}

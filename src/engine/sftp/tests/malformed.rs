@@ -1,0 +1,305 @@
+//! What no client should send.
+
+use super::*;
+use crate::config::{PACKET_BYTES_MAX, PACKET_WHOLE_BYTES_MAX};
+use crate::engine::trial::random::{Random, for_seeds};
+
+/// A session that has begun, and what came of these bytes; in the end nothing may be held.
+fn sent(input: &[u8], piece: usize) -> (World, crate::engine::sftp::trial::Talk) {
+    let mut world = World::begun();
+    let talk = world.talk(input, || piece);
+    world.hang_up();
+    (world, talk)
+}
+
+/// One of every request, well formed.
+fn every(world: &mut World) -> Vec<Packet> {
+    let file = world.opens(open_file(b"hello", open::READ | open::WRITE));
+    let other = world.opens(open_file(b"dir/inner", open::READ | open::WRITE));
+    let dir = world.opens(about(kind::OPENDIR, b"dir"));
+    let times = Attributes {
+        size: None,
+        owner: Some((1, 2)),
+        mode: Some(0o600),
+        times: Some((3, 4)),
+    };
+    let extended = |name: &[u8]| Packet::extended(name, 2);
+    vec![
+        open_file(b"hello", open::READ),
+        read(&file, 0, 5),
+        write(&file, 0, b"some data"),
+        about(kind::LSTAT, b"hello"),
+        Packet::new(kind::FSTAT, 1).string(&file),
+        about(kind::SETSTAT, b"hello").attributes(&times),
+        Packet::new(kind::FSETSTAT, 1)
+            .string(&file)
+            .attributes(&times),
+        about(kind::OPENDIR, b"dir"),
+        Packet::new(kind::READDIR, 1).string(&dir),
+        about(kind::REMOVE, b"big"),
+        about(kind::MKDIR, b"made").attributes(&times),
+        about(kind::RMDIR, b"made"),
+        about(kind::REALPATH, b"dir/.."),
+        about(kind::STAT, b"dir"),
+        from_to(kind::RENAME, b"many", b"moved"),
+        about(kind::READLINK, b"link"),
+        from_to(kind::SYMLINK, b"target", b"new link"),
+        openssh("posix-rename", &[b"fifo", b"pipe"]),
+        openssh("statvfs", &[b"."]),
+        openssh("fstatvfs", &[&file]),
+        openssh("hardlink", &[b"hello", b"hello too"]),
+        openssh("fsync", &[&file]),
+        openssh("lsetstat", &[b"dir"]).attributes(&times),
+        openssh("expand-path", &[b"~/x"]),
+        extended(b"copy-data")
+            .string(&file)
+            .u64(0)
+            .u64(0)
+            .string(&other)
+            .u64(0),
+        extended(b"home-directory").string(b""),
+        openssh("users-groups-by-id", &[b"\0\0\0\0", b"\0\0\0\0"]),
+        extended(b"check-file-name")
+            .string(b"hello")
+            .string(b"md5")
+            .u64(0)
+            .u64(0)
+            .u32(0),
+        extended(b"check-file")
+            .string(&file)
+            .string(b"md5")
+            .u64(0)
+            .u64(0)
+            .u32(0),
+        extended(b"space-available").string(b"."),
+        Packet::new(kind::CLOSE, 1).string(&file),
+    ]
+}
+
+#[test]
+fn every_request_is_answered_and_every_part_of_it_is_a_bad_message() {
+    let mut world = World::begun();
+    for packet in every(&mut world) {
+        // Number and type are there in any case.
+        for len in 5..packet.0.len() {
+            let part = Packet(packet.0[..len].to_vec());
+            world.refuses(part, Status::BadMessage);
+        }
+        let id = u32::from_be_bytes(packet.0[1..5].try_into().unwrap());
+        let reply = world.ask(packet.clone());
+        let failed = reply.kind == kind::STATUS && reply.body[..4] != [0; 4];
+        assert!(reply.id == id && !failed, "{packet:?}: {reply:?}");
+    }
+    world.hang_up();
+}
+
+#[test]
+fn what_follows_a_request_is_passed_by() {
+    let mut world = World::begun();
+    for packet in every(&mut world) {
+        let reply = world.ask(packet.clone().raw(&[0xff; 500]));
+        let failed = reply.kind == kind::STATUS && reply.body[..4] != [0; 4];
+        assert!(!failed, "{packet:?}: {reply:?}");
+    }
+}
+
+#[test]
+fn lengths_that_no_packet_has_end_the_connection() {
+    for (head, why) in [
+        (
+            &b"\0\0\0\0"[..],
+            "its packet is empty, or longer than any request",
+        ),
+        (
+            b"\0\x04\0\x01\x05",
+            "its packet is empty, or longer than any request",
+        ),
+        (
+            b"\xff\xff\xff\xff",
+            "its packet is empty, or longer than any request",
+        ),
+        (
+            b"\x7f\xff\xff\xff\x05\0\0\0\x01",
+            "its packet is empty, or longer than any request",
+        ),
+        (b"\0\0\0\x01\x05", "its packet has no number to answer to"),
+        (
+            b"\0\0\0\x04\x05\0\0\0",
+            "its packet has no number to answer to",
+        ),
+        (
+            b"\0\0\0\x04\x01\0\0\0",
+            "its packet has no number to answer to",
+        ),
+    ] {
+        let input = [&about(kind::STAT, b"hello").bytes()[..], head].concat();
+        for piece in [1, usize::MAX] {
+            let (_, talk) = sent(&input, piece);
+            assert_eq!(talk.closed, Some(why));
+            assert_eq!(talk.replies().len(), 1, "what came before is answered");
+        }
+    }
+    // One byte less is none too many.
+    let longest = Packet::new(77, 1).raw(&vec![0; PACKET_BYTES_MAX as usize - 5]);
+    let (_, talk) = sent(&longest.bytes(), usize::MAX);
+    assert_eq!((talk.closed, statuses(&talk.output)), (None, vec![8]));
+}
+
+#[test]
+fn whoever_does_not_begin_with_init_is_not_served() {
+    for packet in [
+        about(kind::STAT, b"hello"),
+        Packet::new(255, 1),
+        Packet::extended(b"x", 1),
+    ] {
+        let mut world = World::new(
+            Tree::writable(),
+            Permits::default(),
+            Level::default(),
+            Memory::leaked(),
+        );
+        let talk = world.talk(&stream(&[packet, Packet::init()]), || usize::MAX);
+        assert_eq!(talk.closed, Some("it did not begin with INIT"));
+        assert!(talk.output.is_empty());
+    }
+}
+
+#[test]
+fn a_request_that_is_too_long_to_be_held_is_passed_by() {
+    let path = vec![b'x'; PACKET_WHOLE_BYTES_MAX as usize - 9];
+    for piece in [1000, usize::MAX] {
+        let fits = about(kind::STAT, &path);
+        assert_eq!(fits.0.len(), PACKET_WHOLE_BYTES_MAX as usize);
+        let beyond = about(kind::STAT, b"hello").raw(&path);
+        let longest = Packet::extended(b"limits@openssh.com", 1).raw(&[0; 250_000]);
+        let packets = [fits, beyond, longest, about(kind::STAT, b"hello")];
+        let (_, talk) = sent(&stream(&packets), piece);
+        let all = talk.replies();
+        assert_eq!((talk.closed, all.len()), (None, 4));
+        for reply in &all[..3] {
+            assert_eq!(
+                (reply.kind, &reply.body[..4]),
+                (kind::STATUS, &[0, 0, 0, 5][..])
+            );
+        }
+        assert_eq!(all[3].kind, kind::ATTRS);
+    }
+}
+
+#[test]
+fn paths_with_zero_bytes_are_no_paths() {
+    let mut world = World::begun();
+    let none = Attributes::default();
+    for path in [&b"\0"[..], b"hello\0", b"he\0llo", b"\0hello"] {
+        for packet in [
+            open_file(path, open::READ),
+            about(kind::STAT, path),
+            about(kind::SETSTAT, path).attributes(&none),
+            from_to(kind::RENAME, b"hello", path),
+            from_to(kind::SYMLINK, path, b"new"),
+            openssh("statvfs", &[path]),
+            openssh("expand-path", &[path]),
+            Packet::extended(b"home-directory", 1).string(path),
+        ] {
+            world.refuses(packet, Status::BadMessage);
+        }
+    }
+    assert_eq!(world.content(b"hello"), b"hello world");
+}
+
+#[test]
+fn attributes_without_end_are_a_bad_message() {
+    let mut world = World::begun();
+    let endless = b"\x80\0\0\0\xff\xff\xff\xff";
+    for packet in [
+        about(kind::SETSTAT, b"hello"),
+        about(kind::MKDIR, b"new"),
+        about(kind::OPEN, b"hello").u32(open::READ),
+        openssh("lsetstat", &[b"hello"]),
+    ] {
+        world.refuses(packet.clone().raw(endless), Status::BadMessage);
+        let pairs = packet.clone().raw(endless).raw(&[0; 39_000]);
+        world.refuses(pairs, Status::BadMessage);
+        world.does_or_opens(packet.raw(b"\x80\0\0\0\0\0\0\x02").raw(&[0; 16]));
+    }
+}
+
+#[test]
+fn numbers_may_be_used_again_and_at_once() {
+    let mut world = World::begun();
+    let packets = vec![about(kind::STAT, b"hello"); 300];
+    let talk = world.talk(&stream(&packets), || usize::MAX);
+    let all = talk.replies();
+    assert_eq!(all.len(), 300);
+    assert!(all.iter().all(|reply| *reply == all[0]));
+}
+
+impl World {
+    #[track_caller]
+    fn does_or_opens(&mut self, packet: Packet) {
+        let reply = self.ask(packet);
+        assert!(
+            reply.kind == kind::HANDLE || reply.body[..4] == [0; 4],
+            "{reply:?}"
+        );
+    }
+}
+
+#[test]
+fn bytes_that_are_anything_are_answered_or_end_the_connection() {
+    for_seeds(300, |seed| {
+        let mut random = Random::new(seed);
+        let mut world = World::begun();
+        let packets = every(&mut world);
+        let input: Vec<_> = (0..30)
+            .flat_map(|_| {
+                let mut bytes = random.pick(&packets).bytes();
+                for _ in 0..random.below(4) {
+                    let at = random.below(bytes.len());
+                    bytes[at] = random.number() as u8;
+                }
+                if random.below(9) == 0 {
+                    bytes.truncate(random.below(bytes.len()));
+                }
+                bytes
+            })
+            .collect();
+        let talk = world.talk(&input, || random.below(3000) >> random.below(10));
+        for reply in talk.replies() {
+            // Of which request nobody knows any more, but well formed it must be.
+            let asked = [1, 3, 5, 7, 12, 200, 0];
+            assert!(
+                asked.iter().any(|kind| reply.fault(*kind).is_none()),
+                "{reply:?}"
+            );
+        }
+        world.hang_up();
+        world.tree.ram.check();
+    });
+}
+
+#[test]
+fn any_pieces_give_the_same_replies() {
+    for_seeds(100, |seed| {
+        let mut random = Random::new(seed);
+        let mut whole = World::begun();
+        let mut packets = every(&mut whole);
+        // Those that go on in the background are answered when they are done, which depends.
+        packets.retain(|packet| {
+            !packet
+                .0
+                .windows(5)
+                .any(|part| part == b"check" || part == b"copy-")
+        });
+        let script: Vec<_> = (0..40).map(|_| random.pick(&packets).clone()).collect();
+        let input = stream(&script);
+        let expect = whole.talk(&input, || usize::MAX).output;
+        let mut pieces = World::begun();
+        every(&mut pieces);
+        let talk = pieces.talk(&input, || random.below(2000) >> random.below(10));
+        assert!(talk.output == expect);
+        whole.hang_up();
+        pieces.hang_up();
+        assert!(whole.tree.ram.is_like(&pieces.tree.ram));
+    });
+}

@@ -1,0 +1,173 @@
+//! REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com, hardlink@openssh.com.
+
+use super::*;
+
+fn mkdir(path: &[u8]) -> Packet {
+    about(kind::MKDIR, path).attributes(&Attributes::default())
+}
+
+impl World {
+    /// Whether there is something of this name, a link counted.
+    #[track_caller]
+    fn has(&mut self, path: &[u8]) -> bool {
+        self.ask(about(kind::LSTAT, path)).kind == kind::ATTRS
+    }
+}
+
+#[test]
+fn names_are_made_and_removed() {
+    let mut world = World::begun();
+    for path in [&b"new"[..], b"dir/new", b"/export/dir/other", b"slash///"] {
+        world.does(mkdir(path));
+        world.refuses(mkdir(path), Status::Failure);
+        let told = world.attributes(about(kind::STAT, path));
+        assert_eq!(told.mode, Some(0o040_777));
+        world.does(about(kind::RMDIR, path));
+        world.refuses(about(kind::RMDIR, path), Status::NoSuchFile);
+    }
+    world.does(about(kind::REMOVE, b"dir/inner"));
+    assert!(!world.has(b"dir/inner"));
+    // A link is removed itself.
+    world.does(about(kind::REMOVE, b"link"));
+    let mode = Attributes {
+        mode: Some(0o040_1750),
+        ..Attributes::default()
+    };
+    world.does(about(kind::MKDIR, b"new").attributes(&mode));
+    assert_eq!(
+        world.attributes(about(kind::STAT, b"new")).mode,
+        Some(0o041_750)
+    );
+    world.hang_up();
+}
+
+#[test]
+fn what_cannot_be_made_or_removed_stays_as_it_is() {
+    let mut world = World::begun();
+    let before = world.tree.ram.clone();
+    for path in [
+        &b""[..],
+        b".",
+        b"..",
+        b"/",
+        b"dir/.",
+        b"dir/..",
+        b"./",
+        b"/export/",
+    ] {
+        let status = if path == b"/export/" {
+            Status::NoSuchFile
+        } else {
+            Status::Failure
+        };
+        world.refuses(mkdir(path), status);
+        world.refuses(about(kind::REMOVE, path), status);
+        world.refuses(about(kind::RMDIR, path), status);
+    }
+    for (packet, status) in [
+        (mkdir(b"hello"), Status::Failure),
+        (mkdir(b"hello/x"), Status::NoSuchFile),
+        (mkdir(b"none/x"), Status::NoSuchFile),
+        (mkdir(b"/elsewhere"), Status::NoSuchFile),
+        (mkdir(&[b'x'; 256]), Status::BadMessage),
+        (mkdir(&[b'x'; 5000]), Status::BadMessage),
+        (mkdir(&b"x/".repeat(3000)), Status::BadMessage),
+        (mkdir(b"a\0b"), Status::BadMessage),
+        (about(kind::REMOVE, b"dir"), Status::Failure),
+        (about(kind::REMOVE, b"hello/"), Status::NoSuchFile),
+        (about(kind::REMOVE, b"none"), Status::NoSuchFile),
+        (about(kind::RMDIR, b"hello"), Status::NoSuchFile),
+        (about(kind::RMDIR, b"dir"), Status::Failure),
+        (about(kind::RMDIR, b"link"), Status::NoSuchFile),
+    ] {
+        world.refuses(packet, status);
+    }
+    assert!(world.tree.ram.is_like(&before));
+}
+
+#[test]
+fn rename_takes_no_name_away_and_posix_rename_does() {
+    let mut world = World::begun();
+    world.does(from_to(kind::RENAME, b"hello", b"dir/there"));
+    assert_eq!(world.content(b"dir/there"), b"hello world");
+    world.does(from_to(kind::RENAME, b"dir", b"moved/"));
+    world.does(from_to(kind::RENAME, b"link", b"moved/link"));
+    for (from, to, status) in [
+        (&b"moved/there"[..], &b"moved/inner"[..], Status::Failure),
+        (b"moved/there", b"moved/there", Status::Failure),
+        (b"moved/there", b"empty", Status::Failure),
+        (b"moved", b"empty", Status::Failure),
+        (b"moved", b"moved/link", Status::Failure),
+        (b"moved", b"moved/within", Status::BadMessage),
+        (b"none", b"new", Status::NoSuchFile),
+        (b"empty", b"none/new", Status::NoSuchFile),
+        (b".", b"new", Status::Failure),
+        (b"empty", b"..", Status::Failure),
+        (b"big/", b"new", Status::NoSuchFile),
+        (b"big", b"new/", Status::NoSuchFile),
+    ] {
+        world.refuses(from_to(kind::RENAME, from, to), status);
+    }
+    world.does(openssh("posix-rename", &[b"moved/there", b"moved/inner"]));
+    assert_eq!(world.content(b"moved/inner"), b"hello world");
+    assert!(!world.has(b"moved/there"));
+    world.does(openssh("posix-rename", &[b"moved", b"empty"]));
+    assert_eq!(world.content(b"empty/inner"), b"hello world");
+    world.refuses(
+        openssh("posix-rename", &[b"empty", b"many"]),
+        Status::Failure,
+    );
+    world.refuses(openssh("posix-rename", &[b"big", b"many"]), Status::Failure);
+    world.refuses(
+        openssh("posix-rename", &[b"many", b"big"]),
+        Status::NoSuchFile,
+    );
+}
+
+#[test]
+fn a_symbolic_link_is_asked_for_the_other_way_round() {
+    let mut world = World::begun();
+    world.does(from_to(kind::SYMLINK, b"dir/inner", b"new"));
+    assert_eq!(world.content(b"new"), b"inner");
+    let told = world.ask(about(kind::READLINK, b"new"));
+    assert_eq!(
+        told.body,
+        b"\0\0\0\x01\0\0\0\x09dir/inner\0\0\0\x09dir/inner\0\0\0\0"
+    );
+    // What it leads to need not be there, nor be a path of this tree.
+    world.does(from_to(kind::SYMLINK, b"//no/such/../thing/", b"dir/odd"));
+    for (target, path, status) in [
+        (&b"x"[..], &b"hello"[..], Status::Failure),
+        (b"x", b"new", Status::Failure),
+        (b"", b"another", Status::NoSuchFile),
+        (b"x\0", b"another", Status::BadMessage),
+        (b"x", b"another/", Status::NoSuchFile),
+        (b"x", b"none/another", Status::NoSuchFile),
+        (b"x", b"", Status::Failure),
+    ] {
+        world.refuses(from_to(kind::SYMLINK, target, path), status);
+    }
+}
+
+#[test]
+fn a_hard_link_is_one_more_name() {
+    let mut world = World::begun();
+    world.does(openssh("hardlink", &[b"hello", b"dir/also"]));
+    world.does(about(kind::REMOVE, b"hello"));
+    assert_eq!(world.content(b"dir/also"), b"hello world");
+    // Of a link itself.
+    world.does(openssh("hardlink", &[b"link", b"link too"]));
+    assert_eq!(
+        world.ask(about(kind::READLINK, b"link too")).kind,
+        kind::NAME
+    );
+    for (from, to, status) in [
+        (&b"dir"[..], &b"new"[..], Status::PermissionDenied),
+        (b"none", b"new", Status::NoSuchFile),
+        (b"big", b"dir/also", Status::Failure),
+        (b"big", b"none/new", Status::NoSuchFile),
+        (b"big", b"new/", Status::NoSuchFile),
+    ] {
+        world.refuses(openssh("hardlink", &[from, to]), status);
+    }
+}

@@ -1,0 +1,283 @@
+//! STAT, LSTAT, FSTAT, SETSTAT, FSETSTAT, lsetstat@openssh.com, REALPATH, READLINK, expand-path@openssh.com, home-directory.
+
+use super::*;
+
+const PASSWD: &[u8] =
+    b"root:x:0:0::/root:/bin/sh\nme:x:1000:100::/export/dir:/bin/sh\nyou:x:1001:100::dir:\n";
+
+impl World {
+    /// A server whose tree has accounts.
+    fn with_accounts() -> Self {
+        let mut world = Self::begun();
+        world.tree.ram.dir("etc");
+        world.tree.ram.file("etc/passwd", PASSWD);
+        world
+            .tree
+            .ram
+            .file("etc/group", b"root:x:0:\nusers:x:100:\n");
+        world
+    }
+
+    /// The one path that a packet is answered with.
+    #[track_caller]
+    fn path(&mut self, packet: Packet) -> String {
+        let reply = self.ask(packet);
+        assert_eq!(reply.kind, kind::NAME, "{reply:?}");
+        assert_eq!(reply.body[..4], [0, 0, 0, 1]);
+        let (names, attributes) = reply.body[4..].split_at(reply.body.len() - 8);
+        assert_eq!(attributes, [0; 4]);
+        let names = strings(names);
+        assert_eq!((names.len(), names[0]), (2, names[1]));
+        String::from_utf8(names[0].to_vec()).unwrap()
+    }
+}
+
+#[test]
+fn attributes_are_told_byte_for_byte() {
+    let mut world = World::begun();
+    let told = |mode: u32, times: u32| Attributes {
+        size: Some(11),
+        owner: Some((1000, 100)),
+        mode: Some(mode),
+        times: Some((times, times)),
+    };
+    assert_eq!(
+        world.attributes(about(kind::STAT, b"hello")),
+        told(0o100_644, 1_000_000_000)
+    );
+    let handle = world.opens(open_file(b"hello", open::READ));
+    let fstat = Packet::new(kind::FSTAT, 1).string(&handle);
+    let reply = world.ask(fstat);
+    assert_eq!(
+        reply.body,
+        b"\0\0\0\x0f\0\0\0\0\0\0\0\x0b\0\0\x03\xe8\0\0\0\x64\0\0\x81\xa4\x3b\x9a\xca\0\x3b\x9a\xca\0"
+    );
+    for (path, mode) in [
+        (&b"dir"[..], 0o040_755),
+        (b"", 0o040_755),
+        (b"/export/dir/..", 0o040_755),
+        (b"fifo", 0o010_600),
+    ] {
+        assert_eq!(world.attributes(about(kind::STAT, path)).mode, Some(mode));
+    }
+    let link = world.attributes(about(kind::LSTAT, b"link"));
+    assert_eq!((link.mode, link.size), (Some(0o120_777), Some(11)));
+    world.refuses(about(kind::STAT, b"link"), Status::NoSuchFile);
+    world.refuses(about(kind::LSTAT, b"hello/"), Status::NoSuchFile);
+    world.refuses(about(kind::STAT, b"/etc/passwd"), Status::NoSuchFile);
+}
+
+#[test]
+fn attributes_are_changed_as_far_as_they_are_told() {
+    let change = |size, owner, mode, times| Attributes {
+        size,
+        owner,
+        mode,
+        times,
+    };
+    for by_handle in [false, true] {
+        let mut world = World::begun();
+        let handle = world.opens(open_file(b"hello", open::WRITE));
+        let ask = |told: &Attributes| {
+            let (kind, object) = if by_handle {
+                (kind::FSETSTAT, &handle[..])
+            } else {
+                (kind::SETSTAT, &b"hello"[..])
+            };
+            about(kind, object).attributes(told)
+        };
+        for told in [
+            change(Some(5), None, None, None),
+            change(None, Some((7, 8)), None, None),
+            change(None, None, Some(0o4711), None),
+            change(None, None, None, Some((1, u32::MAX))),
+            change(Some(0), Some((9, 10)), Some(0o600), Some((2, 3))),
+        ] {
+            let before = world.attributes(about(kind::STAT, b"hello"));
+            world.does(ask(&told));
+            let after = world.attributes(about(kind::STAT, b"hello"));
+            assert_eq!(after.size, told.size.or(before.size));
+            assert_eq!(after.owner, told.owner.or(before.owner));
+            assert_eq!(
+                after.mode,
+                told.mode.map(|mode| 0o100_000 | mode).or(before.mode)
+            );
+            if told.times.is_some() {
+                assert_eq!(after.times, told.times);
+            }
+        }
+        // Nobody has the last number: it leaves things as they are.
+        world.does(ask(&change(None, Some((u32::MAX, 11)), None, None)));
+        assert_eq!(
+            world.attributes(about(kind::STAT, b"hello")).owner,
+            Some((9, 11))
+        );
+        world.does(ask(&Attributes::default()));
+        for size in [1 << 63, u64::MAX] {
+            world.refuses(
+                ask(&change(Some(size), None, None, None)),
+                Status::BadMessage,
+            );
+        }
+    }
+}
+
+#[test]
+fn sizes_are_of_files_that_may_be_written() {
+    let mut world = World::begun();
+    let size = Attributes {
+        size: Some(3),
+        ..Attributes::default()
+    };
+    world.refuses(
+        about(kind::SETSTAT, b"dir").attributes(&size),
+        Status::Failure,
+    );
+    world.refuses(
+        about(kind::SETSTAT, b"none").attributes(&size),
+        Status::NoSuchFile,
+    );
+    world.refuses(
+        openssh("lsetstat", &[b"hello"]).attributes(&size),
+        Status::BadMessage,
+    );
+    let handle = world.opens(open_file(b"hello", open::READ));
+    let packet = Packet::new(kind::FSETSTAT, 1)
+        .string(&handle)
+        .attributes(&size);
+    world.refuses(packet, Status::BadMessage);
+    assert_eq!(world.content(b"hello"), b"hello world");
+    assert_eq!(world.tree.ram.pinned, 1);
+}
+
+#[test]
+fn a_link_itself_is_changed_by_lsetstat_only() {
+    let mut world = World::begun();
+    let times = Attributes {
+        times: Some((5, 6)),
+        ..Attributes::default()
+    };
+    world.refuses(
+        about(kind::SETSTAT, b"link").attributes(&times),
+        Status::NoSuchFile,
+    );
+    world.does(openssh("lsetstat", &[b"link"]).attributes(&times));
+    assert_eq!(
+        world.attributes(about(kind::LSTAT, b"link")).times,
+        Some((5, 6))
+    );
+    let mode = Attributes {
+        mode: Some(0o600),
+        ..Attributes::default()
+    };
+    world.refuses(
+        openssh("lsetstat", &[b"link"]).attributes(&mode),
+        Status::Unsupported,
+    );
+    world.does(openssh("lsetstat", &[b"hello"]).attributes(&mode));
+    assert_eq!(
+        world.attributes(about(kind::LSTAT, b"hello")).mode,
+        Some(0o100_600)
+    );
+}
+
+#[test]
+fn true_paths_are_those_of_openssh() {
+    let mut world = World::begun();
+    world.tree.ram.symlink("to dir", b"dir");
+    world.tree.ram.symlink("dangling", b"dir/gone");
+    world.tree.ram.symlink("loop", b"loop");
+    for (path, expect) in [
+        ("", "/export"),
+        (".", "/export"),
+        ("/export", "/export"),
+        ("/export/../..", "/export"),
+        ("dir/../hello", "/export/hello"),
+        ("to dir/inner", "/export/dir/inner"),
+        ("./dir//.//inner", "/export/dir/inner"),
+        ("nothing", "/export/nothing"),
+        ("dir/nothing", "/export/dir/nothing"),
+        ("dangling", "/export/dir/gone"),
+    ] {
+        assert_eq!(
+            world.path(about(kind::REALPATH, path.as_bytes())),
+            expect,
+            "{path}"
+        );
+        assert_eq!(
+            world.path(openssh("expand-path", &[path.as_bytes()])),
+            expect,
+            "{path}"
+        );
+    }
+    for path in [
+        "nothing/",
+        "nothing/x",
+        "hello/x",
+        "loop",
+        "/",
+        "/elsewhere",
+    ] {
+        world.refuses(about(kind::REALPATH, path.as_bytes()), Status::NoSuchFile);
+        world.refuses(
+            openssh("expand-path", &[path.as_bytes()]),
+            Status::NoSuchFile,
+        );
+    }
+}
+
+#[test]
+fn a_link_is_read_and_nothing_else_is() {
+    let mut world = World::begun();
+    assert_eq!(world.path(about(kind::READLINK, b"link")), "/etc/passwd");
+    // As long as one can be on Linux, and the reply has room for it twice.
+    assert_eq!(
+        world.path(about(kind::READLINK, b"long link")),
+        "l".repeat(4096)
+    );
+    world.refuses(about(kind::READLINK, b"hello"), Status::BadMessage);
+    world.refuses(about(kind::READLINK, b""), Status::BadMessage);
+    world.refuses(about(kind::READLINK, b"none"), Status::NoSuchFile);
+}
+
+#[test]
+fn a_tilde_is_where_the_session_began_or_somebody_s_home() {
+    let mut world = World::with_accounts();
+    for (path, expect) in [
+        ("~", "/export"),
+        ("~/", "/export"),
+        ("~/dir/inner", "/export/dir/inner"),
+        ("~//new", "/export/new"),
+        ("~me", "/export/dir"),
+        ("~me/inner", "/export/dir/inner"),
+        ("~you/inner", "/export/dir/inner"),
+        ("x/~", ""),
+        ("~nobody", ""),
+        ("~root", ""),
+        ("~me/x/y", ""),
+    ] {
+        let packet = openssh("expand-path", &[path.as_bytes()]);
+        if expect.is_empty() {
+            world.refuses(packet, Status::NoSuchFile);
+        } else {
+            assert_eq!(world.path(packet), expect, "{path}");
+        }
+    }
+    let long = [&b"~me/"[..], &[b'x'; 5000]].concat();
+    world.refuses(openssh("expand-path", &[&long]), Status::BadMessage);
+    // To REALPATH it is a name like others.
+    assert_eq!(world.path(about(kind::REALPATH, b"~")), "/export/~");
+}
+
+#[test]
+fn homes_are_told_as_they_are_written() {
+    let home = |name: &[u8]| Packet::extended(b"home-directory", 3).string(name);
+    let mut world = World::with_accounts();
+    assert_eq!(world.path(home(b"root")), "/root");
+    assert_eq!(world.path(home(b"me")), "/export/dir");
+    assert_eq!(world.path(home(b"")), "/export/dir");
+    world.refuses(home(b"nobody"), Status::Failure);
+    let mut without = World::begun();
+    assert_eq!(without.path(home(b"")), "/export");
+    without.refuses(home(b"root"), Status::Failure);
+}

@@ -1,0 +1,114 @@
+//! READ.
+
+use super::*;
+use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
+use crate::engine::trial::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
+
+fn big(from: usize, len: usize) -> Vec<u8> {
+    (from..from + len).map(big_byte).collect()
+}
+
+#[test]
+fn reads_of_any_size_give_what_is_there() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"big", open::READ));
+    let inline = READ_INLINE_BYTES as usize;
+    for (from, len) in [
+        (0, 1),
+        (1, inline - 1),
+        (3, inline),
+        (0, inline + 1),
+        (17, 100_000),
+        (0, BIG_BYTES),
+        (BIG_BYTES - 1, 1),
+    ] {
+        let reply = world.ask(read(&handle, from as u64, len as u32));
+        assert_eq!((reply.kind, reply.id), (kind::DATA, 8));
+        assert_eq!(reply.body[..4], (len as u32).to_be_bytes());
+        assert!(reply.body[4..] == big(from, len), "{from} {len}");
+    }
+    // Beyond the end, with and without an order.
+    for (from, len, there) in [
+        (BIG_BYTES - 5, 100, 5),
+        (BIG_BYTES - 5, 200_000, 5),
+        (100_000, u32::MAX, BIG_BYTES - 100_000),
+    ] {
+        let reply = world.ask(read(&handle, from as u64, len));
+        assert!(reply.body[4..] == big(from, there), "{from} {len}");
+    }
+    for len in [1, 1000, 200_000, u32::MAX] {
+        world.refuses(read(&handle, BIG_BYTES as u64, len), Status::Eof);
+        world.refuses(read(&handle, 1 << 62, len), Status::Eof);
+    }
+    world.does(close(&handle));
+    world.hang_up();
+}
+
+#[test]
+fn a_read_of_nothing_is_no_end_and_one_of_too_much_is_cut() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"endless", open::READ));
+    for offset in [0, 1 << 40, i64::MAX as u64] {
+        let reply = world.ask(read(&handle, offset, 0));
+        assert_eq!((reply.kind, &reply.body[..]), (kind::DATA, &[0; 4][..]));
+    }
+    for len in [PACKET_DATA_BYTES_MAX, PACKET_DATA_BYTES_MAX + 1, u32::MAX] {
+        let reply = world.ask(read(&handle, 5, len));
+        assert_eq!(reply.body.len(), 4 + PACKET_DATA_BYTES_MAX as usize);
+    }
+    let reply = world.ask(read(&handle, ENDLESS_BYTES - 10, 10));
+    assert_eq!(reply.body[4..], [b'e'; 10]);
+    for offset in [ENDLESS_BYTES - 9, ENDLESS_BYTES, 1 << 63, u64::MAX] {
+        world.refuses(read(&handle, offset, 10), Status::BadMessage);
+    }
+}
+
+#[test]
+fn what_was_opened_for_writing_only_is_not_read() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"hello", open::WRITE));
+    world.refuses(read(&handle, 0, 1), Status::NoSuchFile);
+    world.refuses(read(&handle, 0, 100_000), Status::NoSuchFile);
+}
+
+#[test]
+fn a_file_that_shrinks_under_a_promise_ends_the_connection() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"big", open::READ));
+    world.tree.host.cut.set(Some(1000));
+    // Small ones are exact …
+    let reply = world.ask(read(&handle, 900, 30_000));
+    assert!(reply.body[4..] == big(900, 100));
+    world.refuses(read(&handle, 1000, 30_000), Status::Eof);
+    // … large ones promise.
+    let talk = world.talk(&read(&handle, 0, 100_000).bytes(), || usize::MAX);
+    assert_eq!(talk.closed, Some("short"));
+    assert!(talk.output[13..] == big(0, 1000));
+    world.hang_up();
+}
+
+#[test]
+fn many_reads_are_answered_in_turn_though_the_output_is_small() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"big", open::READ));
+    let sizes = [
+        10, 65_536, 32_768, 65_000, 100_000, 1, 70_000, 32_768, 32_768,
+    ];
+    let packets: Vec<_> = sizes
+        .iter()
+        .enumerate()
+        .map(|(at, len)| {
+            Packet::new(kind::READ, at as u32)
+                .string(&handle)
+                .u64(at as u64 * 1000)
+                .u32(*len)
+        })
+        .collect();
+    let talk = world.talk(&stream(&packets), || usize::MAX);
+    let all = talk.replies();
+    assert_eq!(all.len(), sizes.len());
+    for (at, (reply, len)) in all.iter().zip(sizes).enumerate() {
+        assert_eq!((reply.kind, reply.id), (kind::DATA, at as u32));
+        assert!(reply.body[4..] == big(at * 1000, len as usize), "{at}");
+    }
+}

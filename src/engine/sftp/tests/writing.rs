@@ -1,0 +1,204 @@
+//! WRITE and fsync@openssh.com.
+
+use super::*;
+use crate::engine::trial::random::{Random, for_seeds};
+use crate::vfs::FsError;
+
+fn sync(handle: &[u8]) -> Packet {
+    Packet::extended(b"fsync@openssh.com", 6).string(handle)
+}
+
+#[test]
+fn writes_store_what_they_bring_however_it_comes() {
+    let data: Vec<u8> = (0..250_000_u32).map(|at| (at % 251) as u8).collect();
+    for piece in [1, 7, 281, 282, 4096, 65_536, usize::MAX] {
+        let mut world = World::begun();
+        let handle = world.opens(open_file(b"new", open::READ | open::WRITE | open::CREATE));
+        let packets = [
+            write(&handle, 0, &data[..10]),
+            write(&handle, 10, b""),
+            write(&handle, 10, &data[10..300]),
+            write(&handle, 300, &data[300..]),
+            write(&handle, 250_000, b"end"),
+            close(&handle),
+        ];
+        let talk = world.talk(&stream(&packets), || piece);
+        assert_eq!(statuses(&talk.output), [0; 6], "{piece}");
+        let handle = world.opens(open_file(b"new", open::READ));
+        let there = world.ask(read(&handle, 0, 260_000));
+        assert!(there.body[4..] == [&data[..], b"end"].concat(), "{piece}");
+        world.does(close(&handle));
+        world.hang_up();
+    }
+}
+
+#[test]
+fn a_write_that_fails_is_answered_once_and_passed_by() {
+    // At once, or halfway, or when nothing is left of it.
+    for piece in [300, 20_000, 100_000, usize::MAX] {
+        let mut world = World::begun();
+        let handle = world.opens(open_file(b"new", open::READ | open::WRITE | open::CREATE));
+        world.tree.ram.write_fails = Some(FsError::NoSpace);
+        let packets = [
+            write(&handle, 0, &[7; 100_000]),
+            write(&handle, 5, b"x"),
+            close(&handle),
+        ];
+        let talk = world.talk(&stream(&packets), || piece);
+        assert_eq!(
+            statuses(&talk.output),
+            [Status::Failure as u32, 0, 0],
+            "{piece}"
+        );
+        assert_eq!(replies(&talk.output)[0].body[8..][..12], *b"Failure: the");
+        world.hang_up();
+    }
+}
+
+#[test]
+fn each_failure_of_the_disk_has_its_words() {
+    for (error, words) in [
+        (FsError::NoSpace, &b"Failure: the disk is full"[..]),
+        (FsError::Quota, b"Failure: the quota is used up"),
+        (FsError::Io, b"Failure: the disk failed"),
+        (FsError::ReadOnly, b"Failure: read-only file system"),
+        (FsError::TooLarge, b"Failure: too large"),
+    ] {
+        let mut world = World::begun();
+        let handle = world.opens(open_file(b"hello", open::WRITE));
+        world.tree.ram.write_fails = Some(error);
+        let reply = world.ask(write(&handle, 0, b"some"));
+        assert_eq!(strings(&reply.body[4..]), [words, b""]);
+    }
+}
+
+#[test]
+fn what_was_opened_for_reading_only_is_not_written() {
+    let mut world = World::begun();
+    for flags in [open::READ, 0, open::APPEND] {
+        let handle = world.opens(open_file(b"hello", flags));
+        let packets = [
+            write(&handle, 0, b"x"),
+            write(&handle, 0, &[7; 200_000]),
+            close(&handle),
+        ];
+        let talk = world.talk(&stream(&packets), || 70_000);
+        assert_eq!(
+            statuses(&talk.output),
+            [Status::NoSuchFile as u32, Status::NoSuchFile as u32, 0]
+        );
+    }
+    assert_eq!(world.content(b"hello"), b"hello world");
+}
+
+#[test]
+fn what_is_appended_goes_to_the_end() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"hello", open::WRITE | open::APPEND));
+    world.does(write(&handle, 0, b", again"));
+    world.does(write(&handle, u64::MAX, b"!"));
+    assert_eq!(world.content(b"hello"), b"hello world, again!");
+}
+
+#[test]
+fn nothing_is_written_where_no_file_can_have_bytes() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"hello", open::WRITE));
+    for offset in [1 << 63, u64::MAX, i64::MAX as u64 - 1] {
+        world.refuses(write(&handle, offset, b"xy"), Status::BadMessage);
+        let talk = world.talk(&write(&handle, offset, &[7; 90_000]).bytes(), || 1000);
+        assert_eq!(statuses(&talk.output), [Status::BadMessage as u32]);
+    }
+    assert_eq!(world.content(b"hello"), b"hello world");
+}
+
+#[test]
+fn a_write_with_more_or_less_than_it_says() {
+    for piece in [1000, usize::MAX] {
+        let mut world = World::begun();
+        let handle = world.opens(open_file(b"hello", open::WRITE));
+        let more = write(&handle, 0, b"HE").raw(&[b'x'; 600]);
+        let mut less = write(&handle, 0, &[b'y'; 5000]);
+        less.0.truncate(4000);
+        let mut least = write(&handle, 0, b"yyy");
+        least.0.truncate(25);
+        let empty = Packet::new(kind::WRITE, 1);
+        let long = write(&handle, 0, &[b'z'; 70_000]).raw(&[b'x'; 70_000]);
+        let packets = [more, less, least, empty, long, write(&handle, 2, b"LLO")];
+        let talk = world.talk(&stream(&packets), || piece);
+        let bad = Status::BadMessage as u32;
+        assert_eq!(statuses(&talk.output), [0, bad, bad, bad, 0, 0], "{piece}");
+        let there = world.content(b"hello");
+        assert_eq!(there[..6], *b"zzLLOz");
+    }
+}
+
+#[test]
+fn a_client_that_vanishes_leaves_what_was_acknowledged() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"new", open::WRITE | open::CREATE));
+    world.does(write(&handle, 0, b"acknowledged"));
+    let mut halfway = write(&handle, 12, &[7; 100_000]).bytes();
+    halfway.truncate(50_000);
+    let talk = world.talk(&halfway, || 9000);
+    assert!(talk.output.is_empty());
+    world.hang_up();
+    world.begin_anew();
+    let mut file = world.content(b"new");
+    file.truncate(12);
+    assert_eq!(file, b"acknowledged");
+}
+
+#[test]
+fn what_is_synced_survives_and_what_fails_is_said() {
+    let mut world = World::begun();
+    let handle = world.opens(open_file(b"hello", open::WRITE));
+    world.does(write(&handle, 0, b"J"));
+    world.does(sync(&handle));
+    assert!(world.tree.ram.is_durable());
+    world.tree.ram.sync_fails = Some(FsError::Io);
+    world.refuses(sync(&handle), Status::Failure);
+    // Also of a file that is only read.
+    let reading = world.opens(open_file(b"hello", open::READ));
+    world.does(sync(&reading));
+    let packets = [
+        write(&handle, 0, b"K"),
+        sync(&handle),
+        close(&handle),
+        sync(&handle),
+    ];
+    let talk = world.talk(&stream(&packets), || usize::MAX);
+    assert_eq!(statuses(&talk.output), [0, 0, 0, Status::NoSuchFile as u32]);
+    assert_eq!(world.content(b"hello"), b"Kello world");
+    world.hang_up();
+}
+
+#[test]
+fn any_pieces_give_the_same_replies_and_the_same_file() {
+    for_seeds(200, |seed| {
+        let mut random = Random::new(seed);
+        let mut whole = World::begun();
+        let handle = whole.opens(open_file(b"hello", open::READ | open::WRITE));
+        let packets: Vec<_> = (0..20)
+            .map(|id| {
+                let offset = random.below(100_000) as u64;
+                let len = random.below(40_000) >> random.below(12);
+                match random.below(4) {
+                    0 => read(&handle, offset, len as u32 * 5),
+                    1 => sync(&handle),
+                    _ => write(&handle, offset, &vec![id; len]),
+                }
+            })
+            .collect();
+        let input = stream(&packets);
+        let expect = whole.talk(&input, || usize::MAX).output;
+        let mut pieces = World::begun();
+        assert_eq!(
+            pieces.opens(open_file(b"hello", open::READ | open::WRITE)),
+            handle
+        );
+        let talk = pieces.talk(&input, || random.below(5000) >> random.below(10));
+        assert!(talk.output == expect, "{:?}", talk.replies());
+        assert!(whole.content(b"hello") == pieces.content(b"hello"));
+    });
+}

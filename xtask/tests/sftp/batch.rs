@@ -1,0 +1,421 @@
+//! Commands of OpenSSH's sftp, and what they did to the files.
+
+use super::{Direct, ensure_same, make};
+use anyhow::{Result, ensure};
+use nix::sys::statvfs::statvfs;
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use xtask::mounts;
+use xtask::setup::{self, Package};
+
+fn mode(path: &Path) -> Result<u32> {
+    Ok(fs::symlink_metadata(path)?.mode() & 0o7777)
+}
+
+#[test]
+fn files_of_every_size_go_up_and_down() -> Result<()> {
+    const SIZES: [usize; 9] = [
+        0, 1, 1000, 32_767, 32_769, 261_120, 261_121, 300_001, 3_000_017,
+    ];
+    // The largest READ and WRITE that there are, what clients take without limits@openssh.com, and one that ends nowhere.
+    for options in [
+        &["-B", "261120"][..],
+        &["-B", "32768"],
+        &["-B", "1009", "-R", "7"],
+    ] {
+        Direct::each(|direct| {
+            let (mut up, mut down) = (String::new(), String::new());
+            for size in SIZES {
+                make(&direct.here().join(format!("{size}")), size as u64, size)?;
+                up.push_str(&format!("put {size}\n"));
+                down.push_str(&format!("get {size} {size}.back\n"));
+            }
+            direct.batch_by(&direct.command(), options, &(up + &down))?;
+            for size in SIZES {
+                let here = direct.here().join(size.to_string());
+                ensure_same(&here, &direct.there().join(size.to_string()))?;
+                ensure_same(&here, &direct.here().join(format!("{size}.back")))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_transfer_goes_on_where_it_ended() -> Result<()> {
+    Direct::each(|direct| {
+        const LEN: usize = 1_000_003;
+        const HAVE: usize = 400_001;
+        let (here, there) = (direct.here(), direct.there());
+        make(&here.join("up"), 1, LEN)?;
+        make(&there.join("down"), 2, LEN)?;
+        // What was there already is not sent again, or these bytes would not stay.
+        make(&there.join("up"), 3, HAVE)?;
+        make(&here.join("down"), 4, HAVE)?;
+        for path in [here.join("down"), there.join("up")] {
+            direct.give(&path)?;
+        }
+        let joined = |first: &Path, then: &Path| -> Result<Vec<u8>> {
+            let mut bytes = fs::read(first)?;
+            bytes.extend_from_slice(&fs::read(then)?[HAVE..]);
+            Ok(bytes)
+        };
+        let up = joined(&there.join("up"), &here.join("up"))?;
+        let down = joined(&here.join("down"), &there.join("down"))?;
+        direct.batch("reput up\nreget down")?;
+        ensure!(fs::read(there.join("up"))? == up, "reput");
+        ensure!(fs::read(here.join("down"))? == down, "reget");
+        Ok(())
+    })
+}
+
+#[test]
+fn rename_replaces_and_the_old_one_refuses() -> Result<()> {
+    Direct::each(|direct| {
+        let there = direct.there();
+        for name in ["a", "b", "c"] {
+            fs::write(there.join(name), name)?;
+        }
+        direct.batch("rename a b")?;
+        ensure!(fs::read(there.join("b"))? == b"a");
+        ensure!(!there.join("a").exists(), "it has both names");
+        direct.refuses("rename -l b c", "Failure")?;
+        ensure!(fs::read(there.join("b"))? == b"a" && fs::read(there.join("c"))? == b"c");
+        direct.batch("rename -l b d\nmkdir one\nrename -l one two")?;
+        ensure!(fs::read(there.join("d"))? == b"a");
+        ensure!(!there.join("b").exists() && there.join("two").is_dir());
+        direct.refuses("rename -l two c", "Failure")?;
+        direct.refuses("rename nothing e", "No such file or directory")?;
+        direct.refuses("rename -l nothing e", "No such file or directory")
+    })
+}
+
+#[test]
+fn links_point_where_they_are_told() -> Result<()> {
+    Direct::each(|direct| {
+        let (here, there) = (direct.here(), direct.there());
+        fs::write(there.join("file"), "content")?;
+        direct.give(&there.join("file"))?;
+        direct.batch(
+            "ln -s file soft\nln -s ../no/such/place broken\nmkdir sub\nln -s sub way\nln file hard\n\
+             get soft\ncd way\nput soft inside",
+        )?;
+        ensure!(fs::read_link(there.join("soft"))? == Path::new("file"));
+        ensure!(fs::read_link(there.join("broken"))? == Path::new("../no/such/place"));
+        ensure!(fs::read(here.join("soft"))? == b"content");
+        ensure!(fs::read(there.join("sub/inside"))? == b"content");
+        let (file, hard) = (
+            fs::metadata(there.join("file"))?,
+            fs::metadata(there.join("hard"))?,
+        );
+        ensure!((file.ino(), file.nlink()) == (hard.ino(), 2));
+        direct.refuses("ln file hard", "Failure")?;
+        direct.refuses("ln -s file soft", "Failure")?;
+        // What goes is the link.
+        direct.batch("rm soft\nrm hard")?;
+        ensure!(!there.join("soft").is_symlink() && there.join("file").metadata()?.nlink() == 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_copy_is_made_by_the_server() -> Result<()> {
+    Direct::each(|direct| {
+        let (here, there) = (direct.here(), direct.there());
+        // More than the client takes in one request, and a target that was longer and has other rights.
+        make(&there.join("file"), 5, 5_000_011)?;
+        make(&there.join("old"), 6, 6_000_000)?;
+        for (name, mode) in [("file", 0o640), ("old", 0o600)] {
+            fs::set_permissions(there.join(name), Permissions::from_mode(mode))?;
+            direct.give(&there.join(name))?;
+        }
+        direct.batch("cp file new\ncp file old\nget new\nmkdir sub\ncp file sub/file")?;
+        for copy in [
+            there.join("new"),
+            there.join("old"),
+            here.join("new"),
+            there.join("sub/file"),
+        ] {
+            ensure_same(&there.join("file"), &copy)?;
+        }
+        ensure!(mode(&there.join("new"))? == 0o640);
+        direct.refuses("cp nothing x", "No such file or directory")
+    })
+}
+
+#[test]
+fn rights_and_owners_are_set() -> Result<()> {
+    Direct::each(|direct| {
+        let there = direct.there();
+        fs::write(there.join("file"), "content")?;
+        symlink("file", there.join("soft"))?;
+        let (uid, gid) = match direct.user {
+            Some(id) => (id, id),
+            None => (12_345, 54_321),
+        };
+        for name in ["file", "soft"] {
+            direct.give(&there.join(name))?;
+        }
+        direct.batch(&format!(
+            "chmod 2741 soft\nchown {uid} file\nchgrp {gid} file\nchown -h {uid} soft\nchgrp -h {gid} soft"
+        ))?;
+        for name in ["file", "soft"] {
+            let meta = fs::symlink_metadata(there.join(name))?;
+            ensure!((meta.uid(), meta.gid()) == (uid, gid), "{name}: {meta:?}");
+        }
+        // Who changes the owner loses what the old one had granted.
+        ensure!(mode(&there.join("file"))? & 0o777 == 0o741);
+        direct.batch("chmod 0604 soft")?;
+        ensure!(mode(&there.join("file"))? == 0o604);
+        // Linux has no rights of a link.
+        ensure!(direct.batch("chmod -h 0600 soft").is_err());
+        ensure!(mode(&there.join("file"))? == 0o604);
+        direct.refuses("chmod 0600 nothing", "No such file or directory")?;
+        if direct.user.is_some() {
+            direct.refuses("chown 0 file", "Permission denied")?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn times_and_rights_go_along() -> Result<()> {
+    Direct::each(|direct| {
+        let (here, there) = (direct.here(), direct.there());
+        // Neither the umask nor the present has a say. Times are of 32 bits without a sign.
+        let times = [0x7fff_ffff_u64, 86_400, 4_000_000_000];
+        for (number, time) in times.into_iter().enumerate() {
+            let path = here.join(number.to_string());
+            make(&path, 7, 40_000)?;
+            let file = fs::File::options().write(true).open(&path)?;
+            let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
+            file.set_times(fs::FileTimes::new().set_accessed(at).set_modified(at))?;
+            file.set_permissions(Permissions::from_mode(0o642))?;
+            direct.give(&path)?;
+        }
+        direct.batch(
+            "put -p 0\nput -p 1\nput -p 2\nget -p 0 0.back\nget -p 1 1.back\nget -p 2 2.back",
+        )?;
+        for (number, time) in times.into_iter().enumerate() {
+            for path in [
+                there.join(number.to_string()),
+                here.join(format!("{number}.back")),
+            ] {
+                let meta = fs::metadata(&path)?;
+                let seen = (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec());
+                ensure!(
+                    seen == (0o642, time as i64, 0),
+                    "{}: {seen:?}",
+                    path.display()
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn new_files_are_made_as_the_umask_says() -> Result<()> {
+    Direct::each(|direct| {
+        let there = direct.there();
+        fs::write(direct.here().join("file"), "content")?;
+        // Without -p the client asks for the rights of the file; directories are 0777.
+        fs::set_permissions(direct.here().join("file"), Permissions::from_mode(0o666))?;
+        direct.batch_as("-u 027", "put file one\nmkdir two")?;
+        direct.batch_as("-u 077", "put file three\nmkdir four")?;
+        let modes = ["one", "two", "three", "four"].map(|name| mode(&there.join(name)));
+        let [one, two, three, four] = modes;
+        ensure!((one?, two?, three?, four?) == (0o640, 0o750, 0o600, 0o700));
+        Ok(())
+    })
+}
+
+#[test]
+fn directories_come_and_go() -> Result<()> {
+    Direct::each(|direct| {
+        let (here, there) = (direct.here(), direct.there());
+        fs::create_dir_all(here.join("tree/a/b/c"))?;
+        fs::create_dir(here.join("tree/empty"))?;
+        for (seed, name) in ["top", "a/one", "a/b/two", "a/b/c/three with spaces"]
+            .into_iter()
+            .enumerate()
+        {
+            make(&here.join("tree").join(name), seed as u64, 50_000 * seed)?;
+        }
+        for entry in walkdir::WalkDir::new(&here) {
+            direct.give(entry?.path())?;
+        }
+        direct.batch("put -R tree\nget -R tree back")?;
+        for copy in [there.join("tree"), here.join("back")] {
+            let compare = std::process::Command::new("diff")
+                .arg("-r")
+                .args([here.join("tree"), copy])
+                .output()?;
+            ensure!(
+                compare.status.success(),
+                "{}",
+                String::from_utf8_lossy(&compare.stdout)
+            );
+        }
+        direct.refuses("rmdir tree", "Failure")?;
+        direct.refuses("mkdir tree", "Failure")?;
+        direct.refuses("rm tree/a", "Failure")?;
+        direct.refuses("rmdir tree/top", "No such file or directory")?;
+        direct.refuses("cd nowhere", "No such file or directory")?;
+        direct.batch("rmdir tree/empty\nrm tree/a/b/c/*\nrmdir tree/a/b/c")?;
+        ensure!(!there.join("tree/a/b/c").exists() && !there.join("tree/empty").exists());
+        let said = direct.batch("cd tree/a/../a/b\npwd")?;
+        ensure!(
+            said.trim() == format!("Remote working directory: {}/tree/a/b", there.display()),
+            "{said}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn names_may_have_any_bytes() -> Result<()> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    Direct::each(|direct| {
+        let (here, there) = (direct.here(), direct.there());
+        let long = [b'x'; 255];
+        let names: [&[u8]; 5] = [b"-n", "hör".as_bytes(), b"tab\there", b"\xff\xfe", &long];
+        for (seed, name) in names.iter().enumerate() {
+            make(&there.join(OsStr::from_bytes(name)), seed as u64, 10)?;
+        }
+        direct.batch("get *")?;
+        for name in names {
+            let name = OsStr::from_bytes(name);
+            ensure_same(&there.join(name), &here.join(name))?;
+        }
+        direct.refuses(&format!("mkdir {}", "x".repeat(256)), "Bad message")
+    })
+}
+
+#[test]
+fn a_file_is_made_durable() -> Result<()> {
+    setup::need(&[Package::STRACE])?;
+    Direct::each(|direct| {
+        let (here, there) = (direct.here(), direct.there());
+        make(&here.join("file"), 8, 100_000)?;
+        let calls = |line: &str| -> Result<String> {
+            let log = here.join("strace");
+            let strace = format!("strace -f -e trace=fsync,fdatasync -o {}", log.display());
+            direct.batch_by(&format!("{strace} {}", direct.command()), &[], line)?;
+            Ok(fs::read_to_string(&log)?)
+        };
+        let without = calls("put file")?;
+        ensure!(!without.contains("sync("), "{without}");
+        let with = calls("put -f file")?;
+        ensure!(with.contains("sync(") && with.contains(" = 0\n"), "{with}");
+        ensure_same(&here.join("file"), &there.join("file"))
+    })
+}
+
+#[test]
+fn df_says_what_the_file_system_says() -> Result<()> {
+    Direct::each(|direct| {
+        let there = direct.there();
+        if direct.user.is_some() {
+            // It is about the numbers, and only root can mount.
+            return Ok(());
+        }
+        mounts::private("a file system of a known size", || {
+            mounts::mount("tmpfs", "size=8m,nr_inodes=100", &there)?;
+            make(&there.join("file"), 9, 1 << 20)?;
+            let numbers = |option: &str| -> Result<Vec<String>> {
+                let said = direct.batch(&format!("df {option} ."))?;
+                let last = said.lines().last().unwrap_or_default();
+                Ok(last.split_whitespace().map(String::from).collect())
+            };
+            let is = statvfs(&there)?;
+            ensure!(is.blocks() * is.fragment_size() == 8 << 20);
+            let (sizes, inodes) = (numbers("")?, numbers("-i")?);
+            ensure!(
+                sizes == ["8192", "1024", "7168", "7168", "12%"],
+                "{sizes:?}"
+            );
+            ensure!(inodes == ["100", "2", "98", "98", "2%"], "{inodes:?}");
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn a_session_survives_what_it_was_refused() -> Result<()> {
+    Direct::each(|direct| {
+        let there = direct.there();
+        fs::write(there.join("secret"), "content")?;
+        fs::set_permissions(there.join("secret"), Permissions::from_mode(0o000))?;
+        fs::write(direct.here().join("file"), "content")?;
+        let lines =
+            "-get nothing\n-get secret\n-mkdir a/b\n-put file no/such\n-rm nothing\nput file after";
+        direct.batch(lines)?;
+        ensure!(fs::read(there.join("after"))? == b"content");
+        if direct.user.is_some() {
+            direct.refuses("get secret", "Permission denied")?;
+            fs::create_dir(there.join("closed"))?;
+            fs::set_permissions(there.join("closed"), Permissions::from_mode(0o555))?;
+            direct.refuses("put file closed/file", "Permission denied")?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_read_only_server_changes_nothing() -> Result<()> {
+    Direct::each(|direct| {
+        let (here, there) = (direct.here(), direct.there());
+        fs::write(here.join("new"), "new")?;
+        fs::write(there.join("file"), "content")?;
+        symlink("file", there.join("soft"))?;
+        fs::create_dir(there.join("sub"))?;
+        let run = |line: &str| direct.batch_as("-R", line);
+        let seen = || -> Result<_> {
+            let mut all = Vec::new();
+            for entry in fs::read_dir(&there)? {
+                let entry = entry?;
+                let meta = entry.metadata()?;
+                let rest = (
+                    meta.len(),
+                    meta.mode(),
+                    meta.uid(),
+                    meta.mtime(),
+                    meta.nlink(),
+                );
+                all.push((entry.file_name(), rest));
+            }
+            all.sort();
+            Ok(all)
+        };
+        let before = seen()?;
+        for line in [
+            "put new",
+            "put new file",
+            "reput new file",
+            "rm file",
+            "mkdir x",
+            "rmdir sub",
+            "rename file x",
+            "rename -l file x",
+            "ln file x",
+            "ln -s file x",
+            "chmod 0600 file",
+            "chown 1 file",
+            "chgrp 1 file",
+            "chown -h 1 soft",
+            "cp file x",
+        ] {
+            ensure!(run(line).is_err(), "{line} went through");
+            ensure!(seen()? == before, "{line} changed something");
+        }
+        run("get file\nls -l\ndf\ncd sub")?;
+        ensure!(fs::read(here.join("file"))? == b"content");
+        ensure!(fs::metadata(there.join("x")).is_err_and(|e| e.kind() == ErrorKind::NotFound));
+        Ok(())
+    })
+}

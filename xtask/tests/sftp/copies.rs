@@ -1,0 +1,64 @@
+//! A file of 1 GiB through each daemon, up and down.
+
+use super::{Remote, ensure_same};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use xtask::build::Arch;
+use xtask::random::Random;
+use xtask::server::root_for;
+use xtask::setup;
+use xtask::sshd::Kind;
+
+/// A file of 1 GiB in which no two blocks are alike.
+fn write_gibibyte(path: &Path) -> Result<()> {
+    let mut file = File::create(path)?;
+    let mut random = Random(0x51f7);
+    let mut block = Vec::with_capacity(1 << 20);
+    for _ in 0..1024 {
+        block.clear();
+        while block.len() < 1 << 20 {
+            block.extend_from_slice(&random.word().to_le_bytes());
+        }
+        file.write_all(&block)?;
+    }
+    Ok(())
+}
+
+/// Both ways through a daemon, each by another program.
+fn a_gibibyte_through(kind: Kind) -> Result<()> {
+    if !root_for("daemons") {
+        return Ok(());
+    }
+    let remote = Remote::new(kind, Arch::X86_64)?;
+    remote
+        .passes(|remote| {
+            let (here, there) = (remote.here().join("large"), remote.there().join("large"));
+            write_gibibyte(&here)?;
+            let scp = |from: &str, to: &str| {
+                setup::quietly(remote.openssh("scp").args([from, to])).map(drop)
+            };
+            match kind {
+                Kind::OpenSsh => remote.batch("put large").map(drop)?,
+                Kind::Dropbear => scp("large", "x:")?,
+            }
+            ensure_same(&here, &there).context("up")?;
+            match kind {
+                Kind::OpenSsh => scp("x:large", "back")?,
+                Kind::Dropbear => remote.batch("get large back").map(drop)?,
+            }
+            ensure_same(&here, &remote.here().join("back")).context("down")
+        })
+        .with_context(|| format!("through {kind:?}"))
+}
+
+#[test]
+fn a_gibibyte_goes_through_sshd_and_comes_back() -> Result<()> {
+    a_gibibyte_through(Kind::OpenSsh)
+}
+
+#[test]
+fn a_gibibyte_goes_through_dropbear_and_comes_back() -> Result<()> {
+    a_gibibyte_through(Kind::Dropbear)
+}

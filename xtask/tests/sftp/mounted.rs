@@ -1,0 +1,277 @@
+//! sshfs: a file system over SFTP, exercised like a local one.
+
+use super::{Remote, make, program, server};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File, FileTimes, Permissions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+use xtask::build::Arch;
+use xtask::mounts;
+use xtask::server::public_dir;
+use xtask::setup::{self, Package};
+use xtask::sshd::USER_ID;
+
+const MOUNT_MAX: Duration = Duration::from_secs(10);
+
+/// sshfs in the foreground. Dropped, it is unmounted.
+struct Sshfs {
+    at: PathBuf,
+    child: Child,
+}
+
+impl Sshfs {
+    fn mount(mut command: Command, at: &Path) -> Result<Self> {
+        fs::create_dir_all(at)?;
+        let device = fs::metadata(at)?.dev();
+        command.arg(at).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.stderr(Stdio::piped()).spawn()?;
+        let at = at.to_owned();
+        let mut sshfs = Self { at, child };
+        let start = Instant::now();
+        while fs::metadata(&sshfs.at)?.dev() == device {
+            let ended = sshfs.child.try_wait()?.is_some();
+            if ended || start.elapsed() > MOUNT_MAX {
+                sshfs.end()?;
+                let mut said = String::new();
+                if let Some(stderr) = &mut sshfs.child.stderr {
+                    stderr.read_to_string(&mut said)?;
+                }
+                bail!("sshfs did not mount; it said: {said}");
+            }
+            sleep(Duration::from_millis(5));
+        }
+        Ok(sshfs)
+    }
+
+    /// Asks it to end, which reaches sshfs through who watches its time.
+    fn end(&mut self) -> Result<()> {
+        if self.child.try_wait()?.is_none() {
+            kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
+            self.child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sshfs {
+    fn drop(&mut self) {
+        // What was written is sent first. If nothing is mounted any more, there is nothing to unmount.
+        let _ = setup::quietly(Command::new("umount").arg(&self.at));
+        let start = Instant::now();
+        while start.elapsed() < MOUNT_MAX && matches!(self.child.try_wait(), Ok(None)) {
+            sleep(Duration::from_millis(5));
+        }
+        let _ = self.end();
+    }
+}
+
+/// Runs `work` on the user's home as sshfs shows it, with more of its options.
+pub fn mounted(
+    remote: &Remote,
+    options: &[&str],
+    work: impl FnOnce(&Path) -> Result<()> + Send,
+) -> Result<()> {
+    setup::need(&[Package::SSHFS])?;
+    mounts::private("sshfs", || {
+        let mut command = program("sshfs", remote.here());
+        command.arg("-f").arg("-F").arg(remote.daemon.config());
+        command.args(options.iter().flat_map(|option| ["-o", option]));
+        command.arg("x:");
+        let sshfs = Sshfs::mount(command, &remote.here().join("mounted"))?;
+        work(&sshfs.at)
+    })
+}
+
+/// Random operations on one file, held against a model; afterwards the server's file is the model.
+fn fsx(there: &Path, at: &Path, words: &[&str]) -> Result<()> {
+    let said = setup::quietly(
+        Command::new(env!("CARGO_BIN_EXE_exercise"))
+            .args(["fsx", "random", "--operations", "3000"])
+            .args(words)
+            .current_dir(at),
+    )?;
+    println!("{said}");
+    let content = fs::read(there.join("random"))?;
+    let sum: String = Sha256::digest(&content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    ensure!(
+        said.ends_with(&format!("\n{sum}\n")),
+        "the server has another content"
+    );
+    fs::remove_file(at.join("random"))?;
+    Ok(())
+}
+
+#[test]
+fn three_thousand_random_operations_on_a_mounted_file() -> Result<()> {
+    Remote::each(|remote| {
+        let there = remote.there();
+        // Through the page cache, then each one a request or several.
+        mounted(remote, &[], |at| fsx(&there, at, &[]))?;
+        let options = [
+            "direct_io",
+            "sshfs_sync",
+            "max_read=65536",
+            "max_write=65536",
+        ];
+        let words = ["--unmapped", "--size", "1000000", "--piece", "100000"];
+        mounted(remote, &options, |at| fsx(&there, at, &words))
+    })
+}
+
+#[test]
+fn a_mounted_directory_is_a_directory() -> Result<()> {
+    Remote::each(|remote| {
+        mounted(remote, &[], |at| {
+            let there = remote.there();
+            make(&at.join("file"), 1, 3_000_000)?;
+            super::ensure_same(&at.join("file"), &there.join("file"))?;
+            fs::write(at.join("old"), "old")?;
+            fs::rename(at.join("file"), at.join("old"))?;
+            ensure!(
+                !there.join("file").exists() && fs::metadata(there.join("old"))?.len() == 3_000_000
+            );
+            fs::hard_link(at.join("old"), at.join("hard"))?;
+            ensure!(fs::metadata(there.join("old"))?.nlink() == 2);
+            symlink("old", at.join("soft"))?;
+            ensure!(fs::read_link(there.join("soft"))? == Path::new("old"));
+            ensure!(fs::read_link(at.join("soft"))? == Path::new("old"));
+
+            fs::set_permissions(at.join("old"), Permissions::from_mode(0o604))?;
+            chown(at.join("old"), Some(USER_ID), Some(USER_ID))?;
+            let time = UNIX_EPOCH + Duration::from_secs(1_111_111_111);
+            let file = File::options().write(true).open(at.join("old"))?;
+            file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
+            drop(file);
+            for path in [at.join("old"), there.join("old")] {
+                let meta = fs::metadata(path)?;
+                ensure!(
+                    (meta.mode() & 0o7777, meta.mtime()) == (0o604, 1_111_111_111),
+                    "{meta:?}"
+                );
+                ensure!((meta.uid(), meta.gid()) == (USER_ID, USER_ID), "{meta:?}");
+            }
+
+            // Beyond 4 GiB, where nothing was before.
+            let file = File::create_new(at.join("sparse"))?;
+            file.set_len(6 << 30)?;
+            file.write_all_at(b"far out", 5 << 30)?;
+            file.sync_all()?;
+            ensure!(fs::metadata(there.join("sparse"))?.len() == 6 << 30);
+            let mut far = [0; 7];
+            File::open(there.join("sparse"))?.read_exact_at(&mut far, 5 << 30)?;
+            ensure!(&far == b"far out");
+            File::open(at.join("sparse"))?.read_exact_at(&mut far, (5 << 30) - 3)?;
+            ensure!(&far == b"\0\0\0far ");
+
+            let mut log = File::options()
+                .create(true)
+                .append(true)
+                .open(at.join("log"))?;
+            log.write_all(b"one\n")?;
+            drop(log);
+            let mut log = File::options().append(true).open(at.join("log"))?;
+            log.write_all(b"two\n")?;
+            drop(log);
+            ensure!(fs::read(there.join("log"))? == b"one\ntwo\n");
+
+            let (seen, is) = (statvfs(at)?, statvfs(&there)?);
+            let size = |of: &nix::sys::statvfs::Statvfs| of.blocks() * of.fragment_size();
+            ensure!(
+                size(&seen) == size(&is) && seen.files() == is.files(),
+                "{seen:?} {is:?}"
+            );
+
+            fs::create_dir_all(at.join("a/b/c"))?;
+            fs::write(at.join("a/b/c/file"), "content")?;
+            fs::rename(at.join("a/b"), at.join("a/x"))?;
+            ensure!(fs::read(there.join("a/x/c/file"))? == b"content");
+            ensure!(fs::remove_dir(at.join("a")).is_err());
+            fs::remove_dir_all(at.join("a"))?;
+            ensure!(!there.join("a").exists());
+            // Open, and gone by its name.
+            let mut file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(at.join("gone"))?;
+            file.write_all(b"still")?;
+            fs::remove_file(at.join("gone"))?;
+            let mut still = [0; 5];
+            file.read_exact_at(&mut still, 0)
+                .context("a file without a name")?;
+            ensure!(&still == b"still");
+            Ok(())
+        })
+    })
+}
+
+/// A server that listens by itself. Dropped, it ends.
+struct Listening {
+    child: Child,
+    port: u16,
+}
+
+impl Listening {
+    fn start(arch: Arch, directory: &Path) -> Result<Self> {
+        let mut command = Command::new(server(arch)?);
+        command.args(["sftp-server", "--listen", "127.0.0.1:0", "--jail"]);
+        let mut child = command.arg(directory).stderr(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        if let Some(stderr) = child.stderr.take() {
+            BufReader::new(stderr).read_line(&mut line)?;
+        }
+        let mut listening = Self { child, port: 0 };
+        // `… listening on 127.0.0.1:PORT: …`
+        listening.port = line
+            .split_once("127.0.0.1:")
+            .and_then(|(_, rest)| rest.split_once(':')?.0.parse().ok())
+            .with_context(|| format!("where does it listen? It said: {line}"))?;
+        Ok(listening)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_that_listens_is_mounted_twice_without_ssh() -> Result<()> {
+    setup::need(&[Package::SSHFS])?;
+    for arch in [Arch::X86_64, Arch::I686] {
+        let place = public_dir()?;
+        let there = place.path().join("there");
+        fs::create_dir(&there)?;
+        mounts::private("sshfs", || {
+            let listening = Listening::start(arch, &there)?;
+            let mount = |name: &str| {
+                let mut command = program("sshfs", place.path());
+                command.args(["-f", "127.0.0.1:/", "-o", "direct_io", "-o"]);
+                command.arg(format!("directport={}", listening.port));
+                Sshfs::mount(command, &place.path().join(name))
+            };
+            let (one, two) = (mount("one")?, mount("two")?);
+            fsx(&there, &one.at, &["--unmapped"])?;
+            make(&one.at.join("file"), 50, 1_000_000)?;
+            super::ensure_same(&two.at.join("file"), &there.join("file"))?;
+            // Who goes takes nobody along.
+            drop(one);
+            fsx(&there, &two.at, &["--unmapped"])
+        })
+        .with_context(|| format!("as {arch:?}"))?;
+    }
+    Ok(())
+}

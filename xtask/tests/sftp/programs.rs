@@ -1,0 +1,253 @@
+//! What people do with sftp, scp, rclone and lftp through a daemon.
+
+use super::{Remote, ensure_same, make, program};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
+use std::fs::{self, FileTimes, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+use xtask::setup::{self, Package};
+use xtask::sshd::{USER, USER_ID};
+
+/// A tree to copy: names of many kinds, empty ones too, with times and rights of their own.
+fn sample(at: &Path) -> Result<()> {
+    fs::create_dir_all(at.join("a/b c/d"))?;
+    fs::create_dir(at.join("empty"))?;
+    let names = ["top", "a/nothing", "a/b c/ü", "a/b c/d/large"];
+    for (number, (name, len)) in names
+        .into_iter()
+        .zip([10, 0, 70_000, 2_000_003])
+        .enumerate()
+    {
+        let path = at.join(name);
+        make(&path, number as u64, len)?;
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + number as u64);
+        let file = fs::File::options().write(true).open(&path)?;
+        file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
+        file.set_permissions(Permissions::from_mode(0o640))?;
+    }
+    Ok(())
+}
+
+/// Below the two directories there is the same; `exact` means with the same rights and times of files.
+fn ensure_same_trees(one: &Path, other: &Path, exact: bool) -> Result<()> {
+    let list = |at: &Path| -> Result<BTreeSet<_>> {
+        let entries = walkdir::WalkDir::new(at).min_depth(1).into_iter();
+        entries
+            .map(|entry| {
+                let entry = entry?;
+                let (meta, path) = (entry.metadata()?, entry.path());
+                let content = if meta.is_file() {
+                    fs::read(path)?
+                } else {
+                    Vec::new()
+                };
+                let more = (exact && meta.is_file()).then(|| (meta.mode(), meta.mtime()));
+                let name = path.strip_prefix(at)?.to_owned();
+                Ok((name, meta.is_dir(), more, content))
+            })
+            .collect()
+    };
+    let (one, other) = (list(one)?, list(other)?);
+    let different = one.symmetric_difference(&other);
+    let names: Vec<_> = different
+        .map(|(name, _, more, content)| (name, more, content.len()))
+        .collect();
+    ensure!(names.is_empty(), "not the same: {names:?}");
+    ensure!(!one.is_empty(), "there is nothing");
+    Ok(())
+}
+
+#[test]
+fn sftp_does_all_it_can() -> Result<()> {
+    Remote::each(|remote| {
+        let (here, there) = (remote.here(), remote.there());
+        sample(&here.join("tree"))?;
+        make(&here.join("file"), 20, 300_000)?;
+        remote.give("half", &fs::read(here.join("file"))?[..100_000])?;
+        let said = remote.batch(&format!(
+                "put -f file\nput -Rp tree\nget -Rp tree back\nreput file half\ncp file copy\nput file old\n\
+                 rename copy old\nln -s file soft\nln file hard\nchmod 0604 file\nchown {USER_ID} file\n\
+                 mkdir new\nrmdir new\ndf -h\nls -l\nls -ln\npwd\n"
+            ),
+        )?;
+        for copy in ["file", "half", "old", "soft", "hard"] {
+            ensure_same(&here.join("file"), &there.join(copy)).context(copy)?;
+        }
+        ensure!(fs::read_link(there.join("soft"))? == Path::new("file"));
+        ensure!(fs::metadata(there.join("file"))?.nlink() == 2);
+        ensure!(fs::metadata(there.join("file"))?.mode() & 0o7777 == 0o604);
+        ensure_same_trees(&here.join("tree"), &there.join("tree"), true)?;
+        ensure_same_trees(&here.join("tree"), &here.join("back"), true)?;
+        // The client has no such account.
+        let owned = format!(" {USER:<8} {USER:<8} ");
+        let named = said.lines().filter(|line| line.contains(&owned));
+        ensure!(
+            named.filter(|line| line.ends_with(" hard")).count() == 2,
+            "{said}"
+        );
+        ensure!(
+            said.contains(&format!("Remote working directory: {}\n", there.display())),
+            "{said}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn scp_copies_trees_and_knows_home_directories() -> Result<()> {
+    Remote::each(|remote| {
+        let (here, there) = (remote.here(), remote.there());
+        let scp = |words: &[&str]| setup::quietly(remote.openssh("scp").args(words));
+        sample(&here.join("tree"))?;
+        scp(&["-r", "-p", "tree", "x:copy"])?;
+        ensure_same_trees(&here.join("tree"), &there.join("copy"), true)?;
+        scp(&["-r", "-p", "x:copy", "back"])?;
+        ensure_same_trees(&here.join("tree"), &here.join("back"), true)?;
+        scp(&["tree/top", "x:~/home"])?;
+        scp(&["tree/top", &format!("x:~{USER}/named")])?;
+        scp(&[&format!("x:{}/home", there.display()), "absolute"])?;
+        scp(&["x:copy/*", "./"])
+            .err()
+            .context("a directory was copied without -r")?;
+        for copy in [
+            there.join("home"),
+            there.join("named"),
+            here.join("absolute"),
+        ] {
+            ensure_same(&here.join("tree/top"), &copy)?;
+        }
+        ensure!(scp(&["x:nothing", "x"]).is_err() && !here.join("x").exists());
+        ensure!(scp(&["tree/top", "x:no/such/place"]).is_err());
+        Ok(())
+    })
+}
+
+/// rclone, for which the daemon is `:sftp:`.
+pub fn rclone(remote: &Remote) -> Result<Command> {
+    setup::need(&[Package::RCLONE])?;
+    let mut command = program("rclone", remote.here());
+    command
+        .args(["--retries", "1", "--low-level-retries", "1"])
+        .args(["--sftp-host", "127.0.0.1", "--sftp-user", USER])
+        .args(["--sftp-port", &remote.daemon.port.to_string()])
+        .arg("--sftp-key-file")
+        .arg(remote.daemon.key())
+        .arg("--sftp-known-hosts-file")
+        .arg(remote.daemon.known_hosts());
+    Ok(command)
+}
+
+#[test]
+fn rclone_copies_checks_and_moves() -> Result<()> {
+    Remote::each(|remote| {
+        let (here, there) = (remote.here(), remote.there());
+        let run = |words: &[&str]| setup::quietly(rclone(remote)?.args(words));
+        sample(&here.join("tree"))?;
+        run(&["copy", "--create-empty-src-dirs", "tree", ":sftp:tree"])?;
+        run(&["check", "--download", "tree", ":sftp:tree"])?;
+        run(&["copy", "--create-empty-src-dirs", ":sftp:tree", "back"])?;
+        for copy in [there.join("tree"), here.join("back")] {
+            ensure_same_trees(&here.join("tree"), &copy, false)?;
+            let time = fs::metadata(copy.join("a/b c/d/large"))?.mtime();
+            ensure!(time == 1_000_000_003, "{time}");
+        }
+        // What has not changed is not sent again: the times must have been set and told.
+        let said = run(&[
+            "copy",
+            "-v",
+            "--stats-one-line",
+            "tree",
+            ":sftp:tree",
+            "--dry-run",
+        ])?;
+        ensure!(said.is_empty(), "{said}");
+        // Over what is there, by posix-rename.
+        run(&["copyto", "tree/top", ":sftp:old"])?;
+        run(&["moveto", ":sftp:tree/a/b c/ü", ":sftp:old"])?;
+        ensure_same(&here.join("tree/a/b c/ü"), &there.join("old"))?;
+        ensure!(!there.join("tree/a/b c/ü").exists());
+        run(&["moveto", ":sftp:tree/a", ":sftp:moved"])?;
+        ensure!(there.join("moved/b c/d/large").exists());
+        // A range of a file, and how much room there is.
+        let large = fs::read(here.join("tree/a/b c/d/large"))?;
+        let part = rclone(remote)?
+            .args([
+                "cat",
+                "--offset",
+                "1999000",
+                "--count",
+                "900",
+                ":sftp:moved/b c/d/large",
+            ])
+            .output()?;
+        ensure!(part.stdout == large[1_999_000..1_999_900], "cat --offset");
+        let about = run(&["about", "--json", ":sftp:"])?;
+        let about: serde_json::Value = serde_json::from_str(&about)?;
+        let is = nix::sys::statvfs::statvfs(&there)?;
+        ensure!(
+            about["total"] == is.blocks() * is.fragment_size(),
+            "{about}"
+        );
+        run(&["sync", "--create-empty-src-dirs", "tree", ":sftp:moved"])?;
+        ensure_same_trees(&here.join("tree"), &there.join("moved"), false)?;
+        run(&["purge", ":sftp:moved"])?;
+        ensure!(!there.join("moved").exists());
+        Ok(())
+    })
+}
+
+/// Runs commands of lftp, of which none may fail.
+pub fn lftp(remote: &Remote, commands: &str) -> Result<String> {
+    setup::need(&[Package::LFTP, Package::OPENSSH_CLIENT])?;
+    let script = format!(
+        "set cmd:fail-exit yes; set net:max-retries 1; set net:timeout 20\n\
+         set sftp:connect-program \"ssh -a -x -F {}\"\n\
+         open -u {USER}, sftp://127.0.0.1:{}\n{commands}\n",
+        remote.daemon.config().display(),
+        remote.daemon.port
+    );
+    setup::quietly(program("lftp", remote.here()).args(["-c", &script]))
+}
+
+#[test]
+fn lftp_mirrors_and_resumes() -> Result<()> {
+    const HAVE: usize = 1_234_567;
+    Remote::each(|remote| {
+        let (here, there) = (remote.here(), remote.there());
+        sample(&here.join("tree"))?;
+        make(&here.join("up"), 30, 4_000_001)?;
+        make(&there.join("down"), 31, 4_000_001)?;
+        remote.give("up", &fs::read(here.join("up"))?[..HAVE])?;
+        fs::write(here.join("down"), &fs::read(there.join("down"))?[..HAVE])?;
+        // From there on: with other bytes before, those stay.
+        let mark = |path: &Path| -> Result<()> {
+            use std::os::unix::fs::FileExt;
+            Ok(fs::File::options()
+                .write(true)
+                .open(path)?
+                .write_all_at(b"mark", 100)?)
+        };
+        mark(&there.join("up"))?;
+        mark(&here.join("down"))?;
+        lftp(
+            remote,
+            "mirror -R tree\nmirror tree back\nput -c up\nget -c down\nmkdir -p x/y/z\nrmdir x/y/z\n\
+             mv tree moved\nchmod 0604 moved/top\nln -s moved/top soft\nput tree/top -o again\ncls -l\nrm -r x",
+        )?;
+        mark(&here.join("up"))?;
+        mark(&there.join("down"))?;
+        for name in ["up", "down"] {
+            ensure_same(&here.join(name), &there.join(name)).context(name)?;
+        }
+        ensure_same_trees(&here.join("tree"), &here.join("back"), false)?;
+        ensure!(fs::metadata(there.join("moved/top"))?.mode() & 0o7777 == 0o604);
+        fs::set_permissions(there.join("moved/top"), Permissions::from_mode(0o640))?;
+        ensure_same_trees(&here.join("tree"), &there.join("moved"), true)?;
+        ensure!(fs::read_link(there.join("soft"))? == Path::new("moved/top"));
+        ensure!(!there.join("x").exists() && !there.join("tree").exists());
+        Ok(())
+    })
+}

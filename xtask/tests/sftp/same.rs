@@ -1,0 +1,134 @@
+//! Ours and OpenSSH's server, asked the same in the same directory: the answers are the same, and so is what becomes of the files.
+
+use super::Direct;
+use super::paramiko::PYTHON;
+use anyhow::{Context, Result, ensure};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use std::fs::{self, File, FileTimes, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use xtask::setup::{self, Package};
+
+const REFERENCE: &str = "/usr/lib/openssh/sftp-server";
+
+/// What `server` answers to the questions of that name, asked in the directory where it begins.
+fn answers(direct: &Direct, server: &Path, questions: &str) -> Result<String> {
+    let mut python = direct.program(PYTHON);
+    let script = direct.directory.path().join("answers.py");
+    fs::write(&script, include_str!("answers.py"))?;
+    python
+        .arg(script)
+        .args([server, &direct.there()])
+        .arg(questions);
+    setup::quietly(&mut python)
+}
+
+/// The questions of that name have the same answers.
+fn ensure_same(direct: &Direct, questions: &str) -> Result<()> {
+    setup::need(&[Package::SFTP_SERVER, Package::PYTHON])?;
+    let theirs = answers(direct, Path::new(REFERENCE), questions)?;
+    let ours = answers(direct, &direct.server(), questions)?;
+    let (theirs, ours) = (by_question(&theirs), by_question(&ours));
+    let (asked, answered) = (theirs.len(), ours.len());
+    let mut different: Vec<String> = theirs
+        .iter()
+        .zip(&ours)
+        .filter(|(theirs, ours)| theirs != ours)
+        .map(|(theirs, ours)| format!("OpenSSH's: {theirs}\nours:      {ours}"))
+        .collect();
+    let count = different.len();
+    different.truncate(40);
+    ensure!(
+        different.is_empty() && asked == answered,
+        "{count} of {asked} answers differ, of which ours has {answered}:\n{}",
+        different.join("\n")
+    );
+    ensure!(asked > 10, "there are only {asked} answers");
+    Ok(())
+}
+
+/// Each answer with what it did to the files: lines that begin with spaces belong to the one before.
+fn by_question(answers: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for line in answers.lines() {
+        match all.last_mut() {
+            Some(last) if line.starts_with(' ') => {
+                last.push('\n');
+                last.push_str(line);
+            }
+            _ => all.push(line.to_owned()),
+        }
+    }
+    all
+}
+
+#[test]
+fn paths_are_answered_alike() -> Result<()> {
+    Direct::each(|direct| ensure_same(direct, "paths"))
+}
+
+#[test]
+fn handles_are_answered_alike() -> Result<()> {
+    Direct::each(|direct| ensure_same(direct, "handles"))
+}
+
+/// Files of every type, with rights, sizes, owners and times of every width.
+fn kinds(directory: &Path, root: bool) -> Result<()> {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let now = SystemTime::now();
+    // Half a year is 182 days. An hour more or less, and the second in which a server looks does not matter.
+    let hour = Duration::from_secs(60 * 60);
+    let ages = [0, 1, 100, 181, 182, 183, 184, 365, 10_000];
+    for days in ages {
+        for (name, time) in [
+            ("before", now - day * days - hour),
+            ("after", now + day * days + hour),
+        ] {
+            let file = File::create(directory.join(format!("{days} days {name}")))?;
+            file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
+        }
+    }
+    for size in [9, 99_999_999, 999_999_999, 1 << 32, 1 << 40] {
+        File::create(directory.join(format!("size {size}")))?.set_len(size)?;
+    }
+    for mode in [
+        0, 0o111, 0o222, 0o444, 0o777, 0o1666, 0o1777, 0o2666, 0o2777, 0o4666, 0o4777, 0o7000,
+        0o7777,
+    ] {
+        let path = directory.join(format!("mode {mode:o}"));
+        File::create(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        let path = directory.join(format!("directory {mode:o}"));
+        fs::create_dir(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+    }
+    for name in ["ä".to_owned(), "two\nlines".to_owned(), "x".repeat(255)] {
+        File::create(directory.join(name))?;
+    }
+    fs::hard_link(directory.join("size 9"), directory.join("second name"))?;
+    symlink("nowhere", directory.join("link"))?;
+    drop(UnixListener::bind(directory.join("socket"))?);
+    nix::unistd::mkfifo(&directory.join("fifo"), Mode::S_IRWXU)?;
+    if root {
+        for id in [1, 4242, 99_999_999, 4_294_967_294] {
+            let path = directory.join(format!("owner {id}"));
+            File::create(&path)?;
+            chown(path, Some(id), Some(id))?;
+        }
+        for (name, kind) in [("character", SFlag::S_IFCHR), ("block", SFlag::S_IFBLK)] {
+            // Some containers may not.
+            let _ = mknod(&directory.join(name), kind, Mode::S_IRWXU, makedev(1, 3));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn long_names_are_as_those_of_ls() -> Result<()> {
+    Direct::each(|direct| {
+        kinds(&direct.there(), direct.user.is_none()).context("cannot make the files")?;
+        ensure_same(direct, "listing")
+    })
+}

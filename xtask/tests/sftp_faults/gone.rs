@@ -1,0 +1,275 @@
+//! Clients that go and servers that are killed in the middle of writing, files that go while they are open, and what is left of
+//! all of them: nothing.
+
+use super::{is_well, pattern};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use xtask::random::{Random, seed};
+use xtask::server::{fd_count, public_dir};
+use xtask::sftp::request::init;
+use xtask::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, Wire, open};
+
+const BLOCK: usize = 40_000;
+
+/// Who ends it.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Client,
+    Server,
+}
+
+/// Writes many blocks without waiting, then there is an end. What was acknowledged by then is in the file.
+fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
+    let directory = public_dir()?;
+    let mut client = Sftp::start(&SftpOptions {
+        wire,
+        ..SftpOptions::at(directory.path())
+    })?;
+    let handle = client.create("file")?;
+    let blocks: Vec<Vec<u8>> = (0..40)
+        .map(|number| pattern(9, number * BLOCK as u64, BLOCK))
+        .collect();
+    let bytes: Vec<u8> = blocks
+        .iter()
+        .zip(0_u32..)
+        .flat_map(|(data, number)| {
+            Request::Write {
+                handle: &handle,
+                offset: u64::from(number) * BLOCK as u64,
+                data,
+            }
+            .packet(number)
+        })
+        .collect();
+    let cut = random.below(bytes.len());
+    client.send(&bytes[..cut])?;
+    // Answers that came until now, and perhaps some more.
+    let mut acknowledged = Vec::new();
+    for _ in 0..random.below(1 + cut / (BLOCK + 50)) {
+        let message = client.receive()?.context("no answer")?;
+        let (number, reply) = Reply::parse(&message)?;
+        ensure!(reply.status() == Some(Status::OK), "{reply:?}");
+        acknowledged.push(number as usize);
+    }
+    match end {
+        End::Client => {
+            let ended = client.vanish()?;
+            ensure!(ended.lines.is_empty(), "{ended:?}");
+        }
+        End::Server => {
+            client.process.signal(nix::sys::signal::Signal::SIGKILL)?;
+            client.wait()?;
+        }
+    }
+    let file = fs::read(directory.path().join("file"))?;
+    for number in &acknowledged {
+        let from = number * BLOCK;
+        ensure!(
+            file.get(from..from + BLOCK) == Some(&blocks[*number][..]),
+            "block {number} was acknowledged"
+        );
+    }
+    // And nothing is there that nobody wrote.
+    let strange = file
+        .iter()
+        .zip(pattern(9, 0, file.len()))
+        .position(|(a, b)| *a != b && *a != 0);
+    ensure!(strange.is_none(), "another byte at {strange:?}");
+    Ok(acknowledged.len())
+}
+
+#[test]
+fn what_was_acknowledged_is_in_the_file() -> Result<()> {
+    let mut random = Random(seed());
+    let full = std::env::var_os("STOWAWAY_FULL").is_some();
+    let mut acknowledged = 0;
+    for round in 0..if full { 2000 } else { 90 } {
+        let end = [End::Client, End::Server][round % 2];
+        let wire = Wire::ALL[round % 3];
+        acknowledged += writes_until(end, wire, &mut random)
+            .with_context(|| format!("{end:?} went, {wire:?}"))?;
+    }
+    // Else nothing was shown.
+    ensure!(
+        acknowledged > 100,
+        "{acknowledged} blocks were acknowledged"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_file_that_goes_stays_with_who_has_it_open() -> Result<()> {
+    let directory = public_dir()?;
+    for options in [
+        SftpOptions::at(directory.path()),
+        SftpOptions::jailed(directory.path()),
+    ] {
+        let mut client = Sftp::start(&options)?;
+        client.write_file("file", b"before")?;
+        let both = open::READ | open::WRITE;
+        let handle = client.open("file", both, Attrs::default())?;
+        fs::remove_file(directory.path().join("file"))?;
+        fs::write(directory.path().join("file"), "another")?;
+        client.write_at(&handle, 6, b" and after")?;
+        client.fsync(&handle)?;
+        ensure!(client.read(&handle, 0, 100)?.as_deref() == Some(b"before and after".as_slice()));
+        ensure!(client.fstat(&handle)?.size == Some(16));
+        client.set_fstat(&handle, Attrs::size(3))?;
+        client.set_fstat(&handle, Attrs::mode(0o600))?;
+        client.set_fstat(&handle, Attrs::times(1, 2))?;
+        ensure!(client.read(&handle, 0, 100)?.as_deref() == Some(b"bef".as_slice()));
+        client.close(&handle)?;
+        ensure!(client.read_file("file")? == b"another");
+        let mode = fs::metadata(directory.path().join("file"))?
+            .permissions()
+            .mode();
+        ensure!(mode & 0o777 != 0o600, "the new file was changed");
+    }
+    Ok(())
+}
+
+#[test]
+fn where_one_began_may_go() -> Result<()> {
+    let directory = public_dir()?;
+    let path = directory.path().join("going");
+    fs::create_dir(&path)?;
+    let mut client = Sftp::start(&SftpOptions::at(&path))?;
+    is_well(&mut client)?;
+    fs::remove_dir(&path)?;
+    for request in [
+        Request::Stat { path: b"file" },
+        Request::RealPath { path: b"." },
+        Request::RealPath { path: b"file" },
+        Request::Open {
+            path: b"file",
+            flags: open::WRITE | open::CREATE,
+            attrs: Attrs::default(),
+        },
+        Request::MkDir {
+            path: b"made",
+            attrs: Attrs::default(),
+        },
+        Request::ExpandPath { path: b"~" },
+    ] {
+        let told = client.told(&request)?;
+        ensure!(
+            told == Some(Status::NO_SUCH_FILE),
+            "{request:?} was answered {told:?}"
+        );
+    }
+    let there = directory.path().join("there");
+    let there = there.display().to_string();
+    client.write_file(&there, b"there")?;
+    ensure!(client.read_file(&there)? == b"there");
+    Ok(())
+}
+
+/// What a client at a socket file does: greets, opens a file twice, and waits for the answers.
+fn visit(socket: &Path) -> Result<UnixStream> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let open = Request::Open {
+        path: b"file",
+        flags: open::READ,
+        attrs: Attrs::default(),
+    };
+    stream.write_all(&[init(3), open.packet(1), open.packet(2)].concat())?;
+    for _ in 0..3 {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head)?;
+        let mut message = vec![0; u32::from_be_bytes(head) as usize];
+        stream.read_exact(&mut message)?;
+        ensure!(message[0] == 2 || message[0] == 102, "{message:02x?}");
+    }
+    Ok(stream)
+}
+
+/// The processes that have this parent: how many live, and how many wait to be looked after.
+fn children(parent: u32) -> Result<(usize, usize)> {
+    let pids = fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let (mut live, mut dead) = (0, 0);
+    for pid in pids {
+        // A process that ended meanwhile has no status any more.
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        if status.contains(&format!("\nPPid:\t{parent}\n")) {
+            let count = if status.contains("\nState:\tZ") {
+                &mut dead
+            } else {
+                &mut live
+            };
+            *count += 1;
+        }
+    }
+    Ok((live, dead))
+}
+
+#[test]
+fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
+    let directory = public_dir()?;
+    fs::write(directory.path().join("file"), "content")?;
+    let socket = directory.path().join("socket");
+    let place = socket.display().to_string();
+    let options = SftpOptions::at(directory.path()).with(&["--listen", &place]);
+    let mut server = Sftp::spawn(&options)?;
+    let start = Instant::now();
+    while UnixStream::connect(&socket).is_err() {
+        ensure!(
+            start.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            server.process.lines()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mode = fs::metadata(&socket)?.permissions().mode() & 0o777;
+    ensure!(mode == 0o600, "the socket's mode is {mode:o}");
+    let settle = |server: &Sftp| -> Result<()> {
+        let start = Instant::now();
+        while children(server.process.pid())?.0 > 0 {
+            ensure!(start.elapsed() < Duration::from_secs(10), "visitors stay");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    };
+    drop(visit(&socket)?);
+    settle(&server)?;
+    let before = fd_count(server.process.pid())?;
+    let memory = server.process.anonymous_kib()?;
+    let full = std::env::var_os("STOWAWAY_FULL").is_some();
+    let mut random = Random(seed());
+    for round in 0..if full { 20_000 } else { 1000 } {
+        match random.below(4) {
+            0 => drop(UnixStream::connect(&socket)?),
+            1 => {
+                let mut stream = UnixStream::connect(&socket)?;
+                // It may be refused before it is all said.
+                let _ = stream.write_all(&random.bytes(50));
+            }
+            2 => drop(visit(&socket).with_context(|| format!("round {round}"))?),
+            _ => {
+                // A large answer that nobody takes.
+                let mut stream = visit(&socket)?;
+                let list = Request::RealPath { path: b"file" };
+                let _ = stream.write_all(&list.packet(3).repeat(500));
+            }
+        }
+    }
+    settle(&server)?;
+    // The dead are buried when the next one comes.
+    drop(visit(&socket)?);
+    settle(&server)?;
+    let dead = children(server.process.pid())?.1;
+    ensure!(dead <= 2, "{dead} lie about");
+    ensure!(server.process.is_alive()?);
+    let after = fd_count(server.process.pid())?;
+    ensure!(after <= before, "{before} descriptors became {after}");
+    let grown = server.process.anonymous_kib()?.saturating_sub(memory);
+    ensure!(grown <= 64, "{grown} KiB more");
+    drop(visit(&socket)?);
+    Ok(())
+}

@@ -1,0 +1,339 @@
+//! Files that are no ordinary ones, copies of files to themselves, sums of what cannot be summed.
+
+use super::{Scene, look, unchanged};
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{OFlag, open as open_dir, openat};
+use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknod};
+use nix::unistd::mkfifo;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+use xtask::server::root_for;
+use xtask::sftp::{Attrs, Request, Status, open};
+
+/// A file, a FIFO or a device is waited for by nobody.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+#[test]
+fn only_files_and_directories_are_opened() -> Result<()> {
+    if !root_for("devices") {
+        return Ok(());
+    }
+    Scene::each(|scene| {
+        mkfifo(&scene.path("fifo"), Mode::from_bits_truncate(0o666))?;
+        let _listener = UnixListener::bind(scene.path("socket"))?;
+        for (name, kind, device) in [
+            ("null", SFlag::S_IFCHR, makedev(1, 3)),
+            ("zero", SFlag::S_IFCHR, makedev(1, 5)),
+            ("no such device", SFlag::S_IFCHR, makedev(999, 9)),
+            ("block", SFlag::S_IFBLK, makedev(7, 200)),
+        ] {
+            mknod(
+                &scene.path(name),
+                kind,
+                Mode::from_bits_truncate(0o666),
+                device,
+            )?;
+        }
+        let before = look(scene.directory.path())?;
+        for name in ["fifo", "socket", "null", "zero", "no such device", "block"] {
+            let path = name.as_bytes();
+            for flags in [
+                open::READ,
+                open::WRITE,
+                open::READ | open::WRITE,
+                open::WRITE | open::CREATE | open::TRUNCATE,
+                open::WRITE | open::APPEND,
+            ] {
+                let start = Instant::now();
+                let request = Request::Open {
+                    path,
+                    flags,
+                    attrs: Attrs::default(),
+                };
+                let status = scene.client.told(&request)?;
+                ensure!(
+                    matches!(status, Some(Status::PERMISSION_DENIED | Status::FAILURE)),
+                    "OPEN of {name} for {flags} was answered {status:?}"
+                );
+                ensure!(start.elapsed() < AT_ONCE, "{name} was waited for");
+            }
+            for request in [
+                Request::SetStat {
+                    path,
+                    attrs: Attrs::size(0),
+                },
+                Request::OpenDir { path },
+                Request::CheckFile {
+                    name: "check-file-name",
+                    object: path,
+                    algorithms: b"md5",
+                    offset: 0,
+                    len: 0,
+                    block_len: 0,
+                },
+            ] {
+                let start = Instant::now();
+                let status = scene.client.told(&request)?;
+                ensure!(status.is_some(), "{request:?} was answered OK");
+                ensure!(start.elapsed() < AT_ONCE, "{request:?} took its time");
+            }
+            // What needs no opening is done.
+            let mode = fs::symlink_metadata(scene.path(name))?.mode();
+            ensure!(scene.client.stat(name)?.mode == Some(mode), "{name}");
+            unchanged(scene.directory.path(), &before, name)?;
+        }
+        for entry in scene.client.list(".")? {
+            let name = String::from_utf8(entry.name)?;
+            if name == ".." {
+                // In a jail it is the jail.
+                continue;
+            }
+            let mode = fs::symlink_metadata(scene.path(&name))?.mode();
+            ensure!(entry.attrs.mode == Some(mode), "{name}: {:?}", entry.attrs);
+            let letter = match mode & 0o170_000 {
+                0o010_000 => b'p',
+                0o020_000 => b'c',
+                0o040_000 => b'd',
+                0o060_000 => b'b',
+                0o120_000 => b'l',
+                0o140_000 => b's',
+                _ => b'-',
+            };
+            ensure!(entry.long_name[0] == letter, "{name}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_file_is_not_copied_into_itself() -> Result<()> {
+    Scene::each(|scene| {
+        fs::hard_link(scene.path("large"), scene.path("hard"))?;
+        let client = &mut scene.client;
+        let both = open::READ | open::WRITE;
+        let first = client.open("large", both, Attrs::default())?;
+        let second = client.open("large", both, Attrs::default())?;
+        let hard = client.open("hard", both, Attrs::default())?;
+        client.rename("hard", "elsewhere")?;
+        let before = look(scene.directory.path())?;
+        for (from, to) in [
+            (&first, &first),
+            (&first, &second),
+            (&first, &hard),
+            (&hard, &second),
+        ] {
+            for (offset, len, to_offset) in [
+                (0, 0, 200_000),
+                (0, 0, 1),
+                (0, 100_000, 100_000),
+                (199_999, 0, 0),
+                (0, 1, 0),
+                (0, u64::MAX, 0),
+            ] {
+                let request = Request::CopyData {
+                    from,
+                    offset,
+                    len,
+                    to,
+                    to_offset,
+                };
+                scene.told(&request, &[Status::FAILURE])?;
+                unchanged(scene.directory.path(), &before, "a copy to itself")?;
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn copies_of_impossible_ranges_come_to_an_end() -> Result<()> {
+    const MAX: u64 = i64::MAX as u64;
+    Scene::each(|scene| {
+        let from = scene.client.open_read("large")?;
+        for (offset, len, to_offset) in [
+            (0, MAX + 1, 0),
+            (0, u64::MAX, 0),
+            (1, MAX, 0),
+            (0, 10, MAX - 5),
+            (MAX + 1, 1, 0),
+            (u64::MAX, 0, 0),
+            (0, 0, MAX + 1),
+            (0, 0, u64::MAX),
+        ] {
+            let to = scene.client.create("copy")?;
+            let start = Instant::now();
+            let request = Request::CopyData {
+                from: &from,
+                offset,
+                len,
+                to: &to,
+                to_offset,
+            };
+            let reply = scene.client.exchange(&request)?;
+            ensure!(start.elapsed() < AT_ONCE, "{request:?} took its time");
+            let size = fs::metadata(scene.path("copy"))?.len();
+            ensure!(
+                size <= 200_000,
+                "{request:?} made {size} bytes, answered {reply:?}"
+            );
+            ensure!(
+                reply.status() != Some(Status::OK),
+                "{request:?} was answered OK"
+            );
+            scene.client.close(&to)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn sums_of_impossible_ranges_and_blocks_are_refused() -> Result<()> {
+    Scene::each(|scene| {
+        let file = scene.client.open_read("large")?;
+        let dir = scene.client.open_dir(".")?;
+        let long = b"md5,".repeat(9000);
+        let check = |object, algorithms, offset, len, block_len| Request::CheckFile {
+            name: "check-file-handle",
+            object,
+            algorithms,
+            offset,
+            len,
+            block_len,
+        };
+        let (file, dir) = (&file[..], &dir[..]);
+        for request in [
+            // A block has 256 bytes at least, says the draft.
+            check(file, b"md5", 0, 0, 1),
+            check(file, b"md5", 0, 0, 255),
+            check(file, b"", 0, 0, 0),
+            check(file, b",,,", 0, 0, 0),
+            check(file, b"none,MD5 ,sha-1", 0, 0, 0),
+            check(file, b"md5\0", 0, 0, 0),
+            check(file, b"md5", u64::MAX, 0, 0),
+            check(file, b"md5", 1 << 63, 1 << 63, 0),
+            check(file, b"md5", 200_001, 1, 0),
+            check(dir, b"md5", 0, 0, 0),
+            check(b"", b"md5", 0, 0, 0),
+        ] {
+            let start = Instant::now();
+            let status = scene.client.told(&request)?;
+            ensure!(status.is_some(), "{request:?} was answered OK");
+            ensure!(start.elapsed() < AT_ONCE, "{request:?} took its time");
+        }
+        // Unusual, and right.
+        for request in [
+            check(file, b"none,md5", 0, u64::MAX, 0),
+            check(file, &long, 5, 1 << 40, u32::MAX),
+            check(file, b"crc32", 0, 0, 256),
+            check(file, b"sha1", 199_999, 0, 0),
+        ] {
+            let reply = scene.client.exchange(&request)?;
+            ensure!(
+                reply.status().is_none(),
+                "{request:?} was answered {reply:?}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn names_below_a_path_that_is_nearly_too_long_are_told_whole() -> Result<()> {
+    const PATH_MAX: usize = 4096;
+    Scene::each(|scene| {
+        // As deep as a path can name it, and one more below that no path can.
+        let name = "d".repeat(200);
+        let mut dir = open_dir(scene.directory.path(), OFlag::O_DIRECTORY, Mode::empty())?;
+        let mut path = String::new();
+        while path.len() + name.len() + 1
+            < PATH_MAX - 100 - scene.directory.path().as_os_str().len()
+        {
+            mkdirat(&dir, name.as_str(), Mode::from_bits_truncate(0o755))?;
+            dir = openat(&dir, name.as_str(), OFlag::O_DIRECTORY, Mode::empty())?;
+            path = format!("{path}{name}/");
+        }
+        let flags = OFlag::O_CREAT | OFlag::O_WRONLY;
+        for number in 0..50_usize {
+            let name = format!("{number:02}{}", "f".repeat(253));
+            let file = openat(&dir, name.as_str(), flags, Mode::from_bits_truncate(0o600))?;
+            fs::File::from(file).set_len(number as u64 * 1000)?;
+        }
+        let listed = scene.client.list(path.as_str())?;
+        for entry in &listed {
+            if entry.name == b"." || entry.name == b".." {
+                continue;
+            }
+            ensure!(
+                entry.name.len() == 255,
+                "{} bytes of a name",
+                entry.name.len()
+            );
+            let number: u64 = std::str::from_utf8(&entry.name[..2])?.parse()?;
+            let told = (entry.attrs.size, entry.attrs.mode);
+            ensure!(
+                told == (Some(number * 1000), Some(0o100_600)),
+                "{number}: {:?}",
+                entry.attrs
+            );
+        }
+        // OpenSSH's server leaves them out; they are there.
+        ensure!(listed.len() == 52, "{} names", listed.len());
+        let longest = format!("{path}00{}", "f".repeat(253));
+        let status = scene.client.told(&Request::Stat {
+            path: longest.as_bytes(),
+        })?;
+        ensure!(
+            longest.len() < PATH_MAX || status.is_some(),
+            "{} bytes of a path",
+            longest.len()
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_directory_that_is_removed_while_it_is_listed_ends() -> Result<()> {
+    Scene::each(|scene| {
+        let path = scene.path("going");
+        fs::create_dir(&path)?;
+        for number in 0..2000 {
+            fs::write(path.join(format!("{number} {}", "n".repeat(60))), "")?;
+        }
+        let handle = scene.client.open_dir("going")?;
+        let first = scene.client.read_dir(&handle)?.context("no names")?;
+        ensure!(first.len() < 2000, "all names in one reply");
+        fs::remove_dir_all(&path)?;
+        let mut count = first.len();
+        while let Some(entries) = scene.client.read_dir(&handle)? {
+            count += entries.len();
+        }
+        ensure!(count <= 2002, "{count} names of 2002");
+        // The end stays the end, and the handle is good for nothing else.
+        ensure!(scene.client.read_dir(&handle)?.is_none());
+        scene.client.close(&handle)?;
+        let gone = Request::OpenDir { path: b"going" };
+        scene.told(&gone, &[Status::NO_SUCH_FILE])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_file_that_shrinks_is_never_padded() -> Result<()> {
+    let mut scene = Scene::new(false)?;
+    let handle = scene.client.open_read("large")?;
+    for len in [100_u64, 0] {
+        fs::File::options()
+            .write(true)
+            .open(scene.path("large"))?
+            .set_len(len)?;
+        let data = scene.client.read(&handle, 0, 100_000)?.unwrap_or_default();
+        ensure!(
+            data == vec![b'x'; len as usize],
+            "{} bytes of {len}",
+            data.len()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,344 @@
+//! Packets that are none, or half of one, and conversations that begin in another way than conversations do.
+
+use super::samples::Opened;
+use super::{Scene, look, unchanged};
+use anyhow::{Context, Result, ensure};
+use std::time::{Duration, Instant};
+use xtask::sftp::request::{init, packet};
+use xtask::sftp::{
+    Attrs, Ended, PACKET_MAX, Reply, Request, Sftp, SftpOptions, Status, kind, open,
+};
+
+/// What must be answered at once is answered in this time.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// The session was ended by the server, with one line for people.
+fn broken(ended: &Ended) -> Result<()> {
+    ensure!(
+        ended.code() == Some(11) && ended.lines.len() == 1,
+        "{ended:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_has_no_number_or_no_length_ends_the_session() -> Result<()> {
+    let most = PACKET_MAX as u32;
+    let lengths = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        most + 1,
+        1 << 20,
+        1 << 24,
+        i32::MAX as u32,
+        1 << 31,
+        u32::MAX,
+    ];
+    for len in lengths {
+        for kind in [kind::INIT, kind::STAT, kind::WRITE, kind::EXTENDED, 255] {
+            for rest in [0, 4, 5000] {
+                let mut scene = Scene::new(false)?;
+                let bytes = [&len.to_be_bytes()[..], &[kind], &vec![0; rest]].concat();
+                // A length of one to four can only be judged when all of it is there, which four bytes more settle.
+                if rest == 0 && (1..5).contains(&len) {
+                    continue;
+                }
+                scene.client.push(&bytes, AT_ONCE)?;
+                let what = || format!("a length of {len} and type {kind}, with {rest} bytes");
+                let more = scene.client.receive().with_context(what)?;
+                ensure!(more.is_none(), "{} was answered {more:?}", what());
+                broken(&scene.client.wait()?).with_context(what)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_came_before_the_damage_is_answered() -> Result<()> {
+    let mut scene = Scene::new(false)?;
+    let request = Request::Stat { path: b"small" };
+    let id = scene.client.next_id();
+    let bytes = [request.packet(id), vec![0xff; 100]].concat();
+    scene.client.push(&bytes, AT_ONCE)?;
+    let reply = scene.client.answer(id, &request)?;
+    ensure!(matches!(reply, Reply::Attrs(_)), "{reply:?}");
+    ensure!(scene.client.receive()?.is_none());
+    broken(&scene.client.wait()?)
+}
+
+#[test]
+fn the_longest_packet_is_taken() -> Result<()> {
+    Scene::each(|scene| {
+        let handle = scene.client.create("longest")?;
+        let head = Request::Write {
+            handle: &handle,
+            offset: 0,
+            data: b"",
+        };
+        let data = vec![b'y'; PACKET_MAX - head.message(0).len()];
+        scene.client.write_at(&handle, 0, &data)?;
+        scene.client.close(&handle)?;
+        ensure!(scene.client.read_file("longest")? == data);
+        // Another request has no use for so much, and says so, or answers as if it were not there.
+        let name = vec![b'n'; PACKET_MAX - 9];
+        let request = Request::Stat { path: &name };
+        ensure!(request.message(0).len() == PACKET_MAX);
+        scene.told(&request, &[Status::BAD_MESSAGE])?;
+        let data = vec![0; PACKET_MAX - 5];
+        let other = Request::Other {
+            kind: 150,
+            data: &data,
+        };
+        scene.told(&other, &[Status::OP_UNSUPPORTED])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_request_before_init_ends_the_session_and_does_nothing() -> Result<()> {
+    for request in [
+        Request::Open {
+            path: b"made",
+            flags: open::WRITE | open::CREATE,
+            attrs: Attrs::default(),
+        },
+        Request::Remove { path: b"small" },
+        Request::Limits,
+        Request::Other {
+            kind: 77,
+            data: b"",
+        },
+    ] {
+        let directory = super::sample()?;
+        let before = look(directory.path())?;
+        let mut client = Sftp::spawn(&SftpOptions::at(directory.path()))?;
+        client.push(&[request.packet(1), init(3)].concat(), AT_ONCE)?;
+        ensure!(client.receive()?.is_none(), "{request:?} was answered");
+        broken(&client.wait()?)?;
+        unchanged(directory.path(), &before, "what came before INIT")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_version_is_answered_by_ours() -> Result<()> {
+    for version in [0, 1, 2, 3, 4, 6, 7, u32::MAX] {
+        let directory = super::sample()?;
+        let mut client = Sftp::spawn(&SftpOptions::at(directory.path()))?;
+        ensure!(client.init(version)?.version == 3, "INIT {version}");
+        ensure!(client.read_file("small")? == b"small\n");
+    }
+    Ok(())
+}
+
+#[test]
+fn init_may_come_again_and_bring_things_along() -> Result<()> {
+    Scene::each(|scene| {
+        let first = scene.client.version.clone();
+        let opened = Opened::new(&mut scene.client)?;
+        for _ in 0..100 {
+            ensure!(*scene.client.init(3)? == first, "another VERSION");
+        }
+        // What is open stays so.
+        ensure!(scene.client.read(&opened.file, 0, 100)?.as_deref() == super::SMALL);
+        let client = &mut scene.client;
+        // What a client knows, it may say; what it says wrongly is not looked at.
+        for rest in [
+            &b"\0\0\0\x07newline\0\0\0\x01\n"[..],
+            b"\xff\xff\xff\xff",
+            &[0; 5000],
+            &[7; 200_000],
+        ] {
+            client.send(&packet(&[&b"\x01\0\0\0\x03"[..], rest].concat()))?;
+            let version = client.receive()?.context("INIT was not answered")?;
+            ensure!(version.starts_with(b"\x02\0\0\0\x03"), "{version:02x?}");
+        }
+        // In one piece with what follows, as often as one likes.
+        let request = Request::Limits;
+        let id = client.next_id();
+        client.send(&[init(3), init(6), request.packet(id), init(0)].concat())?;
+        for kind in [
+            kind::VERSION,
+            kind::VERSION,
+            kind::EXTENDED_REPLY,
+            kind::VERSION,
+        ] {
+            let message = client.receive()?.context("no answer")?;
+            ensure!(message[0] == kind, "{message:02x?} instead of type {kind}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn types_that_are_no_requests_are_unsupported_at_once() -> Result<()> {
+    let known = |kind: u8| {
+        matches!(
+            kind,
+            kind::INIT | kind::OPEN..=kind::SYMLINK | kind::EXTENDED
+        )
+    };
+    Scene::each(|scene| {
+        for kind in (0..=255).filter(|&kind| !known(kind)) {
+            for data in [&b""[..], b"\0", b"\xff\xff\xff\xff", &[7; 1000]] {
+                let start = Instant::now();
+                scene.told(&Request::Other { kind, data }, &[Status::OP_UNSUPPORTED])?;
+                ensure!(start.elapsed() < AT_ONCE, "type {kind} was thought about");
+            }
+        }
+        // OpenSSH's server lets a request wait that comes in one piece with an unknown one.
+        let client = &mut scene.client;
+        let other = Request::Other {
+            kind: 255,
+            data: b"",
+        };
+        let replies = client.pipeline(&[other.clone(), Request::Stat { path: b"small" }, other])?;
+        ensure!(matches!(replies[1], Reply::Attrs(_)), "{replies:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn extensions_that_are_none_are_unsupported() -> Result<()> {
+    Scene::each(|scene| {
+        let long = vec![b'e'; 30_000];
+        let names: [&[u8]; 9] = [
+            b"",
+            b"@openssh.com",
+            b"posix-rename",
+            b"posix-rename@openssh.comx",
+            b"statvfs@openssh.com\0",
+            b"copy-data@openssh.com",
+            b"STATVFS@OPENSSH.COM",
+            b"\xff\xfe\x1b[2J",
+            &long,
+        ];
+        for name in names {
+            for data in [&b""[..], b"\xff\xff\xff\xff", b"\0\0\0\x01."] {
+                scene.told(&Request::Extended { name, data }, &[Status::OP_UNSUPPORTED])?;
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn numbers_are_given_back_as_they_came() -> Result<()> {
+    Scene::each(|scene| {
+        let request = Request::Stat { path: b"small" };
+        for id in [0, 1, 1, 1, 0, u32::MAX, 1 << 31, u32::MAX] {
+            scene.client.send(&request.packet(id))?;
+            scene.client.answer(id, &request)?;
+        }
+        // Three requests of one number are three requests.
+        scene.client.send(&request.packet(7).repeat(3))?;
+        for _ in 0..3 {
+            scene.client.answer(7, &request)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_request_that_was_cut_is_malformed_and_does_nothing() -> Result<()> {
+    Scene::each(|scene| {
+        let opened = Opened::new(&mut scene.client)?;
+        let before = look(scene.directory.path())?;
+        for request in opened.requests() {
+            if matches!(request, Request::Other { .. }) {
+                continue;
+            }
+            let message = request.message(0x0bad_0bad);
+            // What follows the name of an unknown extension is not known to be missing.
+            let whole = match &request {
+                Request::Extended { name, .. } => 9 + name.len(),
+                _ => message.len(),
+            };
+            for len in 5..whole {
+                scene.client.send(&packet(&message[..len]))?;
+                let what = || format!("{request:?} in {len} of {whole} bytes");
+                let reply = scene.client.receive().with_context(what)?;
+                let (id, reply) = Reply::parse(&reply.with_context(what)?)?;
+                ensure!(
+                    id == 0x0bad_0bad && reply.status() == Some(Status::BAD_MESSAGE),
+                    "{} was answered {reply:?}",
+                    what()
+                );
+            }
+            unchanged(
+                scene.directory.path(),
+                &before,
+                &format!("half of {request:?}"),
+            )?;
+        }
+        // The handles were named often, and are what they were.
+        ensure!(scene.client.read(&opened.file, 0, 9)?.as_deref() == super::SMALL);
+        Ok(())
+    })
+}
+
+#[test]
+fn strings_that_end_behind_their_packet_are_malformed() -> Result<()> {
+    Scene::each(|scene| {
+        let opened = Opened::new(&mut scene.client)?;
+        let before = look(scene.directory.path())?;
+        for request in opened.requests() {
+            if matches!(request, Request::Other { .. } | Request::Limits) {
+                continue;
+            }
+            // The first string of each, be it a path, a handle or the name of an extension.
+            let message = request.message(7);
+            let len = u32::from_be_bytes(message[5..9].try_into()?);
+            let rest = message.len() as u32 - 9;
+            for wrong in [
+                rest + 1,
+                len | 1 << 31,
+                len | 1 << 24,
+                i32::MAX as u32,
+                u32::MAX,
+            ] {
+                let mut message = message.clone();
+                message[5..9].copy_from_slice(&wrong.to_be_bytes());
+                scene.client.send(&packet(&message))?;
+                let reply = scene.client.receive()?.context("no answer")?;
+                let (_, reply) = Reply::parse(&reply)?;
+                ensure!(
+                    reply.status() == Some(Status::BAD_MESSAGE),
+                    "{request:?} whose string has {wrong} bytes was answered {reply:?}"
+                );
+            }
+            unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_packet_may_come_byte_by_byte() -> Result<()> {
+    Scene::each(|scene| {
+        let opened = Opened::new(&mut scene.client)?;
+        let large = vec![b'z'; 5000];
+        let mut requests = opened.requests();
+        requests.insert(
+            0,
+            Request::Write {
+                handle: &opened.other,
+                offset: 0,
+                data: &large,
+            },
+        );
+        for request in &requests {
+            let id = scene.client.next_id();
+            for byte in request.packet(id) {
+                scene.client.send(&[byte])?;
+            }
+            scene.client.answer(id, request)?;
+        }
+        std::fs::write(scene.path("small"), "small\n")?;
+        Ok(())
+    })
+}

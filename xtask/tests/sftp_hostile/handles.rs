@@ -1,0 +1,349 @@
+//! Handles that nobody gave, that were given back, that are for something else, and more of them than there are.
+
+use super::samples::{Opened, with_handle};
+use super::{Scene, look, unchanged};
+use anyhow::{Result, ensure};
+use xtask::sftp::{Attrs, Reply, Request, SftpOptions, Status, open};
+
+const REFUSALS: [Status; 3] = [Status::FAILURE, Status::NO_SUCH_FILE, Status::BAD_MESSAGE];
+
+#[test]
+fn handles_of_every_length_are_refused() -> Result<()> {
+    Scene::each(|scene| {
+        let opened = Opened::new(&mut scene.client)?;
+        let good = opened.file.clone();
+        let before = look(scene.directory.path())?;
+        let lengths = (0..=300).chain([511, 512, 1000, 4096, 30_000, 100_000]);
+        for len in lengths {
+            for fill in [0, 0x30, 0xff] {
+                let mut handle = good.clone();
+                handle.resize(len, fill);
+                if handle == good {
+                    handle = vec![fill; len];
+                }
+                // Each request with a few of them, a few requests with each.
+                let requests = with_handle(&handle, &good);
+                let some = requests.len() / if len < 10 { 1 } else { 5 };
+                for request in requests
+                    .iter()
+                    .cycle()
+                    .skip(len % requests.len())
+                    .take(some)
+                {
+                    scene.told(request, &REFUSALS)?;
+                }
+            }
+        }
+        unchanged(scene.directory.path(), &before, "a handle that is none")?;
+        ensure!(scene.client.read(&good, 0, 9)?.as_deref() == super::SMALL);
+        Ok(())
+    })
+}
+
+#[test]
+fn neighbours_of_a_handle_are_none() -> Result<()> {
+    Scene::each(|scene| {
+        let opened = Opened::new(&mut scene.client)?;
+        let known = [&opened.file, &opened.other, &opened.dir];
+        let before = look(scene.directory.path())?;
+        for handle in known {
+            for bit in 0..handle.len() * 8 {
+                let mut near = handle.clone();
+                near[bit / 8] ^= 1 << (bit % 8);
+                if known.contains(&&near) {
+                    continue;
+                }
+                for request in with_handle(&near, &opened.file) {
+                    scene.told(&request, &REFUSALS)?;
+                }
+            }
+        }
+        unchanged(scene.directory.path(), &before, "a handle beside another")
+    })
+}
+
+#[test]
+fn a_closed_handle_is_dead_also_when_its_place_is_taken() -> Result<()> {
+    Scene::each(|scene| {
+        let good = scene
+            .client
+            .open("other", open::READ | open::WRITE, Attrs::default())?;
+        let mut closed = Vec::new();
+        for _ in 0..200 {
+            let handle = scene
+                .client
+                .open("small", open::READ | open::WRITE, Attrs::default())?;
+            ensure!(!closed.contains(&handle), "a handle comes again at once");
+            scene.client.close(&handle)?;
+            closed.push(handle);
+        }
+        let _taken = scene
+            .client
+            .open("large", open::READ | open::WRITE, Attrs::default())?;
+        let before = look(scene.directory.path())?;
+        for handle in closed.iter().rev().take(20) {
+            for request in with_handle(handle, &good) {
+                scene.told(&request, &REFUSALS)?;
+            }
+        }
+        unchanged(scene.directory.path(), &before, "a handle that was closed")
+    })
+}
+
+#[test]
+fn a_handle_is_only_for_what_it_was_opened_for() -> Result<()> {
+    Scene::each(|scene| {
+        let client = &mut scene.client;
+        let dir = client.open_dir("sub")?;
+        let reading = client.open_read("small")?;
+        let writing = client.open("other", open::WRITE, Attrs::default())?;
+        let before = look(scene.directory.path())?;
+        let data = b"data".as_slice();
+        let read = |handle| Request::Read {
+            handle,
+            offset: 0,
+            len: 10,
+        };
+        let write = |handle| Request::Write {
+            handle,
+            offset: 0,
+            data,
+        };
+        let copy = |from, to| Request::CopyData {
+            from,
+            offset: 0,
+            len: 0,
+            to,
+            to_offset: 0,
+        };
+        let large = vec![0; 200_000];
+        let (dir, reading, writing) = (&dir[..], &reading[..], &writing[..]);
+        for request in [
+            read(dir),
+            write(dir),
+            read(writing),
+            write(reading),
+            Request::Write {
+                handle: reading,
+                offset: 0,
+                data: &large,
+            },
+            Request::ReadDir { handle: reading },
+            copy(writing, reading),
+            copy(dir, writing),
+            copy(reading, dir),
+            Request::FSetStat {
+                handle: reading,
+                attrs: Attrs::size(0),
+            },
+            Request::CheckFile {
+                name: "check-file-handle",
+                object: writing,
+                algorithms: b"md5",
+                offset: 0,
+                len: 0,
+                block_len: 0,
+            },
+        ] {
+            scene.told(
+                &request,
+                &[
+                    Status::FAILURE,
+                    Status::NO_SUCH_FILE,
+                    Status::PERMISSION_DENIED,
+                    Status::BAD_MESSAGE,
+                ],
+            )?;
+        }
+        unchanged(
+            scene.directory.path(),
+            &before,
+            "a handle for something else",
+        )
+    })
+}
+
+#[test]
+fn what_is_written_to_an_appended_file_is_appended() -> Result<()> {
+    Scene::each(|scene| {
+        let flags = open::WRITE | open::APPEND;
+        let handle = scene.client.open("small", flags, Attrs::default())?;
+        for (offset, data) in [(0, "1"), (u64::MAX, "2"), (1 << 63, "3"), (100, "4")] {
+            scene.client.write_at(&handle, offset, data.as_bytes())?;
+        }
+        scene.client.write_at(&handle, 0, &vec![b'5'; 200_000])?;
+        let expected = [b"small\n1234".to_vec(), vec![b'5'; 200_000]].concat();
+        ensure!(
+            scene.client.read_file("small")? == expected,
+            "not at its end"
+        );
+        std::fs::write(scene.path("small"), "small\n")?;
+        Ok(())
+    })
+}
+
+/// Opens `small` again and again, many at once, until all of `count` were tried: the handles, and how many were refused.
+fn open_many(scene: &mut Scene, count: usize) -> Result<(Vec<Vec<u8>>, usize)> {
+    let request = Request::Open {
+        path: b"small",
+        flags: open::READ,
+        attrs: Attrs::default(),
+    };
+    let (mut handles, mut refused) = (Vec::new(), 0);
+    for _ in 0..count.div_ceil(500) {
+        for reply in scene
+            .client
+            .pipeline(&vec![request.clone(); 500.min(count)])?
+        {
+            match reply {
+                Reply::Handle(handle) => handles.push(handle),
+                other => {
+                    ensure!(other.status() == Some(Status::FAILURE), "{other:?}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    Ok((handles, refused))
+}
+
+/// A server that may have so many descriptors.
+fn limited(scene: impl Fn(&std::path::Path) -> SftpOptions, descriptors: usize) -> Result<Scene> {
+    let script = format!("ulimit -n {descriptors} && exec \"$@\"");
+    Scene::with(|path| SftpOptions {
+        through: ["sh", "-c", &script, "sh"].map(String::from).into(),
+        ..scene(path)
+    })
+}
+
+#[test]
+fn ten_thousand_opens_end_at_the_limit_and_the_session_lives_on() -> Result<()> {
+    for jailed in [false, true] {
+        for descriptors in [100, 256, 1024, 20_000] {
+            let options = |path: &std::path::Path| {
+                if jailed {
+                    SftpOptions::jailed(path)
+                } else {
+                    SftpOptions::at(path)
+                }
+            };
+            let mut scene = limited(options, descriptors)?;
+            let said = scene.client.limits()?.open_handles;
+            scene.is_well()?;
+            works_without_handles(&mut scene)?;
+            let idle = scene.client.process.fd_count()?;
+            let (handles, refused) = open_many(&mut scene, 10_000)?;
+            let what = format!("{} of {descriptors}, in a jail: {jailed}", handles.len());
+            ensure!(handles.len() as u64 == said, "{what}: {said} were promised");
+            ensure!(handles.len() < descriptors && handles.len() >= 10, "{what}");
+            ensure!(
+                refused == 10_000 - handles.len(),
+                "{what}: {refused} refused"
+            );
+            // A name of a directory is no way around, and what would have been made is not.
+            for request in [
+                Request::OpenDir { path: b"sub" },
+                Request::Open {
+                    path: b"made",
+                    flags: open::WRITE | open::CREATE,
+                    attrs: Attrs::default(),
+                },
+                Request::Open {
+                    path: b"small",
+                    flags: open::WRITE | open::TRUNCATE,
+                    attrs: Attrs::default(),
+                },
+            ] {
+                scene.told(&request, &[Status::FAILURE])?;
+            }
+            ensure!(!scene.path("made").exists(), "{what}: made, and no handle");
+            works_without_handles(&mut scene)?;
+            // Each handle is a file of its own.
+            for handle in [&handles[0], &handles[handles.len() - 1]] {
+                ensure!(scene.client.read(handle, 0, 9)?.as_deref() == super::SMALL);
+            }
+            let closes: Vec<_> = handles
+                .iter()
+                .map(|handle| Request::Close { handle })
+                .collect();
+            for reply in scene.client.pipeline(&closes)? {
+                ensure!(reply.status() == Some(Status::OK), "{reply:?}");
+            }
+            scene.is_well()?;
+            let now = scene.client.process.fd_count()?;
+            ensure!(now <= idle, "{what}: {idle} descriptors became {now}");
+            let (again, _) = open_many(&mut scene, 10_000)?;
+            ensure!(again.len() == handles.len(), "{what}: then {}", again.len());
+        }
+    }
+    Ok(())
+}
+
+/// What needs no handle is done while there are none.
+fn works_without_handles(scene: &mut Scene) -> Result<()> {
+    let client = &mut scene.client;
+    ensure!(client.stat("small")?.size == Some(6));
+    ensure!(client.lstat("link")?.size == Some(5));
+    ensure!(client.read_link("link")? == b"small");
+    ensure!(client.real_path("sub/../small")?.ends_with(b"/small"));
+    client.mkdir("made", Attrs::mode(0o755))?;
+    client.symlink("small", "made/link")?;
+    client.hard_link("small", "made/hard")?;
+    client.rename("made/hard", "made/renamed")?;
+    client.posix_rename("made/renamed", "made/again")?;
+    client.set_stat("made/again", Attrs::mode(0o640))?;
+    client.set_stat("made/again", Attrs::times(7, 8))?;
+    ensure!(client.stat_vfs("made/again")?.blocks > 0);
+    client.remove("made/again")?;
+    client.remove("made/link")?;
+    client.rmdir("made")
+}
+
+#[test]
+fn thousands_of_opens_and_closes_leave_nothing_open() -> Result<()> {
+    Scene::each(|scene| {
+        scene.client.list("sub")?;
+        scene.is_well()?;
+        let idle = scene.client.process.fd_count()?;
+        let memory = scene.client.process.anonymous_kib()?;
+        for round in 0..2000 {
+            let file = scene.client.open_read("small")?;
+            let dir = scene.client.open_dir("sub")?;
+            if round % 3 == 0 {
+                scene.client.read_dir(&dir)?;
+                scene.client.read(&file, 0, 100)?;
+            }
+            scene.client.close(&dir)?;
+            scene.client.close(&file)?;
+            // What fails must not keep anything either.
+            scene.told(
+                &Request::OpenDir { path: b"small" },
+                &[Status::NO_SUCH_FILE, Status::FAILURE],
+            )?;
+            scene.told(
+                &Request::Open {
+                    path: b"sub",
+                    flags: open::WRITE,
+                    attrs: Attrs::default(),
+                },
+                &[Status::FAILURE],
+            )?;
+            scene.told(
+                &Request::CheckFile {
+                    name: "check-file-name",
+                    object: b"small",
+                    algorithms: b"none",
+                    offset: 0,
+                    len: 0,
+                    block_len: 0,
+                },
+                &[Status::FAILURE],
+            )?;
+        }
+        let now = scene.client.process.fd_count()?;
+        ensure!(now <= idle, "{idle} descriptors became {now}");
+        let grown = scene.client.process.anonymous_kib()?.saturating_sub(memory);
+        ensure!(grown <= 64, "{memory} KiB became {grown} KiB more");
+        Ok(())
+    })
+}

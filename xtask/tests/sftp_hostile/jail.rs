@@ -1,0 +1,543 @@
+//! --jail: what is outside does not exist. Not by `..`, not by links, not by what an answer lets one guess.
+
+use super::samples::with_path;
+use super::{Seen, fill, look, unchanged};
+use anyhow::{Context, Result, ensure};
+use nix::libc;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use xtask::lockdown;
+use xtask::server::{public_dir, users};
+use xtask::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, open};
+
+/// What only files outside contain.
+const SECRET: &str = "OUTSIDE";
+
+/// `jail` with a sample and links that lead out, beside `outside` with `secret` and `dir/inner`.
+pub(super) struct Prison {
+    pub(super) base: TempDir,
+    before: BTreeMap<PathBuf, Seen>,
+    user: Option<u32>,
+}
+
+impl Prison {
+    pub(super) fn new(user: Option<u32>) -> Result<Self> {
+        let base = public_dir()?;
+        let outside = base.path().join("outside");
+        fs::create_dir_all(outside.join("dir"))?;
+        fs::write(outside.join("secret"), SECRET)?;
+        fs::write(outside.join("dir/inner"), SECRET)?;
+        // Whoever serves may do everything outside, too: only the jail is in between.
+        for path in ["", "dir", "secret", "dir/inner"] {
+            chown(outside.join(path), user, user)?;
+        }
+        let before = look(&outside)?;
+        let prison = Self { base, before, user };
+        fs::create_dir(prison.jail())?;
+        prison.refill()?;
+        Ok(prison)
+    }
+
+    pub(super) fn jail(&self) -> PathBuf {
+        self.base.path().join("jail")
+    }
+
+    pub(super) fn outside(&self) -> PathBuf {
+        self.base.path().join("outside")
+    }
+
+    /// Makes what is inside new.
+    fn refill(&self) -> Result<()> {
+        let jail = self.jail();
+        for entry in fs::read_dir(&jail)? {
+            let path = entry?.path();
+            if path.symlink_metadata()?.is_dir() {
+                fs::remove_dir_all(path)?;
+            } else {
+                fs::remove_file(path)?;
+            }
+        }
+        fill(&jail)?;
+        let outside = self.outside();
+        for (name, target) in [
+            ("abs-secret", outside.join("secret")),
+            ("abs-nothin", outside.join("nothin")),
+            ("abs-dir", outside.clone()),
+            ("up-secret", "../outside/secret".into()),
+            ("up-nothin", "../outside/nothin".into()),
+            ("up-dir", "../outside".into()),
+            ("sub/up", "../../outside".into()),
+            ("up", "..".into()),
+            ("root", "/".into()),
+            ("etc", "/etc".into()),
+            ("passwd", "/etc/passwd".into()),
+            ("proc", "/proc".into()),
+            ("twice", "up-dir/dir".into()),
+        ] {
+            symlink(target, jail.join(name))?;
+        }
+        for entry in walkdir::WalkDir::new(&jail) {
+            std::os::unix::fs::lchown(entry?.path(), self.user, self.user)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn options(&self) -> SftpOptions {
+        SftpOptions {
+            user: self.user,
+            ..SftpOptions::jailed(&self.jail())
+        }
+    }
+
+    /// Nothing outside is another than before.
+    pub(super) fn outside_is_untouched(&self, by: &str) -> Result<()> {
+        unchanged(&self.outside(), &self.before, by)?;
+        let names: Vec<_> = fs::read_dir(self.base.path())?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<Result<_>>()?;
+        ensure!(names.len() == 2, "{by} left {names:?}");
+        Ok(())
+    }
+
+    /// Paths that lead out, if the jail does not hold.
+    fn ways_out(&self) -> Vec<String> {
+        let outside = self.outside().display().to_string();
+        let jail = self.jail().display().to_string();
+        let mut all: Vec<String> = [
+            "../outside/secret",
+            "/../outside/secret",
+            "/../../../../../../../../../../../../etc/passwd",
+            "sub/../../outside/secret",
+            "sub/../../outside/dir",
+            "./.././outside/./secret",
+            "..//outside//secret",
+            "../outside",
+            "../jail/small",
+            "abs-secret",
+            "abs-secret/",
+            "abs-nothin",
+            "abs-dir",
+            "abs-dir/secret",
+            "abs-dir/made",
+            "abs-dir/dir/inner",
+            "up-secret",
+            "up-nothin",
+            "up-dir",
+            "up-dir/secret",
+            "up-dir/made",
+            "up-dir/../outside/secret",
+            "sub/up/secret",
+            "sub/up/../outside/secret",
+            "twice/inner",
+            "up/outside/secret",
+            "up/../up/outside/secret",
+            "root/../outside/secret",
+            "root/etc/passwd",
+            "etc/passwd",
+            "passwd",
+            "/etc/passwd",
+            "/etc/stowaway-made",
+            "proc/self/root/etc/passwd",
+            "/proc/self/cwd/small",
+            "/proc/self/maps",
+        ]
+        .map(String::from)
+        .into();
+        all.extend([
+            format!("{outside}/secret"),
+            format!("{outside}/made"),
+            format!("{outside}/dir/inner"),
+            format!("{jail}/small"),
+            format!("{jail}/../outside/secret"),
+            format!("root{outside}/secret"),
+            format!("up{outside}/secret"),
+        ]);
+        all
+    }
+
+    /// The bytes of an answer hold nothing of the outside: no content, and not where the jail is.
+    fn tells_nothing(&self, message: &[u8], request: &Request<'_>) -> Result<()> {
+        // What the client says itself may come back.
+        let base = self.base.path().display().to_string();
+        let asked = request.message(0);
+        for word in [SECRET, "root:x:0", base.as_str()] {
+            // A link to what is outside is told as who made it wrote it.
+            let is_link = word == base && matches!(request, Request::ReadLink { .. });
+            ensure!(
+                is_link || find(&asked, word) || !find(message, word),
+                "{word} is in the answer to {request:?}: {}",
+                message.escape_ascii()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn find(bytes: &[u8], word: &str) -> bool {
+    bytes
+        .windows(word.len())
+        .any(|part| part == word.as_bytes())
+}
+
+/// Sends a request; the answer's bytes and what they mean.
+fn ask(client: &mut Sftp, request: &Request<'_>) -> Result<(Vec<u8>, Reply)> {
+    let id = client.next_id();
+    client.send(&request.packet(id))?;
+    let message = client.receive()?.context("no answer")?;
+    let (answered, reply) = Reply::parse(&message)?;
+    ensure!(answered == id, "{request:?} was answered as {answered}");
+    Ok((message, reply))
+}
+
+/// Starts a server in each prison: for root and for a user, with all that the kernel offers and with nothing but a walk.
+fn each(test: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()> {
+    for user in users() {
+        for poor in [false, true] {
+            let prison = Prison::new(user)?;
+            let options = prison.options();
+            let mut client = if poor {
+                let calls = [libc::SYS_openat2, libc::SYS_landlock_create_ruleset];
+                lockdown::without(&calls, || Sftp::start(&options))?
+            } else {
+                Sftp::start(&options)?
+            };
+            test(&prison, &mut client).with_context(|| {
+                let said = client.process.lines();
+                format!("for user {user:?} on a poor kernel: {poor}; the server said {said:#?}")
+            })?;
+            prison.outside_is_untouched("the test")?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_path_leads_out() -> Result<()> {
+    each(|prison, client| {
+        for path in prison.ways_out() {
+            let path = path.as_bytes();
+            for request in with_path(path) {
+                let (message, reply) = ask(client, &request)?;
+                prison.tells_nothing(&message, &request)?;
+                prison.outside_is_untouched(&format!("{request:?}"))?;
+                match reply {
+                    Reply::Handle(handle) => {
+                        // What could be opened is something inside.
+                        for request in [
+                            Request::Read {
+                                handle: &handle,
+                                offset: 0,
+                                len: 1000,
+                            },
+                            Request::ReadDir { handle: &handle },
+                            Request::Write {
+                                handle: &handle,
+                                offset: 0,
+                                data: b"WRITTEN",
+                            },
+                            Request::Close { handle: &handle },
+                        ] {
+                            let (message, _) = ask(client, &request)?;
+                            prison.tells_nothing(&message, &request)?;
+                        }
+                        prison.outside_is_untouched(&format!("{request:?}"))?;
+                        prison.refill()?;
+                    }
+                    Reply::Status(Status::OK, _) => prison.refill()?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn no_answer_tells_what_is_outside() -> Result<()> {
+    each(|prison, client| {
+        let outside = prison.outside().display().to_string();
+        let mut changed = false;
+        let there = [
+            "../outside/secret".into(),
+            "sub/../../outside/secret".into(),
+            "abs-secret".into(),
+            "abs-dir/secret".into(),
+            "up-secret".into(),
+            "up-dir/secret".into(),
+            "sub/up/secret".into(),
+            format!("{outside}/secret"),
+            format!("{outside}/secret/x"),
+            "up-dir/secret/x".into(),
+        ];
+        for path in there {
+            let missing = path.replace("secret", "nothin");
+            let pairs = with_path(path.as_bytes());
+            for (request, other) in pairs.iter().zip(with_path(missing.as_bytes())) {
+                let mut told = Vec::new();
+                for request in [request, &other] {
+                    if changed {
+                        prison.refill()?;
+                    }
+                    let (_, reply) = ask(client, request)?;
+                    changed = matches!(reply, Reply::Handle(_) | Reply::Status(Status::OK, _));
+                    told.push(match reply {
+                        // The links themselves are inside and differ.
+                        Reply::Attrs(_) => "attributes".to_owned(),
+                        Reply::Handle(handle) => {
+                            client.close(&handle)?;
+                            "a handle".to_owned()
+                        }
+                        // Room changes with what others write.
+                        Reply::Extended(_) => "figures".to_owned(),
+                        other => format!("{other:?}")
+                            .replace(&format!("{:?}", "secret".as_bytes()), "")
+                            .replace(&format!("{:?}", "nothin".as_bytes()), ""),
+                    });
+                }
+                let same = told[0] == told[1]
+                    || matches!(
+                        request,
+                        Request::RealPath { .. }
+                            | Request::ExpandPath { .. }
+                            | Request::ReadLink { .. }
+                    );
+                ensure!(
+                    same,
+                    "{request:?} is answered {} and {other:?} {}",
+                    told[0],
+                    told[1]
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_outside_is_answered_like_nothing() -> Result<()> {
+    each(|prison, client| {
+        for path in prison.ways_out() {
+            let path = path.as_bytes();
+            // Links are there themselves; what they lead to is not.
+            for request in [
+                Request::Stat { path },
+                Request::OpenDir { path },
+                Request::Open {
+                    path,
+                    flags: open::READ,
+                    attrs: Attrs::default(),
+                },
+                Request::StatVfs { path },
+                Request::SetStat {
+                    path,
+                    attrs: Attrs::mode(0o777),
+                },
+            ] {
+                let (_, reply) = ask(client, &request)?;
+                ensure!(
+                    reply.status() == Some(Status::NO_SUCH_FILE),
+                    "{request:?} was answered {reply:?}"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn paths_are_told_as_they_are_inside() -> Result<()> {
+    each(|prison, client| {
+        for (path, expected) in [
+            ("", "/"),
+            (".", "/"),
+            ("/", "/"),
+            ("..", "/"),
+            ("/..", "/"),
+            ("../../..", "/"),
+            ("sub", "/sub"),
+            ("sub/../..", "/"),
+            ("link", "/small"),
+            ("up", "/"),
+            ("root/small", "/small"),
+            ("up/up/root/sub/inner", "/sub/inner"),
+            ("missing", "/missing"),
+        ] {
+            let real = client.real_path(path)?;
+            ensure!(
+                real == expected.as_bytes(),
+                "{path} is told as {}",
+                real.escape_ascii()
+            );
+        }
+        ensure!(client.read_file("/small")? == b"small\n");
+        ensure!(client.read_file("/../small")? == b"small\n");
+        ensure!(client.read_file("root/sub/inner")? == b"inner\n");
+        // A link is told as it was made, and leads where it says, seen from inside.
+        for target in [
+            "/sub/inner",
+            "sub/inner",
+            "../sub/inner",
+            "/../../sub/inner",
+        ] {
+            client.symlink(target, "made")?;
+            ensure!(client.read_link("made")? == target.as_bytes());
+            ensure!(client.read_file("made")? == b"inner\n", "{target}");
+            client.remove("made")?;
+        }
+        // Whoever made a link with the jail's true path meant what is inside.
+        symlink(prison.jail().join("sub/inner"), prison.jail().join("true"))?;
+        ensure!(client.read_link("true")? == b"/sub/inner");
+        ensure!(client.read_file("true")? == b"inner\n");
+        // The root stands; its parent is itself.
+        let entries = client.list("/")?;
+        ensure!(entries.iter().any(|entry| entry.name == b"small"));
+        ensure!(entries.iter().all(|entry| entry.name != b"outside"));
+        ensure!(client.list("/..")?.len() == entries.len());
+        Ok(())
+    })
+}
+
+#[test]
+fn the_jail_may_be_shown_as_another_path() -> Result<()> {
+    for user in users() {
+        let prison = Prison::new(user)?;
+        let mut client = Sftp::start(&prison.options().with(&["--at", "/srv/data"]))?;
+        ensure!(client.real_path(".")? == b"/srv/data");
+        ensure!(client.real_path("sub/..")? == b"/srv/data");
+        ensure!(client.real_path("link")? == b"/srv/data/small");
+        for path in [
+            "small",
+            "/srv/data/small",
+            "/srv/data/sub/../small",
+            "/srv/data//sub/..//small",
+        ] {
+            ensure!(client.read_file(path)? == b"small\n", "{path}");
+        }
+        for path in [
+            "/small",
+            "/srv/datax/small",
+            "/srv/dat/small",
+            "/srv/data/../../etc/passwd",
+            "/srv/data/../outside/secret",
+        ] {
+            let path = path.as_bytes();
+            for request in [
+                Request::Stat { path },
+                Request::Open {
+                    path,
+                    flags: open::READ,
+                    attrs: Attrs::default(),
+                },
+            ] {
+                let (_, reply) = ask(&mut client, &request)?;
+                ensure!(
+                    reply.status() == Some(Status::NO_SUCH_FILE),
+                    "{request:?} was answered {reply:?}"
+                );
+            }
+        }
+        for path in prison.ways_out() {
+            for request in with_path(path.as_bytes()) {
+                let (message, _) = ask(&mut client, &request)?;
+                prison.tells_nothing(&message, &request)?;
+                prison.outside_is_untouched(&format!("{request:?}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn far_places_are_reached_through_many_links() -> Result<()> {
+    each(|prison, client| {
+        let mut paths = Vec::new();
+        for side in ["one", "two"] {
+            let mut path = side.to_owned();
+            for depth in 0..20 {
+                path = format!("{path}/{depth}");
+            }
+            fs::create_dir_all(prison.jail().join(&path))?;
+            for number in 0..12 {
+                let place = prison.jail().join(format!("{side} {number}"));
+                symlink(format!("{side} {}", number + 1), place)?;
+            }
+            symlink(format!("/{path}"), prison.jail().join(format!("{side} 12")))?;
+            paths.push((format!("{side} 0/file"), format!("/{path}/file")));
+        }
+        for entry in walkdir::WalkDir::new(prison.jail()) {
+            std::os::unix::fs::lchown(entry?.path(), prison.user, prison.user)?;
+        }
+        let ((one, real_one), (two, real_two)) = (&paths[0], &paths[1]);
+        client.write_file(one, b"far")?;
+        ensure!(client.real_path(one)? == real_one.as_bytes());
+        client.hard_link(one, two)?;
+        client.remove(one)?;
+        client.rename(two, one)?;
+        client.posix_rename(one, two)?;
+        client.set_stat(two, Attrs::mode(0o600))?;
+        ensure!(client.real_path(two)? == real_two.as_bytes());
+        ensure!(client.read_file(real_two)? == b"far");
+        Ok(())
+    })
+}
+
+#[test]
+fn accounts_are_those_of_the_jail() -> Result<()> {
+    let prison = Prison::new(None)?;
+    let mut client = Sftp::start(&prison.options())?;
+    let names = client.account_names(&[0, 1], &[0])?;
+    ensure!(
+        names.users.iter().chain(&names.groups).all(Vec::is_empty),
+        "{names:?} of a jail without accounts"
+    );
+    fs::remove_file(prison.jail().join("etc"))?;
+    fs::create_dir(prison.jail().join("etc"))?;
+    fs::write(prison.jail().join("etc/passwd"), "warden:x:0:0::/cell:\n")?;
+    fs::write(prison.jail().join("etc/group"), "guards:x:0:\n")?;
+    let mut client = Sftp::start(&prison.options())?;
+    let names = client.account_names(&[0, 1], &[0])?;
+    ensure!(names.users == [b"warden".to_vec(), Vec::new()], "{names:?}");
+    ensure!(names.groups == [b"guards".to_vec()], "{names:?}");
+    let entries = client.list(".")?;
+    let long = entries.iter().find(|entry| entry.name == b"small");
+    let long = &long.context("no small")?.long_name;
+    ensure!(
+        find(long, "warden") && find(long, "guards"),
+        "{}",
+        long.escape_ascii()
+    );
+    // Nor is a link to the accounts outside one of the jail.
+    fs::remove_dir_all(prison.jail().join("etc"))?;
+    fs::create_dir(prison.jail().join("etc"))?;
+    let outside = prison.outside();
+    fs::write(outside.join("secret"), "spy:x:0:0::/:\n")?;
+    symlink(outside.join("secret"), prison.jail().join("etc/passwd"))?;
+    symlink("../../outside/secret", prison.jail().join("etc/group"))?;
+    let mut client = Sftp::start(&prison.options())?;
+    let names = client.account_names(&[0], &[0])?;
+    ensure!(
+        names.users[0].is_empty() && names.groups[0].is_empty(),
+        "{names:?}"
+    );
+    Ok(())
+}
+
+/// A jail that is none is refused before anything is served.
+#[test]
+fn what_is_no_directory_is_no_jail() -> Result<()> {
+    let prison = Prison::new(None)?;
+    for place in ["jail/small", "missing", "jail/small/x"] {
+        let path = prison.base.path().join(place);
+        let mut client = Sftp::spawn(&SftpOptions::jailed(Path::new(&path)))?;
+        ensure!(client.receive()?.is_none());
+        let ended = client.wait()?;
+        ensure!(
+            ended.code().is_some_and(|code| code != 0 && code != 101) && ended.lines.len() == 1,
+            "{place}: {ended:?}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Clients that mean harm or are broken: the built file must answer by the protocol or end the session, and never more.
+//!
+//! One module per way of being hostile. STOWAWAY_FULL=1 runs the long forms; STOWAWAY_SEED=N replays a seed.
+
+mod arguments;
+mod contents;
+mod framing;
+mod handles;
+mod jail;
+mod mutations;
+mod pipelines;
+mod races;
+mod read_only;
+mod said;
+mod samples;
+mod system;
+
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use walkdir::WalkDir;
+use xtask::build::Arch;
+use xtask::server::public_dir;
+use xtask::sftp::{Program, Request, Sftp, SftpOptions, Status};
+
+/// A server, and the directory that it is in.
+struct Scene {
+    // The server goes before its directory.
+    client: Sftp,
+    directory: TempDir,
+}
+
+impl Scene {
+    /// A server in a sample, which may have a jail around it.
+    fn new(jailed: bool) -> Result<Self> {
+        Self::with(|path| {
+            if jailed {
+                SftpOptions::jailed(path)
+            } else {
+                SftpOptions::at(path)
+            }
+        })
+    }
+
+    fn with(options: impl FnOnce(&Path) -> SftpOptions) -> Result<Self> {
+        let directory = sample()?;
+        let client = Sftp::start(&options(directory.path()))?;
+        Ok(Self { client, directory })
+    }
+
+    /// Runs `test` free, in a jail, and by i686.
+    fn each(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+        for (jailed, arch) in [
+            (false, Arch::X86_64),
+            (true, Arch::X86_64),
+            (false, Arch::I686),
+        ] {
+            let mut scene = Self::with(|path| {
+                let options = if jailed {
+                    SftpOptions::jailed(path)
+                } else {
+                    SftpOptions::at(path)
+                };
+                match options.program {
+                    Program::Stowaway(_) => SftpOptions {
+                        program: Program::Stowaway(arch),
+                        ..options
+                    },
+                    Program::Other(_) => options,
+                }
+            })?;
+            test(&mut scene).with_context(|| {
+                let said = scene.client.process.lines();
+                format!("as {arch:?}, in a jail: {jailed}; the server said {said:#?}")
+            })?;
+            scene.is_well()?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The session goes on, and the file is the same as before.
+    fn is_well(&mut self) -> Result<()> {
+        ensure!(
+            self.client.read_file("small")? == b"small\n",
+            "another file than before"
+        );
+        Ok(())
+    }
+
+    /// The request is answered with one of these.
+    fn told(&mut self, request: &Request<'_>, expected: &[Status]) -> Result<Status> {
+        let status = self.client.told(request)?.unwrap_or(Status::OK);
+        ensure!(
+            expected.contains(&status),
+            "{request:?} was answered {status:?} and not one of {expected:?}"
+        );
+        Ok(status)
+    }
+}
+
+/// What a READ of `small` gives.
+const SMALL: Option<&[u8]> = Some(b"small\n");
+
+/// A directory with `small` (six bytes), `other`, `large` (200,000 bytes), `link` to `small`, `sub/inner` and `empty`.
+fn sample() -> Result<TempDir> {
+    let directory = public_dir()?;
+    fill(directory.path())?;
+    Ok(directory)
+}
+
+fn fill(path: &Path) -> Result<()> {
+    fs::create_dir(path.join("sub")).context("cannot make the sample")?;
+    fs::write(path.join("sub/inner"), "inner\n")?;
+    fs::create_dir(path.join("empty"))?;
+    fs::write(path.join("small"), "small\n")?;
+    fs::write(path.join("other"), "other\n")?;
+    fs::write(path.join("large"), vec![b'x'; 200_000])?;
+    std::os::unix::fs::symlink("small", path.join("link"))?;
+    Ok(())
+}
+
+/// All that can be seen of what is below a directory: kind and mode, size, links, owner, content or target.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    mode: u32,
+    size: u64,
+    links: u64,
+    owner: (u32, u32),
+    changed: (i64, i64),
+    content: Vec<u8>,
+}
+
+/// Looks at everything below `path`.
+fn look(path: &Path) -> Result<BTreeMap<PathBuf, Seen>> {
+    let mut all = BTreeMap::new();
+    for entry in WalkDir::new(path) {
+        let entry = entry?;
+        let meta = fs::symlink_metadata(entry.path())?;
+        let content = if meta.is_file() {
+            fs::read(entry.path())?
+        } else if meta.is_symlink() {
+            fs::read_link(entry.path())?
+                .into_os_string()
+                .into_encoded_bytes()
+        } else {
+            Vec::new()
+        };
+        let seen = Seen {
+            mode: meta.mode(),
+            size: meta.size(),
+            links: meta.nlink(),
+            owner: (meta.uid(), meta.gid()),
+            changed: (meta.mtime(), meta.mtime_nsec()),
+            content,
+        };
+        all.insert(entry.path().strip_prefix(path)?.to_path_buf(), seen);
+    }
+    Ok(all)
+}
+
+/// What `path` holds now must be what it held when `before` was seen.
+fn unchanged(path: &Path, before: &BTreeMap<PathBuf, Seen>, by: &str) -> Result<()> {
+    let now = look(path)?;
+    for (name, seen) in &now {
+        let old = before.get(name);
+        ensure!(
+            old == Some(seen),
+            "{by} changed {} from {old:?} to {seen:?}",
+            name.display()
+        );
+    }
+    let gone = before.keys().find(|name| !now.contains_key(*name));
+    ensure!(gone.is_none(), "{by} removed {gone:?}");
+    Ok(())
+}
+
+/// Whether the long forms are asked for.
+fn full() -> bool {
+    std::env::var_os("STOWAWAY_FULL").is_some()
+}

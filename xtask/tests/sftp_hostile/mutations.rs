@@ -1,0 +1,401 @@
+//! Seeded mutations of every request that a client can make: damaged packets in one long session, and damaged streams in short
+//! ones. Each packet has its answer, nothing outside is touched, and the server does not grow.
+
+use super::samples::Opened;
+use super::{fill, full};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use tempfile::TempDir;
+use xtask::build::Arch;
+use xtask::random::{Random, seed};
+use xtask::server::{public_dir, root_for};
+use xtask::sftp::request::{init, packet};
+use xtask::sftp::{Program, Reply, Request, Sftp, SftpOptions, Status, kind, reply};
+
+const NOBODY: u32 = 65_534;
+const BATCH: usize = 16;
+/// The number of the good request that ends each batch.
+const LAST: u32 = u32::MAX;
+/// What is open from the batch before is closed under this one.
+const CLOSING: u32 = u32::MAX - 1;
+const GROWTH_MAX_KIB: u64 = 64;
+
+fn mutate(random: &mut Random, message: &[u8]) -> Vec<u8> {
+    let mut bytes = message.to_vec();
+    for _ in 0..1 + random.below(3) {
+        let at = random.below(bytes.len());
+        match random.below(6) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
+            1 => bytes.truncate(at),
+            2 => {
+                let len = random.below(24);
+                let chunk = random.bytes(len);
+                bytes.splice(at..at, chunk);
+            }
+            3 => {
+                let words: [&[u8]; 10] = [
+                    b"/",
+                    b"..",
+                    b"../",
+                    b"\0",
+                    b"fifo",
+                    b"sub/",
+                    b"link",
+                    b"~",
+                    b".",
+                    b"/proc/self/mem",
+                ];
+                let word = *random.pick(&words);
+                let end = (at + random.below(word.len() + 1)).min(bytes.len());
+                bytes.splice(at..end, word.iter().copied());
+            }
+            // The tempting values of a word, lengths above all; words lie anywhere.
+            _ => {
+                let len = bytes.len() as u32;
+                let values = [
+                    0,
+                    1,
+                    2,
+                    3,
+                    4,
+                    5,
+                    8,
+                    9,
+                    16,
+                    255,
+                    256,
+                    257,
+                    1024,
+                    4095,
+                    4096,
+                    32_768,
+                    65_536,
+                    65_537,
+                    261_120,
+                    261_121,
+                    262_144,
+                    262_145,
+                    len,
+                    len + 1,
+                    len.saturating_sub(9),
+                    i32::MAX as u32,
+                    1 << 31,
+                    u32::MAX - 3,
+                    u32::MAX,
+                    random.word() as u32,
+                ];
+                let value = *random.pick(&values);
+                if let Some(word) = bytes.get_mut(at..at + 4) {
+                    word.copy_from_slice(&value.to_be_bytes());
+                }
+            }
+        }
+    }
+    bytes
+}
+
+/// The type of a message and, of an extended one, its name.
+fn place(message: &[u8]) -> (u8, Option<&[u8]>) {
+    let kind = message[0];
+    let name = || {
+        let len = u32::from_be_bytes(*message.get(5..)?.first_chunk()?);
+        message.get(9..)?.get(..len as usize)
+    };
+    (kind, if kind == kind::EXTENDED { name() } else { None })
+}
+
+/// A place for a server to do its worst in: it can touch nothing else, and no file grows beyond 8 MiB.
+struct Pit {
+    directory: TempDir,
+    options: SftpOptions,
+    user: Option<u32>,
+}
+
+impl Pit {
+    fn new(user: Option<u32>, jailed: bool, arch: Arch) -> Result<Self> {
+        let directory = public_dir()?;
+        let options = if jailed {
+            SftpOptions::jailed(directory.path())
+        } else {
+            SftpOptions::at(directory.path())
+        };
+        let script = "trap '' XFSZ && ulimit -f 16384 && exec \"$@\"";
+        let options = SftpOptions {
+            user,
+            through: ["sh", "-c", script, "sh"].map(String::from).into(),
+            program: match options.program {
+                Program::Stowaway(_) => Program::Stowaway(arch),
+                other => other,
+            },
+            ..options
+        };
+        let pit = Self {
+            directory,
+            options,
+            user,
+        };
+        pit.renew()?;
+        Ok(pit)
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Makes everything as it was.
+    fn renew(&self) -> Result<()> {
+        for entry in fs::read_dir(self.path())? {
+            let path = entry?.path();
+            if path.symlink_metadata()?.is_dir() {
+                fs::remove_dir_all(path)?;
+            } else {
+                fs::remove_file(path)?;
+            }
+        }
+        fill(self.path())?;
+        mkfifo(&self.path().join("fifo"), Mode::from_bits_truncate(0o666))?;
+        fs::set_permissions(self.path(), fs::Permissions::from_mode(0o755))?;
+        for entry in walkdir::WalkDir::new(self.path()) {
+            std::os::unix::fs::lchown(entry?.path(), self.user, self.user)?;
+        }
+        chown(self.path(), self.user, self.user)?;
+        Ok(())
+    }
+
+    /// Whether it still has what requests ask for, and little else.
+    fn is_fresh(&self) -> Result<bool> {
+        let names = [
+            "",
+            "small",
+            "other",
+            "large",
+            "link",
+            "sub",
+            "sub/inner",
+            "empty",
+        ];
+        let there = names.iter().all(|name| {
+            let meta = self.path().join(name).symlink_metadata();
+            // What its owner may not use is as good as gone.
+            meta.is_ok_and(|meta| meta.is_symlink() || meta.permissions().mode() & 0o600 == 0o600)
+        });
+        Ok(there && fs::read_dir(self.path())?.count() < 60)
+    }
+}
+
+/// Sends `count` damaged messages in one session, each in a packet of its own, and judges every answer.
+fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> {
+    let last = Request::Limits;
+    for batch in 0..count.div_ceil(BATCH) {
+        if !pit.is_fresh()? {
+            pit.renew()?;
+        }
+        let opened = Opened::new(client).context("the sample cannot be opened any more")?;
+        let requests = opened.requests();
+        let mut sent: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        let (mut bytes, mut greetings) = (Vec::new(), 0);
+        for number in batch * BATCH..(batch + 1) * BATCH {
+            let mut random = Random(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
+            let mut message = mutate(&mut random, &requests[number % requests.len()].message(0));
+            // What has no number ends a session, and has its own test.
+            if message.len() < 5 {
+                continue;
+            }
+            message[1..5].copy_from_slice(&(number as u32).to_be_bytes());
+            bytes.extend(packet(&message));
+            if message[0] == kind::INIT {
+                greetings += 1;
+            } else {
+                sent.insert(number as u32, message);
+            }
+        }
+        bytes.extend(last.packet(LAST));
+        let culprits = || format!("in the batch {sent:02x?}");
+        client.send(&bytes).with_context(culprits)?;
+        let mut open = vec![
+            opened.file.clone(),
+            opened.other.clone(),
+            opened.dir.clone(),
+        ];
+        let mut due: BTreeMap<u32, &Vec<u8>> =
+            sent.iter().map(|(id, message)| (*id, message)).collect();
+        let mut is_last_due = true;
+        while is_last_due || !due.is_empty() || greetings > 0 {
+            let answer = client.receive().with_context(culprits)?;
+            let Some(answer) = answer else {
+                let ended = client.wait()?;
+                bail!("the session ended: {ended:?} {}", culprits());
+            };
+            if answer[0] == kind::VERSION && greetings > 0 {
+                greetings -= 1;
+                continue;
+            }
+            let (id, reply) = Reply::parse(&answer).with_context(culprits)?;
+            if id == LAST && is_last_due {
+                ensure!(reply.status().is_none(), "{reply:?} {}", culprits());
+                is_last_due = false;
+                continue;
+            }
+            let message = due.remove(&id).with_context(|| {
+                format!("an answer with number {id}: {reply:?}, {}", culprits())
+            })?;
+            let (kind, name) = place(message);
+            reply::check(kind, name, &reply).with_context(|| format!("to {message:02x?}"))?;
+            if let Reply::Handle(handle) = reply {
+                open.push(handle);
+            }
+        }
+        // Some were closed already by what the batch became.
+        let closes: Vec<u8> = open
+            .iter()
+            .flat_map(|handle| Request::Close { handle }.packet(CLOSING))
+            .collect();
+        client.send(&closes)?;
+        for handle in &open {
+            let reply = client.answer(CLOSING, &Request::Close { handle })?;
+            ensure!(
+                matches!(
+                    reply.status(),
+                    Some(Status::OK | Status::NO_SUCH_FILE | Status::FAILURE)
+                ),
+                "{reply:?} to a CLOSE"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Damages `count` messages in one session, after a tenth of it to warm up.
+fn survives(pit: &Pit, seed: u64, count: usize) -> Result<()> {
+    let mut client = Sftp::start(&pit.options)?;
+    torment(pit, &mut client, !seed, count / 10)?;
+    pit.renew()?;
+    client.list(".")?;
+    let before = (client.process.anonymous_kib()?, client.process.fd_count()?);
+    torment(pit, &mut client, seed, count)
+        .with_context(|| format!("it said {:?}", client.process.lines()))?;
+    let after = (client.process.anonymous_kib()?, client.process.fd_count()?);
+    ensure!(
+        after.0 <= before.0 + GROWTH_MAX_KIB && after.1 <= before.1,
+        "KiB and descriptors grew from {before:?} to {after:?}"
+    );
+    let (rest, ended) = client.finish()?;
+    ensure!(
+        rest.is_empty() && ended.code() == Some(0) && ended.lines.is_empty(),
+        "{rest:?} {ended:?}"
+    );
+    Ok(())
+}
+
+fn count(share: usize) -> usize {
+    if full() {
+        2_000_000 / share
+    } else {
+        100_000 / share
+    }
+}
+
+#[test]
+fn damaged_requests_are_answered_in_a_jail() -> Result<()> {
+    survives(&Pit::new(None, true, Arch::X86_64)?, seed(), count(2))
+}
+
+#[test]
+fn damaged_requests_are_answered_by_a_user() -> Result<()> {
+    if !root_for("another user") {
+        return Ok(());
+    }
+    survives(
+        &Pit::new(Some(NOBODY), false, Arch::X86_64)?,
+        seed(),
+        count(3),
+    )
+}
+
+#[test]
+fn damaged_requests_are_answered_by_i686() -> Result<()> {
+    survives(&Pit::new(None, true, Arch::I686)?, seed(), count(10))
+}
+
+#[test]
+fn damaged_requests_are_answered_when_nothing_may_be_changed() -> Result<()> {
+    let mut pit = Pit::new(None, true, Arch::X86_64)?;
+    pit.options.arguments.push("-R".into());
+    let before = super::look(&pit.path().join("sub"))?;
+    let mut client = Sftp::start(&pit.options)?;
+    // What is opened for writing is not; the rest of the requests name handles all the same.
+    let opened = Opened {
+        file: client.open_read("small")?,
+        other: client.open_read("other")?,
+        dir: client.open_dir(".")?,
+    };
+    let requests = opened.requests();
+    let seed = seed();
+    for number in 0..count(10) {
+        let mut random = Random(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut message = mutate(&mut random, &requests[number % requests.len()].message(0));
+        if message.len() < 5 || message[0] == kind::INIT {
+            continue;
+        }
+        message[1..5].copy_from_slice(&7_u32.to_be_bytes());
+        client.send(&packet(&message))?;
+        let answer = client
+            .receive()?
+            .with_context(|| format!("no answer to {message:02x?}"))?;
+        let (_, reply) = Reply::parse(&answer)?;
+        let (kind, name) = place(&message);
+        reply::check(kind, name, &reply).with_context(|| format!("to {message:02x?}"))?;
+        if let Reply::Handle(handle) = reply {
+            client.close(&handle)?;
+        }
+    }
+    super::unchanged(&pit.path().join("sub"), &before, "what must not be changed")?;
+    ensure!(fs::read(pit.path().join("small"))? == b"small\n");
+    Ok(())
+}
+
+#[test]
+fn damaged_streams_end_or_are_answered() -> Result<()> {
+    let seed = seed();
+    for arch in [Arch::X86_64, Arch::I686] {
+        let pit = Pit::new(None, true, arch)?;
+        let mut client = Sftp::start(&pit.options)?;
+        let opened = Opened::new(&mut client)?;
+        let requests = opened.requests();
+        for number in 0..if full() { 30_000 } else { 500 } {
+            if !pit.is_fresh()? {
+                pit.renew()?;
+            }
+            let mut random = Random(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut bytes: Vec<u8> = Vec::new();
+            for _ in 0..1 + random.below(5) {
+                bytes.extend(random.pick(&requests).packet(random.word() as u32));
+            }
+            bytes = mutate(&mut random, &bytes);
+            if random.chance(90) {
+                bytes = [init(3), bytes].concat();
+            }
+            let mut client = Sftp::spawn(&pit.options)?;
+            // It may end before it has taken all.
+            let sent = client.send(&bytes);
+            let (rest, ended) = client
+                .finish()
+                .with_context(|| format!("after {bytes:02x?}"))?;
+            let fine = match ended.code() {
+                Some(0) => ended.lines.is_empty() && sent.is_ok(),
+                Some(11) => ended.lines.len() == 1,
+                _ => false,
+            };
+            ensure!(fine, "{ended:?} after {bytes:02x?}");
+            for message in rest.iter().filter(|message| message[0] != kind::VERSION) {
+                Reply::parse(message).with_context(|| format!("after {bytes:02x?}"))?;
+            }
+        }
+    }
+    Ok(())
+}

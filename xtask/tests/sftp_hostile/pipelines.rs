@@ -1,0 +1,386 @@
+//! Clients that ask and do not listen, dawdle, and go away in the middle of everything.
+
+use super::samples::Opened;
+use super::{Scene, full, sample};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+use xtask::random::{Random, seed};
+use xtask::sftp::{Attrs, Ended, Reply, Request, Sftp, SftpOptions, Status, Wire, open, request};
+
+/// A server that waits takes nothing more after this.
+const STALL: Duration = Duration::from_millis(300);
+/// How much more memory a client may make the server use by not listening.
+const GROWTH_MAX_KIB: u64 = 400;
+
+/// The server noticed that nobody is there any more, and had nothing to complain of.
+fn quiet(ended: &Ended) -> Result<()> {
+    ensure!(
+        ended.code() == Some(0) && ended.lines.is_empty(),
+        "{ended:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn thousands_of_requests_wait_in_the_wire_and_not_in_memory() -> Result<()> {
+    for wire in Wire::ALL {
+        for jailed in [false, true] {
+            let mut scene = Scene::with(|path| SftpOptions {
+                wire,
+                ..if jailed {
+                    SftpOptions::jailed(path)
+                } else {
+                    SftpOptions::at(path)
+                }
+            })?;
+            scene.client.list(".")?;
+            let handle = scene.client.open_read("large")?;
+            scene.client.read(&handle, 0, 200_000)?;
+            // Long, so that the wire and the server's buffer cannot hold them all.
+            let missing = [b"./".repeat(1500), b"missing".to_vec()].concat();
+            let requests: Vec<Request<'_>> = (0..6000)
+                .map(|number| match number % 6 {
+                    0 => Request::Stat { path: b"small" },
+                    1 => Request::RealPath {
+                        path: b"sub/../link",
+                    },
+                    2 => Request::Stat { path: &missing },
+                    3 => Request::OpenDir { path: b"missing" },
+                    4 => Request::Read {
+                        handle: &handle,
+                        offset: number,
+                        len: 32_768,
+                    },
+                    _ => Request::Read {
+                        handle: &handle,
+                        offset: number,
+                        len: 180_000,
+                    },
+                })
+                .collect();
+            let first = scene.client.next_id();
+            let bytes: Vec<u8> = requests
+                .iter()
+                .zip(first..)
+                .flat_map(|(request, id)| request.packet(id))
+                .collect();
+            let before = scene.client.process.anonymous_kib()?;
+            let sent = scene.client.push(&bytes, STALL)?;
+            ensure!(sent < bytes.len(), "all was taken while nobody listened");
+            let grown = scene.client.process.anonymous_kib()?.saturating_sub(before);
+            ensure!(grown <= GROWTH_MAX_KIB, "{wire:?}: {grown} KiB more");
+            // It sleeps while it waits.
+            let ticks = scene.client.process.cpu_ticks()?;
+            std::thread::sleep(STALL);
+            ensure!(
+                scene.client.process.cpu_ticks()? <= ticks + 1,
+                "{wire:?}: it spins"
+            );
+            scene.client.send(&bytes[sent..])?;
+            for (request, id) in requests.iter().zip(first..) {
+                let reply = scene.client.answer(id, request)?;
+                match (request, reply) {
+                    (Request::Read { offset, len, .. }, Reply::Data(data)) => ensure!(
+                        data.len() as u64 == (200_000 - offset).min((*len).into()),
+                        "{} bytes",
+                        data.len()
+                    ),
+                    (Request::OpenDir { .. }, reply) => {
+                        ensure!(reply.status() == Some(Status::NO_SUCH_FILE), "{reply:?}");
+                    }
+                    (Request::Stat { path }, reply) if path.ends_with(b"missing") => {
+                        ensure!(reply.status() == Some(Status::NO_SUCH_FILE), "{reply:?}");
+                    }
+                    (_, reply) => ensure!(reply.status().is_none(), "{reply:?}"),
+                }
+            }
+            let grown = scene.client.process.anonymous_kib()?.saturating_sub(before);
+            ensure!(
+                grown <= GROWTH_MAX_KIB,
+                "{wire:?}: {grown} KiB more at the end"
+            );
+            scene.is_well()?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn requests_are_carried_out_in_their_order() -> Result<()> {
+    Scene::each(|scene| {
+        let handle = scene
+            .client
+            .open("small", open::READ | open::WRITE, Attrs::default())?;
+        let blocks: Vec<Vec<u8>> = (0..40).map(|number| vec![number; 50_000]).collect();
+        let mut requests = Vec::new();
+        for block in &blocks {
+            requests.push(Request::Write {
+                handle: &handle,
+                offset: 0,
+                data: block,
+            });
+            requests.push(Request::Read {
+                handle: &handle,
+                offset: 49_990,
+                len: 10,
+            });
+            requests.push(Request::FSetStat {
+                handle: &handle,
+                attrs: Attrs::size(0),
+            });
+            requests.push(Request::FStat { handle: &handle });
+        }
+        for (at, reply) in scene.client.pipeline(&requests)?.into_iter().enumerate() {
+            match (at % 4, reply) {
+                (1, Reply::Data(data)) => {
+                    ensure!(data == [(at / 4) as u8; 10], "{at}: {data:?}");
+                }
+                (3, Reply::Attrs(attrs)) => ensure!(attrs.size == Some(0), "{at}: {attrs:?}"),
+                (0 | 2, reply) => ensure!(reply.status() == Some(Status::OK), "{at}: {reply:?}"),
+                (_, reply) => anyhow::bail!("{at}: {reply:?}"),
+            }
+        }
+        fs::write(scene.path("small"), "small\n")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn what_was_answered_stays_as_it_was() -> Result<()> {
+    const LEN: usize = 250_000;
+    for wire in Wire::ALL {
+        let mut scene = Scene::with(|path| SftpOptions {
+            wire,
+            ..SftpOptions::at(path)
+        })?;
+        let (before, after) = (vec![b'b'; LEN], vec![b'a'; LEN]);
+        scene.client.write_file("file", &before)?;
+        let both = open::READ | open::WRITE;
+        let handle = scene.client.open("file", both, Attrs::default())?;
+        for change in [
+            Request::Write {
+                handle: &handle,
+                offset: 0,
+                data: &after,
+            },
+            Request::FSetStat {
+                handle: &handle,
+                attrs: Attrs::size(0),
+            },
+        ] {
+            scene.client.write_at(&handle, 0, &before)?;
+            let read = Request::Read {
+                handle: &handle,
+                offset: 0,
+                len: LEN as u32,
+            };
+            let (first, second) = (scene.client.next_id(), scene.client.next_id());
+            let bytes = [read.packet(first), change.packet(second)].concat();
+            let sent = scene.client.push(&bytes, STALL)?;
+            // The end of the answer is on its way while what comes after it is done.
+            scene.client.take(LEN * 3 / 5)?;
+            let more = scene.client.push(&bytes[sent..], STALL)?;
+            std::thread::sleep(STALL);
+            let rest = &bytes[sent + more..];
+            scene.client.send(rest)?;
+            let Reply::Data(data) = scene.client.answer(first, &read)? else {
+                anyhow::bail!("the READ failed");
+            };
+            let other = data.iter().position(|&byte| byte != b'b');
+            ensure!(
+                data.len() == LEN && other.is_none(),
+                "{wire:?}: of {} bytes that were answered before {:?} the one at {other:?} is another",
+                data.len(),
+                change.kind()
+            );
+            let reply = scene.client.answer(second, &change)?;
+            ensure!(reply.status() == Some(Status::OK), "{reply:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn long_work_lets_the_others_through_and_comes_to_its_end() -> Result<()> {
+    Scene::each(|scene| {
+        let len = 64 << 20;
+        fs::File::create(scene.path("huge"))?.set_len(len)?;
+        let client = &mut scene.client;
+        let huge = client.open_read("huge")?;
+        let check = Request::CheckFile {
+            name: "check-file-handle",
+            object: &huge,
+            algorithms: b"sha256",
+            offset: 0,
+            len: 0,
+            block_len: 0,
+        };
+        let (first, second) = (client.next_id(), client.next_id());
+        let stat = Request::Stat { path: b"small" };
+        let start = Instant::now();
+        client.send(&[check.packet(first), stat.packet(second)].concat())?;
+        client
+            .answer(second, &stat)
+            .context("the short one comes first")?;
+        let short = start.elapsed();
+        // More of them than are carried on at once; the handle goes meanwhile.
+        let mut waiting = vec![first];
+        for _ in 0..19 {
+            let id = client.next_id();
+            waiting.push(id);
+        }
+        let more: Vec<u8> = waiting[1..]
+            .iter()
+            .flat_map(|&id| check.packet(id))
+            .collect();
+        let close = Request::Close { handle: &huge };
+        let last = client.next_id();
+        client.time_max = Duration::from_secs(60);
+        client.send(&[more, close.packet(last)].concat())?;
+        let mut sums = Vec::new();
+        for _ in 0..21 {
+            let message = client.receive()?.context("no answer")?;
+            let (id, reply) = Reply::parse(&message)?;
+            match reply {
+                Reply::Extended(data) => {
+                    ensure!(waiting.contains(&id), "an answer to {id}");
+                    sums.push(data);
+                }
+                other => ensure!(
+                    id == last && other.status() == Some(Status::OK),
+                    "{other:?}"
+                ),
+            }
+        }
+        ensure!(
+            sums.len() == 20 && sums.iter().all(|sum| *sum == sums[0]),
+            "{} sums",
+            sums.len()
+        );
+        ensure!(short < start.elapsed() / 2, "{short:?} for what is short");
+        fs::remove_file(scene.path("huge"))?;
+        Ok(())
+    })
+}
+
+/// A conversation whose beginning is any number of its bytes.
+fn conversation(len: usize) -> Result<Vec<u8>> {
+    let directory = sample()?;
+    let mut client = Sftp::start(&SftpOptions::at(directory.path()))?;
+    let data = vec![b'w'; len];
+    let opened = Opened::new(&mut client)?;
+    // A server in the same state gives the same handles: so they are good in another session, too.
+    let path = |path| Request::Open {
+        path,
+        flags: open::READ | open::WRITE,
+        attrs: Attrs::default(),
+    };
+    let mut bytes = request::init(3);
+    let mut requests = vec![
+        path(b"small"),
+        path(b"other"),
+        Request::OpenDir { path: b"." },
+        Request::Write {
+            handle: &opened.other,
+            offset: 3,
+            data: &data,
+        },
+    ];
+    requests.extend(opened.requests());
+    for (id, request) in (0..).zip(&requests) {
+        bytes.extend(request.packet(id));
+    }
+    Ok(bytes)
+}
+
+#[test]
+fn a_client_may_vanish_at_any_byte() -> Result<()> {
+    let bytes = conversation(300)?;
+    let every = if full() { 1 } else { 5 };
+    for (number, len) in (0..=bytes.len()).step_by(every).enumerate() {
+        let directory = sample()?;
+        let wire = Wire::ALL[number % 3];
+        let mut client = Sftp::spawn(&SftpOptions {
+            wire,
+            ..SftpOptions::at(directory.path())
+        })?;
+        client.send(&bytes[..len])?;
+        let what = || format!("after {len} bytes over {wire:?}");
+        // Of those who go quietly, all that was asked is answered.
+        if wire != Wire::Pty && number % 2 == 0 {
+            let (rest, ended) = client.finish().with_context(what)?;
+            quiet(&ended).with_context(what)?;
+            for message in rest.iter().filter(|message| message[0] != 2) {
+                Reply::parse(message).with_context(what)?;
+            }
+        } else {
+            let ended = client.vanish().with_context(what)?;
+            ensure!(gone(&ended), "{}: {ended:?}", what());
+        }
+    }
+    Ok(())
+}
+
+/// Ended because nobody listens: without a word, by itself or by the signal for it.
+fn gone(ended: &Ended) -> bool {
+    const SIGHUP: i32 = 1;
+    const SIGPIPE: i32 = 13;
+    let signal = ended.status.signal();
+    ended.lines.is_empty() && (ended.code() == Some(0) || matches!(signal, Some(SIGHUP | SIGPIPE)))
+}
+
+#[test]
+fn a_client_may_vanish_in_the_middle_of_large_data() -> Result<()> {
+    let bytes = conversation(250_000)?;
+    let mut random = Random(seed());
+    for number in 0..if full() { 2000 } else { 100 } {
+        let directory = sample()?;
+        let mut client = Sftp::spawn(&SftpOptions {
+            wire: Wire::ALL[number % 3],
+            ..SftpOptions::at(directory.path())
+        })?;
+        let len = random.below(bytes.len());
+        client.push(&bytes[..len], STALL)?;
+        let ended = client
+            .vanish()
+            .with_context(|| format!("after {len} bytes"))?;
+        ensure!(gone(&ended), "after {len} bytes: {ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_may_vanish_while_it_is_answered() -> Result<()> {
+    for wire in Wire::ALL {
+        let mut scene = Scene::with(|path| SftpOptions {
+            wire,
+            ..SftpOptions::at(path)
+        })?;
+        let handle = scene.client.open_read("large")?;
+        let read = Request::Read {
+            handle: &handle,
+            offset: 0,
+            len: 200_000,
+        };
+        scene.client.push(&read.packet(1).repeat(50), STALL)?;
+        let ended = scene.client.vanish()?;
+        ensure!(gone(&ended), "{wire:?}: {ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_that_says_nothing_is_waited_for_asleep() -> Result<()> {
+    let mut scene = Scene::new(false)?;
+    // Also amid a packet.
+    scene.client.send(&[0, 0, 0, 20, 17, 0])?;
+    let ticks = scene.client.process.cpu_ticks()?;
+    ensure!(scene.client.is_silent(Duration::from_secs(1))?);
+    ensure!(scene.client.process.cpu_ticks()? <= ticks + 1, "it spins");
+    ensure!(scene.client.process.is_alive()?);
+    let (rest, ended) = scene.client.finish()?;
+    ensure!(rest.is_empty());
+    quiet(&ended)
+}

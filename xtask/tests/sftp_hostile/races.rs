@@ -1,0 +1,347 @@
+//! Trees that change under a jailed server's hands: whoever swaps directories for links, nothing outside is ever read or made.
+
+use super::full;
+use super::jail::Prison;
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::libc;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use xtask::lockdown;
+use xtask::server::users;
+use xtask::sftp::{Attrs, Reply, Request, Sftp, Status, open};
+
+/// Repeats `disturb` on a thread while `work` runs.
+fn meanwhile(
+    mut disturb: impl FnMut() -> Result<()> + Send,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let disturbing = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                disturb()?;
+            }
+            Ok(())
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        disturbing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .and(result)
+    })
+}
+
+fn exchange(one: &Path, two: &Path) -> Result<()> {
+    let how = RenameFlags::RENAME_EXCHANGE;
+    Ok(renameat2(AT_FDCWD, one, AT_FDCWD, two, how)?)
+}
+
+/// What is done to names below `sub`, which is a directory at one moment and a link out of the jail at another.
+fn requests() -> Vec<Request<'static>> {
+    let path = b"sub/inner".as_slice();
+    let made = b"sub/made".as_slice();
+    let deep = b"sub/dir/../dir/inner".as_slice();
+    let attrs = Attrs::default();
+    let create = open::READ | open::WRITE | open::CREATE;
+    vec![
+        Request::Open {
+            path,
+            flags: open::READ,
+            attrs: attrs.clone(),
+        },
+        Request::Open {
+            path: deep,
+            flags: open::READ,
+            attrs: attrs.clone(),
+        },
+        Request::Open {
+            path: made,
+            flags: create,
+            attrs: attrs.clone(),
+        },
+        Request::Open {
+            path: made,
+            flags: create | open::EXCLUSIVE,
+            attrs: attrs.clone(),
+        },
+        Request::Open {
+            path: b"sub/secret",
+            flags: open::WRITE | open::TRUNCATE,
+            attrs: attrs.clone(),
+        },
+        Request::MkDir {
+            path: b"sub/directory",
+            attrs,
+        },
+        Request::SymLink {
+            target: b"small",
+            link: b"sub/link",
+        },
+        Request::HardLink {
+            from: b"small",
+            to: b"sub/hard",
+        },
+        Request::HardLink {
+            from: b"sub/secret",
+            to: b"stolen",
+        },
+        Request::Rename {
+            from: b"other",
+            to: b"sub/other",
+        },
+        Request::PosixRename {
+            from: b"sub/other",
+            to: b"other",
+        },
+        Request::PosixRename {
+            from: b"sub/secret",
+            to: b"stolen",
+        },
+        Request::SetStat {
+            path: b"sub/secret",
+            attrs: Attrs::mode(0o777),
+        },
+        Request::SetStat {
+            path: b"sub/secret",
+            attrs: Attrs::size(0),
+        },
+        Request::LSetStat {
+            path: b"sub/secret",
+            attrs: Attrs::times(1, 2),
+        },
+        Request::Stat {
+            path: b"sub/secret",
+        },
+        Request::RealPath {
+            path: b"sub/dir/..",
+        },
+        Request::CheckFile {
+            name: "check-file-name",
+            object: b"sub/secret",
+            algorithms: b"md5",
+            offset: 0,
+            len: 0,
+            block_len: 0,
+        },
+        Request::OpenDir { path: b"sub/dir" },
+        Request::Remove {
+            path: b"sub/secret",
+        },
+        Request::Remove { path: made },
+        Request::Remove { path: b"sub/link" },
+        Request::Remove { path: b"sub/hard" },
+        Request::RmDir {
+            path: b"sub/directory",
+        },
+    ]
+}
+
+/// Asks for everything so many times; how often something inside was read.
+fn ask_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
+    let base = prison.base.path().display().to_string();
+    let mut read = 0;
+    for _ in 0..rounds {
+        for request in requests() {
+            let reply = client.exchange(&request)?;
+            if let Reply::Name(entries) = &reply {
+                let name = String::from_utf8_lossy(&entries[0].name);
+                ensure!(!name.contains(&base), "{request:?} tells {name}");
+            }
+            // Names that only the outside has were never found.
+            let is_secret = match &request {
+                Request::Stat { path }
+                | Request::Remove { path }
+                | Request::SetStat { path, .. }
+                | Request::LSetStat { path, .. } => path.ends_with(b"secret"),
+                Request::HardLink { from, .. } | Request::PosixRename { from, .. } => {
+                    from.ends_with(b"secret")
+                }
+                Request::Open { path, .. } => path.ends_with(b"secret"),
+                Request::CheckFile { .. } => true,
+                _ => false,
+            };
+            ensure!(
+                !is_secret || reply.status().is_some_and(|status| status != Status::OK),
+                "{request:?} was answered {reply:?}"
+            );
+            let Reply::Handle(handle) = reply else {
+                continue;
+            };
+            if let Request::OpenDir { .. } = request {
+                while let Some(entries) = client.read_dir(&handle)? {
+                    let stranger = entries.iter().find(|entry| entry.name == b"secret");
+                    ensure!(stranger.is_none(), "{request:?} lists the outside");
+                }
+            } else if let Some(data) = client.read(&handle, 0, 100)? {
+                ensure!(
+                    data == b"inner\n",
+                    "{request:?} read {:?}",
+                    data.escape_ascii()
+                );
+                read += 1;
+            }
+            client.close(&handle)?;
+        }
+    }
+    Ok(read)
+}
+
+/// Runs a race in each kind of jail.
+fn each(race: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()> {
+    for user in users() {
+        for poor in [false, true] {
+            let prison = Prison::new(user)?;
+            let options = prison.options();
+            let mut client = if poor {
+                let calls = [libc::SYS_openat2, libc::SYS_landlock_create_ruleset];
+                lockdown::without(&calls, || Sftp::start(&options))?
+            } else {
+                Sftp::start(&options)?
+            };
+            race(&prison, &mut client).with_context(|| {
+                let said = client.process.lines();
+                format!("for user {user:?} on a poor kernel: {poor}; the server said {said:#?}")
+            })?;
+            prison.outside_is_untouched("the race")?;
+        }
+    }
+    Ok(())
+}
+
+fn rounds() -> usize {
+    if full() { 2000 } else { 150 }
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_leads_nowhere() -> Result<()> {
+    each(|prison, client| {
+        let jail = prison.jail();
+        fs::create_dir(jail.join("sub/dir"))?;
+        fs::write(jail.join("sub/dir/inner"), "inner\n")?;
+        fs::set_permissions(
+            jail.join("sub"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o777),
+        )?;
+        let (dir, link) = (jail.join("sub"), jail.join("swap"));
+        symlink(prison.outside(), &link)?;
+        let mut read = 0;
+        meanwhile(
+            || exchange(&dir, &link),
+            || {
+                read = ask_all(client, prison, rounds())?;
+                Ok(())
+            },
+        )?;
+        // Else nothing was raced for.
+        ensure!(read > 0, "nothing was ever read");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_file_that_becomes_a_link_is_not_followed_out() -> Result<()> {
+    each(|prison, client| {
+        let jail = prison.jail();
+        let (file, link) = (jail.join("file"), jail.join("swap"));
+        client.write_file("file", b"inner\n")?;
+        symlink("../outside/secret", &link)?;
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
+        let (mut read, mut rewritten) = (0, 0);
+        meanwhile(
+            || exchange(&file, &link),
+            || {
+                for round in 0..rounds() * 10 {
+                    let flags = match round % 3 {
+                        0 => open::READ,
+                        1 => open::READ | open::WRITE,
+                        _ => open::READ | open::WRITE | open::CREATE,
+                    };
+                    let path = b"file".as_slice();
+                    let attrs = Attrs::default();
+                    let reply = client.exchange(&Request::Open { path, flags, attrs })?;
+                    if let Reply::Handle(handle) = reply {
+                        if let Some(data) = client.read(&handle, 0, 100)? {
+                            ensure!(data == b"inner\n", "read {:?}", data.escape_ascii());
+                            read += 1;
+                        }
+                        if flags & open::WRITE != 0 && fs::symlink_metadata(&file).is_ok() {
+                            client.set_fstat(&handle, Attrs::times(1, 2))?;
+                            rewritten += 1;
+                        }
+                        client.close(&handle)?;
+                    }
+                    let changed = client.set_stat("file", Attrs::mode(0o666));
+                    xtask::sftp::failure(changed)?;
+                }
+                Ok(())
+            },
+        )?;
+        ensure!(
+            read > 0 && rewritten > 0,
+            "{read} read and {rewritten} changed"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_directory_that_is_moved_out_takes_nobody_along() -> Result<()> {
+    each(|prison, client| {
+        let jail = prison.jail();
+        // Who walks `sub/deep/../..` while `deep` is outside would come up there.
+        fs::create_dir_all(jail.join("sub/deep/deeper"))?;
+        fs::write(jail.join("sub/deep/deeper/inner"), "inner\n")?;
+        let place = prison.base.path().join("place");
+        fs::create_dir(&place)?;
+        fs::write(place.join("secret"), "OUTSIDE")?;
+        let (inside, away) = (jail.join("sub/deep"), place.join("deep"));
+        let mut found = 0;
+        meanwhile(
+            || {
+                fs::rename(&inside, &away)?;
+                fs::rename(&away, &inside)?;
+                Ok(())
+            },
+            || {
+                for _ in 0..rounds() * 10 {
+                    for path in [
+                        "sub/deep/../secret",
+                        "sub/deep/deeper/../../secret",
+                        "sub/deep/deeper/../../../place/secret",
+                        "sub/deep/deeper/../../../outside/secret",
+                    ] {
+                        let path = path.as_bytes();
+                        let attrs = Attrs::default();
+                        for request in [
+                            Request::Stat { path },
+                            Request::Open {
+                                path,
+                                flags: open::READ,
+                                attrs,
+                            },
+                        ] {
+                            let told = client.told(&request)?;
+                            ensure!(told.is_some(), "{request:?} was answered");
+                        }
+                    }
+                    if client
+                        .told(&Request::Stat {
+                            path: b"sub/deep/deeper/inner",
+                        })?
+                        .is_none()
+                    {
+                        found += 1;
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        ensure!(found > 0, "nothing was ever found");
+        fs::remove_dir_all(&place)?;
+        Ok(())
+    })
+}

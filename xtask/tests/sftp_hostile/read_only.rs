@@ -1,0 +1,139 @@
+//! -R: nothing is changed, nothing is made, and nothing is cut, by whatever request (CVE-2017-15906).
+
+use super::samples::{Opened, with_path};
+use super::{Scene, look, unchanged};
+use anyhow::{Result, ensure};
+use xtask::sftp::{Attrs, Reply, Request, SftpOptions, Status, kind, open};
+
+/// Free and in a jail.
+fn each(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {
+    for jailed in [false, true] {
+        let mut scene = Scene::with(|path| {
+            let options = if jailed {
+                SftpOptions::jailed(path)
+            } else {
+                SftpOptions::at(path)
+            };
+            options.with(&["-R"])
+        })?;
+        test(&mut scene)?;
+        scene.is_well()?;
+    }
+    Ok(())
+}
+
+/// Whether a request would change something if it were carried out.
+fn changes(request: &Request<'_>) -> bool {
+    match request {
+        Request::Open { flags, .. } => flags & !open::READ != 0,
+        Request::Write { .. }
+        | Request::SetStat { .. }
+        | Request::FSetStat { .. }
+        | Request::LSetStat { .. }
+        | Request::Remove { .. }
+        | Request::MkDir { .. }
+        | Request::RmDir { .. }
+        | Request::Rename { .. }
+        | Request::PosixRename { .. }
+        | Request::SymLink { .. }
+        | Request::HardLink { .. }
+        | Request::FSync { .. }
+        | Request::CopyData { .. } => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn no_way_of_opening_changes_anything() -> Result<()> {
+    each(|scene| {
+        let before = look(scene.directory.path())?;
+        for flags in 0..64 {
+            for path in ["small", "made", "sub/made", "link", "sub"] {
+                let request = Request::Open {
+                    path: path.as_bytes(),
+                    flags,
+                    attrs: Attrs::mode(0o777),
+                };
+                let reply = scene.client.exchange(&request)?;
+                let exclusive = flags & !(open::READ | open::EXCLUSIVE) == 0;
+                ensure!(
+                    exclusive || reply.status() == Some(Status::PERMISSION_DENIED),
+                    "{request:?} was answered {reply:?}"
+                );
+                unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
+                if let Reply::Handle(handle) = reply {
+                    // What could be opened can only be read.
+                    let write = Request::Write {
+                        handle: &handle,
+                        offset: 0,
+                        data: b"data",
+                    };
+                    scene.told(&write, &[Status::PERMISSION_DENIED])?;
+                    scene.client.close(&handle)?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn whatever_changes_is_denied_and_the_rest_is_done() -> Result<()> {
+    each(|scene| {
+        let opened = Opened {
+            file: scene.client.open_read("small")?,
+            other: scene.client.open_read("other")?,
+            dir: scene.client.open_dir(".")?,
+        };
+        let before = look(scene.directory.path())?;
+        let mut requests = opened.requests();
+        requests.extend(with_path(b"small"));
+        requests.extend(with_path(b"made"));
+        for request in &requests {
+            let reply = scene.client.exchange(request)?;
+            if changes(request) {
+                ensure!(
+                    reply.status() == Some(Status::PERMISSION_DENIED),
+                    "{request:?} was answered {reply:?}"
+                );
+            }
+            unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
+        }
+        // Also a large one, whose data are passed over.
+        let write = Request::Write {
+            handle: &opened.file,
+            offset: 0,
+            data: &vec![0; 200_000],
+        };
+        scene.told(&write, &[Status::PERMISSION_DENIED, Status::FAILURE])?;
+        unchanged(scene.directory.path(), &before, "a large WRITE")
+    })
+}
+
+#[test]
+fn what_is_denied_is_not_advertised() -> Result<()> {
+    each(|scene| {
+        let opened = Opened {
+            file: scene.client.open_read("small")?,
+            other: scene.client.open_read("other")?,
+            dir: scene.client.open_dir(".")?,
+        };
+        for request in opened.requests() {
+            let Some(name) = request.extension() else {
+                continue;
+            };
+            let name = std::str::from_utf8(name)?;
+            let advertised = scene.client.version.extension(name).is_some();
+            ensure!(!(advertised && changes(&request)), "{name} is advertised");
+            ensure!(request.kind() == kind::EXTENDED);
+        }
+        ensure!(
+            scene
+                .client
+                .version
+                .extension("limits@openssh.com")
+                .is_some()
+        );
+        Ok(())
+    })
+}

@@ -1,0 +1,156 @@
+//! What a client makes the server say to people: never a byte that a terminal obeys, never more than a line for each request.
+
+use super::sample;
+use super::samples::with_path;
+use anyhow::{Context, Result, ensure};
+use xtask::sftp::{Attrs, Request, Sftp, SftpOptions, Status, open};
+
+#[test]
+fn names_are_escaped_in_what_is_said() -> Result<()> {
+    let directory = sample()?;
+    let options = SftpOptions::at(directory.path()).with(&["-e", "-l", "DEBUG3"]);
+    let mut client = Sftp::start(&options)?;
+    let long = [b"\x1b]0;".as_slice(), &b"\x07\r\n".repeat(10_000)].concat();
+    let paths: [&[u8]; 8] = [
+        b"\x1b[2Jgone",
+        b"two\nlines",
+        b"stowaway: lie\r\nstowaway: another",
+        b"\x7f\x80\x9b31m\xff",
+        b"\xe2\x80\xae reversed \xe2\x80\xa8",
+        b"%s%n %d",
+        b"\t\x08\x0c\x0b\x07",
+        &long,
+    ];
+    let mut count = 0;
+    for path in paths {
+        for request in with_path(path) {
+            client.exchange(&request)?;
+            count += 1;
+        }
+        client.exchange(&Request::HomeDirectory { user: path })?;
+        client.exchange(&Request::SymLink {
+            target: path,
+            link: b"free",
+        })?;
+        client.exchange(&Request::Extended {
+            name: path,
+            data: b"",
+        })?;
+        count += 3;
+    }
+    let ended = client.finish()?.1;
+    // A line may be left out where there are many of its kind, but none is invented.
+    ensure!(
+        ended.lines.len() <= count && ended.lines.len() > 10,
+        "{} lines of {count} requests",
+        ended.lines.len()
+    );
+    for line in &ended.lines {
+        ensure!(
+            line.starts_with("stowaway: ")
+                && line.chars().all(|letter| (' '..='~').contains(&letter))
+                && line.len() < 4096,
+            "{}",
+            line.escape_debug()
+        );
+        ensure!(!line.starts_with("stowaway: lie") && !line.starts_with("stowaway: another"));
+    }
+    Ok(())
+}
+
+#[test]
+fn words_that_are_no_options_are_refused() -> Result<()> {
+    for words in [
+        &["-x"][..],
+        &["--nonsense"],
+        &["-u"],
+        &["-u", "9"],
+        &["-u", "777777777777777777777"],
+        &["-u", "-1"],
+        &["-d"],
+        &["-l", "NOPE"],
+        &["-f", "NOPE"],
+        &["-Q", "other"],
+        &["-P", "no-such-request"],
+        &["-p", ","],
+        &["extra"],
+        &["-R", "extra"],
+        &["--jail"],
+        &["--jail", ""],
+        &["--listen"],
+        &["--listen", "nonsense"],
+        &["--listen", "127.0.0.1:99999"],
+        &["--listen", "0.0.0.0:0"],
+        &["--listen", "[::]:0"],
+        &["\u{1b}[2J"],
+    ] {
+        let mut client = Sftp::spawn(&SftpOptions::default().with(words))?;
+        let reply = client.receive()?;
+        let ended = client.wait()?;
+        ensure!(
+            reply.is_none() && ended.code() == Some(2) && !ended.lines.is_empty(),
+            "{words:?}: {ended:?}"
+        );
+        let plain = ended
+            .lines
+            .iter()
+            .flat_map(|line| line.chars())
+            .all(|letter| letter == '\t' || (' '..='~').contains(&letter) || letter == '…');
+        ensure!(plain, "{words:?}: {:?}", ended.lines);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_denied_by_name_is_denied_and_unknown() -> Result<()> {
+    let directory = sample()?;
+    let options = SftpOptions::at(directory.path()).with(&[
+        "-P",
+        "remove,statvfs,check-file",
+        "-p",
+        "open,remove,stat,realpath,limits",
+    ]);
+    let mut client = Sftp::start(&options)?;
+    for name in [
+        "statvfs@openssh.com",
+        "check-file",
+        "copy-data",
+        "posix-rename@openssh.com",
+    ] {
+        ensure!(
+            client.version.extension(name).is_none(),
+            "{name} is advertised"
+        );
+    }
+    client
+        .version
+        .extension("limits@openssh.com")
+        .context("no limits")?;
+    let path = b"small".as_slice();
+    for request in [
+        Request::Remove { path },
+        Request::StatVfs { path },
+        Request::LStat { path },
+        Request::PosixRename {
+            from: path,
+            to: b"free",
+        },
+        Request::CheckFile {
+            name: "check-file-name",
+            object: path,
+            algorithms: b"md5",
+            offset: 0,
+            len: 0,
+            block_len: 0,
+        },
+    ] {
+        let told = client.told(&request)?;
+        ensure!(
+            told == Some(Status::PERMISSION_DENIED),
+            "{request:?} was answered {told:?}"
+        );
+    }
+    client.stat("small")?;
+    client.open("small", open::READ, Attrs::default())?;
+    Ok(())
+}

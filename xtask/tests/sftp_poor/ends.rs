@@ -1,0 +1,131 @@
+//! The ends of the wire and what a process is born with: pipes, sockets, terminals, closed descriptors, tight limits.
+
+use super::{finish, play, repertoire};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use xtask::server::public_dir;
+use xtask::sftp::{Attrs, Sftp, SftpOptions, Wire, open};
+
+#[test]
+fn any_wire_will_do() -> Result<()> {
+    for wire in Wire::ALL {
+        let directory = public_dir()?;
+        let options = SftpOptions {
+            wire,
+            ..SftpOptions::at(directory.path())
+        };
+        let mut client = Sftp::start(&options)?;
+        repertoire::play(&mut client, ".").with_context(|| format!("over {wire:?}"))?;
+        if wire == Wire::Pty {
+            let ended = client.vanish()?;
+            ensure!(ended.lines.is_empty(), "{ended:?}");
+        } else {
+            finish(client)?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts by way of a line of shell that ends by exec-ing.
+fn through(options: &SftpOptions, script: &str) -> SftpOptions {
+    SftpOptions {
+        through: ["sh", "-c", script, "sh"].map(String::from).into(),
+        ..options.clone()
+    }
+}
+
+#[test]
+fn limits_may_be_tight() -> Result<()> {
+    for script in [
+        // Descriptors, address space in KiB, stack in KiB, locked memory, core files.
+        "ulimit -n 96 && exec \"$@\"",
+        "ulimit -v 16384 && exec \"$@\"",
+        "ulimit -s 128 && exec \"$@\"",
+        "ulimit -l 0 && ulimit -c 0 && exec \"$@\"",
+        "umask 0 && exec \"$@\"",
+    ] {
+        play(|options| Sftp::start(&through(options, script))).context(script)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_environment_is_not_needed() -> Result<()> {
+    play(|options| {
+        Sftp::start(&SftpOptions {
+            environment: Some(Vec::new()),
+            ..options.clone()
+        })
+    })?;
+    // Nor believed.
+    let strange = [
+        ("HOME", "/no/such"),
+        ("USER", "\u{1b}[2J"),
+        ("PATH", ""),
+        ("TZ", "/proc/self/mem"),
+        ("LD_PRELOAD", "x"),
+    ];
+    let strange = strange.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    play(|options| {
+        Sftp::start(&SftpOptions {
+            environment: Some(strange.to_vec()),
+            ..options.clone()
+        })
+    })
+}
+
+#[test]
+fn what_is_said_never_ends_in_a_file() -> Result<()> {
+    // The first file that is opened takes the place of a stderr that is closed.
+    let directory = public_dir()?;
+    let options = SftpOptions::at(directory.path()).with(&["-e", "-l", "DEBUG3"]);
+    let mut client = Sftp::start(&through(&options, "exec \"$@\" 2>&-"))?;
+    let content = b"content".repeat(100);
+    for number in 0..4 {
+        fs::write(directory.path().join(format!("file {number}")), &content)?;
+    }
+    let handles: Vec<_> = (0..4)
+        .map(|number| {
+            let flags = open::READ | open::WRITE;
+            client.open(format!("file {number}"), flags, Attrs::default())
+        })
+        .collect::<Result<_>>()?;
+    for handle in &handles {
+        client.read(handle, 0, 100)?;
+        client.fstat(handle)?;
+    }
+    client.stat("missing").unwrap_err();
+    client.mkdir("made", Attrs::default())?;
+    for handle in &handles {
+        client.close(handle)?;
+    }
+    finish(client)?;
+    for number in 0..4 {
+        let now = fs::read(directory.path().join(format!("file {number}")))?;
+        ensure!(now == content, "file {number}: {}", now.escape_ascii());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_wire_that_is_closed_is_an_end() -> Result<()> {
+    let directory = public_dir()?;
+    fs::write(directory.path().join("file"), "content")?;
+    for script in [
+        "exec \"$@\" <&-",
+        "exec \"$@\" >&-",
+        "exec \"$@\" <&- >&- 2>&-",
+        "exec \"$@\" </dev/null",
+    ] {
+        let options = through(&SftpOptions::at(directory.path()), script);
+        let mut client = Sftp::spawn(&options)?;
+        // It may have gone before it was greeted.
+        let _ = client.send(&xtask::sftp::request::init(3));
+        let ended = client.wait().context(script)?;
+        ensure!(
+            ended.code().is_some_and(|code| code == 0 || code == 1) && ended.lines.len() < 2,
+            "{script}: {ended:?}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Roots with nothing in them but the file and a directory: no shell, no library, no /etc, no /proc, no /dev.
+
+use super::{finish, repertoire};
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{chdir, chroot};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+use xtask::build::Arch;
+use xtask::server::{binary, public_dir, root_for};
+use xtask::sftp::{Program, Sftp, SftpOptions, Wire};
+
+/// A directory with `sftp-server`, which is the file, and `data`.
+fn root(arch: Arch) -> Result<TempDir> {
+    let root = public_dir()?;
+    fs::copy(binary(arch)?, root.path().join("sftp-server"))?;
+    fs::create_dir(root.path().join("data"))?;
+    Ok(root)
+}
+
+/// Starts a server that sees nothing but `root`.
+fn start_in(root: &Path, options: &SftpOptions) -> Result<Sftp> {
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            // The root of this thread and of what it starts; the others keep theirs.
+            unshare(CloneFlags::CLONE_FS).context("cannot have a root of my own")?;
+            chroot(root)?;
+            chdir("/")?;
+            Sftp::start(options)
+        });
+        inside
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The file by the name of its role, without any environment.
+fn options(arguments: &[&str]) -> SftpOptions {
+    SftpOptions {
+        program: Program::Other("/sftp-server".into()),
+        environment: Some(Vec::new()),
+        ..SftpOptions::default()
+    }
+    .with(arguments)
+}
+
+#[test]
+fn nothing_else_is_needed() -> Result<()> {
+    if !root_for("a root with nothing in it") {
+        return Ok(());
+    }
+    for arch in [Arch::X86_64, Arch::I686] {
+        let root = root(arch)?;
+        for (arguments, place) in [
+            (&[][..], "data"),
+            (&[], "/data"),
+            (&["-d", "/data"], "."),
+            (&["-d", "%d"], "/data"),
+            (&["--jail", "/data"], "/"),
+            (&["--jail", "/data", "--at", "/shown"], "/shown"),
+            (&["-l", "DEBUG3"], "/data"),
+            (&["-e"], "/data"),
+        ] {
+            let mut client = start_in(root.path(), &options(arguments))?;
+            repertoire::play(&mut client, place).with_context(|| {
+                let said = client.process.lines();
+                format!("{arguments:?} at {place} by {arch:?}; the server said {said:?}")
+            })?;
+            if arguments.contains(&"%d") {
+                // It may say that it knows no home.
+                client.finish()?;
+            } else {
+                finish(client).with_context(|| format!("{arguments:?}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn who_has_no_name_has_a_number() -> Result<()> {
+    if !root_for("a root with nothing in it") {
+        return Ok(());
+    }
+    let root = root(Arch::X86_64)?;
+    let file = root.path().join("data/file");
+    fs::write(&file, "content")?;
+    std::os::unix::fs::chown(&file, Some(12_345), Some(54_321))?;
+    let mut client = start_in(root.path(), &options(&[]))?;
+    let entries = client.list("/data")?;
+    let entry = entries.iter().find(|entry| entry.name == b"file");
+    let line = String::from_utf8(entry.context("no file")?.long_name.clone())?;
+    ensure!(
+        line.starts_with("-rw-r--r--    1 12345    54321           7 "),
+        "{line}"
+    );
+    let names = client.account_names(&[0, 12_345], &[0])?;
+    ensure!(
+        names.users == [b"", b""] && names.groups == [b""],
+        "{names:?}"
+    );
+    // Home is where one began.
+    ensure!(client.expand_path("~")? == b"/");
+    ensure!(client.expand_path("~/data")? == b"/data");
+    finish(client)
+}
+
+#[test]
+fn accounts_may_be_rubbish() -> Result<()> {
+    if !root_for("a root with nothing in it") {
+        return Ok(());
+    }
+    let root = root(Arch::X86_64)?;
+    let etc = root.path().join("etc");
+    fs::create_dir(&etc)?;
+    let long = "x".repeat(70_000);
+    for text in [
+        "",
+        "\n\n\n",
+        ":",
+        ":::::::\n",
+        "root",
+        "root:x:0",
+        "root:x:99999999999:0::/:\n",
+        "\0\0\0\n\u{fffd}",
+        &long,
+        "a:b:c:d:e:f:g\n",
+    ] {
+        fs::write(etc.join("passwd"), text)?;
+        fs::write(etc.join("group"), text)?;
+        let mut client = start_in(root.path(), &options(&["-d", "/data"]))?;
+        client.account_names(&[0, 1, u32::MAX], &[0, 1, u32::MAX])?;
+        repertoire::play(&mut client, ".")
+            .with_context(|| format!("with accounts {:.20}", text.escape_default()))?;
+        finish(client)?;
+    }
+    // What is no file is not waited for.
+    fs::remove_file(etc.join("passwd"))?;
+    nix::unistd::mkfifo(
+        &etc.join("passwd"),
+        nix::sys::stat::Mode::from_bits_truncate(0o666),
+    )?;
+    let mut client = start_in(root.path(), &options(&["-d", "/data"]))?;
+    repertoire::play(&mut client, ".")?;
+    finish(client)
+}
+
+#[test]
+fn a_socket_is_no_trouble_without_dev() -> Result<()> {
+    if !root_for("a root with nothing in it") {
+        return Ok(());
+    }
+    let root = root(Arch::X86_64)?;
+    let options = SftpOptions {
+        wire: Wire::SocketPair,
+        ..options(&["-d", "/data"])
+    };
+    let mut client = start_in(root.path(), &options)?;
+    repertoire::play(&mut client, ".")?;
+    finish(client)
+}

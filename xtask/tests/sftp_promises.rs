@@ -1,0 +1,197 @@
+//! What a session costs: system calls, as strace sees them, and memory; and what it has given up.
+
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::Path;
+use xtask::build::Arch;
+use xtask::server::public_dir;
+use xtask::setup::{self, Package};
+use xtask::sftp::{Program, READ_MAX, Request, Sftp, SftpOptions, Wire};
+
+/// Bytes of the requests whose calls are counted.
+const BLOCK: u32 = 32 << 10;
+/// Requests that come together.
+const DEPTH: usize = 64;
+/// How often.
+const ROUNDS: usize = 20;
+/// What a session may have in memory.
+const RSS_KIB_MAX: u64 = 640;
+
+/// A server that strace writes about to `log`.
+fn traced(options: SftpOptions, log: &Path) -> Result<Sftp> {
+    setup::need(&[Package::STRACE])?;
+    let through = ["strace", "-f", "-o"].map(str::to_owned).to_vec();
+    Sftp::start(&SftpOptions {
+        through: [through, vec![log.display().to_string()]].concat(),
+        ..options
+    })
+}
+
+/// The names of the calls so far, the first of which is execve.
+fn calls(log: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(log)?;
+    let names = text.lines().filter_map(|line| {
+        let call = line.split_whitespace().nth(1)?;
+        let (name, _) = call.split_once('(')?;
+        Some(name.to_owned())
+    });
+    Ok(names.collect())
+}
+
+/// How many calls `requests` make, all of which have answers.
+fn cost(
+    options: SftpOptions,
+    requests: impl FnOnce(&mut Sftp) -> Result<()>,
+) -> Result<(usize, Vec<String>)> {
+    let place = public_dir()?;
+    let log = place.path().join("calls");
+    let mut client = traced(options, &log)?;
+    // What is done only once is done before.
+    client.stat(".")?;
+    let before = calls(&log)?.len();
+    requests(&mut client)?;
+    client.finish()?;
+    let made = calls(&log)?;
+    // The end of the session: a read, and the exit.
+    let made = made.get(before..made.len() - 2).context("no calls")?;
+    Ok((made.len(), made.to_vec()))
+}
+
+#[test]
+fn version_leaves_within_twelve_calls() -> Result<()> {
+    for arch in Arch::ALL {
+        for wire in [Wire::Pipes, Wire::SocketPair] {
+            let place = public_dir()?;
+            let log = place.path().join("calls");
+            let options = SftpOptions {
+                program: Program::Stowaway(arch),
+                wire,
+                ..SftpOptions::default()
+            };
+            traced(options, &log)?.finish()?;
+            let made = calls(&log)?;
+            let sent = made.iter().position(|name| name == "write");
+            let count = sent.context("nothing was written")? + 1;
+            ensure!(
+                count <= 12,
+                "{} over {wire:?}: {count}: {made:?}",
+                arch.name()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_read_of_32_kib_makes_three_calls() -> Result<()> {
+    let tree = public_dir()?;
+    fs::write(tree.path().join("file"), vec![7; 8 << 20])?;
+    let (count, made) = cost(SftpOptions::at(tree.path()), |client| {
+        let handle = client.open_read("file")?;
+        for at in 0..100 {
+            let data = client.read(&handle, u64::from(at * BLOCK), BLOCK)?;
+            ensure!(data.is_some_and(|data| data.len() == BLOCK as usize));
+        }
+        Ok(())
+    })?;
+    // OPEN makes a handful.
+    ensure!(count <= 3 * 100 + 6, "{count} calls: {made:?}");
+    Ok(())
+}
+
+/// Calls of one STAT among many that come together.
+fn stat_cost(options: SftpOptions) -> Result<f64> {
+    let (count, _) = cost(options, |client| {
+        let requests = vec![Request::Stat { path: b"dir/file" }; DEPTH];
+        for _ in 0..ROUNDS {
+            client.pipeline(&requests)?;
+        }
+        Ok(())
+    })?;
+    Ok(count as f64 / (DEPTH * ROUNDS) as f64)
+}
+
+#[test]
+fn a_stat_among_many_makes_two_calls_and_four_in_a_jail() -> Result<()> {
+    let tree = public_dir()?;
+    fs::create_dir(tree.path().join("dir"))?;
+    fs::write(tree.path().join("dir/file"), "x")?;
+    let plain = stat_cost(SftpOptions::at(tree.path()))?;
+    ensure!(plain <= 2.0, "{plain} calls");
+    let jailed = stat_cost(SftpOptions::jailed(tree.path()))?;
+    ensure!(jailed <= 4.0, "{jailed} calls in a jail");
+    Ok(())
+}
+
+#[test]
+fn a_session_stays_small() -> Result<()> {
+    let tree = public_dir()?;
+    fs::write(tree.path().join("file"), vec![7; 16 << 20])?;
+    for wire in [Wire::Pipes, Wire::SocketPair] {
+        let options = SftpOptions {
+            wire,
+            ..SftpOptions::at(tree.path())
+        };
+        let mut client = Sftp::start(&options)?;
+        let file = client.open_read("file")?;
+        let copy = client.create("copy")?;
+        let block = vec![9; READ_MAX as usize];
+        for at in (0..16 << 20).step_by(READ_MAX as usize) {
+            client.read(&file, at, READ_MAX)?;
+            client.read(&file, at, BLOCK)?;
+            client.write_at(&copy, at, &block)?;
+        }
+        client.check_handle(&file, "sha256", (0, 0), 64 << 10)?;
+        client.list("/usr/bin")?;
+        let rss = client.process.rss_kib()?;
+        ensure!(rss < RSS_KIB_MAX, "{rss} KiB over {wire:?}");
+        client.finish()?;
+    }
+    Ok(())
+}
+
+/// A line of the server's status in /proc.
+fn status(client: &Sftp, name: &str) -> Result<String> {
+    let text = fs::read_to_string(format!("/proc/{}/status", client.process.pid()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.context("no such line")?.trim().to_owned())
+}
+
+#[test]
+fn walls_stand_before_the_second_packet() -> Result<()> {
+    let tree = public_dir()?;
+    let mut free = Sftp::start(&SftpOptions::at(tree.path()))?;
+    free.stat(".")?;
+    ensure!(
+        status(&free, "Seccomp:")? == "0",
+        "without a jail there are none"
+    );
+    let mut jailed = Sftp::start(&SftpOptions::jailed(tree.path()))?;
+    jailed.stat(".")?;
+    ensure!(status(&jailed, "Seccomp:")? == "2", "no filter");
+    ensure!(
+        status(&jailed, "NoNewPrivs:")? == "1",
+        "privileges could grow"
+    );
+    // In the order of the calls: the greeting, the walls, and only then what came behind it.
+    let place = public_dir()?;
+    let log = place.path().join("calls");
+    let mut client = traced(SftpOptions::jailed(tree.path()), &log)?;
+    client.stat(".")?;
+    client.finish()?;
+    let made = calls(&log)?;
+    let at = |name: &str| made.iter().position(|call| call == name);
+    let (greeted, confined) = (at("write"), at("landlock_restrict_self"));
+    let second = made
+        .iter()
+        .skip(greeted.unwrap_or(0))
+        .position(|call| call == "read");
+    let second = second.context("no second read")? + greeted.context("no greeting")?;
+    ensure!(
+        confined > greeted && confined < Some(second),
+        "Landlock is not where it should be: {made:?}"
+    );
+    let filtered = made.iter().rposition(|call| call == "prctl");
+    ensure!(filtered > greeted && filtered < Some(second), "{made:?}");
+    Ok(())
+}
