@@ -7,7 +7,7 @@ use core::mem::{MaybeUninit, offset_of, transmute};
 use core::ops::ControlFlow;
 use linux_raw_sys::general::{STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, statx};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, CWD, OFlags, SeekFrom, StatFs};
+use rustix::fs::{AtFlags, CWD, OFlags, StatFs};
 use syscalls::{Sysno, raw_syscall};
 
 /// A file, directory or socket that is open for as long as this lives.
@@ -20,6 +20,13 @@ impl File {
     /// What a call made that returns a new descriptor.
     pub(super) fn opened(returned: usize) -> Result<Self, Errno> {
         Ok(Self(outcome(returned)? as RawFd))
+    }
+}
+
+impl File {
+    /// Its number, which nobody closes from now on.
+    pub fn leak(self) -> RawFd {
+        core::mem::ManuallyDrop::new(self).0
     }
 }
 
@@ -64,30 +71,6 @@ fn open_from(dir: RawFd, name: &CStr, flags: OFlags, mode: u32) -> Result<File, 
     let flags = flags | OFlags::CLOEXEC | OFlags::LARGEFILE;
     // SAFETY: the kernel reads the name.
     File::opened(unsafe { raw_syscall!(Sysno::openat, dir, name.as_ptr(), flags.bits(), mode) })
-}
-
-/// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
-/// open: else `XDEV` and `LOOP`. `AGAIN`: something is moved meanwhile. `NOSYS` on kernels before 5.6.
-#[doc(alias = "openat2")]
-pub fn open_beneath(dir: impl AsFd, path: &CStr, flags: OFlags, mode: u32) -> Result<File, Errno> {
-    const NO_MAGIC_LINKS: u64 = 2;
-    const BENEATH: u64 = 8;
-    let how = [
-        flags.bits().into(),
-        u64::from(mode),
-        NO_MAGIC_LINKS | BENEATH,
-    ];
-    let dir = dir.as_fd().as_raw_fd();
-    // SAFETY: the kernel reads the path and three numbers.
-    File::opened(unsafe {
-        raw_syscall!(
-            Sysno::openat2,
-            dir,
-            path.as_ptr(),
-            how.as_ptr(),
-            size_of_val(&how)
-        )
-    })
 }
 
 /// What the host says of a file: the fields of statx(2).
@@ -278,19 +261,17 @@ pub fn open_by_handle(
     })
 }
 
-/// Makes the entry `name` of a directory, a FIFO, a socket or a device with these bits and numbers. `INVAL`: the kernel has 12
-/// bits for the major number and 20 for the minor.
-pub fn make_node(
-    dir: impl AsFd,
-    name: &CStr,
-    mode: u32,
-    (major, minor): (u32, u32),
-) -> Result<(), Errno> {
-    let dir = dir.as_fd().as_raw_fd();
+pub(super) const fn device_number((major, minor): (u32, u32)) -> Result<u32, Errno> {
     if major >> 12 | minor >> 20 != 0 {
         return Err(Errno::INVAL);
     }
-    let device = minor & 0xff | major << 8 | (minor & !0xff) << 12;
+    Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
+}
+
+/// Makes the entry `name` of a directory, a FIFO, a socket or a device with these bits and numbers. `INVAL`: the kernel has 12
+/// bits for the major number and 20 for the minor.
+pub fn make_node(dir: impl AsFd, name: &CStr, mode: u32, device: (u32, u32)) -> Result<(), Errno> {
+    let (dir, device) = (dir.as_fd().as_raw_fd(), device_number(device)?);
     // SAFETY: the kernel reads the name.
     outcome(unsafe { raw_syscall!(Sysno::mknodat, dir, name.as_ptr(), mode, device) }).map(drop)
 }
@@ -330,14 +311,22 @@ pub fn change_mode(file: impl AsFd, mode: u32) -> Result<(), Errno> {
 
 /// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.
 pub fn path(file: impl AsFd, room: &mut [u8; 25]) -> &CStr {
+    path_of(file.as_fd().as_raw_fd(), room)
+}
+
+/// The same for its number.
+#[inline(never)]
+pub fn path_of(mut rest: RawFd, room: &mut [u8; 25]) -> &CStr {
     *room = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
-    let (_, digits) = room.split_at_mut(14);
-    let mut rest = file.as_fd().as_raw_fd();
-    for at in (0..rest.max(1).ilog10() as usize + 1).rev() {
-        if let Some(digit) = digits.get_mut(at) {
-            *digit = b'0' + (rest % 10) as u8;
-        }
+    let (mut end, mut more) = (14, rest);
+    while more > 9 {
+        more /= 10;
+        end += 1;
+    }
+    while let Some(digit) = room.get_mut(end).filter(|_| end > 13) {
+        *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
+        end -= 1;
     }
     super::c_str(room)
 }
@@ -380,25 +369,17 @@ struct RawEntry {
 /// Calls `each` with the entries of a directory that follow the cookie `from` (0: all) until it breaks. True: that was the
 /// last.
 #[doc(alias = "getdents64")]
-pub fn list(
+pub fn list<E: From<Errno>>(
     dir: impl AsFd,
     from: u64,
     each: &mut dyn FnMut(&Found<'_>) -> ControlFlow<()>,
-) -> Result<bool, Errno> {
-    let dir = dir.as_fd();
-    rustix::fs::seek(dir, SeekFrom::Start(from))?;
+) -> Result<bool, E> {
+    let dir = dir.as_fd().as_raw_fd();
+    super::named::list_from::<E>(dir, from)?;
     let mut buffer = [const { MaybeUninit::<u64>::uninit() }; DIRECTORY_BUFFER_BYTES / 8];
     let start = buffer.as_mut_ptr();
     loop {
-        // SAFETY: the kernel writes at most so many bytes.
-        let len = outcome(unsafe {
-            raw_syscall!(
-                Sysno::getdents64,
-                dir.as_raw_fd(),
-                start,
-                size_of_val(&buffer)
-            )
-        })?;
+        let len = super::named::list::<E>(dir, &mut buffer)?;
         if len == 0 {
             return Ok(true);
         }
@@ -486,16 +467,11 @@ pub fn read_pipe(pipe: i32, out: &mut [u8]) -> Result<usize, Errno> {
     outcome(unsafe { raw_syscall!(Sysno::read, pipe, out.as_mut_ptr(), out.len()) })
 }
 
-/// The true path of a directory: as /proc has it, else that of the current directory, which it becomes.
-pub fn true_path(dir: impl AsFd, out: &mut [u8]) -> Result<usize, Errno> {
-    let dir = dir.as_fd();
-    match rustix::fs::readlinkat_raw(CWD, path(dir, &mut [0; 25]), &mut *out) {
-        Err(Errno::NOENT | Errno::NOTDIR) => {
-            rustix::process::fchdir(dir)?;
-            Ok(current_dir(out)?.count_bytes())
-        }
-        len => len,
-    }
+/// The true path of a directory, which the current directory becomes; how long it is.
+pub fn true_path(dir: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: a number.
+    outcome(unsafe { raw_syscall!(Sysno::fchdir, dir) })?;
+    Ok(current_dir(out)?.count_bytes())
 }
 
 /// The current directory's path.

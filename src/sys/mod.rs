@@ -9,6 +9,7 @@ pub mod files;
 pub mod frames;
 pub mod heap;
 pub mod identity;
+pub mod named;
 pub mod process;
 pub mod sockets;
 pub mod start;

@@ -33,7 +33,7 @@ pub fn raise(jail: RawFd) -> Walls {
     prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
     Walls {
         landlock: confine(jail),
-        seccomp: filter(NEEDED, ALLOW, REFUSE),
+        seccomp: filter(&NEEDED_NUMBERS, ALLOW, REFUSE),
     }
 }
 
@@ -70,24 +70,29 @@ fn confine(jail: RawFd) -> bool {
     const NOT_NEEDED: u64 = 1 | 1 << 6 | 1 << 11 | 1 << 15;
     // SAFETY: with this flag it takes nothing but numbers.
     let version = unsafe { raw_syscall!(Sysno::landlock_create_ruleset, 0, 0, ASK_VERSION) };
-    // The rights to files that each version knows, and the bytes of what it takes. The first refuses every rename from one
-    // directory to another.
-    let (right_count, size) = match outcome(version) {
-        Err(_) | Ok(..=1) => return false,
-        Ok(2) => (14, 8),
-        Ok(3) => (15, 8),
-        Ok(4) => (15, 16),
-        Ok(5) => (16, 16),
-        Ok(_) => (16, 24),
+    // Of each version from the second on, the rights to files that it knows and the bytes of what it takes. The first refuses
+    // every rename from one directory to another.
+    const VERSIONS: [(u8, u8); 5] = [(14, 8), (15, 8), (15, 16), (16, 16), (16, 24)];
+    let known = outcome(version)
+        .ok()
+        .and_then(|version| version.checked_sub(2));
+    let Some((right_count, size)) = known.and_then(|known| VERSIONS.get(known.min(4))) else {
+        return false;
     };
     let watched = Watched {
-        files: (1 << right_count) - 1,
+        files: (1 << *right_count) - 1,
         sockets: 3,
         others: 3,
     };
     // SAFETY: the kernel reads so many bytes.
-    let rules =
-        unsafe { raw_syscall!(Sysno::landlock_create_ruleset, &raw const watched, size, 0) };
+    let rules = unsafe {
+        raw_syscall!(
+            Sysno::landlock_create_ruleset,
+            &raw const watched,
+            usize::from(*size),
+            0
+        )
+    };
     let Ok(rules) = File::opened(rules) else {
         return false;
     };
@@ -122,20 +127,17 @@ const NEEDED: &[Sysno] = &[
     Sysno::write,
     Sysno::pread64,
     Sysno::pwrite64,
-    Sysno::statx,
     Sysno::openat2,
     Sysno::close,
     Sysno::openat,
     Sysno::getdents64,
     Sysno::lseek,
     Sysno::readlinkat,
-    Sysno::sendfile,
     Sysno::ppoll,
     Sysno::fsync,
     Sysno::ftruncate,
     Sysno::fchmod,
     Sysno::fchmodat,
-    Sysno::fchmodat2,
     Sysno::fchownat,
     Sysno::utimensat,
     Sysno::mkdirat,
@@ -144,9 +146,7 @@ const NEEDED: &[Sysno] = &[
     Sysno::unlinkat,
     Sysno::renameat,
     Sysno::renameat2,
-    Sysno::faccessat2,
     Sysno::fstatfs,
-    Sysno::getcwd,
     Sysno::clock_gettime,
     Sysno::rt_sigreturn,
     Sysno::restart_syscall,
@@ -157,14 +157,12 @@ const NEEDED: &[Sysno] = &[
     Sysno::newfstatat,
     #[cfg(target_arch = "aarch64")]
     Sysno::fstatat,
-    #[cfg(any(target_arch = "x86_64", target_pointer_width = "32"))]
-    Sysno::chmod,
+    #[cfg(target_pointer_width = "32")]
+    Sysno::statx,
     #[cfg(target_pointer_width = "32")]
     Sysno::fstatat64,
     #[cfg(target_pointer_width = "32")]
     Sysno::_llseek,
-    #[cfg(target_pointer_width = "32")]
-    Sysno::sendfile64,
     #[cfg(target_pointer_width = "32")]
     Sysno::ftruncate64,
     #[cfg(target_pointer_width = "32")]
@@ -187,12 +185,19 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "arm")]
 const ARCHITECTURE: u32 = 0x4000_0028;
 
-/// Numbers that a filter may have.
-const NEEDED_COUNT_MAX: usize = 64;
-const _: () = assert!(NEEDED.len() <= NEEDED_COUNT_MAX);
+/// The same in half the bytes.
+static NEEDED_NUMBERS: [u16; NEEDED.len()] = {
+    let (mut numbers, mut at) = ([0; NEEDED.len()], 0);
+    while at < NEEDED.len() {
+        numbers[at] = NEEDED[at] as u16;
+        at += 1;
+    }
+    numbers
+};
 
-/// Instructions of a filter beside one for each number.
-const FRAME_COUNT: usize = 10;
+/// Instructions that a filter may have.
+const STEP_COUNT_MAX: usize = 64;
+const _: () = assert!(NEEDED.len() + 10 <= STEP_COUNT_MAX);
 
 /// The command that gives a terminal its settings.
 #[doc(alias = "TCSETS")]
@@ -200,7 +205,7 @@ const SET_SETTINGS: u32 = 0x5402;
 
 /// Has the kernel say `listed` to calls of these numbers from now on, and `otherwise` to all others.
 #[doc(alias = "seccomp")]
-fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
+fn filter(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     const SET_SECCOMP: usize = 22;
     const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
@@ -220,29 +225,32 @@ fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
     let step = |what: u64, pass: usize, operand: u32| {
         what | (pass as u64) << 16 | u64::from(operand) << 32
     };
-    let mut code = heapless::Vec::<u64, { NEEDED_COUNT_MAX + FRAME_COUNT }>::new();
-    let _ = code.extend_from_slice(&[
+    let first = [
         step(LOAD, 0, ARCH),
         step(IF_EQUAL, 1, ARCHITECTURE),
         step(RETURN, 0, REFUSE),
         step(LOAD, 0, NUMBER),
-    ]);
-    for (place, number) in numbers.iter().enumerate() {
-        // To the end of the list, and over what is said of others.
-        let pass = numbers.len() - place + 4;
-        let _ = code.push(step(IF_EQUAL, pass, number.id() as u32));
-    }
-    let _ = code.extend_from_slice(&[
+    ];
+    let last = [
         // A terminal gets its settings back at the end; no other command is needed.
-        step(IF_EQUAL, 1, Sysno::ioctl.id() as u32),
+        step(IF_EQUAL, 1, Sysno::ioctl as u32),
         step(RETURN, 0, otherwise),
         step(LOAD, 0, SECOND_ARGUMENT),
         step(IF_EQUAL, 1, SET_SETTINGS),
         step(RETURN, 0, otherwise),
         step(RETURN, 0, listed),
-    ]);
+    ];
+    let mut code = [0; STEP_COUNT_MAX];
+    let len = numbers.len() + first.len();
+    code[..first.len()].copy_from_slice(&first);
+    for (at, number) in numbers.iter().enumerate() {
+        // To the end of the list, and over what is said of others.
+        let pass = numbers.len() - at + 4;
+        code[first.len() + at] = step(IF_EQUAL, pass, u32::from(*number));
+    }
+    code[len..len + last.len()].copy_from_slice(&last);
     let program = Program {
-        len: code.len() as u16,
+        len: (len + last.len()) as u16,
         code: code.as_ptr(),
     };
     prctl(SET_SECCOMP, MODE_FILTER, &raw const program as usize)
@@ -253,7 +261,8 @@ fn filter(numbers: &[Sysno], listed: u32, otherwise: u32) -> bool {
 pub fn forget(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
-    assert!(filter(numbers, REFUSE, ALLOW));
+    let numbers: Vec<u16> = numbers.iter().map(|number| *number as u16).collect();
+    assert!(filter(&numbers, REFUSE, ALLOW));
 }
 
 /// This thread has a current directory of its own from now on, and if root runs it perhaps no /proc; whether it has.

@@ -200,17 +200,24 @@ impl PartialEq for Handle {
     }
 }
 
-/// Kinds of objects.
+/// Kinds of objects. The numbers are those that modes have above their twelve bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Kind {
-    Regular,
-    Directory,
-    SymbolicLink,
-    Fifo,
-    Socket,
-    BlockDevice,
-    CharacterDevice,
+    Regular = 0o10,
+    Directory = 0o04,
+    SymbolicLink = 0o12,
+    Fifo = 0o01,
+    Socket = 0o14,
+    BlockDevice = 0o06,
+    CharacterDevice = 0o02,
+}
+
+impl Kind {
+    /// What a mode has for it.
+    pub const fn bits(self) -> u32 {
+        (self as u32) << 12
+    }
 }
 
 /// Seconds and nanoseconds since 1970.

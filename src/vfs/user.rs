@@ -1,56 +1,69 @@
 //! The host's files by their paths, as who started the process sees them: for one peer, who has the same rights.
 //!
-//! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is a descriptor in a small ring, which
-//! lasts for a request, a pin one in a table. Only regular files and directories are opened, and nothing of what the kernel
-//! makes of its own state. In a jail all paths begin at its directory: the kernel is asked to stay beneath that, and where it
-//! cannot, or a path seems to lead out, [`walk`](super::walk) has the law.
+//! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is the kernel's own number of a
+//! descriptor, which lasts for a request in a small ring, and as long as its pin. Only regular files and directories are
+//! opened, and nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the kernel is
+//! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the law.
 
-use super::kernel::{self, PATH, READ, WRITE, attr, change, error, terminated};
+use super::kernel::{self, PATH, READ, WRITE, error};
+use super::walk::{Text, add};
 use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
     Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
 };
-use crate::config::PATH_BYTES_MAX;
-use crate::sys::files::{self, File, Stat};
-use crate::sys::heap::Slots;
-use crate::sys::{self, Errno};
+use crate::sys;
+use crate::sys::files;
+use crate::sys::named::{self, CURRENT, lend};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
-use rustix::fd::AsRawFd as _;
-use rustix::fs::{AtFlags, CWD, OFlags};
-use table::{Ring, Table};
+use ring::{FOUND_COUNT, NONE, Ring, STEP_COUNT};
+use rustix::fd::RawFd;
+use rustix::fs::{AtFlags, OFlags};
 
 mod alter;
 mod jail;
-mod table;
+mod ring;
 #[cfg(test)]
 mod tests;
 
 /// The backend.
 #[derive(Debug)]
 pub struct User {
-    table: Table,
+    /// What all paths begin at.
+    top: RawFd,
+    /// Names that were looked up on the way to something else.
+    steps: Ring,
+    /// What paths led to.
+    found: Ring,
+    /// Pins that may still be given out.
+    pins_left: usize,
     exports: [Export; 1],
     jail: Option<Jail>,
-    /// The path that was opened last, to its NUL; in a jail what of it lies beneath the top.
-    text: Slots<u8>,
-    text_len: usize,
+    /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
+    text: Text,
     /// What it led to: where a descriptor is not enough, it is opened by its path once more.
     named: Option<Node>,
     /// Whether anything was ever opened to be written.
     writes: bool,
 }
 
+/// A node's descriptor.
+const fn number(node: Node) -> RawFd {
+    node.0 as RawFd
+}
+
 impl User {
     /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own.
     pub fn new(pin_count: usize) -> Self {
         Self {
-            table: Table::new(pin_count),
+            top: NONE,
+            steps: Ring::new(STEP_COUNT),
+            found: Ring::new(FOUND_COUNT),
+            pins_left: pin_count,
             exports: [Export { path: b"/" }],
             jail: None,
-            text: Slots::zeroed(PATH_BYTES_MAX),
-            text_len: 0,
+            text: Text::new(),
             named: None,
             writes: false,
         }
@@ -58,99 +71,132 @@ impl User {
 
     /// Names are looked up from this directory: what handles are looked for beneath.
     #[cfg(test)]
-    pub(super) fn begin_at(&mut self, dir: &core::ffi::CStr) {
-        self.table.top = Some(files::open(dir, PATH, 0).unwrap());
+    pub(super) fn begin_at(&mut self, dir: &CStr) {
+        self.top = files::open(dir, PATH, 0).unwrap().leak();
     }
 
     /// Keeps a path in the kernel's words.
     #[inline(never)]
     fn take(&mut self, path: &[u8]) -> FsResult<()> {
         self.named = None;
-        if path.contains(&0) {
-            return Err(FsError::Invalid);
-        }
-        let (mut len, mut path) = (0, path);
-        if let Some(jail) = &self.jail {
-            (path, len) = jail.enter(path, &mut self.text)?;
-        }
-        len = put(&mut self.text, len, path);
-        self.text_len = len;
-        *self.text.get_mut(len).ok_or(FsError::NameTooLong)? = 0;
-        Ok(())
+        self.text.clear();
+        let path = match &self.jail {
+            None => path,
+            Some(jail) => jail.enter(path, &mut self.text)?,
+        };
+        self.end_text(path)
     }
 
-    /// The path that was taken.
-    fn taken(&self) -> &CStr {
-        sys::c_str(self.text.get(..=self.text_len).unwrap_or_default())
+    /// Completes a text, in which no byte but the last is a NUL.
+    #[inline(never)]
+    fn end_text(&mut self, bytes: &[u8]) -> FsResult<()> {
+        add(&mut self.text, bytes)?;
+        add(&mut self.text, b"\0")?;
+        if sys::c_str(&self.text).count_bytes() + 1 == self.text.len() {
+            Ok(())
+        } else {
+            Err(FsError::Invalid)
+        }
     }
 
     /// Opens what the path that was taken leads to.
     #[inline(never)]
-    fn open_taken(&mut self, flags: OFlags, mode: u32) -> FsResult<File> {
+    fn open_taken(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
         if self.jail.is_some() {
             return self.open_beneath(flags, mode);
         }
-        files::open(self.taken(), flags, mode).map_err(error)
+        named::open(CURRENT, sys::c_str(&self.text), flags, mode)
     }
 
-    /// Opens an object for more than a path, a directory only if the flags say so.
+    /// Pins what was opened, if it may be.
     #[inline(never)]
-    fn reopen(&mut self, node: Node, flags: OFlags) -> FsResult<File> {
-        let mut stat = files::blank();
-        let file = self.table.get(node)?;
-        kernel::stat(file, &mut stat)?;
-        let opened = match kernel::kind(&stat) {
-            Kind::Directory if !flags.contains(OFlags::DIRECTORY) => {
-                return Err(FsError::IsDirectory);
-            }
-            Kind::Directory => kernel::open(file, c".", flags, 0)?,
-            Kind::Regular => match files::reopen(file, flags.difference(OFlags::DIRECTORY)) {
-                // Without /proc it has to be found once more: what has its path now is as good.
-                Err(Errno::NOENT | Errno::NOTDIR) if self.named == Some(node) => {
-                    self.open_taken(flags.difference(OFlags::DIRECTORY), 0)?
-                }
-                opened => opened.map_err(error)?,
-            },
-            _ => return Err(FsError::Invalid),
-        };
-        refuse_pseudo(&opened, &stat)?;
-        Ok(opened)
+    fn admit(&mut self, file: RawFd, directory: bool, truncate: bool) -> FsResult<Pin> {
+        if let Err(error) = check(file, directory, truncate) {
+            named::close(file);
+            return Err(error);
+        }
+        self.pins_left -= 1;
+        Ok(Pin {
+            node: Node(file as u32),
+            user: 0,
+        })
     }
 
-    /// Takes in an object that a request asks for by its path.
-    fn found(&mut self, file: File) -> Node {
-        self.table.keep(file, Ring::Found)
+    #[inline(never)]
+    fn list(
+        &self,
+        dir: RawFd,
+        from: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<bool> {
+        files::list(lend(dir), from, &mut |found| {
+            // What is above may be outside.
+            let attr = if self.jail.is_some() && found.name == c".." {
+                Err(FsError::Access)
+            } else {
+                told(dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
+            };
+            each(&DirEntry {
+                name: found.name.to_bytes(),
+                cookie: found.cookie,
+                inode: found.inode,
+                object: attr.as_ref().ok().map(|attr| (attr, &Handle::EMPTY)),
+            })
+        })
     }
 }
 
-/// Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
-fn refuse_pseudo(file: &File, stat: &Stat) -> FsResult<()> {
-    if stat.stx_blocks == 0 {
+/// The attributes of what a path leads to, or of what is open when it is empty.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
+#[inline(never)]
+fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
+    let mut stat = named::blank();
+    named::stat::<FsError>(dir, path, flags, &mut stat)?;
+    let time = |secs, nanos| FileTime { secs, nanos };
+    let device = stat.st_rdev as u64;
+    Ok(Attr {
+        kind: kernel::kind(stat.st_mode as u32),
+        mode: stat.st_mode as u32 & 0o7777,
+        nlink: stat.st_nlink as u32,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: stat.st_size as u64,
+        used: (stat.st_blocks as u64).wrapping_mul(512),
+        rdev: (rustix::fs::major(device), rustix::fs::minor(device)),
+        fsid: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+        atime: time(stat.st_atime as i64, stat.st_atime_nsec as u32),
+        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+    })
+}
+
+/// Whether something may be open for more than its path. Nothing but a regular file is ever cut.
+fn check(file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
+    let attr = told(file, c"", AtFlags::empty())?;
+    match attr.kind {
+        Kind::Directory if directory => {}
+        Kind::Directory => return Err(FsError::IsDirectory),
+        Kind::Regular => {}
+        _ => return Err(FsError::Access),
+    }
+    // Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
+    if attr.used == 0 {
         refuse_system(file)?;
+    }
+    if truncate {
+        named::cut::<FsError>(file, 0)?;
     }
     Ok(())
 }
 
-fn refuse_system(file: &File) -> FsResult<()> {
-    let system = rustix::fs::fstatfs(file).map_err(error)?;
+#[inline(never)]
+fn refuse_system(file: RawFd) -> FsResult<()> {
+    let system = rustix::fs::fstatfs(lend(file)).map_err(error)?;
     if kernel::is_pseudo(&system) {
         return Err(FsError::Access);
     }
     Ok(())
-}
-
-/// Copies bytes to what follows `at` in `out`, as far as they fit; where they end.
-#[inline(never)]
-fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> usize {
-    let room = out.get_mut(at..).unwrap_or_default();
-    let copied = room.iter_mut().zip(bytes);
-    at + copied.map(|(to, from)| *to = *from).count()
-}
-
-/// What tells two file systems from each other, in 32 bits.
-const fn tag(stat: &Stat) -> u32 {
-    let (major, minor) = files::device(stat);
-    major << 20 ^ minor
 }
 
 /// Only the path of an object; a link at its end is followed or kept.
@@ -171,14 +217,14 @@ impl Vfs for User {
         if export > 0 {
             return Err(FsError::Stale);
         }
-        if self.table.top.is_none() {
-            self.table.top = Some(files::open(c"/", PATH, 0).map_err(error)?);
+        if self.top == NONE {
+            self.top = named::open::<FsError>(CURRENT, c"/", PATH, 0)?;
         }
-        Ok(Table::TOP)
+        Ok(Node(self.top as u32))
     }
 
     fn open(&mut self, _: &[u8], _: &Caller) -> FsResult<Node> {
-        Err(FsError::BadHandle)
+        Err(FsError::NotSupported)
     }
 
     fn handle(&mut self, _: Node) -> FsResult<Handle> {
@@ -186,9 +232,7 @@ impl Vfs for User {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let mut stat = files::blank();
-        kernel::stat(self.table.get(node)?, &mut stat)?;
-        Ok(attr(&stat, tag(&stat)))
+        told(number(node), c"", AtFlags::empty())
     }
 
     fn allows(&mut self, _: Node, _: Right) -> FsResult<bool> {
@@ -197,47 +241,42 @@ impl Vfs for User {
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        let mut text = [0; 256];
-        let dir = self.table.get(dir)?;
-        let file = kernel::open(dir, terminated(name, &mut text), PATH, 0)?;
-        Ok(self.table.keep(file, Ring::Steps))
+        self.steps
+            .keep(named::open_entry(number(dir), name.bytes(), PATH, 0))
     }
 
     fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
         match &self.jail {
             Some(jail) => Ok(jail.start(out)),
-            None => Ok(files::current_dir(out).map_err(error)?.count_bytes()),
+            None => named::current_dir(out),
         }
     }
 
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         self.take(path)?;
-        let file = self.open_taken(path_flags(follow), 0)?;
-        let node = self.found(file);
-        self.named = Some(node);
-        Ok(node)
+        let opened = self.open_taken(path_flags(follow), 0);
+        let node = self.found.keep(opened);
+        self.named = node.ok();
+        node
     }
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        let mut stat = files::blank();
-        self.take(path)?;
         if self.jail.is_some() {
-            let file = self.open_taken(path_flags(follow), 0)?;
-            kernel::stat(&file, &mut stat)?;
-        } else {
-            let end = if follow {
-                AtFlags::empty()
-            } else {
-                AtFlags::SYMLINK_NOFOLLOW
-            };
-            files::stat_at(CWD, self.taken(), end, &mut stat).map_err(error)?;
+            let node = self.resolve(path, follow)?;
+            return self.attr(node);
         }
-        Ok(attr(&stat, tag(&stat)))
+        self.take(path)?;
+        let end = if follow {
+            AtFlags::empty()
+        } else {
+            AtFlags::SYMLINK_NOFOLLOW
+        };
+        told(CURRENT, sys::c_str(&self.text), end)
     }
 
     fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
         // Before anything is made or cut.
-        if self.table.is_full() {
+        if self.pins_left == 0 {
             return Err(FsError::TryLater);
         }
         self.writes |= how.write || how.truncate;
@@ -252,20 +291,7 @@ impl Vfs for User {
         flags.set(OFlags::DIRECTORY, how.directory);
         self.take(path)?;
         let file = self.open_taken(flags, how.create.unwrap_or(0) & 0o7777)?;
-        let mut stat = files::blank();
-        kernel::stat(&file, &mut stat)?;
-        match kernel::kind(&stat) {
-            Kind::Directory if how.directory => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
-            Kind::Regular => {}
-            _ => return Err(FsError::Access),
-        }
-        refuse_pseudo(&file, &stat)?;
-        // Nothing but a regular file is ever cut.
-        if how.truncate {
-            rustix::fs::ftruncate(&file, 0).map_err(error)?;
-        }
-        self.table.pin(file)
+        self.admit(file, how.directory, how.truncate)
     }
 
     fn clock(&mut self) -> FileTime {
@@ -274,62 +300,35 @@ impl Vfs for User {
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
-        let (file, mut room) = (self.table.get(node)?, [0; PATH_BYTES_MAX]);
-        let len = match rustix::fs::readlinkat_raw(file, c"", &mut room[..]) {
+        let len = match named::read_link::<FsError>(number(node), out) {
             // So the kernel says that it is no link.
-            Err(Errno::NOENT) => return Err(FsError::Invalid),
-            len => len.map_err(error)?,
+            Err(FsError::NoEntry) => return Err(FsError::Invalid),
+            len => len?,
         };
-        refuse_system(file)?;
-        let (mut target, mut len) = (room.get(..len).unwrap_or_default(), 0);
-        if let Some(jail) = &self.jail {
-            (len, target) = jail.show(target, out);
-        }
-        Ok(put(out, len, target))
+        refuse_system(number(node))?;
+        Ok(self.show(out, len))
     }
 
     fn readdir(
         &mut self,
         dir: Node,
         from: u64,
-        detail: Detail,
+        _: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        let opened;
-        let mut stat = files::blank();
-        let file = if Table::is_pinned(dir) {
-            self.table.get(dir)?
-        } else {
-            opened = self.reopen(dir, READ | OFlags::DIRECTORY)?;
-            &opened
-        };
-        let is_jailed = self.jail.is_some();
-        let listed = files::list(file, from, &mut |found| {
-            let mut name = found.name;
-            if is_jailed && found.is_dots() {
-                // What is above may be outside.
-                name = c"";
-            }
-            let wants = detail == Detail::Objects || name.is_empty();
-            let known = wants && files::stat_entry(file, name, &mut stat).is_ok();
-            let attr = attr(&stat, tag(&stat));
-            each(&DirEntry {
-                name: found.name.to_bytes(),
-                cookie: found.cookie,
-                inode: if known { attr.inode } else { found.inode },
-                object: known.then_some((&attr, &Handle::EMPTY)),
-            })
-        });
-        match listed {
-            Err(Errno::INVAL) if from != 0 => Err(FsError::BadCookie),
-            // Removed while it was open: there is nothing in it.
-            Err(Errno::NOENT) => Ok(true),
-            listed => listed.map_err(error),
+        match self.list(number(dir), from, each) {
+            // It is open only as a path.
+            Err(FsError::Stale) => {}
+            listed => return listed,
         }
+        let opened = named::open_entry(number(dir), b".", READ | OFlags::DIRECTORY, 0);
+        let again = number(self.found.keep(opened)?);
+        refuse_system(again)?;
+        self.list(again, from, each)
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
-        kernel::space(self.table.get(node)?)
+        kernel::space(lend(number(node)))
     }
 
     fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
@@ -338,28 +337,44 @@ impl Vfs for User {
         } else {
             READ
         };
-        let file = self.reopen(node, flags)?;
-        self.table.pin(file)
+        match self.attr(node)?.kind {
+            _ if self.pins_left == 0 => Err(FsError::TryLater),
+            Kind::Regular => {
+                let mut room = [0; 25];
+                let path = files::path_of(number(node), &mut room);
+                let file = named::open::<FsError>(CURRENT, path, flags, 0)?;
+                self.admit(file, false, false)
+            }
+            Kind::Directory => Err(FsError::IsDirectory),
+            _ => Err(FsError::Invalid),
+        }
     }
 
     fn unpin(&mut self, pin: Pin) {
-        self.table.unpin(&pin);
+        named::close(number(pin.node));
+        self.pins_left += 1;
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        kernel::read(self.table.get(pin.node)?, offset, out)
+        let mut have = 0;
+        while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
+            let at = offset.wrapping_add(have as u64);
+            match named::read_at::<FsError>(number(pin.node), at, room)? {
+                0 => break,
+                more => have += more,
+            }
+        }
+        Ok(have)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        let file = self.table.get(pin.node)?;
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            match rustix::io::pwrite(file, rest, offset.saturating_add(done as u64)) {
+            let at = offset.wrapping_add(done as u64);
+            match named::write_at::<FsError>(number(pin.node), at, rest)? {
                 // No file system does this; it must not become a loop.
-                Ok(0) => return Err(FsError::Io),
-                Ok(more) => done += more,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(error(errno)),
+                0 => return Err(FsError::Io),
+                more => done += more,
             }
         }
         Ok(())
@@ -371,7 +386,7 @@ impl Vfs for User {
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        rustix::fs::fsync(self.table.get(pin.node)?).map_err(error)
+        named::sync(number(pin.node))
     }
 
     fn settle(&mut self) -> FsResult<()> {
@@ -379,7 +394,7 @@ impl Vfs for User {
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
-        self.alter(node, change)
+        self.alter(node, change, false)
     }
 
     fn create(
@@ -389,11 +404,11 @@ impl Vfs for User {
         make: Make<'_>,
         change: &Change,
     ) -> FsResult<Node> {
-        self.make(dir, name, make, change)
+        self.make(number(dir), name.bytes(), make, change)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        change::remove(self.table.get(dir)?, name, directory)
+        named::remove(number(dir), name.bytes(), directory)
     }
 
     fn rename(
@@ -404,11 +419,43 @@ impl Vfs for User {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        self.move_name((from, name), (to, new_name), replace)
+        let (old, new) = ((number(from), name.bytes()), (number(to), new_name.bytes()));
+        match named::rename(old, new, replace) {
+            Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
+            renamed => return renamed,
+        }
+        // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
+        if named::link_entry::<FsError>(old, new).is_ok() {
+            let removed = self.remove(from, name, false);
+            if removed.is_err() {
+                let _ = self.remove(to, new_name, false);
+            }
+            return removed;
+        }
+        // A directory has one name only, and so has everything on some file systems.
+        match self.lookup(to, new_name) {
+            Ok(_) => Err(FsError::Exists),
+            Err(FsError::NoEntry) => named::rename(old, new, true),
+            Err(error) => Err(error),
+        }
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        self.add_name(node, dir, name)
+        let (file, dir, mut room) = (number(node), number(dir), [0; 25]);
+        let path = files::path_of(file, &mut room);
+        let linked = named::link(CURRENT, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
+        if !matches!(linked, Err(FsError::NoEntry | FsError::NotDirectory)) {
+            return linked;
+        }
+        // Without /proc only root can, and since Linux 6.10 who opened it; else its path says what is meant, but nothing safe in
+        // a jail.
+        match named::link(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH) {
+            Err(FsError::NoEntry) if self.named == Some(node) && self.jail.is_none() => {
+                let path = sys::c_str(&self.text);
+                named::link(CURRENT, path, dir, name.bytes(), AtFlags::empty())
+            }
+            linked => linked,
+        }
     }
 
     /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
@@ -417,13 +464,13 @@ impl Vfs for User {
         if self.writes {
             return None;
         }
-        let file = self.table.get(pin.node).ok()?;
-        Some(Descriptor(file.as_raw_fd()))
+        Some(Descriptor(number(pin.node)))
     }
 
     fn rest(&mut self) -> bool {
         self.named = None;
-        self.table.rest();
+        self.steps.rest();
+        self.found.rest();
         false
     }
 }

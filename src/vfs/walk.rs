@@ -35,52 +35,97 @@ pub struct Found {
 }
 
 /// Bytes that make up a path.
-type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
+pub(super) type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
 /// A true path beneath the top: without links, "." and "..". Empty for the top itself, else each name has a "/" before it.
-#[derive(Clone, Debug, Default)]
-pub struct Path(Text);
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// The directory that it ended in.
+    pub(super) parent: Node,
+    node: Option<Node>,
+    text: Text,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self {
+            parent: Node(0),
+            node: None,
+            text: Text::new(),
+        }
+    }
+}
 
 impl Path {
     /// The path as clients write it, cut to `out`.
     pub fn write(&self, vfs: &dyn Vfs, out: &mut [u8]) -> usize {
-        let top = top(vfs);
-        let whole = top.iter().chain(&self.0);
-        let len = out
-            .iter_mut()
-            .zip(whole)
-            .map(|(to, from)| *to = *from)
-            .count();
-        match out.first_mut() {
-            Some(first) if len == 0 => {
-                *first = b'/';
-                1
-            }
-            _ => len,
-        }
+        join(out, top(vfs), &self.text)
     }
 
     /// The last name; empty for the top.
     pub fn name(&self) -> &[u8] {
-        self.0
-            .rsplit(|byte| *byte == b'/')
-            .next()
+        let slash = self.text.iter().rposition(|byte| *byte == b'/');
+        slash
+            .and_then(|at| self.text.get(at + 1..))
             .unwrap_or_default()
     }
 
+    /// Becomes a path that is to be walked.
+    pub(super) fn begin(&mut self, path: &[u8]) -> FsResult<()> {
+        self.text.clear();
+        add(&mut self.text, path)
+    }
+
+    /// What follows it.
+    pub(super) fn go_on(&mut self, path: &[u8]) -> FsResult<()> {
+        add(&mut self.text, path)
+    }
+
+    #[inline(never)]
     fn push(&mut self, name: &[u8]) -> FsResult<()> {
-        let fits = self.0.push(b'/').is_ok() && self.0.extend_from_slice(name).is_ok();
-        if fits {
-            Ok(())
-        } else {
-            Err(FsError::NameTooLong)
-        }
+        add(&mut self.text, b"/")?;
+        add(&mut self.text, name)
     }
 
     fn pop(&mut self) {
-        let len = self.0.len().saturating_sub(self.name().len() + 1);
-        self.0.truncate(len);
+        let len = self.text.len().saturating_sub(self.name().len() + 1);
+        self.text.truncate(len);
     }
+}
+
+/// Appends to a path.
+#[inline(never)]
+pub(super) fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
+    let added = text.extend_from_slice(bytes);
+    added.map_err(|_| FsError::NameTooLong)
+}
+
+/// Copies bytes to a place in `out`, as far as they fit; where they end.
+#[inline(never)]
+fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
+    for byte in bytes {
+        if let Some(place) = out.get_mut(at) {
+            *place = *byte;
+            at += 1;
+        }
+    }
+    at
+}
+
+/// Writes a path of two parts, cut to `out`; nothing is "/".
+#[inline(never)]
+pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
+    let at = put(out, 0, first);
+    match put(out, at, second) {
+        0 => put(out, 0, b"/"),
+        len => len,
+    }
+}
+
+/// The beginning of a room.
+#[inline(never)]
+pub(super) fn front(room: &[u8], len: usize) -> &[u8] {
+    room.get(..len).unwrap_or_default()
 }
 
 /// The path of the first export without the "/" at its end: that of "/" is empty.
@@ -98,150 +143,155 @@ pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> FsResult<&'a [u8]> {
 }
 
 /// What of a path was not walked yet. What is put before it takes the room of what was walked.
-pub(super) struct Rest {
-    room: [u8; PATH_BYTES_MAX],
+#[repr(C)]
+struct Rest {
     from: usize,
+    room: [u8; PATH_BYTES_MAX],
 }
 
 impl Rest {
-    /// Nothing. Zeros that are a constant would lie in the file.
-    #[inline(always)]
-    pub(super) const fn end() -> Self {
-        Self {
-            room: [0; PATH_BYTES_MAX],
-            from: PATH_BYTES_MAX,
-        }
-    }
-
+    #[inline(never)]
     fn bytes(&self) -> &[u8] {
         self.room.get(self.from..).unwrap_or_default()
     }
 
-    /// Has a path walked before this, to where this begins.
     #[inline(never)]
-    pub(super) fn put_before(&mut self, bytes: &[u8]) -> FsResult<()> {
+    fn put_before(&mut self, bytes: &[u8]) -> FsResult<()> {
         let from = self.from.checked_sub(bytes.len());
         let from = from.ok_or(FsError::NameTooLong)?;
-        if let Some(room) = self.room.get_mut(from..self.from) {
-            room.copy_from_slice(bytes);
-        }
+        put(&mut self.room, from, bytes);
         self.from = from;
         Ok(())
     }
 
-    /// Walks the "/"s at the beginning; whether there were any.
-    fn skip_separators(&mut self) -> bool {
-        let count = self
-            .bytes()
-            .iter()
-            .take_while(|byte| **byte == b'/')
-            .count();
-        self.from += count;
-        count > 0
+    /// Passes over "/"s; whether there were any.
+    #[inline(never)]
+    fn skip(&mut self) -> bool {
+        let before = self.from;
+        while self.bytes().first() == Some(&b'/') {
+            self.from += 1;
+        }
+        self.from != before
     }
 
-    /// The next name, which may be "." or ".."; empty at the end.
+    /// The next name, which may be "." or "..", and is empty at the end.
+    #[inline(never)]
     fn name(&self) -> &[u8] {
-        self.bytes()
-            .split(|byte| *byte == b'/')
-            .next()
-            .unwrap_or_default()
+        let rest = self.bytes();
+        let len = rest.iter().position(|byte| *byte == b'/');
+        front(rest, len.unwrap_or(rest.len()))
     }
 
     /// An absolute path becomes one beneath the top.
+    #[inline(never)]
     fn enter(&mut self, vfs: &dyn Vfs) -> FsResult<()> {
         self.from = PATH_BYTES_MAX - beneath(top(vfs), self.bytes())?.len();
         Ok(())
     }
+}
 
-    /// Walks it; `done` is the true path of where it led.
-    #[inline(never)]
-    pub(super) fn walk(mut self, vfs: &mut dyn Vfs, end: End, done: &mut Path) -> FsResult<Found> {
-        let mut target = [0; PATH_BYTES_MAX];
-        done.0.clear();
-        let top = vfs.root(0)?;
-        let (mut parent, mut node, mut links) = (top, top, 0);
-        for _ in 0..STEP_COUNT_MAX {
-            let separated = self.skip_separators();
-            let name = self.name();
-            if separated && (name.len() < 3 && name.iter().all(|byte| *byte == b'.')) {
-                // Nothing, "." and ".." can follow a directory only.
-                if vfs.attr(node)?.kind != Kind::Directory {
-                    return Err(FsError::NotDirectory);
-                }
-            }
-            let len = name.len();
-            match name {
-                b"" => {
-                    return Ok(Found {
-                        parent,
-                        node: Some(node),
-                    });
-                }
-                b"." => {
-                    self.from += len;
-                    continue;
-                }
-                b".." => {
-                    self.from += len;
-                    done.pop();
-                    self.put_before(&done.0)?;
-                    done.0.clear();
-                    (parent, node) = (top, top);
-                    continue;
-                }
-                _ => {}
-            }
-            let found = vfs.lookup(node, Name::new(name)?);
-            let is_last = self.bytes().len() == len;
-            if found == Err(FsError::NoEntry) && is_last && matches!(end, End::Absent | End::New) {
-                done.push(name)?;
-                return Ok(Found {
-                    parent: node,
-                    node: None,
-                });
-            }
-            let found = found?;
-            if !(is_last && matches!(end, End::Keep | End::New)) {
-                match vfs.readlink(found, &mut target) {
-                    Err(FsError::Invalid) => {}
-                    len_of_target => {
-                        links += 1;
-                        if links > LINK_COUNT_MAX {
-                            return Err(FsError::TooManyFollowed);
-                        }
-                        self.from += len;
-                        let target = target.get(..len_of_target?).unwrap_or_default();
-                        self.put_before(target)?;
-                        if target.first() == Some(&b'/') {
-                            self.enter(vfs)?;
-                            done.0.clear();
-                            (parent, node) = (top, top);
-                        }
-                        continue;
-                    }
-                }
-            }
-            done.push(name)?;
-            self.from += len;
-            (parent, node) = (node, found);
-        }
-        Err(FsError::NameTooLong)
+#[inline(never)]
+fn check_directory(vfs: &mut dyn Vfs, node: Node) -> FsResult<()> {
+    match vfs.attr(node)?.kind {
+        Kind::Directory => Ok(()),
+        _ => Err(FsError::NotDirectory),
     }
 }
 
 /// Walks `path`; `done` is the true path of where it led.
 pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
-    let mut rest = Rest::end();
-    rest.put_before(path)?;
-    if path.first() != Some(&b'/') {
-        rest.put_before(b"/")?;
-        let mut start = [0; PATH_BYTES_MAX];
-        let len = vfs.start(&mut start)?;
-        rest.put_before(start.get(..len).unwrap_or_default())?;
+    done.begin(path)?;
+    done.walk(vfs, end)?;
+    Ok(Found {
+        parent: done.parent,
+        node: done.node,
+    })
+}
+
+impl Path {
+    /// Walks the path as clients write it, which becomes the true path of where it leads.
+    #[inline(never)]
+    pub(super) fn walk(&mut self, vfs: &mut dyn Vfs, end: End) -> FsResult<()> {
+        let (mut step_count, mut link_count) = (0, 0);
+        let mut rest = Rest {
+            from: PATH_BYTES_MAX,
+            room: [0; PATH_BYTES_MAX],
+        };
+        let mut target = [0; PATH_BYTES_MAX];
+        rest.put_before(&self.text)?;
+        if self.text.first() != Some(&b'/') {
+            rest.put_before(b"/")?;
+            let len = vfs.start(&mut target)?;
+            rest.put_before(front(&target, len))?;
+        }
+        // Each time anew, what is left is an absolute path.
+        'anew: loop {
+            rest.enter(vfs)?;
+            self.text.clear();
+            let mut node = vfs.root(0)?;
+            self.parent = node;
+            loop {
+                step_count += 1;
+                if step_count > STEP_COUNT_MAX {
+                    return Err(FsError::NameTooLong);
+                }
+                let is_separated = rest.skip();
+                let name = rest.name();
+                let name_len = name.len();
+                if matches!(name, b"" | b"." | b"..") {
+                    // These can follow a directory only.
+                    if is_separated {
+                        check_directory(vfs, node)?;
+                    }
+                    rest.from += name_len;
+                    match name_len {
+                        0 => {
+                            self.node = Some(node);
+                            return Ok(());
+                        }
+                        1 => continue,
+                        _ => {}
+                    }
+                    self.pop();
+                    rest.put_before(&self.text)?;
+                    rest.put_before(top(vfs))?;
+                    continue 'anew;
+                }
+                let name = Name::new(name)?;
+                let is_last = rest.from + name_len == PATH_BYTES_MAX;
+                let found = match vfs.lookup(node, name) {
+                    Err(FsError::NoEntry) if is_last && matches!(end, End::Absent | End::New) => {
+                        self.push(name.bytes())?;
+                        (self.parent, self.node) = (node, None);
+                        return Ok(());
+                    }
+                    found => found?,
+                };
+                if !(is_last && matches!(end, End::Keep | End::New)) {
+                    match vfs.readlink(found, &mut target) {
+                        Err(FsError::Invalid) => {}
+                        len => {
+                            link_count += 1;
+                            if link_count > LINK_COUNT_MAX {
+                                return Err(FsError::TooManyFollowed);
+                            }
+                            let target = front(&target, len?);
+                            rest.from += name_len;
+                            rest.put_before(target)?;
+                            if target.first() == Some(&b'/') {
+                                continue 'anew;
+                            }
+                            continue;
+                        }
+                    }
+                }
+                self.push(name.bytes())?;
+                rest.from += name_len;
+                self.parent = node;
+                node = found;
+            }
+        }
     }
-    rest.enter(vfs)?;
-    rest.walk(vfs, end, done)
 }
 
 /// The object at the end of a path.

@@ -4,27 +4,22 @@ use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
-use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, Kind, NewTime, Opening};
+use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, NewTime, Opening};
 use crate::wire::Writer;
 use crate::wire::sftp::Attributes;
 
 /// The bits of a mode that can be changed.
 pub(super) const MODE_MASK: u32 = 0o7777;
 
-/// The kinds' numbers on the wire, four bits each, in the order of [`Kind`].
-const KINDS: u32 = 8 | 4 << 4 | 10 << 8 | 1 << 12 | 12 << 16 | 6 << 20 | 2 << 24;
-const _: () = assert!(Kind::Regular as u32 == 0 && Kind::CharacterDevice as u32 == 6);
-
 /// Appends what the wire tells of an object.
 #[inline(never)]
 pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
-    let kind = KINDS.wrapping_shr((attr.kind as u32) << 2) & 15;
     // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
     let time = |time: FileTime| time.secs.clamp(0, u32::MAX.into()) as u32;
     let told = Attributes {
         size: Some(attr.size),
         owner: Some((attr.uid, attr.gid)),
-        mode: Some(kind << 12 | attr.mode),
+        mode: Some(attr.kind.bits() | attr.mode),
         times: Some((time(attr.atime), time(attr.mtime))),
     };
     told.emit(reply);

@@ -74,7 +74,7 @@ impl Host {
             written: Cell::new(true),
             synced: Cell::new(false),
             export,
-            kind: kind(stat),
+            kind: kind(stat.stx_mode.into()),
             inode: stat.stx_ino,
             handle: *handle,
         })?;

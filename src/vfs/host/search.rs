@@ -70,7 +70,7 @@ impl Search {
             let at_parent = *depth == trail.depth();
             let mut hit = Err(FsError::Stale);
             // A directory that cannot be read is at its end.
-            let _ = files::list(&*dir, *cookie, &mut |entry| {
+            let _ = files::list::<FsError>(&*dir, *cookie, &mut |entry| {
                 if budget == 0 {
                     hit = Err(FsError::TryLater);
                     return ControlFlow::Break(());

@@ -1,6 +1,6 @@
 //! What changes names and attributes, one call each wherever the kernel has one.
 
-use super::super::{Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime};
+use super::super::{Change, FileTime, FsError, FsResult, Make, Name, NewTime};
 use super::{error, terminated};
 use crate::sys::Errno;
 use crate::sys::files::{self, File};
@@ -57,13 +57,7 @@ pub(in super::super) fn make(
             rustix::fs::symlinkat(target_text(target, &mut room)?, dir, name)
         }
         Make::Special(kind, device) => {
-            let kind = match kind {
-                Kind::Fifo => 0o010_000,
-                Kind::Socket => 0o140_000,
-                Kind::BlockDevice => 0o060_000,
-                _ => 0o020_000,
-            };
-            files::make_node(dir, name, kind | bits(0o666), device)
+            files::make_node(dir, name, kind.bits() | bits(0o666), device)
         }
     }
     .map_err(error)

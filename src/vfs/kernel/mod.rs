@@ -4,6 +4,7 @@ use super::{Attr, FileTime, FsError, FsResult, Kind, Name, Space};
 use crate::sys::Errno;
 use crate::sys::files::{self, File, Stat};
 use core::ffi::CStr;
+use rustix::fd::AsFd;
 use rustix::fs::{OFlags, StatFs};
 
 pub(super) mod change;
@@ -19,7 +20,7 @@ pub(super) const WRITE: OFlags = READ.union(OFlags::RDWR);
 /// Only to go on from there; a symbolic link is itself.
 pub(super) const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// File systems that are made of the kernel's own state: reading there has effects, or never ends.
-const PSEUDO_FILE_SYSTEMS: [u32; 13] = [
+static PSEUDO_FILE_SYSTEMS: [u32; 13] = [
     0x9fa0,      // proc
     0x6265_6572, // sysfs
     0x6462_6720, // debugfs
@@ -37,7 +38,12 @@ const PSEUDO_FILE_SYSTEMS: [u32; 13] = [
 
 /// Whether a file system is made of the kernel's own state.
 pub(super) fn is_pseudo(system: &StatFs) -> bool {
-    PSEUDO_FILE_SYSTEMS.contains(&(system.f_type as u32))
+    for kind in &PSEUDO_FILE_SYSTEMS {
+        if *kind == system.f_type as u32 {
+            return true;
+        }
+    }
+    false
 }
 
 /// A name as the kernel wants it.
@@ -52,14 +58,14 @@ pub(super) fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CSt
 
 /// What kind of object it is.
 #[inline(never)]
-pub(super) const fn kind(stat: &Stat) -> Kind {
-    match stat.stx_mode & 0o170_000 {
-        0o040_000 => Kind::Directory,
-        0o120_000 => Kind::SymbolicLink,
-        0o010_000 => Kind::Fifo,
-        0o140_000 => Kind::Socket,
-        0o060_000 => Kind::BlockDevice,
-        0o020_000 => Kind::CharacterDevice,
+pub(super) const fn kind(mode: u32) -> Kind {
+    match mode >> 12 & 0o17 {
+        0o04 => Kind::Directory,
+        0o12 => Kind::SymbolicLink,
+        0o01 => Kind::Fifo,
+        0o14 => Kind::Socket,
+        0o06 => Kind::BlockDevice,
+        0o02 => Kind::CharacterDevice,
         _ => Kind::Regular,
     }
 }
@@ -69,7 +75,7 @@ pub(super) const fn kind(stat: &Stat) -> Kind {
 pub(super) fn attr(stat: &Stat, tag: u32) -> Attr {
     let time = |(secs, nanos)| FileTime { secs, nanos };
     Attr {
-        kind: kind(stat),
+        kind: kind(stat.stx_mode as u32),
         mode: u32::from(stat.stx_mode) & 0o7777,
         nlink: stat.stx_nlink,
         uid: stat.stx_uid,
@@ -86,7 +92,7 @@ pub(super) fn attr(stat: &Stat, tag: u32) -> Attr {
 }
 
 /// How full the file system is that `file` lies on.
-pub(super) fn space(file: &File) -> FsResult<Space> {
+pub(super) fn space(file: impl AsFd) -> FsResult<Space> {
     const READ_ONLY: u64 = 1;
     const NO_SET_USER: u64 = 2;
     let system = rustix::fs::fstatfs(file).map_err(error)?;
@@ -111,8 +117,9 @@ pub(super) fn space(file: &File) -> FsResult<Space> {
     })
 }
 
-/// What errors of the host mean to a client. All others are `Io`, the last.
-const ERRORS: [(Errno, FsError); 29] = [
+const ERROR_COUNT: usize = 29;
+/// What errors of the host mean to a client. All others are `Io`.
+const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::PERM, FsError::Permission),
     (Errno::NOENT, FsError::NoEntry),
     (Errno::ACCESS, FsError::Access),
@@ -135,6 +142,8 @@ const ERRORS: [(Errno, FsError); 29] = [
     (Errno::NOTEMPTY, FsError::NotEmpty),
     (Errno::NAMETOOLONG, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
+    // Open, but not for this: never for more than its path.
+    (Errno::BADF, FsError::Stale),
     (Errno::NOSYS, FsError::NotSupported),
     (Errno::OPNOTSUPP, FsError::NotSupported),
     (Errno::OVERFLOW, FsError::NotSupported),
@@ -144,8 +153,20 @@ const ERRORS: [(Errno, FsError); 29] = [
     (Errno::AGAIN, FsError::TryLater),
     (Errno::INTR, FsError::TryLater),
     (Errno::ROFS, FsError::ReadOnly),
-    (Errno::IO, FsError::Io),
 ];
+
+/// The same in half the bytes: no number is larger than one.
+#[allow(clippy::indexing_slicing)] // The compiler does it.
+static SHORT: [(u8, FsError); ERROR_COUNT] = {
+    let (mut short, mut at) = ([(0, FsError::Io); ERROR_COUNT], 0);
+    while at < ERROR_COUNT {
+        let (errno, meaning) = ERRORS[at];
+        assert!(errno.raw_os_error() < 256);
+        short[at] = (errno.raw_os_error() as u8, meaning);
+        at += 1;
+    }
+    short
+};
 
 /// Asks for the attributes of a file.
 #[inline(never)]
@@ -162,13 +183,24 @@ pub(super) fn open(dir: &File, name: &CStr, flags: OFlags, mode: u32) -> FsResul
 /// What an error of the host means to a client.
 #[inline(never)]
 pub(super) fn error(errno: Errno) -> FsError {
-    let meaning = ERRORS.iter().find(|(known, _)| *known == errno);
-    meaning.map_or(FsError::Io, |(_, meaning)| *meaning)
+    for (known, meaning) in &SHORT {
+        if u16::from(*known) == errno.raw_os_error() as u16 {
+            return *meaning;
+        }
+    }
+    FsError::Io
+}
+
+impl From<Errno> for FsError {
+    fn from(errno: Errno) -> Self {
+        error(errno)
+    }
 }
 
 /// Fills `out` from `offset` of a file.
-pub(super) fn read(file: &File, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+pub(super) fn read(file: impl AsFd, offset: u64, out: &mut [u8]) -> FsResult<usize> {
     let mut have = 0;
+    let file = file.as_fd();
     while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
         match rustix::io::pread(file, room, offset.saturating_add(have as u64)) {
             Ok(0) => break,

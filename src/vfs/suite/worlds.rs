@@ -222,9 +222,7 @@ impl OfUser {
         check: fn(&mut dyn World),
     ) {
         let test = move || {
-            if around.is_bare {
-                walls::part(true);
-            }
+            walls::part(around.is_bare);
             if around.is_old {
                 walls::forget(&Self::NEW);
             }

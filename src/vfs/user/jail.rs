@@ -1,16 +1,15 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
-use super::super::kernel::{self, error};
-use super::super::walk::{self, End, Path, Rest};
+use super::super::kernel::error;
+use super::super::walk::{End, Path, Text, add, beneath, front, join};
 use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
-use super::{User, put};
+use super::User;
 use crate::config::PATH_BYTES_MAX;
-use crate::sys::files::{self, File};
-use crate::sys::heap::Slots;
+use crate::sys::files;
+use crate::sys::named;
 use crate::sys::{self, Errno};
-use core::cell::Cell;
 use core::ffi::CStr;
-use rustix::fd::{AsRawFd as _, RawFd};
+use rustix::fd::RawFd;
 use rustix::fs::OFlags;
 
 /// Where a client believes to be, and where it is.
@@ -20,49 +19,26 @@ pub(super) struct Jail {
     at: &'static [u8],
     /// The true path of the top, without the "/" at its end.
     real: &'static [u8],
-    /// What lies beneath the top of the path that relative ones begin with.
+    /// What lies beneath the top of the path that relative ones begin with: nothing, or it begins with "/".
     start: &'static [u8],
-    /// Whether the kernel stays beneath a directory when it is asked to.
-    stays_beneath: Cell<bool>,
-}
-
-/// Without the "/"s at its beginning.
-fn without_separators(path: &[u8]) -> &[u8] {
-    let begin = path.iter().position(|byte| *byte != b'/');
-    begin.and_then(|at| path.get(at..)).unwrap_or_default()
 }
 
 impl Jail {
-    /// What lies beneath the top of a path: the beginning of that goes to `text`, and ends there; the rest is returned.
-    pub(super) fn enter<'a>(&self, path: &'a [u8], text: &mut [u8]) -> FsResult<(&'a [u8], usize)> {
-        if path.first() != Some(&b'/') && !self.start.is_empty() {
-            let len = put(text, 0, self.start);
-            return Ok((path, put(text, len, b"/")));
+    /// What lies beneath the top of a path: the beginning of that goes to `text`, the rest is returned.
+    pub(super) fn enter<'a>(&self, path: &'a [u8], text: &mut Text) -> FsResult<&'a [u8]> {
+        // What does not fit is told of what follows, for which there is no room either.
+        let _ = add(text, b".");
+        if path.first() == Some(&b'/') {
+            return beneath(self.at, path);
         }
-        let below = match path.first() {
-            Some(b'/') => without_separators(walk::beneath(self.at, path)?),
-            _ => path,
-        };
-        Ok((if below.is_empty() { b"." } else { below }, 0))
+        let _ = add(text, self.start);
+        let _ = add(text, b"/");
+        Ok(path)
     }
 
     /// The path that relative ones begin with.
     pub(super) fn start(&self, out: &mut [u8]) -> usize {
-        let mut len = put(out, 0, self.at);
-        if len == 0 || !self.start.is_empty() {
-            len = put(out, len, b"/");
-        }
-        put(out, len, self.start)
-    }
-
-    /// The target of a link, which may have been made by who sees more: what lies in the jail is shown as it is seen from
-    /// there. The beginning of that goes to `out`, and ends there; the rest is returned.
-    pub(super) fn show<'a>(&self, target: &'a [u8], out: &mut [u8]) -> (usize, &'a [u8]) {
-        match walk::beneath(self.real, target) {
-            Err(_) => (0, target),
-            Ok(b"") if self.at.is_empty() => (0, b"/"),
-            Ok(below) => (put(out, 0, self.at), below),
-        }
+        join(out, self.at, self.start)
     }
 }
 
@@ -73,18 +49,17 @@ impl User {
             return Err(Errno::INVAL);
         }
         // The owner's own path: links in it are followed.
-        let top = files::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?;
-        let room = Slots::zeroed(PATH_BYTES_MAX).leak();
-        let len = files::true_path(&top, room)?;
+        let top = files::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?.leak();
+        let room = sys::heap::bytes(PATH_BYTES_MAX);
+        let len = files::true_path(top, room)?;
         let real = room.get(..len).unwrap_or_default();
         let ended = |path: &'static [u8]| path.strip_suffix(b"/").unwrap_or(path);
-        self.table.top = Some(top);
+        self.top = top;
         self.exports = [Export { path: at }];
         self.jail = Some(Jail {
             at: ended(at),
             real: ended(real),
             start: b"",
-            stays_beneath: Cell::new(true),
         });
         Ok(())
     }
@@ -99,30 +74,43 @@ impl User {
             return Err(FsError::NotDirectory);
         }
         if let Some(jail) = &mut self.jail {
-            let below = walk::beneath(jail.at, path).unwrap_or(path);
-            jail.start = without_separators(below);
+            jail.start = beneath(jail.at, path).unwrap_or(path);
         }
         Ok(())
     }
 
     /// The descriptor of the jail's directory, for who raises walls around it.
     pub fn jail_descriptor(&self) -> Option<RawFd> {
-        self.jail.as_ref()?;
-        self.table.top.as_ref().map(File::as_raw_fd)
+        self.jail.as_ref().map(|_| self.top)
+    }
+
+    /// The target of a link, which may have been made by who sees more: what lies in the jail is shown as it is seen from there.
+    pub(super) fn show(&mut self, target: &mut [u8], len: usize) -> usize {
+        let Some(jail) = &self.jail else {
+            return len;
+        };
+        let Ok(below) = beneath(jail.real, front(target, len)) else {
+            return len;
+        };
+        self.named = None;
+        self.text.clear();
+        let _ = add(&mut self.text, below);
+        join(target, jail.at, &self.text)
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
-    pub(super) fn open_beneath(&mut self, flags: OFlags, mode: u32) -> FsResult<File> {
-        if let (Some(jail), Some(top)) = (&self.jail, &self.table.top)
-            && jail.stays_beneath.get()
-        {
-            match files::open_beneath(top, self.taken(), flags, mode) {
-                // A path that leads out, or an absolute link, or something was moved: the law knows what it means. Some
-                // sandboxes know no better word for a call that they do not know.
-                Err(Errno::XDEV | Errno::AGAIN | Errno::PERM) => {}
-                Err(Errno::NOSYS) => jail.stays_beneath.set(false),
-                opened => return opened.map_err(error),
-            }
+    pub(super) fn open_beneath(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
+        let opened = named::open_beneath(self.top, sys::c_str(&self.text), flags, mode);
+        match opened {
+            // A path that leads out, or an absolute link, or something was moved: the law knows what it means. Old kernels do
+            // not know the call, and some sandboxes no better word for that.
+            Err(
+                FsError::CrossDevice
+                | FsError::TryLater
+                | FsError::Permission
+                | FsError::NotSupported,
+            ) => {}
+            opened => return opened,
         }
         let end = if flags.contains(OFlags::EXCL) {
             End::New
@@ -133,17 +121,18 @@ impl User {
         } else {
             End::Follow
         };
-        let (mut rest, mut done) = (Rest::end(), Path::default());
-        rest.put_before(self.taken().to_bytes())?;
-        let found = rest.walk(self, end, &mut done)?;
-        let mut name = [0; 256];
-        // A name is shorter than that, or was not found.
-        let len = put(&mut name, 0, done.name());
-        let name = match name.get(..=len) {
-            Some(name) if len > 0 => sys::c_str(name),
-            _ => c".",
+        let mut done = Path::default();
+        if let (Some(jail), [_, below @ .., _]) = (&self.jail, &self.text[..]) {
+            // As clients write it: in place of the ".".
+            done.begin(jail.at)?;
+            done.go_on(below)?;
+        }
+        done.walk(self, end)?;
+        let name = match done.name() {
+            b"" => b".",
+            name => name,
         };
-        let parent = self.table.get(found.parent)?;
-        kernel::open(parent, name, flags | OFlags::NOFOLLOW, mode)
+        let parent = super::number(done.parent);
+        named::open_entry(parent, name, flags | OFlags::NOFOLLOW, mode)
     }
 }

@@ -123,12 +123,8 @@ fn pins_are_bounded_and_come_back() {
     // It was not cut before it was refused.
     assert_eq!(std::fs::read(room.0.join("new")).unwrap(), b"kept");
     let [first, second] = pins;
-    let old = first.node();
     user.unpin(first);
-    assert_eq!(user.attr(old), Err(FsError::Stale));
     let third = user.open_at(&path, &READ).unwrap();
-    assert_ne!(third.node(), old);
-    assert_eq!(user.attr(old), Err(FsError::Stale));
     user.unpin(second);
     user.unpin(third);
     for _ in 0..70_000 {
@@ -141,9 +137,11 @@ fn pins_are_bounded_and_come_back() {
 fn rest_closes_what_a_request_needed() {
     let mut user = User::new(1);
     let top = user.root(0).unwrap();
-    let node = user.resolve(b"/tmp", true).unwrap();
-    assert!(user.attr(node).is_ok() && !user.rest());
-    assert_eq!(user.attr(node), Err(FsError::Stale));
+    // More than there may be open.
+    for _ in 0..4000 {
+        let node = user.resolve(b"/tmp", true).unwrap();
+        assert!(user.attr(node).is_ok() && !user.rest());
+    }
     assert!(user.attr(top).is_ok());
 }
 
@@ -164,6 +162,7 @@ fn jailed(room: &Room, at: &'static [u8]) -> User {
     link(&format!("{}er", inside.display()), "longer");
     let mut user = User::new(4);
     let dir = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
+    walls::part(false);
     user.jail(&dir, at).unwrap();
     user
 }
@@ -284,6 +283,7 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
             if !forgotten.is_empty() {
                 walls::forget(forgotten);
             }
+            walls::part(false);
             let mut user = User::new(4);
             user.jail(&path, b"/").unwrap();
             for number in 0..4000 {

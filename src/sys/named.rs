@@ -1,0 +1,389 @@
+//! Calls on files by numbers and names, in the words of who calls: what one error means is said once.
+//!
+//! A number that is no file's is an error, nothing worse. Each call is a jump to one place, which is a few bytes where rustix'
+//! own are dozens; those that it makes from wide numbers are left to it, for they differ from one architecture to the next.
+
+use super::{Errno, outcome};
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+use rustix::fd::{BorrowedFd, RawFd};
+use rustix::fs::{AtFlags, OFlags, Timestamps};
+use syscalls::{Sysno, raw_syscall};
+
+/// The current directory, where a call wants a directory.
+pub const CURRENT: RawFd = -100;
+
+/// One for all: with fewer arguments, the kernel does not look at the others. They are in the order in which it wants them.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn call<E: From<Errno>>(
+    first: usize,
+    second: usize,
+    third: usize,
+    fourth: usize,
+    fifth: usize,
+    what: Sysno,
+) -> Result<RawFd, E> {
+    loop {
+        // SAFETY: the caller's.
+        let returned = unsafe { raw_syscall!(what, first, second, third, fourth, fifth) };
+        match outcome(returned) {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(value) => return Ok(value as RawFd),
+        }
+    }
+}
+
+/// One that returns nothing.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn act<E: From<Errno>>(
+    first: usize,
+    second: usize,
+    third: usize,
+    fourth: usize,
+    fifth: usize,
+    what: Sysno,
+) -> Result<(), E> {
+    // SAFETY: the caller's.
+    unsafe { call(first, second, third, fourth, fifth, what) }.map(drop)
+}
+
+/// One that begins with a name in a directory.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn act_on_entry<E: From<Errno>>(
+    what: Sysno,
+    dir: RawFd,
+    name: &[u8],
+    third: usize,
+    fourth: usize,
+) -> Result<(), E> {
+    let text = text(name);
+    // SAFETY: the caller's, and the name ends.
+    unsafe { act(word(dir), address(&text), third, fourth, 0, what) }
+}
+
+/// One with a name in each of two directories.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn twice<E: From<Errno>>(
+    what: Sysno,
+    (dir, name): (RawFd, &[u8]),
+    (other, other_name): (RawFd, &[u8]),
+    flags: usize,
+) -> Result<(), E> {
+    let (text, other_text) = (text(name), text(other_name));
+    let (at, other_at) = (address(&text), address(&other_text));
+    // SAFETY: the caller's, and the names end.
+    unsafe { act(word(dir), at, word(other), other_at, flags, what) }
+}
+
+const fn word(number: RawFd) -> usize {
+    number as u32 as usize
+}
+
+fn address(bytes: &[u8]) -> usize {
+    bytes.as_ptr() as usize
+}
+
+/// A name with a NUL behind it, cut to 255 bytes.
+#[inline(never)]
+fn text(name: &[u8]) -> [u8; 256] {
+    let mut text = [0; 256];
+    let len = name.len().min(255);
+    text[..len].copy_from_slice(&name[..len]);
+    text
+}
+
+/// A number as rustix wants it.
+pub const fn lend<'a>(file: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: no such number is −1, which is all that the type asks for; it closes nothing.
+    unsafe { core::mem::transmute(file & i32::MAX) }
+}
+
+/// Closes a file.
+#[inline(never)]
+pub fn close(file: RawFd) {
+    // SAFETY: a number.
+    unsafe { raw_syscall!(Sysno::close, file) };
+}
+
+/// Opens what `path` leads to from `dir`; what is made thereby has the bits of `mode`.
+pub fn open<E: From<Errno>>(dir: RawFd, path: &CStr, flags: OFlags, mode: u32) -> Result<RawFd, E> {
+    let (flags, mode) = (flags.bits() as usize, mode as usize);
+    let path = path.as_ptr() as usize;
+    // SAFETY: the kernel reads the path.
+    unsafe { call(word(dir), path, flags, mode, 0, Sysno::openat) }
+}
+
+/// The same of a name.
+#[inline(never)]
+pub fn open_entry<E: From<Errno>>(
+    dir: RawFd,
+    name: &[u8],
+    flags: OFlags,
+    mode: u32,
+) -> Result<RawFd, E> {
+    let (flags, mode, text) = (flags.bits() as usize, mode as usize, text(name));
+    // SAFETY: the kernel reads the name.
+    unsafe { call(word(dir), address(&text), flags, mode, 0, Sysno::openat) }
+}
+
+/// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
+/// open: else `XDEV` and `LOOP`. `AGAIN`: something is moved meanwhile. `NOSYS` on kernels before 5.6.
+#[doc(alias = "openat2")]
+pub fn open_beneath<E: From<Errno>>(
+    dir: RawFd,
+    path: &CStr,
+    flags: OFlags,
+    mode: u32,
+) -> Result<RawFd, E> {
+    const NO_MAGIC_LINKS: u64 = 2;
+    const BENEATH: u64 = 8;
+    let how = [
+        flags.bits().into(),
+        u64::from(mode),
+        NO_MAGIC_LINKS | BENEATH,
+    ];
+    let (path, at) = (path.as_ptr() as usize, how.as_ptr() as usize);
+    // SAFETY: the kernel reads the path and three numbers.
+    unsafe { call(word(dir), path, at, size_of_val(&how), 0, Sysno::openat2) }
+}
+
+/// Reads from `offset` of a file; 0 is its end.
+pub fn read_at<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E> {
+    #[cfg(target_pointer_width = "64")]
+    {
+        let (at, offset) = (out.as_mut_ptr() as usize, offset as usize);
+        // SAFETY: the kernel writes at most so many bytes.
+        let read = unsafe { call(word(file), at, out.len(), offset, 0, Sysno::pread64) };
+        read.map(|len| len as usize)
+    }
+    #[cfg(target_pointer_width = "32")]
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::pread(lend(file), &mut *out, offset)
+    })?)
+}
+
+/// Writes at `offset` of a file; how many bytes.
+pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<usize, E> {
+    #[cfg(target_pointer_width = "64")]
+    {
+        let (at, offset) = (bytes.as_ptr() as usize, offset as usize);
+        // SAFETY: the kernel reads at most so many bytes.
+        let written = unsafe { call(word(file), at, bytes.len(), offset, 0, Sysno::pwrite64) };
+        written.map(|len| len as usize)
+    }
+    #[cfg(target_pointer_width = "32")]
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::pwrite(lend(file), bytes, offset)
+    })?)
+}
+
+/// Cuts a file, or makes it longer.
+pub fn cut<E: From<Errno>>(file: RawFd, size: u64) -> Result<(), E> {
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: two numbers.
+    unsafe {
+        act(word(file), size as usize, 0, 0, 0, Sysno::ftruncate)
+    }
+    #[cfg(target_pointer_width = "32")]
+    Ok(rustix::fs::ftruncate(lend(file), size)?)
+}
+
+/// What the host says of a file, as it always has.
+pub type Stat = rustix::fs::Stat;
+
+/// Where [`stat`] writes.
+pub const fn blank() -> Stat {
+    // SAFETY: a structure of numbers, for which zeros are values.
+    unsafe { core::mem::zeroed() }
+}
+
+/// Asks for what `path` leads to from `dir`, or for `dir` itself when it is empty. Automounts are not started.
+pub fn stat<E: From<Errno>>(
+    dir: RawFd,
+    path: &CStr,
+    follow: AtFlags,
+    out: &mut Stat,
+) -> Result<(), E> {
+    let flags = follow | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    #[cfg(target_pointer_width = "64")]
+    {
+        #[cfg(target_arch = "x86_64")]
+        const STAT: Sysno = Sysno::newfstatat;
+        #[cfg(target_arch = "aarch64")]
+        const STAT: Sysno = Sysno::fstatat;
+        let (path, at) = (path.as_ptr() as usize, core::ptr::from_mut(out) as usize);
+        // SAFETY: the kernel reads the path and writes the structure.
+        unsafe { act(word(dir), path, at, flags.bits() as usize, 0, STAT) }
+    }
+    #[cfg(target_pointer_width = "32")]
+    {
+        *out = rustix::fs::statat(lend(dir), path, flags)?;
+        Ok(())
+    }
+}
+
+/// The path of the current directory; how long it is.
+pub fn current_dir<E: From<Errno>>(out: &mut [u8]) -> Result<usize, E> {
+    let (at, len) = (out.as_mut_ptr() as usize, out.len());
+    // SAFETY: the kernel writes at most so many bytes.
+    let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) }?;
+    // It counts the NUL.
+    Ok((len as usize).saturating_sub(1))
+}
+
+/// The target of a symbolic link, cut to `out`. `NOENT`: it is none.
+pub fn read_link<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<usize, E> {
+    let (empty, at) = (c"".as_ptr() as usize, out.as_mut_ptr() as usize);
+    // SAFETY: the kernel writes at most so many bytes.
+    unsafe { call(word(link), empty, at, out.len(), 0, Sysno::readlinkat) }.map(|len| len as usize)
+}
+
+/// Has a directory be listed from a place that it told, or from its beginning, which is 0.
+pub fn list_from<E: From<Errno>>(dir: RawFd, place: u64) -> Result<(), E> {
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: numbers.
+    unsafe {
+        act(word(dir), place as usize, 0, 0, 0, Sysno::lseek)
+    }
+    #[cfg(target_pointer_width = "32")]
+    {
+        rustix::fs::seek(lend(dir), rustix::fs::SeekFrom::Start(place))?;
+        Ok(())
+    }
+}
+
+/// Writes the next entries of a directory to `out`; how many bytes, 0 at the end.
+#[doc(alias = "getdents64")]
+pub fn list<E: From<Errno>>(dir: RawFd, out: &mut [MaybeUninit<u64>]) -> Result<usize, E> {
+    let (at, len) = (out.as_mut_ptr() as usize, size_of_val(out));
+    // SAFETY: the kernel writes at most so many bytes.
+    unsafe { call(word(dir), at, len, 0, 0, Sysno::getdents64) }.map(|len| len as usize)
+}
+
+/// Makes what was written durable.
+pub fn sync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
+    // SAFETY: a number.
+    unsafe { act(word(file), 0, 0, 0, 0, Sysno::fsync) }
+}
+
+/// Removes a name: that of an empty directory if `directory`, else that of anything else.
+pub fn remove<E: From<Errno>>(dir: RawFd, name: &[u8], directory: bool) -> Result<(), E> {
+    let flags = usize::from(directory) * AtFlags::REMOVEDIR.bits() as usize;
+    // SAFETY: the kernel reads the name.
+    unsafe { act_on_entry(Sysno::unlinkat, dir, name, flags, 0) }
+}
+
+/// Makes a directory.
+pub fn make_directory<E: From<Errno>>(dir: RawFd, name: &[u8], mode: u32) -> Result<(), E> {
+    // SAFETY: the kernel reads the name.
+    unsafe { act_on_entry(Sysno::mkdirat, dir, name, mode as usize, 0) }
+}
+
+/// Makes a FIFO, a socket or a device with these bits and numbers.
+pub fn make_node<E: From<Errno>>(
+    dir: RawFd,
+    name: &[u8],
+    mode: u32,
+    device: (u32, u32),
+) -> Result<(), E> {
+    let device = super::files::device_number(device)?;
+    // SAFETY: the kernel reads the name.
+    unsafe { act_on_entry(Sysno::mknodat, dir, name, mode as usize, device as usize) }
+}
+
+/// Makes a symbolic link.
+pub fn make_link<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Result<(), E> {
+    let (target, text) = (target.as_ptr() as usize, text(name));
+    // SAFETY: the kernel reads target and name.
+    unsafe { act(target, word(dir), address(&text), 0, 0, Sysno::symlinkat) }
+}
+
+/// Gives what has a name in a directory another, which is taken from another object if `replace`, else that `EXIST`; `NOSYS`
+/// and `INVAL` if the kernel or the file system cannot do that.
+pub fn rename<E: From<Errno>>(
+    from: (RawFd, &[u8]),
+    to: (RawFd, &[u8]),
+    replace: bool,
+) -> Result<(), E> {
+    const NO_REPLACE: usize = 1;
+    let call = if replace {
+        Sysno::renameat
+    } else {
+        Sysno::renameat2
+    };
+    // SAFETY: the kernel reads two names; the older call knows no flags.
+    unsafe { twice(call, from, to, NO_REPLACE) }
+}
+
+/// Gives what has a name in a directory one more.
+pub fn link_entry<E: From<Errno>>(from: (RawFd, &[u8]), to: (RawFd, &[u8])) -> Result<(), E> {
+    // SAFETY: the kernel reads two names.
+    unsafe { twice(Sysno::linkat, from, to, 0) }
+}
+
+/// Gives what `path` leads to from `from`, or `from` itself when it is empty, a name in a directory.
+#[inline(never)]
+pub fn link<E: From<Errno>>(
+    from: RawFd,
+    path: &CStr,
+    dir: RawFd,
+    name: &[u8],
+    flags: AtFlags,
+) -> Result<(), E> {
+    let (path, text) = (path.as_ptr() as usize, text(name));
+    let (at, flags) = (address(&text), flags.bits() as usize);
+    // SAFETY: the kernel reads path and name.
+    unsafe { act(word(from), path, word(dir), at, flags, Sysno::linkat) }
+}
+
+/// Gives a file to its new owner and group; `None` stays.
+pub fn own<E: From<Errno>>(file: RawFd, user: Option<u32>, group: Option<u32>) -> Result<(), E> {
+    let id = |id: Option<u32>| id.unwrap_or(u32::MAX) as usize;
+    let (empty, flags) = (c"".as_ptr() as usize, AtFlags::EMPTY_PATH.bits() as usize);
+    let (user, group) = (id(user), id(group));
+    // SAFETY: the kernel reads an empty string.
+    unsafe { act(word(file), empty, user, group, flags, Sysno::fchownat) }
+}
+
+/// Changes the mode of an open file, or of what a path leads to.
+pub fn change_mode<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) -> Result<(), E> {
+    let mode = mode as usize;
+    match path {
+        // SAFETY: two numbers.
+        None => unsafe { act(word(file), mode, 0, 0, 0, Sysno::fchmod) },
+        Some(path) => {
+            let path = path.as_ptr() as usize;
+            // SAFETY: the kernel reads the path.
+            unsafe { act(word(CURRENT), path, mode, 0, 0, Sysno::fchmodat) }
+        }
+    }
+}
+
+/// Changes the times of an open file, or of what a path leads to; before Linux 5.8 not of one that is open only as a path.
+pub fn change_times(file: RawFd, path: Option<&CStr>, times: &Timestamps) -> Result<(), Errno> {
+    let file = lend(file);
+    match path {
+        None => match rustix::fs::utimensat(file, c"", times, AtFlags::EMPTY_PATH) {
+            Err(Errno::INVAL) => rustix::fs::futimens(file, times),
+            changed => changed,
+        },
+        Some(path) => rustix::fs::utimensat(rustix::fs::CWD, path, times, AtFlags::empty()),
+    }
+}
