@@ -78,7 +78,8 @@ fn names(client: &mut Sftp, at: &impl Fn(&str) -> String) -> Result<()> {
 }
 
 fn listing(client: &mut Sftp, directory: &str, at: &impl Fn(&str) -> String) -> Result<()> {
-    const COUNT: usize = 300;
+    // More than fits one reply.
+    const COUNT: usize = 120;
     for number in 0..COUNT {
         let handle = client.create(at(&format!("{number} {}", "n".repeat(100))))?;
         client.close(&handle)?;
