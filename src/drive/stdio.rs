@@ -22,7 +22,7 @@ pub type End = &'static str;
 /// The peer is gone.
 const OVER: End = "";
 /// The length of a file was promised.
-const SHORT: End = "a file became shorter while it was read";
+const SHORT: End = "a file became shorter or failed while it was read";
 
 /// A pair of streams, as far as it is used here.
 ///

@@ -111,8 +111,8 @@ fn text(name: &[u8]) -> [u8; 256] {
 
 /// A number as rustix wants it.
 pub const fn lend<'a>(file: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: no such number is −1, which is all that the type asks for; it closes nothing.
-    unsafe { core::mem::transmute(file & i32::MAX) }
+    // SAFETY: the number is not −1, which is all that the type asks for; it closes nothing.
+    unsafe { core::mem::transmute(if file == -1 { i32::MAX } else { file }) }
 }
 
 /// Closes a file.

@@ -51,7 +51,7 @@ pub fn longname(
 #[inline(never)]
 fn mode(out: &mut Writer<'_>, attr: &Attr) {
     // In the order of `Kind`.
-    let kind = b"-dlpsbc".get(attr.kind as usize).copied();
+    let kind = b"?pc?d?b?-?l?s".get(attr.kind as usize).copied();
     let mut text = *b"?rwxrwxrwx ";
     for (at, letter) in text.iter_mut().enumerate() {
         let bit = |bit: usize| attr.mode >> bit & 1 != 0;
