@@ -74,7 +74,12 @@ impl User {
             return Err(FsError::NotDirectory);
         }
         if let Some(jail) = &mut self.jail {
-            jail.start = beneath(jail.at, path).unwrap_or(path);
+            jail.start = beneath(jail.at, path).unwrap_or_else(|_| {
+                // It is relative, to the top.
+                let room = sys::heap::bytes(path.len() + 1);
+                join(room, b"/", path);
+                room
+            });
         }
         Ok(())
     }
