@@ -1,9 +1,5 @@
 //! What arguments are made of: words, paths, numbers, addresses.
 
-use crate::config::EXPORT_PATH_BYTES_MAX;
-use crate::sys;
-use crate::sys::heap::Slots;
-use core::ffi::CStr;
 use core::net::Ipv6Addr;
 
 /// Where `word` stands among `words`.
@@ -39,41 +35,6 @@ impl<'a> Iterator for Parts<'a> {
         }
         Some(rest)
     }
-}
-
-/// The path as clients will write it: from the top, without "." and doubled or trailing separators.
-#[cfg(feature = "nfs")]
-pub(super) fn absolute(path: &[u8]) -> Option<&'static CStr> {
-    fn push(room: &mut [u8], len: &mut usize, byte: u8) -> Option<()> {
-        *room.get_mut(*len)? = byte;
-        *len += 1;
-        Some(())
-    }
-    let room = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
-    let mut len = 0;
-    if path.first()? != &b'/' {
-        len = sys::files::current_dir(room).ok()?.count_bytes();
-        if len == 1 {
-            len = 0; // The top: what follows brings its separator along.
-        }
-    }
-    for name in parts(path, b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => return None,
-            _ => {
-                push(room, &mut len, b'/')?;
-                for byte in name {
-                    push(room, &mut len, *byte)?;
-                }
-            }
-        }
-    }
-    if len == 0 {
-        push(room, &mut len, b'/')?;
-    }
-    push(room, &mut len, 0)?;
-    Some(sys::c_str(room.get(..len)?))
 }
 
 pub(super) fn port(text: &[u8]) -> Option<u16> {

@@ -1,9 +1,10 @@
 //! The arguments of `nfs`, read by hand: no crate for it is small enough.
 
-use super::super::words::{absolute, address, digits, parts, place_in, port};
+use super::super::words::{address, digits, parts, place_in, port};
 use super::super::{SEE_HELP, Status, USAGE, complain, inform};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::sys;
+use crate::sys::heap::Slots;
 use crate::sys::start::Args;
 use crate::vfs::host::{Form, Rules};
 use core::ffi::CStr;
@@ -155,6 +156,40 @@ fn export(text: &[u8], exports: &mut Exports) -> Option<()> {
     }
     let path = absolute(path)?;
     exports.push(Wanted { path, rules }).ok()
+}
+
+/// The path as clients will write it: from the top, without "." and doubled or trailing separators.
+fn absolute(path: &[u8]) -> Option<&'static CStr> {
+    fn push(room: &mut [u8], len: &mut usize, byte: u8) -> Option<()> {
+        *room.get_mut(*len)? = byte;
+        *len += 1;
+        Some(())
+    }
+    let room = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
+    let mut len = 0;
+    if path.first()? != &b'/' {
+        len = sys::files::current_dir(room).ok()?.count_bytes();
+        if len == 1 {
+            len = 0; // The top: what follows brings its separator along.
+        }
+    }
+    for name in parts(path, b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => return None,
+            _ => {
+                push(room, &mut len, b'/')?;
+                for byte in name {
+                    push(room, &mut len, *byte)?;
+                }
+            }
+        }
+    }
+    if len == 0 {
+        push(room, &mut len, b'/')?;
+    }
+    push(room, &mut len, 0)?;
+    Some(sys::c_str(room.get(..len)?))
 }
 
 #[cfg(test)]

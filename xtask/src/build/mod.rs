@@ -119,7 +119,7 @@ pub fn build(arch: Arch) -> Result<PathBuf> {
     build_roles(arch, &Role::ALL)
 }
 
-/// The same, able to do no more than `roles`. It takes the place of what was built before.
+/// The same, able to do no more than `roles`: what can do less than everything lies in a directory of its own.
 pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let linked = compile(arch, roles)?;
     let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
@@ -131,9 +131,14 @@ pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
             arch.name()
         );
     }
-    put(&debug_path(arch), &elf)?;
-    put(&path(arch), &file)?;
-    Ok(path(arch))
+    let mut place = path(arch);
+    if roles.len() < Role::ALL.len() {
+        let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+        place = place.with_file_name(names.join("+")).join("stowaway");
+    }
+    put(&place.with_extension("debug"), &elf)?;
+    put(&place, &file)?;
+    Ok(place)
 }
 
 /// Builds a program of xtask's own, without its symbols, and returns its path.
