@@ -74,7 +74,7 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
     let directory = public_dir()?;
     let good = directory.path().display().to_string();
     let unknown_option = format!("{good}:wibble");
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["wibble"], "wibble"),
         (&["nfs"], "--export"),
         (&["nfs", "-p"], "--export"),
@@ -89,6 +89,19 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
         (&["nfs", "--export", &good, "-n"], "-n"),
         (&["nfs", "--export", &good, "-l", "nowhere"], "nowhere"),
         (&["nfs", "--export", &good, "--handles", "wibble"], "wibble"),
+        (&["sftp-server", "-x"], "-x"),
+        (&["sftp-server", "-Rx"], "-Rx"),
+        (&["sftp-server", "wibble"], "wibble"),
+        (&["sftp-server", "-l", "LOUD"], "LOUD"),
+        (&["sftp-server", "-f", "LOCAL8"], "LOCAL8"),
+        (&["sftp-server", "-P", "open,wibble"], "requests"),
+        (&["sftp-server", "-Q", "wibble"], "requests"),
+        (&["sftp-server", "-u", "999"], "999"),
+        (&["sftp-server", "--at", "/data"], "--jail"),
+        (
+            &["sftp-server", "--listen", "0.0.0.0:0"],
+            "--i-trust-this-network",
+        ),
     ];
     for (words, part) in cases {
         complains(words, USAGE, &[part])?;

@@ -117,6 +117,14 @@ impl Options {
                 }
             }
         }
+        if self.jail.is_none() && self.at.len() > 1 {
+            return Err(complain(
+                USAGE,
+                b"--at",
+                self.at,
+                b"name what is shown there: --jail DIR",
+            ));
+        }
         Ok(())
     }
 
