@@ -42,6 +42,8 @@
 //! - Names and attributes are on disk before their change is answered, unless the export is `async`, and so is data whose caller
 //!   asks for it. Data that may be lost is known to its writers by the verifier, which changes with every start and with every
 //!   failure of the disk.
+//! - A jail is kept by looking paths up beneath the descriptor of its directory. Landlock and seccomp only stand behind that,
+//!   raised when an SFTP session's greeting has left and before anything that follows is looked at.
 //! - What must not be done twice is answered from a bounded cache when it is asked for again.
 //! - Started by root, files are touched as each caller says it is, as far as the export's rules believe it; else every client
 //!   is the user who started the server. Rights are looked at when a file is pinned, not when a descriptor is used again.
