@@ -3,6 +3,7 @@
 //! draft-ietf-secsh-filexfer-extensions-00 section 3. The functions are those of well-kept crates, called where they are
 //! smallest: with whole chunks of 64 bytes. What is around the chunks is alike for all but one of them, and is here.
 
+use super::rounds;
 use crate::vfs::{FsError, FsResult};
 use crate::wire::Writer;
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
@@ -259,19 +260,17 @@ impl Sum {
 /// What the algorithm does with whole chunks.
 #[inline(never)]
 fn mix(algorithm: Algorithm, words: &mut [u32; 8], chunks: &[[u8; CHUNK_BYTES]]) {
-    match algorithm {
-        Algorithm::Sha256 => sha2::block_api::compress256(words, chunks),
-        Algorithm::Sha1 => {
-            if let Some(words) = words.first_chunk_mut() {
-                sha1::block_api::compress(words, chunks);
-            }
+    let rounds = match algorithm {
+        Algorithm::Sha256 => return sha2::block_api::compress256(words, chunks),
+        Algorithm::Sha1 => rounds::sha1,
+        _ => rounds::md5,
+    };
+    for chunk in chunks {
+        let before = *words;
+        rounds(words, chunk);
+        for (word, before) in words.iter_mut().zip(before) {
+            *word = word.wrapping_add(before);
         }
-        Algorithm::Md5 => {
-            if let Some(words) = words.first_chunk_mut() {
-                md5::block_api::compress(words, chunks);
-            }
-        }
-        Algorithm::Crc32 => {}
     }
 }
 

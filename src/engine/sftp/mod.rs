@@ -27,6 +27,7 @@ pub mod longname;
 mod names;
 mod paths;
 mod requests;
+mod rounds;
 mod status;
 #[cfg(test)]
 mod tests;
