@@ -15,7 +15,7 @@ pub fn run(listener: &File, serve: &mut dyn FnMut()) -> ! {
         while process::reap_any(count == GUEST_COUNT_MAX).is_some() {
             count -= 1;
         }
-        let guest = sockets::accept(listener).and_then(|(connection, _)| {
+        let guest = sockets::accept_any(listener).and_then(|connection| {
             let child = process::fork()?;
             if child.is_none() && Stdio::replace(&connection).is_ok() {
                 serve();

@@ -63,37 +63,45 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
 pub(super) fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
     let v6 = separator == b':';
-    let (base, bits) = if v6 { (16, 16) } else { (10, 8) };
-    let (mut value, mut count) = (0u128, 0);
-    // What stands before "::", and how many groups that is.
-    let mut gap: Option<(u128, u32)> = None;
-    let mut rest = text;
+    let mut octets = [0; 16];
+    let mut at = 0;
+    if !v6 {
+        [octets[10], octets[11]] = [0xff; 2];
+        at = 12;
+    }
+    let (mut rest, mut gap) = (text, false);
     loop {
-        if let ([b':', b':', after @ ..], None) = (rest, gap) {
-            gap = Some((value, count));
-            (value, rest) = (0, after);
+        if let ([b':', b':', after @ ..], false) = (rest, gap) {
+            // The groups behind it come last.
+            let colons = after.iter().filter(|byte| **byte == b':').count();
+            let groups = colons + usize::from(!after.is_empty());
+            let end = 16_usize.checked_sub(2 * groups)?;
+            if end <= at {
+                return None;
+            }
+            (at, rest, gap) = (end, after, true);
             if rest.is_empty() {
                 break;
             }
         }
         let end = rest.iter().position(|byte| *byte == separator);
         let (part, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-        let part = digits(part, base).filter(|part| part >> bits == 0)?;
-        value = value << bits | u128::from(part);
-        count += 1;
+        let part = digits(part, if v6 { 16 } else { 10 })?;
+        if v6 {
+            *octets.get_mut(at)? = u8::try_from(part >> 8).ok()?;
+            at += 1;
+        } else if part > 255 {
+            return None;
+        }
+        *octets.get_mut(at)? = part as u8;
+        at += 1;
         rest = match after {
             [] => break,
             [b':', b':', ..] => after,
             [_, after @ ..] => after,
         };
     }
-    let whole = match gap {
-        None if v6 && count == 8 => value,
-        None if !v6 && count == 4 => 0xffff << 32 | value,
-        Some((before, at)) if count < 8 => before << 16 << (16 * (7 - at)) | value,
-        _ => return None,
-    };
-    Some(Ipv6Addr::from_bits(whole))
+    (at == 16).then(|| octets.into())
 }
 
 #[cfg(test)]

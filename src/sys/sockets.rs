@@ -7,56 +7,103 @@ use core::mem::ManuallyDrop;
 use core::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::fs::Mode;
-use syscalls::raw_syscall;
+use syscalls::{Sysno, raw_syscall};
 
+/// Paths begin where the process is.
+const CURRENT: isize = -100;
 const STREAM: u32 = 1;
 const DATAGRAM: u32 = 2;
 const UNIX: u16 = 1;
 const INET: u16 = 2;
 const INET6: u16 = 10;
 
-/// An address as the kernel has it: family, port, then an IPv4 address, or flow, an IPv6 address and scope.
+/// The address of a socket as the kernel has it: family, port, then an IPv4 address, or flow, an IPv6 address and scope; or
+/// family and the path of a socket file, which ends with NUL.
 #[doc(alias = "sockaddr")]
+#[derive(Debug)]
 #[repr(C, align(4))]
-struct Address {
-    bytes: [u8; 28],
+pub struct Address {
     len: u32,
+    bytes: [u8; 110],
 }
 
 impl Address {
-    /// Room for the kernel to write one.
-    const ROOM: Self = Self {
-        bytes: [0; 28],
+    /// Room for an address, or for the kernel to write one.
+    pub const ROOM: Self = Self {
+        len: 110,
+        bytes: [0; 110],
+    };
+
+    /// Becomes that of a host, whose version 4 is mapped into version 6, and of a port there.
+    pub fn set_host(&mut self, host: Ipv6Addr, port: u16) {
+        let octets = host.octets();
+        let [low, high] = port.to_be_bytes();
+        self.bytes[2..4].copy_from_slice(&[low, high]);
+        if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, octets @ ..] = &octets {
+            self.bytes[4..8].copy_from_slice(octets);
+            self.become_one_of(INET, 16);
+        } else {
+            self.bytes[8..24].copy_from_slice(&octets);
+            self.become_one_of(INET6, 28);
+        }
+    }
+
+    /// Becomes that of a socket file. `None`: its path is longer than an address can be.
+    pub fn set_file(&mut self, path: &CStr) -> Option<()> {
+        let path = path.to_bytes_with_nul();
+        self.bytes.get_mut(2..2 + path.len())?.copy_from_slice(path);
+        self.become_one_of(UNIX, 2 + path.len() as u32);
+        Some(())
+    }
+
+    fn become_one_of(&mut self, family: u16, len: u32) {
+        self.bytes[..2].copy_from_slice(&family.to_ne_bytes());
+        self.len = len;
+    }
+
+    fn family(&self) -> u16 {
+        u16::from_ne_bytes([self.bytes[0], self.bytes[1]])
+    }
+
+    /// The port, where there is one.
+    pub fn port(&self) -> u16 {
+        u16::from_be_bytes([self.bytes[2], self.bytes[3]])
+    }
+
+    /// Who can reach it.
+    pub fn reach(&self) -> Reach {
+        match self.family() {
+            UNIX => Reach::Owner,
+            INET if self.bytes[4] == 127 => Reach::Host,
+            INET6 if self.bytes[8..24] == Ipv6Addr::LOCALHOST.octets() => Reach::Host,
+            _ => Reach::Everybody,
+        }
+    }
+
+    /// Room for an address of a host.
+    const HOST: Self = Self {
         len: 28,
+        bytes: [0; 110],
     };
 
     fn new(from: SocketAddr) -> Self {
-        let mut to = Self::ROOM;
-        let [family_low, family_high, port_high, port_low, rest @ ..] = &mut to.bytes;
-        let family = match from {
-            SocketAddr::V4(from) => {
-                to.len = 16;
-                rest[..4].copy_from_slice(&from.ip().octets());
-                INET
-            }
+        let mut to = Self::HOST;
+        match from {
+            SocketAddr::V4(from) => to.set_host(from.ip().to_ipv6_mapped(), from.port()),
             SocketAddr::V6(from) => {
-                rest[4..20].copy_from_slice(&from.ip().octets());
-                rest[20..].copy_from_slice(&from.scope_id().to_ne_bytes());
-                INET6
+                to.set_host(*from.ip(), from.port());
+                to.bytes[24..28].copy_from_slice(&from.scope_id().to_ne_bytes());
             }
-        };
-        [*family_low, *family_high] = family.to_ne_bytes();
-        [*port_high, *port_low] = from.port().to_be_bytes();
+        }
         to
     }
 
     /// What the kernel wrote. Of families there are only these two on the sockets that we open.
     #[inline(never)]
     fn get(&self) -> SocketAddr {
-        let [family_low, family_high, port_high, port_low, rest @ ..] = &self.bytes;
-        let port = u16::from_be_bytes([*port_high, *port_low]);
-        let (start, scope) = rest.split_at(20);
-        if u16::from_ne_bytes([*family_low, *family_high]) == INET {
+        let port = self.port();
+        let (start, scope) = self.bytes[4..28].split_at(20);
+        if self.family() == INET {
             let address = start
                 .first_chunk()
                 .map_or(0, |bytes| u32::from_be_bytes(*bytes));
@@ -72,96 +119,108 @@ impl Address {
     }
 }
 
+/// Who can reach an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Whom the host lets open the file.
+    Owner,
+    /// Every user of this host.
+    Host,
+    /// Other hosts, too.
+    Everybody,
+}
+
 /// A call of the socket family. Old kernels for i686 know them only by their number within `socketcall`.
 macro_rules! socket_call {
     ($name:ident, $number:literal, $($argument:expr),*) => {{
         #[cfg(target_arch = "x86")]
         let returned = {
             let arguments = [$($argument as usize),*];
-            raw_syscall!(syscalls::Sysno::socketcall, $number, arguments.as_ptr())
+            raw_syscall!(Sysno::socketcall, $number, arguments.as_ptr())
         };
         #[cfg(not(target_arch = "x86"))]
-        let returned = raw_syscall!(syscalls::Sysno::$name, $($argument),*);
+        let returned = raw_syscall!(Sysno::$name, $($argument),*);
         returned
     }};
 }
 
 /// Gives a socket its address.
 pub fn bind(socket: impl AsFd, at: SocketAddr) -> Result<(), Errno> {
-    let (socket, at) = (socket.as_fd().as_raw_fd(), Address::new(at));
-    // SAFETY: the kernel reads so many bytes of the address.
-    outcome(unsafe { socket_call!(bind, 2, socket, at.bytes.as_ptr(), at.len) }).map(drop)
+    call(
+        socket.as_fd().as_raw_fd(),
+        Verb::Bind,
+        &mut Address::new(at),
+    )
 }
 
-/// Where somebody listens.
-#[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
-    /// TCP; an address of version 4 is mapped into version 6.
-    Address(Ipv6Addr, u16),
-    /// A socket file, which only its owner may use.
-    Path(&'a CStr),
+/// What is done with an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Bind,
+    Connect,
+    /// The socket's own is written there.
+    Name,
 }
 
-/// Listens for connections at `place`, whose port 0 becomes one that is free. A socket file that nobody listens at any more
-/// is replaced.
-pub fn listen(place: &mut Place<'_>) -> Result<File, Errno> {
+/// Makes a call with an address.
+#[inline(never)]
+fn call(socket: i32, verb: Verb, at: &mut Address) -> Result<(), Errno> {
+    let (bytes, len) = (at.bytes.as_mut_ptr(), at.len);
+    // SAFETY: the kernel reads so many bytes of the address; or it writes at most so many, and how many there are.
+    outcome(unsafe {
+        match verb {
+            Verb::Bind => socket_call!(bind, 2, socket, bytes, len),
+            Verb::Connect => socket_call!(connect, 3, socket, bytes, len),
+            Verb::Name => socket_call!(getsockname, 6, socket, bytes, &raw mut at.len),
+        }
+    })
+    .map(drop)
+}
+
+/// Listens for connections at a port, 0: one that is free, which is told then; or at a socket file, which only its owner may
+/// use, and which is replaced if nobody listens at it any more.
+pub fn listen(at: &mut Address) -> Result<File, Errno> {
     const BACKLOG: usize = 128;
-    let family = match place {
-        Place::Path(_) => UNIX,
-        Place::Address(host, _) if host.to_ipv4_mapped().is_some() => INET,
-        Place::Address(..) => INET6,
-    };
     // One that is of no use ends with the process, which says why.
-    let socket = ManuallyDrop::new(open(family, STREAM)?);
-    match place {
-        Place::Address(host, port) => {
-            // The port may be taken again at once; connections are not held back, and end with their peers.
-            for (level, name) in [(1, 2), (6, 1), (1, 9)] {
-                set(&socket, level, name);
-            }
-            bind(&*socket, SocketAddr::new(host.to_canonical(), *port))?;
-            *port = name(&*socket)?.port();
-        }
-        Place::Path(path) => {
-            let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
-            let mut bound = at_path(&socket, path, Verb::Bind);
-            if bound == Err(Errno::ADDRINUSE)
-                && at_path(&socket, path, Verb::Connect) == Err(Errno::CONNREFUSED)
-            {
-                rustix::fs::unlink(*path)?;
-                bound = at_path(&socket, path, Verb::Bind);
-            }
-            rustix::process::umask(mask);
-            bound?;
-        }
+    let socket = ManuallyDrop::new(open(at.family(), STREAM)?);
+    let descriptor = socket.as_raw_fd();
+    // The port may be taken again at once; connections are not held back, and end with their peers. Files know none of this.
+    for (level, name) in [(1, 2), (6, 1), (1, 9)] {
+        set(descriptor, level, name);
     }
+    let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
+    let mut bound = call(descriptor, Verb::Bind, at);
+    if bound == Err(Errno::ADDRINUSE)
+        && at.family() == UNIX
+        && call(descriptor, Verb::Connect, at) == Err(Errno::CONNREFUSED)
+    {
+        let path = at.bytes[2..].as_ptr();
+        // SAFETY: the path ends with NUL.
+        unsafe { raw_syscall!(Sysno::unlinkat, CURRENT, path, 0) };
+        bound = call(descriptor, Verb::Bind, at);
+    }
+    rustix::process::umask(mask);
+    bound?;
+    call(descriptor, Verb::Name, at)?;
     // SAFETY: two numbers.
-    outcome(unsafe { socket_call!(listen, 4, socket.as_raw_fd(), BACKLOG) })?;
+    outcome(unsafe { socket_call!(listen, 4, descriptor, BACKLOG) })?;
     Ok(ManuallyDrop::into_inner(socket))
 }
 
 /// Switches an option on, if the socket has it.
-fn set(socket: &File, level: u32, name: u32) {
+fn set(socket: i32, level: u32, name: u32) {
     let on = 1u32;
     // SAFETY: the kernel reads four bytes.
-    unsafe {
-        socket_call!(
-            setsockopt,
-            14,
-            socket.as_raw_fd(),
-            level,
-            name,
-            &raw const on,
-            4
-        )
-    };
+    unsafe { socket_call!(setsockopt, 14, socket, level, name, &raw const on, 4) };
 }
 
 /// A socket for datagrams to whoever listens at the socket file `path`. What is not taken at once is lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
-    let socket = open(UNIX, DATAGRAM)?;
-    at_path(&socket, path, Verb::Connect)?;
-    rustix::io::ioctl_fionbio(&socket, true)?;
+    const NONBLOCK: u32 = 0o4_000;
+    let socket = open(UNIX, DATAGRAM | NONBLOCK)?;
+    let mut at = Address::ROOM;
+    at.set_file(path).ok_or(Errno::NAMETOOLONG)?;
+    call(socket.as_raw_fd(), Verb::Connect, &mut at)?;
     Ok(socket)
 }
 
@@ -172,52 +231,22 @@ fn open(family: u16, kind: u32) -> Result<File, Errno> {
     File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
 }
 
-/// What is done with the address of a socket file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
-    Bind,
-    Connect,
-}
-
-/// Makes a call with the address of a socket file. `NAMETOOLONG`: it is longer than an address can be.
-#[inline(never)]
-fn at_path(socket: &File, path: &CStr, verb: Verb) -> Result<(), Errno> {
-    let mut address = [0; 110];
-    let (family, room) = address.split_at_mut(2);
-    family.copy_from_slice(&UNIX.to_ne_bytes());
-    let bytes = path.to_bytes_with_nul();
-    let room = room.get_mut(..bytes.len()).ok_or(Errno::NAMETOOLONG)?;
-    room.copy_from_slice(bytes);
-    let (socket, at, len) = (socket.as_raw_fd(), address.as_ptr(), 2 + bytes.len());
-    // SAFETY: the kernel reads so many bytes of the address.
-    outcome(unsafe {
-        match verb {
-            Verb::Bind => socket_call!(bind, 2, socket, at, len),
-            Verb::Connect => socket_call!(connect, 3, socket, at, len),
-        }
-    })
-    .map(drop)
-}
-
 /// The address of a socket.
 pub fn name(socket: impl AsFd) -> Result<SocketAddr, Errno> {
-    let (socket, mut at) = (socket.as_fd().as_raw_fd(), Address::ROOM);
-    // SAFETY: the kernel writes at most so many bytes of the address, and how many there are.
-    outcome(unsafe {
-        socket_call!(
-            getsockname,
-            6,
-            socket,
-            at.bytes.as_mut_ptr(),
-            &raw mut at.len
-        )
-    })?;
+    let mut at = Address::HOST;
+    call(socket.as_fd().as_raw_fd(), Verb::Name, &mut at)?;
     Ok(at.get())
+}
+
+/// The next connection of a listener, whoever it is from.
+pub fn accept_any(listener: &File) -> Result<File, Errno> {
+    // SAFETY: three numbers.
+    File::opened(unsafe { socket_call!(accept, 5, listener.as_raw_fd(), 0, 0) })
 }
 
 /// The next connection of a listener, and who it is from.
 pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
-    let (socket, mut from) = (listener.as_fd().as_raw_fd(), Address::ROOM);
+    let (socket, mut from) = (listener.as_fd().as_raw_fd(), Address::HOST);
     // SAFETY: as for `name`.
     let accepted = File::opened(unsafe {
         socket_call!(
@@ -233,7 +262,7 @@ pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
 
 /// The next datagram, cut to `buffer`, and who it is from.
 pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Errno> {
-    let (socket, mut from) = (socket.as_fd().as_raw_fd(), Address::ROOM);
+    let (socket, mut from) = (socket.as_fd().as_raw_fd(), Address::HOST);
     let (to, room) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: as for `name`; and at most so many bytes of the buffer.
     let len = outcome(unsafe {

@@ -14,7 +14,7 @@ use crate::drive::stdio::{Standard, Talk};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::sys::heap::{self, Slots};
-use crate::sys::sockets::{self, Place};
+use crate::sys::sockets::{self, Reach};
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::sys::{self, Errno, process, walls};
@@ -63,33 +63,34 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     if let Some(bits) = options.umask {
         rustix::process::umask(rustix::fs::Mode::from_bits_retain(bits));
     }
-    match options.listen {
-        None => serve(&options),
-        Some(place) => listen(&options, place),
+    if options.listen_text.is_empty() {
+        serve(&options)
     }
+    listen(&mut options)
 }
 
 /// Serves whoever connects, each in a process of its own, until this one is asked to stop.
 #[inline(never)]
-fn listen(options: &Options, mut place: Place<'static>) -> Result<(), Status> {
+fn listen(options: &mut Options) -> Result<(), Status> {
     const FAR: &[u8] = b"SFTP without SSH has no passwords: whoever reaches it has the files; listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network";
     let mut text = options.listen_text.to_bytes();
-    let who = match place {
-        Place::Path(_) => "only this user and root can connect",
-        Place::Address(at, _) if at.to_canonical().is_loopback() => {
+    let who = match options.listen.reach() {
+        Reach::Owner => "only this user and root can connect",
+        Reach::Host => {
             "every user of this host can connect, without a password; a socket file is for one user"
         }
-        _ if !options.trusts => return Err(complain(USAGE, b"--listen", text, FAR)),
-        _ => "everybody who reaches it can connect, without a password",
+        Reach::Everybody if !options.trusts => {
+            return Err(complain(USAGE, b"--listen", text, FAR));
+        }
+        Reach::Everybody => "everybody who reaches it can connect, without a password",
     };
-    let listener = sockets::listen(&mut place);
+    let listener = sockets::listen(&mut options.listen);
     let listener = listener.map_err(|errno| failed("cannot listen on", text, errno))?;
     let mut line = Line::default();
-    if let Place::Address(_, port) = place {
-        // Of port 0 it is the one that was free.
-        let end = text.iter().rposition(|byte| *byte == b':');
-        line.raw(text.get(..end.unwrap_or(0)).unwrap_or_default());
-        text = line.text(":").number(port.into()).bytes();
+    if let Some(host) = text.strip_suffix(b":0") {
+        // The port is the one that was free.
+        let port = options.listen.port();
+        text = line.raw(host).text(":").number(port.into()).bytes();
     }
     Events::to(Console::leak()).tell(event::LISTENING, text, who);
     guests::run(&listener, &mut || serve(options))

@@ -4,7 +4,7 @@ use super::super::words::{address, digits, parts, place_in, port};
 use super::super::{SEE_HELP, Status, USAGE, complain, inform};
 use crate::engine::sftp::{Level, Permits};
 use crate::sys;
-use crate::sys::sockets::Place;
+use crate::sys::sockets::Address;
 use crate::sys::start::Args;
 use core::ffi::CStr;
 
@@ -41,8 +41,8 @@ pub(super) struct Options {
     pub(super) jail: Option<&'static CStr>,
     /// What clients see the jail as.
     pub(super) at: &'static [u8],
-    pub(super) listen: Option<Place<'static>>,
-    /// The same as it was written.
+    pub(super) listen: Address,
+    /// The same as it was written; empty: nowhere.
     pub(super) listen_text: &'static CStr,
     pub(super) trusts: bool,
     /// Only to list the requests.
@@ -61,7 +61,7 @@ impl Default for Options {
             umask: None,
             jail: None,
             at: b"/",
-            listen: None,
+            listen: Address::ROOM,
             listen_text: c"",
             trusts: false,
             lists: false,
@@ -167,7 +167,7 @@ impl Options {
             10 => self.jail = Some(value),
             11 => self.at = Some(text).filter(|text| text.starts_with(b"/"))?,
             _ => {
-                self.listen = Some(listen_place(value)?);
+                listen_at(&mut self.listen, value)?;
                 self.listen_text = value;
             }
         }
@@ -186,10 +186,10 @@ fn same_in(words: &str, word: &[u8]) -> Option<usize> {
 }
 
 /// `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
-fn listen_place(value: &'static CStr) -> Option<Place<'static>> {
+fn listen_at(at: &mut Address, value: &CStr) -> Option<()> {
     let text = value.to_bytes();
     let mut sides = match text {
-        [b'/', ..] => return Some(Place::Path(value)),
+        [b'/', ..] => return at.set_file(value),
         [b'[', inside @ ..] => parts(inside, b']'),
         _ => parts(text, b':'),
     };
@@ -197,5 +197,6 @@ fn listen_place(value: &'static CStr) -> Option<Place<'static>> {
     // Behind a bracket there is a colon.
     let rest = sides.rest?;
     let digits = rest.strip_prefix(b":").unwrap_or(rest);
-    Some(Place::Address(host, port(digits)?))
+    at.set_host(host, port(digits)?);
+    Some(())
 }
