@@ -1,6 +1,6 @@
 //! Hashes of files, and of the blocks of files: what the extension check-file answers, computed in slices.
 //!
-//! draft-ietf-secsh-filexfer-extensions-00 section 3. The functions are those of well-kept crates, called where they are
+//! draft-ietf-secsh-filexfer-extensions-00 section 3. SHA-256 and CRC-32 are those of well-kept crates, called where they are
 //! smallest: with whole chunks of 64 bytes. What is around the chunks is alike for all but one of them, and is here.
 
 use super::rounds;

@@ -80,7 +80,7 @@ const ROOMS: &[Room] = &[
         rooms: &["wire", "vfs", "time", "config", "log", "event"],
         never: &["vfs::host", "vfs::ram"],
         // Sums of files.
-        crates: &["crc", "heapless", "md5", "sha1", "sha2"],
+        crates: &["crc", "heapless", "sha2"],
     },
     Room {
         name: "net",
