@@ -80,9 +80,9 @@ impl<I: Read + ReadReady, O: Write> Wire for (I, O) {
 
 /// A conversation and all it needs.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
-pub struct Talk<'a> {
-    wire: &'a mut dyn Wire,
-    vfs: &'a mut dyn Vfs,
+pub struct Talk<'a, W, F: ?Sized> {
+    wire: &'a mut W,
+    vfs: &'a mut F,
     events: &'a mut Events,
     rx: &'static mut [u8],
     tx: &'static mut [u8],
@@ -95,12 +95,12 @@ pub struct Talk<'a> {
     greeted: Option<&'a mut dyn FnMut()>,
 }
 
-impl<'a> Talk<'a> {
+impl<'a, W: Wire, F: Vfs + ?Sized> Talk<'a, W, F> {
     /// A conversation over `wire`. `greeted` is done once, when the first reply is sent and nothing that came after what it
     /// answers was looked at: an engine's first reply leaves alone.
     pub fn new(
-        wire: &'a mut dyn Wire,
-        vfs: &'a mut dyn Vfs,
+        wire: &'a mut W,
+        vfs: &'a mut F,
         events: &'a mut Events,
         greeted: &'a mut dyn FnMut(),
     ) -> Self {
@@ -118,7 +118,7 @@ impl<'a> Talk<'a> {
     }
 
     /// Talks until the peer ends it.
-    pub fn run<S: Stream>(&mut self, stream: &mut S, session: &mut S::Session) -> End {
+    pub fn run<S: Stream<Files = F>>(&mut self, stream: &mut S, session: &mut S::Session) -> End {
         loop {
             let end = self.receive().and_then(|()| {
                 while self.turn(stream, session)? {
@@ -152,7 +152,11 @@ impl<'a> Talk<'a> {
 
     /// Answers what was received; whether there is more to do without input.
     #[inline(never)]
-    fn turn<S: Stream>(&mut self, stream: &mut S, session: &mut S::Session) -> Result<bool, End> {
+    fn turn<S: Stream<Files = F>>(
+        &mut self,
+        stream: &mut S,
+        session: &mut S::Session,
+    ) -> Result<bool, End> {
         let mut ordered: Option<(Order, FsResult<()>)> = None;
         loop {
             let mut cx = Cx {

@@ -19,7 +19,7 @@ struct Letters {
     heard: usize,
 }
 
-fn file(vfs: &mut dyn Vfs) -> Pin {
+fn file(vfs: &mut Ram) -> Pin {
     let how = Opening {
         read: true,
         write: true,
@@ -30,11 +30,12 @@ fn file(vfs: &mut dyn Vfs) -> Pin {
 
 impl Stream for Letters {
     type Session = bool;
+    type Files = Ram;
 
     fn advance(
         &mut self,
         greeted: &mut bool,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Ram>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
@@ -105,7 +106,7 @@ impl Stream for Letters {
     fn done(
         &mut self,
         _: &mut bool,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Ram>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -129,7 +130,7 @@ impl Stream for Letters {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, _: &mut bool, _: &mut dyn Vfs) {}
+    fn abandon(&mut self, _: &mut bool, _: &mut Ram) {}
 }
 
 /// The other side.

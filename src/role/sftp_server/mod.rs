@@ -18,6 +18,7 @@ use crate::sys::sockets::{self, Place};
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::sys::{self, Errno, process, walls};
+use crate::vfs::Files;
 use crate::vfs::user::User;
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
@@ -148,7 +149,8 @@ fn talk(options: &Options) -> Status {
         }
     };
     let mut wire = Standard;
-    let talk = Talk::new(&mut wire, &mut *user, &mut events, &mut greeted);
+    let files: &mut Files = &mut *user;
+    let talk = Talk::new(&mut wire, files, &mut events, &mut greeted);
     match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
         "" => DONE,
         why => complain(BROKEN, b"the session cannot go on", b"", why.as_bytes()),
