@@ -52,24 +52,25 @@ impl Cx<'_> {
 
 /// Something large, or something that may take long, that the driver does for an engine.
 #[derive(Debug)]
+#[repr(u32)] // What orders have in common lies at the same place in each.
 pub enum Order {
     /// After the produced bytes, send this range of a file. If the file has become shorter, close the connection.
     Send {
         /// The file.
         file: Pin,
-        /// Bytes from the start of the file.
-        offset: u64,
         /// Bytes to send.
         len: u32,
+        /// Bytes from the start of the file.
+        offset: u64,
     },
     /// After the produced bytes are sent, store the next bytes of the stream in a file.
     Store {
         /// The file.
         file: Pin,
-        /// Bytes from the start of the file.
-        offset: u64,
         /// Bytes to store.
         len: u32,
+        /// Bytes from the start of the file.
+        offset: u64,
     },
     /// Make durable what was written to a file.
     Sync {

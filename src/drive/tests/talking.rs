@@ -201,10 +201,9 @@ fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, End, Letters, Ra
     let mut events = Events::new(Box::new(kept::Sink::default()));
     let heard = peer.clone();
     let mut greetings = Vec::new();
-    let mut greeted = || greetings.push(heard.0.borrow().heard.len());
+    let greeted = || greetings.push(heard.0.borrow().heard.len());
     let mut wire = (peer.clone(), peer.clone());
-    let end =
-        Talk::new(&mut wire, &mut ram, &mut events, &mut greeted).run(&mut letters, &mut false);
+    let end = Talk::new(&mut wire, &mut ram, &mut events, greeted).run(&mut letters, &mut false);
     assert!(greetings.len() <= 1, "greeted once");
     if let Some(len) = greetings.first() {
         assert!(

@@ -143,14 +143,14 @@ fn talk(options: &Options) -> Status {
     let hashes = heap::bytes(HASHES_BYTES);
     let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
     let jail = user.jail_descriptor();
-    let mut greeted = || {
+    let greeted = || {
         if let Some(jail) = jail {
             walls::raise(jail);
         }
     };
     let mut wire = Standard;
     let files: &mut Files = &mut *user;
-    let talk = Talk::new(&mut wire, files, &mut events, &mut greeted);
+    let talk = Talk::new(&mut wire, files, &mut events, greeted);
     match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
         "" => DONE,
         why => complain(BROKEN, b"the session cannot go on", b"", why.as_bytes()),
