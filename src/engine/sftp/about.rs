@@ -3,6 +3,7 @@
 use super::requests::{Ask, extensions, name};
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
+use crate::vfs::Vfs as _;
 use crate::wire::sftp::{VERSION, kind};
 use crate::wire::{Reader, Writer};
 

@@ -4,7 +4,7 @@ use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
-use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, NewTime, Opening};
+use crate::vfs::{Attr, Change, FileTime, FsError, FsResult, NewTime, Opening, Vfs as _};
 use crate::wire::Writer;
 use crate::wire::sftp::Attributes;
 

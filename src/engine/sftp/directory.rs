@@ -7,7 +7,7 @@ use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
 use crate::config::NAMES_BYTES_MAX;
-use crate::vfs::{Detail, FsError};
+use crate::vfs::{Detail, FsError, Vfs as _};
 use core::ops::ControlFlow;
 
 /// Bytes of the largest entry: name, line, attributes.

@@ -10,7 +10,7 @@ use super::status::{Fault, Outcome};
 use super::{Request, Session, Sftp};
 use crate::config::{JOB_COUNT_MAX, JOB_SLICE_BYTES};
 use crate::engine::Cx;
-use crate::vfs::Vfs;
+use crate::vfs::{Files, Vfs as _};
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
@@ -87,7 +87,7 @@ impl Jobs {
     }
 
     /// Goes on with the job in hand until it is done, or `Later`. What is read on the way lies in `room`.
-    fn go_on(&mut self, handles: &mut Handles, vfs: &mut dyn Vfs, room: &mut [u8]) -> Outcome {
+    fn go_on(&mut self, handles: &mut Handles, vfs: &mut Files, room: &mut [u8]) -> Outcome {
         let job = self.ring.get_mut(self.first).ok_or(Fault::Failure)?;
         if !job.begun {
             let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
@@ -136,7 +136,7 @@ impl Jobs {
 
 /// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
 #[inline(never)]
-pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
+pub(super) fn go_on(session: &mut Session, cx: &mut Cx<'_, Files>, reply: &mut Writer<'_>) {
     let Session { handles, jobs, .. } = session;
     if jobs.is_empty() {
         return;

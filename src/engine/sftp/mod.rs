@@ -4,9 +4,12 @@
 //! the file by an order. Replies come in the order of the requests; only copies and checks, which may take long, are carried
 //! on in slices, and are answered when they are done. What is malformed is answered so, as long as its number is known.
 
+// Tests have any backend there, whose methods need not be imported.
+#![cfg_attr(any(test, fuzzing), allow(unused_imports))]
+
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
-use crate::vfs::{FsResult, Name, Vfs};
+use crate::vfs::{Files, FsResult, Name};
 use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -121,7 +124,7 @@ impl Session {
 /// One request, and where its reply goes.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Request<'a, 'o> {
-    vfs: &'a mut dyn Vfs,
+    vfs: &'a mut Files,
     session: &'a mut Session,
     reply: &'a mut Writer<'o>,
     /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
@@ -176,7 +179,7 @@ impl Sftp {
     fn step(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Files>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
     ) -> Result<(), Stop> {
@@ -284,11 +287,12 @@ impl Sftp {
 
 impl Stream for Sftp {
     type Session = Session;
+    type Files = Files;
 
     fn advance(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Files>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
@@ -307,7 +311,7 @@ impl Stream for Sftp {
     fn done(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Files>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -337,7 +341,7 @@ impl Stream for Sftp {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut dyn Vfs) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut Files) {
         session.jobs.clear();
         session.handles.clear(vfs);
     }

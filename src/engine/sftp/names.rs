@@ -4,7 +4,7 @@ use super::attributes::MODE_MASK;
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
-use crate::vfs::{Change, FsError, FsResult, Kind, Make, Name, Node};
+use crate::vfs::{Change, FsError, FsResult, Kind, Make, Name, Node, Vfs as _};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;

@@ -4,6 +4,7 @@ use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
+use crate::vfs::Vfs as _;
 use crate::vfs::walk::{End, Path, walk};
 use crate::wire::Writer;
 
