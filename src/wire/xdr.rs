@@ -106,20 +106,20 @@ impl<'a> Reader<'a> {
 ///
 /// Running out of room is remembered, not returned: ask [`Writer::written`] once, at the end.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Writer<'a> {
-    room: &'a mut [u8],
+    /// Where the next byte goes; behind the room after an overrun.
     len: usize,
-    overrun: bool,
+    room: &'a mut [u8],
 }
 
 impl<'a> Writer<'a> {
+    /// Where no room reaches.
+    const OVERRUN: usize = usize::MAX;
+
     /// Writes from the first byte of `room`.
     pub const fn new(room: &'a mut [u8]) -> Self {
-        Self {
-            room,
-            len: 0,
-            overrun: false,
-        }
+        Self { len: 0, room }
     }
 
     /// Appends `bytes`.
@@ -134,7 +134,7 @@ impl<'a> Writer<'a> {
                 room.copy_from_slice(bytes);
                 self.len = self.len.wrapping_add(bytes.len());
             }
-            None => self.overrun = true,
+            None => self.len = Self::OVERRUN,
         }
     }
 
@@ -150,7 +150,7 @@ impl<'a> Writer<'a> {
                 *room = bytes;
                 self.len = self.len.wrapping_add(N);
             }
-            None => self.overrun = true,
+            None => self.len = Self::OVERRUN,
         }
     }
 
@@ -203,7 +203,6 @@ impl<'a> Writer<'a> {
     /// Appends `len` bytes that are in their place already.
     pub const fn put_ahead(&mut self, len: usize) {
         self.len = self.len.saturating_add(len);
-        self.overrun |= self.len > self.room.len();
     }
 
     /// What was written from `position` on.
@@ -220,7 +219,6 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     pub fn truncate(&mut self, position: usize) {
         self.len = position.min(self.len);
-        self.overrun = false;
     }
 
     /// Overwrites the word at `position`, which was written before.
@@ -232,13 +230,17 @@ impl<'a> Writer<'a> {
             .and_then(|room| room.first_chunk_mut());
         match word {
             Some(word) => *word = value.to_be_bytes(),
-            None => self.overrun = true,
+            None => self.len = Self::OVERRUN,
         }
     }
 
     /// How much was written, or `None` if it did not fit.
     pub const fn written(&self) -> Option<usize> {
-        if self.overrun { None } else { Some(self.len) }
+        if self.len > self.room.len() {
+            None
+        } else {
+            Some(self.len)
+        }
     }
 }
 
@@ -307,6 +309,6 @@ mod tests {
         writer.truncate(4);
         writer.patch(0, 9);
         assert_eq!(writer.written(), Some(4));
-        assert_eq!(room, [0, 0, 0, 9, 0, 0, 0, 3]);
+        assert_eq!(room, [0, 0, 0, 9, 0, 0, 0, 0]);
     }
 }

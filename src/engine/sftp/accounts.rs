@@ -43,22 +43,22 @@ impl Accounts {
     }
 
     /// The user's name.
-    pub fn user(&self, uid: u32) -> Option<&[u8]> {
+    pub fn user(&self, uid: u32) -> Option<&'static [u8]> {
         self.users.name(uid)
     }
 
     /// The group's name.
-    pub fn group(&self, gid: u32) -> Option<&[u8]> {
+    pub fn group(&self, gid: u32) -> Option<&'static [u8]> {
         self.groups.name(gid)
     }
 
     /// The home directory of the user of this name.
-    pub fn home(&self, name: &[u8]) -> Option<&[u8]> {
+    pub fn home(&self, name: &[u8]) -> Option<&'static [u8]> {
         self.users.find(NAME, name, HOME)
     }
 
     /// The home directory of the user of this number.
-    pub fn home_of(&self, uid: u32) -> Option<&[u8]> {
+    pub fn home_of(&self, uid: u32) -> Option<&'static [u8]> {
         self.users.find_number(uid, HOME)
     }
 }

@@ -1,10 +1,9 @@
 //! OPEN, READ and WRITE.
 
-use super::attributes::MODE_MASK;
-use super::handles::{APPEND, LIST, Open, READ, WRITE};
+use super::handles::{APPEND, LIST, READ, WRITE};
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
-use super::{Lent, Order, Request, Sftp};
+use super::{Lent, Order, Request};
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
 use crate::vfs::{FsError, FsResult, Opening, Pin, Vfs as _};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
@@ -16,7 +15,7 @@ pub(super) const WRITE_HEAD_BYTES: usize =
 /// The mode of a file for which none is asked.
 const FILE_MODE: u32 = 0o666;
 
-impl Request<'_, '_> {
+impl Request<'_> {
     /// The pin of the handle goes to an order.
     #[inline(never)]
     pub(super) fn lend(&mut self) -> Option<Pin> {
@@ -26,20 +25,20 @@ impl Request<'_, '_> {
     }
 
     /// Whether a file can have so many bytes from the offset on.
-    pub(super) const fn check_range(&self, len: u32) -> FsResult<()> {
+    const fn check_range(&self, len: u32) -> FsResult<()> {
         if self.offset.saturating_add(len as u64) > i64::MAX as u64 {
             return Err(FsError::Invalid);
         }
         Ok(())
     }
-}
 
-impl Sftp {
     /// OPEN and OPENDIR.
-    #[inline(never)]
-    pub(super) fn open(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
-        let flags = request.word;
-        if !self.permits.opening(flags) {
+    pub(super) fn open(&mut self) -> Outcome {
+        let mut flags = self.word;
+        if self.ask == Ask::OpenDirectory {
+            flags = 0;
+        }
+        if !self.sftp.permits.opening(flags) {
             return Err(Fault::Denied);
         }
         let has = |flag| flags & flag != 0;
@@ -48,10 +47,10 @@ impl Sftp {
         if !has(open::WRITE) {
             mode |= READ;
         }
-        if ask == Ask::OpenDirectory {
+        if self.ask == Ask::OpenDirectory {
             mode |= LIST;
         }
-        let create = request.attributes.mode.unwrap_or(FILE_MODE) & MODE_MASK;
+        let create = self.change.mode.unwrap_or(FILE_MODE);
         let how = Opening {
             read: mode & READ > 0,
             write: mode & WRITE > 0,
@@ -61,49 +60,43 @@ impl Sftp {
             truncate: has(open::TRUNCATE),
             directory: mode & LIST > 0,
         };
-        let handles = &mut request.session.handles;
+        let handles = &mut self.session.handles;
         let slot = handles.free()?;
-        let pin = request.vfs.open_at(request.path, &how)?;
-        request.reply.string(&handles.put(slot, pin, mode));
+        let pin = self.vfs.open_at(self.path, &how)?;
+        let handle = handles.put(slot, pin, mode);
+        self.reply.words(&[size_of_val(&handle) as u32, handle]);
         Ok(())
     }
 
     /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
     /// order; should the file shrink meanwhile, the connection is closed.
-    #[inline(never)]
-    pub(super) fn read(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let offset = request.offset;
-        let asked = request.word.min(PACKET_DATA_BYTES_MAX);
-        request.check_range(asked)?;
-        let Some(Open {
-            pin: Some(pin),
-            mode,
-            ..
-        }) = request.session.handles.at(request.slot)
-        else {
-            return Err(Fault::Missing);
-        };
-        if *mode & READ == 0 {
+    pub(super) fn read(&mut self) -> Outcome {
+        let asked = self.word.min(PACKET_DATA_BYTES_MAX);
+        self.check_range(asked)?;
+        if self.mode & READ == 0 {
             return Err(Fault::Missing);
         }
+        let offset = self.offset;
         let mut len = asked;
         if len > READ_INLINE_BYTES {
-            let left = request.vfs.attr(pin.node())?.size.saturating_sub(offset);
+            let node = self.node.ok_or(Fault::Missing)?;
+            let left = self.vfs.attr(node)?.size.saturating_sub(offset);
             len = left.min(len.into()) as u32;
         }
         if len > READ_INLINE_BYTES {
-            request.reply.u32(len);
-            let file = request.lend().ok_or(Fault::Failure)?;
+            self.reply.u32(len);
+            let file = self.lend().ok_or(Fault::Failure)?;
             self.order = Some(Order::Send { file, offset, len });
             return Ok(());
         }
+        let pin = self.session.handles.pin(self.slot).ok_or(Fault::Missing)?;
         // The data first, to where it will stand: how much there is comes before it.
-        let reply = &mut *request.reply;
+        let reply = &mut self.reply;
         let room = reply.room().get_mut(WORD_BYTES..).unwrap_or_default();
         let Some(room) = room.get_mut(..len as usize) else {
             return Err(Fault::NoRoom);
         };
-        let got = request.vfs.read(pin, offset, room)?;
+        let got = self.vfs.read(pin, offset, room)?;
         if got == 0 && asked > 0 {
             return Err(Fault::Eof);
         }
@@ -113,45 +106,36 @@ impl Sftp {
     }
 
     /// What of the data is there is written at once, the rest by an order.
-    #[inline(never)]
-    pub(super) fn write(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let len = request.word;
-        let here = request.args.rest().len().min(len as usize);
-        let data = request.args.take(here);
+    pub(super) fn write(&mut self) -> Outcome {
+        let len = self.word;
+        let here = self.args.rest().len().min(len as usize);
+        let data = self.args.take(here);
         let left = len.wrapping_sub(here as u32);
-        let skip = request.session.skip.checked_sub(left);
+        let skip = self.session.skip.checked_sub(left);
         let skip = skip.ok_or(Fault::BadMessage)?;
-        let mut offset = request.offset;
-        let in_range = request.check_range(len);
-        let Some(Open {
-            pin: Some(pin),
-            mode,
-            ..
-        }) = request.session.handles.at(request.slot)
-        else {
-            return Err(Fault::Missing);
-        };
-        if *mode & WRITE == 0 {
+        let in_range = self.check_range(len);
+        if self.mode & WRITE == 0 {
             return Err(Fault::Missing);
         }
-        if *mode & APPEND > 0 {
+        if self.mode & APPEND > 0 {
             // It goes to the end, whatever the offset says.
-            offset = 0;
+            self.offset = 0;
         } else {
             in_range?;
         }
         if !data.is_empty() {
-            request.vfs.write(pin, offset, data)?;
+            let pin = self.session.handles.pin(self.slot).ok_or(Fault::Missing)?;
+            self.vfs.write(pin, self.offset, data)?;
         }
         if left == 0 {
-            return Ok(());
+            return Err(Fault::Done);
         }
         self.order = Some(Order::Store {
-            file: request.lend().ok_or(Fault::Failure)?,
-            offset: offset.wrapping_add(here as u64),
+            file: self.lend().ok_or(Fault::Failure)?,
+            offset: self.offset.wrapping_add(here as u64),
             len: left,
         });
-        request.session.skip = skip;
+        self.session.skip = skip;
         Err(Fault::Later)
     }
 }

@@ -25,7 +25,8 @@ pub(super) static TO_READ: Opening = Opening {
 pub struct Open {
     /// None while an order has it.
     pub(super) pin: Option<Pin>,
-    /// Which of those that were in this place.
+    /// Its place, and which of those that were there.
+    pub(super) slot: u16,
     stamp: u16,
     /// Jobs that work on it, and one more while a client may have a handle for it …
     uses: u8,
@@ -73,12 +74,13 @@ impl Handles {
 
     /// Takes a place that was free; the handle.
     #[inline(never)]
-    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> [u8; 4] {
+    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> u32 {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
         if let Some(place) = self.places.get_mut(usize::from(slot)) {
             *place = Some(Open {
                 pin: Some(pin),
+                slot,
                 stamp,
                 uses: 1,
                 known: true,
@@ -86,24 +88,21 @@ impl Handles {
                 cookie: 0,
             });
         }
-        (u32::from(slot) << 16 | u32::from(stamp)).to_be_bytes()
+        u32::from(slot) << 16 | u32::from(stamp)
     }
 
-    /// Where what a handle names is, if it is of a kind that the request's traits tell.
+    /// What a handle names, if it is of a kind that the request's traits tell.
     #[inline(never)]
-    pub(super) fn find(&self, handle: &[u8], traits: u16) -> Option<u16> {
-        let [high, low, stamp @ ..] = handle else {
-            return None;
-        };
-        let slot = u16::from_be_bytes([*high, *low]);
-        let open = self.places.get(usize::from(slot))?.as_ref()?;
+    pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Option<&mut Open> {
+        let handle = u32::from_be_bytes(*handle.as_array()?);
+        let open = self.at((handle >> 16) as u16)?;
         let kind = if open.mode & LIST > 0 {
             DIRECTORY
         } else {
             FILE
         };
-        let named = open.known && open.stamp.to_be_bytes() == stamp && traits & kind != 0;
-        named.then_some(slot)
+        let named = open.known && open.stamp == handle as u16 && traits & kind != 0;
+        named.then_some(open)
     }
 
     /// What is open there.

@@ -1,15 +1,15 @@
 //! REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
 
-use super::attributes::MODE_MASK;
+use super::Request;
+use super::attributes::forget;
 use super::requests::Ask;
-use super::status::{Fault, Outcome};
-use super::{Request, Sftp};
-use crate::vfs::{Change, FsError, FsResult, Kind, Make, Name, Node, Vfs as _};
+use super::status::{Fault, Outcome, done};
+use crate::vfs::{FsError, FsResult, Kind, Make, Name, Node, Vfs as _};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;
 
-impl<'a> Request<'a, '_> {
+impl<'a> Request<'a> {
     /// The directory that a path leads to; the name that it ends with is `last` then. A "/" behind that is for what is a
     /// directory, or is to be one.
     #[inline(never)]
@@ -38,20 +38,17 @@ impl<'a> Request<'a, '_> {
         }
         self.vfs.resolve(parent, true)
     }
-}
 
-impl Sftp {
-    #[inline(never)]
-    pub(super) fn change_names(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
-        let (path, other) = (request.path, request.other);
+    pub(super) fn change_names(&mut self) -> Outcome {
+        let (ask, path, other) = (self.ask, self.path, self.other);
         // What is there under another name, or is to be another's.
         let mut first = None;
         let mut old = None;
         match ask {
-            Ask::HardLink => first = Some(request.vfs.resolve(path, false)?),
+            Ask::HardLink => first = Some(self.vfs.resolve(path, false)?),
             Ask::Rename | Ask::PosixRename => {
-                first = Some(request.parent(path, true)?);
-                old = request.last;
+                first = Some(self.parent(path, true)?);
+                old = self.last;
             }
             _ => {}
         }
@@ -59,9 +56,9 @@ impl Sftp {
         let directory = !matches!(ask, Ask::Remove | Ask::SymbolicLink | Ask::HardLink);
         let removes = matches!(ask, Ask::Remove | Ask::RemoveDirectory);
         let makes = ask == Ask::MakeDirectory;
-        let dir = request.parent(if removes || makes { path } else { other }, directory)?;
-        let name = request.last.ok_or(Fault::Failure)?;
-        let vfs = &mut *request.vfs;
+        let dir = self.parent(if removes || makes { path } else { other }, directory)?;
+        let name = self.last.ok_or(Fault::Failure)?;
+        let vfs = &mut *self.vfs;
         if let Some(first) = first {
             if let Some(old) = old
                 && (path.ends_with(b"/") || other.ends_with(b"/"))
@@ -71,18 +68,20 @@ impl Sftp {
                     return Err(Fault::Missing);
                 }
             }
-            return Ok(match old {
+            return done(match old {
                 // RENAME takes no name away.
                 Some(old) => vfs.rename(first, old, dir, name, ask == Ask::PosixRename),
                 None => vfs.link(first, dir, name),
-            }?);
+            });
         }
         if removes {
-            return Ok(vfs.remove(dir, name, directory)?);
+            return done(vfs.remove(dir, name, directory));
         }
-        let mut change = Change::default();
+        // Nothing else of what is told is for a directory, and nothing at all for a link.
+        let mode = self.change.mode;
+        forget(&mut self.change);
         let make = if makes {
-            change.mode = Some(request.attributes.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK);
+            self.change.mode = mode.or(Some(DIRECTORY_MODE));
             Make::Directory
         } else if path.is_empty() {
             return Err(Fault::Missing);
@@ -90,7 +89,7 @@ impl Sftp {
             // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
             Make::Link(path)
         };
-        vfs.create(dir, name, make, &change)?;
-        Ok(())
+        vfs.create(dir, name, make, &self.change)?;
+        Err(Fault::Done)
     }
 }

@@ -1,14 +1,13 @@
 //! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
 
-use super::requests::Ask;
+use super::Request;
 use super::status::{Fault, Outcome};
-use super::{Request, Sftp};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use crate::vfs::Vfs as _;
 use crate::vfs::walk::{End, Path, walk};
 use crate::wire::Writer;
 
-impl Request<'_, '_> {
+impl Request<'_> {
     /// Answers with one name and no attributes.
     #[inline(never)]
     fn named(&mut self, name: &[u8]) {
@@ -28,28 +27,26 @@ impl Request<'_, '_> {
         self.named(room.get(..len).unwrap_or_default());
         Ok(())
     }
-}
 
-impl Sftp {
-    pub(super) fn real_path(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        request.true_path(request.path)
+    pub(super) fn real_path(&mut self) -> Outcome {
+        self.true_path(self.path)
     }
 
     /// Answers with a symbolic link's target.
     #[inline(never)]
-    pub(super) fn read_link(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let node = request.vfs.resolve(request.path, false)?;
+    pub(super) fn read_link(&mut self) -> Outcome {
+        let node = self.vfs.resolve(self.path, false)?;
         let mut room = [0; LINK_BYTES_MAX];
-        let len = request.vfs.readlink(node, &mut room)?;
-        request.named(room.get(..len).unwrap_or_default());
+        let len = self.vfs.readlink(node, &mut room)?;
+        self.named(room.get(..len).unwrap_or_default());
         Ok(())
     }
 
     /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
     #[inline(never)]
-    pub(super) fn expand(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let Some(user) = request.path.strip_prefix(b"~") else {
-            return request.true_path(request.path);
+    pub(super) fn expand(&mut self) -> Outcome {
+        let Some(user) = self.path.strip_prefix(b"~") else {
+            return self.true_path(self.path);
         };
         let mut rest = user;
         while let [first, behind @ ..] = rest
@@ -61,8 +58,8 @@ impl Sftp {
         let user = user.get(..len).unwrap_or_default();
         let mut home = &b"."[..];
         if !user.is_empty() {
-            self.accounts.load(request.vfs);
-            home = self.accounts.home(user).ok_or(Fault::Missing)?;
+            self.sftp.accounts.load(self.vfs);
+            home = self.sftp.accounts.home(user).ok_or(Fault::Missing)?;
         }
         let mut room = [0; PATH_BYTES_MAX];
         let mut whole = Writer::new(&mut room);
@@ -71,23 +68,23 @@ impl Sftp {
         if whole.written().is_none() {
             return Err(Fault::BadMessage);
         }
-        request.true_path(whole.since(0))
+        self.true_path(whole.since(0))
     }
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
     #[inline(never)]
-    pub(super) fn home(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let own = request.path == b".";
-        self.accounts.load(request.vfs);
+    pub(super) fn home(&mut self) -> Outcome {
+        let own = self.path == b".";
+        self.sftp.accounts.load(self.vfs);
         let home = if own {
-            self.accounts.home_of(self.uid)
+            self.sftp.accounts.home_of(self.sftp.uid)
         } else {
-            self.accounts.home(request.path)
+            self.sftp.accounts.home(self.path)
         };
         match home {
-            Some(home) => request.named(home),
+            Some(home) => self.named(home),
             // Nobody need be in a list to be somewhere.
-            None if own => return request.true_path(b"."),
+            None if own => return self.true_path(b"."),
             None => return Err(Fault::Failure),
         }
         Ok(())

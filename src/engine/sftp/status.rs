@@ -1,15 +1,17 @@
 //! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
 use super::requests::line;
-use crate::vfs::FsError;
+use crate::vfs::{FsError, FsResult};
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
 
 /// Why a request is not answered as it would like to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
-    /// The file system's answer.
+    /// The file system's answer …
     Files(FsError),
+    /// … or none: it is done. It lies behind that, as `Ok` does in a backend's results.
+    Done,
     /// There is no more.
     Eof,
     /// There is no such file, or it is not open for that.
@@ -22,8 +24,6 @@ pub(super) enum Fault {
     BadMessage,
     /// There is no such request.
     Unsupported,
-    /// None: it is done.
-    Done,
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
     /// Nothing was begun: as much is under way as there may be.
@@ -32,8 +32,14 @@ pub(super) enum Fault {
     Later,
 }
 
-/// What a request led to: the reply is written, or there is nothing to tell but that it is done.
+/// What a request led to: the reply is written, or it is a STATUS, which says why, or that it is done.
 pub(super) type Outcome = Result<(), Fault>;
+
+/// What is answered when a backend has done what was asked, or has not.
+#[inline(always)]
+pub(super) fn done(result: FsResult<()>) -> Outcome {
+    Err(result.map_or_else(Fault::Files, |()| Fault::Done))
+}
 
 impl From<FsError> for Fault {
     fn from(error: FsError) -> Self {
