@@ -83,7 +83,7 @@ pub enum FsError {
 pub type FsResult<T> = Result<T, FsError>;
 
 /// One object, for the length of one request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Node(u32);
 
 impl Node {

@@ -71,13 +71,13 @@ impl Path {
     }
 
     /// Becomes a path that is to be walked.
-    pub(super) fn begin(&mut self, path: &[u8]) -> FsResult<()> {
+    pub fn begin(&mut self, path: &[u8]) -> FsResult<()> {
         self.text.clear();
         add(&mut self.text, path)
     }
 
     /// What follows it.
-    pub(super) fn go_on(&mut self, path: &[u8]) -> FsResult<()> {
+    pub fn go_on(&mut self, path: &[u8]) -> FsResult<()> {
         add(&mut self.text, path)
     }
 
@@ -211,7 +211,7 @@ pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResu
 impl Path {
     /// Walks the path as clients write it, which becomes the true path of where it leads.
     #[inline(never)]
-    pub(super) fn walk(&mut self, vfs: &mut dyn Vfs, end: End) -> FsResult<()> {
+    pub fn walk(&mut self, vfs: &mut dyn Vfs, end: End) -> FsResult<()> {
         let (mut step_count, mut link_count) = (0, 0);
         let mut rest = Rest {
             from: PATH_BYTES_MAX,

@@ -188,6 +188,7 @@ impl<'a> Writer<'a> {
     }
 
     /// `len` bytes of the room, `skip` bytes from here; empty if there are not so many.
+    #[inline(never)]
     pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
         let rest = self.room().get_mut(skip..).unwrap_or_default();
         rest.get_mut(..len).unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use super::Request;
 use super::requests::{Ask, extensions, name};
-use super::status::{Fault, Outcome};
+use super::status::Outcome;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
 
@@ -42,7 +42,7 @@ impl Request<'_> {
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
     pub(super) fn space(&mut self) -> Outcome {
         let node = if self.ask == Ask::OpenSpace {
-            self.node.ok_or(Fault::Failure)?
+            self.node
         } else {
             self.vfs.resolve(self.path, true)?
         };

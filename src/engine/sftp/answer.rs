@@ -7,7 +7,6 @@ use super::requests::{
 use super::status::{Fault, Outcome};
 use super::{Order, Request, Stop};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
-use crate::vfs::Pin;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
@@ -133,7 +132,7 @@ impl Request<'_> {
                 Fault::Failure
             })?;
             (self.slot, self.mode) = (open.slot, open.mode);
-            self.node = open.pin.as_ref().map(Pin::node);
+            self.node = open.pin.as_ref().ok_or(Fault::Failure)?.node();
         }
         self.reply.begin(entry.reply, self.id);
         let handler = Self::HANDLERS

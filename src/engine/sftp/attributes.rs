@@ -60,7 +60,7 @@ pub(super) fn read(args: &mut Reader<'_>, change: &mut Change) -> u32 {
 impl Request<'_> {
     pub(super) fn stat(&mut self) -> Outcome {
         let attr = match self.ask {
-            Ask::OpenStat => self.vfs.attr(self.node.ok_or(Fault::Failure)?),
+            Ask::OpenStat => self.vfs.attr(self.node),
             ask => self.vfs.attr_at(self.path, ask == Ask::Stat),
         };
         match &attr {
@@ -82,7 +82,7 @@ impl Request<'_> {
             if sized && self.mode & WRITE == 0 {
                 return Err(FsError::Invalid.into());
             }
-            self.node.ok_or(FsError::Invalid)?
+            self.node
         } else if self.told & attribute::ALL == 0 {
             // As with OpenSSH, nothing is changed of what is not there.
             return Err(Fault::Done);

@@ -22,7 +22,7 @@ impl Request<'_> {
         self.sftp.accounts.load(vfs);
         let accounts = &self.sftp.accounts;
         let now = vfs.clock().secs;
-        let node = self.node.ok_or(Fault::Failure)?;
+        let node = self.node;
         let open = self.session.handles.at(self.slot);
         let cookie = &mut open.ok_or(Fault::Failure)?.cookie;
         let head = reply.position();

@@ -79,7 +79,7 @@ impl Request<'_> {
         let offset = self.offset;
         let mut len = asked;
         if len > READ_INLINE_BYTES {
-            let node = self.node.ok_or(Fault::Missing)?;
+            let node = self.node;
             let left = self.vfs.attr(node)?.size.saturating_sub(offset);
             len = left.min(len.into()) as u32;
         }
@@ -92,16 +92,15 @@ impl Request<'_> {
         let pin = self.session.handles.pin(self.slot).ok_or(Fault::Missing)?;
         // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut self.reply;
-        let room = reply.room().get_mut(WORD_BYTES..).unwrap_or_default();
-        let Some(room) = room.get_mut(..len as usize) else {
+        let room = reply.ahead(WORD_BYTES, len as usize);
+        if room.len() < len as usize {
             return Err(Fault::NoRoom);
-        };
+        }
         let got = self.vfs.read(pin, offset, room)?;
         if got == 0 && asked > 0 {
             return Err(Fault::Eof);
         }
-        reply.u32(got as u32);
-        reply.put_ahead(got);
+        reply.string_ahead(got);
         Ok(())
     }
 

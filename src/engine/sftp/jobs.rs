@@ -193,9 +193,11 @@ impl Request<'_> {
         let open = open.ok_or(Fault::Failure)?;
         let (to, to_mode) = (open.slot, open.mode);
         let target = open.pin.as_ref().ok_or(Fault::Failure)?.node();
-        let from = self.vfs.attr(self.node.ok_or(Fault::Failure)?)?;
-        let target = self.vfs.attr(target)?;
-        if (from.fsid, from.inode) == (target.fsid, target.inode) {
+        let mut which = |node| {
+            let attr = self.vfs.attr(node)?;
+            Ok::<_, Fault>((attr.fsid, attr.inode))
+        };
+        if which(self.node)? == which(target)? {
             return Err(Fault::Failure);
         }
         if self.mode & READ == 0 || to_mode & WRITE == 0 {
