@@ -116,7 +116,7 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     out.put(b" ");
     // Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
     // Beyond four digits of a year, in either direction, this is far from 0.
-    let since = secs.saturating_add(const { MARCH_DAYS * DAY_SECS }) as u64;
+    let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
     const DAY: u64 = DAY_SECS as u64;
     let (days, rest) = (since / DAY, (since % DAY) as u32);
     if days >= YEARS_DAYS.into() {
@@ -134,7 +134,7 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     let month = month.wrapping_sub(if next { 13 } else { 1 }) as usize;
     out.put(MONTHS.get(month).map_or(b"", |name| name));
     number(out, day.into(), 2);
-    if (0..RECENT_SECS).contains(&now_secs.saturating_sub(secs)) {
+    if (now_secs.wrapping_sub(secs) as u64) < RECENT_SECS as u64 {
         pair(out, b' ', rest / 3600);
         pair(out, b':', rest / 60 % 60);
     } else {

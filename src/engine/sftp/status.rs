@@ -22,12 +22,12 @@ pub(super) enum Fault {
     Failure,
     /// It makes no sense.
     BadMessage,
-    /// There is no such request.
-    Unsupported,
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
     /// Nothing was begun: as much is under way as there may be.
     Busy,
+    /// There is no such request.
+    Unsupported,
     /// None: the reply follows.
     Later,
 }
@@ -104,21 +104,22 @@ impl Fault {
     /// Where its words are; the place of OpenSSH's own is the status.
     #[inline(never)]
     fn place(self) -> u8 {
-        let status = match self {
+        match self {
             Self::Files(error) => {
                 let place = PLACES.get(error as usize);
-                return place.copied().unwrap_or_default();
+                place.copied().unwrap_or_default()
             }
-            Self::Done => Status::Ok,
-            Self::Eof => Status::Eof,
-            Self::Missing => Status::NoSuchFile,
-            Self::Denied => Status::PermissionDenied,
-            Self::BadMessage => Status::BadMessage,
-            Self::Unsupported => Status::Unsupported,
-            // Of these but the first there is nothing to tell.
-            Self::Failure | Self::NoRoom | Self::Busy | Self::Later => Status::Failure,
-        };
-        status as u8
+            Self::Done => Status::Ok as u8,
+            Self::Eof => Status::Eof as u8,
+            Self::Missing => Status::NoSuchFile as u8,
+            Self::Denied => Status::PermissionDenied as u8,
+            Self::Failure => Status::Failure as u8,
+            Self::BadMessage => Status::BadMessage as u8,
+            // These are not answered, and have the places between.
+            Self::NoRoom => 6,
+            Self::Busy => 7,
+            Self::Unsupported | Self::Later => Status::Unsupported as u8,
+        }
     }
 
     /// What a person is told.
