@@ -90,7 +90,7 @@ impl From<Trouble> for Halt {
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Driver<'a> {
     net: &'a mut dyn Net,
-    vfs: &'a mut dyn Vfs,
+    vfs: &'a mut (dyn Vfs + 'static),
     now: Instant,
     rx: Slots<u8>,
     tx: Slots<u8>,
@@ -121,7 +121,7 @@ impl<'a> Driver<'a> {
     /// A loop for at most `connection_count` connections.
     pub fn new(
         net: &'a mut dyn Net,
-        vfs: &'a mut dyn Vfs,
+        vfs: &'a mut (dyn Vfs + 'static),
         events: Events,
         programs: Programs,
         connection_count: usize,

@@ -28,15 +28,15 @@ const SHORT: End = "a file became shorter or failed while it was read";
 ///
 /// Without this, the tables of methods would bring those along that format text.
 pub trait Wire {
-    /// Receives at least a byte; `None`: there will be no more.
-    fn receive(&mut self, room: &mut [u8]) -> Option<usize>;
+    /// Receives at least a byte; 0: there will be no more.
+    fn receive(&mut self, room: &mut [u8]) -> usize;
     /// Whether receiving would not wait.
     fn is_ready(&mut self) -> bool;
-    /// Sends at least a byte; `None`: nobody takes it any more.
-    fn send(&mut self, bytes: &[u8]) -> Option<usize>;
-    /// Sends at least a byte of a file without copying it here; `None`: that is not possible, or there is none.
-    fn send_file(&mut self, _file: Descriptor, _offset: u64, _len: u32) -> Option<usize> {
-        None
+    /// Sends at least a byte; 0: nobody takes it any more.
+    fn send(&mut self, bytes: &[u8]) -> usize;
+    /// Sends at least a byte of a file without copying it here; 0: that is not possible, or there is none.
+    fn send_file(&mut self, _file: Descriptor, _offset: u64, _len: u32) -> usize {
+        0
     }
 }
 
@@ -45,7 +45,7 @@ pub trait Wire {
 pub struct Standard;
 
 impl Wire for Standard {
-    fn receive(&mut self, room: &mut [u8]) -> Option<usize> {
+    fn receive(&mut self, room: &mut [u8]) -> usize {
         (Stdio::Input, Stdio::Output).receive(room)
     }
 
@@ -53,64 +53,54 @@ impl Wire for Standard {
         (Stdio::Input, Stdio::Output).is_ready()
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn send(&mut self, bytes: &[u8]) -> usize {
         (Stdio::Input, Stdio::Output).send(bytes)
     }
 
-    fn send_file(&mut self, file: Descriptor, offset: u64, len: u32) -> Option<usize> {
-        Stdio::Output
-            .send_file(file.0, offset, len)
-            .filter(|count| *count > 0)
+    fn send_file(&mut self, file: Descriptor, offset: u64, len: u32) -> usize {
+        Stdio::Output.send_file(file.0, offset, len)
     }
 }
 
 impl<I: Read + ReadReady, O: Write> Wire for (I, O) {
-    fn receive(&mut self, room: &mut [u8]) -> Option<usize> {
-        self.0.read(room).ok().filter(|count| *count > 0)
+    fn receive(&mut self, room: &mut [u8]) -> usize {
+        self.0.read(room).unwrap_or(0)
     }
 
     fn is_ready(&mut self) -> bool {
         self.0.read_ready().unwrap_or(true)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
-        self.1.write(bytes).ok().filter(|count| *count > 0)
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        self.1.write(bytes).unwrap_or(0)
     }
 }
 
 /// A conversation and all it needs.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
-pub struct Talk<'a> {
-    wire: &'a mut dyn Wire,
-    vfs: &'a mut dyn Vfs,
-    events: &'a mut Events,
-    rx: &'static mut [u8],
-    tx: &'static mut [u8],
-    /// Bytes of `rx` that were used up …
-    used: usize,
-    /// … and that were received.
-    have: usize,
+pub struct Talk<'a, W, F: ?Sized, G> {
+    vfs: &'a mut F,
     /// Bytes of `tx` that are to be sent.
     owed: usize,
-    greeted: Option<&'a mut dyn FnMut()>,
+    tx: &'static mut [u8; REPLY_BYTES],
+    rx: &'static mut [u8; TALK_INPUT_BYTES],
+    /// Bytes of `rx` that were received.
+    have: usize,
+    wire: &'a mut W,
+    events: &'a mut Events,
+    greeted: Option<G>,
 }
 
-impl<'a> Talk<'a> {
+impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
     /// A conversation over `wire`. `greeted` is done once, when the first reply is sent and nothing that came after what it
     /// answers was looked at: an engine's first reply leaves alone.
-    pub fn new(
-        wire: &'a mut dyn Wire,
-        vfs: &'a mut dyn Vfs,
-        events: &'a mut Events,
-        greeted: &'a mut dyn FnMut(),
-    ) -> Self {
+    pub fn new(wire: &'a mut W, vfs: &'a mut F, events: &'a mut Events, greeted: G) -> Self {
         Self {
             wire,
             vfs,
             events,
-            rx: heap::bytes(TALK_INPUT_BYTES),
-            tx: heap::bytes(REPLY_BYTES),
-            used: 0,
+            rx: heap::array(),
+            tx: heap::array(),
             have: 0,
             owed: 0,
             greeted: Some(greeted),
@@ -118,149 +108,156 @@ impl<'a> Talk<'a> {
     }
 
     /// Talks until the peer ends it.
-    pub fn run<S: Stream>(&mut self, stream: &mut S, session: &mut S::Session) -> End {
-        loop {
-            let end = self.receive().and_then(|()| {
-                while self.turn(stream, session)? {
-                    // The engine may have left input, because it has enough to do.
-                    if self.have - self.used < self.rx.len() && self.wire.is_ready() {
-                        self.receive()?;
-                    }
+    #[inline(never)]
+    pub fn run<S: Stream<Files = F>>(&mut self, stream: &mut S, session: &mut S::Session) -> End {
+        let mut is_busy = false;
+        let end = loop {
+            // The engine may have left input, because it has enough to do.
+            if !is_busy || self.have < TALK_INPUT_BYTES && self.wire.is_ready() {
+                let room = self.rx.get_mut(self.have..).unwrap_or_default();
+                if room.is_empty() {
+                    break "a request does not fit";
                 }
-                Ok(())
-            });
-            if let Err(end) = end {
-                stream.abandon(session, self.vfs);
-                return end;
+                let count = self.wire.receive(room);
+                if count == 0 {
+                    break OVER;
+                }
+                self.have += count;
             }
-            self.vfs.rest();
-        }
+            match self.turn(stream, session) {
+                State::Closed(end) => break end,
+                state => is_busy = matches!(state, State::Busy),
+            }
+            if !is_busy {
+                self.vfs.rest();
+            }
+        };
+        stream.abandon(session, self.vfs);
+        end
     }
 
-    /// Receives what there is, at least a byte.
-    #[inline(never)]
-    fn receive(&mut self) -> Result<(), End> {
-        self.rx.copy_within(self.used..self.have, 0);
-        (self.have, self.used) = (self.have - self.used, 0);
-        let room = self.rx.get_mut(self.have..).unwrap_or_default();
-        if room.is_empty() {
-            return Err("a request does not fit");
-        }
-        self.have += self.wire.receive(room).ok_or(OVER)?;
-        Ok(())
-    }
-
-    /// Answers what was received; whether there is more to do without input.
-    #[inline(never)]
-    fn turn<S: Stream>(&mut self, stream: &mut S, session: &mut S::Session) -> Result<bool, End> {
-        let mut ordered: Option<(Order, FsResult<()>)> = None;
+    /// Answers what was received; what happens next: more input, unless the engine is busy.
+    fn turn<S: Stream<Files = F>>(&mut self, stream: &mut S, session: &mut S::Session) -> State {
         loop {
             let mut cx = Cx {
                 // Nothing here depends on what the time is.
                 now: Instant::default(),
                 peer: Ipv6Addr::UNSPECIFIED,
-                vfs: self.vfs,
-                events: self.events,
+                vfs: &mut *self.vfs,
+                events: &mut *self.events,
             };
-            let was_ordered = ordered.is_some();
-            let progress = match ordered.take() {
-                Some((order, result)) => stream.done(session, &mut cx, order, result, self.tx),
-                None => {
-                    let input = self.rx.get(self.used..self.have).unwrap_or_default();
-                    stream.advance(session, &mut cx, input, self.tx)
-                }
-            };
-            self.used += progress.consumed;
+            let input = self.rx.get_mut(..self.have).unwrap_or_default();
+            let mut progress = stream.advance(session, &mut cx, input, self.tx);
+            self.have = heap::shift(input, progress.consumed);
             self.owed = progress.produced;
-            if let Some(mut order) = progress.order {
-                match self.carry_out(&mut order) {
-                    Ok(result) => ordered = Some((order, result)),
+            // There may be requests behind the one that ordered.
+            let mut goes_on = matches!(progress.state, State::NeedOutput);
+            while let Some(mut order) = progress.order {
+                let result = match self.carry_out(&mut order) {
+                    Ok(result) => result,
                     Err(end) => {
                         order.abandon(self.vfs);
-                        return Err(end);
+                        return State::Closed(end);
                     }
-                }
-                continue;
+                };
+                let mut cx = Cx {
+                    now: Instant::default(),
+                    peer: Ipv6Addr::UNSPECIFIED,
+                    vfs: &mut *self.vfs,
+                    events: &mut *self.events,
+                };
+                progress = stream.done(session, &mut cx, order, result, self.tx);
+                self.owed = progress.produced;
+                goes_on = true;
             }
-            self.send()?;
-            match progress.state {
-                State::Closed(why) => return Err(why),
-                // There may be requests behind the one that ordered.
-                State::NeedOutput => {}
-                _ if was_ordered => {}
-                state => return Ok(state == State::Busy),
+            if !self.send() {
+                return State::Closed(OVER);
+            }
+            if !goes_on || matches!(progress.state, State::Closed(_)) {
+                return progress.state;
             }
         }
     }
 
     /// Does what is large or slow; what came of it.
-    #[inline(never)]
     fn carry_out(&mut self, order: &mut Order) -> Result<FsResult<()>, End> {
-        if !matches!(order, Order::Send { .. }) {
-            self.send()?;
+        let (mut sends, mut descriptor) = (false, None);
+        if let Order::Send { file, .. } = order {
+            sends = true;
+            descriptor = self.vfs.descriptor(file);
         }
-        match order {
+        // The first of what is sent from here leaves together with its head.
+        if (!sends || descriptor.is_some()) && !self.send() {
+            return Err(OVER);
+        }
+        let (file, offset, len) = match order {
             Order::Sync { file } => return Ok(self.vfs.sync(file)),
-            Order::Send { file, offset, len } => {
-                if let Some(descriptor) = self.vfs.descriptor(file) {
-                    self.send()?;
-                    while *len > 0
-                        && let Some(count) = self.wire.send_file(descriptor, *offset, *len)
-                    {
-                        *offset += count as u64;
-                        *len -= count as u32;
-                    }
+            Order::Send { file, offset, len } | Order::Store { file, offset, len } => {
+                (file, offset, len)
+            }
+        };
+        while *len > 0 {
+            let mut count = 0;
+            if let Some(file) = descriptor {
+                count = self.wire.send_file(file, *offset, *len);
+            }
+            if count == 0 {
+                descriptor = None;
+                // What is stored, up to where a page of the file begins.
+                let passed = if sends {
+                    self.owed
+                } else {
+                    *offset as usize & (PAGE_BYTES - 1)
+                };
+                let most = (REPLY_BYTES - passed).min(*len as usize);
+                let room = self.tx.get_mut(self.owed..self.owed + most);
+                let room = room.unwrap_or_default();
+                count = if sends {
+                    self.vfs.read(file, *offset, room).unwrap_or(0)
+                } else {
+                    self.wire.receive(room)
+                };
+                if count == 0 {
+                    return Err(if sends { SHORT } else { OVER });
                 }
-                // The first of it leaves together with its head.
-                while *len > 0 {
-                    let room = self.tx.get_mut(self.owed..).unwrap_or_default();
-                    let most = room.len().min(*len as usize);
-                    let room = room.get_mut(..most).unwrap_or_default();
-                    let count = self.vfs.read(file, *offset, room).unwrap_or(0);
-                    if count == 0 {
-                        return Err(SHORT);
-                    }
-                    self.owed += count;
-                    *offset += count as u64;
-                    *len -= count as u32;
-                    self.send()?;
+                self.owed += count;
+            }
+            *len -= count as u32;
+            if sends {
+                if !self.send() {
+                    return Err(OVER);
+                }
+            } else {
+                let bytes = self.tx.get(..count).unwrap_or_default();
+                self.owed = 0;
+                let stored = self.vfs.write(file, *offset, bytes);
+                if stored.is_err() {
+                    return Ok(stored);
                 }
             }
-            Order::Store { file, offset, len } => {
-                while *len > 0 {
-                    // Up to where a page of the file begins.
-                    let page = REPLY_BYTES - (*offset as usize & (PAGE_BYTES - 1));
-                    let room = self.tx.get_mut(..page.min(*len as usize));
-                    let count = self.wire.receive(room.unwrap_or_default());
-                    let count = count.ok_or(OVER)?;
-                    *len -= count as u32;
-                    let bytes = self.tx.get(..count).unwrap_or_default();
-                    let stored = self.vfs.write(file, *offset, bytes);
-                    if stored.is_err() {
-                        return Ok(stored);
-                    }
-                    *offset += count as u64;
-                }
-            }
+            *offset += count as u64;
         }
         Ok(Ok(()))
     }
 
-    /// Sends what is owed.
+    /// Sends what is owed; false: it is over.
     #[inline(never)]
-    fn send(&mut self) -> Result<(), End> {
+    fn send(&mut self) -> bool {
         let mut bytes = self.tx.get(..self.owed).unwrap_or_default();
         if bytes.is_empty() {
-            return Ok(());
+            return true;
         }
         self.owed = 0;
         while !bytes.is_empty() {
-            let count = self.wire.send(bytes).ok_or(OVER)?;
+            let count = self.wire.send(bytes);
+            if count == 0 {
+                return false;
+            }
             bytes = bytes.get(count..).unwrap_or_default();
         }
         if let Some(greeted) = self.greeted.take() {
             greeted();
         }
-        Ok(())
+        true
     }
 }

@@ -32,13 +32,13 @@ mod tests;
 pub mod trial;
 
 /// What an engine may use, lent for the length of one call.
-pub struct Cx<'a> {
+pub struct Cx<'a, F: ?Sized = dyn Vfs> {
     /// The monotonic clock.
     pub now: Instant,
     /// Who sent the input; an IPv4 address is mapped into IPv6.
     pub peer: Ipv6Addr,
     /// The files.
-    pub vfs: &'a mut dyn Vfs,
+    pub vfs: &'a mut F,
     /// Where a person is told.
     pub events: &'a mut Events,
 }
@@ -52,24 +52,25 @@ impl Cx<'_> {
 
 /// Something large, or something that may take long, that the driver does for an engine.
 #[derive(Debug)]
+#[repr(u32)] // What orders have in common lies at the same place in each.
 pub enum Order {
     /// After the produced bytes, send this range of a file. If the file has become shorter, close the connection.
     Send {
         /// The file.
         file: Pin,
-        /// Bytes from the start of the file.
-        offset: u64,
         /// Bytes to send.
         len: u32,
+        /// Bytes from the start of the file.
+        offset: u64,
     },
     /// After the produced bytes are sent, store the next bytes of the stream in a file.
     Store {
         /// The file.
         file: Pin,
-        /// Bytes from the start of the file.
-        offset: u64,
         /// Bytes to store.
         len: u32,
+        /// Bytes from the start of the file.
+        offset: u64,
     },
     /// Make durable what was written to a file.
     Sync {
@@ -80,7 +81,7 @@ pub enum Order {
 
 impl Order {
     /// Gives back what the order holds: its connection is gone.
-    pub fn abandon(self, vfs: &mut dyn Vfs) {
+    pub fn abandon<F: Vfs + ?Sized>(self, vfs: &mut F) {
         let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Sync { file }) = self;
         vfs.unpin(file);
     }
@@ -117,11 +118,13 @@ pub struct Progress {
 pub trait Stream {
     /// The state of one connection.
     type Session;
+    /// What it has files from.
+    type Files: Vfs + ?Sized;
     /// Reads requests from `input` and writes replies to `output`, as many as there are and fit.
     fn advance(
         &mut self,
         session: &mut Self::Session,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Self::Files>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress;
@@ -130,7 +133,7 @@ pub trait Stream {
     fn done(
         &mut self,
         session: &mut Self::Session,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Self::Files>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -138,7 +141,7 @@ pub trait Stream {
     /// An order takes longer: others are served meanwhile.
     fn interrupted(&mut self);
     /// The connection is gone: what its session holds is given back.
-    fn abandon(&mut self, session: &mut Self::Session, vfs: &mut dyn Vfs);
+    fn abandon(&mut self, session: &mut Self::Session, vfs: &mut Self::Files);
 }
 
 /// A protocol of one datagram in, one or none out.

@@ -472,6 +472,7 @@ fn end_record(reply: &mut Writer<'_>, mark: usize, bulk: u32) {
 }
 
 impl Stream for Programs {
+    type Files = dyn Vfs;
     type Session = Session;
 
     fn advance(
@@ -541,7 +542,7 @@ impl Stream for Programs {
         self.nfs.forget_before();
     }
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut dyn Vfs) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut (dyn Vfs + 'static)) {
         if let Rx::Writing(file) = core::mem::replace(&mut session.rx, Rx::Skip) {
             vfs.unpin(file);
         }

@@ -420,12 +420,14 @@ pub fn access(file: impl AsFd, bits: u32) -> Result<(), Errno> {
     outcome(answer).map(drop)
 }
 
+/// The call that takes a wide offset.
+#[cfg(target_pointer_width = "64")]
+pub(super) const SENDFILE: Sysno = Sysno::sendfile;
+#[cfg(target_pointer_width = "32")]
+pub(super) const SENDFILE: Sysno = Sysno::sendfile64;
+
 /// Sends a range of a file to a socket without copying it here; 0 is the end of the file.
 pub fn send_file(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<usize, Errno> {
-    #[cfg(target_pointer_width = "64")]
-    const SENDFILE: Sysno = Sysno::sendfile;
-    #[cfg(target_pointer_width = "32")]
-    const SENDFILE: Sysno = Sysno::sendfile64;
     let mut offset = offset;
     // SAFETY: the kernel reads and writes the offset; a number that is no file's is an error, nothing worse.
     outcome(unsafe {

@@ -137,6 +137,23 @@ pub fn bytes(count: usize) -> &'static mut [u8] {
     Slots::zeroed(count).leak()
 }
 
+/// Moves what lies behind the first `used` bytes to the beginning; how many bytes these are.
+pub const fn shift(bytes: &mut [u8], used: usize) -> usize {
+    let Some(left) = bytes.len().checked_sub(used) else {
+        return 0;
+    };
+    let to = bytes.as_mut_ptr();
+    // SAFETY: both ranges lie within the slice.
+    unsafe { to.copy_from(to.add(used), left) };
+    left
+}
+
+/// The same as many as the type says.
+pub fn array<const COUNT: usize>() -> &'static mut [u8; COUNT] {
+    // SAFETY: so many zero bytes, which nobody else knows and nobody gives back.
+    unsafe { cut(COUNT, Layout::new::<u8>()).cast().as_mut() }
+}
+
 impl Slots<u8> {
     /// `count` zero bytes, touched when they are used first.
     pub fn zeroed(count: usize) -> Self {

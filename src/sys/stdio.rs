@@ -1,12 +1,9 @@
 //! The standard streams as byte streams.
 
-use super::Errno;
-use super::files::{self, File};
-use super::outcome;
-use crate::time::Duration;
+use super::files::{File, SENDFILE};
+use super::{Errno, outcome};
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
-use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsRawFd as _, BorrowedFd};
+use rustix::fd::AsRawFd as _;
 use syscalls::{Sysno, raw_syscall};
 
 /// A standard stream.
@@ -22,19 +19,51 @@ pub enum Stdio {
 }
 
 impl Stdio {
-    const fn descriptor(self) -> BorrowedFd<'static> {
-        // SAFETY: these are never closed by this process; if they came closed, calls fail.
-        unsafe { BorrowedFd::borrow_raw(self as i32) }
+    /// Whether it can go on; if it cannot, waits until it can if `waits`.
+    #[inline(never)]
+    fn is_ready(self, waits: bool) -> bool {
+        #[doc(alias = "pollfd")]
+        #[repr(C)]
+        struct Watched {
+            stream: i32,
+            wanted: u16,
+            ready: u16,
+        }
+        const IN: u16 = 1;
+        const OUT: u16 = 4;
+        let mut watched = Watched {
+            stream: self as i32,
+            wanted: if self == Self::Input { IN } else { OUT },
+            ready: 0,
+        };
+        let at_once = [0usize; 2];
+        let timeout = if waits {
+            core::ptr::null()
+        } else {
+            &raw const at_once
+        };
+        // SAFETY: the kernel reads a timespec, if there is one, and writes the structure.
+        let count = unsafe { raw_syscall!(Sysno::ppoll, &raw mut watched, 1, timeout, 0) };
+        count != 0
     }
 
-    /// Whether it can go on within `timeout`; without one, waits until it can.
-    fn is_ready(self, timeout: Option<Duration>) -> bool {
-        let wanted = match self {
-            Self::Input => PollFlags::IN,
-            _ => PollFlags::OUT,
-        };
-        let mut poll = [PollFd::from_borrowed_fd(self.descriptor(), wanted)];
-        super::sleep(&mut poll, timeout) != Ok(0)
+    /// Has the kernel move bytes to or from the stream; how many, 0 when there are no more or it failed.
+    ///
+    /// # Safety
+    ///
+    /// As that of the call.
+    unsafe fn carry(self, what: Sysno, first: usize, second: usize, third: usize) -> usize {
+        loop {
+            // SAFETY: the caller's.
+            let moved = unsafe { raw_syscall!(what, self as i32, first, second, third) };
+            match outcome(moved) {
+                Ok(count) => return count,
+                Err(Errno::INTR) => {}
+                // Whoever started us left it so: it is waited for all the same.
+                Err(Errno::AGAIN) => _ = self.is_ready(true),
+                Err(_) => return 0,
+            }
+        }
     }
 
     /// Writes all of `bytes` to standard output; false: it cannot be written.
@@ -49,13 +78,11 @@ impl Stdio {
         true
     }
 
-    /// Sends bytes of a file without copying them here; `None`: that is not possible.
-    pub fn send_file(self, file: i32, offset: u64, len: u32) -> Option<usize> {
-        loop {
-            if let Some(sent) = told(self, files::send_file(self.descriptor(), file, offset, len)) {
-                return sent.ok();
-            }
-        }
+    /// Sends bytes of a file without copying them here; 0: that is not possible, or there are none.
+    pub fn send_file(self, file: i32, mut offset: u64, len: u32) -> usize {
+        let at = &raw mut offset as usize;
+        // SAFETY: the kernel reads and writes the offset; a number that is no file's is an error, nothing worse.
+        unsafe { self.carry(SENDFILE, file as usize, at, len as usize) }
     }
 
     /// Puts a connection in the place of standard input and output.
@@ -134,44 +161,30 @@ impl ErrorType for Stdio {
     type Error = ErrorKind;
 }
 
-/// What a call on a stream came to; `None`: it is to be made again.
-fn told(self_: Stdio, outcome: Result<usize, Errno>) -> Option<Result<usize, ErrorKind>> {
-    match outcome {
-        Err(Errno::INTR) => None,
-        // Whoever started us left it so: it is waited for all the same.
-        Err(Errno::AGAIN) => {
-            self_.is_ready(None);
-            None
-        }
-        outcome => Some(outcome.map_err(|_| ErrorKind::BrokenPipe)),
-    }
-}
-
 impl Read for Stdio {
     fn read(&mut self, bytes: &mut [u8]) -> Result<usize, ErrorKind> {
-        loop {
-            if let Some(read) = told(*self, rustix::io::read(self.descriptor(), &mut *bytes)) {
-                return read;
-            }
-        }
+        let (at, len) = (bytes.as_mut_ptr() as usize, bytes.len());
+        // SAFETY: the kernel writes at most so many bytes.
+        Ok(unsafe { self.carry(Sysno::read, at, len, 0) })
     }
 }
 
 impl ReadReady for Stdio {
     fn read_ready(&mut self) -> Result<bool, ErrorKind> {
-        Ok(self.is_ready(Some(Duration::default())))
+        Ok(self.is_ready(false))
     }
 }
 
 impl Write for Stdio {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
-        if *self == Self::Error && !self.is_ready(Some(Duration::default())) {
+        if *self == Self::Error && !self.is_ready(false) {
             return Err(ErrorKind::TimedOut);
         }
-        loop {
-            if let Some(written) = told(*self, rustix::io::write(self.descriptor(), bytes)) {
-                return written;
-            }
+        let at = bytes.as_ptr() as usize;
+        // SAFETY: the kernel reads at most so many bytes.
+        match unsafe { self.carry(Sysno::write, at, bytes.len(), 0) } {
+            0 => Err(ErrorKind::BrokenPipe),
+            count => Ok(count),
         }
     }
 

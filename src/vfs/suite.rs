@@ -1,7 +1,7 @@
 //! The laws of a tree: one function each, run for every backend.
 
 use super::host::Form;
-use super::{Change, Detail, FileTime, FsResult, Make, Name, Node, Right, Vfs};
+use super::{Change, Detail, FileTime, Files, FsResult, Make, Name, Node, Right, Vfs};
 use content::*;
 use core::ops::ControlFlow;
 use making::*;
@@ -167,7 +167,7 @@ fn walk(vfs: &mut dyn Vfs, path: &str) -> FsResult<Node> {
 }
 
 /// The tree, which clients may change from now on.
-fn writable(world: &mut dyn World) -> &mut dyn Vfs {
+fn writable(world: &mut dyn World) -> &mut Files {
     world.make_writable();
     world.vfs()
 }

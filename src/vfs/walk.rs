@@ -4,7 +4,9 @@
 //! them: absolute ones begin with the path of the first export, and outside of that there is nothing. A link that is
 //! absolute is such a path too, and ".." at the top stays there.
 
-use super::{FsError, FsResult, Kind, Name, Node, Vfs};
+#[cfg(not(any(test, fuzzing)))]
+use super::Vfs as _;
+use super::{Files, FsError, FsResult, Kind, Name, Node};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
@@ -58,7 +60,7 @@ impl Default for Path {
 
 impl Path {
     /// The path as clients write it, cut to `out`.
-    pub fn write(&self, vfs: &dyn Vfs, out: &mut [u8]) -> usize {
+    pub fn write(&self, vfs: &Files, out: &mut [u8]) -> usize {
         join(out, top(vfs), &self.text)
     }
 
@@ -129,7 +131,7 @@ pub(super) fn front(room: &[u8], len: usize) -> &[u8] {
 }
 
 /// The path of the first export without the "/" at its end: that of "/" is empty.
-fn top(vfs: &dyn Vfs) -> &'static [u8] {
+fn top(vfs: &Files) -> &'static [u8] {
     let top = vfs.exports().first().map_or(&b""[..], |export| export.path);
     top.strip_suffix(b"/").unwrap_or(top)
 }
@@ -184,14 +186,14 @@ impl Rest {
 
     /// An absolute path becomes one beneath the top.
     #[inline(never)]
-    fn enter(&mut self, vfs: &dyn Vfs) -> FsResult<()> {
+    fn enter(&mut self, vfs: &Files) -> FsResult<()> {
         self.from = PATH_BYTES_MAX - beneath(top(vfs), self.bytes())?.len();
         Ok(())
     }
 }
 
 #[inline(never)]
-fn check_directory(vfs: &mut dyn Vfs, node: Node) -> FsResult<()> {
+fn check_directory(vfs: &mut Files, node: Node) -> FsResult<()> {
     match vfs.attr(node)?.kind {
         Kind::Directory => Ok(()),
         _ => Err(FsError::NotDirectory),
@@ -199,7 +201,7 @@ fn check_directory(vfs: &mut dyn Vfs, node: Node) -> FsResult<()> {
 }
 
 /// Walks `path`; `done` is the true path of where it led.
-pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
+pub fn walk(vfs: &mut Files, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
     done.begin(path)?;
     done.walk(vfs, end)?;
     Ok(Found {
@@ -211,7 +213,7 @@ pub fn walk(vfs: &mut dyn Vfs, path: &[u8], end: End, done: &mut Path) -> FsResu
 impl Path {
     /// Walks the path as clients write it, which becomes the true path of where it leads.
     #[inline(never)]
-    pub fn walk(&mut self, vfs: &mut dyn Vfs, end: End) -> FsResult<()> {
+    pub fn walk(&mut self, vfs: &mut Files, end: End) -> FsResult<()> {
         let (mut step_count, mut link_count) = (0, 0);
         let mut rest = Rest {
             from: PATH_BYTES_MAX,
@@ -295,7 +297,7 @@ impl Path {
 }
 
 /// The object at the end of a path.
-pub fn resolve(vfs: &mut dyn Vfs, path: &[u8], follow: bool) -> FsResult<Node> {
+pub fn resolve(vfs: &mut Files, path: &[u8], follow: bool) -> FsResult<Node> {
     let end = if follow { End::Follow } else { End::Keep };
     let found = walk(vfs, path, end, &mut Path::default())?;
     found.node.ok_or(FsError::NoEntry)

@@ -19,7 +19,7 @@ struct Letters {
     heard: usize,
 }
 
-fn file(vfs: &mut dyn Vfs) -> Pin {
+fn file(vfs: &mut Ram) -> Pin {
     let how = Opening {
         read: true,
         write: true,
@@ -30,11 +30,12 @@ fn file(vfs: &mut dyn Vfs) -> Pin {
 
 impl Stream for Letters {
     type Session = bool;
+    type Files = Ram;
 
     fn advance(
         &mut self,
         greeted: &mut bool,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Ram>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
@@ -105,7 +106,7 @@ impl Stream for Letters {
     fn done(
         &mut self,
         _: &mut bool,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Ram>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -129,7 +130,7 @@ impl Stream for Letters {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, _: &mut bool, _: &mut dyn Vfs) {}
+    fn abandon(&mut self, _: &mut bool, _: &mut Ram) {}
 }
 
 /// The other side.
@@ -200,10 +201,9 @@ fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, End, Letters, Ra
     let mut events = Events::new(Box::new(kept::Sink::default()));
     let heard = peer.clone();
     let mut greetings = Vec::new();
-    let mut greeted = || greetings.push(heard.0.borrow().heard.len());
+    let greeted = || greetings.push(heard.0.borrow().heard.len());
     let mut wire = (peer.clone(), peer.clone());
-    let end =
-        Talk::new(&mut wire, &mut ram, &mut events, &mut greeted).run(&mut letters, &mut false);
+    let end = Talk::new(&mut wire, &mut ram, &mut events, greeted).run(&mut letters, &mut false);
     assert!(greetings.len() <= 1, "greeted once");
     if let Some(len) = greetings.first() {
         assert!(

@@ -5,7 +5,7 @@
 
 use super::handles::TO_READ;
 use super::longname;
-use crate::vfs::Vfs;
+use crate::vfs::{Files, Vfs as _};
 use crate::wire::Writer;
 use core::cell::Cell;
 use core::mem;
@@ -34,7 +34,7 @@ impl Accounts {
 
     /// Reads the files, if they were not read before. In what cannot be read there are no names.
     #[inline(never)]
-    pub fn load(&mut self, vfs: &mut dyn Vfs) {
+    pub fn load(&mut self, vfs: &mut Files) {
         if !self.loaded {
             self.loaded = true;
             self.users.load(vfs, b"/etc/passwd");
@@ -104,7 +104,7 @@ impl Table {
     }
 
     #[inline(never)]
-    fn load(&mut self, vfs: &mut dyn Vfs, path: &[u8]) {
+    fn load(&mut self, vfs: &mut Files, path: &[u8]) {
         let memory = mem::take(&mut self.memory);
         // The path is put together where the file is read to.
         let mut whole = Writer::new(memory);

@@ -6,7 +6,7 @@
 use super::Order;
 use super::requests::{DIRECTORY, FILE};
 use super::status::Fault;
-use crate::vfs::{Opening, Pin, Vfs};
+use crate::vfs::{Files, Opening, Pin, Vfs as _};
 use crate::wire::sftp::open;
 
 /// How what is only read is opened.
@@ -118,7 +118,7 @@ impl Handles {
     }
 
     /// Takes back what an order had.
-    pub(super) fn give_back(&mut self, slot: u16, order: Order, vfs: &mut dyn Vfs) {
+    pub(super) fn give_back(&mut self, slot: u16, order: Order, vfs: &mut Files) {
         let (Order::Send { file, .. } | Order::Store { file, .. } | Order::Sync { file }) = order;
         match self.at(slot) {
             Some(open) if open.pin.is_none() => open.pin = Some(file),
@@ -134,7 +134,7 @@ impl Handles {
     }
 
     /// No client has, or will have, a handle for it.
-    pub(super) fn close(&mut self, slot: u16, vfs: &mut dyn Vfs) {
+    pub(super) fn close(&mut self, slot: u16, vfs: &mut Files) {
         if let Some(open) = self.at(slot) {
             open.known = false;
         }
@@ -143,7 +143,7 @@ impl Handles {
 
     /// A client or a job does not need it any more; when nobody does, it is closed.
     #[inline(never)]
-    pub(super) fn release(&mut self, slot: u16, vfs: &mut dyn Vfs) {
+    pub(super) fn release(&mut self, slot: u16, vfs: &mut Files) {
         if let Some(place) = self.places.get_mut(usize::from(slot))
             && let Some(open) = place
         {
@@ -155,7 +155,7 @@ impl Handles {
     }
 
     /// Closes all.
-    pub(super) fn clear(&mut self, vfs: &mut dyn Vfs) {
+    pub(super) fn clear(&mut self, vfs: &mut Files) {
         for place in self.places.iter_mut() {
             unpin(place, vfs);
         }
@@ -163,7 +163,7 @@ impl Handles {
 }
 
 #[inline(never)]
-fn unpin(place: &mut Option<Open>, vfs: &mut dyn Vfs) {
+fn unpin(place: &mut Option<Open>, vfs: &mut Files) {
     if let Some(Open { pin: Some(pin), .. }) = place.take() {
         vfs.unpin(pin);
     }

@@ -9,7 +9,7 @@ use super::requests::{CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
 use super::{Request, Session};
 use crate::config::JOB_COUNT_MAX;
-use crate::vfs::Vfs;
+use crate::vfs::{Files, Vfs as _};
 use crate::wire::sftp::kind;
 
 /// To copy so many bytes means to copy all there are.
@@ -91,7 +91,7 @@ fn go_on(
     check: &mut Check,
     hashes: &mut [u8],
     handles: &mut Handles,
-    vfs: &mut dyn Vfs,
+    vfs: &mut Files,
     room: &mut [u8],
 ) -> Outcome {
     let pin = handles.pin(job.from).ok_or(Fault::Failure)?;

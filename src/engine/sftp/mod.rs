@@ -4,10 +4,13 @@
 //! the file by an order. Replies come in the order of the requests; only copies and checks, which may take long, are carried
 //! on in slices, and are answered when they are done. What is malformed is answered so, as long as its number is known.
 
+// Tests have any backend there, whose methods need not be imported.
+#![cfg_attr(any(test, fuzzing), allow(unused_imports))]
+
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
-use crate::vfs::{Change, FsResult, Name, Node, Vfs};
+use crate::vfs::{Change, Files, FsResult, Name, Node};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -119,7 +122,7 @@ impl Session {
 /// The request in hand, and all that it needs. What its type does not bring along is still that of the one before.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Request<'a> {
-    vfs: &'a mut dyn Vfs,
+    vfs: &'a mut Files,
     session: &'a mut Session,
     sftp: &'a mut Sftp,
     /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
@@ -270,11 +273,12 @@ fn progress(
 
 impl Stream for Sftp {
     type Session = Session;
+    type Files = Files;
 
     fn advance(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Files>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
@@ -315,7 +319,7 @@ impl Stream for Sftp {
     fn done(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx<'_, Files>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -345,7 +349,7 @@ impl Stream for Sftp {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut dyn Vfs) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut Files) {
         session.jobs.clear();
         session.handles.clear(vfs);
     }

@@ -4,7 +4,7 @@ use super::Request;
 use super::attributes::forget;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
-use crate::vfs::{FsError, Kind, Make, Name};
+use crate::vfs::{FsError, Kind, Make, Name, Vfs as _};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;

@@ -3,6 +3,7 @@
 use super::Request;
 use super::status::{Fault, Outcome};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
+use crate::vfs::Vfs as _;
 use crate::vfs::walk::{End, Path};
 
 impl Request<'_> {

@@ -18,6 +18,7 @@ use crate::sys::sockets::{self, Place};
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::sys::{self, Errno, process, walls};
+use crate::vfs::Files;
 use crate::vfs::user::User;
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
@@ -142,13 +143,14 @@ fn talk(options: &Options) -> Status {
     let hashes = heap::bytes(HASHES_BYTES);
     let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
     let jail = user.jail_descriptor();
-    let mut greeted = || {
+    let greeted = || {
         if let Some(jail) = jail {
             walls::raise(jail);
         }
     };
     let mut wire = Standard;
-    let talk = Talk::new(&mut wire, &mut *user, &mut events, &mut greeted);
+    let files: &mut Files = &mut *user;
+    let talk = Talk::new(&mut wire, files, &mut events, greeted);
     match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
         "" => DONE,
         why => complain(BROKEN, b"the session cannot go on", b"", why.as_bytes()),

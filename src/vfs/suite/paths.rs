@@ -1,7 +1,9 @@
 //! Laws of paths: what they lead to, through dots and links, and what is opened and made there.
 
 use super::super::walk::{End, Path, walk};
-use super::super::{Attr, Change, FsError, FsResult, Kind, Make, Name, NewTime, Opening, Vfs};
+use super::super::{
+    Attr, Change, Files, FsError, FsResult, Kind, Make, Name, NewTime, Opening, Vfs,
+};
 use super::{World, writable};
 
 const READ: Opening = Opening {
@@ -42,7 +44,7 @@ fn spellings(world: &dyn World, below: &str) -> Vec<String> {
 }
 
 /// What a path leads to, by all the ways that there are, which have to agree.
-fn lead(vfs: &mut dyn Vfs, path: &str, follow: bool) -> FsResult<Attr> {
+fn lead(vfs: &mut Files, path: &str, follow: bool) -> FsResult<Attr> {
     let path = path.as_bytes();
     let end = if follow { End::Follow } else { End::Keep };
     let attr = vfs.attr_at(path, follow);

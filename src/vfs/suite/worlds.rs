@@ -1,9 +1,9 @@
 //! What the laws hold for: each backend with the same small tree in it.
 
-use super::super::Vfs;
 use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
 use super::super::user::User;
+use super::super::{Files, Vfs as _};
 use crate::sys::walls;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,7 +15,7 @@ use syscalls::Sysno;
 /// `file` (11 bytes), `dir/inner` (5 bytes), `dir/sub/deep` (4 bytes), `link` to `/etc/passwd`, `many/000` to `many/199`,
 /// `fifo`, `sparse` of 5 GiB with "tail" at 4.5 GiB.
 pub(super) trait World {
-    fn vfs(&mut self) -> &mut dyn Vfs;
+    fn vfs(&mut self) -> &mut Files;
     fn remove(&mut self, path: &str);
     /// Makes this all that a file has in it, or makes the file.
     fn put(&mut self, path: &str, bytes: &[u8]);
@@ -43,7 +43,7 @@ pub(super) const SPARSE_BYTES: u64 = 5 << 30;
 pub(super) const TAIL_OFFSET: u64 = (9 << 30) / 2;
 
 impl World for Ram {
-    fn vfs(&mut self) -> &mut dyn Vfs {
+    fn vfs(&mut self) -> &mut Files {
         self
     }
 
@@ -156,7 +156,7 @@ impl Drop for OnHost {
 }
 
 impl World for OnHost {
-    fn vfs(&mut self) -> &mut dyn Vfs {
+    fn vfs(&mut self) -> &mut Files {
         &mut self.host
     }
 
@@ -249,7 +249,7 @@ impl Drop for OfUser {
 }
 
 impl World for OfUser {
-    fn vfs(&mut self) -> &mut dyn Vfs {
+    fn vfs(&mut self) -> &mut Files {
         &mut self.user
     }
 
