@@ -61,7 +61,7 @@ impl Request<'_> {
                 return Ok(());
             }
             // It is only the size of the reply that is wrong: nothing was changed.
-            Ok(()) if start == 0 => Fault::Failure,
+            Ok(()) if start == 0 => Fault::FAILURE,
             Ok(()) => Fault::NoRoom,
         };
         self.reply.truncate(start);
@@ -82,7 +82,7 @@ impl Request<'_> {
             self.name_len = name.len();
             self.args.check()?;
         }
-        let entry = requests::find(kind, name).ok_or(Fault::Unsupported)?;
+        let entry = requests::find(kind, name).ok_or(Fault::UNSUPPORTED)?;
         self.ask = entry.ask;
         if entry.has(PATH) {
             self.path = self.args.path();
@@ -97,7 +97,7 @@ impl Request<'_> {
         let outcome = if self.sftp.permits.has(entry) {
             self.carry_out(entry)
         } else {
-            Err(Fault::Denied)
+            Err(Fault::DENIED)
         };
         if entry.is_told(self.sftp.level) {
             self.tell(entry, outcome);
@@ -124,20 +124,17 @@ impl Request<'_> {
             self.told = attributes::read(args, &mut self.change);
         }
         self.args.check()?;
-        if by_handle {
-            let open = self.session.handles.find(handle, entry.traits);
-            let open = open.ok_or(if entry.has(MISSING) {
-                Fault::Missing
+        if by_handle && self.find(handle, entry.traits).is_err() {
+            return Err(if entry.has(MISSING) {
+                Fault::MISSING
             } else {
-                Fault::Failure
-            })?;
-            (self.slot, self.mode) = (open.slot, open.mode);
-            self.node = open.pin.as_ref().ok_or(Fault::Failure)?.node();
+                Fault::FAILURE
+            });
         }
         self.reply.begin(entry.reply, self.id);
         let handler = Self::HANDLERS
             .get(entry.ask as usize)
-            .ok_or(Fault::Unsupported)?;
+            .ok_or(Fault::UNSUPPORTED)?;
         handler(self)
     }
 
@@ -148,7 +145,7 @@ impl Request<'_> {
     }
 
     fn sync(&mut self) -> Outcome {
-        let file = self.lend().ok_or(Fault::Failure)?;
+        let file = self.lend().ok_or(Fault::FAILURE)?;
         self.order = Some(Order::Sync { file });
         Err(Fault::Later)
     }

@@ -24,7 +24,7 @@ impl Request<'_> {
         let now = vfs.clock().secs;
         let node = self.node;
         let open = self.session.handles.at(self.slot);
-        let cookie = &mut open.ok_or(Fault::Failure)?.cookie;
+        let cookie = &mut open.ok_or(Fault::FAILURE)?.cookie;
         let head = reply.position();
         let full = head.saturating_add(NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX));
         let mut count: u32 = 0;

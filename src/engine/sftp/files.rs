@@ -32,6 +32,25 @@ impl Request<'_> {
         Ok(())
     }
 
+    /// Opens what a path leads to; `slot` says where that is then.
+    #[inline(never)]
+    pub(super) fn pin(&mut self, path: &[u8], how: &Opening, mode: u8) -> Result<u32, Fault> {
+        let handles = &mut self.session.handles;
+        self.slot = handles.free()?;
+        let pin = self.vfs.open_at(path, how)?;
+        Ok(handles.put(self.slot, pin, mode))
+    }
+
+    /// What a handle names.
+    #[inline(never)]
+    pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Outcome {
+        let open = self.session.handles.find(handle, traits);
+        let open = open.ok_or(Fault::FAILURE)?;
+        (self.slot, self.mode) = (open.slot, open.mode);
+        self.node = open.pin.as_ref().ok_or(Fault::FAILURE)?.node();
+        Ok(())
+    }
+
     /// OPEN and OPENDIR.
     pub(super) fn open(&mut self) -> Outcome {
         let mut flags = self.word;
@@ -39,7 +58,7 @@ impl Request<'_> {
             flags = 0;
         }
         if !self.sftp.permits.opening(flags) {
-            return Err(Fault::Denied);
+            return Err(Fault::DENIED);
         }
         let has = |flag| flags & flag != 0;
         let mut mode = flags as u8 & (READ | WRITE | APPEND);
@@ -60,10 +79,7 @@ impl Request<'_> {
             truncate: has(open::TRUNCATE),
             directory: mode & LIST > 0,
         };
-        let handles = &mut self.session.handles;
-        let slot = handles.free()?;
-        let pin = self.vfs.open_at(self.path, &how)?;
-        let handle = handles.put(slot, pin, mode);
+        let handle = self.pin(self.path, &how, mode)?;
         self.reply.words(&[size_of_val(&handle) as u32, handle]);
         Ok(())
     }
@@ -74,7 +90,7 @@ impl Request<'_> {
         let asked = self.word.min(PACKET_DATA_BYTES_MAX);
         self.check_range(asked)?;
         if self.mode & READ == 0 {
-            return Err(Fault::Missing);
+            return Err(Fault::MISSING);
         }
         let offset = self.offset;
         let mut len = asked;
@@ -85,11 +101,11 @@ impl Request<'_> {
         }
         if len > READ_INLINE_BYTES {
             self.reply.u32(len);
-            let file = self.lend().ok_or(Fault::Failure)?;
+            let file = self.lend().ok_or(Fault::FAILURE)?;
             self.order = Some(Order::Send { file, offset, len });
             return Ok(());
         }
-        let pin = self.session.handles.pin(self.slot).ok_or(Fault::Missing)?;
+        let pin = self.session.handles.pin(self.slot).ok_or(Fault::MISSING)?;
         // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut self.reply;
         let room = reply.ahead(WORD_BYTES, len as usize);
@@ -111,10 +127,10 @@ impl Request<'_> {
         let data = self.args.take(here);
         let left = len.wrapping_sub(here as u32);
         let skip = self.session.skip.checked_sub(left);
-        let skip = skip.ok_or(Fault::BadMessage)?;
+        let skip = skip.ok_or(Fault::BAD_MESSAGE)?;
         let in_range = self.check_range(len);
         if self.mode & WRITE == 0 {
-            return Err(Fault::Missing);
+            return Err(Fault::MISSING);
         }
         if self.mode & APPEND > 0 {
             // It goes to the end, whatever the offset says.
@@ -123,14 +139,14 @@ impl Request<'_> {
             in_range?;
         }
         if !data.is_empty() {
-            let pin = self.session.handles.pin(self.slot).ok_or(Fault::Missing)?;
+            let pin = self.session.handles.pin(self.slot).ok_or(Fault::MISSING)?;
             self.vfs.write(pin, self.offset, data)?;
         }
         if left == 0 {
             return Err(Fault::Done);
         }
         self.order = Some(Order::Store {
-            file: self.lend().ok_or(Fault::Failure)?,
+            file: self.lend().ok_or(Fault::FAILURE)?,
             offset: self.offset.wrapping_add(here as u64),
             len: left,
         });

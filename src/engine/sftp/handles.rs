@@ -69,7 +69,7 @@ impl Handles {
         let free = self.places.iter().position(Option::is_none);
         // A handle has no bits for more.
         free.and_then(|slot| u16::try_from(slot).ok())
-            .ok_or(Fault::Failure)
+            .ok_or(Fault::FAILURE)
     }
 
     /// Takes a place that was free; the handle.

@@ -94,7 +94,7 @@ fn go_on(
     vfs: &mut Files,
     room: &mut [u8],
 ) -> Outcome {
-    let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
+    let pin = handles.pin(job.from).ok_or(Fault::FAILURE)?;
     if !job.begun {
         let size = vfs.attr(pin.node())?.size;
         let range = (job.offset, job.len, job.block_bytes);
@@ -108,7 +108,7 @@ fn go_on(
     if !job.copies {
         check.step(bytes, hashes);
     } else if got > 0 {
-        let pin = handles.pin(job.to).ok_or(Fault::Failure)?;
+        let pin = handles.pin(job.to).ok_or(Fault::FAILURE)?;
         vfs.write(pin, job.to_offset, bytes)?;
     } else if job.len < TO_END / 2 {
         return Err(Fault::Eof);
@@ -189,26 +189,24 @@ impl Request<'_> {
         let args = &mut self.args;
         let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
         self.check_job()?;
-        let open = self.session.handles.find(handle, FILE);
-        let open = open.ok_or(Fault::Failure)?;
-        let (to, to_mode) = (open.slot, open.mode);
-        let target = open.pin.as_ref().ok_or(Fault::Failure)?.node();
+        let (from, readable, node) = (self.slot, self.mode & READ, self.node);
+        self.find(handle, FILE)?;
         let mut which = |node| {
             let attr = self.vfs.attr(node)?;
             Ok::<_, Fault>((attr.fsid, attr.inode))
         };
-        if which(self.node)? == which(target)? {
-            return Err(Fault::Failure);
+        if which(node)? == which(self.node)? {
+            return Err(Fault::FAILURE);
         }
-        if self.mode & READ == 0 || to_mode & WRITE == 0 {
-            return Err(Fault::Missing);
+        if readable == 0 || self.mode & WRITE == 0 {
+            return Err(Fault::MISSING);
         }
         let end = self.offset.max(to_offset).saturating_add(len);
         if end > i64::MAX as u64 {
-            return Err(Fault::BadMessage);
+            return Err(Fault::BAD_MESSAGE);
         }
         let offset = self.offset;
-        let job = self.job(self.slot, to).ok_or(Fault::Busy)?;
+        let job = self.job(from, self.slot).ok_or(Fault::Busy)?;
         (job.offset, job.to_offset) = (offset, to_offset);
         job.len = if len == 0 { TO_END } else { len };
         (job.copies, job.begun) = (true, true);
@@ -225,25 +223,21 @@ impl Request<'_> {
         let list = args.string();
         let (offset, len, block_bytes) = (args.u64(), args.u64(), args.u32());
         self.check_job()?;
-        let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
-        let handles = &mut self.session.handles;
-        let from = if by_name {
-            let slot = handles.free()?;
-            let pin = self.vfs.open_at(target, &TO_READ)?;
-            handles.put(slot, pin, READ);
-            slot
+        let algorithm = Algorithm::choose(list).ok_or(Fault::FAILURE)?;
+        if by_name {
+            self.pin(target, &TO_READ, READ)?;
         } else {
-            let open = handles.find(target, FILE).ok_or(Fault::Failure)?;
-            if open.mode & READ == 0 {
-                return Err(Fault::Missing);
+            self.find(target, FILE)?;
+            if self.mode & READ == 0 {
+                return Err(Fault::MISSING);
             }
-            open.slot
-        };
-        let job = self.job(from, from).ok_or(Fault::Busy)?;
+        }
+        let slot = self.slot;
+        let job = self.job(slot, slot).ok_or(Fault::Busy)?;
         (job.offset, job.len, job.block_bytes) = (offset, len, block_bytes);
         (job.algorithm, job.labelled) = (algorithm, labelled);
         if by_name {
-            self.session.handles.close(from, self.vfs);
+            self.session.handles.close(slot, self.vfs);
         }
         Err(Fault::Later)
     }

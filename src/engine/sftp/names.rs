@@ -56,21 +56,21 @@ impl<'a> Request<'a> {
             self.parent(self.other, directory)?;
         }
         let (Some(old), Some(name)) = (old.or(self.last), self.last) else {
-            return Err(Fault::Failure);
+            return Err(Fault::FAILURE);
         };
         let (dir, vfs) = (self.node, &mut *self.vfs);
         let make = match ask {
             Ask::Remove | Ask::RemoveDirectory => return done(vfs.remove(dir, name, directory)),
             Ask::HardLink => return done(vfs.link(first, dir, name)),
             Ask::MakeDirectory => Make::Directory,
-            Ask::SymbolicLink if self.path.is_empty() => return Err(Fault::Missing),
+            Ask::SymbolicLink if self.path.is_empty() => return Err(Fault::MISSING),
             // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
             Ask::SymbolicLink => Make::Link(self.path),
             _ => {
                 if self.path.ends_with(b"/") || self.other.ends_with(b"/") {
                     let node = vfs.lookup(first, old)?;
                     if vfs.attr(node)?.kind != Kind::Directory {
-                        return Err(Fault::Missing);
+                        return Err(Fault::MISSING);
                     }
                 }
                 // RENAME takes no name away.

@@ -43,6 +43,13 @@ impl Request<'_> {
         Ok(())
     }
 
+    /// The home of the user of this name.
+    #[inline(never)]
+    fn home_of(&mut self, name: &[u8]) -> Option<&'static [u8]> {
+        self.sftp.accounts.load(self.vfs);
+        self.sftp.accounts.home(name)
+    }
+
     /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
     pub(super) fn expand(&mut self) -> Outcome {
         let Some(user) = self.path.strip_prefix(b"~") else {
@@ -58,8 +65,7 @@ impl Request<'_> {
         let user = user.get(..len).unwrap_or_default();
         let mut home = &b"."[..];
         if !user.is_empty() {
-            self.sftp.accounts.load(self.vfs);
-            home = self.sftp.accounts.home(user).ok_or(Fault::Missing)?;
+            home = self.home_of(user).ok_or(Fault::MISSING)?;
         }
         self.true_path(home, rest)
     }
@@ -67,17 +73,15 @@ impl Request<'_> {
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
     pub(super) fn home(&mut self) -> Outcome {
         let own = self.path == b".";
-        self.sftp.accounts.load(self.vfs);
-        let home = if own {
-            self.sftp.accounts.home_of(self.sftp.uid)
-        } else {
-            self.sftp.accounts.home(self.path)
-        };
+        let mut home = self.home_of(self.path);
+        if own {
+            home = self.sftp.accounts.home_of(self.sftp.uid);
+        }
         match home {
             Some(home) => self.named(home, home.len()),
             // Nobody need be in a list to be somewhere.
             None if own => return self.true_path(b".", b""),
-            None => return Err(Fault::Failure),
+            None => return Err(Fault::FAILURE),
         }
         Ok(())
     }

@@ -14,20 +14,10 @@ pub(super) enum Fault {
     Done,
     /// There is no more.
     Eof,
-    /// There is no such file, or it is not open for that.
-    Missing,
-    /// It may not be asked.
-    Denied,
-    /// What has no word of its own.
-    Failure,
-    /// It makes no sense.
-    BadMessage,
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
     /// Nothing was begun: as much is under way as there may be.
     Busy,
-    /// There is no such request.
-    Unsupported,
     /// None: the reply follows.
     Later,
 }
@@ -49,7 +39,7 @@ impl From<FsError> for Fault {
 
 impl From<Malformed> for Fault {
     fn from(_: Malformed) -> Self {
-        Self::BadMessage
+        Self::BAD_MESSAGE
     }
 }
 
@@ -100,25 +90,27 @@ static PLACES: [u8; FsError::TryLater as usize + 1] = {
     places
 };
 
+// What goes wrong before a backend is asked is told in the same words.
 impl Fault {
+    /// There is no such file, or it is not open for that.
+    pub(super) const MISSING: Self = Self::Files(FsError::NoEntry);
+    /// It may not be asked.
+    pub(super) const DENIED: Self = Self::Files(FsError::Access);
+    /// What has no word of its own.
+    pub(super) const FAILURE: Self = Self::Files(FsError::BadHandle);
+    /// It makes no sense.
+    pub(super) const BAD_MESSAGE: Self = Self::Files(FsError::Invalid);
+    /// There is no such request.
+    pub(super) const UNSUPPORTED: Self = Self::Files(FsError::NotSupported);
+
     /// Where its words are; the place of OpenSSH's own is the status.
     #[inline(never)]
     fn place(self) -> u8 {
         match self {
-            Self::Files(error) => {
-                let place = PLACES.get(error as usize);
-                place.copied().unwrap_or_default()
-            }
-            Self::Done => Status::Ok as u8,
+            Self::Files(error) => PLACES.get(error as usize).copied().unwrap_or_default(),
             Self::Eof => Status::Eof as u8,
-            Self::Missing => Status::NoSuchFile as u8,
-            Self::Denied => Status::PermissionDenied as u8,
-            Self::Failure => Status::Failure as u8,
-            Self::BadMessage => Status::BadMessage as u8,
-            // These are not answered, and have the places between.
-            Self::NoRoom => 6,
-            Self::Busy => 7,
-            Self::Unsupported | Self::Later => Status::Unsupported as u8,
+            // And what is not answered.
+            _ => Status::Ok as u8,
         }
     }
 
