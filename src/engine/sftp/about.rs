@@ -7,6 +7,39 @@ use crate::vfs::Vfs as _;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
 
+/// Who made what, which version of it, and which build.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "done by the compiler"
+)]
+const VENDOR: [u8; {
+    let mut len = 8;
+    let mut place = 0;
+    while place < MADE.len() {
+        len += 4 + MADE[place].len();
+        place += 1;
+    }
+    len
+}] = {
+    let mut data = [0; _];
+    let (mut len, mut place) = (0, 0);
+    while place < MADE.len() {
+        let part = MADE[place].as_bytes();
+        data[len + 3] = part.len() as u8;
+        len += 4;
+        let mut at = 0;
+        while at < part.len() {
+            data[len] = part[at];
+            at += 1;
+            len += 1;
+        }
+        place += 1;
+    }
+    data
+};
+const MADE: [&str; 3] = ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")];
+
 impl Request<'_> {
     /// Writes VERSION, with the extensions that may be asked for.
     pub(super) fn greet(&mut self) {
@@ -17,17 +50,10 @@ impl Request<'_> {
             reply.put(name(entry.ask as usize).as_bytes());
             reply.put(entry.suffix().as_bytes());
             reply.end(whole, 0);
-            let data = reply.begin_string();
-            if entry.ask == Ask::Vendor {
-                // Who made what, which version of it, and which build.
-                reply.string(b"stowaway");
-                reply.string(b"stowaway");
-                reply.string(env!("CARGO_PKG_VERSION").as_bytes());
-                reply.u64(0);
-            } else {
-                reply.put(entry.version());
-            }
-            reply.end(data, 0);
+            reply.string(match entry.ask {
+                Ask::Vendor => &VENDOR,
+                _ => entry.version(),
+            });
         }
         reply.end(start, 0);
     }

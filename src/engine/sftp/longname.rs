@@ -53,18 +53,22 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
     // In the order of `Kind`.
     let kind = b"?pc?d?b?-?l?s".get(attr.kind as usize).copied();
     let mut text = *b"?rwxrwxrwx ";
-    for (at, letter) in text.iter_mut().enumerate() {
-        let bit = |bit: usize| attr.mode >> bit & 1 != 0;
-        match at {
-            0 => *letter = kind.unwrap_or_default(),
-            // The bits of the mode stand in the order of the letters, and so do those that change every third letter.
-            3 | 6 | 9 if bit(12_usize.wrapping_sub(at / 3)) => {
-                let special = if at == 9 { b't' } else { b's' };
-                let runs = bit(9_usize.wrapping_sub(at));
-                *letter = special & if runs { !0 } else { !0x20 };
+    let [first, letters @ .., _] = &mut text;
+    *first = kind.unwrap_or_default();
+    // From the right, as the bits. Behind them are three for every third letter.
+    let (mut bits, mut more_bits, mut special) = (attr.mode, attr.mode >> 9, b't');
+    for letter in letters.iter_mut().rev() {
+        let runs = *letter == b'x';
+        if bits & 1 == 0 {
+            *letter = b'-';
+        }
+        bits >>= 1;
+        if runs {
+            if more_bits & 1 != 0 {
+                *letter = special & if *letter == b'-' { !0x20 } else { !0 };
             }
-            1..=9 if !bit(9_usize.wrapping_sub(at)) => *letter = b'-',
-            _ => {}
+            more_bits >>= 1;
+            special = b's';
         }
     }
     out.put(&text);
