@@ -1,6 +1,7 @@
 //! From a request to its reply: what requests bring along is read here, and each is carried out in its own way.
 
 use super::attributes;
+use super::files::What;
 use super::requests::{
     self, ATTRIBUTES, Ask, COUNT, DIRECTORY, Entry, FILE, MISSING, OFFSET, OTHER, PATH, WORD,
 };
@@ -145,8 +146,7 @@ impl Request<'_> {
     }
 
     fn sync(&mut self) -> Outcome {
-        let file = self.lend().ok_or(Fault::FAILURE)?;
-        self.order = Some(Order::Sync { file });
+        self.order(What::Sync, 0, 0).ok_or(Fault::FAILURE)?;
         Err(Fault::Later)
     }
 

@@ -5,7 +5,7 @@ use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Lent, Order, Request};
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
-use crate::vfs::{FsError, FsResult, Opening, Pin, Vfs as _};
+use crate::vfs::{FsError, FsResult, Opening, Vfs as _};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
 
 const WORD_BYTES: usize = 4;
@@ -15,13 +15,27 @@ pub(super) const WRITE_HEAD_BYTES: usize =
 /// The mode of a file for which none is asked.
 const FILE_MODE: u32 = 0o666;
 
+/// What can be ordered.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    Send,
+    Store,
+    Sync,
+}
+
 impl Request<'_> {
-    /// The pin of the handle goes to an order.
+    /// Orders something that needs the pin of the handle; whether that was there.
     #[inline(never)]
-    pub(super) fn lend(&mut self) -> Option<Pin> {
+    pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.slot, self.id);
+        let file = self.session.handles.at(slot)?.pin.take()?;
         self.session.lent = Some(Lent { slot, id });
-        self.session.handles.at(slot)?.pin.take()
+        self.order = Some(match what {
+            What::Send => Order::Send { file, offset, len },
+            What::Store => Order::Store { file, offset, len },
+            What::Sync => Order::Sync { file },
+        });
+        Some(())
     }
 
     /// Whether a file can have so many bytes from the offset on.
@@ -101,9 +115,7 @@ impl Request<'_> {
         }
         if len > READ_INLINE_BYTES {
             self.reply.u32(len);
-            let file = self.lend().ok_or(Fault::FAILURE)?;
-            self.order = Some(Order::Send { file, offset, len });
-            return Ok(());
+            return self.order(What::Send, offset, len).ok_or(Fault::FAILURE);
         }
         let pin = self.session.handles.pin(self.slot).ok_or(Fault::MISSING)?;
         // The data first, to where it will stand: how much there is comes before it.
@@ -126,8 +138,9 @@ impl Request<'_> {
         let here = self.args.rest().len().min(len as usize);
         let data = self.args.take(here);
         let left = len.wrapping_sub(here as u32);
-        let skip = self.session.skip.checked_sub(left);
-        let skip = skip.ok_or(Fault::BAD_MESSAGE)?;
+        if left > self.session.skip {
+            return Err(Fault::BAD_MESSAGE);
+        }
         let in_range = self.check_range(len);
         if self.mode & WRITE == 0 {
             return Err(Fault::MISSING);
@@ -145,12 +158,10 @@ impl Request<'_> {
         if left == 0 {
             return Err(Fault::Done);
         }
-        self.order = Some(Order::Store {
-            file: self.lend().ok_or(Fault::FAILURE)?,
-            offset: self.offset.wrapping_add(here as u64),
-            len: left,
-        });
-        self.session.skip = skip;
+        let offset = self.offset.wrapping_add(here as u64);
+        let ordered = self.order(What::Store, offset, left);
+        ordered.ok_or(Fault::FAILURE)?;
+        self.session.skip = self.session.skip.wrapping_sub(left);
         Err(Fault::Later)
     }
 }
