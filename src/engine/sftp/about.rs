@@ -68,12 +68,10 @@ impl Request<'_> {
 
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
     pub(super) fn space(&mut self) -> Outcome {
-        let node = if self.ask == Ask::OpenSpace {
-            self.node
-        } else {
-            self.vfs.resolve(self.path, true)?
-        };
-        let space = &self.vfs.space(node)?;
+        if self.ask != Ask::OpenSpace {
+            self.resolve(self.path, true)?;
+        }
+        let space = &self.vfs.space(self.node)?;
         let unit = u64::from(space.unit_bytes).max(1);
         let (total, free, mine) = (space.total_bytes, space.free_bytes, space.available_bytes);
         if self.ask == Ask::SpaceAvailable {

@@ -55,6 +55,13 @@ impl Request<'_> {
         Ok(handles.put(self.slot, pin, mode))
     }
 
+    /// What a path leads to.
+    #[inline(never)]
+    pub(super) fn resolve(&mut self, path: &[u8], follow: bool) -> Outcome {
+        self.node = self.vfs.resolve(path, follow)?;
+        Ok(())
+    }
+
     /// What a handle names.
     #[inline(never)]
     pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Outcome {

@@ -36,8 +36,7 @@ impl<'a> Request<'a> {
         if parent.is_empty() {
             parent = b".";
         }
-        self.node = self.vfs.resolve(parent, true)?;
-        Ok(())
+        self.resolve(parent, true)
     }
 
     /// REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
@@ -46,7 +45,7 @@ impl<'a> Request<'a> {
         // What is of a file needs no such thing as a directory's name.
         let directory = !matches!(ask, Ask::Remove | Ask::SymbolicLink | Ask::HardLink);
         if ask == Ask::HardLink {
-            self.node = self.vfs.resolve(self.path, false)?;
+            self.resolve(self.path, false)?;
         } else if ask != Ask::SymbolicLink {
             self.parent(self.path, directory)?;
         }

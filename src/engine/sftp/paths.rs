@@ -36,9 +36,9 @@ impl Request<'_> {
 
     /// Answers with a symbolic link's target.
     pub(super) fn read_link(&mut self) -> Outcome {
-        let node = self.vfs.resolve(self.path, false)?;
+        self.resolve(self.path, false)?;
         let mut room = [0; LINK_BYTES_MAX];
-        let len = self.vfs.readlink(node, &mut room)?;
+        let len = self.vfs.readlink(self.node, &mut room)?;
         self.named(&room, len);
         Ok(())
     }
