@@ -243,9 +243,9 @@ pub fn stat<E: From<Errno>>(
 pub fn current_dir<E: From<Errno>>(out: &mut [u8]) -> Result<usize, E> {
     let (at, len) = (out.as_mut_ptr() as usize, out.len());
     // SAFETY: the kernel writes at most so many bytes.
-    let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) }?;
+    let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) };
     // It counts the NUL.
-    Ok((len as usize).saturating_sub(1))
+    len.map(|len| (len as usize).wrapping_sub(1))
 }
 
 /// The target of a symbolic link, cut to `out`. `NOENT`: it is none.

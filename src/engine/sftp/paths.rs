@@ -5,7 +5,7 @@ use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use crate::vfs::Vfs as _;
-use crate::vfs::walk::{End, Path, walk};
+use crate::vfs::walk::{End, Path, ROOM_BYTES};
 use crate::wire::Writer;
 
 impl Request<'_, '_> {
@@ -21,10 +21,10 @@ impl Request<'_, '_> {
     /// Answers with the true path of an object, of which the last name need not be there.
     #[inline(never)]
     pub(super) fn true_path(&mut self, path: &[u8]) -> Outcome {
-        let mut done = Path::default();
-        walk(self.vfs, path, End::Absent, &mut done)?;
-        let mut room = [0; PATH_BYTES_MAX];
-        let len = done.write(self.vfs, &mut room);
+        let mut done = Path::new(self.vfs);
+        let mut room = [0; ROOM_BYTES];
+        done.walk(path, &mut room, End::Absent)?;
+        let len = done.write(&mut room);
         self.named(room.get(..len).unwrap_or_default());
         Ok(())
     }

@@ -117,7 +117,7 @@ pub(super) fn space(file: impl AsFd) -> FsResult<Space> {
     })
 }
 
-const ERROR_COUNT: usize = 29;
+const ERROR_COUNT: usize = 30;
 /// What errors of the host mean to a client. All others are `Io`.
 const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::PERM, FsError::Permission),
@@ -141,6 +141,8 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::MLINK, FsError::TooManyLinks),
     (Errno::NOTEMPTY, FsError::NotEmpty),
     (Errno::NAMETOOLONG, FsError::NameTooLong),
+    // A path, where there is no room for all of it.
+    (Errno::RANGE, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
     // Open, but not for this: never for more than its path.
     (Errno::BADF, FsError::Stale),

@@ -1,7 +1,7 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
 use super::super::kernel::error;
-use super::super::walk::{End, Path, Text, add, beneath, front, join};
+use super::super::walk::{End, Path, ROOM_BYTES, Text, add, beneath, front, join};
 use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
 use super::User;
 use crate::config::PATH_BYTES_MAX;
@@ -29,7 +29,7 @@ impl Jail {
         // What does not fit is told of what follows, for which there is no room either.
         let _ = add(text, b".");
         if path.first() == Some(&b'/') {
-            return beneath(self.at, path);
+            return beneath(self.at, path).ok_or(FsError::NoEntry);
         }
         let _ = add(text, self.start);
         let _ = add(text, b"/");
@@ -74,7 +74,7 @@ impl User {
             return Err(FsError::NotDirectory);
         }
         if let Some(jail) = &mut self.jail {
-            jail.start = beneath(jail.at, path).unwrap_or_else(|_| {
+            jail.start = beneath(jail.at, path).unwrap_or_else(|| {
                 // It is relative, to the top.
                 let room = sys::heap::bytes(path.len() + 1);
                 join(room, b"/", path);
@@ -94,7 +94,7 @@ impl User {
         let Some(jail) = &self.jail else {
             return len;
         };
-        let Ok(below) = beneath(jail.real, front(target, len)) else {
+        let Some(below) = beneath(jail.real, front(target, len)) else {
             return len;
         };
         self.named = None;
@@ -126,13 +126,15 @@ impl User {
         } else {
             End::Follow
         };
-        let mut done = Path::default();
+        let mut room = [0; ROOM_BYTES];
+        let mut len = 0;
         if let (Some(jail), [_, below @ .., _]) = (&self.jail, &self.text[..]) {
             // As clients write it: in place of the ".".
-            done.begin(jail.at)?;
-            done.go_on(below)?;
+            len = join(&mut room, jail.at, below);
         }
-        done.walk(self, end)?;
+        let (path, room) = room.split_at_mut(len);
+        let mut done = Path::new(self);
+        done.go_on(path, room, end)?;
         let name = match done.name() {
             b"" => b".",
             name => name,

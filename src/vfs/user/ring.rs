@@ -8,7 +8,7 @@ use rustix::fd::RawFd;
 
 /// Places for steps: a directory is still needed when all the links have been read that there may be on one way.
 pub(super) const STEP_COUNT: usize = 48;
-const _: () = assert!(STEP_COUNT > LINK_COUNT_MAX + 3);
+const _: () = assert!(STEP_COUNT > LINK_COUNT_MAX as usize + 3);
 /// Places for what was found: more than a request asks for.
 pub(super) const FOUND_COUNT: usize = 16;
 const _: () = assert!(1 + STEP_COUNT + FOUND_COUNT + 8 <= HANDLE_DESCRIPTOR_RESERVE);
