@@ -307,7 +307,7 @@ impl Vfs for Ram {
                 name,
                 cookie,
                 inode: number as u64,
-                object: object.then_some((&attr, &handle)),
+                object: object.then_some((&attr, Some(&handle))),
             };
             if each(&entry).is_break() {
                 return Ok(false);

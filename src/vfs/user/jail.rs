@@ -4,6 +4,7 @@ use super::super::kernel::error;
 use super::super::walk::{End, Path, ROOM_BYTES, Text, add, beneath, front, join};
 use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
 use super::User;
+use super::ring::NONE;
 use crate::config::PATH_BYTES_MAX;
 use crate::sys::files;
 use crate::sys::named;
@@ -97,7 +98,7 @@ impl User {
         let Some(below) = beneath(jail.real, front(target, len)) else {
             return len;
         };
-        self.named = None;
+        self.named = NONE;
         self.text.clear();
         let _ = add(&mut self.text, below);
         join(target, jail.at, &self.text)
@@ -105,18 +106,20 @@ impl User {
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
     pub(super) fn open_beneath(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
-        let opened = named::open_beneath(self.top, sys::c_str(&self.text), flags, mode);
-        match opened {
+        let opened = named::open_beneath(self.top, self.text(), flags, mode);
+        if let Err(
+            FsError::CrossDevice | FsError::TryLater | FsError::Permission | FsError::NotSupported,
+        ) = opened
+        {
             // A path that leads out, or an absolute link, or something was moved: the law knows what it means. Old kernels do
             // not know the call, and some sandboxes no better word for that.
-            Err(
-                FsError::CrossDevice
-                | FsError::TryLater
-                | FsError::Permission
-                | FsError::NotSupported,
-            ) => {}
-            opened => return opened,
+            return self.open_by_law(flags, mode);
         }
+        opened
+    }
+
+    #[inline(never)]
+    fn open_by_law(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
         let end = if flags.contains(OFlags::EXCL) {
             End::New
         } else if flags.contains(OFlags::CREATE) {
@@ -132,7 +135,7 @@ impl User {
             // As clients write it: in place of the ".".
             len = join(&mut room, jail.at, below);
         }
-        let (path, room) = room.split_at_mut(len);
+        let (path, room) = room.split_at_mut_checked(len).unwrap_or_default();
         let mut done = Path::new(self);
         done.go_on(path, room, end)?;
         let name = match done.name() {

@@ -17,18 +17,19 @@ pub(super) const NONE: RawFd = -1;
 
 /// Descriptors, the oldest of which gives way to the next.
 #[derive(Debug)]
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub(super) struct Ring {
-    files: [RawFd; STEP_COUNT],
     /// How many places are used.
-    count: usize,
-    turn: usize,
+    count: u32,
+    turn: u32,
+    files: [RawFd; STEP_COUNT],
 }
 
 impl Ring {
     pub(super) const fn new(count: usize) -> Self {
         Self {
             files: [NONE; STEP_COUNT],
-            count,
+            count: count as u32,
             turn: 0,
         }
     }
@@ -41,7 +42,7 @@ impl Ring {
         if self.turn >= self.count {
             self.turn = 0;
         }
-        if let Some(place) = self.files.get_mut(self.turn) {
+        if let Some(place) = self.files.get_mut(self.turn as usize) {
             // It may be none.
             close(core::mem::replace(place, file));
         }
