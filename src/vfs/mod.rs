@@ -372,8 +372,9 @@ pub struct DirEntry<'a> {
     pub cookie: u64,
     /// Inode number.
     pub inode: u64,
-    /// Attributes and handle, if they were asked for and the object is still there and within the export.
-    pub object: Option<(&'a Attr, &'a Handle)>,
+    /// Attributes, and the handle if the backend has handles, if they were asked for and the object is still there and within
+    /// the export.
+    pub object: Option<(&'a Attr, Option<&'a Handle>)>,
 }
 
 /// How much [`Vfs::readdir`] tells of each entry.

@@ -147,9 +147,10 @@ impl Ram {
         } else {
             End::Absent
         };
-        let mut done = Path::default();
-        let found = walk::walk(self, path, end, &mut done)?;
-        match (found.node, how.create) {
+        let mut done = Path::new(self);
+        done.walk(path, &mut [0; walk::ROOM_BYTES], end)?;
+        let (node, parent, name) = (done.node(), done.parent, done.name().to_vec());
+        match (node, how.create) {
             (Some(_), Some(_)) if how.exclusive => Err(FsError::Exists),
             (Some(node), _) => Ok(node),
             (None, None) => Err(FsError::NoEntry),
@@ -158,7 +159,7 @@ impl Ram {
                     mode: Some(mode),
                     ..Change::default()
                 };
-                self.create(found.parent, Name::new(done.name())?, Make::File, &change)
+                self.create(parent, Name::new(&name)?, Make::File, &change)
             }
         }
     }
@@ -306,7 +307,7 @@ impl Vfs for Ram {
                 name,
                 cookie,
                 inode: number as u64,
-                object: object.then_some((&attr, &handle)),
+                object: object.then_some((&attr, Some(&handle))),
             };
             if each(&entry).is_break() {
                 return Ok(false);

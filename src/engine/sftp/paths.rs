@@ -4,7 +4,8 @@ use super::Request;
 use super::status::{Fault, Outcome};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use crate::vfs::Vfs as _;
-use crate::vfs::walk::{End, Path};
+use crate::vfs::walk::{End, Path, ROOM_BYTES};
+use crate::wire::Writer;
 
 impl Request<'_> {
     /// Answers with the name at the beginning of a room, and no attributes.
@@ -19,19 +20,17 @@ impl Request<'_> {
 
     /// Answers with the true path of an object, of which the last name need not be there.
     #[inline(never)]
-    fn true_path(&mut self, path: &[u8], more: &[u8]) -> Outcome {
-        let mut done = Path::default();
-        done.begin(path)?;
-        done.go_on(more)?;
-        done.walk(self.vfs, End::Absent)?;
-        let mut room = [0; PATH_BYTES_MAX];
-        let len = done.write(self.vfs, &mut room);
+    fn true_path(&mut self, path: &[u8]) -> Outcome {
+        let mut done = Path::new(self.vfs);
+        let mut room = [0; ROOM_BYTES];
+        done.walk(path, &mut room, End::Absent)?;
+        let len = done.write(&mut room);
         self.named(&room, len);
         Ok(())
     }
 
     pub(super) fn real_path(&mut self) -> Outcome {
-        self.true_path(self.path, b"")
+        self.true_path(self.path)
     }
 
     /// Answers with a symbolic link's target.
@@ -67,7 +66,14 @@ impl Request<'_> {
         if !user.is_empty() {
             home = self.home_of(user).ok_or(Fault::MISSING)?;
         }
-        self.true_path(home, rest)
+        let mut room = [0; PATH_BYTES_MAX];
+        let mut whole = Writer::new(&mut room);
+        whole.put(home);
+        whole.put(rest);
+        if whole.written().is_none() {
+            return Err(Fault::BAD_MESSAGE);
+        }
+        self.true_path(whole.since(0))
     }
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
@@ -80,7 +86,7 @@ impl Request<'_> {
         match home {
             Some(home) => self.named(home, home.len()),
             // Nobody need be in a list to be somewhere.
-            None if own => return self.true_path(b".", b""),
+            None if own => return self.true_path(b"."),
             None => return Err(Fault::FAILURE),
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Laws of paths: what they lead to, through dots and links, and what is opened and made there.
 
-use super::super::walk::{End, Path, walk};
+use super::super::walk::{End, Path, ROOM_BYTES};
 use super::super::{
     Attr, Change, Files, FsError, FsResult, Kind, Make, Name, NewTime, Opening, Vfs,
 };
@@ -49,8 +49,10 @@ fn lead(vfs: &mut Files, path: &str, follow: bool) -> FsResult<Attr> {
     let end = if follow { End::Follow } else { End::Keep };
     let attr = vfs.attr_at(path, follow);
     let resolved = vfs.resolve(path, follow).and_then(|node| vfs.attr(node));
-    let walked = walk(vfs, path, end, &mut Path::default());
-    let walked = walked.and_then(|found| vfs.attr(found.node.unwrap()));
+    let mut done = Path::new(vfs);
+    let walked = done.walk(path, &mut [0; ROOM_BYTES], end);
+    let node = done.node();
+    let walked = walked.and_then(|()| vfs.attr(node.unwrap()));
     let about = String::from_utf8_lossy(path);
     assert_eq!(attr, resolved, "{about}, follow: {follow}");
     assert_eq!(walked, attr, "{about}, follow: {follow}");
@@ -325,11 +327,10 @@ pub(super) fn true_paths_have_neither_links_nor_dots(world: &mut dyn World) {
         ("file/none", End::Absent, Err(FsError::NotDirectory)),
     ] {
         for path in spellings(world, below) {
-            let (mut done, mut out) = (Path::default(), [0; 4096]);
-            let vfs = world.vfs();
-            let found = walk(vfs, path.as_bytes(), end, &mut done);
-            let written = found.map(|_| {
-                let len = done.write(vfs, &mut out);
+            let (mut done, mut out) = (Path::new(world.vfs()), [0; ROOM_BYTES]);
+            let found = done.walk(path.as_bytes(), &mut out, end);
+            let written = found.map(|()| {
+                let len = done.write(&mut out);
                 String::from_utf8_lossy(&out[..len]).into_owned()
             });
             let expect = expect.map(|below| {
