@@ -94,6 +94,7 @@ struct Table {
 }
 
 impl Table {
+    #[inline(never)]
     const fn new(memory: &'static mut [u8]) -> Self {
         Self {
             memory,

@@ -76,6 +76,7 @@ impl Request<'_> {
     }
 
     /// Finds out what is asked, has it carried out, and tells of it.
+    #[inline(never)]
     fn take(&mut self, kind: u8) -> Outcome {
         let mut name: &[u8] = &[];
         if kind == kind::EXTENDED {
@@ -107,7 +108,7 @@ impl Request<'_> {
     }
 
     /// Reads the rest of what a request brings along, and carries it out.
-    #[inline(never)]
+    #[inline(always)]
     fn carry_out(&mut self, entry: &Entry) -> Outcome {
         let args = &mut self.args;
         let by_handle = entry.has(FILE | DIRECTORY);
@@ -169,7 +170,6 @@ impl Request<'_> {
 
     /// Tells a person what was asked, and why it was not done.
     #[cold]
-    #[inline(never)]
     fn tell(&mut self, entry: &Entry, outcome: Outcome) {
         let why = match outcome {
             Ok(()) | Err(Fault::Later | Fault::Done) => "",

@@ -23,7 +23,6 @@ pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
 }
 
 /// Nothing is to be changed.
-#[inline(never)]
 pub(super) fn forget(change: &mut Change) {
     *change = Change::default();
 }
@@ -88,8 +87,8 @@ impl Request<'_> {
             self.resolve(self.path, self.ask == Ask::SetStat)?;
         } else if self.ask == Ask::SetStat {
             let how = Opening {
-                write: true,
-                ..Opening::default()
+                how: WRITE,
+                create: None,
             };
             let pin = self.vfs.open_at(self.path, &how)?;
             let changed = self.vfs.set_attr(pin.node(), &self.change);

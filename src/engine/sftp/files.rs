@@ -15,6 +15,12 @@ pub(super) const WRITE_HEAD_BYTES: usize =
 /// The mode of a file for which none is asked.
 const FILE_MODE: u32 = 0o666;
 
+/// The bits that the wire and a backend have in common.
+const FROM_WIRE: u8 = READ | WRITE | APPEND | Opening::TRUNCATE | Opening::EXCLUSIVE;
+const _: () = assert!(
+    FROM_WIRE as u32 == open::READ | open::WRITE | open::APPEND | open::TRUNCATE | open::EXCLUSIVE
+);
+
 /// What can be ordered.
 #[derive(Clone, Copy)]
 pub(super) enum What {
@@ -48,11 +54,11 @@ impl Request<'_> {
 
     /// Opens what a path leads to; `slot` says where that is then.
     #[inline(never)]
-    pub(super) fn pin(&mut self, path: &[u8], how: &Opening, mode: u8) -> Result<u32, Fault> {
+    pub(super) fn pin(&mut self, path: &[u8], how: &Opening) -> Result<u32, Fault> {
         let handles = &mut self.session.handles;
         self.slot = handles.free()?;
         let pin = self.vfs.open_at(path, how)?;
-        Ok(handles.put(self.slot, pin, mode))
+        Ok(handles.put(self.slot, pin, how.how))
     }
 
     /// What a path leads to.
@@ -75,32 +81,23 @@ impl Request<'_> {
     /// OPEN and OPENDIR.
     pub(super) fn open(&mut self) -> Outcome {
         let mut flags = self.word;
+        let mut how = flags as u8 & FROM_WIRE;
+        // As with OpenSSH, what is opened for nothing can be read.
+        if how & WRITE == 0 {
+            how |= READ;
+        }
         if self.ask == Ask::OpenDirectory {
-            flags = 0;
+            (flags, how) = (0, READ | LIST);
         }
         if !self.sftp.permits.opening(flags) {
             return Err(Fault::DENIED);
         }
-        let has = |flag| flags & flag != 0;
-        let mut mode = flags as u8 & (READ | WRITE | APPEND);
-        // As with OpenSSH, what is opened for nothing can be read.
-        if !has(open::WRITE) {
-            mode |= READ;
-        }
-        if self.ask == Ask::OpenDirectory {
-            mode |= LIST;
-        }
         let create = self.change.mode.unwrap_or(FILE_MODE);
-        let how = Opening {
-            read: mode & READ > 0,
-            write: mode & WRITE > 0,
-            append: mode & APPEND > 0,
-            create: has(open::CREATE).then_some(create),
-            exclusive: has(open::CREATE) && has(open::EXCLUSIVE),
-            truncate: has(open::TRUNCATE),
-            directory: mode & LIST > 0,
+        let opening = Opening {
+            how,
+            create: (flags & open::CREATE != 0).then_some(create),
         };
-        let handle = self.pin(self.path, &how, mode)?;
+        let handle = self.pin(self.path, &opening)?;
         self.reply.words(&[size_of_val(&handle) as u32, handle]);
         Ok(())
     }

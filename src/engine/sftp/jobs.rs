@@ -228,7 +228,7 @@ impl Request<'_> {
         args.check()?;
         job.algorithm = Algorithm::choose(list).ok_or(Fault::FAILURE)?;
         if by_name {
-            self.pin(target, &TO_READ, READ)?;
+            self.pin(target, &TO_READ)?;
         } else {
             self.find(target, FILE)?;
             if self.mode & READ == 0 {
