@@ -268,6 +268,11 @@ pub(super) const fn device_number((major, minor): (u32, u32)) -> Result<u32, Err
     Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
 }
 
+/// Major and minor number of a device.
+pub(crate) const fn device_parts(number: u32) -> (u32, u32) {
+    (number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xf_ff00)
+}
+
 /// Makes the entry `name` of a directory, a FIFO, a socket or a device with these bits and numbers. `INVAL`: the kernel has 12
 /// bits for the major number and 20 for the minor.
 pub fn make_node(dir: impl AsFd, name: &CStr, mode: u32, device: (u32, u32)) -> Result<(), Errno> {

@@ -194,33 +194,41 @@ pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Resul
     })?)
 }
 
-/// Cuts a file, or makes it longer.
-pub fn cut<E: From<Errno>>(file: RawFd, size: u64) -> Result<(), E> {
+/// Cuts an open file, or what a path leads to, or makes it longer.
+pub fn cut<E: From<Errno>>(file: RawFd, path: Option<&CStr>, size: u64) -> Result<(), E> {
     #[cfg(target_pointer_width = "64")]
-    // SAFETY: two numbers.
-    unsafe {
-        act(word(file), size as usize, 0, 0, 0, Sysno::ftruncate)
+    {
+        let size = size as usize;
+        match path {
+            // SAFETY: two numbers.
+            None => unsafe { act(word(file), size, 0, 0, 0, Sysno::ftruncate) },
+            // SAFETY: the kernel reads the path.
+            Some(path) => unsafe { act(path.as_ptr() as usize, size, 0, 0, 0, Sysno::truncate) },
+        }
     }
     #[cfg(target_pointer_width = "32")]
-    Ok(rustix::fs::ftruncate(lend(file), size)?)
+    match path {
+        None => Ok(rustix::fs::ftruncate(lend(file), size)?),
+        Some(path) => {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::LARGEFILE | OFlags::CLOEXEC;
+            let file = open::<E>(CURRENT, path, flags, 0)?;
+            let done = rustix::fs::ftruncate(lend(file), size);
+            close(file);
+            Ok(done?)
+        }
+    }
 }
 
 /// What the host says of a file, as it always has.
 pub type Stat = rustix::fs::Stat;
 
-/// Where [`stat`] writes.
-pub const fn blank() -> Stat {
-    // SAFETY: a structure of numbers, for which zeros are values.
-    unsafe { core::mem::zeroed() }
-}
-
 /// Asks for what `path` leads to from `dir`, or for `dir` itself when it is empty. Automounts are not started.
-pub fn stat<E: From<Errno>>(
+pub fn stat<'a, E: From<Errno>>(
     dir: RawFd,
     path: &CStr,
     follow: AtFlags,
-    out: &mut Stat,
-) -> Result<(), E> {
+    out: &'a mut MaybeUninit<Stat>,
+) -> Result<&'a Stat, E> {
     let flags = follow | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
     #[cfg(target_pointer_width = "64")]
     {
@@ -228,14 +236,15 @@ pub fn stat<E: From<Errno>>(
         const STAT: Sysno = Sysno::newfstatat;
         #[cfg(target_arch = "aarch64")]
         const STAT: Sysno = Sysno::fstatat;
-        let (path, at) = (path.as_ptr() as usize, core::ptr::from_mut(out) as usize);
+        let (path, at) = (path.as_ptr() as usize, out.as_mut_ptr() as usize);
         // SAFETY: the kernel reads the path and writes the structure.
-        unsafe { act(word(dir), path, at, flags.bits() as usize, 0, STAT) }
+        let done = unsafe { act(word(dir), path, at, flags.bits() as usize, 0, STAT) };
+        // SAFETY: it was written, if all went well.
+        done.map(|()| unsafe { out.assume_init_ref() })
     }
     #[cfg(target_pointer_width = "32")]
     {
-        *out = rustix::fs::statat(lend(dir), path, flags)?;
-        Ok(())
+        Ok(out.write(rustix::fs::statat(lend(dir), path, flags)?))
     }
 }
 
@@ -243,9 +252,9 @@ pub fn stat<E: From<Errno>>(
 pub fn current_dir<E: From<Errno>>(out: &mut [u8]) -> Result<usize, E> {
     let (at, len) = (out.as_mut_ptr() as usize, out.len());
     // SAFETY: the kernel writes at most so many bytes.
-    let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) }?;
+    let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) };
     // It counts the NUL.
-    Ok((len as usize).saturating_sub(1))
+    len.map(|len| (len as usize).wrapping_sub(1))
 }
 
 /// The target of a symbolic link, cut to `out`. `NOENT`: it is none.
@@ -376,14 +385,24 @@ pub fn change_mode<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) 
     }
 }
 
-/// Changes the times of an open file, or of what a path leads to; before Linux 5.8 not of one that is open only as a path.
-pub fn change_times(file: RawFd, path: Option<&CStr>, times: &Timestamps) -> Result<(), Errno> {
-    let file = lend(file);
+/// Changes the times of what `path` leads to from `dir`, or of `dir` itself when it is empty; before Linux 5.8 of an open file
+/// only when there is no path at all.
+pub fn change_times<E: From<Errno>>(
+    dir: RawFd,
+    path: Option<&CStr>,
+    times: &Timestamps,
+    flags: AtFlags,
+) -> Result<(), E> {
+    #[cfg(target_pointer_width = "64")]
+    {
+        let path = path.map_or(0, |path| path.as_ptr() as usize);
+        let (times, flags) = (core::ptr::from_ref(times) as usize, flags.bits() as usize);
+        // SAFETY: the kernel reads the path, if there is one, and the times, which are as rustix gives them to it.
+        unsafe { act(word(dir), path, times, flags, 0, Sysno::utimensat) }
+    }
+    #[cfg(target_pointer_width = "32")]
     match path {
-        None => match rustix::fs::utimensat(file, c"", times, AtFlags::EMPTY_PATH) {
-            Err(Errno::INVAL) => rustix::fs::futimens(file, times),
-            changed => changed,
-        },
-        Some(path) => rustix::fs::utimensat(rustix::fs::CWD, path, times, AtFlags::empty()),
+        Some(path) => Ok(rustix::fs::utimensat(lend(dir), path, times, flags)?),
+        None => Ok(rustix::fs::futimens(lend(dir), times)?),
     }
 }

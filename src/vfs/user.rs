@@ -15,6 +15,7 @@ use crate::sys;
 use crate::sys::files;
 use crate::sys::named::{self, CURRENT, lend};
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 use jail::Jail;
 use ring::{FOUND_COUNT, NONE, Ring, STEP_COUNT};
@@ -29,23 +30,24 @@ mod tests;
 
 /// The backend.
 #[derive(Debug)]
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct User {
     /// What all paths begin at.
     top: RawFd,
+    /// Pins that may still be given out.
+    pins_left: u32,
+    jail: Option<Jail>,
+    /// What the text led to: where a descriptor is not enough, it is opened by its path once more.
+    named: RawFd,
+    /// Whether anything was ever opened to be written.
+    writes: bool,
+    exports: [Export; 1],
+    /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
+    text: Text,
     /// Names that were looked up on the way to something else.
     steps: Ring,
     /// What paths led to.
     found: Ring,
-    /// Pins that may still be given out.
-    pins_left: usize,
-    exports: [Export; 1],
-    jail: Option<Jail>,
-    /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
-    text: Text,
-    /// What it led to: where a descriptor is not enough, it is opened by its path once more.
-    named: Option<Node>,
-    /// Whether anything was ever opened to be written.
-    writes: bool,
 }
 
 /// Tests have many of them in one process, which may have only so many descriptors. The role's lasts as long as its process.
@@ -72,11 +74,11 @@ impl User {
             top: NONE,
             steps: Ring::new(STEP_COUNT),
             found: Ring::new(FOUND_COUNT),
-            pins_left: pin_count,
+            pins_left: pin_count as u32,
             exports: [Export { path: b"/" }],
             jail: None,
             text: Text::new(),
-            named: None,
+            named: NONE,
             writes: false,
         }
     }
@@ -90,7 +92,7 @@ impl User {
     /// Keeps a path in the kernel's words.
     #[inline(never)]
     fn take(&mut self, path: &[u8]) -> FsResult<()> {
-        self.named = None;
+        self.named = NONE;
         self.text.clear();
         let path = match &self.jail {
             None => path,
@@ -104,7 +106,7 @@ impl User {
     fn end_text(&mut self, bytes: &[u8]) -> FsResult<()> {
         add(&mut self.text, bytes)?;
         add(&mut self.text, b"\0")?;
-        if sys::c_str(&self.text).count_bytes() + 1 == self.text.len() {
+        if self.text().count_bytes() + 1 == self.text.len() {
             Ok(())
         } else {
             Err(FsError::Invalid)
@@ -117,7 +119,13 @@ impl User {
         if self.jail.is_some() {
             return self.open_beneath(flags, mode);
         }
-        named::open(CURRENT, sys::c_str(&self.text), flags, mode)
+        named::open(CURRENT, self.text(), flags, mode)
+    }
+
+    /// The path that was taken.
+    #[inline(never)]
+    fn text(&self) -> &CStr {
+        sys::c_str(&self.text)
     }
 
     /// Pins what was opened, if it may be.
@@ -152,7 +160,7 @@ impl User {
                 name: found.name.to_bytes(),
                 cookie: found.cookie,
                 inode: found.inode,
-                object: attr.as_ref().ok().map(|attr| (attr, &Handle::EMPTY)),
+                object: attr.as_ref().ok().map(|attr| (attr, None)),
             })
         })
     }
@@ -162,10 +170,9 @@ impl User {
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
 #[inline(never)]
 fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
-    let mut stat = named::blank();
-    named::stat::<FsError>(dir, path, flags, &mut stat)?;
+    let mut room = MaybeUninit::uninit();
+    let stat = named::stat::<FsError>(dir, path, flags, &mut room)?;
     let time = |secs, nanos| FileTime { secs, nanos };
-    let device = stat.st_rdev as u64;
     Ok(Attr {
         kind: kernel::kind(stat.st_mode as u32),
         mode: stat.st_mode as u32 & 0o7777,
@@ -174,7 +181,7 @@ fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
         gid: stat.st_gid,
         size: stat.st_size as u64,
         used: (stat.st_blocks as u64).wrapping_mul(512),
-        rdev: (rustix::fs::major(device), rustix::fs::minor(device)),
+        rdev: files::device_parts(stat.st_rdev as u32),
         fsid: stat.st_dev as u64,
         inode: stat.st_ino as u64,
         atime: time(stat.st_atime as i64, stat.st_atime_nsec as u32),
@@ -197,7 +204,7 @@ fn check(file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
         refuse_system(file)?;
     }
     if truncate {
-        named::cut::<FsError>(file, 0)?;
+        named::cut::<FsError>(file, None, 0)?;
     }
     Ok(())
 }
@@ -268,7 +275,7 @@ impl Vfs for User {
         self.take(path)?;
         let opened = self.open_taken(path_flags(follow), 0);
         let node = self.found.keep(opened);
-        self.named = node.ok();
+        self.named = node.map_or(NONE, number);
         node
     }
 
@@ -283,7 +290,7 @@ impl Vfs for User {
         } else {
             AtFlags::SYMLINK_NOFOLLOW
         };
-        told(CURRENT, sys::c_str(&self.text), end)
+        told(CURRENT, self.text(), end)
     }
 
     fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
@@ -291,19 +298,25 @@ impl Vfs for User {
         if self.pins_left == 0 {
             return Err(FsError::TryLater);
         }
-        self.writes |= how.write || how.truncate;
-        let mut flags = match (how.read, how.write || how.truncate) {
+        let writes = how.has(Opening::WRITE | Opening::TRUNCATE);
+        self.writes |= writes;
+        let mut flags = match (how.has(Opening::READ), writes) {
             (_, false) => READ,
             (true, true) => WRITE,
             (false, true) => READ.union(OFlags::WRONLY),
         };
-        flags.set(OFlags::APPEND, how.append);
-        flags.set(OFlags::CREATE, how.create.is_some());
-        flags.set(OFlags::EXCL, how.exclusive && how.create.is_some());
-        flags.set(OFlags::DIRECTORY, how.directory);
+        flags.set(OFlags::APPEND, how.has(Opening::APPEND));
+        let directory = how.has(Opening::DIRECTORY);
+        flags.set(OFlags::DIRECTORY, directory);
+        let mut mode = 0;
+        if let Some(bits) = how.create {
+            mode = bits & 0o7777;
+            flags |= OFlags::CREATE;
+            flags.set(OFlags::EXCL, how.has(Opening::EXCLUSIVE));
+        }
         self.take(path)?;
-        let file = self.open_taken(flags, how.create.unwrap_or(0) & 0o7777)?;
-        self.admit(file, how.directory, how.truncate)
+        let file = self.open_taken(flags, mode)?;
+        self.admit(file, directory, how.has(Opening::TRUNCATE))
     }
 
     fn clock(&mut self) -> FileTime {
@@ -406,7 +419,7 @@ impl Vfs for User {
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
-        self.alter(node, change, false)
+        self.alter(node, change)
     }
 
     fn create(
@@ -462,9 +475,8 @@ impl Vfs for User {
         // Without /proc only root can, and since Linux 6.10 who opened it; else its path says what is meant, but nothing safe in
         // a jail.
         match named::link(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH) {
-            Err(FsError::NoEntry) if self.named == Some(node) && self.jail.is_none() => {
-                let path = sys::c_str(&self.text);
-                named::link(CURRENT, path, dir, name.bytes(), AtFlags::empty())
+            Err(FsError::NoEntry) if self.named == file && self.jail.is_none() => {
+                named::link(CURRENT, self.text(), dir, name.bytes(), AtFlags::empty())
             }
             linked => linked,
         }
@@ -480,7 +492,7 @@ impl Vfs for User {
     }
 
     fn rest(&mut self) -> bool {
-        self.named = None;
+        self.named = NONE;
         self.steps.rest();
         self.found.rest();
         false

@@ -10,9 +10,9 @@ use super::{Files, FsError, FsResult, Kind, Name, Node};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
-pub(super) const LINK_COUNT_MAX: usize = 40;
+pub(super) const LINK_COUNT_MAX: u16 = 40;
 /// Names looked up on one way: ".." begins anew at the top.
-const STEP_COUNT_MAX: usize = 4096;
+const STEP_COUNT_MAX: u16 = 4096;
 
 /// What to do at the end of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,71 +27,59 @@ pub enum End {
     New,
 }
 
-/// Where a path led.
-#[derive(Debug)]
-pub struct Found {
-    /// The directory that it ended in; the top for the top itself.
-    pub parent: Node,
-    /// What it ended at, if that is there.
-    pub node: Option<Node>,
-}
-
 /// Bytes that make up a path.
 pub(super) type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
-/// A true path beneath the top: without links, "." and "..". Empty for the top itself, else each name has a "/" before it.
-#[derive(Clone, Debug)]
-pub struct Path {
-    /// The directory that it ended in.
+/// Bytes that a walk needs: links on the way are kept there, and with room to spare, so that what fills it was cut.
+pub const ROOM_BYTES: usize = PATH_BYTES_MAX + 1;
+
+/// A walk, and the true path that it led to, beneath the top: without links, "." and "..". Empty for the top itself, else each
+/// name has a "/" before it.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+pub struct Path<'a> {
+    vfs: &'a mut Files,
+    /// The directory that it ended in; the top for the top itself.
     pub(super) parent: Node,
+    /// What it ended at, if that is there; in the beginning it is the top.
     node: Option<Node>,
+    step_count: u16,
+    link_count: u16,
     text: Text,
 }
 
-impl Default for Path {
-    fn default() -> Self {
+impl<'a> Path<'a> {
+    /// None yet.
+    pub fn new(vfs: &'a mut Files) -> Self {
         Self {
+            vfs,
             parent: Node(0),
             node: None,
+            step_count: 0,
+            link_count: 0,
             text: Text::new(),
         }
     }
-}
 
-impl Path {
+    /// What it led to, if that is there.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn node(&self) -> Option<Node> {
+        let top = self.text.is_empty().then_some(self.parent);
+        self.node.or(top)
+    }
+
     /// The path as clients write it, cut to `out`.
-    pub fn write(&self, vfs: &Files, out: &mut [u8]) -> usize {
-        join(out, top(vfs), &self.text)
+    #[inline(never)]
+    pub fn write(&self, out: &mut [u8]) -> usize {
+        join(out, top(self.vfs), &self.text)
     }
 
     /// The last name; empty for the top.
+    #[inline(never)]
     pub fn name(&self) -> &[u8] {
         let slash = self.text.iter().rposition(|byte| *byte == b'/');
         slash
             .and_then(|at| self.text.get(at + 1..))
             .unwrap_or_default()
-    }
-
-    /// Becomes a path that is to be walked.
-    pub(super) fn begin(&mut self, path: &[u8]) -> FsResult<()> {
-        self.text.clear();
-        add(&mut self.text, path)
-    }
-
-    /// What follows it.
-    pub(super) fn go_on(&mut self, path: &[u8]) -> FsResult<()> {
-        add(&mut self.text, path)
-    }
-
-    #[inline(never)]
-    fn push(&mut self, name: &[u8]) -> FsResult<()> {
-        add(&mut self.text, b"/")?;
-        add(&mut self.text, name)
-    }
-
-    fn pop(&mut self) {
-        let len = self.text.len().saturating_sub(self.name().len() + 1);
-        self.text.truncate(len);
     }
 }
 
@@ -136,60 +124,11 @@ fn top(vfs: &Files) -> &'static [u8] {
     top.strip_suffix(b"/").unwrap_or(top)
 }
 
-/// What of an absolute path lies beneath the top.
-pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> FsResult<&'a [u8]> {
-    match path.strip_prefix(top) {
-        Some(below @ ([] | [b'/', ..])) => Ok(below),
-        _ => Err(FsError::NoEntry),
-    }
-}
-
-/// What of a path was not walked yet. What is put before it takes the room of what was walked.
-#[repr(C)]
-struct Rest {
-    from: usize,
-    room: [u8; PATH_BYTES_MAX],
-}
-
-impl Rest {
-    #[inline(never)]
-    fn bytes(&self) -> &[u8] {
-        self.room.get(self.from..).unwrap_or_default()
-    }
-
-    #[inline(never)]
-    fn put_before(&mut self, bytes: &[u8]) -> FsResult<()> {
-        let from = self.from.checked_sub(bytes.len());
-        let from = from.ok_or(FsError::NameTooLong)?;
-        put(&mut self.room, from, bytes);
-        self.from = from;
-        Ok(())
-    }
-
-    /// Passes over "/"s; whether there were any.
-    #[inline(never)]
-    fn skip(&mut self) -> bool {
-        let before = self.from;
-        while self.bytes().first() == Some(&b'/') {
-            self.from += 1;
-        }
-        self.from != before
-    }
-
-    /// The next name, which may be "." or "..", and is empty at the end.
-    #[inline(never)]
-    fn name(&self) -> &[u8] {
-        let rest = self.bytes();
-        let len = rest.iter().position(|byte| *byte == b'/');
-        front(rest, len.unwrap_or(rest.len()))
-    }
-
-    /// An absolute path becomes one beneath the top.
-    #[inline(never)]
-    fn enter(&mut self, vfs: &Files) -> FsResult<()> {
-        self.from = PATH_BYTES_MAX - beneath(top(vfs), self.bytes())?.len();
-        Ok(())
-    }
+/// What of an absolute path lies beneath the top, if it does.
+#[inline(never)]
+pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let below = path.strip_prefix(top)?;
+    matches!(below.first(), None | Some(b'/')).then_some(below)
 }
 
 #[inline(never)]
@@ -200,105 +139,104 @@ fn check_directory(vfs: &mut Files, node: Node) -> FsResult<()> {
     }
 }
 
-/// Walks `path`; `done` is the true path of where it led.
-pub fn walk(vfs: &mut Files, path: &[u8], end: End, done: &mut Path) -> FsResult<Found> {
-    done.begin(path)?;
-    done.walk(vfs, end)?;
-    Ok(Found {
-        parent: done.parent,
-        node: done.node,
-    })
-}
-
-impl Path {
-    /// Walks the path as clients write it, which becomes the true path of where it leads.
-    #[inline(never)]
-    pub(super) fn walk(&mut self, vfs: &mut Files, end: End) -> FsResult<()> {
-        let (mut step_count, mut link_count) = (0, 0);
-        let mut rest = Rest {
-            from: PATH_BYTES_MAX,
-            room: [0; PATH_BYTES_MAX],
-        };
-        let mut target = [0; PATH_BYTES_MAX];
-        rest.put_before(&self.text)?;
-        if self.text.first() != Some(&b'/') {
-            rest.put_before(b"/")?;
-            let len = vfs.start(&mut target)?;
-            rest.put_before(front(&target, len))?;
+impl Path<'_> {
+    /// Walks a path as clients write it.
+    pub fn walk(&mut self, path: &[u8], room: &mut [u8; ROOM_BYTES], end: End) -> FsResult<()> {
+        if path.len() > PATH_BYTES_MAX {
+            return Err(FsError::NameTooLong);
         }
-        // Each time anew, what is left is an absolute path.
-        'anew: loop {
-            rest.enter(vfs)?;
+        if path.first() != Some(&b'/') {
+            let len = self.vfs.start(room)?;
+            let (start, room) = split(room, len)?;
+            self.go_on(start, room, End::Follow)?;
+        }
+        self.go_on(path, room, end)
+    }
+
+    /// Walks a path that is absolute, or begins where the last one has led.
+    #[inline(never)]
+    pub(super) fn go_on(&mut self, mut names: &[u8], room: &mut [u8], end: End) -> FsResult<()> {
+        if let [b'/', ..] = names {
+            names = beneath(top(self.vfs), names).ok_or(FsError::NoEntry)?;
             self.text.clear();
-            let mut node = vfs.root(0)?;
-            self.parent = node;
-            loop {
-                step_count += 1;
-                if step_count > STEP_COUNT_MAX {
-                    return Err(FsError::NameTooLong);
-                }
-                let is_separated = rest.skip();
-                let name = rest.name();
-                let name_len = name.len();
-                if matches!(name, b"" | b"." | b"..") {
-                    // These can follow a directory only.
-                    if is_separated {
-                        check_directory(vfs, node)?;
-                    }
-                    rest.from += name_len;
-                    match name_len {
-                        0 => {
-                            self.node = Some(node);
-                            return Ok(());
-                        }
-                        1 => continue,
-                        _ => {}
-                    }
-                    self.pop();
-                    rest.put_before(&self.text)?;
-                    rest.put_before(top(vfs))?;
-                    continue 'anew;
-                }
-                let name = Name::new(name)?;
-                let is_last = rest.from + name_len == PATH_BYTES_MAX;
-                let found = match vfs.lookup(node, name) {
-                    Err(FsError::NoEntry) if is_last && matches!(end, End::Absent | End::New) => {
-                        self.push(name.bytes())?;
-                        (self.parent, self.node) = (node, None);
-                        return Ok(());
-                    }
-                    found => found?,
-                };
-                if !(is_last && matches!(end, End::Keep | End::New)) {
-                    match vfs.readlink(found, &mut target) {
-                        Err(FsError::Invalid) => {}
-                        len => {
-                            link_count += 1;
-                            if link_count > LINK_COUNT_MAX {
-                                return Err(FsError::TooManyFollowed);
-                            }
-                            let target = front(&target, len?);
-                            rest.from += name_len;
-                            rest.put_before(target)?;
-                            if target.first() == Some(&b'/') {
-                                continue 'anew;
-                            }
-                            continue;
-                        }
-                    }
-                }
-                self.push(name.bytes())?;
-                rest.from += name_len;
-                self.parent = node;
-                node = found;
+            self.node = None;
+            self.parent = self.vfs.root(0)?;
+        }
+        loop {
+            self.step_count += 1;
+            if self.step_count > STEP_COUNT_MAX {
+                return Err(FsError::NameTooLong);
             }
+            let dir = self.node.unwrap_or(self.parent);
+            let mut is_separated = false;
+            while let [b'/', behind @ ..] = names {
+                (names, is_separated) = (behind, true);
+            }
+            let (whole, mut is_dots) = (names, true);
+            while let [byte, behind @ ..] = names
+                && *byte != b'/'
+            {
+                (names, is_dots) = (behind, is_dots && *byte == b'.');
+            }
+            let name = front(whole, whole.len() - names.len());
+            let end = if names.is_empty() { end } else { End::Follow };
+            let target_len = if is_dots && name.len() < 3 {
+                // These can follow a directory only.
+                if is_separated {
+                    check_directory(self.vfs, dir)?;
+                }
+                match name.len() {
+                    0 => return Ok(()),
+                    1 => continue,
+                    _ => {}
+                }
+                // Anew from the top: where the directory lies may have changed.
+                let len = self.text.len().saturating_sub(self.name().len() + 1);
+                self.text.truncate(len);
+                self.write(room)
+            } else {
+                let found = match self.vfs.lookup(dir, Name::new(name)?) {
+                    Err(FsError::NoEntry) if matches!(end, End::Absent | End::New) => None,
+                    found => Some(found?),
+                };
+                let mut target_len = Err(FsError::Invalid);
+                if let Some(link) = found
+                    && matches!(end, End::Follow | End::Absent)
+                {
+                    target_len = self.vfs.readlink(link, room);
+                }
+                if target_len == Err(FsError::Invalid) {
+                    add(&mut self.text, b"/")?;
+                    add(&mut self.text, name)?;
+                    (self.parent, self.node) = (dir, found);
+                    continue;
+                }
+                self.link_count += 1;
+                if self.link_count > LINK_COUNT_MAX {
+                    return Err(FsError::TooManyFollowed);
+                }
+                target_len?
+            };
+            let (target, room) = split(room, target_len)?;
+            self.go_on(target, room, end)?;
         }
     }
 }
 
+/// What was written to a room, and what is left of that.
+fn split(room: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
+    if len >= room.len() {
+        return Err(FsError::NameTooLong);
+    }
+    let (written, left) = room.split_at_mut(len);
+    Ok((written, left))
+}
+
 /// The object at the end of a path.
+#[cfg(any(test, fuzzing))]
 pub fn resolve(vfs: &mut Files, path: &[u8], follow: bool) -> FsResult<Node> {
     let end = if follow { End::Follow } else { End::Keep };
-    let found = walk(vfs, path, end, &mut Path::default())?;
-    found.node.ok_or(FsError::NoEntry)
+    let mut done = Path::new(vfs);
+    done.walk(path, &mut [0; ROOM_BYTES], end)?;
+    done.node().ok_or(FsError::NoEntry)
 }

@@ -235,6 +235,13 @@ impl Writer<'_> {
         self.put(bytes);
     }
 
+    /// Appends a string of `len` bytes that are in their place already, a word from here.
+    #[inline(never)]
+    pub fn string_ahead(&mut self, len: usize) {
+        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
+        self.put_ahead(len);
+    }
+
     /// Begins a packet; where it begins.
     #[inline(never)]
     pub fn begin(&mut self, kind: u8, id: u32) -> usize {

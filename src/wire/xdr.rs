@@ -138,25 +138,20 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Appends a few bytes; a constant length is a store, not a call.
-    #[inline]
-    fn chunk<const N: usize>(&mut self, bytes: [u8; N]) {
+    /// Appends an unsigned 32-bit number.
+    #[inline(never)]
+    pub fn u32(&mut self, value: u32) {
         match self
-            .room
-            .get_mut(self.len..)
-            .and_then(|room| room.first_chunk_mut())
+            .len
+            .checked_add(4)
+            .and_then(|end| self.room.get_mut(self.len..end))
         {
             Some(room) => {
-                *room = bytes;
-                self.len = self.len.wrapping_add(N);
+                room.copy_from_slice(&value.to_be_bytes());
+                self.len = self.len.wrapping_add(4);
             }
             None => self.len = Self::OVERRUN,
         }
-    }
-
-    /// Appends an unsigned 32-bit number.
-    pub fn u32(&mut self, value: u32) {
-        self.chunk(value.to_be_bytes());
     }
 
     /// Appends each of `values` as an unsigned 32-bit number.
@@ -165,8 +160,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends an unsigned 64-bit number.
+    #[inline(never)]
     pub fn u64(&mut self, value: u64) {
-        self.chunk(value.to_be_bytes());
+        self.u32((value >> 32) as u32);
+        self.u32(value as u32);
     }
 
     /// Appends variable-length opaque or string.
@@ -188,6 +185,7 @@ impl<'a> Writer<'a> {
     }
 
     /// `len` bytes of the room, `skip` bytes from here; empty if there are not so many.
+    #[inline(never)]
     pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
         let rest = self.room().get_mut(skip..).unwrap_or_default();
         rest.get_mut(..len).unwrap_or_default()
@@ -206,6 +204,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What was written from `position` on.
+    #[inline(never)]
     pub fn since(&self, position: usize) -> &[u8] {
         self.room.get(position..self.len).unwrap_or_default()
     }
@@ -309,6 +308,7 @@ mod tests {
         writer.truncate(4);
         writer.patch(0, 9);
         assert_eq!(writer.written(), Some(4));
+        // After it nothing is written, whether there would be room or not.
         assert_eq!(room, [0, 0, 0, 9, 0, 0, 0, 0]);
     }
 }

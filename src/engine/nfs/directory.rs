@@ -99,8 +99,8 @@ impl Page {
         let plain = padded(entry.name).wrapping_add(4 + 8 + 4 + 8);
         let more = match &entry.object {
             _ if self.detail == Detail::Names => 0,
-            None => 4 + 4,
-            Some((_, handle)) => padded(handle.bytes()).wrapping_add(Self::OBJECT_BYTES),
+            Some((_, Some(handle))) => padded(handle.bytes()).wrapping_add(Self::OBJECT_BYTES),
+            _ => 4 + 4,
         };
         let names_left = self.names_left.checked_sub(plain);
         let bytes_left = self.bytes_left.checked_sub(plain.wrapping_add(more));
@@ -116,12 +116,12 @@ impl Page {
         reply.u64(entry.cookie);
         match &entry.object {
             _ if self.detail == Detail::Names => {}
-            None => reply.words(&[0, 0]),
-            Some((attr, handle)) => {
+            Some((attr, Some(handle))) => {
                 post_op(reply, Some(attr));
                 reply.u32(1);
                 reply.opaque(handle.bytes());
             }
+            _ => reply.words(&[0, 0]),
         }
         ControlFlow::Continue(())
     }

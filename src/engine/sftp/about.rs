@@ -2,10 +2,43 @@
 
 use super::Request;
 use super::requests::{Ask, extensions, name};
-use super::status::{Fault, Outcome};
+use super::status::Outcome;
 use crate::vfs::Vfs as _;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
+
+/// Who made what, which version of it, and which build.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "done by the compiler"
+)]
+const VENDOR: [u8; {
+    let mut len = 8;
+    let mut place = 0;
+    while place < MADE.len() {
+        len += 4 + MADE[place].len();
+        place += 1;
+    }
+    len
+}] = {
+    let mut data = [0; _];
+    let (mut len, mut place) = (0, 0);
+    while place < MADE.len() {
+        let part = MADE[place].as_bytes();
+        data[len + 3] = part.len() as u8;
+        len += 4;
+        let mut at = 0;
+        while at < part.len() {
+            data[len] = part[at];
+            at += 1;
+            len += 1;
+        }
+        place += 1;
+    }
+    data
+};
+const MADE: [&str; 3] = ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")];
 
 impl Request<'_> {
     /// Writes VERSION, with the extensions that may be asked for.
@@ -17,17 +50,10 @@ impl Request<'_> {
             reply.put(name(entry.ask as usize).as_bytes());
             reply.put(entry.suffix().as_bytes());
             reply.end(whole, 0);
-            let data = reply.begin_string();
-            if entry.ask == Ask::Vendor {
-                // Who made what, which version of it, and which build.
-                reply.string(b"stowaway");
-                reply.string(b"stowaway");
-                reply.string(env!("CARGO_PKG_VERSION").as_bytes());
-                reply.u64(0);
-            } else {
-                reply.put(entry.version());
-            }
-            reply.end(data, 0);
+            reply.string(match entry.ask {
+                Ask::Vendor => &VENDOR,
+                _ => entry.version(),
+            });
         }
         reply.end(start, 0);
     }
@@ -42,12 +68,10 @@ impl Request<'_> {
 
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
     pub(super) fn space(&mut self) -> Outcome {
-        let node = if self.ask == Ask::OpenSpace {
-            self.node.ok_or(Fault::Failure)?
-        } else {
-            self.vfs.resolve(self.path, true)?
-        };
-        let space = &self.vfs.space(node)?;
+        if self.ask != Ask::OpenSpace {
+            self.resolve(self.path, true)?;
+        }
+        let space = &self.vfs.space(self.node)?;
         let unit = u64::from(space.unit_bytes).max(1);
         let (total, free, mine) = (space.total_bytes, space.free_bytes, space.available_bytes);
         if self.ask == Ask::SpaceAvailable {

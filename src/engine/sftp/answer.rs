@@ -1,13 +1,13 @@
 //! From a request to its reply: what requests bring along is read here, and each is carried out in its own way.
 
 use super::attributes;
+use super::files::What;
 use super::requests::{
     self, ATTRIBUTES, Ask, COUNT, DIRECTORY, Entry, FILE, MISSING, OFFSET, OTHER, PATH, WORD,
 };
 use super::status::{Fault, Outcome};
 use super::{Order, Request, Stop};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
-use crate::vfs::Pin;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
@@ -62,7 +62,7 @@ impl Request<'_> {
                 return Ok(());
             }
             // It is only the size of the reply that is wrong: nothing was changed.
-            Ok(()) if start == 0 => Fault::Failure,
+            Ok(()) if start == 0 => Fault::FAILURE,
             Ok(()) => Fault::NoRoom,
         };
         self.reply.truncate(start);
@@ -76,6 +76,7 @@ impl Request<'_> {
     }
 
     /// Finds out what is asked, has it carried out, and tells of it.
+    #[inline(never)]
     fn take(&mut self, kind: u8) -> Outcome {
         let mut name: &[u8] = &[];
         if kind == kind::EXTENDED {
@@ -83,7 +84,7 @@ impl Request<'_> {
             self.name_len = name.len();
             self.args.check()?;
         }
-        let entry = requests::find(kind, name).ok_or(Fault::Unsupported)?;
+        let entry = requests::find(kind, name).ok_or(Fault::UNSUPPORTED)?;
         self.ask = entry.ask;
         if entry.has(PATH) {
             self.path = self.args.path();
@@ -98,7 +99,7 @@ impl Request<'_> {
         let outcome = if self.sftp.permits.has(entry) {
             self.carry_out(entry)
         } else {
-            Err(Fault::Denied)
+            Err(Fault::DENIED)
         };
         if entry.is_told(self.sftp.level) {
             self.tell(entry, outcome);
@@ -107,7 +108,7 @@ impl Request<'_> {
     }
 
     /// Reads the rest of what a request brings along, and carries it out.
-    #[inline(never)]
+    #[inline(always)]
     fn carry_out(&mut self, entry: &Entry) -> Outcome {
         let args = &mut self.args;
         let by_handle = entry.has(FILE | DIRECTORY);
@@ -125,20 +126,17 @@ impl Request<'_> {
             self.told = attributes::read(args, &mut self.change);
         }
         self.args.check()?;
-        if by_handle {
-            let open = self.session.handles.find(handle, entry.traits);
-            let open = open.ok_or(if entry.has(MISSING) {
-                Fault::Missing
+        if by_handle && self.find(handle, entry.traits).is_err() {
+            return Err(if entry.has(MISSING) {
+                Fault::MISSING
             } else {
-                Fault::Failure
-            })?;
-            (self.slot, self.mode) = (open.slot, open.mode);
-            self.node = open.pin.as_ref().map(Pin::node);
+                Fault::FAILURE
+            });
         }
         self.reply.begin(entry.reply, self.id);
         let handler = Self::HANDLERS
             .get(entry.ask as usize)
-            .ok_or(Fault::Unsupported)?;
+            .ok_or(Fault::UNSUPPORTED)?;
         handler(self)
     }
 
@@ -149,8 +147,7 @@ impl Request<'_> {
     }
 
     fn sync(&mut self) -> Outcome {
-        let file = self.lend().ok_or(Fault::Failure)?;
-        self.order = Some(Order::Sync { file });
+        self.order(What::Sync, 0, 0).ok_or(Fault::FAILURE)?;
         Err(Fault::Later)
     }
 
@@ -173,7 +170,6 @@ impl Request<'_> {
 
     /// Tells a person what was asked, and why it was not done.
     #[cold]
-    #[inline(never)]
     fn tell(&mut self, entry: &Entry, outcome: Outcome) {
         let why = match outcome {
             Ok(()) | Err(Fault::Later | Fault::Done) => "",

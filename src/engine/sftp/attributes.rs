@@ -23,7 +23,6 @@ pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
 }
 
 /// Nothing is to be changed.
-#[inline(never)]
 pub(super) fn forget(change: &mut Change) {
     *change = Change::default();
 }
@@ -60,7 +59,7 @@ pub(super) fn read(args: &mut Reader<'_>, change: &mut Change) -> u32 {
 impl Request<'_> {
     pub(super) fn stat(&mut self) -> Outcome {
         let attr = match self.ask {
-            Ask::OpenStat => self.vfs.attr(self.node.ok_or(Fault::Failure)?),
+            Ask::OpenStat => self.vfs.attr(self.node),
             ask => self.vfs.attr_at(self.path, ask == Ask::Stat),
         };
         match &attr {
@@ -76,31 +75,28 @@ impl Request<'_> {
             return Err(FsError::Invalid.into());
         }
         let sized = self.told & attribute::SIZE != 0;
-        let mut opened = None;
-        let node = if self.ask == Ask::OpenSetStat {
+        if self.ask == Ask::OpenSetStat {
             // Only what may be written is cut.
             if sized && self.mode & WRITE == 0 {
                 return Err(FsError::Invalid.into());
             }
-            self.node.ok_or(FsError::Invalid)?
         } else if self.told & attribute::ALL == 0 {
             // As with OpenSSH, nothing is changed of what is not there.
             return Err(Fault::Done);
         } else if !sized {
-            self.vfs.resolve(self.path, self.ask == Ask::SetStat)?
+            self.resolve(self.path, self.ask == Ask::SetStat)?;
         } else if self.ask == Ask::SetStat {
             let how = Opening {
-                write: true,
-                ..Opening::default()
+                how: WRITE,
+                create: None,
             };
-            opened.insert(self.vfs.open_at(self.path, &how)?).node()
+            let pin = self.vfs.open_at(self.path, &how)?;
+            let changed = self.vfs.set_attr(pin.node(), &self.change);
+            self.vfs.unpin(pin);
+            return done(changed);
         } else {
             return Err(FsError::Invalid.into());
-        };
-        let changed = self.vfs.set_attr(node, &self.change);
-        if let Some(pin) = opened {
-            self.vfs.unpin(pin);
         }
-        done(changed)
+        done(self.vfs.set_attr(self.node, &self.change))
     }
 }

@@ -22,11 +22,11 @@ impl Request<'_> {
         self.sftp.accounts.load(vfs);
         let accounts = &self.sftp.accounts;
         let now = vfs.clock().secs;
-        let node = self.node.ok_or(Fault::Failure)?;
+        let node = self.node;
         let open = self.session.handles.at(self.slot);
-        let cookie = &mut open.ok_or(Fault::Failure)?.cookie;
+        let cookie = &mut open.ok_or(Fault::FAILURE)?.cookie;
         let head = reply.position();
-        let full = head.saturating_add(NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX));
+        let full = head.wrapping_add(NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX));
         let mut count: u32 = 0;
         reply.u32(0);
         let own = vfs.attr(node);

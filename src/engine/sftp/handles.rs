@@ -7,17 +7,11 @@ use super::Order;
 use super::requests::{DIRECTORY, FILE};
 use super::status::Fault;
 use crate::vfs::{Files, Opening, Pin, Vfs as _};
-use crate::wire::sftp::open;
 
 /// How what is only read is opened.
 pub(super) static TO_READ: Opening = Opening {
-    read: true,
-    write: false,
-    append: false,
+    how: READ,
     create: None,
-    exclusive: false,
-    truncate: false,
-    directory: false,
 };
 
 /// An open file or directory.
@@ -37,12 +31,12 @@ pub struct Open {
     pub(super) cookie: u64,
 }
 
-/// What may be done with what is open: bits, the first three those of the wire.
-pub(super) const READ: u8 = open::READ as u8;
-pub(super) const WRITE: u8 = open::WRITE as u8;
-pub(super) const APPEND: u8 = open::APPEND as u8;
+/// What may be done with what is open: bits of [`Opening`].
+pub(super) const READ: u8 = Opening::READ;
+pub(super) const WRITE: u8 = Opening::WRITE;
+pub(super) const APPEND: u8 = Opening::APPEND;
 /// It is a directory.
-pub(super) const LIST: u8 = 8;
+pub(super) const LIST: u8 = Opening::DIRECTORY;
 
 /// All that a session has open.
 pub(super) struct Handles {
@@ -64,12 +58,11 @@ impl Handles {
     }
 
     /// A place for what is about to be opened.
-    #[inline(never)]
     pub(super) fn free(&self) -> Result<u16, Fault> {
         let free = self.places.iter().position(Option::is_none);
         // A handle has no bits for more.
         free.and_then(|slot| u16::try_from(slot).ok())
-            .ok_or(Fault::Failure)
+            .ok_or(Fault::FAILURE)
     }
 
     /// Takes a place that was free; the handle.
@@ -92,7 +85,6 @@ impl Handles {
     }
 
     /// What a handle names, if it is of a kind that the request's traits tell.
-    #[inline(never)]
     pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Option<&mut Open> {
         let handle = u32::from_be_bytes(*handle.as_array()?);
         let open = self.at((handle >> 16) as u16)?;
@@ -106,13 +98,11 @@ impl Handles {
     }
 
     /// What is open there.
-    #[inline(never)]
     pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
         self.places.get_mut(usize::from(slot))?.as_mut()
     }
 
     /// The pin there.
-    #[inline(never)]
     pub(super) fn pin(&mut self, slot: u16) -> Option<&Pin> {
         self.at(slot)?.pin.as_ref()
     }
@@ -142,7 +132,7 @@ impl Handles {
     }
 
     /// A client or a job does not need it any more; when nobody does, it is closed.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn release(&mut self, slot: u16, vfs: &mut Files) {
         if let Some(place) = self.places.get_mut(usize::from(slot))
             && let Some(open) = place

@@ -80,6 +80,16 @@ impl Jobs {
         self.count = 0;
     }
 
+    /// Where another is written down, if there is room for it.
+    #[inline(never)]
+    fn next(&mut self) -> Option<&mut Job> {
+        if self.count == JOB_COUNT_MAX {
+            return None;
+        }
+        let place = self.first.wrapping_add(self.count) % JOB_COUNT_MAX;
+        self.ring.get_mut(place)
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -94,7 +104,7 @@ fn go_on(
     vfs: &mut Files,
     room: &mut [u8],
 ) -> Outcome {
-    let pin = handles.pin(job.from).ok_or(Fault::Failure)?;
+    let pin = handles.pin(job.from).ok_or(Fault::FAILURE)?;
     if !job.begun {
         let size = vfs.attr(pin.node())?.size;
         let range = (job.offset, job.len, job.block_bytes);
@@ -108,7 +118,7 @@ fn go_on(
     if !job.copies {
         check.step(bytes, hashes);
     } else if got > 0 {
-        let pin = handles.pin(job.to).ok_or(Fault::Failure)?;
+        let pin = handles.pin(job.to).ok_or(Fault::FAILURE)?;
         vfs.write(pin, job.to_offset, bytes)?;
     } else if job.len < TO_END / 2 {
         return Err(Fault::Eof);
@@ -160,89 +170,75 @@ impl Request<'_> {
         reply.end(start, 0);
     }
 
-    /// Another job, for which there is room: what is read, and what is written to.
+    /// The job that was written down last begins to wait: what it reads, and what it writes to.
     #[inline(never)]
-    fn job(&mut self, from: u16, to: u16) -> Option<&mut Job> {
+    fn begin_job(&mut self, from: u16, to: u16) -> Outcome {
         let Session { handles, jobs, .. } = &mut *self.session;
-        let place = jobs.first.wrapping_add(jobs.count) % JOB_COUNT_MAX;
-        let job = jobs.ring.get_mut(place)?;
-        jobs.count = jobs.count.wrapping_add(1);
-        handles.hold(from);
-        handles.hold(to);
-        (job.id, job.from, job.to) = (self.id, from, to);
-        (job.copies, job.begun, job.labelled) = (false, false, false);
-        Some(job)
-    }
-
-    /// What was read is all there, and there is room for another job.
-    #[inline(never)]
-    fn check_job(&self) -> Outcome {
-        self.args.check()?;
-        if self.session.jobs.count == JOB_COUNT_MAX {
-            return Err(Fault::Busy);
+        if let Some(job) = jobs.next() {
+            (job.id, job.from, job.to) = (self.id, from, to);
+            handles.hold(from);
+            handles.hold(to);
+            jobs.count = jobs.count.wrapping_add(1);
         }
-        Ok(())
+        Err(Fault::Later)
     }
 
     /// copy-data. A file is not copied to itself: there might be no end.
     pub(super) fn copy(&mut self) -> Outcome {
-        let args = &mut self.args;
-        let (len, handle, to_offset) = (args.u64(), args.handle(), args.u64());
-        self.check_job()?;
-        let open = self.session.handles.find(handle, FILE);
-        let open = open.ok_or(Fault::Failure)?;
-        let (to, to_mode) = (open.slot, open.mode);
-        let target = open.pin.as_ref().ok_or(Fault::Failure)?.node();
-        let from = self.vfs.attr(self.node.ok_or(Fault::Failure)?)?;
-        let target = self.vfs.attr(target)?;
-        if (from.fsid, from.inode) == (target.fsid, target.inode) {
-            return Err(Fault::Failure);
-        }
-        if self.mode & READ == 0 || to_mode & WRITE == 0 {
-            return Err(Fault::Missing);
-        }
-        let end = self.offset.max(to_offset).saturating_add(len);
-        if end > i64::MAX as u64 {
-            return Err(Fault::BadMessage);
-        }
-        let offset = self.offset;
-        let job = self.job(self.slot, to).ok_or(Fault::Busy)?;
-        (job.offset, job.to_offset) = (offset, to_offset);
-        job.len = if len == 0 { TO_END } else { len };
+        let job = self.session.jobs.next().ok_or(Fault::Busy)?;
         (job.copies, job.begun) = (true, true);
-        Err(Fault::Later)
+        job.offset = self.offset;
+        let len = self.args.u64();
+        job.len = if len == 0 { TO_END } else { len };
+        let handle = self.args.handle();
+        job.to_offset = self.args.u64();
+        self.args.check()?;
+        let end = job.offset.max(job.to_offset).saturating_add(len);
+        let (from, readable, node) = (self.slot, self.mode & READ, self.node);
+        self.find(handle, FILE)?;
+        let mut which = |node| {
+            let attr = self.vfs.attr(node)?;
+            Ok::<_, Fault>((attr.fsid, attr.inode))
+        };
+        if which(node)? == which(self.node)? {
+            return Err(Fault::FAILURE);
+        }
+        if readable == 0 || self.mode & WRITE == 0 {
+            return Err(Fault::MISSING);
+        }
+        if end > i64::MAX as u64 {
+            return Err(Fault::BAD_MESSAGE);
+        }
+        self.begin_job(from, self.slot)
     }
 
     /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
     pub(super) fn check(&mut self) -> Outcome {
         // Among these three, its length tells a name.
         let by_name = self.name_len == CHECK_NAME.len();
-        let labelled = self.name_len == CHECK.len();
+        let job = self.session.jobs.next().ok_or(Fault::Busy)?;
+        (job.copies, job.begun) = (false, false);
+        job.labelled = self.name_len == CHECK.len();
         let args = &mut self.args;
         let target = if by_name { args.path() } else { args.handle() };
         let list = args.string();
-        let (offset, len, block_bytes) = (args.u64(), args.u64(), args.u32());
-        self.check_job()?;
-        let algorithm = Algorithm::choose(list).ok_or(Fault::Failure)?;
-        let handles = &mut self.session.handles;
-        let from = if by_name {
-            let slot = handles.free()?;
-            let pin = self.vfs.open_at(target, &TO_READ)?;
-            handles.put(slot, pin, READ);
-            slot
-        } else {
-            let open = handles.find(target, FILE).ok_or(Fault::Failure)?;
-            if open.mode & READ == 0 {
-                return Err(Fault::Missing);
-            }
-            open.slot
-        };
-        let job = self.job(from, from).ok_or(Fault::Busy)?;
-        (job.offset, job.len, job.block_bytes) = (offset, len, block_bytes);
-        (job.algorithm, job.labelled) = (algorithm, labelled);
+        job.offset = args.u64();
+        job.len = args.u64();
+        job.block_bytes = args.u32();
+        args.check()?;
+        job.algorithm = Algorithm::choose(list).ok_or(Fault::FAILURE)?;
         if by_name {
-            self.session.handles.close(from, self.vfs);
+            self.pin(target, &TO_READ)?;
+        } else {
+            self.find(target, FILE)?;
+            if self.mode & READ == 0 {
+                return Err(Fault::MISSING);
+            }
         }
-        Err(Fault::Later)
+        let begun = self.begin_job(self.slot, self.slot);
+        if by_name {
+            self.session.handles.close(self.slot, self.vfs);
+        }
+        begun
     }
 }

@@ -53,18 +53,22 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
     // In the order of `Kind`.
     let kind = b"?pc?d?b?-?l?s".get(attr.kind as usize).copied();
     let mut text = *b"?rwxrwxrwx ";
-    for (at, letter) in text.iter_mut().enumerate() {
-        let bit = |bit: usize| attr.mode >> bit & 1 != 0;
-        match at {
-            0 => *letter = kind.unwrap_or_default(),
-            // The bits of the mode stand in the order of the letters, and so do those that change every third letter.
-            3 | 6 | 9 if bit(12_usize.wrapping_sub(at / 3)) => {
-                let special = if at == 9 { b't' } else { b's' };
-                let runs = bit(9_usize.wrapping_sub(at));
-                *letter = special & if runs { !0 } else { !0x20 };
+    let [first, letters @ .., _] = &mut text;
+    *first = kind.unwrap_or_default();
+    // From the right, as the bits. Behind them are three for every third letter.
+    let (mut bits, mut more_bits, mut special) = (attr.mode, attr.mode >> 9, b't');
+    for letter in letters.iter_mut().rev() {
+        let runs = *letter == b'x';
+        if bits & 1 == 0 {
+            *letter = b'-';
+        }
+        bits >>= 1;
+        if runs {
+            if more_bits & 1 != 0 {
+                *letter = special & if *letter == b'-' { !0x20 } else { !0 };
             }
-            1..=9 if !bit(9_usize.wrapping_sub(at)) => *letter = b'-',
-            _ => {}
+            more_bits >>= 1;
+            special = b's';
         }
     }
     out.put(&text);
@@ -116,7 +120,7 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     out.put(b" ");
     // Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
     // Beyond four digits of a year, in either direction, this is far from 0.
-    let since = secs.saturating_add(const { MARCH_DAYS * DAY_SECS }) as u64;
+    let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
     const DAY: u64 = DAY_SECS as u64;
     let (days, rest) = (since / DAY, (since % DAY) as u32);
     if days >= YEARS_DAYS.into() {
@@ -134,7 +138,7 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     let month = month.wrapping_sub(if next { 13 } else { 1 }) as usize;
     out.put(MONTHS.get(month).map_or(b"", |name| name));
     number(out, day.into(), 2);
-    if (0..RECENT_SECS).contains(&now_secs.saturating_sub(secs)) {
+    if (now_secs.wrapping_sub(secs) as u64) < RECENT_SECS as u64 {
         pair(out, b' ', rest / 3600);
         pair(out, b':', rest / 60 % 60);
     } else {

@@ -141,7 +141,7 @@ struct Request<'a> {
     /// What its handle names: what that is open for, where it is, and which object it is.
     mode: u8,
     slot: u16,
-    node: Option<Node>,
+    node: Node,
     /// Of an extension: bytes of its name.
     name_len: usize,
     /// What its attributes are to change.
@@ -293,7 +293,7 @@ impl Stream for Sftp {
             offset: 0,
             word: 0,
             id: 0,
-            node: None,
+            node: Node::default(),
             slot: 0,
             mode: 0,
             ask: Ask::Open,

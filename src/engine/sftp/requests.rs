@@ -403,19 +403,20 @@ fn listed(list: &[u8]) -> Option<u32> {
 /// What a packet of this type asks; if it is for an extension, that of this name.
 #[inline(never)]
 pub(super) fn find(kind: u8, name: &[u8]) -> Option<&'static Entry> {
-    if kind != kind::EXTENDED {
-        let place = usize::from(kind.wrapping_sub(kind::OPEN));
-        return ENTRIES.get(..PACKET_COUNT)?.get(place);
+    let mut place = usize::from(kind.wrapping_sub(kind::OPEN));
+    let mut suffix = false;
+    let extended = kind == kind::EXTENDED;
+    if extended {
+        let mut plain = name;
+        if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
+            (plain, suffix) = (before, true);
+        }
+        // The draft has two names for it, by what follows; paramiko has this one.
+        if name == CHECK_NAME || name == CHECK_HANDLE {
+            plain = CHECK;
+        }
+        place = position(plain)?;
     }
-    let (mut plain, mut suffix) = (name, false);
-    if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
-        (plain, suffix) = (before, true);
-    }
-    // The draft has two names for it, by what follows; paramiko has this one.
-    if name == CHECK_NAME || name == CHECK_HANDLE {
-        plain = CHECK;
-    }
-    let place = position(plain)?.checked_sub(PACKET_COUNT)?;
-    let entry = ENTRIES.get(PACKET_COUNT..)?.get(place)?;
-    (entry.has(OPENSSH) == suffix).then_some(entry)
+    let entry = ENTRIES.get(place)?;
+    (entry.has(OPENSSH) == suffix && (place >= PACKET_COUNT) == extended).then_some(entry)
 }

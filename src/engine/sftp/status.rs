@@ -14,16 +14,6 @@ pub(super) enum Fault {
     Done,
     /// There is no more.
     Eof,
-    /// There is no such file, or it is not open for that.
-    Missing,
-    /// It may not be asked.
-    Denied,
-    /// What has no word of its own.
-    Failure,
-    /// It makes no sense.
-    BadMessage,
-    /// There is no such request.
-    Unsupported,
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
     /// Nothing was begun: as much is under way as there may be.
@@ -49,7 +39,7 @@ impl From<FsError> for Fault {
 
 impl From<Malformed> for Fault {
     fn from(_: Malformed) -> Self {
-        Self::BadMessage
+        Self::BAD_MESSAGE
     }
 }
 
@@ -100,25 +90,28 @@ static PLACES: [u8; FsError::TryLater as usize + 1] = {
     places
 };
 
+// What goes wrong before a backend is asked is told in the same words.
 impl Fault {
+    /// There is no such file, or it is not open for that.
+    pub(super) const MISSING: Self = Self::Files(FsError::NoEntry);
+    /// It may not be asked.
+    pub(super) const DENIED: Self = Self::Files(FsError::Access);
+    /// What has no word of its own.
+    pub(super) const FAILURE: Self = Self::Files(FsError::BadHandle);
+    /// It makes no sense.
+    pub(super) const BAD_MESSAGE: Self = Self::Files(FsError::Invalid);
+    /// There is no such request.
+    pub(super) const UNSUPPORTED: Self = Self::Files(FsError::NotSupported);
+
     /// Where its words are; the place of OpenSSH's own is the status.
     #[inline(never)]
     fn place(self) -> u8 {
-        let status = match self {
-            Self::Files(error) => {
-                let place = PLACES.get(error as usize);
-                return place.copied().unwrap_or_default();
-            }
-            Self::Done => Status::Ok,
-            Self::Eof => Status::Eof,
-            Self::Missing => Status::NoSuchFile,
-            Self::Denied => Status::PermissionDenied,
-            Self::BadMessage => Status::BadMessage,
-            Self::Unsupported => Status::Unsupported,
-            // Of these but the first there is nothing to tell.
-            Self::Failure | Self::NoRoom | Self::Busy | Self::Later => Status::Failure,
-        };
-        status as u8
+        match self {
+            Self::Files(error) => PLACES.get(error as usize).copied().unwrap_or_default(),
+            Self::Eof => Status::Eof as u8,
+            // And what is not answered.
+            _ => Status::Ok as u8,
+        }
     }
 
     /// What a person is told.

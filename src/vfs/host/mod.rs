@@ -278,7 +278,7 @@ impl Vfs for Host {
                 name: found.name.to_bytes(),
                 cookie: found.cookie,
                 inode: if is_top { top.inode } else { found.inode },
-                object: known.then_some((&attr, &handle)),
+                object: known.then_some((&attr, Some(&handle))),
             })
         });
         match listed {

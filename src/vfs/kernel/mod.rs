@@ -57,17 +57,19 @@ pub(super) fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CSt
 }
 
 /// What kind of object it is.
-#[inline(never)]
+#[expect(clippy::indexing_slicing, reason = "there is a place for each")]
 pub(super) const fn kind(mode: u32) -> Kind {
-    match mode >> 12 & 0o17 {
-        0o04 => Kind::Directory,
-        0o12 => Kind::SymbolicLink,
-        0o01 => Kind::Fifo,
-        0o14 => Kind::Socket,
-        0o06 => Kind::BlockDevice,
-        0o02 => Kind::CharacterDevice,
-        _ => Kind::Regular,
-    }
+    static KINDS: [Kind; 16] = {
+        let mut kinds = [Kind::Regular; 16];
+        kinds[Kind::Directory as usize] = Kind::Directory;
+        kinds[Kind::SymbolicLink as usize] = Kind::SymbolicLink;
+        kinds[Kind::Fifo as usize] = Kind::Fifo;
+        kinds[Kind::Socket as usize] = Kind::Socket;
+        kinds[Kind::BlockDevice as usize] = Kind::BlockDevice;
+        kinds[Kind::CharacterDevice as usize] = Kind::CharacterDevice;
+        kinds
+    };
+    KINDS[(mode >> 12 & 0o17) as usize]
 }
 
 /// The attributes of an object in the export of `tag`.
@@ -117,7 +119,7 @@ pub(super) fn space(file: impl AsFd) -> FsResult<Space> {
     })
 }
 
-const ERROR_COUNT: usize = 29;
+const ERROR_COUNT: usize = 30;
 /// What errors of the host mean to a client. All others are `Io`.
 const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::PERM, FsError::Permission),
@@ -141,6 +143,8 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::MLINK, FsError::TooManyLinks),
     (Errno::NOTEMPTY, FsError::NotEmpty),
     (Errno::NAMETOOLONG, FsError::NameTooLong),
+    // A path, where there is no room for all of it.
+    (Errno::RANGE, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
     // Open, but not for this: never for more than its path.
     (Errno::BADF, FsError::Stale),

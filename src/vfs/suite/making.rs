@@ -247,7 +247,7 @@ pub(super) fn what_is_made_is_listed_under_its_handle(world: &mut dyn World) {
     vfs.readdir(dir, 0, Detail::Objects, &mut |entry| {
         if Name::new(entry.name).is_ok() {
             let (attr, handle) = entry.object.unwrap();
-            listed.push((entry.name.to_vec(), *attr, *handle));
+            listed.push((entry.name.to_vec(), *attr, *handle.unwrap()));
         }
         ControlFlow::Continue(())
     })

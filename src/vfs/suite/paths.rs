@@ -1,22 +1,17 @@
 //! Laws of paths: what they lead to, through dots and links, and what is opened and made there.
 
-use super::super::walk::{End, Path, walk};
+use super::super::walk::{End, Path, ROOM_BYTES};
 use super::super::{
     Attr, Change, Files, FsError, FsResult, Kind, Make, Name, NewTime, Opening, Vfs,
 };
 use super::{World, writable};
 
 const READ: Opening = Opening {
-    read: true,
-    write: false,
-    append: false,
+    how: Opening::READ,
     create: None,
-    exclusive: false,
-    truncate: false,
-    directory: false,
 };
 const WRITE: Opening = Opening {
-    write: true,
+    how: Opening::READ | Opening::WRITE,
     ..READ
 };
 const MAKE: Opening = Opening {
@@ -24,7 +19,7 @@ const MAKE: Opening = Opening {
     ..WRITE
 };
 const LIST: Opening = Opening {
-    directory: true,
+    how: Opening::READ | Opening::DIRECTORY,
     ..READ
 };
 
@@ -49,8 +44,10 @@ fn lead(vfs: &mut Files, path: &str, follow: bool) -> FsResult<Attr> {
     let end = if follow { End::Follow } else { End::Keep };
     let attr = vfs.attr_at(path, follow);
     let resolved = vfs.resolve(path, follow).and_then(|node| vfs.attr(node));
-    let walked = walk(vfs, path, end, &mut Path::default());
-    let walked = walked.and_then(|found| vfs.attr(found.node.unwrap()));
+    let mut done = Path::new(vfs);
+    let walked = done.walk(path, &mut [0; ROOM_BYTES], end);
+    let node = done.node();
+    let walked = walked.and_then(|()| vfs.attr(node.unwrap()));
     let about = String::from_utf8_lossy(path);
     assert_eq!(attr, resolved, "{about}, follow: {follow}");
     assert_eq!(walked, attr, "{about}, follow: {follow}");
@@ -325,11 +322,10 @@ pub(super) fn true_paths_have_neither_links_nor_dots(world: &mut dyn World) {
         ("file/none", End::Absent, Err(FsError::NotDirectory)),
     ] {
         for path in spellings(world, below) {
-            let (mut done, mut out) = (Path::default(), [0; 4096]);
-            let vfs = world.vfs();
-            let found = walk(vfs, path.as_bytes(), end, &mut done);
-            let written = found.map(|_| {
-                let len = done.write(vfs, &mut out);
+            let (mut done, mut out) = (Path::new(world.vfs()), [0; ROOM_BYTES]);
+            let found = done.walk(path.as_bytes(), &mut out, end);
+            let written = found.map(|()| {
+                let len = done.write(&mut out);
                 String::from_utf8_lossy(&out[..len]).into_owned()
             });
             let expect = expect.map(|below| {
@@ -370,7 +366,7 @@ pub(super) fn opening_follows_its_flags(world: &mut dyn World) {
     let before = open(vfs, &at("file"), &READ).unwrap().mode;
     assert_eq!(open(vfs, &at("file"), &MAKE).unwrap().mode, before);
     let cut = Opening {
-        truncate: true,
+        how: WRITE.how | Opening::TRUNCATE,
         ..WRITE
     };
     assert_eq!(open(vfs, &at("file"), &cut).unwrap().size, 0);
@@ -412,7 +408,7 @@ pub(super) fn what_is_made_by_its_path_is_there(world: &mut dyn World) {
 
 pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     let how = Opening {
-        exclusive: true,
+        how: MAKE.how | Opening::EXCLUSIVE,
         ..MAKE
     };
     let top = world.top();
@@ -432,7 +428,7 @@ pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     assert_eq!(open(vfs, &none, &how), Err(FsError::Exists));
     // Where nothing is to be made it means nothing.
     let how = Opening {
-        exclusive: true,
+        how: READ.how | Opening::EXCLUSIVE,
         ..READ
     };
     for below in ["file", "nowhere", "absolute"] {
@@ -459,7 +455,7 @@ pub(super) fn nothing_but_files_and_directories_is_opened(world: &mut dyn World)
 
 pub(super) fn what_is_appended_goes_to_the_end(world: &mut dyn World) {
     let how = Opening {
-        append: true,
+        how: MAKE.how | Opening::APPEND,
         ..MAKE
     };
     let top = world.top();

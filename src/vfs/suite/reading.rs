@@ -157,7 +157,7 @@ pub(super) fn listed_handles_are_those_of_lookup(world: &mut dyn World) {
         vfs.readdir(dir, 0, Detail::Objects, &mut |entry| {
             listed.push((
                 entry.name.to_vec(),
-                entry.object.map(|(_, handle)| *handle),
+                entry.object.map(|(_, handle)| *handle.unwrap()),
                 entry.inode,
             ));
             ControlFlow::Continue(())

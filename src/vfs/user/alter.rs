@@ -4,69 +4,60 @@
 //! is opened.
 
 use super::super::kernel::change::times;
-use super::super::kernel::{PATH, READ, WRITE, error};
-use super::super::{Change, FsError, FsResult, Kind, Make, Node, Right, Vfs as _};
+use super::super::kernel::{PATH, READ, WRITE};
+use super::super::{Change, FsError, FsResult, Kind, Make, Node, Vfs as _};
+use super::ring::NONE;
 use super::{User, number};
-use crate::sys::c_str;
 use crate::sys::files;
 use crate::sys::named::{self, CURRENT};
 use core::ffi::CStr;
 use rustix::fd::RawFd;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags};
+
+/// Changes attributes of an open file, or of what a path leads to, in the order in which none undoes another. Who owns it is
+/// changed by its descriptor in any case.
+#[inline(never)]
+fn change(file: RawFd, path: Option<&CStr>, change: &Change) -> FsResult<()> {
+    if let Some(size) = change.size {
+        named::cut::<FsError>(file, path, size)?;
+    }
+    if change.uid.is_some() || change.gid.is_some() {
+        named::own::<FsError>(file, change.uid, change.gid)?;
+    }
+    if let Some(mode) = change.mode {
+        named::change_mode::<FsError>(file, path, mode)?;
+    }
+    if change.times() {
+        let times = times(change.atime, change.mtime);
+        let none = AtFlags::empty();
+        if path.is_some() {
+            return named::change_times(CURRENT, path, &times, none);
+        }
+        match named::change_times(file, Some(c""), &times, AtFlags::EMPTY_PATH) {
+            // The kernel is too old for this.
+            Err(FsError::Invalid) => return named::change_times(file, None, &times, none),
+            done => return done,
+        }
+    }
+    Ok(())
+}
 
 impl User {
-    /// Changes attributes in the order in which none undoes another. What is new was made with its mode.
-    pub(super) fn alter(&mut self, node: Node, change: &Change, is_new: bool) -> FsResult<()> {
-        let file = number(node);
-        if let Some(size) = change.size {
-            self.cut(node, size)?;
-        }
-        if change.uid.is_some() || change.gid.is_some() {
-            named::own::<FsError>(file, change.uid, change.gid)?;
-        }
-        if let Some(mode) = change.mode
-            && !is_new
-        {
-            self.change(node, &|file, path| named::change_mode(file, path, mode))?;
-        }
-        if change.times() {
-            let times = times(change.atime, change.mtime);
-            self.change(node, &|file, path| {
-                named::change_times(file, path, &times).map_err(error)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn cut(&mut self, node: Node, size: u64) -> FsResult<()> {
-        if size > i64::MAX as u64 {
+    /// Changes attributes.
+    #[inline(never)]
+    pub(super) fn alter(&mut self, node: Node, by: &Change) -> FsResult<()> {
+        if by.size > Some(i64::MAX as u64) {
             return Err(FsError::TooLarge);
         }
-        match named::cut(number(node), size) {
-            // It is open only as a path.
-            Err(FsError::Stale) => {}
-            done => return done,
-        }
-        let pin = self.pin(node, Some(Right::Write))?;
-        let done = named::cut(number(pin.node), size);
-        self.unpin(pin);
-        done
-    }
-
-    fn change(
-        &mut self,
-        node: Node,
-        by: &dyn Fn(RawFd, Option<&CStr>) -> FsResult<()>,
-    ) -> FsResult<()> {
         let (file, mut room) = (number(node), [0; 25]);
-        match by(file, None) {
+        match change(file, None, by) {
             // It is open only as a path.
             Err(FsError::Stale) => {}
             done => return done,
         }
-        match by(CURRENT, Some(files::path_of(file, &mut room))) {
+        match change(file, Some(files::path_of(file, &mut room)), by) {
             // Without /proc it has to be found once more, if that has no effects.
-            Err(FsError::NoEntry | FsError::NotDirectory) if self.named == Some(node) => {}
+            Err(FsError::NoEntry | FsError::NotDirectory) if self.named == file => {}
             done => return done,
         }
         let attr = self.attr(node)?;
@@ -80,7 +71,7 @@ impl User {
             // It was moved meanwhile.
             return Err(FsError::TryLater);
         }
-        by(number(again), None)
+        change(number(again), None, by)
     }
 
     /// Makes an object that was not there.
@@ -102,17 +93,24 @@ impl User {
                 if target.is_empty() {
                     return Err(FsError::Invalid);
                 }
-                self.named = None;
+                self.named = NONE;
                 self.text.clear();
                 self.end_text(target)?;
-                named::make_link::<FsError>(c_str(&self.text), dir, name)?;
+                named::make_link::<FsError>(self.text(), dir, name)?;
             }
             Make::Special(kind, device) => {
                 named::make_node::<FsError>(dir, name, kind.bits() | mode, device)?;
             }
         }
         let node = self.found.keep(named::open_entry(dir, name, flags, mode))?;
-        self.alter(node, change, true)?;
+        // It was made with its mode.
+        self.alter(
+            node,
+            &Change {
+                mode: None,
+                ..*change
+            },
+        )?;
         Ok(node)
     }
 }

@@ -1,9 +1,10 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
 use super::super::kernel::error;
-use super::super::walk::{End, Path, Text, add, beneath, front, join};
+use super::super::walk::{End, Path, ROOM_BYTES, Text, add, beneath, front, join};
 use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
 use super::User;
+use super::ring::NONE;
 use crate::config::PATH_BYTES_MAX;
 use crate::sys::files;
 use crate::sys::named;
@@ -29,7 +30,7 @@ impl Jail {
         // What does not fit is told of what follows, for which there is no room either.
         let _ = add(text, b".");
         if path.first() == Some(&b'/') {
-            return beneath(self.at, path);
+            return beneath(self.at, path).ok_or(FsError::NoEntry);
         }
         let _ = add(text, self.start);
         let _ = add(text, b"/");
@@ -74,7 +75,7 @@ impl User {
             return Err(FsError::NotDirectory);
         }
         if let Some(jail) = &mut self.jail {
-            jail.start = beneath(jail.at, path).unwrap_or_else(|_| {
+            jail.start = beneath(jail.at, path).unwrap_or_else(|| {
                 // It is relative, to the top.
                 let room = sys::heap::bytes(path.len() + 1);
                 join(room, b"/", path);
@@ -94,10 +95,10 @@ impl User {
         let Some(jail) = &self.jail else {
             return len;
         };
-        let Ok(below) = beneath(jail.real, front(target, len)) else {
+        let Some(below) = beneath(jail.real, front(target, len)) else {
             return len;
         };
-        self.named = None;
+        self.named = NONE;
         self.text.clear();
         let _ = add(&mut self.text, below);
         join(target, jail.at, &self.text)
@@ -105,18 +106,20 @@ impl User {
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
     pub(super) fn open_beneath(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
-        let opened = named::open_beneath(self.top, sys::c_str(&self.text), flags, mode);
-        match opened {
+        let opened = named::open_beneath(self.top, self.text(), flags, mode);
+        if let Err(
+            FsError::CrossDevice | FsError::TryLater | FsError::Permission | FsError::NotSupported,
+        ) = opened
+        {
             // A path that leads out, or an absolute link, or something was moved: the law knows what it means. Old kernels do
             // not know the call, and some sandboxes no better word for that.
-            Err(
-                FsError::CrossDevice
-                | FsError::TryLater
-                | FsError::Permission
-                | FsError::NotSupported,
-            ) => {}
-            opened => return opened,
+            return self.open_by_law(flags, mode);
         }
+        opened
+    }
+
+    #[inline(never)]
+    fn open_by_law(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
         let end = if flags.contains(OFlags::EXCL) {
             End::New
         } else if flags.contains(OFlags::CREATE) {
@@ -126,13 +129,15 @@ impl User {
         } else {
             End::Follow
         };
-        let mut done = Path::default();
+        let mut room = [0; ROOM_BYTES];
+        let mut len = 0;
         if let (Some(jail), [_, below @ .., _]) = (&self.jail, &self.text[..]) {
             // As clients write it: in place of the ".".
-            done.begin(jail.at)?;
-            done.go_on(below)?;
+            len = join(&mut room, jail.at, below);
         }
-        done.walk(self, end)?;
+        let (path, room) = room.split_at_mut_checked(len).unwrap_or_default();
+        let mut done = Path::new(self);
+        done.go_on(path, room, end)?;
         let name = match done.name() {
             b"" => b".",
             name => name,

@@ -8,7 +8,7 @@ use rustix::fd::RawFd;
 
 /// Places for steps: a directory is still needed when all the links have been read that there may be on one way.
 pub(super) const STEP_COUNT: usize = 48;
-const _: () = assert!(STEP_COUNT > LINK_COUNT_MAX + 3);
+const _: () = assert!(STEP_COUNT > LINK_COUNT_MAX as usize + 3);
 /// Places for what was found: more than a request asks for.
 pub(super) const FOUND_COUNT: usize = 16;
 const _: () = assert!(1 + STEP_COUNT + FOUND_COUNT + 8 <= HANDLE_DESCRIPTOR_RESERVE);
@@ -17,18 +17,19 @@ pub(super) const NONE: RawFd = -1;
 
 /// Descriptors, the oldest of which gives way to the next.
 #[derive(Debug)]
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub(super) struct Ring {
-    files: [RawFd; STEP_COUNT],
     /// How many places are used.
-    count: usize,
-    turn: usize,
+    count: u32,
+    turn: u32,
+    files: [RawFd; STEP_COUNT],
 }
 
 impl Ring {
     pub(super) const fn new(count: usize) -> Self {
         Self {
             files: [NONE; STEP_COUNT],
-            count,
+            count: count as u32,
             turn: 0,
         }
     }
@@ -41,7 +42,7 @@ impl Ring {
         if self.turn >= self.count {
             self.turn = 0;
         }
-        if let Some(place) = self.files.get_mut(self.turn) {
+        if let Some(place) = self.files.get_mut(self.turn as usize) {
             // It may be none.
             close(core::mem::replace(place, file));
         }
