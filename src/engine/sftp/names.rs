@@ -4,7 +4,7 @@ use super::attributes::MODE_MASK;
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Request, Sftp};
-use crate::vfs::{Change, FsError, FsResult, Kind, Make, Name, Node, Vfs as _};
+use crate::vfs::{FsError, FsResult, Kind, Make, Name, Node, Vfs as _};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;
@@ -80,9 +80,9 @@ impl Sftp {
         if removes {
             return Ok(vfs.remove(dir, name, directory)?);
         }
-        let mut change = Change::default();
+        let mut mode = None;
         let make = if makes {
-            change.mode = Some(request.attributes.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK);
+            mode = Some(request.attributes.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK);
             Make::Directory
         } else if path.is_empty() {
             return Err(Fault::Missing);
@@ -90,7 +90,6 @@ impl Sftp {
             // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
             Make::Link(path)
         };
-        vfs.create(dir, name, make, &change)?;
-        Ok(())
+        Ok(vfs.make(dir, name, make, mode)?)
     }
 }
