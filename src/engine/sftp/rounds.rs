@@ -127,7 +127,7 @@ pub(super) fn md5(words: &mut [u32; 8], chunk: &[u8; 64]) {
             .wrapping_add(mixed)
             .wrapping_add(*sine)
             .wrapping_add(taken);
-        let turns = TURNS.as_flattened().get(step / 16 * 4 + step % 4);
+        let turns = TURNS.as_flattened().get((step >> 2 & 12) | step & 3);
         let turned = sum.rotate_left(turns.copied().unwrap_or_default().into());
         [words[0], words[1], words[2], words[3]] = [d, b.wrapping_add(turned), b, c];
     }

@@ -144,13 +144,13 @@ fn talk(options: &Options) -> Status {
     let hashes = heap::bytes(HASHES_BYTES);
     let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
     let jail = user.jail_descriptor();
-    let greeted = || {
+    let greeted = move || {
         if let Some(jail) = jail {
             walls::raise(jail);
         }
     };
     let mut wire = Standard;
-    let files: &mut Files = &mut *user;
+    let files: &mut Files = &mut user;
     let talk = Talk::new(&mut wire, files, &mut events, greeted);
     match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
         "" => DONE,
