@@ -1,53 +1,65 @@
 //! Why something failed at the start, and what to do about it.
 
-use super::words::parts;
 use super::{FAILED, Status, complain};
 use crate::sys::Errno;
+use crate::text::{Text, text};
 
 /// Says what failed, with what, and why, in the words of `own` reasons or of these.
-pub(super) fn failed(what: &str, about: &[u8], errno: Errno, own: &'static str) -> Status {
-    complain(FAILED, what.as_bytes(), about, why(errno, own))
+pub(super) fn failed(what: Text, about: &[u8], errno: Errno, own: &[Reason]) -> Status {
+    complain(FAILED, what, about, why(errno, own))
 }
 
-/// Error numbers, NUL, text, NUL. A table of references would be twice as long. The last text is for all other numbers.
-const REASONS: &str = concat!(
-    "\x02\0it does not exist; check the path\0",     // NOENT
-    "\x14\0a part of its path is not a directory\0", // NOTDIR
-    "\x15\0it is a directory\0",                     // ISDIR
-    "\x01\x0d\0this user may not; start as another user or change its mode\0", // PERM, ACCESS
-    "\x1c\x7a\0the disk is full; make room there\0", // NOSPC, DQUOT
-    "\x1e\0the file system there is read-only; choose another place\0", // ROFS
-    "\x28\0it is a symbolic link, or there are too many in its path\0", // LOOP
-    "\x24\0a name in it is too long\0",              // NAMETOOLONG
-    "\x17\x18\0no descriptor is left; raise the limit (ulimit -n)\0", // NFILE, MFILE
-    "\x05\0the disk failed; see the kernel's log\0", // IO
-    "\0the host refuses; see that it is an ordinary local file or directory",
-);
+/// An error's number and the text for it.
+pub(super) struct Reason(u8, Text);
 
-fn why(errno: Errno, own: &'static str) -> &'static [u8] {
-    let number = errno.raw_os_error() as u8;
-    for table in [own, REASONS] {
-        let mut numbers: Option<&[u8]> = None;
-        for part in parts(table.as_bytes(), 0) {
-            match numbers.take() {
-                None => numbers = Some(part),
-                Some([]) => return part,
-                Some(numbers) => {
-                    for other in numbers {
-                        if *other == number {
-                            return part;
-                        }
-                    }
-                }
+/// The reason for this error.
+pub(super) const fn reason(errno: Errno, text: Text) -> Reason {
+    Reason(errno.raw_os_error() as u8, text)
+}
+
+const PERM: Text = text!("this user may not; start as another user or change its mode");
+const FULL: Text = text!("the disk is full; make room there");
+const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
+
+static REASONS: [Reason; 13] = [
+    reason(Errno::NOENT, text!("it does not exist; check the path")),
+    reason(
+        Errno::NOTDIR,
+        text!("a part of its path is not a directory"),
+    ),
+    reason(Errno::ISDIR, text!("it is a directory")),
+    reason(Errno::PERM, PERM),
+    reason(Errno::ACCESS, PERM),
+    reason(Errno::NOSPC, FULL),
+    reason(Errno::DQUOT, FULL),
+    reason(
+        Errno::ROFS,
+        text!("the file system there is read-only; choose another place"),
+    ),
+    reason(
+        Errno::LOOP,
+        text!("it is a symbolic link, or there are too many in its path"),
+    ),
+    reason(Errno::NAMETOOLONG, text!("a name in it is too long")),
+    reason(Errno::NFILE, FEW),
+    reason(Errno::MFILE, FEW),
+    reason(Errno::IO, text!("the disk failed; see the kernel's log")),
+];
+
+fn why(errno: Errno, own: &[Reason]) -> Text {
+    for table in [own, &REASONS] {
+        for Reason(number, text) in table {
+            if *number == errno.raw_os_error() as u8 {
+                return *text;
             }
         }
     }
-    b""
+    text!("the host refuses; see that it is an ordinary local file or directory")
 }
 
 #[cfg(test)]
-pub(super) fn check(errno: Errno, own: &'static str, part: &str) {
-    let why = core::str::from_utf8(why(errno, own)).unwrap();
+pub(super) fn check(errno: Errno, own: &[Reason], part: &str) {
+    let why = why(errno, own).known();
     assert!(why.contains(part), "{errno:?}: {why}");
 }
 
@@ -73,7 +85,7 @@ mod tests {
             (Errno::IO, "disk failed"),
             (Errno::INVAL, "the host refuses"),
         ] {
-            check(errno, "", part);
+            check(errno, &[], part);
         }
     }
 }

@@ -8,6 +8,7 @@ use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// The allocator over the arena, for a process of one thread.
 ///
@@ -154,6 +155,42 @@ impl Slots<u8> {
         unsafe { self.places.add(self.len as usize).write_bytes(0, count) };
         self.len += count as u32;
         true
+    }
+}
+
+/// Memory that is filled when it is wanted first.
+#[derive(Debug)]
+pub struct Once<const COUNT: usize> {
+    is_filled: AtomicBool,
+    bytes: UnsafeCell<[u8; COUNT]>,
+}
+
+// SAFETY: the process has one thread. Tests, which have several, fill one after the other.
+unsafe impl<const COUNT: usize> Sync for Once<COUNT> {}
+
+impl<const COUNT: usize> Once<COUNT> {
+    /// Zeros, which nobody sees before they are filled.
+    #[expect(clippy::new_without_default, reason = "a Default could not be const")]
+    pub const fn new() -> Self {
+        Self {
+            is_filled: AtomicBool::new(false),
+            bytes: UnsafeCell::new([0; _]),
+        }
+    }
+
+    /// What it is filled with, by `fill` if that was not yet done.
+    pub fn get(&self, fill: &dyn Fn(&mut [u8; COUNT])) -> &[u8; COUNT] {
+        #[cfg(test)]
+        static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        #[cfg(test)]
+        let _one = ONE.lock();
+        if !self.is_filled.load(Ordering::Relaxed) {
+            // SAFETY: nobody was given a reference to it before it is filled.
+            fill(unsafe { &mut *self.bytes.get() });
+            self.is_filled.store(true, Ordering::Relaxed);
+        }
+        // SAFETY: it does not change any more.
+        unsafe { &*self.bytes.get() }
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) fn greet(sftp: &Sftp, reply: &mut Writer<'_>) {
     let start = reply.begin(kind::VERSION, VERSION);
     for entry in extensions(sftp.permits) {
         let whole = reply.begin_string();
-        reply.put(name(entry.ask as usize).as_bytes());
+        reply.put(name(entry.ask as usize));
         reply.put(entry.suffix().as_bytes());
         reply.end(whole, 0);
         let data = reply.begin_string();

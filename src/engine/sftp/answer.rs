@@ -7,6 +7,7 @@ use super::status::{Fault, Outcome};
 use super::{Order, Request, Sftp, Stop};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
 use crate::event::Events;
+use crate::text::Text;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
@@ -188,7 +189,7 @@ const PATH_BYTES_TOLD: usize = 240;
 #[inline(never)]
 fn tell(events: &mut Events, request: &Request<'_, '_>, entry: &Entry, outcome: Outcome) {
     let why = match outcome {
-        Ok(()) | Err(Fault::Later) => "",
+        Ok(()) | Err(Fault::Later) => Text::NOTHING,
         // It is asked once more.
         Err(Fault::NoRoom | Fault::Busy) => return,
         Err(fault) => fault.words(),
@@ -206,5 +207,5 @@ fn tell(events: &mut Events, request: &Request<'_, '_>, entry: &Entry, outcome: 
                 .unwrap_or(request.other),
         );
     }
-    events.tell(requests::name(entry.ask as usize), about.since(0), why);
+    events.tell_request(requests::name(entry.ask as usize), about.since(0), why);
 }
