@@ -4,46 +4,48 @@
 
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::log;
+use crate::text::{Text, text};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A socket is open.
-pub const LISTENING: &str = "listening on";
+pub const LISTENING: Text = text!("listening on");
 /// A directory is offered.
-pub const EXPORTING: &str = "exporting";
+pub const EXPORTING: Text = text!("exporting");
 /// Everybody who reaches the server acts as one user.
-pub const ACTING_AS: &str = "every client acts as user";
+pub const ACTING_AS: Text = text!("every client acts as user");
 /// Everybody who reaches the server is who it says it is.
-pub const ACTING_AS_CALLERS: &str = "clients act as the users they say they are";
+pub const ACTING_AS_CALLERS: Text = text!("clients act as the users they say they are");
 /// There is no portmapper of ours; about the options to mount with instead.
-pub const NO_PORTMAP: &str = "no portmap service on port 111; mount with the options";
+pub const NO_PORTMAP: Text = text!("no portmap service on port 111; mount with the options");
 /// MOUNT is served by TCP alone.
-pub const NO_DATAGRAMS: &str = "no MOUNT over UDP, only over TCP";
+pub const NO_DATAGRAMS: Text = text!("no MOUNT over UDP, only over TCP");
 /// The secret of kernel handles cannot be kept.
-pub const NO_KERNEL_HANDLES: &str =
-    "no kernel handles, so moved files may be lost; choose a --key-file other than";
+pub const NO_KERNEL_HANDLES: Text =
+    text!("no kernel handles, so moved files may be lost; choose a --key-file other than");
 /// An export that some clients cannot use.
-pub const UNUSABLE_BY_WINDOWS: &str =
-    "Windows clients cannot use an export of this name; export a directory below";
+pub const UNUSABLE_BY_WINDOWS: Text =
+    text!("Windows clients cannot use an export of this name; export a directory below");
 /// A role's process ended and will be started again.
-pub const RESTARTING: &str = "starting again in a while: the role";
+pub const RESTARTING: Text = text!("starting again in a while: the role");
 /// The process was asked to stop.
-pub const STOPPING: &str = "stopping";
+pub const STOPPING: Text = text!("stopping");
 /// No descriptor is left for a connection.
-pub const FULL: &str = "no descriptor is left for another client; raise the limit (ulimit -n)";
+pub const FULL: Text =
+    text!("no descriptor is left for another client; raise the limit (ulimit -n)");
 /// A client mounted a path.
-pub const MOUNTED: &str = "mounted";
+pub const MOUNTED: Text = text!("mounted");
 /// A client asked for a path and does not get it.
-pub const MAY_NOT_MOUNT: &str = "may not mount";
+pub const MAY_NOT_MOUNT: Text = text!("may not mount");
 /// A client came upon a file system that is not exported.
-pub const OTHER_FILE_SYSTEM: &str =
-    "came upon another file system beneath the export; export it by itself";
+pub const OTHER_FILE_SYSTEM: Text =
+    text!("came upon another file system beneath the export; export it by itself");
 /// The disk failed under a client's request.
-pub const DISK_FAILED: &str = "met a failure of the disk; see the kernel's log";
+pub const DISK_FAILED: Text = text!("met a failure of the disk; see the kernel's log");
 /// There is no room for what a client writes.
-pub const DISK_FULL: &str = "met a full disk; make room there";
+pub const DISK_FULL: Text = text!("met a full disk; make room there");
 /// A client's connection was closed by us.
-pub const DISCONNECTED: &str = "was disconnected";
+pub const DISCONNECTED: Text = text!("was disconnected");
 
 /// Bytes of the longest line; what is longer is cut.
 const LINE_BYTES: usize = 512;
@@ -52,8 +54,9 @@ const COUNTER_COUNT: usize = 64;
 
 /// One line of text under construction, without `core::fmt`.
 #[derive(Debug)]
+#[repr(C)] // The shortest instructions reach what lies first.
 pub struct Line {
-    len: usize,
+    len: u32,
     bytes: [u8; LINE_BYTES],
 }
 
@@ -68,23 +71,28 @@ impl Default for Line {
 }
 
 impl Line {
-    /// A line that begins with who speaks.
-    #[inline(never)]
-    pub fn begun() -> Self {
-        let mut line = Self::default();
-        line.text("stowaway: ");
-        line
+    /// Begins with who speaks.
+    pub fn begin(&mut self) -> &mut Self {
+        self.say(text!("stowaway: "))
+    }
+
+    /// Appends a text of ours.
+    pub fn say(&mut self, text: Text) -> &mut Self {
+        self.raw(text.bytes())
     }
 
     /// Appends trusted text.
+    #[inline(always)]
     pub fn text(&mut self, text: &str) -> &mut Self {
-        text.bytes().for_each(|byte| self.byte(byte));
-        self
+        self.raw(text.as_bytes())
     }
 
     /// Appends bytes that were escaped before.
+    #[inline(never)]
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
-        bytes.iter().for_each(|byte| self.byte(*byte));
+        for byte in bytes {
+            self.byte(*byte);
+        }
         self
     }
 
@@ -100,9 +108,11 @@ impl Line {
             if matches!(byte, b' '..=b'~') && *byte != b'\\' {
                 self.byte(*byte);
             } else {
-                self.text("\\x");
-                self.digits((byte >> 4).into(), 16);
-                self.digits((byte & 15).into(), 16);
+                self.byte(b'\\').byte(b'x');
+                if *byte < 16 {
+                    self.byte(b'0');
+                }
+                self.digits((*byte).into(), 16);
             }
         }
         self
@@ -120,7 +130,7 @@ impl Line {
             IpAddr::V6(address) => address,
         };
         self.host(address, "[", "]")
-            .text(":")
+            .byte(b':')
             .number(socket.port().into())
     }
 
@@ -154,25 +164,25 @@ impl Line {
             // Without such a run, `end` is 0 and nothing lies before it.
             if at < end && at + longest >= end {
                 if at + 1 == end {
-                    self.text("::");
+                    self.byte(b':').byte(b':');
                 }
                 continue;
             }
             if at != 0 && at != end {
-                self.text(":");
+                self.byte(b':');
             }
             self.digits(u16::from_be_bytes(*group).into(), 16);
         }
     }
 
     /// Appends an event or a complaint: what, about what, and why; the latter two may be empty.
-    pub fn told(&mut self, what: &[u8], about: &[u8], why: &[u8]) -> &mut Self {
+    pub fn told(&mut self, what: &[u8], about: &[u8], why: Text) -> &mut Self {
         self.escaped(what);
         if !about.is_empty() {
-            self.text(" ").escaped(about);
+            self.byte(b' ').escaped(about);
         }
-        if !why.is_empty() {
-            self.text(": ").escaped(why);
+        if why != Text::NOTHING {
+            self.byte(b':').byte(b' ').say(why);
         }
         self
     }
@@ -180,12 +190,12 @@ impl Line {
     /// The text so far.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.get(..self.len as usize).unwrap_or_default()
     }
 
     /// The text and a newline, for which there is always room.
     pub fn end(&mut self) -> &[u8] {
-        if let Some(place) = self.bytes.get_mut(self.len) {
+        if let Some(place) = self.bytes.get_mut(self.len as usize) {
             *place = b'\n';
             self.len += 1;
         }
@@ -200,12 +210,16 @@ impl Line {
         self.byte(if digit < 10 { b'0' } else { b'a' - 10 } + digit);
     }
 
+    /// Appends a letter.
     #[inline(never)]
-    fn byte(&mut self, byte: u8) {
-        if self.len < LINE_BYTES - 1 {
-            self.bytes[self.len] = byte;
+    pub fn byte(&mut self, byte: u8) -> &mut Self {
+        // The last one is for the newline.
+        let (room, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
+        if let Some(place) = room.get_mut(self.len as usize) {
+            *place = byte;
             self.len += 1;
         }
+        self
     }
 }
 
@@ -215,11 +229,23 @@ pub trait Sink {
     fn take(&mut self, line: &[u8]);
 }
 
+/// Tells what, about what, and why; the latter two may be empty.
+#[inline(never)]
+pub fn tell(sink: &mut dyn Sink, what: &[u8], about: &[u8], why: Text) {
+    let mut line = Line::default();
+    line.begin().told(what, about, why);
+    hand_over(sink, &mut line);
+}
+
+fn hand_over(sink: &mut dyn Sink, line: &mut Line) {
+    log::info!("{=[u8]:a}", line.bytes());
+    sink.take(line.end());
+}
+
 /// How often one peer made one kind of event of late.
 #[derive(Clone, Copy, Debug)]
 struct Counter {
-    /// Where the event's text lies: one text, one kind.
-    kind: usize,
+    kind: Text,
     peer: Ipv6Addr,
     /// The second in which counting began.
     since: u32,
@@ -229,7 +255,7 @@ struct Counter {
 /// Where events go.
 pub struct Events {
     sink: &'static mut dyn Sink,
-    counters: [Counter; COUNTER_COUNT],
+    counters: heapless::Vec<Counter, COUNTER_COUNT>,
 }
 
 impl Events {
@@ -241,79 +267,66 @@ impl Events {
 
     /// Events that go to `sink`.
     pub fn to(sink: &'static mut dyn Sink) -> Self {
-        let unused = Counter {
-            kind: 0,
-            peer: Ipv6Addr::UNSPECIFIED,
-            since: 0,
-            count: 0,
-        };
         Self {
             sink,
-            counters: [unused; COUNTER_COUNT],
+            counters: heapless::Vec::new(),
         }
     }
 
     /// Tells of the server itself: what, about what, and why; the latter two may be empty.
-    pub fn tell(&mut self, event: &'static str, about: &[u8], why: &str) {
-        self.take(Line::begun().told(event.as_bytes(), about, why.as_bytes()));
+    pub fn tell(&mut self, event: Text, about: &[u8], why: Text) {
+        self.tell_request(event.bytes(), about, why);
+    }
+
+    /// Tells of a request of this name.
+    pub fn tell_request(&mut self, name: &[u8], about: &[u8], why: Text) {
+        tell(self.sink, name, about, why);
     }
 
     /// Tells of a client, unless there were many like it within a minute.
-    pub fn tell_of(
-        &mut self,
-        now: Instant,
-        peer: Ipv6Addr,
-        event: &'static str,
-        about: &[u8],
-        why: &str,
-    ) {
-        let Some(withheld) = self.count(now.secs(), peer, event.as_ptr() as usize) else {
+    pub fn tell_of(&mut self, now: Instant, peer: Ipv6Addr, event: Text, about: &[u8], why: Text) {
+        let Some(withheld) = self.count(now.secs(), peer, event) else {
             return;
         };
-        let mut line = Line::begun();
+        let mut line = Line::default();
+        line.begin();
         line.address(peer)
-            .text(" ")
-            .told(event.as_bytes(), about, why.as_bytes());
+            .byte(b' ')
+            .told(event.bytes(), about, why);
         if withheld > 0 {
-            line.text(" (and ")
+            line.say(text!(" (and "))
                 .number(withheld)
-                .text(" like it before)");
+                .say(text!(" like it before)"));
         }
-        self.take(&mut line);
-    }
-
-    fn take(&mut self, line: &mut Line) {
-        log::info!("{=[u8]:a}", line.bytes());
-        self.sink.take(line.end());
+        hand_over(self.sink, &mut line);
     }
 
     /// `None`: too many. Else how many were withheld in the minute before.
-    fn count(&mut self, now: u32, peer: Ipv6Addr, kind: usize) -> Option<u32> {
-        let mut chosen: Option<&mut Counter> = None;
-        let mut known = false;
-        for counter in &mut self.counters {
+    fn count(&mut self, now: u32, peer: Ipv6Addr, kind: Text) -> Option<u32> {
+        // Where it is counted; where it is not, the oldest makes room for it, if there is no other.
+        let (mut chosen, mut least, mut known) = (0, u64::MAX, false);
+        for (at, counter) in self.counters.iter().enumerate() {
             known = counter.kind == kind && counter.peer == peer;
-            // Where there is none yet, the oldest makes room: one that was never used, if there is one.
-            let age = |counter: &Counter| (counter.since, counter.count);
-            if known
-                || chosen
-                    .as_ref()
-                    .is_none_or(|oldest| age(counter) < age(oldest))
-            {
-                chosen = Some(counter);
+            let age = u64::from(counter.since) << 32 | u64::from(counter.count);
+            if known || age < least {
+                (chosen, least) = (at, age);
             }
             if known {
                 break;
             }
         }
-        let counter = chosen?;
+        let new = Counter {
+            kind,
+            peer,
+            since: now,
+            count: 0,
+        };
+        if !known && self.counters.push(new).is_ok() {
+            chosen = self.counters.len() - 1;
+        }
+        let counter = self.counters.get_mut(chosen)?;
         if !known {
-            *counter = Counter {
-                kind,
-                peer,
-                since: now,
-                count: 0,
-            };
+            *counter = new;
         }
         let mut withheld = 0;
         if now.wrapping_sub(counter.since) >= 60 {
@@ -394,8 +407,20 @@ mod tests {
     fn what_a_terminal_might_obey_is_escaped_and_long_lines_are_cut() {
         let sink = Sink::default();
         let mut events = Events::new(Box::new(sink.clone()));
-        events.tell_of(Instant::default(), PEER, MOUNTED, b"/a\x1b[2J\n\\\xff", "");
-        events.tell_of(Instant::default(), PEER, MOUNTED, &[b'x'; 1000], "");
+        events.tell_of(
+            Instant::default(),
+            PEER,
+            MOUNTED,
+            b"/a\x1b[2J\n\\\xff",
+            Text::NOTHING,
+        );
+        events.tell_of(
+            Instant::default(),
+            PEER,
+            MOUNTED,
+            &[b'x'; 1000],
+            Text::NOTHING,
+        );
         let lines = sink.lines();
         assert_eq!(
             lines[0],
@@ -411,21 +436,40 @@ mod tests {
         let mut events = Events::new(Box::new(sink.clone()));
         let start = Instant::default();
         for _ in 0..35 {
-            events.tell_of(start, PEER, MOUNTED, b"/a", "");
+            events.tell_of(start, PEER, MOUNTED, b"/a", Text::NOTHING);
         }
         assert_eq!(sink.lines().len(), 10);
-        events.tell_of(start, PEER, DISCONNECTED, b"", "why");
+        events.tell_of(start, PEER, DISCONNECTED, b"", FULL);
         assert_eq!(sink.lines().len(), 11);
         events.tell_of(
             start.after(Duration::from_secs(61)),
             PEER,
             MOUNTED,
             b"/a",
-            "",
+            Text::NOTHING,
         );
         assert_eq!(
             sink.lines()[11],
             "stowaway: 192.0.2.7 mounted /a (and 25 like it before)"
         );
+    }
+
+    #[test]
+    fn of_more_peers_than_are_counted_the_oldest_is_forgotten() {
+        let sink = Sink::default();
+        let mut events = Events::new(Box::new(sink.clone()));
+        let at = |second| Instant::default().after(Duration::from_secs(second));
+        let mut tell = |second, peer: u16| {
+            let peer = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer);
+            events.tell_of(at(second), peer, MOUNTED, b"/a", Text::NOTHING);
+            sink.lines().len()
+        };
+        (0..10).for_each(|_| _ = tell(0, 0));
+        assert_eq!(tell(0, 0), 10);
+        // All places but the first one's are taken, and that one is known still.
+        (1..64).for_each(|peer| _ = tell(1, peer));
+        assert_eq!(tell(1, 0), 10 + 63);
+        assert_eq!(tell(2, 64), 10 + 64);
+        assert_eq!(tell(2, 0), 10 + 65);
     }
 }

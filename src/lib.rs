@@ -27,8 +27,8 @@
 //! # Invariants
 //!
 //! - `tidy` holds the imports to this drawing: `wire` knows nothing, an engine knows no socket, no clock and no system call,
-//!   only `sys` has unsafe code, only `drive` sees net, engine and files together. `config`, `time`, `log` and `event` are
-//!   the words that rooms have in common.
+//!   only `sys` has unsafe code, only `drive` sees net, engine and files together. `config`, `time`, `log`, `text`
+//!   and `event` are the words that rooms have in common.
 //! - All memory is planned at start, from one arena. A connection is a slot of at most 192 bytes; a request that has not all
 //!   arrived waits in a block of 8 KiB, a reply that was not taken in one of 72 KiB, and of both there are few. When they
 //!   run out, who has stalled for longest gives way.
@@ -60,6 +60,7 @@ pub mod log;
 pub mod net;
 pub mod role;
 pub mod sys;
+pub mod text;
 pub mod time;
 pub mod vfs;
 pub mod wire;

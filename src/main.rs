@@ -77,8 +77,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 #[cold]
 #[inline(never)]
 fn die(file: &str, number: u32) -> ! {
-    let mut line = Line::begun();
-    line.text("internal error at ")
+    let mut line = Line::default();
+    // What unpacks texts may be what failed.
+    line.text("stowaway: internal error at ")
         .text(file)
         .text(":")
         .number(number);

@@ -8,6 +8,7 @@ use crate::engine::{Cx, Datagrams as _};
 use crate::event;
 use crate::log;
 use crate::net::{Interest, NetError, NetResult, Socket, Token};
+use crate::text::Text;
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
 
@@ -123,7 +124,7 @@ impl Driver<'_> {
         }
         if self.tell_full_at <= self.now {
             self.tell_full_at = self.now.after(FULL_SILENCE);
-            self.events.tell(event::FULL, b"", "");
+            self.events.tell(event::FULL, b"", Text::NOTHING);
         }
         self.accept_at = self.now.after(ACCEPT_PAUSE);
         self.watch_doors(Interest::None);

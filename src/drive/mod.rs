@@ -27,6 +27,7 @@ use crate::event::{self, Events};
 use crate::log;
 use crate::net::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::sys::heap::Slots;
+use crate::text::Text;
 use crate::time::{Duration, Instant};
 use crate::vfs::{FsResult, Pin, Vfs};
 use connection::{Connection, Owed};
@@ -57,19 +58,24 @@ enum Trouble {
 
 impl Trouble {
     /// What a person is told.
-    const fn text(self) -> &'static str {
+    const fn text(self) -> Text {
         match self {
-            Self::Gone => "",
-            Self::Short => "a file became shorter while it was read",
-            Self::Large => "a request does not fit",
-            Self::Disk => "the disk failed under what it changed; see the kernel's log",
-            Self::NoRequestBlock => "too many requests wait for their end",
-            Self::NoReplyBlock => "too many replies wait to be taken",
-            Self::Unended => "a request did not end",
-            Self::Untaken => "it took no reply for a minute",
+            Self::Gone => Text::NOTHING,
+            trouble => TOLD.plus(trouble as u8 - Self::Short as u8),
         }
     }
 }
+
+/// What a person is told of those from [`Trouble::Short`] on.
+const TOLD: Text = Text::row(&[
+    "a file became shorter while it was read",
+    "a request does not fit",
+    "the disk failed under what it changed; see the kernel's log",
+    "too many requests wait for their end",
+    "too many replies wait to be taken",
+    "a request did not end",
+    "it took no reply for a minute",
+]);
 
 /// Why a connection does not go on for now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -168,7 +174,7 @@ impl<'a> Driver<'a> {
         while !ready.stop {
             self.turn(&mut ready);
         }
-        self.events.tell(event::STOPPING, b"", "");
+        self.events.tell(event::STOPPING, b"", Text::NOTHING);
     }
 
     /// Waits once and does what can be done then.

@@ -11,18 +11,19 @@ use crate::engine::{Cx, Order, State, Stream};
 use crate::event::Events;
 use crate::sys::heap;
 use crate::sys::stdio::Stdio;
+use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::{Descriptor, FsResult, Vfs};
 use core::net::Ipv6Addr;
 use embedded_io::{Read, ReadReady, Write};
 
 /// Why a conversation ended; empty when the peer said all it had to say, or is gone.
-pub type End = &'static str;
+pub type End = Text;
 
 /// The peer is gone.
-const OVER: End = "";
+const OVER: End = Text::NOTHING;
 /// The length of a file was promised.
-const SHORT: End = "a file became shorter or failed while it was read";
+const SHORT: End = text!("a file became shorter or failed while it was read");
 
 /// A pair of streams, as far as it is used here.
 ///
@@ -116,7 +117,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
             if !is_busy || self.have < TALK_INPUT_BYTES && self.wire.is_ready() {
                 let room = self.rx.get_mut(self.have..).unwrap_or_default();
                 if room.is_empty() {
-                    break "a request does not fit";
+                    break text!("a request does not fit");
                 }
                 let count = self.wire.receive(room);
                 if count == 0 {

@@ -5,6 +5,7 @@
 use crate::event::{Events, Line, RESTARTING, STOPPING};
 use crate::sys;
 use crate::sys::process::{self, Child};
+use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 
 /// Milliseconds before the first restart; each further one waits twice as long …
@@ -97,7 +98,7 @@ pub fn run(role: &mut Role<'_>, events: &mut Events) -> i32 {
         };
         let timeout = (until < Instant::NEVER).then(|| until.since(now));
         if process::wait_for_stop(signals.as_ref(), timeout) {
-            events.tell(STOPPING, b"", "");
+            events.tell(STOPPING, b"", Text::NOTHING);
             role.stop();
             return 0;
         }
@@ -114,11 +115,11 @@ pub fn run(role: &mut Role<'_>, events: &mut Events) -> i32 {
         let mut how = Line::default();
         how.text(role.name);
         if status >= 0 {
-            how.text(" ended with status ")
+            how.say(text!(" ended with status "))
                 .number(status.unsigned_abs());
         } else {
-            how.text(" was killed");
+            how.say(text!(" was killed"));
         }
-        events.tell(RESTARTING, how.bytes(), "");
+        events.tell(RESTARTING, how.bytes(), Text::NOTHING);
     }
 }

@@ -15,6 +15,7 @@ use crate::engine::trial::{EVERYTHING, World, programs};
 use crate::event::kept::Sink;
 use crate::event::{self, Events};
 use crate::net::sim::{Peer, Sim};
+use crate::text::Text;
 use crate::time::Duration;
 use crate::vfs::FsError;
 use crate::wire::portmap;
@@ -119,9 +120,12 @@ impl Bench<'_> {
     }
 
     /// How many lines with these words a person was told.
-    fn told(&self, words: &str) -> usize {
+    fn told(&self, words: Text) -> usize {
         let lines = self.sink.lines();
-        lines.iter().filter(|line| line.contains(words)).count()
+        lines
+            .iter()
+            .filter(|line| line.contains(words.known()))
+            .count()
     }
 }
 

@@ -16,6 +16,7 @@
 )]
 
 use crate::event::Events;
+use crate::text::Text;
 use crate::time::Instant;
 use crate::vfs::{FsResult, Pin, Vfs};
 use core::net::Ipv6Addr;
@@ -45,7 +46,7 @@ pub struct Cx<'a, F: ?Sized = dyn Vfs> {
 
 impl Cx<'_> {
     /// Tells a person of this client.
-    fn tell(&mut self, event: &'static str, about: &[u8], why: &str) {
+    fn tell(&mut self, event: Text, about: &[u8], why: Text) {
         self.events.tell_of(self.now, self.peer, event, about, why);
     }
 }
@@ -97,7 +98,7 @@ pub enum State {
     /// Nothing: it has long work of its own in hand. Input that is there already goes first.
     Busy,
     /// Nothing: the peer broke the protocol, and the connection is to be closed after the produced bytes.
-    Closed(&'static str),
+    Closed(Text),
 }
 
 /// What one call did.

@@ -6,6 +6,7 @@ use super::Cx;
 use super::rpc::Request;
 use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
+use crate::text::{Text, text};
 use crate::vfs::{Export, FsError, FsResult, Handle, Kind, Name};
 use crate::wire::Writer;
 use crate::wire::mount::{
@@ -58,18 +59,18 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     let reply = &mut *request.reply;
     let handle;
     let (status, why) = match export {
-        None => (Status::Access, "it is not exported"),
+        None => (Status::Access, text!("it is not exported")),
         Some(export) => {
             handle = walk(cx, export, below);
             match handle.as_ref().map(Handle::bytes) {
                 Err(error) => refusal(*error),
                 Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
                     Status::ServerFault,
-                    "MOUNT version 1 has no room for its handle; use version 3",
+                    text!("MOUNT version 1 has no room for its handle; use version 3"),
                 ),
                 Ok(handle) => {
                     mounts.add(cx.peer, export);
-                    cx.tell(event::MOUNTED, path, "");
+                    cx.tell(event::MOUNTED, path, Text::NOTHING);
                     reply.u32(Status::Ok as u32);
                     if version == VERSION_3 {
                         reply.opaque(handle);
@@ -103,24 +104,27 @@ fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8]) -> FsResult<Handle> {
     cx.vfs.handle(node)
 }
 
-const fn refusal(error: FsError) -> (Status, &'static str) {
+const fn refusal(error: FsError) -> (Status, Text) {
     match error {
-        FsError::NoEntry => (Status::NoEntry, "there is no such directory in the export"),
+        FsError::NoEntry => (
+            Status::NoEntry,
+            text!("there is no such directory in the export"),
+        ),
         FsError::NotDirectory | FsError::IsDirectory => {
-            (Status::NotDirectory, "it is not a directory")
+            (Status::NotDirectory, text!("it is not a directory"))
         }
-        FsError::NameTooLong => (Status::NameTooLong, "a name in it is too long"),
+        FsError::NameTooLong => (Status::NameTooLong, text!("a name in it is too long")),
         FsError::Invalid | FsError::BadHandle | FsError::BadCookie => {
-            (Status::Invalid, "it is not a path")
+            (Status::Invalid, text!("it is not a path"))
         }
         FsError::OtherFileSystem => (
             Status::Access,
-            "another file system is mounted there; export it by itself",
+            text!("another file system is mounted there; export it by itself"),
         ),
         FsError::Access | FsError::Permission | FsError::ReadOnly => {
-            (Status::Access, "the server itself may not go there")
+            (Status::Access, text!("the server itself may not go there"))
         }
-        FsError::Io => (Status::Io, "the disk failed"),
+        FsError::Io => (Status::Io, text!("the disk failed")),
         FsError::Stale
         | FsError::NotSupported
         | FsError::TryLater
@@ -131,7 +135,7 @@ const fn refusal(error: FsError) -> (Status, &'static str) {
         | FsError::Quota
         | FsError::TooManyLinks
         | FsError::TooManyFollowed
-        | FsError::NotEmpty => (Status::ServerFault, "it cannot be opened now"),
+        | FsError::NotEmpty => (Status::ServerFault, text!("it cannot be opened now")),
     }
 }
 

@@ -10,6 +10,7 @@ use super::replay::{Key, Replay};
 use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::{FRAGMENT_COUNT_MAX, RECORD_BYTES_MAX, REPLY_HEAD_BYTES, REQUEST_BYTES};
 use crate::log;
+use crate::text::Text;
 use crate::vfs::{FsResult, Pin, Vfs};
 use crate::wire::nfs3::VERIFIER_BYTES;
 use crate::wire::rpc::{Call, MARK_BYTES, Mark, NotACall, Reject, emit_reply};
@@ -115,16 +116,21 @@ enum Stop {
     Unexpected,
 }
 
+/// What a person is told of those from [`Stop::TooLong`] on.
+const ENDS: Text = Text::row(&[
+    "its record is longer, or in more fragments, than any request",
+    "what it sent is no RPC call",
+    "a WRITE has less data than it says",
+    "a file became shorter while it was read",
+]);
+
 impl From<Stop> for State {
     fn from(stop: Stop) -> Self {
         Self::Closed(match stop {
             Stop::NeedInput => return Self::NeedInput,
             Stop::NeedOutput => return Self::NeedOutput,
-            Stop::TooLong => "its record is longer, or in more fragments, than any request",
-            Stop::NotACall => "what it sent is no RPC call",
-            Stop::TooShort => "a WRITE has less data than it says",
-            Stop::Shrunk => "a file became shorter while it was read",
-            Stop::Unexpected => "",
+            Stop::Unexpected => Text::NOTHING,
+            stop => ENDS.plus((stop as u8).wrapping_sub(Stop::TooLong as u8)),
         })
     }
 }

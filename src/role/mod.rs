@@ -1,9 +1,10 @@
 //! Multi-call: what the file does is its first word or the name it was started by. One role per file.
 
-use crate::event::{Line, Sink};
+use crate::event::{self, Sink};
 use crate::sys::frames::BUILD_ID_BYTES;
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
+use crate::text::{Text, parts, place_in, text};
 use embedded_io::Write as _;
 
 #[cfg(feature = "nfs")]
@@ -15,20 +16,18 @@ mod serve;
 mod sftp_server;
 mod words;
 
-use words::{parts, place_in};
-
-const HELP: &[&str] = &[
-    "stowaway ROLE …, or a link to it that is named as the ROLE:\n\n",
+const HELP: &[Text] = &[
+    text!("stowaway ROLE ..., or a link to it that is named as the ROLE:\n\n"),
     #[cfg(feature = "nfs")]
     nfs::SUMMARY,
     #[cfg(feature = "sftp-server")]
     sftp_server::SUMMARY,
-    "\nstowaway ROLE --help has its options.\n",
+    text!("\nstowaway ROLE --help has its options.\n"),
 ];
-const VERSION: &str = concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n");
+const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
 
 /// What to do about a word that nobody knows.
-const SEE_HELP: &[u8] = b"see stowaway --help";
+const SEE_HELP: Text = text!("see stowaway --help");
 
 /// The status a process exits with: why it failed has been said.
 type Status = i32;
@@ -45,7 +44,7 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &str = "serve nfs unfsd sftp-server";
+    const ROLES: &[u8] = b"serve nfs unfsd sftp-server";
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();
@@ -70,20 +69,20 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         Some(3) => sftp_server::run(args),
         _ => {
             inform(word, HELP)?;
-            Err(complain(USAGE, b"there is no role", word, SEE_HELP))
+            Err(complain(USAGE, text!("there is no role"), word, SEE_HELP))
         }
     }
 }
 
 /// Prints what `word` asks to be told about the file itself, and is done; else goes on.
-fn inform(word: &[u8], help: &[&str]) -> Result<(), Status> {
-    let text = match place_in("-h --help help --version", word) {
+fn inform(word: &[u8], help: &[Text]) -> Result<(), Status> {
+    let text = match place_in(b"-h --help help --version", word) {
         Some(3) => &[VERSION],
         Some(_) => help,
         None => return Ok(()),
     };
     for part in text {
-        if !Stdio::print(part.as_bytes()) {
+        if !Stdio::print(part.bytes()) {
             return Err(unwritten());
         }
     }
@@ -92,13 +91,24 @@ fn inform(word: &[u8], help: &[&str]) -> Result<(), Status> {
 
 /// Says that what was asked for could not be told.
 fn unwritten() -> Status {
-    complain(FAILED, b"standard output cannot be written", b"", b"")
+    complain(
+        FAILED,
+        text!("standard output cannot be written"),
+        b"",
+        Text::NOTHING,
+    )
 }
 
 /// Says on one line what is wrong, with what, and why or what to do; the status to exit with.
-fn complain(status: Status, what: &[u8], about: &[u8], why: &[u8]) -> Status {
-    Console.take(Line::begun().told(what, about, why).end());
+fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
+    event::tell(&mut Console, what.bytes(), about, why);
     status
+}
+
+/// Says on one line of which word the value is wrong, and what to do; the status to exit with.
+fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
+    event::tell(&mut Console, word, value, why);
+    USAGE
 }
 
 /// Events go to standard error.

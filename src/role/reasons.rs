@@ -1,53 +1,78 @@
 //! Why something failed at the start, and what to do about it.
 
-use super::words::parts;
 use super::{FAILED, Status, complain};
 use crate::sys::Errno;
+use crate::text::{Text, text};
 
-/// Says what failed, with what, and why, in the words of `own` reasons or of these.
-pub(super) fn failed(what: &str, about: &[u8], errno: Errno, own: &'static str) -> Status {
-    complain(FAILED, what.as_bytes(), about, why(errno, own))
+/// Says what failed, with what, and why, in the words of this table.
+pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Status {
+    complain(FAILED, what, about, why(errno, table))
 }
 
-/// Error numbers, NUL, text, NUL. A table of references would be twice as long. The last text is for all other numbers.
-const REASONS: &str = concat!(
-    "\x02\0it does not exist; check the path\0",     // NOENT
-    "\x14\0a part of its path is not a directory\0", // NOTDIR
-    "\x15\0it is a directory\0",                     // ISDIR
-    "\x01\x0d\0this user may not; start as another user or change its mode\0", // PERM, ACCESS
-    "\x1c\x7a\0the disk is full; make room there\0", // NOSPC, DQUOT
-    "\x1e\0the file system there is read-only; choose another place\0", // ROFS
-    "\x28\0it is a symbolic link, or there are too many in its path\0", // LOOP
-    "\x24\0a name in it is too long\0",              // NAMETOOLONG
-    "\x17\x18\0no descriptor is left; raise the limit (ulimit -n)\0", // NFILE, MFILE
-    "\x05\0the disk failed; see the kernel's log\0", // IO
-    "\0the host refuses; see that it is an ordinary local file or directory",
-);
+/// An error's number and the text for it.
+#[derive(Clone, Copy)]
+pub(super) struct Reason(u8, Text);
 
-fn why(errno: Errno, own: &'static str) -> &'static [u8] {
-    let number = errno.raw_os_error() as u8;
-    for table in [own, REASONS] {
-        let mut numbers: Option<&[u8]> = None;
-        for part in parts(table.as_bytes(), 0) {
-            match numbers.take() {
-                None => numbers = Some(part),
-                Some([]) => return part,
-                Some(numbers) => {
-                    for other in numbers {
-                        if *other == number {
-                            return part;
-                        }
-                    }
-                }
-            }
+/// The reason for this error.
+pub(super) const fn reason(errno: Errno, text: Text) -> Reason {
+    Reason(errno.raw_os_error() as u8, text)
+}
+
+const PERM: Text = text!("this user may not; start as another user or change its mode");
+const FULL: Text = text!("the disk is full; make room there");
+const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
+
+/// Behind the reasons of a role.
+const COMMON: [Reason; 13] = [
+    reason(Errno::NOENT, text!("it does not exist; check the path")),
+    reason(
+        Errno::NOTDIR,
+        text!("a part of its path is not a directory"),
+    ),
+    reason(Errno::ISDIR, text!("it is a directory")),
+    reason(Errno::PERM, PERM),
+    reason(Errno::ACCESS, PERM),
+    reason(Errno::NOSPC, FULL),
+    reason(Errno::DQUOT, FULL),
+    reason(
+        Errno::ROFS,
+        text!("the file system there is read-only; choose another place"),
+    ),
+    reason(
+        Errno::LOOP,
+        text!("it is a symbolic link, or there are too many in its path"),
+    ),
+    reason(Errno::NAMETOOLONG, text!("a name in it is too long")),
+    reason(Errno::NFILE, FEW),
+    reason(Errno::MFILE, FEW),
+    reason(Errno::IO, text!("the disk failed; see the kernel's log")),
+];
+
+/// A table that begins with a role's own reasons.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+pub(super) const fn table<const OWN: usize, const ALL: usize>(own: [Reason; OWN]) -> [Reason; ALL] {
+    assert!(ALL == OWN + COMMON.len());
+    let mut table = [Reason(0, Text::NOTHING); ALL];
+    let mut at = 0;
+    while at < ALL {
+        table[at] = if at < OWN { own[at] } else { COMMON[at - OWN] };
+        at += 1;
+    }
+    table
+}
+
+fn why(errno: Errno, table: &[Reason]) -> Text {
+    for Reason(number, text) in table {
+        if *number == errno.raw_os_error() as u8 {
+            return *text;
         }
     }
-    b""
+    text!("the host refuses; see that it is an ordinary local file or directory")
 }
 
 #[cfg(test)]
-pub(super) fn check(errno: Errno, own: &'static str, part: &str) {
-    let why = core::str::from_utf8(why(errno, own)).unwrap();
+pub(super) fn check(errno: Errno, table: &[Reason], part: &str) {
+    let why = why(errno, table).known();
     assert!(why.contains(part), "{errno:?}: {why}");
 }
 
@@ -73,7 +98,7 @@ mod tests {
             (Errno::IO, "disk failed"),
             (Errno::INVAL, "the host refuses"),
         ] {
-            check(errno, "", part);
+            check(errno, &COMMON, part);
         }
     }
 }

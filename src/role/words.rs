@@ -2,41 +2,6 @@
 
 use core::net::Ipv6Addr;
 
-/// Where `word` stands among `words`.
-pub(super) fn place_in(words: &str, word: &[u8]) -> Option<usize> {
-    parts(words.as_bytes(), b' ').position(|other| other == word)
-}
-
-/// What stands between `separator`s: at least one part, perhaps an empty one.
-pub(super) const fn parts(text: &[u8], separator: u8) -> Parts<'_> {
-    Parts {
-        rest: Some(text),
-        separator,
-    }
-}
-
-/// An iterator over parts. That of slices would be made anew for every separator.
-pub(super) struct Parts<'a> {
-    pub(super) rest: Option<&'a [u8]>,
-    separator: u8,
-}
-
-impl<'a> Iterator for Parts<'a> {
-    type Item = &'a [u8];
-
-    #[inline(never)]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let rest = self.rest.take()?;
-        for (at, byte) in rest.iter().enumerate() {
-            if *byte == self.separator {
-                self.rest = rest.get(at + 1..);
-                return rest.get(..at);
-            }
-        }
-        Some(rest)
-    }
-}
-
 pub(super) fn port(text: &[u8]) -> Option<u16> {
     digits(text, 10)?.try_into().ok()
 }

@@ -6,8 +6,10 @@ use crate::config::ARENA_BYTES;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
+use core::num::NonZeroU32;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// The allocator over the arena, for a process of one thread.
 ///
@@ -171,6 +173,44 @@ impl Slots<u8> {
         unsafe { self.places.add(self.len as usize).write_bytes(0, count) };
         self.len += count as u32;
         true
+    }
+}
+
+/// Bytes that are made when they are wanted first, and once more when more of them are wanted.
+#[derive(Debug)]
+pub struct Made {
+    first: AtomicPtr<u8>,
+    count: AtomicU32,
+}
+
+impl Made {
+    /// None yet.
+    #[expect(clippy::new_without_default, reason = "a Default could not be const")]
+    pub const fn new() -> Self {
+        Self {
+            first: AtomicPtr::new(ptr::null_mut()),
+            count: AtomicU32::new(0),
+        }
+    }
+
+    /// At least so many. If there are not, `make` makes them, of zeros.
+    #[inline(always)]
+    pub fn get(&self, count: NonZeroU32, make: impl Fn(&mut [u8])) -> &'static [u8] {
+        let count = count.get();
+        // The process has one thread, tests have several.
+        #[cfg(any(test, fuzzing))]
+        static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        #[cfg(any(test, fuzzing))]
+        let _one = ONE.lock();
+        if self.count.load(Ordering::Relaxed) < count {
+            let bytes = bytes(count as usize);
+            make(bytes);
+            self.first.store(bytes.as_mut_ptr(), Ordering::Relaxed);
+            self.count.store(count, Ordering::Relaxed);
+        }
+        let first = self.first.load(Ordering::Relaxed);
+        // SAFETY: those of a slice that lasts as long as the process and is not changed any more: at least one was wanted.
+        unsafe { core::slice::from_raw_parts(first, self.count.load(Ordering::Relaxed) as usize) }
     }
 }
 

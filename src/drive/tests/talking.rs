@@ -1,9 +1,10 @@
 //! A conversation over streams, with a protocol of single letters.
 
 use crate::config::TALK_INPUT_BYTES;
-use crate::drive::stdio::{End, Talk};
+use crate::drive::stdio::Talk;
 use crate::engine::{Cx, Order, Progress, State, Stream};
 use crate::event::{Events, kept};
+use crate::text::text;
 use crate::vfs::ram::Ram;
 use crate::vfs::{FsResult, Opening, Pin, Vfs};
 use core::cell::RefCell;
@@ -77,7 +78,7 @@ impl Stream for Letters {
                 b'y' => progress.order = Some(Order::Sync { file: file(cx.vfs) }),
                 b'b' => self.work = 3,
                 b'x' => {
-                    progress.state = State::Closed("an x");
+                    progress.state = State::Closed(text!("the session cannot go on"));
                     return progress;
                 }
                 b'z' => return progress,
@@ -189,7 +190,7 @@ impl Write for Peer {
 }
 
 /// What the peer heard of `pieces`, how it ended, and the file afterwards.
-fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, End, Letters, Ram) {
+fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, &'static str, Letters, Ram) {
     let mut ram = Ram::new(b"/");
     ram.file("file", &vec![b'.'; size]);
     ram.writable = true;
@@ -212,7 +213,7 @@ fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, End, Letters, Ra
     }
     assert_eq!(ram.pinned, 0);
     let said = peer.0.borrow().heard.clone();
-    (said, end, letters, ram)
+    (said, end.known(), letters, ram)
 }
 
 #[test]
@@ -277,7 +278,7 @@ fn work_goes_on_while_others_are_answered() {
 #[test]
 fn an_offence_and_what_does_not_fit_end_it() {
     let (said, end, ..) = talk(&[b"eex"], 0, false);
-    assert_eq!((&said[..], end), (&b"ee"[..], "an x"));
+    assert_eq!((&said[..], end), (&b"ee"[..], "the session cannot go on"));
     let endless = vec![b'z'; TALK_INPUT_BYTES];
     let (_, end, ..) = talk(&[b"e", &endless, b"z"], 0, false);
     assert_eq!(end, "a request does not fit");

@@ -7,6 +7,7 @@ use super::rpc::{Answer, Request};
 use super::{Cx, Order};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
+use crate::text::Text;
 use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Node};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
@@ -206,7 +207,7 @@ fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
         FsError::OtherFileSystem => event::OTHER_FILE_SYSTEM,
         _ => return error.into(),
     };
-    cx.tell(event, b"", "");
+    cx.tell(event, b"", Text::NOTHING);
     error.into()
 }
 

@@ -8,11 +8,7 @@ use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
 
 /// Who made what, which version of it, and which build.
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "done by the compiler"
-)]
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const VENDOR: [u8; {
     let mut len = 8;
     let mut place = 0;
@@ -47,7 +43,7 @@ impl Request<'_> {
         let start = reply.begin(kind::VERSION, VERSION);
         for entry in extensions(self.sftp.permits) {
             let whole = reply.begin_string();
-            reply.put(name(entry.ask as usize).as_bytes());
+            reply.put(name(entry.ask as usize));
             reply.put(entry.suffix().as_bytes());
             reply.end(whole, 0);
             reply.string(match entry.ask {

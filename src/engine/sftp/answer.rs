@@ -8,6 +8,7 @@ use super::requests::{
 use super::status::{Fault, Outcome};
 use super::{Order, Request, Stop};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
+use crate::text::Text;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
@@ -172,7 +173,7 @@ impl Request<'_> {
     #[cold]
     fn tell(&mut self, entry: &Entry, outcome: Outcome) {
         let why = match outcome {
-            Ok(()) | Err(Fault::Later | Fault::Done) => "",
+            Ok(()) | Err(Fault::Later | Fault::Done) => Text::NOTHING,
             // It is asked once more.
             Err(Fault::NoRoom | Fault::Busy) => return,
             Err(fault) => fault.words(),
@@ -189,7 +190,7 @@ impl Request<'_> {
             put(self.other);
         }
         let name = requests::name(entry.ask as usize);
-        self.events.tell(name, about.since(0), why);
+        self.events.tell_request(name, about.since(0), why);
     }
 }
 

@@ -10,6 +10,7 @@
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
+use crate::text::Text;
 use crate::vfs::{Change, Files, FsResult, Name, Node};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
@@ -169,17 +170,22 @@ enum Stop {
     Unexpected,
 }
 
+/// What a person is told of those from [`Stop::Length`] on.
+const ENDS: Text = Text::row(&[
+    "its packet is empty, or longer than any request",
+    "its packet has no number to answer to",
+    "it did not begin with INIT",
+    "a file became shorter while it was read",
+]);
+
 impl From<Stop> for State {
     fn from(stop: Stop) -> Self {
         Self::Closed(match stop {
             Stop::NeedInput => return Self::NeedInput,
             Stop::NeedOutput => return Self::NeedOutput,
             Stop::Busy => return Self::Busy,
-            Stop::Length => "its packet is empty, or longer than any request",
-            Stop::NoNumber => "its packet has no number to answer to",
-            Stop::NoGreeting => "it did not begin with INIT",
-            Stop::Shrunk => "a file became shorter while it was read",
-            Stop::Unexpected => "",
+            Stop::Unexpected => Text::NOTHING,
+            stop => ENDS.plus((stop as u8).wrapping_sub(Stop::Length as u8)),
         })
     }
 }

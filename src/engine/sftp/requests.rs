@@ -1,6 +1,7 @@
 //! Everything that can be asked, in one table: what each request brings along, how it is answered, what may be refused.
 
 use super::Level;
+use crate::text::{nth, place_in};
 use crate::wire::sftp::{kind, open};
 
 /// What can be asked.
@@ -242,17 +243,17 @@ static ENTRIES: [Entry; COUNT] = {
     entries
 };
 
-/// The names, a line for each.
+/// The names, a space between each two.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-const NAMES: [u8; {
-    let (mut len, mut place) = (COUNT, 0);
+static NAMES: [u8; {
+    let (mut len, mut place) = (COUNT - 1, 0);
     while place < COUNT {
         len += TABLE[place].0.len();
         place += 1;
     }
     len
 }] = {
-    let mut names = [b'\n'; _];
+    let mut names = [b' '; _];
     let (mut len, mut place) = (0, 0);
     while place < COUNT {
         let name = TABLE[place].0.as_bytes();
@@ -270,39 +271,12 @@ const NAMES: [u8; {
 
 /// The names of all that can be asked, as OpenSSH lists them.
 pub fn requests() -> impl Iterator<Item = &'static [u8]> {
-    (0..COUNT).map(|place| name(place).as_bytes())
+    (0..COUNT).map(name)
 }
 
 /// The name of what stands there in the table.
-#[inline(never)]
-pub(super) fn name(place: usize) -> &'static str {
-    const ALL: &str = match core::str::from_utf8(&NAMES) {
-        Ok(names) => names,
-        Err(_) => "",
-    };
-    line(ALL, place)
-}
-
-/// The line of this place in a text.
-#[inline(never)]
-pub(super) fn line(text: &'static str, place: usize) -> &'static str {
-    let (mut start, mut left) = (0, place);
-    for (at, byte) in text.bytes().enumerate() {
-        if byte == b'\n' {
-            if left == 0 {
-                return text.get(start..at).unwrap_or_default();
-            }
-            left = left.wrapping_sub(1);
-            start = at.wrapping_add(1);
-        }
-    }
-    ""
-}
-
-/// Where a name stands in the table.
-#[inline(never)]
-fn position(wanted: &[u8]) -> Option<usize> {
-    (0..COUNT).find(|place| name(*place).as_bytes() == wanted)
+pub(super) fn name(place: usize) -> &'static [u8] {
+    nth(&NAMES, b' ', place)
 }
 
 /// The extensions that may be asked for.
@@ -395,7 +369,7 @@ const _: () = assert!(COUNT <= u32::BITS as usize);
 fn listed(list: &[u8]) -> Option<u32> {
     let mut bits = 0;
     for name in list.split(|byte| *byte == b',') {
-        bits |= bit(position(name)?);
+        bits |= bit(place_in(&NAMES, name)?);
     }
     Some(bits)
 }
@@ -415,7 +389,7 @@ pub(super) fn find(kind: u8, name: &[u8]) -> Option<&'static Entry> {
         if name == CHECK_NAME || name == CHECK_HANDLE {
             plain = CHECK;
         }
-        place = position(plain)?;
+        place = place_in(&NAMES, plain)?;
     }
     let entry = ENTRIES.get(place)?;
     (entry.has(OPENSSH) == suffix && (place >= PACKET_COUNT) == extended).then_some(entry)

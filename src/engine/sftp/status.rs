@@ -1,6 +1,6 @@
 //! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
-use super::requests::line;
+use crate::text::Text;
 use crate::vfs::{FsError, FsResult};
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
@@ -44,25 +44,26 @@ impl From<Malformed> for Fault {
 }
 
 /// OpenSSH's words for each status, and, behind them, better ones for some failures.
-const WORDS: &str = "Success
-End of file
-No such file
-Permission denied
-Failure
-Bad message
-
-
-Operation unsupported
-Failure: the disk failed
-Failure: it exists
-Failure: another file system
-Failure: it is a directory
-Failure: too large
-Failure: the disk is full
-Failure: the quota is used up
-Failure: it is not empty
-Failure: read-only file system
-";
+const WORDS: Text = Text::row(&[
+    "Success",
+    "End of file",
+    "No such file",
+    "Permission denied",
+    "Failure",
+    "Bad message",
+    "",
+    "",
+    "Operation unsupported",
+    "Failure: the disk failed",
+    "Failure: it exists",
+    "Failure: another file system",
+    "Failure: it is a directory",
+    "Failure: too large",
+    "Failure: the disk is full",
+    "Failure: the quota is used up",
+    "Failure: it is not empty",
+    "Failure: read-only file system",
+]);
 
 /// Of each of the backend's errors, the place of its words.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
@@ -115,8 +116,8 @@ impl Fault {
     }
 
     /// What a person is told.
-    pub(super) fn words(self) -> &'static str {
-        line(WORDS, self.place().into())
+    pub(super) fn words(self) -> Text {
+        WORDS.plus(self.place())
     }
 
     /// Writes a STATUS.
@@ -128,7 +129,7 @@ impl Fault {
         }
         let start = reply.begin(kind::STATUS, id);
         reply.u32(status.into());
-        reply.string(self.words().as_bytes());
+        reply.string(self.words().bytes());
         // The language of the text.
         reply.u32(0);
         reply.end(start, 0);

@@ -292,7 +292,7 @@ impl World {
                 .min(TALK_INPUT_BYTES - held);
             match progress.state {
                 State::Closed(why) => {
-                    talk.closed = Some(why);
+                    talk.closed = Some(why.known());
                     return talk;
                 }
                 _ if ordered => {}

@@ -3,6 +3,7 @@
 use super::calls::{Call, HEADER_BYTES, every, large};
 use super::{VERIFIER, World, attributes, before, words};
 use crate::event;
+use crate::text::Text;
 use crate::vfs::{FsError, Vfs as _};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
@@ -277,9 +278,9 @@ fn an_object_that_fails_after_it_was_opened_is_told_of() {
         }
     }
     assert!(world.tree.ram.is_like(&World::default().tree.ram));
-    let told = |event| {
+    let told = |event: Text| {
         let lines = world.sink.lines();
-        lines.iter().any(|line| line.contains(event))
+        lines.iter().any(|line| line.contains(event.known()))
     };
     assert!(told(event::DISK_FAILED) && told(event::DISK_FULL) && told(event::OTHER_FILE_SYSTEM));
 }

@@ -195,7 +195,7 @@ impl World {
             }
             match progress.state {
                 State::Closed(why) => {
-                    talk.closed = Some(why);
+                    talk.closed = Some(why.known());
                     return talk;
                 }
                 _ if ordered => {}

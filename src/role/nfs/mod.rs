@@ -4,7 +4,8 @@
 
 mod options;
 
-use super::{Console, Status, reasons};
+use super::reasons::{self, Reason, reason};
+use super::{Console, Status};
 use crate::config::{
     CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
     NODE_COUNT_MIN, REPLAY_BYTES,
@@ -18,6 +19,7 @@ use crate::net::{NetError, NetResult};
 use crate::sys::frames::{self, BUILD_ID_BYTES};
 use crate::sys::heap::Slots;
 use crate::sys::{self, Errno, process};
+use crate::text::{Text, text};
 use crate::vfs::host::{Form, Host};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
@@ -27,38 +29,17 @@ use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 pub(super) use options::Options;
 
 /// What `stowaway --help` says of it.
-pub(super) const SUMMARY: &str = "\
-  nfs --export DIR …\tserves directories over NFS version 3; also as unfsd
-  serve --export DIR …\tthe same, started again when it ends
-";
-const HELP: &str = "\
-stowaway nfs --export DIR[:OPTION,…] …
-\tserves directories over NFS version 3; also as unfsd. Options:
-\tro (default), rw, root_squash (default), no_root_squash,
-\tall_squash, anonuid=NUMBER, anongid=NUMBER: as in exports(5);
-\tasync: names are on disk within 2 s, not before the reply;
-\tfsid=NUMBER: names it for good, also when its file system moves
-stowaway serve …
-\tthe same, in a process that is started again when it ends
-
-  -n PORT\t\tNFS on this port (2049; 0: any that is free)
-  -m PORT\t\tMOUNT on this port (the NFS port)
-  -l ADDRESS\t\tlistens on this address only
-  -p\t\t\tno portmapper on port 111
-  --handles KIND\tkernel: they survive every rename (needs root);
-\t\t\tpath: they need no rights. Default: what works
-  --key-file FILE\tthe secret of kernel handles, made if it is missing
-\t\t\t(/var/lib/stowaway/handle.key)
-  --log FILE\t\ttraces for developers; - is standard output
-
-mount with:  mount -t nfs -o nolock HOST:DIR /mnt
-";
+pub(super) const SUMMARY: Text = text!(
+    "  nfs --export DIR ...\tserves directories over NFS version 3; also as unfsd\n  \
+       serve --export DIR ...\tthe same, started again when it ends\n"
+);
+const HELP: Text = text!(include_str!("help.txt"));
 
 /// Serves until the process is asked to stop.
 pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     if let Some(path) = options.log {
         frames::open(path, build_id)
-            .map_err(|errno| failed("cannot write traces to", path.to_bytes(), errno))?;
+            .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
     let descriptors = process::descriptor_limit();
     // Half of a small limit is kept for what is not a client.
@@ -66,7 +47,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MAX);
     let connection_count = spare.saturating_sub(node_count).min(CONNECTION_COUNT_MAX);
     if connection_count == 0 {
-        return Err(failed("cannot serve anybody", b"", Errno::MFILE));
+        return Err(failed(text!("cannot serve anybody"), b"", Errno::MFILE));
     }
     log::info!(
         "up to {=usize} connections and {=usize} open files",
@@ -81,7 +62,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     let form = choose_form(options, &mut host)?;
     for wanted in &options.exports {
         let exported = host.export(wanted.path, wanted.rules);
-        exported.map_err(|errno| failed("cannot export", wanted.path.to_bytes(), errno))?;
+        exported.map_err(|errno| failed(text!("cannot export"), wanted.path.to_bytes(), errno))?;
     }
     let acts_as_callers = host.act_as_callers();
     let mut entropy = [0; 16];
@@ -105,24 +86,26 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
 #[inline(never)]
 fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &mut Events) {
     for wanted in &options.exports {
-        let kind = match (wanted.rules.writable, form) {
-            (false, Form::Kernel) => "read-only, kernel handles",
-            (false, Form::Trail) => "read-only, path handles",
-            (true, Form::Kernel) => "read-write, kernel handles",
-            (true, Form::Trail) => "read-write, path handles",
-        };
+        const KINDS: Text = Text::row(&[
+            "read-only, kernel handles",
+            "read-only, path handles",
+            "read-write, kernel handles",
+            "read-write, path handles",
+        ]);
+        let by_path = u8::from(form == Form::Trail);
+        let kind = KINDS.plus(u8::from(wanted.rules.writable) * 2 + by_path);
         events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
         if wanted.path.count_bytes() == 1 {
-            events.tell(event::UNUSABLE_BY_WINDOWS, b"/", "");
+            events.tell(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);
         }
     }
     if acts_as_callers {
-        events.tell(event::ACTING_AS_CALLERS, b"", "");
+        events.tell(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
         return;
     }
     let mut user = Line::default();
     user.number(rustix::process::geteuid().as_raw());
-    events.tell(event::ACTING_AS, user.bytes(), "");
+    events.tell(event::ACTING_AS, user.bytes(), Text::NOTHING);
 }
 
 /// Kernel handles where all exports have them and their secret can be kept; else trails.
@@ -145,7 +128,7 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
     // What was asked for by name must work.
     let asked = options.form.is_some() || options.key_file.is_some();
     let what = if asked {
-        "cannot use the key file"
+        text!("cannot use the key file")
     } else {
         event::NO_KERNEL_HANDLES
     };
@@ -202,10 +185,10 @@ fn open_doors(
     // Nothing is told before all that must work does; who waits for a port to be told has then read the rest.
     tell_exports(options, form, acts_as_callers, driver.events());
     if own_port.is_some() {
-        tell_listening(driver, &nfs_at, "NFS");
-        tell_listening(driver, &mount_at, "MOUNT");
+        tell_listening(driver, &nfs_at, text!(" for NFS"));
+        tell_listening(driver, &mount_at, text!(" for MOUNT"));
     } else {
-        tell_listening(driver, &nfs_at, "NFS and MOUNT");
+        tell_listening(driver, &nfs_at, text!(" for NFS and MOUNT"));
     }
     let mut served = &MAPPINGS[..];
     if let Err(error) = driver.bind(canonical(&mount_at), MOUNT) {
@@ -230,14 +213,14 @@ fn open_doors(
         portmap_at.set_port(portmap::PORT);
         let opened = open(driver, &mut portmap_at, PORTMAP);
         match opened.and_then(|()| driver.bind(canonical(&portmap_at), PORTMAP)) {
-            Ok(_) => tell_listening(driver, &portmap_at, "portmap"),
+            Ok(_) => tell_listening(driver, &portmap_at, text!(" for portmap")),
             Err(error) => {
                 driver.close_doors(doors);
                 let mut ports = Line::default();
                 ports
-                    .text("vers=3,proto=tcp,port=")
+                    .say(text!("vers=3,proto=tcp,port="))
                     .number(nfs_at.port().into())
-                    .text(",mountport=")
+                    .say(text!(",mountport="))
                     .number(mount_at.port().into());
                 failed(event::NO_PORTMAP, ports.bytes(), net_errno(error));
             }
@@ -251,7 +234,7 @@ fn listen(driver: &mut Driver<'_>, at: &mut SocketAddrV6, service: Service) -> R
     open(driver, at, service).map_err(|error| {
         let mut place = Line::default();
         place.socket((*at).into());
-        failed("cannot listen on", place.bytes(), net_errno(error))
+        failed(text!("cannot listen on"), place.bytes(), net_errno(error))
     })
 }
 
@@ -277,28 +260,51 @@ fn canonical(at: &SocketAddrV6) -> SocketAddr {
     SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
-fn tell_listening(driver: &mut Driver<'_>, at: &SocketAddrV6, what: &str) {
+fn tell_listening(driver: &mut Driver<'_>, at: &SocketAddrV6, what: Text) {
     let mut line = Line::default();
-    line.socket((*at).into()).text(" for ").text(what);
-    driver.events().tell(event::LISTENING, line.bytes(), "");
+    line.socket((*at).into()).say(what);
+    driver
+        .events()
+        .tell(event::LISTENING, line.bytes(), Text::NOTHING);
 }
 
 /// Says what failed, with what, and why.
-fn failed(what: &str, about: &[u8], errno: Errno) -> Status {
-    reasons::failed(what, about, errno, REASONS)
+fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
+    reasons::failed(what, about, errno, &REASONS)
 }
 
 /// Why something failed here and what to do about it.
-const REASONS: &str = concat!(
-    "\x5a\0it is not 16 bytes long; remove it, and a new one is made\0", // MSGSIZE
-    "\x4a\0others may read it; chmod 600 it\0",                          // BADMSG
-    "\x12\0it shows the kernel's own state, not files; export an ordinary directory\0", // XDEV
-    "\x11\0it is exported already; name it once, or tell the two apart with fsid=\0", // EXIST
-    "\x5f\0its file system or this user has no kernel handles; leave out --handles\0", // OPNOTSUPP
-    "\x62\0the port is in use; see -n, -m and -p\0",                     // ADDRINUSE
-    "\x6f\0ports below 1024 are for root only; see -n, -m and -p\0",     // CONNREFUSED
-    "\x63\0this host has no such address; see -l\0",                     // ADDRNOTAVAIL
-);
+static REASONS: [Reason; 21] = reasons::table([
+    reason(
+        Errno::MSGSIZE,
+        text!("it is not 16 bytes long; remove it, and a new one is made"),
+    ),
+    reason(Errno::BADMSG, text!("others may read it; chmod 600 it")),
+    reason(
+        Errno::XDEV,
+        text!("it shows the kernel's own state, not files; export an ordinary directory"),
+    ),
+    reason(
+        Errno::EXIST,
+        text!("it is exported already; name it once, or tell the two apart with fsid="),
+    ),
+    reason(
+        Errno::OPNOTSUPP,
+        text!("its file system or this user has no kernel handles; leave out --handles"),
+    ),
+    reason(
+        Errno::ADDRINUSE,
+        text!("the port is in use; see -n, -m and -p"),
+    ),
+    reason(
+        Errno::CONNREFUSED,
+        text!("ports below 1024 are for root only; see -n, -m and -p"),
+    ),
+    reason(
+        Errno::ADDRNOTAVAIL,
+        text!("this host has no such address; see -l"),
+    ),
+]);
 
 const fn net_errno(error: NetError) -> Errno {
     match error {
@@ -328,7 +334,7 @@ mod tests {
             (net_errno(NetError::Unsupported), "the host refuses"),
             (Errno::NOENT, "not exist"),
         ] {
-            reasons::check(errno, REASONS, part);
+            reasons::check(errno, &REASONS, part);
         }
     }
 }

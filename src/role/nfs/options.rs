@@ -1,33 +1,32 @@
 //! The arguments of `nfs`, read by hand: no crate for it is small enough.
 
-use super::super::words::{address, digits, parts, place_in, port};
-use super::super::{SEE_HELP, Status, USAGE, complain, inform};
+use super::super::words::{address, digits, port};
+use super::super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::sys;
 use crate::sys::heap::Slots;
 use crate::sys::start::Args;
+use crate::text::{Text, parts, place_in, text};
 use crate::vfs::host::{Form, Rules};
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
 /// The flags, in the order of [`Options::set`]. Only the first takes no value.
-const FLAGS: &str = "-p --export -n -m -l --handles --key-file --log";
+const FLAGS: &[u8] = b"-p --export -n -m -l --handles --key-file --log";
 
 // The numbers that the text below names.
 const _: () = assert!(EXPORT_COUNT_MAX == 32 && EXPORT_PATH_BYTES_MAX == 1024);
 
-/// What the flag at `place` takes.
-const fn wanted(place: usize) -> &'static str {
-    match place {
-        1 => {
-            "name a directory; an export is DIR[:OPTION,…] without .. and below 1024 bytes, 32 at most; see --help"
-        }
-        2 | 3 => "name a port below 65536",
-        4 => "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
-        5 => "name kernel or path",
-        _ => "name a file",
-    }
-}
+/// What the flags but the first take.
+const WANTED: Text = Text::row(&[
+    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
+    "name a port below 65536",
+    "name a port below 65536",
+    "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
+    "name kernel or path",
+    "name a file",
+    "name a file",
+]);
 
 /// What `--export` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +74,7 @@ impl Options {
             let (flag, rest) = word.split_at_checked(end.unwrap_or(0)).unwrap_or_default();
             inform(flag, &[super::HELP])?;
             let Some(place) = place_in(FLAGS, flag) else {
-                return Err(complain(USAGE, b"there is no option", flag, SEE_HELP));
+                return Err(complain(USAGE, text!("there is no option"), flag, SEE_HELP));
             };
             if place == 0 {
                 self.portmap = false;
@@ -86,16 +85,11 @@ impl Options {
                 _ => args.next().unwrap_or_default(),
             };
             if self.set(place, value).is_none() {
-                return Err(complain(
-                    USAGE,
-                    flag,
-                    value.to_bytes(),
-                    wanted(place).as_bytes(),
-                ));
+                return Err(refuse(flag, value.to_bytes(), WANTED.plus(place as u8 - 1)));
             }
         }
         if self.exports.is_empty() {
-            return Err(complain(USAGE, b"--export", b"", wanted(1).as_bytes()));
+            return Err(refuse(b"--export", b"", WANTED));
         }
         Ok(())
     }
@@ -111,7 +105,7 @@ impl Options {
             3 => self.mount_port = Some(port(text)?),
             4 => self.at.set_ip(address(text)?),
             5 => {
-                self.form = Some(match place_in("path kernel", text)? {
+                self.form = Some(match place_in(b"path kernel", text)? {
                     0 => Form::Trail,
                     _ => Form::Kernel,
                 })
@@ -124,7 +118,7 @@ impl Options {
 }
 
 /// What may be said of an export, in the words of exports(5). The first three take a number.
-const EXPORT_OPTIONS: &str = "fsid anonuid anongid ro rw root_squash no_root_squash all_squash \
+const EXPORT_OPTIONS: &[u8] = b"fsid anonuid anongid ro rw root_squash no_root_squash all_squash \
     no_all_squash async sync  no_subtree_check insecure";
 
 /// `DIR[:OPTION,…]`. What follows the last colon are options, unless a separator is in it.

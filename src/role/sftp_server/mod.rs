@@ -5,7 +5,8 @@
 mod options;
 mod syslog;
 
-use super::{Console, DONE, FAILED, Status, USAGE, complain, reasons};
+use super::reasons::{self, Reason, reason};
+use super::{Console, DONE, FAILED, Status, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
@@ -18,6 +19,7 @@ use crate::sys::sockets::{self, Reach};
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::sys::{self, Errno, process, walls};
+use crate::text::{Text, text};
 use crate::vfs::Files;
 use crate::vfs::user::User;
 use core::ffi::CStr;
@@ -25,31 +27,9 @@ use core::mem::ManuallyDrop;
 use options::Options;
 
 /// What `stowaway --help` says of it.
-pub(super) const SUMMARY: &str =
-    "  sftp-server\t\tSFTP for sshd and dropbear; flags as OpenSSH's\n";
-const HELP: &str = "\
-stowaway sftp-server [OPTION …]
-\tSFTP version 3 on standard input and output: the Subsystem of sshd,
-\tthe sftp-server of dropbear. Flags as OpenSSH's:
-
-  -R\t\t\tchanges nothing
-  -d DIR\t\tbegins in DIR; %d is the home directory, %u the user
-  -u MASK\t\ttakes these bits, in octal, from the modes of new files
-  -P LIST\t\trefuses these requests (names with commas)
-  -p LIST\t\trefuses all but these
-  -Q requests\t\tlists the requests
-  -l LEVEL\t\tlogs so much: INFO, VERBOSE, DEBUG … (ERROR)
-  -f FACILITY\t\tto this facility of the host's log (AUTH)
-  -e\t\t\tlogs to standard error instead
-
-  --jail DIR\t\tnothing outside of DIR exists; it is shown as /
-  --at PATH\t\t… or as PATH
-  --listen PLACE\tserves everybody who connects, without SSH:
-\t\t\tADDRESS:PORT (loopback) or /path/of.sock (its owner)
-  --i-trust-this-network  … also on other addresses than loopback
-
-mount with:  sshfs -o directport=PORT localhost:/ /mnt
-";
+pub(super) const SUMMARY: Text =
+    text!("  sftp-server\t\tSFTP for sshd and dropbear; flags as OpenSSH's\n");
+const HELP: Text = text!(include_str!("help.txt"));
 /// The status of OpenSSH's server when a session cannot go on.
 const BROKEN: Status = 11;
 
@@ -73,25 +53,26 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
 /// Serves whoever connects, each in a process of its own, until this one is asked to stop.
 #[inline(never)]
 fn listen(options: &mut Options) -> Result<(), Status> {
-    const FAR: &[u8] = b"SFTP without SSH has no passwords: whoever reaches it has the files; listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network";
+    const FAR: Text = text!(
+        "SFTP without SSH has no passwords: whoever reaches it has the files; \
+         listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network"
+    );
     let mut text = options.listen_text.to_bytes();
     let who = match options.listen.reach() {
-        Reach::Owner => "only this user and root can connect",
-        Reach::Host => {
+        Reach::Owner => text!("only this user and root can connect"),
+        Reach::Host => text!(
             "every user of this host can connect, without a password; a socket file is for one user"
-        }
-        Reach::Everybody if !options.trusts => {
-            return Err(complain(USAGE, b"--listen", text, FAR));
-        }
-        Reach::Everybody => "everybody who reaches it can connect, without a password",
+        ),
+        Reach::Everybody if !options.trusts => return Err(refuse(b"--listen", text, FAR)),
+        Reach::Everybody => text!("everybody who reaches it can connect, without a password"),
     };
     let listener = sockets::listen(&mut options.listen);
-    let listener = listener.map_err(|errno| failed("cannot listen on", text, errno))?;
+    let listener = listener.map_err(|errno| failed(text!("cannot listen on"), text, errno))?;
     let mut line = Line::default();
     if let Some(host) = text.strip_suffix(b":0") {
         // The port is the one that was free.
         let port = options.listen.port();
-        text = line.raw(host).text(":").number(port.into()).bytes();
+        text = line.raw(host).byte(b':').number(port.into()).bytes();
     }
     Events::to(Console::leak()).tell(event::LISTENING, text, who);
     guests::run(&listener, &mut || serve(options))
@@ -115,7 +96,7 @@ fn talk(options: &Options) -> Status {
     if let Some(jail) = options.jail
         && let Err(errno) = user.jail(jail, options.at)
     {
-        return failed("cannot make a jail of", jail.to_bytes(), errno);
+        return failed(text!("cannot make a jail of"), jail.to_bytes(), errno);
     }
     let mut handles = Slots::new(handle_count);
     while !handles.is_full() {
@@ -128,8 +109,8 @@ fn talk(options: &Options) -> Status {
         let start = expand(wanted.to_bytes(), uid, &mut sftp, &mut user);
         if user.start_at(start).is_err() {
             // As OpenSSH's: better somewhere than nowhere.
-            let why = b"it is not there, or this user may not go there";
-            complain(FAILED, b"cannot begin at", start.to_bytes(), why);
+            let why = text!("it is not there, or this user may not go there");
+            complain(FAILED, text!("cannot begin at"), start.to_bytes(), why);
         }
     }
     let mut sink: &'static mut dyn Sink = Console::leak();
@@ -150,11 +131,12 @@ fn talk(options: &Options) -> Status {
         }
     };
     let mut wire = Standard;
-    let files: &mut Files = &mut user;
+    let user: &mut User = &mut user;
+    let files: &mut Files = user;
     let talk = Talk::new(&mut wire, files, &mut events, greeted);
     match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
-        "" => DONE,
-        why => complain(BROKEN, b"the session cannot go on", b"", why.as_bytes()),
+        Text::NOTHING => DONE,
+        why => complain(BROKEN, text!("the session cannot go on"), b"", why),
     }
 }
 
@@ -202,13 +184,19 @@ fn list_requests() -> Result<(), Status> {
 }
 
 /// Says what failed, with what, and why.
-fn failed(what: &str, about: &[u8], errno: Errno) -> Status {
-    reasons::failed(what, about, errno, REASONS)
+fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
+    reasons::failed(what, about, errno, &REASONS)
 }
 
 /// Why something failed here and what to do about it.
-const REASONS: &str = concat!(
-    "\x62\0somebody listens there already; choose another place\0", // ADDRINUSE
-    "\x63\0this host has no such address\0",                        // ADDRNOTAVAIL
-    "\x12\0it shows the kernel's own state, not files\0",           // XDEV
-);
+static REASONS: [Reason; 16] = reasons::table([
+    reason(
+        Errno::ADDRINUSE,
+        text!("somebody listens there already; choose another place"),
+    ),
+    reason(Errno::ADDRNOTAVAIL, text!("this host has no such address")),
+    reason(
+        Errno::XDEV,
+        text!("it shows the kernel's own state, not files"),
+    ),
+]);

@@ -1,31 +1,32 @@
 //! The arguments of `sftp-server`, read as getopt(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`.
 
-use super::super::words::{address, digits, parts, place_in, port};
-use super::super::{SEE_HELP, Status, USAGE, complain, inform};
+use super::super::words::{address, digits, port};
+use super::super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
 use crate::engine::sftp::{Level, Permits};
 use crate::sys;
 use crate::sys::sockets::Address;
 use crate::sys::start::Args;
+use crate::text::{Text, parts, place_in, text};
 use core::ffi::CStr;
 
 /// The flags, those of one letter without their dash, in the order of [`Options::set`].
-const FLAGS: &str = "e R --i-trust-this-network d f l P p Q u --jail --at --listen";
+const FLAGS: &[u8] = b"e R --i-trust-this-network d f l P p Q u --jail --at --listen";
 /// So many of them, the first, take no value.
 const BARE_COUNT: usize = 3;
 
-/// What the flag at `place` takes.
-const fn wanted(place: usize) -> &'static str {
-    match place {
-        3 | 10 => "name a directory",
-        4 => "name DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7",
-        5 => "name QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3",
-        6 | 7 => "name requests with commas between them; see -Q requests",
-        8 => "name requests",
-        9 => "name the bits in octal, such as 022",
-        11 => "name an absolute path",
-        _ => "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file",
-    }
-}
+/// What the others take.
+const WANTED: Text = Text::row(&[
+    "name a directory",
+    "name DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7",
+    "name QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3",
+    "name requests with commas between them; see -Q requests",
+    "name requests with commas between them; see -Q requests",
+    "name requests",
+    "name the bits in octal, such as 022",
+    "name a directory",
+    "name an absolute path",
+    "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file",
+]);
 
 /// What the arguments ask for.
 pub(super) struct Options {
@@ -93,7 +94,7 @@ impl Options {
                 let Some(place) = place_in(FLAGS, flag) else {
                     return Err(complain(
                         USAGE,
-                        b"there is no option",
+                        text!("there is no option"),
                         word.to_bytes(),
                         SEE_HELP,
                     ));
@@ -109,8 +110,8 @@ impl Options {
                     rest = &[];
                 }
                 if self.set(place, value).is_none() {
-                    let why = wanted(place).as_bytes();
-                    return Err(complain(USAGE, word.to_bytes(), value.to_bytes(), why));
+                    let why = WANTED.plus((place - BARE_COUNT) as u8);
+                    return Err(refuse(word.to_bytes(), value.to_bytes(), why));
                 }
                 if len > 1 || rest.len() <= 1 {
                     break;
@@ -118,11 +119,10 @@ impl Options {
             }
         }
         if self.jail.is_none() && self.at.len() > 1 {
-            return Err(complain(
-                USAGE,
+            return Err(refuse(
                 b"--at",
                 self.at,
-                b"name what is shown there: --jail DIR",
+                text!("name what is shown there: --jail DIR"),
             ));
         }
         Ok(())
@@ -140,12 +140,15 @@ impl Options {
             3 => self.start = Some(value),
             4 => {
                 // The others stand at their numbers.
-                const FACILITIES: &str = "- USER - DAEMON AUTH - - - - - AUTHPRIV - - - - - LOCAL0 LOCAL1 \
-                    LOCAL2 LOCAL3 LOCAL4 LOCAL5 LOCAL6 LOCAL7";
+                const FACILITIES: Text = text!(
+                    "- USER - DAEMON AUTH - - - - - AUTHPRIV - - - - - LOCAL0 LOCAL1 \
+                    LOCAL2 LOCAL3 LOCAL4 LOCAL5 LOCAL6 LOCAL7"
+                );
                 self.facility = same_in(FACILITIES, text)? as u32;
             }
             5 => {
-                const LEVELS: &str = "QUIET FATAL ERROR INFO VERBOSE DEBUG DEBUG1 DEBUG2 DEBUG3";
+                const LEVELS: Text =
+                    text!("QUIET FATAL ERROR INFO VERBOSE DEBUG DEBUG1 DEBUG2 DEBUG3");
                 self.level = match same_in(LEVELS, text)? {
                     0 => Level::Quiet,
                     1 | 2 => Level::Error,
@@ -176,13 +179,13 @@ impl Options {
 }
 
 /// Where `word` stands among `words`, in capitals or not.
-fn same_in(words: &str, word: &[u8]) -> Option<usize> {
+fn same_in(words: Text, word: &[u8]) -> Option<usize> {
     let mut capitals = [0; 8];
     let capitals = capitals.get_mut(..word.len())?;
     for (capital, byte) in capitals.iter_mut().zip(word) {
         *capital = byte.to_ascii_uppercase();
     }
-    place_in(words, capitals)
+    place_in(words.bytes(), capitals)
 }
 
 /// `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.

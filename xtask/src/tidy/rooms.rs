@@ -33,8 +33,15 @@ const ROOMS: &[Room] = &[
         crates: &["defmt"],
     },
     Room {
+        name: "text",
+        // Memory to unpack texts into.
+        rooms: &["sys::heap"],
+        never: &[],
+        crates: &[],
+    },
+    Room {
         name: "event",
-        rooms: &["config", "time", "log"],
+        rooms: &["config", "time", "log", "text"],
         never: &[],
         crates: &["alloc", "heapless"],
     },
@@ -70,14 +77,14 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "engine",
-        rooms: &["wire", "vfs", "time", "config", "log", "event"],
+        rooms: &["wire", "vfs", "time", "config", "log", "event", "text"],
         // The trait, not what is behind it.
         never: &["vfs::host", "vfs::ram", "vfs::user"],
         crates: &["heapless"],
     },
     Room {
         name: "engine::sftp",
-        rooms: &["wire", "vfs", "time", "config", "log", "event"],
+        rooms: &["wire", "vfs", "time", "config", "log", "event", "text"],
         never: &["vfs::host", "vfs::ram"],
         // Sums of files.
         crates: &["crc", "heapless", "sha2"],
@@ -106,7 +113,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "drive",
         rooms: &[
-            "net", "engine", "vfs", "event", "time", "config", "log", "sys",
+            "net", "engine", "vfs", "event", "time", "config", "log", "sys", "text",
         ],
         never: &[],
         crates: &["embedded_io", "heapless"],
@@ -133,7 +140,8 @@ const ROOMS: &[Room] = &[
 ];
 
 const EVERY_ROOM: &[&str] = &[
-    "config", "drive", "engine", "event", "log", "net", "role", "sys", "time", "vfs", "wire",
+    "config", "drive", "engine", "event", "log", "net", "role", "sys", "text", "time", "vfs",
+    "wire",
 ];
 
 /// What `module` does that its room's line in the table does not allow.

@@ -1,0 +1,53 @@
+//! Texts of several parts: words, names of a path, texts that lie one behind the other.
+
+/// Where `word` stands among `words`.
+#[inline(never)]
+pub fn place_in(words: &[u8], word: &[u8]) -> Option<usize> {
+    parts(words, b' ').position(|other| other == word)
+}
+
+/// The part of this number; empty, if there are fewer.
+#[inline(never)]
+pub fn nth(text: &[u8], separator: u8, number: usize) -> &[u8] {
+    let mut parts = parts(text, separator);
+    let mut left = number;
+    loop {
+        let part = parts.next().unwrap_or_default();
+        if left == 0 {
+            return part;
+        }
+        left -= 1;
+    }
+}
+
+/// What stands between `separator`s: at least one part, perhaps an empty one.
+pub const fn parts(text: &[u8], separator: u8) -> Parts<'_> {
+    Parts {
+        rest: Some(text),
+        separator,
+    }
+}
+
+/// An iterator over parts. That of slices would be made anew for every separator.
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    /// What was not looked at yet; `None` behind the last part.
+    pub rest: Option<&'a [u8]>,
+    separator: u8,
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a [u8];
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest.take()?;
+        for (at, byte) in rest.iter().enumerate() {
+            if *byte == self.separator {
+                self.rest = rest.get(at + 1..);
+                return rest.get(..at);
+            }
+        }
+        Some(rest)
+    }
+}
