@@ -6,9 +6,10 @@ use crate::config::ARENA_BYTES;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
+use core::num::NonZeroU32;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// The allocator over the arena, for a process of one thread.
 ///
@@ -158,39 +159,41 @@ impl Slots<u8> {
     }
 }
 
-/// Memory that is filled when it is wanted first.
+/// Bytes that are made when they are wanted first, and once more when more of them are wanted.
 #[derive(Debug)]
-pub struct Once<const COUNT: usize> {
-    is_filled: AtomicBool,
-    bytes: UnsafeCell<[u8; COUNT]>,
+pub struct Made {
+    first: AtomicPtr<u8>,
+    count: AtomicU32,
 }
 
-// SAFETY: the process has one thread. Tests, which have several, fill one after the other.
-unsafe impl<const COUNT: usize> Sync for Once<COUNT> {}
-
-impl<const COUNT: usize> Once<COUNT> {
-    /// Zeros, which nobody sees before they are filled.
+impl Made {
+    /// None yet.
     #[expect(clippy::new_without_default, reason = "a Default could not be const")]
     pub const fn new() -> Self {
         Self {
-            is_filled: AtomicBool::new(false),
-            bytes: UnsafeCell::new([0; _]),
+            first: AtomicPtr::new(ptr::null_mut()),
+            count: AtomicU32::new(0),
         }
     }
 
-    /// What it is filled with, by `fill` if that was not yet done.
-    pub fn get(&self, fill: &dyn Fn(&mut [u8; COUNT])) -> &[u8; COUNT] {
-        #[cfg(test)]
+    /// At least so many. If there are not, `make` makes them, of zeros.
+    #[inline(always)]
+    pub fn get(&self, count: NonZeroU32, make: impl Fn(&mut [u8])) -> &'static [u8] {
+        let count = count.get();
+        // The process has one thread, tests have several.
+        #[cfg(any(test, fuzzing))]
         static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         let _one = ONE.lock();
-        if !self.is_filled.load(Ordering::Relaxed) {
-            // SAFETY: nobody was given a reference to it before it is filled.
-            fill(unsafe { &mut *self.bytes.get() });
-            self.is_filled.store(true, Ordering::Relaxed);
+        if self.count.load(Ordering::Relaxed) < count {
+            let bytes = bytes(count as usize);
+            make(bytes);
+            self.first.store(bytes.as_mut_ptr(), Ordering::Relaxed);
+            self.count.store(count, Ordering::Relaxed);
         }
-        // SAFETY: it does not change any more.
-        unsafe { &*self.bytes.get() }
+        let first = self.first.load(Ordering::Relaxed);
+        // SAFETY: those of a slice that lasts as long as the process and is not changed any more: at least one was wanted.
+        unsafe { core::slice::from_raw_parts(first, self.count.load(Ordering::Relaxed) as usize) }
     }
 }
 

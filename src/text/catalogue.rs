@@ -3,14 +3,38 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 3] = [
+const GROUPS: [(bool, &[&str]); 5] = [
+    (true, &[""]),
+    (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
     (cfg!(feature = "sftp-server"), SFTP_SERVER),
     (cfg!(feature = "nfs"), NFS),
 ];
 
-const ALWAYS: &[&str] = &[
+/// What requests of SFTP come to, sent with every reply that is nothing but a status. To find a text, those before it are
+/// passed: these are the first.
+const SFTP: &[&str] = &[
+    "Success",
+    "End of file",
+    "No such file",
+    "Permission denied",
+    "Failure",
+    "Bad message",
     "",
+    "",
+    "Operation unsupported",
+    "Failure: the disk failed",
+    "Failure: it exists",
+    "Failure: another file system",
+    "Failure: it is a directory",
+    "Failure: too large",
+    "Failure: the disk is full",
+    "Failure: the quota is used up",
+    "Failure: it is not empty",
+    "Failure: read-only file system",
+];
+
+const ALWAYS: &[&str] = &[
     // What the file is.
     "stowaway: ",
     "stowaway ROLE ..., or a link to it that is named as the ROLE:\n\n",
@@ -82,25 +106,6 @@ const SFTP_SERVER: &[&str] = &[
     "its packet has no number to answer to",
     "it did not begin with INIT",
     "a file became shorter while it was read",
-    // What requests come to.
-    "Success",
-    "End of file",
-    "No such file",
-    "Permission denied",
-    "Failure",
-    "Bad message",
-    "",
-    "",
-    "Operation unsupported",
-    "Failure: the disk failed",
-    "Failure: it exists",
-    "Failure: another file system",
-    "Failure: it is a directory",
-    "Failure: too large",
-    "Failure: the disk is full",
-    "Failure: the quota is used up",
-    "Failure: it is not empty",
-    "Failure: read-only file system",
 ];
 
 const NFS: &[&str] = &[
@@ -222,23 +227,38 @@ const fn equal(one: &str, other: &str) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// Letters of all texts that the file has, the NUL behind each included.
-pub(super) const LETTER_COUNT: usize = letters::<0>().1;
+/// Texts that are sent with replies: they are unpacked before the others.
+pub(super) const FIRST_COUNT: usize = 1 + if cfg!(feature = "sftp-server") {
+    SFTP.len()
+} else {
+    0
+};
 
-/// These letters, as many as there is room for, and their count.
+/// Letters of the first texts that the file has, the NUL behind each included.
+pub(super) const fn letter_count(text_count: usize) -> usize {
+    write(text_count, &mut [])
+}
+
+/// The letters of all of them.
+pub(super) const fn letters<const COUNT: usize>() -> [u8; COUNT] {
+    let mut letters = [0; COUNT];
+    write(usize::MAX, &mut letters);
+    letters
+}
+
+/// Writes those for which there is room; how many there are.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-pub(super) const fn letters<const ROOM: usize>() -> ([u8; ROOM], usize) {
-    let mut letters = [0; ROOM];
-    let (mut group, mut len) = (0, 0);
+const fn write(text_count: usize, letters: &mut [u8]) -> usize {
+    let (mut group, mut before, mut len) = (0, 0, 0);
     while group < GROUPS.len() {
         let (included, all) = GROUPS[group];
         let mut text = 0;
-        while included && text < all.len() {
+        while included && text < all.len() && before < text_count {
             let bytes = all[text].as_bytes();
             let mut at = 0;
             while at < bytes.len() {
                 assert!(bytes[at].is_ascii() && bytes[at] != 0);
-                if len < ROOM {
+                if len < letters.len() {
                     letters[len] = bytes[at];
                 }
                 at += 1;
@@ -246,10 +266,11 @@ pub(super) const fn letters<const ROOM: usize>() -> ([u8; ROOM], usize) {
             }
             len += 1;
             text += 1;
+            before += 1;
         }
         group += 1;
     }
-    (letters, len)
+    len
 }
 
 /// All texts that the file has.

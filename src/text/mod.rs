@@ -9,9 +9,10 @@ mod catalogue;
 mod packing;
 mod parts;
 
-use crate::sys::heap::{self, Once};
+use crate::sys::heap::{self, Made};
+use core::num::NonZeroU32;
 use packing::Packed;
-pub use parts::{Parts, parts, place_in};
+pub use parts::{Parts, nth, parts, place_in};
 
 /// The [`Text`] that reads so.
 macro_rules! text {
@@ -22,7 +23,7 @@ macro_rules! text {
 pub(crate) use text;
 
 /// A text of the catalogue: its number there.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Text(u8);
 
 impl Text {
@@ -48,33 +49,39 @@ impl Text {
         Self(self.0.wrapping_add(count))
     }
 
-    /// What distinguishes it from all others.
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-
     /// As it reads.
+    #[inline(never)]
     pub fn bytes(self) -> &'static [u8] {
-        parts(unpacked(), 0).nth(self.0.into()).unwrap_or_default()
+        let number = self.0.into();
+        nth(unpacked(number), 0, number)
     }
 }
 
-const LETTER_COUNT: usize = catalogue::LETTER_COUNT;
+/// Letters of all texts.
+const LETTER_COUNT: usize = catalogue::letter_count(usize::MAX);
+/// Letters of those texts that make no one wait for the others.
+const FIRST_LETTER_COUNT: usize = catalogue::letter_count(catalogue::FIRST_COUNT);
+
 // It takes the compiler about a second.
 #[allow(long_running_const_eval)]
-const PACKED: Packed<LETTER_COUNT> = Packed::new(&catalogue::letters::<LETTER_COUNT>().0);
+const PACKED: Packed<LETTER_COUNT> = Packed::new(&catalogue::letters::<LETTER_COUNT>());
 
-/// All texts, NUL behind each, before they are packed and after they are unpacked.
-fn unpacked() -> &'static [u8; LETTER_COUNT] {
+/// The texts, NUL behind each, at least up to that of this number.
+fn unpacked(number: usize) -> &'static [u8] {
     static PACKED_BYTES: [u8; PACKED.len] = *PACKED.bytes.first_chunk().unwrap();
-    static ALL: Once<LETTER_COUNT> = Once::new();
-    ALL.get(&|all| {
+    static TEXTS: Made = Made::new();
+    let count = if number < catalogue::FIRST_COUNT {
+        const { NonZeroU32::new(FIRST_LETTER_COUNT as u32).unwrap() }
+    } else {
+        const { NonZeroU32::new(LETTER_COUNT as u32).unwrap() }
+    };
+    TEXTS.get(count, |texts| {
         if let Some(seen) = heap::bytes(size_of::<packing::Seen>())
             .as_chunks_mut()
             .0
             .first_chunk_mut()
         {
-            packing::unpack(&PACKED_BYTES, all, seen);
+            packing::unpack(&PACKED_BYTES, texts, seen);
         }
     })
 }
@@ -85,20 +92,6 @@ impl Text {
     /// As it is written in the catalogue.
     pub fn known(self) -> &'static str {
         catalogue::all().nth(self.0.into()).unwrap()
-    }
-}
-
-#[cfg(any(test, fuzzing))]
-impl core::fmt::Debug for Text {
-    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.known().fmt(out)
-    }
-}
-
-#[cfg(not(any(test, fuzzing)))]
-impl core::fmt::Debug for Text {
-    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        out.debug_tuple("Text").finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,20 @@ pub fn place_in(words: &[u8], word: &[u8]) -> Option<usize> {
     parts(words, b' ').position(|other| other == word)
 }
 
+/// The part of this number; empty, if there are fewer.
+#[inline(never)]
+pub fn nth(text: &[u8], separator: u8, number: usize) -> &[u8] {
+    let mut parts = parts(text, separator);
+    let mut left = number;
+    loop {
+        let part = parts.next().unwrap_or_default();
+        if left == 0 {
+            return part;
+        }
+        left -= 1;
+    }
+}
+
 /// What stands between `separator`s: at least one part, perhaps an empty one.
 pub const fn parts(text: &[u8], separator: u8) -> Parts<'_> {
     Parts {

@@ -1,7 +1,7 @@
 //! Everything that can be asked, in one table: what each request brings along, how it is answered, what may be refused.
 
 use super::Level;
-use crate::text::{parts, place_in};
+use crate::text::{nth, place_in};
 use crate::wire::sftp::{kind, open};
 
 /// What can be asked.
@@ -267,7 +267,7 @@ pub fn requests() -> impl Iterator<Item = &'static [u8]> {
 
 /// The name of what stands there in the table.
 pub(super) fn name(place: usize) -> &'static [u8] {
-    parts(&NAMES, b' ').nth(place).unwrap_or_default()
+    nth(&NAMES, b' ', place)
 }
 
 /// The extensions that may be asked for.
