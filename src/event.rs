@@ -109,8 +109,10 @@ impl Line {
                 self.byte(*byte);
             } else {
                 self.byte(b'\\').byte(b'x');
-                self.digits((byte >> 4).into(), 16);
-                self.digits((byte & 15).into(), 16);
+                if *byte < 16 {
+                    self.byte(b'0');
+                }
+                self.digits((*byte).into(), 16);
             }
         }
         self
@@ -174,7 +176,6 @@ impl Line {
     }
 
     /// Appends an event or a complaint: what, about what, and why; the latter two may be empty.
-    #[inline(never)]
     pub fn told(&mut self, what: &[u8], about: &[u8], why: Text) -> &mut Self {
         self.escaped(what);
         if !about.is_empty() {
@@ -254,7 +255,7 @@ struct Counter {
 /// Where events go.
 pub struct Events {
     sink: &'static mut dyn Sink,
-    counters: [Counter; COUNTER_COUNT],
+    counters: heapless::Vec<Counter, COUNTER_COUNT>,
 }
 
 impl Events {
@@ -266,15 +267,9 @@ impl Events {
 
     /// Events that go to `sink`.
     pub fn to(sink: &'static mut dyn Sink) -> Self {
-        let unused = Counter {
-            kind: Text::NOTHING,
-            peer: Ipv6Addr::UNSPECIFIED,
-            since: 0,
-            count: 0,
-        };
         Self {
             sink,
-            counters: [unused; COUNTER_COUNT],
+            counters: heapless::Vec::new(),
         }
     }
 
@@ -308,31 +303,30 @@ impl Events {
 
     /// `None`: too many. Else how many were withheld in the minute before.
     fn count(&mut self, now: u32, peer: Ipv6Addr, kind: Text) -> Option<u32> {
-        let mut chosen: Option<&mut Counter> = None;
-        let mut known = false;
-        for counter in &mut self.counters {
+        // Where it is counted; where it is not, the oldest makes room for it, if there is no other.
+        let (mut chosen, mut least, mut known) = (0, u64::MAX, false);
+        for (at, counter) in self.counters.iter().enumerate() {
             known = counter.kind == kind && counter.peer == peer;
-            // Where there is none yet, the oldest makes room: one that was never used, if there is one.
-            let age = |counter: &Counter| (counter.since, counter.count);
-            if known
-                || chosen
-                    .as_ref()
-                    .is_none_or(|oldest| age(counter) < age(oldest))
-            {
-                chosen = Some(counter);
+            let age = u64::from(counter.since) << 32 | u64::from(counter.count);
+            if known || age < least {
+                (chosen, least) = (at, age);
             }
             if known {
                 break;
             }
         }
-        let counter = chosen?;
+        let new = Counter {
+            kind,
+            peer,
+            since: now,
+            count: 0,
+        };
+        if !known && self.counters.push(new).is_ok() {
+            chosen = self.counters.len() - 1;
+        }
+        let counter = self.counters.get_mut(chosen)?;
         if !known {
-            *counter = Counter {
-                kind,
-                peer,
-                since: now,
-                count: 0,
-            };
+            *counter = new;
         }
         let mut withheld = 0;
         if now.wrapping_sub(counter.since) >= 60 {
@@ -458,5 +452,24 @@ mod tests {
             sink.lines()[11],
             "stowaway: 192.0.2.7 mounted /a (and 25 like it before)"
         );
+    }
+
+    #[test]
+    fn of_more_peers_than_are_counted_the_oldest_is_forgotten() {
+        let sink = Sink::default();
+        let mut events = Events::new(Box::new(sink.clone()));
+        let at = |second| Instant::default().after(Duration::from_secs(second));
+        let mut tell = |second, peer: u16| {
+            let peer = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer);
+            events.tell_of(at(second), peer, MOUNTED, b"/a", Text::NOTHING);
+            sink.lines().len()
+        };
+        (0..10).for_each(|_| _ = tell(0, 0));
+        assert_eq!(tell(0, 0), 10);
+        // All places but the first one's are taken, and that one is known still.
+        (1..64).for_each(|peer| _ = tell(1, peer));
+        assert_eq!(tell(1, 0), 10 + 63);
+        assert_eq!(tell(2, 64), 10 + 64);
+        assert_eq!(tell(2, 0), 10 + 65);
     }
 }

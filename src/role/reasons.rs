@@ -4,12 +4,13 @@ use super::{FAILED, Status, complain};
 use crate::sys::Errno;
 use crate::text::{Text, text};
 
-/// Says what failed, with what, and why, in the words of `own` reasons or of these.
-pub(super) fn failed(what: Text, about: &[u8], errno: Errno, own: &[Reason]) -> Status {
-    complain(FAILED, what, about, why(errno, own))
+/// Says what failed, with what, and why, in the words of this table.
+pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Status {
+    complain(FAILED, what, about, why(errno, table))
 }
 
 /// An error's number and the text for it.
+#[derive(Clone, Copy)]
 pub(super) struct Reason(u8, Text);
 
 /// The reason for this error.
@@ -21,7 +22,8 @@ const PERM: Text = text!("this user may not; start as another user or change its
 const FULL: Text = text!("the disk is full; make room there");
 const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
 
-static REASONS: [Reason; 13] = [
+/// Behind the reasons of a role.
+const COMMON: [Reason; 13] = [
     reason(Errno::NOENT, text!("it does not exist; check the path")),
     reason(
         Errno::NOTDIR,
@@ -46,20 +48,31 @@ static REASONS: [Reason; 13] = [
     reason(Errno::IO, text!("the disk failed; see the kernel's log")),
 ];
 
-fn why(errno: Errno, own: &[Reason]) -> Text {
-    for table in [own, &REASONS] {
-        for Reason(number, text) in table {
-            if *number == errno.raw_os_error() as u8 {
-                return *text;
-            }
+/// A table that begins with a role's own reasons.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+pub(super) const fn table<const OWN: usize, const ALL: usize>(own: [Reason; OWN]) -> [Reason; ALL] {
+    assert!(ALL == OWN + COMMON.len());
+    let mut table = [Reason(0, Text::NOTHING); ALL];
+    let mut at = 0;
+    while at < ALL {
+        table[at] = if at < OWN { own[at] } else { COMMON[at - OWN] };
+        at += 1;
+    }
+    table
+}
+
+fn why(errno: Errno, table: &[Reason]) -> Text {
+    for Reason(number, text) in table {
+        if *number == errno.raw_os_error() as u8 {
+            return *text;
         }
     }
     text!("the host refuses; see that it is an ordinary local file or directory")
 }
 
 #[cfg(test)]
-pub(super) fn check(errno: Errno, own: &[Reason], part: &str) {
-    let why = why(errno, own).known();
+pub(super) fn check(errno: Errno, table: &[Reason], part: &str) {
+    let why = why(errno, table).known();
     assert!(why.contains(part), "{errno:?}: {why}");
 }
 
@@ -85,7 +98,7 @@ mod tests {
             (Errno::IO, "disk failed"),
             (Errno::INVAL, "the host refuses"),
         ] {
-            check(errno, &[], part);
+            check(errno, &COMMON, part);
         }
     }
 }

@@ -7,8 +7,8 @@
 /// The table in which contexts are looked up has so many bits of places. With fewer of them, contexts that are forgotten too
 /// early make the packed texts longer.
 const PLACE_BITS: u32 = 15;
-/// Spreads contexts over the table.
-const SPREAD: u32 = 0x9e37_79b9;
+/// Spreads contexts over the table: of 1,500 factors the one that packs best.
+const SPREAD: u32 = 0x0151_224f;
 /// Below this, the next byte is shifted in.
 const RANGE_MIN: u32 = 1 << 24;
 
@@ -73,9 +73,9 @@ const LETTER_END: u8 = 1 << 7;
 
 /// Unpacks letters into all of `room`; `seen` has nothing but zeros in it.
 #[inline(never)]
-pub(super) fn unpack(mut packed: &[u8], room: &mut [u8], seen: &mut Seen) {
+pub(super) fn unpack(packed: &[u8], room: &mut [u8], seen: &mut Seen) {
     // At first there is nothing, and three bytes are shifted in.
-    let (mut range, mut code) = (1, 0);
+    let (mut range, mut code, mut at) = (1, 0, 0);
     let mut letters = 0;
     for place in room {
         letters = letters << 8 | LETTER_BEGIN;
@@ -83,10 +83,10 @@ pub(super) fn unpack(mut packed: &[u8], room: &mut [u8], seen: &mut Seen) {
             while range < RANGE_MIN {
                 range <<= 8;
                 code <<= 8;
-                if let Some((byte, rest)) = packed.split_first() {
+                if let Some(byte) = packed.get(at) {
                     code |= u32::from(*byte);
-                    packed = rest;
                 }
+                at += 1;
             }
             let split = split(seen, letters, range);
             let bit = code >= split;

@@ -274,7 +274,7 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
 }
 
 /// Why something failed here and what to do about it.
-static REASONS: [Reason; 8] = [
+static REASONS: [Reason; 21] = reasons::table([
     reason(
         Errno::MSGSIZE,
         text!("it is not 16 bytes long; remove it, and a new one is made"),
@@ -304,7 +304,7 @@ static REASONS: [Reason; 8] = [
         Errno::ADDRNOTAVAIL,
         text!("this host has no such address; see -l"),
     ),
-];
+]);
 
 const fn net_errno(error: NetError) -> Errno {
     match error {

@@ -189,7 +189,7 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
 }
 
 /// Why something failed here and what to do about it.
-static REASONS: [Reason; 3] = [
+static REASONS: [Reason; 16] = reasons::table([
     reason(
         Errno::ADDRINUSE,
         text!("somebody listens there already; choose another place"),
@@ -199,4 +199,4 @@ static REASONS: [Reason; 3] = [
         Errno::XDEV,
         text!("it shows the kernel's own state, not files"),
     ),
-];
+]);
