@@ -141,7 +141,10 @@ impl<'a> Talk<'a> {
     /// Receives what there is, at least a byte.
     #[inline(never)]
     fn receive(&mut self) -> Result<(), End> {
-        self.rx.copy_within(self.used..self.have, 0);
+        // Asked first, so that no words for a panic are in the file.
+        if self.rx.get(self.used..self.have).is_some() {
+            self.rx.copy_within(self.used..self.have, 0);
+        }
         (self.have, self.used) = (self.have - self.used, 0);
         let room = self.rx.get_mut(self.have..).unwrap_or_default();
         if room.is_empty() {
