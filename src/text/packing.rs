@@ -7,22 +7,19 @@
 /// The table in which contexts are looked up has so many bits of places. With fewer of them, contexts that are forgotten too
 /// early make the packed texts longer.
 const PLACE_BITS: u32 = 15;
-/// Spreads contexts over the table: of 1,500 factors the one that packs best.
-const SPREAD: u32 = 0x0151_224f;
+/// Spreads contexts over the table: of 1,500 factors the one that packs these texts best.
+const SPREAD: u32 = 0x18a9_f89d;
 /// Below this, the next byte is shifted in.
 const RANGE_MIN: u32 = 1 << 24;
 
 /// Of each place: how often 0 and 1 followed the context that was there last, and a part of its hash.
 pub(super) type Seen = [[u8; 3]; 1 << PLACE_BITS];
 
-/// All letters of a context.
-const ALL: u32 = !0;
-
-/// What followed these letters, as far as they are in the mask; nothing, if another context was there last.
+/// What followed in this context; nothing, if another was there last.
 #[expect(clippy::indexing_slicing, reason = "a number of so many bits")]
 #[inline(never)]
-const fn followed(seen: &mut Seen, letters: u32, mask: u32) -> &mut [u8; 3] {
-    let hash = (letters & mask).wrapping_mul(SPREAD);
+const fn followed(seen: &mut Seen, context: u32) -> &mut [u8; 3] {
+    let hash = context.wrapping_mul(SPREAD);
     let place = &mut seen[(hash >> (32 - PLACE_BITS)) as usize];
     let check = (hash >> (24 - PLACE_BITS)) as u8;
     if place[2] != check {
@@ -34,13 +31,14 @@ const fn followed(seen: &mut Seen, letters: u32, mask: u32) -> &mut [u8; 3] {
 /// Which part of `range` is for 0. The rest is for 1.
 const fn split(seen: &mut Seen, letters: u32, range: u32) -> u32 {
     let (mut zero, mut all) = (0, 0);
-    let mut mask = ALL;
+    // With each step it loses the letter that is furthest away, and in the end the one under way.
+    let mut context = letters;
     loop {
-        let [zeros, ones, _] = *followed(seen, letters, mask);
+        let [zeros, ones, _] = *followed(seen, context);
         zero = zero * 4 + zeros as u32;
         all = all * 4 + zeros as u32 + ones as u32;
-        mask >>= 8;
-        if mask == 0 {
+        context <<= 8;
+        if context == 0 {
             // What never came may come. The last bit shows the compiler that this is not 0.
             return range / ((all + 2) | 1) * (zero + 1);
         }
@@ -50,17 +48,18 @@ const fn split(seen: &mut Seen, letters: u32, range: u32) -> u32 {
 /// Counts the next bit where it was guessed; the letters with this bit.
 #[expect(clippy::indexing_slicing, reason = "a bit")]
 const fn learn(seen: &mut Seen, letters: u32, bit: bool) -> u32 {
-    let mut mask = ALL;
+    // With each step it loses the letter that is furthest away, and in the end the one under way.
+    let mut context = letters;
     loop {
-        let counts = followed(seen, letters, mask);
+        let counts = followed(seen, context);
         let same = &mut counts[bit as usize];
         *same = same.wrapping_add(1);
         let other = &mut counts[!bit as usize];
         if *other > 1 {
             *other = *other / 2 + 1;
         }
-        mask >>= 8;
-        if mask == 0 {
+        context <<= 8;
+        if context == 0 {
             return letters + (letters & 0xff) + bit as u32;
         }
     }
