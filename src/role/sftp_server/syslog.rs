@@ -8,8 +8,8 @@ use crate::sys::sockets;
 const PATH: &core::ffi::CStr = c"/dev/log";
 /// Information, in syslog's numbers.
 const SEVERITY: u32 = 6;
-/// What every line begins with that is meant for people at a terminal.
-const HEAD: &[u8] = b"stowaway: ";
+/// Bytes of what every line begins with that is meant for people at a terminal: "stowaway: ".
+const HEAD_BYTES: usize = 10;
 
 /// A sink that says who speaks as syslog has it.
 pub(super) struct Syslog {
@@ -41,9 +41,9 @@ impl Sink for Syslog {
             .text(">sftp-server[")
             .number(self.pid)
             .text("]: ");
-        let text = line.strip_prefix(HEAD).unwrap_or(line);
-        // Escaped already.
-        whole.raw(text.strip_suffix(b"\n").unwrap_or(text));
+        // Escaped already, and with a newline at its end.
+        let end = line.len().saturating_sub(1);
+        whole.raw(line.get(HEAD_BYTES..end).unwrap_or_default());
         if let Some(socket) = &self.socket {
             let _ = rustix::io::write(socket, whole.bytes());
         }
