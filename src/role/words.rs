@@ -1,6 +1,7 @@
 //! What arguments are made of: words, paths, numbers, addresses.
 
-use core::net::Ipv6Addr;
+use crate::text::parts;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 pub(super) fn port(text: &[u8]) -> Option<u16> {
     digits(text, 10)?.try_into().ok()
@@ -27,38 +28,50 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
 #[inline(never)]
 pub(super) fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
-    let v6 = separator == b':';
-    let (base, bits) = if v6 { (16, 16) } else { (10, 8) };
-    let (mut value, mut count) = (0u128, 0);
-    // What stands before "::", and how many groups that is.
-    let mut gap: Option<(u128, u32)> = None;
+    let is_v6 = separator == b':';
     let mut rest = text;
-    loop {
-        if let ([b':', b':', after @ ..], None) = (rest, gap) {
-            gap = Some((value, count));
-            (value, rest) = (0, after);
-            if rest.is_empty() {
-                break;
-            }
+    if is_v6 {
+        // At an end "::" is one empty part, not two; ":" alone is nothing there.
+        match text {
+            [b':', b':', ..] => rest = rest.get(1..)?,
+            [b':', ..] => return None,
+            _ => {}
         }
-        let end = rest.iter().position(|byte| *byte == separator);
-        let (part, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-        let part = digits(part, base).filter(|part| part >> bits == 0)?;
-        value = value << bits | u128::from(part);
-        count += 1;
-        rest = match after {
-            [] => break,
-            [b':', b':', ..] => after,
-            [_, after @ ..] => after,
-        };
+        match text {
+            [.., b':', b':'] => rest = rest.split_last()?.1,
+            [.., b':'] => return None,
+            _ => {}
+        }
     }
-    let whole = match gap {
-        None if v6 && count == 8 => value,
-        None if !v6 && count == 4 => 0xffff << 32 | value,
-        Some((before, at)) if count < 8 => before << 16 << (16 * (7 - at)) | value,
-        _ => return None,
+    let mut octets = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().octets();
+    let (mut at, base, bits) = if is_v6 {
+        octets = [0; 16];
+        (0, 16, 16)
+    } else {
+        (12, 10, 8)
     };
-    Some(Ipv6Addr::from_bits(whole))
+    let mut may_skip = is_v6;
+    let mut parts = parts(rest, separator);
+    while let Some(part) = parts.next() {
+        if may_skip && part.is_empty() {
+            may_skip = false;
+            let behind = octets.len().checked_sub(2 * parts.clone().count())?;
+            // It stands for one group at least.
+            if behind <= at {
+                return None;
+            }
+            at = behind;
+            continue;
+        }
+        let number = digits(part, base).filter(|number| number >> bits == 0)?;
+        if is_v6 {
+            *octets.get_mut(at)? = (number >> 8) as u8;
+            at += 1;
+        }
+        *octets.get_mut(at)? = number as u8;
+        at += 1;
+    }
+    (at == octets.len()).then_some(octets.into())
 }
 
 #[cfg(test)]
