@@ -1,6 +1,7 @@
 //! What arguments are made of: words, paths, numbers, addresses.
 
-use core::net::Ipv6Addr;
+use crate::text::parts;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 pub(super) fn port(text: &[u8]) -> Option<u16> {
     digits(text, 10)?.try_into().ok()
@@ -27,46 +28,50 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
 #[inline(never)]
 pub(super) fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
-    let v6 = separator == b':';
-    let mut octets = [0; 16];
-    let mut at = 0;
-    if !v6 {
-        [octets[10], octets[11]] = [0xff; 2];
-        at = 12;
+    let is_v6 = separator == b':';
+    let mut rest = text;
+    if is_v6 {
+        // At an end "::" is one empty part, not two; ":" alone is nothing there.
+        match text {
+            [b':', b':', ..] => rest = rest.get(1..)?,
+            [b':', ..] => return None,
+            _ => {}
+        }
+        match text {
+            [.., b':', b':'] => rest = rest.split_last()?.1,
+            [.., b':'] => return None,
+            _ => {}
+        }
     }
-    let (mut rest, mut gap) = (text, false);
-    loop {
-        if let ([b':', b':', after @ ..], false) = (rest, gap) {
-            // The groups behind it come last.
-            let colons = after.iter().filter(|byte| **byte == b':').count();
-            let groups = colons + usize::from(!after.is_empty());
-            let end = 16_usize.checked_sub(2 * groups)?;
-            if end <= at {
+    let mut octets = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().octets();
+    let (mut at, base, bits) = if is_v6 {
+        octets = [0; 16];
+        (0, 16, 16)
+    } else {
+        (12, 10, 8)
+    };
+    let mut may_skip = is_v6;
+    let mut parts = parts(rest, separator);
+    while let Some(part) = parts.next() {
+        if may_skip && part.is_empty() {
+            may_skip = false;
+            let behind = octets.len().checked_sub(2 * parts.clone().count())?;
+            // It stands for one group at least.
+            if behind <= at {
                 return None;
             }
-            (at, rest, gap) = (end, after, true);
-            if rest.is_empty() {
-                break;
-            }
+            at = behind;
+            continue;
         }
-        let end = rest.iter().position(|byte| *byte == separator);
-        let (part, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-        let part = digits(part, if v6 { 16 } else { 10 })?;
-        if v6 {
-            *octets.get_mut(at)? = u8::try_from(part >> 8).ok()?;
+        let number = digits(part, base).filter(|number| number >> bits == 0)?;
+        if is_v6 {
+            *octets.get_mut(at)? = (number >> 8) as u8;
             at += 1;
-        } else if part > 255 {
-            return None;
         }
-        *octets.get_mut(at)? = part as u8;
+        *octets.get_mut(at)? = number as u8;
         at += 1;
-        rest = match after {
-            [] => break,
-            [b':', b':', ..] => after,
-            [_, after @ ..] => after,
-        };
     }
-    (at == 16).then(|| octets.into())
+    (at == octets.len()).then_some(octets.into())
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ impl Text {
     pub const fn row(texts: &[&str]) -> Self {
         match catalogue::find(texts) {
             Some(place) if place <= u8::MAX as usize => Self(place as u8),
-            _ => panic!("a text is to be written into src/text/catalogue.rs, too"),
+            Some(_) => panic!("there are more texts than a byte has numbers"),
+            None => panic!("a text is to be written into src/text/catalogue.rs, too"),
         }
     }
 

@@ -71,7 +71,6 @@ const LETTER_BEGIN: u32 = 1;
 const LETTER_END: u8 = 1 << 7;
 
 /// Unpacks letters into all of `room`; `seen` has nothing but zeros in it.
-#[inline(never)]
 pub(super) fn unpack(packed: &[u8], room: &mut [u8], seen: &mut Seen) {
     // At first there is nothing, and three bytes are shifted in.
     let (mut range, mut code, mut at) = (1, 0, 0);

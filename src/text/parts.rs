@@ -42,11 +42,13 @@ impl<'a> Iterator for Parts<'a> {
     #[inline(never)]
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest.take()?;
-        for (at, byte) in rest.iter().enumerate() {
+        let mut behind = rest;
+        while let [byte, after @ ..] = behind {
             if *byte == self.separator {
-                self.rest = rest.get(at + 1..);
-                return rest.get(..at);
+                self.rest = Some(after);
+                return rest.get(..rest.len() - behind.len());
             }
+            behind = after;
         }
         Some(rest)
     }
