@@ -11,11 +11,12 @@ use crate::wire::Writer;
 pub const HEAD_BYTES_MAX: usize =
     4 + 11 + (1 + 10) + 2 * (1 + NAME_BYTES_MAX) + (1 + 20) + (1 + 12) + 1;
 
-/// English, whatever the host speaks.
+/// English, whatever the host speaks. Years begin in March here, so that a leap day is the last of its year, of its century
+/// and of its four centuries.
 #[rustfmt::skip]
 const MONTHS: [[u8; 3]; 12] = [
-    *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun",
-    *b"Jul", *b"Aug", *b"Sep", *b"Oct", *b"Nov", *b"Dec",
+    *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug",
+    *b"Sep", *b"Oct", *b"Nov", *b"Dec", *b"Jan", *b"Feb",
 ];
 /// Seconds of a day.
 const DAY_SECS: i64 = 24 * 60 * 60;
@@ -118,7 +119,6 @@ fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
 #[inline(never)]
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     out.put(b" ");
-    // Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
     // Beyond four digits of a year, in either direction, this is far from 0.
     let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
     const DAY: u64 = DAY_SECS as u64;
@@ -132,11 +132,10 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     let quarters = (quarters % 146_097) | 3;
     let year = century.wrapping_mul(100).wrapping_add(quarters / 1461);
     // From March on, months have 30.6 days; the rest rounds as it must.
-    let fifths = (quarters % 1461 / 4).wrapping_mul(5).wrapping_add(461);
+    let fifths = (quarters % 1461 / 4).wrapping_mul(5).wrapping_add(2);
     let (month, day) = (fifths / 153, (fifths % 153 / 5).wrapping_add(1));
-    let next = month > 12;
-    let month = month.wrapping_sub(if next { 13 } else { 1 }) as usize;
-    out.put(MONTHS.get(month).map_or(b"", |name| name));
+    let next = month >= 10;
+    out.put(MONTHS.get(month as usize).map_or(b"", |name| name));
     number(out, day.into(), 2);
     if (now_secs.wrapping_sub(secs) as u64) < RECENT_SECS as u64 {
         pair(out, b' ', rest / 3600);
@@ -253,7 +252,7 @@ mod tests {
     fn every_day_of_the_calendar_follows_the_one_before() {
         let (mut year, mut month, mut day) = (0, 2, 1);
         for days in -MARCH_DAYS..i64::from(YEARS_DAYS) - MARCH_DAYS {
-            let name = core::str::from_utf8(&MONTHS[month]).unwrap();
+            let name = core::str::from_utf8(&MONTHS[(month + 10) % 12]).unwrap();
             let date = date_of(days * DAY_SECS + 86_399);
             // Of this year's dates some show the time.
             assert!(

@@ -199,9 +199,10 @@ impl Request<'_> {
             return Ok(());
         }
         // What is not there reads as zero.
-        let mut packet = self.input.clone();
-        let len = packet.u32();
-        if packet.check().is_err() {
+        let args = &mut self.args;
+        *args = self.input.clone();
+        let len = args.u32();
+        if args.check().is_err() {
             return Err(Stop::NeedInput);
         }
         if len == 0 || len > PACKET_BYTES_MAX {
@@ -211,8 +212,8 @@ impl Request<'_> {
         if whole < HEAD_BYTES {
             return Err(Stop::NoNumber);
         }
-        let kind = packet.byte();
-        self.id = packet.u32();
+        let kind = args.byte();
+        self.id = args.u32();
         let too_long = len > PACKET_WHOLE_BYTES_MAX && kind != kind::WRITE;
         let wanted = match kind {
             kind::WRITE => files::WRITE_HEAD_BYTES.min(whole),
@@ -227,9 +228,9 @@ impl Request<'_> {
         }
         let here = whole.min(have);
         session.skip = whole.wrapping_sub(here) as u32;
-        self.args = Reader::new(packet.take(here.wrapping_sub(HEAD_BYTES)));
+        *args = Reader::new(args.take(here.wrapping_sub(HEAD_BYTES)));
         if too_long {
-            self.args.refuse();
+            args.refuse();
         }
         let answered = if kind == kind::INIT {
             session.greeted = true;
