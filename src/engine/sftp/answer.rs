@@ -11,40 +11,87 @@ use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
+/// The ways in which requests are carried out.
+#[derive(Clone, Copy)]
+enum Way {
+    Open,
+    Close,
+    Read,
+    Write,
+    Stat,
+    Set,
+    List,
+    Names,
+    RealPath,
+    ReadLink,
+    Space,
+    Sync,
+    Limits,
+    Expand,
+    Copy,
+    Home,
+    Accounts,
+    Check,
+    Vendor,
+}
+
+/// In the order of what can be asked. There are half as many ways, and a number is smaller than an address.
+static WAYS: [Way; COUNT] = [
+    Way::Open,
+    Way::Close,
+    Way::Read,
+    Way::Write,
+    Way::Stat,
+    Way::Stat,
+    Way::Set,
+    Way::Set,
+    Way::Open,
+    Way::List,
+    Way::Names,
+    Way::Names,
+    Way::Names,
+    Way::RealPath,
+    Way::Stat,
+    Way::Names,
+    Way::ReadLink,
+    Way::Names,
+    Way::Names,
+    Way::Space,
+    Way::Space,
+    Way::Names,
+    Way::Sync,
+    Way::Set,
+    Way::Limits,
+    Way::Expand,
+    Way::Copy,
+    Way::Home,
+    Way::Accounts,
+    Way::Check,
+    Way::Space,
+    Way::Vendor,
+];
+
 impl Request<'_> {
-    /// Who carries out what, in the order of what can be asked.
-    const HANDLERS: [fn(&mut Self) -> Outcome; COUNT] = [
+    /// How each is carried out, in the order of [`Way`].
+    const HANDLERS: [fn(&mut Self) -> Outcome; Way::Vendor as usize + 1] = [
         Self::open,
         Self::close,
         Self::read,
         Self::write,
         Self::stat,
-        Self::stat,
         Self::set,
-        Self::set,
-        Self::open,
         Self::list,
         Self::change_names,
-        Self::change_names,
-        Self::change_names,
         Self::real_path,
-        Self::stat,
-        Self::change_names,
         Self::read_link,
-        Self::change_names,
-        Self::change_names,
         Self::space,
-        Self::space,
-        Self::change_names,
         Self::sync,
-        Self::set,
         Self::limits,
         Self::expand,
         Self::copy,
         Self::home,
         Self::names,
         Self::check,
-        Self::space,
         Self::vendor,
     ];
 
@@ -134,9 +181,9 @@ impl Request<'_> {
             });
         }
         self.reply.begin(entry.reply, self.id);
-        let handler = Self::HANDLERS
-            .get(entry.ask as usize)
-            .ok_or(Fault::UNSUPPORTED)?;
+        let way = WAYS.get(entry.ask as usize).ok_or(Fault::UNSUPPORTED)?;
+        let handler = Self::HANDLERS.get(*way as usize);
+        let handler = handler.ok_or(Fault::UNSUPPORTED)?;
         handler(self)
     }
 
