@@ -34,7 +34,7 @@ impl Request<'_> {
     #[inline(never)]
     pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.slot, self.id);
-        let file = self.session.handles.at(slot)?.pin.take()?;
+        let file = self.pin.take()?;
         self.session.lent = Some(Lent { slot, id });
         self.order = Some(match what {
             What::Send => Order::Send { file, offset, len },
@@ -74,7 +74,8 @@ impl Request<'_> {
         let open = self.session.handles.find(handle, traits);
         let open = open.ok_or(Fault::FAILURE)?;
         (self.slot, self.mode) = (open.slot, open.mode);
-        self.node = open.pin.as_ref().ok_or(Fault::FAILURE)?.node();
+        self.node = open.pin.node();
+        self.pin = Some(open.pin.lend());
         Ok(())
     }
 
@@ -121,7 +122,7 @@ impl Request<'_> {
             self.reply.u32(len);
             return self.order(What::Send, offset, len).ok_or(Fault::FAILURE);
         }
-        let pin = self.session.handles.pin(self.slot).ok_or(Fault::MISSING)?;
+        let pin = self.pin.as_ref().ok_or(Fault::MISSING)?;
         // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut self.reply;
         let room = reply.ahead(WORD_BYTES, len as usize);
@@ -156,7 +157,7 @@ impl Request<'_> {
             in_range?;
         }
         if !data.is_empty() {
-            let pin = self.session.handles.pin(self.slot).ok_or(Fault::MISSING)?;
+            let pin = self.pin.as_ref().ok_or(Fault::MISSING)?;
             self.vfs.write(pin, self.offset, data)?;
         }
         if left == 0 {

@@ -3,7 +3,6 @@
 //! A handle that was closed is not known any more, also when its place is taken again. A file that a job still works on stays
 //! open until that has ended.
 
-use super::Order;
 use super::requests::{DIRECTORY, FILE};
 use super::status::Fault;
 use crate::vfs::{Files, Opening, Pin, Vfs as _};
@@ -16,9 +15,10 @@ pub(super) static TO_READ: Opening = Opening {
 
 /// An open file or directory.
 #[derive(Debug)]
+#[repr(align(16))] // A power of two: to find one is a shift then.
 pub struct Open {
-    /// None while an order has it.
-    pub(super) pin: Option<Pin>,
+    /// An order may have it too.
+    pub(super) pin: Pin,
     /// Its place, and which of those that were there.
     pub(super) slot: u16,
     stamp: u16,
@@ -72,7 +72,7 @@ impl Handles {
         let stamp = self.last_stamp;
         if let Some(place) = self.places.get_mut(usize::from(slot)) {
             *place = Some(Open {
-                pin: Some(pin),
+                pin,
                 slot,
                 stamp,
                 uses: 1,
@@ -98,22 +98,9 @@ impl Handles {
     }
 
     /// What is open there.
+    #[inline(never)]
     pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
         self.places.get_mut(usize::from(slot))?.as_mut()
-    }
-
-    /// The pin there.
-    pub(super) fn pin(&mut self, slot: u16) -> Option<&Pin> {
-        self.at(slot)?.pin.as_ref()
-    }
-
-    /// Takes back what an order had.
-    pub(super) fn give_back(&mut self, slot: u16, order: Order, vfs: &mut Files) {
-        let (Order::Send { file, .. } | Order::Store { file, .. } | Order::Sync { file }) = order;
-        match self.at(slot) {
-            Some(open) if open.pin.is_none() => open.pin = Some(file),
-            _ => vfs.unpin(file),
-        }
     }
 
     /// A job begins to work on it.
@@ -150,12 +137,19 @@ impl Handles {
             unpin(place, vfs);
         }
     }
+
+    /// What is open there was given back by who it was lent to.
+    pub(super) fn forget(&mut self, slot: u16) {
+        if let Some(place) = self.places.get_mut(usize::from(slot)) {
+            *place = None;
+        }
+    }
 }
 
 #[inline(never)]
 fn unpin(place: &mut Option<Open>, vfs: &mut Files) {
-    if let Some(Open { pin: Some(pin), .. }) = place.take() {
-        vfs.unpin(pin);
+    if let Some(open) = place.take() {
+        vfs.unpin(open.pin);
     }
 }
 

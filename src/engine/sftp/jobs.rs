@@ -104,7 +104,7 @@ fn go_on(
     vfs: &mut Files,
     room: &mut [u8],
 ) -> Outcome {
-    let pin = handles.pin(job.from).ok_or(Fault::FAILURE)?;
+    let pin = &handles.at(job.from).ok_or(Fault::FAILURE)?.pin;
     if !job.begun {
         let size = vfs.attr(pin.node())?.size;
         let range = (job.offset, job.len, job.block_bytes);
@@ -118,7 +118,7 @@ fn go_on(
     if !job.copies {
         check.step(bytes, hashes);
     } else if got > 0 {
-        let pin = handles.pin(job.to).ok_or(Fault::FAILURE)?;
+        let pin = &handles.at(job.to).ok_or(Fault::FAILURE)?.pin;
         vfs.write(pin, job.to_offset, bytes)?;
     } else if job.len < TO_END / 2 {
         return Err(Fault::Eof);

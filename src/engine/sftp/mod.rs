@@ -10,7 +10,7 @@
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
-use crate::vfs::{Change, Files, FsResult, Name, Node};
+use crate::vfs::{Change, Files, FsResult, Name, Node, Pin};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -141,6 +141,7 @@ struct Request<'a> {
     mode: u8,
     slot: u16,
     node: Node,
+    pin: Option<Pin>,
     /// Of an extension: bytes of its name.
     name_len: usize,
     /// What its attributes are to change.
@@ -294,6 +295,7 @@ impl Stream for Sftp {
             word: 0,
             id: 0,
             node: Node::default(),
+            pin: None,
             slot: 0,
             mode: 0,
             ask: Ask::Open,
@@ -327,7 +329,7 @@ impl Stream for Sftp {
     ) -> Progress {
         let mut reply = Writer::new(output);
         let mut stop = Stop::NeedInput;
-        if let Some(Lent { slot, id }) = session.lent.take() {
+        if let Some(Lent { id, .. }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
             match &order {
                 // The length was promised in a head that is gone: there is no other way to take it back.
@@ -340,7 +342,6 @@ impl Stream for Sftp {
                 }
                 Order::Sync { .. } => fault.emit(&mut reply, id),
             }
-            session.handles.give_back(slot, order, cx.vfs);
         } else {
             order.abandon(cx.vfs);
             stop = Stop::Unexpected;
@@ -352,6 +353,9 @@ impl Stream for Sftp {
 
     fn abandon(&mut self, session: &mut Session, vfs: &mut Files) {
         session.jobs.clear();
+        if let Some(Lent { slot, .. }) = session.lent.take() {
+            session.handles.forget(slot);
+        }
         session.handles.clear(vfs);
     }
 }
