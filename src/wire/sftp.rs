@@ -245,9 +245,11 @@ impl Writer<'_> {
     /// Begins a packet; where it begins.
     #[inline(never)]
     pub fn begin(&mut self, kind: u8, id: u32) -> usize {
-        let start = self.begin_string();
-        self.put(&[kind]);
-        self.u32(id);
+        let start = self.position();
+        let mut head = [0; HEAD_BYTES];
+        let [_, _, _, _, first, rest @ ..] = &mut head;
+        (*first, *rest) = (kind, id.to_be_bytes());
+        self.put(&head);
         start
     }
 

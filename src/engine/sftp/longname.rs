@@ -42,10 +42,15 @@ pub fn longname(
     account(out, accounts.group(attr.gid), attr.gid);
     number(out, attr.size, 8);
     date(out, attr.mtime.secs, now_secs);
-    out.put(b" ");
+    blank(out);
     out.put(name);
     let len = out.position().wrapping_sub(start).wrapping_sub(4);
     out.patch(start, len as u32);
+}
+
+#[inline(never)]
+fn blank(out: &mut Writer<'_>) {
+    out.put(b" ");
 }
 
 /// Type and permissions, as by strmode(3).
@@ -99,13 +104,14 @@ fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
     let start = out.position();
     match name {
         Some(name) => {
-            out.put(b" ");
+            blank(out);
             out.put(name);
         }
         None => number(out, id.into(), 0),
     }
-    let len = out.position().wrapping_sub(start);
-    out.put(b"         ".get(len..).unwrap_or_default());
+    while out.position().wrapping_sub(start) < 9 {
+        blank(out);
+    }
 }
 
 /// A letter and two digits.
@@ -118,7 +124,7 @@ fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
 /// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
 #[inline(never)]
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
-    out.put(b" ");
+    blank(out);
     // Beyond four digits of a year, in either direction, this is far from 0.
     let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
     const DAY: u64 = DAY_SECS as u64;
@@ -141,7 +147,7 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
         pair(out, b' ', rest / 3600);
         pair(out, b':', rest / 60 % 60);
     } else {
-        out.put(b" ");
+        blank(out);
         number(out, year.wrapping_add(next.into()).into(), 0);
     }
 }
