@@ -157,12 +157,12 @@ impl Request<'_> {
     /// Reads the rest of what a request brings along, and carries it out.
     #[inline(always)]
     fn carry_out(&mut self, entry: &Entry) -> Outcome {
-        let args = &mut self.args;
-        let by_handle = entry.has(FILE | DIRECTORY);
-        let mut handle: &[u8] = &[];
-        if by_handle {
-            handle = args.handle();
+        let mut found = Ok(());
+        if entry.has(FILE | DIRECTORY) {
+            let handle = self.args.handle();
+            found = self.find(handle, entry.traits);
         }
+        let args = &mut self.args;
         if entry.has(OFFSET) {
             self.offset = args.u64();
         }
@@ -172,8 +172,8 @@ impl Request<'_> {
         if entry.has(ATTRIBUTES) {
             self.told = attributes::read(args, &mut self.change);
         }
-        self.args.check()?;
-        if by_handle && self.find(handle, entry.traits).is_err() {
+        args.check()?;
+        if found.is_err() {
             return Err(if entry.has(MISSING) {
                 Fault::MISSING
             } else {
