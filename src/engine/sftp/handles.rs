@@ -4,7 +4,6 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
-use super::status::Fault;
 use crate::vfs::{Files, Opening, Pin, Vfs as _};
 
 /// How what is only read is opened.
@@ -58,11 +57,9 @@ impl Handles {
     }
 
     /// A place for what is about to be opened.
-    pub(super) fn free(&self) -> Result<u16, Fault> {
+    pub(super) fn free(&self) -> Option<u16> {
         let free = self.places.iter().position(Option::is_none);
-        // A handle has no bits for more.
-        free.and_then(|slot| u16::try_from(slot).ok())
-            .ok_or(Fault::FAILURE)
+        free.map(|slot| slot as u16)
     }
 
     /// Takes a place that was free; the handle.
@@ -153,4 +150,6 @@ fn unpin(place: &mut Option<Open>, vfs: &mut Files) {
     }
 }
 
+// A handle has no bits for more.
+const _: () = assert!(crate::config::HANDLE_COUNT_MAX <= 1 << 16);
 const _: () = assert!(crate::config::JOB_COUNT_MAX * 2 < u8::MAX as usize);
