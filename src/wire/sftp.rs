@@ -236,7 +236,6 @@ impl Writer<'_> {
     }
 
     /// Appends a string of `len` bytes that are in their place already, a word from here.
-    #[inline(never)]
     pub fn string_ahead(&mut self, len: usize) {
         // What does not fit 32 bits does not fit the room either.
         self.u32(len as u32);

@@ -189,7 +189,7 @@ impl Request<'_> {
 
     fn close(&mut self) -> Outcome {
         let handles = &mut self.session.handles;
-        handles.close(self.slot, self.vfs);
+        handles.release(self.slot, false, self.vfs);
         Err(Fault::Done)
     }
 

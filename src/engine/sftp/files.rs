@@ -34,7 +34,7 @@ impl Request<'_> {
     #[inline(never)]
     pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.slot, self.id);
-        let file = self.pin.take()?;
+        let file = self.pin.as_ref()?.lend();
         self.session.lent = Some(Lent { slot, id });
         self.order = Some(match what {
             What::Send => Order::Send { file, offset, len },

@@ -107,20 +107,13 @@ impl Handles {
         }
     }
 
-    /// No client has, or will have, a handle for it.
-    pub(super) fn close(&mut self, slot: u16, vfs: &mut Files) {
-        if let Some(open) = self.at(slot) {
-            open.known = false;
-        }
-        self.release(slot, vfs);
-    }
-
-    /// A client or a job does not need it any more; when nobody does, it is closed.
-    #[inline(always)]
-    pub(super) fn release(&mut self, slot: u16, vfs: &mut Files) {
+    /// A client, who then knows no handle of it any more, or a job does not need it; when nobody does, it is closed.
+    #[inline(never)]
+    pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Files) {
         if let Some(place) = self.places.get_mut(usize::from(slot))
             && let Some(open) = place
         {
+            open.known &= known;
             open.uses = open.uses.wrapping_sub(1);
             if open.uses == 0 {
                 unpin(place, vfs);

@@ -155,8 +155,8 @@ impl Request<'_> {
         };
         jobs.first = jobs.first.wrapping_add(1) % JOB_COUNT_MAX;
         jobs.count = jobs.count.wrapping_sub(1);
-        handles.release(job.from, self.vfs);
-        handles.release(job.to, self.vfs);
+        handles.release(job.from, true, self.vfs);
+        handles.release(job.to, true, self.vfs);
         if job.copies || fault != Fault::Done {
             return fault.emit(reply, job.id);
         }
@@ -237,7 +237,7 @@ impl Request<'_> {
         }
         let begun = self.begin_job(self.slot, self.slot);
         if by_name {
-            self.session.handles.close(self.slot, self.vfs);
+            self.session.handles.release(self.slot, false, self.vfs);
         }
         begun
     }
