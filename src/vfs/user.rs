@@ -41,7 +41,6 @@ pub struct User {
     named: RawFd,
     /// Whether anything was ever opened to be written.
     writes: bool,
-    exports: [Export; 1],
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
     text: Text,
     /// Names that were looked up on the way to something else.
@@ -81,7 +80,6 @@ impl User {
             steps: Ring::new(STEP_COUNT),
             found: Ring::new(FOUND_COUNT),
             pins_left: pin_count as u32,
-            exports: [Export { path: b"/" }],
             jail: None,
             text: Text::new(),
             named: NONE,
@@ -155,9 +153,9 @@ impl User {
         from: u64,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        files::list(lend(dir), from, &mut |found| {
+        files::list(dir, from, &mut |found| {
             // What is above may be outside.
-            let attr = if self.jail.is_some() && found.name == c".." {
+            let attr = if self.jail.is_some() && found.name.to_bytes() == b".." {
                 Err(FsError::Access)
             } else {
                 told(dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
@@ -235,7 +233,10 @@ const fn path_flags(follow: bool) -> OFlags {
 
 impl Vfs for User {
     fn exports(&self) -> &[Export] {
-        &self.exports
+        match &self.jail {
+            Some(jail) => jail.exports(),
+            None => &[Export { path: b"/" }],
+        }
     }
 
     fn root(&mut self, export: usize) -> FsResult<Node> {
