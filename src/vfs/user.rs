@@ -133,7 +133,6 @@ impl User {
     }
 
     /// Pins what was opened, if it may be.
-    #[inline(never)]
     fn admit(&mut self, file: RawFd, directory: bool, truncate: bool) -> FsResult<Pin> {
         if let Err(error) = check(file, directory, truncate) {
             named::close(file);
@@ -386,28 +385,15 @@ impl Vfs for User {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        let mut have = 0;
-        while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
-            let at = offset.wrapping_add(have as u64);
-            match named::read_at::<FsError>(number(pin.node), at, room)? {
-                0 => break,
-                more => have += more,
-            }
-        }
-        Ok(have)
+        named::read_at(number(pin.node), offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        let mut done = 0;
-        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset.wrapping_add(done as u64);
-            match named::write_at::<FsError>(number(pin.node), at, rest)? {
-                // No file system does this; it must not become a loop.
-                0 => return Err(FsError::Io),
-                more => done += more,
-            }
+        match named::write_at::<FsError>(number(pin.node), offset, bytes)? {
+            done if done == bytes.len() => Ok(()),
+            // No file system does this; it must not become a loop.
+            _ => Err(FsError::Io),
         }
-        Ok(())
     }
 
     fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {
