@@ -32,8 +32,8 @@ pub trait Wire {
     fn receive(&mut self, room: &mut [u8]) -> usize;
     /// Whether receiving would not wait.
     fn is_ready(&mut self) -> bool;
-    /// Sends at least a byte; 0: nobody takes it any more.
-    fn send(&mut self, bytes: &[u8]) -> usize;
+    /// Sends all of `bytes`; false: nobody takes them any more.
+    fn send(&mut self, bytes: &[u8]) -> bool;
     /// Sends at least a byte of a file without copying it here; 0: that is not possible, or there is none.
     fn send_file(&mut self, _file: Descriptor, _offset: u64, _len: u32) -> usize {
         0
@@ -46,15 +46,15 @@ pub struct Standard;
 
 impl Wire for Standard {
     fn receive(&mut self, room: &mut [u8]) -> usize {
-        (Stdio::Input, Stdio::Output).receive(room)
+        Stdio::Input.receive(room)
     }
 
     fn is_ready(&mut self) -> bool {
-        (Stdio::Input, Stdio::Output).is_ready()
+        Stdio::Input.read_ready().unwrap_or(true)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        (Stdio::Input, Stdio::Output).send(bytes)
+    fn send(&mut self, bytes: &[u8]) -> bool {
+        Stdio::Output.send_all(bytes)
     }
 
     fn send_file(&mut self, file: Descriptor, offset: u64, len: u32) -> usize {
@@ -71,8 +71,8 @@ impl<I: Read + ReadReady, O: Write> Wire for (I, O) {
         self.0.read_ready().unwrap_or(true)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        self.1.write(bytes).unwrap_or(0)
+    fn send(&mut self, bytes: &[u8]) -> bool {
+        self.1.write_all(bytes).is_ok()
     }
 }
 
@@ -243,17 +243,13 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
     /// Sends what is owed; false: it is over.
     #[inline(never)]
     fn send(&mut self) -> bool {
-        let mut bytes = self.tx.get(..self.owed).unwrap_or_default();
+        let bytes = self.tx.get(..self.owed).unwrap_or_default();
+        self.owed = 0;
         if bytes.is_empty() {
             return true;
         }
-        self.owed = 0;
-        while !bytes.is_empty() {
-            let count = self.wire.send(bytes);
-            if count == 0 {
-                return false;
-            }
-            bytes = bytes.get(count..).unwrap_or_default();
+        if !self.wire.send(bytes) {
+            return false;
         }
         if let Some(greeted) = self.greeted.take() {
             greeted();

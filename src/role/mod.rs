@@ -4,7 +4,6 @@ use crate::event::{Line, Sink};
 use crate::sys::frames::BUILD_ID_BYTES;
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
-use embedded_io::Write as _;
 
 #[cfg(feature = "nfs")]
 mod nfs;
@@ -113,6 +112,6 @@ impl Console {
 
 impl Sink for Console {
     fn take(&mut self, line: &[u8]) {
-        let _ = Stdio::Error.write(line);
+        Stdio::Error.offer(line);
     }
 }

@@ -62,16 +62,17 @@ unsafe fn act<E: From<Errno>>(
 ///
 /// As that of the call.
 #[inline(never)]
-unsafe fn act_on_entry<E: From<Errno>>(
-    what: Sysno,
+unsafe fn call_on_entry<E: From<Errno>>(
     dir: RawFd,
     name: &[u8],
     third: usize,
     fourth: usize,
-) -> Result<(), E> {
-    let text = text(name);
+    what: Sysno,
+) -> Result<RawFd, E> {
+    let mut room = Text::uninit();
+    let name = text(name, &mut room);
     // SAFETY: the caller's, and the name ends.
-    unsafe { act(word(dir), address(&text), third, fourth, 0, what) }
+    unsafe { call(word(dir), name, third, fourth, 0, what) }
 }
 
 /// One with a name in each of two directories.
@@ -86,8 +87,8 @@ unsafe fn twice<E: From<Errno>>(
     (other, other_name): (RawFd, &[u8]),
     flags: usize,
 ) -> Result<(), E> {
-    let (text, other_text) = (text(name), text(other_name));
-    let (at, other_at) = (address(&text), address(&other_text));
+    let (mut room, mut other_room) = (Text::uninit(), Text::uninit());
+    let (at, other_at) = (text(name, &mut room), text(other_name, &mut other_room));
     // SAFETY: the caller's, and the names end.
     unsafe { act(word(dir), at, word(other), other_at, flags, what) }
 }
@@ -96,17 +97,19 @@ const fn word(number: RawFd) -> usize {
     number as u32 as usize
 }
 
-fn address(bytes: &[u8]) -> usize {
-    bytes.as_ptr() as usize
-}
+/// Room for a name.
+type Text = MaybeUninit<[u8; 256]>;
 
-/// A name with a NUL behind it, cut to 255 bytes.
+/// Where a name lies in `room`, with a NUL behind it: cut to 255 bytes.
 #[inline(never)]
-fn text(name: &[u8]) -> [u8; 256] {
-    let mut text = [0; 256];
-    let len = name.len().min(255);
-    text[..len].copy_from_slice(&name[..len]);
-    text
+fn text(name: &[u8], room: &mut Text) -> usize {
+    let (len, at) = (name.len().min(255), room.as_mut_ptr().cast::<u8>());
+    // SAFETY: the name is so long, and the room is one byte longer.
+    unsafe {
+        at.copy_from_nonoverlapping(name.as_ptr(), len);
+        at.add(len).write(0);
+    }
+    at as usize
 }
 
 /// A number as rustix wants it.
@@ -131,16 +134,15 @@ pub fn open<E: From<Errno>>(dir: RawFd, path: &CStr, flags: OFlags, mode: u32) -
 }
 
 /// The same of a name.
-#[inline(never)]
 pub fn open_entry<E: From<Errno>>(
     dir: RawFd,
     name: &[u8],
     flags: OFlags,
     mode: u32,
 ) -> Result<RawFd, E> {
-    let (flags, mode, text) = (flags.bits() as usize, mode as usize, text(name));
+    let (flags, mode) = (flags.bits() as usize, mode as usize);
     // SAFETY: the kernel reads the name.
-    unsafe { call(word(dir), address(&text), flags, mode, 0, Sysno::openat) }
+    unsafe { call_on_entry(dir, name, flags, mode, Sysno::openat) }
 }
 
 /// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
@@ -164,34 +166,78 @@ pub fn open_beneath<E: From<Errno>>(
     unsafe { call(word(dir), path, at, size_of_val(&how), 0, Sysno::openat2) }
 }
 
-/// Reads from `offset` of a file; 0 is its end.
+/// One that moves bytes at an offset, until all are moved or no more are; how many.
+///
+/// # Safety
+///
+/// As that of the call.
+#[cfg(target_pointer_width = "64")]
+#[inline(never)]
+unsafe fn carry<E: From<Errno>>(
+    file: RawFd,
+    at: usize,
+    len: usize,
+    offset: u64,
+    what: Sysno,
+) -> Result<usize, E> {
+    let mut done = 0;
+    while done < len {
+        let (at, left) = (at.wrapping_add(done), len - done);
+        let offset = (offset as usize).wrapping_add(done);
+        // SAFETY: the caller's.
+        match unsafe { call::<E>(word(file), at, left, offset, 0, what) }? {
+            0 => break,
+            more => done += more as usize,
+        }
+    }
+    Ok(done)
+}
+
+/// The same where an offset is two words, the order of which differs from one architecture to the next.
+#[cfg(target_pointer_width = "32")]
+fn carry<E: From<Errno>>(
+    len: usize,
+    offset: u64,
+    mut step: impl FnMut(usize, u64) -> Result<usize, Errno>,
+) -> Result<usize, E> {
+    let mut done = 0;
+    while done < len {
+        match step(done, offset.wrapping_add(done as u64)) {
+            Ok(0) => break,
+            Ok(more) => done += more,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads from `offset` of a file until its end or that of `out`; how many bytes.
 pub fn read_at<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E> {
     #[cfg(target_pointer_width = "64")]
     {
-        let (at, offset) = (out.as_mut_ptr() as usize, offset as usize);
+        let (at, len) = (out.as_mut_ptr() as usize, out.len());
         // SAFETY: the kernel writes at most so many bytes.
-        let read = unsafe { call(word(file), at, out.len(), offset, 0, Sysno::pread64) };
-        read.map(|len| len as usize)
+        unsafe { carry(file, at, len, offset, Sysno::pread64) }
     }
     #[cfg(target_pointer_width = "32")]
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::pread(lend(file), &mut *out, offset)
-    })?)
+    carry(out.len(), offset, |done, offset| {
+        rustix::io::pread(lend(file), &mut out[done..], offset)
+    })
 }
 
-/// Writes at `offset` of a file; how many bytes.
+/// Writes at `offset` of a file; how many bytes, which are fewer only if it never takes all of them.
 pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<usize, E> {
     #[cfg(target_pointer_width = "64")]
     {
-        let (at, offset) = (bytes.as_ptr() as usize, offset as usize);
+        let (at, len) = (bytes.as_ptr() as usize, bytes.len());
         // SAFETY: the kernel reads at most so many bytes.
-        let written = unsafe { call(word(file), at, bytes.len(), offset, 0, Sysno::pwrite64) };
-        written.map(|len| len as usize)
+        unsafe { carry(file, at, len, offset, Sysno::pwrite64) }
     }
     #[cfg(target_pointer_width = "32")]
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::pwrite(lend(file), bytes, offset)
-    })?)
+    carry(bytes.len(), offset, |done, offset| {
+        rustix::io::pwrite(lend(file), &bytes[done..], offset)
+    })
 }
 
 /// Cuts an open file, or what a path leads to, or makes it longer.
@@ -296,13 +342,13 @@ pub fn sync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
 pub fn remove<E: From<Errno>>(dir: RawFd, name: &[u8], directory: bool) -> Result<(), E> {
     let flags = usize::from(directory) * AtFlags::REMOVEDIR.bits() as usize;
     // SAFETY: the kernel reads the name.
-    unsafe { act_on_entry(Sysno::unlinkat, dir, name, flags, 0) }
+    unsafe { call_on_entry(dir, name, flags, 0, Sysno::unlinkat) }.map(drop)
 }
 
 /// Makes a directory.
 pub fn make_directory<E: From<Errno>>(dir: RawFd, name: &[u8], mode: u32) -> Result<(), E> {
     // SAFETY: the kernel reads the name.
-    unsafe { act_on_entry(Sysno::mkdirat, dir, name, mode as usize, 0) }
+    unsafe { call_on_entry(dir, name, mode as usize, 0, Sysno::mkdirat) }.map(drop)
 }
 
 /// Makes a FIFO, a socket or a device with these bits and numbers.
@@ -314,14 +360,15 @@ pub fn make_node<E: From<Errno>>(
 ) -> Result<(), E> {
     let device = super::files::device_number(device)?;
     // SAFETY: the kernel reads the name.
-    unsafe { act_on_entry(Sysno::mknodat, dir, name, mode as usize, device as usize) }
+    unsafe { call_on_entry(dir, name, mode as usize, device as usize, Sysno::mknodat) }.map(drop)
 }
 
 /// Makes a symbolic link.
 pub fn make_link<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Result<(), E> {
-    let (target, text) = (target.as_ptr() as usize, text(name));
+    let (target, mut room) = (target.as_ptr() as usize, Text::uninit());
+    let name = text(name, &mut room);
     // SAFETY: the kernel reads target and name.
-    unsafe { act(target, word(dir), address(&text), 0, 0, Sysno::symlinkat) }
+    unsafe { act(target, word(dir), name, 0, 0, Sysno::symlinkat) }
 }
 
 /// Gives what has a name in a directory another, which is taken from another object if `replace`, else that `EXIST`; `NOSYS`
@@ -356,8 +403,8 @@ pub fn link<E: From<Errno>>(
     name: &[u8],
     flags: AtFlags,
 ) -> Result<(), E> {
-    let (path, text) = (path.as_ptr() as usize, text(name));
-    let (at, flags) = (address(&text), flags.bits() as usize);
+    let (path, mut room) = (path.as_ptr() as usize, Text::uninit());
+    let (at, flags) = (text(name, &mut room), flags.bits() as usize);
     // SAFETY: the kernel reads path and name.
     unsafe { act(word(from), path, word(dir), at, flags, Sysno::linkat) }
 }

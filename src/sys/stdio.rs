@@ -66,16 +66,43 @@ impl Stdio {
         }
     }
 
-    /// Writes all of `bytes` to standard output; false: it cannot be written.
-    pub fn print(mut bytes: &[u8]) -> bool {
+    /// Receives bytes; how many, 0 when there will be no more.
+    pub fn receive(self, room: &mut [u8]) -> usize {
+        let (at, len) = (room.as_mut_ptr() as usize, room.len());
+        // SAFETY: the kernel writes at most so many bytes.
+        unsafe { self.carry(Sysno::read, at, len, 0) }
+    }
+
+    /// Sends bytes; how many, 0 when nobody takes them.
+    pub fn send(self, bytes: &[u8]) -> usize {
+        let (at, len) = (bytes.as_ptr() as usize, bytes.len());
+        // SAFETY: the kernel reads at most so many bytes.
+        unsafe { self.carry(Sysno::write, at, len, 0) }
+    }
+
+    /// Sends what is taken of `bytes` at once.
+    pub fn offer(self, bytes: &[u8]) {
+        if self.is_ready(false) {
+            self.send(bytes);
+        }
+    }
+
+    /// Sends all of `bytes`; false: nobody takes them.
+    #[inline(never)]
+    pub fn send_all(self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
-            let count = Self::Output.write(bytes).unwrap_or(0);
-            match bytes.get(count..) {
-                Some(rest) if count > 0 => bytes = rest,
-                _ => return false,
+            let count = self.send(bytes);
+            if count == 0 {
+                return false;
             }
+            bytes = bytes.get(count..).unwrap_or_default();
         }
         true
+    }
+
+    /// Writes all of `bytes` to standard output; false: it cannot be written.
+    pub fn print(bytes: &[u8]) -> bool {
+        Self::Output.send_all(bytes)
     }
 
     /// Sends bytes of a file without copying them here; 0: that is not possible, or there are none.
@@ -163,9 +190,7 @@ impl ErrorType for Stdio {
 
 impl Read for Stdio {
     fn read(&mut self, bytes: &mut [u8]) -> Result<usize, ErrorKind> {
-        let (at, len) = (bytes.as_mut_ptr() as usize, bytes.len());
-        // SAFETY: the kernel writes at most so many bytes.
-        Ok(unsafe { self.carry(Sysno::read, at, len, 0) })
+        Ok(self.receive(bytes))
     }
 }
 
@@ -180,9 +205,7 @@ impl Write for Stdio {
         if *self == Self::Error && !self.is_ready(false) {
             return Err(ErrorKind::TimedOut);
         }
-        let at = bytes.as_ptr() as usize;
-        // SAFETY: the kernel reads at most so many bytes.
-        match unsafe { self.carry(Sysno::write, at, bytes.len(), 0) } {
+        match self.send(bytes) {
             0 => Err(ErrorKind::BrokenPipe),
             count => Ok(count),
         }

@@ -480,6 +480,20 @@ pub trait Vfs {
         make: Make<'_>,
         change: &Change,
     ) -> FsResult<Node>;
+    /// The same with this mode, for who wants nothing more of it.
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: Make<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        let change = Change {
+            mode,
+            ..Change::default()
+        };
+        self.create(dir, name, make, &change).map(drop)
+    }
     /// Removes a name: that of an empty directory if `directory`, else that of anything else.
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
     /// Gives an object another name, which is taken from another object of its kind if `replace`; else that `Exists`.

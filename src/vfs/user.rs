@@ -41,7 +41,6 @@ pub struct User {
     named: RawFd,
     /// Whether anything was ever opened to be written.
     writes: bool,
-    exports: [Export; 1],
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
     text: Text,
     /// Names that were looked up on the way to something else.
@@ -62,6 +61,12 @@ impl Drop for User {
     }
 }
 
+/// A file that was not there.
+const NEW: OFlags = WRITE
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW);
+
 /// A node's descriptor.
 const fn number(node: Node) -> RawFd {
     node.0 as RawFd
@@ -75,7 +80,6 @@ impl User {
             steps: Ring::new(STEP_COUNT),
             found: Ring::new(FOUND_COUNT),
             pins_left: pin_count as u32,
-            exports: [Export { path: b"/" }],
             jail: None,
             text: Text::new(),
             named: NONE,
@@ -129,7 +133,6 @@ impl User {
     }
 
     /// Pins what was opened, if it may be.
-    #[inline(never)]
     fn admit(&mut self, file: RawFd, directory: bool, truncate: bool) -> FsResult<Pin> {
         if let Err(error) = check(file, directory, truncate) {
             named::close(file);
@@ -149,9 +152,9 @@ impl User {
         from: u64,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        files::list(lend(dir), from, &mut |found| {
+        files::list(dir, from, &mut |found| {
             // What is above may be outside.
-            let attr = if self.jail.is_some() && found.name == c".." {
+            let attr = if self.jail.is_some() && found.name.to_bytes() == b".." {
                 Err(FsError::Access)
             } else {
                 told(dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
@@ -229,7 +232,10 @@ const fn path_flags(follow: bool) -> OFlags {
 
 impl Vfs for User {
     fn exports(&self) -> &[Export] {
-        &self.exports
+        match &self.jail {
+            Some(jail) => jail.exports(),
+            None => &[Export { path: b"/" }],
+        }
     }
 
     fn root(&mut self, export: usize) -> FsResult<Node> {
@@ -381,28 +387,15 @@ impl Vfs for User {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        let mut have = 0;
-        while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
-            let at = offset.wrapping_add(have as u64);
-            match named::read_at::<FsError>(number(pin.node), at, room)? {
-                0 => break,
-                more => have += more,
-            }
-        }
-        Ok(have)
+        named::read_at(number(pin.node), offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        let mut done = 0;
-        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset.wrapping_add(done as u64);
-            match named::write_at::<FsError>(number(pin.node), at, rest)? {
-                // No file system does this; it must not become a loop.
-                0 => return Err(FsError::Io),
-                more => done += more,
-            }
+        match named::write_at::<FsError>(number(pin.node), offset, bytes)? {
+            done if done == bytes.len() => Ok(()),
+            // No file system does this; it must not become a loop.
+            _ => Err(FsError::Io),
         }
-        Ok(())
     }
 
     fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {
@@ -429,7 +422,49 @@ impl Vfs for User {
         make: Make<'_>,
         change: &Change,
     ) -> FsResult<Node> {
-        self.make(number(dir), name.bytes(), make, change)
+        let (mut flags, mode) = (PATH, change.mode.unwrap_or(0o666));
+        match make {
+            Make::File => flags = NEW,
+            _ => self.make(dir, name, make, change.mode)?,
+        }
+        let opened = named::open_entry(number(dir), name.bytes(), flags, mode);
+        let node = self.found.keep(opened)?;
+        // It was made with its mode.
+        let left = Change {
+            mode: None,
+            ..*change
+        };
+        self.alter(node, &left)?;
+        Ok(node)
+    }
+
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: Make<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        let (into, raw, bits) = (number(dir), name.bytes(), mode.unwrap_or(0o666));
+        match make {
+            Make::File => {
+                let made = named::open_entry::<FsError>(into, raw, NEW, bits)?;
+                named::close(made);
+                Ok(())
+            }
+            Make::Directory => named::make_directory(into, raw, mode.unwrap_or(0o777)),
+            Make::Link(target) => {
+                // It is never followed here, so it may be anything but empty.
+                if target.is_empty() {
+                    return Err(FsError::Invalid);
+                }
+                self.named = NONE;
+                self.text.clear();
+                self.end_text(target)?;
+                named::make_link(self.text(), into, raw)
+            }
+            Make::Special(kind, device) => named::make_node(into, raw, kind.bits() | bits, device),
+        }
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {

@@ -1,7 +1,6 @@
 //! REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
 
 use super::Request;
-use super::attributes::forget;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
 use crate::vfs::{FsError, Kind, Make, Name, Vfs as _};
@@ -79,11 +78,6 @@ impl<'a> Request<'a> {
         };
         // Nothing else of what is told is for a directory, and nothing at all for a link.
         let mode = self.change.mode.unwrap_or(DIRECTORY_MODE);
-        forget(&mut self.change);
-        if directory {
-            self.change.mode = Some(mode);
-        }
-        vfs.create(dir, name, make, &self.change)?;
-        Err(Fault::Done)
+        done(vfs.make(dir, name, make, directory.then_some(mode)))
     }
 }

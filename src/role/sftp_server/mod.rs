@@ -143,7 +143,7 @@ fn talk(options: &Options) -> Status {
     let hashes = heap::bytes(HASHES_BYTES);
     let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
     let jail = user.jail_descriptor();
-    let greeted = || {
+    let greeted = move || {
         if let Some(jail) = jail {
             walls::raise(jail);
         }

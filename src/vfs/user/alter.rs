@@ -1,18 +1,17 @@
-//! What changes attributes, by a descriptor that may be open only as a path, and what makes objects.
+//! What changes attributes, by a descriptor that may be open only as a path.
 //!
 //! The kernel changes little by such a descriptor. For the rest there is the path in /proc, and where that is missing the object
 //! is opened.
 
+use super::super::kernel::READ;
 use super::super::kernel::change::times;
-use super::super::kernel::{PATH, READ, WRITE};
-use super::super::{Change, FsError, FsResult, Kind, Make, Node, Vfs as _};
-use super::ring::NONE;
+use super::super::{Change, FsError, FsResult, Kind, Node, Vfs as _};
 use super::{User, number};
 use crate::sys::files;
 use crate::sys::named::{self, CURRENT};
 use core::ffi::CStr;
 use rustix::fd::RawFd;
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::AtFlags;
 
 /// Changes attributes of an open file, or of what a path leads to, in the order in which none undoes another. Who owns it is
 /// changed by its descriptor in any case.
@@ -72,45 +71,5 @@ impl User {
             return Err(FsError::TryLater);
         }
         change(number(again), None, by)
-    }
-
-    /// Makes an object that was not there.
-    pub(super) fn make(
-        &mut self,
-        dir: RawFd,
-        name: &[u8],
-        make: Make<'_>,
-        change: &Change,
-    ) -> FsResult<Node> {
-        let (mut flags, mode) = (PATH, change.mode.unwrap_or(0o666));
-        match make {
-            Make::File => flags = WRITE | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW,
-            Make::Directory => {
-                named::make_directory::<FsError>(dir, name, change.mode.unwrap_or(0o777))?
-            }
-            Make::Link(target) => {
-                // It is never followed here, so it may be anything but empty.
-                if target.is_empty() {
-                    return Err(FsError::Invalid);
-                }
-                self.named = NONE;
-                self.text.clear();
-                self.end_text(target)?;
-                named::make_link::<FsError>(self.text(), dir, name)?;
-            }
-            Make::Special(kind, device) => {
-                named::make_node::<FsError>(dir, name, kind.bits() | mode, device)?;
-            }
-        }
-        let node = self.found.keep(named::open_entry(dir, name, flags, mode))?;
-        // It was made with its mode.
-        self.alter(
-            node,
-            &Change {
-                mode: None,
-                ..*change
-            },
-        )?;
-        Ok(node)
     }
 }
