@@ -8,7 +8,6 @@
 mod mem;
 
 use core::panic::PanicInfo;
-use embedded_io::Write as _;
 use stowaway::event::Line;
 use stowaway::sys::frames::BUILD_ID_BYTES;
 use stowaway::sys::heap::Arena;
@@ -83,6 +82,6 @@ fn die(file: &str, number: u32) -> ! {
         .text(file)
         .text(":")
         .number(number);
-    let _ = Stdio::Error.write(line.end());
+    Stdio::Error.offer(line.end());
     process::exit(101)
 }

@@ -5,7 +5,6 @@ use crate::sys::frames::BUILD_ID_BYTES;
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::text::{Text, parts, place_in, text};
-use embedded_io::Write as _;
 
 #[cfg(feature = "nfs")]
 mod nfs;
@@ -123,6 +122,6 @@ impl Console {
 
 impl Sink for Console {
     fn take(&mut self, line: &[u8]) {
-        let _ = Stdio::Error.write(line);
+        Stdio::Error.offer(line);
     }
 }

@@ -375,11 +375,10 @@ struct RawEntry {
 /// last.
 #[doc(alias = "getdents64")]
 pub fn list<E: From<Errno>>(
-    dir: impl AsFd,
+    dir: RawFd,
     from: u64,
     each: &mut dyn FnMut(&Found<'_>) -> ControlFlow<()>,
 ) -> Result<bool, E> {
-    let dir = dir.as_fd().as_raw_fd();
     super::named::list_from::<E>(dir, from)?;
     let mut buffer = [const { MaybeUninit::<u64>::uninit() }; DIRECTORY_BUFFER_BYTES / 8];
     let start = buffer.as_mut_ptr();
@@ -478,7 +477,10 @@ pub fn read_pipe(pipe: i32, out: &mut [u8]) -> Result<usize, Errno> {
 pub fn true_path(dir: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: a number.
     outcome(unsafe { raw_syscall!(Sysno::fchdir, dir) })?;
-    Ok(current_dir(out)?.count_bytes())
+    // SAFETY: the kernel writes at most `out.len()` bytes.
+    let len = outcome(unsafe { raw_syscall!(Sysno::getcwd, out.as_mut_ptr(), out.len()) })?;
+    // It counts the NUL.
+    Ok(len.wrapping_sub(1))
 }
 
 /// The current directory's path.

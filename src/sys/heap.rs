@@ -44,12 +44,12 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // An alignment is a power of two.
         let start = (self.used.get() + layout.align() - 1) & !(layout.align() - 1);
-        if layout.align() > align_of::<Memory>()
-            || layout.size() > ARENA_BYTES.saturating_sub(start)
-        {
+        // No layout is so large that this would overflow.
+        let end = start + layout.size();
+        if layout.align() > align_of::<Memory>() || end > ARENA_BYTES {
             return ptr::null_mut();
         }
-        self.used.set(start + layout.size());
+        self.used.set(end);
         // SAFETY: within the arena, as was asked above.
         unsafe { self.memory.get().cast::<u8>().add(start) }
     }
@@ -79,12 +79,15 @@ pub struct Slots<T> {
 #[inline(never)]
 fn cut(count: usize, element: Layout) -> NonNull<u8> {
     let size = element.size().saturating_mul(count);
-    let layout = Layout::from_size_align(size, element.align()).unwrap_or(element);
-    // SAFETY: no element is without size, and nobody asks for no places.
-    let memory = NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) });
-    let Some(memory) = memory.filter(|_| size > 0 && size == layout.size()) else {
-        panic!()
-    };
+    let mut memory = None;
+    if size > 0 && size <= ARENA_BYTES {
+        // SAFETY: it has a size, which is far smaller than what there can be, and the alignment is one.
+        memory = NonNull::new(unsafe {
+            let layout = Layout::from_size_align_unchecked(size, element.align());
+            alloc::alloc::alloc_zeroed(layout)
+        });
+    }
+    let Some(memory) = memory else { panic!() };
     memory
 }
 

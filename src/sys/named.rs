@@ -166,34 +166,78 @@ pub fn open_beneath<E: From<Errno>>(
     unsafe { call(word(dir), path, at, size_of_val(&how), 0, Sysno::openat2) }
 }
 
-/// Reads from `offset` of a file; 0 is its end.
+/// One that moves bytes at an offset, until all are moved or no more are; how many.
+///
+/// # Safety
+///
+/// As that of the call.
+#[cfg(target_pointer_width = "64")]
+#[inline(never)]
+unsafe fn carry<E: From<Errno>>(
+    file: RawFd,
+    at: usize,
+    len: usize,
+    offset: u64,
+    what: Sysno,
+) -> Result<usize, E> {
+    let mut done = 0;
+    while done < len {
+        let (at, left) = (at.wrapping_add(done), len - done);
+        let offset = (offset as usize).wrapping_add(done);
+        // SAFETY: the caller's.
+        match unsafe { call::<E>(word(file), at, left, offset, 0, what) }? {
+            0 => break,
+            more => done += more as usize,
+        }
+    }
+    Ok(done)
+}
+
+/// The same where an offset is two words, the order of which differs from one architecture to the next.
+#[cfg(target_pointer_width = "32")]
+fn carry<E: From<Errno>>(
+    len: usize,
+    offset: u64,
+    mut step: impl FnMut(usize, u64) -> Result<usize, Errno>,
+) -> Result<usize, E> {
+    let mut done = 0;
+    while done < len {
+        match step(done, offset.wrapping_add(done as u64)) {
+            Ok(0) => break,
+            Ok(more) => done += more,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads from `offset` of a file until its end or that of `out`; how many bytes.
 pub fn read_at<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E> {
     #[cfg(target_pointer_width = "64")]
     {
-        let (at, offset) = (out.as_mut_ptr() as usize, offset as usize);
+        let (at, len) = (out.as_mut_ptr() as usize, out.len());
         // SAFETY: the kernel writes at most so many bytes.
-        let read = unsafe { call(word(file), at, out.len(), offset, 0, Sysno::pread64) };
-        read.map(|len| len as usize)
+        unsafe { carry(file, at, len, offset, Sysno::pread64) }
     }
     #[cfg(target_pointer_width = "32")]
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::pread(lend(file), &mut *out, offset)
-    })?)
+    carry(out.len(), offset, |done, offset| {
+        rustix::io::pread(lend(file), &mut out[done..], offset)
+    })
 }
 
-/// Writes at `offset` of a file; how many bytes.
+/// Writes at `offset` of a file; how many bytes, which are fewer only if it never takes all of them.
 pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<usize, E> {
     #[cfg(target_pointer_width = "64")]
     {
-        let (at, offset) = (bytes.as_ptr() as usize, offset as usize);
+        let (at, len) = (bytes.as_ptr() as usize, bytes.len());
         // SAFETY: the kernel reads at most so many bytes.
-        let written = unsafe { call(word(file), at, bytes.len(), offset, 0, Sysno::pwrite64) };
-        written.map(|len| len as usize)
+        unsafe { carry(file, at, len, offset, Sysno::pwrite64) }
     }
     #[cfg(target_pointer_width = "32")]
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::pwrite(lend(file), bytes, offset)
-    })?)
+    carry(bytes.len(), offset, |done, offset| {
+        rustix::io::pwrite(lend(file), &bytes[done..], offset)
+    })
 }
 
 /// Cuts an open file, or what a path leads to, or makes it longer.

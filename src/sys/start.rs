@@ -1,13 +1,13 @@
 //! What the kernel hands to a new process: arguments, environment, auxiliary vector.
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// The auxiliary vector's entry for 16 random bytes.
 const AT_RANDOM: usize = 25;
 
-/// Where those bytes lie; 0 before [`enter`].
-static RANDOM: AtomicUsize = AtomicUsize::new(0);
+/// Where all this lies; null before [`enter`].
+static STACK: AtomicPtr<usize> = AtomicPtr::new(core::ptr::null_mut());
 
 /// The arguments of the process, `argv[0]` first.
 #[derive(Clone, Debug)]
@@ -31,39 +31,43 @@ impl Iterator for Args {
 /// # Safety
 /// `stack` is the stack pointer as the kernel left it at the entry of the process, and this is called once.
 pub unsafe fn enter(stack: *const usize) -> Args {
+    STACK.store(stack.cast_mut(), Ordering::Relaxed);
     // SAFETY: the stack holds argc, argc pointers, null, the environment's pointers, null, and pairs up to AT_NULL.
+    let (argc, argv) = unsafe { (*stack, stack.add(1)) };
+    // There its system calls go the way that the kernel tells, which is quicker; nothing else of it asks for what is told here.
+    #[cfg(target_arch = "x86")]
+    // SAFETY: as above.
     unsafe {
-        let argc = *stack;
-        let argv = stack.add(1);
-        let envp = argv.add(argc + 1);
-        let mut at = envp;
+        rustix::param::init(argv.add(argc + 1).cast_mut().cast());
+    }
+    super::walls::refuse_huge_pages();
+    super::process::ignore_failed_writes();
+    super::process::hold_stderr();
+    Args {
+        // SAFETY: as above.
+        rest: unsafe { core::slice::from_raw_parts(argv.cast(), argc) },
+    }
+}
+
+/// The 16 random bytes that came with the process; zeros where the kernel gave none.
+pub(super) fn auxiliary_random() -> [u8; 16] {
+    let stack = STACK.load(Ordering::Relaxed).cast_const();
+    if stack.is_null() {
+        return [0; 16];
+    }
+    // SAFETY: as in `enter`; AT_RANDOM points to 16 bytes that live as long as the process.
+    unsafe {
+        let mut at = stack.add(*stack + 2);
         while *at != 0 {
             at = at.add(1);
         }
         at = at.add(1);
         while *at != 0 {
             if *at == AT_RANDOM {
-                RANDOM.store(*at.add(1), Ordering::Relaxed);
+                return (*at.add(1) as *const [u8; 16]).read_unaligned();
             }
             at = at.add(2);
         }
-        rustix::param::init(envp.cast_mut().cast());
-        // With huge pages "always", one touched byte of the arena would cost 2 MiB. Kernels before 3.15 have none to switch off.
-        let _ = rustix::thread::disable_transparent_huge_pages(true);
-        super::process::ignore_failed_writes();
-        super::process::hold_stderr();
-        Args {
-            rest: core::slice::from_raw_parts(argv.cast(), argc),
-        }
     }
-}
-
-/// The 16 random bytes that came with the process; zeros where the kernel gave none.
-pub(super) fn auxiliary_random() -> [u8; 16] {
-    let at = RANDOM.load(Ordering::Relaxed) as *const [u8; 16];
-    if at.is_null() {
-        return [0; 16];
-    }
-    // SAFETY: AT_RANDOM points to 16 bytes that live as long as the process.
-    unsafe { at.read_unaligned() }
+    [0; 16]
 }

@@ -80,6 +80,13 @@ impl Stdio {
         unsafe { self.carry(Sysno::write, at, len, 0) }
     }
 
+    /// Sends what is taken of `bytes` at once.
+    pub fn offer(self, bytes: &[u8]) {
+        if self.is_ready(false) {
+            self.send(bytes);
+        }
+    }
+
     /// Sends all of `bytes`; false: nobody takes them.
     #[inline(never)]
     pub fn send_all(self, mut bytes: &[u8]) -> bool {

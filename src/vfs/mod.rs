@@ -110,6 +110,11 @@ pub struct Pin {
 }
 
 impl Pin {
+    /// The same pin, for somebody who does not outlast who has it: one of them gives it back.
+    pub(crate) const fn lend(&self) -> Self {
+        Self { ..*self }
+    }
+
     /// The object. It stays valid while the pin is held.
     pub const fn node(&self) -> Node {
         self.node

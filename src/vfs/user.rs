@@ -41,7 +41,6 @@ pub struct User {
     named: RawFd,
     /// Whether anything was ever opened to be written.
     writes: bool,
-    exports: [Export; 1],
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
     text: Text,
     /// Names that were looked up on the way to something else.
@@ -81,7 +80,6 @@ impl User {
             steps: Ring::new(STEP_COUNT),
             found: Ring::new(FOUND_COUNT),
             pins_left: pin_count as u32,
-            exports: [Export { path: b"/" }],
             jail: None,
             text: Text::new(),
             named: NONE,
@@ -135,7 +133,6 @@ impl User {
     }
 
     /// Pins what was opened, if it may be.
-    #[inline(never)]
     fn admit(&mut self, file: RawFd, directory: bool, truncate: bool) -> FsResult<Pin> {
         if let Err(error) = check(file, directory, truncate) {
             named::close(file);
@@ -155,9 +152,9 @@ impl User {
         from: u64,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        files::list(lend(dir), from, &mut |found| {
+        files::list(dir, from, &mut |found| {
             // What is above may be outside.
-            let attr = if self.jail.is_some() && found.name == c".." {
+            let attr = if self.jail.is_some() && found.name.to_bytes() == b".." {
                 Err(FsError::Access)
             } else {
                 told(dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
@@ -235,7 +232,10 @@ const fn path_flags(follow: bool) -> OFlags {
 
 impl Vfs for User {
     fn exports(&self) -> &[Export] {
-        &self.exports
+        match &self.jail {
+            Some(jail) => jail.exports(),
+            None => &[Export { path: b"/" }],
+        }
     }
 
     fn root(&mut self, export: usize) -> FsResult<Node> {
@@ -387,28 +387,15 @@ impl Vfs for User {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        let mut have = 0;
-        while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
-            let at = offset.wrapping_add(have as u64);
-            match named::read_at::<FsError>(number(pin.node), at, room)? {
-                0 => break,
-                more => have += more,
-            }
-        }
-        Ok(have)
+        named::read_at(number(pin.node), offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        let mut done = 0;
-        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset.wrapping_add(done as u64);
-            match named::write_at::<FsError>(number(pin.node), at, rest)? {
-                // No file system does this; it must not become a loop.
-                0 => return Err(FsError::Io),
-                more => done += more,
-            }
+        match named::write_at::<FsError>(number(pin.node), offset, bytes)? {
+            done if done == bytes.len() => Ok(()),
+            // No file system does this; it must not become a loop.
+            _ => Err(FsError::Io),
         }
-        Ok(())
     }
 
     fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {

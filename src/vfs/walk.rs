@@ -28,7 +28,7 @@ pub enum End {
 }
 
 /// Bytes that make up a path.
-pub(super) type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
+pub type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
 /// Bytes that a walk needs: links on the way are kept there, and with room to spare, so that what fills it was cut.
 pub const ROOM_BYTES: usize = PATH_BYTES_MAX + 1;
@@ -85,14 +85,14 @@ impl<'a> Path<'a> {
 
 /// Appends to a path.
 #[inline(never)]
-pub(super) fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
+pub fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
     let added = text.extend_from_slice(bytes);
     added.map_err(|_| FsError::NameTooLong)
 }
 
 /// Copies bytes to a place in `out`, as far as they fit; where they end.
 #[inline(never)]
-fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
+pub(super) fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
     for byte in bytes {
         if let Some(place) = out.get_mut(at) {
             *place = *byte;
@@ -119,16 +119,25 @@ pub(super) fn front(room: &[u8], len: usize) -> &[u8] {
 }
 
 /// The path of the first export without the "/" at its end: that of "/" is empty.
-fn top(vfs: &Files) -> &'static [u8] {
-    let top = vfs.exports().first().map_or(&b""[..], |export| export.path);
-    top.strip_suffix(b"/").unwrap_or(top)
+#[inline(never)]
+pub(super) fn top(vfs: &Files) -> &'static [u8] {
+    ended(vfs.exports().first().map_or(b"", |export| export.path))
+}
+
+/// A path without the "/" at its end.
+#[inline(never)]
+pub(super) fn ended(path: &[u8]) -> &[u8] {
+    match path {
+        [before @ .., b'/'] => before,
+        path => path,
+    }
 }
 
 /// What of an absolute path lies beneath the top, if it does.
 #[inline(never)]
 pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
-    let below = path.strip_prefix(top)?;
-    matches!(below.first(), None | Some(b'/')).then_some(below)
+    let (first, below) = path.split_at_checked(top.len())?;
+    (first == top && matches!(below, [] | [b'/', ..])).then_some(below)
 }
 
 #[inline(never)]

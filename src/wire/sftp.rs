@@ -231,23 +231,25 @@ impl Writer<'_> {
     /// Appends a string: length and bytes.
     pub fn string(&mut self, bytes: &[u8]) {
         // What does not fit 32 bits does not fit the room either.
-        self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.u32(bytes.len() as u32);
         self.put(bytes);
     }
 
     /// Appends a string of `len` bytes that are in their place already, a word from here.
-    #[inline(never)]
     pub fn string_ahead(&mut self, len: usize) {
-        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
+        // What does not fit 32 bits does not fit the room either.
+        self.u32(len as u32);
         self.put_ahead(len);
     }
 
     /// Begins a packet; where it begins.
     #[inline(never)]
     pub fn begin(&mut self, kind: u8, id: u32) -> usize {
-        let start = self.begin_string();
-        self.put(&[kind]);
-        self.u32(id);
+        let start = self.position();
+        let mut head = [0; HEAD_BYTES];
+        let [_, _, _, _, first, rest @ ..] = &mut head;
+        (*first, *rest) = (kind, id.to_be_bytes());
+        self.put(&head);
         start
     }
 

@@ -187,8 +187,9 @@ impl<'a> Writer<'a> {
     /// `len` bytes of the room, `skip` bytes from here; empty if there are not so many.
     #[inline(never)]
     pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
-        let rest = self.room().get_mut(skip..).unwrap_or_default();
-        rest.get_mut(..len).unwrap_or_default()
+        let start = self.len.saturating_add(skip);
+        let end = start.saturating_add(len);
+        self.room.get_mut(start..end).unwrap_or_default()
     }
 
     /// Appends variable-length opaque of `len` bytes that are in their place already, a word from here.

@@ -12,40 +12,87 @@ use crate::text::Text;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
+/// The ways in which requests are carried out.
+#[derive(Clone, Copy)]
+enum Way {
+    Open,
+    Close,
+    Read,
+    Write,
+    Stat,
+    Set,
+    List,
+    Names,
+    RealPath,
+    ReadLink,
+    Space,
+    Sync,
+    Limits,
+    Expand,
+    Copy,
+    Home,
+    Accounts,
+    Check,
+    Vendor,
+}
+
+/// In the order of what can be asked. There are half as many ways, and a number is smaller than an address.
+static WAYS: [Way; COUNT] = [
+    Way::Open,
+    Way::Close,
+    Way::Read,
+    Way::Write,
+    Way::Stat,
+    Way::Stat,
+    Way::Set,
+    Way::Set,
+    Way::Open,
+    Way::List,
+    Way::Names,
+    Way::Names,
+    Way::Names,
+    Way::RealPath,
+    Way::Stat,
+    Way::Names,
+    Way::ReadLink,
+    Way::Names,
+    Way::Names,
+    Way::Space,
+    Way::Space,
+    Way::Names,
+    Way::Sync,
+    Way::Set,
+    Way::Limits,
+    Way::Expand,
+    Way::Copy,
+    Way::Home,
+    Way::Accounts,
+    Way::Check,
+    Way::Space,
+    Way::Vendor,
+];
+
 impl Request<'_> {
-    /// Who carries out what, in the order of what can be asked.
-    const HANDLERS: [fn(&mut Self) -> Outcome; COUNT] = [
+    /// How each is carried out, in the order of [`Way`].
+    const HANDLERS: [fn(&mut Self) -> Outcome; Way::Vendor as usize + 1] = [
         Self::open,
         Self::close,
         Self::read,
         Self::write,
         Self::stat,
-        Self::stat,
         Self::set,
-        Self::set,
-        Self::open,
         Self::list,
         Self::change_names,
-        Self::change_names,
-        Self::change_names,
         Self::real_path,
-        Self::stat,
-        Self::change_names,
         Self::read_link,
-        Self::change_names,
-        Self::change_names,
         Self::space,
-        Self::space,
-        Self::change_names,
         Self::sync,
-        Self::set,
         Self::limits,
         Self::expand,
         Self::copy,
         Self::home,
         Self::names,
         Self::check,
-        Self::space,
         Self::vendor,
     ];
 
@@ -111,12 +158,12 @@ impl Request<'_> {
     /// Reads the rest of what a request brings along, and carries it out.
     #[inline(always)]
     fn carry_out(&mut self, entry: &Entry) -> Outcome {
-        let args = &mut self.args;
-        let by_handle = entry.has(FILE | DIRECTORY);
-        let mut handle: &[u8] = &[];
-        if by_handle {
-            handle = args.handle();
+        let mut found = Ok(());
+        if entry.has(FILE | DIRECTORY) {
+            let handle = self.args.handle();
+            found = self.find(handle, entry.traits);
         }
+        let args = &mut self.args;
         if entry.has(OFFSET) {
             self.offset = args.u64();
         }
@@ -126,8 +173,8 @@ impl Request<'_> {
         if entry.has(ATTRIBUTES) {
             self.told = attributes::read(args, &mut self.change);
         }
-        self.args.check()?;
-        if by_handle && self.find(handle, entry.traits).is_err() {
+        args.check()?;
+        if found.is_err() {
             return Err(if entry.has(MISSING) {
                 Fault::MISSING
             } else {
@@ -135,15 +182,15 @@ impl Request<'_> {
             });
         }
         self.reply.begin(entry.reply, self.id);
-        let handler = Self::HANDLERS
-            .get(entry.ask as usize)
-            .ok_or(Fault::UNSUPPORTED)?;
+        let way = WAYS.get(entry.ask as usize).ok_or(Fault::UNSUPPORTED)?;
+        let handler = Self::HANDLERS.get(*way as usize);
+        let handler = handler.ok_or(Fault::UNSUPPORTED)?;
         handler(self)
     }
 
     fn close(&mut self) -> Outcome {
         let handles = &mut self.session.handles;
-        handles.close(self.slot, self.vfs);
+        handles.release(self.slot, false, self.vfs);
         Err(Fault::Done)
     }
 

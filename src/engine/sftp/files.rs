@@ -34,7 +34,7 @@ impl Request<'_> {
     #[inline(never)]
     pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.slot, self.id);
-        let file = self.session.handles.at(slot)?.pin.take()?;
+        let file = self.pin.as_ref()?.lend();
         self.session.lent = Some(Lent { slot, id });
         self.order = Some(match what {
             What::Send => Order::Send { file, offset, len },
@@ -52,13 +52,14 @@ impl Request<'_> {
         Ok(())
     }
 
-    /// Opens what a path leads to; `slot` says where that is then.
+    /// Opens what a path leads to: `slot` is where that is then, and `word` its handle.
     #[inline(never)]
-    pub(super) fn pin(&mut self, path: &[u8], how: &Opening) -> Result<u32, Fault> {
+    pub(super) fn pin(&mut self, path: &[u8], how: &Opening) -> Outcome {
         let handles = &mut self.session.handles;
-        self.slot = handles.free()?;
+        self.slot = handles.free().ok_or(Fault::FAILURE)?;
         let pin = self.vfs.open_at(path, how)?;
-        Ok(handles.put(self.slot, pin, how.how))
+        self.word = handles.put(self.slot, pin, how.how);
+        Ok(())
     }
 
     /// What a path leads to.
@@ -74,7 +75,8 @@ impl Request<'_> {
         let open = self.session.handles.find(handle, traits);
         let open = open.ok_or(Fault::FAILURE)?;
         (self.slot, self.mode) = (open.slot, open.mode);
-        self.node = open.pin.as_ref().ok_or(Fault::FAILURE)?.node();
+        self.node = open.pin.node();
+        self.pin = Some(open.pin.lend());
         Ok(())
     }
 
@@ -97,8 +99,9 @@ impl Request<'_> {
             how,
             create: (flags & open::CREATE != 0).then_some(create),
         };
-        let handle = self.pin(self.path, &opening)?;
-        self.reply.words(&[size_of_val(&handle) as u32, handle]);
+        self.pin(self.path, &opening)?;
+        self.reply
+            .words(&[size_of_val(&self.word) as u32, self.word]);
         Ok(())
     }
 
@@ -121,7 +124,7 @@ impl Request<'_> {
             self.reply.u32(len);
             return self.order(What::Send, offset, len).ok_or(Fault::FAILURE);
         }
-        let pin = self.session.handles.pin(self.slot).ok_or(Fault::MISSING)?;
+        let pin = self.pin.as_ref().ok_or(Fault::MISSING)?;
         // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut self.reply;
         let room = reply.ahead(WORD_BYTES, len as usize);
@@ -156,7 +159,7 @@ impl Request<'_> {
             in_range?;
         }
         if !data.is_empty() {
-            let pin = self.session.handles.pin(self.slot).ok_or(Fault::MISSING)?;
+            let pin = self.pin.as_ref().ok_or(Fault::MISSING)?;
             self.vfs.write(pin, self.offset, data)?;
         }
         if left == 0 {

@@ -3,9 +3,7 @@
 //! A handle that was closed is not known any more, also when its place is taken again. A file that a job still works on stays
 //! open until that has ended.
 
-use super::Order;
 use super::requests::{DIRECTORY, FILE};
-use super::status::Fault;
 use crate::vfs::{Files, Opening, Pin, Vfs as _};
 
 /// How what is only read is opened.
@@ -16,9 +14,10 @@ pub(super) static TO_READ: Opening = Opening {
 
 /// An open file or directory.
 #[derive(Debug)]
+#[repr(align(16))] // A power of two: to find one is a shift then.
 pub struct Open {
-    /// None while an order has it.
-    pub(super) pin: Option<Pin>,
+    /// An order may have it too.
+    pub(super) pin: Pin,
     /// Its place, and which of those that were there.
     pub(super) slot: u16,
     stamp: u16,
@@ -58,11 +57,9 @@ impl Handles {
     }
 
     /// A place for what is about to be opened.
-    pub(super) fn free(&self) -> Result<u16, Fault> {
+    pub(super) fn free(&self) -> Option<u16> {
         let free = self.places.iter().position(Option::is_none);
-        // A handle has no bits for more.
-        free.and_then(|slot| u16::try_from(slot).ok())
-            .ok_or(Fault::FAILURE)
+        free.map(|slot| slot as u16)
     }
 
     /// Takes a place that was free; the handle.
@@ -72,7 +69,7 @@ impl Handles {
         let stamp = self.last_stamp;
         if let Some(place) = self.places.get_mut(usize::from(slot)) {
             *place = Some(Open {
-                pin: Some(pin),
+                pin,
                 slot,
                 stamp,
                 uses: 1,
@@ -98,22 +95,9 @@ impl Handles {
     }
 
     /// What is open there.
+    #[inline(never)]
     pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
         self.places.get_mut(usize::from(slot))?.as_mut()
-    }
-
-    /// The pin there.
-    pub(super) fn pin(&mut self, slot: u16) -> Option<&Pin> {
-        self.at(slot)?.pin.as_ref()
-    }
-
-    /// Takes back what an order had.
-    pub(super) fn give_back(&mut self, slot: u16, order: Order, vfs: &mut Files) {
-        let (Order::Send { file, .. } | Order::Store { file, .. } | Order::Sync { file }) = order;
-        match self.at(slot) {
-            Some(open) if open.pin.is_none() => open.pin = Some(file),
-            _ => vfs.unpin(file),
-        }
     }
 
     /// A job begins to work on it.
@@ -123,20 +107,13 @@ impl Handles {
         }
     }
 
-    /// No client has, or will have, a handle for it.
-    pub(super) fn close(&mut self, slot: u16, vfs: &mut Files) {
-        if let Some(open) = self.at(slot) {
-            open.known = false;
-        }
-        self.release(slot, vfs);
-    }
-
-    /// A client or a job does not need it any more; when nobody does, it is closed.
-    #[inline(always)]
-    pub(super) fn release(&mut self, slot: u16, vfs: &mut Files) {
+    /// A client, who then knows no handle of it any more, or a job does not need it; when nobody does, it is closed.
+    #[inline(never)]
+    pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Files) {
         if let Some(place) = self.places.get_mut(usize::from(slot))
             && let Some(open) = place
         {
+            open.known &= known;
             open.uses = open.uses.wrapping_sub(1);
             if open.uses == 0 {
                 unpin(place, vfs);
@@ -150,13 +127,22 @@ impl Handles {
             unpin(place, vfs);
         }
     }
+
+    /// What is open there was given back by who it was lent to.
+    pub(super) fn forget(&mut self, slot: u16) {
+        if let Some(place) = self.places.get_mut(usize::from(slot)) {
+            *place = None;
+        }
+    }
 }
 
 #[inline(never)]
 fn unpin(place: &mut Option<Open>, vfs: &mut Files) {
-    if let Some(Open { pin: Some(pin), .. }) = place.take() {
-        vfs.unpin(pin);
+    if let Some(open) = place.take() {
+        vfs.unpin(open.pin);
     }
 }
 
+// A handle has no bits for more.
+const _: () = assert!(crate::config::HANDLE_COUNT_MAX <= 1 << 16);
 const _: () = assert!(crate::config::JOB_COUNT_MAX * 2 < u8::MAX as usize);

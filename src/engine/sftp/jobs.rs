@@ -104,7 +104,7 @@ fn go_on(
     vfs: &mut Files,
     room: &mut [u8],
 ) -> Outcome {
-    let pin = handles.pin(job.from).ok_or(Fault::FAILURE)?;
+    let pin = &handles.at(job.from).ok_or(Fault::FAILURE)?.pin;
     if !job.begun {
         let size = vfs.attr(pin.node())?.size;
         let range = (job.offset, job.len, job.block_bytes);
@@ -118,7 +118,7 @@ fn go_on(
     if !job.copies {
         check.step(bytes, hashes);
     } else if got > 0 {
-        let pin = handles.pin(job.to).ok_or(Fault::FAILURE)?;
+        let pin = &handles.at(job.to).ok_or(Fault::FAILURE)?.pin;
         vfs.write(pin, job.to_offset, bytes)?;
     } else if job.len < TO_END / 2 {
         return Err(Fault::Eof);
@@ -155,8 +155,8 @@ impl Request<'_> {
         };
         jobs.first = jobs.first.wrapping_add(1) % JOB_COUNT_MAX;
         jobs.count = jobs.count.wrapping_sub(1);
-        handles.release(job.from, self.vfs);
-        handles.release(job.to, self.vfs);
+        handles.release(job.from, true, self.vfs);
+        handles.release(job.to, true, self.vfs);
         if job.copies || fault != Fault::Done {
             return fault.emit(reply, job.id);
         }
@@ -237,7 +237,7 @@ impl Request<'_> {
         }
         let begun = self.begin_job(self.slot, self.slot);
         if by_name {
-            self.session.handles.close(self.slot, self.vfs);
+            self.session.handles.release(self.slot, false, self.vfs);
         }
         begun
     }

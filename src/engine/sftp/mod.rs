@@ -11,7 +11,7 @@ use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
 use crate::text::Text;
-use crate::vfs::{Change, Files, FsResult, Name, Node};
+use crate::vfs::{Change, Files, FsResult, Name, Node, Pin};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -56,6 +56,7 @@ pub enum Level {
 }
 
 /// A server: what all its sessions share.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Sftp {
     permits: Permits,
     level: Level,
@@ -143,6 +144,7 @@ struct Request<'a> {
     mode: u8,
     slot: u16,
     node: Node,
+    pin: Option<Pin>,
     /// Of an extension: bytes of its name.
     name_len: usize,
     /// What its attributes are to change.
@@ -206,9 +208,10 @@ impl Request<'_> {
             return Ok(());
         }
         // What is not there reads as zero.
-        let mut packet = self.input.clone();
-        let len = packet.u32();
-        if packet.check().is_err() {
+        let args = &mut self.args;
+        *args = self.input.clone();
+        let len = args.u32();
+        if args.check().is_err() {
             return Err(Stop::NeedInput);
         }
         if len == 0 || len > PACKET_BYTES_MAX {
@@ -218,8 +221,8 @@ impl Request<'_> {
         if whole < HEAD_BYTES {
             return Err(Stop::NoNumber);
         }
-        let kind = packet.byte();
-        self.id = packet.u32();
+        let kind = args.byte();
+        self.id = args.u32();
         let too_long = len > PACKET_WHOLE_BYTES_MAX && kind != kind::WRITE;
         let wanted = match kind {
             kind::WRITE => files::WRITE_HEAD_BYTES.min(whole),
@@ -234,9 +237,9 @@ impl Request<'_> {
         }
         let here = whole.min(have);
         session.skip = whole.wrapping_sub(here) as u32;
-        self.args = Reader::new(packet.take(here.wrapping_sub(HEAD_BYTES)));
+        *args = Reader::new(args.take(here.wrapping_sub(HEAD_BYTES)));
         if too_long {
-            self.args.refuse();
+            args.refuse();
         }
         let answered = if kind == kind::INIT {
             session.greeted = true;
@@ -300,6 +303,7 @@ impl Stream for Sftp {
             word: 0,
             id: 0,
             node: Node::default(),
+            pin: None,
             slot: 0,
             mode: 0,
             ask: Ask::Open,
@@ -333,7 +337,7 @@ impl Stream for Sftp {
     ) -> Progress {
         let mut reply = Writer::new(output);
         let mut stop = Stop::NeedInput;
-        if let Some(Lent { slot, id }) = session.lent.take() {
+        if let Some(Lent { id, .. }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
             match &order {
                 // The length was promised in a head that is gone: there is no other way to take it back.
@@ -346,7 +350,6 @@ impl Stream for Sftp {
                 }
                 Order::Sync { .. } => fault.emit(&mut reply, id),
             }
-            session.handles.give_back(slot, order, cx.vfs);
         } else {
             order.abandon(cx.vfs);
             stop = Stop::Unexpected;
@@ -358,6 +361,9 @@ impl Stream for Sftp {
 
     fn abandon(&mut self, session: &mut Session, vfs: &mut Files) {
         session.jobs.clear();
+        if let Some(Lent { slot, .. }) = session.lent.take() {
+            session.handles.forget(slot);
+        }
         session.handles.clear(vfs);
     }
 }

@@ -76,7 +76,8 @@ impl<'a> Request<'a> {
                 return done(vfs.rename(first, old, dir, name, replace));
             }
         };
-        let mode = directory.then_some(self.change.mode.unwrap_or(DIRECTORY_MODE));
-        done(vfs.make(dir, name, make, mode))
+        // Nothing else of what is told is for a directory, and nothing at all for a link.
+        let mode = self.change.mode.unwrap_or(DIRECTORY_MODE);
+        done(vfs.make(dir, name, make, directory.then_some(mode)))
     }
 }

@@ -264,7 +264,7 @@ impl Vfs for Host {
         self.acting.caller()?;
         let at @ (entry, top) = self.at(dir)?;
         let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
-        let listed = files::list(&entry.file, from, &mut |found| {
+        let listed = files::list(entry.file.as_raw_fd(), from, &mut |found| {
             let dots = found.is_dots();
             let known = detail == Detail::Objects
                 && !dots

@@ -10,6 +10,7 @@ use super::open::generation;
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
 use crate::sys::files::{self, File, Stat};
 use core::ops::ControlFlow;
+use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 
 /// A directory on the way, and where in it the search goes on.
@@ -70,7 +71,7 @@ impl Search {
             let at_parent = *depth == trail.depth();
             let mut hit = Err(FsError::Stale);
             // A directory that cannot be read is at its end.
-            let _ = files::list::<FsError>(&*dir, *cookie, &mut |entry| {
+            let _ = files::list::<FsError>(dir.as_raw_fd(), *cookie, &mut |entry| {
                 if budget == 0 {
                     hit = Err(FsError::TryLater);
                     return ControlFlow::Break(());

@@ -1,14 +1,14 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
 use super::super::kernel::error;
-use super::super::walk::{End, Path, ROOM_BYTES, Text, add, beneath, front, join};
+use super::super::walk::{End, Path, ROOM_BYTES, Text, add, beneath, ended, front, join, put};
 use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
 use super::User;
 use super::ring::NONE;
 use crate::config::PATH_BYTES_MAX;
 use crate::sys::files;
 use crate::sys::named;
-use crate::sys::{self, Errno};
+use crate::sys::{Errno, heap};
 use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::OFlags;
@@ -16,8 +16,8 @@ use rustix::fs::OFlags;
 /// Where a client believes to be, and where it is.
 #[derive(Debug)]
 pub(super) struct Jail {
-    /// The path that the top is shown as, without the "/" at its end.
-    at: &'static [u8],
+    /// The path that the top is shown as.
+    export: Export,
     /// The true path of the top, without the "/" at its end.
     real: &'static [u8],
     /// What lies beneath the top of the path that relative ones begin with: nothing, or it begins with "/".
@@ -30,16 +30,21 @@ impl Jail {
         // What does not fit is told of what follows, for which there is no room either.
         let _ = add(text, b".");
         if path.first() == Some(&b'/') {
-            return beneath(self.at, path).ok_or(FsError::NoEntry);
+            return beneath(ended(self.export.path), path).ok_or(FsError::NoEntry);
         }
         let _ = add(text, self.start);
         let _ = add(text, b"/");
         Ok(path)
     }
 
+    /// What it shows.
+    pub(super) const fn exports(&self) -> &[Export] {
+        core::slice::from_ref(&self.export)
+    }
+
     /// The path that relative ones begin with.
     pub(super) fn start(&self, out: &mut [u8]) -> usize {
-        join(out, self.at, self.start)
+        join(out, ended(self.export.path), self.start)
     }
 }
 
@@ -51,14 +56,12 @@ impl User {
         }
         // The owner's own path: links in it are followed.
         let top = files::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?.leak();
-        let room = sys::heap::bytes(PATH_BYTES_MAX);
+        let room = heap::bytes(PATH_BYTES_MAX);
         let len = files::true_path(top, room)?;
-        let real = room.get(..len).unwrap_or_default();
-        let ended = |path: &'static [u8]| path.strip_suffix(b"/").unwrap_or(path);
+        let real = front(room, len);
         self.top = top;
-        self.exports = [Export { path: at }];
         self.jail = Some(Jail {
-            at: ended(at),
+            export: Export { path: at },
             real: ended(real),
             start: b"",
         });
@@ -74,13 +77,12 @@ impl User {
         if self.attr_at(path, true)?.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
-        if let Some(jail) = &mut self.jail {
-            jail.start = beneath(jail.at, path).unwrap_or_else(|| {
-                // It is relative, to the top.
-                let room = sys::heap::bytes(path.len() + 1);
-                join(room, b"/", path);
-                room
-            });
+        self.take(path)?;
+        // In place of the top there is a ".".
+        if let (Some(jail), [_, below @ .., _]) = (&mut self.jail, &self.text[..]) {
+            let room = heap::bytes(PATH_BYTES_MAX);
+            let len = put(room, 0, below);
+            jail.start = front(room, len);
         }
         Ok(())
     }
@@ -101,7 +103,7 @@ impl User {
         self.named = NONE;
         self.text.clear();
         let _ = add(&mut self.text, below);
-        join(target, jail.at, &self.text)
+        join(target, ended(jail.export.path), &self.text)
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
@@ -133,7 +135,7 @@ impl User {
         let mut len = 0;
         if let (Some(jail), [_, below @ .., _]) = (&self.jail, &self.text[..]) {
             // As clients write it: in place of the ".".
-            len = join(&mut room, jail.at, below);
+            len = join(&mut room, ended(jail.export.path), below);
         }
         let (path, room) = room.split_at_mut_checked(len).unwrap_or_default();
         let mut done = Path::new(self);
