@@ -86,10 +86,9 @@ pub const PACKET_WHOLE_BYTES_MAX: u32 = 40 << 10;
 pub const PACKET_REPLY_BYTES: usize = 12 << 10;
 /// Bytes of one page of a directory in SFTP: clients are known that take no more than 34,000.
 pub const NAMES_BYTES_MAX: usize = 32_000;
-/// Copies and checks of one SFTP session that wait for their end. Further ones wait in the stream.
+/// Copies and checks of one SFTP session that wait for their end; the first goes on by a reply's bytes before other requests
+/// are looked for. Further ones wait in the stream.
 pub const JOB_COUNT_MAX: usize = 8;
-/// Bytes that a copy or check goes on by before other requests are looked for.
-pub const JOB_SLICE_BYTES: usize = 256 << 10;
 /// Bytes of the hashes that one check answers.
 pub const HASHES_BYTES: usize = 32 << 10;
 

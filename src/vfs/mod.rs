@@ -83,7 +83,7 @@ pub enum FsError {
 pub type FsResult<T> = Result<T, FsError>;
 
 /// One object, for the length of one request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Node(u32);
 
 impl Node {
@@ -110,6 +110,11 @@ pub struct Pin {
 }
 
 impl Pin {
+    /// The same pin, for somebody who does not outlast who has it: one of them gives it back.
+    pub(crate) const fn lend(&self) -> Self {
+        Self { ..*self }
+    }
+
     /// The object. It stays valid while the pin is held.
     pub const fn node(&self) -> Node {
         self.node
@@ -323,20 +328,30 @@ pub enum Make<'a> {
 /// How the object at the end of a path is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Opening {
-    /// To be read, or listed.
-    pub read: bool,
-    /// To be written to.
-    pub write: bool,
-    /// Everything is written to its end, whatever the offset.
-    pub append: bool,
+    /// What for: the bits below.
+    pub how: u8,
     /// An empty regular file is made with this mode if nothing is there.
     pub create: Option<u32>,
-    /// Nothing may be there, not even a symbolic link that leads nowhere.
-    pub exclusive: bool,
-    /// What was in it is cut off.
-    pub truncate: bool,
+}
+
+impl Opening {
+    /// To be read, or listed.
+    pub const READ: u8 = 1;
+    /// To be written to.
+    pub const WRITE: u8 = 2;
+    /// Everything is written to its end, whatever the offset.
+    pub const APPEND: u8 = 4;
     /// It must be a directory, else it must be a regular file.
-    pub directory: bool,
+    pub const DIRECTORY: u8 = 8;
+    /// What was in it is cut off.
+    pub const TRUNCATE: u8 = 16;
+    /// If it is made, nothing may be there, not even a symbolic link that leads nowhere.
+    pub const EXCLUSIVE: u8 = 32;
+
+    /// Whether it is opened for one of these.
+    pub const fn has(&self, bits: u8) -> bool {
+        self.how & bits != 0
+    }
 }
 
 /// How full a file system is.

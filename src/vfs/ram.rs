@@ -142,7 +142,7 @@ impl Ram {
 
     /// What is opened, made if it must be.
     fn found_or_made(&mut self, path: &[u8], how: &Opening) -> FsResult<Node> {
-        let end = if how.exclusive && how.create.is_some() {
+        let end = if how.has(Opening::EXCLUSIVE) && how.create.is_some() {
             End::New
         } else {
             End::Absent
@@ -151,7 +151,7 @@ impl Ram {
         done.walk(path, &mut [0; walk::ROOM_BYTES], end)?;
         let (node, parent, name) = (done.node(), done.parent, done.name().to_vec());
         match (node, how.create) {
-            (Some(_), Some(_)) if how.exclusive => Err(FsError::Exists),
+            (Some(_), Some(_)) if how.has(Opening::EXCLUSIVE) => Err(FsError::Exists),
             (Some(node), _) => Ok(node),
             (None, None) => Err(FsError::NoEntry),
             (None, Some(mode)) => {
@@ -237,16 +237,16 @@ impl Vfs for Ram {
     fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
         let node = self.found_or_made(path, how)?;
         let kind = self.get(node)?.attr.kind;
-        match (kind, how.directory) {
+        match (kind, how.has(Opening::DIRECTORY)) {
             (Kind::Directory, true) | (Kind::Regular, false) => {}
             (_, true) => return Err(FsError::NotDirectory),
             (Kind::Directory, false) => return Err(FsError::IsDirectory),
             (_, false) => return Err(FsError::Access),
         }
-        if how.write || how.truncate {
+        if how.has(Opening::WRITE | Opening::TRUNCATE) {
             self.is_writable()?;
         }
-        if how.truncate {
+        if how.has(Opening::TRUNCATE) {
             self.set_attr(
                 node,
                 &Change {
@@ -257,7 +257,9 @@ impl Vfs for Ram {
         }
         self.get_mut(node)?.pins += 1;
         self.pinned += 1;
-        let user = OPENED | u32::from(how.write) << 1 | u32::from(how.append);
+        let [writes, appends] =
+            [Opening::WRITE, Opening::APPEND].map(|bit| u32::from(how.has(bit)));
+        let user = OPENED | writes << 1 | appends;
         Ok(Pin { node, user })
     }
 

@@ -304,23 +304,25 @@ impl Vfs for User {
         if self.pins_left == 0 {
             return Err(FsError::TryLater);
         }
-        self.writes |= how.write || how.truncate;
-        let mut flags = match (how.read, how.write || how.truncate) {
+        let writes = how.has(Opening::WRITE | Opening::TRUNCATE);
+        self.writes |= writes;
+        let mut flags = match (how.has(Opening::READ), writes) {
             (_, false) => READ,
             (true, true) => WRITE,
             (false, true) => READ.union(OFlags::WRONLY),
         };
-        flags.set(OFlags::APPEND, how.append);
-        flags.set(OFlags::DIRECTORY, how.directory);
+        flags.set(OFlags::APPEND, how.has(Opening::APPEND));
+        let directory = how.has(Opening::DIRECTORY);
+        flags.set(OFlags::DIRECTORY, directory);
         let mut mode = 0;
         if let Some(bits) = how.create {
             mode = bits & 0o7777;
             flags |= OFlags::CREATE;
-            flags.set(OFlags::EXCL, how.exclusive);
+            flags.set(OFlags::EXCL, how.has(Opening::EXCLUSIVE));
         }
         self.take(path)?;
         let file = self.open_taken(flags, mode)?;
-        self.admit(file, how.directory, how.truncate)
+        self.admit(file, directory, how.has(Opening::TRUNCATE))
     }
 
     fn clock(&mut self) -> FileTime {

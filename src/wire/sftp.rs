@@ -94,16 +94,24 @@ pub mod open {
     pub const EXCLUSIVE: u32 = 32;
 }
 
-/// Bits of which attributes follow.
-mod flag {
-    pub(super) const SIZE: u32 = 1;
-    pub(super) const OWNER: u32 = 2;
-    pub(super) const MODE: u32 = 4;
-    pub(super) const TIMES: u32 = 8;
-    pub(super) const EXTENDED: u32 = 1 << 31;
+/// Bits of which attributes follow, in this order.
+pub mod attribute {
+    /// Bytes: two words.
+    pub const SIZE: u32 = 1;
+    /// User and group.
+    pub const OWNER: u32 = 2;
+    /// Mode, perhaps with the bits that tell the kind of object.
+    pub const MODE: u32 = 4;
+    /// Seconds since 1970 of the last read and the last write.
+    pub const TIMES: u32 = 8;
+    /// All that have a meaning.
+    pub const ALL: u32 = SIZE | OWNER | MODE | TIMES;
+    /// A number, and so many pairs of strings.
+    pub const EXTENDED: u32 = 1 << 31;
 }
 
-/// Attributes, as far as they are told.
+/// Attributes as a client tells and is told them.
+#[cfg(any(test, fuzzing))]
 #[doc(alias = "ATTRS")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Attributes {
@@ -117,36 +125,26 @@ pub struct Attributes {
     pub times: Option<(u32, u32)>,
 }
 
+#[cfg(any(test, fuzzing))]
 impl Attributes {
-    /// Reads attributes; those that are extended are passed over.
-    #[inline(never)]
-    pub fn read(&mut self, from: &mut Reader<'_>) {
+    fn read(&mut self, from: &mut Reader<'_>) {
         let flags = from.u32();
-        if flags & flag::SIZE != 0 {
+        if flags & attribute::SIZE != 0 {
             self.size = Some(from.u64());
         }
-        if flags & flag::OWNER != 0 {
+        if flags & attribute::OWNER != 0 {
             self.owner = Some((from.u32(), from.u32()));
         }
-        if flags & flag::MODE != 0 {
+        if flags & attribute::MODE != 0 {
             self.mode = Some(from.u32());
         }
-        if flags & flag::TIMES != 0 {
+        if flags & attribute::TIMES != 0 {
             self.times = Some((from.u32(), from.u32()));
         }
-        if flags & flag::EXTENDED != 0 {
-            let mut count = from.u32();
-            // There may be fewer than was said.
-            while count > 0 && from.check().is_ok() {
-                from.string();
-                from.string();
-                count = count.wrapping_sub(1);
-            }
-        }
+        from.extended_attributes(flags);
     }
 
     /// The attributes that come next.
-    #[cfg(any(test, fuzzing))]
     pub fn parse(from: &mut Reader<'_>) -> Self {
         let mut told = Self::default();
         told.read(from);
@@ -154,14 +152,13 @@ impl Attributes {
     }
 
     /// Writes attributes.
-    #[inline]
     pub fn emit(&self, to: &mut Writer<'_>) {
         let bit = |there: bool, flag: u32| if there { flag } else { 0 };
         to.u32(
-            bit(self.size.is_some(), flag::SIZE)
-                | bit(self.owner.is_some(), flag::OWNER)
-                | bit(self.mode.is_some(), flag::MODE)
-                | bit(self.times.is_some(), flag::TIMES),
+            bit(self.size.is_some(), attribute::SIZE)
+                | bit(self.owner.is_some(), attribute::OWNER)
+                | bit(self.mode.is_some(), attribute::MODE)
+                | bit(self.times.is_some(), attribute::TIMES),
         );
         if let Some(size) = self.size {
             to.u64(size);
@@ -181,7 +178,10 @@ impl Attributes {
 impl<'a> Reader<'a> {
     /// One byte.
     pub fn byte(&mut self) -> u8 {
-        self.take(1).first().copied().unwrap_or(0)
+        match self.take(1) {
+            [byte] => *byte,
+            _ => 0,
+        }
     }
 
     /// A string: length and bytes.
@@ -195,10 +195,26 @@ impl<'a> Reader<'a> {
     #[inline(never)]
     pub fn path(&mut self) -> &'a [u8] {
         let path = self.string();
-        if path.contains(&0) {
-            self.refuse();
+        // One by one: they are few, and a quicker search is longer.
+        for byte in path {
+            if *byte == 0 {
+                self.refuse();
+            }
         }
         path
+    }
+
+    /// Passes over the attributes that are extended, if there are any.
+    pub fn extended_attributes(&mut self, told: u32) {
+        if told & attribute::EXTENDED != 0 {
+            let mut count = self.u32();
+            // There may be fewer than was said.
+            while count > 0 && self.check().is_ok() {
+                self.string();
+                self.string();
+                count = count.wrapping_sub(1);
+            }
+        }
     }
 
     /// A handle.
@@ -219,12 +235,21 @@ impl Writer<'_> {
         self.put(bytes);
     }
 
+    /// Appends a string of `len` bytes that are in their place already, a word from here.
+    #[inline(never)]
+    pub fn string_ahead(&mut self, len: usize) {
+        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
+        self.put_ahead(len);
+    }
+
     /// Begins a packet; where it begins.
     #[inline(never)]
     pub fn begin(&mut self, kind: u8, id: u32) -> usize {
-        let start = self.begin_string();
-        self.put(&[kind]);
-        self.u32(id);
+        let start = self.position();
+        let mut head = [0; HEAD_BYTES];
+        let [_, _, _, _, first, rest @ ..] = &mut head;
+        (*first, *rest) = (kind, id.to_be_bytes());
+        self.put(&head);
         start
     }
 

@@ -106,20 +106,20 @@ impl<'a> Reader<'a> {
 ///
 /// Running out of room is remembered, not returned: ask [`Writer::written`] once, at the end.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Writer<'a> {
-    room: &'a mut [u8],
+    /// Where the next byte goes; behind the room after an overrun.
     len: usize,
-    overrun: bool,
+    room: &'a mut [u8],
 }
 
 impl<'a> Writer<'a> {
+    /// Where no room reaches.
+    const OVERRUN: usize = usize::MAX;
+
     /// Writes from the first byte of `room`.
     pub const fn new(room: &'a mut [u8]) -> Self {
-        Self {
-            room,
-            len: 0,
-            overrun: false,
-        }
+        Self { len: 0, room }
     }
 
     /// Appends `bytes`.
@@ -134,29 +134,24 @@ impl<'a> Writer<'a> {
                 room.copy_from_slice(bytes);
                 self.len = self.len.wrapping_add(bytes.len());
             }
-            None => self.overrun = true,
-        }
-    }
-
-    /// Appends a few bytes; a constant length is a store, not a call.
-    #[inline]
-    fn chunk<const N: usize>(&mut self, bytes: [u8; N]) {
-        match self
-            .room
-            .get_mut(self.len..)
-            .and_then(|room| room.first_chunk_mut())
-        {
-            Some(room) => {
-                *room = bytes;
-                self.len = self.len.wrapping_add(N);
-            }
-            None => self.overrun = true,
+            None => self.len = Self::OVERRUN,
         }
     }
 
     /// Appends an unsigned 32-bit number.
+    #[inline(never)]
     pub fn u32(&mut self, value: u32) {
-        self.chunk(value.to_be_bytes());
+        match self
+            .len
+            .checked_add(4)
+            .and_then(|end| self.room.get_mut(self.len..end))
+        {
+            Some(room) => {
+                room.copy_from_slice(&value.to_be_bytes());
+                self.len = self.len.wrapping_add(4);
+            }
+            None => self.len = Self::OVERRUN,
+        }
     }
 
     /// Appends each of `values` as an unsigned 32-bit number.
@@ -165,8 +160,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends an unsigned 64-bit number.
+    #[inline(never)]
     pub fn u64(&mut self, value: u64) {
-        self.chunk(value.to_be_bytes());
+        self.u32((value >> 32) as u32);
+        self.u32(value as u32);
     }
 
     /// Appends variable-length opaque or string.
@@ -188,9 +185,11 @@ impl<'a> Writer<'a> {
     }
 
     /// `len` bytes of the room, `skip` bytes from here; empty if there are not so many.
+    #[inline(never)]
     pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
-        let rest = self.room().get_mut(skip..).unwrap_or_default();
-        rest.get_mut(..len).unwrap_or_default()
+        let start = self.len.saturating_add(skip);
+        let end = start.saturating_add(len);
+        self.room.get_mut(start..end).unwrap_or_default()
     }
 
     /// Appends variable-length opaque of `len` bytes that are in their place already, a word from here.
@@ -203,10 +202,10 @@ impl<'a> Writer<'a> {
     /// Appends `len` bytes that are in their place already.
     pub const fn put_ahead(&mut self, len: usize) {
         self.len = self.len.saturating_add(len);
-        self.overrun |= self.len > self.room.len();
     }
 
     /// What was written from `position` on.
+    #[inline(never)]
     pub fn since(&self, position: usize) -> &[u8] {
         self.room.get(position..self.len).unwrap_or_default()
     }
@@ -220,7 +219,6 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     pub fn truncate(&mut self, position: usize) {
         self.len = position.min(self.len);
-        self.overrun = false;
     }
 
     /// Overwrites the word at `position`, which was written before.
@@ -232,13 +230,17 @@ impl<'a> Writer<'a> {
             .and_then(|room| room.first_chunk_mut());
         match word {
             Some(word) => *word = value.to_be_bytes(),
-            None => self.overrun = true,
+            None => self.len = Self::OVERRUN,
         }
     }
 
     /// How much was written, or `None` if it did not fit.
     pub const fn written(&self) -> Option<usize> {
-        if self.overrun { None } else { Some(self.len) }
+        if self.len > self.room.len() {
+            None
+        } else {
+            Some(self.len)
+        }
     }
 }
 
@@ -307,6 +309,7 @@ mod tests {
         writer.truncate(4);
         writer.patch(0, 9);
         assert_eq!(writer.written(), Some(4));
-        assert_eq!(room, [0, 0, 0, 9, 0, 0, 0, 3]);
+        // After it nothing is written, whether there would be room or not.
+        assert_eq!(room, [0, 0, 0, 9, 0, 0, 0, 0]);
     }
 }

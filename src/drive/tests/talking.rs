@@ -21,9 +21,8 @@ struct Letters {
 
 fn file(vfs: &mut Ram) -> Pin {
     let how = Opening {
-        read: true,
-        write: true,
-        ..Opening::default()
+        how: Opening::READ | Opening::WRITE,
+        create: None,
     };
     vfs.open_at(b"/file", &how).unwrap()
 }

@@ -1,36 +1,63 @@
 //! What is told of file systems, accounts and the server itself.
 
+use super::Request;
 use super::requests::{Ask, extensions, name};
-use super::status::{Fault, Outcome};
-use super::{Request, Sftp};
+use super::status::Outcome;
 use crate::vfs::Vfs as _;
+use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
-use crate::wire::{Reader, Writer};
 
-/// Writes VERSION, with the extensions that may be asked for.
-pub(super) fn greet(sftp: &Sftp, reply: &mut Writer<'_>) {
-    let start = reply.begin(kind::VERSION, VERSION);
-    for entry in extensions(sftp.permits) {
-        let whole = reply.begin_string();
-        reply.put(name(entry.ask as usize).as_bytes());
-        reply.put(entry.suffix().as_bytes());
-        reply.end(whole, 0);
-        let data = reply.begin_string();
-        if entry.ask == Ask::Vendor {
-            // Who made what, which version of it, and which build.
-            reply.string(b"stowaway");
-            reply.string(b"stowaway");
-            reply.string(env!("CARGO_PKG_VERSION").as_bytes());
-            reply.u64(0);
-        } else {
-            reply.put(entry.version());
-        }
-        reply.end(data, 0);
+/// Who made what, which version of it, and which build.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "done by the compiler"
+)]
+const VENDOR: [u8; {
+    let mut len = 8;
+    let mut place = 0;
+    while place < MADE.len() {
+        len += 4 + MADE[place].len();
+        place += 1;
     }
-    reply.end(start, 0);
-}
+    len
+}] = {
+    let mut data = [0; _];
+    let (mut len, mut place) = (0, 0);
+    while place < MADE.len() {
+        let part = MADE[place].as_bytes();
+        data[len + 3] = part.len() as u8;
+        len += 4;
+        let mut at = 0;
+        while at < part.len() {
+            data[len] = part[at];
+            at += 1;
+            len += 1;
+        }
+        place += 1;
+    }
+    data
+};
+const MADE: [&str; 3] = ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")];
 
-impl Request<'_, '_> {
+impl Request<'_> {
+    /// Writes VERSION, with the extensions that may be asked for.
+    pub(super) fn greet(&mut self) {
+        let reply = &mut self.reply;
+        let start = reply.begin(kind::VERSION, VERSION);
+        for entry in extensions(self.sftp.permits) {
+            let whole = reply.begin_string();
+            reply.put(name(entry.ask as usize).as_bytes());
+            reply.put(entry.suffix().as_bytes());
+            reply.end(whole, 0);
+            reply.string(match entry.ask {
+                Ask::Vendor => &VENDOR,
+                _ => entry.version(),
+            });
+        }
+        reply.end(start, 0);
+    }
+
     /// Answers with these numbers.
     #[inline(never)]
     pub(super) fn numbers(&mut self, numbers: &[u64]) {
@@ -38,30 +65,24 @@ impl Request<'_, '_> {
             self.reply.u64(*number);
         }
     }
-}
 
-impl Sftp {
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
-    #[inline(never)]
-    pub(super) fn space(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
-        let node = if ask == Ask::OpenSpace {
-            let pin = request.session.handles.pin(request.slot);
-            pin.ok_or(Fault::Failure)?.node()
-        } else {
-            request.vfs.resolve(request.path, true)?
-        };
-        let space = &request.vfs.space(node)?;
+    pub(super) fn space(&mut self) -> Outcome {
+        if self.ask != Ask::OpenSpace {
+            self.resolve(self.path, true)?;
+        }
+        let space = &self.vfs.space(self.node)?;
         let unit = u64::from(space.unit_bytes).max(1);
         let (total, free, mine) = (space.total_bytes, space.free_bytes, space.available_bytes);
-        if ask == Ask::SpaceAvailable {
+        if self.ask == Ask::SpaceAvailable {
             // What is kept for others is no room for this user.
             let kept = free.saturating_sub(mine);
-            request.numbers(&[total, free, total.saturating_sub(kept), mine]);
-            request.reply.u32(space.unit_bytes);
+            self.numbers(&[total, free, total.saturating_sub(kept), mine]);
+            self.reply.u32(space.unit_bytes);
             return Ok(());
         }
         let units = |bytes: u64| bytes.checked_div(unit).unwrap_or(0);
-        request.numbers(&[
+        self.numbers(&[
             unit,
             unit,
             units(total),
@@ -79,24 +100,24 @@ impl Sftp {
     }
 
     /// Answers with names for numbers, "" for those that have none: users, then groups.
-    #[inline(never)]
-    pub(super) fn names(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        self.accounts.load(request.vfs);
+    pub(super) fn names(&mut self) -> Outcome {
+        self.sftp.accounts.load(self.vfs);
         for groups in 0..2 {
-            let mut numbers = Reader::new(request.args.string());
-            let names = request.reply.begin_string();
+            let mut numbers = Reader::new(self.args.string());
+            let names = self.reply.begin_string();
             while !numbers.rest().is_empty() {
                 let number = numbers.u32();
                 let name = if groups > 0 {
-                    self.accounts.group(number)
+                    self.sftp.accounts.group(number)
                 } else {
-                    self.accounts.user(number)
+                    self.sftp.accounts.user(number)
                 };
-                request.reply.string(name.unwrap_or_default());
+                self.reply.string(name.unwrap_or_default());
             }
             numbers.check()?;
-            request.reply.end(names, 0);
+            self.reply.end(names, 0);
         }
-        Ok(request.args.check()?)
+        self.args.check()?;
+        Ok(())
     }
 }

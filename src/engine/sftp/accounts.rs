@@ -43,22 +43,22 @@ impl Accounts {
     }
 
     /// The user's name.
-    pub fn user(&self, uid: u32) -> Option<&[u8]> {
+    pub fn user(&self, uid: u32) -> Option<&'static [u8]> {
         self.users.name(uid)
     }
 
     /// The group's name.
-    pub fn group(&self, gid: u32) -> Option<&[u8]> {
+    pub fn group(&self, gid: u32) -> Option<&'static [u8]> {
         self.groups.name(gid)
     }
 
     /// The home directory of the user of this name.
-    pub fn home(&self, name: &[u8]) -> Option<&[u8]> {
+    pub fn home(&self, name: &[u8]) -> Option<&'static [u8]> {
         self.users.find(NAME, name, HOME)
     }
 
     /// The home directory of the user of this number.
-    pub fn home_of(&self, uid: u32) -> Option<&[u8]> {
+    pub fn home_of(&self, uid: u32) -> Option<&'static [u8]> {
         self.users.find_number(uid, HOME)
     }
 }
@@ -84,27 +84,23 @@ const NAME: usize = 0;
 const NUMBER: usize = 2;
 const HOME: usize = 5;
 
-/// A number, and its name if it has one.
-type Known = (u32, Option<&'static [u8]>);
-
 /// One of the two files: lines of fields between colons.
 struct Table {
     memory: &'static mut [u8],
     /// The whole lines that were read into it.
     text: &'static [u8],
-    /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
-    /// files has few owners.
-    recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
+    /// The number that was asked for last, and its name, if it has one: most files of a directory have one owner.
+    recent: Cell<(u32, Option<&'static [u8]>)>,
 }
 
 impl Table {
-    const RECENT_COUNT: usize = 64;
-
+    #[inline(never)]
     const fn new(memory: &'static mut [u8]) -> Self {
         Self {
             memory,
             text: &[],
-            recent: [const { Cell::new(None) }; Self::RECENT_COUNT],
+            // Nobody has this number.
+            recent: Cell::new((u32::MAX, None)),
         }
     }
 
@@ -158,16 +154,14 @@ impl Table {
 
     #[inline(never)]
     fn name(&self, number: u32) -> Option<&'static [u8]> {
-        let place = self.recent.get(number as usize % Self::RECENT_COUNT)?;
-        match place.get() {
-            Some((recent, name)) if recent == number => name,
-            _ => {
-                let name = self.find_number(number, NAME);
-                let name = name.filter(|name| name.len() <= NAME_BYTES_MAX);
-                place.set(Some((number, name)));
-                name
-            }
+        let (recent, name) = self.recent.get();
+        if recent == number {
+            return name;
         }
+        let name = self.find_number(number, NAME);
+        let name = name.filter(|name| name.len() <= NAME_BYTES_MAX);
+        self.recent.set((number, name));
+        name
     }
 }
 

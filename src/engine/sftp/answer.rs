@@ -1,210 +1,244 @@
 //! From a request to its reply: what requests bring along is read here, and each is carried out in its own way.
 
+use super::attributes;
+use super::files::What;
 use super::requests::{
     self, ATTRIBUTES, Ask, COUNT, DIRECTORY, Entry, FILE, MISSING, OFFSET, OTHER, PATH, WORD,
 };
 use super::status::{Fault, Outcome};
-use super::{Order, Request, Sftp, Stop};
+use super::{Order, Request, Stop};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
-use crate::event::Events;
 use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
-impl Sftp {
+/// The ways in which requests are carried out.
+#[derive(Clone, Copy)]
+enum Way {
+    Open,
+    Close,
+    Read,
+    Write,
+    Stat,
+    Set,
+    List,
+    Names,
+    RealPath,
+    ReadLink,
+    Space,
+    Sync,
+    Limits,
+    Expand,
+    Copy,
+    Home,
+    Accounts,
+    Check,
+    Vendor,
+}
+
+/// In the order of what can be asked. There are half as many ways, and a number is smaller than an address.
+static WAYS: [Way; COUNT] = [
+    Way::Open,
+    Way::Close,
+    Way::Read,
+    Way::Write,
+    Way::Stat,
+    Way::Stat,
+    Way::Set,
+    Way::Set,
+    Way::Open,
+    Way::List,
+    Way::Names,
+    Way::Names,
+    Way::Names,
+    Way::RealPath,
+    Way::Stat,
+    Way::Names,
+    Way::ReadLink,
+    Way::Names,
+    Way::Names,
+    Way::Space,
+    Way::Space,
+    Way::Names,
+    Way::Sync,
+    Way::Set,
+    Way::Limits,
+    Way::Expand,
+    Way::Copy,
+    Way::Home,
+    Way::Accounts,
+    Way::Check,
+    Way::Space,
+    Way::Vendor,
+];
+
+impl Request<'_> {
+    /// How each is carried out, in the order of [`Way`].
+    const HANDLERS: [fn(&mut Self) -> Outcome; Way::Vendor as usize + 1] = [
+        Self::open,
+        Self::close,
+        Self::read,
+        Self::write,
+        Self::stat,
+        Self::set,
+        Self::list,
+        Self::change_names,
+        Self::real_path,
+        Self::read_link,
+        Self::space,
+        Self::sync,
+        Self::limits,
+        Self::expand,
+        Self::copy,
+        Self::home,
+        Self::names,
+        Self::check,
+        Self::vendor,
+    ];
+
     /// Answers a request, or not yet.
-    #[inline(never)]
-    pub(super) fn answer(
-        &mut self,
-        request: &mut Request<'_, '_>,
-        kind: u8,
-        events: &mut Events,
-    ) -> Result<(), Stop> {
-        let start = request.reply.position();
-        let mut reply = kind::STATUS;
-        let fault = match self.take(request, kind, events, &mut reply) {
+    pub(super) fn answer(&mut self, kind: u8) -> Result<(), Stop> {
+        let start = self.reply.position();
+        let fault = match self.take(kind) {
             Err(fault) => fault,
-            Ok(()) if reply == kind::STATUS => Fault::Done,
-            Ok(()) if request.reply.written().is_some() => {
+            Ok(()) if self.reply.written().is_some() => {
                 let more = match &self.order {
                     Some(Order::Send { len, .. }) => *len,
                     _ => 0,
                 };
-                request.reply.end(start, more);
+                self.reply.end(start, more);
                 return Ok(());
             }
             // It is only the size of the reply that is wrong: nothing was changed.
-            Ok(()) if start == 0 => Fault::Failure,
+            Ok(()) if start == 0 => Fault::FAILURE,
             Ok(()) => Fault::NoRoom,
         };
-        request.reply.truncate(start);
+        self.reply.truncate(start);
         match fault {
             Fault::NoRoom => return Err(Stop::NeedOutput),
             Fault::Busy => return Err(Stop::Busy),
             Fault::Later => {}
-            fault => fault.emit(request.reply, request.id),
+            fault => fault.emit(&mut self.reply, self.id),
         }
         Ok(())
     }
 
     /// Finds out what is asked, has it carried out, and tells of it.
-    fn take(
-        &mut self,
-        request: &mut Request<'_, '_>,
-        kind: u8,
-        events: &mut Events,
-        reply: &mut u8,
-    ) -> Outcome {
+    #[inline(never)]
+    fn take(&mut self, kind: u8) -> Outcome {
+        let mut name: &[u8] = &[];
         if kind == kind::EXTENDED {
-            request.name = request.args.string();
-            request.args.check()?;
+            name = self.args.string();
+            self.name_len = name.len();
+            self.args.check()?;
         }
-        let entry = requests::find(kind, request.name).ok_or(Fault::Unsupported)?;
-        *reply = entry.reply;
+        let entry = requests::find(kind, name).ok_or(Fault::UNSUPPORTED)?;
+        self.ask = entry.ask;
         if entry.has(PATH) {
-            request.path = request.args.path();
+            self.path = self.args.path();
             // The draft has "" for where the session began.
-            if request.path.is_empty() && entry.ask != Ask::SymbolicLink {
-                request.path = b".";
+            if self.path.is_empty() && entry.ask != Ask::SymbolicLink {
+                self.path = b".";
             }
         }
         if entry.has(OTHER) {
-            request.other = request.args.path();
+            self.other = self.args.path();
         }
-        let outcome = if self.permits.has(entry) {
-            self.carry_out(request, entry)
+        let outcome = if self.sftp.permits.has(entry) {
+            self.carry_out(entry)
         } else {
-            Err(Fault::Denied)
+            Err(Fault::DENIED)
         };
-        if self.level >= entry.level() {
-            tell(events, request, entry, outcome);
+        if entry.is_told(self.sftp.level) {
+            self.tell(entry, outcome);
         }
         outcome
     }
 
     /// Reads the rest of what a request brings along, and carries it out.
-    #[inline(never)]
-    fn carry_out(&mut self, request: &mut Request<'_, '_>, entry: &Entry) -> Outcome {
-        let args = &mut request.args;
+    #[inline(always)]
+    fn carry_out(&mut self, entry: &Entry) -> Outcome {
+        let args = &mut self.args;
         let by_handle = entry.has(FILE | DIRECTORY);
         let mut handle: &[u8] = &[];
         if by_handle {
             handle = args.handle();
         }
         if entry.has(OFFSET) {
-            request.offset = args.u64();
+            self.offset = args.u64();
         }
         if entry.has(WORD) {
-            request.word = args.u32();
+            self.word = args.u32();
         }
         if entry.has(ATTRIBUTES) {
-            request.attributes.read(args);
+            self.told = attributes::read(args, &mut self.change);
         }
-        args.check()?;
-        if by_handle {
-            let slot = request.session.handles.find(handle, entry.traits);
-            request.slot = slot.ok_or(if entry.has(MISSING) {
-                Fault::Missing
+        self.args.check()?;
+        if by_handle && self.find(handle, entry.traits).is_err() {
+            return Err(if entry.has(MISSING) {
+                Fault::MISSING
             } else {
-                Fault::Failure
-            })?;
+                Fault::FAILURE
+            });
         }
-        request.reply.begin(entry.reply, request.id);
-        let handler = HANDLERS.get(entry.ask as usize).ok_or(Fault::Unsupported)?;
-        handler(self, request, entry.ask)
+        self.reply.begin(entry.reply, self.id);
+        let way = WAYS.get(entry.ask as usize).ok_or(Fault::UNSUPPORTED)?;
+        let handler = Self::HANDLERS.get(*way as usize);
+        let handler = handler.ok_or(Fault::UNSUPPORTED)?;
+        handler(self)
     }
 
-    fn close(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let handles = &mut request.session.handles;
-        handles.close(request.slot, request.vfs);
-        Ok(())
+    fn close(&mut self) -> Outcome {
+        let handles = &mut self.session.handles;
+        handles.close(self.slot, self.vfs);
+        Err(Fault::Done)
     }
 
-    fn sync(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let file = request.lend().ok_or(Fault::Failure)?;
-        self.order = Some(Order::Sync { file });
+    fn sync(&mut self) -> Outcome {
+        self.order(What::Sync, 0, 0).ok_or(Fault::FAILURE)?;
         Err(Fault::Later)
     }
 
-    fn limits(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let handles = request.session.handles.count_max() as u64;
+    fn limits(&mut self) -> Outcome {
+        let handles = self.session.handles.count_max() as u64;
         let data = PACKET_DATA_BYTES_MAX.into();
-        request.numbers(&[PACKET_BYTES_MAX.into(), data, data, handles]);
+        self.numbers(&[PACKET_BYTES_MAX.into(), data, data, handles]);
         Ok(())
     }
 
     /// What the client is does not matter.
-    fn vendor(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
+    fn vendor(&mut self) -> Outcome {
         for _ in 0..3 {
-            request.args.string();
+            self.args.string();
         }
-        request.args.u64();
-        Ok(request.args.check()?)
+        self.args.u64();
+        self.args.check()?;
+        Err(Fault::Done)
+    }
+
+    /// Tells a person what was asked, and why it was not done.
+    #[cold]
+    fn tell(&mut self, entry: &Entry, outcome: Outcome) {
+        let why = match outcome {
+            Ok(()) | Err(Fault::Later | Fault::Done) => "",
+            // It is asked once more.
+            Err(Fault::NoRoom | Fault::Busy) => return,
+            Err(fault) => fault.words(),
+        };
+        let mut room = [0; 512];
+        let mut about = Writer::new(&mut room);
+        // What does not fit is cut off, as a line is.
+        let mut put = |path: &[u8]| about.put(path.get(..PATH_BYTES_TOLD).unwrap_or(path));
+        if entry.has(PATH) {
+            put(self.path);
+        }
+        if entry.has(OTHER) {
+            put(b" ");
+            put(self.other);
+        }
+        let name = requests::name(entry.ask as usize);
+        self.events.tell(name, about.since(0), why);
     }
 }
-
-type Handler = fn(&mut Sftp, &mut Request<'_, '_>, Ask) -> Outcome;
-
-/// Who carries out what, in the order of what can be asked.
-static HANDLERS: [Handler; COUNT] = [
-    Sftp::open,
-    Sftp::close,
-    Sftp::read,
-    Sftp::write,
-    Sftp::stat,
-    Sftp::stat,
-    Sftp::set,
-    Sftp::set,
-    Sftp::open,
-    Sftp::list,
-    Sftp::change_names,
-    Sftp::change_names,
-    Sftp::change_names,
-    Sftp::real_path,
-    Sftp::stat,
-    Sftp::change_names,
-    Sftp::read_link,
-    Sftp::change_names,
-    Sftp::change_names,
-    Sftp::space,
-    Sftp::space,
-    Sftp::change_names,
-    Sftp::sync,
-    Sftp::set,
-    Sftp::limits,
-    Sftp::expand,
-    Sftp::copy,
-    Sftp::home,
-    Sftp::names,
-    Sftp::check,
-    Sftp::space,
-    Sftp::vendor,
-];
 
 /// Bytes of a path that a person is told.
 const PATH_BYTES_TOLD: usize = 240;
-
-/// Tells a person what was asked, and why it was not done.
-#[cold]
-#[inline(never)]
-fn tell(events: &mut Events, request: &Request<'_, '_>, entry: &Entry, outcome: Outcome) {
-    let why = match outcome {
-        Ok(()) | Err(Fault::Later) => "",
-        // It is asked once more.
-        Err(Fault::NoRoom | Fault::Busy) => return,
-        Err(fault) => fault.words(),
-    };
-    let mut room = [0; 512];
-    let mut about = Writer::new(&mut room);
-    // What does not fit is cut off, as a line is.
-    about.put(request.path.get(..PATH_BYTES_TOLD).unwrap_or(request.path));
-    if entry.has(OTHER) {
-        about.put(b" ");
-        about.put(
-            request
-                .other
-                .get(..PATH_BYTES_TOLD)
-                .unwrap_or(request.other),
-        );
-    }
-    events.tell(requests::name(entry.ask as usize), about.since(0), why);
-}

@@ -1,11 +1,9 @@
 //! READDIR.
 
+use super::Request;
 use super::attributes::put;
-use super::handles::Open;
 use super::longname::{HEAD_BYTES_MAX, longname};
-use super::requests::Ask;
 use super::status::{Fault, Outcome};
-use super::{Request, Sftp};
 use crate::config::NAMES_BYTES_MAX;
 use crate::vfs::{Detail, FsError, Vfs as _};
 use core::ops::ControlFlow;
@@ -13,33 +11,27 @@ use core::ops::ControlFlow;
 /// Bytes of the largest entry: name, line, attributes.
 const ENTRY_BYTES_MAX: usize = 4 + 255 + HEAD_BYTES_MAX + 255 + 32;
 
-impl Sftp {
+impl Request<'_> {
     /// As many entries as a page has room for. Where the host does not tell the attributes of "." and "..", they are the
     /// directory's own; others that have none are gone.
-    #[inline(never)]
-    pub(super) fn list(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let (reply, vfs) = (&mut *request.reply, &mut *request.vfs);
+    pub(super) fn list(&mut self) -> Outcome {
+        let (reply, vfs) = (&mut self.reply, &mut *self.vfs);
         if reply.room().len() < NAMES_BYTES_MAX {
             return Err(Fault::NoRoom);
         }
-        self.accounts.load(vfs);
-        let accounts = &self.accounts;
+        self.sftp.accounts.load(vfs);
+        let accounts = &self.sftp.accounts;
         let now = vfs.clock().secs;
-        let Some(Open {
-            pin: Some(pin),
-            cookie,
-            ..
-        }) = request.session.handles.at(request.slot)
-        else {
-            return Err(Fault::Failure);
-        };
+        let node = self.node;
+        let open = self.session.handles.at(self.slot);
+        let cookie = &mut open.ok_or(Fault::FAILURE)?.cookie;
         let head = reply.position();
-        let full = head.saturating_add(NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX));
+        let full = head.wrapping_add(NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX));
         let mut count: u32 = 0;
         reply.u32(0);
-        let own = vfs.attr(pin.node());
+        let own = vfs.attr(node);
         let listed = match &own {
-            Ok(own) => vfs.readdir(pin.node(), *cookie, Detail::Objects, &mut |entry| {
+            Ok(own) => vfs.readdir(node, *cookie, Detail::Objects, &mut |entry| {
                 *cookie = entry.cookie;
                 let attr = match (entry.object, entry.name) {
                     (Some((attr, _)), _) => attr,

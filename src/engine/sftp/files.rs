@@ -1,12 +1,11 @@
 //! OPEN, READ and WRITE.
 
-use super::attributes::MODE_MASK;
-use super::handles::{APPEND, LIST, Open, READ, WRITE};
+use super::handles::{APPEND, LIST, READ, WRITE};
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
-use super::{Lent, Order, Request, Sftp};
+use super::{Lent, Order, Request};
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
-use crate::vfs::{FsError, FsResult, Opening, Pin, Vfs as _};
+use crate::vfs::{FsError, FsResult, Opening, Vfs as _};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
 
 const WORD_BYTES: usize = 4;
@@ -16,142 +15,158 @@ pub(super) const WRITE_HEAD_BYTES: usize =
 /// The mode of a file for which none is asked.
 const FILE_MODE: u32 = 0o666;
 
-impl Request<'_, '_> {
-    /// The pin of the handle goes to an order.
+/// The bits that the wire and a backend have in common.
+const FROM_WIRE: u8 = READ | WRITE | APPEND | Opening::TRUNCATE | Opening::EXCLUSIVE;
+const _: () = assert!(
+    FROM_WIRE as u32 == open::READ | open::WRITE | open::APPEND | open::TRUNCATE | open::EXCLUSIVE
+);
+
+/// What can be ordered.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    Send,
+    Store,
+    Sync,
+}
+
+impl Request<'_> {
+    /// Orders something that needs the pin of the handle; whether that was there.
     #[inline(never)]
-    pub(super) fn lend(&mut self) -> Option<Pin> {
+    pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.slot, self.id);
+        let file = self.pin.take()?;
         self.session.lent = Some(Lent { slot, id });
-        self.session.handles.at(slot)?.pin.take()
+        self.order = Some(match what {
+            What::Send => Order::Send { file, offset, len },
+            What::Store => Order::Store { file, offset, len },
+            What::Sync => Order::Sync { file },
+        });
+        Some(())
     }
 
     /// Whether a file can have so many bytes from the offset on.
-    pub(super) const fn check_range(&self, len: u32) -> FsResult<()> {
+    const fn check_range(&self, len: u32) -> FsResult<()> {
         if self.offset.saturating_add(len as u64) > i64::MAX as u64 {
             return Err(FsError::Invalid);
         }
         Ok(())
     }
-}
 
-impl Sftp {
-    /// OPEN and OPENDIR.
+    /// Opens what a path leads to; `slot` says where that is then.
     #[inline(never)]
-    pub(super) fn open(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
-        let flags = request.word;
-        if !self.permits.opening(flags) {
-            return Err(Fault::Denied);
-        }
-        let has = |flag| flags & flag != 0;
-        let mut mode = flags as u8 & (READ | WRITE | APPEND);
+    pub(super) fn pin(&mut self, path: &[u8], how: &Opening) -> Result<u32, Fault> {
+        let handles = &mut self.session.handles;
+        self.slot = handles.free()?;
+        let pin = self.vfs.open_at(path, how)?;
+        Ok(handles.put(self.slot, pin, how.how))
+    }
+
+    /// What a path leads to.
+    #[inline(never)]
+    pub(super) fn resolve(&mut self, path: &[u8], follow: bool) -> Outcome {
+        self.node = self.vfs.resolve(path, follow)?;
+        Ok(())
+    }
+
+    /// What a handle names.
+    #[inline(never)]
+    pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Outcome {
+        let open = self.session.handles.find(handle, traits);
+        let open = open.ok_or(Fault::FAILURE)?;
+        (self.slot, self.mode) = (open.slot, open.mode);
+        self.node = open.pin.node();
+        self.pin = Some(open.pin.lend());
+        Ok(())
+    }
+
+    /// OPEN and OPENDIR.
+    pub(super) fn open(&mut self) -> Outcome {
+        let mut flags = self.word;
+        let mut how = flags as u8 & FROM_WIRE;
         // As with OpenSSH, what is opened for nothing can be read.
-        if !has(open::WRITE) {
-            mode |= READ;
+        if how & WRITE == 0 {
+            how |= READ;
         }
-        if ask == Ask::OpenDirectory {
-            mode |= LIST;
+        if self.ask == Ask::OpenDirectory {
+            (flags, how) = (0, READ | LIST);
         }
-        let create = request.attributes.mode.unwrap_or(FILE_MODE) & MODE_MASK;
-        let how = Opening {
-            read: mode & READ > 0,
-            write: mode & WRITE > 0,
-            append: mode & APPEND > 0,
-            create: has(open::CREATE).then_some(create),
-            exclusive: has(open::CREATE) && has(open::EXCLUSIVE),
-            truncate: has(open::TRUNCATE),
-            directory: mode & LIST > 0,
+        if !self.sftp.permits.opening(flags) {
+            return Err(Fault::DENIED);
+        }
+        let create = self.change.mode.unwrap_or(FILE_MODE);
+        let opening = Opening {
+            how,
+            create: (flags & open::CREATE != 0).then_some(create),
         };
-        let handles = &mut request.session.handles;
-        let slot = handles.free()?;
-        let pin = request.vfs.open_at(request.path, &how)?;
-        request.reply.string(&handles.put(slot, pin, mode));
+        let handle = self.pin(self.path, &opening)?;
+        self.reply.words(&[size_of_val(&handle) as u32, handle]);
         Ok(())
     }
 
     /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
     /// order; should the file shrink meanwhile, the connection is closed.
-    #[inline(never)]
-    pub(super) fn read(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let offset = request.offset;
-        let asked = request.word.min(PACKET_DATA_BYTES_MAX);
-        request.check_range(asked)?;
-        let Some(Open {
-            pin: Some(pin),
-            mode,
-            ..
-        }) = request.session.handles.at(request.slot)
-        else {
-            return Err(Fault::Missing);
-        };
-        if *mode & READ == 0 {
-            return Err(Fault::Missing);
+    pub(super) fn read(&mut self) -> Outcome {
+        let asked = self.word.min(PACKET_DATA_BYTES_MAX);
+        self.check_range(asked)?;
+        if self.mode & READ == 0 {
+            return Err(Fault::MISSING);
         }
+        let offset = self.offset;
         let mut len = asked;
         if len > READ_INLINE_BYTES {
-            let left = request.vfs.attr(pin.node())?.size.saturating_sub(offset);
+            let node = self.node;
+            let left = self.vfs.attr(node)?.size.saturating_sub(offset);
             len = left.min(len.into()) as u32;
         }
         if len > READ_INLINE_BYTES {
-            request.reply.u32(len);
-            let file = request.lend().ok_or(Fault::Failure)?;
-            self.order = Some(Order::Send { file, offset, len });
-            return Ok(());
+            self.reply.u32(len);
+            return self.order(What::Send, offset, len).ok_or(Fault::FAILURE);
         }
+        let pin = self.pin.as_ref().ok_or(Fault::MISSING)?;
         // The data first, to where it will stand: how much there is comes before it.
-        let reply = &mut *request.reply;
-        let room = reply.room().get_mut(WORD_BYTES..).unwrap_or_default();
-        let Some(room) = room.get_mut(..len as usize) else {
+        let reply = &mut self.reply;
+        let room = reply.ahead(WORD_BYTES, len as usize);
+        if room.len() < len as usize {
             return Err(Fault::NoRoom);
-        };
-        let got = request.vfs.read(pin, offset, room)?;
+        }
+        let got = self.vfs.read(pin, offset, room)?;
         if got == 0 && asked > 0 {
             return Err(Fault::Eof);
         }
-        reply.u32(got as u32);
-        reply.put_ahead(got);
+        reply.string_ahead(got);
         Ok(())
     }
 
     /// What of the data is there is written at once, the rest by an order.
-    #[inline(never)]
-    pub(super) fn write(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let len = request.word;
-        let here = request.args.rest().len().min(len as usize);
-        let data = request.args.take(here);
+    pub(super) fn write(&mut self) -> Outcome {
+        let len = self.word;
+        let here = self.args.rest().len().min(len as usize);
+        let data = self.args.take(here);
         let left = len.wrapping_sub(here as u32);
-        let skip = request.session.skip.checked_sub(left);
-        let skip = skip.ok_or(Fault::BadMessage)?;
-        let mut offset = request.offset;
-        let in_range = request.check_range(len);
-        let Some(Open {
-            pin: Some(pin),
-            mode,
-            ..
-        }) = request.session.handles.at(request.slot)
-        else {
-            return Err(Fault::Missing);
-        };
-        if *mode & WRITE == 0 {
-            return Err(Fault::Missing);
+        if left > self.session.skip {
+            return Err(Fault::BAD_MESSAGE);
         }
-        if *mode & APPEND > 0 {
+        let in_range = self.check_range(len);
+        if self.mode & WRITE == 0 {
+            return Err(Fault::MISSING);
+        }
+        if self.mode & APPEND > 0 {
             // It goes to the end, whatever the offset says.
-            offset = 0;
+            self.offset = 0;
         } else {
             in_range?;
         }
         if !data.is_empty() {
-            request.vfs.write(pin, offset, data)?;
+            let pin = self.pin.as_ref().ok_or(Fault::MISSING)?;
+            self.vfs.write(pin, self.offset, data)?;
         }
         if left == 0 {
-            return Ok(());
+            return Err(Fault::Done);
         }
-        self.order = Some(Order::Store {
-            file: request.lend().ok_or(Fault::Failure)?,
-            offset: offset.wrapping_add(here as u64),
-            len: left,
-        });
-        request.session.skip = skip;
+        let offset = self.offset.wrapping_add(here as u64);
+        let ordered = self.order(What::Store, offset, left);
+        ordered.ok_or(Fault::FAILURE)?;
+        self.session.skip = self.session.skip.wrapping_sub(left);
         Err(Fault::Later)
     }
 }

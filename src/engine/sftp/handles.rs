@@ -3,29 +3,24 @@
 //! A handle that was closed is not known any more, also when its place is taken again. A file that a job still works on stays
 //! open until that has ended.
 
-use super::Order;
 use super::requests::{DIRECTORY, FILE};
 use super::status::Fault;
 use crate::vfs::{Files, Opening, Pin, Vfs as _};
-use crate::wire::sftp::open;
 
 /// How what is only read is opened.
 pub(super) static TO_READ: Opening = Opening {
-    read: true,
-    write: false,
-    append: false,
+    how: READ,
     create: None,
-    exclusive: false,
-    truncate: false,
-    directory: false,
 };
 
 /// An open file or directory.
 #[derive(Debug)]
+#[repr(align(16))] // A power of two: to find one is a shift then.
 pub struct Open {
-    /// None while an order has it.
-    pub(super) pin: Option<Pin>,
-    /// Which of those that were in this place.
+    /// An order may have it too.
+    pub(super) pin: Pin,
+    /// Its place, and which of those that were there.
+    pub(super) slot: u16,
     stamp: u16,
     /// Jobs that work on it, and one more while a client may have a handle for it …
     uses: u8,
@@ -36,12 +31,12 @@ pub struct Open {
     pub(super) cookie: u64,
 }
 
-/// What may be done with what is open: bits, the first three those of the wire.
-pub(super) const READ: u8 = open::READ as u8;
-pub(super) const WRITE: u8 = open::WRITE as u8;
-pub(super) const APPEND: u8 = open::APPEND as u8;
+/// What may be done with what is open: bits of [`Opening`].
+pub(super) const READ: u8 = Opening::READ;
+pub(super) const WRITE: u8 = Opening::WRITE;
+pub(super) const APPEND: u8 = Opening::APPEND;
 /// It is a directory.
-pub(super) const LIST: u8 = 8;
+pub(super) const LIST: u8 = Opening::DIRECTORY;
 
 /// All that a session has open.
 pub(super) struct Handles {
@@ -63,22 +58,22 @@ impl Handles {
     }
 
     /// A place for what is about to be opened.
-    #[inline(never)]
     pub(super) fn free(&self) -> Result<u16, Fault> {
         let free = self.places.iter().position(Option::is_none);
         // A handle has no bits for more.
         free.and_then(|slot| u16::try_from(slot).ok())
-            .ok_or(Fault::Failure)
+            .ok_or(Fault::FAILURE)
     }
 
     /// Takes a place that was free; the handle.
     #[inline(never)]
-    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> [u8; 4] {
+    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> u32 {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
         if let Some(place) = self.places.get_mut(usize::from(slot)) {
             *place = Some(Open {
-                pin: Some(pin),
+                pin,
+                slot,
                 stamp,
                 uses: 1,
                 known: true,
@@ -86,45 +81,26 @@ impl Handles {
                 cookie: 0,
             });
         }
-        (u32::from(slot) << 16 | u32::from(stamp)).to_be_bytes()
+        u32::from(slot) << 16 | u32::from(stamp)
     }
 
-    /// Where what a handle names is, if it is of a kind that the request's traits tell.
-    #[inline(never)]
-    pub(super) fn find(&self, handle: &[u8], traits: u16) -> Option<u16> {
-        let [high, low, stamp @ ..] = handle else {
-            return None;
-        };
-        let slot = u16::from_be_bytes([*high, *low]);
-        let open = self.places.get(usize::from(slot))?.as_ref()?;
+    /// What a handle names, if it is of a kind that the request's traits tell.
+    pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Option<&mut Open> {
+        let handle = u32::from_be_bytes(*handle.as_array()?);
+        let open = self.at((handle >> 16) as u16)?;
         let kind = if open.mode & LIST > 0 {
             DIRECTORY
         } else {
             FILE
         };
-        let named = open.known && open.stamp.to_be_bytes() == stamp && traits & kind != 0;
-        named.then_some(slot)
+        let named = open.known && open.stamp == handle as u16 && traits & kind != 0;
+        named.then_some(open)
     }
 
     /// What is open there.
     #[inline(never)]
     pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
         self.places.get_mut(usize::from(slot))?.as_mut()
-    }
-
-    /// The pin there.
-    #[inline(never)]
-    pub(super) fn pin(&mut self, slot: u16) -> Option<&Pin> {
-        self.at(slot)?.pin.as_ref()
-    }
-
-    /// Takes back what an order had.
-    pub(super) fn give_back(&mut self, slot: u16, order: Order, vfs: &mut Files) {
-        let (Order::Send { file, .. } | Order::Store { file, .. } | Order::Sync { file }) = order;
-        match self.at(slot) {
-            Some(open) if open.pin.is_none() => open.pin = Some(file),
-            _ => vfs.unpin(file),
-        }
     }
 
     /// A job begins to work on it.
@@ -143,7 +119,7 @@ impl Handles {
     }
 
     /// A client or a job does not need it any more; when nobody does, it is closed.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn release(&mut self, slot: u16, vfs: &mut Files) {
         if let Some(place) = self.places.get_mut(usize::from(slot))
             && let Some(open) = place
@@ -161,12 +137,19 @@ impl Handles {
             unpin(place, vfs);
         }
     }
+
+    /// What is open there was given back by who it was lent to.
+    pub(super) fn forget(&mut self, slot: u16) {
+        if let Some(place) = self.places.get_mut(usize::from(slot)) {
+            *place = None;
+        }
+    }
 }
 
 #[inline(never)]
 fn unpin(place: &mut Option<Open>, vfs: &mut Files) {
-    if let Some(Open { pin: Some(pin), .. }) = place.take() {
-        vfs.unpin(pin);
+    if let Some(open) = place.take() {
+        vfs.unpin(open.pin);
     }
 }
 

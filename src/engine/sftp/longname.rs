@@ -11,11 +11,12 @@ use crate::wire::Writer;
 pub const HEAD_BYTES_MAX: usize =
     4 + 11 + (1 + 10) + 2 * (1 + NAME_BYTES_MAX) + (1 + 20) + (1 + 12) + 1;
 
-/// English, whatever the host speaks.
+/// English, whatever the host speaks. Years begin in March here, so that a leap day is the last of its year, of its century
+/// and of its four centuries.
 #[rustfmt::skip]
 const MONTHS: [[u8; 3]; 12] = [
-    *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun",
-    *b"Jul", *b"Aug", *b"Sep", *b"Oct", *b"Nov", *b"Dec",
+    *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug",
+    *b"Sep", *b"Oct", *b"Nov", *b"Dec", *b"Jan", *b"Feb",
 ];
 /// Seconds of a day.
 const DAY_SECS: i64 = 24 * 60 * 60;
@@ -41,10 +42,15 @@ pub fn longname(
     account(out, accounts.group(attr.gid), attr.gid);
     number(out, attr.size, 8);
     date(out, attr.mtime.secs, now_secs);
-    out.put(b" ");
+    blank(out);
     out.put(name);
     let len = out.position().wrapping_sub(start).wrapping_sub(4);
     out.patch(start, len as u32);
+}
+
+#[inline(never)]
+fn blank(out: &mut Writer<'_>) {
+    out.put(b" ");
 }
 
 /// Type and permissions, as by strmode(3).
@@ -53,18 +59,22 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
     // In the order of `Kind`.
     let kind = b"?pc?d?b?-?l?s".get(attr.kind as usize).copied();
     let mut text = *b"?rwxrwxrwx ";
-    for (at, letter) in text.iter_mut().enumerate() {
-        let bit = |bit: usize| attr.mode >> bit & 1 != 0;
-        match at {
-            0 => *letter = kind.unwrap_or_default(),
-            // The bits of the mode stand in the order of the letters, and so do those that change every third letter.
-            3 | 6 | 9 if bit(12_usize.wrapping_sub(at / 3)) => {
-                let special = if at == 9 { b't' } else { b's' };
-                let runs = bit(9_usize.wrapping_sub(at));
-                *letter = special & if runs { !0 } else { !0x20 };
+    let [first, letters @ .., _] = &mut text;
+    *first = kind.unwrap_or_default();
+    // From the right, as the bits. Behind them are three for every third letter.
+    let (mut bits, mut more_bits, mut special) = (attr.mode, attr.mode >> 9, b't');
+    for letter in letters.iter_mut().rev() {
+        let runs = *letter == b'x';
+        if bits & 1 == 0 {
+            *letter = b'-';
+        }
+        bits >>= 1;
+        if runs {
+            if more_bits & 1 != 0 {
+                *letter = special & if *letter == b'-' { !0x20 } else { !0 };
             }
-            1..=9 if !bit(9_usize.wrapping_sub(at)) => *letter = b'-',
-            _ => {}
+            more_bits >>= 1;
+            special = b's';
         }
     }
     out.put(&text);
@@ -94,13 +104,14 @@ fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
     let start = out.position();
     match name {
         Some(name) => {
-            out.put(b" ");
+            blank(out);
             out.put(name);
         }
         None => number(out, id.into(), 0),
     }
-    let len = out.position().wrapping_sub(start);
-    out.put(b"         ".get(len..).unwrap_or_default());
+    while out.position().wrapping_sub(start) < 9 {
+        blank(out);
+    }
 }
 
 /// A letter and two digits.
@@ -113,10 +124,9 @@ fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
 /// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
 #[inline(never)]
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
-    out.put(b" ");
-    // Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
+    blank(out);
     // Beyond four digits of a year, in either direction, this is far from 0.
-    let since = secs.saturating_add(const { MARCH_DAYS * DAY_SECS }) as u64;
+    let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
     const DAY: u64 = DAY_SECS as u64;
     let (days, rest) = (since / DAY, (since % DAY) as u32);
     if days >= YEARS_DAYS.into() {
@@ -128,17 +138,16 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     let quarters = (quarters % 146_097) | 3;
     let year = century.wrapping_mul(100).wrapping_add(quarters / 1461);
     // From March on, months have 30.6 days; the rest rounds as it must.
-    let fifths = (quarters % 1461 / 4).wrapping_mul(5).wrapping_add(461);
+    let fifths = (quarters % 1461 / 4).wrapping_mul(5).wrapping_add(2);
     let (month, day) = (fifths / 153, (fifths % 153 / 5).wrapping_add(1));
-    let next = month > 12;
-    let month = month.wrapping_sub(if next { 13 } else { 1 }) as usize;
-    out.put(MONTHS.get(month).map_or(b"", |name| name));
+    let next = month >= 10;
+    out.put(MONTHS.get(month as usize).map_or(b"", |name| name));
     number(out, day.into(), 2);
-    if (0..RECENT_SECS).contains(&now_secs.saturating_sub(secs)) {
+    if (now_secs.wrapping_sub(secs) as u64) < RECENT_SECS as u64 {
         pair(out, b' ', rest / 3600);
         pair(out, b':', rest / 60 % 60);
     } else {
-        out.put(b" ");
+        blank(out);
         number(out, year.wrapping_add(next.into()).into(), 0);
     }
 }
@@ -249,7 +258,7 @@ mod tests {
     fn every_day_of_the_calendar_follows_the_one_before() {
         let (mut year, mut month, mut day) = (0, 2, 1);
         for days in -MARCH_DAYS..i64::from(YEARS_DAYS) - MARCH_DAYS {
-            let name = core::str::from_utf8(&MONTHS[month]).unwrap();
+            let name = core::str::from_utf8(&MONTHS[(month + 10) % 12]).unwrap();
             let date = date_of(days * DAY_SECS + 86_399);
             // Of this year's dates some show the time.
             assert!(

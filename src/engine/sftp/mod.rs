@@ -9,12 +9,14 @@
 
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
-use crate::vfs::{Files, FsResult, Name};
-use crate::wire::sftp::{Attributes, HEAD_BYTES, LENGTH_BYTES, kind};
+use crate::event::Events;
+use crate::vfs::{Change, Files, FsResult, Name, Node, Pin};
+use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
 use handles::Handles;
 use jobs::Jobs;
+use requests::Ask;
 use status::Fault;
 
 mod about;
@@ -58,8 +60,6 @@ pub struct Sftp {
     /// Who runs it.
     uid: u32,
     accounts: Accounts,
-    /// What the request in hand ordered.
-    order: Option<Order>,
 }
 
 impl Sftp {
@@ -76,7 +76,6 @@ impl Sftp {
             level,
             uid,
             accounts: Accounts::new(texts),
-            order: None,
         }
     }
 
@@ -120,28 +119,41 @@ impl Session {
     }
 }
 
-/// One request, and where its reply goes.
+/// The request in hand, and all that it needs. What its type does not bring along is still that of the one before.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
-struct Request<'a, 'o> {
+struct Request<'a> {
     vfs: &'a mut Files,
     session: &'a mut Session,
-    reply: &'a mut Writer<'o>,
+    sftp: &'a mut Sftp,
     /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
     args: Reader<'a>,
+    /// Where its reply goes, behind those before.
+    reply: Writer<'a>,
     /// What it says, as far as it is such a request.
     path: &'a [u8],
-    other: &'a [u8],
     offset: u64,
     word: u32,
     id: u32,
-    /// Where what its handle names is.
+    /// Which attributes it tells.
+    told: u32,
+    ask: Ask,
+    /// What its handle names: what that is open for, where it is, and which object it is.
+    mode: u8,
     slot: u16,
-
-    attributes: Attributes,
+    node: Node,
+    pin: Option<Pin>,
+    /// Of an extension: bytes of its name.
+    name_len: usize,
+    /// What its attributes are to change.
+    change: Change,
+    other: &'a [u8],
     /// The name that a path ends with.
     last: Option<Name<'a>>,
-    /// Of an extension: its name.
-    name: &'a [u8],
+    /// What it ordered.
+    order: Option<Order>,
+    /// The stream from this request on.
+    input: Reader<'a>,
+    events: &'a mut Events,
 }
 
 /// Why a session does not go on.
@@ -172,115 +184,92 @@ impl From<Stop> for State {
     }
 }
 
-impl Sftp {
+impl Request<'_> {
     /// Skips some of what is left of a packet, or answers the next; or says what has to happen first.
     #[inline(never)]
-    fn step(
-        &mut self,
-        session: &mut Session,
-        cx: &mut Cx<'_, Files>,
-        input: &mut Reader<'_>,
-        reply: &mut Writer<'_>,
-    ) -> Result<(), Stop> {
-        let have = input.rest().len();
+    fn step(&mut self) -> Result<(), Stop> {
+        let have = self.input.rest().len();
+        let session = &mut *self.session;
         if session.lent.is_some() {
             return Err(Stop::NeedOutput);
         }
         if session.skip > 0 && have > 0 {
             let here = have.min(session.skip as usize);
             session.skip = session.skip.wrapping_sub(here as u32);
-            input.take(here);
+            self.input.take(here);
             return Ok(());
         }
-        if have < LENGTH_BYTES {
+        // What is not there reads as zero.
+        let args = &mut self.args;
+        *args = self.input.clone();
+        let len = args.u32();
+        if args.check().is_err() {
             return Err(Stop::NeedInput);
         }
-        let mut packet = input.clone();
-        let len = packet.u32();
         if len == 0 || len > PACKET_BYTES_MAX {
             return Err(Stop::Length);
         }
-        let whole = LENGTH_BYTES.wrapping_add(len as usize);
+        let whole = len.wrapping_add(LENGTH_BYTES as u32) as usize;
         if whole < HEAD_BYTES {
             return Err(Stop::NoNumber);
         }
-        let (kind, id) = (packet.byte(), packet.u32());
-        let too_long = len > PACKET_WHOLE_BYTES_MAX;
+        let kind = args.byte();
+        self.id = args.u32();
+        let too_long = len > PACKET_WHOLE_BYTES_MAX && kind != kind::WRITE;
         let wanted = match kind {
-            kind::WRITE => files::WRITE_HEAD_BYTES,
-            kind::INIT => HEAD_BYTES,
-            _ if too_long => HEAD_BYTES,
+            kind::WRITE => files::WRITE_HEAD_BYTES.min(whole),
+            _ if too_long || kind == kind::INIT => HEAD_BYTES,
             _ => whole,
         };
-        if have < wanted.min(whole) {
+        if have < wanted {
             return Err(Stop::NeedInput);
         }
-        if reply.room().len() < PACKET_REPLY_BYTES {
+        if self.reply.room().len() < PACKET_REPLY_BYTES {
             return Err(Stop::NeedOutput);
         }
         let here = whole.min(have);
-        let args = packet.take(here.wrapping_sub(HEAD_BYTES));
         session.skip = whole.wrapping_sub(here) as u32;
+        *args = Reader::new(args.take(here.wrapping_sub(HEAD_BYTES)));
+        if too_long {
+            args.refuse();
+        }
         let answered = if kind == kind::INIT {
             session.greeted = true;
-            about::greet(self, reply);
-            Ok(())
+            self.greet();
+            // The greeting leaves alone: the driver may have to lock itself in before anything else is looked at.
+            Err(Stop::NeedOutput)
         } else if session.greeted {
-            let mut args = Reader::new(args);
-            if too_long && kind != kind::WRITE {
-                args.refuse();
-            }
-            let request = &mut Request {
-                vfs: cx.vfs,
-                session,
-                reply,
-                args,
-                path: &[],
-                other: &[],
-                offset: 0,
-                word: 0,
-                id,
-                slot: 0,
-                last: None,
-                attributes: Attributes::default(),
-                name: &[],
-            };
-            self.answer(request, kind, cx.events)
+            self.answer(kind)
         } else {
             Err(Stop::NoGreeting)
         };
-        if answered.is_ok() {
-            input.take(here);
-            // The greeting leaves alone: the driver may have to lock itself in before anything else is looked at.
-            if kind == kind::INIT {
-                return Err(Stop::NeedOutput);
-            }
+        if answered.is_ok() || kind == kind::INIT {
+            self.input.take(here);
         } else {
-            session.skip = 0;
+            self.session.skip = 0;
         }
         answered
     }
+}
 
-    /// What was done, and what is to be done next.
-    fn progress(
-        &mut self,
-        session: &Session,
-        consumed: usize,
-        reply: &Writer<'_>,
-        stop: Stop,
-    ) -> Progress {
-        let order = self.order.take();
-        let state = match stop {
-            _ if order.is_some() => State::NeedOutput,
-            Stop::NeedInput if !session.jobs.is_empty() => State::Busy,
-            stop => stop.into(),
-        };
-        Progress {
-            consumed,
-            produced: reply.position(),
-            order,
-            state,
-        }
+/// What was done, and what is to be done next.
+fn progress(
+    session: &Session,
+    consumed: usize,
+    reply: &Writer<'_>,
+    order: Option<Order>,
+    stop: Stop,
+) -> Progress {
+    let state = match stop {
+        _ if order.is_some() => State::NeedOutput,
+        Stop::NeedInput if !session.jobs.is_empty() => State::Busy,
+        stop => stop.into(),
+    };
+    Progress {
+        consumed,
+        produced: reply.position(),
+        order,
+        state,
     }
 }
 
@@ -295,14 +284,37 @@ impl Stream for Sftp {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
-        let mut stream = Reader::new(input);
-        let mut reply = Writer::new(output);
+        let request = &mut Request {
+            vfs: cx.vfs,
+            session,
+            sftp: self,
+            args: Reader::new(&[]),
+            reply: Writer::new(output),
+            path: &[],
+            offset: 0,
+            word: 0,
+            id: 0,
+            node: Node::default(),
+            pin: None,
+            slot: 0,
+            mode: 0,
+            ask: Ask::Open,
+            told: 0,
+            change: Change::default(),
+            other: &[],
+            last: None,
+            name_len: 0,
+            order: None,
+            input: Reader::new(input),
+            events: cx.events,
+        };
         // Whoever asks for short things all the time must not keep the long ones from their end, nor the other way round.
-        jobs::go_on(session, cx, &mut reply);
+        request.go_on();
         loop {
-            if let Err(stop) = self.step(session, cx, &mut stream, &mut reply) {
-                let consumed = input.len().wrapping_sub(stream.rest().len());
-                return self.progress(session, consumed, &reply, stop);
+            if let Err(stop) = request.step() {
+                let consumed = input.len().wrapping_sub(request.input.rest().len());
+                let order = request.order.take();
+                return progress(request.session, consumed, &request.reply, order, stop);
             }
         }
     }
@@ -317,7 +329,7 @@ impl Stream for Sftp {
     ) -> Progress {
         let mut reply = Writer::new(output);
         let mut stop = Stop::NeedInput;
-        if let Some(Lent { slot, id }) = session.lent.take() {
+        if let Some(Lent { id, .. }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
             match &order {
                 // The length was promised in a head that is gone: there is no other way to take it back.
@@ -330,18 +342,20 @@ impl Stream for Sftp {
                 }
                 Order::Sync { .. } => fault.emit(&mut reply, id),
             }
-            session.handles.give_back(slot, order, cx.vfs);
         } else {
             order.abandon(cx.vfs);
             stop = Stop::Unexpected;
         }
-        self.progress(session, 0, &reply, stop)
+        progress(session, 0, &reply, None, stop)
     }
 
     fn interrupted(&mut self) {}
 
     fn abandon(&mut self, session: &mut Session, vfs: &mut Files) {
         session.jobs.clear();
+        if let Some(Lent { slot, .. }) = session.lent.take() {
+            session.handles.forget(slot);
+        }
         session.handles.clear(vfs);
     }
 }

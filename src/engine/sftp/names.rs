@@ -1,19 +1,18 @@
 //! REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
 
-use super::attributes::MODE_MASK;
+use super::Request;
 use super::requests::Ask;
-use super::status::{Fault, Outcome};
-use super::{Request, Sftp};
-use crate::vfs::{FsError, FsResult, Kind, Make, Name, Node, Vfs as _};
+use super::status::{Fault, Outcome, done};
+use crate::vfs::{FsError, Kind, Make, Name, Vfs as _};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;
 
-impl<'a> Request<'a, '_> {
-    /// The directory that a path leads to; the name that it ends with is `last` then. A "/" behind that is for what is a
-    /// directory, or is to be one.
+impl<'a> Request<'a> {
+    /// Finds the directory that a path leads to, and the name that it ends with. A "/" behind that is for what is a directory,
+    /// or is to be one.
     #[inline(never)]
-    fn parent(&mut self, path: &'a [u8], directory: bool) -> FsResult<Node> {
+    fn parent(&mut self, path: &'a [u8], directory: bool) -> Outcome {
         let mut whole = path;
         while let [before @ .., b'/'] = whole {
             whole = before;
@@ -24,72 +23,61 @@ impl<'a> Request<'a, '_> {
         {
             parent = before;
         }
-        let name = whole.get(parent.len()..).unwrap_or_default();
-        // These are there, and stay what they are.
-        if matches!(name, b"" | b"." | b"..") {
-            return Err(FsError::IsDirectory);
+        let name = Name::new(whole.get(parent.len()..).unwrap_or_default());
+        // "", "." and "..": these are there, and stay what they are.
+        if matches!(name, Err(FsError::Access | FsError::Invalid)) {
+            return Err(FsError::IsDirectory.into());
         }
         if whole.len() < path.len() && !directory {
-            return Err(FsError::NotDirectory);
+            return Err(FsError::NotDirectory.into());
         }
-        self.last = Some(Name::new(name)?);
+        self.last = Some(name?);
         if parent.is_empty() {
             parent = b".";
         }
-        self.vfs.resolve(parent, true)
+        self.resolve(parent, true)
     }
-}
 
-impl Sftp {
-    #[inline(never)]
-    pub(super) fn change_names(&mut self, request: &mut Request<'_, '_>, ask: Ask) -> Outcome {
-        let (path, other) = (request.path, request.other);
-        // What is there under another name, or is to be another's.
-        let mut first = None;
-        let mut old = None;
-        match ask {
-            Ask::HardLink => first = Some(request.vfs.resolve(path, false)?),
-            Ask::Rename | Ask::PosixRename => {
-                first = Some(request.parent(path, true)?);
-                old = request.last;
-            }
-            _ => {}
-        }
+    /// REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
+    pub(super) fn change_names(&mut self) -> Outcome {
+        let ask = self.ask;
         // What is of a file needs no such thing as a directory's name.
         let directory = !matches!(ask, Ask::Remove | Ask::SymbolicLink | Ask::HardLink);
-        let removes = matches!(ask, Ask::Remove | Ask::RemoveDirectory);
-        let makes = ask == Ask::MakeDirectory;
-        let dir = request.parent(if removes || makes { path } else { other }, directory)?;
-        let name = request.last.ok_or(Fault::Failure)?;
-        let vfs = &mut *request.vfs;
-        if let Some(first) = first {
-            if let Some(old) = old
-                && (path.ends_with(b"/") || other.ends_with(b"/"))
-            {
-                let node = vfs.lookup(first, old)?;
-                if vfs.attr(node)?.kind != Kind::Directory {
-                    return Err(Fault::Missing);
-                }
-            }
-            return Ok(match old {
-                // RENAME takes no name away.
-                Some(old) => vfs.rename(first, old, dir, name, ask == Ask::PosixRename),
-                None => vfs.link(first, dir, name),
-            }?);
+        if ask == Ask::HardLink {
+            self.resolve(self.path, false)?;
+        } else if ask != Ask::SymbolicLink {
+            self.parent(self.path, directory)?;
         }
-        if removes {
-            return Ok(vfs.remove(dir, name, directory)?);
+        // What is there, and is to have another name.
+        let (first, old) = (self.node, self.last);
+        if !matches!(ask, Ask::Remove | Ask::MakeDirectory | Ask::RemoveDirectory) {
+            self.parent(self.other, directory)?;
         }
-        let mut mode = None;
-        let make = if makes {
-            mode = Some(request.attributes.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK);
-            Make::Directory
-        } else if path.is_empty() {
-            return Err(Fault::Missing);
-        } else {
-            // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
-            Make::Link(path)
+        let (Some(old), Some(name)) = (old.or(self.last), self.last) else {
+            return Err(Fault::FAILURE);
         };
-        Ok(vfs.make(dir, name, make, mode)?)
+        let (dir, vfs) = (self.node, &mut *self.vfs);
+        let make = match ask {
+            Ask::Remove | Ask::RemoveDirectory => return done(vfs.remove(dir, name, directory)),
+            Ask::HardLink => return done(vfs.link(first, dir, name)),
+            Ask::MakeDirectory => Make::Directory,
+            Ask::SymbolicLink if self.path.is_empty() => return Err(Fault::MISSING),
+            // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
+            Ask::SymbolicLink => Make::Link(self.path),
+            _ => {
+                if self.path.ends_with(b"/") || self.other.ends_with(b"/") {
+                    let node = vfs.lookup(first, old)?;
+                    if vfs.attr(node)?.kind != Kind::Directory {
+                        return Err(Fault::MISSING);
+                    }
+                }
+                // RENAME takes no name away.
+                let replace = ask == Ask::PosixRename;
+                return done(vfs.rename(first, old, dir, name, replace));
+            }
+        };
+        // Nothing else of what is told is for a directory, and nothing at all for a link.
+        let mode = self.change.mode.unwrap_or(DIRECTORY_MODE);
+        done(vfs.make(dir, name, make, directory.then_some(mode)))
     }
 }

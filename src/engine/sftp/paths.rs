@@ -1,55 +1,58 @@
 //! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
 
-use super::requests::Ask;
+use super::Request;
 use super::status::{Fault, Outcome};
-use super::{Request, Sftp};
 use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use crate::vfs::Vfs as _;
 use crate::vfs::walk::{End, Path, ROOM_BYTES};
 use crate::wire::Writer;
 
-impl Request<'_, '_> {
-    /// Answers with one name and no attributes.
+impl Request<'_> {
+    /// Answers with the name at the beginning of a room, and no attributes.
     #[inline(never)]
-    fn named(&mut self, name: &[u8]) {
-        self.reply.u32(1);
-        self.reply.string(name);
-        self.reply.string(name);
-        self.reply.u32(0);
+    fn named(&mut self, room: &[u8], len: usize) {
+        let (reply, name) = (&mut self.reply, room.get(..len).unwrap_or_default());
+        reply.u32(1);
+        reply.string(name);
+        reply.string(name);
+        reply.u32(0);
     }
 
     /// Answers with the true path of an object, of which the last name need not be there.
     #[inline(never)]
-    pub(super) fn true_path(&mut self, path: &[u8]) -> Outcome {
+    fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::new(self.vfs);
         let mut room = [0; ROOM_BYTES];
         done.walk(path, &mut room, End::Absent)?;
         let len = done.write(&mut room);
-        self.named(room.get(..len).unwrap_or_default());
+        self.named(&room, len);
         Ok(())
     }
-}
 
-impl Sftp {
-    pub(super) fn real_path(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        request.true_path(request.path)
+    pub(super) fn real_path(&mut self) -> Outcome {
+        self.true_path(self.path)
     }
 
     /// Answers with a symbolic link's target.
-    #[inline(never)]
-    pub(super) fn read_link(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let node = request.vfs.resolve(request.path, false)?;
+    pub(super) fn read_link(&mut self) -> Outcome {
+        self.resolve(self.path, false)?;
         let mut room = [0; LINK_BYTES_MAX];
-        let len = request.vfs.readlink(node, &mut room)?;
-        request.named(room.get(..len).unwrap_or_default());
+        let len = self.vfs.readlink(self.node, &mut room)?;
+        self.named(&room, len);
         Ok(())
     }
 
-    /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
+    /// The home of the user of this name.
     #[inline(never)]
-    pub(super) fn expand(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let Some(user) = request.path.strip_prefix(b"~") else {
-            return request.true_path(request.path);
+    fn home_of(&mut self, name: &[u8]) -> Option<&'static [u8]> {
+        self.sftp.accounts.load(self.vfs);
+        self.sftp.accounts.home(name)
+    }
+
+    /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
+    pub(super) fn expand(&mut self) -> Outcome {
+        let Some(user) = self.path.strip_prefix(b"~") else {
+            return self.real_path();
         };
         let mut rest = user;
         while let [first, behind @ ..] = rest
@@ -61,34 +64,30 @@ impl Sftp {
         let user = user.get(..len).unwrap_or_default();
         let mut home = &b"."[..];
         if !user.is_empty() {
-            self.accounts.load(request.vfs);
-            home = self.accounts.home(user).ok_or(Fault::Missing)?;
+            home = self.home_of(user).ok_or(Fault::MISSING)?;
         }
         let mut room = [0; PATH_BYTES_MAX];
         let mut whole = Writer::new(&mut room);
         whole.put(home);
         whole.put(rest);
         if whole.written().is_none() {
-            return Err(Fault::BadMessage);
+            return Err(Fault::BAD_MESSAGE);
         }
-        request.true_path(whole.since(0))
+        self.true_path(whole.since(0))
     }
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
-    #[inline(never)]
-    pub(super) fn home(&mut self, request: &mut Request<'_, '_>, _: Ask) -> Outcome {
-        let own = request.path == b".";
-        self.accounts.load(request.vfs);
-        let home = if own {
-            self.accounts.home_of(self.uid)
-        } else {
-            self.accounts.home(request.path)
-        };
+    pub(super) fn home(&mut self) -> Outcome {
+        let own = self.path == b".";
+        let mut home = self.home_of(self.path);
+        if own {
+            home = self.sftp.accounts.home_of(self.sftp.uid);
+        }
         match home {
-            Some(home) => request.named(home),
+            Some(home) => self.named(home, home.len()),
             // Nobody need be in a list to be somewhere.
-            None if own => return request.true_path(b"."),
-            None => return Err(Fault::Failure),
+            None if own => return self.true_path(b"."),
+            None => return Err(Fault::FAILURE),
         }
         Ok(())
     }

@@ -67,6 +67,9 @@ const OPENSSH: u16 = 1 << 10;
 /// The extension's version is 2, not 1.
 const SECOND: u16 = 1 << 11;
 
+/// Above all these: from which level on it is told of.
+const LEVEL_SHIFT: u32 = 13;
+
 /// To check what is open …
 pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
 /// … or has a name …
@@ -227,6 +230,12 @@ static ENTRIES: [Entry; COUNT] = {
     while place < COUNT {
         let (_, ask, reply, traits) = TABLE[place];
         assert!(ask as usize == place);
+        let level = match traits & (INFO | DEBUG) {
+            INFO => Level::Info,
+            DEBUG => Level::Debug,
+            _ => Level::Verbose,
+        };
+        let traits = traits | (level as u16) << LEVEL_SHIFT;
         entries[place] = Entry { ask, reply, traits };
         place += 1;
     }
@@ -318,13 +327,9 @@ impl Entry {
         if self.has(SECOND) { b"2" } else { b"1" }
     }
 
-    /// From which level on it is told of.
-    pub(super) const fn level(&self) -> Level {
-        match self.traits & (INFO | DEBUG) {
-            INFO => Level::Info,
-            DEBUG => Level::Debug,
-            _ => Level::Verbose,
-        }
+    /// Whether a person who wants to know so much is told of it.
+    pub(super) const fn is_told(&self, level: Level) -> bool {
+        level as u16 >= self.traits >> LEVEL_SHIFT
     }
 }
 
@@ -398,19 +403,20 @@ fn listed(list: &[u8]) -> Option<u32> {
 /// What a packet of this type asks; if it is for an extension, that of this name.
 #[inline(never)]
 pub(super) fn find(kind: u8, name: &[u8]) -> Option<&'static Entry> {
-    if kind != kind::EXTENDED {
-        let place = usize::from(kind.wrapping_sub(kind::OPEN));
-        return ENTRIES.get(..PACKET_COUNT)?.get(place);
+    let mut place = usize::from(kind.wrapping_sub(kind::OPEN));
+    let mut suffix = false;
+    let extended = kind == kind::EXTENDED;
+    if extended {
+        let mut plain = name;
+        if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
+            (plain, suffix) = (before, true);
+        }
+        // The draft has two names for it, by what follows; paramiko has this one.
+        if name == CHECK_NAME || name == CHECK_HANDLE {
+            plain = CHECK;
+        }
+        place = position(plain)?;
     }
-    let (mut plain, mut suffix) = (name, false);
-    if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
-        (plain, suffix) = (before, true);
-    }
-    // The draft has two names for it, by what follows; paramiko has this one.
-    if name == CHECK_NAME || name == CHECK_HANDLE {
-        plain = CHECK;
-    }
-    let place = position(plain)?.checked_sub(PACKET_COUNT)?;
-    let entry = ENTRIES.get(PACKET_COUNT..)?.get(place)?;
-    (entry.has(OPENSSH) == suffix).then_some(entry)
+    let entry = ENTRIES.get(place)?;
+    (entry.has(OPENSSH) == suffix && (place >= PACKET_COUNT) == extended).then_some(entry)
 }

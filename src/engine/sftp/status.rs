@@ -1,29 +1,19 @@
 //! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
 use super::requests::line;
-use crate::vfs::FsError;
+use crate::vfs::{FsError, FsResult};
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
 
 /// Why a request is not answered as it would like to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
-    /// The file system's answer.
+    /// The file system's answer …
     Files(FsError),
+    /// … or none: it is done. It lies behind that, as `Ok` does in a backend's results.
+    Done,
     /// There is no more.
     Eof,
-    /// There is no such file, or it is not open for that.
-    Missing,
-    /// It may not be asked.
-    Denied,
-    /// What has no word of its own.
-    Failure,
-    /// It makes no sense.
-    BadMessage,
-    /// There is no such request.
-    Unsupported,
-    /// None: it is done.
-    Done,
     /// Nothing was begun: the reply needs an empty output.
     NoRoom,
     /// Nothing was begun: as much is under way as there may be.
@@ -32,8 +22,14 @@ pub(super) enum Fault {
     Later,
 }
 
-/// What a request led to: the reply is written, or there is nothing to tell but that it is done.
+/// What a request led to: the reply is written, or it is a STATUS, which says why, or that it is done.
 pub(super) type Outcome = Result<(), Fault>;
+
+/// What is answered when a backend has done what was asked, or has not.
+#[inline(always)]
+pub(super) fn done(result: FsResult<()>) -> Outcome {
+    Err(result.map_or_else(Fault::Files, |()| Fault::Done))
+}
 
 impl From<FsError> for Fault {
     fn from(error: FsError) -> Self {
@@ -43,7 +39,7 @@ impl From<FsError> for Fault {
 
 impl From<Malformed> for Fault {
     fn from(_: Malformed) -> Self {
-        Self::BadMessage
+        Self::BAD_MESSAGE
     }
 }
 
@@ -94,25 +90,28 @@ static PLACES: [u8; FsError::TryLater as usize + 1] = {
     places
 };
 
+// What goes wrong before a backend is asked is told in the same words.
 impl Fault {
+    /// There is no such file, or it is not open for that.
+    pub(super) const MISSING: Self = Self::Files(FsError::NoEntry);
+    /// It may not be asked.
+    pub(super) const DENIED: Self = Self::Files(FsError::Access);
+    /// What has no word of its own.
+    pub(super) const FAILURE: Self = Self::Files(FsError::BadHandle);
+    /// It makes no sense.
+    pub(super) const BAD_MESSAGE: Self = Self::Files(FsError::Invalid);
+    /// There is no such request.
+    pub(super) const UNSUPPORTED: Self = Self::Files(FsError::NotSupported);
+
     /// Where its words are; the place of OpenSSH's own is the status.
     #[inline(never)]
     fn place(self) -> u8 {
-        let status = match self {
-            Self::Files(error) => {
-                let place = PLACES.get(error as usize);
-                return place.copied().unwrap_or_default();
-            }
-            Self::Done => Status::Ok,
-            Self::Eof => Status::Eof,
-            Self::Missing => Status::NoSuchFile,
-            Self::Denied => Status::PermissionDenied,
-            Self::BadMessage => Status::BadMessage,
-            Self::Unsupported => Status::Unsupported,
-            // Of these but the first there is nothing to tell.
-            Self::Failure | Self::NoRoom | Self::Busy | Self::Later => Status::Failure,
-        };
-        status as u8
+        match self {
+            Self::Files(error) => PLACES.get(error as usize).copied().unwrap_or_default(),
+            Self::Eof => Status::Eof as u8,
+            // And what is not answered.
+            _ => Status::Ok as u8,
+        }
     }
 
     /// What a person is told.

@@ -7,16 +7,11 @@ use super::super::{
 use super::{World, writable};
 
 const READ: Opening = Opening {
-    read: true,
-    write: false,
-    append: false,
+    how: Opening::READ,
     create: None,
-    exclusive: false,
-    truncate: false,
-    directory: false,
 };
 const WRITE: Opening = Opening {
-    write: true,
+    how: Opening::READ | Opening::WRITE,
     ..READ
 };
 const MAKE: Opening = Opening {
@@ -24,7 +19,7 @@ const MAKE: Opening = Opening {
     ..WRITE
 };
 const LIST: Opening = Opening {
-    directory: true,
+    how: Opening::READ | Opening::DIRECTORY,
     ..READ
 };
 
@@ -371,7 +366,7 @@ pub(super) fn opening_follows_its_flags(world: &mut dyn World) {
     let before = open(vfs, &at("file"), &READ).unwrap().mode;
     assert_eq!(open(vfs, &at("file"), &MAKE).unwrap().mode, before);
     let cut = Opening {
-        truncate: true,
+        how: WRITE.how | Opening::TRUNCATE,
         ..WRITE
     };
     assert_eq!(open(vfs, &at("file"), &cut).unwrap().size, 0);
@@ -413,7 +408,7 @@ pub(super) fn what_is_made_by_its_path_is_there(world: &mut dyn World) {
 
 pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     let how = Opening {
-        exclusive: true,
+        how: MAKE.how | Opening::EXCLUSIVE,
         ..MAKE
     };
     let top = world.top();
@@ -433,7 +428,7 @@ pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     assert_eq!(open(vfs, &none, &how), Err(FsError::Exists));
     // Where nothing is to be made it means nothing.
     let how = Opening {
-        exclusive: true,
+        how: READ.how | Opening::EXCLUSIVE,
         ..READ
     };
     for below in ["file", "nowhere", "absolute"] {
@@ -460,7 +455,7 @@ pub(super) fn nothing_but_files_and_directories_is_opened(world: &mut dyn World)
 
 pub(super) fn what_is_appended_goes_to_the_end(world: &mut dyn World) {
     let how = Opening {
-        append: true,
+        how: MAKE.how | Opening::APPEND,
         ..MAKE
     };
     let top = world.top();

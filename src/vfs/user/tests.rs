@@ -33,19 +33,12 @@ impl Drop for Room {
 }
 
 const READ: Opening = Opening {
-    read: true,
-    write: false,
-    append: false,
+    how: Opening::READ,
     create: None,
-    exclusive: false,
-    truncate: false,
-    directory: false,
 };
 const WRITE: Opening = Opening {
-    write: true,
+    how: Opening::READ | Opening::WRITE | Opening::TRUNCATE,
     create: Some(0o640),
-    truncate: true,
-    ..READ
 };
 
 #[test]
@@ -70,8 +63,7 @@ fn a_file_is_made_written_and_read_by_its_path() {
     assert_eq!((attr.kind, attr.mode, attr.size), (Kind::Regular, 0o600, 5));
     user.unpin(pin);
     let append = Opening {
-        append: true,
-        truncate: false,
+        how: Opening::READ | Opening::WRITE | Opening::APPEND,
         ..WRITE
     };
     let pin = user.open_at(&path, &append).unwrap();
@@ -84,7 +76,7 @@ fn a_file_is_made_written_and_read_by_its_path() {
 fn what_the_kernel_makes_of_itself_is_refused() {
     let mut user = User::new(4);
     let list = Opening {
-        directory: true,
+        how: Opening::READ | Opening::DIRECTORY,
         ..READ
     };
     for path in [

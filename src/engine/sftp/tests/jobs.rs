@@ -1,7 +1,7 @@
 //! copy-data and check-file, which go on while others are answered.
 
 use super::*;
-use crate::config::{JOB_COUNT_MAX, JOB_SLICE_BYTES};
+use crate::config::{JOB_COUNT_MAX, REPLY_BYTES};
 use crate::engine::trial::tree::{BIG_BYTES, big_byte};
 use crate::vfs::FsError;
 
@@ -189,7 +189,7 @@ fn what_cannot_be_checked_is_refused() {
 fn others_are_answered_while_a_long_job_goes_on() {
     let mut world = World::begun();
     let handle = world.opens(open_file(b"endless", open::READ));
-    let long = JOB_SLICE_BYTES as u64 * 50;
+    let long = REPLY_BYTES as u64 * 50;
     let packets = [
         check(b"check-file-handle", &handle, b"crc32", 0, long, 0),
         about(kind::STAT, b"hello"),
