@@ -196,11 +196,9 @@ impl Request<'_> {
         let end = job.offset.max(job.to_offset).saturating_add(len);
         let (from, readable, node) = (self.slot, self.mode & READ, self.node);
         self.find(handle, FILE)?;
-        let mut which = |node| {
-            let attr = self.vfs.attr(node)?;
-            Ok::<_, Fault>((attr.fsid, attr.inode))
-        };
-        if which(node)? == which(self.node)? {
+        let one = self.vfs.attr(node)?;
+        let other = self.vfs.attr(self.node)?;
+        if one.fsid == other.fsid && one.inode == other.inode {
             return Err(Fault::FAILURE);
         }
         if readable == 0 || self.mode & WRITE == 0 {
