@@ -95,7 +95,6 @@ struct Table {
 }
 
 impl Table {
-    #[inline(never)]
     const fn new(memory: &'static mut [u8]) -> Self {
         Self {
             memory,

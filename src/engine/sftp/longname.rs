@@ -54,7 +54,6 @@ fn blank(out: &mut Writer<'_>) {
 }
 
 /// Type and permissions, as by strmode(3).
-#[inline(never)]
 fn mode(out: &mut Writer<'_>, attr: &Attr) {
     // In the order of `Kind`.
     let kind = b"?pc?d?b?-?l?s".get(attr.kind as usize).copied();
