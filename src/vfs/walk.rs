@@ -113,7 +113,7 @@ pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
 }
 
 /// The beginning of a room.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn front(room: &[u8], len: usize) -> &[u8] {
     room.get(..len).unwrap_or_default()
 }
