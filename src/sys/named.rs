@@ -395,7 +395,7 @@ pub fn link_entry<E: From<Errno>>(from: (RawFd, &[u8]), to: (RawFd, &[u8])) -> R
 }
 
 /// Gives what `path` leads to from `from`, or `from` itself when it is empty, a name in a directory.
-#[inline(never)]
+#[inline(always)]
 pub fn link<E: From<Errno>>(
     from: RawFd,
     path: &CStr,
