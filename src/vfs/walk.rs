@@ -28,7 +28,7 @@ pub enum End {
 }
 
 /// Bytes that make up a path.
-pub(super) type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
+pub type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
 /// Bytes that a walk needs: links on the way are kept there, and with room to spare, so that what fills it was cut.
 pub const ROOM_BYTES: usize = PATH_BYTES_MAX + 1;
@@ -85,7 +85,7 @@ impl<'a> Path<'a> {
 
 /// Appends to a path.
 #[inline(never)]
-pub(super) fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
+pub fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
     let added = text.extend_from_slice(bytes);
     added.map_err(|_| FsError::NameTooLong)
 }

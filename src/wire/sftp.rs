@@ -231,14 +231,14 @@ impl Writer<'_> {
     /// Appends a string: length and bytes.
     pub fn string(&mut self, bytes: &[u8]) {
         // What does not fit 32 bits does not fit the room either.
-        self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.u32(bytes.len() as u32);
         self.put(bytes);
     }
 
     /// Appends a string of `len` bytes that are in their place already, a word from here.
-    #[inline(never)]
     pub fn string_ahead(&mut self, len: usize) {
-        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
+        // What does not fit 32 bits does not fit the room either.
+        self.u32(len as u32);
         self.put_ahead(len);
     }
 

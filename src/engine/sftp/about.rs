@@ -8,11 +8,7 @@ use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
 
 /// Who made what, which version of it, and which build.
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "done by the compiler"
-)]
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const VENDOR: [u8; {
     let mut len = 8;
     let mut place = 0;

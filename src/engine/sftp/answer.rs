@@ -8,7 +8,6 @@ use super::requests::{
 use super::status::{Fault, Outcome};
 use super::{Order, Request, Stop};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
-use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
 /// The ways in which requests are carried out.
@@ -157,12 +156,12 @@ impl Request<'_> {
     /// Reads the rest of what a request brings along, and carries it out.
     #[inline(always)]
     fn carry_out(&mut self, entry: &Entry) -> Outcome {
-        let args = &mut self.args;
-        let by_handle = entry.has(FILE | DIRECTORY);
-        let mut handle: &[u8] = &[];
-        if by_handle {
-            handle = args.handle();
+        let mut found = Ok(());
+        if entry.has(FILE | DIRECTORY) {
+            let handle = self.args.handle();
+            found = self.find(handle, entry.traits);
         }
+        let args = &mut self.args;
         if entry.has(OFFSET) {
             self.offset = args.u64();
         }
@@ -172,8 +171,8 @@ impl Request<'_> {
         if entry.has(ATTRIBUTES) {
             self.told = attributes::read(args, &mut self.change);
         }
-        self.args.check()?;
-        if by_handle && self.find(handle, entry.traits).is_err() {
+        args.check()?;
+        if found.is_err() {
             return Err(if entry.has(MISSING) {
                 Fault::MISSING
             } else {
@@ -189,7 +188,7 @@ impl Request<'_> {
 
     fn close(&mut self) -> Outcome {
         let handles = &mut self.session.handles;
-        handles.close(self.slot, self.vfs);
+        handles.release(self.slot, false, self.vfs);
         Err(Fault::Done)
     }
 
@@ -224,10 +223,12 @@ impl Request<'_> {
             Err(Fault::NoRoom | Fault::Busy) => return,
             Err(fault) => fault.words(),
         };
-        let mut room = [0; 512];
-        let mut about = Writer::new(&mut room);
-        // What does not fit is cut off, as a line is.
-        let mut put = |path: &[u8]| about.put(path.get(..PATH_BYTES_TOLD).unwrap_or(path));
+        let mut about = heapless::Vec::<u8, ABOUT_BYTES>::new();
+        let mut put = |path: &[u8]| {
+            for byte in path.iter().take(PATH_BYTES_TOLD) {
+                let _ = about.push(*byte);
+            }
+        };
         if entry.has(PATH) {
             put(self.path);
         }
@@ -235,10 +236,11 @@ impl Request<'_> {
             put(b" ");
             put(self.other);
         }
-        let name = requests::name(entry.ask as usize);
-        self.events.tell(name, about.since(0), why);
+        self.events
+            .tell(requests::name(entry.ask as usize), &about, why);
     }
 }
 
-/// Bytes of a path that a person is told.
+/// Bytes of a path that a person is told, and of two with a blank between.
 const PATH_BYTES_TOLD: usize = 240;
+const ABOUT_BYTES: usize = 2 * PATH_BYTES_TOLD + 1;

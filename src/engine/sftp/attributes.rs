@@ -22,15 +22,10 @@ pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
     reply.words(&[attr.uid, attr.gid, mode, time(attr.atime), time(attr.mtime)]);
 }
 
-/// Nothing is to be changed.
-pub(super) fn forget(change: &mut Change) {
-    *change = Change::default();
-}
-
 /// Reads attributes: what a client wants to be changed. Which it told.
 #[inline(never)]
 pub(super) fn read(args: &mut Reader<'_>, change: &mut Change) -> u32 {
-    forget(change);
+    *change = Change::default();
     let told = args.u32();
     if told & attribute::SIZE != 0 {
         change.size = Some(args.u64());

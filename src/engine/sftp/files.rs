@@ -34,7 +34,7 @@ impl Request<'_> {
     #[inline(never)]
     pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.slot, self.id);
-        let file = self.pin.take()?;
+        let file = self.pin.as_ref()?.lend();
         self.session.lent = Some(Lent { slot, id });
         self.order = Some(match what {
             What::Send => Order::Send { file, offset, len },
@@ -52,13 +52,14 @@ impl Request<'_> {
         Ok(())
     }
 
-    /// Opens what a path leads to; `slot` says where that is then.
+    /// Opens what a path leads to: `slot` is where that is then, and `word` its handle.
     #[inline(never)]
-    pub(super) fn pin(&mut self, path: &[u8], how: &Opening) -> Result<u32, Fault> {
+    pub(super) fn pin(&mut self, path: &[u8], how: &Opening) -> Outcome {
         let handles = &mut self.session.handles;
-        self.slot = handles.free()?;
+        self.slot = handles.free().ok_or(Fault::FAILURE)?;
         let pin = self.vfs.open_at(path, how)?;
-        Ok(handles.put(self.slot, pin, how.how))
+        self.word = handles.put(self.slot, pin, how.how);
+        Ok(())
     }
 
     /// What a path leads to.
@@ -98,8 +99,9 @@ impl Request<'_> {
             how,
             create: (flags & open::CREATE != 0).then_some(create),
         };
-        let handle = self.pin(self.path, &opening)?;
-        self.reply.words(&[size_of_val(&handle) as u32, handle]);
+        self.pin(self.path, &opening)?;
+        self.reply
+            .words(&[size_of_val(&self.word) as u32, self.word]);
         Ok(())
     }
 

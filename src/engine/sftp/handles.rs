@@ -4,7 +4,6 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
-use super::status::Fault;
 use crate::vfs::{Files, Opening, Pin, Vfs as _};
 
 /// How what is only read is opened.
@@ -58,11 +57,9 @@ impl Handles {
     }
 
     /// A place for what is about to be opened.
-    pub(super) fn free(&self) -> Result<u16, Fault> {
+    pub(super) fn free(&self) -> Option<u16> {
         let free = self.places.iter().position(Option::is_none);
-        // A handle has no bits for more.
-        free.and_then(|slot| u16::try_from(slot).ok())
-            .ok_or(Fault::FAILURE)
+        free.map(|slot| slot as u16)
     }
 
     /// Takes a place that was free; the handle.
@@ -110,20 +107,13 @@ impl Handles {
         }
     }
 
-    /// No client has, or will have, a handle for it.
-    pub(super) fn close(&mut self, slot: u16, vfs: &mut Files) {
-        if let Some(open) = self.at(slot) {
-            open.known = false;
-        }
-        self.release(slot, vfs);
-    }
-
-    /// A client or a job does not need it any more; when nobody does, it is closed.
-    #[inline(always)]
-    pub(super) fn release(&mut self, slot: u16, vfs: &mut Files) {
+    /// A client, who then knows no handle of it any more, or a job does not need it; when nobody does, it is closed.
+    #[inline(never)]
+    pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Files) {
         if let Some(place) = self.places.get_mut(usize::from(slot))
             && let Some(open) = place
         {
+            open.known &= known;
             open.uses = open.uses.wrapping_sub(1);
             if open.uses == 0 {
                 unpin(place, vfs);
@@ -153,4 +143,6 @@ fn unpin(place: &mut Option<Open>, vfs: &mut Files) {
     }
 }
 
+// A handle has no bits for more.
+const _: () = assert!(crate::config::HANDLE_COUNT_MAX <= 1 << 16);
 const _: () = assert!(crate::config::JOB_COUNT_MAX * 2 < u8::MAX as usize);

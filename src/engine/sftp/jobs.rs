@@ -155,8 +155,8 @@ impl Request<'_> {
         };
         jobs.first = jobs.first.wrapping_add(1) % JOB_COUNT_MAX;
         jobs.count = jobs.count.wrapping_sub(1);
-        handles.release(job.from, self.vfs);
-        handles.release(job.to, self.vfs);
+        handles.release(job.from, true, self.vfs);
+        handles.release(job.to, true, self.vfs);
         if job.copies || fault != Fault::Done {
             return fault.emit(reply, job.id);
         }
@@ -196,11 +196,9 @@ impl Request<'_> {
         let end = job.offset.max(job.to_offset).saturating_add(len);
         let (from, readable, node) = (self.slot, self.mode & READ, self.node);
         self.find(handle, FILE)?;
-        let mut which = |node| {
-            let attr = self.vfs.attr(node)?;
-            Ok::<_, Fault>((attr.fsid, attr.inode))
-        };
-        if which(node)? == which(self.node)? {
+        let one = self.vfs.attr(node)?;
+        let other = self.vfs.attr(self.node)?;
+        if one.fsid == other.fsid && one.inode == other.inode {
             return Err(Fault::FAILURE);
         }
         if readable == 0 || self.mode & WRITE == 0 {
@@ -237,7 +235,7 @@ impl Request<'_> {
         }
         let begun = self.begin_job(self.slot, self.slot);
         if by_name {
-            self.session.handles.close(self.slot, self.vfs);
+            self.session.handles.release(self.slot, false, self.vfs);
         }
         begun
     }

@@ -54,6 +54,7 @@ pub enum Level {
 }
 
 /// A server: what all its sessions share.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Sftp {
     permits: Permits,
     level: Level,

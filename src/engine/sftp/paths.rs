@@ -2,10 +2,9 @@
 
 use super::Request;
 use super::status::{Fault, Outcome};
-use crate::config::{LINK_BYTES_MAX, PATH_BYTES_MAX};
+use crate::config::LINK_BYTES_MAX;
 use crate::vfs::Vfs as _;
-use crate::vfs::walk::{End, Path, ROOM_BYTES};
-use crate::wire::Writer;
+use crate::vfs::walk::{End, Path, ROOM_BYTES, Text, add};
 
 impl Request<'_> {
     /// Answers with the name at the beginning of a room, and no attributes.
@@ -66,14 +65,10 @@ impl Request<'_> {
         if !user.is_empty() {
             home = self.home_of(user).ok_or(Fault::MISSING)?;
         }
-        let mut room = [0; PATH_BYTES_MAX];
-        let mut whole = Writer::new(&mut room);
-        whole.put(home);
-        whole.put(rest);
-        if whole.written().is_none() {
-            return Err(Fault::BAD_MESSAGE);
-        }
-        self.true_path(whole.since(0))
+        let mut whole = Text::new();
+        add(&mut whole, home)?;
+        add(&mut whole, rest)?;
+        self.true_path(&whole)
     }
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
