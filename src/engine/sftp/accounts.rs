@@ -115,7 +115,7 @@ impl Table {
         let Ok(pin) = vfs.open_at(&whole, &TO_READ) else {
             return;
         };
-        let len = vfs.read(&pin, 0, memory).unwrap_or(0);
+        let len = vfs.read(&pin, 0, memory).unwrap_or(0) as usize;
         vfs.unpin(pin);
         let full = len == memory.len();
         let memory: &'static [u8] = memory;

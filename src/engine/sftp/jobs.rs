@@ -113,7 +113,7 @@ fn go_on(
     }
     let len = job.len.min(room.len() as u64);
     let room = room.get_mut(..len as usize).unwrap_or_default();
-    let got = vfs.read(pin, job.offset, room)?;
+    let got = vfs.read(pin, job.offset, room)? as usize;
     let bytes = room.get(..got).unwrap_or_default();
     if !job.copies {
         check.step(bytes, hashes);

@@ -149,7 +149,8 @@ fn talk(options: &Options) -> Status {
         }
     };
     let mut wire = Standard;
-    let files: &mut Files = &mut *user;
+    let user: &mut User = &mut user;
+    let files: &mut Files = user;
     let talk = Talk::new(&mut wire, files, &mut events, greeted);
     match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
         "" => DONE,
