@@ -492,7 +492,7 @@ impl<'a> Driver<'a> {
         }
         let room = self.tx.get_mut(..REPLY_BYTES.min(left as usize));
         let got = self.vfs.read(file, from, room.unwrap_or_default());
-        match self.tx.get(..got.unwrap_or(0)).unwrap_or_default() {
+        match self.tx.get(..got.unwrap_or(0) as usize).unwrap_or_default() {
             [] => Ok(0),
             bytes => self.net.send(socket, bytes, bytes.len() < left as usize),
         }

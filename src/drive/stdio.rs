@@ -214,7 +214,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
                 let room = self.tx.get_mut(self.owed..self.owed + most);
                 let room = room.unwrap_or_default();
                 count = if sends {
-                    self.vfs.read(file, *offset, room).unwrap_or(0)
+                    self.vfs.read(file, *offset, room).unwrap_or(0) as usize
                 } else {
                     self.wire.receive(room)
                 };

@@ -111,7 +111,7 @@ fn content(world: &mut World, path: &str) -> Vec<u8> {
     let mut out = vec![0; 2 << 20];
     let len = world.tree.read(&pin, 0, &mut out).unwrap();
     world.tree.unpin(pin);
-    out.truncate(len);
+    out.truncate(len as usize);
     out
 }
 

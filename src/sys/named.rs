@@ -179,7 +179,7 @@ unsafe fn carry<E: From<Errno>>(
     len: usize,
     offset: u64,
     what: Sysno,
-) -> Result<usize, E> {
+) -> Result<u32, E> {
     let mut done = 0;
     while done < len {
         let (at, left) = (at.wrapping_add(done), len - done);
@@ -190,7 +190,7 @@ unsafe fn carry<E: From<Errno>>(
             more => done += more as usize,
         }
     }
-    Ok(done)
+    Ok(done as u32)
 }
 
 /// The same where an offset is two words, the order of which differs from one architecture to the next.
@@ -199,7 +199,7 @@ fn carry<E: From<Errno>>(
     len: usize,
     offset: u64,
     mut step: impl FnMut(usize, u64) -> Result<usize, Errno>,
-) -> Result<usize, E> {
+) -> Result<u32, E> {
     let mut done = 0;
     while done < len {
         match step(done, offset.wrapping_add(done as u64)) {
@@ -209,11 +209,11 @@ fn carry<E: From<Errno>>(
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(done)
+    Ok(done as u32)
 }
 
 /// Reads from `offset` of a file until its end or that of `out`; how many bytes.
-pub fn read_at<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E> {
+pub fn read_at<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<u32, E> {
     #[cfg(target_pointer_width = "64")]
     {
         let (at, len) = (out.as_mut_ptr() as usize, out.len());
@@ -227,7 +227,7 @@ pub fn read_at<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Resu
 }
 
 /// Writes at `offset` of a file; how many bytes, which are fewer only if it never takes all of them.
-pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<usize, E> {
+pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<u32, E> {
     #[cfg(target_pointer_width = "64")]
     {
         let (at, len) = (bytes.as_ptr() as usize, bytes.len());
@@ -295,19 +295,19 @@ pub fn stat<'a, E: From<Errno>>(
 }
 
 /// The path of the current directory; how long it is.
-pub fn current_dir<E: From<Errno>>(out: &mut [u8]) -> Result<usize, E> {
+pub fn current_dir<E: From<Errno>>(out: &mut [u8]) -> Result<u32, E> {
     let (at, len) = (out.as_mut_ptr() as usize, out.len());
     // SAFETY: the kernel writes at most so many bytes.
     let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) };
     // It counts the NUL.
-    len.map(|len| (len as usize).wrapping_sub(1))
+    len.map(|len| (len as u32).wrapping_sub(1))
 }
 
 /// The target of a symbolic link, cut to `out`. `NOENT`: it is none.
-pub fn read_link<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<usize, E> {
+pub fn read_link<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<u32, E> {
     let (empty, at) = (c"".as_ptr() as usize, out.as_mut_ptr() as usize);
     // SAFETY: the kernel writes at most so many bytes.
-    unsafe { call(word(link), empty, at, out.len(), 0, Sysno::readlinkat) }.map(|len| len as usize)
+    unsafe { call(word(link), empty, at, out.len(), 0, Sysno::readlinkat) }.map(|len| len as u32)
 }
 
 /// Has a directory be listed from a place that it told, or from its beginning, which is 0.
@@ -395,7 +395,7 @@ pub fn link_entry<E: From<Errno>>(from: (RawFd, &[u8]), to: (RawFd, &[u8])) -> R
 }
 
 /// Gives what `path` leads to from `from`, or `from` itself when it is empty, a name in a directory.
-#[inline(never)]
+#[inline(always)]
 pub fn link<E: From<Errno>>(
     from: RawFd,
     path: &CStr,

@@ -432,7 +432,7 @@ pub trait Vfs {
     /// The object of this name in `dir`. A symbolic link is itself.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
     /// The absolute path that all others begin with which are not absolute, cut to `out`.
-    fn start(&mut self, out: &mut [u8]) -> FsResult<usize>;
+    fn start(&mut self, out: &mut [u8]) -> FsResult<u32>;
     /// The object at the end of a path, through directories and symbolic links; one at the end is followed if `follow`. What
     /// follows is done as the server itself. [`walk`] has the law.
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node>;
@@ -443,7 +443,7 @@ pub trait Vfs {
     /// The clock that files get their times from.
     fn clock(&mut self) -> FileTime;
     /// A symbolic link's target, cut to `out`.
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize>;
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32>;
     /// Calls `each` with the entries that follow the cookie `from` (0: all) until it breaks. True: that was the last.
     fn readdir(
         &mut self,
@@ -459,8 +459,8 @@ pub trait Vfs {
     fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin>;
     /// Gives a pin back.
     fn unpin(&mut self, pin: Pin);
-    /// Fills `out` from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize>;
+    /// Fills `out`, which is less than 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
     /// Writes all of `bytes` at `offset` of a file that was pinned for it. After an error some may be written.
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
     /// As [`Vfs::write`], the next `len` bytes of a pipe, which is empty then even after an error.

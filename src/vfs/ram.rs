@@ -219,10 +219,10 @@ impl Vfs for Ram {
         Ok(self.inodes.node(number))
     }
 
-    fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
+    fn start(&mut self, out: &mut [u8]) -> FsResult<u32> {
         let top = self.exports[0].path;
         out[..top.len()].copy_from_slice(top);
-        Ok(top.len())
+        Ok(top.len() as u32)
     }
 
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
@@ -267,20 +267,20 @@ impl Vfs for Ram {
         self.now()
     }
 
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let Content::Link(target) = &self.get(node)?.content else {
             return Err(FsError::Invalid);
         };
         let len = target.len().min(out.len());
         out[..len].copy_from_slice(&target[..len]);
-        Ok(len)
+        Ok(len as u32)
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         assert_ne!(pin.user, use_of(None), "pinned for another use");
         // To be read or not, a file that was opened by its path is the engine's business.
         match &self.get(pin.node)?.content {
-            Content::File(bytes, _) => Ok(bytes.read(offset, out)),
+            Content::File(bytes, _) => Ok(bytes.read(offset, out) as u32),
             _ => Err(FsError::Invalid),
         }
     }

@@ -203,7 +203,7 @@ fn put(vfs: &mut dyn Vfs, path: &str, bytes: &[u8]) {
     write(vfs, node, 0, bytes).unwrap();
 }
 
-fn read(vfs: &mut dyn Vfs, node: Node, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+fn read(vfs: &mut dyn Vfs, node: Node, offset: u64, out: &mut [u8]) -> FsResult<u32> {
     let pin = vfs.pin(node, Some(Right::Read))?;
     let got = vfs.read(&pin, offset, out);
     vfs.unpin(pin);
@@ -227,7 +227,7 @@ const fn instant(time: FileTime) -> (i64, u32) {
 fn content(vfs: &mut dyn Vfs, node: Node) -> Vec<u8> {
     let mut out = vec![0; 1 << 16];
     let len = read(vfs, node, 0, &mut out).unwrap();
-    out.truncate(len);
+    out.truncate(len as usize);
     out
 }
 

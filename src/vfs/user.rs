@@ -270,7 +270,7 @@ impl Vfs for User {
             .keep(named::open_entry(number(dir), name.bytes(), PATH, 0))
     }
 
-    fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
+    fn start(&mut self, out: &mut [u8]) -> FsResult<u32> {
         match &self.jail {
             Some(jail) => Ok(jail.start(out)),
             None => named::current_dir(out),
@@ -330,12 +330,13 @@ impl Vfs for User {
         FileTime { secs, nanos }
     }
 
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
-        let len = match named::read_link::<FsError>(number(node), out) {
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        let read = named::read_link::<FsError>(number(node), out);
+        let len = read.map_err(|error| match error {
             // So the kernel says that it is no link.
-            Err(FsError::NoEntry) => return Err(FsError::Invalid),
-            len => len?,
-        };
+            FsError::NoEntry => FsError::Invalid,
+            error => error,
+        })?;
         refuse_system(number(node))?;
         Ok(self.show(out, len))
     }
@@ -386,13 +387,13 @@ impl Vfs for User {
         self.pins_left += 1;
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         named::read_at(number(pin.node), offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         match named::write_at::<FsError>(number(pin.node), offset, bytes)? {
-            done if done == bytes.len() => Ok(()),
+            done if done as usize == bytes.len() => Ok(()),
             // No file system does this; it must not become a loop.
             _ => Err(FsError::Io),
         }

@@ -113,7 +113,7 @@ pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
 }
 
 /// The beginning of a room.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn front(room: &[u8], len: usize) -> &[u8] {
     room.get(..len).unwrap_or_default()
 }
@@ -155,7 +155,7 @@ impl Path<'_> {
             return Err(FsError::NameTooLong);
         }
         if path.first() != Some(&b'/') {
-            let len = self.vfs.start(room)?;
+            let len = self.vfs.start(room)? as usize;
             let (start, room) = split(room, len)?;
             self.go_on(start, room, End::Follow)?;
         }
@@ -208,23 +208,26 @@ impl Path<'_> {
                     Err(FsError::NoEntry) if matches!(end, End::Absent | End::New) => None,
                     found => Some(found?),
                 };
-                let mut target_len = Err(FsError::Invalid);
+                let mut target_len = None;
                 if let Some(link) = found
                     && matches!(end, End::Follow | End::Absent)
                 {
-                    target_len = self.vfs.readlink(link, room);
+                    match self.vfs.readlink(link, room) {
+                        Err(FsError::Invalid) => {}
+                        len => target_len = Some(len?),
+                    }
                 }
-                if target_len == Err(FsError::Invalid) {
+                let Some(target_len) = target_len else {
                     add(&mut self.text, b"/")?;
                     add(&mut self.text, name)?;
                     (self.parent, self.node) = (dir, found);
                     continue;
-                }
+                };
                 self.link_count += 1;
                 if self.link_count > LINK_COUNT_MAX {
                     return Err(FsError::TooManyFollowed);
                 }
-                target_len?
+                target_len as usize
             };
             let (target, room) = split(room, target_len)?;
             self.go_on(target, room, end)?;

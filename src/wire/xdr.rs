@@ -216,7 +216,6 @@ impl<'a> Writer<'a> {
     }
 
     /// Forgets everything after `position`, an overrun too.
-    #[inline(never)]
     pub fn truncate(&mut self, position: usize) {
         self.len = position.min(self.len);
     }

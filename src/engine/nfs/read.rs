@@ -43,9 +43,9 @@ pub(super) fn read(
     cx.vfs.unpin(file);
     let got = got?;
     // Fewer than there should be: the file became shorter meanwhile, and this is its end.
-    let end = end | u32::from(got < here);
-    reply.words(&[got as u32, end]);
-    reply.opaque_ahead(got);
+    let end = end | u32::from((got as usize) < here);
+    reply.words(&[got, end]);
+    reply.opaque_ahead(got as usize);
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub(super) fn read_link(
     object: &Object,
 ) -> Result<(), Fault> {
     let room = request.reply.ahead(WORD_BYTES, LINK_BYTES_MAX);
-    let len = cx.vfs.readlink(object.node, room)?;
+    let len = cx.vfs.readlink(object.node, room)? as usize;
     request.reply.opaque_ahead(len);
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 use super::handles::TO_READ;
 use super::longname;
+use crate::vfs::walk::{Text, add};
 use crate::vfs::{Files, Vfs as _};
 use crate::wire::Writer;
 use core::cell::Cell;
@@ -94,7 +95,6 @@ struct Table {
 }
 
 impl Table {
-    #[inline(never)]
     const fn new(memory: &'static mut [u8]) -> Self {
         Self {
             memory,
@@ -107,14 +107,15 @@ impl Table {
     #[inline(never)]
     fn load(&mut self, vfs: &mut Files, path: &[u8]) {
         let memory = mem::take(&mut self.memory);
-        // The path is put together where the file is read to.
-        let mut whole = Writer::new(memory);
-        whole.put(vfs.exports().first().map_or(b"", |export| export.path));
-        whole.put(path);
-        let Ok(pin) = vfs.open_at(whole.since(0), &TO_READ) else {
+        let mut whole = Text::new();
+        let top = vfs.exports().first().map_or(&b""[..], |export| export.path);
+        if add(&mut whole, top).is_err() || add(&mut whole, path).is_err() {
+            return;
+        }
+        let Ok(pin) = vfs.open_at(&whole, &TO_READ) else {
             return;
         };
-        let len = vfs.read(&pin, 0, memory).unwrap_or(0);
+        let len = vfs.read(&pin, 0, memory).unwrap_or(0) as usize;
         vfs.unpin(pin);
         let full = len == memory.len();
         let memory: &'static [u8] = memory;

@@ -9,7 +9,6 @@ use super::status::{Fault, Outcome};
 use super::{Order, Request, Stop};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
 use crate::text::Text;
-use crate::wire::Writer;
 use crate::wire::sftp::kind;
 
 /// The ways in which requests are carried out.
@@ -225,10 +224,12 @@ impl Request<'_> {
             Err(Fault::NoRoom | Fault::Busy) => return,
             Err(fault) => fault.words(),
         };
-        let mut room = [0; 512];
-        let mut about = Writer::new(&mut room);
-        // What does not fit is cut off, as a line is.
-        let mut put = |path: &[u8]| about.put(path.get(..PATH_BYTES_TOLD).unwrap_or(path));
+        let mut about = heapless::Vec::<u8, ABOUT_BYTES>::new();
+        let mut put = |path: &[u8]| {
+            for byte in path.iter().take(PATH_BYTES_TOLD) {
+                let _ = about.push(*byte);
+            }
+        };
         if entry.has(PATH) {
             put(self.path);
         }
@@ -236,10 +237,11 @@ impl Request<'_> {
             put(b" ");
             put(self.other);
         }
-        let name = requests::name(entry.ask as usize);
-        self.events.tell_request(name, about.since(0), why);
+        self.events
+            .tell_request(requests::name(entry.ask as usize), &about, why);
     }
 }
 
-/// Bytes of a path that a person is told.
+/// Bytes of a path that a person is told, and of two with a blank between.
 const PATH_BYTES_TOLD: usize = 240;
+const ABOUT_BYTES: usize = 2 * PATH_BYTES_TOLD + 1;

@@ -131,7 +131,7 @@ impl Request<'_> {
         if room.len() < len as usize {
             return Err(Fault::NoRoom);
         }
-        let got = self.vfs.read(pin, offset, room)?;
+        let got = self.vfs.read(pin, offset, room)? as usize;
         if got == 0 && asked > 0 {
             return Err(Fault::Eof);
         }

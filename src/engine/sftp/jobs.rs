@@ -113,7 +113,7 @@ fn go_on(
     }
     let len = job.len.min(room.len() as u64);
     let room = room.get_mut(..len as usize).unwrap_or_default();
-    let got = vfs.read(pin, job.offset, room)?;
+    let got = vfs.read(pin, job.offset, room)? as usize;
     let bytes = room.get(..got).unwrap_or_default();
     if !job.copies {
         check.step(bytes, hashes);
@@ -196,11 +196,9 @@ impl Request<'_> {
         let end = job.offset.max(job.to_offset).saturating_add(len);
         let (from, readable, node) = (self.slot, self.mode & READ, self.node);
         self.find(handle, FILE)?;
-        let mut which = |node| {
-            let attr = self.vfs.attr(node)?;
-            Ok::<_, Fault>((attr.fsid, attr.inode))
-        };
-        if which(node)? == which(self.node)? {
+        let one = self.vfs.attr(node)?;
+        let other = self.vfs.attr(self.node)?;
+        if one.fsid == other.fsid && one.inode == other.inode {
             return Err(Fault::FAILURE);
         }
         if readable == 0 || self.mode & WRITE == 0 {

@@ -54,7 +54,6 @@ fn blank(out: &mut Writer<'_>) {
 }
 
 /// Type and permissions, as by strmode(3).
-#[inline(never)]
 fn mode(out: &mut Writer<'_>, attr: &Attr) {
     // In the order of `Kind`.
     let kind = b"?pc?d?b?-?l?s".get(attr.kind as usize).copied();
@@ -84,17 +83,16 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
 #[inline(never)]
 pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
     let mut text = [b' '; 21];
-    let mut rest = number;
-    let mut blank = text.len();
-    while let Some(digit) = text.get_mut(blank.wrapping_sub(1)) {
-        *digit = b'0'.wrapping_add((rest % 10) as u8);
+    let (mut rest, mut len) = (number, 0_usize);
+    for place in text.iter_mut().rev() {
+        *place = b'0'.wrapping_add((rest % 10) as u8);
         rest /= 10;
-        blank = blank.wrapping_sub(1);
+        len = len.wrapping_add(1);
         if rest == 0 {
             break;
         }
     }
-    let from = text.len().wrapping_sub(places).min(blank).wrapping_sub(1);
+    let from = text.len().wrapping_sub(len.max(places)).wrapping_sub(1);
     out.put(text.get(from..).unwrap_or_default());
 }
 

@@ -261,6 +261,7 @@ impl Request<'_> {
 }
 
 /// What was done, and what is to be done next.
+#[inline(always)]
 fn progress(
     session: &Session,
     consumed: usize,

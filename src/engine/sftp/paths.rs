@@ -36,7 +36,7 @@ impl Request<'_> {
     pub(super) fn read_link(&mut self) -> Outcome {
         self.resolve(self.path, false)?;
         let mut room = [0; LINK_BYTES_MAX];
-        let len = self.vfs.readlink(self.node, &mut room)?;
+        let len = self.vfs.readlink(self.node, &mut room)? as usize;
         self.named(&room, len);
         Ok(())
     }

@@ -328,8 +328,8 @@ impl World {
                 let start = talk.output.len();
                 talk.output.resize(start + *len as usize, 0);
                 let got = self.tree.read(file, *offset, &mut talk.output[start..]);
-                if got != Ok(*len as usize) {
-                    talk.output.truncate(start + got.unwrap_or(0));
+                if got != Ok(*len) {
+                    talk.output.truncate(start + got.unwrap_or(0) as usize);
                     talk.closed = Some("short");
                     return None;
                 }

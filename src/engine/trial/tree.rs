@@ -147,7 +147,7 @@ impl Vfs for Tree {
         self.ram.lookup(dir, name)
     }
 
-    fn start(&mut self, out: &mut [u8]) -> FsResult<usize> {
+    fn start(&mut self, out: &mut [u8]) -> FsResult<u32> {
         self.ram.start(out)
     }
 
@@ -170,12 +170,12 @@ impl Vfs for Tree {
         self.ram.clock()
     }
 
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         self.host.works()?;
         self.ram.readlink(node, out)
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         self.host.works()?;
         let left = self
             .host

@@ -238,7 +238,7 @@ impl World {
                 let start = talk.output.len();
                 talk.output.resize(start + *len as usize, 0);
                 let got = self.tree.read(file, *offset, &mut talk.output[start..]);
-                assert_eq!(got, Ok(*len as usize), "more was promised than there is");
+                assert_eq!(got, Ok(*len), "more was promised than there is");
                 Some(Ok(()))
             }
             Order::Sync { file } => Some(self.tree.sync(file)),

@@ -221,7 +221,7 @@ impl Vfs for Host {
         self.adopt(dir, file, Opened::Path)
     }
 
-    fn start(&mut self, _: &mut [u8]) -> FsResult<usize> {
+    fn start(&mut self, _: &mut [u8]) -> FsResult<u32> {
         Err(FsError::NotSupported)
     }
 
@@ -241,12 +241,13 @@ impl Vfs for Host {
         FileTime::default()
     }
 
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<usize> {
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let (entry, _) = self.at(node)?;
         if entry.kind != Kind::SymbolicLink {
             return Err(FsError::Invalid);
         }
-        rustix::fs::readlinkat_raw(&entry.file, c"", out).map_err(error)
+        let len = rustix::fs::readlinkat_raw(&entry.file, c"", out).map_err(error)?;
+        Ok(len as u32)
     }
 
     fn readdir(
@@ -319,8 +320,9 @@ impl Vfs for Host {
         Some(Descriptor(self.table.get(pin.node())?.file.as_raw_fd()))
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-        kernel::read(&self.at(pin.node)?.0.file, offset, out)
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        let got = kernel::read(&self.at(pin.node)?.0.file, offset, out)?;
+        Ok(got as u32)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {

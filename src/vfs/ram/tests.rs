@@ -22,7 +22,7 @@ fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
     let pin = ram.pin(file, Some(Right::Read)).unwrap();
     let len = ram.read(&pin, 0, &mut out).unwrap();
     ram.unpin(pin);
-    out[..len].to_vec()
+    out[..len as usize].to_vec()
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) fn what_is_written_is_read_at_any_offset(world: &mut dyn World) {
     ] {
         write(vfs, file, offset, bytes).unwrap();
         let mut out = vec![0; bytes.len()];
-        assert_eq!(read(vfs, file, offset, &mut out), Ok(bytes.len()));
+        assert_eq!(read(vfs, file, offset, &mut out), Ok(bytes.len() as u32));
         assert_eq!(out, bytes);
         assert_eq!(vfs.attr(file).unwrap().size, size);
     }

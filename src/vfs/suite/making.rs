@@ -187,7 +187,7 @@ pub(super) fn targets_of_links_are_kept_byte_by_byte(world: &mut dyn World) {
         let made = vfs.create(dir, name(text), Make::Link(target), &mode(0o777));
         let mut out = [0; 1024];
         let len = vfs.readlink(made.unwrap(), &mut out).unwrap();
-        assert_eq!(&out[..len], target);
+        assert_eq!(&out[..len as usize], target);
     }
 }
 

@@ -43,8 +43,8 @@ impl Jail {
     }
 
     /// The path that relative ones begin with.
-    pub(super) fn start(&self, out: &mut [u8]) -> usize {
-        join(out, ended(self.export.path), self.start)
+    pub(super) fn start(&self, out: &mut [u8]) -> u32 {
+        join(out, ended(self.export.path), self.start) as u32
     }
 }
 
@@ -93,17 +93,17 @@ impl User {
     }
 
     /// The target of a link, which may have been made by who sees more: what lies in the jail is shown as it is seen from there.
-    pub(super) fn show(&mut self, target: &mut [u8], len: usize) -> usize {
+    pub(super) fn show(&mut self, target: &mut [u8], len: u32) -> u32 {
         let Some(jail) = &self.jail else {
             return len;
         };
-        let Some(below) = beneath(jail.real, front(target, len)) else {
+        let Some(below) = beneath(jail.real, front(target, len as usize)) else {
             return len;
         };
         self.named = NONE;
         self.text.clear();
         let _ = add(&mut self.text, below);
-        join(target, ended(jail.export.path), &self.text)
+        join(target, ended(jail.export.path), &self.text) as u32
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.

@@ -163,7 +163,7 @@ fn target(user: &mut User, path: &[u8]) -> String {
     let mut out = [0; 4096];
     let node = user.resolve(path, false).unwrap();
     let len = user.readlink(node, &mut out).unwrap();
-    String::from_utf8_lossy(&out[..len]).into_owned()
+    String::from_utf8_lossy(&out[..len as usize]).into_owned()
 }
 
 #[test]
