@@ -85,22 +85,27 @@ const NAME: usize = 0;
 const NUMBER: usize = 2;
 const HOME: usize = 5;
 
+/// A number, and its name if it has one.
+type Known = (u32, Option<&'static [u8]>);
+
 /// One of the two files: lines of fields between colons.
 struct Table {
     memory: &'static mut [u8],
     /// The whole lines that were read into it.
     text: &'static [u8],
-    /// The number that was asked for last, and its name, if it has one: most files of a directory have one owner.
-    recent: Cell<(u32, Option<&'static [u8]>)>,
+    /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
+    /// files has few owners.
+    recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
 }
 
 impl Table {
+    const RECENT_COUNT: usize = 64;
+
     const fn new(memory: &'static mut [u8]) -> Self {
         Self {
             memory,
             text: &[],
-            // Nobody has this number.
-            recent: Cell::new((u32::MAX, None)),
+            recent: [const { Cell::new(None) }; Self::RECENT_COUNT],
         }
     }
 
@@ -155,14 +160,16 @@ impl Table {
 
     #[inline(never)]
     fn name(&self, number: u32) -> Option<&'static [u8]> {
-        let (recent, name) = self.recent.get();
-        if recent == number {
-            return name;
+        let place = self.recent.get(number as usize % Self::RECENT_COUNT)?;
+        match place.get() {
+            Some((recent, name)) if recent == number => name,
+            _ => {
+                let name = self.find_number(number, NAME);
+                let name = name.filter(|name| name.len() <= NAME_BYTES_MAX);
+                place.set(Some((number, name)));
+                name
+            }
         }
-        let name = self.find_number(number, NAME);
-        let name = name.filter(|name| name.len() <= NAME_BYTES_MAX);
-        self.recent.set((number, name));
-        name
     }
 }
 
