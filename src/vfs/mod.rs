@@ -459,7 +459,7 @@ pub trait Vfs {
     fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin>;
     /// Gives a pin back.
     fn unpin(&mut self, pin: Pin);
-    /// Fills `out`, which is less than 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
+    /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
     /// Writes all of `bytes` at `offset` of a file that was pinned for it. After an error some may be written.
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;

@@ -61,12 +61,6 @@ impl Drop for User {
     }
 }
 
-/// A file that was not there.
-const NEW: OFlags = WRITE
-    .union(OFlags::CREATE)
-    .union(OFlags::EXCL)
-    .union(OFlags::NOFOLLOW);
-
 /// A node's descriptor.
 const fn number(node: Node) -> RawFd {
     node.0 as RawFd
@@ -425,7 +419,7 @@ impl Vfs for User {
     ) -> FsResult<Node> {
         let (mut flags, mode) = (PATH, change.mode.unwrap_or(0o666));
         match make {
-            Make::File => flags = NEW,
+            Make::File => flags = alter::NEW,
             _ => self.make(dir, name, make, change.mode)?,
         }
         let opened = named::open_entry(number(dir), name.bytes(), flags, mode);
@@ -446,26 +440,7 @@ impl Vfs for User {
         make: Make<'_>,
         mode: Option<u32>,
     ) -> FsResult<()> {
-        let (into, raw, bits) = (number(dir), name.bytes(), mode.unwrap_or(0o666));
-        match make {
-            Make::File => {
-                let made = named::open_entry::<FsError>(into, raw, NEW, bits)?;
-                named::close(made);
-                Ok(())
-            }
-            Make::Directory => named::make_directory(into, raw, mode.unwrap_or(0o777)),
-            Make::Link(target) => {
-                // It is never followed here, so it may be anything but empty.
-                if target.is_empty() {
-                    return Err(FsError::Invalid);
-                }
-                self.named = NONE;
-                self.text.clear();
-                self.end_text(target)?;
-                named::make_link(self.text(), into, raw)
-            }
-            Make::Special(kind, device) => named::make_node(into, raw, kind.bits() | bits, device),
-        }
+        self.name(number(dir), name.bytes(), make, mode)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {

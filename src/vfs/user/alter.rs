@@ -1,17 +1,24 @@
-//! What changes attributes, by a descriptor that may be open only as a path.
+//! What changes attributes, by a descriptor that may be open only as a path, and what makes objects.
 //!
 //! The kernel changes little by such a descriptor. For the rest there is the path in /proc, and where that is missing the object
 //! is opened.
 
-use super::super::kernel::READ;
 use super::super::kernel::change::times;
-use super::super::{Change, FsError, FsResult, Kind, Node, Vfs as _};
+use super::super::kernel::{READ, WRITE};
+use super::super::{Change, FsError, FsResult, Kind, Make, Node, Vfs as _};
+use super::ring::NONE;
 use super::{User, number};
 use crate::sys::files;
 use crate::sys::named::{self, CURRENT};
 use core::ffi::CStr;
 use rustix::fd::RawFd;
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, OFlags};
+
+/// A file that was not there.
+pub(super) const NEW: OFlags = WRITE
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW);
 
 /// Changes attributes of an open file, or of what a path leads to, in the order in which none undoes another. Who owns it is
 /// changed by its descriptor in any case.
@@ -71,5 +78,35 @@ impl User {
             return Err(FsError::TryLater);
         }
         change(number(again), None, by)
+    }
+
+    /// Makes an object that was not there.
+    pub(super) fn name(
+        &mut self,
+        into: RawFd,
+        raw: &[u8],
+        make: Make<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        let bits = mode.unwrap_or(0o666);
+        match make {
+            Make::File => {
+                let made = named::open_entry::<FsError>(into, raw, NEW, bits)?;
+                named::close(made);
+                Ok(())
+            }
+            Make::Directory => named::make_directory(into, raw, mode.unwrap_or(0o777)),
+            Make::Link(target) => {
+                // It is never followed here, so it may be anything but empty.
+                if target.is_empty() {
+                    return Err(FsError::Invalid);
+                }
+                self.named = NONE;
+                self.text.clear();
+                self.end_text(target)?;
+                named::make_link(self.text(), into, raw)
+            }
+            Make::Special(kind, device) => named::make_node(into, raw, kind.bits() | bits, device),
+        }
     }
 }
