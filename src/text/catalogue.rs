@@ -84,7 +84,7 @@ const SFTP_SERVER: &[&str] = &[
     "name the bits in octal, such as 022",
     "name a directory",
     "name an absolute path",
-    "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file",
+    "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
     "name what is shown there: --jail DIR",
     // Failures.
     "cannot make a jail of",

@@ -74,7 +74,8 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
     let directory = public_dir()?;
     let good = directory.path().display().to_string();
     let unknown_option = format!("{good}:wibble");
-    let cases: [(&[&str], &str); 24] = [
+    let long_path = format!("/{}", "x".repeat(107));
+    let cases: [(&[&str], &str); 25] = [
         (&["wibble"], "wibble"),
         (&["nfs"], "--export"),
         (&["nfs", "-p"], "--export"),
@@ -102,6 +103,7 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
             &["sftp-server", "--listen", "0.0.0.0:0"],
             "--i-trust-this-network",
         ),
+        (&["sftp-server", "--listen", &long_path], "107 bytes"),
     ];
     for (words, part) in cases {
         complains(words, USAGE, &[part])?;

@@ -25,7 +25,7 @@ const WANTED: Text = Text::row(&[
     "name the bits in octal, such as 022",
     "name a directory",
     "name an absolute path",
-    "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file",
+    "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
 ]);
 
 /// What the arguments ask for.
