@@ -243,25 +243,19 @@ pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Resul
 /// Cuts an open file, or what a path leads to, or makes it longer.
 pub fn cut<E: From<Errno>>(file: RawFd, path: Option<&CStr>, size: u64) -> Result<(), E> {
     #[cfg(target_pointer_width = "64")]
-    {
-        let size = size as usize;
-        match path {
-            // SAFETY: two numbers.
-            None => unsafe { act(word(file), size, 0, 0, 0, Sysno::ftruncate) },
-            // SAFETY: the kernel reads the path.
-            Some(path) => unsafe { act(path.as_ptr() as usize, size, 0, 0, 0, Sysno::truncate) },
-        }
-    }
-    #[cfg(target_pointer_width = "32")]
+    let (numbers, size) = ([Sysno::ftruncate, Sysno::truncate], [size as usize, 0]);
+    // A size is two words there, the low one first.
+    #[cfg(target_arch = "x86")]
+    let (numbers, size) = (
+        [Sysno::ftruncate64, Sysno::truncate64],
+        [size as usize, (size >> 32) as usize],
+    );
+    let [by_number, by_path] = numbers;
     match path {
-        None => Ok(rustix::fs::ftruncate(lend(file), size)?),
-        Some(path) => {
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::LARGEFILE | OFlags::CLOEXEC;
-            let file = open::<E>(CURRENT, path, flags, 0)?;
-            let done = rustix::fs::ftruncate(lend(file), size);
-            close(file);
-            Ok(done?)
-        }
+        // SAFETY: numbers.
+        None => unsafe { act(word(file), size[0], size[1], 0, 0, by_number) },
+        // SAFETY: the kernel reads the path.
+        Some(path) => unsafe { act(path.as_ptr() as usize, size[0], size[1], 0, 0, by_path) },
     }
 }
 
