@@ -6,6 +6,8 @@ use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use embedded_io::Write as _;
 
+#[cfg(feature = "iso")]
+mod inside;
 #[cfg(feature = "nfs")]
 mod nfs;
 mod reasons;
@@ -23,6 +25,8 @@ const HELP: &[&str] = &[
     nfs::SUMMARY,
     #[cfg(feature = "sftp-server")]
     sftp_server::SUMMARY,
+    #[cfg(feature = "iso")]
+    inside::SUMMARY,
     "\nstowaway ROLE --help has its options.\n",
 ];
 const VERSION: &str = concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n");
@@ -45,7 +49,7 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &str = "serve nfs unfsd sftp-server";
+    const ROLES: &str = "serve nfs unfsd sftp-server ls cat";
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();
@@ -68,6 +72,8 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         }
         #[cfg(feature = "sftp-server")]
         Some(3) => sftp_server::run(args),
+        #[cfg(feature = "iso")]
+        Some(role @ 4..=5) => inside::run(args, role == 5),
         _ => {
             inform(word, HELP)?;
             Err(complain(USAGE, b"there is no role", word, SEE_HELP))

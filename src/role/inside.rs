@@ -1,0 +1,156 @@
+//! `ls` and `cat`: a look inside an image of a disk, from a host that has no tools. ECMA-119, Rock Ridge, Joliet.
+//!
+//! The image's path ends at the first component that is a file; what follows it is looked for inside. There are no flags.
+
+use super::{FAILED, SEE_HELP, Status, USAGE, complain, inform, reasons};
+use crate::config::{IMAGE_WINDOW_BYTES, READ_INLINE_BYTES};
+use crate::engine::sftp::accounts::Accounts;
+use crate::engine::sftp::longname::longname;
+use crate::event::Line;
+use crate::sys::start::Args;
+use crate::sys::stdio::Stdio;
+use crate::sys::{self, heap};
+use crate::vfs::iso::{Block as _, Disk, Entry, Image, Listing};
+use crate::vfs::{FsError, FsResult, Kind};
+use crate::wire::Writer;
+
+/// What `stowaway --help` says of them.
+pub(super) const SUMMARY: &str = "  ls, cat\t\tlists and reads files inside an ISO image\n";
+const HELP: &str = "\
+stowaway ls IMAGE[/PATH] …
+stowaway cat IMAGE/PATH …
+\tlists what is inside an ISO image as ls -l does, in UTC;
+\twrites a file inside one to standard output
+
+such as:  stowaway cat debian.iso/install.amd/vmlinuz >vmlinuz
+";
+/// Bytes that are read at once, or put together before they are written.
+const ROOM_BYTES: usize = READ_INLINE_BYTES as usize;
+/// Bytes of a name that are escaped at once.
+const PIECE_BYTES: usize = 64;
+
+/// Lists what the arguments name, or writes it out if `whole`.
+pub(super) fn run(args: Args, whole: bool) -> Result<(), Status> {
+    let room = heap::bytes(ROOM_BYTES);
+    let window = heap::bytes(IMAGE_WINDOW_BYTES);
+    let mut status = Err(USAGE);
+    for word in args {
+        let word = word.to_bytes();
+        inform(word, &[HELP])?;
+        if word.starts_with(b"-") {
+            return Err(complain(USAGE, b"there is no option", word, SEE_HELP));
+        }
+        let looked = look(word, whole, room, window);
+        let looked = looked.map_err(|error| failed(word, error));
+        if status != Err(FAILED) {
+            status = looked;
+        }
+    }
+    if status == Err(USAGE) {
+        let why = b"such as debian.iso/pool";
+        complain(USAGE, b"name what is inside an ISO image", b"", why);
+    }
+    status
+}
+
+/// Looks at one of them.
+#[inline(never)]
+fn look(word: &[u8], whole: bool, room: &mut [u8], window: &mut [u8]) -> FsResult<()> {
+    let (mut entry, mut inner) = (Entry::new(), Entry::new());
+    let mut end = word.len();
+    let place = room.get_mut(..end);
+    place.ok_or(FsError::NameTooLong)?.copy_from_slice(word);
+    let disk = loop {
+        let path = room.get_mut(..=end).unwrap_or_default();
+        if let [.., place] = path {
+            *place = 0;
+        }
+        let opened = Disk::open(sys::c_str(path));
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        match (opened, slash) {
+            // What it is told to lie in is a file.
+            (Err(FsError::NotDirectory), Some(slash)) => end = slash,
+            (opened, _) => break opened?,
+        }
+    };
+    let mut image = Image::new(disk, window);
+    image.open(&mut entry)?;
+    let inside = word.get(end..).unwrap_or_default();
+    image.resolve(inside, whole, &mut entry)?;
+    let (id, mut offset) = (entry.id, 0);
+    if whole {
+        loop {
+            let run = image.run(id, offset, &mut entry)?;
+            let bytes = room.get_mut(..run.len.min(ROOM_BYTES as u64) as usize);
+            let bytes = bytes.unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            image.block().read(run.at, bytes)?;
+            print(bytes)?;
+            offset += bytes.len() as u64;
+        }
+    }
+    if entry.kind() != Kind::Directory {
+        return show(&entry, &entry, room);
+    }
+    let mut listing = Listing::default();
+    image.list(id, 0, &mut listing, &mut entry)?;
+    let mut status = Ok(());
+    while image.next(&mut listing, &mut entry)? {
+        // What is damaged does not hide what is not.
+        match image.entry(entry.id, &mut inner) {
+            _ if entry.is_dots() => {}
+            Ok(()) => show(&inner, &entry, room)?,
+            Err(error) => {
+                failed(entry.name(), error);
+                status = Err(error);
+            }
+        }
+    }
+    status
+}
+
+/// Prints the line of an entry, of which all is known but its name.
+fn show(entry: &Entry, named: &Entry, room: &mut [u8]) -> FsResult<()> {
+    let mut out = Writer::new(room);
+    // Whoever the host's users are, the image's are others.
+    let nobody = Accounts::new([&mut [], &mut []]);
+    let attr = entry.attr();
+    longname(&mut out, b"", &attr, &nobody, sys::wall_clock().0);
+    escape(named.name(), &mut out);
+    if attr.kind == Kind::SymbolicLink {
+        out.put(b" -> ");
+        escape(named.target(), &mut out);
+    }
+    out.put(b"\n");
+    // The columns have their length before them.
+    print(out.since(4))
+}
+
+fn escape(name: &[u8], out: &mut Writer<'_>) {
+    for piece in name.chunks(PIECE_BYTES) {
+        out.put(Line::default().escaped(piece).bytes());
+    }
+}
+
+fn print(bytes: &[u8]) -> FsResult<()> {
+    if Stdio::print(bytes) {
+        Ok(())
+    } else {
+        Err(FsError::NoSpace)
+    }
+}
+
+/// Says what failed, with what, and why.
+fn failed(about: &[u8], error: FsError) -> Status {
+    reasons::failed("cannot read", about, error.into(), REASONS)
+}
+
+/// Why something failed here and what to do about it.
+const REASONS: &str = concat!(
+    "\x16\0it is no ISO 9660 image, or no regular file\0", // INVAL
+    "\x26\0its files are in UDF; unpack it with another program\0", // NOSYS
+    "\x05\x74\0the image is damaged or incomplete; compare its checksum\0", // IO, STALE
+    "\x1c\0standard output cannot be written\0",           // NOSPC
+);
