@@ -10,7 +10,7 @@ use crate::event::Line;
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::sys::{self, heap};
-use crate::vfs::iso::{Block as _, Disk, Entry, Image, Listing};
+use crate::vfs::iso::{Block as _, Disk, Entry, Image, Listing, number};
 use crate::vfs::{FsError, FsResult, Kind};
 use crate::wire::Writer;
 
@@ -144,7 +144,7 @@ fn print(bytes: &[u8]) -> FsResult<()> {
 
 /// Says what failed, with what, and why.
 fn failed(about: &[u8], error: FsError) -> Status {
-    reasons::failed("cannot read", about, error.into(), REASONS)
+    reasons::failed_with("cannot read", about, number(error), REASONS)
 }
 
 /// Why something failed here and what to do about it.

@@ -6,7 +6,12 @@ use crate::sys::Errno;
 
 /// Says what failed, with what, and why, in the words of `own` reasons or of these.
 pub(super) fn failed(what: &str, about: &[u8], errno: Errno, own: &'static str) -> Status {
-    complain(FAILED, what.as_bytes(), about, why(errno, own))
+    failed_with(what, about, errno.raw_os_error() as u8, own)
+}
+
+/// The same for an error's number.
+pub(super) fn failed_with(what: &str, about: &[u8], number: u8, own: &'static str) -> Status {
+    complain(FAILED, what.as_bytes(), about, why(number, own))
 }
 
 /// Error numbers, NUL, text, NUL. A table of references would be twice as long. The last text is for all other numbers.
@@ -24,8 +29,7 @@ const REASONS: &str = concat!(
     "\0the host refuses; see that it is an ordinary local file or directory",
 );
 
-fn why(errno: Errno, own: &'static str) -> &'static [u8] {
-    let number = errno.raw_os_error() as u8;
+fn why(number: u8, own: &'static str) -> &'static [u8] {
     for table in [own, REASONS] {
         let mut numbers: Option<&[u8]> = None;
         for part in parts(table.as_bytes(), 0) {
@@ -47,7 +51,7 @@ fn why(errno: Errno, own: &'static str) -> &'static [u8] {
 
 #[cfg(test)]
 pub(super) fn check(errno: Errno, own: &'static str, part: &str) {
-    let why = core::str::from_utf8(why(errno, own)).unwrap();
+    let why = core::str::from_utf8(why(errno.raw_os_error() as u8, own)).unwrap();
     assert!(why.contains(part), "{errno:?}: {why}");
 }
 

@@ -16,7 +16,7 @@ use crate::wire::iso9660::{
     SECTOR_BYTES, top,
 };
 
-pub use super::kernel::disk::Disk;
+pub use super::kernel::disk::{Disk, number};
 
 /// Something of a known size that can be read at any place.
 pub trait Block {

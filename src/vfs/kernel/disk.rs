@@ -63,13 +63,11 @@ impl Block for Disk {
 }
 
 /// The host's number for an error, for who has words for those.
-impl From<FsError> for Errno {
-    fn from(error: FsError) -> Self {
-        for (known, meaning) in &SHORT {
-            if *meaning == error {
-                return Self::from_raw_os_error((*known).into());
-            }
+pub fn number(error: FsError) -> u8 {
+    for (known, meaning) in &SHORT {
+        if *meaning == error {
+            return *known;
         }
-        Self::IO
     }
+    Errno::IO.raw_os_error() as u8
 }
