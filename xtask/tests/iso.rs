@@ -189,7 +189,7 @@ fn sample(parts: usize) -> Result<TempDir> {
     fs::write(top.join("empty"), "")?;
     fs::write(top.join("Two Words And Capitals.TXT"), "words")?;
     let bytes: Vec<u8> = (0..3_000_000_u64)
-        .map(|number| (number * number >> 7) as u8)
+        .map(|number| ((number * number) >> 7) as u8)
         .collect();
     fs::write(top.join("large"), &bytes)?;
     let deep = top.join("a/b/c/d/e/f/g/h/i/j/k");
