@@ -10,11 +10,13 @@ use embedded_io::Write as _;
 mod inside;
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod reasons;
 #[cfg(feature = "nfs")]
 mod serve;
 #[cfg(feature = "sftp-server")]
 mod sftp_server;
+#[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod words;
 
 use words::{parts, place_in};
@@ -110,6 +112,7 @@ fn complain(status: Status, what: &[u8], about: &[u8], why: &[u8]) -> Status {
 /// Events go to standard error.
 struct Console;
 
+#[cfg(any(feature = "nfs", feature = "sftp-server"))]
 impl Console {
     /// For as long as the process lasts; it takes no room.
     fn leak() -> &'static mut Self {
