@@ -2,7 +2,7 @@
 //!
 //! The image's path ends at the first component that is a file; what follows it is looked for inside. There are no flags.
 
-use super::{FAILED, SEE_HELP, Status, USAGE, complain, inform, reasons};
+use super::{DONE, SEE_HELP, Status, USAGE, complain, inform, reasons};
 use crate::config::{IMAGE_WINDOW_BYTES, READ_INLINE_BYTES};
 use crate::engine::sftp::accounts::Accounts;
 use crate::engine::sftp::longname::longname;
@@ -26,6 +26,8 @@ such as:  stowaway cat debian.iso/install.amd/vmlinuz >vmlinuz
 ";
 /// Bytes that are read at once, or put together before they are written.
 const ROOM_BYTES: usize = READ_INLINE_BYTES as usize;
+/// Nothing was to be done: less than any status.
+const NOTHING: Status = -1;
 /// Bytes of a name that are escaped at once.
 const PIECE_BYTES: usize = 64;
 
@@ -33,29 +35,29 @@ const PIECE_BYTES: usize = 64;
 pub(super) fn run(args: Args, whole: bool) -> Result<(), Status> {
     let room = heap::bytes(ROOM_BYTES);
     let window = heap::bytes(IMAGE_WINDOW_BYTES);
-    let mut status = Err(USAGE);
+    let mut worst = NOTHING;
     for word in args {
         let word = word.to_bytes();
         inform(word, &[HELP])?;
         if word.starts_with(b"-") {
             return Err(complain(USAGE, b"there is no option", word, SEE_HELP));
         }
-        let looked = look(word, whole, room, window);
-        let looked = looked.map_err(|error| failed(word, error));
-        if status != Err(FAILED) {
-            status = looked;
+        let status = look(word, whole, room, window);
+        worst = worst.max(status.unwrap_or_else(|error| failed(word, error)));
+    }
+    match worst {
+        DONE => Ok(()),
+        NOTHING => {
+            let what = b"name what is inside an ISO image";
+            Err(complain(USAGE, what, b"", b"such as debian.iso/pool"))
         }
+        status => Err(status),
     }
-    if status == Err(USAGE) {
-        let why = b"such as debian.iso/pool";
-        complain(USAGE, b"name what is inside an ISO image", b"", why);
-    }
-    status
 }
 
-/// Looks at one of them.
+/// Looks at one of them; the status is that of what is inside, of which all has been said.
 #[inline(never)]
-fn look(word: &[u8], whole: bool, room: &mut [u8], window: &mut [u8]) -> FsResult<()> {
+fn look(word: &[u8], whole: bool, room: &mut [u8], window: &mut [u8]) -> FsResult<Status> {
     let (mut entry, mut inner) = (Entry::new(), Entry::new());
     let mut end = word.len();
     let place = room.get_mut(..end);
@@ -84,7 +86,7 @@ fn look(word: &[u8], whole: bool, room: &mut [u8], window: &mut [u8]) -> FsResul
             let bytes = room.get_mut(..run.len.min(ROOM_BYTES as u64) as usize);
             let bytes = bytes.unwrap_or_default();
             if bytes.is_empty() {
-                return Ok(());
+                return Ok(DONE);
             }
             image.block().read(run.at, bytes)?;
             print(bytes)?;
@@ -92,23 +94,21 @@ fn look(word: &[u8], whole: bool, room: &mut [u8], window: &mut [u8]) -> FsResul
         }
     }
     if entry.kind() != Kind::Directory {
-        return show(&entry, &entry, room);
+        show(&entry, &entry, room)?;
+        return Ok(DONE);
     }
     let mut listing = Listing::default();
     image.list(id, 0, &mut listing, &mut entry)?;
-    let mut status = Ok(());
+    let mut status = DONE;
     while image.next(&mut listing, &mut entry)? {
         // What is damaged does not hide what is not.
         match image.entry(entry.id, &mut inner) {
             _ if entry.is_dots() => {}
             Ok(()) => show(&inner, &entry, room)?,
-            Err(error) => {
-                failed(entry.name(), error);
-                status = Err(error);
-            }
+            Err(error) => status = failed(entry.name(), error),
         }
     }
-    status
+    Ok(status)
 }
 
 /// Prints the line of an entry, of which all is known but its name.

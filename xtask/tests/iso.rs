@@ -541,3 +541,42 @@ fn failures_are_one_line_that_says_what_to_do() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_is_damaged_does_not_hide_what_is_not() -> Result<()> {
+    let tree = tempfile::tempdir()?;
+    for name in ["before", "damaged", "without"] {
+        fs::write(tree.path().join(name), name)?;
+    }
+    let (_dir, image) = image(ROCK_RIDGE[0], tree.path())?;
+    let mut bytes = fs::read(&image)?;
+    // One of the two numbers that say its mode: they stand before its name, whose first place is the record.
+    let name = bytes.windows(8).position(|part| part == b"\0damaged");
+    let before = &bytes[..name.context("no name")?];
+    let mode = before.windows(2).rposition(|part| part == b"PX");
+    bytes[mode.context("no mode")? + 6] ^= 0x40;
+    fs::write(&image, bytes)?;
+    let place = image.display().to_string();
+    let output = run(Arch::X86_64, &["ls", &place])?;
+    let said = String::from_utf8(output.stderr)?;
+    let listed = String::from_utf8(output.stdout)?;
+    ensure!(
+        output.status.code() == Some(1) && said.lines().count() == 1,
+        "{said}"
+    );
+    ensure!(said.contains("damaged: the image is damaged"), "{said}");
+    ensure!(
+        listed.contains(" before\n") && listed.contains(" without\n"),
+        "{listed}"
+    );
+    ensure!(listed.lines().count() == 2, "{listed}");
+    let words = [
+        "cat",
+        &format!("{place}/before"),
+        &format!("{place}/none"),
+        &format!("{place}/without"),
+    ];
+    let output = run(Arch::X86_64, &words)?;
+    ensure!(output.status.code() == Some(1) && output.stdout == b"beforewithout");
+    Ok(())
+}
