@@ -17,7 +17,6 @@ pub struct Disk {
 
 impl Disk {
     /// Opens what a path leads to. `IsDirectory`, `Invalid`: it is no regular file.
-    #[inline(never)]
     pub fn open(path: &CStr) -> FsResult<Self> {
         let file = files::open(path, READ, 0)?;
         let mut about = files::blank();
