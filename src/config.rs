@@ -70,6 +70,11 @@ pub const SPLICE_BYTES_MIN: u32 = 64 << 10;
 /// Bytes that one turn moves for one connection before the others have theirs.
 pub const ORDER_TURN_BYTES: u32 = 2 << 20;
 
+/// Bytes of a directory in an image that are read at once.
+pub const IMAGE_WINDOW_BYTES: usize = 16 << 10;
+/// Bytes of an image that one question may look at: enough for a directory of 100,000 names.
+pub const IMAGE_WORK_BYTES: u32 = 128 << 20;
+
 const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
 const _: () = assert!(READ_INLINE_BYTES <= READ_BYTES_MAX);
 const _: () = assert!(STORE_BYTES <= REPLY_BYTES && STORE_BYTES.is_multiple_of(PAGE_BYTES));

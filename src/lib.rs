@@ -3,7 +3,7 @@
 //! # Bird's eye
 //!
 //! ```text
-//!            role      what the file does, by its first word: nfs, serve, sftp-server
+//!            role      what the file does, by its first word: nfs, serve, sftp-server, ls, cat
 //!              │
 //!            drive     the loop: connections, buffers, orders; the supervisor
 //!          ┌───┼────┐
@@ -22,7 +22,8 @@
 //!
 //! An SFTP session is a process of its own with one peer: `drive::stdio` reads, hands what came to `engine::sftp`, writes what
 //! it answers, and waits nowhere else. NFS names objects by handles that last, SFTP by paths: `vfs::host` has the former,
-//! `vfs::user` the latter, and both ask the kernel through `vfs::kernel`.
+//! `vfs::user` the latter, and both ask the kernel through `vfs::kernel`. What is inside an image of a disk, `vfs::iso` reads
+//! from its bytes; `ls` and `cat` show it.
 //!
 //! # Invariants
 //!

@@ -6,13 +6,17 @@ use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::text::{Text, parts, place_in, text};
 
+#[cfg(feature = "iso")]
+mod inside;
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod reasons;
 #[cfg(feature = "nfs")]
 mod serve;
 #[cfg(feature = "sftp-server")]
 mod sftp_server;
+#[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod words;
 
 const HELP: &[Text] = &[
@@ -21,6 +25,8 @@ const HELP: &[Text] = &[
     nfs::SUMMARY,
     #[cfg(feature = "sftp-server")]
     sftp_server::SUMMARY,
+    #[cfg(feature = "iso")]
+    inside::SUMMARY,
     text!("\nstowaway ROLE --help has its options.\n"),
 ];
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -43,7 +49,7 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &[u8] = b"serve nfs unfsd sftp-server";
+    const ROLES: &[u8] = b"serve nfs unfsd sftp-server ls cat";
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();
@@ -66,6 +72,8 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         }
         #[cfg(feature = "sftp-server")]
         Some(3) => sftp_server::run(args),
+        #[cfg(feature = "iso")]
+        Some(role @ 4..=5) => inside::run(args, role == 5),
         _ => {
             inform(word, HELP)?;
             Err(complain(USAGE, text!("there is no role"), word, SEE_HELP))
@@ -113,6 +121,7 @@ fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
 /// Events go to standard error.
 struct Console;
 
+#[cfg(any(feature = "nfs", feature = "sftp-server"))]
 impl Console {
     /// For as long as the process lasts; it takes no room.
     fn leak() -> &'static mut Self {

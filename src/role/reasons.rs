@@ -6,7 +6,12 @@ use crate::text::{Text, text};
 
 /// Says what failed, with what, and why, in the words of this table.
 pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Status {
-    complain(FAILED, what, about, why(errno, table))
+    failed_with(what, about, errno.raw_os_error() as u8, table)
+}
+
+/// The same for an error's number.
+pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Status {
+    complain(FAILED, what, about, why(number, table))
 }
 
 /// An error's number and the text for it.
@@ -61,9 +66,9 @@ pub(super) const fn table<const OWN: usize, const ALL: usize>(own: [Reason; OWN]
     table
 }
 
-fn why(errno: Errno, table: &[Reason]) -> Text {
+fn why(wanted: u8, table: &[Reason]) -> Text {
     for Reason(number, text) in table {
-        if *number == errno.raw_os_error() as u8 {
+        if *number == wanted {
             return *text;
         }
     }
@@ -72,7 +77,7 @@ fn why(errno: Errno, table: &[Reason]) -> Text {
 
 #[cfg(test)]
 pub(super) fn check(errno: Errno, table: &[Reason], part: &str) {
-    let why = why(errno, table).known();
+    let why = why(errno.raw_os_error() as u8, table).known();
     assert!(why.contains(part), "{errno:?}: {why}");
 }
 

@@ -3,12 +3,13 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 5] = [
+const GROUPS: [(bool, &[&str]); 6] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
     (cfg!(feature = "sftp-server"), SFTP_SERVER),
     (cfg!(feature = "nfs"), NFS),
+    (cfg!(feature = "iso"), ISO),
 ];
 
 /// What requests of SFTP come to, sent with every reply that is nothing but a status. To find a text, those before it are
@@ -185,6 +186,17 @@ const NFS: &[&str] = &[
     "too many replies wait to be taken",
     "a request did not end",
     "it took no reply for a minute",
+];
+
+const ISO: &[&str] = &[
+    "  ls, cat\t\tlists and reads files inside an ISO image\n",
+    include_str!("../role/inside/help.txt"),
+    "name what is inside an ISO image",
+    "such as debian.iso/pool",
+    "cannot read",
+    "it is no ISO 9660 image, or no regular file",
+    "its files are in UDF; unpack it with another program",
+    "the image is damaged or incomplete; compare its checksum",
 ];
 
 /// Where these texts stand, one behind the other, among those that the file has. Of what it does not have nothing is ever told:

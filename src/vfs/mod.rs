@@ -3,7 +3,8 @@
 //! A backend hands out three names for an object. A [`Node`] is valid for one request. A [`Pin`] is counted and keeps the
 //! object open for an order. A [`Handle`] lasts: it is bytes that a client may bring back after a restart.
 //! Invariant: no name, handle or symbolic link leads outside an export; a path with a separator cannot be written down.
-//! `ram` is the model, `host` the kernel's files by handles, `user` the same by paths, `suite` the laws that hold for all.
+//! `ram` is the model, `host` the kernel's files by handles, `user` the same by paths, `iso` what is
+//! inside an image, `suite` the laws that hold for all backends.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -20,6 +21,7 @@ use core::ops::ControlFlow;
 
 mod handle;
 pub mod host;
+pub mod iso;
 mod kernel;
 #[cfg(any(test, fuzzing))]
 pub mod ram;

@@ -49,11 +49,13 @@ pub enum Target {
     Calls,
     /// SFTP: any bytes, and well-formed requests of every type
     Sftp,
+    /// An ISO image with any of its bytes changed
+    Iso,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Records, Self::Calls, Self::Sftp];
+    pub const ALL: [Self; 4] = [Self::Records, Self::Calls, Self::Sftp, Self::Iso];
 
     /// As on the command line and in paths.
     pub const fn name(self) -> &'static str {
@@ -61,6 +63,7 @@ impl Target {
             Self::Records => "records",
             Self::Calls => "calls",
             Self::Sftp => "sftp",
+            Self::Iso => "iso",
         }
     }
 
@@ -69,6 +72,7 @@ impl Target {
         match self {
             Self::Records => 24_000,
             Self::Calls | Self::Sftp => 4096,
+            Self::Iso => 600,
         }
     }
 }

@@ -67,6 +67,10 @@ impl Package {
     pub const RCLONE: Self = Self::program("rclone", "rclone");
     /// `lftp`.
     pub const LFTP: Self = Self::program("lftp", "lftp");
+    /// Makes ISO images.
+    pub const XORRISO: Self = Self::program("xorriso", "xorriso");
+    /// Makes others, and lists them.
+    pub const GENISOIMAGE: Self = Self::program("genisoimage", "isoinfo");
     /// Python.
     pub const PYTHON: Self = Self::file("python3", "/usr/bin/python3");
     /// Python's installer.

@@ -8,6 +8,7 @@ use rustix::fd::AsFd;
 use rustix::fs::{OFlags, StatFs};
 
 pub(super) mod change;
+pub(super) mod disk;
 
 /// Read once it is known to be a regular file: neither blocks nor becomes a terminal, whatever it turns into.
 pub(super) const READ: OFlags = OFlags::RDONLY

@@ -1,5 +1,6 @@
 //! What the fuzz targets do with an input. They share the model tree, the client and the strict reader with the unit tests.
 
+mod image;
 mod play;
 mod script;
 pub mod sftp;
@@ -11,6 +12,7 @@ use stowaway::engine::trial::World;
 use stowaway::engine::trial::calls::{every, large};
 use stowaway::engine::trial::tree::Tree;
 
+pub use image::inside;
 pub use play::play;
 pub use script::Script;
 

@@ -56,17 +56,20 @@ pub enum Role {
     Nfs,
     /// SFTP server
     SftpServer,
+    /// A look inside ISO images
+    Iso,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Nfs, Self::SftpServer];
+    pub const ALL: [Self; 3] = [Self::Nfs, Self::SftpServer, Self::Iso];
 
     /// As on the command line and in Cargo.toml.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nfs => "nfs",
             Self::SftpServer => "sftp-server",
+            Self::Iso => "iso",
         }
     }
 }

@@ -64,6 +64,12 @@ const ROOMS: &[Room] = &[
         crates: &["heapless", "rustix"],
     },
     Room {
+        name: "vfs::iso",
+        rooms: &["config", "wire::iso9660"],
+        never: &[],
+        crates: &[],
+    },
+    Room {
         name: "vfs::kernel",
         rooms: &["time", "config", "sys"],
         never: &[],

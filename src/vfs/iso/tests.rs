@@ -1,0 +1,388 @@
+//! Good images; damaged ones are in `hostile`.
+
+mod hostile;
+
+use super::super::FileTime;
+use super::trial::*;
+use super::*;
+
+const S: u64 = SECTOR;
+
+/// Opens an image and has `with` ask it.
+fn inside<T>(bytes: &[u8], with: impl FnOnce(&mut Image<'_, Counted<'_>>, &mut Entry) -> T) -> T {
+    sized(bytes, bytes.len() as u64, with).unwrap()
+}
+
+fn sized<T>(
+    bytes: &[u8],
+    size: u64,
+    with: impl FnOnce(&mut Image<'_, Counted<'_>>, &mut Entry) -> T,
+) -> FsResult<T> {
+    let mut window = vec![0xaa; 3 * SECTOR as usize + 100];
+    let mut block = Counted::new(bytes);
+    block.size = size;
+    let mut image = Image::new(block, &mut window);
+    let mut entry = Entry::new();
+    image.open(&mut entry)?;
+    Ok(with(&mut image, &mut entry))
+}
+
+/// Begins to list.
+fn begin(
+    image: &mut Image<'_, Counted<'_>>,
+    dir: u64,
+    from: u64,
+    entry: &mut Entry,
+) -> FsResult<Listing> {
+    let mut listing = Listing::default();
+    image.list(dir, from, &mut listing, entry)?;
+    Ok(listing)
+}
+
+fn list(image: &mut Image<'_, Counted<'_>>, dir: u64) -> FsResult<Vec<String>> {
+    let mut entry = Entry::new();
+    let mut listing = begin(image, dir, 0, &mut entry)?;
+    let mut names = Vec::new();
+    while image.next(&mut listing, &mut entry)? {
+        names.push(String::from_utf8_lossy(entry.name()).into_owned());
+    }
+    Ok(names)
+}
+
+fn root(bytes: &[u8]) -> FsResult<Vec<String>> {
+    inside(bytes, |image, _| list(image, image.root()))
+}
+
+/// What is said of a path, and how many reads it took.
+fn ask(bytes: &[u8], path: &str) -> FsResult<Attr> {
+    inside(bytes, |image, entry| {
+        image.resolve(path.as_bytes(), true, entry)?;
+        Ok(entry.attr())
+    })
+}
+
+#[test]
+fn everything_is_where_it_belongs() {
+    let bytes = sample().0;
+    assert_eq!(root(&bytes), Ok(NAMES.map(str::to_owned).to_vec()));
+    inside(&bytes, |image, entry| {
+        assert_eq!(image.root(), u64::from(ROOT) * S);
+        let list = list(image, u64::from(MOVED[0]) * S).unwrap();
+        assert_eq!(list, [".", ".."]);
+        for (path, kind, mode, size) in [
+            ("", Kind::Directory, 0o755, 2048),
+            ("/", Kind::Directory, 0o755, 2048),
+            ("Hello World", Kind::Regular, 0o644, 5),
+            ("link", Kind::Regular, 0o640, 4),
+            ("sub", Kind::Directory, 0o711, 2048),
+            ("sub/", Kind::Directory, 0o711, 2048),
+            ("sub/./..//sub/file", Kind::Regular, 0o640, 4),
+            ("a name that goes on", Kind::Regular, 0o600, 3),
+            ("large", Kind::Regular, 0o444, 2055),
+            ("deep", Kind::Directory, 0o700, 2048),
+            ("deep/end", Kind::Regular, 0o644, 5),
+            ("deep/../sub", Kind::Directory, 0o711, 2048),
+            ("../..", Kind::Directory, 0o755, 2048),
+        ] {
+            assert_eq!(
+                image.resolve(path.as_bytes(), true, entry),
+                Ok(()),
+                "{path}"
+            );
+            let attr = entry.attr();
+            assert_eq!(
+                (attr.kind, attr.mode, attr.size),
+                (kind, mode, size),
+                "{path}"
+            );
+            assert_eq!((attr.uid, attr.gid, attr.nlink), (1000, 100, 1));
+            let noon = FileTime {
+                secs: 1_795_176_000,
+                nanos: 0,
+            };
+            assert_eq!((attr.mtime, attr.atime, attr.ctime), (noon, noon, noon));
+            let (id, attr) = (entry.id, entry.attr());
+            image.entry(id, entry).unwrap();
+            assert_eq!(entry.attr(), attr);
+            assert_eq!(attr.inode, id >> 5);
+        }
+        image.resolve(b"link", false, entry).unwrap();
+        assert_eq!(
+            (entry.attr().kind, entry.attr().size),
+            (Kind::SymbolicLink, 8)
+        );
+        assert_eq!(entry.target(), b"sub/file");
+        assert_eq!(
+            image.run(entry.id, 0, &mut Entry::new()),
+            Err(FsError::Invalid)
+        );
+        for (path, error) in [
+            ("none", FsError::NoEntry),
+            ("Hello World/x", FsError::NotDirectory),
+            ("Hello World/", FsError::NotDirectory),
+            ("hello world", FsError::NoEntry),
+        ] {
+            assert_eq!(
+                image.resolve(path.as_bytes(), true, entry),
+                Err(error),
+                "{path}"
+            );
+        }
+        let long = [b'x'; 5000];
+        assert_eq!(image.resolve(&long, true, entry), Err(FsError::NameTooLong));
+    });
+    assert_eq!(explore(&bytes), 17);
+}
+
+#[test]
+fn bytes_of_files_are_found_across_extents() {
+    inside(&sample().0, |image, entry| {
+        let data = u64::from(DATA) * S;
+        image.resolve(b"large", true, entry).unwrap();
+        let id = entry.id;
+        for (offset, at, len) in [
+            (0, data, 2048),
+            (2047, data + 2047, 1),
+            (2048, data + 2 * S, 7),
+            (2054, data + 2 * S + 6, 1),
+        ] {
+            assert_eq!(image.run(id, offset, entry), Ok(Run { at, len }));
+        }
+        for offset in [2055, 2056, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(image.run(id, offset, entry).unwrap().len, 0);
+        }
+        assert_eq!(image.run(image.root(), 0, entry), Err(FsError::IsDirectory));
+    });
+}
+
+#[test]
+fn files_of_more_than_4_gib_have_several_extents() {
+    let mut draft = sample();
+    let size = 0xffff_f800_u32;
+    let part = |block, size, flags| {
+        record(
+            b"HUGE.;1",
+            block,
+            size,
+            flags,
+            &[posix(0o100_444), name("huge")],
+        )
+    };
+    let blocks = size / SECTOR as u32;
+    // So many before it that its extents are told in two sectors.
+    let mut records = vec![
+        record(b"\0", ROOT, 4096, 2, &[posix(0o040_755)]),
+        record(b"\x01", ROOT, 4096, 2, &[posix(0o040_755)]),
+    ];
+    while records.iter().map(Vec::len).sum::<usize>() < 1850 {
+        let id = format!("A{}.;1", records.len());
+        records.push(record(id.as_bytes(), DATA, 1, 0, &[]));
+    }
+    records.extend([
+        part(DATA, size, 0x80),
+        part(DATA + blocks, size, 0x80),
+        part(DATA + 2 * blocks, 5000, 0),
+    ]);
+    records.push(record(b"LAST.;1", DATA, 1, 0, &[]));
+    assert_eq!(draft.directory(ROOT, &records), 4096);
+    // What stood in the next sector is not looked for.
+    let total = 2 * u64::from(size) + 5000;
+    let image_size = u64::from(DATA) * S + total;
+    let asked = sized(&draft.0, image_size, |image, entry| {
+        image.resolve(b"huge", true, entry).unwrap();
+        assert_eq!(entry.attr().size, total);
+        let id = entry.id;
+        let data = u64::from(DATA) * S;
+        for offset in [0, 1, 4 << 30, (8 << 30) + 1, total - 1] {
+            let run = image.run(id, offset, entry).unwrap();
+            assert_eq!(run.at, data + offset);
+            assert!(run.len > 0 && offset + run.len <= total);
+        }
+        assert_eq!(image.run(id, total, entry).unwrap().len, 0);
+        // One entry, and one more behind it.
+        let names = list(image, image.root()).unwrap();
+        assert_eq!(names[names.len() - 2..], ["huge", "last"]);
+        // It may be gone on from behind each.
+        let mut listing = begin(image, image.root(), 0, entry).unwrap();
+        let mut seen = Vec::new();
+        while image.next(&mut listing, entry).unwrap() {
+            seen.push(String::from_utf8_lossy(entry.name()).into_owned());
+            listing = begin(image, image.root(), listing.cookie(), entry).unwrap();
+        }
+        assert_eq!(seen, names);
+    });
+    assert_eq!(asked, Ok(()));
+    // It ends within the second extent.
+    let asked = sized(&draft.0, image_size - (4 << 30), |image, entry| {
+        image.resolve(b"huge", true, entry).unwrap();
+        let id = entry.id;
+        let rest = image.run(id, u64::from(size), entry).unwrap().len;
+        assert!(rest < u64::from(size));
+        assert_eq!(
+            image.run(id, u64::from(size) + rest, entry),
+            Err(FsError::Io)
+        );
+        assert_eq!(image.run(id, total - 1, entry), Err(FsError::Io));
+    });
+    assert_eq!(asked, Ok(()));
+}
+
+#[test]
+fn without_rock_ridge_there_is_joliet_and_else_plain_names() {
+    let mut draft = Draft::default();
+    draft.descriptor(16, 1, 20);
+    draft.descriptor(17, 255, 0);
+    let size = SECTOR as u32;
+    let dots = |block| {
+        vec![
+            record(b"\0", block, size, 2, &[]),
+            record(b"\x01", block, size, 2, &[]),
+        ]
+    };
+    let mut records = dots(20);
+    records.push(record(b"READ_ME.TXT;1", 22, 5, 0, &[]));
+    records.push(record(b"READ_ME.TXT;1", 22, 5, 4, &[]));
+    records.push(record(b"DIR", 20, size, 2, &[]));
+    draft.directory(20, &records);
+    draft.put(22, 0, b"hello");
+    assert_eq!(root(&draft.0).unwrap(), [".", "..", "read_me.txt", "dir"]);
+    let attr = ask(&draft.0, "read_me.txt").unwrap();
+    assert_eq!(
+        (attr.mode, attr.uid, attr.gid, attr.nlink),
+        (0o555, 0, 0, 1)
+    );
+    assert_eq!(ask(&draft.0, "dir").unwrap().mode, 0o555);
+    // A directory that is its own parent's is no danger: paths end.
+    assert_eq!(ask(&draft.0, "dir/dir/dir/read_me.txt").unwrap().size, 5);
+    let mut records = dots(21);
+    let wide: Vec<u8> = "Read Mé.txt;1"
+        .encode_utf16()
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    records.push(record(&wide, 22, 5, 0, &[name("not this")]));
+    draft.directory(21, &records);
+    draft.descriptor(17, 2, 21);
+    draft.descriptor(18, 255, 0);
+    assert_eq!(root(&draft.0).unwrap(), [".", "..", "Read Mé.txt"]);
+    // With Rock Ridge, its tree comes first.
+    let fields = [field(b"SP", &[0xbe, 0xef, 0]), field(b"ER", b"\0\0\0\x01")];
+    draft.put(20, 0, &record(b"\0", 20, size, 2, &fields));
+    let second = record(b"\x01", 20, size, 2, &[]);
+    let at = draft.0[20 * SECTOR as usize] as usize;
+    draft.put(20, at, &second);
+    draft.put(
+        20,
+        at + second.len(),
+        &record(b"A.;1", 22, 5, 0, &[name("Rock")]),
+    );
+    draft.put(20, at + second.len() + 34 + 4 + 9, &[0; 100]);
+    assert_eq!(root(&draft.0).unwrap(), [".", "..", "Rock"]);
+}
+
+#[test]
+fn what_is_no_image_or_only_udf_is_named_so() {
+    let open = |bytes: &[u8]| sized(bytes, bytes.len() as u64, |_, _| ());
+    assert_eq!(open(&[]), Err(FsError::Invalid));
+    assert_eq!(open(&[0; 100_000]), Err(FsError::Invalid));
+    assert_eq!(
+        open(&sample().0[..16 * SECTOR as usize]),
+        Err(FsError::Invalid)
+    );
+    let mut udf = Draft::default();
+    for (block, id) in [(16, b"\0BEA01"), (17, b"\0NSR03"), (18, b"\0TEA01")] {
+        udf.put(block, 0, id);
+    }
+    assert_eq!(open(&udf.0), Err(FsError::NotSupported));
+    // As Windows' images are: one file says what it is.
+    let mut windows = sample();
+    for (block, id) in [(18, b"\0BEA01"), (19, b"\0NSR02")] {
+        windows.put(block, 0, id);
+    }
+    // With files of its own, it is shown.
+    assert_eq!(open(&windows.0), Ok(()));
+    let size = SECTOR as u32;
+    windows.put(ROOT, 0, &[0; SECTOR as usize]);
+    let mut records = vec![
+        record(b"\0", ROOT, size, 2, &[]),
+        record(b"\x01", ROOT, size, 2, &[]),
+    ];
+    windows.directory(ROOT, &records);
+    assert_eq!(open(&windows.0), Err(FsError::NotSupported));
+    records.push(record(b"README.TXT;1", DATA, 5, 0, &[]));
+    windows.directory(ROOT, &records);
+    assert_eq!(open(&windows.0), Err(FsError::NotSupported));
+    records.push(record(b"SETUP.EXE;1", DATA, 5, 0, &[]));
+    windows.directory(ROOT, &records);
+    assert_eq!(open(&windows.0), Ok(()));
+}
+
+#[test]
+fn a_directory_of_ten_thousand_is_read_once() {
+    let mut draft = sample();
+    let mut records = vec![
+        record(b"\0", 30, 0, 2, &[posix(0o040_755)]),
+        record(b"\x01", 30, 0, 2, &[]),
+    ];
+    for number in 0..10_000 {
+        let (id, text) = (
+            format!("F{number:06}.;1"),
+            format!("a file of a directory, {number}"),
+        );
+        records.push(record(
+            id.as_bytes(),
+            DATA,
+            1,
+            0,
+            &[posix(0o100_644), name(&text)],
+        ));
+    }
+    let size = draft.directory(30, &records);
+    draft.put(30, 10, &both(size));
+    draft.descriptor(16, 1, 30);
+    let mut window = vec![0; crate::config::IMAGE_WINDOW_BYTES];
+    let mut image = Image::new(Counted::new(&draft.0), &mut window);
+    let mut entry = Entry::new();
+    image.open(&mut entry).unwrap();
+    image.block().reads = 0;
+    image
+        .lookup(30 * S, b"a file of a directory, 9999", &mut entry)
+        .unwrap();
+    let most = size / crate::config::IMAGE_WINDOW_BYTES as u32 * 5 / 4 + 3;
+    assert!(image.block().reads <= most, "{} reads", image.block().reads);
+    // In pages of 50, as clients do: not quadratic.
+    image.block().reads = 0;
+    let (mut cookie, mut count) = (0, 0);
+    loop {
+        let mut listing = begin(&mut image, 30 * S, cookie, &mut entry).unwrap();
+        let mut page = 0;
+        while page < 50 && image.next(&mut listing, &mut entry).unwrap() {
+            page += 1;
+        }
+        count += page;
+        if page == 0 {
+            break;
+        }
+        cookie = listing.cookie();
+    }
+    assert_eq!(count, 10_002);
+    assert!(image.block().reads < 1000, "{} reads", image.block().reads);
+}
+
+#[test]
+fn one_window_is_enough_for_many_images() {
+    let first = sample().0;
+    let mut second = sample();
+    second.put(
+        SUB,
+        0,
+        &record(b"\0", SUB, SECTOR as u32, 2, &[posix(0o040_500)]),
+    );
+    inside(&first, |image, entry| {
+        image.resolve(b"sub/file", true, entry).unwrap();
+        let tree = image.tree();
+        let before = image.turn_to(Counted::new(second.0.leak()), tree);
+        assert_eq!(before.bytes.len(), first.len());
+        image.resolve(b"sub", true, entry).unwrap();
+        assert_eq!(entry.attr().mode, 0o500);
+    });
+}

@@ -1,0 +1,321 @@
+//! Images that tests and fuzzers make, byte by byte: each hostile one is a good one with a few bytes changed.
+
+use super::{Block, Entry, FsError, FsResult, Image, Kind, Listing, Run};
+
+const SECTOR: usize = 2048;
+
+/// A number in both byte orders.
+pub fn both(number: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    bytes[4..].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// A field of Rock Ridge.
+pub fn field(name: &[u8; 2], content: &[u8]) -> Vec<u8> {
+    [&name[..], &[content.len() as u8 + 4, 1], content].concat()
+}
+
+/// `PX`.
+pub fn posix(mode: u32) -> Vec<u8> {
+    field(
+        b"PX",
+        &[both(mode), both(1), both(1000), both(100)].concat(),
+    )
+}
+
+/// `NM`, the last of its kind.
+pub fn name(text: &str) -> Vec<u8> {
+    field(b"NM", &[b"\0", text.as_bytes()].concat())
+}
+
+/// `CE`.
+pub fn more(block: u32, offset: u32, len: u32) -> Vec<u8> {
+    field(b"CE", &[both(block), both(offset), both(len)].concat())
+}
+
+/// `SL` with names.
+pub fn target(names: &[&str]) -> Vec<u8> {
+    let mut content = vec![0];
+    for name in names {
+        content.extend([0, name.len() as u8]);
+        content.extend(name.as_bytes());
+    }
+    field(b"SL", &content)
+}
+
+/// A directory record: flags 2 a directory, 4 belongs to another, 0x80 goes on in the next.
+pub fn record(id: &[u8], block: u32, size: u32, flags: u8, fields: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = [&[0, 0][..], &both(block), &both(size)].concat();
+    bytes.extend([126, 11, 20, 12, 0, 0, 0, flags, 0, 0, 1, 0, 0, 1]);
+    bytes.push(id.len() as u8);
+    bytes.extend(id);
+    if id.len().is_multiple_of(2) {
+        bytes.push(0);
+    }
+    bytes.extend(fields.concat());
+    bytes.resize(bytes.len().next_multiple_of(2), 0);
+    bytes[0] = bytes.len() as u8;
+    bytes
+}
+
+/// An image under construction.
+#[derive(Clone, Default)]
+pub struct Draft(pub Vec<u8>);
+
+impl Draft {
+    /// Puts bytes where a block begins, or behind.
+    pub fn put(&mut self, block: u32, offset: usize, bytes: &[u8]) {
+        let at = block as usize * SECTOR + offset;
+        let end = (at + bytes.len()).next_multiple_of(SECTOR);
+        self.0.resize(self.0.len().max(end), 0);
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// A descriptor: 1 the primary one, 2 Joliet's, 255 the last.
+    pub fn descriptor(&mut self, block: u32, kind: u8, root: u32) {
+        let mut bytes = vec![0; SECTOR];
+        bytes[0] = kind;
+        bytes[1..7].copy_from_slice(b"CD001\x01");
+        if kind == 2 {
+            bytes[88..91].copy_from_slice(b"%/E");
+        }
+        bytes[128..132].copy_from_slice(&[0, 8, 8, 0]);
+        bytes[156..190].copy_from_slice(&record(b"\0", root, SECTOR as u32, 2, &[]));
+        self.put(block, 0, &bytes);
+    }
+
+    /// A directory: records one behind the other, none across a sector's end.
+    pub fn directory(&mut self, block: u32, records: &[Vec<u8>]) -> u32 {
+        let (mut bytes, mut rest) = (Vec::new(), 0);
+        for record in records {
+            if rest < record.len() {
+                bytes.resize(bytes.len() + rest, 0);
+                rest = SECTOR;
+            }
+            bytes.extend(record);
+            rest -= record.len();
+        }
+        self.put(block, 0, &bytes);
+        bytes.len().next_multiple_of(SECTOR) as u32
+    }
+}
+
+/// Where the descriptors begin.
+pub const FIRST: usize = 16 * SECTOR;
+/// The root of [`sample`].
+pub const ROOT: u32 = 20;
+/// A directory in it.
+pub const SUB: u32 = 21;
+/// Where fields go on.
+pub const AREAS: u32 = 22;
+/// Where directories are that had to be moved, and one of them.
+pub const MOVED: [u32; 2] = [23, 24];
+/// Contents of files.
+pub const DATA: u32 = 25;
+/// Records of the root, in their order.
+pub const NAMES: [&str; 9] = [
+    ".",
+    "..",
+    "Hello World",
+    "link",
+    "sub",
+    "a name that goes on",
+    "large",
+    "rr_moved",
+    "deep",
+];
+
+/// An image with Rock Ridge that has one of everything.
+pub fn sample() -> Draft {
+    let size = SECTOR as u32;
+    let dir = || posix(0o040_755);
+    let mut draft = Draft::default();
+    draft.descriptor(16, 1, ROOT);
+    draft.descriptor(17, 255, ROOT);
+    let first = [field(b"SP", &[0xbe, 0xef, 0]), dir(), more(AREAS, 0, 20)];
+    draft.put(AREAS, 0, &field(b"ER", b"\x08\x00\x00\x01RRIP_199"));
+    let goes_on = name("that goes on");
+    draft.put(AREAS, 100, &goes_on);
+    let begins = field(b"NM", b"\x01a name ");
+    draft.directory(
+        ROOT,
+        &[
+            record(b"\0", ROOT, size, 2, &first),
+            record(b"\x01", ROOT, size, 2, &[dir()]),
+            record(b"HELLO.;1", DATA, 5, 0, &[posix(0o100_644), name(NAMES[2])]),
+            record(
+                b"LINK.;1",
+                0,
+                0,
+                0,
+                &[posix(0o120_777), name("link"), target(&["sub", "file"])],
+            ),
+            record(b"SUB", SUB, size, 2, &[dir(), name("sub")]),
+            record(
+                b"LONG.;1",
+                DATA,
+                3,
+                0,
+                &[
+                    posix(0o100_600),
+                    begins,
+                    more(AREAS, 100, goes_on.len() as u32),
+                ],
+            ),
+            record(
+                b"LARGE.;1",
+                DATA,
+                size,
+                0x80,
+                &[posix(0o100_444), name("large")],
+            ),
+            record(
+                b"LARGE.;1",
+                DATA + 2,
+                7,
+                0,
+                &[posix(0o100_444), name("large")],
+            ),
+            record(b"RR_MOVED", MOVED[0], size, 2, &[dir(), name("rr_moved")]),
+            record(
+                b"DEEP.;1",
+                0,
+                0,
+                0,
+                &[
+                    posix(0o100_644),
+                    name("deep"),
+                    field(b"CL", &both(MOVED[1])),
+                ],
+            ),
+        ],
+    );
+    draft.directory(
+        SUB,
+        &[
+            record(b"\0", SUB, size, 2, &[posix(0o040_711)]),
+            record(b"\x01", ROOT, size, 2, &[dir()]),
+            record(b"FILE.;1", DATA, 4, 0, &[posix(0o100_640), name("file")]),
+        ],
+    );
+    draft.directory(
+        MOVED[0],
+        &[
+            record(b"\0", MOVED[0], size, 2, &[dir()]),
+            record(b"\x01", ROOT, size, 2, &[dir()]),
+            record(
+                b"DEEP",
+                MOVED[1],
+                size,
+                2,
+                &[dir(), name("deep"), b"RE\x04\x01".to_vec()],
+            ),
+        ],
+    );
+    draft.directory(
+        MOVED[1],
+        &[
+            record(b"\0", MOVED[1], size, 2, &[posix(0o040_700)]),
+            record(
+                b"\x01",
+                MOVED[0],
+                size,
+                2,
+                &[dir(), field(b"PL", &both(ROOT))],
+            ),
+            record(b"END.;1", DATA, 5, 0, &[posix(0o100_644), name("end")]),
+        ],
+    );
+    draft.put(DATA, 0, b"hello");
+    draft.put(DATA + 2, 0, b"the end");
+    draft
+}
+
+/// Bytes that are counted when they are read, and zeros behind them.
+pub struct Counted<'a> {
+    /// What is there.
+    pub bytes: &'a [u8],
+    /// How much there is with the zeros.
+    pub size: u64,
+    /// How often it was read.
+    pub reads: u32,
+}
+
+impl<'a> Counted<'a> {
+    /// Only these.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            size: bytes.len() as u64,
+            reads: 0,
+        }
+    }
+}
+
+impl Block for Counted<'_> {
+    fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {
+        self.reads += 1;
+        assert!(!out.is_empty(), "nothing is read");
+        if offset + out.len() as u64 > self.size {
+            return Err(FsError::Io);
+        }
+        for (at, byte) in out.iter_mut().enumerate() {
+            *byte = self.bytes.get(offset as usize + at).copied().unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// Asks for everything, to a few levels down, and reads the beginning of every file; how many entries there were. What fails
+/// is passed over: that nothing panics, and that nothing takes for ever, is what is tried.
+pub fn explore(bytes: &[u8]) -> u32 {
+    let mut window = vec![0; 4 * SECTOR];
+    let mut image = Image::new(Counted::new(bytes), &mut window);
+    let (mut entry, mut inner) = (Entry::new(), Entry::new());
+    if image.open(&mut entry).is_err() {
+        return 0;
+    }
+    let mut dirs = vec![image.root()];
+    let mut count = 0;
+    while let Some(dir) = dirs.pop() {
+        let mut listing = Listing::default();
+        if image.list(dir, 0, &mut listing, &mut entry).is_err() {
+            continue;
+        }
+        while count < 200 && image.next(&mut listing, &mut entry) == Ok(true) {
+            count += 1;
+            let cookie = listing.cookie();
+            let mut again = Listing::default();
+            if image.list(dir, cookie, &mut again, &mut inner).is_ok() {
+                let end = again.cookie() != cookie;
+                assert!(!end || image.next(&mut again, &mut inner) == Ok(false));
+            }
+            if entry.is_dots() || image.entry(entry.id, &mut inner).is_err() {
+                continue;
+            }
+            assert_eq!(inner.id, entry.id);
+            let found = image.lookup(dir, entry.name(), &mut inner);
+            assert!(matches!(found, Ok(()) | Err(FsError::Io)));
+            let _ = image.resolve(entry.target(), true, &mut inner);
+            match image.run(entry.id, 1, &mut inner) {
+                Ok(Run { len: 0, .. }) => {}
+                Ok(run) => {
+                    let mut room = vec![0; run.len.min(100) as usize];
+                    image.block().read(run.at, &mut room).unwrap();
+                }
+                Err(FsError::IsDirectory) => assert_eq!(inner.attr().kind, Kind::Directory),
+                Err(_) => {}
+            }
+            if inner.attr().kind == Kind::Directory {
+                dirs.push(entry.id);
+            }
+        }
+    }
+    count
+}

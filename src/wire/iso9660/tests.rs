@@ -1,0 +1,389 @@
+//! Golden bytes, and what must not be taken for them.
+
+use super::*;
+
+fn both(number: u32) -> [u8; 8] {
+    let (low, high) = (number.to_le_bytes(), number.to_be_bytes());
+    [low, high].concat().try_into().unwrap()
+}
+
+/// A record of a file in block 77 of 5 bytes.
+fn bytes(id: &[u8], fields: &[u8]) -> Vec<u8> {
+    let mut bytes = [&[0, 1][..], &both(76), &both(5)].concat();
+    bytes.extend([126, 11, 20, 12, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1]);
+    bytes.push(id.len() as u8);
+    bytes.extend(id);
+    if id.len().is_multiple_of(2) {
+        bytes.push(0);
+    }
+    bytes.extend(fields);
+    bytes[0] = bytes.len() as u8;
+    bytes
+}
+
+fn field(name: &[u8; 2], content: &[u8]) -> Vec<u8> {
+    [&name[..], &[content.len() as u8 + 4, 1], content].concat()
+}
+
+fn read(id: &[u8], fields: &[&[u8]]) -> Record {
+    let mut record = Record::new();
+    let bytes = bytes(id, &fields.concat());
+    assert!(record.begin(&bytes, 0));
+    record.finish(&bytes, false);
+    record
+}
+
+#[test]
+fn a_record_is_read_and_every_prefix_has_not_its_form() {
+    let whole = bytes(b"A.TXT;1", &field(b"NM", b"\0a.Text"));
+    let mut record = Record::new();
+    assert!(record.begin(&whole, 0) && !record.malformed);
+    record.finish(&whole, false);
+    assert_eq!((record.block, record.size, record.len), (77, 5, 51));
+    assert_eq!(
+        (record.times, record.posix),
+        ([1_795_176_000; 3], [0o100_555, 1, 0, 0])
+    );
+    assert_eq!(record.name.bytes(), b"a.Text");
+    assert!(!record.is_directory() && !record.is_elsewhere() && !record.is_continued());
+    for len in 0..whole.len() {
+        assert!(!record.begin(&whole[..len], 0), "{len}");
+    }
+    // An identifier that is longer than its record, or empty; a record shorter than one can be.
+    for (at, value) in [(32, 19), (32, 255), (32, 0), (0, 33), (0, 1)] {
+        let mut other = whole.clone();
+        other[at] = value;
+        assert!(!record.begin(&other, 0), "{at} {value}");
+    }
+}
+
+#[test]
+fn numbers_must_be_the_same_in_both_orders() {
+    let whole = bytes(
+        b"A",
+        &field(
+            b"PX",
+            &[both(0o100_644), both(2), both(3), both(4)].concat(),
+        ),
+    );
+    for (at, part) in [
+        (2, "block"),
+        (10, "size"),
+        (38, "mode"),
+        (46, "names"),
+        (62, "group"),
+    ] {
+        for byte in at..at + 8 {
+            let (mut other, mut record) = (whole.clone(), Record::new());
+            other[byte] ^= 0x10;
+            assert!(record.begin(&other, 0) && record.malformed, "{part} {byte}");
+        }
+    }
+    let mut record = Record::new();
+    assert!(record.begin(&whole, 0) && !record.malformed);
+    assert_eq!(record.posix, [0o100_644, 2, 3, 4]);
+    // A gap between the pieces of a file.
+    let mut other = whole.clone();
+    other[27] = 1;
+    assert!(record.begin(&other, 0) && record.malformed);
+}
+
+#[test]
+fn plain_names_are_those_of_linux() {
+    for (id, name) in [
+        (&b"README.TXT;1"[..], "readme.txt"),
+        (b"README.;1", "readme"),
+        (b"README.", "readme."),
+        (b"DIR", "dir"),
+        (b"A;2", "a.2"),
+        (b"A/B", "a.b"),
+        (b"A\0B", "a"),
+        (b";1", ""),
+        (b"\0", "."),
+        (b"\x01", ".."),
+        (b"\x02", "\x02"),
+    ] {
+        assert_eq!(read(id, &[]).name.bytes(), name.as_bytes());
+    }
+}
+
+#[test]
+fn names_of_joliet_become_utf_8() {
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
+    let check = |id: &[u8], name: &[u8]| {
+        let (whole, mut record) = (bytes(id, &[]), Record::new());
+        assert!(record.begin(&whole, 0));
+        record.finish(&whole, true);
+        assert_eq!(record.name.bytes(), name, "{id:?}");
+    };
+    for (text, name) in [
+        ("Grüße.txt;1", "Grüße.txt"),
+        ("漢字 a", "漢字 a"),
+        ("a😀b", "ab"),
+        ("ends...;1", "ends"),
+        ("Ünï\0x", "Ünï"),
+    ] {
+        check(&wide(text), name.as_bytes());
+    }
+    check(&wide("x")[..1], b".");
+    check(&[0, b'a', 0], b"a");
+    // Halves of pairs: the first alone, the second alone, both the wrong way round.
+    check(&[0xd8, 0, 0, b'a'], b"a");
+    check(&[0, b'a', 0xdc, 0], b"a");
+    check(&[0xdc, 0, 0xd8, 0, 0, b'a'], b"a");
+    // The longest there are.
+    check(&wide(&"漢".repeat(110)), "漢".repeat(110).as_bytes());
+}
+
+#[test]
+fn times_are_those_of_linux() {
+    for (date, secs) in [
+        (&[70, 1, 1, 0, 0, 0, 0][..], 0),
+        (&[126, 11, 20, 12, 0, 0, 0], 1_795_176_000),
+        (&[126, 11, 20, 12, 0, 0, 4], 1_795_172_400),
+        (&[126, 11, 20, 12, 0, 0, 0xf0], 1_795_190_400),
+        // No place is that far away.
+        (&[126, 11, 20, 12, 0, 0, 53], 1_795_176_000),
+        (&[100, 2, 29, 23, 59, 59, 0], 951_868_799),
+        (&[69, 12, 31, 23, 59, 59, 0], -1),
+        (&[0, 0, 0, 0, 0, 0, 0], -2_211_753_600),
+        (b"2026112012000099\0", 1_795_176_000),
+        (b"1970010100000000\x04", -3600),
+    ] {
+        let date = match date.len() {
+            16 => [date, &[0]].concat(),
+            _ => date.to_vec(),
+        };
+        assert_eq!(date::seconds(&date), secs, "{date:?}");
+    }
+    // Whatever the bytes are.
+    for byte in 0..=255 {
+        date::seconds(&[byte; 7]);
+        date::seconds(&[byte; 17]);
+    }
+    date::seconds(&[]);
+}
+
+#[test]
+fn times_of_rock_ridge_come_in_their_order() {
+    let day = |day| [126, 1, day, 0, 0, 0, 0];
+    let secs = |day: i64| 1_767_225_600 + (day - 1) * 86_400;
+    let times = |flags: u8, days: &[u8]| {
+        let dates: Vec<u8> = days.iter().flat_map(|number| day(*number)).collect();
+        let record = read(b"A", &[&field(b"TF", &[&[flags][..], &dates].concat())]);
+        (record.times, record.malformed)
+    };
+    let own = 1_795_176_000;
+    assert_eq!(
+        times(0b1110, &[2, 3, 4]),
+        ([secs(4), secs(2), secs(3)], false)
+    );
+    assert_eq!(times(0b0001, &[2]), ([secs(2), own, own], false));
+    assert_eq!(
+        times(0b1111, &[2, 3, 4, 5]),
+        ([secs(5), secs(3), secs(4)], false)
+    );
+    assert!(times(0b1111_0010, &[2, 3]).1);
+    assert!(times(0b1110, &[2, 3]).1 && times(0b10, &[]).1);
+    let long = field(b"TF", b"\x822026010200000000\0");
+    assert_eq!(read(b"A", &[&long]).times, [own, secs(2), own]);
+    let short = read(b"A", &[b"TF\x04\x01"]);
+    assert!(!short.malformed);
+}
+
+#[test]
+fn names_are_put_together_and_end() {
+    let part = |flags: u8, text: &[u8]| field(b"NM", &[&[flags][..], text].concat());
+    let record = read(b"A", &[&part(1, b"ab"), &part(0, b"cd")]);
+    assert_eq!(record.name.bytes(), b"abcd");
+    // Those of "." and ".." are known, hosts' are none.
+    assert_eq!(
+        read(b"A", &[&part(2, b""), &part(4, b"x"), &part(0x20, b"h")])
+            .name
+            .bytes(),
+        b"a"
+    );
+    assert_eq!(read(b"\0", &[&part(0, b"x")]).name.bytes(), b".");
+    let mut record = Record::new();
+    let whole = bytes(b"A", &[]);
+    record.begin(&whole, 0);
+    for _ in 0..5 {
+        record.read(&part(1, &[b'x'; 51]));
+    }
+    assert_eq!((record.name.bytes().len(), record.malformed), (255, false));
+    record.read(&part(1, b"y"));
+    assert_eq!((record.name.bytes().len(), record.malformed), (255, true));
+}
+
+#[test]
+fn targets_are_put_together_and_end() {
+    let link = |parts: &[(u8, &[u8])]| {
+        let mut content = vec![0];
+        for (flags, text) in parts {
+            content.extend([*flags, text.len() as u8]);
+            content.extend(*text);
+        }
+        field(b"SL", &content)
+    };
+    for (fields, target) in [
+        (
+            vec![link(&[(8, b""), (0, b"usr"), (0, b"bin")])],
+            "/usr/bin",
+        ),
+        (vec![link(&[(4, b""), (2, b""), (0, b"a")])], ".././a"),
+        (
+            vec![link(&[(0, b"a"), (1, b"b")]), link(&[(0, b"c"), (0, b"d")])],
+            "a/bc/d",
+        ),
+        (
+            vec![link(&[(0, b"a")]), link(&[]), link(&[(0, b"b")])],
+            "a/b",
+        ),
+        (vec![link(&[(8, b"")])], "/"),
+        (vec![], ""),
+    ] {
+        let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+        let record = read(b"A", &fields);
+        assert_eq!(record.target.bytes(), target.as_bytes());
+        assert!(!record.malformed);
+    }
+    for broken in [
+        link(&[(0x10, b"a")]),
+        field(b"SL", b"\0\0\x05abc"),
+        field(b"SL", b"\0\0"),
+    ] {
+        assert!(read(b"A", &[&broken]).malformed, "{broken:?}");
+    }
+    let mut record = Record::new();
+    record.begin(&bytes(b"A", &[]), 0);
+    for _ in 0..20 {
+        record.read(&link(&[(1, &[b'x'; 200])]));
+    }
+    assert_eq!(
+        (record.target.bytes().len(), record.malformed),
+        (4000, false)
+    );
+    record.read(&link(&[(1, &[b'x'; 95])]));
+    assert!(!record.malformed);
+    record.read(&link(&[(1, b"y")]));
+    assert_eq!(
+        (record.target.bytes().len(), record.malformed),
+        (4095, true)
+    );
+}
+
+#[test]
+fn fields_go_on_elsewhere_and_end_where_they_say() {
+    let more = |block, offset, len| field(b"CE", &[both(block), both(offset), both(len)].concat());
+    let record = read(b"A", &[&more(9, 100, 48)]);
+    let area = Area {
+        block: 9,
+        offset: 100,
+        len: 48,
+    };
+    assert_eq!((record.more, record.malformed), (area, false));
+    let name = field(b"NM", b"\0name");
+    assert_eq!(read(b"A", &[b"ST\x04\x01", &name]).name.bytes(), b"a");
+    assert_eq!(read(b"A", &[b"XY\x00\x01", &name]).name.bytes(), b"a");
+    assert_eq!(
+        read(b"A", &[b"XY\x04\x01", &name, b"\0"]).name.bytes(),
+        b"name"
+    );
+    assert!(read(b"A", &[&name[..name.len() - 1]]).malformed);
+    let moved = read(b"A", &[&field(b"CL", &both(300))]);
+    assert!(moved.is_directory() && moved.block == 300);
+    assert!(read(b"A", &[b"RE\x04\x01"]).is_elsewhere());
+    for cut in 4..12 {
+        let mut field = field(b"CL", &both(300));
+        field.truncate(cut);
+        field[2] = cut as u8;
+        assert!(read(b"A", &[&field]).malformed, "{cut}");
+    }
+}
+
+#[test]
+fn bytes_before_fields_are_skipped_but_for_the_first() {
+    let name = field(b"NM", b"\0name");
+    let first = field(b"SP", &[0xbe, 0xef, 14]);
+    let whole = bytes(b"A", &[&[7; 14][..], &name].concat());
+    let mut record = Record::new();
+    assert!(record.begin(&whole, 14));
+    record.finish(&whole, false);
+    assert_eq!(record.name.bytes(), b"name");
+    // Behind what CD-ROM XA has there, and not.
+    for gap in [0, 14] {
+        let whole = bytes(b"\0", &[&[7; 14][..gap], &first].concat());
+        assert!(record.begin(&whole, 14));
+        assert_eq!(record.skip, 14);
+    }
+    assert!(record.begin(&whole, 255));
+    record.finish(&whole, false);
+    assert_eq!(record.name.bytes(), b"a");
+}
+
+#[test]
+fn descriptors_are_told_apart() {
+    let mut sector = [0; DESCRIPTOR_BYTES];
+    assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
+    sector[1..6].copy_from_slice(b"CD001");
+    assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
+    for (kind, expect) in [
+        (1, Descriptor::Primary),
+        (3, Descriptor::Other),
+        (255, Descriptor::End),
+    ] {
+        sector[0] = kind;
+        assert_eq!(Descriptor::parse(&sector), expect);
+    }
+    sector[0] = 2;
+    for (escape, expect) in [
+        (b"%/@", Descriptor::Joliet),
+        (b"%/C", Descriptor::Joliet),
+        (b"%/E", Descriptor::Joliet),
+        (b"%/G", Descriptor::Other),
+        (b"\0\0\0", Descriptor::Other),
+    ] {
+        sector[88..91].copy_from_slice(escape);
+        assert_eq!(Descriptor::parse(&sector), expect);
+    }
+    for (id, expect) in [
+        (b"NSR02", Descriptor::Udf),
+        (b"NSR03", Descriptor::Udf),
+        (b"BEA01", Descriptor::Other),
+        (b"CDROM", Descriptor::Other),
+    ] {
+        sector[1..6].copy_from_slice(id);
+        assert_eq!(Descriptor::parse(&sector), expect);
+    }
+    let mut record = Record::new();
+    sector[156..190].copy_from_slice(&bytes(b"\0", &[]));
+    assert_eq!(top(&sector, &mut record), None);
+    sector[128..132].copy_from_slice(&[0, 8, 8, 0]);
+    assert_eq!(top(&sector, &mut record), Some(77));
+    sector[160] = 1;
+    assert_eq!(top(&sector, &mut record), None);
+}
+
+#[test]
+fn nothing_panics_whatever_the_bytes() {
+    let mut record = Record::new();
+    let mut seed = 1u32;
+    for _ in 0..200_000 {
+        let mut bytes = [0; 96];
+        for byte in &mut bytes {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (seed >> 24) as u8;
+        }
+        bytes[0] = bytes[0] % 70 + 30;
+        bytes[32] %= 20;
+        // Real signatures, now and then.
+        let names = b"NMSLTFPXCECLPLRESPSTER";
+        let at = usize::from(bytes[90]) % 11 * 2;
+        let place = 33 + usize::from(bytes[32] | 1);
+        bytes[place..place + 2].copy_from_slice(&names[at..at + 2]);
+        bytes[place + 2] %= 60;
+        if record.begin(&bytes, bytes[91] % 4) {
+            record.finish(&bytes, bytes[92] & 1 != 0);
+        }
+    }
+}
