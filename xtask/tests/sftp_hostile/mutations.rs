@@ -182,7 +182,10 @@ impl Pit {
         let there = names.iter().all(|name| {
             let meta = self.path().join(name).symlink_metadata();
             // What its owner may not use is as good as gone.
-            meta.is_ok_and(|meta| meta.is_symlink() || meta.permissions().mode() & 0o600 == 0o600)
+            meta.is_ok_and(|meta| {
+                let needed = if meta.is_dir() { 0o700 } else { 0o600 };
+                meta.is_symlink() || meta.permissions().mode() & needed == needed
+            })
         });
         Ok(there && fs::read_dir(self.path())?.count() < 60)
     }
