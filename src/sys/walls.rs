@@ -4,7 +4,7 @@
 //! is on every host, and neither is what keeps paths in the jail: that they are looked up beneath its descriptor.
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
-use super::files::File;
+use super::files::{File, SENDFILE};
 use super::outcome;
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
@@ -135,6 +135,7 @@ const NEEDED: &[Sysno] = &[
     Sysno::pwrite64,
     Sysno::openat2,
     Sysno::close,
+    SENDFILE,
     Sysno::openat,
     Sysno::getdents64,
     Sysno::lseek,

@@ -99,6 +99,32 @@ fn a_read_of_32_kib_makes_three_calls() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_large_read_is_sent_by_the_kernel_behind_walls_too() -> Result<()> {
+    let tree = public_dir()?;
+    fs::write(tree.path().join("file"), vec![7; 1 << 20])?;
+    for arch in Arch::ALL {
+        for options in [
+            SftpOptions::at(tree.path()),
+            SftpOptions::jailed(tree.path()),
+        ] {
+            let options = SftpOptions {
+                program: Program::Stowaway(arch),
+                ..options
+            };
+            let (_, made) = cost(options, |client| {
+                let handle = client.open_read("file")?;
+                let data = client.read(&handle, 0, READ_MAX)?;
+                ensure!(data.is_some_and(|data| data == vec![7; READ_MAX as usize]));
+                Ok(())
+            })?;
+            ensure!(made.iter().any(|call| call.starts_with("sendfile")));
+            ensure!(!made.iter().any(|call| call == "pread64"), "{made:?}");
+        }
+    }
+    Ok(())
+}
+
 /// Calls of one STAT among many that come together.
 fn stat_cost(options: SftpOptions) -> Result<f64> {
     let (count, _) = cost(options, |client| {
