@@ -321,8 +321,7 @@ impl Vfs for Host {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        let got = kernel::read(&self.at(pin.node)?.0.file, offset, out)?;
-        Ok(got as u32)
+        kernel::read(&self.at(pin.node)?.0.file, offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {

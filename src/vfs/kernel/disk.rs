@@ -39,7 +39,7 @@ impl Disk {
 
 impl Block for Disk {
     fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {
-        if read(&self.file, offset, out)? < out.len() {
+        if (read(&self.file, offset, out)? as usize) < out.len() {
             // It has become shorter.
             return Err(FsError::Io);
         }

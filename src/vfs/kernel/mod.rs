@@ -3,8 +3,9 @@
 use super::{Attr, FileTime, FsError, FsResult, Kind, Name, Space};
 use crate::sys::Errno;
 use crate::sys::files::{self, File, Stat};
+use crate::sys::named;
 use core::ffi::CStr;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::fs::{OFlags, StatFs};
 
 pub(super) mod change;
@@ -203,18 +204,8 @@ impl From<Errno> for FsError {
 }
 
 /// Fills `out` from `offset` of a file.
-pub(super) fn read(file: impl AsFd, offset: u64, out: &mut [u8]) -> FsResult<usize> {
-    let mut have = 0;
-    let file = file.as_fd();
-    while let Some(room) = out.get_mut(have..).filter(|room| !room.is_empty()) {
-        match rustix::io::pread(file, room, offset.saturating_add(have as u64)) {
-            Ok(0) => break,
-            Ok(more) => have += more,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(error(errno)),
-        }
-    }
-    Ok(have)
+pub(super) fn read(file: &File, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+    named::read_at(file.as_raw_fd(), offset, out)
 }
 
 const _: () = assert!(READ.bits() & OFlags::NONBLOCK.bits() != 0);
