@@ -36,16 +36,22 @@ impl Address {
 
     /// Becomes that of a host, whose version 4 is mapped into version 6, and of a port there.
     pub fn set_host(&mut self, host: Ipv6Addr, port: u16) {
-        let octets = host.octets();
-        let [low, high] = port.to_be_bytes();
-        self.bytes[2..4].copy_from_slice(&[low, high]);
-        if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, octets @ ..] = &octets {
-            self.bytes[4..8].copy_from_slice(octets);
-            self.become_one_of(INET, 16);
-        } else {
-            self.bytes[8..24].copy_from_slice(&octets);
-            self.become_one_of(INET6, 28);
+        match &host.octets() {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, octets @ ..] => self.set_v4(octets, port),
+            octets => self.set_v6(octets, port),
         }
+    }
+
+    fn set_v4(&mut self, octets: &[u8; 4], port: u16) {
+        self.bytes[2..4].copy_from_slice(&port.to_be_bytes());
+        self.bytes[4..8].copy_from_slice(octets);
+        self.become_one_of(INET, 16);
+    }
+
+    fn set_v6(&mut self, octets: &[u8; 16], port: u16) {
+        self.bytes[2..4].copy_from_slice(&port.to_be_bytes());
+        self.bytes[8..24].copy_from_slice(octets);
+        self.become_one_of(INET6, 28);
     }
 
     /// Becomes that of a socket file. `None`: its path is longer than an address can be.
@@ -89,9 +95,10 @@ impl Address {
     fn new(from: SocketAddr) -> Self {
         let mut to = Self::HOST;
         match from {
-            SocketAddr::V4(from) => to.set_host(from.ip().to_ipv6_mapped(), from.port()),
+            SocketAddr::V4(from) => to.set_v4(&from.ip().octets(), from.port()),
+            // Also one of version 4 that is mapped: so a socket of version 6 knows it.
             SocketAddr::V6(from) => {
-                to.set_host(*from.ip(), from.port());
+                to.set_v6(&from.ip().octets(), from.port());
                 to.bytes[24..28].copy_from_slice(&from.scope_id().to_ne_bytes());
             }
         }
@@ -310,6 +317,7 @@ mod tests {
             "[2001:db8::7]:111",
             "[fe80::1%3]:9",
             "[::]:0",
+            "[::ffff:192.0.2.1]:7",
         ] {
             let address: SocketAddr = address.parse().unwrap();
             assert_eq!(Address::new(address).get(), address);
