@@ -57,9 +57,10 @@ fn listen(options: &mut Options) -> Result<(), Status> {
         "SFTP without SSH has no passwords: whoever reaches it has the files; \
          listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network"
     );
+    const OWNER: Text = text!("only this user and root can connect");
     let mut text = options.listen_text.to_bytes();
     let who = match options.listen.reach() {
-        Reach::Owner => text!("only this user and root can connect"),
+        Reach::Owner => OWNER,
         Reach::Host => text!(
             "every user of this host can connect, without a password; a socket file is for one user"
         ),
@@ -69,7 +70,9 @@ fn listen(options: &mut Options) -> Result<(), Status> {
     let listener = sockets::listen(&mut options.listen);
     let listener = listener.map_err(|errno| failed(text!("cannot listen on"), text, errno))?;
     let mut line = Line::default();
-    if let Some(host) = text.strip_suffix(b":0") {
+    if who != OWNER
+        && let Some(host) = text.strip_suffix(b":0")
+    {
         // The port is the one that was free.
         let port = options.listen.port();
         text = line.raw(host).byte(b':').number(port.into()).bytes();

@@ -216,7 +216,8 @@ fn children(parent: u32) -> Result<(usize, usize)> {
 fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
     let directory = public_dir()?;
     fs::write(directory.path().join("file"), "content")?;
-    let socket = directory.path().join("socket");
+    // Its end looks like that of a port to be chosen.
+    let socket = directory.path().join("socket:0");
     let place = socket.display().to_string();
     let options = SftpOptions::at(directory.path()).with(&["--listen", &place]);
     let mut server = Sftp::spawn(&options)?;
@@ -229,6 +230,9 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
         );
         std::thread::sleep(Duration::from_millis(10));
     }
+    let lines = server.process.lines();
+    let said = format!("listening on {place}: only this user");
+    ensure!(lines.iter().any(|line| line.contains(&said)), "{lines:?}");
     let mode = fs::metadata(&socket)?.permissions().mode() & 0o777;
     ensure!(mode == 0o600, "the socket's mode is {mode:o}");
     let settle = |server: &Sftp| -> Result<()> {
