@@ -3,7 +3,7 @@
 //! The image's path ends at the first component that is a file; what follows it is looked for inside. There are no flags.
 
 use super::reasons::{self, Reason, reason, table};
-use super::{DONE, SEE_HELP, Status, USAGE, complain, inform};
+use super::{DONE, SEE_HELP, Status, USAGE, complain, inform, unwritten};
 use crate::config::{IMAGE_WINDOW_BYTES, READ_INLINE_BYTES};
 use crate::engine::sftp::accounts::Accounts;
 use crate::engine::sftp::longname::longname;
@@ -133,19 +133,25 @@ fn print(bytes: &[u8]) -> FsResult<()> {
     if Stdio::print(bytes) {
         Ok(())
     } else {
-        Err(FsError::NoSpace)
+        Err(UNWRITTEN)
     }
 }
 
+/// Standard output cannot be written. No image is full.
+const UNWRITTEN: FsError = FsError::NoSpace;
+
 /// Says what failed, with what, and why.
 fn failed(about: &[u8], error: FsError) -> Status {
+    if error == UNWRITTEN {
+        return unwritten();
+    }
     reasons::failed_with(text!("cannot read"), about, number(error), &REASONS)
 }
 
 const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
 
 /// Why something failed here and what to do about it.
-static REASONS: [Reason; 18] = table([
+static REASONS: [Reason; 17] = table([
     reason(
         Errno::INVAL,
         text!("it is no ISO 9660 image, or no regular file"),
@@ -156,5 +162,4 @@ static REASONS: [Reason; 18] = table([
     ),
     reason(Errno::IO, DAMAGED),
     reason(Errno::STALE, DAMAGED),
-    reason(Errno::NOSPC, text!("standard output cannot be written")),
 ]);
