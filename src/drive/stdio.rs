@@ -25,9 +25,7 @@ const OVER: End = Text::NOTHING;
 /// The length of a file was promised.
 const SHORT: End = text!("a file became shorter or failed while it was read");
 
-/// A pair of streams, as far as it is used here.
-///
-/// Without this, the tables of methods would bring those along that format text.
+/// A pair of streams, as far as it is used here: those of `embedded_io`, and what only a kernel's can do.
 pub trait Wire {
     /// Receives at least a byte; 0: there will be no more.
     fn receive(&mut self, room: &mut [u8]) -> usize;
@@ -47,7 +45,7 @@ pub struct Standard;
 
 impl Wire for Standard {
     fn receive(&mut self, room: &mut [u8]) -> usize {
-        Stdio::Input.receive(room)
+        Stdio::Input.read(room).unwrap_or(0)
     }
 
     fn is_ready(&mut self) -> bool {
@@ -55,7 +53,7 @@ impl Wire for Standard {
     }
 
     fn send(&mut self, bytes: &[u8]) -> bool {
-        Stdio::Output.send_all(bytes)
+        Stdio::Output.write_all(bytes).is_ok()
     }
 
     fn send_file(&mut self, file: Descriptor, offset: u64, len: u32) -> usize {

@@ -67,14 +67,14 @@ impl Stdio {
     }
 
     /// Receives bytes; how many, 0 when there will be no more.
-    pub fn receive(self, room: &mut [u8]) -> usize {
+    fn receive(self, room: &mut [u8]) -> usize {
         let (at, len) = (room.as_mut_ptr() as usize, room.len());
         // SAFETY: the kernel writes at most so many bytes.
         unsafe { self.carry(Sysno::read, at, len, 0) }
     }
 
     /// Sends bytes; how many, 0 when nobody takes them.
-    pub fn send(self, bytes: &[u8]) -> usize {
+    fn send(self, bytes: &[u8]) -> usize {
         let (at, len) = (bytes.as_ptr() as usize, bytes.len());
         // SAFETY: the kernel reads at most so many bytes.
         unsafe { self.carry(Sysno::write, at, len, 0) }
@@ -87,22 +87,9 @@ impl Stdio {
         }
     }
 
-    /// Sends all of `bytes`; false: nobody takes them.
-    #[inline(never)]
-    pub fn send_all(self, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
-            let count = self.send(bytes);
-            if count == 0 {
-                return false;
-            }
-            bytes = bytes.get(count..).unwrap_or_default();
-        }
-        true
-    }
-
     /// Writes all of `bytes` to standard output; false: it cannot be written.
     pub fn print(bytes: &[u8]) -> bool {
-        Self::Output.send_all(bytes)
+        Self::Output.write_all(bytes).is_ok()
     }
 
     /// Sends bytes of a file without copying them here; 0: that is not possible, or there are none.
@@ -202,13 +189,19 @@ impl ReadReady for Stdio {
 
 impl Write for Stdio {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
-        if *self == Self::Error && !self.is_ready(false) {
-            return Err(ErrorKind::TimedOut);
-        }
         match self.send(bytes) {
             0 => Err(ErrorKind::BrokenPipe),
             count => Ok(count),
         }
+    }
+
+    #[inline(never)]
+    fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), ErrorKind> {
+        while !bytes.is_empty() {
+            let count = self.write(bytes)?;
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), ErrorKind> {

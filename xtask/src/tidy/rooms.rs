@@ -128,7 +128,7 @@ const ROOMS: &[Room] = &[
         name: "role",
         rooms: EVERY_ROOM,
         never: &[],
-        crates: &["alloc", "embedded_io", "heapless", "rustix"],
+        crates: &["alloc", "heapless", "rustix"],
     },
     // The map: it names the rooms and nothing else.
     Room {
