@@ -81,7 +81,7 @@ fn cut(count: usize, element: Layout) -> NonNull<u8> {
     let size = element.size().saturating_mul(count);
     let mut memory = None;
     if size > 0 && size <= ARENA_BYTES {
-        // SAFETY: it has a size, which is far smaller than what there can be, and the alignment is one.
+        // SAFETY: it has a size, which is far smaller than what there can be, and the alignment is a type's.
         memory = NonNull::new(unsafe {
             let layout = Layout::from_size_align_unchecked(size, element.align());
             alloc::alloc::alloc_zeroed(layout)
