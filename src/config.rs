@@ -70,10 +70,10 @@ pub const SPLICE_BYTES_MIN: u32 = 64 << 10;
 /// Bytes that one turn moves for one connection before the others have theirs.
 pub const ORDER_TURN_BYTES: u32 = 2 << 20;
 
-/// Bytes of a directory in an image that are read at once.
-pub const IMAGE_WINDOW_BYTES: usize = 16 << 10;
-/// Bytes of an image that one question may look at: enough for a directory of 100,000 names.
-pub const IMAGE_WORK_BYTES: u32 = 128 << 20;
+/// Images that are open at once. A node has four bits for which of them it is in.
+pub const IMAGE_COUNT_MAX: usize = 16;
+/// Times that one question may look at an image, at a sector each: enough for a directory of 100,000 names.
+pub const IMAGE_LOOK_COUNT_MAX: i32 = 128 << 10;
 
 const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
 const _: () = assert!(READ_INLINE_BYTES <= READ_BYTES_MAX);

@@ -4,6 +4,7 @@
 
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::log;
+use crate::text::Ends as _;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -190,7 +191,7 @@ impl Line {
     /// The text so far.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len as usize).unwrap_or_default()
+        self.bytes.head(self.len as usize)
     }
 
     /// The text and a newline, for which there is always room.

@@ -23,7 +23,9 @@
 //! An SFTP session is a process of its own with one peer: `drive::stdio` reads, hands what came to `engine::sftp`, writes what
 //! it answers, and waits nowhere else. NFS names objects by handles that last, SFTP by paths: `vfs::host` has the former,
 //! `vfs::user` the latter, and both ask the kernel through `vfs::kernel`. What is inside an image of a disk, `vfs::iso` reads
-//! from its bytes; `ls` and `cat` show it.
+//! from its bytes, wherever they lie; `vfs::kernel::inside` keeps the few images open that are in use, and both backends leave
+//! it the answers about nodes that lie in one. Nobody else knows that there are images, but for who enters one
+//! ([`vfs::Vfs::enter`]): MNT, and paths that go on behind a file's name.
 //!
 //! # Invariants
 //!

@@ -8,6 +8,7 @@ use crate::engine::{Cx, Datagrams as _};
 use crate::event;
 use crate::log;
 use crate::net::{Interest, NetError, NetResult, Socket, Token};
+use crate::text::Ends as _;
 use crate::text::Text;
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
@@ -147,8 +148,8 @@ impl Driver<'_> {
                 vfs: self.vfs,
                 events: &mut self.events,
             };
-            let packet = self.rx.get(..len).unwrap_or_default();
-            let room = self.tx.get_mut(..DATAGRAM_BYTES).unwrap_or_default();
+            let packet = self.rx.head(len);
+            let room = self.tx.head_mut(DATAGRAM_BYTES);
             let answer = self.programs.answer(door.service, &mut cx, packet, room);
             if let Some(reply) = answer.and_then(|len| self.tx.get(..len)) {
                 let _ = self.net.send_to(door.socket, from, reply);

@@ -27,6 +27,7 @@ use crate::event::{self, Events};
 use crate::log;
 use crate::net::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::sys::heap::Slots;
+use crate::text::Ends as _;
 use crate::text::Text;
 use crate::time::{Duration, Instant};
 use crate::vfs::{FsResult, Pin, Vfs};
@@ -258,7 +259,7 @@ impl<'a> Driver<'a> {
     #[inline(never)] // As `run`.
     fn converse(&mut self, connection: &mut Connection) -> Halt {
         let mut have = self.restore(connection);
-        let room = self.rx.get_mut(have..).unwrap_or_default();
+        let room = self.rx.tail_mut(have);
         let received = match self.net.recv(connection.socket, room) {
             Ok(0) => None,
             received => moved(received, self.now, &mut connection.progress),
@@ -275,7 +276,7 @@ impl<'a> Driver<'a> {
                 vfs: self.vfs,
                 events: &mut self.events,
             };
-            let input = self.rx.get(used..have).unwrap_or_default();
+            let input = self.rx.head(have).tail(used);
             let session = &mut connection.session;
             let progress = self.programs.advance(session, &mut cx, input, &mut self.tx);
             used += progress.consumed;
@@ -327,7 +328,7 @@ impl<'a> Driver<'a> {
             Some(block) => self.requests.get(block),
             None => &mut connection.inline,
         };
-        copy(&mut self.rx, kept.get(..len).unwrap_or_default());
+        copy(&mut self.rx, kept.head(len));
         if let Some(block) = connection.input.take() {
             self.requests.give(block);
         }
@@ -347,7 +348,7 @@ impl<'a> Driver<'a> {
             Some(block) => self.requests.get(block),
             None => &mut connection.inline,
         };
-        copy(room, self.rx.get(used..have).unwrap_or_default());
+        copy(room, self.rx.head(have).tail(used));
         Ok(())
     }
 
@@ -356,7 +357,7 @@ impl<'a> Driver<'a> {
         if len == 0 {
             return Ok(());
         }
-        let bytes = self.tx.get(..len).unwrap_or_default();
+        let bytes = self.tx.head(len);
         let more = matches!(connection.order, Some(Order::Send { .. }));
         let sent = self.net.send(connection.socket, bytes, more);
         let sent = moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)?;
@@ -365,7 +366,7 @@ impl<'a> Driver<'a> {
         }
         let block = self.block(|driver| &mut driver.replies, &|other| other.owed.is_some());
         let block = block.ok_or(Trouble::NoReplyBlock)?;
-        let rest = self.tx.get(sent..len).unwrap_or_default();
+        let rest = self.tx.head(len).tail(sent);
         copy(self.replies.get(&block), rest);
         connection.owed = Some(Owed {
             block,
@@ -381,8 +382,7 @@ impl<'a> Driver<'a> {
     fn push(&mut self, connection: &mut Connection) -> Result<(), Halt> {
         if let Some(owed) = &mut connection.owed {
             let block = self.replies.get(&owed.block);
-            let bytes = block.get(owed.from as usize..owed.to as usize);
-            let bytes = bytes.unwrap_or_default();
+            let bytes = block.head(owed.to as usize).tail(owed.from as usize);
             let sent = self.net.send(connection.socket, bytes, owed.more);
             owed.from +=
                 moved(sent, self.now, &mut connection.progress).ok_or(Trouble::Gone)? as u32;
@@ -469,30 +469,32 @@ impl<'a> Driver<'a> {
         left: u32,
         stored: &mut FsResult<()>,
     ) -> NetResult<usize> {
-        if self.pipes && left >= SPLICE_BYTES_MIN && self.vfs.descriptor(file).is_some() {
+        if self.pipes && left >= SPLICE_BYTES_MIN && self.vfs.place(file, &mut 0, &mut 0).is_some()
+        {
             let (count, pipe) = self.net.recv_pipe(socket, left)?;
             *stored = self.vfs.write_from(file, offset, pipe, count);
             return Ok(count);
         }
         // Up to where a page of the file begins.
         let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
-        let room = self.tx.get_mut(..page.min(left as usize));
-        let count = self.net.recv(socket, room.unwrap_or_default())?;
-        let bytes = self.tx.get(..count).unwrap_or_default();
+        let room = self.tx.head_mut(page.min(left as usize));
+        let count = self.net.recv(socket, room)?;
+        let bytes = self.tx.head(count);
         *stored = self.vfs.write(file, offset, bytes);
         Ok(count)
     }
 
     /// Sends bytes of a file, perhaps not all; 0: the file is at its end.
     fn send_from(&mut self, socket: Socket, file: &Pin, from: u64, left: u32) -> NetResult<usize> {
+        let (mut at, mut len) = (from, left);
         if self.sends_files
-            && let Some(number) = self.vfs.descriptor(file)
+            && let Some(number) = self.vfs.place(file, &mut at, &mut len)
         {
-            return self.net.send_file(socket, number, from, left);
+            return self.net.send_file(socket, number, at, len);
         }
-        let room = self.tx.get_mut(..REPLY_BYTES.min(left as usize));
-        let got = self.vfs.read(file, from, room.unwrap_or_default());
-        match self.tx.get(..got.unwrap_or(0) as usize).unwrap_or_default() {
+        let room = self.tx.head_mut(REPLY_BYTES.min(left as usize));
+        let got = self.vfs.read(file, from, room);
+        match self.tx.head(got.unwrap_or(0) as usize) {
             [] => Ok(0),
             bytes => self.net.send(socket, bytes, bytes.len() < left as usize),
         }

@@ -2,6 +2,7 @@
 
 use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
 use crate::sys::heap::Slots;
+use crate::text::Ends as _;
 
 /// A block that is held, by its number. Whoever holds it gives it back.
 #[derive(PartialEq, Eq, Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Pool {
     bytes: Slots<u8>,
     block_bytes: usize,
     free: Slots<Block>,
+    /// Blocks that were taken before: those behind them are untouched.
+    touched: u8,
 }
 
 impl Pool {
@@ -24,14 +27,18 @@ impl Pool {
             bytes: Slots::new(count * block_bytes),
             block_bytes,
             free: Slots::new(count),
+            touched: 0,
         }
     }
 
     /// A block, the one given back last first; `None` when all are held.
     pub(super) fn take(&mut self) -> Option<Block> {
-        let untouched = self.bytes.len() / self.block_bytes;
         match self.free.pop() {
-            None if self.bytes.extend(self.block_bytes) => Some(Block(untouched as u8)),
+            None if self.bytes.extend(self.block_bytes) => {
+                let block = Block(self.touched);
+                self.touched = self.touched.wrapping_add(1);
+                Some(block)
+            }
             free => free,
         }
     }
@@ -46,8 +53,8 @@ impl Pool {
     #[inline(never)]
     pub(super) fn get(&mut self, block: &Block) -> &mut [u8] {
         let from = usize::from(block.0) * self.block_bytes;
-        let rest = self.bytes.get_mut(from..).unwrap_or_default();
-        rest.get_mut(..self.block_bytes).unwrap_or_default()
+        let rest = self.bytes.tail_mut(from);
+        rest.head_mut(self.block_bytes)
     }
 
     /// The blocks that are held.

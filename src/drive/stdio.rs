@@ -11,6 +11,7 @@ use crate::engine::{Cx, Order, State, Stream};
 use crate::event::Events;
 use crate::sys::heap;
 use crate::sys::stdio::Stdio;
+use crate::text::Ends as _;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::{Descriptor, FsResult, Vfs};
@@ -113,7 +114,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
         let end = loop {
             // The engine may have left input, because it has enough to do.
             if !is_busy || self.have < TALK_INPUT_BYTES && self.wire.is_ready() {
-                let room = self.rx.get_mut(self.have..).unwrap_or_default();
+                let room = self.rx.tail_mut(self.have);
                 if room.is_empty() {
                     break text!("a request does not fit");
                 }
@@ -145,7 +146,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
                 vfs: &mut *self.vfs,
                 events: &mut *self.events,
             };
-            let input = self.rx.get_mut(..self.have).unwrap_or_default();
+            let input = self.rx.head_mut(self.have);
             let mut progress = stream.advance(session, &mut cx, input, self.tx);
             self.have = heap::shift(input, progress.consumed);
             self.owed = progress.produced;
@@ -180,13 +181,16 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
 
     /// Does what is large or slow; what came of it.
     fn carry_out(&mut self, order: &mut Order) -> Result<FsResult<()>, End> {
-        let (mut sends, mut descriptor) = (false, None);
-        if let Order::Send { file, .. } = order {
+        let (mut sends, mut by_kernel) = (false, false);
+        if let Order::Send { file, offset, len } = order {
             sends = true;
-            descriptor = self.vfs.descriptor(file);
+            by_kernel = self
+                .vfs
+                .place(file, &mut { *offset }, &mut { *len })
+                .is_some();
         }
         // The first of what is sent from here leaves together with its head.
-        if (!sends || descriptor.is_some()) && !self.send() {
+        if (!sends || by_kernel) && !self.send() {
             return Err(OVER);
         }
         let (file, offset, len) = match order {
@@ -197,11 +201,12 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
         };
         while *len > 0 {
             let mut count = 0;
-            if let Some(file) = descriptor {
-                count = self.wire.send_file(file, *offset, *len);
+            let (mut at, mut most) = (*offset, *len);
+            if by_kernel && let Some(file) = self.vfs.place(file, &mut at, &mut most) {
+                count = self.wire.send_file(file, at, most);
             }
             if count == 0 {
-                descriptor = None;
+                by_kernel = false;
                 // What is stored, up to where a page of the file begins.
                 let passed = if sends {
                     self.owed
@@ -209,8 +214,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
                     *offset as usize & (PAGE_BYTES - 1)
                 };
                 let most = (REPLY_BYTES - passed).min(*len as usize);
-                let room = self.tx.get_mut(self.owed..self.owed + most);
-                let room = room.unwrap_or_default();
+                let room = self.tx.tail_mut(self.owed).head_mut(most);
                 count = if sends {
                     self.vfs.read(file, *offset, room).unwrap_or(0) as usize
                 } else {
@@ -227,7 +231,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
                     return Err(OVER);
                 }
             } else {
-                let bytes = self.tx.get(..count).unwrap_or_default();
+                let bytes = self.tx.head(count);
                 self.owed = 0;
                 let stored = self.vfs.write(file, *offset, bytes);
                 if stored.is_err() {
@@ -242,7 +246,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
     /// Sends what is owed; false: it is over.
     #[inline(never)]
     fn send(&mut self) -> bool {
-        let bytes = self.tx.get(..self.owed).unwrap_or_default();
+        let bytes = self.tx.head(self.owed);
         self.owed = 0;
         if bytes.is_empty() {
             return true;

@@ -7,7 +7,8 @@ use super::rpc::Request;
 use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
 use crate::text::{Text, text};
-use crate::vfs::{Export, FsError, FsResult, Handle, Kind, Name};
+use crate::vfs::walk::{self, next_name};
+use crate::vfs::{Export, FsError, FsResult, Handle, Kind};
 use crate::wire::Writer;
 use crate::wire::mount::{
     HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
@@ -91,13 +92,10 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     Ok(())
 }
 
-/// The directory `below` an export, name by name. Symbolic links are not followed.
-#[inline(never)]
-fn walk(cx: &mut Cx<'_>, export: usize, mut below: &[u8]) -> FsResult<Handle> {
-    let mut node = cx.vfs.root(export)?;
-    while let Some(name) = next_name(&mut below) {
-        node = cx.vfs.lookup(node, Name::new(name)?)?;
-    }
+/// The handle of the directory `below` an export.
+fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8]) -> FsResult<Handle> {
+    let top = cx.vfs.root(export)?;
+    let node = walk::find(cx.vfs, top, below)?;
     if cx.vfs.attr(node)?.kind != Kind::Directory {
         return Err(FsError::NotDirectory);
     }
@@ -167,22 +165,6 @@ fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
         }
     }
     Some(rest)
-}
-
-/// Takes the first name off a path.
-fn next_name<'a>(path: &mut &'a [u8]) -> Option<&'a [u8]> {
-    while !path.is_empty() {
-        let end = path
-            .iter()
-            .position(|byte| *byte == b'/')
-            .unwrap_or(path.len());
-        let (name, rest) = path.split_at_checked(end)?;
-        *path = rest.get(1..).unwrap_or_default();
-        if !matches!(name, b"" | b".") {
-            return Some(name);
-        }
-    }
-    None
 }
 
 impl Mounts {

@@ -455,6 +455,7 @@ impl Programs {
     }
 
     /// What was done, and what is to be done next.
+    #[inline(never)]
     fn progress(&mut self, consumed: usize, reply: &Writer<'_>, stop: Stop) -> Progress {
         let order = self.nfs.order.take();
         Progress {

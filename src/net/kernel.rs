@@ -2,22 +2,17 @@
 
 use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::config::CONNECTION_COUNT_MAX;
+use crate::sys::epoll::{Change, Epoll, Room};
 use crate::sys::files::File;
 use crate::sys::heap::Slots;
 use crate::sys::{self, Errno, sockets};
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
 use core::mem::MaybeUninit;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
-use core::time::Duration as Seconds;
-use rustix::event::{PollFd, PollFlags, epoll};
+use core::net::SocketAddr;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 4096;
-/// Silence after which the kernel asks whether a peer is still there, and between its questions.
-const KEEPALIVE: (Seconds, Seconds) = (Seconds::from_secs(60), Seconds::from_secs(15));
 /// Sockets that may be open: connections, and those that are not.
 const SOCKET_COUNT_MAX: usize = CONNECTION_COUNT_MAX + 64;
 /// The token of the descriptor that tells the process to stop.
@@ -35,7 +30,7 @@ struct Watched {
 pub struct Kernel {
     /// By the number of their descriptor.
     sockets: Slots<Option<Watched>>,
-    epoll: Option<File>,
+    epoll: Option<Epoll>,
     /// What bytes go through on their way to a file.
     pipe: Option<(File, File)>,
 }
@@ -45,9 +40,7 @@ impl Kernel {
     pub fn new(stop: Option<File>) -> Self {
         let mut kernel = Self {
             sockets: Slots::new(SOCKET_COUNT_MAX),
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
-                .ok()
-                .map(File::from),
+            epoll: Epoll::new().ok(),
             pipe: None,
         };
         // Some hosts can make one and lack the call that waits.
@@ -78,8 +71,7 @@ impl Kernel {
             self.sockets.push(None).ok_or(Errno::NFILE)?;
         }
         if let Some(epoll) = &self.epoll {
-            let data = epoll::EventData::new_u64(token.into());
-            epoll::add(epoll.as_fd(), file.as_fd(), data, flags(interest))?;
+            epoll.set(Change::Add, file.as_raw_fd(), token, flags(interest))?;
         }
         if let Some(place) = self.sockets.get_mut(number) {
             *place = Some(Watched {
@@ -91,42 +83,19 @@ impl Kernel {
         Ok(Socket(number as u32))
     }
 
-    fn open(&mut self, at: SocketAddr, kind: SocketType, token: Token) -> Result<Socket, Errno> {
-        let family = if at.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let file = File::from(rustix::net::socket_with(family, kind, flags, None)?);
-        let socket = file.as_fd();
-        if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-            // One socket for both families.
-            sockopt::set_ipv6_v6only(socket, false)?;
-        }
-        let connects = kind == SocketType::STREAM;
-        if connects {
-            sockopt::set_socket_reuseaddr(socket, true)?;
-            // Connections inherit these. A host that lacks one is served all the same.
-            let _ = sockopt::set_tcp_nodelay(socket, true);
-            let _ = sockopt::set_socket_keepalive(socket, true);
-            let _ = sockopt::set_tcp_keepidle(socket, KEEPALIVE.0);
-            let _ = sockopt::set_tcp_keepintvl(socket, KEEPALIVE.1);
-        }
-        sockets::bind(socket, at)?;
-        if connects {
-            rustix::net::listen(socket, BACKLOG)?;
-        }
-        self.keep(file, token, Interest::Input)
+    #[inline(never)]
+    fn open(&mut self, at: SocketAddr, connects: bool, token: Token) -> NetResult<Socket> {
+        let file = sockets::open_at(at, connects)?;
+        Ok(self.keep(file, token, Interest::Input)?)
     }
 
     fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let epoll = self.epoll.as_ref().ok_or(Errno::NOSYS)?;
-        let mut events = [const { MaybeUninit::uninit() }; 64];
-        let timeout = timeout.map(sys::timespec);
-        let (events, _) = epoll::wait(epoll, &mut events, timeout.as_ref())?;
-        for event in events {
-            ready.push(event.data.u64() as Token);
+        let mut room: Room = [const { MaybeUninit::uninit() }; _];
+        // Whoever is woken too early waits again.
+        let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
+        for event in epoll.wait(&mut room, timeout_ms)? {
+            ready.push(event.token);
         }
         Ok(())
     }
@@ -140,7 +109,7 @@ impl Kernel {
         };
         let mut polled = heapless::Vec::<PollFd<'_>, SOCKET_COUNT_MAX>::new();
         for socket in watched() {
-            let flags = PollFlags::from_bits_retain(flags(socket.interest).bits() as u16);
+            let flags = PollFlags::from_bits_retain(flags(socket.interest));
             let _ = polled.push(PollFd::from_borrowed_fd(socket.file.as_fd(), flags));
         }
         sys::sleep(&mut polled, timeout)?;
@@ -164,22 +133,22 @@ impl Ready {
     }
 }
 
-/// For epoll. Those of poll have the same numbers.
-const fn flags(interest: Interest) -> epoll::EventFlags {
+/// For epoll and for poll, whose numbers are the same.
+const fn flags(interest: Interest) -> u16 {
     match interest {
-        Interest::None => epoll::EventFlags::empty(),
-        Interest::Input => epoll::EventFlags::IN,
-        Interest::Output => epoll::EventFlags::OUT,
+        Interest::None => 0,
+        Interest::Input => 1,
+        Interest::Output => 4,
     }
 }
 
 impl Net for Kernel {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        Ok(self.open(at, SocketType::STREAM, token)?)
+        self.open(at, true, token)
     }
 
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        Ok(self.open(at, SocketType::DGRAM, token)?)
+        self.open(at, false, token)
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
@@ -187,21 +156,17 @@ impl Net for Kernel {
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        // The oldest kind, which every host has. It gives no flags along: one more call, once for a connection.
         let (file, peer) = sockets::accept(self.get(listener)?)?;
-        rustix::io::ioctl_fionbio(file.as_fd(), true)?;
         let socket = self.keep(file, 0, Interest::None)?;
         Ok((socket, peer))
     }
 
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        Ok(rustix::net::recv(self.get(socket)?, buffer, RecvFlags::empty())?.0)
+        Ok(sockets::recv(self.get(socket)?, buffer)?)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {
-        let mut flags = SendFlags::NOSIGNAL;
-        flags.set(SendFlags::MORE, more);
-        Ok(rustix::net::send(self.get(socket)?, bytes, flags)?)
+        Ok(sockets::send(self.get(socket)?, bytes, more)?)
     }
 
     fn send_file(
@@ -246,8 +211,8 @@ impl Net for Kernel {
         }
         (watched.token, watched.interest) = (token, interest);
         if let Some(epoll) = &self.epoll {
-            let data = epoll::EventData::new_u64(token.into());
-            epoll::modify(epoll.as_fd(), watched.file.as_fd(), data, flags(interest))?;
+            let file = watched.file.as_raw_fd();
+            epoll.set(Change::Modify, file, token, flags(interest))?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::event::{self, Sink};
 use crate::sys::frames::BUILD_ID_BYTES;
+use crate::sys::process;
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::text::{Text, parts, place_in, text};
@@ -89,21 +90,17 @@ fn inform(word: &[u8], help: &[Text]) -> Result<(), Status> {
         None => return Ok(()),
     };
     for part in text {
-        if !Stdio::print(part.bytes()) {
-            return Err(unwritten());
-        }
+        print(part.bytes());
     }
     Err(DONE)
 }
 
-/// Says that what was asked for could not be told.
-fn unwritten() -> Status {
-    complain(
-        FAILED,
-        text!("standard output cannot be written"),
-        b"",
-        Text::NOTHING,
-    )
+/// Prints what was asked for. Where that cannot be, it says so and ends the process.
+fn print(bytes: &[u8]) {
+    if !Stdio::print(bytes) {
+        let what = text!("standard output cannot be written");
+        process::exit(complain(FAILED, what, b"", Text::NOTHING));
+    }
 }
 
 /// Says on one line what is wrong, with what, and why or what to do; the status to exit with.

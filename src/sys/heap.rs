@@ -179,6 +179,36 @@ impl Slots<u8> {
     }
 }
 
+/// Room for one value, which is there from the beginning and taken at most once. If it is zeros, they are not in the file.
+#[derive(Debug)]
+pub struct Place<T> {
+    taken: AtomicU32,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: only who takes the value first gets to it.
+unsafe impl<T> Sync for Place<T> {}
+
+impl<T> Place<T> {
+    /// Room with this in it.
+    pub const fn new(value: T) -> Self {
+        Self {
+            taken: AtomicU32::new(0),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// What is in it, for whoever asks first. Called at start only.
+    #[expect(clippy::mut_from_ref, reason = "there is no second one")]
+    pub fn take(&'static self) -> &'static mut T {
+        if self.taken.swap(1, Ordering::Relaxed) != 0 {
+            panic!();
+        }
+        // SAFETY: nobody else gets here, and it lasts as long as the process.
+        unsafe { &mut *self.value.get() }
+    }
+}
+
 /// Bytes that are made when they are wanted first, and once more when more of them are wanted.
 #[derive(Debug)]
 pub struct Made {

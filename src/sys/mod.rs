@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod epoll;
 pub mod files;
 pub mod frames;
 pub mod heap;
@@ -18,7 +19,7 @@ pub mod walls;
 
 use crate::time::{Duration, Instant};
 use core::ffi::CStr;
-use rustix::event::{PollFd, Timespec};
+use rustix::event::PollFd;
 
 /// Errors of system calls.
 pub use rustix::io::Errno;
@@ -64,18 +65,20 @@ fn clock(which: usize) -> (i64, u32) {
     (time.secs as i64, time.nanos as u32)
 }
 
-/// Sleeps until one of `watched` is ready or `timeout` is over; how many are ready. Without a timeout, for ever.
-pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<usize, Errno> {
-    rustix::event::poll(watched, timeout.map(timespec).as_ref())
-}
-
-/// For the kernel.
-pub fn timespec(timeout: Duration) -> Timespec {
-    let ms = timeout.as_ms();
-    Timespec {
-        tv_sec: (ms / 1000) as i64,
-        tv_nsec: (ms % 1000 * 1_000_000) as _,
-    }
+/// Sleeps until one of `watched` is ready or `timeout` is over. Without a timeout, for ever.
+pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<(), Errno> {
+    // Two words are this call's timespec on every architecture.
+    let words = timeout.map(|timeout| {
+        let ms = timeout.as_ms();
+        [(ms / 1000) as usize, (ms % 1000 * 1_000_000) as usize]
+    });
+    let at = words
+        .as_ref()
+        .map_or(core::ptr::null(), |words| words.as_ptr());
+    let (first, count) = (watched.as_mut_ptr(), watched.len());
+    // SAFETY: the kernel reads two words, if there are any, and writes to so many of these structures, which are its own.
+    outcome(unsafe { syscalls::raw_syscall!(syscalls::Sysno::ppoll, first, count, at, 0) })
+        .map(drop)
 }
 
 /// Fills `out` from the kernel's entropy: getrandom, else /dev/urandom, else the 16 bytes that came with the process.

@@ -125,6 +125,13 @@ pub fn close(file: RawFd) {
     unsafe { raw_syscall!(Sysno::close, file) };
 }
 
+/// A number for the same file that lasts when that of the other is given back.
+pub fn duplicate<E: From<Errno>>(file: RawFd) -> Result<RawFd, E> {
+    const DUPLICATE_CLOEXEC: usize = 1030;
+    // SAFETY: a number.
+    unsafe { call(word(file), DUPLICATE_CLOEXEC, 0, 0, 0, Sysno::fcntl) }
+}
+
 /// Opens what `path` leads to from `dir`; what is made thereby has the bits of `mode`.
 pub fn open<E: From<Errno>>(dir: RawFd, path: &CStr, flags: OFlags, mode: u32) -> Result<RawFd, E> {
     let (flags, mode) = (flags.bits() as usize, mode as usize);

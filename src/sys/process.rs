@@ -6,7 +6,7 @@ use crate::time::Duration;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsRawFd as _, BorrowedFd};
 use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit, Signal};
 use syscalls::{Sysno, raw_syscall};
@@ -104,11 +104,13 @@ pub fn wait_for_stop(signals: Option<&File>, timeout: Option<Duration>) -> bool 
     let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
     let _ = super::sleep(watched.as_mut_slice(), timeout);
     let Some(signals) = signals else { return false };
-    let mut info = [MaybeUninit::<u8>::uninit(); 128];
-    let read = rustix::io::read(signals, &mut info[..]);
-    // The signal's number comes first.
-    let number = read.ok().and_then(|(info, _)| info.first_chunk().copied());
-    number.is_some_and(|number| u32::from_ne_bytes(number) != SIGCHLD)
+    let mut info = MaybeUninit::<[u32; 32]>::uninit();
+    let number = info.as_mut_ptr().cast::<u32>();
+    // SAFETY: the kernel writes at most as many bytes as there are.
+    let read =
+        unsafe { raw_syscall!(Sysno::read, signals.as_raw_fd(), number, size_of_val(&info)) };
+    // SAFETY: what it writes it writes as a whole, and the signal's number comes first.
+    outcome(read).is_ok_and(|len| len > 0) && unsafe { number.read() } != SIGCHLD
 }
 
 /// Ends the process when it is asked to stop, also where it is the first of a container, which signals do not end by

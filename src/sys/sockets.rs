@@ -4,7 +4,7 @@ use super::files::File;
 use super::{Errno, outcome};
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
-use core::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::fs::Mode;
 use syscalls::{Sysno, raw_syscall};
@@ -13,9 +13,12 @@ use syscalls::{Sysno, raw_syscall};
 const CURRENT: isize = -100;
 const STREAM: u32 = 1;
 const DATAGRAM: u32 = 2;
+const NONBLOCK: u32 = 0o4_000;
 const UNIX: u16 = 1;
 const INET: u16 = 2;
 const INET6: u16 = 10;
+/// The request by which nobody waits for a descriptor any more.
+const FIONBIO: u32 = 0x5421;
 
 /// The address of a socket as the kernel has it: family, port, then an IPv4 address, or flow, an IPv6 address and scope; or
 /// family and the path of a socket file, which ends with NUL.
@@ -151,14 +154,14 @@ macro_rules! socket_call {
     }};
 }
 
-/// Gives a socket its address.
-pub fn bind(socket: impl AsFd, at: SocketAddr) -> Result<(), Errno> {
-    call(
-        socket.as_fd().as_raw_fd(),
-        Verb::Bind,
-        &mut Address::new(at),
-    )
-}
+/// Options of sockets: their level and number.
+type Setting = (u8, u8);
+const REUSE_ADDRESS: Setting = (1, 2);
+const KEEPALIVE: Setting = (1, 9);
+const NO_DELAY: Setting = (6, 1);
+const KEEPALIVE_IDLE: Setting = (6, 4);
+const KEEPALIVE_INTERVAL: Setting = (6, 5);
+const V6_ONLY: Setting = (41, 26);
 
 /// What is done with an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,8 +195,8 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     let socket = ManuallyDrop::new(open(at.family(), STREAM)?);
     let descriptor = socket.as_raw_fd();
     // The port may be taken again at once; connections are not held back, and end with their peers. Files know none of this.
-    for (level, name) in [(1, 2), (6, 1), (1, 9)] {
-        set(descriptor, level, name);
+    for (level, name) in [REUSE_ADDRESS, NO_DELAY, KEEPALIVE] {
+        let _ = set(descriptor, level, name, 1);
     }
     let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
     let mut bound = call(descriptor, Verb::Bind, at);
@@ -214,16 +217,50 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     Ok(ManuallyDrop::into_inner(socket))
 }
 
-/// Switches an option on, if the socket has it.
-fn set(socket: i32, level: u32, name: u32) {
-    let on = 1u32;
+/// Sets an option of a socket.
+#[inline(never)]
+fn set(socket: i32, level: u8, name: u8, value: u32) -> Result<(), Errno> {
+    let (level, name) = (u32::from(level), u32::from(name));
     // SAFETY: the kernel reads four bytes.
-    unsafe { socket_call!(setsockopt, 14, socket, level, name, &raw const on, 4) };
+    outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, &raw const value, 4) })
+        .map(drop)
+}
+
+/// A socket of the server at this address, which nobody waits for: one that `connects` listens, others are for datagrams.
+pub fn open_at(at: SocketAddr, connects: bool) -> Result<File, Errno> {
+    /// Connections that wait to be accepted.
+    const BACKLOG: usize = 4096;
+    let family = if at.is_ipv4() { INET } else { INET6 };
+    let kind = if connects { STREAM } else { DATAGRAM };
+    let file = open(family, kind | NONBLOCK)?;
+    let socket = file.as_raw_fd();
+    if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        // One socket for both families.
+        set(socket, V6_ONLY.0, V6_ONLY.1, 0)?;
+    }
+    if connects {
+        set(socket, REUSE_ADDRESS.0, REUSE_ADDRESS.1, 1)?;
+        // Connections inherit these. A host that lacks one is served all the same.
+        for ((level, name), value) in [
+            (NO_DELAY, 1),
+            (KEEPALIVE, 1),
+            // Silence after which the kernel asks whether a peer is still there, and between its questions: in seconds.
+            (KEEPALIVE_IDLE, 60),
+            (KEEPALIVE_INTERVAL, 15),
+        ] {
+            let _ = set(socket, level, name, value);
+        }
+    }
+    call(socket, Verb::Bind, &mut Address::new(at))?;
+    if connects {
+        // SAFETY: two numbers.
+        outcome(unsafe { socket_call!(listen, 4, socket, BACKLOG) })?;
+    }
+    Ok(file)
 }
 
 /// A socket for datagrams to whoever listens at the socket file `path`. What is not taken at once is lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
-    const NONBLOCK: u32 = 0o4_000;
     let socket = open(UNIX, DATAGRAM | NONBLOCK)?;
     let mut at = Address::ROOM;
     at.set_file(path).ok_or(Errno::NAMETOOLONG)?;
@@ -251,9 +288,10 @@ pub fn accept_any(listener: &File) -> Result<File, Errno> {
     File::opened(unsafe { socket_call!(accept, 5, listener.as_raw_fd(), 0, 0) })
 }
 
-/// The next connection of a listener, and who it is from.
+/// The next connection of a listener, which nobody waits for, and who it is from.
 pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
     let (socket, mut from) = (listener.as_fd().as_raw_fd(), Address::HOST);
+    // The oldest kind, which every host has. It gives no flags along: one more call, once for a connection.
     // SAFETY: as for `name`.
     let accepted = File::opened(unsafe {
         socket_call!(
@@ -264,7 +302,32 @@ pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
             &raw mut from.len
         )
     })?;
+    let on = 1u32;
+    // SAFETY: the kernel reads a number.
+    let set = unsafe { raw_syscall!(Sysno::ioctl, accepted.as_raw_fd(), FIONBIO, &raw const on) };
+    outcome(set)?;
     Ok((accepted, from.get()))
+}
+
+/// Bytes that came; how many, 0 when there will be no more.
+pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let (socket, to, room) = (
+        socket.as_fd().as_raw_fd(),
+        buffer.as_mut_ptr(),
+        buffer.len(),
+    );
+    // SAFETY: the kernel writes at most so many bytes.
+    outcome(unsafe { socket_call!(recvfrom, 12, socket, to, room, 0, 0, 0) })
+}
+
+/// Sends bytes, behind which `more` may follow; how many are taken.
+pub fn send(socket: impl AsFd, bytes: &[u8], more: bool) -> Result<usize, Errno> {
+    const NO_SIGNAL: u32 = 0x4000;
+    const MORE: u32 = 0x8000;
+    let flags = if more { NO_SIGNAL | MORE } else { NO_SIGNAL };
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads so many bytes.
+    outcome(unsafe { socket_call!(sendto, 11, socket, bytes.as_ptr(), bytes.len(), flags, 0, 0) })
 }
 
 /// The next datagram, cut to `buffer`, and who it is from.

@@ -3,13 +3,14 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 6] = [
+const GROUPS: [(bool, &[&str]); 7] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
     (cfg!(feature = "sftp-server"), SFTP_SERVER),
     (cfg!(feature = "nfs"), NFS),
     (cfg!(feature = "iso"), ISO),
+    (cfg!(all(feature = "iso", feature = "nfs")), BOOT),
 ];
 
 /// What requests of SFTP come to, sent with every reply that is nothing but a status. To find a text, those before it are
@@ -114,6 +115,7 @@ const NFS: &[&str] = &[
     "  nfs --export DIR ...\tserves directories over NFS version 3; also as unfsd\n  \
        serve --export DIR ...\tthe same, started again when it ends\n",
     include_str!("../role/nfs/help.txt"),
+    "\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n",
     // Arguments.
     "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
     "name a port below 65536",
@@ -191,12 +193,23 @@ const NFS: &[&str] = &[
 const ISO: &[&str] = &[
     "  ls, cat\t\tlists and reads files inside an ISO image\n",
     include_str!("../role/inside/help.txt"),
-    "name what is inside an ISO image",
-    "such as debian.iso/pool",
+    "name what is inside an ISO image, such as debian.iso/pool",
     "cannot read",
-    "it is no ISO 9660 image, or no regular file",
+    "it is no directory, and no ISO 9660 image",
     "its files are in UDF; unpack it with another program",
     "the image is damaged or incomplete; compare its checksum",
+];
+
+const BOOT: &[&str] = &[
+    include_str!("../role/nfs/isos.txt"),
+    // Layouts.
+    "/casper/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=casper netboot=nfs nfsroot=${next-server}:\x01 ip=dhcp\ninitrd nfs://${next-server}\x01\x03\x05\n",
+    "/live/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=live netboot=nfs nfsroot=${next-server}:\x01\ninitrd nfs://${next-server}\x01\x03\x05\n",
+    "/images/pxeboot/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 inst.repo=nfs:${next-server}:\x01\ninitrd nfs://${next-server}\x01\x03\x05\n",
+    "/install.amd/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
+    "/install.386/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
+    "/install.a64/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
+    "/\x02# \x06: left out: an unknown layout, or a path that iPXE may split\n",
 ];
 
 /// Where these texts stand, one behind the other, among those that the file has. Of what it does not have nothing is ever told:

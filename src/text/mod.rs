@@ -12,7 +12,7 @@ mod parts;
 use crate::sys::heap::{self, Made};
 use core::num::NonZeroU32;
 use packing::Packed;
-pub use parts::{Parts, nth, parts, place_in};
+pub use parts::{Ends, Parts, nth, parts, place_in};
 
 /// The [`Text`] that reads so.
 macro_rules! text {

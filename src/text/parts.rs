@@ -1,4 +1,4 @@
-//! Texts of several parts: words, names of a path, texts that lie one behind the other.
+//! Texts of several parts: words, names of a path, texts that lie one behind the other; and the ends of slices.
 
 /// Where `word` stands among `words`.
 #[inline(never)]
@@ -51,5 +51,44 @@ impl<'a> Iterator for Parts<'a> {
             behind = after;
         }
         Some(rest)
+    }
+}
+
+/// The ends of a slice, as far as it has them.
+///
+/// `get(..len).unwrap_or_default()` says the same in twice the instructions: its nothing lies elsewhere, not in the slice.
+pub trait Ends {
+    /// The first `len` bytes; nothing, if there are not so many.
+    fn head(&self, len: usize) -> &Self;
+    /// The same, to be changed.
+    fn head_mut(&mut self, len: usize) -> &mut Self;
+    /// What is behind the first `from` bytes; nothing, if there are not so many.
+    fn tail(&self, from: usize) -> &Self;
+    /// The same, to be changed.
+    fn tail_mut(&mut self, from: usize) -> &mut Self;
+}
+
+impl Ends for [u8] {
+    #[inline(always)]
+    fn head(&self, len: usize) -> &Self {
+        let len = if len > self.len() { 0 } else { len };
+        self.get(..len).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn head_mut(&mut self, len: usize) -> &mut Self {
+        let len = if len > self.len() { 0 } else { len };
+        self.get_mut(..len).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn tail(&self, from: usize) -> &Self {
+        self.get(from.min(self.len())..).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn tail_mut(&mut self, from: usize) -> &mut Self {
+        let from = from.min(self.len());
+        self.get_mut(from..).unwrap_or_default()
     }
 }

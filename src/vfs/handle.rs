@@ -4,9 +4,14 @@
 //! Kernel bodies carry a MAC because the kernel's bytes reach the whole file system. Trails carry none: they are walked
 //! beneath the export with the server's own rights, so forging one gains nothing.
 
+use super::walk::{front, put};
 use super::{FsError, FsResult, Handle};
 
 const VERSION: u8 = 1;
+/// That of the handle of something inside an image.
+const VERSION_INSIDE: u8 = 2;
+/// What there is behind the handle of the image's file: what tells the image from others, what names the object.
+const INSIDE_BYTES: usize = 8 + 6;
 /// Where the form stands.
 const FORM_AT: usize = 1;
 const FORM_ROOT: u8 = 0;
@@ -136,6 +141,40 @@ pub(super) fn trail(dir: &Handle, parent: u64, inode: u64, generation: u32, out:
         out.bytes[FORM_AT] = FORM_TRAIL;
         out.push(&[0]);
     }
+}
+
+/// The handle of what `id` names inside the image whose file has the handle `file`.
+#[inline(never)]
+pub(super) fn inside(file: &Handle, identity: u64, id: u64, handle: &mut Handle) {
+    *handle = *file;
+    handle.bytes[0] = VERSION_INSIDE;
+    let [id @ .., _, _] = id.to_le_bytes();
+    handle.push(&identity.to_le_bytes());
+    handle.push(&id);
+}
+
+/// Whether there is room for that.
+pub(super) const fn has_inside(file: &Handle) -> bool {
+    file.len as usize + INSIDE_BYTES <= Handle::BYTES_MAX
+}
+
+/// Whether it is such a handle, or should be.
+pub(super) fn is_inside(handle: &[u8]) -> bool {
+    handle.first() == Some(&VERSION_INSIDE)
+}
+
+/// That of the image's file.
+pub(super) fn outside<'a>(handle: &[u8], room: &'a mut [u8; Handle::BYTES_MAX]) -> &'a [u8] {
+    let len = put(room, 0, handle);
+    room[0] = VERSION;
+    front(room, len.saturating_sub(INSIDE_BYTES))
+}
+
+/// What tells the image from others, and what names the object inside.
+pub(super) fn name(handle: &[u8]) -> Option<(u64, u64)> {
+    let (_, name) = handle.split_last_chunk::<INSIDE_BYTES>()?;
+    let (identity, id) = name.split_at(8);
+    Some((word(identity), word(id)))
 }
 
 /// Checks a handle that a client brings: the export's tag and what follows.

@@ -89,7 +89,7 @@ pub type FsResult<T> = Result<T, FsError>;
 pub struct Node(u32);
 
 impl Node {
-    /// A place in the backend's table, and which of the objects that were in it.
+    /// A place in the backend's table, and which of the objects that were in it: a number of 15 bits.
     const fn new(slot: usize, generation: u16) -> Self {
         Self(slot as u32 & 0xffff | (generation as u32) << 16)
     }
@@ -100,6 +100,16 @@ impl Node {
 
     const fn generation(self) -> u16 {
         (self.0 >> 16) as u16
+    }
+
+    /// A place among the objects inside images: negative, as no descriptor is, nor a place in a table.
+    const fn inside(place: usize) -> Self {
+        Self(place as u32 | 1 << 31)
+    }
+
+    /// Whether it lies inside an image.
+    const fn is_inside(self) -> bool {
+        cfg!(feature = "iso") && (self.0 as i32) < 0
     }
 }
 
@@ -433,6 +443,11 @@ pub trait Vfs {
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool>;
     /// The object of this name in `dir`. A symbolic link is itself.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
+    /// The top of what is inside the image of this name in `dir`. `NotDirectory`: it is none, or one that is not entered;
+    /// `Invalid`, `NotSupported`: it has no file system, or one that is not known.
+    fn enter(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
+        Err(FsError::NotDirectory)
+    }
     /// The absolute path that all others begin with which are not absolute, cut to `out`.
     fn start(&mut self, out: &mut [u8]) -> FsResult<u32>;
     /// The object at the end of a path, through directories and symbolic links; one at the end is followed if `follow`. What
@@ -509,10 +524,20 @@ pub trait Vfs {
     ) -> FsResult<()>;
     /// Gives an object one more name.
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
-    /// The kernel's number of a pinned file, if it has one.
-    fn descriptor(&self, pin: &Pin) -> Option<Descriptor>;
+    /// Where the bytes of a pinned file lie for the kernel, if they do: in the file of this number, from `offset` on, which is
+    /// changed to what it is there, and `len` of them at most, which becomes less where they lie in several places.
+    fn place(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor>;
     /// Lets go of what was not used since the last call. True: there is more to let go of later.
     fn rest(&mut self) -> bool;
+}
+
+/// Whether a name is that of an image, which paths may lead through.
+pub fn is_image(name: &[u8]) -> bool {
+    let Some((_, end)) = name.split_last_chunk() else {
+        return false;
+    };
+    // Letters differ from their capitals by one bit, which the dot has.
+    cfg!(feature = "iso") && u32::from_be_bytes(*end) | 0x20_2020 == u32::from_be_bytes(*b".iso")
 }
 
 /// The backend of protocols that know paths. There is one in the file, so that what they ask for is called directly, and what

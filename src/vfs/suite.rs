@@ -4,6 +4,7 @@ use super::host::Form;
 use super::{Change, Detail, FileTime, Files, FsResult, Make, Name, Node, Right, Vfs};
 use content::*;
 use core::ops::ControlFlow;
+use images::*;
 use making::*;
 use names::*;
 use paths::*;
@@ -11,6 +12,7 @@ use reading::*;
 use worlds::{OfUser, OnHost, Surroundings, World, ram};
 
 mod content;
+mod images;
 mod making;
 mod names;
 mod paths;
@@ -154,6 +156,76 @@ mod by_path {
         nothing_but_files_and_directories_is_opened
         what_is_appended_goes_to_the_end
         objects_of_paths_are_changed
+    }
+}
+
+/// Of what is inside images: the model knows none.
+macro_rules! laws_of_images {
+    ($($law:ident)*) => {
+        mod on_host_with_trails {
+            $(#[test] fn $law() {
+                super::super::$law(&mut super::super::OnHost::new(stringify!($law), super::super::Form::Trail).unwrap());
+            })*
+        }
+        mod on_host_with_kernel_handles {
+            $(#[test] fn $law() {
+                if let Some(mut world) = super::super::OnHost::new(stringify!($law), super::super::Form::Kernel) {
+                    super::super::$law(&mut world);
+                }
+            })*
+        }
+    };
+}
+
+/// Whatever they are named by.
+macro_rules! laws_of_entering {
+    ($($law:ident)*) => {
+        laws_of_images! { $($law)* }
+        mod of_user { with_user! { true None, false, false; $($law)* } }
+        mod of_user_on_an_old_kernel { with_user! { true None, true, false; $($law)* } }
+        mod in_jail { with_user! { true Some("/"), false, false; $($law)* } }
+        mod in_jail_on_an_old_host { with_user! { true Some("/"), true, true; $($law)* } }
+    };
+}
+
+mod inside {
+    laws_of_entering! {
+        an_image_is_a_file_to_all_but_who_enters_it
+        a_link_to_an_image_is_not_entered
+        what_is_inside_is_what_the_image_says
+        a_listing_inside_goes_on_after_any_entry
+        nothing_inside_can_be_changed
+        an_image_that_changes_is_stale
+        an_image_that_becomes_shorter_fails_where_it_ends
+        what_is_pinned_inside_outlives_rest
+        more_images_than_can_be_open_take_turns
+        what_is_no_image_is_told_apart
+    }
+}
+
+mod inside_by_handle {
+    laws_of_images! {
+        handles_inside_outlive_a_restart
+        strange_handles_inside_name_nothing_else
+    }
+}
+
+/// Laws of paths that the model does not know.
+macro_rules! laws_of_paths_inside {
+    ($($law:ident)*) => {
+        mod of_user { with_user! { false None, false, false; $($law)* } }
+        mod of_user_on_an_old_host { with_user! { false None, true, true; $($law)* } }
+        mod in_jail { with_user! { false Some("/"), false, false; $($law)* } }
+        mod in_jail_on_an_old_host { with_user! { false Some("/"), true, true; $($law)* } }
+        mod in_jail_shown_elsewhere { with_user! { false Some("/some/where"), false, false; $($law)* } }
+    };
+}
+
+mod inside_by_path {
+    laws_of_paths_inside! {
+        paths_lead_through_images
+        what_is_inside_is_opened_to_be_read
+        true_paths_lead_back_inside
     }
 }
 

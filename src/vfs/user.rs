@@ -5,17 +5,17 @@
 //! opened, and nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the kernel is
 //! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the law.
 
-use super::kernel::{self, PATH, READ, WRITE, error};
-use super::walk::{Text, add};
+use super::kernel::inside::Images;
+use super::kernel::{self, PATH, READ, WRITE, error, told};
+use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
 use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
-    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
+    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs, is_image,
 };
 use crate::sys;
 use crate::sys::files;
 use crate::sys::named::{self, CURRENT, lend};
 use core::ffi::CStr;
-use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 use jail::Jail;
 use ring::{FOUND_COUNT, NONE, Ring, STEP_COUNT};
@@ -41,6 +41,10 @@ pub struct User {
     named: RawFd,
     /// Whether anything was ever opened to be written.
     writes: bool,
+    /// Whether any file may be an image, and a link lead to it.
+    looks_anywhere: bool,
+    /// What is inside images, once somebody has asked for it.
+    images: Images,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
     text: Text,
     /// Names that were looked up on the way to something else.
@@ -61,13 +65,14 @@ impl Drop for User {
     }
 }
 
-/// A node's descriptor.
+/// A node's descriptor; of what is inside an image, none.
 const fn number(node: Node) -> RawFd {
     node.0 as RawFd
 }
 
 impl User {
     /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own.
+    #[inline(never)]
     pub fn new(pin_count: usize) -> Self {
         Self {
             top: NONE,
@@ -78,7 +83,14 @@ impl User {
             text: Text::new(),
             named: NONE,
             writes: false,
+            looks_anywhere: false,
+            images: Images::new(),
         }
+    }
+
+    /// Lets paths go on in every file that is an image, whatever its name is and whether or not a link led there.
+    pub const fn look_anywhere(&mut self) {
+        self.looks_anywhere = true;
     }
 
     /// Names are looked up from this directory: what handles are looked for beneath.
@@ -139,6 +151,35 @@ impl User {
         })
     }
 
+    /// Pins something inside an image.
+    #[inline(never)]
+    fn pin_inside(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
+        let Some(inside) = self.images.of(node) else {
+            return Err(FsError::NotDirectory);
+        };
+        let pin = inside.pin(node, directory)?;
+        self.pins_left -= 1;
+        Ok(pin)
+    }
+
+    /// What a path leads to that does not lead there for the kernel, because it goes through a file.
+    #[inline(never)]
+    fn look_inside(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        let follows = self.looks_anywhere;
+        let (mut rest, mut may) = (path, follows);
+        while let Some(name) = next_name(&mut rest) {
+            may |= is_image(name);
+        }
+        if !may || !cfg!(feature = "iso") {
+            return Err(FsError::NotDirectory);
+        }
+        let mut done = Path::new(self);
+        done.follows = follows;
+        let end = if follow { End::Follow } else { End::Keep };
+        done.walk(path, &mut [0; ROOM_BYTES], end)?;
+        done.node().ok_or(FsError::NoEntry)
+    }
+
     #[inline(never)]
     fn list(
         &self,
@@ -161,30 +202,18 @@ impl User {
             })
         })
     }
-}
 
-/// The attributes of what a path leads to, or of what is open when it is empty.
-#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
-#[inline(never)]
-fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
-    let mut room = MaybeUninit::uninit();
-    let stat = named::stat::<FsError>(dir, path, flags, &mut room)?;
-    let time = |secs, nanos| FileTime { secs, nanos };
-    Ok(Attr {
-        kind: kernel::kind(stat.st_mode as u32),
-        mode: stat.st_mode as u32 & 0o7777,
-        nlink: stat.st_nlink as u32,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        size: stat.st_size as u64,
-        used: (stat.st_blocks as u64).wrapping_mul(512),
-        rdev: files::device_parts(stat.st_rdev as u32),
-        fsid: stat.st_dev as u64,
-        inode: stat.st_ino as u64,
-        atime: time(stat.st_atime as i64, stat.st_atime_nsec as u32),
-        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
-        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
-    })
+    #[inline(never)]
+    fn readlink_here(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        let read = named::read_link::<FsError>(number(node), out);
+        let len = read.map_err(|error| match error {
+            // So the kernel says that it is no link.
+            FsError::NoEntry => FsError::Invalid,
+            error => error,
+        })?;
+        refuse_system(number(node))?;
+        Ok(self.show(out, len))
+    }
 }
 
 /// Whether something may be open for more than its path. Nothing but a regular file is ever cut.
@@ -251,6 +280,9 @@ impl Vfs for User {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        if let Some(inside) = self.images.of(node) {
+            return inside.attr(node);
+        }
         told(number(node), c"", AtFlags::empty())
     }
 
@@ -260,8 +292,20 @@ impl Vfs for User {
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        if let Some(inside) = self.images.of(dir) {
+            return inside.lookup(dir, name);
+        }
         self.steps
             .keep(named::open_entry(number(dir), name.bytes(), PATH, 0))
+    }
+
+    fn enter(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        if !(self.looks_anywhere || is_image(name.bytes())) || dir.is_inside() {
+            return Err(FsError::NotDirectory);
+        }
+        let flags = READ | OFlags::NOFOLLOW;
+        let file = named::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
+        self.images.open(file, &Handle::EMPTY, 0)
     }
 
     fn start(&mut self, out: &mut [u8]) -> FsResult<u32> {
@@ -274,6 +318,9 @@ impl Vfs for User {
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         self.take(path)?;
         let opened = self.open_taken(path_flags(follow), 0);
+        if opened == Err(FsError::NotDirectory) {
+            return self.look_inside(path, follow);
+        }
         let node = self.found.keep(opened);
         self.named = node.map_or(NONE, number);
         node
@@ -290,7 +337,12 @@ impl Vfs for User {
         } else {
             AtFlags::SYMLINK_NOFOLLOW
         };
-        told(CURRENT, self.text(), end)
+        let attr = told(CURRENT, self.text(), end);
+        if matches!(attr, Err(FsError::NotDirectory)) {
+            let node = self.look_inside(path, follow)?;
+            return self.attr(node);
+        }
+        attr
     }
 
     fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
@@ -315,8 +367,15 @@ impl Vfs for User {
             flags.set(OFlags::EXCL, how.has(Opening::EXCLUSIVE));
         }
         self.take(path)?;
-        let file = self.open_taken(flags, mode)?;
-        self.admit(file, directory, how.has(Opening::TRUNCATE))
+        let file = self.open_taken(flags, mode);
+        if file == Err(FsError::NotDirectory) {
+            let node = self.look_inside(path, true)?;
+            if writes || how.create.is_some() {
+                return Err(FsError::ReadOnly);
+            }
+            return self.pin_inside(node, directory);
+        }
+        self.admit(file?, directory, how.has(Opening::TRUNCATE))
     }
 
     fn clock(&mut self) -> FileTime {
@@ -325,23 +384,22 @@ impl Vfs for User {
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        let read = named::read_link::<FsError>(number(node), out);
-        let len = read.map_err(|error| match error {
-            // So the kernel says that it is no link.
-            FsError::NoEntry => FsError::Invalid,
-            error => error,
-        })?;
-        refuse_system(number(node))?;
-        Ok(self.show(out, len))
+        match self.images.of(node) {
+            Some(inside) => inside.readlink(node, out),
+            None => self.readlink_here(node, out),
+        }
     }
 
     fn readdir(
         &mut self,
         dir: Node,
         from: u64,
-        _: Detail,
+        detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
+        if let Some(inside) = self.images.of(dir) {
+            return inside.readdir(dir, from, detail, each);
+        }
         match self.list(number(dir), from, each) {
             // It is open only as a path.
             Err(FsError::Stale) => {}
@@ -354,6 +412,9 @@ impl Vfs for User {
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
+        if let Some(inside) = self.images.of(node) {
+            return inside.space(node);
+        }
         kernel::space(lend(number(node)))
     }
 
@@ -365,6 +426,7 @@ impl Vfs for User {
         };
         match self.attr(node)?.kind {
             _ if self.pins_left == 0 => Err(FsError::TryLater),
+            Kind::Regular if node.is_inside() => self.pin_inside(node, false),
             Kind::Regular => {
                 let mut room = [0; 25];
                 let path = files::path_of(number(node), &mut room);
@@ -377,11 +439,17 @@ impl Vfs for User {
     }
 
     fn unpin(&mut self, pin: Pin) {
-        named::close(number(pin.node));
         self.pins_left += 1;
+        match self.images.of(pin.node) {
+            Some(inside) => inside.unpin(pin.node),
+            None => named::close(number(pin.node)),
+        }
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        if let Some(inside) = self.images.of(pin.node) {
+            return inside.read(pin.node, offset, out);
+        }
         named::read_at(number(pin.node), offset, out)
     }
 
@@ -407,6 +475,9 @@ impl Vfs for User {
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
+        if node.is_inside() {
+            return Err(FsError::ReadOnly);
+        }
         self.alter(node, change)
     }
 
@@ -477,6 +548,9 @@ impl Vfs for User {
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
+        if node.is_inside() {
+            return Err(FsError::ReadOnly);
+        }
         let (file, dir, mut room) = (number(node), number(dir), [0; 25]);
         let path = files::path_of(file, &mut room);
         let linked = named::link(CURRENT, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
@@ -495,9 +569,12 @@ impl Vfs for User {
 
     /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
     /// meanwhile. Who writes gets copies.
-    fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
+    fn place(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor> {
         if self.writes {
             return None;
+        }
+        if let Some(inside) = self.images.of(pin.node) {
+            return inside.place(pin.node, offset, len).ok().map(Descriptor);
         }
         Some(Descriptor(number(pin.node)))
     }
@@ -506,6 +583,9 @@ impl Vfs for User {
         self.named = NONE;
         self.steps.rest();
         self.found.rest();
+        // A peer may be silent for long: nothing stays open that no handle keeps.
+        self.images.rest();
+        self.images.rest();
         false
     }
 }

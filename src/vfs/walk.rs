@@ -2,11 +2,10 @@
 //!
 //! It is the way of backends that have no quicker one, and tells what an object's true path is. Paths are as clients write
 //! them: absolute ones begin with the path of the first export, and outside of that there is nothing. A link that is
-//! absolute is such a path too, and ".." at the top stays there.
+//! absolute is such a path too, and ".." at the top stays there. A path that goes on behind the name of an image goes on inside
+//! it, unless a link led to the image; its top is written with a "/" at the end.
 
-#[cfg(not(any(test, fuzzing)))]
-use super::Vfs as _;
-use super::{Files, FsError, FsResult, Kind, Name, Node};
+use super::{Files, FsError, FsResult, Kind, Name, Node, Vfs};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
@@ -44,6 +43,8 @@ pub struct Path<'a> {
     node: Option<Node>,
     step_count: u16,
     link_count: u16,
+    /// Whether links may lead to images that it goes through.
+    pub(super) follows: bool,
     text: Text,
 }
 
@@ -56,12 +57,12 @@ impl<'a> Path<'a> {
             node: None,
             step_count: 0,
             link_count: 0,
+            follows: false,
             text: Text::new(),
         }
     }
 
     /// What it led to, if that is there.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn node(&self) -> Option<Node> {
         let top = self.text.is_empty().then_some(self.parent);
         self.node.or(top)
@@ -74,13 +75,46 @@ impl<'a> Path<'a> {
     }
 
     /// The last name; empty for the top.
-    #[inline(never)]
     pub fn name(&self) -> &[u8] {
-        let slash = self.text.iter().rposition(|byte| *byte == b'/');
-        slash
-            .and_then(|at| self.text.get(at + 1..))
-            .unwrap_or_default()
+        last(&self.text)
     }
+}
+
+/// The last name of a path; empty when that ends with a "/", or has none.
+#[inline(never)]
+fn last(text: &[u8]) -> &[u8] {
+    let slash = text.iter().rposition(|byte| *byte == b'/');
+    slash.and_then(|at| text.get(at + 1..)).unwrap_or_default()
+}
+
+/// The object `below` a directory, name by name, also inside an image. Symbolic links are not followed, and ".." leads
+/// nowhere.
+#[inline(never)]
+pub fn find(vfs: &mut dyn Vfs, mut node: Node, mut below: &[u8]) -> FsResult<Node> {
+    while let Some(name) = next_name(&mut below) {
+        let name = Name::new(name)?;
+        node = match vfs.enter(node, name) {
+            Err(FsError::NotDirectory) => vfs.lookup(node, name)?,
+            entered => entered?,
+        };
+    }
+    Ok(node)
+}
+
+/// Takes the first name off a path; empty ones and "." mean nothing.
+pub fn next_name<'a>(path: &mut &'a [u8]) -> Option<&'a [u8]> {
+    while !path.is_empty() {
+        let end = path
+            .iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(path.len());
+        let (name, rest) = path.split_at_checked(end)?;
+        *path = rest.get(1..).unwrap_or_default();
+        if !matches!(name, b"" | b".") {
+            return Some(name);
+        }
+    }
+    None
 }
 
 /// Appends to a path.
@@ -92,7 +126,7 @@ pub fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
 
 /// Copies bytes to a place in `out`, as far as they fit; where they end.
 #[inline(never)]
-pub(super) fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
+pub fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
     for byte in bytes {
         if let Some(place) = out.get_mut(at) {
             *place = *byte;
@@ -114,7 +148,7 @@ pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
 
 /// The beginning of a room.
 #[inline(always)]
-pub(super) fn front(room: &[u8], len: usize) -> &[u8] {
+pub fn front(room: &[u8], len: usize) -> &[u8] {
     room.get(..len).unwrap_or_default()
 }
 
@@ -126,7 +160,7 @@ pub(super) fn top(vfs: &Files) -> &'static [u8] {
 
 /// A path without the "/" at its end.
 #[inline(never)]
-pub(super) fn ended(path: &[u8]) -> &[u8] {
+pub fn ended(path: &[u8]) -> &[u8] {
     match path {
         [before @ .., b'/'] => before,
         path => path,
@@ -138,14 +172,6 @@ pub(super) fn ended(path: &[u8]) -> &[u8] {
 pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let (first, below) = path.split_at_checked(top.len())?;
     (first == top && matches!(below, [] | [b'/', ..])).then_some(below)
-}
-
-#[inline(never)]
-fn check_directory(vfs: &mut Files, node: Node) -> FsResult<()> {
-    match vfs.attr(node)?.kind {
-        Kind::Directory => Ok(()),
-        _ => Err(FsError::NotDirectory),
-    }
 }
 
 impl Path<'_> {
@@ -171,12 +197,14 @@ impl Path<'_> {
             self.node = None;
             self.parent = self.vfs.root(0)?;
         }
+        // Whether the last name was that of the object itself.
+        let mut direct = self.follows;
         loop {
             self.step_count += 1;
             if self.step_count > STEP_COUNT_MAX {
                 return Err(FsError::NameTooLong);
             }
-            let dir = self.node.unwrap_or(self.parent);
+            let mut dir = self.node.unwrap_or(self.parent);
             let mut is_separated = false;
             while let [b'/', behind @ ..] = names {
                 (names, is_separated) = (behind, true);
@@ -192,19 +220,28 @@ impl Path<'_> {
             let target_len = if is_dots && name.len() < 3 {
                 // These can follow a directory only.
                 if is_separated {
-                    check_directory(self.vfs, dir)?;
+                    self.go_in(direct)?;
                 }
                 match name.len() {
                     0 => return Ok(()),
                     1 => continue,
                     _ => {}
                 }
-                // Anew from the top: where the directory lies may have changed.
-                let len = self.text.len().saturating_sub(self.name().len() + 1);
-                self.text.truncate(len);
-                self.write(room)
+                // Anew from the top: where the directory lies may have changed. It may be an image.
+                let text = ended(&self.text);
+                let len = text.iter().rposition(|byte| *byte == b'/');
+                self.text.truncate(len.unwrap_or(0));
+                let len = self.write(room);
+                put(room, len, b"/")
             } else {
-                let found = match self.vfs.lookup(dir, Name::new(name)?) {
+                let name = Name::new(name)?;
+                let mut found = self.vfs.lookup(dir, name);
+                if found == Err(FsError::NotDirectory) {
+                    self.go_in(direct)?;
+                    dir = self.node.unwrap_or(dir);
+                    found = self.vfs.lookup(dir, name);
+                }
+                let found = match found {
                     Err(FsError::NoEntry) if matches!(end, End::Absent | End::New) => None,
                     found => Some(found?),
                 };
@@ -218,9 +255,12 @@ impl Path<'_> {
                     }
                 }
                 let Some(target_len) = target_len else {
-                    add(&mut self.text, b"/")?;
-                    add(&mut self.text, name)?;
+                    if self.text.last() != Some(&b'/') {
+                        add(&mut self.text, b"/")?;
+                    }
+                    add(&mut self.text, name.bytes())?;
                     (self.parent, self.node) = (dir, found);
+                    direct = true;
                     continue;
                 };
                 self.link_count += 1;
@@ -231,7 +271,23 @@ impl Path<'_> {
             };
             let (target, room) = split(room, target_len)?;
             self.go_on(target, room, end)?;
+            direct = self.follows;
         }
+    }
+
+    /// Goes on inside an image, if it may be entered and there is no directory to go on at.
+    #[inline(never)]
+    fn go_in(&mut self, direct: bool) -> FsResult<()> {
+        let dir = self.node.unwrap_or(self.parent);
+        if self.vfs.attr(dir)?.kind == Kind::Directory {
+            return Ok(());
+        }
+        if !direct {
+            return Err(FsError::NotDirectory);
+        }
+        let top = self.vfs.enter(self.parent, Name(last(&self.text)))?;
+        self.node = Some(top);
+        add(&mut self.text, b"/")
     }
 }
 

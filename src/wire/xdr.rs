@@ -181,7 +181,8 @@ impl<'a> Writer<'a> {
 
     /// What is left of the room.
     pub fn room(&mut self) -> &mut [u8] {
-        self.room.get_mut(self.len..).unwrap_or_default()
+        let from = self.len.min(self.room.len());
+        self.room.get_mut(from..).unwrap_or_default()
     }
 
     /// `len` bytes of the room, `skip` bytes from here; empty if there are not so many.

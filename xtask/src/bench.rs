@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: stowaway and a peer side by side, in one run. SFTP has a file of its own; here is NFS, beside
-//! nfs-ganesha, over the same tmpfs and ext4.
+//! `cargo xtask bench`: stowaway and a peer side by side, in one run. SFTP and images have files of their own; here is NFS,
+//! beside nfs-ganesha, over the same tmpfs and ext4.
 //!
 //! Each server holds 1,000 idle connections while a busy one asks; the rounds go A B A B. A slow figure never fails the
 //! command, a wrong answer does. What a server costs is its CPU time: on a busy machine it wavers least.
@@ -7,6 +7,7 @@
 mod floor;
 mod ganesha;
 mod ground;
+mod isos;
 mod load;
 mod measure;
 mod report;
@@ -50,6 +51,8 @@ enum Which {
     Nfs(NfsArgs),
     /// The SFTP server
     Sftp(sftp::Args),
+    /// What is inside ISO images, beside plain files
+    Isos(isos::Args),
 }
 
 /// `cargo xtask bench nfs`
@@ -80,6 +83,7 @@ pub fn main(args: Args) -> Result<()> {
     match args.server {
         Which::Nfs(args) => nfs(&args),
         Which::Sftp(args) => sftp::main(&args),
+        Which::Isos(args) => isos::main(&args),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, fuzz, log, qemu, run, size, test, tidy};
+use xtask::{bench, build, fuzz, hello, image, log, qemu, run, size, test, tidy};
 
 /// Builds, runs, tests and measures stowaway.
 #[derive(Parser)]
@@ -32,6 +32,10 @@ enum Command {
     Bench(bench::Args),
     /// Feed the protocols whatever reaches new code
     Fuzz(fuzz::Args),
+    /// Container images without a container engine
+    Image(image::Args),
+    /// Two programs that say hello from inside their own headers, and an image of each
+    Hello(hello::Args),
     /// Start the machine that a file in qemu/ describes
     Qemu(qemu::Args),
 }
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
         Command::Log(args) => log::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Fuzz(args) => fuzz::main(args),
+        Command::Image(args) => image::main(args),
+        Command::Hello(args) => hello::main(args),
         Command::Qemu(args) => qemu::main(args),
     };
     match outcome {

@@ -3,6 +3,8 @@
 //! A machine is data: which emulator, which kernel, what lies in its initramfs. This file turns it into a command line
 //! and knows nothing about any one machine.
 
+mod console;
+mod debian;
 mod disk;
 pub mod guest;
 mod initramfs;
@@ -20,6 +22,7 @@ use crate::build::{self, Arch, workspace_root};
 use crate::nbd::Disk;
 use crate::server;
 use crate::setup::{self, Package};
+pub use console::watch;
 pub use guest::Guest;
 
 /// `cargo xtask qemu`
@@ -27,6 +30,9 @@ pub use guest::Guest;
 pub struct Args {
     /// The name of a file in qemu/, without .toml
     machine: String,
+    /// More words for its kernel
+    #[arg(long, default_value = "", conflicts_with = "command")]
+    words: String,
     /// A shell command to run in the machine instead of a shell
     #[arg(last = true)]
     command: Vec<String>,
@@ -35,7 +41,7 @@ pub struct Args {
 /// Starts the machine; ends with the exit code of the command, if there is one.
 pub fn main(args: Args) -> Result<()> {
     if args.command.is_empty() {
-        return Machine::load(&args.machine)?.on_this_terminal();
+        return Machine::load(&args.machine)?.on_this_terminal(&args.words);
     }
     let answer = Guest::boot(&args.machine)?.run(&args.command.join(" "))?;
     std::io::stdout().write_all(&answer.text)?;
@@ -49,8 +55,7 @@ pub fn main(args: Args) -> Result<()> {
 pub fn prepare(machine: &str) -> Result<()> {
     let machine = Machine::load(machine)?;
     setup::need(&PACKAGES)?;
-    kernel::fetch(&machine.kernel.package)?;
-    machine.initramfs.files()?;
+    machine.system()?;
     Ok(())
 }
 
@@ -77,8 +82,11 @@ struct Machine {
     forward: Vec<u16>,
     devices: Vec<String>,
     disk: Option<disk::Choice>,
-    kernel: KernelChoice,
-    initramfs: Contents,
+    command_line: String,
+    /// What it runs: a kernel and what we put beside it, or else what Debian's own tools make.
+    kernel: Option<KernelChoice>,
+    initramfs: Option<Contents>,
+    debian: Option<debian::Choice>,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +94,6 @@ struct Machine {
 struct KernelChoice {
     /// A Debian package that depends on the newest kernel of its kind.
     package: String,
-    command_line: String,
     modules: Vec<String>,
 }
 
@@ -142,16 +149,31 @@ impl Machine {
         toml::from_str(&text).with_context(|| format!("{} is not a machine", path.display()))
     }
 
-    /// The emulator with all that the file says; kernel, initramfs and disk are made ready in `directory`.
-    fn start(&self, directory: &Path, more_boot_words: &str) -> Result<Start> {
+    /// The kernel's place and the initramfs.
+    fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
+        match (&self.kernel, &self.initramfs, &self.debian) {
+            (Some(kernel), Some(contents), None) => {
+                let package = kernel::fetch(&kernel.package)?;
+                let modules = package.modules(&kernel.modules)?;
+                let archive = initramfs::archive(&contents.files()?, &modules, &contents.init)?;
+                Ok((package.image, archive))
+            }
+            (None, None, Some(debian)) => debian.make(),
+            _ => bail!("a machine has either [kernel] and [initramfs] or [debian]"),
+        }
+    }
+
+    /// The emulator with all that the file says; kernel, initramfs and disk are made ready in `directory`. `init` takes the
+    /// place of the system's own /init.
+    fn start(&self, directory: &Path, more_boot_words: &str, init: Option<&str>) -> Result<Start> {
         setup::need(&PACKAGES)?;
-        let kernel = kernel::fetch(&self.kernel.package)?;
+        let (kernel, mut archive) = self.system()?;
+        if let Some(init) = init {
+            // What comes last is what stays, and each archive begins at a multiple of four.
+            archive.resize(archive.len().next_multiple_of(4), 0);
+            archive.extend(initramfs::archive(&[], &[], init)?);
+        }
         let initramfs = directory.join("initramfs.cpio");
-        let archive = initramfs::archive(
-            &self.initramfs.files()?,
-            &kernel.modules(&self.kernel.modules)?,
-            &self.initramfs.init,
-        )?;
         std::fs::write(&initramfs, archive)
             .with_context(|| format!("cannot write {}", initramfs.display()))?;
 
@@ -173,12 +195,12 @@ impl Machine {
         ]);
         command
             .arg("-kernel")
-            .arg(&kernel.image)
+            .arg(&kernel)
             .arg("-initrd")
             .arg(&initramfs);
         command.args([
             "-append",
-            &format!("{} {more_boot_words}", self.kernel.command_line),
+            &format!("{} {more_boot_words}", self.command_line),
         ]);
         let mut network = self.network.clone();
         let mut ports = Vec::new();
@@ -206,9 +228,9 @@ impl Machine {
         })
     }
 
-    fn on_this_terminal(&self) -> Result<()> {
+    fn on_this_terminal(&self, more_boot_words: &str) -> Result<()> {
         let directory = tempfile::tempdir().context("cannot make a directory for the initramfs")?;
-        let mut start = self.start(directory.path(), "")?;
+        let mut start = self.start(directory.path(), more_boot_words, None)?;
         for (port, own) in &start.ports {
             println!("port {port} of the machine is port {own} of 127.0.0.1");
         }

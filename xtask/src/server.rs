@@ -351,16 +351,7 @@ impl Server {
 
     /// The processes it forked, lowest number first.
     pub fn children(&self) -> Result<Vec<u32>> {
-        let pids = fs::read_dir("/proc")
-            .context("cannot list /proc")?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let parent = u64::from(self.pid());
-        // A process that ended meanwhile has no status any more.
-        let mut children: Vec<u32> = pids
-            .filter(|&pid| status_field(pid, "PPid").is_ok_and(|p| p == parent))
-            .collect();
-        children.sort_unstable();
-        Ok(children)
+        children(self.pid())
     }
 
     /// Whether it still runs.
@@ -429,6 +420,30 @@ fn port_for(lines: &[String], what: &str) -> Option<u16> {
             .then_some((place, services))
     })?;
     place.rsplit(':').next()?.parse().ok()
+}
+
+/// The processes that a process forked, lowest number first.
+pub fn children(parent: u32) -> Result<Vec<u32>> {
+    let pids = fs::read_dir("/proc")
+        .context("cannot list /proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let parent = u64::from(parent);
+    // A process that ended meanwhile has no status any more.
+    let mut children: Vec<u32> = pids
+        .filter(|&pid| status_field(pid, "PPid").is_ok_and(|p| p == parent))
+        .collect();
+    children.sort_unstable();
+    Ok(children)
+}
+
+/// The paths of a process's open files, as the kernel has them: with ` (deleted)` behind those that were removed.
+pub fn open_files(pid: u32) -> Result<Vec<PathBuf>> {
+    let directory = format!("/proc/{pid}/fd");
+    let entries = fs::read_dir(&directory).with_context(|| format!("cannot list {directory}"))?;
+    // What was closed meanwhile has no link any more.
+    Ok(entries
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .collect())
 }
 
 /// A number from /proc/PID/status.

@@ -71,10 +71,27 @@ impl Package {
     pub const XORRISO: Self = Self::program("xorriso", "xorriso");
     /// Makes others, and lists them.
     pub const GENISOIMAGE: Self = Self::program("genisoimage", "isoinfo");
+    /// `mksquashfs`.
+    pub const SQUASHFS_TOOLS: Self = Self::program("squashfs-tools", "mksquashfs");
     /// Python.
     pub const PYTHON: Self = Self::file("python3", "/usr/bin/python3");
+    /// Kubernetes' types, and YAML.
+    pub const PYTHON_KUBERNETES: Self = Self::file(
+        "python3-kubernetes",
+        "/usr/lib/python3/dist-packages/kubernetes",
+    );
     /// Python's installer.
     pub const PIP: Self = Self::file("python3-pip", "/usr/lib/python3/dist-packages/pip");
+    /// Runs containers.
+    pub const PODMAN: Self = Self::program("podman", "podman");
+    /// What podman starts them by.
+    pub const RUNC: Self = Self::program("runc", "runc");
+    /// Looks at images, copies them.
+    pub const SKOPEO: Self = Self::program("skopeo", "skopeo");
+    /// Unpacks OCI images.
+    pub const UMOCI: Self = Self::program("umoci", "umoci");
+    /// `systemd-analyze`.
+    pub const SYSTEMD: Self = Self::program("systemd", "systemd-analyze");
     /// What programs need that call libnfs.
     pub const LIBNFS_DEV: Self = Self::file("libnfs-dev", "/usr/include/nfsc/libnfs.h");
     /// A compiler for C++, which libFuzzer is written in.
@@ -217,6 +234,20 @@ impl PrivateApt {
                 .arg("download")
                 .args(packages),
         )?;
+        Ok(())
+    }
+
+    /// Downloads the .deb files of `packages` and of all that they depend on, as for a machine that has nothing.
+    pub fn download_all(&self, packages: &[&str], into: &Path) -> Result<()> {
+        let mut apt = self.command("apt-get");
+        apt.arg(format!("-oDir::Cache::archives={}", into.display()))
+            .arg("-oDir::State::status=/dev/null")
+            .args(["-q", "--yes", "--no-install-recommends", "--download-only"])
+            .arg("install")
+            .args(packages);
+        fs::create_dir_all(into.join("partial"))
+            .with_context(|| format!("cannot make {}", into.display()))?;
+        quietly(&mut apt)?;
         Ok(())
     }
 

@@ -75,13 +75,15 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
     let good = directory.path().display().to_string();
     let unknown_option = format!("{good}:wibble");
     let long_path = format!("/{}", "x".repeat(107));
-    let cases: [(&[&str], &str); 25] = [
+    let cases: [(&[&str], &str); 27] = [
         (&["wibble"], "wibble"),
         (&["nfs"], "--export"),
         (&["nfs", "-p"], "--export"),
         (&["nfs", "--export"], "--export"),
         (&["nfs", "--export", ""], "an export"),
         (&["nfs", "--export", &unknown_option], "wibble"),
+        (&["nfs", "--isos"], "--isos: name a directory"),
+        (&["nfs", "--isos", &unknown_option], "wibble"),
         (&["nfs", "--export", &good, "--wibble"], "--wibble"),
         (&["nfs", "--export", &good, "-x"], "-x"),
         (&["nfs", "--export", &good, "-n", "99999"], "99999"),

@@ -5,11 +5,11 @@
 
 use super::handles::TO_READ;
 use super::longname;
+use crate::text::Ends as _;
 use crate::vfs::walk::{Text, add};
 use crate::vfs::{Files, Vfs as _};
 use crate::wire::Writer;
 use core::cell::Cell;
-use core::mem;
 
 /// Bytes that are read of passwd, and of group; what is behind the last whole line of them is left out.
 pub const TEXT_BYTES: usize = 64 << 10;
@@ -24,13 +24,28 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Knows nobody yet. The memory is for passwd and group, and is not touched before they are read.
-    pub const fn new([users, groups]: [&'static mut [u8]; 2]) -> Self {
+    /// Knows nobody yet, and never will without memory. It is all zeros.
+    pub const fn nobody() -> Self {
         Self {
-            users: Table::new(users),
-            groups: Table::new(groups),
+            users: Table::new(None),
+            groups: Table::new(None),
             loaded: false,
         }
+    }
+
+    /// Knows nobody yet.
+    pub const fn new([users, groups]: [&'static mut [u8]; 2]) -> Self {
+        Self {
+            users: Table::new(Some(users)),
+            groups: Table::new(Some(groups)),
+            loaded: false,
+        }
+    }
+
+    /// The memory is for passwd and group, and is not touched before they are read.
+    pub fn lend(&mut self, [users, groups]: [&'static mut [u8]; 2]) {
+        self.users.memory = Some(users);
+        self.groups.memory = Some(groups);
     }
 
     /// Reads the files, if they were not read before. In what cannot be read there are no names.
@@ -69,8 +84,8 @@ impl Accounts {
     /// Those in these texts.
     pub fn known(passwd: &[u8], group: &[u8]) -> Self {
         let table = |text: &[u8]| Table {
-            text: text.to_vec().leak(),
-            ..Table::new(&mut [])
+            text: Some(text.to_vec().leak()),
+            ..Table::new(None)
         };
         Self {
             users: table(passwd),
@@ -90,9 +105,9 @@ type Known = (u32, Option<&'static [u8]>);
 
 /// One of the two files: lines of fields between colons.
 struct Table {
-    memory: &'static mut [u8],
+    memory: Option<&'static mut [u8]>,
     /// The whole lines that were read into it.
-    text: &'static [u8],
+    text: Option<&'static [u8]>,
     /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
     /// files has few owners.
     recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
@@ -101,17 +116,20 @@ struct Table {
 impl Table {
     const RECENT_COUNT: usize = 64;
 
-    const fn new(memory: &'static mut [u8]) -> Self {
+    #[inline(never)]
+    const fn new(memory: Option<&'static mut [u8]>) -> Self {
         Self {
             memory,
-            text: &[],
+            text: None,
             recent: [const { Cell::new(None) }; Self::RECENT_COUNT],
         }
     }
 
     #[inline(never)]
     fn load(&mut self, vfs: &mut Files, path: &[u8]) {
-        let memory = mem::take(&mut self.memory);
+        let Some(memory) = self.memory.take() else {
+            return;
+        };
         let mut whole = Text::new();
         let top = vfs.exports().first().map_or(&b""[..], |export| export.path);
         if add(&mut whole, top).is_err() || add(&mut whole, path).is_err() {
@@ -124,7 +142,7 @@ impl Table {
         vfs.unpin(pin);
         let full = len == memory.len();
         let memory: &'static [u8] = memory;
-        let mut text = memory.get(..len).unwrap_or_default();
+        let mut text = memory.head(len);
         // The last line of what fills the memory may go on behind it.
         while let [before @ .., last] = text
             && full
@@ -132,13 +150,13 @@ impl Table {
         {
             text = before;
         }
-        self.text = text;
+        self.text = Some(text);
     }
 
     /// What stands in a field of the first line that has `wanted` in another.
     #[inline(never)]
     fn find(&self, place: usize, wanted: &[u8], wish: usize) -> Option<&'static [u8]> {
-        let mut rest = self.text;
+        let mut rest = self.text?;
         while let Some(first) = rest.first() {
             if *first != b'#' && field(rest, place) == wanted {
                 return Some(field(rest, wish)).filter(|found| !found.is_empty());
@@ -181,8 +199,8 @@ fn field(text: &'static [u8], place: usize) -> &'static [u8] {
     loop {
         match rest.get(len) {
             Some(b':') if left > 0 => {
-                rest = rest.get(len..).unwrap_or_default();
-                rest = rest.get(1..).unwrap_or_default();
+                rest = rest.tail(len);
+                rest = rest.tail(1);
                 left = left.wrapping_sub(1);
                 len = 0;
             }
@@ -190,11 +208,7 @@ fn field(text: &'static [u8], place: usize) -> &'static [u8] {
             Some(_) => len = len.wrapping_add(1),
         }
     }
-    if left > 0 {
-        &[]
-    } else {
-        rest.get(..len).unwrap_or_default()
-    }
+    if left > 0 { &[] } else { rest.head(len) }
 }
 
 #[cfg(test)]

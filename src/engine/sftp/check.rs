@@ -4,6 +4,7 @@
 //! smallest: with whole chunks of 64 bytes. What is around the chunks is alike for all but one of them, and is here.
 
 use super::rounds;
+use crate::text::Ends as _;
 use crate::vfs::{FsError, FsResult};
 use crate::wire::Writer;
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
@@ -102,18 +103,16 @@ pub struct Check {
 
 impl Check {
     /// One that begins later.
-    pub const fn idle() -> Self {
-        Self {
-            sum: Sum {
-                algorithm: Algorithm::Sha256,
-                words: [0; 8],
-                len: 0,
-                chunk: [0; CHUNK_BYTES],
-            },
-            block_bytes: ALL,
-            produced: 0,
-        }
-    }
+    pub const IDLE: Self = Self {
+        sum: Sum {
+            algorithm: Algorithm::Sha256,
+            words: [0; 8],
+            len: 0,
+            chunk: [0; CHUNK_BYTES],
+        },
+        block_bytes: 0,
+        produced: 0,
+    };
 
     /// Begins with `len` bytes from `offset` of a file of `size` bytes, 0: to its end; what is beyond it is left out. There is
     /// one hash for each `block_bytes`, 0: for all of them. How many bytes are to be taken; `Invalid` if no client may ask for
@@ -149,13 +148,12 @@ impl Check {
         let mut rest = bytes;
         while !rest.is_empty() {
             let room = self.block_bytes.wrapping_sub(self.sum.len);
-            let room = usize::try_from(room).unwrap_or(usize::MAX);
-            let (part, behind) = rest.split_at_checked(room).unwrap_or((rest, b""));
-            self.sum.take(part);
+            let here = room.min(rest.len() as u64) as usize;
+            self.sum.take(rest.head(here));
             if self.sum.len == self.block_bytes {
                 self.put(hashes);
             }
-            rest = behind;
+            rest = rest.tail(here);
         }
     }
 
@@ -172,7 +170,7 @@ impl Check {
     fn put(&mut self, hashes: &mut [u8]) {
         let algorithm = self.sum.algorithm;
         self.sum.end();
-        let room = hashes.get_mut(self.produced..).unwrap_or_default();
+        let room = hashes.tail_mut(self.produced);
         let mut room = Writer::new(room);
         for word in self.sum.words.iter().take(algorithm.word_count()) {
             room.u32(match algorithm {
@@ -211,15 +209,15 @@ impl Sum {
         }
         let mut rest = bytes;
         if begun > 0 {
-            let room = self.chunk.get_mut(begun..).unwrap_or_default();
-            let (head, behind) = rest.split_at_checked(room.len()).unwrap_or((rest, b""));
-            let full = head.len() == room.len();
-            copy(room, head);
+            let room = self.chunk.tail_mut(begun);
+            let here = room.len().min(rest.len());
+            let full = here == room.len();
+            copy(room, rest.head(here));
             if !full {
                 return;
             }
             mix(self.algorithm, &mut self.words, &[self.chunk]);
-            rest = behind;
+            rest = rest.tail(here);
         }
         let (chunks, rest) = rest.as_chunks();
         mix(self.algorithm, &mut self.words, chunks);
@@ -252,7 +250,7 @@ impl Sum {
         };
         // One byte at least, and so many that the length ends a chunk.
         let padding = 55_usize.wrapping_sub(self.len as usize) % CHUNK_BYTES;
-        self.take(PADDING.get(..=padding).unwrap_or_default());
+        self.take(PADDING.head(padding.wrapping_add(1)));
         self.take(&bits);
     }
 }
@@ -298,7 +296,7 @@ mod tests {
     ) -> FsResult<String> {
         let mut hashes = [0; 4096];
         let size = bytes.len() as u64;
-        let mut check = Check::idle();
+        let mut check = Check::IDLE;
         let left = check.begin(algorithm, (offset, len, block_bytes), size, hashes.len())?;
         let wanted = &bytes[offset as usize..][..left as usize];
         for part in wanted.chunks(slice) {
@@ -424,7 +422,7 @@ mod tests {
         ] {
             let bytes = [7; 300];
             let mut hashes = [0; 100];
-            let mut check = Check::idle();
+            let mut check = Check::IDLE;
             let begun = check.begin(Algorithm::Md5, (5, 1000, block_bytes), 2000, 100);
             assert_eq!(begun, Ok(1000));
             check.step(&bytes[..taken], &mut hashes);
@@ -440,7 +438,7 @@ mod tests {
     #[test]
     fn what_no_client_may_ask_for_is_invalid() {
         let begin = |range, room| {
-            let begun = Check::idle().begin(Algorithm::Sha256, range, 10_000, room);
+            let begun = { Check::IDLE }.begin(Algorithm::Sha256, range, 10_000, room);
             begun.map(|_| ())
         };
         for (range, room, expect) in [
@@ -458,7 +456,7 @@ mod tests {
         ] {
             assert_eq!(begin(range, room), expect, "{range:?} {room}");
         }
-        let huge = Check::idle().begin(Algorithm::Crc32, (0, 0, 256), u64::MAX, usize::MAX >> 10);
+        let huge = { Check::IDLE }.begin(Algorithm::Crc32, (0, 0, 256), u64::MAX, usize::MAX >> 10);
         assert_eq!(huge, Err(FsError::Invalid));
     }
 

@@ -39,7 +39,7 @@ impl Request<'_> {
                     (None, _) => return ControlFlow::Continue(()),
                 };
                 reply.string(entry.name);
-                longname(reply, entry.name, attr, accounts, now);
+                longname(reply, entry.name, attr, Some(accounts), now);
                 put(reply, attr);
                 count = count.wrapping_add(1);
                 if reply.position() < full {

@@ -39,26 +39,35 @@ pub(super) const LIST: u8 = Opening::DIRECTORY;
 
 /// All that a session has open.
 pub(super) struct Handles {
-    places: &'static mut [Option<Open>],
+    places: Option<&'static mut [Option<Open>]>,
     last_stamp: u16,
 }
 
 impl Handles {
-    pub(super) const fn new(places: &'static mut [Option<Open>]) -> Self {
-        Self {
-            places,
-            last_stamp: 0,
-        }
+    /// Nothing is open, and nothing can be without places.
+    pub(super) const NONE: Self = Self {
+        places: None,
+        last_stamp: 0,
+    };
+
+    /// There may be as many as there are places.
+    pub(super) const fn lend(&mut self, places: &'static mut [Option<Open>]) {
+        self.places = Some(places);
+    }
+
+    #[inline(always)]
+    fn place(&mut self, slot: u16) -> Option<&mut Option<Open>> {
+        self.places.as_deref_mut()?.get_mut(usize::from(slot))
     }
 
     /// How many there may be.
-    pub(super) const fn count_max(&self) -> usize {
-        self.places.len()
+    pub(super) fn count_max(&self) -> usize {
+        self.places.as_deref().map_or(0, <[_]>::len)
     }
 
     /// A place for what is about to be opened.
     pub(super) fn free(&self) -> Option<u16> {
-        let free = self.places.iter().position(Option::is_none);
+        let free = self.places.as_deref()?.iter().position(Option::is_none);
         free.map(|slot| slot as u16)
     }
 
@@ -67,7 +76,7 @@ impl Handles {
     pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> u32 {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
-        if let Some(place) = self.places.get_mut(usize::from(slot)) {
+        if let Some(place) = self.place(slot) {
             *place = Some(Open {
                 pin,
                 slot,
@@ -97,7 +106,7 @@ impl Handles {
     /// What is open there.
     #[inline(never)]
     pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
-        self.places.get_mut(usize::from(slot))?.as_mut()
+        self.place(slot)?.as_mut()
     }
 
     /// A job begins to work on it.
@@ -110,7 +119,7 @@ impl Handles {
     /// A client, who then knows no handle of it any more, or a job does not need it; when nobody does, it is closed.
     #[inline(never)]
     pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Files) {
-        if let Some(place) = self.places.get_mut(usize::from(slot))
+        if let Some(place) = self.place(slot)
             && let Some(open) = place
         {
             open.known &= known;
@@ -123,14 +132,14 @@ impl Handles {
 
     /// Closes all.
     pub(super) fn clear(&mut self, vfs: &mut Files) {
-        for place in self.places.iter_mut() {
+        for place in self.places.as_deref_mut().unwrap_or_default() {
             unpin(place, vfs);
         }
     }
 
     /// What is open there was given back by who it was lent to.
     pub(super) fn forget(&mut self, slot: u16) {
-        if let Some(place) = self.places.get_mut(usize::from(slot)) {
+        if let Some(place) = self.place(slot) {
             *place = None;
         }
     }

@@ -9,6 +9,7 @@ use super::requests::{CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
 use super::{Request, Session};
 use crate::config::JOB_COUNT_MAX;
+use crate::text::Ends as _;
 use crate::vfs::{Files, Vfs as _};
 use crate::wire::sftp::kind;
 
@@ -22,7 +23,7 @@ pub(super) struct Jobs {
     first: usize,
     count: usize,
     /// The hashes of the check in hand, if it is one.
-    hashes: &'static mut [u8],
+    hashes: Option<&'static mut [u8]>,
     check: Check,
     ring: [Job; JOB_COUNT_MAX],
 }
@@ -66,14 +67,18 @@ impl Job {
 }
 
 impl Jobs {
-    pub(super) const fn new(hashes: &'static mut [u8]) -> Self {
-        Self {
-            ring: [const { Job::NONE }; JOB_COUNT_MAX],
-            first: 0,
-            count: 0,
-            check: Check::idle(),
-            hashes,
-        }
+    /// Nothing is to be done, and no hashes can be made without room.
+    pub(super) const NONE: Self = Self {
+        ring: [const { Job::NONE }; JOB_COUNT_MAX],
+        first: 0,
+        count: 0,
+        check: Check::IDLE,
+        hashes: None,
+    };
+
+    /// Room for the hashes of one check.
+    pub(super) const fn lend(&mut self, hashes: &'static mut [u8]) {
+        self.hashes = Some(hashes);
     }
 
     pub(super) const fn clear(&mut self) {
@@ -112,9 +117,9 @@ fn go_on(
         job.begun = true;
     }
     let len = job.len.min(room.len() as u64);
-    let room = room.get_mut(..len as usize).unwrap_or_default();
+    let room = room.head_mut(len as usize);
     let got = vfs.read(pin, job.offset, room)? as usize;
-    let bytes = room.get(..got).unwrap_or_default();
+    let bytes = room.head(got);
     if !job.copies {
         check.step(bytes, hashes);
     } else if got > 0 {
@@ -144,7 +149,7 @@ impl Request<'_> {
             return;
         }
         let Jobs { check, hashes, .. } = jobs;
-        let Some(job) = jobs.ring.get_mut(jobs.first) else {
+        let (Some(job), Some(hashes)) = (jobs.ring.get_mut(jobs.first), hashes) else {
             return;
         };
         let reply = &mut self.reply;
@@ -166,7 +171,7 @@ impl Request<'_> {
         }
         reply.string(job.algorithm.name());
         let len = check.finish(hashes);
-        reply.put(hashes.get(..len).unwrap_or_default());
+        reply.put(hashes.head(len));
         reply.end(start, 0);
     }
 

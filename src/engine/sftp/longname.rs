@@ -4,6 +4,7 @@
 //! group, size, date, name. Dates are UTC.
 
 use super::accounts::{Accounts, NAME_BYTES_MAX};
+use crate::text::Ends as _;
 use crate::vfs::Attr;
 use crate::wire::Writer;
 
@@ -26,20 +27,20 @@ const RECENT_SECS: i64 = 365 * DAY_SECS / 2;
 const MARCH_DAYS: i64 = 719_468;
 const YEARS_DAYS: u32 = 3_652_365;
 
-/// Appends the line, preceded by its length.
+/// Appends the line, preceded by its length. Without accounts nobody has a name.
 pub fn longname(
     out: &mut Writer<'_>,
     name: &[u8],
     attr: &Attr,
-    accounts: &Accounts,
+    accounts: Option<&Accounts>,
     now_secs: i64,
 ) {
     let start = out.position();
     out.u32(0);
     mode(out, attr);
     number(out, attr.nlink.into(), 3);
-    account(out, accounts.user(attr.uid), attr.uid);
-    account(out, accounts.group(attr.gid), attr.gid);
+    account(out, accounts.and_then(|all| all.user(attr.uid)), attr.uid);
+    account(out, accounts.and_then(|all| all.group(attr.gid)), attr.gid);
     number(out, attr.size, 8);
     date(out, attr.mtime.secs, now_secs);
     blank(out);
@@ -93,7 +94,7 @@ pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
         }
     }
     let from = text.len().wrapping_sub(len.max(places)).wrapping_sub(1);
-    out.put(text.get(from..).unwrap_or_default());
+    out.put(text.tail(from));
 }
 
 /// A blank, and the name, or the number of who has none, to the left of eight places or more.
@@ -182,7 +183,8 @@ mod tests {
         let mut room = [0xaa; 1200];
         let mut out = Writer::new(&mut room);
         out.u32(7);
-        longname(&mut out, name, attr, &Accounts::known(NAMES, NAMES), NOW);
+        let accounts = Accounts::known(NAMES, NAMES);
+        longname(&mut out, name, attr, Some(&accounts), NOW);
         let len = out.written().unwrap();
         assert_eq!(room[..4], [0, 0, 0, 7]);
         assert_eq!(room[4..8], (len as u32 - 8).to_be_bytes());
@@ -231,10 +233,22 @@ mod tests {
         let text = [&[b'n'; NAME_BYTES_MAX][..], b":x:0:"].concat();
         let mut room = [0; HEAD_BYTES_MAX];
         let mut out = Writer::new(&mut room);
-        longname(&mut out, b"", &attr, &Accounts::known(&text, &text), NOW);
+        longname(
+            &mut out,
+            b"",
+            &attr,
+            Some(&Accounts::known(&text, &text)),
+            NOW,
+        );
         assert_eq!(out.written(), Some(HEAD_BYTES_MAX));
         let mut out = Writer::new(&mut room);
-        longname(&mut out, b"n", &attr, &Accounts::known(&text, &text), NOW);
+        longname(
+            &mut out,
+            b"n",
+            &attr,
+            Some(&Accounts::known(&text, &text)),
+            NOW,
+        );
         assert_eq!(out.written(), None);
     }
 

@@ -66,20 +66,27 @@ pub struct Sftp {
 }
 
 impl Sftp {
-    /// A server that the user of this number runs. The memory is for passwd and group, and is not touched before they are
-    /// needed.
-    pub const fn new(
+    /// One that has not begun. It is all zeros: room for it takes none in the file.
+    pub const fn idle() -> Self {
+        Self {
+            permits: Permits::ALL,
+            level: Level::Quiet,
+            uid: 0,
+            accounts: Accounts::nobody(),
+        }
+    }
+
+    /// Begins as a server that the user of this number runs. The memory is for passwd and group, and is not touched before
+    /// they are needed.
+    pub fn begin(
+        &mut self,
         permits: Permits,
         level: Level,
         uid: u32,
         texts: [&'static mut [u8]; 2],
-    ) -> Self {
-        Self {
-            permits,
-            level,
-            uid,
-            accounts: Accounts::new(texts),
-        }
+    ) {
+        (self.permits, self.level, self.uid) = (permits, level, uid);
+        self.accounts.lend(texts);
     }
 
     /// Who is known by name.
@@ -109,16 +116,22 @@ struct Lent {
 }
 
 impl Session {
-    /// A session with so many handles. One check has no more bytes of hashes than there are in `hashes`, at most
-    /// [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
-    pub const fn new(handles: &'static mut [Option<Open>], hashes: &'static mut [u8]) -> Self {
+    /// One that has not begun. It is all zeros: room for it takes none in the file.
+    pub const fn idle() -> Self {
         Self {
             greeted: false,
             skip: 0,
             lent: None,
-            handles: Handles::new(handles),
-            jobs: Jobs::new(hashes),
+            handles: Handles::NONE,
+            jobs: Jobs::NONE,
         }
+    }
+
+    /// Begins a session with so many handles. One check has no more bytes of hashes than there are in `hashes`, at most
+    /// [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
+    pub fn begin(&mut self, handles: &'static mut [Option<Open>], hashes: &'static mut [u8]) {
+        self.handles.lend(handles);
+        self.jobs.lend(hashes);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Request;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
+use crate::text::Ends as _;
 use crate::vfs::{FsError, Kind, Make, Name, Vfs as _};
 
 /// The mode of a directory for which none is asked.
@@ -23,7 +24,7 @@ impl<'a> Request<'a> {
         {
             parent = before;
         }
-        let name = Name::new(whole.get(parent.len()..).unwrap_or_default());
+        let name = Name::new(whole.tail(parent.len()));
         // "", "." and "..": these are there, and stay what they are.
         if matches!(name, Err(FsError::Access | FsError::Invalid)) {
             return Err(FsError::IsDirectory.into());

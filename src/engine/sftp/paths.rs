@@ -3,6 +3,7 @@
 use super::Request;
 use super::status::{Fault, Outcome};
 use crate::config::LINK_BYTES_MAX;
+use crate::text::Ends as _;
 use crate::vfs::Vfs as _;
 use crate::vfs::walk::{End, Path, ROOM_BYTES, Text, add};
 
@@ -10,7 +11,7 @@ impl Request<'_> {
     /// Answers with the name at the beginning of a room, and no attributes.
     #[inline(never)]
     fn named(&mut self, room: &[u8], len: usize) {
-        let (reply, name) = (&mut self.reply, room.get(..len).unwrap_or_default());
+        let (reply, name) = (&mut self.reply, room.head(len));
         reply.u32(1);
         reply.string(name);
         reply.string(name);
@@ -60,7 +61,7 @@ impl Request<'_> {
             rest = behind;
         }
         let len = user.len().wrapping_sub(rest.len());
-        let user = user.get(..len).unwrap_or_default();
+        let user = user.head(len);
         let mut home = &b"."[..];
         if !user.is_empty() {
             home = self.home_of(user).ok_or(Fault::MISSING)?;

@@ -316,6 +316,12 @@ pub struct Permits {
 }
 
 impl Permits {
+    /// Everything.
+    pub const ALL: Self = Self {
+        denied: 0,
+        read_only: false,
+    };
+
     /// Denies what would change anything.
     pub const fn read_only(&mut self) {
         self.read_only = true;

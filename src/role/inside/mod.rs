@@ -1,20 +1,21 @@
 //! `ls` and `cat`: a look inside an image of a disk, from a host that has no tools. ECMA-119, Rock Ridge, Joliet.
 //!
-//! The image's path ends at the first component that is a file; what follows it is looked for inside. There are no flags.
+//! A path goes through the image's file, whatever that is called. There are no flags.
 
 use super::reasons::{self, Reason, reason, table};
-use super::{DONE, SEE_HELP, Status, USAGE, complain, inform, unwritten};
-use crate::config::{IMAGE_WINDOW_BYTES, READ_INLINE_BYTES};
-use crate::engine::sftp::accounts::Accounts;
+use super::{DONE, SEE_HELP, Status, USAGE, complain, inform, print};
+use crate::config::READ_INLINE_BYTES;
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
 use crate::sys::start::Args;
-use crate::sys::stdio::Stdio;
 use crate::sys::{self, Errno, heap};
 use crate::text::{Text, text};
-use crate::vfs::iso::{Block as _, Disk, Entry, Image, Listing, number};
-use crate::vfs::{FsError, FsResult, Kind};
+use crate::vfs::user::User;
+use crate::vfs::walk::{self, add, front};
+use crate::vfs::{Attr, Detail, FsError, FsResult, Kind, Name, Node, Opening, Pin, Vfs as _};
 use crate::wire::Writer;
+use core::mem::ManuallyDrop;
+use core::ops::ControlFlow;
 
 /// What `stowaway --help` says of them.
 pub(super) const SUMMARY: Text = text!("  ls, cat\t\tlists and reads files inside an ISO image\n");
@@ -23,129 +24,166 @@ const HELP: Text = text!(include_str!("help.txt"));
 const ROOM_BYTES: usize = READ_INLINE_BYTES as usize;
 /// Nothing was to be done: less than any status.
 const NOTHING: Status = -1;
-/// Bytes of a name that are escaped at once.
-const PIECE_BYTES: usize = 64;
+
+/// Who looks.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+struct Look {
+    /// A line.
+    out: Writer<'static>,
+    /// What was read.
+    bytes: &'static mut [u8; ROOM_BYTES],
+    /// The greatest status so far.
+    worst: Status,
+    /// Where it looks.
+    path: walk::Text,
+    user: User,
+}
 
 /// Lists what the arguments name, or writes it out if `whole`.
 pub(super) fn run(args: Args, whole: bool) -> Result<(), Status> {
-    let room = heap::bytes(ROOM_BYTES);
-    let window = heap::bytes(IMAGE_WINDOW_BYTES);
-    let mut worst = NOTHING;
+    // The process ends when this does: nothing has to be given back.
+    let mut look = ManuallyDrop::new(Look {
+        out: Writer::new(heap::array::<ROOM_BYTES>()),
+        bytes: heap::array(),
+        worst: NOTHING,
+        path: walk::Text::new(),
+        user: User::new(1),
+    });
+    look.user.look_anywhere();
     for word in args {
         let word = word.to_bytes();
         inform(word, &[HELP])?;
-        if word.starts_with(b"-") {
+        if let [b'-', ..] = word {
             return Err(complain(USAGE, text!("there is no option"), word, SEE_HELP));
         }
-        let status = look(word, whole, room, window);
-        worst = worst.max(status.unwrap_or_else(|error| failed(word, error)));
-    }
-    match worst {
-        DONE => Ok(()),
-        NOTHING => {
-            let what = text!("name what is inside an ISO image");
-            Err(complain(USAGE, what, b"", text!("such as debian.iso/pool")))
+        look.worst = look.worst.max(DONE);
+        let done = look.at(word, whole);
+        if let Err(error) = done {
+            look.worst = failed(word, error);
         }
-        status => Err(status),
     }
+    if look.worst == NOTHING {
+        let what = text!("name what is inside an ISO image, such as debian.iso/pool");
+        look.worst = complain(USAGE, what, b"", Text::NOTHING);
+    }
+    Err(look.worst)
 }
 
-/// Looks at one of them; the status is that of what is inside, of which all has been said.
-#[inline(never)]
-fn look(word: &[u8], whole: bool, room: &mut [u8], window: &mut [u8]) -> FsResult<Status> {
-    let (mut entry, mut inner) = (Entry::new(), Entry::new());
-    let mut end = word.len();
-    let place = room.get_mut(..end);
-    place.ok_or(FsError::NameTooLong)?.copy_from_slice(word);
-    let disk = loop {
-        let path = room.get_mut(..=end).unwrap_or_default();
-        if let [.., place] = path {
-            *place = 0;
+impl Look {
+    /// Prints what a path leads to. An object that is no directory, and has none inside it, is a line of its own.
+    #[inline(never)]
+    fn at(&mut self, word: &[u8], whole: bool) -> FsResult<()> {
+        self.path.clear();
+        add(&mut self.path, word)?;
+        let mut opening = Opening {
+            how: Opening::READ,
+            create: None,
+        };
+        if !whole {
+            add(&mut self.path, b"/")?;
+            opening.how = Opening::READ | Opening::DIRECTORY;
         }
-        let opened = Disk::open(sys::c_str(path));
-        let slash = path.iter().rposition(|byte| *byte == b'/');
-        match (opened, slash) {
-            // What it is told to lie in is a file.
-            (Err(FsError::NotDirectory), Some(slash)) => end = slash,
-            (opened, _) => break opened?,
-        }
-    };
-    let mut image = Image::new(disk, window);
-    image.open(&mut entry)?;
-    let inside = word.get(end..).unwrap_or_default();
-    image.resolve(inside, whole, &mut entry)?;
-    let (id, mut offset) = (entry.id, 0);
-    if whole {
-        loop {
-            let run = image.run(id, offset, &mut entry)?;
-            let bytes = room.get_mut(..run.len.min(ROOM_BYTES as u64) as usize);
-            let bytes = bytes.unwrap_or_default();
-            if bytes.is_empty() {
-                return Ok(DONE);
+        let pin = match self.user.open_at(&self.path, &opening) {
+            Err(FsError::NotDirectory | FsError::NoEntry | FsError::TooManyFollowed) if !whole => {
+                self.path.pop();
+                let attr = self.user.attr_at(&self.path, false);
+                let attr = attr.as_ref().map_err(|error| *error)?;
+                let is_link = begin(&mut self.out, attr, word);
+                return self.end(is_link);
             }
-            image.block().read(run.at, bytes)?;
-            print(bytes)?;
-            offset += bytes.len() as u64;
+            pin => pin?,
+        };
+        let done = if whole {
+            self.write_out(&pin)
+        } else {
+            self.list(pin.node())
+        };
+        self.user.unpin(pin);
+        done
+    }
+
+    /// Writes a file to standard output.
+    fn write_out(&mut self, file: &Pin) -> FsResult<()> {
+        let mut offset = 0;
+        loop {
+            let len = self.user.read(file, offset, self.bytes)?;
+            if len == 0 {
+                return Ok(());
+            }
+            print(front(self.bytes, len as usize));
+            offset += u64::from(len);
         }
     }
-    if entry.kind() != Kind::Directory {
-        show(&entry, &entry, room)?;
-        return Ok(DONE);
-    }
-    let mut listing = Listing::default();
-    image.list(id, 0, &mut listing, &mut entry)?;
-    let mut status = DONE;
-    while image.next(&mut listing, &mut entry)? {
-        // What is damaged does not hide what is not.
-        match image.entry(entry.id, &mut inner) {
-            _ if entry.is_dots() => {}
-            Ok(()) => show(&inner, &entry, room)?,
-            Err(error) => status = failed(entry.name(), error),
+
+    /// Prints a line for each entry of a directory.
+    fn list(&mut self, dir: Node) -> FsResult<()> {
+        let (above, mut cookie) = (self.path.len(), 0);
+        loop {
+            self.path.truncate(above);
+            self.out.truncate(0);
+            let mut is_link = false;
+            let (path, out, worst) = (&mut self.path, &mut self.out, &mut self.worst);
+            // One at a time: more may be asked about it.
+            let ended = self
+                .user
+                .readdir(dir, cookie, Detail::Objects, &mut |entry| {
+                    cookie = entry.cookie;
+                    // What is damaged does not hide what is not; what is cut is not found.
+                    if Name::new(entry.name).is_ok() {
+                        let _ = add(path, entry.name);
+                        match entry.object {
+                            Some((attr, _)) => is_link = begin(out, attr, entry.name),
+                            None => *worst = failed(path, FsError::Io),
+                        }
+                    }
+                    ControlFlow::Break(())
+                })?;
+            if ended {
+                return Ok(());
+            }
+            if let Err(error) = self.end(is_link) {
+                self.worst = failed(&self.path, error);
+            }
         }
     }
-    Ok(status)
-}
 
-/// Prints the line of an entry, of which all is known but its name.
-fn show(entry: &Entry, named: &Entry, room: &mut [u8]) -> FsResult<()> {
-    let mut out = Writer::new(room);
-    // Whoever the host's users are, the image's are others.
-    let nobody = Accounts::new([&mut [], &mut []]);
-    let attr = entry.attr();
-    longname(&mut out, b"", &attr, &nobody, sys::wall_clock().0);
-    escape(named.name(), &mut out);
-    if attr.kind == Kind::SymbolicLink {
-        out.put(b" -> ");
-        escape(named.target(), &mut out);
-    }
-    out.put(b"\n");
-    // The columns have their length before them.
-    print(out.since(4))
-}
-
-fn escape(name: &[u8], out: &mut Writer<'_>) {
-    for piece in name.chunks(PIECE_BYTES) {
-        out.put(Line::default().escaped(piece).bytes());
-    }
-}
-
-fn print(bytes: &[u8]) -> FsResult<()> {
-    if Stdio::print(bytes) {
+    /// Prints the line, if one was begun.
+    #[inline(never)]
+    fn end(&mut self, is_link: bool) -> FsResult<()> {
+        if is_link {
+            let link = self.user.resolve(&self.path, false)?;
+            let len = self.user.readlink(link, self.bytes)?;
+            self.out.put(b" -> ");
+            escape(&mut self.out, front(self.bytes, len as usize));
+        }
+        self.out.put(b"\n");
+        // The columns have their length before them.
+        print(self.out.since(4));
         Ok(())
-    } else {
-        Err(UNWRITTEN)
     }
 }
 
-/// Standard output cannot be written. No image is full.
-const UNWRITTEN: FsError = FsError::NoSpace;
+/// Puts the line of an object together; whether its target is still to come, because it is a link.
+#[inline(never)]
+fn begin(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
+    out.truncate(0);
+    // Whoever the host's users are, the image's are others.
+    longname(out, b"", attr, None, sys::wall_clock().0);
+    escape(out, name);
+    attr.kind == Kind::SymbolicLink
+}
 
-/// Says what failed, with what, and why.
-fn failed(about: &[u8], error: FsError) -> Status {
-    if error == UNWRITTEN {
-        return unwritten();
+/// What a terminal might obey becomes `\xNN`.
+#[inline(never)]
+fn escape(out: &mut Writer<'_>, name: &[u8]) {
+    for byte in name {
+        out.put(Line::default().escaped(&[*byte]).bytes());
     }
-    reasons::failed_with(text!("cannot read"), about, number(error), &REASONS)
+}
+
+/// Says what failed inside an image, with what, and why.
+pub(super) fn failed(about: &[u8], error: FsError) -> Status {
+    reasons::failed_with(text!("cannot read"), about, error.number(), &REASONS)
 }
 
 const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
@@ -154,7 +192,7 @@ const DAMAGED: Text = text!("the image is damaged or incomplete; compare its che
 static REASONS: [Reason; 17] = table([
     reason(
         Errno::INVAL,
-        text!("it is no ISO 9660 image, or no regular file"),
+        text!("it is no directory, and no ISO 9660 image"),
     ),
     reason(
         Errno::NOSYS,

@@ -2,6 +2,8 @@
 //!
 //! The flags are unfsd's where unfsd has them: -n, -m, -l, -p.
 
+#[cfg(feature = "iso")]
+mod boot;
 mod options;
 
 use super::reasons::{self, Reason, reason};
@@ -33,7 +35,12 @@ pub(super) const SUMMARY: Text = text!(
     "  nfs --export DIR ...\tserves directories over NFS version 3; also as unfsd\n  \
        serve --export DIR ...\tthe same, started again when it ends\n"
 );
-const HELP: Text = text!(include_str!("help.txt"));
+const HELP: &[Text] = &[
+    text!(include_str!("help.txt")),
+    #[cfg(feature = "iso")]
+    text!(include_str!("isos.txt")),
+    text!("\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n"),
+];
 
 /// Serves until the process is asked to stop.
 pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
@@ -63,6 +70,12 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     for wanted in &options.exports {
         let exported = host.export(wanted.path, wanted.rules);
         exported.map_err(|errno| failed(text!("cannot export"), wanted.path.to_bytes(), errno))?;
+        #[cfg(feature = "iso")]
+        if wanted.boots
+            && let Err(error) = boot::tell(&mut host, wanted.path.to_bytes())
+        {
+            super::inside::failed(wanted.path.to_bytes(), error);
+        }
     }
     let acts_as_callers = host.act_as_callers();
     let mut entropy = [0; 16];
@@ -274,7 +287,7 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
 }
 
 /// Why something failed here and what to do about it.
-static REASONS: [Reason; 21] = reasons::table([
+static REASONS: [Reason; 23] = reasons::table([
     reason(
         Errno::MSGSIZE,
         text!("it is not 16 bytes long; remove it, and a new one is made"),
@@ -283,6 +296,14 @@ static REASONS: [Reason; 21] = reasons::table([
     reason(
         Errno::XDEV,
         text!("it shows the kernel's own state, not files; export an ordinary directory"),
+    ),
+    reason(
+        Errno::INVAL,
+        text!("it is no directory, and no ISO 9660 image"),
+    ),
+    reason(
+        Errno::NOSYS,
+        text!("its files are in UDF; unpack it with another program"),
     ),
     reason(
         Errno::EXIST,
@@ -327,6 +348,11 @@ mod tests {
             (Errno::BADMSG, "others may read"),
             (Errno::XDEV, "kernel's own state"),
             (Errno::EXIST, "already"),
+            #[cfg(feature = "iso")]
+            (Errno::INVAL, "no ISO 9660 image"),
+            #[cfg(feature = "iso")]
+            (Errno::NOSYS, "in UDF"),
+            (Errno::LOOP, "symbolic link"),
             (Errno::OPNOTSUPP, "no kernel handles"),
             (net_errno(NetError::InUse), "port is in use"),
             (net_errno(NetError::Denied), "for root only"),

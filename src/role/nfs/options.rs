@@ -12,12 +12,16 @@ use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
 /// The flags, in the order of [`Options::set`]. Only the first takes no value.
-const FLAGS: &[u8] = b"-p --export -n -m -l --handles --key-file --log";
+#[cfg(feature = "iso")]
+const FLAGS: &[u8] = b"-p --isos --export -n -m -l --handles --key-file --log";
+/// The same. What begins with "=" is no flag.
+#[cfg(not(feature = "iso"))]
+const FLAGS: &[u8] = b"-p = --export -n -m -l --handles --key-file --log";
 
 // The numbers that the text below names.
 const _: () = assert!(EXPORT_COUNT_MAX == 32 && EXPORT_PATH_BYTES_MAX == 1024);
 
-/// What the flags but the first take.
+/// What the flags but the first take, the second and the third the same.
 const WANTED: Text = Text::row(&[
     "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
     "name a port below 65536",
@@ -28,12 +32,15 @@ const WANTED: Text = Text::row(&[
     "name a file",
 ]);
 
-/// What `--export` asks for.
+/// What `--export` or `--isos` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wanted {
     /// As clients will write it.
     pub(super) path: &'static CStr,
     pub(super) rules: Rules,
+    /// What boots the images in it is to be told.
+    #[cfg_attr(not(feature = "iso"), expect(dead_code))]
+    pub(super) boots: bool,
 }
 
 type Exports = heapless::Vec<Wanted, EXPORT_COUNT_MAX>;
@@ -72,7 +79,7 @@ impl Options {
             let word = word.to_bytes_with_nul();
             let end = word.iter().position(|byte| matches!(byte, b'=' | 0));
             let (flag, rest) = word.split_at_checked(end.unwrap_or(0)).unwrap_or_default();
-            inform(flag, &[super::HELP])?;
+            inform(flag, super::HELP)?;
             let Some(place) = place_in(FLAGS, flag) else {
                 return Err(complain(USAGE, text!("there is no option"), flag, SEE_HELP));
             };
@@ -85,7 +92,11 @@ impl Options {
                 _ => args.next().unwrap_or_default(),
             };
             if self.set(place, value).is_none() {
-                return Err(refuse(flag, value.to_bytes(), WANTED.plus(place as u8 - 1)));
+                return Err(refuse(
+                    flag,
+                    value.to_bytes(),
+                    WANTED.plus(place.saturating_sub(2) as u8),
+                ));
             }
         }
         if self.exports.is_empty() {
@@ -100,17 +111,17 @@ impl Options {
         let text = value.to_bytes();
         match place {
             _ if text.is_empty() => return None,
-            1 => export(text, &mut self.exports)?,
-            2 => self.at.set_port(port(text)?),
-            3 => self.mount_port = Some(port(text)?),
-            4 => self.at.set_ip(address(text)?),
-            5 => {
+            1..=2 => export(text, place == 1, &mut self.exports)?,
+            3 => self.at.set_port(port(text)?),
+            4 => self.mount_port = Some(port(text)?),
+            5 => self.at.set_ip(address(text)?),
+            6 => {
                 self.form = Some(match place_in(b"path kernel", text)? {
                     0 => Form::Trail,
                     _ => Form::Kernel,
                 })
             }
-            6 => self.key_file = Some(value),
+            7 => self.key_file = Some(value),
             _ => self.log = Some(value),
         }
         Some(())
@@ -119,18 +130,21 @@ impl Options {
 
 /// What may be said of an export, in the words of exports(5). The first three take a number.
 const EXPORT_OPTIONS: &[u8] = b"fsid anonuid anongid ro rw root_squash no_root_squash all_squash \
-    no_all_squash async sync  no_subtree_check insecure";
+    no_all_squash async sync isos  no_subtree_check insecure";
 
 /// `DIR[:OPTION,…]`. What follows the last colon are options, unless a separator is in it.
 #[inline(never)]
-fn export(text: &[u8], exports: &mut Exports) -> Option<()> {
+fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
     let (mut path, mut options) = (text, &b""[..]);
     if let Some(at) = text.iter().rposition(|byte| matches!(byte, b':' | b'/'))
         && let (before, [b':', after @ ..]) = text.split_at_checked(at)?
     {
         (path, options) = (before, after);
     }
-    let mut rules = Rules::default();
+    let mut rules = Rules {
+        isos: boots,
+        ..Rules::default()
+    };
     for option in parts(options, b',') {
         let mut sides = parts(option, b'=');
         let word = sides.next()?;
@@ -144,12 +158,13 @@ fn export(text: &[u8], exports: &mut Exports) -> Option<()> {
             place @ 5..=6 => rules.squashes_root = place == 5,
             place @ 7..=8 => rules.squashes_all = place == 7,
             place @ 9..=10 => rules.settles_later = place == 9,
+            11 => rules.isos = true,
             // Nothing, and what is so anyway.
             _ => {}
         }
     }
     let path = absolute(path)?;
-    exports.push(Wanted { path, rules }).ok()
+    exports.push(Wanted { path, rules, boots }).ok()
 }
 
 /// The path as clients will write it: from the top, without "." and doubled or trailing separators.
@@ -192,7 +207,7 @@ mod tests {
 
     fn export(text: &[u8]) -> Option<Wanted> {
         let mut exports = Exports::new();
-        super::export(text, &mut exports)?;
+        super::export(text, false, &mut exports)?;
         exports.pop()
     }
 
@@ -229,6 +244,21 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "iso")]
+    fn isos_are_exports_to_be_booted() {
+        let mut options = Options::default();
+        let place = |flag: &[u8]| place_in(FLAGS, flag).unwrap();
+        options.set(place(b"--isos"), c"/srv:fsid=7").unwrap();
+        options.set(place(b"--export"), c"/srv/x").unwrap();
+        let all = options.exports.iter();
+        let told: Vec<_> = all
+            .map(|wanted| (wanted.boots, wanted.rules.isos, wanted.rules.fsid))
+            .collect();
+        assert_eq!(told, [(true, true, Some(7)), (false, false, None)]);
+        assert!(options.set(place(b"--isos"), c"").is_none());
+    }
+
+    #[test]
     fn options_are_those_of_exports_5() {
         let rules = |text: &str| export(text.as_bytes()).unwrap().rules;
         assert_eq!(rules("/srv"), Rules::default());
@@ -240,11 +270,12 @@ mod tests {
             fsid: Some(7),
             writable: true,
             settles_later: true,
+            isos: true,
             squashes_root: false,
             squashes_all: true,
             anonymous: (1000, 100),
         };
-        let text = "/srv:rw,async,no_root_squash,all_squash,anonuid=1000,anongid=100,fsid=7";
+        let text = "/srv:rw,async,no_root_squash,all_squash,anonuid=1000,anongid=100,fsid=7,isos";
         assert_eq!(rules(text), expect);
     }
 }

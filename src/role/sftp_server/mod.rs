@@ -14,11 +14,12 @@ use crate::drive::guests;
 use crate::drive::stdio::{Standard, Talk};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
-use crate::sys::heap::{self, Slots};
+use crate::sys::heap::{self, Place, Slots};
 use crate::sys::sockets::{self, Reach};
 use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::sys::{self, Errno, process, walls};
+use crate::text::Ends as _;
 use crate::text::{Text, text};
 use crate::vfs::Files;
 use crate::vfs::user::User;
@@ -92,6 +93,8 @@ fn serve(options: &Options) -> ! {
 
 #[inline(never)]
 fn talk(options: &Options) -> Status {
+    static ROOM: Place<(Sftp, Session)> = Place::new((Sftp::idle(), Session::idle()));
+    let (sftp, session) = ROOM.take();
     let spare = process::descriptor_limit().saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
     let handle_count = spare.clamp(1, HANDLE_COUNT_MAX);
     // The process ends when this does: nothing has to be given back.
@@ -107,9 +110,9 @@ fn talk(options: &Options) -> Status {
     }
     let texts = [(); 2].map(|()| heap::bytes(ACCOUNT_BYTES_MAX));
     let uid = rustix::process::getuid().as_raw();
-    let mut sftp = ManuallyDrop::new(Sftp::new(options.permits, options.level, uid, texts));
+    sftp.begin(options.permits, options.level, uid, texts);
     if let Some(wanted) = options.start {
-        let start = expand(wanted.to_bytes(), uid, &mut sftp, &mut user);
+        let start = expand(wanted.to_bytes(), uid, sftp, &mut user);
         if user.start_at(start).is_err() {
             // As OpenSSH's: better somewhere than nowhere.
             let why = text!("it is not there, or this user may not go there");
@@ -126,7 +129,7 @@ fn talk(options: &Options) -> Status {
     }
     let mut events = ManuallyDrop::new(Events::to(sink));
     let hashes = heap::bytes(HASHES_BYTES);
-    let mut session = ManuallyDrop::new(Session::new(handles.leak(), hashes));
+    session.begin(handles.leak(), hashes);
     let jail = user.jail_descriptor();
     let greeted = move || {
         if let Some(jail) = jail {
@@ -137,7 +140,7 @@ fn talk(options: &Options) -> Status {
     let user: &mut User = &mut user;
     let files: &mut Files = user;
     let talk = Talk::new(&mut wire, files, &mut events, greeted);
-    match ManuallyDrop::new(talk).run(&mut *sftp, &mut session) {
+    match ManuallyDrop::new(talk).run(sftp, session) {
         Text::NOTHING => DONE,
         why => complain(BROKEN, text!("the session cannot go on"), b"", why),
     }
@@ -171,7 +174,7 @@ fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static
         }
     }
     // What does not fit has no end, and is no text.
-    sys::c_str(room.get(..=len).unwrap_or_default())
+    sys::c_str(room.head(len + 1))
 }
 
 /// Prints what -P and -p may name.
@@ -179,9 +182,7 @@ fn list_requests() -> Result<(), Status> {
     for name in requests() {
         let mut line = Line::default();
         line.raw(name);
-        if !Stdio::print(line.end()) {
-            return Err(super::unwritten());
-        }
+        super::print(line.end());
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ impl Default for Options {
             to_stderr: false,
             facility: AUTH,
             level: Level::Error,
-            permits: Permits::default(),
+            permits: Permits::ALL,
             umask: None,
             jail: None,
             at: b"/",

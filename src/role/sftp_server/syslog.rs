@@ -3,6 +3,7 @@
 use crate::event::{Line, Sink};
 use crate::sys::files::File;
 use crate::sys::sockets;
+use crate::text::Ends as _;
 
 /// Where every host has it that has one.
 const PATH: &core::ffi::CStr = c"/dev/log";
@@ -43,7 +44,7 @@ impl Sink for Syslog {
             .text("]: ");
         // Escaped already, and with a newline at its end.
         let end = line.len().saturating_sub(1);
-        whole.raw(line.get(HEAD_BYTES..end).unwrap_or_default());
+        whole.raw(line.head(end).tail(HEAD_BYTES));
         if let Some(socket) = &self.socket {
             let _ = rustix::io::write(socket, whole.bytes());
         }

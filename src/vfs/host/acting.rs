@@ -13,6 +13,8 @@ pub struct Rules {
     pub fsid: Option<u32>,
     /// Clients may change what is in it.
     pub writable: bool,
+    /// Paths may go through the images in it.
+    pub isos: bool,
     /// Changes of names and attributes are on disk with the next COMMIT or within two seconds, not before they are answered.
     pub settles_later: bool,
     /// A client's root is [`Rules::anonymous`] here.
@@ -28,6 +30,7 @@ impl Default for Rules {
         Self {
             fsid: None,
             writable: false,
+            isos: false,
             settles_later: false,
             squashes_root: true,
             squashes_all: false,

@@ -24,10 +24,10 @@ const PIPE_COPY_BYTES: usize = 4096;
 impl Host {
     /// Whether the export that an object lies in may be changed.
     pub(super) fn check_writable(&self, node: Node) -> FsResult<()> {
-        if self.at(node)?.1.rules.writable {
-            Ok(())
-        } else {
-            Err(FsError::ReadOnly)
+        match self.entry_and_top(node) {
+            Some((_, top)) if top.rules.writable => Ok(()),
+            None if !node.is_inside() => Err(FsError::Stale),
+            _ => Err(FsError::ReadOnly),
         }
     }
 

@@ -14,10 +14,11 @@ mod search;
 mod table;
 
 use super::handle::{self, Key};
+use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
-    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
+    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs, is_image,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -28,7 +29,6 @@ use core::ffi::CStr;
 use core::ops::ControlFlow;
 use durable::Unsettled;
 use rustix::fd::AsRawFd as _;
-use rustix::fs::OFlags;
 use search::Search;
 use table::{Entry, Opened, Table};
 
@@ -52,6 +52,8 @@ struct Top {
     mount: u32,
     tag: u32,
     rules: Rules,
+    /// The path of the image that it is.
+    image: Option<&'static CStr>,
 }
 
 /// The backend.
@@ -66,6 +68,8 @@ pub struct Host {
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
     unsettled: Unsettled,
+    /// What is inside images, once somebody has asked for it.
+    images: Images,
     /// What was just opened, until anything is changed …
     seen: Cell<Option<Node>>,
     /// … and what the host said of it then: it need not be asked again.
@@ -84,6 +88,7 @@ impl Host {
             key: Key::default(),
             search: Search::NONE,
             unsettled: Unsettled::default(),
+            images: Images::new(),
             seen: Cell::new(None),
             seen_stat: files::blank(),
         }
@@ -105,23 +110,29 @@ impl Host {
 
     /// Whether the host lets this user open files of the directory at `path` by the kernel's handles.
     pub fn gives_kernel_handles(path: &CStr) -> bool {
-        let dir = files::open(path, READ | OFlags::DIRECTORY, 0);
+        let dir = files::open(path, READ, 0);
         dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
     }
 
-    /// Exports the directory at `path` under a tag of its own, or that of the rules. `XDEV`: it lies on a file system of the
-    /// kernel's own state, such as /proc; `EXIST`: it is exported already; `NFILE`: there are [`EXPORT_COUNT_MAX`]; `OPNOTSUPP`:
-    /// the host gives no kernel handles.
+    /// Exports the directory at `path`, or what is inside the image there, under a tag of its own, or that of the rules. `XDEV`:
+    /// it lies on a file system of the kernel's own state, such as /proc; `EXIST`: it is exported already; `NFILE`: there are
+    /// [`EXPORT_COUNT_MAX`]; `OPNOTSUPP`: the host gives no kernel handles; `INVAL`, `NOSYS`, `IO`: the file is no image, or one
+    /// of another kind, or damaged.
     #[inline(never)]
     pub fn export(&mut self, path: &'static CStr, rules: Rules) -> Result<(), Errno> {
         // The owner's own path: links in it are followed.
-        let dir = files::open(path, READ | OFlags::DIRECTORY, 0)?;
+        let dir = files::open(path, READ, 0)?;
         let mut stat = files::blank();
         files::stat(&dir, &mut stat)?;
         let system = rustix::fs::fstatfs(&dir)?;
         if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
         }
+        let image = match kernel::kind(stat.stx_mode.into()) {
+            Kind::Directory => None,
+            Kind::Regular if cfg!(feature = "iso") => Some(path),
+            _ => return Err(Errno::NOTDIR),
+        };
         let tag = rules
             .fsid
             .unwrap_or_else(|| handle::digest(files::system_id(&system), stat.stx_ino));
@@ -139,12 +150,25 @@ impl Host {
             mount,
             tag,
             rules,
+            image,
         };
         let export = Export {
             path: path.to_bytes(),
         };
         let kept = self.tops.push(top).is_ok() && self.exports.push(export).is_ok();
-        if kept { Ok(()) } else { Err(Errno::NFILE) }
+        if !kept {
+            return Err(Errno::NFILE);
+        }
+        if image.is_some() {
+            // It is looked into now, so that whoever exports it is told.
+            return match self.root(self.tops.len() - 1) {
+                Ok(_) => Ok(()),
+                Err(FsError::NotSupported) => Err(Errno::NOSYS),
+                Err(FsError::Invalid) => Err(Errno::INVAL),
+                Err(_) => Err(Errno::IO),
+            };
+        }
+        Ok(())
     }
 
     /// The entry of a node, and the top of its export; `Stale` when it was let go meanwhile.
@@ -158,53 +182,16 @@ impl Host {
         let entry = self.table.get(node)?;
         Some((entry, self.tops.get(usize::from(entry.export))?))
     }
-}
 
-impl Vfs for Host {
-    fn exports(&self) -> &[Export] {
-        &self.exports
+    #[inline(never)]
+    fn lookup_inside(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.admit(dir, Right::Execute)?;
+        let inside = self.images.of(dir).ok_or(FsError::Stale)?;
+        inside.lookup(dir, name)
     }
 
-    fn root(&mut self, export: usize) -> FsResult<Node> {
-        let top = self.tops.get(export).ok_or(FsError::Stale)?;
-        let node = self.find_or_open(handle::root(top.tag).bytes())?;
-        self.acting.ask_for(None);
-        Ok(node)
-    }
-
-    fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
-        let node = self.find_or_open(bytes)?;
-        let rules = self.at(node)?.1.rules;
-        self.acting.ask_for(Some((caller, &rules)));
-        Ok(node)
-    }
-
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        Ok(self.at(node)?.0.handle)
-    }
-
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let (entry, top) = self.at(node)?;
-        if self.seen.take() == Some(node) {
-            return Ok(attr(&self.seen_stat, top.tag));
-        }
-        let mut stat = files::blank();
-        kernel::stat(&entry.file, &mut stat)?;
-        // Removed, though our descriptor still keeps it.
-        if stat.stx_nlink == 0 {
-            return Err(FsError::Stale);
-        }
-        Ok(attr(&stat, top.tag))
-    }
-
-    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
-        if right == Right::Write && !self.at(node)?.1.rules.writable {
-            return Ok(false);
-        }
-        self.may(node, right)
-    }
-
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+    #[inline(never)]
+    fn lookup_here(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.acting.caller()?;
         let at = self.at(dir)?;
         let parent = &at.0.file;
@@ -219,6 +206,103 @@ impl Vfs for Host {
         }
         let file = kernel::open(parent, name, PATH, 0)?;
         self.adopt(dir, file, Opened::Path)
+    }
+
+    #[inline(never)]
+    fn readlink_here(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        let (entry, _) = self.at(node)?;
+        if entry.kind != Kind::SymbolicLink {
+            return Err(FsError::Invalid);
+        }
+        let len = rustix::fs::readlinkat_raw(&entry.file, c"", out).map_err(error)?;
+        Ok(len as u32)
+    }
+
+    #[inline(never)]
+    fn read_here(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        kernel::read(&self.at(pin.node)?.0.file, offset, out)
+    }
+}
+
+impl Vfs for Host {
+    fn exports(&self) -> &[Export] {
+        &self.exports
+    }
+
+    fn root(&mut self, export: usize) -> FsResult<Node> {
+        let top = self.tops.get(export).ok_or(FsError::Stale)?;
+        let node = self.find_or_open(handle::root(top.tag).bytes())?;
+        self.acting.ask_for(None);
+        match self.at(node)?.0.kind {
+            Kind::Regular if cfg!(feature = "iso") => self.open_image(node),
+            _ => Ok(node),
+        }
+    }
+
+    fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
+        let (node, export);
+        if cfg!(feature = "iso") && handle::is_inside(bytes) {
+            node = self.find_inside(bytes)?;
+            export = self.images.export();
+        } else {
+            node = self.find_or_open(bytes)?;
+            match self.at(node)? {
+                (entry, top) if top.image.is_none() => export = entry.export,
+                // Of the image itself no handle was ever given.
+                _ => return Err(FsError::Stale),
+            }
+        }
+        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
+        self.acting.ask_for(Some((caller, &top.rules)));
+        Ok(node)
+    }
+
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        if let Some(inside) = self.images.of(node) {
+            return inside.handle(node);
+        }
+        Ok(self.at(node)?.0.handle)
+    }
+
+    fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        if let Some(inside) = self.images.of(node) {
+            return inside.attr(node);
+        }
+        let (entry, top) = self.at(node)?;
+        if self.seen.take() == Some(node) {
+            return Ok(attr(&self.seen_stat, top.tag));
+        }
+        let mut stat = files::blank();
+        kernel::stat(&entry.file, &mut stat)?;
+        // Removed, though our descriptor still keeps it.
+        if stat.stx_nlink == 0 {
+            return Err(FsError::Stale);
+        }
+        Ok(attr(&stat, top.tag))
+    }
+
+    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
+        if right == Right::Write && self.check_writable(node).is_err() {
+            return Ok(false);
+        }
+        self.may(node, right)
+    }
+
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        match self.images.of(dir) {
+            Some(_) => self.lookup_inside(dir, name),
+            None => self.lookup_here(dir, name),
+        }
+    }
+
+    fn enter(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        match self.entry_and_top(dir) {
+            Some((_, top)) if top.rules.isos && is_image(name.bytes()) => {
+                let image = self.lookup(dir, name)?;
+                self.open_image(image)
+            }
+            _ => Err(FsError::NotDirectory),
+        }
     }
 
     fn start(&mut self, _: &mut [u8]) -> FsResult<u32> {
@@ -242,12 +326,10 @@ impl Vfs for Host {
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        let (entry, _) = self.at(node)?;
-        if entry.kind != Kind::SymbolicLink {
-            return Err(FsError::Invalid);
+        match self.images.of(node) {
+            Some(inside) => inside.readlink(node, out),
+            None => self.readlink_here(node, out),
         }
-        let len = rustix::fs::readlinkat_raw(&entry.file, c"", out).map_err(error)?;
-        Ok(len as u32)
     }
 
     fn readdir(
@@ -257,10 +339,13 @@ impl Vfs for Host {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
+        self.admit(dir, Right::Read)?;
+        if let Some(inside) = self.images.of(dir) {
+            return inside.readdir(dir, from, detail, each);
+        }
         if self.at(dir)?.0.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
-        self.admit(dir, Right::Read)?;
         self.reopen(dir, Opened::Read)?;
         self.acting.caller()?;
         let at @ (entry, top) = self.at(dir)?;
@@ -291,10 +376,24 @@ impl Vfs for Host {
     }
 
     fn space(&mut self, node: Node) -> FsResult<Space> {
+        if let Some(inside) = self.images.of(node) {
+            return inside.space(node);
+        }
         kernel::space(&self.at(node)?.1.dir)
     }
 
     fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
+        if node.is_inside()
+            && let Some(right) = right
+        {
+            if right == Right::Write {
+                return Err(FsError::ReadOnly);
+            }
+            self.admit(node, right)?;
+        }
+        if let Some(inside) = self.images.of(node) {
+            return inside.pin(node, false);
+        }
         match self.at(node)?.0.kind {
             Kind::Regular => {}
             Kind::Directory => return Err(FsError::IsDirectory),
@@ -313,15 +412,24 @@ impl Vfs for Host {
     }
 
     fn unpin(&mut self, pin: Pin) {
-        self.table.unpin(pin);
+        match self.images.of(pin.node) {
+            Some(inside) => inside.unpin(pin.node),
+            None => self.table.unpin(pin),
+        }
     }
 
-    fn descriptor(&self, pin: &Pin) -> Option<Descriptor> {
-        Some(Descriptor(self.table.get(pin.node())?.file.as_raw_fd()))
+    fn place(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor> {
+        if let Some(inside) = self.images.of(pin.node) {
+            return inside.place(pin.node, offset, len).ok().map(Descriptor);
+        }
+        Some(Descriptor(self.table.get(pin.node)?.file.as_raw_fd()))
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        kernel::read(&self.at(pin.node)?.0.file, offset, out)
+        match self.images.of(pin.node) {
+            Some(inside) => inside.read(pin.node, offset, out),
+            None => self.read_here(pin, offset, out),
+        }
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
@@ -373,13 +481,17 @@ impl Vfs for Host {
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
+        if node.is_inside() {
+            return Err(FsError::ReadOnly);
+        }
         self.add_name(node, dir, name)
     }
 
     fn rest(&mut self) -> bool {
         self.acting.server();
         self.settle_all(true);
-        self.table.rest()
+        // Both, whatever the first says.
+        self.table.rest() | self.images.rest()
     }
 }
 

@@ -4,13 +4,15 @@
 
 use super::super::handle::{self, Body, Trail};
 use super::super::kernel::{self, PATH, READ, WRITE, error, kind};
-use super::super::{FsError, FsResult, Handle, Kind, Node, Right};
+use super::super::{FsError, FsResult, Handle, Kind, Node, Right, Vfs as _};
 use super::table::{Entry, Opened};
 use super::{Form, Host, Top, change};
 use crate::sys::Errno;
 use crate::sys::files::{self, File, KernelHandle, Stat};
+use crate::sys::named;
 use core::cell::Cell;
 use core::ffi::CStr;
+use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 
 /// Tells an inode from a later one of the same number: when it was made.
@@ -83,6 +85,37 @@ impl Host {
         Ok(node)
     }
 
+    /// The object of a handle inside an image, which is opened if it is not.
+    #[inline(never)]
+    pub(super) fn find_inside(&mut self, bytes: &[u8]) -> FsResult<Node> {
+        let mut opened = false;
+        loop {
+            if let Some(node) = self.images.find(bytes) {
+                return Ok(node);
+            }
+            if opened {
+                return Err(FsError::Stale);
+            }
+            let mut room = [0; Handle::BYTES_MAX];
+            let file = handle::outside(bytes, &mut room);
+            let file = self.find_or_open(file)?;
+            self.open_image(file)?;
+            opened = true;
+        }
+    }
+
+    /// Opens the image in a regular file; its top.
+    #[inline(never)]
+    pub(super) fn open_image(&mut self, file: Node) -> FsResult<Node> {
+        if self.at(file)?.0.kind != Kind::Regular {
+            return Err(FsError::NotDirectory);
+        }
+        self.reopen(file, Opened::Read)?;
+        let entry = self.table.get(file).ok_or(FsError::Stale)?;
+        let own = named::duplicate::<FsError>(entry.file.as_raw_fd())?;
+        self.images.open(own, &entry.handle, entry.export)
+    }
+
     /// The object of a handle, from the table or from wherever it is.
     #[inline(never)]
     pub(super) fn find_or_open(&mut self, bytes: &[u8]) -> FsResult<Node> {
@@ -99,7 +132,12 @@ impl Host {
         let mut handle = Handle::EMPTY;
         handle.push(bytes);
         self.acting.server();
+        let mut opened = Opened::Path;
         let file = match (body, self.form) {
+            (Body::Root, _) if let Some(path) = top.image => {
+                opened = Opened::Read;
+                files::open(path, READ, 0).map_err(error)?
+            }
             (Body::Root, _) => kernel::open(&top.dir, c".", PATH, 0)?,
             (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
             (Body::Trail, Form::Trail) => return self.find(export, &handle),
@@ -108,7 +146,7 @@ impl Host {
         };
         let mut stat = files::blank();
         kernel::stat(&file, &mut stat)?;
-        self.insert(export, file, &stat, &handle, Opened::Path)
+        self.insert(export, file, &stat, &handle, opened)
     }
 
     /// Looks for the object of a trail that is not in the table.
@@ -170,24 +208,25 @@ impl Host {
         if !self.acting.is_other() || self.may(node, right)? {
             return Ok(());
         }
-        let (entry, _) = self.at(node)?;
-        if entry.kind == Kind::Regular {
-            let mut stat = files::blank();
-            kernel::stat(&entry.file, &mut stat)?;
-            if stat.stx_uid == self.acting.uid()
-                || right == Right::Read && self.may(node, Right::Execute)?
-            {
-                return Ok(());
-            }
+        let attr = self.attr(node)?;
+        if attr.kind == Kind::Regular
+            && (attr.uid == self.acting.uid()
+                || right == Right::Read && self.may(node, Right::Execute)?)
+        {
+            return Ok(());
         }
         Err(FsError::Access)
     }
 
     /// Whether the host lets the caller use the object so.
-    pub(super) fn may(&self, node: Node, right: Right) -> FsResult<bool> {
+    pub(super) fn may(&mut self, node: Node, right: Right) -> FsResult<bool> {
+        let bit = right as u32;
+        if node.is_inside() {
+            let attr = self.attr(node)?;
+            return Ok(self.acting.mode_lets(attr.mode, (attr.uid, attr.gid), bit));
+        }
         self.acting.caller()?;
         let (entry, _) = self.at(node)?;
-        let bit = right as u32;
         match files::access(&entry.file, bit) {
             Ok(()) => Ok(true),
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),

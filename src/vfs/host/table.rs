@@ -135,7 +135,7 @@ impl Table {
         }
         let at = place.ok_or(FsError::TryLater)?;
         let slot = self.slots.get_mut(at).ok_or(FsError::TryLater)?;
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = slot.generation.wrapping_add(1) & 0x7fff;
         slot.used.set(tick);
         slot.entry = Some(entry);
         Ok(slot.node(at))

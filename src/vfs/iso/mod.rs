@@ -5,18 +5,14 @@
 //! Whatever the bytes are, an answer comes after a bounded amount of work.
 //! Of file systems there are ISO 9660 with Rock Ridge, else with Joliet, else with plain names; of UDF only its presence.
 
-mod resolve;
 #[cfg(any(test, fuzzing))]
 pub mod trial;
 
 use super::{Attr, FileTime, FsError, FsResult, Kind, Name, kernel};
-use crate::config::IMAGE_WORK_BYTES;
+use crate::config::IMAGE_LOOK_COUNT_MAX;
 use crate::wire::iso9660::{
-    DESCRIPTOR_BYTES, DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, RECORD_BYTES_MAX, Record,
-    SECTOR_BYTES, top,
+    DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, JOLIET, ROOT_OFFSET, Record, SECTOR_BYTES,
 };
-
-pub use super::kernel::disk::{Disk, number};
 
 /// Something of a known size that can be read at any place.
 pub trait Block {
@@ -40,10 +36,13 @@ impl Block for &[u8] {
 }
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
+/// What another extent of a file counts for: of 100, as on Linux, no file is read. Where a part of it lies is looked for among
+/// them each time.
+const EXTENT_LOOK_COUNT: i32 = IMAGE_LOOK_COUNT_MAX / 100;
 /// Areas that one entry's fields may go on in: where they go round in a circle, it ends here.
 const AREA_COUNT_MAX: u32 = 32;
-/// What reading a few bytes counts for, so that a question that needs many of them ends too.
-const WORK_BYTES_MIN: u32 = 512;
+/// What is no place.
+const NOWHERE: u64 = u64::MAX;
 /// The only file of images that have all others in UDF says so.
 const README: &[u8] = b"readme.txt";
 
@@ -64,12 +63,12 @@ pub struct Entry {
     pub id: u64,
     /// Bytes of its content.
     size: u64,
-    /// What was asked for lies there, if the image reaches so far.
+    /// Bytes of it before …
+    before: u64,
+    /// … what lies there, if the image reaches so far.
     run: Run,
     /// Where the next record is.
     next: u64,
-    /// It has a place in a listing.
-    shown: bool,
     record: Record,
 }
 
@@ -81,12 +80,12 @@ impl Default for Entry {
 
 impl Entry {
     /// Zeros, which take no room in the file.
-    const EMPTY: Self = Self {
+    pub const EMPTY: Self = Self {
         id: 0,
         size: 0,
+        before: 0,
         run: Run { at: 0, len: 0 },
         next: 0,
-        shown: false,
         record: Record::new(),
     };
 
@@ -117,8 +116,16 @@ impl Entry {
         kernel::kind(mode)
     }
 
-    /// Its attributes, without `fsid`. Those of a directory are known only after [`Image::entry`].
-    pub fn attr(&self) -> Attr {
+    /// Where in the image the extent ends that was asked for, or the first; 0 of one that is empty, which may be anywhere.
+    pub const fn end(&self) -> u64 {
+        match self.run.len {
+            0 => 0,
+            len => self.run.at.saturating_add(len),
+        }
+    }
+
+    /// Its attributes, in a file system of this number. Those of a directory are known only after [`Image::entry`].
+    pub fn attr(&self, fsid: u64) -> Attr {
         let [mode, nlink, uid, gid] = self.record.posix;
         let [changed, written, read] = self.record.times;
         let time = |secs| FileTime { secs, nanos: 0 };
@@ -130,12 +137,12 @@ impl Entry {
             uid,
             gid,
             size: match kind {
-                Kind::SymbolicLink => self.target().len() as u64,
+                Kind::SymbolicLink => self.record.target.len() as u64,
                 _ => self.size,
             },
             used: (self.size + 511) & !511,
-            rdev: (0, 0),
-            fsid: 0,
+            rdev: self.record.device(),
+            fsid,
             // As on Linux: no two records begin so near to each other.
             inode: self.id >> 5,
             atime: time(read),
@@ -145,119 +152,104 @@ impl Entry {
     }
 }
 
-/// A directory while it is listed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Listing {
-    dir: u64,
-    at: u64,
-    end: u64,
-}
-
-impl Listing {
-    /// Where it goes on.
-    pub const fn cookie(&self) -> u64 {
-        self.at - self.dir
-    }
-}
-
 /// Where an image's tree is, and how its names are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Tree {
     root: u64,
-    joliet: bool,
-    skip: u8,
+    skip: u16,
+}
+
+impl Tree {
+    /// None.
+    pub const EMPTY: Self = Self { root: 0, skip: 0 };
+
+    /// What names the top.
+    pub const fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// As long as nobody says more: the fields of Rock Ridge are behind what CD-ROM XA has there.
+    const UNKNOWN: Self = Self { root: 0, skip: 14 };
 }
 
 /// An image.
-pub struct Image<'a, B> {
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+pub struct Image<B> {
     block: B,
     tree: Tree,
-    work_left: u32,
-    /// A part of the image that was read begins here …
+    /// The sector that was read begins here.
     at: u64,
-    /// … and is so long.
-    len: usize,
-    window: &'a mut [u8],
+    /// The directory that is listed …
+    dir: u64,
+    /// … from which place on …
+    from: u64,
+    /// … where the listing goes on …
+    next: u64,
+    /// … and where it ends.
+    end: u64,
+    looks_left: i32,
+    sector: [u8; SECTOR_BYTES as usize],
 }
 
-impl<'a, B: Block> Image<'a, B> {
-    /// What may be an image, and a few sectors of room for it.
-    pub const fn new(block: B, window: &'a mut [u8]) -> Self {
+impl<B: Block> Image<B> {
+    /// What will [turn to](Self::turn_to) an image. Zeros take no room in the file.
+    pub const fn new(block: B) -> Self {
         Self {
             block,
-            tree: Tree {
-                root: 0,
-                joliet: false,
-                // As long as nobody says so: behind what CD-ROM XA has there.
-                skip: 14,
-            },
-            work_left: IMAGE_WORK_BYTES,
+            tree: Tree::EMPTY,
             at: 0,
-            len: 0,
-            window,
+            dir: 0,
+            from: 0,
+            next: 0,
+            end: 0,
+            looks_left: 0,
+            sector: [0; SECTOR_BYTES as usize],
         }
     }
 
     /// Finds the tree, before anything else. `Invalid`: there is none; `NotSupported`: there is UDF instead.
     #[inline(never)]
     pub fn open(&mut self, entry: &mut Entry) -> FsResult<()> {
-        let (mut primary, mut joliet, mut udf, mut ended) = (0, 0, false, false);
-        let mut bytes = [0; DESCRIPTOR_BYTES];
-        for sector in DESCRIPTORS_START..DESCRIPTORS_END {
-            let at = u64::from(sector) * SECTOR;
-            if at >= self.block.size() {
-                break;
-            }
-            self.fetch(at, &mut bytes, false)?;
-            let place = match Descriptor::parse(&bytes) {
-                Descriptor::Udf => {
-                    udf = true;
-                    continue;
+        self.begin();
+        self.tree = Tree::UNKNOWN;
+        // The first of their kinds are taken, and none once there is a better one, or behind the last, where those of an image
+        // inside may be.
+        let (mut next, mut udf) = (Descriptor::Primary, false);
+        let mut at = DESCRIPTORS_START * SECTOR;
+        // What ends before they do has none.
+        while at < DESCRIPTORS_END * SECTOR && self.fetch(at).is_some() {
+            match Descriptor::parse(&self.sector) {
+                Descriptor::Udf => udf = true,
+                Descriptor::End => next = Descriptor::End,
+                found if found < next || found == Descriptor::Other => {}
+                found => {
+                    self.read(at + ROOT_OFFSET, 0, entry)?;
+                    self.tree.root = entry.id;
+                    self.tree.skip = JOLIET;
+                    next = Descriptor::End;
+                    if found == Descriptor::Primary {
+                        self.tree.skip = Tree::UNKNOWN.skip;
+                        self.read(entry.id, 0, entry)?;
+                        self.tree.skip = entry.record.skip.into();
+                        if !entry.record.extended {
+                            next = Descriptor::Joliet;
+                        }
+                    }
                 }
-                // Behind the last, there may be those of an image inside.
-                _ if ended => continue,
-                Descriptor::Primary => &mut primary,
-                Descriptor::Joliet => &mut joliet,
-                Descriptor::End => {
-                    ended = true;
-                    continue;
-                }
-                Descriptor::Other => continue,
-            };
-            if *place == 0 {
-                let block = top(&bytes, &mut entry.record).ok_or(FsError::Invalid)?;
-                *place = u64::from(block) * SECTOR;
             }
+            at += SECTOR;
         }
-        self.tree.root = primary;
-        let mut extended = false;
-        if primary != 0 {
-            self.read(primary, 0, entry, false)?;
-            extended = entry.record.extended;
-            self.tree.skip = entry.record.skip;
+        let root = self.tree.root;
+        if root != 0 {
+            self.entry(root, entry)?;
+            self.list(0, entry)?;
         }
-        if joliet != 0 && !extended {
-            // Its records have no fields of ours.
-            self.tree = Tree {
-                root: joliet,
-                joliet: true,
-                skip: u8::MAX,
-            };
+        // With UDF there is nothing here, or a file that says so.
+        if udf && (root == 0 || self.find(README, true, entry).is_err()) {
+            return Err(FsError::NotSupported);
         }
-        if self.tree.root == 0 {
-            return Err(if udf {
-                FsError::NotSupported
-            } else {
-                FsError::Invalid
-            });
-        }
-        let mut listing = Listing::default();
-        self.list(self.tree.root, 0, &mut listing, entry)?;
-        while udf {
-            if !self.next(&mut listing, entry)? {
-                return Err(FsError::NotSupported);
-            }
-            udf = entry.is_dots() || entry.name() == README;
+        if root == 0 {
+            return Err(FsError::Invalid);
         }
         Ok(())
     }
@@ -267,16 +259,20 @@ impl<'a, B: Block> Image<'a, B> {
         self.tree
     }
 
-    /// Becomes another image, which was open before; what it lay on. So one window is enough for many.
-    pub fn turn_to(&mut self, block: B, tree: Tree) -> B {
-        self.len = 0;
-        self.tree = tree;
-        core::mem::replace(&mut self.block, block)
+    /// Becomes another image, which was open before or will be opened. So one is enough for many.
+    pub fn turn_to(&mut self, block: B, tree: Tree) {
+        (self.at, self.tree) = (NOWHERE, tree);
+        self.block = block;
     }
 
     /// What it lies on.
     pub const fn block(&mut self) -> &mut B {
         &mut self.block
+    }
+
+    /// Lets another question be asked: what is done for one is bounded.
+    pub const fn begin(&mut self) {
+        self.looks_left = IMAGE_LOOK_COUNT_MAX;
     }
 
     /// What names the top.
@@ -289,80 +285,86 @@ impl<'a, B: Block> Image<'a, B> {
         self.entry_at(id, 0, out)
     }
 
-    /// Where the bytes of a regular file lie from `offset` on; also reads all about it.
-    pub fn run(&mut self, id: u64, offset: u64, out: &mut Entry) -> FsResult<Run> {
-        self.entry_at(id, offset, out)?;
-        match out.kind() {
+    /// Where the bytes of a regular file of which all is known lie from `offset` on.
+    pub fn run(&mut self, offset: u64, entry: &mut Entry) -> FsResult<Run> {
+        match entry.kind() {
             Kind::Regular => {}
             Kind::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
         }
-        let rest = self.block.size().saturating_sub(out.run.at);
-        out.run.len = out.run.len.min(rest);
-        if out.run.len == 0 && offset < out.size {
+        let mut past = offset.wrapping_sub(entry.before);
+        if past >= entry.run.len {
+            self.entry_at(entry.id, offset, entry)?;
+            past = offset.wrapping_sub(entry.before);
+        }
+        let at = entry.run.at.wrapping_add(past);
+        let rest = self.block.size().saturating_sub(at);
+        let len = entry.run.len.saturating_sub(past).min(rest);
+        if len == 0 && offset < entry.size {
             return Err(FsError::Io);
         }
-        Ok(out.run)
+        Ok(Run { at, len })
     }
 
-    /// Begins to list a directory behind the cookie `from`, or with all when that is 0. `entry` is room.
+    /// Begins to list a directory of which all is known behind the cookie `from`, or with all when that is 0.
     #[inline(never)]
-    pub fn list(
-        &mut self,
-        dir: u64,
-        from: u64,
-        listing: &mut Listing,
-        entry: &mut Entry,
-    ) -> FsResult<()> {
-        self.entry(dir, entry)?;
-        if entry.kind() != Kind::Directory {
+    pub fn list(&mut self, from: u64, dir: &Entry) -> FsResult<()> {
+        if !dir.record.is_directory() {
             return Err(FsError::NotDirectory);
         }
-        let from = dir.saturating_add(from);
+        self.dir = dir.id;
+        self.from = dir.id.saturating_add(from);
         // Records begin where sectors do: whatever the cookie is, the walk stays on them.
-        listing.dir = dir;
-        listing.at = from & !(SECTOR - 1);
-        listing.end = dir + entry.size;
-        while listing.at < from && self.next(listing, entry)? {}
-        if listing.at > from {
-            return Err(FsError::BadCookie);
-        }
+        self.next = self.from & !(SECTOR - 1);
+        self.end = dir.id + dir.size;
         Ok(())
     }
 
-    /// The next entry of a directory, "." and ".." among them; false: there is none.
-    pub fn next(&mut self, listing: &mut Listing, out: &mut Entry) -> FsResult<bool> {
-        while listing.at < listing.end {
-            self.read(listing.at, 0, out, true)?;
-            listing.at = out.next;
-            if out.shown {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// The entry of this name in a directory.
+    /// The next entry of the directory, "." and ".." among them. `NoEntry`: there is none.
     #[inline(never)]
-    pub fn lookup(&mut self, dir: u64, name: &[u8], out: &mut Entry) -> FsResult<()> {
-        let mut listing = Listing::default();
-        self.list(dir, 0, &mut listing, out)?;
-        while self.next(&mut listing, out)? {
-            if out.name() == name {
+    pub fn next(&mut self, out: &mut Entry) -> FsResult<()> {
+        while self.next < self.end {
+            self.read(self.next, 0, out)?;
+            self.next = out.next;
+            let record = &out.record;
+            if out.next > self.from
+                && !record.is_elsewhere()
+                && (record.dots || Name::new(out.name()).is_ok())
+            {
                 return Ok(());
             }
         }
         Err(FsError::NoEntry)
     }
 
+    /// Where the listing goes on.
+    pub const fn cookie(&self) -> u64 {
+        self.next - self.dir
+    }
+
+    /// The next entry of this name in the directory that is listed. `NoEntry`: there is none.
+    pub fn lookup(&mut self, name: &[u8], out: &mut Entry) -> FsResult<()> {
+        self.find(name, false, out)
+    }
+
+    /// The next entry of this name, or of any other but this one, "." and "..".
+    #[inline(never)]
+    fn find(&mut self, name: &[u8], other: bool, out: &mut Entry) -> FsResult<()> {
+        loop {
+            self.next(out)?;
+            if (out.name() == name) != other && !(other && out.is_dots()) {
+                return Ok(());
+            }
+        }
+    }
+
     #[inline(never)]
     fn entry_at(&mut self, id: u64, offset: u64, out: &mut Entry) -> FsResult<()> {
-        self.work_left = IMAGE_WORK_BYTES;
         // It may come from anywhere.
         if id >= self.block.size() {
             return Err(FsError::Stale);
         }
-        self.read(id, offset, out, false)?;
+        self.read(id, offset, out)?;
         if out.id != id {
             return Err(FsError::Stale);
         }
@@ -374,96 +376,77 @@ impl<'a, B: Block> Image<'a, B> {
 
     /// Reads what the record at `at` says, and those that follow it when the file goes on in them.
     #[inline(never)]
-    fn read(&mut self, at: u64, offset: u64, out: &mut Entry, walk: bool) -> FsResult<()> {
-        let mut bytes = [0; RECORD_BYTES_MAX];
-        let mut size = 0;
-        out.next = at;
-        (out.shown, out.id) = (false, u64::MAX);
+    fn read(&mut self, at: u64, offset: u64, out: &mut Entry) -> FsResult<()> {
+        (out.id, out.size, out.next) = (NOWHERE, 0, at);
         let record = &mut out.record;
+        record.clear();
+        let skip = self.tree.skip;
         loop {
-            let rest = SECTOR - out.next % SECTOR;
-            let sector = bytes.get_mut(..RECORD_BYTES_MAX.min(rest as usize));
-            let sector = sector.unwrap_or_default();
-            self.fetch(out.next, sector, walk)?;
-            let first = out.next == at;
-            if let [0, ..] = sector {
+            let rest = self.fetch(out.next).ok_or(FsError::Io)?;
+            if let [0, ..] = rest {
                 // There is none in the rest of the sector.
-                out.next += rest;
-                if first {
-                    return Ok(());
+                out.next += rest.len() as u64;
+                if record.is_continued() {
+                    continue;
                 }
-                continue;
+                return Ok(());
             }
-            let formed = if first {
-                record.begin(sector, self.tree.skip)
-            } else {
-                record.extent(sector)
-            };
-            if !formed {
+            if !record.begin(rest, skip) {
                 return Err(FsError::Io);
             }
+            let [block, size] = record.extent.map(u64::from);
             // The last that begins no later has it.
-            if size <= offset {
-                out.run.at = (u64::from(record.block) * SECTOR).wrapping_add(offset - size);
-                out.run.len = (size + u64::from(record.size)).saturating_sub(offset);
+            if out.size <= offset {
+                out.before = out.size;
+                out.run = Run {
+                    at: block * SECTOR,
+                    len: size,
+                };
             }
-            size += u64::from(record.size);
+            out.size += size;
             out.next += u64::from(record.len);
             if !record.is_continued() {
                 break;
             }
+            self.looks_left -= EXTENT_LOOK_COUNT;
         }
-        let mut room = [0; SECTOR_BYTES as usize];
         let mut areas_left = AREA_COUNT_MAX;
-        while record.more.len > 0 {
-            let (block, offset) = (record.more.block, record.more.offset);
-            let area = room.get_mut(offset as usize..).unwrap_or_default();
-            let area = area.get_mut(..record.more.len as usize);
-            let area = area.unwrap_or_default();
-            record.more.len = 0;
-            let at = u64::from(block) * SECTOR + u64::from(offset);
-            if area.is_empty() || areas_left == 0 || self.fetch(at, area, false).is_err() {
-                record.malformed = true;
-                break;
-            }
+        while let [block, offset, len @ 1..=u32::MAX] = &mut record.more {
+            let at = u64::from(*block) * SECTOR + u64::from(*offset);
+            let len = core::mem::take(len) as usize;
             areas_left -= 1;
-            record.read(area);
+            if areas_left > 0
+                && let Some(rest) = self.fetch(at)
+                && let Some(area) = rest.get(..len)
+            {
+                record.read(area);
+            } else {
+                record.malformed = true;
+            }
         }
-        record.finish(&bytes, self.tree.joliet);
+        record.finish();
         out.id = at;
         if record.is_directory() {
-            out.id = u64::from(record.block) * SECTOR;
+            let [block, _] = record.extent;
+            out.id = u64::from(block) * SECTOR;
         }
-        let named = record.dots || Name::new(record.name.bytes()).is_ok();
-        out.shown = named && !record.is_elsewhere();
-        out.size = size;
         Ok(())
     }
 
-    /// Copies bytes, when walking through the window, for what comes next lies behind them.
+    /// The rest of the sector that a place is in.
     #[inline(never)]
-    fn fetch(&mut self, at: u64, out: &mut [u8], walk: bool) -> FsResult<()> {
-        let (len, mut work) = (out.len(), WORK_BYTES_MIN);
-        if !walk {
-            self.block.read(at, out)?;
-        } else {
-            if at < self.at || at + len as u64 > self.at + self.len as u64 {
-                self.at = at;
-                self.len = 0;
-                let rest = self.block.size().saturating_sub(at);
-                let len = rest.min(self.window.len() as u64) as usize;
-                let room = self.window.get_mut(..len).unwrap_or_default();
-                self.block.read(at, room)?;
-                self.len = len;
-                work += len as u32;
-            }
-            let bytes = self.window.get((at - self.at) as usize..);
-            let bytes = bytes.unwrap_or_default().get(..len);
-            out.copy_from_slice(bytes.ok_or(FsError::Io)?);
+    fn fetch(&mut self, at: u64) -> Option<&[u8]> {
+        self.looks_left -= 1;
+        if self.looks_left < 0 {
+            return None;
         }
-        let work_left = self.work_left.checked_sub(work + len as u32);
-        self.work_left = work_left.ok_or(FsError::Io)?;
-        Ok(())
+        let (offset, start) = (at & (SECTOR - 1), at & !(SECTOR - 1));
+        if self.at != start {
+            self.at = NOWHERE;
+            self.block.read(start, &mut self.sector).ok()?;
+            self.at = start;
+        }
+        self.sector.get(offset as usize..)
     }
 }
 

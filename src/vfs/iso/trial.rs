@@ -1,6 +1,6 @@
 //! Images that tests and fuzzers make, byte by byte: each hostile one is a good one with a few bytes changed.
 
-use super::{Block, Entry, FsError, FsResult, Image, Kind, Listing, Run};
+use super::{Block, Entry, FsError, FsResult, Image, Kind, Run, Tree};
 
 const SECTOR: usize = 2048;
 
@@ -258,12 +258,13 @@ impl Block for Counted<'_> {
     fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {
         self.reads += 1;
         assert!(!out.is_empty(), "nothing is read");
-        if offset + out.len() as u64 > self.size {
+        if offset.saturating_add(out.len() as u64) > self.size {
             return Err(FsError::Io);
         }
-        for (at, byte) in out.iter_mut().enumerate() {
-            *byte = self.bytes.get(offset as usize + at).copied().unwrap_or(0);
-        }
+        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+        let (there, zeros) = out.split_at_mut(rest.len().min(out.len()));
+        there.copy_from_slice(&rest[..there.len()]);
+        zeros.fill(0);
         Ok(())
     }
 
@@ -272,49 +273,73 @@ impl Block for Counted<'_> {
     }
 }
 
+/// Begins to list the directory that a number names.
+pub fn list<B: Block>(image: &mut Image<B>, dir: u64, from: u64, room: &mut Entry) -> FsResult<()> {
+    image.entry(dir, room)?;
+    image.list(from, room)
+}
+
+/// Has all be known about what these names lead to, one inside the other, "/" between them; none is the top. Each name is a
+/// question of its own.
+pub fn walk<B: Block>(image: &mut Image<B>, names: &str, entry: &mut Entry) -> FsResult<()> {
+    image.begin();
+    image.entry(image.root(), entry)?;
+    for name in names.split_terminator('/') {
+        image.begin();
+        image.list(0, entry)?;
+        image.lookup(name.as_bytes(), entry)?;
+        image.entry(entry.id, entry)?;
+    }
+    Ok(())
+}
+
+/// An image that is looked into.
+pub fn image(block: Counted<'_>) -> Image<Counted<'_>> {
+    let mut image = Image::new(Counted::new(&[]));
+    image.turn_to(block, Tree::EMPTY);
+    image
+}
+
 /// Asks for everything, to a few levels down, and reads the beginning of every file; how many entries there were. What fails
 /// is passed over: that nothing panics, and that nothing takes for ever, is what is tried.
 pub fn explore(bytes: &[u8]) -> u32 {
-    let mut window = vec![0; 4 * SECTOR];
-    let mut image = Image::new(Counted::new(bytes), &mut window);
-    let (mut entry, mut inner) = (Entry::new(), Entry::new());
+    let mut image = image(Counted::new(bytes));
+    let mut entry = Entry::new();
     if image.open(&mut entry).is_err() {
         return 0;
     }
     let mut dirs = vec![image.root()];
     let mut count = 0;
     while let Some(dir) = dirs.pop() {
-        let mut listing = Listing::default();
-        if image.list(dir, 0, &mut listing, &mut entry).is_err() {
-            continue;
-        }
-        while count < 200 && image.next(&mut listing, &mut entry) == Ok(true) {
+        let mut cookie = 0;
+        // Each time from where the last has led to.
+        while count < 200
+            && list(&mut image, dir, cookie, &mut entry) == Ok(())
+            && image.next(&mut entry) == Ok(())
+        {
             count += 1;
-            let cookie = listing.cookie();
-            let mut again = Listing::default();
-            if image.list(dir, cookie, &mut again, &mut inner).is_ok() {
-                let end = again.cookie() != cookie;
-                assert!(!end || image.next(&mut again, &mut inner) == Ok(false));
-            }
-            if entry.is_dots() || image.entry(entry.id, &mut inner).is_err() {
+            assert!(image.cookie() > cookie);
+            cookie = image.cookie();
+            let (id, name) = (entry.id, entry.name().to_vec());
+            if entry.is_dots() || image.entry(id, &mut entry).is_err() {
                 continue;
             }
-            assert_eq!(inner.id, entry.id);
-            let found = image.lookup(dir, entry.name(), &mut inner);
-            assert!(matches!(found, Ok(()) | Err(FsError::Io)));
-            let _ = image.resolve(entry.target(), true, &mut inner);
-            match image.run(entry.id, 1, &mut inner) {
+            assert_eq!(entry.id, id);
+            match image.run(1, &mut entry) {
                 Ok(Run { len: 0, .. }) => {}
                 Ok(run) => {
                     let mut room = vec![0; run.len.min(100) as usize];
                     image.block().read(run.at, &mut room).unwrap();
                 }
-                Err(FsError::IsDirectory) => assert_eq!(inner.attr().kind, Kind::Directory),
+                Err(FsError::IsDirectory) => assert_eq!(entry.attr(7).kind, Kind::Directory),
                 Err(_) => {}
             }
-            if inner.attr().kind == Kind::Directory {
-                dirs.push(entry.id);
+            if entry.attr(7).kind == Kind::Directory {
+                dirs.push(id);
             }
+            let listed = list(&mut image, dir, 0, &mut entry);
+            let found = listed.and_then(|()| image.lookup(&name, &mut entry));
+            assert!(matches!(found, Ok(()) | Err(FsError::Io)));
         }
     }
     count

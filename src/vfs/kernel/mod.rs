@@ -5,11 +5,12 @@ use crate::sys::Errno;
 use crate::sys::files::{self, File, Stat};
 use crate::sys::named;
 use core::ffi::CStr;
-use rustix::fd::{AsFd, AsRawFd as _};
-use rustix::fs::{OFlags, StatFs};
+use core::mem::MaybeUninit;
+use rustix::fd::{AsFd, AsRawFd as _, RawFd};
+use rustix::fs::{AtFlags, OFlags, StatFs};
 
 pub(super) mod change;
-pub(super) mod disk;
+pub(super) mod inside;
 
 /// Read once it is known to be a regular file: neither blocks nor becomes a terminal, whatever it turns into.
 pub(super) const READ: OFlags = OFlags::RDONLY
@@ -95,6 +96,30 @@ pub(super) fn attr(stat: &Stat, tag: u32) -> Attr {
     }
 }
 
+/// The attributes of what a path leads to, or of what is open when it is empty.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
+#[inline(never)]
+pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
+    let mut room = MaybeUninit::uninit();
+    let stat = named::stat::<FsError>(dir, path, flags, &mut room)?;
+    let time = |secs, nanos| FileTime { secs, nanos };
+    Ok(Attr {
+        kind: kind(stat.st_mode as u32),
+        mode: stat.st_mode as u32 & 0o7777,
+        nlink: stat.st_nlink as u32,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: stat.st_size as u64,
+        used: (stat.st_blocks as u64).wrapping_mul(512),
+        rdev: files::device_parts(stat.st_rdev as u32),
+        fsid: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+        atime: time(stat.st_atime as i64, stat.st_atime_nsec as u32),
+        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+    })
+}
+
 /// How full the file system is that `file` lies on.
 pub(super) fn space(file: impl AsFd) -> FsResult<Space> {
     const READ_ONLY: u64 = 1;
@@ -148,7 +173,7 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     // A path, where there is no room for all of it.
     (Errno::RANGE, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
-    // Open, but not for this: never for more than its path.
+    // Open, but not for this: for no more than its path, or inside an image, where the kernel has no files.
     (Errno::BADF, FsError::Stale),
     (Errno::NOSYS, FsError::NotSupported),
     (Errno::OPNOTSUPP, FsError::NotSupported),
@@ -195,6 +220,18 @@ pub(super) fn error(errno: Errno) -> FsError {
         }
     }
     FsError::Io
+}
+
+impl FsError {
+    /// The host's number for it, for who has words for those.
+    pub fn number(self) -> u8 {
+        for (known, meaning) in &SHORT {
+            if *meaning == self {
+                return *known;
+            }
+        }
+        Errno::IO.raw_os_error() as u8
+    }
 }
 
 impl From<Errno> for FsError {

@@ -39,7 +39,7 @@ fn spellings(world: &dyn World, below: &str) -> Vec<String> {
 }
 
 /// What a path leads to, by all the ways that there are, which have to agree.
-fn lead(vfs: &mut Files, path: &str, follow: bool) -> FsResult<Attr> {
+pub(super) fn lead(vfs: &mut Files, path: &str, follow: bool) -> FsResult<Attr> {
     let path = path.as_bytes();
     let end = if follow { End::Follow } else { End::Keep };
     let attr = vfs.attr_at(path, follow);

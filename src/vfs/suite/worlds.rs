@@ -19,6 +19,14 @@ pub(super) trait World {
     fn remove(&mut self, path: &str);
     /// Makes this all that a file has in it, or makes the file.
     fn put(&mut self, path: &str, bytes: &[u8]);
+    /// Gives a file another name, perhaps that of another.
+    fn rename(&mut self, _from: &str, _to: &str) {}
+    /// Makes a symbolic link.
+    fn link(&mut self, _path: &str, _target: &str) {}
+    /// Whether handles are good after a rename and a restart.
+    fn follows_renames(&self) -> bool {
+        true
+    }
     /// The server starts anew.
     fn restart(&mut self) {}
     /// Clients may change the tree from now on.
@@ -135,7 +143,10 @@ impl OnHost {
             return None;
         }
         let dir = fresh(&format!("{law}-{form:?}"));
-        let rules = Rules::default();
+        let rules = Rules {
+            isos: true,
+            ..Rules::default()
+        };
         let host = Self::start(&dir, form, rules);
         Some(Self {
             host,
@@ -166,6 +177,14 @@ impl World for OnHost {
 
     fn put(&mut self, path: &str, bytes: &[u8]) {
         std::fs::write(self.dir.join(path), bytes).unwrap();
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        std::fs::rename(self.dir.join(from), self.dir.join(to)).unwrap();
+    }
+
+    fn link(&mut self, path: &str, target: &str) {
+        std::os::unix::fs::symlink(target, self.dir.join(path)).unwrap();
     }
 
     fn restart(&mut self) {
@@ -259,6 +278,14 @@ impl World for OfUser {
 
     fn put(&mut self, path: &str, bytes: &[u8]) {
         std::fs::write(self.dir.join(path), bytes).unwrap();
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        std::fs::rename(self.dir.join(from), self.dir.join(to)).unwrap();
+    }
+
+    fn link(&mut self, path: &str, target: &str) {
+        std::os::unix::fs::symlink(target, self.dir.join(path)).unwrap();
     }
 
     fn make_writable(&mut self) {}

@@ -140,6 +140,10 @@ impl User {
         let (path, room) = room.split_at_mut_checked(len).unwrap_or_default();
         let mut done = Path::new(self);
         done.go_on(path, room, end)?;
+        if done.node().unwrap_or(done.parent).is_inside() || done.parent.is_inside() {
+            // For the kernel there is nothing.
+            return Err(FsError::NotDirectory);
+        }
         let name = match done.name() {
             b"" => b".",
             name => name,

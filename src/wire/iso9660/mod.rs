@@ -8,27 +8,27 @@ mod name;
 mod record;
 mod rock;
 
-pub use record::{Area, Record};
+pub use record::Record;
 
 /// Bytes of a sector, and of a block.
 pub const SECTOR_BYTES: u32 = 2048;
 /// The first volume descriptor lies in this sector …
-pub const DESCRIPTORS_START: u32 = 16;
+pub const DESCRIPTORS_START: u64 = 16;
 /// … and none is looked for in this one or behind it, as on Linux.
-pub const DESCRIPTORS_END: u32 = 100;
-/// Bytes of a descriptor that are looked at.
-pub const DESCRIPTOR_BYTES: usize = 190;
-/// Bytes of the longest directory record.
-pub const RECORD_BYTES_MAX: usize = 255;
+pub const DESCRIPTORS_END: u64 = 100;
 /// Bytes of the longest name.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Bytes of the longest target of a symbolic link on Linux.
 pub const TARGET_BYTES_MAX: usize = 4095;
+/// Bytes to skip where names are Joliet's, whose records have no fields.
+pub const JOLIET: u16 = 256;
+/// Where in a descriptor the record of the tree's top is.
+pub const ROOT_OFFSET: u64 = 156;
 
 /// What lies in one of the first sectors.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 pub enum Descriptor {
-    /// It tells where the tree's top is, with plain names or with Rock Ridge: [`top`].
+    /// It has the record of the tree's top, with plain names or with Rock Ridge, at [`ROOT_OFFSET`].
     Primary,
     /// The same of the tree with Joliet's names.
     Joliet,
@@ -36,72 +36,93 @@ pub enum Descriptor {
     End,
     /// There is a UDF file system too. This may stand behind the last.
     Udf,
-    /// Anything else.
+    /// Anything else, and trees with blocks of other sizes.
     Other,
 }
 
 impl Descriptor {
-    /// Reads the beginning of a sector.
-    pub fn parse(bytes: &[u8; DESCRIPTOR_BYTES]) -> Self {
-        let head = bytes
-            .first_chunk()
-            .map_or(0, |head| u64::from_le_bytes(*head));
-        match (head >> 8 & 0xff_ffff_ffff, head as u8) {
-            (CD001, 1) => Self::Primary,
-            (CD001, 2) => match bytes.get(88..91) {
-                Some([b'%', b'/', b'@' | b'C' | b'E']) => Self::Joliet,
-                _ => Self::Other,
-            },
-            (CD001, 255) => Self::End,
-            (NSR02 | NSR03, _) => Self::Udf,
+    /// Tells what a sector is.
+    #[inline(never)]
+    pub fn parse(sector: &[u8; SECTOR_BYTES as usize]) -> Self {
+        let [kind, a, b, c, d, last, ..] = sector;
+        match (u32::from_le_bytes([*a, *b, *c, *d]), *last) {
+            (NSR0, b'2' | b'3') => return Self::Udf,
+            (CD00, b'1') => {}
+            _ => return Self::Other,
+        }
+        if *kind == 255 {
+            return Self::End;
+        }
+        if sector.get(128..132) != Some(&[0, 8, 8, 0]) {
+            return Self::Other;
+        }
+        let escape = sector.get(88..).and_then(|rest| rest.first_chunk());
+        let escape = escape.map_or(0, |escape| u32::from_le_bytes(*escape)) & 0xff_ffff;
+        match (*kind, escape) {
+            (1, _) => Self::Primary,
+            (2, UCS_2_1 | UCS_2_2 | UCS_2_3) => Self::Joliet,
             _ => Self::Other,
         }
     }
 }
 
-const CD001: u64 = u64::from_le_bytes(*b"CD001\0\0\0");
-const NSR02: u64 = u64::from_le_bytes(*b"NSR02\0\0\0");
-const NSR03: u64 = u64::from_le_bytes(*b"NSR03\0\0\0");
-
-/// The block in which a descriptor's tree has its top. `None`: it contradicts itself, or has other blocks.
-pub fn top(descriptor: &[u8; DESCRIPTOR_BYTES], record: &mut Record) -> Option<u32> {
-    record.malformed = false;
-    let (head, root) = descriptor.split_at_checked(156)?;
-    let fits = head.get(128..132)? == [0, 8, 8, 0] && record.extent(root) && !record.malformed;
-    fits.then_some(record.block)
-}
+const CD00: u32 = u32::from_le_bytes(*b"CD00");
+const UCS_2_1: u32 = u32::from_le_bytes(*b"%/@\0");
+const UCS_2_2: u32 = u32::from_le_bytes(*b"%/C\0");
+const UCS_2_3: u32 = u32::from_le_bytes(*b"%/E\0");
+const NSR0: u32 = u32::from_le_bytes(*b"NSR0");
 
 /// A few bytes that are put together one after the other.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Text {
     len: usize,
-    room: [u8; TARGET_BYTES_MAX],
+    room: [u8; TARGET_BYTES_MAX + 1],
 }
 
 impl Text {
     const fn new() -> Self {
         Self {
             len: 0,
-            room: [0; TARGET_BYTES_MAX],
+            room: [0; TARGET_BYTES_MAX + 1],
         }
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// What there is so far.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
-        self.room.get(..self.len).unwrap_or_default()
+        let len = self.len.min(self.room.len());
+        self.room.get(..len).unwrap_or_default()
     }
 
-    /// Appends bytes, all or none; whether there was room.
+    /// Appends bytes, all or none. True: there would be more than `max`.
     #[inline(never)]
-    fn push(&mut self, bytes: &[u8]) -> bool {
-        let place = self.room.get_mut(self.len..).unwrap_or_default();
-        let Some(place) = place.get_mut(..bytes.len()) else {
-            return false;
-        };
-        place.copy_from_slice(bytes);
-        self.len = self.len.wrapping_add(bytes.len());
-        true
+    fn add(&mut self, bytes: &[u8], max: usize) -> bool {
+        let over = self.len.wrapping_add(bytes.len()) > max;
+        if !over {
+            for byte in bytes {
+                self.put(*byte);
+            }
+        }
+        over
+    }
+
+    #[inline(never)]
+    fn put(&mut self, byte: u8) {
+        if let Some(place) = self.room.get_mut(self.len) {
+            *place = byte;
+            self.len = self.len.wrapping_add(1);
+        }
     }
 }
 

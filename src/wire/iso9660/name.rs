@@ -2,40 +2,45 @@
 
 use super::Text;
 
-/// A plain identifier. What follows a NUL is left out, separators that are none become dots.
-pub(super) fn plain(id: &[u8], out: &mut Text) {
-    let mut rest = id;
-    while let [byte @ 1..=255, behind @ ..] = rest {
-        if matches!(rest, b".;1" | b";1") {
-            return;
+/// Plain identifiers: what follows a NUL is left out, separators that are none become dots. Joliet's: letters of 16 bits,
+/// highest byte first; what follows a NUL is left out, as are halves of pairs, a byte too many, and dots at the end, which
+/// Windows has none of.
+pub(super) fn read(id: &[u8], joliet: bool, out: &mut Text) {
+    if joliet {
+        for unit in id.as_chunks().0 {
+            let letter: u32 = u16::from_be_bytes(*unit).into();
+            let (mut shift, mark): (u32, u8) = match letter {
+                0 => break,
+                1..0x80 => (0, 0),
+                0x80..0x800 => (6, 0xc0),
+                0xd800..0xe000 => continue,
+                _ => (12, 0xe0),
+            };
+            out.put(mark | (letter >> shift) as u8);
+            while shift > 0 {
+                shift = shift.wrapping_sub(6);
+                out.put(0x80 | (letter >> shift) as u8 & 0x3f);
+            }
         }
-        rest = behind;
-        out.push(&[match byte {
-            b';' | b'/' => b'.',
-            byte => byte.to_ascii_lowercase(),
-        }]);
-    }
-}
-
-/// Joliet's: letters of 16 bits, highest byte first. What follows a NUL is left out, as are halves of pairs, a byte too many,
-/// and dots at the end, which Windows has none of.
-pub(super) fn joliet(id: &[u8], out: &mut Text) {
-    for unit in id.as_chunks().0 {
-        let letter = u16::from_be_bytes(*unit);
-        let tail = 0x80 | letter as u8 & 0x3f;
-        let middle = (letter >> 6) as u8;
-        match letter {
-            0 => break,
-            1..0x80 => out.push(&[letter as u8]),
-            0x80..0x800 => out.push(&[0xc0 | middle, tail]),
-            0xd800..0xe000 => true,
-            _ => out.push(&[0xe0 | (letter >> 12) as u8, 0x80 | middle & 0x3f, tail]),
-        };
-    }
-    if let [_, .., b';', b'1'] = out.bytes() {
-        out.len = out.len.saturating_sub(2);
+        if let [_, .., b';', b'1'] = out.bytes() {
+            out.len = out.len.wrapping_sub(2);
+        }
+    } else {
+        let mut rest = id;
+        loop {
+            let [byte, behind @ ..] = rest else {
+                return;
+            };
+            rest = behind;
+            out.put(match byte {
+                0 => return,
+                b';' if matches!(rest, b"1") => break,
+                b';' | b'/' => b'.',
+                byte => byte.to_ascii_lowercase(),
+            });
+        }
     }
     while let [_, .., b'.'] = out.bytes() {
-        out.len = out.len.saturating_sub(1);
+        out.len = out.len.wrapping_sub(1);
     }
 }

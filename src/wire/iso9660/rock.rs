@@ -1,6 +1,8 @@
 //! Rock Ridge: what files are on Unix, in fields of the system use area and of the areas that continue it.
 
-use super::{Area, NAME_BYTES_MAX, Record, date};
+use super::date::Dates;
+use super::record::numbers;
+use super::{NAME_BYTES_MAX, Record, TARGET_BYTES_MAX};
 
 impl Record {
     /// Reads an area. What no field says stays as it was.
@@ -8,95 +10,124 @@ impl Record {
     pub fn read(&mut self, area: &[u8]) {
         let mut rest = area;
         // Behind the last field there may be less than a field.
-        while let [a, b, len @ 4..=255, _, ..] = rest {
-            let Some((field, behind)) = rest.split_at_checked((*len).into()) else {
+        while let [a, b, len @ 4..=255, _, behind @ ..] = rest {
+            let len = usize::from(*len).wrapping_sub(4);
+            let Some((field, behind)) = behind.split_at_checked(len) else {
                 self.malformed = true;
                 return;
             };
             rest = behind;
-            match u16::from_be_bytes([*a, *b]) {
+            let places: &mut [u32] = match u16::from_le_bytes([*a, *b]) {
                 ST => return,
-                SP => self.skip = field.get(6).copied().unwrap_or_default(),
-                ER => self.extended = true,
-                CE => {
-                    self.more = Area {
-                        block: self.number(field, 4),
-                        offset: self.number(field, 12),
-                        len: self.number(field, 20),
-                    };
-                }
-                PX => {
-                    for place in 0..4 {
-                        let number =
-                            self.number(field, 8_usize.wrapping_mul(place).wrapping_add(4));
-                        if let Some(place) = self.posix.get_mut(place) {
-                            *place = number;
-                        }
-                    }
-                }
-                TF => self.set_times(field),
-                // The other flags are for "." and "..", which have their names elsewhere, and for hosts.
-                NM => {
-                    if let [_, _, _, _, 0 | 1, text @ ..] = field {
-                        let fits = self.name.len.saturating_add(text.len()) <= NAME_BYTES_MAX;
-                        self.malformed |= !fits || !self.name.push(text);
-                    }
-                }
-                SL => self.add_target(field),
+                CE => &mut self.more,
+                PX => &mut self.posix,
+                PN => &mut self.numbers,
                 CL | PL => {
-                    let block = self.number(field, 4);
-                    self.move_to(block);
+                    self.flags |= Self::DIRECTORY;
+                    let [block, _] = &mut self.extent;
+                    core::slice::from_mut(block)
                 }
-                RE => self.hide(),
-                _ => {}
+                RE => {
+                    self.flags |= Self::ASSOCIATED;
+                    continue;
+                }
+                ER => {
+                    self.extended = true;
+                    continue;
+                }
+                SP => {
+                    if let [_, _, skip, ..] = field {
+                        self.skip = *skip;
+                    }
+                    continue;
+                }
+                TF => {
+                    self.set_times(field);
+                    continue;
+                }
+                NM => {
+                    self.add_name(field);
+                    continue;
+                }
+                SL => {
+                    self.add_target(field);
+                    continue;
+                }
+                _ => continue,
+            };
+            self.malformed |= numbers(places, field);
+        }
+    }
+
+    fn add_name(&mut self, field: &[u8]) {
+        // The other flags are for "." and "..", which have their names elsewhere, and for hosts.
+        if let [0 | 1, text @ ..] = field
+            && !self.dots
+        {
+            if self.plain {
+                self.plain = false;
+                self.name.len = 0;
             }
+            self.malformed |= self.name.add(text, NAME_BYTES_MAX);
         }
     }
 
     fn set_times(&mut self, field: &[u8]) {
-        let mut flags = field.get(4).copied().unwrap_or_default();
-        let len = if flags & 0x80 != 0 { 17 } else { 7 };
-        let mut rest = field.get(5..).unwrap_or_default();
-        // Some have the time of the last change of attributes where that of the creation should be, as Linux takes it.
-        for at in [0_usize, 1, 2, 0] {
+        let &[mut flags, ref dates @ ..] = field else {
+            return;
+        };
+        let mut dates = Dates::new(dates, flags);
+        for at in 0..4 {
             if flags & 1 != 0 {
-                let (date, behind) = rest.split_at_checked(len).unwrap_or_default();
-                rest = behind;
-                self.malformed |= date.is_empty();
-                if let Some(time) = self.times.get_mut(at) {
-                    *time = date::seconds(date);
+                let time = dates.seconds();
+                // Some have the time of the last change of attributes where that of the creation should be, as Linux takes it.
+                if let Some(place) = self.times.get_mut(at % 3) {
+                    *place = time;
                 }
             }
             flags >>= 1;
         }
+        self.malformed |= dates.are_short();
     }
 
     fn add_target(&mut self, field: &[u8]) {
-        let mut rest = field.get(5..).unwrap_or_default();
+        let &[_, ref rest @ ..] = field else {
+            return;
+        };
+        let mut rest = rest;
         while let [flags, len, behind @ ..] = rest {
-            let text = behind.split_at_checked((*len).into());
-            let (mut text, behind) = text.unwrap_or_default();
-            match flags & !1 {
-                0 if text.len() == usize::from(*len) => {}
-                2 => text = b".",
-                4 => text = b"..",
-                8 => text = b"/",
-                _ => self.malformed = true,
+            let Some((mut text, behind)) = behind.split_at_checked((*len).into()) else {
+                break;
+            };
+            rest = behind;
+            // 2 is the directory itself, 4 the one above.
+            let dots = flags & !(CONTINUES | TOP);
+            if dots != 0 {
+                match b"..".get(..(dots / 2).into()) {
+                    Some(dots) => text = dots,
+                    None => self.malformed = true,
+                }
             }
             if self.separated {
-                self.target.push(b"/");
+                self.target.put(b'/');
             }
-            self.malformed |= !self.target.push(text);
+            if flags & TOP != 0 {
+                self.target.put(b'/');
+            }
+            self.malformed |= self.target.add(text, TARGET_BYTES_MAX);
             // The top ends with its separator, and what is continued does not end here.
-            self.separated = flags & 9 == 0;
-            rest = behind;
+            self.separated = flags & (CONTINUES | TOP) == 0;
         }
         self.malformed |= !rest.is_empty();
     }
 }
 
+/// Flags of a component of a target.
+const CONTINUES: u8 = 1;
+const TOP: u8 = 8;
+
 const fn signature(name: [u8; 2]) -> u16 {
-    u16::from_be_bytes(name)
+    u16::from_le_bytes(name)
 }
 
 const CE: u16 = signature(*b"CE");
@@ -104,6 +135,7 @@ const CL: u16 = signature(*b"CL");
 const ER: u16 = signature(*b"ER");
 const NM: u16 = signature(*b"NM");
 const PL: u16 = signature(*b"PL");
+const PN: u16 = signature(*b"PN");
 const PX: u16 = signature(*b"PX");
 const RE: u16 = signature(*b"RE");
 const SL: u16 = signature(*b"SL");

@@ -29,7 +29,7 @@ fn read(id: &[u8], fields: &[&[u8]]) -> Record {
     let mut record = Record::new();
     let bytes = bytes(id, &fields.concat());
     assert!(record.begin(&bytes, 0));
-    record.finish(&bytes, false);
+    record.finish();
     record
 }
 
@@ -38,8 +38,8 @@ fn a_record_is_read_and_every_prefix_has_not_its_form() {
     let whole = bytes(b"A.TXT;1", &field(b"NM", b"\0a.Text"));
     let mut record = Record::new();
     assert!(record.begin(&whole, 0) && !record.malformed);
-    record.finish(&whole, false);
-    assert_eq!((record.block, record.size, record.len), (77, 5, 51));
+    record.finish();
+    assert_eq!((record.extent, record.len), ([77, 5], 51));
     assert_eq!(
         (record.times, record.posix),
         ([1_795_176_000; 3], [0o100_555, 1, 0, 0])
@@ -112,8 +112,8 @@ fn names_of_joliet_become_utf_8() {
     let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
     let check = |id: &[u8], name: &[u8]| {
         let (whole, mut record) = (bytes(id, &[]), Record::new());
-        assert!(record.begin(&whole, 0));
-        record.finish(&whole, true);
+        assert!(record.begin(&whole, JOLIET));
+        record.finish();
         assert_eq!(record.name.bytes(), name, "{id:?}");
     };
     for (text, name) in [
@@ -154,14 +154,18 @@ fn times_are_those_of_linux() {
             16 => [date, &[0]].concat(),
             _ => date.to_vec(),
         };
-        assert_eq!(date::seconds(&date), secs, "{date:?}");
+        let mut dates = date::Dates::new(&date, if date.len() > 7 { 0xf0 } else { 0x7f });
+        assert_eq!(dates.seconds(), secs, "{date:?}");
+        assert!(!dates.are_short());
+        // There is no other behind it.
+        dates.seconds();
+        assert!(dates.are_short());
     }
     // Whatever the bytes are.
     for byte in 0..=255 {
-        date::seconds(&[byte; 7]);
-        date::seconds(&[byte; 17]);
+        date::Dates::new(&[byte; 7], 0).seconds();
+        date::Dates::new(&[byte; 17], date::DIGITS).seconds();
     }
-    date::seconds(&[]);
 }
 
 #[test]
@@ -189,6 +193,24 @@ fn times_of_rock_ridge_come_in_their_order() {
     assert_eq!(read(b"A", &[&long]).times, [own, secs(2), own]);
     let short = read(b"A", &[b"TF\x04\x01"]);
     assert!(!short.malformed);
+}
+
+#[test]
+fn devices_have_two_numbers_in_one_way_or_the_other() {
+    for (high, low, device) in [
+        (259, 70_000, (259, 70_000)),
+        (1, 5, (1, 5)),
+        (0, 0x0801, (8, 1)),
+        (0, 7, (0, 7)),
+    ] {
+        let record = read(b"A", &[&field(b"PN", &[both(high), both(low)].concat())]);
+        assert_eq!((record.device(), record.malformed), (device, false));
+    }
+    assert_eq!(read(b"A", &[]).device(), (0, 0));
+    assert!(read(b"A", &[&field(b"PN", &both(1))]).malformed);
+    let mut record = read(b"A", &[&field(b"PN", &[both(8), both(1)].concat())]);
+    assert!(record.begin(&bytes(b"B", &[]), 0));
+    assert_eq!(record.device(), (0, 0));
 }
 
 #[test]
@@ -240,6 +262,8 @@ fn targets_are_put_together_and_end() {
             "a/b",
         ),
         (vec![link(&[(8, b"")])], "/"),
+        // Where two separators stand, genisoimage writes a top between them.
+        (vec![link(&[(0, b"a"), (8, b""), (0, b"b")])], "a//b"),
         (vec![], ""),
     ] {
         let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
@@ -276,12 +300,7 @@ fn targets_are_put_together_and_end() {
 fn fields_go_on_elsewhere_and_end_where_they_say() {
     let more = |block, offset, len| field(b"CE", &[both(block), both(offset), both(len)].concat());
     let record = read(b"A", &[&more(9, 100, 48)]);
-    let area = Area {
-        block: 9,
-        offset: 100,
-        len: 48,
-    };
-    assert_eq!((record.more, record.malformed), (area, false));
+    assert_eq!((record.more, record.malformed), ([9, 100, 48], false));
     let name = field(b"NM", b"\0name");
     assert_eq!(read(b"A", &[b"ST\x04\x01", &name]).name.bytes(), b"a");
     assert_eq!(read(b"A", &[b"XY\x00\x01", &name]).name.bytes(), b"a");
@@ -291,7 +310,7 @@ fn fields_go_on_elsewhere_and_end_where_they_say() {
     );
     assert!(read(b"A", &[&name[..name.len() - 1]]).malformed);
     let moved = read(b"A", &[&field(b"CL", &both(300))]);
-    assert!(moved.is_directory() && moved.block == 300);
+    assert!(moved.is_directory() && moved.extent[0] == 300);
     assert!(read(b"A", &[b"RE\x04\x01"]).is_elsewhere());
     for cut in 4..12 {
         let mut field = field(b"CL", &both(300));
@@ -308,7 +327,7 @@ fn bytes_before_fields_are_skipped_but_for_the_first() {
     let whole = bytes(b"A", &[&[7; 14][..], &name].concat());
     let mut record = Record::new();
     assert!(record.begin(&whole, 14));
-    record.finish(&whole, false);
+    record.finish();
     assert_eq!(record.name.bytes(), b"name");
     // Behind what CD-ROM XA has there, and not.
     for gap in [0, 14] {
@@ -317,16 +336,23 @@ fn bytes_before_fields_are_skipped_but_for_the_first() {
         assert_eq!(record.skip, 14);
     }
     assert!(record.begin(&whole, 255));
-    record.finish(&whole, false);
+    record.finish();
     assert_eq!(record.name.bytes(), b"a");
 }
 
 #[test]
 fn descriptors_are_told_apart() {
-    let mut sector = [0; DESCRIPTOR_BYTES];
+    let mut sector = [0; SECTOR_BYTES as usize];
     assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
     sector[1..6].copy_from_slice(b"CD001");
     assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
+    // Blocks of another size.
+    for kind in [1, 2] {
+        sector[0] = kind;
+        sector[88..91].copy_from_slice(b"%/E");
+        assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
+    }
+    sector[128..132].copy_from_slice(&[0, 8, 8, 0]);
     for (kind, expect) in [
         (1, Descriptor::Primary),
         (3, Descriptor::Other),
@@ -355,13 +381,6 @@ fn descriptors_are_told_apart() {
         sector[1..6].copy_from_slice(id);
         assert_eq!(Descriptor::parse(&sector), expect);
     }
-    let mut record = Record::new();
-    sector[156..190].copy_from_slice(&bytes(b"\0", &[]));
-    assert_eq!(top(&sector, &mut record), None);
-    sector[128..132].copy_from_slice(&[0, 8, 8, 0]);
-    assert_eq!(top(&sector, &mut record), Some(77));
-    sector[160] = 1;
-    assert_eq!(top(&sector, &mut record), None);
 }
 
 #[test]
@@ -377,13 +396,17 @@ fn nothing_panics_whatever_the_bytes() {
         bytes[0] = bytes[0] % 70 + 30;
         bytes[32] %= 20;
         // Real signatures, now and then.
-        let names = b"NMSLTFPXCECLPLRESPSTER";
-        let at = usize::from(bytes[90]) % 11 * 2;
+        let names = b"NMSLTFPXCECLPLRESPSTERPN";
+        let at = usize::from(bytes[90]) % 12 * 2;
         let place = 33 + usize::from(bytes[32] | 1);
         bytes[place..place + 2].copy_from_slice(&names[at..at + 2]);
         bytes[place + 2] %= 60;
-        if record.begin(&bytes, bytes[91] % 4) {
-            record.finish(&bytes, bytes[92] & 1 != 0);
+        let skip = match bytes[91] % 4 {
+            3 => JOLIET,
+            skip => skip.into(),
+        };
+        if record.begin(&bytes, skip) {
+            record.finish();
         }
     }
 }

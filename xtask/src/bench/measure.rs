@@ -1,6 +1,5 @@
 //! What a turn costs: time on the wall, the server's CPU and our own; and what several turns come to.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,8 @@ use anyhow::{Context as _, Result};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::Serialize;
+
+use crate::server::open_files;
 
 /// One turn of a workload on one server.
 #[derive(Clone, Copy)]
@@ -69,19 +70,11 @@ fn read(clock: ClockId) -> Result<Duration> {
 /// Waits until the server holds no file any more that was removed: letting go of them is a part of what REMOVE costs.
 fn wait_for_removed(pid: u32) -> Result<()> {
     const WAIT_MAX: Duration = Duration::from_secs(5);
-    let directory = format!("/proc/{pid}/fd");
     let start = Instant::now();
     loop {
-        let removed = fs::read_dir(&directory)
-            .with_context(|| format!("cannot list {directory}"))?
-            // What was closed meanwhile has no link any more.
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-            .any(|target| {
-                target
-                    .as_os_str()
-                    .as_encoded_bytes()
-                    .ends_with(b" (deleted)")
-            });
+        let removed = open_files(pid)?
+            .iter()
+            .any(|path| path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)"));
         if !removed || start.elapsed() > WAIT_MAX {
             return Ok(());
         }

@@ -48,7 +48,7 @@ impl Report {
         rounds: u32,
         memory: Vec<(&'static str, u64)>,
     ) -> Result<Self> {
-        let mut table = Table::new("nfs-ganesha", rounds)?;
+        let mut table = Table::new(["stowaway", "nfs-ganesha"], rounds)?;
         for (workload, costs) in results {
             table.add(&workload.facts().subject, costs)?;
         }

@@ -4,11 +4,11 @@
 //! server costs is its CPU time: on a busy machine it wavers least.
 
 mod calls;
-mod load;
+pub mod load;
 mod packets;
 mod report;
-mod server;
-mod workload;
+pub mod server;
+pub mod workload;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -146,7 +146,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     progress.done();
 
-    let mut table = Table::new(PEER, round_count)?;
+    let mut table = Table::new(["stowaway", PEER], round_count)?;
     for (workload, pair, costs) in &results {
         let mut subject = workload.subject();
         subject.title = format!("{}, {}", subject.title, Transport::ALL[*pair].name());
@@ -164,7 +164,7 @@ pub fn main(args: &Args) -> Result<()> {
 
 impl Program {
     /// What is called `sftp-server` is one: our file knows its role by that name.
-    fn new(name: &'static str, file: &Path, ground: &Ground) -> Result<Self> {
+    pub fn new(name: &'static str, file: &Path, ground: &Ground) -> Result<Self> {
         let file = file
             .canonicalize()
             .with_context(|| format!("there is no {}", file.display()))?;

@@ -29,10 +29,8 @@ pub struct Subject {
     pub title: String,
     /// What is counted.
     pub unit: Unit,
-    /// The server's CPU for one unit should be at most this.
-    pub cpu_aim: Option<f64>,
-    /// The rate should be at least this many times the peer's.
-    pub rate_aim: Option<f64>,
+    /// What its figures should reach.
+    pub aims: Vec<(What, Aim)>,
 }
 
 /// Every figure of ours and of one peer.
@@ -40,6 +38,7 @@ pub struct Subject {
 pub struct Table {
     machine: String,
     rounds: u32,
+    ours: &'static str,
     peer: &'static str,
     figures: Vec<Figure>,
 }
@@ -72,19 +71,37 @@ pub enum What {
     GeneratorCpu,
 }
 
+/// What the median of a figure should be.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Aim {
+pub enum Aim {
+    /// At most this.
     AtMost(f64),
+    /// At least this many times the peer's.
     TimesPeer(f64),
+    /// At most this many times the peer's.
+    AtMostTimesPeer(f64),
+}
+
+impl Subject {
+    /// One whose server should take at most so much CPU for a unit.
+    pub fn new(title: &str, unit: Unit, cpu_aim: Option<f64>) -> Self {
+        let aim = cpu_aim.map(|limit| (What::ServerCpu, Aim::AtMost(limit)));
+        Self {
+            title: title.into(),
+            unit,
+            aims: aim.into_iter().collect(),
+        }
+    }
 }
 
 impl Table {
-    /// An empty one, against the peer of that name.
-    pub fn new(peer: &'static str, rounds: u32) -> Result<Self> {
+    /// An empty one, of ours and its peer by their names.
+    pub fn new([ours, peer]: [&'static str; 2], rounds: u32) -> Result<Self> {
         Ok(Self {
             machine: machine()?,
             rounds,
+            ours,
             peer,
             figures: Vec::new(),
         })
@@ -108,8 +125,8 @@ impl Table {
         println!("{}", self.machine);
         println!("{} rounds; {}", self.rounds, setting.join("\n"));
         println!(
-            "median (min–max); ratio = stowaway / {}, less is better but for rates\n",
-            self.peer
+            "median (min–max); ratio = {} / {}, less is better but for rates\n",
+            self.ours, self.peer
         );
         let row = |cells: [&str; 7]| {
             let [workload, what, ours, peer, ratio, aim, reached] = cells;
@@ -118,7 +135,7 @@ impl Table {
             );
         };
         row([
-            "workload", "figure", "stowaway", self.peer, "ratio", "aim", "reached",
+            "workload", "figure", self.ours, self.peer, "ratio", "aim", "reached",
         ]);
         for figure in &self.figures {
             let title = if figure.what == What::ServerCpu {
@@ -152,7 +169,7 @@ impl Table {
             return Ok(());
         }
         make_parent(path)?;
-        let caption = format!("Server CPU, stowaway / {} (less is better)", self.peer);
+        let caption = format!("Server CPU, {} / {} (less is better)", self.ours, self.peer);
         draw(&bars, &caption, path).map_err(|e| anyhow!("cannot draw {}: {e}", path.display()))?;
         println!("{}", path.display());
         Ok(())
@@ -193,14 +210,12 @@ impl Figure {
             ),
         };
         let ours = Spread::of(ours.iter().map(value))?;
-        let aim = match what {
-            What::ServerCpu => subject.cpu_aim.map(Aim::AtMost),
-            What::Rate => subject.rate_aim.map(Aim::TimesPeer),
-            What::Wall | What::GeneratorCpu => None,
-        };
+        let mut aims = subject.aims.iter();
+        let aim = aims.find(|(of, _)| *of == what).map(|(_, aim)| *aim);
         let reached = match aim {
             Some(Aim::AtMost(limit)) => Some(ours.median <= limit),
             Some(Aim::TimesPeer(factor)) => ratio.map(|ratio| ratio.median >= factor),
+            Some(Aim::AtMostTimesPeer(factor)) => ratio.map(|ratio| ratio.median <= factor),
             None => None,
         };
         let peer = Spread::of(peer.iter().map(value));
@@ -263,6 +278,7 @@ impl std::fmt::Display for Aim {
         match self {
             Self::AtMost(limit) => write!(f, "≤ {limit}"),
             Self::TimesPeer(factor) => write!(f, "≥ {factor} ×"),
+            Self::AtMostTimesPeer(factor) => write!(f, "≤ {factor} ×"),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::ground::{
     self, BIG, CROWD, Export, NAME_COUNT, NAMES, Place, STAMP_STEP, STANDING, Scale,
 };
 use super::load::{DEPTH, Load, Refill};
-use super::table::{Subject, Unit};
+use super::table::{Aim, Subject, Unit, What};
 use super::writing::{self, Pattern};
 use crate::client::{Client, Nfs, replies};
 
@@ -65,12 +65,7 @@ impl Workload {
     /// The table of all.
     pub fn facts(self) -> Facts {
         let facts = |title: &str, unit, cpu_aim| Facts {
-            subject: Subject {
-                title: title.into(),
-                unit,
-                cpu_aim,
-                rate_aim: None,
-            },
+            subject: Subject::new(title, unit, cpu_aim),
             path_handles: false,
             place: None,
         };
@@ -85,7 +80,7 @@ impl Workload {
             Self::ReadRandom => facts("READ 4 KiB, random", Unit::Request, Some(6.0)),
             Self::Read => {
                 let mut facts = facts("READ 1 MiB", Unit::Byte, Some(0.25));
-                facts.subject.rate_aim = Some(1.3);
+                facts.subject.aims.push((What::Rate, Aim::TimesPeer(1.3)));
                 facts
             }
             Self::Readdir => facts("READDIR", Unit::Entry, None),
@@ -150,19 +145,26 @@ impl Workload {
             Self::ReadRandom => {
                 let blocks = scale.big_bytes / u64::from(SMALL);
                 let order: Vec<u64> = (0..count).map(|_| random.below(blocks)).collect();
-                read(load, objects, Refill::Batch, count, SMALL, |index| {
-                    order[index as usize] * u64::from(SMALL)
-                })?;
+                read(
+                    load,
+                    &objects.big,
+                    0,
+                    Refill::Batch,
+                    count,
+                    SMALL,
+                    |index| order[index as usize] * u64::from(SMALL),
+                )?;
             }
             Self::Read => {
-                let count = scale.big_bytes / u64::from(LARGE);
-                read(load, objects, Refill::Slide, count, LARGE, |index| {
-                    index * u64::from(LARGE)
-                })?;
-                return Ok(scale.big_bytes);
+                return read_through(load, &objects.big, 0, scale.big_bytes, LARGE);
             }
             Self::Readdir | Self::Readdirplus | Self::ReaddirplusPath => {
-                return walk(load, objects, self != Self::Readdir, scale.crowd_count);
+                return walk(
+                    load,
+                    &objects.crowd,
+                    self != Self::Readdir,
+                    scale.crowd_count,
+                );
             }
             Self::Write | Self::WriteExt4 => {
                 let dir = self.dir(objects)?;
@@ -203,10 +205,27 @@ impl Workload {
     }
 }
 
+/// Reads a large file of `bytes`, which begins at `start` of what is asked, from its beginning to its end, `size` each.
+pub fn read_through(
+    load: &mut Load,
+    file: &[u8],
+    start: u64,
+    bytes: u64,
+    size: u32,
+) -> Result<u64> {
+    let step = u64::from(size);
+    let count = bytes / step;
+    read(load, file, start, Refill::Slide, count, size, |index| {
+        index * step
+    })?;
+    Ok(bytes)
+}
+
 /// READs of `size` bytes, each checked for its length and for bytes of the place that was asked for.
 fn read(
     load: &mut Load,
-    objects: &Objects,
+    file: &[u8],
+    start: u64,
     refill: Refill,
     count: u64,
     size: u32,
@@ -216,8 +235,8 @@ fn read(
         count,
         refill,
         |index| Nfs::Read {
-            file: &objects.big,
-            offset: offset(index),
+            file,
+            offset: start + offset(index),
             count: size,
         },
         |index, body| {
@@ -242,12 +261,11 @@ fn read(
     )
 }
 
-/// Lists the large directory from its beginning to its end. Every entry must come exactly once.
-fn walk(load: &mut Load, objects: &Objects, plus: bool, entry_count: u64) -> Result<u64> {
+/// Lists a large directory from its beginning to its end. Every entry must come exactly once.
+pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result<u64> {
     let mut seen = vec![false; entry_count as usize];
     let (mut cookie, mut verifier, mut eof) = (0, [0; 8], false);
     while !eof {
-        let dir = &objects.crowd;
         let ask = if plus {
             Nfs::ReadDirPlus {
                 dir,

@@ -50,7 +50,7 @@ impl Guest {
             mut command,
             disk,
             ports,
-        } = machine.start(directory.path(), "control")?;
+        } = machine.start(directory.path(), "control", None)?;
         let _waiting = setup::progress("booting a guest");
         let (control, far_end) = UnixStream::pair().context("cannot make a socket pair")?;
         // QEMU finds its end of the control port as descriptor 0.
@@ -200,7 +200,8 @@ fn split_end(text: &[u8], mark: &str) -> Option<Answer> {
     })
 }
 
-fn last_lines(text: &[u8]) -> String {
+/// The end of what was said.
+pub(super) fn last_lines(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")

@@ -38,9 +38,14 @@ impl Namespace {
         command
     }
 
+    /// The file that stands for it.
+    pub fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
     /// Runs `work` on a thread inside: sockets that it opens belong to the namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let path = format!("/run/netns/{}", self.name);
+        let path = self.path();
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;

@@ -1,77 +1,21 @@
 //! sshfs: a file system over SFTP, exercised like a local one.
 
 use super::{Remote, make, program, server};
-use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{Signal, kill};
+use anyhow::{Context, Result, ensure};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, FileTimes, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 use xtask::build::Arch;
 use xtask::mounts;
 use xtask::server::public_dir;
 use xtask::setup::{self, Package};
 use xtask::sshd::USER_ID;
-
-const MOUNT_MAX: Duration = Duration::from_secs(10);
-
-/// sshfs in the foreground. Dropped, it is unmounted.
-struct Sshfs {
-    at: PathBuf,
-    child: Child,
-}
-
-impl Sshfs {
-    fn mount(mut command: Command, at: &Path) -> Result<Self> {
-        fs::create_dir_all(at)?;
-        let device = fs::metadata(at)?.dev();
-        command.arg(at).stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.stderr(Stdio::piped()).spawn()?;
-        let at = at.to_owned();
-        let mut sshfs = Self { at, child };
-        let start = Instant::now();
-        while fs::metadata(&sshfs.at)?.dev() == device {
-            let ended = sshfs.child.try_wait()?.is_some();
-            if ended || start.elapsed() > MOUNT_MAX {
-                sshfs.end()?;
-                let mut said = String::new();
-                if let Some(stderr) = &mut sshfs.child.stderr {
-                    stderr.read_to_string(&mut said)?;
-                }
-                bail!("sshfs did not mount; it said: {said}");
-            }
-            sleep(Duration::from_millis(5));
-        }
-        Ok(sshfs)
-    }
-
-    /// Asks it to end, which reaches sshfs through who watches its time.
-    fn end(&mut self) -> Result<()> {
-        if self.child.try_wait()?.is_none() {
-            kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
-            self.child.wait()?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Sshfs {
-    fn drop(&mut self) {
-        // What was written is sent first. If nothing is mounted any more, there is nothing to unmount.
-        let _ = setup::quietly(Command::new("umount").arg(&self.at));
-        let start = Instant::now();
-        while start.elapsed() < MOUNT_MAX && matches!(self.child.try_wait(), Ok(None)) {
-            sleep(Duration::from_millis(5));
-        }
-        let _ = self.end();
-    }
-}
+use xtask::sshfs::{Listening, Sshfs};
 
 /// Runs `work` on the user's home as sshfs shows it, with more of its options.
 pub fn mounted(
@@ -216,38 +160,6 @@ fn a_mounted_directory_is_a_directory() -> Result<()> {
     })
 }
 
-/// A server that listens by itself. Dropped, it ends.
-struct Listening {
-    child: Child,
-    port: u16,
-}
-
-impl Listening {
-    fn start(arch: Arch, directory: &Path) -> Result<Self> {
-        let mut command = Command::new(server(arch)?);
-        command.args(["sftp-server", "--listen", "127.0.0.1:0", "--jail"]);
-        let mut child = command.arg(directory).stderr(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        if let Some(stderr) = child.stderr.take() {
-            BufReader::new(stderr).read_line(&mut line)?;
-        }
-        let mut listening = Self { child, port: 0 };
-        // `… listening on 127.0.0.1:PORT: …`
-        listening.port = line
-            .split_once("127.0.0.1:")
-            .and_then(|(_, rest)| rest.split_once(':')?.0.parse().ok())
-            .with_context(|| format!("where does it listen? It said: {line}"))?;
-        Ok(listening)
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_server_that_listens_is_mounted_twice_without_ssh() -> Result<()> {
     setup::need(&[Package::SSHFS])?;
@@ -256,7 +168,7 @@ fn a_server_that_listens_is_mounted_twice_without_ssh() -> Result<()> {
         let there = place.path().join("there");
         fs::create_dir(&there)?;
         mounts::private("sshfs", || {
-            let listening = Listening::start(arch, &there)?;
+            let listening = Listening::start(&server(arch)?, &there)?;
             let mount = |name: &str| {
                 let mut command = program("sshfs", place.path());
                 command.args(["-f", "127.0.0.1:/", "-o", "direct_io", "-o"]);

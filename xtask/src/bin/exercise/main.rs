@@ -4,10 +4,12 @@
 
 mod crowd;
 mod fsx;
+mod inventory;
 mod load;
 mod manifest;
 mod posix;
 mod race;
+mod reads;
 
 use std::process::ExitCode;
 
@@ -32,8 +34,12 @@ enum Command {
     Load(load::Args),
     /// A line for each thing below a directory
     Manifest(manifest::Args),
+    /// A line for each thing below a directory, with all that is known of it
+    Inventory(inventory::Args),
     /// What the calls of POSIX do in a directory, a line each
     Posix(posix::Args),
+    /// One file, here and there
+    Reads(reads::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +49,8 @@ fn main() -> ExitCode {
         Command::Race(args) => race::main(args),
         Command::Load(args) => load::main(args),
         Command::Manifest(args) => manifest::main(args),
+        Command::Reads(args) => reads::main(args),
+        Command::Inventory(args) => inventory::main(args),
         Command::Posix(args) => posix::main(args),
     };
     match outcome {

@@ -1,0 +1,516 @@
+//! The images that a backend over the kernel's files has open, and the answers about what is inside them.
+//!
+//! An image is opened when something inside it is asked for, and closed when it was not used between two rests. There are a few
+//! at most: another one takes the place of that which was opened first. They share one window and one entry, so that memory
+//! does not depend on how many or how large they are. What is inside belongs to an image as it was when it was opened: once
+//! that is another file, or was written to, or removed, it is stale.
+
+use super::super::iso::{Block, Entry, Image, Tree};
+use super::super::walk::put;
+use super::super::{
+    Attr, Detail, DirEntry, FsError, FsResult, Handle, Kind, Name, Node, Pin, Space, handle,
+};
+use super::told;
+use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
+#[cfg(not(test))]
+use crate::sys::heap;
+use crate::sys::named;
+use core::ops::ControlFlow;
+use rustix::fd::RawFd;
+use rustix::fs::AtFlags;
+
+/// No object's number.
+const NOTHING: u64 = u64::MAX;
+/// Bytes that an image's file system gives out at once.
+const UNIT_BYTES: u32 = 2048;
+
+/// Nodes that are valid at least as long as a request is answered.
+const REQUEST_NODE_COUNT: u32 = 64;
+/// All of them, and what sessions and orders keep.
+const OBJECT_COUNT: usize = HANDLE_COUNT_MAX + 2 * REQUEST_NODE_COUNT as usize;
+
+/// A file that is open.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    file: RawFd,
+    size: u64,
+}
+
+impl Block for Disk {
+    fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {
+        match named::read_at::<FsError>(self.file, offset, out)? {
+            len if len as usize == out.len() => Ok(()),
+            // It has become shorter.
+            _ => Err(FsError::Io),
+        }
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// An image that is open, if it has an identity.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Slot {
+    /// What tells it from every other image, and from what it is after it was written to.
+    identity: u64,
+    pins: u32,
+    /// In which export it lies.
+    export: u16,
+    used: bool,
+    /// That of its file.
+    handle: Handle,
+    disk: Disk,
+    tree: Tree,
+}
+
+/// An object inside an image, for as long as its node is valid.
+#[derive(Clone, Copy, Debug)]
+struct Object {
+    id: u64,
+    image: u32,
+    pins: u32,
+}
+
+/// What is inside images. It takes no memory until somebody asks.
+pub(in super::super) struct Images(&'static mut Inside);
+
+/// All that is open.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+pub(in super::super) struct Inside {
+    /// The image that is looked into …
+    now: Slot,
+    /// … which is this one; and which was opened last.
+    turned: u32,
+    last: u32,
+    /// The object of which all is known.
+    known: u64,
+    /// Where the last node is, and how many are kept.
+    node: u32,
+    pins: u32,
+    image: Image<Disk>,
+    entry: Entry,
+    /// One that is listed.
+    listed: Entry,
+    slots: [Slot; IMAGE_COUNT_MAX],
+    objects: [Object; OBJECT_COUNT],
+}
+
+impl core::fmt::Debug for Images {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str("Images")
+    }
+}
+
+/// What tells an image whose file has this handle from others, and from what it was before it was written to. It outlives
+/// restarts, and is never 0.
+#[inline(never)]
+fn identity(attr: &Attr, handle: &Handle) -> u64 {
+    let time = attr.mtime;
+    let mut mixed = 0_u64;
+    let mut mix =
+        |part: u64| mixed = (mixed.rotate_left(29) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for part in [attr.inode, attr.size, time.secs as u64, time.nanos.into()] {
+        mix(part);
+    }
+    for byte in handle.bytes() {
+        mix((*byte).into());
+    }
+    mixed | 1
+}
+
+impl Images {
+    /// For the one backend of a process.
+    #[cfg(not(test))]
+    pub(in super::super) fn new() -> Self {
+        static ROOM: heap::Place<Inside> = heap::Place::new(Inside::EMPTY);
+        Self(ROOM.take())
+    }
+
+    #[cfg(test)]
+    pub(in super::super) fn new() -> Self {
+        Self(std::boxed::Box::leak(std::boxed::Box::new(Inside::EMPTY)))
+    }
+
+    /// Who answers for a node, if it lies inside an image.
+    #[inline(always)]
+    pub(in super::super) fn of(&mut self, node: Node) -> Option<&mut Inside> {
+        node.is_inside().then_some(&mut *self.0)
+    }
+
+    /// Takes in the image in a file, which has this handle and lies in this export; its top. The file is closed when nobody
+    /// needs it any more. `NotDirectory`: it is no regular file.
+    #[inline(never)]
+    pub(in super::super) fn open(
+        &mut self,
+        file: RawFd,
+        handle: &Handle,
+        export: u16,
+    ) -> FsResult<Node> {
+        let told = told(file, c"", AtFlags::empty());
+        let opened = match &told {
+            Ok(attr) if cfg!(feature = "iso") && attr.kind == Kind::Regular => {
+                self.0.open(file, attr, handle, export)
+            }
+            Ok(_) => Err(FsError::NotDirectory),
+            Err(error) => Err(*error),
+        };
+        if opened.is_err() {
+            named::close(file);
+        }
+        opened
+    }
+
+    /// The object that a handle names, if its image is open.
+    #[inline(never)]
+    pub(in super::super) fn find(&mut self, handle: &[u8]) -> Option<Node> {
+        let (identity, id) = handle::name(handle)?;
+        let inside = &mut *self.0;
+        let at = inside.find(identity)?;
+        inside.turn(at).ok()?;
+        inside.name(id).ok()
+    }
+
+    /// In which export the image lies that was used last.
+    pub(in super::super) const fn export(&self) -> u16 {
+        self.0.now.export
+    }
+
+    /// Closes what was not used since the last rest. True: others are still open and not pinned.
+    pub(in super::super) fn rest(&mut self) -> bool {
+        let mut more = false;
+        if !cfg!(feature = "iso") {
+            return more;
+        }
+        for slot in &mut self.0.slots {
+            if slot.pins == 0 && slot.identity != 0 {
+                more |= slot.used;
+                if !slot.used {
+                    slot.close();
+                }
+                slot.used = false;
+            }
+        }
+        more
+    }
+}
+
+impl Slot {
+    #[inline(never)]
+    fn close(&mut self) {
+        if self.identity != 0 {
+            named::close(self.disk.file);
+        }
+        self.identity = 0;
+    }
+}
+
+impl Inside {
+    /// Zeros, which take no room in the file.
+    const EMPTY: Self = {
+        const SLOT: Slot = Slot {
+            identity: 0,
+            pins: 0,
+            export: 0,
+            used: false,
+            handle: Handle::EMPTY,
+            disk: Disk { file: 0, size: 0 },
+            tree: Tree::EMPTY,
+        };
+        const OBJECT: Object = Object {
+            id: 0,
+            image: 0,
+            pins: 0,
+        };
+        Self {
+            now: SLOT,
+            turned: 0,
+            last: 0,
+            known: 0,
+            node: 0,
+            pins: 0,
+            image: Image::new(SLOT.disk),
+            entry: Entry::EMPTY,
+            listed: Entry::EMPTY,
+            slots: [SLOT; IMAGE_COUNT_MAX],
+            objects: [OBJECT; OBJECT_COUNT],
+        }
+    };
+
+    /// Where the image is that is told from others so.
+    #[inline(never)]
+    fn find(&self, identity: u64) -> Option<u32> {
+        let mut slots = self.slots.iter();
+        let at = slots.position(|slot| slot.identity == identity)?;
+        Some(at as u32)
+    }
+
+    fn open(&mut self, file: RawFd, attr: &Attr, handle: &Handle, export: u16) -> FsResult<Node> {
+        if !handle::has_inside(handle) {
+            return Err(FsError::NotSupported);
+        }
+        let identity = identity(attr, handle);
+        let mut at = self.last;
+        if let Some(known) = self.find(identity) {
+            named::close(file);
+            at = known;
+        } else {
+            let mut left = IMAGE_COUNT_MAX;
+            let slot = loop {
+                at = (at + 1) % IMAGE_COUNT_MAX as u32;
+                left = left.checked_sub(1).ok_or(FsError::TryLater)?;
+                if let Some(slot) = self.slots.get_mut(at as usize)
+                    && slot.pins == 0
+                {
+                    break slot;
+                }
+            };
+            slot.close();
+            let disk = Disk {
+                file,
+                size: attr.size,
+            };
+            self.image.turn_to(disk, Tree::EMPTY);
+            (self.last, self.turned) = (at, IMAGE_COUNT_MAX as u32);
+            self.image.open(&mut self.entry)?;
+            *slot = Slot {
+                identity,
+                pins: 0,
+                export,
+                used: true,
+                handle: *handle,
+                disk,
+                tree: self.image.tree(),
+            };
+        }
+        self.turn(at)?;
+        self.name(self.now.tree.root())
+    }
+
+    /// A node for an object in the image that is looked into. The places of those that nobody keeps are used again, at the
+    /// earliest after [`REQUEST_NODE_COUNT`] others.
+    #[inline(never)]
+    fn name(&mut self, id: u64) -> FsResult<Node> {
+        for _ in 0..OBJECT_COUNT {
+            self.node += 1;
+            if self.node >= self.pins + REQUEST_NODE_COUNT {
+                self.node = 0;
+            }
+            if let Some(object) = self.objects.get_mut(self.node as usize)
+                && object.pins == 0
+            {
+                (object.id, object.image) = (id, self.turned);
+                return Ok(Node::inside(self.node as usize));
+            }
+        }
+        Err(FsError::TryLater)
+    }
+
+    /// Looks into this image.
+    #[inline(never)]
+    fn turn(&mut self, at: u32) -> FsResult<()> {
+        match self.slots.get_mut(at as usize) {
+            Some(slot) if slot.identity != 0 => {
+                slot.used = true;
+                if self.turned != at {
+                    self.image.turn_to(slot.disk, slot.tree);
+                    self.now = *slot;
+                    (self.turned, self.known) = (at, NOTHING);
+                }
+                self.image.begin();
+                Ok(())
+            }
+            _ => Err(FsError::Stale),
+        }
+    }
+
+    /// Looks into the image that an object is in, and has all be known about the object.
+    #[inline(never)]
+    fn look(&mut self, node: Node) -> FsResult<()> {
+        let object = self.objects.get(node.slot()).ok_or(FsError::Stale)?;
+        let id = object.id;
+        self.turn(object.image)?;
+        if self.known != id {
+            self.known = NOTHING;
+            self.image.entry(id, &mut self.entry)?;
+            self.known = id;
+        }
+        Ok(())
+    }
+
+    /// The handle that names an object: that of the image, and what it is inside.
+    pub(in super::super) fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        self.look(node)?;
+        let mut handle = Handle::EMPTY;
+        self.write_handle(self.known, &mut handle);
+        Ok(handle)
+    }
+
+    fn write_handle(&self, id: u64, handle: &mut Handle) {
+        handle::inside(&self.now.handle, self.now.identity, id, handle);
+    }
+
+    /// The attributes of an object. `Stale`: the image is not what it was.
+    #[inline(never)]
+    pub(in super::super) fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        self.look(node)?;
+        let attr = told(self.now.disk.file, c"", AtFlags::empty())?;
+        if attr.nlink == 0 || identity(&attr, &self.now.handle) != self.now.identity {
+            return Err(FsError::Stale);
+        }
+        Ok(self.entry.attr(self.now.identity))
+    }
+
+    /// The object of this name.
+    #[inline(never)]
+    pub(in super::super) fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.look(dir)?;
+        self.image.list(0, &self.entry)?;
+        self.image.lookup(name.bytes(), &mut self.listed)?;
+        self.name(self.listed.id)
+    }
+
+    /// A symbolic link's target, cut to `out`.
+    #[inline(never)]
+    pub(in super::super) fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        self.look(node)?;
+        if self.entry.kind() != Kind::SymbolicLink {
+            return Err(FsError::Invalid);
+        }
+        Ok(put(out, 0, self.entry.target()) as u32)
+    }
+
+    /// As [`Vfs::readdir`](super::super::Vfs::readdir). What is damaged has no attributes.
+    #[inline(never)]
+    pub(in super::super) fn readdir(
+        &mut self,
+        dir: Node,
+        from: u64,
+        detail: Detail,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<bool> {
+        self.look(dir)?;
+        let mut handle = Handle::EMPTY;
+        self.image.list(from, &self.entry)?;
+        loop {
+            match self.image.next(&mut self.listed) {
+                Err(FsError::NoEntry) => return Ok(true),
+                next => next?,
+            }
+            // Of a directory, its own record tells.
+            let (id, entry) = (self.listed.id, &mut self.entry);
+            self.known = NOTHING;
+            let known = detail == Detail::Objects && self.image.entry(id, entry).is_ok();
+            let attr = self.entry.attr(self.now.identity);
+            self.write_handle(id, &mut handle);
+            let told = each(&DirEntry {
+                name: self.listed.name(),
+                cookie: self.image.cookie(),
+                inode: id >> 5,
+                object: known.then_some((&attr, Some(&handle))),
+            });
+            if told.is_break() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// How large the image is, in which nothing is free.
+    #[inline(never)]
+    pub(in super::super) fn space(&mut self, node: Node) -> FsResult<Space> {
+        self.look(node)?;
+        Ok(Space {
+            unit_bytes: UNIT_BYTES,
+            id: self.now.identity,
+            read_only: true,
+            total_bytes: self.now.disk.size,
+            name_bytes_max: 255,
+            ..Space::default()
+        })
+    }
+
+    /// Keeps an object, which is a directory or is none, as is said.
+    #[inline(never)]
+    pub(in super::super) fn pin(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
+        self.look(node)?;
+        let is_directory = self.entry.kind() == Kind::Directory;
+        if is_directory != directory {
+            return Err(if is_directory {
+                FsError::IsDirectory
+            } else {
+                FsError::NotDirectory
+            });
+        }
+        // What is promised must be there, however much of it is asked for at once.
+        if !directory && self.entry.end() > self.now.disk.size {
+            return Err(FsError::Io);
+        }
+        if self.pins + REQUEST_NODE_COUNT >= OBJECT_COUNT as u32 {
+            return Err(FsError::TryLater);
+        }
+        self.count(node, 1);
+        Ok(Pin { node, user: 0 })
+    }
+
+    /// Gives a pin back.
+    pub(in super::super) fn unpin(&mut self, node: Node) {
+        self.count(node, u32::MAX);
+    }
+
+    /// Has so many more keep an object.
+    #[inline(never)]
+    fn count(&mut self, node: Node, more: u32) {
+        self.pins = self.pins.wrapping_add(more);
+        if let Some(object) = self.objects.get_mut(node.slot())
+            && let Some(slot) = self.slots.get_mut(object.image as usize)
+        {
+            object.pins = object.pins.wrapping_add(more);
+            slot.pins = slot.pins.wrapping_add(more);
+        }
+    }
+
+    /// Where the bytes of a file lie from `offset` on: that becomes where they are in the file of the image, of which the number is
+    /// returned, and `len` how many of so many lie there one behind the other; 0: the file has ended.
+    #[inline(never)]
+    pub(in super::super) fn place(
+        &mut self,
+        node: Node,
+        offset: &mut u64,
+        len: &mut u32,
+    ) -> FsResult<RawFd> {
+        self.look(node)?;
+        let run = self.image.run(*offset, &mut self.entry);
+        if run.is_err() {
+            self.known = NOTHING;
+        }
+        let run = run?;
+        *offset = run.at;
+        *len = run.len.min((*len).into()) as u32;
+        Ok(self.image.block().file)
+    }
+
+    /// Fills `out` from `offset` of a file; fewer bytes mean the end of the file.
+    #[inline(never)]
+    pub(in super::super) fn read(
+        &mut self,
+        node: Node,
+        offset: u64,
+        out: &mut [u8],
+    ) -> FsResult<u32> {
+        let mut done = 0;
+        while done < out.len() {
+            let rest = out.get_mut(done..).unwrap_or_default();
+            let (mut at, mut len) = (offset.saturating_add(done as u64), rest.len() as u32);
+            self.place(node, &mut at, &mut len)?;
+            if len == 0 {
+                break;
+            }
+            let part = rest.get_mut(..len as usize).unwrap_or_default();
+            self.image.block().read(at, part)?;
+            done += part.len();
+        }
+        Ok(done as u32)
+    }
+}

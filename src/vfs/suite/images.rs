@@ -1,0 +1,599 @@
+//! Laws of what is inside images: what is there, that it stays, and that nothing changes it but who changes the image.
+
+use super::super::host::{Host, Rules};
+use super::super::iso::trial::{DATA, NAMES, ROOT, record, sample};
+use super::super::{
+    Attr, Caller, Change, Detail, Files, FsError, FsResult, Kind, Make, Name, Node, Opening, Right,
+    Vfs as _,
+};
+use super::paths::lead;
+use super::{World, content, list, name, read, walk};
+use crate::sys::Errno;
+use core::ops::ControlFlow;
+use std::ffi::CString;
+use std::path::PathBuf;
+
+/// Puts the sample under a name into the tree; the top of what is inside.
+fn enter(world: &mut dyn World, file: &str) -> FsResult<Node> {
+    world.put(file, &sample().0);
+    world.pass_time();
+    go_in(world.vfs(), file)
+}
+
+fn go_in(vfs: &mut Files, file: &str) -> FsResult<Node> {
+    let root = vfs.root(0)?;
+    vfs.enter(root, name(file))
+}
+
+/// An object inside.
+fn find(vfs: &mut Files, top: Node, path: &str) -> FsResult<Node> {
+    path.split('/').try_fold(top, |dir, part| {
+        vfs.lookup(dir, Name::new(part.as_bytes())?)
+    })
+}
+
+fn attr_of(vfs: &mut Files, top: Node, path: &str) -> FsResult<Attr> {
+    let node = find(vfs, top, path)?;
+    vfs.attr(node)
+}
+
+pub(super) fn an_image_is_a_file_to_all_but_who_enters_it(world: &mut dyn World) {
+    let top = enter(world, "one.IsO").unwrap();
+    world.put("plain.img", &sample().0);
+    let vfs = world.vfs();
+    let file = walk(vfs, "one.IsO").unwrap();
+    let (inside, outside) = (vfs.attr(top).unwrap(), vfs.attr(file).unwrap());
+    assert_eq!(
+        (inside.kind, outside.kind),
+        (Kind::Directory, Kind::Regular)
+    );
+    assert_ne!(inside.fsid, outside.fsid);
+    assert_eq!(outside.size, sample().0.len() as u64);
+    assert_eq!(walk(vfs, "one.IsO/sub"), Err(FsError::NotDirectory));
+    let listed = vfs.readdir(file, 0, Detail::Names, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(listed, Err(FsError::NotDirectory));
+    // Only a regular file of such a name, and nothing that is inside of one.
+    for other in ["plain.img", "dir", "file", "fifo"] {
+        assert_eq!(go_in(vfs, other), Err(FsError::NotDirectory), "{other}");
+    }
+    assert_eq!(go_in(vfs, "none.iso"), Err(FsError::NoEntry));
+    assert_eq!(vfs.enter(top, name("x.iso")), Err(FsError::NotDirectory));
+}
+
+pub(super) fn a_link_to_an_image_is_not_entered(world: &mut dyn World) {
+    enter(world, "one.iso").unwrap();
+    world.link("also.iso", "one.iso");
+    world.link("dir.iso", "dir");
+    for link in ["also.iso", "dir.iso"] {
+        let entered = go_in(world.vfs(), link);
+        assert!(
+            matches!(
+                entered,
+                Err(FsError::NotDirectory | FsError::TooManyFollowed)
+            ),
+            "{link}: {entered:?}"
+        );
+    }
+}
+
+pub(super) fn what_is_inside_is_what_the_image_says(world: &mut dyn World) {
+    let top = enter(world, "one.iso").unwrap();
+    let vfs = world.vfs();
+    let names = list(vfs, top, 0, usize::MAX).0;
+    let names: Vec<_> = names.iter().map(|(name, _)| name.as_slice()).collect();
+    assert_eq!(names, NAMES.map(str::as_bytes));
+    for (path, kind, mode, size) in [
+        ("Hello World", Kind::Regular, 0o644, 5),
+        ("link", Kind::SymbolicLink, 0o777, 8),
+        ("sub", Kind::Directory, 0o711, 2048),
+        ("sub/file", Kind::Regular, 0o640, 4),
+        ("large", Kind::Regular, 0o444, 2055),
+        ("deep", Kind::Directory, 0o700, 2048),
+        ("deep/end", Kind::Regular, 0o644, 5),
+    ] {
+        let attr = attr_of(vfs, top, path).unwrap();
+        assert_eq!(
+            (attr.kind, attr.mode, attr.size),
+            (kind, mode, size),
+            "{path}"
+        );
+        assert_eq!((attr.uid, attr.gid), (1000, 100), "{path}");
+        assert_eq!(attr.fsid, vfs.attr(top).unwrap().fsid);
+    }
+    let hello = find(vfs, top, "Hello World").unwrap();
+    assert_eq!(content(vfs, hello), b"hello");
+    // Over the end of an extent, from every place.
+    let large = find(vfs, top, "large").unwrap();
+    let whole = content(vfs, large);
+    assert_eq!(
+        (whole.len(), &whole[..5], &whole[2048..]),
+        (2055, &b"hello"[..], &b"the end"[..])
+    );
+    for offset in 2040..=2060 {
+        let (mut out, rest) = ([0; 32], whole.get(offset..).unwrap_or_default());
+        let len = read(vfs, large, offset as u64, &mut out).unwrap() as usize;
+        assert_eq!(&out[..len], rest, "{offset}");
+    }
+    assert_eq!(read(vfs, large, u64::MAX, &mut [0; 8]), Ok(0));
+    let link = find(vfs, top, "link").unwrap();
+    let mut target = [0; 4];
+    assert_eq!(vfs.readlink(link, &mut target), Ok(4));
+    assert_eq!(&target, b"sub/");
+    assert_eq!(vfs.readlink(hello, &mut target), Err(FsError::Invalid));
+    assert_eq!(find(vfs, top, "sub/none"), Err(FsError::NoEntry));
+    assert_eq!(find(vfs, hello, "x"), Err(FsError::NotDirectory));
+    let space = vfs.space(hello).unwrap();
+    assert_eq!(
+        (space.read_only, space.free_bytes, space.free_files),
+        (true, 0, 0)
+    );
+    assert_eq!(space.total_bytes, sample().0.len() as u64);
+}
+
+pub(super) fn a_listing_inside_goes_on_after_any_entry(world: &mut dyn World) {
+    let top = enter(world, "one.iso").unwrap();
+    let vfs = world.vfs();
+    let all = list(vfs, top, 0, usize::MAX).0;
+    for (at, (_, cookie)) in all.iter().enumerate() {
+        let (rest, end) = list(vfs, top, *cookie, usize::MAX);
+        assert_eq!((&rest[..], end), (&all[at + 1..], true));
+    }
+    // What is listed is what is found.
+    let mut listed = Vec::new();
+    vfs.readdir(top, 0, Detail::Objects, &mut |entry| {
+        let (attr, handle) = entry.object.unwrap();
+        assert_eq!(attr.inode, entry.inode);
+        listed.push((
+            entry.name.to_vec(),
+            *attr,
+            handle.map(|handle| handle.bytes().to_vec()),
+        ));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    for (name, attr, handle) in &listed[2..] {
+        let node = vfs.lookup(top, Name::new(name).unwrap()).unwrap();
+        assert_eq!(vfs.attr(node).unwrap(), *attr);
+        if let Ok(found) = vfs.handle(node) {
+            assert_eq!(handle.as_deref(), Some(found.bytes()));
+        }
+    }
+    assert_eq!(list(vfs, top, 1 << 40, 1), (Vec::new(), true));
+    // A cookie that is none is followed by the next entry.
+    let between = list(vfs, top, all[0].1 + 1, usize::MAX);
+    assert_eq!(between, (all[1..].to_vec(), true));
+}
+
+pub(super) fn nothing_inside_can_be_changed(world: &mut dyn World) {
+    let top = enter(world, "one.iso").unwrap();
+    world.make_writable();
+    let top = go_in(world.vfs(), "one.iso").unwrap_or(top);
+    let vfs = world.vfs();
+    let (file, new) = (find(vfs, top, "Hello World").unwrap(), name("new"));
+    let root = vfs.root(0).unwrap();
+    let change = Change {
+        mode: Some(0o600),
+        ..Change::default()
+    };
+    let cut = Change {
+        size: Some(0),
+        ..Change::default()
+    };
+    let refused = Err(FsError::ReadOnly);
+    for node in [top, file] {
+        assert_eq!(vfs.set_attr(node, &change), refused);
+        assert_eq!(vfs.set_attr(node, &cut), refused);
+    }
+    // By its path nothing inside is anything to the kernel.
+    let is_refused = |done| matches!(done, Err(FsError::ReadOnly | FsError::Stale));
+    for what in [Make::File, Make::Directory, Make::Link(b"x")] {
+        assert!(is_refused(vfs.create(top, new, what, &change).map(drop)));
+    }
+    assert!(is_refused(vfs.remove(top, name("Hello World"), false)));
+    assert!(is_refused(vfs.remove(top, name("sub"), true)));
+    for replace in [false, true] {
+        assert!(is_refused(vfs.rename(top, name("sub"), top, new, replace)));
+        assert!(is_refused(vfs.rename(
+            root,
+            name("file"),
+            top,
+            new,
+            replace
+        )));
+        assert!(is_refused(vfs.rename(top, name("sub"), root, new, replace)));
+    }
+    assert_eq!(vfs.link(file, top, new), refused);
+    assert_eq!(vfs.link(file, root, new), refused);
+    assert_ne!(vfs.allows(top, Right::Write), Ok(true));
+    assert_eq!(world.vfs().attr(file).unwrap().size, 5);
+}
+
+pub(super) fn an_image_that_changes_is_stale(world: &mut dyn World) {
+    let mut longer = sample();
+    longer.put(40, 0, b"more");
+    let changes: [fn(&mut dyn World, &[u8]); 3] = [
+        |world, bytes| world.put("one.iso", bytes),
+        |world, _| world.remove("one.iso"),
+        |world, bytes| {
+            world.put("next", bytes);
+            world.rename("next", "one.iso");
+        },
+    ];
+    for change in changes {
+        let top = enter(world, "one.iso").unwrap();
+        enter(world, "other.iso").unwrap();
+        let file = find(world.vfs(), top, "sub/file").unwrap();
+        let pin = world.vfs().pin(file, Some(Right::Read)).unwrap();
+        change(world, &longer.0);
+        let vfs = world.vfs();
+        assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
+        assert_eq!(vfs.attr(file).map(drop), Err(FsError::Stale));
+        vfs.unpin(pin);
+        // Everything else goes on.
+        let other = go_in(vfs, "other.iso").unwrap();
+        assert!(attr_of(vfs, other, "sub/file").is_ok());
+        if let Ok(again) = go_in(vfs, "one.iso") {
+            assert!(attr_of(vfs, again, "sub/file").is_ok());
+        }
+    }
+}
+
+pub(super) fn an_image_that_becomes_shorter_fails_where_it_ends(world: &mut dyn World) {
+    let top = enter(world, "one.iso").unwrap();
+    let large = find(world.vfs(), top, "large").unwrap();
+    let pin = world.vfs().pin(large, Some(Right::Read)).unwrap();
+    let mut whole = vec![0; 2055];
+    assert_eq!(world.vfs().read(&pin, 0, &mut whole), Ok(2055));
+    // The second extent is gone.
+    world.put("one.iso", &sample().0[..(DATA as usize + 1) * 2048]);
+    let vfs = world.vfs();
+    assert_eq!(vfs.read(&pin, 0, &mut [0; 100]), Ok(100));
+    assert_eq!(vfs.read(&pin, 0, &mut whole), Err(FsError::Io));
+    assert_eq!(vfs.read(&pin, 2048, &mut whole), Err(FsError::Io));
+    vfs.unpin(pin);
+}
+
+pub(super) fn what_is_pinned_inside_outlives_rest(world: &mut dyn World) {
+    let top = enter(world, "one.iso").unwrap();
+    let vfs = world.vfs();
+    let file = find(vfs, top, "sub/file").unwrap();
+    let pin = vfs.pin(file, Some(Right::Read)).unwrap();
+    for _ in 0..4 {
+        vfs.rest();
+    }
+    // Others come and go.
+    for _ in 0..200 {
+        let top = go_in(vfs, "one.iso").unwrap();
+        find(vfs, top, "deep/end").unwrap();
+    }
+    let mut out = [0; 8];
+    assert_eq!(vfs.read(&pin, 0, &mut out), Ok(4));
+    assert_eq!(&out[..4], b"hell");
+    assert_eq!(vfs.attr(pin.node()).unwrap().size, 4);
+    let (mut at, mut len) = (1, 100);
+    assert!(vfs.place(&pin, &mut at, &mut len).is_some());
+    assert_eq!((at, len), (u64::from(DATA) * 2048 + 1, 3));
+    vfs.unpin(pin);
+    while vfs.rest() {}
+    vfs.rest();
+    // It is closed, and found again when it is asked for.
+    assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
+    let top = go_in(vfs, "one.iso").unwrap();
+    assert!(attr_of(vfs, top, "sub/file").is_ok());
+}
+
+pub(super) fn more_images_than_can_be_open_take_turns(world: &mut dyn World) {
+    let names: Vec<String> = (0..40).map(|number| format!("{number}.iso")).collect();
+    for (number, file) in names.iter().enumerate() {
+        let mut draft = sample();
+        draft.put(DATA, 0, format!("{number:05}").as_bytes());
+        world.put(file, &draft.0);
+    }
+    let vfs = world.vfs();
+    for _ in 0..2 {
+        for (number, file) in names.iter().enumerate() {
+            let top = go_in(vfs, file).unwrap();
+            let node = find(vfs, top, "Hello World").unwrap();
+            assert_eq!(content(vfs, node), format!("{number:05}").as_bytes());
+        }
+    }
+    // As long as files in all that may be open are kept, others have to wait.
+    let mut pins = Vec::new();
+    let full = loop {
+        let entered = go_in(vfs, &names[pins.len()]);
+        let Ok(top) = entered else { break entered };
+        let node = find(vfs, top, "Hello World").unwrap();
+        pins.push(vfs.pin(node, Some(Right::Read)).unwrap());
+    };
+    assert_eq!((full, pins.len()), (Err(FsError::TryLater), 16));
+    for (number, pin) in pins.into_iter().enumerate() {
+        let mut out = [0; 5];
+        assert_eq!(vfs.read(&pin, 0, &mut out), Ok(5));
+        assert_eq!(out, format!("{number:05}").as_bytes());
+        vfs.unpin(pin);
+    }
+    assert!(go_in(vfs, &names[39]).is_ok());
+}
+
+pub(super) fn what_is_no_image_is_told_apart(world: &mut dyn World) {
+    let mut udf = sample();
+    udf.put(18, 0, b"\0NSR02");
+    udf.directory(ROOT, &[record(b"README.TXT;1", DATA, 5, 0, &[])]);
+    for (bytes, error) in [
+        (&b""[..], FsError::Invalid),
+        (&[0; 100_000], FsError::Invalid),
+        (&sample().0[..40_000], FsError::Io),
+    ] {
+        world.put("bad.iso", bytes);
+        assert_eq!(
+            go_in(world.vfs(), "bad.iso"),
+            Err(error),
+            "{} bytes",
+            bytes.len()
+        );
+    }
+    // The others are as good as before.
+    assert!(enter(world, "good.iso").is_ok());
+}
+
+pub(super) fn handles_inside_outlive_a_restart(world: &mut dyn World) {
+    let top = enter(world, "one.iso").unwrap();
+    let caller = Caller::default();
+    let mut handles = Vec::new();
+    for path in ["Hello World", "sub", "sub/file", "link", "deep/end"] {
+        let vfs = world.vfs();
+        let node = find(vfs, top, path).unwrap();
+        handles.push((vfs.handle(node).unwrap(), vfs.attr(node).unwrap()));
+    }
+    world.restart();
+    for (handle, attr) in &handles {
+        let vfs = world.vfs();
+        let node = vfs.open(handle.bytes(), &caller).unwrap();
+        assert_eq!(vfs.attr(node).unwrap(), *attr);
+        assert_eq!(vfs.handle(node).unwrap(), *handle);
+    }
+    // Another image of the same name is another one, and a rename makes no other.
+    world.rename("one.iso", "two.iso");
+    world.restart();
+    if world.follows_renames() {
+        let node = world.vfs().open(handles[0].0.bytes(), &caller).unwrap();
+        assert!(world.vfs().attr(node).is_ok());
+    }
+    world.rename("two.iso", "one.iso");
+    world.pass_time();
+    world.put("one.iso", &sample().0);
+    world.restart();
+    for (handle, _) in &handles {
+        let opened = world.vfs().open(handle.bytes(), &caller);
+        assert_eq!(opened, Err(FsError::Stale));
+    }
+}
+
+pub(super) fn strange_handles_inside_name_nothing_else(world: &mut dyn World) {
+    let top = enter(world, "one.iso").unwrap();
+    let vfs = world.vfs();
+    let caller = Caller::default();
+    let node = find(vfs, top, "sub/file").unwrap();
+    let handle = vfs.handle(node).unwrap();
+    let fsid = vfs.attr(node).unwrap().fsid;
+    for len in 0..handle.bytes().len() {
+        assert!(vfs.open(&handle.bytes()[..len], &caller).is_err(), "{len}");
+    }
+    for bit in 0..handle.bytes().len() * 8 {
+        let mut other = handle.bytes().to_vec();
+        other[bit / 8] ^= 1 << (bit % 8);
+        let attr = vfs.open(&other, &caller).and_then(|node| vfs.attr(node));
+        // At the worst something else inside the same image.
+        assert!(attr.is_err() || attr.unwrap().fsid == fsid, "{bit}");
+    }
+}
+
+pub(super) fn paths_lead_through_images(world: &mut dyn World) {
+    world.put("one.iso", &sample().0);
+    world.put("dir/two.iso", &sample().0);
+    world.link("also.iso", "one.iso");
+    world.link("linked", "dir");
+    let top = world.top();
+    let vfs = world.vfs();
+    let mut lead = |below: &str, follow| lead(vfs, &format!("{top}/{below}"), follow);
+    for (below, size) in [
+        ("one.iso/Hello World", 5),
+        ("one.iso/sub/file", 4),
+        ("dir/two.iso/sub/file", 4),
+        ("linked/two.iso/sub/file", 4),
+        ("one.iso//.//sub/../sub/./file", 4),
+        ("one.iso/sub/../../one.iso/sub/file", 4),
+        ("dir/two.iso/../../one.iso/deep/end", 5),
+        ("one.iso/link", 4),
+        ("one.iso/../file", 11),
+    ] {
+        let attr = lead(below, true).unwrap();
+        assert_eq!((attr.kind, attr.size), (Kind::Regular, size), "{below}");
+    }
+    for below in [
+        "one.iso/",
+        "one.iso/.",
+        "one.iso/sub/..",
+        "one.iso/sub/",
+        "one.iso/sub/../",
+    ] {
+        assert_eq!(lead(below, false).unwrap().kind, Kind::Directory, "{below}");
+    }
+    assert_eq!(lead("one.iso", true).unwrap().kind, Kind::Regular);
+    assert_eq!(
+        lead("one.iso/link", false).unwrap().kind,
+        Kind::SymbolicLink
+    );
+    for (below, error) in [
+        ("one.iso/none", FsError::NoEntry),
+        ("one.iso/none/file", FsError::NoEntry),
+        ("one.iso/sub/file/", FsError::NotDirectory),
+        ("one.iso/sub/file/x", FsError::NotDirectory),
+        ("also.iso/sub/file", FsError::NotDirectory),
+        ("also.iso/", FsError::NotDirectory),
+        ("file/x", FsError::NotDirectory),
+    ] {
+        assert_eq!(lead(below, true), Err(error), "{below}");
+    }
+}
+
+pub(super) fn what_is_inside_is_opened_to_be_read(world: &mut dyn World) {
+    world.put("one.iso", &sample().0);
+    let top = world.top();
+    let vfs = world.vfs();
+    let mut open = |below: &str, how, create| {
+        let path = format!("{top}/{below}");
+        let opened = vfs.open_at(path.as_bytes(), &Opening { how, create });
+        opened.map(|pin| {
+            let mut out = [0; 16];
+            let mut names = 0;
+            let read = vfs.read(&pin, 0, &mut out);
+            let listed = vfs.readdir(pin.node(), 0, Detail::Objects, &mut |entry| {
+                names += usize::from(entry.object.is_some());
+                ControlFlow::Continue(())
+            });
+            vfs.unpin(pin);
+            (
+                read.ok().map(|len| out[..len as usize].to_vec()),
+                listed.ok().map(|_| names),
+            )
+        })
+    };
+    let (read, list) = (Opening::READ, Opening::READ | Opening::DIRECTORY);
+    assert_eq!(
+        open("one.iso/link", read, None),
+        Ok((Some(b"hell".to_vec()), None))
+    );
+    assert_eq!(open("one.iso/sub", list, None), Ok((None, Some(3))));
+    assert_eq!(open("one.iso/", list, None), Ok((None, Some(NAMES.len()))));
+    assert_eq!(open("one.iso", list, None), Err(FsError::NotDirectory));
+    assert_eq!(open("one.iso/sub", read, None), Err(FsError::IsDirectory));
+    assert_eq!(
+        open("one.iso/sub/file", list, None),
+        Err(FsError::NotDirectory)
+    );
+    let written = read | Opening::WRITE;
+    assert_eq!(
+        open("one.iso/sub/file", written, None),
+        Err(FsError::ReadOnly)
+    );
+    assert_eq!(
+        open("one.iso/sub/file", read, Some(0o600)),
+        Err(FsError::ReadOnly)
+    );
+    let cut = written | Opening::TRUNCATE;
+    assert_eq!(
+        open("one.iso/sub/file", cut, Some(0o600)),
+        Err(FsError::ReadOnly)
+    );
+}
+
+pub(super) fn true_paths_lead_back_inside(world: &mut dyn World) {
+    use super::super::walk::{End, Path, ROOM_BYTES};
+    world.put("one.iso", &sample().0);
+    let top = world.top();
+    let vfs = world.vfs();
+    for (below, end, expect) in [
+        ("one.iso", End::Absent, "one.iso"),
+        ("one.iso/", End::Absent, "one.iso/"),
+        ("one.iso/.", End::Absent, "one.iso/"),
+        ("one.iso/sub/..", End::Absent, "one.iso/"),
+        ("one.iso/sub/../sub", End::Absent, "one.iso/sub"),
+        ("one.iso//link", End::Absent, "one.iso/sub/file"),
+        ("one.iso/link", End::Keep, "one.iso/link"),
+        ("one.iso/none", End::Absent, "one.iso/none"),
+        ("one.iso/sub/../..", End::Absent, ""),
+        ("dir/../one.iso/sub/../../dir", End::Absent, "dir"),
+    ] {
+        let (mut room, mut path) = ([0; ROOM_BYTES], Path::new(vfs));
+        path.walk(format!("{top}/{below}").as_bytes(), &mut room, end)
+            .unwrap();
+        let len = path.write(&mut room);
+        let expect = format!("{top}/{expect}");
+        let expect = match expect.strip_suffix('/') {
+            Some(before) if !before.is_empty() && expect.len() == top.len() + 1 => before,
+            _ => &expect,
+        };
+        assert_eq!(String::from_utf8_lossy(&room[..len]), expect, "{below}");
+    }
+}
+
+/// An image under `dir`, exported by itself.
+fn exported(dir: &std::path::Path) -> Host {
+    let mut host = Host::new(64);
+    let path = CString::new(dir.join("one.img").to_str().unwrap()).unwrap();
+    host.export(Box::leak(path.into_boxed_c_str()), Rules::default())
+        .unwrap();
+    host
+}
+
+#[test]
+fn an_exported_image_is_its_tree_and_nothing_else() {
+    let dir = tree("exported");
+    let caller = Caller::default();
+    std::fs::write(dir.join("one.img"), sample().0).unwrap();
+    let mut host = exported(&dir);
+    let top = host.root(0).unwrap();
+    assert_eq!(host.attr(top).unwrap().kind, Kind::Directory);
+    let file = find(&mut host, top, "sub/file").unwrap();
+    assert_eq!(content(&mut host, file), b"hell");
+    let handle = host.handle(file).unwrap();
+    // After a restart, and by no other handle.
+    let mut host = exported(&dir);
+    let file = host.open(handle.bytes(), &caller).unwrap();
+    assert_eq!(content(&mut host, file), b"hell");
+    let mut whole = handle.bytes()[..32].to_vec();
+    whole[0] = 1;
+    assert_eq!(host.open(&whole, &caller), Err(FsError::Stale));
+    // Another image takes its place: what was known of the first is stale, who comes anew finds the second.
+    let mut other = sample();
+    other.put(DATA, 0, b"other");
+    std::fs::write(dir.join("next"), other.0).unwrap();
+    std::fs::rename(dir.join("next"), dir.join("one.img")).unwrap();
+    assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));
+    for _ in 0..3 {
+        host.rest();
+    }
+    assert_eq!(host.open(handle.bytes(), &caller), Err(FsError::Stale));
+    let top = host.root(0).unwrap();
+    let file = find(&mut host, top, "Hello World").unwrap();
+    assert_eq!(content(&mut host, file), b"other");
+    std::fs::remove_file(dir.join("one.img")).unwrap();
+    assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn what_is_no_image_is_not_exported() {
+    let dir = tree("refused");
+    for (bytes, errno) in [
+        (&[0; 100_000][..], Errno::INVAL),
+        (&sample().0[..40_000], Errno::IO),
+    ] {
+        std::fs::write(dir.join("bad.iso"), bytes).unwrap();
+        let path = CString::new(dir.join("bad.iso").to_str().unwrap()).unwrap();
+        let mut host = Host::new(64);
+        let exported = host.export(Box::leak(path.into_boxed_c_str()), Rules::default());
+        assert_eq!(exported, Err(errno));
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn without_the_option_an_image_is_a_file() {
+    let dir = tree("plain");
+    std::fs::write(dir.join("one.iso"), sample().0).unwrap();
+    let mut host = Host::new(64);
+    let path = CString::new(dir.to_str().unwrap()).unwrap();
+    host.export(Box::leak(path.into_boxed_c_str()), Rules::default())
+        .unwrap();
+    assert_eq!(go_in(&mut host, "one.iso"), Err(FsError::NotDirectory));
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+fn tree(name: &str) -> PathBuf {
+    let name = format!("stowaway-{}-image-{name}", std::process::id());
+    let dir = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}

@@ -1,0 +1,133 @@
+//! Images of disks for tests: what is in them, and the programs that make them.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use crate::setup::{self, Package};
+
+/// Programs that write Rock Ridge, each in ways of its own.
+pub const ROCK_RIDGE: [&[&str]; 4] = [
+    &["xorriso", "-as", "mkisofs", "-quiet", "-R"],
+    &[
+        "xorriso",
+        "-as",
+        "mkisofs",
+        "-quiet",
+        "-R",
+        "-J",
+        "-joliet-long",
+        "-iso-level",
+        "3",
+    ],
+    // The old way: what lies deep is moved to a directory of its own.
+    &["genisoimage", "-quiet", "-R", "-J", "-joliet-long"],
+    &["genisoimage", "-quiet", "-R", "-D", "-l"],
+];
+
+/// When everything in the sample was last written, as `touch` has it.
+const TIME: &str = "2001-02-03T04:05:06Z";
+
+/// A tree of everything that an image can hold, one of its links with so many parts, one directory of so many files.
+pub fn sample(parts: usize, files: usize) -> Result<TempDir> {
+    let dir = tempfile::tempdir()?;
+    let top = dir.path();
+    fs::write(top.join("hello.txt"), "hello\n")?;
+    fs::write(top.join("empty"), "")?;
+    fs::write(top.join("Two Words And Capitals.TXT"), "words")?;
+    let bytes: Vec<u8> = (0..3_000_000_u64)
+        .map(|number| ((number * number) >> 7) as u8)
+        .collect();
+    fs::write(top.join("large"), &bytes)?;
+    let deep = top.join("a/b/c/d/e/f/g/h/i/j/k");
+    fs::create_dir_all(&deep)?;
+    fs::write(deep.join("bottom"), "far down")?;
+    symlink("../../hello.txt", top.join("a/b/up"))?;
+    symlink("/a/b/up", top.join("absolute"))?;
+    symlink("nowhere", top.join("dangling"))?;
+    symlink("loop", top.join("loop"))?;
+    symlink("xyz/".repeat(parts) + "end", top.join("far"))?;
+    for len in [100, 180, 230, 250] {
+        fs::write(
+            top.join(format!("{len}{}", "n".repeat(len - 3))),
+            len.to_string(),
+        )?;
+    }
+    fs::create_dir(top.join("many"))?;
+    for number in 0..files {
+        let name = format!("many/the file of number {number}");
+        fs::write(top.join(name), number.to_string())?;
+    }
+    for (name, mode) in [
+        ("hello.txt", 0o4751),
+        ("empty", 0o2600),
+        ("many", 0o1777),
+        ("a", 0o500),
+    ] {
+        fs::set_permissions(top.join(name), Permissions::from_mode(mode))?;
+    }
+    let mut touch = Command::new("find");
+    touch
+        .arg(top)
+        .args(["-exec", "touch", "-h", "-d", TIME, "{}", "+"]);
+    setup::quietly(&mut touch)?;
+    Ok(dir)
+}
+
+/// Makes an image of a tree, in a directory of its own.
+pub fn image(program: &[&str], tree: &Path) -> Result<(TempDir, PathBuf)> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("test.iso");
+    make(program, tree, &path)?;
+    Ok((dir, path))
+}
+
+/// Makes an image of a tree at `path`.
+pub fn make(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
+    setup::need(&[Package::XORRISO, Package::GENISOIMAGE])?;
+    let mut command = Command::new(program[0]);
+    setup::quietly(command.args(&program[1..]).arg("-o").arg(path).arg(tree))?;
+    Ok(())
+}
+
+/// Bytes of `huge` in [`huge`].
+pub const HUGE_BYTES: u64 = (5 << 30) + 12_345;
+
+/// Makes `name` in `directory`, an image of the tree beside it, which has a file of more than 4 GiB: hardly any of it is
+/// anything but zeros, and those need no room here.
+pub fn huge(directory: &Path, name: &str) -> Result<()> {
+    setup::need(&[Package::XORRISO])?;
+    let tree = directory.join("tree");
+    fs::create_dir(&tree)?;
+    let file = File::create(tree.join("huge"))?;
+    file.set_len(HUGE_BYTES)?;
+    let around_extents = [
+        0,
+        1 << 20,
+        (4 << 30) - 2050,
+        (4 << 30) - 3,
+        (5 << 30) + 1,
+        HUGE_BYTES - 9,
+    ];
+    let everywhere = (1..HUGE_BYTES >> 16).map(|block| block << 16 | block & 0xffff);
+    for place in everywhere.step_by(41).chain(around_extents) {
+        file.write_all_at(
+            format!("{place:09}").get(..9).context("short")?.as_bytes(),
+            place,
+        )?;
+    }
+    fs::write(tree.join("last"), "behind it")?;
+    let mut make = Command::new("sh");
+    make.current_dir(directory).args([
+        "-c",
+        "xorriso -as mkisofs -quiet -R -iso-level 3 tree | dd of=\"$1\" bs=64k iflag=fullblock conv=sparse status=none",
+        "sh",
+        name,
+    ]);
+    setup::quietly(&mut make)?;
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! A machine that is only watched, from its start until it switches itself off.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::guest::last_lines;
+use super::{Machine, Start};
+use crate::setup;
+
+const TIME_MAX: Duration = Duration::from_secs(180);
+
+/// Boots qemu/`machine`.toml in the caller's network namespace, with more `words` for its kernel, and with `init` instead of
+/// its own if there is one: what its console said.
+pub fn watch(machine: &str, words: &str, init: Option<&str>) -> Result<String> {
+    let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
+    let machine = Machine::load(machine)?;
+    let Start { mut command, .. } = machine.start(directory.path(), words, init)?;
+    let _waiting = setup::progress("booting a machine");
+    let place = directory.path().join("console");
+    command
+        .arg("-serial")
+        .arg(format!("file:{}", place.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let mut qemu = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", machine.program))?;
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = qemu.try_wait()? {
+            break Some(status);
+        }
+        if start.elapsed() > TIME_MAX {
+            qemu.kill()?;
+            qemu.wait()?;
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let said = fs::read(&place).unwrap_or_default();
+    match status {
+        Some(status) if status.success() => Ok(String::from_utf8_lossy(&said).into_owned()),
+        Some(status) => bail!("{} ended with {status}", machine.program),
+        None => bail!(
+            "the machine did not end within {TIME_MAX:?}; its console:\n{}",
+            last_lines(&said)
+        ),
+    }
+}

@@ -1,0 +1,85 @@
+//! The smallest programs and their image: they weigh what they promise, and run here and in a container.
+
+use super::podman::Podman;
+use super::{names, oci, unpacked};
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::process::Command;
+use xtask::hello::{self, ARCHS, IMAGE_BYTES_MAX, MESSAGE, bytes_max};
+use xtask::image::Image;
+use xtask::server::{public_dir, root_for};
+use xtask::setup::{self, Package};
+
+#[test]
+fn the_programs_are_tiny_and_say_hello_here() -> Result<()> {
+    let directory = public_dir()?;
+    let programs = hello::write_programs(directory.path())?;
+    ensure!(programs.len() == ARCHS.len(), "{} programs", programs.len());
+    for (arch, path, _) in programs {
+        let len = fs::metadata(&path)?.len();
+        ensure!(len <= bytes_max(arch) as u64, "{arch:?} is {len} bytes");
+        let output = Command::new(&path).output().context("cannot start it")?;
+        ensure!(
+            output.status.success() && output.stdout == MESSAGE.as_bytes(),
+            "{arch:?}: {output:?}"
+        );
+        let failed = Command::new(&path)
+            .stdout(File::create("/dev/full")?)
+            .status()?;
+        ensure!(
+            failed.code().is_some_and(|code| code != 0),
+            "{arch:?} with a full disk: {failed}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_images_are_tiny_and_say_hello_in_containers() -> Result<()> {
+    setup::need(&[Package::SKOPEO, Package::UMOCI])?;
+    let directory = public_dir()?;
+    let layout = directory.path().join("oci");
+    let images = hello::write_images(&layout)?;
+    // What they weigh on the disk. One blob more is the index, which leads to images and is none.
+    let index = fs::read(layout.join("index.json"))?;
+    let index: serde_json::Value = serde_json::from_slice(&index)?;
+    let of_index = index["manifests"][0]["size"].as_u64().context("no index")?;
+    let mut weight = 0;
+    for blob in names(&layout.join("blobs/sha256"))? {
+        weight += fs::metadata(layout.join("blobs/sha256").join(blob))?.len();
+    }
+    let sum: usize = images.iter().map(Image::bytes).sum();
+    ensure!(
+        weight - of_index == sum as u64 && images.len() == ARCHS.len(),
+        "{weight} bytes of blobs, {of_index} of index, {sum} of images"
+    );
+    let podman = if root_for("hello in a container") {
+        Some(Podman::new(None)?)
+    } else {
+        None
+    };
+    for image in images {
+        let tag = image.platform.name();
+        ensure!(
+            image.bytes() <= IMAGE_BYTES_MAX,
+            "{} bytes for {tag}",
+            image.bytes()
+        );
+        let seen = setup::quietly(Command::new("skopeo").args(["inspect", &oci(&layout, &tag)]))?;
+        let seen: serde_json::Value = serde_json::from_str(&seen)?;
+        ensure!(
+            seen["Architecture"] == tag && seen["Os"] == "linux",
+            "skopeo sees {seen}"
+        );
+        let root = unpacked(&layout, &tag, directory.path())?;
+        ensure!(names(&root)? == ["hello"], "{:?}", names(&root)?);
+        let said = setup::quietly(&mut Command::new(root.join("hello")))?;
+        ensure!(said == MESSAGE, "what umoci unpacked says {said:?}");
+        if let Some(podman) = &podman {
+            let image = podman.pull(&layout, &tag, &[])?;
+            let said = podman.run(&["--rm", &image])?;
+            ensure!(said == MESSAGE, "in a container it says {said:?} for {tag}");
+        }
+    }
+    Ok(())
+}

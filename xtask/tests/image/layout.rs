@@ -1,0 +1,304 @@
+//! The layout and the archive, blob by blob: read by a crate that knows the specification, and by skopeo and umoci.
+
+use super::{files, images, names, oci, unpacked};
+use anyhow::{Context, Result, ensure};
+use flate2::read::GzDecoder;
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+use xtask::build::Arch;
+use xtask::image::description::Description;
+use xtask::image::{self, OVERHEAD_MAX, Places};
+use xtask::server::public_dir;
+use xtask::setup::{self, Package};
+
+/// What the specification calls a processor of ours.
+fn go_name(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "amd64",
+        Arch::I686 => "386",
+    }
+}
+
+fn sum(bytes: &[u8]) -> String {
+    format!("sha256:{:x}", Sha256::digest(bytes))
+}
+
+/// The blob that a descriptor names, after its size and digest were compared.
+fn blob(layout: &Path, of: &Descriptor, seen: &mut BTreeSet<String>) -> Result<Vec<u8>> {
+    let digest = of.digest().to_string();
+    let name = digest.strip_prefix("sha256:").context("another digest")?;
+    let bytes = fs::read(layout.join("blobs/sha256").join(name))?;
+    ensure!(
+        bytes.len() as u64 == of.size() && sum(&bytes) == digest,
+        "{digest} is not what its descriptor says"
+    );
+    seen.insert(name.to_owned());
+    Ok(bytes)
+}
+
+fn tag(of: &Descriptor) -> Option<&str> {
+    let annotations = of.annotations().as_ref()?;
+    annotations
+        .get("org.opencontainers.image.ref.name")
+        .map(String::as_str)
+}
+
+/// By a compressor that nobody tuned.
+fn gzip_9(file: &[u8]) -> Result<usize> {
+    let mut compressed = Vec::new();
+    flate2::read::GzEncoder::new(file, flate2::Compression::best()).read_to_end(&mut compressed)?;
+    Ok(compressed.len())
+}
+
+#[test]
+fn each_platform_has_its_manifest_and_the_built_file_and_nothing_else() -> Result<()> {
+    let layout = images()?.layout;
+    let mut seen = BTreeSet::new();
+    let top = ImageIndex::from_file(layout.join("index.json"))?;
+    let latest = top
+        .manifests()
+        .iter()
+        .find(|descriptor| tag(descriptor) == Some("latest"))
+        .context("nothing is tagged latest")?;
+    ensure!(latest.media_type() == &MediaType::ImageIndex, "{latest:?}");
+    let index = ImageIndex::from_reader(&blob(&layout, latest, &mut seen)?[..])?;
+    let annotations = index.annotations().clone().unwrap_or_default();
+    for (key, value) in [
+        ("org.opencontainers.image.title", "stowaway"),
+        (
+            "org.opencontainers.image.version",
+            env!("CARGO_PKG_VERSION"),
+        ),
+        ("org.opencontainers.image.licenses", "MIT OR Apache-2.0"),
+    ] {
+        ensure!(
+            annotations.get(key).map(String::as_str) == Some(value),
+            "the index's {key} is not {value}: {annotations:?}"
+        );
+    }
+    let files = files()?;
+    ensure!(
+        index.manifests().len() == files.len(),
+        "{} platforms",
+        index.manifests().len()
+    );
+    for ((arch, file), descriptor) in files.iter().zip(index.manifests()) {
+        check(&layout, *arch, file, descriptor, &mut seen)
+            .with_context(|| format!("the image for {}", arch.name()))?;
+        let alone = top
+            .manifests()
+            .iter()
+            .find(|descriptor| tag(descriptor) == Some(go_name(*arch)));
+        ensure!(
+            alone.is_some_and(|alone| alone.digest() == descriptor.digest()),
+            "{} has no tag of its own",
+            go_name(*arch)
+        );
+    }
+    let there: BTreeSet<String> = names(&layout.join("blobs/sha256"))?.into_iter().collect();
+    ensure!(there == seen, "blobs that nobody names: {there:?} {seen:?}");
+    Ok(())
+}
+
+fn check(
+    layout: &Path,
+    arch: Arch,
+    file: &[u8],
+    descriptor: &Descriptor,
+    seen: &mut BTreeSet<String>,
+) -> Result<()> {
+    let platform = descriptor.platform().as_ref().context("no platform")?;
+    ensure!(
+        platform.architecture().to_string() == go_name(arch)
+            && platform.os().to_string() == "linux",
+        "its platform is {platform:?}"
+    );
+    let manifest_bytes = blob(layout, descriptor, seen)?;
+    let manifest = ImageManifest::from_reader(&manifest_bytes[..])?;
+    ensure!(
+        manifest.media_type().as_ref() == Some(&MediaType::ImageManifest)
+            && manifest.annotations().is_some(),
+        "{manifest:?}"
+    );
+    let config_bytes = blob(layout, manifest.config(), seen)?;
+    let config = ImageConfiguration::from_reader(&config_bytes[..])?;
+    ensure!(
+        config.architecture() == platform.architecture()
+            && config.os() == platform.os()
+            && config.created().is_none(),
+        "{config:?}"
+    );
+    let process = config.config().as_ref().context("no process")?;
+    ensure!(
+        process.user().as_deref() == Some("65534:65534")
+            && process.entrypoint().as_deref() == Some(&["/stowaway".to_owned()])
+            && process.cmd().as_ref().is_some_and(|cmd| cmd[0] == "serve"),
+        "{process:?}"
+    );
+    let ports = process.exposed_ports().clone().unwrap_or_default();
+    ensure!(ports.contains(&"2049/tcp".to_owned()), "{ports:?}");
+
+    let [layer] = &manifest.layers()[..] else {
+        anyhow::bail!("{} layers", manifest.layers().len());
+    };
+    let compressed = blob(layout, layer, seen)?;
+    let mut archive = Vec::new();
+    GzDecoder::new(&compressed[..]).read_to_end(&mut archive)?;
+    ensure!(
+        config.rootfs().diff_ids() == &[sum(&archive)],
+        "{:?} is not the layer",
+        config.rootfs()
+    );
+    let mut entries = 0;
+    for entry in tar::Archive::new(&archive[..]).entries()? {
+        let mut entry = entry?;
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        let header = entry.header();
+        ensure!(
+            entry.path()? == Path::new("stowaway")
+                && content == file
+                && header.mode()? == 0o755
+                && (header.uid()?, header.gid()?, header.mtime()?) == (0, 0, 0),
+            "{header:?} with {} bytes",
+            content.len()
+        );
+        entries += 1;
+    }
+    ensure!(entries == 1, "{entries} files");
+
+    let weight = manifest_bytes.len() + config_bytes.len() + compressed.len();
+    let by_itself = gzip_9(file)?.min(image::layer::compress(file)?.len());
+    ensure!(
+        weight <= by_itself + OVERHEAD_MAX,
+        "it weighs {weight} bytes and the compressed file {by_itself}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_same_files_make_the_same_bytes() -> Result<()> {
+    let files = files()?;
+    let description = Description::load()?;
+    let (first, second) = (public_dir()?, public_dir()?);
+    let contents = |directory: &Path| -> Result<Vec<(String, String)>> {
+        let places = Places::below(directory);
+        // The second time in the same place, so that what was there is replaced.
+        image::write(&files[..1], &description, &places)?;
+        image::write(&files, &description, &places)?;
+        let mut contents = Vec::new();
+        for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
+            let entry = entry?;
+            if entry.file_type().is_file() {
+                let path = entry.path().strip_prefix(directory)?;
+                contents.push((path.display().to_string(), sum(&fs::read(entry.path())?)));
+            }
+        }
+        Ok(contents)
+    };
+    let (first, second) = (contents(first.path())?, contents(second.path())?);
+    ensure!(first == second, "{first:#?}\n{second:#?}");
+    // oci-layout, index.json, the index, three blobs for each platform, and docker.tar.
+    ensure!(first.len() == 4 + 3 * files.len(), "{first:#?}");
+    Ok(())
+}
+
+#[test]
+fn skopeo_and_umoci_read_every_platform() -> Result<()> {
+    setup::need(&[Package::SKOPEO, Package::UMOCI])?;
+    let layout = images()?.layout;
+    let directory = public_dir()?;
+    for (arch, file) in files()? {
+        let name = go_name(arch);
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["--override-arch", name, "inspect", "--config"]);
+        let seen = setup::quietly(skopeo.arg(oci(&layout, "latest")))?;
+        let seen: serde_json::Value = serde_json::from_str(&seen)?;
+        ensure!(
+            seen["architecture"] == name
+                && seen["config"]["User"] == "65534:65534"
+                && seen["config"]["Entrypoint"][0] == "/stowaway",
+            "skopeo sees {seen}"
+        );
+        let root = unpacked(&layout, name, directory.path())?;
+        ensure!(
+            names(&root)? == ["stowaway"] && fs::read(root.join("stowaway"))? == file,
+            "umoci unpacked something else for {name}"
+        );
+    }
+    // All at once, as to a registry.
+    let copy = oci(&directory.path().join("copy"), "latest");
+    let source = oci(&layout, "latest");
+    setup::quietly(Command::new("skopeo").args(["copy", "--quiet", "--all", &source, &copy]))?;
+    let raw =
+        |image: &str| setup::quietly(Command::new("skopeo").args(["inspect", "--raw", image]));
+    ensure!(raw(&copy)? == raw(&source)?, "the copy is another image");
+    Ok(())
+}
+
+#[test]
+fn the_archive_has_the_same_images() -> Result<()> {
+    setup::need(&[Package::SKOPEO])?;
+    let places = images()?;
+    let mut owners = BTreeSet::new();
+    for entry in tar::Archive::new(File::open(&places.archive)?).entries()? {
+        let header = entry?.header().clone();
+        owners.insert((
+            header.uid()?,
+            header.gid()?,
+            header.mtime()?,
+            header.mode()?,
+        ));
+    }
+    ensure!(owners == BTreeSet::from([(0, 0, 0, 0o644)]), "{owners:?}");
+    let config = |image: String| {
+        setup::quietly(Command::new("skopeo").args(["inspect", "--raw", "--config", &image]))
+    };
+    let archived = |tag: &str| {
+        config(format!(
+            "docker-archive:{}:stowaway:{tag}",
+            places.archive.display()
+        ))
+    };
+    for arch in Arch::ALL {
+        let name = go_name(arch);
+        ensure!(
+            archived(name)? == config(oci(&places.layout, name))?,
+            "{name} differs"
+        );
+    }
+    ensure!(
+        archived("latest")? == archived(go_name(Arch::X86_64))?,
+        "latest is not the first"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_weighs_too_much_or_is_there_twice_is_refused() -> Result<()> {
+    let files = files()?;
+    let directory = public_dir()?;
+    let places = Places::below(directory.path());
+    let mut description = Description::load()?;
+    let twice = [files[0].clone(), files[0].clone()];
+    let why = image::write(&twice, &description, &places).err();
+    let why = why.context("two images of one platform")?.to_string();
+    ensure!(why.contains("x86_64 is named twice"), "{why}");
+
+    let long = "x".repeat(OVERHEAD_MAX);
+    let annotations = &mut description.manifest_annotations;
+    annotations.insert("org.example.long".to_owned(), long);
+    let why = image::write(&files[..1], &description, &places).err();
+    let why = why.context("an image of any weight")?.to_string();
+    ensure!(why.contains("shorten image/container.toml"), "{why}");
+    ensure!(
+        names(directory.path())?.is_empty(),
+        "yet it wrote something"
+    );
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Images and what is written about them, by the programs of others: podman, skopeo, umoci, systemd.
+
+mod hello;
+mod layout;
+mod podman;
+mod samples;
+mod serve;
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use xtask::build::{Arch, workspace_root};
+use xtask::image::description::Description;
+use xtask::image::{self, Places};
+use xtask::server::binary;
+use xtask::setup;
+
+/// The built files of all processors.
+fn files() -> Result<Vec<(Arch, Vec<u8>)>> {
+    Arch::ALL
+        .into_iter()
+        .map(|arch| {
+            let path = binary(arch)?;
+            let file =
+                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok((arch, file))
+        })
+        .collect()
+}
+
+/// Images of the built files, made once in this process.
+fn images() -> Result<Places> {
+    static MADE: Mutex<bool> = Mutex::new(false);
+    let places = Places::below(&workspace_root().join("target/test/image"));
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*made {
+        image::write(&files()?, &Description::load()?, &places)?;
+        *made = true;
+    }
+    Ok(places)
+}
+
+/// `oci:DIRECTORY:TAG`, as podman and skopeo name an image in a layout.
+fn oci(layout: &Path, tag: &str) -> String {
+    format!("oci:{}:{tag}", layout.display())
+}
+
+/// Unpacks an image by umoci; the directory that its files are in.
+fn unpacked(layout: &Path, tag: &str, into: &Path) -> Result<PathBuf> {
+    let bundle = into.join(tag);
+    setup::quietly(
+        Command::new("umoci")
+            .args(["unpack", "--rootless", "--image"])
+            .arg(format!("{}:{tag}", layout.display()))
+            .arg(&bundle),
+    )?;
+    Ok(bundle.join("rootfs"))
+}
+
+/// What lies in a directory.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,269 @@
+//! Images of which some bytes are others: everything in them is listed and read, the answers are whole and come soon, and
+//! nobody else notices.
+
+use super::{content, image_of, sample, serve, small_tree};
+use anyhow::{Context, Result, ensure};
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use xtask::client::{Client, Nfs, Status, failure, replies};
+use xtask::random::{Random, seed};
+use xtask::server::{public_dir, users};
+use xtask::sftp::{self, Sftp, SftpOptions};
+
+const MUTATIONS: usize = 300;
+/// Objects in one image that are looked at, and pages of a directory. The clients wait ten seconds for an answer.
+const OBJECTS_MAX: usize = 400;
+const PAGES_MAX: usize = 2000;
+/// What may be resident at the end and was not before the damage, in KiB.
+const GROWTH_MAX: u64 = 256;
+/// Where an image's descriptors begin.
+const FIRST: usize = 16 * 2048;
+
+/// A tree with long names, links and depth, as an image.
+fn undamaged() -> Result<Vec<u8>> {
+    let tree = small_tree(7)?;
+    let top = tree.path();
+    fs::write(top.join("n".repeat(250)), "long")?;
+    std::os::unix::fs::symlink("far/".repeat(60), top.join("far"))?;
+    fs::create_dir_all(top.join("a/b/c/d/e/f/g/h/i/j"))?;
+    for number in 0..100 {
+        fs::write(top.join(format!("sub/file {number}")), number.to_string())?;
+    }
+    fs::write(top.join("large"), Random(8).bytes(200_000))?;
+    image_of(top)
+}
+
+/// The image with some other bytes, or without its end.
+fn damage(image: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = image.to_vec();
+    if random.chance(10) {
+        bytes.truncate(random.below(image.len()));
+        return bytes;
+    }
+    // The directories are about the first third.
+    let end = if random.chance(80) {
+        image.len() / 3
+    } else {
+        image.len()
+    };
+    for _ in 0..1 + random.below(40) {
+        // Most of what is zero means nothing: look a little for what does.
+        let mut at = 0;
+        for _ in 0..20 {
+            at = FIRST + random.below(end - FIRST);
+            if bytes[at] != 0 {
+                break;
+            }
+        }
+        match random.below(4) {
+            0 => bytes[at] = 0,
+            1 => bytes[at] = 0xff,
+            2 => bytes[at] ^= 1 << random.below(8),
+            _ => bytes[at] = random.word() as u8,
+        }
+    }
+    if random.chance(20) {
+        // A block in another's place: directories that contain themselves.
+        let blocks = end / 2048 - 16;
+        let (from, to) = (random.below(blocks), random.below(blocks));
+        bytes.copy_within(
+            FIRST + from * 2048..FIRST + (from + 1) * 2048,
+            FIRST + to * 2048,
+        );
+    }
+    bytes
+}
+
+/// Puts an image in the place of another, as who updates one does.
+fn put(dir: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(dir.join("next"), bytes)?;
+    fs::rename(dir.join("next"), dir.join("damaged.iso"))?;
+    Ok(())
+}
+
+/// Everything inside, as far as it can be seen; how many objects.
+fn explore(client: &mut Client, top: Vec<u8>) -> Result<usize> {
+    let mut seen = HashSet::from([top.clone()]);
+    let mut left = vec![top];
+    while let Some(object) = left.pop() {
+        if seen.len() > OBJECTS_MAX {
+            break;
+        }
+        let size = match client.attr(&object) {
+            Ok(attr) => attr.size,
+            Err(error) => {
+                failure::<()>(Err(error))?;
+                0
+            }
+        };
+        failure(client.read_link(&object))?;
+        for offset in [0, size / 2, size.saturating_sub(1), 3 << 30] {
+            failure(client.read(&object, offset, 64 << 10).map(drop))?;
+            failure(client.read(&object, offset, 1).map(drop))?;
+        }
+        for name in ["name", "..", "none"] {
+            client.status(&Nfs::Lookup {
+                dir: &object,
+                name: name.as_bytes(),
+            })?;
+        }
+        client.status(&Nfs::FsStat { root: &object })?;
+        let (mut cookie, mut verifier) = (0, [0; 8]);
+        for page in 0.. {
+            ensure!(page < PAGES_MAX, "a directory does not end");
+            let call = Nfs::ReadDirPlus {
+                dir: &object,
+                cookie,
+                verifier,
+                dir_count: 32 << 10,
+                max_count: 32 << 10,
+            };
+            let listed = match replies::page(client.call(&call)?, true) {
+                Ok(listed) => listed,
+                Err(error) => {
+                    failure::<()>(Err(error))?;
+                    break;
+                }
+            };
+            for entry in listed.entries {
+                cookie = entry.cookie;
+                if let Some(handle) = entry.handle
+                    && seen.insert(handle.clone())
+                {
+                    left.push(handle);
+                }
+            }
+            verifier = listed.verifier;
+            if listed.eof {
+                break;
+            }
+        }
+    }
+    Ok(seen.len())
+}
+
+#[test]
+fn damaged_images_are_errors_over_nfs() -> Result<()> {
+    let image = undamaged()?;
+    let seed = seed();
+    for user in users() {
+        let dir = public_dir()?;
+        fs::write(dir.path().join("other.iso"), &sample(2)?.image)?;
+        put(dir.path(), &image)?;
+        let mut server = serve(dir.path(), user)?;
+        let mut mount = Client::connect(server.mount())?;
+        let path = dir.path().join("damaged.iso").display().to_string();
+        let mut client = server.connect()?;
+        let whole = explore(&mut client, mount.mount(&path)?)?;
+        ensure!(whole > 100, "only {whole} objects in the whole image");
+        let other = mount.mount(&dir.path().join("other.iso").display().to_string())?;
+        let other = client.lookup(&other, "name")?;
+        let before = server.rss_kib()?;
+        let mut opened = 0;
+        for number in 0..MUTATIONS {
+            let mut random = Random(seed.wrapping_add(number as u64));
+            put(dir.path(), &damage(&image, &mut random))?;
+            let mut look = || match mount.mount(&path) {
+                Ok(top) => {
+                    opened += 1;
+                    explore(&mut client, top).map(drop)
+                }
+                Err(error) => {
+                    let status = failure::<()>(Err(error))?;
+                    let known = [
+                        Status::INVAL,
+                        Status::IO,
+                        Status::SERVERFAULT,
+                        Status::NOTDIR,
+                    ];
+                    ensure!(
+                        status.is_some_and(|status| known.contains(&status)),
+                        "MNT was answered {status:?}"
+                    );
+                    Ok(())
+                }
+            };
+            look()
+                .with_context(|| format!("mutation {number} of seed {seed}, as user {user:?}"))?;
+            ensure!(server.is_alive()?, "it ended at mutation {number}");
+        }
+        ensure!(opened > MUTATIONS / 4, "only {opened} could be mounted");
+        let after = server.rss_kib()?;
+        ensure!(after <= before + GROWTH_MAX, "{before} KiB became {after}");
+        ensure!(content(&mut client, &other)? == b"00002");
+        println!("as user {user:?}: {opened} of {MUTATIONS} mounted; {before} KiB, then {after}");
+    }
+    Ok(())
+}
+
+#[test]
+fn damaged_images_are_errors_over_sftp() -> Result<()> {
+    let image = undamaged()?;
+    let seed = seed();
+    let dir = public_dir()?;
+    fs::write(dir.path().join("other.iso"), &sample(2)?.image)?;
+    put(dir.path(), &image)?;
+    let mut session = Sftp::start(&SftpOptions::at(dir.path()))?;
+    let whole = look_by_paths(&mut session)?;
+    ensure!(whole > 100, "only {whole} objects in the whole image");
+    let before = session.process.rss_kib()?;
+    for number in 0..MUTATIONS {
+        let mut random = Random(seed.wrapping_add(number as u64));
+        put(dir.path(), &damage(&image, &mut random))?;
+        look_by_paths(&mut session).with_context(|| format!("mutation {number} of seed {seed}"))?;
+    }
+    let after = session.process.rss_kib()?;
+    ensure!(after <= before + GROWTH_MAX, "{before} KiB became {after}");
+    ensure!(session.read_file("other.iso/name")? == b"00002");
+    let (_, ended) = session.finish()?;
+    ensure!(ended.code() == Some(0), "{ended:?}");
+    Ok(())
+}
+
+/// What was asked for; None when there was a status instead.
+fn told<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => sftp::failure::<()>(Err(error)).map(|_| None),
+    }
+}
+
+/// The same over SFTP.
+fn look_by_paths(session: &mut Sftp) -> Result<usize> {
+    const DEPTH_MAX: usize = 8;
+    let mut left = vec![(b"damaged.iso/".to_vec(), 0)];
+    let mut count = 0;
+    while let Some((path, depth)) = left.pop() {
+        count += 1;
+        if count > OBJECTS_MAX {
+            break;
+        }
+        sftp::failure(session.lstat(&path))?;
+        sftp::failure(session.stat(&path))?;
+        sftp::failure(session.read_link(&path))?;
+        sftp::failure(session.real_path(&path))?;
+        if let Some(file) = told(session.open_read(&path))? {
+            for offset in [0, 100_000, 3 << 30] {
+                sftp::failure(session.read(&file, offset, 32 << 10))?;
+            }
+            session.close(&file)?;
+        }
+        let Some(dir) = told(session.open_dir(&path))? else {
+            continue;
+        };
+        for page in 0.. {
+            ensure!(page < PAGES_MAX, "a directory does not end");
+            let Some(Some(entries)) = told(session.read_dir(&dir))? else {
+                break;
+            };
+            for entry in entries {
+                if depth < DEPTH_MAX && entry.name != b"." && entry.name != b".." {
+                    left.push(([&path[..], b"/", &entry.name].concat(), depth + 1));
+                }
+            }
+        }
+        session.close(&dir)?;
+    }
+    Ok(count)
+}

@@ -1,0 +1,128 @@
+//! A thousand images in one directory.
+
+use super::{image_of, open_images, serve, small_tree, wait_until_closed};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+use tempfile::TempDir;
+use xtask::client::Client;
+use xtask::server::{Server, public_dir, users};
+use xtask::sftp::{Sftp, SftpOptions};
+
+const COUNT: u64 = 1000;
+/// Images that a process may have open.
+const OPEN_MAX: usize = 16;
+/// What may be resident after all of them were used and was not before, in KiB.
+const GROWTH_MAX: u64 = 192;
+
+/// Images in whose `name` and `sub/deep/bottom` are their numbers.
+fn thousand() -> Result<TempDir> {
+    const MARK: u64 = 98_765;
+    let image = image_of(small_tree(MARK)?.path())?;
+    let mark = MARK.to_string();
+    let places: Vec<_> = (0..image.len() - 5)
+        .filter(|at| &image[*at..at + 5] == mark.as_bytes())
+        .collect();
+    ensure!(places.len() == 2, "the mark is at {places:?}");
+    let dir = public_dir()?;
+    for number in 0..COUNT {
+        let mut image = image.clone();
+        for at in &places {
+            image[*at..at + 5].copy_from_slice(format!("{number:05}").as_bytes());
+        }
+        fs::write(dir.path().join(format!("{number}.iso")), image)?;
+    }
+    Ok(dir)
+}
+
+/// Uses an image.
+fn use_one(server: &Server, client: &mut Client, dir: &Path, number: u64) -> Result<Vec<u8>> {
+    let path = dir.join(format!("{number}.iso")).display().to_string();
+    let top = Client::connect(server.mount())?.mount(&path)?;
+    let file = client.walk(&top, "sub/deep/bottom")?;
+    let (data, eof) = client.read(&file, 0, 4096)?;
+    ensure!(
+        eof && data == format!("{number:05}").as_bytes(),
+        "image {number} has {data:?}"
+    );
+    Ok(file)
+}
+
+#[test]
+fn a_thousand_images_cost_nothing_and_take_turns() -> Result<()> {
+    let dir = thousand()?;
+    let empty = public_dir()?;
+    for user in users() {
+        let server = serve(dir.path(), user)?;
+        let other = serve(empty.path(), user)?;
+        // What starting took is let go.
+        sleep(Duration::from_secs(3));
+        let (rss, other_rss) = (server.rss_kib()?, other.rss_kib()?);
+        ensure!(
+            rss.abs_diff(other_rss) <= 32 && server.fd_count()? == other.fd_count()?,
+            "at rest {rss} KiB beside {other_rss}, {} descriptors beside {}",
+            server.fd_count()?,
+            other.fd_count()?
+        );
+        let (mut client, top) = server.open(dir.path())?;
+        let listed = client.list(&top)?;
+        let images = listed.iter().filter(|it| it.name.ends_with(b".iso"));
+        ensure!(images.count() as u64 == COUNT, "{} names", listed.len());
+        ensure!(
+            open_images(server.pid(), dir.path())? == 0,
+            "a listing opens images"
+        );
+        use_one(&server, &mut client, dir.path(), 0)?;
+        let before = server.rss_kib()?;
+        let mut files = Vec::new();
+        for number in 0..COUNT {
+            files.push(use_one(&server, &mut client, dir.path(), number)?);
+        }
+        // Handles of those that were closed long ago are as good as new.
+        for (number, file) in files.iter().enumerate().step_by(37) {
+            let (data, _) = client.read(file, 0, 4096)?;
+            ensure!(data == format!("{number:05}").as_bytes(), "again: {number}");
+        }
+        let after = server.rss_kib()?;
+        ensure!(
+            after <= before + GROWTH_MAX,
+            "{before} KiB became {after} KiB"
+        );
+        wait_until_closed(server.pid(), dir.path())?;
+        let data = client.read(&files[5], 0, 4096)?.0;
+        ensure!(data == b"00005", "after a rest");
+        println!("as user {user:?}: at rest {rss} KiB, then {before}, at the end {after}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_session_uses_a_thousand_images() -> Result<()> {
+    let images = thousand()?;
+    let mut session = Sftp::start(&SftpOptions::at(images.path()))?;
+    session.read_file("0.iso/name")?;
+    let before = session.process.rss_kib()?;
+    for number in 0..COUNT {
+        let read = session.read_file(format!("{number}.iso/sub/../name"))?;
+        ensure!(read == format!("{number:05}").as_bytes(), "image {number}");
+        let open = open_images(session.process.pid(), images.path())?;
+        ensure!(open <= OPEN_MAX, "{open} images are open");
+    }
+    let after = session.process.rss_kib()?;
+    ensure!(after <= before + GROWTH_MAX, "{before} KiB became {after}");
+    // As long as files in so many are open, others have to wait, and those that are open have not.
+    let mut handles = Vec::new();
+    for number in 0..OPEN_MAX {
+        handles.push(session.open_read(format!("{number}.iso/name"))?);
+    }
+    ensure!(xtask::sftp::failure(session.open_read("500.iso/name"))?.is_some());
+    for (number, handle) in handles.iter().enumerate() {
+        let data = session.read(handle, 0, 100)?.context("no bytes")?;
+        ensure!(data == format!("{number:05}").as_bytes());
+    }
+    session.close(&handles[0])?;
+    ensure!(session.read_file("500.iso/name")? == b"00500");
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! How one comes inside an image, and how one does not.
+
+use super::{Scene, content, sample, serve};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+use xtask::client::calls::head;
+use xtask::client::{Client, How, Mount, Nfs, Outcome, Procedure, Set, Stable, Status, failure};
+use xtask::server::{Server, ServerOptions, users};
+use xtask::sftp::{self, Sftp, SftpOptions};
+
+#[test]
+fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
+    for user in users() {
+        let scene = Scene::new(user)?;
+        let mut client = scene.server.connect()?;
+        let top = scene.top()?;
+        let file = client.lookup(&top, "one.iso")?;
+        let size = client.attr(&file)?.size;
+        ensure!(client.attr(&file)?.kind == 1 && size == sample(1)?.image.len() as u64);
+        for call in [
+            Nfs::Lookup {
+                dir: &file,
+                name: b"name",
+            },
+            Nfs::ReadDir {
+                dir: &file,
+                cookie: 0,
+                verifier: [0; 8],
+                count: 4096,
+            },
+            Nfs::ReadDirPlus {
+                dir: &file,
+                cookie: 0,
+                verifier: [0; 8],
+                dir_count: 4096,
+                max_count: 4096,
+            },
+        ] {
+            let status = client.status(&call)?;
+            ensure!(status == Status::NOTDIR, "{call:?} was answered {status:?}");
+        }
+        // Nobody comes out of it above its top.
+        let inside = scene.mount("one.iso")?;
+        ensure!(client.attr(&inside)?.kind == 2 && inside != file);
+        for dir in [&top, &inside] {
+            let name = b"..";
+            let status = client.status(&Nfs::Lookup { dir, name })?;
+            ensure!(status == Status::ACCES, "LOOKUP of ..: {status:?}");
+        }
+        ensure!(scene.mount("one.iso/sub/deep")? == client.walk(&inside, "sub/deep")?);
+        for (below, status) in [
+            ("one.iso/none", Status::NOENT),
+            ("one.iso/name", Status::NOTDIR),
+            ("one.iso/link", Status::NOTDIR),
+            ("plain", Status::NOTDIR),
+            ("none.iso", Status::NOENT),
+        ] {
+            let failed = failure(scene.mount(below))?;
+            ensure!(failed == Some(status), "MNT of {below}: {failed:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn links_to_images_are_not_followed() -> Result<()> {
+    for user in users() {
+        let scene = Scene::new(user)?;
+        symlink("one.iso", scene.path("also.iso"))?;
+        symlink(scene.path("one.iso"), scene.path("whole.iso"))?;
+        fs::create_dir(scene.path("dir"))?;
+        symlink("../one.iso", scene.path("dir/up.iso"))?;
+        for below in ["also.iso", "also.iso/sub", "whole.iso", "dir/up.iso"] {
+            let failed = failure(scene.mount(below))?;
+            ensure!(failed == Some(Status::NOTDIR), "MNT of {below}: {failed:?}");
+        }
+        let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
+        for path in ["also.iso/name", "whole.iso/name", "dir/up.iso/name"] {
+            let failed = sftp::failure(session.stat(path))?;
+            ensure!(failed.is_some(), "STAT of {path}");
+            let failed = sftp::failure(session.open_read(path))?;
+            ensure!(failed.is_some(), "OPEN of {path}");
+        }
+        ensure!(session.read_file("dir/../one.iso/link")? == b"00001");
+    }
+    Ok(())
+}
+
+#[test]
+fn mount_version_1_has_no_room_for_handles_inside() -> Result<()> {
+    for user in users() {
+        let scene = Scene::new(user)?;
+        let mut client = Client::connect(scene.server.mount())?;
+        let auth = client.auth.clone();
+        let mut call = head(1, 2, Mount::PROGRAM, 1, 1, &auth);
+        let path = scene.path("one.iso").display().to_string();
+        let message = call.opaque(path.as_bytes()).finish();
+        let outcome = client.exchange(&message)?.context("closed")?;
+        let Outcome::Success(body) = outcome else {
+            anyhow::bail!("MNT was answered {outcome:?}")
+        };
+        let status = Status::of(body)?;
+        ensure!(status == Status::SERVERFAULT, "{status:?}");
+        scene
+            .server
+            .wait_for_line("use version 3", Duration::from_secs(10))?;
+        // Version 3 has.
+        client.mount(&path)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn without_the_option_images_are_files() -> Result<()> {
+    let scene = Scene::new(None)?;
+    let server = Server::start(ServerOptions::serving(&[scene.directory.path()]))?;
+    let path = scene.path("one.iso").display().to_string();
+    let failed = failure(Client::connect(server.mount())?.mount(&path))?;
+    ensure!(failed == Some(Status::NOTDIR), "{failed:?}");
+    Ok(())
+}
+
+#[test]
+fn an_image_is_an_export() -> Result<()> {
+    for user in users() {
+        let scene = Scene::new(user)?;
+        let path = scene.path("one.iso");
+        let server = serve(&path, user)?;
+        let (mut client, top) = server.open(&path)?;
+        let large = client.walk(&top, "large")?;
+        ensure!(content(&mut client, &large)? == sample(1)?.large);
+        let link = client.walk(&top, "link")?;
+        ensure!(client.read_link(&link)? == b"name");
+        let listed = client.list(&top)?;
+        let mut names: Vec<_> = listed.iter().map(|entry| &*entry.name).collect();
+        names.retain(|name| ![b".".as_slice(), b".."].contains(name));
+        names.sort();
+        ensure!(
+            names == [b"large".as_slice(), b"link", b"name", b"sub"],
+            "{names:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_inside_can_be_changed_even_where_changes_are_allowed() -> Result<()> {
+    let scene = Scene::new(None)?;
+    let server = Server::start(ServerOptions {
+        exports: vec![format!(
+            "{}:isos,rw,no_root_squash",
+            scene.directory.path().display()
+        )],
+        ..ServerOptions::default()
+    })?;
+    let path = scene.path("one.iso").display().to_string();
+    let top = Client::connect(server.mount())?.mount(&path)?;
+    let mut client = server.connect()?;
+    let (file, sub) = (client.walk(&top, "name")?, client.walk(&top, "sub")?);
+    let set = Set {
+        mode: Some(0o600),
+        ..Set::default()
+    };
+    let mut wrong = Vec::new();
+    for call in [
+        Nfs::write(&file, 0, Stable::UNSTABLE, b"byte"),
+        Nfs::SetAttr {
+            object: &file,
+            set,
+            guard: None,
+        },
+        Nfs::Create {
+            dir: &top,
+            name: b"new",
+            how: How::Unchecked(set),
+        },
+        Nfs::MkDir {
+            dir: &sub,
+            name: b"new",
+            set,
+        },
+        Nfs::SymLink {
+            dir: &top,
+            name: b"new",
+            set,
+            target: b"x",
+        },
+        Nfs::Remove {
+            dir: &top,
+            name: b"name",
+        },
+        Nfs::RmDir {
+            dir: &sub,
+            name: b"deep",
+        },
+        Nfs::Rename {
+            from: &top,
+            from_name: b"name",
+            to: &top,
+            to_name: b"new",
+        },
+        Nfs::Link {
+            file: &file,
+            dir: &top,
+            name: b"new",
+        },
+    ] {
+        let status = client.status(&call)?;
+        if status != Status::ROFS {
+            let (_, _, number) = call.place();
+            wrong.push((number, status));
+        }
+    }
+    ensure!(wrong.is_empty(), "procedures and their answers: {wrong:?}");
+    ensure!(fs::read(&path)? == sample(1)?.image);
+    Ok(())
+}

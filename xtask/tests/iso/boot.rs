@@ -1,0 +1,247 @@
+//! `--isos`: what is printed for images of every layout, and that the server has what it names.
+
+use super::ROCK_RIDGE;
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+use xtask::build::Arch;
+use xtask::server::{Server, ServerOptions, public_dir};
+use xtask::setup::{self, Package};
+
+/// An image's name, files that are in it, and what is printed of it after its name: P is its path.
+const LAYOUTS: [(&str, &[&str], &str); 8] = [
+    (
+        "ubuntu.iso",
+        &["casper/vmlinuz", "casper/initrd.lz", "casper/hwe-initrd"],
+        "kernel nfs://${next-server}P/casper/vmlinuz initrd=initrd.lz boot=casper netboot=nfs \
+         nfsroot=${next-server}:P ip=dhcp\n\
+         initrd nfs://${next-server}P/casper/initrd.lz\n",
+    ),
+    (
+        "debian-live.iso",
+        &[
+            "live/vmlinuz",
+            "live/initrd.img",
+            "live/filesystem.squashfs",
+        ],
+        "kernel nfs://${next-server}P/live/vmlinuz initrd=initrd.img boot=live netboot=nfs \
+         nfsroot=${next-server}:P\n\
+         initrd nfs://${next-server}P/live/initrd.img\n",
+    ),
+    (
+        "live-with-versions.ISO",
+        &[
+            "live/vmlinuz-6.1.0-13-amd64",
+            "live/initrd.img-6.1.0-13-amd64",
+        ],
+        "kernel nfs://${next-server}P/live/vmlinuz-6.1.0-13-amd64 \
+         initrd=initrd.img-6.1.0-13-amd64 boot=live netboot=nfs nfsroot=${next-server}:P\n\
+         initrd nfs://${next-server}P/live/initrd.img-6.1.0-13-amd64\n",
+    ),
+    (
+        "fedora.iso",
+        &[
+            "images/pxeboot/vmlinuz",
+            "images/pxeboot/initrd.img",
+            "images/install.img",
+        ],
+        "kernel nfs://${next-server}P/images/pxeboot/vmlinuz initrd=initrd.img \
+         inst.repo=nfs:${next-server}:P\n\
+         initrd nfs://${next-server}P/images/pxeboot/initrd.img\n",
+    ),
+    (
+        "debian-netinst.iso",
+        &[
+            "install.amd/vmlinuz",
+            "install.amd/initrd.gz",
+            "install.amd/gtk/initrd.gz",
+        ],
+        "kernel nfs://${next-server}P/install.amd/vmlinuz initrd=initrd.gz\n\
+         initrd nfs://${next-server}P/install.amd/initrd.gz\n",
+    ),
+    (
+        "debian-i386.iso",
+        &["install.386/vmlinuz", "install.386/initrd.gz"],
+        "kernel nfs://${next-server}P/install.386/vmlinuz initrd=initrd.gz\n\
+         initrd nfs://${next-server}P/install.386/initrd.gz\n",
+    ),
+    (
+        "debian-arm64.iso",
+        &["install.a64/vmlinuz", "install.a64/initrd.gz"],
+        "kernel nfs://${next-server}P/install.a64/vmlinuz initrd=initrd.gz\n\
+         initrd nfs://${next-server}P/install.a64/initrd.gz\n",
+    ),
+    // A directory of a layout that has no RAM disk, and then one that has all.
+    (
+        "both.iso",
+        &["casper/vmlinuz", "live/vmlinuz", "live/initrd.img"],
+        "kernel nfs://${next-server}P/live/vmlinuz initrd=initrd.img boot=live netboot=nfs \
+         nfsroot=${next-server}:P\n\
+         initrd nfs://${next-server}P/live/initrd.img\n",
+    ),
+];
+/// What stands behind the names of others.
+const LEFT_OUT: &str = "left out: an unknown layout, or a path that iPXE may split";
+
+/// Makes an image in which every file tells its own path.
+fn make(path: &Path, files: &[&str]) -> Result<()> {
+    let tree = tempfile::tempdir()?;
+    for file in files {
+        let place = tree.path().join(file);
+        fs::create_dir_all(place.parent().context("no parent")?)?;
+        fs::write(place, file)?;
+    }
+    xtask::iso::make(ROCK_RIDGE[0], tree.path(), path)
+}
+
+/// Starts a server for the images in `dir`, by way of a shell that has what is printed go to a file; also what was printed.
+fn serve(arch: Arch, role: &'static str, dir: &Path) -> Result<(Server, String)> {
+    let printed: TempDir = public_dir()?;
+    let file = printed.path().join("printed");
+    let script = format!("exec \"$@\" >'{}'", file.display());
+    let server = Server::start(ServerOptions {
+        arch,
+        role,
+        arguments: vec!["--isos".into(), dir.display().to_string()],
+        through: ["sh", "-c", &script, "sh"].map(String::from).to_vec(),
+        ..ServerOptions::default()
+    })?;
+    let text = fs::read_to_string(&file)?;
+    Ok((server, text))
+}
+
+#[test]
+fn what_is_printed_boots_every_layout() -> Result<()> {
+    setup::need(&[Package::XORRISO, Package::LIBNFS])?;
+    let dir = public_dir()?;
+    for (name, files, _) in LAYOUTS {
+        make(&dir.path().join(name), files)?;
+    }
+    fs::write(dir.path().join("no image"), "")?;
+    fs::create_dir(dir.path().join("directory"))?;
+    for (arch, role) in [(Arch::X86_64, "serve"), (Arch::I686, "nfs")] {
+        let (server, printed) = serve(arch, role, dir.path())?;
+        let mut rest = printed.clone();
+        for (name, _, lines) in LAYOUTS {
+            let path = dir.path().join(name).display().to_string();
+            let lines = format!("# {name}\n{}", lines.replace('P', &path));
+            ensure!(rest.contains(&lines), "{lines} is not in {printed}");
+            rest = rest.replace(&lines, "");
+        }
+        ensure!(rest.is_empty(), "more than was meant: {rest}");
+        let mut read = 0;
+        let uris = printed.split_whitespace();
+        for path in uris.filter_map(|word| word.strip_prefix("nfs://${next-server}")) {
+            let ports = format!(
+                "nfsport={}&mountport={}",
+                server.nfs_port, server.mount_port
+            );
+            let url = format!("nfs://127.0.0.1{path}?version=3&{ports}");
+            let output = Command::new("nfs-cat").arg(url).output()?;
+            let content = String::from_utf8(output.stdout)?;
+            ensure!(
+                output.status.success() && !content.is_empty() && path.ends_with(&content),
+                "{path} is {content:?}"
+            );
+            read += 1;
+        }
+        ensure!(read == 2 * LAYOUTS.len(), "{read} files were read");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_booted_is_left_out_with_a_word() -> Result<()> {
+    setup::need(&[Package::XORRISO])?;
+    let dir = public_dir()?;
+    let live = &["live/vmlinuz", "live/initrd.img"];
+    // Each of these letters would end a word, a URI's path, an option or a line.
+    let names = [
+        "two words.iso",
+        "a#b.iso",
+        "a?b.iso",
+        "a,b.iso",
+        "a${b}.iso",
+        "a%20b.iso",
+    ];
+    for name in names {
+        make(&dir.path().join(name), live)?;
+    }
+    make(&dir.path().join("x\nkernel evil.iso"), live)?;
+    make(
+        &dir.path().join("other.iso"),
+        &["boot/vmlinuz", "boot/initrd"],
+    )?;
+    make(
+        &dir.path().join("odd-kernel.iso"),
+        &["live/vmlinuz x=y", "live/initrd.img"],
+    )?;
+    let (_server, printed) = serve(Arch::X86_64, "nfs", dir.path())?;
+    let mut lines: Vec<&str> = printed.lines().collect();
+    lines.sort_unstable();
+    let mut expect: Vec<String> = names.map(|name| format!("# {name}: {LEFT_OUT}")).to_vec();
+    for name in ["x\\x0akernel evil.iso", "other.iso", "odd-kernel.iso"] {
+        expect.push(format!("# {name}: {LEFT_OUT}"));
+    }
+    expect.sort_unstable();
+    ensure!(lines == expect, "{printed}");
+    Ok(())
+}
+
+#[test]
+fn damaged_images_are_told_of_and_stop_nothing() -> Result<()> {
+    setup::need(&[Package::XORRISO])?;
+    let dir = public_dir()?;
+    let place = |name: &str| dir.path().join(name);
+    make(&place("good.iso"), &["live/vmlinuz", "live/initrd.img"])?;
+    fs::write(place("text.iso"), vec![b'x'; 100_000])?;
+    fs::copy(place("good.iso"), place("short.iso"))?;
+    // Its first directory is no longer there.
+    File::options()
+        .write(true)
+        .open(place("short.iso"))?
+        .set_len(36 << 10)?;
+    let (server, printed) = serve(Arch::X86_64, "nfs", dir.path())?;
+    for (name, why) in [
+        ("text.iso", "it is no directory, and no ISO 9660 image"),
+        (
+            "short.iso",
+            "the image is damaged or incomplete; compare its checksum",
+        ),
+    ] {
+        let line = format!("stowaway: cannot read {}: {why}", place(name).display());
+        server.wait_for_line(&line, Duration::from_secs(1))?;
+        ensure!(!printed.contains(name), "{printed}");
+    }
+    ensure!(
+        printed.starts_with("# good.iso\nkernel ") && printed.lines().count() == 3,
+        "{printed}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_script_that_nobody_takes_is_an_error() -> Result<()> {
+    let dir = public_dir()?;
+    setup::need(&[Package::XORRISO])?;
+    make(
+        &dir.path().join("a.iso"),
+        &["live/vmlinuz", "live/initrd.img"],
+    )?;
+    let output = Command::new(xtask::server::binary(Arch::X86_64)?)
+        .args(["nfs", "-p", "-n", "0", "--isos"])
+        .arg(dir.path())
+        .stdin(Stdio::null())
+        .stdout(File::options().write(true).open("/dev/full")?)
+        .output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+    ensure!(
+        said.ends_with("stowaway: standard output cannot be written\n"),
+        "{said}"
+    );
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! What our servers show of the inside of images, held against what Linux shows of the same images: a Debian kernel in QEMU
+//! mounts them itself. Then the way of an installer, which mounts the inside of an image and starts a system from it.
+//!
+//! As in `guest`, one machine serves all tests but those that start one of their own.
+
+mod images;
+mod live;
+mod reads;
+mod same;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Trial};
+use xtask::build::Arch;
+use xtask::server::root_for;
+
+use images::{HUGE, IMAGES};
+use world::World;
+
+type Test = Box<dyn Fn(&mut World) -> Result<()> + Send>;
+type Other = fn(&mut World) -> Result<()>;
+
+/// What is not done with every image.
+const OTHERS: &[(&str, Other)] = &[
+    ("a_directory_of_20000_is_listed", same::a_crowd),
+    ("a_directory_of_an_image_is_mounted", same::a_directory),
+    ("one_image_alone_is_exported", same::one_image),
+    ("nfsmount_mounts_an_image", live::by_hand),
+    ("live_boot_starts_a_system_from_an_image", live::as_it_is),
+    ("nfs_reads_anywhere_with_flat_memory", reads::over_nfs),
+    ("sshfs_reads_anywhere_with_flat_memory", reads::over_sshfs),
+];
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let listing = arguments.list;
+    if !listing && !root_for("a Linux client, with port 111 in a network of its own") {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let world = if listing { None } else { Some(World::new()?) };
+    let world = Arc::new(Mutex::new(world));
+    let trial = |name: String, test: Test| {
+        let world = world.clone();
+        Trial::test(name, move || {
+            let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+            let world = world.as_mut().ok_or("there is no guest while listing")?;
+            test(world).map_err(|error| format!("{error:#}").into())
+        })
+    };
+    let mut trials = Vec::new();
+    let word = |image: &str| image.replace(|letter: char| !letter.is_alphanumeric(), "_");
+    for image in IMAGES {
+        let name = word(image);
+        trials.push(trial(
+            format!("nfs_shows_of_{name}_what_linux_does"),
+            Box::new(move |world| same::over_nfs(world, image)),
+        ));
+        trials.push(trial(
+            format!("sftp_shows_of_{name}_what_linux_does"),
+            Box::new(move |world| same::over_sftp(world, image, Arch::X86_64)),
+        ));
+    }
+    for image in ["genisoimage-moved.iso", HUGE] {
+        trials.push(trial(
+            format!("the_i686_file_shows_of_{}_what_linux_does", word(image)),
+            Box::new(move |world| same::by_i686(world, image)),
+        ));
+    }
+    for (name, test) in OTHERS {
+        trials.push(trial((*name).into(), Box::new(test)));
+    }
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
+}

@@ -1,0 +1,150 @@
+//! Reading anywhere in a file of 5 GiB that is inside an image: it is the right bytes, and nobody needs more memory for it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::build::{self, Arch};
+use xtask::mounts;
+use xtask::server::{binary, status_field};
+use xtask::setup::{self, Package, quietly};
+
+use crate::images::HUGE;
+use crate::world::World;
+
+/// So often 64 KiB are read …
+const COUNT: &str = "2000";
+/// … after so often, which shows what is needed at all.
+const FEW: &str = "100";
+/// No server needs more for it than this.
+const SERVER_GROWS_KIB_MAX: u64 = 16;
+/// Nor does what reads, and what mounts.
+const CLIENT_GROWS_KIB_MAX: u64 = 1024;
+const MOUNT_MAX: Duration = Duration::from_secs(10);
+
+/// What `exercise reads` told: the sum of what it read, and KiB of memory.
+fn told(text: &str) -> Result<(String, u64)> {
+    let (sum, peak) = text.trim().split_once('\n').context("not two lines")?;
+    Ok((sum.into(), peak.parse()?))
+}
+
+/// The same on this host.
+fn reads(file: &Path, count: &str) -> Result<(String, u64)> {
+    let mut exercise = Command::new(build::program("exercise")?);
+    told(&quietly(
+        exercise.arg("reads").arg(file).args(["--count", count]),
+    )?)
+}
+
+/// What the image was made of.
+fn source(world: &World) -> std::path::PathBuf {
+    world.images.path().join(HUGE).with_file_name("tree/huge")
+}
+
+fn grew(who: &str, few: u64, many: u64, max: u64) -> Result<()> {
+    eprintln!("{who}: {few} KiB after {FEW} reads, {many} KiB after {COUNT}");
+    ensure!(many <= few + max, "{who} grew from {few} to {many} KiB");
+    Ok(())
+}
+
+/// A guest reads a file of the image that it mounted.
+pub fn over_nfs(world: &mut World) -> Result<()> {
+    let pid = world.server.pid();
+    let path = world.images.path().join(HUGE);
+    let mut costs = Vec::new();
+    for count in [FEW, COUNT] {
+        let text = world.in_mount(
+            "ro,nolock",
+            &path,
+            &format!("exercise reads huge --count {count}"),
+        )?;
+        let (sum, peak) = told(&text)?;
+        let (expected, _) = reads(&source(world), count)?;
+        ensure!(sum == expected, "it read other bytes");
+        costs.push((peak, status_field(pid, "VmHWM")?));
+    }
+    let [few, many] = costs[..] else {
+        anyhow::bail!("there are {} costs", costs.len())
+    };
+    grew("the client", few.0, many.0, CLIENT_GROWS_KIB_MAX)?;
+    grew("the server", few.1, many.1, SERVER_GROWS_KIB_MAX)
+}
+
+/// sshfs and a server, each the other's peer. Dropped, both end.
+struct Pair {
+    sshfs: Child,
+    server: Child,
+}
+
+impl Pair {
+    fn start(path: &Path, at: &Path) -> Result<Self> {
+        let (from_server, to_sshfs) = std::io::pipe()?;
+        let (from_sshfs, to_server) = std::io::pipe()?;
+        let server = Command::new(binary(Arch::X86_64)?)
+            .arg("sftp-server")
+            .stdin(from_sshfs)
+            .stdout(to_sshfs)
+            .spawn()?;
+        let sshfs = Command::new("sshfs")
+            .args(["-f", "-o", "passive,ro"])
+            .arg(format!(":{}", path.display()))
+            .arg(at)
+            .stdin(from_server)
+            .stdout(to_server)
+            .spawn();
+        let pair = Self {
+            sshfs: sshfs.context("cannot start sshfs")?,
+            server,
+        };
+        Ok(pair)
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // They may have ended already.
+        for child in [&mut self.sshfs, &mut self.server] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// sshfs on this host shows the image's inside.
+pub fn over_sshfs(world: &mut World) -> Result<()> {
+    setup::need(&[Package::SSHFS])?;
+    let inside = world.images.path().join(HUGE).join("");
+    let source = source(world);
+    mounts::private("sshfs", move || {
+        let at = tempfile::tempdir()?;
+        let device = fs::metadata(at.path())?.dev();
+        let mut pair = Pair::start(&inside, at.path())?;
+        let start = Instant::now();
+        while fs::metadata(at.path())?.dev() == device {
+            let ended = pair.sshfs.try_wait()?;
+            ensure!(ended.is_none(), "sshfs ended: {ended:?}");
+            ensure!(start.elapsed() < MOUNT_MAX, "sshfs did not mount");
+            sleep(Duration::from_millis(5));
+        }
+        let mut costs = Vec::new();
+        for count in [FEW, COUNT] {
+            let (sum, _) = reads(&at.path().join("huge"), count)?;
+            let (expected, _) = reads(&source, count)?;
+            ensure!(sum == expected, "it read other bytes");
+            costs.push((
+                status_field(pair.sshfs.id(), "VmHWM")?,
+                status_field(pair.server.id(), "VmHWM")?,
+            ));
+        }
+        quietly(Command::new("umount").arg(at.path()))?;
+        let [few, many] = costs[..] else {
+            anyhow::bail!("there are {} costs", costs.len())
+        };
+        grew("sshfs", few.0, many.0, CLIENT_GROWS_KIB_MAX)?;
+        grew("its server", few.1, many.1, SERVER_GROWS_KIB_MAX)
+    })
+}

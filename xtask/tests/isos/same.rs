@@ -1,0 +1,203 @@
+//! What is in an image: the same over NFS, over SFTP and as Linux mounts it, to the last byte and the last attribute.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::build::Arch;
+use xtask::inventory::{Thing, differences, sum, without_more};
+use xtask::server::{Server, ServerOptions};
+use xtask::sftp::{Entry, Program, READ_MAX, Sftp, SftpOptions};
+
+use crate::images::{CROWD, CROWD_COUNT, crowded};
+use crate::world::{World, serving};
+
+/// Mounted by NFS.
+pub fn over_nfs(world: &mut World, image: &str) -> Result<()> {
+    let path = world.images.path().join(image);
+    let ours = world.mounted("ro,nolock", &path)?;
+    let linux = world.linux(image)?;
+    compare(&linux, &ours)
+}
+
+/// The same of the file for i686, which shows it by SFTP too.
+pub fn by_i686(world: &mut World, image: &str) -> Result<()> {
+    let options = ServerOptions {
+        arch: Arch::I686,
+        ..serving(world.images.path())
+    };
+    let server = world.serve(options)?;
+    let path = world.images.path().join(image);
+    let ours = world.mounted(&ports_of(&server), &path)?;
+    let linux = world.linux(image)?;
+    compare(&linux, &ours)?;
+    over_sftp(world, image, Arch::I686)
+}
+
+/// A directory inside is mounted as the whole is.
+pub fn a_directory(world: &mut World) -> Result<()> {
+    let image = "xorriso.iso";
+    let linux = world.linux(image)?;
+    // The paths below begin behind it.
+    let below = "a/b/c/";
+    let own = |line: &String| line.strip_prefix(below).map(str::to_owned);
+    let mut expected: Vec<String> = linux.iter().filter_map(own).collect();
+    let path = world.images.path().join(image).join("a/b/c");
+    let mut ours = world.mounted("ro,nolock", &path)?;
+    ours.retain(|line| !line.starts_with('\t'));
+    expected.sort();
+    ensure!(expected.len() > 5, "there are only {}", expected.len());
+    compare(&expected, &ours)
+}
+
+/// One directory of many files: each of them is listed once, by READDIR and READDIRPLUS and READDIR of SFTP.
+pub fn a_crowd(world: &mut World) -> Result<()> {
+    let image = world.images.path().join(CROWD);
+    let expected: Vec<String> = (0..CROWD_COUNT).map(crowded).collect();
+    let check = |what: &str, mut names: Vec<String>| {
+        names.sort();
+        ensure!(
+            names == expected,
+            "{what} lists {} names, or other ones",
+            names.len()
+        );
+        Ok(())
+    };
+    for options in ["ro,nolock,nordirplus", "ro,nolock"] {
+        let text = world.in_mount(options, &image, "exercise inventory --names 000")?;
+        check(options, text.lines().map(str::to_owned).collect())?;
+    }
+    let mut client = Sftp::start(&SftpOptions::default())?;
+    let entries = client.list(image.join("000").display().to_string())?;
+    let names = entries
+        .iter()
+        .map(|entry| entry.name.escape_ascii().to_string());
+    check(
+        "sftp",
+        names.filter(|name| !name.starts_with('.')).collect(),
+    )
+}
+
+/// An export that is an image has what is in it, and nothing of its directory.
+pub fn one_image(world: &mut World) -> Result<()> {
+    let image = world.images.path().join("xorriso.iso");
+    let options = ServerOptions {
+        exports: vec![format!("{}:no_root_squash", image.display())],
+        ..ServerOptions::default()
+    };
+    let server = world.serve(options)?;
+    let ours = world.mounted(&ports_of(&server), &image)?;
+    let linux = world.linux("xorriso.iso")?;
+    compare(&linux, &ours)
+}
+
+fn ports_of(server: &Server) -> String {
+    format!(
+        "ro,nolock,vers=3,proto=tcp,port={},mountport={}",
+        server.nfs_port, server.mount_port
+    )
+}
+
+fn compare(linux: &[String], ours: &[String]) -> Result<()> {
+    ensure!(linux.len() > 1, "Linux shows {linux:?}");
+    ensure!(
+        linux == ours,
+        "of {} things as Linux shows them and {} as we do, {}",
+        linux.len(),
+        ours.len(),
+        differences(linux, ours)
+    );
+    Ok(())
+}
+
+/// By SFTP, which does not tell all of it.
+pub fn over_sftp(world: &mut World, image: &str, arch: Arch) -> Result<()> {
+    let linux = world.linux(image)?;
+    let linux: Vec<String> = linux.iter().map(|line| without_more(line)).collect();
+    let mut client = Sftp::start(&SftpOptions {
+        program: Program::Stowaway(arch),
+        ..SftpOptions::default()
+    })?;
+    let top = world.images.path().join(image);
+    compare(&linux, &walk(&mut client, &top)?)
+}
+
+fn walk(client: &mut Sftp, top: &Path) -> Result<Vec<String>> {
+    let top = format!("{}/", top.display()).into_bytes();
+    let attrs = client.lstat(&top)?;
+    let mut lines = Vec::new();
+    let mut directories = vec![Vec::new()];
+    while let Some(directory) = directories.pop() {
+        let place = [&top[..], &directory].concat();
+        for entry in client.list(&place)? {
+            let path = match &entry.name[..] {
+                b".." => continue,
+                // A directory tells of itself how often it is named.
+                b"." => directory.clone(),
+                name if directory.is_empty() => name.to_vec(),
+                name => [&directory[..], b"/", name].concat(),
+            };
+            let thing = thing(client, &[&top[..], &path].concat(), &entry)
+                .with_context(|| format!("{}", path.escape_ascii()))?;
+            if entry.name == b"." {
+                lines.push(thing.line(&path));
+                continue;
+            }
+            if thing.kind == 'd' {
+                directories.push(path);
+            } else {
+                lines.push(thing.line(&path));
+            }
+        }
+    }
+    ensure!(attrs.mode.is_some(), "the top has no mode");
+    lines.sort();
+    Ok(lines)
+}
+
+fn thing(client: &mut Sftp, path: &[u8], entry: &Entry) -> Result<Thing> {
+    let attrs = &entry.attrs;
+    let mode = attrs.mode.context("no mode")?;
+    let (read, written) = attrs.times.context("no times")?;
+    let size = attrs.size.context("no size")?;
+    let long_name = String::from_utf8_lossy(&entry.long_name).into_owned();
+    let links = long_name.split_whitespace().nth(1).context("no links")?;
+    let (kind, content) = match mode >> 12 {
+        0o01 => ('p', String::new()),
+        0o02 => ('c', String::new()),
+        0o04 => ('d', String::new()),
+        0o06 => ('b', String::new()),
+        0o12 => ('l', client.read_link(path)?.escape_ascii().to_string()),
+        0o14 => ('s', String::new()),
+        _ if size == 0 => ('f', String::new()),
+        _ => ('f', content(client, path, size)?),
+    };
+    Ok(Thing {
+        kind,
+        mode: mode & 0o7777,
+        links: links.parse()?,
+        owner: attrs.owner.context("no owner")?,
+        size,
+        times: [read.to_string(), written.to_string()],
+        content,
+        more: None,
+    })
+}
+
+fn content(client: &mut Sftp, path: &[u8], size: u64) -> Result<String> {
+    let handle = client.open_read(path)?;
+    let sum = sum(size, |mut at, mut rest| {
+        while !rest.is_empty() {
+            let len = rest.len().min(READ_MAX as usize);
+            let data = client.read(&handle, at, len as u32)?;
+            let data = data.with_context(|| format!("it ends at {at}"))?;
+            let (here, behind) = rest.split_at_mut(data.len());
+            here.copy_from_slice(&data);
+            rest = behind;
+            at += data.len() as u64;
+        }
+        Ok(())
+    })?;
+    ensure!(client.read(&handle, size, 1)?.is_none(), "it goes on");
+    client.close(&handle)?;
+    Ok(sum)
+}
