@@ -7,7 +7,7 @@ use super::super::{
     Vfs as _,
 };
 use super::paths::lead;
-use super::{World, content, list, name, read, walk};
+use super::{World, content, list, name, open, read, walk};
 use crate::sys::Errno;
 use core::ops::ControlFlow;
 use std::ffi::CString;
@@ -364,8 +364,7 @@ pub(super) fn handles_inside_outlive_a_restart(world: &mut dyn World) {
     world.put("one.iso", &sample().0);
     world.restart();
     for (handle, _) in &handles {
-        let opened = world.vfs().open(handle.bytes(), &caller);
-        assert_eq!(opened, Err(FsError::Stale));
+        assert_eq!(open(world.vfs(), handle.bytes()), Err(FsError::Stale));
     }
 }
 
@@ -544,7 +543,7 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
     assert_eq!(content(&mut host, file), b"hell");
     let mut whole = handle.bytes()[..32].to_vec();
     whole[0] = 1;
-    assert_eq!(host.open(&whole, &caller), Err(FsError::Stale));
+    assert_eq!(open(&mut host, &whole), Err(FsError::Stale));
     // Another image takes its place: what was known of the first is stale, who comes anew finds the second.
     let mut other = sample();
     other.put(DATA, 0, b"other");
@@ -554,7 +553,7 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
     for _ in 0..3 {
         host.rest();
     }
-    assert_eq!(host.open(handle.bytes(), &caller), Err(FsError::Stale));
+    assert_eq!(open(&mut host, handle.bytes()), Err(FsError::Stale));
     let top = host.root(0).unwrap();
     let file = find(&mut host, top, "Hello World").unwrap();
     assert_eq!(content(&mut host, file), b"other");

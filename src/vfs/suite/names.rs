@@ -3,7 +3,7 @@
 use super::super::{
     Caller, Change, Detail, FileTime, FsError, FsResult, Kind, Make, NewTime, Node, Vfs,
 };
-use super::{World, content, instant, list, make, name, put, split, walk, writable};
+use super::{World, content, instant, list, make, name, open, put, split, walk, writable};
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;
 
@@ -72,7 +72,7 @@ pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
     vfs.remove(dir, name("inner"), false).unwrap();
     vfs.remove(dir, name("empty"), true).unwrap();
     let opened = |vfs: &mut dyn Vfs, handle: &[u8]| {
-        let node = vfs.open(handle, &Caller::default())?;
+        let node = open(vfs, handle)?;
         vfs.attr(node)
     };
     for handle in &handles {
@@ -309,7 +309,7 @@ pub(super) fn names_are_counted(world: &mut dyn World) {
     assert_eq!(vfs.attr(node).unwrap().nlink, 2);
     // Where paths are all that there is, this has none any more.
     if handle != Err(FsError::NotSupported) {
-        let gone = vfs.open(handle.unwrap().bytes(), &Caller::default());
+        let gone = open(vfs, handle.unwrap().bytes());
         assert_eq!(gone.and_then(|node| vfs.attr(node)), Err(FsError::Stale));
     }
 }

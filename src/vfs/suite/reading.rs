@@ -2,7 +2,7 @@
 
 use super::super::{Attr, Caller, Detail, FsError, Handle, Kind, Name, Right};
 use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
-use super::{World, list, read, walk, writable};
+use super::{World, list, open, read, walk, writable};
 use core::ops::ControlFlow;
 
 pub(super) fn attributes_tell_what_an_object_is(world: &mut dyn World) {
@@ -291,6 +291,6 @@ pub(super) fn what_the_owner_changes_is_seen_by_the_next_request(world: &mut dyn
     vfs.open(file.bytes(), &caller).unwrap();
     world.remove("file");
     let vfs = world.vfs();
-    let gone = vfs.open(file.bytes(), &caller);
+    let gone = open(vfs, file.bytes());
     assert_eq!(gone.and_then(|node| vfs.attr(node)), Err(FsError::Stale));
 }
