@@ -7,6 +7,8 @@ use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::text::{Text, parts, place_in, text};
 
+#[cfg(any(feature = "nfs", feature = "sftp-server"))]
+mod flags;
 #[cfg(feature = "iso")]
 mod inside;
 #[cfg(feature = "nfs")]

@@ -117,13 +117,14 @@ const NFS: &[&str] = &[
     include_str!("../role/nfs/help.txt"),
     "\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n",
     // Arguments.
-    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
     "name a port below 65536",
     "name a port below 65536",
     "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
     "name kernel or path",
     "name a file",
     "name a file",
+    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
+    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
     // Failures.
     "cannot write traces to",
     "cannot serve anybody",

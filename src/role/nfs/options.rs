@@ -1,7 +1,8 @@
-//! The arguments of `nfs`, read by hand: no crate for it is small enough.
+//! The arguments of `nfs`: what to export, and where.
 
+use super::super::flags::Flags;
 use super::super::words::{address, digits, port};
-use super::super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
+use super::super::{Status, refuse};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::sys;
 use crate::sys::heap::Slots;
@@ -11,26 +12,32 @@ use crate::vfs::host::{Form, Rules};
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
-/// The flags, in the order of [`Options::set`]. Only the first takes no value.
-#[cfg(feature = "iso")]
-const FLAGS: &[u8] = b"-p --isos --export -n -m -l --handles --key-file --log";
-/// The same. What begins with "=" is no flag.
-#[cfg(not(feature = "iso"))]
-const FLAGS: &[u8] = b"-p = --export -n -m -l --handles --key-file --log";
+/// In the order of [`Options::set`].
+const FLAGS: Flags = Flags {
+    #[cfg(feature = "iso")]
+    names: b"p n m l --handles --key-file --log --export --isos",
+    #[cfg(not(feature = "iso"))]
+    names: b"p n m l --handles --key-file --log --export",
+    bare_count: 1,
+    wanted: WANTED,
+    help: super::HELP,
+};
 
 // The numbers that the text below names.
 const _: () = assert!(EXPORT_COUNT_MAX == 32 && EXPORT_PATH_BYTES_MAX == 1024);
 
-/// What the flags but the first take, the second and the third the same.
+/// What the others take.
 const WANTED: Text = Text::row(&[
-    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
     "name a port below 65536",
     "name a port below 65536",
     "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
     "name kernel or path",
     "name a file",
     "name a file",
+    EXPORT,
+    EXPORT,
 ]);
+const EXPORT: &str = "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help";
 
 /// What `--export` or `--isos` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,34 +80,10 @@ impl Default for Options {
 
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    pub(in super::super) fn read(&mut self, mut args: Args) -> Result<(), Status> {
-        while let Some(word) = args.next() {
-            // --flag=VALUE is --flag VALUE.
-            let word = word.to_bytes_with_nul();
-            let end = word.iter().position(|byte| matches!(byte, b'=' | 0));
-            let (flag, rest) = word.split_at_checked(end.unwrap_or(0)).unwrap_or_default();
-            inform(flag, super::HELP)?;
-            let Some(place) = place_in(FLAGS, flag) else {
-                return Err(complain(USAGE, text!("there is no option"), flag, SEE_HELP));
-            };
-            if place == 0 {
-                self.portmap = false;
-                continue;
-            }
-            let value = match rest {
-                [b'=', value @ ..] => sys::c_str(value),
-                _ => args.next().unwrap_or_default(),
-            };
-            if self.set(place, value).is_none() {
-                return Err(refuse(
-                    flag,
-                    value.to_bytes(),
-                    WANTED.plus(place.saturating_sub(2) as u8),
-                ));
-            }
-        }
+    pub(in super::super) fn read(&mut self, args: Args) -> Result<(), Status> {
+        FLAGS.read(args, &mut |place, value| self.set(place, value))?;
         if self.exports.is_empty() {
-            return Err(refuse(b"--export", b"", WANTED));
+            return Err(refuse(b"--export", b"", text!(EXPORT)));
         }
         Ok(())
     }
@@ -110,19 +93,20 @@ impl Options {
     fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match place {
+            0 => self.portmap = false,
             _ if text.is_empty() => return None,
-            1..=2 => export(text, place == 1, &mut self.exports)?,
-            3 => self.at.set_port(port(text)?),
-            4 => self.mount_port = Some(port(text)?),
-            5 => self.at.set_ip(address(text)?),
-            6 => {
+            1 => self.at.set_port(port(text)?),
+            2 => self.mount_port = Some(port(text)?),
+            3 => self.at.set_ip(address(text)?),
+            4 => {
                 self.form = Some(match place_in(b"path kernel", text)? {
                     0 => Form::Trail,
                     _ => Form::Kernel,
                 })
             }
-            7 => self.key_file = Some(value),
-            _ => self.log = Some(value),
+            5 => self.key_file = Some(value),
+            6 => self.log = Some(value),
+            _ => export(text, place > 7, &mut self.exports)?,
         }
         Some(())
     }
@@ -247,7 +231,7 @@ mod tests {
     #[cfg(feature = "iso")]
     fn isos_are_exports_to_be_booted() {
         let mut options = Options::default();
-        let place = |flag: &[u8]| place_in(FLAGS, flag).unwrap();
+        let place = |flag: &[u8]| place_in(FLAGS.names, flag).unwrap();
         options.set(place(b"--isos"), c"/srv:fsid=7").unwrap();
         options.set(place(b"--export"), c"/srv/x").unwrap();
         let all = options.exports.iter();

@@ -1,18 +1,21 @@
-//! The arguments of `sftp-server`, read as getopt(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`.
+//! The arguments of `sftp-server`: those of OpenSSH's, where to listen, and a jail.
 
+use super::super::flags::Flags;
 use super::super::words::{address, digits, port};
-use super::super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
+use super::super::{Status, refuse};
 use crate::engine::sftp::{Level, Permits};
-use crate::sys;
 use crate::sys::sockets::Address;
 use crate::sys::start::Args;
 use crate::text::{Text, parts, place_in, text};
 use core::ffi::CStr;
 
-/// The flags, those of one letter without their dash, in the order of [`Options::set`].
-const FLAGS: &[u8] = b"e R --i-trust-this-network d f l P p Q u --jail --at --listen";
-/// So many of them, the first, take no value.
-const BARE_COUNT: usize = 3;
+/// In the order of [`Options::set`].
+const FLAGS: Flags = Flags {
+    names: b"e R --i-trust-this-network d f l P p Q u --jail --at --listen",
+    bare_count: 3,
+    wanted: WANTED,
+    help: &[super::HELP],
+};
 
 /// What the others take.
 const WANTED: Text = Text::row(&[
@@ -72,52 +75,8 @@ impl Default for Options {
 
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    pub(super) fn read(&mut self, mut args: Args) -> Result<(), Status> {
-        while let Some(word) = args.next() {
-            inform(word.to_bytes(), &[super::HELP])?;
-            let mut rest = word.to_bytes_with_nul();
-            let mut len = 1;
-            match rest {
-                // --NAME VALUE or --NAME=VALUE.
-                [b'-', b'-', ..] => {
-                    len += rest
-                        .iter()
-                        .position(|byte| matches!(byte, b'=' | 0))
-                        .map_or(0, |end| end - 1)
-                }
-                // Letters, the last of which may have its value behind it.
-                [b'-', letters @ ..] => rest = letters,
-                _ => {}
-            }
-            loop {
-                let (flag, behind) = rest.split_at_checked(len).unwrap_or_default();
-                let Some(place) = place_in(FLAGS, flag) else {
-                    return Err(complain(
-                        USAGE,
-                        text!("there is no option"),
-                        word.to_bytes(),
-                        SEE_HELP,
-                    ));
-                };
-                let mut value = c"";
-                rest = behind;
-                if place >= BARE_COUNT {
-                    value = match behind {
-                        [0] => args.next().unwrap_or_default(),
-                        [b'=', value @ ..] if len > 1 => sys::c_str(value),
-                        _ => sys::c_str(behind),
-                    };
-                    rest = &[];
-                }
-                if self.set(place, value).is_none() {
-                    let why = WANTED.plus((place - BARE_COUNT) as u8);
-                    return Err(refuse(word.to_bytes(), value.to_bytes(), why));
-                }
-                if len > 1 || rest.len() <= 1 {
-                    break;
-                }
-            }
-        }
+    pub(super) fn read(&mut self, args: Args) -> Result<(), Status> {
+        FLAGS.read(args, &mut |place, value| self.set(place, value))?;
         if self.jail.is_none() && self.at.len() > 1 {
             return Err(refuse(
                 b"--at",

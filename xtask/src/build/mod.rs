@@ -1,6 +1,7 @@
 //! `cargo xtask build`: the finished, minimised file at target/stowaway/<arch>/stowaway, and `stowaway.debug` beside
 //! it with the symbols, the DWARF and the defmt table of exactly that file.
 
+mod assembly;
 mod minimise;
 mod toolchain;
 
@@ -124,7 +125,10 @@ pub fn build(arch: Arch) -> Result<PathBuf> {
 
 /// The same, able to do no more than `roles`: what can do less than everything lies in a directory of its own.
 pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
-    let linked = compile(arch, roles)?;
+    let mut linked = compile(arch, roles)?;
+    if arch == Arch::X86_64 {
+        linked = link_again(roles)?;
+    }
     let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let file = minimise::minimise(&elf)
         .with_context(|| format!("cannot minimise {}", linked.display()))?;
@@ -150,7 +154,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     cargo
         .current_dir(workspace_root())
         .args(["build", "--quiet", "-p", "xtask", "--bin", name]);
-    let linked = run_cargo(cargo, name)?;
+    let linked = run_cargo(cargo, &[], name)?;
     let stripped = workspace_root().join("target/programs").join(name);
     let place = stripped.parent().context("no directory")?;
     fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
@@ -172,12 +176,87 @@ fn compile(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let features: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     cargo.args(["--bin", "stowaway", "--release", "--no-default-features"]);
     cargo.args(["--features", &features.join(",")]);
-    run_cargo(cargo, &format!("stowaway for {}", arch.name()))
+    let flags = match arch {
+        Arch::X86_64 => {
+            let told = link_command(roles);
+            let dir = told.parent().context("no directory")?;
+            fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            vec![
+                "--emit=asm".to_owned(),
+                format!("--print=link-args={}", told.display()),
+            ]
+        }
+        Arch::I686 => Vec::new(),
+    };
+    run_cargo(cargo, &flags, &format!("stowaway for {}", arch.name()))
 }
 
-/// Runs a `cargo build` of one program and returns the file that the linker wrote.
-fn run_cargo(mut cargo: Command, what: &str) -> Result<PathBuf> {
+/// Where the compiler writes how it links; it goes when `cargo clean` makes the compiler write it anew.
+fn link_command(roles: &[Role]) -> PathBuf {
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    workspace_root()
+        .join("target")
+        .join(Arch::X86_64.triple())
+        .join(format!("release/{}.link", names.join("+")))
+}
+
+/// Links what was compiled once more, from shorter assembly; returns the file. Quick when nothing changed.
+fn link_again(roles: &[Role]) -> Result<PathBuf> {
+    let told = link_command(roles);
+    let command = fs::read_to_string(&told)
+        .with_context(|| format!("cannot read {}: run cargo clean", told.display()))?;
+    let words = shlex::split(&command).context("the compiler's link command is not one")?;
+    let is_object = |word: &&String| word.ends_with(".rcgu.o");
+    let [object] = words.iter().filter(is_object).collect::<Vec<_>>()[..] else {
+        bail!("the compiler did not link one object: {command}");
+    };
+    // DIR/stowaway-HASH.UNIT.rcgu.o was made with DIR/stowaway-HASH.s.
+    let (dir, name) = object.rsplit_once('/').context("no directory")?;
+    let name = name.split('.').next().unwrap_or_default();
+    let source = PathBuf::from(format!("{dir}/{name}.s"));
+    let place = told.with_extension("elf");
+    // Of what it was made, in a file beside it.
+    let made_of = format!(
+        "{command}\n{:?}\n{}",
+        fs::metadata(&source).and_then(|file| file.modified())?,
+        include_str!("assembly.rs")
+    );
+    let key = told.with_extension("made-of");
+    if place.exists() && fs::read_to_string(&key).is_ok_and(|old| old == made_of) {
+        return Ok(place);
+    }
+    let text =
+        fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
+    let room = tempfile::tempdir_in(told.parent().context("no directory")?)?;
+    let shorter = toolchain::assemble(&assembly::shorten(&text), room.path())?;
+    let linked = room.path().join("stowaway");
+    let mut words = words
+        .iter()
+        .skip_while(|word| word.contains('='))
+        .peekable();
+    let mut linker = Command::new(words.next().context("no linker")?);
+    while let Some(word) = words.next() {
+        if word == object {
+            linker.arg(&shorter);
+        } else if word == "-o" {
+            words.next();
+            linker.arg("-o").arg(&linked);
+        } else {
+            linker.arg(word);
+        }
+    }
+    setup::quietly(&mut linker)?;
+    put(&place, &fs::read(&linked)?)?;
+    put(&key, made_of.as_bytes())?;
+    Ok(place)
+}
+
+/// Runs a `cargo build`, or a `cargo rustc` with these flags, of one program and returns the file that the linker wrote.
+fn run_cargo(mut cargo: Command, flags: &[String], what: &str) -> Result<PathBuf> {
     cargo.arg("--message-format=json-render-diagnostics");
+    if !flags.is_empty() {
+        cargo.arg("--").args(flags);
+    }
     let mut child = cargo
         .stdout(Stdio::piped())
         .spawn()

@@ -1,0 +1,73 @@
+//! The arguments of a role, read as getopt_long(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
+
+use super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
+use crate::sys;
+use crate::sys::start::Args;
+use crate::text::{Ends as _, Text, place_in, text};
+use core::ffi::CStr;
+
+/// What a role understands.
+pub(super) struct Flags {
+    /// All of them, with spaces between; those of one letter without their dash. The place among them is a flag's number.
+    pub(super) names: &'static [u8],
+    /// So many of them, the first, take no value.
+    pub(super) bare_count: usize,
+    /// The first of the texts that say what the others take.
+    pub(super) wanted: Text,
+    /// What `--help` prints.
+    pub(super) help: &'static [Text],
+}
+
+impl Flags {
+    /// Hands each flag's number and value to `set`, whose `None` says that this is not what it takes. The error is what to
+    /// exit with, be it that the arguments are wrong or that they ask for help.
+    #[inline(never)]
+    pub(super) fn read(
+        &self,
+        mut args: Args,
+        set: &mut dyn FnMut(usize, &'static CStr) -> Option<()>,
+    ) -> Result<(), Status> {
+        while let Some(word) = args.next() {
+            let about = word.to_bytes();
+            inform(about, self.help)?;
+            let mut rest = word.to_bytes_with_nul();
+            // What has no dash is no flag, as its NUL belongs to it.
+            let mut len = rest.len();
+            match rest {
+                [b'-', b'-', ..] => {
+                    let end = rest.iter().position(|byte| matches!(byte, b'=' | 0));
+                    len = end.unwrap_or(0);
+                }
+                // Letters, the last of which may have its value behind it.
+                [b'-', letters @ ..] => (rest, len) = (letters, 1),
+                _ => {}
+            }
+            loop {
+                let (name, behind) = (rest.head(len), rest.tail(len));
+                let Some(place) = place_in(self.names, name) else {
+                    let what = text!("there is no option");
+                    return Err(complain(USAGE, what, about, SEE_HELP));
+                };
+                rest = behind;
+                let mut value = c"";
+                if place >= self.bare_count {
+                    value = match behind {
+                        [0] => args.next().unwrap_or_default(),
+                        [b'=', value @ ..] if len > 1 => sys::c_str(value),
+                        _ => sys::c_str(behind),
+                    };
+                    rest = b"";
+                }
+                if set(place, value).is_none() {
+                    let about = if len > 1 { name } else { about };
+                    let why = self.wanted.plus((place - self.bare_count) as u8);
+                    return Err(refuse(about, value.to_bytes(), why));
+                }
+                if len > 1 || rest.len() <= 1 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
