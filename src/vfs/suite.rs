@@ -198,7 +198,6 @@ mod inside {
         a_listing_inside_goes_on_after_any_entry
         nothing_inside_can_be_changed
         an_image_that_changes_is_stale
-        an_image_that_becomes_shorter_fails_where_it_ends
         what_is_pinned_inside_outlives_rest
         more_images_than_can_be_open_take_turns
         what_is_no_image_is_told_apart
