@@ -23,6 +23,19 @@ pub(super) const fn reason(errno: Errno, text: Text) -> Reason {
     Reason(errno.raw_os_error() as u8, text)
 }
 
+/// Of a file that should be an image and is none.
+#[cfg_attr(not(feature = "nfs"), allow(dead_code))]
+pub(super) const NO_IMAGE: Reason = reason(
+    Errno::INVAL,
+    text!("it is no directory, and no ISO 9660 image"),
+);
+/// Of an image whose files are not in that format.
+#[cfg_attr(not(feature = "nfs"), allow(dead_code))]
+pub(super) const OTHER_IMAGE: Reason = reason(
+    Errno::NOSYS,
+    text!("its files are in UDF; unpack it with another program"),
+);
+
 const PERM: Text = text!("this user may not; start as another user or change its mode");
 const FULL: Text = text!("the disk is full; make room there");
 const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");

@@ -40,10 +40,9 @@ macro_rules! with_user {
     };
 }
 
-/// Laws of objects that are named by handles.
-macro_rules! laws_of_handles {
+/// Laws of what is inside images, named by handles: the model knows none.
+macro_rules! laws_of_images {
     ($($law:ident)*) => {
-        mod on_ram { with_ram! { $($law)* } }
         mod on_host_with_trails {
             $(#[test] fn $law() {
                 super::super::$law(&mut super::super::OnHost::new(stringify!($law), super::super::Form::Trail).unwrap());
@@ -56,6 +55,14 @@ macro_rules! laws_of_handles {
                 }
             })*
         }
+    };
+}
+
+/// Laws of objects that are named by handles.
+macro_rules! laws_of_handles {
+    ($($law:ident)*) => {
+        mod on_ram { with_ram! { $($law)* } }
+        laws_of_images! { $($law)* }
     };
 }
 
@@ -161,25 +168,7 @@ mod by_path {
     }
 }
 
-/// Of what is inside images: the model knows none.
-macro_rules! laws_of_images {
-    ($($law:ident)*) => {
-        mod on_host_with_trails {
-            $(#[test] fn $law() {
-                super::super::$law(&mut super::super::OnHost::new(stringify!($law), super::super::Form::Trail).unwrap());
-            })*
-        }
-        mod on_host_with_kernel_handles {
-            $(#[test] fn $law() {
-                if let Some(mut world) = super::super::OnHost::new(stringify!($law), super::super::Form::Kernel) {
-                    super::super::$law(&mut world);
-                }
-            })*
-        }
-    };
-}
-
-/// Whatever they are named by.
+/// The same, whatever it is named by.
 macro_rules! laws_of_entering {
     ($($law:ident)*) => {
         laws_of_images! { $($law)* }

@@ -190,14 +190,8 @@ const DAMAGED: Text = text!("the image is damaged or incomplete; compare its che
 
 /// Why something failed here and what to do about it.
 static REASONS: [Reason; 17] = table([
-    reason(
-        Errno::INVAL,
-        text!("it is no directory, and no ISO 9660 image"),
-    ),
-    reason(
-        Errno::NOSYS,
-        text!("its files are in UDF; unpack it with another program"),
-    ),
+    reasons::NO_IMAGE,
+    reasons::OTHER_IMAGE,
     reason(Errno::IO, DAMAGED),
     reason(Errno::STALE, DAMAGED),
 ]);

@@ -297,14 +297,8 @@ static REASONS: [Reason; 23] = reasons::table([
         Errno::XDEV,
         text!("it shows the kernel's own state, not files; export an ordinary directory"),
     ),
-    reason(
-        Errno::INVAL,
-        text!("it is no directory, and no ISO 9660 image"),
-    ),
-    reason(
-        Errno::NOSYS,
-        text!("its files are in UDF; unpack it with another program"),
-    ),
+    reasons::NO_IMAGE,
+    reasons::OTHER_IMAGE,
     reason(
         Errno::EXIST,
         text!("it is exported already; name it once, or tell the two apart with fsid="),

@@ -46,7 +46,7 @@ pub(super) struct Wanted {
     pub(super) path: &'static CStr,
     pub(super) rules: Rules,
     /// What boots the images in it is to be told.
-    #[cfg_attr(not(feature = "iso"), expect(dead_code))]
+    #[cfg_attr(not(feature = "iso"), allow(dead_code))]
     pub(super) boots: bool,
 }
 
