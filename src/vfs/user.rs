@@ -369,11 +369,11 @@ impl Vfs for User {
         self.take(path)?;
         let file = self.open_taken(flags, mode);
         if file == Err(FsError::NotDirectory) {
-            let node = self.look_inside(path, true)?;
-            if writes || how.create.is_some() {
-                return Err(FsError::ReadOnly);
-            }
-            return self.pin_inside(node, directory);
+            return match self.look_inside(path, true) {
+                Ok(_) if writes => Err(FsError::ReadOnly),
+                Ok(_) | Err(FsError::NoEntry) if how.create.is_some() => Err(FsError::ReadOnly),
+                node => self.pin_inside(node?, directory),
+            };
         }
         self.admit(file?, directory, how.has(Opening::TRUNCATE))
     }
@@ -402,7 +402,7 @@ impl Vfs for User {
         }
         match self.list(number(dir), from, each) {
             // It is open only as a path.
-            Err(FsError::Stale) => {}
+            Err(FsError::ReadOnly) => {}
             listed => return listed,
         }
         let opened = named::open_entry(number(dir), b".", READ | OFlags::DIRECTORY, 0);

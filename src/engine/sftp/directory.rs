@@ -54,7 +54,7 @@ impl Request<'_> {
             // What was listed before a failure is true: the client will meet the failure at the next page.
             _ if count > 0 => reply.patch(head, count),
             // The latter: it was removed meanwhile.
-            Ok(_) | Err(FsError::NoEntry | FsError::Stale) => return Err(Fault::Eof),
+            Ok(_) | Err(FsError::NoEntry) => return Err(Fault::Eof),
             Err(error) => return Err(error.into()),
         }
         Ok(())

@@ -253,7 +253,8 @@ fn stale_over_sftp(change: Change) -> Result<()> {
                 "READ of the last {count} bytes of what is gone"
             );
         }
-        _ = sftp::failure(session.read_dir(&list))?;
+        let failed = sftp::failure(session.read_dir(&list))?;
+        ensure!(failed.is_some(), "READDIR of what is gone");
     }
     ensure!(session.read_file("other.iso/sub/deep/bottom")? == b"00002");
     ensure!(session.read_file("plain")? == sample(2)?.large);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use xtask::client::calls::head;
 use xtask::client::{Client, How, Mount, Nfs, Outcome, Procedure, Set, Stable, Status, failure};
 use xtask::server::{Server, ServerOptions, users};
-use xtask::sftp::{self, Sftp, SftpOptions};
+use xtask::sftp::{self, Attrs, Sftp, SftpOptions};
 
 #[test]
 fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
@@ -215,5 +215,35 @@ fn nothing_inside_can_be_changed_even_where_changes_are_allowed() -> Result<()> 
     }
     ensure!(wrong.is_empty(), "procedures and their answers: {wrong:?}");
     ensure!(fs::read(&path)? == sample(1)?.image);
+    Ok(())
+}
+
+#[test]
+fn over_sftp_too_and_who_tries_is_told_why() -> Result<()> {
+    let scene = Scene::new(None)?;
+    let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
+    for (what, done) in [
+        ("OPEN", session.create("one.iso/new").map(drop)),
+        ("MKDIR", session.mkdir("one.iso/new", Attrs::mode(0o600))),
+        ("SYMLINK", session.symlink("x", "one.iso/new")),
+        (
+            "SETSTAT",
+            session.set_stat("one.iso/name", Attrs::mode(0o600)),
+        ),
+        ("REMOVE", session.remove("one.iso/name")),
+        ("RMDIR", session.rmdir("one.iso/sub")),
+        (
+            "RENAME",
+            session.posix_rename("one.iso/name", "one.iso/new"),
+        ),
+    ] {
+        let said = done.err().map(|error| format!("{error:#}"));
+        let said = said.with_context(|| format!("{what} was done"))?;
+        ensure!(
+            said.contains("Failure: read-only file system"),
+            "{what}: {said}"
+        );
+    }
+    ensure!(fs::read(scene.path("one.iso"))? == sample(1)?.image);
     Ok(())
 }
