@@ -3,6 +3,7 @@
 
 mod assembly;
 mod minimise;
+mod prove;
 mod toolchain;
 
 use std::fs;
@@ -132,6 +133,8 @@ pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let file = minimise::minimise(&elf)
         .with_context(|| format!("cannot minimise {}", linked.display()))?;
+    prove::prove(&elf, &file)
+        .with_context(|| format!("{} was minimised wrongly", linked.display()))?;
     if let Some(place) = builders_place(&file) {
         bail!(
             "the file for {} names {place}, a place of this machine: remap it",

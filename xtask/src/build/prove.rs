@@ -1,0 +1,448 @@
+//! Proves a minimised file: it is read anew, as a kernel reads it, and compared with what the linker wrote.
+
+use anyhow::{Result, bail, ensure};
+use object::elf::{
+    ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP,
+    PT_LOAD, PT_NOTE, SHF_ALLOC, SHT_NOTE,
+};
+use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _};
+use object::{Endianness, FileKind};
+use std::ops::Range;
+
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+
+/// Says what is wrong with `file`, which was made of `linked`.
+pub(super) fn prove(linked: &[u8], file: &[u8]) -> Result<()> {
+    match (FileKind::parse(linked)?, FileKind::parse(file)?) {
+        (FileKind::Elf64, FileKind::Elf64) => compare::<FileHeader64<Endianness>>(linked, file),
+        (FileKind::Elf32, FileKind::Elf32) => compare::<FileHeader32<Endianness>>(linked, file),
+        (was, is) => bail!("it is {is:?}, made of {was:?}"),
+    }
+}
+
+/// A program header in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Segment {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    address: u64,
+    in_file: u64,
+    in_memory: u64,
+}
+
+impl Segment {
+    fn pages(&self) -> Range<u64> {
+        self.address / PAGE..(self.address + self.in_memory).div_ceil(PAGE)
+    }
+
+    /// Whether bytes of the file are mapped at all of these addresses.
+    fn maps(&self, address: u64, len: u64) -> bool {
+        self.kind == PT_LOAD
+            && address >= self.address
+            && address + len <= self.address + self.in_file
+    }
+}
+
+fn segments<H: FileHeader<Endian = Endianness>>(header: &H, elf: &[u8]) -> Result<Vec<Segment>> {
+    let endian = header.endian()?;
+    let read = |segment: &H::ProgramHeader| {
+        let (offset, in_file) = segment.file_range(endian);
+        Segment {
+            kind: segment.p_type(endian),
+            flags: segment.p_flags(endian),
+            offset,
+            address: segment.p_vaddr(endian).into(),
+            in_file,
+            in_memory: segment.p_memsz(endian).into(),
+        }
+    };
+    let segments: Vec<_> = header
+        .program_headers(endian, elf)?
+        .iter()
+        .map(read)
+        .collect();
+    for segment in &segments {
+        let end = segment.offset.checked_add(segment.in_file);
+        ensure!(
+            end.is_some_and(|end| end <= elf.len() as u64),
+            "it ends inside {segment:x?}"
+        );
+        let end = segment.address.checked_add(segment.in_memory);
+        ensure!(end.is_some(), "{segment:x?} ends behind all addresses");
+    }
+    Ok(segments)
+}
+
+/// The byte that is mapped at an address: zero behind what comes from the file.
+fn byte(segments: &[Segment], elf: &[u8], address: u64) -> Option<u8> {
+    let segment = segments.iter().find(|segment| {
+        segment.kind == PT_LOAD
+            && (segment.address..segment.address + segment.in_memory).contains(&address)
+    })?;
+    let at = address - segment.address;
+    if at >= segment.in_file {
+        return Some(0);
+    }
+    elf.get(usize::try_from(segment.offset + at).ok()?).copied()
+}
+
+fn compare<H: FileHeader<Endian = Endianness>>(linked: &[u8], file: &[u8]) -> Result<()> {
+    let (was, is) = (H::parse(linked)?, H::parse(file)?);
+    let endian = is.endian()?;
+    ensure!(
+        is.e_type(endian) == ET_EXEC,
+        "it is not linked at one address"
+    );
+    ensure!(
+        is.e_machine(endian) == was.e_machine(endian)
+            && is.e_ident().os_abi == was.e_ident().os_abi,
+        "it is for another processor or system"
+    );
+    let (before, after) = (segments(was, linked)?, segments(is, file)?);
+    let loaded = || after.iter().filter(|segment| segment.kind == PT_LOAD);
+    for segment in &after {
+        let kind = segment.kind;
+        ensure!(
+            kind != PT_INTERP && kind != PT_DYNAMIC,
+            "it needs a dynamic linker: {segment:x?}"
+        );
+        ensure!(
+            segment.flags & (PF_W | PF_X) != PF_W | PF_X,
+            "it can be written to and run: {segment:x?}"
+        );
+    }
+    for segment in loaded() {
+        ensure!(
+            segment.offset % PAGE == segment.address % PAGE,
+            "no page of the file can be mapped there: {segment:x?}"
+        );
+        ensure!(
+            segment.in_file <= segment.in_memory,
+            "more is in the file than in memory: {segment:x?}"
+        );
+        ensure!(
+            segment.in_file == segment.in_memory || segment.flags & PF_W > 0,
+            "no kernel fills it with zeros: {segment:x?}"
+        );
+    }
+    let mut pages: Vec<_> = loaded().map(Segment::pages).collect();
+    pages.sort_by_key(|pages| pages.start);
+    for pair in pages.windows(2) {
+        ensure!(
+            pair[0].end <= pair[1].start,
+            "two segments share a page: {pair:x?}"
+        );
+    }
+    let stack = after.iter().find(|segment| segment.kind == PT_GNU_STACK);
+    ensure!(
+        stack.is_some_and(|stack| stack.flags & PF_X == 0),
+        "its stack can be run"
+    );
+    let entry: u64 = is.e_entry(endian).into();
+    ensure!(
+        entry == was.e_entry(endian).into(),
+        "it begins elsewhere: {entry:x}"
+    );
+    let runs = |segment: &Segment| segment.flags == PF_R | PF_X && segment.maps(entry, 1);
+    ensure!(
+        loaded().any(runs),
+        "{entry:x}, where it begins, cannot be run"
+    );
+
+    // What was linked is what is mapped, and nothing else is.
+    let same = |one: &Segment, other: &Segment| {
+        (one.kind, one.flags, one.address, one.in_memory)
+            == (other.kind, other.flags, other.address, other.in_memory)
+    };
+    for segment in &before {
+        ensure!(
+            after.iter().any(|other| same(segment, other)),
+            "{segment:x?} is lost"
+        );
+    }
+    ensure!(
+        before.len() == after.len(),
+        "it has other segments than were linked"
+    );
+    notes(was, linked, &after)?;
+    for segment in before.iter().filter(|segment| segment.kind == PT_LOAD) {
+        for address in segment.address..segment.address + segment.in_file {
+            let (one, other) = (byte(&before, linked, address), byte(&after, file, address));
+            let may_change = segment.offset == 0 && is_of_sections::<H>(address - segment.address);
+            ensure!(
+                one == other || may_change,
+                "the byte at {address:x} changed"
+            );
+        }
+    }
+    ensure!(
+        is.e_shoff(endian).into() == 0 && is.e_shnum(endian) == 0 && is.e_shstrndx(endian) == 0,
+        "it says that it has sections"
+    );
+    let end = after
+        .iter()
+        .map(|segment| segment.offset + segment.in_file)
+        .max();
+    ensure!(
+        end == Some(file.len() as u64),
+        "something in it is never mapped"
+    );
+    for (at, byte) in (0..).zip(file) {
+        let is_used =
+            |segment: &Segment| (segment.offset..segment.offset + segment.in_file).contains(&at);
+        ensure!(
+            *byte == 0 || after.iter().any(is_used),
+            "byte {at:x} is there for nothing"
+        );
+    }
+    Ok(())
+}
+
+/// Whether it is this byte of an ELF header that says where the sections are: it becomes zero.
+fn is_of_sections<H: FileHeader>(at: u64) -> bool {
+    let places = if size_of::<H>() == size_of::<FileHeader64<Endianness>>() {
+        [0x28..0x30, 0x3c..0x40]
+    } else {
+        [0x20..0x24, 0x30..0x34]
+    };
+    places.iter().any(|place| place.contains(&at))
+}
+
+/// A kernel or hypervisor that looks for a note finds it: those of the linker are mapped whole, and told of as they were.
+fn notes<H: FileHeader<Endian = Endianness>>(
+    was: &H,
+    linked: &[u8],
+    after: &[Segment],
+) -> Result<()> {
+    let endian = was.endian()?;
+    for section in was.section_headers(endian, linked)? {
+        let flags: u64 = section.sh_flags(endian).into();
+        if section.sh_type(endian) != SHT_NOTE || flags & u64::from(SHF_ALLOC) == 0 {
+            continue;
+        }
+        let (at, len) = (
+            section.sh_addr(endian).into(),
+            section.sh_size(endian).into(),
+        );
+        ensure!(
+            after.iter().any(|segment| segment.maps(at, len)),
+            "the note at {at:x} is lost"
+        );
+    }
+    for note in after.iter().filter(|segment| segment.kind == PT_NOTE) {
+        ensure!(
+            after.iter().any(|segment| {
+                segment.maps(note.address, note.in_memory)
+                    && segment.offset + (note.address - segment.address) == note.offset
+            }),
+            "the note of {note:x?} lies elsewhere in the file"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::minimise::minimise;
+    use object::write::elf::{FileHeader as Head, ProgramHeader as Part, SectionHeader, Writer};
+
+    const BASE: u64 = 0x20_0000;
+    const NOTE: &[u8] = b"\x04\0\0\0\x04\0\0\0\x03\0\0\0GNU\0note";
+
+    /// What a linker writes: a note, code in the next page, data in the one behind, a section header for each.
+    fn linked() -> Vec<u8> {
+        let mut elf = Vec::new();
+        let mut out = Writer::new(Endianness::Little, true, &mut elf);
+        out.reserve_file_header();
+        out.reserve_program_headers(5);
+        let note = out.reserve(NOTE.len(), 4) as u64;
+        let code = out.reserve(64, 16) as u64;
+        let data = out.reserve(16, 16) as u64;
+        let name = out.add_section_name(b".note");
+        out.reserve_null_section_index();
+        out.reserve_section_index();
+        out.reserve_shstrtab_section_index();
+        out.reserve_shstrtab();
+        out.reserve_section_headers();
+        let head = Head {
+            os_abi: 0,
+            abi_version: 0,
+            e_type: ET_EXEC,
+            e_machine: object::elf::EM_X86_64,
+            e_entry: BASE + PAGE + code,
+            e_flags: 0,
+        };
+        out.write_file_header(&head).unwrap();
+        let part = |p_type, p_flags, offset, address, in_file, in_memory| Part {
+            p_type,
+            p_flags,
+            p_offset: offset,
+            p_vaddr: address,
+            p_paddr: address,
+            p_filesz: in_file,
+            p_memsz: in_memory,
+            p_align: PAGE,
+        };
+        let len = NOTE.len() as u64;
+        out.write_program_header(&part(PT_LOAD, PF_R, 0, BASE, note + len, note + len));
+        out.write_program_header(&part(
+            PT_LOAD,
+            PF_R | PF_X,
+            code,
+            BASE + PAGE + code,
+            64,
+            64,
+        ));
+        let at = BASE + 2 * PAGE + data;
+        out.write_program_header(&part(PT_LOAD, PF_R | PF_W, data, at, 16, 9000));
+        out.write_program_header(&part(PT_NOTE, PF_R, note, BASE + note, len, len));
+        out.write_program_header(&part(PT_GNU_STACK, PF_R | PF_W, 0, 0, 0, 0));
+        out.write_align(4);
+        out.write(NOTE);
+        out.write_align(16);
+        out.write(&[0x90; 64]);
+        out.write(&[7; 16]);
+        out.write_shstrtab();
+        out.write_null_section_header();
+        out.write_section_header(&SectionHeader {
+            name: Some(name),
+            sh_type: SHT_NOTE,
+            sh_flags: SHF_ALLOC.into(),
+            sh_addr: BASE + note,
+            sh_offset: note,
+            sh_size: len,
+            sh_link: 0,
+            sh_info: 0,
+            sh_addralign: 4,
+            sh_entsize: 0,
+        });
+        out.write_shstrtab_section_header();
+        elf
+    }
+
+    /// Where field `at` of program header `number` lies.
+    const fn place(number: usize, at: usize) -> usize {
+        64 + 56 * number + at
+    }
+    const KIND: usize = 0;
+    const FLAGS: usize = 4;
+    const OFFSET: usize = 8;
+    const ADDRESS: usize = 16;
+    const IN_FILE: usize = 32;
+
+    fn put(file: &mut [u8], at: usize, value: u64) {
+        file[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// What is said of the file with this change.
+    fn said(change: impl FnOnce(&mut Vec<u8>)) -> String {
+        let linked = linked();
+        let mut file = minimise(&linked).unwrap();
+        change(&mut file);
+        prove(&linked, &file).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_was_minimised_is_proven() {
+        let linked = linked();
+        prove(&linked, &minimise(&linked).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_written_to_and_run() {
+        let text = said(|file| file[place(2, FLAGS)] |= PF_X as u8);
+        assert!(text.contains("written to and run"), "{text}");
+        let text = said(|file| file[place(4, FLAGS)] |= PF_X as u8);
+        assert!(text.contains("written to and run"), "{text}");
+        let text = said(|file| file[place(4, FLAGS)] = (PF_R | PF_X) as u8);
+        assert!(text.contains("stack can be run"), "{text}");
+    }
+
+    #[test]
+    fn no_segments_share_a_page() {
+        let text = said(|file| {
+            // The code one page lower, where the note is: the same place in a page, so it could be mapped.
+            let at = place(1, ADDRESS);
+            let address = u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
+            put(file, at, address - PAGE);
+        });
+        assert!(text.contains("share a page"), "{text}");
+    }
+
+    #[test]
+    fn it_begins_where_it_can_be_run() {
+        // Both begin there: what the linker was told is wrong.
+        for entry in [BASE, BASE + 2 * PAGE + 0x200, 0] {
+            let mut linked = linked();
+            put(&mut linked, 24, entry);
+            let file = minimise(&linked).unwrap();
+            let text = prove(&linked, &file).unwrap_err().to_string();
+            assert!(text.contains("cannot be run"), "{text}");
+        }
+        let text = said(|file| put(file, 24, BASE + PAGE));
+        assert!(text.contains("begins elsewhere"), "{text}");
+    }
+
+    #[test]
+    fn no_note_is_lost() {
+        let text = said(|file| {
+            let at = place(3, OFFSET);
+            let offset = u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
+            put(file, at, offset - 4);
+        });
+        assert!(text.contains("note"), "{text}");
+        let text = said(|file| file[place(3, KIND)] = 0);
+        assert!(text.contains("is lost"), "{text}");
+        // The linker's own section lies outside all segments.
+        let mut linked = linked();
+        let at = place(0, IN_FILE);
+        let len = u64::from_le_bytes(linked[at..at + 8].try_into().unwrap());
+        for at in [at, at + 8] {
+            put(&mut linked, at, len - 8);
+        }
+        let file = minimise(&linked).unwrap();
+        let text = prove(&linked, &file).unwrap_err().to_string();
+        assert!(text.contains("note") && text.contains("is lost"), "{text}");
+    }
+
+    #[test]
+    fn no_byte_changes_and_none_is_more() {
+        let linked = linked();
+        let file = minimise(&linked).unwrap();
+        for at in 0..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            assert!(prove(&linked, &changed).is_err(), "byte {at}");
+        }
+        let text = said(|file| file.push(0));
+        assert!(text.contains("never mapped"), "{text}");
+        let text = said(|file| _ = file.pop());
+        assert!(text.contains("ends inside"), "{text}");
+    }
+
+    #[test]
+    fn pages_of_the_file_are_those_of_memory() {
+        let text = said(|file| {
+            let at = place(2, OFFSET);
+            let offset = u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
+            put(file, at, offset - 1);
+        });
+        assert!(text.contains("no page of the file"), "{text}");
+        let text = said(|file| put(file, place(1, IN_FILE), 60));
+        assert!(text.contains("fills it with zeros"), "{text}");
+    }
+
+    #[test]
+    fn a_dynamic_linker_is_refused() {
+        let elf = std::fs::read("/proc/self/exe").unwrap();
+        let text = prove(&elf, &minimise(&elf).unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("one address"), "{text}");
+        let text = said(|file| file[place(3, KIND)] = PT_INTERP as u8);
+        assert!(text.contains("dynamic linker"), "{text}");
+    }
+}
