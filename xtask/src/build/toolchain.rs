@@ -153,7 +153,10 @@ impl Toolchain {
             .join("registry/src");
         let mut places = vec![(home, "~"), (workspace_root(), "")];
         for index in fs::read_dir(&registry).into_iter().flatten() {
-            places.push((index?.path(), ""));
+            let index = index?.path();
+            // Cargo follows links on the way there.
+            let real = fs::canonicalize(&index)?;
+            places.extend([(index, ""), (real, "")]);
         }
         if let Some(debian) = &self.debian {
             places.push((debian.join("usr/lib/rustlib/src/rust/library"), ""));

@@ -1,0 +1,81 @@
+//! The same source is the same bytes, wherever and by whomever it is built.
+
+use anyhow::{Context as _, Result, ensure};
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use walkdir::WalkDir;
+use xtask::build::{self, Arch, workspace_root};
+
+/// Copies the source and what lies beside it, but nothing that was built.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let source = |name: &std::ffi::OsStr| name != "target" && name != ".git";
+    let all = WalkDir::new(from)
+        .into_iter()
+        .filter_entry(|entry| source(entry.file_name()));
+    for entry in all {
+        let entry = entry?;
+        let place = to.join(entry.path().strip_prefix(from)?);
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(place)?;
+        } else {
+            fs::copy(entry.path(), place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a tool of this user keeps its things.
+fn home_of(variable: &str, name: &str) -> Result<PathBuf> {
+    let named = env::var_os(variable).map(PathBuf::from);
+    named
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(name)))
+        .with_context(|| format!("neither {variable} nor HOME is set"))
+}
+
+#[test]
+fn two_users_in_two_directories_build_the_same_bytes() -> Result<()> {
+    let room = tempfile::tempdir()?;
+    let (tree, home) = (
+        room.path().join("some/where/else"),
+        room.path().join("home"),
+    );
+    copy(&workspace_root(), &tree)?;
+    // Crates lie elsewhere, too, without being fetched again.
+    let crates = home.join("crates");
+    fs::create_dir_all(&crates)?;
+    symlink(
+        home_of("CARGO_HOME", ".cargo")?.join("registry"),
+        crates.join("registry"),
+    )?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    for (name, _) in env::vars_os() {
+        // What the cargo that runs this test says of this package.
+        if name.to_string_lossy().starts_with("CARGO") {
+            command.env_remove(name);
+        }
+    }
+    let built = command
+        .current_dir(&tree)
+        .args(["xtask", "build"])
+        .env("CARGO_HOME", &crates)
+        .env("RUSTUP_HOME", home_of("RUSTUP_HOME", ".rustup")?)
+        .env("HOME", &home)
+        .env("USER", "somebody")
+        .env("LOGNAME", "somebody")
+        .output()?;
+    let said = String::from_utf8_lossy(&built.stderr);
+    ensure!(built.status.success(), "cargo xtask build: {said}");
+    let there = String::from_utf8(built.stdout)?;
+    let there = Path::new(there.trim());
+    ensure!(there.starts_with(&tree), "{} was built", there.display());
+    let here = build::build(Arch::X86_64)?;
+    ensure!(fs::read(there)? == fs::read(&here)?, "the files differ");
+    // Also where its symbols are looked up.
+    let debug = |file: &Path| fs::read(file.with_extension("debug"));
+    ensure!(debug(there)? == debug(&here)?, "the debug files differ");
+    Ok(())
+}
