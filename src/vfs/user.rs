@@ -70,6 +70,15 @@ const fn number(node: Node) -> RawFd {
     node.0 as RawFd
 }
 
+/// That of what is to be changed. `ReadOnly`: it lies inside an image.
+#[inline(never)]
+fn changeable(node: Node) -> FsResult<RawFd> {
+    if node.is_inside() {
+        return Err(FsError::ReadOnly);
+    }
+    Ok(number(node))
+}
+
 impl User {
     /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own.
     #[inline(never)]
@@ -402,7 +411,7 @@ impl Vfs for User {
         }
         match self.list(number(dir), from, each) {
             // It is open only as a path.
-            Err(FsError::ReadOnly) => {}
+            Err(FsError::Stale) => {}
             listed => return listed,
         }
         let opened = named::open_entry(number(dir), b".", READ | OFlags::DIRECTORY, 0);
@@ -475,9 +484,7 @@ impl Vfs for User {
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
-        if node.is_inside() {
-            return Err(FsError::ReadOnly);
-        }
+        changeable(node)?;
         self.alter(node, change)
     }
 
@@ -493,7 +500,7 @@ impl Vfs for User {
             Make::File => flags = alter::NEW,
             _ => self.make(dir, name, make, change.mode)?,
         }
-        let opened = named::open_entry(number(dir), name.bytes(), flags, mode);
+        let opened = named::open_entry(changeable(dir)?, name.bytes(), flags, mode);
         let node = self.found.keep(opened)?;
         // It was made with its mode.
         let left = Change {
@@ -511,11 +518,11 @@ impl Vfs for User {
         make: Make<'_>,
         mode: Option<u32>,
     ) -> FsResult<()> {
-        self.name(number(dir), name.bytes(), make, mode)
+        self.name(changeable(dir)?, name.bytes(), make, mode)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        named::remove(number(dir), name.bytes(), directory)
+        named::remove(changeable(dir)?, name.bytes(), directory)
     }
 
     fn rename(
@@ -526,7 +533,8 @@ impl Vfs for User {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        let (old, new) = ((number(from), name.bytes()), (number(to), new_name.bytes()));
+        let old = (changeable(from)?, name.bytes());
+        let new = (changeable(to)?, new_name.bytes());
         match named::rename(old, new, replace) {
             Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
             renamed => return renamed,
@@ -548,10 +556,7 @@ impl Vfs for User {
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        if node.is_inside() {
-            return Err(FsError::ReadOnly);
-        }
-        let (file, dir, mut room) = (number(node), number(dir), [0; 25]);
+        let (file, dir, mut room) = (changeable(node)?, changeable(dir)?, [0; 25]);
         let path = files::path_of(file, &mut room);
         let linked = named::link(CURRENT, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
         if !matches!(linked, Err(FsError::NoEntry | FsError::NotDirectory)) {

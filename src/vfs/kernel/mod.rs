@@ -173,8 +173,8 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     // A path, where there is no room for all of it.
     (Errno::RANGE, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
-    // Open for no more than its path, or inside an image, where the kernel has no files that it could change.
-    (Errno::BADF, FsError::ReadOnly),
+    // Open, but not for this: for no more than its path.
+    (Errno::BADF, FsError::Stale),
     (Errno::NOSYS, FsError::NotSupported),
     (Errno::OPNOTSUPP, FsError::NotSupported),
     (Errno::OVERFLOW, FsError::NotSupported),

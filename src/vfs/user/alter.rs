@@ -58,7 +58,7 @@ impl User {
         let (file, mut room) = (number(node), [0; 25]);
         match change(file, None, by) {
             // It is open only as a path.
-            Err(FsError::ReadOnly) => {}
+            Err(FsError::Stale) => {}
             done => return done,
         }
         match change(file, Some(files::path_of(file, &mut room)), by) {
