@@ -78,6 +78,8 @@ struct Object {
     id: u64,
     image: u32,
     pins: u32,
+    /// How often it was asked where it lies.
+    reads: u32,
 }
 
 /// What is inside images. It takes no memory until somebody asks.
@@ -96,8 +98,6 @@ pub(in super::super) struct Inside {
     /// Where the last node is, and how many are kept.
     node: u32,
     pins: u32,
-    /// How often it was asked where a file lies.
-    reads: u32,
     image: Image<Disk>,
     entry: Entry,
     /// One that is listed.
@@ -232,6 +232,7 @@ impl Inside {
             id: 0,
             image: 0,
             pins: 0,
+            reads: 0,
         };
         Self {
             now: SLOT,
@@ -240,7 +241,6 @@ impl Inside {
             known: 0,
             node: 0,
             pins: 0,
-            reads: 0,
             image: Image::new(SLOT.disk),
             entry: Entry::EMPTY,
             listed: Entry::EMPTY,
@@ -492,7 +492,7 @@ impl Inside {
 
     /// Where the bytes of a file lie from `offset` on: that becomes where they are in the file of the image, of which the number is
     /// returned, and `len` how many of so many lie there one behind the other; 0: the file has ended. `Stale`: the image is not
-    /// what it was, which is seen where the file ends and every [`READS_UNCHECKED`] times.
+    /// what it was, which is seen where the file ends and each time that is the [`READS_UNCHECKED`]th of this object.
     #[inline(never)]
     pub(in super::super) fn place(
         &mut self,
@@ -506,8 +506,9 @@ impl Inside {
             self.known = NOTHING;
         }
         let run = run?;
-        self.reads = self.reads.wrapping_add(1);
-        if run.len <= (*len).into() || self.reads.is_multiple_of(READS_UNCHECKED) {
+        let object = self.objects.get_mut(node.slot()).ok_or(FsError::Stale)?;
+        object.reads = object.reads.wrapping_add(1);
+        if run.len <= (*len).into() || object.reads.is_multiple_of(READS_UNCHECKED) {
             self.check()?;
         }
         *offset = run.at;

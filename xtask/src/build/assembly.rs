@@ -58,7 +58,7 @@ fn kind(line: &str) -> Kind<'_> {
     match word {
         "" | ".loc" => Kind::Remark,
         ".text" => Kind::Section(word),
-        ".section" => Kind::Section(rest.split("\",").next().unwrap_or(rest)),
+        ".section" => Kind::Section(rest),
         _ if word.starts_with(".cfi_") || word.starts_with('#') => Kind::Remark,
         _ if word.starts_with('.') => Kind::Other,
         _ => Kind::Instruction(text),
@@ -239,6 +239,12 @@ fn fall_through(lines: Vec<Line<'_>>) -> Vec<Line<'_>> {
         let Kind::Instruction(text) = kind(&lines[last]) else {
             continue;
         };
+        // Data behind the jump would be run.
+        let is_harmless =
+            |line: &Line<'_>| kind(line) != Kind::Other || line.trim_start().starts_with(".size\t");
+        if !lines[last..].iter().all(is_harmless) {
+            continue;
+        }
         let target = text
             .strip_prefix("jmp\t")
             .and_then(|name| places.get(name.trim_matches('"')));
@@ -386,6 +392,10 @@ mod tests {
             "retq",
         ];
         assert_eq!(shortened(&text), expect);
+        // What lies behind a jump is not run.
+        let text =
+            function("first", &["incl %eax", "jmp last", ".byte 7"]) + &function("last", &["retq"]);
+        assert!(shortened(&text).contains(&"jmp last".to_owned()));
         // A circle keeps one of its jumps.
         let text = function("one", &["incl %eax", "jmp two"]) + &function("two", &["jmp one"]);
         let left = shortened(&text);

@@ -231,10 +231,7 @@ fn link_again(roles: &[Role]) -> Result<PathBuf> {
     let room = tempfile::tempdir_in(told.parent().context("no directory")?)?;
     let shorter = toolchain::assemble(&assembly::shorten(&text), room.path())?;
     let linked = room.path().join("stowaway");
-    let mut words = words
-        .iter()
-        .skip_while(|word| word.contains('='))
-        .peekable();
+    let mut words = words.iter().skip_while(|word| word.contains('='));
     let mut linker = Command::new(words.next().context("no linker")?);
     while let Some(word) = words.next() {
         if word == object {

@@ -231,6 +231,7 @@ fn stale_over_sftp(change: Change) -> Result<()> {
     let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
     let large = session.open_read("one.iso/large")?;
     let list = session.open_dir("one.iso/sub")?;
+    let other = session.open_read("other.iso/large")?;
     let data = session.read(&large, 1 << 20, 100)?.context("no bytes")?;
     ensure!(data == old.large[1 << 20..][..100]);
     change.happen(&scene.path("one.iso"), &new)?;
@@ -243,6 +244,8 @@ fn stale_over_sftp(change: Change) -> Result<()> {
         for count in [100, 1 << 15, 1 << 17] {
             let mut failed = None;
             for _ in 0..8 {
+                // Who reads in another image in between is not the one who is told.
+                ensure!(session.read(&other, 0, 100)?.is_some());
                 failed = failed.or(sftp::failure(session.read(&large, 8 << 20, count))?);
             }
             ensure!(failed.is_some(), "READs of {count} bytes of what is gone");
@@ -260,6 +263,7 @@ fn stale_over_sftp(change: Change) -> Result<()> {
     ensure!(session.read_file("plain")? == sample(2)?.large);
     session.close(&large)?;
     session.close(&list)?;
+    session.close(&other)?;
     if change.leaves_new() {
         ensure!(session.read_file("one.iso/large")? == new.large);
         ensure!(session.read_file("one.iso/sub/../link")? == b"00003");
