@@ -9,13 +9,13 @@ use crate::text::{Text, parts, place_in, text};
 
 #[cfg(any(feature = "nfs", feature = "sftp-server"))]
 mod flags;
-#[cfg(feature = "iso")]
+#[cfg(feature = "ls")]
 mod inside;
 #[cfg(feature = "nfs")]
 mod nfs;
 #[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod reasons;
-#[cfg(feature = "nfs")]
+#[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "sftp-server")]
 mod sftp_server;
@@ -26,9 +26,11 @@ const HELP: &[Text] = &[
     text!("stowaway ROLE ..., or a link to it that is named as the ROLE:\n\n"),
     #[cfg(feature = "nfs")]
     nfs::SUMMARY,
+    #[cfg(feature = "serve")]
+    serve::SUMMARY,
     #[cfg(feature = "sftp-server")]
     sftp_server::SUMMARY,
-    #[cfg(feature = "iso")]
+    #[cfg(feature = "ls")]
     inside::SUMMARY,
     text!("\nstowaway ROLE --help has its options.\n"),
 ];
@@ -61,21 +63,25 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         word = next();
         role = place_in(ROLES, word);
     }
+    /// The first that reads the options of `nfs`.
+    #[cfg(feature = "nfs")]
+    const NFS: usize = if cfg!(feature = "serve") { 0 } else { 1 };
     let _ = build_id;
     match role {
         #[cfg(feature = "nfs")]
-        Some(role @ 0..=2) => {
+        Some(role @ NFS..=2) => {
             // Wrong usage is said once, also when a role is to be started again and again.
             let mut options = nfs::Options::default();
             options.read(args)?;
             match role {
+                #[cfg(feature = "serve")]
                 0 => serve::run(&options, build_id),
                 _ => nfs::run(&options, build_id),
             }
         }
         #[cfg(feature = "sftp-server")]
         Some(3) => sftp_server::run(args),
-        #[cfg(feature = "iso")]
+        #[cfg(feature = "ls")]
         Some(role @ 4..=5) => inside::run(args, role == 5),
         _ => {
             inform(word, HELP)?;
@@ -112,6 +118,7 @@ fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
 }
 
 /// Says on one line of which word the value is wrong, and what to do; the status to exit with.
+#[cfg(any(feature = "nfs", feature = "sftp-server"))]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
     event::tell(&mut Console, word, value, why);
     USAGE

@@ -3,6 +3,8 @@
 use super::{FAILED, Status, complain};
 use crate::sys::Errno;
 use crate::text::{Text, text};
+#[cfg(any(feature = "ls", all(feature = "iso", feature = "nfs")))]
+use crate::vfs::FsError;
 
 /// Says what failed, with what, and why, in the words of this table.
 pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Status {
@@ -39,6 +41,19 @@ pub(super) const OTHER_IMAGE: Reason = reason(
 const PERM: Text = text!("this user may not; start as another user or change its mode");
 const FULL: Text = text!("the disk is full; make room there");
 const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
+
+/// Says what failed inside an image, with what, and why.
+#[cfg(any(feature = "ls", all(feature = "iso", feature = "nfs")))]
+pub(super) fn cannot_read(about: &[u8], error: FsError) -> Status {
+    const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
+    static REASONS: [Reason; 17] = table([
+        NO_IMAGE,
+        OTHER_IMAGE,
+        reason(Errno::IO, DAMAGED),
+        reason(Errno::STALE, DAMAGED),
+    ]);
+    failed_with(text!("cannot read"), about, error.number(), &REASONS)
+}
 
 /// Behind the reasons of a role.
 const COMMON: [Reason; 13] = [

@@ -3,13 +3,15 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 7] = [
+const GROUPS: [(bool, &[&str]); 9] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
     (cfg!(feature = "sftp-server"), SFTP_SERVER),
     (cfg!(feature = "nfs"), NFS),
+    (cfg!(feature = "serve"), SERVE),
     (cfg!(feature = "iso"), ISO),
+    (cfg!(feature = "ls"), LS),
     (cfg!(all(feature = "iso", feature = "nfs")), BOOT),
 ];
 
@@ -112,8 +114,7 @@ const SFTP_SERVER: &[&str] = &[
 
 const NFS: &[&str] = &[
     // Role.
-    "  nfs --export DIR ...\tserves directories over NFS version 3; also as unfsd\n  \
-       serve --export DIR ...\tthe same, started again when it ends\n",
+    "  nfs --export DIR ...\tserves directories over NFS version 3; also as unfsd\n",
     include_str!("../role/nfs/help.txt"),
     "\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n",
     // Arguments.
@@ -156,9 +157,6 @@ const NFS: &[&str] = &[
     " for MOUNT",
     " for NFS and MOUNT",
     " for portmap",
-    "starting again in a while: the role",
-    " ended with status ",
-    " was killed",
     "stopping",
     "no descriptor is left for another client; raise the limit (ulimit -n)",
     // Events of clients.
@@ -191,10 +189,20 @@ const NFS: &[&str] = &[
     "it took no reply for a minute",
 ];
 
-const ISO: &[&str] = &[
+const SERVE: &[&str] = &[
+    "  serve --export DIR ...\tthe same, started again when it ends\n",
+    "starting again in a while: the role",
+    " ended with status ",
+    " was killed",
+];
+
+const LS: &[&str] = &[
     "  ls, cat\t\tlists and reads files inside an ISO image\n",
     include_str!("../role/inside/help.txt"),
     "name what is inside an ISO image, such as debian.iso/pool",
+];
+
+const ISO: &[&str] = &[
     "cannot read",
     "it is no directory, and no ISO 9660 image",
     "its files are in UDF; unpack it with another program",

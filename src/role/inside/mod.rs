@@ -2,13 +2,13 @@
 //!
 //! A path goes through the image's file, whatever that is called. There are no flags.
 
-use super::reasons::{self, Reason, reason, table};
+use super::reasons::cannot_read;
 use super::{DONE, SEE_HELP, Status, USAGE, complain, inform, print};
 use crate::config::READ_INLINE_BYTES;
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
 use crate::sys::start::Args;
-use crate::sys::{self, Errno, heap};
+use crate::sys::{self, heap};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
@@ -59,7 +59,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Status> {
         look.worst = look.worst.max(DONE);
         let done = look.at(word, whole);
         if let Err(error) = done {
-            look.worst = failed(word, error);
+            look.worst = cannot_read(word, error);
         }
     }
     if look.worst == NOTHING {
@@ -133,7 +133,7 @@ impl Look {
                         let _ = add(path, entry.name);
                         match entry.object {
                             Some((attr, _)) => is_link = begin(out, attr, entry.name),
-                            None => *worst = failed(path, FsError::Io),
+                            None => *worst = cannot_read(path, FsError::Io),
                         }
                     }
                     ControlFlow::Break(())
@@ -142,7 +142,7 @@ impl Look {
                 return Ok(());
             }
             if let Err(error) = self.end(is_link) {
-                self.worst = failed(&self.path, error);
+                self.worst = cannot_read(&self.path, error);
             }
         }
     }
@@ -180,18 +180,3 @@ fn escape(out: &mut Writer<'_>, name: &[u8]) {
         out.put(Line::default().escaped(&[*byte]).bytes());
     }
 }
-
-/// Says what failed inside an image, with what, and why.
-pub(super) fn failed(about: &[u8], error: FsError) -> Status {
-    reasons::failed_with(text!("cannot read"), about, error.number(), &REASONS)
-}
-
-const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
-
-/// Why something failed here and what to do about it.
-static REASONS: [Reason; 17] = table([
-    reasons::NO_IMAGE,
-    reasons::OTHER_IMAGE,
-    reason(Errno::IO, DAMAGED),
-    reason(Errno::STALE, DAMAGED),
-]);

@@ -4,8 +4,8 @@
 //! Ubuntu's casper, Debian's live-boot, Fedora's anaconda, and debian-installer, which knows no NFS. What lies at the end of
 //! their names, such as versions, does not matter.
 
-use super::super::inside::failed;
 use super::super::print;
+use super::super::reasons::cannot_read;
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::event::Line;
 use crate::sys::heap;
@@ -66,7 +66,7 @@ pub(super) fn tell(host: &mut Host, top: &[u8]) -> FsResult<()> {
             return Ok(());
         }
         if let Err(error) = boot.tell_of(dir) {
-            failed(boot.path.since(0), error);
+            cannot_read(boot.path.since(0), error);
         }
     }
 }

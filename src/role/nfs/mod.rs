@@ -31,10 +31,8 @@ use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 pub(super) use options::Options;
 
 /// What `stowaway --help` says of it.
-pub(super) const SUMMARY: Text = text!(
-    "  nfs --export DIR ...\tserves directories over NFS version 3; also as unfsd\n  \
-       serve --export DIR ...\tthe same, started again when it ends\n"
-);
+pub(super) const SUMMARY: Text =
+    text!("  nfs --export DIR ...\tserves directories over NFS version 3; also as unfsd\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "iso")]
@@ -74,7 +72,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
         if wanted.boots
             && let Err(error) = boot::tell(&mut host, wanted.path.to_bytes())
         {
-            super::inside::failed(wanted.path.to_bytes(), error);
+            reasons::cannot_read(wanted.path.to_bytes(), error);
         }
     }
     let acts_as_callers = host.act_as_callers();

@@ -55,24 +55,36 @@ impl Arch {
 /// What the file can do; each is a feature of the package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Role {
-    /// NFS server, also watched over
+    /// NFS server
     Nfs,
+    /// Watches over the NFS server
+    Serve,
     /// SFTP server
     SftpServer,
-    /// A look inside ISO images
+    /// What is inside ISO images
     Iso,
+    /// Lists and reads what is inside them, by hand
+    Ls,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Nfs, Self::SftpServer, Self::Iso];
+    pub const ALL: [Self; 5] = [
+        Self::Nfs,
+        Self::Serve,
+        Self::SftpServer,
+        Self::Iso,
+        Self::Ls,
+    ];
 
     /// As on the command line and in Cargo.toml.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nfs => "nfs",
+            Self::Serve => "serve",
             Self::SftpServer => "sftp-server",
             Self::Iso => "iso",
+            Self::Ls => "ls",
         }
     }
 }
