@@ -232,7 +232,7 @@ fn link_again(roles: &[Role]) -> Result<PathBuf> {
         "{command}\n{}.{:09}\n{}",
         written.st_mtime,
         written.st_mtime_nsec,
-        include_str!("assembly.rs")
+        assembly::SOURCE
     );
     let key = told.with_extension("made-of");
     if stat(&place).is_ok() && fs::read_to_string(&key).is_ok_and(|old| old == made_of) {
@@ -241,7 +241,9 @@ fn link_again(roles: &[Role]) -> Result<PathBuf> {
     let text =
         fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
     let room = tempfile::tempdir_in(told.parent().context("no directory")?)?;
-    let shorter = toolchain::assemble(&assembly::shorten(&text), room.path())?;
+    let assembler = |text: &str| Ok(fs::read(toolchain::assemble(text, room.path())?)?);
+    let shorter = assembly::shorten(&text, &assembler)?;
+    let shorter = toolchain::assemble(&shorter, room.path())?;
     let linked = room.path().join("stowaway");
     let mut words = words.iter().skip_while(|word| word.contains('='));
     let mut linker = Command::new(words.next().context("no linker")?);
