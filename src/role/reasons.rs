@@ -3,7 +3,7 @@
 use super::{FAILED, Status, complain};
 use crate::sys::Errno;
 use crate::text::{Text, text};
-#[cfg(any(feature = "ls", all(feature = "iso", feature = "nfs")))]
+#[cfg(any(feature = "ls", feature = "ipxe"))]
 use crate::vfs::FsError;
 
 /// Says what failed, with what, and why, in the words of this table.
@@ -43,7 +43,7 @@ const FULL: Text = text!("the disk is full; make room there");
 const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
 
 /// Says what failed inside an image, with what, and why.
-#[cfg(any(feature = "ls", all(feature = "iso", feature = "nfs")))]
+#[cfg(any(feature = "ls", feature = "ipxe"))]
 pub(super) fn cannot_read(about: &[u8], error: FsError) -> Status {
     const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
     static REASONS: [Reason; 17] = table([

@@ -3,7 +3,7 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 9] = [
+const GROUPS: [(bool, &[&str]); 11] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
@@ -12,7 +12,9 @@ const GROUPS: [(bool, &[&str]); 9] = [
     (cfg!(feature = "serve"), SERVE),
     (cfg!(feature = "iso"), ISO),
     (cfg!(feature = "ls"), LS),
-    (cfg!(all(feature = "iso", feature = "nfs")), BOOT),
+    (cfg!(all(feature = "iso", feature = "nfs")), ISO_NFS),
+    (cfg!(any(feature = "ls", feature = "ipxe")), ISO_READ),
+    (cfg!(feature = "ipxe"), BOOT),
 ];
 
 /// What requests of SFTP come to, sent with every reply that is nothing but a status. To find a text, those before it are
@@ -203,14 +205,19 @@ const LS: &[&str] = &[
 ];
 
 const ISO: &[&str] = &[
-    "cannot read",
     "it is no directory, and no ISO 9660 image",
     "its files are in UDF; unpack it with another program",
+];
+
+const ISO_NFS: &[&str] = &[include_str!("../role/nfs/isos.txt")];
+
+const ISO_READ: &[&str] = &[
+    "cannot read",
     "the image is damaged or incomplete; compare its checksum",
 ];
 
 const BOOT: &[&str] = &[
-    include_str!("../role/nfs/isos.txt"),
+    include_str!("../role/nfs/ipxe.txt"),
     // Layouts.
     "/casper/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=casper netboot=nfs nfsroot=${next-server}:\x01 ip=dhcp\ninitrd nfs://${next-server}\x01\x03\x05\n",
     "/live/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=live netboot=nfs nfsroot=${next-server}:\x01\ninitrd nfs://${next-server}\x01\x03\x05\n",

@@ -443,20 +443,29 @@ pub trait Vfs {
     fn allows(&mut self, node: Node, right: Right) -> FsResult<bool>;
     /// The object of this name in `dir`. A symbolic link is itself.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
-    /// The top of what is inside the image of this name in `dir`. `NotDirectory`: it is none, or one that is not entered;
-    /// `Invalid`, `NotSupported`: it has no file system, or one that is not known.
-    fn enter(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
-        Err(FsError::NotDirectory)
-    }
+    /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
+    /// Its owner may always read and write.
+    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin>;
+    /// Gives a pin back.
+    fn unpin(&mut self, pin: Pin);
+    /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
+    /// Writes all of `bytes` at `offset` of a file that was pinned for it. After an error some may be written.
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
+    /// The attributes of the object at the end of a path.
+    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr>;
+    /// Opens the object at the end of a path for longer than this request.
+    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin>;
     /// The absolute path that all others begin with which are not absolute, cut to `out`.
     fn start(&mut self, out: &mut [u8]) -> FsResult<u32>;
     /// The object at the end of a path, through directories and symbolic links; one at the end is followed if `follow`. What
     /// follows is done as the server itself. [`walk`] has the law.
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node>;
-    /// The attributes of the object at the end of a path.
-    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr>;
-    /// Opens the object at the end of a path for longer than this request.
-    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin>;
+    /// The top of what is inside the image of this name in `dir`. `NotDirectory`: it is none, or one that is not entered;
+    /// `Invalid`, `NotSupported`: it has no file system, or one that is not known.
+    fn enter(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
+        Err(FsError::NotDirectory)
+    }
     /// The clock that files get their times from.
     fn clock(&mut self) -> FileTime;
     /// A symbolic link's target, cut to `out`.
@@ -471,15 +480,6 @@ pub trait Vfs {
     ) -> FsResult<bool>;
     /// How full the file system of `node` is.
     fn space(&mut self, node: Node) -> FsResult<Space>;
-    /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
-    /// Its owner may always read and write.
-    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin>;
-    /// Gives a pin back.
-    fn unpin(&mut self, pin: Pin);
-    /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
-    /// Writes all of `bytes` at `offset` of a file that was pinned for it. After an error some may be written.
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
     /// As [`Vfs::write`], the next `len` bytes of a pipe, which is empty then even after an error.
     fn write_from(&mut self, pin: &Pin, offset: u64, pipe: Descriptor, len: usize) -> FsResult<()>;
     /// Makes durable what was written to a file, and its name. After an error what was written before may be lost.

@@ -2,7 +2,7 @@
 //!
 //! The flags are unfsd's where unfsd has them: -n, -m, -l, -p.
 
-#[cfg(feature = "iso")]
+#[cfg(feature = "ipxe")]
 mod boot;
 mod options;
 
@@ -37,6 +37,8 @@ const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "iso")]
     text!(include_str!("isos.txt")),
+    #[cfg(feature = "ipxe")]
+    text!(include_str!("ipxe.txt")),
     text!("\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n"),
 ];
 
@@ -68,7 +70,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     for wanted in &options.exports {
         let exported = host.export(wanted.path, wanted.rules);
         exported.map_err(|errno| failed(text!("cannot export"), wanted.path.to_bytes(), errno))?;
-        #[cfg(feature = "iso")]
+        #[cfg(feature = "ipxe")]
         if wanted.boots
             && let Err(error) = boot::tell(&mut host, wanted.path.to_bytes())
         {

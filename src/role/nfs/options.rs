@@ -14,9 +14,9 @@ use core::net::{Ipv6Addr, SocketAddrV6};
 
 /// In the order of [`Options::set`].
 const FLAGS: Flags = Flags {
-    #[cfg(feature = "iso")]
+    #[cfg(feature = "ipxe")]
     names: b"p n m l --handles --key-file --log --export --isos",
-    #[cfg(not(feature = "iso"))]
+    #[cfg(not(feature = "ipxe"))]
     names: b"p n m l --handles --key-file --log --export",
     bare_count: 1,
     wanted: WANTED,
@@ -46,7 +46,7 @@ pub(super) struct Wanted {
     pub(super) path: &'static CStr,
     pub(super) rules: Rules,
     /// What boots the images in it is to be told.
-    #[cfg_attr(not(feature = "iso"), allow(dead_code))]
+    #[cfg_attr(not(feature = "ipxe"), allow(dead_code))]
     pub(super) boots: bool,
 }
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "iso")]
+    #[cfg(feature = "ipxe")]
     fn isos_are_exports_to_be_booted() {
         let mut options = Options::default();
         let place = |flag: &[u8]| place_in(FLAGS.names, flag).unwrap();

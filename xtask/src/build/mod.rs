@@ -63,17 +63,20 @@ pub enum Role {
     SftpServer,
     /// What is inside ISO images
     Iso,
+    /// What boots images by iPXE
+    Ipxe,
     /// Lists and reads what is inside them, by hand
     Ls,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,
         Self::Iso,
+        Self::Ipxe,
         Self::Ls,
     ];
 
@@ -84,6 +87,7 @@ impl Role {
             Self::Serve => "serve",
             Self::SftpServer => "sftp-server",
             Self::Iso => "iso",
+            Self::Ipxe => "ipxe",
             Self::Ls => "ls",
         }
     }
