@@ -3,6 +3,7 @@
 //! It does not have to understand the code. Instructions that read the same, up to where control leaves for good, do the same
 //! wherever they stand; their debug information stays where it was, about no instructions. What is not known is left alone.
 
+mod frame;
 mod jumps;
 mod order;
 mod registers;
@@ -16,6 +17,7 @@ use anyhow::Result;
 /// How it is done, for whoever keeps what was made.
 pub const SOURCE: &str = concat!(
     include_str!("mod.rs"),
+    include_str!("frame.rs"),
     include_str!("jumps.rs"),
     include_str!("order.rs"),
     include_str!("registers.rs"),
@@ -30,7 +32,9 @@ pub type Assembler<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
 pub fn shorten(assembly: &str, assembler: Assembler<'_>) -> Result<String> {
     let mut lines: Vec<Line<'_>> = assembly.lines().map(Cow::Borrowed).collect();
     stack::touch_by_push(&mut lines);
-    registers::rename(&mut lines);
+    frame::forget_alignment(&mut lines);
+    let lost = registers::rename(&mut lines);
+    frame::reach_by_register(&mut lines, &lost);
     stack::keep_by_call(&mut lines);
     tails::share_tails(&mut lines);
     let mut lines = order::fall_through(lines);

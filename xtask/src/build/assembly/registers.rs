@@ -26,29 +26,34 @@ const PUSHED: [u8; 6] = [RBP, 5, 4, R13, R12, RBX];
 const BYTE_WIDE: usize = 3;
 
 /// A set of their numbers, a bit for each.
-type Set = u8;
+pub(super) type Set = u8;
+/// The one that frames are found by.
+pub(super) const RBP_ONLY: Set = 1 << RBP;
 /// The new number of each.
 type Naming = [u8; 6];
 const AS_THEY_ARE: Naming = [0, 1, 2, 3, 4, 5];
 
 /// A function, by the numbers of its lines.
 #[derive(Default)]
-struct Function {
-    instructions: Vec<usize>,
+pub(super) struct Function {
+    pub(super) label: usize,
+    pub(super) instructions: Vec<usize>,
     /// The label by which debug information knows it.
     begin: String,
     /// Where it pushes what it keeps, and which.
-    pushes: Vec<(usize, u8)>,
+    pub(super) pushes: Vec<(usize, u8)>,
     /// Where it gives that back.
     pops: Vec<usize>,
     /// Whether it does so wherever it ends, and does nothing else that names cannot be changed of.
-    is_plain: bool,
-    used: Set,
+    pub(super) is_plain: bool,
+    pub(super) used: Set,
     callees: Vec<String>,
 }
 
 /// Gives the registers their names.
-pub(super) fn rename(lines: &mut [Line<'_>]) {
+///
+/// Returns what each function does not give back.
+pub(super) fn rename(lines: &mut [Line<'_>]) -> HashMap<String, Set> {
     let functions = functions(lines);
     let lost = lost(&functions);
     let mut renamed = HashSet::new();
@@ -68,6 +73,7 @@ pub(super) fn rename(lines: &mut [Line<'_>]) {
         }
     }
     forget_places(lines, &renamed);
+    lost
 }
 
 fn set(registers: impl Iterator<Item = u8>) -> Set {
@@ -75,7 +81,7 @@ fn set(registers: impl Iterator<Item = u8>) -> Set {
 }
 
 /// The registers that an instruction names: from where in its text, and what they are.
-fn registers(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn registers(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.match_indices('%').map(|(at, _)| {
         let name = &text[at + 1..];
         let end = name.find(|c: char| !c.is_ascii_alphanumeric());
@@ -83,15 +89,32 @@ fn registers(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// Whether a name is that of a register or of a part of it.
+pub(super) fn is_part(name: &str, whole: &str) -> bool {
+    if let Some((number, _)) = known(whole) {
+        return known(name).is_some_and(|(other, _)| other == number)
+            || name == "bh" && whole == "rbx";
+    }
+    if whole[1..].starts_with(char::is_numeric) {
+        return name.trim_end_matches(['d', 'w', 'b']) == whole;
+    }
+    // rax, eax, ax, al, ah; rsi, esi, si, sil.
+    name.trim_start_matches(['r', 'e']).starts_with(&whole[1..])
+        || name.len() == 2
+            && whole.ends_with('x')
+            && name.starts_with(&whole[1..2])
+            && name.ends_with(['l', 'h'])
+}
+
 /// Number and width of a register that is the caller's.
-fn known(name: &str) -> Option<(u8, usize)> {
+pub(super) fn known(name: &str) -> Option<(u8, usize)> {
     NAMES.iter().enumerate().find_map(|(number, names)| {
         let width = names.iter().position(|other| *other == name)?;
         Some((u8::try_from(number).ok()?, width))
     })
 }
 
-fn functions(lines: &[Line<'_>]) -> HashMap<String, Function> {
+pub(super) fn functions(lines: &[Line<'_>]) -> HashMap<String, Function> {
     let mut functions: HashMap<String, Function> = HashMap::new();
     let mut in_code = false;
     let mut current: Option<String> = None;
@@ -102,7 +125,11 @@ fn functions(lines: &[Line<'_>]) -> HashMap<String, Function> {
                 current = None;
             }
             Kind::Label(label) if in_code && !label.starts_with('.') => {
-                functions.insert(label.to_owned(), Function::default());
+                let function = Function {
+                    label: at,
+                    ..Function::default()
+                };
+                functions.insert(label.to_owned(), function);
                 current = Some(label.to_owned());
             }
             Kind::Instruction(_) if in_code => {
@@ -124,7 +151,7 @@ fn functions(lines: &[Line<'_>]) -> HashMap<String, Function> {
     functions
 }
 
-fn instruction<'a>(line: &'a Line<'_>) -> (&'a str, &'a str) {
+pub(super) fn instruction<'a>(line: &'a Line<'_>) -> (&'a str, &'a str) {
     match kind(line) {
         Kind::Instruction(text) => text.split_once('\t').unwrap_or((text, "")),
         _ => ("", ""),
