@@ -31,7 +31,7 @@ pub type Assembler<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
 /// The same program in fewer bytes. `assembly` is what rustc's `--emit=asm` writes for the whole of it.
 pub fn shorten(assembly: &str, assembler: Assembler<'_>) -> Result<String> {
     let mut lines: Vec<Line<'_>> = assembly.lines().map(Cow::Borrowed).collect();
-    stack::touch_by_push(&mut lines);
+    stack::grow_at_once(&mut lines);
     frame::forget_alignment(&mut lines);
     let lost = registers::rename(&mut lines);
     frame::reach_by_register(&mut lines, &lost);

@@ -2,21 +2,40 @@
 
 use super::{Kind, Line, kind};
 
-/// Where the stack grows by a page and the page is touched, a push touches it: six bytes less than a store.
-pub(super) fn touch_by_push(lines: &mut [Line<'_>]) {
-    let mut grown = None;
+/// After so many bytes of stack the compiler touches it.
+const PAGE_BYTES: u32 = 4096;
+/// The largest frame that is taken at once.
+const GROWTH_MAX: u32 = 1 << 19;
+
+/// Where the stack grows by several pages, they are not touched one by one. What functions have there is much less than the
+/// megabyte that a kernel keeps free below a stack, so that none steps over that.
+pub(super) fn grow_at_once(lines: &mut [Line<'_>]) {
+    // Where it grew, by how much, and whether that was touched.
+    let mut grown: Option<(usize, u32, bool)> = None;
     for at in 0..lines.len() {
-        match kind(&lines[at]) {
-            Kind::Instruction("subq\t$4096, %rsp") => grown = Some(at),
-            Kind::Instruction("movq\t$0, (%rsp)") => {
-                if let Some(grown) = grown.take() {
-                    lines[grown] = "\tsubq\t$4088, %rsp".into();
-                    lines[at] = "\tpushq\t$0".into();
-                }
+        let text = match kind(&lines[at]) {
+            Kind::Instruction(text) => text,
+            Kind::Remark => continue,
+            _ => "",
+        };
+        let bytes = text
+            .strip_prefix("subq\t$")
+            .and_then(|text| text.strip_suffix(", %rsp"))
+            .and_then(|bytes| bytes.parse::<u32>().ok());
+        grown = match (grown, bytes) {
+            (Some((before, all, true)), Some(bytes)) if all + bytes <= GROWTH_MAX => {
+                lines[before] = Line::default();
+                let all = all + bytes;
+                lines[at] = format!("\tsubq\t${all}, %rsp").into();
+                Some((at, all, bytes != PAGE_BYTES))
             }
-            Kind::Remark => {}
-            _ => grown = None,
-        }
+            (_, Some(PAGE_BYTES)) => Some((at, PAGE_BYTES, false)),
+            (Some((before, all, false)), None) if text == "movq\t$0, (%rsp)" => {
+                lines[at] = Line::default();
+                Some((before, all, true))
+            }
+            _ => None,
+        };
     }
 }
 
@@ -91,18 +110,17 @@ mod tests {
     use super::KEPT;
 
     #[test]
-    fn a_page_of_stack_is_touched_by_a_push() {
-        let body = [
-            "subq $4096, %rsp",
-            "movq $0, (%rsp)",
-            "movq $0, (%rsp)",
-            "retq",
-        ];
+    fn pages_of_stack_are_taken_at_once() {
+        let touch = ["subq $4096, %rsp", "movq $0, (%rsp)"];
+        let body = [&touch[..], &touch, &["subq $24, %rsp", "retq"]].concat();
+        let expect = ["one:", "subq $8216, %rsp", "retq"];
+        assert_eq!(shortened(&function("one", &body)), expect);
+        let body = [&touch[..], &["movq $0, (%rsp)", "subq $24, %rsp", "retq"]].concat();
         let expect = [
             "one:",
-            "subq $4088, %rsp",
-            "pushq $0",
+            "subq $4096, %rsp",
             "movq $0, (%rsp)",
+            "subq $24, %rsp",
             "retq",
         ];
         assert_eq!(shortened(&function("one", &body)), expect);
