@@ -24,8 +24,12 @@ use rustix::event::PollFd;
 /// Errors of system calls.
 pub use rustix::io::Errno;
 
-/// What a raw system call returned.
+/// What a raw system call returned. None of ours returns so much that it would be negative, which takes more to tell apart.
 fn outcome(returned: usize) -> Result<usize, Errno> {
+    if (returned as isize) < 0 {
+        // SAFETY: the kernel has no other errors.
+        unsafe { core::hint::assert_unchecked(returned as isize >= -4095) };
+    }
     syscalls::Errno::from_ret(returned).map_err(|errno| Errno::from_raw_os_error(errno.into_raw()))
 }
 
