@@ -1,4 +1,4 @@
-//! Link flags of the one binary, each with its reason. Nothing else is built here.
+//! Link flags of the file, and of what a packed one begins with, each with its reason. Nothing else is built here.
 
 use std::env;
 
@@ -11,7 +11,14 @@ fn main() {
         env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into())
     );
     let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let script = format!("-T{root}/linker/stowaway.ld");
+    for program in ["stowaway", "unpack"] {
+        link(program, &root);
+    }
+}
+
+fn link(program: &str, root: &str) {
+    let arg = |flag: &str| println!("cargo::rustc-link-arg-bin={program}={flag}");
+    let script = format!("-T{root}/linker/{program}.ld");
     let own_start = ["-nostartfiles", "-nostdlib"]; // Our _start; no libc, no crt files.
     let flags = [
         "-static",           // No interpreter, no dynamic section.
@@ -34,8 +41,4 @@ fn main() {
             _ => arg(flag),
         }
     }
-}
-
-fn arg(flag: &str) {
-    println!("cargo::rustc-link-arg-bin=stowaway={flag}");
 }

@@ -3,6 +3,7 @@
 
 mod assembly;
 mod minimise;
+mod pack;
 mod prove;
 mod toolchain;
 
@@ -102,6 +103,9 @@ pub struct Args {
     /// What it can do, with commas between; everything when absent
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     roles: Vec<Role>,
+    /// Also a file of three fifths that unpacks itself in memory, beside the plain one; its path is printed instead
+    #[arg(long)]
+    packed: bool,
 }
 
 /// Builds and prints the path.
@@ -111,7 +115,12 @@ pub fn main(args: Args) -> Result<()> {
     } else {
         &args.roles[..]
     };
-    println!("{}", build_roles(args.arch, roles)?.display());
+    let file = if args.packed {
+        build_packed(args.arch, roles)?
+    } else {
+        build_roles(args.arch, roles)?
+    };
+    println!("{}", file.display());
     Ok(())
 }
 
@@ -166,6 +175,23 @@ pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     put(&place.with_extension("debug"), &elf)?;
     put(&place, &file)?;
     Ok(place)
+}
+
+/// Builds the file and, beside it, one that unpacks itself to it in memory; returns the path of that.
+pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
+    let place = build_roles(arch, roles)?;
+    let plain = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
+    let mut cargo = toolchain::for_file(arch)?;
+    cargo.args(["--bin", "unpack", "--release", "--features", "unpack"]);
+    let linked = run_cargo(cargo, &[], &format!("what unpacks for {}", arch.name()))?;
+    let unpack = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    let packed =
+        pack::pack(&plain, &unpack).with_context(|| format!("cannot pack {}", place.display()))?;
+    pack::prove(&plain, &packed)
+        .with_context(|| format!("{} was packed wrongly", place.display()))?;
+    let packed_place = place.with_extension("packed");
+    put(&packed_place, &packed)?;
+    Ok(packed_place)
 }
 
 /// Builds a program of xtask's own, without its symbols, and returns its path.

@@ -10,7 +10,7 @@ use object::{Endianness, FileKind};
 use std::ops::Range;
 
 /// Bytes of a page.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// Says what is wrong with `file`, which was made of `linked`.
 pub(super) fn prove(linked: &[u8], file: &[u8]) -> Result<()> {
@@ -23,13 +23,13 @@ pub(super) fn prove(linked: &[u8], file: &[u8]) -> Result<()> {
 
 /// A program header in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Segment {
-    kind: u32,
-    flags: u32,
-    offset: u64,
-    address: u64,
-    in_file: u64,
-    in_memory: u64,
+pub(super) struct Segment {
+    pub(super) kind: u32,
+    pub(super) flags: u32,
+    pub(super) offset: u64,
+    pub(super) address: u64,
+    pub(super) in_file: u64,
+    pub(super) in_memory: u64,
 }
 
 impl Segment {
@@ -45,7 +45,11 @@ impl Segment {
     }
 }
 
-fn segments<H: FileHeader<Endian = Endianness>>(header: &H, elf: &[u8]) -> Result<Vec<Segment>> {
+/// All of its program headers.
+pub(super) fn segments<H: FileHeader<Endian = Endianness>>(
+    header: &H,
+    elf: &[u8],
+) -> Result<Vec<Segment>> {
     let endian = header.endian()?;
     let read = |segment: &H::ProgramHeader| {
         let (offset, in_file) = segment.file_range(endian);
@@ -88,19 +92,17 @@ fn byte(segments: &[Segment], elf: &[u8], address: u64) -> Option<u8> {
     elf.get(usize::try_from(segment.offset + at).ok()?).copied()
 }
 
-fn compare<H: FileHeader<Endian = Endianness>>(linked: &[u8], file: &[u8]) -> Result<()> {
-    let (was, is) = (H::parse(linked)?, H::parse(file)?);
+/// The program headers of a file that a kernel can start, and that is never written to where it is run.
+pub(super) fn sound<H: FileHeader<Endian = Endianness>>(
+    is: &H,
+    file: &[u8],
+) -> Result<Vec<Segment>> {
     let endian = is.endian()?;
     ensure!(
         is.e_type(endian) == ET_EXEC,
         "it is not linked at one address"
     );
-    ensure!(
-        is.e_machine(endian) == was.e_machine(endian)
-            && is.e_ident().os_abi == was.e_ident().os_abi,
-        "it is for another processor or system"
-    );
-    let (before, after) = (segments(was, linked)?, segments(is, file)?);
+    let after = segments(is, file)?;
     let loaded = || after.iter().filter(|segment| segment.kind == PT_LOAD);
     for segment in &after {
         let kind = segment.kind;
@@ -141,15 +143,28 @@ fn compare<H: FileHeader<Endian = Endianness>>(linked: &[u8], file: &[u8]) -> Re
         "its stack can be run"
     );
     let entry: u64 = is.e_entry(endian).into();
-    ensure!(
-        entry == was.e_entry(endian).into(),
-        "it begins elsewhere: {entry:x}"
-    );
     let runs = |segment: &Segment| segment.flags == PF_R | PF_X && segment.maps(entry, 1);
     ensure!(
         loaded().any(runs),
         "{entry:x}, where it begins, cannot be run"
     );
+    Ok(after)
+}
+
+fn compare<H: FileHeader<Endian = Endianness>>(linked: &[u8], file: &[u8]) -> Result<()> {
+    let (was, is) = (H::parse(linked)?, H::parse(file)?);
+    let endian = is.endian()?;
+    ensure!(
+        is.e_machine(endian) == was.e_machine(endian)
+            && is.e_ident().os_abi == was.e_ident().os_abi,
+        "it is for another processor or system"
+    );
+    let entry: u64 = is.e_entry(endian).into();
+    ensure!(
+        entry == was.e_entry(endian).into(),
+        "it begins elsewhere: {entry:x}"
+    );
+    let (before, after) = (segments(was, linked)?, sound(is, file)?);
 
     // What was linked is what is mapped, and nothing else is.
     let same = |one: &Segment, other: &Segment| {

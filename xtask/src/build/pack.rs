@@ -1,0 +1,249 @@
+//! Makes a file that unpacks itself out of the one that ships: what unpacks (src/unpack), and behind it the plain file as it
+//! lies in memory, packed. Then proves it: read anew, unpacked by the same code, and compared with the plain file.
+
+#[path = "../../../src/unpack/branch.rs"]
+mod branch;
+#[path = "../../../src/unpack/lzma.rs"]
+mod lzma;
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use lzma_rust2::{LzmaOptions, LzmaWriter};
+use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_LOAD};
+use object::read::elf::FileHeader;
+use object::write::elf::{FileHeader as Head, ProgramHeader as Part, Writer};
+use object::{Endianness, FileKind, Object as _, ObjectSymbol as _};
+
+use super::prove::{PAGE, Segment, segments, sound};
+
+/// A file that becomes `plain` in memory; `unpack` is what does it, as it was linked.
+pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
+    match (FileKind::parse(plain)?, FileKind::parse(unpack)?) {
+        (FileKind::Elf64, FileKind::Elf64) => join::<FileHeader64<Endianness>>(plain, unpack),
+        (FileKind::Elf32, FileKind::Elf32) => join::<FileHeader32<Endianness>>(plain, unpack),
+        (one, other) => bail!("they are {one:?} and {other:?}"),
+    }
+}
+
+/// Says what is wrong with `packed`, which was made of `plain`.
+pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
+    match (FileKind::parse(plain)?, FileKind::parse(packed)?) {
+        (FileKind::Elf64, FileKind::Elf64) => compare::<FileHeader64<Endianness>>(plain, packed),
+        (FileKind::Elf32, FileKind::Elf32) => compare::<FileHeader32<Endianness>>(plain, packed),
+        (was, is) => bail!("it is {is:?}, made of {was:?}"),
+    }
+}
+
+/// The plain file as it lies in memory, up to the last byte that is not zero from the beginning.
+struct Image {
+    machine: u16,
+    /// Read only, run, written.
+    parts: [Segment; 3],
+    bytes: Vec<u8>,
+}
+
+impl Image {
+    fn load<H: FileHeader<Endian = Endianness>>(plain: &[u8]) -> Result<Self> {
+        let header = H::parse(plain)?;
+        let endian = header.endian()?;
+        let all = sound(header, plain)?;
+        // What unpacks finds the program headers there.
+        ensure!(
+            header.e_phoff(endian).into() == size_of::<H>() as u64 && all.len() == 4,
+            "the plain file has not four program headers right behind its header"
+        );
+        let loaded = all.into_iter().filter(|part| part.kind == PT_LOAD);
+        let parts: [Segment; 3] = loaded
+            .collect::<Vec<_>>()
+            .try_into()
+            .map_err(|parts| anyhow::anyhow!("the plain file has the segments {parts:x?}"))?;
+        ensure!(
+            parts.each_ref().map(|part| part.flags) == [PF_R, PF_R | PF_X, PF_R | PF_W]
+                && parts.is_sorted_by_key(|part| part.address)
+                && parts[0].offset == 0,
+            "the plain file has other segments than R, RX, RW: {parts:x?}"
+        );
+        let start = parts[0].address;
+        let mut bytes = vec![0; usize::try_from(parts[2].address + parts[2].in_file - start)?];
+        for part in &parts {
+            let range = |at: u64| -> Result<_> {
+                Ok(usize::try_from(at)?..usize::try_from(at + part.in_file)?)
+            };
+            bytes[range(part.address - start)?].copy_from_slice(&plain[range(part.offset)?]);
+        }
+        Ok(Self {
+            machine: header.e_machine(endian),
+            parts,
+            bytes,
+        })
+    }
+
+    fn start(&self) -> u64 {
+        self.parts[0].address
+    }
+
+    /// Behind all that it uses.
+    fn end(&self) -> u64 {
+        self.parts[2].address + self.parts[2].in_memory
+    }
+
+    /// Turns the calls in `bytes`, which are these or become them.
+    fn turn(&self, bytes: &mut [u8], way: branch::Way) -> Result<()> {
+        let code = &self.parts[1];
+        let at = usize::try_from(code.address - self.start())?;
+        let code = bytes
+            .get_mut(at..at + usize::try_from(code.in_file)?)
+            .context("the code is missing")?;
+        match self.machine {
+            EM_386 | EM_X86_64 => branch::x86(code, way),
+            other => bail!("there is no code to unpack for processor {other}"),
+        }
+        Ok(())
+    }
+
+    fn packed(&self) -> Result<Vec<u8>> {
+        let mut bytes = self.bytes.clone();
+        self.turn(&mut bytes, branch::Way::ToPlaces)?;
+        smallest(&bytes)
+    }
+}
+
+/// Packs by all parameters that the decoder has room for.
+fn smallest(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut best: Option<Vec<u8>> = None;
+    for (before, literal, place) in (0..=4_u8)
+        .flat_map(|before| (0..=4 - before).map(move |literal| (before, literal)))
+        .flat_map(|(before, literal)| (0..=2).map(move |place| (before, literal, place)))
+    {
+        let mut options = LzmaOptions::with_preset(9);
+        (options.lc, options.lp, options.pb) = (before.into(), literal.into(), place.into());
+        options.nice_len = LzmaOptions::NICE_LEN_MAX;
+        options.depth_limit = 1000;
+        options.dict_size = u32::try_from(bytes.len())?.next_power_of_two();
+        let out = vec![before, literal, place];
+        let mut writer = LzmaWriter::new_no_header(out, &options, true)?;
+        writer.write_all(bytes)?;
+        let packed = writer.finish()?;
+        if best.as_ref().is_none_or(|best| packed.len() < best.len()) {
+            best = Some(packed);
+        }
+    }
+    best.context("nothing was tried")
+}
+
+fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
+    let image = Image::load::<H>(plain)?;
+    let header = H::parse(unpack)?;
+    let endian = header.endian()?;
+    let parts = segments(header, unpack)?;
+    let [code, _, scratch, _] = &parts[..] else {
+        bail!("what unpacks has the segments {parts:x?}");
+    };
+    let linked = object::File::parse(unpack)?;
+    let place = |name: &str| {
+        linked
+            .symbol_by_name(name)
+            .map(|symbol| symbol.address())
+            .with_context(|| format!("what unpacks has no symbol {name}"))
+    };
+    ensure!(
+        place("image")? == image.start(),
+        "the plain file lies at {:x}, not where it will be unpacked",
+        image.start()
+    );
+    let packed = image.packed()?;
+    let (code_len, packed_len) = (code.in_file, packed.len() as u64);
+    let part = |p_flags, p_offset, p_vaddr, p_filesz, p_memsz| Part {
+        p_type: PT_LOAD,
+        p_flags,
+        p_offset,
+        p_vaddr,
+        p_paddr: p_vaddr,
+        p_filesz,
+        p_memsz,
+        p_align: PAGE,
+    };
+    let mut file = Vec::new();
+    let mut out = Writer::new(Endianness::Little, header.is_class_64(), &mut file);
+    out.reserve_file_header();
+    out.reserve_program_headers(4);
+    out.write_file_header(&Head {
+        os_abi: header.e_ident().os_abi,
+        abi_version: 0,
+        e_type: header.e_type(endian),
+        e_machine: header.e_machine(endian),
+        e_entry: header.e_entry(endian).into(),
+        e_flags: header.e_flags(endian),
+    })?;
+    out.write_program_header(&part(PF_R | PF_X, 0, code.address, code_len, code_len));
+    let at = place("packed")?;
+    out.write_program_header(&part(PF_R, code_len, at, packed_len, packed_len));
+    // The kernel lays this as zeros, all of it.
+    let memory = image.end() - scratch.address;
+    out.write_program_header(&part(PF_R | PF_W, 0, scratch.address, 0, memory));
+    out.write_program_header(&Part {
+        p_type: object::elf::PT_GNU_STACK,
+        p_align: 0,
+        ..part(PF_R | PF_W, 0, 0, 0, 0)
+    });
+    let from = out.len();
+    file.extend_from_slice(&unpack[from..usize::try_from(code_len)?]);
+    file.extend_from_slice(&packed);
+    Ok(file)
+}
+
+fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> Result<()> {
+    let image = Image::load::<H>(plain)?;
+    let header = H::parse(packed)?;
+    let endian = header.endian()?;
+    ensure!(
+        header.e_machine(endian) == image.machine,
+        "it is for another processor"
+    );
+    let parts = sound(header, packed)?;
+    ensure!(
+        header.e_phoff(endian).into() == size_of::<H>() as u64 && header.e_shnum(endian) == 0,
+        "it has something between its header and its segments"
+    );
+    let [code, stream, memory, _] = &parts[..] else {
+        bail!("it has other segments than four: {parts:x?}");
+    };
+    ensure!(
+        [code, stream, memory].map(|part| (part.kind, part.flags))
+            == [
+                (PT_LOAD, PF_R | PF_X),
+                (PT_LOAD, PF_R),
+                (PT_LOAD, PF_R | PF_W)
+            ],
+        "its segments are not code, what is packed, and memory: {parts:x?}"
+    );
+    ensure!(
+        memory.in_file == 0
+            && memory.address <= image.start()
+            && memory.address + memory.in_memory == image.end(),
+        "its memory is not the plain file's: {memory:x?}"
+    );
+    ensure!(
+        code.offset == 0
+            && stream.offset == code.in_file
+            && stream.offset + stream.in_file == packed.len() as u64,
+        "something in it is never mapped"
+    );
+    // Between these two all is given back.
+    ensure!(
+        code.address + code.in_memory <= stream.address / PAGE * PAGE
+            && stream.address + stream.in_memory <= memory.address,
+        "what is packed does not lie between the code and the memory: {parts:x?}"
+    );
+    let mut bytes = vec![0; usize::try_from(image.end() - image.start())?];
+    let mut chances = Box::new([0; lzma::CHANCES]);
+    let stream = &packed[usize::try_from(stream.offset)?..];
+    let len = lzma::decode(stream, &mut chances, &mut bytes).context("it is damaged")?;
+    image.turn(&mut bytes, branch::Way::ToDistances)?;
+    ensure!(
+        bytes[..len] == image.bytes && bytes[len..].iter().all(|byte| *byte == 0),
+        "other bytes come out than went in"
+    );
+    Ok(())
+}
