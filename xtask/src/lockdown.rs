@@ -4,7 +4,10 @@
 
 use anyhow::{Context, Result};
 use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
+};
 use std::collections::BTreeMap;
 
 /// Runs `work` on a thread for which the kernel does not know `calls`.
@@ -18,11 +21,31 @@ pub fn answering<T: Send>(
     errno: i32,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
+    let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
+    filtered(rules, errno, work)
+}
+
+/// Runs `work` on a thread for which memory that was written cannot become code: asked for that, mprotect fails.
+pub fn without_new_code<T: Send>(errno: i32, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let execute = u64::from(libc::PROT_EXEC.cast_unsigned());
+    let is_asked = SeccompCondition::new(
+        2,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(execute),
+        execute,
+    )?;
+    let rules = vec![SeccompRule::new(vec![is_asked])?];
+    filtered(BTreeMap::from([(libc::SYS_mprotect, rules)]), errno, work)
+}
+
+/// Runs `work` on a thread for which calls that these rules meet fail.
+fn filtered<T: Send>(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    errno: i32,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
     let filter = SeccompFilter::new(
-        calls
-            .iter()
-            .map(|&call| (call, Vec::new()))
-            .collect::<BTreeMap<_, _>>(),
+        rules,
         SeccompAction::Allow,
         SeccompAction::Errno(errno.cast_unsigned()),
         TargetArch::x86_64,

@@ -30,6 +30,8 @@ const START_MAX: Duration = Duration::from_secs(10);
 pub struct ServerOptions {
     /// Which file to start.
     pub arch: Arch,
+    /// The file, when it is not the built one.
+    pub file: Option<PathBuf>,
     /// The role; `serve` puts the supervisor in front.
     pub role: &'static str,
     /// `DIR[:opts]` each.
@@ -56,6 +58,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             arch: Arch::X86_64,
+            file: None,
             role: "nfs",
             exports: Vec::new(),
             address: Ipv4Addr::LOCALHOST,
@@ -84,7 +87,10 @@ impl ServerOptions {
 
     /// The command line. `private` is a directory of this server's own.
     fn command(&self, private: &Path) -> Result<Command> {
-        let mut file = binary(self.arch)?;
+        let mut file = match &self.file {
+            Some(file) => file.clone(),
+            None => binary(self.arch)?,
+        };
         if self.user.is_some() {
             // Another user may not reach the directory that the project lies in.
             let copy = private.join("stowaway");

@@ -109,20 +109,19 @@ impl Image {
     }
 }
 
-/// Packs by all parameters that the decoder has room for.
+/// Bits of the byte before, of a literal's place and of any place: those that code of some processor packs best with.
+const PARAMETERS: [[u8; 3]; 5] = [[3, 0, 0], [4, 0, 0], [2, 0, 0], [3, 0, 2], [1, 2, 2]];
+
+/// Packs by all parameters that may be the best.
 fn smallest(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut best: Option<Vec<u8>> = None;
-    for (before, literal, place) in (0..=4_u8)
-        .flat_map(|before| (0..=4 - before).map(move |literal| (before, literal)))
-        .flat_map(|(before, literal)| (0..=2).map(move |place| (before, literal, place)))
-    {
+    for parameters in PARAMETERS {
         let mut options = LzmaOptions::with_preset(9);
-        (options.lc, options.lp, options.pb) = (before.into(), literal.into(), place.into());
+        [options.lc, options.lp, options.pb] = parameters.map(u32::from);
         options.nice_len = LzmaOptions::NICE_LEN_MAX;
         options.depth_limit = 1000;
         options.dict_size = u32::try_from(bytes.len())?.next_power_of_two();
-        let out = vec![before, literal, place];
-        let mut writer = LzmaWriter::new_no_header(out, &options, true)?;
+        let mut writer = LzmaWriter::new_no_header(parameters.to_vec(), &options, true)?;
         writer.write_all(bytes)?;
         let packed = writer.finish()?;
         if best.as_ref().is_none_or(|best| packed.len() < best.len()) {
