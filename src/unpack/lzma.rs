@@ -1,4 +1,5 @@
-//! Decodes raw LZMA, as the LZMA SDK's lzma-specification.txt writes it, with an end marker and without a header.
+//! Decodes raw LZMA, as the LZMA SDK's lzma-specification.txt writes it, with an end marker and without a header or the
+//! first byte, which is always zero.
 //!
 //! What is damaged is decoded into something else and then found to be wrong: a bit read behind the end, or out of a place
 //! that there is not, is zero. So nothing has to be asked on the way, and whatever comes, the end is reached: each turn
@@ -41,8 +42,7 @@ pub(crate) fn decode(packed: &[u8], chances: &mut [u16; CHANCES], out: &mut [u8]
         code: 0,
         chances,
     };
-    // The first byte is always zero, and leaves.
-    for _ in 0..5 {
+    for _ in 0..4 {
         coder.shift();
     }
     let mask = |bits: u8| (1 << (bits & 7)) - 1;

@@ -70,6 +70,9 @@ impl Run {
                 "-p",
                 package,
                 "--all-targets",
+                // Of stowaway: what unpacks, too.
+                "--features",
+                if package == "stowaway" { "unpack" } else { "" },
                 "--",
                 "-D",
                 "warnings",

@@ -123,7 +123,9 @@ fn smallest(bytes: &[u8]) -> Result<Vec<u8>> {
         options.dict_size = u32::try_from(bytes.len())?.next_power_of_two();
         let mut writer = LzmaWriter::new_no_header(parameters.to_vec(), &options, true)?;
         writer.write_all(bytes)?;
-        let packed = writer.finish()?;
+        let mut packed = writer.finish()?;
+        let first = packed.remove(parameters.len());
+        ensure!(first == 0, "this is not LZMA: it begins with {first}");
         if best.as_ref().is_none_or(|best| packed.len() < best.len()) {
             best = Some(packed);
         }
@@ -245,4 +247,95 @@ fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> R
         "other bytes come out than went in"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(packed: &[u8], room: usize) -> Option<Vec<u8>> {
+        let mut out = vec![0; room];
+        let len = lzma::decode(packed, &mut Box::new([0; lzma::CHANCES]), &mut out)?;
+        out.truncate(len);
+        Some(out)
+    }
+
+    /// Much that comes again, near and far, in whole and in part, and much that does not.
+    fn sample(random: &mut fastrand::Rng, len: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = Vec::new();
+        while bytes.len() < len {
+            let count = random.usize(1..400);
+            if random.bool() && !bytes.is_empty() {
+                let from = random.usize(..bytes.len());
+                for at in from..from + count {
+                    bytes.push(bytes[at]);
+                }
+            } else {
+                let letters = random.u8(1..);
+                bytes.extend((0..count).map(|_| random.u8(..letters)));
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_was_packed_comes_out() -> Result<()> {
+        let mut random = fastrand::Rng::with_seed(1);
+        for len in [0, 1, 2, 300, 20_000, 300_000] {
+            let bytes = sample(&mut random, len);
+            let packed = smallest(&bytes)?;
+            assert!(decode(&packed, bytes.len()) == Some(bytes.clone()), "{len}");
+            // More room is left alone, and less is an end.
+            assert!(decode(&packed, bytes.len() + 999) == Some(bytes.clone()));
+            if let Some(less) = bytes.len().checked_sub(1) {
+                assert_eq!(decode(&packed, less), None);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_damaged_is_told() -> Result<()> {
+        let mut random = fastrand::Rng::with_seed(2);
+        let bytes = sample(&mut random, 3000);
+        let packed = smallest(&bytes)?;
+        for len in 0..packed.len() {
+            assert_eq!(decode(&packed[..len], 5000), None, "cut to {len}");
+        }
+        for at in PARAMETERS[0].len()..packed.len() {
+            for bit in 0..8 {
+                let mut changed = packed.clone();
+                changed[at] ^= 1 << bit;
+                assert_eq!(decode(&changed, 5000), None, "bit {bit} of byte {at}");
+            }
+        }
+        // Whatever comes, it ends; with any parameters, too.
+        for _ in 0..2000 {
+            let noise: Vec<u8> = (0..random.usize(..300)).map(|_| random.u8(..)).collect();
+            assert_eq!(decode(&noise, 5000), None);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn calls_become_places_and_distances_again() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..3000 {
+            // Full of what looks like calls, at both ends too.
+            let len = random.usize(..80);
+            let bytes: Vec<u8> = std::iter::repeat_with(|| {
+                *random.choice(&[0xe8, 0xe9, 0, 0xff, 1, 20]).unwrap_or(&0)
+            })
+            .take(len)
+            .collect();
+            let mut turned = bytes.clone();
+            branch::x86(&mut turned, branch::Way::ToPlaces);
+            branch::x86(&mut turned, branch::Way::ToDistances);
+            assert_eq!(turned, bytes);
+        }
+        // Two calls of one place are two times the same.
+        let mut code = *b"\xe8\x10\0\0\0\xe8\x0b\0\0\0 and what they lead to";
+        branch::x86(&mut code, branch::Way::ToPlaces);
+        assert_eq!(code[..10], *b"\xe8\0\0\0\x15\xe8\0\0\0\x15");
+    }
 }
