@@ -7,7 +7,7 @@ use super::{Kind, Line, kind};
 
 /// Where 16 bytes are moved at once, they need not be aligned, and nothing that is called needs an aligned stack: functions
 /// that push a register for that only push none. The few that compute with 16 bytes on the stack align it themselves.
-pub(super) fn forget_alignment(lines: &mut [Line<'_>]) {
+pub(super) fn forget_alignment(lines: &mut Vec<Line<'_>>) {
     let functions = registers::functions(lines);
     let needy = |function: &&Function| {
         let mut instructions = function.instructions.iter();
@@ -21,9 +21,13 @@ pub(super) fn forget_alignment(lines: &mut [Line<'_>]) {
     {
         return;
     }
-    let needy: Vec<usize> = needy.iter().map(|function| function.label).collect();
+    let needy: Vec<usize> = needy
+        .iter()
+        .filter_map(|function| function.instructions.first().copied())
+        .collect();
     for function in functions.values() {
-        if !needy.contains(&function.label) {
+        let first = function.instructions.first();
+        if first.is_some_and(|first| !needy.contains(first)) {
             forget_push(function, lines);
         }
         for at in &function.instructions {
@@ -37,13 +41,37 @@ pub(super) fn forget_alignment(lines: &mut [Line<'_>]) {
             }
         }
     }
-    for (number, at) in needy.into_iter().enumerate() {
-        let label = &lines[at];
-        lines[at] = format!(
-            "{label}\n\tpushq\t%rbp\n\tmovq\t%rsp, %rbp\n\tandq\t$-16, %rsp\n\tcallq\t.Laligned{number}\n\tleave\n\tretq\n.Laligned{number}:"
-        )
-        .into();
+    let all = std::mem::take(lines);
+    for (at, line) in all.into_iter().enumerate() {
+        if needy.contains(&at) {
+            lines.extend(align(at));
+        }
+        lines.push(line);
     }
+}
+
+/// Calls what follows with an aligned stack. The number is nobody else's.
+fn align<'a>(number: usize) -> impl Iterator<Item = Line<'a>> {
+    let before = [
+        "\tpushq\t%rbp",
+        "\t.cfi_def_cfa_offset 16",
+        "\t.cfi_offset %rbp, -16",
+        "\tmovq\t%rsp, %rbp",
+        "\t.cfi_def_cfa_register %rbp",
+        "\tandq\t$-16, %rsp",
+    ];
+    let behind = [
+        "\tleave",
+        "\t.cfi_def_cfa %rsp, 8",
+        "\t.cfi_restore %rbp",
+        "\tretq",
+    ];
+    let call = [format!("\tcallq\t.Laligned{number}").into()];
+    let label = [format!(".Laligned{number}:").into()];
+    let before = before.into_iter().map(Line::from).chain(call);
+    before
+        .chain(behind.into_iter().map(Line::from))
+        .chain(label)
 }
 
 /// Whether an instruction computes with 16 bytes that may lie on the stack.
@@ -112,9 +140,25 @@ fn forget_push(function: &Function, lines: &mut [Line<'_>]) {
         registers::instruction(&lines[**at]).1.ends_with(", %rsp") && !gone.contains(*at)
     });
     if grown.count() == 0 {
-        for at in gone {
-            lines[at] = Line::default();
+        forget_room(&gone, function, lines);
+    }
+}
+
+/// Takes these pushes and pops away, and eight bytes from where debuggers look for the caller behind them.
+fn forget_room(gone: &[usize], function: &Function, lines: &mut [Line<'_>]) {
+    let pushed = 8 * (function.pushes.len() + 1);
+    let [told, less] = [8 + pushed, pushed].map(|bytes| format!("\t.cfi_def_cfa_offset {bytes}"));
+    if let (Some(first), Some(last)) = (function.instructions.first(), function.instructions.last())
+    {
+        for line in lines[*first..=*last]
+            .iter_mut()
+            .filter(|line| **line == told)
+        {
+            *line = less.clone().into();
         }
+    }
+    for at in gone {
+        lines[*at] = Line::default();
     }
 }
 
@@ -240,4 +284,136 @@ fn saved(register: &str, from_stack: i64, from_register: i64, has_prefix: bool) 
     new += i64::from(from_register == 0 && matches!(register, "rbp" | "r13"));
     new += i64::from(is_newer && !has_prefix);
     1 + bytes(from_stack) - new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{function, shortened};
+
+    #[test]
+    fn nothing_is_pushed_for_the_alignment() {
+        let body = ["pushq %rax", "callq two", "popq %rcx", "retq"];
+        assert_eq!(
+            shortened(&function("one", &body)),
+            ["one:", "callq two", "retq"]
+        );
+        // What is pushed for its room stays, and what is not taken away at every end.
+        for body in [
+            &[
+                "pushq %rax",
+                "movl %edi, (%rsp)",
+                "callq two",
+                "popq %rcx",
+                "retq",
+            ][..],
+            &[
+                "pushq %rax",
+                "testl %edi, %edi",
+                "je .LBB0_1",
+                "popq %rcx",
+                "retq",
+                ".LBB0_1:",
+                "retq",
+            ],
+            &["pushq %rax", "callq two", "pushq $5", "popq %rax", "retq"],
+        ] {
+            assert_eq!(shortened(&function("one", body))[1..], *body);
+        }
+    }
+
+    #[test]
+    fn sixteen_bytes_are_moved_from_anywhere() {
+        let body = [
+            "movaps %xmm0, 16(%rsp)",
+            "movdqa (%rdi), %xmm1",
+            "movaps .LCPI0_0(%rip), %xmm2",
+            "retq",
+        ];
+        let expect = [
+            "one:",
+            "movups %xmm0, 16(%rsp)",
+            "movdqu (%rdi), %xmm1",
+            body[2],
+            "retq",
+        ];
+        assert_eq!(shortened(&function("one", &body)), expect);
+    }
+
+    #[test]
+    fn who_computes_on_the_stack_aligns_it() {
+        let body = [
+            "subq $24, %rsp",
+            "paddd (%rsp), %xmm0",
+            "addq $24, %rsp",
+            "retq",
+        ];
+        let left = shortened(&function("one", &body));
+        assert_eq!(
+            left[1..5],
+            ["pushq %rbp", "pushq %rsp", "popq %rbp", "andq $-16, %rsp"]
+        );
+        assert_eq!(
+            left[5..9],
+            ["callq .Laligned2", "leave", "retq", ".Laligned2:"]
+        );
+        assert_eq!(left[9..], body);
+        // Arguments on the stack would be out of reach.
+        let body = [
+            "subq $24, %rsp",
+            "paddd (%rsp), %xmm0",
+            "movq 32(%rsp), %rax",
+            "addq $24, %rsp",
+            "retq",
+        ];
+        assert_eq!(shortened(&function("one", &body))[1..], body);
+    }
+
+    #[test]
+    fn the_stack_is_reached_through_what_points_there() {
+        let body = [
+            "leaq 256(%rsp), %rdi",
+            "movq %rax, 264(%rsp)",
+            "leaq 260(%rsp), %rsi",
+            "pushq %rax",
+            "movb $1, 264(%rsp)",
+            "popq %rax",
+            "movl 8(%rsp), %edi",
+            "movl 256(%rsp), %eax",
+            "callq two",
+            "movl 256(%rsp), %eax",
+            "retq",
+        ];
+        let expect = [
+            "leaq 256(%rsp), %rdi",
+            "movq %rax, 8(%rdi)",
+            "leaq 4(%rdi), %rsi",
+            "pushq %rax",
+            "movb $1, (%rdi)",
+            "popq %rax",
+            "movl 8(%rsp), %edi",
+            "movl -4(%rsi), %eax",
+            "callq two",
+            "movl 256(%rsp), %eax",
+            "retq",
+        ];
+        assert_eq!(shortened(&function("one", &body))[1..], expect);
+    }
+
+    #[test]
+    fn nobody_knows_where_a_register_points_behind_a_label_or_an_unknown_instruction() {
+        for between in [
+            ".LBB0_1:",
+            "rep;movsb (%rsi), %es:(%rdi)",
+            "cmpxchgq %rcx, (%rbx)",
+            "subq $8, %rsp",
+        ] {
+            let body = [
+                "leaq 256(%rsp), %rdi",
+                between,
+                "movl 256(%rsp), %eax",
+                "retq",
+            ];
+            assert_eq!(shortened(&function("one", &body))[1..], body);
+        }
+    }
 }

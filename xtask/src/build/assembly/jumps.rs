@@ -172,21 +172,12 @@ mod tests {
 
     #[test]
     fn far_jumps_lead_through_near_ones() {
-        let body = [
-            ".LBB0_1:",
-            "retq",
-            ".zero 100",
-            "jne .LBB0_1",
-            ".zero 100",
-            "jne .LBB0_1",
-            ".zero 100",
-            "jmp .LBB0_1",
-            ".zero 100",
-            // Three others are too many: it goes itself, and the next one through it.
-            "jmp .LBB0_1",
-            ".zero 100",
-            "jmp .LBB0_1",
-        ];
+        let jumps = ["jne", "jne", "jmp", "jmp", "jmp", "jmp"];
+        let jumps = jumps.map(|word| format!("{word} .LBB0_1"));
+        let mut body = vec![".LBB0_1:", "retq"];
+        for jump in &jumps {
+            body.extend([".zero 100", jump]);
+        }
         let expect = [
             ".LBB0_1:",
             "retq",
@@ -196,12 +187,17 @@ mod tests {
             ".zero 100",
             "jne .Lway5",
             ".zero 100",
+            // It is taken where the others are not, but not through them.
             ".Lway9:",
             "jmp .LBB0_1",
             ".zero 100",
+            ".Lway11:",
             "jmp .Lway9",
             ".zero 100",
-            "jmp .Lway13",
+            "jmp .Lway11",
+            ".zero 100",
+            // Three others would be too many.
+            "jmp .LBB0_1",
         ];
         assert_eq!(led(&body), expect);
     }

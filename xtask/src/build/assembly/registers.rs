@@ -36,7 +36,6 @@ const AS_THEY_ARE: Naming = [0, 1, 2, 3, 4, 5];
 /// A function, by the numbers of its lines.
 #[derive(Default)]
 pub(super) struct Function {
-    pub(super) label: usize,
     pub(super) instructions: Vec<usize>,
     /// The label by which debug information knows it.
     begin: String,
@@ -125,11 +124,7 @@ pub(super) fn functions(lines: &[Line<'_>]) -> HashMap<String, Function> {
                 current = None;
             }
             Kind::Label(label) if in_code && !label.starts_with('.') => {
-                let function = Function {
-                    label: at,
-                    ..Function::default()
-                };
-                functions.insert(label.to_owned(), function);
+                functions.insert(label.to_owned(), Function::default());
                 current = Some(label.to_owned());
             }
             Kind::Instruction(_) if in_code => {
@@ -437,5 +432,77 @@ fn forget_places(lines: &mut [Line<'_>], renamed: &HashSet<String>) {
             at += len;
         }
         at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{function, shortened};
+    use super::super::{joined, rewritten};
+
+    /// Keeps r14, calls another function, and uses it in instructions that are shorter with an older register.
+    const BODY: [&str; 6] = [
+        "pushq %r14",
+        "movl %edi, %r14d",
+        "callq two",
+        "movl %r14d, %eax",
+        "popq %r14",
+        "retq",
+    ];
+
+    fn with(name: &str, part: &str) -> Vec<String> {
+        let all = BODY.map(|line| line.replace("r14d", part).replace("r14", name));
+        all.into()
+    }
+
+    #[test]
+    fn what_is_used_most_has_a_short_name() {
+        let text = function("one", &BODY) + &function("two", &["retq"]);
+        assert_eq!(shortened(&text)[1..7], with("rbx", "ebx"));
+    }
+
+    #[test]
+    fn names_of_what_is_not_given_back_are_not_taken() {
+        let two = function("two", &["callq three", "retq"]);
+        let three =
+            function("three", &["movl $1, %ebx", "jmp four"]) + &function("four", &["retq"]);
+        let text = function("one", &BODY) + &two + &three;
+        assert_eq!(shortened(&text)[1..7], with("rbp", "ebp"));
+        let three = function("three", &["movl $1, %ebx", "movl $1, %ebp", "retq"]);
+        let text = function("one", &BODY) + &two + &three;
+        assert_eq!(shortened(&text)[1..7], BODY);
+    }
+
+    #[test]
+    fn who_does_not_end_in_the_usual_way_keeps_the_names() {
+        let mut body = BODY;
+        body.swap(3, 4);
+        assert_eq!(shortened(&function("one", &body))[1..], body);
+        let mut body = BODY;
+        body[2] = "cpuid";
+        assert_eq!(shortened(&function("one", &body))[1..], body);
+    }
+
+    #[test]
+    fn debuggers_are_told_no_other_registers_value() {
+        let text = function("one", &BODY).replacen("one:\n", "one:\n.Lfunc_begin0:\n", 1)
+            + &function("two", &["retq"]).replacen("two:\n", "two:\n.Lfunc_begin1:\n", 1);
+        let list = |begin: &str, byte: u8| {
+            format!(
+                "\t.quad\t-1\n\t.quad\t{begin}\n\t.quad\t0\n\t.quad\t4\n\t.short\t1\n\t.byte\t{byte}\n\t.quad\t0\n\t.quad\t0\n"
+            )
+        };
+        let lists = [
+            list(".Lfunc_begin0", 0x5e),
+            list(".Lfunc_begin0", 0x50),
+            list(".Lfunc_begin1", 0x5e),
+        ];
+        let section = "\t.section\t.debug_loc,\"\",@progbits\n";
+        let short = joined(&rewritten(&(text + section + &lists.concat())));
+        assert!(!short.contains(&lists[0]) && short.contains("\t.short\t0\n"));
+        assert!(
+            short.contains(&lists[1]) && short.contains(&lists[2]),
+            "{short}"
+        );
     }
 }

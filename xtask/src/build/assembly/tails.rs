@@ -109,8 +109,8 @@ fn least_bytes(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shorten;
-    use super::super::tests::{assembled, function, shortened};
+    use super::super::tests::{function, shortened};
+    use super::super::{joined, rewritten};
 
     const POPS: [&str; 5] = [
         "addq $24, %rsp",
@@ -170,13 +170,9 @@ mod tests {
     #[test]
     fn debug_information_stays() {
         let body = "\tmovl\t$1, %eax\n\t.loc\t1 2 3\n.Ltmp7:\n\taddq\t$24, %rsp\n\t.cfi_def_cfa_offset 8\n\tpopq\t%rbx\n\tretq\n";
-        let text = shorten(
-            &format!(
-                "\t.section\t.text.a,\"ax\"\na:\n{body}\t.section\t.text.b,\"ax\"\nb:\n{body}"
-            ),
-            &assembled,
-        )
-        .unwrap();
+        let text = joined(&rewritten(&format!(
+            "\t.section\t.text.a,\"ax\"\na:\n{body}\t.section\t.text.b,\"ax\"\nb:\n{body}"
+        )));
         for line in ["\t.loc\t1 2 3\n", ".Ltmp7:\n", "\t.cfi_def_cfa_offset 8\n"] {
             assert_eq!(text.matches(line).count(), 2, "{line}");
         }
