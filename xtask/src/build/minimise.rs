@@ -1,9 +1,10 @@
 //! Makes the file that ships out of the file that was linked: what the kernel maps, and not a byte more.
 //!
-//! Section headers, symbols, DWARF and the defmt table go; addresses and segments stay as the linker laid them.
+//! Section headers, symbols, DWARF and the defmt table go, and so do zeroes at the end that the kernel puts there itself;
+//! addresses and segments stay as the linker laid them.
 
 use anyhow::{Context as _, Result, bail};
-use object::elf::{FileHeader32, FileHeader64};
+use object::elf::{FileHeader32, FileHeader64, PF_W, PT_LOAD, ProgramHeader32, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader as _};
 use object::{Endianness, FileKind, U16, U32, U64, pod};
 
@@ -18,6 +19,13 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
             header.e_shoff = U64::new(Endianness::Little, 0);
             header.e_shnum = U16::new(Endianness::Little, 0);
             header.e_shstrndx = U16::new(Endianness::Little, 0);
+            if let Some(trim) = zeroes_at_end::<FileHeader64<Endianness>>(&file)? {
+                let (header, _) =
+                    pod::from_bytes_mut::<ProgramHeader64<Endianness>>(&mut file[trim.header..])
+                        .map_err(|()| broken())?;
+                header.p_filesz = U64::new(Endianness::Little, trim.in_file);
+                file.truncate(trim.end);
+            }
             Ok(file)
         }
         FileKind::Elf32 => {
@@ -27,10 +35,60 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
             header.e_shoff = U32::new(Endianness::Little, 0);
             header.e_shnum = U16::new(Endianness::Little, 0);
             header.e_shstrndx = U16::new(Endianness::Little, 0);
+            if let Some(trim) = zeroes_at_end::<FileHeader32<Endianness>>(&file)? {
+                let (header, _) =
+                    pod::from_bytes_mut::<ProgramHeader32<Endianness>>(&mut file[trim.header..])
+                        .map_err(|()| broken())?;
+                header.p_filesz = U32::new(Endianness::Little, u32::try_from(trim.in_file)?);
+                file.truncate(trim.end);
+            }
             Ok(file)
         }
         other => bail!("it is {other:?}, not an ELF executable"),
     }
+}
+
+/// How many bytes of an executable are mapped, and lie before such.
+pub fn mapped_len(elf: &[u8]) -> Result<u64> {
+    let mapped = match FileKind::parse(elf)? {
+        FileKind::Elf64 => mapped::<FileHeader64<Endianness>>(elf)?,
+        FileKind::Elf32 => mapped::<FileHeader32<Endianness>>(elf)?,
+        other => bail!("it is {other:?}, not an ELF executable"),
+    };
+    Ok(mapped.len() as u64)
+}
+
+/// How to cut a file off: where the header of its last segment is, how much of that is left, and where the file ends.
+struct Trim {
+    header: usize,
+    in_file: u64,
+    end: usize,
+}
+
+/// Behind what comes from the file, the kernel fills a segment that can be written to with zeroes.
+fn zeroes_at_end<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<Option<Trim>> {
+    let header = H::parse(file)?;
+    let endian = header.endian()?;
+    let mut at = usize::try_from(header.e_phoff(endian).into())?;
+    for segment in header.program_headers(endian, file)? {
+        let (offset, size) = segment.file_range(endian);
+        let bytes = usize::try_from(offset)?..file.len();
+        let is_last = size > 0 && offset + size == file.len() as u64;
+        if is_last && segment.p_type(endian) == PT_LOAD && segment.p_flags(endian) & PF_W > 0 {
+            let bytes = file.get(bytes).context("it ends before a segment")?;
+            let in_file = bytes
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |at| at + 1);
+            return Ok(Some(Trim {
+                header: at,
+                in_file: in_file as u64,
+                end: file.len() - bytes.len() + in_file,
+            }));
+        }
+        at += usize::from(header.e_phentsize(endian));
+    }
+    Ok(None)
 }
 
 /// Everything up to the last byte that a segment uses.
@@ -66,9 +124,11 @@ mod tests {
         assert!(file.len() < elf.len());
         assert_eq!(before.entry(), after.entry());
         assert_eq!(before.segments().count(), after.segments().count());
-        // The file's own header lies in the first segment, and is what changes.
-        let header = size_of::<FileHeader64<Endianness>>();
-        assert!(elf[header..file.len()] == file[header..], "bytes differ");
+        // The file's own headers lie in the first segment, and are what changes.
+        let headers = size_of::<FileHeader64<Endianness>>()
+            + before.segments().count() * size_of::<ProgramHeader64<Endianness>>();
+        assert!(elf[4096..file.len()] == file[4096..], "bytes differ");
+        assert!(headers < 4096);
         assert_eq!(after.sections().count(), 0);
         Ok(())
     }

@@ -5,6 +5,7 @@ mod assembly;
 mod minimise;
 mod pack;
 mod prove;
+mod steps;
 mod toolchain;
 
 use std::fs;
@@ -17,6 +18,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use nix::sys::stat::stat;
 
+pub use minimise::mapped_len;
+pub use steps::{Step, print as print_steps};
 pub use toolchain::unit_tests;
 
 use crate::setup;
@@ -108,17 +111,19 @@ pub struct Args {
     packed: bool,
 }
 
-/// Builds and prints the path.
+/// Builds, prints what each step saved, and last the path.
 pub fn main(args: Args) -> Result<()> {
     let roles = if args.roles.is_empty() {
         &Role::ALL
     } else {
         &args.roles[..]
     };
+    let made = make(args.arch, roles)?;
+    print_steps(&made.steps);
     let file = if args.packed {
         build_packed(args.arch, roles)?
     } else {
-        build_roles(args.arch, roles)?
+        made.path
     };
     println!("{}", file.display());
     Ok(())
@@ -152,11 +157,31 @@ pub fn build(arch: Arch) -> Result<PathBuf> {
 
 /// The same, able to do no more than `roles`: what can do less than everything lies in a directory of its own.
 pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
+    Ok(make(arch, roles)?.path)
+}
+
+/// The finished file, and what it was made of.
+pub struct Made {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What was linked first, with its symbols: before the assembly was shortened.
+    pub compiled: Vec<u8>,
+    /// What is beside the file, with its symbols.
+    pub debug: Vec<u8>,
+    /// What each step saved.
+    pub steps: Vec<Step>,
+}
+
+/// Builds, and keeps what lies between the steps.
+pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut linked = compile(arch, roles)?;
+    let compiled = read(&linked)?;
     if arch == Arch::X86_64 {
         linked = link_again(roles)?;
     }
-    let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    let elf = read(&linked)?;
     let file = minimise::minimise(&elf)
         .with_context(|| format!("cannot minimise {}", linked.display()))?;
     prove::prove(&elf, &file)
@@ -174,7 +199,12 @@ pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     }
     put(&place.with_extension("debug"), &elf)?;
     put(&place, &file)?;
-    Ok(place)
+    Ok(Made {
+        path: place,
+        steps: steps::of(&compiled, &elf, &file)?,
+        compiled,
+        debug: elf,
+    })
 }
 
 /// Builds the file and, beside it, one that unpacks itself to it in memory; returns the path of that.

@@ -185,9 +185,10 @@ fn compare<H: FileHeader<Endian = Endianness>>(linked: &[u8], file: &[u8]) -> Re
     for segment in before.iter().filter(|segment| segment.kind == PT_LOAD) {
         for address in segment.address..segment.address + segment.in_file {
             let (one, other) = (byte(&before, linked, address), byte(&after, file, address));
-            let may_change = segment.offset == 0 && is_of_sections::<H>(address - segment.address);
+            let at = address - segment.address;
+            let may_change = || is_of_sections::<H>(at) || is_length_of_data::<H>(is, &after, at);
             ensure!(
-                one == other || may_change,
+                one == other || segment.offset == 0 && may_change(),
                 "the byte at {address:x} changed"
             );
         }
@@ -223,6 +224,32 @@ fn is_of_sections<H: FileHeader>(at: u64) -> bool {
         [0x20..0x24, 0x30..0x34]
     };
     places.iter().any(|place| place.contains(&at))
+}
+
+/// Whether it is this byte of the headers that says how much of what can be written to comes from the file: less, where
+/// that ended in zeroes.
+fn is_length_of_data<H: FileHeader<Endian = Endianness>>(
+    header: &H,
+    segments: &[Segment],
+    at: u64,
+) -> bool {
+    let Ok(endian) = header.endian() else {
+        return false;
+    };
+    let (start, each): (u64, u64) = (
+        header.e_phoff(endian).into(),
+        header.e_phentsize(endian).into(),
+    );
+    let place = if size_of::<H>() == size_of::<FileHeader64<Endianness>>() {
+        0x20..0x28
+    } else {
+        0x10..0x14
+    };
+    let writable = |number: u64| {
+        let segment = usize::try_from(number).ok().and_then(|at| segments.get(at));
+        segment.is_some_and(|segment| segment.kind == PT_LOAD && segment.flags & PF_W > 0)
+    };
+    at >= start && writable((at - start) / each) && place.contains(&((at - start) % each))
 }
 
 /// A kernel or hypervisor that looks for a note finds it: those of the linker are mapped whole, and told of as they were.
@@ -421,6 +448,26 @@ mod tests {
         let file = minimise(&linked).unwrap();
         let text = prove(&linked, &file).unwrap_err().to_string();
         assert!(text.contains("note") && text.contains("is lost"), "{text}");
+    }
+
+    #[test]
+    fn zeroes_at_the_end_may_go_and_nothing_else() {
+        let mut linked = linked();
+        let full = minimise(&linked).unwrap().len();
+        linked[full - 12..full].fill(0);
+        let file = minimise(&linked).unwrap();
+        assert_eq!(file.len(), full - 12);
+        prove(&linked, &file).unwrap();
+        // One byte less, and it is not what was linked.
+        let mut cut = file[..file.len() - 1].to_vec();
+        cut[place(2, IN_FILE)] -= 1;
+        let text = prove(&linked, &cut).unwrap_err().to_string();
+        assert!(text.contains("changed"), "{text}");
+        // All of it can go.
+        linked[full - 16..full].fill(0);
+        let file = minimise(&linked).unwrap();
+        assert_eq!(file.len(), full - 16);
+        prove(&linked, &file).unwrap();
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! `cargo xtask size`: where the file's bytes are, by section, crate and room, against the budgets in image/size.toml.
+//! `cargo xtask size`: where the file's bytes are, by section, crate and room, against the budgets in image/size.toml;
+//! what each step of the build saves; and what other servers weigh that are found here.
 //!
 //! The symbols tell: what has none (string constants, padding) stands in a line of its own. A function that was inlined
 //! counts for the one that it was inlined into.
 
 mod chart;
+mod peers;
+mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +16,8 @@ use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind};
 use serde::Deserialize;
 
-use crate::build::{self, Arch, Role, workspace_root};
+use crate::build::{self, Arch, Made, Role, workspace_root};
+use table::Column;
 
 /// `cargo xtask size`
 #[derive(clap::Args)]
@@ -21,6 +25,9 @@ pub struct Args {
     /// The processor to look at; all of them when absent
     #[arg(long)]
     arch: Option<Arch>,
+    /// Print tables in Markdown instead: the steps, and the programs found here
+    #[arg(long)]
+    markdown: bool,
     /// Draw it, too
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -31,23 +38,33 @@ pub fn main(args: Args) -> Result<()> {
     let archs = Arch::ALL
         .into_iter()
         .filter(|arch| args.arch.is_none_or(|only| only == *arch));
+    let shown = args.arch.unwrap_or(Arch::X86_64);
     let mut breaches = Vec::new();
     for arch in archs {
-        let budget = Budget::of(arch)?;
-        for (role, most) in &budget.roles {
-            let size = role_alone(arch, role)?;
-            println!("{} with {role} alone: {size} bytes of {most}", arch.name());
-            breaches.extend(over(arch, &format!("{role} alone"), size, *most));
+        let measured = Measured::of(arch)?;
+        breaches.extend(measured.breaches());
+        if args.markdown {
+            println!("{}", table::steps(arch, &measured.columns).markdown());
+        } else {
+            println!("{}", table::steps(arch, &measured.columns).text());
+            measured
+                .sizes
+                .print(&measured.compiled, arch, &measured.budget);
         }
-        let sizes = Sizes::of(arch)?;
-        sizes.print(arch, &budget);
-        breaches.extend(sizes.breaches(arch, &budget));
-    }
-    if let Some(path) = &args.svg {
-        let arch = args.arch.unwrap_or(Arch::X86_64);
-        chart::draw(path, arch, &Sizes::of(arch)?)
-            .with_context(|| format!("cannot draw {}", path.display()))?;
-        println!("{}", path.display());
+        if arch == shown {
+            let peers = peers::found()?;
+            let programs = table::programs(&measured.columns, &peers);
+            if args.markdown {
+                println!("{}", programs.markdown());
+            } else {
+                println!("{}", programs.text());
+            }
+            if let Some(path) = &args.svg {
+                chart::draw(path, arch, &measured, &peers)
+                    .with_context(|| format!("cannot draw {}", path.display()))?;
+                println!("{}", path.display());
+            }
+        }
     }
     refuse(&breaches)
 }
@@ -56,23 +73,71 @@ pub fn main(args: Args) -> Result<()> {
 pub fn check() -> Result<()> {
     let mut breaches = Vec::new();
     for arch in Arch::ALL {
-        let budget = Budget::of(arch)?;
-        for (role, most) in &budget.roles {
-            let size = role_alone(arch, role)?;
-            breaches.extend(over(arch, &format!("{role} alone"), size, *most));
-        }
-        breaches.extend(Sizes::of(arch)?.breaches(arch, &budget));
+        breaches.extend(Measured::of(arch)?.breaches());
     }
     refuse(&breaches)
 }
 
-/// Bytes of the file that can do nothing but this.
-fn role_alone(arch: Arch, name: &str) -> Result<u64> {
-    let mut roles = Role::ALL.into_iter();
-    let role = roles.find(|role| role.name() == name).with_context(|| {
-        format!("image/size.toml has a budget for {name}, and there is no such role")
-    })?;
-    Ok(fs::metadata(build::build_roles(arch, &[role])?)?.len())
+/// One processor's files: those with one role alone that have a budget, and the one with all.
+struct Measured {
+    arch: Arch,
+    budget: Budget,
+    /// The last one is the file with all roles.
+    columns: Vec<Column>,
+    /// Of the file with all roles, before its assembly was shortened.
+    compiled: Sizes,
+    sizes: Sizes,
+}
+
+impl Measured {
+    fn of(arch: Arch) -> Result<Self> {
+        let budget = Budget::of(arch)?;
+        let mut columns = Vec::new();
+        for name in budget.roles.keys() {
+            let mut roles = Role::ALL.into_iter();
+            let role = roles.find(|role| role.name() == name).with_context(|| {
+                format!("image/size.toml has a budget for {name}, and there is no such role")
+            })?;
+            let steps = build::make(arch, &[role])?.steps;
+            columns.push(Column {
+                name: name.clone(),
+                steps,
+            });
+        }
+        let Made {
+            path,
+            compiled,
+            debug,
+            steps,
+        } = build::make(arch, &Role::ALL)?;
+        let symbols_of = |elf: &[u8], file| {
+            Sizes::measure(file, elf)
+                .with_context(|| format!("cannot read the symbols of {}", path.display()))
+        };
+        let last = steps.last().map_or(0, |step| step.bytes);
+        let sizes = symbols_of(&debug, last)?;
+        let compiled = symbols_of(&compiled, build::mapped_len(&compiled)?)?;
+        let name = "all roles".to_owned();
+        columns.push(Column { name, steps });
+        Ok(Self {
+            arch,
+            budget,
+            columns,
+            compiled,
+            sizes,
+        })
+    }
+
+    fn breaches(&self) -> Vec<String> {
+        let mut breaches = self.sizes.breaches(self.arch, &self.budget);
+        for column in &self.columns {
+            if let Some(most) = self.budget.roles.get(&column.name) {
+                let what = format!("{} alone", column.name);
+                breaches.extend(over(self.arch, &what, column.bytes(), *most));
+            }
+        }
+        breaches
+    }
 }
 
 /// What is over its budget.
@@ -135,14 +200,6 @@ const UNNAMED: &str = "(constants, padding)";
 const PLAIN: &str = "(no path)";
 
 impl Sizes {
-    fn of(arch: Arch) -> Result<Self> {
-        let file = fs::metadata(build::build(arch)?)?.len();
-        let path = build::debug_path(arch);
-        let elf = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::measure(file, &elf)
-            .with_context(|| format!("cannot read the symbols of {}", path.display()))
-    }
-
     /// `elf` is the debug file of a file of `file` bytes.
     fn measure(file: u64, elf: &[u8]) -> Result<Self> {
         const SHF_ALLOC: u64 = object::elf::SHF_ALLOC as u64;
@@ -208,24 +265,34 @@ impl Sizes {
         }
     }
 
-    fn print(&self, arch: Arch, budget: &Budget) {
+    /// `compiled` is the same before the assembly was shortened.
+    fn print(&self, compiled: &Self, arch: Arch, budget: &Budget) {
         println!("{}: {} bytes of {}", arch.name(), self.file, budget.file);
         println!("  {:<24}{:>10}{:>10}", "section", "memory", "file");
         for (name, memory, file) in &self.sections {
             println!("  {name:<24}{memory:>10}{file:>10}");
         }
-        println!("  {:<24}{:>10}", "crate", "file");
+        println!("  {:<24}{:>10}{:>10}", "crate", "compiled", "file");
+        let before = |sizes: &BTreeMap<String, u64>, name| sizes.get(name).copied().unwrap_or(0);
         for (name, size) in by_size(&self.crates) {
-            println!("  {name:<24}{size:>10}");
+            println!(
+                "  {name:<24}{:>10}{size:>10}",
+                before(&compiled.crates, name)
+            );
         }
-        println!("  {:<24}{:>10}{:>10}", "room", "file", "budget");
+        println!(
+            "  {:<24}{:>10}{:>10}{:>10}",
+            "room", "compiled", "file", "budget"
+        );
         for (name, size) in by_size(&self.rooms) {
             let budget = budget
                 .rooms
                 .get(name)
                 .map_or_else(|| "-".to_owned(), u64::to_string);
-            println!("  {name:<24}{size:>10}{budget:>10}");
+            let compiled = before(&compiled.rooms, name);
+            println!("  {name:<24}{compiled:>10}{size:>10}{budget:>10}");
         }
+        println!();
     }
 
     fn breaches(&self, arch: Arch, budget: &Budget) -> Vec<String> {

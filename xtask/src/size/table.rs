@@ -1,0 +1,142 @@
+//! The tables of `cargo xtask size`, for a terminal and for README.
+
+use super::peers::Peer;
+use crate::build::{Arch, Step};
+
+/// A file of ours, and the steps to it.
+pub(super) struct Column {
+    /// Its role, when it has one alone.
+    pub name: String,
+    pub steps: Vec<Step>,
+}
+
+impl Column {
+    /// Bytes of the file that ships.
+    pub(super) fn bytes(&self) -> u64 {
+        self.steps.last().map_or(0, |step| step.bytes)
+    }
+}
+
+/// Words on the left and numbers on the right, with a line for what they are.
+pub(super) struct Table {
+    head: Vec<String>,
+    rows: Vec<(String, Vec<u64>)>,
+}
+
+/// Bytes after each step on the way to each file.
+pub(super) fn steps(arch: Arch, columns: &[Column]) -> Table {
+    let steps = columns.first().map_or(&[][..], |column| &column.steps);
+    let rows = steps.iter().enumerate().map(|(at, step)| {
+        let bytes = |column: &Column| column.steps.get(at).map_or(0, |step| step.bytes);
+        (step.name.to_owned(), columns.iter().map(bytes).collect())
+    });
+    let names = columns.iter().map(|column| column.name.clone());
+    Table {
+        head: std::iter::once(format!("bytes for {}", arch.name()))
+            .chain(names)
+            .collect(),
+        rows: rows.collect(),
+    }
+}
+
+/// Our files among those of others, the smallest first.
+pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> Table {
+    let ours = columns.iter().map(|column| {
+        let bytes = column.bytes();
+        (format!("stowaway: {}", column.name), vec![bytes, 0, bytes])
+    });
+    let others = peers.iter().map(|peer| {
+        let numbers = vec![peer.file, peer.libraries as u64, peer.all];
+        (format!("{}: {}", peer.name, peer.what), numbers)
+    });
+    let mut rows: Vec<(String, Vec<u64>)> = ours.chain(others).collect();
+    rows.sort_by_key(|(_, numbers)| numbers.last().copied());
+    Table {
+        head: ["program", "bytes", "libraries", "bytes with them"]
+            .map(str::to_owned)
+            .into(),
+        rows,
+    }
+}
+
+impl Table {
+    /// For a terminal.
+    pub(super) fn text(&self) -> String {
+        let numbers = |row: &[u64]| {
+            row.iter()
+                .map(|number| format!("{number:>17}"))
+                .collect::<String>()
+        };
+        let names = self.head.iter().skip(1).map(|name| format!("{name:>17}"));
+        let mut text = format!("{:<52}{}\n", self.head[0], names.collect::<String>());
+        for (name, row) in &self.rows {
+            text += &format!("  {name:<50}{}\n", numbers(row));
+        }
+        text
+    }
+
+    /// For README.
+    pub(super) fn markdown(&self) -> String {
+        let mut text = format!(
+            "| {} |\n|---|{}\n",
+            self.head.join(" | "),
+            "--:|".repeat(self.head.len() - 1)
+        );
+        for (name, row) in &self.rows {
+            let numbers: Vec<String> = row.iter().copied().map(grouped).collect();
+            text += &format!("| {name} | {} |\n", numbers.join(" | "));
+        }
+        text
+    }
+}
+
+/// 94332 is 94,332.
+pub(super) fn grouped(number: u64) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        rest => format!("{},{:03}", grouped(rest), number % 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_stand_by_what_they_weigh_in_all() {
+        let step = |bytes| Step {
+            name: "linked",
+            bytes,
+        };
+        let column = Column {
+            name: "nfs".into(),
+            steps: vec![step(1_234_567), step(53_724)],
+        };
+        let peer = |name, file, all| Peer {
+            name,
+            what: "NFS",
+            file,
+            all,
+            libraries: 2,
+        };
+        let peers = [peer("heavy", 100, 2_000_000), peer("light", 40, 50)];
+        let text = programs(&[column], &peers).markdown();
+        let expect = "| program | bytes | libraries | bytes with them |\n|---|--:|--:|--:|\n\
+            | light: NFS | 40 | 2 | 50 |\n| stowaway: nfs | 53,724 | 0 | 53,724 |\n\
+            | heavy: NFS | 100 | 2 | 2,000,000 |\n";
+        assert_eq!(text, expect);
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_020_003, "1,020,003"),
+        ];
+        for (number, text) in cases {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}
