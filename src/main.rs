@@ -26,12 +26,16 @@ unsafe extern "C" {
 core::arch::global_asm!(
     ".section .text._start,\"ax\",@progbits",
     ".globl _start",
+    ".type _start, @function",
     "_start:",
+    ".cfi_startproc",
+    ".cfi_undefined rip", // Nobody called it, as debuggers are told.
     "xor ebp, ebp",  // The outermost frame.
     "mov rdi, rsp",  // argc, argv, envp and auxv lie there.
     "and rsp, -16",  // As the ABI wants it at a call.
     "call {begin}",
     "ud2",
+    ".cfi_endproc",
     begin = sym begin,
 );
 
@@ -39,7 +43,10 @@ core::arch::global_asm!(
 core::arch::global_asm!(
     ".section .text._start,\"ax\",@progbits",
     ".globl _start",
+    ".type _start, @function",
     "_start:",
+    ".cfi_startproc",
+    ".cfi_undefined eip",
     "xor ebp, ebp",  // The outermost frame.
     "mov eax, esp",  // argc, argv, envp and auxv lie there.
     "and esp, -16",  // As the ABI wants it at a call, with the argument pushed.
@@ -47,6 +54,7 @@ core::arch::global_asm!(
     "push eax",
     "call {begin}",
     "ud2",
+    ".cfi_endproc",
     begin = sym begin,
 );
 

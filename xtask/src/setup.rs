@@ -45,6 +45,12 @@ impl Package {
     pub const QEMU: Self = Self::program("qemu-system-x86", "qemu-system-x86_64");
     /// A shell that needs no library, for guests.
     pub const BUSYBOX: Self = Self::program("busybox-static", "busybox");
+    /// Looks into running programs.
+    pub const GDB: Self = Self::program("gdb", "gdb");
+    /// Tells where time goes.
+    pub const PERF: Self = Self::program("linux-perf", "perf");
+    /// `addr2line`.
+    pub const BINUTILS: Self = Self::program("binutils", "addr2line");
     /// System calls, one per line.
     pub const STRACE: Self = Self::program("strace", "strace");
     /// `ip`.

@@ -32,7 +32,8 @@ pub type Assembler<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
 pub fn shorten(assembly: &str, assembler: Assembler<'_>) -> Result<String> {
     let mut lines = rewritten(assembly);
     jumps::lead_nearby(&mut lines, assembler)?;
-    Ok(joined(&lines))
+    // Debuggers find callers by it. It goes where it is not mapped.
+    Ok("\t.cfi_sections .debug_frame\n".to_owned() + &joined(&lines))
 }
 
 /// All that can be done without knowing where instructions will be.

@@ -1,0 +1,132 @@
+//! gdb, perf and strace on the file that ships, with `stowaway.debug` for its names: what README tells to type.
+
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
+use xtask::build::{self, Arch};
+use xtask::server::{Server, ServerOptions, binary, public_dir};
+use xtask::setup::{self, Package, quietly};
+
+/// The debug file that belongs to what a server of ours runs.
+fn debug_file() -> Result<PathBuf> {
+    binary(Arch::X86_64)?;
+    Ok(build::debug_path(Arch::X86_64))
+}
+
+/// A directory with so many files that listing it is work.
+fn tree() -> Result<TempDir> {
+    let directory = public_dir()?;
+    for number in 0..1000 {
+        fs::write(directory.path().join(number.to_string()), "")?;
+    }
+    Ok(directory)
+}
+
+/// What `watch` returns of a server that lists a directory all the while.
+fn busy<T>(watch: impl FnOnce(&Server) -> Result<T>) -> Result<T> {
+    let directory = tree()?;
+    let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
+    let enough = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| -> Result<()> {
+            let (mut client, root) = server.open(directory.path())?;
+            while !enough.load(Ordering::Relaxed) {
+                ensure!(client.list(&root)?.len() >= 1000, "names are missing");
+            }
+            Ok(())
+        });
+        let seen = watch(&server);
+        enough.store(true, Ordering::Relaxed);
+        client
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        seen
+    })
+}
+
+fn gdb(server: &Server, commands: &[&str]) -> Result<String> {
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch"]).arg(debug_file()?);
+    gdb.args(["-p", &server.pid().to_string()]);
+    gdb.args(commands.iter().flat_map(|command| ["-ex", command]));
+    quietly(&mut gdb)
+}
+
+#[test]
+fn gdb_tells_who_called_up_to_the_entry() -> Result<()> {
+    setup::need(&[Package::GDB])?;
+    let directory = public_dir()?;
+    let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
+    // At rest, and in the middle of a request.
+    let rest = gdb(&server, &["backtrace"])?;
+    for part in ["stowaway::net::kernel::", "src/drive/mod.rs:", "_start ()"] {
+        ensure!(rest.contains(part), "no {part} in:\n{rest}");
+    }
+    let commands = ["catch syscall getdents64", "continue", "backtrace"];
+    let work = busy(|server| gdb(server, &commands))?;
+    for part in ["src/vfs/", "src/engine/nfs/", "src/drive/", "_start ()"] {
+        ensure!(work.contains(part), "no {part} in:\n{work}");
+    }
+    Ok(())
+}
+
+#[test]
+fn perf_names_the_functions() -> Result<()> {
+    setup::need(&[Package::PERF])?;
+    let debug = debug_file()?;
+    let link = debug.with_file_name(".debug").join("stowaway");
+    fs::create_dir_all(link.parent().context("no directory")?)?;
+    if fs::symlink_metadata(&link).is_err() {
+        std::os::unix::fs::symlink("../stowaway.debug", &link)?;
+    }
+    let room = tempfile::tempdir()?;
+    let data = room.path().join("perf.data");
+    busy(|server| {
+        let mut perf = Command::new("perf");
+        perf.args(["record", "-o"]).arg(&data);
+        perf.args(["-p", &server.pid().to_string(), "--", "sleep", "2"]);
+        quietly(&mut perf)
+    })?;
+    let mut perf = Command::new("perf");
+    perf.args(["report", "--stdio", "--dsos", "stowaway", "-i"]);
+    let report = quietly(perf.arg(&data))?;
+    let samples: Vec<&str> = report.lines().filter(|line| line.contains("[.]")).collect();
+    let named = samples.iter().filter(|line| line.contains("stowaway::"));
+    ensure!(
+        samples.len() >= 3 && named.count() * 2 > samples.len(),
+        "these are not our functions:\n{report}"
+    );
+    Ok(())
+}
+
+#[test]
+fn strace_tells_addresses_that_the_debug_file_names() -> Result<()> {
+    setup::need(&[Package::STRACE, Package::BINUTILS])?;
+    let directory = tree()?;
+    let image = directory.path().display().to_string();
+    let calls = directory.path().join("calls");
+    let mut strace = Command::new("strace");
+    strace.arg("-i").arg("-o").arg(&calls);
+    quietly(strace.arg(binary(Arch::X86_64)?).args(["ls", &image]))?;
+    let calls = fs::read_to_string(calls)?;
+    // Of getdents64, and of what comes before the first one of ours: execve is still another program's.
+    for name in ["getdents64(", "prctl("] {
+        let line = calls.lines().find(|line| line.contains(name));
+        let line = line.with_context(|| format!("no {name} in:\n{calls}"))?;
+        let address = line.trim_start_matches('[').split(']').next();
+        let function = name_of(address.context("no address")?, &debug_file()?)?;
+        ensure!(
+            function.starts_with("stowaway::sys::"),
+            "{line}: {function}"
+        );
+    }
+    Ok(())
+}
+
+fn name_of(address: &str, debug: &Path) -> Result<String> {
+    let mut addr2line = Command::new("addr2line");
+    quietly(addr2line.arg("-fipCe").arg(debug).arg(address))
+}
