@@ -39,6 +39,7 @@ pub fn shorten(assembly: &str, assembler: Assembler<'_>) -> Result<String> {
 /// All that can be done without knowing where instructions will be.
 fn rewritten(assembly: &str) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = assembly.lines().map(Cow::Borrowed).collect();
+    order::pack(&mut lines);
     stack::grow_at_once(&mut lines);
     frame::forget_alignment(&mut lines);
     let lost = registers::rename(&mut lines);

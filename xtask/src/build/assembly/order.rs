@@ -1,4 +1,4 @@
-//! Functions in an order in which some need no jump to the next one.
+//! Functions one behind the other, in an order in which some need no jump to the next one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -107,9 +107,31 @@ fn sections(lines: Vec<Line<'_>>) -> Vec<Vec<Line<'_>>> {
     parts
 }
 
+/// Code begins anywhere: what aligns it goes. Data stays where it can be read.
+pub(super) fn pack(lines: &mut [Line<'_>]) {
+    let mut in_code = false;
+    for line in lines {
+        if let Kind::Section(section) = kind(line) {
+            in_code = is_code(section);
+        } else if in_code && line.trim_start().starts_with(".p2align\t") {
+            *line = Line::default();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{function, shortened};
+    use super::super::{joined, rewritten};
+
+    #[test]
+    fn code_begins_anywhere_and_data_does_not() {
+        let code = "\t.section\t.text.a,\"ax\"\n\t.p2align\t4\na:\n\tretq\n";
+        let data = "\t.section\t.rodata.b,\"a\"\n\t.p2align\t3, 0x0\nb:\n\t.quad\t1\n";
+        let text = joined(&rewritten(&format!("{code}{data}")));
+        assert!(!text.contains(".p2align\t4"), "{text}");
+        assert!(text.contains(".p2align\t3"), "{text}");
+    }
 
     #[test]
     fn a_function_stands_before_the_one_that_it_ends_in() {
