@@ -1,8 +1,10 @@
 //! `cargo xtask tidy`: the house's drawing held against the code, so that it cannot rot.
 //!
 //! The table of who may import whom, the head that every file has, and the one room where unsafe code lives.
-//! Test code may import what it likes. What clippy and rustc check is not repeated here.
+//! Test code may import what it likes. What clippy and rustc check is not repeated here. The licences of others' crates,
+//! and that the file has each only once, are held against cargo's list of them.
 
+mod crates;
 mod rooms;
 mod scan;
 
@@ -24,14 +26,15 @@ const HEAD_LINES_MAX: usize = 8;
 /// Prints every breach as `file:line: what`, and fails when there is one.
 pub fn main(_args: Args) -> Result<()> {
     let root = workspace_root();
-    let breaches = check(&root)?;
+    let mut breaches = check(&root)?;
+    breaches.extend(crates::check(&root)?);
     for breach in &breaches {
         println!("{breach}");
     }
     match breaches.len() {
         0 => Ok(()),
         count => bail!(
-            "{count} breaches of the house's order, listed above; the table is in xtask/src/tidy/rooms.rs"
+            "{count} breaches of the house's order, listed above; its tables are in xtask/src/tidy"
         ),
     }
 }
