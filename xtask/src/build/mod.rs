@@ -7,6 +7,7 @@ mod pack;
 mod prove;
 mod steps;
 mod toolchain;
+mod variant;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -21,6 +22,7 @@ use nix::sys::stat::stat;
 pub use minimise::mapped_len;
 pub use steps::{Step, print as print_steps};
 pub use toolchain::unit_tests;
+pub use variant::{VARIANTS, Variant};
 
 use crate::setup;
 

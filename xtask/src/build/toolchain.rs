@@ -74,6 +74,23 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     Ok(cargo)
 }
 
+/// Makes a build for x86_64 one by Debian's compiler, with core and alloc from their source; returns the flags for that.
+pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
+    let debian = debian(&workspace_root().join("target/toolchain/debian"))?;
+    let library = debian.join("usr/lib/rustlib/src/rust/library");
+    cargo
+        .env("RUSTC", debian.join("rustc"))
+        .env("RUSTC_BOOTSTRAP", "1")
+        .arg("-Zbuild-std=core,alloc");
+    // By the linker that rustup's compiler takes.
+    let linker = rust_lld()?.with_file_name("gcc-ld");
+    Ok(vec![
+        format!("--remap-path-prefix={}/=", library.display()),
+        format!("-Clink-arg=-B{}", linker.display()),
+        "-Clink-arg=-fuse-ld=lld".into(),
+    ])
+}
+
 /// Makes an object of assembly of x86_64 in a directory, by the compiler that wrote it; returns its path.
 pub(super) fn assemble(assembly: &str, room: &Path) -> Result<PathBuf> {
     let (source, object) = (room.join("stowaway.s"), room.join("stowaway.o"));
@@ -216,7 +233,7 @@ fn debian(dir: &Path) -> Result<PathBuf> {
     if wrapper.exists() {
         return Ok(dir.to_path_buf());
     }
-    let waiting = setup::progress("fetching Debian's rustc-web (137 MB) for i686");
+    let waiting = setup::progress("fetching Debian's rustc-web (137 MB)");
     unpack(dir, &waiting).context("rustup cannot add i686-unknown-linux-gnu, and Debian's rustc-web could not be unpacked instead")?;
     // Written last: it says that the rest is complete.
     let fresh = dir.join("rustc.new");

@@ -5,6 +5,7 @@
 //! counts for the one that it was inlined into.
 
 mod chart;
+mod compare;
 mod peers;
 mod table;
 
@@ -25,6 +26,9 @@ pub struct Args {
     /// The processor to look at; all of them when absent
     #[arg(long)]
     arch: Option<Arch>,
+    /// Build for x86_64 in other ways instead, and print what each is worth; takes minutes
+    #[arg(long, conflicts_with_all = ["arch", "svg"])]
+    compare: bool,
     /// Print tables in Markdown instead: the steps, and the programs found here
     #[arg(long)]
     markdown: bool,
@@ -35,6 +39,18 @@ pub struct Args {
 
 /// Prints the tables; fails when a budget is exceeded or text formatting crept in.
 pub fn main(args: Args) -> Result<()> {
+    if args.compare {
+        let table = compare::run()?;
+        println!(
+            "{}",
+            if args.markdown {
+                table.markdown()
+            } else {
+                table.text()
+            }
+        );
+        return Ok(());
+    }
     let archs = Arch::ALL
         .into_iter()
         .filter(|arch| args.arch.is_none_or(|only| only == *arch));

@@ -59,6 +59,19 @@ pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> Table {
     }
 }
 
+/// Ways to build, and what each one's file weighs.
+pub(super) fn compared(rows: Vec<(String, u64)>) -> Table {
+    Table {
+        head: ["built for x86_64", "bytes mapped"]
+            .map(str::to_owned)
+            .into(),
+        rows: rows
+            .into_iter()
+            .map(|(name, bytes)| (name, vec![bytes]))
+            .collect(),
+    }
+}
+
 impl Table {
     /// For a terminal.
     pub(super) fn text(&self) -> String {
