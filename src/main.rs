@@ -58,6 +58,33 @@ core::arch::global_asm!(
     begin = sym begin,
 );
 
+#[cfg(target_arch = "aarch64")]
+core::arch::global_asm!(
+    ".section .text._start,\"ax\",@progbits",
+    ".globl _start",
+    "_start:",
+    "mov x29, xzr", // The outermost frame.
+    "mov x30, xzr",
+    "mov x0, sp", // argc, argv, envp and auxv lie there, aligned as the ABI wants it.
+    "bl {begin}",
+    "brk #1",
+    begin = sym begin,
+);
+
+#[cfg(target_arch = "arm")]
+core::arch::global_asm!(
+    ".section .text._start,\"ax\",%progbits",
+    ".globl _start",
+    ".type _start, %function",
+    "_start:",
+    "mov r11, #0", // The outermost frame.
+    "mov lr, #0",
+    "mov r0, sp", // argc, argv, envp and auxv lie there, aligned as the ABI wants it.
+    "bl {begin}",
+    "udf #0",
+    begin = sym begin,
+);
+
 unsafe extern "C" fn begin(stack: *const usize) -> ! {
     // SAFETY: the stack pointer of the entry, once.
     let args = unsafe { start::enter(stack) };

@@ -14,9 +14,11 @@ pub struct Epoll(File);
 /// Something that is ready.
 #[doc(alias = "epoll_event")]
 #[derive(Clone, Copy, Debug)]
-#[repr(C)] // The number has 64 bits for the kernel, and follows at once on both architectures.
+#[repr(C)] // The number has 64 bits for the kernel, and follows at once on PCs.
 pub struct Event {
     what: u32,
+    #[cfg(any(target_arch = "arm", target_arch = "aarch64"))]
+    gap: u32,
     /// The number that was given along.
     pub token: u32,
     high: u32,
@@ -48,6 +50,8 @@ impl Epoll {
     pub fn set(&self, change: Change, file: RawFd, token: u32, what: u16) -> Result<(), Errno> {
         let event = Event {
             what: what.into(),
+            #[cfg(any(target_arch = "arm", target_arch = "aarch64"))]
+            gap: 0,
             token,
             high: 0,
         };

@@ -1,4 +1,4 @@
-//! What the compiler expects a C library to have: memcpy, memmove, memset, memcmp, bcmp, strlen.
+//! What the compiler expects a C library to have: memcpy, memmove, memset, memcmp, bcmp, strlen; on aarch64 an atomic swap.
 //!
 //! It belongs to the binary alone: in the library it would stand in for libc's in everything that links it. Short ranges
 //! go by words, because `rep` costs some 30 cycles to start; long ones by `rep` where the processor has it.
@@ -114,4 +114,21 @@ unsafe extern "C" fn strlen(text: *const c_char) -> usize {
         }
     }
     len
+}
+
+/// Swaps a word. The compiler's own would ask a C library for newer instructions.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __aarch64_swp4_relax(new: u32, at: *mut u32) -> u32 {
+    let old;
+    // SAFETY: the caller vouches for the word.
+    unsafe {
+        core::arch::asm!(
+            "2: ldxr {old:w}, [{at}]",
+            "stxr {failed:w}, {new:w}, [{at}]",
+            "cbnz {failed:w}, 2b", // Somebody else wrote there meanwhile.
+            old = out(reg) old, failed = out(reg) _, new = in(reg) new, at = in(reg) at,
+            options(nostack, preserves_flags));
+    }
+    old
 }

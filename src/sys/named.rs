@@ -250,19 +250,25 @@ pub fn write_at<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Resul
 /// Cuts an open file, or what a path leads to, or makes it longer.
 pub fn cut<E: From<Errno>>(file: RawFd, path: Option<&CStr>, size: u64) -> Result<(), E> {
     #[cfg(target_pointer_width = "64")]
-    let (numbers, size) = ([Sysno::ftruncate, Sysno::truncate], [size as usize, 0]);
+    let (numbers, size) = ([Sysno::ftruncate, Sysno::truncate], [size as usize, 0, 0]);
     // A size is two words there, the low one first.
     #[cfg(target_arch = "x86")]
     let (numbers, size) = (
         [Sysno::ftruncate64, Sysno::truncate64],
-        [size as usize, (size >> 32) as usize],
+        [size as usize, (size >> 32) as usize, 0],
     );
-    let [by_number, by_path] = numbers;
+    // The first of the two has an even place.
+    #[cfg(target_arch = "arm")]
+    let (numbers, size) = (
+        [Sysno::ftruncate64, Sysno::truncate64],
+        [0, size as usize, (size >> 32) as usize],
+    );
+    let ([by_number, by_path], [second, third, fourth]) = (numbers, size);
     match path {
         // SAFETY: numbers.
-        None => unsafe { act(word(file), size[0], size[1], 0, 0, by_number) },
+        None => unsafe { act(word(file), second, third, fourth, 0, by_number) },
         // SAFETY: the kernel reads the path.
-        Some(path) => unsafe { act(path.as_ptr() as usize, size[0], size[1], 0, 0, by_path) },
+        Some(path) => unsafe { act(path.as_ptr() as usize, second, third, fourth, 0, by_path) },
     }
 }
 

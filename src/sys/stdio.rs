@@ -102,8 +102,14 @@ impl Stdio {
     /// Puts a connection in the place of standard input and output.
     pub fn replace(connection: &File) -> Result<(), Errno> {
         for place in [Self::Input, Self::Output] {
+            let (from, to) = (connection.as_raw_fd(), place as i32);
+            #[cfg(not(target_arch = "aarch64"))]
             // SAFETY: two numbers; what the second stood for is closed, and nobody counts on it.
-            outcome(unsafe { raw_syscall!(Sysno::dup2, connection.as_raw_fd(), place as i32) })?;
+            outcome(unsafe { raw_syscall!(Sysno::dup2, from, to) })?;
+            // The older call is not there.
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            outcome(unsafe { raw_syscall!(Sysno::dup3, from, to, 0) })?;
         }
         Ok(())
     }

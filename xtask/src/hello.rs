@@ -37,6 +37,8 @@ pub const fn bytes_max(arch: Arch) -> usize {
     match arch {
         Arch::X86_64 => 112,
         Arch::I686 => 88,
+        // There is none.
+        Arch::Aarch64 | Arch::Armv7 => 0,
     }
 }
 
@@ -125,6 +127,7 @@ fn pieces(arch: Arch) -> Result<Vec<Piece>> {
     match arch {
         Arch::X86_64 => x86_64::pieces(),
         Arch::I686 => i386::pieces(),
+        Arch::Aarch64 | Arch::Armv7 => bail!("there is no hello for {}", arch.name()),
     }
 }
 

@@ -80,7 +80,7 @@ impl Run {
             self.command(&format!("clippy-{package}"), &mut cargo(&lint))?;
         }
         self.check("tidy", || tidy::main(tidy::Args {}))?;
-        for arch in Arch::ALL {
+        for arch in Arch::NATIVE {
             self.command(
                 &format!("unit-{}", arch.name()),
                 &mut build::unit_tests(arch)?,

@@ -35,17 +35,27 @@ pub enum Arch {
     /// 32-bit PC
     #[value(name = "i686")]
     I686,
+    /// 64-bit ARM
+    #[value(name = "aarch64")]
+    Aarch64,
+    /// 32-bit ARM
+    #[value(name = "armv7")]
+    Armv7,
 }
 
 impl Arch {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::X86_64, Self::I686];
+    pub const ALL: [Self; 4] = [Self::X86_64, Self::I686, Self::Aarch64, Self::Armv7];
+    /// Those whose programs this machine's own processor runs.
+    pub const NATIVE: [Self; 2] = [Self::X86_64, Self::I686];
 
     /// As on the command line and in paths.
     pub const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
             Self::I686 => "i686",
+            Self::Aarch64 => "aarch64",
+            Self::Armv7 => "armv7",
         }
     }
 
@@ -54,6 +64,8 @@ impl Arch {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-gnu",
             Self::I686 => "i686-unknown-linux-gnu",
+            Self::Aarch64 => "aarch64-unknown-linux-gnu",
+            Self::Armv7 => "armv7-unknown-linux-gnueabihf",
         }
     }
 }
@@ -259,7 +271,7 @@ fn compile(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
             "--emit=asm".to_owned(),
             format!("--print=link-args={}", link_command(roles).display()),
         ],
-        Arch::I686 => Vec::new(),
+        Arch::I686 | Arch::Aarch64 | Arch::Armv7 => Vec::new(),
     };
     run_cargo(cargo, &flags, &format!("stowaway for {}", arch.name()))
 }

@@ -2,15 +2,24 @@
 
 use anyhow::{Result, bail, ensure};
 use object::elf::{
-    ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP,
-    PT_LOAD, PT_NOTE, SHF_ALLOC, SHT_NOTE,
+    EM_AARCH64, EM_ARM, ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC,
+    PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, SHF_ALLOC, SHT_NOTE,
 };
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _};
 use object::{Endianness, FileKind};
 use std::ops::Range;
 
-/// Bytes of a page.
+/// Bytes of a page of most processors.
 pub(super) const PAGE: u64 = 4096;
+
+/// Bytes of the largest page that a kernel for this machine may have.
+const fn page_bytes(machine: u16) -> u64 {
+    match machine {
+        // A kernel of 64 bits chooses, and runs programs of 32 bits in its own pages.
+        EM_AARCH64 | EM_ARM => 65536,
+        _ => PAGE,
+    }
+}
 
 /// Says what is wrong with `file`, which was made of `linked`.
 pub(super) fn prove(linked: &[u8], file: &[u8]) -> Result<()> {
@@ -33,8 +42,8 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    fn pages(&self) -> Range<u64> {
-        self.address / PAGE..(self.address + self.in_memory).div_ceil(PAGE)
+    fn pages(&self, page: u64) -> Range<u64> {
+        self.address / page..(self.address + self.in_memory).div_ceil(page)
     }
 
     /// Whether bytes of the file are mapped at all of these addresses.
@@ -102,6 +111,7 @@ pub(super) fn sound<H: FileHeader<Endian = Endianness>>(
         is.e_type(endian) == ET_EXEC,
         "it is not linked at one address"
     );
+    let page = page_bytes(is.e_machine(endian));
     let after = segments(is, file)?;
     let loaded = || after.iter().filter(|segment| segment.kind == PT_LOAD);
     for segment in &after {
@@ -117,7 +127,7 @@ pub(super) fn sound<H: FileHeader<Endian = Endianness>>(
     }
     for segment in loaded() {
         ensure!(
-            segment.offset % PAGE == segment.address % PAGE,
+            segment.offset % page == segment.address % page,
             "no page of the file can be mapped there: {segment:x?}"
         );
         ensure!(
@@ -129,7 +139,7 @@ pub(super) fn sound<H: FileHeader<Endian = Endianness>>(
             "no kernel fills it with zeros: {segment:x?}"
         );
     }
-    let mut pages: Vec<_> = loaded().map(Segment::pages).collect();
+    let mut pages: Vec<_> = loaded().map(|segment| segment.pages(page)).collect();
     pages.sort_by_key(|pages| pages.start);
     for pair in pages.windows(2) {
         ensure!(

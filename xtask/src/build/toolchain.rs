@@ -1,6 +1,6 @@
 //! Which compiler, linker and flags build stowaway and its unit tests for an architecture.
 //!
-//! x86_64 is what cargo has anyway. i686 comes from rustup; where rustup is not or may not fetch, from Debian's
+//! x86_64 is what cargo has anyway. The others come from rustup; where rustup is not or may not fetch, from Debian's
 //! `rustc-web`, unpacked under target/toolchain and never installed: it builds the standard library from its source.
 
 use std::env;
@@ -28,12 +28,15 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     flags.push("-Crelocation-model=static".into());
     // A jump table costs eight bytes a case, a comparison three to five: 1.3 % of the file.
     flags.push("-Cjump-tables=no".into());
-    // Where a function keeps what it needs below its stack, it may not push: small numbers then take ten bytes, not three.
-    flags.push("-Cno-redzone=yes".into());
-    // A function that knows which registers those it calls leave alone keeps less on the stack: 1.8 %. What is computed
-    // again where it is needed is shorter than what is kept from a loop's beginning or from an earlier place: 1.2 %.
+    if Arch::NATIVE.contains(&arch) {
+        // Where a function keeps what it needs below its stack, it may not push: small numbers then take ten bytes, not three.
+        flags.push("-Cno-redzone=yes".into());
+        // A function that knows which registers those it calls leave alone keeps less on the stack: 1.8 %.
+        flags.push("-Cllvm-args=-enable-ipra".into());
+    }
+    // What is computed again where it is needed is shorter than what is kept from a loop's beginning or from an earlier
+    // place: 1.2 %.
     for argument in [
-        "enable-ipra",
         "disable-machine-licm",
         "disable-machine-cse",
         "disable-licm-promotion",
@@ -60,6 +63,10 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     }
     // SHA-256 as a loop of its rounds, not as all of them, where the processor does not do it itself: 9,700 bytes.
     flags.push("--cfg=sha2_backend_soft=\"compact\"".into());
+    if arch == Arch::Aarch64 {
+        // Else it asks a C library whether the processor does it.
+        flags.push("--cfg=sha2_256_backend=\"soft\"".into());
+    }
     let mut cargo = toolchain.cargo("rustc", "-Zbuild-std=core,alloc");
     if arch != Arch::X86_64 {
         // No libc and no crt files, so no cross gcc: the linker alone will do.
@@ -76,7 +83,7 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
 
 /// Makes a build for x86_64 one by Debian's compiler, with core and alloc from their source; returns the flags for that.
 pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
-    let debian = debian(&workspace_root().join("target/toolchain/debian"))?;
+    let debian = debian(&workspace_root().join("target/toolchain/debian"), Arch::X86_64)?;
     let library = debian.join("usr/lib/rustlib/src/rust/library");
     cargo
         .env("RUSTC", debian.join("rustc"))
@@ -135,7 +142,7 @@ impl Toolchain {
         let debian = if has_target(arch)? {
             None
         } else if unpacked.join("rustc").exists() || !rustup_adds(arch) {
-            Some(debian(&unpacked)?)
+            Some(debian(&unpacked, arch)?)
         } else {
             None
         };
@@ -228,13 +235,21 @@ fn rustup_adds(arch: Arch) -> bool {
 }
 
 /// Debian's compiler in `dir`, fetched and unpacked when it is not there yet.
-fn debian(dir: &Path) -> Result<PathBuf> {
+fn debian(dir: &Path, arch: Arch) -> Result<PathBuf> {
     let wrapper = dir.join("rustc");
     if wrapper.exists() {
         return Ok(dir.to_path_buf());
     }
-    let waiting = setup::progress("fetching Debian's rustc-web (137 MB)");
-    unpack(dir, &waiting).context("rustup cannot add i686-unknown-linux-gnu, and Debian's rustc-web could not be unpacked instead")?;
+    let waiting = setup::progress(&format!(
+        "fetching Debian's rustc-web (137 MB) for {}",
+        arch.name()
+    ));
+    unpack(dir, &waiting).with_context(|| {
+        format!(
+            "rustup cannot add {}, and Debian's rustc-web could not be unpacked instead",
+            arch.triple()
+        )
+    })?;
     // Written last: it says that the rest is complete.
     let fresh = dir.join("rustc.new");
     fs::write(&fresh, WRAPPER)?;

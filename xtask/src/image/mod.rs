@@ -173,6 +173,8 @@ impl Platform {
         let (architecture, variant) = match arch {
             Arch::X86_64 => ("amd64", None),
             Arch::I686 => ("386", None),
+            Arch::Aarch64 => ("arm64", Some("v8")),
+            Arch::Armv7 => ("arm", Some("v7")),
         };
         Self {
             architecture,
