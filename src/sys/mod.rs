@@ -57,6 +57,18 @@ pub fn wall_clock() -> (i64, u32) {
 
 /// A raw call: rustix' own reads the vDSO, whose parser is larger than the time saved by it once a turn.
 fn clock(which: usize) -> (i64, u32) {
+    // Kernels since 5.1 have one that passes 2038; new ones may have no other.
+    #[cfg(target_pointer_width = "32")]
+    {
+        let mut time = [0i64; 2];
+        // SAFETY: the kernel writes two numbers of 64 bits.
+        let told = unsafe {
+            syscalls::raw_syscall!(syscalls::Sysno::clock_gettime64, which, time.as_mut_ptr())
+        };
+        if outcome(told).is_ok() {
+            return (time[0], time[1] as u32);
+        }
+    }
     #[repr(C)]
     #[derive(Default)]
     struct Timespec {
@@ -71,18 +83,27 @@ fn clock(which: usize) -> (i64, u32) {
 
 /// Sleeps until one of `watched` is ready or `timeout` is over. Without a timeout, for ever.
 pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<(), Errno> {
-    // Two words are this call's timespec on every architecture.
-    let words = timeout.map(|timeout| {
-        let ms = timeout.as_ms();
-        [(ms / 1000) as usize, (ms % 1000 * 1_000_000) as usize]
-    });
-    let at = words
-        .as_ref()
-        .map_or(core::ptr::null(), |words| words.as_ptr());
     let (first, count) = (watched.as_mut_ptr(), watched.len());
-    // SAFETY: the kernel reads two words, if there are any, and writes to so many of these structures, which are its own.
-    outcome(unsafe { syscalls::raw_syscall!(syscalls::Sysno::ppoll, first, count, at, 0) })
-        .map(drop)
+    #[cfg(target_pointer_width = "64")]
+    let returned = {
+        let words = timeout.map(|timeout| {
+            let ms = timeout.as_ms();
+            [(ms / 1000) as usize, (ms % 1000 * 1_000_000) as usize]
+        });
+        let at = words
+            .as_ref()
+            .map_or(core::ptr::null(), |words| words.as_ptr());
+        // SAFETY: the kernel reads two words, if there are any, and writes to so many of these structures, which are its own.
+        unsafe { syscalls::raw_syscall!(syscalls::Sysno::ppoll, first, count, at, 0) }
+    };
+    // Of the calls with a timespec, old kernels lack the wide one, and new ones may lack the other.
+    #[cfg(target_pointer_width = "32")]
+    let returned = {
+        let ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
+        // SAFETY: the kernel writes to so many of these structures, which are its own.
+        unsafe { syscalls::raw_syscall!(syscalls::Sysno::poll, first, count, ms) }
+    };
+    outcome(returned).map(drop)
 }
 
 /// Fills `out` from the kernel's entropy: getrandom, else /dev/urandom, else the 16 bytes that came with the process.

@@ -36,14 +36,24 @@ impl Stdio {
             wanted: if self == Self::Input { IN } else { OUT },
             ready: 0,
         };
-        let at_once = [0usize; 2];
-        let timeout = if waits {
-            core::ptr::null()
-        } else {
-            &raw const at_once
+        #[cfg(target_pointer_width = "64")]
+        let count = {
+            let at_once = [0usize; 2];
+            let timeout = if waits {
+                core::ptr::null()
+            } else {
+                &raw const at_once
+            };
+            // SAFETY: the kernel reads a timespec, if there is one, and writes the structure.
+            unsafe { raw_syscall!(Sysno::ppoll, &raw mut watched, 1, timeout, 0) }
         };
-        // SAFETY: the kernel reads a timespec, if there is one, and writes the structure.
-        let count = unsafe { raw_syscall!(Sysno::ppoll, &raw mut watched, 1, timeout, 0) };
+        // As in `sleep`.
+        #[cfg(target_pointer_width = "32")]
+        let count = {
+            let ms = if waits { -1 } else { 0 };
+            // SAFETY: the kernel writes the structure.
+            unsafe { raw_syscall!(Sysno::poll, &raw mut watched, 1, ms) }
+        };
         count != 0
     }
 

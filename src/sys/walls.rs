@@ -177,7 +177,7 @@ const NEEDED: &[Sysno] = &[
     #[cfg(target_pointer_width = "32")]
     Sysno::utimensat_time64,
     #[cfg(target_pointer_width = "32")]
-    Sysno::ppoll_time64,
+    Sysno::poll,
     #[cfg(target_pointer_width = "32")]
     Sysno::clock_gettime64,
 ];

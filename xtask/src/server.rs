@@ -2,8 +2,10 @@
 //!
 //! The file is the one that `build` leaves under target/; the environment variable STOWAWAY_BIN names another one.
 
+pub mod emulation;
 mod namespace;
 
+pub use emulation::runnable;
 pub use namespace::Namespace;
 
 use crate::build::{self, Arch};
@@ -87,17 +89,15 @@ impl ServerOptions {
 
     /// The command line. `private` is a directory of this server's own.
     fn command(&self, private: &Path) -> Result<Command> {
-        let mut file = match &self.file {
-            Some(file) => file.clone(),
-            None => binary(self.arch)?,
+        let made = |make: fn(Arch) -> Result<PathBuf>| match &self.file {
+            Some(file) => Ok(file.clone()),
+            None => make(self.arch),
         };
-        if self.user.is_some() {
+        let file = match self.user {
             // Another user may not reach the directory that the project lies in.
-            let copy = private.join("stowaway");
-            fs::copy(&file, &copy)
-                .with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
-            file = copy;
-        }
+            Some(_) => emulation::copy(&made(binary)?, &private.join("stowaway"), self.arch)?,
+            None => made(runnable)?,
+        };
         let mut words = self.through.clone();
         words.push(file.display().to_string());
         words.push(self.role.into());

@@ -100,6 +100,8 @@ impl Package {
     pub const SYSTEMD: Self = Self::program("systemd", "systemd-analyze");
     /// What programs need that call libnfs.
     pub const LIBNFS_DEV: Self = Self::file("libnfs-dev", "/usr/include/nfsc/libnfs.h");
+    /// Runs programs of other processors.
+    pub const QEMU_USER: Self = Self::program("qemu-user-static", "qemu-arm-static");
     /// A compiler for C++, which libFuzzer is written in.
     pub const CXX: Self = Self::program("g++", "c++");
     /// `cc -m32` with a C library: what the unit tests link with as i686.

@@ -1,4 +1,4 @@
-//! libnfs's own programs against the built file: as both processors, as root and as an ordinary user.
+//! libnfs's own programs against the built file: as all processors, as root and as an ordinary user.
 
 use anyhow::{Context, Result, ensure};
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use xtask::setup::{self, Package};
 /// Runs `test` with a server for each processor and each kind of handle.
 fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result<()> {
     setup::need(&[Package::LIBNFS])?;
-    for arch in [Arch::X86_64, Arch::I686] {
+    for arch in Arch::ALL {
         for user in users() {
             let server = Server::start(ServerOptions {
                 arch,
@@ -36,13 +36,10 @@ fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result
 /// Runs `test` with a server whose export may be written, once as root on one processor and once as an ordinary user on the other.
 fn each_writable(test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
     setup::need(&[Package::LIBNFS])?;
-    let mut worlds = vec![(Arch::X86_64, None)];
-    worlds.extend(
-        users()
-            .into_iter()
-            .flatten()
-            .map(|user| (Arch::I686, Some(user))),
-    );
+    let mut worlds = vec![(Arch::X86_64, None), (Arch::Aarch64, None)];
+    for user in users().into_iter().flatten() {
+        worlds.extend([(Arch::I686, Some(user)), (Arch::Armv7, Some(user))]);
+    }
     for (arch, user) in worlds {
         let directory = public_dir()?;
         chown(directory.path(), user, user)?;

@@ -225,12 +225,19 @@ pub(super) struct OfUser {
 
 impl OfUser {
     /// What Linux 4.9 does not know yet.
-    const NEW: [Sysno; 5] = [
+    const NEW: &[Sysno] = &[
         Sysno::statx,
         Sysno::openat2,
         Sysno::fchmodat2,
         Sysno::faccessat2,
         Sysno::renameat2,
+        // Times after 2038.
+        #[cfg(target_pointer_width = "32")]
+        Sysno::clock_gettime64,
+        #[cfg(target_pointer_width = "32")]
+        Sysno::utimensat_time64,
+        #[cfg(target_pointer_width = "32")]
+        Sysno::ppoll_time64,
     ];
 
     /// Holds the tree and its surroundings to a law. They are those of a thread.
@@ -243,7 +250,7 @@ impl OfUser {
         let test = move || {
             walls::part(around.is_bare);
             if around.is_old {
-                walls::forget(&Self::NEW);
+                walls::forget(Self::NEW);
             }
             let name = format!("{law}-{starts_at_tree}-{around:?}").replace(['/', '"', ' '], "");
             let dir = fresh(&name);

@@ -3,6 +3,8 @@
 use super::User;
 use crate::sys::walls;
 use crate::vfs::{Change, Detail, FsError, Kind, Opening, Right, Vfs as _};
+#[cfg(target_pointer_width = "32")]
+use crate::vfs::{FileTime, NewTime};
 use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::CWD;
@@ -70,6 +72,42 @@ fn a_file_is_made_written_and_read_by_its_path() {
     assert_eq!(user.write(&pin, 0, b"!"), Ok(()));
     user.unpin(pin);
     assert_eq!(std::fs::read(room.0.join("new")).unwrap(), b"hello!");
+}
+
+/// Before Linux 5.1 no call of 32 bits passes 2038: later times fail, and none becomes another.
+#[cfg(target_pointer_width = "32")]
+#[test]
+fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
+    const LAST: i64 = i32::MAX as i64;
+    let room = Room::new("narrow");
+    let path = room.path("file");
+    let (told, clock) = std::thread::spawn(move || {
+        walls::forget(&[
+            Sysno::statx,
+            Sysno::clock_gettime64,
+            Sysno::utimensat_time64,
+        ]);
+        let mut user = User::new(4);
+        let pin = user.open_at(&path, &WRITE).unwrap();
+        let told = [LAST, LAST + 1, 4_102_444_800].map(|secs| {
+            let change = Change {
+                mtime: NewTime::At(FileTime { secs, nanos: 7 }),
+                ..Change::default()
+            };
+            let done = user.set_attr(pin.node(), &change);
+            let mtime = user.attr(pin.node()).unwrap().mtime;
+            (done, mtime.secs, mtime.nanos)
+        });
+        user.unpin(pin);
+        (told, user.clock().secs)
+    })
+    .join()
+    .unwrap();
+    let refused = (Err(FsError::NotSupported), LAST, 7);
+    assert_eq!(told, [(Ok(()), LAST, 7), refused, refused]);
+    let now = std::time::SystemTime::now();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    assert!((now - 60..=now).contains(&clock), "{clock} is not {now}");
 }
 
 #[test]

@@ -374,7 +374,7 @@ fn builders_place(file: &[u8]) -> Option<String> {
 }
 
 /// Replaces a program in one step, because another test may be starting the old one. Leaves an equal one alone.
-fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }

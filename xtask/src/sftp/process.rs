@@ -3,7 +3,9 @@
 //! The environment variable STOWAWAY_SFTP names another server with OpenSSH's command line, to see what that one does.
 
 use crate::build::Arch;
-use crate::server::{Said, binary, cpu_ticks, fd_count, public_dir, status_field};
+use crate::server::{
+    Said, binary, cpu_ticks, emulation, fd_count, public_dir, runnable, status_field,
+};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::openpty;
@@ -11,7 +13,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
-use std::fs;
 use std::io::pipe;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -105,16 +106,16 @@ impl SftpOptions {
     }
 
     fn command(&self, private: Option<&Path>) -> Result<Command> {
-        let (mut file, role) = match &self.program {
-            Program::Stowaway(arch) => (binary(*arch)?, Some("sftp-server")),
-            Program::Other(path) => (path.clone(), None),
+        let (mut file, role, arch) = match &self.program {
+            Program::Stowaway(arch) => (runnable(*arch)?, Some("sftp-server"), *arch),
+            Program::Other(path) => (path.clone(), None, Arch::X86_64),
         };
         if let Some(private) = private {
+            if role.is_some() {
+                file = binary(arch)?;
+            }
             // Another user may not reach the directory that the project lies in.
-            let copy = private.join("stowaway");
-            fs::copy(&file, &copy)
-                .with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
-            file = copy;
+            file = emulation::copy(&file, &private.join("stowaway"), arch)?;
         }
         let mut words = self.through.clone();
         words.push(file.display().to_string());

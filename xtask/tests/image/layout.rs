@@ -16,12 +16,20 @@ use xtask::image::{self, OVERHEAD_MAX, Places};
 use xtask::server::public_dir;
 use xtask::setup::{self, Package};
 
-/// What the specification calls a processor of ours.
-fn go_name(arch: Arch) -> &'static str {
+/// What the specification calls a processor of ours, and which of those with this name it is.
+fn go_name(arch: Arch) -> (&'static str, Option<&'static str>) {
     match arch {
-        Arch::X86_64 => "amd64",
-        Arch::I686 => "386",
+        Arch::X86_64 => ("amd64", None),
+        Arch::I686 => ("386", None),
+        Arch::Aarch64 => ("arm64", Some("v8")),
+        Arch::Armv7 => ("arm", Some("v7")),
     }
+}
+
+/// The tag of its image.
+fn own_tag(arch: Arch) -> String {
+    let (name, variant) = go_name(arch);
+    format!("{name}{}", variant.unwrap_or_default())
 }
 
 fn sum(bytes: &[u8]) -> String {
@@ -93,11 +101,11 @@ fn each_platform_has_its_manifest_and_the_built_file_and_nothing_else() -> Resul
         let alone = top
             .manifests()
             .iter()
-            .find(|descriptor| tag(descriptor) == Some(go_name(*arch)));
+            .find(|descriptor| tag(descriptor) == Some(&own_tag(*arch)));
         ensure!(
             alone.is_some_and(|alone| alone.digest() == descriptor.digest()),
             "{} has no tag of its own",
-            go_name(*arch)
+            own_tag(*arch)
         );
     }
     let there: BTreeSet<String> = names(&layout.join("blobs/sha256"))?.into_iter().collect();
@@ -114,7 +122,10 @@ fn check(
 ) -> Result<()> {
     let platform = descriptor.platform().as_ref().context("no platform")?;
     ensure!(
-        platform.architecture().to_string() == go_name(arch)
+        (
+            &*platform.architecture().to_string(),
+            platform.variant().as_deref()
+        ) == go_name(arch)
             && platform.os().to_string() == "linux",
         "its platform is {platform:?}"
     );
@@ -129,6 +140,7 @@ fn check(
     let config = ImageConfiguration::from_reader(&config_bytes[..])?;
     ensure!(
         config.architecture() == platform.architecture()
+            && config.variant() == platform.variant()
             && config.os() == platform.os()
             && config.created().is_none(),
         "{config:?}"
@@ -214,9 +226,13 @@ fn skopeo_and_umoci_read_every_platform() -> Result<()> {
     let layout = images()?.layout;
     let directory = public_dir()?;
     for (arch, file) in files()? {
-        let name = go_name(arch);
+        let (name, variant) = go_name(arch);
         let mut skopeo = Command::new("skopeo");
-        skopeo.args(["--override-arch", name, "inspect", "--config"]);
+        skopeo.args(["--override-arch", name]);
+        if let Some(variant) = variant {
+            skopeo.args(["--override-variant", variant]);
+        }
+        skopeo.args(["inspect", "--config"]);
         let seen = setup::quietly(skopeo.arg(oci(&layout, "latest")))?;
         let seen: serde_json::Value = serde_json::from_str(&seen)?;
         ensure!(
@@ -225,7 +241,7 @@ fn skopeo_and_umoci_read_every_platform() -> Result<()> {
                 && seen["config"]["Entrypoint"][0] == "/stowaway",
             "skopeo sees {seen}"
         );
-        let root = unpacked(&layout, name, directory.path())?;
+        let root = unpacked(&layout, &own_tag(arch), directory.path())?;
         ensure!(
             names(&root)? == ["stowaway"] && fs::read(root.join("stowaway"))? == file,
             "umoci unpacked something else for {name}"
@@ -266,14 +282,14 @@ fn the_archive_has_the_same_images() -> Result<()> {
         ))
     };
     for arch in Arch::ALL {
-        let name = go_name(arch);
+        let name = own_tag(arch);
         ensure!(
-            archived(name)? == config(oci(&places.layout, name))?,
+            archived(&name)? == config(oci(&places.layout, &name))?,
             "{name} differs"
         );
     }
     ensure!(
-        archived("latest")? == archived(go_name(Arch::X86_64))?,
+        archived("latest")? == archived(&own_tag(Arch::X86_64))?,
         "latest is not the first"
     );
     Ok(())

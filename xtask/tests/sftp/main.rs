@@ -22,7 +22,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::random::Random;
-use xtask::server::{binary, public_dir, root_for, users};
+use xtask::server::{binary, emulation, public_dir, root_for, users};
 use xtask::setup::{self, Package};
 use xtask::sshd::{Daemon, Kind, USER_ID};
 
@@ -42,7 +42,7 @@ impl Direct {
         let directory = public_dir()?;
         let direct = Self { directory, user };
         // By this name it knows its role, and here every user reaches it.
-        fs::copy(server(arch)?, direct.server()).context("cannot copy the file")?;
+        server(arch, &direct.server())?;
         for place in [direct.here(), direct.there()] {
             fs::create_dir(&place)?;
             chown(&place, user, user)?;
@@ -53,7 +53,9 @@ impl Direct {
     /// Runs `test` as root and as an ordinary user, and for the other processor once more.
     fn each(test: impl Fn(&Self) -> Result<()>) -> Result<()> {
         let mut worlds: Vec<_> = users().into_iter().map(|it| (Arch::X86_64, it)).collect();
-        worlds.extend(users().last().map(|user| (Arch::I686, *user)));
+        for arch in [Arch::I686, Arch::Aarch64, Arch::Armv7] {
+            worlds.extend(users().last().map(|user| (arch, *user)));
+        }
         for (arch, user) in worlds {
             test(&Self::new(arch, user)?)
                 .with_context(|| format!("as {arch:?} and user {user:?}"))?;
@@ -126,17 +128,20 @@ impl Direct {
     }
 }
 
-/// A daemon, and an empty directory for the client.
+/// A daemon with the file that it starts, and an empty directory for the client.
 struct Remote {
     daemon: Daemon,
     here: TempDir,
+    _file: TempDir,
 }
 
 impl Remote {
     fn new(kind: Kind, arch: Arch) -> Result<Self> {
+        let file = public_dir()?;
         Ok(Self {
-            daemon: Daemon::start(kind, &server(arch)?)?,
+            daemon: Daemon::start(kind, &server(arch, &file.path().join("sftp-server"))?)?,
             here: public_dir()?,
+            _file: file,
         })
     }
 
@@ -149,6 +154,8 @@ impl Remote {
             (Kind::OpenSsh, Arch::X86_64),
             (Kind::Dropbear, Arch::X86_64),
             (Kind::Dropbear, Arch::I686),
+            (Kind::OpenSsh, Arch::Aarch64),
+            (Kind::Dropbear, Arch::Armv7),
         ] {
             Self::new(kind, arch)?
                 .passes(&test)
@@ -197,11 +204,11 @@ impl Remote {
     }
 }
 
-/// The file under test.
-fn server(arch: Arch) -> Result<PathBuf> {
+/// The file under test, at a place of its own.
+fn server(arch: Arch, at: &Path) -> Result<PathBuf> {
     match std::env::var_os("STOWAWAY_SFTP") {
-        Some(path) => Ok(path.into()),
-        None => binary(arch),
+        Some(path) => emulation::copy(path.as_ref(), at, Arch::X86_64),
+        None => emulation::copy(&binary(arch)?, at, arch),
     }
 }
 

@@ -163,12 +163,13 @@ fn a_mounted_directory_is_a_directory() -> Result<()> {
 #[test]
 fn a_server_that_listens_is_mounted_twice_without_ssh() -> Result<()> {
     setup::need(&[Package::SSHFS])?;
-    for arch in [Arch::X86_64, Arch::I686] {
+    for arch in Arch::ALL {
         let place = public_dir()?;
         let there = place.path().join("there");
         fs::create_dir(&there)?;
         mounts::private("sshfs", || {
-            let listening = Listening::start(&server(arch)?, &there)?;
+            let listening =
+                Listening::start(&server(arch, &place.path().join("stowaway"))?, &there)?;
             let mount = |name: &str| {
                 let mut command = program("sshfs", place.path());
                 command.args(["-f", "127.0.0.1:/", "-o", "direct_io", "-o"]);

@@ -61,7 +61,7 @@ impl Scene {
 
     /// Runs `test` for each processor and each kind of handle.
     fn each(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
-        for arch in [Arch::X86_64, Arch::I686] {
+        for arch in Arch::ALL {
             for user in users() {
                 let mut scene = Self::with(
                     WRITABLE,

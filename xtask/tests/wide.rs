@@ -1,0 +1,125 @@
+//! What does not fit 32 bits: times after 2038 and offsets beyond 4 GiB, over NFS and SFTP, on every processor.
+
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use xtask::build::Arch;
+use xtask::client::{How, Set, SetTime, Stable};
+use xtask::server::{Server, ServerOptions, public_dir};
+use xtask::sftp::{Attrs, Program, Sftp, SftpOptions};
+
+/// The first second of 2100, and the one before 32 bits end.
+const TIMES: [u32; 2] = [4_102_444_800, u32::MAX - 1];
+/// Not a multiple of a page, in case only the lower half is right.
+const FAR: u64 = (5 << 30) + 3;
+const DATA: &[u8] = b"far out";
+
+/// What the host has of a file that was written to at `FAR` and then got these times.
+fn ensure_there(path: &Path, atime: u32, mtime: u32) -> Result<()> {
+    let meta = fs::metadata(path)?;
+    ensure!(
+        (meta.atime(), meta.mtime()) == (atime.into(), mtime.into()),
+        "on the host the times are {} and {}",
+        meta.atime(),
+        meta.mtime()
+    );
+    ensure!(
+        meta.len() == FAR + DATA.len() as u64,
+        "{} bytes",
+        meta.len()
+    );
+    ensure!(
+        meta.blocks() * 512 < 1 << 20,
+        "something lies elsewhere, too"
+    );
+    let mut data = [0; DATA.len()];
+    File::open(path)?.read_exact_at(&mut data, FAR)?;
+    ensure!(data == DATA, "on the host it has {data:?}");
+    Ok(())
+}
+
+#[test]
+fn nfs_passes_2038_and_4_gib() -> Result<()> {
+    for arch in Arch::ALL {
+        let directory = public_dir()?;
+        let server = Server::start(ServerOptions {
+            arch,
+            exports: vec![format!("{}:rw,no_root_squash", directory.path().display())],
+            ..ServerOptions::default()
+        })?;
+        let attempt = || -> Result<()> {
+            let (mut client, root) = server.open(directory.path())?;
+            let file = client.create(&root, "file", How::Guarded(Set::mode(0o644)))?;
+            // Longer, and shorter again, which only a wide size can be.
+            client.set_attr(&file, Set::size(6 << 30))?;
+            ensure!(client.attr(&file)?.size == 6 << 30, "a size of 6 GiB");
+            client.write(&file, FAR, Stable::FileSync, DATA)?;
+            client.set_attr(&file, Set::size(FAR + DATA.len() as u64))?;
+            let (data, eof) = client.read(&file, FAR, 100)?;
+            ensure!(data == DATA && eof, "it reads {data:?}");
+            for time in TIMES {
+                let (atime, mtime) = (SetTime::Client(time - 1, 1), SetTime::Client(time, 2));
+                client.set_attr(
+                    &file,
+                    Set {
+                        atime,
+                        mtime,
+                        ..Set::default()
+                    },
+                )?;
+                let attr = client.attr(&file)?;
+                ensure!(
+                    (attr.atime, attr.mtime) == ((time - 1, 1), (time, 2)),
+                    "the times are {:?} and {:?}",
+                    attr.atime,
+                    attr.mtime
+                );
+                ensure_there(&directory.path().join("file"), time - 1, time)?;
+            }
+            Ok(())
+        };
+        attempt().with_context(|| {
+            format!("as {}; the server said {:#?}", arch.name(), server.lines())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn sftp_passes_2038_and_4_gib() -> Result<()> {
+    for arch in Arch::ALL {
+        let directory = public_dir()?;
+        let attempt = || -> Result<()> {
+            let mut client = Sftp::start(&SftpOptions {
+                program: Program::Stowaway(arch),
+                ..SftpOptions::at(directory.path())
+            })?;
+            let file = client.create("file")?;
+            client.set_fstat(&file, Attrs::size(6 << 30))?;
+            ensure!(client.fstat(&file)?.size == Some(6 << 30), "6 GiB");
+            client.write_at(&file, FAR, DATA)?;
+            client.close(&file)?;
+            // By its path, which is another call.
+            client.set_stat("file", Attrs::size(FAR + DATA.len() as u64))?;
+            let file = client.open_read("file")?;
+            let data = client.read(&file, FAR, 100)?;
+            ensure!(data.as_deref() == Some(DATA), "it reads {data:?}");
+            client.close(&file)?;
+            for time in TIMES {
+                let times = Some((time - 1, time));
+                let attrs = Attrs {
+                    times,
+                    ..Attrs::default()
+                };
+                client.set_stat("file", attrs)?;
+                let told = client.stat("file")?.times;
+                ensure!(told == times, "the times are {told:?}");
+                ensure_there(&directory.path().join("file"), time - 1, time)?;
+            }
+            client.finish().map(drop)
+        };
+        attempt().with_context(|| format!("as {}", arch.name()))?;
+    }
+    Ok(())
+}
