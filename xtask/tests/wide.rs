@@ -54,7 +54,7 @@ fn nfs_passes_2038_and_4_gib() -> Result<()> {
             // Longer, and shorter again, which only a wide size can be.
             client.set_attr(&file, Set::size(6 << 30))?;
             ensure!(client.attr(&file)?.size == 6 << 30, "a size of 6 GiB");
-            client.write(&file, FAR, Stable::FileSync, DATA)?;
+            client.write(&file, FAR, Stable::FILE_SYNC, DATA)?;
             client.set_attr(&file, Set::size(FAR + DATA.len() as u64))?;
             let (data, eof) = client.read(&file, FAR, 100)?;
             ensure!(data == DATA && eof, "it reads {data:?}");
