@@ -12,23 +12,26 @@ use xtask::build::Arch;
 use xtask::server::{Server, ServerOptions, public_dir, users};
 use xtask::setup::{self, Package};
 
-/// Runs `test` with a server for each processor and each kind of handle.
+/// Runs `test` with a server for each processor and each kind of handle; where it is emulated, for one of the two.
 fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result<()> {
     setup::need(&[Package::LIBNFS])?;
-    for arch in Arch::ALL {
-        for user in users() {
-            let server = Server::start(ServerOptions {
-                arch,
-                user,
-                ..ServerOptions::serving(&[directory])
-            })?;
-            test(&server).with_context(|| {
-                format!(
-                    "as {arch:?} and user {user:?}; the server said {:#?}",
-                    server.lines()
-                )
-            })?;
-        }
+    let mut worlds = vec![(Arch::Aarch64, None)];
+    worlds.extend(users().last().map(|user| (Arch::Armv7, *user)));
+    for arch in Arch::NATIVE {
+        worlds.extend(users().into_iter().map(|user| (arch, user)));
+    }
+    for (arch, user) in worlds {
+        let server = Server::start(ServerOptions {
+            arch,
+            user,
+            ..ServerOptions::serving(&[directory])
+        })?;
+        test(&server).with_context(|| {
+            format!(
+                "as {arch:?} and user {user:?}; the server said {:#?}",
+                server.lines()
+            )
+        })?;
     }
     Ok(())
 }
@@ -171,7 +174,7 @@ fn a_gibibyte_arrives_with_the_same_sha256() -> Result<()> {
     let turn = Cell::new(0);
     each_server(directory.path(), |server| {
         let url = url(server, &path);
-        let sum = if matches!(turn.replace(turn.get() + 1), 0 | 3) {
+        let sum = if matches!(turn.replace(turn.get() + 1), 0 | 2 | 5) {
             sha256_of(Command::new("nfs-cat").arg(&url))?
         } else {
             let output = Command::new("nfs-cp")
