@@ -152,6 +152,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_ms(500);
 /// Descriptors of files are let go when nothing was asked for so long, so that deleted files free their space.
 pub const NODE_IDLE: Duration = Duration::from_secs(1);
 
+/// How long a check waits for all answers together: less than who runs it does.
+pub const CHECK_PATIENCE: Duration = Duration::from_secs(3);
+/// Bytes of what a check says in JSON: a path of which each byte is escaped, and some words.
+pub const CHECK_JSON_BYTES: usize = 8 << 10;
+const _: () = assert!(EXPORT_PATH_BYTES_MAX * 5 + 1024 < CHECK_JSON_BYTES);
+
 /// Events of one kind from one peer in a minute; the rest is counted, not told.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 

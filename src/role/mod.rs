@@ -7,7 +7,9 @@ use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::text::{Text, parts, place_in, text};
 
-#[cfg(any(feature = "nfs", feature = "sftp-server"))]
+#[cfg(feature = "check")]
+mod check;
+#[cfg(any(feature = "nfs", feature = "sftp-server", feature = "check"))]
 mod flags;
 #[cfg(feature = "ls")]
 mod inside;
@@ -19,7 +21,7 @@ mod reasons;
 mod serve;
 #[cfg(feature = "sftp-server")]
 mod sftp_server;
-#[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
+#[cfg_attr(not(all(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod words;
 
 const HELP: &[Text] = &[
@@ -32,6 +34,8 @@ const HELP: &[Text] = &[
     sftp_server::SUMMARY,
     #[cfg(feature = "ls")]
     inside::SUMMARY,
+    #[cfg(feature = "check")]
+    check::SUMMARY,
     text!("\nstowaway ROLE --help has its options.\n"),
 ];
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -54,7 +58,11 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &[u8] = b"serve nfs unfsd sftp-server ls cat";
+    const ROLES: &[u8] = if cfg!(feature = "check") {
+        b"serve nfs unfsd sftp-server ls cat check"
+    } else {
+        b"serve nfs unfsd sftp-server ls cat"
+    };
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();
@@ -83,6 +91,8 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         Some(3) => sftp_server::run(args),
         #[cfg(feature = "ls")]
         Some(role @ 4..=5) => inside::run(args, role == 5),
+        #[cfg(feature = "check")]
+        Some(6) => check::run(args),
         _ => {
             inform(word, HELP)?;
             Err(complain(USAGE, text!("there is no role"), word, SEE_HELP))
@@ -118,7 +128,7 @@ fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
 }
 
 /// Says on one line of which word the value is wrong, and what to do; the status to exit with.
-#[cfg(any(feature = "nfs", feature = "sftp-server"))]
+#[cfg(any(feature = "nfs", feature = "sftp-server", feature = "check"))]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
     event::tell(&mut Console, word, value, why);
     USAGE

@@ -259,6 +259,17 @@ pub fn open_at(at: SocketAddr, connects: bool) -> Result<File, Errno> {
     Ok(file)
 }
 
+/// A connection to a port of a host, which nobody waits for: who uses it is told whether it was made.
+pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
+    let mut at = Address::ROOM;
+    at.set_host(host, port);
+    let socket = open(at.family(), STREAM | NONBLOCK)?;
+    match call(socket.as_raw_fd(), Verb::Connect, &mut at) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error),
+    }
+}
+
 /// A socket for datagrams to whoever listens at the socket file `path`. What is not taken at once is lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     let socket = open(UNIX, DATAGRAM | NONBLOCK)?;

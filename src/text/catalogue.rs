@@ -3,7 +3,7 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 11] = [
+const GROUPS: [(bool, &[&str]); 13] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
@@ -15,6 +15,8 @@ const GROUPS: [(bool, &[&str]); 11] = [
     (cfg!(all(feature = "iso", feature = "nfs")), ISO_NFS),
     (cfg!(any(feature = "ls", feature = "ipxe")), ISO_READ),
     (cfg!(feature = "ipxe"), BOOT),
+    (cfg!(feature = "check"), CHECK),
+    (cfg!(all(feature = "check", not(feature = "nfs"))), PLACES),
 ];
 
 /// What requests of SFTP come to, sent with every reply that is nothing but a status. To find a text, those before it are
@@ -226,6 +228,34 @@ const BOOT: &[&str] = &[
     "/install.386/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
     "/install.a64/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
     "/\x02# \x06: left out: an unknown layout, or a path that iPXE may split\n",
+];
+
+const CHECK: &[&str] = &[
+    // Role.
+    "  check nfs|all\t\twhether it serves: exit 0 or 1\n",
+    include_str!("../role/check/help.txt"),
+    // Arguments.
+    "cannot check",
+    "name nfs or all",
+    // What came of it.
+    " fails at",
+    "nobody listens there; start it, or see -n, -m and -l",
+    "what answers there is no NFS server, or hung up; see -n, -m and -l",
+    "no answer within 3 s; see its disks, its load, and firewalls",
+    "the server cannot go there; see what it says",
+    "it is gone, or its disk failed; see what the server says",
+    ": ",
+    " exports at ",
+    ":{\"ok\":true,\"exports\":",
+    ":{\"ok\":false,\"about\":",
+    ",\"why\":",
+];
+
+/// Of the arguments of `nfs`, where there are no others of it.
+const PLACES: &[&str] = &[
+    "name a port below 65536",
+    "name a port below 65536",
+    "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
 ];
 
 /// Where these texts stand, one behind the other, among those that the file has. Of what it does not have nothing is ever told:

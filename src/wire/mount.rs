@@ -9,6 +9,9 @@ pub const VERSION_3: u32 = 3;
 /// The longest path on the wire, in bytes.
 #[doc(alias = "MNTPATHLEN")]
 pub const PATH_BYTES_MAX: u32 = 1024;
+/// The longest name of a group in the list of exports, in bytes.
+#[doc(alias = "MNTNAMLEN")]
+pub const GROUP_BYTES_MAX: u32 = 255;
 /// Bytes of a version 1 handle, always.
 #[doc(alias = "FHSIZE")]
 pub const HANDLE_V1_BYTES: usize = 32;

@@ -27,6 +27,13 @@ pub struct Credential<'a> {
 }
 
 impl Credential<'_> {
+    /// The user of whom a mount is asked, as a rule.
+    pub const ROOT: Self = Self {
+        uid: 0,
+        gid: 0,
+        groups: &[],
+    };
+
     /// Other groups, at most 16.
     pub fn groups(&self) -> impl Iterator<Item = u32> {
         let (words, _) = self.groups.as_chunks();
@@ -137,6 +144,25 @@ impl<'a> Call<'a> {
     }
 }
 
+impl Call<'_> {
+    /// Writes a header, which the arguments follow. The machine has no name.
+    pub fn emit(&self, packet: &mut Writer<'_>) {
+        let kind = [self.xid, 0, 2];
+        packet.words(&kind);
+        packet.words(&[self.program, self.version, self.procedure]);
+        match &self.credential {
+            None => packet.words(&[0, 0]),
+            Some(who) => {
+                let groups = who.groups;
+                let len = groups.len() as u32;
+                packet.words(&[1, len.wrapping_add(20), 0, 0, who.uid, who.gid, len / 4]);
+                packet.put(groups);
+            }
+        }
+        packet.words(&[0, 0]);
+    }
+}
+
 /// Takes an AUTH_SYS body apart.
 fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
     let _stamp = body.u32();
@@ -172,6 +198,17 @@ pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>)
     reply.words(&[0, 0, 0, stat]);
     if let Err(Reject::Version(low, high)) = outcome {
         reply.words(&[low.into(), high.into()]);
+    }
+}
+
+/// Takes the header of the reply to a call and leaves `packet` at the results; malformed, also if the call was not carried out.
+pub fn parse_reply(packet: &mut Reader<'_>, xid: u32) {
+    let replies = packet.u32() == xid;
+    let accepts = packet.u32() == 1 && packet.u32() == 0;
+    let _flavor = packet.u32();
+    packet.opaque(AUTH_BYTES_MAX);
+    if packet.u32() != 0 || !replies || !accepts {
+        packet.refuse();
     }
 }
 
@@ -290,6 +327,63 @@ mod tests {
         check(&words(&[7, 1, 0]), Err(NotACall::Reply));
         check(&words(&[7, 2, 2]), Err(NotACall::Malformed));
         check(&[0; 3], Err(NotACall::Malformed));
+    }
+
+    #[test]
+    fn calls_are_read_as_they_were_written() {
+        let groups = words(&[7, 8]);
+        let who = Credential {
+            groups: &groups,
+            ..Credential::ROOT
+        };
+        for credential in [None, Some(Credential::ROOT), Some(who)] {
+            let call = Call {
+                xid: 7,
+                program: 100_005,
+                version: 3,
+                procedure: 5,
+                credential,
+            };
+            let mut room = [0; 100];
+            let mut packet = Writer::new(&mut room);
+            call.emit(&mut packet);
+            let mut read = Call::default();
+            let mut packet = Reader::new(packet.since(0));
+            assert_eq!(read.parse(&mut packet), Ok(()));
+            assert_eq!((read, packet.rest()), (call, &[][..]));
+        }
+    }
+
+    #[test]
+    fn a_reply_is_to_the_call_and_whole_and_says_that_it_was_carried_out() {
+        let parsed = |packet: &[u8]| {
+            let mut packet = Reader::new(packet);
+            parse_reply(&mut packet, 7);
+            packet.check().map(|()| packet.rest().to_vec())
+        };
+        for outcome in [
+            Ok(()),
+            Err(Reject::Program),
+            Err(Reject::Version(1, 3)),
+            Err(Reject::Procedure),
+            Err(Reject::Arguments),
+            Err(Reject::System),
+            Err(Reject::RpcVersion),
+            Err(Reject::BadCredential),
+        ] {
+            let mut room = [0; 64];
+            let mut packet = Writer::new(&mut room);
+            emit_reply(&mut packet, 7, outcome);
+            packet.u32(9);
+            let packet = packet.since(0);
+            let results = outcome.map(|()| vec![0, 0, 0, 9]).map_err(|_| Malformed);
+            assert_eq!(parsed(packet), results, "{outcome:?}");
+            assert_eq!(parsed(&packet[..20]), Err(Malformed));
+        }
+        assert_eq!(parsed(&words(&[8, 1, 0, 0, 0, 0])), Err(Malformed));
+        assert_eq!(parsed(&words(&[7, 0, 0, 0, 0, 0])), Err(Malformed));
+        // A verifier of another kind is passed over.
+        assert_eq!(parsed(&words(&[7, 1, 0, 6, 4, 9, 0])), Ok(vec![]));
     }
 
     #[test]

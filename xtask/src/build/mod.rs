@@ -85,6 +85,8 @@ pub enum Role {
     Ipxe,
     /// Lists and reads what is inside them, by hand
     Ls,
+    /// Says whether it serves
+    Check,
 }
 
 impl Role {
@@ -96,6 +98,7 @@ impl Role {
         Self::Iso,
         Self::Ipxe,
         Self::Ls,
+        Self::Check,
     ];
 
     /// As on the command line and in Cargo.toml.
@@ -107,6 +110,7 @@ impl Role {
             Self::Iso => "iso",
             Self::Ipxe => "ipxe",
             Self::Ls => "ls",
+            Self::Check => "check",
         }
     }
 }
