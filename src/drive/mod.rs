@@ -175,6 +175,8 @@ impl<'a> Driver<'a> {
         while !ready.stop {
             self.turn(&mut ready);
         }
+        // What may wait for the disk does not outlast the process otherwise.
+        self.vfs.rest();
         self.events.tell(event::STOPPING, b"", Text::NOTHING);
     }
 

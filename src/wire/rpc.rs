@@ -27,13 +27,6 @@ pub struct Credential<'a> {
 }
 
 impl Credential<'_> {
-    /// The user of whom a mount is asked, as a rule.
-    pub const ROOT: Self = Self {
-        uid: 0,
-        gid: 0,
-        groups: &[],
-    };
-
     /// Other groups, at most 16.
     pub fn groups(&self) -> impl Iterator<Item = u32> {
         let (words, _) = self.groups.as_chunks();
@@ -144,23 +137,14 @@ impl<'a> Call<'a> {
     }
 }
 
-impl Call<'_> {
-    /// Writes a header, which the arguments follow. The machine has no name.
-    pub fn emit(&self, packet: &mut Writer<'_>) {
-        let kind = [self.xid, 0, 2];
-        packet.words(&kind);
-        packet.words(&[self.program, self.version, self.procedure]);
-        match &self.credential {
-            None => packet.words(&[0, 0]),
-            Some(who) => {
-                let groups = who.groups;
-                let len = groups.len() as u32;
-                packet.words(&[1, len.wrapping_add(20), 0, 0, who.uid, who.gid, len / 4]);
-                packet.put(groups);
-            }
-        }
-        packet.words(&[0, 0]);
-    }
+/// Writes a whole record's mark, to be patched, and the header of a call, which the arguments follow, of a program's version 3,
+/// by root, as mounts are asked for as a rule. The machine has no name.
+#[inline(never)]
+pub fn emit_call(record: &mut Writer<'_>, xid: u32, program: u32, procedure: u32) {
+    record.words(&[0, xid, 0, 2, program, 3, procedure]);
+    // AUTH_SYS of five words, which are all 0; then AUTH_NONE without any.
+    record.put(&[0, 0, 0, 1, 0, 0, 0, 20]);
+    record.put(&[0; 28]);
 }
 
 /// Takes an AUTH_SYS body apart.
@@ -331,27 +315,24 @@ mod tests {
 
     #[test]
     fn calls_are_read_as_they_were_written() {
-        let groups = words(&[7, 8]);
-        let who = Credential {
-            groups: &groups,
-            ..Credential::ROOT
+        let mut room = [0; 100];
+        let mut record = Writer::new(&mut room);
+        emit_call(&mut record, 7, 100_005, 5);
+        let mut read = Call::default();
+        let mut packet = Reader::new(record.since(MARK_BYTES));
+        assert_eq!(read.parse(&mut packet), Ok(()));
+        let expect = Call {
+            xid: 7,
+            program: 100_005,
+            version: 3,
+            procedure: 5,
+            credential: Some(Credential {
+                uid: 0,
+                gid: 0,
+                groups: &[],
+            }),
         };
-        for credential in [None, Some(Credential::ROOT), Some(who)] {
-            let call = Call {
-                xid: 7,
-                program: 100_005,
-                version: 3,
-                procedure: 5,
-                credential,
-            };
-            let mut room = [0; 100];
-            let mut packet = Writer::new(&mut room);
-            call.emit(&mut packet);
-            let mut read = Call::default();
-            let mut packet = Reader::new(packet.since(0));
-            assert_eq!(read.parse(&mut packet), Ok(()));
-            assert_eq!((read, packet.rest()), (call, &[][..]));
-        }
+        assert_eq!((read, packet.rest()), (expect, &[][..]));
     }
 
     #[test]

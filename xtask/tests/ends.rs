@@ -8,11 +8,12 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
-use xtask::client::{Auth, Client, Nfs, Procedure, record};
+use xtask::client::{Auth, Client, How, Nfs, Procedure, Set, Stable, record};
 use xtask::server::{Server, ServerOptions, binary, public_dir};
+use xtask::setup::{self, Package};
 
 #[test]
 fn both_signals_end_it_with_zero_whatever_its_clients_do() -> Result<()> {
@@ -195,5 +196,156 @@ fn serve_restarts_a_killed_role_and_takes_it_along_when_it_dies() -> Result<()> 
         );
         sleep(Duration::from_millis(10));
     }
+    Ok(())
+}
+
+/// One who makes files, each for good, until the server is gone; the names of those that were acknowledged.
+fn write_until_the_end(server: &Server, directory: &Path, writer: usize) -> Result<Vec<String>> {
+    let (mut client, root) = server.open(directory)?;
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        let name = format!("{writer}-{number}");
+        let begun = format!("{name}.begun");
+        let stable = if number % 2 == 0 {
+            Stable::FILE_SYNC
+        } else {
+            Stable::UNSTABLE
+        };
+        let written = || -> Result<()> {
+            let file = client.create(&root, &begun, How::Unchecked(Set::default()))?;
+            let verifier = client.write_all(&file, 0, stable, &content(&name), 64 << 10)?;
+            if stable == Stable::UNSTABLE {
+                ensure!(client.commit(&file, 0, 0)? == verifier);
+            }
+            client.rename(&root, &begun, &root, &name)
+        }();
+        match written {
+            Ok(()) => acknowledged.push(name),
+            Err(_) => break,
+        }
+    }
+    Ok(acknowledged)
+}
+
+/// What a file of this name is to hold.
+fn content(name: &str) -> Vec<u8> {
+    name.bytes().cycle().take(200_000).collect()
+}
+
+/// One who reads megabytes until the server is gone: each reply is whole, or there is none.
+fn read_until_the_end(server: &Server, directory: &Path, large: &[u8]) -> Result<usize> {
+    let (mut client, root) = server.open(directory)?;
+    let file = client.lookup(&root, "large")?;
+    let mut count = 0;
+    while let Ok((bytes, _)) = client.read(&file, 0, 1 << 20) {
+        ensure!(bytes == &large[..1 << 20], "a reply is not what the file is");
+        count += 1;
+    }
+    Ok(count)
+}
+
+#[test]
+fn what_was_acknowledged_under_load_is_there_after_it_was_stopped() -> Result<()> {
+    let large: Vec<u8> = (0..4u32 << 20).map(|at| (at >> 8 ^ at) as u8).collect();
+    for (role, mode) in [("nfs", "rw"), ("serve", "rw"), ("serve", "rw,async")] {
+        let directory = public_dir()?;
+        fs::write(directory.path().join("large"), &large)?;
+        let options = ServerOptions {
+            role,
+            exports: vec![format!("{}:{mode},no_root_squash", directory.path().display())],
+            ..ServerOptions::default()
+        };
+        let server = Server::start(options.clone())?;
+        let (names, reads, asked) = thread::scope(|scope| -> Result<_> {
+            let (server, path) = (&server, directory.path());
+            let writers: Vec<_> = (0..4)
+                .map(|writer| scope.spawn(move || write_until_the_end(server, path, writer)))
+                .collect();
+            let reader = scope.spawn(|| read_until_the_end(server, path, &large));
+            sleep(Duration::from_millis(500));
+            let asked = Instant::now();
+            server.signal(Signal::SIGTERM)?;
+            let mut names = Vec::new();
+            for writer in writers {
+                names.extend(writer.join().expect("a writer failed")?);
+            }
+            let reads = reader.join().expect("the reader failed")?;
+            Ok((names, reads, asked))
+        })?;
+        let (status, _) = server.wait_for_end()?;
+        ensure!(
+            status.code() == Some(0) && asked.elapsed() < Duration::from_secs(3),
+            "{role}: {status} after {:?}",
+            asked.elapsed()
+        );
+        ensure!(!names.is_empty() && reads > 0, "{role}: nothing was done");
+        let again = Server::start(options)?;
+        let (mut client, root) = again.open(directory.path())?;
+        for name in names {
+            let file = client
+                .lookup(&root, &name)
+                .with_context(|| format!("{role} said that {name} is there"))?;
+            let mut read = Vec::new();
+            while read.len() < 200_000 {
+                let (bytes, _) = client.read(&file, read.len() as u64, 1 << 20)?;
+                ensure!(!bytes.is_empty(), "{role}: {name} is short");
+                read.extend(bytes);
+            }
+            ensure!(read == content(&name), "{role}: {name} holds something else");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn names_that_may_wait_are_on_disk_before_it_ends() -> Result<()> {
+    setup::need(&[Package::STRACE])?;
+    let (directory, place) = (public_dir()?, public_dir()?);
+    let trace = place.path().join("trace");
+    let server = Server::start(ServerOptions {
+        exports: vec![format!("{}:rw,async", directory.path().display())],
+        through: ["strace", "-f", "-e", "trace=/mkdir|sync", "-o"]
+            .map(String::from)
+            .into_iter()
+            .chain([trace.display().to_string()])
+            .collect(),
+        arguments: vec!["--handles".into(), "path".into()],
+        ..ServerOptions::default()
+    })?;
+    std::os::unix::fs::chown(directory.path(), Some(65534), Some(65534))?;
+    let (mut client, root) = server.open(directory.path())?;
+    client.mkdir(&root, "new", Set::default())?;
+    // At once: after a second without requests it would be done anyway.
+    for child in server.children()? {
+        kill(Pid::from_raw(child.try_into()?), Signal::SIGTERM)?;
+    }
+    server.wait_for_end()?;
+    let text = fs::read_to_string(&trace)?;
+    let (_, behind) = text
+        .rsplit_once("mkdirat(")
+        .with_context(|| format!("nothing was made: {text}"))?;
+    ensure!(behind.contains("sync("), "it is not on disk: {text}");
+    Ok(())
+}
+
+#[test]
+fn a_role_that_hangs_holds_the_end_up_for_five_seconds() -> Result<()> {
+    let directory = public_dir()?;
+    let mut server = Server::start(ServerOptions {
+        role: "serve",
+        ..ServerOptions::serving(&[directory.path()])
+    })?;
+    let child = *server.children()?.first().context("no role")?;
+    kill(Pid::from_raw(child.try_into()?), Signal::SIGSTOP)?;
+    let start = Instant::now();
+    server.signal(Signal::SIGTERM)?;
+    // Kubernetes gives ten in the sample.
+    while server.is_alive()? {
+        ensure!(start.elapsed() < Duration::from_secs(8), "it goes on");
+        sleep(Duration::from_millis(20));
+    }
+    let (status, _) = server.wait_for_end()?;
+    ensure!(status.code() == Some(0), "it ended with {status}");
+    ensure!(!is_running(child), "the role is still there");
     Ok(())
 }

@@ -75,7 +75,7 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
     let good = directory.path().display().to_string();
     let unknown_option = format!("{good}:wibble");
     let long_path = format!("/{}", "x".repeat(107));
-    let cases: [(&[&str], &str); 27] = [
+    let cases: [(&[&str], &str); 31] = [
         (&["wibble"], "wibble"),
         (&["nfs"], "--export"),
         (&["nfs", "-p"], "--export"),
@@ -106,6 +106,10 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
             "--i-trust-this-network",
         ),
         (&["sftp-server", "--listen", &long_path], "107 bytes"),
+        (&["check"], "name nfs or all"),
+        (&["check", "wibble"], "wibble: name nfs or all"),
+        (&["check", "nfs", "--wibble"], "--wibble"),
+        (&["check", "all", "-n", "99999"], "-n 99999"),
     ];
     for (words, part) in cases {
         complains(words, USAGE, &[part])?;
@@ -202,6 +206,8 @@ fn help_and_version_go_to_stdout_and_fit_a_terminal() -> Result<()> {
         &["nfs", "--help"],
         &["nfs", "-h"],
         &["serve", "--help"],
+        &["check", "--help"],
+        &["check", "nfs", "-h"],
     ] {
         let output = run(words)?;
         let text = String::from_utf8(output.stdout)?;

@@ -1,27 +1,27 @@
-//! `check`: whether what is to be served is served, asked as a client would. For who has no shell to ask with.
+//! `check`: whether what is to be served is served, asked as a client would. For who has no shell to ask with. RFC 1813, RFC 5531.
 //!
-//! An open port is not enough: every export is mounted and its root looked at, so that a disk that hangs or is gone is found.
-
-mod peer;
+//! An open port is not enough: every export is mounted and its top looked at, so that a disk that hangs or is gone is found.
 
 use super::flags::Flags;
 use super::words::{address, port};
 use super::{Console, DONE, FAILED, Status, USAGE, complain, inform, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_PATIENCE, NFS_PORT, REPLY_BYTES};
 use crate::event::{self, Line};
+use crate::sys::files::File;
 use crate::sys::start::Args;
-use crate::sys::{self, heap};
-use crate::text::{Text, nth, place_in, text};
+use crate::sys::{self, heap, sockets};
+use crate::text::{Ends as _, Text, nth, place_in, text};
 use crate::time::Instant;
-use crate::wire::nfs3::Procedure;
-use crate::wire::{Reader, Writer, mount, nfs3};
+use crate::wire::nfs3::{self, Procedure};
+use crate::wire::rpc::{Mark, emit_call, parse_reply};
+use crate::wire::{Reader, Writer, mount};
 use core::ffi::CStr;
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
-use peer::{Peer, ROOM_BYTES, STRANGE};
+use core::net::{Ipv4Addr, SocketAddrV6};
+use rustix::event::{PollFd, PollFlags};
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text = text!("  check nfs|all\t\twhether it serves: exit 0 or 1\n");
-/// In the order of [`Target::set`].
+/// In the order of [`Check::set`].
 const FLAGS: Flags = Flags {
     names: b"--json n m l",
     bare_count: 1,
@@ -36,25 +36,31 @@ const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 /// What can be checked; the first is all the others.
 const NAMES: &[u8] = b"all nfs";
-/// How, in the same order.
-const SERVICES: [Check; 1] = [nfs];
+/// How, in the same order: the number of things that are served; `None`: what fails, and why, is left in the check.
+const SERVICES: [fn(&mut Check) -> Option<u32>; 1] = [Check::nfs];
 
-/// Asks a service: the number of things that it serves, or why it does not. What that is about is left in the second argument,
-/// unless it is the address.
-type Check = fn(&mut Target, &mut &'static [u8]) -> Result<u32, Text>;
+/// Bytes of the longest call, and of any reply but lists.
+const ROOM_BYTES: usize = 2 << 10;
+const _: () = assert!(mount::PATH_BYTES_MAX as usize + 256 < ROOM_BYTES);
 
-/// Where a server should be.
+/// A look at a server.
 #[derive(Clone, Copy)]
-struct Target {
-    /// An address of version 4 is mapped into version 6.
+struct Check {
+    /// When patience is at its end.
+    until: Instant,
+    /// The export that is looked at, if it is one.
+    about: &'static [u8],
+    xid: u32,
+    /// Where it asks; an address of version 4 is mapped into version 6.
     at: SocketAddrV6,
     mount_port: Option<u16>,
     is_json: bool,
-    /// When patience is at its end.
-    until: Instant,
+    /// What it means if it fails now.
+    why: Text,
 }
 
 /// Checks what the arguments name.
+#[inline(never)]
 pub(super) fn run(mut args: Args) -> Result<(), Status> {
     let word = args.next().unwrap_or_default().to_bytes();
     inform(word, HELP)?;
@@ -63,99 +69,237 @@ pub(super) fn run(mut args: Args) -> Result<(), Status> {
         return Err(complain(USAGE, what, word, text!("name nfs or all")));
     };
     let here = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
-    let mut target = Target {
+    let mut check = Check {
+        until: sys::now().after(CHECK_PATIENCE),
+        about: b"",
+        xid: 0,
         at: SocketAddrV6::new(here, NFS_PORT, 0, 0),
         mount_port: None,
         is_json: false,
-        until: sys::now().after(CHECK_PATIENCE),
+        why: Text::NOTHING,
     };
-    FLAGS.read(args, &mut |flag, value| target.set(flag, value))?;
+    FLAGS.read(args, &mut |flag, value| check.set(flag, value))?;
     let mut json = Writer::new(heap::bytes(CHECK_JSON_BYTES));
     let mut status = DONE;
-    for (place, check) in SERVICES.iter().enumerate() {
-        let place = place + 1;
-        if wanted == 0 || wanted == place {
+    for (before, service) in SERVICES.iter().enumerate() {
+        if wanted == 0 || wanted == before + 1 {
+            let mut check = check;
+            let found = service(&mut check);
+            if found.is_none() {
+                status = FAILED;
+            }
             json.put(if json.position() == 0 { b"{" } else { b"," });
-            let served = target.check(nth(NAMES, b' ', place), *check, &mut json);
-            status = if served { status } else { FAILED };
+            check.tell(nth(NAMES, b' ', before + 1), found, &mut json);
         }
     }
-    if target.is_json {
+    if check.is_json {
         json.put(b"}\n");
         print(json.since(0));
     }
     Err(status)
 }
 
-impl Target {
+impl Check {
     /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
     fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match place {
             0 => self.is_json = true,
-            1 => self.at.set_port(port(text)?),
-            2 => self.mount_port = Some(port(text)?),
+            // Who listens everywhere listens there, too.
+            3 => self.at.set_ip(match u128::from(address(text)?) {
+                0 => 1.into(),
+                0xffff_0000_0000 => 0xffff_7f00_0001.into(),
+                ip => ip.into(),
+            }),
             _ => {
-                let ip = address(text)?;
-                // Who listens everywhere listens there, too.
-                self.at.set_ip(if ip.is_unspecified() {
-                    Ipv6Addr::LOCALHOST
-                } else if ip == Ipv4Addr::UNSPECIFIED.to_ipv6_mapped() {
-                    Ipv4Addr::LOCALHOST.to_ipv6_mapped()
+                let port = port(text)?;
+                if place == 1 {
+                    self.at.set_port(port);
                 } else {
-                    ip
-                });
+                    self.mount_port = Some(port);
+                }
             }
         }
         Some(())
     }
 
-    /// Checks a service and says what came of it, or puts it behind the rest; whether it is served.
-    fn check(mut self, name: &[u8], check: Check, json: &mut Writer<'_>) -> bool {
-        let mut about = &b""[..];
-        let found = check(&mut self, &mut about);
+    /// Says what came of it, or puts it behind the rest.
+    #[inline(never)]
+    fn tell(&self, name: &[u8], found: Option<u32>, json: &mut Writer<'_>) {
         let (mut place, mut line) = (Line::default(), Line::default());
         place.socket(self.at.into());
-        let about = if about.is_empty() {
-            place.bytes()
-        } else {
-            about
+        let about = match self.about {
+            b"" => place.bytes(),
+            path => path,
         };
         quote(json, name);
-        match found {
-            Ok(count) => {
-                line.number(count);
-                json.put(text!(":{\"ok\":true,\"exports\":").bytes());
-                json.put(line.bytes());
+        line.raw(name);
+        if let Some(count) = found {
+            line.say(text!(": "))
+                .number(count)
+                .say(text!(" exports at "));
+            line.raw(about);
+            if !self.is_json {
+                return print(line.end());
             }
-            Err(why) => {
-                json.put(text!(":{\"ok\":false,\"about\":").bytes());
-                quote(json, about);
-                json.put(text!(",\"why\":").bytes());
-                quote(json, why.bytes());
+            json.put(text!(":{\"ok\":true,\"exports\":").bytes());
+            let mut number = Line::default();
+            json.put(number.number(count).bytes());
+        } else {
+            line.say(text!(" fails at"));
+            if !self.is_json {
+                return event::tell(&mut Console, line.bytes(), about, self.why);
             }
+            json.put(text!(":{\"ok\":false,\"about\":").bytes());
+            quote(json, about);
+            json.put(text!(",\"why\":").bytes());
+            quote(json, self.why.bytes());
         }
         json.put(b"}");
-        if !self.is_json {
-            let mut line = Line::default();
-            line.raw(name);
-            match found {
-                Ok(count) => {
-                    line.say(text!(": ")).number(count);
-                    line.say(text!(" exports at ")).raw(place.bytes());
-                    print(line.end());
-                }
-                Err(why) => {
-                    line.say(text!(" fails at"));
-                    event::tell(&mut Console, line.bytes(), about, why);
-                }
+    }
+
+    /// Has NFS answer, then mounts each export and looks at what was mounted.
+    #[inline(never)]
+    fn nfs(&mut self) -> Option<u32> {
+        const NULL: u32 = Procedure::Null as u32;
+        const GET_ATTR: u32 = Procedure::GetAttr as u32;
+        let (room, mount_room) = (heap::bytes(ROOM_BYTES), heap::bytes(ROOM_BYTES));
+        let port = self.at.port();
+        let files = self.connect()?;
+        let nothing = self.ask(&files, nfs3::PROGRAM, NULL, b"", room);
+        ended(nothing)?;
+        self.at.set_port(self.mount_port.unwrap_or(port));
+        let mounts = self.connect()?;
+        let procedure = mount::procedure::EXPORT;
+        let list_room = heap::bytes(REPLY_BYTES);
+        let mut list = self.ask(&mounts, mount::PROGRAM, procedure, b"", list_room);
+        let mut count = 0;
+        while list.flag() {
+            let path = list.opaque(mount::PATH_BYTES_MAX);
+            while list.flag() {
+                list.opaque(mount::GROUP_BYTES_MAX);
+            }
+            list.check().ok()?;
+            self.about = path;
+            let procedure = mount::procedure::MNT;
+            let mut mounted = self.ask(&mounts, mount::PROGRAM, procedure, path, mount_room);
+            self.is_done(&mut mounted)?;
+            let handle = mounted.opaque(nfs3::HANDLE_BYTES_MAX);
+            let flavor_count = mounted.u32() as usize;
+            mounted.take(flavor_count.saturating_mul(4));
+            ended(mounted)?;
+            let mut top = self.ask(&files, nfs3::PROGRAM, GET_ATTR, handle, room);
+            self.is_done(&mut top)?;
+            // A file, as an image is one, or a directory.
+            if !matches!(top.u32(), 1 | 2) {
+                return None;
+            }
+            top.take(nfs3::ATTRIBUTES_BYTES - 4);
+            ended(top)?;
+            self.about = b"";
+            count += 1;
+        }
+        ended(list)?;
+        self.at.set_port(port);
+        Some(count)
+    }
+
+    /// Connects to where it asks.
+    #[inline(never)]
+    fn connect(&mut self) -> Option<File> {
+        self.why = text!("nobody listens there; start it, or see -n, -m and -l");
+        sockets::connect(*self.at.ip(), self.at.port()).ok()
+    }
+
+    /// Takes the status before results; `None`: it could not be done.
+    fn is_done(&mut self, results: &mut Reader<'_>) -> Option<()> {
+        if results.u32() == 0 {
+            return Some(());
+        }
+        self.why =
+            text!("the server cannot get there: it is gone, or its disk failed; see what it says");
+        None
+    }
+
+    /// Calls a procedure of a program, with an argument if it takes one; the results, malformed also if there are none. Both
+    /// have to fit in `room`.
+    #[inline(never)]
+    fn ask<'a>(
+        &mut self,
+        socket: &File,
+        program: u32,
+        procedure: u32,
+        argument: &[u8],
+        room: &'a mut [u8],
+    ) -> Reader<'a> {
+        self.xid += 1;
+        let mut call = Writer::new(room);
+        emit_call(&mut call, self.xid, program, procedure);
+        if !argument.is_empty() {
+            call.opaque(argument);
+        }
+        let len = call.position();
+        call.patch(0, Mark::whole(len as u32 - 4));
+        let len = self.exchange(socket, len, room).unwrap_or(0);
+        let mut reply = Reader::new(room.head(len));
+        parse_reply(&mut reply, self.xid);
+        reply
+    }
+
+    /// Sends the first `len` bytes of `room` and receives the record that comes then; its length.
+    fn exchange(&mut self, socket: &File, len: usize, room: &mut [u8]) -> Option<usize> {
+        self.wait(socket, PollFlags::OUT)?;
+        // Nothing is on its way: a call is taken whole.
+        let sent = sockets::send(socket, room.head(len), false);
+        sent.ok().filter(|sent| *sent == len)?;
+        self.why = text!("what answers there is no NFS server, or hung up; see -n, -m and -l");
+        let mut have = 0;
+        loop {
+            let mut mark = [0; 4];
+            self.fill(socket, &mut mark)?;
+            let mark = Mark::parse(&mut Reader::new(&mark))?;
+            let len = mark.len as usize;
+            self.fill(socket, room.get_mut(have..)?.get_mut(..len)?)?;
+            have += len;
+            if mark.last {
+                return Some(have);
             }
         }
-        found.is_ok()
+    }
+
+    /// Receives as many bytes as there is room for.
+    #[inline(never)]
+    fn fill(&mut self, socket: &File, mut room: &mut [u8]) -> Option<()> {
+        while !room.is_empty() {
+            self.wait(socket, PollFlags::IN)?;
+            let count = sockets::recv(socket, room)
+                .ok()
+                .filter(|count| *count > 0)?;
+            room = room.tail_mut(count);
+        }
+        Some(())
+    }
+
+    /// Waits until a socket is ready, or patience is at its end.
+    #[inline(never)]
+    fn wait(&mut self, socket: &File, how: PollFlags) -> Option<()> {
+        let left = self.until.since(sys::now());
+        let _ = sys::sleep(&mut [PollFd::new(socket, how)], Some(left));
+        if sys::now() < self.until {
+            return Some(());
+        }
+        self.why = text!("no answer within 3 s; see its disks, its load, and firewalls");
+        None
     }
 }
 
-/// Puts a text into JSON: what the line would show as `\xNN` is shown so there, too.
+/// Whether all that was read was there, and nothing follows.
+#[inline(never)]
+fn ended(results: Reader<'_>) -> Option<()> {
+    (results.check().is_ok() && results.rest().is_empty()).then_some(())
+}
+
+/// Puts a text into JSON: what a line would show as `\xNN` is shown so there, too.
 #[inline(never)]
 fn quote(json: &mut Writer<'_>, text: &[u8]) {
     json.put(b"\"");
@@ -168,62 +312,4 @@ fn quote(json: &mut Writer<'_>, text: &[u8]) {
         }
     }
     json.put(b"\"");
-}
-
-/// Has NFS answer, then mounts each export and looks at what a client would mount.
-fn nfs(target: &mut Target, about: &mut &'static [u8]) -> Result<u32, Text> {
-    const NULL: u32 = Procedure::Null as u32;
-    const GET_ATTR: u32 = Procedure::GetAttr as u32;
-    let (room, handle_room) = (heap::bytes(ROOM_BYTES), heap::bytes(ROOM_BYTES));
-    let mut files = Peer::new(&target.at, target.until)?;
-    end(files.ask(nfs3::PROGRAM, NULL, None, room)?)?;
-
-    let nfs_port = target.at.port();
-    target.at.set_port(target.mount_port.unwrap_or(nfs_port));
-    let mut mounts = Peer::new(&target.at, target.until)?;
-    let list_room = heap::bytes(REPLY_BYTES);
-    let mut list = mounts.ask(mount::PROGRAM, mount::procedure::EXPORT, None, list_room)?;
-    let mut count = 0;
-    while list.flag() {
-        let path = list.opaque(mount::PATH_BYTES_MAX);
-        while list.flag() {
-            list.opaque(mount::GROUP_BYTES_MAX);
-        }
-        list.check().map_err(|_| STRANGE)?;
-        *about = path;
-        let procedure = mount::procedure::MNT;
-        let mut mounted = mounts.ask(mount::PROGRAM, procedure, Some(path), handle_room)?;
-        if mounted.u32() != mount::Status::Ok as u32 {
-            return Err(text!("the server cannot go there; see what it says"));
-        }
-        let handle = mounted.opaque(nfs3::HANDLE_BYTES_MAX);
-        let flavor_count = mounted.u32() as usize;
-        mounted.take(flavor_count.saturating_mul(4));
-        end(mounted)?;
-        let mut got = files.ask(nfs3::PROGRAM, GET_ATTR, Some(handle), room)?;
-        if got.u32() != nfs3::Status::Ok as u32 {
-            return Err(text!(
-                "it is gone, or its disk failed; see what the server says"
-            ));
-        }
-        // A file, as an image is one, or a directory.
-        if !matches!(got.u32(), 1 | 2) {
-            return Err(STRANGE);
-        }
-        got.take(nfs3::ATTRIBUTES_BYTES - 4);
-        end(got)?;
-        count += 1;
-    }
-    end(list)?;
-    *about = b"";
-    target.at.set_port(nfs_port);
-    Ok(count)
-}
-
-/// Whether all was as it should be, and nothing follows.
-fn end(results: Reader<'_>) -> Result<(), Text> {
-    match results.check() {
-        Ok(()) if results.rest().is_empty() => Ok(()),
-        _ => Err(STRANGE),
-    }
 }

@@ -19,6 +19,8 @@ const USER: u32 = 65534;
 /// Where all samples have what they serve.
 const EXPORT: &str = "/srv";
 const PORT: u16 = 2049;
+/// How a cluster asks whether it serves.
+const PROBE: [&str; 3] = ["/stowaway", "check", "nfs"];
 
 fn sample(name: &str) -> PathBuf {
     workspace_root().join("image").join(name)
@@ -67,11 +69,15 @@ fn arguments(pod: &Value) -> Result<Vec<String>> {
         "{image} is not this version"
     );
     let port = only(&container["ports"])?;
-    ensure!(
-        port["containerPort"] == PORT
-            && container["readinessProbe"]["tcpSocket"]["port"] == port["name"],
-        "{container}"
-    );
+    ensure!(port["containerPort"] == PORT, "{container}");
+    for name in ["readinessProbe", "livenessProbe"] {
+        let probe = &container[name];
+        ensure!(
+            probe.is_null() && name == "livenessProbe"
+                || probe["exec"]["command"] == json!(PROBE) && probe["timeoutSeconds"] == 4,
+            "{name}: {probe}"
+        );
+    }
     let (mount, volume) = (only(&container["volumeMounts"])?, only(&pod["volumes"])?);
     ensure!(
         mount["mountPath"] == EXPORT && mount["name"] == volume["name"],
@@ -98,6 +104,11 @@ fn serves(arguments: &[String], writable: bool) -> Result<()> {
     words.extend(arguments.iter().map(String::as_str));
     podman.run(&words)?;
     podman.wait_for_line("sample", "for NFS and MOUNT", 1)?;
+    let said = podman.podman(&[&["exec", "sample"], &PROBE[..]].concat())?;
+    ensure!(
+        said == format!("nfs: 1 exports at 127.0.0.1:{PORT}\n"),
+        "{said}"
+    );
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
     podman.inside(|| {
         let root = Client::connect(server)?.mount(EXPORT)?;

@@ -3,11 +3,13 @@
 use super::images;
 use super::podman::Podman;
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use tempfile::TempDir;
 use xtask::client::Client;
-use xtask::server::{Namespace, public_dir, root_for};
+use xtask::server::{Namespace, children, public_dir, root_for};
 use xtask::setup::{self, Package};
 
 /// Platforms that run on this machine.
@@ -176,6 +178,58 @@ fn it_ends_well_when_it_is_stopped() -> Result<()> {
     scene.podman.podman(&["stop", "--time", "30", NAME])?;
     let status = scene.podman.inspect(NAME, "{{.State.ExitCode}}")?;
     ensure!(status == "0", "it ended with status {status}");
+    Ok(())
+}
+
+#[test]
+fn its_health_is_asked_of_the_file_itself() -> Result<()> {
+    if !root_for("the health of a container") {
+        return Ok(());
+    }
+    let scene = Scene::new("latest")?;
+    let volume = format!("{}:/srv", scene.tree.path().display());
+    // No systemd runs here that would ask now and then: it is asked by hand.
+    scene.podman.run(&[
+        "--detach",
+        "--name",
+        NAME,
+        "--read-only",
+        "--cap-drop=all",
+        "--health-cmd",
+        r#"["/stowaway","check","all"]"#,
+        "--health-interval=disable",
+        "--volume",
+        &volume,
+        &scene.image,
+        "serve",
+        "--export",
+        "/srv/letters",
+    ])?;
+    scene.listens(1)?;
+    let healthy = || scene.podman.podman(&["healthcheck", "run", NAME]);
+    let told = || {
+        let words = ["exec", NAME, "/stowaway", "check", "nfs", "--json"];
+        scene.podman.podman(&words)
+    };
+    healthy().context("it is not well from the start")?;
+    let said = told()?;
+    ensure!(
+        said == "{\"nfs\":{\"ok\":true,\"exports\":1}}\n",
+        "it is told {said}"
+    );
+
+    // The server, not what watches over it.
+    let pid: u32 = scene.podman.inspect(NAME, "{{.State.Pid}}")?.parse()?;
+    let server = *children(pid)?.first().context("nothing serves")?;
+    let server = Pid::from_raw(server.try_into()?);
+    kill(server, Signal::SIGSTOP)?;
+    ensure!(healthy().is_err(), "it is well though it hangs");
+    kill(server, Signal::SIGCONT)?;
+    healthy().context("it is not well again")?;
+
+    fs::remove_dir_all(scene.tree.path().join("letters"))?;
+    ensure!(healthy().is_err(), "it is well without its export");
+    ensure!(told().is_err(), "of an export that is gone nothing is told");
     Ok(())
 }
 
