@@ -238,7 +238,7 @@ const CHECK: &[&str] = &[
     "cannot check",
     "name nfs or all",
     // What came of it.
-    " fails at",
+    "nfs fails at",
     "nobody listens there; start it, or see -n, -m and -l",
     "what answers there is no NFS server, or hung up; see -n, -m and -l",
     "no answer within 3 s; see its disks, its load, and firewalls",

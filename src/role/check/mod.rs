@@ -38,13 +38,15 @@ const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 const NAMES: &[u8] = b"all nfs";
 /// How, in the same order: the number of things that are served; `None`: what fails, and why, is left in the check.
 const SERVICES: [fn(&mut Check) -> Option<u32>; 1] = [Check::nfs];
+/// How it is said, in the same order, that one is not served as it should be.
+const FAILURES: Text = text!("nfs fails at");
 
 /// Bytes of the longest call, and of any reply but lists.
 const ROOM_BYTES: usize = 2 << 10;
 const _: () = assert!(mount::PATH_BYTES_MAX as usize + 256 < ROOM_BYTES);
 
 /// A look at a server.
-#[derive(Clone, Copy)]
+#[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Check {
     /// When patience is at its end.
     until: Instant,
@@ -83,13 +85,12 @@ pub(super) fn run(mut args: Args) -> Result<(), Status> {
     let mut status = DONE;
     for (before, service) in SERVICES.iter().enumerate() {
         if wanted == 0 || wanted == before + 1 {
-            let mut check = check;
             let found = service(&mut check);
             if found.is_none() {
                 status = FAILED;
             }
             json.put(if json.position() == 0 { b"{" } else { b"," });
-            check.tell(nth(NAMES, b' ', before + 1), found, &mut json);
+            check.tell(before as u8, found, &mut json);
         }
     }
     if check.is_json {
@@ -123,32 +124,30 @@ impl Check {
         Some(())
     }
 
-    /// Says what came of it, or puts it behind the rest.
+    /// Says what came of the service at this place, or puts it behind the rest.
     #[inline(never)]
-    fn tell(&self, name: &[u8], found: Option<u32>, json: &mut Writer<'_>) {
-        let (mut place, mut line) = (Line::default(), Line::default());
-        place.socket(self.at.into());
-        let about = match self.about {
-            b"" => place.bytes(),
-            path => path,
-        };
-        quote(json, name);
-        line.raw(name);
-        if let Some(count) = found {
-            line.say(text!(": "))
-                .number(count)
-                .say(text!(" exports at "));
-            line.raw(about);
-            if !self.is_json {
+    fn tell(&self, place: u8, found: Option<u32>, json: &mut Writer<'_>) {
+        let name = nth(NAMES, b' ', place as usize + 1);
+        let (mut line, mut about) = (Line::default(), self.about);
+        if !self.is_json {
+            if let Some(count) = found {
+                line.raw(name).say(text!(": ")).number(count);
+                line.say(text!(" exports at ")).socket(self.at.into());
                 return print(line.end());
             }
-            json.put(text!(":{\"ok\":true,\"exports\":").bytes());
-            let mut number = Line::default();
-            json.put(number.number(count).bytes());
         } else {
-            line.say(text!(" fails at"));
+            quote(json, name);
+        }
+        if let Some(count) = found {
+            json.put(text!(":{\"ok\":true,\"exports\":").bytes());
+            json.put(line.number(count).bytes());
+        } else {
+            if about.is_empty() {
+                about = line.socket(self.at.into()).bytes();
+            }
             if !self.is_json {
-                return event::tell(&mut Console, line.bytes(), about, self.why);
+                let what = FAILURES.plus(place).bytes();
+                return event::tell(&mut Console, what, about, self.why);
             }
             json.put(text!(":{\"ok\":false,\"about\":").bytes());
             quote(json, about);
