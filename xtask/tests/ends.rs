@@ -238,7 +238,10 @@ fn read_until_the_end(server: &Server, directory: &Path, large: &[u8]) -> Result
     let file = client.lookup(&root, "large")?;
     let mut count = 0;
     while let Ok((bytes, _)) = client.read(&file, 0, 1 << 20) {
-        ensure!(bytes == &large[..1 << 20], "a reply is not what the file is");
+        ensure!(
+            bytes == &large[..1 << 20],
+            "a reply is not what the file is"
+        );
         count += 1;
     }
     Ok(count)
@@ -252,7 +255,10 @@ fn what_was_acknowledged_under_load_is_there_after_it_was_stopped() -> Result<()
         fs::write(directory.path().join("large"), &large)?;
         let options = ServerOptions {
             role,
-            exports: vec![format!("{}:{mode},no_root_squash", directory.path().display())],
+            exports: vec![format!(
+                "{}:{mode},no_root_squash",
+                directory.path().display()
+            )],
             ..ServerOptions::default()
         };
         let server = Server::start(options.clone())?;
@@ -291,7 +297,10 @@ fn what_was_acknowledged_under_load_is_there_after_it_was_stopped() -> Result<()
                 ensure!(!bytes.is_empty(), "{role}: {name} is short");
                 read.extend(bytes);
             }
-            ensure!(read == content(&name), "{role}: {name} holds something else");
+            ensure!(
+                read == content(&name),
+                "{role}: {name} holds something else"
+            );
         }
     }
     Ok(())
