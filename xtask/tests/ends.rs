@@ -291,7 +291,7 @@ fn what_was_acknowledged_under_load_is_there_after_it_was_stopped() -> Result<()
             let file = client
                 .lookup(&root, &name)
                 .with_context(|| format!("{role} said that {name} is there"))?;
-            let mut read = Vec::new();
+            let mut read: Vec<u8> = Vec::new();
             while read.len() < 200_000 {
                 let (bytes, _) = client.read(&file, read.len() as u64, 1 << 20)?;
                 ensure!(!bytes.is_empty(), "{role}: {name} is short");
