@@ -91,7 +91,7 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,

@@ -53,11 +53,12 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         "split-spill-mode=size",
         // Two conditions that lead to one place stay two jumps, and few values are chosen without one: 0.2 %.
         "simplifycfg-branch-fold-threshold=0",
-        "phi-node-folding-threshold=1",
+        "phi-node-folding-threshold=0",
         // What was loaded once is loaded again where it may have to be, not on the way there. Registers are kept at a
         // function's beginning, where the code that gives them back can be shared. 0.2 %.
         "enable-load-pre=false",
         "enable-shrink-wrap=false",
+        "enable-gvn-hoist",
     ] {
         flags.push(format!("-Cllvm-args=-{argument}"));
     }
@@ -83,7 +84,10 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
 
 /// Makes a build for x86_64 one by Debian's compiler, with core and alloc from their source; returns the flags for that.
 pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
-    let debian = debian(&workspace_root().join("target/toolchain/debian"), Arch::X86_64)?;
+    let debian = debian(
+        &workspace_root().join("target/toolchain/debian"),
+        Arch::X86_64,
+    )?;
     let library = debian.join("usr/lib/rustlib/src/rust/library");
     cargo
         .env("RUSTC", debian.join("rustc"))

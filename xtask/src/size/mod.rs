@@ -94,7 +94,15 @@ pub fn check() -> Result<()> {
     refuse(&breaches)
 }
 
-/// One processor's files: those with one role alone that have a budget, and the one with all.
+/// The role of this name.
+fn role(name: &str) -> Result<Role> {
+    let mut roles = Role::ALL.into_iter();
+    roles.find(|role| role.name() == name).with_context(|| {
+        format!("image/size.toml has a budget for {name}, and there is no such role")
+    })
+}
+
+/// One processor's files: those with some roles alone that have a budget, and the one with all.
 struct Measured {
     arch: Arch,
     budget: Budget,
@@ -110,11 +118,8 @@ impl Measured {
         let budget = Budget::of(arch)?;
         let mut columns = Vec::new();
         for name in budget.roles.keys() {
-            let mut roles = Role::ALL.into_iter();
-            let role = roles.find(|role| role.name() == name).with_context(|| {
-                format!("image/size.toml has a budget for {name}, and there is no such role")
-            })?;
-            let steps = build::make(arch, &[role])?.steps;
+            let roles: Result<Vec<Role>> = name.split('+').map(role).collect();
+            let steps = build::make(arch, &roles?)?.steps;
             columns.push(Column {
                 name: name.clone(),
                 steps,
@@ -182,7 +187,7 @@ struct Budget {
     file: u64,
     #[serde(default)]
     rooms: BTreeMap<String, u64>,
-    /// Of the file that has one role alone.
+    /// Of the files that have these roles alone, with + between them.
     #[serde(default)]
     roles: BTreeMap<String, u64>,
 }

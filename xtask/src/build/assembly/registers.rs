@@ -368,8 +368,7 @@ fn apply(function: &Function, lines: &mut [Line<'_>], naming: &Naming) {
     else {
         return;
     };
-    for at in *first..=*last {
-        let line = &lines[at];
+    for (at, line) in lines.iter_mut().enumerate().take(*last + 1).skip(*first) {
         if let Some((word, operands)) = line
             .split_once("\t%")
             .filter(|_| line.starts_with("\t.cfi_offset"))
@@ -377,7 +376,7 @@ fn apply(function: &Function, lines: &mut [Line<'_>], naming: &Naming) {
             // Where the caller's is found.
             let (old, offset) = operands.split_once(',').unwrap_or((operands, ""));
             if let Some(new) = places.get(old) {
-                lines[at] = format!("{word}\t%{new},{offset}").into();
+                *line = format!("{word}\t%{new},{offset}").into();
             }
         } else if !function.pops.contains(&at)
             && !function.pushes.iter().any(|(push, _)| *push == at)
@@ -393,7 +392,7 @@ fn apply(function: &Function, lines: &mut [Line<'_>], naming: &Naming) {
             }
             if behind > 0 {
                 text.push_str(&line[behind..]);
-                lines[at] = text.into();
+                *line = text.into();
             }
         }
     }

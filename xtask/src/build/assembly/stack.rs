@@ -39,19 +39,89 @@ pub(super) fn grow_at_once(lines: &mut [Line<'_>]) {
     }
 }
 
-/// What is moved between the older registers is pushed and popped: a byte less.
+/// What is moved between the older registers, and small numbers, are pushed and popped: some bytes less.
 pub(super) fn move_by_push(lines: &mut [Line<'_>]) {
-    const OLDER: [&str; 7] = ["%rax", "%rbx", "%rcx", "%rdx", "%rsi", "%rdi", "%rbp"];
-    for line in lines {
-        if let Kind::Instruction(text) = kind(line)
-            && let Some(operands) = text.strip_prefix("movq\t")
-            && let Some((from, to)) = operands.split_once(", ")
-            && (OLDER.contains(&from) || from == "%rsp")
-            && OLDER.contains(&to)
-        {
-            *line = format!("\tpushq\t{from}\n\tpopq\t{to}").into();
+    for at in 0..lines.len() {
+        let Kind::Instruction(text) = kind(&lines[at]) else {
+            continue;
+        };
+        let Some((word, (from, to))) = text
+            .split_once('\t')
+            .and_then(|(word, operands)| Some((word, operands.split_once(", ")?)))
+        else {
+            continue;
+        };
+        let number = from
+            .strip_prefix('$')
+            .and_then(|text| text.parse::<i64>().ok());
+        let by_push = match (word, number) {
+            ("movq", None) => is_older(from) && is_older(to) && to != "%rsp",
+            ("movq", Some(-128..=127)) => to.ends_with(')'),
+            _ => false,
+        };
+        let whole = || whole(to).map(|to| format!("%{to}"));
+        let shorter = match (word, number) {
+            _ if by_push => Some(format!("\tpushq\t{from}\n\tpopq\t{to}")),
+            ("movl", Some(0..=127)) => whole().map(|to| format!("\tpushq\t{from}\n\tpopq\t{to}")),
+            // A small number that is shifted, where nobody asks what the shift came to.
+            ("movabsq", Some(number)) if number != 0 && !are_flags_used(&lines[at + 1..]) => {
+                let shift = number.trailing_zeros();
+                match number >> shift {
+                    small @ -128..=127 => Some(format!(
+                        "\tpushq\t${small}\n\tpopq\t{to}\n\tshlq\t${shift}, {to}"
+                    )),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        if let Some(shorter) = shorter {
+            lines[at] = shorter.into();
         }
     }
+}
+
+/// Whether a register is one of the eight that there were first, and is named as a whole.
+fn is_older(name: &str) -> bool {
+    [
+        "%rax", "%rbx", "%rcx", "%rdx", "%rsi", "%rdi", "%rbp", "%rsp",
+    ]
+    .contains(&name)
+}
+
+/// The whole of the register of which this is the lower half.
+fn whole(half: &str) -> Option<String> {
+    let name = half.strip_prefix('%')?;
+    match name.strip_prefix('e') {
+        Some(rest) => Some(format!("r{rest}")),
+        None => name
+            .strip_suffix('d')
+            .filter(|name| name.starts_with('r'))
+            .map(str::to_owned),
+    }
+}
+
+/// Whether what follows may ask what the last computation came to.
+fn are_flags_used(lines: &[Line<'_>]) -> bool {
+    for line in lines {
+        let text = match kind(line) {
+            Kind::Instruction(text) => text,
+            Kind::Remark => continue,
+            _ => return true,
+        };
+        let word = text.split('\t').next().unwrap_or_default();
+        let starts = |words: &[&str]| words.iter().any(|start| word.starts_with(start));
+        if word == "retq"
+            || starts(&["call", "test", "cmp", "add", "sub", "and", "or", "xor"])
+                && !starts(&["cmpxchg"])
+        {
+            return false;
+        }
+        if !starts(&["mov", "lea", "push", "pop"]) {
+            return true;
+        }
+    }
+    true
 }
 
 /// Registers that a function gives back as it found them, in the order in which all six are pushed.
@@ -140,6 +210,50 @@ mod tests {
         let mut expect = vec!["one:", "pushq %rbx", "popq %rdi", "pushq %rsp", "popq %rsi"];
         expect.extend(&body[2..]);
         assert_eq!(shortened(&function("one", &body)), expect);
+    }
+
+    #[test]
+    fn small_numbers_are_pushed_and_popped() {
+        let body = [
+            "movl $0, %esi",
+            "movl $127, %r8d",
+            "movl $128, %esi",
+            "movl $-1, %esi",
+            "movq $-5, 8(%rsp)",
+            "movq $1000, 8(%rsp)",
+            "movl $5, 8(%rsp)",
+            "retq",
+        ];
+        let mut expect = vec!["one:", "pushq $0", "popq %rsi", "pushq $127", "popq %r8"];
+        expect.extend(&body[2..4]);
+        expect.extend(["pushq $-5", "popq 8(%rsp)"]);
+        expect.extend(&body[5..]);
+        assert_eq!(shortened(&function("one", &body)), expect);
+    }
+
+    #[test]
+    fn large_numbers_are_shifted_where_nobody_asks_for_the_flags() {
+        let number = "movabsq $-4294967296, %rcx";
+        let body = [number, "movq %r8, %rdx", "addq %rdx, %rcx", "retq"];
+        let expect = [
+            "one:",
+            "pushq $-1",
+            "popq %rcx",
+            "shlq $32, %rcx",
+            body[1],
+            body[2],
+            body[3],
+        ];
+        assert_eq!(shortened(&function("one", &body)), expect);
+        for after in [
+            "jne .LBB0_1",
+            ".LBB0_1:",
+            "sbbq %rax, %rax",
+            "cmovneq %rax, %rdx",
+        ] {
+            let body = [number, after, "retq"];
+            assert_eq!(shortened(&function("one", &body))[1..], body);
+        }
     }
 
     #[test]
