@@ -94,7 +94,7 @@ fn kind(line: &str) -> Kind<'_> {
     let text = line.split(" #").next().unwrap_or_default().trim();
     let (word, rest) = text.split_once('\t').unwrap_or((text, ""));
     match word {
-        "" | ".loc" => Kind::Remark,
+        "" | ".loc" | ".file" => Kind::Remark,
         ".text" => Kind::Section(word),
         ".section" => Kind::Section(rest),
         _ if word.starts_with(".cfi_") || word.starts_with('#') => Kind::Remark,
