@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use nix::sys::stat::stat;
 
@@ -124,7 +124,7 @@ pub struct Args {
     /// What it can do, with commas between; everything when absent
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     roles: Vec<Role>,
-    /// Also a file of three fifths that unpacks itself in memory, beside the plain one; its path is printed instead
+    /// Also, for PCs, a file of two thirds that unpacks itself in memory, beside the plain one; its path is printed instead
     #[arg(long)]
     packed: bool,
 }
@@ -227,6 +227,11 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
 
 /// Builds the file and, beside it, one that unpacks itself to it in memory; returns the path of that.
 pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
+    ensure!(
+        Arch::NATIVE.contains(&arch),
+        "nothing unpacks itself on {} yet: leave out --packed",
+        arch.name()
+    );
     let place = build_roles(arch, roles)?;
     let plain = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
     let mut cargo = toolchain::for_file(arch)?;
