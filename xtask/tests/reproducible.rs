@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use walkdir::WalkDir;
-use xtask::build::{self, Arch, workspace_root};
+use xtask::build::{self, Arch, Role, workspace_root};
 
 /// Copies the source and what lies beside it, but nothing that was built.
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -60,7 +60,7 @@ fn two_users_in_two_directories_build_the_same_bytes() -> Result<()> {
     }
     let built = command
         .current_dir(&tree)
-        .args(["xtask", "build"])
+        .args(["xtask", "build", "--packed"])
         .env("CARGO_HOME", &crates)
         .env("RUSTUP_HOME", home_of("RUSTUP_HOME", ".rustup")?)
         .env("HOME", &home)
@@ -69,13 +69,17 @@ fn two_users_in_two_directories_build_the_same_bytes() -> Result<()> {
         .output()?;
     let said = String::from_utf8_lossy(&built.stderr);
     ensure!(built.status.success(), "cargo xtask build: {said}");
-    let there = String::from_utf8(built.stdout)?;
-    let there = Path::new(there.trim());
-    ensure!(there.starts_with(&tree), "{} was built", there.display());
-    let here = build::build(Arch::X86_64)?;
-    ensure!(fs::read(there)? == fs::read(&here)?, "the files differ");
-    // Also where its symbols are looked up.
-    let debug = |file: &Path| fs::read(file.with_extension("debug"));
-    ensure!(debug(there)? == debug(&here)?, "the debug files differ");
+    let told = String::from_utf8(built.stdout)?;
+    let there = PathBuf::from(told.lines().last().unwrap_or_default());
+    ensure!(there.starts_with(&tree), "{told}");
+    let here = build::build_packed(Arch::X86_64, &Role::ALL)?;
+    // The plain file, what packs it, and where its symbols are looked up.
+    for extension in ["", "packed", "debug"] {
+        let one_of = |path: &Path| fs::read(path.with_extension(extension));
+        ensure!(
+            one_of(&there)? == one_of(&here)?,
+            "two files stowaway.{extension} differ"
+        );
+    }
     Ok(())
 }
