@@ -14,10 +14,19 @@ pub(super) fn forget_alignment(lines: &mut Vec<Line<'_>>) {
         instructions.any(|at| needs_alignment(&lines[*at]))
     };
     let needy: Vec<&Function> = functions.values().filter(needy).collect();
-    // How to call one that has arguments on the stack is not known here.
-    if !needy
-        .iter()
-        .all(|function| has_its_own_stack(function, lines))
+    // How to call one that has arguments on the stack is not known here; nor what becomes of an address that is known to be
+    // round, so that a part of it can be set rather than added.
+    let is_round = |line: &Line<'_>| match kind(line) {
+        Kind::Instruction(text) => text
+            .strip_prefix("orq\t$")
+            .and_then(|operands| operands.split(',').next()?.parse::<i64>().ok())
+            .is_some_and(|number| (8..16).contains(&number)),
+        _ => false,
+    };
+    if lines.iter().any(is_round)
+        || !needy
+            .iter()
+            .all(|function| has_its_own_stack(function, lines))
     {
         return;
     }
@@ -79,9 +88,8 @@ fn needs_alignment(line: &Line<'_>) -> bool {
     let Kind::Instruction(text) = kind(line) else {
         return false;
     };
-    let is_any = ["mov", "cvt", "pinsr", "pextr"]
-        .iter()
-        .any(|word| text.starts_with(word));
+    let starts = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
+    let is_any = starts(&["mov", "cvt", "pinsr", "pextr"]) && !starts(&["movapd", "movnt"]);
     text.contains("%xmm") && text.contains("(%r") && !text.contains("(%rip") && !is_any
 }
 
@@ -316,6 +324,13 @@ mod tests {
                 "retq",
             ],
             &["pushq %rax", "callq two", "pushq $5", "popq %rax", "retq"],
+            &[
+                "pushq %rax",
+                "orq $8, %rdi",
+                "callq two",
+                "popq %rcx",
+                "retq",
+            ],
         ] {
             assert_eq!(shortened(&function("one", body))[1..], *body);
         }
