@@ -171,13 +171,18 @@ impl<'a> Driver<'a> {
     /// Serves until the process is asked to stop.
     #[inline(never)] // Within its caller, every field would be further away, and every instruction longer.
     pub fn run(&mut self) {
+        self.turns();
+        // What may wait for the disk does not outlast the process otherwise.
+        self.vfs.rest();
+        self.events.tell(event::STOPPING, b"", Text::NOTHING);
+    }
+
+    /// Until it is asked to stop.
+    fn turns(&mut self) {
         let mut ready = Ready::default();
         while !ready.stop {
             self.turn(&mut ready);
         }
-        // What may wait for the disk does not outlast the process otherwise.
-        self.vfs.rest();
-        self.events.tell(event::STOPPING, b"", Text::NOTHING);
     }
 
     /// Waits once and does what can be done then.

@@ -83,7 +83,7 @@ impl Bench<'_> {
     /// Lets so much time pass.
     fn run(&mut self, time: Duration) {
         self.sim.allow(time);
-        self.driver.run();
+        self.driver.turns();
     }
 
     fn connect(&mut self) -> Peer {

@@ -244,7 +244,7 @@ const CHECK: &[&str] = &[
     "no answer within 3 s; see its disks, its load, and firewalls",
     "the server cannot get there: it is gone, or its disk failed; see what it says",
     ": ",
-    " exports at ",
+    " serves, exports: ",
     ":{\"ok\":true,\"exports\":",
     ":{\"ok\":false,\"about\":",
     ",\"why\":",

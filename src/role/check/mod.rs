@@ -131,8 +131,8 @@ impl Check {
         let (mut line, mut about) = (Line::default(), self.about);
         if !self.is_json {
             if let Some(count) = found {
-                line.raw(name).say(text!(": ")).number(count);
-                line.say(text!(" exports at ")).socket(self.at.into());
+                line.raw(name).say(text!(": ")).socket(self.at.into());
+                line.say(text!(" serves, exports: ")).number(count);
                 return print(line.end());
             }
         } else {

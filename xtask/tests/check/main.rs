@@ -48,7 +48,7 @@ fn serves(words: &[&str], count: usize, place: &str) -> Result<()> {
         );
         let line = String::from_utf8(plain.stdout)?;
         ensure!(
-            line == format!("nfs: {count} exports at {place}\n"),
+            line == format!("nfs: {place} serves, exports: {count}\n"),
             "{words:?}: {line}"
         );
         ensure!(
@@ -176,7 +176,7 @@ fn where_nothing_is_said_it_looks_where_servers_are() -> Result<()> {
     command.args(["check", "all"]);
     let output = run(command)?;
     ensure!(
-        output.status.success() && output.stdout == b"nfs: 1 exports at 127.0.0.1:2049\n",
+        output.status.success() && output.stdout == b"nfs: 127.0.0.1:2049 serves, exports: 1\n",
         "{output:?}"
     );
     Ok(())

@@ -106,7 +106,7 @@ fn serves(arguments: &[String], writable: bool) -> Result<()> {
     podman.wait_for_line("sample", "for NFS and MOUNT", 1)?;
     let said = podman.podman(&[&["exec", "sample"], &PROBE[..]].concat())?;
     ensure!(
-        said == format!("nfs: 1 exports at 127.0.0.1:{PORT}\n"),
+        said == format!("nfs: 127.0.0.1:{PORT} serves, exports: 1\n"),
         "{said}"
     );
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
