@@ -203,10 +203,7 @@ pub(super) fn a_removed_object_is_stale(world: &mut dyn World) {
     world.remove("dir/inner");
     world.restart();
     let vfs = world.vfs();
-    assert_eq!(
-        vfs.open(handle.bytes(), &Caller::default()),
-        Err(FsError::Stale)
-    );
+    assert_eq!(open(vfs, handle.bytes()), Err(FsError::Stale));
     assert_eq!(walk(vfs, "dir/inner"), Err(FsError::NoEntry));
 }
 
