@@ -189,7 +189,8 @@ mod tests {
         let expect = [
             "one:",
             "subq $4096, %rsp",
-            "movq $0, (%rsp)",
+            "pushq $0",
+            "popq (%rsp)",
             "subq $24, %rsp",
             "retq",
         ];
