@@ -15,6 +15,7 @@
     )
 )]
 
+pub mod dns;
 pub mod iso9660;
 pub mod mount;
 pub mod nfs3;

@@ -1,0 +1,112 @@
+//! What a record holds, byte by byte, with the names in it written out: as it is compared. RFC 6762 sections 8.2 and 18.14.
+
+use super::{Labels, Name, kind};
+
+/// The content of a record, an iterator over its bytes. What is broken ends early.
+#[derive(Clone, Debug)]
+pub struct Flat<'a> {
+    message: &'a [u8],
+    /// What is passed on as it is, up to `plain_end`; then names follow.
+    at: usize,
+    plain_end: usize,
+    end: usize,
+    name_count: u8,
+    /// What is left of the name that is written out.
+    labels: Option<Labels<'a>>,
+    label: &'a [u8],
+}
+
+impl<'a> Flat<'a> {
+    pub(super) fn new(kind: u16, message: &'a [u8], at: usize, end: usize) -> Self {
+        let (skip, name_count) = layout(kind);
+        Self {
+            message,
+            at,
+            plain_end: end.min(at.wrapping_add(skip)),
+            end,
+            name_count,
+            labels: None,
+            label: &[],
+        }
+    }
+
+    /// Content that stands by itself.
+    pub fn of(kind: u16, data: &'a [u8]) -> Self {
+        Self::new(kind, data, 0, data.len())
+    }
+
+    /// Whether both are the same; in names, letters of ASCII are the same in both cases.
+    pub fn is(self, other: Flat<'_>) -> bool {
+        let (mut one, mut two) = (self, other);
+        loop {
+            let in_name = one.labels.is_some();
+            match (one.next(), two.next()) {
+                (None, None) => return true,
+                (Some(a), Some(b)) if a == b => {}
+                (Some(a), Some(b)) if in_name && a.eq_ignore_ascii_case(&b) => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// The bytes before the names in a record of this kind, and how many names these are. Bytes may follow them.
+const fn layout(kind: u16) -> (usize, u8) {
+    match kind {
+        kind::NS | kind::CNAME | kind::PTR | kind::DNAME | kind::NSEC => (0, 1),
+        kind::SOA | kind::RP => (0, 2),
+        kind::MX | kind::AFSDB | kind::RT | kind::KX => (2, 1),
+        kind::PX => (2, 2),
+        kind::SRV => (6, 1),
+        _ => (usize::MAX >> 1, 0),
+    }
+}
+
+impl Iterator for Flat<'_> {
+    type Item = u8;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<u8> {
+        loop {
+            if let [first, rest @ ..] = self.label {
+                self.label = rest;
+                return Some(*first);
+            }
+            if let Some(labels) = &mut self.labels {
+                match labels.next() {
+                    Some(label) => {
+                        self.label = label;
+                        return Some(label.len() as u8);
+                    }
+                    None => {
+                        self.labels = None;
+                        return Some(0);
+                    }
+                }
+            }
+            if self.at < self.plain_end {
+                let byte = self.message.get(self.at).copied();
+                self.at = self.at.wrapping_add(1);
+                return byte;
+            }
+            if self.name_count == 0 {
+                if self.plain_end == self.end {
+                    return None;
+                }
+                self.plain_end = self.end;
+                continue;
+            }
+            self.name_count = self.name_count.wrapping_sub(1);
+            match Name::parse(self.message, self.at) {
+                Ok((name, behind)) if behind <= self.end => {
+                    self.labels = Some(name.labels());
+                    (self.at, self.plain_end) = (behind, behind);
+                }
+                _ => {
+                    (self.name_count, self.at) = (0, self.end);
+                    self.plain_end = self.end;
+                }
+            }
+        }
+    }
+}

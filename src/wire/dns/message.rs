@@ -1,0 +1,287 @@
+//! What came: a header, questions, and records in three sections.
+
+use super::super::Malformed;
+use super::{CLASS_ANY, CLASS_IN, Flat, HEADER_BYTES, Name, TOP_BIT, flag, kind};
+
+/// A message whose shape is right: as many questions and records as its header says, and nothing that leads beyond its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    bytes: &'a [u8],
+    /// Where the first record is.
+    records_at: usize,
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Section {
+    /// What answers, or what who asks knows already.
+    Answer,
+    /// What who probes wants to have.
+    Authority,
+    /// What may be asked next.
+    Additional,
+}
+
+/// A question.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// For what.
+    pub name: Name<'a>,
+    /// For records of this kind.
+    pub kind: u16,
+    /// Its class, and whether an answer to the one who asks will do.
+    pub class: u16,
+}
+
+impl Question<'_> {
+    /// Whether an answer to the one who asks will do.
+    pub const fn wants_unicast(&self) -> bool {
+        self.class & TOP_BIT != 0
+    }
+
+    /// Whether it is for records of this kind, of the only class there is.
+    pub const fn asks_for(&self, kind: u16) -> bool {
+        self.asks_in_class() && (self.kind == kind || self.kind == kind::ANY)
+    }
+
+    /// Whether it is for records of the only class there is.
+    pub const fn asks_in_class(&self) -> bool {
+        matches!(self.class & !TOP_BIT, CLASS_IN | CLASS_ANY)
+    }
+}
+
+/// A record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Whose it is.
+    pub name: Name<'a>,
+    /// What it holds.
+    pub kind: u16,
+    /// Its class, and whether it replaces what was known before.
+    pub class: u16,
+    /// For how many seconds it may be remembered; 0: it is gone.
+    pub ttl: u32,
+    message: &'a [u8],
+    /// Where its content begins and ends in the message.
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Record<'a> {
+    /// Whether it is of the only class there is.
+    pub const fn is_in_class(&self) -> bool {
+        self.class & !TOP_BIT == CLASS_IN
+    }
+
+    /// Whether it replaces what was known of its name and kind.
+    pub const fn flushes(&self) -> bool {
+        self.class & TOP_BIT != 0
+    }
+
+    /// Its content as it stands in the message.
+    pub fn data(&self) -> &'a [u8] {
+        self.message.get(self.at..self.end).unwrap_or_default()
+    }
+
+    /// Its content with all names written out; without end where it is broken.
+    pub fn flat(&self) -> Flat<'a> {
+        Flat::new(self.kind, self.message, self.at, self.end)
+    }
+
+    /// The name that it points to, behind `skip` other bytes: of PTR and CNAME 0, of SRV 6. None where there is none.
+    pub fn target(&self, skip: usize) -> Option<Name<'a>> {
+        let (name, end) = Name::parse(self.message, self.at.wrapping_add(skip)).ok()?;
+        (end <= self.end).then_some(name)
+    }
+
+    /// Of NSEC: whether there are records of this kind below 256. `None` where it cannot be read.
+    pub fn lists(&self, kind: u16) -> Option<bool> {
+        // What the next name is does not matter here.
+        let (_, mut at) = Name::parse(self.message, self.at).ok()?;
+        while at < self.end {
+            let window = self.message.get(at..self.end)?;
+            let [block, len @ 1..=32, rest @ ..] = window else {
+                return None;
+            };
+            let map = rest.get(..usize::from(*len))?;
+            if u16::from(*block) == kind >> 8 {
+                let byte = map.get(usize::from(kind >> 3 & 0x1f));
+                return Some(
+                    byte.is_some_and(|byte| byte.wrapping_shl((kind & 7).into()) & 0x80 != 0),
+                );
+            }
+            at = at.wrapping_add(2).wrapping_add(map.len());
+        }
+        Some(false)
+    }
+}
+
+impl<'a> Message<'a> {
+    /// Looks a message through.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut message = Self {
+            bytes,
+            records_at: bytes.len(),
+        };
+        if bytes.len() < HEADER_BYTES {
+            return Err(Malformed);
+        }
+        let mut at = HEADER_BYTES;
+        for _ in 0..message.count(0) {
+            at = question(bytes, at)?.1;
+        }
+        message.records_at = at;
+        for _ in 0..message.record_count() {
+            at = record(bytes, at)?.1;
+        }
+        // What may follow is nobody's.
+        Ok(message)
+    }
+
+    /// The number by which a response is known to who asked by a port of its own.
+    pub fn id(&self) -> u16 {
+        word(self.bytes, 0)
+    }
+
+    /// The flags.
+    pub fn flags(&self) -> u16 {
+        word(self.bytes, 2)
+    }
+
+    /// Whether it answers, or asks. `None`: it does neither, and is to be ignored.
+    pub fn is_response(&self) -> Option<bool> {
+        let flags = self.flags();
+        (flags & (flag::OPCODE | flag::RESPONSE_CODE) == 0).then_some(flags & flag::RESPONSE != 0)
+    }
+
+    /// Whether more known answers follow.
+    pub fn is_truncated(&self) -> bool {
+        self.flags() & flag::TRUNCATED != 0
+    }
+
+    /// Of questions (0) or of the records of each section.
+    fn count(&self, which: usize) -> usize {
+        word(self.bytes, which.wrapping_mul(2).wrapping_add(4)).into()
+    }
+
+    fn record_count(&self) -> usize {
+        let count = |which| self.count(which);
+        count(1).wrapping_add(count(2)).wrapping_add(count(3))
+    }
+
+    /// Whether anything is asked.
+    pub fn has_questions(&self) -> bool {
+        self.count(0) != 0
+    }
+
+    /// What is asked.
+    pub fn questions(&self) -> Questions<'a> {
+        Questions {
+            bytes: self.bytes,
+            at: HEADER_BYTES,
+            left: self.count(0),
+        }
+    }
+
+    /// All records.
+    pub fn records(&self) -> Records<'a> {
+        Records {
+            message: *self,
+            at: self.records_at,
+            number: 0,
+        }
+    }
+}
+
+/// Questions one after another.
+#[derive(Clone, Debug)]
+pub struct Questions<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    left: usize,
+}
+
+impl<'a> Iterator for Questions<'a> {
+    type Item = Question<'a>;
+
+    fn next(&mut self) -> Option<Question<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (next, end) = question(self.bytes, self.at).ok()?;
+        self.at = end;
+        Some(next)
+    }
+}
+
+/// Records one after another.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    message: Message<'a>,
+    at: usize,
+    number: usize,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (Section, Record<'a>);
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (message, number) = (self.message, self.number);
+        if number == message.record_count() {
+            return None;
+        }
+        let (next, end) = record(message.bytes, self.at).ok()?;
+        self.at = end;
+        self.number = number.wrapping_add(1);
+        let answers = message.count(1);
+        let section = if number < answers {
+            Section::Answer
+        } else if number < answers.wrapping_add(message.count(2)) {
+            Section::Authority
+        } else {
+            Section::Additional
+        };
+        Some((section, next))
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u16 {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    word.map_or(0, |word| u16::from_be_bytes(*word))
+}
+
+#[inline(never)]
+fn question(bytes: &[u8], at: usize) -> Result<(Question<'_>, usize), Malformed> {
+    let (name, at) = Name::parse(bytes, at)?;
+    let end = at.wrapping_add(4);
+    if end > bytes.len() {
+        return Err(Malformed);
+    }
+    let question = Question {
+        name,
+        kind: word(bytes, at),
+        class: word(bytes, at.wrapping_add(2)),
+    };
+    Ok((question, end))
+}
+
+#[inline(never)]
+fn record(bytes: &[u8], at: usize) -> Result<(Record<'_>, usize), Malformed> {
+    let (name, at) = Name::parse(bytes, at)?;
+    let head = bytes.get(at..).and_then(|rest| rest.first_chunk::<10>());
+    let [k0, k1, c0, c1, t0, t1, t2, t3, l0, l1] = *head.ok_or(Malformed)?;
+    let at = at.wrapping_add(10);
+    let end = at.wrapping_add(u16::from_be_bytes([l0, l1]).into());
+    if end > bytes.len() {
+        return Err(Malformed);
+    }
+    let record = Record {
+        name,
+        kind: u16::from_be_bytes([k0, k1]),
+        class: u16::from_be_bytes([c0, c1]),
+        ttl: u32::from_be_bytes([t0, t1, t2, t3]),
+        message: bytes,
+        at,
+        end,
+    };
+    Ok((record, end))
+}

@@ -1,0 +1,71 @@
+//! DNS messages as they are sent by multicast: header, questions, records. RFC 1035 section 4, RFC 6762 section 18.
+//!
+//! A message is looked through once, so that its shape is known to be right; what its records hold is looked at when somebody
+//! wants to know. A record whose content is broken leaves the others alone.
+
+mod flat;
+mod message;
+mod name;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use flat::Flat;
+pub use message::{Message, Question, Record, Section};
+pub use name::{Labels, Name};
+pub use writer::{Head, Label, Writer};
+
+/// The port of multicast DNS.
+pub const PORT: u16 = 5353;
+/// Bytes of a name: of its labels, their lengths, and the zero at its end. RFC 6762, appendix C.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a label.
+pub const LABEL_BYTES_MAX: usize = 63;
+/// Bytes of a message's header.
+pub const HEADER_BYTES: usize = 12;
+/// Bytes of the longest message, with those of UDP and IPv6 before it. RFC 6762 section 17.
+pub const MESSAGE_BYTES_MAX: usize = 9000 - 48;
+
+/// The only class there is, but for [`CLASS_ANY`].
+pub const CLASS_IN: u16 = 1;
+/// A question for every class.
+pub const CLASS_ANY: u16 = 255;
+/// Of a question's class: an answer to the one who asks will do. Of a record's: it replaces what was known before.
+pub const TOP_BIT: u16 = 1 << 15;
+
+/// What a record holds.
+#[allow(missing_docs)] // The standard's own words.
+pub mod kind {
+    pub const A: u16 = 1;
+    pub const NS: u16 = 2;
+    pub const CNAME: u16 = 5;
+    pub const SOA: u16 = 6;
+    pub const PTR: u16 = 12;
+    pub const HINFO: u16 = 13;
+    pub const MX: u16 = 15;
+    pub const TXT: u16 = 16;
+    pub const RP: u16 = 17;
+    pub const AFSDB: u16 = 18;
+    pub const RT: u16 = 21;
+    pub const PX: u16 = 26;
+    pub const AAAA: u16 = 28;
+    pub const SRV: u16 = 33;
+    pub const KX: u16 = 36;
+    pub const DNAME: u16 = 39;
+    pub const NSEC: u16 = 47;
+    pub const ANY: u16 = 255;
+}
+
+/// Bits of a header's second word.
+pub mod flag {
+    /// It is a response.
+    pub const RESPONSE: u16 = 1 << 15;
+    /// What is to be done: not 0, and nobody here knows.
+    pub const OPCODE: u16 = 0xf << 11;
+    /// The answer of an authority. Always set in responses.
+    pub const AUTHORITATIVE: u16 = 1 << 10;
+    /// More known answers follow.
+    pub const TRUNCATED: u16 = 1 << 9;
+    /// Errors, which nobody sends by multicast.
+    pub const RESPONSE_CODE: u16 = 0xf;
+}

@@ -1,0 +1,139 @@
+//! Names within a message: labels, and pointers to labels that stand before them. RFC 1035 section 4.1.4.
+
+use super::super::Malformed;
+use super::NAME_BYTES_MAX;
+
+/// A name within a message, whose pointers are known to lead backwards to an end.
+#[derive(Clone, Copy, Debug)]
+pub struct Name<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+/// Pointers in one name: before each of its labels but the first there may be one, and one before the end.
+const POINTER_COUNT_MAX: u8 = 127;
+
+/// Where a pointer leads from here, or how long the label is that stands here.
+enum Step {
+    Label(usize),
+    Pointer(usize),
+}
+
+fn step(message: &[u8], at: usize) -> Option<Step> {
+    let first = usize::from(*message.get(at)?);
+    match first >> 6 {
+        0 => Some(Step::Label(first)),
+        3 => {
+            let low = usize::from(*message.get(at.wrapping_add(1))?);
+            Some(Step::Pointer((first & 0x3f) << 8 | low))
+        }
+        _ => None,
+    }
+}
+
+impl<'a> Name<'a> {
+    /// The name that stands at `at`, and where what follows it begins.
+    pub fn parse(message: &'a [u8], at: usize) -> Result<(Self, usize), Malformed> {
+        let (mut place, mut begin, mut end, mut len) = (at, at, None, 0usize);
+        let mut pointers_left = POINTER_COUNT_MAX;
+        loop {
+            match step(message, place).ok_or(Malformed)? {
+                Step::Label(label_len) => {
+                    let behind = place.wrapping_add(1).wrapping_add(label_len);
+                    len = len.wrapping_add(1).wrapping_add(label_len);
+                    if len > NAME_BYTES_MAX || behind > message.len() {
+                        return Err(Malformed);
+                    }
+                    if label_len == 0 {
+                        return Ok((Self { message, at }, end.unwrap_or(behind)));
+                    }
+                    place = behind;
+                }
+                // It leads to what stands before all that was read since the last one: so there is an end.
+                Step::Pointer(to) if to < begin && pointers_left > 0 => {
+                    pointers_left = pointers_left.wrapping_sub(1);
+                    end = end.or(Some(place.wrapping_add(2)));
+                    (place, begin) = (to, to);
+                }
+                Step::Pointer(_) => return Err(Malformed),
+            }
+        }
+    }
+
+    /// A name that stands by itself, in the form without pointers; the root where it is none.
+    pub fn of(plain: &'a [u8]) -> Self {
+        Self::parse(plain, 0).map_or(Self::ROOT, |(name, _)| name)
+    }
+
+    /// The name without labels.
+    pub const ROOT: Self = Self {
+        message: &[0],
+        at: 0,
+    };
+
+    /// Its labels, the most special one first.
+    pub const fn labels(self) -> Labels<'a> {
+        Labels {
+            message: self.message,
+            at: self.at,
+        }
+    }
+
+    /// Whether both are the same name: letters of ASCII are the same in both cases.
+    pub fn is(self, other: Name<'_>) -> bool {
+        let (mut one, mut two) = (self.labels(), other.labels());
+        loop {
+            match (one.next(), two.next()) {
+                (None, None) => return true,
+                (Some(a), Some(b)) if a.eq_ignore_ascii_case(b) => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Writes the name without pointers; how many bytes that are, 0 where there is no room.
+    pub fn write(self, room: &mut [u8]) -> usize {
+        let mut len = 0usize;
+        for label in self.labels() {
+            let end = len.wrapping_add(1).wrapping_add(label.len());
+            let Some([first, rest @ ..]) = room.get_mut(len..end) else {
+                return 0;
+            };
+            *first = label.len() as u8;
+            rest.copy_from_slice(label);
+            len = end;
+        }
+        let Some(last) = room.get_mut(len) else {
+            return 0;
+        };
+        *last = 0;
+        len.wrapping_add(1)
+    }
+}
+
+/// The labels of a name.
+#[derive(Clone, Debug)]
+pub struct Labels<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = &'a [u8];
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            match step(self.message, self.at)? {
+                Step::Label(0) => return None,
+                Step::Label(len) => {
+                    let begin = self.at.wrapping_add(1);
+                    self.at = begin.wrapping_add(len);
+                    return self.message.get(begin..self.at);
+                }
+                // As it was looked through before, this comes to an end.
+                Step::Pointer(to) => self.at = to,
+            }
+        }
+    }
+}

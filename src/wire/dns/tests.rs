@@ -1,0 +1,308 @@
+//! Messages as they come from the wire, good and hostile.
+
+use super::*;
+
+fn labels(name: &'static str) -> impl Iterator<Item = Label<'static>> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let numbered = move |at: usize| {
+        // Equal ends have equal numbers.
+        let rest = parts[at..].join(".");
+        rest.bytes()
+            .fold(7u16, |sum, byte| sum.wrapping_mul(31) ^ u16::from(byte))
+            | 1
+    };
+    name.split('.').enumerate().map(move |(at, label)| Label {
+        bytes: label.as_bytes(),
+        number: numbered(at),
+    })
+}
+
+fn text(name: Name<'_>) -> String {
+    let labels: Vec<_> = name.labels().map(String::from_utf8_lossy).collect();
+    labels.join(".")
+}
+
+/// A response with two records that share the ends of their names, and one in the additional section.
+fn response() -> Vec<u8> {
+    let mut room = [0; 512];
+    let mut writer = Writer::new(&mut room, 0, flag::RESPONSE | flag::AUTHORITATIVE);
+    let head = |kind| Head {
+        kind,
+        class: CLASS_IN,
+        ttl: 4500,
+    };
+    assert!(writer.record(
+        Section::Answer,
+        &mut labels("_nfs._tcp.local"),
+        head(kind::PTR),
+        &mut |writer| writer.name(&mut labels("a box._nfs._tcp.local"), true),
+    ));
+    assert!(writer.record(
+        Section::Answer,
+        &mut labels("a box._nfs._tcp.local"),
+        head(kind::SRV),
+        &mut |writer| {
+            writer.put(&[0, 0, 0, 0, 8, 1]);
+            writer.name(&mut labels("box.local"), true);
+        },
+    ));
+    assert!(writer.record(
+        Section::Additional,
+        &mut labels("box.local"),
+        head(kind::A),
+        &mut |writer| writer.put(&[192, 0, 2, 1]),
+    ));
+    let len = writer.finish();
+    room[..len].to_vec()
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let bytes = response();
+    let message = Message::parse(&bytes).unwrap();
+    assert_eq!(message.is_response(), Some(true));
+    let records: Vec<_> = message.records().collect();
+    assert_eq!(records.len(), 3);
+    let (section, pointer) = records[0];
+    assert_eq!(
+        (section, pointer.kind, pointer.ttl),
+        (Section::Answer, kind::PTR, 4500)
+    );
+    assert_eq!(text(pointer.name), "_nfs._tcp.local");
+    assert_eq!(text(pointer.target(0).unwrap()), "a box._nfs._tcp.local");
+    let (_, service) = records[1];
+    assert_eq!(text(service.target(6).unwrap()), "box.local");
+    assert!(service.flat().eq(*b"\0\0\0\0\x08\x01\x03box\x05local\0"));
+    assert_eq!(records[2].0, Section::Additional);
+    assert_eq!(records[2].1.data(), [192, 0, 2, 1]);
+    // 12; 17 + 10 + 8; 2 + 10 + 6 + 6; 2 + 10 + 4.
+    assert_eq!(bytes.len(), 87);
+}
+
+#[test]
+fn every_prefix_of_a_message_is_malformed() {
+    let bytes = response();
+    for len in 0..bytes.len() {
+        assert!(Message::parse(&bytes[..len]).is_err(), "{len} bytes");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_as_if_never_begun() {
+    for room in HEADER_BYTES..60 {
+        let mut room = vec![0; room];
+        let mut writer = Writer::new(&mut room, 0, 0);
+        let fits = writer.question(&mut labels("_nfs._tcp.local"), kind::PTR, CLASS_IN);
+        let before = writer.len();
+        let second = writer.question(&mut labels("b._nfs._tcp.local"), kind::PTR, CLASS_IN);
+        assert!(second || writer.len() == before);
+        let len = writer.finish();
+        let message = Message::parse(&room[..len]).unwrap();
+        let count = usize::from(fits) + usize::from(second);
+        assert_eq!(message.questions().count(), count);
+        if second && fits {
+            assert!(text(message.questions().last().unwrap().name) == "b._nfs._tcp.local");
+        }
+    }
+}
+
+/// A message of one question whose name is `name`.
+fn asked(name: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(&[0, 1, 0, 1]);
+    bytes
+}
+
+#[test]
+fn pointers_that_lead_nowhere_are_malformed() {
+    for name in [
+        &b"\xc0\x0c"[..],    // To itself.
+        b"\xc0\x0e\xc0\x0c", // To one another.
+        b"\x01a\xc0\x0c",    // To what it ends.
+        b"\xc0\x40",         // Ahead.
+        b"\xff\xff",         // Beyond the end.
+        b"\xc0",             // Half of one.
+        b"\x40a\0",          // Of a kind that there is not.
+        b"\x80a\0",
+        b"\x3fa\0", // Longer than the message.
+    ] {
+        assert!(Message::parse(&asked(name)).is_err(), "{name:?}");
+    }
+}
+
+#[test]
+fn chains_of_pointers_are_bounded() {
+    // A name, then pointers each to the one before. A name of as many labels as there can be needs no more than 127.
+    let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend_from_slice(b"\x01a\0");
+    let mut at = 12;
+    for count in 1..200 {
+        let next = bytes.len();
+        bytes.extend_from_slice(&[0xc0 | (at >> 8) as u8, at as u8]);
+        at = next;
+        let parsed = Name::parse(&bytes, at);
+        assert_eq!(parsed.is_ok(), count <= 127, "{count}");
+        if let Ok((name, end)) = parsed {
+            assert_eq!((text(name).as_str(), end), ("a", bytes.len()));
+        }
+    }
+}
+
+#[test]
+fn names_are_bounded_also_through_pointers() {
+    let long = |count: usize| {
+        let mut name = Vec::new();
+        for _ in 0..count {
+            name.push(63);
+            name.extend_from_slice(&[b'a'; 63]);
+        }
+        name
+    };
+    // Three labels of 64 bytes, one of 63, the zero: 256 bytes.
+    let mut name = long(3);
+    name.push(62);
+    name.extend_from_slice(&[b'b'; 62]);
+    name.push(0);
+    assert_eq!(name.len(), NAME_BYTES_MAX);
+    assert!(Message::parse(&asked(&name)).is_ok());
+    let mut name = long(4);
+    name.push(0);
+    assert!(Message::parse(&asked(&name)).is_err());
+    // The same length by a pointer.
+    let mut bytes = asked(&[long(3), vec![0]].concat());
+    let at = bytes.len();
+    bytes.extend_from_slice(&[63; 64]);
+    bytes.extend_from_slice(&[0xc0, 12]);
+    assert!(Name::parse(&bytes, at).is_err());
+}
+
+#[test]
+fn names_are_the_same_in_both_cases() {
+    let name = Name::of(b"\x03Box\x05LOCAL\0");
+    assert!(name.is(Name::of(b"\x03bOX\x05local\0")));
+    assert!(!name.is(Name::of(b"\x03box\0")));
+    assert!(!name.is(Name::of(b"\x03box\x05local\x01a\0")));
+    // Dots within a label are no ends of labels.
+    assert!(!Name::of(b"\x03a.b\0").is(Name::of(b"\x01a\x01b\0")));
+    let mut room = [0; 11];
+    assert_eq!(name.write(&mut room), 11);
+    assert_eq!(&room, b"\x03Box\x05LOCAL\0");
+    assert_eq!(name.write(&mut [0; 10]), 0);
+}
+
+#[test]
+fn content_is_compared_with_its_names_written_out() {
+    let bytes = response();
+    let service = Message::parse(&bytes).unwrap().records().nth(1).unwrap().1;
+    let own = |data: &'static [u8]| Flat::of(kind::SRV, data);
+    assert!(
+        service
+            .flat()
+            .is(own(b"\0\0\0\0\x08\x01\x03BOX\x05local\0"))
+    );
+    assert!(
+        !service
+            .flat()
+            .is(own(b"\0\0\0\0\x08\x01\x03bos\x05local\0"))
+    );
+    // A port is no letter.
+    assert!(!Flat::of(kind::SRV, b"\0\0\0\0Aa\x01b\0").is(own(b"\0\0\0\0aa\x01b\0")));
+    assert!(!Flat::of(kind::TXT, b"\x01a").is(Flat::of(kind::TXT, b"\x01A")));
+    assert!(Flat::of(kind::SOA, b"\x01a\0\x01b\x01c\0rest").eq(*b"\x01a\0\x01b\x01c\0rest"));
+    // What is broken ends early, and nothing panics.
+    for data in [
+        &b""[..],
+        b"\0\0\0\0\0",
+        b"\0\0\0\0\0\0",
+        b"\0\0\0\0\0\0\xc0\0",
+        b"\0\0\0\0\0\0\x05a",
+    ] {
+        assert!(Flat::of(kind::SRV, data).count() <= data.len());
+    }
+}
+
+#[test]
+fn denials_are_read_whatever_their_next_name() {
+    let record = |data: &[u8]| {
+        let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        bytes.extend_from_slice(b"\x01a\0\0\x2f\x80\x01\0\0\0\x78");
+        bytes.extend_from_slice(&(data.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(data);
+        bytes
+    };
+    let lists = |data: &[u8], kind| {
+        let bytes = record(data);
+        let message = Message::parse(&bytes).unwrap();
+        message.records().next().unwrap().1.lists(kind)
+    };
+    let a_and_txt = b"\xc0\x0c\0\x04\x40\0\x80\0";
+    assert_eq!(lists(a_and_txt, kind::A), Some(true));
+    assert_eq!(lists(a_and_txt, kind::TXT), Some(true));
+    assert_eq!(lists(a_and_txt, kind::AAAA), Some(false));
+    assert_eq!(lists(a_and_txt, kind::SRV), Some(false));
+    // Another name, and a block of other kinds before.
+    assert_eq!(lists(b"\x03xyz\0\0\x01\x40", kind::A), Some(true));
+    assert_eq!(lists(b"\0\0\x01\x40\x01\x01\x40", 257), Some(true));
+    // What cannot be read says nothing, and the message stays.
+    for broken in [
+        &b""[..],
+        b"\xc0",
+        b"\0\0",
+        b"\0\0\0",
+        b"\0\0\x21",
+        b"\0\0\x04\x40",
+    ] {
+        let said = lists(broken, kind::A);
+        assert!(said.is_none() || broken == b"\0", "{broken:?}");
+    }
+}
+
+#[test]
+fn other_operations_and_errors_are_neither_asked_nor_answered() {
+    for (flags, expect) in [
+        (0u16, Some(false)),
+        (0x8400, Some(true)),
+        (0x0200, Some(false)),
+        (0x87f0, Some(true)), // All that is to be ignored.
+        (0x2800, None),       // An update.
+        (0x8403, None),       // No such name.
+    ] {
+        let mut bytes = [0; 12];
+        bytes[2..4].copy_from_slice(&flags.to_be_bytes());
+        assert_eq!(
+            Message::parse(&bytes).unwrap().is_response(),
+            expect,
+            "{flags:x}"
+        );
+    }
+}
+
+#[test]
+fn noise_never_panics() {
+    let mut seed = 1u64;
+    let good = response();
+    for round in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..=round % 4 {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let at = (seed >> 33) as usize % bytes.len();
+            bytes[at] = (seed >> 25) as u8;
+        }
+        let Ok(message) = Message::parse(&bytes) else {
+            continue;
+        };
+        for question in message.questions() {
+            assert!(question.name.labels().count() < 128);
+        }
+        for (_, record) in message.records() {
+            let mut room = [0; NAME_BYTES_MAX];
+            assert_ne!(record.name.write(&mut room), 0);
+            let _ = (record.target(0).is_some(), record.target(6).is_some());
+            let _ = (record.lists(kind::A), record.flat().count());
+            assert!(record.flat().is(record.flat()));
+        }
+    }
+}

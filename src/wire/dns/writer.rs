@@ -1,0 +1,194 @@
+//! A message under construction. Names that share an end share its bytes, as far as one who writes them knows them by number.
+
+use super::{HEADER_BYTES, Section};
+
+/// A label of a name, and the number by which the name that begins with it is known; 0: by none.
+#[derive(Clone, Copy, Debug)]
+pub struct Label<'a> {
+    /// At most 63 bytes, and at least one.
+    pub bytes: &'a [u8],
+    /// Of the label with all that follow it.
+    pub number: u16,
+}
+
+/// Names whose places are remembered in one message.
+const PLACE_COUNT: usize = 64;
+
+/// Writes a message. What does not fit is as if it had never been begun, and everything before it stays.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Writer<'a> {
+    len: usize,
+    room: &'a mut [u8],
+    place_count: usize,
+    /// Numbers of names, and where they stand.
+    places: [(u16, u16); PLACE_COUNT],
+    /// Of questions and of the records in each section.
+    counts: [u16; 4],
+    overrun: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// A message of at most as many bytes as there is room.
+    pub fn new(room: &'a mut [u8], id: u16, flags: u16) -> Self {
+        let mut writer = Self {
+            len: 0,
+            room,
+            place_count: 0,
+            places: [(0, 0); PLACE_COUNT],
+            counts: [0; 4],
+            overrun: false,
+        };
+        writer.word(id);
+        writer.word(flags);
+        writer.put(&[0; 8]);
+        writer
+    }
+
+    /// Bytes so far.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is neither a question nor a record in it.
+    pub fn is_empty(&self) -> bool {
+        self.counts == [0; 4]
+    }
+
+    /// Whether there is a record in it that is not an additional one.
+    pub const fn has_answers(&self) -> bool {
+        self.counts[1] != 0
+    }
+
+    /// Appends bytes.
+    #[inline(never)]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let end = self.len.wrapping_add(bytes.len());
+        match self.room.get_mut(self.len..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len = end;
+            }
+            None => self.overrun = true,
+        }
+    }
+
+    /// Appends a number.
+    #[inline(never)]
+    pub fn word(&mut self, word: u16) {
+        self.put(&word.to_be_bytes());
+    }
+
+    /// Appends a name, by pointers where its end was written before and `shortens`.
+    #[inline(never)]
+    pub fn name(&mut self, labels: &mut dyn Iterator<Item = Label<'_>>, shortens: bool) {
+        for label in labels {
+            let known = self.places.iter().take(self.place_count);
+            let mut known = known.filter(|place| shortens && place.0 == label.number);
+            if let Some((_, place)) = known.next() {
+                return self.word(0xc000 | *place);
+            }
+            if label.number != 0
+                && self.len < 0x4000
+                && let Some(place) = self.places.get_mut(self.place_count)
+            {
+                *place = (label.number, self.len as u16);
+                self.place_count = self.place_count.wrapping_add(1);
+            }
+            self.put(&[label.bytes.len() as u8]);
+            self.put(label.bytes);
+        }
+        self.put(&[0]);
+    }
+
+    /// Appends what `write` does, or nothing if that does not fit: whether it did. `which` counts it.
+    #[inline(never)]
+    fn whole(&mut self, which: usize, write: &mut dyn FnMut(&mut Self)) -> bool {
+        let (len, place_count) = (self.len, self.place_count);
+        write(self);
+        if core::mem::take(&mut self.overrun) {
+            (self.len, self.place_count) = (len, place_count);
+            return false;
+        }
+        if let Some(count) = self.counts.get_mut(which) {
+            *count = count.wrapping_add(1);
+        }
+        true
+    }
+
+    /// Appends a question; whether there was room.
+    pub fn question(
+        &mut self,
+        labels: &mut dyn Iterator<Item = Label<'_>>,
+        kind: u16,
+        class: u16,
+    ) -> bool {
+        self.whole(0, &mut |writer| {
+            writer.name(labels, true);
+            writer.word(kind);
+            writer.word(class);
+        })
+    }
+
+    /// Appends a record whose content `write` writes; whether there was room.
+    #[inline(never)]
+    pub fn record(
+        &mut self,
+        section: Section,
+        labels: &mut dyn Iterator<Item = Label<'_>>,
+        head: Head,
+        write: &mut dyn FnMut(&mut Self),
+    ) -> bool {
+        let which = (section as usize).wrapping_add(1);
+        self.whole(which, &mut |writer| {
+            writer.name(labels, true);
+            writer.word(head.kind);
+            writer.word(head.class);
+            writer.put(&head.ttl.to_be_bytes());
+            let len_at = writer.len;
+            writer.word(0);
+            let begin = writer.len;
+            write(writer);
+            let len = writer.len.wrapping_sub(begin) as u16;
+            writer.patch(len_at, len);
+        })
+    }
+
+    fn patch(&mut self, at: usize, word: u16) {
+        let place = self
+            .room
+            .get_mut(at..)
+            .and_then(|room| room.first_chunk_mut());
+        if let Some(place) = place {
+            *place = word.to_be_bytes();
+        }
+    }
+
+    /// Sets a bit of the flags.
+    pub fn flag(&mut self, bit: u16) {
+        let flags = self.room.get(2..).and_then(|room| room.first_chunk());
+        let flags = flags.map_or(0, |flags| u16::from_be_bytes(*flags));
+        self.patch(2, flags | bit);
+    }
+
+    /// The end: how many bytes there are.
+    pub fn finish(mut self) -> usize {
+        for (which, count) in self.counts.into_iter().enumerate() {
+            self.patch(which.wrapping_mul(2).wrapping_add(4), count);
+        }
+        self.len
+    }
+}
+
+/// What stands between a record's name and its content.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// What it holds.
+    pub kind: u16,
+    /// Its class, and whether it replaces what was known before.
+    pub class: u16,
+    /// For how many seconds it may be remembered.
+    pub ttl: u32,
+}
+
+const _: () = assert!(HEADER_BYTES == 12);
