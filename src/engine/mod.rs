@@ -21,6 +21,7 @@ use crate::time::Instant;
 use crate::vfs::{FsResult, Pin, Vfs};
 use core::net::Ipv6Addr;
 
+pub mod mdns;
 pub mod mount;
 pub mod nfs;
 pub mod portmap;

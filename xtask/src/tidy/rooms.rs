@@ -89,6 +89,13 @@ const ROOMS: &[Room] = &[
         crates: &["heapless"],
     },
     Room {
+        name: "engine::mdns",
+        // Its tables are cut at start.
+        rooms: &["wire", "time", "config", "event", "text", "sys::heap"],
+        never: &[],
+        crates: &["heapless"],
+    },
+    Room {
         name: "engine::sftp",
         rooms: &["wire", "vfs", "time", "config", "log", "event", "text"],
         never: &["vfs::host", "vfs::ram"],

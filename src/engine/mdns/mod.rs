@@ -1,0 +1,79 @@
+//! Multicast DNS and DNS-based service discovery. RFC 6762, RFC 6763.
+//!
+//! A *link* is what one interface leads to, whatever families are spoken there: what is said is said in all of them. Time,
+//! entropy and the links' addresses are told; what comes out are messages, events and an instant. All tables are cut at start.
+
+mod link;
+mod names;
+
+pub use link::{LINK_COUNT_MAX, Link, LinkId};
+pub use names::{NameId, Names};
+
+use core::net::SocketAddr;
+
+/// What a datagram was sent to, as far as the host tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cast {
+    /// Everybody on the link.
+    Multicast,
+    /// One of our addresses.
+    Unicast,
+    /// One of both.
+    Unknown,
+}
+
+/// What arrived, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Where it came from.
+    pub link: LinkId,
+    /// To whom it was sent.
+    pub cast: Cast,
+}
+
+/// To whom a message goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum To {
+    /// Everybody on the link, in each family that it speaks.
+    Everybody,
+    /// This one alone.
+    One(SocketAddr),
+}
+
+/// An envelope; the bytes are in the buffer that the caller lent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// Where it is sent.
+    pub link: LinkId,
+    /// To whom.
+    pub to: To,
+    /// Bytes.
+    pub len: usize,
+}
+
+/// Bytes of a message that is not larger than it must be: what an Ethernet frame carries in IPv6.
+pub const MESSAGE_BYTES: usize = 1500 - 40 - 8;
+
+/// Numbers that nobody can tell in advance who does not know the seed.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// From 16 bytes of entropy.
+    pub fn new(entropy: &[u8; 16]) -> Self {
+        let number = u128::from_ne_bytes(*entropy);
+        Self((number as u64 ^ (number >> 64) as u64) | 1)
+    }
+
+    /// A number of milliseconds of at least `from` and below `from + count`.
+    pub fn ms(&mut self, from: u32, count: u32) -> u32 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0.wrapping_shl(25);
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        from.wrapping_add((high.wrapping_mul(u64::from(count)) >> 32) as u32)
+    }
+}

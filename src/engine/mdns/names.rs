@@ -1,0 +1,367 @@
+//! Names that are in use, each known by a number: a tree of labels, so that names that share an end share its labels.
+
+use crate::sys::heap::Slots;
+use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name};
+
+/// The number of a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NameId(u16);
+
+impl NameId {
+    /// The name without labels: none that anybody has.
+    pub const ROOT: Self = Self(0);
+
+    /// Where something that belongs to the name stands in a table.
+    pub const fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Labels of the longest name that is looked for: a reversed IPv6 address.
+const LABEL_COUNT_MAX: usize = 34;
+/// Lists of names.
+const LIST_COUNT: u32 = 256;
+
+/// A name: its first label, and the name that follows it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Entry {
+    parent: NameId,
+    /// The next in its list, or the next that is free.
+    next: NameId,
+    /// Names that end in this one, and others who keep it. 0: the place is free.
+    users: u16,
+    len: u8,
+    label: [u8; LABEL_BYTES_MAX],
+}
+
+impl Entry {
+    fn label(&self) -> &[u8] {
+        self.label.get(..self.len.into()).unwrap_or_default()
+    }
+}
+
+/// All names.
+#[derive(Debug)]
+pub struct Names {
+    entries: Slots<Entry>,
+    /// The first of each list of names whose labels have something in common.
+    lists: [NameId; LIST_COUNT as usize],
+    free: NameId,
+}
+
+impl Names {
+    /// Room for at most `count` names, less than 65,536.
+    pub fn new(count: usize) -> Self {
+        let mut entries = Slots::new(count);
+        entries.push(Entry {
+            parent: NameId::ROOT,
+            next: NameId::ROOT,
+            users: 1,
+            len: 0,
+            label: [0; LABEL_BYTES_MAX],
+        });
+        Self {
+            entries,
+            lists: [NameId::ROOT; LIST_COUNT as usize],
+            free: NameId::ROOT,
+        }
+    }
+
+    fn entry(&self, name: NameId) -> Option<&Entry> {
+        self.entries.get(name.place())
+    }
+
+    fn list(&mut self, parent: NameId, label: &[u8]) -> Option<&mut NameId> {
+        self.lists.get_mut(hash(parent, label))
+    }
+
+    /// The name of `label` before `parent`, if it is in use.
+    #[inline(never)]
+    pub fn child(&self, parent: NameId, label: &[u8]) -> Option<NameId> {
+        let mut name = *self.lists.get(hash(parent, label))?;
+        while name != NameId::ROOT {
+            let entry = self.entry(name)?;
+            if entry.parent == parent && entry.label().eq_ignore_ascii_case(label) {
+                return Some(name);
+            }
+            name = entry.next;
+        }
+        None
+    }
+
+    /// The name of `label` before `parent`, which is in use from now on, once more. `None`: there is no room.
+    #[inline(never)]
+    pub fn add(&mut self, parent: NameId, label: &[u8]) -> Option<NameId> {
+        if let Some(name) = self.child(parent, label) {
+            self.keep(name);
+            return Some(name);
+        }
+        let mut entry = Entry {
+            parent,
+            next: *self.list(parent, label)?,
+            users: 1,
+            len: label.len() as u8,
+            label: [0; LABEL_BYTES_MAX],
+        };
+        entry.label.get_mut(..label.len())?.copy_from_slice(label);
+        let name = self.free;
+        let name = match self.entries.get_mut(name.place()) {
+            Some(place) if name != NameId::ROOT => {
+                self.free = place.next;
+                *place = entry;
+                name
+            }
+            _ => NameId(self.entries.push(entry)? as u16),
+        };
+        self.keep(parent);
+        *self.list(parent, label)? = name;
+        Some(name)
+    }
+
+    /// The number of `name`, which is in use from now on, once more. `None`: there is no room, or it has too many labels.
+    pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
+        let mut found = NameId::ROOT;
+        for label in reversed(name)?.iter() {
+            let next = self.add(found, label);
+            // The longer name keeps the shorter.
+            self.release(found);
+            found = next?;
+        }
+        Some(found)
+    }
+
+    /// The number of `name`, if it is in use.
+    pub fn find(&self, name: Name<'_>) -> Option<NameId> {
+        let mut found = NameId::ROOT;
+        for label in reversed(name)?.iter() {
+            found = self.child(found, label)?;
+        }
+        Some(found)
+    }
+
+    /// One more uses the name.
+    pub fn keep(&mut self, name: NameId) {
+        if let Some(entry) = self.entries.get_mut(name.place()) {
+            entry.users = entry.users.saturating_add(1);
+        }
+    }
+
+    /// One fewer uses the name.
+    #[inline(never)]
+    pub fn release(&mut self, name: NameId) {
+        let mut name = name;
+        // The root is never let go.
+        while name != NameId::ROOT
+            && let Some(entry) = self.entries.get_mut(name.place())
+        {
+            entry.users = entry.users.saturating_sub(1);
+            if entry.users != 0 {
+                return;
+            }
+            let parent = entry.parent;
+            self.unlist(name);
+            if let Some(entry) = self.entries.get_mut(name.place()) {
+                entry.next = self.free;
+                self.free = name;
+            }
+            name = parent;
+        }
+    }
+
+    /// Takes a name out of its list.
+    fn unlist(&mut self, name: NameId) {
+        let Some(entry) = self.entry(name).copied() else {
+            return;
+        };
+        let Some(list) = self.list(entry.parent, entry.label()) else {
+            return;
+        };
+        if *list == name {
+            *list = entry.next;
+            return;
+        }
+        let mut before = *list;
+        while let Some(other) = self.entries.get_mut(before.place()) {
+            if other.next == name {
+                other.next = entry.next;
+                return;
+            }
+            if before == NameId::ROOT {
+                return;
+            }
+            before = other.next;
+        }
+    }
+
+    /// Gives a name another first label; those that end in it follow. False: another name has it.
+    pub fn relabel(&mut self, name: NameId, label: &[u8]) -> bool {
+        let Some(parent) = self.entry(name).map(|entry| entry.parent) else {
+            return false;
+        };
+        if label.len() > LABEL_BYTES_MAX
+            || self.child(parent, label).is_some_and(|other| other != name)
+        {
+            return false;
+        }
+        self.unlist(name);
+        let Some(list) = self.list(parent, label) else {
+            return false;
+        };
+        let next = core::mem::replace(list, name);
+        if let Some(entry) = self.entries.get_mut(name.place()) {
+            entry.next = next;
+            entry.len = label.len() as u8;
+            entry
+                .label
+                .iter_mut()
+                .zip(label)
+                .for_each(|(to, byte)| *to = *byte);
+        }
+        true
+    }
+
+    /// The first label of a name.
+    pub fn label(&self, name: NameId) -> &[u8] {
+        self.entry(name).map_or(&[], Entry::label)
+    }
+
+    /// The name that follows a name's first label.
+    pub fn parent(&self, name: NameId) -> NameId {
+        self.entry(name).map_or(NameId::ROOT, |entry| entry.parent)
+    }
+
+    /// The labels of a name, to be written.
+    pub const fn labels(&self, name: NameId) -> Labels<'_> {
+        Labels { names: self, name }
+    }
+}
+
+/// The labels of a name of ours, the most special one first.
+#[derive(Clone, Debug)]
+pub struct Labels<'a> {
+    names: &'a Names,
+    name: NameId,
+}
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = Label<'a>;
+
+    fn next(&mut self) -> Option<Label<'a>> {
+        let entry = self.names.entry(self.name)?;
+        let number = core::mem::replace(&mut self.name, entry.parent).0;
+        (number != 0).then(|| Label {
+            bytes: entry.label(),
+            number,
+        })
+    }
+}
+
+/// The labels of a name, the last one first. `None`: there are too many.
+fn reversed(name: Name<'_>) -> Option<heapless::Vec<&[u8], LABEL_COUNT_MAX>> {
+    let mut labels = heapless::Vec::new();
+    for label in name.labels() {
+        labels.push(label).ok()?;
+    }
+    labels.reverse();
+    Some(labels)
+}
+
+/// Which list a name is in. FNV-1a; letters of ASCII are the same in both cases.
+fn hash(parent: NameId, label: &[u8]) -> usize {
+    let hash = label.iter().fold(u32::from(parent.0), |hash, byte| {
+        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    });
+    ((hash ^ hash >> 16) & LIST_COUNT.wrapping_sub(1)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(names: &Names, name: NameId) -> String {
+        let labels: Vec<_> = names
+            .labels(name)
+            .map(|label| String::from_utf8_lossy(label.bytes).into_owned())
+            .collect();
+        labels.join(".")
+    }
+
+    #[test]
+    fn a_name_is_found_while_somebody_uses_it() {
+        let mut names = Names::new(8);
+        let name = Name::of(b"\x03box\x05local\0");
+        assert_eq!(names.find(name), None);
+        let id = names.intern(name).unwrap();
+        assert_eq!(names.intern(Name::of(b"\x03BOX\x05Local\0")), Some(id));
+        assert_eq!(names.find(name), Some(id));
+        assert_eq!(plain(&names, id), "box.local");
+        names.release(id);
+        assert_eq!(names.find(name), Some(id));
+        names.release(id);
+        assert_eq!(names.find(name), None);
+        assert_eq!(names.find(Name::of(b"\x05local\0")), None);
+    }
+
+    #[test]
+    fn a_full_table_takes_names_again_when_others_are_gone() {
+        let mut names = Names::new(4);
+        let local = names.add(NameId::ROOT, b"local").unwrap();
+        let a = names.add(local, b"a").unwrap();
+        let _b = names.add(local, b"b").unwrap();
+        assert_eq!(names.add(local, b"c"), None);
+        assert_eq!(names.intern(Name::of(b"\x01x\x01c\x05local\0")), None);
+        names.release(a);
+        let c = names.add(local, b"c").unwrap();
+        assert_eq!(plain(&names, c), "c.local");
+        assert_eq!(names.child(local, b"a"), None);
+        // What failed halfway left nothing behind.
+        names.release(c);
+        assert!(names.add(local, b"d").is_some());
+    }
+
+    #[test]
+    fn a_renamed_name_takes_those_along_that_end_in_it() {
+        let mut names = Names::new(16);
+        let host = names.intern(Name::of(b"\x03box\x05local\0")).unwrap();
+        let below = names.add(host, b"sub").unwrap();
+        let other = names.intern(Name::of(b"\x03cat\x05local\0")).unwrap();
+        assert!(!names.relabel(host, b"CAT"));
+        assert!(names.relabel(host, b"box-2"));
+        assert_eq!(plain(&names, below), "sub.box-2.local");
+        assert_eq!(names.find(Name::of(b"\x05box-2\x05local\0")), Some(host));
+        assert_eq!(names.find(Name::of(b"\x03box\x05local\0")), None);
+        names.release(other);
+        assert!(names.relabel(host, b"cat"));
+    }
+
+    #[test]
+    fn many_names_come_and_go() {
+        let mut names = Names::new(400);
+        let mut kept = std::collections::HashMap::new();
+        let mut seed = 7u32;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let key = seed >> 22;
+            let label = format!("host-{key}");
+            if let Some(id) = kept.remove(&key) {
+                assert_eq!(names.find(Name::of(&wire(&label))), Some(id));
+                names.release(id);
+            } else if let Some(id) = names.intern(Name::of(&wire(&label))) {
+                kept.insert(key, id);
+            } else {
+                assert!(kept.len() >= 398);
+            }
+        }
+        for (key, id) in kept {
+            assert_eq!(plain(&names, id), format!("host-{key}.local"));
+        }
+    }
+
+    fn wire(label: &str) -> Vec<u8> {
+        let mut name = vec![label.len() as u8];
+        name.extend_from_slice(label.as_bytes());
+        name.extend_from_slice(b"\x05local\0");
+        name
+    }
+}
