@@ -5,9 +5,18 @@
 
 mod link;
 mod names;
+mod probe;
+mod query;
+mod responder;
+mod response;
+#[cfg(test)]
+mod tests;
+mod zone;
 
 pub use link::{LINK_COUNT_MAX, Link, LinkId};
 pub use names::{NameId, Names};
+pub use responder::{Limits, Responder};
+pub use zone::{Full, Service};
 
 use core::net::SocketAddr;
 
@@ -54,7 +63,9 @@ pub struct Transmit {
 }
 
 /// Bytes of a message that is not larger than it must be: what an Ethernet frame carries in IPv6.
-pub const MESSAGE_BYTES: usize = 1500 - 40 - 8;
+pub const MESSAGE_BYTES: usize = 1500 - HEAD_BYTES;
+/// Bytes of what stands before a message: IPv6 and UDP.
+const HEAD_BYTES: usize = 40 + 8;
 
 /// Numbers that nobody can tell in advance who does not know the seed.
 #[derive(Clone, Debug)]

@@ -119,16 +119,23 @@ impl Names {
         Some(name)
     }
 
-    /// The number of `name`, which is in use from now on, once more. `None`: there is no room, or it has too many labels.
-    pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
-        let mut found = NameId::ROOT;
-        for label in reversed(name)?.iter() {
+    /// The name of these labels before `parent`, the last one first, which is in use from now on, once more. `None`: there is no
+    /// room.
+    pub fn extend(&mut self, parent: NameId, labels: &[&[u8]]) -> Option<NameId> {
+        let mut found = parent;
+        self.keep(found);
+        for label in labels {
             let next = self.add(found, label);
             // The longer name keeps the shorter.
             self.release(found);
             found = next?;
         }
         Some(found)
+    }
+
+    /// The number of `name`, which is in use from now on, once more. `None`: there is no room, or it has too many labels.
+    pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
+        self.extend(NameId::ROOT, &reversed(name)?)
     }
 
     /// The number of `name`, if it is in use.

@@ -1,0 +1,358 @@
+//! What is answered, when, and to whom.
+
+use super::script::query;
+use super::world::{LEGACY, PEER, World};
+use crate::engine::mdns::Cast;
+
+const V4: &str = "= box.local 120 flush A 192.0.2.1";
+const V6: &str = "= box.local 120 flush AAAA fe80::1";
+const POINTER: &str = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
+
+/// RFC 6762 section 6: unique records are told at once.
+/// RFC 6762 section 6.2: "it MUST include all addresses that are valid on the interface".
+#[test]
+fn a_unique_record_is_told_at_once() {
+    let mut world = World::serving(1);
+    let told = world.ask(&["? box.local A"]);
+    assert_eq!(told.len(), 1);
+    let (after, lines) = &told[0];
+    assert_eq!(*after, 0);
+    assert_eq!(lines[..], [V4, "+ box.local 120 flush AAAA fe80::1"]);
+    let told = world.ask(&["? a~box._nfs._tcp.local SRV"]);
+    assert_eq!(told[0].0, 0);
+    assert_eq!(
+        told[0].1,
+        [
+            "= a~box._nfs._tcp.local 120 flush SRV 2049 box.local",
+            "+ box.local 120 flush AAAA fe80::1",
+            "+ box.local 120 flush A 192.0.2.1",
+        ]
+    );
+    assert_eq!(
+        world.answers(&["? a~box._nfs._tcp.local TXT"]),
+        ["= a~box._nfs._tcp.local 4500 flush TXT path=/srv"]
+    );
+    assert_eq!(
+        world.answers(&["? 1.2.0.192.in-addr.arpa PTR"])[0],
+        "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local"
+    );
+}
+
+/// RFC 6762 section 6: shared records are told after 20 to 120 ms, each moment as likely as the others.
+/// RFC 6763 section 12.1: what a pointer leads to comes along.
+#[test]
+fn a_shared_record_is_told_after_a_random_while() {
+    let mut world = World::serving(1);
+    let mut quarters = [0; 4];
+    for _ in 0..400 {
+        let told = world.ask(&["? _nfs._tcp.local PTR"]);
+        assert_eq!(told.len(), 1);
+        let (after, lines) = &told[0];
+        assert!((20..120).contains(after), "{after}");
+        quarters[(*after as usize - 20) / 25] += 1;
+        assert_eq!(
+            lines[..],
+            [
+                POINTER,
+                "+ a~box._nfs._tcp.local 4500 flush TXT path=/srv",
+                "+ a~box._nfs._tcp.local 120 flush SRV 2049 box.local",
+                "+ box.local 120 flush AAAA fe80::1",
+                "+ box.local 120 flush A 192.0.2.1",
+            ]
+        );
+    }
+    for count in quarters {
+        assert!((70..130).contains(&count), "{quarters:?}");
+    }
+}
+
+/// RFC 6763 section 9: all kinds of services are told of.
+#[test]
+fn kinds_of_services_are_listed() {
+    let mut world = World::serving(1);
+    world.serve("other", 1, &[]);
+    world.settle();
+    let lines = world.answers(&["? _services._dns-sd._udp.local PTR"]);
+    assert_eq!(
+        lines,
+        ["= _services._dns-sd._udp.local 4500 PTR _nfs._tcp.local"]
+    );
+}
+
+/// RFC 6762 section 6.3: "MUST correctly handle DNS query messages containing more than one question, by answering any or all".
+#[test]
+fn several_questions_are_answered_together() {
+    let mut world = World::serving(1);
+    let told = world.ask(&[
+        "? box.local A",
+        "? cat.local A",
+        "? _nfs._tcp.local PTR",
+        "? box.local AAAA",
+    ]);
+    assert_eq!(told.len(), 1);
+    assert!((20..120).contains(&told[0].0));
+    for line in [V4, V6, POINTER] {
+        assert!(told[0].1.iter().any(|other| other == line), "{told:?}");
+    }
+}
+
+/// RFC 6762 section 6.5: "a Multicast DNS responder MUST respond with *ALL* of its records that match the query".
+/// RFC 6762 section 6: "should client software use classes other than 1, the matching rules described above MUST be used".
+#[test]
+fn any_is_answered_by_all_there_is() {
+    let mut world = World::serving(1);
+    let mut lines = world.answers(&["? box.local ANY"]);
+    lines.sort();
+    assert_eq!(lines, [V4, V6]);
+    let mut lines = world.answers(&["? a~box._nfs._tcp.local ANY CLASS-ANY"]);
+    lines.retain(|line| line.starts_with('='));
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "= a~box._nfs._tcp.local 120 flush SRV 2049 box.local",
+            "= a~box._nfs._tcp.local 4500 flush TXT path=/srv",
+        ]
+    );
+    assert_eq!(world.answers(&["? box.local A CLASS-ANY"])[0], V4);
+    assert!(world.answers(&["? box.local A CHAOS"]).is_empty());
+}
+
+/// RFC 6762 section 6.1: "the responder MUST (except as allowed in (a) below) respond asserting the nonexistence of that record
+/// using a DNS NSEC record".
+/// RFC 6762 section 6: "it MUST return negative answers to queries for records that it knows not to exist".
+/// RFC 6762 section 6: "MUST respond to AAAA queries for "host.local." by sending a negative answer".
+/// RFC 6762 section 6.1: "the synthesized Multicast DNS NSEC records MUST NOT have the NSEC bit set in the Type Bit Map".
+/// RFC 6762 section 6.1: "MUST at least correctly generate and parse the restricted DNS NSEC record format".
+#[test]
+fn what_is_not_there_is_denied_at_once() {
+    let mut world = World::new(1);
+    world.set_link(0, &["192.0.2.1/24"]);
+    world.serve("a box", 2049, &[]);
+    world.settle();
+    let denial = "= box.local 120 flush NSEC box.local A";
+    let told = world.ask(&["? box.local AAAA"]);
+    assert_eq!(told, [(0, vec![denial.to_owned()])]);
+    assert_eq!(world.answers(&["? box.local TXT"]), [denial]);
+    assert_eq!(world.answers(&["? box.local NSEC"]), [denial]);
+    assert_eq!(
+        world.answers(&["? a~box._nfs._tcp.local A"]),
+        ["= a~box._nfs._tcp.local 120 flush NSEC a~box._nfs._tcp.local TXT SRV"]
+    );
+    assert_eq!(
+        world.answers(&["? 1.2.0.192.in-addr.arpa A"]),
+        ["= 1.2.0.192.in-addr.arpa 120 flush NSEC 1.2.0.192.in-addr.arpa PTR"]
+    );
+    // Who asks for an address is told that there is no other, before he asks.
+    let lines = world.answers(&["? box.local A"]);
+    assert_eq!(lines, [V4, "+ box.local 120 flush NSEC box.local A"]);
+    // To him alone, too.
+    let reply = world.reply(LEGACY, &["? box.local AAAA"]).unwrap();
+    assert_eq!(
+        reply,
+        ["? box.local AAAA", "= box.local 10 NSEC box.local A"]
+    );
+}
+
+/// RFC 6762 section 6: "MUST only respond when it has a positive, non-null response to send, or it authoritatively knows that a
+/// particular record does not exist".
+/// RFC 6762 section 6: "For shared records, NXDOMAIN and other error responses MUST NOT be sent".
+/// RFC 6762 section 6.1: "MUST only generate negative responses to queries for which it has legitimate ownership".
+#[test]
+fn nobody_else_is_answered_for() {
+    let mut world = World::serving(1);
+    for question in [
+        "? cat.local A",
+        "? _nfs._tcp.local A",
+        "? _http._tcp.local PTR",
+        "? local ANY",
+        "? sub.box.local A",
+        "? box A",
+        "? box.local.local A",
+        "? _services._dns-sd._udp.local TXT",
+    ] {
+        assert!(world.answers(&[question]).is_empty(), "{question}");
+        assert_eq!(world.reply(LEGACY, &[question]), None, "{question}");
+    }
+}
+
+/// RFC 6762 section 8.1: names that are not ours yet are not told.
+#[test]
+fn nothing_is_answered_while_it_is_probed_for() {
+    let mut world = World::up(1);
+    world.run(600);
+    world.sent.clear();
+    world.hear(PEER, &query(&["? box.local A"]));
+    assert_eq!(world.reply(LEGACY, &["? box.local A"]), None);
+    assert!(!world.all().iter().any(|line| line.starts_with('=')));
+}
+
+/// RFC 6762 section 6: "MUST NOT (except in the one special case of answering probe queries) multicast a record on a given
+/// interface until at least one second has elapsed since the last time that record was multicast".
+#[test]
+fn nothing_is_told_to_all_twice_within_a_second() {
+    let mut world = World::serving(1);
+    let mut told = Vec::new();
+    for _ in 0..1000 {
+        world.hear(PEER, &query(&["? box.local A", "? _nfs._tcp.local PTR"]));
+        world.run(10);
+        for sent in world.sent.drain(..) {
+            for line in sent.lines() {
+                told.push((line[2..].to_owned(), sent.at));
+            }
+        }
+    }
+    told.sort();
+    let mut count = 0;
+    for pair in told.windows(2) {
+        if pair[0].0 == pair[1].0 {
+            assert!(pair[1].1 - pair[0].1 >= 1000, "{pair:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+/// RFC 6762 section 6: "In the special case of answering probe queries, … a Multicast DNS responder MUST respond quickly".
+/// RFC 6762 section 9: "It is very important that any host receiving a resource record that conflicts with one of its own MUST
+/// take action".
+#[test]
+fn who_probes_for_our_name_is_told_at_once() {
+    let mut world = World::serving(1);
+    let probe = &["? box.local ANY", "! box.local 120 A 192.0.2.200"];
+    let told = world.ask(probe);
+    assert_eq!(told[0].0, 0);
+    assert!(told[0].1.iter().any(|line| line == V4));
+    // Again within a quarter of a second, as probes come.
+    let mut at = Vec::new();
+    for _ in 0..3 {
+        world.sent.clear();
+        world.hear(PEER, &query(probe));
+        world.run(250);
+        at.extend(world.sent.first().map(|sent| sent.at));
+    }
+    assert_eq!(at.len(), 3);
+}
+
+/// RFC 6762 section 5.4: who would take an answer to himself gets it so, if all others were told lately.
+/// RFC 6762 section 6: "The destination … MUST be the mDNS IPv4 link-local multicast address … except when generating a reply to
+/// a query that explicitly requested a unicast response".
+#[test]
+fn who_wants_it_for_himself_gets_it_so() {
+    let mut world = World::serving(1);
+    let told = world.answers(&["? box.local A"]);
+    assert_eq!(told[0], V4);
+    world.sent.clear();
+    let reply = world.reply(PEER, &["? box.local A QU"]).unwrap();
+    assert_eq!(reply[0], V4);
+    world.run(2000);
+    assert!(world.sent.is_empty());
+    // After a quarter of its time, all are told.
+    world.run(30_000);
+    assert_eq!(world.reply(PEER, &["? box.local A QU"]), None);
+    assert_eq!(world.sent[0].lines()[0], V4);
+    // What one wants for himself and another for all, is for all.
+    assert_eq!(
+        world.reply(PEER, &["? box.local A QU", "? box.local A"]),
+        None
+    );
+}
+
+/// RFC 6762 section 5.5: who asks us alone is answered alone, if he is on the link.
+#[test]
+fn who_asks_us_alone_is_answered_alone() {
+    let mut world = World::serving(1);
+    let asked = query(&["? box.local A"]);
+    let reply = world.hear_on(0, PEER, Cast::Unicast, &asked).unwrap();
+    assert_eq!(super::script::lines(&reply)[0], V4);
+    assert!(world.sent.is_empty());
+    let foreign = "198.51.100.1:5353";
+    assert_eq!(world.hear_on(0, foreign, Cast::Unicast, &asked), None);
+    assert_eq!(world.hear_on(0, foreign, Cast::Unknown, &asked), None);
+    assert!(world.sent.is_empty());
+    // By multicast he can only be on the link, whatever his address.
+    world.hear_on(0, foreign, Cast::Multicast, &asked);
+    assert_eq!(world.sent.len(), 1);
+}
+
+/// RFC 6762 section 6.7: "MUST send a UDP response directly back to the querier".
+/// RFC 6762 section 6.7: "it MUST repeat the query ID and the question given in the query message".
+/// RFC 6762 section 6.7: "the cache-flush bit … MUST NOT be set in legacy unicast responses".
+/// RFC 6762 section 18.1: "the Query Identifier MUST match the ID from the query message".
+#[test]
+fn resolvers_of_old_are_answered_as_they_expect() {
+    let mut world = World::serving(1);
+    let asked = super::script::message(0x0100, 0xbeef, &["? a~box._nfs._tcp.local SRV"]);
+    let reply = world.hear(LEGACY, &asked).unwrap();
+    assert_eq!(reply[..4], [0xbe, 0xef, 0x84, 0]);
+    assert_eq!(
+        super::script::lines(&reply),
+        [
+            "? a~box._nfs._tcp.local SRV",
+            "= a~box._nfs._tcp.local 10 SRV 2049 box.local",
+            "+ box.local 10 AAAA fe80::1",
+            "+ box.local 10 A 192.0.2.1",
+        ]
+    );
+    world.run(2000);
+    assert!(world.sent.is_empty());
+}
+
+/// RFC 6762 section 18.14: "name compression MUST NOT be performed on SRV records" for those who do not know multicast DNS.
+#[test]
+fn a_services_host_is_written_out_for_resolvers_of_old() {
+    let mut world = World::serving(1);
+    let reply = world
+        .hear(LEGACY, &query(&["? a~box._nfs._tcp.local SRV"]))
+        .unwrap();
+    let plain = b"\0\0\0\0\x08\x01\x03box\x05local\0";
+    assert!(reply.windows(plain.len()).any(|part| part == plain));
+    world.sent.clear();
+    world.hear(PEER, &query(&["? a~box._nfs._tcp.local SRV"]));
+    let bytes = &world.sent[0].bytes;
+    assert!(!bytes.windows(plain.len()).any(|part| part == plain));
+}
+
+/// RFC 6762 section 17: messages stay below what one frame carries; the next takes what is left.
+#[test]
+fn many_services_are_told_in_several_messages() {
+    let mut world = World::new(1);
+    world.set_link(0, &["192.0.2.1/24"]);
+    for number in 0..15 {
+        let text = format!("path=/{}", "x".repeat(90));
+        world.serve(&format!("service number {number}"), 1000 + number, &[&text]);
+    }
+    world.settle();
+    let told = world.ask(&["? _nfs._tcp.local PTR"]);
+    let lines: Vec<_> = told.iter().flat_map(|(_, lines)| lines).collect();
+    let pointers = lines
+        .iter()
+        .filter(|line| line.starts_with("= _nfs._tcp.local"));
+    assert_eq!(pointers.count(), 15);
+    // A link that carries less.
+    let mut link = super::world::link(&["192.0.2.1/24"]);
+    link.mtu = 576;
+    let now = world.instant();
+    world.responder.set_link(now, 0, &link).unwrap();
+    world.settle();
+    world.ask(&["? _nfs._tcp.local PTR"]);
+    assert!(world.sent.iter().all(|sent| sent.bytes.len() <= 576 - 48));
+    let lines = world.all();
+    let pointers = lines
+        .iter()
+        .filter(|line| line.starts_with("= _nfs._tcp.local"));
+    assert_eq!(pointers.count(), 15);
+}
+
+/// RFC 6762 section 6: answers to several who ask at about the same time are one.
+#[test]
+fn answers_to_several_are_one_message() {
+    let mut world = World::serving(1);
+    world.sent.clear();
+    for from in ["192.0.2.7:5353", "192.0.2.8:5353", "192.0.2.9:5353"] {
+        world.hear(from, &query(&["? _nfs._tcp.local PTR"]));
+        world.run(5);
+    }
+    world.run(2000);
+    assert_eq!(world.sent.len(), 1);
+}

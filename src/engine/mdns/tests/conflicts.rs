@@ -1,0 +1,192 @@
+//! Names that another turns out to have, too.
+
+use super::script::{query, response};
+use super::world::{PEER, World};
+
+const RIVAL: &str = "= box.local 120 flush A 192.0.2.77";
+
+fn count(world: &World, line: &str) -> usize {
+    world.all().iter().filter(|other| *other == line).count()
+}
+
+/// RFC 6762 section 9: "the Multicast DNS responder MUST immediately reset its conflicted unique record to probing state, and go
+/// through the startup steps".
+/// RFC 6762 section 8.3: "containing a conflicting resource record, the conflict MUST be resolved as described in Section 9".
+/// RFC 6762 section 6.6: "then this is a conflict and MUST be handled as described in Section 9".
+/// RFC 6762 section 3: "the computer (or its human user) MUST cease using the name".
+#[test]
+fn a_name_that_is_contested_is_probed_for_again() {
+    for section in ['=', '!', '+'] {
+        let mut world = World::serving(1);
+        world.hear(
+            PEER,
+            &response(&[&RIVAL.replace('=', &section.to_string())]),
+        );
+        // Until it is known whose it is, nobody is told that it is ours.
+        world.hear(PEER, &query(&["? box.local A"]));
+        assert!(world.sent.is_empty());
+        world.run(5000);
+        // Nobody said anything: it stays.
+        assert_eq!(world.host(), "box");
+        assert_eq!(
+            world.answers(&["? box.local A"])[0],
+            "= box.local 120 flush A 192.0.2.1"
+        );
+    }
+}
+
+/// RFC 6762 section 9: "The protocol used in the Probing phase will determine a winner and a loser, and the loser MUST cease using
+/// the name, and reconfigure".
+#[test]
+fn who_loses_a_contested_name_takes_another() {
+    let mut world = World::serving(1);
+    world.hear(PEER, &response(&[RIVAL]));
+    world.run(400);
+    world.hear(PEER, &response(&[RIVAL]));
+    world.sent.clear();
+    world.run(5000);
+    assert_eq!(world.host(), "box-2");
+    assert_eq!(count(&world, "? box-2.local ANY QU"), 3);
+    assert_eq!(count(&world, "= box-2.local 120 flush A 192.0.2.1"), 2);
+    // What leads to the host follows.
+    assert_eq!(
+        count(
+            &world,
+            "= a~box._nfs._tcp.local 120 flush SRV 2049 box-2.local"
+        ),
+        2
+    );
+    assert_eq!(
+        count(&world, "= 1.2.0.192.in-addr.arpa 120 flush PTR box-2.local"),
+        2
+    );
+    // The service's own name was not contested.
+    assert_eq!(count(&world, "? a~box._nfs._tcp.local ANY QU"), 0);
+    assert!(world.answers(&["? box.local A"]).is_empty());
+}
+
+#[test]
+fn a_service_that_another_has_is_renamed_as_people_would() {
+    let mut world = World::up(1);
+    world.serve("a box", 2049, &[]);
+    world.run(300);
+    world.hear(
+        PEER,
+        &response(&["= a~box._nfs._tcp.local 120 flush SRV 1 cat.local"]),
+    );
+    world.settle();
+    assert_eq!(
+        world.answers(&["? _nfs._tcp.local PTR"])[0],
+        "= _nfs._tcp.local 4500 PTR a~box~(2)._nfs._tcp.local"
+    );
+    // Two of ours that are to be called the same are not.
+    world.serve("a box (2)", 1, &[]);
+    world.settle();
+    let lines = world.answers(&["? _nfs._tcp.local PTR"]);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.ends_with("PTR a~box~(2)~(2)._nfs._tcp.local")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn long_names_are_cut_at_the_end_of_a_letter() {
+    for (wished, expect) in [
+        ("x".repeat(63), format!("{} (2)", "x".repeat(59))),
+        ("ä".repeat(31), format!("{} (2)", "ä".repeat(29))),
+        ("€".repeat(21), format!("{} (2)", "€".repeat(19))),
+    ] {
+        let mut world = World::up(1);
+        let name = world.serve(&wished, 1, &[]);
+        world.run(300);
+        let taken = format!("= {wished}._nfs._tcp.local 120 flush SRV 1 cat.local");
+        world.hear(PEER, &response(&[&taken]));
+        let label = world.responder.label(name);
+        assert_eq!(core::str::from_utf8(label), Ok(expect.as_str()));
+        assert!(label.len() <= 63);
+    }
+}
+
+/// What we have said on one link and hear on another, as a bridge brings it, is ours.
+#[test]
+fn own_records_seen_through_another_link_are_no_conflict() {
+    let mut world = World::new(1);
+    world.set_link(0, &["192.0.2.1/24"]);
+    world.set_link(1, &["192.0.2.2/24"]);
+    world.serve("a box", 2049, &["path=/srv"]);
+    let mut seen = 0;
+    for _ in 0..10_000 {
+        world.run(1);
+        // Each hears what was said on both.
+        for sent in world.sent.split_off(seen.min(world.sent.len())) {
+            for link in [0, 1] {
+                let from = if sent.link == 0 {
+                    "192.0.2.1:5353"
+                } else {
+                    "192.0.2.2:5353"
+                };
+                world.hear_on(
+                    link,
+                    from,
+                    crate::engine::mdns::Cast::Multicast,
+                    &sent.bytes,
+                );
+            }
+        }
+        seen = world.sent.len();
+    }
+    assert_eq!(world.host(), "box");
+    assert!(world.responder.is_settled());
+    assert_eq!(world.responder.renamed(), None);
+}
+
+/// Another responder on this host claims the address for its own name: the address is no reason to be called otherwise.
+#[test]
+fn a_contested_address_is_given_up() {
+    let mut world = World::settled(1);
+    world.hear(
+        PEER,
+        &response(&["= 1.2.0.192.in-addr.arpa 120 flush PTR cat.local"]),
+    );
+    world.run(10_000);
+    assert_eq!(world.host(), "box");
+    assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
+    assert!(!world.answers(&["? box.local A"]).is_empty());
+}
+
+#[test]
+fn contested_names_do_not_end_in_a_storm() {
+    // Another says again and again that our name is his, and never defends it.
+    let mut world = World::serving(1);
+    for _ in 0..600 {
+        world.hear(PEER, &response(&[RIVAL]));
+        world.run(100);
+    }
+    // A minute: at most one message in a third of a second, and not one for each of his.
+    assert!(world.sent.len() < 200, "{}", world.sent.len());
+}
+
+/// RFC 6762 section 8.1: "When sending probe queries, a host MUST NOT consult its cache for potential answers".
+/// RFC 6762 section 10.2: known records of others are no reason to keep still.
+#[test]
+fn what_was_heard_before_does_not_spare_the_probe() {
+    let mut world = World::new(1);
+    world.hear(PEER, &response(&[RIVAL]));
+    world.set_link(0, &["192.0.2.1/24"]);
+    world.run(5000);
+    assert_eq!(count(&world, "? box.local ANY QU"), 3);
+}
+
+/// A query of another for our name is no conflict.
+#[test]
+fn questions_are_no_conflicts() {
+    let mut world = World::serving(1);
+    world.hear(
+        PEER,
+        &query(&["? box.local ANY", "= box.local 120 A 192.0.2.77"]),
+    );
+    world.run(5000);
+    assert_eq!(world.host(), "box");
+}

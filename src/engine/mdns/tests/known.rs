@@ -1,0 +1,173 @@
+//! What who asks knows already, in one message or in several; what others say for us.
+
+use super::script::{query, response, truncated};
+use super::world::{PEER, World};
+
+const POINTER: &str = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
+const ASKED: &str = "? _nfs._tcp.local PTR";
+
+fn is_told(world: &World) -> bool {
+    world.all().iter().any(|line| line == POINTER)
+}
+
+/// RFC 6762 section 7.1: "MUST NOT answer a Multicast DNS query if the answer it would give is already included in the Answer
+/// Section with an RR TTL at least half the correct value".
+/// RFC 6762 section 7.1: "If the RR TTL of the answer as given in the Answer Section is less than half of the true RR TTL … the
+/// responder MUST send an answer".
+#[test]
+fn what_is_known_is_not_told_again() {
+    let mut world = World::serving(1);
+    for (ttl, is_told) in [(4500, false), (2250, false), (2249, true), (0, true)] {
+        let known = format!("= _nfs._tcp.local {ttl} PTR A~BOX._nfs._tcp.LOCAL");
+        let told = world.answers(&[ASKED, &known]);
+        assert_eq!(told.iter().any(|line| line == POINTER), is_told, "{ttl}");
+    }
+    let other = "= _nfs._tcp.local 4500 PTR cat._nfs._tcp.local";
+    assert!(
+        world
+            .answers(&[ASKED, other])
+            .iter()
+            .any(|line| line == POINTER)
+    );
+    let mut told = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.1"]);
+    assert!(told.is_empty());
+    told = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.7"]);
+    assert_eq!(told[0], "= box.local 120 flush A 192.0.2.1");
+    let texts = [
+        "? a~box._nfs._tcp.local TXT",
+        "= a~box._nfs._tcp.local 4500 TXT path=/srv",
+    ];
+    assert!(world.answers(&texts).is_empty());
+    let service = [
+        "? a~box._nfs._tcp.local SRV",
+        "= a~box._nfs._tcp.local 120 SRV 2049 box.local",
+    ];
+    assert!(world.answers(&service).is_empty());
+}
+
+/// RFC 6762 section 10.2: of records that replace one another, all are told or none.
+#[test]
+fn who_knows_one_address_is_told_all() {
+    let mut world = World::new(1);
+    world.set_link(0, &["192.0.2.1/24", "192.0.2.2/24"]);
+    world.settle();
+    let told = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.1"]);
+    let answers: Vec<_> = told.iter().filter(|line| line.starts_with('=')).collect();
+    assert_eq!(answers.len(), 2, "{told:?}");
+    let both = [
+        "? box.local A",
+        "= box.local 120 A 192.0.2.1",
+        "= box.local 120 A 192.0.2.2",
+    ];
+    assert!(world.answers(&both).is_empty());
+}
+
+/// RFC 6762 section 7.2: who has more known answers is waited for, 400 to 500 ms.
+#[test]
+fn who_has_more_to_say_is_waited_for() {
+    for seed in 1..30 {
+        let mut world = World::serving(seed);
+        let told = world.ask_bytes(&truncated(&[ASKED]));
+        assert_eq!(told.len(), 1);
+        assert!((400..500).contains(&told[0].0), "{}", told[0].0);
+    }
+}
+
+/// RFC 6762 section 7.2: "If the responder sees any of its answers listed in the Known-Answer lists of subsequent packets from
+/// the querying host, it MUST delete that answer".
+#[test]
+fn known_answers_in_further_messages_count() {
+    let mut world = World::serving(1);
+    world.hear(PEER, &truncated(&[ASKED]));
+    world.run(300);
+    world.hear(PEER, &query(&[POINTER]));
+    world.run(3000);
+    assert!(!is_told(&world));
+    // From another one they do not.
+    world.hear(PEER, &truncated(&[ASKED]));
+    world.run(300);
+    world.hear("192.0.2.10:5353", &query(&[POINTER]));
+    world.run(3000);
+    assert!(is_told(&world));
+}
+
+/// RFC 6762 section 7.2: "(provided that no other host on the network has also issued a query for that record and is waiting to
+/// receive an answer)".
+#[test]
+fn others_who_wait_are_answered_all_the_same() {
+    let mut world = World::serving(1);
+    world.hear(PEER, &truncated(&[ASKED]));
+    world.hear("192.0.2.10:5353", &truncated(&[ASKED]));
+    world.run(300);
+    world.hear(PEER, &query(&[POINTER]));
+    world.run(3000);
+    assert!(is_told(&world));
+}
+
+/// RFC 6762 section 7.2: the last message of many is waited for, but not for ever.
+#[test]
+fn an_endless_list_of_known_answers_does_not_hold_the_answer_back() {
+    let mut world = World::serving(1);
+    let begun = world.now;
+    world.hear(PEER, &truncated(&[ASKED]));
+    let other = "= _nfs._tcp.local 4500 PTR cat._nfs._tcp.local";
+    while world.now < begun + 10_000 && !is_told(&world) {
+        world.run(100);
+        world.hear(PEER, &truncated(&[other]));
+    }
+    let told = world.sent[0].at - begun;
+    assert!((1500..=2500).contains(&told), "{told}");
+    // Some are waited for.
+    world.run(2000);
+    let begun = world.now;
+    world.sent.clear();
+    world.hear(PEER, &truncated(&[ASKED]));
+    world.run(350);
+    world.hear(PEER, &truncated(&[other]));
+    world.run(350);
+    assert!(!is_told(&world));
+    world.run(1000);
+    let told = world.sent[0].at - begun;
+    assert!((750..850).contains(&told), "{told}");
+}
+
+/// RFC 6762 section 7.4: what another has just said for us need not be said again.
+#[test]
+fn what_another_says_need_not_be_said() {
+    let mut world = World::serving(1);
+    world.hear(PEER, &query(&[ASKED]));
+    world.hear(PEER, &response(&[POINTER]));
+    world.run(3000);
+    assert!(!is_told(&world));
+    // With less time left it must.
+    world.hear(PEER, &query(&[ASKED]));
+    world.hear(
+        PEER,
+        &response(&["= _nfs._tcp.local 100 PTR a~box._nfs._tcp.local"]),
+    );
+    world.run(3000);
+    assert!(is_told(&world));
+}
+
+/// RFC 6762 section 6.6: "If the TTL of B's resource record given in the message is less than half the true TTL from A's point of
+/// view, then A MUST mark its record to be announced via multicast".
+#[test]
+fn what_others_would_forget_is_told_again() {
+    let mut world = World::serving(1);
+    for line in [
+        "= box.local 59 A 192.0.2.1",
+        "= box.local 0 flush A 192.0.2.1",
+    ] {
+        world.run(5000);
+        world.sent.clear();
+        world.hear(PEER, &response(&[line]));
+        world.run(1000);
+        let first = &world.sent[0];
+        assert_eq!(first.lines()[0], "= box.local 120 flush A 192.0.2.1");
+    }
+    world.run(5000);
+    world.sent.clear();
+    world.hear(PEER, &response(&["= box.local 60 A 192.0.2.1"]));
+    world.run(5000);
+    assert!(world.sent.is_empty());
+}

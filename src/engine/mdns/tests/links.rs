@@ -1,0 +1,246 @@
+//! Several links, addresses that come and go, services that do, and the end.
+
+use super::script::query;
+use super::world::{LEGACY, PEER, World};
+use crate::engine::mdns::Cast;
+
+fn count(world: &World, line: &str) -> usize {
+    world.all().iter().filter(|other| *other == line).count()
+}
+
+/// RFC 6762 section 6.2: "MUST NOT include addresses that are not valid on that interface".
+#[test]
+fn each_link_is_told_its_own_addresses() {
+    let mut world = World::new(1);
+    world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
+    world.set_link(3, &["198.51.100.1/24"]);
+    world.settle();
+    world.hear_on(0, PEER, Cast::Multicast, &query(&["? box.local ANY"]));
+    world.hear_on(
+        3,
+        "198.51.100.9:5353",
+        Cast::Multicast,
+        &query(&["? box.local ANY"]),
+    );
+    let told: Vec<_> = world
+        .sent
+        .iter()
+        .map(|sent| (sent.link, sent.lines()))
+        .collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0].0, 0);
+    let mut lines = told[0].1.clone();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "= box.local 120 flush A 192.0.2.1",
+            "= box.local 120 flush AAAA fe80::1"
+        ]
+    );
+    assert_eq!((told[1].0, told[1].1.len()), (3, 2));
+    assert_eq!(told[1].1[0], "= box.local 120 flush A 198.51.100.1");
+    // There is no address of the other family on that one.
+    world.sent.clear();
+    world.hear_on(
+        3,
+        "198.51.100.9:5353",
+        Cast::Multicast,
+        &query(&["? box.local AAAA"]),
+    );
+    assert_eq!(world.all(), ["= box.local 120 flush NSEC box.local A"]);
+}
+
+/// RFC 6762 section 8.4: "if any of a host's IP addresses change, it MUST re-announce those address records".
+/// RFC 6762 section 8: "receives an indication of a network interface "Link Change" event, … MUST perform the two startup steps".
+#[test]
+fn a_changed_address_is_announced() {
+    let mut world = World::serving(1);
+    world.set_link(0, &["192.0.2.5/24", "fe80::1/64"]);
+    world.run(5000);
+    assert_eq!(count(&world, "? box.local ANY QU"), 3);
+    assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.5"), 2);
+    assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.1"), 0);
+    // Who asks for the old address is told that there is nobody.
+    assert_eq!(
+        count(&world, "= 1.2.0.192.in-addr.arpa 0 flush PTR box.local"),
+        1
+    );
+    assert_eq!(
+        count(&world, "= 5.2.0.192.in-addr.arpa 120 flush PTR box.local"),
+        2
+    );
+    assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
+}
+
+#[test]
+fn addresses_that_come_and_go_use_nothing_up() {
+    let mut world = World::serving(1);
+    for round in 0..3000u32 {
+        let address = format!("192.0.2.{}/24", 1 + round % 250);
+        world.set_link(0, &[&address]);
+        world.run(if round % 3 == 0 { 4000 } else { 100 });
+        if round % 7 == 0 {
+            world.set_link(0, &[]);
+        }
+    }
+    world.set_link(0, &["192.0.2.1/24"]);
+    world.settle();
+    assert_eq!(
+        world.answers(&["? box.local A"])[0],
+        "= box.local 120 flush A 192.0.2.1"
+    );
+    assert_eq!(
+        world.answers(&["? 1.2.0.192.in-addr.arpa PTR"])[0],
+        "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local"
+    );
+}
+
+/// RFC 6762 section 10.1: what is gone is told with a time of 0.
+/// RFC 6762 section 8.4: "In the case of shared records, a host MUST send a "goodbye" announcement with RR TTL zero".
+#[test]
+fn a_service_that_goes_takes_leave() {
+    let mut world = World::serving(1);
+    let name = world.serve("other", 1, &[]);
+    world.settle();
+    let now = world.instant();
+    world.responder.remove_service(now, name);
+    world.run(3000);
+    let mut lines = world.all();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "= _nfs._tcp.local 0 PTR other._nfs._tcp.local",
+            "= other._nfs._tcp.local 0 flush SRV 1 box.local",
+            "= other._nfs._tcp.local 0 flush TXT ",
+        ]
+    );
+    assert!(world.answers(&["? other._nfs._tcp.local SRV"]).is_empty());
+    assert_eq!(
+        world.answers(&["? _services._dns-sd._udp.local PTR"]).len(),
+        1
+    );
+}
+
+#[test]
+fn the_last_service_of_a_kind_takes_the_kind_along() {
+    let mut world = World::up(1);
+    let first = world.serve("first", 1, &[]);
+    let second = world.serve("second", 2, &[]);
+    world.settle();
+    let now = world.instant();
+    world.responder.remove_service(now, first);
+    world.settle();
+    assert_eq!(
+        world.answers(&["? _services._dns-sd._udp.local PTR"]).len(),
+        1
+    );
+    let now = world.instant();
+    world.responder.remove_service(now, second);
+    world.run(100);
+    assert_eq!(
+        count(
+            &world,
+            "= _services._dns-sd._udp.local 0 PTR _nfs._tcp.local"
+        ),
+        1
+    );
+    world.settle();
+    assert!(
+        world
+            .answers(&["? _services._dns-sd._udp.local PTR"])
+            .is_empty()
+    );
+    assert!(world.answers(&["? _nfs._tcp.local PTR"]).is_empty());
+}
+
+/// RFC 6762 section 8.4: "if the rdata of any of a host's Multicast DNS records changes, the host MUST repeat the Announcing
+/// step".
+#[test]
+fn services_that_come_and_go_use_nothing_up() {
+    let mut world = World::up(1);
+    for round in 0..2000u32 {
+        let text = format!("number={round}");
+        let name = world.serve("a box", 2049, &[&text]);
+        world.run(if round % 5 == 0 { 4000 } else { 50 });
+        let now = world.instant();
+        world.responder.remove_service(now, name);
+        world.run(u64::from(round % 3));
+    }
+    world.settle();
+    world.serve("a box", 2049, &["path=/new"]);
+    world.run(3000);
+    assert_eq!(
+        count(&world, "= a~box._nfs._tcp.local 4500 flush TXT path=/new"),
+        2
+    );
+}
+
+#[test]
+fn the_end_is_told_of_everything() {
+    let mut world = World::serving(1);
+    let now = world.instant();
+    world.responder.leave(now);
+    world.run(0);
+    let mut lines = world.all();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "= 1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa 0 flush PTR box.local",
+            "= 1.2.0.192.in-addr.arpa 0 flush PTR box.local",
+            "= _nfs._tcp.local 0 PTR a~box._nfs._tcp.local",
+            "= _services._dns-sd._udp.local 0 PTR _nfs._tcp.local",
+            "= a~box._nfs._tcp.local 0 flush SRV 2049 box.local",
+            "= a~box._nfs._tcp.local 0 flush TXT path=/srv",
+            "= box.local 0 flush A 192.0.2.1",
+            "= box.local 0 flush AAAA fe80::1",
+        ]
+    );
+    world.sent.clear();
+    assert_eq!(world.reply(LEGACY, &["? box.local A"]), None);
+    world.run(10_000);
+    assert!(world.sent.is_empty());
+}
+
+#[test]
+fn who_was_never_told_of_is_not_taken_leave_of() {
+    let mut world = World::up(1);
+    world.run(500);
+    world.sent.clear();
+    let now = world.instant();
+    world.responder.leave(now);
+    world.run(10_000);
+    assert!(world.sent.is_empty());
+}
+
+#[test]
+fn a_full_table_is_said_and_nothing_is_lost() {
+    let mut world = World::settled(1);
+    let kind = super::world::wire("_nfs._tcp");
+    let mut added = 0;
+    loop {
+        let instance = format!("service {added}");
+        let service = crate::engine::mdns::Service {
+            instance: instance.as_bytes(),
+            kind: crate::wire::dns::Name::of(&kind),
+            subtypes: &[],
+            host: None,
+            port: 1,
+            text: &[],
+        };
+        let now = world.instant();
+        if world.responder.add_service(now, &service).is_err() {
+            break;
+        }
+        added += 1;
+    }
+    assert!(added > 20, "{added}");
+    world.settle();
+    let lines = world.answers(&["? _nfs._tcp.local PTR"]);
+    let pointers = lines
+        .iter()
+        .filter(|line| line.starts_with("= _nfs._tcp.local"));
+    assert_eq!(pointers.count(), added);
+}

@@ -1,0 +1,15 @@
+//! What the standards say a responder must do, and what hostile neighbours do: scripts in virtual time.
+//!
+//! A test whose documentation quotes a section counts on the scorecard.
+
+mod announcing;
+mod answering;
+mod conflicts;
+mod crowd;
+mod headers;
+mod hostile;
+mod known;
+mod links;
+mod probing;
+mod script;
+mod world;

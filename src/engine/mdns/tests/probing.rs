@@ -1,0 +1,277 @@
+//! Probing and announcing: how names become ours.
+
+use super::script::{query, response};
+use super::world::{PEER, World};
+
+/// RFC 6762 section 2: "a responder MUST probe to verify that no other responder already claims ownership".
+/// RFC 6762 section 8.1: "it MUST send a Multicast DNS query asking for those resource records".
+#[test]
+fn probes_three_times_before_it_announces() {
+    for seed in 1..50 {
+        let mut world = World::up(seed);
+        world.run(5000);
+        let probes = [
+            "? box.local ANY QU",
+            "? 1.2.0.192.in-addr.arpa ANY QU",
+            "? 1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa ANY QU",
+            "! box.local 120 AAAA fe80::1",
+            "! box.local 120 A 192.0.2.1",
+            "! 1.2.0.192.in-addr.arpa 120 PTR box.local",
+            "! 1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa 120 PTR box.local",
+        ];
+        let first = world.sent[0].at;
+        assert!(first < 250, "{first}");
+        for (number, sent) in world.sent[..3].iter().enumerate() {
+            assert_eq!(sent.at, first + 250 * number as u64);
+            assert_eq!(sent.lines(), probes);
+        }
+        let announced = [
+            "= box.local 120 flush A 192.0.2.1",
+            "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local",
+            "= box.local 120 flush AAAA fe80::1",
+            "= 1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa 120 flush PTR box.local",
+        ];
+        assert_eq!(world.sent[3].at, first + 750);
+        assert_eq!(world.sent[3].lines(), announced);
+        assert_eq!(world.sent[4].at, first + 1750);
+        assert_eq!(world.sent[4].lines(), announced);
+        assert_eq!(world.sent.len(), 5);
+    }
+}
+
+/// RFC 6762 section 8.3: "MUST send at least two unsolicited responses, one second apart".
+/// RFC 6762 section 8.3: "containing, in the Answer Section, all of its newly registered resource records (both shared records,
+/// and unique records that have completed the probing step)".
+#[test]
+fn announces_shared_and_unique_records_twice() {
+    let mut world = World::settled(1);
+    world.serve("a box", 2049, &["path=/srv"]);
+    world.run(5000);
+    let announced: Vec<_> = world
+        .sent
+        .iter()
+        .filter(|sent| sent.lines()[0].starts_with('='))
+        .collect();
+    assert_eq!(announced.len(), 2);
+    assert_eq!(announced[1].at, announced[0].at + 1000);
+    for sent in announced {
+        assert_eq!(
+            sent.lines()[..4],
+            [
+                "= a~box._nfs._tcp.local 120 flush SRV 2049 box.local",
+                "= a~box._nfs._tcp.local 4500 flush TXT path=/srv",
+                "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local",
+                "= _services._dns-sd._udp.local 4500 PTR _nfs._tcp.local",
+            ]
+        );
+    }
+}
+
+/// RFC 6762 section 8.3: "a Multicast DNS responder MUST NOT send regular periodic announcements".
+/// RFC 6762 section 8.3: "MUST NOT send announcements in the absence of information that its network connectivity may have
+/// changed".
+#[test]
+fn says_nothing_when_nothing_changes() {
+    let mut world = World::serving(1);
+    assert_eq!(world.responder.poll_at(), crate::time::Instant::NEVER);
+    world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
+    world.run(24 * 3600 * 1000);
+    assert!(world.sent.is_empty());
+}
+
+/// RFC 6762 section 8.1: "Apparently conflicting Multicast DNS responses received *before* the first probe packet is sent MUST be
+/// silently ignored".
+#[test]
+fn conflicts_before_the_first_probe_are_none() {
+    let mut world = World::up(1);
+    world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
+    world.run(5000);
+    assert_eq!(world.host(), "box");
+    assert_eq!(world.sent[0].lines()[0], "? box.local ANY QU");
+}
+
+/// RFC 6762 section 8.1: "if any conflicting Multicast DNS response is received, then the probing host MUST defer to the existing
+/// host".
+#[test]
+fn a_name_that_another_has_is_given_up() {
+    for probe in 0..3 {
+        let mut world = World::up(1);
+        while world.sent.len() <= probe {
+            world.run(10);
+        }
+        world.run(200);
+        world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
+        world.sent.clear();
+        world.run(5000);
+        assert_eq!(world.host(), "box-2");
+        let lines = world.all();
+        let asked = lines.iter().filter(|line| *line == "? box-2.local ANY QU");
+        assert_eq!(asked.count(), 3);
+        assert!(
+            !world.all().iter().any(|line| line.contains(" box.local")),
+            "{:?}",
+            world.all()
+        );
+        let id = world.responder.renamed().unwrap();
+        assert_eq!(
+            (id, world.responder.renamed()),
+            (world.responder.host(), None)
+        );
+    }
+}
+
+/// RFC 6762 section 8.1: "any answer containing a record with that name, of any type, MUST be considered a conflicting response".
+#[test]
+fn records_of_any_kind_are_conflicts_while_probing() {
+    for line in [
+        "= box.local 120 flush TXT hello",
+        "= box.local 10 CNAME cat.local",
+        "! box.local 120 A 192.0.2.77",
+        "+ box.local 120 flush NSEC box.local A",
+    ] {
+        let mut world = World::up(1);
+        world.run(300);
+        world.hear(PEER, &response(&[line]));
+        assert_eq!(world.host(), "box-2", "{line}");
+    }
+}
+
+/// A host that comes back finds what it has said itself, perhaps told by another for it.
+#[test]
+fn what_we_wish_to_say_is_no_conflict() {
+    for line in [
+        "= box.local 120 flush A 192.0.2.1",
+        "= BOX.Local 120 flush AAAA fe80::1",
+        "= box.local 0 flush A 192.0.2.77",
+        "= cat.local 120 flush A 192.0.2.1",
+        "= box.local 120 CHAOS A 192.0.2.77",
+    ] {
+        let mut world = World::up(1);
+        world.run(300);
+        world.hear(PEER, &response(&[line]));
+        assert_eq!(world.host(), "box", "{line}");
+    }
+}
+
+/// RFC 6762 section 8.2: who is lexicographically later wins; the other waits a second, and probes again for the same name.
+/// RFC 6762 section 8.2: "the names MUST be uncompressed before comparison".
+#[test]
+fn of_two_who_probe_the_later_one_wins() {
+    // Ours: A 192.0.2.1, AAAA fe80::1.
+    for (theirs, loses) in [
+        (&["! box.local 120 A 192.0.2.2"][..], true),
+        (&["! box.local 120 A 192.0.2.0"], false),
+        // The same, and one more; or one less.
+        (
+            &[
+                "! box.local 120 A 192.0.2.1",
+                "! box.local 120 AAAA fe80::1",
+                "! box.local 120 SRV 1 a.local",
+            ],
+            true,
+        ),
+        // In any order.
+        (
+            &[
+                "! box.local 120 AAAA fe80::2",
+                "! box.local 120 A 192.0.2.1",
+            ],
+            true,
+        ),
+        (
+            &[
+                "! box.local 120 AAAA fe80::0",
+                "! box.local 120 A 192.0.2.1",
+            ],
+            false,
+        ),
+        // Another kind comes first.
+        (&["! box.local 120 TXT a"], true),
+        (&[], false),
+    ] {
+        let mut world = World::up(1);
+        world.run(300);
+        let mut lines = vec!["? box.local ANY QU"];
+        lines.extend_from_slice(theirs);
+        world.sent.clear();
+        let begun = world.now;
+        assert_eq!(world.hear(PEER, &query(&lines)), None);
+        world.run(5000);
+        assert_eq!(world.host(), "box", "{theirs:?}");
+        let asks = |sent: &&super::world::Sent| sent.lines()[0] == "? box.local ANY QU";
+        let first = world.sent.iter().find(asks).unwrap();
+        if loses {
+            assert_eq!(first.at, begun + 1000, "{theirs:?}");
+            assert_eq!(world.sent.iter().filter(asks).count(), 3);
+        } else {
+            assert!(first.at < begun + 250, "{theirs:?}");
+        }
+    }
+}
+
+/// A prefix of what the other wishes is earlier.
+#[test]
+fn who_wishes_less_is_earlier() {
+    let mut world = World::up(1);
+    world.run(300);
+    world.sent.clear();
+    world.hear(
+        PEER,
+        &query(&["? box.local ANY QU", "! box.local 120 A 192.0.2.1"]),
+    );
+    world.run(240);
+    assert_eq!(world.sent[0].lines()[0], "? box.local ANY QU");
+}
+
+/// RFC 6762 section 8.1: "If fifteen conflicts occur within any ten-second period, then the host MUST wait at least five seconds
+/// before each successive additional probe attempt".
+#[test]
+fn after_fifteen_conflicts_each_attempt_waits_five_seconds() {
+    let mut world = World::up(1);
+    let mut conflicts = Vec::new();
+    while world.now < 60_000 && conflicts.len() < 20 {
+        world.run(1);
+        let question = format!("? {}.local ANY QU", world.host());
+        if world.all().contains(&question) {
+            conflicts.push(world.now);
+            let taken = format!("= {}.local 120 flush TXT mine", world.host());
+            world.hear(PEER, &response(&[&taken]));
+            world.sent.clear();
+        }
+    }
+    assert!(conflicts.len() >= 18, "{conflicts:?}");
+    for pair in conflicts[15..].windows(2) {
+        assert!(pair[1] - pair[0] >= 5000, "{conflicts:?}");
+    }
+    assert!(conflicts[13] - conflicts[0] < 10_000, "{conflicts:?}");
+}
+
+/// RFC 6762 section 8: "Whenever a Multicast DNS responder starts up, … it MUST perform the two startup steps".
+/// RFC 6762 section 10.2: "it MUST first probe to re-verify uniqueness of its unique records", "MUST then send a series of
+/// unsolicited announcements".
+#[test]
+fn a_link_that_comes_back_is_probed_anew() {
+    let mut world = World::serving(1);
+    world.set_link(0, &[]);
+    world.run(5000);
+    assert!(world.sent.is_empty());
+    world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
+    world.run(5000);
+    let lines = world.all();
+    let count = |line: &str| lines.iter().filter(|other| *other == line).count();
+    assert_eq!(count("? box.local ANY QU"), 3);
+    assert_eq!(count("? a~box._nfs._tcp.local ANY QU"), 3);
+    assert_eq!(count("= box.local 120 flush A 192.0.2.1"), 2);
+    assert_eq!(count("= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local"), 2);
+}
+
+#[test]
+fn questions_are_for_all_where_another_has_the_port_too() {
+    let mut world = World::new(1);
+    let mut link = super::world::link(&["192.0.2.1/24"]);
+    link.shares_port = true;
+    let now = world.instant();
+    world.responder.set_link(now, 0, &link).unwrap();
+    world.run(300);
+    assert_eq!(world.sent[0].lines()[0], "? box.local ANY");
+}
