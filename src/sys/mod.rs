@@ -10,6 +10,8 @@ pub mod files;
 pub mod frames;
 pub mod heap;
 pub mod identity;
+pub mod interfaces;
+pub mod multicast;
 pub mod named;
 pub mod process;
 pub mod sockets;

@@ -12,11 +12,12 @@ use syscalls::{Sysno, raw_syscall};
 /// Paths begin where the process is.
 const CURRENT: isize = -100;
 const STREAM: u32 = 1;
-const DATAGRAM: u32 = 2;
-const NONBLOCK: u32 = 0o4_000;
+pub(super) const DATAGRAM: u32 = 2;
+pub(super) const NONBLOCK: u32 = 0o4_000;
 const UNIX: u16 = 1;
-const INET: u16 = 2;
-const INET6: u16 = 10;
+pub(super) const INET: u16 = 2;
+pub(super) const INET6: u16 = 10;
+const NETLINK: u16 = 16;
 /// The request by which nobody waits for a descriptor any more.
 const FIONBIO: u32 = 0x5421;
 
@@ -65,6 +66,14 @@ impl Address {
         Some(())
     }
 
+    /// That of who hears what the kernel tells these groups of listeners.
+    pub(super) fn of_listener(groups: u32) -> Self {
+        let mut to = Self::HOST;
+        to.bytes[8..12].copy_from_slice(&groups.to_ne_bytes());
+        to.become_one_of(NETLINK, 12);
+        to
+    }
+
     fn become_one_of(&mut self, family: u16, len: u32) {
         self.bytes[..2].copy_from_slice(&family.to_ne_bytes());
         self.len = len;
@@ -95,7 +104,7 @@ impl Address {
         bytes: [0; 110],
     };
 
-    fn new(from: SocketAddr) -> Self {
+    pub(super) fn new(from: SocketAddr) -> Self {
         let mut to = Self::HOST;
         match from {
             SocketAddr::V4(from) => to.set_v4(&from.ip().octets(), from.port()),
@@ -155,17 +164,17 @@ macro_rules! socket_call {
 }
 
 /// Options of sockets: their level and number.
-type Setting = (u8, u8);
-const REUSE_ADDRESS: Setting = (1, 2);
+pub(super) type Setting = (u8, u8);
+pub(super) const REUSE_ADDRESS: Setting = (1, 2);
 const KEEPALIVE: Setting = (1, 9);
 const NO_DELAY: Setting = (6, 1);
 const KEEPALIVE_IDLE: Setting = (6, 4);
 const KEEPALIVE_INTERVAL: Setting = (6, 5);
-const V6_ONLY: Setting = (41, 26);
+pub(super) const V6_ONLY: Setting = (41, 26);
 
 /// What is done with an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
+pub(super) enum Verb {
     Bind,
     Connect,
     /// The socket's own is written there.
@@ -174,7 +183,7 @@ enum Verb {
 
 /// Makes a call with an address.
 #[inline(never)]
-fn call(socket: i32, verb: Verb, at: &mut Address) -> Result<(), Errno> {
+pub(super) fn call(socket: i32, verb: Verb, at: &mut Address) -> Result<(), Errno> {
     let (bytes, len) = (at.bytes.as_mut_ptr(), at.len);
     // SAFETY: the kernel reads so many bytes of the address; or it writes at most so many, and how many there are.
     outcome(unsafe {
@@ -219,11 +228,16 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
 
 /// Sets an option of a socket.
 #[inline(never)]
-fn set(socket: i32, level: u8, name: u8, value: u32) -> Result<(), Errno> {
-    let (level, name) = (u32::from(level), u32::from(name));
-    // SAFETY: the kernel reads four bytes.
-    outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, &raw const value, 4) })
-        .map(drop)
+pub(super) fn set(socket: i32, level: u8, name: u8, value: u32) -> Result<(), Errno> {
+    set_bytes(socket, (level, name), &value.to_ne_bytes())
+}
+
+/// Sets an option whose value is more than a number.
+pub(super) fn set_bytes(socket: i32, option: Setting, value: &[u8]) -> Result<(), Errno> {
+    let (level, name) = (u32::from(option.0), u32::from(option.1));
+    let (at, len) = (value.as_ptr(), value.len());
+    // SAFETY: the kernel reads so many bytes.
+    outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, at, len) }).map(drop)
 }
 
 /// A socket of the server at this address, which nobody waits for: one that `connects` listens, others are for datagrams.
@@ -279,7 +293,12 @@ pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     Ok(socket)
 }
 
-fn open(family: u16, kind: u32) -> Result<File, Errno> {
+/// A datagram socket for talking to the kernel about the net.
+pub(super) fn open_netlink() -> Result<File, Errno> {
+    open(NETLINK, DATAGRAM | NONBLOCK)
+}
+
+pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
     const CLOEXEC: u32 = 0o2_000_000;
     let kind = kind | CLOEXEC;
     // SAFETY: three numbers.

@@ -1,0 +1,163 @@
+//! Sockets for multicast DNS (RFC 6762 §3, §11), of which each belongs to one interface: whatever comes there came in by it.
+//!
+//! So nothing depends on being told by which interface a packet came. A socket at the group's own address hears nothing else,
+//! and sends all the same.
+
+use super::Errno;
+use super::files::File;
+use super::sockets::{
+    self, Address, DATAGRAM, INET, INET6, NONBLOCK, REUSE_ADDRESS, Setting, V6_ONLY, Verb,
+};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use rustix::fd::AsRawFd as _;
+
+/// The port of everybody who takes part.
+pub const PORT: u16 = 5353;
+/// Where everybody hears it.
+pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+/// Where everybody hears it.
+pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+
+const REUSE_PORT: Setting = (1, 15);
+const JOIN_V4: Setting = (0, 35);
+const JOIN_V6: Setting = (41, 20);
+const INTERFACE_V4: Setting = (0, 32);
+const INTERFACE_V6: Setting = (41, 17);
+/// Whether a socket hears groups that another socket has joined.
+const ALL_V4: Setting = (0, 49);
+
+/// How far packets go, of which those who came from off the link are known by it; and that this host hears them, too.
+const REACH: [(Setting, u32); 6] = [
+    ((0, 2), 255),
+    ((0, 33), 255),
+    ((0, 34), 1),
+    ((41, 16), 255),
+    ((41, 18), 255),
+    ((41, 19), 1),
+];
+
+/// A socket at the group's address that hears the interface `index` and sends there, and whether it hears that one alone: an old
+/// host has it hear what other sockets have joined. `own` is an address of the interface: the group is of its version, and
+/// datagrams of version 4 come from it.
+pub fn join(index: u32, own: IpAddr) -> Result<(File, bool), Errno> {
+    let (at, socket) = match own {
+        IpAddr::V4(_) => (SocketAddrV4::new(GROUP_V4, PORT).into(), INET),
+        // Bound with its number, it belongs to that interface.
+        IpAddr::V6(_) => (SocketAddrV6::new(GROUP_V6, PORT, 0, index).into(), INET6),
+    };
+    let file = open(socket)?;
+    let socket = file.as_raw_fd();
+    let set = |(level, name): Setting, value| sockets::set(socket, level, name, value);
+    set(REUSE_ADDRESS, 1)?;
+    let mut at = Address::new(at);
+    if sockets::call(socket, Verb::Bind, &mut at).is_err() {
+        // Another responder may be there who shares it in the other way only.
+        set(REUSE_PORT, 1)?;
+        sockets::call(socket, Verb::Bind, &mut at)?;
+    }
+    let index = index.to_ne_bytes();
+    let alone = match own {
+        IpAddr::V4(own) => {
+            // Group, address and number. Older forms have no number, or the address alone.
+            let [[a, b, c, d], [e, f, g, h], [i, j, k, l]] =
+                [GROUP_V4.octets(), own.octets(), index];
+            let membership = [a, b, c, d, e, f, g, h, i, j, k, l];
+            let [older @ .., _, _, _, _] = &membership;
+            sockets::set_bytes(socket, JOIN_V4, &membership)
+                .or_else(|_| sockets::set_bytes(socket, JOIN_V4, older))?;
+            sockets::set_bytes(socket, INTERFACE_V4, &membership)
+                .or_else(|_| sockets::set_bytes(socket, INTERFACE_V4, &own.octets()))?;
+            set(ALL_V4, 0).is_ok()
+        }
+        IpAddr::V6(_) => {
+            let group = GROUP_V6.octets();
+            let mut membership = [0; 20];
+            membership[..16].copy_from_slice(&group);
+            membership[16..].copy_from_slice(&index);
+            sockets::set_bytes(socket, JOIN_V6, &membership)?;
+            sockets::set_bytes(socket, INTERFACE_V6, &index)?;
+            true
+        }
+    };
+    Ok((file, alone))
+}
+
+/// A socket at an address of this host which nobody else had, so that what is sent there alone arrives here. Others may share
+/// it from now on.
+pub fn claim(at: SocketAddr) -> Result<File, Errno> {
+    let file = open(if at.is_ipv4() { INET } else { INET6 })?;
+    let socket = file.as_raw_fd();
+    sockets::call(socket, Verb::Bind, &mut Address::new(at))?;
+    for (level, name) in [REUSE_ADDRESS, REUSE_PORT] {
+        let _ = sockets::set(socket, level, name, 1);
+    }
+    Ok(file)
+}
+
+/// A socket whose datagrams stay on the link and are heard on it everywhere.
+fn open(family: u16) -> Result<File, Errno> {
+    let file = sockets::open(family, DATAGRAM | NONBLOCK)?;
+    let socket = file.as_raw_fd();
+    let _ = sockets::set(socket, V6_ONLY.0, V6_ONLY.1, 1);
+    // Those of the other version mean nothing to it, and a host that lacks one is served all the same.
+    for ((level, name), value) in REACH {
+        let _ = sockets::set(socket, level, name, value);
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    /// What comes to a socket and begins so, soon; who it is from.
+    fn hear(socket: &File, bytes: &[u8]) -> Option<SocketAddr> {
+        let (start, mut room) = (Instant::now(), [0; 64]);
+        while start.elapsed() < Duration::from_secs(2) {
+            if let Ok((len, from)) = sockets::recv_from(socket, &mut room)
+                && room[..len] == *bytes
+            {
+                return Some(from);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        None
+    }
+
+    #[test]
+    fn two_who_joined_hear_each_other_and_themselves() {
+        let own = Ipv4Addr::LOCALHOST.into();
+        let [(one, alone), (other, _)] = [(); 2].map(|()| join(1, own).unwrap());
+        assert!(alone);
+        let bytes = std::format!("no message of DNS, by {}", std::process::id());
+        let to = SocketAddrV4::new(GROUP_V4, PORT).into();
+        sockets::send_to(&one, to, bytes.as_bytes()).unwrap();
+        for socket in [&one, &other] {
+            let from = hear(socket, bytes.as_bytes());
+            assert_eq!(from, Some(SocketAddr::new(own, PORT)));
+        }
+    }
+
+    #[test]
+    fn one_has_an_address_and_shares_it_then() {
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let own = SocketAddr::new(Ipv4Addr::new(127, 83, high, low).into(), PORT);
+        let first = claim(own).unwrap();
+        assert_eq!(claim(own).unwrap_err(), Errno::ADDRINUSE);
+        let other = sockets::open(INET, DATAGRAM).unwrap();
+        sockets::set(other.as_raw_fd(), REUSE_ADDRESS.0, REUSE_ADDRESS.1, 1).unwrap();
+        let shared = sockets::call(other.as_raw_fd(), Verb::Bind, &mut Address::new(own));
+        assert_eq!(shared, Ok(()));
+        drop((first, other));
+        let first = claim(own).unwrap();
+        // Nobody is there, which the host says; the socket hears what comes later all the same.
+        let nobody = SocketAddr::new(own.ip(), 9);
+        let unreachable: SocketAddr = "192.0.2.1:9".parse().unwrap();
+        assert_eq!(sockets::send_to(&first, nobody, b"nobody"), Ok(()));
+        // From an address of this host alone, no packet leaves it.
+        assert!(sockets::send_to(&first, unreachable, b"nobody").is_err());
+        sockets::send_to(&first, own, b"own").unwrap();
+        assert_eq!(hear(&first, b"own"), Some(own));
+    }
+}
