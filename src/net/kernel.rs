@@ -1,15 +1,15 @@
 //! The host's own sockets. Waits with epoll where the host has it, with poll on every other.
 
-use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
+use super::{Interest, Interfaces, Joined, Links, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::sys::epoll::{Change, Epoll, Room};
 use crate::sys::files::File;
 use crate::sys::heap::Slots;
-use crate::sys::{self, Errno, sockets};
+use crate::sys::{self, Errno, interfaces, multicast, sockets};
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
 use core::mem::MaybeUninit;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
@@ -232,6 +232,28 @@ impl Net for Kernel {
             None => self.wait_poll(timeout, ready),
         };
         sys::now()
+    }
+}
+
+impl Links for Kernel {
+    fn interfaces(&self, out: &mut Interfaces) {
+        interfaces::list(out);
+    }
+
+    fn changes(&mut self, token: Token) -> NetResult<Socket> {
+        let file = interfaces::watch()?;
+        Ok(self.keep(file, token, Interest::Input)?)
+    }
+
+    fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined> {
+        let (file, alone) = multicast::join(index, own)?;
+        let socket = self.keep(file, token, Interest::Input)?;
+        Ok(Joined { socket, alone })
+    }
+
+    fn claim(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let file = multicast::claim(at)?;
+        Ok(self.keep(file, token, Interest::Input)?)
     }
 }
 

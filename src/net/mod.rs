@@ -6,7 +6,9 @@
 
 use crate::time::Instant;
 use crate::vfs::Descriptor;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
+
+pub use crate::sys::interfaces::{Interface, Interfaces};
 
 pub mod kernel;
 #[cfg(test)]
@@ -85,7 +87,7 @@ pub trait Net {
     ) -> NetResult<usize>;
     /// Receives bytes into an empty pipe: how many, 0 is the end, and the pipe.
     fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)>;
-    /// Receives a datagram and who it is from.
+    /// Receives a datagram and who it is from. An error is that of one datagram, here and in sending: the socket goes on.
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)>;
     /// Sends a datagram.
     fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()>;
@@ -95,4 +97,27 @@ pub trait Net {
     fn close(&mut self, socket: Socket);
     /// Sleeps until a watched socket can go on, `until` has come, or the process is to stop. Returns the time.
     fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant;
+}
+
+/// A socket at a group's address.
+#[derive(Clone, Copy, Debug)]
+pub struct Joined {
+    /// For datagrams.
+    pub socket: Socket,
+    /// Whether it hears nothing but what comes in by its interface. Else who sent it must be looked at.
+    pub alone: bool,
+}
+
+/// A world whose interfaces matter: that of multicast DNS. Object-safe.
+pub trait Links: Net {
+    /// Lists the interfaces that have an address.
+    fn interfaces(&self, out: &mut Interfaces);
+    /// Opens what is ready when that list may have changed, until receiving from it says [`NetError::WouldBlock`]; there is
+    /// nothing else to be had from it. Without it, who wants to know looks at the list now and then.
+    fn changes(&mut self, token: Token) -> NetResult<Socket>;
+    /// Opens a socket for the multicast DNS of the interface `index`, in the family of `own`, an address of it. Watched for
+    /// input.
+    fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined>;
+    /// Opens a socket for datagrams at `at`, an address of this host, unless somebody has one there. Watched for input.
+    fn claim(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
 }

@@ -3,7 +3,7 @@
 //! The loop has one half of it, the test the other: there it connects, sends, reads or refuses to, and hangs up.
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
-use super::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
+use super::{Interest, Interfaces, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::engine::trial::random::Random;
 use crate::engine::trial::tree::PIPE;
 use crate::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use core::cell::{RefCell, RefMut};
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::collections::VecDeque;
 use std::rc::Rc;
+
+mod links;
 
 /// What a turn of the loop takes: who spins makes time pass, but not for ever.
 const TURN_MS: u64 = 1;
@@ -33,6 +35,10 @@ enum Kind {
     Connection(usize),
     /// Datagrams that wait to be received.
     Datagrams(VecDeque<(Vec<u8>, SocketAddr)>),
+    /// The multicast DNS of an interface.
+    Group(links::Group),
+    /// Whether interfaces have changed since it was received from.
+    Changes(bool),
 }
 
 #[derive(Debug)]
@@ -81,6 +87,9 @@ struct World {
     wires: Vec<Wire>,
     /// What was sent by datagram, and to whom.
     sent: Vec<(Vec<u8>, SocketAddr)>,
+    /// Interfaces, and what was sent to groups there: by which, to whom.
+    interfaces: Interfaces,
+    multicast: Vec<(u32, Vec<u8>, SocketAddr)>,
     /// Sockets that may be open at once.
     descriptors: usize,
     /// What every file that is sent from holds.
@@ -110,6 +119,8 @@ impl Sim {
             sockets: Vec::new(),
             wires: Vec::new(),
             sent: Vec::new(),
+            interfaces: Interfaces::new(),
+            multicast: Vec::new(),
             descriptors: usize::MAX,
             file: None,
             pipe: None,
@@ -325,6 +336,8 @@ impl World {
             (Interest::None, _) => false,
             (Interest::Input, Kind::Listener(backlog)) => !backlog.is_empty(),
             (Interest::Input, Kind::Datagrams(inbox)) => !inbox.is_empty(),
+            (Interest::Input, Kind::Group(group)) => !group.inbox.is_empty(),
+            (Interest::Input, Kind::Changes(any)) => *any,
             (Interest::Input, Kind::Connection(peer)) => {
                 let wire = &self.wires[*peer];
                 wire.hung_up || !wire.to_server.is_empty()
@@ -370,6 +383,12 @@ impl Net for Sim {
 
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         let mut world = self.world();
+        if let Kind::Changes(any) = &mut world.get(socket)?.kind {
+            return match core::mem::take(any) {
+                true => Ok(0),
+                false => Err(NetError::WouldBlock),
+            };
+        }
         let chance = world.random.number() as usize;
         let wire = world.wire(socket)?;
         let most = wire.to_server.len().min(buffer.len());
@@ -420,7 +439,9 @@ impl Net for Sim {
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
         let mut world = self.world();
-        let Kind::Datagrams(inbox) = &mut world.get(socket)?.kind else {
+        let (Kind::Datagrams(inbox) | Kind::Group(links::Group { inbox, .. })) =
+            &mut world.get(socket)?.kind
+        else {
             return Err(NetError::Unsupported);
         };
         let (bytes, from) = inbox.pop_front().ok_or(NetError::WouldBlock)?;
@@ -429,8 +450,11 @@ impl Net for Sim {
         Ok((len, from))
     }
 
-    fn send_to(&mut self, _: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
-        self.world().sent.push((bytes.to_vec(), to));
+    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
+        let mut world = self.world();
+        if !world.send_to_group(socket, to, bytes) {
+            world.sent.push((bytes.to_vec(), to));
+        }
         Ok(())
     }
 

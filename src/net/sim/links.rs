@@ -1,0 +1,188 @@
+//! Interfaces in memory: the test says which there are, hears what is sent to groups by each, and has datagrams arrive there.
+
+use super::{Kind, Sim, World};
+use crate::net::{
+    Interest, Interface, Interfaces, Joined, Links, NetError, NetResult, Socket, Token,
+};
+use crate::sys::multicast::{GROUP_V4, GROUP_V6, PORT};
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::collections::VecDeque;
+
+/// A socket for the multicast DNS of an interface.
+#[derive(Debug)]
+pub(super) struct Group {
+    index: u32,
+    own: IpAddr,
+    pub(super) inbox: VecDeque<(Vec<u8>, SocketAddr)>,
+}
+
+/// An address with the number of its interface, where it needs one.
+fn at(index: u32, address: IpAddr) -> SocketAddr {
+    match address {
+        IpAddr::V6(address) if address.is_unicast_link_local() || address.is_multicast() => {
+            SocketAddrV6::new(address, PORT, 0, index).into()
+        }
+        address => SocketAddr::new(address, PORT),
+    }
+}
+
+impl Sim {
+    /// From now on, these are the interfaces. Groups of others hear nothing any more.
+    pub fn set_interfaces(&self, interfaces: &[Interface]) {
+        let mut world = self.world();
+        world.interfaces = interfaces.iter().cloned().collect();
+        for open in world.sockets.iter_mut().flatten() {
+            if let Kind::Changes(any) = &mut open.kind {
+                *any = true;
+            }
+        }
+    }
+
+    /// A datagram comes in by an interface, for the group of this family.
+    pub fn arrive(&self, index: u32, from: SocketAddr, bytes: &[u8]) {
+        self.world().deliver_to_group(index, from, bytes);
+    }
+
+    /// What was sent to groups since this was asked last: by which interface, and to whom.
+    pub fn take_multicast(&self) -> Vec<(u32, Vec<u8>, SocketAddr)> {
+        core::mem::take(&mut self.world().multicast)
+    }
+}
+
+impl World {
+    /// Sends to a group, if that is what `to` is; whoever joined it here hears it, too.
+    pub(super) fn send_to_group(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> bool {
+        let Ok(Kind::Group(Group { index, own, .. })) = self.get(socket).map(|open| &open.kind)
+        else {
+            return false;
+        };
+        let (index, own) = (*index, *own);
+        if to.ip().is_multicast() {
+            self.deliver_to_group(index, at(index, own), bytes);
+            self.multicast.push((index, bytes.to_vec(), to));
+        }
+        to.ip().is_multicast()
+    }
+
+    fn deliver_to_group(&mut self, index: u32, from: SocketAddr, bytes: &[u8]) {
+        let is_there = |known: &Interface| known.index == index;
+        if !self.interfaces.iter().any(is_there) {
+            return;
+        }
+        for open in self.sockets.iter_mut().flatten() {
+            if let Kind::Group(group) = &mut open.kind
+                && (group.index, group.own.is_ipv4()) == (index, from.is_ipv4())
+            {
+                group.inbox.push_back((bytes.to_vec(), from));
+            }
+        }
+    }
+
+    fn has(&self, index: u32, own: IpAddr) -> NetResult<()> {
+        let is_own = |known: &Interface| known.addresses.iter().any(|(known, _)| *known == own);
+        let mut found = self.interfaces.iter();
+        let found = found.any(|known| (index == 0 || known.index == index) && is_own(known));
+        found.then_some(()).ok_or(NetError::NoSuchAddress)
+    }
+}
+
+impl Links for Sim {
+    fn interfaces(&self, out: &mut Interfaces) {
+        out.clone_from(&self.world().interfaces);
+    }
+
+    fn changes(&mut self, token: Token) -> NetResult<Socket> {
+        let nowhere = SocketAddr::new(GROUP_V4.into(), 0);
+        let kind = Kind::Changes(false);
+        self.world().open(kind, nowhere, token, Interest::Input)
+    }
+
+    fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined> {
+        let mut world = self.world();
+        world.has(index, own)?;
+        let group = if own.is_ipv4() {
+            GROUP_V4.into()
+        } else {
+            GROUP_V6.into()
+        };
+        let kind = Kind::Group(Group {
+            index,
+            own,
+            inbox: VecDeque::new(),
+        });
+        let socket = world.open(kind, at(index, group), token, Interest::Input)?;
+        Ok(Joined {
+            socket,
+            alone: true,
+        })
+    }
+
+    fn claim(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let mut world = self.world();
+        world.has(0, at.ip())?;
+        if world.sockets.iter().flatten().any(|open| open.at == at) {
+            return Err(NetError::InUse);
+        }
+        let kind = Kind::Datagrams(VecDeque::new());
+        world.open(kind, at, token, Interest::Input)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Net as _, Ready};
+    use crate::sys::interfaces::UP;
+    use crate::time::{Duration, Instant};
+
+    fn interface(index: u32, address: &str) -> Interface {
+        Interface {
+            index,
+            name: [0; 16],
+            flags: UP,
+            mtu: 1500,
+            hardware: None,
+            addresses: [(address.parse().unwrap(), 24)].into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn each_group_hears_its_own_link_and_itself() {
+        let mut sim = Sim::new(7);
+        sim.set_interfaces(&[interface(2, "192.0.2.1"), interface(3, "198.51.100.1")]);
+        let group = SocketAddr::new(GROUP_V4.into(), PORT);
+        let [two, three] = [(2, "192.0.2.1", 20), (3, "198.51.100.1", 30)]
+            .map(|(index, own, token)| sim.join(index, own.parse().unwrap(), token).unwrap());
+        sim.arrive(3, "198.51.100.9:5353".parse().unwrap(), b"peer");
+        sim.send_to(two.socket, group, b"own").unwrap();
+        assert_eq!(sim.take_multicast(), [(2, b"own".to_vec(), group)]);
+        let mut room = [0; 9];
+        for (joined, bytes, from) in [
+            (two, &b"own"[..], "192.0.2.1:5353"),
+            (three, b"peer", "198.51.100.9:5353"),
+        ] {
+            let heard = sim.recv_from(joined.socket, &mut room);
+            assert_eq!(heard, Ok((bytes.len(), from.parse().unwrap())));
+            assert_eq!(room[..bytes.len()], *bytes);
+            let silence = sim.recv_from(joined.socket, &mut room);
+            assert_eq!(silence, Err(NetError::WouldBlock));
+        }
+    }
+
+    #[test]
+    fn changes_are_told_once_and_one_has_an_address() {
+        let mut sim = Sim::new(7);
+        let at = "192.0.2.1:5353".parse().unwrap();
+        let changes = sim.changes(9).unwrap();
+        assert_eq!(sim.claim(at, 1), Err(NetError::NoSuchAddress));
+        sim.set_interfaces(&[interface(2, "192.0.2.1")]);
+        assert!(sim.claim(at, 1).is_ok());
+        assert_eq!(sim.claim(at, 1), Err(NetError::InUse));
+        let mut ready = Ready::default();
+        sim.allow(Duration::from_secs(1));
+        sim.wait(Instant::default(), None, &mut ready);
+        assert_eq!(ready.tokens, [9]);
+        assert_eq!(sim.recv(changes, &mut []), Ok(0));
+        assert_eq!(sim.recv(changes, &mut []), Err(NetError::WouldBlock));
+    }
+}
