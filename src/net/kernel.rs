@@ -251,8 +251,8 @@ impl Links for Kernel {
         Ok(Joined { socket, alone })
     }
 
-    fn claim(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let file = multicast::claim(at)?;
+    fn claim(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Socket> {
+        let file = multicast::claim(index, own)?;
         Ok(self.keep(file, token, Interest::Input)?)
     }
 }

@@ -118,6 +118,7 @@ pub trait Links: Net {
     /// Opens a socket for the multicast DNS of the interface `index`, in the family of `own`, an address of it. Watched for
     /// input.
     fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined>;
-    /// Opens a socket for datagrams at `at`, an address of this host, unless somebody has one there. Watched for input.
-    fn claim(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
+    /// Opens a socket for the multicast DNS that is meant for one address, `own` of the interface `index`, unless somebody has
+    /// one there: [`NetError::InUse`]. Watched for input.
+    fn claim(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Socket>;
 }

@@ -8,14 +8,14 @@ use super::files::File;
 use super::sockets::{
     self, Address, DATAGRAM, INET, INET6, NONBLOCK, REUSE_ADDRESS, Setting, V6_ONLY, Verb,
 };
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use rustix::fd::AsRawFd as _;
 
 /// The port of everybody who takes part.
 pub const PORT: u16 = 5353;
-/// Where everybody hears it.
+/// The group that all of them join.
 pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-/// Where everybody hears it.
+/// The same of version 6.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
 const REUSE_PORT: Setting = (1, 15);
@@ -23,10 +23,14 @@ const JOIN_V4: Setting = (0, 35);
 const JOIN_V6: Setting = (41, 20);
 const INTERFACE_V4: Setting = (0, 32);
 const INTERFACE_V6: Setting = (41, 17);
+/// By which interface it sends to a single host, in the order of bytes that the net has.
+const UNICAST_V4: Setting = (0, 50);
+const UNICAST_V6: Setting = (41, 76);
 /// Whether a socket hears groups that another socket has joined.
 const ALL_V4: Setting = (0, 49);
 
-/// How far packets go, of which those who came from off the link are known by it; and that this host hears them, too.
+/// How far packets go: so far that nobody beyond the link could have sent them (RFC 6762 §11). And that this host hears them,
+/// too.
 const REACH: [(Setting, u32); 6] = [
     ((0, 2), 255),
     ((0, 33), 255),
@@ -36,25 +40,19 @@ const REACH: [(Setting, u32); 6] = [
     ((41, 19), 1),
 ];
 
-/// A socket at the group's address that hears the interface `index` and sends there, and whether it hears that one alone: an old
-/// host has it hear what other sockets have joined. `own` is an address of the interface: the group is of its version, and
-/// datagrams of version 4 come from it.
+/// A socket at the group's address that hears the interface `index` and sends there, and whether it hears that one alone: an
+/// old host has it hear what other sockets have joined. `own` is an address of the interface: the group is of its version,
+/// and datagrams of version 4 come from it.
 pub fn join(index: u32, own: IpAddr) -> Result<(File, bool), Errno> {
-    let (at, socket) = match own {
-        IpAddr::V4(_) => (SocketAddrV4::new(GROUP_V4, PORT).into(), INET),
-        // Bound with its number, it belongs to that interface.
-        IpAddr::V6(_) => (SocketAddrV6::new(GROUP_V6, PORT, 0, index).into(), INET6),
+    let group = match own {
+        IpAddr::V4(_) => IpAddr::V4(GROUP_V4),
+        IpAddr::V6(_) => IpAddr::V6(GROUP_V6),
     };
-    let file = open(socket)?;
+    let (file, mut at) = open(index, group)?;
     let socket = file.as_raw_fd();
-    let set = |(level, name): Setting, value| sockets::set(socket, level, name, value);
-    set(REUSE_ADDRESS, 1)?;
-    let mut at = Address::new(at);
-    if sockets::call(socket, Verb::Bind, &mut at).is_err() {
-        // Another responder may be there who shares it in the other way only.
-        set(REUSE_PORT, 1)?;
-        sockets::call(socket, Verb::Bind, &mut at)?;
-    }
+    let set = |option, value: &[u8]| sockets::set_bytes(socket, option, value);
+    share(socket);
+    sockets::call(socket, Verb::Bind, &mut at)?;
     let index = index.to_ne_bytes();
     let alone = match own {
         IpAddr::V4(own) => {
@@ -63,62 +61,75 @@ pub fn join(index: u32, own: IpAddr) -> Result<(File, bool), Errno> {
                 [GROUP_V4.octets(), own.octets(), index];
             let membership = [a, b, c, d, e, f, g, h, i, j, k, l];
             let [older @ .., _, _, _, _] = &membership;
-            sockets::set_bytes(socket, JOIN_V4, &membership)
-                .or_else(|_| sockets::set_bytes(socket, JOIN_V4, older))?;
-            sockets::set_bytes(socket, INTERFACE_V4, &membership)
-                .or_else(|_| sockets::set_bytes(socket, INTERFACE_V4, &own.octets()))?;
-            set(ALL_V4, 0).is_ok()
+            set(JOIN_V4, &membership).or_else(|_| set(JOIN_V4, older))?;
+            set(INTERFACE_V4, &membership).or_else(|_| set(INTERFACE_V4, &own.octets()))?;
+            set(ALL_V4, &[0; 4]).is_ok()
         }
         IpAddr::V6(_) => {
-            let group = GROUP_V6.octets();
             let mut membership = [0; 20];
-            membership[..16].copy_from_slice(&group);
+            membership[..16].copy_from_slice(&GROUP_V6.octets());
             membership[16..].copy_from_slice(&index);
-            sockets::set_bytes(socket, JOIN_V6, &membership)?;
-            sockets::set_bytes(socket, INTERFACE_V6, &index)?;
+            set(JOIN_V6, &membership)?;
+            set(INTERFACE_V6, &index)?;
             true
         }
     };
     Ok((file, alone))
 }
 
-/// A socket at an address of this host which nobody else had, so that what is sent there alone arrives here. Others may share
-/// it from now on.
-pub fn claim(at: SocketAddr) -> Result<File, Errno> {
-    let file = open(if at.is_ipv4() { INET } else { INET6 })?;
+/// A socket at `own`, an address of the interface `index`, if nobody else has one: so what is sent there arrives here. Others
+/// may share it from now on.
+pub fn claim(index: u32, own: IpAddr) -> Result<File, Errno> {
+    let (file, mut at) = open(index, own)?;
     let socket = file.as_raw_fd();
-    sockets::call(socket, Verb::Bind, &mut Address::new(at))?;
-    for (level, name) in [REUSE_ADDRESS, REUSE_PORT] {
-        let _ = sockets::set(socket, level, name, 1);
-    }
+    sockets::call(socket, Verb::Bind, &mut at)?;
+    share(socket);
     Ok(file)
 }
 
-/// A socket whose datagrams stay on the link and are heard on it everywhere.
-fn open(family: u16) -> Result<File, Errno> {
+/// Lets others have a socket there, too: responders know the one way or the other.
+fn share(socket: i32) {
+    for (level, name) in [REUSE_ADDRESS, REUSE_PORT] {
+        let _ = sockets::set(socket, level, name, 1);
+    }
+}
+
+/// A socket that sends by this interface what everybody there can tell to be of the link; and where it is to be bound.
+fn open(index: u32, address: IpAddr) -> Result<(File, Address), Errno> {
+    let (at, family) = match address {
+        IpAddr::V4(address) => (SocketAddrV4::new(address, PORT).into(), INET),
+        // Bound with the number, those of the link belong to the interface. Others do not look at it.
+        IpAddr::V6(address) => (SocketAddrV6::new(address, PORT, 0, index).into(), INET6),
+    };
     let file = sockets::open(family, DATAGRAM | NONBLOCK)?;
     let socket = file.as_raw_fd();
+    for (level, name) in [UNICAST_V4, UNICAST_V6] {
+        // Else two interfaces of one network would be one.
+        let _ = sockets::set(socket, level, name, index.to_be());
+    }
     let _ = sockets::set(socket, V6_ONLY.0, V6_ONLY.1, 1);
     // Those of the other version mean nothing to it, and a host that lacks one is served all the same.
     for ((level, name), value) in REACH {
         let _ = sockets::set(socket, level, name, value);
     }
-    Ok(file)
+    Ok((file, Address::new(at)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use core::net::SocketAddr;
+    use core::time::Duration;
+    use std::time::Instant;
 
     /// What comes to a socket and begins so, soon; who it is from.
     fn hear(socket: &File, bytes: &[u8]) -> Option<SocketAddr> {
         let (start, mut room) = (Instant::now(), [0; 64]);
         while start.elapsed() < Duration::from_secs(2) {
-            if let Ok((len, from)) = sockets::recv_from(socket, &mut room)
-                && room[..len] == *bytes
-            {
-                return Some(from);
+            match sockets::recv_from(socket, &mut room) {
+                Ok((len, from)) if room[..len] == *bytes => return Some(from),
+                Ok(_) => {}
+                Err(error) => assert_eq!(error, Errno::AGAIN),
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -142,21 +153,23 @@ mod tests {
     #[test]
     fn one_has_an_address_and_shares_it_then() {
         let [.., high, low] = std::process::id().to_be_bytes();
-        let own = SocketAddr::new(Ipv4Addr::new(127, 83, high, low).into(), PORT);
-        let first = claim(own).unwrap();
-        assert_eq!(claim(own).unwrap_err(), Errno::ADDRINUSE);
+        let own = Ipv4Addr::new(127, 83, high, low).into();
+        let claim = || claim(1, own);
+        let own = SocketAddr::new(own, PORT);
+        let first = claim().unwrap();
+        assert_eq!(claim().unwrap_err(), Errno::ADDRINUSE);
         let other = sockets::open(INET, DATAGRAM).unwrap();
         sockets::set(other.as_raw_fd(), REUSE_ADDRESS.0, REUSE_ADDRESS.1, 1).unwrap();
         let shared = sockets::call(other.as_raw_fd(), Verb::Bind, &mut Address::new(own));
         assert_eq!(shared, Ok(()));
         drop((first, other));
-        let first = claim(own).unwrap();
+        let first = claim().unwrap();
         // Nobody is there, which the host says; the socket hears what comes later all the same.
         let nobody = SocketAddr::new(own.ip(), 9);
-        let unreachable: SocketAddr = "192.0.2.1:9".parse().unwrap();
         assert_eq!(sockets::send_to(&first, nobody, b"nobody"), Ok(()));
-        // From an address of this host alone, no packet leaves it.
-        assert!(sockets::send_to(&first, unreachable, b"nobody").is_err());
+        let everybody = SocketAddr::new(Ipv4Addr::BROADCAST.into(), PORT);
+        let refused = sockets::send_to(&first, everybody, b"everybody");
+        assert_eq!(refused, Err(Errno::ACCESS));
         sockets::send_to(&first, own, b"own").unwrap();
         assert_eq!(hear(&first, b"own"), Some(own));
     }

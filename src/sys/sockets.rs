@@ -75,7 +75,7 @@ impl Address {
     }
 
     fn become_one_of(&mut self, family: u16, len: u32) {
-        self.bytes[..2].copy_from_slice(&family.to_ne_bytes());
+        [self.bytes[0], self.bytes[1]] = family.to_ne_bytes();
         self.len = len;
     }
 

@@ -38,6 +38,26 @@ pub fn without_new_code<T: Send>(errno: i32, work: impl FnOnce() -> Result<T> + 
     filtered(BTreeMap::from([(libc::SYS_mprotect, rules)]), errno, work)
 }
 
+/// Runs `work` on a thread that may neither ask the kernel about the net nor be told by which interface a packet came.
+pub fn without_netlink<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let is = |argument, value: i32| {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
+    };
+    let netlink = vec![SeccompRule::new(vec![is(0, libc::AF_NETLINK)?])?];
+    let options = [
+        (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    ];
+    let of_packets = |(level, option)| Ok(SeccompRule::new(vec![is(1, level)?, is(2, option)?])?);
+    let of_packets = options.into_iter().map(of_packets);
+    let rules = BTreeMap::from([
+        (libc::SYS_socket, netlink),
+        (libc::SYS_setsockopt, of_packets.collect::<Result<_>>()?),
+    ]);
+    filtered(rules, libc::EPERM, work)
+}
+
 /// Runs `work` on a thread for which calls that these rules meet fail.
 fn filtered<T: Send>(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
@@ -76,6 +96,22 @@ mod tests {
         assert!(!without(&[libc::SYS_uname], uname)?);
         assert!(uname()?);
         assert_eq!(id()?, outside);
+        Ok(())
+    }
+
+    #[test]
+    fn without_netlink_other_sockets_are_as_they_were() -> Result<()> {
+        use nix::sys::socket::{
+            AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt::Ipv4PacketInfo,
+        };
+        let open = |family| socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        let can = || {
+            let socket = open(AddressFamily::Inet)?;
+            let is_told = setsockopt(&socket, Ipv4PacketInfo, &true).is_ok();
+            Ok((open(AddressFamily::Netlink).is_ok(), is_told))
+        };
+        assert_eq!(can()?, (true, true));
+        assert_eq!(without_netlink(can)?, (false, false));
         Ok(())
     }
 }

@@ -81,7 +81,7 @@ impl World {
     fn has(&self, index: u32, own: IpAddr) -> NetResult<()> {
         let is_own = |known: &Interface| known.addresses.iter().any(|(known, _)| *known == own);
         let mut found = self.interfaces.iter();
-        let found = found.any(|known| (index == 0 || known.index == index) && is_own(known));
+        let found = found.any(|known| known.index == index && is_own(known));
         found.then_some(()).ok_or(NetError::NoSuchAddress)
     }
 }
@@ -117,9 +117,9 @@ impl Links for Sim {
         })
     }
 
-    fn claim(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let mut world = self.world();
-        world.has(0, at.ip())?;
+    fn claim(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Socket> {
+        let (mut world, at) = (self.world(), at(index, own));
+        world.has(index, own)?;
         if world.sockets.iter().flatten().any(|open| open.at == at) {
             return Err(NetError::InUse);
         }
@@ -172,12 +172,12 @@ mod tests {
     #[test]
     fn changes_are_told_once_and_one_has_an_address() {
         let mut sim = Sim::new(7);
-        let at = "192.0.2.1:5353".parse().unwrap();
+        let own = "192.0.2.1".parse().unwrap();
         let changes = sim.changes(9).unwrap();
-        assert_eq!(sim.claim(at, 1), Err(NetError::NoSuchAddress));
+        assert_eq!(sim.claim(2, own, 1), Err(NetError::NoSuchAddress));
         sim.set_interfaces(&[interface(2, "192.0.2.1")]);
-        assert!(sim.claim(at, 1).is_ok());
-        assert_eq!(sim.claim(at, 1), Err(NetError::InUse));
+        assert!(sim.claim(2, own, 1).is_ok());
+        assert_eq!(sim.claim(2, own, 1), Err(NetError::InUse));
         let mut ready = Ready::default();
         sim.allow(Duration::from_secs(1));
         sim.wait(Instant::default(), None, &mut ready);

@@ -253,7 +253,7 @@ fn every_way_of_asking_tells_the_same() {
         if known(&told[0]) == known(&told[1]) || turn == 49 {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(core::time::Duration::from_millis(20));
     }
     assert_eq!(known(&told[0]), known(&told[1]));
     let lo = told[0].iter().find(|interface| name(interface) == "lo");
@@ -301,7 +301,7 @@ fn version_6_is_found_without_the_file() {
 fn what_is_told_of_changes_comes_to_an_end() {
     let socket = watch().unwrap();
     // This host may have some at the moment.
-    let told = (0..1000).map(|_| sockets::recv(&socket, &mut []));
-    let end = told.skip_while(Result::is_ok).next();
+    let mut told = (0..1000).map(|_| sockets::recv(&socket, &mut []));
+    let end = told.find(Result::is_err);
     assert_eq!(end, Some(Err(Errno::AGAIN)));
 }
