@@ -85,8 +85,11 @@ impl Kernel {
 
     #[inline(never)]
     fn open(&mut self, at: SocketAddr, connects: bool, token: Token) -> NetResult<Socket> {
-        let file = sockets::open_at(at, connects)?;
-        Ok(self.keep(file, token, Interest::Input)?)
+        self.hear(sockets::open_at(at, connects), token)
+    }
+
+    fn hear(&mut self, file: Result<File, Errno>, token: Token) -> NetResult<Socket> {
+        Ok(self.keep(file?, token, Interest::Input)?)
     }
 
     fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
@@ -241,19 +244,17 @@ impl Links for Kernel {
     }
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
-        let file = interfaces::watch()?;
-        Ok(self.keep(file, token, Interest::Input)?)
+        self.hear(interfaces::watch(), token)
     }
 
     fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined> {
         let (file, alone) = multicast::join(index, own)?;
-        let socket = self.keep(file, token, Interest::Input)?;
+        let socket = self.hear(Ok(file), token)?;
         Ok(Joined { socket, alone })
     }
 
     fn claim(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Socket> {
-        let file = multicast::claim(index, own)?;
-        Ok(self.keep(file, token, Interest::Input)?)
+        self.hear(multicast::claim(index, own), token)
     }
 }
 

@@ -67,8 +67,9 @@ pub fn join(index: u32, own: IpAddr) -> Result<(File, bool), Errno> {
         }
         IpAddr::V6(_) => {
             let mut membership = [0; 20];
-            membership[..16].copy_from_slice(&GROUP_V6.octets());
-            membership[16..].copy_from_slice(&index);
+            let (group, rest) = membership.split_at_mut(16);
+            group.copy_from_slice(&GROUP_V6.octets());
+            rest.copy_from_slice(&index);
             set(JOIN_V6, &membership)?;
             set(INTERFACE_V6, &index)?;
             true
@@ -89,7 +90,7 @@ pub fn claim(index: u32, own: IpAddr) -> Result<File, Errno> {
 
 /// Lets others have a socket there, too: responders know the one way or the other.
 fn share(socket: i32) {
-    for (level, name) in [REUSE_ADDRESS, REUSE_PORT] {
+    for &(level, name) in &[REUSE_ADDRESS, REUSE_PORT] {
         let _ = sockets::set(socket, level, name, 1);
     }
 }
@@ -103,13 +104,13 @@ fn open(index: u32, address: IpAddr) -> Result<(File, Address), Errno> {
     };
     let file = sockets::open(family, DATAGRAM | NONBLOCK)?;
     let socket = file.as_raw_fd();
-    for (level, name) in [UNICAST_V4, UNICAST_V6] {
+    for &(level, name) in &[UNICAST_V4, UNICAST_V6] {
         // Else two interfaces of one network would be one.
         let _ = sockets::set(socket, level, name, index.to_be());
     }
     let _ = sockets::set(socket, V6_ONLY.0, V6_ONLY.1, 1);
     // Those of the other version mean nothing to it, and a host that lacks one is served all the same.
-    for ((level, name), value) in REACH {
+    for &((level, name), value) in &REACH {
         let _ = sockets::set(socket, level, name, value);
     }
     Ok((file, Address::new(at)))

@@ -88,14 +88,9 @@ pub fn list(out: &mut Interfaces) {
 fn add<'a>(
     out: &'a mut Interfaces,
     index: u32,
-    address: &[u8],
+    address: IpAddr,
     prefix_len: u8,
 ) -> Option<&'a mut Interface> {
-    let address = if let Ok(octets) = <[u8; 4]>::try_from(address) {
-        IpAddr::from(octets)
-    } else {
-        IpAddr::from(<[u8; 16]>::try_from(address).ok()?)
-    };
     // Without numbers, each address is that of another one.
     let is_it = |other: &Interface| other.index == index && index != 0;
     let at = out.iter().position(is_it).unwrap_or(out.len());

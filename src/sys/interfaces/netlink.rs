@@ -6,6 +6,7 @@ use super::super::Errno;
 use super::super::files::File;
 use super::super::sockets::{self, Address, Verb};
 use super::{ANSWER_BYTES, FLAGS, Interfaces, add, is_usable};
+use core::net::IpAddr;
 use rustix::fd::AsRawFd as _;
 
 /// Bytes before what a message or an attribute says.
@@ -32,11 +33,12 @@ pub fn watch() -> Result<File, Errno> {
 }
 
 /// Lists what has an address.
+#[inline(never)] // For the sake of the stack.
 pub(super) fn list(out: &mut Interfaces) -> Result<(), Errno> {
     let socket = sockets::open_netlink()?;
     let mut room = [0; ANSWER_BYTES];
-    for kind in [GET_ADDRESSES, GET_LINKS] {
-        sockets::send(&socket, &question(kind), false)?;
+    for question in &const { [question(GET_ADDRESSES), question(GET_LINKS)] } {
+        sockets::send(&socket, question, false)?;
         // Answers are made while they are received, so there is one at once; else the kernel is another one.
         loop {
             let len = sockets::recv(&socket, &mut room)?;
@@ -90,9 +92,12 @@ fn read_address(message: &[u8], out: &mut Interfaces) -> Option<()> {
     }
     // Where there are both, the other one is the peer's.
     let address = local.or(address)?;
-    if address.len() == 4 || is_usable(flags) {
-        add(out, number(message, 4), address, *prefix_len);
-    }
+    let address = match address.first_chunk::<16>() {
+        Some(_) if !is_usable(flags) => return None,
+        Some(octets) => IpAddr::from(*octets),
+        None => IpAddr::from(*address.first_chunk::<4>()?),
+    };
+    add(out, number(message, 4), address, *prefix_len);
     Some(())
 }
 

@@ -5,7 +5,7 @@ use super::super::files::{self, File};
 use super::super::sockets::{self, Address, DATAGRAM, INET, INET6, Verb};
 use super::super::{Errno, outcome};
 use super::{ANSWER_BYTES, FLAGS, Interfaces, add, is_usable};
-use core::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
@@ -21,115 +21,123 @@ const GET_MTU: u32 = 0x8921;
 const GET_HARDWARE: u32 = 0x8927;
 const GET_INDEX: u32 = 0x8933;
 
-/// What is asked about an interface, and the answer.
+/// What is asked about an interface, and the answer: the kernel's own structure, whose size follows from its pointers.
 #[doc(alias = "ifreq")]
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(8))]
+#[repr(C)]
 struct Request {
     name: [u8; 16],
-    value: [u8; 24],
+    value: [u32; if size_of::<usize>() == 8 { 6 } else { 4 }],
 }
-
-/// Bytes that the kernel has of it: the value is as large as its largest, which has pointers.
-const REQUEST_BYTES: usize = 24 + 2 * size_of::<usize>();
 
 impl Request {
     const ROOM: Self = Self {
         name: [0; 16],
-        value: [0; 24],
+        value: [0; _],
     };
+
+    /// About an interface that is known by its number.
+    fn of(index: u32) -> Self {
+        let mut request = Self::ROOM;
+        request.value[0] = index;
+        request
+    }
 
     /// Asks; whether there is an answer.
     #[inline(never)]
     fn ask(&mut self, socket: &File, what: u32) -> bool {
-        let at = &raw mut *self;
-        // SAFETY: the kernel reads and writes no more than the structure has.
-        outcome(unsafe { raw_syscall!(Sysno::ioctl, socket.as_raw_fd(), what, at) }).is_ok()
+        ask(socket, what, self)
     }
 
-    /// The same, about no more than the name.
-    fn get(&mut self, socket: &File, what: u32) -> Option<u32> {
-        self.value = [0; 24];
-        self.ask(socket, what).then(|| self.number())
-    }
-
-    fn number(&self) -> u32 {
-        let [number @ .., _, _, _, _] = self.value.first_chunk().unwrap_or(&[0; 8]);
-        u32::from_ne_bytes(*number)
+    /// Asks for a number, which is 0 if there is no answer.
+    #[inline(never)]
+    fn get(&mut self, socket: &File, what: u32) -> u32 {
+        self.value = [0; _];
+        self.ask(socket, what);
+        self.value[0]
     }
 }
 
+/// Whether there is an answer to a request whose structure is this one.
+fn ask<T>(socket: &File, what: u32, of: &mut T) -> bool {
+    let at = core::ptr::from_mut(of);
+    // SAFETY: the kernel reads and writes the structure.
+    outcome(unsafe { raw_syscall!(Sysno::ioctl, socket.as_raw_fd(), what, at) }).is_ok()
+}
+
 /// Lists what has an address.
+#[inline(never)]
 pub(super) fn list(out: &mut Interfaces) {
-    let mut room = [0; ANSWER_BYTES];
+    /// The kind of hardware whose numbers have six bytes.
+    const ETHERNET: u16 = 1;
     let socket = sockets::open(INET, DATAGRAM).or_else(|_| sockets::open(INET6, DATAGRAM));
     let Ok(socket) = socket else { return };
-    list_v4(&socket, &mut room, out);
-    if !list_in_file(&mut room, out) {
+    list_v4(&socket, out);
+    if !list_in_file(out) {
         list_by_asking(&socket, out);
     }
     for interface in out {
-        let mut request = Request::ROOM;
+        let mut request = Request::of(interface.index);
         if interface.name[0] == 0 {
-            request.value[..4].copy_from_slice(&interface.index.to_ne_bytes());
             request.ask(&socket, GET_NAME);
             interface.set_name(&request.name);
         }
         request.name = interface.name;
-        interface.flags = request.get(&socket, GET_FLAGS).unwrap_or(0) & FLAGS;
-        interface.mtu = request.get(&socket, GET_MTU).unwrap_or(0);
-        if request.get(&socket, GET_HARDWARE).unwrap_or(0) & 0xffff == ETHERNET {
-            interface.set_hardware(&request.value[2..8]);
+        interface.flags = request.get(&socket, GET_FLAGS) & FLAGS;
+        interface.mtu = request.get(&socket, GET_MTU);
+        let first = request.get(&socket, GET_HARDWARE);
+        if first as u16 == ETHERNET {
+            let [_, _, a, b] = first.to_ne_bytes();
+            let [c, d, e, f] = request.value[1].to_ne_bytes();
+            interface.set_hardware(&[a, b, c, d, e, f]);
         }
     }
 }
 
-/// The kind of hardware whose numbers have six bytes.
-const ETHERNET: u32 = 1;
-
 /// The addresses of version 4, for which there is a table.
-pub(super) fn list_v4(socket: &File, room: &mut [u8; ANSWER_BYTES], out: &mut Interfaces) {
+#[inline(never)] // For the sake of the stack.
+pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
+    const COUNT_MAX: usize = 128;
     /// What the kernel is told of the room, and tells.
     #[doc(alias = "ifconf")]
     #[repr(C)]
     struct Table {
-        len: usize,
-        at: *mut u8,
+        bytes: u32,
+        at: *mut Request,
     }
+    let mut room = [Request::ROOM; COUNT_MAX];
     let mut table = Table {
-        len: ANSWER_BYTES,
+        bytes: size_of_val(&room) as u32,
         at: room.as_mut_ptr(),
     };
-    // SAFETY: the kernel reads the structure, of whose length it knows 32 bits, which come first; it writes them, and at most so
-    // many bytes of the room.
-    let told = outcome(unsafe {
-        raw_syscall!(Sysno::ioctl, socket.as_raw_fd(), GET_TABLE, &raw mut table)
-    });
-    let len = if told.is_ok() { table.len } else { 0 };
-    let entries = room.get(..len).unwrap_or_default();
-    for entry in entries.as_chunks::<REQUEST_BYTES>().0 {
-        let mut request = Request::ROOM;
-        request.name.copy_from_slice(&entry[..16]);
-        let index = request.get(socket, GET_INDEX).unwrap_or(0);
+    if !ask(socket, GET_TABLE, &mut table) {
+        return;
+    }
+    let count = table.bytes as usize / size_of::<Request>();
+    for entry in room.iter().take(count) {
+        let mut request = *entry;
+        let index = request.get(socket, GET_INDEX);
         // Of several addresses with one name, the mask of this one is asked for.
-        request.value[..16].copy_from_slice(&entry[16..32]);
-        let mut prefix_len = 32;
-        if request.ask(socket, GET_MASK) {
-            let mask = request.value.iter().skip(4).take(4);
-            prefix_len = mask.map(|byte| byte.count_ones() as u8).sum();
-        }
-        if let Some(interface) = add(out, index, &entry[20..24], prefix_len) {
-            interface.set_name(&entry[..16]);
+        let mut request = *entry;
+        let prefix_len = if request.ask(socket, GET_MASK) {
+            request.value[1].count_ones() as u8
+        } else {
+            32
+        };
+        let address = IpAddr::V4(entry.value[1].to_ne_bytes().into());
+        if let Some(interface) = add(out, index, address, prefix_len) {
+            interface.set_name(&entry.name);
         }
     }
 }
 
 /// The addresses of version 6, for which there may be a file; whether it is there and has one.
-pub(super) fn list_in_file(room: &mut [u8; ANSWER_BYTES], out: &mut Interfaces) -> bool {
+#[inline(never)] // For the sake of the stack.
+pub(super) fn list_in_file(out: &mut Interfaces) -> bool {
     let Ok(file) = files::open(c"/proc/net/if_inet6", OFlags::RDONLY, 0) else {
         return false;
     };
-    let mut len = 0;
+    let (mut room, mut len) = ([0; ANSWER_BYTES], 0);
     while let Some(rest) = room.get_mut(len..)
         && let Ok(more @ 1..) = files::read_pipe(file.as_raw_fd(), rest)
     {
@@ -148,7 +156,8 @@ pub(super) fn read_lines(text: &[u8], out: &mut Interfaces) -> bool {
         {
             any = true;
             if is_usable(flags as u32) {
-                add(out, index as u32, &address.to_be_bytes(), prefix_len as u8);
+                let address = IpAddr::V6(Ipv6Addr::from_bits(address));
+                add(out, index as u32, address, prefix_len as u8);
             }
         }
     }
@@ -180,9 +189,7 @@ pub(super) fn list_by_asking(socket: &File, out: &mut Interfaces) {
     }
     for index in 1..=INDEX_MAX {
         let is_known = out.iter().take(known).any(|known| known.index == index);
-        let mut request = Request::ROOM;
-        request.value[..4].copy_from_slice(&index.to_ne_bytes());
-        if !is_known && request.ask(socket, GET_NAME) {
+        if !is_known && Request::of(index).ask(socket, GET_NAME) {
             ask_for(index, out);
         }
     }
@@ -191,7 +198,7 @@ pub(super) fn list_by_asking(socket: &File, out: &mut Interfaces) {
 fn ask_for(index: u32, out: &mut Interfaces) {
     const LINK: u16 = 0xff02;
     const EVERYWHERE: u16 = 0xff0e;
-    for reach in [LINK, EVERYWHERE] {
+    for &reach in &[LINK, EVERYWHERE] {
         // What has no address of this reach would send from one of the other.
         if let Ok(address) = source(index, reach)
             && address.is_unicast_link_local() == (reach == LINK)
@@ -199,7 +206,7 @@ fn ask_for(index: u32, out: &mut Interfaces) {
         {
             // Of how many bits the network is, nobody tells; but there is a custom.
             let prefix_len = if address.is_loopback() { 128 } else { 64 };
-            add(out, index, &address.octets(), prefix_len);
+            add(out, index, IpAddr::V6(address), prefix_len);
         }
     }
 }
