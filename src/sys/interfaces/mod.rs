@@ -85,12 +85,12 @@ pub fn list(out: &mut Interfaces) {
 
 /// Notes an address of the interface `index`, which may be new. `None`: there is no place for it.
 #[inline(never)]
-fn add<'a>(
-    out: &'a mut Interfaces,
+fn add(
+    out: &mut Interfaces,
     index: u32,
     address: IpAddr,
     prefix_len: u8,
-) -> Option<&'a mut Interface> {
+) -> Option<&mut Interface> {
     // Without numbers, each address is that of another one.
     let is_it = |other: &Interface| other.index == index && index != 0;
     let at = out.iter().position(is_it).unwrap_or(out.len());
