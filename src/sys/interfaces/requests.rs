@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
 /// Numbers that are tried where only version 6 has addresses: nobody lists them then.
-const INDEX_MAX: u32 = 1024;
+const INDEX_MAX: u32 = 256;
 
 const GET_NAME: u32 = 0x8910;
 const GET_TABLE: u32 = 0x8912;
