@@ -511,6 +511,21 @@ impl Responder {
         self.zone.host
     }
 
+    /// All unique names of ours but those of addresses, as they are written.
+    #[cfg(test)]
+    pub(super) fn own_names(&self) -> Vec<String> {
+        let records = self.zone.records.iter();
+        let own = records.filter(|record| {
+            record.kind == kind::NSEC && self.zone.claim(record.name).manner != Manner::Fixed
+        });
+        own.map(|record| {
+            let labels = self.zone.names.labels(record.name);
+            let labels = labels.map(|label| String::from_utf8_lossy(label.bytes).into_owned());
+            labels.collect::<Vec<_>>().join(".")
+        })
+        .collect()
+    }
+
     /// One more conflict.
     pub(super) fn count_conflict(&mut self, now: Tick) {
         let at = self.conflict_count;

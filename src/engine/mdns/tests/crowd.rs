@@ -1,1 +1,215 @@
-//! To be written.
+//! Many hosts that all wish the same name, on a link that loses and doubles what is said.
+
+use super::world::{LIMITS, link};
+use crate::engine::mdns::{Cast, Limits, Meta, Responder, Service, To};
+use crate::engine::trial::random::{Random, for_seeds};
+use crate::time::Instant;
+use crate::wire::dns::Name;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::{BinaryHeap, HashSet};
+
+/// A host on the link.
+struct Host {
+    responder: Responder,
+    address: Ipv4Addr,
+    /// What it has sent in each second.
+    sent: Vec<u32>,
+}
+
+struct Crowd {
+    hosts: Vec<Host>,
+    random: Random,
+    now: u64,
+    /// When hosts want to speak.
+    agenda: BinaryHeap<core::cmp::Reverse<(u64, usize)>>,
+}
+
+/// Of a hundred messages, so many are lost, and so many come twice.
+const LOST: usize = 10;
+const DOUBLED: usize = 10;
+
+impl Crowd {
+    fn new(count: usize, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let hosts = (0..count).map(|number| {
+            let mut entropy = [0; 16];
+            entropy[..8].copy_from_slice(&random.number().to_ne_bytes());
+            let limits = Limits {
+                name_count: 40,
+                record_count: 40,
+                text_bytes: 128,
+            };
+            let mut responder = Responder::new(limits, &entropy, Instant::from_ms(0));
+            responder.set_host(b"box").unwrap();
+            let address = Ipv4Addr::from_bits(0x0a00_0001 + number as u32);
+            let link = link(&[&format!("{address}/16")]);
+            responder.set_link(Instant::from_ms(0), 0, &link).unwrap();
+            for (instance, kind) in [
+                (&b"box"[..], &b"\x04_nfs\x04_tcp\0"[..]),
+                (b"box", b"\x05_sftp\x04_tcp\0"),
+                (b"A box", b"\x03_vm\x04_tcp\0"),
+            ] {
+                let service = Service {
+                    instance,
+                    kind: Name::of(kind),
+                    subtypes: &[],
+                    host: None,
+                    port: 1,
+                    text: b"",
+                };
+                responder
+                    .add_service(Instant::from_ms(0), &service)
+                    .unwrap();
+            }
+            Host {
+                responder,
+                address,
+                sent: Vec::new(),
+            }
+        });
+        let hosts: Vec<_> = hosts.collect();
+        let mut crowd = Self {
+            agenda: BinaryHeap::new(),
+            hosts,
+            random,
+            now: 0,
+        };
+        for number in 0..count {
+            crowd.plan(number);
+        }
+        crowd
+    }
+
+    fn plan(&mut self, number: usize) {
+        let at = self.hosts[number].responder.poll_at();
+        if at != Instant::NEVER {
+            let at = at.since(Instant::from_ms(0)).as_ms();
+            self.agenda
+                .push(core::cmp::Reverse((at.max(self.now), number)));
+        }
+    }
+
+    /// Until everybody has what he wants, or the end.
+    fn run(&mut self, end: u64) {
+        let mut out = vec![0; 9000];
+        while let Some(core::cmp::Reverse((at, number))) = self.agenda.pop() {
+            if at > end {
+                return;
+            }
+            self.now = at;
+            let now = Instant::from_ms(at);
+            if self.hosts[number].responder.poll_at() > now {
+                continue;
+            }
+            while let Some(sent) = self.hosts[number].responder.poll_transmit(now, &mut out) {
+                assert_eq!(sent.to, To::Everybody);
+                let second = (at / 1000) as usize;
+                let host = &mut self.hosts[number];
+                host.sent.resize(host.sent.len().max(second + 1), 0);
+                host.sent[second] += 1;
+                let from = host.address;
+                self.deliver(now, from, &out[..sent.len]);
+            }
+            self.plan(number);
+        }
+    }
+
+    fn deliver(&mut self, now: Instant, from: Ipv4Addr, bytes: &[u8]) {
+        let mut reply = vec![0; 9000];
+        let mut replies = Vec::new();
+        for number in 0..self.hosts.len() {
+            let chance = self.random.below(100);
+            let times = if chance < LOST {
+                0
+            } else if chance < LOST + DOUBLED {
+                2
+            } else {
+                1
+            };
+            let host = &mut self.hosts[number];
+            if host.address == from {
+                continue;
+            }
+            let before = host.responder.poll_at();
+            for _ in 0..times {
+                let meta = Meta {
+                    from: SocketAddr::new(IpAddr::V4(from), 5353),
+                    link: 0,
+                    cast: Cast::Multicast,
+                };
+                let len = host.responder.handle(now, meta, bytes, &mut reply);
+                replies.extend(len.map(|len| (host.address, reply[..len].to_vec())));
+            }
+            if host.responder.poll_at() != before {
+                self.plan(number);
+            }
+        }
+        // Replies to the one who asked.
+        let Some(asker) = self.hosts.iter().position(|host| host.address == from) else {
+            return;
+        };
+        for (from, bytes) in replies {
+            if self.random.below(100) >= LOST {
+                let meta = Meta {
+                    from: SocketAddr::new(IpAddr::V4(from), 5353),
+                    link: 0,
+                    cast: Cast::Unicast,
+                };
+                let asker = &mut self.hosts[asker].responder;
+                assert_eq!(asker.handle(now, meta, &bytes, &mut reply), None);
+            }
+        }
+        self.plan(asker);
+    }
+}
+
+fn converge(count: usize, seed: u64, minutes: u64) {
+    let mut crowd = Crowd::new(count, seed);
+    crowd.run(minutes * 60_000);
+    let mut names = HashSet::new();
+    for host in &crowd.hosts {
+        assert!(host.responder.is_settled(), "{} still probes", host.address);
+        for name in host.responder.own_names() {
+            assert!(
+                names.insert(name.to_ascii_lowercase()),
+                "{name} is had twice"
+            );
+        }
+    }
+    assert_eq!(names.len(), count * 4);
+    let most = crowd
+        .hosts
+        .iter()
+        .flat_map(|host| host.sent.iter())
+        .max()
+        .unwrap();
+    let all: u32 = crowd.hosts.iter().flat_map(|host| host.sent.iter()).sum();
+    let last = crowd
+        .hosts
+        .iter()
+        .map(|host| host.sent.len())
+        .max()
+        .unwrap();
+    println!(
+        "{count} hosts of one name: settled after {last} s; {all} messages, {} per host, {most} at most in a second",
+        all / count as u32
+    );
+    assert!(*most <= 40, "{most} messages of one host in a second");
+    // Then they are quiet.
+    let settled = crowd.now;
+    crowd.run(settled + 3_600_000);
+    assert_eq!(crowd.now, settled);
+}
+
+/// RFC 6762 section 9: conflicts end.
+#[test]
+fn a_crowd_of_one_name_converges() {
+    for_seeds(5, |seed| converge(30, seed, 20));
+}
+
+#[test]
+fn five_hundred_hosts_of_one_name_converge() {
+    for_seeds(1, |seed| converge(500, seed, 60));
+}
+
+const _: () = assert!(LIMITS.name_count > 40);

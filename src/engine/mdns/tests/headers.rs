@@ -1,1 +1,183 @@
-//! To be written.
+//! What stands at the head of messages, and in which form names are.
+
+use super::script::{lines, message, query, response};
+use super::world::{LEGACY, PEER, World};
+use crate::wire::dns::flag;
+
+/// Every message that a responder sends in its life.
+fn life() -> Vec<Vec<u8>> {
+    let mut world = World::up(1);
+    world.serve("a box", 2049, &["path=/srv"]);
+    world.run(5000);
+    for question in [
+        "? box.local ANY",
+        "? _nfs._tcp.local PTR",
+        "? box.local TXT",
+    ] {
+        world.hear(PEER, &query(&[question]));
+        world.run(2000);
+    }
+    let now = world.instant();
+    world.responder.leave(now);
+    world.run(100);
+    world.sent.into_iter().map(|sent| sent.bytes).collect()
+}
+
+/// RFC 6762 section 18.1: "the Query Identifier MUST be set to zero on transmission".
+/// RFC 6762 section 18.2: "In query messages the QR bit MUST be zero", "In response messages the QR bit MUST be one".
+/// RFC 6762 section 18.3: "the OPCODE MUST be zero on transmission".
+/// RFC 6762 section 18.4: "In query messages, the Authoritative Answer bit MUST be zero", "In response messages … MUST be set to
+/// one".
+/// RFC 6762 section 18.5: "In multicast response messages, the TC bit MUST be zero on transmission".
+/// RFC 6762 section 18.6, 18.7, 18.8, 18.9, 18.10: RD, RA, Z, AD and CD are zero on transmission.
+/// RFC 6762 section 18.11: "the Response Code MUST be zero on transmission".
+/// RFC 6762 section 6: "Multicast DNS responses MUST NOT contain any questions in the Question Section".
+/// RFC 6762 section 8.1: probes are queries, announcements are responses.
+#[test]
+fn heads_are_as_they_must_be() {
+    let (mut queries, mut responses) = (0, 0);
+    for bytes in life() {
+        assert_eq!(bytes[..2], [0, 0]);
+        let flags = u16::from_be_bytes([bytes[2], bytes[3]]);
+        if lines(&bytes)[0].starts_with('?') {
+            queries += 1;
+            assert_eq!(flags, 0);
+        } else {
+            responses += 1;
+            assert_eq!(flags, flag::RESPONSE | flag::AUTHORITATIVE);
+            assert_eq!(bytes[4..6], [0, 0]);
+        }
+    }
+    assert!(queries >= 3 && responses >= 6, "{queries} {responses}");
+}
+
+/// RFC 6762 section 18.3: "messages received with an OPCODE other than zero MUST be silently ignored".
+/// RFC 6762 section 18.11: "messages received with non-zero Response Codes MUST be silently ignored".
+#[test]
+fn other_operations_and_errors_are_ignored() {
+    let mut world = World::serving(1);
+    for flags in [0x0800u16, 0x2800, 0x7800, 0x0001, 0x000f] {
+        let asked = message(flags, 0, &["? box.local A"]);
+        assert_eq!(world.hear(PEER, &asked), None);
+        assert_eq!(world.hear(LEGACY, &asked), None);
+        let rival = &["= box.local 120 flush A 192.0.2.77"];
+        world.hear(PEER, &message(flags | flag::RESPONSE, 0, rival));
+        world.run(2000);
+        assert!(world.sent.is_empty(), "{flags:x}");
+    }
+}
+
+/// RFC 6762 section 18.1: the identifier "MUST be ignored on reception".
+/// RFC 6762 section 18.4, 18.5, 18.6, 18.7, 18.8, 18.9, 18.10: AA, TC, RD, RA, Z, AD and CD "MUST be ignored on reception".
+#[test]
+fn what_is_to_be_ignored_in_a_head_is() {
+    let mut world = World::serving(1);
+    for flags in [0x0400u16, 0x0100, 0x0080, 0x0040, 0x0020, 0x0010, 0x05f0] {
+        world.run(3000);
+        world.sent.clear();
+        world.hear(PEER, &message(flags, 0x1234, &["? box.local A"]));
+        assert_eq!(world.sent.len(), 1, "{flags:x}");
+    }
+    // In a response that says that more follow, too.
+    let all = flag::RESPONSE | flag::TRUNCATED | 0x01f0;
+    world.sent.clear();
+    world.hear(
+        PEER,
+        &message(all, 7, &["= box.local 120 flush A 192.0.2.77"]),
+    );
+    world.run(300);
+    assert_eq!(world.sent[0].lines()[0], "? box.local ANY QU");
+}
+
+/// RFC 6762 section 6: "Any questions in the Question Section of a received Multicast DNS response MUST be silently ignored".
+#[test]
+fn questions_in_a_response_are_ignored() {
+    let mut world = World::serving(1);
+    world.hear(
+        PEER,
+        &response(&["? box.local A", "= cat.local 120 flush A 192.0.2.9"]),
+    );
+    world.run(2000);
+    assert!(world.sent.is_empty());
+}
+
+/// RFC 6762 section 6: "MUST silently ignore any Multicast DNS responses they receive where the source UDP port is not 5353".
+#[test]
+fn responses_from_other_ports_are_ignored() {
+    let mut world = World::serving(1);
+    world.hear(LEGACY, &response(&["= box.local 120 flush A 192.0.2.77"]));
+    world.run(5000);
+    assert!(world.sent.is_empty());
+}
+
+/// RFC 6762 section 6: "MUST only accept unicast responses if they answer a recently sent query … that explicitly requested
+/// unicast responses", "MUST silently ignore all other unicast responses".
+/// RFC 6762 section 11: what comes from beyond the link is nothing.
+#[test]
+fn responses_to_us_alone_count_while_we_probe() {
+    use crate::engine::mdns::Cast;
+    let rival = response(&["= box.local 120 flush A 192.0.2.77"]);
+    let mut world = World::serving(1);
+    world.hear_on(0, PEER, Cast::Unicast, &rival);
+    world.run(5000);
+    assert!(world.sent.is_empty());
+    let mut world = World::up(1);
+    world.run(300);
+    world.hear_on(0, "198.51.100.1:5353", Cast::Unicast, &rival);
+    world.hear_on(0, "198.51.100.1:5353", Cast::Unknown, &rival);
+    assert_eq!(world.host(), "box");
+    world.hear_on(0, PEER, Cast::Unicast, &rival);
+    assert_eq!(world.host(), "box-2");
+}
+
+/// RFC 6762 section 18.14: "MUST correctly decode compressed names appearing in the Question Section".
+#[test]
+fn names_by_pointers_are_understood() {
+    let mut world = World::serving(1);
+    let mut asked = query(&["? box.local A"]);
+    // A second question whose name leads to the end of the first.
+    asked[5] = 2;
+    asked.extend_from_slice(b"\x03cat\xc0\x10\0\x01\0\x01");
+    world.hear(PEER, &asked);
+    assert_eq!(
+        world.sent[0].lines()[0],
+        "= box.local 120 flush A 192.0.2.1"
+    );
+    asked[5] = 3;
+    asked.extend_from_slice(b"\xc0\x0c\0\x1c\0\x01");
+    world.run(3000);
+    world.sent.clear();
+    world.hear(PEER, &asked);
+    assert_eq!(world.sent[0].lines().len(), 2);
+}
+
+/// RFC 6762 section 16: names are compared with letters of ASCII alike in both cases, and all others as they are.
+#[test]
+fn names_are_asked_for_in_either_case() {
+    let mut world = World::serving(1);
+    assert_eq!(
+        world.answers(&["? BoX.LOCAL A"])[0],
+        "= box.local 120 flush A 192.0.2.1"
+    );
+    world.serve("Käse", 1, &[]);
+    world.settle();
+    assert!(
+        !world
+            .answers(&["? kÄse._nfs._tcp.local SRV"])
+            .iter()
+            .any(|line| line.starts_with('='))
+    );
+    assert!(!world.answers(&["? KäSE._nfs._tcp.local SRV"]).is_empty());
+}
+
+/// RFC 6763 section 6: "Every DNS-SD service MUST have a TXT record in addition to its SRV record".
+/// RFC 6763 section 6.1: "DNS-SD implementations MUST NOT emit empty TXT records".
+#[test]
+fn a_service_without_texts_has_a_text_all_the_same() {
+    let mut world = World::up(1);
+    world.serve("plain", 1, &[]);
+    world.settle();
+    world.hear(PEER, &query(&["? plain._nfs._tcp.local TXT"]));
+    let bytes = &world.sent[0].bytes;
+    assert!(bytes.ends_with(&[0, 1, 0]), "{bytes:?}");
+}
