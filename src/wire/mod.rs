@@ -15,13 +15,18 @@
     )
 )]
 
+pub mod announce;
 pub mod dns;
 pub mod iso9660;
+pub mod label;
 pub mod mount;
 pub mod nfs3;
 pub mod portmap;
 pub mod rpc;
 pub mod sftp;
+pub mod smbios;
+pub mod uuid;
+pub mod vmx;
 pub mod xdr;
 
 pub use xdr::{Reader, Writer};

@@ -1,0 +1,55 @@
+//! Services on the command line: `NAME,TYPE,PORT[,key=value...]`. Behind a backslash, a comma or a backslash is itself.
+
+use super::{Draft, Flaw, Part, STRING_BYTES_MAX, Service, put_name};
+use crate::wire::Writer;
+use crate::wire::label::put_byte;
+
+/// Reads a service.
+pub fn parse<'d>(text: &[u8], draft: &'d mut Draft<'_>) -> Result<Service<'d>, Flaw> {
+    draft.forget();
+    let mut rest = Some(text);
+    let mut parts = [Part::Name, Part::Kind, Part::Port].into_iter();
+    loop {
+        let part = parts.next();
+        if rest.is_none() && part.is_none() {
+            return draft.service();
+        }
+        let part = part.unwrap_or(Part::Txt);
+        // A byte more than anything has: what is longer is seen to be.
+        let mut room = [0; STRING_BYTES_MAX + 1];
+        let mut field = Writer::new(&mut room);
+        next_field(&mut rest, &mut field)?;
+        if part == Part::Name {
+            put_name(draft, field.since(0), None)?;
+        } else {
+            draft.put(part, field.since(0))?;
+        }
+    }
+}
+
+/// Appends what stands before the next comma, and goes behind that; a field that is not there is empty. What there is no room
+/// for is left out.
+#[inline(never)]
+pub fn next_field(rest: &mut Option<&[u8]>, out: &mut Writer<'_>) -> Result<(), Flaw> {
+    let mut left = rest.take().unwrap_or_default();
+    while let [byte, behind @ ..] = left {
+        let mut byte = *byte;
+        left = behind;
+        match (byte, behind) {
+            (b',', _) => {
+                *rest = Some(left);
+                break;
+            }
+            (b'\\', [next @ (b',' | b'\\'), behind @ ..]) => {
+                byte = *next;
+                left = behind;
+            }
+            (b'\\', _) => return Err(Flaw::Escape),
+            _ => {}
+        }
+        if !out.room().is_empty() {
+            put_byte(out, byte);
+        }
+    }
+    Ok(())
+}

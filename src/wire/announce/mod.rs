@@ -1,0 +1,491 @@
+//! Services to be announced, checked: from the command line, from avahi's files, from systemd's units. RFC 6763, RFC 6335.
+//!
+//! Whatever describes them, they are put together in a [`Draft`], whose room the caller lends. A file that is wrong anywhere
+//! is wrong as a whole; what of it was good is handed out before that is known.
+
+mod avahi;
+mod line;
+mod unit;
+
+use super::Writer;
+use super::label::{self, behind, cut, is_clean, is_like, put_byte};
+pub use avahi::parse as parse_avahi;
+pub use line::{next_field, parse as parse_line};
+pub use unit::parse as parse_unit;
+
+/// In a name, stands for the host's.
+pub const HOST: u8 = 0;
+/// Bytes of the longest string of a TXT record.
+pub const STRING_BYTES_MAX: usize = 255;
+/// Bytes of all strings of a TXT record, their lengths included: with the rest they fit a packet. RFC 6763 section 6.2.
+pub const TXT_BYTES_MAX: usize = 1300;
+/// Bytes of the longest type.
+pub const KIND_BYTES_MAX: usize = label::BYTES_MAX + 5;
+/// Bytes of all subtypes, their lengths included.
+pub const SUBTYPES_BYTES_MAX: usize = 512;
+/// Bytes of the longest name of a host.
+pub const HOST_BYTES_MAX: usize = 253;
+/// Bytes of the room of a draft.
+pub const ROOM_BYTES: usize =
+    label::BYTES_MAX + KIND_BYTES_MAX + SUBTYPES_BYTES_MAX + HOST_BYTES_MAX + TXT_BYTES_MAX;
+
+/// Bytes of what stands in one place of a file.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// A service to be announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Service<'a> {
+    /// The instance's label, 1 to 63 bytes: UTF-8 without control characters, in which [`HOST`] stands for the host's name.
+    pub name: &'a [u8],
+    /// The type, as `_http._tcp`.
+    pub kind: &'a [u8],
+    /// Labels, each with its length before it.
+    pub subtypes: &'a [u8],
+    /// Another host that has it: a whole name, without a dot at its end.
+    pub host: Option<&'a [u8]>,
+    /// 0: none, the name alone is taken.
+    pub port: u16,
+    /// As in SRV, like the weight.
+    pub priority: u16,
+    /// The share among those of one priority.
+    pub weight: u16,
+    /// Strings, each with its length before it.
+    pub txt: &'a [u8],
+    /// Where it is announced.
+    pub protocol: Protocol,
+}
+
+impl Service<'_> {
+    /// The name on a host of this name, cut to whole letters.
+    #[inline(never)]
+    pub fn name_on<'r>(&self, host: &[u8], room: &'r mut [u8; label::BYTES_MAX]) -> &'r [u8] {
+        let mut whole = [0; 256];
+        let mut bytes = Writer::new(&mut whole);
+        for byte in self.name {
+            let part = match *byte {
+                HOST => host,
+                _ => core::slice::from_ref(byte),
+            };
+            if part.len() < bytes.room().len() {
+                bytes.put(part);
+            }
+        }
+        let mut out = Writer::new(room);
+        label::put(&mut out, bytes.since(0));
+        let len = out.position();
+        room.get(..len).unwrap_or_default()
+    }
+}
+
+/// Which of the Internet's protocols a service is announced with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// Both.
+    Any,
+    /// Version 4 alone.
+    V4,
+    /// Version 6 alone.
+    V6,
+}
+
+/// What is wrong with a description.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Flaw {
+    /// A name that is empty, longer than 63 bytes, not UTF-8, or has control characters.
+    Name,
+    /// A type that is not `_x._tcp` or `_x._udp`, x being letters, digits and single hyphens between them.
+    Kind,
+    /// A subtype that is empty, longer than 63 bytes, or of another type.
+    Subtype,
+    /// The name of a host that is none.
+    Host,
+    /// A domain other than `local`.
+    Domain,
+    /// A number that is not between 0 and 65,535.
+    Number,
+    /// A string of TXT that is longer than 255 bytes.
+    String,
+    /// One without printable ASCII before its "=".
+    Key,
+    /// More of them than 1,300 bytes.
+    Strings,
+    /// What is not base64, or has an odd number of hexadecimal digits.
+    Digits,
+    /// More in one place than anything may have.
+    Long,
+    /// A word that is not known there: an element, an attribute or its value; a key.
+    Unknown,
+    /// It breaks off, or has not the form that such a file has.
+    Form,
+    /// An entity other than the five that XML has, or a number that is no letter.
+    Entity,
+    /// Declarations of its own.
+    Declarations,
+    /// `%` with another letter than H, or %.
+    Specifier,
+    /// `\` with what cannot follow it.
+    Escape,
+}
+
+/// What is wrong, and in which line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wrong {
+    /// The first is 1.
+    pub line: u32,
+    /// What.
+    pub flaw: Flaw,
+}
+
+impl Wrong {
+    /// A flaw where `rest` of `file` begins.
+    #[inline(never)]
+    fn at(file: &[u8], rest: &[u8], flaw: Flaw) -> Self {
+        let read = file.len().saturating_sub(rest.len());
+        let read = file.get(..read).unwrap_or_default();
+        let before = read.iter().filter(|byte| **byte == b'\n').count();
+        Self {
+            line: (before as u32).wrapping_add(1),
+            flaw,
+        }
+    }
+}
+
+/// What a service has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// The instance's label.
+    Name,
+    /// The type.
+    Kind,
+    /// One more subtype, which may have its type behind it.
+    Subtype,
+    /// The domain, which is nothing else than `local`.
+    Domain,
+    /// Another host.
+    Host,
+    /// In digits.
+    Port,
+    /// In digits.
+    Priority,
+    /// In digits.
+    Weight,
+    /// One more string.
+    Txt,
+}
+
+/// The digits of base64.
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// How the value behind a key is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Coding {
+    Text,
+    Hex,
+    Base64,
+}
+
+/// A service that is being put together.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    name: Writer<'a>,
+    kind: Writer<'a>,
+    subtypes: Writer<'a>,
+    host: Writer<'a>,
+    txt: Writer<'a>,
+    /// Port, priority, weight.
+    numbers: [u16; 3],
+    protocol: Protocol,
+}
+
+impl<'a> Draft<'a> {
+    /// Nothing is in it yet.
+    #[inline(never)]
+    pub fn new(room: &'a mut [u8; ROOM_BYTES]) -> Self {
+        let mut rest = &mut room[..];
+        let mut cut = |len| {
+            let (head, tail) = core::mem::take(&mut rest)
+                .split_at_mut_checked(len)
+                .unwrap_or_default();
+            rest = tail;
+            Writer::new(head)
+        };
+        Self {
+            name: cut(label::BYTES_MAX),
+            kind: cut(KIND_BYTES_MAX),
+            subtypes: cut(SUBTYPES_BYTES_MAX),
+            host: cut(HOST_BYTES_MAX),
+            txt: cut(TXT_BYTES_MAX),
+            numbers: [0; 3],
+            protocol: Protocol::Any,
+        }
+    }
+
+    /// Forgets everything.
+    fn forget(&mut self) {
+        self.name.truncate(0);
+        self.begin();
+    }
+
+    /// Forgets everything but the name.
+    #[inline(never)]
+    fn begin(&mut self) {
+        for part in [
+            &mut self.kind,
+            &mut self.subtypes,
+            &mut self.host,
+            &mut self.txt,
+        ] {
+            part.truncate(0);
+        }
+        self.numbers = [0; 3];
+        self.protocol = Protocol::Any;
+    }
+
+    /// Takes a part, if nothing is wrong with it. Of subtypes and strings there may be many, the others take the place of what
+    /// was there. A subtype may have its type behind it if that was taken before.
+    #[inline(never)]
+    pub fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), Flaw> {
+        let [port, priority, weight] = &mut self.numbers;
+        let (place, is_good, flaw) = match part {
+            Part::Name => (&mut self.name, all(bytes, HOST, is_clean), Flaw::Name),
+            Part::Kind => (&mut self.kind, is_kind(bytes), Flaw::Kind),
+            Part::Host => (&mut self.host, all(bytes, b'.', is_label), Flaw::Host),
+            Part::Subtype => return self.put_subtype(bytes),
+            Part::Txt => return self.put_string(bytes),
+            Part::Domain if matches!(bytes, b"local" | b"local.") => return Ok(()),
+            Part::Domain => return Err(Flaw::Domain),
+            Part::Port => return put_number(port, bytes),
+            Part::Priority => return put_number(priority, bytes),
+            Part::Weight => return put_number(weight, bytes),
+        };
+        place.truncate(0);
+        if is_good {
+            place.put(bytes);
+        }
+        if place.written().is_none_or(|len| len == 0) {
+            return Err(flaw);
+        }
+        Ok(())
+    }
+
+    fn put_subtype(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
+        let (label, kind) = cut(bytes, b'.');
+        let is_ours = match behind(kind, b"_sub.") {
+            Some(kind) => kind == self.kind.since(0),
+            None => label.len() == bytes.len(),
+        };
+        if !is_ours || !is_label(label) {
+            return Err(Flaw::Subtype);
+        }
+        put_behind_len(&mut self.subtypes, label).ok_or(Flaw::Long)
+    }
+
+    fn put_string(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
+        let (key, _) = cut(bytes, b'=');
+        let is_printable = |byte: &u8| matches!(byte, b' '..=b'~');
+        if bytes.len() > STRING_BYTES_MAX {
+            return Err(Flaw::String);
+        }
+        if key.is_empty() || !key.iter().all(is_printable) {
+            return Err(Flaw::Key);
+        }
+        put_behind_len(&mut self.txt, bytes).ok_or(Flaw::Strings)
+    }
+
+    /// Takes a string whose value is written in digits.
+    #[inline(never)]
+    fn put_coded(&mut self, bytes: &[u8], coding: Coding) -> Result<(), Flaw> {
+        let bits = match coding {
+            Coding::Text => return self.put(Part::Txt, bytes),
+            Coding::Hex => 4,
+            Coding::Base64 => 6_u32,
+        };
+        let mut room = [0; STRING_BYTES_MAX + 1];
+        let mut out = Writer::new(&mut room);
+        let (key, value) = cut(bytes, b'=');
+        out.put(key);
+        if key.len() < bytes.len() {
+            out.put(b"=");
+        }
+        let (mut number, mut have, mut ended) = (0_u32, 0_u32, false);
+        for byte in value {
+            if matches!(byte, b' ' | b'\t' | b'\n') {
+                continue;
+            }
+            if *byte == b'=' && bits == 6 {
+                ended = true;
+                continue;
+            }
+            let digit = if bits == 4 {
+                label::digit(*byte, 16)
+            } else {
+                BASE64.iter().position(|digit| digit == byte)
+            };
+            let digit = digit.filter(|_| !ended).ok_or(Flaw::Digits)?;
+            number = number.wrapping_shl(bits) | digit as u32;
+            have = have.wrapping_add(bits);
+            if have >= 8 {
+                have = have.wrapping_sub(8);
+                put_byte(&mut out, number.wrapping_shr(have) as u8);
+            }
+        }
+        // A digit that is no whole byte with the one before it.
+        if have >= bits {
+            return Err(Flaw::Digits);
+        }
+        if out.written().is_none() {
+            return Err(Flaw::String);
+        }
+        self.put(Part::Txt, out.since(0))
+    }
+
+    /// The service, if it has a name and a type.
+    #[inline(never)]
+    pub fn service(&self) -> Result<Service<'_>, Flaw> {
+        let [port, priority, weight] = self.numbers;
+        let host = self.host.since(0);
+        let service = Service {
+            name: self.name.since(0),
+            kind: self.kind.since(0),
+            subtypes: self.subtypes.since(0),
+            host: (!host.is_empty()).then_some(host),
+            port,
+            priority,
+            weight,
+            txt: self.txt.since(0),
+            protocol: self.protocol,
+        };
+        if service.name.is_empty() {
+            return Err(Flaw::Name);
+        }
+        if service.kind.is_empty() {
+            return Err(Flaw::Kind);
+        }
+        Ok(service)
+    }
+}
+
+/// Whether it is a type, as `_http._tcp`. Names longer than the fifteen bytes that RFC 6335 gives them are in use.
+#[inline(never)]
+pub fn is_kind(kind: &[u8]) -> bool {
+    let Some((name, transport)) = kind
+        .len()
+        .checked_sub(5)
+        .and_then(|end| kind.split_at_checked(end))
+    else {
+        return false;
+    };
+    let [b'_', name @ ..] = name else {
+        return false;
+    };
+    let (mut before, mut has_letter) = (b'-', false);
+    for byte in name {
+        has_letter |= byte.is_ascii_alphabetic();
+        if !byte.is_ascii_alphanumeric() && (*byte != b'-' || before == b'-') {
+            return false;
+        }
+        before = *byte;
+    }
+    has_letter
+        && before != b'-'
+        && name.len() < label::BYTES_MAX
+        && (is_like(transport, b"._tcp") || is_like(transport, b"._udp"))
+}
+
+fn is_label(label: &[u8]) -> bool {
+    (1..=label::BYTES_MAX).contains(&label.len()) && is_clean(label)
+}
+
+/// Whether all parts of a text are good.
+fn all(text: &[u8], separator: u8, is_good: fn(&[u8]) -> bool) -> bool {
+    let mut rest = text;
+    loop {
+        let (part, behind) = cut(rest, separator);
+        if !is_good(part) {
+            return false;
+        }
+        if part.len() == rest.len() {
+            return true;
+        }
+        rest = behind;
+    }
+}
+
+/// Appends bytes with their length before them; `None`: there is no room, and nothing is appended.
+fn put_behind_len(out: &mut Writer<'_>, bytes: &[u8]) -> Option<()> {
+    let before = out.position();
+    put_byte(out, u8::try_from(bytes.len()).ok()?);
+    out.put(bytes);
+    if out.written().is_none() {
+        out.truncate(before);
+        return None;
+    }
+    Some(())
+}
+
+#[inline(never)]
+fn put_number(place: &mut u16, digits: &[u8]) -> Result<(), Flaw> {
+    let number = number(digits, 10).and_then(|number| u16::try_from(number).ok());
+    *place = number.ok_or(Flaw::Number)?;
+    Ok(())
+}
+
+/// A number of nothing but digits.
+#[inline(never)]
+fn number(digits: &[u8], base: u32) -> Option<u32> {
+    digits.first()?;
+    let mut value = 0_u32;
+    for byte in digits {
+        let digit = label::digit(*byte, base)? as u32;
+        value = value.checked_mul(base)?.checked_add(digit)?;
+    }
+    Some(value)
+}
+
+/// Where `word` stands among `words`, which have spaces between them.
+#[inline(never)]
+fn place_in(words: &[u8], word: &[u8]) -> Option<usize> {
+    let (mut rest, mut place) = (words, 0_usize);
+    while !rest.is_empty() {
+        let (one, behind) = cut(rest, b' ');
+        rest = behind;
+        if one == word {
+            return Some(place);
+        }
+        place = place.wrapping_add(1);
+    }
+    None
+}
+
+/// Takes a name in which `%` and `host` stand for the host's. With `H`, as in systemd's units, `%%` is a `%`, and other letters
+/// behind it are refused.
+#[inline(never)]
+fn put_name(draft: &mut Draft<'_>, text: &[u8], host: Option<u8>) -> Result<(), Flaw> {
+    // A byte more than a name has: what is longer is seen to be.
+    let mut room = [0; label::BYTES_MAX + 1];
+    let mut out = Writer::new(&mut room);
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        let byte = match (first, host, behind) {
+            // It would stand for the host.
+            (0, ..) => return Err(Flaw::Name),
+            (b'%', Some(host), [next, behind @ ..]) if *next == host => {
+                rest = behind;
+                HOST
+            }
+            (b'%', Some(b'H'), [b'%', behind @ ..]) => {
+                rest = behind;
+                b'%'
+            }
+            (b'%', Some(b'H'), _) => return Err(Flaw::Specifier),
+            _ => *first,
+        };
+        put_byte(&mut out, byte);
+    }
+    draft.put(Part::Name, out.since(0))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! What is announced, whatever describes it.
+
+use super::*;
+
+mod avahi;
+mod line;
+mod unit;
+
+/// Reads a description.
+type Parse = fn(&[u8], &mut Draft<'_>, &mut dyn FnMut(&Service<'_>)) -> Result<(), Wrong>;
+
+/// The services of a file, each as one line, or what is wrong with it and where.
+fn read(parse: Parse, file: &[u8]) -> Result<Vec<String>, (u32, Flaw)> {
+    let mut room = [0xaa; ROOM_BYTES];
+    let mut draft = Draft::new(&mut room);
+    // What was read before leaves nothing behind.
+    draft.put(Part::Name, b"before").unwrap();
+    draft.put(Part::Txt, b"before=1").unwrap();
+    draft.put(Part::Host, b"before.local").unwrap();
+    let mut lines = Vec::new();
+    parse(file, &mut draft, &mut |service| {
+        lines.push(written(service))
+    })
+    .map_err(|wrong| (wrong.line, wrong.flaw))?;
+    Ok(lines)
+}
+
+/// A service as one line: name, type, port, and what else it has.
+fn written(service: &Service<'_>) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', "<host>");
+    let mut line = format!(
+        "{},{},{}",
+        text(service.name),
+        text(service.kind),
+        service.port
+    );
+    for (mark, mut rest) in [('/', service.subtypes), (',', service.txt)] {
+        while let [len, behind @ ..] = rest {
+            let (string, behind) = behind.split_at(usize::from(*len));
+            line.push(mark);
+            line.push_str(&string.escape_ascii().to_string());
+            rest = behind;
+        }
+    }
+    if let Some(host) = service.host {
+        line.push_str(&format!(" at {}", text(host)));
+    }
+    if service.protocol != Protocol::Any {
+        line.push_str(&format!(" {:?}", service.protocol));
+    }
+    if (service.priority, service.weight) != (0, 0) {
+        line.push_str(&format!(" {}:{}", service.priority, service.weight));
+    }
+    line
+}
+
+/// Every prefix of a good file is read or refused, and none is more than the whole.
+fn check_prefixes(parse: Parse, file: &[u8]) {
+    let whole = read(parse, file).unwrap();
+    for len in 0..file.len() {
+        if let Ok(lines) = read(parse, &file[..len]) {
+            assert!(lines.len() <= whole.len(), "{len}");
+        }
+    }
+}
+
+/// A file with one of its bytes changed, every byte into some others.
+fn check_mutations(parse: Parse, file: &[u8]) {
+    let mut changed = file.to_vec();
+    for at in 0..file.len() {
+        for byte in [0, b'\n', b'"', b'<', b'\\', b'%', b'&', b'=', 0x80, 0xff] {
+            changed[at] = byte;
+            let _ = read(parse, &changed);
+        }
+        changed[at] = file[at];
+    }
+}
+
+#[test]
+fn types_are_what_they_should_be() {
+    for good in [
+        "_http._tcp",
+        "_a._udp",
+        "_sftp-ssh._tcp",
+        "_1password4._tcp",
+        "_androidtvremote2._tcp",
+        "_HTTP._TCP",
+        &format!("_{}._tcp", "x".repeat(62)),
+    ] {
+        assert!(is_kind(good.as_bytes()), "{good}");
+    }
+    for bad in [
+        "",
+        "http",
+        "_http",
+        "_tcp",
+        "._tcp",
+        "_._tcp",
+        "http._tcp",
+        "_http._tcp.",
+        "_http._sctp",
+        "_http_tcp",
+        "_http._tcp.local",
+        "_-http._tcp",
+        "_http-._tcp",
+        "_ht--tp._tcp",
+        "_80._tcp",
+        "_1-2._tcp",
+        "_ht_tp._tcp",
+        "_a.b._tcp",
+        "_h ttp._tcp",
+        "_häuser._tcp",
+        &format!("_{}._tcp", "x".repeat(63)),
+    ] {
+        assert!(!is_kind(bad.as_bytes()), "{bad}");
+    }
+}
+
+#[test]
+fn parts_are_checked_when_they_are_put() {
+    let check = |part, bytes: &[u8], expect: Result<(), Flaw>| {
+        let mut room = [0; ROOM_BYTES];
+        let mut draft = Draft::new(&mut room);
+        draft.put(Part::Kind, b"_http._tcp").unwrap();
+        let text = String::from_utf8_lossy(bytes);
+        assert_eq!(draft.put(part, bytes), expect, "{part:?} {text}");
+    };
+    for name in [
+        &[b'n'; 63][..],
+        "Büro".as_bytes(),
+        b"a.b\\c",
+        b"\0",
+        b"on \0",
+    ] {
+        check(Part::Name, name, Ok(()));
+    }
+    for name in [&[b'n'; 64][..], b"", b"a\nb", b"\xff", b"\xc2\x85"] {
+        check(Part::Name, name, Err(Flaw::Name));
+    }
+    check(Part::Subtype, b"_printer", Ok(()));
+    check(Part::Subtype, b"_printer._sub._http._tcp", Ok(()));
+    check(Part::Subtype, &[b's'; 63], Ok(()));
+    for subtype in [
+        &b""[..],
+        &[b's'; 64],
+        b"a.b",
+        b"_printer._sub._ftp._tcp",
+        b"_printer._sub._http._tcp.",
+        b"a\tb",
+    ] {
+        check(Part::Subtype, subtype, Err(Flaw::Subtype));
+    }
+    for host in ["a", "nas.local", "a.b.example.com"] {
+        check(Part::Host, host.as_bytes(), Ok(()));
+    }
+    let long = "a.".repeat(127) + "a";
+    for host in ["", ".", "a..b", ".a", "a.", "a\n", &long, &"x".repeat(64)] {
+        check(Part::Host, host.as_bytes(), Err(Flaw::Host));
+    }
+    check(Part::Domain, b"local", Ok(()));
+    check(Part::Domain, b"example.com", Err(Flaw::Domain));
+    for number in ["0", "80", "65535", "00080"] {
+        check(Part::Port, number.as_bytes(), Ok(()));
+    }
+    for number in [
+        "",
+        "65536",
+        "-1",
+        "+1",
+        "8 0",
+        "http",
+        "99999999999999999999",
+    ] {
+        for part in [Part::Port, Part::Priority, Part::Weight] {
+            check(part, number.as_bytes(), Err(Flaw::Number));
+        }
+    }
+    let string = |len: usize| [&b"k="[..], &vec![0xff; len - 2]].concat();
+    for good in [&b"k"[..], b"k=", b"a b=c=d", b"~=\0\x01", &string(255)] {
+        check(Part::Txt, good, Ok(()));
+    }
+    check(Part::Txt, &string(256), Err(Flaw::String));
+    for bad in [&b""[..], b"=", b"=v", b"\xc3\xa4=v", b"a\tb=v", b"\0"] {
+        check(Part::Txt, bad, Err(Flaw::Key));
+    }
+}
+
+#[test]
+fn all_strings_together_fit_a_packet() {
+    let mut room = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut room);
+    draft.put(Part::Name, b"n").unwrap();
+    draft.put(Part::Kind, b"_http._tcp").unwrap();
+    // Of 260 bytes with its length: five of them are 1,300.
+    for _ in 0..5 {
+        draft.put(Part::Txt, &[b'k'; 255]).unwrap();
+        draft.put(Part::Txt, b"key").unwrap();
+    }
+    assert_eq!(draft.put(Part::Txt, b"k"), Err(Flaw::Strings));
+    assert_eq!(draft.service().unwrap().txt.len(), TXT_BYTES_MAX);
+    for _ in 0..8 {
+        draft.put(Part::Subtype, &[b's'; 63]).unwrap();
+    }
+    assert_eq!(draft.put(Part::Subtype, b"s"), Err(Flaw::Long));
+    assert_eq!(draft.service().unwrap().subtypes.len(), SUBTYPES_BYTES_MAX);
+}
+
+#[test]
+fn without_name_or_type_there_is_no_service() {
+    let mut room = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut room);
+    assert_eq!(draft.service().unwrap_err(), Flaw::Name);
+    draft.put(Part::Name, b"n").unwrap();
+    assert_eq!(draft.service().unwrap_err(), Flaw::Kind);
+    draft.put(Part::Kind, b"_http._tcp").unwrap();
+    assert!(draft.service().is_ok());
+    draft.put(Part::Kind, b"http").unwrap_err();
+    assert_eq!(draft.service().unwrap_err(), Flaw::Kind);
+}
+
+#[test]
+fn the_hosts_name_takes_its_place() {
+    let check = |name: &[u8], host: &str, expect: &str| {
+        let mut room = [0; ROOM_BYTES];
+        let mut draft = Draft::new(&mut room);
+        draft.put(Part::Name, name).unwrap();
+        draft.put(Part::Kind, b"_http._tcp").unwrap();
+        let mut room = [0xaa; label::BYTES_MAX];
+        let service = draft.service().unwrap();
+        assert_eq!(
+            service.name_on(host.as_bytes(), &mut room),
+            expect.as_bytes()
+        );
+    };
+    check(b"plain", "nas", "plain");
+    check(b"\0", "nas", "nas");
+    check(b"Files on \0", "nas", "Files on nas");
+    check(b"\0-\0!", "nas", "nas-nas!");
+    check(b"\0\0", "", "");
+    check(b"a\0b", "", "ab");
+    let (long, cut) = ("ä".repeat(31), "ä".repeat(30));
+    check(b"\0", &long, &long);
+    check(b"ab\0", &long, &format!("ab{cut}"));
+    check(b"ab\0b", &long, &format!("ab{cut}"));
+    check(b"a\0\0", &"x".repeat(63), &format!("a{}", "x".repeat(62)));
+}
+
+#[test]
+fn values_in_digits_are_read() {
+    let check = |coding, text: &[u8], expect: Result<&[u8], Flaw>| {
+        let mut room = [0; ROOM_BYTES];
+        let mut draft = Draft::new(&mut room);
+        let done = draft.put_coded(text, coding);
+        let shown = String::from_utf8_lossy(text);
+        assert_eq!(done.map(|()| draft.txt.since(1)), expect, "{shown}");
+    };
+    for (text, expect) in [
+        (&b"k=68656C6c6f"[..], Ok(&b"k=hello"[..])),
+        (b"k=00 ff\n01", Ok(b"k=\x00\xff\x01")),
+        (b"k=", Ok(b"k=")),
+        (b"k", Ok(b"k")),
+        (b"k=6", Err(Flaw::Digits)),
+        (b"k=6g", Err(Flaw::Digits)),
+        (b"k=6=", Err(Flaw::Digits)),
+        (b"=66", Err(Flaw::Key)),
+    ] {
+        check(Coding::Hex, text, expect);
+    }
+    for (text, expect) in [
+        (&b"k=aGVsbG8="[..], Ok(&b"k=hello"[..])),
+        (b"k=aGVsbG8", Ok(b"k=hello")),
+        (b"k=aGVs\n  bG8h", Ok(b"k=hello!")),
+        (b"k=+/+/", Ok(b"k=\xfb\xff\xbf")),
+        (b"k=AA==", Ok(b"k=\0")),
+        (b"k", Ok(b"k")),
+        (b"k=A", Err(Flaw::Digits)),
+        (b"k=AAAAA", Err(Flaw::Digits)),
+        (b"k=AA=A", Err(Flaw::Digits)),
+        (b"k=A-_A", Err(Flaw::Digits)),
+    ] {
+        check(Coding::Base64, text, expect);
+    }
+    let coded = |len| [&b"k="[..], &b"00".repeat(len)].concat();
+    let plain = [&b"k="[..], &[0; 253]].concat();
+    check(Coding::Hex, &coded(253), Ok(&plain));
+    check(Coding::Hex, &coded(254), Err(Flaw::String));
+    check(Coding::Hex, &coded(500), Err(Flaw::String));
+}

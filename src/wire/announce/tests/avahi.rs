@@ -1,0 +1,216 @@
+//! avahi's files.
+
+use super::*;
+
+/// As avahi ships them.
+const SSH: &str = r#"<?xml version="1.0" standalone='no'?><!--*-nxml-*-->
+<!DOCTYPE service-group SYSTEM "avahi-service.dtd">
+
+<!--
+  This file is part of avahi.
+-->
+
+<!-- See avahi.service(5) for more information about this configuration file -->
+
+<service-group>
+
+  <name replace-wildcards="yes">%h</name>
+
+  <service>
+    <type>_ssh._tcp</type>
+    <port>22</port>
+  </service>
+
+</service-group>
+"#;
+
+/// With everything that there can be.
+const ALL: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<!DOCTYPE service-group PUBLIC '>[' "[>">
+<service-group>
+  <name replace-wildcards = 'no' >100%h &amp; B&#252;ro &#x1F600;</name>
+  <service protocol="ipv6">
+    <type> _printer._tcp </type>
+    <subtype>_a4._sub._printer._tcp</subtype>
+    <subtype>_color</subtype>
+    <domain-name>local</domain-name>
+    <host-name>other.local</host-name>
+    <port>515</port>
+    <txt-record>key=a&lt;b&gt;&apos;&quot;<!-- none --> <![CDATA[<&>]]></txt-record>
+    <txt-record value-format="text">flag</txt-record>
+    <txt-record value-format="binary-hex">h=00fF</txt-record>
+    <txt-record value-format="binary-base64">b=AP8=</txt-record>
+  </service>
+  <service protocol="ipv4"><type>_http._tcp</type></service>
+  <service protocol="any"><?other?><type>_ipp._tcp</type><port>631</port></service >
+</service-group>
+<!-- the end -->
+"#;
+
+fn group(inside: &str) -> String {
+    format!("<service-group>\n<name>n</name>\n{inside}</service-group>")
+}
+
+fn service(inside: &str) -> String {
+    group(&format!(
+        "<service>\n<type>_http._tcp</type>\n{inside}</service>"
+    ))
+}
+
+#[test]
+fn a_file_of_avahis_own_is_read() {
+    let expect = vec!["<host>,_ssh._tcp,22".to_owned()];
+    assert_eq!(read(parse_avahi, SSH.as_bytes()), Ok(expect.clone()));
+    let dos = SSH.replace('\n', "\r\n");
+    assert_eq!(read(parse_avahi, dos.as_bytes()), Ok(expect.clone()));
+    let marked = format!("\u{feff}{SSH}");
+    assert_eq!(read(parse_avahi, marked.as_bytes()), Ok(expect));
+}
+
+#[test]
+fn everything_that_there_can_be_is_read() {
+    let name = "100%h & Büro 😀";
+    let expect = vec![
+        format!(
+            r#"{name},_printer._tcp,515/_a4/_color,key=a<b>\'\" <&>,flag,h=\x00\xff,b=\x00\xff at other.local V6"#
+        ),
+        format!("{name},_http._tcp,0 V4"),
+        format!("{name},_ipp._tcp,631"),
+    ];
+    assert_eq!(read(parse_avahi, ALL.as_bytes()), Ok(expect));
+}
+
+#[test]
+fn every_prefix_and_every_change_is_read_or_refused() {
+    check_prefixes(parse_avahi, ALL.as_bytes());
+    check_mutations(parse_avahi, ALL.as_bytes());
+    check_mutations(parse_avahi, SSH.as_bytes());
+    // Nothing but what is behind the last element may be missing.
+    let end = ALL.find("</service-group>").unwrap() + "</service-group>".len();
+    for len in 0..ALL.len() {
+        let is_whole = len == end || len == end + 1 || len == ALL.len() - 1;
+        let done = read(parse_avahi, &ALL.as_bytes()[..len]);
+        assert_eq!(done.is_ok(), is_whole, "{len}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    for (inside, line, flaw) in [
+        ("<port>80</port>\n<port>x</port>", 6, Flaw::Number),
+        ("<txt-record>=v</txt-record>", 5, Flaw::Key),
+        ("<txt-record>k=&nbsp;</txt-record>", 5, Flaw::Entity),
+        ("<txt-record>k=\n\n&a\n;</txt-record>", 7, Flaw::Entity),
+        ("<txt-record>k=&#0;</txt-record>", 5, Flaw::Entity),
+        ("<txt-record>k=&#xD800;</txt-record>", 5, Flaw::Entity),
+        ("<txt-record>k=&#x110000;</txt-record>", 5, Flaw::Entity),
+        ("<txt-record>k=&#99999999999;</txt-record>", 5, Flaw::Entity),
+        ("<txt-record>k=&#;</txt-record>", 5, Flaw::Entity),
+        ("<txt-record>k=\x01</txt-record>", 5, Flaw::Form),
+        (
+            "<txt-record value-format='base64'>k=</txt-record>",
+            5,
+            Flaw::Unknown,
+        ),
+        ("<txt-record value='text'>k=</txt-record>", 5, Flaw::Unknown),
+        (
+            "<txt-record value-format=text>k=</txt-record>",
+            5,
+            Flaw::Form,
+        ),
+        ("<txt-record value-format>k=</txt-record>", 5, Flaw::Form),
+        ("<port a='b'>80</port>", 5, Flaw::Unknown),
+        ("<txt-record><port>80</port></txt-record>", 5, Flaw::Form),
+        ("<subtype>_x._sub._ftp._tcp</subtype>", 5, Flaw::Subtype),
+        ("<domain-name>example.com</domain-name>", 5, Flaw::Domain),
+        ("<host-name>..</host-name>", 5, Flaw::Host),
+        ("<type>http</type>", 5, Flaw::Kind),
+        ("<colour>red</colour>", 5, Flaw::Unknown),
+        ("text", 5, Flaw::Form),
+        ("&amp;", 5, Flaw::Entity),
+        ("<![CDATA[x]]>", 5, Flaw::Form),
+        ("<port>80</type>", 5, Flaw::Form),
+        ("<port>80</port", 5, Flaw::Form),
+        ("<port/>", 5, Flaw::Number),
+        ("<service>", 5, Flaw::Form),
+        ("<!DOCTYPE a>", 5, Flaw::Unknown),
+        ("<!-- ", 5, Flaw::Form),
+        ("<![CDATA[ ", 5, Flaw::Form),
+        ("<? ", 5, Flaw::Form),
+        ("<", 5, Flaw::Unknown),
+    ] {
+        let file = service(inside);
+        assert_eq!(
+            read(parse_avahi, file.as_bytes()),
+            Err((line, flaw)),
+            "{inside}"
+        );
+    }
+    for (file, line, flaw) in [
+        ("", 1, Flaw::Form),
+        (" \n ", 2, Flaw::Form),
+        ("text", 1, Flaw::Form),
+        ("<service/>", 1, Flaw::Form),
+        (
+            "<service-group>\n<service><type>_http._tcp</type></service>",
+            2,
+            Flaw::Name,
+        ),
+        ("<service-group><name/></service-group>", 1, Flaw::Name),
+        ("<service-group/><service-group/>", 1, Flaw::Form),
+        ("<service-group/>\n<!DOCTYPE a>", 2, Flaw::Unknown),
+        ("<service-group/>\ntext", 2, Flaw::Form),
+        (
+            "<!DOCTYPE service-group [\n<!ENTITY a 'b'>]>",
+            1,
+            Flaw::Declarations,
+        ),
+        ("<!DOCTYPE service-group SYSTEM 'a", 1, Flaw::Form),
+        (&group("<service/>"), 3, Flaw::Kind),
+        (&group("<service protocol='ipx'/>"), 3, Flaw::Unknown),
+        (
+            &group("<name replace-wildcards='true'>n</name>"),
+            3,
+            Flaw::Unknown,
+        ),
+    ] {
+        assert_eq!(
+            read(parse_avahi, file.as_bytes()),
+            Err((line, flaw)),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn no_service_of_one_file_has_anything_of_another() {
+    let twice = group(
+        "<service protocol='ipv4'><type>_a._tcp</type><subtype>s</subtype><host-name>h</host-name>\
+        <port>1</port><txt-record>k</txt-record></service><service><type>_b._tcp</type></service>",
+    );
+    let expect = ["n,_a._tcp,1/s,k at h V4", "n,_b._tcp,0"].map(str::to_owned);
+    assert_eq!(read(parse_avahi, twice.as_bytes()), Ok(expect.to_vec()));
+}
+
+#[test]
+fn nothing_grows_without_bounds() {
+    let deep = "<service-group>".repeat(10_000);
+    assert_eq!(read(parse_avahi, deep.as_bytes()), Err((1, Flaw::Form)));
+    let long = service(&format!(
+        "<txt-record>k={}</txt-record>",
+        "x".repeat(60_000)
+    ));
+    assert_eq!(read(parse_avahi, long.as_bytes()), Err((5, Flaw::Long)));
+    let many = service(&"<txt-record>k=0123456789</txt-record>\n".repeat(1000));
+    let done = read(parse_avahi, many.as_bytes());
+    assert_eq!(done, Err((5 + 100, Flaw::Strings)));
+    let ampersands = service(&"&".repeat(60_000));
+    assert_eq!(
+        read(parse_avahi, ampersands.as_bytes()),
+        Err((5, Flaw::Form))
+    );
+    let comments = group(&"<!-- -- -->".repeat(5000));
+    assert_eq!(read(parse_avahi, comments.as_bytes()), Ok(vec![]));
+    let services = group(&"<service><type>_a._tcp</type></service>".repeat(1500));
+    assert_eq!(read(parse_avahi, services.as_bytes()).unwrap().len(), 1500);
+}

@@ -1,0 +1,133 @@
+//! systemd's units.
+
+use super::*;
+
+/// As in systemd.dnssd(5), and with everything else that there can be.
+const ALL: &str = r#"# A comment
+; and another
+[Unit]
+Description=not ours \
+  at all
+[Service]
+Name=%H's 100%% server
+Type=_http._tcp
+SubType=_printer
+Port = 80
+Priority=1
+Weight=65535
+TxtText=path=/stats/index.html t=temperature_sensor \
+        # in between
+        "note=a b" 'x'=y flag \x6bey=\141\s\"\n
+TxtData=bin=AP8= more=aGVsbG8=
+[X-Other]
+Anything=\
+"#;
+
+fn unit(inside: &str) -> String {
+    format!("[Service]\nName=n\nType=_http._tcp\n{inside}")
+}
+
+#[test]
+fn everything_that_there_can_be_is_read() {
+    let expect = vec![
+        r#"<host>'s 100% server,_http._tcp,80/_printer,path=/stats/index.html,t=temperature_sensor,note=a b,x=y,flag,key=a \"\n,bin=\x00\xff,more=hello 1:65535"#
+            .to_owned(),
+    ];
+    assert_eq!(read(parse_unit, ALL.as_bytes()), Ok(expect.clone()));
+    let dos = ALL.replace('\n', "\r\n");
+    assert_eq!(read(parse_unit, dos.as_bytes()), Ok(expect));
+}
+
+#[test]
+fn every_prefix_and_every_change_is_read_or_refused() {
+    check_prefixes(parse_unit, ALL.as_bytes());
+    check_mutations(parse_unit, ALL.as_bytes());
+}
+
+#[test]
+fn later_lines_add_replace_or_take_back() {
+    for (inside, expect) in [
+        ("", "n,_http._tcp,0"),
+        ("Port=1\nPort=2\nName=m", "m,_http._tcp,2"),
+        (
+            "TxtText=a=1 b\nTxtText=c\nTxtData=d=AA==",
+            r"n,_http._tcp,0,a=1,b,c,d=\x00",
+        ),
+        ("TxtText=a\nTxtText=\nTxtText=b", "n,_http._tcp,0,b"),
+        ("TxtText=a\nTxtData=", "n,_http._tcp,0"),
+        ("TxtText= a\t b \n", "n,_http._tcp,0,a,b"),
+        ("SubType=_a\nSubType=_b", "n,_http._tcp,0/_a/_b"),
+        ("TxtText=a=\\\\\nPort=5", r"n,_http._tcp,5,a=\\"),
+        ("Port=\\\n80\n", "n,_http._tcp,80"),
+        ("Port=\\\n;no\n # no\n80\n", "n,_http._tcp,80"),
+        ("TxtText=a=#b;c", "n,_http._tcp,0,a=#b;c"),
+        (r"Name=a\b", r"a\b,_http._tcp,0"),
+    ] {
+        let done = read(parse_unit, unit(inside).as_bytes());
+        assert_eq!(done, Ok(vec![expect.to_owned()]), "{inside}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    for (inside, line, flaw) in [
+        ("Port=x", 4, Flaw::Number),
+        ("\n\nPort=", 6, Flaw::Number),
+        ("Prot=80", 4, Flaw::Unknown),
+        ("Port", 4, Flaw::Form),
+        ("=", 4, Flaw::Unknown),
+        ("Name=%m", 4, Flaw::Specifier),
+        ("Name=100%", 4, Flaw::Specifier),
+        ("Name=", 4, Flaw::Name),
+        ("Name=a\0b", 4, Flaw::Name),
+        ("Type=http", 4, Flaw::Kind),
+        ("SubType=a.b", 4, Flaw::Subtype),
+        ("TxtText=a \\\n b \"c", 5, Flaw::Form),
+        ("TxtText=a=\\q", 4, Flaw::Escape),
+        ("TxtText=a=\\x4", 4, Flaw::Escape),
+        ("TxtText=a=\\x00", 4, Flaw::Escape),
+        ("TxtText=a=\\777", 4, Flaw::Escape),
+        ("TxtText=a=\\08", 4, Flaw::Escape),
+        ("TxtText==b", 4, Flaw::Key),
+        ("TxtData=a=A", 4, Flaw::Digits),
+    ] {
+        let file = unit(inside) + "\nWeight=1\n";
+        assert_eq!(
+            read(parse_unit, file.as_bytes()),
+            Err((line, flaw)),
+            "{inside}"
+        );
+    }
+    for (file, line, flaw) in [
+        ("", 1, Flaw::Name),
+        ("[Service]\nType=_http._tcp\n", 3, Flaw::Name),
+        ("[Service]\nName=n\n", 3, Flaw::Kind),
+        ("[Other]\nName=n\nType=_http._tcp\n", 4, Flaw::Name),
+        ("<service-group/>", 1, Flaw::Form),
+    ] {
+        assert_eq!(
+            read(parse_unit, file.as_bytes()),
+            Err((line, flaw)),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn nothing_grows_without_bounds() {
+    for (inside, flaw) in [
+        (format!("Name={}", "n".repeat(60_000)), Flaw::Long),
+        (format!("Name={}", "n".repeat(64)), Flaw::Name),
+        (format!("TxtText={}", "k".repeat(60_000)), Flaw::Long),
+        (format!("TxtText={}", "k".repeat(256)), Flaw::String),
+        (format!("TxtText={}", "k ".repeat(5000)), Flaw::Strings),
+        (format!("TxtText={}", "k=0 ".repeat(5000)), Flaw::Strings),
+    ] {
+        let done = read(parse_unit, unit(&inside).as_bytes());
+        assert_eq!(done, Err((4, flaw)), "{flaw:?}");
+    }
+    // Each of them is a blank.
+    let goes_on = unit(&format!("Port={}80", "\\\n#\n".repeat(10_000)));
+    let done = read(parse_unit, goes_on.as_bytes());
+    assert_eq!(done, Err((20_004, Flaw::Long)));
+}

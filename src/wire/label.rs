@@ -1,0 +1,256 @@
+//! Text that others wrote, as it may stand in a name or be shown: whole letters of UTF-8, no control characters.
+
+use super::Writer;
+
+/// Bytes of the longest label of a name in DNS.
+pub const BYTES_MAX: usize = 63;
+
+/// Bytes of the letter that `text` begins with; 0: it is empty, or not UTF-8 there.
+#[inline(never)]
+pub fn letter(text: &[u8]) -> usize {
+    let [first, rest @ ..] = text else {
+        return 0;
+    };
+    let (more, least) = match first {
+        ..=0x7f => return 1,
+        0xc2..=0xdf => (1, 0x80),
+        0xe0..=0xef => (2, 0x800),
+        0xf0..=0xf4 => (3, 0x1_0000),
+        _ => return 0,
+    };
+    let mut number = u32::from(*first) & 0x3f_u32.wrapping_shr(more);
+    let mut len = 1_usize;
+    for byte in rest.iter().take(more as usize) {
+        if byte & 0xc0 != 0x80 {
+            return 0;
+        }
+        number = number << 6 | u32::from(byte & 0x3f);
+        len = len.wrapping_add(1);
+    }
+    if len <= more as usize || number < least || char::from_u32(number).is_none() {
+        return 0;
+    }
+    len
+}
+
+/// Whether the letter that `text` begins with is a control character.
+const fn is_control(text: &[u8]) -> bool {
+    matches!(text, [..0x20 | 0x7f, ..] | [0xc2, 0x80..0xa0, ..])
+}
+
+/// Whether all of it is UTF-8 without control characters.
+#[inline(never)]
+pub fn is_clean(text: &[u8]) -> bool {
+    let mut rest = text;
+    while !rest.is_empty() {
+        match rest.get(letter(rest)..) {
+            Some(behind) if behind.len() < rest.len() && !is_control(rest) => rest = behind,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Appends a byte.
+#[inline(never)]
+pub fn put_byte(out: &mut Writer<'_>, byte: u8) {
+    out.put(&[byte]);
+}
+
+/// Appends a letter.
+#[inline(never)]
+pub fn put_letter(out: &mut Writer<'_>, letter: char) {
+    let number = u32::from(letter);
+    let (mut shift, mark): (u32, u8) = match number {
+        ..0x80 => (0, 0),
+        0x80..0x800 => (6, 0xc0),
+        0x800..0x1_0000 => (12, 0xe0),
+        _ => (18, 0xf0),
+    };
+    put_byte(out, mark | number.wrapping_shr(shift) as u8);
+    while shift > 0 {
+        shift = shift.wrapping_sub(6);
+        put_byte(out, 0x80 | number.wrapping_shr(shift) as u8 & 0x3f);
+    }
+}
+
+/// What stands before the first `separator`, and what behind it; without one, everything and nothing.
+#[inline(never)]
+pub fn cut(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    let mut rest = text;
+    while let [byte, behind @ ..] = rest {
+        if *byte == separator {
+            let len = text.len().wrapping_sub(rest.len());
+            return (text.get(..len).unwrap_or_default(), behind);
+        }
+        rest = behind;
+    }
+    (text, rest)
+}
+
+/// What stands behind `start`, if the text begins so.
+#[inline(never)]
+pub const fn behind<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
+    let (mut rest, mut left) = (text, start);
+    while let [byte, more @ ..] = left {
+        match rest {
+            [first, behind @ ..] if *first == *byte => (rest, left) = (behind, more),
+            _ => return None,
+        }
+    }
+    Some(rest)
+}
+
+/// Where `word` stands among `words`, which have a separator between them, in capitals or not.
+#[inline(never)]
+pub fn place_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
+    let (mut rest, mut place) = (words, 0_usize);
+    while !rest.is_empty() {
+        let (one, behind) = cut(rest, separator);
+        rest = behind;
+        if is_like(one, word) {
+            return Some(place);
+        }
+        place = place.wrapping_add(1);
+    }
+    None
+}
+
+/// What a digit counts, if it is one in this base.
+#[inline(never)]
+pub fn digit(byte: u8, base: u32) -> Option<usize> {
+    let value = match byte {
+        b'0'..=b'9' => byte.wrapping_sub(b'0'),
+        // Letters, small ones or not.
+        b'A'.. => (byte | 0x20).wrapping_sub(b'a' - 10),
+        _ => return None,
+    };
+    (u32::from(value) < base).then_some(value.into())
+}
+
+/// Whether two texts are the same, in capitals or not.
+#[inline(never)]
+pub fn is_like(one: &[u8], other: &[u8]) -> bool {
+    let same = |(one, other): (&u8, &u8)| one.eq_ignore_ascii_case(other);
+    one.len() == other.len() && one.iter().zip(other).all(same)
+}
+
+/// Appends text as it may be shown, cut to [`BYTES_MAX`] and without the blanks around it. What is not UTF-8 is taken for
+/// Latin-1; control characters become blanks.
+#[inline(never)]
+pub fn put(out: &mut Writer<'_>, text: &[u8]) {
+    let start = out.position();
+    let mut end = start;
+    let mut rest = text;
+    while let [first, ..] = rest {
+        let len = letter(rest);
+        let Some((head, behind)) = rest.split_at_checked(len.max(1)) else {
+            break;
+        };
+        rest = behind;
+        if is_control(head) || matches!(head, b" " | [0x80..0xa0]) {
+            if end > start {
+                out.put(b" ");
+            }
+            continue;
+        }
+        let before = out.position();
+        if len > 0 {
+            out.put(head);
+        } else {
+            put_letter(out, char::from(*first));
+        }
+        if out.position().wrapping_sub(start) > BYTES_MAX {
+            out.truncate(before);
+            break;
+        }
+        end = out.position();
+    }
+    out.truncate(end);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &[u8]) -> Vec<u8> {
+        let mut room = [0; 300];
+        let mut out = Writer::new(&mut room);
+        out.put(b"*");
+        put(&mut out, text);
+        out.since(1).to_vec()
+    }
+
+    #[test]
+    fn letters_are_what_the_standard_library_takes_for_them() {
+        // Every start of four bytes that matters, and what may follow.
+        let bytes = [
+            0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0,
+            0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf4, 0xf5, 0xff,
+        ];
+        for a in bytes {
+            for b in bytes {
+                for c in bytes {
+                    for d in bytes {
+                        let text = [a, b, c, d];
+                        for len in 0..=4 {
+                            let expect = match core::str::from_utf8(&text[..len]) {
+                                Ok(text) => text.chars().next().map_or(0, char::len_utf8),
+                                Err(error) => {
+                                    let good = &text[..error.valid_up_to()];
+                                    let good = core::str::from_utf8(good).unwrap();
+                                    good.chars().next().map_or(0, char::len_utf8)
+                                }
+                            };
+                            assert_eq!(letter(&text[..len]), expect, "{text:x?} {len}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn control_characters_are_not_clean() {
+        for text in ["", "a", "Büro im 1. Stock", "\u{a0}", "日本", "😀"] {
+            assert!(is_clean(text.as_bytes()), "{text}");
+        }
+        for text in ["\0", "a\n", "\x7f", "a\u{80}", "\u{9f}b", "a\x1b[2J"] {
+            assert!(!is_clean(text.as_bytes()), "{text:?}");
+        }
+        for text in [&b"\xff"[..], b"a\xc3", b"\xc3\x28", b"\xed\xa0\x80"] {
+            assert!(!is_clean(text), "{text:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_trimmed_cut_and_clean() {
+        for (text, expect) in [
+            (&b""[..], ""),
+            (b" \t\r\n ", ""),
+            (b"  Dell Inc.  ", "Dell Inc."),
+            (b"a\tb\x07\x9bc", "a b  c"),
+            (b"B\xfcro", "Büro"),
+            ("Büro".as_bytes(), "Büro"),
+        ] {
+            assert_eq!(shown(text), expect.as_bytes());
+        }
+        let long = "ä".repeat(40);
+        assert_eq!(shown(long.as_bytes()), "ä".repeat(31).as_bytes());
+        assert_eq!(shown(&[b'x'; 200]), [b'x'; 63]);
+        assert_eq!(shown(&[0xe4; 200]), "ä".repeat(31).as_bytes());
+        let ends_blank = [&[b'x'; 60][..], b"    y"].concat();
+        assert_eq!(shown(&ends_blank), [b'x'; 60]);
+    }
+
+    #[test]
+    fn without_room_nothing_is_half() {
+        for room_len in 0..6 {
+            let mut room = vec![0; room_len];
+            let mut out = Writer::new(&mut room);
+            put(&mut out, "äöü".as_bytes());
+            assert!(out.written().is_some());
+            assert!(core::str::from_utf8(out.since(0)).is_ok());
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What firmware says of the hardware: the SMBIOS tables, and where they are. DSP0134.
+
+use super::label::{cut, place_like};
+use super::uuid::Uuid;
+
+/// Where a PC without UEFI has the entry point …
+pub const AREA_START: u64 = 0xf_0000;
+/// … and how many bytes are searched for it.
+pub const AREA_BYTES: usize = 0x1_0000;
+
+/// What tells where the structures are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Major and minor number of the specification.
+    pub version: (u8, u8),
+    /// Where in memory the structures begin.
+    pub address: u64,
+    /// Bytes of all of them, or more.
+    pub len: u32,
+}
+
+impl Entry {
+    /// Reads the entry point that `bytes` begin with.
+    #[inline(never)]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (len, least) = match bytes {
+            [b'_', b'S', b'M', b'3', b'_', _, len, ..] => (*len, 24),
+            [b'_', b'S', b'M', b'_', _, len, ..] => (*len, 30),
+            _ => return None,
+        };
+        let bytes = bytes.get(..len.into())?;
+        if usize::from(len) < least || !sums_up(bytes) {
+            return None;
+        }
+        let word = |at| {
+            let field = bytes.get(at..)?.first_chunk()?;
+            Some(u32::from_le_bytes(*field))
+        };
+        if least == 24 {
+            let (high, low) = (word(20)?, word(16)?);
+            return Some(Self {
+                version: (*bytes.get(7)?, *bytes.get(8)?),
+                address: u64::from(high) << 32 | u64::from(low),
+                len: word(12)?,
+            });
+        }
+        let inner = bytes.get(16..31).or(bytes.get(16..30))?;
+        if !inner.starts_with(b"_DMI_") || !sums_up(inner) {
+            return None;
+        }
+        Some(Self {
+            version: (*bytes.get(6)?, *bytes.get(7)?),
+            address: word(24)?.into(),
+            len: word(22)? & 0xffff,
+        })
+    }
+
+    /// Looks for an entry point in a part of memory.
+    pub fn find(memory: &[u8]) -> Option<Self> {
+        let mut rest = memory;
+        while let Some(behind) = rest.get(16..) {
+            if let Some(entry) = Self::parse(rest) {
+                return Some(entry);
+            }
+            rest = behind;
+        }
+        None
+    }
+}
+
+/// Whether the sum of all bytes is 0.
+fn sums_up(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)) == 0
+}
+
+/// The hardware.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Hardware<'a> {
+    /// Who made it, what it is sold as, its serial number; what is not known is empty.
+    pub words: [&'a [u8]; 3],
+    /// Its identifier.
+    pub uuid: Option<Uuid>,
+}
+
+impl<'a> Hardware<'a> {
+    /// Reads the structures: the system's own; where it says nothing, the board's; where that does not, the case's.
+    #[inline(never)]
+    pub fn parse(structures: &'a [u8], version: (u8, u8)) -> Self {
+        let mut hardware = Self::default();
+        for wanted in 1..=3 {
+            let mut rest = structures;
+            while let Some((kind, fields, strings)) = next(&mut rest) {
+                if kind != wanted {
+                    continue;
+                }
+                for (word, at) in hardware.words.iter_mut().zip(b"\x04\x05\x07") {
+                    // A case has its form there.
+                    if word.is_empty() && (kind, *at) != (3, 5) {
+                        *word = string(fields, strings, (*at).into());
+                    }
+                }
+                let bytes = fields.get(8..).and_then(|rest| rest.first_chunk::<16>());
+                if let (1, Some(bytes)) = (kind, bytes) {
+                    hardware.uuid = uuid(*bytes, version).known();
+                }
+                break;
+            }
+        }
+        hardware
+    }
+}
+
+/// An identifier as its digits are written.
+#[inline(never)]
+fn uuid(mut bytes: [u8; 16], version: (u8, u8)) -> Uuid {
+    // Since then, numbers have their lowest byte first.
+    if version >= (2, 6) {
+        for (one, other) in [(0, 3), (1, 2), (4, 5), (6, 7)] {
+            bytes.swap(one, other);
+        }
+    }
+    Uuid(bytes)
+}
+
+/// The next structure: its type, its fields with the head, and the strings behind them. `None`: there is none.
+#[inline(never)]
+fn next<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
+    /// The last.
+    const END: u8 = 127;
+    let [kind @ ..END, len, ..] = *rest else {
+        return None;
+    };
+    let (fields, behind) = rest.split_at_checked((*len).into())?;
+    // Two NULs end the strings, also if there are none.
+    let end = behind.windows(2).position(|pair| pair == [0, 0])?;
+    let (strings, behind) = behind.split_at_checked(end)?;
+    *rest = behind.get(2..)?;
+    Some((*kind, fields, strings))
+}
+
+/// The string whose number is the field at `at`; empty if there is none, or only a filler.
+#[inline(never)]
+fn string<'a>(fields: &[u8], strings: &'a [u8], at: usize) -> &'a [u8] {
+    let mut left = fields.get(at).copied().unwrap_or(0);
+    let (mut string, mut rest) = (&b""[..], strings);
+    while left > 0 {
+        (string, rest) = cut(rest, 0);
+        left = left.wrapping_sub(1);
+    }
+    if is_filler(string) { &[] } else { string }
+}
+
+/// What boards say that were never told what they are.
+const FILLERS: &[u8] = b"To be filled by O.E.M.|O.E.M.|OEM|Default string|Empty|None|N/A|Unknown|Invalid|Undefined|\
+    System manufacturer|System Product Name|System Serial Number|Not Specified|Not Applicable|0123456789";
+
+/// Whether a text says nothing.
+#[inline(never)]
+pub fn is_filler(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let is_first = |byte: &u8| Some(byte) == text.first();
+    // Nothing but dots, zeros, or the like.
+    text.iter().all(is_first) || place_like(FILLERS, b'|', text).is_some()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Descriptions of virtual machines, `*.vmx`, as far as they tell which one it is: lines of `key = "value"`.
+//!
+//! No file is refused: what is not understood is passed. Some hosts have such files in Latin-1, all others in UTF-8.
+
+use super::Writer;
+use super::label::{self, cut, digit, place_like, put_byte};
+use super::uuid::Uuid;
+
+/// Bytes of a value that are looked at.
+const VALUE_BYTES_MAX: usize = 255;
+/// Bytes of the room for what is read.
+pub const ROOM_BYTES: usize = 2 * label::BYTES_MAX;
+
+/// A virtual machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine<'a> {
+    /// What people call it, at most 63 bytes.
+    pub name: &'a [u8],
+    /// The guest's operating system in VMware's words, at most 63 bytes; may be empty.
+    pub guest: &'a [u8],
+    /// What its firmware tells the guest.
+    pub uuid: Option<Uuid>,
+}
+
+/// Reads what there is. Without a name, a machine is called `other`.
+pub fn parse<'a>(file: &[u8], other: &[u8], room: &'a mut [u8; ROOM_BYTES]) -> Machine<'a> {
+    let (name, guest) = room.split_at_mut(label::BYTES_MAX);
+    let (mut name, mut guest) = (Writer::new(name), Writer::new(guest));
+    let mut uuid = None;
+    let mut value_room = [0; VALUE_BYTES_MAX];
+    let mut out = Writer::new(&mut value_room);
+    let mut rest = file;
+    while !rest.is_empty() {
+        let (line, behind) = cut(rest, b'\n');
+        rest = behind;
+        let (key, value) = cut(line, b'=');
+        out.truncate(0);
+        unescape(value.trim_ascii(), &mut out);
+        let value = out.since(0);
+        let place = match place_like(b"displayName guestOS uuid.bios", b' ', key.trim_ascii()) {
+            Some(0) => &mut name,
+            Some(1) => &mut guest,
+            Some(_) => {
+                uuid = Uuid::parse(value);
+                continue;
+            }
+            None => continue,
+        };
+        place.truncate(0);
+        label::put(place, value);
+    }
+    if name.position() == 0 {
+        label::put(&mut name, other);
+    }
+    let (name_len, guest_len) = (name.position(), guest.position());
+    let (name, guest) = room.split_at(label::BYTES_MAX);
+    Machine {
+        name: name.get(..name_len).unwrap_or_default(),
+        guest: guest.get(..guest_len).unwrap_or_default(),
+        uuid,
+    }
+}
+
+/// Appends what stands in quotes, or without them; `|22` is the letter of this number. What there is no room for is left out.
+#[inline(never)]
+fn unescape(value: &[u8], out: &mut Writer<'_>) {
+    let (mut rest, is_quoted) = match value {
+        [b'"', rest @ ..] => (rest, true),
+        _ => (value, false),
+    };
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        let mut byte = *byte;
+        if byte == b'"' && is_quoted {
+            break;
+        }
+        if let (b'|', [high, low, behind @ ..]) = (byte, rest)
+            && let (Some(high), Some(low)) = (digit(*high, 16), digit(*low, 16))
+        {
+            byte = (high << 4 | low) as u8;
+            rest = behind;
+        }
+        if out.room().is_empty() {
+            break;
+        }
+        put_byte(out, byte);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As VMware writes it.
+    const FILE: &str = ".encoding = \"UTF-8\"\n\
+        config.version = \"8\"\n\
+        virtualHW.version = \"19\"\n\
+        displayName = \"Büro |22alt|22 |7C 1\"\n\
+        guestOS = \"debian11-64\"\n\
+        uuid.bios = \"56 4d 8a 1c 5e 2f 3b 4c-9d 0e 1f 2a 3b 4c 5d 6e\"\n\
+        uuid.location = \"56 4d 00 00 00 00 00 00-00 00 00 00 00 00 00 01\"\n\
+        annotation = \"displayName = |22no|22|0A\"\n";
+    const UUID: Uuid = Uuid([
+        0x56, 0x4d, 0x8a, 0x1c, 0x5e, 0x2f, 0x3b, 0x4c, 0x9d, 0x0e, 0x1f, 0x2a, 0x3b, 0x4c, 0x5d,
+        0x6e,
+    ]);
+
+    fn check(file: &[u8], name: &str, guest: &str, uuid: Option<Uuid>) {
+        let mut room = [0xaa; ROOM_BYTES];
+        let machine = parse(file, b"", &mut room);
+        let text = String::from_utf8_lossy(file);
+        assert_eq!(machine.name, name.as_bytes(), "{text}");
+        assert_eq!(
+            (machine.guest, machine.uuid),
+            (guest.as_bytes(), uuid),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_machine_is_what_vmware_wrote() {
+        let name = "Büro \"alt\" | 1";
+        check(FILE.as_bytes(), name, "debian11-64", Some(UUID));
+        let dos = FILE.replace('\n', "\r\n");
+        check(dos.as_bytes(), name, "debian11-64", Some(UUID));
+    }
+
+    #[test]
+    fn keys_have_any_case_and_values_may_have_no_quotes() {
+        check(b"DISPLAYNAME=\"a\"", "a", "", None);
+        check(b"  displayname = a b \r\nGuestOS = x", "a b", "x", None);
+        check(b"displayName = \"a\" # b", "a", "", None);
+        check(b"displayName = \"a\"\ndisplayName = \"b\"", "b", "", None);
+        check(b"displayName = \"a = b\"", "a = b", "", None);
+    }
+
+    #[test]
+    fn what_is_odd_is_shown_as_far_as_it_can_be() {
+        check(b"displayName = \"B\xfcro\"", "Büro", "", None);
+        check(b"displayName = \"a|0Ab|1b[2J\"", "a b [2J", "", None);
+        check(b"displayName = \"|2|zz|\"", "|2|zz|", "", None);
+        check(b"displayName = \"a", "a", "", None);
+        check(b"displayName", "", "", None);
+        check(b"= \"a\"\n=\n\n\"", "", "", None);
+        check(b"uuid.bios = \"00 00\"", "", "", None);
+        let long = format!("displayName = \"{}\"", "ä".repeat(5000));
+        check(long.as_bytes(), &"ä".repeat(31), "", None);
+        let escaped = format!("displayName = \"{}\"", "|41".repeat(5000));
+        check(escaped.as_bytes(), &"A".repeat(63), "", None);
+    }
+
+    #[test]
+    fn what_has_no_name_is_called_otherwise() {
+        let mut room = [0; ROOM_BYTES];
+        for file in ["", "displayName = \"\"", "displayName = \" |0A \""] {
+            assert_eq!(parse(file.as_bytes(), b" nas ", &mut room).name, b"nas");
+        }
+        let named = parse(b"displayName = \"a\"", b"nas", &mut room);
+        assert_eq!(named.name, b"a");
+    }
+
+    #[test]
+    fn every_prefix_is_read() {
+        let mut room = [0; ROOM_BYTES];
+        for len in 0..FILE.len() {
+            let machine = parse(&FILE.as_bytes()[..len], b"", &mut room);
+            assert!(core::str::from_utf8(machine.name).is_ok(), "{len}");
+            assert!(machine.uuid.is_none_or(|uuid| uuid == UUID), "{len}");
+        }
+    }
+}
