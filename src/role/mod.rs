@@ -13,6 +13,8 @@ mod check;
 mod flags;
 #[cfg(feature = "ls")]
 mod inside;
+#[cfg(feature = "mdns")]
+mod mdns;
 #[cfg(feature = "nfs")]
 mod nfs;
 #[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]

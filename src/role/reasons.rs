@@ -94,7 +94,8 @@ pub(super) const fn table<const OWN: usize, const ALL: usize>(own: [Reason; OWN]
     table
 }
 
-fn why(wanted: u8, table: &[Reason]) -> Text {
+/// Why, in the words of this table.
+pub(super) fn why(wanted: u8, table: &[Reason]) -> Text {
     for Reason(number, text) in table {
         if *number == wanted {
             return *text;

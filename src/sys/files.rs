@@ -30,6 +30,13 @@ impl File {
     }
 }
 
+impl File {
+    /// What has this number, which nobody else closes.
+    pub const fn of(number: RawFd) -> Self {
+        Self(number)
+    }
+}
+
 impl From<OwnedFd> for File {
     fn from(file: OwnedFd) -> Self {
         Self(file.into_raw_fd())

@@ -3,7 +3,7 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 13] = [
+const GROUPS: [(bool, &[&str]); 14] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
@@ -15,6 +15,7 @@ const GROUPS: [(bool, &[&str]); 13] = [
     (cfg!(all(feature = "iso", feature = "nfs")), ISO_NFS),
     (cfg!(any(feature = "ls", feature = "ipxe")), ISO_READ),
     (cfg!(feature = "ipxe"), BOOT),
+    (cfg!(feature = "mdns"), MDNS),
     (cfg!(feature = "check"), CHECK),
     (cfg!(all(feature = "check", not(feature = "nfs"))), PLACES),
 ];
@@ -228,6 +229,31 @@ const BOOT: &[&str] = &[
     "/install.386/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
     "/install.a64/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
     "/\x02# \x06: left out: an unknown layout, or a path that iPXE may split\n",
+];
+
+const MDNS: &[&str] = &[
+    // Files of services.
+    "left out",
+    "it is no ordinary file",
+    "it is longer than 64 KiB",
+    // What is wrong with them, in the order of `Flaw`.
+    "a name has 1 to 63 bytes of UTF-8 and no control characters",
+    "a type is _x._tcp or _x._udp; x has letters, digits and hyphens",
+    "a subtype has 1 to 63 bytes and no dots; behind it there may be ._sub. and the type",
+    "a host's name has parts of 1 to 63 bytes, with dots between them",
+    "there is no other domain than local",
+    "a number is 0 to 65535",
+    "a TXT string has at most 255 bytes",
+    "a TXT string begins with a key in ASCII",
+    "all TXT strings together have at most 1300 bytes",
+    "what is there is not base64, or not hexadecimal",
+    "what is there is too long",
+    "there is no such element, attribute, value or key",
+    "it breaks off, or is not of the form of such a file",
+    "there is no such entity; write lt, gt, amp, quot, apos or a number",
+    "a document type cannot have declarations of its own",
+    "behind % there can be H and %",
+    "a backslash cannot have this behind it",
 ];
 
 const CHECK: &[&str] = &[

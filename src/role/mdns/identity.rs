@@ -1,0 +1,215 @@
+//! Which machine this is: what the user says, else what firmware does, as far as the host tells. DSP0134, devicetree.
+//!
+//! Serial number and UUID are only looked for when they are asked for: they are private.
+
+use super::source::{self, FILE_BYTES_MAX, Memory};
+use crate::sys::Errno;
+use crate::sys::named;
+use crate::text::{Ends as _, nth, parts};
+use crate::wire::Writer;
+use crate::wire::announce::next_field;
+use crate::wire::label;
+use crate::wire::smbios::{AREA_BYTES, AREA_START, Entry, Hardware, is_filler};
+use crate::wire::uuid::Uuid;
+use rustix::fd::{AsRawFd as _, RawFd};
+
+/// A text of at most 63 bytes, as it may be shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    len: u8,
+    bytes: [u8; label::BYTES_MAX],
+}
+
+impl Word {
+    const NOTHING: Self = Self {
+        len: 0,
+        bytes: [0; label::BYTES_MAX],
+    };
+
+    /// The text; empty if it is not known.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.head(self.len.into())
+    }
+
+    #[inline(never)]
+    fn set(&mut self, text: &[u8]) {
+        let mut out = Writer::new(&mut self.bytes);
+        label::put(&mut out, text);
+        self.len = out.position() as u8;
+    }
+}
+
+/// What is known of the machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    /// Vendor, product, serial number.
+    words: [Word; 3],
+    pub(super) uuid: Option<Uuid>,
+    /// The last word and the UUID are wanted, too.
+    is_private: bool,
+}
+
+impl Identity {
+    const fn unknown(is_private: bool) -> Self {
+        Self {
+            words: [Word::NOTHING; 3],
+            uuid: None,
+            is_private,
+        }
+    }
+
+    /// Who made it.
+    pub(super) fn vendor(&self) -> &[u8] {
+        self.word(0)
+    }
+
+    /// What it is sold as.
+    pub(super) fn product(&self) -> &[u8] {
+        self.word(1)
+    }
+
+    /// Its serial number.
+    pub(super) fn serial(&self) -> &[u8] {
+        self.word(2)
+    }
+
+    fn word(&self, place: usize) -> &[u8] {
+        self.words.get(place).map_or(&[], Word::bytes)
+    }
+
+    /// What the user says: `VENDOR,PRODUCT[,SERIAL[,UUID]]`, a comma and a backslash behind a backslash being themselves.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let mut identity = Self::unknown(true);
+        let mut rest = Some(text);
+        for place in 0..4 {
+            let mut room = [0; 256];
+            let mut out = Writer::new(&mut room);
+            next_field(&mut rest, &mut out).ok()?;
+            let field = out.since(0);
+            match identity.words.get_mut(place) {
+                Some(word) => word.set(field),
+                None if field.is_empty() => {}
+                None => identity.uuid = Some(Uuid::parse(field)?),
+            }
+        }
+        (rest.is_none() && !identity.product().is_empty()).then_some(identity)
+    }
+
+    /// Asks the host, whose files lie below `root`.
+    #[inline(never)]
+    pub(super) fn find(root: RawFd, is_private: bool, memory: &mut Memory) -> Self {
+        let mut identity = Self::unknown(is_private);
+        let told = identity.read_tables(root, memory);
+        identity.read_files(root, memory);
+        // Other processors have something else there, or nothing, and may stop at it.
+        if cfg!(any(target_arch = "x86_64", target_arch = "x86"))
+            && told.is_err()
+            && identity.lacks()
+        {
+            let _ = identity.read_memory(root, memory);
+        }
+        identity
+    }
+
+    /// Whether anything is still to be looked for.
+    fn lacks(&self) -> bool {
+        let [public @ .., serial] = &self.words;
+        public.iter().any(|word| word.len == 0)
+            || self.is_private && (serial.len == 0 || self.uuid.is_none())
+    }
+
+    /// Takes what was not known.
+    #[inline(never)]
+    fn learn(&mut self, place: usize, text: &[u8]) {
+        if let Some(word) = self.words.get_mut(place)
+            && word.len == 0
+            && (place < 2 || self.is_private)
+            && !is_filler(text)
+        {
+            word.set(text);
+        }
+    }
+
+    #[inline(never)]
+    fn learn_all(&mut self, structures: &[u8], version: (u8, u8)) {
+        let found = Hardware::parse(structures, version);
+        for (place, text) in found.words.iter().enumerate() {
+            self.learn(place, text);
+        }
+        self.learn_uuid(found.uuid);
+    }
+
+    fn learn_uuid(&mut self, uuid: Option<Uuid>) {
+        if self.is_private {
+            self.uuid = self.uuid.or(uuid);
+        }
+    }
+
+    /// The tables that the kernel found.
+    fn read_tables(&mut self, root: RawFd, memory: &mut Memory) -> Result<(), Errno> {
+        const ENTRY: &[u8] = b"sys/firmware/dmi/tables/smbios_entry_point";
+        let entry = Entry::parse(source::read_some(root, ENTRY, memory)?).ok_or(Errno::INVAL)?;
+        let structures = source::read_some(root, b"sys/firmware/dmi/tables/DMI", memory)?;
+        self.learn_all(structures, entry.version);
+        Ok(())
+    }
+
+    /// What the kernel tells everybody of them, and the devicetree that small boards have: `Raspberry Pi 4 Model B Rev 1.4`.
+    fn read_files(&mut self, root: RawFd, memory: &mut Memory) {
+        const UUID: usize = 3;
+        /// The first of the devicetree.
+        const TREE: usize = 4;
+        const FILES: &[u8] = b"sys/class/dmi/id/sys_vendor sys/class/dmi/id/product_name \
+            sys/class/dmi/id/product_serial sys/class/dmi/id/product_uuid \
+            sys/firmware/devicetree/base/model sys/firmware/devicetree/base/serial-number \
+            proc/device-tree/model proc/device-tree/serial-number";
+        for (number, path) in parts(FILES, b' ').enumerate() {
+            let place = if number < TREE {
+                number
+            } else {
+                1 + number % 2
+            };
+            // What is private is not even read.
+            if place > 1 && !self.is_private {
+                continue;
+            }
+            let Ok(text) = source::read_some(root, path, memory) else {
+                continue;
+            };
+            let text = nth(text, 0, 0);
+            if place == UUID {
+                self.learn_uuid(Uuid::parse(text));
+            }
+            if number >= TREE && place == 1 && self.product().is_empty() {
+                self.learn(0, maker(text));
+            }
+            self.learn(place, text);
+        }
+    }
+
+    /// The tables where firmware of PCs left them, for hosts that show no files of the kernel. Only root may look there.
+    fn read_memory(&mut self, root: RawFd, memory: &mut Memory) -> Result<(), Errno> {
+        let file = source::open(root, b"dev/mem")?;
+        let read = |start, len: usize, memory: &mut Memory| {
+            let room = memory.head_mut(len.min(FILE_BYTES_MAX));
+            named::read_at::<Errno>(file.as_raw_fd(), start, room)
+        };
+        let len = read(AREA_START, AREA_BYTES, memory)?;
+        let entry = Entry::find(memory.head(len as usize)).ok_or(Errno::NOENT)?;
+        let len = read(entry.address, entry.len as usize, memory)?;
+        self.learn_all(memory.head(len as usize), entry.version);
+        Ok(())
+    }
+}
+
+/// Who made a board: the first word of its model, and the second of a `Raspberry Pi` and its likes.
+fn maker(model: &[u8]) -> &[u8] {
+    let first = nth(model, b' ', 0).len();
+    match nth(model, b' ', 1) {
+        b"Pi" => model.head(first + 3),
+        _ => model.head(first),
+    }
+}
+
+#[cfg(test)]
+mod tests;

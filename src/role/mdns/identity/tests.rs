@@ -1,0 +1,196 @@
+//! Hosts of several kinds, each a small tree.
+
+use super::super::source::tests::{Place, memory};
+use super::*;
+use crate::sys::files;
+use rustix::fs::OFlags;
+use std::io::{Seek as _, Write as _};
+
+const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
+const RAW_UUID: [u8; 16] = *b"\x33\x22\x11\0\x55\x44\x77\x66\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
+
+/// Vendor, product, serial number, UUID.
+fn shown(identity: &Identity) -> String {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let mut room = [0; Uuid::TEXT_BYTES];
+    let mut out = Writer::new(&mut room);
+    if let Some(uuid) = identity.uuid {
+        uuid.emit(&mut out);
+    }
+    let uuid = text(out.since(0));
+    let words = [identity.vendor(), identity.product(), identity.serial()].map(text);
+    format!("{}, {}", words.join(", "), uuid)
+}
+
+fn find(place: &Place, is_private: bool) -> String {
+    let root = files::open(&place.path(), OFlags::DIRECTORY, 0).unwrap();
+    shown(&Identity::find(root.as_raw_fd(), is_private, &mut memory()))
+}
+
+/// A system's structure with these strings.
+fn table(strings: [&str; 3]) -> Vec<u8> {
+    let mut bytes = vec![1, 27, 1, 0, 1, 2, 0, 3];
+    bytes.extend(RAW_UUID);
+    bytes.extend([6, 0, 0]);
+    for string in strings {
+        bytes.extend(string.as_bytes());
+        bytes.push(0);
+    }
+    bytes.push(0);
+    bytes
+}
+
+/// An entry point of version 3.2 for a table of this length there.
+fn entry(address: u64, len: usize) -> Vec<u8> {
+    let mut bytes = b"_SM3_\0\x18\x03\x02\0\x01\0".to_vec();
+    bytes.extend((len as u32).to_le_bytes());
+    bytes.extend(address.to_le_bytes());
+    let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    bytes[5] = sum.wrapping_neg();
+    bytes
+}
+
+#[test]
+fn the_kernels_tables_come_first() {
+    let place = Place::new("tables");
+    let table = table(["Dell Inc.", "PowerEdge R640", "ABC1234"]);
+    place.put(
+        "sys/firmware/dmi/tables/smbios_entry_point",
+        entry(0, table.len()),
+    );
+    place.put("sys/firmware/dmi/tables/DMI", &table);
+    place.put("sys/class/dmi/id/sys_vendor", "Other\n");
+    assert_eq!(find(&place, false), "Dell Inc., PowerEdge R640, , ");
+    assert_eq!(
+        find(&place, true),
+        format!("Dell Inc., PowerEdge R640, ABC1234, {UUID}")
+    );
+    // What they do not know, others may.
+    place.put(
+        "sys/firmware/dmi/tables/DMI",
+        self::table(["Default string", "Box", "None"]),
+    );
+    place.put("sys/class/dmi/id/product_serial", " S-1 \n");
+    assert_eq!(find(&place, true), format!("Other, Box, S-1, {UUID}"));
+}
+
+#[test]
+fn the_kernels_fields_come_next() {
+    let place = Place::new("fields");
+    place.put("sys/class/dmi/id/sys_vendor", "QEMU\n");
+    place.put(
+        "sys/class/dmi/id/product_name",
+        "Standard PC (Q35 + ICH9, 2009)\n",
+    );
+    place.put("sys/class/dmi/id/product_serial", "Not Specified\n");
+    place.put("sys/class/dmi/id/product_uuid", format!("{UUID}\n"));
+    let public = "QEMU, Standard PC (Q35 + ICH9, 2009), , ";
+    assert_eq!(find(&place, false), public);
+    assert_eq!(find(&place, true), format!("{public}{UUID}"));
+}
+
+#[test]
+fn small_boards_have_a_tree() {
+    for (model, expect) in [
+        (
+            "Raspberry Pi 4 Model B Rev 1.4\0",
+            "Raspberry Pi, Raspberry Pi 4 Model B Rev 1.4",
+        ),
+        ("Hardkernel ODROID-C2\0", "Hardkernel, Hardkernel ODROID-C2"),
+        ("Unknown\0", ", "),
+        ("Board\0", "Board, Board"),
+        ("\0", ", "),
+    ] {
+        for base in ["sys/firmware/devicetree/base", "proc/device-tree"] {
+            let place = Place::new("tree");
+            place.put(format!("{base}/model"), model);
+            place.put(format!("{base}/serial-number"), "10000000abcdef01\0");
+            assert_eq!(find(&place, false), format!("{expect}, , "), "{model}");
+            let private = format!("{expect}, 10000000abcdef01, ");
+            assert_eq!(find(&place, true), private, "{model}");
+        }
+    }
+}
+
+#[test]
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+fn where_nothing_is_told_memory_is_searched() {
+    let place = Place::new("memory");
+    let table = table(["VMware, Inc.", "VMware7,1", "VMware-56 4d"]);
+    for address in [0xe_0000, 0x1_4000_0000] {
+        place.put("dev/mem", "");
+        let mut memory = std::fs::File::create(place.0.join("dev/mem")).unwrap();
+        for (at, bytes) in [(0xf_5a10, &entry(address, table.len())), (address, &table)] {
+            memory.seek(std::io::SeekFrom::Start(at)).unwrap();
+            memory.write_all(bytes).unwrap();
+        }
+        assert_eq!(find(&place, false), "VMware, Inc., VMware7,1, , ");
+        assert_eq!(
+            find(&place, true),
+            format!("VMware, Inc., VMware7,1, VMware-56 4d, {UUID}")
+        );
+    }
+    // Where the tables were read, they are not read again.
+    place.put("sys/firmware/dmi/tables/smbios_entry_point", entry(0, 0));
+    place.put("sys/firmware/dmi/tables/DMI", "");
+    assert_eq!(find(&place, true), ", , , ");
+}
+
+#[test]
+fn an_empty_or_broken_host_is_nobody() {
+    let place = Place::new("nobody");
+    assert_eq!(find(&place, true), ", , , ");
+    place.put("dev/mem", [0xff; 100]);
+    place.put("sys/firmware/dmi/tables/smbios_entry_point", "_SM3_");
+    place.put("sys/firmware/dmi/tables/DMI", [1; 100]);
+    place.put("sys/class/dmi/id/sys_vendor/inside", "a directory");
+    place.put("sys/class/dmi/id/product_uuid", "none");
+    place.put("sys/firmware/devicetree/base/model", "");
+    assert_eq!(find(&place, true), ", , , ");
+    // The entry is good, the table is not there.
+    place.put(
+        "dev/mem",
+        [vec![0; 0xf_0000], entry(u64::MAX - 5, 5)].concat(),
+    );
+    assert_eq!(find(&place, true), ", , , ");
+}
+
+#[test]
+fn what_is_told_is_cut_and_cleaned() {
+    let place = Place::new("clean");
+    place.put("sys/class/dmi/id/sys_vendor", " A\x1b[2J\tB \n");
+    place.put("sys/class/dmi/id/product_name", "xy".repeat(50_000));
+    assert_eq!(
+        find(&place, false),
+        format!("A [2J B, {}x, , ", "xy".repeat(31))
+    );
+}
+
+#[test]
+fn the_user_knows_best() {
+    let check = |text: &str, expect: Option<&str>| {
+        let identity = Identity::parse(text.as_bytes());
+        assert_eq!(
+            identity.map(|found| shown(&found)).as_deref(),
+            expect,
+            "{text}"
+        );
+    };
+    check("Acme,Box", Some("Acme, Box, , "));
+    check(",Box", Some(", Box, , "));
+    check("Acme,Box,S1", Some("Acme, Box, S1, "));
+    let whole = format!("Acme, Box, S1, {UUID}");
+    check(&format!("Acme,Box,S1,{UUID}"), Some(&whole));
+    check(r"VMware\, Inc.,a\\b,,", Some(r"VMware, Inc., a\b, , "));
+    for bad in [
+        "",
+        "Acme",
+        "Acme,",
+        "Acme,Box,S1,x",
+        "Acme,Box,,,",
+        r"Acme,Bo\x",
+    ] {
+        check(bad, None);
+    }
+    check(&format!("A,B,C,{UUID},more"), None);
+}

@@ -1,0 +1,109 @@
+//! Directories as VMware makes them, and others.
+
+use super::super::source::tests::{Place, memory};
+use super::*;
+
+/// Paths below the directory with what is in the files, by path; and whether these are all.
+fn look(place: &Place) -> (Vec<String>, bool) {
+    let mut lines = Vec::new();
+    let top = place.path();
+    let all = list(&top, &mut |seen| {
+        let path = seen.path.strip_prefix(top.to_bytes()).unwrap();
+        let path = String::from_utf8_lossy(path).into_owned();
+        let mut room = [0; vmx::ROOM_BYTES];
+        lines.push(match seen.read(&mut memory(), &mut room) {
+            Ok(machine) => format!("{path} {}", String::from_utf8_lossy(machine.name)),
+            Err(errno) => format!("{path} {errno:?}"),
+        });
+    });
+    lines.sort();
+    (lines, all.unwrap())
+}
+
+#[test]
+fn machines_are_found_here_and_one_level_below() {
+    let place = Place::new("vms");
+    place.put("here.vmx", "displayName = \"Here\"");
+    place.put(
+        "nas/nas.vmx",
+        "displayName = \"The NAS\"\nguestOS = \"other\"",
+    );
+    place.put("nas/nas.vmx.bak", "displayName = \"no\"");
+    place.put("nas/nas.vmdk", "no");
+    place.put("nas/deeper/no.vmx", "displayName = \"no\"");
+    place.put("un named/un named.vmx", "#!/usr/bin/vmware\n");
+    place.put("two/a.vmx", "displayName = \"a\"");
+    place.put("two/b.vmx", "displayName = \"b\"");
+    place.put(".snapshot/no.vmx", "displayName = \"no\"");
+    place.put("two/.hidden.vmx", "displayName = \"no\"");
+    place.put("dir.vmx/c.vmx", "displayName = \"c\"");
+    place.put("long/long.vmx", [b'x'; source::FILE_BYTES_MAX + 1]);
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, place.0.join(name)).unwrap();
+    };
+    link("here.vmx", "link.vmx");
+    link("nas", "same");
+    link("/", "top");
+    place.fifo("fifo.vmx");
+    let (lines, all) = look(&place);
+    assert_eq!(
+        lines,
+        [
+            "/dir.vmx/c.vmx c",
+            "/here.vmx Here",
+            &format!("/long/long.vmx {:?}", Errno::FBIG),
+            "/nas/nas.vmx The NAS",
+            "/two/a.vmx a",
+            "/two/b.vmx b",
+            "/un named/un named.vmx un named",
+        ]
+    );
+    assert!(all);
+}
+
+/// What identifies the only machine, and what its file looked like.
+fn only(place: &Place) -> (Id, Stamp, Vec<u8>) {
+    let mut found = Vec::new();
+    list(&place.path(), &mut |seen| {
+        found.push((seen.id, seen.stamp, seen.path.to_vec()));
+    })
+    .unwrap();
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+#[test]
+fn a_file_is_known_again_and_its_changes_are_seen() {
+    let place = Place::new("again");
+    place.put("a/a.vmx", "displayName = \"a\"");
+    let first = only(&place);
+    assert_eq!(only(&place), first);
+    std::fs::rename(place.0.join("a"), place.0.join("b")).unwrap();
+    let moved = only(&place);
+    assert_eq!((moved.0, moved.1), (first.0, first.1));
+    assert!(moved.2.ends_with(b"/b/a.vmx"));
+    place.put("b/a.vmx", "displayName = \"ab\"");
+    let changed = only(&place);
+    assert!(changed.0 == first.0 && changed.1 != first.1);
+}
+
+#[test]
+fn there_is_an_end_to_machines() {
+    let place = Place::new("thousand");
+    for number in 0..=MACHINE_COUNT_MAX {
+        place.put(format!("{}/{number}.vmx", number % 7), "");
+    }
+    let (lines, all) = look(&place);
+    assert_eq!((lines.len(), all), (MACHINE_COUNT_MAX, false));
+}
+
+#[test]
+fn a_directory_that_is_none_is_an_error() {
+    let place = Place::new("novms");
+    place.put("file", "");
+    for (name, errno) in [("file", Errno::NOTDIR), ("missing", Errno::NOENT)] {
+        let path = std::ffi::CString::new(place.0.join(name).to_str().unwrap()).unwrap();
+        assert_eq!(list(&path, &mut |_| {}), Err(errno), "{name}");
+    }
+    assert_eq!(look(&place), (vec![], true));
+}
