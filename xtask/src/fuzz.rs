@@ -51,11 +51,19 @@ pub enum Target {
     Sftp,
     /// An ISO image with any of its bytes changed
     Iso,
+    /// Files and tables that say what mdns announces: any bytes
+    Announced,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Records, Self::Calls, Self::Sftp, Self::Iso];
+    pub const ALL: [Self; 5] = [
+        Self::Records,
+        Self::Calls,
+        Self::Sftp,
+        Self::Iso,
+        Self::Announced,
+    ];
 
     /// As on the command line and in paths.
     pub const fn name(self) -> &'static str {
@@ -64,6 +72,7 @@ impl Target {
             Self::Calls => "calls",
             Self::Sftp => "sftp",
             Self::Iso => "iso",
+            Self::Announced => "announced",
         }
     }
 
@@ -71,7 +80,7 @@ impl Target {
     const fn bytes_max(self) -> u32 {
         match self {
             Self::Records => 24_000,
-            Self::Calls | Self::Sftp => 4096,
+            Self::Calls | Self::Sftp | Self::Announced => 4096,
             Self::Iso => 600,
         }
     }

@@ -1,5 +1,6 @@
 //! What the fuzz targets do with an input. They share the model tree, the client and the strict reader with the unit tests.
 
+pub mod announced;
 mod image;
 mod play;
 mod script;

@@ -1,0 +1,86 @@
+//! What the target `announced` does with an input: the first byte says who reads the rest.
+
+use std::path::Path;
+
+use stowaway::wire::announce::{Draft, Flaw, ROOM_BYTES, Service};
+use stowaway::wire::announce::{is_kind, parse_avahi, parse_line, parse_unit};
+use stowaway::wire::label::{BYTES_MAX, is_clean};
+use stowaway::wire::smbios::{Entry, Hardware};
+use stowaway::wire::vmx;
+
+/// Reads it.
+pub fn read(input: &[u8]) {
+    let Some((kind, bytes)) = input.split_first() else {
+        return;
+    };
+    let mut room = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut room);
+    match kind % 6 {
+        kind @ 0..2 => {
+            let parse = if kind == 0 { parse_avahi } else { parse_unit };
+            if let Err(wrong) = parse(bytes, &mut draft, &mut check) {
+                let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+                assert!((1..=lines).contains(&(wrong.line as usize)));
+            }
+        }
+        2 => match parse_line(bytes, &mut draft) {
+            Ok(service) => check(&service),
+            Err(flaw) => assert!(!matches!(flaw, Flaw::Form | Flaw::Entity | Flaw::Specifier)),
+        },
+        3 => {
+            let mut room = [0; vmx::ROOM_BYTES];
+            let machine = vmx::parse(bytes, b"other", &mut room);
+            for text in [machine.name, machine.guest] {
+                assert!(is_clean(text) && text.len() <= BYTES_MAX);
+            }
+        }
+        4 => {
+            let version = bytes.first().map_or((0, 0), |byte| (byte >> 4, byte & 15));
+            Hardware::parse(bytes, version);
+        }
+        _ => {
+            Entry::find(bytes);
+        }
+    }
+}
+
+/// Whether a service is what it promises.
+fn check(service: &Service<'_>) {
+    assert!((1..=BYTES_MAX).contains(&service.name.len()) && is_kind(service.kind));
+    let mut room = [0; BYTES_MAX];
+    assert!(is_clean(service.name_on("Büro".as_bytes(), &mut room)));
+    for mut rest in [service.subtypes, service.txt] {
+        while let Some((len, behind)) = rest.split_first() {
+            assert!(*len > 0);
+            rest = behind.get(usize::from(*len)..).expect("strings are whole");
+        }
+    }
+}
+
+/// Writes one good input of each kind to where the environment says.
+pub fn write_seeds() {
+    let Some(dir) = std::env::var_os(super::SEEDS) else {
+        return;
+    };
+    let seeds: [&[u8]; 6] = [
+        b"\0<?xml version='1.0'?><!DOCTYPE service-group SYSTEM \"a\"><service-group>\
+          <name replace-wildcards=\"yes\">%h &amp; &#65;</name><service protocol='ipv4'>\
+          <type>_a._tcp</type><subtype>_b._sub._a._tcp</subtype><domain-name>local</domain-name>\
+          <host-name>h.local</host-name><port>1</port><txt-record>k<![CDATA[=]]></txt-record>\
+          <txt-record value-format='binary-hex'>h=00</txt-record>\
+          <txt-record value-format='binary-base64'>b=AA==</txt-record>\
+          </service><!-- --></service-group>",
+        b"\x01[Service]\nName=%H %%\nType=_a._tcp\nSubType=_b\nPort=1\nPriority=1\nWeight=1\n\
+          TxtText=a=\"b c\" \\x41 \\\n;\n'd'\nTxtData=e=AA==\n#\n[X]\n",
+        br"\x02a\,b\\,_a._tcp,80,k=v,l",
+        b"\x03displayName = \"a|22\"\nguestOS = \"b\"\nuuid.bios = \"00 11 22 33 44 55 66 77-88 99 aa bb cc dd ee ff\"\n",
+        b"\x04\x01\x1b\0\0\x01\x02\0\x030123456789abcdef\0\0\0a\0b\0c\0\0\x7f\x04\0\0\0\0",
+        b"\x05_SM3_\x46\x18\x03\x02\0\x01\0\x00\x10\0\0\0\0\0\0\0\0\0\0",
+    ];
+    for (number, seed) in seeds.iter().enumerate() {
+        let mut seed = seed.to_vec();
+        seed[0] = number as u8;
+        let path = Path::new(&dir).join(number.to_string());
+        std::fs::write(&path, seed).expect("the directory for first inputs can be written to");
+    }
+}
