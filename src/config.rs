@@ -158,6 +158,13 @@ pub const CHECK_PATIENCE: Duration = Duration::from_secs(3);
 pub const CHECK_JSON_BYTES: usize = 8 << 10;
 const _: () = assert!(EXPORT_PATH_BYTES_MAX * 5 + 1024 < CHECK_JSON_BYTES);
 
+/// Names that are announced, each label that they have in common counted once: of a thousand virtual machines and more.
+pub const ANNOUNCED_NAME_COUNT: usize = 1536;
+/// Records that are announced: five for a service.
+pub const ANNOUNCED_RECORD_COUNT: usize = 6144;
+/// Bytes of all that is announced of services beside their names.
+pub const ANNOUNCED_TEXT_BYTES: usize = 256 << 10;
+
 /// Events of one kind from one peer in a minute; the rest is counted, not told.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 

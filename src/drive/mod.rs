@@ -10,6 +10,8 @@
 mod connection;
 mod doors;
 pub mod guests;
+#[cfg(feature = "mdns")]
+pub mod mdns;
 mod pool;
 pub mod stdio;
 pub mod supervisor;

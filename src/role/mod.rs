@@ -9,7 +9,12 @@ use crate::text::{Text, parts, place_in, text};
 
 #[cfg(feature = "check")]
 mod check;
-#[cfg(any(feature = "nfs", feature = "sftp-server", feature = "check"))]
+#[cfg(any(
+    feature = "nfs",
+    feature = "sftp-server",
+    feature = "check",
+    feature = "mdns"
+))]
 mod flags;
 #[cfg(feature = "ls")]
 mod inside;
@@ -38,6 +43,8 @@ const HELP: &[Text] = &[
     inside::SUMMARY,
     #[cfg(feature = "check")]
     check::SUMMARY,
+    #[cfg(feature = "mdns")]
+    mdns::SUMMARY,
     text!("\nstowaway ROLE --help has its options.\n"),
 ];
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -60,7 +67,9 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &[u8] = if cfg!(feature = "check") {
+    const ROLES: &[u8] = if cfg!(feature = "mdns") {
+        b"serve nfs unfsd sftp-server ls cat check mdns"
+    } else if cfg!(feature = "check") {
         b"serve nfs unfsd sftp-server ls cat check"
     } else {
         b"serve nfs unfsd sftp-server ls cat"
@@ -95,6 +104,8 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         Some(role @ 4..=5) => inside::run(args, role == 5),
         #[cfg(feature = "check")]
         Some(6) => check::run(args),
+        #[cfg(feature = "mdns")]
+        Some(7) => mdns::run(args, build_id),
         _ => {
             inform(word, HELP)?;
             Err(complain(USAGE, text!("there is no role"), word, SEE_HELP))
@@ -130,7 +141,12 @@ fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
 }
 
 /// Says on one line of which word the value is wrong, and what to do; the status to exit with.
-#[cfg(any(feature = "nfs", feature = "sftp-server", feature = "check"))]
+#[cfg(any(
+    feature = "nfs",
+    feature = "sftp-server",
+    feature = "check",
+    feature = "mdns"
+))]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
     event::tell(&mut Console, word, value, why);
     USAGE
@@ -139,7 +155,7 @@ fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
 /// Events go to standard error.
 struct Console;
 
-#[cfg(any(feature = "nfs", feature = "sftp-server"))]
+#[cfg(any(feature = "nfs", feature = "sftp-server", feature = "mdns"))]
 impl Console {
     /// For as long as the process lasts; it takes no room.
     fn leak() -> &'static mut Self {

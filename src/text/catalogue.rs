@@ -3,7 +3,7 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 14] = [
+const GROUPS: [(bool, &[&str]); 15] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
@@ -18,6 +18,7 @@ const GROUPS: [(bool, &[&str]); 14] = [
     (cfg!(feature = "mdns"), MDNS),
     (cfg!(feature = "check"), CHECK),
     (cfg!(all(feature = "check", not(feature = "nfs"))), PLACES),
+    (cfg!(all(feature = "mdns", not(feature = "nfs"))), TRACES),
 ];
 
 /// What requests of SFTP come to, sent with every reply that is nothing but a status. To find a text, those before it are
@@ -232,6 +233,28 @@ const BOOT: &[&str] = &[
 ];
 
 const MDNS: &[&str] = &[
+    // Role.
+    "  mdns ...\t\tannounces this host and its services on its networks\n",
+    include_str!("../role/mdns/help.txt"),
+    // Arguments.
+    "name a host: 1 to 63 bytes without dots",
+    "name a service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most",
+    "name a directory",
+    "name a directory",
+    "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
+    "name an interface, such as eth0; 8 at most",
+    "name a file",
+    // Failures.
+    "cannot read the directory",
+    "there is no room for the service",
+    "there are too many addresses on",
+    "cannot take part in multicast DNS on",
+    "another program has port 5353 for itself",
+    "the host refuses multicast there",
+    // Events.
+    "announced",
+    "is now called",
+    "another host has the name",
     // Files of services.
     "left out",
     "it is no ordinary file",
@@ -282,6 +305,9 @@ const PLACES: &[&str] = &[
     "name a port below 65536",
     "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
 ];
+
+/// What a role with a loop says that is not that of `nfs`.
+const TRACES: &[&str] = &["cannot write traces to", "stopping"];
 
 /// Where these texts stand, one behind the other, among those that the file has. Of what it does not have nothing is ever told:
 /// the place of the empty text.

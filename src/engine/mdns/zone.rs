@@ -28,7 +28,11 @@ pub(super) enum Data {
     /// PTR: our host, whose address it is.
     Reverse(IpAddr),
     /// SRV: a port of a host.
-    Service { port: u16, host: NameId },
+    Service {
+        choice: [u16; 2],
+        port: u16,
+        host: NameId,
+    },
     /// TXT: so many bytes of the texts.
     Text { at: u32, len: u32 },
     /// A or AAAA.
@@ -121,12 +125,14 @@ pub struct Service<'a> {
     pub instance: &'a [u8],
     /// What it is: two labels, in the form that names have in a message.
     pub kind: Name<'a>,
-    /// Special kinds of it: labels.
-    pub subtypes: &'a [&'a [u8]],
+    /// Special kinds of it: labels with their lengths before them.
+    pub subtypes: &'a [u8],
     /// The host that it is on, if that is not this one.
     pub host: Option<Name<'a>>,
     /// Where it listens.
     pub port: u16,
+    /// Priority and weight, by which one of several is chosen.
+    pub choice: [u16; 2],
     /// What else is to be known: strings with their lengths before them. Empty: nothing.
     pub text: &'a [u8],
 }
@@ -402,6 +408,7 @@ impl Zone {
             is_unique: true,
             leaves: false,
             data: Data::Service {
+                choice: service.choice,
                 port: service.port,
                 host,
             },
@@ -435,7 +442,11 @@ impl Zone {
             ..unique
         };
         self.add(shared)?;
-        for subtype in service.subtypes {
+        let mut subtypes = service.subtypes;
+        while let [len, rest @ ..] = subtypes
+            && let Some((subtype, behind)) = rest.split_at_checked(usize::from(*len))
+        {
+            subtypes = behind;
             let below = self.names.extend(kind, &[b"_sub", subtype]).ok_or(Full)?;
             let added = self.add(Record {
                 name: below,
@@ -559,9 +570,10 @@ impl Zone {
         match own.data {
             Data::Pointer(name) => points_to(0, name),
             Data::Reverse(_) => points_to(0, self.host),
-            Data::Service { port, host } => {
-                let port = port.to_be_bytes();
-                other.data().starts_with(&[0, 0, 0, 0, port[0], port[1]]) && points_to(6, host)
+            Data::Service { choice, port, host } => {
+                let [a, b] = choice.map(u16::to_be_bytes);
+                let numbers = [a, b, port.to_be_bytes()];
+                other.data().starts_with(numbers.as_flattened()) && points_to(6, host)
             }
             Data::Text { at, len } => other.data() == self.text(at, len),
             Data::Address(IpAddr::V4(address)) => other.data() == address.octets(),
@@ -634,9 +646,11 @@ impl Zone {
         match record.data {
             Data::Pointer(target) => name(writer, target, shortens),
             Data::Reverse(_) => name(writer, self.host, shortens),
-            Data::Service { port, host } => {
-                writer.put(&[0; 4]);
-                writer.word(port);
+            Data::Service { choice, port, host } => {
+                let [priority, weight] = choice;
+                for number in [priority, weight, port] {
+                    writer.word(number);
+                }
                 name(writer, host, shortens);
             }
             Data::Text { at, len } => writer.put(self.text(at, len)),

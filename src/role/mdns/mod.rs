@@ -1,8 +1,206 @@
-//! `mdns`: what the responder announces, as far as it is read from the host's files.
-
-#![allow(dead_code)]
+//! `mdns`: announces the host, what it is, its services and its virtual machines. RFC 6762, RFC 6763.
 
 mod files;
 mod identity;
+mod machines;
+mod options;
 mod source;
 mod vms;
+
+use super::reasons;
+use super::{Console, Status};
+use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
+use crate::drive::mdns::{Choice, Mdns};
+use crate::engine::mdns::{self, Limits, Responder};
+use crate::event::{self, Events};
+use crate::net::kernel::Kernel;
+use crate::sys::frames::{self, BUILD_ID_BYTES};
+use crate::sys::start::Args;
+use crate::sys::{self, Errno, heap, process};
+use crate::text::{Ends as _, Text, text};
+use crate::time::Instant;
+use crate::wire::Writer;
+use crate::wire::announce::{self, Draft, Service};
+use crate::wire::dns::{NAME_BYTES_MAX, Name};
+use crate::wire::label;
+use crate::wire::uuid::Uuid;
+use core::mem::ManuallyDrop;
+use identity::Identity;
+use options::Options;
+use rustix::fd::RawFd;
+
+/// What `stowaway --help` says of it.
+pub(super) const SUMMARY: Text =
+    text!("  mdns ...\t\tannounces this host and its services on its networks\n");
+const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+
+/// The port of those who only say that they are there.
+const DISCARD_PORT: u16 = 9;
+
+/// Announces until the process is asked to stop.
+pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+    let mut options = Options::default();
+    options.read(args)?;
+    if let Some(path) = options.log {
+        frames::open(path, build_id)
+            .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
+    }
+    let mut entropy = [0; 16];
+    sys::entropy(&mut entropy);
+    let now = sys::now();
+    let limits = Limits {
+        name_count: ANNOUNCED_NAME_COUNT,
+        record_count: ANNOUNCED_RECORD_COUNT,
+        text_bytes: ANNOUNCED_TEXT_BYTES,
+    };
+    // The process ends when this does: nothing has to be given back.
+    let mut responder = ManuallyDrop::new(Responder::new(limits, &entropy, now));
+    announce_all(&options, &mut responder, now)?;
+    let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
+    let choice = Choice {
+        names: &options.interfaces,
+    };
+    let events = Events::to(Console::leak());
+    let responder = ManuallyDrop::into_inner(responder);
+    let mut mdns = ManuallyDrop::new(Mdns::new(&mut *net, responder, choice, events, now));
+    mdns.run();
+    Ok(())
+}
+
+/// Tells the responder all there is to announce.
+#[inline(never)]
+fn announce_all(options: &Options, responder: &mut Responder, now: Instant) -> Result<(), Status> {
+    let mut room = [0; label::BYTES_MAX];
+    let host = host_name(options.name, &mut room);
+    let _ = responder.set_host(host);
+    let mut add = |service: &Service<'_>| add(responder, now, host, service);
+    let memory = heap::array();
+    let identity = Identity::parse(options.hardware);
+    let identity = identity.unwrap_or_else(|| Identity::find(ROOT, options.identifies, memory));
+    add_device(&identity, &mut add);
+    if options.is_workstation {
+        add(&plain(b"_workstation._tcp", DISCARD_PORT, b""));
+    }
+    let mut parts = [0; announce::ROOM_BYTES];
+    let mut draft = Draft::new(&mut parts);
+    for service in &options.services {
+        if let Ok(service) = announce::parse_line(service, &mut draft) {
+            add(&service);
+        }
+    }
+    if let Some(path) = options.files {
+        files::read(path, memory, &mut Console, &mut add)
+            .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
+    }
+    if let Some(path) = options.machines {
+        machines::add_all(path, memory, &mut add)
+            .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
+    }
+    Ok(())
+}
+
+/// Where paths begin that begin with a slash.
+const ROOT: RawFd = -100;
+
+/// What the host is called: what the user says, else what it calls itself up to the first dot.
+fn host_name<'a>(wished: &'a [u8], room: &'a mut [u8; label::BYTES_MAX]) -> &'a [u8] {
+    if !wished.is_empty() {
+        return wished;
+    }
+    let system = rustix::system::uname();
+    let own = system.nodename().to_bytes();
+    let own = own.split(|byte| *byte == b'.').next().unwrap_or_default();
+    let mut out = Writer::new(room);
+    label::put(&mut out, own);
+    match out.position() {
+        0 => b"stowaway",
+        len => room.head(len),
+    }
+}
+
+/// A service that is named as the host is.
+fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
+    Service {
+        name: &[announce::HOST],
+        kind,
+        subtypes: b"",
+        host: None,
+        port,
+        priority: 0,
+        weight: 0,
+        txt,
+        protocol: announce::Protocol::Any,
+    }
+}
+
+/// Says what the machine is, as far as that is known.
+#[inline(never)]
+fn add_device(identity: &Identity, add: &mut dyn FnMut(&Service<'_>)) {
+    let mut room = [0; 512];
+    let mut txt = Writer::new(&mut room);
+    let mut uuid = [0; Uuid::TEXT_BYTES];
+    let mut uuid_text: &[u8] = b"";
+    if let Some(known) = identity.uuid {
+        known.emit(&mut Writer::new(&mut uuid));
+        uuid_text = &uuid;
+    }
+    for (key, value) in [
+        (&b"model="[..], identity.product()),
+        (b"vendor=", identity.vendor()),
+        (b"serial=", identity.serial()),
+        (b"uuid=", uuid_text),
+    ] {
+        if !value.is_empty() {
+            txt.put(&[(key.len() + value.len()) as u8]);
+            txt.put(key);
+            txt.put(value);
+        }
+    }
+    let len = txt.position();
+    if len > 0 {
+        add(&plain(b"_device-info._tcp", 0, room.head(len)));
+    }
+}
+
+/// Announces a service. Where there is no room for it, that is said.
+#[inline(never)]
+fn add(responder: &mut Responder, now: Instant, host: &[u8], service: &Service<'_>) {
+    let (mut room, mut kind, mut other) = (
+        [0; label::BYTES_MAX],
+        [0; NAME_BYTES_MAX],
+        [0; NAME_BYTES_MAX],
+    );
+    let described = mdns::Service {
+        instance: service.name_on(host, &mut room),
+        kind: dotted(service.kind, &mut kind),
+        subtypes: service.subtypes,
+        host: service.host.map(|host| dotted(host, &mut other)),
+        port: service.port,
+        choice: [service.priority, service.weight],
+        text: service.txt,
+    };
+    if responder.add_service(now, &described).is_err() {
+        let what = text!("there is no room for the service");
+        event::tell(
+            &mut Console,
+            what.bytes(),
+            described.instance,
+            Text::NOTHING,
+        );
+    }
+}
+
+/// A name whose labels have dots between them.
+fn dotted<'a>(text: &[u8], room: &'a mut [u8; NAME_BYTES_MAX]) -> Name<'a> {
+    let mut out = Writer::new(room);
+    for label in text.split(|byte| *byte == b'.') {
+        out.put(&[label.len() as u8]);
+        out.put(label);
+    }
+    out.put(&[0]);
+    Name::of(room)
+}
+
+fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
+    reasons::failed(what, about, errno, &source::REASONS)
+}

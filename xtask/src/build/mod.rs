@@ -9,6 +9,7 @@ mod steps;
 mod toolchain;
 mod variant;
 
+use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -87,11 +88,13 @@ pub enum Role {
     Ls,
     /// Says whether it serves
     Check,
+    /// Announces host and services by multicast DNS
+    Mdns,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,
@@ -99,6 +102,7 @@ impl Role {
         Self::Ipxe,
         Self::Ls,
         Self::Check,
+        Self::Mdns,
     ];
 
     /// As on the command line and in Cargo.toml.
@@ -111,6 +115,7 @@ impl Role {
             Self::Ipxe => "ipxe",
             Self::Ls => "ls",
             Self::Check => "check",
+            Self::Mdns => "mdns",
         }
     }
 }
@@ -147,8 +152,14 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Says that another directory than the one this was built in is the whole project.
+pub const SOURCE_VARIABLE: &str = "STOWAWAY_SOURCE";
+
 /// The directory of the whole project.
 pub fn workspace_root() -> PathBuf {
+    if let Some(source) = env::var_os(SOURCE_VARIABLE) {
+        return source.into();
+    }
     // xtask/ lies in it. Compiled in, because tests start in xtask/ and users anywhere.
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()

@@ -1,6 +1,6 @@
 //! Many hosts that all wish the same name, on a link that loses and doubles what is said.
 
-use super::world::{LIMITS, link};
+use super::world::link;
 use crate::engine::mdns::{Cast, Limits, Meta, Responder, Service, To};
 use crate::engine::trial::random::{Random, for_seeds};
 use crate::time::Instant;
@@ -52,9 +52,10 @@ impl Crowd {
                 let service = Service {
                     instance,
                     kind: Name::of(kind),
-                    subtypes: &[],
+                    subtypes: b"",
                     host: None,
                     port: 1,
+                    choice: [0; 2],
                     text: b"",
                 };
                 responder
@@ -207,9 +208,10 @@ fn a_crowd_of_one_name_converges() {
     for_seeds(5, |seed| converge(30, seed, 20));
 }
 
+/// With `STOWAWAY_FULL`, of five hundred, which takes half a minute.
 #[test]
-fn five_hundred_hosts_of_one_name_converge() {
-    for_seeds(1, |seed| converge(500, seed, 60));
+fn a_large_crowd_of_one_name_converges() {
+    let is_full = std::env::var_os("STOWAWAY_FULL").is_some();
+    let count = if is_full { 500 } else { 100 };
+    for_seeds(1, |seed| converge(count, seed, 60));
 }
-
-const _: () = assert!(LIMITS.name_count > 40);

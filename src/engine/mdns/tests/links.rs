@@ -225,9 +225,10 @@ fn a_full_table_is_said_and_nothing_is_lost() {
         let service = crate::engine::mdns::Service {
             instance: instance.as_bytes(),
             kind: crate::wire::dns::Name::of(&kind),
-            subtypes: &[],
+            subtypes: b"",
             host: None,
             port: 1,
+            choice: [0; 2],
             text: &[],
         };
         let now = world.instant();

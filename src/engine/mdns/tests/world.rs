@@ -119,9 +119,10 @@ impl World {
         let service = Service {
             instance: instance.as_bytes(),
             kind: Name::of(&kind),
-            subtypes: &[],
+            subtypes: b"",
             host: None,
             port,
+            choice: [0; 2],
             text: &text,
         };
         let now = self.instant();

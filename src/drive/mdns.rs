@@ -1,0 +1,387 @@
+//! The loop of multicast DNS: links come and go as interfaces do; what arrives goes to the responder, and what it says out.
+//!
+//! Of each interface there is a socket for each family's group and one for each address of ours: so it is known where a
+//! datagram came in, and whether it was for all, on hosts that do not say so.
+
+use crate::engine::mdns::{
+    Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, Responder, To, Transmit,
+};
+use crate::event::{self, Events, Line};
+use crate::log;
+use crate::net::{Interface, Interfaces, Links, NetError, Ready, Socket, Token};
+use crate::sys::heap::Slots;
+use crate::sys::interfaces::{LOOPBACK, MULTICAST, POINT_TO_POINT, RUNNING, UP};
+use crate::sys::multicast::{GROUP_V4, GROUP_V6, PORT};
+use crate::text::Ends as _;
+use crate::text::{Text, text};
+use crate::time::{Duration, Instant};
+use crate::wire::dns::MESSAGE_BYTES_MAX;
+use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+/// How often interfaces are looked at where nobody tells of changes.
+const LOOK: Duration = Duration::from_secs(5);
+/// After a change, until it is looked at: there are more of them.
+const SETTLE: Duration = Duration::from_ms(100);
+/// Datagrams taken from one socket in one turn.
+const TURN: usize = 64;
+/// Sockets of one link: two groups and its addresses.
+const SOCKET_COUNT_MAX: usize = 18;
+/// The token of what tells of changes; those of sockets are below.
+const CHANGES: Token = (LINK_COUNT_MAX * SOCKET_COUNT_MAX) as Token;
+/// The groups come first.
+const GROUP_COUNT: usize = 2;
+
+/// A socket of a link.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    socket: Socket,
+    /// The address it is at, or one of the family whose group it has joined.
+    own: IpAddr,
+    cast: Cast,
+}
+
+/// What is open on a link.
+#[derive(Debug, Default)]
+struct Open {
+    /// The interface's number and name; the number 0 is nobody's.
+    index: u32,
+    link: Link,
+    doors: heapless::Vec<Door, SOCKET_COUNT_MAX>,
+}
+
+/// Which interfaces are served.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// These; if there are none, all that lead to several others.
+    pub names: &'a [&'a [u8]],
+}
+
+impl Choice<'_> {
+    fn takes(&self, interface: &Interface) -> bool {
+        let name = interface.name.split(|byte| *byte == 0).next();
+        if !interface.has(UP | RUNNING) {
+            return false;
+        }
+        if self.names.is_empty() {
+            return interface.has(MULTICAST) && interface.flags & (LOOPBACK | POINT_TO_POINT) == 0;
+        }
+        self.names.iter().any(|wanted| Some(*wanted) == name)
+    }
+}
+
+/// The loop and all it owns.
+pub struct Mdns<'a> {
+    net: &'a mut dyn Links,
+    responder: Responder,
+    choice: Choice<'a>,
+    open: [Open; LINK_COUNT_MAX],
+    /// What tells of changes, if the host does.
+    changes: Option<Socket>,
+    /// When interfaces are looked at.
+    look_at: Instant,
+    now: Instant,
+    rx: Slots<u8>,
+    tx: Slots<u8>,
+    events: Events,
+    /// All names were ours.
+    was_settled: bool,
+}
+
+impl<'a> Mdns<'a> {
+    /// A loop that has not looked at the interfaces yet.
+    pub fn new(
+        net: &'a mut dyn Links,
+        responder: Responder,
+        choice: Choice<'a>,
+        events: Events,
+        now: Instant,
+    ) -> Self {
+        let changes = net.changes(CHANGES).ok();
+        Self {
+            net,
+            responder,
+            choice,
+            open: Default::default(),
+            changes,
+            look_at: now,
+            now,
+            rx: Slots::zeroed(MESSAGE_BYTES_MAX),
+            tx: Slots::zeroed(MESSAGE_BYTES),
+            events,
+            was_settled: true,
+        }
+    }
+
+    /// Serves until the process is asked to stop; then takes leave.
+    pub fn run(&mut self) {
+        let mut ready = Ready::default();
+        while !ready.stop {
+            self.turn(&mut ready);
+        }
+        self.responder.leave(self.now);
+        self.send_all();
+        self.events.tell(event::STOPPING, b"", Text::NOTHING);
+    }
+
+    fn turn(&mut self, ready: &mut Ready) {
+        if self.look_at <= self.now {
+            self.look();
+            self.send_all();
+        }
+        let until = self.responder.poll_at().min(self.look_at);
+        let until = (until < Instant::NEVER).then_some(until);
+        self.now = self.net.wait(self.now, until, ready);
+        for token in &ready.tokens {
+            if *token == CHANGES {
+                self.take_changes();
+            } else {
+                self.take_datagrams(*token as usize);
+            }
+        }
+        self.send_all();
+        self.tell_names();
+    }
+
+    /// Something changed: it is looked at in a while.
+    fn take_changes(&mut self) {
+        if let Some(socket) = self.changes {
+            while self.net.recv(socket, &mut []) != Err(NetError::WouldBlock) {}
+        }
+        self.look_at = self.look_at.min(self.now.after(SETTLE));
+    }
+
+    /// Opens, changes and closes links as the interfaces are now.
+    #[inline(never)]
+    fn look(&mut self) {
+        let mut interfaces = Interfaces::new();
+        self.net.interfaces(&mut interfaces);
+        self.look_at = match self.changes {
+            Some(_) => Instant::NEVER,
+            None => self.now.after(LOOK),
+        };
+        for id in 0..LINK_COUNT_MAX {
+            let index = self.open.get(id).map_or(0, |open| open.index);
+            let mut same = interfaces.iter().filter(|other| other.index == index);
+            if index != 0 && !same.any(|interface| self.choice.takes(interface)) {
+                self.close(id);
+            }
+        }
+        for interface in &interfaces {
+            if self.choice.takes(interface) {
+                self.take_interface(interface);
+            }
+        }
+    }
+
+    /// Opens an interface, or opens it anew when its addresses are others than before.
+    fn take_interface(&mut self, interface: &Interface) {
+        let is_its = |open: &Open| open.index == interface.index;
+        let known = self.open.iter().position(is_its);
+        let free = || self.open.iter().position(|open| open.index == 0);
+        let Some(id) = known.or_else(free) else {
+            return;
+        };
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        let mut link = Link {
+            addresses: interface.addresses.clone(),
+            mtu: interface.mtu,
+            shares_port: open.link.shares_port,
+        };
+        if known.is_some() && open.link == link {
+            return;
+        }
+        self.close_doors(id);
+        self.open_doors(id, interface, &mut link);
+        let has_doors = self.open.get(id).is_some_and(|open| !open.doors.is_empty());
+        if !has_doors {
+            return self.close(id);
+        }
+        log::info!("link {=usize} is interface {=u32}", id, interface.index);
+        if self
+            .responder
+            .set_link(self.now, id as LinkId, &link)
+            .is_err()
+        {
+            let name = interface.name.split(|byte| *byte == 0).next();
+            let what = text!("there are too many addresses on");
+            self.events
+                .tell(what, name.unwrap_or_default(), Text::NOTHING);
+        }
+        if let Some(open) = self.open.get_mut(id) {
+            (open.index, open.link) = (interface.index, link);
+        }
+    }
+
+    fn open_doors(&mut self, id: usize, interface: &Interface, link: &mut Link) {
+        let Some(open) = self.open.get_mut(id) else {
+            return;
+        };
+        let base = (id * SOCKET_COUNT_MAX) as Token;
+        let mut error = None;
+        for is_v4 in [true, false] {
+            let mut addresses = link.addresses.iter();
+            let Some((own, _)) = addresses.find(|(own, _)| own.is_ipv4() == is_v4) else {
+                continue;
+            };
+            match self
+                .net
+                .join(interface.index, *own, base + open.doors.len() as Token)
+            {
+                Ok(joined) => {
+                    let cast = if joined.alone {
+                        Cast::Multicast
+                    } else {
+                        Cast::Unknown
+                    };
+                    let _ = open.doors.push(Door {
+                        socket: joined.socket,
+                        own: *own,
+                        cast,
+                    });
+                }
+                Err(why) => error = Some(why),
+            }
+        }
+        link.shares_port = false;
+        if open.doors.is_empty() {
+            let name = interface.name.split(|byte| *byte == 0).next();
+            let why = match error {
+                Some(NetError::InUse) => text!("another program has port 5353 for itself"),
+                _ => text!("the host refuses multicast there"),
+            };
+            let what = text!("cannot take part in multicast DNS on");
+            return self.events.tell(what, name.unwrap_or_default(), why);
+        }
+        for (own, _) in &link.addresses {
+            let token = base + open.doors.len() as Token;
+            match self.net.claim(interface.index, *own, token) {
+                Ok(socket) => {
+                    let _ = open.doors.push(Door {
+                        socket,
+                        own: *own,
+                        cast: Cast::Unicast,
+                    });
+                }
+                // Then what is sent to us alone may reach somebody else.
+                Err(_) => link.shares_port = true,
+            }
+        }
+    }
+
+    fn close_doors(&mut self, id: usize) {
+        if let Some(open) = self.open.get_mut(id) {
+            while let Some(door) = open.doors.pop() {
+                self.net.close(door.socket);
+            }
+        }
+    }
+
+    fn close(&mut self, id: usize) {
+        self.close_doors(id);
+        let gone = Link::default();
+        let _ = self.responder.set_link(self.now, id as LinkId, &gone);
+        if let Some(open) = self.open.get_mut(id) {
+            *open = Open::default();
+        }
+    }
+
+    fn take_datagrams(&mut self, token: usize) {
+        let (id, place) = (token / SOCKET_COUNT_MAX, token % SOCKET_COUNT_MAX);
+        for _ in 0..TURN {
+            let Some(open) = self.open.get(id) else {
+                return;
+            };
+            let Some(door) = open.doors.get(place).copied() else {
+                return;
+            };
+            let (len, from) = match self.net.recv_from(door.socket, &mut self.rx) {
+                Ok(received) => received,
+                Err(NetError::WouldBlock) => return,
+                Err(_) => continue,
+            };
+            // What another link's socket hears, too, is that one's.
+            if door.cast == Cast::Unknown && !open.link.reaches(from.ip()) {
+                continue;
+            }
+            let meta = Meta {
+                from,
+                link: id as LinkId,
+                cast: door.cast,
+            };
+            let datagram = self.rx.head(len);
+            let reply = self
+                .responder
+                .handle(self.now, meta, datagram, &mut self.tx);
+            if let Some(len) = reply {
+                self.send_to(id, from, len);
+            }
+            self.send_all();
+        }
+    }
+
+    /// Sends to one, from the address that he can tell to be on his link.
+    fn send_to(&mut self, id: usize, to: SocketAddr, len: usize) {
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        let doors = || {
+            let doors = open.doors.iter();
+            doors.filter(|door| door.own.is_ipv4() == to.is_ipv4())
+        };
+        let own = doors().find(|door| door.cast == Cast::Unicast);
+        if let Some(door) = own.or_else(|| doors().next()) {
+            let _ = self.net.send_to(door.socket, to, self.tx.head(len));
+        }
+    }
+
+    /// Sends all there is to say now.
+    fn send_all(&mut self) {
+        while let Some(Transmit { link, to, len }) =
+            self.responder.poll_transmit(self.now, &mut self.tx)
+        {
+            let id = usize::from(link);
+            match to {
+                To::One(to) => self.send_to(id, to, len),
+                To::Everybody => self.send_to_groups(id, len),
+            }
+        }
+    }
+
+    fn send_to_groups(&mut self, id: usize, len: usize) {
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        for door in open.doors.iter().take(GROUP_COUNT) {
+            if door.cast == Cast::Unicast {
+                continue;
+            }
+            let to = match door.own {
+                IpAddr::V4(_) => SocketAddr::V4(SocketAddrV4::new(GROUP_V4, PORT)),
+                IpAddr::V6(_) => SocketAddr::V6(SocketAddrV6::new(GROUP_V6, PORT, 0, open.index)),
+            };
+            // What is lost is said again, or asked for again.
+            let _ = self.net.send_to(door.socket, to, self.tx.head(len));
+        }
+    }
+
+    /// Says what the host is called when that is settled, and what had to be called differently.
+    fn tell_names(&mut self) {
+        if let Some(name) = self.responder.renamed() {
+            let label = self.responder.label(name);
+            let why = text!("another host has the name");
+            self.events.tell(text!("is now called"), label, why);
+        }
+        let is_settled = self.responder.is_settled();
+        let has_links = self.open.iter().any(|open| open.index != 0);
+        if is_settled && !self.was_settled && has_links {
+            let mut line = Line::default();
+            line.raw(self.responder.label(self.responder.host()));
+            line.text(".local");
+            self.events
+                .tell(text!("announced"), line.bytes(), Text::NOTHING);
+        }
+        self.was_settled = is_settled;
+    }
+}
