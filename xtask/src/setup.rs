@@ -79,6 +79,12 @@ impl Package {
     pub const GENISOIMAGE: Self = Self::program("genisoimage", "isoinfo");
     /// `mksquashfs`.
     pub const SQUASHFS_TOOLS: Self = Self::program("squashfs-tools", "mksquashfs");
+    /// The multicast DNS that most have.
+    pub const AVAHI: Self = Self::program("avahi-daemon", "avahi-daemon");
+    /// `avahi-browse`, `avahi-resolve`.
+    pub const AVAHI_UTILS: Self = Self::program("avahi-utils", "avahi-browse");
+    /// What it is talked to by.
+    pub const DBUS: Self = Self::program("dbus-daemon", "dbus-daemon");
     /// Python.
     pub const PYTHON: Self = Self::file("python3", "/usr/bin/python3");
     /// Kubernetes' types, and YAML.

@@ -24,6 +24,11 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// What `ip` calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The words that start a command inside; for `ServerOptions::through`.
     pub fn enter(&self) -> Vec<String> {
         ["ip", "netns", "exec", &self.name]

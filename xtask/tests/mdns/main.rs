@@ -1,0 +1,191 @@
+//! Multicast DNS on a link of its own, beside avahi.
+
+mod world;
+
+use anyhow::{Result, ensure};
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use world::{Avahi, World};
+
+/// A service, a machine, and what it is.
+const WORDS: [&str; 7] = [
+    "--name",
+    "box",
+    "--service",
+    r"My Files\, all,_sftp-ssh._tcp,22,u=me,path=/srv",
+    "--workstation",
+    "--hwid",
+    "Maker,Thing",
+];
+
+/// What avahi prints of it.
+const SEEN: [&str; 5] = [
+    r#"=;eth0;IPv4;My\032Files\044\032all;SFTP File Transfer;local;box.local;192.0.2.1;22;"path=/srv" "u=me""#,
+    r"=;eth0;IPv6;My\032Files\044\032all;SFTP File Transfer;local;box.local;",
+    "=;eth0;IPv4;box;Workstation;local;box.local;192.0.2.1;9;",
+    r#";box;Device Info;local;box.local;192.0.2.1;0;"vendor=Maker" "model=Thing""#,
+    "=;eth0;IPv6;box;Device Info;local;box.local;",
+];
+
+/// All that avahi's tools can ask for is there.
+fn avahi_sees_all(avahi: &Avahi) -> Result<()> {
+    avahi.see(&["avahi-browse", "-artp"], &SEEN)?;
+    avahi.see(
+        &["avahi-resolve", "-n", "box.local"],
+        &["box.local\t192.0.2.1"],
+    )?;
+    avahi.see(
+        &["avahi-resolve", "-6", "-n", "box.local"],
+        &["box.local\tfe80::"],
+    )?;
+    avahi.see(
+        &["avahi-resolve", "-a", "192.0.2.1"],
+        &["192.0.2.1\tbox.local"],
+    )?;
+    Ok(())
+}
+
+#[test]
+fn avahi_sees_host_services_and_hardware() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let responder = world.announce(&WORDS)?;
+    responder.wait_for("announced box.local")?;
+    avahi_sees_all(&avahi)?;
+    responder.stop()
+}
+
+#[test]
+fn a_host_without_netlink_proc_and_sys_announces_all_the_same() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let responder = world.announce_poorly(&WORDS)?;
+    responder.wait_for("announced box.local")?;
+    avahi_sees_all(&avahi)?;
+    responder.stop()
+}
+
+#[test]
+fn who_is_asked_to_stop_is_gone_from_lists_at_once() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let watch = avahi.watch("_sftp-ssh._tcp")?;
+    let responder = world.announce(&WORDS)?;
+    watch.wait_for("+;eth0;IPv4;My")?;
+    let asked = Instant::now();
+    responder.stop()?;
+    watch.wait_for("-;eth0;IPv4;My")?;
+    // A second is what RFC 6762 section 10.1 gives others to say that they have it, too. Its time, if nobody said anything,
+    // would be 75 minutes.
+    ensure!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+    Ok(())
+}
+
+#[test]
+fn who_comes_second_is_called_differently() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "box", room.path())?;
+    let responder = world.announce(&WORDS)?;
+    responder.wait_for("is now called box-2")?;
+    responder.wait_for("announced box-2.local")?;
+    avahi.see(
+        &["avahi-resolve", "-4", "-n", "box-2.local"],
+        &["192.0.2.1"],
+    )?;
+    avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.2"])?;
+    avahi.see(
+        &["avahi-browse", "-artp"],
+        &["SFTP File Transfer;local;box-2.local;192.0.2.1;22"],
+    )?;
+    responder.stop()
+}
+
+#[test]
+fn who_came_first_keeps_the_name() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let responder = world.announce(&WORDS)?;
+    responder.wait_for("announced box.local")?;
+    let avahi = Avahi::start(&world, "box", room.path())?;
+    avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.1"])?;
+    avahi.see(
+        &["avahi-resolve", "-4", "-n", "box-2.local"],
+        &["192.0.2.2"],
+    )?;
+    responder.stop()
+}
+
+#[test]
+fn services_and_machines_are_read_from_files() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (services, machines) = (room.path().join("services"), room.path().join("vms"));
+    fs::create_dir_all(&services)?;
+    fs::create_dir_all(machines.join("alpha"))?;
+    fs::write(
+        services.join("web.service"),
+        "<?xml version=\"1.0\"?>\n<!DOCTYPE service-group SYSTEM \"avahi-service.dtd\">\n<service-group>\n\
+         <name replace-wildcards=\"yes\">Web on %h</name>\n<service><type>_http._tcp</type>\n\
+         <subtype>_printer._sub._http._tcp</subtype><port>80</port><txt-record>path=/</txt-record></service>\n</service-group>\n",
+    )?;
+    fs::write(
+        services.join("shell.dnssd"),
+        "[Service]\nName=Shell on %H\nType=_ssh._tcp\nPort=22\nTxtText=a=b \"c=d e\"\n",
+    )?;
+    fs::write(
+        services.join("broken.service"),
+        "<service-group>\n<name>x</nam>\n",
+    )?;
+    fs::write(
+        machines.join("alpha/alpha.vmx"),
+        "displayName = \"Alpha Machine\"\nguestOS = \"debian12-64\"\n",
+    )?;
+    let (services, machines) = (services.to_string_lossy(), machines.to_string_lossy());
+    let words = ["--name", "box", "--services", &services, "--vms", &machines];
+    let responder = world.announce(&words)?;
+    responder.wait_for("left out")?;
+    responder.wait_for("announced box.local")?;
+    let seen = avahi.see(
+        &["avahi-browse", "-artp"],
+        &[
+            r#"Web\032on\032box;Web Site;local;box.local;192.0.2.1;80;"path=/""#,
+            r#"Shell\032on\032box;SSH Remote Terminal;local;box.local;192.0.2.1;22;"c=d e" "a=b""#,
+            r#"Alpha\032Machine;_vm._tcp;local;box.local;192.0.2.1;0;"guest=debian12-64" "path=/"#,
+        ],
+    )?;
+    ensure!(seen.contains("/vms/alpha/alpha.vmx"), "{seen}");
+    avahi.see(
+        &["avahi-browse", "-tp", "_printer._sub._http._tcp"],
+        &[r"Web\032on\032box"],
+    )?;
+    responder.stop()
+}
+
+/// An address that comes is announced, one that goes is not told any more; a cable that is out takes the host along.
+#[test]
+fn addresses_that_come_and_go_are_followed() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let responder = world.announce(&WORDS)?;
+    responder.wait_for("announced box.local")?;
+    let change = |words: &[&str]| -> Result<()> {
+        let status = world.ours.command("ip").args(words).status()?;
+        ensure!(status.success(), "ip {words:?}");
+        Ok(())
+    };
+    change(&["addr", "add", "192.0.2.7/24", "dev", "eth0"])?;
+    change(&["addr", "del", "192.0.2.1/24", "dev", "eth0"])?;
+    // The kernel removes those that depend on the first one.
+    change(&["addr", "replace", "192.0.2.7/24", "dev", "eth0"])?;
+    avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.7"])?;
+    change(&["link", "set", "eth0", "down"])?;
+    sleep(Duration::from_millis(500));
+    change(&["link", "set", "eth0", "up"])?;
+    change(&["addr", "replace", "192.0.2.8/24", "dev", "eth0"])?;
+    avahi.see(&["avahi-resolve", "-4", "-a", "192.0.2.8"], &["box.local"])?;
+    responder.stop()
+}

@@ -1,0 +1,257 @@
+//! Two hosts on one link: ours and one with avahi, each a network namespace of its own.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+use xtask::build::{self, Arch, Role};
+use xtask::lockdown;
+use xtask::server::Namespace;
+use xtask::setup::{self, Package};
+
+/// How long anything may take on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The link, with a host at each end.
+pub struct World {
+    pub ours: Namespace,
+    pub theirs: Namespace,
+}
+
+impl World {
+    pub fn new() -> Result<Self> {
+        setup::need(&[
+            Package::IPROUTE2,
+            Package::AVAHI,
+            Package::AVAHI_UTILS,
+            Package::DBUS,
+        ])?;
+        let (ours, theirs) = (Namespace::new()?, Namespace::new()?);
+        let ip = |words: &str| {
+            let words: Vec<&str> = words.split(' ').collect();
+            setup::quietly(Command::new("ip").args(&words)).map(drop)
+        };
+        let (a, b) = (ours.name(), theirs.name());
+        ip(&format!(
+            "link add eth0 netns {a} type veth peer name eth0 netns {b}"
+        ))?;
+        ip(&format!("-n {a} addr add 192.0.2.1/24 dev eth0"))?;
+        ip(&format!("-n {b} addr add 192.0.2.2/24 dev eth0"))?;
+        ip(&format!("-n {a} link set eth0 up"))?;
+        ip(&format!("-n {b} link set eth0 up"))?;
+        Ok(Self { ours, theirs })
+    }
+
+    /// Starts our responder with these words.
+    pub fn announce(&self, words: &[&str]) -> Result<Responder> {
+        let path = build::build_roles(Arch::X86_64, &[Role::Mdns])?;
+        let mut command = self.ours.command(&path.to_string_lossy());
+        command.arg("mdns").args(words);
+        Responder::start(command)
+    }
+
+    /// The same where the kernel neither lists interfaces nor says where a packet came in, and /proc and /sys are empty.
+    pub fn announce_poorly(&self, words: &[&str]) -> Result<Responder> {
+        let path = build::build_roles(Arch::X86_64, &[Role::Mdns])?;
+        let script =
+            "mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec \"$0\" mdns \"$@\"";
+        self.ours.run(|| {
+            lockdown::without_netlink(|| {
+                let mut command = Command::new("unshare");
+                command
+                    .args(["--mount", "sh", "-c", script])
+                    .arg(&path)
+                    .args(words);
+                Responder::start(command)
+            })
+        })
+    }
+}
+
+/// Our responder, which is asked to stop when it is dropped.
+pub struct Responder {
+    child: Child,
+    said: Receiver<String>,
+}
+
+impl Responder {
+    fn start(mut command: Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the responder")?;
+        let said = lines(child.stderr.take().context("its stderr is a pipe")?);
+        Ok(Self { child, said })
+    }
+
+    /// Waits until it says this.
+    pub fn wait_for(&self, part: &str) -> Result<String> {
+        wait_for(&self.said, part)
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> Result<()> {
+        kill(self.pid(), Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "it ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// avahi-daemon with a bus of its own.
+pub struct Avahi {
+    child: Child,
+}
+
+impl Avahi {
+    /// Starts it for the host of this name, and waits until it has announced that.
+    pub fn start(world: &World, name: &str, room: &Path) -> Result<Self> {
+        let config = room.join("avahi.conf");
+        fs::write(
+            &config,
+            format!(
+                "[server]\nhost-name={name}\nuse-ipv4=yes\nuse-ipv6=yes\nratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
+            ),
+        )?;
+        let script = "mount -t tmpfs none /run && mkdir /run/dbus /run/avahi-daemon && \
+            dbus-daemon --system --fork --nopidfile && \
+            exec avahi-daemon --no-drop-root --no-chroot --no-rlimits --file \"$0\"";
+        let mut command = world.theirs.command("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(&config);
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start avahi-daemon")?;
+        let said = lines(child.stderr.take().context("its stderr is a pipe")?);
+        let avahi = Self { child };
+        wait_for(&said, "Server startup complete")?;
+        // It goes on to talk, and somebody has to listen.
+        spawn(move || said.iter().for_each(drop));
+        Ok(avahi)
+    }
+
+    /// A command on its host.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args([
+            "--mount",
+            "--net",
+            "--target",
+            &self.child.id().to_string(),
+            program,
+        ]);
+        command
+    }
+
+    /// What it prints, as soon as it contains all of these.
+    pub fn see(&self, words: &[&str], wanted: &[&str]) -> Result<String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (program, words) = words.split_first().context("a program is named")?;
+            let output = self.command(program).args(words).output()?;
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let missing = wanted.iter().find(|part| !said.contains(**part));
+            let Some(missing) = missing else {
+                return Ok(said);
+            };
+            ensure!(
+                Instant::now() < end,
+                "{program} never said {missing:?}, but:\n{said}"
+            );
+            sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// A browser that goes on; its lines as they come.
+    pub fn watch(&self, kind: &str) -> Result<Watch> {
+        let mut child = self
+            .command("avahi-browse")
+            .args(["-p", "-k", kind])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let said = lines(child.stdout.take().context("its stdout is a pipe")?);
+        Ok(Watch { child, said })
+    }
+}
+
+impl Drop for Avahi {
+    fn drop(&mut self) {
+        // Its bus belongs to the group, too.
+        let _ = killpg(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGKILL,
+        );
+        let _ = self.child.wait();
+    }
+}
+
+/// A browser.
+pub struct Watch {
+    child: Child,
+    said: Receiver<String>,
+}
+
+impl Watch {
+    /// Waits until it says this.
+    pub fn wait_for(&self, part: &str) -> Result<String> {
+        wait_for(&self.said, part)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of a pipe, as they come.
+fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (give, take) = channel();
+    spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if give.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    take
+}
+
+fn wait_for(said: &Receiver<String>, part: &str) -> Result<String> {
+    let (end, mut all) = (Instant::now() + PATIENCE, String::new());
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let Ok(line) = said.recv_timeout(left) else {
+            bail!("it never said {part:?}, but:\n{all}");
+        };
+        if line.contains(part) {
+            return Ok(line);
+        }
+        all += &line;
+        all += "\n";
+    }
+}
