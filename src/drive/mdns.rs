@@ -4,7 +4,8 @@
 //! datagram came in, and whether it was for all, on hosts that do not say so.
 
 use crate::engine::mdns::{
-    Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, Responder, To, Transmit,
+    Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, MESSAGE_BYTES_MAX, Meta, Responder, To,
+    Transmit,
 };
 use crate::event::{self, Events, Line};
 use crate::log;
@@ -15,7 +16,6 @@ use crate::sys::multicast::{GROUP_V4, GROUP_V6, PORT};
 use crate::text::Ends as _;
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
-use crate::wire::dns::MESSAGE_BYTES_MAX;
 use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// How often interfaces are looked at where nobody tells of changes.
@@ -69,11 +69,20 @@ impl Choice<'_> {
     }
 }
 
+/// What is announced of things that change by themselves.
+pub trait Changing {
+    /// Looks at them, and tells the responder; when to look again.
+    fn look(&mut self, now: Instant, responder: &mut Responder) -> Instant;
+}
+
 /// The loop and all it owns.
 pub struct Mdns<'a> {
     net: &'a mut dyn Links,
     responder: Responder,
     choice: Choice<'a>,
+    changing: &'a mut dyn Changing,
+    /// When what changes by itself is looked at.
+    changing_at: Instant,
     open: [Open; LINK_COUNT_MAX],
     /// What tells of changes, if the host does.
     changes: Option<Socket>,
@@ -93,6 +102,7 @@ impl<'a> Mdns<'a> {
         net: &'a mut dyn Links,
         responder: Responder,
         choice: Choice<'a>,
+        changing: &'a mut dyn Changing,
         events: Events,
         now: Instant,
     ) -> Self {
@@ -101,6 +111,8 @@ impl<'a> Mdns<'a> {
             net,
             responder,
             choice,
+            changing,
+            changing_at: now,
             open: Default::default(),
             changes,
             look_at: now,
@@ -124,11 +136,15 @@ impl<'a> Mdns<'a> {
     }
 
     fn turn(&mut self, ready: &mut Ready) {
+        if self.changing_at <= self.now {
+            self.changing_at = self.changing.look(self.now, &mut self.responder);
+        }
         if self.look_at <= self.now {
             self.look();
-            self.send_all();
         }
-        let until = self.responder.poll_at().min(self.look_at);
+        self.send_all();
+        let until = self.responder.poll_at();
+        let until = until.min(self.look_at).min(self.changing_at);
         let until = (until < Instant::NEVER).then_some(until);
         self.now = self.net.wait(self.now, until, ready);
         for token in &ready.tokens {

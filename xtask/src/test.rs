@@ -70,9 +70,13 @@ impl Run {
                 "-p",
                 package,
                 "--all-targets",
-                // Of stowaway: what unpacks, too.
+                // Of stowaway: what is not in the file unless asked for, too.
                 "--features",
-                if package == "stowaway" { "unpack" } else { "" },
+                if package == "stowaway" {
+                    "unpack,mdns"
+                } else {
+                    ""
+                },
                 "--",
                 "-D",
                 "warnings",

@@ -62,6 +62,8 @@ pub struct Transmit {
     pub len: usize,
 }
 
+/// Bytes of the longest message that may come.
+pub const MESSAGE_BYTES_MAX: usize = crate::wire::dns::MESSAGE_BYTES_MAX;
 /// Bytes of a message that is not larger than it must be: what an Ethernet frame carries in IPv6.
 pub const MESSAGE_BYTES: usize = 1500 - HEAD_BYTES;
 /// Bytes of what stands before a message: IPv6 and UDP.

@@ -218,7 +218,8 @@ impl Zone {
 
     fn is_ours(&self, parent: NameId, label: &[u8]) -> bool {
         let name = self.names.child(parent, label);
-        name.is_some_and(|name| self.claim(name).is_unique)
+        let has_records = |name| self.of(name).any(|(_, record)| !record.leaves);
+        name.is_some_and(|name| self.claim(name).is_unique && has_records(name))
     }
 
     /// Gives a unique name another label, the one of this number.

@@ -11,7 +11,7 @@ use super::reasons;
 use super::{Console, Status};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
 use crate::drive::mdns::{Choice, Mdns};
-use crate::engine::mdns::{self, Limits, Responder};
+use crate::engine::mdns::{self, Limits, NameId, Responder};
 use crate::event::{self, Events};
 use crate::net::kernel::Kernel;
 use crate::sys::frames::{self, BUILD_ID_BYTES};
@@ -26,8 +26,10 @@ use crate::wire::label;
 use crate::wire::uuid::Uuid;
 use core::mem::ManuallyDrop;
 use identity::Identity;
+use machines::Machines;
 use options::Options;
 use rustix::fd::RawFd;
+use source::Memory;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
@@ -55,25 +57,32 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
     };
     // The process ends when this does: nothing has to be given back.
     let mut responder = ManuallyDrop::new(Responder::new(limits, &entropy, now));
-    announce_all(&options, &mut responder, now)?;
+    let memory = announce_all(&options, &mut responder, now)?;
+    let mut machines = ManuallyDrop::new(Machines::new(options.machines, memory));
     let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
     let choice = Choice {
         names: &options.interfaces,
     };
     let events = Events::to(Console::leak());
     let responder = ManuallyDrop::into_inner(responder);
-    let mut mdns = ManuallyDrop::new(Mdns::new(&mut *net, responder, choice, events, now));
+    let machines = &mut *machines;
+    let mdns = Mdns::new(&mut *net, responder, choice, machines, events, now);
+    let mut mdns = ManuallyDrop::new(mdns);
     mdns.run();
     Ok(())
 }
 
-/// Tells the responder all there is to announce.
+/// Tells the responder all there is to announce that does not change; memory for files.
 #[inline(never)]
-fn announce_all(options: &Options, responder: &mut Responder, now: Instant) -> Result<(), Status> {
+fn announce_all(
+    options: &Options,
+    responder: &mut Responder,
+    now: Instant,
+) -> Result<&'static mut Memory, Status> {
     let mut room = [0; label::BYTES_MAX];
     let host = host_name(options.name, &mut room);
     let _ = responder.set_host(host);
-    let mut add = |service: &Service<'_>| add(responder, now, host, service);
+    let mut add = |service: &Service<'_>| _ = add(responder, now, host, service);
     let memory = heap::array();
     let identity = Identity::parse(options.hardware);
     let identity = identity.unwrap_or_else(|| Identity::find(ROOT, options.identifies, memory));
@@ -92,11 +101,7 @@ fn announce_all(options: &Options, responder: &mut Responder, now: Instant) -> R
         files::read(path, memory, &mut Console, &mut add)
             .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
     }
-    if let Some(path) = options.machines {
-        machines::add_all(path, memory, &mut add)
-            .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
-    }
-    Ok(())
+    Ok(memory)
 }
 
 /// Where paths begin that begin with a slash.
@@ -162,9 +167,14 @@ fn add_device(identity: &Identity, add: &mut dyn FnMut(&Service<'_>)) {
     }
 }
 
-/// Announces a service. Where there is no room for it, that is said.
+/// Announces a service; its name. Where there is no room for it, that is said.
 #[inline(never)]
-fn add(responder: &mut Responder, now: Instant, host: &[u8], service: &Service<'_>) {
+fn add(
+    responder: &mut Responder,
+    now: Instant,
+    host: &[u8],
+    service: &Service<'_>,
+) -> Option<NameId> {
     let (mut room, mut kind, mut other) = (
         [0; label::BYTES_MAX],
         [0; NAME_BYTES_MAX],
@@ -179,7 +189,8 @@ fn add(responder: &mut Responder, now: Instant, host: &[u8], service: &Service<'
         choice: [service.priority, service.weight],
         text: service.txt,
     };
-    if responder.add_service(now, &described).is_err() {
+    let added = responder.add_service(now, &described).ok();
+    if added.is_none() {
         let what = text!("there is no room for the service");
         event::tell(
             &mut Console,
@@ -188,6 +199,7 @@ fn add(responder: &mut Responder, now: Instant, host: &[u8], service: &Service<'
             Text::NOTHING,
         );
     }
+    added
 }
 
 /// A name whose labels have dots between them.

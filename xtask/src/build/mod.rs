@@ -221,7 +221,7 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
         );
     }
     let mut place = path(arch);
-    if roles.len() < Role::ALL.len() {
+    if roles != Role::ALL {
         let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
         place = place.with_file_name(names.join("+")).join("stowaway");
     }

@@ -165,6 +165,31 @@ fn services_and_machines_are_read_from_files() -> Result<()> {
     responder.stop()
 }
 
+/// A machine that moves to another host is announced there; here it is gone.
+#[test]
+fn machines_that_come_change_and_go_are_followed() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let vms = room.path().join("vms");
+    fs::create_dir_all(&vms)?;
+    let responder = world.announce(&["--name", "box", "--vms", &vms.to_string_lossy()])?;
+    responder.wait_for("announced box.local")?;
+    let watch = avahi.watch("_vm._tcp")?;
+    fs::write(vms.join("a.vmx"), "displayName = \"Alpha\"\n")?;
+    watch.wait_for("+;eth0;IPv4;Alpha;")?;
+    fs::write(
+        vms.join("a.vmx"),
+        "displayName = \"Alpha\"\nguestOS = \"other\"\n",
+    )?;
+    avahi.see(
+        &["avahi-browse", "-rtp", "_vm._tcp"],
+        &["Alpha;_vm._tcp;local;box.local;192.0.2.1;0;\"guest=other\""],
+    )?;
+    fs::rename(vms.join("a.vmx"), room.path().join("a.vmx"))?;
+    watch.wait_for("-;eth0;IPv4;Alpha;")?;
+    responder.stop()
+}
+
 /// An address that comes is announced, one that goes is not told any more; a cable that is out takes the host along.
 #[test]
 fn addresses_that_come_and_go_are_followed() -> Result<()> {

@@ -177,6 +177,29 @@ fn services_that_come_and_go_use_nothing_up() {
     );
 }
 
+/// What a service says changes: it keeps its name.
+#[test]
+fn a_service_that_goes_and_comes_keeps_its_name() {
+    let mut world = World::up(1);
+    let name = world.serve("a box", 2049, &["path=/old"]);
+    world.settle();
+    let now = world.instant();
+    world.responder.remove_service(now, name);
+    world.serve("a box", 2049, &["path=/new"]);
+    world.run(5000);
+    assert_eq!(
+        count(&world, "= _nfs._tcp.local 0 PTR a~box._nfs._tcp.local"),
+        1
+    );
+    assert_eq!(
+        count(&world, "= a~box._nfs._tcp.local 4500 flush TXT path=/new"),
+        2
+    );
+    let lines = world.answers(&["? _nfs._tcp.local PTR"]);
+    let pointers = lines.iter().filter(|line| line.starts_with('='));
+    assert_eq!(pointers.count(), 1, "{lines:?}");
+}
+
 #[test]
 fn the_end_is_told_of_everything() {
     let mut world = World::serving(1);

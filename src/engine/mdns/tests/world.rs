@@ -2,7 +2,7 @@
 
 use super::script;
 use crate::engine::mdns::{Cast, Limits, Link, LinkId, Meta, NameId, Responder, Service, To};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::dns::Name;
 use core::net::SocketAddr;
 
@@ -11,7 +11,6 @@ use core::net::SocketAddr;
 pub(super) struct Sent {
     pub(super) at: u64,
     pub(super) link: LinkId,
-    pub(super) to: To,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -161,10 +160,10 @@ impl World {
                 return;
             };
             assert!(sent.len <= 1452, "larger than a frame");
+            assert_eq!(sent.to, To::Everybody);
             self.sent.push(Sent {
                 at: self.now,
                 link: sent.link,
-                to: sent.to,
                 bytes: out[..sent.len].to_vec(),
             });
         }
@@ -229,9 +228,5 @@ impl World {
     pub(super) fn host(&self) -> String {
         let label = self.responder.label(self.responder.host());
         String::from_utf8(label.to_vec()).unwrap()
-    }
-
-    pub(super) fn later(&self, ms: u32) -> Instant {
-        self.instant().after(Duration::from_ms(ms))
     }
 }
