@@ -25,6 +25,7 @@ pub mod portmap;
 pub mod rpc;
 pub mod sftp;
 pub mod smbios;
+pub mod txt;
 pub mod uuid;
 pub mod vmx;
 pub mod xdr;

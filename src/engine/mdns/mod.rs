@@ -3,6 +3,7 @@
 //! A *link* is what one interface leads to, whatever families are spoken there: what is said is said in all of them. Time,
 //! entropy and the links' addresses are told; what comes out are messages, events and an instant. All tables are cut at start.
 
+pub mod browser;
 mod link;
 mod names;
 mod probe;

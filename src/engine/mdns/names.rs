@@ -138,6 +138,11 @@ impl Names {
         self.extend(NameId::ROOT, &reversed(name)?)
     }
 
+    /// Whether there could be room for `name`: it has not too many labels.
+    pub fn takes(&self, name: Name<'_>) -> bool {
+        reversed(name).is_some()
+    }
+
     /// The number of `name`, if it is in use.
     pub fn find(&self, name: Name<'_>) -> Option<NameId> {
         let mut found = NameId::ROOT;

@@ -68,6 +68,19 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// A record whose content stands by itself, of a name that does not matter.
+    pub const fn alone(kind: u16, data: &'a [u8]) -> Self {
+        Self {
+            name: Name::ROOT,
+            kind,
+            class: CLASS_IN,
+            ttl: 0,
+            message: data,
+            at: 0,
+            end: data.len(),
+        }
+    }
+
     /// Whether it is of the only class there is.
     pub const fn is_in_class(&self) -> bool {
         self.class & !TOP_BIT == CLASS_IN

@@ -6,6 +6,7 @@
 mod flat;
 mod message;
 mod name;
+mod order;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -13,6 +14,7 @@ mod writer;
 pub use flat::Flat;
 pub use message::{Message, Question, Record, Section};
 pub use name::{Labels, Name};
+pub use order::{Rank, choose};
 pub use writer::{Head, Label, Writer};
 
 /// The port of multicast DNS.

@@ -1,0 +1,588 @@
+//! What others said: their records, in a table that is cut at start. RFC 6762 sections 5.2 and 10.
+//!
+//! Names within records are kept as numbers; other content lies in one room, packed when it is full. When the table is full,
+//! what nobody asked for goes first, then what has the least time left.
+
+use super::super::{LinkId, NameId, Names};
+use super::Limits;
+use super::chains::Chains;
+use super::contents::Contents;
+use crate::sys::heap::Slots;
+use crate::time::{Duration, Instant};
+use crate::wire::dns::{Flat, Name, Record, kind};
+
+/// Facts of a record.
+pub(super) mod is {
+    /// The place is in use.
+    pub(in super::super) const USED: u16 = 1;
+    /// It is gone, and only here until that is told.
+    pub(in super::super) const GONE: u16 = 1 << 1;
+    /// Somebody asks for it: it is asked for again before it ends.
+    pub(in super::super) const WANTED: u16 = 1 << 2;
+    /// It was said that it ends soon, or that others have taken its place.
+    pub(in super::super) const ENDING: u16 = 1 << 3;
+    /// Its target counts for the list that it is in: there may be many of its name.
+    pub(in super::super) const SHARED: u16 = 1 << 4;
+    /// We said it.
+    pub(in super::super) const OWN: u16 = 1 << 5;
+    /// To be told of with what is said of its target.
+    pub(in super::super) const RESOLVES: u16 = 1 << 6;
+    /// What was resolved is not what it was.
+    pub(in super::super) const CHANGED: u16 = 1 << 7;
+    /// Heard by IPv4; by IPv6 the next bit.
+    pub(in super::super) const SEEN: u16 = 1 << 8;
+    /// Told as heard by IPv4, and so on.
+    pub(in super::super) const TOLD: u16 = 1 << 10;
+    /// Told as resolved by IPv4, and so on.
+    pub(in super::super) const RESOLVED: u16 = 1 << 12;
+    /// Both families of one of these.
+    pub(in super::super) const BOTH: u16 = 3;
+}
+
+/// What somebody is told of when there is a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Role {
+    #[default]
+    Nothing,
+    /// A type of services.
+    Type,
+    /// A service.
+    Service,
+    /// The address of a name, or the name of an address.
+    Answer,
+}
+
+/// Longer than this nothing is kept unheard.
+const TTL_MAX: u32 = 86_400;
+/// Records of one name, but for those that are many by nature.
+const COUNT_OF_NAME_MAX: usize = 64;
+/// Names that stand for others, one after the other.
+const ALIAS_COUNT_MAX: u8 = 4;
+/// Places that are looked at for one that is to be freed.
+const WINDOW: usize = 64;
+/// For how long a record stays that was said to be gone, or of which others took the place.
+pub(super) const GRACE: Duration = Duration::SECOND;
+/// As often a record is asked for before it ends.
+const REFRESH_COUNT: u8 = 4;
+/// The step of a record that is in doubt.
+const DOUBTED: u8 = 16;
+/// For how long it is.
+const DOUBT: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct Entry {
+    pub(super) received: Instant,
+    pub(super) expires: Instant,
+    /// Seconds.
+    pub(super) ttl: u32,
+    /// Stands for what was told of its target.
+    pub(super) told: u32,
+    pub(super) name: NameId,
+    /// The name in its content.
+    pub(super) target: NameId,
+    pub(super) kind: u16,
+    /// See [`is`].
+    pub(super) facts: u16,
+    /// Where its content is, without the name.
+    pub(super) content: u16,
+    pub(super) link: LinkId,
+    pub(super) role: Role,
+    /// How often it was asked for since it came; or, from [`DOUBTED`] on, since it is in doubt.
+    step: u8,
+    /// How much later than others it is asked for, in thousandths of its time.
+    jitter: u8,
+}
+
+impl Entry {
+    pub(super) const fn is(&self, fact: u16) -> bool {
+        self.facts & fact != 0
+    }
+
+    /// Whether it is still true.
+    pub(super) fn lives(&self, now: Instant) -> bool {
+        self.facts & (is::USED | is::GONE) == is::USED && self.expires > now
+    }
+
+    /// Whether it is true, and nobody said that it will not be.
+    pub(super) fn holds(&self, now: Instant) -> bool {
+        self.lives(now) && !self.is(is::ENDING)
+    }
+
+    pub(super) const fn is_doubted(&self) -> bool {
+        self.step >= DOUBTED
+    }
+
+    /// Seconds for which it may be said to be known, if these are more than half of what it had.
+    pub(super) fn is_known_for(&self, now: Instant) -> Option<u32> {
+        let left = self.expires.since(now).as_ms();
+        let whole = u64::from(self.ttl).wrapping_mul(1000);
+        let known = self.holds(now) && !self.is_doubted() && left.wrapping_mul(2) > whole;
+        known.then_some((left / 1000) as u32)
+    }
+
+    /// When something is to be done about it: it is asked for again, or it ends. Nothing, where nobody asked for it.
+    pub(super) fn due(&self) -> Instant {
+        if self.facts & (is::USED | is::GONE) != is::USED {
+            return Instant::NEVER;
+        }
+        if !self.is(is::WANTED) && !self.is_told() {
+            return Instant::NEVER;
+        }
+        let ask = match self.step {
+            _ if self.is(is::ENDING) || !self.is(is::WANTED) => Instant::NEVER,
+            // At once, after one second, and after three.
+            DOUBTED.. => {
+                let since = [0, 1, 3].get(usize::from(self.step.wrapping_sub(DOUBTED)));
+                since.map_or(Instant::NEVER, |secs| {
+                    self.received.after(Duration::from_secs(*secs))
+                })
+            }
+            // At 80, 85, 90 and 95 percent.
+            step @ 0..REFRESH_COUNT => {
+                let share = u32::from(step).wrapping_mul(50).wrapping_add(800);
+                let share = share.wrapping_add(self.jitter.into());
+                self.received
+                    .after(Duration::from_ms(self.ttl.wrapping_mul(share)))
+            }
+            _ => Instant::NEVER,
+        };
+        ask.min(self.expires)
+    }
+
+    pub(super) const fn is_told(&self) -> bool {
+        self.is(is::BOTH * is::TOLD)
+    }
+
+    /// It is asked for: the next time lies ahead.
+    pub(super) fn asked(&mut self, now: Instant) {
+        while self.due() <= now && self.expires > now {
+            self.step = self.step.wrapping_add(1);
+        }
+    }
+
+    /// It may be wrong: it is asked for, and ends if nobody says it again.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        self.step = DOUBTED;
+        self.received = now;
+        self.expires = self.expires.min(now.after(DOUBT));
+    }
+
+    /// It ends soon.
+    fn end(&mut self, now: Instant) {
+        self.facts |= is::ENDING;
+        self.expires = self.expires.min(now.after(GRACE));
+    }
+
+    fn key(&self) -> usize {
+        key(
+            self.name,
+            if self.is(is::SHARED) {
+                self.target
+            } else {
+                NameId::ROOT
+            },
+        )
+    }
+}
+
+const fn key(name: NameId, target: NameId) -> usize {
+    name.place()
+        .wrapping_add(target.place().wrapping_mul(0x9e5))
+}
+
+/// What there is to know of a record besides the record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) now: Instant,
+    pub(super) link: LinkId,
+    /// [`is::OWN`] and [`is::SEEN`].
+    pub(super) facts: u16,
+    pub(super) jitter: u8,
+}
+
+/// Everything that is known.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub(super) names: Names,
+    pub(super) entries: Slots<Entry>,
+    chains: Chains,
+    contents: Contents,
+    /// Where the next place to be freed is looked for.
+    hand: usize,
+    /// Something changed that somebody may want to know.
+    pub(super) touched: bool,
+}
+
+impl Cache {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            names: Names::new(limits.names),
+            entries: Slots::new(limits.records),
+            chains: Chains::new(limits.records.next_power_of_two(), limits.records),
+            contents: Contents::new(limits.content_bytes),
+            hand: 0,
+            touched: false,
+        }
+    }
+
+    /// Bytes of content in use.
+    pub(super) const fn content_bytes(&self) -> usize {
+        self.contents.live()
+    }
+
+    pub(super) fn content(&self, entry: &Entry) -> &[u8] {
+        self.contents.get(entry.content)
+    }
+
+    /// The records of a name on a link, but for those that are many by nature.
+    pub(super) fn of(&self, name: NameId, link: LinkId) -> Of<'_> {
+        Of {
+            without: is::GONE,
+            ..self.all_of(name, NameId::ROOT, link)
+        }
+    }
+
+    /// Those that are in the list of a target, and those that are gone, too.
+    fn all_of(&self, name: NameId, target: NameId, link: LinkId) -> Of<'_> {
+        Of {
+            cache: self,
+            name,
+            link,
+            at: self.chains.first(key(name, target)),
+            without: 0,
+        }
+    }
+
+    /// The records of a name one after another, for who changes them.
+    pub(super) fn step(&self, name: NameId, link: LinkId, from: Option<usize>) -> Option<usize> {
+        let mut of = self.of(name, link);
+        if let Some(from) = from {
+            of.at = self.chains.next(from as u16);
+        }
+        of.next().map(|(at, _)| at)
+    }
+
+    /// Whether it is said that a name has no records of this kind.
+    pub(super) fn denies(&self, now: Instant, name: NameId, link: LinkId, kind: u16) -> bool {
+        let mut denials = self.of(name, link).filter(|(_, entry)| {
+            entry.kind == kind::NSEC && entry.holds(now)
+        });
+        denials.any(|(_, entry)| {
+            Record::alone(kind::NSEC, self.content(entry)).lists(kind) == Some(false)
+        })
+    }
+
+    /// The name that another stands for, a few steps on at most.
+    pub(super) fn canonical(&self, now: Instant, name: NameId, link: LinkId) -> NameId {
+        let mut name = name;
+        for _ in 0..ALIAS_COUNT_MAX {
+            let mut aliases = self.of(name, link);
+            let alias = aliases.find(|(_, entry)| entry.kind == kind::CNAME && entry.holds(now));
+            let Some((_, alias)) = alias else {
+                break;
+            };
+            name = alias.target;
+        }
+        name
+    }
+
+    /// The number of a name, for which others go if there is no room.
+    pub(super) fn intern(&mut self, now: Instant, name: Name<'_>) -> Option<NameId> {
+        let mut tries = 8u8;
+        loop {
+            if let Some(id) = self.names.intern(name) {
+                return Some(id);
+            }
+            tries = tries.checked_sub(1)?;
+            if !self.names.takes(name) || !self.evict(now) {
+                return None;
+            }
+        }
+    }
+
+    /// Takes what a message says of a record.
+    pub(super) fn hear(&mut self, heard: &Heard, record: &Record<'_>) {
+        let now = heard.now;
+        let is_whole = match record.kind {
+            kind::A => record.data().len() == 4,
+            kind::AAAA => record.data().len() == 16,
+            kind::PTR | kind::CNAME | kind::SRV | kind::TXT | kind::NSEC => true,
+            // Nobody asks for it.
+            _ => false,
+        };
+        if !is_whole {
+            return;
+        }
+        let target = match skip(record.kind).map(|skip| record.target(skip)) {
+            // There must be one.
+            Some(None) => return,
+            Some(Some(target)) => Some(target),
+            None => None,
+        };
+        // What is gone need not be known by name.
+        let (name, target) = if record.ttl == 0 {
+            let find = |name| self.names.find(name);
+            (find(record.name), target.map(find))
+        } else {
+            let name = self.intern(now, record.name);
+            (name, target.map(|target| self.intern(now, target)))
+        };
+        if let (Some(name), None | Some(Some(_))) = (name, target) {
+            self.take(
+                heard,
+                record,
+                name,
+                target.flatten().unwrap_or(NameId::ROOT),
+            );
+        }
+        if record.ttl != 0 {
+            let both = [name, target.flatten()];
+            both.iter().flatten().for_each(|id| self.names.release(*id));
+        }
+    }
+
+    /// Where this record is.
+    fn find(
+        &self,
+        link: LinkId,
+        record: &Record<'_>,
+        name: NameId,
+        target: NameId,
+    ) -> Option<usize> {
+        let is_it = |(_, entry): &(usize, &Entry)| {
+            (entry.kind, entry.target) == (record.kind, target) && self.says(entry, record)
+        };
+        let alone = self.all_of(name, NameId::ROOT, link).find(is_it);
+        let found = match record.kind {
+            kind::PTR => alone.or_else(|| self.all_of(name, target, link).find(is_it)),
+            _ => alone,
+        };
+        found.map(|(at, _)| at)
+    }
+
+    /// Whether we know what a message says, and would say so ourselves.
+    pub(super) fn knows(&self, now: Instant, link: LinkId, record: &Record<'_>) -> bool {
+        let known = || {
+            let name = self.names.find(record.name)?;
+            let target = match skip(record.kind) {
+                Some(skip) => self.names.find(record.target(skip)?)?,
+                None => NameId::ROOT,
+            };
+            let at = self.find(link, record, name, target)?;
+            self.entries.get(at)?.is_known_for(now)
+        };
+        known().is_some()
+    }
+
+    /// A record takes the place of others of its name and kind; how many there are of its name.
+    fn replace(&mut self, heard: &Heard, record: &Record<'_>, name: NameId) -> usize {
+        let (mut at, mut count) = (self.step(name, heard.link, None), 0usize);
+        while let Some(here) = at {
+            count = count.wrapping_add(1);
+            at = self.step(name, heard.link, Some(here));
+            if let Some(entry) = self.entries.get_mut(here)
+                && record.flushes()
+                && record.ttl != 0
+                && entry.kind == record.kind
+                && !entry.is(is::SHARED)
+                && heard.now.since(entry.received) > GRACE
+            {
+                self.touched |= entry.is(is::WANTED);
+                entry.end(heard.now);
+            }
+        }
+        count
+    }
+
+    /// Whether both have the same content; the name in it is the same.
+    pub(super) fn says(&self, entry: &Entry, record: &Record<'_>) -> bool {
+        let content = self.content(entry);
+        match record.kind {
+            kind::PTR | kind::CNAME => true,
+            kind::SRV => record.data().starts_with(content),
+            kind::TXT if record.data().is_empty() => content == [0],
+            kind => record.flat().is(Flat::of(kind, content)),
+        }
+    }
+
+    fn take(&mut self, heard: &Heard, record: &Record<'_>, name: NameId, target: NameId) {
+        let now = heard.now;
+        // What is said again is as new before the others are looked at.
+        let found = self.find(heard.link, record, name, target);
+        let ttl = record.ttl.min(TTL_MAX);
+        let expires = now.after(Duration::from_secs(ttl));
+        if let Some(entry) = found.and_then(|at| self.entries.get_mut(at)) {
+            let was_gone = entry.is(is::GONE);
+            if record.ttl == 0 {
+                if !was_gone {
+                    entry.end(now);
+                }
+                return;
+            }
+            // What was gone is back.
+            let is_news = was_gone || entry.is(is::ENDING) || entry.facts & heard.facts != heard.facts;
+            self.touched |= is_news && (was_gone || entry.is(is::WANTED));
+            entry.facts &= !(is::GONE | is::ENDING);
+            entry.facts |= heard.facts;
+            (entry.ttl, entry.received, entry.expires) = (ttl, now, expires);
+            (entry.step, entry.jitter) = (0, heard.jitter);
+            self.replace(heard, record, name);
+            return;
+        }
+        let count = self.replace(heard, record, name);
+        let is_shared = record.kind == kind::PTR && !record.flushes();
+        if record.ttl == 0 || (count >= COUNT_OF_NAME_MAX && !is_shared) {
+            return;
+        }
+        let mut entry = Entry {
+            received: now,
+            expires,
+            ttl,
+            name,
+            target,
+            kind: record.kind,
+            facts: heard.facts | is::USED,
+            link: heard.link,
+            jitter: heard.jitter,
+            content: Contents::NONE,
+            ..Entry::default()
+        };
+        if is_shared {
+            entry.facts |= is::SHARED;
+        }
+        let len = match record.kind {
+            kind::PTR | kind::CNAME => 0,
+            kind::SRV => 6,
+            _ => record.flat().count(),
+        };
+        self.add(now, entry, record, len);
+    }
+
+    /// Adds a record that was not known, if there is room or some can be made.
+    fn add(&mut self, now: Instant, entry: Entry, record: &Record<'_>, len: usize) {
+        let mut entry = entry;
+        let mut tries = u8::MAX;
+        while !self.chains.has_room() || !self.contents.has_room(len) {
+            tries = tries.wrapping_sub(1);
+            if tries == 0 || !self.contents.takes(len) || !self.evict(now) {
+                return;
+            }
+        }
+        let Some(at) = self.chains.take(entry.key()) else {
+            return;
+        };
+        // Of TXT, no byte says the same as a zero.
+        let len = if entry.kind == kind::TXT {
+            len.max(1)
+        } else {
+            len
+        };
+        if len != 0 {
+            let Some((content, room)) = self.contents.add(&mut self.entries, at, len) else {
+                return self.chains.give(entry.key(), at);
+            };
+            entry.content = content;
+            room.iter_mut()
+                .zip(record.flat())
+                .for_each(|(to, byte)| *to = byte);
+        }
+        self.names.keep(entry.name);
+        self.names.keep(entry.target);
+        match self.entries.get_mut(usize::from(at)) {
+            Some(place) => *place = entry,
+            None => _ = self.entries.push(entry),
+        }
+        self.touched = true;
+    }
+
+    /// Frees a place, unless it is still to be told that its record is gone. Whether it is free.
+    fn evict(&mut self, now: Instant) -> bool {
+        let mut best = None;
+        for _ in 0..WINDOW.min(self.entries.len()) {
+            self.hand = self.hand.wrapping_add(1);
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
+            }
+            let Some(entry) = self.entries.get(self.hand) else {
+                break;
+            };
+            if entry.facts & (is::USED | is::GONE) != is::USED {
+                continue;
+            }
+            let rank = (entry.is(is::WANTED) && entry.lives(now), entry.expires);
+            if best.is_none_or(|(other, _)| rank < other) {
+                best = Some((rank, self.hand));
+            }
+        }
+        best.is_some_and(|(_, at)| self.retire(at))
+    }
+
+    /// The record is not true any more. It goes, unless somebody must be told. Whether it went.
+    #[inline(never)]
+    pub(super) fn retire(&mut self, at: usize) -> bool {
+        let Some(entry) = self.entries.get_mut(at) else {
+            return false;
+        };
+        self.touched |= entry.is(is::WANTED);
+        entry.facts &= !is::WANTED;
+        if entry.is_told() && entry.role == Role::Service {
+            entry.facts |= is::GONE;
+            self.touched = true;
+            return false;
+        }
+        self.remove(at);
+        true
+    }
+
+    pub(super) fn remove(&mut self, at: usize) {
+        let Some(entry) = self.entries.get_mut(at) else {
+            return;
+        };
+        let entry = core::mem::take(entry);
+        if !entry.is(is::USED) {
+            return;
+        }
+        self.contents.remove(entry.content);
+        self.chains.give(entry.key(), at as u16);
+        self.names.release(entry.name);
+        self.names.release(entry.target);
+    }
+}
+
+/// Records of one name on one link.
+#[derive(Clone, Debug)]
+pub(super) struct Of<'a> {
+    cache: &'a Cache,
+    name: NameId,
+    link: LinkId,
+    at: u16,
+    /// Facts of those that are passed over.
+    without: u16,
+}
+
+impl<'a> Iterator for Of<'a> {
+    type Item = (usize, &'a Entry);
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let here = usize::from(self.at);
+            let entry = self.cache.entries.get(here)?;
+            self.at = self.cache.chains.next(self.at);
+            let is_it = (entry.name, entry.link) == (self.name, self.link);
+            if is_it && entry.is(is::USED) && !entry.is(self.without) {
+                return Some((here, entry));
+            }
+        }
+    }
+}
+
+/// How many bytes stand before the name in a record's content; none where there is no name.
+const fn skip(kind: u16) -> Option<usize> {
+    match kind {
+        kind::PTR | kind::CNAME => Some(0),
+        kind::SRV => Some(6),
+        _ => None,
+    }
+}

@@ -1,0 +1,129 @@
+//! The content of records, one behind the other. What is left of those that are gone is used when the end is reached.
+
+use super::cache::Entry;
+use crate::sys::heap::Slots;
+
+/// Bytes before each content: whose it is, and how many bytes there are.
+const HEAD: usize = 4;
+/// The owner of what is not used.
+const NOBODY: u16 = u16::MAX;
+
+#[derive(Debug)]
+pub(super) struct Contents {
+    bytes: Slots<u8>,
+    /// Where what is used ends.
+    end: usize,
+    /// Bytes that somebody owns.
+    live: usize,
+}
+
+impl Contents {
+    /// The place of what is empty.
+    pub(super) const NONE: u16 = u16::MAX;
+
+    /// At most 64 KiB.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            bytes: Slots::zeroed(bytes.min(1 << 16)),
+            end: 0,
+            live: 0,
+        }
+    }
+
+    pub(super) const fn live(&self) -> usize {
+        self.live
+    }
+
+    fn head(&self, at: usize) -> Option<(u16, usize)> {
+        let [o0, o1, l0, l1] = *self.bytes.get(at..)?.first_chunk()?;
+        let len = u16::from_le_bytes([l0, l1]);
+        Some((u16::from_le_bytes([o0, o1]), len.into()))
+    }
+
+    fn set_head(&mut self, at: usize, owner: u16, len: usize) {
+        let place = self.bytes.get_mut(at..);
+        if let Some(place) = place.and_then(|rest| rest.first_chunk_mut()) {
+            let [o0, o1] = owner.to_le_bytes();
+            let [l0, l1] = (len as u16).to_le_bytes();
+            *place = [o0, o1, l0, l1];
+        }
+    }
+
+    /// The content at a place.
+    pub(super) fn get(&self, at: u16) -> &[u8] {
+        let at = usize::from(at);
+        let Some((_, len)) = self.head(at) else {
+            return &[];
+        };
+        let begin = at.wrapping_add(HEAD);
+        let content = self.bytes.get(begin..begin.wrapping_add(len));
+        content.unwrap_or_default()
+    }
+
+    /// Whether so many bytes could ever fit.
+    pub(super) fn takes(&self, len: usize) -> bool {
+        len < self.bytes.len() >> 2
+    }
+
+    /// Whether so many bytes fit, perhaps after packing, which is worth its while.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        let whole = self.bytes.len();
+        let end = self.end.wrapping_add(len).wrapping_add(HEAD);
+        let packed = self.live.wrapping_add(len).wrapping_add(HEAD);
+        end < whole || packed < whole.wrapping_sub(whole >> 3)
+    }
+
+    /// Room for so many bytes, and where it is.
+    pub(super) fn add(
+        &mut self,
+        entries: &mut [Entry],
+        owner: u16,
+        len: usize,
+    ) -> Option<(u16, &mut [u8])> {
+        let whole = len.wrapping_add(HEAD);
+        if self.end.wrapping_add(whole) >= self.bytes.len() {
+            self.pack(entries);
+        }
+        let at = self.end;
+        let end = at.wrapping_add(whole);
+        if end >= self.bytes.len() {
+            return None;
+        }
+        self.set_head(at, owner, len);
+        (self.end, self.live) = (end, self.live.wrapping_add(whole));
+        let room = self.bytes.get_mut(at.wrapping_add(HEAD)..end)?;
+        room.fill(0);
+        Some((at as u16, room))
+    }
+
+    /// The content at a place is not needed any more.
+    pub(super) fn remove(&mut self, at: u16) {
+        let at = usize::from(at);
+        if let Some((_, len)) = self.head(at).filter(|_| at < self.end) {
+            self.set_head(at, NOBODY, len);
+            self.live = self.live.wrapping_sub(len.wrapping_add(HEAD));
+        }
+    }
+
+    /// Moves all that somebody owns to the beginning.
+    fn pack(&mut self, entries: &mut [Entry]) {
+        let (mut from, mut to) = (0usize, 0usize);
+        while from < self.end
+            && let Some((owner, len)) = self.head(from)
+        {
+            let end = from.wrapping_add(HEAD).wrapping_add(len);
+            if owner != NOBODY {
+                if end > self.bytes.len() {
+                    break;
+                }
+                self.bytes.copy_within(from..end, to);
+                if let Some(entry) = entries.get_mut(usize::from(owner)) {
+                    entry.content = to as u16;
+                }
+                to = to.wrapping_add(end.wrapping_sub(from));
+            }
+            from = end;
+        }
+        self.end = to;
+    }
+}

@@ -1,0 +1,399 @@
+//! The browser: it asks for services, hosts and addresses, remembers what others say, and tells what came of it.
+//! RFC 6762 sections 5, 7 and 10, RFC 6763.
+//!
+//! All that is asked and told follows from what is wished and what the cache holds: after a change both are looked through,
+//! not sooner than 10 ms after it, so that a flood costs the same as a murmur. What comes only to be remembered wakes nobody.
+
+mod cache;
+mod chains;
+mod contents;
+mod plan;
+mod questions;
+mod sending;
+mod telling;
+#[cfg(test)]
+mod tests;
+
+pub use telling::{Event, What};
+
+use super::{Cast, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
+use crate::time::{Duration, Instant};
+use crate::wire::dns::{Message, Name, PORT, Section, kind};
+use cache::{Cache, Heard, is};
+use questions::{Questions, why};
+
+/// How much is remembered at most. Each count is below 65,535.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Records.
+    pub records: usize,
+    /// Labels of names, those in common counted once.
+    pub names: usize,
+    /// Questions that are asked, each on one link.
+    pub questions: usize,
+    /// Bytes of what records hold besides names, below 64 KiB.
+    pub content_bytes: usize,
+}
+
+impl Limits {
+    /// Those of a network of hundreds of hosts.
+    pub const USUAL: Self = Self {
+        records: 2048,
+        names: 2048,
+        questions: 1024,
+        content_bytes: 65_535,
+    };
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Goal {
+    /// The services of a type or subtype.
+    Services,
+    /// The types that there are, listed under the name.
+    Types,
+    /// The types that there are, and the services of each.
+    Everything,
+    /// The addresses of a host.
+    Host,
+    /// The name of an address, whose name in reverse this is.
+    Address,
+}
+
+/// Something that the caller wants to know, until he forgets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// What.
+    pub goal: Goal,
+    /// Of which name.
+    pub name: Name<'a>,
+    /// A bit for each link.
+    pub links: u8,
+    /// Whether services are resolved: host, addresses, port and text.
+    pub resolves: bool,
+    /// Of a host, whether addresses of IPv4 (bit 0) and of IPv6 (bit 1) are looked for.
+    pub families: u8,
+}
+
+/// A wish that is kept.
+#[derive(Clone, Copy, Debug)]
+struct Wished {
+    goal: Goal,
+    name: NameId,
+    links: u8,
+    resolves: bool,
+    families: u8,
+    /// What there was to be told by [`Wished::deadline`] is told.
+    is_done: bool,
+    /// It was waited for longer, for services that are not resolved.
+    is_late: bool,
+    deadline: Instant,
+}
+
+/// Wishes at a time.
+pub const WISH_COUNT_MAX: usize = 16;
+/// For a change to be followed by others before they are looked at.
+const SETTLE: Duration = Duration::from_ms(10);
+/// Until who is there should have answered, the delay of the question included. After avahi.
+const ALL: Duration = Duration::from_ms(1120);
+/// Until a host should have answered. After avahi.
+const ANSWER: Duration = Duration::from_secs(5);
+/// No pass over what is to be told is under way.
+const IDLE: usize = usize::MAX;
+
+/// What matters of a link when something is sent there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facing {
+    is_up: bool,
+    shares_port: bool,
+    mtu: u32,
+}
+
+/// The browser.
+#[derive(Debug)]
+pub struct Browser {
+    cache: Cache,
+    questions: Questions,
+    wishes: heapless::Vec<Wished, WISH_COUNT_MAX>,
+    links: [Facing; LINK_COUNT_MAX],
+    random: Random,
+    /// When changes are looked at.
+    settle_at: Instant,
+    /// How far the pass over what is to be told came.
+    told: usize,
+    /// Services that are not resolved, as far as it came.
+    unresolved: usize,
+    /// Where known answers are still to be sent, and which is the next.
+    sending: Option<(LinkId, usize)>,
+}
+
+impl Browser {
+    /// One that knows nothing, and of no link.
+    pub fn new(limits: &Limits, random: Random) -> Self {
+        Self {
+            cache: Cache::new(limits),
+            questions: Questions::new(limits.questions),
+            wishes: heapless::Vec::new(),
+            links: [Facing::default(); LINK_COUNT_MAX],
+            random,
+            settle_at: Instant::NEVER,
+            told: IDLE,
+            unresolved: 0,
+            sending: None,
+        }
+    }
+
+    /// Looks for something from now on. False: too much is looked for already.
+    pub fn wish(&mut self, now: Instant, wish: &Wish<'_>) -> bool {
+        let Some(name) = self.cache.intern(now, wish.name) else {
+            return false;
+        };
+        let patience = match wish.goal {
+            Goal::Host | Goal::Address => ANSWER,
+            _ => ALL,
+        };
+        let wished = Wished {
+            goal: wish.goal,
+            name,
+            links: wish.links,
+            resolves: wish.resolves,
+            families: wish.families,
+            is_done: false,
+            is_late: false,
+            deadline: now.after(patience),
+        };
+        self.settle_at = now;
+        self.wishes.push(wished).is_ok()
+    }
+
+    /// Looks for nothing of this name any more.
+    pub fn forget(&mut self, now: Instant, name: Name<'_>) {
+        let Some(name) = self.cache.names.find(name) else {
+            return;
+        };
+        let names = &mut self.cache.names;
+        self.wishes.retain(|wish| {
+            let is_other = wish.name != name;
+            if !is_other {
+                names.release(name);
+            }
+            is_other
+        });
+        self.settle_at = now;
+    }
+
+    /// A link came, went, or changed. What was heard on one that went is gone.
+    pub fn link_changed(&mut self, now: Instant, link: LinkId, state: &Link) {
+        let Some(facing) = self.links.get_mut(usize::from(link)) else {
+            return;
+        };
+        *facing = Facing {
+            is_up: state.is_up(),
+            shares_port: state.shares_port,
+            mtu: state.mtu,
+        };
+        let is_up = facing.is_up;
+        // Who is there may be others: all is asked anew.
+        let due = self.soon(now);
+        for question in self.questions.all.iter_mut() {
+            if question.link == link {
+                (question.step, question.due) = (0, due);
+            }
+        }
+        for at in 0..self.cache.entries.len() {
+            let entry = self.cache.entries.get(at);
+            let is_lost = entry.is_some_and(|entry| entry.link == link && entry.is(is::USED));
+            if is_lost && !is_up {
+                self.cache.retire(at);
+            }
+        }
+        self.settle_at = now;
+    }
+
+    /// A record may be wrong: its host does not answer. It is asked for, and is gone in ten seconds if nobody says it again.
+    /// `name` is whose it is; of PTR, what it points to. RFC 6762 section 10.4.
+    pub fn reconfirm(&mut self, now: Instant, link: LinkId, name: Name<'_>, kind: u16) {
+        let Some(name) = self.cache.names.find(name) else {
+            return;
+        };
+        for entry in self.cache.entries.iter_mut() {
+            let of = if kind == kind::PTR {
+                entry.target
+            } else {
+                entry.name
+            };
+            let is_it = (entry.kind, entry.link, of) == (kind, link, name);
+            if is_it && entry.lives(now) && !entry.is_doubted() {
+                entry.doubt(now);
+                entry.facts |= is::WANTED;
+            }
+        }
+    }
+
+    /// Takes a message.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        meta: &Meta,
+        datagram: &[u8],
+        links: &[Link; LINK_COUNT_MAX],
+    ) {
+        let place = usize::from(meta.link);
+        let (Some(link), Some(facing)) = (links.get(place), self.links.get(place)) else {
+            return;
+        };
+        let Ok(message) = Message::parse(datagram) else {
+            return;
+        };
+        let from = meta.from.ip().to_canonical();
+        if meta.from.port() != PORT || !facing.is_up {
+            return;
+        }
+        let is_near = link.reaches(from);
+        let Some(is_response) = message.is_response() else {
+            return;
+        };
+        let is_for_all = meta.cast == Cast::Multicast || (meta.cast == Cast::Unknown && is_near);
+        if !is_response {
+            // What we ask ourselves comes back to us.
+            if is_for_all && !link.owns(from) {
+                self.overhear(now, meta.link, &message);
+            }
+            return;
+        }
+        if !is_for_all && !(is_near && self.awaits(now, meta.link, &message)) {
+            return;
+        }
+        let mut facts = is::SEEN;
+        if from.is_ipv6() {
+            facts <<= 1;
+        }
+        if link.owns(from) {
+            facts |= is::OWN;
+        }
+        let heard = Heard {
+            now,
+            link: meta.link,
+            facts,
+            jitter: self.random.ms(0, 20) as u8,
+        };
+        for (section, record) in message.records() {
+            if section != Section::Authority && record.is_in_class() {
+                self.cache.hear(&heard, &record);
+            }
+        }
+        if core::mem::take(&mut self.cache.touched) {
+            self.settle_at = self.settle_at.min(now.after(SETTLE));
+        }
+    }
+
+    /// Whether a message to us alone answers what we asked so a moment ago.
+    fn awaits(&self, now: Instant, link: LinkId, message: &Message<'_>) -> bool {
+        message.records().any(|(section, record)| {
+            let name = self.cache.names.find(record.name);
+            let mut at = name.and_then(|name| self.questions.of(name, None));
+            while let (Section::Answer, Some(name), Some(here)) = (section, name, at) {
+                let question = self.questions.all.get(here);
+                if question.is_some_and(|question| {
+                    question.link == link
+                        && question.unicast_until >= now
+                        && [question.kind, kind::NSEC, kind::CNAME].contains(&record.kind)
+                }) {
+                    return true;
+                }
+                at = self.questions.of(name, Some(here));
+            }
+            false
+        })
+    }
+
+    /// Somebody else asks. What we would ask, too, is asked by that, unless he knows answers that we do not.
+    /// RFC 6762 section 7.3.
+    fn overhear(&mut self, now: Instant, link: LinkId, message: &Message<'_>) {
+        // What he knows may follow.
+        if message.is_truncated() {
+            return;
+        }
+        for (section, record) in message.records() {
+            if let Some(at) = self.asked(link, record.name, record.kind)
+                && section == Section::Answer
+                && !self.cache.knows(now, link, &record)
+                && let Some(question) = self.questions.all.get_mut(at)
+            {
+                question.facts |= why::OTHERS;
+            }
+        }
+        for asked in message.questions() {
+            if asked.wants_unicast() || !asked.asks_in_class() {
+                continue;
+            }
+            let at = self.asked(link, asked.name, asked.kind);
+            if let Some(question) = at.and_then(|at| self.questions.all.get_mut(at))
+                && !question.is(why::OTHERS)
+            {
+                question.asked(now);
+            }
+        }
+        for question in self.questions.all.iter_mut() {
+            question.facts &= !why::OTHERS;
+        }
+    }
+
+    /// Where this question of ours is.
+    fn asked(&self, link: LinkId, name: Name<'_>, kind: u16) -> Option<usize> {
+        let name = self.cache.names.find(name)?;
+        self.questions.find(name, kind, link)
+    }
+
+    /// An instant after which others have had the time to ask the same. RFC 6762 section 5.2.
+    fn soon(&mut self, now: Instant) -> Instant {
+        now.after(Duration::from_ms(self.random.ms(20, 100)))
+    }
+
+    /// Does what is due.
+    fn advance(&mut self, now: Instant) {
+        for at in 0..self.cache.entries.len() {
+            let Some(entry) = self.cache.entries.get_mut(at) else {
+                break;
+            };
+            if entry.due() > now {
+                continue;
+            }
+            if entry.expires <= now {
+                self.cache.retire(at);
+                continue;
+            }
+            entry.asked(now);
+            let (name, kind, link) = (entry.name, entry.kind, entry.link);
+            self.refresh(name, kind, link);
+        }
+        if core::mem::take(&mut self.cache.touched) {
+            self.settle_at = now;
+        }
+        if self.settle_at <= now {
+            self.settle_at = Instant::NEVER;
+            self.plan(now);
+            (self.told, self.unresolved) = (0, 0);
+        }
+        let mut wishes = self.wishes.iter();
+        if self.told == IDLE && wishes.any(|wish| !wish.is_done && wish.deadline <= now) {
+            (self.told, self.unresolved) = (0, 0);
+        }
+    }
+
+    /// When there is something to do again. All that can be sent and told must have been.
+    pub fn poll_at(&self) -> Instant {
+        let records = self.cache.entries.iter().map(|entry| entry.due());
+        let questions = self.questions.all.iter().map(|question| question.next());
+        let wishes = self.wishes.iter().filter(|wish| !wish.is_done);
+        let wishes = wishes.map(|wish| wish.deadline);
+        let all = records.chain(questions).chain(wishes);
+        all.fold(self.settle_at, Instant::min)
+    }
+
+    /// Records and bytes of content that are remembered.
+    pub fn weight(&self) -> (usize, usize) {
+        let records = self.cache.entries.iter().filter(|entry| entry.is(is::USED));
+        (records.count(), self.cache.content_bytes())
+    }
+}

@@ -1,0 +1,265 @@
+//! What is to be asked: it follows from what is wished and what is known. RFC 6763 section 4 and on.
+//!
+//! Everything is gone through anew after a change, so nothing is left over from what was wanted before.
+
+use super::super::{LinkId, NameId};
+use super::cache::{Entry, Role, is};
+use super::questions::{Question, why};
+use super::{ALL, Browser, Goal};
+use crate::time::Instant;
+use crate::wire::dns::kind;
+
+impl Browser {
+    /// Marks what is wanted of records and questions; adds questions that are missing, and takes away the others.
+    pub(super) fn plan(&mut self, now: Instant) {
+        let due = self.soon(now);
+        for question in self.questions.all.iter_mut() {
+            question.facts &= !(why::WANTED | why::TYPES | why::SERVICES | why::RESOLVES);
+        }
+        for at in 0..self.cache.entries.len() {
+            let Some(entry) = self.cache.entries.get_mut(at) else {
+                break;
+            };
+            if entry.facts & (is::USED | is::GONE) != is::USED {
+                continue;
+            }
+            if entry.expires <= now {
+                self.cache.retire(at);
+                continue;
+            }
+            entry.role = Role::Nothing;
+            entry.facts &= !(is::WANTED | is::RESOLVES);
+            if entry.is_doubted() {
+                entry.facts |= is::WANTED;
+            }
+        }
+        for at in 0..self.wishes.len() {
+            let Some(wish) = self.wishes.get(at).copied() else {
+                break;
+            };
+            let facts = match wish.goal {
+                Goal::Types => why::TYPES,
+                Goal::Everything => why::TYPES | why::SERVICES,
+                Goal::Services => why::SERVICES,
+                Goal::Host | Goal::Address => 0,
+            };
+            let resolves = if wish.resolves { why::RESOLVES } else { 0 };
+            for link in self.reached(wish.links) {
+                if wish.goal == Goal::Host {
+                    self.want_host(now, wish.name, link, wish.families, Role::Answer, due);
+                } else {
+                    self.want(now, wish.name, kind::PTR, link, Role::Nothing, due, facts | resolves);
+                }
+            }
+        }
+        // Types first: they lead to services.
+        for types in [true, false] {
+            for at in 0..self.cache.entries.len() {
+                self.follow(now, at, due, types);
+            }
+        }
+        self.sweep();
+    }
+
+    /// The links of a set that are there.
+    pub(super) fn reached(&self, links: u8) -> impl Iterator<Item = LinkId> + use<> {
+        let mut set = 0u8;
+        for (link, facing) in self.links.iter().enumerate() {
+            if facing.is_up {
+                set |= 1u8.wrapping_shl(link as u32);
+            }
+        }
+        let set = set & links;
+        (0..LinkId::BITS as LinkId).filter(move |link| set.wrapping_shr((*link).into()) & 1 != 0)
+    }
+
+    /// Where a PTR record leads that answers a question.
+    fn follow(&mut self, now: Instant, at: usize, due: Instant, types: bool) {
+        let Some(entry) = self.cache.entries.get(at).copied() else {
+            return;
+        };
+        if entry.kind != kind::PTR || !entry.lives(now) {
+            return;
+        }
+        let question = self.questions.find(entry.name, kind::PTR, entry.link);
+        let question = question.and_then(|at| self.questions.all.get(at));
+        let Some(facts) = question.map(|question| question.facts) else {
+            return;
+        };
+        if facts & why::WANTED == 0 || (facts & why::TYPES != 0) != types {
+            return;
+        }
+        let (role, is_it) = match facts & (why::TYPES | why::SERVICES) {
+            0 => (Role::Answer, true),
+            why::SERVICES => (Role::Service, self.is_service(&entry)),
+            _ => (Role::Type, self.is_type(&entry)),
+        };
+        let resolves = role == Role::Service && facts & why::RESOLVES != 0;
+        let Some(place) = self.cache.entries.get_mut(at).filter(|_| is_it) else {
+            return;
+        };
+        place.role = role;
+        place.facts |= is::WANTED;
+        if resolves {
+            place.facts |= is::RESOLVES;
+        }
+        let (target, link) = (entry.target, entry.link);
+        if role == Role::Type && facts & why::SERVICES != 0 {
+            let facts = facts & (why::SERVICES | why::RESOLVES);
+            let is_new = self.want(now, target, kind::PTR, link, Role::Nothing, due, facts);
+            // They get the time to answer, too.
+            for wish in self.wishes.iter_mut().filter(|_| is_new) {
+                if wish.name == entry.name {
+                    wish.deadline = now.after(ALL);
+                }
+            }
+        }
+        if resolves {
+            self.want(now, target, kind::SRV, link, Role::Nothing, due, 0);
+            self.want(now, target, kind::TXT, link, Role::Nothing, due, 0);
+            if let Some(host) = self.server(now, &entry).map(|(_, entry)| entry.target) {
+                self.want_host(now, host, link, u8::MAX, Role::Nothing, due);
+            }
+        }
+    }
+
+    /// Whether a PTR record leads from a type, or from one of its subtypes, to a service.
+    fn is_service(&self, entry: &Entry) -> bool {
+        let names = &self.cache.names;
+        let (of, sub) = (names.parent(entry.target), names.parent(entry.name));
+        entry.target != NameId::ROOT
+            && (of == entry.name
+                || (names.label(sub).eq_ignore_ascii_case(b"_sub") && names.parent(sub) == of))
+    }
+
+    /// Whether a PTR record leads to a type, in the domain that was asked for.
+    fn is_type(&self, entry: &Entry) -> bool {
+        let names = &self.cache.names;
+        let transport = names.parent(entry.target);
+        let mut domain = entry.name;
+        for _ in 0..3 {
+            domain = names.parent(domain);
+        }
+        names.label(entry.target).first() == Some(&b'_')
+            && names.label(transport).first() == Some(&b'_')
+            && names.parent(transport) == domain
+    }
+
+    /// The addresses of a host are wanted, of these families.
+    fn want_host(
+        &mut self,
+        now: Instant,
+        name: NameId,
+        link: LinkId,
+        families: u8,
+        role: Role,
+        due: Instant,
+    ) {
+        let host = self.cache.canonical(now, name, link);
+        if host != name {
+            self.want(now, name, kind::CNAME, link, Role::Nothing, due, 0);
+        }
+        for (bit, kind) in [(1, kind::A), (2, kind::AAAA)] {
+            if families & bit != 0 {
+                self.want(now, host, kind, link, role, due, 0);
+            }
+        }
+    }
+
+    /// Records are wanted: those that are there are kept, and asked for if there are none, or if there may be many. Whether
+    /// that is a new question.
+    #[expect(clippy::too_many_arguments, reason = "each is a number")]
+    #[inline(never)]
+    fn want(
+        &mut self,
+        now: Instant,
+        name: NameId,
+        kind: u16,
+        link: LinkId,
+        role: Role,
+        due: Instant,
+        facts: u8,
+    ) -> bool {
+        let mut is_answered = false;
+        if kind != kind::PTR {
+            let mut at = self.cache.step(name, link, None);
+            while let Some(here) = at {
+                at = self.cache.step(name, link, at);
+                if let Some(entry) = self.cache.entries.get_mut(here)
+                    && entry.kind == kind
+                    && entry.lives(now)
+                {
+                    is_answered = true;
+                    entry.facts |= is::WANTED;
+                    if role != Role::Nothing {
+                        entry.role = role;
+                    }
+                }
+            }
+            is_answered = is_answered || self.cache.denies(now, name, link, kind);
+        }
+        if is_answered {
+            return false;
+        }
+        let facts = facts | why::USED | why::WANTED;
+        let at = self.questions.find(name, kind, link);
+        if let Some(question) = at.and_then(|at| self.questions.all.get_mut(at)) {
+            question.facts |= facts;
+            return false;
+        }
+        let is_new = self.questions.add(Question {
+            due,
+            name,
+            kind,
+            link,
+            facts,
+            ..Question::default()
+        });
+        if is_new.is_some() {
+            self.cache.names.keep(name);
+        }
+        is_new.is_some()
+    }
+
+    /// A record is asked for before it ends.
+    pub(super) fn refresh(&mut self, name: NameId, kind: u16, link: LinkId) {
+        let at = self.questions.find(name, kind, link);
+        if let Some(question) = at.and_then(|at| self.questions.all.get_mut(at)) {
+            question.facts |= why::REFRESH;
+            return;
+        }
+        let question = Question {
+            due: Instant::NEVER,
+            name,
+            kind,
+            link,
+            facts: why::USED | why::REFRESH,
+            ..Question::default()
+        };
+        if self.questions.add(question).is_some() {
+            self.cache.names.keep(name);
+        }
+    }
+
+    /// Takes away what nobody asks, and forgets what was told of records that nobody wants to hear of.
+    fn sweep(&mut self) {
+        for at in 0..self.questions.all.len() {
+            self.drop_unwanted(at);
+        }
+        for entry in self.cache.entries.iter_mut() {
+            if entry.role == Role::Nothing && !entry.is(is::GONE) {
+                entry.facts &= !(is::CHANGED | is::BOTH * (is::TOLD | is::RESOLVED));
+            }
+        }
+    }
+
+    /// Takes a question away if nobody asks it.
+    pub(super) fn drop_unwanted(&mut self, at: usize) {
+        let question = self.questions.all.get(at);
+        let keeps = why::WANTED | why::REFRESH | why::SENDING;
+        if question.is_some_and(|question| question.is(why::USED) && !question.is(keeps)) {
+            let name = self.questions.remove(at);
+            self.cache.names.release(name);
+        }
+    }
+}

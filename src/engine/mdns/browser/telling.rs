@@ -1,0 +1,358 @@
+//! What the caller is told. Nothing waits in a queue: a pass over what is known finds what was not told yet.
+
+use super::super::{LinkId, NameId, Names};
+use super::cache::{Cache, Entry, Role, is};
+use super::{Browser, Goal, IDLE};
+use crate::time::{Duration, Instant};
+use crate::wire::dns::{Rank, choose, kind};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// For how long services that are not resolved are waited for.
+const RESOLVED: Duration = Duration::from_secs(4);
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum What {
+    /// There is a type of services.
+    Type,
+    /// There is a service.
+    Added,
+    /// It is gone.
+    Removed,
+    /// Its host, an address, its port and its text are known.
+    Resolved,
+    /// What was told of it when it was resolved has changed.
+    Changed,
+    /// A host has an address, or an address a name.
+    Found,
+    /// It has none: that was said.
+    Absent,
+    /// Nobody answered.
+    TimedOut,
+    /// Who is there should have answered by now.
+    AllForNow,
+}
+
+/// What happened, and of what.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// What happened.
+    pub what: What,
+    /// Where.
+    pub link: LinkId,
+    /// By which family it was heard.
+    pub is_v6: bool,
+    /// It is our own.
+    pub is_own: bool,
+    /// Of the service, type or host, or the name in reverse of an address. The type of a service is what follows its first
+    /// label.
+    pub name: NameId,
+    /// Where the service is, or which host has the address.
+    pub host: NameId,
+    /// Of the host: of the family in which it was heard, if there is one.
+    pub address: Option<IpAddr>,
+    /// Where it listens.
+    pub port: u16,
+    /// The content of its TXT record; a single zero where there is none.
+    pub txt: &'a [u8],
+    cache: &'a Cache,
+    now: Instant,
+}
+
+impl<'a> Event<'a> {
+    /// The names.
+    pub const fn names(&self) -> &'a Names {
+        &self.cache.names
+    }
+
+    /// All addresses of the host.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
+        self.cache.addresses(self.now, self.link, self.host)
+    }
+}
+
+/// What a TXT record says that is not there. RFC 6763 section 6.1.
+const NO_TEXT: &[u8] = &[0];
+
+impl Cache {
+    /// The addresses of a host on a link.
+    fn addresses(
+        &self,
+        now: Instant,
+        link: LinkId,
+        host: NameId,
+    ) -> impl Iterator<Item = IpAddr> + use<'_> {
+        let of = self.of(self.canonical(now, host, link), link);
+        of.filter_map(move |(_, entry)| entry.holds(now).then(|| self.address(entry))?)
+    }
+
+    /// The address in a record.
+    fn address(&self, entry: &Entry) -> Option<IpAddr> {
+        let content = self.content(entry);
+        match entry.kind {
+            kind::A => Some(Ipv4Addr::from(*content.first_chunk()?).into()),
+            kind::AAAA => Some(Ipv6Addr::from(*content.first_chunk()?).into()),
+            _ => None,
+        }
+    }
+
+    /// Priority and weight of an SRV record, and its port.
+    fn rank(&self, entry: &Entry) -> Option<(Rank, u16)> {
+        let [p0, p1, w0, w1, o0, o1] = *self.content(entry).first_chunk()?;
+        let word = |high, low| u16::from_be_bytes([high, low]);
+        Some(((word(p0, p1), word(w0, w1)), word(o0, o1)))
+    }
+}
+
+/// The bit of a fact that stands for a family.
+const fn of(fact: u16, is_v6: bool) -> u16 {
+    if is_v6 { fact << 1 } else { fact }
+}
+
+/// The first family that has one fact, and not another.
+fn first(facts: u16, has: u16, lacks: u16) -> Option<bool> {
+    let is_it = |is_v6| facts & of(has, is_v6) != 0 && facts & of(lacks, is_v6) == 0;
+    [false, true].into_iter().find(|is_v6| is_it(*is_v6))
+}
+
+/// What is known of a service.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    host: NameId,
+    port: u16,
+    txt: &'a [u8],
+    address: IpAddr,
+    /// Stands for what is told as changed if it changes.
+    sum: u32,
+}
+
+impl Browser {
+    /// The SRV record to be used of a service that a PTR record leads to.
+    pub(super) fn server(&self, now: Instant, entry: &Entry) -> Option<(usize, &Entry)> {
+        let of = self.cache.of(entry.target, entry.link);
+        let all = of.filter(|(_, entry)| entry.kind == kind::SRV && entry.holds(now));
+        let mut ranks = all
+            .clone()
+            .filter_map(|(_, entry)| Some(self.cache.rank(entry)?.0));
+        // Always the same for one service, and not for all.
+        let random = (entry.target.place() as u32).wrapping_mul(0x9e37_79b9);
+        let chosen = choose(&mut || ranks.next(), random)?;
+        let mut all = all;
+        all.nth(chosen)
+    }
+
+    /// What is known of a service, once that is all that is wanted.
+    fn place(&self, now: Instant, entry: &Entry, is_v6: bool) -> Option<Place<'_>> {
+        let cache = &self.cache;
+        let (_, server) = self.server(now, entry)?;
+        let mut texts = cache.of(entry.target, entry.link);
+        let text = texts.find(|(_, text)| text.kind == kind::TXT && text.holds(now));
+        let txt = match text {
+            Some((_, text)) => cache.content(text),
+            None if cache.denies(now, entry.target, entry.link, kind::TXT) => NO_TEXT,
+            None => return None,
+        };
+        let mut addresses = cache.addresses(now, entry.link, server.target);
+        let first = addresses.next()?;
+        let address = if first.is_ipv6() == is_v6 {
+            first
+        } else {
+            let mut others = addresses;
+            others
+                .find(|other| other.is_ipv6() == is_v6)
+                .unwrap_or(first)
+        };
+        let bytes = cache.content(server).iter().chain(txt);
+        let sum = bytes.fold(server.target.place() as u32, |sum, byte| {
+            (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+        Some(Place {
+            host: server.target,
+            port: cache.rank(server)?.1,
+            txt,
+            address,
+            sum,
+        })
+    }
+
+    /// The next that is to be told. To be called until there is none.
+    pub fn next_event(&mut self, now: Instant) -> Option<Event<'_>> {
+        if self.told == IDLE {
+            self.advance(now);
+        }
+        while self.told != IDLE {
+            let at = self.told;
+            let wish = at.checked_sub(self.cache.entries.len());
+            let told = match wish {
+                None => self.tell(now, at).map(|(what, is_v6)| (what, is_v6, at)),
+                Some(wish) => {
+                    if wish >= self.wishes.len() {
+                        self.told = IDLE;
+                        break;
+                    }
+                    self.tell_wish(now, wish).map(|what| (what, false, IDLE))
+                }
+            };
+            if let Some((what, is_v6, of)) = told {
+                return Some(self.event(now, what, is_v6, of, wish));
+            }
+            self.told = at.wrapping_add(1);
+        }
+        None
+    }
+
+    /// What is to be told of a record, and by which family it was heard.
+    fn tell(&mut self, now: Instant, at: usize) -> Option<(What, bool)> {
+        let entry = *self.cache.entries.get(at)?;
+        let (mut facts, mut told) = (entry.facts, entry.told);
+        let what = 'what: {
+            if entry.is(is::GONE) {
+                let Some(is_v6) = first(facts, is::TOLD, 0) else {
+                    self.cache.remove(at);
+                    return None;
+                };
+                facts &= !of(is::TOLD, is_v6);
+                break 'what (What::Removed, is_v6);
+            }
+            if !entry.lives(now) {
+                return None;
+            }
+            let new = match entry.role {
+                Role::Service => What::Added,
+                Role::Nothing => return None,
+                _ if entry.is_told() => return None,
+                Role::Type => What::Type,
+                Role::Answer => What::Found,
+            };
+            if let Some(is_v6) = first(facts, is::SEEN, is::TOLD) {
+                facts |= of(is::TOLD, is_v6);
+                break 'what (new, is_v6);
+            }
+            if !entry.is(is::RESOLVES) {
+                return None;
+            }
+            let was_resolved = entry.is(is::BOTH * is::RESOLVED);
+            let Some(place) = self.place(now, &entry, false) else {
+                let more = usize::from(!was_resolved);
+                self.unresolved = self.unresolved.wrapping_add(more);
+                return None;
+            };
+            if place.sum != told {
+                told = place.sum;
+                facts &= !(is::BOTH * is::RESOLVED);
+                if was_resolved {
+                    facts |= is::CHANGED;
+                }
+            }
+            let is_v6 = first(facts, is::TOLD, is::RESOLVED)?;
+            facts |= of(is::RESOLVED, is_v6);
+            let what = if facts & is::CHANGED != 0 {
+                What::Changed
+            } else {
+                What::Resolved
+            };
+            // The next is the first of another family.
+            if first(facts, is::TOLD, is::RESOLVED).is_none() {
+                facts &= !is::CHANGED;
+            }
+            (what, is_v6)
+        };
+        let entry = self.cache.entries.get_mut(at)?;
+        (entry.facts, entry.told) = (facts, told);
+        Some(what)
+    }
+
+    /// What is to be told of a wish.
+    fn tell_wish(&mut self, now: Instant, at: usize) -> Option<What> {
+        let wish = *self.wishes.get(at)?;
+        if wish.is_done {
+            return None;
+        }
+        let is_over = wish.deadline <= now;
+        let what = match wish.goal {
+            Goal::Host | Goal::Address => {
+                let mut links = self.reached(wish.links);
+                let is_answered = self.cache.entries.iter().any(|entry| {
+                    entry.role == Role::Answer
+                        && entry.is_told()
+                        && entry.lives(now)
+                        && self.cache.canonical(now, wish.name, entry.link) == entry.name
+                });
+                let cache = &self.cache;
+                if is_answered {
+                    None
+                } else if links.any(|link| {
+                    let denies = |kind| {
+                        let name = cache.canonical(now, wish.name, link);
+                        cache.denies(now, name, link, kind)
+                    };
+                    match wish.goal {
+                        Goal::Host => [(1, kind::A), (2, kind::AAAA)]
+                            .iter()
+                            .all(|(bit, kind)| wish.families & bit == 0 || denies(*kind)),
+                        _ => denies(kind::PTR),
+                    }
+                }) {
+                    Some(What::Absent)
+                } else if is_over {
+                    Some(What::TimedOut)
+                } else {
+                    return None;
+                }
+            }
+            _ if self.unresolved != 0 && !wish.is_late && is_over => {
+                let wish = self.wishes.get_mut(at)?;
+                (wish.is_late, wish.deadline) = (true, now.after(RESOLVED));
+                return None;
+            }
+            _ if is_over || (wish.is_late && self.unresolved == 0) => Some(What::AllForNow),
+            _ => return None,
+        };
+        self.wishes.get_mut(at)?.is_done = true;
+        what
+    }
+
+    /// An event of a record, or of a wish.
+    fn event(
+        &self,
+        now: Instant,
+        what: What,
+        is_v6: bool,
+        at: usize,
+        wish: Option<usize>,
+    ) -> Event<'_> {
+        let cache = &self.cache;
+        let wish = wish.and_then(|wish| self.wishes.get(wish));
+        let mut event = Event {
+            what,
+            link: 0,
+            is_v6,
+            is_own: false,
+            name: wish.map_or(NameId::ROOT, |wish| wish.name),
+            host: NameId::ROOT,
+            address: None,
+            port: 0,
+            txt: &[],
+            cache,
+            now,
+        };
+        let Some(entry) = cache.entries.get(at) else {
+            return event;
+        };
+        event.link = entry.link;
+        event.is_own = entry.is(is::OWN);
+        (event.name, event.host) = match what {
+            What::Found if entry.kind == kind::PTR => (entry.name, entry.target),
+            What::Found => (entry.name, entry.name),
+            _ => (entry.target, NameId::ROOT),
+        };
+        event.address = cache.address(entry);
+        if matches!(what, What::Resolved | What::Changed)
+            && let Some(place) = self.place(now, entry, is_v6)
+        {
+            (event.host, event.port, event.txt) = (place.host, place.port, place.txt);
+            event.address = Some(place.address);
+        }
+        event
+    }
+}

@@ -1,0 +1,129 @@
+//! What a TXT record says of a service: strings of a key, and perhaps a value. RFC 6763 section 6.
+
+/// The keys and values of a record, each key once: of keys that are the same the first counts. What is no key is left out.
+#[derive(Clone, Debug)]
+pub struct Pairs<'a> {
+    whole: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// The keys and values in the content of a TXT record. That without a byte says the same as that of a single zero: nothing.
+pub const fn pairs(content: &[u8]) -> Pairs<'_> {
+    Pairs {
+        whole: content,
+        rest: content,
+    }
+}
+
+/// The strings of a record, whatever they hold; what breaks off ends them.
+#[derive(Clone, Debug)]
+pub struct Strings<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Strings<'a> {
+    type Item = &'a [u8];
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (len, rest) = self.0.split_first()?;
+        let (string, rest) = rest.split_at_checked(usize::from(*len))?;
+        self.0 = rest;
+        Some(string)
+    }
+}
+
+/// A key, and its value: `None` where there is no `=`.
+pub type Pair<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// The key and the value of a string; `None` where there is no key, or one that no key can be.
+#[inline(never)]
+pub fn split(string: &[u8]) -> Option<Pair<'_>> {
+    let mut parts = string.splitn(2, |byte| *byte == b'=');
+    let key = parts.next()?;
+    let is_key = !key.is_empty() && key.iter().all(|byte| matches!(byte, 0x20..=0x7e));
+    is_key.then(|| (key, parts.next()))
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Pair<'a>;
+
+    fn next(&mut self) -> Option<Pair<'a>> {
+        loop {
+            let mut strings = Strings(self.rest);
+            let string = strings.next()?;
+            let begin = self.whole.len().wrapping_sub(self.rest.len());
+            self.rest = strings.0;
+            let Some((key, value)) = split(string) else {
+                continue;
+            };
+            // A record is read once in a while: this is quadratic in a few strings.
+            let mut before = Strings(self.whole.get(..begin).unwrap_or_default()).filter_map(split);
+            if !before.any(|(other, _)| other.eq_ignore_ascii_case(key)) {
+                return Some((key, value));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(strings: &[&[u8]]) -> Vec<(String, Option<Vec<u8>>)> {
+        let mut content = Vec::new();
+        for string in strings {
+            content.push(string.len() as u8);
+            content.extend_from_slice(string);
+        }
+        pairs(&content)
+            .map(|(key, value)| {
+                let key = String::from_utf8(key.to_vec()).unwrap();
+                (key, value.map(<[u8]>::to_vec))
+            })
+            .collect()
+    }
+
+    fn pair(key: &str, value: Option<&[u8]>) -> (String, Option<Vec<u8>>) {
+        (key.into(), value.map(<[u8]>::to_vec))
+    }
+
+    /// RFC 6763 section 6.1: "DNS-SD clients MUST treat the following as equivalent: a TXT record containing a single zero
+    /// byte; an empty (zero-length) TXT record"
+    #[test]
+    fn nothing_is_said_by_no_byte_and_by_one_zero() {
+        assert_eq!(pairs(b"").count(), 0);
+        assert_eq!(pairs(b"\0").count(), 0);
+        assert_eq!(pairs(b"\0\0\0").count(), 0);
+    }
+
+    /// RFC 6763 section 6.4: "TXT record strings beginning with an '=' character MUST be silently ignored"
+    #[test]
+    fn a_string_without_a_key_is_ignored() {
+        assert_eq!(read(&[b"=x", b"=", b"a=1"]), [pair("a", Some(b"1"))]);
+    }
+
+    /// RFC 6763 section 6.4: "The characters of a key MUST be printable US-ASCII values (0x20-0x7E), excluding '='"
+    #[test]
+    fn what_cannot_be_a_key_is_ignored() {
+        assert_eq!(
+            read(&[b"k\x7f=1", b"\xc3\xa9=1", b"\n", b"a b=", b"c~"]),
+            [pair("a b", Some(b"")), pair("c~", None)]
+        );
+    }
+
+    /// RFC 6763 section 6.4: "If a client receives a TXT record containing the same key more than once, then the client MUST
+    /// silently ignore all but the first occurrence"
+    #[test]
+    fn of_the_same_key_the_first_counts() {
+        assert_eq!(
+            read(&[b"Path", b"path=/a", b"x=1", b"PATH=/b", b"X=2"]),
+            [pair("Path", None), pair("x", Some(b"1"))]
+        );
+    }
+
+    #[test]
+    fn values_hold_any_bytes() {
+        assert_eq!(read(&[b"v==\0\xff="]), [pair("v", Some(b"=\0\xff="))]);
+        // What breaks off ends it.
+        assert_eq!(pairs(b"\x01a\x05b").count(), 1);
+    }
+}
