@@ -3,10 +3,12 @@
 //! A message is looked through once, so that its shape is known to be right; what its records hold is looked at when somebody
 //! wants to know. A record whose content is broken leaves the others alone.
 
+pub mod escape;
 mod flat;
 mod message;
 mod name;
 mod order;
+mod reverse;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -15,6 +17,7 @@ pub use flat::Flat;
 pub use message::{Message, Question, Record, Section};
 pub use name::{Labels, Name};
 pub use order::{Rank, choose};
+pub use reverse::{REVERSE_BYTES_MAX, reverse};
 pub use writer::{Head, Label, Writer};
 
 /// The port of multicast DNS.

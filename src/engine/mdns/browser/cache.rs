@@ -1,12 +1,12 @@
 //! What others said: their records, in a table that is cut at start. RFC 6762 sections 5.2 and 10.
 //!
 //! Names within records are kept as numbers; other content lies in one room, packed when it is full. When the table is full,
-//! what nobody asked for goes first, then what has the least time left.
+//! what is over goes first, then what has the least time left; what somebody wants stays, and what is new is not kept.
 
 use super::super::{LinkId, NameId, Names};
-use super::Limits;
 use super::chains::Chains;
 use super::contents::Contents;
+use super::{Limits, SETTLE};
 use crate::sys::heap::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Flat, Name, Record, kind};
@@ -35,6 +35,8 @@ pub(super) mod is {
     pub(in super::super) const TOLD: u16 = 1 << 10;
     /// Told as resolved by IPv4, and so on.
     pub(in super::super) const RESOLVED: u16 = 1 << 12;
+    /// It denies what somebody asks for.
+    pub(in super::super) const DENIES: u16 = 1 << 14;
     /// Both families of one of these.
     pub(in super::super) const BOTH: u16 = 3;
 }
@@ -263,14 +265,21 @@ impl Cache {
         of.next().map(|(at, _)| at)
     }
 
-    /// Whether it is said that a name has no records of this kind.
-    pub(super) fn denies(&self, now: Instant, name: NameId, link: LinkId, kind: u16) -> bool {
-        let mut denials = self.of(name, link).filter(|(_, entry)| {
-            entry.kind == kind::NSEC && entry.holds(now)
+    /// Where it is said that a name has no records of this kind.
+    pub(super) fn denial(
+        &self,
+        now: Instant,
+        name: NameId,
+        link: LinkId,
+        kind: u16,
+    ) -> Option<usize> {
+        let mut of = self.of(name, link);
+        let denial = of.find(|(_, entry)| {
+            entry.kind == kind::NSEC
+                && entry.holds(now)
+                && Record::alone(kind::NSEC, self.content(entry)).lists(kind) == Some(false)
         });
-        denials.any(|(_, entry)| {
-            Record::alone(kind::NSEC, self.content(entry)).lists(kind) == Some(false)
-        })
+        denial.map(|(at, _)| at)
     }
 
     /// The name that another stands for, a few steps on at most.
@@ -421,7 +430,8 @@ impl Cache {
                 return;
             }
             // What was gone is back.
-            let is_news = was_gone || entry.is(is::ENDING) || entry.facts & heard.facts != heard.facts;
+            let is_news =
+                was_gone || entry.is(is::ENDING) || entry.facts & heard.facts != heard.facts;
             self.touched |= is_news && (was_gone || entry.is(is::WANTED));
             entry.facts &= !(is::GONE | is::ENDING);
             entry.facts |= heard.facts;
@@ -510,9 +520,12 @@ impl Cache {
             if entry.facts & (is::USED | is::GONE) != is::USED {
                 continue;
             }
-            let rank = (entry.is(is::WANTED) && entry.lives(now), entry.expires);
-            if best.is_none_or(|(other, _)| rank < other) {
-                best = Some((rank, self.hand));
+            // What somebody wants stays: who is known does not come and go because there are too many.
+            // So does, until it is looked at, what came just now.
+            let is_wanted = entry.is(is::WANTED | is::DENIES) && entry.holds(now);
+            let is_kept = is_wanted || now.since(entry.received) < SETTLE;
+            if !is_kept && best.is_none_or(|(other, _)| entry.expires < other) {
+                best = Some((entry.expires, self.hand));
             }
         }
         best.is_some_and(|(_, at)| self.retire(at))

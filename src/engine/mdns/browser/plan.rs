@@ -28,7 +28,7 @@ impl Browser {
                 continue;
             }
             entry.role = Role::Nothing;
-            entry.facts &= !(is::WANTED | is::RESOLVES);
+            entry.facts &= !(is::WANTED | is::RESOLVES | is::DENIES);
             if entry.is_doubted() {
                 entry.facts |= is::WANTED;
             }
@@ -48,7 +48,15 @@ impl Browser {
                 if wish.goal == Goal::Host {
                     self.want_host(now, wish.name, link, wish.families, Role::Answer, due);
                 } else {
-                    self.want(now, wish.name, kind::PTR, link, Role::Nothing, due, facts | resolves);
+                    self.want(
+                        now,
+                        wish.name,
+                        kind::PTR,
+                        link,
+                        Role::Nothing,
+                        due,
+                        facts | resolves,
+                    );
                 }
             }
         }
@@ -196,7 +204,12 @@ impl Browser {
                     }
                 }
             }
-            is_answered = is_answered || self.cache.denies(now, name, link, kind);
+            if !is_answered && let Some(at) = self.cache.denial(now, name, link, kind) {
+                is_answered = true;
+                if let Some(denial) = self.cache.entries.get_mut(at) {
+                    denial.facts |= is::DENIES;
+                }
+            }
         }
         if is_answered {
             return false;

@@ -149,8 +149,10 @@ impl Browser {
         let text = texts.find(|(_, text)| text.kind == kind::TXT && text.holds(now));
         let txt = match text {
             Some((_, text)) => cache.content(text),
-            None if cache.denies(now, entry.target, entry.link, kind::TXT) => NO_TEXT,
-            None => return None,
+            None => {
+                cache.denial(now, entry.target, entry.link, kind::TXT)?;
+                NO_TEXT
+            }
         };
         let mut addresses = cache.addresses(now, entry.link, server.target);
         let first = addresses.next()?;
@@ -284,7 +286,7 @@ impl Browser {
                 } else if links.any(|link| {
                     let denies = |kind| {
                         let name = cache.canonical(now, wish.name, link);
-                        cache.denies(now, name, link, kind)
+                        cache.denial(now, name, link, kind).is_some()
                     };
                     match wish.goal {
                         Goal::Host => [(1, kind::A), (2, kind::AAAA)]

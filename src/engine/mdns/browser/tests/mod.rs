@@ -1,0 +1,9 @@
+//! The browser in a world without sockets and clocks: messages in, messages and events out.
+
+mod asking;
+mod caching;
+mod crowd;
+mod hostile;
+mod resolving;
+mod services;
+mod world;

@@ -1,0 +1,332 @@
+//! When it asks, and how.
+
+use super::super::{Goal, Limits};
+use super::world::{PEER, Say, World, is_query};
+use crate::engine::mdns::{Cast, MESSAGE_BYTES};
+use crate::wire::dns::{CLASS_IN, TOP_BIT, flag, kind};
+
+const HTTP: &str = "_http._tcp.local";
+
+/// RFC 6762 section 5.2: "the interval between the first two queries MUST be at least one second, the intervals between
+/// successive queries MUST increase by at least a factor of two"
+#[test]
+fn questions_become_rarer_up_to_an_hour() {
+    let mut world = World::new();
+    let start = world.ms;
+    world.wish(Goal::Services, HTTP).wait(24 * 3_600_000);
+    let at = world.asked(start, HTTP, kind::PTR);
+    assert!((20..=120).contains(&at[0]), "{at:?}");
+    let gaps: Vec<_> = at
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]) / 1000)
+        .collect();
+    assert_eq!(
+        gaps[..14],
+        [
+            1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600
+        ]
+    );
+    assert!(at.len() < 36);
+    // It was awake for nothing but these, and to tell that this is all.
+    assert_eq!((world.idle_count, world.told.len()), (0, 1));
+}
+
+/// RFC 6762 section 5.2: "SHOULD also delay the first query of the series by a randomly chosen amount in the range 20-120 ms"
+#[test]
+fn the_first_question_waits_a_random_time() {
+    let mut world = World::new();
+    let mut delays = std::collections::HashSet::new();
+    for count in 0..40 {
+        let name = format!("_x{count}._tcp.local");
+        let start = world.ms;
+        world.wish(Goal::Services, &name).wait(500);
+        let at = world.asked(start, &name, kind::PTR);
+        assert!(at.len() == 1 && (20..=120).contains(&at[0]), "{at:?}");
+        delays.insert(at[0]);
+        world.forget(&name);
+    }
+    assert!(delays.len() > 15, "{delays:?}");
+}
+
+/// RFC 6762 section 5.4: "the first query in the series ... SHOULD be sent as a QU question"
+#[test]
+fn the_first_question_will_do_with_an_answer_to_us_alone() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(10_000);
+    let unicast: Vec<_> = world.sent.iter().map(|sent| sent.asks[0].2).collect();
+    assert_eq!(unicast, [true, false, false, false]);
+    // Where somebody else has the port, too, such an answer might be his.
+    let mut world = World::new();
+    world.links[0].shares_port = true;
+    world.change(0);
+    world.wish(Goal::Services, HTTP).wait(10_000);
+    assert!(world.sent.iter().all(|sent| !sent.asks[0].2));
+    assert_eq!(world.sent.len(), 4);
+}
+
+/// RFC 6762 section 18.2: "In query messages the QR bit MUST be zero", 18.3: "the OPCODE MUST be zero on transmission",
+/// 18.4: "In query messages, the Authoritative Answer bit MUST be zero on transmission", 18.7, 18.8, 18.9, 18.10, 18.11
+#[test]
+fn the_flags_of_questions_are_zero() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(200);
+    for count in 0..200 {
+        let name = format!("a service whose name is long {count}.{HTTP}");
+        world.hear(Say::answer().ptr(HTTP, 4500, &name));
+    }
+    world.wait(60_000);
+    assert!(
+        world
+            .sent
+            .iter()
+            .any(|sent| sent.flags & flag::TRUNCATED != 0)
+    );
+    assert!(world.sent.iter().all(|sent| is_query(sent.flags)));
+}
+
+/// RFC 6762 section 5.2: "the querier MUST implement Known-Answer Suppression"
+#[test]
+fn what_is_known_is_said_with_the_question() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    world.hear(Say::answer().service("a._http._tcp.local", "h.local", 120));
+    world.wait(1000);
+    let sent = world.sent.last().unwrap().clone();
+    assert_eq!(sent.asks, [(HTTP.into(), kind::PTR, false)]);
+    let [(name, kind, class, ttl)] = &sent.knows[..] else {
+        panic!("{sent:?}");
+    };
+    assert_eq!((name.as_str(), *kind), (HTTP, kind::PTR));
+    // RFC 6762 section 10.2: "MUST NOT be set in any resource records in the Known-Answer list"
+    assert_eq!(*class, CLASS_IN);
+    assert!((118..=120).contains(ttl), "{ttl}");
+}
+
+/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT be set in any resource records in the Known-Answer list of any query
+/// message."
+#[test]
+fn what_is_known_replaces_nothing() {
+    let mut world = World::new();
+    let reverse = "9.2.0.192.in-addr.arpa";
+    world.wish(Goal::Address, reverse);
+    world.hear(Say::answer().record(
+        1,
+        &super::world::wire(reverse),
+        kind::PTR,
+        super::world::FLUSH,
+        120,
+        &super::world::wire("h.local"),
+    ));
+    world.wait(300);
+    assert_eq!(world.sent[0].knows[0].2, CLASS_IN);
+}
+
+/// RFC 6762 section 7.1: "A Multicast DNS querier SHOULD NOT include resource records in the Known-Answer list whose remaining
+/// TTL is less than half of their original TTL."
+#[test]
+fn what_is_old_is_not_said_to_be_known() {
+    let mut world = World::new();
+    let start = world.ms;
+    world.wish(Goal::Services, HTTP).wait(300);
+    world.hear(Say::answer().ptr(HTTP, 20, "a._http._tcp.local"));
+    world.wait(15_700);
+    for sent in world
+        .sent
+        .iter()
+        .filter(|sent| sent.asks_for(HTTP, kind::PTR))
+    {
+        let knows = sent.knows.iter().any(|known| known.1 == kind::PTR);
+        assert_eq!(
+            knows,
+            sent.ms > start + 300 && sent.ms < start + 10_300,
+            "{sent:?}"
+        );
+    }
+}
+
+/// RFC 6762 section 7.2: "It MUST then set the TC (Truncated) bit in the header before sending the query." "It MUST immediately
+/// follow the packet with another query packet containing no questions and as many more Known-Answer records as will fit."
+#[test]
+fn more_that_is_known_follows_at_once() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    let names: Vec<_> = (0..90)
+        .map(|count| format!("some service with a name of its own {count}.{HTTP}"))
+        .collect();
+    for some in names.chunks(10) {
+        let say = some
+            .iter()
+            .fold(Say::answer(), |say, name| say.ptr(HTTP, 4500, name));
+        world.hear(say);
+    }
+    world.sent.clear();
+    world.wait(1200);
+    let at = world
+        .sent
+        .iter()
+        .position(|sent| sent.asks_for(HTTP, kind::PTR))
+        .unwrap();
+    let ms = world.sent[at].ms;
+    let burst: Vec<_> = world.sent[at..]
+        .iter()
+        .filter(|sent| sent.ms == ms)
+        .collect();
+    assert!(burst.len() > 3, "{}", burst.len());
+    let mut known = 0;
+    for (number, sent) in burst.iter().enumerate() {
+        assert!(sent.len <= MESSAGE_BYTES);
+        assert_eq!(sent.flags & flag::TRUNCATED != 0, number + 1 < burst.len());
+        assert_eq!(sent.asks.is_empty(), number > 0);
+        known += sent.knows.len();
+    }
+    assert_eq!(known, names.len());
+}
+
+/// RFC 6762 section 7.1: "A Multicast DNS querier MUST NOT cache resource records observed in the Known-Answer Section of other
+/// Multicast DNS queries."
+#[test]
+fn what_others_know_is_not_remembered() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP);
+    world.hear(
+        Say::query()
+            .asks(HTTP, kind::PTR, CLASS_IN)
+            .ptr(HTTP, 4500, "a._http._tcp.local"),
+    );
+    world.wait(5000);
+    assert_eq!(world.browser.weight().0, 0);
+    assert!(!world.knows("a._http"));
+}
+
+/// RFC 6762 section 7.3: "it sees another host on the network send a QM query containing the same question ... it should treat
+/// its own query as having been sent."
+#[test]
+fn what_another_asks_need_not_be_asked() {
+    let ask = || Say::query().asks(HTTP, kind::PTR, CLASS_IN);
+    let rounds: [(Say, &str, Cast, bool); 8] = [
+        (ask(), PEER, Cast::Multicast, true),
+        // He knows of one that we do not.
+        (
+            ask().ptr(HTTP, 4500, "b._http._tcp.local"),
+            PEER,
+            Cast::Multicast,
+            false,
+        ),
+        // Of one that we know, too.
+        (
+            ask().ptr(HTTP, 4500, "a._http._tcp.local"),
+            PEER,
+            Cast::Multicast,
+            true,
+        ),
+        // More that he knows follows.
+        (ask().flags(flag::TRUNCATED), PEER, Cast::Multicast, false),
+        // The answer goes to him.
+        (
+            Say::query().asks(HTTP, kind::PTR, CLASS_IN | TOP_BIT),
+            PEER,
+            Cast::Multicast,
+            false,
+        ),
+        (ask(), "192.0.2.9:50000", Cast::Multicast, false),
+        (ask(), PEER, Cast::Unicast, false),
+        // It is our own.
+        (ask(), "192.0.2.1:5353", Cast::Multicast, false),
+    ];
+    for (number, (say, from, cast, counts)) in rounds.into_iter().enumerate() {
+        let mut world = World::new();
+        world.wish(Goal::Services, HTTP).wait(300);
+        world.hear(Say::answer().service("a._http._tcp.local", "h.local", 4500));
+        let start = world.ms;
+        world.wait(500).hear_from(from, cast, &say.0).wait(3000);
+        let at = world.asked(start, HTTP, kind::PTR);
+        // One second after the first, or two after the other one's.
+        let first = at.first().copied().unwrap_or(u64::MAX);
+        assert_eq!((2400..=2600).contains(&first), counts, "{number}: {at:?}");
+        assert_eq!(first < 1000, !counts, "{number}: {at:?}");
+    }
+}
+
+#[test]
+fn what_is_due_at_once_is_one_message() {
+    let mut world = World::new();
+    for count in 0..12 {
+        world.wish(Goal::Services, &format!("_x{count}._tcp.local"));
+    }
+    world.wait(300);
+    assert_eq!(world.sent.len(), 1);
+    assert_eq!(world.sent[0].asks.len(), 12);
+}
+
+#[test]
+fn many_questions_are_messages_below_their_limit() {
+    let mut world = World::new();
+    world.links[0].mtu = 600;
+    world.change(0);
+    world.wish(Goal::Services, HTTP).wait(300);
+    for count in 0..40 {
+        world.hear(Say::answer().ptr(HTTP, 4500, &format!("instance number {count}.{HTTP}")));
+    }
+    world.sent.clear();
+    world.wait(400);
+    let asked: usize = world.sent.iter().map(|sent| sent.asks.len()).sum();
+    assert_eq!(asked, 80);
+    assert!(world.sent.len() > 2 && world.sent.iter().all(|sent| sent.len <= 552));
+}
+
+#[test]
+fn a_link_that_comes_is_asked_and_one_that_went_is_not() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(10_000);
+    let start = world.ms;
+    world.up(3);
+    world.wait(10_000);
+    let on = |world: &World, link| -> Vec<u64> {
+        let sent = world
+            .sent
+            .iter()
+            .filter(|sent| sent.link == link && sent.ms >= start);
+        sent.map(|sent| sent.ms - start).collect()
+    };
+    assert_eq!(on(&world, 3).len(), 4);
+    world.down(3);
+    world.wait(100_000);
+    assert_eq!(on(&world, 3).len(), 4);
+    // What changed is asked anew.
+    world.sent.clear();
+    world.change(0);
+    world.wait(2000);
+    assert_eq!(world.sent.len(), 2);
+}
+
+#[test]
+fn what_nobody_asks_any_more_is_not_asked() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    world.hear(Say::answer().service("a._http._tcp.local", "h.local", 120));
+    world.wait(1000);
+    world.forget(HTTP);
+    world.sent.clear();
+    world.wait(1_000_000);
+    assert_eq!(world.sent, []);
+    assert_eq!(world.idle_count, 0);
+}
+
+#[test]
+fn a_question_too_many_is_not_asked() {
+    let mut world = World::of(&Limits {
+        questions: 8,
+        ..Limits::USUAL
+    });
+    world.wish(Goal::Services, HTTP).wait(300);
+    for count in 0..100 {
+        world.hear(Say::answer().ptr(HTTP, 4500, &format!("i{count}.{HTTP}")));
+    }
+    world.wait(60_000);
+    let all: std::collections::HashSet<_> = world
+        .sent
+        .iter()
+        .flat_map(|sent| sent.asks.iter().map(|ask| (&ask.0, ask.1)))
+        .collect();
+    assert_eq!(all.len(), 8);
+}

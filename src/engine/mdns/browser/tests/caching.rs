@@ -1,0 +1,376 @@
+//! What it remembers, and for how long.
+
+use super::super::Goal;
+use super::world::{FLUSH, PEER, PEER_V6, Say, World, wire};
+use crate::engine::mdns::Cast;
+use crate::wire::dns::{CLASS_IN, Name, kind};
+
+const HTTP: &str = "_http._tcp.local";
+const A: &str = "a._http._tcp.local";
+const HOST: &str = "h.local";
+
+/// A world that knows a service, whose records last for so many seconds, since it was called.
+fn settled(ttl: u32) -> World {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    world.hear(Say::answer().service(A, HOST, ttl));
+    world
+}
+
+/// RFC 6762 section 5.2: "The querier should plan to issue a query at 80% of the record lifetime, and then if no answer is
+/// received, at 85%, 90%, and 95%"
+#[test]
+fn what_is_wanted_is_asked_for_before_it_ends() {
+    let mut world = settled(1000);
+    let start = world.ms;
+    world.wait(1_001_000);
+    for (name, kind) in [(A, kind::SRV), (A, kind::TXT), (HOST, kind::A)] {
+        let at = world.asked(start, name, kind);
+        for (at, percent) in at.iter().zip([80, 85, 90, 95]) {
+            let from = percent * 10_000;
+            assert!((from..=from + 20_000).contains(at), "{name}: {at}");
+        }
+        assert!(at.len() >= 4, "{at:?}");
+    }
+    // Of one host and age, they are asked for in one message.
+    let of = |kind| world.asked(start, if kind == kind::A { HOST } else { A }, kind)[0];
+    assert_eq!((of(kind::SRV), of(kind::TXT)), (of(kind::A), of(kind::A)));
+    assert!(!world.knows(A));
+}
+
+/// RFC 6762 section 5.2: "A Multicast DNS querier MUST NOT perform this cache maintenance for records for which it has no local
+/// clients with an active interest."
+#[test]
+fn what_nobody_wants_is_not_asked_for() {
+    let mut world = World::new();
+    world.hear(Say::answer().service(A, HOST, 120));
+    world.wait(200_000);
+    assert_eq!((world.sent.len(), world.told.len()), (0, 0));
+    // One pass over what is new, and nothing ever again.
+    assert!(world.idle_count <= 1);
+}
+
+#[test]
+fn an_answer_in_time_keeps_what_is_known() {
+    let mut world = settled(100);
+    for _ in 0..10 {
+        world.wait(81_900);
+        let asked = world.sent.last().unwrap();
+        assert!(asked.asks_for(A, kind::SRV) && asked.asks_for(HOST, kind::A));
+        world.hear(Say::answer().service(A, HOST, 100));
+    }
+    assert!(world.knows(A));
+    assert_eq!(
+        world
+            .told
+            .iter()
+            .filter(|line| !line.1.starts_with("AllForNow"))
+            .count(),
+        2
+    );
+}
+
+/// RFC 6762 section 10.1: "Queriers receiving a Multicast DNS response with a TTL of zero SHOULD NOT immediately delete the
+/// record from the cache, but instead record a TTL of 1 and then delete the record one second later."
+#[test]
+fn a_goodbye_counts_after_a_second() {
+    let mut world = settled(4500);
+    world.wait(5000);
+    world.lines();
+    let start = world.ms;
+    world.hear(Say::answer().ptr(HTTP, 0, A));
+    world.wait(999);
+    assert_eq!(world.lines(), [""; 0]);
+    world.wait(2);
+    assert_eq!(world.told, [(start + 1000, format!("Removed 0 {A}"))]);
+    // Somebody else had it, too, and said so in time.
+    let mut world = settled(4500);
+    world.wait(5000);
+    world.lines();
+    world.hear(Say::answer().ptr(HTTP, 0, A)).wait(500);
+    world.hear(Say::answer().ptr(HTTP, 4500, A)).wait(10_000);
+    assert_eq!(world.lines(), [""; 0]);
+}
+
+/// RFC 6762 section 10.1: "a goodbye" for what is not known leaves nothing behind.
+#[test]
+fn a_goodbye_of_a_stranger_is_nothing() {
+    let mut world = World::new();
+    world.hear(Say::answer().ptr(HTTP, 0, A).srv(A, 0, 80, HOST));
+    assert_eq!(world.browser.weight(), (0, 0));
+}
+
+/// RFC 6762 section 10.2: "all cached resource records with the same name, rrtype, and rrclass that were received more than one
+/// second ago are declared invalid, and marked to expire from the cache in one second."
+#[test]
+fn what_replaces_others_leaves_what_is_a_second_old() {
+    let mut world = World::new();
+    world.wish(Goal::Host, HOST);
+    let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
+    world.hear(say(1)).wait(500);
+    // It came in the same second: both are true.
+    world.hear(say(2)).wait(5000);
+    assert_eq!(world.browser.weight().0, 2);
+    world.hear(say(3)).wait(900);
+    assert_eq!(world.browser.weight().0, 3);
+    world.wait(200);
+    assert_eq!(world.browser.weight().0, 1);
+    // Two in one message replace one another never.
+    world.hear(say(4).a(HOST, 120, [192, 0, 2, 5])).wait(5000);
+    assert_eq!(world.browser.weight().0, 2);
+    world.hear(say(4).a(HOST, 120, [192, 0, 2, 5])).wait(5000);
+    assert_eq!(world.browser.weight().0, 2);
+}
+
+/// RFC 6762 section 10.2: what replaces others does so on the link where it was heard.
+#[test]
+fn what_was_heard_elsewhere_is_not_replaced() {
+    let mut world = World::new();
+    world.up(1);
+    world.wish(Goal::Host, HOST);
+    let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
+    world.hear(say(1));
+    world
+        .hear_on(1, PEER, Cast::Multicast, &say(2).0)
+        .wait(3000);
+    assert_eq!(world.browser.weight().0, 2);
+    world
+        .hear_on(1, PEER, Cast::Multicast, &say(3).0)
+        .wait(3000);
+    assert_eq!(world.browser.weight().0, 2);
+    assert_eq!(
+        world.lines(),
+        [
+            "Found 0 h.local h.local 192.0.2.1",
+            "Found 1 h.local h.local 192.0.2.2",
+            "Found 1 h.local h.local 192.0.2.3"
+        ]
+    );
+}
+
+/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record": where one does, the shared
+/// ones of others stay.
+#[test]
+fn shared_records_are_not_replaced() {
+    let mut world = settled(4500);
+    world.wait(5000);
+    let b = wire("b._http._tcp.local");
+    world
+        .hear(Say::answer().record(1, &wire(HTTP), kind::PTR, FLUSH, 4500, &b))
+        .wait(5000);
+    assert!(world.knows(A) && world.knows("b._http"));
+}
+
+/// RFC 6762 section 10.4: "When the cache receives this hint that it should reconfirm some record, it MUST issue two or more
+/// queries for the resource record in dispute. If no response is received within ten seconds, then ... that record SHOULD be
+/// promptly flushed from the cache."
+#[test]
+fn what_is_in_doubt_is_asked_for_and_ends() {
+    for answered in [false, true] {
+        let mut world = settled(4500);
+        world.wait(20_000);
+        let start = world.ms;
+        world
+            .browser
+            .reconfirm(world.now(), 0, Name::of(&wire(A)), kind::PTR);
+        world
+            .browser
+            .reconfirm(world.now(), 0, Name::of(&wire(A)), kind::SRV);
+        world.wait(500);
+        if answered {
+            world.hear(Say::answer().service(A, HOST, 4500));
+        }
+        world.wait(9400);
+        assert!(world.knows(A));
+        let (ptr, srv) = (
+            world.asked(start, HTTP, kind::PTR),
+            world.asked(start, A, kind::SRV),
+        );
+        if answered {
+            assert_eq!((srv.len(), ptr[0]), (1, 0));
+        } else {
+            assert!(ptr.len() >= 3 && srv.len() >= 3, "{ptr:?} {srv:?}");
+            // What is in doubt is not said to be known.
+            let asked = world.sent.iter().filter(|sent| sent.ms >= start);
+            assert!(asked.clone().all(|sent| sent.knows.is_empty()));
+        }
+        world.wait(200);
+        assert_eq!(world.knows(A), answered);
+    }
+}
+
+/// RFC 6762 section 6: "Multicast DNS implementations MUST silently ignore any Multicast DNS responses they receive where the
+/// source UDP port is not 5353."
+#[test]
+fn answers_from_another_port_are_ignored() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    for port in [0, 53, 5352, 5354, 65535] {
+        let from = format!("192.0.2.9:{port}");
+        world.hear_from(
+            &from,
+            Cast::Multicast,
+            &Say::answer().service(A, HOST, 120).0,
+        );
+    }
+    assert_eq!(world.browser.weight().0, 0);
+    assert!(world.wait(100).lines().is_empty());
+}
+
+/// RFC 6762 section 6: "A Multicast DNS querier MUST only accept unicast responses if they answer a recently sent query (e.g.,
+/// sent within the last two seconds) that explicitly requested unicast responses." "MUST silently ignore all other unicast
+/// responses."
+#[test]
+fn answers_to_us_alone_count_if_we_asked_so() {
+    let say = Say::answer().service(A, HOST, 120).0;
+    let other = Say::answer().service("a._ipp._tcp.local", HOST, 120).0;
+    // Not asked for, and asked for.
+    let mut world = World::new();
+    world.hear_from(PEER, Cast::Unicast, &say);
+    assert_eq!(world.browser.weight().0, 0);
+    world.wish(Goal::Services, HTTP).wait(300);
+    world.hear_from(PEER, Cast::Unicast, &other);
+    assert_eq!(world.browser.weight().0, 0);
+    world.hear_from(PEER, Cast::Unicast, &say);
+    assert_eq!(world.browser.weight().0, 5);
+    // Too late.
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(2200);
+    world.hear_from(PEER, Cast::Unicast, &say);
+    assert_eq!(world.browser.weight().0, 0);
+    // Asked, but not so.
+    let mut world = World::new();
+    world.links[0].shares_port = true;
+    world.change(0);
+    world.wish(Goal::Services, HTTP).wait(300);
+    world.hear_from(PEER, Cast::Unicast, &say);
+    assert_eq!(world.browser.weight().0, 0);
+}
+
+/// RFC 6762 section 11: "MUST only accept responses to that query that originate from the local link, and silently discard any
+/// other response packets."
+#[test]
+fn answers_from_elsewhere_are_ignored() {
+    let say = Say::answer().service(A, HOST, 120).0;
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    for from in [
+        "198.51.100.1:5353",
+        "[2001:db8::1]:5353",
+        "[::ffff:198.51.100.1]:5353",
+    ] {
+        world.hear_from(from, Cast::Unicast, &say);
+        world.hear_from(from, Cast::Unknown, &say);
+    }
+    assert_eq!(world.browser.weight().0, 0);
+    // What came to the group cannot have come from elsewhere; of what is not known, the address tells.
+    for (from, cast) in [
+        (PEER, Cast::Unknown),
+        (PEER_V6, Cast::Unicast),
+        ("[::ffff:192.0.2.7]:5353", Cast::Unknown),
+        ("198.51.100.1:5353", Cast::Multicast),
+    ] {
+        let mut world = World::new();
+        world.wish(Goal::Services, HTTP).wait(300);
+        world.hear_from(from, cast, &say);
+        assert_eq!(world.browser.weight().0, 5, "{from}");
+    }
+}
+
+/// RFC 6762 section 6: "Any questions in the Question Section of a received Multicast DNS response MUST be silently ignored."
+/// Section 18.1: the Query Identifier "MUST be ignored on reception". Sections 18.4 to 18.10: so must these bits.
+#[test]
+fn what_is_to_be_ignored_in_answers_is() {
+    for flags in [
+        0x8000, 0x8400, 0x8600, 0x8500, 0x8480, 0x8440, 0x8420, 0x8410, 0x87f0,
+    ] {
+        let mut world = World::new();
+        let mut say = Say::answer().flags(flags).asks(HTTP, kind::PTR, CLASS_IN);
+        say = say.ptr(HTTP, 120, A);
+        say.0[0..2].copy_from_slice(&[0x12, 0x34]);
+        world.hear(say);
+        assert_eq!(world.browser.weight().0, 1, "{flags:x}");
+    }
+}
+
+/// RFC 6762 section 18.3: "Multicast DNS messages received with an OPCODE other than zero MUST be silently ignored." Section
+/// 18.11: "Multicast DNS messages received with non-zero Response Codes MUST be silently ignored."
+#[test]
+fn other_operations_and_errors_are_ignored() {
+    for flags in (1..16).chain((1..16).map(|code| code << 11)) {
+        let mut world = World::new();
+        world.hear(Say::answer().flags(0x8400 | flags).ptr(HTTP, 120, A));
+        assert_eq!(world.browser.weight().0, 0, "{flags:x}");
+    }
+}
+
+/// RFC 6762 section 6: "the matching rules described above MUST be used" for other classes: of another class, nothing is ours.
+#[test]
+fn other_classes_are_others() {
+    let mut world = World::new();
+    for class in [0, 3, 4, 254, 255, 0x8003] {
+        world.hear(Say::answer().record(1, &wire(HTTP), kind::PTR, class, 120, &wire(A)));
+    }
+    assert_eq!(world.browser.weight().0, 0);
+}
+
+/// RFC 6762 section 16: names are the same in both cases of ASCII, and no others.
+#[test]
+fn names_are_one_in_both_cases() {
+    let mut world = World::new();
+    world.wish(Goal::Services, "_HTTP._TCP.LOCAL.").wait(300);
+    world.hear(Say::answer().service("Näme._http._tcp.local", HOST, 120));
+    world
+        .hear(Say::answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120))
+        .wait(20);
+    assert_eq!(world.browser.weight().0, 5);
+    world
+        .hear(Say::answer().service("NÄME._http._tcp.local", HOST, 120))
+        .wait(20);
+    assert_eq!(world.browser.weight().0, 8);
+    // RFC 6762 section 16: "Any occurrence of the Unicode character U+FEFF ... MUST be interpreted as being an actual intended
+    // part of the name"
+    world
+        .hear(Say::answer().service("\u{feff}Näme._http._tcp.local", HOST, 120))
+        .wait(20);
+    assert_eq!(world.browser.weight().0, 11);
+}
+
+#[test]
+fn short_times_are_not_lengthened_and_long_ones_are_bounded() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    world.hear(Say::answer().ptr(HTTP, 2, A)).wait(1999);
+    assert!(world.knows(A));
+    world.wait(2);
+    assert!(!world.knows(A));
+    world
+        .hear(Say::answer().ptr(HTTP, u32::MAX, A))
+        .wait(86_399_000);
+    assert!(world.knows(A));
+    world.wait(2000);
+    assert!(!world.knows(A));
+}
+
+#[test]
+fn what_a_link_loses_is_told() {
+    let mut world = settled(4500);
+    world.up(1);
+    world.wait(300);
+    world
+        .hear_on(
+            1,
+            PEER,
+            Cast::Multicast,
+            &Say::answer().service(A, HOST, 120).0,
+        )
+        .wait(2000);
+    world.lines();
+    world.down(0);
+    world.wait(20);
+    assert_eq!(world.lines(), [format!("Removed 0 {A}")]);
+    assert_eq!(world.browser.weight().0, 5);
+    // What is said there now is not heard.
+    world.hear(Say::answer().service(A, HOST, 120)).wait(20);
+    assert_eq!(world.browser.weight().0, 5);
+}

@@ -1,0 +1,76 @@
+//! Many hosts, and little time.
+
+use super::super::{Goal, Limits};
+use super::world::{Say, World};
+use std::time::Instant;
+
+const HTTP: &str = "_http._tcp.local";
+
+#[test]
+fn thousands_of_hosts_within_a_minute_stay_within_bounds() {
+    let limits = Limits::USUAL;
+    let mut world = World::of(&limits);
+    world.wish(Goal::Services, HTTP).wait(300);
+    let begin = Instant::now();
+    for count in 0..5000 {
+        let say = Say::answer().service(
+            &format!("instance {count}.{HTTP}"),
+            &format!("host-{count}.local"),
+            120,
+        );
+        world.hear(say).wait(12);
+        let (records, bytes) = world.browser.weight();
+        assert!(records <= limits.records && bytes <= limits.content_bytes);
+    }
+    let took = begin.elapsed();
+    // Unoptimised and on a busy machine: far below a second of each second.
+    assert!(took.as_secs() < 30, "{took:?}");
+    println!(
+        "{took:?}, {:?}, {} messages",
+        world.browser.weight(),
+        world.sent.len()
+    );
+    assert!(world.browser.weight().0 > limits.records * 3 / 4);
+    assert!(world.sent.len() < 200, "{}", world.sent.len());
+    // As many as there is room for are known, all the time.
+    let count = |world: &World, what: &str| {
+        let of = world.told.iter().filter(|line| line.1.starts_with(what));
+        of.count()
+    };
+    let known = count(&world, "Resolved");
+    assert!(
+        (300..500).contains(&known) && count(&world, "Removed") == 0,
+        "{known}"
+    );
+    // When nobody says them again, they are gone, and there is room for others.
+    world.wait(130_000);
+    assert_eq!(count(&world, "Removed"), count(&world, "Added"));
+    world
+        .hear(Say::answer().service(&format!("late.{HTTP}"), "late.local", 120))
+        .wait(20);
+    assert_eq!(count(&world, "Resolved"), known + 1);
+}
+
+/// As many records as a message holds, each new, a thousand times: no message costs more than another.
+#[test]
+fn a_full_table_is_as_fast_as_an_empty_one() {
+    let mut world = World::of(&Limits::USUAL);
+    let message = |number: usize| {
+        (0..200).fold(Say::answer(), |say, count| {
+            say.ptr(HTTP, 4500, &format!("{number} {count}.{HTTP}"))
+        })
+    };
+    let mut took = |from: usize| {
+        let messages: Vec<_> = (from..from + 10).map(message).collect();
+        let begin = Instant::now();
+        for say in messages {
+            world.hear(say);
+        }
+        begin.elapsed()
+    };
+    let first = took(0);
+    let mut rounds: Vec<_> = (1..20).map(|round| took(round * 10)).collect();
+    rounds.sort();
+    println!("{first:?}, then {:?}", rounds[9]);
+    assert!(rounds[9] < first * 20, "{first:?} {:?}", rounds[9]);
+}

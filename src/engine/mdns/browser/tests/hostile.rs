@@ -1,0 +1,304 @@
+//! Inputs that other implementations broke at.
+
+use super::super::{Goal, Limits};
+use super::world::{FLUSH, PEER, Say, World, wire};
+use crate::engine::mdns::Cast;
+use crate::wire::dns::{CLASS_IN, kind};
+
+const HTTP: &str = "_http._tcp.local";
+const HOST: &str = "h.local";
+
+/// RFC 6762 section 18.14: "implementations MUST correctly decode compressed names appearing within the rdata"
+#[test]
+fn compressed_names_are_read_wherever_they_are() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    // At 12 the type, from 29 the pointer's content: an instance before it.
+    let say = Say::answer()
+        .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\x01a\xc0\x0c")
+        .record(
+            3,
+            b"\xc0\x28",
+            kind::SRV,
+            FLUSH,
+            120,
+            b"\0\0\0\0\0\x50\x01h\xc0\x17",
+        )
+        .record(3, b"\xc0\x28", kind::TXT, FLUSH, 120, b"\0")
+        .record(3, b"\x01h\xc0\x17", kind::A, FLUSH, 120, &[192, 0, 2, 9]);
+    assert_eq!(say.0[0x28..0x2c], *b"\x01a\xc0\x0c");
+    assert_eq!(say.0[0x17..0x1d], *b"\x05local");
+    world.hear(say).wait(20);
+    assert_eq!(
+        world.lines()[1],
+        "Resolved 0 a._http._tcp.local h.local 192.0.2.9 80 \0"
+    );
+}
+
+/// CVE-2006-6870 and others: pointers that lead to themselves, ahead, or through many others.
+#[test]
+fn pointers_that_lead_nowhere_leave_nothing_behind() {
+    for name in [
+        &b"\xc0\x0c"[..],
+        b"\xc0\x0e\xc0\x0c",
+        b"\x01a\xc0\x0c",
+        b"\xff\xff",
+        b"\xc0",
+    ] {
+        let mut world = World::new();
+        world.hear(Say::answer().record(1, name, kind::A, FLUSH, 120, &[1, 2, 3, 4]));
+        assert_eq!(world.browser.weight().0, 0, "{name:?}");
+    }
+    // In content, only that record is broken.
+    let mut world = World::new();
+    let say = Say::answer()
+        .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\xc0\xff")
+        .record(1, &wire(HTTP), kind::SRV, CLASS_IN, 120, b"\0\0\0\0\0")
+        .record(1, &wire(HTTP), kind::CNAME, CLASS_IN, 120, b"")
+        .record(1, &wire(HOST), kind::A, FLUSH, 120, &[1, 2, 3])
+        .record(1, &wire(HOST), kind::AAAA, FLUSH, 120, &[0; 17])
+        .record(1, &wire(HOST), kind::A, FLUSH, 120, &[1, 2, 3, 4]);
+    world.hear(say);
+    assert_eq!(world.browser.weight().0, 1);
+}
+
+/// CVE-2010-2244, CVE-2008-5081: nothing at all, and from port 0.
+#[test]
+fn no_byte_and_no_port_do_no_harm() {
+    let mut world = World::new();
+    let good = Say::answer().service("a._http._tcp.local", HOST, 120).0;
+    world.hear_from(PEER, Cast::Multicast, b"");
+    world.hear_from("192.0.2.9:0", Cast::Multicast, &good);
+    for len in 0..good.len() {
+        world.hear_from(PEER, Cast::Multicast, &good[..len]);
+    }
+    assert_eq!(world.browser.weight(), (0, 0));
+    // A link that there is not.
+    for link in [1, 8, 255] {
+        world.hear_on(link, PEER, Cast::Multicast, &good);
+    }
+    assert_eq!(world.browser.weight(), (0, 0));
+}
+
+/// CVE-2026-24401, CVE-2025-68471: `h.local CNAME h.local`, two aliases of one name, and aliases in a ring.
+#[test]
+fn aliases_in_a_ring_are_followed_a_few_steps() {
+    let rings: [&[(&str, &str)]; 3] = [
+        &[(HOST, HOST)],
+        &[(HOST, "i.local"), (HOST, "j.local")],
+        &[(HOST, "i.local"), ("i.local", "j.local"), ("j.local", HOST)],
+    ];
+    for ring in rings {
+        let mut world = World::new();
+        world.wish(Goal::Host, HOST).wait(300);
+        for _ in 0..10 {
+            for (from, to) in ring {
+                world.hear(Say::answer().cname(from, 120, to)).wait(2000);
+            }
+        }
+        assert!(world.browser.weight().0 <= ring.len());
+        world.wait(500_000);
+        assert!(world.sent.len() < 100, "{}", world.sent.len());
+        assert_eq!(world.lines(), ["TimedOut 0 h.local"]);
+    }
+}
+
+/// CVE-2025-68468: an alias of a record that is about to end.
+#[test]
+fn an_alias_outlives_what_it_stands_for() {
+    let mut world = World::new();
+    world.wish(Goal::Host, HOST).wait(300);
+    world.hear(
+        Say::answer()
+            .cname(HOST, 120, "i.local")
+            .a("i.local", 1, [1, 2, 3, 4]),
+    );
+    world.wait(10_000);
+    assert_eq!(world.lines(), ["Found 0 i.local i.local 1.2.3.4"]);
+    assert_eq!(world.browser.weight().0, 1);
+}
+
+/// CVE-2026-47184: names without end, and times that shift.
+#[test]
+fn names_without_end_stay_within_bounds() {
+    let limits = Limits {
+        records: 512,
+        names: 512,
+        questions: 64,
+        content_bytes: 16_384,
+    };
+    let mut world = World::of(&limits);
+    world.wish(Goal::Services, HTTP).wait(300);
+    world
+        .hear(Say::answer().service("a._http._tcp.local", HOST, 4500))
+        .wait(20);
+    for count in 0..10_000 {
+        let name = format!("n{count}.local");
+        world.hear(
+            Say::answer()
+                .a(&name, 86_400, [1, 2, 3, 4])
+                .txt(&name, 86_400, &[7; 100]),
+        );
+        let (records, bytes) = world.browser.weight();
+        assert!(records <= limits.records && bytes <= limits.content_bytes);
+    }
+    // What somebody wants is the last to go.
+    world.wait(5000);
+    assert!(world.knows("a._http._tcp.local"));
+    assert!(world.browser.weight().0 > 100);
+    let mut world = World::of(&limits);
+    for ttl in 1..10_000 {
+        world.hear(Say::answer().a(HOST, ttl, [1, 2, 3, 4]));
+    }
+    assert_eq!(world.browser.weight(), (1, 8));
+    world.wait(20);
+    assert_eq!(world.browser.poll_at(), crate::time::Instant::NEVER);
+}
+
+/// GHSA of python-zeroconf: contents that alternate.
+#[test]
+fn contents_that_alternate_do_not_add_up() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    for count in 0..2000u16 {
+        let text = format!("\x08{:08}", count % 200);
+        world.hear(Say::answer().service("a._http._tcp.local", HOST, 120).txt(
+            "a._http._tcp.local",
+            120,
+            text.as_bytes(),
+        ));
+        world.ms += 20;
+        assert!(world.browser.weight().0 <= 70);
+    }
+    // Those of the last second are all true, until one comes later.
+    world
+        .wait(2000)
+        .hear(Say::answer().service("a._http._tcp.local", HOST, 120))
+        .wait(2000);
+    assert_eq!(world.browser.weight().0, 5);
+    assert!(world.knows("a._http._tcp.local"));
+}
+
+/// RFC 6762 section 24.2: "Compliant Multicast DNS implementations MUST support names up to 255 bytes plus a terminating zero,
+/// i.e., 256 bytes total."
+#[test]
+fn the_longest_name_is_as_good_as_others() {
+    let label = "x".repeat(63);
+    let name = format!("{label}.{label}.{label}.{}.local", "y".repeat(56));
+    assert_eq!(wire(&name).len(), 256);
+    let mut world = World::new();
+    world.wish(Goal::Host, &name).wait(300);
+    assert!(world.sent[0].asks_for(&name, kind::A));
+    world
+        .hear(Say::answer().a(&name, 120, [1, 2, 3, 4]))
+        .wait(20);
+    assert_eq!(world.lines(), [format!("Found 0 {name} {name} 1.2.3.4")]);
+}
+
+#[test]
+fn names_of_many_labels_push_nobody_out() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    world.hear(Say::answer().service("a._http._tcp.local", HOST, 120));
+    let weight = world.browser.weight();
+    for count in 0..1000 {
+        let name = format!("{count}.{}", "a.".repeat(100));
+        world.hear(Say::answer().a(&name, 120, [1, 2, 3, 4]));
+    }
+    assert_eq!(world.browser.weight(), weight);
+}
+
+/// CVE-2023-38469: content of 65,535 bytes cannot come in one message; the largest that can is refused or kept whole.
+#[test]
+fn large_contents_are_whole_or_not_there() {
+    for (room, len, expect) in [
+        (65_535, 8900, true),
+        (4096, 1000, true),
+        (4096, 4090, false),
+    ] {
+        let mut world = World::of(&Limits {
+            content_bytes: room,
+            ..Limits::USUAL
+        });
+        world.wish(Goal::Services, HTTP).wait(300);
+        let text: Vec<u8> = (0..len).map(|at| at as u8).collect();
+        let name = "a._http._tcp.local";
+        world
+            .hear(Say::answer().service(name, HOST, 120))
+            .wait(2000);
+        world.hear(Say::answer().txt(name, 120, &text)).wait(100);
+        let lines = world.lines();
+        assert_eq!(
+            lines.iter().any(|line| line.starts_with("Changed")),
+            expect,
+            "{len}"
+        );
+        world.wait(500);
+        let now = world.now();
+        let of = world
+            .browser
+            .cache
+            .names
+            .find(crate::wire::dns::Name::of(&wire(name)))
+            .unwrap();
+        let cache = &world.browser.cache;
+        let mut texts = cache.of(of, 0).filter(|(_, entry)| entry.kind == kind::TXT);
+        assert_eq!(
+            texts.any(|(_, entry)| entry.holds(now) && cache.content(entry) == &text[..]),
+            expect
+        );
+        // Known answers that no message has room for are not said, and nothing waits for them.
+        world.wait(200_000);
+    }
+}
+
+#[test]
+fn noise_does_no_harm() {
+    let good = Say::answer()
+        .service("a._http._tcp.local", HOST, 120)
+        .cname("c.local", 120, HOST)
+        .ptr("_services._dns-sd._udp.local", 120, HTTP)
+        .asks(HTTP, kind::PTR, CLASS_IN);
+    let mut world = World::new();
+    world
+        .wish(Goal::Everything, "_services._dns-sd._udp.local")
+        .wish(Goal::Host, "c.local");
+    let mut seed = 3u64;
+    let mut next = |below: usize| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    for _ in 0..30_000 {
+        let mut bytes = good.0.clone();
+        for _ in 0..next(6) {
+            let at = next(bytes.len());
+            bytes[at] = next(256) as u8;
+        }
+        if next(8) == 0 {
+            bytes[2] = 0;
+        }
+        let cast = [Cast::Multicast, Cast::Unicast, Cast::Unknown][next(3)];
+        world.hear_from(PEER, cast, &bytes);
+        world.wait(next(3000) as u64);
+        (world.sent.clear(), world.told.clear());
+    }
+    let (records, bytes) = world.browser.weight();
+    assert!(records <= 256 && bytes <= 8192);
+    // Once all is over, nothing is left.
+    for name in ["_services._dns-sd._udp.local", "c.local"] {
+        world.forget(name);
+    }
+    world.down(0);
+    world.wait(100_000_000);
+    assert_eq!(world.browser.weight(), (0, 0));
+    assert_eq!(
+        world
+            .browser
+            .cache
+            .names
+            .find(crate::wire::dns::Name::of(&wire("local"))),
+        None
+    );
+}

@@ -1,0 +1,340 @@
+//! Types, services, and what is told of them.
+
+use super::super::Goal;
+use super::world::{PEER_V6, Say, World, wire};
+use crate::engine::mdns::Cast;
+use crate::wire::dns::{CLASS_IN, kind};
+
+const HTTP: &str = "_http._tcp.local";
+const A: &str = "a._http._tcp.local";
+const HOST: &str = "h.local";
+const TYPES: &str = "_services._dns-sd._udp.local";
+
+fn browsing() -> World {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    world
+}
+
+#[test]
+fn a_service_is_told_with_all_that_is_known_of_it() {
+    let mut world = browsing();
+    world.hear(Say::answer().service(A, HOST, 120)).wait(20);
+    assert_eq!(
+        world.lines(),
+        [
+            format!("Added 0 {A}"),
+            format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1")
+        ]
+    );
+    // All came at once: nothing more is asked, but for others of its type.
+    world.sent.clear();
+    world.wait(60_000);
+    assert!(
+        world
+            .sent
+            .iter()
+            .all(|sent| sent.asks == [(HTTP.into(), kind::PTR, false)])
+    );
+}
+
+/// RFC 6763 section 12: "Clients MUST be capable of functioning correctly with DNS servers (and Multicast DNS Responders) that
+/// fail to generate these additional records automatically, by issuing subsequent queries for any further record(s) they
+/// require."
+#[test]
+fn what_did_not_come_along_is_asked_for() {
+    let mut world = browsing();
+    let start = world.ms;
+    world.hear(Say::answer().ptr(HTTP, 4500, A)).wait(200);
+    assert_eq!(world.asked(start, A, kind::SRV).len(), 1);
+    assert_eq!(
+        world.asked(start, A, kind::TXT),
+        world.asked(start, A, kind::SRV)
+    );
+    let start = world.ms;
+    world.hear(Say::answer().srv(A, 120, 80, HOST)).wait(200);
+    assert_eq!(world.asked(start, HOST, kind::A).len(), 1);
+    assert_eq!(
+        world.asked(start, HOST, kind::AAAA),
+        world.asked(start, HOST, kind::A)
+    );
+    world.hear(Say::answer().txt(A, 4500, b"\x01k")).wait(2000);
+    assert_eq!(world.lines(), [format!("Added 0 {A}")]);
+    // Until somebody answers, it is asked for again and again.
+    assert_eq!(world.asked(start, HOST, kind::A).len(), 2);
+    assert_eq!(world.asked(start, A, kind::SRV).len(), 0);
+    world.hear(Say::answer().aaaa(HOST, 120, 7)).wait(20);
+    assert_eq!(
+        world.lines()[0],
+        format!("Resolved 0 {A} {HOST} fe80::7 80 \u{1}k")
+    );
+}
+
+/// RFC 6763 section 6.1: "DNS-SD clients MUST treat the following as equivalent": no byte, a single zero, no TXT record.
+#[test]
+fn no_text_is_an_empty_text() {
+    for text in [Some(&b""[..]), Some(b"\0"), None] {
+        let mut world = browsing();
+        let mut say =
+            Say::answer()
+                .ptr(HTTP, 120, A)
+                .srv(A, 120, 80, HOST)
+                .a(HOST, 120, [1, 2, 3, 4]);
+        say = match text {
+            Some(text) => say.txt(A, 120, text),
+            None => say.nsec(A, 120, &[kind::SRV]),
+        };
+        world.hear(say).wait(20);
+        let lines = world.lines();
+        assert_eq!(lines[1], format!("Resolved 0 {A} {HOST} 1.2.3.4 80 \0"));
+        // Both forms are one record.
+        if text.is_some() {
+            let weight = world.browser.weight();
+            world
+                .hear(Say::answer().txt(A, 120, b"\0").txt(A, 120, b""))
+                .wait(2000);
+            assert_eq!((world.browser.weight(), world.lines().len()), (weight, 1));
+        }
+    }
+}
+
+#[test]
+fn what_changed_is_told_once() {
+    let mut world = browsing();
+    world.hear(Say::answer().service(A, HOST, 120)).wait(3000);
+    world.lines();
+    world.hear(Say::answer().txt(A, 120, b"\x03a=2")).wait(5000);
+    assert_eq!(
+        world.lines(),
+        [format!("Changed 0 {A} {HOST} 192.0.2.9 80 \u{3}a=2")]
+    );
+    world.hear(Say::answer().srv(A, 120, 81, HOST)).wait(5000);
+    assert_eq!(
+        world.lines(),
+        [format!("Changed 0 {A} {HOST} 192.0.2.9 81 \u{3}a=2")]
+    );
+    // Another host, whose address is not known yet.
+    world
+        .hear(Say::answer().srv(A, 120, 81, "i.local"))
+        .wait(1000);
+    assert_eq!(world.lines(), [""; 0]);
+    world
+        .hear(Say::answer().a("i.local", 120, [192, 0, 2, 5]))
+        .wait(5000);
+    assert_eq!(
+        world.lines(),
+        [format!("Changed 0 {A} i.local 192.0.2.5 81 \u{3}a=2")]
+    );
+    // The same again is nothing new.
+    world
+        .hear(
+            Say::answer()
+                .srv(A, 120, 81, "i.local")
+                .txt(A, 120, b"\x03a=2"),
+        )
+        .wait(5000);
+    assert_eq!(world.lines(), [""; 0]);
+}
+
+#[test]
+fn both_families_are_told() {
+    let mut world = browsing();
+    world.hear(Say::answer().service(A, HOST, 120)).wait(20);
+    world.lines();
+    let say = Say::answer().service(A, HOST, 120).aaaa(HOST, 120, 9);
+    world.hear_from(PEER_V6, Cast::Multicast, &say.0).wait(2000);
+    assert_eq!(
+        world.lines()[..2],
+        [
+            format!("Added 0v6 {A}"),
+            format!("Resolved 0v6 {A} {HOST} fe80::9 80 \u{3}a=1")
+        ]
+    );
+    world.hear(Say::answer().ptr(HTTP, 0, A)).wait(1100);
+    assert_eq!(
+        world.lines(),
+        [format!("Removed 0 {A}"), format!("Removed 0v6 {A}")]
+    );
+    assert_eq!(world.browser.weight().0, 5);
+}
+
+/// RFC 6763 section 7.1: subtypes are asked for by a name of their own, and lead to the same services.
+#[test]
+fn subtypes_lead_to_services_of_their_type() {
+    let sub = "_printer._sub._http._tcp.local";
+    let mut world = World::new();
+    world.wish(Goal::Services, sub).wait(300);
+    world
+        .hear(Say::answer().service(A, HOST, 120).ptr(sub, 120, A))
+        .wait(20);
+    assert_eq!(world.lines()[0], format!("Added 0 {A}"));
+    assert_eq!(world.lines().len(), 0);
+    world
+        .hear(Say::answer().ptr(sub, 120, "b._ipp._tcp.local"))
+        .wait(20);
+    assert_eq!(world.lines(), [""; 0]);
+}
+
+/// RFC 6763 section 9: "_services._dns-sd._udp" lists the types that there are.
+#[test]
+fn all_types_lead_to_all_services() {
+    let mut world = World::new();
+    let start = world.ms;
+    world.wish(Goal::Everything, TYPES).wait(200);
+    assert_eq!(world.asked(start, TYPES, kind::PTR).len(), 1);
+    let start = world.ms;
+    world.hear(
+        Say::answer()
+            .ptr(TYPES, 4500, HTTP)
+            .ptr(TYPES, 4500, "_ipp._tcp.local"),
+    );
+    world.wait(200);
+    assert_eq!(world.asked(start, HTTP, kind::PTR).len(), 1);
+    assert_eq!(
+        world.asked(start, "_ipp._tcp.local", kind::PTR),
+        world.asked(start, HTTP, kind::PTR)
+    );
+    world.hear(Say::answer().service(A, HOST, 120)).wait(20);
+    let lines = world.lines();
+    assert_eq!(
+        lines[..2],
+        ["Type 0 _http._tcp.local", "Type 0 _ipp._tcp.local"]
+    );
+    assert_eq!(lines[2], format!("Added 0 {A}"));
+    assert!(lines[3].starts_with("Resolved") && lines.len() == 4);
+    // When nothing more comes, that is all: those of a type have the same time as all.
+    world.wait(3000);
+    assert_eq!(
+        world.told,
+        [(start + 10 + 1120, format!("AllForNow 0 {TYPES}"))]
+    );
+    // Types that are wanted alone lead nowhere.
+    let mut world = World::new();
+    world.wish(Goal::Types, TYPES).wait(200);
+    world.hear(Say::answer().ptr(TYPES, 4500, HTTP)).wait(5000);
+    assert_eq!(world.asked(0, HTTP, kind::PTR).len(), 0);
+    assert_eq!(world.lines().len(), 2);
+}
+
+#[test]
+fn what_is_no_type_and_no_service_leads_nowhere() {
+    let mut world = World::new();
+    world.wish(Goal::Everything, TYPES).wait(200);
+    for strange in [
+        TYPES,
+        "local",
+        "",
+        "_tcp.local",
+        "http._tcp.local",
+        "_http.tcp.local",
+        "_http._tcp.example",
+        "a._http._tcp.local",
+    ] {
+        world.hear(Say::answer().ptr(TYPES, 4500, strange));
+    }
+    world.hear(Say::answer().ptr(TYPES, 4500, HTTP)).wait(200);
+    for strange in [
+        HTTP,
+        "",
+        "local",
+        "a.b._http._tcp.local",
+        "a._ipp._tcp.local",
+        TYPES,
+    ] {
+        world.hear(Say::answer().ptr(HTTP, 4500, strange));
+    }
+    world.wait(10_000);
+    assert_eq!(
+        world.lines(),
+        ["Type 0 _http._tcp.local", &format!("AllForNow 0 {TYPES}")]
+    );
+    let asked = world.sent.iter().flat_map(|sent| &sent.asks);
+    assert!(
+        asked
+            .clone()
+            .all(|asked| [HTTP, TYPES].contains(&&asked.0[..]))
+    );
+}
+
+#[test]
+fn this_is_all_for_now_when_all_are_resolved() {
+    // Nobody there.
+    let mut world = World::new();
+    let start = world.ms;
+    world.wish(Goal::Services, HTTP).wait(10_000);
+    assert_eq!(world.told, [(start + 1120, format!("AllForNow 0 {HTTP}"))]);
+    // Somebody who takes his time, and somebody who never answers.
+    for answers in [true, false] {
+        let mut world = World::new();
+        let start = world.ms;
+        world.wish(Goal::Services, HTTP).wait(200);
+        world.hear(Say::answer().ptr(HTTP, 4500, A)).wait(1800);
+        if answers {
+            world.hear(Say::answer().service(A, HOST, 120));
+        }
+        world.wait(10_000);
+        let last = world.told.last().unwrap();
+        assert_eq!(last.1, format!("AllForNow 0 {HTTP}"));
+        assert_eq!(last.0 - start, if answers { 2010 } else { 5120 });
+    }
+}
+
+/// RFC 6763 section 5: "clients MUST correctly interpret the priority and weight fields -- i.e., lower-numbered priority
+/// servers should be used in preference"
+#[test]
+fn of_several_servers_the_first_by_priority_is_told() {
+    let mut world = browsing();
+    let srv = |priority: u8, host: &str| [&[0, priority, 0, 0, 0, 80], &wire(host)[..]].concat();
+    let mut say =
+        Say::answer()
+            .ptr(HTTP, 120, A)
+            .txt(A, 120, b"\0")
+            .a("j.local", 120, [1, 2, 3, 4]);
+    for (priority, host) in [(9, "i.local"), (3, "j.local"), (5, "k.local")] {
+        say = say.record(1, &wire(A), kind::SRV, CLASS_IN, 120, &srv(priority, host));
+    }
+    world.hear(say).wait(20);
+    assert_eq!(
+        world.lines()[1],
+        format!("Resolved 0 {A} j.local 1.2.3.4 80 \0")
+    );
+}
+
+/// RFC 6763 section 4.3: dots within the name of an instance are no ends of labels.
+#[test]
+fn names_of_instances_hold_any_characters() {
+    let mut world = browsing();
+    let name = "Dr\\. Ä\\.\u{1} x._http._tcp.local";
+    world.hear(Say::answer().ptr(HTTP, 120, name)).wait(20);
+    assert_eq!(world.lines()[0], "Added 0 Dr. Ä.\u{1} x._http._tcp.local");
+    assert!(
+        world
+            .browser
+            .cache
+            .names
+            .find(crate::wire::dns::Name::of(&wire(name)))
+            .is_some()
+    );
+}
+
+#[test]
+fn our_own_services_are_known_as_such() {
+    let mut world = browsing();
+    let say = Say::answer().service(A, HOST, 120).0;
+    world.browser.handle(
+        world.now(),
+        &crate::engine::mdns::Meta {
+            from: "192.0.2.1:5353".parse().unwrap(),
+            link: 0,
+            cast: Cast::Multicast,
+        },
+        &say,
+        &world.links,
+    );
+    world.ms += 10;
+    let now = world.now();
+    let event = world.browser.next_event(now).unwrap();
+    assert!(event.is_own);
+    let event = world.browser.next_event(now).unwrap();
+    assert_eq!(event.addresses().count(), 1);
+}

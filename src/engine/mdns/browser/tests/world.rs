@@ -1,0 +1,370 @@
+//! What the tests have in common: a browser on a link, a clock, and words for messages and events.
+
+use super::super::{Browser, Goal, Limits, Wish};
+use crate::engine::mdns::{Cast, LINK_COUNT_MAX, Link, Meta, NameId, Names, Random, To};
+use crate::time::Instant;
+use crate::wire::dns::{CLASS_IN, Message, Name, TOP_BIT, flag, kind};
+use core::net::SocketAddr;
+
+pub(super) const PEER: &str = "192.0.2.9:5353";
+pub(super) const PEER_V6: &str = "[fe80::9]:5353";
+pub(super) const FLUSH: u16 = CLASS_IN | TOP_BIT;
+
+/// A name in the form without pointers. A dot within a label is written as `\.`.
+pub(super) fn wire(name: &str) -> Vec<u8> {
+    let mut wire = Vec::new();
+    for label in name
+        .replace("\\.", "\0")
+        .split('.')
+        .filter(|label| !label.is_empty())
+    {
+        let label = label.replace('\0', ".");
+        wire.push(label.len() as u8);
+        wire.extend_from_slice(label.as_bytes());
+    }
+    wire.push(0);
+    wire
+}
+
+fn text(name: Name<'_>) -> String {
+    let labels: Vec<_> = name.labels().map(String::from_utf8_lossy).collect();
+    labels.join(".")
+}
+
+/// A message, record by record.
+#[derive(Clone)]
+pub(super) struct Say(pub(super) Vec<u8>);
+
+impl Say {
+    pub(super) fn answer() -> Self {
+        Self(vec![0, 0, 0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    pub(super) fn query() -> Self {
+        Self(vec![0; 12])
+    }
+
+    pub(super) fn flags(mut self, flags: u16) -> Self {
+        self.0[2..4].copy_from_slice(&flags.to_be_bytes());
+        self
+    }
+
+    fn count(&mut self, which: usize) {
+        let at = 4 + 2 * which;
+        let count = u16::from_be_bytes([self.0[at], self.0[at + 1]]) + 1;
+        self.0[at..at + 2].copy_from_slice(&count.to_be_bytes());
+    }
+
+    pub(super) fn asks(mut self, name: &str, kind: u16, class: u16) -> Self {
+        self.count(0);
+        self.0.extend_from_slice(&wire(name));
+        self.0.extend_from_slice(&kind.to_be_bytes());
+        self.0.extend_from_slice(&class.to_be_bytes());
+        self
+    }
+
+    pub(super) fn record(
+        mut self,
+        section: usize,
+        name: &[u8],
+        kind: u16,
+        class: u16,
+        ttl: u32,
+        data: &[u8],
+    ) -> Self {
+        self.count(section);
+        self.0.extend_from_slice(name);
+        self.0.extend_from_slice(&kind.to_be_bytes());
+        self.0.extend_from_slice(&class.to_be_bytes());
+        self.0.extend_from_slice(&ttl.to_be_bytes());
+        self.0.extend_from_slice(&(data.len() as u16).to_be_bytes());
+        self.0.extend_from_slice(data);
+        self
+    }
+
+    pub(super) fn ptr(self, name: &str, ttl: u32, target: &str) -> Self {
+        self.record(1, &wire(name), kind::PTR, CLASS_IN, ttl, &wire(target))
+    }
+
+    pub(super) fn srv(self, name: &str, ttl: u32, port: u16, host: &str) -> Self {
+        let mut data = vec![0, 0, 0, 0];
+        data.extend_from_slice(&port.to_be_bytes());
+        data.extend_from_slice(&wire(host));
+        self.record(1, &wire(name), kind::SRV, FLUSH, ttl, &data)
+    }
+
+    pub(super) fn txt(self, name: &str, ttl: u32, content: &[u8]) -> Self {
+        self.record(1, &wire(name), kind::TXT, FLUSH, ttl, content)
+    }
+
+    pub(super) fn a(self, name: &str, ttl: u32, address: [u8; 4]) -> Self {
+        self.record(1, &wire(name), kind::A, FLUSH, ttl, &address)
+    }
+
+    pub(super) fn aaaa(self, name: &str, ttl: u32, last: u8) -> Self {
+        let mut address = [0; 16];
+        (address[0], address[1], address[15]) = (0xfe, 0x80, last);
+        self.record(1, &wire(name), kind::AAAA, FLUSH, ttl, &address)
+    }
+
+    pub(super) fn cname(self, name: &str, ttl: u32, target: &str) -> Self {
+        self.record(1, &wire(name), kind::CNAME, FLUSH, ttl, &wire(target))
+    }
+
+    /// A denial of all kinds but these.
+    pub(super) fn nsec(self, name: &str, ttl: u32, kinds: &[u16]) -> Self {
+        let mut data = wire(name);
+        let mut map = [0u8; 32];
+        for kind in kinds {
+            map[usize::from(kind >> 3)] |= 0x80 >> (kind & 7);
+        }
+        let len = 32
+            - map
+                .iter()
+                .rev()
+                .take_while(|byte| **byte == 0)
+                .count()
+                .min(31);
+        data.extend_from_slice(&[0, len as u8]);
+        data.extend_from_slice(&map[..len]);
+        self.record(1, &wire(name), kind::NSEC, FLUSH, ttl, &data)
+    }
+
+    /// All of a service, and of its host.
+    pub(super) fn service(self, name: &str, host: &str, ttl: u32) -> Self {
+        let (_, of) = name.split_once('.').unwrap();
+        self.ptr(of, ttl, name)
+            .srv(name, ttl, 80, host)
+            .txt(name, ttl, b"\x03a=1")
+            .a(host, ttl, [192, 0, 2, 9])
+            .nsec(host, ttl, &[kind::A])
+    }
+}
+
+/// A message that was sent: when, and what it asks and knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) ms: u64,
+    pub(super) link: u8,
+    pub(super) flags: u16,
+    pub(super) len: usize,
+    /// Name, kind, and whether an answer to us alone will do.
+    pub(super) asks: Vec<(String, u16, bool)>,
+    /// Name, kind, class, seconds.
+    pub(super) knows: Vec<(String, u16, u16, u32)>,
+}
+
+impl Sent {
+    pub(super) fn asks_for(&self, name: &str, kind: u16) -> bool {
+        self.asks
+            .iter()
+            .any(|(asked, of, _)| asked == name && *of == kind)
+    }
+}
+
+pub(super) struct World {
+    pub(super) browser: Browser,
+    pub(super) links: [Link; LINK_COUNT_MAX],
+    pub(super) ms: u64,
+    pub(super) sent: Vec<Sent>,
+    /// Each with its instant.
+    pub(super) told: Vec<(u64, String)>,
+    /// How often it was awake by itself, and did nothing that can be seen.
+    pub(super) idle_count: usize,
+}
+
+fn plain(names: &Names, name: NameId) -> String {
+    let labels: Vec<_> = names
+        .labels(name)
+        .map(|label| String::from_utf8_lossy(label.bytes).into_owned())
+        .collect();
+    labels.join(".")
+}
+
+impl World {
+    /// A browser on link 0, since a while.
+    pub(super) fn new() -> Self {
+        Self::of(&Limits {
+            records: 256,
+            names: 256,
+            questions: 128,
+            content_bytes: 8192,
+        })
+    }
+
+    pub(super) fn of(limits: &Limits) -> Self {
+        let mut world = Self {
+            browser: Browser::new(limits, Random::new(&[7; 16])),
+            links: Default::default(),
+            ms: 100_000,
+            sent: Vec::new(),
+            told: Vec::new(),
+            idle_count: 0,
+        };
+        world.up(0);
+        world
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        Instant::from_ms(self.ms)
+    }
+
+    pub(super) fn up(&mut self, link: u8) {
+        let state = &mut self.links[usize::from(link)];
+        for (address, bits) in [("192.0.2.1", 24), ("fe80::1", 64)] {
+            let _ = state.addresses.push((address.parse().unwrap(), bits));
+        }
+        self.change(link);
+    }
+
+    pub(super) fn down(&mut self, link: u8) {
+        self.links[usize::from(link)].addresses.clear();
+        self.change(link);
+    }
+
+    pub(super) fn change(&mut self, link: u8) {
+        let state = &self.links[usize::from(link)];
+        self.browser
+            .link_changed(Instant::from_ms(self.ms), link, state);
+    }
+
+    pub(super) fn wish(&mut self, goal: Goal, name: &str) -> &mut Self {
+        self.wish_of(goal, name, 3)
+    }
+
+    pub(super) fn wish_of(&mut self, goal: Goal, name: &str, families: u8) -> &mut Self {
+        let name = wire(name);
+        let wish = Wish {
+            goal,
+            name: Name::of(&name),
+            links: u8::MAX,
+            resolves: true,
+            families,
+        };
+        assert!(self.browser.wish(Instant::from_ms(self.ms), &wish));
+        self
+    }
+
+    /// All that is to be sent and told now; how much that is.
+    pub(super) fn drain(&mut self) -> usize {
+        let now = self.now();
+        let before = self.sent.len() + self.told.len();
+        let mut room = [0; 2000];
+        while let Some(transmit) = self.browser.poll_transmit(now, &mut room) {
+            assert_eq!(transmit.to, To::Everybody);
+            let message = Message::parse(&room[..transmit.len]).unwrap();
+            assert_eq!(message.id(), 0);
+            let asks = message.questions().map(|asked| {
+                assert!(asked.asks_in_class());
+                (text(asked.name), asked.kind, asked.wants_unicast())
+            });
+            let knows = message
+                .records()
+                .map(|(_, record)| (text(record.name), record.kind, record.class, record.ttl));
+            let sent = Sent {
+                ms: self.ms,
+                link: transmit.link,
+                flags: message.flags(),
+                len: transmit.len,
+                asks: asks.collect(),
+                knows: knows.collect(),
+            };
+            self.sent.push(sent);
+            assert!(self.sent.len() < before + 10_000, "it never ends");
+        }
+        while let Some(event) = self.browser.next_event(now) {
+            let names = event.names();
+            let mut line = format!(
+                "{:?} {}{} {}",
+                event.what,
+                event.link,
+                if event.is_v6 { "v6" } else { "" },
+                plain(names, event.name)
+            );
+            if event.host != NameId::ROOT {
+                line += &format!(" {}", plain(names, event.host));
+            }
+            if let Some(address) = event.address {
+                line += &format!(" {address}");
+            }
+            if event.port != 0 {
+                line += &format!(" {} {}", event.port, String::from_utf8_lossy(event.txt));
+            }
+            self.told.push((self.ms, line));
+            assert!(self.told.len() < before + 10_000, "it never ends");
+        }
+        self.sent.len() + self.told.len() - before
+    }
+
+    /// Lets time pass, with every deadline of the browser kept.
+    pub(super) fn wait(&mut self, ms: u64) -> &mut Self {
+        let end = self.ms + ms;
+        self.drain();
+        loop {
+            let next = self.browser.poll_at();
+            assert!(next > self.now(), "it never rests");
+            if next > Instant::from_ms(end) {
+                break;
+            }
+            self.ms += next.since(self.now()).as_ms();
+            if self.drain() == 0 {
+                self.idle_count += 1;
+            }
+        }
+        self.ms = end;
+        self
+    }
+
+    pub(super) fn hear(&mut self, say: Say) -> &mut Self {
+        self.hear_from(PEER, Cast::Multicast, &say.0)
+    }
+
+    pub(super) fn hear_from(&mut self, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
+        self.hear_on(0, from, cast, bytes)
+    }
+
+    pub(super) fn hear_on(&mut self, link: u8, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
+        let meta = Meta {
+            from: from.parse::<SocketAddr>().unwrap(),
+            link,
+            cast,
+        };
+        let now = self.now();
+        self.browser.handle(now, &meta, bytes, &self.links);
+        self.drain();
+        self
+    }
+
+    pub(super) fn forget(&mut self, name: &str) {
+        let now = self.now();
+        self.browser.forget(now, Name::of(&wire(name)));
+        self.drain();
+    }
+
+    /// What was told since this was called last.
+    pub(super) fn lines(&mut self) -> Vec<String> {
+        self.told.drain(..).map(|(_, line)| line).collect()
+    }
+
+    /// How many milliseconds after `since` a question was sent.
+    pub(super) fn asked(&self, since: u64, name: &str, kind: u16) -> Vec<u64> {
+        let sent = self.sent.iter().filter(|sent| sent.asks_for(name, kind));
+        sent.filter(|sent| sent.ms >= since)
+            .map(|sent| sent.ms - since)
+            .collect()
+    }
+
+    /// The services that are told of, in order.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        let of = |what: &str| {
+            let lines = self.told.iter().filter(|(_, line)| line.starts_with(what));
+            lines.filter(|(_, line)| line.contains(name)).count()
+        };
+        of("Added") > of("Removed")
+    }
+}
+
+/// Every flag of a query of ours is 0, but that more follows.
+pub(super) const fn is_query(flags: u16) -> bool {
+    flags & !flag::TRUNCATED == 0
+}

@@ -1,0 +1,146 @@
+//! Names as people read and write them: labels between dots, and what would be mistaken behind a backslash. RFC 1035 section 5.1.
+
+use super::LABEL_BYTES_MAX;
+
+/// Bytes of a label's text: each of its own may be a backslash and three digits.
+pub const LABEL_TEXT_BYTES_MAX: usize = 4 * LABEL_BYTES_MAX;
+
+/// Writes a label as avahi prints it, `\032` for a blank; how many bytes that are. What has no room is left out.
+#[inline(never)]
+pub fn escape(label: &[u8], room: &mut [u8]) -> usize {
+    let mut len = 0usize;
+    for byte in label {
+        let digit = |by: u8| byte.wrapping_div(by).wrapping_rem(10).wrapping_add(b'0');
+        let coded = [b'\\', digit(100), digit(10), digit(1)];
+        let text = match byte {
+            b'.' | b'\\' => &[b'\\', *byte],
+            b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => core::slice::from_ref(byte),
+            _ => &coded[..],
+        };
+        let end = len.wrapping_add(text.len());
+        let Some(place) = room.get_mut(len..end) else {
+            break;
+        };
+        place.copy_from_slice(text);
+        len = end;
+    }
+    len
+}
+
+/// The byte at the beginning of a text, and what follows it. `None`: a backslash is followed by nothing that it could mean.
+fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
+    match text {
+        [
+            b'\\',
+            a @ b'0'..=b'9',
+            b @ b'0'..=b'9',
+            c @ b'0'..=b'9',
+            rest @ ..,
+        ] => {
+            let digits = [a, b, c].into_iter().fold(0u32, |number, digit| {
+                number.wrapping_mul(10).wrapping_add((digit & 0xf).into())
+            });
+            Some((u8::try_from(digits).ok()?, rest))
+        }
+        [b'\\', b'0'..=b'9', ..] | [b'\\'] | [] => None,
+        [b'\\', byte, rest @ ..] | [byte, rest @ ..] => Some((*byte, rest)),
+    }
+}
+
+/// Reads one label, behind which there is a dot or nothing, into `room`; how many bytes it has, and what follows the dot.
+/// `None`: it is empty, too long, or nothing that is written so.
+#[inline(never)]
+pub fn unescape<'a>(text: &'a [u8], room: &mut [u8]) -> Option<(usize, &'a [u8])> {
+    let (mut len, mut rest) = (0usize, text);
+    while let [first, behind @ ..] = rest {
+        if *first == b'.' {
+            rest = behind;
+            break;
+        }
+        let (byte, behind) = byte(rest)?;
+        *room.get_mut(..LABEL_BYTES_MAX)?.get_mut(len)? = byte;
+        (len, rest) = (len.wrapping_add(1), behind);
+    }
+    (len != 0).then_some((len, rest))
+}
+
+/// Reads a name into `room`, in the form without pointers; how many bytes that are. A dot at its end says nothing.
+/// `None`: a label of it is nothing, or there is no room.
+#[inline(never)]
+pub fn parse(text: &[u8], room: &mut [u8]) -> Option<usize> {
+    let (mut at, mut rest) = (0usize, text);
+    while !rest.is_empty() {
+        let mut label = [0; LABEL_BYTES_MAX];
+        let (len, behind) = unescape(rest, &mut label)?;
+        let (head, to) = room.get_mut(at..)?.split_first_mut()?;
+        *head = len as u8;
+        to.get_mut(..len)?.copy_from_slice(label.get(..len)?);
+        (at, rest) = (at.wrapping_add(1).wrapping_add(len), behind);
+    }
+    *room.get_mut(at)? = 0;
+    Some(at.wrapping_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(label: &[u8]) -> String {
+        let mut room = [0; LABEL_TEXT_BYTES_MAX];
+        let len = escape(label, &mut room);
+        String::from_utf8(room[..len].to_vec()).unwrap()
+    }
+
+    fn read(text: &str) -> Option<Vec<u8>> {
+        let mut room = [0; 256];
+        parse(text.as_bytes(), &mut room).map(|len| room[..len].to_vec())
+    }
+
+    /// RFC 6763 section 4.3: "appropriate precautions MUST be taken to ensure that DNS label boundaries are properly preserved"
+    #[test]
+    fn what_is_written_is_read_as_it_was() {
+        assert_eq!(text(b"my box"), r"my\032box");
+        assert_eq!(text(b"a.b\\c"), r"a\.b\\c");
+        assert_eq!(text("é_-9Z".as_bytes()), r"\195\169_-9Z");
+        for byte in 0..=255 {
+            let label = [byte; LABEL_BYTES_MAX];
+            let text = text(&label);
+            let mut room = [0; LABEL_BYTES_MAX];
+            assert_eq!(unescape(text.as_bytes(), &mut room), Some((63, &b""[..])));
+            assert_eq!(room, label);
+        }
+        // What has no room is left out, never halved.
+        let mut room = [0; 6];
+        assert_eq!(escape(b"ab c", &mut room), 6);
+        assert_eq!(escape(b"abc d", &mut room), 3);
+    }
+
+    #[test]
+    fn names_are_read_label_by_label() {
+        assert_eq!(read("Box.local"), Some(b"\x03Box\x05local\0".to_vec()));
+        assert_eq!(read("Box.local."), Some(b"\x03Box\x05local\0".to_vec()));
+        assert_eq!(
+            read(r"a\.b\032c.local"),
+            Some(b"\x05a.b c\x05local\0".to_vec())
+        );
+        assert_eq!(read(""), Some(b"\0".to_vec()));
+        assert_eq!(read("é"), Some("\u{2}é\0".as_bytes().to_vec()));
+    }
+
+    /// CVE-2021-3468, CVE-2023-38470: names that break off, and labels that are longer than they look.
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let long = "a".repeat(64);
+        let coded = r"\097".repeat(64);
+        let many = "a.".repeat(128);
+        for text in [
+            ".", ".a", "a..b", ".b.c", "a.b..", r"a\", r"\1", r"\12", r"\256", r"\999", &long,
+            &coded, &many,
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let label = "a".repeat(63);
+        assert!(read(&label).is_some() && read(&r"\097".repeat(63)).is_some());
+        assert_eq!(read(&"a.".repeat(127)).map(|name| name.len()), Some(255));
+    }
+}

@@ -1,0 +1,69 @@
+//! The name in reverse of an address. RFC 1035 section 3.5, RFC 3596 section 2.5.
+
+use core::net::IpAddr;
+
+/// Bytes of the longest: 32 digits, `ip6`, `arpa`.
+pub const REVERSE_BYTES_MAX: usize = 64 + 4 + 5 + 1;
+
+/// Writes the name under which the name of an address is found; how many bytes that are.
+#[inline(never)]
+pub fn reverse(address: IpAddr, room: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
+    let mut len = 0usize;
+    let mut put = |bytes: &[u8]| {
+        let end = len.wrapping_add(bytes.len());
+        if let Some(place) = room.get_mut(len..end) {
+            place.copy_from_slice(bytes);
+            len = end;
+        }
+    };
+    match address {
+        IpAddr::V4(address) => {
+            for byte in address.octets().iter().rev() {
+                let digit = |by: u8| byte.wrapping_div(by).wrapping_rem(10).wrapping_add(b'0');
+                let digits = [3, digit(100), digit(10), digit(1)];
+                match byte {
+                    0..10 => put(&[1, digit(1)]),
+                    10..100 => put(&[2, digit(10), digit(1)]),
+                    100.. => put(&digits),
+                }
+            }
+            put(b"\x07in-addr");
+        }
+        IpAddr::V6(address) => {
+            for byte in address.octets().iter().rev() {
+                for digit in [byte & 0xf, byte >> 4] {
+                    let zero = if digit < 10 {
+                        b'0'
+                    } else {
+                        b'a'.wrapping_sub(10)
+                    };
+                    put(&[1, digit.wrapping_add(zero)]);
+                }
+            }
+            put(b"\x03ip6");
+        }
+    }
+    put(b"\x04arpa\0");
+    len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_names_in_reverse() {
+        let text = |address: &str| {
+            let mut room = [0; REVERSE_BYTES_MAX];
+            let len = reverse(address.parse().unwrap(), &mut room);
+            let name = super::super::Name::of(&room[..len]);
+            let labels: Vec<_> = name.labels().map(String::from_utf8_lossy).collect();
+            labels.join(".")
+        };
+        assert_eq!(text("192.0.20.255"), "255.20.0.192.in-addr.arpa");
+        assert_eq!(
+            text("2001:db8::567:89ab"),
+            "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
+        );
+    }
+}
