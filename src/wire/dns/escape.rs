@@ -10,8 +10,8 @@ pub const LABEL_TEXT_BYTES_MAX: usize = 4 * LABEL_BYTES_MAX;
 pub fn escape(label: &[u8], room: &mut [u8]) -> usize {
     let mut len = 0usize;
     for byte in label {
-        let digit = |by: u8| byte.wrapping_div(by).wrapping_rem(10).wrapping_add(b'0');
-        let coded = [b'\\', digit(100), digit(10), digit(1)];
+        let [hundreds, tens, ones] = decimal(*byte);
+        let coded = [b'\\', hundreds, tens, ones];
         let text = match byte {
             b'.' | b'\\' => &[b'\\', *byte],
             b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => core::slice::from_ref(byte),
@@ -25,6 +25,11 @@ pub fn escape(label: &[u8], room: &mut [u8]) -> usize {
         len = end;
     }
     len
+}
+
+/// The three digits of a number.
+pub(super) fn decimal(number: u8) -> [u8; 3] {
+    [number / 100, number / 10 % 10, number % 10].map(|digit| digit | b'0')
 }
 
 /// The byte at the beginning of a text, and what follows it. `None`: a backslash is followed by nothing that it could mean.

@@ -1,5 +1,6 @@
 //! The name in reverse of an address. RFC 1035 section 3.5, RFC 3596 section 2.5.
 
+use super::escape::decimal;
 use core::net::IpAddr;
 
 /// Bytes of the longest: 32 digits, `ip6`, `arpa`.
@@ -19,13 +20,11 @@ pub fn reverse(address: IpAddr, room: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
     match address {
         IpAddr::V4(address) => {
             for byte in address.octets().iter().rev() {
-                let digit = |by: u8| byte.wrapping_div(by).wrapping_rem(10).wrapping_add(b'0');
-                let digits = [3, digit(100), digit(10), digit(1)];
-                match byte {
-                    0..10 => put(&[1, digit(1)]),
-                    10..100 => put(&[2, digit(10), digit(1)]),
-                    100.. => put(&digits),
-                }
+                let digits = decimal(*byte);
+                let zeros = digits.iter().take(2).take_while(|digit| **digit == b'0');
+                let digits = digits.get(zeros.count()..).unwrap_or_default();
+                put(&[digits.len() as u8]);
+                put(digits);
             }
             put(b"\x07in-addr");
         }

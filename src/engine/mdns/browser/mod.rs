@@ -261,7 +261,8 @@ impl Browser {
             }
             return;
         }
-        if !is_for_all && !(is_near && self.awaits(now, meta.link, &message)) {
+        let is_taken = is_for_all || (is_near && self.awaits(now, meta.link, &message));
+        if !is_taken {
             return;
         }
         let mut facts = is::SEEN;

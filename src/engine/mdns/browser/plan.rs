@@ -261,7 +261,7 @@ impl Browser {
         }
         for entry in self.cache.entries.iter_mut() {
             if entry.role == Role::Nothing && !entry.is(is::GONE) {
-                entry.facts &= !(is::CHANGED | is::BOTH * (is::TOLD | is::RESOLVED));
+                entry.facts &= !(is::CHANGED | (is::BOTH * (is::TOLD | is::RESOLVED)));
             }
         }
     }

@@ -282,7 +282,8 @@ fn noise_does_no_harm() {
         let cast = [Cast::Multicast, Cast::Unicast, Cast::Unknown][next(3)];
         world.hear_from(PEER, cast, &bytes);
         world.wait(next(3000) as u64);
-        (world.sent.clear(), world.told.clear());
+        world.sent.clear();
+        world.told.clear();
     }
     let (records, bytes) = world.browser.weight();
     assert!(records <= 256 && bytes <= 8192);
