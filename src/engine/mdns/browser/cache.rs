@@ -196,7 +196,6 @@ const fn key(name: NameId, target: NameId) -> usize {
 /// What there is to know of a record besides the record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
-    pub(super) now: Instant,
     pub(super) link: LinkId,
     /// [`is::OWN`] and [`is::SEEN`].
     pub(super) facts: u16,
@@ -206,6 +205,8 @@ pub(super) struct Heard {
 /// Everything that is known.
 #[derive(Debug)]
 pub(super) struct Cache {
+    /// When what is done now is done.
+    pub(super) now: Instant,
     pub(super) names: Names,
     pub(super) entries: Slots<Entry>,
     chains: Chains,
@@ -219,6 +220,7 @@ pub(super) struct Cache {
 impl Cache {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
+            now: Instant::default(),
             names: Names::new(limits.names),
             entries: Slots::new(limits.records),
             chains: Chains::new(limits.records.next_power_of_two(), limits.records),
@@ -237,74 +239,83 @@ impl Cache {
         self.contents.get(entry.content)
     }
 
-    /// The records of a name on a link, but for those that are many by nature.
-    pub(super) fn of(&self, name: NameId, link: LinkId) -> Of<'_> {
-        Of {
-            without: is::GONE,
-            ..self.all_of(name, NameId::ROOT, link)
-        }
-    }
-
-    /// Those that are in the list of a target, and those that are gone, too.
+    /// The records of a name on a link that are in the list of a target.
     fn all_of(&self, name: NameId, target: NameId, link: LinkId) -> Of<'_> {
         Of {
             cache: self,
             name,
             link,
             at: self.chains.first(key(name, target)),
-            without: 0,
         }
     }
 
-    /// The records of a name one after another, for who changes them.
+    /// The records of a name on a link one after another, but for those that are many by nature, and those that are gone.
+    #[inline(never)]
     pub(super) fn step(&self, name: NameId, link: LinkId, from: Option<usize>) -> Option<usize> {
-        let mut of = self.of(name, link);
+        let mut of = self.all_of(name, NameId::ROOT, link);
         if let Some(from) = from {
             of.at = self.chains.next(from as u16);
         }
-        of.next().map(|(at, _)| at)
+        loop {
+            let (at, entry) = of.next()?;
+            if !entry.is(is::GONE) {
+                return Some(at);
+            }
+        }
     }
 
     /// Where it is said that a name has no records of this kind.
-    pub(super) fn denial(
+    #[inline(never)]
+    pub(super) fn denial(&self, name: NameId, link: LinkId, kind: u16) -> Option<usize> {
+        let mut from = None;
+        loop {
+            let (at, entry) = self.next_of(name, link, kind::NSEC, from)?;
+            if Record::alone(kind::NSEC, self.content(entry)).lists(kind) == Some(false) {
+                return Some(at);
+            }
+            from = Some(at);
+        }
+    }
+
+    /// The next record of a name and kind that holds.
+    #[inline(never)]
+    pub(super) fn next_of(
         &self,
-        now: Instant,
         name: NameId,
         link: LinkId,
         kind: u16,
-    ) -> Option<usize> {
-        let mut of = self.of(name, link);
-        let denial = of.find(|(_, entry)| {
-            entry.kind == kind::NSEC
-                && entry.holds(now)
-                && Record::alone(kind::NSEC, self.content(entry)).lists(kind) == Some(false)
-        });
-        denial.map(|(at, _)| at)
+        from: Option<usize>,
+    ) -> Option<(usize, &Entry)> {
+        let mut at = from;
+        loop {
+            at = self.step(name, link, at);
+            let entry = self.entries.get(at?)?;
+            if entry.kind == kind && entry.holds(self.now) {
+                return Some((at?, entry));
+            }
+        }
     }
 
     /// The name that another stands for, a few steps on at most.
-    pub(super) fn canonical(&self, now: Instant, name: NameId, link: LinkId) -> NameId {
+    pub(super) fn canonical(&self, name: NameId, link: LinkId) -> NameId {
         let mut name = name;
         for _ in 0..ALIAS_COUNT_MAX {
-            let mut aliases = self.of(name, link);
-            let alias = aliases.find(|(_, entry)| entry.kind == kind::CNAME && entry.holds(now));
-            let Some((_, alias)) = alias else {
-                break;
-            };
-            name = alias.target;
+            if let Some((_, alias)) = self.next_of(name, link, kind::CNAME, None) {
+                name = alias.target;
+            }
         }
         name
     }
 
     /// The number of a name, for which others go if there is no room.
-    pub(super) fn intern(&mut self, now: Instant, name: Name<'_>) -> Option<NameId> {
+    pub(super) fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut tries = 8u8;
         loop {
             if let Some(id) = self.names.intern(name) {
                 return Some(id);
             }
             tries = tries.checked_sub(1)?;
-            if !self.names.takes(name) || !self.evict(now) {
+            if !self.names.takes(name) || !self.evict() {
                 return None;
             }
         }
@@ -312,7 +323,6 @@ impl Cache {
 
     /// Takes what a message says of a record.
     pub(super) fn hear(&mut self, heard: &Heard, record: &Record<'_>) {
-        let now = heard.now;
         let is_whole = match record.kind {
             kind::A => record.data().len() == 4,
             kind::AAAA => record.data().len() == 16,
@@ -334,8 +344,8 @@ impl Cache {
             let find = |name| self.names.find(name);
             (find(record.name), target.map(find))
         } else {
-            let name = self.intern(now, record.name);
-            (name, target.map(|target| self.intern(now, target)))
+            let name = self.intern(record.name);
+            (name, target.map(|target| self.intern(target)))
         };
         if let (Some(name), None | Some(Some(_))) = (name, target) {
             self.take(
@@ -371,7 +381,7 @@ impl Cache {
     }
 
     /// Whether we know what a message says, and would say so ourselves.
-    pub(super) fn knows(&self, now: Instant, link: LinkId, record: &Record<'_>) -> bool {
+    pub(super) fn knows(&self, link: LinkId, record: &Record<'_>) -> bool {
         let known = || {
             let name = self.names.find(record.name)?;
             let target = match skip(record.kind) {
@@ -379,7 +389,7 @@ impl Cache {
                 None => NameId::ROOT,
             };
             let at = self.find(link, record, name, target)?;
-            self.entries.get(at)?.is_known_for(now)
+            self.entries.get(at)?.is_known_for(self.now)
         };
         known().is_some()
     }
@@ -395,10 +405,10 @@ impl Cache {
                 && record.ttl != 0
                 && entry.kind == record.kind
                 && !entry.is(is::SHARED)
-                && heard.now.since(entry.received) > GRACE
+                && self.now.since(entry.received) > GRACE
             {
                 self.touched |= entry.is(is::WANTED);
-                entry.end(heard.now);
+                entry.end(self.now);
             }
         }
         count
@@ -416,7 +426,7 @@ impl Cache {
     }
 
     fn take(&mut self, heard: &Heard, record: &Record<'_>, name: NameId, target: NameId) {
-        let now = heard.now;
+        let now = self.now;
         // What is said again is as new before the others are looked at.
         let found = self.find(heard.link, record, name, target);
         let ttl = record.ttl.min(TTL_MAX);
@@ -466,16 +476,16 @@ impl Cache {
             kind::SRV => 6,
             _ => record.flat().count(),
         };
-        self.add(now, entry, record, len);
+        self.add(entry, record, len);
     }
 
     /// Adds a record that was not known, if there is room or some can be made.
-    fn add(&mut self, now: Instant, entry: Entry, record: &Record<'_>, len: usize) {
+    fn add(&mut self, entry: Entry, record: &Record<'_>, len: usize) {
         let mut entry = entry;
         let mut tries = u8::MAX;
         while !self.chains.has_room() || !self.contents.has_room(len) {
             tries = tries.wrapping_sub(1);
-            if tries == 0 || !self.contents.takes(len) || !self.evict(now) {
+            if tries == 0 || !self.contents.takes(len) || !self.evict() {
                 return;
             }
         }
@@ -507,8 +517,8 @@ impl Cache {
     }
 
     /// Frees a place, unless it is still to be told that its record is gone. Whether it is free.
-    fn evict(&mut self, now: Instant) -> bool {
-        let mut best = None;
+    fn evict(&mut self) -> bool {
+        let (mut best, now) = (None, self.now);
         for _ in 0..WINDOW.min(self.entries.len()) {
             self.hand = self.hand.wrapping_add(1);
             if self.hand >= self.entries.len() {
@@ -570,8 +580,6 @@ pub(super) struct Of<'a> {
     name: NameId,
     link: LinkId,
     at: u16,
-    /// Facts of those that are passed over.
-    without: u16,
 }
 
 impl<'a> Iterator for Of<'a> {
@@ -584,7 +592,7 @@ impl<'a> Iterator for Of<'a> {
             let entry = self.cache.entries.get(here)?;
             self.at = self.cache.chains.next(self.at);
             let is_it = (entry.name, entry.link) == (self.name, self.link);
-            if is_it && entry.is(is::USED) && !entry.is(self.without) {
+            if is_it && entry.is(is::USED) {
                 return Some((here, entry));
             }
         }

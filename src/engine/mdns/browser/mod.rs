@@ -20,7 +20,7 @@ use super::{Cast, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, PORT, Section, kind};
 use cache::{Cache, Heard, is};
-use questions::{Questions, why};
+use questions::{Question, Questions, why};
 
 /// How much is remembered at most. Each count is below 65,535.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +117,8 @@ pub struct Browser {
     wishes: heapless::Vec<Wished, WISH_COUNT_MAX>,
     links: [Facing; LINK_COUNT_MAX],
     random: Random,
+    /// When questions are asked that were found to be missing.
+    due: Instant,
     /// When changes are looked at.
     settle_at: Instant,
     /// How far the pass over what is to be told came.
@@ -136,6 +138,7 @@ impl Browser {
             wishes: heapless::Vec::new(),
             links: [Facing::default(); LINK_COUNT_MAX],
             random,
+            due: Instant::NEVER,
             settle_at: Instant::NEVER,
             told: IDLE,
             unresolved: 0,
@@ -145,7 +148,8 @@ impl Browser {
 
     /// Looks for something from now on. False: too much is looked for already.
     pub fn wish(&mut self, now: Instant, wish: &Wish<'_>) -> bool {
-        let Some(name) = self.cache.intern(now, wish.name) else {
+        self.cache.now = now;
+        let Some(name) = self.cache.intern(wish.name) else {
             return false;
         };
         let patience = match wish.goal {
@@ -184,6 +188,7 @@ impl Browser {
 
     /// A link came, went, or changed. What was heard on one that went is gone.
     pub fn link_changed(&mut self, now: Instant, link: LinkId, state: &Link) {
+        self.cache.now = now;
         let Some(facing) = self.links.get_mut(usize::from(link)) else {
             return;
         };
@@ -194,7 +199,7 @@ impl Browser {
         };
         let is_up = facing.is_up;
         // Who is there may be others: all is asked anew.
-        let due = self.soon(now);
+        let due = self.soon();
         for question in self.questions.all.iter_mut() {
             if question.link == link {
                 (question.step, question.due) = (0, due);
@@ -238,6 +243,7 @@ impl Browser {
         datagram: &[u8],
         links: &[Link; LINK_COUNT_MAX],
     ) {
+        self.cache.now = now;
         let place = usize::from(meta.link);
         let (Some(link), Some(facing)) = (links.get(place), self.links.get(place)) else {
             return;
@@ -257,11 +263,11 @@ impl Browser {
         if !is_response {
             // What we ask ourselves comes back to us.
             if is_for_all && !link.owns(from) {
-                self.overhear(now, meta.link, &message);
+                self.overhear(meta.link, &message);
             }
             return;
         }
-        let is_taken = is_for_all || (is_near && self.awaits(now, meta.link, &message));
+        let is_taken = is_for_all || (is_near && self.awaits(meta.link, &message));
         if !is_taken {
             return;
         }
@@ -273,7 +279,6 @@ impl Browser {
             facts |= is::OWN;
         }
         let heard = Heard {
-            now,
             link: meta.link,
             facts,
             jitter: self.random.ms(0, 20) as u8,
@@ -289,7 +294,7 @@ impl Browser {
     }
 
     /// Whether a message to us alone answers what we asked so a moment ago.
-    fn awaits(&self, now: Instant, link: LinkId, message: &Message<'_>) -> bool {
+    fn awaits(&self, link: LinkId, message: &Message<'_>) -> bool {
         message.records().any(|(section, record)| {
             let name = self.cache.names.find(record.name);
             let mut at = name.and_then(|name| self.questions.of(name, None));
@@ -297,7 +302,7 @@ impl Browser {
                 let question = self.questions.all.get(here);
                 if question.is_some_and(|question| {
                     question.link == link
-                        && question.unicast_until >= now
+                        && question.unicast_until >= self.cache.now
                         && [question.kind, kind::NSEC, kind::CNAME].contains(&record.kind)
                 }) {
                     return true;
@@ -310,16 +315,15 @@ impl Browser {
 
     /// Somebody else asks. What we would ask, too, is asked by that, unless he knows answers that we do not.
     /// RFC 6762 section 7.3.
-    fn overhear(&mut self, now: Instant, link: LinkId, message: &Message<'_>) {
+    fn overhear(&mut self, link: LinkId, message: &Message<'_>) {
         // What he knows may follow.
         if message.is_truncated() {
             return;
         }
         for (section, record) in message.records() {
-            if let Some(at) = self.asked(link, record.name, record.kind)
-                && section == Section::Answer
-                && !self.cache.knows(now, link, &record)
-                && let Some(question) = self.questions.all.get_mut(at)
+            if section == Section::Answer
+                && !self.cache.knows(link, &record)
+                && let Some(question) = self.asked(link, record.name, record.kind)
             {
                 question.facts |= why::OTHERS;
             }
@@ -328,8 +332,8 @@ impl Browser {
             if asked.wants_unicast() || !asked.asks_in_class() {
                 continue;
             }
-            let at = self.asked(link, asked.name, asked.kind);
-            if let Some(question) = at.and_then(|at| self.questions.all.get_mut(at))
+            let now = self.cache.now;
+            if let Some(question) = self.asked(link, asked.name, asked.kind)
                 && !question.is(why::OTHERS)
             {
                 question.asked(now);
@@ -340,19 +344,22 @@ impl Browser {
         }
     }
 
-    /// Where this question of ours is.
-    fn asked(&self, link: LinkId, name: Name<'_>, kind: u16) -> Option<usize> {
+    /// This question of ours.
+    fn asked(&mut self, link: LinkId, name: Name<'_>, kind: u16) -> Option<&mut Question> {
         let name = self.cache.names.find(name)?;
         self.questions.find(name, kind, link)
     }
 
     /// An instant after which others have had the time to ask the same. RFC 6762 section 5.2.
-    fn soon(&mut self, now: Instant) -> Instant {
-        now.after(Duration::from_ms(self.random.ms(20, 100)))
+    pub(super) fn soon(&mut self) -> Instant {
+        self.cache
+            .now
+            .after(Duration::from_ms(self.random.ms(20, 100)))
     }
 
     /// Does what is due.
     fn advance(&mut self, now: Instant) {
+        self.cache.now = now;
         for at in 0..self.cache.entries.len() {
             let Some(entry) = self.cache.entries.get_mut(at) else {
                 break;
@@ -373,7 +380,7 @@ impl Browser {
         }
         if self.settle_at <= now {
             self.settle_at = Instant::NEVER;
-            self.plan(now);
+            self.plan();
             (self.told, self.unresolved) = (0, 0);
         }
         let mut wishes = self.wishes.iter();

@@ -11,8 +11,9 @@ use crate::wire::dns::kind;
 
 impl Browser {
     /// Marks what is wanted of records and questions; adds questions that are missing, and takes away the others.
-    pub(super) fn plan(&mut self, now: Instant) {
-        let due = self.soon(now);
+    pub(super) fn plan(&mut self) {
+        let now = self.cache.now;
+        self.due = self.soon();
         for question in self.questions.all.iter_mut() {
             question.facts &= !(why::WANTED | why::TYPES | why::SERVICES | why::RESOLVES);
         }
@@ -46,24 +47,16 @@ impl Browser {
             let resolves = if wish.resolves { why::RESOLVES } else { 0 };
             for link in self.reached(wish.links) {
                 if wish.goal == Goal::Host {
-                    self.want_host(now, wish.name, link, wish.families, Role::Answer, due);
+                    self.want_host(wish.name, link, wish.families, Role::Answer);
                 } else {
-                    self.want(
-                        now,
-                        wish.name,
-                        kind::PTR,
-                        link,
-                        Role::Nothing,
-                        due,
-                        facts | resolves,
-                    );
+                    self.want(wish.name, kind::PTR, link, Role::Nothing, facts | resolves);
                 }
             }
         }
         // Types first: they lead to services.
         for types in [true, false] {
             for at in 0..self.cache.entries.len() {
-                self.follow(now, at, due, types);
+                self.follow(at, types);
             }
         }
         self.sweep();
@@ -82,7 +75,8 @@ impl Browser {
     }
 
     /// Where a PTR record leads that answers a question.
-    fn follow(&mut self, now: Instant, at: usize, due: Instant, types: bool) {
+    fn follow(&mut self, at: usize, types: bool) {
+        let now = self.cache.now;
         let Some(entry) = self.cache.entries.get(at).copied() else {
             return;
         };
@@ -90,7 +84,6 @@ impl Browser {
             return;
         }
         let question = self.questions.find(entry.name, kind::PTR, entry.link);
-        let question = question.and_then(|at| self.questions.all.get(at));
         let Some(facts) = question.map(|question| question.facts) else {
             return;
         };
@@ -114,7 +107,7 @@ impl Browser {
         let (target, link) = (entry.target, entry.link);
         if role == Role::Type && facts & why::SERVICES != 0 {
             let facts = facts & (why::SERVICES | why::RESOLVES);
-            let is_new = self.want(now, target, kind::PTR, link, Role::Nothing, due, facts);
+            let is_new = self.want(target, kind::PTR, link, Role::Nothing, facts);
             // They get the time to answer, too.
             for wish in self.wishes.iter_mut().filter(|_| is_new) {
                 if wish.name == entry.name {
@@ -123,10 +116,10 @@ impl Browser {
             }
         }
         if resolves {
-            self.want(now, target, kind::SRV, link, Role::Nothing, due, 0);
-            self.want(now, target, kind::TXT, link, Role::Nothing, due, 0);
-            if let Some(host) = self.server(now, &entry).map(|(_, entry)| entry.target) {
-                self.want_host(now, host, link, u8::MAX, Role::Nothing, due);
+            self.want(target, kind::SRV, link, Role::Nothing, 0);
+            self.want(target, kind::TXT, link, Role::Nothing, 0);
+            if let Some(host) = self.server(&entry).map(|entry| entry.target) {
+                self.want_host(host, link, u8::MAX, Role::Nothing);
             }
         }
     }
@@ -154,40 +147,23 @@ impl Browser {
     }
 
     /// The addresses of a host are wanted, of these families.
-    fn want_host(
-        &mut self,
-        now: Instant,
-        name: NameId,
-        link: LinkId,
-        families: u8,
-        role: Role,
-        due: Instant,
-    ) {
-        let host = self.cache.canonical(now, name, link);
+    fn want_host(&mut self, name: NameId, link: LinkId, families: u8, role: Role) {
+        let host = self.cache.canonical(name, link);
         if host != name {
-            self.want(now, name, kind::CNAME, link, Role::Nothing, due, 0);
+            self.want(name, kind::CNAME, link, Role::Nothing, 0);
         }
         for (bit, kind) in [(1, kind::A), (2, kind::AAAA)] {
             if families & bit != 0 {
-                self.want(now, host, kind, link, role, due, 0);
+                self.want(host, kind, link, role, 0);
             }
         }
     }
 
     /// Records are wanted: those that are there are kept, and asked for if there are none, or if there may be many. Whether
     /// that is a new question.
-    #[expect(clippy::too_many_arguments, reason = "each is a number")]
     #[inline(never)]
-    fn want(
-        &mut self,
-        now: Instant,
-        name: NameId,
-        kind: u16,
-        link: LinkId,
-        role: Role,
-        due: Instant,
-        facts: u8,
-    ) -> bool {
+    fn want(&mut self, name: NameId, kind: u16, link: LinkId, role: Role, facts: u8) -> bool {
+        let now = self.cache.now;
         let mut is_answered = false;
         if kind != kind::PTR {
             let mut at = self.cache.step(name, link, None);
@@ -204,7 +180,7 @@ impl Browser {
                     }
                 }
             }
-            if !is_answered && let Some(at) = self.cache.denial(now, name, link, kind) {
+            if !is_answered && let Some(at) = self.cache.denial(name, link, kind) {
                 is_answered = true;
                 if let Some(denial) = self.cache.entries.get_mut(at) {
                     denial.facts |= is::DENIES;
@@ -215,43 +191,37 @@ impl Browser {
             return false;
         }
         let facts = facts | why::USED | why::WANTED;
-        let at = self.questions.find(name, kind, link);
-        if let Some(question) = at.and_then(|at| self.questions.all.get_mut(at)) {
+        self.pose(name, kind, link, facts)
+    }
+
+    /// A record is asked for before it ends.
+    pub(super) fn refresh(&mut self, name: NameId, kind: u16, link: LinkId) {
+        self.pose(name, kind, link, why::USED | why::REFRESH);
+    }
+
+    /// Asks a question for one more reason; whether it is a new one.
+    fn pose(&mut self, name: NameId, kind: u16, link: LinkId, facts: u8) -> bool {
+        if let Some(question) = self.questions.find(name, kind, link) {
             question.facts |= facts;
             return false;
         }
-        let is_new = self.questions.add(Question {
-            due,
+        let question = Question {
+            due: if facts & why::WANTED != 0 {
+                self.due
+            } else {
+                Instant::NEVER
+            },
             name,
             kind,
             link,
             facts,
             ..Question::default()
-        });
-        if is_new.is_some() {
-            self.cache.names.keep(name);
-        }
-        is_new.is_some()
-    }
-
-    /// A record is asked for before it ends.
-    pub(super) fn refresh(&mut self, name: NameId, kind: u16, link: LinkId) {
-        let at = self.questions.find(name, kind, link);
-        if let Some(question) = at.and_then(|at| self.questions.all.get_mut(at)) {
-            question.facts |= why::REFRESH;
-            return;
-        }
-        let question = Question {
-            due: Instant::NEVER,
-            name,
-            kind,
-            link,
-            facts: why::USED | why::REFRESH,
-            ..Question::default()
         };
-        if self.questions.add(question).is_some() {
+        let is_new = self.questions.add(question).is_some();
+        if is_new {
             self.cache.names.keep(name);
         }
+        is_new
     }
 
     /// Takes away what nobody asks, and forgets what was told of records that nobody wants to hear of.

@@ -110,16 +110,16 @@ impl Questions {
     }
 
     /// This question.
-    pub(super) fn find(&self, name: NameId, kind: u16, link: LinkId) -> Option<usize> {
-        let mut at = self.of(name, None);
-        while let Some(here) = at {
-            let question = self.all.get(here)?;
+    #[inline(never)]
+    pub(super) fn find(&mut self, name: NameId, kind: u16, link: LinkId) -> Option<&mut Question> {
+        let mut at = None;
+        loop {
+            at = self.of(name, at);
+            let question = self.all.get(at?)?;
             if (question.kind, question.link) == (kind, link) {
-                return Some(here);
+                return self.all.get_mut(at?);
             }
-            at = self.of(name, Some(here));
         }
-        None
     }
 
     /// Adds a question. `None`: there are too many.

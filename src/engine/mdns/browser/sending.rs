@@ -101,7 +101,6 @@ impl Browser {
                 continue;
             };
             let question = self.questions.find(entry.name, entry.kind, link);
-            let question = question.and_then(|at| self.questions.all.get(at));
             if !question.is_some_and(|question| question.is(why::SENDING)) {
                 continue;
             }

@@ -56,7 +56,6 @@ pub struct Event<'a> {
     /// The content of its TXT record; a single zero where there is none.
     pub txt: &'a [u8],
     cache: &'a Cache,
-    now: Instant,
 }
 
 impl<'a> Event<'a> {
@@ -67,7 +66,7 @@ impl<'a> Event<'a> {
 
     /// All addresses of the host.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
-        self.cache.addresses(self.now, self.link, self.host)
+        self.cache.addresses(self.link, self.host)
     }
 }
 
@@ -76,14 +75,18 @@ const NO_TEXT: &[u8] = &[0];
 
 impl Cache {
     /// The addresses of a host on a link.
-    fn addresses(
-        &self,
-        now: Instant,
-        link: LinkId,
-        host: NameId,
-    ) -> impl Iterator<Item = IpAddr> + use<'_> {
-        let of = self.of(self.canonical(now, host, link), link);
-        of.filter_map(move |(_, entry)| entry.holds(now).then(|| self.address(entry))?)
+    fn addresses(&self, link: LinkId, host: NameId) -> impl Iterator<Item = IpAddr> + use<'_> {
+        let host = self.canonical(host, link);
+        let mut at = None;
+        core::iter::from_fn(move || {
+            loop {
+                at = self.step(host, link, at);
+                let entry = self.entries.get(at?)?;
+                if let Some(address) = self.address(entry).filter(|_| entry.holds(self.now)) {
+                    return Some(address);
+                }
+            }
+        })
     }
 
     /// The address in a record.
@@ -128,42 +131,43 @@ struct Place<'a> {
 
 impl Browser {
     /// The SRV record to be used of a service that a PTR record leads to.
-    pub(super) fn server(&self, now: Instant, entry: &Entry) -> Option<(usize, &Entry)> {
-        let of = self.cache.of(entry.target, entry.link);
-        let all = of.filter(|(_, entry)| entry.kind == kind::SRV && entry.holds(now));
-        let mut ranks = all
-            .clone()
-            .filter_map(|(_, entry)| Some(self.cache.rank(entry)?.0));
+    pub(super) fn server(&self, entry: &Entry) -> Option<&Entry> {
+        let cache = &self.cache;
+        let next = |from| cache.next_of(entry.target, entry.link, kind::SRV, from);
+        let mut at = None;
+        let mut ranks = || {
+            let (here, server) = next(at)?;
+            at = Some(here);
+            Some(cache.rank(server)?.0)
+        };
         // Always the same for one service, and not for all.
         let random = (entry.target.place() as u32).wrapping_mul(0x9e37_79b9);
-        let chosen = choose(&mut || ranks.next(), random)?;
-        let mut all = all;
-        all.nth(chosen)
+        let chosen = choose(&mut ranks, random)?;
+        let (mut at, mut server) = next(None)?;
+        for _ in 0..chosen {
+            (at, server) = next(Some(at))?;
+        }
+        Some(server)
     }
 
     /// What is known of a service, once that is all that is wanted.
-    fn place(&self, now: Instant, entry: &Entry, is_v6: bool) -> Option<Place<'_>> {
+    fn place(&self, entry: &Entry, is_v6: bool) -> Option<Place<'_>> {
         let cache = &self.cache;
-        let (_, server) = self.server(now, entry)?;
-        let mut texts = cache.of(entry.target, entry.link);
-        let text = texts.find(|(_, text)| text.kind == kind::TXT && text.holds(now));
+        let server = self.server(entry)?;
+        let text = cache.next_of(entry.target, entry.link, kind::TXT, None);
         let txt = match text {
             Some((_, text)) => cache.content(text),
             None => {
-                cache.denial(now, entry.target, entry.link, kind::TXT)?;
+                cache.denial(entry.target, entry.link, kind::TXT)?;
                 NO_TEXT
             }
         };
-        let mut addresses = cache.addresses(now, entry.link, server.target);
-        let first = addresses.next()?;
-        let address = if first.is_ipv6() == is_v6 {
-            first
-        } else {
-            let mut others = addresses;
-            others
-                .find(|other| other.is_ipv6() == is_v6)
-                .unwrap_or(first)
-        };
+        let mut address = None;
+        for other in cache.addresses(entry.link, server.target) {
+            if address.is_none() || other.is_ipv6() == is_v6 {
+                address = Some(other);
+            }
+        }
         let bytes = cache.content(server).iter().chain(txt);
         let sum = bytes.fold(server.target.place() as u32, |sum, byte| {
             (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
@@ -172,13 +176,14 @@ impl Browser {
             host: server.target,
             port: cache.rank(server)?.1,
             txt,
-            address,
+            address: address?,
             sum,
         })
     }
 
     /// The next that is to be told. To be called until there is none.
     pub fn next_event(&mut self, now: Instant) -> Option<Event<'_>> {
+        self.cache.now = now;
         if self.told == IDLE {
             self.advance(now);
         }
@@ -196,7 +201,7 @@ impl Browser {
                 }
             };
             if let Some((what, is_v6, of)) = told {
-                return Some(self.event(now, what, is_v6, of, wish));
+                return Some(self.event(what, is_v6, of, wish));
             }
             self.told = at.wrapping_add(1);
         }
@@ -234,7 +239,7 @@ impl Browser {
                 return None;
             }
             let was_resolved = entry.is(is::BOTH * is::RESOLVED);
-            let Some(place) = self.place(now, &entry, false) else {
+            let Some(place) = self.place(&entry, false) else {
                 let more = usize::from(!was_resolved);
                 self.unresolved = self.unresolved.wrapping_add(more);
                 return None;
@@ -278,15 +283,15 @@ impl Browser {
                     entry.role == Role::Answer
                         && entry.is_told()
                         && entry.lives(now)
-                        && self.cache.canonical(now, wish.name, entry.link) == entry.name
+                        && self.cache.canonical(wish.name, entry.link) == entry.name
                 });
                 let cache = &self.cache;
                 if is_answered {
                     None
                 } else if links.any(|link| {
                     let denies = |kind| {
-                        let name = cache.canonical(now, wish.name, link);
-                        cache.denial(now, name, link, kind).is_some()
+                        let name = cache.canonical(wish.name, link);
+                        cache.denial(name, link, kind).is_some()
                     };
                     match wish.goal {
                         Goal::Host => [(1, kind::A), (2, kind::AAAA)]
@@ -315,14 +320,7 @@ impl Browser {
     }
 
     /// An event of a record, or of a wish.
-    fn event(
-        &self,
-        now: Instant,
-        what: What,
-        is_v6: bool,
-        at: usize,
-        wish: Option<usize>,
-    ) -> Event<'_> {
+    fn event(&self, what: What, is_v6: bool, at: usize, wish: Option<usize>) -> Event<'_> {
         let cache = &self.cache;
         let wish = wish.and_then(|wish| self.wishes.get(wish));
         let mut event = Event {
@@ -336,7 +334,6 @@ impl Browser {
             port: 0,
             txt: &[],
             cache,
-            now,
         };
         let Some(entry) = cache.entries.get(at) else {
             return event;
@@ -350,7 +347,7 @@ impl Browser {
         };
         event.address = cache.address(entry);
         if matches!(what, What::Resolved | What::Changed)
-            && let Some(place) = self.place(now, entry, is_v6)
+            && let Some(place) = self.place(entry, is_v6)
         {
             (event.host, event.port, event.txt) = (place.host, place.port, place.txt);
             event.address = Some(place.address);
