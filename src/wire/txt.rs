@@ -120,6 +120,14 @@ mod tests {
         );
     }
 
+    /// RFC 6763 section 6.3: "If an implementation sees unknown keys in a service TXT record, it MUST silently ignore them."
+    #[test]
+    fn a_key_is_found_among_others() {
+        let read = read(&[b"x-new=1", b"path=/a", b"other"]);
+        let path = read.iter().find(|pair| pair.0 == "path");
+        assert_eq!(path, Some(&pair("path", Some(b"/a"))));
+    }
+
     #[test]
     fn values_hold_any_bytes() {
         assert_eq!(read(&[b"v==\0\xff="]), [pair("v", Some(b"=\0\xff="))]);

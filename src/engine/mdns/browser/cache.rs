@@ -102,6 +102,7 @@ impl Entry {
     }
 
     /// Whether it is still true.
+    #[inline(never)]
     pub(super) fn lives(&self, now: Instant) -> bool {
         self.facts & (is::USED | is::GONE) == is::USED && self.expires > now
     }
@@ -124,6 +125,7 @@ impl Entry {
     }
 
     /// When something is to be done about it: it is asked for again, or it ends. Nothing, where nobody asked for it.
+    #[inline(never)]
     pub(super) fn due(&self) -> Instant {
         if self.facts & (is::USED | is::GONE) != is::USED {
             return Instant::NEVER;
@@ -235,6 +237,7 @@ impl Cache {
         self.contents.live()
     }
 
+    #[inline(never)]
     pub(super) fn content(&self, entry: &Entry) -> &[u8] {
         self.contents.get(entry.content)
     }
@@ -308,6 +311,7 @@ impl Cache {
     }
 
     /// The number of a name, for which others go if there is no room.
+    #[inline(never)]
     pub(super) fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut tries = 8u8;
         loop {
@@ -333,31 +337,28 @@ impl Cache {
         if !is_whole {
             return;
         }
-        let target = match skip(record.kind).map(|skip| record.target(skip)) {
-            // There must be one.
-            Some(None) => return,
-            Some(Some(target)) => Some(target),
-            None => None,
+        let Some(target) = pointed(record) else {
+            return;
         };
         // What is gone need not be known by name.
-        let (name, target) = if record.ttl == 0 {
-            let find = |name| self.names.find(name);
-            (find(record.name), target.map(find))
-        } else {
-            let name = self.intern(record.name);
-            (name, target.map(|target| self.intern(target)))
+        let is_gone = record.ttl == 0;
+        let mut number = |name| {
+            if is_gone {
+                self.names.find(name)
+            } else {
+                self.intern(name)
+            }
         };
-        if let (Some(name), None | Some(Some(_))) = (name, target) {
-            self.take(
-                heard,
-                record,
-                name,
-                target.flatten().unwrap_or(NameId::ROOT),
-            );
+        let Some(name) = number(record.name) else {
+            return;
+        };
+        let target = number(target);
+        if let Some(target) = target {
+            self.take(heard, record, name, target);
         }
-        if record.ttl != 0 {
-            let both = [name, target.flatten()];
-            both.iter().flatten().for_each(|id| self.names.release(*id));
+        if !is_gone {
+            self.names.release(name);
+            self.names.release(target.unwrap_or(NameId::ROOT));
         }
     }
 
@@ -384,10 +385,7 @@ impl Cache {
     pub(super) fn knows(&self, link: LinkId, record: &Record<'_>) -> bool {
         let known = || {
             let name = self.names.find(record.name)?;
-            let target = match skip(record.kind) {
-                Some(skip) => self.names.find(record.target(skip)?)?,
-                None => NameId::ROOT,
-            };
+            let target = self.names.find(pointed(record)?)?;
             let at = self.find(link, record, name, target)?;
             self.entries.get(at)?.is_known_for(self.now)
         };
@@ -599,11 +597,12 @@ impl<'a> Iterator for Of<'a> {
     }
 }
 
-/// How many bytes stand before the name in a record's content; none where there is no name.
-const fn skip(kind: u16) -> Option<usize> {
-    match kind {
-        kind::PTR | kind::CNAME => Some(0),
-        kind::SRV => Some(6),
-        _ => None,
+/// The name in a record's content, which must be there; where there is none by its kind, that without labels.
+#[inline(never)]
+fn pointed<'a>(record: &Record<'a>) -> Option<Name<'a>> {
+    match record.kind {
+        kind::PTR | kind::CNAME => record.target(0),
+        kind::SRV => record.target(6),
+        _ => Some(Name::ROOT),
     }
 }

@@ -146,7 +146,7 @@ impl Browser {
         }
     }
 
-    /// Looks for something from now on. False: too much is looked for already.
+    /// Looks for something from now on. False: too much is looked for already. What is looked for twice is told once.
     pub fn wish(&mut self, now: Instant, wish: &Wish<'_>) -> bool {
         self.cache.now = now;
         let Some(name) = self.cache.intern(wish.name) else {
@@ -297,19 +297,8 @@ impl Browser {
     fn awaits(&self, link: LinkId, message: &Message<'_>) -> bool {
         message.records().any(|(section, record)| {
             let name = self.cache.names.find(record.name);
-            let mut at = name.and_then(|name| self.questions.of(name, None));
-            while let (Section::Answer, Some(name), Some(here)) = (section, name, at) {
-                let question = self.questions.all.get(here);
-                if question.is_some_and(|question| {
-                    question.link == link
-                        && question.unicast_until >= self.cache.now
-                        && [question.kind, kind::NSEC, kind::CNAME].contains(&record.kind)
-                }) {
-                    return true;
-                }
-                at = self.questions.of(name, Some(here));
-            }
-            false
+            section == Section::Answer
+                && name.is_some_and(|name| self.questions.awaits(self.cache.now, name, link))
         })
     }
 
@@ -351,6 +340,7 @@ impl Browser {
     }
 
     /// An instant after which others have had the time to ask the same. RFC 6762 section 5.2.
+    #[inline(never)]
     pub(super) fn soon(&mut self) -> Instant {
         self.cache
             .now

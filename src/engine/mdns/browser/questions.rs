@@ -122,6 +122,20 @@ impl Questions {
         }
     }
 
+    /// Whether an answer for a name may come to us alone.
+    pub(super) fn awaits(&self, now: Instant, name: NameId, link: LinkId) -> bool {
+        let mut at = None;
+        loop {
+            at = self.of(name, at);
+            let Some(question) = at.and_then(|at| self.all.get(at)) else {
+                return false;
+            };
+            if question.link == link && question.unicast_until >= now {
+                return true;
+            }
+        }
+    }
+
     /// Adds a question. `None`: there are too many.
     pub(super) fn add(&mut self, question: Question) -> Option<usize> {
         let at = self.chains.take(question.name.place())?;

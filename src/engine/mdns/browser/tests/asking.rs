@@ -31,6 +31,33 @@ fn questions_become_rarer_up_to_an_hour() {
     assert_eq!((world.idle_count, world.told.len()), (0, 1));
 }
 
+/// RFC 6762 section 3: "Any DNS query for a name ending with ".local." MUST be sent to the mDNS IPv4 link-local multicast address
+/// 224.0.0.251 (or its IPv6 equivalent FF02::FB)."
+/// RFC 6762 section 4: "Any DNS query for a name ending with "254.169.in-addr.arpa." MUST be sent to" these
+/// RFC 6762 section 4: "Likewise, any DNS query for a name within the reverse mapping domains for IPv6 link-local addresses"
+#[test]
+fn every_question_goes_to_everybody() {
+    let mut world = World::new();
+    let names = [
+        "h.local",
+        "9.0.254.169.in-addr.arpa",
+        "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa",
+    ];
+    world.wish(Goal::Host, names[0]);
+    world
+        .wish(Goal::Address, names[1])
+        .wish(Goal::Address, names[2]);
+    // That none goes to one alone is asserted of all that is sent.
+    world.wait(10_000);
+    let asked = |name: &&str| {
+        world
+            .sent
+            .iter()
+            .any(|sent| sent.asks.iter().any(|ask| ask.0 == **name))
+    };
+    assert!(names.iter().all(asked));
+}
+
 /// RFC 6762 section 5.2: "SHOULD also delay the first query of the series by a randomly chosen amount in the range 20-120 ms"
 #[test]
 fn the_first_question_waits_a_random_time() {
@@ -64,8 +91,15 @@ fn the_first_question_will_do_with_an_answer_to_us_alone() {
     assert_eq!(world.sent.len(), 4);
 }
 
-/// RFC 6762 section 18.2: "In query messages the QR bit MUST be zero", 18.3: "the OPCODE MUST be zero on transmission",
-/// 18.4: "In query messages, the Authoritative Answer bit MUST be zero on transmission", 18.7, 18.8, 18.9, 18.10, 18.11
+/// RFC 6762 section 18.2: "In query messages the QR bit MUST be zero."
+/// RFC 6762 section 18.3: "the OPCODE MUST be zero on transmission"
+/// RFC 6762 section 18.4: "In query messages, the Authoritative Answer bit MUST be zero on transmission"
+/// RFC 6762 section 18.6: "the Recursion Desired bit SHOULD be zero on transmission"
+/// RFC 6762 section 18.7: "the Recursion Available bit MUST be zero on transmission"
+/// RFC 6762 section 18.8: "the Zero bit MUST be zero on transmission"
+/// RFC 6762 section 18.9: "the Authentic Data bit MUST be zero on transmission"
+/// RFC 6762 section 18.10: "the Checking Disabled bit MUST be zero on transmission"
+/// RFC 6762 section 18.11: "the Response Code MUST be zero on transmission"
 #[test]
 fn the_flags_of_questions_are_zero() {
     let mut world = World::new();
@@ -144,8 +178,8 @@ fn what_is_old_is_not_said_to_be_known() {
     }
 }
 
-/// RFC 6762 section 7.2: "It MUST then set the TC (Truncated) bit in the header before sending the query." "It MUST immediately
-/// follow the packet with another query packet containing no questions and as many more Known-Answer records as will fit."
+/// RFC 6762 section 7.2: "It MUST then set the TC (Truncated) bit in the header before sending the query."
+/// RFC 6762 section 7.2: "It MUST immediately follow the packet with another query packet containing no questions and as many more Known-Answer records as will fit."
 #[test]
 fn more_that_is_known_follows_at_once() {
     let mut world = World::new();
@@ -258,6 +292,9 @@ fn what_is_due_at_once_is_one_message() {
     assert_eq!(world.sent[0].asks.len(), 12);
 }
 
+/// RFC 6762 section 17: "A Multicast DNS packet larger than the interface MTU, which is sent using fragments, MUST NOT contain
+/// more than one resource record."
+/// RFC 6762 section 17: "a Multicast DNS packet, including IP and UDP headers, MUST NOT exceed 9000 bytes"
 #[test]
 fn many_questions_are_messages_below_their_limit() {
     let mut world = World::new();

@@ -92,7 +92,6 @@ fn a_goodbye_counts_after_a_second() {
     assert_eq!(world.lines(), [""; 0]);
 }
 
-/// RFC 6762 section 10.1: "a goodbye" for what is not known leaves nothing behind.
 #[test]
 fn a_goodbye_of_a_stranger_is_nothing() {
     let mut world = World::new();
@@ -122,7 +121,6 @@ fn what_replaces_others_leaves_what_is_a_second_old() {
     assert_eq!(world.browser.weight().0, 2);
 }
 
-/// RFC 6762 section 10.2: what replaces others does so on the link where it was heard.
 #[test]
 fn what_was_heard_elsewhere_is_not_replaced() {
     let mut world = World::new();
@@ -148,8 +146,8 @@ fn what_was_heard_elsewhere_is_not_replaced() {
     );
 }
 
-/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record": where one does, the shared
-/// ones of others stay.
+/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record." Who does it all the same
+/// takes nothing from others.
 #[test]
 fn shared_records_are_not_replaced() {
     let mut world = settled(4500);
@@ -218,8 +216,8 @@ fn answers_from_another_port_are_ignored() {
 }
 
 /// RFC 6762 section 6: "A Multicast DNS querier MUST only accept unicast responses if they answer a recently sent query (e.g.,
-/// sent within the last two seconds) that explicitly requested unicast responses." "MUST silently ignore all other unicast
-/// responses."
+/// sent within the last two seconds) that explicitly requested unicast responses."
+/// RFC 6762 section 6: "A Multicast DNS querier MUST silently ignore all other unicast responses."
 #[test]
 fn answers_to_us_alone_count_if_we_asked_so() {
     let say = Say::answer().service(A, HOST, 120).0;
@@ -278,7 +276,14 @@ fn answers_from_elsewhere_are_ignored() {
 }
 
 /// RFC 6762 section 6: "Any questions in the Question Section of a received Multicast DNS response MUST be silently ignored."
-/// Section 18.1: the Query Identifier "MUST be ignored on reception". Sections 18.4 to 18.10: so must these bits.
+/// RFC 6762 section 18.1: "the Query Identifier MUST be set to zero on transmission, and MUST be ignored on reception"
+/// RFC 6762 section 18.4: "the Authoritative Answer bit MUST be set to one and MUST be ignored on reception"
+/// RFC 6762 section 18.5: "the TC bit MUST be zero on transmission, and MUST be ignored on reception"
+/// RFC 6762 section 18.6: "the Recursion Desired bit MUST be ignored on reception"
+/// RFC 6762 section 18.7: "the Recursion Available bit MUST be ignored on reception"
+/// RFC 6762 section 18.8: "the Zero bit MUST be ignored on reception"
+/// RFC 6762 section 18.9: "the Authentic Data bit MUST be ignored on reception"
+/// RFC 6762 section 18.10: "the Checking Disabled bit MUST be ignored on reception"
 #[test]
 fn what_is_to_be_ignored_in_answers_is() {
     for flags in [
@@ -293,8 +298,8 @@ fn what_is_to_be_ignored_in_answers_is() {
     }
 }
 
-/// RFC 6762 section 18.3: "Multicast DNS messages received with an OPCODE other than zero MUST be silently ignored." Section
-/// 18.11: "Multicast DNS messages received with non-zero Response Codes MUST be silently ignored."
+/// RFC 6762 section 18.3: "Multicast DNS messages received with an OPCODE other than zero MUST be silently ignored."
+/// RFC 6762 section 18.11: "Multicast DNS messages received with non-zero Response Codes MUST be silently ignored."
 #[test]
 fn other_operations_and_errors_are_ignored() {
     for flags in (1..16).chain((1..16).map(|code| code << 11)) {
@@ -304,7 +309,7 @@ fn other_operations_and_errors_are_ignored() {
     }
 }
 
-/// RFC 6762 section 6: "the matching rules described above MUST be used" for other classes: of another class, nothing is ours.
+/// RFC 6762 section 6: "should client software use classes other than 1, the matching rules described above MUST be used"
 #[test]
 fn other_classes_are_others() {
     let mut world = World::new();
@@ -314,7 +319,9 @@ fn other_classes_are_others() {
     assert_eq!(world.browser.weight().0, 0);
 }
 
-/// RFC 6762 section 16: names are the same in both cases of ASCII, and no others.
+/// RFC 6762 section 16: "all names in Multicast DNS MUST be encoded as precomposed UTF-8", of which ASCII has two cases
+/// RFC 6762 section 16: "Any occurrence of the Unicode character U+FEFF ... MUST be interpreted as being an actual intended part
+/// of the name"
 #[test]
 fn names_are_one_in_both_cases() {
     let mut world = World::new();
@@ -328,8 +335,6 @@ fn names_are_one_in_both_cases() {
         .hear(Say::answer().service("NÄME._http._tcp.local", HOST, 120))
         .wait(20);
     assert_eq!(world.browser.weight().0, 8);
-    // RFC 6762 section 16: "Any occurrence of the Unicode character U+FEFF ... MUST be interpreted as being an actual intended
-    // part of the name"
     world
         .hear(Say::answer().service("\u{feff}Näme._http._tcp.local", HOST, 120))
         .wait(20);

@@ -8,6 +8,8 @@ use crate::wire::dns::{CLASS_IN, kind};
 const HTTP: &str = "_http._tcp.local";
 const HOST: &str = "h.local";
 
+/// RFC 6762 section 18.14: "MUST correctly decode compressed names appearing in the Question Section, and compressed names of
+/// resource records appearing in other sections"
 /// RFC 6762 section 18.14: "implementations MUST correctly decode compressed names appearing within the rdata"
 #[test]
 fn compressed_names_are_read_wherever_they_are() {

@@ -61,7 +61,8 @@ fn what_is_denied_is_told_at_once() {
 }
 
 /// RFC 6762 section 6.1: "MUST NOT reject or ignore an NSEC record it receives just because it finds an unexpected value in the
-/// 'Next Domain Name' field." "MUST NOT ignore an entire message just because that message contains one or more NSEC record(s)
+/// 'Next Domain Name' field."
+/// RFC 6762 section 6.1: "MUST NOT ignore an entire message just because that message contains one or more NSEC record(s)
 /// that the Multicast DNS implementation cannot parse."
 #[test]
 fn strange_denials_do_no_harm() {

@@ -70,7 +70,7 @@ fn what_did_not_come_along_is_asked_for() {
     );
 }
 
-/// RFC 6763 section 6.1: "DNS-SD clients MUST treat the following as equivalent": no byte, a single zero, no TXT record.
+/// RFC 6763 section 6.1: "DNS-SD clients MUST treat the following as equivalent": no byte, a single zero, no TXT record
 #[test]
 fn no_text_is_an_empty_text() {
     for text in [Some(&b""[..]), Some(b"\0"), None] {
@@ -158,7 +158,7 @@ fn both_families_are_told() {
     assert_eq!(world.browser.weight().0, 5);
 }
 
-/// RFC 6763 section 7.1: subtypes are asked for by a name of their own, and lead to the same services.
+/// RFC 6763 section 7.1: "_printer._sub._http._tcp": subtypes have a name of their own, and lead to the same services
 #[test]
 fn subtypes_lead_to_services_of_their_type() {
     let sub = "_printer._sub._http._tcp.local";
@@ -300,7 +300,8 @@ fn of_several_servers_the_first_by_priority_is_told() {
     );
 }
 
-/// RFC 6763 section 4.3: dots within the name of an instance are no ends of labels.
+/// RFC 6763 section 4.3: "appropriate precautions MUST be taken to ensure that DNS label boundaries are properly preserved"
+/// RFC 6763 section 4.1.1: "otherwise is allowed to contain any characters, without restriction, including ... dots"
 #[test]
 fn names_of_instances_hold_any_characters() {
     let mut world = browsing();
