@@ -90,6 +90,9 @@ struct Wished {
     deadline: Instant,
 }
 
+// A wish has a bit for each link.
+const _: () = assert!(LINK_COUNT_MAX <= u8::BITS as usize);
+
 /// Wishes at a time.
 pub const WISH_COUNT_MAX: usize = 16;
 /// For a change to be followed by others before they are looked at.

@@ -162,13 +162,28 @@ impl Browser {
                 NO_TEXT
             }
         };
-        let mut address = None;
+        // One of the family, and one that says by itself where it is. Among equals that which came first.
+        let (mut address, mut best) = (None, 0);
         for other in cache.addresses(entry.link, server.target) {
-            if address.is_none() || other.is_ipv6() == is_v6 {
-                address = Some(other);
+            let is_local = matches!(other, IpAddr::V6(other) if other.is_unicast_link_local());
+            let rank = u8::from(other.is_ipv6() == is_v6) << 1 | u8::from(!is_local);
+            if rank >= best {
+                (address, best) = (Some(other), rank);
             }
         }
-        let bytes = cache.content(server).iter().chain(txt);
+        let address = address?;
+        let (v4, v6);
+        let octets: &[u8] = match address {
+            IpAddr::V4(address) => {
+                v4 = address.octets();
+                &v4
+            }
+            IpAddr::V6(address) => {
+                v6 = address.octets();
+                &v6
+            }
+        };
+        let bytes = cache.content(server).iter().chain(txt).chain(octets);
         let sum = bytes.fold(server.target.place() as u32, |sum, byte| {
             (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
         });
@@ -176,7 +191,7 @@ impl Browser {
             host: server.target,
             port: cache.rank(server)?.1,
             txt,
-            address: address?,
+            address,
             sum,
         })
     }

@@ -137,6 +137,45 @@ fn what_changed_is_told_once() {
 }
 
 #[test]
+fn another_address_is_a_change_and_one_more_is_none() {
+    let mut world = browsing();
+    world.hear(Say::answer().service(A, HOST, 120)).wait(3000);
+    world.lines();
+    let both = Say::answer()
+        .a(HOST, 120, [192, 0, 2, 9])
+        .a(HOST, 120, [192, 0, 2, 8]);
+    world.hear(both.aaaa(HOST, 120, 1)).wait(3000);
+    assert_eq!(world.lines(), [""; 0]);
+    world
+        .hear(Say::answer().a(HOST, 120, [192, 0, 2, 7]))
+        .wait(3000);
+    assert_eq!(
+        world.lines(),
+        [format!("Changed 0 {A} {HOST} 192.0.2.7 80 \u{3}a=1")]
+    );
+}
+
+#[test]
+fn an_address_that_says_where_it_is_comes_before_one_of_the_link() {
+    let mut world = browsing();
+    let name = wire(HOST);
+    let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
+    for last in [1, 2] {
+        let say = Say::answer().service(A, HOST, 120).aaaa(HOST, 120, last);
+        let say = say
+            .record(1, &name, kind::AAAA, CLASS_IN, 120, &global)
+            .aaaa(HOST, 120, 3);
+        world.hear_from(PEER_V6, Cast::Multicast, &say.0).wait(20);
+    }
+    let lines = world.lines();
+    assert_eq!(
+        lines[1],
+        format!("Resolved 0v6 {A} {HOST} 2001:db8::5 80 \u{3}a=1")
+    );
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
 fn both_families_are_told() {
     let mut world = browsing();
     world.hear(Say::answer().service(A, HOST, 120)).wait(20);
