@@ -1,6 +1,6 @@
 //! The content of records, one behind the other. What is left of those that are gone is used when the end is reached.
 
-use super::cache::Entry;
+use super::entry::Entry;
 use crate::sys::heap::Slots;
 
 /// Bytes before each content: whose it is, and how many bytes there are.

@@ -7,6 +7,7 @@
 mod cache;
 mod chains;
 mod contents;
+mod entry;
 mod plan;
 mod questions;
 mod sending;
@@ -19,7 +20,8 @@ pub use telling::{Event, What};
 use super::{Cast, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, PORT, Section, kind};
-use cache::{Cache, Heard, is};
+use cache::{Cache, Heard};
+use entry::is;
 use questions::{Question, Questions, why};
 
 /// How much is remembered at most. Each count is below 65,535.

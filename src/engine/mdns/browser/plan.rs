@@ -3,7 +3,7 @@
 //! Everything is gone through anew after a change, so nothing is left over from what was wanted before.
 
 use super::super::{LinkId, NameId};
-use super::cache::{Entry, Role, is};
+use super::entry::{Entry, Role, is};
 use super::questions::{Question, why};
 use super::{ALL, Browser, Goal};
 use crate::time::Instant;

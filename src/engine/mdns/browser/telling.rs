@@ -1,7 +1,8 @@
 //! What the caller is told. Nothing waits in a queue: a pass over what is known finds what was not told yet.
 
 use super::super::{LinkId, NameId, Names};
-use super::cache::{Cache, Entry, Role, is};
+use super::cache::Cache;
+use super::entry::{Entry, Role, is};
 use super::{Browser, Goal, IDLE};
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Rank, choose, kind};
