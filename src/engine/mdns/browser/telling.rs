@@ -119,6 +119,14 @@ fn first(facts: u16, has: u16, lacks: u16) -> Option<bool> {
     [false, true].into_iter().find(|is_v6| is_it(*is_v6))
 }
 
+/// Adds bytes to what stands for those before them. FNV-1.
+#[inline(never)]
+fn add(sum: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(sum, |sum, byte| {
+        sum.wrapping_mul(0x0100_0193) ^ u32::from(*byte)
+    })
+}
+
 /// What is known of a service.
 #[derive(Clone, Copy, Debug)]
 struct Place<'a> {
@@ -173,21 +181,12 @@ impl Browser {
             }
         }
         let address = address?;
-        let (v4, v6);
-        let octets: &[u8] = match address {
-            IpAddr::V4(address) => {
-                v4 = address.octets();
-                &v4
-            }
-            IpAddr::V6(address) => {
-                v6 = address.octets();
-                &v6
-            }
+        let sum = add(server.target.place() as u32, cache.content(server));
+        let sum = add(sum, txt);
+        let sum = match address {
+            IpAddr::V4(address) => add(sum, &address.octets()),
+            IpAddr::V6(address) => add(sum, &address.octets()),
         };
-        let bytes = cache.content(server).iter().chain(txt).chain(octets);
-        let sum = bytes.fold(server.target.place() as u32, |sum, byte| {
-            (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-        });
         Some(Place {
             host: server.target,
             port: cache.rank(server)?.1,
