@@ -3,7 +3,7 @@
 //! # Bird's eye
 //!
 //! ```text
-//!            role      what the file does, by its first word: nfs, serve, sftp-server, ls, cat
+//!            role      what the file does, by its first word: nfs, serve, sftp-server, ls, cat, check, mdns
 //!              │
 //!            drive     the loop: connections, buffers, orders; the supervisor
 //!          ┌───┼────┐
@@ -27,6 +27,10 @@
 //! it the answers about nodes that lie in one. Nobody else knows that there are images, but for who enters one
 //! ([`vfs::Vfs::enter`]): MNT, and paths that go on behind a file's name.
 //!
+//! Multicast DNS has a loop of its own, `drive::mdns`: each interface is a *link*, with a socket for each family's group and one
+//! for each address, so that nobody has to say where a datagram came in. `engine::mdns` claims names, announces and answers
+//! (`Responder`), and asks and remembers (`Browser`); what is announced, `role::mdns` reads from arguments, files and firmware.
+//!
 //! # Invariants
 //!
 //! - `tidy` holds the imports to this drawing: `wire` knows nothing, an engine knows no socket, no clock and no system call,
@@ -35,6 +39,7 @@
 //! - All memory is planned at start, from one arena. A connection is a slot of at most 192 bytes; a request that has not all
 //!   arrived waits in a block of 8 KiB, a reply that was not taken in one of 72 KiB, and of both there are few. When they
 //!   run out, who has stalled for longest gives way.
+//! - What multicast DNS keeps of others is bounded by tables that are cut at start; what one asks, or says, never makes another wait.
 //! - A handle is what lasts: of *kernel* form (the kernel's own, with a MAC) where the server may use those, else a *trail*
 //!   that is found again beneath the export. No table grows with the handles given out.
 //! - Work is done from descriptors, one name at a time, never from stored paths: nothing that is swapped meanwhile leads out

@@ -248,7 +248,7 @@ impl Made {
 }
 
 /// Tests start many servers in one process, which may have no more than 4 GiB to give away.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
         let layout = Layout::array::<T>(self.count as usize).unwrap();

@@ -53,16 +53,19 @@ pub enum Target {
     Iso,
     /// Files and tables that say what mdns announces: any bytes
     Announced,
+    /// Datagrams of a link, as the responder and the browser of mdns hear them
+    Mdns,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Records,
         Self::Calls,
         Self::Sftp,
         Self::Iso,
         Self::Announced,
+        Self::Mdns,
     ];
 
     /// As on the command line and in paths.
@@ -73,6 +76,7 @@ impl Target {
             Self::Sftp => "sftp",
             Self::Iso => "iso",
             Self::Announced => "announced",
+            Self::Mdns => "mdns",
         }
     }
 
@@ -80,7 +84,7 @@ impl Target {
     const fn bytes_max(self) -> u32 {
         match self {
             Self::Records => 24_000,
-            Self::Calls | Self::Sftp | Self::Announced => 4096,
+            Self::Calls | Self::Sftp | Self::Announced | Self::Mdns => 4096,
             Self::Iso => 600,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod announced;
 mod image;
+pub mod mdns;
 mod play;
 mod script;
 pub mod sftp;

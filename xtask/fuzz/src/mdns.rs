@@ -1,0 +1,138 @@
+//! What the target `mdns` does with an input: a link's life, as a responder and a browser hear it.
+//!
+//! Each step is four bytes (how, from whom, how much time passes) and a datagram with its length before it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use stowaway::engine::mdns::browser::{self, Browser, Goal, Wish};
+use stowaway::engine::mdns::{
+    Cast, LINK_COUNT_MAX, Limits, Link, MESSAGE_BYTES, Meta, Random, Responder, Service,
+};
+use stowaway::time::{Duration, Instant};
+use stowaway::wire::dns::{Message, Name};
+
+/// Messages that follow one another without anything in between; more of them mean that it never ends.
+const SENT_COUNT_MAX: usize = 2000;
+
+/// Plays it.
+pub fn hear(input: &[u8]) {
+    let mut now = Instant::from_ms(0);
+    let limits = Limits {
+        name_count: 64,
+        record_count: 64,
+        text_bytes: 256,
+    };
+    let mut responder = Responder::new(limits, &[7; 16], now);
+    responder.set_host(b"box").expect("there is room");
+    let service = Service {
+        instance: b"a box",
+        kind: Name::of(b"\x04_nfs\x04_tcp\0"),
+        subtypes: b"\x03sub",
+        host: None,
+        port: 2049,
+        choice: [0; 2],
+        text: b"\x06path=/",
+    };
+    responder.add_service(now, &service).expect("there is room");
+    let limits = browser::Limits {
+        records: 32,
+        names: 64,
+        questions: 32,
+        content_bytes: 1024,
+    };
+    let mut browser = Browser::new(&limits, Random::new(&[9; 16]));
+    for (goal, name) in [
+        (Goal::Services, &b"\x04_nfs\x04_tcp\x05local\0"[..]),
+        (Goal::Host, b"\x03cat\x05local\0"),
+    ] {
+        let wish = Wish {
+            goal,
+            name: Name::of(name),
+            links: 1,
+            resolves: true,
+            families: 3,
+        };
+        assert!(browser.wish(now, &wish));
+    }
+    let mut links: [Link; LINK_COUNT_MAX] = Default::default();
+    for (address, bits) in [("192.0.2.1", 24), ("fe80::1", 64)] {
+        let address = (address.parse().expect("an address"), bits);
+        links[0].addresses.push(address).expect("there is room");
+    }
+    responder
+        .set_link(now, 0, &links[0])
+        .expect("there is room");
+    browser.link_changed(now, 0, &links[0]);
+    let mut rest = input;
+    let mut out = vec![0; MESSAGE_BYTES];
+    while let [how, from, pause, len, behind @ ..] = rest {
+        let (datagram, behind) = behind.split_at(usize::from(*len).min(behind.len()));
+        rest = behind;
+        let cast = [Cast::Multicast, Cast::Unicast, Cast::Unknown][usize::from(how % 3)];
+        let port = if how & 64 == 0 { 5353 } else { 40_000 };
+        let from = SocketAddr::new([192, 0, 2, *from].into(), port);
+        let meta = Meta {
+            from,
+            link: 0,
+            cast,
+        };
+        if let Some(len) = responder.handle(now, meta, datagram, &mut out) {
+            assert!(Message::parse(&out[..len]).is_ok());
+        }
+        browser.handle(now, &meta, datagram, &links);
+        let until = now.after(Duration::from_ms(u32::from(*pause) * 16));
+        drain(&mut responder, &mut browser, &mut now, until, &mut out);
+    }
+}
+
+/// Lets both speak until then.
+fn drain(
+    responder: &mut Responder,
+    browser: &mut Browser,
+    now: &mut Instant,
+    until: Instant,
+    out: &mut [u8],
+) {
+    for _ in 0..SENT_COUNT_MAX {
+        let sent = responder.poll_transmit(*now, out);
+        let sent = sent.or_else(|| browser.poll_transmit(*now, out));
+        if let Some(sent) = sent {
+            assert!(Message::parse(&out[..sent.len]).is_ok());
+            continue;
+        }
+        if browser.next_event(*now).is_some() {
+            continue;
+        }
+        let next = responder.poll_at().min(browser.poll_at());
+        if *now >= until {
+            return;
+        }
+        *now = next.max(*now).min(until);
+    }
+    panic!("it never rests");
+}
+
+/// Writes some good datagrams to where the environment says.
+pub fn write_seeds() {
+    let Some(dir) = std::env::var_os(super::SEEDS) else {
+        return;
+    };
+    let seeds: [&[u8]; 4] = [
+        // Who asks for the host, and who wishes its name.
+        b"\0\0\0\0\0\x01\0\0\0\0\0\0\x03box\x05local\0\0\x01\0\x01",
+        b"\0\0\0\0\0\x01\0\0\0\x01\0\0\x03box\x05local\0\0\xff\x80\x01\xc0\x0c\0\x01\0\x01\0\0\0\x78\0\x04\xc0\0\x02\x4d",
+        // Who knows an answer, and who says that the name is his.
+        b"\0\0\x02\0\0\x01\0\x01\0\0\0\0\x04_nfs\x04_tcp\x05local\0\0\x0c\0\x01\xc0\x0c\0\x0c\0\x01\0\0\x11\x94\0\x08\x05a box\xc0\x0c",
+        b"\0\0\x84\0\0\0\0\x01\0\0\0\x01\x03box\x05local\0\0\x01\x80\x01\0\0\0\x78\0\x04\xc0\0\x02\x4d\x03cat\xc0\x10\0\x2f\x80\x01\0\0\0\x78\0\x05\xc0\x2a\0\x01\x40",
+    ];
+    for (number, seed) in seeds.iter().enumerate() {
+        let mut steps = Vec::new();
+        for pause in [20, 60] {
+            steps.extend_from_slice(&[0, 9, pause, seed.len() as u8]);
+            steps.extend_from_slice(seed);
+        }
+        let path = Path::new(&dir).join(number.to_string());
+        std::fs::write(&path, steps).expect("the directory for first inputs can be written to");
+    }
+}
