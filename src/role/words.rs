@@ -14,7 +14,8 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
     for byte in text {
         let digit = match byte | 0x20 {
             letter @ b'a'..=b'f' => letter - b'a' + 10,
-            _ => byte.wrapping_sub(b'0'),
+            b'0'..=b'9' => byte.wrapping_sub(b'0'),
+            _ => return None,
         };
         if u32::from(digit) >= base {
             return None;
@@ -109,6 +110,8 @@ mod tests {
             "1:",
             "1:2:3:4:5:6:7:8::",
             "1::10000",
+            "1=::",
+            "::?",
             "::1.2.3.4",
         ] {
             assert_eq!(address(text.as_bytes()), None, "{text}");

@@ -48,11 +48,13 @@ pub struct Names {
     /// The first of each list of names whose labels have something in common.
     lists: [NameId; LIST_COUNT as usize],
     free: NameId,
+    /// Nobody else knows it, so nobody can have all names in one list.
+    seed: u32,
 }
 
 impl Names {
-    /// Room for at most `count` names, less than 65,536.
-    pub fn new(count: usize) -> Self {
+    /// Room for at most `count` names, less than 65,536; which list each is in follows from `seed`.
+    pub fn new(count: usize, seed: u32) -> Self {
         let mut entries = Slots::new(count);
         entries.push(Entry {
             parent: NameId::ROOT,
@@ -65,6 +67,7 @@ impl Names {
             entries,
             lists: [NameId::ROOT; LIST_COUNT as usize],
             free: NameId::ROOT,
+            seed,
         }
     }
 
@@ -73,13 +76,13 @@ impl Names {
     }
 
     fn list(&mut self, parent: NameId, label: &[u8]) -> Option<&mut NameId> {
-        self.lists.get_mut(hash(parent, label))
+        self.lists.get_mut(hash(self.seed, parent, label))
     }
 
     /// The name of `label` before `parent`, if it is in use.
     #[inline(never)]
     pub fn child(&self, parent: NameId, label: &[u8]) -> Option<NameId> {
-        let mut name = *self.lists.get(hash(parent, label))?;
+        let mut name = *self.lists.get(hash(self.seed, parent, label))?;
         while name != NameId::ROOT {
             let entry = self.entry(name)?;
             if entry.parent == parent && entry.label().eq_ignore_ascii_case(label) {
@@ -280,8 +283,8 @@ fn reversed(name: Name<'_>) -> Option<heapless::Vec<&[u8], LABEL_COUNT_MAX>> {
 }
 
 /// Which list a name is in. FNV-1a; letters of ASCII are the same in both cases.
-fn hash(parent: NameId, label: &[u8]) -> usize {
-    let hash = label.iter().fold(u32::from(parent.0), |hash, byte| {
+fn hash(seed: u32, parent: NameId, label: &[u8]) -> usize {
+    let hash = label.iter().fold(seed ^ u32::from(parent.0), |hash, byte| {
         (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
     });
     ((hash ^ hash >> 16) & LIST_COUNT.wrapping_sub(1)) as usize
@@ -301,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_name_is_found_while_somebody_uses_it() {
-        let mut names = Names::new(8);
+        let mut names = Names::new(8, 7);
         let name = Name::of(b"\x03box\x05local\0");
         assert_eq!(names.find(name), None);
         let id = names.intern(name).unwrap();
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_full_table_takes_names_again_when_others_are_gone() {
-        let mut names = Names::new(4);
+        let mut names = Names::new(4, 7);
         let local = names.add(NameId::ROOT, b"local").unwrap();
         let a = names.add(local, b"a").unwrap();
         let _b = names.add(local, b"b").unwrap();
@@ -334,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_renamed_name_takes_those_along_that_end_in_it() {
-        let mut names = Names::new(16);
+        let mut names = Names::new(16, 7);
         let host = names.intern(Name::of(b"\x03box\x05local\0")).unwrap();
         let below = names.add(host, b"sub").unwrap();
         let other = names.intern(Name::of(b"\x03cat\x05local\0")).unwrap();
@@ -349,7 +352,7 @@ mod tests {
 
     #[test]
     fn many_names_come_and_go() {
-        let mut names = Names::new(400);
+        let mut names = Names::new(400, 7);
         let mut kept = std::collections::HashMap::new();
         let mut seed = 7u32;
         for _ in 0..20_000 {

@@ -262,23 +262,19 @@ pub struct Responder {
 impl Responder {
     /// A responder that has nothing to say yet.
     pub fn new(limits: Limits, entropy: &[u8; 16], now: Instant) -> Self {
-        let Limits {
-            name_count,
-            record_count,
-            text_bytes,
-        } = limits;
+        let mut random = Random::new(entropy);
         Self {
-            zone: Zone::new(name_count, record_count, text_bytes),
+            zone: Zone::new(&limits, random.ms(0, u32::MAX)),
             links: core::array::from_fn(|_| OnLink {
                 link: Link::default(),
-                told: Slots::new(record_count),
-                probes: Slots::new(name_count),
+                told: Slots::new(limits.record_count),
+                probes: Slots::new(limits.name_count),
                 answers_at: NEVER,
                 probes_at: NEVER,
                 unicast_until: NEVER,
             }),
             deferrals: heapless::Vec::new(),
-            random: Random::new(entropy),
+            random,
             conflicts: [NEVER; CONFLICT_COUNT],
             conflict_count: 0,
             pauses_until: NEVER,

@@ -6,6 +6,7 @@
 use super::MESSAGE_BYTES;
 use super::link::LinkId;
 use super::names::{NameId, Names};
+use super::responder::Limits;
 use crate::sys::heap::Slots;
 use crate::wire::dns::{self, Head, LABEL_BYTES_MAX, Name, Section, Writer, kind};
 use core::net::IpAddr;
@@ -153,14 +154,14 @@ pub(super) struct Zone {
 }
 
 impl Zone {
-    pub(super) fn new(name_count: usize, record_count: usize, text_bytes: usize) -> Self {
-        let mut names = Names::new(name_count);
+    pub(super) fn new(limits: &Limits, seed: u32) -> Self {
+        let mut names = Names::new(limits.name_count, seed);
         let local = names.add(NameId::ROOT, b"local").unwrap_or_default();
         Self {
             names,
-            records: Slots::new(record_count),
-            claims: Slots::new(name_count),
-            texts: Slots::zeroed(text_bytes),
+            records: Slots::new(limits.record_count),
+            claims: Slots::new(limits.name_count),
+            texts: Slots::zeroed(limits.text_bytes),
             texts_len: 0,
             free_count: 0,
             local,

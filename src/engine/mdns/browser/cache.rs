@@ -46,10 +46,10 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, seed: u32) -> Self {
         Self {
             now: Instant::default(),
-            names: Names::new(limits.names),
+            names: Names::new(limits.names, seed),
             entries: Slots::new(limits.records),
             chains: Chains::new(limits.records.next_power_of_two(), limits.records),
             contents: Contents::new(limits.content_bytes),

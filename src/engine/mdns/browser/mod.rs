@@ -136,9 +136,9 @@ pub struct Browser {
 
 impl Browser {
     /// One that knows nothing, and of no link.
-    pub fn new(limits: &Limits, random: Random) -> Self {
+    pub fn new(limits: &Limits, mut random: Random) -> Self {
         Self {
-            cache: Cache::new(limits),
+            cache: Cache::new(limits, random.ms(0, u32::MAX)),
             questions: Questions::new(limits.questions),
             wishes: heapless::Vec::new(),
             links: [Facing::default(); LINK_COUNT_MAX],
