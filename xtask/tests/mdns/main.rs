@@ -1,6 +1,7 @@
 //! Multicast DNS on a link of its own, beside avahi.
 
 mod world;
+mod zeroconf;
 
 use anyhow::{Result, ensure};
 use std::fs;
@@ -54,6 +55,25 @@ fn avahi_sees_host_services_and_hardware() -> Result<()> {
     responder.wait_for("announced box.local")?;
     avahi_sees_all(&avahi)?;
     responder.stop()
+}
+
+#[test]
+fn zeroconf_sees_services_and_addresses() -> Result<()> {
+    let world = World::new()?;
+    let watch = zeroconf::browse(
+        &world,
+        &["_sftp-ssh._tcp.local.", "_device-info._tcp.local."],
+    )?;
+    let responder = world.announce(&WORDS)?;
+    responder.wait_for("announced box.local")?;
+    let line = watch.wait_for("+ My Files, all._sftp-ssh._tcp.local.")?;
+    ensure!(
+        line.contains(" box.local.:22 [path=/srv,u=me] 192.0.2.1 fe80::"),
+        "{line}"
+    );
+    responder.stop()?;
+    watch.wait_for("- My Files, all._sftp-ssh._tcp.local.")?;
+    Ok(())
 }
 
 #[test]

@@ -186,14 +186,9 @@ impl Avahi {
 
     /// A browser that goes on; its lines as they come.
     pub fn watch(&self, kind: &str) -> Result<Watch> {
-        let mut child = self
-            .command("avahi-browse")
-            .args(["-p", "-k", kind])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let said = lines(child.stdout.take().context("its stdout is a pipe")?);
-        Ok(Watch { child, said })
+        let mut command = self.command("avahi-browse");
+        command.args(["-p", "-k", kind]);
+        Watch::start(command)
     }
 }
 
@@ -215,6 +210,17 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Starts a browser that prints what it finds.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the browser")?;
+        let said = lines(child.stdout.take().context("its stdout is a pipe")?);
+        Ok(Self { child, said })
+    }
+
     /// Waits until it says this.
     pub fn wait_for(&self, part: &str) -> Result<String> {
         wait_for(&self.said, part)
