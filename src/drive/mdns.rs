@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_ms(100);
 /// Datagrams taken from one socket in one turn.
 const TURN: usize = 64;
+/// Changes taken at once.
+const CHANGE_COUNT_MAX: usize = 1024;
 /// Sockets of one link: two groups and its addresses.
 const SOCKET_COUNT_MAX: usize = 18;
 /// The token of what tells of changes; those of sockets are below.
@@ -94,6 +96,8 @@ pub struct Mdns<'a> {
     events: Events,
     /// All names were ours.
     was_settled: bool,
+    /// It was told that an interface cannot be served.
+    has_complained: bool,
 }
 
 impl<'a> Mdns<'a> {
@@ -121,6 +125,7 @@ impl<'a> Mdns<'a> {
             tx: Slots::zeroed(MESSAGE_BYTES),
             events,
             was_settled: true,
+            has_complained: false,
         }
     }
 
@@ -161,7 +166,12 @@ impl<'a> Mdns<'a> {
     /// Something changed: it is looked at in a while.
     fn take_changes(&mut self) {
         if let Some(socket) = self.changes {
-            while self.net.recv(socket, &mut []) != Err(NetError::WouldBlock) {}
+            // That there were more than it could hold is also one.
+            for _ in 0..CHANGE_COUNT_MAX {
+                if let Err(NetError::WouldBlock | NetError::Gone) = self.net.recv(socket, &mut []) {
+                    break;
+                }
+            }
         }
         self.look_at = self.look_at.min(self.now.after(SETTLE));
     }
@@ -268,8 +278,13 @@ impl<'a> Mdns<'a> {
                 _ => text!("the host refuses multicast there"),
             };
             let what = text!("cannot take part in multicast DNS on");
-            return self.events.tell(what, name.unwrap_or_default(), why);
+            // It is tried again whenever interfaces are looked at.
+            if !core::mem::replace(&mut self.has_complained, true) {
+                self.events.tell(what, name.unwrap_or_default(), why);
+            }
+            return;
         }
+        self.has_complained = false;
         for (own, _) in &link.addresses {
             let token = base + open.doors.len() as Token;
             match self.net.claim(interface.index, *own, token) {
