@@ -44,6 +44,11 @@ impl World {
         ))?;
         ip(&format!("-n {a} addr add 192.0.2.1/24 dev eth0"))?;
         ip(&format!("-n {b} addr add 192.0.2.2/24 dev eth0"))?;
+        for host in [&ours, &theirs] {
+            // Else an address of IPv6 can be used a second or two later, and everything is probed for once more.
+            let at_once = "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad";
+            setup::quietly(host.command("sh").args(["-c", at_once]))?;
+        }
         ip(&format!("-n {a} link set eth0 up"))?;
         ip(&format!("-n {b} link set eth0 up"))?;
         Ok(Self { ours, theirs })
