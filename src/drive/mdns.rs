@@ -1,13 +1,12 @@
-//! The loop of multicast DNS: links come and go as interfaces do; what arrives goes to the responder, and what it says out.
+//! The loop of multicast DNS: links come and go as interfaces do; what arrives goes to who speaks there, and what that says out.
 //!
 //! Of each interface there is a socket for each family's group and one for each address of ours: so it is known where a
 //! datagram came in, and whether it was for all, on hosts that do not say so.
 
 use crate::engine::mdns::{
-    Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, MESSAGE_BYTES_MAX, Meta, Responder, To,
-    Transmit,
+    Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, MESSAGE_BYTES_MAX, Meta, To, Transmit,
 };
-use crate::event::{self, Events, Line};
+use crate::event::Events;
 use crate::log;
 use crate::net::{Interface, Interfaces, Links, NetError, Ready, Socket, Token};
 use crate::sys::heap::Slots;
@@ -71,20 +70,33 @@ impl Choice<'_> {
     }
 }
 
-/// What is announced of things that change by themselves.
-pub trait Changing {
-    /// Looks at them, and tells the responder; when to look again.
-    fn look(&mut self, now: Instant, responder: &mut Responder) -> Instant;
+/// What speaks on links: a responder, or a browser.
+pub trait Speaker {
+    /// A link is so from now on, and is that of this interface. False: it has more addresses than there is room for.
+    fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool;
+    /// Takes what came. The bytes of a reply to its sender alone, if there is one, are in `out`: how many.
+    fn handle(
+        &mut self,
+        now: Instant,
+        meta: Meta,
+        datagram: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize>;
+    /// What is to be sent now, if there is anything.
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit>;
+    /// When it wants to be asked again.
+    fn poll_at(&self) -> Instant;
+    /// A turn is over: says what happened. False: it has done what it was to do.
+    fn tell(&mut self, now: Instant) -> bool;
+    /// Has everything said that is to be said before the end.
+    fn leave(&mut self, now: Instant);
 }
 
 /// The loop and all it owns.
 pub struct Mdns<'a> {
     net: &'a mut dyn Links,
-    responder: Responder,
+    speaker: &'a mut dyn Speaker,
     choice: Choice<'a>,
-    changing: &'a mut dyn Changing,
-    /// When what changes by itself is looked at.
-    changing_at: Instant,
     open: [Open; LINK_COUNT_MAX],
     /// What tells of changes, if the host does.
     changes: Option<Socket>,
@@ -94,8 +106,6 @@ pub struct Mdns<'a> {
     rx: Slots<u8>,
     tx: Slots<u8>,
     events: Events,
-    /// All names were ours.
-    was_settled: bool,
     /// It was told that an interface cannot be served.
     has_complained: bool,
 }
@@ -104,19 +114,16 @@ impl<'a> Mdns<'a> {
     /// A loop that has not looked at the interfaces yet.
     pub fn new(
         net: &'a mut dyn Links,
-        responder: Responder,
+        speaker: &'a mut dyn Speaker,
         choice: Choice<'a>,
-        changing: &'a mut dyn Changing,
         events: Events,
         now: Instant,
     ) -> Self {
         let changes = net.changes(CHANGES).ok();
         Self {
             net,
-            responder,
+            speaker,
             choice,
-            changing,
-            changing_at: now,
             open: Default::default(),
             changes,
             look_at: now,
@@ -124,32 +131,33 @@ impl<'a> Mdns<'a> {
             rx: Slots::zeroed(MESSAGE_BYTES_MAX),
             tx: Slots::zeroed(MESSAGE_BYTES),
             events,
-            was_settled: true,
             has_complained: false,
         }
     }
 
-    /// Serves until the process is asked to stop; then takes leave.
-    pub fn run(&mut self) {
+    /// Speaks until the process is asked to stop, or there is nothing more to do; whether it was asked.
+    pub fn run(&mut self) -> bool {
         let mut ready = Ready::default();
         while !ready.stop {
-            self.turn(&mut ready);
+            if !self.turn(&mut ready) {
+                return false;
+            }
         }
-        self.responder.leave(self.now);
+        self.speaker.leave(self.now);
         self.send_all();
-        self.events.tell(event::STOPPING, b"", Text::NOTHING);
+        true
     }
 
-    fn turn(&mut self, ready: &mut Ready) {
-        if self.changing_at <= self.now {
-            self.changing_at = self.changing.look(self.now, &mut self.responder);
-        }
+    fn turn(&mut self, ready: &mut Ready) -> bool {
         if self.look_at <= self.now {
             self.look();
         }
         self.send_all();
-        let until = self.responder.poll_at();
-        let until = until.min(self.look_at).min(self.changing_at);
+        if !self.speaker.tell(self.now) {
+            return false;
+        }
+        self.send_all();
+        let until = self.speaker.poll_at().min(self.look_at);
         let until = (until < Instant::NEVER).then_some(until);
         self.now = self.net.wait(self.now, until, ready);
         for token in &ready.tokens {
@@ -159,8 +167,7 @@ impl<'a> Mdns<'a> {
                 self.take_datagrams(*token as usize);
             }
         }
-        self.send_all();
-        self.tell_names();
+        true
     }
 
     /// Something changed: it is looked at in a while.
@@ -225,15 +232,11 @@ impl<'a> Mdns<'a> {
             return self.close(id);
         }
         log::info!("link {=usize} is interface {=u32}", id, interface.index);
-        if self
-            .responder
-            .set_link(self.now, id as LinkId, &link)
-            .is_err()
-        {
-            let name = interface.name.split(|byte| *byte == 0).next();
+        let name = interface.name.split(|byte| *byte == 0).next();
+        let name = name.unwrap_or_default();
+        if !self.speaker.set_link(self.now, id as LinkId, &link, name) {
             let what = text!("there are too many addresses on");
-            self.events
-                .tell(what, name.unwrap_or_default(), Text::NOTHING);
+            self.events.tell(what, name, Text::NOTHING);
         }
         if let Some(open) = self.open.get_mut(id) {
             (open.index, open.link) = (interface.index, link);
@@ -312,7 +315,7 @@ impl<'a> Mdns<'a> {
     fn close(&mut self, id: usize) {
         self.close_doors(id);
         let gone = Link::default();
-        let _ = self.responder.set_link(self.now, id as LinkId, &gone);
+        self.speaker.set_link(self.now, id as LinkId, &gone, b"");
         if let Some(open) = self.open.get_mut(id) {
             *open = Open::default();
         }
@@ -342,9 +345,7 @@ impl<'a> Mdns<'a> {
                 cast: door.cast,
             };
             let datagram = self.rx.head(len);
-            let reply = self
-                .responder
-                .handle(self.now, meta, datagram, &mut self.tx);
+            let reply = self.speaker.handle(self.now, meta, datagram, &mut self.tx);
             if let Some(len) = reply {
                 self.send_to(id, from, len);
             }
@@ -370,7 +371,7 @@ impl<'a> Mdns<'a> {
     /// Sends all there is to say now.
     fn send_all(&mut self) {
         while let Some(Transmit { link, to, len }) =
-            self.responder.poll_transmit(self.now, &mut self.tx)
+            self.speaker.poll_transmit(self.now, &mut self.tx)
         {
             let id = usize::from(link);
             match to {
@@ -395,24 +396,5 @@ impl<'a> Mdns<'a> {
             // What is lost is said again, or asked for again.
             let _ = self.net.send_to(door.socket, to, self.tx.head(len));
         }
-    }
-
-    /// Says what the host is called when that is settled, and what had to be called differently.
-    fn tell_names(&mut self) {
-        if let Some(name) = self.responder.renamed() {
-            let label = self.responder.label(name);
-            let why = text!("another host has the name");
-            self.events.tell(text!("is now called"), label, why);
-        }
-        let is_settled = self.responder.is_settled();
-        let has_links = self.open.iter().any(|open| open.index != 0);
-        if is_settled && !self.was_settled && has_links {
-            let mut line = Line::default();
-            line.raw(self.responder.label(self.responder.host()));
-            line.text(".local");
-            self.events
-                .tell(text!("announced"), line.bytes(), Text::NOTHING);
-        }
-        self.was_settled = is_settled;
     }
 }

@@ -5,7 +5,6 @@
 use super::source::Memory;
 use super::vms::{self, Id, MACHINE_COUNT_MAX, Seen, Stamp};
 use super::{add, failed, plain};
-use crate::drive::mdns::Changing;
 use crate::engine::mdns::{NameId, Responder};
 use crate::sys::heap::Slots;
 use crate::text::{Ends as _, text};
@@ -106,8 +105,9 @@ impl Machines {
     }
 }
 
-impl Changing for Machines {
-    fn look(&mut self, now: Instant, responder: &mut Responder) -> Instant {
+impl Machines {
+    /// Looks at the directory, and tells the responder; when to look again.
+    pub(super) fn look(&mut self, now: Instant, responder: &mut Responder) -> Instant {
         let Some(path) = self.path else {
             return Instant::NEVER;
         };

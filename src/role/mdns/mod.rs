@@ -10,9 +10,9 @@ mod vms;
 use super::reasons;
 use super::{Console, Status};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
-use crate::drive::mdns::{Choice, Mdns};
-use crate::engine::mdns::{self, Limits, NameId, Responder};
-use crate::event::{self, Events};
+use crate::drive::mdns::{Choice, Mdns, Speaker};
+use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
+use crate::event::{self, Events, Line};
 use crate::net::kernel::Kernel;
 use crate::sys::frames::{self, BUILD_ID_BYTES};
 use crate::sys::start::Args;
@@ -58,18 +58,86 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
     // The process ends when this does: nothing has to be given back.
     let mut responder = ManuallyDrop::new(Responder::new(limits, &entropy, now));
     let memory = announce_all(&options, &mut responder, now)?;
-    let mut machines = ManuallyDrop::new(Machines::new(options.machines, memory));
+    let mut announcer = ManuallyDrop::new(Announcer {
+        responder: ManuallyDrop::into_inner(responder),
+        machines: Machines::new(options.machines, memory),
+        machines_at: now,
+        events: Events::to(Console::leak()),
+        was_settled: true,
+        has_links: false,
+    });
     let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
     let choice = Choice {
         names: &options.interfaces,
     };
     let events = Events::to(Console::leak());
-    let responder = ManuallyDrop::into_inner(responder);
-    let machines = &mut *machines;
-    let mdns = Mdns::new(&mut *net, responder, choice, machines, events, now);
-    let mut mdns = ManuallyDrop::new(mdns);
-    mdns.run();
+    let mdns = Mdns::new(&mut *net, &mut *announcer, choice, events, now);
+    ManuallyDrop::new(mdns).run();
+    announcer.events.tell(event::STOPPING, b"", Text::NOTHING);
     Ok(())
+}
+
+/// The responder, and what changes of what it announces.
+struct Announcer {
+    responder: Responder,
+    machines: Machines,
+    /// When they are looked at.
+    machines_at: Instant,
+    events: Events,
+    /// All names were ours.
+    was_settled: bool,
+    has_links: bool,
+}
+
+impl Speaker for Announcer {
+    fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, _: &[u8]) -> bool {
+        self.has_links |= link.is_up();
+        self.responder.set_link(now, id, link).is_ok()
+    }
+
+    fn handle(
+        &mut self,
+        now: Instant,
+        meta: Meta,
+        datagram: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        self.responder.handle(now, meta, datagram, out)
+    }
+
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+        self.responder.poll_transmit(now, out)
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.responder.poll_at().min(self.machines_at)
+    }
+
+    /// Says what the host is called when that is settled, and what had to be called differently.
+    fn tell(&mut self, now: Instant) -> bool {
+        if self.machines_at <= now {
+            self.machines_at = self.machines.look(now, &mut self.responder);
+        }
+        if let Some(name) = self.responder.renamed() {
+            let label = self.responder.label(name);
+            let why = text!("another host has the name");
+            self.events.tell(text!("is now called"), label, why);
+        }
+        let is_settled = self.responder.is_settled();
+        if is_settled && !self.was_settled && self.has_links {
+            let mut line = Line::default();
+            line.raw(self.responder.label(self.responder.host()));
+            line.text(".local");
+            self.events
+                .tell(text!("announced"), line.bytes(), Text::NOTHING);
+        }
+        self.was_settled = is_settled;
+        true
+    }
+
+    fn leave(&mut self, now: Instant) {
+        self.responder.leave(now);
+    }
 }
 
 /// Tells the responder all there is to announce that does not change; memory for files.
