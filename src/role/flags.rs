@@ -30,6 +30,16 @@ impl Flags {
         while let Some(word) = args.next() {
             let about = word.to_bytes();
             inform(about, self.help)?;
+            // A star at the end stands for words that are no flags.
+            #[cfg(feature = "browse")]
+            if self.names.ends_with(b" *") && !about.starts_with(b"-") {
+                let last = crate::text::parts(self.names, b' ').count() - 1;
+                if set(last, word).is_none() {
+                    let why = self.wanted.plus((last - self.bare_count) as u8);
+                    return Err(refuse(about, b"", why));
+                }
+                continue;
+            }
             let mut rest = word.to_bytes_with_nul();
             // What has no dash is no flag, as its NUL belongs to it.
             let mut len = rest.len();

@@ -7,6 +7,8 @@ use crate::sys::start::Args;
 use crate::sys::stdio::Stdio;
 use crate::text::{Text, parts, place_in, text};
 
+#[cfg(feature = "browse")]
+mod browse;
 #[cfg(feature = "check")]
 mod check;
 #[cfg(any(
@@ -45,6 +47,8 @@ const HELP: &[Text] = &[
     check::SUMMARY,
     #[cfg(feature = "mdns")]
     mdns::SUMMARY,
+    #[cfg(feature = "browse")]
+    browse::SUMMARY,
     text!("\nstowaway ROLE --help has its options.\n"),
 ];
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -67,7 +71,9 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &[u8] = if cfg!(feature = "mdns") {
+    const ROLES: &[u8] = if cfg!(feature = "browse") {
+        b"serve nfs unfsd sftp-server ls cat check mdns browse"
+    } else if cfg!(feature = "mdns") {
         b"serve nfs unfsd sftp-server ls cat check mdns"
     } else if cfg!(feature = "check") {
         b"serve nfs unfsd sftp-server ls cat check"
@@ -104,6 +110,8 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         Some(role @ 4..=5) => inside::run(args, role == 5),
         #[cfg(feature = "check")]
         Some(6) => check::run(args),
+        #[cfg(feature = "browse")]
+        Some(8) => browse::run(args),
         #[cfg(feature = "mdns")]
         Some(7) => mdns::run(args, build_id),
         _ => {

@@ -3,7 +3,7 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 15] = [
+const GROUPS: [(bool, &[&str]); 16] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
@@ -16,6 +16,7 @@ const GROUPS: [(bool, &[&str]); 15] = [
     (cfg!(any(feature = "ls", feature = "ipxe")), ISO_READ),
     (cfg!(feature = "ipxe"), BOOT),
     (cfg!(feature = "mdns"), MDNS),
+    (cfg!(feature = "browse"), BROWSE),
     (cfg!(feature = "check"), CHECK),
     (cfg!(all(feature = "check", not(feature = "nfs"))), PLACES),
     (cfg!(all(feature = "mdns", not(feature = "nfs"))), TRACES),
@@ -277,6 +278,23 @@ const MDNS: &[&str] = &[
     "a document type cannot have declarations of its own",
     "behind % there can be H and %",
     "a backslash cannot have this behind it",
+];
+
+const BROWSE: &[&str] = &[
+    // Role.
+    "  browse TYPE | -a\t\tprints the services that others announce\n",
+    include_str!("../role/browse/help.txt"),
+    // Arguments.
+    "there is no other domain than local",
+    "name an interface, such as eth0; 8 at most",
+    "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
+    "name a type, or -a",
+    // In JSON.
+    "type",
+    "added",
+    "removed",
+    "resolved",
+    "changed",
 ];
 
 const CHECK: &[&str] = &[

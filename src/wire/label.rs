@@ -34,7 +34,7 @@ pub fn letter(text: &[u8]) -> usize {
 }
 
 /// Whether the letter that `text` begins with is a control character.
-const fn is_control(text: &[u8]) -> bool {
+pub const fn is_control(text: &[u8]) -> bool {
     matches!(text, [..0x20 | 0x7f, ..] | [0xc2, 0x80..0xa0, ..])
 }
 

@@ -13,7 +13,7 @@ use crate::event::Events;
 use crate::net::kernel::Kernel;
 use crate::sys::start::Args;
 use crate::sys::{self, process};
-use crate::text::{Text, text};
+use crate::text::{Ends as _, Text, text};
 use crate::time::Instant;
 use crate::wire::Writer;
 use crate::wire::announce::is_kind;
@@ -30,11 +30,12 @@ const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 const INTERFACE_COUNT_MAX: usize = 8;
 /// In the order of [`Options::set`].
 const FLAGS: Flags = Flags {
-    names: b"a D r t p l k v b --json d --interface",
+    names: b"a D r t p l k v b --json d --interface *",
     bare_count: 10,
     wanted: Text::row(&[
         "there is no other domain than local",
         "name an interface, such as eth0; 8 at most",
+        "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
     ]),
     help: HELP,
 };
@@ -42,6 +43,8 @@ const FLAGS: Flags = Flags {
 /// What the arguments ask for.
 #[derive(Default)]
 struct Options {
+    /// A type or subtype; without one, `goal` says what is looked for.
+    kind: &'static [u8],
     goal: Option<Goal>,
     resolves: bool,
     ends: bool,
@@ -63,7 +66,11 @@ impl Options {
             9 => self.form = Form::Json,
             10 => return (value == b"local" || value == b"local.").then_some(()),
             _ if value.is_empty() => return None,
-            _ => self.interfaces.push(value).ok()?,
+            11 => self.interfaces.push(value).ok()?,
+            _ => {
+                let is_first = self.kind.is_empty() && is_kind(type_of(value));
+                self.kind = is_first.then_some(value)?;
+            }
         }
         Some(())
     }
@@ -72,32 +79,17 @@ impl Options {
 /// Prints until the process is asked to stop, or, if that is wanted, all have answered.
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let mut options = Options::default();
-    let rest = FLAGS.read_with_rest(args, &mut |place, value| {
+    FLAGS.read(args, &mut |place, value| {
         options.set(place, value.to_bytes())
     })?;
     let mut room = [0; NAME_BYTES_MAX];
-    let name = match (options.goal, rest) {
+    let (goal, name) = match (options.goal, options.kind) {
         (None, b"") => {
             return Err(complain(USAGE, text!("name a type, or -a"), b"", SEE_HELP));
         }
-        (None, kind) => {
-            let base = kind.rsplit(|byte| *byte == b'.');
-            let count = base.clone().count();
-            // Of a subtype, the type is behind `_sub`.
-            let from = kind.len().saturating_sub(base.take(2).map(|part| part.len() + 1).sum());
-            let kind_alone = kind.get(if count > 2 { from + 1 } else { 0 }..).unwrap_or_default();
-            if !is_kind(kind_alone) {
-                let why = text!("a type is _x._tcp or _x._udp; x has letters, digits and hyphens");
-                return Err(refuse(b"browse", kind, why));
-            }
-            options.goal = Some(Goal::Services);
-            in_local(kind, &mut room)
-        }
-        (Some(_), b"") => in_local(b"_services._dns-sd._udp", &mut room),
-        (Some(_), word) => {
-            let what = text!("there is no option");
-            return Err(complain(USAGE, what, word, SEE_HELP));
-        }
+        (Some(goal), b"") => (goal, in_local(b"_services._dns-sd._udp", &mut room)),
+        (None, kind) => (Goal::Services, in_local(kind, &mut room)),
+        (Some(_), kind) => return Err(refuse(b"-a", kind, text!("name a type, or -a"))),
     };
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
@@ -106,7 +98,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     browser.wish(
         now,
         &Wish {
-            goal: options.goal.unwrap_or(Goal::Everything),
+            goal,
             name,
             links: u8::MAX,
             resolves: options.resolves,
@@ -127,6 +119,15 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     let mdns = Mdns::new(&mut *net, &mut *printer, choice, events, now);
     ManuallyDrop::new(mdns).run();
     Ok(())
+}
+
+/// Of a subtype, the type: its last two labels.
+fn type_of(kind: &[u8]) -> &[u8] {
+    let dots = || kind.iter().enumerate().filter(|(_, byte)| **byte == b'.');
+    match dots().rev().nth(1) {
+        Some((at, _)) => kind.tail(at + 1),
+        None => kind,
+    }
 }
 
 /// A name in the domain `local`.
@@ -160,19 +161,15 @@ impl Speaker for Printer<'_> {
             && !interface.is_empty()
         {
             *name = [0; 16];
-            name.iter_mut().zip(interface).for_each(|(to, byte)| *to = *byte);
+            name.iter_mut()
+                .zip(interface)
+                .for_each(|(to, byte)| *to = *byte);
         }
         self.browser.link_changed(now, id, link);
         true
     }
 
-    fn handle(
-        &mut self,
-        now: Instant,
-        meta: Meta,
-        datagram: &[u8],
-        _: &mut [u8],
-    ) -> Option<usize> {
+    fn handle(&mut self, now: Instant, meta: Meta, datagram: &[u8], _: &mut [u8]) -> Option<usize> {
         self.browser.handle(now, &meta, datagram, &self.links);
         None
     }
@@ -191,9 +188,13 @@ impl Speaker for Printer<'_> {
                 if self.options.ends {
                     return false;
                 }
-            } else if !(self.options.leaves_out_own && event.is_own) {
+            } else if !(self.options.leaves_out_own && event.is_own)
+                && (event.what != What::Type || self.options.goal == Some(Goal::Types))
+            {
                 let interface = self.names.get(usize::from(event.link));
                 let interface = interface.map_or(&[][..], |name| &name[..]);
+                let mut interface = interface.split(|byte| *byte == 0);
+                let interface = interface.next().unwrap_or_default();
                 self.options.form.print(interface, &event);
             }
         }

@@ -90,6 +90,8 @@ pub enum Role {
     Check,
     /// Announces host and services by multicast DNS
     Mdns,
+    /// Prints what others announce
+    Browse,
 }
 
 impl Role {
@@ -115,6 +117,7 @@ impl Role {
             Self::Ls => "ls",
             Self::Check => "check",
             Self::Mdns => "mdns",
+            Self::Browse => "browse",
         }
     }
 }

@@ -62,6 +62,14 @@ impl World {
         Responder::start(command)
     }
 
+    /// Starts our browser on our host with these words.
+    pub fn browse(&self, words: &[&str]) -> Result<Watch> {
+        let path = build::build_roles(Arch::X86_64, &[Role::Mdns, Role::Browse])?;
+        let mut command = self.ours.command(&path.to_string_lossy());
+        command.arg("browse").args(words);
+        Watch::start(command)
+    }
+
     /// The same where the kernel neither lists interfaces nor says where a packet came in, and /proc and /sys are empty.
     pub fn announce_poorly(&self, words: &[&str]) -> Result<Responder> {
         let path = build::build_roles(Arch::X86_64, &[Role::Mdns])?;
@@ -189,6 +197,13 @@ impl Avahi {
         }
     }
 
+    /// Announces a service until it is dropped.
+    pub fn publish(&self, words: &[&str]) -> Result<Watch> {
+        let mut command = self.command("avahi-publish");
+        command.arg("-s").args(words);
+        Watch::start(command)
+    }
+
     /// A browser that goes on; its lines as they come.
     pub fn watch(&self, kind: &str) -> Result<Watch> {
         let mut command = self.command("avahi-browse");
@@ -229,6 +244,14 @@ impl Watch {
     /// Waits until it says this.
     pub fn wait_for(&self, part: &str) -> Result<String> {
         wait_for(&self.said, part)
+    }
+
+    /// All that it says until it ends.
+    pub fn all(mut self) -> Result<String> {
+        let said: Vec<String> = self.said.iter().collect();
+        let status = self.child.wait()?;
+        ensure!(status.success(), "it ended with {status}");
+        Ok(said.join("\n"))
     }
 }
 
