@@ -2,7 +2,7 @@
 
 use super::link::LinkId;
 use super::names::NameId;
-use super::responder::{NEVER, Phase, Responder, Tick, earlier, is_due, later};
+use super::responder::{NEVER, Phase, Probe, Responder, Tick, earlier, is_due, later};
 use super::{To, Transmit};
 use crate::wire::dns::{self, Flat, Message, Section, Writer, kind};
 use core::cmp::Ordering;
@@ -65,7 +65,11 @@ impl Responder {
             }
             if probe.phase == Phase::Third {
                 if let Some(probe) = on.probe(record.name) {
-                    (probe.phase, probe.due, probe.is_new) = (Phase::Done, NEVER, true);
+                    *probe = Probe {
+                        phase: Phase::Done,
+                        is_new: true,
+                        ..Probe::default()
+                    };
                 }
                 is_settled = true;
                 continue;
@@ -130,7 +134,8 @@ impl Responder {
         let Some(on) = self.links.get(usize::from(link)) else {
             return;
         };
-        if !(Phase::First..=Phase::Third).contains(&on.phase(name)) {
+        // What is ours is defended.
+        if on.holds(name) || on.phase(name) < Phase::First {
             return;
         }
         let mut theirs = heapless::Vec::<dns::Record<'_>, TIE_RECORD_COUNT>::new();

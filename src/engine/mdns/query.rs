@@ -2,7 +2,7 @@
 
 use super::link::LinkId;
 use super::responder::{
-    Deferral, MANY, NEVER, OnLink, Phase, Responder, State, Tick, bit, earlier, is_due, later,
+    Deferral, MANY, NEVER, OnLink, Probe, Responder, State, Tick, bit, earlier, is_due, later,
 };
 use super::zone::{Data, Form, RecordId};
 use super::{Cast, Meta, NameId, To, Transmit};
@@ -335,7 +335,8 @@ impl Responder {
             let is_gone = state.bits & bit::GONE != 0;
             let form = if is_gone { Form::Gone } else { Form::Told };
             let zone = &self.zone;
-            if !is_gone && !on.probes.get(record.owner.place()).is_some_and(is_done) {
+            let probe = on.probes.get(record.owner.place());
+            if !is_gone && !probe.is_some_and(Probe::holds) {
                 // It is no longer ours to tell.
                 state.due = NEVER;
                 continue;
@@ -515,10 +516,6 @@ impl Responder {
             }
         }
     }
-}
-
-fn is_done(probe: &super::responder::Probe) -> bool {
-    probe.phase == Phase::Done
 }
 
 impl State {

@@ -115,9 +115,18 @@ impl Phase {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Probe {
     pub(super) phase: Phase,
+    /// It is ours, though it is probed for anew.
+    pub(super) is_held: bool,
     /// It has become ours, and nobody was told yet.
     pub(super) is_new: bool,
     pub(super) due: Tick,
+}
+
+impl Probe {
+    /// Whether the name is ours.
+    pub(super) fn holds(&self) -> bool {
+        self.is_held || self.phase == Phase::Done
+    }
 }
 
 /// A link, and what is with all records and names there.
@@ -164,9 +173,14 @@ impl OnLink {
         probe.map_or(Phase::Idle, |probe| probe.phase)
     }
 
+    /// Whether a name is ours: it is answered for, and defended.
+    pub(super) fn holds(&self, name: NameId) -> bool {
+        self.probes.get(name.place()).is_some_and(Probe::holds)
+    }
+
     /// Whether a record is told here: its owner is ours.
     pub(super) fn tells(&self, record: &Record, link: LinkId) -> bool {
-        record.is_on(link) && self.phase(record.owner) == Phase::Done
+        record.is_on(link) && self.holds(record.owner)
     }
 
     /// Begins to probe for a name after so many milliseconds.
@@ -178,10 +192,19 @@ impl OnLink {
         if let Some(probe) = self.probe(name) {
             *probe = Probe {
                 phase: Phase::Wait,
-                is_new: false,
                 due,
+                ..Probe::default()
             };
             self.probes_at = earlier(self.probes_at, due);
+        }
+    }
+
+    /// The same where what is ours stays so meanwhile.
+    fn begin_anew(&mut self, name: NameId, now: Tick, ms: u32) {
+        let is_held = self.holds(name);
+        self.begin(name, now, ms);
+        if let Some(probe) = self.probe(name) {
+            probe.is_held = is_held;
         }
     }
 
@@ -356,7 +379,8 @@ impl Responder {
         }
     }
 
-    /// A link has these addresses from now on. Everything is probed for anew there.
+    /// A link has these addresses from now on. Everything is probed for anew there; what is ours is defended
+    /// meanwhile.
     pub fn set_link(&mut self, now: Instant, id: LinkId, link: &Link) -> Result<(), Full> {
         let now = self.tick(now);
         let Some(on) = self.links.get_mut(usize::from(id)) else {
@@ -390,7 +414,7 @@ impl Responder {
         }
         for record in self.zone.records.iter() {
             if record.is_on(id) && record.is_unique && !record.leaves {
-                on.begin(record.name, now, ms);
+                on.begin_anew(record.name, now, ms);
             }
         }
         Ok(())

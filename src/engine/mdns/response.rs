@@ -90,12 +90,11 @@ impl Responder {
         if is_ours || record.ttl == 0 || !self.zone.claim(name).is_unique {
             return false;
         }
-        match on.phase(name) {
-            Phase::First | Phase::Second | Phase::Third => true,
+        if on.holds(name) {
             // That there is nothing else is no contradiction: he who says so has something there, and says that, too.
-            Phase::Done => has_kind && record.kind != kind::NSEC,
-            Phase::Idle | Phase::Wait => false,
+            return has_kind && record.kind != kind::NSEC;
         }
+        on.phase(name) >= Phase::First
     }
 
     /// Somebody else has a name. What we have is asked for again; what we only wish is his.
@@ -104,7 +103,7 @@ impl Responder {
         let Some(on) = self.links.get(usize::from(link)) else {
             return;
         };
-        if on.phase(name) == Phase::Done && !is_fixed {
+        if on.holds(name) && !is_fixed {
             self.count_conflict(now);
             let ms = self.patience(now);
             if let Some(on) = self.links.get_mut(usize::from(link)) {

@@ -1,6 +1,6 @@
 //! Several links, addresses that come and go, services that do, and the end.
 
-use super::script::query;
+use super::script::{query, response};
 use super::world::{LEGACY, PEER, World};
 use crate::engine::mdns::Cast;
 
@@ -71,6 +71,31 @@ fn a_changed_address_is_announced() {
         2
     );
     assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
+}
+
+/// What is ours stays ours while it is probed for anew: others would take it else.
+#[test]
+fn a_name_is_defended_while_it_is_probed_for_anew() {
+    let mut world = World::serving(1);
+    world.set_link(0, &["192.0.2.1/24", "fe80::1/64", "fe80::2/64"]);
+    world.run(400);
+    assert!(count(&world, "? box.local ANY QU") > 0);
+    // Another one's wish would win a tie, but there is none.
+    world.sent.clear();
+    world.hear(
+        PEER,
+        &query(&["? box.local ANY", "! box.local 120 A 192.0.2.77"]),
+    );
+    assert!(count(&world, "= box.local 120 flush A 192.0.2.1") > 0);
+    // Who says that it is his contests it: it is asked who has it, not given up at once.
+    world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
+    world.sent.clear();
+    world.hear(PEER, &query(&["? box.local A"]));
+    assert!(world.sent.is_empty());
+    world.run(5000);
+    assert_eq!(world.host(), "box");
+    assert_eq!(count(&world, "? box.local ANY QU"), 3);
+    assert_eq!(count(&world, "= box.local 120 flush AAAA fe80::2"), 2);
 }
 
 #[test]
