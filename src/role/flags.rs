@@ -31,7 +31,7 @@ impl Flags {
             let about = word.to_bytes();
             inform(about, self.help)?;
             // A star at the end stands for words that are no flags.
-            #[cfg(feature = "browse")]
+            #[cfg(any(feature = "browse", feature = "publish"))]
             if self.names.ends_with(b" *") && !about.starts_with(b"-") {
                 let last = crate::text::parts(self.names, b' ').count() - 1;
                 if set(last, word).is_none() {

@@ -24,6 +24,8 @@ mod inside;
 mod mdns;
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg(feature = "publish")]
+mod publish;
 #[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod reasons;
 #[cfg(feature = "serve")]
@@ -49,6 +51,8 @@ const HELP: &[Text] = &[
     mdns::SUMMARY,
     #[cfg(feature = "browse")]
     browse::SUMMARY,
+    #[cfg(feature = "publish")]
+    publish::SUMMARY,
     text!("\nstowaway ROLE --help has its options.\n"),
 ];
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -71,7 +75,9 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &[u8] = if cfg!(feature = "browse") {
+    const ROLES: &[u8] = if cfg!(feature = "publish") {
+        b"serve nfs unfsd sftp-server ls cat check mdns browse publish"
+    } else if cfg!(feature = "browse") {
         b"serve nfs unfsd sftp-server ls cat check mdns browse"
     } else if cfg!(feature = "mdns") {
         b"serve nfs unfsd sftp-server ls cat check mdns"
@@ -112,6 +118,8 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         Some(6) => check::run(args),
         #[cfg(feature = "browse")]
         Some(8) => browse::run(args),
+        #[cfg(feature = "publish")]
+        Some(9) => publish::run(args),
         #[cfg(feature = "mdns")]
         Some(7) => mdns::run(args, build_id),
         _ => {

@@ -3,7 +3,7 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 16] = [
+const GROUPS: [(bool, &[&str]); 18] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
@@ -17,6 +17,11 @@ const GROUPS: [(bool, &[&str]); 16] = [
     (cfg!(feature = "ipxe"), BOOT),
     (cfg!(feature = "mdns"), MDNS),
     (cfg!(feature = "browse"), BROWSE),
+    (cfg!(feature = "publish"), PUBLISH),
+    (
+        cfg!(all(feature = "publish", not(feature = "nfs"))),
+        &["name an address in numbers, such as 192.0.2.1 or 2001:db8::1"],
+    ),
     (cfg!(feature = "check"), CHECK),
     (cfg!(all(feature = "check", not(feature = "nfs"))), PLACES),
     (cfg!(all(feature = "mdns", not(feature = "nfs"))), TRACES),
@@ -255,6 +260,7 @@ const MDNS: &[&str] = &[
     // Events.
     "announced",
     "is now called",
+    "cannot announce",
     "another host has the name",
     // Files of services.
     "left out",
@@ -295,6 +301,20 @@ const BROWSE: &[&str] = &[
     "removed",
     "resolved",
     "changed",
+];
+
+const PUBLISH: &[&str] = &[
+    // Role.
+    "  publish NAME TYPE PORT\tannounces one service; or one name: -a NAME ADDRESS\n",
+    include_str!("../role/publish/help.txt"),
+    // Arguments.
+    "name a host, such as other.local",
+    "name a subtype, such as _x._sub._http._tcp; 8 at most",
+    "there is no other domain than local",
+    "name an interface, such as eth0; 8 at most",
+    "name, type, port and 61 strings at most",
+    "name one that ends with .local",
+    "name a service: NAME TYPE PORT",
 ];
 
 const CHECK: &[&str] = &[

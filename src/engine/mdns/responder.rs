@@ -10,6 +10,7 @@ use super::{HEAD_BYTES, MESSAGE_BYTES, Meta, Random, Transmit};
 use crate::sys::heap::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, kind};
+use core::net::IpAddr;
 
 /// Milliseconds since the responder was made, over and over; never 0, which means never.
 pub(super) type Tick = u32;
@@ -277,6 +278,8 @@ pub struct Responder {
     pauses_until: Tick,
     /// The last name that was changed, until somebody asks.
     renamed: Option<NameId>,
+    /// The host's address, if it is not on all links what we have there; and whether it leads back to the host.
+    elsewhere: Option<(IpAddr, bool)>,
     leaves: bool,
     epoch: Instant,
     now: Instant,
@@ -302,6 +305,7 @@ impl Responder {
             conflict_count: 0,
             pauses_until: NEVER,
             renamed: None,
+            elsewhere: None,
             leaves: false,
             epoch: now,
             now,
@@ -319,6 +323,12 @@ impl Responder {
         let zone = &mut self.zone;
         zone.host = zone.claim_name(zone.local, label, Manner::Host)?;
         zone.add_denial_of_host()
+    }
+
+    /// The host has this address and no other, wherever that is; `reverses`: who asks for it in reverse is told the host. To be
+    /// told before there are links.
+    pub const fn set_address(&mut self, address: IpAddr, reverses: bool) {
+        self.elsewhere = Some((address, reverses));
     }
 
     /// Announces a service as soon as its name is ours.
@@ -395,14 +405,20 @@ impl Responder {
                 self.remove_address(id, address, now);
             }
         }
-        for (address, _) in &link.addresses {
+        let elsewhere = self.elsewhere.map(|(address, _)| (address, 0));
+        let addresses = match &elsewhere {
+            Some(address) => core::slice::from_ref(address),
+            None => &link.addresses[..],
+        };
+        let reverses = self.elsewhere.is_none_or(|(_, reverses)| reverses);
+        for (address, _) in addresses {
             let is_known = |(_, record): (RecordId, &Record)| {
                 record.is_on(id)
                     && !record.leaves
                     && matches!(record.data, Data::Address(other) if other == *address)
             };
             if !self.zone.of(self.zone.host).any(is_known) {
-                self.zone.add_address(id, *address)?;
+                self.zone.add_address(id, *address, reverses)?;
             }
         }
         let ms = self.random.ms(0, PROBE_JITTER_MS);
@@ -420,7 +436,7 @@ impl Responder {
         Ok(())
     }
 
-    fn remove_address(&mut self, link: LinkId, address: core::net::IpAddr, now: Tick) {
+    fn remove_address(&mut self, link: LinkId, address: IpAddr, now: Tick) {
         for id in 0..self.zone.records.len() {
             let Some(record) = self.zone.records.get(id).copied() else {
                 return;

@@ -488,8 +488,13 @@ impl Zone {
         self.add(denial).map(drop)
     }
 
-    /// Adds what the address of a link consists of.
-    pub(super) fn add_address(&mut self, link: LinkId, address: IpAddr) -> Result<(), Full> {
+    /// Adds what an address of the host consists of; `reverses`: also its name in reverse.
+    pub(super) fn add_address(
+        &mut self,
+        link: LinkId,
+        address: IpAddr,
+        reverses: bool,
+    ) -> Result<(), Full> {
         let own = Record {
             name: self.host,
             owner: self.host,
@@ -504,6 +509,9 @@ impl Zone {
             next: 0,
         };
         self.add(own)?;
+        if !reverses {
+            return Ok(());
+        }
         let reverse = self.reverse(address).ok_or(Full)?;
         if let Some(claim) = self.claim_mut(reverse) {
             claim.is_unique = true;

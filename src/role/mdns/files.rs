@@ -23,7 +23,7 @@ const ENTRY_COUNT_MAX: usize = 4096;
 type Name = [u8; 256];
 
 /// What to do about a flaw.
-pub(super) const fn advice(flaw: Flaw) -> Text {
+pub(in super::super) const fn advice(flaw: Flaw) -> Text {
     const ADVICE: Text = Text::row(&[
         "a name has 1 to 63 bytes of UTF-8 and no control characters",
         "a type is _x._tcp or _x._udp; x has letters, digits and hyphens",

@@ -27,9 +27,9 @@ struct Known {
     is_there: bool,
 }
 
-/// The machines in a directory, if one is to be looked at.
+/// The machines in a directory.
 pub(super) struct Machines {
-    path: Option<&'static CStr>,
+    path: &'static CStr,
     known: Slots<Known>,
     memory: &'static mut Memory,
     /// That the directory cannot be read was told.
@@ -38,7 +38,7 @@ pub(super) struct Machines {
 
 impl Machines {
     /// None yet.
-    pub(super) fn new(path: Option<&'static CStr>, memory: &'static mut Memory) -> Self {
+    pub(super) fn new(path: &'static CStr, memory: &'static mut Memory) -> Self {
         Self {
             path,
             known: Slots::new(MACHINE_COUNT_MAX),
@@ -108,9 +108,7 @@ impl Machines {
 impl Machines {
     /// Looks at the directory, and tells the responder; when to look again.
     pub(super) fn look(&mut self, now: Instant, responder: &mut Responder) -> Instant {
-        let Some(path) = self.path else {
-            return Instant::NEVER;
-        };
+        let path = self.path;
         self.known
             .iter_mut()
             .for_each(|known| known.is_there = false);

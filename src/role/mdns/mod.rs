@@ -7,8 +7,11 @@ mod options;
 mod source;
 mod vms;
 
+#[cfg(feature = "publish")]
+pub(super) use files::advice;
+
 use super::reasons;
-use super::{Console, Status};
+use super::{Console, FAILED, Status};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
 use crate::drive::mdns::{Choice, Mdns, Speaker};
 use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
@@ -47,46 +50,66 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
         frames::open(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
-    let mut entropy = [0; 16];
-    sys::entropy(&mut entropy);
     let now = sys::now();
-    let limits = Limits {
-        name_count: ANNOUNCED_NAME_COUNT,
-        record_count: ANNOUNCED_RECORD_COUNT,
-        text_bytes: ANNOUNCED_TEXT_BYTES,
-    };
-    // The process ends when this does: nothing has to be given back.
-    let mut responder = ManuallyDrop::new(Responder::new(limits, &entropy, now));
-    let memory = announce_all(&options, &mut responder, now)?;
-    let mut announcer = ManuallyDrop::new(Announcer {
-        responder: ManuallyDrop::into_inner(responder),
-        machines: Machines::new(options.machines, memory),
-        machines_at: now,
-        events: Events::to(Console::leak()),
-        was_settled: true,
-        has_links: false,
-    });
-    let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
-    let choice = Choice {
-        names: &options.interfaces,
-    };
-    let events = Events::to(Console::leak());
-    let mdns = Mdns::new(&mut *net, &mut *announcer, choice, events, now);
-    ManuallyDrop::new(mdns).run();
-    announcer.events.tell(event::STOPPING, b"", Text::NOTHING);
-    Ok(())
+    let mut announcer = ManuallyDrop::new(Announcer::new(now));
+    let memory = announce_all(&options, &mut announcer.responder, now)?;
+    announcer.machines = options.machines.map(|path| Machines::new(path, memory));
+    announcer.subject = announcer.responder.host();
+    announcer.run(&options.interfaces, now)
 }
 
 /// The responder, and what changes of what it announces.
-struct Announcer {
-    responder: Responder,
-    machines: Machines,
+pub(super) struct Announcer {
+    pub(super) responder: Responder,
+    machines: Option<Machines>,
     /// When they are looked at.
     machines_at: Instant,
+    /// What is told to be announced: the host, or a service.
+    pub(super) subject: NameId,
+    /// It has this name or none.
+    pub(super) keeps_name: bool,
     events: Events,
     /// All names were ours.
     was_settled: bool,
     has_links: bool,
+}
+
+impl Announcer {
+    /// One that has nothing to announce yet. The process ends when it does: nothing has to be given back.
+    #[inline(never)]
+    pub(super) fn new(now: Instant) -> Self {
+        let mut entropy = [0; 16];
+        sys::entropy(&mut entropy);
+        let limits = Limits {
+            name_count: ANNOUNCED_NAME_COUNT,
+            record_count: ANNOUNCED_RECORD_COUNT,
+            text_bytes: ANNOUNCED_TEXT_BYTES,
+        };
+        Self {
+            responder: Responder::new(limits, &entropy, now),
+            machines: None,
+            machines_at: now,
+            subject: NameId::ROOT,
+            keeps_name: false,
+            events: Events::to(Console::leak()),
+            was_settled: true,
+            has_links: false,
+        }
+    }
+
+    /// Announces on these interfaces, or on all, until the process is asked to stop.
+    #[inline(never)]
+    pub(super) fn run(&mut self, interfaces: &[&[u8]], now: Instant) -> Result<(), Status> {
+        let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
+        let choice = Choice { names: interfaces };
+        let events = Events::to(Console::leak());
+        let mdns = Mdns::new(&mut *net, self, choice, events, now);
+        if !ManuallyDrop::new(mdns).run() {
+            return Err(FAILED);
+        }
+        self.events.tell(event::STOPPING, b"", Text::NOTHING);
+        Ok(())
+    }
 }
 
 impl Speaker for Announcer {
@@ -116,18 +139,27 @@ impl Speaker for Announcer {
     /// Says what the host is called when that is settled, and what had to be called differently.
     fn tell(&mut self, now: Instant) -> bool {
         if self.machines_at <= now {
-            self.machines_at = self.machines.look(now, &mut self.responder);
+            let machines = self.machines.as_mut();
+            self.machines_at = machines.map_or(Instant::NEVER, |machines| {
+                machines.look(now, &mut self.responder)
+            });
         }
         if let Some(name) = self.responder.renamed() {
             let label = self.responder.label(name);
             let why = text!("another host has the name");
+            if self.keeps_name {
+                self.events.tell(text!("cannot announce"), label, why);
+                return false;
+            }
             self.events.tell(text!("is now called"), label, why);
         }
         let is_settled = self.responder.is_settled();
         if is_settled && !self.was_settled && self.has_links {
             let mut line = Line::default();
-            line.raw(self.responder.label(self.responder.host()));
-            line.text(".local");
+            line.raw(self.responder.label(self.subject));
+            if self.subject == self.responder.host() {
+                line.text(".local");
+            }
             self.events
                 .tell(text!("announced"), line.bytes(), Text::NOTHING);
         }
@@ -176,7 +208,7 @@ fn announce_all(
 const ROOT: RawFd = -100;
 
 /// What the host is called: what the user says, else what it calls itself up to the first dot.
-fn host_name<'a>(wished: &'a [u8], room: &'a mut [u8; label::BYTES_MAX]) -> &'a [u8] {
+pub(super) fn host_name<'a>(wished: &'a [u8], room: &'a mut [u8; label::BYTES_MAX]) -> &'a [u8] {
     if !wished.is_empty() {
         return wished;
     }
@@ -237,7 +269,7 @@ fn add_device(identity: &Identity, add: &mut dyn FnMut(&Service<'_>)) {
 
 /// Announces a service; its name. Where there is no room for it, that is said.
 #[inline(never)]
-fn add(
+pub(super) fn add(
     responder: &mut Responder,
     now: Instant,
     host: &[u8],

@@ -92,6 +92,8 @@ pub enum Role {
     Mdns,
     /// Prints what others announce
     Browse,
+    /// Announces one service or name
+    Publish,
 }
 
 impl Role {
@@ -118,6 +120,7 @@ impl Role {
             Self::Check => "check",
             Self::Mdns => "mdns",
             Self::Browse => "browse",
+            Self::Publish => "publish",
         }
     }
 }

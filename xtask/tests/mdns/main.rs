@@ -1,5 +1,6 @@
 //! Multicast DNS on a link of its own, beside avahi.
 
+mod conflicts;
 mod world;
 mod zeroconf;
 

@@ -1,0 +1,127 @@
+//! `publish`: announces one service, or one name of an address, until it is asked to stop. Flags are avahi-publish's.
+
+use super::flags::Flags;
+use super::mdns::{self, Announcer};
+use super::words::address;
+use super::{SEE_HELP, Status, USAGE, complain, refuse};
+use crate::sys;
+use crate::sys::start::Args;
+use crate::text::{Text, text};
+use crate::wire::announce::{self, Draft, Part};
+use crate::wire::label;
+use core::mem::ManuallyDrop;
+
+/// What `stowaway --help` says of it.
+pub(super) const SUMMARY: Text =
+    text!("  publish NAME TYPE PORT\tannounces one service; or one name: -a NAME ADDRESS\n");
+const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+
+/// Words that are no flags: a name, a type, a port, and strings.
+const WORD_COUNT_MAX: usize = 64;
+/// Interfaces on the command line.
+const INTERFACE_COUNT_MAX: usize = 8;
+/// Subtypes on the command line.
+const SUBTYPE_COUNT_MAX: usize = 8;
+
+/// In the order of [`Options::set`].
+const FLAGS: Flags = Flags {
+    names: b"s a R v f H --subtype d --interface *",
+    bare_count: 5,
+    wanted: Text::row(&[
+        "name a host, such as other.local",
+        "name a subtype, such as _x._sub._http._tcp; 8 at most",
+        "there is no other domain than local",
+        "name an interface, such as eth0; 8 at most",
+        "name, type, port and 61 strings at most",
+    ]),
+    help: HELP,
+};
+
+/// What the arguments ask for.
+#[derive(Default)]
+struct Options {
+    is_address: bool,
+    is_one_way: bool,
+    host: &'static [u8],
+    subtypes: heapless::Vec<&'static [u8], SUBTYPE_COUNT_MAX>,
+    interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
+    words: heapless::Vec<&'static [u8], WORD_COUNT_MAX>,
+}
+
+impl Options {
+    fn set(&mut self, place: usize, value: &'static [u8]) -> Option<()> {
+        match place {
+            0..=1 => self.is_address = place == 1,
+            2 => self.is_one_way = true,
+            3..=4 => {}
+            7 => return matches!(value, b"local" | b"local.").then_some(()),
+            9 => self.words.push(value).ok()?,
+            _ if value.is_empty() => return None,
+            5 => self.host = value,
+            6 => self.subtypes.push(value).ok()?,
+            _ => self.interfaces.push(value).ok()?,
+        }
+        Some(())
+    }
+}
+
+/// Announces until the process is asked to stop.
+pub(super) fn run(args: Args) -> Result<(), Status> {
+    let mut options = Options::default();
+    FLAGS.read(args, &mut |place, value| {
+        options.set(place, value.to_bytes())
+    })?;
+    let mut words = options.words.iter().copied();
+    let mut next = || words.next().unwrap_or_default();
+    let now = sys::now();
+    let mut announcer = ManuallyDrop::new(Announcer::new(now));
+    let responder = &mut announcer.responder;
+    let mut room = [0; label::BYTES_MAX];
+    let name = next();
+    let mut subject = None;
+    if options.is_address {
+        let (label, domain) = label::cut(name, b'.');
+        let is_label = (1..=label::BYTES_MAX).contains(&label.len()) && label::is_clean(label);
+        if !is_label || !matches!(domain, b"" | b"local" | b"local.") {
+            let why = text!("name one that ends with .local");
+            return Err(refuse(b"-a", name, why));
+        }
+        let told = next();
+        let Some(address) = address(told).filter(|_| next().is_empty()) else {
+            let why = text!("name an address in numbers, such as 192.0.2.1 or 2001:db8::1");
+            return Err(refuse(name, told, why));
+        };
+        let _ = responder.set_host(label);
+        responder.set_address(address.to_canonical(), !options.is_one_way);
+    } else {
+        let host = mdns::host_name(b"", &mut room);
+        let _ = responder.set_host(host);
+        let mut room = [0; announce::ROOM_BYTES];
+        let mut draft = Draft::new(&mut room);
+        let wrong =
+            |about, flaw| complain(USAGE, text!("cannot announce"), about, mdns::advice(flaw));
+        let mut put = |part, bytes| draft.put(part, bytes).map_err(|flaw| wrong(bytes, flaw));
+        if options.words.len() < 3 {
+            let what = text!("name a service: NAME TYPE PORT");
+            return Err(complain(USAGE, what, b"", SEE_HELP));
+        }
+        put(Part::Name, name)?;
+        put(Part::Kind, next())?;
+        put(Part::Port, next())?;
+        if !options.host.is_empty() {
+            put(Part::Host, options.host)?;
+        }
+        for subtype in &options.subtypes {
+            put(Part::Subtype, subtype)?;
+        }
+        for string in words {
+            put(Part::Txt, string)?;
+        }
+        if let Ok(service) = draft.service() {
+            subject = mdns::add(responder, now, host, &service);
+        }
+    }
+    announcer.subject = subject.unwrap_or(announcer.responder.host());
+    announcer.keeps_name = options.is_address;
+    announcer.run(&options.interfaces, now)
+}
