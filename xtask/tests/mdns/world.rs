@@ -51,6 +51,9 @@ impl World {
         }
         ip(&format!("-n {a} link set eth0 up"))?;
         ip(&format!("-n {b} link set eth0 up"))?;
+        for host in [&ours, &theirs] {
+            wait_for_v6(host)?;
+        }
         Ok(Self { ours, theirs })
     }
 
@@ -85,6 +88,24 @@ impl World {
                 Responder::start(command)
             })
         })
+    }
+}
+
+/// Waits until a host has its own address of IPv6, which it gets up to two seconds after its link. Each of us probes anew when
+/// it comes, and avahi gives its name up to whoever happens to probe for it at that moment.
+fn wait_for_v6(host: &Namespace) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut command = host.command("ip");
+        let output = command
+            .args(["-6", "addr", "show", "dev", "eth0", "scope", "link"])
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if said.contains("fe80::") && !said.contains("tentative") {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "eth0 never had an address: {said}");
+        sleep(Duration::from_millis(50));
     }
 }
 
