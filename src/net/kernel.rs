@@ -1,6 +1,8 @@
 //! The host's own sockets. Waits with epoll where the host has it, with poll on every other.
 
-use super::{Interest, Interfaces, Joined, Links, Net, NetError, NetResult, Ready, Socket, Token};
+use super::{
+    Interest, Interfaces, Joined, Links, Net, NetError, NetResult, Post, Ready, Socket, Token,
+};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::sys::epoll::{Change, Epoll, Room};
 use crate::sys::files::File;
@@ -145,6 +147,37 @@ const fn flags(interest: Interest) -> u16 {
     }
 }
 
+impl Post for Kernel {
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        Ok(sockets::recv(self.get(socket)?, buffer)?)
+    }
+
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
+        Ok(sockets::recv_from(self.get(socket)?, buffer)?)
+    }
+
+    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
+        Ok(sockets::send_to(self.get(socket)?, to, bytes)?)
+    }
+
+    fn close(&mut self, socket: Socket) {
+        if let Some(place) = self.sockets.get_mut(socket.0 as usize) {
+            *place = None;
+        }
+    }
+
+    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant {
+        ready.tokens.clear();
+        let timeout = until.map(|until| until.since(now));
+        // An interrupted wait has found nothing, and the next one is at once.
+        let _ = match self.epoll {
+            Some(_) => self.wait_epoll(timeout, ready),
+            None => self.wait_poll(timeout, ready),
+        };
+        sys::now()
+    }
+}
+
 impl Net for Kernel {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         self.open(at, true, token)
@@ -162,10 +195,6 @@ impl Net for Kernel {
         let (file, peer) = sockets::accept(self.get(listener)?)?;
         let socket = self.keep(file, 0, Interest::None)?;
         Ok((socket, peer))
-    }
-
-    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        Ok(sockets::recv(self.get(socket)?, buffer)?)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {
@@ -197,14 +226,6 @@ impl Net for Kernel {
         }
     }
 
-    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
-        Ok(sockets::recv_from(self.get(socket)?, buffer)?)
-    }
-
-    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
-        Ok(sockets::send_to(self.get(socket)?, to, bytes)?)
-    }
-
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
         let Some(Some(watched)) = self.sockets.get_mut(socket.0 as usize) else {
             return Err(NetError::Gone);
@@ -218,23 +239,6 @@ impl Net for Kernel {
             epoll.set(Change::Modify, file, token, flags(interest))?;
         }
         Ok(())
-    }
-
-    fn close(&mut self, socket: Socket) {
-        if let Some(place) = self.sockets.get_mut(socket.0 as usize) {
-            *place = None;
-        }
-    }
-
-    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant {
-        ready.tokens.clear();
-        let timeout = until.map(|until| until.since(now));
-        // An interrupted wait has found nothing, and the next one is at once.
-        let _ = match self.epoll {
-            Some(_) => self.wait_epoll(timeout, ready),
-            None => self.wait_poll(timeout, ready),
-        };
-        sys::now()
     }
 }
 

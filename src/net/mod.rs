@@ -1,6 +1,6 @@
 //! Worlds: sockets as the loop sees them, whatever carries them.
 //!
-//! Invariant: only [`Net::wait`] sleeps. Everything else does at once what it can, or says [`NetError::WouldBlock`].
+//! Invariant: only [`Post::wait`] sleeps. Everything else does at once what it can, or says [`NetError::WouldBlock`].
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,7 @@ pub type Token = u32;
 /// Why the net did not do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NetError {
-    /// Not now; [`Net::wait`] tells when.
+    /// Not now; [`Post::wait`] tells when.
     WouldBlock,
     /// The peer is gone, or the connection is broken.
     Gone,
@@ -54,7 +54,7 @@ pub enum Interest {
     Output,
 }
 
-/// What [`Net::wait`] found.
+/// What [`Post::wait`] found.
 #[derive(Debug, Default)]
 pub struct Ready {
     /// Sockets that can go on.
@@ -63,8 +63,22 @@ pub struct Ready {
     pub stop: bool,
 }
 
-/// A world of sockets. Object-safe.
-pub trait Net {
+/// A world of datagrams. Object-safe, as those that build on it: who speaks by datagrams alone has nothing else in the file.
+pub trait Post {
+    /// Receives bytes; 0 is the end.
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
+    /// Receives a datagram and who it is from. An error is that of one datagram, here and in sending: the socket goes on.
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)>;
+    /// Sends a datagram.
+    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()>;
+    /// Closes a socket.
+    fn close(&mut self, socket: Socket);
+    /// Sleeps until a watched socket can go on, `until` has come, or the process is to stop. Returns the time.
+    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant;
+}
+
+/// A world of connections, too.
+pub trait Net: Post {
     /// Listens for connections at `at`; port 0 takes a free one. Watched for input.
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
     /// Opens a socket for datagrams at `at`. Watched for input.
@@ -73,8 +87,6 @@ pub trait Net {
     fn local(&self, socket: Socket) -> NetResult<SocketAddr>;
     /// Takes the next connection of a listener, and who it is from. Not yet watched.
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)>;
-    /// Receives bytes; 0 is the end.
-    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
     /// Sends bytes, perhaps not all; `more` follow soon.
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
     /// Sends a range of a file, perhaps not all; 0: the file is at its end.
@@ -87,16 +99,8 @@ pub trait Net {
     ) -> NetResult<usize>;
     /// Receives bytes into an empty pipe: how many, 0 is the end, and the pipe.
     fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)>;
-    /// Receives a datagram and who it is from. An error is that of one datagram, here and in sending: the socket goes on.
-    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)>;
-    /// Sends a datagram.
-    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()>;
     /// Watches a socket for something else than before.
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
-    /// Closes a socket.
-    fn close(&mut self, socket: Socket);
-    /// Sleeps until a watched socket can go on, `until` has come, or the process is to stop. Returns the time.
-    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant;
 }
 
 /// A socket at a group's address.
@@ -109,7 +113,7 @@ pub struct Joined {
 }
 
 /// A world whose interfaces matter: that of multicast DNS. Object-safe.
-pub trait Links: Net {
+pub trait Links: Post {
     /// Lists the interfaces that have an address.
     fn interfaces(&self, out: &mut Interfaces);
     /// Opens what is ready when that list may have changed, until receiving from it says [`NetError::WouldBlock`]; there is

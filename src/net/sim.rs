@@ -3,7 +3,7 @@
 //! The loop has one half of it, the test the other: there it connects, sends, reads or refuses to, and hangs up.
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
-use super::{Interest, Interfaces, Net, NetError, NetResult, Ready, Socket, Token};
+use super::{Interest, Interfaces, Net, NetError, NetResult, Post, Ready, Socket, Token};
 use crate::engine::trial::random::Random;
 use crate::engine::trial::tree::PIPE;
 use crate::time::{Duration, Instant};
@@ -351,36 +351,7 @@ impl World {
     }
 }
 
-impl Net for Sim {
-    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let kind = Kind::Listener(VecDeque::new());
-        self.world().open(kind, at, token, Interest::Input)
-    }
-
-    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let kind = Kind::Datagrams(VecDeque::new());
-        self.world().open(kind, at, token, Interest::Input)
-    }
-
-    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
-        self.world().get(socket).map(|open| open.at)
-    }
-
-    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        let mut world = self.world();
-        world.accept_calls += 1;
-        let Kind::Listener(backlog) = &world.get(listener)?.kind else {
-            return Err(NetError::Unsupported);
-        };
-        let peer = *backlog.front().ok_or(NetError::WouldBlock)?;
-        let from = world.wires[peer].from;
-        let socket = world.open(Kind::Connection(peer), from, 0, Interest::None)?;
-        if let Kind::Listener(backlog) = &mut world.get(listener)?.kind {
-            backlog.pop_front();
-        }
-        Ok((socket, from))
-    }
-
+impl Post for Sim {
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         let mut world = self.world();
         if let Kind::Changes(any) = &mut world.get(socket)?.kind {
@@ -408,35 +379,6 @@ impl Net for Sim {
         Ok(len)
     }
 
-    fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
-        self.world().take(socket, bytes)
-    }
-
-    fn send_file(
-        &mut self,
-        socket: Socket,
-        _: Descriptor,
-        offset: u64,
-        len: u32,
-    ) -> NetResult<usize> {
-        let mut world = self.world();
-        let file = world.file.clone().ok_or(NetError::Unsupported)?;
-        let rest = file.get(offset as usize..).unwrap_or_default();
-        world.take(socket, &rest[..rest.len().min(len as usize)])
-    }
-
-    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)> {
-        let pipe = self.world().pipe.clone().ok_or(NetError::Unsupported)?;
-        let mut bytes = vec![0; len as usize];
-        let count = self.recv(socket, &mut bytes)?;
-        assert!(
-            pipe.borrow().is_empty(),
-            "what was in the pipe is in the way"
-        );
-        pipe.borrow_mut().extend(&bytes[..count]);
-        Ok((count, PIPE))
-    }
-
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
         let mut world = self.world();
         let (Kind::Datagrams(inbox) | Kind::Group(links::Group { inbox, .. })) =
@@ -455,13 +397,6 @@ impl Net for Sim {
         if !world.send_to_group(socket, to, bytes) {
             world.sent.push((bytes.to_vec(), to));
         }
-        Ok(())
-    }
-
-    fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
-        let mut world = self.world();
-        let open = world.get(socket)?;
-        (open.token, open.interest) = (token, interest);
         Ok(())
     }
 
@@ -504,6 +439,73 @@ impl Net for Sim {
             }
         }
         world.now
+    }
+}
+
+impl Net for Sim {
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let kind = Kind::Listener(VecDeque::new());
+        self.world().open(kind, at, token, Interest::Input)
+    }
+
+    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let kind = Kind::Datagrams(VecDeque::new());
+        self.world().open(kind, at, token, Interest::Input)
+    }
+
+    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
+        self.world().get(socket).map(|open| open.at)
+    }
+
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
+        let mut world = self.world();
+        world.accept_calls += 1;
+        let Kind::Listener(backlog) = &world.get(listener)?.kind else {
+            return Err(NetError::Unsupported);
+        };
+        let peer = *backlog.front().ok_or(NetError::WouldBlock)?;
+        let from = world.wires[peer].from;
+        let socket = world.open(Kind::Connection(peer), from, 0, Interest::None)?;
+        if let Kind::Listener(backlog) = &mut world.get(listener)?.kind {
+            backlog.pop_front();
+        }
+        Ok((socket, from))
+    }
+
+    fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
+        self.world().take(socket, bytes)
+    }
+
+    fn send_file(
+        &mut self,
+        socket: Socket,
+        _: Descriptor,
+        offset: u64,
+        len: u32,
+    ) -> NetResult<usize> {
+        let mut world = self.world();
+        let file = world.file.clone().ok_or(NetError::Unsupported)?;
+        let rest = file.get(offset as usize..).unwrap_or_default();
+        world.take(socket, &rest[..rest.len().min(len as usize)])
+    }
+
+    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)> {
+        let pipe = self.world().pipe.clone().ok_or(NetError::Unsupported)?;
+        let mut bytes = vec![0; len as usize];
+        let count = self.recv(socket, &mut bytes)?;
+        assert!(
+            pipe.borrow().is_empty(),
+            "what was in the pipe is in the way"
+        );
+        pipe.borrow_mut().extend(&bytes[..count]);
+        Ok((count, PIPE))
+    }
+
+    fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
+        let mut world = self.world();
+        let open = world.get(socket)?;
+        (open.token, open.interest) = (token, interest);
+        Ok(())
     }
 }
 

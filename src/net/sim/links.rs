@@ -131,7 +131,7 @@ impl Links for Sim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Net as _, Ready};
+    use crate::net::{Post as _, Ready};
     use crate::sys::interfaces::UP;
     use crate::time::{Duration, Instant};
 
