@@ -83,17 +83,18 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     pub fn name(&mut self, labels: &mut dyn Iterator<Item = Label<'_>>, shortens: bool) {
         for label in labels {
-            let known = self.places.iter().take(self.place_count);
-            let mut known = known.filter(|place| shortens && place.0 == label.number);
-            if let Some((_, place)) = known.next() {
-                return self.word(0xc000 | *place);
-            }
-            if label.number != 0
-                && self.len < 0x4000
-                && let Some(place) = self.places.get_mut(self.place_count)
-            {
-                *place = (label.number, self.len as u16);
-                self.place_count = self.place_count.wrapping_add(1);
+            let mut known = self.places.iter().take(self.place_count);
+            let known = known.find(|place| place.0 == label.number);
+            match known {
+                Some((_, place)) if shortens => return self.word(0xc000 | *place),
+                // Once is enough: names in full would fill the table with what it has.
+                None if label.number != 0 && self.len < 0x4000 => {
+                    if let Some(place) = self.places.get_mut(self.place_count) {
+                        *place = (label.number, self.len as u16);
+                        self.place_count = self.place_count.wrapping_add(1);
+                    }
+                }
+                _ => {}
             }
             self.put(&[label.bytes.len() as u8]);
             self.put(label.bytes);
