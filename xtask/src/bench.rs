@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: stowaway and a peer side by side, in one run. SFTP and images have files of their own; here is NFS,
+//! `cargo xtask bench`: stowaway and a peer side by side, in one run. SFTP, images and mDNS have files of their own; here is NFS,
 //! beside nfs-ganesha, over the same tmpfs and ext4.
 //!
 //! Each server holds 1,000 idle connections while a busy one asks; the rounds go A B A B. A slow figure never fails the
@@ -9,6 +9,7 @@ mod ganesha;
 mod ground;
 mod isos;
 mod load;
+mod mdns;
 mod measure;
 mod report;
 mod sftp;
@@ -53,6 +54,8 @@ enum Which {
     Sftp(sftp::Args),
     /// What is inside ISO images, beside plain files
     Isos(isos::Args),
+    /// The mDNS responder
+    Mdns(mdns::Args),
 }
 
 /// `cargo xtask bench nfs`
@@ -84,6 +87,7 @@ pub fn main(args: Args) -> Result<()> {
         Which::Nfs(args) => nfs(&args),
         Which::Sftp(args) => sftp::main(&args),
         Which::Isos(args) => isos::main(&args),
+        Which::Mdns(args) => mdns::main(&args),
     }
 }
 

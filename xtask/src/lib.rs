@@ -1,12 +1,13 @@
 //! The workshop: everything that builds, runs, tests and measures stowaway. One command per file.
 //!
-//! A command module has `Args` and `main(Args)`. `setup`, `server`, `client` and `sftp` serve the others and the tests in
+//! A command module has `Args` and `main(Args)`. `setup`, `server`, `client`, `sftp` and `dns` serve the others and the tests in
 //! `xtask/tests/`; `bin/exercise` is what a guest does in those. Nothing here links stowaway's own library: what is tested
 //! is the file.
 
 pub mod bench;
 pub mod build;
 pub mod client;
+pub mod dns;
 pub mod faulty;
 pub mod fuzz;
 pub mod hello;

@@ -6,7 +6,7 @@
 
 mod chart;
 mod compare;
-mod peers;
+pub(crate) mod peers;
 mod table;
 
 use std::collections::BTreeMap;

@@ -79,7 +79,7 @@ const KNOWN: [Known; 9] = [
 ];
 
 /// A server on this machine.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     pub name: &'static str,
     pub what: &'static str,
     /// Bytes of its own file.
@@ -109,6 +109,13 @@ pub(super) fn found() -> Result<Vec<Peer>> {
     }
     peers.sort_by_key(|peer| peer.all);
     Ok(peers)
+}
+
+/// What a program weighs that opens nothing while it runs.
+pub(crate) fn weight(path: &Path) -> Result<Peer> {
+    let directories = library_directories(Path::new("/etc/ld.so.conf"));
+    weigh("", "", path, std::iter::empty(), &directories)
+        .with_context(|| format!("cannot weigh {}", path.display()))
 }
 
 fn weigh(
