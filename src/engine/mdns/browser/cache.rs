@@ -267,7 +267,7 @@ impl Cache {
             let is_news =
                 was_gone || entry.is(is::ENDING) || entry.facts & heard.facts != heard.facts;
             self.touched |= is_news && (was_gone || entry.is(is::WANTED));
-            entry.facts &= !(is::GONE | is::ENDING);
+            entry.facts &= !(is::GONE | is::ENDING | is::EARLIER);
             entry.facts |= heard.facts;
             (entry.ttl, entry.received, entry.expires) = (ttl, now, expires);
             (entry.step, entry.jitter) = (0, heard.jitter);

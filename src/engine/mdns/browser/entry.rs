@@ -19,14 +19,12 @@ pub(super) mod is {
     pub(in super::super) const OWN: u16 = 1 << 5;
     /// To be told of with what is said of its target.
     pub(in super::super) const RESOLVES: u16 = 1 << 6;
-    /// What was resolved is not what it was.
-    pub(in super::super) const CHANGED: u16 = 1 << 7;
+    /// Heard before the link was what it is now.
+    pub(in super::super) const EARLIER: u16 = 1 << 7;
     /// Heard by IPv4; by IPv6 the next bit.
     pub(in super::super) const SEEN: u16 = 1 << 8;
     /// Told as heard by IPv4, and so on.
     pub(in super::super) const TOLD: u16 = 1 << 10;
-    /// Told as resolved by IPv4, and so on.
-    pub(in super::super) const RESOLVED: u16 = 1 << 12;
     /// It denies what somebody asks for.
     pub(in super::super) const DENIES: u16 = 1 << 14;
     /// Both families of one of these.
@@ -62,8 +60,8 @@ pub(super) struct Entry {
     pub(super) expires: Instant,
     /// Seconds.
     pub(super) ttl: u32,
-    /// Stands for what was told of its target.
-    pub(super) told: u32,
+    /// Stands for what was told of its target as heard by IPv4, and by IPv6; 0: nothing.
+    pub(super) told: [u32; 2],
     pub(super) name: NameId,
     /// The name in its content.
     pub(super) target: NameId,
@@ -104,7 +102,8 @@ impl Entry {
     pub(super) fn is_known_for(&self, now: Instant) -> Option<u32> {
         let left = self.expires.since(now).as_ms();
         let whole = u64::from(self.ttl).wrapping_mul(1000);
-        let known = self.holds(now) && !self.is_doubted() && left.wrapping_mul(2) > whole;
+        let is_said = self.holds(now) && !self.is_doubted() && !self.is(is::EARLIER);
+        let known = is_said && left.wrapping_mul(2) > whole;
         known.then_some((left / 1000) as u32)
     }
 

@@ -211,9 +211,15 @@ impl Browser {
             }
         }
         for at in 0..self.cache.entries.len() {
-            let entry = self.cache.entries.get(at);
-            let is_lost = entry.is_some_and(|entry| entry.link == link && entry.is(is::USED));
-            if is_lost && !is_up {
+            let Some(entry) = self.cache.entries.get_mut(at) else {
+                break;
+            };
+            if entry.link != link || !entry.is(is::USED) {
+                continue;
+            }
+            // A responder says nothing by a family that is new if it reads that we know it.
+            entry.facts |= is::EARLIER;
+            if !is_up {
                 self.cache.retire(at);
             }
         }

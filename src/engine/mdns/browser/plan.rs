@@ -231,7 +231,8 @@ impl Browser {
         }
         for entry in self.cache.entries.iter_mut() {
             if entry.role == Role::Nothing && !entry.is(is::GONE) {
-                entry.facts &= !(is::CHANGED | (is::BOTH * (is::TOLD | is::RESOLVED)));
+                entry.facts &= !(is::BOTH * is::TOLD);
+                entry.told = [0; 2];
             }
         }
     }

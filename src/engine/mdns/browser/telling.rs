@@ -134,7 +134,7 @@ struct Place<'a> {
     port: u16,
     txt: &'a [u8],
     address: IpAddr,
-    /// Stands for what is told as changed if it changes.
+    /// Stands for what is told as changed if it changes; never 0.
     sum: u32,
 }
 
@@ -192,7 +192,7 @@ impl Browser {
             port: cache.rank(server)?.1,
             txt,
             address,
-            sum,
+            sum: sum.max(1),
         })
     }
 
@@ -253,31 +253,30 @@ impl Browser {
             if !entry.is(is::RESOLVES) {
                 return None;
             }
-            let was_resolved = entry.is(is::BOTH * is::RESOLVED);
-            let Some(place) = self.place(&entry, false) else {
-                let more = usize::from(!was_resolved);
-                self.unresolved = self.unresolved.wrapping_add(more);
-                return None;
-            };
-            if place.sum != told {
-                told = place.sum;
-                facts &= !(is::BOTH * is::RESOLVED);
-                if was_resolved {
-                    facts |= is::CHANGED;
+            // Each family by itself: what is news in one need not be in the other.
+            for (is_v6, told) in [false, true].into_iter().zip(&mut told) {
+                if facts & of(is::TOLD, is_v6) == 0 {
+                    continue;
+                }
+                let Some(place) = self.place(&entry, is_v6) else {
+                    let more = usize::from(*told == 0);
+                    self.unresolved = self.unresolved.wrapping_add(more);
+                    continue;
+                };
+                let before = core::mem::replace(told, place.sum);
+                if before != place.sum {
+                    let is_first = before == 0;
+                    break 'what (
+                        if is_first {
+                            What::Resolved
+                        } else {
+                            What::Changed
+                        },
+                        is_v6,
+                    );
                 }
             }
-            let is_v6 = first(facts, is::TOLD, is::RESOLVED)?;
-            facts |= of(is::RESOLVED, is_v6);
-            let what = if facts & is::CHANGED != 0 {
-                What::Changed
-            } else {
-                What::Resolved
-            };
-            // The next is the first of another family.
-            if first(facts, is::TOLD, is::RESOLVED).is_none() {
-                facts &= !is::CHANGED;
-            }
-            (what, is_v6)
+            return None;
         };
         let entry = self.cache.entries.get_mut(at)?;
         (entry.facts, entry.told) = (facts, told);

@@ -197,6 +197,107 @@ fn both_families_are_told() {
     assert_eq!(world.browser.weight().0, 5);
 }
 
+/// What one family says of a service is no change of what the other said, in whatever order both are heard.
+#[test]
+fn each_family_is_resolved_once_and_with_its_own_address() {
+    let v4 = Say::answer().ptr(HTTP, 120, A).a(HOST, 120, [192, 0, 2, 9]);
+    let v6 = Say::answer()
+        .ptr(HTTP, 120, A)
+        .srv(A, 120, 80, HOST)
+        .txt(A, 120, b"\0")
+        .aaaa(HOST, 120, 9);
+    let added = |v6: &str| format!("Added 0{v6} {A}");
+    let line =
+        |what: &str, v6: &str, address: &str| format!("{what} 0{v6} {A} {HOST} {address} 80 \0");
+    let begin = || {
+        let mut world = browsing();
+        world.wait(2000).lines();
+        world
+    };
+    // IPv6 first, of which IPv4 knows a better address.
+    let mut world = begin();
+    world.hear_from(PEER_V6, Cast::Multicast, &v6.0).wait(500);
+    world.hear(v4.clone()).wait(500);
+    assert_eq!(
+        world.lines(),
+        [
+            added("v6"),
+            line("Resolved", "v6", "fe80::9"),
+            added(""),
+            line("Resolved", "", "192.0.2.9")
+        ]
+    );
+    // Both at once.
+    let mut world = begin();
+    world.hear_from(PEER_V6, Cast::Multicast, &v6.0);
+    world.hear(v4.clone()).wait(500);
+    assert_eq!(
+        world.lines(),
+        [
+            added(""),
+            added("v6"),
+            line("Resolved", "", "192.0.2.9"),
+            line("Resolved", "v6", "fe80::9")
+        ]
+    );
+    // Another address of one family changes nothing for the other.
+    world.wait(2000);
+    let other = Say::answer().aaaa(HOST, 120, 8);
+    world
+        .hear_from(PEER_V6, Cast::Multicast, &other.0)
+        .wait(3000);
+    assert_eq!(world.lines(), [line("Changed", "v6", "fe80::8")]);
+    // The same port for both changes both.
+    world.hear(Say::answer().srv(A, 120, 81, HOST)).wait(3000);
+    let lines = world.lines();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.starts_with("Changed") && line.contains(" 81 "))
+    );
+    // Known by one address until there is one of the family.
+    let mut world = begin();
+    world.hear(Say(v6.0.clone())).wait(500);
+    world.hear(v4).wait(500);
+    world.hear_from(PEER_V6, Cast::Multicast, &v6.0).wait(500);
+    assert_eq!(
+        world.lines(),
+        [
+            added(""),
+            line("Resolved", "", "fe80::9"),
+            line("Changed", "", "192.0.2.9"),
+            added("v6"),
+            line("Resolved", "v6", "fe80::9")
+        ]
+    );
+}
+
+/// A responder says nothing by a family that is new on the link if it reads that what it would say is known.
+#[test]
+fn what_was_heard_before_the_link_changed_is_not_said_to_be_known() {
+    let mut world = browsing();
+    world.hear(Say::answer().service(A, HOST, 120)).wait(3000);
+    world.sent.clear();
+    let _ = world.links[0]
+        .addresses
+        .push(("2001:db8::1".parse().unwrap(), 64));
+    world.change(0);
+    world.wait(300);
+    let sent = world.sent.first().unwrap();
+    assert!(
+        sent.asks_for(HTTP, kind::PTR) && sent.knows.is_empty(),
+        "{sent:?}"
+    );
+    // What is heard from then on is.
+    world.hear(Say::answer().service(A, HOST, 120)).wait(3000);
+    let sent = world.sent.last().unwrap();
+    assert!(
+        sent.asks_for(HTTP, kind::PTR) && sent.knows.len() == 1,
+        "{sent:?}"
+    );
+}
+
 /// RFC 6763 section 7.1: "_printer._sub._http._tcp": subtypes have a name of their own, and lead to the same services
 #[test]
 fn subtypes_lead_to_services_of_their_type() {
