@@ -32,6 +32,8 @@ pub struct Role<'a> {
     since: Instant,
     restart_at: Instant,
     pause_ms: u32,
+    /// It ended once, and not because it could not begin.
+    has_begun: bool,
 }
 
 impl<'a> Role<'a> {
@@ -44,6 +46,7 @@ impl<'a> Role<'a> {
             since: Instant::from_ms(0),
             restart_at: Instant::from_ms(0),
             pause_ms: PAUSE_MIN_MS,
+            has_begun: false,
         }
     }
 
@@ -59,67 +62,81 @@ impl<'a> Role<'a> {
 
     /// Plans the restart of a role whose process ended after `lived`.
     fn ended(&mut self, now: Instant, lived: Duration) {
-        self.child = None;
         if lived >= HEALTHY {
             self.pause_ms = PAUSE_MIN_MS;
         }
         self.restart_at = now.after(Duration::from_ms(self.pause_ms));
         self.pause_ms = (self.pause_ms * 2).min(PAUSE_MAX_MS);
     }
-
-    /// Asks the process to stop, and ends it if it does not.
-    fn stop(&self) {
-        let Some(child) = self.child else { return };
-        process::stop(child, false);
-        let until = sys::now().after(STOP_PATIENCE);
-        while sys::now() < until {
-            if process::reap(child).is_some() {
-                return;
-            }
-            process::wait_for_stop(None, Some(LOOK_WHEN_STOPPING));
-        }
-        process::stop(child, true);
-    }
 }
 
-/// Runs `role` until this process is asked to stop, or the role cannot even begin; the status to exit with.
-pub fn run(role: &mut Role<'_>, events: &mut Events) -> i32 {
-    // Where there is no signalfd, a signal ends the supervisor as it always does, and the kernel ends its child with it.
+/// Asks all processes to stop, and ends those that do not.
+fn stop(roles: &mut [Role<'_>]) {
+    tell(roles, false);
+    let until = sys::now().after(STOP_PATIENCE);
+    while roles.iter().any(|role| role.child.is_some()) && sys::now() < until {
+        process::wait_for_stop(None, Some(LOOK_WHEN_STOPPING));
+        while let Some((ended, _)) = process::reap_any(false) {
+            for role in &mut *roles {
+                role.child = role.child.filter(|child| *child != ended);
+            }
+        }
+    }
+    tell(roles, true);
+}
+
+/// Asks the processes to stop, or ends them.
+fn tell(roles: &[Role<'_>], at_once: bool) {
+    let children = roles.iter().filter_map(|role| role.child);
+    children.for_each(|child| process::stop(child, at_once));
+}
+
+/// Runs `roles` until this process is asked to stop, or one of them cannot even begin; the status to exit with.
+pub fn run(roles: &mut [Role<'_>], events: &mut Events) -> i32 {
+    // Where there is no signalfd, a signal ends the supervisor as it always does, and the kernel ends its children with it.
     let signals = process::signals(true);
-    let mut begun = false;
     loop {
         let now = sys::now();
-        if role.restart_at <= now {
-            role.start(now);
-        }
-        let until = match signals {
-            Some(_) => role.restart_at,
-            None => role.restart_at.min(now.after(LOOK)),
+        let mut until = match signals {
+            Some(_) => Instant::NEVER,
+            None => now.after(LOOK),
         };
+        for role in &mut *roles {
+            if role.restart_at <= now {
+                role.start(now);
+            }
+            until = until.min(role.restart_at);
+        }
         let timeout = (until < Instant::NEVER).then(|| until.since(now));
         if process::wait_for_stop(signals.as_ref(), timeout) {
             events.tell(STOPPING, b"", Text::NOTHING);
-            role.stop();
+            stop(roles);
             return 0;
         }
-        let Some(status) = role.child.and_then(process::reap) else {
-            continue;
-        };
-        let now = sys::now();
-        let lived = now.since(role.since);
-        if !begun && status == 1 && lived < BEGINNING {
-            return status;
+        // Also of others, which are nobody's: the first process of a container inherits those of all its descendants.
+        while let Some((ended, status)) = process::reap_any(false) {
+            let is_it = |role: &&mut Role<'_>| role.child == Some(ended);
+            let Some(role) = roles.iter_mut().find(is_it) else {
+                continue;
+            };
+            role.child = None;
+            let now = sys::now();
+            let lived = now.since(role.since);
+            if !role.has_begun && status == 1 && lived < BEGINNING {
+                stop(roles);
+                return status;
+            }
+            role.has_begun = true;
+            role.ended(now, lived);
+            let mut how = Line::default();
+            how.text(role.name);
+            if status >= 0 {
+                how.say(text!(" ended with status "))
+                    .number(status.unsigned_abs());
+            } else {
+                how.say(text!(" was killed"));
+            }
+            events.tell(RESTARTING, how.bytes(), Text::NOTHING);
         }
-        begun = true;
-        role.ended(now, lived);
-        let mut how = Line::default();
-        how.text(role.name);
-        if status >= 0 {
-            how.say(text!(" ended with status "))
-                .number(status.unsigned_abs());
-        } else {
-            how.say(text!(" was killed"));
-        }
-        events.tell(RESTARTING, how.bytes(), Text::NOTHING);
     }
 }

@@ -16,7 +16,12 @@ pub(super) struct Flags {
     pub(super) wanted: Text,
     /// What `--help` prints.
     pub(super) help: &'static [Text],
+    /// Others that it understands, too: their numbers begin at [`MORE`], and again.
+    pub(super) more: Option<&'static Flags>,
 }
+
+/// More than a role has by itself.
+pub(super) const MORE: usize = 32;
 
 impl Flags {
     /// Hands each flag's number and value to `set`, whose `None` says that this is not what it takes. The error is what to
@@ -54,13 +59,20 @@ impl Flags {
             }
             loop {
                 let (name, behind) = (rest.head(len), rest.tail(len));
-                let Some(place) = place_in(self.names, name) else {
-                    let what = text!("there is no option");
-                    return Err(complain(USAGE, what, about, SEE_HELP));
+                let (mut flags, mut before) = (self, 0);
+                let place = loop {
+                    if let Some(place) = place_in(flags.names, name) {
+                        break place;
+                    }
+                    let Some(more) = flags.more else {
+                        let what = text!("there is no option");
+                        return Err(complain(USAGE, what, about, SEE_HELP));
+                    };
+                    (flags, before) = (more, before + MORE);
                 };
                 rest = behind;
                 let mut value = c"";
-                if place >= self.bare_count {
+                if place >= flags.bare_count {
                     value = match behind {
                         [0] => args.next().unwrap_or_default(),
                         [b'=', value @ ..] if len > 1 => sys::c_str(value),
@@ -68,9 +80,9 @@ impl Flags {
                     };
                     rest = b"";
                 }
-                if set(place, value).is_none() {
+                if set(before + place, value).is_none() {
                     let about = if len > 1 { name } else { about };
-                    let why = self.wanted.plus((place - self.bare_count) as u8);
+                    let why = flags.wanted.plus((place - flags.bare_count) as u8);
                     return Err(refuse(about, value.to_bytes(), why));
                 }
                 if len > 1 || rest.len() <= 1 {

@@ -94,21 +94,15 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         word = next();
         role = place_in(ROLES, word);
     }
-    /// The first that reads the options of `nfs`.
-    #[cfg(feature = "nfs")]
-    const NFS: usize = if cfg!(feature = "serve") { 0 } else { 1 };
     let _ = build_id;
     match role {
+        #[cfg(feature = "serve")]
+        Some(0) => serve::run(args, build_id),
         #[cfg(feature = "nfs")]
-        Some(role @ NFS..=2) => {
-            // Wrong usage is said once, also when a role is to be started again and again.
+        Some(1..=2) => {
             let mut options = nfs::Options::default();
             options.read(args)?;
-            match role {
-                #[cfg(feature = "serve")]
-                0 => serve::run(&options, build_id),
-                _ => nfs::run(&options, build_id),
-            }
+            nfs::run(&options, build_id)
         }
         #[cfg(feature = "sftp-server")]
         Some(3) => sftp_server::run(args),

@@ -1,9 +1,16 @@
-//! `serve`: every role that has something to do, each in a process of its own. Takes the options of `nfs`.
+//! `serve`: every role that has something to do, each in a process of its own. Takes the options of `nfs` and of `mdns`, and
+//! announces what is exported.
 
+use super::flags::Flags;
+#[cfg(feature = "mdns")]
+use super::flags::MORE;
+#[cfg(feature = "mdns")]
+use super::mdns;
 use super::{Console, DONE, Status, nfs};
 use crate::drive::supervisor::{self, Role};
 use crate::event::Events;
 use crate::sys::frames::BUILD_ID_BYTES;
+use crate::sys::start::Args;
 use crate::text::{Text, text};
 use core::mem::ManuallyDrop;
 
@@ -11,12 +18,97 @@ use core::mem::ManuallyDrop;
 pub(super) const SUMMARY: Text =
     text!("  serve --export DIR ...\tthe same, started again when it ends\n");
 
+const FLAGS: Flags = Flags {
+    #[cfg(feature = "mdns")]
+    more: Some(&Flags {
+        names: b"--no-mdns",
+        bare_count: 1,
+        more: Some(&mdns::FLAGS),
+        ..nfs::FLAGS
+    }),
+    ..nfs::FLAGS
+};
+
+/// Serves until the process is asked to stop.
 #[inline(never)]
-pub(super) fn run(options: &nfs::Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    let serve = || nfs::run(options, build_id).err().unwrap_or(DONE);
+pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+    let mut options = nfs::Options::default();
+    #[cfg(feature = "mdns")]
+    let mut announced = mdns::Options::default();
+    #[cfg_attr(not(feature = "mdns"), allow(unused_mut))]
+    let mut is_silent = false;
+    // Wrong usage is said once, also when a role is to be started again and again.
+    FLAGS.read(args, &mut |place, value| match place {
+        #[cfg(feature = "mdns")]
+        MORE => {
+            is_silent = true;
+            Some(())
+        }
+        #[cfg(feature = "mdns")]
+        place if place > MORE => announced.set(place - 2 * MORE, value),
+        place => options.set(place, value),
+    })?;
+    options.check()?;
+    // What only this host can reach is not for others to know.
+    #[cfg(feature = "mdns")]
+    let is_silent = is_silent || options.at.ip().to_canonical().is_loopback();
+    #[cfg(feature = "mdns")]
+    announced.check()?;
+    let serve = || nfs::run(&options, build_id).err().unwrap_or(DONE);
+    #[cfg(feature = "mdns")]
+    let announce = || {
+        let more: mdns::Source<'_> = &|add| announce_exports(&options, add);
+        mdns::announce(&announced, more).err().unwrap_or(DONE)
+    };
+    let mut roles = [
+        Role::new("nfs", &serve),
+        #[cfg(feature = "mdns")]
+        Role::new("mdns", &announce),
+    ];
+    // The last is the one that can be left out.
+    let count = roles.len() - usize::from(is_silent);
+    let roles = roles.get_mut(..count).unwrap_or_default();
     let mut events = ManuallyDrop::new(Events::to(Console::leak()));
-    match supervisor::run(&mut Role::new("nfs", &serve), &mut events) {
+    match supervisor::run(roles, &mut events) {
         DONE => Ok(()),
         status => Err(status),
+    }
+}
+
+/// Hands out each export as a service. Where NFS takes any port that is free, nobody knows it here.
+#[cfg(feature = "mdns")]
+#[inline(never)]
+fn announce_exports(
+    options: &nfs::Options,
+    add: &mut dyn FnMut(&crate::wire::announce::Service<'_>),
+) {
+    use crate::text::Ends as _;
+    use crate::wire::Writer;
+    use crate::wire::announce::{Flaw, HOST, STRING_BYTES_MAX};
+    if options.at.port() == 0 {
+        return;
+    }
+    for wanted in &options.exports {
+        let path = wanted.path.to_bytes();
+        let mut room = [0; 1 + STRING_BYTES_MAX];
+        let mut txt = Writer::new(&mut room);
+        txt.put(&[(b"path=".len() + path.len()) as u8]);
+        txt.put(b"path=");
+        txt.put(path);
+        let Some(len) = txt.written() else {
+            let what = text!("left out");
+            super::complain(DONE, what, path, mdns::advice(Flaw::String));
+            continue;
+        };
+        let mut name = [0; 2 + STRING_BYTES_MAX];
+        let mut named = Writer::new(&mut name);
+        // As clients write it.
+        named.put(&[HOST, b':']);
+        named.put(path);
+        let name_len = named.position();
+        add(&crate::wire::announce::Service {
+            name: name.head(name_len),
+            ..mdns::plain(b"_nfs._tcp", options.at.port(), room.head(len))
+        });
     }
 }

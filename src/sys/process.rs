@@ -176,14 +176,6 @@ pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
     Some((Child(child as i32), status))
 }
 
-/// Whether `child` has ended, as [`reap_any`].
-///
-/// Takes leave of others too that have ended: the first process of a container inherits those of all its descendants.
-pub fn reap(child: Child) -> Option<i32> {
-    core::iter::from_fn(|| reap_any(false))
-        .find_map(|(ended, status)| (ended == child).then_some(status))
-}
-
 /// Asks a child to stop, or ends it.
 pub fn stop(child: Child, at_once: bool) {
     let signal = if at_once { 9 } else { 15 };

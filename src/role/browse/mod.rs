@@ -38,6 +38,7 @@ const FLAGS: Flags = Flags {
         "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
     ]),
     help: HELP,
+    more: None,
 };
 
 /// What the arguments ask for.

@@ -7,8 +7,11 @@ mod options;
 mod source;
 mod vms;
 
-#[cfg(feature = "publish")]
+#[cfg(any(feature = "publish", feature = "serve"))]
 pub(super) use files::advice;
+#[cfg(feature = "serve")]
+pub(super) use options::FLAGS;
+pub(super) use options::Options;
 
 use super::reasons;
 use super::{Console, FAILED, Status};
@@ -30,7 +33,6 @@ use crate::wire::uuid::Uuid;
 use core::mem::ManuallyDrop;
 use identity::Identity;
 use machines::Machines;
-use options::Options;
 use rustix::fd::RawFd;
 use source::Memory;
 
@@ -50,9 +52,17 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
         frames::open(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
+    announce(&options, &|_| {})
+}
+
+/// Hands out further services.
+pub(super) type Source<'a> = &'a dyn Fn(&mut dyn FnMut(&Service<'_>));
+
+/// Announces what the options say, and what `more` hands out.
+pub(super) fn announce(options: &Options, more: Source<'_>) -> Result<(), Status> {
     let now = sys::now();
     let mut announcer = ManuallyDrop::new(Announcer::new(now));
-    let memory = announce_all(&options, &mut announcer.responder, now)?;
+    let memory = announce_all(options, more, &mut announcer.responder, now)?;
     announcer.machines = options.machines.map(|path| Machines::new(path, memory));
     announcer.subject = announcer.responder.host();
     announcer.run(&options.interfaces, now)
@@ -176,6 +186,7 @@ impl Speaker for Announcer {
 #[inline(never)]
 fn announce_all(
     options: &Options,
+    more: Source<'_>,
     responder: &mut Responder,
     now: Instant,
 ) -> Result<&'static mut Memory, Status> {
@@ -187,6 +198,7 @@ fn announce_all(
     let identity = Identity::parse(options.hardware);
     let identity = identity.unwrap_or_else(|| Identity::find(ROOT, options.identifies, memory));
     add_device(&identity, &mut add);
+    more(&mut add);
     if options.is_workstation {
         add(&plain(b"_workstation._tcp", DISCARD_PORT, b""));
     }
@@ -224,7 +236,7 @@ pub(super) fn host_name<'a>(wished: &'a [u8], room: &'a mut [u8; label::BYTES_MA
 }
 
 /// A service that is named as the host is.
-fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
+pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
     Service {
         name: &[announce::HOST],
         kind,

@@ -15,11 +15,12 @@ const SERVICE_COUNT_MAX: usize = 32;
 const INTERFACE_COUNT_MAX: usize = 8;
 
 /// In the order of [`Options::set`].
-const FLAGS: Flags = Flags {
+pub(in super::super) const FLAGS: Flags = Flags {
     names: b"--identify --workstation --name --service --services --vms --hwid --interface --log",
     bare_count: 2,
     wanted: WANTED,
     help: super::HELP,
+    more: None,
 };
 
 // The numbers that the text below names.
@@ -38,7 +39,7 @@ const WANTED: Text = Text::row(&[
 
 /// What the arguments ask for.
 #[derive(Default)]
-pub(super) struct Options {
+pub(in super::super) struct Options {
     pub(super) name: &'static [u8],
     /// As they are written; they are known to be right.
     pub(super) services: heapless::Vec<&'static [u8], SERVICE_COUNT_MAX>,
@@ -55,6 +56,11 @@ impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
     pub(super) fn read(&mut self, args: Args) -> Result<(), Status> {
         FLAGS.read(args, &mut |place, value| self.set(place, value))?;
+        self.check()
+    }
+
+    /// Whether the services are what they must be.
+    pub(in super::super) fn check(&self) -> Result<(), Status> {
         for service in &self.services {
             check(service)?;
         }
@@ -62,7 +68,7 @@ impl Options {
     }
 
     /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
-    fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
+    pub(in super::super) fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match place {
             0 => self.identifies = true,

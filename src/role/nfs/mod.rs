@@ -28,6 +28,8 @@ use crate::wire::{mount, nfs3, portmap};
 use core::mem::ManuallyDrop;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 
+#[cfg(feature = "serve")]
+pub(super) use options::FLAGS;
 pub(super) use options::Options;
 
 /// What `stowaway --help` says of it.

@@ -13,7 +13,7 @@ use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
 /// In the order of [`Options::set`].
-const FLAGS: Flags = Flags {
+pub(in super::super) const FLAGS: Flags = Flags {
     #[cfg(feature = "ipxe")]
     names: b"p n m l --handles --key-file --log --export --isos",
     #[cfg(not(feature = "ipxe"))]
@@ -21,6 +21,7 @@ const FLAGS: Flags = Flags {
     bare_count: 1,
     wanted: WANTED,
     help: super::HELP,
+    more: None,
 };
 
 // The numbers that the text below names.
@@ -41,9 +42,9 @@ const EXPORT: &str = "name a directory; an export is DIR[:OPTION,...] without ..
 
 /// What `--export` or `--isos` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Wanted {
+pub(in super::super) struct Wanted {
     /// As clients will write it.
-    pub(super) path: &'static CStr,
+    pub(in super::super) path: &'static CStr,
     pub(super) rules: Rules,
     /// What boots the images in it is to be told.
     #[cfg_attr(not(feature = "ipxe"), allow(dead_code))]
@@ -54,9 +55,9 @@ type Exports = heapless::Vec<Wanted, EXPORT_COUNT_MAX>;
 
 /// What the arguments ask for.
 pub(in super::super) struct Options {
-    pub(super) exports: Exports,
+    pub(in super::super) exports: Exports,
     /// Where NFS listens; an address of version 4 is mapped into version 6.
-    pub(super) at: SocketAddrV6,
+    pub(in super::super) at: SocketAddrV6,
     pub(super) mount_port: Option<u16>,
     pub(super) portmap: bool,
     pub(super) form: Option<Form>,
@@ -82,6 +83,11 @@ impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
     pub(in super::super) fn read(&mut self, args: Args) -> Result<(), Status> {
         FLAGS.read(args, &mut |place, value| self.set(place, value))?;
+        self.check()
+    }
+
+    /// Whether there is something to serve.
+    pub(in super::super) fn check(&self) -> Result<(), Status> {
         if self.exports.is_empty() {
             return Err(refuse(b"--export", b"", text!(EXPORT)));
         }
@@ -90,7 +96,7 @@ impl Options {
 
     /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
     #[inline(never)]
-    fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
+    pub(in super::super) fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match place {
             0 => self.portmap = false,

@@ -35,6 +35,7 @@ const FLAGS: Flags = Flags {
         "name, type, port and 61 strings at most",
     ]),
     help: HELP,
+    more: None,
 };
 
 /// What the arguments ask for.

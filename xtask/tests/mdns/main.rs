@@ -1,6 +1,8 @@
 //! Multicast DNS on a link of its own, beside avahi.
 
 mod conflicts;
+mod publish;
+mod serve;
 mod world;
 mod zeroconf;
 

@@ -59,9 +59,14 @@ impl World {
 
     /// Starts our responder with these words.
     pub fn announce(&self, words: &[&str]) -> Result<Responder> {
-        let path = build::build_roles(Arch::X86_64, &[Role::Mdns])?;
+        self.start(&[Role::Mdns], "mdns", words)
+    }
+
+    /// Starts a role of the file that has these, with these words.
+    pub fn start(&self, roles: &[Role], role: &str, words: &[&str]) -> Result<Responder> {
+        let path = build::build_roles(Arch::X86_64, roles)?;
         let mut command = self.ours.command(&path.to_string_lossy());
-        command.arg("mdns").args(words);
+        command.arg(role).args(words);
         Responder::start(command)
     }
 
@@ -133,6 +138,11 @@ impl Responder {
 
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// The status that it ends with by itself.
+    pub fn end(mut self) -> Result<Option<i32>> {
+        Ok(self.child.wait()?.code())
     }
 
     /// Asks it to stop, and waits until it has.

@@ -1,0 +1,90 @@
+//! What `serve` exports is announced, and found by who looks for it.
+
+use crate::world::{Avahi, Responder, World};
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::process::Command;
+use xtask::build::Role;
+
+const ROLES: [Role; 3] = [Role::Nfs, Role::Serve, Role::Mdns];
+
+fn serve(world: &World, words: &[&str]) -> Result<Responder> {
+    world.start(&ROLES, "serve", words)
+}
+
+#[test]
+fn exports_are_announced_until_the_end() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let path = room.path().join("iso");
+    fs::create_dir(&path)?;
+    let path = path.to_string_lossy();
+    let words = [
+        "--export",
+        &path,
+        "-n",
+        "4049",
+        "--name",
+        "box",
+        "--service",
+        "Files,_sftp-ssh._tcp,22",
+    ];
+    let server = serve(&world, &words)?;
+    server.wait_for("announced box.local")?;
+    let text = format!(r#";Network File System;local;box.local;192.0.2.1;4049;"path={path}""#);
+    avahi.see(
+        &["avahi-browse", "-artp"],
+        &[
+            &text,
+            "Files;SFTP File Transfer;local;box.local;192.0.2.1;22",
+        ],
+    )?;
+    let watch = avahi.watch("_nfs._tcp")?;
+    watch.wait_for("+;eth0;IPv4;box")?;
+    server.stop()?;
+    watch.wait_for("-;eth0;IPv4;box")?;
+    Ok(())
+}
+
+/// A responder that ends is started again, and the server does not notice.
+#[test]
+fn who_announces_is_a_process_of_its_own() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let path = room.path().to_string_lossy().into_owned();
+    let server = serve(&world, &["--export", &path, "--name", "box"])?;
+    server.wait_for("announced box.local")?;
+    let children = Command::new("pgrep")
+        .args(["-P", &server.pid().to_string()])
+        .output()?;
+    let children = String::from_utf8(children.stdout)?;
+    let children: Vec<i32> = children.lines().map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(children.len() == 2, "{children:?}");
+    // They are started in this order.
+    let responder = children.last().context("there are two")?;
+    kill(Pid::from_raw(*responder), Signal::SIGKILL)?;
+    server.wait_for("mdns was killed")?;
+    server.wait_for("announced box.local")?;
+    avahi.see(&["avahi-browse", "-artp"], &["Network File System"])?;
+    server.stop()
+}
+
+/// Who says so, or serves nobody but this host, announces nothing.
+#[test]
+fn nothing_is_announced_that_nobody_can_reach() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let path = room.path().to_string_lossy().into_owned();
+    for words in [&["--no-mdns"][..], &["-l", "127.0.0.1"]] {
+        let all = [&["--export", &path], words].concat();
+        let server = serve(&world, &all)?;
+        server.wait_for("listening")?;
+        let children = Command::new("pgrep")
+            .args(["-c", "-P", &server.pid().to_string()])
+            .output()?;
+        ensure!(children.stdout == b"1\n", "{words:?}: {children:?}");
+        server.stop()?;
+    }
+    Ok(())
+}
