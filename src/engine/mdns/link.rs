@@ -1,5 +1,6 @@
 //! Links: what an interface has of addresses, and who is on it.
 
+use crate::text::Ends as _;
 use core::net::IpAddr;
 
 /// Interfaces that are served at once.
@@ -31,7 +32,7 @@ impl Link {
     pub fn reaches(&self, address: IpAddr) -> bool {
         self.addresses
             .iter()
-            .any(|(own, bits)| shares(*own, address, *bits))
+            .any(|(own, bits)| shares(own, &address, *bits))
     }
 
     /// Whether `address` is ours.
@@ -40,14 +41,36 @@ impl Link {
     }
 }
 
+/// Bytes of the longest address.
+pub(super) const ADDRESS_BYTES_MAX: usize = 16;
+
+/// The bytes of an address.
+#[inline(never)]
+pub(super) fn octets<'a>(address: &IpAddr, room: &'a mut [u8; ADDRESS_BYTES_MAX]) -> &'a [u8] {
+    match address {
+        IpAddr::V4(address) => {
+            let room = room.head_mut(4);
+            room.copy_from_slice(&address.octets());
+            room
+        }
+        IpAddr::V6(address) => {
+            *room = address.octets();
+            room
+        }
+    }
+}
+
 /// Whether both addresses are of one family and share their first `bits`.
-fn shares(one: IpAddr, two: IpAddr, bits: u8) -> bool {
-    let (differs, len) = match (one, two) {
-        (IpAddr::V4(one), IpAddr::V4(two)) => (u128::from(one.to_bits() ^ two.to_bits()) << 96, 32),
-        (IpAddr::V6(one), IpAddr::V6(two)) => (one.to_bits() ^ two.to_bits(), 128),
-        _ => return false,
-    };
-    differs.leading_zeros() >= u32::from(bits.min(len))
+fn shares(one: &IpAddr, two: &IpAddr, bits: u8) -> bool {
+    let (mut one_room, mut two_room) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
+    let (one, two) = (octets(one, &mut one_room), octets(two, &mut two_room));
+    let mut left = u32::from(bits);
+    one.len() == two.len()
+        && one.iter().zip(two).all(|(one, two)| {
+            let wanted = left.min(8);
+            left = left.saturating_sub(8);
+            (one ^ two).leading_zeros() >= wanted
+        })
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! A *link* is what one interface leads to, whatever families are spoken there: what is said is said in all of them. Time,
 //! entropy and the links' addresses are told; what comes out are messages, events and an instant. All tables are cut at start.
 
+mod announced;
 pub mod browser;
+mod content;
 mod link;
 mod names;
 mod probe;
@@ -14,10 +16,11 @@ mod response;
 mod tests;
 mod zone;
 
+pub use announced::Service;
 pub use link::{LINK_COUNT_MAX, Link, LinkId};
 pub use names::{NameId, Names};
 pub use responder::{Limits, Responder};
-pub use zone::{Full, Service};
+pub use zone::Full;
 
 use core::net::SocketAddr;
 

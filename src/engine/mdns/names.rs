@@ -1,7 +1,7 @@
 //! Names that are in use, each known by a number: a tree of labels, so that names that share an end share its labels.
 
 use crate::sys::heap::Slots;
-use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name};
+use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name, is_same};
 
 /// The number of a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +19,8 @@ impl NameId {
 
 /// Labels of the longest name that is looked for: a reversed IPv6 address.
 const LABEL_COUNT_MAX: usize = 34;
+/// Room for as many.
+const NO_LABELS: [&[u8]; LABEL_COUNT_MAX] = [&[]; LABEL_COUNT_MAX];
 /// Lists of names.
 const LIST_COUNT: u32 = 256;
 
@@ -43,13 +45,14 @@ impl Entry {
 
 /// All names.
 #[derive(Debug)]
+#[repr(C)] // The longest last.
 pub struct Names {
     entries: Slots<Entry>,
-    /// The first of each list of names whose labels have something in common.
-    lists: [NameId; LIST_COUNT as usize],
     free: NameId,
     /// Nobody else knows it, so nobody can have all names in one list.
     seed: u32,
+    /// The first of each list of names whose labels have something in common.
+    lists: [NameId; LIST_COUNT as usize],
 }
 
 impl Names {
@@ -75,17 +78,13 @@ impl Names {
         self.entries.get(name.place())
     }
 
-    fn list(&mut self, parent: NameId, label: &[u8]) -> Option<&mut NameId> {
-        self.lists.get_mut(hash(self.seed, parent, label))
-    }
-
     /// The name of `label` before `parent`, if it is in use.
     #[inline(never)]
     pub fn child(&self, parent: NameId, label: &[u8]) -> Option<NameId> {
         let mut name = *self.lists.get(hash(self.seed, parent, label))?;
         while name != NameId::ROOT {
             let entry = self.entry(name)?;
-            if entry.parent == parent && entry.label().eq_ignore_ascii_case(label) {
+            if entry.parent == parent && is_same(entry.label(), label) {
                 return Some(name);
             }
             name = entry.next;
@@ -102,7 +101,7 @@ impl Names {
         }
         let mut entry = Entry {
             parent,
-            next: *self.list(parent, label)?,
+            next: NameId::ROOT,
             users: 1,
             len: label.len() as u8,
             label: [0; LABEL_BYTES_MAX],
@@ -118,7 +117,7 @@ impl Names {
             _ => NameId(self.entries.push(entry)? as u16),
         };
         self.keep(parent);
-        *self.list(parent, label)? = name;
+        self.enlist(name);
         Some(name)
     }
 
@@ -138,18 +137,21 @@ impl Names {
 
     /// The number of `name`, which is in use from now on, once more. `None`: there is no room, or it has too many labels.
     pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
-        self.extend(NameId::ROOT, &reversed(name)?)
+        let mut room = NO_LABELS;
+        self.extend(NameId::ROOT, reversed(name, &mut room)?)
     }
 
     /// Whether there could be room for `name`: it has not too many labels.
     pub fn takes(&self, name: Name<'_>) -> bool {
-        reversed(name).is_some()
+        let mut room = NO_LABELS;
+        reversed(name, &mut room).is_some()
     }
 
     /// The number of `name`, if it is in use.
+    #[inline(never)]
     pub fn find(&self, name: Name<'_>) -> Option<NameId> {
-        let mut found = NameId::ROOT;
-        for label in reversed(name)?.iter() {
+        let (mut room, mut found) = (NO_LABELS, NameId::ROOT);
+        for label in reversed(name, &mut room)? {
             found = self.child(found, label)?;
         }
         Some(found)
@@ -184,55 +186,54 @@ impl Names {
         }
     }
 
+    /// Puts a name into its list.
+    fn enlist(&mut self, name: NameId) {
+        if let Some(entry) = self.entries.get_mut(name.place())
+            && let list = hash(self.seed, entry.parent, entry.label())
+            && let Some(list) = self.lists.get_mut(list)
+        {
+            entry.next = core::mem::replace(list, name);
+        }
+    }
+
     /// Takes a name out of its list.
     fn unlist(&mut self, name: NameId) {
-        let Some(entry) = self.entry(name).copied() else {
+        let Some(entry) = self.entry(name) else {
             return;
         };
-        let Some(list) = self.list(entry.parent, entry.label()) else {
+        let (list, next) = (hash(self.seed, entry.parent, entry.label()), entry.next);
+        let Some(first) = self.lists.get_mut(list) else {
             return;
         };
-        if *list == name {
-            *list = entry.next;
-            return;
+        // Who led to it leads to what follows it.
+        if *first == name {
+            *first = next;
         }
-        let mut before = *list;
-        while let Some(other) = self.entries.get_mut(before.place()) {
-            if other.next == name {
-                other.next = entry.next;
-                return;
+        let mut before = *first;
+        while before != NameId::ROOT
+            && let Some(entry) = self.entries.get_mut(before.place())
+        {
+            if entry.next == name {
+                entry.next = next;
             }
-            if before == NameId::ROOT {
-                return;
-            }
-            before = other.next;
+            before = entry.next;
         }
     }
 
     /// Gives a name another first label; those that end in it follow. False: another name has it.
     pub fn relabel(&mut self, name: NameId, label: &[u8]) -> bool {
-        let Some(parent) = self.entry(name).map(|entry| entry.parent) else {
-            return false;
-        };
-        if label.len() > LABEL_BYTES_MAX
-            || self.child(parent, label).is_some_and(|other| other != name)
-        {
+        let parent = self.parent(name);
+        if self.child(parent, label).is_some_and(|other| other != name) {
             return false;
         }
         self.unlist(name);
-        let Some(list) = self.list(parent, label) else {
-            return false;
-        };
-        let next = core::mem::replace(list, name);
-        if let Some(entry) = self.entries.get_mut(name.place()) {
-            entry.next = next;
+        if let Some(entry) = self.entries.get_mut(name.place())
+            && let Some(place) = entry.label.get_mut(..label.len())
+        {
+            place.copy_from_slice(label);
             entry.len = label.len() as u8;
-            entry
-                .label
-                .iter_mut()
-                .zip(label)
-                .for_each(|(to, byte)| *to = *byte);
         }
+        self.enlist(name);
         true
     }
 
@@ -273,16 +274,21 @@ impl<'a> Iterator for Labels<'a> {
 }
 
 /// The labels of a name, the last one first. `None`: there are too many.
-fn reversed(name: Name<'_>) -> Option<heapless::Vec<&[u8], LABEL_COUNT_MAX>> {
-    let mut labels = heapless::Vec::new();
+#[inline(never)]
+fn reversed<'a, 'b>(
+    name: Name<'a>,
+    room: &'b mut [&'a [u8]; LABEL_COUNT_MAX],
+) -> Option<&'b [&'a [u8]]> {
+    let mut from = room.len();
     for label in name.labels() {
-        labels.push(label).ok()?;
+        from = from.checked_sub(1)?;
+        *room.get_mut(from)? = label;
     }
-    labels.reverse();
-    Some(labels)
+    room.get(from..)
 }
 
 /// Which list a name is in. FNV-1a; letters of ASCII are the same in both cases.
+#[inline(never)]
 fn hash(seed: u32, parent: NameId, label: &[u8]) -> usize {
     let hash = label.iter().fold(seed ^ u32::from(parent.0), |hash, byte| {
         (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)

@@ -119,7 +119,7 @@ impl Responder {
         for (id, record) in self.zone.records.iter().enumerate() {
             if record.kind != kind::NSEC
                 && !record.leaves
-                && on.is_news(record, self.zone.host)
+                && on.is_news(record)
                 && on.tells(record, link)
             {
                 on.announce(id, now);

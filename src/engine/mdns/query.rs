@@ -1,10 +1,11 @@
 //! Answers: what of ours is asked for, who knows it already, when it is told, and to whom. RFC 6762 sections 6 and 7.
 
+use super::content::Form;
 use super::link::LinkId;
 use super::responder::{
     Deferral, MANY, NEVER, OnLink, Probe, Responder, State, Tick, bit, earlier, is_due, later,
 };
-use super::zone::{Data, Form, RecordId};
+use super::zone::RecordId;
 use super::{Cast, Meta, NameId, To, Transmit};
 use crate::wire::dns::{self, Label, Message, PORT, Section, Writer, flag, kind};
 
@@ -398,11 +399,9 @@ impl Responder {
         let mut names = heapless::Vec::<NameId, FURTHER_NAME_COUNT>::new();
         for id in written.iter() {
             if let Some(record) = self.zone.records.get(usize::from(*id)) {
-                let name = match record.data {
-                    Data::Pointer(name) | Data::Service { host: name, .. } => name,
-                    Data::Reverse(_) => self.zone.host,
-                    Data::Address(_) => record.name,
-                    _ => continue,
+                let name = match record.kind {
+                    kind::A | kind::AAAA => record.name,
+                    _ => record.target,
                 };
                 if !names.contains(&name) {
                     let _ = names.push(name);
@@ -430,10 +429,8 @@ impl Responder {
                 {
                     continue;
                 }
-                if let Data::Service { host, .. } = record.data
-                    && !names.contains(&host)
-                {
-                    let _ = names.push(host);
+                if !names.contains(&record.target) {
+                    let _ = names.push(record.target);
                 }
                 let Some(state) = on.told(id) else {
                     continue;

@@ -3,13 +3,14 @@
 //! For each link there is what was told when, and what is due. A name is probed for on each link by itself; a name that is
 //! lost on one is given up on all.
 
-use super::link::{LINK_COUNT_MAX, Link, LinkId};
+use super::announced::Service;
+use super::link::{ADDRESS_BYTES_MAX, LINK_COUNT_MAX, Link, LinkId, octets};
 use super::names::NameId;
-use super::zone::{Data, Full, Manner, Record, RecordId, Service, Zone};
+use super::zone::{Full, Manner, Record, RecordId, Zone};
 use super::{HEAD_BYTES, MESSAGE_BYTES, Meta, Random, Transmit};
 use crate::sys::heap::Slots;
 use crate::time::{Duration, Instant};
-use crate::wire::dns::{Message, kind};
+use crate::wire::dns::{Message, Name, REVERSE_BYTES_MAX, kind, reverse};
 use core::net::IpAddr;
 
 /// Milliseconds since the responder was made, over and over; never 0, which means never.
@@ -210,17 +211,12 @@ impl OnLink {
     }
 
     /// Whether what a record says has become ours to say.
-    pub(super) fn is_news(&self, record: &Record, own: NameId) -> bool {
+    pub(super) fn is_news(&self, record: &Record) -> bool {
         let is_new = |name: NameId| {
             let probe = self.probes.get(name.place());
             probe.is_some_and(|probe| probe.is_new)
         };
-        let points_to_new = match record.data {
-            Data::Service { host, .. } => is_new(host),
-            Data::Reverse(_) => is_new(own),
-            _ => false,
-        };
-        is_new(record.owner) || points_to_new
+        is_new(record.owner) || is_new(record.target)
     }
 
     /// All are to be told of a record before they forget it.
@@ -321,8 +317,9 @@ impl Responder {
     /// What the host is called: one label. To be told first.
     pub fn set_host(&mut self, label: &[u8]) -> Result<(), Full> {
         let zone = &mut self.zone;
-        zone.host = zone.claim_name(zone.local, label, Manner::Host)?;
-        zone.add_denial_of_host()
+        let host = zone.claim_name(zone.local, label, Manner::Host);
+        zone.host = host.ok_or(Full)?;
+        zone.add_denial_of_host().ok_or(Full)
     }
 
     /// The host has this address and no other, wherever that is; `reverses`: who asks for it in reverse is told the host. To be
@@ -334,7 +331,7 @@ impl Responder {
     /// Announces a service as soon as its name is ours.
     pub fn add_service(&mut self, now: Instant, service: &Service<'_>) -> Result<NameId, Full> {
         let now = self.tick(now);
-        let name = self.zone.add_service(service)?;
+        let name = self.zone.add_service(service).ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         for on in &mut self.links {
             on.begin(name, now, ms);
@@ -405,22 +402,14 @@ impl Responder {
                 self.remove_address(id, address, now);
             }
         }
-        let elsewhere = self.elsewhere.map(|(address, _)| (address, 0));
-        let addresses = match &elsewhere {
-            Some(address) => core::slice::from_ref(address),
-            None => &link.addresses[..],
-        };
-        let reverses = self.elsewhere.is_none_or(|(_, reverses)| reverses);
-        for (address, _) in addresses {
-            let is_known = |(_, record): (RecordId, &Record)| {
-                record.is_on(id)
-                    && !record.leaves
-                    && matches!(record.data, Data::Address(other) if other == *address)
-            };
-            if !self.zone.of(self.zone.host).any(is_known) {
-                self.zone.add_address(id, *address, reverses)?;
-            }
+        match self.elsewhere {
+            Some((address, reverses)) => self.zone.add_address(id, &address, reverses),
+            None => link
+                .addresses
+                .iter()
+                .try_for_each(|(address, _)| self.zone.add_address(id, address, true)),
         }
+        .ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         let Some(on) = self.links.get_mut(usize::from(id)) else {
             return Err(Full);
@@ -436,27 +425,21 @@ impl Responder {
         Ok(())
     }
 
+    /// An address has left a link.
     fn remove_address(&mut self, link: LinkId, address: IpAddr, now: Tick) {
+        let mut room = [0; REVERSE_BYTES_MAX];
+        reverse(address, &mut room);
+        let reverse = self.zone.names.find(Name::of(&room));
+        let mut room = [0; ADDRESS_BYTES_MAX];
+        let text = octets(&address, &mut room);
         for id in 0..self.zone.records.len() {
-            let Some(record) = self.zone.records.get(id).copied() else {
+            let Some(record) = self.zone.records.get(id) else {
                 return;
             };
-            let is_its = match record.data {
-                Data::Address(other) | Data::Reverse(other) => other == address,
-                _ => false,
-            };
-            if !is_its || record.link != Some(link) {
-                continue;
-            }
-            self.retire(id, now);
-            if record.kind == kind::PTR {
-                let denial = self
-                    .zone
-                    .of(record.name)
-                    .find(|(_, other)| other.kind == kind::NSEC && other.link == Some(link));
-                if let Some((denial, _)) = denial {
-                    self.remove(denial);
-                }
+            if record.link == link
+                && (reverse == Some(record.name) || self.zone.text(record) == text)
+            {
+                self.retire(id, now);
             }
         }
     }

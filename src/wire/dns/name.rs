@@ -85,7 +85,7 @@ impl<'a> Name<'a> {
         loop {
             match (one.next(), two.next()) {
                 (None, None) => return true,
-                (Some(a), Some(b)) if a.eq_ignore_ascii_case(b) => {}
+                (Some(a), Some(b)) if is_same(a, b) => {}
                 _ => return false,
             }
         }
@@ -109,6 +109,14 @@ impl<'a> Name<'a> {
         *last = 0;
         len.wrapping_add(1)
     }
+}
+
+/// Whether both labels are the same: letters of ASCII are so in both cases.
+#[inline(never)]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    // A byte at a time: what the library does with 16 takes more room.
+    let mut pairs = one.iter().zip(other);
+    one.len() == other.len() && pairs.all(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
 /// The labels of a name.

@@ -1,0 +1,140 @@
+//! What a service, and an address, consist of.
+
+use super::link::{ADDRESS_BYTES_MAX, LinkId, octets};
+use super::names::NameId;
+use super::zone::{EVERYWHERE, Manner, Record, Zone};
+use crate::wire::dns::{Name, REVERSE_BYTES_MAX, kind, reverse};
+use core::net::IpAddr;
+
+/// A service, as it is announced.
+#[derive(Clone, Copy, Debug)]
+pub struct Service<'a> {
+    /// What people call it: at most 63 bytes.
+    pub instance: &'a [u8],
+    /// What it is: two labels, in the form that names have in a message.
+    pub kind: Name<'a>,
+    /// Special kinds of it: labels with their lengths before them.
+    pub subtypes: &'a [u8],
+    /// The host that it is on, if that is not this one.
+    pub host: Option<Name<'a>>,
+    /// Where it listens.
+    pub port: u16,
+    /// Priority and weight, by which one of several is chosen.
+    pub choice: [u16; 2],
+    /// What else is to be known: strings with their lengths before them. Empty: nothing.
+    pub text: &'a [u8],
+}
+
+impl Zone {
+    /// Adds what a service consists of; its name. `None`: there is no room for it.
+    pub(super) fn add_service(&mut self, service: &Service<'_>) -> Option<NameId> {
+        let mut labels = service.kind.labels();
+        let (first, second) = (labels.next(), labels.next());
+        let labels = [second.unwrap_or_default(), first.unwrap_or_default()];
+        let kind = self.names.extend(self.local, &labels)?;
+        let name = self.claim_name(kind, service.instance, Manner::Instance);
+        let added = name.and_then(|name| {
+            let added = self.add_records_of(service, kind, name);
+            if added.is_none() {
+                self.remove_all_of(name);
+            }
+            // From now on it is its records that use it.
+            self.names.release(name);
+            added.map(|()| name)
+        });
+        self.names.release(kind);
+        added
+    }
+
+    fn add_records_of(&mut self, service: &Service<'_>, kind: NameId, name: NameId) -> Option<()> {
+        let mut record = Record::unique(name, kind::SRV, EVERYWHERE);
+        record.target = match service.host {
+            Some(host) => self.names.intern(host)?,
+            None => self.host,
+        };
+        let [priority, weight] = service.choice;
+        let numbers = [priority, weight, service.port].map(u16::to_be_bytes);
+        let added = self.add(&record, numbers.as_flattened());
+        if service.host.is_some() {
+            self.names.release(record.target);
+        }
+        added?;
+        (record.kind, record.target) = (kind::TXT, NameId::ROOT);
+        let text: &[u8] = match service.text {
+            [] => &[0],
+            text => text,
+        };
+        self.add(&record, text)?;
+        record.kind = kind::NSEC;
+        self.add(&record, &[])?;
+        (record.name, record.target) = (kind, name);
+        (record.kind, record.is_unique) = (kind::PTR, false);
+        self.add(&record, &[])?;
+        let mut subtypes = service.subtypes;
+        while let [len, rest @ ..] = subtypes
+            && let Some((subtype, behind)) = rest.split_at_checked(usize::from(*len))
+        {
+            subtypes = behind;
+            self.add_shared(&mut record, kind, &[b"_sub", subtype])?;
+        }
+        let all: [&[u8]; 3] = [b"_udp", b"_dns-sd", b"_services"];
+        record.target = kind;
+        self.add_shared(&mut record, self.local, &all)
+    }
+
+    /// Adds a pointer from the name of these labels before `parent`, unless it is there.
+    fn add_shared(&mut self, record: &mut Record, parent: NameId, labels: &[&[u8]]) -> Option<()> {
+        record.name = self.names.extend(parent, labels)?;
+        let is_it = |other: &Record| other.target == record.target && !other.leaves;
+        let is_there = self.of(record.name).any(|(_, other)| is_it(other));
+        let added = match is_there {
+            true => Some(()),
+            false => self.add(record, &[]),
+        };
+        self.names.release(record.name);
+        added
+    }
+
+    /// Adds that the host has no other records than those there are.
+    pub(super) fn add_denial_of_host(&mut self) -> Option<()> {
+        self.add(&Record::unique(self.host, kind::NSEC, EVERYWHERE), &[])
+    }
+
+    /// Adds what an address of the host consists of, unless it is there; `reverses`: also its name in reverse.
+    pub(super) fn add_address(
+        &mut self,
+        link: LinkId,
+        address: &IpAddr,
+        reverses: bool,
+    ) -> Option<()> {
+        let mut room = [0; ADDRESS_BYTES_MAX];
+        let text = octets(address, &mut room);
+        let mut others = self.of(self.host).map(|(_, other)| other);
+        if others.any(|other| other.link == link && !other.leaves && self.text(other) == text) {
+            return Some(());
+        }
+        let kind = match address {
+            IpAddr::V4(_) => kind::A,
+            IpAddr::V6(_) => kind::AAAA,
+        };
+        self.add(&Record::unique(self.host, kind, link), text)?;
+        if !reverses {
+            return Some(());
+        }
+        let mut room = [0; REVERSE_BYTES_MAX];
+        reverse(*address, &mut room);
+        let name = self.names.intern(Name::of(&room))?;
+        let mut record = Record::unique(name, kind::PTR, link);
+        record.target = self.host;
+        let mut added = self.add(&record, &[]);
+        if let Some(claim) = self.claim_mut(name) {
+            claim.is_unique = true;
+        }
+        if added.is_some() {
+            (record.kind, record.target) = (kind::NSEC, NameId::ROOT);
+            added = self.add(&record, &[]);
+        }
+        self.names.release(name);
+        added
+    }
+}

@@ -1,0 +1,118 @@
+//! What records say: whether others say the same, and how it is written.
+
+use super::MESSAGE_BYTES;
+use super::link::LinkId;
+use super::names::NameId;
+use super::zone::{Record, Zone};
+use crate::text::Ends as _;
+use crate::wire::dns::{self, Head, Section, Writer, kind};
+
+/// Seconds for which those remember it who do not know what multicast DNS is. RFC 6762 section 6.7.
+const LEGACY_TTL: u32 = 10;
+
+/// In which form a record is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// As it is announced.
+    Told,
+    /// It is gone.
+    Gone,
+    /// In a probe: it replaces nothing.
+    Wished,
+    /// For those who do not know what multicast DNS is.
+    Legacy,
+}
+
+impl Zone {
+    /// Whether a record that came says the same as one of ours.
+    #[inline(never)]
+    pub(super) fn says(&self, own: &Record, other: &dns::Record<'_>) -> bool {
+        if own.kind != other.kind || own.kind == kind::NSEC {
+            return false;
+        }
+        let text = self.text(own);
+        if own.target == NameId::ROOT {
+            return other.data() == text;
+        }
+        let target = other.target(text.len());
+        other.data().starts_with(text)
+            && target.is_some_and(|target| self.names.find(target) == Some(own.target))
+    }
+
+    /// Writes a record; whether there was room.
+    #[inline(never)]
+    pub(super) fn write(
+        &self,
+        writer: &mut Writer<'_>,
+        section: Section,
+        record: &Record,
+        link: LinkId,
+        form: Form,
+    ) -> bool {
+        let ttl = match form {
+            Form::Gone => 0,
+            Form::Legacy => LEGACY_TTL,
+            _ => record.ttl(),
+        };
+        let flushes = record.is_unique && matches!(form, Form::Told | Form::Gone);
+        let class = if flushes {
+            dns::CLASS_IN | dns::TOP_BIT
+        } else {
+            dns::CLASS_IN
+        };
+        let head = Head {
+            kind: record.kind,
+            class,
+            ttl,
+        };
+        let labels = &mut self.names.labels(record.name);
+        writer.record(section, labels, head, &mut |writer| {
+            self.write_data(writer, record, link, form != Form::Legacy);
+        })
+    }
+
+    /// Writes what a name is wished for.
+    pub(super) fn write_wish(&self, writer: &mut Writer<'_>, name: NameId, link: LinkId) {
+        for (_, record) in self.of(name) {
+            if record.is_held(link) {
+                self.write(writer, Section::Authority, record, link, Form::Wished);
+            }
+        }
+    }
+
+    /// Bytes that a probe for a name takes at most.
+    pub(super) fn wish_bytes(&self, name: NameId, link: LinkId) -> usize {
+        let mut room = [0; MESSAGE_BYTES];
+        let mut writer = Writer::new(&mut room, 0, 0);
+        writer.question(&mut self.names.labels(name), kind::ANY, 0);
+        self.write_wish(&mut writer, name, link);
+        writer.finish()
+    }
+
+    /// Writes what a record says.
+    pub(super) fn write_data(
+        &self,
+        writer: &mut Writer<'_>,
+        record: &Record,
+        link: LinkId,
+        shortens: bool,
+    ) {
+        writer.put(self.text(record));
+        let is_denial = record.kind == kind::NSEC;
+        let name = if is_denial { record.name } else { record.target };
+        if name != NameId::ROOT {
+            writer.name(&mut self.names.labels(name), shortens);
+        }
+        if is_denial {
+            let held = self.of(record.name).filter(|(_, other)| other.is_held(link));
+            // None of ours is above 63. The last octet is one with a bit in it.
+            let map = held.fold(0, |map, (_, other)| map | FIRST.wrapping_shr(other.kind.into()));
+            let len = 8u32.wrapping_sub(map.trailing_zeros() / 8);
+            writer.put(&[0, len as u8]);
+            writer.put(map.to_be_bytes().head(len as usize));
+        }
+    }
+}
+
+/// The bit of kind 0 in what NSEC says.
+const FIRST: u64 = 1 << 63;
