@@ -4,7 +4,8 @@ use super::link::LinkId;
 use super::names::NameId;
 use super::responder::{NEVER, Phase, Probe, Responder, Tick, earlier, is_due, later};
 use super::{To, Transmit};
-use crate::wire::dns::{self, Flat, Message, Section, Writer, kind};
+use crate::text::Ends as _;
+use crate::wire::dns::{self, Message, Section, Writer, kind};
 use core::cmp::Ordering;
 
 /// Between probes, and after the last.
@@ -16,9 +17,9 @@ const UNICAST_MS: u32 = 2000;
 /// Names in one probe.
 const PROBE_NAME_COUNT: usize = 32;
 /// Records of one name that are compared: all that are ours, and as many of others.
-const TIE_RECORD_COUNT: usize = 20;
+const TIE_RECORD_COUNT: usize = 40;
 /// Bytes of what they say.
-const TIE_BYTES: usize = 2048;
+const TIE_BYTES: usize = 4096;
 
 impl Responder {
     /// Sends a probe for the names whose time has come; those that nobody has claimed after three are ours.
@@ -138,7 +139,17 @@ impl Responder {
         if on.holds(name) || on.phase(name) < Phase::First {
             return;
         }
-        let mut theirs = heapless::Vec::<dns::Record<'_>, TIE_RECORD_COUNT>::new();
+        let mut room = [0; TIE_BYTES];
+        let mut writer = Writer::new(&mut room, 0, 0);
+        let mut said = Said::new();
+        for (_, own) in self.zone.of(name) {
+            if own.is_held(link) {
+                let begin = writer.len();
+                writer.word(own.kind);
+                self.zone.write_data(&mut writer, own, link, false);
+                let _ = said.push((true, begin, writer.len()));
+            }
+        }
         let mut are_ours = true;
         for (section, record) in message.records() {
             if section == Section::Authority
@@ -148,75 +159,41 @@ impl Responder {
                 let mut own = self.zone.of(name);
                 // On whatever link: it may have come back through another one.
                 are_ours &= own.any(|(_, own)| self.zone.says(own, &record));
-                let _ = theirs.push(record);
+                let begin = writer.len();
+                writer.word(record.kind);
+                record.flat().for_each(|piece| writer.put(piece));
+                let _ = said.push((false, begin, writer.len()));
             }
         }
-        if are_ours || self.compare(link, name, &theirs) != Ordering::Less {
+        writer.finish();
+        if are_ours || compare(&room, &said) != Ordering::Less {
             return;
         }
         if let Some(on) = self.links.get_mut(usize::from(link)) {
             on.begin(name, now, TIE_PAUSE_MS);
         }
     }
-
-    /// Compares our records of a name with theirs, each in order.
-    fn compare(&self, link: LinkId, name: NameId, theirs: &[dns::Record<'_>]) -> Ordering {
-        let mut room = [0; TIE_BYTES];
-        let mut ends = heapless::Vec::<(u16, usize), TIE_RECORD_COUNT>::new();
-        let mut writer = Writer::new(&mut room, 0, 0);
-        for (_, record) in self.zone.of(name) {
-            if record.is_on(link) && record.kind != kind::NSEC && !record.leaves {
-                self.zone.write_data(&mut writer, record, link, false);
-                let _ = ends.push((record.kind, writer.len()));
-            }
-        }
-        writer.finish();
-        let mut begin = dns::HEADER_BYTES;
-        let mut ours = heapless::Vec::<(u16, Flat<'_>), TIE_RECORD_COUNT>::new();
-        for (kind, end) in ends {
-            let data = room.get(begin..end).unwrap_or_default();
-            let _ = ours.push((kind, Flat::of(kind, data)));
-            begin = end;
-        }
-        let (mut our_last, mut their_last) = (None, None);
-        loop {
-            our_last = smallest(ours.iter().cloned(), our_last);
-            let all = theirs.iter().map(|record| (record.kind, record.flat()));
-            their_last = smallest(all, their_last);
-            match (&our_last, &their_last) {
-                (None, None) => return Ordering::Equal,
-                (None, _) => return Ordering::Less,
-                (_, None) => return Ordering::Greater,
-                (Some(own), Some(other)) => match order(own, other) {
-                    Ordering::Equal => {}
-                    different => return different,
-                },
-            }
-        }
-    }
 }
 
-/// A kind, and what is said.
-type Said<'a> = (u16, Flat<'a>);
+/// Whether it is ours, and from where to where it stands: a kind, and what is said.
+type Said = heapless::Vec<(bool, usize, usize), TIE_RECORD_COUNT>;
 
-fn order(one: &Said<'_>, two: &Said<'_>) -> Ordering {
-    let kinds = one.0.cmp(&two.0);
-    kinds.then_with(|| one.1.clone().cmp(two.1.clone()))
+/// Compares our records with theirs, each in order.
+fn compare(bytes: &[u8], said: &Said) -> Ordering {
+    let (mut our_last, mut their_last) = (None, None);
+    loop {
+        our_last = next(bytes, said, true, our_last);
+        their_last = next(bytes, said, false, their_last);
+        match our_last.cmp(&their_last) {
+            Ordering::Equal if our_last.is_some() => {}
+            order => return order,
+        }
+    }
 }
 
 /// The smallest that is larger than `last`. Nobody says the same twice.
-fn smallest<'a>(all: impl Iterator<Item = Said<'a>>, last: Option<Said<'_>>) -> Option<Said<'a>> {
-    let mut found: Option<Said<'a>> = None;
-    for said in all {
-        let is_left = last
-            .as_ref()
-            .is_none_or(|last| order(&said, last) == Ordering::Greater);
-        let is_smaller = found
-            .as_ref()
-            .is_none_or(|found| order(&said, found) == Ordering::Less);
-        if is_left && is_smaller {
-            found = Some(said);
-        }
-    }
-    found
+fn next<'a>(bytes: &'a [u8], said: &Said, are_ours: bool, last: Option<&[u8]>) -> Option<&'a [u8]> {
+    let all = said.iter().filter(|(is_ours, ..)| *is_ours == are_ours);
+    let all = all.map(|(_, begin, end)| bytes.head(*end).tail(*begin));
+    all.filter(|one| Some(*one) > last).min()
 }

@@ -55,9 +55,7 @@ impl Responder {
         if (is_direct || meta.cast == Cast::Unknown) && !on.link.reaches(meta.from.ip()) {
             return None;
         }
-        let is_probe = message
-            .records()
-            .any(|(section, _)| section == Section::Authority);
+        let is_probe = message.has(Section::Authority);
         if is_probe && !is_direct {
             self.ties(now, meta.link, message);
         }

@@ -1,8 +1,9 @@
-//! What a record holds, byte by byte, with the names in it written out: as it is compared. RFC 6762 sections 8.2 and 18.14.
+//! What a record holds, piece by piece, with the names in it written out: as it is compared. RFC 6762 sections 8.2 and 18.14.
 
-use super::{Labels, Name, kind};
+use super::{Labels, Name, is_same, kind};
 
-/// The content of a record, an iterator over its bytes. What is broken ends early.
+/// The content of a record, an iterator over its pieces: labels with their lengths, and what stands between names. What is
+/// broken ends early.
 #[derive(Clone, Debug)]
 pub struct Flat<'a> {
     message: &'a [u8],
@@ -13,7 +14,6 @@ pub struct Flat<'a> {
     name_count: u8,
     /// What is left of the name that is written out.
     labels: Option<Labels<'a>>,
-    label: &'a [u8],
 }
 
 impl<'a> Flat<'a> {
@@ -26,7 +26,6 @@ impl<'a> Flat<'a> {
             end,
             name_count,
             labels: None,
-            label: &[],
         }
     }
 
@@ -39,11 +38,10 @@ impl<'a> Flat<'a> {
     pub fn is(self, other: Flat<'_>) -> bool {
         let (mut one, mut two) = (self, other);
         loop {
-            let in_name = one.labels.is_some();
             match (one.next(), two.next()) {
                 (None, None) => return true,
                 (Some(a), Some(b)) if a == b => {}
-                (Some(a), Some(b)) if in_name && a.eq_ignore_ascii_case(&b) => {}
+                (Some(a), Some(b)) if one.labels.is_some() && is_same(a, b) => {}
                 _ => return false,
             }
         }
@@ -62,32 +60,22 @@ const fn layout(kind: u16) -> (usize, u8) {
     }
 }
 
-impl Iterator for Flat<'_> {
-    type Item = u8;
+impl<'a> Iterator for Flat<'a> {
+    type Item = &'a [u8];
 
     #[inline(never)]
-    fn next(&mut self) -> Option<u8> {
+    fn next(&mut self) -> Option<&'a [u8]> {
         loop {
-            if let [first, rest @ ..] = self.label {
-                self.label = rest;
-                return Some(*first);
-            }
             if let Some(labels) = &mut self.labels {
-                match labels.next() {
-                    Some(label) => {
-                        self.label = label;
-                        return Some(label.len() as u8);
-                    }
-                    None => {
-                        self.labels = None;
-                        return Some(0);
-                    }
+                let label = labels.whole();
+                if label.is_none() {
+                    self.labels = None;
                 }
+                return Some(label.unwrap_or(&[0]));
             }
             if self.at < self.plain_end {
-                let byte = self.message.get(self.at).copied();
-                self.at = self.at.wrapping_add(1);
-                return byte;
+                let begin = core::mem::replace(&mut self.at, self.plain_end);
+                return self.message.get(begin..self.at);
             }
             if self.name_count == 0 {
                 if self.plain_end == self.end {

@@ -9,6 +9,8 @@ pub struct Message<'a> {
     bytes: &'a [u8],
     /// Where the first record is.
     records_at: usize,
+    /// Records up to the end of each section.
+    ends: [usize; 3],
 }
 
 /// Where a record stands.
@@ -134,17 +136,22 @@ impl<'a> Message<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut message = Self {
             bytes,
-            records_at: bytes.len(),
+            records_at: HEADER_BYTES,
+            ends: [0; 3],
         };
         if bytes.len() < HEADER_BYTES {
             return Err(Malformed);
         }
-        let mut at = HEADER_BYTES;
-        for _ in 0..message.count(0) {
-            at = question(bytes, at)?.1;
+        let mut sum = 0usize;
+        for (section, end) in message.ends.iter_mut().enumerate() {
+            sum = sum.wrapping_add(word(bytes, section.wrapping_mul(2).wrapping_add(6)).into());
+            *end = sum;
         }
-        message.records_at = at;
-        for _ in 0..message.record_count() {
+        for _ in 0..message.question_count() {
+            message.records_at = question(bytes, message.records_at)?.1;
+        }
+        let mut at = message.records_at;
+        for _ in 0..sum {
             at = record(bytes, at)?.1;
         }
         // What may follow is nobody's.
@@ -172,19 +179,23 @@ impl<'a> Message<'a> {
         self.flags() & flag::TRUNCATED != 0
     }
 
-    /// Of questions (0) or of the records of each section.
-    fn count(&self, which: usize) -> usize {
-        word(self.bytes, which.wrapping_mul(2).wrapping_add(4)).into()
-    }
-
-    fn record_count(&self) -> usize {
-        let count = |which| self.count(which);
-        count(1).wrapping_add(count(2)).wrapping_add(count(3))
+    fn question_count(&self) -> usize {
+        word(self.bytes, 4).into()
     }
 
     /// Whether anything is asked.
     pub fn has_questions(&self) -> bool {
-        self.count(0) != 0
+        self.question_count() != 0
+    }
+
+    /// Whether there are records in this section.
+    pub fn has(&self, section: Section) -> bool {
+        let [answers, authorities, all] = self.ends;
+        match section {
+            Section::Answer => answers != 0,
+            Section::Authority => authorities != answers,
+            Section::Additional => all != authorities,
+        }
     }
 
     /// What is asked.
@@ -192,7 +203,7 @@ impl<'a> Message<'a> {
         Questions {
             bytes: self.bytes,
             at: HEADER_BYTES,
-            left: self.count(0),
+            left: self.question_count(),
         }
     }
 
@@ -238,17 +249,17 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline(never)]
     fn next(&mut self) -> Option<Self::Item> {
-        let (message, number) = (self.message, self.number);
-        if number == message.record_count() {
+        let [answers, authorities, all] = self.message.ends;
+        let number = self.number;
+        if number == all {
             return None;
         }
-        let (next, end) = record(message.bytes, self.at).ok()?;
+        let (next, end) = record(self.message.bytes, self.at).ok()?;
         self.at = end;
         self.number = number.wrapping_add(1);
-        let answers = message.count(1);
         let section = if number < answers {
             Section::Answer
-        } else if number < answers.wrapping_add(message.count(2)) {
+        } else if number < authorities {
             Section::Authority
         } else {
             Section::Additional

@@ -126,22 +126,29 @@ pub struct Labels<'a> {
     at: usize,
 }
 
-impl<'a> Iterator for Labels<'a> {
-    type Item = &'a [u8];
-
+impl<'a> Labels<'a> {
+    /// The next label, and its length before it.
     #[inline(never)]
-    fn next(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn whole(&mut self) -> Option<&'a [u8]> {
         loop {
-            match step(self.message, self.at)? {
+            let begin = self.at;
+            match step(self.message, begin)? {
                 Step::Label(0) => return None,
                 Step::Label(len) => {
-                    let begin = self.at.wrapping_add(1);
-                    self.at = begin.wrapping_add(len);
+                    self.at = begin.wrapping_add(1).wrapping_add(len);
                     return self.message.get(begin..self.at);
                 }
                 // As it was looked through before, this comes to an end.
                 Step::Pointer(to) => self.at = to,
             }
         }
+    }
+}
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.whole()?.get(1..)
     }
 }

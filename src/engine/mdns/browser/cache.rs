@@ -298,7 +298,7 @@ impl Cache {
         let len = match record.kind {
             kind::PTR | kind::CNAME => 0,
             kind::SRV => 6,
-            _ => record.flat().count(),
+            _ => record.flat().flatten().count(),
         };
         self.add(entry, record, len);
     }
@@ -328,8 +328,8 @@ impl Cache {
             };
             entry.content = content;
             room.iter_mut()
-                .zip(record.flat())
-                .for_each(|(to, byte)| *to = byte);
+                .zip(record.flat().flatten())
+                .for_each(|(to, byte)| *to = *byte);
         }
         self.names.keep(entry.name);
         self.names.keep(entry.target);
