@@ -1,6 +1,6 @@
 //! What a service, and an address, consist of.
 
-use super::link::{ADDRESS_BYTES_MAX, LinkId, octets};
+use super::link::{ADDRESS_BYTES_MAX, octets};
 use super::names::NameId;
 use super::zone::{EVERYWHERE, Manner, Record, Zone};
 use crate::wire::dns::{Name, REVERSE_BYTES_MAX, kind, reverse};
@@ -103,28 +103,28 @@ impl Zone {
     /// Adds what an address of the host consists of, unless it is there; `reverses`: also its name in reverse.
     pub(super) fn add_address(
         &mut self,
-        link: LinkId,
+        links: u8,
         address: &IpAddr,
         reverses: bool,
     ) -> Option<()> {
         let mut room = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut room);
         let mut others = self.of(self.host).map(|(_, other)| other);
-        if others.any(|other| other.link == link && !other.leaves && self.text(other) == text) {
+        if others.any(|other| other.links == links && !other.leaves && self.text(other) == text) {
             return Some(());
         }
         let kind = match address {
             IpAddr::V4(_) => kind::A,
             IpAddr::V6(_) => kind::AAAA,
         };
-        self.add(&Record::unique(self.host, kind, link), text)?;
+        self.add(&Record::unique(self.host, kind, links), text)?;
         if !reverses {
             return Some(());
         }
         let mut room = [0; REVERSE_BYTES_MAX];
         reverse(*address, &mut room);
         let name = self.names.intern(Name::of(&room))?;
-        let mut record = Record::unique(name, kind::PTR, link);
+        let mut record = Record::unique(name, kind::PTR, links);
         record.target = self.host;
         let mut added = self.add(&record, &[]);
         if let Some(claim) = self.claim_mut(name) {

@@ -1,7 +1,6 @@
 //! What records say: whether others say the same, and how it is written.
 
 use super::MESSAGE_BYTES;
-use super::link::LinkId;
 use super::names::NameId;
 use super::zone::{Record, Zone};
 use crate::text::Ends as _;
@@ -46,7 +45,7 @@ impl Zone {
         writer: &mut Writer<'_>,
         section: Section,
         record: &Record,
-        link: LinkId,
+        link: u8,
         form: Form,
     ) -> bool {
         let ttl = match form {
@@ -72,7 +71,7 @@ impl Zone {
     }
 
     /// Writes what a name is wished for.
-    pub(super) fn write_wish(&self, writer: &mut Writer<'_>, name: NameId, link: LinkId) {
+    pub(super) fn write_wish(&self, writer: &mut Writer<'_>, name: NameId, link: u8) {
         for (_, record) in self.of(name) {
             if record.is_held(link) {
                 self.write(writer, Section::Authority, record, link, Form::Wished);
@@ -81,7 +80,7 @@ impl Zone {
     }
 
     /// Bytes that a probe for a name takes at most.
-    pub(super) fn wish_bytes(&self, name: NameId, link: LinkId) -> usize {
+    pub(super) fn wish_bytes(&self, name: NameId, link: u8) -> usize {
         let mut room = [0; MESSAGE_BYTES];
         let mut writer = Writer::new(&mut room, 0, 0);
         writer.question(&mut self.names.labels(name), kind::ANY, 0);
@@ -94,25 +93,25 @@ impl Zone {
         &self,
         writer: &mut Writer<'_>,
         record: &Record,
-        link: LinkId,
+        link: u8,
         shortens: bool,
     ) {
         writer.put(self.text(record));
         let is_denial = record.kind == kind::NSEC;
-        let name = if is_denial { record.name } else { record.target };
+        let name = if is_denial {
+            record.name
+        } else {
+            record.target
+        };
         if name != NameId::ROOT {
             writer.name(&mut self.names.labels(name), shortens);
         }
         if is_denial {
-            let held = self.of(record.name).filter(|(_, other)| other.is_held(link));
-            // None of ours is above 63. The last octet is one with a bit in it.
-            let map = held.fold(0, |map, (_, other)| map | FIRST.wrapping_shr(other.kind.into()));
+            // The last octet is one with a bit in it.
+            let map = self.kinds(record.name, link);
             let len = 8u32.wrapping_sub(map.trailing_zeros() / 8);
             writer.put(&[0, len as u8]);
             writer.put(map.to_be_bytes().head(len as usize));
         }
     }
 }
-
-/// The bit of kind 0 in what NSEC says.
-const FIRST: u64 = 1 << 63;

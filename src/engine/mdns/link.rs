@@ -13,13 +13,14 @@ pub type LinkId = u8;
 
 /// What is known of a link.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[repr(C)] // The longest last.
 pub struct Link {
-    /// Our addresses on it, and the bits that they have in common with those of others there. None: it is not there.
-    pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
     /// Bytes of a packet on it; 0: those of Ethernet.
     pub mtu: u32,
     /// Somebody else on this host has the port, too: what is sent to us alone might reach him.
     pub shares_port: bool,
+    /// Our addresses on it, and the bits that they have in common with those of others there. None: it is not there.
+    pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
 }
 
 impl Link {
@@ -29,6 +30,7 @@ impl Link {
     }
 
     /// Whether `address` is on the link, as far as addresses tell.
+    #[inline(never)]
     pub fn reaches(&self, address: IpAddr) -> bool {
         self.addresses
             .iter()
@@ -37,7 +39,7 @@ impl Link {
 
     /// Whether `address` is ours.
     pub fn owns(&self, address: IpAddr) -> bool {
-        self.addresses.iter().any(|(own, _)| *own == address)
+        self.addresses.iter().any(|(own, _)| is_same(own, &address))
     }
 }
 
@@ -60,7 +62,13 @@ pub(super) fn octets<'a>(address: &IpAddr, room: &'a mut [u8; ADDRESS_BYTES_MAX]
     }
 }
 
+/// Whether both are the same address.
+pub(super) fn is_same(one: &IpAddr, two: &IpAddr) -> bool {
+    shares(one, two, u8::MAX)
+}
+
 /// Whether both addresses are of one family and share their first `bits`.
+#[inline(never)]
 fn shares(one: &IpAddr, two: &IpAddr, bits: u8) -> bool {
     let (mut one_room, mut two_room) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
     let (one, two) = (octets(one, &mut one_room), octets(two, &mut two_room));

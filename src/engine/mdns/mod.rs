@@ -8,10 +8,12 @@ pub mod browser;
 mod content;
 mod link;
 mod names;
+mod on_link;
 mod probe;
 mod query;
 mod responder;
 mod response;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod zone;

@@ -1,9 +1,8 @@
 //! Probing: asks three times whether anybody has the names that we wish. RFC 6762 section 8.
 
-use super::link::LinkId;
 use super::names::NameId;
-use super::responder::{NEVER, Phase, Probe, Responder, Tick, earlier, is_due, later};
-use super::{To, Transmit};
+use super::on_link::{NEVER, OnLink, Phase, Probe, Tick, earlier, is_due, later};
+use super::zone::Zone;
 use crate::text::Ends as _;
 use crate::wire::dns::{self, Message, Section, Writer, kind};
 use core::cmp::Ordering;
@@ -21,132 +20,98 @@ const TIE_RECORD_COUNT: usize = 40;
 /// Bytes of what they say.
 const TIE_BYTES: usize = 4096;
 
-impl Responder {
-    /// Sends a probe for the names whose time has come; those that nobody has claimed after three are ours.
-    pub(super) fn send_probes(
-        &mut self,
-        now: Tick,
-        link: LinkId,
-        out: &mut [u8],
-    ) -> Option<Transmit> {
-        let on = self.links.get_mut(usize::from(link))?;
-        if !is_due(on.probes_at, now) {
+impl OnLink {
+    /// Writes a probe for the names whose time has come; those that nobody has claimed after three are ours.
+    #[inline(never)]
+    pub(super) fn send_probes(&mut self, zone: &Zone, now: Tick, out: &mut [u8]) -> Option<usize> {
+        if !is_due(self.probes_at, now) {
             return None;
         }
-        let mut is_full = false;
+        let mut left = self.message_bytes();
+        let mut writer = Writer::new(out.get_mut(..left)?, 0, 0);
         let mut asked = heapless::Vec::<NameId, PROBE_NAME_COUNT>::new();
-        let class = if on.link.shares_port {
+        let class = if self.link.shares_port {
             dns::CLASS_IN
         } else {
             dns::CLASS_IN | dns::TOP_BIT
         };
-        let mut left = on.message_bytes();
-        let room = out.get_mut(..left)?;
-        let mut writer = Writer::new(room, 0, 0);
-        let mut is_settled = false;
-        let mut next = NEVER;
-        for id in 0..self.zone.records.len() {
-            let Some(record) = self.zone.records.get(id).copied() else {
+        let (mut is_settled, mut next) = (false, NEVER);
+        // Each name once, by the first of its records.
+        for record in zone.records.iter() {
+            let bit = self.bit;
+            let Some(probe) = self.probe(record.name) else {
                 break;
             };
-            let on = self.links.get_mut(usize::from(link))?;
-            let Some(probe) = on.probe(record.name).copied() else {
-                break;
-            };
-            // Each name once, by the first of its records.
-            if !record.is_unique || !record.is_on(link) || probe.due == NEVER {
+            if !record.is_unique || !record.is_on(bit) {
                 continue;
             }
-            if !is_due(probe.due, now) {
-                next = earlier(next, probe.due);
-                continue;
-            }
-            if asked.contains(&record.name) {
-                continue;
-            }
-            if probe.phase == Phase::Third {
-                if let Some(probe) = on.probe(record.name) {
+            if is_due(probe.due, now) {
+                let size = zone.wish_bytes(record.name, bit);
+                if probe.phase == Phase::Third {
                     *probe = Probe {
                         phase: Phase::Done,
                         is_new: true,
                         ..Probe::default()
                     };
+                    is_settled = true;
+                } else if asked.is_full() || (size > left && !asked.is_empty()) {
+                    // For all others, too.
+                    left = 0;
+                } else {
+                    left = left.saturating_sub(size);
+                    let labels = &mut zone.names.labels(record.name);
+                    if writer.question(labels, kind::ANY, class) {
+                        let _ = asked.push(record.name);
+                    }
+                    (probe.phase, probe.due) = (probe.phase.next(), later(now, PROBE_MS));
                 }
-                is_settled = true;
-                continue;
             }
-            let size = self.zone.wish_bytes(record.name, link);
-            if is_full || asked.is_full() || (size > left && !asked.is_empty()) {
-                (is_full, next) = (true, now);
-                continue;
-            }
-            left = left.saturating_sub(size);
-            if writer.question(&mut self.zone.names.labels(record.name), kind::ANY, class) {
-                let _ = asked.push(record.name);
-            }
-            let due = later(now, PROBE_MS);
-            next = earlier(next, due);
-            if let Some(probe) = on.probe(record.name) {
-                (probe.phase, probe.due) = (probe.phase.next(), due);
-            }
+            next = earlier(next, probe.due);
         }
-        let on = self.links.get_mut(usize::from(link))?;
-        on.probes_at = next;
+        self.probes_at = next;
         if is_settled {
-            self.announce_settled(now, link);
+            self.announce_settled(zone, now);
         }
         if asked.is_empty() {
             return None;
         }
         for name in &asked {
-            self.zone.write_wish(&mut writer, *name, link);
+            zone.write_wish(&mut writer, *name, self.bit);
         }
-        let on = self.links.get_mut(usize::from(link))?;
-        if !on.link.shares_port {
-            on.unicast_until = later(now, UNICAST_MS);
+        if !self.link.shares_port {
+            self.unicast_until = later(now, UNICAST_MS);
         }
-        Some(Transmit {
-            link,
-            to: To::Everybody,
-            len: writer.finish(),
-        })
+        Some(writer.finish())
     }
 
     /// Announces what belongs to names that have just become ours, or points to them.
-    fn announce_settled(&mut self, now: Tick, link: LinkId) {
-        let Some(on) = self.links.get_mut(usize::from(link)) else {
-            return;
-        };
-        for (id, record) in self.zone.records.iter().enumerate() {
-            if record.kind != kind::NSEC
-                && !record.leaves
-                && on.is_news(record)
-                && on.tells(record, link)
-            {
-                on.announce(id, now);
+    fn announce_settled(&mut self, zone: &Zone, now: Tick) {
+        for (id, record) in zone.records.iter().enumerate() {
+            if record.is_held(self.bit) && self.is_news(record) && self.holds(record.owner) {
+                self.announce(id, now);
             }
         }
-        on.probes.iter_mut().for_each(|probe| probe.is_new = false);
+        self.probes
+            .iter_mut()
+            .for_each(|probe| probe.is_new = false);
     }
 
     /// Another one probes for a name as we do: who is lexicographically later has it. The other waits, and asks again. RFC 6762
     /// section 8.2.
-    pub(super) fn tie(&mut self, now: Tick, link: LinkId, name: NameId, message: &Message<'_>) {
-        let Some(on) = self.links.get(usize::from(link)) else {
-            return;
-        };
+    #[inline(never)]
+    pub(super) fn tie(&mut self, zone: &Zone, now: Tick, name: NameId, message: &Message<'_>) {
         // What is ours is defended.
-        if on.holds(name) || on.phase(name) < Phase::First {
+        if self.holds(name) || self.phase(name) < Phase::First {
             return;
         }
         let mut room = [0; TIE_BYTES];
         let mut writer = Writer::new(&mut room, 0, 0);
         let mut said = Said::new();
-        for (_, own) in self.zone.of(name) {
-            if own.is_held(link) {
+        for (_, own) in zone.of(name) {
+            if own.is_held(self.bit) {
                 let begin = writer.len();
                 writer.word(own.kind);
-                self.zone.write_data(&mut writer, own, link, false);
+                zone.write_data(&mut writer, own, self.bit, false);
                 let _ = said.push((true, begin, writer.len()));
             }
         }
@@ -154,11 +119,10 @@ impl Responder {
         for (section, record) in message.records() {
             if section == Section::Authority
                 && record.is_in_class()
-                && self.zone.names.find(record.name) == Some(name)
+                && zone.names.find(record.name) == Some(name)
             {
-                let mut own = self.zone.of(name);
                 // On whatever link: it may have come back through another one.
-                are_ours &= own.any(|(_, own)| self.zone.says(own, &record));
+                are_ours &= zone.of(name).any(|(_, own)| zone.says(own, &record));
                 let begin = writer.len();
                 writer.word(record.kind);
                 record.flat().for_each(|piece| writer.put(piece));
@@ -166,11 +130,8 @@ impl Responder {
             }
         }
         writer.finish();
-        if are_ours || compare(&room, &said) != Ordering::Less {
-            return;
-        }
-        if let Some(on) = self.links.get_mut(usize::from(link)) {
-            on.begin(name, now, TIE_PAUSE_MS);
+        if !are_ours && is_less(&room, &said) {
+            self.begin(name, now, TIE_PAUSE_MS);
         }
     }
 }
@@ -178,22 +139,31 @@ impl Responder {
 /// Whether it is ours, and from where to where it stands: a kind, and what is said.
 type Said = heapless::Vec<(bool, usize, usize), TIE_RECORD_COUNT>;
 
-/// Compares our records with theirs, each in order.
-fn compare(bytes: &[u8], said: &Said) -> Ordering {
-    let (mut our_last, mut their_last) = (None, None);
+/// Whether what we say is lexicographically earlier than what they say, each in order.
+fn is_less(bytes: &[u8], said: &Said) -> bool {
+    let (mut ours, mut theirs): (&[u8], &[u8]) = (&[], &[]);
     loop {
-        our_last = next(bytes, said, true, our_last);
-        their_last = next(bytes, said, false, their_last);
-        match our_last.cmp(&their_last) {
-            Ordering::Equal if our_last.is_some() => {}
-            order => return order,
+        ours = next(bytes, said, true, ours);
+        theirs = next(bytes, said, false, theirs);
+        match ours.cmp(theirs) {
+            Ordering::Equal if !ours.is_empty() => {}
+            order => return order == Ordering::Less,
         }
     }
 }
 
-/// The smallest that is larger than `last`. Nobody says the same twice.
-fn next<'a>(bytes: &'a [u8], said: &Said, are_ours: bool, last: Option<&[u8]>) -> Option<&'a [u8]> {
-    let all = said.iter().filter(|(is_ours, ..)| *is_ours == are_ours);
-    let all = all.map(|(_, begin, end)| bytes.head(*end).tail(*begin));
-    all.filter(|one| Some(*one) > last).min()
+/// The smallest that is larger than `last`, or nothing. Nobody says the same twice.
+#[inline(never)]
+fn next<'a>(bytes: &'a [u8], said: &Said, are_ours: bool, last: &[u8]) -> &'a [u8] {
+    let mut found: &[u8] = &[];
+    for (is_ours, begin, end) in said {
+        let one = bytes.head(*end).tail(*begin);
+        if *is_ours == are_ours
+            && one.cmp(last) == Ordering::Greater
+            && (found.is_empty() || one.cmp(found) == Ordering::Less)
+        {
+            found = one;
+        }
+    }
+    found
 }

@@ -1,116 +1,108 @@
 //! What others say: conflicts with our names, records of ours that would be forgotten, and answers that spare us ours. RFC 6762
 //! sections 6.6, 7.4, 8.1 and 9.
 
-use super::link::LinkId;
 use super::names::NameId;
-use super::responder::{MANY, NEVER, Phase, Responder, Tick, is_due};
-use super::zone::{Manner, RecordId};
+use super::on_link::{MANY, NEVER, OnLink, Phase, Tick, is_due};
+use super::responder::Responder;
+use super::zone::{Manner, Zone};
 use super::{Cast, Meta};
 use crate::wire::dns::{Message, PORT, Record, Section, kind};
 
-/// Names that one message can be in conflict with.
-const LOST_COUNT: usize = 8;
-
 impl Responder {
     /// Takes a response.
-    pub(super) fn response(&mut self, now: Tick, meta: Meta, message: &Message<'_>) {
-        let Some(on) = self.links.get(usize::from(meta.link)) else {
+    pub(super) fn response(&mut self, now: Tick, meta: &Meta, message: &Message<'_>) {
+        // Who says that we have nothing else may be ourselves, on another link.
+        let from = meta.from.ip();
+        let from_us = self.links.iter().any(|on| on.link.owns(from));
+        let link = usize::from(meta.link);
+        let Some(on) = self.links.get(link) else {
             return;
         };
         // What was sent to us alone was asked for, or it is nothing.
         let was_asked = on.unicast_until != NEVER && !is_due(on.unicast_until, now);
-        let reaches = on.link.reaches(meta.from.ip());
         let is_heard = match meta.cast {
             Cast::Multicast => true,
-            Cast::Unicast => was_asked && reaches,
-            Cast::Unknown => reaches,
+            Cast::Unicast => was_asked && on.link.reaches(from),
+            Cast::Unknown => on.link.reaches(from),
         };
         if meta.from.port() != PORT || !is_heard {
             return;
         }
-        // Who says that we have nothing else may be ourselves, on another link.
-        let from_us = self.links.iter().any(|on| on.link.owns(meta.from.ip()));
-        let mut lost = heapless::Vec::<NameId, LOST_COUNT>::new();
         for (section, record) in message.records() {
             if !record.is_in_class() || (record.kind == kind::NSEC && from_us) {
                 continue;
             }
-            let Some(name) = self.zone.names.find(record.name) else {
-                continue;
-            };
-            if self.is_conflict(now, meta.link, name, section, &record) && !lost.contains(&name) {
-                let _ = lost.push(name);
+            // What has begun again with the first of them is in no conflict with the others.
+            if let Some(name) = self.zone.names.find(record.name)
+                && let Some(on) = self.links.get_mut(link)
+                && on.is_conflict(&self.zone, now, name, section, &record)
+            {
+                self.conflict(now, link, name);
             }
-        }
-        for name in lost {
-            self.conflict(now, meta.link, name);
         }
     }
 
+    /// Somebody else has a name. What we have is asked for again; what we only wish is his.
+    fn conflict(&mut self, now: Tick, link: usize, name: NameId) {
+        self.count_conflict(now);
+        let ms = self.patience(now);
+        let is_fixed = self.zone.claim(name).manner == Manner::Fixed;
+        let Some(on) = self.links.get_mut(link) else {
+            return;
+        };
+        if is_fixed {
+            on.give_up(name);
+        } else if on.holds(name) {
+            on.begin(name, now, ms);
+        } else {
+            self.yield_name(now, name, ms);
+        }
+    }
+}
+
+impl OnLink {
     /// Whether a record says that a name of ours is another's. If it says what we say, that is noted.
+    #[inline(never)]
     fn is_conflict(
         &mut self,
+        zone: &Zone,
         now: Tick,
-        link: LinkId,
         name: NameId,
         section: Section,
         record: &Record<'_>,
     ) -> bool {
-        let Some(on) = self.links.get_mut(usize::from(link)) else {
-            return false;
-        };
-        let mut has_kind = false;
-        let mut is_ours = false;
-        let mut same: Option<RecordId> = None;
-        for (id, own) in self.zone.of(name) {
-            has_kind |= own.kind == record.kind && own.is_on(link);
+        let (mut has_kind, mut is_ours) = (false, false);
+        for (id, own) in zone.of(name) {
+            has_kind |= own.kind == record.kind && own.is_on(self.bit);
             // On whatever link: it may have come back through another one.
-            if self.zone.says(own, record) {
-                is_ours = true;
-                if own.is_on(link) && !own.leaves {
-                    same = Some(id);
-                }
+            if !zone.says(own, record) {
+                continue;
             }
-        }
-        if let Some(id) = same
-            && let Some(own) = self.zone.records.get(id)
-            && on.tells(own, link)
-            && let Some(state) = on.told(id)
-        {
+            is_ours = true;
+            if own.leaves || !self.tells(own) {
+                continue;
+            }
+            let Some(state) = self.told(id) else {
+                continue;
+            };
+            let is_due = state.due != NEVER;
             if record.ttl < own.ttl() / 2 {
                 // Others would forget it too early.
-                if !(state.again > 0 && state.due != NEVER) {
-                    on.rescue(id, now);
+                if state.again == 0 || !is_due {
+                    self.rescue(id, now);
                 }
-            } else if section == Section::Answer && state.again == 0 && state.due != NEVER {
+            } else if section == Section::Answer && state.again == 0 && is_due {
                 // Somebody has said it for us.
                 (state.due, state.wanted_by, state.last) = (NEVER, MANY, now);
             }
         }
-        if is_ours || record.ttl == 0 || !self.zone.claim(name).is_unique {
+        if is_ours || record.ttl == 0 || !zone.claim(name).is_unique {
             return false;
         }
-        if on.holds(name) {
+        if self.holds(name) {
             // That there is nothing else is no contradiction: he who says so has something there, and says that, too.
             return has_kind && record.kind != kind::NSEC;
         }
-        on.phase(name) >= Phase::First
-    }
-
-    /// Somebody else has a name. What we have is asked for again; what we only wish is his.
-    fn conflict(&mut self, now: Tick, link: LinkId, name: NameId) {
-        let is_fixed = self.zone.claim(name).manner == Manner::Fixed;
-        let Some(on) = self.links.get(usize::from(link)) else {
-            return;
-        };
-        if on.holds(name) && !is_fixed {
-            self.count_conflict(now);
-            let ms = self.patience(now);
-            if let Some(on) = self.links.get_mut(usize::from(link)) {
-                on.begin(name, now, ms);
-            }
-        } else {
-            self.yield_name(now, link, name);
-        }
+        self.phase(name) >= Phase::First
     }
 }

@@ -3,7 +3,6 @@
 //! A name of ours is *unique*, then it is probed for before its records are told, or shared with others. Whatever its kind, a
 //! record says some bytes and then perhaps a name: the bytes of all are in one piece of memory, names are known by numbers.
 
-use super::link::LinkId;
 use super::names::{NameId, Names};
 use super::responder::Limits;
 use crate::event::Line;
@@ -20,7 +19,7 @@ const OTHER_TTL: u32 = 75 * 60;
 pub(super) type RecordId = usize;
 
 /// Of a record that is told on every link.
-pub(super) const EVERYWHERE: LinkId = LinkId::MAX;
+pub(super) const EVERYWHERE: u8 = u8::MAX;
 /// Bytes that a record says which is no text: of few records more, of most none.
 const SHORT_BYTES: usize = 4;
 
@@ -28,7 +27,7 @@ const SHORT_BYTES: usize = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Record {
-    /// Whose it is; the root: the place is free.
+    /// Whose it is.
     pub(super) name: NameId,
     /// The unique name that must be ours before this is told.
     pub(super) owner: NameId,
@@ -37,8 +36,8 @@ pub(super) struct Record {
     pub(super) kind: u16,
     /// The next record of the same name, and 1; 0: there is none. Of free places, too.
     next: u16,
-    /// The one link on which it is told, or [`EVERYWHERE`].
-    pub(super) link: LinkId,
+    /// A bit for each link on which it is told: one, or [`EVERYWHERE`]. None: the place is free.
+    pub(super) links: u8,
     /// Nobody else has records of this name.
     pub(super) is_unique: bool,
     /// It is told for the last time.
@@ -50,14 +49,14 @@ pub(super) struct Record {
 
 impl Record {
     /// One of a unique name, which points nowhere.
-    pub(super) const fn unique(name: NameId, kind: u16, link: LinkId) -> Self {
+    pub(super) const fn unique(name: NameId, kind: u16, links: u8) -> Self {
         Self {
             name,
             owner: name,
             target: NameId::ROOT,
             kind,
             next: 0,
-            link,
+            links,
             is_unique: true,
             leaves: false,
             at: 0,
@@ -65,13 +64,13 @@ impl Record {
         }
     }
 
-    /// Whether it is told on this link.
-    pub(super) fn is_on(&self, link: LinkId) -> bool {
-        self.name != NameId::ROOT && (self.link == EVERYWHERE || self.link == link)
+    /// Whether it is told on the link of this bit.
+    pub(super) const fn is_on(&self, link: u8) -> bool {
+        self.links & link != 0
     }
 
     /// Whether it says on this link what there is: neither that there is nothing else, nor that it is gone.
-    pub(super) fn is_held(&self, link: LinkId) -> bool {
+    pub(super) const fn is_held(&self, link: u8) -> bool {
         self.is_on(link) && self.kind != kind::NSEC && !self.leaves
     }
 
@@ -162,6 +161,14 @@ impl Zone {
         self.claims.get_mut(name.place())
     }
 
+    /// Which kinds of records a name has on a link, but for what says so: a bit for each, the first one for kind 0. None of ours
+    /// is above 63.
+    #[inline(never)]
+    pub(super) fn kinds(&self, name: NameId, link: u8) -> u64 {
+        let held = self.of(name).filter(|(_, record)| record.is_held(link));
+        held.fold(0, |kinds, (_, record)| kinds | bit_of(record.kind))
+    }
+
     /// The records of a name.
     pub(super) fn of(&self, name: NameId) -> Of<'_> {
         Of {
@@ -248,11 +255,14 @@ impl Zone {
         let Some(record) = self.records.get_mut(id) else {
             return;
         };
-        if record.name == NameId::ROOT {
+        if record.links == 0 {
             return;
         }
         let gone = *record;
-        (record.name, record.next) = (NameId::ROOT, self.free);
+        *record = Record {
+            next: self.free,
+            ..Record::unique(NameId::ROOT, 0, 0)
+        };
         self.free = number;
         // Who led to it leads to what follows it.
         if let Some(claim) = self.claim_mut(gone.name) {
@@ -279,7 +289,11 @@ impl Zone {
     /// Takes all records away that depend on a name.
     pub(super) fn remove_all_of(&mut self, owner: NameId) {
         for id in 0..self.records.len() {
-            if self.records.get(id).is_some_and(|record| record.owner == owner) {
+            if self
+                .records
+                .get(id)
+                .is_some_and(|record| record.owner == owner)
+            {
                 self.remove(id);
             }
         }
@@ -318,8 +332,15 @@ impl Zone {
 
     /// What a record says before the name that it points to.
     pub(super) fn text(&self, record: &Record) -> &[u8] {
-        self.texts.tail(record.at as usize).head(record.len as usize)
+        self.texts
+            .tail(record.at as usize)
+            .head(record.len as usize)
     }
+}
+
+/// The bit of a kind in [`Zone::kinds`].
+pub(super) const fn bit_of(kind: u16) -> u64 {
+    (1u64 << 63).wrapping_shr(kind as u32)
 }
 
 /// Records of one name.

@@ -72,7 +72,12 @@ fn what_is_written_is_read_again() {
     assert_eq!(text(pointer.target(0).unwrap()), "a box._nfs._tcp.local");
     let (_, service) = records[1];
     assert_eq!(text(service.target(6).unwrap()), "box.local");
-    assert!(service.flat().flatten().eq(b"\0\0\0\0\x08\x01\x03box\x05local\0"));
+    assert!(
+        service
+            .flat()
+            .flatten()
+            .eq(b"\0\0\0\0\x08\x01\x03box\x05local\0")
+    );
     assert_eq!(records[2].0, Section::Additional);
     assert_eq!(records[2].1.data(), [192, 0, 2, 1]);
     // 12; 17 + 10 + 8; 2 + 10 + 6 + 6; 2 + 10 + 4.
@@ -209,7 +214,11 @@ fn content_is_compared_with_its_names_written_out() {
     // A port is no letter.
     assert!(!Flat::of(kind::SRV, b"\0\0\0\0Aa\x01b\0").is(own(b"\0\0\0\0aa\x01b\0")));
     assert!(!Flat::of(kind::TXT, b"\x01a").is(Flat::of(kind::TXT, b"\x01A")));
-    assert!(Flat::of(kind::SOA, b"\x01a\0\x01b\x01c\0rest").flatten().eq(b"\x01a\0\x01b\x01c\0rest"));
+    assert!(
+        Flat::of(kind::SOA, b"\x01a\0\x01b\x01c\0rest")
+            .flatten()
+            .eq(b"\x01a\0\x01b\x01c\0rest")
+    );
     // What is broken ends early, and nothing panics.
     for data in [
         &b""[..],

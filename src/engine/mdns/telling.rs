@@ -1,0 +1,187 @@
+//! What is told: replies to the one who asks, and what is due to all. RFC 6762 section 6.
+
+use super::NameId;
+use super::content::Form;
+use super::on_link::{NEVER, OnLink, Tick, bit, earlier, is_due};
+use super::query::HOLD_OFF_MS;
+use super::zone::{Zone, bit_of};
+use crate::wire::dns::{self, Label, Message, Section, Writer, flag, kind};
+
+/// Records in one message whose further ones are added.
+const WRITTEN_COUNT: usize = 96;
+/// Names of which further records are added.
+const FURTHER_NAME_COUNT: usize = 24;
+
+/// The records in a message.
+type Written = heapless::Vec<u16, WRITTEN_COUNT>;
+
+/// What a response says of itself.
+const FLAGS: u16 = flag::RESPONSE | flag::AUTHORITATIVE;
+
+impl OnLink {
+    /// Writes the reply to the one who asks.
+    #[inline(never)]
+    pub(super) fn reply(
+        &mut self,
+        zone: &Zone,
+        now: Tick,
+        message: &Message<'_>,
+        is_legacy: bool,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let room = out.get_mut(..self.message_bytes())?;
+        let (id, form) = match is_legacy {
+            true => (message.id(), Form::Legacy),
+            false => (0, Form::Told),
+        };
+        let mut writer = Writer::new(room, id, FLAGS);
+        if is_legacy {
+            for question in message.questions() {
+                let labels = question.name.labels();
+                let mut labels = labels.map(|bytes| Label { bytes, number: 0 });
+                writer.question(&mut labels, question.kind, question.class & !dns::TOP_BIT);
+            }
+        }
+        let mut written = Written::new();
+        for id in self.asked_from..self.asked_end {
+            let place = usize::from(id);
+            let (Some(record), Some(state)) = (zone.records.get(place), self.told.get_mut(place))
+            else {
+                continue;
+            };
+            if state.bits & bit::REPLY == 0 {
+                continue;
+            }
+            state.bits &= !bit::REPLY;
+            if !written.is_full()
+                && zone.write(&mut writer, Section::Answer, record, self.bit, form)
+            {
+                let _ = written.push(id);
+            } else if is_legacy {
+                writer.flag(flag::TRUNCATED);
+            } else {
+                // There is no room: then for all.
+                state.due = earlier(state.due, now);
+                self.answers_at = earlier(self.answers_at, now);
+            }
+        }
+        if written.is_empty() {
+            return None;
+        }
+        self.add_further(zone, &mut writer, &mut written, now, form);
+        Some(writer.finish())
+    }
+
+    /// Writes what is due to all; whether some of that is gone.
+    #[inline(never)]
+    pub(super) fn send_due(
+        &mut self,
+        zone: &Zone,
+        now: Tick,
+        out: &mut [u8],
+    ) -> (Option<usize>, bool) {
+        let mut are_gone = false;
+        let Some(room) = out.get_mut(..self.message_bytes()) else {
+            return (None, false);
+        };
+        if !is_due(self.answers_at, now) {
+            return (None, false);
+        }
+        let mut writer = Writer::new(room, 0, FLAGS);
+        let mut written = Written::new();
+        let (mut next, mut is_full) = (NEVER, false);
+        for (id, record) in zone.records.iter().enumerate() {
+            let holds = self.holds(record.owner);
+            let Some(state) = self.told.get_mut(id) else {
+                break;
+            };
+            if is_due(state.due, now) && !is_full {
+                let is_gone = state.bits & bit::GONE != 0;
+                let form = if is_gone { Form::Gone } else { Form::Told };
+                if !is_gone && !holds {
+                    // It is no longer ours to tell.
+                    state.due = NEVER;
+                } else if !written.is_full()
+                    && zone.write(&mut writer, Section::Answer, record, self.bit, form)
+                {
+                    let _ = written.push(id as u16);
+                    state.told_now(now);
+                    are_gone |= is_gone;
+                } else if written.is_empty() {
+                    // Nothing could ever carry it.
+                    state.due = NEVER;
+                } else {
+                    is_full = true;
+                }
+            }
+            next = earlier(next, state.due);
+        }
+        self.answers_at = next;
+        if written.is_empty() {
+            return (None, false);
+        }
+        if !are_gone {
+            self.add_further(zone, &mut writer, &mut written, now, Form::Told);
+        }
+        (Some(writer.finish()), are_gone)
+    }
+
+    /// Adds what who asks will ask next: what is at the end of a pointer, and where that is. RFC 6763 section 12.
+    #[inline(never)]
+    fn add_further(
+        &mut self,
+        zone: &Zone,
+        writer: &mut Writer<'_>,
+        written: &mut Written,
+        now: Tick,
+        form: Form,
+    ) {
+        let mut names = heapless::Vec::<NameId, FURTHER_NAME_COUNT>::new();
+        let add = |names: &mut heapless::Vec<_, FURTHER_NAME_COUNT>, name| {
+            if !names.contains(&name) {
+                let _ = names.push(name);
+            }
+        };
+        for id in written.iter() {
+            if let Some(record) = zone.records.get(usize::from(*id)) {
+                let is_address = matches!(record.kind, kind::A | kind::AAAA);
+                add(
+                    &mut names,
+                    if is_address {
+                        record.name
+                    } else {
+                        record.target
+                    },
+                );
+            }
+        }
+        let mut at = 0;
+        while let Some(name) = names.get(at).copied() {
+            at = at.wrapping_add(1);
+            // That there is no address of a family is worth telling; that a service has no address is not.
+            let kinds = zone.kinds(name, self.bit);
+            let has_one = (kinds & bit_of(kind::A) != 0) != (kinds & bit_of(kind::AAAA) != 0);
+            for (id, record) in zone.of(name) {
+                if (record.kind == kind::NSEC && !has_one)
+                    || !record.is_unique
+                    || record.leaves
+                    || !self.tells(record)
+                {
+                    continue;
+                }
+                add(&mut names, record.target);
+                let Some(state) = self.told(id) else {
+                    continue;
+                };
+                let is_early = form == Form::Told && state.was_told_within(HOLD_OFF_MS, now);
+                if !is_early
+                    && !written.is_full()
+                    && !written.contains(&(id as u16))
+                    && zone.write(writer, Section::Additional, record, self.bit, form)
+                {
+                    let _ = written.push(id as u16);
+                }
+            }
+        }
+    }
+}
