@@ -10,7 +10,7 @@
 mod connection;
 mod doors;
 pub mod guests;
-#[cfg(feature = "mdns")]
+#[cfg(any(feature = "mdns", feature = "browse", feature = "resolve"))]
 pub mod mdns;
 mod pool;
 pub mod stdio;

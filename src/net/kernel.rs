@@ -19,6 +19,8 @@ use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 const SOCKET_COUNT_MAX: usize = CONNECTION_COUNT_MAX + 64;
 /// The token of the descriptor that tells the process to stop.
 const STOP: Token = Token::MAX;
+/// That of a descriptor that wakes, which is no socket's.
+const WAKE: Token = Token::MAX - 1;
 
 #[derive(Debug)]
 struct Watched {
@@ -57,6 +59,11 @@ impl Kernel {
             let _ = kernel.keep(stop, STOP, Interest::Input);
         }
         kernel
+    }
+
+    /// Ends each wait in which `file` becomes readable, whatever that means.
+    pub fn wake_by(&mut self, file: File) {
+        let _ = self.keep(file, WAKE, Interest::Input);
     }
 
     #[inline(never)]

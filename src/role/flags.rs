@@ -36,7 +36,7 @@ impl Flags {
             let about = word.to_bytes();
             inform(about, self.help)?;
             // A star at the end stands for words that are no flags.
-            #[cfg(any(feature = "browse", feature = "publish"))]
+            #[cfg(any(feature = "browse", feature = "resolve", feature = "publish"))]
             if self.names.ends_with(b" *") && !about.starts_with(b"-") {
                 let last = crate::text::parts(self.names, b' ').count() - 1;
                 if set(last, word).is_none() {

@@ -15,7 +15,9 @@ mod check;
     feature = "nfs",
     feature = "sftp-server",
     feature = "check",
-    feature = "mdns"
+    feature = "mdns",
+    feature = "browse",
+    feature = "resolve"
 ))]
 mod flags;
 #[cfg(feature = "ls")]
@@ -24,10 +26,16 @@ mod inside;
 mod mdns;
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg(any(feature = "browse", feature = "resolve"))]
+mod out;
 #[cfg(feature = "publish")]
 mod publish;
 #[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod reasons;
+#[cfg(feature = "resolve")]
+mod resolve;
+#[cfg(any(feature = "browse", feature = "resolve"))]
+mod seek;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "sftp-server")]
@@ -53,6 +61,8 @@ const HELP: &[Text] = &[
     browse::SUMMARY,
     #[cfg(feature = "publish")]
     publish::SUMMARY,
+    #[cfg(feature = "resolve")]
+    resolve::SUMMARY,
     text!("\nstowaway ROLE --help has its options.\n"),
 ];
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -75,17 +85,7 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &[u8] = if cfg!(feature = "publish") {
-        b"serve nfs unfsd sftp-server ls cat check mdns browse publish"
-    } else if cfg!(feature = "browse") {
-        b"serve nfs unfsd sftp-server ls cat check mdns browse"
-    } else if cfg!(feature = "mdns") {
-        b"serve nfs unfsd sftp-server ls cat check mdns"
-    } else if cfg!(feature = "check") {
-        b"serve nfs unfsd sftp-server ls cat check"
-    } else {
-        b"serve nfs unfsd sftp-server ls cat"
-    };
+    const ROLES: &[u8] = b"serve nfs unfsd sftp-server ls cat check mdns browse resolve publish";
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();
@@ -113,7 +113,9 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         #[cfg(feature = "browse")]
         Some(8) => browse::run(args),
         #[cfg(feature = "publish")]
-        Some(9) => publish::run(args),
+        Some(10) => publish::run(args),
+        #[cfg(feature = "resolve")]
+        Some(9) => resolve::run(args),
         #[cfg(feature = "mdns")]
         Some(7) => mdns::run(args, build_id),
         _ => {
@@ -155,7 +157,9 @@ fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
     feature = "nfs",
     feature = "sftp-server",
     feature = "check",
-    feature = "mdns"
+    feature = "mdns",
+    feature = "browse",
+    feature = "resolve"
 ))]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
     event::tell(&mut Console, word, value, why);
@@ -165,7 +169,13 @@ fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
 /// Events go to standard error.
 struct Console;
 
-#[cfg(any(feature = "nfs", feature = "sftp-server", feature = "mdns"))]
+#[cfg(any(
+    feature = "nfs",
+    feature = "sftp-server",
+    feature = "mdns",
+    feature = "browse",
+    feature = "resolve"
+))]
 impl Console {
     /// For as long as the process lasts; it takes no room.
     fn leak() -> &'static mut Self {

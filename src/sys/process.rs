@@ -3,6 +3,7 @@
 use super::files::{self, File};
 use super::{Errno, outcome};
 use crate::time::Duration;
+use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags};
@@ -20,11 +21,12 @@ pub fn exit(code: i32) -> ! {
     }
 }
 
+const SIGPIPE: usize = 13;
+const SIGXFSZ: usize = 25;
+
 /// A reader that is gone and a file that may not grow are errors of the write, never the end of the process.
 pub(super) fn ignore_failed_writes() {
     const IGNORE: usize = 1;
-    const SIGPIPE: usize = 13;
-    const SIGXFSZ: usize = 25;
     act_on(SIGPIPE, IGNORE, 0);
     act_on(SIGXFSZ, IGNORE, 0);
 }
@@ -79,8 +81,17 @@ fn mask(how: Block, signals: u64) {
 ///
 /// Where the host has no signalfd there is none, and SIGTERM and SIGINT end the process as they always do.
 pub fn signals(children: bool) -> Option<File> {
+    readable(STOP_SIGNALS | if children { CHILD_SIGNAL } else { 0 })
+}
+
+/// A descriptor that is readable from when a child has ended until it is read, if the host has such.
+pub fn child_signals() -> Option<File> {
+    readable(CHILD_SIGNAL)
+}
+
+#[inline(never)]
+fn readable(signals: u64) -> Option<File> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
-    let signals = STOP_SIGNALS | if children { CHILD_SIGNAL } else { 0 };
     mask(Block::On, signals);
     // SAFETY: the kernel reads eight bytes.
     let made = unsafe {
@@ -161,6 +172,46 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     Ok(None)
 }
 
+/// Starts the program at `path`, without arguments. Its environment is this process's and `more`, texts with a NUL behind each,
+/// which count instead of those of the process that begin with `but`.
+#[doc(alias = "execve")]
+pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
+    // SAFETY: one thread and a copied address space: the child goes on with everything as it was.
+    let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
+    if made != 0 {
+        return Ok(Child(made as i32));
+    }
+    const DEFAULT: usize = 0;
+    mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL);
+    act_on(SIGPIPE, DEFAULT, 0);
+    act_on(SIGXFSZ, DEFAULT, 0);
+    let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
+    // The last one is null.
+    let (places, _) = environment.split_at_mut(ENVIRONMENT_COUNT_MAX - 1);
+    let more = more.split_inclusive(|byte| *byte == 0);
+    let more = more.map(|text| super::c_str(text).as_ptr());
+    let own = super::start::environment().filter(|text| !text.to_bytes().starts_with(but));
+    for (place, text) in places.iter_mut().zip(more.chain(own.map(CStr::as_ptr))) {
+        *place = text;
+    }
+    let arguments = [path.as_ptr(), core::ptr::null()];
+    // SAFETY: the kernel reads texts with a NUL behind each, and lists of them with a null at the end.
+    unsafe {
+        raw_syscall!(
+            Sysno::execve,
+            path.as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr()
+        )
+    };
+    exit(CANNOT_RUN)
+}
+
+/// Texts in the environment of a program that is started.
+const ENVIRONMENT_COUNT_MAX: usize = 512;
+/// The status of a child that is no program, as in shells.
+pub const CANNOT_RUN: i32 = 127;
+
 /// A child that has ended: the status it exited with, or −1 when it was killed. Waits for one only if it `waits`.
 pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
     const WNOHANG: usize = 1;
@@ -174,6 +225,12 @@ pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
         -1
     };
     Some((Child(child as i32), status))
+}
+
+/// Whether `child`, the only one that matters, has ended, as [`reap_any`].
+pub fn reap(child: Child) -> Option<i32> {
+    core::iter::from_fn(|| reap_any(false))
+        .find_map(|(ended, status)| (ended == child).then_some(status))
 }
 
 /// Asks a child to stop, or ends it.

@@ -49,6 +49,22 @@ pub unsafe fn enter(stack: *const usize) -> Args {
     }
 }
 
+/// The environment of the process.
+pub(super) fn environment() -> impl Iterator<Item = &'static CStr> {
+    let stack = STACK.load(Ordering::Relaxed).cast_const();
+    // SAFETY: as in `enter`; behind the arguments there is a null.
+    let mut at = (!stack.is_null()).then(|| unsafe { stack.add(*stack + 2) });
+    core::iter::from_fn(move || {
+        let here = at?;
+        // SAFETY: texts with a NUL behind each, which live as long as the process, up to a null.
+        unsafe {
+            let text = (*here as *const core::ffi::c_char).as_ref()?;
+            at = Some(here.add(1));
+            Some(CStr::from_ptr(text))
+        }
+    })
+}
+
 /// The 16 random bytes that came with the process; zeros where the kernel gave none.
 pub(super) fn auxiliary_random() -> [u8; 16] {
     let stack = STACK.load(Ordering::Relaxed).cast_const();

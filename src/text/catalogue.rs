@@ -3,7 +3,7 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 18] = [
+const GROUPS: [(bool, &[&str]); 20] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
@@ -21,6 +21,14 @@ const GROUPS: [(bool, &[&str]); 18] = [
     (
         cfg!(all(feature = "publish", not(feature = "nfs"))),
         &["name an address in numbers, such as 192.0.2.1 or 2001:db8::1"],
+    ),
+    (cfg!(feature = "resolve"), RESOLVE),
+    (
+        cfg!(all(
+            any(feature = "browse", feature = "resolve"),
+            not(feature = "mdns")
+        )),
+        LINKS,
     ),
     (cfg!(feature = "check"), CHECK),
     (cfg!(all(feature = "check", not(feature = "nfs"))), PLACES),
@@ -292,9 +300,23 @@ const BROWSE: &[&str] = &[
     include_str!("../role/browse/help.txt"),
     // Arguments.
     "there is no other domain than local",
+    "there is no other domain than local",
     "name an interface, such as eth0; 8 at most",
+    "name a program by its path",
+    "name a file",
     "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
     "name a type, or -a",
+    "there is no such program, or it may not be run; name its path",
+    // What goes wrong later.
+    "cannot be run: the program",
+    "has failed: the program",
+    "the host has no process left",
+    "cannot remember in",
+    "it is no ordinary file, or its path is too long",
+    // In the environment.
+    "add",
+    "change",
+    "remove",
     // In JSON.
     "type",
     "added",
@@ -315,6 +337,29 @@ const PUBLISH: &[&str] = &[
     "name, type, port and 61 strings at most",
     "name one that ends with .local",
     "name a service: NAME TYPE PORT",
+];
+
+const RESOLVE: &[&str] = &[
+    // Role.
+    "  resolve -n|-a ...\tprints addresses of hosts, and names of addresses\n",
+    include_str!("../role/resolve/help.txt"),
+    // Arguments.
+    "name an interface, such as eth0; 8 at most",
+    "name hosts, such as box.local; 16 at most",
+    "name addresses, such as 192.0.2.1 or fe80::1; 16 at most",
+    "say with -n that these are names, or with -a that they are addresses",
+    // What came of it.
+    "nothing was found of",
+    "it may be off, or not on these networks",
+    "its host says so",
+];
+
+/// What is said of links where `mdns` does not say it.
+const LINKS: &[&str] = &[
+    "there are too many addresses on",
+    "cannot take part in multicast DNS on",
+    "another program has port 5353 for itself",
+    "the host refuses multicast there",
 ];
 
 const CHECK: &[&str] = &[

@@ -323,7 +323,8 @@ impl Responder {
     pub(super) fn own_names(&self) -> Vec<String> {
         let records = self.zone.records.iter();
         let own = records.filter(|record| {
-            record.kind == crate::wire::dns::kind::NSEC && self.zone.claim(record.name).manner != Manner::Fixed
+            record.kind == crate::wire::dns::kind::NSEC
+                && self.zone.claim(record.name).manner != Manner::Fixed
         });
         own.map(|record| {
             let labels = self.zone.names.labels(record.name);

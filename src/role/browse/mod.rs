@@ -2,23 +2,26 @@
 //!
 //! What comes from the network is escaped before it reaches a terminal.
 
+mod exec;
+mod keep;
 mod line;
+#[cfg(test)]
+mod tests;
 
 use super::flags::Flags;
-use super::{Console, SEE_HELP, Status, USAGE, complain, refuse};
-use crate::drive::mdns::{Choice, Mdns, Speaker};
-use crate::engine::mdns::browser::{Browser, Goal, Limits, What, Wish};
-use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
-use crate::event::Events;
-use crate::net::kernel::Kernel;
+use super::out::Out;
+use super::seek::{self, Finder, Interfaces, Links};
+use super::{SEE_HELP, Status, USAGE, complain, refuse};
+use crate::engine::mdns::browser::{Event, Goal, What, Wish};
 use crate::sys::start::Args;
-use crate::sys::{self, process};
 use crate::text::{Ends as _, Text, text};
 use crate::time::Instant;
-use crate::wire::Writer;
 use crate::wire::announce::is_kind;
+use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name};
-use core::mem::ManuallyDrop;
+use core::ffi::CStr;
+use exec::Runner;
+use keep::Keep;
 use line::Form;
 
 /// What `stowaway --help` says of it.
@@ -26,20 +29,24 @@ pub(super) const SUMMARY: Text =
     text!("  browse TYPE | -a\t\tprints the services that others announce\n");
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
-/// Interfaces on the command line.
-const INTERFACE_COUNT_MAX: usize = 8;
-/// In the order of [`Options::set`].
+/// In the order of [`Options::set`]: the long names are those of the letters.
 const FLAGS: Flags = Flags {
-    names: b"a D r t p l k v b --json d --interface *",
-    bare_count: 10,
+    names: b"a b r t p l k v c f --all --dump-db --resolve --terminate --parsable --ignore-local --no-db-lookup --verbose \
+--cache --no-fail --json d --domain --interface --exec --keep *",
+    bare_count: 21,
     wanted: Text::row(&[
         "there is no other domain than local",
+        "there is no other domain than local",
         "name an interface, such as eth0; 8 at most",
+        "name a program by its path",
+        "name a file",
         "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
     ]),
     help: HELP,
     more: None,
 };
+/// Letters, each of which has a long name, too.
+const LETTER_COUNT: usize = 10;
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -51,23 +58,35 @@ struct Options {
     ends: bool,
     form: Form,
     leaves_out_own: bool,
-    interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
+    interfaces: Interfaces,
+    program: Option<&'static CStr>,
+    file: Option<&'static CStr>,
 }
 
 impl Options {
-    fn set(&mut self, place: usize, value: &'static [u8]) -> Option<()> {
+    fn set(&mut self, place: usize, word: &'static CStr) -> Option<()> {
+        let value = word.to_bytes();
+        let is_bare = place < FLAGS.bare_count;
+        let place = if (LETTER_COUNT..2 * LETTER_COUNT).contains(&place) {
+            place - LETTER_COUNT
+        } else {
+            place
+        };
         match place {
             0 => self.goal = Some(Goal::Everything),
             1 => self.goal = Some(Goal::Types),
             2 => self.resolves = true,
-            3 => self.ends = true,
+            // All that is known is known from others: there is no cache but theirs.
+            3 | 8 => self.ends = true,
             4 => self.form = Form::Fields,
             5 => self.leaves_out_own = true,
-            6..=8 => {}
-            9 => self.form = Form::Json,
-            10 => return (value == b"local" || value == b"local.").then_some(()),
+            20 => self.form = Form::Json,
+            21 | 22 => return (value == b"local" || value == b"local.").then_some(()),
+            _ if is_bare => {}
             _ if value.is_empty() => return None,
-            11 => self.interfaces.push(value).ok()?,
+            23 => self.interfaces.push(value).ok()?,
+            24 => (self.program, self.resolves) = (Some(word), true),
+            25 => (self.file, self.resolves) = (Some(word), true),
             _ => {
                 let is_first = self.kind.is_empty() && is_kind(type_of(value));
                 self.kind = is_first.then_some(value)?;
@@ -80,45 +99,40 @@ impl Options {
 /// Prints until the process is asked to stop, or, if that is wanted, all have answered.
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let mut options = Options::default();
-    FLAGS.read(args, &mut |place, value| {
-        options.set(place, value.to_bytes())
-    })?;
-    let mut room = [0; NAME_BYTES_MAX];
-    let (goal, name) = match (options.goal, options.kind) {
+    FLAGS.read(args, &mut |place, value| options.set(place, value))?;
+    let (goal, kind) = match (options.goal, options.kind) {
         (None, b"") => {
             return Err(complain(USAGE, text!("name a type, or -a"), b"", SEE_HELP));
         }
-        (Some(goal), b"") => (goal, in_local(b"_services._dns-sd._udp", &mut room)),
-        (None, kind) => (Goal::Services, in_local(kind, &mut room)),
+        (Some(goal), b"") => (goal, &b"_services._dns-sd._udp"[..]),
+        (None, kind) => (Goal::Services, kind),
         (Some(_), kind) => return Err(refuse(b"-a", kind, text!("name a type, or -a"))),
     };
-    let mut entropy = [0; 16];
-    sys::entropy(&mut entropy);
-    let now = sys::now();
-    let mut browser = ManuallyDrop::new(Browser::new(&Limits::USUAL, Random::new(&entropy)));
-    browser.wish(
-        now,
-        &Wish {
-            goal,
-            name,
-            links: u8::MAX,
-            resolves: options.resolves,
-            families: 3,
-        },
-    );
-    let choice = Choice {
-        names: &options.interfaces,
+    let mut room = [0; NAME_BYTES_MAX];
+    if in_local(kind, &mut room).is_none() {
+        return Err(refuse(kind, b"", FLAGS.wanted.plus(5)));
+    }
+    let keep = options.file.map(Keep::read).transpose()?;
+    let (runner, wakes) = match options.program.map(Runner::new).transpose()? {
+        Some((runner, wakes)) => (Some(runner), wakes),
+        None => (None, None),
     };
-    let mut printer = ManuallyDrop::new(Printer {
-        browser: ManuallyDrop::into_inner(browser),
-        links: Default::default(),
-        names: [[0; 16]; LINK_COUNT_MAX],
-        options: &options,
+    let mut wish = core::iter::once(Wish {
+        goal,
+        name: Name::of(&room),
+        links: u8::MAX,
+        resolves: options.resolves,
+        families: 3,
     });
-    let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
-    let events = Events::to(Console::leak());
-    let mdns = Mdns::new(&mut *net, &mut *printer, choice, events, now);
-    ManuallyDrop::new(mdns).run();
+    let mut printer = Printer {
+        out: Out::new(),
+        now: Instant::default(),
+        runner,
+        keep,
+        options: &options,
+    };
+    printer.out.is_json = options.form == Form::Json;
+    seek::run(&mut printer, &options.interfaces, &mut wish, wakes);
     Ok(())
 }
 
@@ -131,76 +145,69 @@ fn type_of(kind: &[u8]) -> &[u8] {
     }
 }
 
-/// A name in the domain `local`.
-fn in_local<'a>(text: &[u8], room: &'a mut [u8; NAME_BYTES_MAX]) -> Name<'a> {
-    let mut out = Writer::new(room);
-    for label in text.split(|byte| *byte == b'.').chain([&b"local"[..]]) {
-        out.put(&[label.len() as u8]);
-        out.put(label);
-    }
-    out.put(&[0]);
-    Name::of(room)
+/// A name in the domain `local`, in the form without pointers.
+fn in_local(text: &[u8], room: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
+    let len = parse(text, room)?;
+    let end = room.get_mut(len.checked_sub(1)?..)?;
+    *end.first_chunk_mut()? = *b"\x05local\0";
+    Some(())
 }
 
-/// The browser, and how what it finds is printed.
+/// Prints what is found, and does what else is wanted with it.
 struct Printer<'a> {
-    browser: Browser,
-    links: [Link; LINK_COUNT_MAX],
-    /// Of the interfaces.
-    names: [[u8; 16]; LINK_COUNT_MAX],
+    out: Out,
+    now: Instant,
+    runner: Option<Runner>,
+    keep: Option<Keep>,
     options: &'a Options,
 }
 
-impl Speaker for Printer<'_> {
-    fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
-        let place = usize::from(id);
-        if let Some(known) = self.links.get_mut(place) {
-            *known = link.clone();
+impl Finder for Printer<'_> {
+    fn is_free(&mut self, now: Instant) -> bool {
+        self.now = now;
+        if let Some(keep) = &mut self.keep {
+            keep.save_if_due(now);
         }
-        // One that is gone keeps its name until that is told.
-        if let Some(name) = self.names.get_mut(place)
-            && !interface.is_empty()
-        {
-            *name = [0; 16];
-            name.iter_mut()
-                .zip(interface)
-                .for_each(|(to, byte)| *to = *byte);
+        let runner = self.runner.as_mut();
+        runner.is_none_or(|runner| runner.is_free(now))
+    }
+
+    fn take(&mut self, links: &Links, event: &Event<'_>) -> bool {
+        let (options, out) = (self.options, &mut self.out);
+        if event.what == What::AllForNow {
+            if let Some(keep) = &self.keep {
+                keep.tell_lost(options.form, out, links, type_of(options.kind));
+            }
+            return !options.ends;
         }
-        self.browser.link_changed(now, id, link);
+        let is_left_out = options.leaves_out_own && event.is_own;
+        let is_wanted = event.what != What::Type || options.goal == Some(Goal::Types);
+        if is_left_out || !is_wanted {
+            return true;
+        }
+        let interface = links.name(event.link);
+        if options.form.write(out, interface, event).is_some() {
+            out.end();
+        }
+        if let Some(keep) = &mut self.keep {
+            keep.take(options.form, out, links, event);
+        }
+        if let Some(runner) = &mut self.runner {
+            runner.run(out, interface, event);
+        }
         true
-    }
-
-    fn handle(&mut self, now: Instant, meta: Meta, datagram: &[u8], _: &mut [u8]) -> Option<usize> {
-        self.browser.handle(now, &meta, datagram, &self.links);
-        None
-    }
-
-    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
-        self.browser.poll_transmit(now, out)
     }
 
     fn poll_at(&self) -> Instant {
-        self.browser.poll_at()
+        let keep = self.keep.as_ref().map(Keep::poll_at);
+        let runner = self.runner.as_ref().map(Runner::poll_at);
+        let times = [keep, runner].into_iter().flatten();
+        times.fold(Instant::NEVER, Instant::min)
     }
 
-    fn tell(&mut self, now: Instant) -> bool {
-        while let Some(event) = self.browser.next_event(now) {
-            if event.what == What::AllForNow {
-                if self.options.ends {
-                    return false;
-                }
-            } else if !(self.options.leaves_out_own && event.is_own)
-                && (event.what != What::Type || self.options.goal == Some(Goal::Types))
-            {
-                let interface = self.names.get(usize::from(event.link));
-                let interface = interface.map_or(&[][..], |name| &name[..]);
-                let mut interface = interface.split(|byte| *byte == 0);
-                let interface = interface.next().unwrap_or_default();
-                self.options.form.print(interface, &event);
-            }
+    fn leave(&mut self) {
+        if let Some(keep) = &mut self.keep {
+            keep.save(self.now);
         }
-        true
     }
-
-    fn leave(&mut self, _: Instant) {}
 }

@@ -94,6 +94,8 @@ pub enum Role {
     Browse,
     /// Announces one service or name
     Publish,
+    /// Prints the addresses of hosts, and the names of addresses
+    Resolve,
 }
 
 impl Role {
@@ -121,6 +123,7 @@ impl Role {
             Self::Mdns => "mdns",
             Self::Browse => "browse",
             Self::Publish => "publish",
+            Self::Resolve => "resolve",
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Multicast DNS on a link of its own, beside avahi.
 
+mod browse;
 mod conflicts;
 mod publish;
+mod resolve;
 mod serve;
 mod world;
 mod zeroconf;
@@ -152,67 +154,6 @@ fn services_and_machines_are_read_from_files() -> Result<()> {
         &["avahi-browse", "-tp", "_printer._sub._http._tcp"],
         &[r"Web\032on\032box"],
     )?;
-    responder.stop()
-}
-
-#[test]
-fn our_browser_sees_what_avahi_announces() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
-    let watch = world.browse(&["-r", "-p", "_http._tcp"])?;
-    let published = avahi.publish(&[
-        "A \u{1b}[2J \"site\"",
-        "_http._tcp",
-        "8080",
-        "path=/",
-        "say=\u{1b}]",
-    ])?;
-    // No byte reaches the terminal that it would obey.
-    let name = r"A\032\027\0912J\032\034site\034";
-    let line = watch.wait_for(&format!(
-        "=;eth0;IPv4;{name};_http._tcp;local;other.local;192.0.2.2;8080;"
-    ))?;
-    ensure!(
-        line.contains(r#""path=/""#) && line.contains(r#""say=\027]""#),
-        "{line}"
-    );
-    watch.wait_for(&format!(
-        "=;eth0;IPv6;{name};_http._tcp;local;other.local;fe80::"
-    ))?;
-    let all = world.browse(&["-a", "-t", "--json", "-r"])?.all()?;
-    let found: Vec<serde_json::Value> = all
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()?;
-    let is_it = |line: &serde_json::Value| {
-        line["event"] == "resolved"
-            && line["name"] == "A \u{1b}[2J \"site\""
-            && line["address"] == "192.0.2.2"
-            && line["port"] == 8080
-    };
-    ensure!(found.iter().any(is_it), "{all}");
-    let types = world.browse(&["-D", "-t", "-p"])?.all()?;
-    ensure!(types.contains("+;eth0;IPv4;_http._tcp;local"), "{types}");
-    drop(published);
-    watch.wait_for(&format!("-;eth0;IPv4;{name};_http._tcp;local"))?;
-    Ok(())
-}
-
-#[test]
-fn our_browser_sees_us_and_what_changes() -> Result<()> {
-    let world = World::new()?;
-    let watch = world.browse(&["-a", "-r", "-p"])?;
-    let responder = world.announce(&WORDS)?;
-    watch.wait_for(r#"=;eth0;IPv4;My\032Files\044\032all;_sftp-ssh._tcp;local;box.local;192.0.2.1;22;"u=me" "path=/srv""#)?;
-    responder.stop()?;
-    watch.wait_for(r"-;eth0;IPv4;My\032Files\044\032all;_sftp-ssh._tcp;local")?;
-    let responder = world.announce(&[
-        "--name",
-        "box",
-        "--service",
-        r"My Files\, all,_sftp-ssh._tcp,2222",
-    ])?;
-    watch.wait_for("_sftp-ssh._tcp;local;box.local;192.0.2.1;2222;")?;
     responder.stop()
 }
 

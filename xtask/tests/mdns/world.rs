@@ -72,10 +72,37 @@ impl World {
 
     /// Starts our browser on our host with these words.
     pub fn browse(&self, words: &[&str]) -> Result<Watch> {
-        let path = build::build_roles(Arch::X86_64, &[Role::Mdns, Role::Browse])?;
-        let mut command = self.ours.command(&path.to_string_lossy());
+        Watch::start(self.browser(&self.ours, words)?)
+    }
+
+    /// Our browser on a host, to be started.
+    pub fn browser(&self, host: &Namespace, words: &[&str]) -> Result<Command> {
+        let path = build::build_roles(Arch::X86_64, &[Role::Browse, Role::Resolve])?;
+        let mut command = host.command(&path.to_string_lossy());
         command.arg("browse").args(words);
-        Watch::start(command)
+        Ok(command)
+    }
+
+    /// What `resolve` says on our host.
+    pub fn resolve(&self, words: &[&str]) -> Result<Said> {
+        self.resolve_on(&self.ours, words)
+    }
+
+    /// What it says on theirs.
+    pub fn resolve_from_theirs(&self, words: &[&str]) -> Result<Said> {
+        self.resolve_on(&self.theirs, words)
+    }
+
+    fn resolve_on(&self, host: &Namespace, words: &[&str]) -> Result<Said> {
+        let path = build::build_roles(Arch::X86_64, &[Role::Browse, Role::Resolve])?;
+        let mut command = host.command(&path.to_string_lossy());
+        Said::by(command.arg("resolve").args(words))
+    }
+
+    /// A host has no address of IPv6 from now on.
+    pub fn without_ipv6_on(&self, host: &Namespace) -> Result<()> {
+        let off = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+        setup::quietly(host.command("sh").args(["-c", off])).map(drop)
     }
 
     /// The same where the kernel neither lists interfaces nor says where a packet came in, and /proc and /sys are empty.
@@ -114,6 +141,26 @@ fn wait_for_v6(host: &Namespace) -> Result<()> {
     }
 }
 
+/// What a program said until it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: Option<i32>,
+}
+
+impl Said {
+    pub fn by(command: &mut Command) -> Result<Self> {
+        let output = command.stdin(Stdio::null()).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Self {
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            code: output.status.code(),
+        })
+    }
+}
+
 /// Our responder, which is asked to stop when it is dropped.
 pub struct Responder {
     child: Child,
@@ -134,6 +181,13 @@ impl Responder {
     /// Waits until it says this.
     pub fn wait_for(&self, part: &str) -> Result<String> {
         wait_for(&self.said, part)
+    }
+
+    /// Ends it so that it can say nothing.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     pub fn pid(&self) -> Pid {
@@ -261,6 +315,18 @@ pub struct Watch {
 }
 
 impl Watch {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> Result<()> {
+        kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "it ended with {status}");
+        Ok(())
+    }
+
     /// Starts a browser that prints what it finds.
     pub fn start(mut command: Command) -> Result<Self> {
         let mut child = command
@@ -275,6 +341,11 @@ impl Watch {
     /// Waits until it says this.
     pub fn wait_for(&self, part: &str) -> Result<String> {
         wait_for(&self.said, part)
+    }
+
+    /// The same, if it may take longer.
+    pub fn wait_for_within(&self, part: &str, patience: Duration) -> Result<String> {
+        wait_for_within(&self.said, part, patience)
     }
 
     /// All that it says until it ends.
@@ -307,7 +378,11 @@ fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
 }
 
 fn wait_for(said: &Receiver<String>, part: &str) -> Result<String> {
-    let (end, mut all) = (Instant::now() + PATIENCE, String::new());
+    wait_for_within(said, part, PATIENCE)
+}
+
+fn wait_for_within(said: &Receiver<String>, part: &str, patience: Duration) -> Result<String> {
+    let (end, mut all) = (Instant::now() + patience, String::new());
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let Ok(line) = said.recv_timeout(left) else {

@@ -13,7 +13,7 @@ mod questions;
 mod sending;
 mod telling;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use telling::{Event, What};
 
@@ -390,11 +390,14 @@ impl Browser {
         }
     }
 
-    /// When there is something to do again. All that can be sent and told must have been.
+    /// When there is something to do again. All that can be sent must have been; what can be told and was not, in its own time.
     pub fn poll_at(&self) -> Instant {
         let records = self.cache.entries.iter().map(|entry| entry.due());
         let questions = self.questions.all.iter().map(|question| question.next());
-        let wishes = self.wishes.iter().filter(|wish| !wish.is_done);
+        // What can be told and was not is waited for by the caller.
+        let is_idle = self.told == IDLE;
+        let wishes = self.wishes.iter();
+        let wishes = wishes.filter(|wish| is_idle && !wish.is_done);
         let wishes = wishes.map(|wish| wish.deadline);
         let all = records.chain(questions).chain(wishes);
         all.fold(self.settle_at, Instant::min)

@@ -24,6 +24,8 @@ pub enum What {
     Resolved,
     /// What was told of it when it was resolved has changed.
     Changed,
+    /// It was resolved, and nobody says any more where it is: its host is gone. If that comes back, it is resolved again.
+    Lost,
     /// A host has an address, or an address a name.
     Found,
     /// It has none: that was said.
@@ -54,6 +56,10 @@ pub struct Event<'a> {
     pub address: Option<IpAddr>,
     /// Where it listens.
     pub port: u16,
+    /// Of a service that is gone: it was resolved until now.
+    pub was_resolved: bool,
+    /// Of a service that is gone: it was said so.
+    pub is_farewell: bool,
     /// The content of its TXT record; a single zero where there is none.
     pub txt: &'a [u8],
     cache: &'a Cache,
@@ -63,6 +69,11 @@ impl<'a> Event<'a> {
     /// The names.
     pub const fn names(&self) -> &'a Names {
         &self.cache.names
+    }
+
+    /// Whether it is of this name, or of what that stands for.
+    pub fn is_of(&self, name: NameId) -> bool {
+        name == self.name || self.cache.canonical(name, self.link) == self.name
     }
 
     /// All addresses of the host.
@@ -88,6 +99,20 @@ impl Cache {
                 }
             }
         })
+    }
+
+    /// Whether there is an SRV record of a service, be it one that ends.
+    fn has_server(&self, service: &Entry) -> bool {
+        let mut at = None;
+        loop {
+            at = self.step(service.target, service.link, at);
+            let Some(entry) = at.and_then(|at| self.entries.get(at)) else {
+                return false;
+            };
+            if entry.kind == kind::SRV && entry.lives(self.now) {
+                return true;
+            }
+        }
     }
 
     /// The address in a record.
@@ -261,6 +286,11 @@ impl Browser {
                 let Some(place) = self.place(&entry, is_v6) else {
                     let more = usize::from(*told == 0);
                     self.unresolved = self.unresolved.wrapping_add(more);
+                    // What is only being exchanged for something else is still there.
+                    let is_there = entry.is(is::ENDING) || self.cache.has_server(&entry);
+                    if !is_there && core::mem::take(told) != 0 {
+                        break 'what (What::Lost, is_v6);
+                    }
                     continue;
                 };
                 let before = core::mem::replace(told, place.sum);
@@ -346,6 +376,8 @@ impl Browser {
             host: NameId::ROOT,
             address: None,
             port: 0,
+            was_resolved: false,
+            is_farewell: false,
             txt: &[],
             cache,
         };
@@ -354,6 +386,11 @@ impl Browser {
         };
         event.link = entry.link;
         event.is_own = entry.is(is::OWN);
+        event.is_farewell = entry.is(is::ENDING);
+        event.was_resolved = entry
+            .told
+            .get(usize::from(is_v6))
+            .is_some_and(|told| *told != 0);
         (event.name, event.host) = match what {
             What::Found if entry.kind == kind::PTR => (entry.name, entry.target),
             What::Found => (entry.name, entry.name),

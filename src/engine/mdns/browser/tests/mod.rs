@@ -6,4 +6,4 @@ mod crowd;
 mod hostile;
 mod resolving;
 mod services;
-mod world;
+pub(crate) mod world;

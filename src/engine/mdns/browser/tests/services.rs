@@ -298,6 +298,58 @@ fn what_was_heard_before_the_link_changed_is_not_said_to_be_known() {
     );
 }
 
+#[test]
+fn a_service_whose_host_is_gone_is_lost_until_it_is_back() {
+    let mut world = browsing();
+    world.wait(2000).lines();
+    world.hear(Say::answer().service(A, HOST, 120));
+    world.hear(Say::answer().ptr(HTTP, 4500, A)).wait(119_000);
+    assert_eq!(world.lines().len(), 2);
+    world.wait(60_000);
+    assert_eq!(world.lines(), [format!("Lost 0 {A}")]);
+    world.hear(Say::answer().service(A, HOST, 120)).wait(1000);
+    assert_eq!(
+        world.lines(),
+        [format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1")]
+    );
+    // Who says farewell is not.
+    let bye = Say::answer().srv(A, 0, 80, HOST).ptr(HTTP, 0, A);
+    world.hear(bye).wait(5000);
+    assert_eq!(world.lines(), [format!("Removed 0 {A}")]);
+}
+
+/// Who takes nothing for a while finds it later, and does not hinder the browser from resting.
+#[test]
+fn what_is_not_taken_waits() {
+    let mut world = browsing();
+    let (now, bytes) = (world.now(), Say::answer().service(A, HOST, 4500).0);
+    let meta = crate::engine::mdns::Meta {
+        from: super::world::PEER.parse().unwrap(),
+        link: 0,
+        cast: Cast::Multicast,
+    };
+    world.browser.handle(now, &meta, &bytes, &world.links);
+    let (mut room, mut count) = ([0; 2000], 0);
+    let start = world.ms;
+    while world.ms < start + 100_000 {
+        let now = world.now();
+        while world.browser.poll_transmit(now, &mut room).is_some() {}
+        // One event is taken, and the end of waiting for all comes and goes.
+        if count == 0 {
+            count += usize::from(world.browser.next_event(now).is_some());
+        }
+        let next = world.browser.poll_at();
+        assert!(next > now, "it never rests");
+        world.ms += next.since(now).as_ms();
+    }
+    world.drain();
+    let lines = world.lines();
+    assert!(
+        lines[0].starts_with("Resolved") && lines[1].starts_with("AllForNow"),
+        "{lines:?}"
+    );
+}
+
 /// RFC 6763 section 7.1: "_printer._sub._http._tcp": subtypes have a name of their own, and lead to the same services
 #[test]
 fn subtypes_lead_to_services_of_their_type() {

@@ -6,12 +6,12 @@ use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Message, Name, TOP_BIT, flag, kind};
 use core::net::SocketAddr;
 
-pub(super) const PEER: &str = "192.0.2.9:5353";
-pub(super) const PEER_V6: &str = "[fe80::9]:5353";
-pub(super) const FLUSH: u16 = CLASS_IN | TOP_BIT;
+pub(crate) const PEER: &str = "192.0.2.9:5353";
+pub(crate) const PEER_V6: &str = "[fe80::9]:5353";
+pub(crate) const FLUSH: u16 = CLASS_IN | TOP_BIT;
 
 /// A name in the form without pointers. A dot within a label is written as `\.`.
-pub(super) fn wire(name: &str) -> Vec<u8> {
+pub(crate) fn wire(name: &str) -> Vec<u8> {
     let mut wire = Vec::new();
     for label in name
         .replace("\\.", "\0")
@@ -33,18 +33,18 @@ fn text(name: Name<'_>) -> String {
 
 /// A message, record by record.
 #[derive(Clone)]
-pub(super) struct Say(pub(super) Vec<u8>);
+pub(crate) struct Say(pub(crate) Vec<u8>);
 
 impl Say {
-    pub(super) fn answer() -> Self {
+    pub(crate) fn answer() -> Self {
         Self(vec![0, 0, 0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     }
 
-    pub(super) fn query() -> Self {
+    pub(crate) fn query() -> Self {
         Self(vec![0; 12])
     }
 
-    pub(super) fn flags(mut self, flags: u16) -> Self {
+    pub(crate) fn flags(mut self, flags: u16) -> Self {
         self.0[2..4].copy_from_slice(&flags.to_be_bytes());
         self
     }
@@ -55,7 +55,7 @@ impl Say {
         self.0[at..at + 2].copy_from_slice(&count.to_be_bytes());
     }
 
-    pub(super) fn asks(mut self, name: &str, kind: u16, class: u16) -> Self {
+    pub(crate) fn asks(mut self, name: &str, kind: u16, class: u16) -> Self {
         self.count(0);
         self.0.extend_from_slice(&wire(name));
         self.0.extend_from_slice(&kind.to_be_bytes());
@@ -63,7 +63,7 @@ impl Say {
         self
     }
 
-    pub(super) fn record(
+    pub(crate) fn record(
         mut self,
         section: usize,
         name: &[u8],
@@ -82,37 +82,37 @@ impl Say {
         self
     }
 
-    pub(super) fn ptr(self, name: &str, ttl: u32, target: &str) -> Self {
+    pub(crate) fn ptr(self, name: &str, ttl: u32, target: &str) -> Self {
         self.record(1, &wire(name), kind::PTR, CLASS_IN, ttl, &wire(target))
     }
 
-    pub(super) fn srv(self, name: &str, ttl: u32, port: u16, host: &str) -> Self {
+    pub(crate) fn srv(self, name: &str, ttl: u32, port: u16, host: &str) -> Self {
         let mut data = vec![0, 0, 0, 0];
         data.extend_from_slice(&port.to_be_bytes());
         data.extend_from_slice(&wire(host));
         self.record(1, &wire(name), kind::SRV, FLUSH, ttl, &data)
     }
 
-    pub(super) fn txt(self, name: &str, ttl: u32, content: &[u8]) -> Self {
+    pub(crate) fn txt(self, name: &str, ttl: u32, content: &[u8]) -> Self {
         self.record(1, &wire(name), kind::TXT, FLUSH, ttl, content)
     }
 
-    pub(super) fn a(self, name: &str, ttl: u32, address: [u8; 4]) -> Self {
+    pub(crate) fn a(self, name: &str, ttl: u32, address: [u8; 4]) -> Self {
         self.record(1, &wire(name), kind::A, FLUSH, ttl, &address)
     }
 
-    pub(super) fn aaaa(self, name: &str, ttl: u32, last: u8) -> Self {
+    pub(crate) fn aaaa(self, name: &str, ttl: u32, last: u8) -> Self {
         let mut address = [0; 16];
         (address[0], address[1], address[15]) = (0xfe, 0x80, last);
         self.record(1, &wire(name), kind::AAAA, FLUSH, ttl, &address)
     }
 
-    pub(super) fn cname(self, name: &str, ttl: u32, target: &str) -> Self {
+    pub(crate) fn cname(self, name: &str, ttl: u32, target: &str) -> Self {
         self.record(1, &wire(name), kind::CNAME, FLUSH, ttl, &wire(target))
     }
 
     /// A denial of all kinds but these.
-    pub(super) fn nsec(self, name: &str, ttl: u32, kinds: &[u16]) -> Self {
+    pub(crate) fn nsec(self, name: &str, ttl: u32, kinds: &[u16]) -> Self {
         let mut data = wire(name);
         let mut map = [0u8; 32];
         for kind in kinds {
@@ -131,7 +131,7 @@ impl Say {
     }
 
     /// All of a service, and of its host.
-    pub(super) fn service(self, name: &str, host: &str, ttl: u32) -> Self {
+    pub(crate) fn service(self, name: &str, host: &str, ttl: u32) -> Self {
         let (_, of) = name.split_once('.').unwrap();
         self.ptr(of, ttl, name)
             .srv(name, ttl, 80, host)
@@ -143,34 +143,34 @@ impl Say {
 
 /// A message that was sent: when, and what it asks and knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) ms: u64,
-    pub(super) link: u8,
-    pub(super) flags: u16,
-    pub(super) len: usize,
+pub(crate) struct Sent {
+    pub(crate) ms: u64,
+    pub(crate) link: u8,
+    pub(crate) flags: u16,
+    pub(crate) len: usize,
     /// Name, kind, and whether an answer to us alone will do.
-    pub(super) asks: Vec<(String, u16, bool)>,
+    pub(crate) asks: Vec<(String, u16, bool)>,
     /// Name, kind, class, seconds.
-    pub(super) knows: Vec<(String, u16, u16, u32)>,
+    pub(crate) knows: Vec<(String, u16, u16, u32)>,
 }
 
 impl Sent {
-    pub(super) fn asks_for(&self, name: &str, kind: u16) -> bool {
+    pub(crate) fn asks_for(&self, name: &str, kind: u16) -> bool {
         self.asks
             .iter()
             .any(|(asked, of, _)| asked == name && *of == kind)
     }
 }
 
-pub(super) struct World {
-    pub(super) browser: Browser,
-    pub(super) links: [Link; LINK_COUNT_MAX],
-    pub(super) ms: u64,
-    pub(super) sent: Vec<Sent>,
+pub(crate) struct World {
+    pub(crate) browser: Browser,
+    pub(crate) links: [Link; LINK_COUNT_MAX],
+    pub(crate) ms: u64,
+    pub(crate) sent: Vec<Sent>,
     /// Each with its instant.
-    pub(super) told: Vec<(u64, String)>,
+    pub(crate) told: Vec<(u64, String)>,
     /// How often it was awake by itself, and did nothing that can be seen.
-    pub(super) idle_count: usize,
+    pub(crate) idle_count: usize,
 }
 
 fn plain(names: &Names, name: NameId) -> String {
@@ -183,7 +183,7 @@ fn plain(names: &Names, name: NameId) -> String {
 
 impl World {
     /// A browser on link 0, since a while.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(&Limits {
             records: 256,
             names: 256,
@@ -192,7 +192,7 @@ impl World {
         })
     }
 
-    pub(super) fn of(limits: &Limits) -> Self {
+    pub(crate) fn of(limits: &Limits) -> Self {
         let mut world = Self {
             browser: Browser::new(limits, Random::new(&[7; 16])),
             links: Default::default(),
@@ -205,11 +205,11 @@ impl World {
         world
     }
 
-    pub(super) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         Instant::from_ms(self.ms)
     }
 
-    pub(super) fn up(&mut self, link: u8) {
+    pub(crate) fn up(&mut self, link: u8) {
         let state = &mut self.links[usize::from(link)];
         for (address, bits) in [("192.0.2.1", 24), ("fe80::1", 64)] {
             let _ = state.addresses.push((address.parse().unwrap(), bits));
@@ -217,22 +217,22 @@ impl World {
         self.change(link);
     }
 
-    pub(super) fn down(&mut self, link: u8) {
+    pub(crate) fn down(&mut self, link: u8) {
         self.links[usize::from(link)].addresses.clear();
         self.change(link);
     }
 
-    pub(super) fn change(&mut self, link: u8) {
+    pub(crate) fn change(&mut self, link: u8) {
         let state = &self.links[usize::from(link)];
         self.browser
             .link_changed(Instant::from_ms(self.ms), link, state);
     }
 
-    pub(super) fn wish(&mut self, goal: Goal, name: &str) -> &mut Self {
+    pub(crate) fn wish(&mut self, goal: Goal, name: &str) -> &mut Self {
         self.wish_of(goal, name, 3)
     }
 
-    pub(super) fn wish_of(&mut self, goal: Goal, name: &str, families: u8) -> &mut Self {
+    pub(crate) fn wish_of(&mut self, goal: Goal, name: &str, families: u8) -> &mut Self {
         let name = wire(name);
         let wish = Wish {
             goal,
@@ -246,7 +246,7 @@ impl World {
     }
 
     /// All that is to be sent and told now; how much that is.
-    pub(super) fn drain(&mut self) -> usize {
+    pub(crate) fn drain(&mut self) -> usize {
         let now = self.now();
         let before = self.sent.len() + self.told.len();
         let mut room = [0; 2000];
@@ -297,7 +297,7 @@ impl World {
     }
 
     /// Lets time pass, with every deadline of the browser kept.
-    pub(super) fn wait(&mut self, ms: u64) -> &mut Self {
+    pub(crate) fn wait(&mut self, ms: u64) -> &mut Self {
         let end = self.ms + ms;
         self.drain();
         loop {
@@ -315,15 +315,15 @@ impl World {
         self
     }
 
-    pub(super) fn hear(&mut self, say: Say) -> &mut Self {
+    pub(crate) fn hear(&mut self, say: Say) -> &mut Self {
         self.hear_from(PEER, Cast::Multicast, &say.0)
     }
 
-    pub(super) fn hear_from(&mut self, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn hear_from(&mut self, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
         self.hear_on(0, from, cast, bytes)
     }
 
-    pub(super) fn hear_on(&mut self, link: u8, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn hear_on(&mut self, link: u8, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
         let meta = Meta {
             from: from.parse::<SocketAddr>().unwrap(),
             link,
@@ -335,19 +335,19 @@ impl World {
         self
     }
 
-    pub(super) fn forget(&mut self, name: &str) {
+    pub(crate) fn forget(&mut self, name: &str) {
         let now = self.now();
         self.browser.forget(now, Name::of(&wire(name)));
         self.drain();
     }
 
     /// What was told since this was called last.
-    pub(super) fn lines(&mut self) -> Vec<String> {
+    pub(crate) fn lines(&mut self) -> Vec<String> {
         self.told.drain(..).map(|(_, line)| line).collect()
     }
 
     /// How many milliseconds after `since` a question was sent.
-    pub(super) fn asked(&self, since: u64, name: &str, kind: u16) -> Vec<u64> {
+    pub(crate) fn asked(&self, since: u64, name: &str, kind: u16) -> Vec<u64> {
         let sent = self.sent.iter().filter(|sent| sent.asks_for(name, kind));
         sent.filter(|sent| sent.ms >= since)
             .map(|sent| sent.ms - since)
@@ -355,7 +355,7 @@ impl World {
     }
 
     /// The services that are told of, in order.
-    pub(super) fn knows(&self, name: &str) -> bool {
+    pub(crate) fn knows(&self, name: &str) -> bool {
         let of = |what: &str| {
             let lines = self.told.iter().filter(|(_, line)| line.starts_with(what));
             lines.filter(|(_, line)| line.contains(name)).count()
@@ -365,6 +365,6 @@ impl World {
 }
 
 /// Every flag of a query of ours is 0, but that more follows.
-pub(super) const fn is_query(flags: u16) -> bool {
+pub(crate) const fn is_query(flags: u16) -> bool {
     flags & !flag::TRUNCATED == 0
 }

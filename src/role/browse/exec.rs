@@ -1,0 +1,173 @@
+//! `--exec`: a program that is run for each service that is resolved, changed or gone, one at a time and never by a shell.
+//!
+//! While it runs, what happens waits among what the browser knows: of what comes and goes meanwhile nothing is left.
+
+use super::super::out::{Out, strings};
+use super::super::{Console, FAILED, Status, complain, refuse};
+use super::line::{KIND_LABELS, family};
+use crate::engine::mdns::browser::{Event, What};
+use crate::event;
+use crate::sys::files::{self, File};
+use crate::sys::process::{self, Child};
+use crate::text::{Ends as _, Text, parts, text};
+use crate::time::{Duration, Instant};
+use crate::wire::txt;
+use core::ffi::CStr;
+use rustix::fd::{AsRawFd as _, RawFd};
+use rustix::fs::{Access, OFlags};
+
+/// How often it is looked whether the program has ended, on hosts that do not tell.
+const LOOK: Duration = Duration::from_ms(100);
+/// Keys of a TXT record in its environment.
+const KEY_COUNT_MAX: usize = 64;
+/// What the names in its environment begin with.
+const PREFIX: &[u8] = b"DNSSD_";
+
+/// The program, and whether it runs.
+pub(super) struct Runner {
+    program: &'static CStr,
+    child: Option<Child>,
+    /// What tells that it has ended.
+    signals: Option<RawFd>,
+    /// When that is looked at by itself.
+    look_at: Instant,
+}
+
+impl Runner {
+    /// One for this program, and what wakes when it has ended. The error has been told.
+    pub(super) fn new(program: &'static CStr) -> Result<(Self, Option<File>), Status> {
+        let is_dir = files::open(program, OFlags::PATH | OFlags::DIRECTORY, 0).is_ok();
+        if is_dir || rustix::fs::access(program, Access::EXEC_OK).is_err() {
+            let why = text!("there is no such program, or it may not be run; name its path");
+            refuse(b"--exec", program.to_bytes(), why);
+            return Err(FAILED);
+        }
+        let signals = process::child_signals();
+        let runner = Self {
+            program,
+            child: None,
+            signals: signals.as_ref().map(|signals| signals.as_raw_fd()),
+            look_at: Instant::NEVER,
+        };
+        Ok((runner, signals))
+    }
+
+    /// Whether it does not run. If it failed, that is told.
+    pub(super) fn is_free(&mut self, now: Instant) -> bool {
+        let Some(child) = self.child else {
+            return true;
+        };
+        if let Some(signals) = self.signals {
+            // It is woken once for each that has ended.
+            let _ = files::read_pipe(signals, &mut [0; 128]);
+        }
+        let Some(status) = process::reap(child) else {
+            if self.signals.is_none() {
+                self.look_at = now.after(LOOK);
+            }
+            return false;
+        };
+        (self.child, self.look_at) = (None, Instant::NEVER);
+        if status != 0 {
+            let what = if status == process::CANNOT_RUN {
+                text!("cannot be run: the program")
+            } else {
+                text!("has failed: the program")
+            };
+            let about = self.program.to_bytes();
+            event::tell(&mut Console, what.bytes(), about, Text::NOTHING);
+        }
+        true
+    }
+
+    /// When it is to be asked whether it is free again.
+    pub(super) const fn poll_at(&self) -> Instant {
+        self.look_at
+    }
+
+    /// Runs it for what happened to a service.
+    pub(super) fn run(&mut self, out: &mut Out, interface: &[u8], event: &Event<'_>) {
+        const WORDS: Text = Text::row(&["add", "change", "remove"]);
+        let what = match event.what {
+            What::Resolved => 0,
+            What::Changed => 1,
+            What::Lost => 2,
+            What::Removed if event.was_resolved => 2,
+            _ => return,
+        };
+        describe(out, WORDS.plus(what).bytes(), interface, event);
+        match process::start(self.program, out.bytes(), PREFIX) {
+            Ok(child) => self.child = Some(child),
+            Err(_) => {
+                let why = text!("the host has no process left");
+                complain(
+                    FAILED,
+                    text!("cannot be run: the program"),
+                    self.program.to_bytes(),
+                    why,
+                );
+            }
+        }
+    }
+}
+
+/// What happened, as it stands in the environment: a NUL behind each.
+pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Event<'_>) {
+    let names = event.names();
+    out.begin();
+    set(out, b"EVENT", word);
+    set(out, b"INTERFACE", interface);
+    set(out, b"FAMILY", family(event));
+    set(out, b"NAME", names.label(event.name));
+    name(out, b"TYPE");
+    out.labels(names, names.parent(event.name), KIND_LABELS)
+        .byte(0);
+    if !matches!(event.what, What::Resolved | What::Changed) {
+        return;
+    }
+    name(out, b"HOST").name(names, event.host).byte(0);
+    name(out, b"ADDRESS").address(event.address).byte(0);
+    name(out, b"PORT").number(event.port.into()).byte(0);
+    let keys = strings(event.txt).filter_map(txt::split);
+    let mut count = 0;
+    for (key, value) in keys {
+        let begun = out.len();
+        out.put(PREFIX).put(b"TXT_");
+        for byte in key {
+            let is_safe = byte.is_ascii_alphanumeric();
+            out.byte(if is_safe { *byte } else { b'_' });
+        }
+        out.byte(b'=');
+        // Of the same key the first counts. RFC 6763 section 6.4.
+        let (before, this) = (out.bytes().head(begun), out.bytes().tail(begun));
+        let mut before = parts(before, 0);
+        let is_there = before.any(|other| this.eq_ignore_ascii_case(other.head(this.len())));
+        if is_there || count == KEY_COUNT_MAX {
+            out.cut(begun);
+            continue;
+        }
+        count += 1;
+        put(out, value.unwrap_or_default());
+    }
+}
+
+/// The beginning of a text of the environment.
+fn name<'o>(out: &'o mut Out, name: &[u8]) -> &'o mut Out {
+    out.put(PREFIX).put(name).byte(b'=')
+}
+
+/// The end of one. A NUL in it would be its end for others: it is left out.
+#[inline(never)]
+fn put(out: &mut Out, value: &[u8]) {
+    for byte in value {
+        if *byte != 0 {
+            out.byte(*byte);
+        }
+    }
+    out.byte(0);
+}
+
+fn set(out: &mut Out, what: &[u8], value: &[u8]) {
+    name(out, what);
+    put(out, value);
+}

@@ -1,0 +1,473 @@
+//! `--keep`: where each service was seen last, in a file of one line each, so that what was on a host that died is known.
+//!
+//! A line has the fields of `-p`, the seconds since 1970, and the path that its text names: `=;eth0;IPv4;Files;_nfs._tcp;local;`
+//! `box.local;192.0.2.1;2049;1790000000;"path=/srv"`. Instead of `=` there is `?` if the service is not there, and said no
+//! farewell. What the file holds is the memory of it, too: at most 1,024 lines in 256 KiB.
+
+use super::super::Status;
+use super::super::out::{Out, strings};
+use super::super::reasons::{self, Reason, failed, reason};
+use super::super::seek::Links;
+use super::line::{Form, KIND_LABELS, family};
+use crate::engine::mdns::browser::{Event, What};
+use crate::sys::files::{self, File};
+use crate::sys::named::{read_at, sync, write_at};
+use crate::sys::{self, Errno, heap};
+use crate::text::{Ends as _, nth, parts, text};
+use crate::time::{Duration, Instant};
+use core::ffi::CStr;
+use rustix::fd::AsRawFd as _;
+use rustix::fs::{AtFlags, CWD, FileType, OFlags};
+
+/// Bytes of all lines.
+const BYTES: usize = 256 << 10;
+/// Lines.
+const LINE_COUNT_MAX: usize = 1024;
+/// Bytes of a line.
+const LINE_BYTES_MAX: usize = 2560;
+/// Bytes of the file's path.
+const PATH_BYTES_MAX: usize = 1024;
+/// From a change until it is written: others follow.
+const SETTLE: Duration = Duration::SECOND;
+/// How often it is written that all that are there still are.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// Fields of a line.
+mod field {
+    pub(super) const INTERFACE: usize = 1;
+    pub(super) const FAMILY: usize = 2;
+    pub(super) const NAME: usize = 3;
+    pub(super) const KIND: usize = 4;
+    pub(super) const HOST: usize = 6;
+    pub(super) const ADDRESS: usize = 7;
+    pub(super) const PORT: usize = 8;
+    pub(super) const TIME: usize = 9;
+    pub(super) const PATH: usize = 10;
+    pub(super) const COUNT: usize = 11;
+}
+/// Digits of a time, until the year 2286.
+const TIME_BYTES: usize = 10;
+/// Of a line whose service is there.
+const THERE: u8 = b'=';
+/// Of one whose service is not, and did not say so.
+const LOST: u8 = b'?';
+
+static REASONS: [Reason; 14] = reasons::table([reason(
+    Errno::INVAL,
+    text!("it is no ordinary file, or its path is too long"),
+)]);
+
+/// What is remembered.
+pub(super) struct Keep {
+    path: &'static CStr,
+    /// Where it is written before it takes the place of what was there.
+    new_path: [u8; PATH_BYTES_MAX],
+    lines: &'static mut [u8],
+    len: usize,
+    save_at: Instant,
+    /// It was told that it cannot be written.
+    has_complained: bool,
+}
+
+/// A field of a line; the last one has whatever follows.
+fn get(line: &[u8], field: usize) -> &[u8] {
+    if field == field::PATH {
+        return line.tail(start(line, field));
+    }
+    nth(line, b';', field)
+}
+
+/// Where a field begins.
+#[inline(never)]
+fn start(line: &[u8], field: usize) -> usize {
+    let fields = parts(line, b';').take(field);
+    fields.map(|field| field.len() + 1).sum()
+}
+
+/// Whether both are of one service.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let fields = [field::INTERFACE, field::NAME, field::KIND];
+    let mut fields = fields.into_iter();
+    fields.all(|field| get(one, field).eq_ignore_ascii_case(get(other, field)))
+}
+
+/// Whether a line has the form of ours.
+fn is_line(line: &[u8]) -> bool {
+    let is_number = |field| {
+        let text = get(line, field);
+        !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+    };
+    matches!(line, [THERE | LOST, b';', ..])
+        && line.len() <= LINE_BYTES_MAX
+        && line.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        && parts(line, b';').take(field::COUNT).count() == field::COUNT
+        && is_number(field::PORT)
+        && is_number(field::TIME)
+        && get(line, field::TIME).len() == TIME_BYTES
+}
+
+/// Seconds since 1970, in so many digits as there are.
+#[inline(never)]
+fn write_time(room: &mut [u8]) {
+    let mut secs = sys::wall_clock().0 as u64;
+    for place in room.iter_mut().rev() {
+        *place = b'0' + (secs % 10) as u8;
+        secs /= 10;
+    }
+}
+
+/// Bytes as the file has them.
+#[inline(never)]
+fn put_plain(out: &mut Out, text: &[u8]) {
+    for byte in text {
+        if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
+            out.byte(*byte);
+        } else {
+            let digits = [byte / 100, byte / 10 % 10, byte % 10].map(|digit| digit | b'0');
+            out.byte(b'\\').put(&digits);
+        }
+    }
+}
+
+/// Reads what was written so, or by [`Out::label`].
+#[inline(never)]
+fn read_plain<'r>(text: &[u8], room: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8] {
+    let (mut rest, mut len) = (text, 0);
+    while let [first, behind @ ..] = rest {
+        let mut byte = *first;
+        rest = behind;
+        if let (b'\\', [next, behind @ ..]) = (byte, behind) {
+            (byte, rest) = (*next, behind);
+            if let ([b'0'..=b'9', ..], Some([b, c])) = (&[*next], behind.first_chunk()) {
+                let digits = [*next, *b, *c].map(|digit| digit.wrapping_sub(b'0'));
+                byte = digits.iter().fold(0u8, |number, digit| {
+                    number.wrapping_mul(10).wrapping_add(*digit)
+                });
+                rest = behind.tail(2);
+            }
+        }
+        if let Some(place) = room.get_mut(len) {
+            *place = byte;
+            len += 1;
+        }
+    }
+    room.head(len)
+}
+
+impl Keep {
+    /// What the file says, in which nothing counts as being there. The error has been told.
+    pub(super) fn read(path: &'static CStr) -> Result<Self, Status> {
+        let mut keep = Self {
+            path,
+            new_path: [0; PATH_BYTES_MAX],
+            lines: heap::bytes(BYTES),
+            len: 0,
+            save_at: Instant::NEVER,
+            has_complained: false,
+        };
+        match keep.load() {
+            Ok(()) | Err(Errno::NOENT) => Ok(keep),
+            Err(errno) => Err(failed(
+                text!("cannot remember in"),
+                path.to_bytes(),
+                errno,
+                &REASONS,
+            )),
+        }
+    }
+
+    fn load(&mut self) -> Result<(), Errno> {
+        let path = self.path.to_bytes();
+        let end = b".new\0";
+        let len = path.len() + end.len();
+        if path.is_empty() || len > PATH_BYTES_MAX {
+            return Err(Errno::INVAL);
+        }
+        for (to, from) in self.new_path.iter_mut().zip(path.iter().chain(end)) {
+            *to = *from;
+        }
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = files::open(self.path, flags, 0)?;
+        let mut stat = files::blank();
+        files::stat(&file, &mut stat)?;
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            return Err(Errno::INVAL);
+        }
+        let read = read_at::<Errno>(file.as_raw_fd(), 0, self.lines)?;
+        // Lines are moved together; what is none is left out.
+        let (mut from, mut count) = (0, 0);
+        while let Some(len) = self
+            .lines
+            .head(read as usize)
+            .tail(from)
+            .iter()
+            .position(|byte| *byte == b'\n')
+        {
+            let line = self.lines.tail_mut(from).head_mut(len);
+            if is_line(line) && count < LINE_COUNT_MAX {
+                if let Some(mark) = line.first_mut() {
+                    *mark = LOST;
+                }
+                self.lines.copy_within(from..from + len + 1, self.len);
+                self.len += len + 1;
+                count += 1;
+            }
+            from += len + 1;
+        }
+        Ok(())
+    }
+
+    /// The lines, each with where it begins.
+    fn all(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let mut at = 0;
+        let lines = parts(self.lines.head(self.len), b'\n');
+        lines
+            .map(move |line| {
+                let here = at;
+                at += line.len() + 1;
+                (here, line)
+            })
+            .filter(|(_, line)| !line.is_empty())
+    }
+
+    /// Where the line of the same service begins, and how many bytes it has.
+    fn find(&self, like: &[u8]) -> Option<(usize, usize)> {
+        let mut all = self.all();
+        let (at, line) = all.find(|(_, line)| is_same(line, like))?;
+        Some((at, line.len()))
+    }
+
+    fn line(&mut self, at: usize, len: usize) -> &mut [u8] {
+        self.lines.tail_mut(at).head_mut(len)
+    }
+
+    fn remove(&mut self, at: usize, len: usize) {
+        self.lines.copy_within(at + len + 1..self.len, at);
+        self.len -= len + 1;
+    }
+
+    /// Appends a line. Where there is no room, what was lost before all others is forgotten.
+    fn add(&mut self, line: &[u8]) {
+        while self.len + line.len() >= BYTES || self.all().count() >= LINE_COUNT_MAX {
+            let lost = self.all().find(|(_, line)| line.first() == Some(&LOST));
+            let Some((at, len)) = lost.map(|(at, line)| (at, line.len())) else {
+                return;
+            };
+            self.remove(at, len);
+        }
+        let room = self.lines.tail_mut(self.len);
+        for (to, from) in room.iter_mut().zip(line.iter().chain(b"\n")) {
+            *to = *from;
+        }
+        self.len += line.len() + 1;
+    }
+
+    /// Remembers what happened; who is lost is printed.
+    pub(super) fn take(&mut self, form: Form, out: &mut Out, links: &Links, event: &Event<'_>) {
+        let names = event.names();
+        let is_there = match event.what {
+            What::Resolved | What::Changed => true,
+            What::Lost | What::Removed => false,
+            _ => return,
+        };
+        // In the file nothing is JSON.
+        let is_json = core::mem::take(&mut out.is_json);
+        let interface = links.name(event.link);
+        out.begin().byte(THERE).byte(b';').put(interface).byte(b';');
+        out.put(family(event)).byte(b';');
+        out.label(names.label(event.name)).byte(b';');
+        out.labels(names, names.parent(event.name), KIND_LABELS);
+        let known = self.find(out.bytes());
+        if is_there {
+            out.put(b";local;").name(names, event.host).byte(b';');
+            out.address(event.address).byte(b';');
+            out.number(event.port.into()).byte(b';');
+            let mut time = [0; TIME_BYTES];
+            write_time(&mut time);
+            out.put(&time).byte(b';');
+            let is_path = |text: &&[u8]| text.head(5).eq_ignore_ascii_case(b"path=");
+            if let Some(path) = strings(event.txt).find(is_path) {
+                out.byte(b'"');
+                put_plain(out, path);
+                out.byte(b'"');
+            }
+        }
+        out.is_json = is_json;
+        self.save_at = self.save_at.min(sys::now().after(SETTLE));
+        let Some((at, len)) = known else {
+            if is_there && is_line(out.bytes()) {
+                self.add(out.bytes());
+            }
+            return;
+        };
+        let line = self.line(at, len);
+        let was_there = line.first() == Some(&THERE);
+        if is_there {
+            // Of two families, the address of IPv4 is the one that people know.
+            let is_better = !event.is_v6 || get(line, field::FAMILY) != b"IPv4";
+            if (is_better || !was_there) && is_line(out.bytes()) {
+                self.remove(at, len);
+                self.add(out.bytes());
+            }
+        } else if event.what == What::Removed && event.is_farewell {
+            self.remove(at, len);
+        } else {
+            if let Some(mark) = line.first_mut() {
+                *mark = LOST;
+            }
+            // Where we ourselves are away, nobody is lost.
+            if was_there && links.is_up(event.link) {
+                write_time(line.tail_mut(start(line, field::TIME)).head_mut(TIME_BYTES));
+                write_lost(form, out, line);
+                out.end();
+            }
+        }
+    }
+
+    /// All who are there have answered: those who have not are printed, if they are of this type; the empty one is all.
+    pub(super) fn tell_lost(&self, form: Form, out: &mut Out, links: &Links, kind: &[u8]) {
+        for (_, line) in self.all() {
+            let is_asked = kind.is_empty() || get(line, field::KIND).eq_ignore_ascii_case(kind);
+            if is_asked && line.first() == Some(&LOST) && links.has(get(line, field::INTERFACE)) {
+                write_lost(form, out, line);
+                out.end();
+            }
+        }
+    }
+
+    pub(super) const fn poll_at(&self) -> Instant {
+        self.save_at
+    }
+
+    /// Writes the file if it is time to.
+    pub(super) fn save_if_due(&mut self, now: Instant) {
+        if self.save_at <= now {
+            self.save(now);
+        }
+    }
+
+    /// Writes the file, so that it is whole whatever happens.
+    #[inline(never)]
+    pub(super) fn save(&mut self, now: Instant) {
+        self.save_at = now.after(AGAIN);
+        let mut at = 0;
+        while at < self.len {
+            let rest = self.lines.head_mut(self.len).tail_mut(at);
+            let len = rest.iter().position(|byte| *byte == b'\n');
+            let line = rest.head_mut(len.unwrap_or(0));
+            if line.first() == Some(&THERE) {
+                write_time(line.tail_mut(start(line, field::TIME)).head_mut(TIME_BYTES));
+            }
+            at += line.len() + 1;
+        }
+        let done = self.write();
+        if let Err(errno) = done
+            && !self.has_complained
+        {
+            let what = text!("cannot remember in");
+            failed(what, self.path.to_bytes(), errno, &REASONS);
+        }
+        self.has_complained = done.is_err();
+    }
+
+    fn write(&self) -> Result<(), Errno> {
+        let new_path = sys::c_str(&self.new_path);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+        let file = files::open(new_path, flags | OFlags::NONBLOCK, 0o644)?;
+        let done = fill(&file, self.lines.head(self.len))
+            .and_then(|()| rustix::fs::renameat(CWD, new_path, CWD, self.path));
+        if done.is_err() {
+            let _ = rustix::fs::unlinkat(CWD, new_path, AtFlags::empty());
+        }
+        done
+    }
+}
+
+fn fill(file: &File, bytes: &[u8]) -> Result<(), Errno> {
+    let file = file.as_raw_fd();
+    let written = write_at::<Errno>(file, 0, bytes)?;
+    if written as usize != bytes.len() {
+        return Err(Errno::NOSPC);
+    }
+    sync(file)
+}
+
+/// Writes of a line that its service is lost.
+#[inline(never)]
+pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
+    let mut room = [0; LINE_BYTES_MAX];
+    out.begin();
+    match form {
+        Form::Fields => _ = out.put(line),
+        Form::Columns => {
+            let name = read_plain(get(line, field::NAME), &mut room);
+            out.put(b"lost ").safe(name);
+            let mut put = |before: &[u8], field| _ = out.put(before).put(get(line, field));
+            put(b" ", field::KIND);
+            put(b" ", field::INTERFACE);
+            out.put(b", last seen ");
+            put_date(out, get(line, field::TIME));
+            let mut put = |before: &[u8], field| _ = out.put(before).put(get(line, field));
+            put(b" UTC on ", field::HOST);
+            put(b" at ", field::ADDRESS);
+            put(b" ", field::PATH);
+        }
+        Form::Json => {
+            const NAMES: &[u8] = b"interface family name type domain host address port time path";
+            out.put(b"{\"event\":\"lost\"");
+            for (name, field) in parts(NAMES, b' ').zip(field::INTERFACE..) {
+                let text = get(line, field);
+                out.put(b",").quoted(name).byte(b':');
+                match field {
+                    field::PORT | field::TIME => out.put(text),
+                    field::NAME => out.quoted(read_plain(text, &mut room)),
+                    field::PATH => {
+                        let path = text.tail(b"\"path=".len());
+                        let path = path.head(path.len().saturating_sub(1));
+                        out.quoted(read_plain(path, &mut room))
+                    }
+                    _ => out.quoted(text),
+                };
+            }
+            out.byte(b'}');
+        }
+    }
+}
+
+/// A time as year, month, day, hours, minutes, seconds.
+pub(super) fn put_date(out: &mut Out, time: &[u8]) {
+    let secs = time.iter().fold(0u64, |number, digit| {
+        number * 10 + u64::from(digit.wrapping_sub(b'0') % 10)
+    });
+    let (mut days, rest) = ((secs / 86_400) as u32, (secs % 86_400) as u32);
+    let is_leap = |year: u32| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let mut year = 1970;
+    while days >= 365 + u32::from(is_leap(year)) {
+        days -= 365 + u32::from(is_leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for len in [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        let len = len + u32::from(month == 2 && is_leap(year));
+        if days < len {
+            break;
+        }
+        days -= len;
+        month += 1;
+    }
+    let numbers = [
+        year % 100,
+        month,
+        days + 1,
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60,
+    ];
+    for (number, before) in [year / 100].iter().chain(&numbers).zip(b"\0\0-- ::") {
+        if *before != 0 {
+            out.byte(*before);
+        }
+        let digits = [number / 10 % 10, number % 10].map(|digit| digit as u8 | b'0');
+        out.put(&digits);
+    }
+}

@@ -1,0 +1,480 @@
+//! What is printed, remembered, and handed to programs.
+
+use super::super::out::Out;
+use super::super::seek::Links;
+use super::exec::describe;
+use super::keep::{Keep, write_lost};
+use super::line::Form;
+use crate::engine::mdns::Cast;
+use crate::engine::mdns::browser::tests::world::{PEER, Say, World, wire};
+use crate::engine::mdns::browser::{Event, Goal, What};
+use crate::wire::dns::{CLASS_IN, kind};
+use std::ffi::CString;
+use std::path::PathBuf;
+
+const NFS: &str = "_nfs._tcp.local";
+
+/// A browser on one link that has seen what was said, its events with `each`, and time that passes.
+fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
+    let meta = crate::engine::mdns::Meta {
+        from: PEER.parse().unwrap(),
+        link: 0,
+        cast: Cast::Multicast,
+    };
+    world
+        .browser
+        .handle(world.now(), &meta, &say.0, &world.links);
+    pass(world, 20, each);
+}
+
+fn pass(world: &mut World, ms: u64, each: &mut dyn FnMut(&Event<'_>)) {
+    let end = world.ms + ms;
+    let mut room = [0; 2000];
+    loop {
+        let now = world.now();
+        while world.browser.poll_transmit(now, &mut room).is_some() {}
+        while let Some(event) = world.browser.next_event(now) {
+            each(&event);
+        }
+        let next = world.browser.poll_at().since(now).as_ms();
+        if world.ms + next > end {
+            world.ms = end;
+            return;
+        }
+        world.ms += next;
+    }
+}
+
+fn browsing() -> World {
+    let mut world = World::new();
+    world.wish(Goal::Services, NFS).wait(2000).lines();
+    world
+}
+
+fn txt(strings: &[&[u8]]) -> Vec<u8> {
+    let mut content = Vec::new();
+    for string in strings {
+        content.push(string.len() as u8);
+        content.extend_from_slice(string);
+    }
+    content
+}
+
+fn service(instance: &[u8], host: &str, port: u16, content: &[u8]) -> Say {
+    let mut name = vec![instance.len() as u8];
+    name.extend_from_slice(instance);
+    name.extend_from_slice(&wire(NFS));
+    let mut srv = vec![0, 0, 0, 0];
+    srv.extend_from_slice(&port.to_be_bytes());
+    srv.extend_from_slice(&wire(host));
+    Say::answer()
+        .record(1, &wire(NFS), kind::PTR, CLASS_IN, 4500, &name)
+        .record(1, &name, kind::SRV, 0x8001, 120, &srv)
+        .record(1, &name, kind::TXT, 0x8001, 4500, content)
+        .a(host, 120, [192, 0, 2, 9])
+}
+
+fn written(out: &Out) -> String {
+    String::from_utf8(out.bytes().to_vec()).unwrap()
+}
+
+/// The lines of a service in this form, from when it comes to when it is gone.
+fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
+    let (mut world, mut out, mut lines) = (browsing(), Out::new(), Vec::new());
+    out.is_json = form == Form::Json;
+    let mut each = |event: &Event<'_>| {
+        if form.write(out.begin(), b"eth0", event).is_some() {
+            lines.push(written(&out));
+        }
+    };
+    hear(
+        &mut world,
+        service(instance, "h.local", 2049, content),
+        &mut each,
+    );
+    pass(&mut world, 2000, &mut each);
+    hear(
+        &mut world,
+        service(instance, "h.local", 80, content),
+        &mut each,
+    );
+    let mut name = vec![instance.len() as u8];
+    name.extend_from_slice(instance);
+    name.extend_from_slice(&wire(NFS));
+    let bye = Say::answer().record(1, &wire(NFS), kind::PTR, CLASS_IN, 0, &name);
+    hear(&mut world, bye, &mut each);
+    pass(&mut world, 2000, &mut each);
+    lines
+}
+
+#[test]
+fn lines_are_those_of_avahi() {
+    let content = txt(&[b"path=/a b", b"say=\"\\", b"", b"flag"]);
+    let text = r#""path=/a b" "say=\"\\" "flag""#;
+    let name = r"My\032Files\059\.\195\182";
+    assert_eq!(
+        lines(Form::Fields, "My Files;.ö".as_bytes(), &content),
+        [
+            format!("+;eth0;IPv4;{name};_nfs._tcp;local"),
+            format!("=;eth0;IPv4;{name};_nfs._tcp;local;h.local;192.0.2.9;2049;{text}"),
+            format!("!;eth0;IPv4;{name};_nfs._tcp;local;h.local;192.0.2.9;80;{text}"),
+            format!("-;eth0;IPv4;{name};_nfs._tcp;local"),
+        ]
+    );
+    let head =
+        "  eth0 IPv4 My Files                                      _nfs._tcp            local";
+    let more = |port| {
+        format!(
+            "\n   hostname = [h.local]\n   address = [192.0.2.9]\n   port = [{port}]\n   txt = [{text}]"
+        )
+    };
+    assert_eq!(
+        lines(Form::Columns, b"My Files", &content),
+        [
+            format!("+ {head}"),
+            format!("= {head}{}", more(2049)),
+            format!("! {head}{}", more(80)),
+            format!("- {head}"),
+        ]
+    );
+}
+
+#[test]
+fn what_is_hostile_is_escaped_in_every_form() {
+    let name = b"a\x1b[2J\xc2\x9b\xff\xe2\x80\xae\x07\n\"\\";
+    let content = txt(&[name, b"k=\x1b]0;x\x07", &[0xfe; 255]]);
+    for form in [Form::Fields, Form::Columns, Form::Json] {
+        let lines = lines(form, name, &content);
+        assert_eq!(lines.len(), 4);
+        for line in lines {
+            let is_plain = |byte: u8| matches!(byte, b' '..=b'~');
+            assert!(line.replace("\n   ", "").bytes().all(is_plain), "{line}");
+            if form == Form::Json {
+                assert!(line.starts_with(r#"{"event":""#) && line.ends_with('}'));
+                assert!(
+                    line.contains(r#""name":"a\u001b[2J\u009b\u00ff\u202e\u0007\u000a\"\\""#),
+                    "{line}"
+                );
+            }
+        }
+    }
+}
+
+/// The environment for the event that `pick` chooses.
+fn environment(content: &[u8], pick: What) -> Vec<Vec<u8>> {
+    let (mut world, mut out, mut found) = (browsing(), Out::new(), None);
+    let mut each = |event: &Event<'_>| {
+        if event.what == pick {
+            describe(&mut out, b"word", b"eth0", event);
+            found = Some(out.bytes().to_vec());
+        }
+    };
+    hear(
+        &mut world,
+        service(b"A \x1b\0b", "h.local", 2049, content),
+        &mut each,
+    );
+    let bye = Say::answer().record(
+        1,
+        &wire(NFS),
+        kind::PTR,
+        CLASS_IN,
+        0,
+        &[&b"\x05A \x1b\0b"[..], &wire(NFS)].concat(),
+    );
+    hear(&mut world, bye, &mut each);
+    pass(&mut world, 2000, &mut each);
+    let found = found.unwrap();
+    let (last, all) = found.split_last().unwrap();
+    assert_eq!(*last, 0);
+    all.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn programs_find_bytes_in_their_environment() {
+    let content = txt(&[
+        b"path=/srv \xff\x01",
+        b"PATH=/other",
+        b"a-b c=1",
+        b"a.b.c=2",
+        b"flag",
+        b"=no key",
+        b"k\xff=no key",
+        b"nul=a\0b",
+        b"LD_PRELOAD=x",
+    ]);
+    assert_eq!(
+        environment(&content, What::Resolved),
+        [
+            &b"DNSSD_EVENT=word"[..],
+            b"DNSSD_INTERFACE=eth0",
+            b"DNSSD_FAMILY=IPv4",
+            b"DNSSD_NAME=A \x1bb",
+            b"DNSSD_TYPE=_nfs._tcp",
+            b"DNSSD_HOST=h.local",
+            b"DNSSD_ADDRESS=192.0.2.9",
+            b"DNSSD_PORT=2049",
+            b"DNSSD_TXT_path=/srv \xff\x01",
+            b"DNSSD_TXT_a_b_c=1",
+            b"DNSSD_TXT_flag=",
+            b"DNSSD_TXT_nul=ab",
+            b"DNSSD_TXT_LD_PRELOAD=x",
+        ]
+    );
+    assert_eq!(environment(&content, What::Removed).len(), 5);
+    // However much there is.
+    let keys: Vec<_> = (0..1000).map(|key| format!("{key}")).collect();
+    let keys: Vec<_> = keys.iter().map(String::as_bytes).collect();
+    assert_eq!(environment(&txt(&keys), What::Resolved).len(), 8 + 64);
+}
+
+/// A directory that goes when the test ends.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Self {
+        let name = format!("stowaway-keep-{}-{test}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> &'static core::ffi::CStr {
+        let path = CString::new(self.0.join(name).to_str().unwrap()).unwrap();
+        Box::leak(path.into_boxed_c_str())
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A line of the file without its time, which is a number of ten digits.
+fn without_time(line: &str) -> String {
+    let mut fields: Vec<_> = line.split(';').collect();
+    assert!(fields[9].len() == 10 && fields[9].parse::<u64>().unwrap() > 1_700_000_000);
+    fields.remove(9);
+    fields.join(";")
+}
+
+#[test]
+fn where_a_service_was_is_remembered_until_it_says_farewell() {
+    let place = Place::new("remembered");
+    let path = place.path("file");
+    let (links, mut out) = (Links::of("eth0", true), Out::new());
+    let content = txt(&[b"a=b", b"path=/srv;\x1b\"\xc3\xb6"]);
+    let line = r#"eth0;IPv4;My\032Files;_nfs._tcp;local;h.local;192.0.2.9;2049;"path=/srv;\027\034\195\182""#;
+    for farewell in [true, false] {
+        let _ = std::fs::remove_file(place.0.join("file"));
+        let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
+        let mut each = |event: &Event<'_>| keep.take(Form::Fields, &mut out, &links, event);
+        hear(
+            &mut world,
+            service(b"My Files", "h.local", 2049, &content),
+            &mut each,
+        );
+        hear(
+            &mut world,
+            service(b"other", "h.local", 2049, &content),
+            &mut each,
+        );
+        if farewell {
+            let bye = Say::answer().ptr(NFS, 0, "My Files._nfs._tcp.local");
+            hear(&mut world, bye, &mut each);
+            pass(&mut world, 2000, &mut each);
+        } else {
+            // Nobody says SRV and A again: their time is 120 s.
+            pass(&mut world, 121_000, &mut each);
+        }
+        keep.save(world.now());
+        let text = place.text("file");
+        let lines: Vec<_> = text.lines().map(without_time).collect();
+        let other = line.replace(r"My\032Files", "other");
+        if farewell {
+            assert_eq!(lines, [format!("=;{other}")]);
+        } else {
+            assert_eq!(lines, [format!("?;{line}"), format!("?;{other}")]);
+        }
+        assert!(!place.0.join("file.new").exists());
+    }
+    // What is found elsewhere is there, and where it was is forgotten.
+    let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
+    let mut each = |event: &Event<'_>| keep.take(Form::Fields, &mut out, &links, event);
+    hear(
+        &mut world,
+        service(b"My Files", "i.local", 2050, &content),
+        &mut each,
+    );
+    keep.save(world.now());
+    let text = place.text("file");
+    let lines: Vec<_> = text.lines().map(without_time).collect();
+    assert!(lines[0].starts_with("?;eth0;IPv4;other;"), "{text}");
+    assert!(
+        lines[1].starts_with(r"=;eth0;IPv4;My\032Files;_nfs._tcp;local;i.local;192.0.2.9;2050;"),
+        "{text}"
+    );
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn where_we_are_away_ourselves_nobody_is_lost_for_good() {
+    let place = Place::new("away");
+    let mut out = Out::new();
+    let (mut world, mut keep) = (browsing(), Keep::read(place.path("file")).unwrap());
+    let links = Links::of("eth0", true);
+    let mut each = |event: &Event<'_>| keep.take(Form::Fields, &mut out, &links, event);
+    hear(&mut world, service(b"a", "h.local", 2049, b"\0"), &mut each);
+    world.links[0].addresses.clear();
+    let now = world.now();
+    world.browser.link_changed(now, 0, &world.links[0]);
+    let away = Links::of("eth0", false);
+    let mut count = 0;
+    let mut each = |event: &Event<'_>| {
+        count += 1;
+        keep.take(Form::Fields, &mut out, &away, event);
+    };
+    pass(&mut world, 100, &mut each);
+    assert_eq!(count, 1);
+    keep.save(world.now());
+    assert!(place.text("file").starts_with("?;eth0;IPv4;a;"));
+}
+
+#[test]
+fn a_file_of_others_does_no_harm() {
+    let place = Place::new("others");
+    let good = r"=;eth0;IPv4;A;_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;";
+    let long = format!(r#"{good}"{}""#, "x".repeat(3000));
+    let mut text = String::new();
+    for line in [
+        "",
+        "\u{1b}[2J",
+        "=",
+        "=;;;;;;;;;;",
+        &good[..good.len() - 1],
+        &good.replace("1795176000", "17951760000"),
+        &good.replace("1795176000", "179517600x"),
+        &good.replace("2049", "\"}"),
+        &good.replace("eth0", "eth\u{1b}"),
+        &good.replace("eth0", "ethö"),
+        &good.replace('=', "+"),
+        &long,
+        good,
+    ] {
+        text += line;
+        text += "\n";
+    }
+    // The last line breaks off.
+    text += good;
+    let path = place.path("file");
+    std::fs::write(place.0.join("file"), &text).unwrap();
+    let mut keep = Keep::read(path).unwrap();
+    keep.save(crate::time::Instant::default());
+    assert_eq!(place.text("file"), format!("?{}\n", &good[1..]));
+    // More than there is room for.
+    let lines: String = (0..5000)
+        .map(|at| format!("{}\n", good.replace(";A;", &format!(";A{at};"))))
+        .collect();
+    std::fs::write(place.0.join("file"), &lines).unwrap();
+    Keep::read(path)
+        .unwrap()
+        .save(crate::time::Instant::default());
+    assert_eq!(place.text("file").lines().count(), 1024);
+    std::fs::write(place.0.join("file"), [b'x'; 1 << 20]).unwrap();
+    Keep::read(path)
+        .unwrap()
+        .save(crate::time::Instant::default());
+    assert_eq!(place.text("file"), "");
+    // What is no file stays what it is.
+    std::os::unix::fs::symlink("file", place.0.join("link")).unwrap();
+    for strange in ["link", "."] {
+        assert!(Keep::read(place.path(strange)).is_err(), "{strange}");
+    }
+    assert!(Keep::read(c"/dev/null").is_err() && Keep::read(c"").is_err());
+}
+
+/// Of 1,024 and more, those that were lost first are forgotten.
+#[test]
+fn there_is_room_for_who_is_there() {
+    let place = Place::new("room");
+    let (links, mut out) = (Links::of("eth0", true), Out::new());
+    let old: String = (0..1024)
+        .map(|at| {
+            format!("=;eth0;IPv4;old{at};_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;\n")
+        })
+        .collect();
+    std::fs::write(place.0.join("file"), old).unwrap();
+    let (mut world, mut keep) = (browsing(), Keep::read(place.path("file")).unwrap());
+    let mut each = |event: &Event<'_>| keep.take(Form::Fields, &mut out, &links, event);
+    for instance in ["a", "b"] {
+        hear(
+            &mut world,
+            service(instance.as_bytes(), "h.local", 2049, b"\0"),
+            &mut each,
+        );
+    }
+    keep.save(world.now());
+    let text = place.text("file");
+    assert_eq!(text.lines().count(), 1024);
+    assert!(
+        text.starts_with("?;eth0;IPv4;old2;")
+            && text.contains(";a;_nfs")
+            && text.contains(";b;_nfs")
+    );
+}
+
+#[test]
+fn where_it_cannot_be_written_what_was_there_stays() {
+    let place = Place::new("stays");
+    let good = "?;eth0;IPv4;A;_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;\n";
+    std::fs::write(place.0.join("file"), good).unwrap();
+    std::fs::create_dir(place.0.join("file.new")).unwrap();
+    let mut keep = Keep::read(place.path("file")).unwrap();
+    std::fs::write(place.0.join("file"), "other").unwrap();
+    keep.save(crate::time::Instant::default());
+    assert_eq!(place.text("file"), "other");
+    std::fs::remove_dir(place.0.join("file.new")).unwrap();
+    keep.save(crate::time::Instant::default());
+    assert_eq!(place.text("file"), good);
+}
+
+#[test]
+fn who_is_lost_is_printed_with_time_and_host() {
+    let line = br#"?;eth0;IPv4;My\032F\195\182\.;_vm._tcp;local;h.local;192.0.2.9;0;1795222861;"path=/v \027\"""#;
+    let lost = |form| {
+        let mut out = Out::new();
+        out.is_json = form == Form::Json;
+        write_lost(form, &mut out, line);
+        written(&out)
+    };
+    assert_eq!(lost(Form::Fields).as_bytes(), line);
+    assert_eq!(
+        lost(Form::Columns),
+        r#"lost My Fö. _vm._tcp eth0, last seen 2026-11-21 01:01:01 UTC on h.local at 192.0.2.9 "path=/v \027\"""#
+    );
+    assert_eq!(
+        lost(Form::Json),
+        r#"{"event":"lost","interface":"eth0","family":"IPv4","name":"My Fö.","type":"_vm._tcp","domain":"local","host":"h.local","address":"192.0.2.9","port":0,"time":1795222861,"path":"/v \u001b\""}"#
+    );
+    let date = |time: &str| {
+        let mut out = Out::new();
+        super::keep::put_date(&mut out, time.as_bytes());
+        written(&out)
+    };
+    for (time, expect) in [
+        ("0000000000", "1970-01-01 00:00:00"),
+        ("0951782399", "2000-02-28 23:59:59"),
+        ("0951782400", "2000-02-29 00:00:00"),
+        ("1735689599", "2024-12-31 23:59:59"),
+        ("4107542400", "2100-03-01 00:00:00"),
+        ("9999999999", "2286-11-20 17:46:39"),
+    ] {
+        assert_eq!(date(time), expect);
+    }
+}

@@ -1,0 +1,178 @@
+//! `resolve`: prints the addresses of hosts, and the names of addresses. Flags and lines are avahi-resolve's.
+//!
+//! Of each name the first address is printed. Who denies that there is one is believed at once. RFC 6762 section 6.1.
+
+use super::flags::Flags;
+use super::out::Out;
+use super::seek::{self, Finder, Interfaces, Links};
+use super::words::address;
+use super::{DONE, FAILED, SEE_HELP, Status, USAGE, complain, refuse};
+use crate::engine::mdns::browser::{Event, Goal, WISH_COUNT_MAX, What, Wish};
+use crate::sys::start::Args;
+use crate::text::{Ends as _, Text, text};
+use crate::wire::dns::escape::parse;
+use crate::wire::dns::{NAME_BYTES_MAX, Name, REVERSE_BYTES_MAX, reverse};
+
+/// What `stowaway --help` says of it.
+pub(super) const SUMMARY: Text =
+    text!("  resolve -n|-a ...\tprints addresses of hosts, and names of addresses\n");
+const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+
+/// In the order of [`Options::set`].
+const FLAGS: Flags = Flags {
+    names: b"n a 4 6 v --name --address --verbose --interface *",
+    bare_count: 8,
+    wanted: Text::row(&[
+        "name an interface, such as eth0; 8 at most",
+        "name hosts, such as box.local; 16 at most",
+    ]),
+    help: HELP,
+    more: None,
+};
+const WANTED_NAME: Text = text!("name hosts, such as box.local; 16 at most");
+
+/// Something that is looked for.
+struct Sought {
+    /// As on the command line.
+    text: &'static [u8],
+    /// The name that is asked for, in the form without pointers.
+    name: [u8; NAME_BYTES_MAX],
+}
+
+/// What the arguments ask for, and then what is still to be found of it.
+struct Options {
+    goal: Option<Goal>,
+    /// As in [`Wish::families`]; 0: both.
+    families: u8,
+    interfaces: Interfaces,
+    sought: heapless::Vec<Sought, WISH_COUNT_MAX>,
+}
+
+impl Options {
+    fn set(&mut self, place: usize, value: &'static [u8]) -> Option<()> {
+        match place {
+            0 | 5 => self.goal = Some(Goal::Host),
+            1 | 6 => self.goal = Some(Goal::Address),
+            2..=3 => self.families |= place as u8 - 1,
+            4 | 7 => {}
+            _ if value.is_empty() => return None,
+            8 => self.interfaces.push(value).ok()?,
+            _ => {
+                let (text, name) = (value, [0; NAME_BYTES_MAX]);
+                self.sought.push(Sought { text, name }).ok()?;
+            }
+        }
+        Some(())
+    }
+}
+
+impl Sought {
+    /// Finds out which name is to be asked for.
+    fn read(&mut self, goal: Goal) -> Option<()> {
+        if goal == Goal::Address {
+            let mut room = [0; REVERSE_BYTES_MAX];
+            let len = reverse(address(self.text)?.to_canonical(), &mut room);
+            self.name.get_mut(..len)?.copy_from_slice(room.head(len));
+            return Some(());
+        }
+        parse(self.text, &mut self.name)?;
+        let mut labels = Name::of(&self.name).labels();
+        let last = labels.by_ref().skip(1).last();
+        last?.eq_ignore_ascii_case(b"local").then_some(())
+    }
+}
+
+/// Prints what it finds until it has found all, or been told that there is none.
+pub(super) fn run(args: Args) -> Result<(), Status> {
+    let mut options = Options {
+        goal: None,
+        families: 0,
+        interfaces: Interfaces::new(),
+        sought: heapless::Vec::new(),
+    };
+    FLAGS.read(args, &mut |place, value| {
+        options.set(place, value.to_bytes())
+    })?;
+    let Some(goal) = options.goal else {
+        let what = text!("say with -n that these are names, or with -a that they are addresses");
+        return Err(complain(USAGE, what, b"", SEE_HELP));
+    };
+    if options.sought.is_empty() {
+        return Err(complain(USAGE, WANTED_NAME, b"", SEE_HELP));
+    }
+    for sought in options.sought.iter_mut() {
+        if sought.read(goal).is_none() {
+            let why = if goal == Goal::Host {
+                WANTED_NAME
+            } else {
+                text!("name addresses, such as 192.0.2.1 or fe80::1; 16 at most")
+            };
+            return Err(refuse(sought.text, b"", why));
+        }
+    }
+    let families = match options.families {
+        0 => 3,
+        families => families,
+    };
+    let mut wishes = options.sought.iter().map(|sought| Wish {
+        goal,
+        name: Name::of(&sought.name),
+        links: u8::MAX,
+        resolves: false,
+        families,
+    });
+    let mut asker = Asker {
+        left: (1 << options.sought.len()) - 1,
+        sought: &options.sought,
+        out: Out::new(),
+        status: DONE,
+    };
+    seek::run(&mut asker, &options.interfaces, &mut wishes, None);
+    // Who was asked to stop before has not found all.
+    if asker.left != 0 || asker.status != DONE {
+        return Err(FAILED);
+    }
+    Ok(())
+}
+
+/// Waits for what is to be found.
+struct Asker<'a> {
+    sought: &'a [Sought],
+    /// A bit for each that was not found yet.
+    left: u32,
+    out: Out,
+    status: Status,
+}
+
+// There is a bit for each.
+const _: () = assert!(WISH_COUNT_MAX < u32::BITS as usize);
+
+impl Finder for Asker<'_> {
+    fn take(&mut self, _: &Links, event: &Event<'_>) -> bool {
+        let names = event.names();
+        for (at, sought) in self.sought.iter().enumerate() {
+            let bit = 1 << at;
+            let name = names.find(Name::of(&sought.name));
+            if self.left & bit == 0 || !name.is_some_and(|name| event.is_of(name)) {
+                continue;
+            }
+            self.left &= !bit;
+            let why = match event.what {
+                What::Found => {
+                    let out = self.out.begin();
+                    out.put(sought.text).byte(b'\t');
+                    match event.address {
+                        None => out.name(names, event.host),
+                        address => out.address(address),
+                    };
+                    out.end();
+                    continue;
+                }
+                What::Absent => text!("its host says so"),
+                _ => text!("it may be off, or not on these networks"),
+            };
+            self.status = complain(FAILED, text!("nothing was found of"), sought.text, why);
+        }
+        self.left != 0
+    }
+}

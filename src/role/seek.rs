@@ -1,0 +1,166 @@
+//! What `browse` and `resolve` have in common: a browser on the links of this host, and what it finds on its way to them.
+
+use super::Console;
+use crate::drive::mdns::{Choice, Mdns, Speaker};
+use crate::engine::mdns::browser::{Browser, Event, Limits, Wish};
+use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
+use crate::event::Events;
+use crate::net::kernel::Kernel;
+use crate::sys::files::File;
+use crate::sys::{self, process};
+use crate::text::parts;
+use crate::time::Instant;
+use core::mem::ManuallyDrop;
+
+/// Interfaces on the command line.
+const INTERFACE_COUNT_MAX: usize = 8;
+
+/// Which interfaces are asked on; if there are none, on all that lead to several others.
+pub(super) type Interfaces = heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>;
+
+/// Who wants to know what is found.
+pub(super) trait Finder {
+    /// Does what is due, and says whether something can be taken now. Else it waits among what is known, where it may change.
+    fn is_free(&mut self, _: Instant) -> bool {
+        true
+    }
+    /// Takes what was found. False: that was all.
+    fn take(&mut self, links: &Links, event: &Event<'_>) -> bool;
+    /// When it has something to do again.
+    fn poll_at(&self) -> Instant {
+        Instant::NEVER
+    }
+    /// This is the end.
+    fn leave(&mut self) {}
+}
+
+/// The links, and the names of their interfaces with NULs behind them.
+#[derive(Default)]
+pub(super) struct Links {
+    links: [Link; LINK_COUNT_MAX],
+    names: [[u8; 16]; LINK_COUNT_MAX],
+}
+
+#[cfg(all(test, feature = "browse"))]
+impl Links {
+    /// The first one is there, or was.
+    pub(super) fn of(name: &str, is_up: bool) -> Self {
+        let mut all = Self::default();
+        for (to, byte) in all.names[0].iter_mut().zip(name.bytes()) {
+            *to = byte;
+        }
+        if is_up {
+            let address = ("192.0.2.1".parse().unwrap(), 24);
+            all.links[0].addresses.push(address).unwrap();
+        }
+        all
+    }
+}
+
+impl Links {
+    /// The name of a link's interface, also after it has gone.
+    #[inline(never)]
+    pub(super) fn name(&self, id: LinkId) -> &[u8] {
+        let name = self.names.get(usize::from(id));
+        let name = name.map_or(&[][..], |name| &name[..]);
+        parts(name, 0).next().unwrap_or_default()
+    }
+
+    /// Whether a link is there.
+    #[cfg(feature = "browse")]
+    pub(super) fn is_up(&self, id: LinkId) -> bool {
+        let link = self.links.get(usize::from(id));
+        link.is_some_and(Link::is_up)
+    }
+
+    /// Whether an interface of this name is there.
+    #[cfg(feature = "browse")]
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        let mut links = self.links.iter().zip(0..);
+        links.any(|(link, id)| link.is_up() && self.name(id) == name)
+    }
+}
+
+/// The browser, and who wants to know.
+struct Seeker<'a> {
+    browser: Browser,
+    links: Links,
+    finder: &'a mut dyn Finder,
+}
+
+/// Hands what is wished to `finder` until it has all it wants, or the process is asked to stop. What `wakes` does so when it is
+/// readable.
+#[inline(never)]
+pub(super) fn run(
+    finder: &mut dyn Finder,
+    interfaces: &Interfaces,
+    wishes: &mut dyn Iterator<Item = Wish<'_>>,
+    wakes: Option<File>,
+) {
+    let mut entropy = [0; 16];
+    sys::entropy(&mut entropy);
+    let now = sys::now();
+    // The process ends when this does: nothing has to be given back.
+    let mut seeker = ManuallyDrop::new(Seeker {
+        browser: Browser::new(&Limits::USUAL, Random::new(&entropy)),
+        links: Links::default(),
+        finder,
+    });
+    for wish in wishes {
+        seeker.browser.wish(now, &wish);
+    }
+    let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
+    if let Some(file) = wakes {
+        net.wake_by(file);
+    }
+    let choice = Choice { names: interfaces };
+    let events = Events::to(Console::leak());
+    let mdns = Mdns::new(&mut *net, &mut *seeker, choice, events, now);
+    ManuallyDrop::new(mdns).run();
+    seeker.finder.leave();
+}
+
+impl Speaker for Seeker<'_> {
+    fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
+        let place = usize::from(id);
+        if let Some(known) = self.links.links.get_mut(place) {
+            *known = link.clone();
+        }
+        if let Some(name) = self.links.names.get_mut(place)
+            && !interface.is_empty()
+        {
+            *name = [0; 16];
+            for (to, byte) in name.iter_mut().zip(interface) {
+                *to = *byte;
+            }
+        }
+        self.browser.link_changed(now, id, link);
+        true
+    }
+
+    fn handle(&mut self, now: Instant, meta: Meta, datagram: &[u8], _: &mut [u8]) -> Option<usize> {
+        self.browser.handle(now, &meta, datagram, &self.links.links);
+        None
+    }
+
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+        self.browser.poll_transmit(now, out)
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.browser.poll_at().min(self.finder.poll_at())
+    }
+
+    fn tell(&mut self, now: Instant) -> bool {
+        while self.finder.is_free(now)
+            && let Some(event) = self.browser.next_event(now)
+        {
+            if !self.finder.take(&self.links, &event) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn leave(&mut self, _: Instant) {}
+}

@@ -1,0 +1,95 @@
+//! Our `resolve`, beside avahi's.
+
+use super::world::{Avahi, World};
+use anyhow::{Result, ensure};
+use std::time::{Duration, Instant};
+
+#[test]
+fn our_resolve_finds_avahis_host() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let _avahi = Avahi::start(&world, "other", room.path())?;
+    let v4 = world.resolve(&["-4", "-n", "other.local"])?;
+    ensure!(v4.stdout == "other.local\t192.0.2.2\n", "{v4:?}");
+    let v6 = world.resolve(&["-6", "-n", "OTHER.local."])?;
+    ensure!(v6.stdout.starts_with("OTHER.local.\tfe80::"), "{v6:?}");
+    let name = world.resolve(&["--address", "192.0.2.2"])?;
+    ensure!(name.stdout == "192.0.2.2\tother.local\n", "{name:?}");
+    let address = v6.stdout.trim().split('\t').nth(1).unwrap_or_default();
+    let name = world.resolve(&["-a", address, "192.0.2.2"])?;
+    ensure!(
+        name.stdout.contains(&format!("{address}\tother.local\n")),
+        "{name:?}"
+    );
+    ensure!(name.stdout.contains("192.0.2.2\tother.local\n"), "{name:?}");
+    for found in [v4, v6, name] {
+        ensure!(
+            found.code == Some(0) && found.stderr.is_empty(),
+            "{found:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Who has no address of IPv6 says so, and nobody waits.
+#[test]
+fn our_host_is_resolved_and_denials_come_at_once() -> Result<()> {
+    let world = World::new()?;
+    world.without_ipv6_on(&world.ours)?;
+    let responder = world.announce(&["--name", "box"])?;
+    responder.wait_for("announced box.local")?;
+    let found = world.resolve_from_theirs(&["-n", "box.local"])?;
+    ensure!(
+        found.stdout == "box.local\t192.0.2.1\n" && found.code == Some(0),
+        "{found:?}"
+    );
+    let begun = Instant::now();
+    let denied = world.resolve_from_theirs(&["-6", "-n", "box.local"])?;
+    let took = begun.elapsed();
+    ensure!(
+        denied.code == Some(1) && denied.stdout.is_empty(),
+        "{denied:?}"
+    );
+    ensure!(
+        denied.stderr == "stowaway: nothing was found of box.local: its host says so\n",
+        "{denied:?}"
+    );
+    ensure!(took < Duration::from_millis(1500), "{took:?}");
+    // Nobody at all is waited for, and whoever is there is printed meanwhile.
+    let begun = Instant::now();
+    let some = world.resolve_from_theirs(&["-4", "-n", "nobody.local", "box.local"])?;
+    let took = begun.elapsed();
+    ensure!(
+        some.stdout == "box.local\t192.0.2.1\n" && some.code == Some(1),
+        "{some:?}"
+    );
+    ensure!(
+        some.stderr
+            .contains("nothing was found of nobody.local: it may be off"),
+        "{some:?}"
+    );
+    ensure!((4..15).contains(&took.as_secs()), "{took:?}");
+    responder.stop()
+}
+
+#[test]
+fn what_cannot_be_resolved_is_wrong_usage() -> Result<()> {
+    let world = World::new()?;
+    for (words, part) in [
+        (&["box.local"][..], "say with -n"),
+        (&["-n"], "name hosts"),
+        (&["-n", "box"], "name hosts"),
+        (&["-n", "box.example"], "name hosts"),
+        (&["-n", "a..local"], "name hosts"),
+        (&["-a", "box.local"], "name addresses"),
+        (&["-a", "192.0.2.256"], "name addresses"),
+        (&["-x"], "there is no option"),
+        (&["-n", ""], "name hosts"),
+    ] {
+        let said = world.resolve(words)?;
+        ensure!(
+            said.code == Some(2) && said.stderr.contains(part),
+            "{words:?}: {said:?}"
+        );
+    }
+    Ok(())
+}
