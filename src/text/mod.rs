@@ -1,4 +1,4 @@
-//! What people read, packed: a text takes a third of its bytes in the file, and one byte where it is used.
+//! What people read, packed: a text takes a third of its bytes in the file, and a number where it is used.
 //!
 //! A text is written where it is used, `text!("no such file")`, and once more in the [`catalogue`], from which the compiler
 //! packs all of them. It refuses a text that is not there. The process unpacks them when it needs the first one.
@@ -24,7 +24,7 @@ pub(crate) use text;
 
 /// A text of the catalogue: its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Text(u8);
+pub struct Text(u16);
 
 impl Text {
     /// The empty one.
@@ -39,15 +39,15 @@ impl Text {
     #[track_caller]
     pub const fn row(texts: &[&str]) -> Self {
         match catalogue::find(texts) {
-            Some(place) if place <= u8::MAX as usize => Self(place as u8),
-            Some(_) => panic!("there are more texts than a byte has numbers"),
+            Some(place) if place <= u16::MAX as usize => Self(place as u16),
+            Some(_) => panic!("there are more texts than there are numbers"),
             None => panic!("a text is to be written into src/text/catalogue.rs, too"),
         }
     }
 
     /// The text so many places behind this one.
     pub const fn plus(self, count: u8) -> Self {
-        Self(self.0.wrapping_add(count))
+        Self(self.0.wrapping_add(count as u16))
     }
 
     /// As it reads.
@@ -104,7 +104,7 @@ mod tests {
     fn every_text_is_unpacked_as_it_was_written() {
         let mut count = 0;
         for (number, text) in catalogue::all().enumerate() {
-            let unpacked = Text(number as u8).bytes();
+            let unpacked = Text(number as u16).bytes();
             assert_eq!(core::str::from_utf8(unpacked), Ok(text));
             count += 1;
         }

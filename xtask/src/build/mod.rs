@@ -100,7 +100,7 @@ pub enum Role {
 
 impl Role {
     /// All that are in the file when nobody says which.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,
@@ -108,6 +108,10 @@ impl Role {
         Self::Ipxe,
         Self::Ls,
         Self::Check,
+        Self::Mdns,
+        Self::Browse,
+        Self::Resolve,
+        Self::Publish,
     ];
 
     /// As on the command line and in Cargo.toml.
