@@ -47,9 +47,13 @@ pub fn main(args: Args) -> Result<()> {
         bail!("cannot serve {}: it is not a directory", dir.display());
     }
     let program = build::build(Arch::X86_64)?;
-    let port = args
-        .port
-        .unwrap_or_else(|| if is_free(NFS_PORT) { NFS_PORT } else { 0 });
+    let port = match args.port {
+        // What is announced has to be known.
+        Some(0) => free_port()?,
+        Some(port) => port,
+        None if is_free(NFS_PORT) => NFS_PORT,
+        None => free_port()?,
+    };
     let mut export = dir.clone().into_os_string();
     if args.rw {
         let owner = fs::metadata(&dir)?;
@@ -60,7 +64,7 @@ pub fn main(args: Args) -> Result<()> {
         ));
     }
     let mut server = Command::new(&program)
-        .arg("nfs")
+        .arg("serve")
         .arg("--export")
         .arg(&export)
         .args(["-n", &port.to_string()])
@@ -205,6 +209,8 @@ impl Place {
                 "Port {NFS_PORT} is taken: clients learn {port} from the portmapper on port 111."
             ));
         }
+        lines.push("To see it announced (package avahi-utils):".to_owned());
+        lines.push("  avahi-browse -rt _nfs._tcp".to_owned());
         lines.push("Ctrl-C ends it.".to_owned());
         lines.join("\n")
     }
@@ -224,6 +230,12 @@ fn host() -> String {
         Ok(socket.local_addr()?.ip().to_string())
     };
     ask().unwrap_or_else(|_| "127.0.0.1".to_owned())
+}
+
+/// A port that nobody has right now.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("0.0.0.0", 0)).context("there is no free port")?;
+    Ok(listener.local_addr()?.port())
 }
 
 fn is_free(port: u16) -> bool {
