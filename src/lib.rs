@@ -3,7 +3,8 @@
 //! # Bird's eye
 //!
 //! ```text
-//!            role      what the file does, by its first word: nfs, serve, sftp-server, ls, cat, check, mdns
+//!            role      what the file does, by its first word: nfs, serve, sftp-server, ls, cat, check, mdns, browse,
+//!              │         resolve, publish
 //!              │
 //!            drive     the loop: connections, buffers, orders; the supervisor
 //!          ┌───┼────┐
@@ -29,7 +30,8 @@
 //!
 //! Multicast DNS has a loop of its own, `drive::mdns`: each interface is a *link*, with a socket for each family's group and one
 //! for each address, so that nobody has to say where a datagram came in. `engine::mdns` claims names, announces and answers
-//! (`Responder`), and asks and remembers (`Browser`); what is announced, `role::mdns` reads from arguments, files and firmware.
+//! (`Responder`), and asks and remembers (`Browser`); what is announced, `role::mdns` reads from arguments, files and firmware, and
+//! `role::serve` from what is exported.
 //!
 //! # Invariants
 //!

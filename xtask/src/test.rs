@@ -70,13 +70,9 @@ impl Run {
                 "-p",
                 package,
                 "--all-targets",
-                // Of stowaway: what is not in the file unless asked for, too.
+                // Of stowaway: the other program, too.
                 "--features",
-                if package == "stowaway" {
-                    "unpack,mdns"
-                } else {
-                    ""
-                },
+                if package == "stowaway" { "unpack" } else { "" },
                 "--",
                 "-D",
                 "warnings",

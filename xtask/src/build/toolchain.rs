@@ -132,9 +132,8 @@ pub fn unit_tests(arch: Arch) -> Result<Command> {
     }
     let mut cargo = Toolchain::find(arch)?.cargo("test", "-Zbuild-std=std,panic_unwind,test");
     // Tests unwind whatever the profile says; a core built from source must be told, or there would be two of them.
-    // Also of what is not in the file unless asked for.
     cargo
-        .args(["--lib", "--features", "mdns"])
+        .arg("--lib")
         .env("CARGO_PROFILE_DEV_PANIC", "unwind");
     Ok(cargo)
 }
