@@ -4,7 +4,7 @@
 //! datagram came in, and whether it was for all, on hosts that do not say so.
 
 use crate::engine::mdns::{
-    Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, MESSAGE_BYTES_MAX, Meta, To, Transmit,
+    Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, MESSAGE_BYTES_MAX, Meta, Transmit,
 };
 use crate::event::Events;
 use crate::log;
@@ -13,7 +13,7 @@ use crate::sys::heap::Slots;
 use crate::sys::interfaces::{LOOPBACK, MULTICAST, POINT_TO_POINT, RUNNING, UP};
 use crate::sys::multicast::{GROUP_V4, GROUP_V6, PORT};
 use crate::text::Ends as _;
-use crate::text::{Text, text};
+use crate::text::{Text, nth, text};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -29,8 +29,6 @@ const CHANGE_COUNT_MAX: usize = 1024;
 const SOCKET_COUNT_MAX: usize = 18;
 /// The token of what tells of changes; those of sockets are below.
 const CHANGES: Token = (LINK_COUNT_MAX * SOCKET_COUNT_MAX) as Token;
-/// The groups come first.
-const GROUP_COUNT: usize = 2;
 
 /// A socket of a link.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +41,9 @@ struct Door {
 
 /// What is open on a link.
 #[derive(Debug, Default)]
+#[repr(C)]
 struct Open {
-    /// The interface's number and name; the number 0 is nobody's.
+    /// The interface's number; 0 is nobody's.
     index: u32,
     link: Link,
     doors: heapless::Vec<Door, SOCKET_COUNT_MAX>,
@@ -59,15 +58,19 @@ pub struct Choice<'a> {
 
 impl Choice<'_> {
     fn takes(&self, interface: &Interface) -> bool {
-        let name = interface.name.split(|byte| *byte == 0).next();
         if !interface.has(UP | RUNNING) {
             return false;
         }
         if self.names.is_empty() {
             return interface.has(MULTICAST) && interface.flags & (LOOPBACK | POINT_TO_POINT) == 0;
         }
-        self.names.iter().any(|wanted| Some(*wanted) == name)
+        self.names.contains(&name(interface))
     }
+}
+
+/// What an interface is called.
+fn name(interface: &Interface) -> &[u8] {
+    nth(&interface.name, 0, 0)
 }
 
 /// What speaks on links: a responder, or a browser.
@@ -106,8 +109,8 @@ pub struct Mdns<'a> {
     rx: Slots<u8>,
     tx: Slots<u8>,
     events: Events,
-    /// It was told that an interface cannot be served.
-    has_complained: bool,
+    /// It was told that an interface cannot be served; and that there are too many.
+    has_complained: [bool; 2],
 }
 
 impl<'a> Mdns<'a> {
@@ -124,14 +127,15 @@ impl<'a> Mdns<'a> {
             net,
             speaker,
             choice,
-            open: Default::default(),
+            // One by one: the library's way is written out eight times.
+            open: core::array::from_fn(|_| Open::default()),
             changes,
             look_at: now,
             now,
             rx: Slots::zeroed(MESSAGE_BYTES_MAX),
             tx: Slots::zeroed(MESSAGE_BYTES),
             events,
-            has_complained: false,
+            has_complained: [false; 2],
         }
     }
 
@@ -194,8 +198,8 @@ impl<'a> Mdns<'a> {
         };
         for id in 0..LINK_COUNT_MAX {
             let index = self.open.get(id).map_or(0, |open| open.index);
-            let mut same = interfaces.iter().filter(|other| other.index == index);
-            if index != 0 && !same.any(|interface| self.choice.takes(interface)) {
+            let is_its = |other: &Interface| other.index == index && self.choice.takes(other);
+            if index != 0 && !interfaces.iter().any(is_its) {
                 self.close(id);
             }
         }
@@ -208,100 +212,99 @@ impl<'a> Mdns<'a> {
 
     /// Opens an interface, or opens it anew when its addresses are others than before.
     fn take_interface(&mut self, interface: &Interface) {
-        let is_its = |open: &Open| open.index == interface.index;
-        let known = self.open.iter().position(is_its);
-        let free = || self.open.iter().position(|open| open.index == 0);
-        let Some(id) = known.or_else(free) else {
-            return;
+        let place = |index: u32| self.open.iter().position(|open| open.index == index);
+        let Some(id) = place(interface.index).or_else(|| place(0)) else {
+            return self.complain(1, interface, text!("there are too many interfaces"));
         };
         let Some(open) = self.open.get(id) else {
             return;
         };
-        let mut link = Link {
-            addresses: interface.addresses.clone(),
-            mtu: interface.mtu,
-            shares_port: open.link.shares_port,
-        };
-        if known.is_some() && open.link == link {
+        let is_same = open.link.addresses == interface.addresses && open.link.mtu == interface.mtu;
+        if open.index != 0 && is_same {
             return;
         }
         self.close_doors(id);
-        self.open_doors(id, interface, &mut link);
-        let has_doors = self.open.get(id).is_some_and(|open| !open.doors.is_empty());
-        if !has_doors {
-            return self.close(id);
-        }
-        log::info!("link {=usize} is interface {=u32}", id, interface.index);
-        let name = interface.name.split(|byte| *byte == 0).next();
-        let name = name.unwrap_or_default();
-        if !self.speaker.set_link(self.now, id as LinkId, &link, name) {
-            let what = text!("there are too many addresses on");
-            self.events.tell(what, name, Text::NOTHING);
-        }
-        if let Some(open) = self.open.get_mut(id) {
-            (open.index, open.link) = (interface.index, link);
-        }
-    }
-
-    fn open_doors(&mut self, id: usize, interface: &Interface, link: &mut Link) {
+        let refusal = self.open_doors(id, interface);
         let Some(open) = self.open.get_mut(id) else {
             return;
         };
-        let base = (id * SOCKET_COUNT_MAX) as Token;
-        let mut error = None;
-        for is_v4 in [true, false] {
-            let mut addresses = link.addresses.iter();
-            let Some((own, _)) = addresses.find(|(own, _)| own.is_ipv4() == is_v4) else {
-                continue;
-            };
-            match self
-                .net
-                .join(interface.index, *own, base + open.doors.len() as Token)
-            {
-                Ok(joined) => {
-                    let cast = if joined.alone {
-                        Cast::Multicast
-                    } else {
-                        Cast::Unknown
-                    };
-                    let _ = open.doors.push(Door {
-                        socket: joined.socket,
-                        own: *own,
-                        cast,
-                    });
-                }
-                Err(why) => error = Some(why),
-            }
-        }
-        link.shares_port = false;
         if open.doors.is_empty() {
-            let name = interface.name.split(|byte| *byte == 0).next();
-            let why = match error {
-                Some(NetError::InUse) => text!("another program has port 5353 for itself"),
+            self.close(id);
+            let why = match refusal {
+                NetError::InUse => text!("another program has port 5353 for itself"),
                 _ => text!("the host refuses multicast there"),
             };
-            let what = text!("cannot take part in multicast DNS on");
-            // It is tried again whenever interfaces are looked at.
-            if !core::mem::replace(&mut self.has_complained, true) {
-                self.events.tell(what, name.unwrap_or_default(), why);
-            }
-            return;
+            return self.complain(0, interface, why);
         }
-        self.has_complained = false;
-        for (own, _) in &link.addresses {
-            let token = base + open.doors.len() as Token;
-            match self.net.claim(interface.index, *own, token) {
-                Ok(socket) => {
-                    let _ = open.doors.push(Door {
-                        socket,
-                        own: *own,
-                        cast: Cast::Unicast,
-                    });
+        log::info!("link {=usize} is interface {=u32}", id, interface.index);
+        open.index = interface.index;
+        self.has_complained[0] = false;
+        let name = name(interface);
+        if !self
+            .speaker
+            .set_link(self.now, id as LinkId, &open.link, name)
+        {
+            let what = text!("there are too many addresses on");
+            self.events.tell(what, name, Text::NOTHING);
+        }
+    }
+
+    /// Says once that an interface cannot be served. It is tried again whenever interfaces are looked at.
+    fn complain(&mut self, which: usize, interface: &Interface, why: Text) {
+        let what = text!("cannot take part in multicast DNS on");
+        if let Some(has_complained @ false) = self.has_complained.get_mut(which) {
+            *has_complained = true;
+            self.events.tell(what, name(interface), why);
+        }
+    }
+
+    /// Opens all sockets of an interface; why one could not be.
+    fn open_doors(&mut self, id: usize, interface: &Interface) -> NetError {
+        let mut error = NetError::InUse;
+        let Some(open) = self.open.get_mut(id) else {
+            return error;
+        };
+        open.link = Link {
+            addresses: interface.addresses.clone(),
+            mtu: interface.mtu,
+            shares_port: false,
+        };
+        let base = (id * SOCKET_COUNT_MAX) as Token;
+        // The groups first, each by one address of its family.
+        for is_claim in [false, true] {
+            for (own, _) in &interface.addresses {
+                let is_known = |door: &Door| door.own.is_ipv4() == own.is_ipv4();
+                if open.doors.is_empty() && is_claim || !is_claim && open.doors.iter().any(is_known)
+                {
+                    continue;
                 }
-                // Then what is sent to us alone may reach somebody else.
-                Err(_) => link.shares_port = true,
+                let token = base + open.doors.len() as Token;
+                let opened = if is_claim {
+                    let claimed = self.net.claim(interface.index, *own, token);
+                    claimed.map(|socket| (socket, Cast::Unicast))
+                } else {
+                    let joined = self.net.join(interface.index, *own, token);
+                    let cast = |alone| {
+                        if alone {
+                            Cast::Multicast
+                        } else {
+                            Cast::Unknown
+                        }
+                    };
+                    joined.map(|joined| (joined.socket, cast(joined.alone)))
+                };
+                match opened {
+                    Ok((socket, cast)) => {
+                        let own = *own;
+                        let _ = open.doors.push(Door { socket, own, cast });
+                    }
+                    // Then what is sent to us alone may reach somebody else.
+                    Err(_) if is_claim => open.link.shares_port = true,
+                    Err(why) => error = why,
+                }
             }
         }
+        error
     }
 
     fn close_doors(&mut self, id: usize) {
@@ -370,14 +373,9 @@ impl<'a> Mdns<'a> {
 
     /// Sends all there is to say now.
     fn send_all(&mut self) {
-        while let Some(Transmit { link, to, len }) =
-            self.speaker.poll_transmit(self.now, &mut self.tx)
+        while let Some(Transmit { link, len }) = self.speaker.poll_transmit(self.now, &mut self.tx)
         {
-            let id = usize::from(link);
-            match to {
-                To::One(to) => self.send_to(id, to, len),
-                To::Everybody => self.send_to_groups(id, len),
-            }
+            self.send_to_groups(usize::from(link), len);
         }
     }
 
@@ -385,7 +383,7 @@ impl<'a> Mdns<'a> {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        for door in open.doors.iter().take(GROUP_COUNT) {
+        for door in &open.doors {
             if door.cast == Cast::Unicast {
                 continue;
             }

@@ -264,6 +264,7 @@ const MDNS: &[&str] = &[
     "there are too many addresses on",
     "cannot take part in multicast DNS on",
     "another program has port 5353 for itself",
+    "there are too many interfaces",
     "the host refuses multicast there",
     // Events.
     "announced",

@@ -48,22 +48,12 @@ pub struct Meta {
     pub cast: Cast,
 }
 
-/// To whom a message goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum To {
-    /// Everybody on the link, in each family that it speaks.
-    Everybody,
-    /// This one alone.
-    One(SocketAddr),
-}
-
-/// An envelope; the bytes are in the buffer that the caller lent.
+/// An envelope of what goes to everybody on a link, in each family that it speaks; the bytes are in the buffer that the caller
+/// lent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
     /// Where it is sent.
     pub link: LinkId,
-    /// To whom.
-    pub to: To,
     /// Bytes.
     pub len: usize,
 }

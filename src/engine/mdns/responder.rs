@@ -9,7 +9,7 @@ use super::names::NameId;
 use super::on_link::{NEVER, OnLink, Phase, State, Tick, earlier, is_due, later};
 use super::query::Deferral;
 use super::zone::{Full, Manner, RecordId, Zone};
-use super::{Meta, Random, To, Transmit};
+use super::{Meta, Random, Transmit};
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, REVERSE_BYTES_MAX, reverse};
 use core::net::IpAddr;
@@ -265,7 +265,6 @@ impl Responder {
             if let Some(len) = sent {
                 return Some(Transmit {
                     link: link as LinkId,
-                    to: To::Everybody,
                     len,
                 });
             }

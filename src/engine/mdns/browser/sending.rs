@@ -1,6 +1,6 @@
 //! Questions on their way: as many in one message as are due, and with them what is known. RFC 6762 sections 5.3, 5.4, 7.1, 7.2.
 
-use super::super::{LinkId, MESSAGE_BYTES, To, Transmit};
+use super::super::{LinkId, MESSAGE_BYTES, Transmit};
 use super::questions::why;
 use super::{Browser, Facing};
 use crate::time::Instant;
@@ -58,7 +58,6 @@ impl Browser {
         // Where what is known did not fit into a message of its own, there is nothing more to say.
         (!writer.is_empty()).then(|| Transmit {
             link,
-            to: To::Everybody,
             len: writer.finish(),
         })
     }
