@@ -100,7 +100,7 @@ pub struct Mdns<'a> {
     net: &'a mut dyn Links,
     speaker: &'a mut dyn Speaker,
     choice: Choice<'a>,
-    open: [Open; LINK_COUNT_MAX],
+    open: Slots<Open>,
     /// What tells of changes, if the host does.
     changes: Option<Socket>,
     /// When interfaces are looked at.
@@ -123,12 +123,13 @@ impl<'a> Mdns<'a> {
         now: Instant,
     ) -> Self {
         let changes = net.changes(CHANGES).ok();
+        let mut open = Slots::new(LINK_COUNT_MAX);
+        while open.push(Open::default()).is_some() {}
         Self {
             net,
             speaker,
             choice,
-            // One by one: the library's way is written out eight times.
-            open: core::array::from_fn(|_| Open::default()),
+            open,
             changes,
             look_at: now,
             now,
@@ -152,6 +153,7 @@ impl<'a> Mdns<'a> {
         true
     }
 
+    #[inline(never)]
     fn turn(&mut self, ready: &mut Ready) -> bool {
         if self.look_at <= self.now {
             self.look();

@@ -30,16 +30,24 @@ impl Link {
     }
 
     /// Whether `address` is on the link, as far as addresses tell.
-    #[inline(never)]
     pub fn reaches(&self, address: IpAddr) -> bool {
-        self.addresses
-            .iter()
-            .any(|(own, bits)| shares(own, &address, *bits))
+        self.leads_to(&address)
     }
 
     /// Whether `address` is ours.
     pub fn owns(&self, address: IpAddr) -> bool {
-        self.addresses.iter().any(|(own, _)| is_same(own, &address))
+        self.has(&address)
+    }
+
+    #[inline(never)]
+    pub(super) fn leads_to(&self, address: &IpAddr) -> bool {
+        let mut own = self.addresses.iter();
+        own.any(|(own, bits)| shares(own, address, *bits))
+    }
+
+    #[inline(never)]
+    pub(super) fn has(&self, address: &IpAddr) -> bool {
+        self.addresses.iter().any(|(own, _)| is_same(own, address))
     }
 }
 

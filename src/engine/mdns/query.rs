@@ -59,16 +59,17 @@ impl Responder {
         &mut self,
         now: Tick,
         meta: &Meta,
+        from: &IpAddr,
         message: &Message<'_>,
         out: &mut [u8],
     ) -> Option<usize> {
         let is_legacy = meta.from.port() != PORT;
         let is_direct = is_legacy || meta.cast == Cast::Unicast;
-        let deferral = self.deferral(meta);
+        let deferral = self.deferral(meta, from);
         let (zone, link) = (&self.zone, usize::from(meta.link));
         let on = self.links.get_mut(link)?;
         // Nobody beyond the link is answered by a larger message than he sent, and perhaps to somebody else.
-        if (is_direct || meta.cast == Cast::Unknown) && !on.link.reaches(meta.from.ip()) {
+        if (is_direct || meta.cast == Cast::Unknown) && !on.link.leads_to(from) {
             return None;
         }
         let is_probe = message.has(Section::Authority);
@@ -109,7 +110,7 @@ impl Responder {
         };
         if manner.is_truncated {
             manner.delay = self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS);
-            manner.wanted_by = self.defer(now, meta, deferral);
+            manner.wanted_by = self.defer(now, meta, from, deferral);
         } else if on.asks_for_shared(zone) {
             manner.delay = self.random.ms(SHARED_MS, SHARED_RANGE_MS);
         }
@@ -121,11 +122,9 @@ impl Responder {
     }
 
     /// The number of who sends known answers in several messages, or [`MANY`].
-    fn deferral(&self, meta: &Meta) -> u8 {
+    fn deferral(&self, meta: &Meta, from: &IpAddr) -> u8 {
         self.number_of(&|other| {
-            other.link == meta.link
-                && other.port == meta.from.port()
-                && is_same(&other.from, &meta.from.ip())
+            other.link == meta.link && other.port == meta.from.port() && is_same(&other.from, from)
         })
     }
 
@@ -135,7 +134,7 @@ impl Responder {
     }
 
     /// Waits for more known answers of this one, who may be known; what his questions are marked with.
-    fn defer(&mut self, now: Tick, meta: &Meta, known: u8) -> u8 {
+    fn defer(&mut self, now: Tick, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
         let mut number = known;
         if number == MANY {
             // Who was answered is forgotten.
@@ -143,7 +142,7 @@ impl Responder {
         }
         if let Some(place) = self.deferrals.get_mut(usize::from(number).wrapping_sub(1)) {
             *place = Deferral {
-                from: meta.from.ip(),
+                from: *from,
                 port: meta.from.port(),
                 link: meta.link,
                 end: later(now, TRUNCATED_MS_MAX),

@@ -168,7 +168,7 @@ impl Responder {
         let was = core::mem::replace(&mut on.link, link.clone());
         let bit = on.bit;
         for (address, _) in &was.addresses {
-            if !link.owns(*address) {
+            if !link.has(address) {
                 self.remove_address(bit, address, now);
             }
         }
@@ -241,11 +241,12 @@ impl Responder {
         if meta.from.port() == 0 || self.leaves || !on.link.is_up() {
             return None;
         }
+        let from = meta.from.ip();
         if message.is_response()? {
-            self.response(now, &meta, &message);
+            self.response(now, &meta, &from, &message);
             None
         } else {
-            self.query(now, &meta, &message, out)
+            self.query(now, &meta, &from, &message, out)
         }
     }
 

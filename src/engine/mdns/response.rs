@@ -7,24 +7,27 @@ use super::responder::Responder;
 use super::zone::{Manner, Zone};
 use super::{Cast, Meta};
 use crate::wire::dns::{Message, PORT, Record, Section, kind};
+use core::net::IpAddr;
 
 impl Responder {
     /// Takes a response.
-    pub(super) fn response(&mut self, now: Tick, meta: &Meta, message: &Message<'_>) {
+    pub(super) fn response(
+        &mut self,
+        now: Tick,
+        meta: &Meta,
+        from: &IpAddr,
+        message: &Message<'_>,
+    ) {
         // Who says that we have nothing else may be ourselves, on another link.
-        let from = meta.from.ip();
-        let from_us = self.links.iter().any(|on| on.link.owns(from));
+        let from_us = self.links.iter().any(|on| on.link.has(from));
         let link = usize::from(meta.link);
         let Some(on) = self.links.get(link) else {
             return;
         };
         // What was sent to us alone was asked for, or it is nothing.
         let was_asked = on.unicast_until != NEVER && !is_due(on.unicast_until, now);
-        let is_heard = match meta.cast {
-            Cast::Multicast => true,
-            Cast::Unicast => was_asked && on.link.reaches(from),
-            Cast::Unknown => on.link.reaches(from),
-        };
+        let is_heard = meta.cast == Cast::Multicast
+            || (on.link.leads_to(from) && (was_asked || meta.cast == Cast::Unknown));
         if meta.from.port() != PORT || !is_heard {
             return;
         }

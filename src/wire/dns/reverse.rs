@@ -1,5 +1,6 @@
 //! The name in reverse of an address. RFC 1035 section 3.5, RFC 3596 section 2.5.
 
+use super::super::Writer;
 use super::escape::decimal;
 use core::net::IpAddr;
 
@@ -9,24 +10,17 @@ pub const REVERSE_BYTES_MAX: usize = 64 + 4 + 5 + 1;
 /// Writes the name under which the name of an address is found; how many bytes that are.
 #[inline(never)]
 pub fn reverse(address: IpAddr, room: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
-    let mut len = 0usize;
-    let mut put = |bytes: &[u8]| {
-        let end = len.wrapping_add(bytes.len());
-        if let Some(place) = room.get_mut(len..end) {
-            place.copy_from_slice(bytes);
-            len = end;
-        }
-    };
+    let mut out = Writer::new(room);
     match address {
         IpAddr::V4(address) => {
             for byte in address.octets().iter().rev() {
                 let digits = decimal(*byte);
-                let zeros = digits.iter().take(2).take_while(|digit| **digit == b'0');
-                let digits = digits.get(zeros.count()..).unwrap_or_default();
-                put(&[digits.len() as u8]);
-                put(digits);
+                let zeros = usize::from(*byte < 10).wrapping_add(usize::from(*byte < 100));
+                let digits = digits.get(zeros..).unwrap_or_default();
+                out.put(&[digits.len() as u8]);
+                out.put(digits);
             }
-            put(b"\x07in-addr");
+            out.put(b"\x07in-addr");
         }
         IpAddr::V6(address) => {
             for byte in address.octets().iter().rev() {
@@ -36,14 +30,14 @@ pub fn reverse(address: IpAddr, room: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
                     } else {
                         b'a'.wrapping_sub(10)
                     };
-                    put(&[1, digit.wrapping_add(zero)]);
+                    out.put(&[1, digit.wrapping_add(zero)]);
                 }
             }
-            put(b"\x03ip6");
+            out.put(b"\x03ip6");
         }
     }
-    put(b"\x04arpa\0");
-    len
+    out.put(b"\x04arpa\0");
+    out.position()
 }
 
 #[cfg(test)]
