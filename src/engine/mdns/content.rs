@@ -80,6 +80,7 @@ impl Zone {
     }
 
     /// Bytes that a probe for a name takes at most.
+    #[inline(never)]
     pub(super) fn wish_bytes(&self, name: NameId, link: u8) -> usize {
         let mut room = [0; MESSAGE_BYTES];
         let mut writer = Writer::new(&mut room, 0, 0);

@@ -109,10 +109,10 @@ impl OnLink {
         let mut said = Said::new();
         for (_, own) in zone.of(name) {
             if own.is_held(self.bit) {
-                let begin = writer.len();
+                let begin = writer.len() as u16;
                 writer.word(own.kind);
                 zone.write_data(&mut writer, own, self.bit, false);
-                let _ = said.push((true, begin, writer.len()));
+                let _ = said.push((true, begin, writer.len() as u16));
             }
         }
         let mut are_ours = true;
@@ -123,10 +123,10 @@ impl OnLink {
             {
                 // On whatever link: it may have come back through another one.
                 are_ours &= zone.of(name).any(|(_, own)| zone.says(own, &record));
-                let begin = writer.len();
+                let begin = writer.len() as u16;
                 writer.word(record.kind);
                 record.flat().for_each(|piece| writer.put(piece));
-                let _ = said.push((false, begin, writer.len()));
+                let _ = said.push((false, begin, writer.len() as u16));
             }
         }
         writer.finish();
@@ -137,7 +137,7 @@ impl OnLink {
 }
 
 /// Whether it is ours, and from where to where it stands: a kind, and what is said.
-type Said = heapless::Vec<(bool, usize, usize), TIE_RECORD_COUNT>;
+type Said = heapless::Vec<(bool, u16, u16), TIE_RECORD_COUNT>;
 
 /// Whether what we say is lexicographically earlier than what they say, each in order.
 fn is_less(bytes: &[u8], said: &Said) -> bool {
@@ -157,7 +157,7 @@ fn is_less(bytes: &[u8], said: &Said) -> bool {
 fn next<'a>(bytes: &'a [u8], said: &Said, are_ours: bool, last: &[u8]) -> &'a [u8] {
     let mut found: &[u8] = &[];
     for (is_ours, begin, end) in said {
-        let one = bytes.head(*end).tail(*begin);
+        let one = bytes.head((*end).into()).tail((*begin).into());
         if *is_ours == are_ours
             && one.cmp(last) == Ordering::Greater
             && (found.is_empty() || one.cmp(found) == Ordering::Less)
