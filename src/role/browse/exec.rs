@@ -11,6 +11,7 @@ use crate::sys::files::{self, File};
 use crate::sys::process::{self, Child};
 use crate::text::{Ends as _, Text, parts, text};
 use crate::time::{Duration, Instant};
+use crate::wire::label::is_like;
 use crate::wire::txt;
 use core::ffi::CStr;
 use rustix::fd::{AsRawFd as _, RawFd};
@@ -141,7 +142,7 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
         // Of the same key the first counts. RFC 6763 section 6.4.
         let (before, this) = (out.bytes().head(begun), out.bytes().tail(begun));
         let mut before = parts(before, 0);
-        let is_there = before.any(|other| this.eq_ignore_ascii_case(other.head(this.len())));
+        let is_there = before.any(|other| is_like(this, other.head(this.len())));
         if is_there || count == KEY_COUNT_MAX {
             out.cut(begun);
             continue;

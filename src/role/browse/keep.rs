@@ -15,6 +15,7 @@ use crate::sys::named::{read_at, sync, write_at};
 use crate::sys::{self, Errno, heap};
 use crate::text::{Ends as _, nth, parts, text};
 use crate::time::{Duration, Instant};
+use crate::wire::label::is_like;
 use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, FileType, OFlags};
@@ -88,7 +89,7 @@ fn start(line: &[u8], field: usize) -> usize {
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let fields = [field::INTERFACE, field::NAME, field::KIND];
     let mut fields = fields.into_iter();
-    fields.all(|field| get(one, field).eq_ignore_ascii_case(get(other, field)))
+    fields.all(|field| is_like(get(one, field), get(other, field)))
 }
 
 /// Whether a line has the form of ours.
@@ -285,7 +286,7 @@ impl Keep {
             let mut time = [0; TIME_BYTES];
             write_time(&mut time);
             out.put(&time).byte(b';');
-            let is_path = |text: &&[u8]| text.head(5).eq_ignore_ascii_case(b"path=");
+            let is_path = |text: &&[u8]| is_like(text.head(5), b"path=");
             if let Some(path) = strings(event.txt).find(is_path) {
                 out.byte(b'"');
                 put_plain(out, path);
@@ -327,7 +328,7 @@ impl Keep {
     /// All who are there have answered: those who have not are printed, if they are of this type; the empty one is all.
     pub(super) fn tell_lost(&self, form: Form, out: &mut Out, links: &Links, kind: &[u8]) {
         for (_, line) in self.all() {
-            let is_asked = kind.is_empty() || get(line, field::KIND).eq_ignore_ascii_case(kind);
+            let is_asked = kind.is_empty() || is_like(get(line, field::KIND), kind);
             if is_asked && line.first() == Some(&LOST) && links.has(get(line, field::INTERFACE)) {
                 write_lost(form, out, line);
                 out.end();
@@ -435,26 +436,23 @@ pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
 }
 
 /// A time as year, month, day, hours, minutes, seconds.
+#[inline(never)]
 pub(super) fn put_date(out: &mut Out, time: &[u8]) {
     let secs = time.iter().fold(0u64, |number, digit| {
         number * 10 + u64::from(digit.wrapping_sub(b'0') % 10)
     });
-    let (mut days, rest) = ((secs / 86_400) as u32, (secs % 86_400) as u32);
-    let is_leap = |year: u32| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let mut year = 1970;
-    while days >= 365 + u32::from(is_leap(year)) {
-        days -= 365 + u32::from(is_leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for len in [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        let len = len + u32::from(month == 2 && is_leap(year));
-        if days < len {
-            break;
-        }
-        days -= len;
-        month += 1;
-    }
+    // Days from March of the year 1600. Years begin in March here, so that a leap day is the last of its year.
+    let (days, rest) = ((secs / 86_400) as u32 + 135_080, (secs % 86_400) as u32);
+    // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.
+    let quarters = days << 2 | 3;
+    let century = quarters / 146_097;
+    let quarters = (quarters % 146_097) | 3;
+    // From March on, months have 30.6 days; the rest rounds as it must.
+    let fifths = quarters % 1461 / 4 * 5 + 2;
+    let (month, days) = (fifths / 153, fifths % 153 / 5);
+    let is_next = u32::from(month >= 10);
+    let year = 1600 + century * 100 + quarters / 1461 + is_next;
+    let month = month + 3 - 12 * is_next;
     let numbers = [
         year % 100,
         month,

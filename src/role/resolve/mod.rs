@@ -12,6 +12,7 @@ use crate::sys::start::Args;
 use crate::text::{Ends as _, Text, text};
 use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name, REVERSE_BYTES_MAX, reverse};
+use crate::wire::label::is_like;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
@@ -78,7 +79,7 @@ impl Sought {
         parse(self.text, &mut self.name)?;
         let mut labels = Name::of(&self.name).labels();
         let last = labels.by_ref().skip(1).last();
-        last?.eq_ignore_ascii_case(b"local").then_some(())
+        is_like(last?, b"local").then_some(())
     }
 }
 

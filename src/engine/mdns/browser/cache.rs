@@ -196,15 +196,19 @@ impl Cache {
         name: NameId,
         target: NameId,
     ) -> Option<usize> {
-        let is_it = |(_, entry): &(usize, &Entry)| {
-            (entry.kind, entry.target) == (record.kind, target) && self.says(entry, record)
-        };
-        let alone = self.all_of(name, NameId::ROOT, link).find(is_it);
-        let found = match record.kind {
-            kind::PTR => alone.or_else(|| self.all_of(name, target, link).find(is_it)),
-            _ => alone,
-        };
-        found.map(|(at, _)| at)
+        // PTR may be in either list.
+        let mut list = NameId::ROOT;
+        loop {
+            for (at, entry) in self.all_of(name, list, link) {
+                if (entry.kind, entry.target) == (record.kind, target) && self.says(entry, record) {
+                    return Some(at);
+                }
+            }
+            if record.kind != kind::PTR || list == target {
+                return None;
+            }
+            list = target;
+        }
     }
 
     /// Whether we know what a message says, and would say so ourselves.

@@ -8,6 +8,7 @@ use super::questions::{Question, why};
 use super::{ALL, Browser, Goal};
 use crate::time::Instant;
 use crate::wire::dns::kind;
+use crate::wire::label::is_like;
 
 impl Browser {
     /// Marks what is wanted of records and questions; adds questions that are missing, and takes away the others.
@@ -129,8 +130,7 @@ impl Browser {
         let names = &self.cache.names;
         let (of, sub) = (names.parent(entry.target), names.parent(entry.name));
         entry.target != NameId::ROOT
-            && (of == entry.name
-                || (names.label(sub).eq_ignore_ascii_case(b"_sub") && names.parent(sub) == of))
+            && (of == entry.name || (is_like(names.label(sub), b"_sub") && names.parent(sub) == of))
     }
 
     /// Whether a PTR record leads to a type, in the domain that was asked for.
