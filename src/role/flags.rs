@@ -6,6 +6,16 @@ use crate::sys::start::Args;
 use crate::text::{Ends as _, Text, place_in, text};
 use core::ffi::CStr;
 
+/// Whether any role has flags of one letter.
+const HAS_LETTERS: bool = cfg!(any(
+    feature = "nfs",
+    feature = "sftp-server",
+    feature = "check",
+    feature = "browse",
+    feature = "resolve",
+    feature = "publish"
+));
+
 /// What a role understands.
 pub(super) struct Flags {
     /// All of them, with spaces between; those of one letter without their dash. The place among them is a flag's number.
@@ -54,7 +64,7 @@ impl Flags {
                     len = end.unwrap_or(0);
                 }
                 // Letters, the last of which may have its value behind it.
-                [b'-', letters @ ..] => (rest, len) = (letters, 1),
+                [b'-', letters @ ..] if HAS_LETTERS => (rest, len) = (letters, 1),
                 _ => {}
             }
             loop {
@@ -75,17 +85,17 @@ impl Flags {
                 if place >= flags.bare_count {
                     value = match behind {
                         [0] => args.next().unwrap_or_default(),
-                        [b'=', value @ ..] if len > 1 => sys::c_str(value),
+                        [b'=', value @ ..] if !HAS_LETTERS || len > 1 => sys::c_str(value),
                         _ => sys::c_str(behind),
                     };
                     rest = b"";
                 }
                 if set(before + place, value).is_none() {
-                    let about = if len > 1 { name } else { about };
+                    let about = if HAS_LETTERS && len == 1 { about } else { name };
                     let why = flags.wanted.plus((place - flags.bare_count) as u8);
                     return Err(refuse(about, value.to_bytes(), why));
                 }
-                if len > 1 || rest.len() <= 1 {
+                if !HAS_LETTERS || len > 1 || rest.len() <= 1 {
                     break;
                 }
             }

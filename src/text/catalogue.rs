@@ -3,10 +3,11 @@
 //! Texts that are of one kind stand together: what was met before takes least room.
 
 /// Whether the file has them, and the texts.
-const GROUPS: [(bool, &[&str]); 20] = [
+const GROUPS: [(bool, &[&str]); 21] = [
     (true, &[""]),
     (cfg!(feature = "sftp-server"), SFTP),
     (true, ALWAYS),
+    (cfg!(any(feature = "nfs", feature = "sftp-server")), CLIENTS),
     (cfg!(feature = "sftp-server"), SFTP_SERVER),
     (cfg!(feature = "nfs"), NFS),
     (cfg!(feature = "serve"), SERVE),
@@ -83,7 +84,10 @@ const ALWAYS: &[&str] = &[
     "no descriptor is left; raise the limit (ulimit -n)",
     "the disk failed; see the kernel's log",
     "the host refuses; see that it is an ordinary local file or directory",
-    // Events.
+];
+
+/// Events of those who have clients.
+const CLIENTS: &[&str] = &[
     "listening on",
     " (and ",
     " like it before)",

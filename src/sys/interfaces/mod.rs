@@ -68,9 +68,13 @@ impl Interface {
         }
     }
 
+    #[inline(never)]
     fn set_hardware(&mut self, bytes: &[u8]) {
-        let bytes = bytes.try_into().ok();
-        self.hardware = bytes.filter(|bytes| *bytes != [0; 6]);
+        if let Ok(bytes) = bytes.try_into()
+            && bytes != [0; 6]
+        {
+            self.hardware = Some(bytes);
+        }
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
         // Of several addresses with one name, the mask of this one is asked for.
         let mut request = *entry;
         let prefix_len = if request.ask(socket, GET_MASK) {
-            request.value[1].count_ones() as u8
+            u32::from_ne_bytes(request.value[1].to_be_bytes()).leading_ones() as u8
         } else {
             32
         };
@@ -149,34 +149,34 @@ pub(super) fn list_in_file(out: &mut Interfaces) -> bool {
 /// Reads lines of address, index, bits of the network, reach and flags, all in hexadecimal, and a name. Whether there is one.
 pub(super) fn read_lines(text: &[u8], out: &mut Interfaces) -> bool {
     let mut any = false;
-    for mut line in text.split_inclusive(|byte| *byte == b'\n') {
-        let mut next = || take_number(&mut line);
-        if let (Some(address), Some(index), Some(prefix_len), Some(_), Some(flags)) =
-            (next(), next(), next(), next(), next())
-        {
-            any = true;
-            if is_usable(flags as u32) {
-                let address = IpAddr::V6(Ipv6Addr::from_bits(address));
-                add(out, index as u32, address, prefix_len as u8);
+    let (mut numbers, mut count, mut is_number) = ([0_u128; 5], 0, false);
+    for byte in text {
+        let digit = char::from(*byte).to_digit(16);
+        match (byte, digit, numbers.get_mut(count)) {
+            (b'\n', ..) => (numbers, count, is_number) = ([0; _], 0, false),
+            (_, Some(digit), Some(number)) => {
+                *number = *number << 4 | u128::from(digit);
+                is_number = true;
             }
+            (b' ', _, Some(_)) if is_number => {
+                is_number = false;
+                count += 1;
+                let [address, index, prefix_len, _, flags] = numbers;
+                if count < numbers.len() {
+                    continue;
+                }
+                any = true;
+                if is_usable(flags as u32) {
+                    let address = IpAddr::V6(Ipv6Addr::from_bits(address));
+                    add(out, index as u32, address, prefix_len as u8);
+                }
+            }
+            (b' ', ..) => {}
+            // No number: the rest of the line means nothing.
+            _ => count = numbers.len(),
         }
     }
     any
-}
-
-/// Takes a number and the spaces before and behind it. `None`: there is none.
-fn take_number(rest: &mut &[u8]) -> Option<u128> {
-    *rest = rest.trim_ascii_start();
-    let mut number = None;
-    while let [digit, behind @ ..] = *rest {
-        *rest = behind;
-        let digit = match *digit {
-            b' ' => return number,
-            digit => char::from(digit).to_digit(16)?,
-        };
-        number = Some(number.unwrap_or(0) << 4 | u128::from(digit));
-    }
-    None
 }
 
 /// Finds addresses of version 6 by asking from which one the kernel would send: the link's own, and one that reaches farther.
