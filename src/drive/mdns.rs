@@ -29,6 +29,8 @@ const CHANGE_COUNT_MAX: usize = 1024;
 const SOCKET_COUNT_MAX: usize = 18;
 /// The token of what tells of changes; those of sockets are below.
 const CHANGES: Token = (LINK_COUNT_MAX * SOCKET_COUNT_MAX) as Token;
+/// The token of a file by which the speaker is called.
+pub const CALL: Token = CHANGES + 1;
 
 /// A socket of a link.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +93,8 @@ pub trait Speaker {
     fn poll_at(&self) -> Instant;
     /// A turn is over: says what happened. False: it has done what it was to do.
     fn tell(&mut self, now: Instant) -> bool;
+    /// What is watched as [`CALL`] can be read from.
+    fn hear(&mut self, _now: Instant) {}
     /// Has everything said that is to be said before the end.
     fn leave(&mut self, now: Instant);
 }
@@ -169,6 +173,8 @@ impl<'a> Mdns<'a> {
         for token in &ready.tokens {
             if *token == CHANGES {
                 self.take_changes();
+            } else if *token == CALL {
+                self.speaker.hear(self.now);
             } else {
                 self.take_datagrams(*token as usize);
             }
@@ -181,7 +187,9 @@ impl<'a> Mdns<'a> {
         if let Some(socket) = self.changes {
             // That there were more than it could hold is also one.
             for _ in 0..CHANGE_COUNT_MAX {
-                if let Err(NetError::WouldBlock | NetError::Gone) = self.net.recv(socket, &mut []) {
+                if let Err(NetError::WouldBlock | NetError::Gone) =
+                    self.net.recv_from(socket, &mut [])
+                {
                     break;
                 }
             }

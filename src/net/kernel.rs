@@ -15,8 +15,14 @@ use core::net::{IpAddr, SocketAddr};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
+/// Whether there are connections, of which there may be many. Without them poll does as well, and is smaller.
+const HAS_MANY: bool = cfg!(any(feature = "nfs", feature = "sftp-server"));
 /// Sockets that may be open: connections, and those that are not.
-const SOCKET_COUNT_MAX: usize = CONNECTION_COUNT_MAX + 64;
+const SOCKET_COUNT_MAX: usize = if HAS_MANY {
+    CONNECTION_COUNT_MAX + 64
+} else {
+    1024
+};
 /// The token of the descriptor that tells the process to stop.
 const STOP: Token = Token::MAX;
 /// That of a descriptor that wakes, which is no socket's.
@@ -44,13 +50,14 @@ impl Kernel {
     pub fn new(stop: Option<File>) -> Self {
         let mut kernel = Self {
             sockets: Slots::new(SOCKET_COUNT_MAX),
-            epoll: Epoll::new().ok(),
+            epoll: if HAS_MANY { Epoll::new().ok() } else { None },
             pipe: None,
         };
         // Some hosts can make one and lack the call that waits.
-        if kernel
-            .wait_epoll(Some(Duration::default()), &mut Ready::default())
-            .is_err()
+        if HAS_MANY
+            && kernel
+                .wait_epoll(Some(Duration::default()), &mut Ready::default())
+                .is_err()
         {
             kernel.epoll = None;
         }
@@ -74,12 +81,17 @@ impl Kernel {
         }
     }
 
+    /// Watches a file of the caller's, too. `None`: there is no place for it.
+    pub fn watch_file(&mut self, file: File, token: Token) -> Option<()> {
+        self.keep(file, token, Interest::Input).ok().map(drop)
+    }
+
     fn keep(&mut self, file: File, token: Token, interest: Interest) -> Result<Socket, Errno> {
         let number = file.as_raw_fd() as usize;
         while self.sockets.len() <= number {
             self.sockets.push(None).ok_or(Errno::NFILE)?;
         }
-        if let Some(epoll) = &self.epoll {
+        if HAS_MANY && let Some(epoll) = &self.epoll {
             epoll.set(Change::Add, file.as_raw_fd(), token, flags(interest))?;
         }
         if let Some(place) = self.sockets.get_mut(number) {
@@ -155,10 +167,6 @@ const fn flags(interest: Interest) -> u16 {
 }
 
 impl Post for Kernel {
-    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        Ok(sockets::recv(self.get(socket)?, buffer)?)
-    }
-
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
         Ok(sockets::recv_from(self.get(socket)?, buffer)?)
     }
@@ -178,8 +186,8 @@ impl Post for Kernel {
         let timeout = until.map(|until| until.since(now));
         // An interrupted wait has found nothing, and the next one is at once.
         let _ = match self.epoll {
-            Some(_) => self.wait_epoll(timeout, ready),
-            None => self.wait_poll(timeout, ready),
+            Some(_) if HAS_MANY => self.wait_epoll(timeout, ready),
+            _ => self.wait_poll(timeout, ready),
         };
         sys::now()
     }
@@ -202,6 +210,10 @@ impl Net for Kernel {
         let (file, peer) = sockets::accept(self.get(listener)?)?;
         let socket = self.keep(file, 0, Interest::None)?;
         Ok((socket, peer))
+    }
+
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        Ok(sockets::recv(self.get(socket)?, buffer)?)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {

@@ -65,8 +65,6 @@ pub struct Ready {
 
 /// A world of datagrams. Object-safe, as those that build on it: who speaks by datagrams alone has nothing else in the file.
 pub trait Post {
-    /// Receives bytes; 0 is the end.
-    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
     /// Receives a datagram and who it is from. An error is that of one datagram, here and in sending: the socket goes on.
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)>;
     /// Sends a datagram.
@@ -87,6 +85,8 @@ pub trait Net: Post {
     fn local(&self, socket: Socket) -> NetResult<SocketAddr>;
     /// Takes the next connection of a listener, and who it is from. Not yet watched.
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)>;
+    /// Receives bytes; 0 is the end.
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
     /// Sends bytes, perhaps not all; `more` follow soon.
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
     /// Sends a range of a file, perhaps not all; 0: the file is at its end.

@@ -352,35 +352,15 @@ impl World {
 }
 
 impl Post for Sim {
-    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
         let mut world = self.world();
+        let at = world.get(socket)?.at;
         if let Kind::Changes(any) = &mut world.get(socket)?.kind {
             return match core::mem::take(any) {
-                true => Ok(0),
+                true => Ok((0, at)),
                 false => Err(NetError::WouldBlock),
             };
         }
-        let chance = world.random.number() as usize;
-        let wire = world.wire(socket)?;
-        let most = wire.to_server.len().min(buffer.len());
-        if most == 0 {
-            // A buffer of no bytes receives none, as with the kernel.
-            let at_end = buffer.is_empty() || wire.hung_up;
-            return if at_end {
-                Ok(0)
-            } else {
-                Err(NetError::WouldBlock)
-            };
-        }
-        let len = part(chance, most);
-        for (to, from) in buffer.iter_mut().zip(wire.to_server.drain(..len)) {
-            *to = from;
-        }
-        Ok(len)
-    }
-
-    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
-        let mut world = self.world();
         let (Kind::Datagrams(inbox) | Kind::Group(links::Group { inbox, .. })) =
             &mut world.get(socket)?.kind
         else {
@@ -470,6 +450,27 @@ impl Net for Sim {
             backlog.pop_front();
         }
         Ok((socket, from))
+    }
+
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        let mut world = self.world();
+        let chance = world.random.number() as usize;
+        let wire = world.wire(socket)?;
+        let most = wire.to_server.len().min(buffer.len());
+        if most == 0 {
+            // A buffer of no bytes receives none, as with the kernel.
+            let at_end = buffer.is_empty() || wire.hung_up;
+            return if at_end {
+                Ok(0)
+            } else {
+                Err(NetError::WouldBlock)
+            };
+        }
+        let len = part(chance, most);
+        for (to, from) in buffer.iter_mut().zip(wire.to_server.drain(..len)) {
+            *to = from;
+        }
+        Ok(len)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {

@@ -89,6 +89,13 @@ pub fn child_signals() -> Option<File> {
     readable(CHILD_SIGNAL)
 }
 
+/// A descriptor that can be read from when the process is told to look at its files again. Without one, that ends it.
+#[doc(alias = "SIGHUP")]
+pub fn hang_ups() -> Option<File> {
+    const HANG_UP_SIGNAL: u64 = 1 << (1 - 1);
+    readable(HANG_UP_SIGNAL)
+}
+
 #[inline(never)]
 fn readable(signals: u64) -> Option<File> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
