@@ -4,7 +4,7 @@
 
 use crate::event::{Events, Line, RESTARTING, STOPPING};
 use crate::sys;
-use crate::sys::process::{self, Child};
+use crate::sys::process::{self, Child, Signal, Told};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 
@@ -34,11 +34,13 @@ pub struct Role<'a> {
     pause_ms: u32,
     /// It ended once, and not because it could not begin.
     has_begun: bool,
+    /// It looks at its files again when it is told to.
+    looks_again: bool,
 }
 
 impl<'a> Role<'a> {
-    /// A role: what it is called, and what its process does and exits with.
-    pub const fn new(name: &'static str, run: &'a dyn Fn() -> i32) -> Self {
+    /// A role: what it is called, what its process does and exits with, and whether it looks at files again on SIGHUP.
+    pub const fn new(name: &'static str, run: &'a dyn Fn() -> i32, looks_again: bool) -> Self {
         Self {
             name,
             run,
@@ -47,6 +49,7 @@ impl<'a> Role<'a> {
             restart_at: Instant::from_ms(0),
             pause_ms: PAUSE_MIN_MS,
             has_begun: false,
+            looks_again,
         }
     }
 
@@ -72,29 +75,30 @@ impl<'a> Role<'a> {
 
 /// Asks all processes to stop, and ends those that do not.
 fn stop(roles: &mut [Role<'_>]) {
-    tell(roles, false);
+    tell(roles, Signal::Stop);
     let until = sys::now().after(STOP_PATIENCE);
     while roles.iter().any(|role| role.child.is_some()) && sys::now() < until {
-        process::wait_for_stop(None, Some(LOOK_WHEN_STOPPING));
+        process::wait_for_signal(None, Some(LOOK_WHEN_STOPPING));
         while let Some((ended, _)) = process::reap_any(false) {
             for role in &mut *roles {
                 role.child = role.child.filter(|child| *child != ended);
             }
         }
     }
-    tell(roles, true);
+    tell(roles, Signal::End);
 }
 
-/// Asks the processes to stop, or ends them.
-fn tell(roles: &[Role<'_>], at_once: bool) {
-    let children = roles.iter().filter_map(|role| role.child);
-    children.for_each(|child| process::stop(child, at_once));
+/// Sends a signal to the processes that are meant.
+fn tell(roles: &[Role<'_>], signal: Signal) {
+    let is_meant = |role: &&Role<'_>| role.looks_again || !matches!(signal, Signal::LookAgain);
+    let children = roles.iter().filter(is_meant).filter_map(|role| role.child);
+    children.for_each(|child| process::tell(child, signal));
 }
 
 /// Runs `roles` until this process is asked to stop, or one of them cannot even begin; the status to exit with.
 pub fn run(roles: &mut [Role<'_>], events: &mut Events) -> i32 {
     // Where there is no signalfd, a signal ends the supervisor as it always does, and the kernel ends its children with it.
-    let signals = process::signals(true);
+    let signals = process::all_signals(roles.iter().any(|role| role.looks_again));
     loop {
         let now = sys::now();
         let mut until = match signals {
@@ -108,10 +112,14 @@ pub fn run(roles: &mut [Role<'_>], events: &mut Events) -> i32 {
             until = until.min(role.restart_at);
         }
         let timeout = (until < Instant::NEVER).then(|| until.since(now));
-        if process::wait_for_stop(signals.as_ref(), timeout) {
-            events.tell(STOPPING, b"", Text::NOTHING);
-            stop(roles);
-            return 0;
+        match process::wait_for_signal(signals.as_ref(), timeout) {
+            Told::Nothing => {}
+            Told::LookAgain => tell(roles, Signal::LookAgain),
+            Told::Stop => {
+                events.tell(STOPPING, b"", Text::NOTHING);
+                stop(roles);
+                return 0;
+            }
         }
         // Also of others, which are nobody's: the first process of a container inherits those of all its descendants.
         while let Some((ended, status)) = process::reap_any(false) {

@@ -109,7 +109,7 @@ pub(super) fn run(
     for wish in wishes {
         seeker.browser.wish(now, &wish);
     }
-    let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
+    let mut net = ManuallyDrop::new(Kernel::new(process::signals()));
     if let Some(file) = wakes {
         net.wake_by(file);
     }

@@ -54,16 +54,23 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
     let is_silent = is_silent || options.at.ip().to_canonical().is_loopback();
     #[cfg(feature = "mdns")]
     announced.check()?;
+    #[cfg(feature = "mdns")]
+    let looks_again = announced.files.is_some();
+    // Each process that announces has its own.
+    #[cfg(feature = "mdns")]
+    let announced = core::cell::Cell::new(announced);
     let serve = || nfs::run(&options, build_id).err().unwrap_or(DONE);
     #[cfg(feature = "mdns")]
     let announce = || {
         let more: mdns::Source<'_> = &|add| announce_exports(&options, add);
-        mdns::announce(&announced, more).err().unwrap_or(DONE)
+        mdns::announce(&mut announced.take(), more)
+            .err()
+            .unwrap_or(DONE)
     };
     let mut roles = [
-        Role::new("nfs", &serve),
+        Role::new("nfs", &serve, false),
         #[cfg(feature = "mdns")]
-        Role::new("mdns", &announce),
+        Role::new("mdns", &announce, looks_again),
     ];
     // The last is the one that can be left out.
     let count = roles.len() - usize::from(is_silent);

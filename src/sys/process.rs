@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsRawFd as _, BorrowedFd};
 use rustix::fs::OFlags;
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit};
 use syscalls::{Sysno, raw_syscall};
 
 /// Ends the process, all of it.
@@ -63,6 +63,7 @@ enum Block {
 
 const STOP_SIGNALS: u64 = 1 << (2 - 1) | 1 << (15 - 1); // SIGINT, SIGTERM
 const CHILD_SIGNAL: u64 = 1 << (17 - 1); // SIGCHLD
+const HANG_UP_SIGNAL: u64 = 1 << (1 - 1); // SIGHUP
 
 fn mask(how: Block, signals: u64) {
     // SAFETY: the kernel reads eight bytes and writes nothing.
@@ -77,11 +78,17 @@ fn mask(how: Block, signals: u64) {
     };
 }
 
-/// A descriptor that becomes readable when the process should stop, or with `children` also when a child has ended.
+/// A descriptor that becomes readable when the process should stop.
 ///
 /// Where the host has no signalfd there is none, and SIGTERM and SIGINT end the process as they always do.
-pub fn signals(children: bool) -> Option<File> {
-    readable(STOP_SIGNALS | if children { CHILD_SIGNAL } else { 0 })
+pub fn signals() -> Option<File> {
+    readable(STOP_SIGNALS)
+}
+
+/// The same for who has children: also when one has ended, and with `hang_ups` when the process is told to look at its files
+/// again.
+pub fn all_signals(hang_ups: bool) -> Option<File> {
+    readable(STOP_SIGNALS | CHILD_SIGNAL | if hang_ups { HANG_UP_SIGNAL } else { 0 })
 }
 
 /// A descriptor that is readable from when a child has ended until it is read, if the host has such.
@@ -92,7 +99,6 @@ pub fn child_signals() -> Option<File> {
 /// A descriptor that can be read from when the process is told to look at its files again. Without one, that ends it.
 #[doc(alias = "SIGHUP")]
 pub fn hang_ups() -> Option<File> {
-    const HANG_UP_SIGNAL: u64 = 1 << (1 - 1);
     readable(HANG_UP_SIGNAL)
 }
 
@@ -117,18 +123,38 @@ fn readable(signals: u64) -> Option<File> {
     signalled
 }
 
-/// Sleeps until a signal comes or `timeout` is over; true when the signal asks the process to stop.
-pub fn wait_for_stop(signals: Option<&File>, timeout: Option<Duration>) -> bool {
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// Nothing, or that a child has ended.
+    Nothing,
+    /// To look at files again.
+    LookAgain,
+    /// To stop.
+    Stop,
+}
+
+/// Sleeps until a signal comes or `timeout` is over.
+pub fn wait_for_signal(signals: Option<&File>, timeout: Option<Duration>) -> Told {
     let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
     let _ = super::sleep(watched.as_mut_slice(), timeout);
-    let Some(signals) = signals else { return false };
+    let Some(signals) = signals else {
+        return Told::Nothing;
+    };
     let mut info = MaybeUninit::<[u32; 32]>::uninit();
     let number = info.as_mut_ptr().cast::<u32>();
     // SAFETY: the kernel writes at most as many bytes as there are.
     let read =
         unsafe { raw_syscall!(Sysno::read, signals.as_raw_fd(), number, size_of_val(&info)) };
+    if outcome(read).unwrap_or(0) == 0 {
+        return Told::Nothing;
+    }
     // SAFETY: what it writes it writes as a whole, and the signal's number comes first.
-    outcome(read).is_ok_and(|len| len > 0) && unsafe { number.read() } != SIGCHLD
+    match unsafe { number.read() } {
+        SIGCHLD => Told::Nothing,
+        SIGHUP => Told::LookAgain,
+        _ => Told::Stop,
+    }
 }
 
 /// Ends the process when it is asked to stop, also where it is the first of a container, which signals do not end by
@@ -145,6 +171,7 @@ pub fn stop_when_asked() {
     }
 }
 
+const SIGHUP: u32 = 1;
 const SIGCHLD: u32 = 17;
 
 /// The number of a process that this one made.
@@ -158,7 +185,8 @@ static HAS_SUPERVISOR: AtomicBool = AtomicBool::new(false);
 /// it touches files.
 pub(super) fn follow_supervisor() {
     if HAS_SUPERVISOR.load(Ordering::Relaxed) {
-        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+        let _ =
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     }
 }
 
@@ -170,7 +198,7 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     if made != 0 {
         return Ok(Some(Child(made as i32)));
     }
-    mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL);
+    mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL);
     HAS_SUPERVISOR.store(true, Ordering::Relaxed);
     follow_supervisor();
     if rustix::process::getppid() != Some(parent) {
@@ -189,7 +217,7 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
         return Ok(Child(made as i32));
     }
     const DEFAULT: usize = 0;
-    mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL);
+    mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL);
     act_on(SIGPIPE, DEFAULT, 0);
     act_on(SIGXFSZ, DEFAULT, 0);
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
@@ -240,11 +268,22 @@ pub fn reap(child: Child) -> Option<i32> {
         .find_map(|(ended, status)| (ended == child).then_some(status))
 }
 
-/// Asks a child to stop, or ends it.
-pub fn stop(child: Child, at_once: bool) {
-    let signal = if at_once { 9 } else { 15 };
+/// A signal to a child.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub enum Signal {
+    /// SIGHUP: to look at its files again.
+    LookAgain = 1,
+    /// SIGKILL: its end.
+    End = 9,
+    /// SIGTERM: to stop.
+    Stop = 15,
+}
+
+/// Sends a child a signal.
+pub fn tell(child: Child, signal: Signal) {
     // SAFETY: two numbers.
-    unsafe { raw_syscall!(Sysno::kill, child.0, signal) };
+    unsafe { raw_syscall!(Sysno::kill, child.0, signal as usize) };
 }
 
 /// Descriptors the process may have, after asking for as many as the host allows.

@@ -57,6 +57,18 @@ pub fn put_byte(out: &mut Writer<'_>, byte: u8) {
     out.put(&[byte]);
 }
 
+/// Appends bytes as digits, two for each.
+#[inline(never)]
+pub fn put_hex(out: &mut Writer<'_>, bytes: &[u8]) {
+    for byte in bytes {
+        for shift in [4, 0] {
+            let digit = byte >> shift & 15;
+            let base = if digit < 10 { b'0' } else { b'a' - 10 };
+            put_byte(out, base.wrapping_add(digit));
+        }
+    }
+}
+
 /// Appends a letter.
 #[inline(never)]
 pub fn put_letter(out: &mut Writer<'_>, letter: char) {
@@ -167,6 +179,43 @@ pub fn put(out: &mut Writer<'_>, text: &[u8]) {
         end = out.position();
     }
     out.truncate(end);
+}
+
+/// A text of at most [`BYTES_MAX`], as [`put`] leaves it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Word {
+    len: u8,
+    bytes: [u8; BYTES_MAX],
+}
+
+impl Default for Word {
+    fn default() -> Self {
+        Self {
+            len: 0,
+            bytes: [0; BYTES_MAX],
+        }
+    }
+}
+
+impl Word {
+    /// The text.
+    #[inline(never)]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or_default()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes the place of what was there.
+    #[inline(never)]
+    pub fn set(&mut self, text: &[u8]) {
+        let mut out = Writer::new(&mut self.bytes);
+        put(&mut out, text);
+        self.len = out.position() as u8;
+    }
 }
 
 #[cfg(test)]

@@ -115,9 +115,9 @@ impl<'a> Hardware<'a> {
 fn uuid(mut bytes: [u8; 16], version: (u8, u8)) -> Uuid {
     // Since then, numbers have their lowest byte first.
     if version >= (2, 6) {
-        for (one, other) in [(0, 3), (1, 2), (4, 5), (6, 7)] {
-            bytes.swap(one, other);
-        }
+        let [a, b, c, d, e, f, g, h, ..] = bytes;
+        let [first @ .., _, _, _, _, _, _, _, _] = &mut bytes;
+        *first = [d, c, b, a, f, e, h, g];
     }
     Uuid(bytes)
 }

@@ -1,7 +1,7 @@
 //! Universally unique identifiers: 16 bytes, and 32 digits in five groups. RFC 9562.
 
 use super::Writer;
-use super::label::{digit, put_byte};
+use super::label::{digit, put_byte, put_hex};
 
 /// An identifier, its bytes in the order of its digits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,13 +44,9 @@ impl Uuid {
     pub fn emit(&self, out: &mut Writer<'_>) {
         for (at, byte) in self.0.iter().enumerate() {
             if matches!(at, 4 | 6 | 8 | 10) {
-                out.put(b"-");
+                put_byte(out, b'-');
             }
-            for shift in [4, 0] {
-                let digit = byte >> shift & 15;
-                let base = if digit < 10 { b'0' } else { b'a' - 10 };
-                put_byte(out, base.wrapping_add(digit));
-            }
+            put_hex(out, core::slice::from_ref(byte));
         }
     }
 }

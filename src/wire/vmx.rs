@@ -3,30 +3,26 @@
 //! No file is refused: what is not understood is passed. Some hosts have such files in Latin-1, all others in UTF-8.
 
 use super::Writer;
-use super::label::{self, cut, digit, place_like, put_byte};
+use super::label::{Word, cut, digit, place_like, put_byte};
 use super::uuid::Uuid;
 
 /// Bytes of a value that are looked at.
 const VALUE_BYTES_MAX: usize = 255;
-/// Bytes of the room for what is read.
-pub const ROOM_BYTES: usize = 2 * label::BYTES_MAX;
 
 /// A virtual machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Machine<'a> {
-    /// What people call it, at most 63 bytes.
-    pub name: &'a [u8],
-    /// The guest's operating system in VMware's words, at most 63 bytes; may be empty.
-    pub guest: &'a [u8],
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Machine {
+    /// What people call it.
+    pub name: Word,
+    /// The guest's operating system in VMware's words; may be empty.
+    pub guest: Word,
     /// What its firmware tells the guest.
     pub uuid: Option<Uuid>,
 }
 
 /// Reads what there is. Without a name, a machine is called `other`.
-pub fn parse<'a>(file: &[u8], other: &[u8], room: &'a mut [u8; ROOM_BYTES]) -> Machine<'a> {
-    let (name, guest) = room.split_at_mut(label::BYTES_MAX);
-    let (mut name, mut guest) = (Writer::new(name), Writer::new(guest));
-    let mut uuid = None;
+pub fn parse(file: &[u8], other: &[u8]) -> Machine {
+    let mut machine = Machine::default();
     let mut value_room = [0; VALUE_BYTES_MAX];
     let mut out = Writer::new(&mut value_room);
     let mut rest = file;
@@ -37,28 +33,17 @@ pub fn parse<'a>(file: &[u8], other: &[u8], room: &'a mut [u8; ROOM_BYTES]) -> M
         out.truncate(0);
         unescape(value.trim_ascii(), &mut out);
         let value = out.since(0);
-        let place = match place_like(b"displayName guestOS uuid.bios", b' ', key.trim_ascii()) {
-            Some(0) => &mut name,
-            Some(1) => &mut guest,
-            Some(_) => {
-                uuid = Uuid::parse(value);
-                continue;
-            }
-            None => continue,
-        };
-        place.truncate(0);
-        label::put(place, value);
+        match place_like(b"displayName guestOS uuid.bios", b' ', key.trim_ascii()) {
+            Some(0) => machine.name.set(value),
+            Some(1) => machine.guest.set(value),
+            Some(_) => machine.uuid = Uuid::parse(value),
+            None => {}
+        }
     }
-    if name.position() == 0 {
-        label::put(&mut name, other);
+    if machine.name.is_empty() {
+        machine.name.set(other);
     }
-    let (name_len, guest_len) = (name.position(), guest.position());
-    let (name, guest) = room.split_at(label::BYTES_MAX);
-    Machine {
-        name: name.get(..name_len).unwrap_or_default(),
-        guest: guest.get(..guest_len).unwrap_or_default(),
-        uuid,
-    }
+    machine
 }
 
 /// Appends what stands in quotes, or without them; `|22` is the letter of this number. What there is no room for is left out.
@@ -106,12 +91,11 @@ mod tests {
     ]);
 
     fn check(file: &[u8], name: &str, guest: &str, uuid: Option<Uuid>) {
-        let mut room = [0xaa; ROOM_BYTES];
-        let machine = parse(file, b"", &mut room);
+        let machine = parse(file, b"");
         let text = String::from_utf8_lossy(file);
-        assert_eq!(machine.name, name.as_bytes(), "{text}");
+        assert_eq!(machine.name.bytes(), name.as_bytes(), "{text}");
         assert_eq!(
-            (machine.guest, machine.uuid),
+            (machine.guest.bytes(), machine.uuid),
             (guest.as_bytes(), uuid),
             "{text}"
         );
@@ -151,20 +135,18 @@ mod tests {
 
     #[test]
     fn what_has_no_name_is_called_otherwise() {
-        let mut room = [0; ROOM_BYTES];
         for file in ["", "displayName = \"\"", "displayName = \" |0A \""] {
-            assert_eq!(parse(file.as_bytes(), b" nas ", &mut room).name, b"nas");
+            assert_eq!(parse(file.as_bytes(), b" nas ").name.bytes(), b"nas");
         }
-        let named = parse(b"displayName = \"a\"", b"nas", &mut room);
-        assert_eq!(named.name, b"a");
+        let named = parse(b"displayName = \"a\"", b"nas");
+        assert_eq!(named.name.bytes(), b"a");
     }
 
     #[test]
     fn every_prefix_is_read() {
-        let mut room = [0; ROOM_BYTES];
         for len in 0..FILE.len() {
-            let machine = parse(&FILE.as_bytes()[..len], b"", &mut room);
-            assert!(core::str::from_utf8(machine.name).is_ok(), "{len}");
+            let machine = parse(&FILE.as_bytes()[..len], b"");
+            assert!(core::str::from_utf8(machine.name.bytes()).is_ok(), "{len}");
             assert!(machine.uuid.is_none_or(|uuid| uuid == UUID), "{len}");
         }
     }

@@ -1,13 +1,20 @@
-//! Services that files describe: avahi's `*.service` and systemd's `*.dnssd` in one directory, by their names.
+//! Services that files describe: avahi's `*.service` and systemd's `*.dnssd` in one directory.
 //!
 //! A file that is wrong is told, with its line, and left out as a whole; the others are not the worse for it.
 
 use super::super::reasons::why;
+use super::super::{Console, Status};
+use super::failed;
+use super::known::Known;
 use super::source::{self, Memory, REASONS};
+use super::vms::PRIME;
+use crate::config::ANNOUNCED_NAME_COUNT;
+use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
-use crate::sys::files::{self, File};
-use crate::sys::{self, Errno};
-use crate::text::{Ends as _, Text, text};
+use crate::sys::Errno;
+use crate::sys::files;
+use crate::text::{Text, text};
+use crate::time::Instant;
 use crate::wire::announce::{self, Draft, Flaw, Service, Wrong};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -16,11 +23,8 @@ use rustix::fs::OFlags;
 
 /// Files that are read.
 const FILE_COUNT_MAX: usize = 256;
-/// Entries of the directory that are looked at for the next of them.
+/// Entries of the directory that are looked at.
 const ENTRY_COUNT_MAX: usize = 4096;
-
-/// A name and the NULs behind it.
-type Name = [u8; 256];
 
 /// What to do about a flaw.
 pub(in super::super) const fn advice(flaw: Flaw) -> Text {
@@ -46,6 +50,57 @@ pub(in super::super) const fn advice(flaw: Flaw) -> Text {
     ADVICE.plus(flaw as u8)
 }
 
+/// The services of a directory, if one is to be read.
+pub(super) struct Files {
+    pub(super) path: Option<&'static CStr>,
+    known: Known,
+}
+
+impl Files {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self {
+            path: None,
+            known: Known::new(ANNOUNCED_NAME_COUNT),
+        }
+    }
+
+    /// Reads them, perhaps again: announces what is new, and takes leave of what is gone.
+    #[inline(never)]
+    pub(super) fn read(
+        &mut self,
+        now: Instant,
+        memory: &mut Memory,
+        responder: &mut Responder,
+    ) -> Result<(), Status> {
+        let Some(path) = self.path else {
+            return Ok(());
+        };
+        let known = &mut self.known;
+        known.begin();
+        read(path, memory, &mut Console, &mut |service| {
+            let host = service.host.unwrap_or_default();
+            let id = mixed(service.kind, mixed(service.name, 0));
+            let mut stamp = u64::from(service.port) << 32;
+            stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
+            stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
+            if !known.has(now, (id, stamp), responder) {
+                known.announce(now, (id, stamp), service, responder);
+            }
+        })
+        .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
+        known.end(now, responder);
+        Ok(())
+    }
+}
+
+/// A number that differs when any of the bytes does, or how many there are.
+#[inline(never)]
+fn mixed(bytes: &[u8], number: u64) -> u64 {
+    let mix = |number: u64, byte: &u8| (number ^ u64::from(*byte)).wrapping_mul(PRIME);
+    bytes.iter().fold(number ^ bytes.len() as u64, mix)
+}
+
 /// Hands out the services that the files in `path` describe, and tells what is wrong with those that are left out. The error is
 /// that of the directory.
 #[inline(never)]
@@ -56,20 +111,27 @@ pub(super) fn read(
     each: &mut dyn FnMut(&Service<'_>),
 ) -> Result<(), Errno> {
     let dir = files::open(path, OFlags::DIRECTORY, 0)?;
+    let dir = dir.as_raw_fd();
     let mut room = [0; announce::ROOM_BYTES];
     let mut draft = Draft::new(&mut room);
-    let mut last = [0; size_of::<Name>()];
-    for _ in 0..FILE_COUNT_MAX {
-        if !find_next(&dir, &mut last)? {
-            break;
+    let (mut files_left, mut entries_left) = (FILE_COUNT_MAX, ENTRY_COUNT_MAX);
+    files::list(dir, 0, &mut |found| {
+        let name = found.name.to_bytes();
+        let is_unit = name.ends_with(b".dnssd");
+        if entries_left == 0 || files_left == 0 {
+            return ControlFlow::Break(());
         }
-        let name = sys::c_str(&last);
+        entries_left -= 1;
+        if !is_unit && !name.ends_with(b".service") {
+            return ControlFlow::Continue(());
+        }
+        files_left -= 1;
         let mut about = Line::default();
-        about.raw(path.to_bytes()).byte(b'/').raw(name.to_bytes());
-        let why = match source::read(dir.as_raw_fd(), name.to_bytes(), memory) {
+        about.raw(path.to_bytes()).byte(b'/').raw(name);
+        let why = match source::read(dir, name, memory) {
             Err(errno) => why(errno.raw_os_error() as u8, &REASONS),
             Ok(file) => {
-                let parse = if name.to_bytes().ends_with(UNIT) {
+                let parse = if is_unit {
                     announce::parse_unit
                 } else {
                     announce::parse_avahi
@@ -77,45 +139,16 @@ pub(super) fn read(
                 // What is wrong at its end concerns all of it.
                 let Err(Wrong { line, flaw }) = parse(file, &mut draft, &mut |_| {}) else {
                     let _ = parse(file, &mut draft, each);
-                    continue;
+                    return ControlFlow::Continue(());
                 };
                 about.byte(b':').number(line);
                 advice(flaw)
             }
         };
         event::tell(sink, text!("left out").bytes(), about.bytes(), why);
-    }
-    Ok(())
-}
-
-const UNIT: &[u8] = b".dnssd";
-
-/// Finds the first file whose name comes after `last`, which it becomes. Only so many are looked at.
-#[inline(never)]
-fn find_next(dir: &File, last: &mut Name) -> Result<bool, Errno> {
-    let mut next: Name = [0; size_of::<Name>()];
-    let mut left = ENTRY_COUNT_MAX;
-    files::list::<Errno>(dir.as_raw_fd(), 0, &mut |found| {
-        let name = found.name.to_bytes();
-        let is_ours = name.ends_with(b".service") || name.ends_with(UNIT);
-        let best = sys::c_str(&next).to_bytes();
-        if is_ours
-            && name > sys::c_str(last).to_bytes()
-            && (best.is_empty() || name < best)
-            && name.len() < next.len()
-        {
-            next = [0; size_of::<Name>()];
-            next.head_mut(name.len()).copy_from_slice(name);
-        }
-        left -= 1;
-        if left == 0 {
-            return ControlFlow::Break(());
-        }
         ControlFlow::Continue(())
-    })?;
-    *last = next;
-    let [first, ..] = next;
-    Ok(first != 0)
+    })
+    .map(drop)
 }
 
 #[cfg(test)]

@@ -8,121 +8,70 @@ use crate::sys::named;
 use crate::text::{Ends as _, nth, parts};
 use crate::wire::Writer;
 use crate::wire::announce::next_field;
-use crate::wire::label;
+use crate::wire::label::Word;
 use crate::wire::smbios::{AREA_BYTES, AREA_START, Entry, Hardware, is_filler};
 use crate::wire::uuid::Uuid;
 use rustix::fd::{AsRawFd as _, RawFd};
 
-/// A text of at most 63 bytes, as it may be shown.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Word {
-    len: u8,
-    bytes: [u8; label::BYTES_MAX],
-}
-
-impl Word {
-    const NOTHING: Self = Self {
-        len: 0,
-        bytes: [0; label::BYTES_MAX],
-    };
-
-    /// The text; empty if it is not known.
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.bytes.head(self.len.into())
-    }
-
-    #[inline(never)]
-    fn set(&mut self, text: &[u8]) {
-        let mut out = Writer::new(&mut self.bytes);
-        label::put(&mut out, text);
-        self.len = out.position() as u8;
-    }
-}
-
 /// What is known of the machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Default, Debug)]
 pub(super) struct Identity {
     /// Vendor, product, serial number.
-    words: [Word; 3],
+    pub(super) words: [Word; 3],
     pub(super) uuid: Option<Uuid>,
     /// The last word and the UUID are wanted, too.
     is_private: bool,
 }
 
 impl Identity {
-    const fn unknown(is_private: bool) -> Self {
-        Self {
-            words: [Word::NOTHING; 3],
-            uuid: None,
-            is_private,
-        }
-    }
-
-    /// Who made it.
-    pub(super) fn vendor(&self) -> &[u8] {
-        self.word(0)
-    }
-
-    /// What it is sold as.
-    pub(super) fn product(&self) -> &[u8] {
-        self.word(1)
-    }
-
-    /// Its serial number.
-    pub(super) fn serial(&self) -> &[u8] {
-        self.word(2)
-    }
-
-    fn word(&self, place: usize) -> &[u8] {
-        self.words.get(place).map_or(&[], Word::bytes)
+    /// Whether it is known what it is sold as.
+    pub(super) const fn is_known(&self) -> bool {
+        let [_, product, _] = &self.words;
+        !product.is_empty()
     }
 
     /// What the user says: `VENDOR,PRODUCT[,SERIAL[,UUID]]`, a comma and a backslash behind a backslash being themselves.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        let mut identity = Self::unknown(true);
+    pub(super) fn parse(&mut self, text: &[u8]) -> Option<()> {
+        *self = Self::default();
         let mut rest = Some(text);
         for place in 0..4 {
             let mut room = [0; 256];
             let mut out = Writer::new(&mut room);
             next_field(&mut rest, &mut out).ok()?;
             let field = out.since(0);
-            match identity.words.get_mut(place) {
+            match self.words.get_mut(place) {
                 Some(word) => word.set(field),
                 None if field.is_empty() => {}
-                None => identity.uuid = Some(Uuid::parse(field)?),
+                None => self.uuid = Some(Uuid::parse(field)?),
             }
         }
-        (rest.is_none() && !identity.product().is_empty()).then_some(identity)
+        (rest.is_none() && self.is_known()).then_some(())
     }
 
     /// Asks the host, whose files lie below `root`.
     #[inline(never)]
-    pub(super) fn find(root: RawFd, is_private: bool, memory: &mut Memory) -> Self {
-        let mut identity = Self::unknown(is_private);
-        let told = identity.read_tables(root, memory);
-        identity.read_files(root, memory);
+    pub(super) fn find(&mut self, root: RawFd, is_private: bool, memory: &mut Memory) {
+        self.is_private = is_private;
+        let told = self.read_tables(root, memory);
+        self.read_files(root, memory);
         // Other processors have something else there, or nothing, and may stop at it.
-        if cfg!(any(target_arch = "x86_64", target_arch = "x86"))
-            && told.is_err()
-            && identity.lacks()
-        {
-            let _ = identity.read_memory(root, memory);
+        if cfg!(any(target_arch = "x86_64", target_arch = "x86")) && told.is_err() && self.lacks() {
+            let _ = self.read_memory(root, memory);
         }
-        identity
     }
 
     /// Whether anything is still to be looked for.
     fn lacks(&self) -> bool {
         let [public @ .., serial] = &self.words;
-        public.iter().any(|word| word.len == 0)
-            || self.is_private && (serial.len == 0 || self.uuid.is_none())
+        public.iter().any(Word::is_empty)
+            || self.is_private && (serial.is_empty() || self.uuid.is_none())
     }
 
     /// Takes what was not known.
     #[inline(never)]
     fn learn(&mut self, place: usize, text: &[u8]) {
         if let Some(word) = self.words.get_mut(place)
-            && word.len == 0
+            && word.is_empty()
             && (place < 2 || self.is_private)
             && !is_filler(text)
         {
@@ -139,6 +88,7 @@ impl Identity {
         self.learn_uuid(found.uuid);
     }
 
+    #[inline(never)]
     fn learn_uuid(&mut self, uuid: Option<Uuid>) {
         if self.is_private {
             self.uuid = self.uuid.or(uuid);
@@ -180,7 +130,7 @@ impl Identity {
             if place == UUID {
                 self.learn_uuid(Uuid::parse(text));
             }
-            if number >= TREE && place == 1 && self.product().is_empty() {
+            if number >= TREE && place == 1 && !self.is_known() {
                 self.learn(0, maker(text));
             }
             self.learn(place, text);

@@ -2,6 +2,7 @@
 
 mod files;
 mod identity;
+mod known;
 mod machines;
 mod options;
 mod source;
@@ -16,24 +17,25 @@ pub(super) use options::Options;
 use super::reasons;
 use super::{Console, FAILED, Status};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
-use crate::drive::mdns::{Choice, Mdns, Speaker};
+use crate::drive::mdns::{CALL, Choice, Mdns, Speaker};
 use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line};
+use crate::net::Interfaces;
 use crate::net::kernel::Kernel;
 use crate::sys::frames::{self, BUILD_ID_BYTES};
 use crate::sys::start::Args;
-use crate::sys::{self, Errno, heap, process};
-use crate::text::{Ends as _, Text, text};
+use crate::sys::{self, Errno, heap, interfaces, process};
+use crate::text::{self, Ends as _, Text, place_in, text};
 use crate::time::Instant;
 use crate::wire::Writer;
-use crate::wire::announce::{self, Draft, Service};
+use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
 use crate::wire::dns::{NAME_BYTES_MAX, Name};
-use crate::wire::label;
+use crate::wire::label::{self, Word, cut};
 use crate::wire::uuid::Uuid;
 use core::mem::ManuallyDrop;
-use identity::Identity;
+use files::Files;
 use machines::Machines;
-use rustix::fd::RawFd;
+use rustix::fd::{AsRawFd as _, RawFd};
 use source::Memory;
 
 /// What `stowaway --help` says of it.
@@ -52,18 +54,19 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
         frames::open(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
-    announce(&options, &|_| {})
+    announce(&mut options, &|_| {})
 }
 
 /// Hands out further services.
 pub(super) type Source<'a> = &'a dyn Fn(&mut dyn FnMut(&Service<'_>));
 
-/// Announces what the options say, and what `more` hands out.
-pub(super) fn announce(options: &Options, more: Source<'_>) -> Result<(), Status> {
+/// Announces what the options say, and what `more` hands out, until the process is asked to stop.
+pub(super) fn announce(options: &mut Options, more: Source<'_>) -> Result<(), Status> {
     let now = sys::now();
     let mut announcer = ManuallyDrop::new(Announcer::new(now));
-    let memory = announce_all(options, more, &mut announcer.responder, now)?;
-    announcer.machines = options.machines.map(|path| Machines::new(path, memory));
+    announcer.services.path = options.files;
+    announcer.machines.path = options.machines;
+    announcer.announce_all(options, more, now)?;
     announcer.subject = announcer.responder.host();
     announcer.run(&options.interfaces, now)
 }
@@ -71,7 +74,12 @@ pub(super) fn announce(options: &Options, more: Source<'_>) -> Result<(), Status
 /// The responder, and what changes of what it announces.
 pub(super) struct Announcer {
     pub(super) responder: Responder,
-    machines: Option<Machines>,
+    services: Files,
+    /// What can be read from when they are to be read again.
+    hang_ups: RawFd,
+    machines: Machines,
+    /// For files.
+    memory: &'static mut Memory,
     /// When they are looked at.
     machines_at: Instant,
     /// What is told to be announced: the host, or a service.
@@ -85,6 +93,41 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
+    /// Tells the responder all there is to announce but machines.
+    #[inline(never)]
+    fn announce_all(
+        &mut self,
+        options: &mut Options,
+        more: Source<'_>,
+        now: Instant,
+    ) -> Result<(), Status> {
+        let responder = &mut self.responder;
+        set_host(responder, options.name);
+        let mut add = |service: &Service<'_>| _ = add(responder, now, service);
+        let mut parts = [0; announce::ROOM_BYTES];
+        let mut draft = Draft::new(&mut parts);
+        for service in &options.services {
+            options::read_service(service, &mut draft, &mut add)?;
+        }
+        let identity = &mut options.hardware;
+        if !identity.is_known() {
+            identity.find(ROOT, options.identifies, self.memory);
+        }
+        let mut room = [0; _];
+        let [vendor, model, serial] = &identity.words;
+        let words = [model.bytes(), vendor.bytes(), serial.bytes()];
+        let keys = b"model vendor serial uuid";
+        let txt = pairs(keys, &words, identity.uuid, &mut room);
+        if !txt.is_empty() {
+            add(&plain(b"_device-info._tcp", 0, txt));
+        }
+        if options.is_workstation {
+            add(&plain(b"_workstation._tcp", DISCARD_PORT, b""));
+        }
+        more(&mut add);
+        self.services.read(now, self.memory, responder)
+    }
+
     /// One that has nothing to announce yet. The process ends when it does: nothing has to be given back.
     #[inline(never)]
     pub(super) fn new(now: Instant) -> Self {
@@ -97,7 +140,10 @@ impl Announcer {
         };
         Self {
             responder: Responder::new(limits, &entropy, now),
-            machines: None,
+            services: Files::new(),
+            hang_ups: -1,
+            machines: Machines::new(),
+            memory: heap::array(),
             machines_at: now,
             subject: NameId::ROOT,
             keeps_name: false,
@@ -110,7 +156,13 @@ impl Announcer {
     /// Announces on these interfaces, or on all, until the process is asked to stop.
     #[inline(never)]
     pub(super) fn run(&mut self, interfaces: &[&[u8]], now: Instant) -> Result<(), Status> {
-        let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
+        let mut net = ManuallyDrop::new(Kernel::new(process::signals()));
+        if self.services.path.is_some()
+            && let Some(file) = process::hang_ups()
+        {
+            self.hang_ups = file.as_raw_fd();
+            let _ = net.watch_file(file, CALL);
+        }
         let choice = Choice { names: interfaces };
         let events = Events::to(Console::leak());
         let mdns = Mdns::new(&mut *net, self, choice, events, now);
@@ -149,10 +201,7 @@ impl Speaker for Announcer {
     /// Says what the host is called when that is settled, and what had to be called differently.
     fn tell(&mut self, now: Instant) -> bool {
         if self.machines_at <= now {
-            let machines = self.machines.as_mut();
-            self.machines_at = machines.map_or(Instant::NEVER, |machines| {
-                machines.look(now, &mut self.responder)
-            });
+            self.machines_at = self.machines.look(now, self.memory, &mut self.responder);
         }
         if let Some(name) = self.responder.renamed() {
             let label = self.responder.label(name);
@@ -177,65 +226,51 @@ impl Speaker for Announcer {
         true
     }
 
+    fn hear(&mut self, now: Instant) {
+        let _ = sys::files::read_pipe(self.hang_ups, self.memory);
+        // What went wrong was told, and then all stays as it is.
+        let _ = self.services.read(now, self.memory, &mut self.responder);
+    }
+
     fn leave(&mut self, now: Instant) {
         self.responder.leave(now);
     }
 }
 
-/// Tells the responder all there is to announce that does not change; memory for files.
-#[inline(never)]
-fn announce_all(
-    options: &Options,
-    more: Source<'_>,
-    responder: &mut Responder,
-    now: Instant,
-) -> Result<&'static mut Memory, Status> {
-    let mut room = [0; label::BYTES_MAX];
-    let host = host_name(options.name, &mut room);
-    let _ = responder.set_host(host);
-    let mut add = |service: &Service<'_>| _ = add(responder, now, host, service);
-    let memory = heap::array();
-    let identity = Identity::parse(options.hardware);
-    let identity = identity.unwrap_or_else(|| Identity::find(ROOT, options.identifies, memory));
-    add_device(&identity, &mut add);
-    more(&mut add);
-    if options.is_workstation {
-        add(&plain(b"_workstation._tcp", DISCARD_PORT, b""));
-    }
-    let mut parts = [0; announce::ROOM_BYTES];
-    let mut draft = Draft::new(&mut parts);
-    for service in &options.services {
-        if let Ok(service) = announce::parse_line(service, &mut draft) {
-            add(&service);
-        }
-    }
-    if let Some(path) = options.files {
-        files::read(path, memory, &mut Console, &mut add)
-            .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
-    }
-    Ok(memory)
-}
-
 /// Where paths begin that begin with a slash.
 const ROOT: RawFd = -100;
 
-/// What the host is called: what the user says, else what it calls itself up to the first dot.
-pub(super) fn host_name<'a>(wished: &'a [u8], room: &'a mut [u8; label::BYTES_MAX]) -> &'a [u8] {
-    if !wished.is_empty() {
-        return wished;
-    }
+/// Tells what the host is called: what the user says, else what it calls itself up to the first dot, else what tells it from
+/// others.
+#[inline(never)]
+pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
+    let mut name = Word::default();
+    name.set(wished);
     let system = rustix::system::uname();
-    let own = system.nodename().to_bytes();
-    let own = own.split(|byte| *byte == b'.').next().unwrap_or_default();
-    let mut out = Writer::new(room);
-    label::put(&mut out, own);
-    match out.position() {
-        0 => b"stowaway",
-        len => room.head(len),
+    let (own, _) = cut(system.nodename().to_bytes(), b'.');
+    if name.is_empty() && place_in(b"localhost (none)", own).is_none() {
+        name.set(own);
     }
+    if name.is_empty() {
+        let mut interfaces = Interfaces::new();
+        interfaces::list(&mut interfaces);
+        let mut room = [0; label::BYTES_MAX];
+        let mut out = Writer::new(&mut room);
+        out.put(b"stowaway");
+        for interface in &interfaces {
+            if let Some([_, _, _, last @ ..]) = &interface.hardware {
+                label::put_byte(&mut out, b'-');
+                label::put_hex(&mut out, last);
+                break;
+            }
+        }
+        name.set(out.since(0));
+    }
+    let _ = responder.set_host(name.bytes());
 }
 
 /// A service that is named as the host is.
+#[inline(never)]
 pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
     Service {
         name: &[announce::HOST],
@@ -246,37 +281,39 @@ pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a>
         priority: 0,
         weight: 0,
         txt,
-        protocol: announce::Protocol::Any,
     }
 }
 
-/// Says what the machine is, as far as that is known.
+/// Bytes of what [`pairs`] writes.
+const PAIRS_BYTES: usize = 600;
+
+/// The strings of a TXT record: these keys, which have spaces between them, and what is known of their values; that of the last
+/// is an identifier.
 #[inline(never)]
-fn add_device(identity: &Identity, add: &mut dyn FnMut(&Service<'_>)) {
-    let mut room = [0; 512];
-    let mut txt = Writer::new(&mut room);
-    let mut uuid = [0; Uuid::TEXT_BYTES];
-    let mut uuid_text: &[u8] = b"";
-    if let Some(known) = identity.uuid {
-        known.emit(&mut Writer::new(&mut uuid));
-        uuid_text = &uuid;
+fn pairs<'r>(
+    keys: &[u8],
+    values: &[&[u8]],
+    uuid: Option<Uuid>,
+    room: &'r mut [u8; PAIRS_BYTES],
+) -> &'r [u8] {
+    let mut txt = Writer::new(room);
+    let mut text = [0; Uuid::TEXT_BYTES];
+    let mut last = Writer::new(&mut text);
+    if let Some(uuid) = uuid {
+        uuid.emit(&mut last);
     }
-    for (key, value) in [
-        (&b"model="[..], identity.product()),
-        (b"vendor=", identity.vendor()),
-        (b"serial=", identity.serial()),
-        (b"uuid=", uuid_text),
-    ] {
-        if !value.is_empty() {
-            txt.put(&[(key.len() + value.len()) as u8]);
+    for (place, key) in text::parts(keys, b' ').enumerate() {
+        let value = values.get(place).copied().unwrap_or(last.since(0));
+        let len = key.len() + 1 + value.len();
+        if !value.is_empty() && len <= STRING_BYTES_MAX {
+            label::put_byte(&mut txt, len as u8);
             txt.put(key);
+            label::put_byte(&mut txt, b'=');
             txt.put(value);
         }
     }
     let len = txt.position();
-    if len > 0 {
-        add(&plain(b"_device-info._tcp", 0, room.head(len)));
-    }
+    room.head(len)
 }
 
 /// Announces a service; its name. Where there is no room for it, that is said.
@@ -284,7 +321,6 @@ fn add_device(identity: &Identity, add: &mut dyn FnMut(&Service<'_>)) {
 pub(super) fn add(
     responder: &mut Responder,
     now: Instant,
-    host: &[u8],
     service: &Service<'_>,
 ) -> Option<NameId> {
     let (mut room, mut kind, mut other) = (
@@ -293,7 +329,7 @@ pub(super) fn add(
         [0; NAME_BYTES_MAX],
     );
     let described = mdns::Service {
-        instance: service.name_on(host, &mut room),
+        instance: service.name_on(responder.label(responder.host()), &mut room),
         kind: dotted(service.kind, &mut kind),
         subtypes: service.subtypes,
         host: service.host.map(|host| dotted(host, &mut other)),
@@ -317,11 +353,11 @@ pub(super) fn add(
 /// A name whose labels have dots between them.
 fn dotted<'a>(text: &[u8], room: &'a mut [u8; NAME_BYTES_MAX]) -> Name<'a> {
     let mut out = Writer::new(room);
-    for label in text.split(|byte| *byte == b'.') {
-        out.put(&[label.len() as u8]);
+    for label in text::parts(text, b'.') {
+        label::put_byte(&mut out, label.len() as u8);
         out.put(label);
     }
-    out.put(&[0]);
+    // The room is all zeros, one of which ends it.
     Name::of(room)
 }
 

@@ -3,10 +3,11 @@
 use super::super::flags::Flags;
 use super::super::{Status, refuse};
 use super::files::advice;
+use super::identity::Identity;
 use crate::sys::start::Args;
-use crate::text::{Text, text};
-use crate::wire::announce::{self, Draft, Flaw};
-use crate::wire::label;
+use crate::text::Text;
+use crate::wire::announce::{self, Draft, Service, is_label};
+use crate::wire::label::cut;
 use core::ffi::CStr;
 
 /// Services on the command line.
@@ -41,11 +42,11 @@ const WANTED: Text = Text::row(&[
 #[derive(Default)]
 pub(in super::super) struct Options {
     pub(super) name: &'static [u8],
-    /// As they are written; they are known to be right.
+    /// As they are written.
     pub(super) services: heapless::Vec<&'static [u8], SERVICE_COUNT_MAX>,
-    pub(super) files: Option<&'static CStr>,
+    pub(in super::super) files: Option<&'static CStr>,
     pub(super) machines: Option<&'static CStr>,
-    pub(super) hardware: &'static [u8],
+    pub(super) hardware: Identity,
     pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
     pub(super) log: Option<&'static CStr>,
     pub(super) identifies: bool,
@@ -55,14 +56,16 @@ pub(in super::super) struct Options {
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
     pub(super) fn read(&mut self, args: Args) -> Result<(), Status> {
-        FLAGS.read(args, &mut |place, value| self.set(place, value))?;
-        self.check()
+        FLAGS.read(args, &mut |place, value| self.set(place, value))
     }
 
-    /// Whether the services are what they must be.
+    /// Whether the services are written as they must be.
+    #[cfg(feature = "serve")]
     pub(in super::super) fn check(&self) -> Result<(), Status> {
+        let mut room = [0; announce::ROOM_BYTES];
+        let mut draft = Draft::new(&mut room);
         for service in &self.services {
-            check(service)?;
+            read_service(service, &mut draft, &mut |_| {})?;
         }
         Ok(())
     }
@@ -75,18 +78,16 @@ impl Options {
             1 => self.is_workstation = true,
             _ if text.is_empty() => return None,
             2 => {
-                let is_label = text.len() <= label::BYTES_MAX
-                    && label::is_clean(text)
-                    && !text.contains(&b'.');
-                self.name = is_label.then_some(text)?;
+                let (label, _) = cut(text, b'.');
+                if label.len() < text.len() || !is_label(text) {
+                    return None;
+                }
+                self.name = text;
             }
             3 => self.services.push(text).ok()?,
             4 => self.files = Some(value),
             5 => self.machines = Some(value),
-            6 => {
-                super::identity::Identity::parse(text)?;
-                self.hardware = text;
-            }
+            6 => return self.hardware.parse(text),
             7 => self.interfaces.push(text).ok()?,
             _ => self.log = Some(value),
         }
@@ -94,22 +95,24 @@ impl Options {
     }
 }
 
-/// Whether a service is written as it must be.
-fn check(service: &[u8]) -> Result<(), Status> {
-    let mut room = [0; announce::ROOM_BYTES];
-    match announce::parse_line(service, &mut Draft::new(&mut room)) {
-        Ok(_) => Ok(()),
-        // Fewer parts than there must be.
-        Err(Flaw::Form) => Err(refuse(b"--service", service, text!(SERVICE))),
-        Err(flaw) => Err(refuse(b"--service", service, advice(flaw))),
-    }
+/// Hands out a service, if it is written as it must be.
+pub(super) fn read_service(
+    service: &[u8],
+    draft: &mut Draft<'_>,
+    each: &mut dyn FnMut(&Service<'_>),
+) -> Result<(), Status> {
+    announce::parse_line(service, draft, each)
+        .map_err(|flaw| refuse(b"--service", service, advice(flaw)))
 }
-
-const SERVICE: &str = "name a service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(service: &str) -> Result<(), Status> {
+        let mut room = [0; announce::ROOM_BYTES];
+        read_service(service.as_bytes(), &mut Draft::new(&mut room), &mut |_| {})
+    }
 
     #[test]
     fn arguments_are_what_they_must_be() {
@@ -136,9 +139,15 @@ mod tests {
             ("Files,_sftp-ssh._tcp,70000", false),
             (",_sftp-ssh._tcp,22", false),
         ] {
-            assert_eq!(check(service.as_bytes()).is_ok(), expect, "{service}");
+            assert_eq!(
+                check(service),
+                if expect { Ok(()) } else { Err(2) },
+                "{service}"
+            );
         }
-        let text = format!("a,_x._tcp,1,k={}", "v".repeat(254));
-        assert!(check(text.as_bytes()).is_err());
+        for (name, value, expect) in [(63, 253, Ok(())), (64, 253, Err(2)), (63, 254, Err(2))] {
+            let (name, value) = ("n".repeat(name), "v".repeat(value));
+            assert_eq!(check(&format!("{name},_x._tcp,1,k={value}")), expect);
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::sys::Errno;
 use crate::sys::files::{self, Found};
 use crate::sys::named;
 use crate::wire::vmx::{self, Machine};
+use crate::wire::{Writer, label};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
@@ -23,24 +24,13 @@ const PATH_BYTES_MAX: usize = 1024;
 /// What their files' names end with.
 const END: &[u8] = b".vmx";
 
-/// A file, whatever it is called.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Id {
-    device: u64,
-    inode: u64,
-}
-
-/// What differs once a file was written to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Stamp {
-    size: u64,
-    written: (i64, u32),
-}
+/// Numbers far from each other for those that are near.
+pub(super) const PRIME: u64 = 0x100_0000_01b3;
 
 /// A machine's file that was found.
 pub(super) struct Seen<'a> {
-    pub(super) id: Id,
-    pub(super) stamp: Stamp,
+    /// The file, whatever it is called, and what differs once it was written to.
+    pub(super) id: (u64, u64),
     /// The directory's path as it was given, and what leads to the file from there.
     pub(super) path: &'a [u8],
     dir: RawFd,
@@ -50,29 +40,21 @@ pub(super) struct Seen<'a> {
 impl Seen<'_> {
     /// Reads the file. What it does not name is named as the file is.
     #[inline(never)]
-    pub(super) fn read<'r>(
-        &self,
-        memory: &mut Memory,
-        room: &'r mut [u8; vmx::ROOM_BYTES],
-    ) -> Result<Machine<'r>, Errno> {
+    pub(super) fn read(&self, memory: &mut Memory) -> Result<Machine, Errno> {
         let file = source::read(self.dir, self.name, memory)?;
         let name = self.name;
-        Ok(vmx::parse(
-            file,
-            name.strip_suffix(END).unwrap_or(name),
-            room,
-        ))
+        Ok(vmx::parse(file, name.strip_suffix(END).unwrap_or(name)))
     }
 }
 
 /// A look around.
-struct Look<'e> {
+struct Look<'e, 'p> {
     each: &'e mut dyn FnMut(&Seen<'_>),
     machines_left: usize,
     entries_left: usize,
     /// The file system.
     device: u64,
-    path: heapless::Vec<u8, PATH_BYTES_MAX>,
+    path: Writer<'p>,
 }
 
 /// Hands out the machines in `path`. True: these are all.
@@ -82,26 +64,27 @@ pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> Result<bool,
     let dir = files::open(path, OFlags::DIRECTORY, 0)?;
     let mut room = MaybeUninit::uninit();
     let stat = named::stat::<Errno>(dir.as_raw_fd(), c"", AtFlags::empty(), &mut room)?;
+    let mut path_room = [0; PATH_BYTES_MAX];
     let mut look = Look {
         each,
         machines_left: MACHINE_COUNT_MAX,
         entries_left: ENTRY_COUNT_MAX,
         device: stat.st_dev as u64,
-        path: heapless::Vec::new(),
+        path: Writer::new(&mut path_room),
     };
     let path = path.to_bytes();
-    let path = path.strip_suffix(b"/").unwrap_or(path);
-    if look.path.extend_from_slice(path).is_err() {
+    look.path.put(path.strip_suffix(b"/").unwrap_or(path));
+    if look.path.written().is_none() {
         return Err(Errno::NAMETOOLONG);
     }
     look.inside(dir.as_raw_fd(), true)
 }
 
-impl Look<'_> {
+impl Look<'_, '_> {
     /// Looks at the entries of a directory, and at those of the directories in it if `goes_on`.
     fn inside(&mut self, dir: RawFd, goes_on: bool) -> Result<bool, Errno> {
         files::list(dir, 0, &mut |found| {
-            let before = self.path.len();
+            let before = self.path.position();
             let done = self.entry(dir, found, goes_on);
             self.path.truncate(before);
             done
@@ -118,11 +101,9 @@ impl Look<'_> {
         let name = found.name.to_bytes();
         let is_ours = name.ends_with(END);
         let mut room = MaybeUninit::uninit();
-        if name.starts_with(b".")
-            || !is_ours && !goes_on
-            || self.path.push(b'/').is_err()
-            || self.path.extend_from_slice(name).is_err()
-        {
+        label::put_byte(&mut self.path, b'/');
+        self.path.put(name);
+        if name.starts_with(b".") || !is_ours && !goes_on || self.path.written().is_none() {
             return ControlFlow::Continue(());
         }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
@@ -136,16 +117,16 @@ impl Look<'_> {
                     return ControlFlow::Break(());
                 }
                 self.machines_left -= 1;
+                let written = (stat.st_mtime as u64)
+                    .wrapping_mul(1_000_000_000)
+                    .wrapping_add(stat.st_mtime_nsec as u64);
                 (self.each)(&Seen {
-                    id: Id {
-                        device: self.device,
-                        inode: stat.st_ino as u64,
-                    },
-                    stamp: Stamp {
-                        size: stat.st_size as u64,
-                        written: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
-                    },
-                    path: &self.path,
+                    id: (
+                        stat.st_ino as u64,
+                        // One that was put in the place of another may be older.
+                        written ^ (stat.st_size as u64).wrapping_mul(PRIME),
+                    ),
+                    path: self.path.since(0),
                     dir,
                     name,
                 });

@@ -83,7 +83,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let mut net = ManuallyDrop::new(Kernel::new(process::signals(false)));
+    let mut net = ManuallyDrop::new(Kernel::new(process::signals()));
     let mut driver = ManuallyDrop::new(Driver::new(
         &mut *net,
         &mut *host,

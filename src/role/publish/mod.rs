@@ -77,7 +77,6 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     let now = sys::now();
     let mut announcer = ManuallyDrop::new(Announcer::new(now));
     let responder = &mut announcer.responder;
-    let mut room = [0; label::BYTES_MAX];
     let name = next();
     let mut subject = None;
     if options.is_address {
@@ -95,8 +94,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         let _ = responder.set_host(label);
         responder.set_address(address.to_canonical(), !options.is_one_way);
     } else {
-        let host = mdns::host_name(b"", &mut room);
-        let _ = responder.set_host(host);
+        mdns::set_host(responder, b"");
         let mut room = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut room);
         let wrong =
@@ -118,9 +116,8 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         for string in words {
             put(Part::Txt, string)?;
         }
-        if let Ok(service) = draft.service() {
-            subject = mdns::add(responder, now, host, &service);
-        }
+        // It has a name and a type.
+        let _ = draft.hand_out(&mut |service| subject = mdns::add(responder, now, service));
     }
     announcer.subject = subject.unwrap_or(announcer.responder.host());
     announcer.keeps_name = options.is_address;

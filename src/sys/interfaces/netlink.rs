@@ -65,33 +65,36 @@ pub(super) fn read(mut rest: &[u8], out: &mut Interfaces) -> Result<bool, Errno>
             DONE => return Ok(true),
             ERROR => return Err(Errno::OPNOTSUPP),
             NEW_ADDRESS => _ = read_address(message, out),
-            NEW_LINK => _ = read_link(message, out),
+            NEW_LINK => read_link(message, out),
             _ => {}
         }
     }
     Ok(false)
 }
 
+/// The attributes behind so many bytes of a message, by their kinds.
+#[inline(never)]
+fn attributes(message: &[u8], head: usize) -> [&[u8]; 9] {
+    let (mut values, mut rest) = ([&[][..]; 9], message.get(head..).unwrap_or_default());
+    while let Some((kind, value)) = take(&mut rest, ATTRIBUTE_HEAD) {
+        if let Some(place) = values.get_mut(usize::from(kind)) {
+            *place = value;
+        }
+    }
+    values
+}
+
 fn read_address(message: &[u8], out: &mut Interfaces) -> Option<()> {
-    const ADDRESS: u16 = 1;
-    const LOCAL: u16 = 2;
-    const MORE_FLAGS: u16 = 8;
+    let [_, address, local, .., more_flags] = attributes(message, 8);
     let [_family, prefix_len, flags, ..] = message else {
         return None;
     };
     let mut flags = u32::from(*flags);
-    let (mut address, mut local) = (None, None);
-    let mut rest = message.get(8..)?;
-    while let Some((kind, value)) = take(&mut rest, ATTRIBUTE_HEAD) {
-        match kind {
-            ADDRESS => address = Some(value),
-            LOCAL => local = Some(value),
-            MORE_FLAGS => flags = number(value, 0),
-            _ => {}
-        }
+    if !more_flags.is_empty() {
+        flags = number(more_flags, 0);
     }
     // Where there are both, the other one is the peer's.
-    let address = local.or(address)?;
+    let address = if local.is_empty() { address } else { local };
     let address = match address.first_chunk::<16>() {
         Some(_) if !is_usable(flags) => return None,
         Some(octets) => IpAddr::from(*octets),
@@ -101,23 +104,15 @@ fn read_address(message: &[u8], out: &mut Interfaces) -> Option<()> {
     Some(())
 }
 
-fn read_link(message: &[u8], out: &mut Interfaces) -> Option<()> {
-    const HARDWARE: u16 = 1;
-    const NAME: u16 = 3;
-    const MTU: u16 = 4;
+fn read_link(message: &[u8], out: &mut Interfaces) {
+    let [_, hardware, _, name, mtu, ..] = attributes(message, 16);
     let index = number(message, 4);
-    let interface = out.iter_mut().find(|interface| interface.index == index)?;
-    interface.flags = number(message, 8) & FLAGS;
-    let mut rest = message.get(16..)?;
-    while let Some((kind, value)) = take(&mut rest, ATTRIBUTE_HEAD) {
-        match kind {
-            HARDWARE => interface.set_hardware(value),
-            NAME => interface.set_name(value),
-            MTU => interface.mtu = number(value, 0),
-            _ => {}
-        }
+    if let Some(interface) = out.iter_mut().find(|interface| interface.index == index) {
+        interface.flags = number(message, 8) & FLAGS;
+        interface.set_hardware(hardware);
+        interface.set_name(name);
+        interface.mtu = number(mtu, 0);
     }
-    Some(())
 }
 
 /// Takes a message or an attribute, which differ in their heads: its kind and what it says. `None`: there is no whole one.

@@ -1,33 +1,19 @@
 //! avahi's files, `*.service`: as much of XML as they have. avahi.service(5), XML 1.0.
 //!
 //! Comments, processing instructions and the name of a document type are passed. Nothing is ever looked up or replaced but XML's
-//! own five entities and letters by number. Elements lie in each other as they do there and nowhere else, three deep.
+//! own five entities and letters by number. Elements lie in each other as they do there and nowhere else, three deep. With which
+//! of the Internet's protocols a service is announced is read, and makes no difference: what is said is said with both.
 
-use super::{Coding, Draft, Flaw, Part, Protocol, Service, TEXT_BYTES_MAX, Wrong};
-use super::{number, place_in, put_name};
-use crate::wire::Writer;
-use crate::wire::label::{behind, put_byte, put_letter};
+use super::{Coding, Flaw, NAME, Reader, TXT, number, place_in};
+use crate::wire::label::{behind, cut, put_byte, put_letter};
 
-/// The elements. The place among them is an element's number.
+/// The elements. The place among them is an element's number, and that of its part.
 const ELEMENTS: &[u8] =
-    b"name type subtype domain-name host-name port txt-record service service-group";
-const NAME: usize = 0;
-const TXT: usize = 6;
+    b"name type subtype host-name txt-record domain-name port service service-group";
 const SERVICE: usize = 7;
 const GROUP: usize = 8;
 /// In no element.
-const OUTSIDE: usize = 9;
-
-/// What is in the elements that have text in them, by their numbers.
-const PARTS: [Part; SERVICE] = [
-    Part::Name,
-    Part::Kind,
-    Part::Subtype,
-    Part::Domain,
-    Part::Host,
-    Part::Port,
-    Part::Txt,
-];
+pub(super) const OUTSIDE: usize = 9;
 
 /// The element in which this one lies.
 const fn parent(element: usize) -> usize {
@@ -38,101 +24,58 @@ const fn parent(element: usize) -> usize {
     }
 }
 
-/// Hands out the services of a file, all of which have its name.
-pub fn parse(
-    file: &[u8],
-    draft: &mut Draft<'_>,
-    each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Wrong> {
-    let mut room = [0; TEXT_BYTES_MAX];
-    let mut reader = Reader {
-        rest: behind(file, b"\xef\xbb\xbf").unwrap_or(file),
-        element: OUTSIDE,
-        ended: false,
-        choice: 0,
-        text: Writer::new(&mut room),
-    };
-    draft.forget();
-    loop {
-        match reader.step(draft, each) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(flaw) => return Err(Wrong::at(file, reader.rest, flaw)),
-        }
-    }
-}
-
-struct Reader<'f, 'r> {
-    /// What was not read yet.
-    rest: &'f [u8],
-    /// The innermost that was begun and not ended.
-    element: usize,
-    /// The outermost was ended.
-    ended: bool,
-    /// Which of its values the attribute of the innermost has.
-    choice: usize,
-    /// What is in the innermost.
-    text: Writer<'r>,
-}
-
-impl<'f> Reader<'f, '_> {
-    /// Reads a tag or the like, or a letter. False: that was all.
-    fn step(
-        &mut self,
-        draft: &mut Draft<'_>,
-        each: &mut dyn FnMut(&Service<'_>),
-    ) -> Result<bool, Flaw> {
-        if self.passes(b"<!--") {
-            self.until(b"-->").ok_or(Flaw::Form)?;
-        } else if self.passes(b"<?") {
-            self.until(b"?>").ok_or(Flaw::Form)?;
-        } else if self.passes(b"<![CDATA[") {
-            let text = self.until(b"]]>").ok_or(Flaw::Form)?;
-            for byte in text {
-                self.put(*byte)?;
-            }
-        } else if self.element == OUTSIDE && !self.ended && self.passes(b"<!DOCTYPE") {
-            self.pass_type()?;
-        } else if self.passes(b"</") {
-            let element = self.word()?;
-            self.blanks();
-            if element != self.element || !self.passes(b">") {
-                return Err(Flaw::Form);
-            }
-            self.end(draft, each)?;
-        } else if self.passes(b"<") {
-            self.begin(draft, each)?;
-        } else if self.passes(b"&") {
-            let start = self.rest;
-            let name = self.until(b";").ok_or(Flaw::Form)?;
-            let letter = match place_in(b"lt gt amp quot apos", name) {
-                Some(place) => b"<>&\"'".get(place).copied().map(char::from),
-                None => letter(name),
-            };
-            match letter {
-                Some(letter) if self.element < SERVICE => put_letter(&mut self.text, letter),
-                _ => {
-                    self.rest = start;
-                    return Err(Flaw::Entity);
+impl<'f> Reader<'f, '_, '_, '_> {
+    /// Reads all of a file.
+    pub(super) fn read_group(&mut self) -> Result<(), Flaw> {
+        self.passes(b"\xef\xbb\xbf");
+        loop {
+            if self.passes(b"<!--") {
+                self.until(b"-->")?;
+            } else if self.passes(b"<?") {
+                self.until(b"?>")?;
+            } else if self.passes(b"<![CDATA[") {
+                for byte in self.until(b"]]>")? {
+                    self.put(*byte)?;
                 }
+            } else if self.element == OUTSIDE && !self.ended && self.passes(b"<!DOCTYPE") {
+                self.pass_type()?;
+            } else if self.passes(b"</") {
+                let element = self.word()?;
+                self.blanks();
+                if element != self.element {
+                    return Err(Flaw::Form);
+                }
+                self.expect(b">")?;
+                self.end()?;
+            } else if self.passes(b"<") {
+                if self.begin()? {
+                    self.end()?;
+                }
+            } else if self.passes(b"&") {
+                let start = self.rest;
+                let name = self.until(b";")?;
+                let letter = match place_in(b"lt gt amp quot apos", name) {
+                    Some(place) => b"<>&\"'".get(place).copied().map(char::from),
+                    None => letter(name),
+                };
+                match letter {
+                    Some(letter) if self.element < SERVICE => put_letter(&mut self.text, letter),
+                    _ => {
+                        self.rest = start;
+                        return Err(Flaw::Entity);
+                    }
+                }
+            } else if let [byte, behind @ ..] = self.rest {
+                self.put(*byte)?;
+                self.rest = behind;
+            } else {
+                return if self.ended { Ok(()) } else { Err(Flaw::Form) };
             }
-        } else if let [byte, behind @ ..] = self.rest {
-            self.put(*byte)?;
-            self.rest = behind;
-        } else if self.ended {
-            return Ok(false);
-        } else {
-            return Err(Flaw::Form);
         }
-        Ok(true)
     }
 
-    /// A tag that begins an element, and perhaps ends it, too.
-    fn begin(
-        &mut self,
-        draft: &mut Draft<'_>,
-        each: &mut dyn FnMut(&Service<'_>),
-    ) -> Result<(), Flaw> {
+    /// A tag that begins an element; whether it ends it, too.
+    fn begin(&mut self) -> Result<bool, Flaw> {
         let element = self.word()?;
         if parent(element) != self.element || self.ended {
             return Err(Flaw::Form);
@@ -140,81 +83,56 @@ impl<'f> Reader<'f, '_> {
         self.element = element;
         self.choice = 0;
         self.text.truncate(0);
+        if element == SERVICE {
+            self.draft.begin();
+        }
         loop {
             self.blanks();
             let ends = self.passes(b"/");
             if self.passes(b">") {
-                if element == SERVICE {
-                    draft.begin();
-                    draft.protocol = match self.choice {
-                        0 => Protocol::Any,
-                        1 => Protocol::V4,
-                        _ => Protocol::V6,
-                    };
-                }
-                return if ends { self.end(draft, each) } else { Ok(()) };
+                return Ok(ends);
             }
             if ends {
                 return Err(Flaw::Form);
             }
-            let (name, values) = match element {
-                NAME => (&b"replace-wildcards"[..], &b"no yes"[..]),
-                SERVICE => (&b"protocol"[..], &b"any ipv4 ipv6"[..]),
-                TXT => (&b"value-format"[..], &b"text binary-hex binary-base64"[..]),
-                _ => return Err(Flaw::Unknown),
+            let attribute: &[u8] = match element {
+                NAME => b"replace-wildcards no yes",
+                SERVICE => b"protocol any ipv4 ipv6",
+                TXT => b"value-format text binary-hex binary-base64",
+                _ => b" ",
             };
-            if !self.passes(name) {
+            let (name, values) = cut(attribute, b' ');
+            if name.is_empty() || !self.passes(name) {
                 return Err(Flaw::Unknown);
             }
             self.blanks();
-            if !self.passes(b"=") {
-                return Err(Flaw::Form);
-            }
+            self.expect(b"=")?;
             self.blanks();
-            let Some((quote @ [b'"' | b'\''], behind)) = self.rest.split_at_checked(1) else {
-                return Err(Flaw::Form);
+            let quote: &[u8] = if self.passes(b"\"") {
+                b"\""
+            } else {
+                self.expect(b"'")?;
+                b"'"
             };
-            self.rest = behind;
-            let value = self.until(quote).ok_or(Flaw::Form)?;
+            let value = self.until(quote)?;
             self.choice = place_in(values, value).ok_or(Flaw::Unknown)?;
         }
     }
 
     /// Takes what is in an element that ends.
-    fn end(
-        &mut self,
-        draft: &mut Draft<'_>,
-        each: &mut dyn FnMut(&Service<'_>),
-    ) -> Result<(), Flaw> {
+    #[inline(never)]
+    fn end(&mut self) -> Result<(), Flaw> {
         let element = self.element;
         self.element = parent(element);
-        if self.text.written().is_none() {
-            return Err(Flaw::Long);
+        match (element, self.choice) {
+            (GROUP, _) => self.ended = true,
+            (SERVICE, _) => self.draft.hand_out(self.each)?,
+            (TXT, 1) => self.take(TXT, 0, Coding::Hex)?,
+            (TXT, 2) => self.take(TXT, 0, Coding::Base64)?,
+            (_, 1) => self.take(element, b'h', Coding::Text)?,
+            _ => self.take(element, 0, Coding::Text)?,
         }
-        let text = self.text.since(0);
-        match element {
-            GROUP => {
-                self.ended = true;
-                Ok(())
-            }
-            SERVICE => {
-                each(&draft.service()?);
-                Ok(())
-            }
-            NAME => put_name(draft, text.trim_ascii(), (self.choice > 0).then_some(b'h')),
-            TXT => {
-                let coding = match self.choice {
-                    0 => Coding::Text,
-                    1 => Coding::Hex,
-                    _ => Coding::Base64,
-                };
-                draft.put_coded(text, coding)
-            }
-            _ => match PARTS.get(element) {
-                Some(part) => draft.put(*part, text.trim_ascii()),
-                None => Err(Flaw::Form),
-            },
-        }
+        Ok(())
     }
 
     /// Takes a letter's byte as it stands there. Between elements there is none but blanks.
@@ -237,10 +155,7 @@ impl<'f> Reader<'f, '_> {
             match byte {
                 b'>' => return Ok(()),
                 b'[' => return Err(Flaw::Declarations),
-                b'"' | b'\'' => {
-                    let quote = core::slice::from_ref(byte);
-                    self.until(quote).ok_or(Flaw::Form)?;
-                }
+                b'"' | b'\'' => _ = self.until(core::slice::from_ref(byte))?,
                 _ => {}
             }
         }
@@ -259,28 +174,34 @@ impl<'f> Reader<'f, '_> {
         }
     }
 
+    /// Passes `text`, which has to come next.
+    #[inline(never)]
+    fn expect(&mut self, text: &[u8]) -> Result<(), Flaw> {
+        if self.passes(text) {
+            Ok(())
+        } else {
+            Err(Flaw::Form)
+        }
+    }
+
     /// What stands before `end`, which is passed, too.
     #[inline(never)]
-    fn until(&mut self, end: &[u8]) -> Option<&'f [u8]> {
+    fn until(&mut self, end: &[u8]) -> Result<&'f [u8], Flaw> {
         let start = self.rest;
         while !self.rest.is_empty() {
             let len = start.len().wrapping_sub(self.rest.len());
             if self.passes(end) {
-                return start.get(..len);
+                return Ok(start.get(..len).unwrap_or_default());
             }
             self.rest = self.rest.get(1..).unwrap_or_default();
         }
         // It begins here, in this line.
         self.rest = start;
-        None
-    }
-
-    #[inline(never)]
-    fn blanks(&mut self) {
-        self.rest = self.rest.trim_ascii_start();
+        Err(Flaw::Form)
     }
 
     /// An element's number.
+    #[inline(never)]
     fn word(&mut self) -> Result<usize, Flaw> {
         let is_end = |byte: &u8| !matches!(byte, b'a'..=b'z' | b'-');
         let len = self.rest.iter().position(is_end).unwrap_or(0);

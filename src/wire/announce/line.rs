@@ -4,15 +4,20 @@ use super::{Draft, Flaw, Part, STRING_BYTES_MAX, Service, put_name};
 use crate::wire::Writer;
 use crate::wire::label::put_byte;
 
-/// Reads a service.
-pub fn parse<'d>(text: &[u8], draft: &'d mut Draft<'_>) -> Result<Service<'d>, Flaw> {
+/// Hands out a service.
+#[inline(never)]
+pub fn parse(
+    text: &[u8],
+    draft: &mut Draft<'_>,
+    each: &mut dyn FnMut(&Service<'_>),
+) -> Result<(), Flaw> {
     draft.forget();
     let mut rest = Some(text);
     let mut parts = [Part::Name, Part::Kind, Part::Port].into_iter();
     loop {
         let part = parts.next();
         if rest.is_none() && part.is_none() {
-            return draft.service();
+            return draft.hand_out(each);
         }
         let part = part.unwrap_or(Part::Txt);
         // A byte more than anything has: what is longer is seen to be.
@@ -20,7 +25,7 @@ pub fn parse<'d>(text: &[u8], draft: &'d mut Draft<'_>) -> Result<Service<'d>, F
         let mut field = Writer::new(&mut room);
         next_field(&mut rest, &mut field)?;
         if part == Part::Name {
-            put_name(draft, field.since(0), None)?;
+            put_name(draft, field.since(0), 0)?;
         } else {
             draft.put(part, field.since(0))?;
         }

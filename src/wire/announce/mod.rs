@@ -8,10 +8,8 @@ mod line;
 mod unit;
 
 use super::Writer;
-use super::label::{self, behind, cut, is_clean, is_like, put_byte};
-pub use avahi::parse as parse_avahi;
+use super::label::{self, behind, cut, is_clean, place_like, put_byte};
 pub use line::{next_field, parse as parse_line};
-pub use unit::parse as parse_unit;
 
 /// In a name, stands for the host's.
 pub const HOST: u8 = 0;
@@ -51,8 +49,6 @@ pub struct Service<'a> {
     pub weight: u16,
     /// Strings, each with its length before it.
     pub txt: &'a [u8],
-    /// Where it is announced.
-    pub protocol: Protocol,
 }
 
 impl Service<'_> {
@@ -75,17 +71,6 @@ impl Service<'_> {
         let len = out.position();
         room.get(..len).unwrap_or_default()
     }
-}
-
-/// Which of the Internet's protocols a service is announced with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
-    /// Both.
-    Any,
-    /// Version 4 alone.
-    V4,
-    /// Version 6 alone.
-    V6,
 }
 
 /// What is wrong with a description.
@@ -151,8 +136,9 @@ impl Wrong {
     }
 }
 
-/// What a service has.
+/// What a service has, in the order in which a [`Draft`] keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Part {
     /// The instance's label.
     Name,
@@ -160,42 +146,54 @@ pub enum Part {
     Kind,
     /// One more subtype, which may have its type behind it.
     Subtype,
-    /// The domain, which is nothing else than `local`.
-    Domain,
     /// Another host.
     Host,
+    /// One more string.
+    Txt,
+    /// The domain, which is nothing else than `local`.
+    Domain,
     /// In digits.
     Port,
     /// In digits.
     Priority,
     /// In digits.
     Weight,
-    /// One more string.
-    Txt,
 }
+
+/// All of them: files call them by their places.
+const PARTS: [Part; 9] = [
+    Part::Name,
+    Part::Kind,
+    Part::Subtype,
+    Part::Host,
+    Part::Txt,
+    Part::Domain,
+    Part::Port,
+    Part::Priority,
+    Part::Weight,
+];
+const NAME: usize = Part::Name as usize;
+const TXT: usize = Part::Txt as usize;
 
 /// The digits of base64.
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// How the value behind a key is written.
+/// How the value behind a key is written: bits of a digit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 enum Coding {
-    Text,
-    Hex,
-    Base64,
+    Text = 0,
+    Hex = 4,
+    Base64 = 6,
 }
 
 /// A service that is being put together.
 #[derive(Debug)]
 pub struct Draft<'a> {
-    name: Writer<'a>,
-    kind: Writer<'a>,
-    subtypes: Writer<'a>,
-    host: Writer<'a>,
-    txt: Writer<'a>,
+    /// The first of its parts.
+    parts: [Writer<'a>; 5],
     /// Port, priority, weight.
     numbers: [u16; 3],
-    protocol: Protocol,
 }
 
 impl<'a> Draft<'a> {
@@ -203,61 +201,62 @@ impl<'a> Draft<'a> {
     #[inline(never)]
     pub fn new(room: &'a mut [u8; ROOM_BYTES]) -> Self {
         let mut rest = &mut room[..];
-        let mut cut = |len| {
-            let (head, tail) = core::mem::take(&mut rest)
-                .split_at_mut_checked(len)
-                .unwrap_or_default();
-            rest = tail;
-            Writer::new(head)
-        };
         Self {
-            name: cut(label::BYTES_MAX),
-            kind: cut(KIND_BYTES_MAX),
-            subtypes: cut(SUBTYPES_BYTES_MAX),
-            host: cut(HOST_BYTES_MAX),
-            txt: cut(TXT_BYTES_MAX),
+            parts: [
+                label::BYTES_MAX,
+                KIND_BYTES_MAX,
+                SUBTYPES_BYTES_MAX,
+                HOST_BYTES_MAX,
+                TXT_BYTES_MAX,
+            ]
+            .map(|len| {
+                let (head, tail) = core::mem::take(&mut rest)
+                    .split_at_mut_checked(len)
+                    .unwrap_or_default();
+                rest = tail;
+                Writer::new(head)
+            }),
             numbers: [0; 3],
-            protocol: Protocol::Any,
         }
     }
 
     /// Forgets everything.
     fn forget(&mut self) {
-        self.name.truncate(0);
+        let [name, ..] = &mut self.parts;
+        name.truncate(0);
         self.begin();
     }
 
     /// Forgets everything but the name.
     #[inline(never)]
     fn begin(&mut self) {
-        for part in [
-            &mut self.kind,
-            &mut self.subtypes,
-            &mut self.host,
-            &mut self.txt,
-        ] {
-            part.truncate(0);
-        }
+        let [_, others @ ..] = &mut self.parts;
+        others.iter_mut().for_each(|part| part.truncate(0));
         self.numbers = [0; 3];
-        self.protocol = Protocol::Any;
     }
 
     /// Takes a part, if nothing is wrong with it. Of subtypes and strings there may be many, the others take the place of what
     /// was there. A subtype may have its type behind it if that was taken before.
     #[inline(never)]
     pub fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), Flaw> {
-        let [port, priority, weight] = &mut self.numbers;
-        let (place, is_good, flaw) = match part {
-            Part::Name => (&mut self.name, all(bytes, HOST, is_clean), Flaw::Name),
-            Part::Kind => (&mut self.kind, is_kind(bytes), Flaw::Kind),
-            Part::Host => (&mut self.host, all(bytes, b'.', is_label), Flaw::Host),
+        let (is_good, flaw) = match part {
+            Part::Name => (all(bytes, HOST, is_clean), Flaw::Name),
+            Part::Kind => (is_kind(bytes), Flaw::Kind),
+            Part::Host => (all(bytes, b'.', is_label), Flaw::Host),
             Part::Subtype => return self.put_subtype(bytes),
             Part::Txt => return self.put_string(bytes),
-            Part::Domain if matches!(bytes, b"local" | b"local.") => return Ok(()),
-            Part::Domain => return Err(Flaw::Domain),
-            Part::Port => return put_number(port, bytes),
-            Part::Priority => return put_number(priority, bytes),
-            Part::Weight => return put_number(weight, bytes),
+            Part::Domain => (place_in(b"local local.", bytes).is_some(), Flaw::Domain),
+            Part::Port | Part::Priority | Part::Weight => {
+                let number = number(bytes, 10).and_then(|number| u16::try_from(number).ok());
+                let place = (part as usize).wrapping_sub(Part::Port as usize);
+                if let (Some(number), Some(place)) = (number, self.numbers.get_mut(place)) {
+                    *place = number;
+                }
+                (number.is_some(), Flaw::Number)
+            }
+        };
+        let Some(place) = self.parts.get_mut(part as usize) else {
+            return if is_good { Ok(()) } else { Err(flaw) };
         };
         place.truncate(0);
         if is_good {
@@ -270,15 +269,16 @@ impl<'a> Draft<'a> {
     }
 
     fn put_subtype(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
+        let [_, own, subtypes, ..] = &mut self.parts;
         let (label, kind) = cut(bytes, b'.');
         let is_ours = match behind(kind, b"_sub.") {
-            Some(kind) => kind == self.kind.since(0),
+            Some(kind) => kind == own.since(0),
             None => label.len() == bytes.len(),
         };
         if !is_ours || !is_label(label) {
             return Err(Flaw::Subtype);
         }
-        put_behind_len(&mut self.subtypes, label).ok_or(Flaw::Long)
+        put_behind_len(subtypes, label).ok_or(Flaw::Long)
     }
 
     fn put_string(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
@@ -290,23 +290,20 @@ impl<'a> Draft<'a> {
         if key.is_empty() || !key.iter().all(is_printable) {
             return Err(Flaw::Key);
         }
-        put_behind_len(&mut self.txt, bytes).ok_or(Flaw::Strings)
+        let [.., txt] = &mut self.parts;
+        put_behind_len(txt, bytes).ok_or(Flaw::Strings)
     }
 
     /// Takes a string whose value is written in digits.
     #[inline(never)]
     fn put_coded(&mut self, bytes: &[u8], coding: Coding) -> Result<(), Flaw> {
-        let bits = match coding {
-            Coding::Text => return self.put(Part::Txt, bytes),
-            Coding::Hex => 4,
-            Coding::Base64 => 6_u32,
-        };
+        let bits = coding as u32;
         let mut room = [0; STRING_BYTES_MAX + 1];
         let mut out = Writer::new(&mut room);
         let (key, value) = cut(bytes, b'=');
         out.put(key);
         if key.len() < bytes.len() {
-            out.put(b"=");
+            put_byte(&mut out, b'=');
         }
         let (mut number, mut have, mut ended) = (0_u32, 0_u32, false);
         for byte in value {
@@ -340,21 +337,21 @@ impl<'a> Draft<'a> {
         self.put(Part::Txt, out.since(0))
     }
 
-    /// The service, if it has a name and a type.
+    /// Hands out the service, if it has a name and a type.
     #[inline(never)]
-    pub fn service(&self) -> Result<Service<'_>, Flaw> {
+    pub fn hand_out(&self, each: &mut dyn FnMut(&Service<'_>)) -> Result<(), Flaw> {
+        let [name, kind, subtypes, host, txt] = &self.parts;
         let [port, priority, weight] = self.numbers;
-        let host = self.host.since(0);
+        let host = host.since(0);
         let service = Service {
-            name: self.name.since(0),
-            kind: self.kind.since(0),
-            subtypes: self.subtypes.since(0),
+            name: name.since(0),
+            kind: kind.since(0),
+            subtypes: subtypes.since(0),
             host: (!host.is_empty()).then_some(host),
             port,
             priority,
             weight,
-            txt: self.txt.since(0),
-            protocol: self.protocol,
+            txt: txt.since(0),
         };
         if service.name.is_empty() {
             return Err(Flaw::Name);
@@ -362,20 +359,101 @@ impl<'a> Draft<'a> {
         if service.kind.is_empty() {
             return Err(Flaw::Kind);
         }
-        Ok(service)
+        each(&service);
+        Ok(())
+    }
+}
+
+/// A file that is being read.
+struct Reader<'f, 'r, 'd, 'e> {
+    /// What was not read yet.
+    rest: &'f [u8],
+    /// What stands in one place of it.
+    text: Writer<'r>,
+    draft: &'e mut Draft<'d>,
+    each: &'e mut dyn FnMut(&Service<'_>),
+    /// Where avahi's are: in the innermost element that was begun and not ended.
+    element: usize,
+    /// Which of its values the attribute of that has.
+    choice: usize,
+    /// The outermost was ended.
+    ended: bool,
+}
+
+/// Hands out the services of a file of avahi's, all of which have its name.
+pub fn parse_avahi(
+    file: &[u8],
+    draft: &mut Draft<'_>,
+    each: &mut dyn FnMut(&Service<'_>),
+) -> Result<(), Wrong> {
+    parse(file, draft, each, false)
+}
+
+/// Hands out the service of a unit of systemd's.
+pub fn parse_unit(
+    file: &[u8],
+    draft: &mut Draft<'_>,
+    each: &mut dyn FnMut(&Service<'_>),
+) -> Result<(), Wrong> {
+    parse(file, draft, each, true)
+}
+
+#[inline(never)]
+fn parse(
+    file: &[u8],
+    draft: &mut Draft<'_>,
+    each: &mut dyn FnMut(&Service<'_>),
+    is_unit: bool,
+) -> Result<(), Wrong> {
+    let mut room = [0; TEXT_BYTES_MAX];
+    draft.forget();
+    let mut reader = Reader {
+        rest: file,
+        text: Writer::new(&mut room),
+        draft,
+        each,
+        element: avahi::OUTSIDE,
+        choice: 0,
+        ended: false,
+    };
+    let done = if is_unit {
+        reader.read_unit()
+    } else {
+        reader.read_group()
+    };
+    done.map_err(|flaw| Wrong::at(file, reader.rest, flaw))
+}
+
+impl Reader<'_, '_, '_, '_> {
+    /// Takes what the text is: the part at this place. In a name, `%` and `host` stand for the host's.
+    #[inline(never)]
+    fn take(&mut self, place: usize, host: u8, coding: Coding) -> Result<(), Flaw> {
+        if self.text.written().is_none() {
+            return Err(Flaw::Long);
+        }
+        let text = self.text.since(0);
+        if coding != Coding::Text {
+            return self.draft.put_coded(text, coding);
+        }
+        match PARTS.get(place) {
+            Some(Part::Name) => put_name(self.draft, text.trim_ascii(), host),
+            Some(Part::Txt) => self.draft.put(Part::Txt, text),
+            Some(part) => self.draft.put(*part, text.trim_ascii()),
+            None => Err(Flaw::Form),
+        }
+    }
+
+    /// Passes blanks and ends of lines.
+    #[inline(never)]
+    fn blanks(&mut self) {
+        self.rest = self.rest.trim_ascii_start();
     }
 }
 
 /// Whether it is a type, as `_http._tcp`. Names longer than the fifteen bytes that RFC 6335 gives them are in use.
 #[inline(never)]
 pub fn is_kind(kind: &[u8]) -> bool {
-    let Some((name, transport)) = kind
-        .len()
-        .checked_sub(5)
-        .and_then(|end| kind.split_at_checked(end))
-    else {
-        return false;
-    };
+    let (name, transport) = cut(kind, b'.');
     let [b'_', name @ ..] = name else {
         return false;
     };
@@ -390,10 +468,11 @@ pub fn is_kind(kind: &[u8]) -> bool {
     has_letter
         && before != b'-'
         && name.len() < label::BYTES_MAX
-        && (is_like(transport, b"._tcp") || is_like(transport, b"._udp"))
+        && place_like(b"_tcp _udp", b' ', transport).is_some()
 }
 
-fn is_label(label: &[u8]) -> bool {
+/// Whether it is one label of a name, without what a terminal might obey.
+pub fn is_label(label: &[u8]) -> bool {
     (1..=label::BYTES_MAX).contains(&label.len()) && is_clean(label)
 }
 
@@ -424,13 +503,6 @@ fn put_behind_len(out: &mut Writer<'_>, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-#[inline(never)]
-fn put_number(place: &mut u16, digits: &[u8]) -> Result<(), Flaw> {
-    let number = number(digits, 10).and_then(|number| u16::try_from(number).ok());
-    *place = number.ok_or(Flaw::Number)?;
-    Ok(())
-}
-
 /// A number of nothing but digits.
 #[inline(never)]
 fn number(digits: &[u8], base: u32) -> Option<u32> {
@@ -458,30 +530,33 @@ fn place_in(words: &[u8], word: &[u8]) -> Option<usize> {
     None
 }
 
-/// Takes a name in which `%` and `host` stand for the host's. With `H`, as in systemd's units, `%%` is a `%`, and other letters
-/// behind it are refused.
+/// Takes a name in which `%` and `host` stand for the host's, unless that is 0. With `H`, as in systemd's units, `%%` is a `%`,
+/// and other letters behind it are refused.
 #[inline(never)]
-fn put_name(draft: &mut Draft<'_>, text: &[u8], host: Option<u8>) -> Result<(), Flaw> {
+fn put_name(draft: &mut Draft<'_>, text: &[u8], host: u8) -> Result<(), Flaw> {
     // A byte more than a name has: what is longer is seen to be.
     let mut room = [0; label::BYTES_MAX + 1];
     let mut out = Writer::new(&mut room);
     let mut rest = text;
     while let [first, behind @ ..] = rest {
+        let mut byte = *first;
         rest = behind;
-        let byte = match (first, host, behind) {
-            // It would stand for the host.
-            (0, ..) => return Err(Flaw::Name),
-            (b'%', Some(host), [next, behind @ ..]) if *next == host => {
+        // It would stand for the host.
+        if byte == 0 {
+            return Err(Flaw::Name);
+        }
+        if byte == b'%' && host != 0 {
+            let (next, behind) = behind.split_first().unwrap_or((&0, behind));
+            if *next == host {
+                byte = HOST;
                 rest = behind;
-                HOST
-            }
-            (b'%', Some(b'H'), [b'%', behind @ ..]) => {
+            } else if host == b'H' {
+                if *next != b'%' {
+                    return Err(Flaw::Specifier);
+                }
                 rest = behind;
-                b'%'
             }
-            (b'%', Some(b'H'), _) => return Err(Flaw::Specifier),
-            _ => *first,
-        };
+        }
         put_byte(&mut out, byte);
     }
     draft.put(Part::Name, out.since(0))

@@ -45,9 +45,6 @@ fn written(service: &Service<'_>) -> String {
     if let Some(host) = service.host {
         line.push_str(&format!(" at {}", text(host)));
     }
-    if service.protocol != Protocol::Any {
-        line.push_str(&format!(" {:?}", service.protocol));
-    }
     if (service.priority, service.weight) != (0, 0) {
         line.push_str(&format!(" {}:{}", service.priority, service.weight));
     }
@@ -197,25 +194,32 @@ fn all_strings_together_fit_a_packet() {
         draft.put(Part::Txt, b"key").unwrap();
     }
     assert_eq!(draft.put(Part::Txt, b"k"), Err(Flaw::Strings));
-    assert_eq!(draft.service().unwrap().txt.len(), TXT_BYTES_MAX);
+    let check = |service: &Service<'_>| assert_eq!(service.txt.len(), TXT_BYTES_MAX);
+    assert_eq!(draft.hand_out(&mut { check }), Ok(()));
     for _ in 0..8 {
         draft.put(Part::Subtype, &[b's'; 63]).unwrap();
     }
     assert_eq!(draft.put(Part::Subtype, b"s"), Err(Flaw::Long));
-    assert_eq!(draft.service().unwrap().subtypes.len(), SUBTYPES_BYTES_MAX);
+    let check = |service: &Service<'_>| assert_eq!(service.subtypes.len(), SUBTYPES_BYTES_MAX);
+    assert_eq!(draft.hand_out(&mut { check }), Ok(()));
 }
 
 #[test]
 fn without_name_or_type_there_is_no_service() {
     let mut room = [0; ROOM_BYTES];
     let mut draft = Draft::new(&mut room);
-    assert_eq!(draft.service().unwrap_err(), Flaw::Name);
+    let mut count = 0;
+    let mut check = |draft: &Draft<'_>, expect| {
+        assert_eq!(draft.hand_out(&mut |_| count += 1), expect);
+    };
+    check(&draft, Err(Flaw::Name));
     draft.put(Part::Name, b"n").unwrap();
-    assert_eq!(draft.service().unwrap_err(), Flaw::Kind);
+    check(&draft, Err(Flaw::Kind));
     draft.put(Part::Kind, b"_http._tcp").unwrap();
-    assert!(draft.service().is_ok());
+    check(&draft, Ok(()));
     draft.put(Part::Kind, b"http").unwrap_err();
-    assert_eq!(draft.service().unwrap_err(), Flaw::Kind);
+    check(&draft, Err(Flaw::Kind));
+    assert_eq!(count, 1);
 }
 
 #[test]
@@ -226,11 +230,11 @@ fn the_hosts_name_takes_its_place() {
         draft.put(Part::Name, name).unwrap();
         draft.put(Part::Kind, b"_http._tcp").unwrap();
         let mut room = [0xaa; label::BYTES_MAX];
-        let service = draft.service().unwrap();
-        assert_eq!(
-            service.name_on(host.as_bytes(), &mut room),
-            expect.as_bytes()
-        );
+        let mut shown = Vec::new();
+        let done = draft.hand_out(&mut |service| {
+            shown.extend_from_slice(service.name_on(host.as_bytes(), &mut room));
+        });
+        assert_eq!((done, &shown[..]), (Ok(()), expect.as_bytes()));
     };
     check(b"plain", "nas", "plain");
     check(b"\0", "nas", "nas");
@@ -252,7 +256,7 @@ fn values_in_digits_are_read() {
         let mut draft = Draft::new(&mut room);
         let done = draft.put_coded(text, coding);
         let shown = String::from_utf8_lossy(text);
-        assert_eq!(done.map(|()| draft.txt.since(1)), expect, "{shown}");
+        assert_eq!(done.map(|()| draft.parts[TXT].since(1)), expect, "{shown}");
     };
     for (text, expect) in [
         (&b"k=68656C6c6f"[..], Ok(&b"k=hello"[..])),

@@ -3,139 +3,100 @@
 //! What several lines say of TXT becomes one record, where systemd announces one for each: others read only one. Of its
 //! specifiers there are `%H` and `%%`.
 
-use super::{Coding, Draft, Flaw, Part, Service, TEXT_BYTES_MAX, Wrong};
-use super::{number, place_in, put_name};
-use crate::wire::Writer;
+use super::{Coding, Flaw, Reader, TXT, number, place_in};
 use crate::wire::label::{cut, put_byte};
 
-/// The keys. The place among them is a key's number.
-const KEYS: &[u8] = b"Name TxtText TxtData Type SubType Port Priority Weight";
+/// The keys. The place among them is that of the part; no key is called "=".
+const KEYS: &[u8] = b"Name Type SubType = TxtText = Port Priority Weight TxtData";
+/// The one that is another way to write what is at [`TXT`].
+const DATA: usize = 9;
 
-/// What the others are behind the first three.
-const PARTS: [Part; 5] = [
-    Part::Kind,
-    Part::Subtype,
-    Part::Port,
-    Part::Priority,
-    Part::Weight,
-];
-
-/// Hands out the service of a file.
-pub fn parse(
-    file: &[u8],
-    draft: &mut Draft<'_>,
-    each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Wrong> {
-    let mut rest = file;
-    read(&mut rest, draft, each).map_err(|flaw| Wrong::at(file, rest, flaw))
-}
-
-fn read(
-    rest: &mut &[u8],
-    draft: &mut Draft<'_>,
-    each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Flaw> {
-    let mut room = [0; TEXT_BYTES_MAX];
-    let mut text = Writer::new(&mut room);
-    let mut is_service = false;
-    draft.forget();
-    loop {
-        *rest = rest.trim_ascii_start();
-        let (line, _) = cut(rest, b'\n');
-        match line {
-            [] => {
-                each(&draft.service()?);
-                return Ok(());
-            }
-            [b'#' | b';', ..] => pass(rest, line.len()),
-            [b'[', ..] => {
-                is_service = line.trim_ascii_end() == b"[Service]";
-                pass(rest, line.len());
-            }
-            _ => {
-                let (key, _) = cut(line, b'=');
-                if key.len() == line.len() {
-                    return Err(Flaw::Form);
-                }
-                pass(rest, key.len().saturating_add(1));
-                if is_service {
-                    let place = place_in(KEYS, key.trim_ascii_end()).ok_or(Flaw::Unknown)?;
-                    text.truncate(0);
-                    set(place, rest, &mut text, draft)?;
-                } else {
-                    while next(rest).is_some() {}
-                }
-            }
-        }
-    }
-}
-
-/// Takes the value of the key of this number.
-fn set(
-    place: usize,
-    rest: &mut &[u8],
-    text: &mut Writer<'_>,
-    draft: &mut Draft<'_>,
-) -> Result<(), Flaw> {
-    let coding = match place {
-        1 => Coding::Text,
-        2 => Coding::Base64,
-        _ => {
-            while let Some(unit) = next(rest) {
-                match unit {
-                    Unit::Plain(byte) => put_byte(text, byte),
-                    Unit::Escaped(byte) => text.put(&[b'\\', byte]),
-                }
-            }
-            if text.written().is_none() {
-                return Err(Flaw::Long);
-            }
-            let text = text.since(0).trim_ascii();
-            return match place.checked_sub(3).and_then(|place| PARTS.get(place)) {
-                Some(part) => draft.put(*part, text),
-                None => put_name(draft, text, Some(b'H')),
+impl Reader<'_, '_, '_, '_> {
+    /// Reads all of a unit.
+    pub(super) fn read_unit(&mut self) -> Result<(), Flaw> {
+        let mut is_service = false;
+        loop {
+            self.blanks();
+            let (line, _) = cut(self.rest, b'\n');
+            let [first, ..] = line else {
+                return self.draft.hand_out(self.each);
             };
-        }
-    };
-    let mut is_empty = true;
-    while next_word(rest, text)? {
-        if text.written().is_none() {
-            return Err(Flaw::Long);
-        }
-        draft.put_coded(text.since(0), coding)?;
-        text.truncate(0);
-        is_empty = false;
-    }
-    // As if nothing had been said of it before.
-    if is_empty {
-        draft.txt.truncate(0);
-    }
-    Ok(())
-}
-
-/// Appends a word: what stands between blanks outside of quotes. False: there is none.
-fn next_word(rest: &mut &[u8], text: &mut Writer<'_>) -> Result<bool, Flaw> {
-    let (mut quote, mut is_word) = (0, false);
-    loop {
-        let byte = match next(rest) {
-            None if quote != 0 => return Err(Flaw::Form),
-            None => return Ok(is_word),
-            Some(Unit::Plain(b' ' | b'\t' | b'\r')) if quote == 0 => {
-                if is_word {
-                    return Ok(true);
+            if matches!(first, b'#' | b';' | b'[') {
+                if *first == b'[' {
+                    is_service = line.trim_ascii_end() == b"[Service]";
                 }
+                pass(&mut self.rest, line.len());
                 continue;
             }
-            Some(Unit::Plain(byte @ (b'"' | b'\''))) if quote == 0 || quote == byte => {
-                quote ^= byte;
-                is_word = true;
-                continue;
+            let (key, _) = cut(line, b'=');
+            if key.len() == line.len() {
+                return Err(Flaw::Form);
             }
-            Some(Unit::Plain(byte)) => byte,
-            Some(Unit::Escaped(byte)) => unescape(byte, rest).ok_or(Flaw::Escape)?,
+            pass(&mut self.rest, key.len().saturating_add(1));
+            if is_service {
+                let place = place_in(KEYS, key.trim_ascii_end()).ok_or(Flaw::Unknown)?;
+                self.set(place)?;
+            } else {
+                while next(&mut self.rest).is_some() {}
+            }
+        }
+    }
+
+    /// Takes the value of the key of this number.
+    fn set(&mut self, place: usize) -> Result<(), Flaw> {
+        let coding = match place {
+            TXT => Coding::Text,
+            DATA => Coding::Base64,
+            _ => {
+                self.text.truncate(0);
+                while let Some(unit) = next(&mut self.rest) {
+                    let (Unit::Plain(byte) | Unit::Escaped(byte)) = unit;
+                    if let Unit::Escaped(_) = unit {
+                        put_byte(&mut self.text, b'\\');
+                    }
+                    put_byte(&mut self.text, byte);
+                }
+                return self.take(place, b'H', Coding::Text);
+            }
         };
-        put_byte(text, byte);
-        is_word = true;
+        let mut is_empty = true;
+        while self.next_word()? {
+            self.take(TXT, 0, coding)?;
+            is_empty = false;
+        }
+        // As if nothing had been said of it before.
+        if is_empty {
+            let [.., txt] = &mut self.draft.parts;
+            txt.truncate(0);
+        }
+        Ok(())
+    }
+
+    /// The text becomes the next word: what stands between blanks outside of quotes. False: there is none.
+    fn next_word(&mut self) -> Result<bool, Flaw> {
+        let (mut quote, mut is_word) = (0, false);
+        self.text.truncate(0);
+        loop {
+            let byte = match next(&mut self.rest) {
+                None if quote != 0 => return Err(Flaw::Form),
+                None => return Ok(is_word),
+                Some(Unit::Plain(b' ' | b'\t' | b'\r')) if quote == 0 => {
+                    if is_word {
+                        return Ok(true);
+                    }
+                    continue;
+                }
+                Some(Unit::Plain(byte @ (b'"' | b'\''))) if quote == 0 || quote == byte => {
+                    quote ^= byte;
+                    is_word = true;
+                    continue;
+                }
+                Some(Unit::Plain(byte)) => byte,
+                Some(Unit::Escaped(byte)) => unescape(byte, &mut self.rest).ok_or(Flaw::Escape)?,
+            };
+            put_byte(&mut self.text, byte);
+            is_word = true;
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod browse;
 mod conflicts;
+mod naming;
 mod publish;
+mod reread;
 mod resolve;
 mod serve;
 mod world;

@@ -70,6 +70,16 @@ impl World {
         Responder::start(command)
     }
 
+    /// The same on a host that calls itself so.
+    pub fn announce_as(&self, hostname: &str, words: &[&str]) -> Result<Responder> {
+        let path = build::build_roles(Arch::X86_64, &[Role::Mdns])?;
+        let script = "name=$1 && shift && echo \"$name\" > /proc/sys/kernel/hostname && exec \"$0\" mdns \"$@\"";
+        let mut command = self.ours.command("unshare");
+        command.args(["--uts", "sh", "-c", script]);
+        command.arg(&path).arg(hostname).args(words);
+        Responder::start(command)
+    }
+
     /// Starts our browser on our host with these words.
     pub fn browse(&self, words: &[&str]) -> Result<Watch> {
         Watch::start(self.browser(&self.ours, words)?)

@@ -25,7 +25,11 @@ fn read(place: &Place) -> (Vec<String>, Vec<String>) {
         let rest = line.strip_prefix(&start).unwrap();
         rest.strip_suffix('\n').unwrap().to_owned()
     });
-    (services, lines.collect())
+    let mut lines: Vec<_> = lines.collect();
+    // A directory has no order.
+    services.sort();
+    lines.sort();
+    (services, lines)
 }
 
 fn group(name: &str, ports: &[&str]) -> String {
@@ -35,7 +39,7 @@ fn group(name: &str, ports: &[&str]) -> String {
 }
 
 #[test]
-fn files_are_read_by_their_names_and_what_is_wrong_is_left_out() {
+fn files_are_read_and_what_is_wrong_is_left_out() {
     let place = Place::new("files");
     place.put("b.service", group("b", &["1", "2"]));
     place.put("a.dnssd", "[Service]\nName=a\nType=_a._udp\nPort=3\n");
@@ -73,8 +77,7 @@ fn there_is_an_end_to_files_and_entries() {
     }
     let (services, told) = read(&place);
     assert_eq!(services.len(), FILE_COUNT_MAX);
-    assert_eq!(services.first().map(String::as_str), Some("n000:0"));
-    assert!(services.is_sorted() && told.is_empty());
+    assert!(told.is_empty());
 }
 
 #[test]

@@ -10,9 +10,8 @@ fn look(place: &Place) -> (Vec<String>, bool) {
     let all = list(&top, &mut |seen| {
         let path = seen.path.strip_prefix(top.to_bytes()).unwrap();
         let path = String::from_utf8_lossy(path).into_owned();
-        let mut room = [0; vmx::ROOM_BYTES];
-        lines.push(match seen.read(&mut memory(), &mut room) {
-            Ok(machine) => format!("{path} {}", String::from_utf8_lossy(machine.name)),
+        lines.push(match seen.read(&mut memory()) {
+            Ok(machine) => format!("{path} {}", String::from_utf8_lossy(machine.name.bytes())),
             Err(errno) => format!("{path} {errno:?}"),
         });
     });
@@ -62,10 +61,10 @@ fn machines_are_found_here_and_one_level_below() {
 }
 
 /// What identifies the only machine, and what its file looked like.
-fn only(place: &Place) -> (Id, Stamp, Vec<u8>) {
+fn only(place: &Place) -> (u64, u64, Vec<u8>) {
     let mut found = Vec::new();
     list(&place.path(), &mut |seen| {
-        found.push((seen.id, seen.stamp, seen.path.to_vec()));
+        found.push((seen.id.0, seen.id.1, seen.path.to_vec()));
     })
     .unwrap();
     assert_eq!(found.len(), 1);

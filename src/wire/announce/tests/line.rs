@@ -6,7 +6,9 @@ fn read(text: &[u8]) -> Result<String, Flaw> {
     let mut room = [0xaa; ROOM_BYTES];
     let mut draft = Draft::new(&mut room);
     draft.put(Part::Txt, b"before=1").unwrap();
-    parse_line(text, &mut draft).map(|service| written(&service))
+    let mut line = String::new();
+    parse_line(text, &mut draft, &mut |service| line = written(service))?;
+    Ok(line)
 }
 
 #[test]
