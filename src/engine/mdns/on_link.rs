@@ -17,6 +17,9 @@ pub(super) const NEVER: Tick = 0;
 pub(super) const ANNOUNCE_MS: u32 = 1000;
 /// Announcements after the first.
 const ANNOUNCE_COUNT: u8 = 1;
+/// Between messages of which each is full.
+pub(super) const PACE_MS: u32 = 10;
+
 /// Whether `due` has come.
 pub(super) const fn is_due(due: Tick, now: Tick) -> bool {
     due != NEVER && now.wrapping_sub(due) < 1 << 31

@@ -1,7 +1,7 @@
 //! Probing: asks three times whether anybody has the names that we wish. RFC 6762 section 8.
 
 use super::names::NameId;
-use super::on_link::{NEVER, OnLink, Phase, Probe, Tick, earlier, is_due, later};
+use super::on_link::{NEVER, OnLink, PACE_MS, Phase, Probe, Tick, earlier, is_due, later};
 use super::zone::Zone;
 use crate::text::Ends as _;
 use crate::wire::dns::{self, Message, Section, Writer, kind};
@@ -68,7 +68,8 @@ impl OnLink {
             }
             next = earlier(next, probe.due);
         }
-        self.probes_at = next;
+        let is_full = left == 0;
+        self.probes_at = if is_full { later(now, PACE_MS) } else { next };
         if is_settled {
             self.announce_settled(zone, now);
         }

@@ -2,7 +2,7 @@
 
 use super::NameId;
 use super::content::Form;
-use super::on_link::{NEVER, OnLink, Tick, bit, earlier, is_due};
+use super::on_link::{NEVER, OnLink, PACE_MS, Tick, bit, earlier, is_due, later};
 use super::query::HOLD_OFF_MS;
 use super::zone::{Zone, bit_of};
 use crate::wire::dns::{self, Label, Message, Section, Writer, flag, kind};
@@ -116,7 +116,12 @@ impl OnLink {
             }
             next = earlier(next, state.due);
         }
-        self.answers_at = next;
+        // Many are not told all at once: what waits for them has not so much room. Only who leaves does not wait.
+        self.answers_at = if is_full && !are_gone {
+            later(now, PACE_MS)
+        } else {
+            next
+        };
         if written.is_empty() {
             return (None, false);
         }

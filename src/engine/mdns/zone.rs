@@ -178,6 +178,7 @@ impl Zone {
     }
 
     /// Makes a name unique: it begins with `label`, or is called a little different where that is one of ours already.
+    #[inline(never)]
     pub(super) fn claim_name(
         &mut self,
         parent: NameId,
@@ -207,6 +208,7 @@ impl Zone {
     }
 
     /// Gives a unique name another label, the one of this number.
+    #[inline(never)]
     pub(super) fn rename(&mut self, name: NameId, number: u32) -> bool {
         let claim = self.claim(name);
         let wished = self.names.label(name).head(claim.wished_len.into());

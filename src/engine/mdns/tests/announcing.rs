@@ -1,1 +1,48 @@
-//! To be written.
+//! How much is announced at once.
+
+use super::world::World;
+
+/// Who is told of many services has to take them in: a burst of all of them would be lost.
+#[test]
+fn many_services_are_announced_one_message_after_another() {
+    let mut world = World::new(1);
+    let text = "x".repeat(80);
+    for number in 0..20 {
+        world.serve(&format!("box {number}"), 1, &[&text]);
+    }
+    world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
+    world.run(10_000);
+    let of_kind = |is_response: bool| {
+        let sent = world.sent.iter();
+        let sent = sent.filter(|sent| (sent.bytes[2] & 0x80 != 0) == is_response);
+        sent.map(|sent| sent.at).collect::<Vec<_>>()
+    };
+    for times in [of_kind(false), of_kind(true)] {
+        assert!(times.len() >= 6, "{times:?}");
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+        assert_eq!(gaps.filter(|gap| *gap < 10).count(), 0, "{times:?}");
+    }
+    assert!(world.responder.is_settled());
+    for number in 0..20 {
+        let begin = format!("= box~{number}._nfs._tcp.local 120 flush SRV");
+        let told = world.all();
+        let told = told.iter().filter(|line| line.starts_with(&begin));
+        assert_eq!(told.count(), 2, "{number}");
+    }
+}
+
+/// Nobody waits for who takes leave: all of it is said at once.
+#[test]
+fn who_leaves_says_so_of_many_services_at_once() {
+    let mut world = World::up(1);
+    let text = "x".repeat(80);
+    for number in 0..20 {
+        world.serve(&format!("box {number}"), 1, &[&text]);
+    }
+    world.settle();
+    world.responder.leave(world.instant());
+    world.run(1);
+    let all = world.all();
+    let gone = all.iter().filter(|line| line.contains(" 0 flush SRV"));
+    assert_eq!(gone.count(), 20);
+}
