@@ -5,11 +5,14 @@
 
 mod avahi;
 mod line;
+mod reader;
 mod unit;
 
 use super::Writer;
 use super::label::{self, behind, cut, is_clean, place_like, put_byte};
 pub use line::{next_field, parse as parse_line};
+use reader::Reader;
+pub use reader::{parse_avahi, parse_unit};
 
 /// In a name, stands for the host's.
 pub const HOST: u8 = 0;
@@ -361,92 +364,6 @@ impl<'a> Draft<'a> {
         }
         each(&service);
         Ok(())
-    }
-}
-
-/// A file that is being read.
-struct Reader<'f, 'r, 'd, 'e> {
-    /// What was not read yet.
-    rest: &'f [u8],
-    /// What stands in one place of it.
-    text: Writer<'r>,
-    draft: &'e mut Draft<'d>,
-    each: &'e mut dyn FnMut(&Service<'_>),
-    /// Where avahi's are: in the innermost element that was begun and not ended.
-    element: usize,
-    /// Which of its values the attribute of that has.
-    choice: usize,
-    /// The outermost was ended.
-    ended: bool,
-}
-
-/// Hands out the services of a file of avahi's, all of which have its name.
-pub fn parse_avahi(
-    file: &[u8],
-    draft: &mut Draft<'_>,
-    each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Wrong> {
-    parse(file, draft, each, false)
-}
-
-/// Hands out the service of a unit of systemd's.
-pub fn parse_unit(
-    file: &[u8],
-    draft: &mut Draft<'_>,
-    each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Wrong> {
-    parse(file, draft, each, true)
-}
-
-#[inline(never)]
-fn parse(
-    file: &[u8],
-    draft: &mut Draft<'_>,
-    each: &mut dyn FnMut(&Service<'_>),
-    is_unit: bool,
-) -> Result<(), Wrong> {
-    let mut room = [0; TEXT_BYTES_MAX];
-    draft.forget();
-    let mut reader = Reader {
-        rest: file,
-        text: Writer::new(&mut room),
-        draft,
-        each,
-        element: avahi::OUTSIDE,
-        choice: 0,
-        ended: false,
-    };
-    let done = if is_unit {
-        reader.read_unit()
-    } else {
-        reader.read_group()
-    };
-    done.map_err(|flaw| Wrong::at(file, reader.rest, flaw))
-}
-
-impl Reader<'_, '_, '_, '_> {
-    /// Takes what the text is: the part at this place. In a name, `%` and `host` stand for the host's.
-    #[inline(never)]
-    fn take(&mut self, place: usize, host: u8, coding: Coding) -> Result<(), Flaw> {
-        if self.text.written().is_none() {
-            return Err(Flaw::Long);
-        }
-        let text = self.text.since(0);
-        if coding != Coding::Text {
-            return self.draft.put_coded(text, coding);
-        }
-        match PARTS.get(place) {
-            Some(Part::Name) => put_name(self.draft, text.trim_ascii(), host),
-            Some(Part::Txt) => self.draft.put(Part::Txt, text),
-            Some(part) => self.draft.put(*part, text.trim_ascii()),
-            None => Err(Flaw::Form),
-        }
-    }
-
-    /// Passes blanks and ends of lines.
-    #[inline(never)]
-    fn blanks(&mut self) {
-        self.rest = self.rest.trim_ascii_start();
     }
 }
 
