@@ -118,10 +118,12 @@ impl Out {
         self.len = self.len.min(len);
     }
 
-    /// Up to a column, with blanks.
+    /// Blanks up to so many letters behind the first `begun` bytes.
     #[inline(never)]
-    pub(super) fn fill(&mut self, end: usize) -> &mut Self {
-        while self.len < end {
+    pub(super) fn fill(&mut self, begun: usize, columns: usize) -> &mut Self {
+        let letters = self.bytes().tail(begun).iter();
+        let count = letters.filter(|byte| **byte & 0xc0 != 0x80).count();
+        for _ in count..columns {
             self.byte(b' ');
         }
         self
@@ -134,6 +136,12 @@ impl Out {
     /// A text of somebody else: letters are themselves, and all that a terminal might obey is numbers.
     #[inline(never)]
     pub(super) fn safe(&mut self, text: &[u8]) -> &mut Self {
+        self.put_safe(text, false)
+    }
+
+    /// The same between quotation marks, if it stands there.
+    #[inline(never)]
+    fn put_safe(&mut self, text: &[u8], is_quoted: bool) -> &mut Self {
         let mut rest = text;
         while let Some(first) = rest.first() {
             let mut len = plain_letter(rest);
@@ -142,7 +150,7 @@ impl Out {
                 let digits = [first / 100, first / 10 % 10, first % 10].map(|digit| digit | b'0');
                 self.byte(b'\\').put(&digits);
             } else {
-                if matches!(first, b'"' | b'\\') {
+                if is_quoted && matches!(first, b'"' | b'\\') {
                     self.byte(b'\\');
                 }
                 self.put(rest.head(len));
@@ -156,7 +164,7 @@ impl Out {
     pub(super) fn texts(&mut self, txt: &[u8]) -> &mut Self {
         for (at, text) in strings(txt).enumerate() {
             self.put(if at == 0 { b"\"" } else { b" \"" })
-                .safe(text)
+                .put_safe(text, true)
                 .byte(b'"');
         }
         self
@@ -271,7 +279,10 @@ mod tests {
             format!("\"{letters}\"")
         );
         assert_eq!(text(|out| _ = out.label("ö;".as_bytes())), r"\195\182\059");
-        assert_eq!(text(|out| _ = out.safe(b"a\"\\\x01")), r#"a\"\\\001"#);
+        assert_eq!(text(|out| _ = out.safe(b"a\"\\\x01")), r#"a"\\001"#);
+        let texts = text(|out| _ = out.texts(b"\x04a\"\\\x01"));
+        assert_eq!(texts, r#""a\"\\\001""#);
+        assert_eq!(text(|out| _ = out.safe("ö".as_bytes()).fill(0, 3)), "ö  ");
     }
 
     #[test]

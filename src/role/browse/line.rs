@@ -67,15 +67,15 @@ impl Form {
             }
             Self::Columns => {
                 out.byte(sign).byte(b' ');
-                out.fill(2 + INTERFACE_COLUMNS.saturating_sub(interface.len()));
+                out.fill(2, INTERFACE_COLUMNS.saturating_sub(interface.len()));
                 out.put(interface).byte(b' ').put(family).byte(b' ');
                 let begun = out.len();
                 if what != 0 {
-                    out.safe(instance).fill(begun + NAME_COLUMNS).byte(b' ');
+                    out.safe(instance).fill(begun, NAME_COLUMNS).byte(b' ');
                 }
                 let begun = out.len();
                 out.labels(names, kind, KIND_LABELS)
-                    .fill(begun + KIND_COLUMNS)
+                    .fill(begun, KIND_COLUMNS)
                     .put(b" local");
                 if is_resolved {
                     out.put(b"\n   hostname = [").name(names, event.host);

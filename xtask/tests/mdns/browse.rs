@@ -74,6 +74,9 @@ fn our_browser_sees_us_and_what_changes() -> Result<()> {
 /// Lines of a browser as a set, with the strings of texts in order: avahi turns them round.
 fn set(text: &str) -> BTreeSet<String> {
     let lines = text.lines().map(|line| {
+        // In columns avahi has underscores instead of what is not ASCII.
+        let line = line.replace('ö', "__");
+        let line: String = line.split_whitespace().collect::<Vec<_>>().join(" ");
         let begin = line.find('"').unwrap_or(line.len());
         let (head, texts) = line.split_at(begin);
         let mut texts: Vec<_> = texts.trim_end_matches(']').split("\" \"").collect();
@@ -85,7 +88,9 @@ fn set(text: &str) -> BTreeSet<String> {
     });
     // avahi takes part on the loopback interface, too.
     lines
-        .filter(|line| !line.contains("lo IPv") && !line.contains(";lo;"))
+        .filter(|line| {
+            !line.contains(" lo IPv") && !line.contains(";lo;") && !line.contains("127.0.0.1")
+        })
         .collect()
 }
 
