@@ -46,7 +46,7 @@ fn our_browser_sees_what_avahi_announces() -> Result<()> {
             && line["port"] == 8080
     };
     ensure!(found.iter().any(is_it), "{all}");
-    let types = world.browse(&["-D", "-t", "-p"])?.all()?;
+    let types = world.browse(&["-b", "-t", "-p"])?.all()?;
     ensure!(types.contains("+;eth0;IPv4;_http._tcp;local"), "{types}");
     drop(published);
     watch.wait_for(&format!("-;eth0;IPv4;{name};_http._tcp;local"))?;
