@@ -18,7 +18,7 @@ impl Responder {
         from: &IpAddr,
         message: &Message<'_>,
     ) {
-        // Who says that we have nothing else may be ourselves, on another link.
+        // Who says it may be ourselves: what we send comes back, at once or through another link.
         let from_us = self.links.iter().any(|on| on.link.has(from));
         let link = usize::from(meta.link);
         let Some(on) = self.links.get(link) else {
@@ -35,10 +35,11 @@ impl Responder {
             if !record.is_in_class() || (record.kind == kind::NSEC && from_us) {
                 continue;
             }
+            let spares = section == Section::Answer && !from_us;
             // What has begun again with the first of them is in no conflict with the others.
             if let Some(name) = self.zone.names.find(record.name)
                 && let Some(on) = self.links.get_mut(link)
-                && on.is_conflict(&self.zone, now, name, section, &record)
+                && on.is_conflict(&self.zone, now, name, spares, &record)
             {
                 self.conflict(now, link, name);
             }
@@ -64,14 +65,15 @@ impl Responder {
 }
 
 impl OnLink {
-    /// Whether a record says that a name of ours is another's. If it says what we say, that is noted.
+    /// Whether a record says that a name of ours is another's. If it says what we say, that is noted; if it `spares` us ours, we do
+    /// not say it again.
     #[inline(never)]
     fn is_conflict(
         &mut self,
         zone: &Zone,
         now: Tick,
         name: NameId,
-        section: Section,
+        spares: bool,
         record: &Record<'_>,
     ) -> bool {
         let (mut has_kind, mut is_ours) = (false, false);
@@ -94,7 +96,7 @@ impl OnLink {
                 if state.again == 0 || !is_due {
                     self.rescue(id, now);
                 }
-            } else if section == Section::Answer && state.again == 0 && is_due {
+            } else if spares && state.again == 0 && is_due {
                 // Somebody has said it for us.
                 (state.due, state.wanted_by, state.last) = (NEVER, MANY, now);
             }

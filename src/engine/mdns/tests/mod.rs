@@ -12,4 +12,5 @@ mod known;
 mod links;
 mod probing;
 mod script;
+mod standard;
 mod world;

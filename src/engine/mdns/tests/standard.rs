@@ -1,0 +1,266 @@
+//! What the standards demand that the other files do not ask: whole sets of records, whose they are, and how names are written.
+
+use super::script::{query, response};
+use super::world::{LEGACY, PEER, World};
+use crate::engine::mdns::Cast;
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+/// RFC 6762 section 5: "a Multicast DNS responder MUST also implement a Multicast DNS querier so that it can first verify the
+/// uniqueness of those records before it begins answering queries for them".
+#[test]
+fn a_name_is_asked_for_before_it_is_told() {
+    let mut world = World::up(1);
+    while world.sent.is_empty() {
+        world.run(10);
+    }
+    assert_eq!(world.all()[0], "? box.local ANY QU");
+    assert!(world.hear(LEGACY, &query(&["? box.local A"])).is_none());
+    world.settle();
+    assert!(world.hear(LEGACY, &query(&["? box.local A"])).is_some());
+}
+
+/// RFC 6762 section 6: "A Multicast DNS responder MUST NOT place records from its cache, which have been learned from other
+/// responders on the network, in the Resource Record Sections of outgoing response messages".
+#[test]
+fn what_others_announced_is_not_told_for_them() {
+    let mut world = World::serving(1);
+    let others = [
+        "= other.local 120 flush A 192.0.2.9",
+        "= _nfs._tcp.local 4500 PTR theirs._nfs._tcp.local",
+        "= theirs._nfs._tcp.local 120 flush SRV 2049 other.local",
+        "= 9.2.0.192.in-addr.arpa 120 flush PTR other.local",
+    ];
+    world.hear(PEER, &response(&others));
+    let asked = [
+        "? other.local ANY",
+        "? theirs._nfs._tcp.local SRV",
+        "? 9.2.0.192.in-addr.arpa PTR",
+        "? _nfs._tcp.local PTR",
+    ];
+    let told = world.answers(&asked);
+    assert!(told.iter().any(|line| line.contains("a~box")), "{told:?}");
+    assert!(
+        !told
+            .iter()
+            .any(|line| line.contains("other") || line.contains("theirs")),
+        "{told:?}"
+    );
+}
+
+/// RFC 6762 section 6: "Except for these three specific cases, responses MUST NOT be sent via unicast".
+#[test]
+fn questions_to_all_are_answered_to_all() {
+    let mut world = World::serving(1);
+    let kinds = [
+        "? box.local A",
+        "? box.local ANY",
+        "? box.local SRV",
+        "? _nfs._tcp.local PTR",
+        "? a~box._nfs._tcp.local TXT",
+    ];
+    for question in kinds {
+        for cast in [Cast::Multicast, Cast::Unknown] {
+            world.run(2000);
+            world.sent.clear();
+            assert_eq!(world.hear_on(0, PEER, cast, &query(&[question])), None);
+            world.run(500);
+            assert_eq!(world.sent.len(), 1, "{question}");
+        }
+    }
+}
+
+/// RFC 6762 section 10.2: "Any time a host sends a response packet containing some members of a unique RRSet, it MUST send the
+/// entire RRSet", "The host MUST set the cache-flush bit on all members of the unique RRSet".
+#[test]
+fn records_that_replace_others_are_told_all_at_once() {
+    let mut world = World::new(1);
+    world.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
+    world.serve("a box", 2049, &["path=/srv"]);
+    world.settle();
+    let both = [
+        "= box.local 120 flush A 192.0.2.1",
+        "= box.local 120 flush A 192.0.2.5",
+    ];
+    // Also to one who knows a half.
+    let known = ["? box.local A", "= box.local 120 A 192.0.2.1"];
+    for asked in [&known[..1], &known] {
+        let told = world.answers(asked);
+        let answers = told.into_iter().filter(|line| line.starts_with('='));
+        assert_eq!(sorted(answers.collect()), both);
+    }
+    let unique = [
+        ("? box.local ANY", 3),
+        ("? a~box._nfs._tcp.local ANY", 2),
+        ("? 5.2.0.192.in-addr.arpa PTR", 1),
+        ("? box.local SRV", 1),
+    ];
+    for (question, count) in unique {
+        let told = world.answers(&[question]);
+        let answers: Vec<_> = told.iter().filter(|line| line.starts_with('=')).collect();
+        assert_eq!(answers.len(), count, "{told:?}");
+        assert!(
+            answers.iter().all(|line| line.contains(" flush ")),
+            "{told:?}"
+        );
+    }
+}
+
+/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record".
+#[test]
+fn records_that_others_may_have_replace_nothing() {
+    let mut world = World::up(1);
+    world.serve("a box", 2049, &["path=/srv"]);
+    // The announcements, then the answers, then the goodbye.
+    world.run(5000);
+    world.hear(
+        PEER,
+        &query(&[
+            "? _nfs._tcp.local PTR",
+            "? _services._dns-sd._udp.local PTR",
+        ]),
+    );
+    world.run(2000);
+    world.responder.leave(world.instant());
+    world.run(2000);
+    let lines = world.all();
+    let shared = lines
+        .iter()
+        .filter(|line| line.starts_with("= _nfs._tcp") || line.starts_with("= _services."));
+    assert!(shared.clone().count() >= 8, "{lines:?}");
+    for line in shared {
+        assert!(!line.contains("flush"), "{line}");
+    }
+}
+
+/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT be set in any resource records in a response message sent in legacy
+/// unicast responses to UDP ports other than 5353".
+#[test]
+fn nothing_is_replaced_for_resolvers_of_old() {
+    let mut world = World::serving(1);
+    for question in [
+        "? box.local ANY",
+        "? box.local SRV",
+        "? _nfs._tcp.local PTR",
+        "? a~box._nfs._tcp.local ANY",
+        "? 1.2.0.192.in-addr.arpa PTR",
+    ] {
+        let lines = world.reply(LEGACY, &[question]).unwrap();
+        let records = || lines.iter().filter(|line| !line.starts_with('?'));
+        assert!(records().count() > 0, "{lines:?}");
+        assert!(!records().any(|line| line.contains("flush")), "{lines:?}");
+    }
+}
+
+/// RFC 6762 section 8.3: "The Multicast DNS responder MUST send at least two unsolicited responses, one second apart", also where
+/// the host hears what it says itself.
+#[test]
+fn what_we_hear_of_ourselves_spares_us_nothing() {
+    let mut world = World::up(1);
+    let mut heard = 0;
+    for _ in 0..1000 {
+        world.run(5);
+        while let Some(sent) = world.sent.get(heard) {
+            let bytes = sent.bytes.clone();
+            world.hear("192.0.2.1:5353", &bytes);
+            heard += 1;
+        }
+    }
+    let announced: Vec<_> = world
+        .sent
+        .iter()
+        .filter(|sent| sent.lines()[0].starts_with('='))
+        .collect();
+    assert_eq!(announced.len(), 2);
+    assert_eq!(announced[1].at, announced[0].at + 1000);
+    assert_eq!(announced[1].lines(), announced[0].lines());
+    // Nor when it is asked for.
+    world.run(2000);
+    assert!(!world.ask(&["? box.local A"]).is_empty());
+}
+
+/// RFC 6762 section 14: "addresses in IPv4 or IPv6 address records in Multicast DNS responses MUST be valid for use on the
+/// interface on which the response is being sent".
+#[test]
+fn every_address_that_is_told_is_one_of_that_link() {
+    let mut world = World::new(1);
+    let own = [
+        (0, ["192.0.2.1/24", "fe80::1/64"]),
+        (3, ["198.51.100.1/24", "2001:db8::1/64"]),
+    ];
+    for (id, addresses) in own {
+        world.set_link(id, &addresses);
+    }
+    world.serve("a box", 2049, &["path=/srv"]);
+    world.run(5000);
+    let asked = query(&["? _nfs._tcp.local PTR", "? box.local ANY"]);
+    world.hear_on(0, PEER, Cast::Multicast, &asked);
+    world.hear_on(3, "198.51.100.9:5353", Cast::Multicast, &asked);
+    world.run(5000);
+    world.responder.leave(world.instant());
+    world.run(2000);
+    let mut count = 0;
+    for sent in &world.sent {
+        let (_, valid) = own.iter().find(|(id, _)| *id == sent.link).unwrap();
+        for line in sent.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            if line.starts_with('?') || !words.iter().any(|word| matches!(*word, "A" | "AAAA")) {
+                continue;
+            }
+            if words.contains(&"NSEC") {
+                continue;
+            }
+            let address = words.last().unwrap();
+            count += 1;
+            assert!(
+                valid
+                    .iter()
+                    .any(|own| own.split_once('/').unwrap().0 == *address),
+                "{line} on {}",
+                sent.link
+            );
+        }
+    }
+    assert!(count >= 20, "{count}");
+}
+
+/// RFC 6762 section 16: "Multicast DNS names MUST NOT contain a "Byte Order Mark"", "MUST NOT use any other encodings apart from
+/// precomposed UTF-8".
+/// RFC 6762 section 16: "Any occurrence of the Unicode character U+FEFF … MUST be interpreted as being an actual intended part of
+/// the name".
+#[test]
+fn names_are_told_byte_by_byte() {
+    for name in ["B\u{fc}ro \u{1f5c4}", "with\u{feff}in"] {
+        let mut world = World::up(1);
+        world.serve(name, 2049, &["path=/srv"]);
+        world.settle();
+        world.hear(PEER, &query(&["? _nfs._tcp.local PTR"]));
+        world.run(1000);
+        let mut label = vec![name.len() as u8];
+        label.extend_from_slice(name.as_bytes());
+        let bytes = &world.sent[0].bytes;
+        let found = bytes.windows(label.len()).filter(|part| *part == label);
+        assert_eq!(found.count(), 1, "{name}");
+        let name = name.replace(' ', "~");
+        let asked = |name: &str| format!("? {name}._nfs._tcp.local SRV");
+        assert_eq!(world.answers(&[&asked(&name)]).len(), 3);
+        let without = name.replace('\u{feff}', "");
+        if without != name {
+            assert!(world.answers(&[&asked(&without)]).is_empty());
+        }
+    }
+}
+
+/// RFC 6763 section 6.5: "The value MUST NOT be enclosed in additional quotation marks".
+#[test]
+fn texts_are_told_as_they_are() {
+    let texts = ["path=/srv", "empty=", "none", "quoted=\"a\"", "a==b"];
+    let mut world = World::up(1);
+    world.serve("a box", 2049, &texts);
+    world.settle();
+    let expect = format!("= a~box._nfs._tcp.local 4500 flush TXT {}", texts.join(" "));
+    assert_eq!(world.answers(&["? a~box._nfs._tcp.local TXT"]), [expect]);
+}
