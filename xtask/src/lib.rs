@@ -21,6 +21,7 @@ pub mod nbd;
 pub mod qemu;
 pub mod random;
 pub mod run;
+pub mod scorecard;
 pub mod server;
 pub mod setup;
 pub mod sftp;

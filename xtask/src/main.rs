@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, fuzz, hello, image, log, qemu, run, size, test, tidy};
+use xtask::{bench, build, fuzz, hello, image, log, qemu, run, scorecard, size, test, tidy};
 
 /// Builds, runs, tests and measures stowaway.
 #[derive(Parser)]
@@ -26,6 +26,8 @@ enum Command {
     Size(size::Args),
     /// Hold the rooms' import table and the house rules against src/
     Tidy(tidy::Args),
+    /// Every MUST of multicast DNS beside the tests that hold it
+    Scorecard(scorecard::Args),
     /// Decode defmt traces
     Log(log::Args),
     /// Measure side by side with other servers
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::main(args),
         Command::Size(args) => size::main(args),
         Command::Tidy(args) => tidy::main(args),
+        Command::Scorecard(args) => scorecard::main(args),
         Command::Log(args) => log::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Fuzz(args) => fuzz::main(args),

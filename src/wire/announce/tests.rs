@@ -113,6 +113,8 @@ fn types_are_what_they_should_be() {
     }
 }
 
+/// RFC 6763 section 4.1.1: "It MUST NOT contain ASCII control characters".
+/// RFC 6763 section 6.4: "The key MUST be at least one character".
 #[test]
 fn parts_are_checked_when_they_are_put() {
     let check = |part, bytes: &[u8], expect: Result<(), Flaw>| {
