@@ -4,7 +4,7 @@
 
 mod message;
 
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
 };
 
-pub use message::{Message, Record, Section, query};
+pub use message::{Message, Record, Section, name, query};
 
 /// Everybody's address.
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -71,13 +71,23 @@ impl Asker {
         Ok(())
     }
 
-    /// The bytes of the next datagram, wherever it comes from; none if nothing comes so long.
+    /// The next datagram, whoever sent it; none if nothing comes so long.
     pub fn receive<'a>(&self, room: &'a mut [u8], wait: Duration) -> Result<Option<&'a [u8]>> {
+        let received = self.receive_from(room, wait)?;
+        Ok(received.map(|(datagram, _)| datagram))
+    }
+
+    /// The next datagram, and who sent it.
+    pub fn receive_from<'a>(
+        &self,
+        room: &'a mut [u8],
+        wait: Duration,
+    ) -> Result<Option<(&'a [u8], SocketAddr)>> {
         // Zero would be for ever.
         self.socket
             .set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
-        match self.socket.recv(room) {
-            Ok(len) => Ok(room.get(..len)),
+        match self.socket.recv_from(room) {
+            Ok((len, from)) => Ok(room.get(..len).map(|datagram| (datagram, from))),
             Err(why)
                 if matches!(
                     why.kind(),

@@ -12,6 +12,17 @@ const RESPONSE: u16 = 0x8000;
 /// More pointers than any name needs.
 const HOP_COUNT_MAX: usize = 64;
 
+/// A name as it is written in messages.
+pub fn name(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in text.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
+}
+
 /// A message that asks all of these at once.
 pub fn query(id: u16, questions: &[(&str, u16)], wants_unicast: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -19,12 +30,8 @@ pub fn query(id: u16, questions: &[(&str, u16)], wants_unicast: bool) -> Vec<u8>
         bytes.extend(word.to_be_bytes());
     }
     let class = CLASS_IN | if wants_unicast { TOP_BIT } else { 0 };
-    for (name, kind) in questions {
-        for label in name.split('.') {
-            bytes.push(label.len() as u8);
-            bytes.extend(label.as_bytes());
-        }
-        bytes.push(0);
+    for (whose, kind) in questions {
+        bytes.extend(name(whose));
         bytes.extend(kind.to_be_bytes());
         bytes.extend(class.to_be_bytes());
     }

@@ -1,8 +1,11 @@
 //! Multicast DNS on a link of its own, beside avahi.
 
+mod bridge;
 mod browse;
 mod conflicts;
+mod load;
 mod naming;
+mod ports;
 mod publish;
 mod reread;
 mod resolve;

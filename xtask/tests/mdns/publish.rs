@@ -2,10 +2,9 @@
 
 use crate::world::{Avahi, Responder, World};
 use anyhow::{Result, ensure};
-use xtask::build::Role;
 
 fn publish(world: &World, words: &[&str]) -> Result<Responder> {
-    world.start(&[Role::Publish], "publish", words)
+    world.start("publish", words)
 }
 
 #[test]

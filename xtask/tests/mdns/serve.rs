@@ -6,12 +6,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::process::Command;
-use xtask::build::Role;
-
-const ROLES: [Role; 3] = [Role::Nfs, Role::Serve, Role::Mdns];
 
 fn serve(world: &World, words: &[&str]) -> Result<Responder> {
-    world.start(&ROLES, "serve", words)
+    world.start("serve", words)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{sleep, spawn};
@@ -59,20 +59,19 @@ impl World {
 
     /// Starts our responder with these words.
     pub fn announce(&self, words: &[&str]) -> Result<Responder> {
-        self.start(&[Role::Mdns], "mdns", words)
+        Responder::on(&self.ours, words)
     }
 
-    /// Starts a role of the file that has these, with these words.
-    pub fn start(&self, roles: &[Role], role: &str, words: &[&str]) -> Result<Responder> {
-        let path = build::build_roles(Arch::X86_64, roles)?;
-        let mut command = self.ours.command(&path.to_string_lossy());
-        command.arg(role).args(words);
+    /// Starts another role that announces, with these words.
+    pub fn start(&self, role: &str, words: &[&str]) -> Result<Responder> {
+        let mut command = ours(&self.ours, role)?;
+        command.args(words);
         Responder::start(command)
     }
 
-    /// The same on a host that calls itself so.
+    /// The responder on a host that calls itself so.
     pub fn announce_as(&self, hostname: &str, words: &[&str]) -> Result<Responder> {
-        let path = build::build_roles(Arch::X86_64, &[Role::Mdns])?;
+        let path = file("mdns")?;
         let script = "name=$1 && shift && echo \"$name\" > /proc/sys/kernel/hostname && exec \"$0\" mdns \"$@\"";
         let mut command = self.ours.command("unshare");
         command.args(["--uts", "sh", "-c", script]);
@@ -82,31 +81,24 @@ impl World {
 
     /// Starts our browser on our host with these words.
     pub fn browse(&self, words: &[&str]) -> Result<Watch> {
-        Watch::start(self.browser(&self.ours, words)?)
+        Watch::browse(&self.ours, words)
     }
 
     /// Our browser on a host, to be started.
     pub fn browser(&self, host: &Namespace, words: &[&str]) -> Result<Command> {
-        let path = build::build_roles(Arch::X86_64, &[Role::Browse, Role::Resolve])?;
-        let mut command = host.command(&path.to_string_lossy());
-        command.arg("browse").args(words);
+        let mut command = ours(host, "browse")?;
+        command.args(words);
         Ok(command)
     }
 
     /// What `resolve` says on our host.
     pub fn resolve(&self, words: &[&str]) -> Result<Said> {
-        self.resolve_on(&self.ours, words)
+        Said::by(ours(&self.ours, "resolve")?.args(words))
     }
 
     /// What it says on theirs.
     pub fn resolve_from_theirs(&self, words: &[&str]) -> Result<Said> {
-        self.resolve_on(&self.theirs, words)
-    }
-
-    fn resolve_on(&self, host: &Namespace, words: &[&str]) -> Result<Said> {
-        let path = build::build_roles(Arch::X86_64, &[Role::Browse, Role::Resolve])?;
-        let mut command = host.command(&path.to_string_lossy());
-        Said::by(command.arg("resolve").args(words))
+        Said::by(ours(&self.theirs, "resolve")?.args(words))
     }
 
     /// A host has no address of IPv6 from now on.
@@ -117,7 +109,7 @@ impl World {
 
     /// The same where the kernel neither lists interfaces nor says where a packet came in, and /proc and /sys are empty.
     pub fn announce_poorly(&self, words: &[&str]) -> Result<Responder> {
-        let path = build::build_roles(Arch::X86_64, &[Role::Mdns])?;
+        let path = file("mdns")?;
         let script =
             "mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec \"$0\" mdns \"$@\"";
         self.ours.run(|| {
@@ -131,6 +123,21 @@ impl World {
             })
         })
     }
+}
+
+/// The file that has a role: the responder in one of its own, the others in the one with everything.
+fn file(role: &str) -> Result<PathBuf> {
+    match role {
+        "mdns" => build::build_roles(Arch::X86_64, &[Role::Mdns]),
+        _ => build::build(Arch::X86_64),
+    }
+}
+
+/// A role of ours on a host, to be started.
+pub fn ours(host: &Namespace, role: &str) -> Result<Command> {
+    let mut command = host.command(&file(role)?.to_string_lossy());
+    command.arg(role);
+    Ok(command)
 }
 
 /// Waits until a host has its own address of IPv6, which it gets up to two seconds after its link. Each of us probes anew when
@@ -178,6 +185,13 @@ pub struct Responder {
 }
 
 impl Responder {
+    /// Starts it on a host with these words.
+    pub fn on(host: &Namespace, words: &[&str]) -> Result<Self> {
+        let mut command = ours(host, "mdns")?;
+        command.args(words);
+        Self::start(command)
+    }
+
     fn start(mut command: Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
@@ -210,11 +224,16 @@ impl Responder {
     }
 
     /// Asks it to stop, and waits until it has.
-    pub fn stop(mut self) -> Result<()> {
+    pub fn stop(self) -> Result<()> {
+        self.stop_and_read().map(drop)
+    }
+
+    /// The same; what it said that nobody waited for.
+    pub fn stop_and_read(mut self) -> Result<String> {
         kill(self.pid(), Signal::SIGTERM)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "it ended with {status}");
-        Ok(())
+        Ok(self.said.iter().collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -233,17 +252,23 @@ pub struct Avahi {
 impl Avahi {
     /// Starts it for the host of this name, and waits until it has announced that.
     pub fn start(world: &World, name: &str, room: &Path) -> Result<Self> {
+        Self::on(&world.theirs, name, true, room)
+    }
+
+    /// The same on this host, which may have IPv6.
+    pub fn on(host: &Namespace, name: &str, has_ipv6: bool, room: &Path) -> Result<Self> {
+        let ipv6 = if has_ipv6 { "yes" } else { "no" };
         let config = room.join("avahi.conf");
         fs::write(
             &config,
             format!(
-                "[server]\nhost-name={name}\nuse-ipv4=yes\nuse-ipv6=yes\nratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
+                "[server]\nhost-name={name}\nuse-ipv4=yes\nuse-ipv6={ipv6}\nratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
             ),
         )?;
         let script = "mount -t tmpfs none /run && mkdir /run/dbus /run/avahi-daemon && \
             dbus-daemon --system --fork --nopidfile && \
             exec avahi-daemon --no-drop-root --no-chroot --no-rlimits --file \"$0\"";
-        let mut command = world.theirs.command("unshare");
+        let mut command = host.command("unshare");
         command.args(["--mount", "sh", "-c", script]).arg(&config);
         let mut child = command
             .process_group(0)
@@ -337,6 +362,13 @@ impl Watch {
         Ok(())
     }
 
+    /// Starts ours on a host with these words.
+    pub fn browse(host: &Namespace, words: &[&str]) -> Result<Self> {
+        let mut command = ours(host, "browse")?;
+        command.args(words);
+        Self::start(command)
+    }
+
     /// Starts a browser that prints what it finds.
     pub fn start(mut command: Command) -> Result<Self> {
         let mut child = command
@@ -356,6 +388,22 @@ impl Watch {
     /// The same, if it may take longer.
     pub fn wait_for_within(&self, part: &str, patience: Duration) -> Result<String> {
         wait_for_within(&self.said, part, patience)
+    }
+
+    /// Waits until it has said all of these, in any order.
+    pub fn wait_for_all(&self, parts: &[&str]) -> Result<()> {
+        let (end, mut missing, mut all) =
+            (Instant::now() + PATIENCE, parts.to_vec(), String::new());
+        while !missing.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(line) = self.said.recv_timeout(left) else {
+                bail!("it never said {missing:?}, but:\n{all}");
+            };
+            missing.retain(|part| !line.contains(part));
+            all += &line;
+            all += "\n";
+        }
+        Ok(())
     }
 
     /// All that it says until it ends.

@@ -9,10 +9,10 @@ use xtask::build::workspace_root;
 use xtask::setup::{self, Package};
 
 const VERSION: &str = "0.148.0";
-const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// Where it lies; installed by pip when it is not there yet.
-fn package() -> Result<PathBuf> {
+pub fn package() -> Result<PathBuf> {
     let path = workspace_root().join(format!("target/zeroconf-{VERSION}"));
     if path.exists() {
         return Ok(path);

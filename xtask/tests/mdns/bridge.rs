@@ -1,0 +1,251 @@
+//! Several hosts on one link: everybody sees everybody, and what comes back to us is nobody else's.
+
+use super::world::{Avahi, Responder, Watch};
+use super::zeroconf;
+use anyhow::{Context as _, Result, ensure};
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use xtask::dns::{self, Asker, kind};
+use xtask::server::Namespace;
+use xtask::setup::{self, Package};
+
+/// How long programs wait for an answer that does not come: glibc's resolver, avahi's tools.
+const LOOKUP: Duration = Duration::from_secs(5);
+
+/// Bridges, joined to one link or each for itself.
+struct Bridges {
+    switch: Namespace,
+}
+
+fn ip(words: &str) -> Result<()> {
+    let words: Vec<&str> = words.split(' ').collect();
+    setup::quietly(Command::new("ip").args(&words)).map(drop)
+}
+
+impl Bridges {
+    /// So many, none joined to another.
+    fn new(count: usize) -> Result<Self> {
+        setup::need(&[
+            Package::IPROUTE2,
+            Package::AVAHI,
+            Package::AVAHI_UTILS,
+            Package::DBUS,
+        ])?;
+        let switch = Namespace::new()?;
+        let name = switch.name();
+        for bridge in 0..count {
+            // What a bridge may learn from who is asked for what is not what is tested.
+            ip(&format!(
+                "-n {name} link add br{bridge} type bridge mcast_snooping 0"
+            ))?;
+            ip(&format!("-n {name} link set br{bridge} up"))?;
+        }
+        Ok(Self { switch })
+    }
+
+    /// Two of them are one from now on.
+    fn join(&self) -> Result<()> {
+        let name = self.switch.name();
+        ip(&format!("-n {name} link add end0 type veth peer name end1"))?;
+        for (end, bridge) in [("end0", 0), ("end1", 1)] {
+            ip(&format!("-n {name} link set {end} master br{bridge}"))?;
+            ip(&format!("-n {name} link set {end} up"))?;
+        }
+        Ok(())
+    }
+
+    /// Plugs a host's interface into a bridge.
+    fn plug(&self, host: &Namespace, eth: &str, address: Ipv4Addr, bridge: usize) -> Result<()> {
+        let (name, switch) = (host.name(), self.switch.name());
+        let end = format!("p{}", address.octets()[3]);
+        ip(&format!(
+            "link add {eth} netns {name} type veth peer name {end} netns {switch}"
+        ))?;
+        ip(&format!("-n {switch} link set {end} master br{bridge} up"))?;
+        let at_once = format!("echo 0 > /proc/sys/net/ipv6/conf/{eth}/accept_dad");
+        setup::quietly(host.command("sh").args(["-c", &at_once]))?;
+        ip(&format!("-n {name} addr add {address}/24 dev {eth}"))?;
+        ip(&format!("-n {name} link set {eth} up"))?;
+        // For those who do not say by which interface.
+        setup::quietly(
+            host.command("ip")
+                .args(["route", "replace", "224.0.0.0/4", "dev", eth]),
+        )?;
+        Ok(())
+    }
+
+    /// A host with one interface.
+    fn host(&self, number: u8, bridge: usize) -> Result<(Namespace, Ipv4Addr)> {
+        let (host, address) = (Namespace::new()?, Ipv4Addr::new(192, 0, 2, number));
+        self.plug(&host, "eth0", address, bridge)?;
+        Ok((host, address))
+    }
+}
+
+fn without_ipv6(host: &Namespace) -> Result<()> {
+    let never = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+    setup::quietly(host.command("sh").args(["-c", never])).map(drop)
+}
+
+/// Two hosts without IPv6: ours says that there is no such address, and who asks goes on at once. Avahi says nothing.
+#[test]
+fn that_there_is_no_address_is_answered_where_avahi_is_silent() -> Result<()> {
+    let (bridges, room) = (Bridges::new(1)?, tempfile::tempdir()?);
+    let ((ours, _), (theirs, _), (client, address)) = (
+        bridges.host(1, 0)?,
+        bridges.host(2, 0)?,
+        bridges.host(3, 0)?,
+    );
+    without_ipv6(&ours)?;
+    without_ipv6(&theirs)?;
+    let _avahi = Avahi::on(&theirs, "other", false, room.path())?;
+    let responder = Responder::on(&ours, &["--name", "box"])?;
+    responder.wait_for("announced box.local")?;
+    // What is said unasked is over.
+    sleep(Duration::from_secs(3));
+    let member = client.run(|| Asker::member(address))?;
+    let stranger = client.run(|| Asker::stranger(address))?;
+    for (who, asker) in [("knows multicast DNS", &member), ("does not", &stranger)] {
+        let mut waited = Vec::new();
+        for host in ["box.local", "other.local"] {
+            let ask = |kind| {
+                asker.send(&dns::query(1, &[(host, kind)], false))?;
+                let is_it = |message: &dns::Message| {
+                    let about = |record: &dns::Record| record.name == host;
+                    message.is_response() && message.records.iter().any(about)
+                };
+                asker.wait_for(LOOKUP, is_it)
+            };
+            let (message, _) = ask(kind::A)?.with_context(|| format!("{host} is not there"))?;
+            ensure!(message.find(host, kind::A).is_some(), "{message:?}");
+            // Nothing is told to all twice in a second.
+            sleep(Duration::from_millis(1200));
+            let start = Instant::now();
+            let denied = ask(kind::AAAA)?;
+            waited.push(start.elapsed());
+            match (host, denied) {
+                ("box.local", Some((message, _))) => {
+                    let denial = message.find(host, kind::NSEC).context("no denial")?;
+                    ensure!(denial.kinds == [kind::A], "{denial:?}");
+                }
+                ("box.local", None) => anyhow::bail!("we say nothing to who {who}"),
+                (_, Some((message, _))) => anyhow::bail!("avahi has learnt it: {message:?}"),
+                (_, None) => {}
+            }
+        }
+        println!(
+            "AAAA of a host without, asked by one who {who}: ours {:?}, avahi {:?} (never)",
+            waited[0], waited[1]
+        );
+    }
+    responder.stop()
+}
+
+const SERVICE: &str = "_sftp-ssh._tcp";
+
+/// Announces a service by python-zeroconf until it is dropped.
+fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Watch> {
+    let script = "import socket, sys, time\n\
+        from zeroconf import ServiceInfo, Zeroconf\n\
+        kind, address = sys.argv[1] + '.local.', sys.argv[2]\n\
+        net = Zeroconf(interfaces=[address])\n\
+        net.register_service(ServiceInfo(kind, 'snake.' + kind, port=2222, properties={'by': 'python'},\n\
+            addresses=[socket.inet_aton(address)], server='snake.local.'))\n\
+        print('announced', flush=True)\n\
+        time.sleep(600)\n";
+    let mut python = host.command(zeroconf::PYTHON);
+    python.env("PYTHONPATH", zeroconf::package()?).args([
+        "-c",
+        script,
+        SERVICE,
+        &address.to_string(),
+    ]);
+    let watch = Watch::start(python)?;
+    watch.wait_for("announced")?;
+    Ok(watch)
+}
+
+/// Ours has an interface on each of two links, with avahi on one and zeroconf on the other.
+#[test]
+fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
+    let (bridges, room) = (Bridges::new(2)?, tempfile::tempdir()?);
+    let ours = Namespace::new()?;
+    bridges.plug(&ours, "eth0", Ipv4Addr::new(192, 0, 2, 1), 0)?;
+    bridges.plug(&ours, "eth1", Ipv4Addr::new(198, 51, 100, 7), 1)?;
+    let (theirs, _) = bridges.host(2, 0)?;
+    let python = Namespace::new()?;
+    let python_address = Ipv4Addr::new(198, 51, 100, 3);
+    bridges.plug(&python, "eth0", python_address, 1)?;
+    let avahi = Avahi::on(&theirs, "other", true, room.path())?;
+    let _published = avahi.publish(&["bird", SERVICE, "2223", "by=avahi"])?;
+    let _snake = zeroconf_announces(&python, python_address)?;
+    let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
+    let responder = Responder::on(&ours, &words)?;
+    responder.wait_for("announced box.local")?;
+    // Avahi sees us and itself, at the address of its own link, in both families; zeroconf's is on the other.
+    let seen = avahi.see(
+        &["avahi-browse", "-rtp", SERVICE],
+        &[
+            "=;eth0;IPv4;ship;SFTP File Transfer;local;box.local;192.0.2.1;22;\"by=us\"",
+            "=;eth0;IPv6;ship;SFTP File Transfer;local;box.local;",
+            "=;eth0;IPv4;bird;SFTP File Transfer;local;other.local;192.0.2.2;2223;",
+        ],
+    )?;
+    ensure!(
+        !seen.contains("snake") && !seen.contains("198.51"),
+        "{seen}"
+    );
+    // Our browser sees all of them, each where it is.
+    let watch = Watch::browse(&ours, &["-r", "-p", SERVICE])?;
+    watch.wait_for_all(&[
+        "=;eth0;IPv4;bird;_sftp-ssh._tcp;local;other.local;192.0.2.2;2223;\"by=avahi\"",
+        "=;eth0;IPv6;bird;_sftp-ssh._tcp;local;other.local;fe80::",
+        "=;eth0;IPv4;ship;_sftp-ssh._tcp;local;box.local;192.0.2.1;22;",
+        "=;eth1;IPv4;ship;_sftp-ssh._tcp;local;box.local;198.51.100.7;22;",
+        "=;eth1;IPv4;snake;_sftp-ssh._tcp;local;snake.local;198.51.100.3;2222;\"by=python\"",
+    ])?;
+    // Zeroconf sees us at the other address.
+    let mut browser = python.command(zeroconf::PYTHON);
+    let look = include_str!("zeroconf.py").replace("192.0.2.2", &python_address.to_string());
+    browser
+        .env("PYTHONPATH", zeroconf::package()?)
+        .args(["-c", &look, "_sftp-ssh._tcp.local."]);
+    let found = Watch::start(browser)?;
+    let line = found.wait_for("+ ship._sftp-ssh._tcp.local. box.local.:22 [by=us]")?;
+    ensure!(
+        line.contains(" 198.51.100.7") && !line.contains("192.0.2."),
+        "{line}"
+    );
+    responder.stop()
+}
+
+/// Two interfaces of ours on one link, joined by two bridges: whatever we say by one comes in by the other.
+#[test]
+fn what_comes_back_to_us_is_no_conflict() -> Result<()> {
+    let (bridges, room) = (Bridges::new(2)?, tempfile::tempdir()?);
+    bridges.join()?;
+    let ours = Namespace::new()?;
+    bridges.plug(&ours, "eth0", Ipv4Addr::new(192, 0, 2, 1), 0)?;
+    bridges.plug(&ours, "eth1", Ipv4Addr::new(192, 0, 2, 7), 1)?;
+    let (theirs, _) = bridges.host(2, 0)?;
+    let avahi = Avahi::on(&theirs, "other", true, room.path())?;
+    let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
+    let responder = Responder::on(&ours, &words)?;
+    responder.wait_for("announced box.local")?;
+    sleep(Duration::from_secs(5));
+    avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2."])?;
+    let seen = avahi.see(
+        &["avahi-browse", "-rtp", SERVICE],
+        &["=;eth0;IPv4;ship;SFTP File Transfer;local;box.local;192.0.2."],
+    )?;
+    ensure!(
+        !seen.contains("box-2") && !seen.contains("ship\\032"),
+        "{seen}"
+    );
+    // Nobody was told of another name all the while.
+    let said = responder.stop_and_read()?;
+    ensure!(!said.contains("is now called"), "{said}");
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! What it costs: at rest, under a flood, and what is left of who is killed.
+
+use super::world::{Avahi, Responder, World};
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::time::ClockId;
+use std::env;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+use xtask::dns::{self, Asker, Message, kind};
+use xtask::setup;
+
+const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+
+/// What it may hold.
+const RSS_KIB_MAX: u64 = 512;
+/// Questions of a flood in a second.
+const FLOOD_RATE: u32 = 10_000;
+/// Of one processor, at most.
+const CPU_SHARE_MAX: f64 = 0.5;
+
+const WORDS: [&str; 5] = [
+    "--name",
+    "box",
+    "--service",
+    "ship,_sftp-ssh._tcp,22",
+    "--workstation",
+];
+
+fn is_full() -> bool {
+    env::var_os("STOWAWAY_FULL").is_some()
+}
+
+/// What follows this name in a file of the process.
+fn field(responder: &Responder, file: &str, name: &str) -> Result<u64> {
+    let path = format!("/proc/{}/{file}", responder.pid());
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("{path} has no {name}"))
+}
+
+fn resident_kib(responder: &Responder) -> Result<u64> {
+    field(responder, "smaps_rollup", "Rss:")
+}
+
+fn cpu(responder: &Responder) -> Result<Duration> {
+    Ok(ClockId::pid_cpu_clock_id(responder.pid())?.now()?.into())
+}
+
+/// Announced, twice, and all is still.
+fn at_rest(world: &World) -> Result<Responder> {
+    let responder = world.announce(&WORDS)?;
+    responder.wait_for("announced box.local")?;
+    sleep(Duration::from_secs(4));
+    Ok(responder)
+}
+
+#[test]
+fn at_rest_it_is_small_and_never_wakes_up() -> Result<()> {
+    let world = World::new()?;
+    let responder = at_rest(&world)?;
+    let turns = || -> Result<_> {
+        Ok((
+            field(&responder, "status", "voluntary_ctxt_switches:")?,
+            field(&responder, "status", "nonvoluntary_ctxt_switches:")?,
+        ))
+    };
+    let (before, cpu_before) = (turns()?, cpu(&responder)?);
+    let watched = Duration::from_secs(if is_full() { 120 } else { 10 });
+    sleep(watched);
+    let resident = resident_kib(&responder)?;
+    println!(
+        "resident {resident} KiB; after {watched:?} turns {before:?} -> {:?}",
+        turns()?
+    );
+    ensure!(
+        turns()? == before,
+        "it woke up: {before:?} -> {:?}",
+        turns()?
+    );
+    ensure!(cpu(&responder)? == cpu_before, "it used the processor");
+    ensure!(resident < RSS_KIB_MAX, "{resident} KiB");
+    responder.stop()
+}
+
+/// Asks from one address as fast as that until it is told to stop; how many.
+fn flood(asker: &Asker, done: &AtomicBool) -> Result<u64> {
+    let (start, mut sent) = (Instant::now(), 0);
+    let known = dns::query(0, &[("box.local", kind::A)], false);
+    let pointer = dns::query(0, &[("_sftp-ssh._tcp.local", kind::PTR)], true);
+    let others = dns::query(
+        0,
+        &[("other.local", kind::A), ("x.local", kind::ANY)],
+        false,
+    );
+    while !done.load(Ordering::Relaxed) {
+        let due = (start.elapsed().as_secs_f64() * f64::from(FLOOD_RATE)) as u64;
+        while sent < due {
+            let question = [&known, &pointer, &others][(sent % 3) as usize];
+            asker.send(question)?;
+            sent += 1;
+        }
+        sleep(Duration::from_millis(1));
+    }
+    Ok(sent)
+}
+
+/// How long a patient neighbour waits for an answer: he asks again after a second, three times.
+fn patiently(asker: &Asker, id: u16) -> Result<Duration> {
+    let start = Instant::now();
+    for _ in 0..3 {
+        asker.send(&dns::query(id, &[("box.local", kind::A)], false))?;
+        let is_it = |message: &Message| message.is_response() && message.id == id;
+        if let Some((message, _)) = asker.wait_for(Duration::from_secs(1), is_it)? {
+            ensure!(message.find("box.local", kind::A).is_some(), "{message:?}");
+            return Ok(start.elapsed());
+        }
+    }
+    anyhow::bail!("nobody answers him")
+}
+
+#[test]
+fn a_flood_from_one_takes_little_and_others_are_answered() -> Result<()> {
+    let world = World::new()?;
+    for words in [
+        ["addr", "add", "192.0.2.3/24", "dev", "eth0"],
+        ["route", "add", "224.0.0.0/4", "dev", "eth0"],
+    ] {
+        setup::quietly(world.theirs.command("ip").args(words))?;
+    }
+    let responder = at_rest(&world)?;
+    let (flooder, other) = world
+        .theirs
+        .run(|| Ok((Asker::member(THEIRS)?, Asker::stranger(OTHER)?)))?;
+    // The first answers may touch a page or two.
+    patiently(&other, 1)?;
+    let (resident, cpu_before) = (resident_kib(&responder)?, cpu(&responder)?);
+    let length = Duration::from_secs(if is_full() { 10 } else { 2 });
+    let (start, done) = (Instant::now(), AtomicBool::new(false));
+    let (sent, mut waited) = thread::scope(|scope| {
+        let flooding = scope.spawn(|| flood(&flooder, &done));
+        let mut waited = Vec::new();
+        let asked = (|| {
+            while start.elapsed() < length {
+                sleep(Duration::from_millis(50));
+                waited.push(patiently(&other, waited.len() as u16 + 2)?);
+            }
+            anyhow::Ok(())
+        })();
+        done.store(true, Ordering::Relaxed);
+        let sent = flooding.join().expect("the flood does not panic");
+        asked.and(sent).map(|sent| (sent, waited))
+    })?;
+    let elapsed = start.elapsed().as_secs_f64();
+    let share = (cpu(&responder)? - cpu_before).as_secs_f64() / elapsed;
+    waited.sort();
+    let (middle, longest) = (waited[waited.len() / 2], waited[waited.len() - 1]);
+    let after = resident_kib(&responder)?;
+    println!(
+        "{:.0} questions a second for {elapsed:.1} s: {:.1} % of a processor, resident {resident} -> {after} KiB; \
+         {} others were answered after {middle:?}, at most {longest:?}",
+        sent as f64 / elapsed,
+        share * 100.0,
+        waited.len(),
+    );
+    // Else it was no flood.
+    ensure!(sent as f64 / elapsed > 0.8 * f64::from(FLOOD_RATE));
+    ensure!(share < CPU_SHARE_MAX, "{share} of a processor");
+    ensure!(after == resident, "{resident} -> {after} KiB");
+    responder.stop()
+}
+
+/// Nobody says goodbye for who is killed: others have his host for the two minutes that he gave it, and no longer.
+#[test]
+fn who_is_killed_is_remembered_for_the_time_that_he_said() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    setup::quietly(world.theirs.command("ip").args([
+        "route",
+        "add",
+        "224.0.0.0/4",
+        "dev",
+        "eth0",
+    ]))?;
+    let neighbour = world.theirs.run(|| Asker::stranger(THEIRS))?;
+    let member = world.theirs.run(|| Asker::member(THEIRS))?;
+    let responder = world.announce(&WORDS)?;
+    let is_it =
+        |message: &Message| message.is_response() && message.find("box.local", kind::A).is_some();
+    let told = member.wait_for(Duration::from_secs(40), is_it)?;
+    let (message, _) = told.context("nothing is announced")?;
+    for record in message
+        .records
+        .iter()
+        .filter(|record| record.name == "box.local")
+    {
+        ensure!(record.ttl == 120, "{record:?}");
+    }
+    responder.wait_for("announced box.local")?;
+    let resolve = ["avahi-resolve", "-4", "-n", "box.local"];
+    avahi.see(&resolve, &["192.0.2.1"])?;
+    kill(responder.pid(), Signal::SIGKILL)?;
+    let killed = Instant::now();
+    sleep(Duration::from_millis(500));
+    ensure!(patiently(&neighbour, 1).is_err(), "a dead host answers");
+    // Avahi has not forgotten.
+    avahi.see(&resolve, &["box.local\t192.0.2.1"])?;
+    if is_full() {
+        let forgotten = loop {
+            let output = avahi.command(resolve[0]).args(&resolve[1..]).output()?;
+            if !String::from_utf8_lossy(&output.stdout).contains("192.0.2.1") {
+                break killed.elapsed();
+            }
+            sleep(Duration::from_secs(1));
+        };
+        println!("forgotten after {forgotten:?}");
+        // What was said last counts, which may be a little before the end; its tool waits five seconds.
+        ensure!((100..140).contains(&forgotten.as_secs()), "{forgotten:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! From which port everything is said, and at which it is heard.
+
+use super::world::World;
+use anyhow::{Context as _, Result, ensure};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+use xtask::dns::{self, Asker, Message, kind};
+use xtask::setup;
+
+const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// A neighbour that knows multicast DNS.
+fn neighbour(world: &World) -> Result<Asker> {
+    let mut ip = world.theirs.command("ip");
+    setup::quietly(ip.args(["route", "add", "224.0.0.0/4", "dev", "eth0"]))?;
+    world.theirs.run(|| Asker::member(THEIRS))
+}
+
+/// What our host says to all of that kind, and from where; it is waited for.
+fn next(asker: &Asker, is_response: bool) -> Result<(Message, SocketAddr)> {
+    let (end, mut room) = (Instant::now() + Duration::from_secs(40), [0; 9000]);
+    while Instant::now() < end {
+        let received = asker.receive_from(&mut room, Duration::from_secs(1))?;
+        if let Some((datagram, from)) = received
+            && from.ip() == OURS
+        {
+            let message = Message::parse(datagram)?;
+            if message.is_response() == is_response {
+                return Ok((message, from));
+            }
+        }
+    }
+    anyhow::bail!("nothing is said")
+}
+
+/// RFC 6762 section 6: "The source UDP port in all Multicast DNS responses MUST be 5353", "The destination UDP port in all
+/// Multicast DNS responses MUST be 5353".
+#[test]
+fn what_is_announced_and_answered_comes_from_port_5353() -> Result<()> {
+    let world = World::new()?;
+    let neighbour = neighbour(&world)?;
+    let responder = world.announce(&["--name", "box"])?;
+    // A probe, an announcement, an answer to all and one to him alone; that they come here shows where they went.
+    ensure!(next(&neighbour, false)?.1.port() == dns::PORT);
+    ensure!(next(&neighbour, true)?.1.port() == dns::PORT);
+    responder.wait_for("announced box.local")?;
+    next(&neighbour, true)?;
+    for wants_unicast in [false, true] {
+        neighbour.send(&dns::query(0, &[("box.local", kind::A)], wants_unicast))?;
+        let (message, from) = next(&neighbour, true)?;
+        ensure!(from.port() == dns::PORT, "{from}");
+        message.find("box.local", kind::A).context("no answer")?;
+    }
+    // Who asks from another port gets it from there, too.
+    let stranger = world.theirs.run(|| Asker::stranger(THEIRS))?;
+    stranger.send(&dns::query(9, &[("box.local", kind::A)], false))?;
+    let (message, from) = next(&stranger, true)?;
+    ensure!(from.port() == dns::PORT && message.id == 9, "{from}");
+    responder.stop()
+}
+
+/// RFC 6762 section 5.2: "MUST send its Multicast DNS queries from UDP source port 5353 (the well-known port assigned to mDNS),
+/// and MUST listen for Multicast DNS replies sent to UDP destination port 5353".
+#[test]
+fn the_browser_asks_from_port_5353_and_listens_there() -> Result<()> {
+    let world = World::new()?;
+    let neighbour = neighbour(&world)?;
+    let watch = world.browse(&["-p", "_x._tcp"])?;
+    let (message, from) = next(&neighbour, false)?;
+    ensure!(from.port() == dns::PORT, "{from}");
+    ensure!(
+        message.questions == [("_x._tcp.local".to_owned(), kind::PTR)],
+        "{message:?}"
+    );
+    // One pointer, for 4,500 seconds.
+    let mut response = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    response.extend(dns::name("_x._tcp.local"));
+    response.extend([0, 12, 0, 1, 0, 0, 0x11, 0x94]);
+    let target = dns::name("there._x._tcp.local");
+    response.extend((target.len() as u16).to_be_bytes());
+    response.extend(target);
+    neighbour.send(&response)?;
+    watch.wait_for("+;eth0;IPv4;there;_x._tcp;local")?;
+    Ok(())
+}
