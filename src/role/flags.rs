@@ -27,7 +27,7 @@ pub(super) struct Flags {
     /// What `--help` prints.
     pub(super) help: &'static [Text],
     /// Others that it understands, too: their numbers begin at [`MORE`], and again.
-    pub(super) more: Option<&'static Flags>,
+    pub(super) more: Option<&'static Self>,
 }
 
 /// More than a role has by itself.

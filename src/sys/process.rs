@@ -63,7 +63,7 @@ enum Block {
 
 const STOP_SIGNALS: u64 = 1 << (2 - 1) | 1 << (15 - 1); // SIGINT, SIGTERM
 const CHILD_SIGNAL: u64 = 1 << (17 - 1); // SIGCHLD
-const HANG_UP_SIGNAL: u64 = 1 << (1 - 1); // SIGHUP
+const HANG_UP_SIGNAL: u64 = 1; // SIGHUP
 
 fn mask(how: Block, signals: u64) {
     // SAFETY: the kernel reads eight bytes and writes nothing.

@@ -36,6 +36,8 @@ fn a_service_that_is_published_is_seen() -> Result<()> {
     )?;
     // Another one of the name is called differently.
     let second = publish(&world, &["-s", "Printer (big)", "_ipp._tcp", "632"])?;
+    second.wait_for("is now called Printer (big) (2)")?;
+    second.wait_for("announced Printer (big) (2)")?;
     second.stop()?;
     service.stop()
 }
