@@ -27,13 +27,32 @@ pub(super) struct Flags {
     /// What `--help` prints.
     pub(super) help: &'static [Text],
     /// Others that it understands, too: their numbers begin at [`MORE`], and again.
+    #[cfg(all(feature = "serve", feature = "mdns"))]
     pub(super) more: Option<&'static Self>,
 }
 
 /// More than a role has by itself.
+#[cfg(all(feature = "serve", feature = "mdns"))]
 pub(super) const MORE: usize = 32;
 
 impl Flags {
+    /// Who understands a flag, its place there, and how many are before.
+    #[cfg(all(feature = "serve", feature = "mdns"))]
+    fn find(&self, name: &[u8]) -> Option<(&Self, usize, usize)> {
+        let (mut flags, mut before) = (self, 0);
+        loop {
+            if let Some(place) = place_in(flags.names, name) {
+                return Some((flags, place, before));
+            }
+            (flags, before) = (flags.more?, before + MORE);
+        }
+    }
+
+    #[cfg(not(all(feature = "serve", feature = "mdns")))]
+    fn find(&self, name: &[u8]) -> Option<(&Self, usize, usize)> {
+        Some((self, place_in(self.names, name)?, 0))
+    }
+
     /// Hands each flag's number and value to `set`, whose `None` says that this is not what it takes. The error is what to
     /// exit with, be it that the arguments are wrong or that they ask for help.
     #[inline(never)]
@@ -69,16 +88,9 @@ impl Flags {
             }
             loop {
                 let (name, behind) = (rest.head(len), rest.tail(len));
-                let (mut flags, mut before) = (self, 0);
-                let place = loop {
-                    if let Some(place) = place_in(flags.names, name) {
-                        break place;
-                    }
-                    let Some(more) = flags.more else {
-                        let what = text!("there is no option");
-                        return Err(complain(USAGE, what, about, SEE_HELP));
-                    };
-                    (flags, before) = (more, before + MORE);
+                let Some((flags, place, before)) = self.find(name) else {
+                    let what = text!("there is no option");
+                    return Err(complain(USAGE, what, about, SEE_HELP));
                 };
                 rest = behind;
                 let mut value = c"";

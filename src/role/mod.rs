@@ -85,7 +85,15 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &[u8] = b"serve nfs unfsd sftp-server ls cat check mdns browse resolve publish";
+    const ROLES: &[u8] = if cfg!(any(
+        feature = "mdns",
+        feature = "browse",
+        feature = "resolve"
+    )) {
+        b"serve nfs unfsd sftp-server ls cat check mdns browse resolve publish"
+    } else {
+        b"serve nfs unfsd sftp-server ls cat check"
+    };
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();

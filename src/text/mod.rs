@@ -22,9 +22,15 @@ macro_rules! text {
 }
 pub(crate) use text;
 
+/// The number of a text. Only with all roles there are more than a byte can tell.
+#[cfg(all(feature = "nfs", feature = "mdns"))]
+type Number = u16;
+#[cfg(not(all(feature = "nfs", feature = "mdns")))]
+type Number = u8;
+
 /// A text of the catalogue: its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Text(u16);
+pub struct Text(Number);
 
 impl Text {
     /// The empty one.
@@ -39,7 +45,7 @@ impl Text {
     #[track_caller]
     pub const fn row(texts: &[&str]) -> Self {
         match catalogue::find(texts) {
-            Some(place) if place <= u16::MAX as usize => Self(place as u16),
+            Some(place) if place <= Number::MAX as usize => Self(place as Number),
             Some(_) => panic!("there are more texts than there are numbers"),
             None => panic!("a text is to be written into src/text/catalogue.rs, too"),
         }
@@ -47,7 +53,7 @@ impl Text {
 
     /// The text so many places behind this one.
     pub const fn plus(self, count: u8) -> Self {
-        Self(self.0.wrapping_add(count as u16))
+        Self(self.0.wrapping_add(count as Number))
     }
 
     /// As it reads.
@@ -104,7 +110,7 @@ mod tests {
     fn every_text_is_unpacked_as_it_was_written() {
         let mut count = 0;
         for (number, text) in catalogue::all().enumerate() {
-            let unpacked = Text(number as u16).bytes();
+            let unpacked = Text(number as Number).bytes();
             assert_eq!(core::str::from_utf8(unpacked), Ok(text));
             count += 1;
         }

@@ -43,6 +43,7 @@ const FLAGS: Flags = Flags {
         "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
     ]),
     help: HELP,
+    #[cfg(all(feature = "serve", feature = "mdns"))]
     more: None,
 };
 /// Letters, each of which has a long name, too.

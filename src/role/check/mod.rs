@@ -31,6 +31,7 @@ const FLAGS: Flags = Flags {
         "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
     ]),
     help: HELP,
+    #[cfg(all(feature = "serve", feature = "mdns"))]
     more: None,
 };
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];

@@ -21,6 +21,7 @@ pub(in super::super) const FLAGS: Flags = Flags {
     bare_count: 2,
     wanted: WANTED,
     help: super::HELP,
+    #[cfg(all(feature = "serve", feature = "mdns"))]
     more: None,
 };
 

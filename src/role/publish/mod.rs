@@ -35,6 +35,7 @@ const FLAGS: Flags = Flags {
         "name, type, port and 61 strings at most",
     ]),
     help: HELP,
+    #[cfg(all(feature = "serve", feature = "mdns"))]
     more: None,
 };
 

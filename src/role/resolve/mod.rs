@@ -28,6 +28,7 @@ const FLAGS: Flags = Flags {
         "name hosts, such as box.local; 16 at most",
     ]),
     help: HELP,
+    #[cfg(all(feature = "serve", feature = "mdns"))]
     more: None,
 };
 const WANTED_NAME: Text = text!("name hosts, such as box.local; 16 at most");

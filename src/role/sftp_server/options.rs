@@ -15,6 +15,7 @@ const FLAGS: Flags = Flags {
     bare_count: 3,
     wanted: WANTED,
     help: &[super::HELP],
+    #[cfg(all(feature = "serve", feature = "mdns"))]
     more: None,
 };
 
