@@ -336,9 +336,11 @@ impl Responder {
 
     /// One more conflict.
     pub(super) fn count_conflict(&mut self, now: Tick) {
-        self.conflicts.copy_within(1.., 0);
-        let [oldest, .., last] = &mut self.conflicts;
-        *last = now;
+        let mut later_one = now;
+        for place in self.conflicts.iter_mut().rev() {
+            later_one = core::mem::replace(place, later_one);
+        }
+        let [oldest, ..] = &self.conflicts;
         let are_many = *oldest != NEVER && now.wrapping_sub(*oldest) < CONFLICT_MS;
         if are_many || self.pauses(now) {
             self.pauses_until = later(now, PEACE_MS);

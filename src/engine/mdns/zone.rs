@@ -6,7 +6,7 @@
 use super::names::{NameId, Names};
 use super::responder::Limits;
 use crate::event::Line;
-use crate::sys::heap::Slots;
+use crate::sys::heap::{Slots, shift};
 use crate::text::Ends as _;
 use crate::wire::dns::{LABEL_BYTES_MAX, kind};
 
@@ -319,12 +319,12 @@ impl Zone {
 
     /// Forgets a text; those behind it move to its place.
     fn forget(&mut self, at: u32, len: u32) {
-        let behind = at.wrapping_add(len) as usize;
-        if len == 0 || behind > self.texts_len {
+        if len == 0 {
             return;
         }
-        self.texts.copy_within(behind..self.texts_len, at as usize);
-        self.texts_len = self.texts_len.wrapping_sub(len as usize);
+        let all = self.texts.head_mut(self.texts_len);
+        let left = shift(all.tail_mut(at as usize), len as usize);
+        self.texts_len = (at as usize).wrapping_add(left);
         for record in self.records.iter_mut() {
             if record.at > at {
                 record.at = record.at.wrapping_sub(len);
