@@ -30,7 +30,7 @@ impl Zone {
     pub(super) fn add_service(&mut self, service: &Service<'_>) -> Option<NameId> {
         let mut labels = service.kind.labels();
         let (first, second) = (labels.next(), labels.next());
-        let labels = [second.unwrap_or_default(), first.unwrap_or_default()];
+        let labels = [first.unwrap_or_default(), second.unwrap_or_default()];
         let kind = self.names.extend(self.local, &labels)?;
         let name = self.claim_name(kind, service.instance, Manner::Instance);
         let added = name.and_then(|name| {
@@ -75,9 +75,9 @@ impl Zone {
             && let Some((subtype, behind)) = rest.split_at_checked(usize::from(*len))
         {
             subtypes = behind;
-            self.add_shared(&mut record, kind, &[b"_sub", subtype])?;
+            self.add_shared(&mut record, kind, &[subtype, b"_sub"])?;
         }
-        let all: [&[u8]; 3] = [b"_udp", b"_dns-sd", b"_services"];
+        let all: [&[u8]; 3] = [b"_services", b"_dns-sd", b"_udp"];
         record.target = kind;
         self.add_shared(&mut record, self.local, &all)
     }

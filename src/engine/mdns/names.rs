@@ -20,7 +20,6 @@ impl NameId {
 /// Labels of the longest name that is looked for: a reversed IPv6 address.
 const LABEL_COUNT_MAX: usize = 34;
 /// Room for as many.
-const NO_LABELS: [&[u8]; LABEL_COUNT_MAX] = [&[]; LABEL_COUNT_MAX];
 /// Lists of names.
 const LIST_COUNT: u32 = 256;
 
@@ -121,12 +120,12 @@ impl Names {
         Some(name)
     }
 
-    /// The name of these labels before `parent`, the last one first, which is in use from now on, once more. `None`: there is no
+    /// The name of these labels before `parent`, which is in use from now on, once more. `None`: there is no
     /// room.
     pub fn extend(&mut self, parent: NameId, labels: &[&[u8]]) -> Option<NameId> {
         let mut found = parent;
         self.keep(found);
-        for label in labels {
+        for label in labels.iter().rev() {
             let next = self.add(found, label);
             // The longer name keeps the shorter.
             self.release(found);
@@ -137,21 +136,22 @@ impl Names {
 
     /// The number of `name`, which is in use from now on, once more. `None`: there is no room, or it has too many labels.
     pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
-        let mut room = NO_LABELS;
-        self.extend(NameId::ROOT, reversed(name, &mut room)?)
+        let mut labels = LabelVec::new();
+        gather(name, &mut labels)?;
+        self.extend(NameId::ROOT, &labels)
     }
 
     /// Whether there could be room for `name`: it has not too many labels.
     pub fn takes(&self, name: Name<'_>) -> bool {
-        let mut room = NO_LABELS;
-        reversed(name, &mut room).is_some()
+        gather(name, &mut LabelVec::new()).is_some()
     }
 
     /// The number of `name`, if it is in use.
     #[inline(never)]
     pub fn find(&self, name: Name<'_>) -> Option<NameId> {
-        let (mut room, mut found) = (NO_LABELS, NameId::ROOT);
-        for label in reversed(name, &mut room)? {
+        let (mut labels, mut found) = (LabelVec::new(), NameId::ROOT);
+        gather(name, &mut labels)?;
+        for label in labels.iter().rev() {
             found = self.child(found, label)?;
         }
         Some(found)
@@ -273,18 +273,16 @@ impl<'a> Iterator for Labels<'a> {
     }
 }
 
-/// The labels of a name, the last one first. `None`: there are too many.
+/// Labels of a name.
+type LabelVec<'a> = heapless::Vec<&'a [u8], LABEL_COUNT_MAX>;
+
+/// Gathers the labels of a name. `None`: there are too many.
 #[inline(never)]
-fn reversed<'a, 'b>(
-    name: Name<'a>,
-    room: &'b mut [&'a [u8]; LABEL_COUNT_MAX],
-) -> Option<&'b [&'a [u8]]> {
-    let mut from = room.len();
+fn gather<'a>(name: Name<'a>, labels: &mut LabelVec<'a>) -> Option<()> {
     for label in name.labels() {
-        from = from.checked_sub(1)?;
-        *room.get_mut(from)? = label;
+        labels.push(label).ok()?;
     }
-    room.get(from..)
+    Some(())
 }
 
 /// Which list a name is in. FNV-1a; letters of ASCII are the same in both cases.
