@@ -7,6 +7,8 @@ use super::{CLASS_ANY, CLASS_IN, Flat, HEADER_BYTES, Name, TOP_BIT, flag, kind};
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     bytes: &'a [u8],
+    /// Its number, its flags, and how many questions it has.
+    head: [u16; 3],
     /// Where the first record is.
     records_at: usize,
     /// Records up to the end of each section.
@@ -133,18 +135,20 @@ impl<'a> Record<'a> {
 
 impl<'a> Message<'a> {
     /// Looks a message through.
+    #[inline(never)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut message = Self {
-            bytes,
-            records_at: HEADER_BYTES,
-            ends: [0; 3],
-        };
         if bytes.len() < HEADER_BYTES {
             return Err(Malformed);
         }
+        let mut message = Self {
+            bytes,
+            head: [0, 2, 4].map(|at| word(bytes, at)),
+            records_at: HEADER_BYTES,
+            ends: [6, 8, 10].map(|at| word(bytes, at).into()),
+        };
         let mut sum = 0usize;
-        for (section, end) in message.ends.iter_mut().enumerate() {
-            sum = sum.wrapping_add(word(bytes, section.wrapping_mul(2).wrapping_add(6)).into());
+        for end in &mut message.ends {
+            sum = sum.wrapping_add(*end);
             *end = sum;
         }
         for _ in 0..message.question_count() {
@@ -159,13 +163,13 @@ impl<'a> Message<'a> {
     }
 
     /// The number by which a response is known to who asked by a port of its own.
-    pub fn id(&self) -> u16 {
-        word(self.bytes, 0)
+    pub const fn id(&self) -> u16 {
+        self.head[0]
     }
 
     /// The flags.
-    pub fn flags(&self) -> u16 {
-        word(self.bytes, 2)
+    pub const fn flags(&self) -> u16 {
+        self.head[1]
     }
 
     /// Whether it answers, or asks. `None`: it does neither, and is to be ignored.
@@ -179,8 +183,8 @@ impl<'a> Message<'a> {
         self.flags() & flag::TRUNCATED != 0
     }
 
-    fn question_count(&self) -> usize {
-        word(self.bytes, 4).into()
+    const fn question_count(&self) -> usize {
+        self.head[2] as usize
     }
 
     /// Whether anything is asked.
@@ -208,9 +212,9 @@ impl<'a> Message<'a> {
     }
 
     /// All records.
-    pub fn records(&self) -> Records<'a> {
+    pub const fn records(&self) -> Records<'_, 'a> {
         Records {
-            message: *self,
+            message: self,
             at: self.records_at,
             number: 0,
         }
@@ -238,13 +242,13 @@ impl<'a> Iterator for Questions<'a> {
 
 /// Records one after another.
 #[derive(Clone, Debug)]
-pub struct Records<'a> {
-    message: Message<'a>,
+pub struct Records<'m, 'a> {
+    message: &'m Message<'a>,
     at: usize,
     number: usize,
 }
 
-impl<'a> Iterator for Records<'a> {
+impl<'a> Iterator for Records<'_, 'a> {
     type Item = (Section, Record<'a>);
 
     #[inline(never)]
@@ -268,6 +272,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+#[inline(never)]
 fn word(bytes: &[u8], at: usize) -> u16 {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
     word.map_or(0, |word| u16::from_be_bytes(*word))
