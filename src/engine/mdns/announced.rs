@@ -11,12 +11,12 @@ use core::net::IpAddr;
 pub struct Service<'a> {
     /// What people call it: at most 63 bytes.
     pub instance: &'a [u8],
-    /// What it is: two labels, in the form that names have in a message.
-    pub kind: Name<'a>,
+    /// What it is, as `_http._tcp`.
+    pub kind: &'a [u8],
     /// Special kinds of it: labels with their lengths before them.
     pub subtypes: &'a [u8],
-    /// The host that it is on, if that is not this one.
-    pub host: Option<Name<'a>>,
+    /// The host that it is on, a whole name with dots between its labels; empty: this one.
+    pub host: &'a [u8],
     /// Where it listens.
     pub port: u16,
     /// Priority and weight, by which one of several is chosen.
@@ -28,10 +28,7 @@ pub struct Service<'a> {
 impl Zone {
     /// Adds what a service consists of; its name. `None`: there is no room for it.
     pub(super) fn add_service(&mut self, service: &Service<'_>) -> Option<NameId> {
-        let mut labels = service.kind.labels();
-        let (first, second) = (labels.next(), labels.next());
-        let labels = [first.unwrap_or_default(), second.unwrap_or_default()];
-        let kind = self.names.extend(self.local, &labels)?;
+        let kind = self.names.extend(self.local, service.kind)?;
         let name = self.claim_name(kind, service.instance, Manner::Instance);
         let added = name.and_then(|name| {
             let added = self.add_records_of(service, kind, name);
@@ -49,13 +46,13 @@ impl Zone {
     fn add_records_of(&mut self, service: &Service<'_>, kind: NameId, name: NameId) -> Option<()> {
         let mut record = Record::unique(name, kind::SRV, EVERYWHERE);
         record.target = match service.host {
-            Some(host) => self.names.intern(host)?,
-            None => self.host,
+            [] => self.host,
+            host => self.names.extend(NameId::ROOT, host)?,
         };
         let [priority, weight] = service.choice;
         let numbers = [priority, weight, service.port].map(u16::to_be_bytes);
         let added = self.add(&record, numbers.as_flattened());
-        if service.host.is_some() {
+        if !service.host.is_empty() {
             self.names.release(record.target);
         }
         added?;
@@ -75,16 +72,20 @@ impl Zone {
             && let Some((subtype, behind)) = rest.split_at_checked(usize::from(*len))
         {
             subtypes = behind;
-            self.add_shared(&mut record, kind, &[subtype, b"_sub"])?;
+            let below = self.names.extend(kind, b"_sub")?;
+            let name = self.names.add(below, subtype);
+            self.names.release(below);
+            self.add_shared(&mut record, name)?;
         }
-        let all: [&[u8]; 3] = [b"_services", b"_dns-sd", b"_udp"];
+        let all = self.names.extend(self.local, b"_services._dns-sd._udp");
         record.target = kind;
-        self.add_shared(&mut record, self.local, &all)
+        self.add_shared(&mut record, all)
     }
 
-    /// Adds a pointer from the name of these labels before `parent`, unless it is there.
-    fn add_shared(&mut self, record: &mut Record, parent: NameId, labels: &[&[u8]]) -> Option<()> {
-        record.name = self.names.extend(parent, labels)?;
+    /// Adds a pointer from a name, unless it is there. The name is used once less.
+    #[inline(never)]
+    fn add_shared(&mut self, record: &mut Record, name: Option<NameId>) -> Option<()> {
+        record.name = name?;
         let is_it = |other: &Record| other.target == record.target && !other.leaves;
         let is_there = self.of(record.name).any(|(_, other)| is_it(other));
         let added = match is_there {

@@ -120,25 +120,36 @@ impl Names {
         Some(name)
     }
 
-    /// The name of these labels before `parent`, which is in use from now on, once more. `None`: there is no
-    /// room.
-    pub fn extend(&mut self, parent: NameId, labels: &[&[u8]]) -> Option<NameId> {
-        let mut found = parent;
-        self.keep(found);
-        for label in labels.iter().rev() {
-            let next = self.add(found, label);
-            // The longer name keeps the shorter.
-            self.release(found);
-            found = next?;
+    /// The name of these labels, which have dots between them, before `parent`; it is in use from now on, once more. `None`: there
+    /// is no room.
+    #[inline(never)]
+    pub fn extend(&mut self, parent: NameId, labels: &[u8]) -> Option<NameId> {
+        let mut name = parent;
+        self.keep(name);
+        for label in labels.rsplit(|byte| *byte == b'.') {
+            self.lengthen(&mut name, label)?;
         }
-        Some(found)
+        Some(name)
     }
 
     /// The number of `name`, which is in use from now on, once more. `None`: there is no room, or it has too many labels.
     pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut labels = LabelVec::new();
         gather(name, &mut labels)?;
-        self.extend(NameId::ROOT, &labels)
+        let mut name = NameId::ROOT;
+        for label in labels.iter().rev() {
+            self.lengthen(&mut name, label)?;
+        }
+        Some(name)
+    }
+
+    /// Goes from a name that is in use to that of one more label before it. The longer name keeps the shorter.
+    #[inline(never)]
+    fn lengthen(&mut self, name: &mut NameId, label: &[u8]) -> Option<()> {
+        let next = self.add(*name, label);
+        self.release(*name);
+        *name = next?;
+        Some(())
     }
 
     /// Whether there could be room for `name`: it has not too many labels.

@@ -29,7 +29,6 @@ use crate::text::{self, Ends as _, Text, place_in, text};
 use crate::time::Instant;
 use crate::wire::Writer;
 use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
-use crate::wire::dns::{NAME_BYTES_MAX, Name};
 use crate::wire::label::{self, Word, cut};
 use crate::wire::uuid::Uuid;
 use core::mem::ManuallyDrop;
@@ -323,16 +322,12 @@ pub(super) fn add(
     now: Instant,
     service: &Service<'_>,
 ) -> Option<NameId> {
-    let (mut room, mut kind, mut other) = (
-        [0; label::BYTES_MAX],
-        [0; NAME_BYTES_MAX],
-        [0; NAME_BYTES_MAX],
-    );
+    let mut room = [0; label::BYTES_MAX];
     let described = mdns::Service {
         instance: service.name_on(responder.label(responder.host()), &mut room),
-        kind: dotted(service.kind, &mut kind),
+        kind: service.kind,
         subtypes: service.subtypes,
-        host: service.host.map(|host| dotted(host, &mut other)),
+        host: service.host.unwrap_or_default(),
         port: service.port,
         choice: [service.priority, service.weight],
         text: service.txt,
@@ -348,17 +343,6 @@ pub(super) fn add(
         );
     }
     added
-}
-
-/// A name whose labels have dots between them.
-fn dotted<'a>(text: &[u8], room: &'a mut [u8; NAME_BYTES_MAX]) -> Name<'a> {
-    let mut out = Writer::new(room);
-    for label in text::parts(text, b'.') {
-        label::put_byte(&mut out, label.len() as u8);
-        out.put(label);
-    }
-    // The room is all zeros, one of which ends it.
-    Name::of(room)
 }
 
 fn failed(what: Text, about: &[u8], errno: Errno) -> Status {

@@ -27,9 +27,9 @@ pub fn hear(input: &[u8]) {
     responder.set_host(b"box").expect("there is room");
     let service = Service {
         instance: b"a box",
-        kind: Name::of(b"\x04_nfs\x04_tcp\0"),
+        kind: b"_nfs._tcp",
         subtypes: b"\x03sub",
-        host: None,
+        host: b"",
         port: 2049,
         choice: [0; 2],
         text: b"\x06path=/",

@@ -45,15 +45,15 @@ impl Crowd {
             let link = link(&[&format!("{address}/16")]);
             responder.set_link(Instant::from_ms(0), 0, &link).unwrap();
             for (instance, kind) in [
-                (&b"box"[..], &b"\x04_nfs\x04_tcp\0"[..]),
-                (b"box", b"\x05_sftp\x04_tcp\0"),
-                (b"A box", b"\x03_vm\x04_tcp\0"),
+                (&b"box"[..], &b"_nfs._tcp"[..]),
+                (b"box", b"_sftp._tcp"),
+                (b"A box", b"_vm._tcp"),
             ] {
                 let service = Service {
                     instance,
-                    kind: Name::of(kind),
+                    kind,
                     subtypes: b"",
-                    host: None,
+                    host: b"",
                     port: 1,
                     choice: [0; 2],
                     text: b"",

@@ -266,15 +266,14 @@ fn who_was_never_told_of_is_not_taken_leave_of() {
 #[test]
 fn a_full_table_is_said_and_nothing_is_lost() {
     let mut world = World::settled(1);
-    let kind = super::world::wire("_nfs._tcp");
     let mut added = 0;
     loop {
         let instance = format!("service {added}");
         let service = crate::engine::mdns::Service {
             instance: instance.as_bytes(),
-            kind: crate::wire::dns::Name::of(&kind),
+            kind: b"_nfs._tcp",
             subtypes: b"",
-            host: None,
+            host: b"",
             port: 1,
             choice: [0; 2],
             text: &[],

@@ -109,7 +109,6 @@ impl World {
     }
 
     pub(super) fn serve(&mut self, instance: &str, port: u16, texts: &[&str]) -> NameId {
-        let kind = wire("_nfs._tcp");
         let mut text = Vec::new();
         for one in texts {
             text.push(one.len() as u8);
@@ -117,9 +116,9 @@ impl World {
         }
         let service = Service {
             instance: instance.as_bytes(),
-            kind: Name::of(&kind),
+            kind: b"_nfs._tcp",
             subtypes: b"",
-            host: None,
+            host: b"",
             port,
             choice: [0; 2],
             text: &text,
