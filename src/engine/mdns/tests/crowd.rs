@@ -4,7 +4,6 @@ use super::world::link;
 use crate::engine::mdns::{Cast, Limits, Meta, Responder, Service};
 use crate::engine::trial::random::{Random, for_seeds};
 use crate::time::Instant;
-use crate::wire::dns::Name;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::{BinaryHeap, HashSet};
 

@@ -3,7 +3,6 @@
 use super::script;
 use crate::engine::mdns::{Cast, Limits, Link, LinkId, Meta, NameId, Responder, Service};
 use crate::time::Instant;
-use crate::wire::dns::Name;
 use core::net::SocketAddr;
 
 /// What was sent, when, and to whom.
@@ -47,17 +46,6 @@ pub(super) fn link(addresses: &[&str]) -> Link {
         link.addresses.push(address).unwrap();
     }
     link
-}
-
-/// The wire's form of a name.
-pub(super) fn wire(name: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for label in name.split('.') {
-        bytes.push(label.len() as u8);
-        bytes.extend_from_slice(label.as_bytes());
-    }
-    bytes.push(0);
-    bytes
 }
 
 impl World {
