@@ -7,7 +7,6 @@ use crate::engine::mdns::{
     Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, MESSAGE_BYTES_MAX, Meta, Transmit,
 };
 use crate::event::Events;
-use crate::log;
 use crate::net::{Interface, Interfaces, Links, NetError, Ready, Socket, Token};
 use crate::sys::heap::Slots;
 use crate::sys::interfaces::{LOOPBACK, MULTICAST, POINT_TO_POINT, RUNNING, UP};
@@ -246,7 +245,6 @@ impl<'a> Mdns<'a> {
             };
             return self.complain(0, interface, why);
         }
-        log::info!("link {=usize} is interface {=u32}", id, interface.index);
         open.index = interface.index;
         self.has_complained[0] = false;
         let name = name(interface);

@@ -125,7 +125,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         #[cfg(feature = "resolve")]
         Some(9) => resolve::run(args),
         #[cfg(feature = "mdns")]
-        Some(7) => mdns::run(args, build_id),
+        Some(7) => mdns::run(args),
         _ => {
             inform(word, HELP)?;
             Err(complain(USAGE, text!("there is no role"), word, SEE_HELP))

@@ -33,7 +33,7 @@ const GROUPS: [(bool, &[&str]); 21] = [
     ),
     (cfg!(feature = "check"), CHECK),
     (cfg!(all(feature = "check", not(feature = "nfs"))), PLACES),
-    (cfg!(all(feature = "mdns", not(feature = "nfs"))), TRACES),
+    (cfg!(all(feature = "mdns", not(feature = "nfs"))), STOPPING),
 ];
 
 /// What requests of SFTP come to, sent with every reply that is nothing but a status. To find a text, those before it are
@@ -261,7 +261,6 @@ const MDNS: &[&str] = &[
     "name a directory",
     "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
     "name an interface, such as eth0; 8 at most",
-    "name a file",
     // Failures.
     "cannot read the directory",
     "there is no room for the service",
@@ -395,7 +394,7 @@ const PLACES: &[&str] = &[
 ];
 
 /// What a role with a loop says that is not that of `nfs`.
-const TRACES: &[&str] = &["cannot write traces to", "stopping"];
+const STOPPING: &[&str] = &["stopping"];
 
 /// Where these texts stand, one behind the other, among those that the file has. Of what it does not have nothing is ever told:
 /// the place of the empty text.

@@ -22,7 +22,6 @@ use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, T
 use crate::event::{self, Events, Line};
 use crate::net::Interfaces;
 use crate::net::kernel::Kernel;
-use crate::sys::frames::{self, BUILD_ID_BYTES};
 use crate::sys::start::Args;
 use crate::sys::{self, Errno, heap, interfaces, process};
 use crate::text::{self, Ends as _, Text, place_in, text};
@@ -46,13 +45,9 @@ const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 const DISCARD_PORT: u16 = 9;
 
 /// Announces until the process is asked to stop.
-pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+pub(super) fn run(args: Args) -> Result<(), Status> {
     let mut options = Options::default();
     options.read(args)?;
-    if let Some(path) = options.log {
-        frames::open(path, build_id)
-            .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
-    }
     announce(&mut options, &|_| {})
 }
 

@@ -17,7 +17,7 @@ const INTERFACE_COUNT_MAX: usize = 8;
 
 /// In the order of [`Options::set`].
 pub(in super::super) const FLAGS: Flags = Flags {
-    names: b"--identify --workstation --name --service --services --vms --hwid --interface --log",
+    names: b"--identify --workstation --name --service --services --vms --hwid --interface",
     bare_count: 2,
     wanted: WANTED,
     help: super::HELP,
@@ -36,7 +36,6 @@ const WANTED: Text = Text::row(&[
     "name a directory",
     "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
     "name an interface, such as eth0; 8 at most",
-    "name a file",
 ]);
 
 /// What the arguments ask for.
@@ -49,7 +48,6 @@ pub(in super::super) struct Options {
     pub(super) machines: Option<&'static CStr>,
     pub(super) hardware: Identity,
     pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
-    pub(super) log: Option<&'static CStr>,
     pub(super) identifies: bool,
     pub(super) is_workstation: bool,
 }
@@ -89,8 +87,7 @@ impl Options {
             4 => self.files = Some(value),
             5 => self.machines = Some(value),
             6 => return self.hardware.parse(text),
-            7 => self.interfaces.push(text).ok()?,
-            _ => self.log = Some(value),
+            _ => self.interfaces.push(text).ok()?,
         }
         Some(())
     }
