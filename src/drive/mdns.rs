@@ -369,13 +369,18 @@ impl<'a> Mdns<'a> {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        let doors = || {
-            let doors = open.doors.iter();
-            doors.filter(|door| door.own.is_ipv4() == to.is_ipv4())
-        };
-        let own = doors().find(|door| door.cast == Cast::Unicast);
-        if let Some(door) = own.or_else(|| doors().next()) {
-            let _ = self.net.send_to(door.socket, to, self.tx.head(len));
+        let mut chosen = None;
+        for door in &open.doors {
+            let is_own = door.cast == Cast::Unicast;
+            if door.own.is_ipv4() == to.is_ipv4() && (is_own || chosen.is_none()) {
+                chosen = Some(door.socket);
+                if is_own {
+                    break;
+                }
+            }
+        }
+        if let Some(socket) = chosen {
+            let _ = self.net.send_to(socket, to, self.tx.head(len));
         }
     }
 
