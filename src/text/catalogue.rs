@@ -214,7 +214,7 @@ const NFS: &[&str] = &[
 ];
 
 const SERVE: &[&str] = &[
-    "  serve --export DIR ...\tthe same, started again when it ends\n",
+    "  serve --export DIR ...\tthe same, started again when it ends, and announced\n",
     "starting again in a while: the role",
     " ended with status ",
     " was killed",
@@ -300,7 +300,7 @@ const MDNS: &[&str] = &[
 
 const BROWSE: &[&str] = &[
     // Role.
-    "  browse TYPE | -a\t\tprints the services that others announce\n",
+    "  browse TYPE | -a\tprints the services that others announce\n",
     include_str!("../role/browse/help.txt"),
     // Arguments.
     "there is no other domain than local",
@@ -331,7 +331,7 @@ const BROWSE: &[&str] = &[
 
 const PUBLISH: &[&str] = &[
     // Role.
-    "  publish NAME TYPE PORT\tannounces one service; or one name: -a NAME ADDRESS\n",
+    "  publish -s|-a ...\tannounces one service, or one name of an address\n",
     include_str!("../role/publish/help.txt"),
     // Arguments.
     "name a host, such as other.local",

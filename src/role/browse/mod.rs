@@ -26,7 +26,7 @@ use line::Form;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
-    text!("  browse TYPE | -a\t\tprints the services that others announce\n");
+    text!("  browse TYPE | -a\tprints the services that others announce\n");
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 /// In the order of [`Options::set`]: the long names are those of the letters.

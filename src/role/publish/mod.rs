@@ -13,7 +13,7 @@ use core::mem::ManuallyDrop;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
-    text!("  publish NAME TYPE PORT\tannounces one service; or one name: -a NAME ADDRESS\n");
+    text!("  publish -s|-a ...\tannounces one service, or one name of an address\n");
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 /// Words that are no flags: a name, a type, a port, and strings.
