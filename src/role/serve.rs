@@ -16,7 +16,7 @@ use core::mem::ManuallyDrop;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
-    text!("  serve --export DIR ...\tthe same, started again when it ends, and announced\n");
+    text!("  serve --export DIR ...\tthe same, started again when it ends\n");
 
 const FLAGS: Flags = Flags {
     #[cfg(feature = "mdns")]

@@ -214,7 +214,7 @@ const NFS: &[&str] = &[
 ];
 
 const SERVE: &[&str] = &[
-    "  serve --export DIR ...\tthe same, started again when it ends, and announced\n",
+    "  serve --export DIR ...\tthe same, started again when it ends\n",
     "starting again in a while: the role",
     " ended with status ",
     " was killed",
