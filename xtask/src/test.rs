@@ -81,10 +81,11 @@ impl Run {
         }
         self.check("tidy", || tidy::main(tidy::Args {}))?;
         for arch in Arch::NATIVE {
-            self.command(
-                &format!("unit-{}", arch.name()),
-                &mut build::unit_tests(arch)?,
-            )?;
+            let mut unit = build::unit_tests(arch)?;
+            if full {
+                unit.env("STOWAWAY_FULL", "1");
+            }
+            self.command(&format!("unit-{}", arch.name()), &mut unit)?;
         }
         for arch in Arch::ALL {
             self.check(&format!("build-{}", arch.name()), || {
