@@ -58,27 +58,42 @@ enum Which {
     Mdns(mdns::Args),
 }
 
+/// What all of them take.
+#[derive(clap::Args)]
+struct Common {
+    /// How often every workload runs on every server [default: 5, of images 31; with --quick fewer]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Less of everything: shows that everything works, and the figures roughly
+    #[arg(long)]
+    quick: bool,
+    /// Where the figures go [default: target/bench/, named as what is measured]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the chart goes [default: beside the figures]
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl Common {
+    /// How often: what was asked for, else the first, if it is to be quick, or the second.
+    fn round_count(&self, [quick, usual]: [u32; 2]) -> u32 {
+        self.rounds
+            .unwrap_or(if self.quick { quick } else { usual })
+    }
+}
+
 /// `cargo xtask bench nfs`
 #[derive(clap::Args)]
 struct NfsArgs {
-    /// How often every workload runs on every server [default: 5, with --quick 2]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: Option<u32>,
-    /// A smaller tree and fewer requests: shows that everything works, and the figures roughly
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    common: Common,
     /// Only this workload; may be repeated
     #[arg(long, value_name = "WORKLOAD")]
     only: Vec<Workload>,
     /// Without nfs-ganesha, e.g. to attach a profiler to the process that is named
     #[arg(long)]
     no_peer: bool,
-    /// Where the figures go [default: target/bench/nfs.json]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where the chart goes [default: target/bench/nfs.svg]
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
 }
 
 /// Measures, prints a table, writes JSON and SVG.
@@ -109,7 +124,7 @@ fn nfs(args: &NfsArgs) -> Result<()> {
     server::binary(Arch::X86_64)?;
 
     let progress = setup::progress("measuring NFS");
-    let scale = if args.quick {
+    let scale = if args.common.quick {
         Scale::QUICK
     } else {
         Scale::FULL
@@ -121,7 +136,7 @@ fn nfs(args: &NfsArgs) -> Result<()> {
         side.fill_idle()?;
     }
 
-    let round_count = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
+    let round_count = args.common.round_count([2, 5]);
     let mut results: Vec<_> = workloads
         .iter()
         .map(|&workload| (workload, [Vec::new(), Vec::new()]))
@@ -174,8 +189,8 @@ fn nfs(args: &NfsArgs) -> Result<()> {
 
     let report = Report::new(&results, &floors, round_count, memory)?;
     report.print();
-    report.write_json(&table::place(&args.json, "nfs.json"))?;
-    report.write_svg(&table::place(&args.svg, "nfs.svg"))
+    report.write_json(&table::place(&args.common.json, "nfs.json"))?;
+    report.write_svg(&table::place(&args.common.svg, "nfs.svg"))
 }
 
 /// The servers, all running at once; the idle ones cost nothing.

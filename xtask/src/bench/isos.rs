@@ -7,10 +7,9 @@
 mod ground;
 mod workload;
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, ensure};
 
+use super::Common;
 use super::ground::{Ground, Scale};
 use super::measure::Cost;
 use super::sftp::server::{Program, Server as Session, Transport};
@@ -24,18 +23,8 @@ use workload::{Peers, Workload};
 /// `cargo xtask bench isos`
 #[derive(clap::Args)]
 pub struct Args {
-    /// How often everything runs on both sides [default: 31, with --quick 15]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: Option<u32>,
-    /// Smaller files: shows that everything works, and the figures roughly
-    #[arg(long)]
-    quick: bool,
-    /// Where the figures go [default: target/bench/isos.json]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where the chart goes [default: target/bench/isos.svg]
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Measures, prints a table, writes JSON and SVG.
@@ -50,7 +39,7 @@ pub fn main(args: &Args) -> Result<()> {
     let progress = setup::progress("measuring images");
     let scale = Scale {
         // Many short turns: what else the machine does meets some of them, and the median is none of those.
-        big_bytes: if args.quick { 1 << 26 } else { 1 << 28 },
+        big_bytes: if args.common.quick { 1 << 26 } else { 1 << 28 },
         // Directories have sizes of their own here.
         crowd_count: 0,
         ..Scale::QUICK
@@ -75,7 +64,7 @@ pub fn main(args: &Args) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let mut peers = Peers::new(&images, &server, sessions, scale.big_bytes)?;
 
-    let round_count = args.rounds.unwrap_or(if args.quick { 15 } else { 31 });
+    let round_count = args.common.round_count([15, 31]);
     let mut results: Vec<_> = Workload::all()
         .into_iter()
         .map(|workload| (workload, [Vec::new(), Vec::new()]))
@@ -118,8 +107,8 @@ pub fn main(args: &Args) -> Result<()> {
             images.place()? % 4096
         ),
     ]);
-    table::write_json(&table, &table::place(&args.json, "isos.json"))?;
-    table.write_svg(&table::place(&args.svg, "isos.svg"))
+    table::write_json(&table, &table::place(&args.common.json, "isos.json"))?;
+    table.write_svg(&table::place(&args.common.svg, "isos.svg"))
 }
 
 /// What is compared.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
+use super::Common;
 use super::measure::Cost;
 use super::table::{self, Table};
 use crate::build::{self, Arch, Role};
@@ -35,12 +36,8 @@ const REST: Duration = Duration::from_secs(4);
 /// `cargo xtask bench mdns`
 #[derive(clap::Args)]
 pub struct Args {
-    /// How often every workload runs on every responder [default: 5, with --quick 2]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: Option<u32>,
-    /// Fewer questions: shows that everything works, and the figures roughly
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    common: Common,
     /// Only this workload; may be repeated
     #[arg(long, value_name = "WORKLOAD")]
     only: Vec<Workload>,
@@ -50,12 +47,6 @@ pub struct Args {
     /// Another file as ours [default: what cargo xtask build --roles mdns makes]
     #[arg(long, value_name = "FILE")]
     ours: Option<PathBuf>,
-    /// Where the figures go [default: target/bench/mdns.json]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where the chart goes [default: target/bench/mdns.svg]
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
 }
 
 /// Measures, prints a table, writes JSON and SVG.
@@ -94,7 +85,7 @@ pub fn main(args: &Args) -> Result<()> {
         .map(|_| Link::new())
         .collect::<Result<_>>()?;
 
-    let round_count = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
+    let round_count = args.common.round_count([2, 5]);
     let mut results: Vec<_> = workloads
         .iter()
         .map(|&workload| (workload, [Vec::new(), Vec::new()]))
@@ -121,7 +112,7 @@ pub fn main(args: &Args) -> Result<()> {
     sleep(REST);
     let at_rest: Vec<_> = running.iter().map(|it| Memory::of(it.pid())).collect();
     let (floor_link, mut floor) = (Link::new()?, Vec::new());
-    let question_count = if args.quick { 2_000 } else { 20_000 };
+    let question_count = if args.common.quick { 2_000 } else { 20_000 };
     // Round 0 fills caches and is not counted.
     for round in 0..=round_count {
         for (workload, costs) in results.iter_mut().filter(|(it, _)| !it.is_start()) {
@@ -166,6 +157,8 @@ pub fn main(args: &Args) -> Result<()> {
         notes,
     };
     report.print();
-    report.write_json(&table::place(&args.json, "mdns.json"))?;
-    report.table.write_svg(&table::place(&args.svg, "mdns.svg"))
+    report.write_json(&table::place(&args.common.json, "mdns.json"))?;
+    report
+        .table
+        .write_svg(&table::place(&args.common.svg, "mdns.svg"))
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
+use super::Common;
 use super::ground::{Ground, Scale};
 use super::measure::{self, Cost};
 use super::table::{self, Table};
@@ -37,12 +38,8 @@ const START_COUNT: u64 = 100;
 /// `cargo xtask bench sftp`
 #[derive(clap::Args)]
 pub struct Args {
-    /// How often every workload runs on every server [default: 5, with --quick 2]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: Option<u32>,
-    /// A smaller tree and fewer requests: shows that everything works, and the figures roughly
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    common: Common,
     /// Only this workload; may be repeated
     #[arg(long, value_name = "WORKLOAD")]
     only: Vec<Workload>,
@@ -59,12 +56,6 @@ pub struct Args {
         default_value = "/usr/lib/openssh/sftp-server"
     )]
     peer: PathBuf,
-    /// Where the figures go [default: target/bench/sftp.json]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where the chart goes [default: target/bench/sftp.svg]
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
 }
 
 /// Measures, prints a table, writes JSON and SVG.
@@ -88,7 +79,7 @@ pub fn main(args: &Args) -> Result<()> {
     };
 
     let progress = setup::progress("measuring SFTP");
-    let scale = if args.quick {
+    let scale = if args.common.quick {
         Scale::QUICK
     } else {
         Scale::FULL
@@ -110,7 +101,7 @@ pub fn main(args: &Args) -> Result<()> {
         pairs.push(sides);
     }
 
-    let round_count = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
+    let round_count = args.common.round_count([2, 5]);
     let mut results: Vec<_> = workloads
         .iter()
         .flat_map(|&workload| {
@@ -158,8 +149,10 @@ pub fn main(args: &Args) -> Result<()> {
         calls,
     };
     report.print();
-    report.write_json(&table::place(&args.json, "sftp.json"))?;
-    report.table.write_svg(&table::place(&args.svg, "sftp.svg"))
+    report.write_json(&table::place(&args.common.json, "sftp.json"))?;
+    report
+        .table
+        .write_svg(&table::place(&args.common.svg, "sftp.svg"))
 }
 
 impl Program {
