@@ -155,16 +155,13 @@ impl Responder {
         }
     }
 
-    /// A link has these addresses from now on. Everything is probed for anew there; what is ours is defended
-    /// meanwhile.
+    /// A link has these addresses from now on, and others than before. Everything is probed for anew there; what is ours is
+    /// defended meanwhile.
     pub fn set_link(&mut self, now: Instant, id: LinkId, link: &Link) -> Result<(), Full> {
         let now = self.tick(now);
         let Some(on) = self.links.get_mut(usize::from(id)) else {
             return Err(Full);
         };
-        if on.link == *link {
-            return Ok(());
-        }
         let was = core::mem::replace(&mut on.link, link.clone());
         let bit = on.bit;
         for (address, _) in &was.addresses {

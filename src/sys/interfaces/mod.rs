@@ -1,14 +1,14 @@
 //! The host's network interfaces and their addresses, as far as they have any.
 //!
-//! A ladder: rtnetlink; else ioctl(2) for version 4, and for version 6 /proc/net/if_inet6 or, where that is not, the addresses
-//! that the kernel would send from. See netdevice(7) and rtnetlink(7).
+//! ioctl(2) tells of version 4, and for version 6 there is /proc/net/if_inet6 or, where that is not, the addresses that the
+//! kernel would send from. Of changes rtnetlink(7) brings word, where there is one. See netdevice(7).
 
-mod netlink;
+mod changes;
 mod requests;
 #[cfg(test)]
 mod tests;
 
-pub use netlink::watch;
+pub use changes::watch;
 
 use core::net::IpAddr;
 
@@ -81,10 +81,7 @@ impl Interface {
 /// Lists the interfaces into `out`.
 pub fn list(out: &mut Interfaces) {
     out.clear();
-    if netlink::list(out).is_err() || out.is_empty() {
-        out.clear();
-        requests::list(out);
-    }
+    requests::list(out);
 }
 
 /// Notes an address of the interface `index`, which may be new. `None`: there is no place for it.

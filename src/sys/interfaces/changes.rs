@@ -1,0 +1,18 @@
+//! Word of changes by rtnetlink(7). What comes is of no interest, but that it does: the interfaces are listed anew.
+
+use super::super::Errno;
+use super::super::files::File;
+use super::super::sockets::{self, Address, Verb};
+use rustix::fd::AsRawFd as _;
+
+/// A socket that can be received from, for which nobody waits, when an interface or an address of it has changed. What comes
+/// is of no interest; that something was lost is told as [`Errno::NOBUFS`].
+pub fn watch() -> Result<File, Errno> {
+    const LINKS: u32 = 1;
+    const ADDRESSES: u32 = 0x10;
+    const ADDRESSES6: u32 = 0x100;
+    let socket = sockets::open_netlink()?;
+    let mut at = Address::of_listener(LINKS | ADDRESSES | ADDRESSES6);
+    sockets::call(socket.as_raw_fd(), Verb::Bind, &mut at)?;
+    Ok(socket)
+}
