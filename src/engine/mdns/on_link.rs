@@ -6,12 +6,8 @@ use super::responder::Limits;
 use super::zone::{Record, RecordId};
 use super::{HEAD_BYTES, MESSAGE_BYTES};
 use crate::sys::heap::Slots;
+use crate::time::{Duration, Instant};
 use crate::wire::dns::kind;
-
-/// Milliseconds since the responder was made, over and over; never 0, which means never.
-pub(super) type Tick = u32;
-/// No time at all.
-pub(super) const NEVER: Tick = 0;
 
 /// Between announcements.
 pub(super) const ANNOUNCE_MS: u32 = 1000;
@@ -20,26 +16,9 @@ const ANNOUNCE_COUNT: u8 = 1;
 /// Between messages of which each is full.
 pub(super) const PACE_MS: u32 = 10;
 
-/// Whether `due` has come.
-pub(super) const fn is_due(due: Tick, now: Tick) -> bool {
-    due != NEVER && now.wrapping_sub(due) < 1 << 31
-}
-
-/// The earlier one of both.
-pub(super) const fn earlier(one: Tick, two: Tick) -> Tick {
-    if one == NEVER || is_due(two, one) {
-        two
-    } else {
-        one
-    }
-}
-
 /// So many milliseconds later.
-pub(super) const fn later(now: Tick, ms: u32) -> Tick {
-    match now.wrapping_add(ms) {
-        NEVER => 1,
-        tick => tick,
-    }
+pub(super) const fn later(now: Instant, ms: u32) -> Instant {
+    now.after(Duration::from_ms(ms))
 }
 
 /// Bits of [`State::bits`]: it is asked for, by those who wait for an answer to all or would take one to themselves; who asks
@@ -56,12 +35,12 @@ pub(super) mod bit {
 pub(super) const MANY: u8 = 0;
 
 /// What is with a record on a link.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct State {
-    /// When all were told last.
-    pub(super) last: Tick,
+    /// When all were told last; [`Instant::NEVER`]: they never were.
+    pub(super) last: Instant,
     /// When all are to be told.
-    pub(super) due: Tick,
+    pub(super) due: Instant,
     pub(super) bits: u8,
     /// How often it is announced yet, after it was.
     pub(super) again: u8,
@@ -70,14 +49,23 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Nobody was told.
+    pub(super) const NEW: Self = Self {
+        last: Instant::NEVER,
+        due: Instant::NEVER,
+        bits: 0,
+        again: 0,
+        wanted_by: MANY,
+    };
+
     /// Whether all were told not longer ago.
-    pub(super) const fn was_told_within(&self, ms: u32, now: Tick) -> bool {
-        self.last != NEVER && now.wrapping_sub(self.last) < ms
+    pub(super) fn was_told_within(&self, ms: u32, now: Instant) -> bool {
+        self.last != Instant::NEVER && now < later(self.last, ms)
     }
 
     /// All were told.
-    pub(super) fn told_now(&mut self, now: Tick) {
-        (self.last, self.due, self.wanted_by) = (now, NEVER, MANY);
+    pub(super) fn told_now(&mut self, now: Instant) {
+        (self.last, self.due, self.wanted_by) = (now, Instant::NEVER, MANY);
         self.bits = 0;
         if let Some(again) = self.again.checked_sub(1) {
             self.again = again;
@@ -116,17 +104,25 @@ impl Phase {
 }
 
 /// What is with a name on a link.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
     pub(super) phase: Phase,
     /// It is ours, though it is probed for anew.
     pub(super) is_held: bool,
     /// It has become ours, and nobody was told yet.
     pub(super) is_new: bool,
-    pub(super) due: Tick,
+    pub(super) due: Instant,
 }
 
 impl Probe {
+    /// There is nothing to be probed for.
+    pub(super) const NEW: Self = Self {
+        phase: Phase::Idle,
+        is_held: false,
+        is_new: false,
+        due: Instant::NEVER,
+    };
+
     /// Whether the name is ours.
     pub(super) fn holds(&self) -> bool {
         self.is_held || self.phase == Phase::Done
@@ -140,10 +136,10 @@ pub(super) struct OnLink {
     pub(super) told: Slots<State>,
     pub(super) probes: Slots<Probe>,
     /// Not later than the first record that is due, or name.
-    pub(super) answers_at: Tick,
-    pub(super) probes_at: Tick,
+    pub(super) answers_at: Instant,
+    pub(super) probes_at: Instant,
     /// Until when answers to us alone are waited for.
-    pub(super) unicast_until: Tick,
+    pub(super) unicast_until: Instant,
     /// Among the records between these are all that are asked for.
     pub(super) asked_from: u16,
     pub(super) asked_end: u16,
@@ -160,9 +156,9 @@ impl OnLink {
         Self {
             told: Slots::new(limits.record_count),
             probes: Slots::new(limits.name_count),
-            answers_at: NEVER,
-            probes_at: NEVER,
-            unicast_until: NEVER,
+            answers_at: Instant::NEVER,
+            probes_at: Instant::NEVER,
+            unicast_until: Instant::default(),
             asked_from: 0,
             asked_end: 0,
             id: id as LinkId,
@@ -183,7 +179,7 @@ impl OnLink {
     #[inline(never)]
     pub(super) fn told(&mut self, id: RecordId) -> Option<&mut State> {
         while self.told.len() <= id {
-            self.told.push(State::default())?;
+            self.told.push(State::NEW)?;
         }
         self.told.get_mut(id)
     }
@@ -192,7 +188,7 @@ impl OnLink {
     #[inline(never)]
     pub(super) fn probe(&mut self, name: NameId) -> Option<&mut Probe> {
         while self.probes.len() <= name.place() {
-            self.probes.push(Probe::default())?;
+            self.probes.push(Probe::NEW)?;
         }
         self.probes.get_mut(name.place())
     }
@@ -214,7 +210,7 @@ impl OnLink {
     }
 
     /// Begins to probe for a name after so many milliseconds.
-    pub(super) fn begin(&mut self, name: NameId, now: Tick, ms: u32) {
+    pub(super) fn begin(&mut self, name: NameId, now: Instant, ms: u32) {
         if !self.link.is_up() {
             return;
         }
@@ -223,14 +219,14 @@ impl OnLink {
             *probe = Probe {
                 phase: Phase::Wait,
                 due,
-                ..Probe::default()
+                ..Probe::NEW
             };
-            self.probes_at = earlier(self.probes_at, due);
+            self.probes_at = self.probes_at.min(due);
         }
     }
 
     /// The same where what is ours stays so meanwhile.
-    pub(super) fn begin_anew(&mut self, name: NameId, now: Tick, ms: u32) {
+    pub(super) fn begin_anew(&mut self, name: NameId, now: Instant, ms: u32) {
         let is_held = self.holds(name);
         self.begin(name, now, ms);
         if let Some(probe) = self.probe(name) {
@@ -241,7 +237,7 @@ impl OnLink {
     /// A name is not ours, and will not be.
     pub(super) fn give_up(&mut self, name: NameId) {
         if let Some(probe) = self.probes.get_mut(name.place()) {
-            *probe = Probe::default();
+            *probe = Probe::NEW;
         }
     }
 
@@ -255,51 +251,49 @@ impl OnLink {
     }
 
     /// All are to be told of a record before they forget it.
-    pub(super) fn rescue(&mut self, id: RecordId, now: Tick) {
+    pub(super) fn rescue(&mut self, id: RecordId, now: Instant) {
         if let Some(state) = self.told(id) {
-            let free = later(state.last, ANNOUNCE_MS);
-            let due = if is_due(free, now) { now } else { free };
-            state.due = earlier(state.due, due);
-            self.answers_at = earlier(self.answers_at, due);
+            let due = match state.was_told_within(ANNOUNCE_MS, now) {
+                true => later(state.last, ANNOUNCE_MS),
+                false => now,
+            };
+            state.due = state.due.min(due);
+            self.answers_at = self.answers_at.min(due);
         }
     }
 
     /// All are to be told of a record, now and once more.
-    pub(super) fn announce(&mut self, id: RecordId, now: Tick) {
+    pub(super) fn announce(&mut self, id: RecordId, now: Instant) {
         if let Some(state) = self.told(id) {
             state.due = now;
             state.again = ANNOUNCE_COUNT;
             state.wanted_by = MANY;
-            self.answers_at = earlier(self.answers_at, now);
+            self.answers_at = self.answers_at.min(now);
         }
     }
 
     /// Says of a record that it is gone, if it was told here.
-    pub(super) fn say_gone(&mut self, id: RecordId, record: &Record, now: Tick) -> bool {
+    pub(super) fn say_gone(&mut self, id: RecordId, record: &Record, now: Instant) -> bool {
         let tells = self.tells(record) && self.link.is_up();
         let Some(state) = self.told(id) else {
             return false;
         };
-        let was_told = tells && state.last != NEVER && record.kind != kind::NSEC;
+        let was_told = tells && state.last != Instant::NEVER && record.kind != kind::NSEC;
         *state = State {
-            due: if was_told { now } else { NEVER },
+            due: if was_told { now } else { Instant::NEVER },
             bits: bit::GONE,
             ..*state
         };
         if was_told {
-            self.answers_at = earlier(self.answers_at, now);
+            self.answers_at = self.answers_at.min(now);
         }
         was_told
     }
 
     /// The link is down: nothing was ever told here.
     pub(super) fn forget(&mut self) {
-        self.told
-            .iter_mut()
-            .for_each(|state| *state = State::default());
-        self.probes
-            .iter_mut()
-            .for_each(|probe| *probe = Probe::default());
-        (self.answers_at, self.probes_at) = (NEVER, NEVER);
+        self.told.iter_mut().for_each(|state| *state = State::NEW);
+        self.probes.iter_mut().for_each(|probe| *probe = Probe::NEW);
+        (self.answers_at, self.probes_at) = (Instant::NEVER, Instant::NEVER);
     }
 }

@@ -1,9 +1,10 @@
 //! Probing: asks three times whether anybody has the names that we wish. RFC 6762 section 8.
 
 use super::names::NameId;
-use super::on_link::{NEVER, OnLink, PACE_MS, Phase, Probe, Tick, earlier, is_due, later};
+use super::on_link::{OnLink, PACE_MS, Phase, Probe, later};
 use super::zone::Zone;
 use crate::text::Ends as _;
+use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, kind};
 use core::cmp::Ordering;
 
@@ -23,8 +24,13 @@ const TIE_BYTES: usize = 4096;
 impl OnLink {
     /// Writes a probe for the names whose time has come; those that nobody has claimed after three are ours.
     #[inline(never)]
-    pub(super) fn send_probes(&mut self, zone: &Zone, now: Tick, out: &mut [u8]) -> Option<usize> {
-        if !is_due(self.probes_at, now) {
+    pub(super) fn send_probes(
+        &mut self,
+        zone: &Zone,
+        now: Instant,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        if self.probes_at > now {
             return None;
         }
         let mut left = self.message_bytes();
@@ -35,7 +41,7 @@ impl OnLink {
         } else {
             dns::CLASS_IN | dns::TOP_BIT
         };
-        let (mut is_settled, mut next) = (false, NEVER);
+        let (mut is_settled, mut next) = (false, Instant::NEVER);
         // Each name once, by the first of its records.
         for record in zone.records.iter() {
             let bit = self.bit;
@@ -45,13 +51,13 @@ impl OnLink {
             if !record.is_unique || !record.is_on(bit) {
                 continue;
             }
-            if is_due(probe.due, now) {
+            if probe.due <= now {
                 let size = zone.wish_bytes(record.name, bit);
                 if probe.phase == Phase::Third {
                     *probe = Probe {
                         phase: Phase::Done,
                         is_new: true,
-                        ..Probe::default()
+                        ..Probe::NEW
                     };
                     is_settled = true;
                 } else if asked.is_full() || (size > left && !asked.is_empty()) {
@@ -66,7 +72,7 @@ impl OnLink {
                     (probe.phase, probe.due) = (probe.phase.next(), later(now, PROBE_MS));
                 }
             }
-            next = earlier(next, probe.due);
+            next = next.min(probe.due);
         }
         let is_full = left == 0;
         self.probes_at = if is_full { later(now, PACE_MS) } else { next };
@@ -86,7 +92,7 @@ impl OnLink {
     }
 
     /// Announces what belongs to names that have just become ours, or points to them.
-    fn announce_settled(&mut self, zone: &Zone, now: Tick) {
+    fn announce_settled(&mut self, zone: &Zone, now: Instant) {
         for (id, record) in zone.records.iter().enumerate() {
             if record.is_held(self.bit) && self.is_news(record) && self.holds(record.owner) {
                 self.announce(id, now);
@@ -100,7 +106,7 @@ impl OnLink {
     /// Another one probes for a name as we do: who is lexicographically later has it. The other waits, and asks again. RFC 6762
     /// section 8.2.
     #[inline(never)]
-    pub(super) fn tie(&mut self, zone: &Zone, now: Tick, name: NameId, message: &Message<'_>) {
+    pub(super) fn tie(&mut self, zone: &Zone, now: Instant, name: NameId, message: &Message<'_>) {
         // What is ours is defended.
         if self.holds(name) || self.phase(name) < Phase::First {
             return;

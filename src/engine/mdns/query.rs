@@ -1,10 +1,11 @@
 //! Answers: what of ours is asked for, who knows it already, when it is told, and to whom. RFC 6762 sections 6 and 7.
 
 use super::link::is_same;
-use super::on_link::{MANY, NEVER, OnLink, State, Tick, bit, earlier, is_due, later};
+use super::on_link::{MANY, OnLink, State, bit, later};
 use super::responder::Responder;
 use super::zone::Zone;
 use super::{Cast, LinkId, Meta};
+use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Section, kind};
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -29,7 +30,7 @@ pub(super) struct Deferral {
     port: u16,
     link: LinkId,
     /// When he is answered at the latest.
-    end: Tick,
+    end: Instant,
 }
 
 impl Deferral {
@@ -37,7 +38,7 @@ impl Deferral {
         from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         port: 0,
         link: 0,
-        end: NEVER,
+        end: Instant::from_ms(0),
     };
 }
 
@@ -49,6 +50,8 @@ struct Manner {
     /// Who asks has more known answers.
     is_truncated: bool,
     delay: u32,
+    /// The same, if one of them is shared with others.
+    shared_delay: u32,
     hold_off: u32,
     wanted_by: u8,
 }
@@ -57,7 +60,7 @@ impl Responder {
     /// Takes a query; the reply to its sender alone.
     pub(super) fn query(
         &mut self,
-        now: Tick,
+        now: Instant,
         meta: &Meta,
         from: &IpAddr,
         message: &Message<'_>,
@@ -101,6 +104,7 @@ impl Responder {
             is_direct,
             is_truncated: is_truncated && !is_direct,
             delay: 0,
+            shared_delay: self.random.ms(SHARED_MS, SHARED_RANGE_MS),
             hold_off: if is_probe {
                 HOLD_OFF_PROBE_MS
             } else {
@@ -111,8 +115,6 @@ impl Responder {
         if manner.is_truncated {
             manner.delay = self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS);
             manner.wanted_by = self.defer(now, meta, from, deferral);
-        } else if on.asks_for_shared(zone) {
-            manner.delay = self.random.ms(SHARED_MS, SHARED_RANGE_MS);
         }
         let on = self.links.get_mut(link)?;
         if !on.decide(&self.zone, now, &manner) {
@@ -134,11 +136,11 @@ impl Responder {
     }
 
     /// Waits for more known answers of this one, who may be known; what his questions are marked with.
-    fn defer(&mut self, now: Tick, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
+    fn defer(&mut self, now: Instant, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
         let mut number = known;
         if number == MANY {
             // Who was answered is forgotten.
-            number = self.number_of(&|other| other.end == NEVER || is_due(other.end, now));
+            number = self.number_of(&|other| other.end <= now);
         }
         if let Some(place) = self.deferrals.get_mut(usize::from(number).wrapping_sub(1)) {
             *place = Deferral {
@@ -158,17 +160,17 @@ impl Responder {
     }
 
     /// Even more known answers follow: waits for them, but not for ever.
-    fn defer_further(&mut self, now: Tick, number: u8) {
+    fn defer_further(&mut self, now: Instant, number: u8) {
         let Some(deferral) = self.deferrals.get(usize::from(number).wrapping_sub(1)) else {
             return;
         };
         let due = later(now, self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS));
-        if is_due(deferral.end, due) {
+        if deferral.end <= due {
             return;
         }
         if let Some(on) = self.links.get_mut(usize::from(deferral.link)) {
             for state in on.told.iter_mut() {
-                if state.wanted_by == number && state.due != NEVER {
+                if state.wanted_by == number && state.due != Instant::NEVER {
                     state.due = due;
                 }
             }
@@ -231,7 +233,7 @@ impl OnLink {
                 }
                 if let Some(state) = self.told(id) {
                     if deferral != MANY && state.wanted_by == deferral {
-                        (state.due, state.wanted_by) = (NEVER, MANY);
+                        (state.due, state.wanted_by) = (Instant::NEVER, MANY);
                     }
                     // Where it is not asked for, it is no matter.
                     if state.is_asked() {
@@ -247,23 +249,19 @@ impl OnLink {
         self.asked_from.into()..self.asked_end.into()
     }
 
-    fn asks_for_shared(&self, zone: &Zone) -> bool {
-        self.asked().any(|id| {
-            let state = self.told.get(id).is_some_and(State::is_wanted);
-            state && zone.records.get(id).is_some_and(|record| !record.is_unique)
-        })
-    }
-
     /// Decides of what is asked for when it is told, and to whom; whether there is something for the one who asks alone.
     #[inline(never)]
-    fn decide(&mut self, zone: &Zone, now: Tick, manner: &Manner) -> bool {
-        let mut has_reply = false;
-        // Of several that replace one another, all are told or none.
+    fn decide(&mut self, zone: &Zone, now: Instant, manner: &Manner) -> bool {
+        let (mut has_reply, mut delay) = (false, manner.delay);
         for id in self.asked() {
             if let Some(record) = zone.records.get(id)
-                && record.is_unique
                 && self.told.get(id).is_some_and(State::is_wanted)
             {
+                if !record.is_unique {
+                    delay = delay.max(manner.shared_delay);
+                    continue;
+                }
+                // Of several that replace one another, all are told or none.
                 for (other, also) in zone.of(record.name) {
                     if also.kind == record.kind
                         && let Some(state) = self.told(other)
@@ -291,8 +289,8 @@ impl OnLink {
                 has_reply = true;
                 continue;
             }
-            state.schedule(now, manner);
-            self.answers_at = earlier(self.answers_at, state.due);
+            state.schedule(now, delay, manner);
+            self.answers_at = self.answers_at.min(state.due);
         }
         has_reply
     }
@@ -310,20 +308,20 @@ impl State {
     }
 
     /// Is told to all after a while.
-    fn schedule(&mut self, now: Tick, manner: &Manner) {
-        let mut due = later(now, manner.delay);
+    fn schedule(&mut self, now: Instant, delay: u32, manner: &Manner) {
+        let mut due = later(now, delay);
         if self.was_told_within(HOLD_OFF_MS, now) {
             let free = later(self.last, manner.hold_off);
             // Not before it may be told again.
-            if is_due(due, free) {
+            if due <= free {
                 due = free;
             }
         }
-        if self.due == NEVER {
+        if self.due == Instant::NEVER {
             self.wanted_by = manner.wanted_by;
         } else if self.wanted_by != manner.wanted_by {
             self.wanted_by = MANY;
         }
-        self.due = earlier(self.due, due);
+        self.due = self.due.min(due);
     }
 }

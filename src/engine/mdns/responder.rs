@@ -6,11 +6,11 @@
 use super::announced::Service;
 use super::link::{ADDRESS_BYTES_MAX, LINK_COUNT_MAX, Link, LinkId, octets};
 use super::names::NameId;
-use super::on_link::{NEVER, OnLink, Phase, State, Tick, earlier, is_due, later};
+use super::on_link::{OnLink, Phase, State, later};
 use super::query::Deferral;
 use super::zone::{Full, Manner, RecordId, Zone};
 use super::{Meta, Random, Transmit};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::dns::{Message, Name, REVERSE_BYTES_MAX, reverse};
 use core::net::IpAddr;
 
@@ -42,18 +42,16 @@ pub struct Limits {
 #[derive(Debug)]
 #[repr(C)]
 pub struct Responder {
-    epoch: Instant,
-    now: Instant,
     pub(super) random: Random,
     /// Until when attempts wait.
-    pauses_until: Tick,
+    pauses_until: Instant,
     /// The last name that was changed, until somebody asks.
     renamed: Option<NameId>,
     leaves: bool,
     /// The host's address, if it is not on all links what we have there; and whether it leads back to the host.
     elsewhere: Option<(IpAddr, bool)>,
     /// When the last conflicts were, the oldest first.
-    conflicts: [Tick; CONFLICT_COUNT],
+    conflicts: [Instant; CONFLICT_COUNT],
     pub(super) deferrals: [Deferral; DEFERRAL_COUNT],
     // The longest last.
     pub(super) zone: Zone,
@@ -62,27 +60,19 @@ pub struct Responder {
 
 impl Responder {
     /// A responder that has nothing to say yet.
-    pub fn new(limits: Limits, entropy: &[u8; 16], now: Instant) -> Self {
+    pub fn new(limits: Limits, entropy: &[u8; 16]) -> Self {
         let mut random = Random::new(entropy);
         Self {
             zone: Zone::new(&limits, random.ms(0, u32::MAX)),
             links: core::array::from_fn(|id| OnLink::new(id, &limits)),
             deferrals: [Deferral::NONE; DEFERRAL_COUNT],
             random,
-            conflicts: [NEVER; CONFLICT_COUNT],
-            pauses_until: NEVER,
+            conflicts: [Instant::NEVER; CONFLICT_COUNT],
+            pauses_until: Instant::default(),
             renamed: None,
             elsewhere: None,
             leaves: false,
-            epoch: now,
-            now,
         }
-    }
-
-    /// The time, as it is kept here.
-    pub(super) fn tick(&mut self, now: Instant) -> Tick {
-        self.now = now;
-        later(now.since(self.epoch).as_ms() as u32, 0)
     }
 
     /// What the host is called: one label. To be told first.
@@ -101,7 +91,6 @@ impl Responder {
 
     /// Announces a service as soon as its name is ours.
     pub fn add_service(&mut self, now: Instant, service: &Service<'_>) -> Result<NameId, Full> {
-        let now = self.tick(now);
         let name = self.zone.add_service(service).ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         for on in &mut self.links {
@@ -112,7 +101,6 @@ impl Responder {
 
     /// Takes leave of a service.
     pub fn remove_service(&mut self, now: Instant, name: NameId) {
-        let now = self.tick(now);
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
             if record.is_some_and(|record| record.owner == name) && !self.zone.pass_on(id) {
@@ -122,7 +110,7 @@ impl Responder {
     }
 
     /// Says of a record that it is gone, where it was told; then it is.
-    fn retire(&mut self, id: RecordId, now: Tick) {
+    fn retire(&mut self, id: RecordId, now: Instant) {
         let Some(record) = self.zone.records.get_mut(id) else {
             return;
         };
@@ -141,7 +129,7 @@ impl Responder {
     pub(super) fn remove(&mut self, id: RecordId) {
         for on in &mut self.links {
             if let Some(state) = on.told.get_mut(id) {
-                *state = State::default();
+                *state = State::NEW;
             }
         }
         let Some(name) = self.zone.records.get(id).map(|record| record.name) else {
@@ -158,7 +146,6 @@ impl Responder {
     /// A link has these addresses from now on, and others than before. Everything is probed for anew there; what is ours is
     /// defended meanwhile.
     pub fn set_link(&mut self, now: Instant, id: LinkId, link: &Link) -> Result<(), Full> {
-        let now = self.tick(now);
         let Some(on) = self.links.get_mut(usize::from(id)) else {
             return Err(Full);
         };
@@ -193,7 +180,7 @@ impl Responder {
     }
 
     /// An address has left a link.
-    fn remove_address(&mut self, links: u8, address: &IpAddr, now: Tick) {
+    fn remove_address(&mut self, links: u8, address: &IpAddr, now: Instant) {
         let mut room = [0; REVERSE_BYTES_MAX];
         reverse(*address, &mut room);
         let reverse = self.zone.names.find(Name::of(&room));
@@ -213,14 +200,15 @@ impl Responder {
 
     /// Says of everything that it is gone. When nothing is due any more, all that could be said has been.
     pub fn leave(&mut self, now: Instant) {
-        let now = self.tick(now);
         self.leaves = true;
         for on in &mut self.links {
             for (id, record) in self.zone.records.iter().enumerate() {
                 on.say_gone(id, record, now);
             }
-            on.probes_at = NEVER;
-            on.probes.iter_mut().for_each(|probe| probe.due = NEVER);
+            on.probes_at = Instant::NEVER;
+            on.probes
+                .iter_mut()
+                .for_each(|probe| probe.due = Instant::NEVER);
         }
     }
 
@@ -232,7 +220,6 @@ impl Responder {
         datagram: &[u8],
         out: &mut [u8],
     ) -> Option<usize> {
-        let now = self.tick(now);
         let message = Message::parse(datagram).ok()?;
         let on = self.links.get(usize::from(meta.link))?;
         if meta.from.port() == 0 || self.leaves || !on.link.is_up() {
@@ -249,7 +236,6 @@ impl Responder {
 
     /// What is to be sent to a link now, if there is anything.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
-        let now = self.tick(now);
         for link in 0..LINK_COUNT_MAX {
             let on = self.links.get_mut(link)?;
             let mut sent = on.send_probes(&self.zone, now, out);
@@ -274,7 +260,11 @@ impl Responder {
     fn sweep(&mut self) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
-            let is_due = |on: &OnLink| on.told.get(id).is_some_and(|state| state.due != NEVER);
+            let is_due = |on: &OnLink| {
+                on.told
+                    .get(id)
+                    .is_some_and(|state| state.due != Instant::NEVER)
+            };
             if record.is_some_and(|record| record.leaves) && !self.links.iter().any(is_due) {
                 self.remove(id);
             }
@@ -283,16 +273,11 @@ impl Responder {
 
     /// When there is something to send again.
     pub fn poll_at(&self) -> Instant {
-        let now = later(self.now.since(self.epoch).as_ms() as u32, 0);
-        let mut first = NEVER;
+        let mut first = Instant::NEVER;
         for on in &self.links {
-            first = earlier(earlier(first, on.answers_at), on.probes_at);
+            first = first.min(on.answers_at).min(on.probes_at);
         }
-        match first {
-            NEVER => Instant::NEVER,
-            due if is_due(due, now) => self.now,
-            due => self.now.after(Duration::from_ms(due.wrapping_sub(now))),
-        }
+        first
     }
 
     /// The last name that others had, and that was changed; told once.
@@ -307,7 +292,7 @@ impl Responder {
 
     /// Whether all names are ours wherever there is a link.
     pub fn is_settled(&self) -> bool {
-        self.links.iter().all(|on| on.probes_at == NEVER)
+        self.links.iter().all(|on| on.probes_at == Instant::NEVER)
     }
 
     /// The name of the host.
@@ -332,25 +317,25 @@ impl Responder {
     }
 
     /// One more conflict.
-    pub(super) fn count_conflict(&mut self, now: Tick) {
+    pub(super) fn count_conflict(&mut self, now: Instant) {
         let mut later_one = now;
         for place in self.conflicts.iter_mut().rev() {
             later_one = core::mem::replace(place, later_one);
         }
         let [oldest, ..] = &self.conflicts;
-        let are_many = *oldest != NEVER && now.wrapping_sub(*oldest) < CONFLICT_MS;
+        let are_many = *oldest != Instant::NEVER && now < later(*oldest, CONFLICT_MS);
         if are_many || self.pauses(now) {
             self.pauses_until = later(now, PEACE_MS);
         }
     }
 
     /// Whether there were many conflicts lately.
-    fn pauses(&self, now: Tick) -> bool {
-        self.pauses_until != NEVER && !is_due(self.pauses_until, now)
+    fn pauses(&self, now: Instant) -> bool {
+        now < self.pauses_until
     }
 
     /// How long the next attempt waits.
-    pub(super) fn patience(&mut self, now: Tick) -> u32 {
+    pub(super) fn patience(&mut self, now: Instant) -> u32 {
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         if self.pauses(now) {
             return ms.wrapping_add(CONFLICT_PAUSE_MS);
@@ -359,7 +344,7 @@ impl Responder {
     }
 
     /// Somebody else has a name: chooses another one, and probes for that.
-    pub(super) fn yield_name(&mut self, now: Tick, name: NameId, ms: u32) {
+    pub(super) fn yield_name(&mut self, now: Instant, name: NameId, ms: u32) {
         // After a few, chance: many who wish the same name would come upon each other with every further one.
         let mut number = u32::from(self.zone.claim(name).renames).wrapping_add(2);
         if number > 4 {

@@ -2,10 +2,11 @@
 //! sections 6.6, 7.4, 8.1 and 9.
 
 use super::names::NameId;
-use super::on_link::{MANY, NEVER, OnLink, Phase, Tick, is_due};
+use super::on_link::{MANY, OnLink, Phase};
 use super::responder::Responder;
 use super::zone::{Manner, Zone};
 use super::{Cast, Meta};
+use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Record, Section, kind};
 use core::net::IpAddr;
 
@@ -13,7 +14,7 @@ impl Responder {
     /// Takes a response.
     pub(super) fn response(
         &mut self,
-        now: Tick,
+        now: Instant,
         meta: &Meta,
         from: &IpAddr,
         message: &Message<'_>,
@@ -25,7 +26,7 @@ impl Responder {
             return;
         };
         // What was sent to us alone was asked for, or it is nothing.
-        let was_asked = on.unicast_until != NEVER && !is_due(on.unicast_until, now);
+        let was_asked = now < on.unicast_until;
         let is_heard = meta.cast == Cast::Multicast
             || (on.link.leads_to(from) && (was_asked || meta.cast == Cast::Unknown));
         if meta.from.port() != PORT || !is_heard {
@@ -47,7 +48,7 @@ impl Responder {
     }
 
     /// Somebody else has a name. What we have is asked for again; what we only wish is his.
-    fn conflict(&mut self, now: Tick, link: usize, name: NameId) {
+    fn conflict(&mut self, now: Instant, link: usize, name: NameId) {
         self.count_conflict(now);
         let ms = self.patience(now);
         let is_fixed = self.zone.claim(name).manner == Manner::Fixed;
@@ -71,7 +72,7 @@ impl OnLink {
     fn is_conflict(
         &mut self,
         zone: &Zone,
-        now: Tick,
+        now: Instant,
         name: NameId,
         spares: bool,
         record: &Record<'_>,
@@ -90,7 +91,7 @@ impl OnLink {
             let Some(state) = self.told(id) else {
                 continue;
             };
-            let is_due = state.due != NEVER;
+            let is_due = state.due != Instant::NEVER;
             if record.ttl < own.ttl() / 2 {
                 // Others would forget it too early.
                 if state.again == 0 || !is_due {
@@ -98,7 +99,7 @@ impl OnLink {
                 }
             } else if spares && state.again == 0 && is_due {
                 // Somebody has said it for us.
-                (state.due, state.wanted_by, state.last) = (NEVER, MANY, now);
+                (state.due, state.wanted_by, state.last) = (Instant::NEVER, MANY, now);
             }
         }
         if is_ours || record.ttl == 0 || !zone.claim(name).is_unique {

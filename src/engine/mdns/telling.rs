@@ -2,9 +2,10 @@
 
 use super::NameId;
 use super::content::Form;
-use super::on_link::{NEVER, OnLink, PACE_MS, Tick, bit, earlier, is_due, later};
+use super::on_link::{OnLink, PACE_MS, bit, later};
 use super::query::HOLD_OFF_MS;
 use super::zone::{Zone, bit_of};
+use crate::time::Instant;
 use crate::wire::dns::{self, Label, Message, Section, Writer, flag, kind};
 
 /// Records in one message whose further ones are added.
@@ -24,7 +25,7 @@ impl OnLink {
     pub(super) fn reply(
         &mut self,
         zone: &Zone,
-        now: Tick,
+        now: Instant,
         message: &Message<'_>,
         is_legacy: bool,
         out: &mut [u8],
@@ -61,8 +62,8 @@ impl OnLink {
                 writer.flag(flag::TRUNCATED);
             } else {
                 // There is no room: then for all.
-                state.due = earlier(state.due, now);
-                self.answers_at = earlier(self.answers_at, now);
+                state.due = state.due.min(now);
+                self.answers_at = self.answers_at.min(now);
             }
         }
         if written.is_empty() {
@@ -77,30 +78,30 @@ impl OnLink {
     pub(super) fn send_due(
         &mut self,
         zone: &Zone,
-        now: Tick,
+        now: Instant,
         out: &mut [u8],
     ) -> (Option<usize>, bool) {
         let mut are_gone = false;
         let Some(room) = out.get_mut(..self.message_bytes()) else {
             return (None, false);
         };
-        if !is_due(self.answers_at, now) {
+        if self.answers_at > now {
             return (None, false);
         }
         let mut writer = Writer::new(room, 0, FLAGS);
         let mut written = Written::new();
-        let (mut next, mut is_full) = (NEVER, false);
+        let (mut next, mut is_full) = (Instant::NEVER, false);
         for (id, record) in zone.records.iter().enumerate() {
             let holds = self.holds(record.owner);
             let Some(state) = self.told.get_mut(id) else {
                 break;
             };
-            if is_due(state.due, now) && !is_full {
+            if state.due <= now && !is_full {
                 let is_gone = state.bits & bit::GONE != 0;
                 let form = if is_gone { Form::Gone } else { Form::Told };
                 if !is_gone && !holds {
                     // It is no longer ours to tell.
-                    state.due = NEVER;
+                    state.due = Instant::NEVER;
                 } else if !written.is_full()
                     && zone.write(&mut writer, Section::Answer, record, self.bit, form)
                 {
@@ -109,12 +110,12 @@ impl OnLink {
                     are_gone |= is_gone;
                 } else if written.is_empty() {
                     // Nothing could ever carry it.
-                    state.due = NEVER;
+                    state.due = Instant::NEVER;
                 } else {
                     is_full = true;
                 }
             }
-            next = earlier(next, state.due);
+            next = next.min(state.due);
         }
         // Many are not told all at once: what waits for them has not so much room. Only who leaves does not wait.
         self.answers_at = if is_full && !are_gone {
@@ -138,7 +139,7 @@ impl OnLink {
         zone: &Zone,
         writer: &mut Writer<'_>,
         written: &mut Written,
-        now: Tick,
+        now: Instant,
         form: Form,
     ) {
         let mut names = heapless::Vec::<NameId, FURTHER_NAME_COUNT>::new();

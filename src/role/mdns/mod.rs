@@ -133,7 +133,7 @@ impl Announcer {
             text_bytes: ANNOUNCED_TEXT_BYTES,
         };
         Self {
-            responder: Responder::new(limits, &entropy, now),
+            responder: Responder::new(limits, &entropy),
             services: Files::new(),
             hang_ups: -1,
             machines: Machines::new(),

@@ -23,7 +23,7 @@ pub fn hear(input: &[u8]) {
         record_count: 64,
         text_bytes: 256,
     };
-    let mut responder = Responder::new(limits, &[7; 16], now);
+    let mut responder = Responder::new(limits, &[7; 16]);
     responder.set_host(b"box").expect("there is room");
     let service = Service {
         instance: b"a box",

@@ -38,7 +38,7 @@ impl Crowd {
                 record_count: 40,
                 text_bytes: 128,
             };
-            let mut responder = Responder::new(limits, &entropy, Instant::from_ms(0));
+            let mut responder = Responder::new(limits, &entropy);
             responder.set_host(b"box").unwrap();
             let address = Ipv4Addr::from_bits(0x0a00_0001 + number as u32);
             let link = link(&[&format!("{address}/16")]);

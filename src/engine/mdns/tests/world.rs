@@ -51,7 +51,7 @@ pub(super) fn link(addresses: &[&str]) -> Link {
 impl World {
     /// The host `box` on a link that is down yet.
     pub(super) fn new(seed: u8) -> Self {
-        let mut responder = Responder::new(LIMITS, &[seed; 16], Instant::from_ms(0));
+        let mut responder = Responder::new(LIMITS, &[seed; 16]);
         responder.set_host(b"box").unwrap();
         Self {
             responder,
