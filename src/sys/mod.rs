@@ -120,6 +120,11 @@ pub fn entropy(out: &mut [u8; 16]) {
     let device = files::open(c"/dev/urandom", rustix::fs::OFlags::RDONLY, 0);
     let read = device.and_then(|device| rustix::io::read(device, &mut out[..]));
     if read != Ok(out.len()) {
-        *out = start::auxiliary_random();
+        *out = seed();
     }
+}
+
+/// 16 bytes that nobody can tell who is not in this process, for what is no secret but has to differ from one to the next.
+pub fn seed() -> [u8; 16] {
+    start::auxiliary_random()
 }

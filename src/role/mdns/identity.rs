@@ -32,7 +32,6 @@ impl Identity {
 
     /// What the user says: `VENDOR,PRODUCT[,SERIAL[,UUID]]`, a comma and a backslash behind a backslash being themselves.
     pub(super) fn parse(&mut self, text: &[u8]) -> Option<()> {
-        *self = Self::default();
         let mut rest = Some(text);
         for place in 0..4 {
             let mut room = [0; 256];
@@ -41,7 +40,7 @@ impl Identity {
             let field = out.since(0);
             match self.words.get_mut(place) {
                 Some(word) => word.set(field),
-                None if field.is_empty() => {}
+                None if field.is_empty() => self.uuid = None,
                 None => self.uuid = Some(Uuid::parse(field)?),
             }
         }
@@ -111,7 +110,6 @@ impl Identity {
         const TREE: usize = 4;
         const FILES: &[u8] = b"sys/class/dmi/id/sys_vendor sys/class/dmi/id/product_name \
             sys/class/dmi/id/product_serial sys/class/dmi/id/product_uuid \
-            sys/firmware/devicetree/base/model sys/firmware/devicetree/base/serial-number \
             proc/device-tree/model proc/device-tree/serial-number";
         for (number, path) in parts(FILES, b' ').enumerate() {
             let place = if number < TREE {

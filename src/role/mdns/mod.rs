@@ -125,15 +125,13 @@ impl Announcer {
     /// One that has nothing to announce yet. The process ends when it does: nothing has to be given back.
     #[inline(never)]
     pub(super) fn new(now: Instant) -> Self {
-        let mut entropy = [0; 16];
-        sys::entropy(&mut entropy);
         let limits = Limits {
             name_count: ANNOUNCED_NAME_COUNT,
             record_count: ANNOUNCED_RECORD_COUNT,
             text_bytes: ANNOUNCED_TEXT_BYTES,
         };
         Self {
-            responder: Responder::new(limits, &entropy),
+            responder: Responder::new(limits, &sys::seed()),
             services: Files::new(),
             hang_ups: -1,
             machines: Machines::new(),

@@ -103,14 +103,12 @@ fn small_boards_have_a_tree() {
         ("Board\0", "Board, Board"),
         ("\0", ", "),
     ] {
-        for base in ["sys/firmware/devicetree/base", "proc/device-tree"] {
-            let place = Place::new("tree");
-            place.put(format!("{base}/model"), model);
-            place.put(format!("{base}/serial-number"), "10000000abcdef01\0");
-            assert_eq!(find(&place, false), format!("{expect}, , "), "{model}");
-            let private = format!("{expect}, 10000000abcdef01, ");
-            assert_eq!(find(&place, true), private, "{model}");
-        }
+        let place = Place::new("tree");
+        place.put("proc/device-tree/model", model);
+        place.put("proc/device-tree/serial-number", "10000000abcdef01\0");
+        assert_eq!(find(&place, false), format!("{expect}, , "), "{model}");
+        let private = format!("{expect}, 10000000abcdef01, ");
+        assert_eq!(find(&place, true), private, "{model}");
     }
 }
 
@@ -147,7 +145,7 @@ fn an_empty_or_broken_host_is_nobody() {
     place.put("sys/firmware/dmi/tables/DMI", [1; 100]);
     place.put("sys/class/dmi/id/sys_vendor/inside", "a directory");
     place.put("sys/class/dmi/id/product_uuid", "none");
-    place.put("sys/firmware/devicetree/base/model", "");
+    place.put("proc/device-tree/model", "");
     assert_eq!(find(&place, true), ", , , ");
     // The entry is good, the table is not there.
     place.put(
