@@ -7,7 +7,7 @@
 
 mod catalogue;
 mod packing;
-mod parts;
+pub mod parts;
 
 use crate::sys::heap::{self, Made};
 use core::num::NonZeroU32;

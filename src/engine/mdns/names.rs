@@ -1,7 +1,8 @@
 //! Names that are in use, each known by a number: a tree of labels, so that names that share an end share its labels.
 
 use crate::sys::heap::Slots;
-use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name, is_same};
+use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name};
+use crate::wire::label::is_like;
 
 /// The number of a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,7 +84,7 @@ impl Names {
         let mut name = *self.lists.get(hash(self.seed, parent, label))?;
         while name != NameId::ROOT {
             let entry = self.entry(name)?;
-            if entry.parent == parent && is_same(entry.label(), label) {
+            if entry.parent == parent && is_like(entry.label(), label) {
                 return Some(name);
             }
             name = entry.next;

@@ -4,7 +4,8 @@
 //! own five entities and letters by number. Elements lie in each other as they do there and nowhere else, three deep. With which
 //! of the Internet's protocols a service is announced is read, and makes no difference: what is said is said with both.
 
-use super::{Coding, Flaw, NAME, Reader, TXT, number, place_in};
+use super::{Coding, Flaw, NAME, Reader, TXT, number};
+use crate::text::parts::{parts, place_in};
 use crate::wire::label::{behind, cut, put_byte, put_letter};
 
 /// The elements. The place among them is an element's number, and that of its part.
@@ -14,6 +15,15 @@ const SERVICE: usize = 7;
 const GROUP: usize = 8;
 /// In no element.
 pub(super) const OUTSIDE: usize = 9;
+
+/// What begins what is not letters; of those that begin alike, the longer first.
+const MARKS: &[u8] = b"<!-- <? <![CDATA[ <!DOCTYPE </ < &";
+const COMMENT: usize = 0;
+const INSTRUCTION: usize = 1;
+const DATA: usize = 2;
+const TYPE: usize = 3;
+const END: usize = 4;
+const BEGIN: usize = 5;
 
 /// The element in which this one lies.
 const fn parent(element: usize) -> usize {
@@ -29,49 +39,57 @@ impl<'f> Reader<'f, '_, '_, '_> {
     pub(super) fn read_group(&mut self) -> Result<(), Flaw> {
         self.passes(b"\xef\xbb\xbf");
         loop {
-            if self.passes(b"<!--") {
-                self.until(b"-->")?;
-            } else if self.passes(b"<?") {
-                self.until(b"?>")?;
-            } else if self.passes(b"<![CDATA[") {
-                for byte in self.until(b"]]>")? {
-                    self.put(*byte)?;
-                }
-            } else if self.element == OUTSIDE && !self.ended && self.passes(b"<!DOCTYPE") {
-                self.pass_type()?;
-            } else if self.passes(b"</") {
-                let element = self.word()?;
-                self.blanks();
-                if element != self.element {
-                    return Err(Flaw::Form);
-                }
-                self.expect(b">")?;
-                self.end()?;
-            } else if self.passes(b"<") {
-                if self.begin()? {
-                    self.end()?;
-                }
-            } else if self.passes(b"&") {
-                let start = self.rest;
-                let name = self.until(b";")?;
-                let letter = match place_in(b"lt gt amp quot apos", name) {
-                    Some(place) => b"<>&\"'".get(place).copied().map(char::from),
-                    None => letter(name),
-                };
-                match letter {
-                    Some(letter) if self.element < SERVICE => put_letter(&mut self.text, letter),
-                    _ => {
-                        self.rest = start;
-                        return Err(Flaw::Entity);
+            match parts(MARKS, b' ').position(|mark| self.passes(mark)) {
+                Some(COMMENT) => _ = self.until(b"-->")?,
+                Some(INSTRUCTION) => _ = self.until(b"?>")?,
+                Some(DATA) => {
+                    for byte in self.until(b"]]>")? {
+                        self.put(*byte)?;
                     }
                 }
-            } else if let [byte, behind @ ..] = self.rest {
-                self.put(*byte)?;
-                self.rest = behind;
-            } else {
-                return if self.ended { Ok(()) } else { Err(Flaw::Form) };
+                Some(TYPE) => self.pass_type()?,
+                Some(END) => {
+                    let element = self.word()?;
+                    self.blanks();
+                    if element != self.element {
+                        return Err(Flaw::Form);
+                    }
+                    self.expect(b">")?;
+                    self.end()?;
+                }
+                Some(BEGIN) => {
+                    if self.begin()? {
+                        self.end()?;
+                    }
+                }
+                Some(_) => self.put_entity()?,
+                None => {
+                    let [byte, behind @ ..] = self.rest else {
+                        return if self.ended { Ok(()) } else { Err(Flaw::Form) };
+                    };
+                    self.put(*byte)?;
+                    self.rest = behind;
+                }
             }
         }
+    }
+
+    /// Takes the letter that an entity stands for.
+    fn put_entity(&mut self) -> Result<(), Flaw> {
+        let start = self.rest;
+        let name = self.until(b";")?;
+        let letter = match place_in(b"lt gt amp quot apos", name) {
+            Some(place) => b"<>&\"'".get(place).copied().map(char::from),
+            None => letter(name),
+        };
+        match letter {
+            Some(letter) if self.element < SERVICE => put_letter(&mut self.text, letter),
+            _ => {
+                self.rest = start;
+                return Err(Flaw::Entity);
+            }
+        }
+        Ok(())
     }
 
     /// A tag that begins an element; whether it ends it, too.
@@ -150,6 +168,9 @@ impl<'f> Reader<'f, '_, '_, '_> {
 
     /// The document's type: its name, and where somebody else would find it.
     fn pass_type(&mut self) -> Result<(), Flaw> {
+        if self.element != OUTSIDE || self.ended {
+            return Err(Flaw::Form);
+        }
         while let [byte, behind @ ..] = self.rest {
             self.rest = behind;
             match byte {

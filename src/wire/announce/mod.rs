@@ -10,6 +10,7 @@ mod unit;
 
 use super::Writer;
 use super::label::{self, behind, cut, is_clean, place_like, put_byte};
+use crate::text::parts::place_in;
 pub use line::{next_field, parse as parse_line};
 use reader::Reader;
 pub use reader::{parse_avahi, parse_unit};
@@ -430,21 +431,6 @@ fn number(digits: &[u8], base: u32) -> Option<u32> {
         value = value.checked_mul(base)?.checked_add(digit)?;
     }
     Some(value)
-}
-
-/// Where `word` stands among `words`, which have spaces between them.
-#[inline(never)]
-fn place_in(words: &[u8], word: &[u8]) -> Option<usize> {
-    let (mut rest, mut place) = (words, 0_usize);
-    while !rest.is_empty() {
-        let (one, behind) = cut(rest, b' ');
-        rest = behind;
-        if one == word {
-            return Some(place);
-        }
-        place = place.wrapping_add(1);
-    }
-    None
 }
 
 /// Takes a name in which `%` and `host` stand for the host's, unless that is 0. With `H`, as in systemd's units, `%%` is a `%`,

@@ -3,7 +3,8 @@
 //! What several lines say of TXT becomes one record, where systemd announces one for each: others read only one. Of its
 //! specifiers there are `%H` and `%%`.
 
-use super::{Coding, Flaw, Reader, TXT, number, place_in};
+use super::{Coding, Flaw, Reader, TXT, number};
+use crate::text::parts::place_in;
 use crate::wire::label::{cut, put_byte};
 
 /// The keys. The place among them is that of the part; no key is called "=".

@@ -1,6 +1,7 @@
 //! What a record holds, piece by piece, with the names in it written out: as it is compared. RFC 6762 sections 8.2 and 18.14.
 
-use super::{Labels, Name, is_same, kind};
+use super::super::label::is_like;
+use super::{Labels, Name, kind};
 
 /// The content of a record, an iterator over its pieces: labels with their lengths, and what stands between names. What is
 /// broken ends early.
@@ -41,7 +42,7 @@ impl<'a> Flat<'a> {
             match (one.next(), two.next()) {
                 (None, None) => return true,
                 (Some(a), Some(b)) if a == b => {}
-                (Some(a), Some(b)) if one.labels.is_some() && is_same(a, b) => {}
+                (Some(a), Some(b)) if one.labels.is_some() && is_like(a, b) => {}
                 _ => return false,
             }
         }

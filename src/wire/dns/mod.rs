@@ -15,7 +15,7 @@ mod writer;
 
 pub use flat::Flat;
 pub use message::{Message, Question, Record, Section};
-pub use name::{Labels, Name, is_same};
+pub use name::{Labels, Name};
 pub use order::{Rank, choose};
 pub use reverse::{REVERSE_BYTES_MAX, reverse};
 pub use writer::{Head, Label, Writer};

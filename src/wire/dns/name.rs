@@ -1,6 +1,7 @@
 //! Names within a message: labels, and pointers to labels that stand before them. RFC 1035 section 4.1.4.
 
 use super::super::Malformed;
+use super::super::label::is_like;
 use super::NAME_BYTES_MAX;
 
 /// A name within a message, whose pointers are known to lead backwards to an end.
@@ -85,7 +86,7 @@ impl<'a> Name<'a> {
         loop {
             match (one.next(), two.next()) {
                 (None, None) => return true,
-                (Some(a), Some(b)) if is_same(a, b) => {}
+                (Some(a), Some(b)) if is_like(a, b) => {}
                 _ => return false,
             }
         }
@@ -109,14 +110,6 @@ impl<'a> Name<'a> {
         *last = 0;
         len.wrapping_add(1)
     }
-}
-
-/// Whether both labels are the same: letters of ASCII are so in both cases.
-#[inline(never)]
-pub fn is_same(one: &[u8], other: &[u8]) -> bool {
-    // A byte at a time: what the library does with 16 takes more room.
-    let mut pairs = one.iter().zip(other);
-    one.len() == other.len() && pairs.all(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
 /// The labels of a name.

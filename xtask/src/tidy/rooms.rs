@@ -47,7 +47,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "wire",
-        rooms: &[],
+        rooms: &["text::parts"],
         never: &[],
         crates: &[],
     },

@@ -133,7 +133,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ("<port>80</port", 5, Flaw::Form),
         ("<port/>", 5, Flaw::Number),
         ("<service>", 5, Flaw::Form),
-        ("<!DOCTYPE a>", 5, Flaw::Unknown),
+        ("<!DOCTYPE a>", 5, Flaw::Form),
         ("<!-- ", 5, Flaw::Form),
         ("<![CDATA[ ", 5, Flaw::Form),
         ("<? ", 5, Flaw::Form),
@@ -158,7 +158,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         ("<service-group><name/></service-group>", 1, Flaw::Name),
         ("<service-group/><service-group/>", 1, Flaw::Form),
-        ("<service-group/>\n<!DOCTYPE a>", 2, Flaw::Unknown),
+        ("<service-group/>\n<!DOCTYPE a>", 2, Flaw::Form),
         ("<service-group/>\ntext", 2, Flaw::Form),
         (
             "<!DOCTYPE service-group [\n<!ENTITY a 'b'>]>",
