@@ -6,6 +6,7 @@ use crate::event::Line;
 use crate::sys::heap;
 use crate::text::Ends as _;
 use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, escape};
+#[cfg(feature = "browse")]
 use crate::wire::label::{is_control, letter};
 use core::net::IpAddr;
 
@@ -32,11 +33,6 @@ impl Out {
 
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.head(self.len)
-    }
-
-    /// Where what follows begins.
-    pub(super) const fn len(&self) -> usize {
-        self.len
     }
 
     /// Begins anew.
@@ -113,6 +109,11 @@ impl Out {
 /// What only `browse` prints.
 #[cfg(feature = "browse")]
 impl Out {
+    /// Where what follows begins.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// Takes back what stands behind the first `len` bytes.
     pub(super) fn cut(&mut self, len: usize) {
         self.len = self.len.min(len);

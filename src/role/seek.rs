@@ -8,6 +8,7 @@ use crate::event::Events;
 use crate::net::kernel::Kernel;
 use crate::sys::files::File;
 use crate::sys::{self, process};
+#[cfg(feature = "browse")]
 use crate::text::parts;
 use crate::time::Instant;
 use core::mem::ManuallyDrop;
@@ -57,6 +58,7 @@ impl Links {
     }
 }
 
+#[cfg(feature = "browse")]
 impl Links {
     /// The name of a link's interface, also after it has gone.
     #[inline(never)]
@@ -67,14 +69,12 @@ impl Links {
     }
 
     /// Whether a link is there.
-    #[cfg(feature = "browse")]
     pub(super) fn is_up(&self, id: LinkId) -> bool {
         let link = self.links.get(usize::from(id));
         link.is_some_and(Link::is_up)
     }
 
     /// Whether an interface of this name is there.
-    #[cfg(feature = "browse")]
     pub(super) fn has(&self, name: &[u8]) -> bool {
         let mut links = self.links.iter().zip(0..);
         links.any(|(link, id)| link.is_up() && self.name(id) == name)
