@@ -217,11 +217,12 @@ impl OnLink {
         }
     }
 
-    /// Marks what who asks knows already; what he alone waits for, and knows, is not told to all.
+    /// Marks what who asks knows already, or wishes as we have it, as we do ourselves when we probe anew; what he alone waits for,
+    /// and knows, is not told to all.
     #[inline(never)]
     fn take_known(&mut self, zone: &Zone, message: &Message<'_>, deferral: u8) {
         for (section, record) in message.records() {
-            if section != Section::Answer || !record.is_in_class() {
+            if section == Section::Additional || !record.is_in_class() {
                 continue;
             }
             let Some(name) = zone.names.find(record.name) else {

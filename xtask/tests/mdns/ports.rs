@@ -84,3 +84,21 @@ fn the_browser_asks_from_port_5353_and_listens_there() -> Result<()> {
     watch.wait_for("+;eth0;IPv4;there;_x._tcp;local")?;
     Ok(())
 }
+
+/// RFC 6762 section 5.2: "the intervals between successive queries MUST increase by at least a factor of two", and not by more
+/// because the host hears its own questions, or those of another browser there.
+#[test]
+fn browsers_ask_as_often_where_they_hear_themselves() -> Result<()> {
+    let world = World::new()?;
+    let neighbour = neighbour(&world)?;
+    let _watches = [(); 2].map(|()| world.browse(&["-p", "_x._tcp"]));
+    next(&neighbour, false)?;
+    let (start, mut room, mut count) = (Instant::now(), [0; 9000], 1);
+    // At once, and one, three and seven seconds later.
+    while start.elapsed() < Duration::from_secs(6) {
+        let received = neighbour.receive_from(&mut room, Duration::from_millis(100))?;
+        count += usize::from(received.is_some_and(|(_, from)| from.ip() == OURS));
+    }
+    ensure!(count == 6, "{count} questions of two browsers");
+    Ok(())
+}

@@ -182,6 +182,28 @@ fn what_we_hear_of_ourselves_spares_us_nothing() {
     assert!(!world.ask(&["? box.local A"]).is_empty());
 }
 
+/// What we probe for anew, as after a new address, is ours meanwhile, and is answered for; but not to ourselves.
+#[test]
+fn what_we_ask_ourselves_is_no_question() {
+    let mut world = World::serving(1);
+    world.run(100_000_000);
+    world.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
+    let (mut heard, mut probes) = (0, 0);
+    for _ in 0..1000 {
+        world.run(5);
+        while let Some(sent) = world.sent.get(heard) {
+            let bytes = sent.bytes.clone();
+            probes += usize::from(sent.lines()[0].starts_with('?'));
+            for from in ["192.0.2.1:5353", "[fe80::1]:5353"] {
+                assert_eq!(world.hear(from, &bytes), None);
+            }
+            heard += 1;
+        }
+    }
+    // Then it is announced, twice.
+    assert_eq!((probes, heard), (3, 5), "{:?}", world.all());
+}
+
 /// RFC 6762 section 14: "addresses in IPv4 or IPv6 address records in Multicast DNS responses MUST be valid for use on the
 /// interface on which the response is being sent".
 #[test]

@@ -1,7 +1,7 @@
 //! What the tests have in common: a browser on a link, a clock, and words for messages and events.
 
 use super::super::{Browser, Goal, Limits, Wish};
-use crate::engine::mdns::{Cast, LINK_COUNT_MAX, Link, Meta, NameId, Names, Random};
+use crate::engine::mdns::{Cast, LINK_COUNT_MAX, Link, Meta, NameId, Names, Random, Transmit};
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Message, Name, TOP_BIT, flag, kind};
 use core::net::SocketAddr;
@@ -152,6 +152,7 @@ pub(crate) struct Sent {
     pub(crate) asks: Vec<(String, u16, bool)>,
     /// Name, kind, class, seconds.
     pub(crate) knows: Vec<(String, u16, u16, u32)>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Sent {
@@ -171,6 +172,8 @@ pub(crate) struct World {
     pub(crate) told: Vec<(u64, String)>,
     /// How often it was awake by itself, and did nothing that can be seen.
     pub(crate) idle_count: usize,
+    /// What is sent by a link comes back by one, and from whom: three of each.
+    pub(crate) echoes: Vec<(u8, u8, &'static str)>,
 }
 
 fn plain(names: &Names, name: NameId) -> String {
@@ -200,6 +203,7 @@ impl World {
             sent: Vec::new(),
             told: Vec::new(),
             idle_count: 0,
+            echoes: Vec::new(),
         };
         world.up(0);
         world
@@ -250,7 +254,8 @@ impl World {
         let now = self.now();
         let before = self.sent.len() + self.told.len();
         let mut room = [0; 2000];
-        while let Some(transmit) = self.browser.poll_transmit(now, &mut room) {
+        let mut echoed = before - self.told.len();
+        while let Some(transmit) = self.next_transmit(&mut echoed, &mut room) {
             let message = Message::parse(&room[..transmit.len]).unwrap();
             assert_eq!(message.id(), 0);
             let asks = message.questions().map(|asked| {
@@ -267,6 +272,7 @@ impl World {
                 len: transmit.len,
                 asks: asks.collect(),
                 knows: knows.collect(),
+                bytes: room[..transmit.len].to_vec(),
             };
             self.sent.push(sent);
             assert!(self.sent.len() < before + 10_000, "it never ends");
@@ -293,6 +299,26 @@ impl World {
             assert!(self.told.len() < before + 10_000, "it never ends");
         }
         self.sent.len() + self.told.len() - before
+    }
+
+    /// The next message that is sent. When there is none, those since the one of this number come back.
+    fn next_transmit(&mut self, echoed: &mut usize, room: &mut [u8]) -> Option<Transmit> {
+        let now = self.now();
+        loop {
+            let next = self.browser.poll_transmit(now, room);
+            let Some(sent) = self.sent.get(*echoed).filter(|_| next.is_none()) else {
+                return next;
+            };
+            for (_, link, from) in self.echoes.iter().filter(|echo| echo.0 == sent.link) {
+                let meta = Meta {
+                    from: from.parse().unwrap(),
+                    link: *link,
+                    cast: Cast::Multicast,
+                };
+                self.browser.handle(now, &meta, &sent.bytes, &self.links);
+            }
+            *echoed += 1;
+        }
     }
 
     /// Lets time pass, with every deadline of the browser kept.
