@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build::{self, Arch, workspace_root};
+use crate::build::{self, Arch, Role, workspace_root};
 use crate::fuzz::{self, Target};
 use crate::{setup, size, tidy};
 
@@ -44,6 +44,17 @@ pub fn main(args: Args) -> Result<()> {
 
 /// A test that took longer is shown by itself.
 const SLOW: Duration = Duration::from_secs(2);
+
+/// Roles that bring no other along: where one of them is alone, nothing is left over that only others use.
+const ALONE: [Role; 7] = [
+    Role::Nfs,
+    Role::SftpServer,
+    Role::Mdns,
+    Role::Browse,
+    Role::Resolve,
+    Role::Ls,
+    Role::Check,
+];
 
 struct Run {
     logs: PathBuf,
@@ -79,6 +90,7 @@ impl Run {
             ];
             self.command(&format!("clippy-{package}"), &mut cargo(&lint))?;
         }
+        self.check("clippy-alone", || ALONE.iter().try_for_each(lint_alone))?;
         self.check("tidy", || tidy::main(tidy::Args {}))?;
         for arch in Arch::NATIVE {
             let mut unit = build::unit_tests(arch)?;
@@ -175,6 +187,21 @@ impl Run {
         }
         Ok(child.wait()?.success())
     }
+}
+
+/// Lints what is in the file of one role alone.
+fn lint_alone(role: &Role) -> Result<()> {
+    let lint = [
+        "clippy",
+        "-q",
+        "-p",
+        "stowaway",
+        "--lib",
+        "--no-default-features",
+    ];
+    let mut lint = cargo(&lint);
+    lint.args(["--features", role.name(), "--", "-D", "warnings"]);
+    setup::quietly(&mut lint).map(drop)
 }
 
 fn cargo(args: &[&str]) -> Command {
