@@ -3,6 +3,9 @@
 //! Of each interface there is a socket for each family's group and one for each address of ours: so it is known where a
 //! datagram came in, and whether it was for all, on hosts that do not say so.
 
+#[cfg(test)]
+mod tests;
+
 use crate::engine::mdns::{
     Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, MESSAGE_BYTES_MAX, Meta, Transmit,
 };
@@ -165,7 +168,7 @@ impl<'a> Mdns<'a> {
         if !self.speaker.tell(self.now) {
             return false;
         }
-        self.send_all();
+        // What that led to is due at once, in the next turn.
         let until = self.speaker.poll_at().min(self.look_at);
         let until = (until < Instant::NEVER).then_some(until);
         self.now = self.net.wait(self.now, until, ready);
@@ -181,19 +184,27 @@ impl<'a> Mdns<'a> {
         true
     }
 
+    /// Looks at the interfaces after so long, or earlier.
+    #[inline(never)]
+    fn look_in(&mut self, time: Duration) {
+        self.look_at = self.look_at.min(self.now.after(time));
+    }
+
     /// Something changed: it is looked at in a while.
     fn take_changes(&mut self) {
-        if let Some(socket) = self.changes {
-            // That there were more than it could hold is also one.
-            for _ in 0..CHANGE_COUNT_MAX {
-                if let Err(NetError::WouldBlock | NetError::Gone) =
-                    self.net.recv_from(socket, &mut [])
-                {
-                    break;
-                }
+        self.look_in(SETTLE);
+        let Some(socket) = self.changes else {
+            return;
+        };
+        // That there were more than it could hold is also one.
+        for _ in 0..CHANGE_COUNT_MAX {
+            if let Err(NetError::WouldBlock) = self.net.recv_from(socket, &mut []) {
+                return;
             }
         }
-        self.look_at = self.look_at.min(self.now.after(SETTLE));
+        // It says so for ever: from now on, interfaces are looked at now and then.
+        self.net.close(socket);
+        self.changes = None;
     }
 
     /// Opens, changes and closes links as the interfaces are now.
@@ -325,15 +336,16 @@ impl<'a> Mdns<'a> {
 
     fn close(&mut self, id: usize) {
         self.close_doors(id);
-        let gone = Link::default();
-        self.speaker.set_link(self.now, id as LinkId, &gone, b"");
         if let Some(open) = self.open.get_mut(id) {
             *open = Open::default();
+            self.speaker
+                .set_link(self.now, id as LinkId, &open.link, b"");
         }
     }
 
     fn take_datagrams(&mut self, token: usize) {
         let (id, place) = (token / SOCKET_COUNT_MAX, token % SOCKET_COUNT_MAX);
+        let mut is_broken = true;
         for _ in 0..TURN {
             let Some(open) = self.open.get(id) else {
                 return;
@@ -346,6 +358,7 @@ impl<'a> Mdns<'a> {
                 Err(NetError::WouldBlock) => return,
                 Err(_) => continue,
             };
+            is_broken = false;
             // What another link's socket hears, too, is that one's.
             if door.cast == Cast::Unknown && !open.link.reaches(from.ip()) {
                 continue;
@@ -362,6 +375,11 @@ impl<'a> Mdns<'a> {
             }
             self.send_all();
         }
+        if is_broken {
+            // It would be so at once, and for ever: the link is opened anew in a while.
+            self.close(id);
+            self.look_in(LOOK);
+        }
     }
 
     /// Sends to one, from the address that he can tell to be on his link.
@@ -369,18 +387,12 @@ impl<'a> Mdns<'a> {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        let mut chosen = None;
-        for door in &open.doors {
-            let is_own = door.cast == Cast::Unicast;
-            if door.own.is_ipv4() == to.is_ipv4() && (is_own || chosen.is_none()) {
-                chosen = Some(door.socket);
-                if is_own {
-                    break;
-                }
-            }
-        }
-        if let Some(socket) = chosen {
-            let _ = self.net.send_to(socket, to, self.tx.head(len));
+        // The group's is the first of its family.
+        let is_its = |door: &&Door| door.own.is_ipv4() == to.is_ipv4();
+        let mut doors = open.doors.iter().filter(is_its);
+        let group = doors.next();
+        if let Some(door) = doors.next().or(group) {
+            let _ = self.net.send_to(door.socket, to, self.tx.head(len));
         }
     }
 

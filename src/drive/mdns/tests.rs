@@ -1,0 +1,322 @@
+//! The loop of multicast DNS: what comes and goes, what is bad, and what fails.
+
+mod host;
+
+use crate::engine::trial::random::{Random, for_seeds};
+use crate::net::{Interface, NetError};
+use crate::sys::interfaces::{LOOPBACK, POINT_TO_POINT, UP};
+use crate::time::Duration;
+use host::{Faults, PEER, QUERY, SETTLED, interfaces, with_announced, with_host};
+
+const ERRORS: [NetError; 5] = [
+    // No buffers; no route; a filter.
+    NetError::Full,
+    NetError::Gone,
+    NetError::Denied,
+    NetError::WouldBlock,
+    NetError::Unsupported,
+];
+
+#[test]
+fn who_is_asked_to_stop_takes_leave_in_each_family() {
+    with_announced(Faults::default(), |bench| {
+        assert!(bench.answers());
+        bench.sim.allow(Duration::default());
+        assert!(bench.mdns.run());
+        assert_eq!(bench.heard(), (0, 0, 2));
+    });
+    // Also before anything was announced, and where there is nowhere to say it.
+    for count in [0, 1] {
+        with_host(Faults::default(), |bench| {
+            bench.sim.set_interfaces(&interfaces(count));
+            bench.run(Duration::from_ms(300));
+            bench.sim.allow(Duration::default());
+            assert!(bench.mdns.run());
+            assert_eq!(bench.heard().2, 0);
+        });
+    }
+}
+
+#[test]
+fn who_is_called_hears_it_at_once() {
+    with_announced(Faults::default(), |bench| {
+        for count in 1..4 {
+            bench.faults.borrow_mut().call = true;
+            bench.run(Duration::from_ms(5));
+            assert_eq!(*bench.calls.borrow(), count);
+        }
+        assert!(bench.answers());
+    });
+}
+
+/// Nothing but its deadlines wakes it: at rest there are none.
+#[test]
+fn at_rest_it_sleeps_until_something_comes() {
+    for no_changes in [false, true] {
+        let faults = Faults {
+            no_changes,
+            ..Faults::default()
+        };
+        with_announced(faults, |bench| {
+            bench.faults.borrow_mut().waits = 0;
+            bench.run(Duration::from_secs(60));
+            let waits = bench.faults.borrow().waits;
+            // Every five seconds it looks whether there are others.
+            assert_eq!(waits, if no_changes { 13 } else { 1 });
+            assert_eq!(bench.sim.sleep().is_none(), !no_changes);
+            assert_eq!(bench.heard(), (0, 0, 0));
+        });
+    }
+}
+
+#[test]
+fn an_interface_that_went_is_left_alone_until_it_is_back() {
+    for no_changes in [false, true] {
+        let faults = Faults {
+            no_changes,
+            ..Faults::default()
+        };
+        with_announced(faults, |bench| {
+            let open = bench.sim.open_count();
+            let without_cable = interfaces(1).into_iter().map(|interface| Interface {
+                flags: UP,
+                ..interface
+            });
+            for gone in [Vec::new(), without_cable.collect::<Vec<_>>()] {
+                bench.sim.set_interfaces(&gone);
+                bench.run(Duration::from_secs(6));
+                // Two groups and two addresses.
+                assert_eq!(bench.sim.open_count(), open - 4);
+                assert!(!bench.answers());
+                bench.sim.set_interfaces(&interfaces(1));
+                bench.run(Duration::from_secs(5).max(SETTLED));
+                bench.run(SETTLED);
+                assert_eq!(bench.heard(), (6, 4, 0));
+                assert_eq!(bench.sim.open_count(), open);
+                assert!(bench.answers());
+            }
+            assert_eq!(bench.sink.lines(), [""; 0]);
+        });
+    }
+}
+
+#[test]
+fn another_address_is_probed_for_and_the_lost_one_is_no_more() {
+    with_announced(Faults::default(), |bench| {
+        let mut changed = interfaces(1);
+        let address = ("192.0.2.5".parse().unwrap(), 24);
+        changed[0].addresses[0] = address;
+        bench.sim.set_interfaces(&changed);
+        bench.run(SETTLED);
+        let (asked, told, left) = bench.heard();
+        assert!((6, 4) == (asked, told) && left > 0, "{asked} {told} {left}");
+        assert!(bench.answers());
+        // The same again, and a change of others, are none of ours.
+        changed.extend(interfaces(1).into_iter().map(|interface| Interface {
+            index: 9,
+            flags: interface.flags | LOOPBACK,
+            ..interface
+        }));
+        changed.extend(interfaces(1).into_iter().map(|interface| Interface {
+            index: 10,
+            flags: interface.flags | POINT_TO_POINT,
+            ..interface
+        }));
+        bench.sim.set_interfaces(&changed);
+        bench.run(SETTLED);
+        assert_eq!(bench.heard(), (0, 0, 0));
+    });
+}
+
+#[test]
+fn of_too_many_interfaces_those_that_fit_are_served_and_it_is_told_once() {
+    with_host(Faults::default(), |bench| {
+        bench.sim.set_interfaces(&interfaces(10));
+        bench.run(SETTLED);
+        assert_eq!(bench.heard(), (8 * 6, 8 * 4, 0));
+        let told =
+            "stowaway: cannot take part in multicast DNS on eth8: there are too many interfaces";
+        assert_eq!(bench.sink.lines(), [told]);
+        bench.sim.set_interfaces(&interfaces(11));
+        bench.run(SETTLED);
+        assert_eq!(bench.sink.lines(), [told]);
+        // A place that becomes free is taken.
+        bench.sim.set_interfaces(&interfaces(10)[2..]);
+        bench.run(SETTLED);
+        assert_eq!(bench.heard(), (2 * 6, 2 * 4, 0));
+    });
+}
+
+#[test]
+fn a_port_that_another_has_for_himself_is_told_once_and_tried_again() {
+    let faults = Faults {
+        join: Some(NetError::InUse),
+        no_changes: true,
+        ..Faults::default()
+    };
+    with_host(faults, |bench| {
+        bench.sim.set_interfaces(&interfaces(1));
+        bench.run(Duration::from_secs(60));
+        let told = "stowaway: cannot take part in multicast DNS on eth0: another program has port 5353 for itself";
+        assert_eq!(bench.sink.lines(), [told]);
+        assert_eq!((bench.heard(), bench.sim.open_count()), ((0, 0, 0), 0));
+        bench.faults.borrow_mut().join = None;
+        bench.run(Duration::from_secs(10));
+        assert_eq!(bench.heard(), (6, 4, 0));
+        assert!(bench.answers());
+    });
+}
+
+/// Where somebody else has our address, too, nobody is asked to answer there.
+#[test]
+fn answers_to_us_alone_are_not_asked_for_where_they_may_be_another_s() {
+    for claim in [None, Some(NetError::InUse)] {
+        let faults = Faults {
+            claim,
+            ..Faults::default()
+        };
+        with_host(faults, |bench| {
+            bench.sim.set_interfaces(&interfaces(1));
+            bench.run(SETTLED);
+            let sent = bench.sim.take_multicast();
+            let (_, probe, _) = &sent[0];
+            let message = crate::wire::dns::Message::parse(probe).unwrap();
+            let mut questions = message.questions();
+            assert!(questions.all(|asked| asked.wants_unicast() == claim.is_none()));
+            assert!(bench.answers());
+        });
+    }
+}
+
+/// On an old host a socket hears what came in by another interface: then who sent it tells.
+#[test]
+fn what_another_interface_hears_is_not_answered_here() {
+    for hears_others in [false, true] {
+        let faults = Faults {
+            hears_others,
+            ..Faults::default()
+        };
+        with_announced(faults, |bench| {
+            bench.run(Duration::from_secs(2));
+            let from = "198.51.100.9:5353".parse().unwrap();
+            bench.sim.arrive(2, from, QUERY);
+            bench.run(Duration::from_secs(1));
+            assert_eq!(bench.heard().1 == 0, hears_others);
+            assert!(bench.answers());
+        });
+    }
+}
+
+#[test]
+fn bad_datagrams_change_nothing() {
+    with_announced(Faults::default(), |bench| {
+        let own = "192.0.2.1:5353".parse().unwrap();
+        for_seeds(200, |seed| {
+            let mut random = Random::new(seed);
+            let mut bytes = match seed % 3 {
+                0 => vec![0; random.below(9100)],
+                _ => QUERY.to_vec(),
+            };
+            for _ in 0..random.below(40) {
+                let at = random.below(bytes.len().max(1));
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = random.number() as u8;
+                }
+            }
+            bytes.truncate(random.below(bytes.len() + 1));
+            for from in [
+                PEER,
+                "192.0.2.9:0",
+                "192.0.2.9:40000",
+                "192.0.2.1:5353",
+                "8.8.8.8:53",
+            ] {
+                let from = from.parse().unwrap();
+                bench.sim.arrive(2, from, &bytes);
+                bench.sim.send_datagram(own, from, &bytes);
+            }
+            bench.run(Duration::from_ms(20));
+        });
+        bench.run(SETTLED);
+        assert!(bench.answers());
+        assert_eq!(bench.sink.lines(), [""; 0]);
+    });
+}
+
+/// A flood on one interface keeps no other waiting.
+#[test]
+fn one_socket_has_its_turn_and_then_others_have() {
+    with_host(Faults::default(), |bench| {
+        bench.sim.set_interfaces(&interfaces(2));
+        bench.run(SETTLED);
+        bench.sim.take_multicast();
+        for _ in 0..10_000 {
+            bench.sim.arrive(2, PEER.parse().unwrap(), b"no message");
+        }
+        bench.run(Duration::from_secs(2));
+        let later = "192.0.3.9:5353".parse().unwrap();
+        for _ in 0..10_000 {
+            bench.sim.arrive(2, PEER.parse().unwrap(), b"no message");
+        }
+        bench.sim.arrive(3, later, QUERY);
+        // A few turns of a millisecond, of the 150 that the flood takes.
+        bench.run(Duration::from_ms(5));
+        let sent = bench.sim.take_multicast();
+        assert!(sent.iter().any(|(index, ..)| *index == 3), "{}", sent.len());
+    });
+}
+
+/// What is lost is said again, or asked for again; and nobody spins meanwhile.
+#[test]
+fn sends_that_fail_are_no_end() {
+    for error in ERRORS {
+        let faults = Faults {
+            send: Some(error),
+            ..Faults::default()
+        };
+        with_host(faults, |bench| {
+            bench.sim.set_interfaces(&interfaces(1));
+            bench.run(Duration::from_secs(60));
+            bench.sim.arrive(2, PEER.parse().unwrap(), QUERY);
+            bench
+                .sim
+                .arrive(2, "192.0.2.9:40000".parse().unwrap(), QUERY);
+            bench.run(Duration::from_secs(1));
+            assert!(bench.faults.borrow().waits < 50);
+            bench.faults.borrow_mut().send = None;
+            assert!(bench.answers(), "{error:?}");
+            bench.faults.borrow_mut().send = Some(error);
+            bench.sim.allow(Duration::default());
+            assert!(bench.mdns.run());
+        });
+    }
+}
+
+/// A socket that is ready for ever and has nothing but an error: its link is opened anew now and then, and that is all.
+#[test]
+fn sockets_that_fail_for_ever_are_not_asked_for_ever() {
+    for error in ERRORS {
+        if error == NetError::WouldBlock {
+            continue;
+        }
+        for no_changes in [false, true] {
+            let faults = Faults {
+                no_changes,
+                ..Faults::default()
+            };
+            with_announced(faults, |bench| {
+                bench.faults.borrow_mut().recv = Some(error);
+                bench.faults.borrow_mut().recvs = 0;
+                bench.run(Duration::from_secs(60));
+                let (waits, recvs) = (bench.faults.borrow().waits, bench.faults.borrow().recvs);
+                assert!(
+                    waits < 500 && recvs < 5000,
+                    "{error:?}: {waits} waits, {recvs} calls"
+                );
+                bench.faults.borrow_mut().recv = None;
+                bench.run(Duration::from_secs(10));
+                assert!(bench.answers(), "{error:?}");
+            });
+        }
+    }
+}
