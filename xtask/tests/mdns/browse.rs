@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn our_browser_sees_what_avahi_announces() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    sees_avahi(&World::new()?)
+}
+
+pub fn sees_avahi(world: &World) -> Result<()> {
+    let room = tempfile::tempdir()?;
+    let avahi = Avahi::start(world, "other", room.path())?;
     let watch = world.browse(&["-r", "-p", "_http._tcp"])?;
     let published = avahi.publish(&[
         "A \u{1b}[2J \"site\"",
@@ -55,7 +59,10 @@ fn our_browser_sees_what_avahi_announces() -> Result<()> {
 
 #[test]
 fn our_browser_sees_us_and_what_changes() -> Result<()> {
-    let world = World::new()?;
+    sees_us(&World::new()?)
+}
+
+pub fn sees_us(world: &World) -> Result<()> {
     let watch = world.browse(&["-a", "-r", "-p"])?;
     let responder = world.announce(&WORDS)?;
     watch.wait_for(r#"=;eth0;IPv4;My\032Files\044\032all;_sftp-ssh._tcp;local;box.local;192.0.2.1;22;"u=me" "path=/srv""#)?;
@@ -274,13 +281,16 @@ fn a_program_that_fails_or_is_not_there_is_told() -> Result<()> {
 /// A dead host cannot say where its services were.
 #[test]
 fn what_was_on_a_host_that_died_is_known() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    who_died_is_known(&World::new()?)
+}
+
+pub fn who_died_is_known(world: &World) -> Result<()> {
+    let room = tempfile::tempdir()?;
     let file = room.path().join("file");
     let keep = file.to_str().context("it is UTF-8")?.to_owned();
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
-    let watch =
-        Watch::start(world.browser(&world.theirs, &["-p", "--keep", &keep, "_sftp-ssh._tcp"])?)?;
+    let watch = world.browse_from_theirs(&["-p", "--keep", &keep, "_sftp-ssh._tcp"])?;
     watch.wait_for("=;eth0;IPv4;My")?;
     let line = wait_for(&file, |text| text.contains(";IPv4;"))?;
     ensure!(
@@ -301,7 +311,7 @@ fn what_was_on_a_host_that_died_is_known() -> Result<()> {
     watch.stop()?;
     let again = |words: &[&str]| {
         let words = [words, &["-t", "--keep", &keep]].concat();
-        let said = Said::by(&mut world.browser(&world.theirs, &words)?)?;
+        let said = world.browse_there_once(&words)?;
         ensure!(said.code == Some(0) && said.stderr.is_empty(), "{said:?}");
         Ok(said.stdout)
     };
@@ -332,8 +342,7 @@ fn what_was_on_a_host_that_died_is_known() -> Result<()> {
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     ensure!(!again(&["-p", "_sftp-ssh._tcp"])?.contains('?'));
-    let watch =
-        Watch::start(world.browser(&world.theirs, &["-p", "--keep", &keep, "_sftp-ssh._tcp"])?)?;
+    let watch = world.browse_from_theirs(&["-p", "--keep", &keep, "_sftp-ssh._tcp"])?;
     watch.wait_for("=;eth0;IPv4;My")?;
     responder.stop()?;
     watch.wait_for("-;eth0;IPv4;My")?;

@@ -6,8 +6,12 @@ use anyhow::Result;
 
 #[test]
 fn who_comes_second_is_called_differently() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "box", room.path())?;
+    second(&World::new()?)
+}
+
+pub fn second(world: &World) -> Result<()> {
+    let room = tempfile::tempdir()?;
+    let avahi = Avahi::start(world, "box", room.path())?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("is now called box-2")?;
     responder.wait_for("announced box-2.local")?;
@@ -25,10 +29,14 @@ fn who_comes_second_is_called_differently() -> Result<()> {
 
 #[test]
 fn who_came_first_keeps_the_name() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    first(&World::new()?)
+}
+
+pub fn first(world: &World) -> Result<()> {
+    let room = tempfile::tempdir()?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
-    let avahi = Avahi::start(&world, "box", room.path())?;
+    let avahi = Avahi::start(world, "box", room.path())?;
     avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.1"])?;
     avahi.see(
         &["avahi-resolve", "-4", "-n", "box-2.local"],

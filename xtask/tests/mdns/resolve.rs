@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn our_resolve_finds_avahis_host() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let _avahi = Avahi::start(&world, "other", room.path())?;
+    finds_avahi(&World::new()?)
+}
+
+pub fn finds_avahi(world: &World) -> Result<()> {
+    let room = tempfile::tempdir()?;
+    let _avahi = Avahi::start(world, "other", room.path())?;
     let v4 = world.resolve(&["-4", "-n", "other.local"])?;
     ensure!(v4.stdout == "other.local\t192.0.2.2\n", "{v4:?}");
     let v6 = world.resolve(&["-6", "-n", "OTHER.local."])?;
@@ -33,7 +37,10 @@ fn our_resolve_finds_avahis_host() -> Result<()> {
 /// Who has no address of IPv6 says so, and nobody waits.
 #[test]
 fn our_host_is_resolved_and_denials_come_at_once() -> Result<()> {
-    let world = World::new()?;
+    finds_us(&World::new()?)
+}
+
+pub fn finds_us(world: &World) -> Result<()> {
     world.without_ipv6_on(&world.ours)?;
     let responder = world.announce(&["--name", "box"])?;
     responder.wait_for("announced box.local")?;

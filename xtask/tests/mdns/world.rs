@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub struct World {
     pub ours: Namespace,
     pub theirs: Namespace,
+    /// Whatever of ours is started finds a poor host.
+    is_poor: bool,
 }
 
 impl World {
@@ -54,19 +56,55 @@ impl World {
         for host in [&ours, &theirs] {
             wait_for_v6(host)?;
         }
-        Ok(Self { ours, theirs })
+        Ok(Self {
+            ours,
+            theirs,
+            is_poor: false,
+        })
+    }
+
+    /// The same where the kernel neither lists interfaces nor says where a packet came in, and /proc and /sys are empty, for
+    /// all of ours, but not for what is beside it.
+    pub fn poor() -> Result<Self> {
+        Ok(Self {
+            is_poor: true,
+            ..Self::new()?
+        })
+    }
+
+    /// Starts a role of ours on a host with these words.
+    fn begin<T: Send>(
+        &self,
+        host: &Namespace,
+        role: &str,
+        words: &[&str],
+        start: impl FnOnce(Command) -> Result<T> + Send,
+    ) -> Result<T> {
+        if !self.is_poor {
+            let mut command = ours(host, role)?;
+            command.args(words);
+            return start(command);
+        }
+        // What lists interfaces for itself, as `ip` does, would not even start in here.
+        let script = "mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", host.path()))
+            .args(["unshare", "--mount", "sh", "-c", script])
+            .arg(file(role)?)
+            .arg(role)
+            .args(words);
+        lockdown::without_netlink(|| start(command))
     }
 
     /// Starts our responder with these words.
     pub fn announce(&self, words: &[&str]) -> Result<Responder> {
-        Responder::on(&self.ours, words)
+        self.begin(&self.ours, "mdns", words, Responder::start)
     }
 
     /// Starts another role that announces, with these words.
     pub fn start(&self, role: &str, words: &[&str]) -> Result<Responder> {
-        let mut command = ours(&self.ours, role)?;
-        command.args(words);
-        Responder::start(command)
+        self.begin(&self.ours, role, words, Responder::start)
     }
 
     /// The responder on a host that calls itself so.
@@ -81,7 +119,19 @@ impl World {
 
     /// Starts our browser on our host with these words.
     pub fn browse(&self, words: &[&str]) -> Result<Watch> {
-        Watch::browse(&self.ours, words)
+        self.begin(&self.ours, "browse", words, Watch::start)
+    }
+
+    /// The same on theirs.
+    pub fn browse_from_theirs(&self, words: &[&str]) -> Result<Watch> {
+        self.begin(&self.theirs, "browse", words, Watch::start)
+    }
+
+    /// What it says there until it ends.
+    pub fn browse_there_once(&self, words: &[&str]) -> Result<Said> {
+        self.begin(&self.theirs, "browse", words, |mut command| {
+            Said::by(&mut command)
+        })
     }
 
     /// Our browser on a host, to be started.
@@ -93,35 +143,22 @@ impl World {
 
     /// What `resolve` says on our host.
     pub fn resolve(&self, words: &[&str]) -> Result<Said> {
-        Said::by(ours(&self.ours, "resolve")?.args(words))
+        self.resolve_from(&self.ours, words)
     }
 
     /// What it says on theirs.
     pub fn resolve_from_theirs(&self, words: &[&str]) -> Result<Said> {
-        Said::by(ours(&self.theirs, "resolve")?.args(words))
+        self.resolve_from(&self.theirs, words)
+    }
+
+    fn resolve_from(&self, host: &Namespace, words: &[&str]) -> Result<Said> {
+        self.begin(host, "resolve", words, |mut command| Said::by(&mut command))
     }
 
     /// A host has no address of IPv6 from now on.
     pub fn without_ipv6_on(&self, host: &Namespace) -> Result<()> {
         let off = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
         setup::quietly(host.command("sh").args(["-c", off])).map(drop)
-    }
-
-    /// The same where the kernel neither lists interfaces nor says where a packet came in, and /proc and /sys are empty.
-    pub fn announce_poorly(&self, words: &[&str]) -> Result<Responder> {
-        let path = file("mdns")?;
-        let script =
-            "mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec \"$0\" mdns \"$@\"";
-        self.ours.run(|| {
-            lockdown::without_netlink(|| {
-                let mut command = Command::new("unshare");
-                command
-                    .args(["--mount", "sh", "-c", script])
-                    .arg(&path)
-                    .args(words);
-                Responder::start(command)
-            })
-        })
     }
 }
 
