@@ -4,6 +4,7 @@
 
 mod announcing;
 mod answering;
+mod chance;
 mod conflicts;
 mod crowd;
 mod headers;
