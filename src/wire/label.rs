@@ -128,6 +128,11 @@ pub fn place_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
     None
 }
 
+/// Whether it is the domain of multicast DNS, with a dot at its end or without.
+pub fn is_local(domain: &[u8]) -> bool {
+    place_like(b"local local.", b' ', domain).is_some()
+}
+
 /// What a digit counts, if it is one in this base.
 #[inline(never)]
 pub fn digit(byte: u8, base: u32) -> Option<usize> {

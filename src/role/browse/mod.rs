@@ -19,6 +19,7 @@ use crate::time::Instant;
 use crate::wire::announce::is_kind;
 use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name};
+use crate::wire::label::is_local;
 use core::ffi::CStr;
 use exec::Runner;
 use keep::Keep;
@@ -82,7 +83,7 @@ impl Options {
             4 => self.form = Form::Fields,
             5 => self.leaves_out_own = true,
             20 => self.form = Form::Json,
-            21 | 22 => return (value == b"local" || value == b"local.").then_some(()),
+            21 | 22 => return is_local(value).then_some(()),
             _ if is_bare => {}
             _ if value.is_empty() => return None,
             23 => self.interfaces.push(value).ok()?,

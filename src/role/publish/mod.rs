@@ -56,7 +56,7 @@ impl Options {
             0..=1 => self.is_address = place == 1,
             2 => self.is_one_way = true,
             3..=4 => {}
-            7 => return matches!(value, b"local" | b"local.").then_some(()),
+            7 => return label::is_local(value).then_some(()),
             9 => self.words.push(value).ok()?,
             _ if value.is_empty() => return None,
             5 => self.host = value,
@@ -83,7 +83,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     if options.is_address {
         let (label, domain) = label::cut(name, b'.');
         let is_label = (1..=label::BYTES_MAX).contains(&label.len()) && label::is_clean(label);
-        if !is_label || !matches!(domain, b"" | b"local" | b"local.") {
+        if !is_label || !(domain.is_empty() || label::is_local(domain)) {
             let why = text!("name one that ends with .local");
             return Err(refuse(b"-a", name, why));
         }

@@ -9,8 +9,7 @@ mod reader;
 mod unit;
 
 use super::Writer;
-use super::label::{self, behind, cut, is_clean, place_like, put_byte};
-use crate::text::parts::place_in;
+use super::label::{self, behind, cut, is_clean, is_local, place_like, put_byte};
 pub use line::{next_field, parse as parse_line};
 use reader::Reader;
 pub use reader::{parse_avahi, parse_unit};
@@ -249,7 +248,7 @@ impl<'a> Draft<'a> {
             Part::Host => (all(bytes, b'.', is_label), Flaw::Host),
             Part::Subtype => return self.put_subtype(bytes),
             Part::Txt => return self.put_string(bytes),
-            Part::Domain => (place_in(b"local local.", bytes).is_some(), Flaw::Domain),
+            Part::Domain => (is_local(bytes), Flaw::Domain),
             Part::Port | Part::Priority | Part::Weight => {
                 let number = number(bytes, 10).and_then(|number| u16::try_from(number).ok());
                 let place = (part as usize).wrapping_sub(Part::Port as usize);

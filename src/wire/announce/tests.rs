@@ -184,6 +184,69 @@ fn parts_are_checked_when_they_are_put() {
     }
 }
 
+/// CVE-2023-38469: 100,000 times "A ", as many strings or as one.
+#[test]
+fn texts_without_end_are_refused_where_there_is_no_room() {
+    let many = "n,_x._tcp,1".to_owned() + &",A ".repeat(100_000);
+    let one = format!("n,_x._tcp,1,{}", "A ".repeat(100_000));
+    for (line, flaw) in [(many, Flaw::Strings), (one, Flaw::String)] {
+        let mut room = [0; ROOM_BYTES];
+        let mut draft = Draft::new(&mut room);
+        let told = parse_line(line.as_bytes(), &mut draft, &mut |_| {
+            panic!("it is announced")
+        });
+        assert_eq!(told, Err(flaw));
+    }
+}
+
+/// CVE-2021-3502, CVE-2023-38471: names of hosts with nothing between dots, with dots that are none, and with backslashes.
+#[test]
+fn other_hosts_are_named_label_by_label() {
+    let mut room = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut room);
+    for (name, expect) in [
+        ("a", true),
+        ("a.b", true),
+        ("a.", false),
+        (".a", false),
+        ("a..b", false),
+        (".b.c", false),
+        ("a.b..", false),
+        (".", false),
+        ("a\n.b", false),
+    ] {
+        assert_eq!(
+            draft.put(Part::Host, name.as_bytes()).is_ok(),
+            expect,
+            "{name:?}"
+        );
+    }
+}
+
+/// python-zeroconf #1747: the domain in capitals is the same.
+#[test]
+fn the_domain_is_local_in_either_case() {
+    let mut room = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut room);
+    for (domain, expect) in [
+        ("local", true),
+        ("local.", true),
+        ("LOCAL.", true),
+        ("Local", true),
+        ("", false),
+        (".", false),
+        ("local..", false),
+        ("localhost", false),
+        ("example.org", false),
+    ] {
+        assert_eq!(
+            draft.put(Part::Domain, domain.as_bytes()).is_ok(),
+            expect,
+            "{domain}"
+        );
+    }
+}
+
 #[test]
 fn all_strings_together_fit_a_packet() {
     let mut room = [0; ROOM_BYTES];
