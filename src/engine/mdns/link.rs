@@ -116,4 +116,24 @@ mod tests {
         }
         assert!(link.owns("fe80::1".parse().unwrap()) && !link.owns("fe80::2".parse().unwrap()));
     }
+
+    /// Avahi 2b4e8d7a: prefixes of more than 120 bits, and of every other length.
+    #[test]
+    fn each_bit_of_a_prefix_counts_and_no_other() {
+        for (own, most) in [("2001:db8::5a5a", 128u8), ("192.0.2.90", 32)] {
+            let own: IpAddr = own.parse().unwrap();
+            for bits in 0..=u8::MAX {
+                let mut link = Link::default();
+                link.addresses.push((own, bits)).unwrap();
+                assert!(link.reaches(own));
+                for at in 0..most {
+                    let other = match own {
+                        IpAddr::V4(own) => IpAddr::V4((own.to_bits() ^ 1 << (31 - at)).into()),
+                        IpAddr::V6(own) => IpAddr::V6((own.to_bits() ^ 1 << (127 - at)).into()),
+                    };
+                    assert_eq!(link.reaches(other), at >= bits, "{other}/{bits}");
+                }
+            }
+        }
+    }
 }

@@ -32,6 +32,18 @@ fn lines_of_the_file_are_read_and_all_that_they_are_cut_to() {
     }
 }
 
+/// Avahi 2b4e8d7a: prefixes of more than 120 bits, and of more than there are.
+#[test]
+fn a_prefix_has_as_many_bits_as_an_address_at_most() {
+    for told in 0..=255u8 {
+        let text = format!("20010db8000000000000000000000007 02 {told:02x} 00 80     eth0\n");
+        let mut out = Interfaces::new();
+        assert!(read_lines(text.as_bytes(), &mut out));
+        let expect = prefix("2001:db8::7", told.min(128));
+        assert_eq!(out[0].addresses, [expect]);
+    }
+}
+
 #[test]
 fn any_bytes_are_survived() {
     let mut seed = 1u32;

@@ -101,6 +101,7 @@ mod tests {
         parse(text.as_bytes(), &mut room).map(|len| room[..len].to_vec())
     }
 
+    /// CVE-2015-7987: what has no room is not written.
     /// RFC 6763 section 4.3: "appropriate precautions MUST be taken to ensure that DNS label boundaries are properly preserved"
     #[test]
     fn what_is_written_is_read_as_it_was() {
@@ -132,15 +133,16 @@ mod tests {
         assert_eq!(read("é"), Some("\u{2}é\0".as_bytes().to_vec()));
     }
 
-    /// CVE-2021-3468, CVE-2023-38470: names that break off, and labels that are longer than they look.
+    /// CVE-2021-3468, CVE-2021-3502, CVE-2023-38470, avahi #965 and 41c00567: names that break off, with nothing between dots, and
+    /// labels that are longer than they look.
     #[test]
     fn what_is_no_name_is_refused() {
         let long = "a".repeat(64);
         let coded = r"\097".repeat(64);
         let many = "a.".repeat(128);
         for text in [
-            ".", ".a", "a..b", ".b.c", "a.b..", r"a\", r"\1", r"\12", r"\256", r"\999", &long,
-            &coded, &many,
+            ".", ".a", "a..b", ".b.c", "a.b..", "..", r"a\", r"\", r"a.\", r"\1", r"\12", r"\256",
+            r"\999", &long, &coded, &many,
         ] {
             assert_eq!(read(text), None, "{text}");
         }

@@ -92,6 +92,7 @@ fn every_prefix_of_a_message_is_malformed() {
     }
 }
 
+/// CVE-2015-7987, CVE-2015-7988, avahi c72c9900 and 16fe942a: names, questions and records for which there is no room.
 #[test]
 fn what_does_not_fit_is_as_if_never_begun() {
     for room in HEADER_BYTES..60 {
@@ -111,6 +112,84 @@ fn what_does_not_fit_is_as_if_never_begun() {
     }
 }
 
+/// CVE-2023-38469, avahi 5e5f6538: content is never longer than its length can say, as no message is.
+#[test]
+fn content_is_not_longer_than_its_length_can_say() {
+    assert!(MESSAGE_BYTES_MAX <= usize::from(u16::MAX));
+    for (len, fits) in [
+        (8900, true),
+        (9000, false),
+        (65_535, false),
+        (65_536, false),
+        (100_000, false),
+    ] {
+        let mut room = vec![0; MESSAGE_BYTES_MAX];
+        let mut writer = Writer::new(&mut room, 0, flag::RESPONSE);
+        let head = Head {
+            kind: kind::TXT,
+            class: CLASS_IN,
+            ttl: 1,
+        };
+        let text = vec![b'A'; len];
+        let put = &mut |writer: &mut Writer<'_>| writer.put(&text);
+        let is_put = writer.record(Section::Answer, &mut labels("a.local"), head, put);
+        assert_eq!(is_put, fits, "{len}");
+        let written = writer.finish();
+        let message = Message::parse(&room[..written]).unwrap();
+        let told: Vec<usize> = message
+            .records()
+            .map(|(_, record)| record.data().len())
+            .collect();
+        assert_eq!(told, if fits { vec![len] } else { vec![] });
+    }
+}
+
+/// python-zeroconf #1756: content that is said to be longer than the message, or shorter than what is in it.
+#[test]
+fn content_ends_where_it_is_said_to_end() {
+    let name = b"\x01b\x01c\0";
+    for (kind, skip) in [
+        (kind::PTR, 0),
+        (kind::CNAME, 0),
+        (kind::SRV, 6),
+        (kind::NSEC, 0),
+    ] {
+        let content = [&[7; 6][..skip], name].concat();
+        for len in 0..=content.len() + 20 {
+            // Another record follows.
+            let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 2, 0, 0, 0, 0];
+            bytes.extend_from_slice(b"\x01a\0\0");
+            bytes.extend_from_slice(&[kind as u8, 0, 1, 0, 0, 0, 9, 0, len as u8]);
+            bytes.extend_from_slice(&content);
+            bytes.extend_from_slice(b"\x01z\0\0\x01\0\x01\0\0\0\x09\0\x04\x01\x02\x03\x04");
+            let parsed = Message::parse(&bytes);
+            if len == content.len() {
+                let records: Vec<_> = parsed.unwrap().records().collect();
+                assert_eq!(text(records[0].1.target(skip).unwrap()), "b.c");
+                assert_eq!(records[1].1.data(), [1, 2, 3, 4]);
+                continue;
+            }
+            // What is in the one or the other may be read as something, but nothing beyond its end.
+            for (_, record) in parsed.iter().flat_map(Message::records) {
+                assert!(record.data().len() <= bytes.len() - 14);
+                if len < content.len() && record.kind == kind {
+                    assert!(record.target(skip).is_none(), "{kind} {len}");
+                    assert_eq!(record.data().len(), len);
+                    assert!(record.flat().flatten().count() <= len);
+                }
+            }
+        }
+    }
+    // Longer than the message: nothing of it is believed.
+    let whole = response();
+    for len in [5u16, 100, 0x7fff, 0xffff] {
+        let mut bytes = whole.clone();
+        let at = bytes.len() - 6;
+        bytes[at..at + 2].copy_from_slice(&len.to_be_bytes());
+        assert!(Message::parse(&bytes).is_err(), "{len}");
+    }
+}
+
 /// A message of one question whose name is `name`.
 fn asked(name: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -119,6 +198,7 @@ fn asked(name: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// CVE-2006-6870.
 #[test]
 fn pointers_that_lead_nowhere_are_malformed() {
     for name in [
@@ -136,6 +216,7 @@ fn pointers_that_lead_nowhere_are_malformed() {
     }
 }
 
+/// python-zeroconf #1719.
 #[test]
 fn chains_of_pointers_are_bounded() {
     // A name, then pointers each to the one before. A name of as many labels as there can be needs no more than 127.
@@ -231,6 +312,7 @@ fn content_is_compared_with_its_names_written_out() {
     }
 }
 
+/// python-zeroconf #1731, avahi a2ba25e9.
 #[test]
 fn denials_are_read_whatever_their_next_name() {
     let record = |data: &[u8]| {

@@ -210,7 +210,7 @@ pub(super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
         text_bytes: 2048,
     };
     let mut host = Host {
-        responder: Responder::new(limits, &[7; 16], sim.now()),
+        responder: Responder::new(limits, &[7; 16]),
         calls: Rc::clone(&calls),
     };
     host.responder.set_host(b"box").unwrap();

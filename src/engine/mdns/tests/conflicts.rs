@@ -1,7 +1,8 @@
 //! Names that another turns out to have, too.
 
 use super::script::{query, response};
-use super::world::{PEER, World};
+use super::world::{LIMITS, PEER, World};
+use crate::engine::mdns::Responder;
 
 const RIVAL: &str = "= box.local 120 flush A 192.0.2.77";
 
@@ -89,6 +90,70 @@ fn a_service_that_another_has_is_renamed_as_people_would() {
             .any(|line| line.ends_with("PTR a~box~(2)~(2)._nfs._tcp.local")),
         "{lines:?}"
     );
+}
+
+/// A response in which the name of this label before `parent` has a record of that kind.
+fn taken(label: &str, parent: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0, label.len() as u8];
+    bytes.extend_from_slice(label.as_bytes());
+    bytes.extend_from_slice(parent);
+    bytes.extend_from_slice(&[0, kind, 0x80, 1, 0, 0, 0, 120, 0, data.len() as u8]);
+    bytes.extend_from_slice(data);
+    bytes
+}
+
+/// CVE-2023-38471, CVE-2023-38473: dots and backslashes are letters like others, before a name is changed and after.
+#[test]
+fn what_looks_like_an_escape_is_none() {
+    let [slashes, dots] = ["\\", "."].map(|letter| letter.repeat(63));
+    let ends_so = format!("{}\\", "x".repeat(58));
+    let wished = [
+        "a.b", ".", "..", "\\", "a\\", "\\046", "a\\.b", ").", &slashes, &dots, &ends_so,
+    ];
+    for wished in wished {
+        let mut world = World::up(1);
+        let name = world.serve(wished, 1, &[]);
+        world.run(300);
+        // The same letters as labels of their own, or as people write them, are another name.
+        if wished == "a.b" {
+            world.hear(
+                PEER,
+                &response(&["= a.b._nfs._tcp.local 120 flush SRV 1 cat.local"]),
+            );
+            world.hear(
+                PEER,
+                &taken("a\\.b", b"\x04_nfs\x04_tcp\x05local\0", 33, &[0; 7]),
+            );
+            assert_eq!(world.responder.label(name), b"a.b");
+        }
+        let rival = taken(wished, b"\x04_nfs\x04_tcp\x05local\0", 33, &[0; 7]);
+        world.hear(PEER, &rival);
+        let expect = format!("{} (2)", &wished[..wished.len().min(59)]);
+        assert_eq!(world.responder.label(name), expect.as_bytes());
+        world.run(5000);
+        // That is one label where it is told.
+        let told = world.sent.iter().map(|sent| &sent.bytes);
+        let one = [&[expect.len() as u8], expect.as_bytes(), b"\x04_nfs"].concat();
+        let count = told.filter(|bytes| bytes.windows(one.len()).any(|at| at == one));
+        assert!(count.count() >= 3, "{expect}");
+        assert!(world.responder.is_settled());
+    }
+    for wished in ["a\\", "\\046", "\\", &slashes] {
+        let now = crate::time::Instant::from_ms(0);
+        let mut world = World::up(1);
+        world.responder = Responder::new(LIMITS, &[1; 16], now);
+        world.responder.set_host(wished.as_bytes()).unwrap();
+        world.set_link(0, &["192.0.2.1/24"]);
+        world.run(300);
+        let rival = taken(wished, b"\x05local\0", 1, &[192, 0, 2, 77]);
+        world.hear(PEER, &rival);
+        world.run(5000);
+        assert_eq!(
+            world.host(),
+            format!("{}-2", &wished[..wished.len().min(61)])
+        );
+        assert!(world.responder.is_settled());
+    }
 }
 
 #[test]

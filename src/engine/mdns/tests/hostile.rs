@@ -4,7 +4,7 @@ use super::script::{message, query, response, truncated};
 use super::world::{LEGACY, PEER, World};
 use crate::engine::mdns::Cast;
 
-/// An answer to port 0 would go nowhere, and once ended a server.
+/// CVE-2008-5081: an answer to port 0 would go nowhere, and once ended a server.
 #[test]
 fn nobody_has_port_0() {
     let mut world = World::serving(1);
@@ -12,6 +12,7 @@ fn nobody_has_port_0() {
     assert!(world.sent.is_empty());
 }
 
+/// CVE-2010-2244, CVE-2011-1002: a datagram without a byte.
 #[test]
 fn nothing_at_all_is_no_message() {
     let mut world = World::serving(1);
@@ -30,7 +31,7 @@ fn nothing_at_all_is_no_message() {
     assert!(world.sent.is_empty());
 }
 
-/// Who asks from beyond the link is not answered: he may not be who he says.
+/// CVE-2017-6519: who asks from beyond the link is not answered: he may not be who he says.
 #[test]
 fn legacy_queries_from_beyond_the_link_get_no_answer() {
     let mut world = World::serving(1);
@@ -51,11 +52,20 @@ fn legacy_queries_from_beyond_the_link_get_no_answer() {
     assert!(world.reply("[fe80::9]:40000", &["? box.local A"]).is_some());
 }
 
-/// Names that look like ours and are not.
+/// CVE-2021-3468, CVE-2021-3502, avahi #965: names that look like ours and are not, and names with nothing between dots.
 #[test]
 fn odd_names_are_nobodys() {
     let mut world = World::serving(1);
     for question in [
+        "? a A",
+        "? a. A",
+        "? .a A",
+        "? a..b A",
+        "? .b.c A",
+        "? a.b.. A",
+        "? a~box.. ANY",
+        r"? box\.local A",
+        r"? box\ A",
         "? box A",
         "? box..local A",
         "? . A",
@@ -72,7 +82,8 @@ fn odd_names_are_nobodys() {
     assert!(world.sent.is_empty());
 }
 
-/// Our names with content that makes no sense.
+/// CVE-2023-38472, python-zeroconf #1756, avahi c72c9900, a2ba25e9 and 16fe942a: our names with content that is empty, ends
+/// too early, or makes no sense.
 #[test]
 fn broken_content_is_passed_over() {
     let mut world = World::up(1);
@@ -99,6 +110,7 @@ fn broken_content_is_passed_over() {
     assert_eq!(world.host(), "box");
 }
 
+/// python-zeroconf #1731.
 /// RFC 6762 section 6.1: "MUST NOT ignore an entire message just because that message contains one or more NSEC record(s) that
 /// the Multicast DNS implementation cannot parse".
 /// RFC 6762 section 6.1: "MUST NOT reject or ignore an NSEC record it receives just because it finds an unexpected value in the
@@ -118,7 +130,7 @@ fn a_broken_denial_leaves_the_others_alone() {
     assert_eq!(world.host(), "box-2");
 }
 
-/// Spoofed senders that all have more known answers to send.
+/// CVE-2026-48045, python-zeroconf #1732 and #1751: spoofed senders that all have more known answers to send.
 #[test]
 fn many_who_never_end_their_lists_keep_nobody_waiting() {
     let mut world = World::serving(1);
@@ -142,14 +154,16 @@ fn many_who_never_end_their_lists_keep_nobody_waiting() {
     assert!((3..=6).contains(&told), "{told}");
 }
 
+/// python-zeroconf #1750: whether questions are always the same or alternate, who sends them gains nothing.
 #[test]
 fn a_flood_is_answered_once_a_second() {
     let mut world = World::serving(1);
+    let questions = [
+        query(&["? box.local A", "? _nfs._tcp.local PTR"]),
+        query(&["? _nfs._tcp.local PTR", "? box.local A"]),
+    ];
     for round in 0..10_000 {
-        world.hear(
-            "192.0.2.66:5353",
-            &query(&["? box.local A", "? _nfs._tcp.local PTR"]),
-        );
+        world.hear("192.0.2.66:5353", &questions[round % 2]);
         if round % 10 == 0 {
             world.run(10);
         }
@@ -174,6 +188,70 @@ fn as_many_questions_as_a_message_holds() {
     assert!(reply.len() <= 1452);
     // His questions alone are more than a message.
     assert_eq!(world.hear(LEGACY, &query(&lines)), None);
+}
+
+/// CVE-2006-6870, python-zeroconf #1719: pointers that lead to themselves, to one another, ahead, or through many others.
+#[test]
+fn pointers_that_lead_nowhere_are_not_followed() {
+    let mut world = World::serving(1);
+    let asked = |name: &[u8]| [&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, &[0, 1, 0, 1]].concat();
+    for name in [
+        &b"\xc0\x0c"[..],
+        b"\xc0\x0e\xc0\x0c",
+        b"\x03box\xc0\x0c",
+        b"\x03box\xc0\x20",
+        b"\xff\xff",
+    ] {
+        assert_eq!(world.hear(LEGACY, &asked(name)), None, "{name:?}");
+        assert_eq!(world.hear(PEER, &asked(name)), None, "{name:?}");
+    }
+    // He who asks for our host knows something of it, and each of his records is named by a pointer to the one before.
+    for (count, is_answered) in [(1, true), (127, true), (128, false), (500, false)] {
+        let mut bytes = asked(b"\x03box\x05local\0");
+        let mut at = 12u16;
+        bytes[6..8].copy_from_slice(&u16::to_be_bytes(count));
+        for _ in 0..count {
+            let next = bytes.len() as u16;
+            bytes.extend_from_slice(&(0xc000 | at).to_be_bytes());
+            bytes.extend_from_slice(&[0, 99, 0, 1, 0, 0, 0, 120, 0, 0]);
+            at = next;
+        }
+        let reply = world.hear(LEGACY, &bytes);
+        assert_eq!(reply.is_some(), is_answered, "{count}");
+    }
+    assert!(world.sent.is_empty());
+}
+
+/// CVE-2009-0758: who hears what he says himself, to all or to one, does not answer that, nor what answers it.
+#[test]
+fn nothing_goes_round_between_us_and_ourselves() {
+    let mut world = World::serving(1);
+    let asked = query(&["? box.local A", "? _nfs._tcp.local PTR"]);
+    for port in [5353, 40_000] {
+        for cast in [Cast::Multicast, Cast::Unicast, Cast::Unknown] {
+            let from = format!("192.0.2.1:{port}");
+            let mut next = world.hear_on(0, &from, cast, &asked);
+            let mut rounds = 0;
+            while let Some(bytes) = next {
+                next = world.hear_on(0, &from, cast, &bytes);
+                rounds += 1;
+            }
+            assert!(rounds <= 1, "{from}: {rounds}");
+            // What was told to all comes back, too.
+            for _ in 0..100 {
+                for sent in core::mem::take(&mut world.sent) {
+                    for port in [5353, 40_000] {
+                        let from = format!("192.0.2.1:{port}");
+                        assert_eq!(world.hear_on(0, &from, cast, &sent.bytes), None);
+                    }
+                    rounds += 1;
+                }
+                world.run(50);
+            }
+            assert!(rounds <= 4, "{from}: {rounds}");
+        }
+    }
+    assert_eq!(world.host(), "box");
 }
 
 /// Seeded: messages of ours and of others, damaged, at any time. Nothing panics, and names stay in use.

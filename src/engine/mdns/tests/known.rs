@@ -104,6 +104,7 @@ fn others_who_wait_are_answered_all_the_same() {
     assert!(is_told(&world));
 }
 
+/// CVE-2026-48045: the time for which is waited does not grow with what comes.
 /// RFC 6762 section 7.2: the last message of many is waited for, but not for ever.
 #[test]
 fn an_endless_list_of_known_answers_does_not_hold_the_answer_back() {

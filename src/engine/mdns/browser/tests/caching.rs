@@ -319,6 +319,7 @@ fn other_classes_are_others() {
     assert_eq!(world.browser.weight().0, 0);
 }
 
+/// python-zeroconf #1747: `.LOCAL.` is where `.local` is.
 /// RFC 6762 section 16: names are compared with letters of ASCII alike in both cases, and all others as they are.
 /// RFC 6762 section 16: "Any occurrence of the Unicode character U+FEFF ... MUST be interpreted as being an actual intended part
 /// of the name"

@@ -1,7 +1,7 @@
 //! Inputs that other implementations broke at.
 
 use super::super::{Goal, Limits};
-use super::world::{FLUSH, PEER, Say, World, wire};
+use super::world::{FLUSH, PEER, PEER_V6, Say, World, wire};
 use crate::engine::mdns::Cast;
 use crate::wire::dns::{CLASS_IN, kind};
 
@@ -37,7 +37,8 @@ fn compressed_names_are_read_wherever_they_are() {
     );
 }
 
-/// CVE-2006-6870 and others: pointers that lead to themselves, ahead, or through many others.
+/// CVE-2006-6870, python-zeroconf #1756, CVE-2023-38472: pointers that lead to themselves or ahead; content that is empty, or ends
+/// too early.
 #[test]
 fn pointers_that_lead_nowhere_leave_nothing_behind() {
     for name in [
@@ -64,7 +65,7 @@ fn pointers_that_lead_nowhere_leave_nothing_behind() {
     assert_eq!(world.browser.weight().0, 1);
 }
 
-/// CVE-2010-2244, CVE-2008-5081: nothing at all, and from port 0.
+/// CVE-2010-2244, CVE-2011-1002, CVE-2008-5081: nothing at all, and from port 0.
 #[test]
 fn no_byte_and_no_port_do_no_harm() {
     let mut world = World::new();
@@ -82,7 +83,7 @@ fn no_byte_and_no_port_do_no_harm() {
     assert_eq!(world.browser.weight(), (0, 0));
 }
 
-/// CVE-2026-24401, CVE-2025-68471: `h.local CNAME h.local`, two aliases of one name, and aliases in a ring.
+/// CVE-2026-24401: `h.local CNAME h.local`, two aliases of one name, and aliases in a ring.
 #[test]
 fn aliases_in_a_ring_are_followed_a_few_steps() {
     let rings: [&[(&str, &str)]; 3] = [
@@ -105,6 +106,60 @@ fn aliases_in_a_ring_are_followed_a_few_steps() {
     }
 }
 
+/// CVE-2025-68471: two aliases of one name, 2 s apart: the later one is true, and the earlier one is not asked for any more.
+#[test]
+fn of_two_aliases_the_later_one_is_followed() {
+    let alias =
+        |class, to: &str| Say::answer().record(1, &wire(HOST), kind::CNAME, class, 120, &wire(to));
+    for class in [FLUSH, CLASS_IN] {
+        let mut world = World::new();
+        world.wish(Goal::Host, HOST).wait(300);
+        world.hear(alias(class, "i.local")).wait(2000);
+        assert!(!world.asked(0, "i.local", kind::A).is_empty());
+        world.hear(alias(class, "j.local")).wait(2000);
+        assert_eq!(world.browser.weight().0, if class == FLUSH { 1 } else { 2 });
+        let since = world.ms;
+        world.wait(50_000);
+        let (earlier, later) = (
+            world.asked(since, "i.local", kind::A).len(),
+            world.asked(since, "j.local", kind::A).len(),
+        );
+        if class == FLUSH {
+            assert!(earlier == 0 && later > 2, "{earlier} {later}");
+        }
+        // Without a word that one replaces the other, either may be followed, but not both.
+        assert!((earlier == 0) != (later == 0), "{earlier} {later}");
+        world.lines();
+        let to = if earlier == 0 { "j.local" } else { "i.local" };
+        world
+            .hear(Say::answer().a(to, 120, [1, 2, 3, 4]))
+            .wait(200_000);
+        assert_eq!(world.lines(), [format!("Found 0 {to} {to} 1.2.3.4")]);
+        // The aliases are over; an address that nobody wants wakes nobody.
+        assert!(world.browser.weight().0 <= 1);
+    }
+}
+
+/// avahi #684: the list of types is said to stand for itself, or for the list of something else.
+#[test]
+fn the_list_of_types_may_stand_for_anything() {
+    const TYPES: &str = "_services._dns-sd._udp.local";
+    for to in [TYPES, HTTP, HOST, "local"] {
+        let mut world = World::new();
+        world.wish(Goal::Everything, TYPES).wait(300);
+        world.hear(Say::answer().cname(TYPES, 120, to).ptr(TYPES, 120, HTTP));
+        world
+            .wait(300)
+            .hear(Say::answer().service("a._http._tcp.local", HOST, 120))
+            .wait(10_000);
+        let lines = world.lines();
+        let count = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+        assert_eq!(count("AllForNow"), 1, "{to}: {lines:?}");
+        assert_eq!((count("Type"), count("Added")), (1, 1), "{to}: {lines:?}");
+        assert!(world.sent.len() < 40, "{}", world.sent.len());
+    }
+}
+
 /// CVE-2025-68468: an alias of a record that is about to end.
 #[test]
 fn an_alias_outlives_what_it_stands_for() {
@@ -118,6 +173,84 @@ fn an_alias_outlives_what_it_stands_for() {
     world.wait(10_000);
     assert_eq!(world.lines(), ["Found 0 i.local i.local 1.2.3.4"]);
     assert_eq!(world.browser.weight().0, 1);
+}
+
+/// python-zeroconf #1762: that there is nothing more is no news of a service that is known.
+#[test]
+fn denials_change_nothing_that_is_known() {
+    let name = "a._http._tcp.local";
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    world
+        .hear(Say::answer().service(name, HOST, 4500))
+        .wait(2000);
+    assert!(world.knows(name) && world.lines()[1].starts_with("Resolved"));
+    for kinds in [&[kind::SRV, kind::TXT][..], &[kind::TXT], &[]] {
+        for of in [name, HOST, HTTP] {
+            world.hear(Say::answer().nsec(of, 4500, kinds)).wait(2000);
+            // Nor if it comes along with what is known.
+            let all = Say::answer().service(name, HOST, 4500);
+            world.hear(all.nsec(of, 4500, kinds)).wait(2000);
+        }
+    }
+    assert_eq!(world.lines(), [""; 0]);
+}
+
+/// python-zeroconf #1764, avahi e3b58622: an address of the link alone is one for each link, and no other for each family that
+/// it is heard by.
+#[test]
+fn an_address_of_the_link_belongs_to_that() {
+    let mut world = World::new();
+    world.up(1);
+    world.wish_of(Goal::Host, HOST, 2).wait(300);
+    let say = Say::answer().aaaa(HOST, 120, 9).0;
+    world.hear_on(0, PEER, Cast::Multicast, &say);
+    world.wait(20);
+    for from in [PEER_V6, PEER, "[fe80::9%7]:5353"] {
+        world.hear_on(0, from, Cast::Multicast, &say);
+        world.wait(20);
+    }
+    assert_eq!(world.lines(), ["Found 0 h.local h.local fe80::9"]);
+    world.hear_on(1, PEER, Cast::Multicast, &say);
+    world.wait(20);
+    assert_eq!(world.lines(), ["Found 1 h.local h.local fe80::9"]);
+    assert_eq!(world.browser.weight().0, 2);
+    // With the number of a link that is not this one's, it was heard here all the same; one of another net was not.
+    for (from, is_heard) in [("[fe80::9%3]:5353", true), ("[fe81::9%3]:5353", false)] {
+        let mut world = World::new();
+        world.wish_of(Goal::Host, HOST, 2).wait(300);
+        world.hear_from(from, Cast::Unicast, &say);
+        assert_eq!(world.browser.weight().0, usize::from(is_heard), "{from}");
+    }
+}
+
+/// python-zeroconf #1733 and #1755: what others ask, and know, is not remembered, however much it is.
+#[test]
+fn questions_of_others_leave_nothing_behind() {
+    let mut world = World::new();
+    world.wish(Goal::Services, HTTP).wait(300);
+    let places = world.browser.questions.all.len();
+    for count in 0..10_000 {
+        let name = format!("n{count}._http._tcp.local");
+        world.hear(
+            Say::query()
+                .asks(&name, kind::ANY, CLASS_IN)
+                .asks(HTTP, kind::PTR, CLASS_IN)
+                .ptr(HTTP, 4500, &name)
+                .a(&name, 120, [1, 2, 3, 4]),
+        );
+    }
+    assert_eq!(world.browser.weight(), (0, 0));
+    assert_eq!(world.browser.questions.all.len(), places);
+    let names = &world.browser.cache.names;
+    assert_eq!(
+        names.find(crate::wire::dns::Name::of(&wire("n1.local"))),
+        None
+    );
+    // We still ask ourselves.
+    let since = world.ms;
+    world.wait(60_000);
+    assert!(world.asked(since, HTTP, kind::PTR).len() >= 2);
 }
 
 /// CVE-2026-47184: names without end, and times that shift.
@@ -157,7 +290,7 @@ fn names_without_end_stay_within_bounds() {
     assert_eq!(world.browser.poll_at(), crate::time::Instant::NEVER);
 }
 
-/// GHSA of python-zeroconf: contents that alternate.
+/// python-zeroconf #1750, GHSA-qc2x-6f54-m6h9: contents that alternate.
 #[test]
 fn contents_that_alternate_do_not_add_up() {
     let mut world = World::new();

@@ -60,6 +60,7 @@ fn what_is_denied_is_told_at_once() {
     assert_eq!(world.lines(), ["Found 0 h.local h.local 1.2.3.4"]);
 }
 
+/// python-zeroconf #1731: maps that are longer than the record.
 /// RFC 6762 section 6.1: "MUST NOT reject or ignore an NSEC record it receives just because it finds an unexpected value in the
 /// 'Next Domain Name' field."
 /// RFC 6762 section 6.1: "MUST NOT ignore an entire message just because that message contains one or more NSEC record(s)
