@@ -1,0 +1,259 @@
+//! What neighbours send that nobody should, and words that contradict each other, at the programs themselves.
+
+use super::world::{Said, World};
+use anyhow::{Context as _, Result, ensure};
+use nix::net::if_::if_nametoindex;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+};
+use nix::unistd::Pid;
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use xtask::build::{self, Arch};
+use xtask::dns::{self, Asker, GROUP, Message, PORT, kind};
+use xtask::server::Namespace;
+use xtask::setup;
+
+const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// Of each kind.
+const COUNT: usize = 500;
+
+/// Sends datagrams whose heads are invented, too.
+struct Forger(OwnedFd);
+
+impl Forger {
+    fn new() -> Result<Self> {
+        let protocol = SockProtocol::Udp;
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Inet, SockType::Raw, flags, protocol);
+        Ok(Self(socket.context("cannot forge datagrams")?))
+    }
+
+    /// A sum of 0 says that there is none.
+    fn send(&self, from: u16, to: Ipv4Addr, sum: u16, said: &[u8]) -> Result<()> {
+        let len = 8 + said.len() as u16;
+        let head = [from, PORT, len, sum].map(u16::to_be_bytes);
+        let datagram = [head.as_flattened(), said].concat();
+        let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
+        sendto(self.0.as_raw_fd(), &datagram, &to, MsgFlags::empty())?;
+        Ok(())
+    }
+}
+
+/// How many datagrams the kernel of our host has handed out, and found to be broken.
+fn received(world: &World) -> Result<[u64; 2]> {
+    let mut command = world.ours.command("cat");
+    let output = command.arg("/proc/net/snmp").output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let mut lines = text.lines().filter(|line| line.starts_with("Udp:"));
+    let mut line = || Some(lines.next()?.split_whitespace());
+    let (names, counts) = line().zip(line()).context("nothing is counted")?;
+    let counts: Vec<_> = names.zip(counts).collect();
+    let find = |wanted| -> Result<u64> {
+        let found = counts.iter().find(|(name, _)| *name == wanted);
+        let (_, count) = found.with_context(|| format!("no {wanted}: {text}"))?;
+        Ok(count.parse()?)
+    };
+    Ok([find("InDatagrams")?, find("InCsumErrors")?])
+}
+
+/// CVE-2008-5081, CVE-2010-2244, CVE-2011-1002: from port 0, with a wrong sum, without a byte; to all and to us alone.
+#[test]
+fn datagrams_without_a_byte_a_port_or_a_sum_do_no_harm() -> Result<()> {
+    let world = World::new()?;
+    let route = ["route", "add", "224.0.0.0/4", "dev", "eth0"];
+    setup::quietly(world.theirs.command("ip").args(route))?;
+    let responder = world.announce(&["--name", "box"])?;
+    let watch = world.browse(&["-p", "_x._tcp"])?;
+    responder.wait_for("announced box.local")?;
+    let (forger, asker) = world
+        .theirs
+        .run(|| Ok((Forger::new()?, Asker::stranger(THEIRS)?)))?;
+    let [before, broken_before] = received(&world)?;
+    let question = dns::query(0, &[("box.local", kind::A)], false);
+    for _ in 0..COUNT {
+        for to in [GROUP, OURS] {
+            forger.send(PORT, to, 0, b"")?;
+            forger.send(0, to, 0, b"")?;
+            forger.send(0, to, 0, &question)?;
+            forger.send(PORT, to, 0xdead, &question)?;
+            forger.send(40_000, to, 0xdead, b"")?;
+        }
+        sleep(Duration::from_millis(1));
+    }
+    // All that is still to be read comes before this.
+    asker.send(&dns::query(3, &[("box.local", kind::A)], false))?;
+    let is_it = |message: &Message| message.is_response() && message.id == 3;
+    let (answer, _) = asker
+        .wait_for(Duration::from_secs(5), is_it)?
+        .context("nobody answers any more")?;
+    ensure!(answer.find("box.local", kind::A).is_some(), "{answer:?}");
+    let [after, broken] = received(&world)?;
+    // They have come.
+    let counts = [after - before, broken - broken_before];
+    ensure!(
+        counts.iter().all(|count| *count > COUNT as u64),
+        "{counts:?}"
+    );
+    // And neither spins, though they may have been woken up for nothing.
+    for pid in [responder.pid().as_raw(), watch.pid().cast_signed()] {
+        let switches = || -> Result<String> {
+            let status = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+            Ok(status.split(' ').next().unwrap_or_default().to_owned())
+        };
+        sleep(Duration::from_millis(200));
+        let used = switches()?.parse::<u64>()?;
+        sleep(Duration::from_secs(1));
+        let spent = Duration::from_nanos(switches()?.parse::<u64>()? - used);
+        ensure!(spent < Duration::from_millis(50), "{pid}: {spent:?}");
+    }
+    watch.stop()?;
+    responder.stop()
+}
+
+/// Avahi e3b58622: who asks from an address of the link alone is answered there, by the link that he is on.
+#[test]
+fn resolvers_of_old_are_answered_at_addresses_of_the_link() -> Result<()> {
+    const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+    let world = World::new()?;
+    let responder = world.announce(&["--name", "box"])?;
+    responder.wait_for("announced box.local")?;
+    let (socket, link) = world.theirs.run(|| {
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok((socket, if_nametoindex("eth0")?))
+    })?;
+    let question = dns::query(7, &[("box.local", kind::AAAA)], false);
+    socket.send_to(&question, SocketAddrV6::new(GROUP_V6, PORT, 0, link))?;
+    let mut room = [0; 9000];
+    let (len, from) = socket.recv_from(&mut room).context("no answer")?;
+    let answer = Message::parse(&room[..len])?;
+    let record = answer.find("box.local", kind::AAAA).context("no address")?;
+    let SocketAddr::V6(from) = from else {
+        anyhow::bail!("{from}");
+    };
+    ensure!(
+        answer.id == 7 && from.port() == PORT && from.scope_id() == link,
+        "{from}"
+    );
+    // It comes from where it says that the host is.
+    ensure!(record.data == from.ip().octets(), "{record:?} from {from}");
+    responder.stop()
+}
+
+/// The file with all roles on a host that has no network. It is made once only.
+fn on(host: &Namespace) -> Result<impl Fn(&str, &[&str]) -> Command> {
+    let file = build::build(Arch::X86_64)?;
+    let enter = host.enter();
+    Ok(move |role: &str, words: &[&str]| {
+        let mut command = Command::new(&enter[0]);
+        command.args(&enter[1..]).arg(&file).arg(role).args(words);
+        command
+    })
+}
+
+/// Starts one, which may go on.
+fn begin(mut command: Command) -> Result<(String, Child)> {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok((format!("{command:?}"), child))
+}
+
+/// CVE-2025-68276, CVE-2026-34933: flags in every combination, be they against each other. All are refused, or obeyed until the
+/// end; nothing else happens.
+#[test]
+fn flags_that_contradict_each_other_do_no_harm() -> Result<()> {
+    let host = Namespace::new()?;
+    let (on_host, mut children) = (on(&host)?, Vec::new());
+    for (role, flags, words) in [
+        (
+            "publish",
+            "saRf",
+            [
+                &["box", "_x._tcp", "1"][..],
+                &["box.local", "192.0.2.7"],
+                &[],
+            ],
+        ),
+        ("resolve", "na46", [&["box.local"], &["192.0.2.7"], &[]]),
+        (
+            "browse",
+            "abrlpc",
+            [&["_x._tcp"], &["-t"], &["--json", "-d", "LOCAL."]],
+        ),
+    ] {
+        for mask in 0..1 << flags.len() {
+            let chosen = flags.char_indices().filter(|(at, _)| mask >> at & 1 != 0);
+            let chosen: Vec<String> = chosen.map(|(_, flag)| format!("-{flag}")).collect();
+            for words in words {
+                let all = chosen
+                    .iter()
+                    .map(String::as_str)
+                    .chain(words.iter().copied());
+                children.push(begin(on_host(role, &all.collect::<Vec<_>>()))?);
+            }
+        }
+    }
+    // Who is refused ends at once; who waits for an answer is told to stop, as who announces.
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut counts = [0; 3];
+    for (words, mut child) in children {
+        let mut status = child.try_wait()?;
+        while status.is_none() && Instant::now() < end {
+            sleep(Duration::from_millis(20));
+            status = child.try_wait()?;
+        }
+        if status.is_none() {
+            kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)?;
+        }
+        let status = child.wait()?;
+        let code = status.code().and_then(|code| counts.get_mut(code as usize));
+        *code.with_context(|| format!("{words} ended with {status}"))? += 1;
+    }
+    println!("done, failed, refused: {counts:?}");
+    ensure!(counts.iter().all(|count| *count > 10), "{counts:?}");
+    Ok(())
+}
+
+/// CVE-2021-3468, CVE-2021-3502, CVE-2023-38471, avahi #965: names with nothing between dots, and with escapes.
+#[test]
+fn names_that_are_none_are_refused_by_all() -> Result<()> {
+    let host = Namespace::new()?;
+    let on_host = on(&host)?;
+    let say = |role, words: &[&str]| Said::by(&mut on_host(role, words));
+    for name in [
+        "", ".", "..", "a.", ".a", "a..b", ".b.c", "a.b..", "a.b", ".local", "a..local",
+    ] {
+        let mut all = vec![
+            ("mdns", vec!["--name", name]),
+            ("resolve", vec!["-n", name]),
+            ("publish", vec!["-a", name, "192.0.2.7"]),
+        ];
+        // A host of one label is `publish`'s own shorthand.
+        if name == "a." {
+            all.pop();
+        }
+        for (role, words) in all {
+            let said = say(role, &words)?;
+            ensure!(said.code == Some(2), "{role} {words:?}: {said:?}");
+            ensure!(
+                said.stderr.lines().count() == 1,
+                "{role} {words:?}: {said:?}"
+            );
+        }
+    }
+    for name in [r"a\", r"\0.local", r"\256.local", r"a\.local"] {
+        let said = say("resolve", &["-n", name])?;
+        ensure!(said.code == Some(2), "{name}: {said:?}");
+    }
+    Ok(())
+}
