@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(read("é"), Some("\u{2}é\0".as_bytes().to_vec()));
     }
 
-    /// CVE-2021-3468, CVE-2021-3502, CVE-2023-38470, avahi #965 and 41c00567: names that break off, with nothing between dots, and
+    /// CVE-2021-3468, CVE-2021-3502, CVE-2023-38470, avahi #965: names that break off, with nothing between dots, and
     /// labels that are longer than they look.
     #[test]
     fn what_is_no_name_is_refused() {

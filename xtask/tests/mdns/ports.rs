@@ -2,7 +2,9 @@
 
 use super::world::World;
 use anyhow::{Context as _, Result, ensure};
-use std::net::{Ipv4Addr, SocketAddr};
+use nix::net::if_::if_nametoindex;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 use xtask::dns::{self, Asker, Message, kind};
 use xtask::setup;
@@ -58,6 +60,46 @@ fn what_is_announced_and_answered_comes_from_port_5353() -> Result<()> {
     let (message, from) = next(&stranger, true)?;
     ensure!(from.port() == dns::PORT && message.id == 9, "{from}");
     responder.stop()
+}
+
+/// RFC 6762 section 3: "Any DNS query for a name ending with ".local." MUST be sent to the mDNS IPv4 link-local multicast address
+/// 224.0.0.251 (or its IPv6 equivalent FF02::FB)."
+/// RFC 6762 section 4: "Any DNS query for a name ending with "254.169.in-addr.arpa." MUST be sent to" these.
+/// RFC 6762 section 4: "Likewise, any DNS query for a name within the reverse mapping domains for IPv6 link-local addresses".
+#[test]
+fn whatever_is_asked_for_goes_to_both_groups() -> Result<()> {
+    const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+    let world = World::new()?;
+    // At these addresses nothing else is heard.
+    let ears = world.theirs.run(|| {
+        let link = if_nametoindex("eth0")?;
+        let v4 = UdpSocket::bind((dns::GROUP, dns::PORT))?;
+        v4.join_multicast_v4(&dns::GROUP, &THEIRS)?;
+        let v6 = UdpSocket::bind(SocketAddrV6::new(GROUP_V6, dns::PORT, 0, link))?;
+        v6.join_multicast_v6(&GROUP_V6, link)?;
+        Ok([v4, v6])
+    })?;
+    let names = ["h.local", "9.0.254.169.in-addr.arpa", ".0.8.e.f.ip6.arpa"];
+    thread::scope(|scope| {
+        for words in [["-n", "h.local"], ["-a", "169.254.0.9"], ["-a", "fe80::9"]] {
+            let world = &world;
+            scope.spawn(move || world.resolve(&words));
+        }
+    });
+    for ear in &ears {
+        ear.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let (mut room, mut asked) = ([0; 9000], Vec::new());
+        // All that was said meanwhile is there.
+        while let Ok(len) = ear.recv(&mut room) {
+            let message = Message::parse(&room[..len])?;
+            asked.extend(message.questions.into_iter().map(|(name, _)| name));
+        }
+        for name in names {
+            let is_there = asked.iter().any(|asked| asked.ends_with(name));
+            ensure!(is_there, "{name} at {:?}: {asked:?}", ear.local_addr());
+        }
+    }
+    Ok(())
 }
 
 /// RFC 6762 section 5.2: "MUST send its Multicast DNS queries from UDP source port 5353 (the well-known port assigned to mDNS),

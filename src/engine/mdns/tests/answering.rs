@@ -313,7 +313,9 @@ fn a_services_host_is_written_out_for_resolvers_of_old() {
     assert!(!bytes.windows(plain.len()).any(|part| part == plain));
 }
 
-/// RFC 6762 section 17: messages stay below what one frame carries; the next takes what is left.
+/// RFC 6762 section 17: "A Multicast DNS packet larger than the interface MTU, which is sent using fragments, MUST NOT contain
+/// more than one resource record": none is larger, and the next one takes what is left.
+/// RFC 6762 section 17: "a Multicast DNS packet, including IP and UDP headers, MUST NOT exceed 9000 bytes".
 #[test]
 fn many_services_are_told_in_several_messages() {
     let mut world = World::new(1);

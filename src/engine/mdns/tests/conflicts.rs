@@ -14,7 +14,6 @@ fn count(world: &World, line: &str) -> usize {
 /// through the startup steps".
 /// RFC 6762 section 8.3: "containing a conflicting resource record, the conflict MUST be resolved as described in Section 9".
 /// RFC 6762 section 6.6: "then this is a conflict and MUST be handled as described in Section 9".
-/// RFC 6762 section 3: "the computer (or its human user) MUST cease using the name".
 #[test]
 fn a_name_that_is_contested_is_probed_for_again() {
     for section in ['=', '!', '+'] {
@@ -36,6 +35,7 @@ fn a_name_that_is_contested_is_probed_for_again() {
     }
 }
 
+/// RFC 6762 section 3: "the computer (or its human user) MUST cease using the name".
 /// RFC 6762 section 9: "The protocol used in the Probing phase will determine a winner and a loser, and the loser MUST cease using
 /// the name, and reconfigure".
 #[test]

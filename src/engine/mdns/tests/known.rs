@@ -45,6 +45,7 @@ fn what_is_known_is_not_told_again() {
     assert!(world.answers(&service).is_empty());
 }
 
+/// RFC 6762 section 6.2: "it MUST include all addresses that are valid on the interface".
 /// RFC 6762 section 10.2: of records that replace one another, all are told or none.
 #[test]
 fn who_knows_one_address_is_told_all() {

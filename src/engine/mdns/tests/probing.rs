@@ -153,8 +153,42 @@ fn what_we_wish_to_say_is_no_conflict() {
     }
 }
 
-/// RFC 6762 section 8.2: who is lexicographically later wins; the other waits a second, and probes again for the same name.
 /// RFC 6762 section 8.2: "the names MUST be uncompressed before comparison".
+#[test]
+fn names_are_compared_as_they_are_and_not_as_they_are_written() {
+    // Ours leads to box.local. Theirs is a pointer to a name that stands among the questions: as bytes of the message it is later.
+    for (target, loses) in [
+        ("aa.local", false),
+        ("cat.local", true),
+        ("BOX.local", false),
+    ] {
+        let mut world = World::up(1);
+        world.serve("a box", 2049, &[]);
+        world.run(300);
+        let other = format!("? {target} ANY");
+        let mut probe = query(&["? a~box._nfs._tcp.local ANY QU", &other]);
+        let at = 0xc000 | (probe.len() - 4 - target.len() - 2) as u16;
+        probe[9] = 2;
+        // The same text as ours, and a place that differs in its host at most.
+        probe.extend_from_slice(b"\xc0\x0c\0\x10\0\x01\0\0\0\x78\0\x01\0");
+        probe.extend_from_slice(b"\xc0\x0c\0\x21\0\x01\0\0\0\x78\0\x08\0\0\0\0\x08\x01");
+        probe.extend_from_slice(&at.to_be_bytes());
+        world.sent.clear();
+        let begun = world.now;
+        world.hear(PEER, &probe);
+        world.run(5000);
+        let asks = |sent: &&super::world::Sent| sent.lines()[0] == "? a~box._nfs._tcp.local ANY QU";
+        let first = world.sent.iter().find(asks).unwrap();
+        assert_eq!(
+            first.at == begun + 1000,
+            loses,
+            "{target}: {}",
+            first.at - begun
+        );
+    }
+}
+
+/// RFC 6762 section 8.2: who is lexicographically later wins; the other waits a second, and probes again for the same name.
 #[test]
 fn of_two_who_probe_the_later_one_wins() {
     // Ours: A 192.0.2.1, AAAA fe80::1.

@@ -343,7 +343,7 @@ fn names_of_many_labels_push_nobody_out() {
     assert_eq!(world.browser.weight(), weight);
 }
 
-/// CVE-2023-38469: content of 65,535 bytes cannot come in one message; the largest that can is refused or kept whole.
+/// Avahi 16fe942a, CVE-2023-38469: content of 65,535 bytes cannot come in one message; the largest that can is refused or kept whole.
 #[test]
 fn large_contents_are_whole_or_not_there() {
     for (room, len, expect) in [
