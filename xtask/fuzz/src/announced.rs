@@ -4,9 +4,11 @@ use std::path::Path;
 
 use stowaway::wire::announce::{Draft, Flaw, ROOM_BYTES, Service};
 use stowaway::wire::announce::{is_kind, parse_avahi, parse_line, parse_unit};
+use stowaway::wire::dns::escape::{self, LABEL_TEXT_BYTES_MAX};
+use stowaway::wire::dns::{NAME_BYTES_MAX, Name};
 use stowaway::wire::label::{BYTES_MAX, is_clean};
 use stowaway::wire::smbios::{Entry, Hardware};
-use stowaway::wire::vmx;
+use stowaway::wire::{txt, vmx};
 
 /// Reads it.
 pub fn read(input: &[u8]) {
@@ -15,7 +17,7 @@ pub fn read(input: &[u8]) {
     };
     let mut room = [0; ROOM_BYTES];
     let mut draft = Draft::new(&mut room);
-    match kind % 6 {
+    match kind % 8 {
         kind @ 0..2 => {
             let parse = if kind == 0 { parse_avahi } else { parse_unit };
             if let Err(wrong) = parse(bytes, &mut draft, &mut check) {
@@ -38,10 +40,44 @@ pub fn read(input: &[u8]) {
             let version = bytes.first().map_or((0, 0), |byte| (byte >> 4, byte & 15));
             Hardware::parse(bytes, version);
         }
-        _ => {
+        5 => {
             Entry::find(bytes);
         }
+        6 => name(bytes),
+        _ => texts(bytes),
     }
+}
+
+/// A name as people write it: whatever is read is written, and read again as it was.
+fn name(text: &[u8]) {
+    let mut room = [0; NAME_BYTES_MAX];
+    let Some(len) = escape::parse(text, &mut room) else {
+        return;
+    };
+    let mut written = Vec::new();
+    for label in Name::of(&room[..len]).labels() {
+        let mut text = [0; LABEL_TEXT_BYTES_MAX];
+        let end = escape::escape(label, &mut text);
+        written.extend_from_slice(&text[..end]);
+        written.push(b'.');
+    }
+    let mut again = [0; NAME_BYTES_MAX];
+    assert_eq!(escape::parse(&written, &mut again), Some(len));
+    assert_eq!(again[..len], room[..len]);
+}
+
+/// What a TXT record says: each key once, and no more than there is.
+fn texts(content: &[u8]) {
+    let mut known = Vec::new();
+    let mut sum = 0;
+    for (key, value) in txt::pairs(content) {
+        assert!(!key.is_empty() && key.iter().all(|byte| matches!(byte, b' '..=b'~')));
+        sum += 1 + key.len() + value.map_or(0, |value| 1 + value.len());
+        let key = key.to_ascii_lowercase();
+        assert!(!known.contains(&key));
+        known.push(key);
+    }
+    assert!(sum <= content.len());
 }
 
 /// Whether a service is what it promises.
@@ -62,7 +98,7 @@ pub fn write_seeds() {
     let Some(dir) = std::env::var_os(super::SEEDS) else {
         return;
     };
-    let seeds: [&[u8]; 6] = [
+    let seeds: [&[u8]; 8] = [
         b"\0<?xml version='1.0'?><!DOCTYPE service-group SYSTEM \"a\"><service-group>\
           <name replace-wildcards=\"yes\">%h &amp; &#65;</name><service protocol='ipv4'>\
           <type>_a._tcp</type><subtype>_b._sub._a._tcp</subtype><domain-name>local</domain-name>\
@@ -76,6 +112,8 @@ pub fn write_seeds() {
         b"\x03displayName = \"a|22\"\nguestOS = \"b\"\nuuid.bios = \"00 11 22 33 44 55 66 77-88 99 aa bb cc dd ee ff\"\n",
         b"\x04\x01\x1b\0\0\x01\x02\0\x030123456789abcdef\0\0\0a\0b\0c\0\0\x7f\x04\0\0\0\0",
         b"\x05_SM3_\x46\x18\x03\x02\0\x01\0\x00\x10\0\0\0\0\0\0\0\0\0\0",
+        br" A\.b\\c\032d._x._tcp.local.",
+        b"\x07\x03a=b\x03A=c\x01d\x02e=\x02=f\0",
     ];
     for (number, seed) in seeds.iter().enumerate() {
         let mut seed = seed.to_vec();
