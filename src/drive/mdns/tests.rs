@@ -50,6 +50,8 @@ fn who_is_called_hears_it_at_once() {
 }
 
 /// Nothing but its deadlines wakes it: at rest there are none.
+/// RFC 6762 section 8.3: "MUST NOT send announcements in the absence of information that its network connectivity may have
+/// changed".
 #[test]
 fn at_rest_it_sleeps_until_something_comes() {
     for no_changes in [false, true] {

@@ -139,9 +139,8 @@ fn what_looks_like_an_escape_is_none() {
         assert!(world.responder.is_settled());
     }
     for wished in ["a\\", "\\046", "\\", &slashes] {
-        let now = crate::time::Instant::from_ms(0);
         let mut world = World::up(1);
-        world.responder = Responder::new(LIMITS, &[1; 16], now);
+        world.responder = Responder::new(LIMITS, &[1; 16]);
         world.responder.set_host(wished.as_bytes()).unwrap();
         world.set_link(0, &["192.0.2.1/24"]);
         world.run(300);
