@@ -115,8 +115,8 @@ pub struct Mdns<'a> {
     rx: Slots<u8>,
     tx: Slots<u8>,
     events: Events,
-    /// It was told that an interface cannot be served; and that there are too many.
-    has_complained: [bool; 2],
+    /// It was told that an interface cannot be served; that there are too many; that there is none.
+    has_complained: [bool; 3],
 }
 
 impl<'a> Mdns<'a> {
@@ -142,7 +142,7 @@ impl<'a> Mdns<'a> {
             rx: Slots::zeroed(MESSAGE_BYTES_MAX),
             tx: Slots::zeroed(MESSAGE_BYTES),
             events,
-            has_complained: [false; 2],
+            has_complained: [false; 3],
         }
     }
 
@@ -223,10 +223,16 @@ impl<'a> Mdns<'a> {
                 self.close(id);
             }
         }
+        let mut is_alone = true;
         for interface in &interfaces {
             if self.choice.takes(interface) {
                 self.take_interface(interface);
+                is_alone = false;
             }
+        }
+        if is_alone {
+            let why = text!("none is up and has an address yet");
+            self.complain(2, b"any interface", why);
         }
     }
 
@@ -234,7 +240,7 @@ impl<'a> Mdns<'a> {
     fn take_interface(&mut self, interface: &Interface) {
         let place = |index: u32| self.open.iter().position(|open| open.index == index);
         let Some(id) = place(interface.index).or_else(|| place(0)) else {
-            return self.complain(1, interface, text!("there are too many interfaces"));
+            return self.complain(1, name(interface), text!("there are too many interfaces"));
         };
         let Some(open) = self.open.get(id) else {
             return;
@@ -254,7 +260,7 @@ impl<'a> Mdns<'a> {
                 NetError::InUse => text!("another program has port 5353 for itself"),
                 _ => text!("the host refuses multicast there"),
             };
-            return self.complain(0, interface, why);
+            return self.complain(0, name(interface), why);
         }
         open.index = interface.index;
         self.has_complained[0] = false;
@@ -268,12 +274,12 @@ impl<'a> Mdns<'a> {
         }
     }
 
-    /// Says once that an interface cannot be served. It is tried again whenever interfaces are looked at.
-    fn complain(&mut self, which: usize, interface: &Interface, why: Text) {
+    /// Says once that an interface cannot be served, or that there is none. It is tried again whenever interfaces are looked at.
+    fn complain(&mut self, which: usize, interface: &[u8], why: Text) {
         let what = text!("cannot take part in multicast DNS on");
         if let Some(has_complained @ false) = self.has_complained.get_mut(which) {
             *has_complained = true;
-            self.events.tell(what, name(interface), why);
+            self.events.tell(what, interface, why);
         }
     }
 

@@ -266,6 +266,7 @@ const MDNS: &[&str] = &[
     "there is no room for the service",
     "there are too many addresses on",
     "cannot take part in multicast DNS on",
+    "none is up and has an address yet",
     "another program has port 5353 for itself",
     "there are too many interfaces",
     "the host refuses multicast there",
@@ -362,6 +363,7 @@ const RESOLVE: &[&str] = &[
 const LINKS: &[&str] = &[
     "there are too many addresses on",
     "cannot take part in multicast DNS on",
+    "none is up and has an address yet",
     "another program has port 5353 for itself",
     "the host refuses multicast there",
 ];

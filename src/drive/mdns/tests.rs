@@ -17,6 +17,8 @@ const ERRORS: [NetError; 5] = [
     NetError::Unsupported,
 ];
 
+const NOWHERE: &str = "stowaway: cannot take part in multicast DNS on any interface: none is up and has an address yet";
+
 #[test]
 fn who_is_asked_to_stop_takes_leave_in_each_family() {
     with_announced(Faults::default(), |bench| {
@@ -97,9 +99,27 @@ fn an_interface_that_went_is_left_alone_until_it_is_back() {
                 assert_eq!(bench.sim.open_count(), open);
                 assert!(bench.answers());
             }
-            assert_eq!(bench.sink.lines(), [""; 0]);
+            assert_eq!(bench.sink.lines(), [NOWHERE]);
         });
     }
+}
+
+/// Who has nowhere to speak says so once, and waits.
+#[test]
+fn where_there_is_no_interface_that_is_told_once() {
+    with_host(Faults::default(), |bench| {
+        bench.run(Duration::from_secs(60));
+        let alone = interfaces(1).into_iter().map(|interface| Interface {
+            flags: interface.flags | LOOPBACK,
+            ..interface
+        });
+        bench.sim.set_interfaces(&alone.collect::<Vec<_>>());
+        bench.run(Duration::from_secs(60));
+        assert_eq!(bench.sink.lines(), [NOWHERE]);
+        bench.sim.set_interfaces(&interfaces(1));
+        bench.run(SETTLED);
+        assert!(bench.answers());
+    });
 }
 
 #[test]
