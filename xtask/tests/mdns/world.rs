@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -162,12 +163,18 @@ impl World {
     }
 }
 
-/// The file that has a role: the responder in one of its own, the others in the one with everything.
+/// The file that has a role: the responder in one of its own, the others in the one with everything. Made once.
 fn file(role: &str) -> Result<PathBuf> {
-    match role {
-        "mdns" => build::build_roles(Arch::X86_64, &[Role::Mdns]),
-        _ => build::build(Arch::X86_64),
+    static MADE: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+    let made = &MADE[usize::from(role == "mdns")];
+    if let Some(path) = made.get() {
+        return Ok(path.clone());
     }
+    let path = match role {
+        "mdns" => build::build_roles(Arch::X86_64, &[Role::Mdns])?,
+        _ => build::build(Arch::X86_64)?,
+    };
+    Ok(made.get_or_init(|| path).clone())
 }
 
 /// A role of ours on a host, to be started.
