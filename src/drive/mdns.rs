@@ -231,8 +231,10 @@ impl<'a> Mdns<'a> {
             }
         }
         if is_alone {
-            let why = text!("none is up and has an address yet");
-            self.complain(2, b"any interface", why);
+            let names = self.choice.names;
+            let first = names.first().copied().unwrap_or(b"any interface");
+            let why = text!("waiting for one that is up and has an address");
+            self.complain(2, first, why);
         }
     }
 

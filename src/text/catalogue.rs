@@ -266,7 +266,7 @@ const MDNS: &[&str] = &[
     "there is no room for the service",
     "there are too many addresses on",
     "cannot take part in multicast DNS on",
-    "none is up and has an address yet",
+    "waiting for one that is up and has an address",
     "another program has port 5353 for itself",
     "there are too many interfaces",
     "the host refuses multicast there",
@@ -363,7 +363,7 @@ const RESOLVE: &[&str] = &[
 const LINKS: &[&str] = &[
     "there are too many addresses on",
     "cannot take part in multicast DNS on",
-    "none is up and has an address yet",
+    "waiting for one that is up and has an address",
     "another program has port 5353 for itself",
     "the host refuses multicast there",
 ];

@@ -17,7 +17,7 @@ const ERRORS: [NetError; 5] = [
     NetError::Unsupported,
 ];
 
-const NOWHERE: &str = "stowaway: cannot take part in multicast DNS on any interface: none is up and has an address yet";
+const NOWHERE: &str = "stowaway: cannot take part in multicast DNS on any interface: waiting for one that is up and has an address";
 
 #[test]
 fn who_is_asked_to_stop_takes_leave_in_each_family() {

@@ -22,9 +22,11 @@ pub(super) const SETTLED: Duration = Duration::from_secs(4);
 /// `? box.local A`
 pub(super) const QUERY: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x03box\x05local\0\0\x01\0\x01";
 
-/// What the host does not do.
+/// What the host does not do, and what is asked of it.
 #[derive(Default)]
 pub(super) struct Faults {
+    /// These interfaces alone are wished.
+    pub(super) names: &'static [&'static [u8]],
     /// Every datagram that is sent fails so.
     pub(super) send: Option<NetError>,
     /// Every socket is ready at once, and says no more than this.
@@ -215,7 +217,9 @@ pub(super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
     };
     host.responder.set_host(b"box").unwrap();
     let events = Events::new(Box::new(sink.clone()));
-    let choice = Choice { names: &[] };
+    let choice = Choice {
+        names: faults.borrow().names,
+    };
     let now = sim.now();
     let mut bench = Bench {
         mdns: Mdns::new(&mut net, &mut host, choice, events, now),
