@@ -50,7 +50,14 @@ pub fn sees_avahi(world: &World) -> Result<()> {
             && line["port"] == 8080
     };
     ensure!(found.iter().any(is_it), "{all}");
-    let types = world.browse(&["-b", "-t", "-p"])?.all()?;
+    // An answer that comes late is missed once in a while: it waits for a second only.
+    let mut types = String::new();
+    for _ in 0..5 {
+        types += &world.browse(&["-b", "-t", "-p"])?.all()?;
+        if !types.is_empty() {
+            break;
+        }
+    }
     ensure!(types.contains("+;eth0;IPv4;_http._tcp;local"), "{types}");
     drop(published);
     watch.wait_for(&format!("-;eth0;IPv4;{name};_http._tcp;local"))?;
