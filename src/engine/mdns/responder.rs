@@ -240,7 +240,7 @@ impl Responder {
             let on = self.links.get_mut(link)?;
             let mut sent = on.send_probes(&self.zone, now, out);
             if sent.is_none() {
-                let (len, are_gone) = on.send_due(&self.zone, now, out);
+                let (len, are_gone) = on.send_due(&self.zone, now, out, false);
                 sent = len;
                 if are_gone {
                     self.sweep();

@@ -73,16 +73,22 @@ impl OnLink {
         Some(writer.finish())
     }
 
-    /// Writes what is due to all; whether some of that is gone.
+    /// Writes what is due to all, or, `alone`, the first of that, which no packet may carry as a whole; whether some of it is
+    /// gone.
     #[inline(never)]
     pub(super) fn send_due(
         &mut self,
         zone: &Zone,
         now: Instant,
         out: &mut [u8],
+        alone: bool,
     ) -> (Option<usize>, bool) {
         let mut are_gone = false;
-        let Some(room) = out.get_mut(..self.message_bytes()) else {
+        let mut bytes = self.message_bytes();
+        if alone {
+            bytes = out.len();
+        }
+        let Some(room) = out.get_mut(..bytes) else {
             return (None, false);
         };
         if self.answers_at > now {
@@ -108,7 +114,11 @@ impl OnLink {
                     let _ = written.push(id as u16);
                     state.told_now(now);
                     are_gone |= is_gone;
+                    is_full = alone;
                 } else if written.is_empty() {
+                    if !alone {
+                        return self.send_due(zone, now, out, true);
+                    }
                     // Nothing could ever carry it.
                     state.due = Instant::NEVER;
                 } else {
@@ -126,7 +136,7 @@ impl OnLink {
         if written.is_empty() {
             return (None, false);
         }
-        if !are_gone {
+        if !are_gone && !alone {
             self.add_further(zone, &mut writer, &mut written, now, Form::Told);
         }
         (Some(writer.finish()), are_gone)

@@ -346,6 +346,39 @@ fn many_services_are_told_in_several_messages() {
     assert_eq!(pointers.count(), 15);
 }
 
+/// RFC 6762 section 17: "a Multicast DNS responder SHOULD send the resource record alone, in a single IP datagram, using multiple
+/// IP fragments".
+#[test]
+fn what_no_packet_can_carry_goes_alone() {
+    let mut world = World::new(1);
+    let mut link = super::world::link(&["192.0.2.1/24"]);
+    link.mtu = 1280;
+    let now = world.instant();
+    world.responder.set_link(now, 0, &link).unwrap();
+    let text = format!("k={}", "x".repeat(250));
+    world.serve("long", 1, &[text.as_str(); 5]);
+    world.serve("short", 2, &["k=v"]);
+    world.run(5000);
+    for _ in 0..2 {
+        let (long, others): (Vec<_>, Vec<_>) = world
+            .sent
+            .iter()
+            .partition(|sent| sent.bytes.len() > 1280 - 48);
+        assert!(!long.is_empty() && !others.is_empty());
+        for sent in long {
+            let [line] = &sent.lines()[..] else {
+                panic!("{:?}", sent.lines());
+            };
+            assert!(line.starts_with("= long._nfs._tcp.local 4500 flush TXT k=xx"));
+            assert!(sent.bytes.len() <= super::super::MESSAGE_BYTES);
+        }
+        world.sent.clear();
+        world.run(5000);
+        world.hear("192.0.2.7:5353", &query(&["? long._nfs._tcp.local ANY"]));
+        world.run(2000);
+    }
+}
+
 /// RFC 6762 section 6: answers to several who ask at about the same time are one.
 #[test]
 fn answers_to_several_are_one_message() {
