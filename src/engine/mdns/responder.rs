@@ -27,6 +27,10 @@ const PEACE_MS: u32 = 60_000;
 /// Who sends his known answers in several messages at once, at most.
 const DEFERRAL_COUNT: usize = 8;
 
+/// Numbers from which one is chosen. Two who choose the same one notice that, but for one time in ten thousand where a tenth of
+/// all messages is lost: so of hundreds, hardly any two should.
+const NUMBER_COUNT: u32 = 1 << 16;
+
 /// How much a responder can keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -348,8 +352,7 @@ impl Responder {
         // After a few, chance: many who wish the same name would come upon each other with every further one.
         let mut number = u32::from(self.zone.claim(name).renames).wrapping_add(2);
         if number > 4 {
-            let range = 4u32.wrapping_shl(number.min(12));
-            number = self.random.ms(number, range);
+            number = self.random.ms(number, NUMBER_COUNT);
         }
         while !self.zone.rename(name, number) {
             number = number.wrapping_add(1);
