@@ -303,7 +303,9 @@ fn a_file_that_was_cut_off_says_so() -> Result<()> {
             4097,
             file.len() / 4096 * 4096,
         ]);
-        for end in ends {
+        // Who loses nothing but zeros loses nothing: the kernel fills the last page with them.
+        let loses = |end: &usize| file[*end..].iter().any(|byte| *byte != 0);
+        for end in ends.filter(loses) {
             let output = run_bytes(place.path(), &file[..end])?;
             said(&output, DAMAGED).with_context(|| format!("{arch:?}, {end} bytes"))?;
         }
