@@ -398,7 +398,7 @@ fn all_types_lead_to_all_services() {
     world.wait(3000);
     assert_eq!(
         world.told,
-        [(start + 10 + 1120, format!("AllForNow 0 {TYPES}"))]
+        [(start + 10 + 1500, format!("AllForNow 0 {TYPES}"))]
     );
     // Types that are wanted alone lead nowhere.
     let mut world = World::new();
@@ -454,7 +454,7 @@ fn this_is_all_for_now_when_all_are_resolved() {
     let mut world = World::new();
     let start = world.ms;
     world.wish(Goal::Services, HTTP).wait(10_000);
-    assert_eq!(world.told, [(start + 1120, format!("AllForNow 0 {HTTP}"))]);
+    assert_eq!(world.told, [(start + 1500, format!("AllForNow 0 {HTTP}"))]);
     // Somebody who takes his time, and somebody who never answers.
     for answers in [true, false] {
         let mut world = World::new();
@@ -467,7 +467,7 @@ fn this_is_all_for_now_when_all_are_resolved() {
         world.wait(10_000);
         let last = world.told.last().unwrap();
         assert_eq!(last.1, format!("AllForNow 0 {HTTP}"));
-        assert_eq!(last.0 - start, if answers { 2010 } else { 5120 });
+        assert_eq!(last.0 - start, if answers { 2010 } else { 5500 });
     }
 }
 
