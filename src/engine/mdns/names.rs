@@ -20,7 +20,6 @@ impl NameId {
 
 /// Labels of the longest name that is looked for: a reversed IPv6 address.
 const LABEL_COUNT_MAX: usize = 34;
-/// Room for as many.
 /// Lists of names.
 const LIST_COUNT: u32 = 256;
 
