@@ -3,7 +3,18 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, fuzz, hello, image, log, qemu, run, scorecard, size, test, tidy};
+use xtask::build;
+use xtask::commands::fuzz;
+use xtask::commands::hello;
+use xtask::commands::image;
+use xtask::commands::log;
+use xtask::commands::run;
+use xtask::commands::scorecard;
+use xtask::commands::test;
+use xtask::commands::tidy;
+use xtask::machines::qemu;
+use xtask::measure::bench;
+use xtask::measure::size;
 
 /// Builds, runs, tests and measures stowaway.
 #[derive(Parser)]

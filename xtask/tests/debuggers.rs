@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use xtask::build::{self, Arch};
-use xtask::server::{Server, ServerOptions, binary, public_dir};
+use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package, quietly};
 
 /// The debug file that belongs to what a server of ours runs.

@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
-use xtask::client::{Auth, Client, How, Nfs, Procedure, Set, Stable, record};
-use xtask::server::{Server, ServerOptions, binary, public_dir};
+use xtask::clients::nfs::{Auth, Client, How, Nfs, Procedure, Set, Stable, record};
+use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package};
 
 #[test]

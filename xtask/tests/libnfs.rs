@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use xtask::build::Arch;
-use xtask::server::{Server, ServerOptions, public_dir, users};
+use xtask::machines::server::{Server, ServerOptions, public_dir, users};
 use xtask::setup::{self, Package};
 
 /// Runs `test` with a server for each processor and each kind of handle; where it is emulated, for one of the two.

@@ -11,10 +11,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::client::changes::wrote;
-use xtask::client::replies::{parse, read};
-use xtask::client::{Auth, Client, How, Nfs, Outcome, Procedure, Set, Stable, record};
-use xtask::server::{Server, ServerOptions, public_dir, root_for, status_field};
+use xtask::clients::nfs::changes::wrote;
+use xtask::clients::nfs::replies::{parse, read};
+use xtask::clients::nfs::{Auth, Client, How, Nfs, Outcome, Procedure, Set, Stable, record};
+use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, status_field};
 use xtask::setup::{self, Package};
 
 const MIB: u64 = 1 << 20;

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 use xtask::build::{self, Arch, Role};
-use xtask::lockdown;
-use xtask::server::{Server, ServerOptions, public_dir, root_for, status_field};
+use xtask::clients::sftp::{Program, Sftp, SftpOptions};
+use xtask::machines::lockdown;
+use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, status_field};
 use xtask::setup::{self, Package};
-use xtask::sftp::{Program, Sftp, SftpOptions};
 
 const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::I686];
 /// What the plain file promises.

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 use tempfile::TempDir;
-use xtask::client::calls::head;
-use xtask::client::replies::parse;
-use xtask::client::{Auth, Client, Mount, Nfs, Outcome, Portmap, Procedure};
-use xtask::server::{Namespace, Server, ServerOptions, public_dir, root_for};
+use xtask::clients::nfs::calls::head;
+use xtask::clients::nfs::replies::parse;
+use xtask::clients::nfs::{Auth, Client, Mount, Nfs, Outcome, Portmap, Procedure};
+use xtask::machines::server::{Namespace, Server, ServerOptions, public_dir, root_for};
 use xtask::setup::{self, Package};
 
 const PORTMAP: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 111);
@@ -237,7 +237,7 @@ fn mount_answers_over_udp() -> Result<()> {
     let Outcome::Success(body) = parse(&reply)?.1 else {
         anyhow::bail!("MNT over UDP was answered {:?}", parse(&reply)?)
     };
-    let over_udp = xtask::client::replies::mnt(body)?;
+    let over_udp = xtask::clients::nfs::replies::mnt(body)?;
     ensure!(
         over_udp == Client::connect(server.mount())?.mount(&path)?,
         "UDP and TCP give different handles"

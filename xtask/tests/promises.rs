@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use xtask::build::{Arch, workspace_root};
-use xtask::client::{Auth, Client, How, Mount, Nfs, Node, Set, SetTime, Stable, Status};
-use xtask::server::{Server, ServerOptions, binary, public_dir};
+use xtask::clients::nfs::{Auth, Client, How, Mount, Nfs, Node, Set, SetTime, Stable, Status};
+use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package};
 
 const PAGE: u64 = 4096;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use xtask::client::{Client, Status};
-use xtask::server::{Server, ServerOptions, public_dir, users};
+use xtask::clients::nfs::{Client, Status};
+use xtask::machines::server::{Server, ServerOptions, public_dir, users};
 
 const PATHS: [&str; 5] = [
     "file",

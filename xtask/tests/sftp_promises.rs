@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 use xtask::build::Arch;
-use xtask::server::public_dir;
+use xtask::clients::sftp::{Program, READ_MAX, Request, Sftp, SftpOptions, Wire};
+use xtask::machines::server::public_dir;
 use xtask::setup::{self, Package};
-use xtask::sftp::{Program, READ_MAX, Request, Sftp, SftpOptions, Wire};
 
 /// Bytes of the requests whose calls are counted.
 const BLOCK: u32 = 32 << 10;

@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use xtask::build::Arch;
-use xtask::client::{How, Set, SetTime, Stable};
-use xtask::server::{Server, ServerOptions, public_dir};
-use xtask::sftp::{Attrs, Program, Sftp, SftpOptions};
+use xtask::clients::nfs::{How, Set, SetTime, Stable};
+use xtask::clients::sftp::{Attrs, Program, Sftp, SftpOptions};
+use xtask::machines::server::{Server, ServerOptions, public_dir};
 
 /// The first second of 2100, and the one before 32 bits end.
 const TIMES: [u32; 2] = [4_102_444_800, u32::MAX - 1];

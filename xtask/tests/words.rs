@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
-use xtask::client::{Client, Status};
-use xtask::server::{Server, ServerOptions, binary, public_dir, root_for};
+use xtask::clients::nfs::{Client, Status};
+use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for};
 
 const USAGE: i32 = 2;
 const FAILED: i32 = 1;

@@ -12,7 +12,9 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
-use xtask::server::{Namespace, Server, ServerOptions, binary, public_dir, root_for, users};
+use xtask::machines::server::{
+    Namespace, Server, ServerOptions, binary, public_dir, root_for, users,
+};
 use xtask::setup::{self, Package};
 
 /// It waits 3 s at most; the rest is for a machine that has more to do.

@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::{self, sleep};
 use std::time::Duration;
-use xtask::client::record;
+use xtask::clients::nfs::record;
 
 const NFS: u32 = 100_003;
 const MOUNT: u32 = 100_005;

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use xtask::build;
-use xtask::server::{Server, ServerOptions};
+use xtask::machines::server::{Server, ServerOptions};
 
 use crate::world::World;
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::{Arguments, Trial};
 use xtask::build::Arch;
-use xtask::server::{ServerOptions, public_dir, root_for};
+use xtask::machines::server::{ServerOptions, public_dir, root_for};
 
 use kills::*;
 use posix::*;

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use xtask::build::Arch;
-use xtask::qemu::{self, Guest};
-use xtask::server::{self, Namespace, Server, ServerOptions, public_dir};
+use xtask::machines::qemu::{self, Guest};
+use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
 use crate::tree;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::build::Arch;
-use xtask::server::ServerOptions;
+use xtask::machines::server::ServerOptions;
 use xtask::setup;
 
 use crate::NOBODY;

@@ -5,9 +5,9 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Instant;
-use xtask::client::replies::{lookup, page, read};
-use xtask::client::{Auth, How, Nfs, Node, Procedure, Set, Stable, Status};
-use xtask::server::users;
+use xtask::clients::nfs::replies::{lookup, page, read};
+use xtask::clients::nfs::{Auth, How, Nfs, Node, Procedure, Set, Stable, Status};
+use xtask::machines::server::users;
 
 const LENGTH: u64 = 2 << 20;
 
@@ -363,12 +363,12 @@ fn everything_that_writes_is_answered_read_only() -> Result<()> {
     // All at once, with the large one in the middle.
     let bytes: Vec<u8> = (0..)
         .zip(calls)
-        .flat_map(|(xid, call)| xtask::client::record(&call.message(xid, &Auth::root())))
+        .flat_map(|(xid, call)| xtask::clients::nfs::record(&call.message(xid, &Auth::root())))
         .collect();
     scene.client.send(&bytes)?;
     for expected in 0..calls.len() as u32 {
         let reply = scene.client.receive()?.context("closed")?;
-        ensure!(xtask::client::replies::parse(reply)?.0 == expected);
+        ensure!(xtask::clients::nfs::replies::parse(reply)?.0 == expected);
     }
     ensure!(
         fs::read(scene.path().join("small"))? == before && fs::read_dir(scene.path())?.count() == 4,

@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::Duration;
 use xtask::build::Arch;
-use xtask::client::replies::{get_attr, page, parse, read};
-use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, record};
+use xtask::clients::nfs::replies::{get_attr, page, parse, read};
+use xtask::clients::nfs::{Auth, Client, Nfs, Outcome, Procedure, record};
+use xtask::machines::server::ServerOptions;
 use xtask::random::{Random, seed};
-use xtask::server::ServerOptions;
 
 const CLIENT_COUNT: u64 = 40;
 const REQUEST_COUNT: u32 = 200;
@@ -172,7 +172,7 @@ fn crowd(options: ServerOptions) -> Result<()> {
 
 #[test]
 fn a_crowd_is_answered_rightly_and_in_order() -> Result<()> {
-    for user in xtask::server::users() {
+    for user in xtask::machines::server::users() {
         crowd(ServerOptions {
             user,
             ..ServerOptions::default()

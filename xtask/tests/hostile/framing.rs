@@ -4,10 +4,10 @@ use super::{Scene, refused};
 use anyhow::{Context, Result, ensure};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
-use xtask::client::calls::head;
-use xtask::client::replies::parse;
-use xtask::client::xdr::Writer;
-use xtask::client::{Auth, Client, LAST_FRAGMENT, Nfs, Outcome, Procedure, record};
+use xtask::clients::nfs::calls::head;
+use xtask::clients::nfs::replies::parse;
+use xtask::clients::nfs::xdr::Writer;
+use xtask::clients::nfs::{Auth, Client, LAST_FRAGMENT, Nfs, Outcome, Procedure, record};
 
 /// How long the server may take to close a connection that it will not serve.
 const CLOSE_MAX: Duration = Duration::from_secs(1);

@@ -5,9 +5,9 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use xtask::client::replies::check;
-use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, Status};
-use xtask::server::{Server, ServerOptions, public_dir, root_for, users};
+use xtask::clients::nfs::replies::check;
+use xtask::clients::nfs::{Auth, Client, Nfs, Outcome, Procedure, Status};
+use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 
 /// What the server says to GETATTR with this handle; refusing the call or closing counts as BADHANDLE.
 fn status(client: &mut Client, handle: &[u8]) -> Result<Status> {

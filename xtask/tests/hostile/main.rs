@@ -14,8 +14,8 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
-use xtask::client::{Client, Outcome};
-use xtask::server::{Server, ServerOptions, public_dir};
+use xtask::clients::nfs::{Client, Outcome};
+use xtask::machines::server::{Server, ServerOptions, public_dir};
 
 /// A server, its export, a connection and the root's handle.
 struct Scene {

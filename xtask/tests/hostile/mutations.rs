@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use xtask::build::Arch;
-use xtask::client::replies::{check, parse};
-use xtask::client::{
+use xtask::clients::nfs::replies::{check, parse};
+use xtask::clients::nfs::{
     Auth, Client, How, Mount, Nfs, Node, Outcome, Portmap, Procedure, Set, Stable, Status, record,
 };
+use xtask::machines::server::{Namespace, ServerOptions, root_for, users};
 use xtask::random::{Random, seed};
-use xtask::server::{Namespace, ServerOptions, root_for, users};
 use xtask::setup::{self, Package};
 
 /// The xid of the good call that ends each batch.
@@ -445,7 +445,7 @@ fn damaged_requests_to_portmap() -> Result<()> {
         through: namespace.enter(),
         ..ServerOptions::serving(&[directory.path()])
     };
-    let mut server = xtask::server::Server::start(options)?;
+    let mut server = xtask::machines::server::Server::start(options)?;
     let (requests, seed) = (portmap_calls(), seed());
     let last = Portmap::Null.message(LAST_XID, &Auth::None);
     let each = mutation_count(10);

@@ -8,8 +8,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use xtask::client::Status;
-use xtask::server::{public_dir, users};
+use xtask::clients::nfs::Status;
+use xtask::machines::server::{public_dir, users};
 
 /// Repeats `disturb` on a thread while `work` runs.
 fn meanwhile(

@@ -7,8 +7,8 @@ use nix::unistd::mkfifo;
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
-use xtask::client::{Nfs, Status};
-use xtask::server::{Server, ServerOptions, public_dir, root_for, users};
+use xtask::clients::nfs::{Nfs, Status};
+use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 
 #[test]
 fn special_files_are_seen_but_never_opened() -> Result<()> {

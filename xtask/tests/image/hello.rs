@@ -5,9 +5,9 @@ use super::{names, oci, unpacked};
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::process::Command;
-use xtask::hello::{self, ARCHS, IMAGE_BYTES_MAX, MESSAGE, bytes_max};
-use xtask::image::Image;
-use xtask::server::{public_dir, root_for};
+use xtask::commands::hello::{self, ARCHS, IMAGE_BYTES_MAX, MESSAGE, bytes_max};
+use xtask::commands::image::Image;
+use xtask::machines::server::{public_dir, root_for};
 use xtask::setup::{self, Package};
 
 #[test]

@@ -11,9 +11,9 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use xtask::build::Arch;
-use xtask::image::description::Description;
-use xtask::image::{self, OVERHEAD_MAX, Places};
-use xtask::server::public_dir;
+use xtask::commands::image::description::Description;
+use xtask::commands::image::{self, OVERHEAD_MAX, Places};
+use xtask::machines::server::public_dir;
 use xtask::setup::{self, Package};
 
 /// What the specification calls a processor of ours, and which of those with this name it is.

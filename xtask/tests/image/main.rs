@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use xtask::build::{Arch, workspace_root};
-use xtask::image::description::Description;
-use xtask::image::{self, Places};
-use xtask::server::binary;
+use xtask::commands::image::description::Description;
+use xtask::commands::image::{self, Places};
+use xtask::machines::server::binary;
 use xtask::setup;
 
 /// The built files of all processors.

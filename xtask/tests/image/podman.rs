@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use xtask::server::{Namespace, public_dir};
+use xtask::machines::server::{Namespace, public_dir};
 use xtask::setup::{self, Package};
 
 /// How long a container may take to say something.

@@ -10,8 +10,8 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use xtask::build::{Arch, workspace_root};
-use xtask::client::Client;
-use xtask::server::{Namespace, binary, public_dir, root_for};
+use xtask::clients::nfs::Client;
+use xtask::machines::server::{Namespace, binary, public_dir, root_for};
 use xtask::setup::{self, Package};
 
 /// Whom volumes belong to where the server may write.

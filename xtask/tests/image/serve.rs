@@ -8,8 +8,8 @@ use nix::unistd::Pid;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use tempfile::TempDir;
-use xtask::client::Client;
-use xtask::server::{Namespace, children, public_dir, root_for};
+use xtask::clients::nfs::Client;
+use xtask::machines::server::{Namespace, children, public_dir, root_for};
 use xtask::setup::{self, Package};
 
 /// Platforms that run on this machine.

@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-use xtask::client::replies::{parse, read};
-use xtask::client::{Auth, Client, Nfs, Outcome, Procedure, Status, failure, record};
-use xtask::server::users;
-use xtask::sftp::{self, Sftp, SftpOptions};
+use xtask::clients::nfs::replies::{parse, read};
+use xtask::clients::nfs::{Auth, Client, Nfs, Outcome, Procedure, Status, failure, record};
+use xtask::clients::sftp::{self, Sftp, SftpOptions};
+use xtask::machines::server::users;
 
 /// What happens to an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use xtask::client::{Client, Nfs, Status, failure, replies};
+use xtask::clients::nfs::{Client, Nfs, Status, failure, replies};
+use xtask::clients::sftp::{self, Sftp, SftpOptions};
+use xtask::machines::server::{public_dir, users};
 use xtask::random::{Random, seed};
-use xtask::server::{public_dir, users};
-use xtask::sftp::{self, Sftp, SftpOptions};
 
 const MUTATIONS: usize = 300;
 /// Objects in one image that are looked at, and pages of a directory. The clients wait ten seconds for an answer.

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 use xtask::build::Arch;
-use xtask::mounts;
+use xtask::clients::sshfs::{Listening, Sshfs};
+use xtask::machines::mounts;
+use xtask::machines::server::{binary, children, public_dir, status_field, users};
 use xtask::random::{Random, seed};
-use xtask::server::{binary, children, public_dir, status_field, users};
 use xtask::setup::{self, Package};
-use xtask::sshfs::{Listening, Sshfs};
 
 const SIZE: u64 = (5 << 30) + 12_345;
 /// The file has a page that is not zero so often.

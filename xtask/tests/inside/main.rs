@@ -16,9 +16,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use xtask::client::Client;
+use xtask::clients::nfs::Client;
+use xtask::machines::server::{Server, ServerOptions, open_files, public_dir};
 use xtask::random::Random;
-use xtask::server::{Server, ServerOptions, open_files, public_dir};
 use xtask::setup::{self, Package};
 
 /// Bytes of the file `large` in a sample: more than sockets take in at once.

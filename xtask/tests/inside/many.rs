@@ -7,9 +7,9 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
-use xtask::client::Client;
-use xtask::server::{Server, public_dir, users};
-use xtask::sftp::{Sftp, SftpOptions};
+use xtask::clients::nfs::Client;
+use xtask::clients::sftp::{Sftp, SftpOptions};
+use xtask::machines::server::{Server, public_dir, users};
 
 const COUNT: u64 = 1000;
 /// Images that a process may have open.
@@ -117,7 +117,7 @@ fn a_session_uses_a_thousand_images() -> Result<()> {
     for number in 0..OPEN_MAX {
         handles.push(session.open_read(format!("{number}.iso/name"))?);
     }
-    ensure!(xtask::sftp::failure(session.open_read("500.iso/name"))?.is_some());
+    ensure!(xtask::clients::sftp::failure(session.open_read("500.iso/name"))?.is_some());
     for (number, handle) in handles.iter().enumerate() {
         let data = session.read(handle, 0, 100)?.context("no bytes")?;
         ensure!(data == format!("{number:05}").as_bytes());

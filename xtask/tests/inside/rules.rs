@@ -5,10 +5,12 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
-use xtask::client::calls::head;
-use xtask::client::{Client, How, Mount, Nfs, Outcome, Procedure, Set, Stable, Status, failure};
-use xtask::server::{Server, ServerOptions, users};
-use xtask::sftp::{self, Attrs, Sftp, SftpOptions};
+use xtask::clients::nfs::calls::head;
+use xtask::clients::nfs::{
+    Client, How, Mount, Nfs, Outcome, Procedure, Set, Stable, Status, failure,
+};
+use xtask::clients::sftp::{self, Attrs, Sftp, SftpOptions};
+use xtask::machines::server::{Server, ServerOptions, users};
 
 #[test]
 fn an_image_is_mounted_and_not_walked_into() -> Result<()> {

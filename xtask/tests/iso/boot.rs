@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 use xtask::build::Arch;
-use xtask::server::{Server, ServerOptions, public_dir};
+use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
 /// An image's name, files that are in it, and what is printed of it after its name: P is its path.
@@ -94,7 +94,7 @@ fn make(path: &Path, files: &[&str]) -> Result<()> {
         fs::create_dir_all(place.parent().context("no parent")?)?;
         fs::write(place, file)?;
     }
-    xtask::iso::make(ROCK_RIDGE[0], tree.path(), path)
+    xtask::machines::iso::make(ROCK_RIDGE[0], tree.path(), path)
 }
 
 /// Starts a server for the images in `dir`, by way of a shell that has what is printed go to a file; also what was printed.
@@ -231,7 +231,7 @@ fn a_script_that_nobody_takes_is_an_error() -> Result<()> {
         &dir.path().join("a.iso"),
         &["live/vmlinuz", "live/initrd.img"],
     )?;
-    let output = Command::new(xtask::server::binary(Arch::X86_64)?)
+    let output = Command::new(xtask::machines::server::binary(Arch::X86_64)?)
         .args(["nfs", "-p", "-n", "0", "--isos"])
         .arg(dir.path())
         .stdin(Stdio::null())

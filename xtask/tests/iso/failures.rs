@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 use xtask::build::Arch;
-use xtask::server::binary;
+use xtask::machines::server::binary;
 
 #[test]
 fn failures_are_one_line_that_says_what_to_do() -> Result<()> {

@@ -12,8 +12,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use xtask::build::Arch;
-use xtask::iso::{HUGE_BYTES, ROCK_RIDGE, huge, image, sample};
-use xtask::server::binary;
+use xtask::machines::iso::{HUGE_BYTES, ROCK_RIDGE, huge, image, sample};
+use xtask::machines::server::binary;
 
 /// What `ls` says of an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]

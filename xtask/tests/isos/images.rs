@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use xtask::build::workspace_root;
-use xtask::iso::{ROCK_RIDGE, huge, make, sample};
+use xtask::machines::iso::{ROCK_RIDGE, huge, make, sample};
 use xtask::setup::{self, Package, PrivateApt, quietly};
 
 /// The images that are compared with what Linux shows, without their directory.

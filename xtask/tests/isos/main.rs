@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 use xtask::build::Arch;
-use xtask::server::root_for;
+use xtask::machines::server::root_for;
 
 use images::{HUGE, IMAGES};
 use world::World;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::build::{self, Arch};
-use xtask::mounts;
-use xtask::server::{binary, status_field};
+use xtask::machines::mounts;
+use xtask::machines::server::{binary, status_field};
 use xtask::setup::{self, Package, quietly};
 
 use crate::images::HUGE;

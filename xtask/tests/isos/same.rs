@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::build::Arch;
-use xtask::inventory::{Thing, differences, sum, without_more};
-use xtask::server::{Server, ServerOptions};
-use xtask::sftp::{Entry, Program, READ_MAX, Sftp, SftpOptions};
+use xtask::clients::inventory::{Thing, differences, sum, without_more};
+use xtask::clients::sftp::{Entry, Program, READ_MAX, Sftp, SftpOptions};
+use xtask::machines::server::{Server, ServerOptions};
 
 use crate::images::{CROWD, CROWD_COUNT, crowded};
 use crate::world::{World, serving};

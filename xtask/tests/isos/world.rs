@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 use tempfile::TempDir;
 use xtask::build::Arch;
-use xtask::qemu::{self, Guest};
-use xtask::server::{self, Namespace, Server, ServerOptions, public_dir};
+use xtask::machines::qemu::{self, Guest};
+use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
 use crate::{images, live};

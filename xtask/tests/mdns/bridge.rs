@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::dns::{self, Asker, kind};
-use xtask::server::Namespace;
+use xtask::clients::dns::{self, Asker, kind};
+use xtask::machines::server::Namespace;
 use xtask::setup::{self, Package};
 
 /// How long programs wait for an answer that does not come: glibc's resolver, avahi's tools.

@@ -15,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::build::{self, Arch};
-use xtask::dns::{self, Asker, GROUP, Message, PORT, kind};
-use xtask::server::Namespace;
+use xtask::clients::dns::{self, Asker, GROUP, Message, PORT, kind};
+use xtask::machines::server::Namespace;
 use xtask::setup;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

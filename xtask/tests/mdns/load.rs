@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use xtask::dns::{self, Asker, Message, kind};
+use xtask::clients::dns::{self, Asker, Message, kind};
 use xtask::setup;
 
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);

@@ -21,7 +21,7 @@ use std::net::Ipv4Addr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use world::{Avahi, World};
-use xtask::dns::{Asker, Message};
+use xtask::clients::dns::{Asker, Message};
 use xtask::setup;
 
 /// A service, a machine, and what it is.

@@ -6,7 +6,7 @@ use nix::net::if_::if_nametoindex;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
-use xtask::dns::{self, Asker, Message, kind};
+use xtask::clients::dns::{self, Asker, Message, kind};
 use xtask::setup;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

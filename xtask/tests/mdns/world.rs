@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 use xtask::build::{self, Arch, Role};
-use xtask::lockdown;
-use xtask::server::Namespace;
+use xtask::machines::lockdown;
+use xtask::machines::server::Namespace;
 use xtask::setup::{self, Package};
 
 /// How long anything may take on a machine that has much else to do.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use xtask::client::Stable;
+use xtask::clients::nfs::Stable;
 
 /// The bytes of a file.
 #[derive(Clone, Default)]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::client::{Client, How, Node, Set, SetTime, Stable};
-use xtask::nbd::Disk;
+use xtask::clients::nfs::{Client, How, Node, Set, SetTime, Stable};
+use xtask::machines::nbd::Disk;
 use xtask::random::Random;
 
 use super::op::{Id, Op};

@@ -15,9 +15,9 @@ mod verdict;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::client::Client;
-use xtask::mounts;
-use xtask::qemu::Guest;
+use xtask::clients::nfs::Client;
+use xtask::machines::mounts;
+use xtask::machines::qemu::Guest;
 use xtask::random::{Random, seed};
 
 use load::Load;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xtask::client::{How, Set, Stable};
+use xtask::clients::nfs::{How, Set, Stable};
 
 /// Names an object for as long as the load runs. The root is 0; whoever makes an object chooses its number.
 pub type Id = usize;

@@ -1,7 +1,7 @@
 //! Cuts the power again and again in one log, and looks whether promises were kept.
 
 use anyhow::{Context as _, Result};
-use xtask::nbd::log::{Log, Loss, Replay};
+use xtask::machines::nbd::log::{Log, Loss, Replay};
 use xtask::random::Random;
 
 use super::load::Step;

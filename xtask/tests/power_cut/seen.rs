@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::mount::{MntFlags, umount2};
-use xtask::mounts;
+use xtask::machines::mounts;
 
 use super::content::Content;
 use super::tree::{Attributes, Kind, Node};

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use xtask::client::{How, Set, SetTime, Stable};
+use xtask::clients::nfs::{How, Set, SetTime, Stable};
 
 use super::content::Content;
 use super::op::{Id, Op};

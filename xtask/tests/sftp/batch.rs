@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use xtask::mounts;
+use xtask::machines::mounts;
 use xtask::setup::{self, Package};
 
 fn mode(path: &Path) -> Result<u32> {

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use xtask::build::Arch;
+use xtask::machines::server::root_for;
+use xtask::machines::sshd::Kind;
 use xtask::random::Random;
-use xtask::server::root_for;
 use xtask::setup;
-use xtask::sshd::Kind;
 
 /// A file of 1 GiB in which no two blocks are alike.
 fn write_gibibyte(path: &Path) -> Result<()> {

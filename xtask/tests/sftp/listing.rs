@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
-use xtask::server::public_dir;
+use xtask::machines::server::public_dir;
 use xtask::setup;
 
 const COUNT: usize = 20_000;

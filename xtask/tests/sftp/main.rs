@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 use xtask::build::Arch;
+use xtask::machines::server::{binary, emulation, public_dir, root_for, users};
+use xtask::machines::sshd::{Daemon, Kind, USER_ID};
 use xtask::random::Random;
-use xtask::server::{binary, emulation, public_dir, root_for, users};
 use xtask::setup::{self, Package};
-use xtask::sshd::{Daemon, Kind, USER_ID};
 
 /// A client that has not ended by then hangs.
 const CLIENT_SECS_MAX: &str = "120";

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 use xtask::build::Arch;
-use xtask::mounts;
-use xtask::server::public_dir;
+use xtask::clients::sshfs::{Listening, Sshfs};
+use xtask::machines::mounts;
+use xtask::machines::server::public_dir;
+use xtask::machines::sshd::USER_ID;
 use xtask::setup::{self, Package};
-use xtask::sshd::USER_ID;
-use xtask::sshfs::{Listening, Sshfs};
 
 /// Runs `work` on the user's home as sshfs shows it, with more of its options.
 pub fn mounted(

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use xtask::build::workspace_root;
+use xtask::machines::sshd::USER;
 use xtask::setup::{self, Package};
-use xtask::sshd::USER;
 
 const VERSION: &str = "4.0.0";
 

@@ -8,8 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
+use xtask::machines::sshd::{USER, USER_ID};
 use xtask::setup::{self, Package};
-use xtask::sshd::{USER, USER_ID};
 
 /// A tree to copy: names of many kinds, empty ones too, with times and rights of their own.
 fn sample(at: &Path) -> Result<()> {

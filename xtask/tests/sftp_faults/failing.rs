@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use xtask::faulty::{Faulty, Op};
-use xtask::mounts;
-use xtask::server::public_dir;
-use xtask::sftp::{Attrs, READ_MAX, Reply, Request, Sftp, SftpOptions, Status, open};
+use xtask::clients::sftp::{Attrs, READ_MAX, Reply, Request, Sftp, SftpOptions, Status, open};
+use xtask::machines::faulty::{Faulty, Op};
+use xtask::machines::mounts;
+use xtask::machines::server::public_dir;
 
 /// An error, its status, and a word of the text that people get, where the status says nothing.
 const ERRORS: [(i32, Status, &str); 11] = [

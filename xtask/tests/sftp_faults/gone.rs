@@ -9,10 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use xtask::clients::sftp::request::init;
+use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, Wire, open};
+use xtask::machines::server::{fd_count, public_dir};
 use xtask::random::{Random, seed};
-use xtask::server::{fd_count, public_dir};
-use xtask::sftp::request::init;
-use xtask::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, Wire, open};
 
 const BLOCK: usize = 40_000;
 

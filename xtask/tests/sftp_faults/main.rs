@@ -6,7 +6,7 @@ mod gone;
 mod room;
 
 use anyhow::{Result, ensure};
-use xtask::sftp::{Reply, Request, Sftp, Status};
+use xtask::clients::sftp::{Reply, Request, Sftp, Status};
 
 /// Bytes that differ at every place that could be mistaken for another; `seed` tells files apart.
 fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {

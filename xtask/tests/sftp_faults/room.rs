@@ -6,10 +6,10 @@ use nix::sys::statvfs::statvfs;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use xtask::mounts::{mount, mount_image, private, remount};
-use xtask::server::public_dir;
+use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, open};
+use xtask::machines::mounts::{mount, mount_image, private, remount};
+use xtask::machines::server::public_dir;
 use xtask::setup::{self, Package};
-use xtask::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, open};
 
 /// A WRITE of so much at a time: no divisor of a block, so that the last one may fit in part.
 const STEP: usize = 50_000;

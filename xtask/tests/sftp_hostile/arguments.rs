@@ -4,8 +4,8 @@ use super::samples::Opened;
 use super::{Scene, look, unchanged};
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
-use xtask::sftp::request::packet;
-use xtask::sftp::{Attrs, READ_MAX, Reply, Request, Status, open};
+use xtask::clients::sftp::request::packet;
+use xtask::clients::sftp::{Attrs, READ_MAX, Reply, Request, Status, open};
 
 const MAX: u64 = i64::MAX as u64;
 const AT_ONCE: Duration = Duration::from_secs(2);

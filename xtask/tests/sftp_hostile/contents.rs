@@ -9,8 +9,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
-use xtask::server::root_for;
-use xtask::sftp::{Attrs, Request, Status, open};
+use xtask::clients::sftp::{Attrs, Request, Status, open};
+use xtask::machines::server::root_for;
 
 /// A file, a FIFO or a device is waited for by nobody.
 const AT_ONCE: Duration = Duration::from_secs(2);

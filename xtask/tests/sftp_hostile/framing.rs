@@ -4,8 +4,8 @@ use super::samples::Opened;
 use super::{Scene, look, unchanged};
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
-use xtask::sftp::request::{init, packet};
-use xtask::sftp::{
+use xtask::clients::sftp::request::{init, packet};
+use xtask::clients::sftp::{
     Attrs, Ended, PACKET_MAX, Reply, Request, Sftp, SftpOptions, Status, kind, open,
 };
 

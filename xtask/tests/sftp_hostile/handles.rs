@@ -3,7 +3,7 @@
 use super::samples::{Opened, with_handle};
 use super::{Scene, look, unchanged};
 use anyhow::{Result, ensure};
-use xtask::sftp::{Attrs, Reply, Request, SftpOptions, Status, open};
+use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, open};
 
 const REFUSALS: [Status; 3] = [Status::FAILURE, Status::NO_SUCH_FILE, Status::BAD_MESSAGE];
 

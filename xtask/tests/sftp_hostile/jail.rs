@@ -9,9 +9,9 @@ use std::fs;
 use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use xtask::lockdown;
-use xtask::server::{public_dir, users};
-use xtask::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, open};
+use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, open};
+use xtask::machines::lockdown;
+use xtask::machines::server::{public_dir, users};
 
 /// What only files outside contain.
 const SECRET: &str = "OUTSIDE";

@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use walkdir::WalkDir;
 use xtask::build::Arch;
-use xtask::server::public_dir;
-use xtask::sftp::{Program, Request, Sftp, SftpOptions, Status};
+use xtask::clients::sftp::{Program, Request, Sftp, SftpOptions, Status};
+use xtask::machines::server::public_dir;
 
 /// A server, and the directory that it is in.
 struct Scene {

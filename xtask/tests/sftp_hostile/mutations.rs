@@ -12,10 +12,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use tempfile::TempDir;
 use xtask::build::Arch;
+use xtask::clients::sftp::request::{init, packet};
+use xtask::clients::sftp::{Program, Reply, Request, Sftp, SftpOptions, Status, kind, reply};
+use xtask::machines::server::{public_dir, root_for};
 use xtask::random::{Random, seed};
-use xtask::server::{public_dir, root_for};
-use xtask::sftp::request::{init, packet};
-use xtask::sftp::{Program, Reply, Request, Sftp, SftpOptions, Status, kind, reply};
 
 const NOBODY: u32 = 65_534;
 const BATCH: usize = 16;

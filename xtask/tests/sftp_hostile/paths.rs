@@ -5,7 +5,7 @@ use super::{Scene, look, unchanged};
 use anyhow::{Result, ensure};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
-use xtask::sftp::{Attrs, Request, Status, open};
+use xtask::clients::sftp::{Attrs, Request, Status, open};
 
 const AT_ONCE: Duration = Duration::from_secs(2);
 

@@ -6,8 +6,10 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
+use xtask::clients::sftp::{
+    Attrs, Ended, Reply, Request, Sftp, SftpOptions, Status, Wire, open, request,
+};
 use xtask::random::{Random, seed};
-use xtask::sftp::{Attrs, Ended, Reply, Request, Sftp, SftpOptions, Status, Wire, open, request};
 
 /// A server that waits takes nothing more after this.
 const STALL: Duration = Duration::from_millis(300);

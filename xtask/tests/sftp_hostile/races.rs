@@ -9,9 +9,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use xtask::lockdown;
-use xtask::server::users;
-use xtask::sftp::{Attrs, Reply, Request, Sftp, Status, open};
+use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, Status, open};
+use xtask::machines::lockdown;
+use xtask::machines::server::users;
 
 /// Repeats `disturb` on a thread while `work` runs.
 fn meanwhile(
@@ -275,7 +275,7 @@ fn a_file_that_becomes_a_link_is_not_followed_out() -> Result<()> {
                         client.close(&handle)?;
                     }
                     let changed = client.set_stat("file", Attrs::mode(0o666));
-                    xtask::sftp::failure(changed)?;
+                    xtask::clients::sftp::failure(changed)?;
                 }
                 Ok(())
             },

@@ -3,7 +3,7 @@
 use super::samples::{Opened, with_path};
 use super::{Scene, look, unchanged};
 use anyhow::{Result, ensure};
-use xtask::sftp::{Attrs, Reply, Request, SftpOptions, Status, kind, open};
+use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, kind, open};
 
 /// Free and in a jail.
 fn each(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::sample;
 use super::samples::with_path;
 use anyhow::{Context, Result, ensure};
-use xtask::sftp::{Attrs, Request, Sftp, SftpOptions, Status, open};
+use xtask::clients::sftp::{Attrs, Request, Sftp, SftpOptions, Status, open};
 
 #[test]
 fn names_are_escaped_in_what_is_said() -> Result<()> {

@@ -1,8 +1,8 @@
 //! Each request that there is, in a form that succeeds or fails for a good reason, and its parts.
 
 use anyhow::Result;
-use xtask::sftp::calls::Handle;
-use xtask::sftp::{Attrs, Request, Sftp, open};
+use xtask::clients::sftp::calls::Handle;
+use xtask::clients::sftp::{Attrs, Request, Sftp, open};
 
 /// Handles of what is open in the sample.
 pub(super) struct Opened {

@@ -4,9 +4,9 @@ use super::Scene;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
-use xtask::mounts::{mount, private};
-use xtask::server::public_dir;
-use xtask::sftp::{Attrs, Request, Sftp, SftpOptions, Status, open};
+use xtask::clients::sftp::{Attrs, Request, Sftp, SftpOptions, Status, open};
+use xtask::machines::mounts::{mount, private};
+use xtask::machines::server::public_dir;
 
 /// What may be said of an object that is not to be opened.
 const REFUSALS: [Status; 3] = [

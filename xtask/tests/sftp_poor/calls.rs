@@ -8,9 +8,9 @@ use nix::libc::{
     SYS_landlock_create_ruleset, SYS_landlock_restrict_self, SYS_openat2, SYS_prctl, SYS_renameat2,
     SYS_seccomp, SYS_splice, SYS_statx, SYS_syslog,
 };
-use xtask::lockdown;
-use xtask::server::root_for;
-use xtask::sftp::{Sftp, SftpOptions};
+use xtask::clients::sftp::{Sftp, SftpOptions};
+use xtask::machines::lockdown;
+use xtask::machines::server::root_for;
 
 /// Calls that an old or small kernel has not got, and whose work has to be done in another way.
 const YOUNG: [(&str, i64); 13] = [

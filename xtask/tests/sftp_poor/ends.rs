@@ -3,8 +3,8 @@
 use super::{finish, play, repertoire};
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use xtask::server::public_dir;
-use xtask::sftp::{Attrs, Sftp, SftpOptions, Wire, open};
+use xtask::clients::sftp::{Attrs, Sftp, SftpOptions, Wire, open};
+use xtask::machines::server::public_dir;
 
 #[test]
 fn any_wire_will_do() -> Result<()> {
@@ -120,7 +120,7 @@ fn a_wire_that_is_closed_is_an_end() -> Result<()> {
         let options = through(&SftpOptions::at(directory.path()), script);
         let mut client = Sftp::spawn(&options)?;
         // It may have gone before it was greeted.
-        let _ = client.send(&xtask::sftp::request::init(3));
+        let _ = client.send(&xtask::clients::sftp::request::init(3));
         let ended = client.wait().context(script)?;
         ensure!(
             ended.code().is_some_and(|code| code == 0 || code == 1) && ended.lines.len() < 2,

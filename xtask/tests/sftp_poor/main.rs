@@ -8,8 +8,8 @@ mod roots;
 
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
-use xtask::server::public_dir;
-use xtask::sftp::{Sftp, SftpOptions};
+use xtask::clients::sftp::{Sftp, SftpOptions};
+use xtask::machines::server::public_dir;
 
 /// Plays all that the server can do in a new directory, free and in a jail. `start` gets a server going.
 fn play(start: impl Fn(&SftpOptions) -> Result<Sftp>) -> Result<()> {

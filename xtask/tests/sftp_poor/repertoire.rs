@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use xtask::sftp::{Attrs, Sftp, Status, failure, open};
+use xtask::clients::sftp::{Attrs, Sftp, Status, failure, open};
 
 /// So much is written and read: more than any buffer, and no multiple of one.
 const LEN: usize = 700_001;

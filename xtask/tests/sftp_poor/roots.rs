@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 use xtask::build::Arch;
-use xtask::server::{binary, public_dir, root_for};
-use xtask::sftp::{Program, Sftp, SftpOptions, Wire};
+use xtask::clients::sftp::{Program, Sftp, SftpOptions, Wire};
+use xtask::machines::server::{binary, public_dir, root_for};
 
 /// A directory with `sftp-server`, which is the file, and `data`.
 fn root(arch: Arch) -> Result<TempDir> {

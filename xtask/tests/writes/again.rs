@@ -5,9 +5,9 @@ use super::{Scene, WRITABLE, make};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::net::Ipv4Addr;
-use xtask::client::replies::parse;
-use xtask::client::{Client, How, Nfs, Outcome, Procedure, Set, Stable, Status, record};
-use xtask::server::{ServerOptions, status_field};
+use xtask::clients::nfs::replies::parse;
+use xtask::clients::nfs::{Client, How, Nfs, Outcome, Procedure, Set, Stable, Status, record};
+use xtask::machines::server::{ServerOptions, status_field};
 
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const RSS_MAX_KIB: u64 = 2048;

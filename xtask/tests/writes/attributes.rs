@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use xtask::client::{Nfs, Set, SetTime, Status};
-use xtask::server::root_for;
+use xtask::clients::nfs::{Nfs, Set, SetTime, Status};
+use xtask::machines::server::root_for;
 
 #[test]
 fn the_guard_lets_one_of_two_pass() -> Result<()> {

@@ -1,6 +1,6 @@
 //! Calls that change something, in short.
 
-use xtask::client::{How, Nfs, Node, Set};
+use xtask::clients::nfs::{How, Nfs, Node, Set};
 
 pub(super) fn set_attr(object: &[u8], set: Set) -> Nfs<'_> {
     let guard = None;

@@ -5,8 +5,8 @@ use super::{Scene, WRITABLE, fails, is_as_on_the_host, make, serve};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{self as unix, MetadataExt};
-use xtask::client::{How, Nfs, Node, Set, SetTime, Status, failure};
-use xtask::server::{ServerOptions, public_dir, root_for, users};
+use xtask::clients::nfs::{How, Nfs, Node, Set, SetTime, Status, failure};
+use xtask::machines::server::{ServerOptions, public_dir, root_for, users};
 
 #[test]
 fn unchecked_takes_what_exists() -> Result<()> {
@@ -122,7 +122,7 @@ fn exclusive_can_be_repeated_also_after_a_restart() -> Result<()> {
             ensure!(server.connect()?.create(&root, &name, how)? == file);
             made.push((name, how, file));
         }
-        let others = |client: &mut xtask::client::Client| -> Result<()> {
+        let others = |client: &mut xtask::clients::nfs::Client| -> Result<()> {
             for (number, (name, _, _)) in made.iter().enumerate() {
                 let mut other = verifiers[number];
                 for bit in [0x80, 1] {
@@ -145,7 +145,7 @@ fn exclusive_can_be_repeated_also_after_a_restart() -> Result<()> {
             );
             ensure!(
                 client
-                    .write(file, 0, xtask::client::Stable::FILE_SYNC, b"x")?
+                    .write(file, 0, xtask::clients::nfs::Stable::FILE_SYNC, b"x")?
                     .count
                     == 1
             );

@@ -9,9 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-use xtask::client::{Client, How, Nfs, Outcome, Procedure, Set, Stable, Status};
-use xtask::faulty::{Faulty, Op};
-use xtask::server::{Server, ServerOptions, public_dir};
+use xtask::clients::nfs::{Client, How, Nfs, Outcome, Procedure, Set, Stable, Status};
+use xtask::machines::faulty::{Faulty, Op};
+use xtask::machines::server::{Server, ServerOptions, public_dir};
 
 const ERRORS: [(i32, Status); 6] = [
     (EIO, Status::IO),

@@ -5,9 +5,9 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::client::changes::wrote;
-use xtask::client::replies::parse;
-use xtask::client::{Client, LAST_FRAGMENT, Nfs, Outcome, Procedure, Stable, record};
+use xtask::clients::nfs::changes::wrote;
+use xtask::clients::nfs::replies::parse;
+use xtask::clients::nfs::{Client, LAST_FRAGMENT, Nfs, Outcome, Procedure, Stable, record};
 
 /// How long a client may wait for its answer while another one dawdles.
 const ANSWER_MAX: Duration = Duration::from_secs(1);

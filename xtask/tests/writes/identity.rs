@@ -4,8 +4,8 @@ use super::{Scene, WRITABLE, make, user};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use xtask::client::{Auth, Set};
-use xtask::server::{ServerOptions, root_for};
+use xtask::clients::nfs::{Auth, Set};
+use xtask::machines::server::{ServerOptions, root_for};
 
 pub(super) const NOBODY: u32 = 65534;
 

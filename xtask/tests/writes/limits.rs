@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::client::{How, Nfs, Set, Stable, Status};
-use xtask::server::{Server, ServerOptions, public_dir, status_field};
+use xtask::clients::nfs::{How, Nfs, Set, Stable, Status};
+use xtask::machines::server::{Server, ServerOptions, public_dir, status_field};
 use xtask::setup::{self, Package};
 
 #[test]

@@ -24,9 +24,9 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use xtask::build::Arch;
-use xtask::client::{Attr, Auth, Client, How, Set, Stable, Status, failure};
-use xtask::mounts;
-use xtask::server::{Server, ServerOptions, public_dir, users};
+use xtask::clients::nfs::{Attr, Auth, Client, How, Set, Stable, Status, failure};
+use xtask::machines::mounts;
+use xtask::machines::server::{Server, ServerOptions, public_dir, users};
 
 /// What lets a test do as root.
 const WRITABLE: &str = "rw,no_root_squash";

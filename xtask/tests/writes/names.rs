@@ -5,8 +5,8 @@ use super::{Scene, WRITABLE, fails, make, serve};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use xtask::client::{Client, How, Nfs, Set, Stable, Status};
-use xtask::server::{Server, ServerOptions, public_dir};
+use xtask::clients::nfs::{Client, How, Nfs, Set, Stable, Status};
+use xtask::machines::server::{Server, ServerOptions, public_dir};
 
 /// Every call that takes a name, with `name` in each place. `file` and `present` exist in `dir`.
 fn naming<'a>(dir: &'a [u8], file: &'a [u8], name: &'a [u8]) -> Vec<Nfs<'a>> {
@@ -116,7 +116,7 @@ fn names_of_255_bytes_are_the_longest() -> Result<()> {
                     change.status() == Status::NAMETOOLONG,
                     "a name of {len} bytes was answered {:?} by {:?}",
                     change.status(),
-                    xtask::client::Procedure::place(&call)
+                    xtask::clients::nfs::Procedure::place(&call)
                 );
             }
         }

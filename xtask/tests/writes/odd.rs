@@ -9,9 +9,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
-use xtask::client::xdr::Writer;
-use xtask::client::{Auth, Client, Nfs, Node, Outcome, Procedure, Set, Stable, Status, replies};
-use xtask::server::{ServerOptions, public_dir, root_for};
+use xtask::clients::nfs::xdr::Writer;
+use xtask::clients::nfs::{
+    Auth, Client, Nfs, Node, Outcome, Procedure, Set, Stable, Status, replies,
+};
+use xtask::machines::server::{ServerOptions, public_dir, root_for};
 
 const MAX: u64 = i64::MAX as u64;
 /// A file, a FIFO or a device is waited for by nobody.
@@ -283,7 +285,7 @@ fn a_mebibyte_fits_and_more_is_cut_or_refused() -> Result<()> {
             let mut client = scene.server.connect()?;
             let call = Nfs::write(&file, 1 << 20, Stable::FILE_SYNC, &data);
             // The server may close before all of it is sent.
-            let _ = client.send(&xtask::client::record(
+            let _ = client.send(&xtask::clients::nfs::record(
                 &call.message(1, &client.auth.clone()),
             ));
             let outcome = client.receive()?.map(replies::parse).transpose()?;
@@ -291,7 +293,7 @@ fn a_mebibyte_fits_and_more_is_cut_or_refused() -> Result<()> {
             if let Some((_, Outcome::Success(body))) = outcome
                 && Status::of(body)? == Status::OK
             {
-                let wrote = xtask::client::changes::wrote(body)?.into_result()?;
+                let wrote = xtask::clients::nfs::changes::wrote(body)?.into_result()?;
                 ensure!(size == (1 << 20) + u64::from(wrote.count));
             } else {
                 ensure!(size == 1 << 20, "{size} bytes after a refusal");

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::client::{How, Set, Stable, Status};
+use xtask::clients::nfs::{How, Set, Stable, Status};
 
 /// How long a file may be kept open for writing after the last WRITE, with time for a slow machine.
 const IDLE_MAX: Duration = Duration::from_millis(3500);

@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
-use xtask::client::{Auth, Client, How, Set, Stable, Status};
-use xtask::server::{ServerOptions, public_dir, root_for};
+use xtask::clients::nfs::{Auth, Client, How, Set, Stable, Status};
+use xtask::machines::server::{ServerOptions, public_dir, root_for};
 use xtask::setup;
 
 #[test]

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::client::{Client, How, Set, Stable, Status};
-use xtask::server::{ServerOptions, public_dir};
+use xtask::clients::nfs::{Client, How, Set, Stable, Status};
+use xtask::machines::server::{ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
 /// A WRITE of so much at a time: no divisor of a block, so that the last one may fit in part.

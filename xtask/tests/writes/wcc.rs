@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-use xtask::client::{Before, Change, How, Nfs, Set, SetTime, Stable, Status, Wcc};
+use xtask::clients::nfs::{Before, Change, How, Nfs, Set, SetTime, Stable, Status, Wcc};
 
 /// What the protocol tells of a file as it was.
 fn before(meta: &Metadata) -> Before {
@@ -163,7 +163,8 @@ fn what_is_made_is_told_with_its_attributes() -> Result<()> {
             ("link", symlink(dir, b"link", target)),
             ("fifo", fifo(dir, b"fifo", set)),
         ] {
-            let made = xtask::client::changes::made(scene.client.call(&call)?)?.into_result()?;
+            let made =
+                xtask::clients::nfs::changes::made(scene.client.call(&call)?)?.into_result()?;
             let attr = made
                 .attr
                 .with_context(|| format!("{name} without attributes"))?;

@@ -1,0 +1,293 @@
+//! `cargo xtask qemu MACHINE`: starts qemu/MACHINE.toml, with a shell on the terminal or with one command to run.
+//!
+//! A machine is data: which emulator, which kernel, what lies in its initramfs. This file turns it into a command line
+//! and knows nothing about any one machine.
+
+mod console;
+mod debian;
+mod disk;
+pub mod guest;
+mod initramfs;
+mod kernel;
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::build::{self, Arch, workspace_root};
+use crate::machines::nbd::Disk;
+use crate::machines::server;
+use crate::setup::{self, Package};
+pub use console::watch;
+pub use guest::Guest;
+
+/// `cargo xtask qemu`
+#[derive(clap::Args)]
+pub struct Args {
+    /// The name of a file in qemu/, without .toml
+    machine: String,
+    /// More words for its kernel
+    #[arg(long, default_value = "", conflicts_with = "command")]
+    words: String,
+    /// A shell command to run in the machine instead of a shell
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+/// Starts the machine; ends with the exit code of the command, if there is one.
+pub fn main(args: Args) -> Result<()> {
+    if args.command.is_empty() {
+        return Machine::load(&args.machine)?.on_this_terminal(&args.words);
+    }
+    let answer = Guest::boot(&args.machine)?.run(&args.command.join(" "))?;
+    std::io::stdout().write_all(&answer.text)?;
+    if answer.code != 0 {
+        std::process::exit(answer.code);
+    }
+    Ok(())
+}
+
+/// Gets all that the machine needs from elsewhere. After that, booting it needs no network.
+pub fn prepare(machine: &str) -> Result<()> {
+    let machine = Machine::load(machine)?;
+    setup::need(&PACKAGES)?;
+    machine.system()?;
+    Ok(())
+}
+
+/// Where the emulator and the files of an initramfs come from.
+const PACKAGES: [Package; 5] = [
+    Package::QEMU,
+    Package::BUSYBOX,
+    Package::NFS_COMMON,
+    Package::E2FSPROGS,
+    Package::STRACE,
+];
+
+/// One file of qemu/.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Machine {
+    program: String,
+    machine: String,
+    cpu: String,
+    memory_mib: u32,
+    network: String,
+    /// TCP ports of the machine that are to be reached from the host.
+    #[serde(default)]
+    forward: Vec<u16>,
+    devices: Vec<String>,
+    disk: Option<disk::Choice>,
+    command_line: String,
+    /// What it runs: a kernel and what we put beside it, or else what Debian's own tools make.
+    kernel: Option<KernelChoice>,
+    initramfs: Option<Contents>,
+    debian: Option<debian::Choice>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KernelChoice {
+    /// A Debian package that depends on the newest kernel of its kind.
+    package: String,
+    modules: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    files: Vec<String>,
+    /// Programs of xtask's own, to be found in /usr/bin.
+    #[serde(default)]
+    programs: Vec<String>,
+    /// Where our own file is to lie, for x86_64.
+    stowaway: Option<PathBuf>,
+    init: String,
+}
+
+impl Contents {
+    /// What lies on this host, and where it lies in the machine.
+    fn files(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let same = |file: &String| (file.into(), file.into());
+        let mut files: Vec<_> = self.files.iter().map(same).collect();
+        for name in &self.programs {
+            files.push((build::program(name)?, Path::new("/usr/bin").join(name)));
+        }
+        if let Some(place) = &self.stowaway {
+            files.push((server::binary(Arch::X86_64)?, place.clone()));
+        }
+        Ok(files)
+    }
+}
+
+/// What it takes to start a machine once.
+struct Start {
+    command: Command,
+    /// Lives as long as the machine needs it.
+    disk: Option<Disk>,
+    /// Ports of the machine, and the ports of loopback that lead there.
+    ports: Vec<(u16, u16)>,
+}
+
+impl Machine {
+    fn load(name: &str) -> Result<Self> {
+        let directory = workspace_root().join("qemu");
+        let path = directory.join(name).with_extension("toml");
+        if !path.is_file() {
+            bail!(
+                "there is no machine '{name}': {} holds {}",
+                directory.display(),
+                machines(&directory)?
+            );
+        }
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is not a machine", path.display()))
+    }
+
+    /// The kernel's place and the initramfs.
+    fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
+        match (&self.kernel, &self.initramfs, &self.debian) {
+            (Some(kernel), Some(contents), None) => {
+                let package = kernel::fetch(&kernel.package)?;
+                let modules = package.modules(&kernel.modules)?;
+                let archive = initramfs::archive(&contents.files()?, &modules, &contents.init)?;
+                Ok((package.image, archive))
+            }
+            (None, None, Some(debian)) => debian.make(),
+            _ => bail!("a machine has either [kernel] and [initramfs] or [debian]"),
+        }
+    }
+
+    /// The emulator with all that the file says; kernel, initramfs and disk are made ready in `directory`. `init` takes the
+    /// place of the system's own /init.
+    fn start(&self, directory: &Path, more_boot_words: &str, init: Option<&str>) -> Result<Start> {
+        setup::need(&PACKAGES)?;
+        let (kernel, mut archive) = self.system()?;
+        if let Some(init) = init {
+            // What comes last is what stays, and each archive begins at a multiple of four.
+            archive.resize(archive.len().next_multiple_of(4), 0);
+            archive.extend(initramfs::archive(&[], &[], init)?);
+        }
+        let initramfs = directory.join("initramfs.cpio");
+        std::fs::write(&initramfs, archive)
+            .with_context(|| format!("cannot write {}", initramfs.display()))?;
+
+        let mut command = Command::new(&self.program);
+        command.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+        ]);
+        command.args([
+            "-machine",
+            &self.machine,
+            "-cpu",
+            &self.cpu,
+            "-m",
+            &self.memory_mib.to_string(),
+        ]);
+        command
+            .arg("-kernel")
+            .arg(&kernel)
+            .arg("-initrd")
+            .arg(&initramfs);
+        command.args([
+            "-append",
+            &format!("{} {more_boot_words}", self.command_line),
+        ]);
+        let mut network = self.network.clone();
+        let mut ports = Vec::new();
+        for &port in &self.forward {
+            let own = free_port()?;
+            network += &format!(",hostfwd=tcp:127.0.0.1:{own}-:{port}");
+            ports.push((port, own));
+        }
+        command.args(["-netdev", &network]);
+        let disk = self.disk.as_ref().map(disk::Choice::make).transpose()?;
+        if let Some(disk) = &disk {
+            let socket = disk.socket();
+            command.arg("-blockdev").arg(format!(
+                "driver=nbd,node-name=disk,server.type=unix,server.path={},cache.direct=on",
+                socket.display()
+            ));
+        }
+        for device in &self.devices {
+            command.args(["-device", device]);
+        }
+        Ok(Start {
+            command,
+            disk,
+            ports,
+        })
+    }
+
+    fn on_this_terminal(&self, more_boot_words: &str) -> Result<()> {
+        let directory = tempfile::tempdir().context("cannot make a directory for the initramfs")?;
+        let mut start = self.start(directory.path(), more_boot_words, None)?;
+        for (port, own) in &start.ports {
+            println!("port {port} of the machine is port {own} of 127.0.0.1");
+        }
+        // Ctrl-A X ends QEMU, Ctrl-C goes to the machine.
+        start.command.args(["-serial", "mon:stdio"]);
+        let status = start
+            .command
+            .status()
+            .with_context(|| format!("cannot start {}", self.program))?;
+        if !status.success() {
+            bail!("{} ended with {status}", self.program);
+        }
+        Ok(())
+    }
+}
+
+/// A TCP port of loopback that nobody listens on. Nothing keeps another from taking it before QEMU does; then QEMU says so.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// The names of the machines in `directory`.
+fn machines(directory: &Path) -> Result<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)
+        .with_context(|| format!("cannot list {}", directory.display()))?
+    {
+        names.extend(
+            entry?
+                .path()
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned()),
+        );
+    }
+    names.sort();
+    Ok(names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_machine_file_is_a_machine() {
+        let directory = workspace_root().join("qemu");
+        for name in machines(&directory).unwrap().split(", ") {
+            Machine::load(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_machine_is_answered_with_the_known_ones() {
+        let error = Machine::load("toaster").err().unwrap().to_string();
+        assert!(
+            error.contains("toaster") && error.contains("nfs-client"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! What is asked of both sides, what a right answer is, and the aims.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::super::ground::BIG;
+use super::super::load::{Load, Refill};
+use super::super::measure::Cost;
+use super::super::sftp::load::DEPTH;
+use super::super::sftp::server::{Server as Session, Transport};
+use super::super::sftp::workload as sftp;
+use super::super::table::{Aim, Subject, Unit, What};
+use super::super::workload as nfs;
+use super::ground::{ALL, COLD, DIRECTORIES, Images, SMALL_COUNT, name};
+use crate::clients::nfs::{Client, Nfs, replies};
+use crate::machines::server::Server;
+
+/// Entries that are listed in a turn, so that small directories are measured as well as large ones.
+const LISTED: u64 = 20_000;
+/// How often each small image is mounted in a turn.
+const MOUNTED: usize = 10;
+
+/// One kind of request.
+#[derive(Clone, Copy)]
+pub enum Workload {
+    /// A large file over NFS, so many bytes each, beside the same bytes of the image's file.
+    Read(u32),
+    /// The same beside the file that the image was made of.
+    ReadSource(u32),
+    /// The same over SFTP.
+    ReadSftp(u32, Transport),
+    /// READDIRPLUS of a whole directory of so many names.
+    List(u64),
+    /// MNT of many in turn, more than stay open.
+    Mount,
+    /// LOOKUP of one of many names in an image that is not open.
+    Lookup {
+        last: bool,
+        /// Its bytes are on the disk and nowhere else.
+        forgotten: bool,
+    },
+}
+
+impl Workload {
+    /// Every one.
+    pub fn all() -> Vec<Self> {
+        let sizes = [1 << 20, 64 << 10, 32 << 10];
+        let mut all: Vec<_> = sizes.map(Self::Read).into();
+        for transport in Transport::ALL {
+            all.extend([32 << 10, 255 << 10].map(|size| Self::ReadSftp(size, transport)));
+        }
+        all.extend(sizes.map(Self::ReadSource));
+        all.extend(DIRECTORIES.map(Self::List));
+        all.push(Self::Mount);
+        for (last, forgotten) in [(false, false), (true, false), (false, true), (true, true)] {
+            all.push(Self::Lookup { last, forgotten });
+        }
+        all
+    }
+
+    /// Whether there is something plain to compare it with.
+    pub fn has_peer(self) -> bool {
+        !matches!(self, Self::Lookup { .. })
+    }
+
+    /// In so many rounds at most: before each LOOKUP one waits until the image is closed.
+    pub fn round_max(self) -> u32 {
+        match self {
+            Self::Lookup { .. } => 5,
+            _ => u32::MAX,
+        }
+    }
+
+    /// What its figures say.
+    pub fn subject(self) -> Subject {
+        let (title, unit, aims) = match self {
+            Self::Read(size) => (format!("NFS READ {} KiB", size >> 10), Unit::Byte, AS_PLAIN),
+            Self::ReadSource(size) => (
+                format!("NFS READ {} KiB, source", size >> 10),
+                Unit::Byte,
+                &[][..],
+            ),
+            Self::ReadSftp(size, transport) => (
+                format!("SFTP READ {} KiB, {}", size >> 10, transport.name()),
+                Unit::Byte,
+                AS_PLAIN,
+            ),
+            Self::List(count) => (format!("READDIRPLUS of {count}"), Unit::Entry, &[][..]),
+            Self::Mount => ("MNT".into(), Unit::Start, &[][..]),
+            Self::Lookup { last, forgotten } => (
+                format!(
+                    "LOOKUP {} of {COLD}, {}",
+                    if last { "last" } else { "first" },
+                    if forgotten { "disk" } else { "closed" }
+                ),
+                Unit::Start,
+                &[(What::Wall, Aim::AtMost(5.0))][..],
+            ),
+        };
+        Subject {
+            title,
+            unit,
+            aims: aims.into(),
+        }
+    }
+}
+
+/// What is read inside should cost no more than outside.
+const AS_PLAIN: &[(What, Aim)] = &[
+    (What::ServerCpu, Aim::AtMostTimesPeer(1.02)),
+    (What::Rate, Aim::TimesPeer(0.98)),
+];
+
+/// Everybody who asks, and the handles and paths of what they ask for.
+pub struct Peers<'a> {
+    images: &'a Images,
+    server: u32,
+    big_bytes: u64,
+    /// Where the large file begins in the image's file, and that one's handle.
+    place: u64,
+    all: Vec<u8>,
+    nfs: Load,
+    mount: Client,
+    sessions: Vec<Session>,
+    /// Inside, and what it was made of.
+    sides: [Side; 2],
+    /// The directory of the image on the disk.
+    cold: Vec<u8>,
+}
+
+/// Handles of one side.
+struct Side {
+    big: Vec<u8>,
+    crowds: Vec<Vec<u8>>,
+}
+
+impl<'a> Peers<'a> {
+    /// Connects, and looks everything up.
+    pub fn new(
+        images: &'a Images,
+        server: &Server,
+        sessions: Vec<Session>,
+        big_bytes: u64,
+    ) -> Result<Self> {
+        let mut mount = Client::connect(server.mount())?;
+        let mut client = server.connect()?;
+        let mut handle = |top: &Path, path: &str| {
+            let top = mount.mount(&top.display().to_string())?;
+            client.walk(&top, path)
+        };
+        let mut side = |inside| {
+            let top = images.top(inside);
+            let crowds = DIRECTORIES.map(|count| handle(&top, &Images::crowd(count)));
+            anyhow::Ok(Side {
+                big: handle(&top, BIG)?,
+                crowds: crowds.into_iter().collect::<Result<_>>()?,
+            })
+        };
+        let sides = [side(true)?, side(false)?];
+        let all = handle(&images.top(false), ALL)?;
+        let cold = handle(&images.cold().image(), "crowd")?;
+        Ok(Self {
+            images,
+            server: server.pid(),
+            big_bytes,
+            place: images.place()?,
+            all,
+            nfs: Load::connect(server.nfs())?,
+            mount,
+            sessions,
+            sides,
+            cold,
+        })
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, workload: Workload, inside: bool) -> Result<Cost> {
+        let (server, bytes) = (self.server, self.big_bytes);
+        let side = &self.sides[usize::from(!inside)];
+        match workload {
+            Workload::Read(size) if !inside => Cost::of(server, || {
+                nfs::read_through(&mut self.nfs, &self.all, self.place, bytes, size)
+            }),
+            Workload::Read(size) | Workload::ReadSource(size) => Cost::of(server, || {
+                nfs::read_through(&mut self.nfs, &side.big, 0, bytes, size)
+            }),
+            Workload::ReadSftp(size, transport) => {
+                let at = Transport::ALL.iter().position(|it| *it == transport);
+                let session = &mut self.sessions[at.context("no such session")?];
+                let all = self.images.top(true);
+                let (path, at) = if inside {
+                    (all.join(BIG), 0)
+                } else {
+                    (all, self.place)
+                };
+                Cost::of(session.pid(), || {
+                    sftp::read(&mut session.load, &path, at, bytes, size.into(), DEPTH)
+                })
+            }
+            Workload::List(count) => {
+                let at = DIRECTORIES.iter().position(|it| *it == count);
+                let dir = &side.crowds[at.context("no such directory")?];
+                Cost::of(server, || {
+                    (0..LISTED / count)
+                        .try_for_each(|_| nfs::walk(&mut self.nfs, dir, true, count).map(drop))?;
+                    Ok(LISTED)
+                })
+            }
+            Workload::Mount => Cost::of(server, || {
+                for index in (0..SMALL_COUNT).cycle().take(SMALL_COUNT * MOUNTED) {
+                    let path = self.images.small(index, inside);
+                    self.mount.mount(&path.display().to_string())?;
+                }
+                Ok((SMALL_COUNT * MOUNTED) as u64)
+            }),
+            Workload::Lookup { last, forgotten } => {
+                self.images.cold().forget(server, forgotten)?;
+                let name = name(if last { COLD - 1 } else { 0 });
+                Cost::of(server, || {
+                    self.nfs.run(
+                        1,
+                        Refill::Batch,
+                        |_| Nfs::Lookup {
+                            dir: &self.cold,
+                            name: name.as_bytes(),
+                        },
+                        |_, body| replies::lookup(body).map(drop),
+                    )?;
+                    Ok(1)
+                })
+            }
+        }
+    }
+
+    /// Ends the sessions, as their servers must end well.
+    pub fn end(self) -> Result<()> {
+        self.sessions.into_iter().try_for_each(Session::end)
+    }
+}

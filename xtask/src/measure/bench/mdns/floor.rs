@@ -1,0 +1,54 @@
+//! What the kernel alone takes for a question and its answer: a thread that sends back whatever it receives.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::time::ClockId;
+
+use super::link::{Link, RESPONDER};
+use super::workload;
+use crate::clients::dns::{GROUP, PORT, kind, query};
+use crate::measure::bench::measure::{self, Cost};
+
+/// Ends the thread.
+const STOP: &[u8] = b"stop";
+
+/// Asks so many times for what comes back as it is.
+pub fn turn(link: &Link, count: usize) -> Result<Cost> {
+    let socket = link.responder.run(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
+        socket.join_multicast_v4(&GROUP, &RESPONDER)?;
+        Ok(socket)
+    })?;
+    let echo = std::thread::spawn(move || echo(&socket));
+    let asker = link.stranger()?;
+    let question = query(1, &[("box.local", kind::A)], true);
+    let (start, own_start) = (Instant::now(), measure::own()?);
+    let asked = workload::batches(&asker, count, |asker, _| asker.send(&question), |_| Ok(()));
+    let (wall, both) = (start.elapsed(), measure::own()? - own_start);
+    asker.send(STOP)?;
+    let server = echo.join().map_err(|_| anyhow!("the echo panicked"))??;
+    Ok(Cost {
+        amount: asked?,
+        wall: wall.as_secs_f64(),
+        server,
+        own: both.as_secs_f64() - server,
+    })
+}
+
+/// Sends back until it is told to stop; the seconds of its CPU.
+fn echo(socket: &UdpSocket) -> Result<f64> {
+    let mut room = [0; 9000];
+    loop {
+        let (len, from) = socket.recv_from(&mut room)?;
+        let datagram = &room[..len];
+        if datagram == STOP {
+            break;
+        }
+        socket.send_to(datagram, from)?;
+    }
+    let clock = ClockId::CLOCK_THREAD_CPUTIME_ID.now();
+    let spent = clock.context("cannot read a thread's CPU clock")?;
+    Ok(std::time::Duration::from(spent).as_secs_f64())
+}

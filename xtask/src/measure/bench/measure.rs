@@ -1,0 +1,140 @@
+//! What a turn costs: time on the wall, the server's CPU and our own; and what several turns come to.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::time::ClockId;
+use nix::unistd::Pid;
+use serde::Serialize;
+
+use crate::machines::server::open_files;
+
+/// One turn of a workload on one server.
+#[derive(Clone, Copy)]
+pub struct Cost {
+    /// Requests, bytes or entries.
+    pub amount: u64,
+    /// Seconds on the wall.
+    pub wall: f64,
+    /// Seconds of the server's CPU, in user mode and in the kernel, all its threads.
+    pub server: f64,
+    /// Seconds of the load generator's CPU.
+    pub own: f64,
+}
+
+impl Cost {
+    /// Runs `work`, which returns its amount, against the process `pid`.
+    pub fn of(pid: u32, work: impl FnOnce() -> Result<u64>) -> Result<Self> {
+        let server_start = settled(pid)?;
+        let own_start = own()?;
+        let start = Instant::now();
+        let amount = work()?;
+        let wall = start.elapsed();
+        let own = own()? - own_start;
+        wait_for_removed(pid)?;
+        let server = settled(pid)? - server_start;
+        Ok(Self {
+            amount,
+            wall: wall.as_secs_f64(),
+            server: server.as_secs_f64(),
+            own: own.as_secs_f64(),
+        })
+    }
+
+    /// Runs `work`, which returns its amount, without a server: its own CPU stands for the server's.
+    pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
+        let own_start = own()?;
+        let start = Instant::now();
+        let amount = work()?;
+        let wall = start.elapsed();
+        let own = (own()? - own_start).as_secs_f64();
+        Ok(Self {
+            amount,
+            wall: wall.as_secs_f64(),
+            server: own,
+            own,
+        })
+    }
+}
+
+/// The CPU time that this process has used.
+pub fn own() -> Result<Duration> {
+    read(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn read(clock: ClockId) -> Result<Duration> {
+    Ok(clock.now().context("cannot read a CPU clock")?.into())
+}
+
+/// Waits until the server holds no file any more that was removed: letting go of them is a part of what REMOVE costs.
+fn wait_for_removed(pid: u32) -> Result<()> {
+    const WAIT_MAX: Duration = Duration::from_secs(5);
+    let start = Instant::now();
+    loop {
+        let removed = open_files(pid)?
+            .iter()
+            .any(|path| path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)"));
+        if !removed || start.elapsed() > WAIT_MAX {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// The CPU time that the process `pid` has used once it sleeps: after the last reply a server still has a little to do.
+pub fn settled(pid: u32) -> Result<Duration> {
+    const TRY_MAX: u32 = 50;
+    // Exact to the nanosecond while the process sleeps, and threads that ended are counted too.
+    let clock =
+        ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into()?)).context("the server is gone")?;
+    let mut before = read(clock)?;
+    for _ in 0..TRY_MAX {
+        sleep(Duration::from_millis(2));
+        let now = read(clock)?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(before)
+}
+
+/// The middle of several values, and how far they lie apart.
+#[derive(Clone, Copy, Serialize)]
+pub struct Spread {
+    /// The middle one, or between the middle two.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// None when there are no values.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (&min, &max) = (sorted.first()?, sorted.last()?);
+        let median = (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0;
+        Some(Self { median, min, max })
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Three digits that mean something.
+        let digits = match self.median {
+            value if value >= 100.0 => 0,
+            value if value >= 10.0 => 1,
+            value if value >= 1.0 => 2,
+            _ => 3,
+        };
+        write!(
+            f,
+            "{:.digits$} ({:.digits$}–{:.digits$})",
+            self.median, self.min, self.max
+        )
+    }
+}

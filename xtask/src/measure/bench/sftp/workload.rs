@@ -1,0 +1,349 @@
+//! The workloads: what is asked, what a right answer is, and the aims that we measure ourselves by.
+
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::ValueEnum;
+
+use super::load::{DEPTH, Load, ok};
+use super::packets::{Mode, Reply, Request};
+use crate::clients::sftp::Status;
+use crate::measure::bench::ground::{
+    self, BIG, CROWD, Export, Ground, NAME_COUNT, NAMES, STAMP_STEP, STANDING, Scale,
+};
+use crate::measure::bench::load::Refill;
+use crate::measure::bench::table::{Subject, Unit};
+use crate::measure::bench::writing::{CHUNK, Pattern};
+
+/// What most clients read and write at once.
+const SMALL: u64 = 32 << 10;
+/// What OpenSSH's server reads and writes at most, and its own client asks for.
+const LARGE: u64 = 255 << 10;
+
+/// One kind of request. Files are in the page cache, on a tmpfs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Workload {
+    /// A file from its beginning to its end, 32 KiB each
+    Read32,
+    /// The same, 255 KiB each
+    Read255,
+    /// A new file from its beginning to its end, 32 KiB each
+    Write32,
+    /// The same, 255 KiB each
+    Write255,
+    /// Over a file that is there, 32 KiB each
+    Over32,
+    /// The same, 255 KiB each
+    Over255,
+    /// Of 1,000 names, 64 requests at once
+    Stat,
+    /// The same, one after the other
+    StatAlone,
+    /// Of 1,000 names, 64 requests at once
+    OpenClose,
+    /// A directory of 100,000, one page after the other
+    Readdir,
+    /// From before the fork until VERSION is there
+    Start,
+}
+
+impl Workload {
+    /// What its figures say.
+    pub fn subject(self) -> Subject {
+        let (title, unit, cpu_aim) = match self {
+            Self::Read32 => ("READ 32 KiB", Unit::Byte, Some(0.25)),
+            Self::Read255 => ("READ 255 KiB", Unit::Byte, Some(0.20)),
+            Self::Write32 => ("WRITE 32 KiB", Unit::Byte, Some(0.40)),
+            Self::Write255 => ("WRITE 255 KiB", Unit::Byte, Some(0.40)),
+            Self::Over32 => ("overwrite 32 KiB", Unit::Byte, None),
+            Self::Over255 => ("overwrite 255 KiB", Unit::Byte, None),
+            Self::Stat => ("STAT", Unit::Request, Some(3.0)),
+            Self::StatAlone => ("STAT, one by one", Unit::Request, None),
+            Self::OpenClose => ("OPEN + CLOSE", Unit::Request, Some(6.0)),
+            Self::Readdir => ("READDIR", Unit::Entry, Some(2.2)),
+            Self::Start => ("spawn to VERSION", Unit::Start, Some(0.25)),
+        };
+        Subject::new(title, unit, cpu_aim)
+    }
+
+    /// One turn; how many bytes, requests or entries it was.
+    pub fn run(self, load: &mut Load, objects: &Objects, scale: &Scale) -> Result<u64> {
+        let (bytes, count) = (scale.big_bytes, scale.request_count);
+        match self {
+            Self::Read32 => read(load, &objects.big, 0, bytes, SMALL, DEPTH),
+            Self::Read255 => read(load, &objects.big, 0, bytes, LARGE, DEPTH),
+            Self::Write32 => write(load, &objects.made, Mode::Make, objects, bytes, SMALL),
+            Self::Write255 => write(load, &objects.made, Mode::Make, objects, bytes, LARGE),
+            Self::Over32 => write(load, &objects.standing, Mode::Write, objects, bytes, SMALL),
+            Self::Over255 => write(load, &objects.standing, Mode::Write, objects, bytes, LARGE),
+            Self::Stat => stat(load, objects, count, DEPTH),
+            Self::StatAlone => stat(load, objects, count, 1),
+            Self::OpenClose => open_and_close(load, objects, count / 2),
+            Self::Readdir => list(load, objects, scale.crowd_count),
+            Self::Start => bail!("a running server does not start"),
+        }
+    }
+
+    /// What a turn left behind is what it should have; what it made is removed.
+    pub fn check(self, objects: &Objects, scale: &Scale) -> Result<()> {
+        let bytes = scale.big_bytes;
+        match self {
+            Self::Write32 => objects.check(&objects.made, bytes, SMALL)?,
+            Self::Write255 => objects.check(&objects.made, bytes, LARGE)?,
+            Self::Over32 => return objects.check(&objects.standing, bytes, SMALL),
+            Self::Over255 => return objects.check(&objects.standing, bytes, LARGE),
+            _ => return Ok(()),
+        }
+        fs::remove_file(&objects.made).context("what was written is not there")
+    }
+}
+
+/// READs of `step` bytes, as many as cover the `bytes` of a large file that begins at `from` of what is asked, each checked
+/// for its length and for bytes of the right place.
+pub fn read(
+    load: &mut Load,
+    path: &Path,
+    from: u64,
+    bytes: u64,
+    step: u64,
+    depth: usize,
+) -> Result<u64> {
+    const STAMP: u64 = STAMP_STEP as u64;
+    let handle = load.open(path.as_os_str().as_bytes(), Mode::Read)?;
+    load.run(
+        bytes.div_ceil(step),
+        depth,
+        Refill::Slide,
+        |index| Request::Read {
+            handle: &handle,
+            offset: from + index * step,
+            len: (bytes - index * step).min(step) as u32,
+        },
+        |index, reply| {
+            let Reply::Data(data) = reply else {
+                bail!("READ is answered by {reply:?}")
+            };
+            let (start, end) = (index * step, (index * step + step).min(bytes));
+            ensure!(
+                data.len() as u64 == end - start,
+                "READ {index} brought {} bytes",
+                data.len()
+            );
+            // The first and the last of the stamps that lie there whole.
+            for at in [start.next_multiple_of(STAMP), (end - 8) / STAMP * STAMP] {
+                // The last READ may be too short for any.
+                let is_here = (start..=end - 8).contains(&at);
+                ensure!(
+                    !is_here || data[(at - start) as usize..].starts_with(&at.to_le_bytes()),
+                    "READ at {start} brought bytes of another place"
+                );
+            }
+            Ok(())
+        },
+    )?;
+    load.close(&handle)?;
+    Ok(bytes)
+}
+
+/// Writes a file from its beginning to its end.
+fn write(
+    load: &mut Load,
+    path: &Path,
+    mode: Mode,
+    objects: &Objects,
+    bytes: u64,
+    step: u64,
+) -> Result<u64> {
+    let handle = load.open(path.as_os_str().as_bytes(), mode)?;
+    load.run(
+        bytes.div_ceil(step),
+        DEPTH,
+        Refill::Slide,
+        |index| Request::Write {
+            handle: &handle,
+            offset: index * step,
+            data: objects.part(index, bytes, step),
+        },
+        ok,
+    )?;
+    load.close(&handle)?;
+    Ok(bytes)
+}
+
+/// STATs of the names in turn.
+pub fn stat(load: &mut Load, objects: &Objects, count: u64, depth: usize) -> Result<u64> {
+    load.run(
+        count,
+        depth,
+        Refill::Batch,
+        |index| Request::Stat {
+            path: objects.name(index),
+        },
+        |_, reply| match reply {
+            Reply::Attrs(it) if it.size == Some(0) && it.mode.is_some() => Ok(()),
+            _ => bail!("STAT is answered by {reply:?}"),
+        },
+    )?;
+    Ok(count)
+}
+
+/// OPENs of the names in turn, 64 at once, and then as many CLOSEs.
+pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<u64> {
+    let batches = count / DEPTH as u64;
+    let mut handles = vec![Vec::new(); DEPTH];
+    for batch in 0..batches {
+        load.run(
+            DEPTH as u64,
+            DEPTH,
+            Refill::Batch,
+            |index| Request::Open {
+                path: objects.name(batch * DEPTH as u64 + index),
+                mode: Mode::Read,
+            },
+            |index, reply| {
+                let Reply::Handle(handle) = reply else {
+                    bail!("OPEN is answered by {reply:?}")
+                };
+                let place = &mut handles[index as usize];
+                place.clear();
+                place.extend(handle);
+                Ok(())
+            },
+        )?;
+        load.run(
+            DEPTH as u64,
+            DEPTH,
+            Refill::Batch,
+            |index| Request::Close {
+                handle: &handles[index as usize],
+            },
+            ok,
+        )?;
+    }
+    Ok(batches * DEPTH as u64)
+}
+
+/// Lists the large directory from its beginning to its end. Every entry must come exactly once.
+pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64> {
+    let handle = load.open_dir(objects.crowd.as_os_str().as_bytes())?;
+    let mut seen = vec![false; entry_count as usize];
+    let mut eof = false;
+    while !eof {
+        load.run(
+            1,
+            1,
+            Refill::Batch,
+            |_| Request::ReadDir { handle: &handle },
+            |_, reply| {
+                let names = match reply {
+                    Reply::Names(names) => names,
+                    Reply::Status(Status::EOF) => {
+                        eof = true;
+                        return Ok(());
+                    }
+                    _ => bail!("READDIR is answered by {reply:?}"),
+                };
+                let count = names.each(|name, attrs| {
+                    if name == b"." || name == b".." {
+                        return Ok(());
+                    }
+                    let index = ground::crowd_index(name).context("a name that nobody made")?;
+                    let seen = seen.get_mut(index).context("a name that nobody made")?;
+                    ensure!(!*seen, "entry {index} came twice");
+                    *seen = true;
+                    ensure!(attrs.size == Some(0), "entry {index} has not its size");
+                    Ok(())
+                })?;
+                ensure!(count > 0, "a page without names");
+                Ok(())
+            },
+        )?;
+    }
+    ensure!(seen.iter().all(|seen| *seen), "not every entry was listed");
+    load.close(&handle)?;
+    Ok(entry_count)
+}
+
+/// Paths of what is asked for, and what is written.
+pub struct Objects {
+    big: PathBuf,
+    crowd: PathBuf,
+    names: Vec<PathBuf>,
+    /// The file that is made and written.
+    made: PathBuf,
+    /// The file that is written over.
+    standing: PathBuf,
+    /// What the next turn writes.
+    pub pattern: Pattern,
+}
+
+impl Objects {
+    /// What one server wrote must not be taken for what another was to write: each has its own `seed`.
+    pub fn new(ground: &Ground, scale: &Scale, seed: u64) -> Self {
+        let tree = ground.path(Export::Tree);
+        let tmpfs = ground.path(Export::Tmpfs);
+        Self::below(&tree, &tmpfs, scale, seed)
+    }
+
+    /// The same as a server sees it that shows these directories under other names.
+    pub fn below(tree: &Path, tmpfs: &Path, scale: &Scale, seed: u64) -> Self {
+        let names = tree.join(NAMES);
+        Self {
+            big: tree.join(BIG),
+            crowd: tree.join(CROWD),
+            names: (0..NAME_COUNT)
+                .map(|index| names.join(ground::name(index)))
+                .collect(),
+            made: tmpfs.join("made"),
+            standing: tmpfs.join(STANDING),
+            // The pattern has as many beginnings as there are WRITEs.
+            pattern: Pattern::new(scale.big_bytes.div_ceil(SMALL) * CHUNK as u64, seed),
+        }
+    }
+
+    /// READs of 32 KiB.
+    pub fn read_some(&self, load: &mut Load, count: u64, depth: usize) -> Result<()> {
+        read(load, &self.big, 0, count * SMALL, SMALL, depth).map(drop)
+    }
+
+    /// WRITEs of 32 KiB to the standing file.
+    pub fn write_some(&self, load: &mut Load, count: u64) -> Result<()> {
+        write(
+            load,
+            &self.standing,
+            Mode::Write,
+            self,
+            count * SMALL,
+            SMALL,
+        )
+        .map(drop)
+    }
+
+    fn name(&self, index: u64) -> &[u8] {
+        let index = (index % NAME_COUNT) as usize;
+        self.names[index].as_os_str().as_bytes()
+    }
+
+    /// What WRITE number `index` writes.
+    fn part(&self, index: u64, bytes: u64, step: u64) -> &[u8] {
+        let len = step.min(bytes - index * step);
+        &self.pattern.chunk(index)[..len as usize]
+    }
+
+    fn check(&self, path: &Path, bytes: u64, step: u64) -> Result<()> {
+        let file = File::open(path).context("what was written is not there")?;
+        let len = file.metadata()?.len();
+        ensure!(len == bytes, "the file has {len} bytes, not {bytes}");
+        let mut found = vec![0; step as usize];
+        for index in 0..bytes.div_ceil(step) {
+            let written = self.part(index, bytes, step);
+            let found = &mut found[..written.len()];
+            file.read_exact_at(found, index * step)?;
+            ensure!(found == written, "part {index} is not what was written");
+        }
+        Ok(())
+    }
+}

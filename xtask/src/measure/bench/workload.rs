@@ -1,0 +1,369 @@
+//! The workloads: what is asked, what a right answer is, and the aims that we measure ourselves by.
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+
+use super::ground::{
+    self, BIG, CROWD, Export, NAME_COUNT, NAMES, Place, STAMP_STEP, STANDING, Scale,
+};
+use super::load::{DEPTH, Load, Refill};
+use super::table::{Aim, Subject, Unit, What};
+use super::writing::{self, Pattern};
+use crate::clients::nfs::{Client, Nfs, replies};
+
+/// A sequential READ.
+const LARGE: u32 = 1 << 20;
+/// A random READ.
+const SMALL: u32 = 4096;
+/// What a page of a directory may take, as common clients ask.
+const PAGE: u32 = 64 << 10;
+
+/// One kind of request.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Workload {
+    /// The floor: what the network alone costs
+    Null,
+    /// Of sixteen files in turn
+    Getattr,
+    /// Of 1,000 names, in random order
+    Lookup,
+    /// 4 KiB anywhere in a large file
+    ReadRandom,
+    /// A large file from its beginning to its end, 1 MiB each
+    Read,
+    /// A directory of 100,000, one page after the other
+    Readdir,
+    /// The same with attributes and kernel handles
+    Readdirplus,
+    /// The same with path handles
+    ReaddirplusPath,
+    /// A new file from its beginning to its end, 1 MiB each, then COMMIT; tmpfs
+    Write,
+    /// The same over a file that is there
+    WriteOver,
+    /// A new file on ext4
+    WriteExt4,
+    /// Many names: made, then removed; tmpfs
+    CreateRemove,
+    /// The same on ext4
+    CreateRemoveExt4,
+    /// The same where the kernel makes names durable, whatever the server does
+    CreateRemoveSynced,
+}
+
+/// What is known about a workload.
+pub struct Facts {
+    /// What its figures say.
+    pub subject: Subject,
+    /// Runs against our server with path handles.
+    pub path_handles: bool,
+    /// Where it writes.
+    pub place: Option<Place>,
+}
+
+impl Workload {
+    /// The table of all.
+    pub fn facts(self) -> Facts {
+        let facts = |title: &str, unit, cpu_aim| Facts {
+            subject: Subject::new(title, unit, cpu_aim),
+            path_handles: false,
+            place: None,
+        };
+        let writing = |title, unit, cpu_aim, place| Facts {
+            place: Some(place),
+            ..facts(title, unit, cpu_aim)
+        };
+        match self {
+            Self::Null => facts("NULL", Unit::Request, None),
+            Self::Getattr => facts("GETATTR", Unit::Request, Some(3.5)),
+            Self::Lookup => facts("LOOKUP", Unit::Request, Some(6.0)),
+            Self::ReadRandom => facts("READ 4 KiB, random", Unit::Request, Some(6.0)),
+            Self::Read => {
+                let mut facts = facts("READ 1 MiB", Unit::Byte, Some(0.25));
+                facts.subject.aims.push((What::Rate, Aim::TimesPeer(1.3)));
+                facts
+            }
+            Self::Readdir => facts("READDIR", Unit::Entry, None),
+            Self::Readdirplus => facts("READDIRPLUS", Unit::Entry, Some(3.2)),
+            Self::ReaddirplusPath => Facts {
+                path_handles: true,
+                ..facts("READDIRPLUS, path handles", Unit::Entry, Some(1.9))
+            },
+            Self::Write => writing("WRITE + COMMIT", Unit::Byte, Some(0.35), Place::Tmpfs),
+            Self::WriteOver => writing(
+                "WRITE + COMMIT, in place",
+                Unit::Byte,
+                Some(0.35),
+                Place::Tmpfs,
+            ),
+            Self::WriteExt4 => writing("WRITE + COMMIT, ext4", Unit::Byte, None, Place::Ext4),
+            Self::CreateRemove => {
+                writing("CREATE + REMOVE", Unit::Request, Some(17.0), Place::Tmpfs)
+            }
+            Self::CreateRemoveExt4 => {
+                writing("CREATE + REMOVE, ext4", Unit::Request, None, Place::Ext4)
+            }
+            Self::CreateRemoveSynced => writing(
+                "CREATE + REMOVE, dirsync",
+                Unit::Request,
+                None,
+                Place::Ext4Synced,
+            ),
+        }
+    }
+
+    /// One turn; how many units it was.
+    pub fn run(self, load: &mut Load, objects: &Objects, scale: &Scale) -> Result<u64> {
+        let count = scale.request_count;
+        // The same seed every time: every server and every round is asked the same.
+        let mut random = Random(1);
+        match self {
+            Self::Null => load.run(count, Refill::Batch, |_| Nfs::Null, |_, body| body.end())?,
+            Self::Getattr => load.run(
+                count,
+                Refill::Batch,
+                |index| Nfs::GetAttr {
+                    object: &objects.files[index as usize % DEPTH],
+                },
+                |_, body| replies::get_attr(body).map(drop),
+            )?,
+            Self::Lookup => {
+                let names: Vec<String> = (0..NAME_COUNT).map(ground::name).collect();
+                let order: Vec<usize> = (0..count)
+                    .map(|_| random.below(NAME_COUNT) as usize)
+                    .collect();
+                load.run(
+                    count,
+                    Refill::Batch,
+                    |index| Nfs::Lookup {
+                        dir: &objects.names,
+                        name: names[order[index as usize]].as_bytes(),
+                    },
+                    |_, body| replies::lookup(body).map(drop),
+                )?;
+            }
+            Self::ReadRandom => {
+                let blocks = scale.big_bytes / u64::from(SMALL);
+                let order: Vec<u64> = (0..count).map(|_| random.below(blocks)).collect();
+                read(
+                    load,
+                    &objects.big,
+                    0,
+                    Refill::Batch,
+                    count,
+                    SMALL,
+                    |index| order[index as usize] * u64::from(SMALL),
+                )?;
+            }
+            Self::Read => {
+                return read_through(load, &objects.big, 0, scale.big_bytes, LARGE);
+            }
+            Self::Readdir | Self::Readdirplus | Self::ReaddirplusPath => {
+                return walk(
+                    load,
+                    &objects.crowd,
+                    self != Self::Readdir,
+                    scale.crowd_count,
+                );
+            }
+            Self::Write | Self::WriteExt4 => {
+                let dir = self.dir(objects)?;
+                return writing::make_and_fill(load, dir, &objects.pattern, scale.big_bytes);
+            }
+            Self::WriteOver => {
+                let file = &objects.standing;
+                return writing::fill(load, file, &objects.pattern, scale.big_bytes);
+            }
+            Self::CreateRemove | Self::CreateRemoveExt4 | Self::CreateRemoveSynced => {
+                return writing::create_and_remove(load, self.dir(objects)?, scale);
+            }
+        }
+        Ok(count)
+    }
+
+    /// What a turn left behind is what it should have; what it made is removed.
+    pub fn check(self, client: &mut Client, objects: &Objects, scale: &Scale) -> Result<()> {
+        match self {
+            Self::Write | Self::WriteExt4 => {
+                let dir = self.dir(objects)?;
+                writing::check_made(client, dir, &objects.pattern, scale.big_bytes)
+            }
+            Self::WriteOver => {
+                let file = &objects.standing;
+                writing::check_filled(client, file, &objects.pattern, scale.big_bytes)
+            }
+            Self::CreateRemove | Self::CreateRemoveExt4 | Self::CreateRemoveSynced => {
+                writing::check_removed(client, self.dir(objects)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn dir(self, objects: &Objects) -> Result<&[u8]> {
+        let place = self.facts().place.context("a workload that only reads")?;
+        Ok(&objects.places[place as usize])
+    }
+}
+
+/// Reads a large file of `bytes`, which begins at `start` of what is asked, from its beginning to its end, `size` each.
+pub fn read_through(
+    load: &mut Load,
+    file: &[u8],
+    start: u64,
+    bytes: u64,
+    size: u32,
+) -> Result<u64> {
+    let step = u64::from(size);
+    let count = bytes / step;
+    read(load, file, start, Refill::Slide, count, size, |index| {
+        index * step
+    })?;
+    Ok(bytes)
+}
+
+/// READs of `size` bytes, each checked for its length and for bytes of the place that was asked for.
+fn read(
+    load: &mut Load,
+    file: &[u8],
+    start: u64,
+    refill: Refill,
+    count: u64,
+    size: u32,
+    offset: impl Fn(u64) -> u64,
+) -> Result<()> {
+    load.run(
+        count,
+        refill,
+        |index| Nfs::Read {
+            file,
+            offset: start + offset(index),
+            count: size,
+        },
+        |index, body| {
+            let (data, _) = replies::read(body)?;
+            ensure!(
+                data.len() == size as usize,
+                "READ of {size} bytes brought {}",
+                data.len()
+            );
+            let first = data.len() - STAMP_STEP;
+            for (stamp, at) in [
+                (data, offset(index)),
+                (&data[first..], offset(index) + first as u64),
+            ] {
+                ensure!(
+                    stamp.starts_with(&at.to_le_bytes()),
+                    "READ at {at} brought bytes of another place"
+                );
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Lists a large directory from its beginning to its end. Every entry must come exactly once.
+pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result<u64> {
+    let mut seen = vec![false; entry_count as usize];
+    let (mut cookie, mut verifier, mut eof) = (0, [0; 8], false);
+    while !eof {
+        let ask = if plus {
+            Nfs::ReadDirPlus {
+                dir,
+                cookie,
+                verifier,
+                dir_count: PAGE,
+                max_count: PAGE,
+            }
+        } else {
+            Nfs::ReadDir {
+                dir,
+                cookie,
+                verifier,
+                count: PAGE,
+            }
+        };
+        load.run(
+            1,
+            Refill::Batch,
+            |_| ask,
+            |_, body| {
+                let page = replies::page(body, plus)?;
+                for entry in page.entries {
+                    cookie = entry.cookie;
+                    if entry.name == b"." || entry.name == b".." {
+                        continue;
+                    }
+                    let index =
+                        ground::crowd_index(&entry.name).context("a name that nobody made")?;
+                    let seen = seen.get_mut(index).context("a name that nobody made")?;
+                    ensure!(!*seen, "entry {index} came twice");
+                    *seen = true;
+                    ensure!(
+                        !plus || (entry.attr.is_some() && entry.handle.is_some()),
+                        "entry {index} has no attributes or no handle"
+                    );
+                }
+                (verifier, eof) = (page.verifier, page.eof);
+                Ok(())
+            },
+        )?;
+    }
+    ensure!(seen.iter().all(|seen| *seen), "not every entry was listed");
+    Ok(entry_count)
+}
+
+/// Handles of what is asked for, and what is written.
+pub struct Objects {
+    big: Vec<u8>,
+    names: Vec<u8>,
+    files: Vec<Vec<u8>>,
+    crowd: Vec<u8>,
+    /// In the order of [`Place::ALL`].
+    places: Vec<Vec<u8>>,
+    /// The file that is written over.
+    standing: Vec<u8>,
+    /// What the next turn writes.
+    pub pattern: Pattern,
+}
+
+impl Objects {
+    /// Looks everything up; `roots` has one handle for each of [`Export::ALL`]; `seed` is of what is written.
+    pub fn find(client: &mut Client, roots: &[Vec<u8>], scale: &Scale, seed: u64) -> Result<Self> {
+        let root = &roots[Export::Tree as usize];
+        let names = client.walk(root, NAMES)?;
+        let files = (0..DEPTH as u64)
+            .map(|index| client.walk(&names, &ground::name(index)))
+            .collect::<Result<_>>()?;
+        let places = Place::ALL
+            .map(|place| client.walk(&roots[place.export() as usize], place.name()))
+            .into_iter()
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            big: client.walk(root, BIG)?,
+            crowd: client.walk(root, CROWD)?,
+            names,
+            files,
+            places,
+            standing: client.walk(&roots[Export::Tmpfs as usize], STANDING)?,
+            pattern: Pattern::new(scale.big_bytes, seed),
+        })
+    }
+}
+
+/// SplitMix64.
+pub struct Random(pub u64);
+
+impl Random {
+    /// Any value.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

@@ -1,0 +1,218 @@
+//! The workloads that change something, and the look at what they left behind, which is not measured.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::ground::Scale;
+use super::load::{Load, Refill};
+use super::workload::Random;
+use crate::clients::nfs::{Client, How, Nfs, Set, Stable, changes};
+
+/// What is written at once, in bytes.
+pub const CHUNK: usize = 1 << 20;
+/// Two chunks that follow each other begin this far apart in the pattern; so no two of a file are alike.
+const STRIDE: usize = 64;
+/// So many turns in a row write something else to the same place.
+const SHIFT_MAX: usize = 16;
+/// The file that is made and written.
+const MADE: &str = "made";
+/// How many chunks are read back.
+const LOOK_COUNT: u64 = 16;
+
+/// What a large file is filled with.
+pub struct Pattern {
+    bytes: Vec<u8>,
+    shift: usize,
+}
+
+impl Pattern {
+    /// Enough for a file of `file_bytes`; another `seed` makes another pattern.
+    pub fn new(file_bytes: u64, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let chunk_count = (file_bytes / CHUNK as u64) as usize;
+        let len = CHUNK + STRIDE * (chunk_count + SHIFT_MAX);
+        let bytes = (0..len / 8)
+            .flat_map(|_| random.next().to_le_bytes())
+            .collect();
+        Self { bytes, shift: 0 }
+    }
+
+    /// Another content, so that what an earlier turn left is not taken for what the next one writes.
+    pub fn turn(&mut self) {
+        self.shift = (self.shift + 1) % SHIFT_MAX;
+    }
+
+    /// What [`CHUNK`] number `index` of the file holds.
+    pub fn chunk(&self, index: u64) -> &[u8] {
+        &self.bytes[STRIDE * (index as usize + self.shift)..][..CHUNK]
+    }
+}
+
+/// Makes a file in `dir` and fills it as [`fill`] does.
+pub fn make_and_fill(
+    load: &mut Load,
+    dir: &[u8],
+    pattern: &Pattern,
+    file_bytes: u64,
+) -> Result<u64> {
+    let mut file = Vec::new();
+    create(load, dir, &[MADE.into()], |handle| file = handle)?;
+    fill(load, &file, pattern, file_bytes)
+}
+
+/// Writes a file from its beginning to its end and has it made durable; how many bytes it has.
+pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) -> Result<u64> {
+    let mut verifier = None;
+    load.run(
+        file_bytes / CHUNK as u64,
+        Refill::Slide,
+        |index| {
+            let offset = index * CHUNK as u64;
+            Nfs::write(file, offset, Stable::UNSTABLE, pattern.chunk(index))
+        },
+        |index, body| {
+            let wrote = changes::wrote(body)?.into_result()?;
+            ensure!(
+                wrote.count as usize == CHUNK,
+                "WRITE {index} wrote {} bytes",
+                wrote.count
+            );
+            ensure!(
+                *verifier.get_or_insert(wrote.verifier) == wrote.verifier,
+                "the write verifier changed"
+            );
+            Ok(())
+        },
+    )?;
+    load.run(
+        1,
+        Refill::Slide,
+        |_| Nfs::Commit {
+            file,
+            offset: 0,
+            count: 0,
+        },
+        |_, body| {
+            let committed = changes::committed(body)?.into_result()?;
+            ensure!(
+                verifier == Some(committed),
+                "COMMIT has another verifier than the WRITEs"
+            );
+            Ok(())
+        },
+    )?;
+    Ok(file_bytes)
+}
+
+/// Reads some of what [`make_and_fill`] wrote, and removes the file.
+pub fn check_made(
+    client: &mut Client,
+    dir: &[u8],
+    pattern: &Pattern,
+    file_bytes: u64,
+) -> Result<()> {
+    let file = client.lookup(dir, MADE)?;
+    check_filled(client, &file, pattern, file_bytes)?;
+    // A server may hold a removed file for a while. What it costs to free the data would be taken for the next turn's.
+    client.set_attr(&file, Set::size(0))?;
+    client.remove(dir, MADE)
+}
+
+/// Reads some of what [`fill`] wrote.
+pub fn check_filled(
+    client: &mut Client,
+    file: &[u8],
+    pattern: &Pattern,
+    file_bytes: u64,
+) -> Result<()> {
+    let size = client.attr(file)?.size;
+    ensure!(
+        size == file_bytes,
+        "the written file has {size} bytes, not {file_bytes}"
+    );
+    let chunk_count = file_bytes / CHUNK as u64;
+    // The first, the last, and some between.
+    for look in 0..LOOK_COUNT {
+        let index = look * (chunk_count - 1) / (LOOK_COUNT - 1);
+        let (data, _) = client.read(file, index * CHUNK as u64, CHUNK as u32)?;
+        ensure!(
+            data == pattern.chunk(index),
+            "chunk {index} does not hold what was written"
+        );
+    }
+    Ok(())
+}
+
+/// Makes names in `dir`, then removes them all; how many.
+pub fn create_and_remove(load: &mut Load, dir: &[u8], scale: &Scale) -> Result<u64> {
+    let names: Vec<String> = (0..scale.made_count)
+        .map(|index| format!("made-{index:06}"))
+        .collect();
+    create(load, dir, &names, drop)?;
+    load.run(
+        scale.made_count,
+        Refill::Batch,
+        |index| Nfs::Remove {
+            dir,
+            name: names[index as usize].as_bytes(),
+        },
+        |_, body| changes::changed(body)?.into_result(),
+    )?;
+    Ok(scale.made_count)
+}
+
+/// Every name that was removed is gone.
+pub fn check_removed(client: &mut Client, dir: &[u8]) -> Result<()> {
+    let mut left = client.list(dir)?;
+    left.retain(|entry| entry.name != b"." && entry.name != b"..");
+    ensure!(
+        left.is_empty(),
+        "{} removed names are still listed",
+        left.len()
+    );
+    Ok(())
+}
+
+/// Makes files in `dir` that are not there yet; `made` gets their handles.
+fn create(
+    load: &mut Load,
+    dir: &[u8],
+    names: &[String],
+    mut made: impl FnMut(Vec<u8>),
+) -> Result<()> {
+    load.run(
+        names.len() as u64,
+        Refill::Batch,
+        |index| Nfs::Create {
+            dir,
+            name: names[index as usize].as_bytes(),
+            how: How::Guarded(Set::mode(0o644)),
+        },
+        |_, body| {
+            let it = changes::made(body)?.into_result()?;
+            ensure!(it.attr.is_some(), "CREATE brings no attributes");
+            made(it.handle.context("CREATE brings no handle")?);
+            Ok(())
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_chunks_of_turns_and_servers_are_alike() {
+        let mut seen = HashSet::new();
+        for seed in [1, 2] {
+            let mut pattern = Pattern::new(8 * CHUNK as u64, seed);
+            for _ in 0..3 {
+                let before = pattern.chunk(5).to_vec();
+                pattern.turn();
+                assert_ne!(pattern.chunk(5), before);
+            }
+            seen.extend((0..8).map(|index| pattern.chunk(index).to_vec()));
+        }
+        assert_eq!(seen.len(), 16);
+    }
+}

@@ -1,0 +1,4 @@
+//! Bytes and time, beside other programs.
+
+pub mod bench;
+pub mod size;
