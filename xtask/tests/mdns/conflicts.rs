@@ -1,7 +1,7 @@
 //! One name for two hosts: ours and avahi's.
 
-use crate::WORDS;
-use crate::world::{Avahi, World};
+use crate::mdns::WORDS;
+use crate::mdns::world::{Avahi, World};
 use anyhow::Result;
 
 #[test]

@@ -1,6 +1,6 @@
 //! `publish`: one service or one name, as avahi-publish does it.
 
-use crate::world::{Avahi, Responder, World};
+use crate::mdns::world::{Avahi, Responder, World};
 use anyhow::{Result, ensure};
 
 fn publish(world: &World, words: &[&str]) -> Result<Responder> {

@@ -1,6 +1,6 @@
 //! What `serve` exports is announced, and found by who looks for it.
 
-use crate::world::{Avahi, Responder, World};
+use crate::mdns::world::{Avahi, Responder, World};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -1,0 +1,28 @@
+//! Every suite against the built file, each a module: `cargo xtask test SUITE` runs one.
+//!
+//! `guest` and `isos` are programs of their own, because all their tests share one machine.
+
+mod check;
+mod debuggers;
+mod ends;
+mod hostile;
+mod image;
+mod inside;
+mod iso;
+mod libnfs;
+mod mdns;
+mod memory;
+mod packed;
+mod portmap;
+mod power_cut;
+mod promises;
+mod reproducible;
+mod restart;
+mod sftp;
+mod sftp_faults;
+mod sftp_hostile;
+mod sftp_poor;
+mod sftp_promises;
+mod wide;
+mod words;
+mod writes;
