@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use xtask::build::Arch;
+use xtask::build::{Arch, workspace_root};
 use xtask::machines::server::{Server, ServerOptions, public_dir, users};
 use xtask::setup::{self, Package};
 
@@ -238,7 +238,7 @@ fn its_calls_do_what_they_say() -> Result<()> {
     setup::need(&[Package::LIBNFS, Package::LIBNFS_DEV])?;
     let built = public_dir()?;
     let program = built.path().join("calls");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/libnfs/calls.c");
+    let source = workspace_root().join("xtask/tests/libnfs/calls.c");
     setup::quietly(
         Command::new("cc")
             .args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"])

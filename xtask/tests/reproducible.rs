@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use walkdir::WalkDir;
-use xtask::build::{self, Arch, Role, SOURCE_VARIABLE, workspace_root};
+use xtask::build::{self, Arch, Role, workspace_root};
 
 /// Copies the source and what lies beside it, but nothing that was built.
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -61,7 +61,7 @@ fn two_users_in_two_directories_build_the_same_bytes() -> Result<()> {
     let built = command
         .current_dir(&tree)
         .args(["build", "--packed"])
-        .env(SOURCE_VARIABLE, &tree)
+        .env("CARGO_MANIFEST_DIR", tree.join("xtask"))
         .env("CARGO_HOME", &crates)
         .env("RUSTUP_HOME", home_of("RUSTUP_HOME", ".rustup")?)
         .env("HOME", &home)

@@ -164,17 +164,18 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Says that another directory than the one this was built in is the whole project.
-pub const SOURCE_VARIABLE: &str = "STOWAWAY_SOURCE";
-
 /// The directory of the whole project.
+///
+/// Asked at run time, not compiled in: a checkout that was copied with its target directory builds itself. Cargo says where xtask
+/// lies in CARGO_MANIFEST_DIR; a program that was started by itself lies in the project's target directory.
 pub fn workspace_root() -> PathBuf {
-    if let Some(source) = env::var_os(SOURCE_VARIABLE) {
-        return source.into();
-    }
-    // xtask/ lies in it. Compiled in, because tests start in xtask/ and users anywhere.
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
+    let started =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(env::current_exe, |dir| Ok(dir.into()));
+    started
+        .iter()
+        .flat_map(|path| path.ancestors())
+        // Opened, as some tests refuse the calls that std looks for files by.
+        .find(|dir| fs::File::open(dir.join("xtask/Cargo.toml")).is_ok())
         .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 

@@ -29,7 +29,7 @@ fn sample(name: &str) -> PathBuf {
 /// The objects of a file, as Kubernetes' types understand them.
 fn objects(file: &Path) -> Result<Vec<Value>> {
     setup::need(&[Package::PYTHON, Package::PYTHON_KUBERNETES])?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/image/manifests.py");
+    let script = workspace_root().join("xtask/tests/image/manifests.py");
     let printed = setup::quietly(Command::new("/usr/bin/python3").args([&script, file]))?;
     Ok(serde_json::from_str(&printed)?)
 }
