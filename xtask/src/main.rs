@@ -1,78 +1,65 @@
-//! `cargo xtask COMMAND`: reads the command line and hands over to the module of that name.
+//! `cargo xtask COMMAND`: builds and runs; what needs more crates is the program `workshop`, compiled when a command asks for it.
 
-use std::process::ExitCode;
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::build;
-use xtask::commands::fuzz;
-use xtask::commands::hello;
-use xtask::commands::image;
-use xtask::commands::log;
 use xtask::commands::run;
-use xtask::commands::scorecard;
-use xtask::commands::test;
-use xtask::commands::tidy;
-use xtask::machines::qemu;
-use xtask::measure::bench;
-use xtask::measure::size;
 
 /// Builds, runs, tests and measures stowaway.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "\
+More commands, compiled when first asked for; each has a --help:
+  test       Run every test, from formatting to real clients
+  bench      Measure side by side with other servers
+  size       Bytes per section, crate and module, against image/size.toml
+  image      Container images without a container engine
+  qemu       Start the machine that a file in qemu/ describes
+  fuzz       Feed the protocols whatever reaches new code
+  tidy       Hold the import table and the house rules against src/
+  scorecard  Every MUST of multicast DNS beside the tests that hold it
+  log        Decode defmt traces
+  hello      Two programs that say hello from inside their own headers"
+)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Own,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Own {
     /// Build, then serve a directory over NFS until Ctrl-C
     Run(run::Args),
-    /// Run every test, from formatting to real clients
-    #[command(visible_alias = "ci")]
-    Test(test::Args),
     /// Build the finished file; the last line printed is its path
     Build(build::Args),
-    /// Bytes per section, crate and room, against image/size.toml
-    Size(size::Args),
-    /// Hold the rooms' import table and the house rules against src/
-    Tidy(tidy::Args),
-    /// Every MUST of multicast DNS beside the tests that hold it
-    Scorecard(scorecard::Args),
-    /// Decode defmt traces
-    Log(log::Args),
-    /// Measure side by side with other servers
-    Bench(bench::Args),
-    /// Feed the protocols whatever reaches new code
-    Fuzz(fuzz::Args),
-    /// Container images without a container engine
-    Image(image::Args),
-    /// Two programs that say hello from inside their own headers, and an image of each
-    Hello(hello::Args),
-    /// Start the machine that a file in qemu/ describes
-    Qemu(qemu::Args),
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Run(args) => run::main(args),
-        Command::Test(args) => test::main(args),
-        Command::Build(args) => build::main(args),
-        Command::Size(args) => size::main(args),
-        Command::Tidy(args) => tidy::main(args),
-        Command::Scorecard(args) => scorecard::main(args),
-        Command::Log(args) => log::main(args),
-        Command::Bench(args) => bench::main(args),
-        Command::Fuzz(args) => fuzz::main(args),
-        Command::Image(args) => image::main(args),
-        Command::Hello(args) => hello::main(args),
-        Command::Qemu(args) => qemu::main(args),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("error: {why:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let cli = Cli::parse();
+    xtask::run(|| match cli.command {
+        Own::Run(args) => run::main(args),
+        Own::Build(args) if args.is_packed() => workshop(env::args_os().skip(1)),
+        Own::Build(args) => build::main(args),
+        Own::Other(arguments) => workshop(arguments),
+    })
+}
+
+/// Becomes the workshop with these arguments.
+fn workshop(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(build::workspace_root())
+        .args(["run", "-p", "xtask", "--features", "workshop"])
+        .args(["--bin", "workshop", "--"])
+        .args(arguments);
+    Err(cargo.exec()).map_err(|why| anyhow::anyhow!("cannot start cargo: {why}"))
 }

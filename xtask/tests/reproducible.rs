@@ -51,7 +51,7 @@ fn two_users_in_two_directories_build_the_same_bytes() -> Result<()> {
         crates.join("registry"),
     )?;
     // It takes minutes to compile, and what it is compiled to is not what is compared.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
     for (name, _) in env::vars_os() {
         // What the cargo that runs this test says of this package.
         if name.to_string_lossy().starts_with("CARGO") {

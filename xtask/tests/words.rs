@@ -354,7 +354,7 @@ fn traces_become_lines_with_the_debug_file_of_their_build_only() -> Result<()> {
 
     let decode = |arch: Arch| {
         binary(arch)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
         command
             .args(["log", &trace, "--arch", arch.name()])
             .output()

@@ -3,6 +3,7 @@
 
 mod assembly;
 mod minimise;
+#[cfg(feature = "workshop")]
 mod pack;
 mod prove;
 mod steps;
@@ -16,11 +17,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use nix::sys::stat::stat;
 
 pub use minimise::mapped_len;
+#[cfg(feature = "workshop")]
+pub use pack::build_packed;
 pub use steps::{Step, print as print_steps};
 pub use toolchain::unit_tests;
 pub use variant::{VARIANTS, Variant};
@@ -146,6 +149,13 @@ pub struct Args {
     packed: bool,
 }
 
+impl Args {
+    /// Whether a packed file is asked for, too: the workshop makes it.
+    pub const fn is_packed(&self) -> bool {
+        self.packed
+    }
+}
+
 /// Builds, prints what each step saved, and last the path.
 pub fn main(args: Args) -> Result<()> {
     let roles = if args.roles.is_empty() {
@@ -155,12 +165,12 @@ pub fn main(args: Args) -> Result<()> {
     };
     let made = make(args.arch, roles)?;
     print_steps(&made.steps);
-    let file = if args.packed {
-        build_packed(args.arch, roles)?
-    } else {
-        made.path
-    };
-    println!("{}", file.display());
+    #[cfg(feature = "workshop")]
+    if args.packed {
+        println!("{}", build_packed(args.arch, roles)?.display());
+        return Ok(());
+    }
+    println!("{}", made.path.display());
     Ok(())
 }
 
@@ -249,34 +259,19 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
     })
 }
 
-/// Builds the file and, beside it, one that unpacks itself to it in memory; returns the path of that.
-pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
-    ensure!(
-        Arch::NATIVE.contains(&arch),
-        "nothing unpacks itself on {} yet: leave out --packed",
-        arch.name()
-    );
-    let place = build_roles(arch, roles)?;
-    let plain = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
-    let mut cargo = toolchain::for_file(arch)?;
-    cargo.args(["--bin", "unpack", "--release", "--features", "unpack"]);
-    let linked = run_cargo(cargo, &[], &format!("what unpacks for {}", arch.name()))?;
-    let unpack = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
-    let packed =
-        pack::pack(&plain, &unpack).with_context(|| format!("cannot pack {}", place.display()))?;
-    pack::prove(&plain, &packed)
-        .with_context(|| format!("{} was packed wrongly", place.display()))?;
-    let packed_place = place.with_extension("packed");
-    put(&packed_place, &packed)?;
-    Ok(packed_place)
-}
-
 /// Builds a program of xtask's own, without its symbols, and returns its path.
 pub fn program(name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(workspace_root())
-        .args(["build", "--quiet", "-p", "xtask", "--bin", name]);
+    cargo.current_dir(workspace_root()).args([
+        "build",
+        "--quiet",
+        "-p",
+        "xtask",
+        "--features",
+        "workshop",
+        "--bin",
+        name,
+    ]);
     let linked = run_cargo(cargo, &[], name)?;
     let stripped = workspace_root().join("target/programs").join(name);
     let place = stripped.parent().context("no directory")?;

@@ -6,7 +6,9 @@ mod branch;
 #[path = "../../../src/unpack/lzma.rs"]
 mod lzma;
 
+use std::fs;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lzma_rust2::{LzmaOptions, LzmaWriter};
@@ -16,6 +18,28 @@ use object::write::elf::{FileHeader as Head, ProgramHeader as Part, Writer};
 use object::{Endianness, FileKind, Object as _, ObjectSymbol as _};
 
 use super::prove::{PAGE, Segment, segments, sound};
+use super::{Arch, Role, build_roles, put, run_cargo, toolchain};
+
+/// Builds the file and, beside it, one that unpacks itself to it in memory; returns the path of that.
+pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
+    ensure!(
+        Arch::NATIVE.contains(&arch),
+        "nothing unpacks itself on {} yet: leave out --packed",
+        arch.name()
+    );
+    let place = build_roles(arch, roles)?;
+    let plain = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
+    let mut cargo = toolchain::for_file(arch)?;
+    cargo.args(["--bin", "unpack", "--release", "--features", "unpack"]);
+    let linked = run_cargo(cargo, &[], &format!("what unpacks for {}", arch.name()))?;
+    let unpack = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    let packed =
+        pack(&plain, &unpack).with_context(|| format!("cannot pack {}", place.display()))?;
+    prove(&plain, &packed).with_context(|| format!("{} was packed wrongly", place.display()))?;
+    let packed_place = place.with_extension("packed");
+    put(&packed_place, &packed)?;
+    Ok(packed_place)
+}
 
 /// A file that becomes `plain` in memory; `unpack` is what does it, as it was linked.
 pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {

@@ -1,10 +1,18 @@
 //! The commands that neither build, boot nor measure.
 
-pub mod fuzz;
-pub mod hello;
-pub mod image;
-pub mod log;
 pub mod run;
+
+#[cfg(feature = "workshop")]
+pub mod fuzz;
+#[cfg(feature = "workshop")]
+pub mod hello;
+#[cfg(feature = "workshop")]
+pub mod image;
+#[cfg(feature = "workshop")]
+pub mod log;
+#[cfg(feature = "workshop")]
 pub mod scorecard;
+#[cfg(feature = "workshop")]
 pub mod test;
+#[cfg(feature = "workshop")]
 pub mod tidy;
