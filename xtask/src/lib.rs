@@ -11,16 +11,14 @@ pub mod commands;
 pub mod machines;
 #[cfg(feature = "workshop")]
 pub mod measure;
-pub mod processes;
 #[cfg(feature = "workshop")]
 pub mod random;
 pub mod setup;
 
 use std::process::ExitCode;
 
-/// Runs a command and tells why it failed. Programs that it started end with it, also when it panics.
+/// Runs a command and tells why it failed.
 pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
-    processes::leave_none_behind();
     match command() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -58,8 +58,8 @@ fn workshop(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(build::workspace_root())
-        .args(["run", "-p", "xtask", "--features", "workshop"])
-        .args(["--bin", "workshop", "--"])
+        .args(["run", "--profile", "tools", "-p", "xtask"])
+        .args(["--features", "workshop", "--bin", "workshop", "--"])
         .args(arguments);
     Err(cargo.exec()).map_err(|why| anyhow::anyhow!("cannot start cargo: {why}"))
 }

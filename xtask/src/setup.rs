@@ -5,12 +5,15 @@
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::ProgressBar;
+
+use crate::build::workspace_root;
 
 /// A Debian package, and how to see that it is there.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +116,50 @@ impl Package {
     /// `cc -m32` with a C library: what the unit tests link with as i686.
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
+    /// All of them.
+    pub const ALL: [Self; 40] = [
+        Self::LIBNFS,
+        Self::NFS_COMMON,
+        Self::RPCBIND,
+        Self::GANESHA,
+        Self::GANESHA_VFS,
+        Self::SFTP_SERVER,
+        Self::QEMU,
+        Self::BUSYBOX,
+        Self::GDB,
+        Self::PERF,
+        Self::BINUTILS,
+        Self::STRACE,
+        Self::IPROUTE2,
+        Self::MOUNT,
+        Self::E2FSPROGS,
+        Self::BTRFS_PROGS,
+        Self::OPENSSH_CLIENT,
+        Self::OPENSSH_SERVER,
+        Self::DROPBEAR,
+        Self::SSHFS,
+        Self::RCLONE,
+        Self::LFTP,
+        Self::XORRISO,
+        Self::GENISOIMAGE,
+        Self::SQUASHFS_TOOLS,
+        Self::AVAHI,
+        Self::AVAHI_UTILS,
+        Self::DBUS,
+        Self::PYTHON,
+        Self::PYTHON_KUBERNETES,
+        Self::PIP,
+        Self::PODMAN,
+        Self::RUNC,
+        Self::SKOPEO,
+        Self::UMOCI,
+        Self::SYSTEMD,
+        Self::LIBNFS_DEV,
+        Self::QEMU_USER,
+        Self::CXX,
+        Self::GCC_MULTILIB,
+    ];
+
     /// A package that is there when `program` is on the path, or in an sbin directory.
     pub const fn program(name: &'static str, program: &'static str) -> Self {
         Self {
@@ -144,6 +191,9 @@ impl Package {
 
 /// Sees to it that every one of `packages` is there: installs them as root, else says what to type.
 pub fn need(packages: &[Package]) -> Result<()> {
+    // apt-get waits for nobody.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let names = to_install(
         packages,
         nix::unistd::geteuid().is_root(),
@@ -209,6 +259,53 @@ pub fn quietly(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A package of Python's, in a directory of its own below target/.
+#[derive(Clone, Copy, Debug)]
+pub struct PythonPackage {
+    name: &'static str,
+    version: &'static str,
+}
+
+impl PythonPackage {
+    /// Debian's interpreter, which every user can start.
+    pub const PYTHON: &str = "/usr/bin/python3";
+
+    /// SSH and SFTP.
+    pub const PARAMIKO: Self = Self {
+        name: "paramiko",
+        version: "4.0.0",
+    };
+    /// Multicast DNS.
+    pub const ZEROCONF: Self = Self {
+        name: "zeroconf",
+        version: "0.148.0",
+    };
+
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::PARAMIKO, Self::ZEROCONF];
+
+    /// The directory to name in PYTHONPATH; pip fills it when it is not there yet.
+    pub fn path(self) -> Result<PathBuf> {
+        let target = workspace_root().join("target");
+        let path = target.join(format!("{}-{}", self.name, self.version));
+        if path.exists() {
+            return Ok(path);
+        }
+        need(&[Package::PYTHON, Package::PIP])?;
+        let _waiting = progress(&format!("installing {}", self.name));
+        // Beside it first: what is there is whole.
+        let fresh = tempfile::tempdir_in(target)?;
+        quietly(
+            Command::new(Self::PYTHON)
+                .args(["-m", "pip", "install", "--quiet", "--target"])
+                .arg(fresh.path())
+                .arg(format!("{}=={}", self.name, self.version)),
+        )?;
+        fs::rename(fresh.keep(), &path)?;
+        Ok(path)
+    }
 }
 
 /// apt-get with package lists of its own: it works for every user and leaves the machine as it was.

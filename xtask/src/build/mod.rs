@@ -197,6 +197,15 @@ pub fn path(arch: Arch) -> PathBuf {
         .join("stowaway")
 }
 
+/// The same for the file that can do no more than `roles`.
+pub fn path_with(arch: Arch, roles: &[Role]) -> PathBuf {
+    if roles == Role::ALL {
+        return path(arch);
+    }
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    path(arch).with_file_name(names.join("+")).join("stowaway")
+}
+
 /// Where `build` leaves its symbols, DWARF and defmt table.
 pub fn debug_path(arch: Arch) -> PathBuf {
     path(arch).with_extension("debug")
@@ -209,7 +218,20 @@ pub fn build(arch: Arch) -> Result<PathBuf> {
 
 /// The same, able to do no more than `roles`: what can do less than everything lies in a directory of its own.
 pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
+    let path = path_with(arch, roles);
+    if is_built(&path) {
+        return Ok(path);
+    }
     Ok(make(arch, roles)?.path)
+}
+
+/// Names the files that were built already and need not be built again: a list of paths, as PATH is one.
+pub const BUILT_VARIABLE: &str = "STOWAWAY_BUILT";
+
+/// Whether somebody who started us has just built this file.
+fn is_built(path: &Path) -> bool {
+    env::var_os(BUILT_VARIABLE)
+        .is_some_and(|list| env::split_paths(&list).any(|built| built == path))
 }
 
 /// The finished file, and what it was made of.
@@ -244,11 +266,7 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
             arch.name()
         );
     }
-    let mut place = path(arch);
-    if roles != Role::ALL {
-        let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-        place = place.with_file_name(names.join("+")).join("stowaway");
-    }
+    let place = path_with(arch, roles);
     put(&place.with_extension("debug"), &elf)?;
     put(&place, &file)?;
     Ok(Made {
@@ -259,21 +277,23 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
     })
 }
 
+/// Where `program` leaves a program of xtask's own.
+pub fn program_path(name: &str) -> PathBuf {
+    workspace_root().join("target/programs").join(name)
+}
+
 /// Builds a program of xtask's own, without its symbols, and returns its path.
 pub fn program(name: &str) -> Result<PathBuf> {
+    let stripped = program_path(name);
+    if is_built(&stripped) {
+        return Ok(stripped);
+    }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace_root()).args([
-        "build",
-        "--quiet",
-        "-p",
-        "xtask",
-        "--features",
-        "workshop",
-        "--bin",
-        name,
-    ]);
+    cargo
+        .current_dir(workspace_root())
+        .args(["build", "--quiet", "--profile", "tools", "-p", "xtask"])
+        .args(["--features", "workshop", "--bin", name]);
     let linked = run_cargo(cargo, &[], name)?;
-    let stripped = workspace_root().join("target/programs").join(name);
     let place = stripped.parent().context("no directory")?;
     fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
     // With symbols it would fill a guest's memory.

@@ -18,7 +18,7 @@ use object::write::elf::{FileHeader as Head, ProgramHeader as Part, Writer};
 use object::{Endianness, FileKind, Object as _, ObjectSymbol as _};
 
 use super::prove::{PAGE, Segment, segments, sound};
-use super::{Arch, Role, build_roles, put, run_cargo, toolchain};
+use super::{Arch, Role, build_roles, is_built, put, run_cargo, toolchain};
 
 /// Builds the file and, beside it, one that unpacks itself to it in memory; returns the path of that.
 pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
@@ -28,6 +28,10 @@ pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
         arch.name()
     );
     let place = build_roles(arch, roles)?;
+    let packed_place = place.with_extension("packed");
+    if is_built(&packed_place) {
+        return Ok(packed_place);
+    }
     let plain = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
     let mut cargo = toolchain::for_file(arch)?;
     cargo.args(["--bin", "unpack", "--release", "--features", "unpack"]);
@@ -36,7 +40,6 @@ pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let packed =
         pack(&plain, &unpack).with_context(|| format!("cannot pack {}", place.display()))?;
     prove(&plain, &packed).with_context(|| format!("{} was packed wrongly", place.display()))?;
-    let packed_place = place.with_extension("packed");
     put(&packed_place, &packed)?;
     Ok(packed_place)
 }

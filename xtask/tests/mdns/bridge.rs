@@ -1,7 +1,6 @@
 //! Several hosts on one link: everybody sees everybody, and what comes back to us is nobody else's.
 
 use super::world::{Avahi, Responder, Watch};
-use super::zeroconf;
 use anyhow::{Context as _, Result, ensure};
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -9,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::dns::{self, Asker, kind};
 use xtask::machines::server::Namespace;
-use xtask::setup::{self, Package};
+use xtask::setup::{self, Package, PythonPackage};
 
 /// How long programs wait for an answer that does not come: glibc's resolver, avahi's tools.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -155,13 +154,10 @@ fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Watch> {
             addresses=[socket.inet_aton(address)], server='snake.local.'))\n\
         print('announced', flush=True)\n\
         time.sleep(600)\n";
-    let mut python = host.command(zeroconf::PYTHON);
-    python.env("PYTHONPATH", zeroconf::package()?).args([
-        "-c",
-        script,
-        SERVICE,
-        &address.to_string(),
-    ]);
+    let mut python = host.command(PythonPackage::PYTHON);
+    python
+        .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
+        .args(["-c", script, SERVICE, &address.to_string()]);
     let watch = Watch::start(python)?;
     watch.wait_for("announced")?;
     Ok(watch)
@@ -207,10 +203,10 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
         "=;eth1;IPv4;snake;_sftp-ssh._tcp;local;snake.local;198.51.100.3;2222;\"by=python\"",
     ])?;
     // Zeroconf sees us at the other address.
-    let mut browser = python.command(zeroconf::PYTHON);
+    let mut browser = python.command(PythonPackage::PYTHON);
     let look = include_str!("zeroconf.py").replace("192.0.2.2", &python_address.to_string());
     browser
-        .env("PYTHONPATH", zeroconf::package()?)
+        .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
         .args(["-c", &look, "_sftp-ssh._tcp.local."]);
     let found = Watch::start(browser)?;
     let line = found.wait_for("+ ship._sftp-ssh._tcp.local. box.local.:22 [by=us]")?;

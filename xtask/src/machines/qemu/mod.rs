@@ -59,6 +59,17 @@ pub fn prepare(machine: &str) -> Result<()> {
     Ok(())
 }
 
+/// The same for every machine there is.
+pub fn prepare_all() -> Result<()> {
+    let dir = workspace_root().join("qemu");
+    for file in std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
+        let path = file?.path();
+        let name = path.file_stem().unwrap_or_default();
+        prepare(&name.to_string_lossy())?;
+    }
+    Ok(())
+}
+
 /// Where the emulator and the files of an initramfs come from.
 const PACKAGES: [Package; 5] = [
     Package::QEMU,

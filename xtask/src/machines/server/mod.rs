@@ -8,8 +8,6 @@ mod namespace;
 pub use emulation::runnable;
 pub use namespace::Namespace;
 
-pub use crate::processes::{children, status_field};
-
 use crate::build::{self, Arch};
 use crate::clients::nfs::Client;
 use anyhow::{Context, Result, bail};
@@ -428,6 +426,30 @@ fn port_for(lines: &[String], what: &str) -> Option<u16> {
             .then_some((place, services))
     })?;
     place.rsplit(':').next()?.parse().ok()
+}
+
+/// The processes that a process forked, lowest number first.
+pub fn children(parent: u32) -> Result<Vec<u32>> {
+    let pids = fs::read_dir("/proc")
+        .context("cannot list /proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let parent = u64::from(parent);
+    // A process that ended meanwhile has no status any more.
+    let mut children: Vec<u32> = pids
+        .filter(|&pid| status_field(pid, "PPid").is_ok_and(|p| p == parent))
+        .collect();
+    children.sort_unstable();
+    Ok(children)
+}
+
+/// A number from /proc/PID/status.
+pub fn status_field(pid: u32, field: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .and_then(|value| value.split_whitespace().next()?.parse().ok())
+        .with_context(|| format!("{path} has no {field}"))
 }
 
 /// The paths of a process's open files, as the kernel has them: with ` (deleted)` behind those that were removed.

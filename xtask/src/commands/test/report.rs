@@ -1,0 +1,190 @@
+//! What is told of jobs: failures at once, what goes on meanwhile, a table at the end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::schedule::{Done, Now};
+use super::suites::Suites;
+use crate::build::workspace_root;
+use crate::setup;
+
+/// How often a line says what goes on where there is no terminal.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Seconds that each job took when it last passed.
+#[derive(Clone, Default)]
+pub struct Times {
+    seconds: BTreeMap<String, f64>,
+}
+
+impl Times {
+    fn path() -> PathBuf {
+        workspace_root().join("target/test/times.json")
+    }
+
+    /// Those of earlier runs; none when there are none.
+    pub fn load() -> Self {
+        let text = fs::read_to_string(Self::path()).unwrap_or_default();
+        Self {
+            seconds: serde_json::from_str(&text).unwrap_or_default(),
+        }
+    }
+
+    /// What a job took.
+    pub fn of(&self, suite: &str, part: &str) -> Option<Duration> {
+        let seconds = self.seconds.get(&key(suite, part))?;
+        Some(Duration::from_secs_f64(*seconds))
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = Self::path();
+        fs::write(&path, serde_json::to_string_pretty(&self.seconds)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn key(suite: &str, part: &str) -> String {
+    // A repetition is called `part#2`.
+    let part = part.split('#').next().unwrap_or_default();
+    format!("{suite}::{part}")
+}
+
+#[derive(Default)]
+struct Row {
+    passed: u64,
+    failed: u64,
+    took: Duration,
+}
+
+/// What was told so far, and what the end will tell.
+pub struct Report {
+    start: Instant,
+    rows: BTreeMap<String, Row>,
+    failures: Vec<String>,
+    skipped: u64,
+    times: Times,
+    waiting: setup::Progress,
+    last_line: Instant,
+}
+
+impl Report {
+    /// Of jobs that begin now.
+    pub fn new(times: Times) -> Self {
+        Self {
+            start: Instant::now(),
+            rows: BTreeMap::new(),
+            failures: Vec::new(),
+            skipped: 0,
+            times,
+            waiting: setup::progress("testing"),
+            last_line: Instant::now(),
+        }
+    }
+
+    /// Takes a job's end into account; whether it did what it should.
+    pub fn end(&mut self, done: Done) -> bool {
+        let name = key(&done.suite, &done.part);
+        let row = self.rows.entry(done.suite).or_default();
+        row.took += done.took;
+        let failure = match done.outcome {
+            Ok(outcome) => {
+                row.passed += outcome.passed;
+                row.failed += outcome.failed;
+                self.skipped += outcome.skipped;
+                if outcome.failed == 0 {
+                    let old = self.times.seconds.get(&name).copied();
+                    let took = done.took.as_secs_f64();
+                    // One run on a busy machine is not what it usually takes.
+                    let usual = old.map_or(took, |old| (old + took) / 2.0);
+                    self.times.seconds.insert(name.clone(), usual);
+                    if !outcome.output.is_empty() {
+                        self.waiting.println(outcome.output.trim_end());
+                    }
+                    None
+                } else {
+                    Some(outcome.output)
+                }
+            }
+            Err(why) => {
+                row.failed += 1;
+                Some(format!("{why:#}"))
+            }
+        };
+        let Some(text) = failure else { return true };
+        let name = name.trim_end_matches("::").to_owned();
+        let seconds = done.took.as_secs_f64();
+        self.waiting.println(&format!(
+            "FAILED {name} after {seconds:.1} s:\n{}",
+            text.trim_end()
+        ));
+        self.failures.push(name);
+        false
+    }
+
+    /// Says what goes on.
+    pub fn progress(&mut self, now: &Now<'_>) {
+        let (done, all) = (now.done_count, now.done_count + now.left_count);
+        let left = now.left.as_secs().div_ceil(60);
+        let text = format!(
+            "{done} of {all} done, about {left} min left; running: {}",
+            now.running.join(", ")
+        );
+        if std::io::stderr().is_terminal() {
+            self.waiting.say(text);
+        } else if self.last_line.elapsed() > EVERY {
+            self.last_line = Instant::now();
+            eprintln!("{:>5} s: {text}", self.start.elapsed().as_secs());
+        }
+    }
+
+    /// The table and the sum; an error when something failed.
+    pub fn finish(self, suites: &Suites) -> Result<()> {
+        self.waiting.done();
+        let slowness = suites.slowness().max(1.0);
+        println!(
+            "{:<18}{:>7}{:>10}{:>10}",
+            "suite", "tests", "seconds", "budget"
+        );
+        let mut over = Vec::new();
+        for (name, row) in &self.rows {
+            let budget = suites.of(name).seconds * slowness;
+            let took = row.took.as_secs_f64();
+            let tests = row.passed + row.failed;
+            println!("{name:<18}{tests:>7}{took:>10.1}{budget:>10.0}");
+            if took > budget {
+                over.push(format!("{name} ({took:.0} s of {budget:.0})"));
+            }
+        }
+        if !over.is_empty() {
+            println!("over budget: {}", over.join(", "));
+        }
+        if self.skipped > 0 {
+            println!(
+                "{} SKIPPED: look for that word in target/test",
+                self.skipped
+            );
+        }
+        let wall = self.start.elapsed().as_secs();
+        println!(
+            "{} min {} s; this machine takes {slowness:.2} times as long as the one of the budgets",
+            wall / 60,
+            wall % 60
+        );
+        self.times.save()?;
+        let sum = |count: fn(&Row) -> u64| self.rows.values().map(count).sum::<u64>();
+        let (passed, failed) = (sum(|row| row.passed), sum(|row| row.failed));
+        println!("{passed} passed, {failed} failed");
+        if !self.failures.is_empty() {
+            bail!(
+                "failed: {}; each one's output is above and in target/test",
+                self.failures.join(", ")
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+//! What is checked without the built file's clients: format, lints, rules, documentation, unit tests, builds, sizes, fuzzing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::Mode;
+use super::schedule::{Job, Outcome};
+use crate::build::{self, Arch, Role, workspace_root};
+use crate::commands::fuzz::{self, Target};
+use crate::commands::tidy;
+use crate::measure::size;
+use crate::setup;
+
+/// Roles that bring no other along: where one of them is alone, nothing is left over that only others use.
+const ALONE: [Role; 7] = [
+    Role::Nfs,
+    Role::SftpServer,
+    Role::Mdns,
+    Role::Browse,
+    Role::Resolve,
+    Role::Ls,
+    Role::Check,
+];
+
+/// The suite that leaves the file for every processor.
+pub const BUILD: &str = "build";
+
+/// Seconds that each target is fed.
+const FUZZ_SECS: u32 = 15;
+
+/// All of them. What many wait for has the higher rank.
+pub fn jobs(mode: &Mode) -> Vec<Job> {
+    let mut jobs = vec![
+        ranked(8, build_job()),
+        ranked(
+            2,
+            command_job("format", || Ok(cargo(&["fmt", "--all", "--", "--check"]))),
+        ),
+        ranked(2, command_job("clippy", || Ok(clippy()))),
+        ranked(
+            2,
+            check_job("clippy-alone", || ALONE.iter().try_for_each(lint_alone)),
+        ),
+        ranked(2, check_job("tidy", || tidy::main(tidy::Args {}))),
+        ranked(2, command_job("doc", || Ok(documentation()))),
+    ];
+    for arch in Arch::NATIVE {
+        let name = format!("unit-{}", arch.name());
+        jobs.push(ranked(
+            4,
+            command_job(&name, move || build::unit_tests(arch)),
+        ));
+    }
+    jobs.push(ranked(4, command_job("unit-xtask", || Ok(unit_xtask()))));
+    let mut sizes = check_job("size", size::check);
+    // It builds what the tests need, too.
+    sizes.after = vec![BUILD];
+    jobs.push(ranked(6, sizes));
+    for target in Target::ALL {
+        let mut job = Job::new(&format!("fuzz-{}", target.name()), move || {
+            let said = fuzz::run(target, FUZZ_SECS)?;
+            Ok(Outcome {
+                passed: 1,
+                output: said,
+                ..Outcome::default()
+            })
+        });
+        job.rank = 3;
+        jobs.push(job);
+    }
+    for job in &mut jobs {
+        let budget = mode.suites.of(&job.suite);
+        job.usual = mode.usual(&job.suite, &job.part, budget.seconds);
+        job.share = budget.share;
+    }
+    jobs
+}
+
+/// The file for every processor, and the packed ones: what tests start, so that none of them builds.
+fn build_job() -> Job {
+    check_job(BUILD, || {
+        for arch in Arch::ALL {
+            build::build(arch)?;
+        }
+        for arch in Arch::NATIVE {
+            build::build_packed(arch, &Role::ALL)?;
+        }
+        build::build_roles(Arch::X86_64, &[Role::Mdns])?;
+        Ok(())
+    })
+}
+
+fn ranked(rank: u8, mut job: Job) -> Job {
+    job.rank = rank;
+    job
+}
+
+/// One of our own commands, in this process: it counts as one test.
+fn check_job(suite: &str, check: impl FnOnce() -> Result<()> + Send + 'static) -> Job {
+    Job::new(suite, move || {
+        check()?;
+        Ok(Outcome {
+            passed: 1,
+            ..Outcome::default()
+        })
+    })
+}
+
+/// Another program, whose tests are counted; itself, if it has none.
+fn command_job(suite: &str, make: impl FnOnce() -> Result<Command> + Send + 'static) -> Job {
+    let log = log_path(suite);
+    Job::new(suite, move || {
+        let (success, mut outcome) = run_logged(&mut make()?, &log, None)?;
+        if success && outcome.passed == 0 {
+            outcome.passed = 1;
+        }
+        Ok(outcome)
+    })
+}
+
+/// Where a job's output is kept.
+pub fn log_path(name: &str) -> PathBuf {
+    let file = name.replace("::", "/");
+    workspace_root()
+        .join("target/test")
+        .join(format!("{file}.log"))
+}
+
+/// Runs a program to its end, keeps what it says, and counts the tests that it tells of. Kills it when it is not done by `end`.
+pub fn run_logged(
+    command: &mut Command,
+    log: &Path,
+    end: Option<Instant>,
+) -> Result<(bool, Outcome)> {
+    let dir = log.parent().context("no directory")?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let kept = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let errors = kept.try_clone()?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(kept)
+        .stderr(errors)
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let success = wait(&mut child, end)?;
+    let mut outcome = Outcome::default();
+    // Programs print whatever they like.
+    let text = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
+    for line in String::from_utf8_lossy(&text).lines() {
+        outcome.skipped += u64::from(line.starts_with("SKIPPED"));
+        if let Some((passed, failed)) = counts(line) {
+            outcome.passed += passed;
+            outcome.failed += failed;
+        }
+    }
+    if !success {
+        outcome.failed = outcome.failed.max(1);
+        outcome.output = String::from_utf8_lossy(&text).into_owned();
+    }
+    Ok((success, outcome))
+}
+
+/// Waits for a program's end, or kills it when the time is up; whether it succeeded.
+fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
+    let Some(end) = end else {
+        return Ok(child.wait()?.success());
+    };
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            return Ok(false);
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn clippy() -> Command {
+    let features = "stowaway/unpack,xtask/workshop";
+    let all = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        features,
+    ];
+    let mut clippy = cargo(&all);
+    clippy.args(["--exclude", "fuzz", "--", "-D", "warnings"]);
+    clippy
+}
+
+/// Lints what is in the file of one role alone.
+fn lint_alone(role: &Role) -> Result<()> {
+    let lint = [
+        "clippy",
+        "-q",
+        "-p",
+        "stowaway",
+        "--lib",
+        "--no-default-features",
+    ];
+    let mut lint = cargo(&lint);
+    lint.args(["--features", role.name(), "--", "-D", "warnings"]);
+    setup::quietly(&mut lint).map(drop)
+}
+
+/// A link in a doc comment that leads nowhere is an error.
+fn documentation() -> Command {
+    let features = "stowaway/unpack,xtask/workshop";
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--features", features]);
+    doc.args(["--exclude", "fuzz", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    doc
+}
+
+fn unit_xtask() -> Command {
+    let mut test = cargo(&[
+        "test",
+        "--profile",
+        "tools",
+        "-p",
+        "xtask",
+        "--lib",
+        "--bins",
+    ]);
+    test.args(["--features", "workshop"]);
+    test
+}
+
+/// Cargo, in the project's directory.
+pub fn cargo(args: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace_root()).args(args);
+    cargo
+}
+
+/// Passed and failed out of `test result: ok. 3 passed; 0 failed; …`.
+fn counts(line: &str) -> Option<(u64, u64)> {
+    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut numbers = numbers.split("; ");
+    let passed = numbers.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = numbers.next()?.strip_suffix(" failed")?.parse().ok()?;
+    Some((passed, failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_counted_and_nothing_else_is() {
+        let ok = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(counts(ok), Some((12, 0)));
+        assert_eq!(
+            counts("test result: FAILED. 3 passed; 2 failed; 0 ignored"),
+            Some((3, 2))
+        );
+        assert_eq!(counts("test wire::short_is_malformed ... ok"), None);
+    }
+
+    #[test]
+    fn output_is_kept_and_counted_and_a_failure_is_one() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let log = dir.path().join("planted.log");
+        let script = "echo 'test result: FAILED. 3 passed; 2 failed; 0 ignored'; echo SKIPPED: it; echo oops >&2; exit 1";
+        let (success, outcome) = run_logged(Command::new("sh").args(["-c", script]), &log, None)?;
+        assert!(!success);
+        assert_eq!((outcome.passed, outcome.failed, outcome.skipped), (3, 2, 1));
+        assert!(outcome.output.contains("oops"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_hangs_is_killed_and_fails() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let end = Some(Instant::now() + Duration::from_millis(50));
+        let (success, outcome) = run_logged(
+            Command::new("sleep").arg("60"),
+            &dir.path().join("log"),
+            end,
+        )?;
+        assert!(!success);
+        assert_eq!(outcome.failed, 1);
+        Ok(())
+    }
+}
