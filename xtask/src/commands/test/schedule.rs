@@ -277,7 +277,7 @@ mod tests {
         for line in log.iter() {
             count += if line.starts_with('+') { 1 } else { -1 };
             most = most.max(count);
-            assert!(count == 1 || !line.ends_with("alone"), "{log:?}");
+            assert!(count <= 1 || !line.ends_with("alone"), "{log:?}");
         }
         assert_eq!(most, 2, "{log:?}");
     }
