@@ -22,6 +22,10 @@ unsafe extern "C" {
     static __build_id_end: [u8; 0];
 }
 
+// What debuggers find callers by goes into a section that is not mapped, instead of .eh_frame: that of all functions, as they
+// are assembled in one go.
+core::arch::global_asm!(".cfi_sections .debug_frame");
+
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".section .text._start,\"ax\",@progbits",

@@ -65,6 +65,14 @@ fn gdb_tells_who_called_up_to_the_entry() -> Result<()> {
     for part in ["stowaway::net::kernel::", "src/drive/mod.rs:", "_start ()"] {
         ensure!(rest.contains(part), "no {part} in:\n{rest}");
     }
+    // Callers have their variables: what waits says where the driver is.
+    let mut drivers = rest
+        .lines()
+        .filter(|line| line.contains("stowaway::drive::Driver::"));
+    ensure!(
+        drivers.all(|line| line.contains("self=0x") && !line.contains("optimized out")),
+        "the driver is unknown:\n{rest}"
+    );
     let commands = ["catch syscall getdents64", "continue", "backtrace"];
     let work = busy(|server| gdb(server, &commands))?;
     for part in ["src/vfs/", "src/engine/nfs/", "src/drive/", "_start ()"] {

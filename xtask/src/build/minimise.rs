@@ -49,7 +49,7 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// How many bytes of an executable are mapped, and lie before such.
-pub fn mapped_len(elf: &[u8]) -> Result<u64> {
+pub(super) fn mapped_len(elf: &[u8]) -> Result<u64> {
     let mapped = match FileKind::parse(elf)? {
         FileKind::Elf64 => mapped::<FileHeader64<Endianness>>(elf)?,
         FileKind::Elf32 => mapped::<FileHeader32<Endianness>>(elf)?,

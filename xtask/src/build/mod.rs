@@ -1,7 +1,6 @@
 //! `cargo xtask build`: the finished, minimised file at target/stowaway/<arch>/stowaway, and `stowaway.debug` beside
 //! it with the symbols, the DWARF and the defmt table of exactly that file.
 
-mod assembly;
 mod minimise;
 #[cfg(feature = "workshop")]
 mod pack;
@@ -19,9 +18,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use nix::sys::stat::stat;
 
-pub use minimise::mapped_len;
 #[cfg(feature = "workshop")]
 pub use pack::build_packed;
 pub use steps::{Step, print as print_steps};
@@ -238,28 +235,20 @@ fn is_built(path: &Path) -> bool {
 pub struct Made {
     /// Where it lies.
     pub path: PathBuf,
-    /// What was linked first, with its symbols: before the assembly was shortened.
-    pub compiled: Vec<u8>,
-    /// What is beside the file, with its symbols.
-    pub debug: Vec<u8>,
+    /// What was linked, with its symbols; it lies beside the file.
+    pub linked: Vec<u8>,
     /// What each step saved.
     pub steps: Vec<Step>,
 }
 
 /// Builds, and keeps what lies between the steps.
 pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
-    let read =
-        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let mut linked = compile(arch, roles)?;
-    let compiled = read(&linked)?;
-    if arch == Arch::X86_64 {
-        linked = link_again(roles)?;
-    }
-    let elf = read(&linked)?;
-    let file = minimise::minimise(&elf)
-        .with_context(|| format!("cannot minimise {}", linked.display()))?;
-    prove::prove(&elf, &file)
-        .with_context(|| format!("{} was minimised wrongly", linked.display()))?;
+    let place = compile(arch, roles)?;
+    let linked = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
+    let file = minimise::minimise(&linked)
+        .with_context(|| format!("cannot minimise {}", place.display()))?;
+    prove::prove(&linked, &file)
+        .with_context(|| format!("{} was minimised wrongly", place.display()))?;
     if let Some(place) = builders_place(&file) {
         bail!(
             "the file for {} names {place}, a place of this machine: remap it",
@@ -267,13 +256,12 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
         );
     }
     let place = path_with(arch, roles);
-    put(&place.with_extension("debug"), &elf)?;
+    put(&place.with_extension("debug"), &linked)?;
     put(&place, &file)?;
     Ok(Made {
         path: place,
-        steps: steps::of(&compiled, &elf, &file)?,
-        compiled,
-        debug: elf,
+        steps: steps::of(&linked, &file)?,
+        linked,
     })
 }
 
@@ -293,7 +281,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
         .current_dir(workspace_root())
         .args(["build", "--quiet", "--profile", "tools", "-p", "xtask"])
         .args(["--features", "workshop", "--bin", name]);
-    let linked = run_cargo(cargo, &[], name)?;
+    let linked = run_cargo(cargo, name)?;
     let place = stripped.parent().context("no directory")?;
     fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
     // With symbols it would fill a guest's memory.
@@ -314,84 +302,13 @@ fn compile(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let features: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     cargo.args(["--bin", "stowaway", "--release", "--no-default-features"]);
     cargo.args(["--features", &features.join(",")]);
-    let flags = match arch {
-        Arch::X86_64 => vec![
-            "--emit=asm".to_owned(),
-            format!("--print=link-args={}", link_command(roles).display()),
-        ],
-        Arch::I686 | Arch::Aarch64 | Arch::Armv7 => Vec::new(),
-    };
-    run_cargo(cargo, &flags, &format!("stowaway for {}", arch.name()))
+    run_cargo(cargo, &format!("stowaway for {}", arch.name()))
 }
 
-/// Where the compiler writes how it links; it goes when `cargo clean` makes the compiler write it anew.
-fn link_command(roles: &[Role]) -> PathBuf {
-    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-    workspace_root()
-        .join("target")
-        .join(Arch::X86_64.triple())
-        .join(format!("release/{}.link", names.join("+")))
-}
-
-/// Links what was compiled once more, from shorter assembly; returns the file. Quick when nothing changed.
-fn link_again(roles: &[Role]) -> Result<PathBuf> {
-    let told = link_command(roles);
-    let command = fs::read_to_string(&told)
-        .with_context(|| format!("cannot read {}: run cargo clean", told.display()))?;
-    let words = shlex::split(&command).context("the compiler's link command is not one")?;
-    let is_object = |word: &&String| word.ends_with(".rcgu.o");
-    let [object] = words.iter().filter(is_object).collect::<Vec<_>>()[..] else {
-        bail!("the compiler did not link one object: {command}");
-    };
-    // DIR/stowaway-HASH.UNIT.rcgu.o was made with DIR/stowaway-HASH.s.
-    let (dir, name) = object.rsplit_once('/').context("no directory")?;
-    let name = name.split('.').next().unwrap_or_default();
-    let source = PathBuf::from(format!("{dir}/{name}.s"));
-    let place = told.with_extension("elf");
-    // Of what it was made, in a file beside it. Tests build where statx(2) fails, of which std makes its metadata.
-    let written = stat(&source).with_context(|| format!("cannot find {}", source.display()))?;
-    let made_of = format!(
-        "{command}\n{}.{:09}\n{}",
-        written.st_mtime,
-        written.st_mtime_nsec,
-        assembly::SOURCE
-    );
-    let key = told.with_extension("made-of");
-    if stat(&place).is_ok() && fs::read_to_string(&key).is_ok_and(|old| old == made_of) {
-        return Ok(place);
-    }
-    let text =
-        fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
-    let room = tempfile::tempdir_in(told.parent().context("no directory")?)?;
-    let assembler = |text: &str| Ok(fs::read(toolchain::assemble(text, room.path())?)?);
-    let shorter = assembly::shorten(&text, &assembler)?;
-    let shorter = toolchain::assemble(&shorter, room.path())?;
-    let linked = room.path().join("stowaway");
-    let mut words = words.iter().skip_while(|word| word.contains('='));
-    let mut linker = Command::new(words.next().context("no linker")?);
-    while let Some(word) = words.next() {
-        if word == object {
-            linker.arg(&shorter);
-        } else if word == "-o" {
-            words.next();
-            linker.arg("-o").arg(&linked);
-        } else {
-            linker.arg(word);
-        }
-    }
-    setup::quietly(&mut linker)?;
-    put(&place, &fs::read(&linked)?)?;
-    put(&key, made_of.as_bytes())?;
-    Ok(place)
-}
-
-/// Runs a `cargo build`, or a `cargo rustc` with these flags, of one program and returns the file that the linker wrote.
-fn run_cargo(mut cargo: Command, flags: &[String], what: &str) -> Result<PathBuf> {
-    cargo.arg("--message-format=json-render-diagnostics");
-    if !flags.is_empty() {
-        cargo.arg("--").args(flags);
-    }
+/// Runs a `cargo build` of one program and returns the file that the linker wrote.
+fn run_cargo(mut cargo: Command, what: &str) -> Result<PathBuf> {
     let mut child = cargo
+        .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo")?;

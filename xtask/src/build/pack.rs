@@ -35,7 +35,7 @@ pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let plain = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
     let mut cargo = toolchain::for_file(arch)?;
     cargo.args(["--bin", "unpack", "--release", "--features", "unpack"]);
-    let linked = run_cargo(cargo, &[], &format!("what unpacks for {}", arch.name()))?;
+    let linked = run_cargo(cargo, &format!("what unpacks for {}", arch.name()))?;
     let unpack = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let packed =
         pack(&plain, &unpack).with_context(|| format!("cannot pack {}", place.display()))?;

@@ -1,7 +1,6 @@
 //! What each step on the way to the file that ships saves, in bytes.
 //!
-//! Sections that are not mapped can go in any order; the code is made shorter before it is linked, but stands behind
-//! them here: so its saving is one of mapped bytes.
+//! Sections that are not mapped can go in any order.
 
 use anyhow::Result;
 use object::{Object as _, ObjectSection as _};
@@ -17,16 +16,15 @@ pub struct Step {
     pub bytes: u64,
 }
 
-/// The steps from what the compiler linked, over what was linked of shorter assembly (for some the same), to the file.
-pub(super) fn of(compiled: &[u8], linked: &[u8], file: &[u8]) -> Result<Vec<Step>> {
-    let elf = object::File::parse(compiled)?;
-    let mapped = minimise::mapped_len(compiled)?;
+/// The steps from what was linked to the file.
+pub(super) fn of(linked: &[u8], file: &[u8]) -> Result<Vec<Step>> {
+    let elf = object::File::parse(linked)?;
     let mut steps = vec![Step {
         name: "compiled and linked",
-        bytes: compiled.len() as u64,
+        bytes: linked.len() as u64,
     }];
     let mut push = |name, bytes| steps.push(Step { name, bytes });
-    let mut left = compiled.len() as u64;
+    let mut left = linked.len() as u64;
     let kinds: [(&'static str, &[&str]); 3] = [
         ("debug information gone", &[".debug_"]),
         ("symbols gone", &[".symtab", ".strtab"]),
@@ -44,10 +42,7 @@ pub(super) fn of(compiled: &[u8], linked: &[u8], file: &[u8]) -> Result<Vec<Step
         }
         push(name, left);
     }
-    push("section headers gone", mapped);
-    if compiled != linked {
-        push("assembly shortened", minimise::mapped_len(linked)?);
-    }
+    push("section headers gone", minimise::mapped_len(linked)?);
     push("zeroes at the end gone", file.len() as u64);
     Ok(steps)
 }
@@ -72,17 +67,13 @@ mod tests {
     fn steps_add_up_from_what_was_linked_to_the_file() -> Result<()> {
         let elf = std::fs::read("/proc/self/exe")?;
         let file = minimise::minimise(&elf)?;
-        let steps = of(&elf, &elf, &file)?;
+        let steps = of(&elf, &file)?;
         let bytes: Vec<u64> = steps.iter().map(|step| step.bytes).collect();
         assert_eq!(bytes.first(), Some(&(elf.len() as u64)));
         assert_eq!(bytes.last(), Some(&(file.len() as u64)));
         assert!(bytes.is_sorted_by(|one, other| one >= other), "{steps:?}");
         // This program has debug information and symbols, and no traces.
         assert!(bytes[0] > bytes[1] && bytes[1] > bytes[2] && bytes[2] == bytes[3]);
-        // What was not made shorter has no such step.
-        assert!(steps.iter().all(|step| step.name != "assembly shortened"));
-        let shorter = of(&elf, &file, &file)?;
-        assert_eq!(shorter.len(), steps.len() + 1);
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ usr=$(dirname "$0")/usr
 LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu exec "$usr/bin/rustc" "$@"
 "#;
 
-/// `cargo rustc` of the file itself. Target, compiler, linker and flags are set.
+/// `cargo build` of the file itself. Target, compiler, linker and flags are set.
 pub(super) fn for_file(arch: Arch) -> Result<Command> {
     let toolchain = Toolchain::find(arch)?;
     let mut flags = toolchain.remaps()?;
@@ -70,7 +70,7 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         // Else it asks a C library whether the processor does it.
         flags.push("--cfg=sha2_256_backend=\"soft\"".into());
     }
-    let mut cargo = toolchain.cargo("rustc", "-Zbuild-std=core,alloc");
+    let mut cargo = toolchain.cargo("build", "-Zbuild-std=core,alloc");
     if arch != Arch::X86_64 {
         // No libc and no crt files, so no cross gcc: the linker alone will do.
         flags.push("-Clinker-flavor=ld.lld".into());
@@ -102,27 +102,6 @@ pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
         format!("-Clink-arg=-B{}", linker.display()),
         "-Clink-arg=-fuse-ld=lld".into(),
     ])
-}
-
-/// Makes an object of assembly of x86_64 in a directory, by the compiler that wrote it; returns its path.
-pub(super) fn assemble(assembly: &str, room: &Path) -> Result<PathBuf> {
-    let (source, object) = (room.join("stowaway.s"), room.join("stowaway.o"));
-    let program = room.join("assembly.rs");
-    fs::write(&source, assembly)?;
-    fs::write(
-        &program,
-        "#![no_std]\ncore::arch::global_asm!(include_str!(\"stowaway.s\"), options(att_syntax, raw));\n",
-    )?;
-    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc
-        .current_dir(workspace_root())
-        .args(["--crate-type=lib", "--emit=obj", "--edition=2024"])
-        .args(["--target", Arch::X86_64.triple()])
-        .arg("-o")
-        .arg(&object)
-        .arg(&program);
-    setup::quietly(&mut rustc)?;
-    Ok(object)
 }
 
 /// `cargo test --lib` of stowaway as `arch`, which runs on this machine.

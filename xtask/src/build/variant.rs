@@ -22,7 +22,7 @@ pub struct Variant {
     pub aborts: bool,
 }
 
-/// As ours, before the assembly is shortened.
+/// As ours.
 const OURS: Variant = Variant {
     name: "",
     opt_level: None,
@@ -107,7 +107,7 @@ impl Variant {
             workspace_root().join("target/compare").join(short),
         );
         cargo.args(["--quiet", "--bin", "stowaway", "--release"]);
-        let linked = run_cargo(cargo, &[], self.name)?;
+        let linked = run_cargo(cargo, self.name)?;
         let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
         minimise::mapped_len(&elf)
     }

@@ -63,9 +63,7 @@ pub fn main(args: Args) -> Result<()> {
             println!("{}", table::steps(arch, &measured.columns).markdown());
         } else {
             println!("{}", table::steps(arch, &measured.columns).text());
-            measured
-                .sizes
-                .print(&measured.compiled, arch, &measured.budget);
+            measured.sizes.print(arch, &measured.budget);
         }
         if arch == shown {
             let peers = peers::found()?;
@@ -108,8 +106,7 @@ struct Measured {
     budget: Budget,
     /// The last one is the file with all roles.
     columns: Vec<Column>,
-    /// Of the file with all roles, before its assembly was shortened.
-    compiled: Sizes,
+    /// Of the file with all roles.
     sizes: Sizes,
 }
 
@@ -127,24 +124,18 @@ impl Measured {
         }
         let Made {
             path,
-            compiled,
-            debug,
+            linked,
             steps,
         } = build::make(arch, &Role::ALL)?;
-        let symbols_of = |elf: &[u8], file| {
-            Sizes::measure(file, elf)
-                .with_context(|| format!("cannot read the symbols of {}", path.display()))
-        };
-        let last = steps.last().map_or(0, |step| step.bytes);
-        let sizes = symbols_of(&debug, last)?;
-        let compiled = symbols_of(&compiled, build::mapped_len(&compiled)?)?;
+        let file = steps.last().map_or(0, |step| step.bytes);
+        let sizes = Sizes::measure(file, &linked)
+            .with_context(|| format!("cannot read the symbols of {}", path.display()))?;
         let name = "all roles".to_owned();
         columns.push(Column { name, steps });
         Ok(Self {
             arch,
             budget,
             columns,
-            compiled,
             sizes,
         })
     }
@@ -286,32 +277,23 @@ impl Sizes {
         }
     }
 
-    /// `compiled` is the same before the assembly was shortened.
-    fn print(&self, compiled: &Self, arch: Arch, budget: &Budget) {
+    fn print(&self, arch: Arch, budget: &Budget) {
         println!("{}: {} bytes of {}", arch.name(), self.file, budget.file);
         println!("  {:<24}{:>10}{:>10}", "section", "memory", "file");
         for (name, memory, file) in &self.sections {
             println!("  {name:<24}{memory:>10}{file:>10}");
         }
-        println!("  {:<24}{:>10}{:>10}", "crate", "compiled", "file");
-        let before = |sizes: &BTreeMap<String, u64>, name| sizes.get(name).copied().unwrap_or(0);
+        println!("  {:<24}{:>10}", "crate", "file");
         for (name, size) in by_size(&self.crates) {
-            println!(
-                "  {name:<24}{:>10}{size:>10}",
-                before(&compiled.crates, name)
-            );
+            println!("  {name:<24}{size:>10}");
         }
-        println!(
-            "  {:<24}{:>10}{:>10}{:>10}",
-            "room", "compiled", "file", "budget"
-        );
+        println!("  {:<24}{:>10}{:>10}", "room", "file", "budget");
         for (name, size) in by_size(&self.rooms) {
             let budget = budget
                 .rooms
                 .get(name)
                 .map_or_else(|| "-".to_owned(), u64::to_string);
-            let compiled = before(&compiled.rooms, name);
-            println!("  {name:<24}{compiled:>10}{size:>10}{budget:>10}");
+            println!("  {name:<24}{size:>10}{budget:>10}");
         }
         println!();
     }
