@@ -87,8 +87,14 @@ fn cut(count: usize, element: Layout) -> NonNull<u8> {
             alloc::alloc::alloc_zeroed(layout)
         });
     }
-    let Some(memory) = memory else { panic!() };
-    memory
+    memory.unwrap_or_else(|| misused())
+}
+
+/// What is asked for at start cannot be had: more memory than there is, or a place for the second time.
+#[cold]
+#[inline(never)]
+fn misused() -> ! {
+    panic!()
 }
 
 impl<T> Slots<T> {
@@ -202,7 +208,7 @@ impl<T> Place<T> {
     #[expect(clippy::mut_from_ref, reason = "there is no second one")]
     pub fn take(&'static self) -> &'static mut T {
         if self.taken.swap(1, Ordering::Relaxed) != 0 {
-            panic!();
+            misused();
         }
         // SAFETY: nobody else gets here, and it lasts as long as the process.
         unsafe { &mut *self.value.get() }
