@@ -10,6 +10,7 @@ mod image;
 mod inside;
 mod iso;
 mod libnfs;
+mod loads;
 mod mdns;
 mod memory;
 mod packed;
