@@ -265,23 +265,31 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
     })
 }
 
-/// Where `program` leaves a program of xtask's own.
+/// Where `program` leaves a program.
 pub fn program_path(name: &str) -> PathBuf {
     workspace_root().join("target/programs").join(name)
 }
 
-/// Builds a program of xtask's own, without its symbols, and returns its path.
+/// Programs of crates.io that tests run, with their versions. They are tools, linked into nothing of ours: fsx comes under
+/// APSL-2.0, pjdfstest under BSD-2-Clause.
+const CRATES: [(&str, &str); 2] = [("fsx", "0.3.2"), ("pjdfstest", "0.2.2")];
+
+/// Builds a program of xtask's own or of one of `CRATES`, without its symbols, and returns its path.
 pub fn program(name: &str) -> Result<PathBuf> {
     let stripped = program_path(name);
     if is_built(&stripped) {
         return Ok(stripped);
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(workspace_root())
-        .args(["build", "--quiet", "--profile", "tools", "-p", "xtask"])
-        .args(["--features", "workshop", "--bin", name]);
-    let linked = run_cargo(cargo, name)?;
+    cargo.current_dir(workspace_root());
+    let linked = match CRATES.iter().find(|(of, _)| *of == name) {
+        Some((_, version)) => install(cargo, name, version)?,
+        None => {
+            cargo.args(["build", "--quiet", "--profile", "tools", "-p", "xtask"]);
+            cargo.args(["--features", "workshop", "--bin", name]);
+            run_cargo(cargo, name)?
+        }
+    };
     let place = stripped.parent().context("no directory")?;
     fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
     // With symbols it would fill a guest's memory.
@@ -294,6 +302,21 @@ pub fn program(name: &str) -> Result<PathBuf> {
     )?;
     put(&stripped, &fs::read(fresh.path())?)?;
     Ok(stripped)
+}
+
+/// Builds the only program of a crate once, with the crates that its author tested it with; returns its path.
+fn install(mut cargo: Command, name: &str, version: &str) -> Result<PathBuf> {
+    let all = workspace_root().join("target/programs/crates");
+    let root = all.join(format!("{name}-{version}"));
+    let program = root.join("bin").join(name);
+    if !program.exists() {
+        let _waiting = setup::progress(&format!("building {name} {version} of crates.io"));
+        cargo.args(["install", "--quiet", "--locked", name, "--version", version]);
+        cargo.arg("--root").arg(&root);
+        cargo.arg("--target-dir").arg(all.join("build"));
+        setup::quietly(&mut cargo)?;
+    }
+    Ok(program)
 }
 
 /// Runs cargo and returns the file that the linker wrote.

@@ -1,6 +1,7 @@
-//! What talks to a server under test: NFS, SFTP and DNS messages, and what a mounted tree looks like.
+//! What talks to a server under test: NFS, SFTP and DNS messages, programs on what is mounted, and what that looks like.
 
 pub mod dns;
+pub mod fsx;
 pub mod inventory;
 pub mod nfs;
 pub mod sftp;

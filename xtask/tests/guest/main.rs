@@ -60,6 +60,8 @@ const TESTS: &[(&str, Test)] = tests![
     of_two_clients_one_creates,
     an_archive_of_five_thousand_files_is_unpacked,
     a_hundred_thousand_operations_of_fsx,
+    pjdfstest_with_kernel_handles,
+    pjdfstest_with_path_handles,
     laws_are_the_local_ones_with_kernel_handles,
     laws_are_the_local_ones_with_path_handles,
     fifty_kills_lose_nothing,

@@ -1,4 +1,5 @@
-//! The laws of POSIX, as `exercise posix` tells them: the same in the guest over NFS as on the exported file system.
+//! POSIX: what pjdfstest expects of every file system; and what it leaves out, as `exercise posix` tells it, is the same
+//! in the guest over NFS as on the exported file system.
 
 use std::collections::BTreeSet;
 
@@ -32,20 +33,15 @@ const fn difference(
 
 const HELD: &str =
     "NFSv3 has no open files: the client keeps a removed one as .nfs… until it is closed";
-const FLAGS: &str = "NFSv3's RENAME has no flags";
 const IDLE: &str = "the client asks for nothing where nothing would change";
 const ALONE: &str = "NFSv3 has no open files: each request is judged by itself, and only the owner may do what the mode forbids";
 const ENTRIES: &str = "NFSv3's ACCESS has no bit for writing to a directory, only for changing its entries, which takes searching too";
 
 #[rustfmt::skip]
 const DIFFERENCES: &[Difference] = &[
-    difference("data.file_without_a_name: links", "0", "1", HELD),
-    difference("data.file_without_a_name: remove its directory", "ok", "ENOTEMPTY", HELD),
-    difference("data.file_without_a_name: closed as well", "[file=0]", "[directory/ file=0]", HELD),
-    difference("renaming.flags: to a free name", "ok", "EINVAL", FLAGS),
-    difference("renaming.flags: exchange", "ok", "EINVAL", FLAGS),
-    difference("renaming.flags: leaves", "[four=2 three=1 two=4]", "[four=4 one=1 two=2]", FLAGS),
-    difference("times.of_files: truncate to the same", "ok, file mtime+ ctime+, . mtime= ctime=", "ok, file mtime= ctime=, . mtime= ctime=", IDLE),
+    difference("files.file_without_a_name: links", "0", "1", HELD),
+    difference("files.file_without_a_name: remove its directory", "ok", "ENOTEMPTY", HELD),
+    difference("files.file_without_a_name: closed as well", "[file=0]", "[directory/ file=0]", HELD),
     difference("owners.access_to_directories: 200 for owner", "-w-, list EACCES, find EACCES, make EACCES, remove EACCES", "---, list EACCES, find EACCES, make EACCES, remove EACCES", ENTRIES),
     difference("owners.access_to_directories: 020 for member", "-w-, list EACCES, find EACCES, make EACCES, remove EACCES", "---, list EACCES, find EACCES, make EACCES, remove EACCES", ENTRIES),
     difference("owners.access_to_directories: 002 for other", "-w-, list EACCES, find EACCES, make EACCES, remove EACCES", "---, list EACCES, find EACCES, make EACCES, remove EACCES", ENTRIES),
@@ -57,6 +53,56 @@ const DIFFERENCES: &[Difference] = &[
     difference("owners.descriptors_outlive_permission: other reads", "tent", "EACCES", ALONE),
     difference("owners.descriptors_outlive_permission: other left", "CONtent", "content", ALONE),
 ];
+
+/// Its configuration. It looks its users up by name, so the guest has some while it runs.
+const PJDFSTEST: &str = r#"
+[features]
+posix_fallocate = {}
+rename_ctime = {}
+utime_now = {}
+utimensat = {}
+
+[settings]
+# Longer than the grain of a file system's clock.
+naptime = 0.02
+expected_failures = [
+    # The link count of an open file without a name is to be 0: the client keeps it as .nfs... until it is closed.
+    "unlink::open_file_not_freed",
+    # The second 2^32: NFSv3's nfstime3 ends one earlier, and the client takes that.
+    "utimensat::y2038",
+]
+
+[dummy_auth]
+entries = [["nobody", "nogroup"], ["tests", "tests"]]
+"#;
+/// What it says when just these fail. Skipped are 13 that would mount the export again, read-only, which
+/// `writing_is_refused_by_client_and_server` does; and one that needs a limit of links, which is not told over NFS.
+const PJDFSTEST_SAYS: &str =
+    "Summary: 0 failed, 14 skipped, 382 passed, 2 expected failures, 398 total";
+
+pub fn pjdfstest_with_kernel_handles(world: &mut World) -> Result<()> {
+    pjdfstest(world, "kernel")
+}
+
+pub fn pjdfstest_with_path_handles(world: &mut World) -> Result<()> {
+    pjdfstest(world, "path")
+}
+
+fn pjdfstest(world: &mut World, handles: &str) -> Result<()> {
+    let ground = Ground::new(world, handles, Place::Memory)?;
+    let script = format!(
+        "printf 'root:x:0:0::/:\nnobody:x:65534:65534::/:\ntests:x:1001:1001::/:\n' >/etc/passwd
+        printf 'root:x:0:\nnogroup:x:65534:\ntests:x:1001:\n' >/etc/group
+        cat >/run/pjdfstest.toml <<'END'
+{PJDFSTEST}
+END
+        pjdfstest -c /run/pjdfstest.toml -p /mnt/1 -s /tmp 2>&1 || :
+        rm /etc/passwd /etc/group"
+    );
+    let said = ground.sh(world, &script)?;
+    ensure!(said.contains(PJDFSTEST_SAYS), "pjdfstest says:\n{said}");
+    Ok(())
+}
 
 pub fn laws_are_the_local_ones_with_kernel_handles(world: &mut World) -> Result<()> {
     laws_are_the_local_ones(world, "kernel")
@@ -71,7 +117,7 @@ fn laws_are_the_local_ones(world: &mut World, handles: &str) -> Result<()> {
     let local = exercise(&["posix", "."], &ground.beside("local")?)?;
     let remote = ground.sh(world, "mkdir posix; exercise posix posix")?;
     ensure!(
-        local.lines().count() > 2_000 && !local.contains(": stopped: "),
+        local.lines().count() > 600 && !local.contains(": stopped: "),
         "the laws cannot be shown on the local file system:\n{local}"
     );
     let (local, remote): (Vec<&str>, Vec<&str>) =

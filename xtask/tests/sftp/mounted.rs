@@ -3,18 +3,18 @@
 use super::{Remote, make, program, server};
 use anyhow::{Context, Result, ensure};
 use nix::sys::statvfs::statvfs;
-use sha2::{Digest, Sha256};
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 use xtask::build::Arch;
+use xtask::clients::fsx::Fsx;
 use xtask::clients::sshfs::{Listening, Sshfs};
 use xtask::machines::mounts;
 use xtask::machines::server::public_dir;
 use xtask::machines::sshd::USER_ID;
+use xtask::random::seed;
 use xtask::setup::{self, Package};
 
 /// Runs `work` on the user's home as sshfs shows it, with more of its options.
@@ -34,26 +34,16 @@ pub fn mounted(
     })
 }
 
-/// Random operations on one file, held against a model; afterwards the server's file is the model.
-fn fsx(there: &Path, at: &Path, words: &[&str]) -> Result<()> {
-    let said = setup::quietly(
-        Command::new(env!("CARGO_BIN_EXE_exercise"))
-            .args(["fsx", "random", "--operations", "3000"])
-            .args(words)
-            .current_dir(at),
-    )?;
-    println!("{said}");
-    let content = fs::read(there.join("random"))?;
-    let sum: String = Sha256::digest(&content)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    ensure!(
-        said.ends_with(&format!("\n{sum}\n")),
-        "the server has another content"
-    );
-    fs::remove_file(at.join("random"))?;
-    Ok(())
+/// Three thousand random operations on one file; afterwards the server's file is what a local one would be.
+fn fsx(there: &Path, at: &Path, config: &str) -> Result<()> {
+    let fsx = Fsx {
+        operations: 3000,
+        seed: seed(),
+        config,
+    };
+    fsx.run(&at.join("random").display().to_string())?;
+    fsx.check(&fs::read(there.join("random"))?)?;
+    Ok(fs::remove_file(at.join("random"))?)
 }
 
 #[test]
@@ -61,17 +51,33 @@ fn three_thousand_random_operations_on_a_mounted_file() -> Result<()> {
     Remote::each(|remote| {
         let there = remote.there();
         // Through the page cache, then each one a request or several.
-        mounted(remote, &[], |at| fsx(&there, at, &[]))?;
+        mounted(remote, &[], |at| fsx(&there, at, CACHED))?;
         let options = [
             "direct_io",
             "sshfs_sync",
             "max_read=65536",
             "max_write=65536",
         ];
-        let words = ["--unmapped", "--size", "1000000", "--piece", "100000"];
-        mounted(remote, &options, |at| fsx(&there, at, &words))
+        mounted(remote, &options, |at| fsx(&there, at, DIRECT))
     })
 }
+
+const CACHED: &str = "
+    flen = 131072
+    opsize = { min = 1, max = 16384 }
+    weights = { read = 36, write = 38, mapread = 12, mapwrite = 11, truncate = 1.4, fsync = 0.6, close_open = 0.3 }
+";
+const UNMAPPED: &str = "
+    flen = 131072
+    opsize = { min = 1, max = 16384 }
+    weights = { read = 48, write = 49, mapread = 0, mapwrite = 0, truncate = 1.4, fsync = 0.6, close_open = 0.3 }
+";
+/// A file that is read and written directly cannot be mapped.
+const DIRECT: &str = "
+    flen = 1000000
+    opsize = { min = 1, max = 100000 }
+    weights = { read = 48, write = 49, mapread = 0, mapwrite = 0, truncate = 1.4, fsync = 0.6, close_open = 0.3 }
+";
 
 #[test]
 fn a_mounted_directory_is_a_directory() -> Result<()> {
@@ -177,12 +183,12 @@ fn a_server_that_listens_is_mounted_twice_without_ssh() -> Result<()> {
                 Sshfs::mount(command, &place.path().join(name))
             };
             let (one, two) = (mount("one")?, mount("two")?);
-            fsx(&there, &one.at, &["--unmapped"])?;
+            fsx(&there, &one.at, UNMAPPED)?;
             make(&one.at.join("file"), 50, 1_000_000)?;
             super::ensure_same(&two.at.join("file"), &there.join("file"))?;
             // Who goes takes nobody along.
             drop(one);
-            fsx(&there, &two.at, &["--unmapped"])
+            fsx(&there, &two.at, UNMAPPED)
         })
         .with_context(|| format!("as {arch:?}"))?;
     }

@@ -3,7 +3,6 @@
 //! It knows nothing of NFS and of stowaway: what it asks for must hold for every file system. Each command is a file.
 
 mod crowd;
-mod fsx;
 mod inventory;
 mod load;
 mod manifest;
@@ -24,8 +23,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Random operations on one file, held against a model in memory
-    Fsx(fsx::Args),
     /// A directory of many entries, of which some go while it is read
     Crowd(crowd::Args),
     /// The same directory, seen by two clients that make the same names
@@ -36,7 +33,7 @@ enum Command {
     Manifest(manifest::Args),
     /// A line for each thing below a directory, with all that is known of it
     Inventory(inventory::Args),
-    /// What the calls of POSIX do in a directory, a line each
+    /// What calls of POSIX do in a directory, a line each
     Posix(posix::Args),
     /// One file, here and there
     Reads(reads::Args),
@@ -44,7 +41,6 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Fsx(args) => fsx::main(args),
         Command::Crowd(args) => crowd::main(args),
         Command::Race(args) => race::main(args),
         Command::Load(args) => load::main(args),

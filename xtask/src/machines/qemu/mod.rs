@@ -112,7 +112,7 @@ struct KernelChoice {
 #[serde(deny_unknown_fields)]
 struct Contents {
     files: Vec<String>,
-    /// Programs of xtask's own, to be found in /usr/bin.
+    /// Programs that `build::program` knows, to be found in /usr/bin.
     #[serde(default)]
     programs: Vec<String>,
     /// Where our own file is to lie, for x86_64.

@@ -6,9 +6,6 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use anyhow::Result;
-use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{UtimensatFlags, utimensat};
-use nix::sys::time::TimeSpec;
 use nix::unistd::{AccessFlags, access};
 
 use super::people::{ALL, CLUB, MEMBER, OTHER, OWNER, Person, ROOT};
@@ -262,41 +259,6 @@ pub fn sticky_directories(scene: &Scene) -> Result<()> {
                 outcome,
             );
             let _ = fs::remove_dir(&directory);
-        }
-    }
-    Ok(())
-}
-
-/// Who may write may set the times to now; only the owner may set them to something else.
-pub fn setting_times(scene: &Scene) -> Result<()> {
-    scene.file("file", b"")?;
-    let path = scene.at("file");
-    let (now, keep, then) = (
-        TimeSpec::UTIME_NOW,
-        TimeSpec::UTIME_OMIT,
-        TimeSpec::new(5, 6),
-    );
-    for mode in [0o666, 0o644, 0o444, 0o000] {
-        for person in ALL {
-            for (words, accessed, modified) in [
-                ("both to now", now, now),
-                ("both", then, then),
-                ("mtime alone", keep, then),
-                ("mtime alone to now", keep, now),
-                ("neither", keep, keep),
-            ] {
-                give(&path, &OWNER, mode)?;
-                let set = person.does(|| {
-                    utimensat(
-                        AT_FDCWD,
-                        &path,
-                        &accessed,
-                        &modified,
-                        UtimensatFlags::FollowSymlink,
-                    )
-                })?;
-                scene.tries(format!("{} sets {words} of {mode:03o}", person.name), set);
-            }
         }
     }
     Ok(())

@@ -114,14 +114,6 @@ impl Scene {
         );
     }
 
-    /// A line with the mode alone.
-    pub fn mode(&self, what: impl Display, name: &str) {
-        self.gets(
-            what,
-            fs::symlink_metadata(self.at(name)).map(|of| format!("{:04o}", of.mode() & 0o7777)),
-        );
-    }
-
     /// A line with everything in the directory: the kind and size of each, and where a symbolic link leads.
     pub fn tree(&self, what: impl Display) {
         let mut found = Vec::new();

@@ -1,0 +1,253 @@
+//! Files and links as their owner sees them, where pjdfstest does not look: appends, open files whose names change or go,
+//! what a descriptor allows though the mode does not, exclusive creation, times that writes advance.
+
+use std::fs::{self, File, FileTimes, Permissions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{
+    FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown,
+};
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+use super::scene::{Scene, describe};
+
+const MODE: Mode = Mode::from_bits_truncate(0o644);
+
+/// O_APPEND: where the end is, is found out at each write.
+pub fn appending(scene: &Scene) -> Result<()> {
+    scene.file("file", b"-")?;
+    let path = scene.at("file");
+    let open = || File::options().append(true).open(&path);
+    let (mut first, mut second) = (open()?, open()?);
+    for _ in 0..3 {
+        first.write_all(b"a")?;
+        second.write_all(b"bb")?;
+    }
+    scene.gets("two in turns", fs::read_to_string(&path));
+    first.write_all_at(b"c", 0).context("pwrite")?;
+    scene.gets("pwrite at 0 appends", fs::read_to_string(&path));
+    first.set_len(2)?;
+    second.write_all(b"d")?;
+    scene.gets("after another cut it", fs::read_to_string(&path));
+    Ok(())
+}
+
+/// A file that was removed while it is open goes on for who has it open.
+pub fn file_without_a_name(scene: &Scene) -> Result<()> {
+    scene.file("file", b"content")?;
+    scene.directory("directory")?;
+    scene.file("directory/file", b"content")?;
+    let path = scene.at("file");
+    let mut file = File::options().read(true).write(true).open(&path)?;
+    scene.tries("remove", fs::remove_file(&path));
+    scene.tries("find", fs::metadata(&path));
+    scene.gets("links", file.metadata().map(|of| of.nlink()));
+    file.write_all_at(b"CON", 0)?;
+    let mut content = String::new();
+    scene.gets("read", file.read_to_string(&mut content));
+    scene.shows("content", content);
+    scene.tries("truncate", file.set_len(2));
+    scene.tries("a new one", File::create_new(&path));
+    scene.gets("the old one", file.metadata().map(|of| of.len()));
+    drop(file);
+    scene.tree("closed");
+
+    let held = File::open(scene.at("directory/file"))?;
+    fs::remove_file(scene.at("directory/file"))?;
+    scene.tries(
+        "remove its directory",
+        fs::remove_dir(scene.at("directory")),
+    );
+    drop(held);
+    scene.tree("closed as well");
+    Ok(())
+}
+
+/// An open file is the same under any name.
+pub fn renamed_while_open(scene: &Scene) -> Result<()> {
+    scene.file("before", b"content")?;
+    scene.file("target", b"the other one")?;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(scene.at("before"))?;
+    let other = File::open(scene.at("target"))?;
+    fs::rename(scene.at("before"), scene.at("target"))?;
+    scene.tries("write", file.write_all_at(b"C", 0));
+    scene.tries("mode", file.set_permissions(Permissions::from_mode(0o640)));
+    scene.gets("content", fs::read_to_string(scene.at("target")));
+    scene.gets("described", file.metadata().map(|of| describe(&of)));
+    let mut seen = [0; 5];
+    scene.tries("read the replaced one", other.read_exact_at(&mut seen, 4));
+    scene.shows("it says", seen.escape_ascii());
+    drop((file, other));
+    scene.tree("closed");
+    Ok(())
+}
+
+/// O_EXCL: whoever comes second is told so, whatever is there.
+pub fn exclusive_creation(scene: &Scene) -> Result<()> {
+    let new = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
+    for mode in [0o644, 0o600, 0o444, 0o000, 0o4755, 0o2755, 0o1777] {
+        let name = format!("mode-{mode:o}");
+        let made = open(&scene.at(&name), new, Mode::from_bits_truncate(mode));
+        if let Some(made) = scene.tries(format!("make {name}"), made) {
+            let mut made = File::from(made);
+            scene.tries(format!("write {name}"), made.write_all(b"written"));
+        }
+        scene.stat(&name);
+        scene.tries(
+            format!("make {name} again"),
+            open(&scene.at(&name), new, MODE),
+        );
+    }
+    scene.times("when it is made", &["timed", "."], || {
+        open(&scene.at("timed"), new, MODE)
+    })?;
+    scene.times("when it is there", &["timed", "."], || {
+        open(&scene.at("timed"), new, MODE)
+    })
+}
+
+/// The mode counts when a file is opened, not afterwards.
+pub fn read_only_file_through_its_descriptor(scene: &Scene) -> Result<()> {
+    for mode in [0o444, 0o400, 0o000, 0o200] {
+        let name = format!("made-{mode:03o}");
+        let made = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(scene.at(&name));
+        let Some(mut file) = scene.tries(format!("make {name}"), made) else {
+            continue;
+        };
+        scene.tries(format!("write {name}"), file.write_all(b"written"));
+        scene.tries(format!("sync {name}"), file.sync_all());
+        scene.tries(format!("truncate {name}"), file.set_len(5));
+        file.rewind()?;
+        let mut content = String::new();
+        scene.gets(format!("read {name}"), file.read_to_string(&mut content));
+        scene.shows(format!("content of {name}"), content);
+        drop(file);
+        scene.tries(
+            format!("open {name} to write"),
+            File::options().write(true).open(scene.at(&name)),
+        );
+        scene.tries(format!("open {name} to read"), File::open(scene.at(&name)));
+        scene.stat(&name);
+    }
+    scene.file("later", b"before")?;
+    let mut writer = File::options().write(true).open(scene.at("later"))?;
+    let mut reader = File::open(scene.at("later"))?;
+    fs::set_permissions(scene.at("later"), fs::Permissions::from_mode(0o000))?;
+    scene.tries(
+        "write to what is closed to all",
+        writer.write_all(b"behind"),
+    );
+    scene.tries("sync", writer.sync_all());
+    let mut content = String::new();
+    scene.gets("read it", reader.read_to_string(&mut content));
+    scene.shows("content", content);
+    Ok(())
+}
+
+/// A name onto itself, and onto another name of the same file: nothing happens.
+pub fn onto_itself(scene: &Scene) -> Result<()> {
+    scene.file("file", b"content")?;
+    fs::hard_link(scene.at("file"), scene.at("link"))?;
+    scene.directory("other")?;
+    fs::hard_link(scene.at("file"), scene.at("other/link"))?;
+    scene.symlink("nowhere", "symlink")?;
+    for name in ["file", "other", "symlink", "missing"] {
+        let same = scene.at(name);
+        scene.tries(format!("{name} onto itself"), fs::rename(&same, &same));
+    }
+    scene.tries(
+        "onto its link",
+        fs::rename(scene.at("file"), scene.at("link")),
+    );
+    scene.tries(
+        "onto its link elsewhere",
+        fs::rename(scene.at("file"), scene.at("other/link")),
+    );
+    for name in ["file", "link", "other/link"] {
+        scene.stat(name);
+    }
+    Ok(())
+}
+
+/// mtime and ctime: what advances them, and what does not.
+pub fn times(scene: &Scene) -> Result<()> {
+    scene.file("file", b"0123456789")?;
+    let path = scene.at("file");
+    let file = File::options().read(true).write(true).open(&path)?;
+    let look = &["file", "."];
+    scene.times("write", look, || file.write_all_at(b"x", 3))?;
+    scene.times("write nothing", look, || file.write_at(b"", 3).map(drop))?;
+    scene.times("write past the end", look, || file.write_all_at(b"x", 30))?;
+    scene.times("read", look, || file.read_exact_at(&mut [0; 4], 0))?;
+    scene.times("sync", look, || file.sync_all())?;
+    let mut map = map(&file)?;
+    scene.times("write through a mapping", look, || {
+        map[..5].copy_from_slice(b"fresh");
+        map.flush()
+    })?;
+    scene.times("chmod to the same", look, || {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+    })?;
+    let of = fs::metadata(&path)?;
+    scene.times("chown to the same", look, || {
+        lchown(&path, Some(of.uid()), Some(of.gid()))
+    })
+}
+
+/// The last second that an NFSv3 client does not round: in the one after it, the last of 32 bits, it drops the nanoseconds.
+pub fn last_second(scene: &Scene) -> Result<()> {
+    let file = File::create_new(scene.at("file"))?;
+    let last = UNIX_EPOCH + Duration::new((u32::MAX - 1).into(), 999_999_999);
+    scene.tries("set", file.set_times(FileTimes::new().set_modified(last)));
+    let of = fs::metadata(scene.at("file"))?;
+    scene.shows("then", format!("{}.{:09}", of.mtime(), of.mtime_nsec()));
+    Ok(())
+}
+
+/// How long the target of a symbolic link may be.
+pub fn targets(scene: &Scene) -> Result<()> {
+    for len in [1, 59, 60, 255, 1023, 1024, 4094, 4095, 4096] {
+        let name = format!("of-{len}");
+        let link = std::os::unix::fs::symlink("x".repeat(len), scene.at(&name));
+        scene.tries(format!("{len} bytes"), link);
+        let target = fs::read_link(scene.at(&name));
+        let read = target.map(|target| target.as_os_str().len());
+        scene.gets(format!("read {len} bytes"), read);
+        scene.stat(&name);
+    }
+    Ok(())
+}
+
+/// The numbers of devices.
+pub fn devices(scene: &Scene) -> Result<()> {
+    for (name, kind, major, minor) in [
+        ("character", SFlag::S_IFCHR, 1, 3),
+        ("block", SFlag::S_IFBLK, 7, 200),
+        ("large numbers", SFlag::S_IFCHR, 4000, 70_000),
+    ] {
+        let number = makedev(major, minor);
+        let made = mknod(&scene.at(name), kind, MODE, number);
+        scene.tries(format!("make {name}"), made);
+        let seen = fs::symlink_metadata(scene.at(name)).map(|of| of.rdev());
+        scene.gets(format!("number of {name}"), seen);
+    }
+    Ok(())
+}
+
+/// A whole file in memory, shared with who reads it.
+#[allow(unsafe_code)]
+fn map(file: &File) -> Result<memmap2::MmapMut> {
+    // SAFETY: nobody else knows the file, and what a write to it does to the mapping is just what the law asks.
+    unsafe { memmap2::MmapMut::map_mut(file) }.context("cannot map the file")
+}
