@@ -1,0 +1,274 @@
+//! Calls of portmap, MOUNT and NFSv3: each procedure with its arguments, to be sent as it is, pipelined, or damaged.
+
+use nfs3_types::mount::MOUNT_PROGRAM::*;
+use nfs3_types::mount::dirpath;
+use nfs3_types::nfs3::NFS_PROGRAM::*;
+use nfs3_types::nfs3::*;
+use nfs3_types::portmap::PMAP_PROG::*;
+use nfs3_types::portmap::{call_args, mapping};
+use nfs3_types::rpc::{RPC_VERSION_2, auth_flavor, auth_unix, msg_type};
+use nfs3_types::xdr_codec::{Opaque, Pack, Unpack, Void};
+use nfs3_types::{mount, nfs3, portmap};
+
+use crate::values::{How, Set, entry, handle, option, pack, time};
+
+/// The bit of a record mark that says "last fragment".
+pub const LAST_FRAGMENT: u32 = 1 << 31;
+
+/// `message` as one record of one fragment.
+pub fn record(message: &[u8]) -> Vec<u8> {
+    fragments(message, &[])
+}
+
+/// `message` as one record whose fragments end at `cuts` and at its end.
+pub fn fragments(message: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(message.len() + 4 * (cuts.len() + 1));
+    let mut from = 0;
+    for to in cuts.iter().copied().chain([message.len()]) {
+        let last = if to == message.len() {
+            LAST_FRAGMENT
+        } else {
+            0
+        };
+        record.extend(((to - from) as u32 | last).to_be_bytes());
+        record.extend(&message[from..to]);
+        from = to;
+    }
+    record
+}
+
+/// A credential (RFC 5531 section 8.2), of any flavor and with any body. The verifier is always AUTH_NONE.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// What it is.
+    pub flavor: u32,
+    /// What it says.
+    pub body: Vec<u8>,
+}
+
+impl Auth {
+    /// AUTH_NONE.
+    pub fn none() -> Self {
+        Self {
+            flavor: auth_flavor::AUTH_NULL as u32,
+            body: Vec::new(),
+        }
+    }
+
+    /// AUTH_SYS.
+    pub fn sys(machine: &[u8], uid: u32, gid: u32, groups: &[u32]) -> Self {
+        let body = auth_unix {
+            stamp: 0x5704_2026,
+            machinename: Opaque::owned(machine.to_vec()),
+            uid,
+            gid,
+            gids: groups.to_vec(),
+        };
+        Self {
+            flavor: auth_flavor::AUTH_UNIX as u32,
+            body: pack(&body),
+        }
+    }
+
+    /// Who AUTH_SYS says that it is; None for other flavors.
+    pub fn caller(&self) -> Option<auth_unix> {
+        let is_sys = self.flavor == auth_flavor::AUTH_UNIX as u32;
+        let (caller, _) = auth_unix::unpack(&mut &self.body[..]).ok()?;
+        is_sys.then_some(caller)
+    }
+
+    /// AUTH_SYS for root.
+    pub fn root() -> Self {
+        Self::sys(b"client", 0, 0, &[])
+    }
+}
+
+/// Program, version and procedure.
+pub type Place = (u32, u32, u32);
+
+/// The head of a call, so that a test can get any part of it wrong; `place` may be of no program.
+pub fn head(xid: u32, rpc_version: u32, place: Place, auth: &Auth) -> Vec<u8> {
+    let (program, version, procedure) = place;
+    let call = msg_type::CALL as u32;
+    let words = [
+        xid,
+        call,
+        rpc_version,
+        program,
+        version,
+        procedure,
+        auth.flavor,
+    ];
+    let mut head = words.map(u32::to_be_bytes).concat();
+    head.extend(pack(&Opaque::borrowed(&auth.body)));
+    head.extend([0; 8]);
+    head
+}
+
+/// A procedure with its arguments.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    /// Which procedure.
+    pub place: Place,
+    /// The arguments; of a WRITE all but its data and padding.
+    pub arguments: Vec<u8>,
+    /// A WRITE's data, which is not copied.
+    pub data: &'a [u8],
+}
+
+impl<'a> Call<'a> {
+    /// Any procedure.
+    pub fn new(place: Place, arguments: &impl Pack) -> Self {
+        Self {
+            place,
+            arguments: pack(arguments),
+            data: &[],
+        }
+    }
+
+    /// With more arguments, whether they fit or not.
+    pub fn and(mut self, arguments: &impl Pack) -> Self {
+        self.arguments.extend(pack(arguments));
+        self
+    }
+
+    /// The same of version 1 of MOUNT, whose arguments are no others.
+    pub fn version_1(mut self) -> Self {
+        self.place.1 = 1;
+        self
+    }
+
+    /// The message but for a WRITE's data and padding.
+    pub fn head(&self, xid: u32, auth: &Auth) -> Vec<u8> {
+        let mut head = head(xid, RPC_VERSION_2, self.place, auth);
+        head.extend(&self.arguments);
+        head
+    }
+
+    /// The whole message.
+    pub fn message(&self, xid: u32, auth: &Auth) -> Vec<u8> {
+        let mut message = self.head(xid, auth);
+        message.extend(self.data);
+        message.resize(message.len().next_multiple_of(4), 0);
+        message
+    }
+}
+
+/// Constructors: a name with its arguments, the procedure, and those arguments as the crate knows them.
+macro_rules! calls {
+    ($place:ident: $($name:ident($($argument:ident: $type:ty),*) = $number:expr, $arguments:expr;)*) => {
+        $(pub fn $name($($argument: $type),*) -> Self { Self::new($place($number as u32), &$arguments) })*
+    };
+}
+
+const fn portmap(procedure: u32) -> Place {
+    (portmap::PROGRAM, portmap::VERSION, procedure)
+}
+
+const fn mount(procedure: u32) -> Place {
+    (mount::PROGRAM, mount::VERSION, procedure)
+}
+
+const fn nfs(procedure: u32) -> Place {
+    (nfs3::PROGRAM, nfs3::VERSION, procedure)
+}
+
+/// Portmap, version 2 (RFC 1833), and MOUNT, version 3 (RFC 1813, appendix I), whose arguments are those of version 1.
+#[allow(missing_docs)] // The RFCs' own words.
+#[rustfmt::skip] // A table.
+impl Call<'_> {
+    calls! { portmap:
+        portmap_null() = PMAPPROC_NULL, Void;
+        portmap_set(prog: u32, vers: u32, prot: u32, port: u32) = PMAPPROC_SET, mapping { prog, vers, prot, port };
+        portmap_unset(prog: u32, vers: u32, prot: u32, port: u32) = PMAPPROC_UNSET, mapping { prog, vers, prot, port };
+        get_port(prog: u32, vers: u32, prot: u32) = PMAPPROC_GETPORT, mapping { prog, vers, prot, port: 0 };
+        portmap_dump() = PMAPPROC_DUMP, Void;
+        call_it(prog: u32, vers: u32, proc: u32) = PMAPPROC_CALLIT, call_args { prog, vers, proc, args: b""[..].into() };
+    }
+    calls! { mount:
+        mount_null() = MOUNTPROC3_NULL, Void;
+        mount(path: &[u8]) = MOUNTPROC3_MNT, dirpath(path.into());
+        mount_dump() = MOUNTPROC3_DUMP, Void;
+        unmount(path: &[u8]) = MOUNTPROC3_UMNT, dirpath(path.into());
+        unmount_all() = MOUNTPROC3_UMNTALL, Void;
+        exports() = MOUNTPROC3_EXPORT, Void;
+    }
+}
+
+/// NFS, version 3 (RFC 1813).
+#[allow(missing_docs)] // The RFC's own words.
+#[rustfmt::skip] // A table.
+impl<'a> Call<'a> {
+    calls! { nfs:
+        null() = NFSPROC3_NULL, Void;
+        get_attr(object: &[u8]) = NFSPROC3_GETATTR, GETATTR3args { object: handle(object) };
+        set_attr(object: &[u8], set: Set, guard: Option<(u32, u32)>) = NFSPROC3_SETATTR,
+            SETATTR3args { object: handle(object), new_attributes: set.into(), guard: option(guard.map(time)) };
+        lookup(dir: &[u8], name: &[u8]) = NFSPROC3_LOOKUP, LOOKUP3args { what: entry(dir, name) };
+        access(object: &[u8], access: u32) = NFSPROC3_ACCESS, ACCESS3args { object: handle(object), access };
+        read_link(link: &[u8]) = NFSPROC3_READLINK, READLINK3args { symlink: handle(link) };
+        read(file: &[u8], offset: u64, count: u32) = NFSPROC3_READ, READ3args { file: handle(file), offset, count };
+        create(dir: &[u8], name: &[u8], how: How) = NFSPROC3_CREATE,
+            CREATE3args { where_: entry(dir, name), how: how.into() };
+        mkdir(dir: &[u8], name: &[u8], set: Set) = NFSPROC3_MKDIR,
+            MKDIR3args { where_: entry(dir, name), attributes: set.into() };
+        symlink(dir: &[u8], name: &[u8], set: Set, target: &[u8]) = NFSPROC3_SYMLINK, SYMLINK3args {
+            where_: entry(dir, name),
+            symlink: symlinkdata3 { symlink_attributes: set.into(), symlink_data: target.into() },
+        };
+        mknod(dir: &[u8], name: &[u8], what: mknoddata3) = NFSPROC3_MKNOD, MKNOD3args { where_: entry(dir, name), what };
+        fifo(dir: &[u8], name: &[u8], set: Set) = NFSPROC3_MKNOD,
+            MKNOD3args { where_: entry(dir, name), what: mknoddata3::NF3FIFO(set.into()) };
+        remove(dir: &[u8], name: &[u8]) = NFSPROC3_REMOVE, REMOVE3args { object: entry(dir, name) };
+        rmdir(dir: &[u8], name: &[u8]) = NFSPROC3_RMDIR, RMDIR3args { object: entry(dir, name) };
+        rename(from: &[u8], from_name: &[u8], to: &[u8], to_name: &[u8]) = NFSPROC3_RENAME,
+            RENAME3args { from: entry(from, from_name), to: entry(to, to_name) };
+        link(file: &[u8], dir: &[u8], name: &[u8]) = NFSPROC3_LINK,
+            LINK3args { file: handle(file), link: entry(dir, name) };
+        read_dir(dir: &[u8], cookie: u64, verifier: [u8; 8], count: u32) = NFSPROC3_READDIR,
+            READDIR3args { dir: handle(dir), cookie, cookieverf: cookieverf3(verifier), count };
+        read_dir_plus(dir: &[u8], cookie: u64, verifier: [u8; 8], dircount: u32, maxcount: u32) = NFSPROC3_READDIRPLUS,
+            READDIRPLUS3args { dir: handle(dir), cookie, cookieverf: cookieverf3(verifier), dircount, maxcount };
+        fs_stat(root: &[u8]) = NFSPROC3_FSSTAT, FSSTAT3args { fsroot: handle(root) };
+        fs_info(root: &[u8]) = NFSPROC3_FSINFO, FSINFO3args { fsroot: handle(root) };
+        path_conf(object: &[u8]) = NFSPROC3_PATHCONF, PATHCONF3args { object: handle(object) };
+        commit(file: &[u8], offset: u64, count: u32) = NFSPROC3_COMMIT, COMMIT3args { file: handle(file), offset, count };
+    }
+
+    pub fn write(file: &[u8], offset: u64, stable: stable_how, data: &'a [u8]) -> Self {
+        Self::write_of(file, offset, data.len() as u32, stable as u32, data)
+    }
+
+    /// A WRITE that need not bring the `count` bytes that it says, of a stability that need not be one.
+    pub fn write_of(file: &[u8], offset: u64, count: u32, stable: u32, data: &'a [u8]) -> Self {
+        let call = Self::new(nfs(NFSPROC3_WRITE as u32), &handle(file));
+        let call = call.and(&offset).and(&count).and(&stable).and(&(data.len() as u32));
+        Self { data, ..call }
+    }
+
+    /// MKNOD of a type of file that need not be one, and nothing behind it.
+    pub fn mknod_of(dir: &[u8], name: &[u8], kind: u32) -> Self {
+        Self::new(nfs(NFSPROC3_MKNOD as u32), &entry(dir, name)).and(&kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_in_two_parts_is_the_same_write() {
+        let (file, data) = (handle(b"handle"), b"what is written");
+        let args = WRITE3args {
+            file,
+            offset: 1 << 40,
+            count: 15,
+            stable: stable_how::DATA_SYNC,
+            data: Opaque::borrowed(data),
+        };
+        let call = Call::write(b"handle", 1 << 40, stable_how::DATA_SYNC, data);
+        let message = call.message(7, &Auth::root());
+        assert!(message.starts_with(&call.head(7, &Auth::root())));
+        assert!(message.ends_with(&pack(&args)));
+    }
+}

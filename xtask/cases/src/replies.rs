@@ -1,0 +1,607 @@
+//! What comes back, read strictly: what was read is encoded again, and must be what came, to the last byte and the padding.
+
+use anyhow::{Context, Result, bail, ensure};
+use nfs3_types::nfs3::*;
+use nfs3_types::rpc::*;
+use nfs3_types::xdr_codec::{List, Opaque, Pack, Unpack, Void};
+use nfs3_types::{mount, nfs3, portmap};
+
+use crate::calls::{LAST_FRAGMENT, Place};
+use crate::values::pack;
+
+/// How the server took a call (RFC 5531).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The RFC's own words.
+pub enum Outcome<'a> {
+    /// With what is behind the reply's header.
+    Success(&'a [u8]),
+    ProgramUnavailable,
+    ProgramMismatch {
+        low: u32,
+        high: u32,
+    },
+    ProcedureUnavailable,
+    GarbageArguments,
+    SystemError,
+    RpcMismatch {
+        low: u32,
+        high: u32,
+    },
+    AuthError(u32),
+}
+
+/// What follows the xid of nearly every reply: it is accepted, with a verifier of AUTH_NONE, and a success.
+const SUCCESS: [u8; 20] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// The xid and the outcome in a reply message. Only a verifier of AUTH_NONE is expected.
+pub fn outcome(message: &[u8]) -> Result<(u32, Outcome<'_>)> {
+    // Load generators come here for each reply.
+    if let Some((xid, rest)) = message.split_first_chunk()
+        && let Some(body) = rest.strip_prefix(&SUCCESS)
+    {
+        return Ok((u32::from_be_bytes(*xid), Outcome::Success(body)));
+    }
+    let reply: rpc_msg<'_, '_> = read_all(message)?;
+    let outcome = match reply.body {
+        msg_body::CALL(_) => bail!("the message is not a reply"),
+        msg_body::REPLY(reply_body::MSG_ACCEPTED(accepted)) => match accepted.reply_data {
+            accept_stat_data::SUCCESS => bail!("the reply's verifier is {:?}", accepted.verf),
+            accept_stat_data::PROG_UNAVAIL => Outcome::ProgramUnavailable,
+            accept_stat_data::PROG_MISMATCH { low, high } => Outcome::ProgramMismatch { low, high },
+            accept_stat_data::PROC_UNAVAIL => Outcome::ProcedureUnavailable,
+            accept_stat_data::GARBAGE_ARGS => Outcome::GarbageArguments,
+            accept_stat_data::SYSTEM_ERR => Outcome::SystemError,
+        },
+        msg_body::REPLY(reply_body::MSG_DENIED(denied)) => match denied {
+            rejected_reply::RPC_MISMATCH { low, high } => Outcome::RpcMismatch { low, high },
+            rejected_reply::AUTH_ERROR(why) => Outcome::AuthError(why as u32),
+        },
+    };
+    Ok((reply.xid, outcome))
+}
+
+fn read_all<T: Unpack + Pack>(mut bytes: &[u8]) -> Result<T> {
+    let whole = bytes;
+    let (value, _) = T::unpack(&mut bytes).context("the reply is malformed")?;
+    ensure!(
+        bytes.is_empty(),
+        "{} bytes follow the end of the reply",
+        bytes.len()
+    );
+    ensure!(
+        pack(&value) == whole,
+        "the reply is not as it would be encoded: {whole:02x?}"
+    );
+    Ok(value)
+}
+
+/// Results as their type says they are, and as the RFC says beyond that: limits, and counts that agree.
+pub fn read<T: Unpack + Pack + Results>(bytes: &[u8]) -> Result<T> {
+    let value: T = read_all(bytes)?;
+    value.sort_into(&mut Body::default())?;
+    Ok(value)
+}
+
+/// The status that results begin with.
+pub fn status_of(results: &[u8]) -> Result<nfsstat3> {
+    read_all(results.get(..4).context("no status")?)
+}
+
+/// What success brings; a status that is not `NFS3_OK` is the error.
+pub fn ok<T, E>(results: Nfs3Result<T, E>) -> Result<T> {
+    match results {
+        Nfs3Result::Ok(value) => Ok(value),
+        Nfs3Result::Err((status, _)) => Err(anyhow::Error::msg(status)),
+    }
+}
+
+/// The status that a call failed with: None for success, and an error for what is no answer of NFS.
+pub fn failure<T>(result: Result<T>) -> Result<Option<nfsstat3>> {
+    match result {
+        Ok(_) => Ok(None),
+        Err(e) => e
+            .downcast_ref()
+            .copied()
+            .map_or(Err(e), |status| Ok(Some(status))),
+    }
+}
+
+/// Takes a stream of replies apart: each must be one fragment, and nothing may be left over.
+pub fn records(mut stream: &[u8]) -> Result<Vec<&[u8]>> {
+    let mut records = Vec::new();
+    while !stream.is_empty() {
+        let (mark, rest) = stream.split_first_chunk().context("half a record mark")?;
+        let mark = u32::from_be_bytes(*mark);
+        ensure!(mark & LAST_FRAGMENT != 0, "a reply in several fragments");
+        let len = (mark & !LAST_FRAGMENT) as usize;
+        let (record, rest) = rest
+            .split_at_checked(len)
+            .with_context(|| format!("{} of {len} bytes of a reply", rest.len()))?;
+        records.push(record);
+        stream = rest;
+    }
+    Ok(records)
+}
+
+/// The words of an object's attributes.
+pub type Attributes = [u32; 21];
+
+/// Size, time of the last write, time of the last change.
+pub type Before = [u32; 6];
+
+/// Results of any procedure, sorted by what they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// 0 where the procedure has none.
+    pub status: u32,
+    /// What objects were like before they were changed, or were not; missing ones too.
+    pub before: Vec<Option<Before>>,
+    /// Attributes before the results and after, in their order, missing ones too.
+    pub attributes: Vec<Option<Attributes>>,
+    /// A handle.
+    pub handle: Vec<u8>,
+    /// Whatever is a number.
+    pub words: Vec<u32>,
+    /// A file's data, or a link's target.
+    pub bytes: Vec<u8>,
+    /// A directory's entries.
+    pub entries: Vec<Entry>,
+    /// Names and paths of the other lists.
+    pub names: Vec<Vec<u8>>,
+}
+
+impl Body {
+    /// The status as the crate knows it.
+    pub fn status(&self) -> Result<nfsstat3> {
+        read_all(&self.status.to_be_bytes())
+    }
+
+    /// Itself; a status that is not `NFS3_OK` is the error.
+    pub fn ok(self) -> Result<Self> {
+        match self.status()? {
+            nfsstat3::NFS3_OK => Ok(self),
+            status => Err(anyhow::Error::msg(status)),
+        }
+    }
+
+    /// The attributes at this place as the crate knows them.
+    pub fn attr(&self, at: usize) -> Result<fattr3> {
+        let words = self.attributes.get(at).copied().flatten();
+        let words = words.with_context(|| format!("no attributes at {at}"))?;
+        read_all(&words.map(u32::to_be_bytes).concat())
+    }
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Inode number.
+    pub inode: u64,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Where the listing goes on.
+    pub cookie: u64,
+    /// Told by READDIRPLUS.
+    pub attributes: Option<Attributes>,
+    /// Told by READDIRPLUS.
+    pub handle: Option<Vec<u8>>,
+}
+
+/// The results of a procedure that was carried out.
+pub fn body(place: Place, bytes: &[u8]) -> Result<Body> {
+    let mut body = Body::default();
+    let it = &mut body;
+    let (program, version, procedure) = place;
+    match (program, version, procedure) {
+        (nfs3::PROGRAM, nfs3::VERSION, _) => match NFS_PROGRAM::try_from(procedure)? {
+            NFS_PROGRAM::NFSPROC3_NULL => sort::<Void>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_GETATTR => sort::<GETATTR3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_SETATTR => sort::<SETATTR3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_LOOKUP => sort::<LOOKUP3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_ACCESS => sort::<ACCESS3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_READLINK => sort::<READLINK3res<'_>>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_READ => sort::<READ3res<'_>>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_WRITE => sort::<WRITE3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_CREATE => sort::<CREATE3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_MKDIR => sort::<MKDIR3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_SYMLINK => sort::<SYMLINK3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_MKNOD => sort::<MKNOD3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_REMOVE => sort::<REMOVE3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_RMDIR => sort::<RMDIR3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_RENAME => sort::<RENAME3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_LINK => sort::<LINK3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_READDIR => sort::<READDIR3res<'_>>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_READDIRPLUS => sort::<READDIRPLUS3res<'_>>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_FSSTAT => sort::<FSSTAT3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_FSINFO => sort::<FSINFO3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_PATHCONF => sort::<PATHCONF3res>(bytes, it),
+            NFS_PROGRAM::NFSPROC3_COMMIT => sort::<COMMIT3res>(bytes, it),
+        },
+        (mount::PROGRAM, 1, 1) if bytes.starts_with(&[0; 4]) => {
+            // Not in the crate: a handle of version 1 has a length that both sides know.
+            let handle: [u8; 32] = read_all(&bytes[4..])?;
+            it.handle = handle.to_vec();
+            Ok(())
+        }
+        (mount::PROGRAM, 1 | 3, 1) => sort::<mount::mountres3<'_>>(bytes, it),
+        (mount::PROGRAM, 1 | 3, 2) => sort::<mount::mountlist<'_, '_>>(bytes, it),
+        (mount::PROGRAM, 1 | 3, 5) => sort::<mount::exports<'_, '_>>(bytes, it),
+        (mount::PROGRAM, 1 | 3, 0 | 3 | 4) => sort::<Void>(bytes, it),
+        (portmap::PROGRAM, portmap::VERSION, 0) => sort::<Void>(bytes, it),
+        (portmap::PROGRAM, portmap::VERSION, 3) => sort::<u32>(bytes, it),
+        (portmap::PROGRAM, portmap::VERSION, 4) => sort::<portmap::pmaplist>(bytes, it),
+        _ => bail!("success of {place:?}, which is no procedure of ours"),
+    }?;
+    Ok(body)
+}
+
+fn sort<T: Unpack + Pack + Results>(bytes: &[u8], body: &mut Body) -> Result<()> {
+    read_all::<T>(bytes)?.sort_into(body)
+}
+
+/// What can be results, or a part of them.
+pub trait Results {
+    /// Puts each part where it belongs, if it is as the RFC says.
+    fn sort_into(&self, body: &mut Body) -> Result<()>;
+}
+
+/// Which parts results have, in their order.
+macro_rules! parts {
+    ($([$($name:ty),*] $fields:tt)*) => { $($(parts!($name, $fields);)*)* };
+    ($name:ty, { $($field:ident)* }) => {
+        impl Results for $name {
+            fn sort_into(&self, body: &mut Body) -> Result<()> {
+                $(self.$field.sort_into(body)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+parts! {
+    [GETATTR3resok, ACCESS3resfail, FSSTAT3resfail, FSINFO3resfail, PATHCONF3resfail] { obj_attributes }
+    [SETATTR3resok, SETATTR3resfail] { obj_wcc }
+    [LOOKUP3resok] { object obj_attributes dir_attributes }
+    [LOOKUP3resfail, READDIR3resfail, READDIRPLUS3resfail] { dir_attributes }
+    [ACCESS3resok] { obj_attributes access }
+    [READLINK3resok<'_>] { symlink_attributes data }
+    [READLINK3resfail] { symlink_attributes }
+    [READ3resfail] { file_attributes }
+    [WRITE3resok] { file_wcc count committed verf }
+    [WRITE3resfail, COMMIT3resfail] { file_wcc }
+    [CREATE3resok, MKDIR3resok, SYMLINK3resok, MKNOD3resok] { obj obj_attributes dir_wcc }
+    [CREATE3resfail, MKDIR3resfail, SYMLINK3resfail, MKNOD3resfail] { dir_wcc }
+    [REMOVE3resok, REMOVE3resfail, RMDIR3resok, RMDIR3resfail] { dir_wcc }
+    [RENAME3resok, RENAME3resfail] { fromdir_wcc todir_wcc }
+    [LINK3resok, LINK3resfail] { file_attributes linkdir_wcc }
+    [READDIR3resok<'_>, READDIRPLUS3resok<'_>] { dir_attributes cookieverf reply }
+    [FSSTAT3resok] { obj_attributes tbytes fbytes abytes tfiles ffiles afiles invarsec }
+    [FSINFO3resok] { obj_attributes rtmax rtpref rtmult wtmax wtpref wtmult dtpref maxfilesize time_delta properties }
+    [PATHCONF3resok] { obj_attributes linkmax name_max no_trunc chown_restricted case_insensitive case_preserving }
+    [COMMIT3resok] { file_wcc verf }
+}
+
+impl Results for Void {
+    fn sort_into(&self, _: &mut Body) -> Result<()> {
+        Ok(())
+    }
+}
+
+macro_rules! numbers {
+    ($($name:ty)*) => {
+        $(impl Results for $name {
+            fn sort_into(&self, body: &mut Body) -> Result<()> {
+                body.words.extend(words(self));
+                Ok(())
+            }
+        })*
+    };
+}
+
+numbers! { bool u32 u64 stable_how writeverf3 cookieverf3 nfstime3 }
+
+/// A value's XDR, word by word.
+pub fn words(value: &impl Pack) -> Vec<u32> {
+    let bytes = pack(value);
+    let (words, _) = bytes.as_chunks();
+    words.iter().copied().map(u32::from_be_bytes).collect()
+}
+
+impl<T: Results, E: Results> Results for Nfs3Result<T, E> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        match self {
+            Self::Ok(value) => value.sort_into(body),
+            Self::Err((status, value)) => {
+                body.status = *status as u32;
+                value.sort_into(body)
+            }
+        }
+    }
+}
+
+impl Results for READ3resok<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        self.file_attributes.sort_into(body)?;
+        let len = self.data.len();
+        ensure!(
+            self.count as usize == len,
+            "READ says {} bytes and brings {len}",
+            self.count
+        );
+        ensure!(len <= 1 << 20, "READ brings {len} bytes");
+        self.count.sort_into(body)?;
+        self.eof.sort_into(body)?;
+        body.bytes = self.data.to_vec();
+        Ok(())
+    }
+}
+
+impl Results for nfspath3<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.bytes = limited(&self.0, 4096)?;
+        Ok(())
+    }
+}
+
+impl Results for nfs_fh3 {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.handle = limited(&self.data, NFS3_FHSIZE)?;
+        ensure!(!body.handle.is_empty(), "the reply has an empty handle");
+        Ok(())
+    }
+}
+
+impl Results for post_op_fh3 {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        match self {
+            Self::Some(handle) => handle.sort_into(body),
+            Self::None => Ok(()),
+        }
+    }
+}
+
+impl Results for fattr3 {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.attributes.push(Some(attributes(self)?));
+        Ok(())
+    }
+}
+
+impl Results for post_op_attr {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.attributes.push(optional(self)?);
+        Ok(())
+    }
+}
+
+impl Results for wcc_data {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.before.push(match &self.before {
+            Nfs3Option::Some(was) => {
+                are_times(&[was.mtime, was.ctime])?;
+                Some(words(was).try_into().expect("of fixed length"))
+            }
+            Nfs3Option::None => None,
+        });
+        self.after.sort_into(body)
+    }
+}
+
+impl Results for dirlist3<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for entry in &self.entries.0 {
+            body.entries.push(Entry {
+                inode: entry.fileid,
+                name: name(&entry.name)?,
+                cookie: entry.cookie,
+                attributes: None,
+                handle: None,
+            });
+        }
+        ends(self.eof, body)
+    }
+}
+
+impl Results for dirlistplus3<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for entry in &self.entries.0 {
+            let mut object = Body::default();
+            entry.name_handle.sort_into(&mut object)?;
+            body.entries.push(Entry {
+                inode: entry.fileid,
+                name: name(&entry.name)?,
+                cookie: entry.cookie,
+                attributes: optional(&entry.name_attributes)?,
+                handle: entry.name_handle.is_some().then_some(object.handle),
+            });
+        }
+        ends(self.eof, body)
+    }
+}
+
+impl Results for mount::mountres3<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        match self {
+            Self::Ok(root) => {
+                ensure!(
+                    root.auth_flavors.contains(&1),
+                    "MNT does not offer AUTH_SYS"
+                );
+                body.words.extend(words(&root.auth_flavors));
+                body.handle = limited(&root.fhandle.0, NFS3_FHSIZE)?;
+                ensure!(!body.handle.is_empty(), "the reply has an empty handle");
+            }
+            Self::Err(status) => body.status = *status as u32,
+        }
+        Ok(())
+    }
+}
+
+impl Results for mount::mountlist<'_, '_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for mount in &self.0 {
+            body.names
+                .push(limited(&mount.ml_hostname.0, mount::MNTNAMLEN)?);
+            body.names
+                .push(limited(&mount.ml_directory.0, mount::MNTPATHLEN)?);
+        }
+        Ok(())
+    }
+}
+
+impl Results for mount::exports<'_, '_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for export in &self.0 {
+            body.names
+                .push(limited(&export.ex_dir.0, mount::MNTPATHLEN)?);
+            ensure!(export.ex_groups.is_empty(), "an export for some only");
+        }
+        Ok(())
+    }
+}
+
+impl Results for List<portmap::mapping> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for mapping in &self.0 {
+            ensure!(mapping.port < 65_536, "portmap names an impossible port");
+            body.words.extend(words(mapping));
+        }
+        Ok(())
+    }
+}
+
+fn limited(bytes: &Opaque<'_>, max: usize) -> Result<Vec<u8>> {
+    ensure!(
+        bytes.len() <= max,
+        "the reply has {} bytes where {max} are allowed",
+        bytes.len()
+    );
+    Ok(bytes.to_vec())
+}
+
+fn name(name: &filename3<'_>) -> Result<Vec<u8>> {
+    let name = limited(&name.0, 255)?;
+    let is_name = !name.is_empty() && !name.contains(&b'/');
+    ensure!(is_name, "the directory has an entry named {name:?}");
+    Ok(name)
+}
+
+fn ends(eof: bool, body: &mut Body) -> Result<()> {
+    ensure!(
+        eof || !body.entries.is_empty(),
+        "an empty page that is not the end"
+    );
+    eof.sort_into(body)
+}
+
+fn are_times(times: &[nfstime3]) -> Result<()> {
+    let fit = times.iter().all(|time| time.nseconds < 1_000_000_000);
+    ensure!(fit, "the reply has times that are none: {times:?}");
+    Ok(())
+}
+
+fn attributes(attr: &fattr3) -> Result<Attributes> {
+    are_times(&[attr.atime, attr.mtime, attr.ctime])?;
+    ensure!(
+        attr.mode <= 0o7777,
+        "the reply has a mode of {:o}",
+        attr.mode
+    );
+    Ok(words(attr).try_into().expect("of fixed length"))
+}
+
+fn optional(attr: &post_op_attr) -> Result<Option<Attributes>> {
+    match attr {
+        Nfs3Option::Some(attr) => Ok(Some(attributes(attr)?)),
+        Nfs3Option::None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn outcomes_are_told_apart() {
+        let mismatch = bytes(&[5, 1, 0, 0, 0, 2, 3, 3]);
+        let told = Outcome::ProgramMismatch { low: 3, high: 3 };
+        assert_eq!(outcome(&mismatch).unwrap(), (5, told));
+        let denied = bytes(&[5, 1, 1, 1, 2]);
+        assert_eq!(outcome(&denied).unwrap(), (5, Outcome::AuthError(2)));
+        assert!(outcome(&denied[..16]).is_err());
+        assert!(outcome(&[denied, vec![0; 4]].concat()).is_err());
+        for no_reply in [
+            &[5, 0, 0, 0, 0, 0][..],
+            &[5, 1, 0, 1, 0, 0],
+            &[5, 1, 0, 0, 0, 6],
+            &[5, 1, 2],
+        ] {
+            assert!(outcome(&bytes(no_reply)).is_err(), "{no_reply:?}");
+        }
+    }
+
+    #[test]
+    fn results_must_be_whole_and_end_where_they_end() {
+        let access = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_ACCESS as u32);
+        let remove = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_REMOVE as u32);
+        let lookup = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_LOOKUP as u32);
+        let link = (mount::PROGRAM, 3, 1);
+        let [x, x_and_more] = [0x7800_0000, 0x7800_0001];
+        for (place, words, good) in [
+            (access, &[70, 0][..], true),
+            (access, &[70], false),
+            (access, &[70, 2], false),
+            (access, &[70, 0, 0], false),
+            (access, &[0, 0], false),
+            (access, &[0, 0, 1], true),
+            (access, &[99, 0], false),
+            (remove, &[0, 0, 0], true),
+            (remove, &[0, 0], false),
+            (lookup, &[0, 1, x, 0, 0], true),
+            (lookup, &[0, 1, x_and_more, 0, 0], false),
+            (lookup, &[0, 0, 0, 0], false),
+            (link, &[0, 1, x, 1, 1], true),
+            (link, &[0, 1, x, 1, 6], false),
+            ((nfs3::PROGRAM, 3, 22), &[], false),
+            ((portmap::PROGRAM, 2, 1), &[0], false),
+        ] {
+            assert_eq!(
+                body(place, &bytes(words)).is_ok(),
+                good,
+                "{place:?} {words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_types_allow_and_the_rfc_does_not_is_refused() {
+        let get_attr = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_GETATTR as u32);
+        let mut words = [0; 22];
+        words[1] = 1;
+        let is_ok = |words: &[u32]| body(get_attr, &bytes(words)).is_ok();
+        assert!(is_ok(&words));
+        for (at, value) in [(1, 8), (2, 0o10000), (17, 1_000_000_000), (21, u32::MAX)] {
+            let mut wrong = words;
+            wrong[at] = value;
+            assert!(!is_ok(&wrong), "{value} at {at}");
+        }
+        let read = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_READ as u32);
+        assert!(body(read, &bytes(&[0, 0, 4, 1, 4, 0])).is_ok());
+        assert!(body(read, &bytes(&[0, 0, 5, 1, 4, 0])).is_err());
+        let list = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_READDIR as u32);
+        assert!(body(list, &bytes(&[0, 0, 0, 0, 0, 1])).is_ok());
+        assert!(body(list, &bytes(&[0, 0, 0, 0, 0, 0])).is_err());
+    }
+
+    #[test]
+    fn records_are_whole() {
+        assert_eq!(records(&[0x80, 0, 0, 1, 9]).unwrap(), [[9]]);
+        assert!(records(&[0x80, 0, 0, 1]).is_err());
+        assert!(records(&[0, 0, 0, 1, 9]).is_err());
+        assert!(records(&[0x80, 0]).is_err());
+    }
+}
