@@ -11,8 +11,6 @@ pub mod commands;
 pub mod machines;
 #[cfg(feature = "workshop")]
 pub mod measure;
-#[cfg(feature = "workshop")]
-pub mod random;
 pub mod setup;
 
 use std::process::ExitCode;

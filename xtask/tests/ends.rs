@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
-use xtask::clients::nfs::{Auth, Client, How, Nfs, Procedure, Set, Stable, record};
+use xtask::clients::nfs::{Auth, Call, Client, How, Set, record, stable_how};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package};
 
@@ -32,15 +32,7 @@ fn both_signals_end_it_with_zero_whatever_its_clients_do() -> Result<()> {
             amid.send(&[0x80, 0, 0, 100, 1, 2, 3])?;
             let mut stuck = server.connect()?;
             stuck.send(
-                &record(
-                    &Nfs::Read {
-                        file: &file,
-                        offset: 0,
-                        count: 1 << 20,
-                    }
-                    .message(1, &Auth::root()),
-                )
-                .repeat(32),
+                &record(&Call::read(&file, 0, 1 << 20).message(1, &Auth::root())).repeat(32),
             )?;
             sleep(Duration::from_millis(50));
             let children = server.children()?;
@@ -87,17 +79,9 @@ fn a_broken_pipe_never_kills_it() -> Result<()> {
     let file = client.lookup(&root, "large")?;
     for _ in 0..50 {
         // Gone while megabytes are on their way.
-        server.connect()?.send(
-            &record(
-                &Nfs::Read {
-                    file: &file,
-                    offset: 0,
-                    count: 1 << 20,
-                }
-                .message(1, &Auth::root()),
-            )
-            .repeat(8),
-        )?;
+        server
+            .connect()?
+            .send(&record(&Call::read(&file, 0, 1 << 20).message(1, &Auth::root())).repeat(8))?;
     }
     client.attr(&root)?;
     ensure!(server.is_alive()?, "it ended");
@@ -207,14 +191,14 @@ fn write_until_the_end(server: &Server, directory: &Path, writer: usize) -> Resu
         let name = format!("{writer}-{number}");
         let begun = format!("{name}.begun");
         let stable = if number % 2 == 0 {
-            Stable::FILE_SYNC
+            stable_how::FILE_SYNC
         } else {
-            Stable::UNSTABLE
+            stable_how::UNSTABLE
         };
         let written = || -> Result<()> {
             let file = client.create(&root, &begun, How::Unchecked(Set::default()))?;
             let verifier = client.write_all(&file, 0, stable, &content(&name), 64 << 10)?;
-            if stable == Stable::UNSTABLE {
+            if stable == stable_how::UNSTABLE {
                 ensure!(client.commit(&file, 0, 0)? == verifier);
             }
             client.rename(&root, &begun, &root, &name)

@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::changes::wrote;
-use xtask::clients::nfs::replies::{parse, read};
-use xtask::clients::nfs::{Auth, Client, How, Nfs, Outcome, Procedure, Set, Stable, record};
+use xtask::clients::nfs::{
+    Auth, Call, Client, How, Outcome, Set, data, outcome, record, stable_how, wrote,
+};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, status_field};
 use xtask::setup::{self, Package};
 
@@ -66,11 +66,7 @@ fn peak_kib(server: &Server) -> Result<u64> {
 /// Reads a file from `from` to `to` in pieces of 1 MiB, two in flight.
 fn read_through(client: &mut Client, file: &[u8], from: u64, to: u64) -> Result<()> {
     let ask = |client: &mut Client, offset| {
-        let call = Nfs::Read {
-            file,
-            offset,
-            count: MIB as u32,
-        };
+        let call = Call::read(file, offset, MIB as u32);
         client.send(&record(&call.message((offset / MIB) as u32, &Auth::root())))
     };
     ask(client, from)?;
@@ -78,11 +74,11 @@ fn read_through(client: &mut Client, file: &[u8], from: u64, to: u64) -> Result<
         if offset + MIB < to {
             ask(client, offset + MIB)?;
         }
-        let (xid, outcome) = parse(client.receive()?.context("closed")?)?;
+        let (xid, outcome) = outcome(client.receive()?.context("closed")?)?;
         let Outcome::Success(body) = outcome else {
             anyhow::bail!("READ was answered {outcome:?}")
         };
-        let (data, _) = read(body)?;
+        let (data, _) = data(body)?;
         ensure!(
             u64::from(xid) == offset / MIB && data.len() as u64 == MIB,
             "READ at {offset} brought {} bytes",
@@ -143,11 +139,11 @@ fn write_often(server: &Server, root: &[u8], name: &str, rounds: u32) -> Result<
     let send = |client: &mut Client, round: u32| {
         let last = round + 1 == rounds;
         let stable = if last {
-            Stable::FILE_SYNC
+            stable_how::FILE_SYNC
         } else {
-            Stable::UNSTABLE
+            stable_how::UNSTABLE
         };
-        let call = Nfs::write(&file, 0, stable, &data);
+        let call = Call::write(&file, 0, stable, &data);
         client.send(&record(&call.message(round, &auth)))
     };
     send(&mut client, 0)?;
@@ -155,11 +151,11 @@ fn write_often(server: &Server, root: &[u8], name: &str, rounds: u32) -> Result<
         if round + 1 < rounds {
             send(&mut client, round + 1)?;
         }
-        let (xid, outcome) = parse(client.receive()?.context("closed")?)?;
+        let (xid, outcome) = outcome(client.receive()?.context("closed")?)?;
         let Outcome::Success(body) = outcome else {
             anyhow::bail!("WRITE was answered {outcome:?}")
         };
-        let count = wrote(body)?.into_result()?.count;
+        let count = wrote(body)?.count;
         ensure!(xid == round && u64::from(count) == MIB, "{count} bytes");
     }
     Ok(())
@@ -281,7 +277,7 @@ fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
     let (server, directory) = with_sparse_file()?;
     let before = descriptors_at_rest(&server)?;
     let (mut client, root) = server.open(directory.path())?;
-    let whole = record(&Nfs::GetAttr { object: &root }.message(1, &client.auth));
+    let whole = record(&Call::get_attr(&root).message(1, &client.auth));
     let count = connections_possible(10_000)?;
     let mut crowd = Vec::new();
     for number in 0..count {
@@ -312,17 +308,8 @@ fn peers_that_stop_reading_do_not_matter() -> Result<()> {
     let before = descriptors_at_rest(&server)?;
     let (mut client, root) = server.open(directory.path())?;
     let file = client.lookup(&root, "sparse")?;
-    let data = record(
-        &Nfs::Read {
-            file: &file,
-            offset: 0,
-            count: MIB as u32,
-        }
-        .message(1, &Auth::root()),
-    )
-    .repeat(16);
-    let attributes =
-        record(&Nfs::GetAttr { object: &root }.message(1, &Auth::root())).repeat(20_000);
+    let data = record(&Call::read(&file, 0, MIB as u32).message(1, &Auth::root())).repeat(16);
+    let attributes = record(&Call::get_attr(&root).message(1, &Auth::root())).repeat(20_000);
     let mut crowd = Vec::new();
     for number in 0..200 {
         let peer = TcpStream::connect(server.nfs())?;

@@ -8,9 +8,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 use tempfile::TempDir;
-use xtask::clients::nfs::calls::head;
-use xtask::clients::nfs::replies::parse;
-use xtask::clients::nfs::{Auth, Client, Mount, Nfs, Outcome, Portmap, Procedure};
+use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, head, mount, nfs3, outcome, portmap};
 use xtask::machines::server::{Namespace, Server, ServerOptions, public_dir, root_for};
 use xtask::setup::{self, Package};
 
@@ -108,11 +106,7 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
     );
     scene.namespace.run(|| {
         let mut client = Client::connect(scene.server.mount())?;
-        client
-            .call(&Mount::Umnt {
-                path: path.as_bytes(),
-            })?
-            .end()
+        client.answer(&Call::unmount(path.as_bytes())).map(drop)
     })?;
     let all = scene.output_of("showmount", &["-a", "127.0.0.1"])?;
     ensure!(
@@ -151,49 +145,31 @@ fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
     let scene = Scene::new(&[])?;
     let nfs_port = u32::from(scene.server.nfs_port);
     scene.namespace.run(|| {
-        let set = Portmap::Set {
-            program: 300_000,
-            version: 1,
-            protocol: TCP,
-            port: 999,
-        };
-        let unset = Portmap::Unset {
-            program: Nfs::PROGRAM,
-            version: 3,
-            protocol: TCP,
-            port: nfs_port,
-        };
-        let get = |program, version, protocol| Portmap::GetPort {
-            program,
-            version,
-            protocol,
-        };
-        let call_it = Portmap::CallIt {
-            program: Nfs::PROGRAM,
-            version: 3,
-            procedure: 0,
-        };
-        let cases: [(Portmap, Option<u32>); 9] = [
+        let set = Call::portmap_set(300_000, 1, TCP, 999);
+        let unset = Call::portmap_unset(nfs3::PROGRAM, 3, TCP, nfs_port);
+        let get = |program, version, protocol| Call::get_port(program, version, protocol);
+        let call_it = Call::call_it(nfs3::PROGRAM, 3, 0);
+        let cases: [(Call<'_>, Option<u32>); 9] = [
             (set, None),
             (unset, None),
             (call_it, None),
-            (get(Nfs::PROGRAM, 3, TCP), Some(nfs_port)),
-            (get(Nfs::PROGRAM, 3, UDP), Some(0)),
-            (get(Mount::PROGRAM, 3, TCP), Some(nfs_port)),
-            (get(Mount::PROGRAM, 1, UDP), Some(nfs_port)),
-            (get(Portmap::PROGRAM, 2, UDP), Some(111)),
+            (get(nfs3::PROGRAM, 3, TCP), Some(nfs_port)),
+            (get(nfs3::PROGRAM, 3, UDP), Some(0)),
+            (get(mount::PROGRAM, 3, TCP), Some(nfs_port)),
+            (get(mount::PROGRAM, 1, UDP), Some(nfs_port)),
+            (get(portmap::PROGRAM, 2, UDP), Some(111)),
             (get(300_000, 1, TCP), Some(0)),
         ];
         for (call, port) in cases {
-            let message = call.message(7, &Auth::None);
+            let message = call.message(7, &Auth::none());
             let over_udp = datagram(PORTMAP, &message)?;
             let mut client = Client::connect(PORTMAP.into())?;
             let over_tcp = client
                 .exchange(&message)?
                 .context("portmap closed the connection")?;
-            for outcome in [parse(&over_udp)?.1, over_tcp] {
+            for outcome in [outcome(&over_udp)?.1, over_tcp] {
                 let answered = match outcome {
-                    Outcome::Success(mut body) => Some(body.u32()?),
+                    Outcome::Success(results) => Some(body(call.place, results)?.words[0]),
                     Outcome::ProcedureUnavailable => None,
                     other => anyhow::bail!("{call:?} was answered {other:?}"),
                 };
@@ -204,7 +180,7 @@ fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
             }
         }
         // A datagram that is no call gets no answer, and the next one does.
-        let null = Portmap::Null.message(8, &Auth::None);
+        let null = Call::portmap_null().message(8, &Auth::none());
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
         socket.connect(PORTMAP)?;
@@ -214,7 +190,7 @@ fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
         let mut reply = [0; 100];
         let len = socket.recv(&mut reply)?;
         ensure!(
-            parse(&reply[..len])?.0 == 8,
+            outcome(&reply[..len])?.0 == 8,
             "an answer to half a datagram: {:?}",
             &reply[..len]
         );
@@ -227,17 +203,12 @@ fn mount_answers_over_udp() -> Result<()> {
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     let path = directory.path().display().to_string();
-    let reply = datagram(
-        server.mount(),
-        &Mount::Mnt {
-            path: path.as_bytes(),
-        }
-        .message(1, &Auth::root()),
-    )?;
-    let Outcome::Success(body) = parse(&reply)?.1 else {
-        anyhow::bail!("MNT over UDP was answered {:?}", parse(&reply)?)
+    let call = Call::mount(path.as_bytes());
+    let reply = datagram(server.mount(), &call.message(1, &Auth::root()))?;
+    let Outcome::Success(results) = outcome(&reply)?.1 else {
+        anyhow::bail!("MNT over UDP was answered {:?}", outcome(&reply)?)
     };
-    let over_udp = xtask::clients::nfs::replies::mnt(body)?;
+    let over_udp = body(call.place, results)?.ok()?.handle;
     ensure!(
         over_udp == Client::connect(server.mount())?.mount(&path)?,
         "UDP and TCP give different handles"
@@ -270,12 +241,12 @@ fn other_versions_and_programs_are_told_so() -> Result<()> {
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     let mut client = server.connect()?;
     for (program, version) in [
-        (Nfs::PROGRAM, 2),
-        (Nfs::PROGRAM, 4),
-        (Nfs::PROGRAM, 0),
-        (Nfs::PROGRAM, u32::MAX),
+        (nfs3::PROGRAM, 2),
+        (nfs3::PROGRAM, 4),
+        (nfs3::PROGRAM, 0),
+        (nfs3::PROGRAM, u32::MAX),
     ] {
-        let message = head(1, 2, program, version, 0, &Auth::root()).finish();
+        let message = head(1, 2, (program, version, 0), &Auth::root());
         let outcome = client.exchange(&message)?;
         let told = matches!(outcome, Some(Outcome::ProgramMismatch { low: 3, high: 3 }));
         ensure!(
@@ -284,23 +255,22 @@ fn other_versions_and_programs_are_told_so() -> Result<()> {
         );
     }
     // MOUNT speaks 1 and 3: a range that contains 2 cannot be avoided.
-    let outcome = client.exchange(&head(1, 2, Mount::PROGRAM, 2, 0, &Auth::root()).finish())?;
+    let outcome = client.exchange(&head(1, 2, (mount::PROGRAM, 2, 0), &Auth::root()))?;
     ensure!(
         matches!(outcome, Some(Outcome::ProgramMismatch { .. })),
         "MOUNT 2 was answered {outcome:?}"
     );
-    let outcome = client.exchange(&head(1, 2, 400_000, 3, 0, &Auth::root()).finish())?;
+    let outcome = client.exchange(&head(1, 2, (400_000, 3, 0), &Auth::root()))?;
     ensure!(
         matches!(outcome, Some(Outcome::ProgramUnavailable)),
         "program 400000 was answered {outcome:?}"
     );
     for (program, procedure) in [
-        (Nfs::PROGRAM, 22),
-        (Mount::PROGRAM, 6),
-        (Nfs::PROGRAM, u32::MAX),
+        (nfs3::PROGRAM, 22),
+        (mount::PROGRAM, 6),
+        (nfs3::PROGRAM, u32::MAX),
     ] {
-        let outcome =
-            client.exchange(&head(1, 2, program, 3, procedure, &Auth::root()).finish())?;
+        let outcome = client.exchange(&head(1, 2, (program, 3, procedure), &Auth::root()))?;
         ensure!(
             matches!(outcome, Some(Outcome::ProcedureUnavailable)),
             "procedure {procedure} was answered {outcome:?}"

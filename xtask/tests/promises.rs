@@ -13,7 +13,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use xtask::build::{Arch, workspace_root};
-use xtask::clients::nfs::{Auth, Client, How, Mount, Nfs, Node, Set, SetTime, Stable, Status};
+use xtask::clients::nfs::{
+    Auth, Call, Client, How, Set, SetTime, mknoddata3, nfsstat3, stable_how,
+};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package};
 
@@ -150,9 +152,9 @@ const CALLS: &str = "
 /// What a client can do to a directory and leave no trace.
 fn change_everything(client: &mut Client, root: &[u8]) -> Result<()> {
     let file = client.create(root, "new", How::Guarded(Set::mode(0o640)))?;
-    client.write(&file, 0, Stable::UNSTABLE, &[7; 100_000])?;
+    client.write(&file, 0, stable_how::UNSTABLE, &[7; 100_000])?;
     client.commit(&file, 0, 0)?;
-    client.write(&file, 5, Stable::FILE_SYNC, b"synced")?;
+    client.write(&file, 5, stable_how::FILE_SYNC, b"synced")?;
     let set = Set {
         mode: Some(0o600),
         size: Some(10),
@@ -161,7 +163,7 @@ fn change_everything(client: &mut Client, root: &[u8]) -> Result<()> {
         ..Set::default()
     };
     client.set_attr(&file, set)?;
-    if matches!(client.auth, Auth::Sys { uid: 0, .. }) {
+    if client.auth.caller().is_some_and(|caller| caller.uid == 0) {
         let gid = Some(NOBODY);
         client.set_attr(
             &file,
@@ -174,7 +176,7 @@ fn change_everything(client: &mut Client, root: &[u8]) -> Result<()> {
     client.link(&file, root, "link to it")?;
     let dir = client.mkdir(root, "new dir", Set::mode(0o755))?;
     client.symlink(&dir, "symlink", "target")?;
-    client.mknod(&dir, "fifo", Node::Fifo(Set::mode(0o600)))?;
+    client.mknod(&dir, "fifo", mknoddata3::NF3FIFO(Set::mode(0o600).into()))?;
     client.rename(root, "new", &dir, "renamed")?;
     for name in ["symlink", "fifo", "renamed"] {
         client.remove(&dir, name)?;
@@ -211,36 +213,27 @@ fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
     client.read(&large, 0, 4096)?;
     client.read(&large, 4096, 1 << 20)?;
     client.list(&root)?;
-    client.read_dir(&root, 0, [0; 8], 4096)?;
+    client.page(&Call::read_dir(&root, 0, [0; 8], 4096))?;
     let calls = [
-        Nfs::Access {
-            object: &large,
-            access: 0x3f,
-        },
-        Nfs::FsStat { root: &root },
-        Nfs::FsInfo { root: &root },
-        Nfs::PathConf { object: &root },
-        Nfs::Commit {
-            file: &large,
-            offset: 0,
-            count: 0,
-        },
+        Call::access(&large, 0x3f),
+        Call::fs_stat(&root),
+        Call::fs_info(&root),
+        Call::path_conf(&root),
+        Call::commit(&large, 0, 0),
     ];
     for call in calls {
         let status = client.status(&call)?;
-        ensure!(status == Status::OK, "{call:?} was answered {status:?}");
+        ensure!(
+            status == nfsstat3::NFS3_OK,
+            "{call:?} was answered {status:?}"
+        );
     }
     for uid in [0, NOBODY] {
-        client.auth = Auth::Sys {
-            machine: b"client".to_vec(),
-            uid,
-            gid: uid,
-            groups: vec![uid],
-        };
+        client.auth = Auth::sys(b"client", uid, uid, &[uid]);
         change_everything(&mut client, &root).with_context(|| format!("as user {uid}"))?;
     }
-    client.call(&Mount::Export)?;
-    client.call(&Mount::UmntAll)?;
+    client.call(&Call::exports())?;
+    client.call(&Call::unmount_all())?;
     drop(client);
 
     // strace is in front: the server is its child, and strace ends with it.

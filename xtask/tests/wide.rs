@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use xtask::build::Arch;
-use xtask::clients::nfs::{How, Set, SetTime, Stable};
+use xtask::clients::nfs::{How, Set, SetTime, stable_how, time as at};
 use xtask::clients::sftp::{Attrs, Program, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
@@ -54,7 +54,7 @@ fn nfs_passes_2038_and_4_gib() -> Result<()> {
             // Longer, and shorter again, which only a wide size can be.
             client.set_attr(&file, Set::size(6 << 30))?;
             ensure!(client.attr(&file)?.size == 6 << 30, "a size of 6 GiB");
-            client.write(&file, FAR, Stable::FILE_SYNC, DATA)?;
+            client.write(&file, FAR, stable_how::FILE_SYNC, DATA)?;
             client.set_attr(&file, Set::size(FAR + DATA.len() as u64))?;
             let (data, eof) = client.read(&file, FAR, 100)?;
             ensure!(data == DATA && eof, "it reads {data:?}");
@@ -70,7 +70,7 @@ fn nfs_passes_2038_and_4_gib() -> Result<()> {
                 )?;
                 let attr = client.attr(&file)?;
                 ensure!(
-                    (attr.atime, attr.mtime) == ((time - 1, 1), (time, 2)),
+                    (attr.atime, attr.mtime) == (at((time - 1, 1)), at((time, 2))),
                     "the times are {:?} and {:?}",
                     attr.atime,
                     attr.mtime

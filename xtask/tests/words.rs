@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
-use xtask::clients::nfs::{Client, Status};
+use xtask::clients::nfs::{Client, nfsstat3};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for};
 
 const USAGE: i32 = 2;
@@ -296,9 +296,12 @@ fn asking_for_what_is_not_exported_is_refused_and_told() -> Result<()> {
             .mount(path)
             .err()
             .with_context(|| format!("{path:?} was mounted"))?;
-        let status = error.downcast_ref::<Status>();
+        let status = error.downcast_ref::<nfsstat3>();
         ensure!(
-            matches!(status, Some(&Status::ACCES | &Status::NOENT)),
+            matches!(
+                status,
+                Some(&nfsstat3::NFS3ERR_ACCES | &nfsstat3::NFS3ERR_NOENT)
+            ),
             "MNT of {path:?}: {error:?}"
         );
     }

@@ -5,8 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Instant;
-use xtask::clients::nfs::replies::{lookup, page, read};
-use xtask::clients::nfs::{Auth, How, Nfs, Node, Procedure, Set, Stable, Status};
+use xtask::clients::nfs::{Auth, Call, How, Set, data, nfsstat3, outcome, stable_how};
 use xtask::machines::server::users;
 
 const LENGTH: u64 = 2 << 20;
@@ -33,33 +32,27 @@ fn names_that_are_no_names_lead_nowhere() -> Result<()> {
         ];
         for dir in [scene.root.clone(), sub] {
             for name in names {
-                let status = scene.client.status(&Nfs::Lookup { dir: &dir, name })?;
+                let status = scene.client.status(&Call::lookup(&dir, name))?;
                 let expected = match name {
-                    _ if name.len() > 255 => Status::NAMETOOLONG,
+                    _ if name.len() > 255 => nfsstat3::NFS3ERR_NAMETOOLONG,
                     _ => status,
                 };
                 ensure!(
-                    status == expected && status != Status::OK,
+                    status == expected && status != nfsstat3::NFS3_OK,
                     "LOOKUP of {:?} was answered {status:?}",
                     name.escape_ascii()
                 );
             }
-            let status = scene.client.status(&Nfs::Lookup {
-                dir: &dir,
-                name: &[b'n'; 255],
-            })?;
+            let status = scene.client.status(&Call::lookup(&dir, &[b'n'; 255]))?;
             ensure!(
-                status == Status::NOENT,
+                status == nfsstat3::NFS3ERR_NOENT,
                 "LOOKUP of 255 bytes was answered {status:?}"
             );
         }
         let file = scene.client.lookup(&scene.root, "small")?;
-        let status = scene.client.status(&Nfs::Lookup {
-            dir: &file,
-            name: b"x",
-        })?;
+        let status = scene.client.status(&Call::lookup(&file, b"x"))?;
         ensure!(
-            status == Status::NOTDIR,
+            status == nfsstat3::NFS3ERR_NOTDIR,
             "LOOKUP in a file was answered {status:?}"
         );
         scene.is_well()?;
@@ -80,16 +73,12 @@ fn reads_at_the_edges_of_numbers_are_short_and_say_eof() -> Result<()> {
     ];
     for count in [0, 1, 4096, 65536, 65537, 1 << 20, (1 << 20) + 1, u32::MAX] {
         for offset in FAR {
-            let body = scene.client.call(&Nfs::Read {
-                file: &file,
-                offset,
-                count,
-            })?;
-            let outcome = read(body);
+            let body = scene.client.call(&Call::read(&file, offset, count))?;
+            let outcome = data(body);
             // Offsets that no file can have may also be refused.
             let fine = match &outcome {
                 Ok((data, eof)) => data.is_empty() && *eof,
-                Err(e) => offset >= 1 << 63 && e.downcast_ref() == Some(&Status::INVAL),
+                Err(e) => offset >= 1 << 63 && e.downcast_ref() == Some(&nfsstat3::NFS3ERR_INVAL),
             };
             ensure!(
                 fine,
@@ -118,13 +107,12 @@ fn reads_at_the_edges_of_numbers_are_short_and_say_eof() -> Result<()> {
             );
         }
     }
-    for (name, expected) in [("sub", Status::ISDIR), ("link", Status::INVAL)] {
+    for (name, expected) in [
+        ("sub", nfsstat3::NFS3ERR_ISDIR),
+        ("link", nfsstat3::NFS3ERR_INVAL),
+    ] {
         let object = scene.client.lookup(&scene.root, name)?;
-        let status = scene.client.status(&Nfs::Read {
-            file: &object,
-            offset: 0,
-            count: 10,
-        })?;
+        let status = scene.client.status(&Call::read(&object, 0, 10))?;
         ensure!(status == expected, "READ of {name} was answered {status:?}");
     }
     scene.is_well()
@@ -160,30 +148,17 @@ fn directories_are_listed_whatever_the_page_size() -> Result<()> {
                 loop {
                     let start = Instant::now();
                     let (dir, dir_count, max_count) = (&dir[..], count, count);
-                    let result = if plus {
-                        page(
-                            scene.client.call(&Nfs::ReadDirPlus {
-                                dir,
-                                cookie,
-                                verifier,
-                                dir_count,
-                                max_count,
-                            })?,
-                            true,
-                        )
+                    let call = if plus {
+                        Call::read_dir_plus(dir, cookie, verifier, dir_count, max_count)
                     } else {
-                        page(
-                            scene.client.call(&Nfs::ReadDir {
-                                dir,
-                                cookie,
-                                verifier,
-                                count,
-                            })?,
-                            false,
-                        )
+                        Call::read_dir(dir, cookie, verifier, count)
                     };
+                    let result = scene.client.page(&call);
                     let list = match result {
-                        Err(e) if e.downcast_ref() == Some(&Status::TOOSMALL) && count <= 512 => {
+                        Err(e)
+                            if e.downcast_ref() == Some(&nfsstat3::NFS3ERR_TOOSMALL)
+                                && count <= 512 =>
+                        {
                             break;
                         }
                         list => list.with_context(|| format!("plus {plus}, count {count}"))?,
@@ -237,20 +212,9 @@ fn unknown_cookies_are_answered_somehow() -> Result<()> {
             // Any status is right, and so is a page; `status` checks that the result is whole.
             scene
                 .client
-                .status(&Nfs::ReadDir {
-                    dir,
-                    cookie,
-                    verifier,
-                    count: 4096,
-                })
+                .status(&Call::read_dir(dir, cookie, verifier, 4096))
                 .with_context(|| format!("cookie {cookie:#x}"))?;
-            let plus = Nfs::ReadDirPlus {
-                dir,
-                cookie,
-                verifier,
-                dir_count: 4096,
-                max_count: 4096,
-            };
+            let plus = Call::read_dir_plus(dir, cookie, verifier, 4096, 4096);
             scene
                 .client
                 .status(&plus)
@@ -259,23 +223,12 @@ fn unknown_cookies_are_answered_somehow() -> Result<()> {
     }
     let file = scene.client.lookup(&scene.root, "small")?;
     for call in [
-        Nfs::ReadDir {
-            dir: &file,
-            cookie: 0,
-            verifier: [0; 8],
-            count: 4096,
-        },
-        Nfs::ReadDirPlus {
-            dir: &file,
-            cookie: 0,
-            verifier: [0; 8],
-            dir_count: 4096,
-            max_count: 4096,
-        },
+        Call::read_dir(&file, 0, [0; 8], 4096),
+        Call::read_dir_plus(&file, 0, [0; 8], 4096, 4096),
     ] {
         let status = scene.client.status(&call)?;
         ensure!(
-            status == Status::NOTDIR,
+            status == nfsstat3::NFS3ERR_NOTDIR,
             "{call:?} of a file was answered {status:?}"
         );
     }
@@ -301,74 +254,39 @@ fn everything_that_writes_is_answered_read_only() -> Result<()> {
     );
     let data = vec![b'w'; 1 << 20];
     let calls = [
-        Nfs::SetAttr {
-            object: &file,
-            set,
-            guard: None,
-        },
-        Nfs::write(&file, 0, Stable::FILE_SYNC, b""),
-        Nfs::write(&file, 0, Stable::UNSTABLE, b"four"),
-        Nfs::write(&file, u64::MAX, Stable::FILE_SYNC, &data[..65536]),
-        Nfs::write(&file, 0, Stable::FILE_SYNC, &data),
-        Nfs::Create {
-            dir,
-            name,
-            how: How::Guarded(set),
-        },
-        Nfs::MkDir { dir, name, set },
-        Nfs::SymLink {
-            dir,
-            name,
-            set,
-            target: b"/etc/passwd",
-        },
-        Nfs::MkNod {
-            dir,
-            name,
-            node: Node::Fifo(set),
-        },
-        Nfs::Remove {
-            dir,
-            name: b"small",
-        },
-        Nfs::RmDir { dir, name: b"sub" },
-        Nfs::Rename {
-            from: dir,
-            from_name: b"small",
-            to: dir,
-            to_name: name,
-        },
-        Nfs::Link {
-            file: &file,
-            dir,
-            name,
-        },
+        Call::set_attr(&file, set, None),
+        Call::write(&file, 0, stable_how::FILE_SYNC, b""),
+        Call::write(&file, 0, stable_how::UNSTABLE, b"four"),
+        Call::write(&file, u64::MAX, stable_how::FILE_SYNC, &data[..65536]),
+        Call::write(&file, 0, stable_how::FILE_SYNC, &data),
+        Call::create(dir, name, How::Guarded(set)),
+        Call::mkdir(dir, name, set),
+        Call::symlink(dir, name, set, b"/etc/passwd"),
+        Call::fifo(dir, name, set),
+        Call::remove(dir, b"small"),
+        Call::rmdir(dir, b"sub"),
+        Call::rename(dir, b"small", dir, name),
+        Call::link(&file, dir, name),
     ];
-    for call in calls {
-        let status = scene.client.status(&call)?;
+    for call in &calls {
+        let status = scene.client.status(call)?;
         ensure!(
-            status == Status::ROFS,
+            status == nfsstat3::NFS3ERR_ROFS,
             "procedure {:?} was answered {status:?}",
-            call.place()
+            call.place
         );
         // The connection goes on, at the right byte.
-        ensure!(
-            lookup(scene.client.call(&Nfs::Lookup {
-                dir,
-                name: b"small"
-            })?)?
-            .0 == file
-        );
+        ensure!(scene.client.lookup(dir, "small")? == file);
     }
     // All at once, with the large one in the middle.
     let bytes: Vec<u8> = (0..)
-        .zip(calls)
+        .zip(&calls)
         .flat_map(|(xid, call)| xtask::clients::nfs::record(&call.message(xid, &Auth::root())))
         .collect();
     scene.client.send(&bytes)?;
     for expected in 0..calls.len() as u32 {
         let reply = scene.client.receive()?.context("closed")?;
-        ensure!(xtask::clients::nfs::replies::parse(reply)?.0 == expected);
+        ensure!(outcome(reply)?.0 == expected);
     }
     ensure!(
         fs::read(scene.path().join("small"))? == before && fs::read_dir(scene.path())?.count() == 4,

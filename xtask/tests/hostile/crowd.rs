@@ -2,16 +2,16 @@
 
 use super::Scene;
 use anyhow::{Context, Result, ensure};
+use cases::random::{Random, seed};
 use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::Duration;
 use xtask::build::Arch;
-use xtask::clients::nfs::replies::{get_attr, page, parse, read};
-use xtask::clients::nfs::{Auth, Client, Nfs, Outcome, Procedure, record};
+use xtask::clients::nfs::nfs3::{GETATTR3res, READDIRPLUS3res};
+use xtask::clients::nfs::{Auth, Call, Client, Outcome, data, ok, outcome, read, record};
 use xtask::machines::server::ServerOptions;
-use xtask::random::{Random, seed};
 
 const CLIENT_COUNT: u64 = 40;
 const REQUEST_COUNT: u32 = 200;
@@ -39,16 +39,10 @@ struct Tree {
 impl Tree {
     fn ask(&self, client: &mut Client, random: &mut Random, xid: u32) -> Result<Asked> {
         let (asked, call) = match random.below(8) {
-            0 => (Asked::Attr, Nfs::GetAttr { object: &self.file }),
+            0 => (Asked::Attr, Call::get_attr(&self.file)),
             1 => {
                 let (dir, cookie, verifier) = (&self.root[..], 0, [0; 8]);
-                let call = Nfs::ReadDirPlus {
-                    dir,
-                    cookie,
-                    verifier,
-                    dir_count: 8192,
-                    max_count: 65536,
-                };
+                let call = Call::read_dir_plus(dir, cookie, verifier, 8192, 65536);
                 (Asked::List, call)
             }
             kind => {
@@ -57,11 +51,7 @@ impl Tree {
                 let count = random.below(count_max) as u32;
                 (
                     Asked::Read { offset, count },
-                    Nfs::Read {
-                        file: &self.file,
-                        offset,
-                        count,
-                    },
+                    Call::read(&self.file, offset, count),
                 )
             }
         };
@@ -75,15 +65,20 @@ impl Tree {
         };
         match *asked {
             Asked::Attr => ensure!(
-                get_attr(body)?.size == FILE_LEN,
+                ok(read::<GETATTR3res>(body)?)?.obj_attributes.size == FILE_LEN,
                 "another file's attributes"
             ),
             Asked::List => ensure!(
-                page(body, true)?.entries.len() == self.name_count,
+                ok(read::<READDIRPLUS3res<'_>>(body)?)?
+                    .reply
+                    .entries
+                    .0
+                    .len()
+                    == self.name_count,
                 "another directory"
             ),
             Asked::Read { offset, count } => {
-                let (data, eof) = read(body)?;
+                let (data, eof) = data(body)?;
                 let expected = FILE_LEN.saturating_sub(offset).min(count.into());
                 ensure!(
                     data.len() as u64 == expected,
@@ -102,7 +97,7 @@ impl Tree {
 
     /// One client: asks ahead, dawdles, takes answers, and now and then starts over.
     fn visit(&self, number: u64, seed: u64) -> Result<()> {
-        let mut random = Random(seed ^ number << 32);
+        let mut random = Random::new(seed ^ number << 32);
         let mut client = Client::connect(self.address)?;
         let (depth, slow) = (1 + random.below(24), number.is_multiple_of(4));
         let mut pending = VecDeque::new();
@@ -123,7 +118,7 @@ impl Tree {
             };
             while pending.len() > keep {
                 let (xid, asked) = pending.pop_front().context("nothing is pending")?;
-                let (answered, outcome) = parse(client.receive()?.context("closed")?)?;
+                let (answered, outcome) = outcome(client.receive()?.context("closed")?)?;
                 ensure!(
                     answered == xid,
                     "the answer to {answered} where that to {xid} is due"

@@ -2,12 +2,12 @@
 
 use super::{Scene, refused};
 use anyhow::{Context, Result, ensure};
+use cases::nfs3_types::xdr_codec::{Opaque, Void};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::calls::head;
-use xtask::clients::nfs::replies::parse;
-use xtask::clients::nfs::xdr::Writer;
-use xtask::clients::nfs::{Auth, Client, LAST_FRAGMENT, Nfs, Outcome, Procedure, record};
+use xtask::clients::nfs::{
+    Auth, Call, Client, LAST_FRAGMENT, Outcome, head, nfs3, outcome, record,
+};
 
 /// How long the server may take to close a connection that it will not serve.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -34,10 +34,7 @@ fn fragment(last: bool, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn get_root_attr(scene: &Scene, xid: u32) -> Vec<u8> {
-    Nfs::GetAttr {
-        object: &scene.root,
-    }
-    .message(xid, &Auth::root())
+    Call::get_attr(&scene.root).message(xid, &Auth::root())
 }
 
 #[test]
@@ -81,9 +78,9 @@ fn sixteen_fragments_are_one_request_and_seventeen_none() -> Result<()> {
             .receive()?
             .with_context(|| format!("{count} fragments were not answered"))?;
         ensure!(
-            matches!(parse(reply)?, (5, Outcome::Success(_))),
+            matches!(outcome(reply)?, (5, Outcome::Success(_))),
             "{count} fragments: {:?}",
-            parse(reply)?
+            outcome(reply)?
         );
     }
     // Empty ones count too, and an empty last one ends the request.
@@ -95,7 +92,7 @@ fn sixteen_fragments_are_one_request_and_seventeen_none() -> Result<()> {
         .client
         .receive()?
         .context("empty fragments around a request")?;
-    ensure!(matches!(parse(reply)?, (5, Outcome::Success(_))));
+    ensure!(matches!(outcome(reply)?, (5, Outcome::Success(_))));
     scene.is_well()
 }
 
@@ -113,7 +110,7 @@ fn a_request_may_come_in_two_sends_cut_anywhere() -> Result<()> {
             .receive()?
             .with_context(|| format!("cut at {at}"))?;
         ensure!(
-            matches!(parse(reply)?, (6, Outcome::Success(_))),
+            matches!(outcome(reply)?, (6, Outcome::Success(_))),
             "cut at {at}"
         );
     }
@@ -121,7 +118,7 @@ fn a_request_may_come_in_two_sends_cut_anywhere() -> Result<()> {
         scene.client.send(&[byte])?;
     }
     let reply = scene.client.receive()?.context("byte by byte")?;
-    ensure!(matches!(parse(reply)?, (6, Outcome::Success(_))));
+    ensure!(matches!(outcome(reply)?, (6, Outcome::Success(_))));
     scene.is_well()
 }
 
@@ -134,7 +131,7 @@ fn requests_in_one_segment_are_answered_in_order() -> Result<()> {
             .collect();
         scene.client.send(&bytes)?;
         for expected in 0..count {
-            let (xid, outcome) = parse(scene.client.receive()?.context("closed")?)?;
+            let (xid, outcome) = outcome(scene.client.receive()?.context("closed")?)?;
             ensure!(
                 xid == expected && matches!(outcome, Outcome::Success(_)),
                 "answer {expected} of {count} is {xid}: {outcome:?}"
@@ -148,7 +145,7 @@ fn requests_in_one_segment_are_answered_in_order() -> Result<()> {
     scene.client.send(&bytes)?;
     scene.client.stream().shutdown(Shutdown::Write)?;
     for expected in 0..64 {
-        let (xid, _) = parse(
+        let (xid, _) = outcome(
             scene
                 .client
                 .receive()?
@@ -199,27 +196,17 @@ fn lengths_past_the_record_are_refused() -> Result<()> {
     let root = scene.root.clone();
     for len in [65_u32, 1000, 0x7fff_ffff, 0xffff_fffd, 0xffff_ffff] {
         // A handle, then a name, then a credential that claim more than there is.
-        let handle = head(1, 2, Nfs::PROGRAM, 3, 1, &Auth::root())
-            .u32(len)
-            .fixed(&root)
-            .finish();
-        let name = head(1, 2, Nfs::PROGRAM, 3, 3, &Auth::root())
-            .opaque(&root)
-            .u32(len)
-            .fixed(b"small\0\0\0")
-            .finish();
-        let mut credential = Writer::default();
-        credential
-            .u32(1)
-            .u32(0)
-            .u32(2)
-            .u32(Nfs::PROGRAM)
-            .u32(3)
-            .u32(0)
-            .u32(1)
-            .u32(len)
-            .fixed(&[0; 40]);
-        for message in [handle, name, credential.finish()] {
+        let call = |procedure| Call::new((nfs3::PROGRAM, 3, procedure), &Void);
+        let handle = call(1).and(&len).message(1, &Auth::root());
+        let handle = [&handle, &root[..]].concat();
+        let name = call(3)
+            .and(&Opaque::borrowed(&root))
+            .and(&len)
+            .and(b"small\0\0\0");
+        let name = name.message(1, &Auth::root());
+        let credential = [1, 0, 2, nfs3::PROGRAM, 3, 0, 1, len].map(u32::to_be_bytes);
+        let credential = [&credential.concat()[..], &[0; 40]].concat();
+        for message in [handle, name, credential] {
             let mut client = scene.server.connect()?;
             let outcome = client.exchange(&message)?;
             ensure!(
@@ -234,58 +221,41 @@ fn lengths_past_the_record_are_refused() -> Result<()> {
 #[test]
 fn credentials_out_of_bounds_are_refused() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    let sys = |machine_len: usize, group_count: u32| Auth::Sys {
-        machine: vec![b'm'; machine_len],
-        uid: 0,
-        gid: 0,
-        groups: (0..group_count).collect(),
+    let sys = |machine_len: usize, group_count: u32| {
+        let groups: Vec<u32> = (0..group_count).collect();
+        Auth::sys(&vec![b'm'; machine_len], 0, 0, &groups)
     };
-    for good in [sys(0, 0), sys(255, 16), Auth::None] {
-        let outcome = scene.client.exchange(
-            &Nfs::GetAttr {
-                object: &scene.root,
-            }
-            .message(1, &good),
-        )?;
+    for good in [sys(0, 0), sys(255, 16), Auth::none()] {
+        let outcome = scene
+            .client
+            .exchange(&Call::get_attr(&scene.root).message(1, &good))?;
         ensure!(
             matches!(outcome, Some(Outcome::Success(_))),
             "{good:?} was answered {outcome:?}"
         );
     }
-    let short = (0..20).step_by(4).map(|len| Auth::Other {
+    let short = (0..20).step_by(4).map(|len| Auth {
         flavor: 1,
         body: vec![0; len],
     });
     let lying = [u32::MAX, 17, 1 << 30].map(|count| {
-        let mut body = Writer::default();
-        body.u32(0)
-            .opaque(b"m")
-            .u32(0)
-            .u32(0)
-            .u32(count)
-            .fixed(&[0; 16]);
-        Auth::Other {
-            flavor: 1,
-            body: body.finish(),
-        }
+        let mut auth = sys(1, 4);
+        let at = auth.body.len() - 20;
+        auth.body[at..at + 4].copy_from_slice(&count.to_be_bytes());
+        auth
     });
     let long = [
         sys(256, 0),
         sys(0, 17),
         sys(400, 0),
-        Auth::Other {
+        Auth {
             flavor: 0,
             body: vec![0; 404],
         },
     ];
     for bad in short.chain(lying).chain(long) {
         let mut client = scene.server.connect()?;
-        let outcome = client.exchange(
-            &Nfs::GetAttr {
-                object: &scene.root,
-            }
-            .message(1, &bad),
-        )?;
+        let outcome = client.exchange(&Call::get_attr(&scene.root).message(1, &bad))?;
         ensure!(refused(outcome), "{bad:?} was answered {outcome:?}");
     }
     scene.is_well()
@@ -298,16 +268,13 @@ fn unknown_flavours_are_denied_and_the_connection_goes_on() -> Result<()> {
     const RPCSEC_GSS: u32 = 6;
     const KRB5: u32 = 390_003;
     for flavor in [2, AUTH_DH, RPCSEC_GSS, KRB5, u32::MAX] {
-        let auth = Auth::Other {
+        let auth = Auth {
             flavor,
             body: vec![0; 8],
         };
-        let outcome = scene.client.exchange(
-            &Nfs::GetAttr {
-                object: &scene.root,
-            }
-            .message(1, &auth),
-        )?;
+        let outcome = scene
+            .client
+            .exchange(&Call::get_attr(&scene.root).message(1, &auth))?;
         ensure!(
             matches!(outcome, Some(Outcome::AuthError(_))),
             "flavour {flavor} was answered {outcome:?}"
@@ -321,8 +288,7 @@ fn other_rpc_versions_are_told_so() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for version in [0, 1, 3, u32::MAX] {
         let mut client = scene.server.connect()?;
-        let outcome =
-            client.exchange(&head(1, version, Nfs::PROGRAM, 3, 0, &Auth::None).finish())?;
+        let outcome = client.exchange(&head(1, version, (nfs3::PROGRAM, 3, 0), &Auth::none()))?;
         let told = matches!(outcome, Some(Outcome::RpcMismatch { low: 2, high: 2 }));
         ensure!(told, "RPC version {version} was answered {outcome:?}");
     }
@@ -332,14 +298,13 @@ fn other_rpc_versions_are_told_so() -> Result<()> {
 #[test]
 fn replies_are_not_answered() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    let mut reply = Writer::default();
-    reply.u32(1).u32(1).u32(0).u32(0).u32(0).u32(0);
+    let reply = [1, 1, 0, 0, 0, 0].map(u32::to_be_bytes).concat();
     let mut client = scene.server.connect()?;
-    client.send(&record(&reply.finish()))?;
+    client.send(&record(&reply))?;
     client.send(&record(&get_root_attr(&scene, 2)))?;
     // Either the connection is closed, or the call behind the reply is answered.
     if let Some(bytes) = client.receive()? {
-        ensure!(parse(bytes)?.0 == 2, "a reply was answered: {bytes:02x?}");
+        ensure!(outcome(bytes)?.0 == 2, "a reply was answered: {bytes:02x?}");
     }
     scene.is_well()
 }
@@ -348,19 +313,13 @@ fn replies_are_not_answered() -> Result<()> {
 fn a_verifier_of_more_than_400_bytes_is_refused() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for (len, taken) in [(0_usize, true), (400, true), (404, false), (4000, false)] {
-        let mut call = Writer::default();
-        call.u32(1)
-            .u32(0)
-            .u32(2)
-            .u32(Nfs::PROGRAM)
-            .u32(3)
-            .u32(0)
-            .u32(0)
-            .u32(0)
-            .u32(0)
-            .opaque(&vec![0; len]);
+        // In place of the verifier's length of 0: another one, and bytes.
+        let mut call = Call::null().message(1, &Auth::none());
+        call.truncate(call.len() - 4);
+        call.extend((len as u32).to_be_bytes());
+        call.resize(call.len() + len, 0);
         let mut client: Client = scene.server.connect()?;
-        let outcome = client.exchange(&call.finish())?;
+        let outcome = client.exchange(&call)?;
         ensure!(
             refused(outcome) != taken,
             "a verifier of {len} bytes was answered {outcome:?}"

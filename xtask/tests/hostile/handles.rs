@@ -5,28 +5,27 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use xtask::clients::nfs::replies::check;
-use xtask::clients::nfs::{Auth, Client, Nfs, Outcome, Procedure, Status};
+use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, nfsstat3};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 
 /// What the server says to GETATTR with this handle; refusing the call or closing counts as BADHANDLE.
-fn status(client: &mut Client, handle: &[u8]) -> Result<Status> {
-    let call = Nfs::GetAttr { object: handle };
+fn status(client: &mut Client, handle: &[u8]) -> Result<nfsstat3> {
+    let call = Call::get_attr(handle);
     match client.exchange(&call.message(1, &Auth::root()))? {
-        Some(Outcome::Success(body)) => {
-            check(call.place(), body)?;
-            Status::of(body)
-        }
+        Some(Outcome::Success(results)) => body(call.place, results)?.status(),
         outcome => {
             ensure!(refused(outcome));
-            Ok(Status::BADHANDLE)
+            Ok(nfsstat3::NFS3ERR_BADHANDLE)
         }
     }
 }
 
 fn is_bad(client: &mut Client, handle: &[u8]) -> Result<()> {
     let status = status(client, handle).with_context(|| format!("handle {handle:02x?}"))?;
-    let bad = matches!(status, Status::BADHANDLE | Status::STALE);
+    let bad = matches!(
+        status,
+        nfsstat3::NFS3ERR_BADHANDLE | nfsstat3::NFS3ERR_STALE
+    );
     ensure!(bad, "handle {handle:02x?} was answered {status:?}");
     Ok(())
 }
@@ -56,7 +55,7 @@ impl Law {
         }
         match client.attr(handle) {
             Ok(attr) => ensure!(
-                self.inside.contains(&attr.file_id),
+                self.inside.contains(&attr.fileid),
                 "handle {handle:02x?} leads to {attr:?}"
             ),
             Err(_) => is_bad(client, handle)?,
@@ -93,7 +92,7 @@ fn handles_with_a_bit_flipped_gain_nothing() -> Result<()> {
         let inner = scene.client.walk(&scene.root, "sub/inner")?;
         let law = Law::new(user, &[scene.path()])?;
         for handle in [scene.root.clone(), inner] {
-            ensure!(status(&mut scene.client, &handle)? == Status::OK);
+            ensure!(status(&mut scene.client, &handle)? == nfsstat3::NFS3_OK);
             for bit in 0..handle.len() * 8 {
                 let mut flipped = handle.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
@@ -156,7 +155,7 @@ fn a_handle_works_in_its_own_export_only() -> Result<()> {
         is_bad(&mut client, &file)?;
         is_bad(&mut client, &root)?;
         ensure!(
-            status(&mut client, &other_file)? == Status::OK,
+            status(&mut client, &other_file)? == nfsstat3::NFS3_OK,
             "the export that stayed lost its handles"
         );
     }

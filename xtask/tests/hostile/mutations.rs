@@ -4,75 +4,21 @@
 
 use super::{Scene, full};
 use anyhow::{Context, Result, bail, ensure};
+use cases::mutate::mutated;
+use cases::random::{Random, seed};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use xtask::build::Arch;
-use xtask::clients::nfs::replies::{check, parse};
 use xtask::clients::nfs::{
-    Auth, Client, How, Mount, Nfs, Node, Outcome, Portmap, Procedure, Set, Stable, Status, record,
+    Auth, Call, Client, How, Outcome, Set, body, nfs3, nfsstat3, outcome, record, stable_how,
 };
 use xtask::machines::server::{Namespace, ServerOptions, root_for, users};
-use xtask::random::{Random, seed};
 use xtask::setup::{self, Package};
 
 /// The xid of the good call that ends each batch.
 const LAST_XID: u32 = u32::MAX;
 const BATCH: usize = 16;
-
-fn mutate(random: &mut Random, message: &[u8]) -> Vec<u8> {
-    let mut bytes = message.to_vec();
-    for _ in 0..1 + random.below(3) {
-        let at = random.below(bytes.len());
-        match random.below(5) {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
-            1 => bytes.truncate(at),
-            2 => {
-                let chunk: Vec<u8> = (0..random.below(24)).map(|_| random.word() as u8).collect();
-                bytes.splice(at..at, chunk);
-            }
-            // The tempting values of a word, lengths above all.
-            _ => {
-                let len = bytes.len() as u32;
-                let values = [
-                    0,
-                    1,
-                    2,
-                    3,
-                    4,
-                    16,
-                    17,
-                    32,
-                    63,
-                    64,
-                    65,
-                    255,
-                    256,
-                    400,
-                    401,
-                    1024,
-                    1025,
-                    4096,
-                    65536,
-                    1 << 20,
-                    len - len.min(4),
-                    len,
-                    len + 1,
-                    0x7fff_ffff,
-                    0x8000_0000,
-                    0xffff_fffc,
-                    0xffff_ffff,
-                    random.word() as u32,
-                ];
-                let value = values[random.below(values.len())];
-                if let Some(word) = bytes.get_mut(at & !3..(at & !3) + 4) {
-                    word.copy_from_slice(&value.to_be_bytes());
-                }
-            }
-        }
-    }
-    bytes
-}
 
 /// The calls of NFS and MOUNT, each as a client sends it.
 fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
@@ -88,109 +34,39 @@ fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
     let name = b"new".as_slice();
     let path = scene.path().display().to_string();
     let path = path.as_bytes();
-    let auth = Auth::Sys {
-        machine: b"machine".to_vec(),
-        uid: 1000,
-        gid: 1000,
-        groups: vec![4, 24, 27],
-    };
+    let auth = Auth::sys(b"machine", 1000, 1000, &[4, 24, 27]);
     let nfs = [
-        Nfs::Null,
-        Nfs::GetAttr { object: small },
-        Nfs::SetAttr {
-            object: small,
-            set,
-            guard: None,
-        },
-        Nfs::Lookup {
-            dir: &root,
-            name: b"small",
-        },
-        Nfs::Access {
-            object: sub,
-            access: 0x3f,
-        },
-        Nfs::ReadLink { link },
-        Nfs::Read {
-            file: small,
-            offset: 0,
-            count: 4096,
-        },
-        Nfs::Read {
-            file: large,
-            offset: 4096,
-            count: 1 << 20,
-        },
-        Nfs::write(small, 0, Stable::FILE_SYNC, b"data"),
-        Nfs::Create {
-            dir: &root,
-            name,
-            how: How::Guarded(set),
-        },
-        Nfs::MkDir {
-            dir: &root,
-            name,
-            set,
-        },
-        Nfs::SymLink {
-            dir: &root,
-            name,
-            set,
-            target: b"small",
-        },
-        Nfs::MkNod {
-            dir: &root,
-            name,
-            node: Node::Fifo(set),
-        },
-        Nfs::Remove {
-            dir: &root,
-            name: b"small",
-        },
-        Nfs::RmDir {
-            dir: &root,
-            name: b"sub",
-        },
-        Nfs::Rename {
-            from: &root,
-            from_name: b"small",
-            to: sub,
-            to_name: name,
-        },
-        Nfs::Link {
-            file: small,
-            dir: sub,
-            name,
-        },
-        Nfs::ReadDir {
-            dir: &root,
-            cookie: 0,
-            verifier: [0; 8],
-            count: 4096,
-        },
-        Nfs::ReadDirPlus {
-            dir: &root,
-            cookie: 0,
-            verifier: [0; 8],
-            dir_count: 4096,
-            max_count: 8192,
-        },
-        Nfs::FsStat { root: &root },
-        Nfs::FsInfo { root: &root },
-        Nfs::PathConf { object: &root },
-        Nfs::Commit {
-            file: small,
-            offset: 0,
-            count: 0,
-        },
+        Call::null(),
+        Call::get_attr(small),
+        Call::set_attr(small, set, None),
+        Call::lookup(&root, b"small"),
+        Call::access(sub, 0x3f),
+        Call::read_link(link),
+        Call::read(small, 0, 4096),
+        Call::read(large, 4096, 1 << 20),
+        Call::write(small, 0, stable_how::FILE_SYNC, b"data"),
+        Call::create(&root, name, How::Guarded(set)),
+        Call::mkdir(&root, name, set),
+        Call::symlink(&root, name, set, b"small"),
+        Call::fifo(&root, name, set),
+        Call::remove(&root, b"small"),
+        Call::rmdir(&root, b"sub"),
+        Call::rename(&root, b"small", sub, name),
+        Call::link(small, sub, name),
+        Call::read_dir(&root, 0, [0; 8], 4096),
+        Call::read_dir_plus(&root, 0, [0; 8], 4096, 8192),
+        Call::fs_stat(&root),
+        Call::fs_info(&root),
+        Call::path_conf(&root),
+        Call::commit(small, 0, 0),
     ];
     let mount = [
-        Mount::Null,
-        Mount::Mnt { path },
-        Mount::Dump,
-        Mount::Umnt { path },
-        Mount::UmntAll,
-        Mount::Export,
+        Call::mount_null(),
+        Call::mount(path),
+        Call::mount_dump(),
+        Call::unmount(path),
+        Call::unmount_all(),
+        Call::exports(),
     ];
     let messages = nfs.iter().map(|call| call.message(1, &auth));
     Ok(messages
@@ -199,34 +75,16 @@ fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
 }
 
 fn portmap_calls() -> Vec<Vec<u8>> {
-    let (program, version, protocol, port) = (Nfs::PROGRAM, 3, 6, 2049);
+    let (program, version, protocol, port) = (nfs3::PROGRAM, 3, 6, 2049);
     [
-        Portmap::Null,
-        Portmap::Set {
-            program,
-            version,
-            protocol,
-            port,
-        },
-        Portmap::Unset {
-            program,
-            version,
-            protocol,
-            port,
-        },
-        Portmap::GetPort {
-            program,
-            version,
-            protocol,
-        },
-        Portmap::Dump,
-        Portmap::CallIt {
-            program,
-            version,
-            procedure: 0,
-        },
+        Call::portmap_null(),
+        Call::portmap_set(program, version, protocol, port),
+        Call::portmap_unset(program, version, protocol, port),
+        Call::get_port(program, version, protocol),
+        Call::portmap_dump(),
+        Call::call_it(program, version, 0),
     ]
-    .map(|call| call.message(1, &Auth::None))
+    .map(|call| call.message(1, &Auth::none()))
     .into()
 }
 
@@ -247,8 +105,8 @@ fn prefixes(requests: &[Vec<u8>]) -> impl Iterator<Item = Vec<u8>> {
 /// `each` mutations of every request, in turn.
 fn mutations(requests: &[Vec<u8>], seed: u64, each: usize) -> impl Iterator<Item = Vec<u8>> {
     (0..each * requests.len()).map(move |number| {
-        let mut random = Random(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
-        mutate(&mut random, &requests[number % requests.len()])
+        let mut random = Random::new(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        mutated(&mut random, &requests[number % requests.len()], 4)
     })
 }
 
@@ -260,19 +118,20 @@ fn word(message: &[u8], at: usize) -> Option<u32> {
 
 /// The answer to a damaged request: refused somehow, or well formed for the procedure that it has become.
 fn judge(message: &[u8], outcome: Outcome<'_>) -> Result<()> {
-    let Outcome::Success(body) = outcome else {
+    let Outcome::Success(results) = outcome else {
         return Ok(());
     };
     let place = (word(message, 3), word(message, 4), word(message, 5));
     let (Some(program), Some(version), Some(procedure)) = place else {
         bail!("success for {} bytes", message.len())
     };
+    let body = body((program, version, procedure), results)?;
     ensure!(
-        !(program == Nfs::PROGRAM && matches!(procedure, 2 | 7..=15))
-            || Status::of(body)? != Status::OK,
+        !(program == nfs3::PROGRAM && matches!(procedure, 2 | 7..=15))
+            || body.status()? != nfsstat3::NFS3_OK,
         "procedure {procedure}, which writes, succeeded on a read-only export"
     );
-    check((program, version, procedure), body)
+    Ok(())
 }
 
 /// Sends everything over TCP, in batches, and judges each answer. A closed connection is replaced and the rest sent again.
@@ -307,7 +166,7 @@ fn torment(
                         .with_context(|| format!("it may have died of {refused:02x?}"))?;
                     break;
                 };
-                let (xid, outcome) = parse(reply).with_context(culprit)?;
+                let (xid, outcome) = outcome(reply).with_context(culprit)?;
                 if xid == LAST_XID {
                     pending.clear();
                     break;
@@ -348,7 +207,7 @@ fn torment_udp(
             let len = socket
                 .recv(&mut reply)
                 .with_context(|| format!("no answer after {message:02x?}"))?;
-            let (xid, outcome) = parse(&reply[..len])?;
+            let (xid, outcome) = outcome(&reply[..len])?;
             if xid == LAST_XID {
                 break;
             }
@@ -381,7 +240,7 @@ fn prefixes_and_mutations(scene: &mut Scene, each: usize) -> Result<()> {
 fn survives(scene: &mut Scene, each: usize) -> Result<()> {
     const GROWTH_MAX_KIB: u64 = 64;
     let (requests, seed) = (recorded(scene)?, seed());
-    let last = Nfs::Null.message(LAST_XID, &Auth::None);
+    let last = Call::null().message(LAST_XID, &Auth::none());
     let address = scene.server.nfs();
     torment(address, &last, requests.iter().cloned())?;
     torment(address, &last, prefixes(&requests))?;
@@ -422,7 +281,7 @@ fn damaged_requests_are_refused_or_answered_by_i686() -> Result<()> {
 fn damaged_requests_to_mount_over_udp() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let requests = recorded(&mut scene)?;
-    let last = Mount::Null.message(LAST_XID, &Auth::None);
+    let last = Call::mount_null().message(LAST_XID, &Auth::none());
     let each = mutation_count(100);
     torment_udp(
         scene.server.mount(),
@@ -447,7 +306,7 @@ fn damaged_requests_to_portmap() -> Result<()> {
     };
     let mut server = xtask::machines::server::Server::start(options)?;
     let (requests, seed) = (portmap_calls(), seed());
-    let last = Portmap::Null.message(LAST_XID, &Auth::None);
+    let last = Call::portmap_null().message(LAST_XID, &Auth::none());
     let each = mutation_count(10);
     let portmap = SocketAddr::from(([127, 0, 0, 1], 111));
     namespace.run(|| {

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::Status;
+use xtask::clients::nfs::nfsstat3;
 use xtask::machines::server::{public_dir, users};
 
 /// Repeats `disturb` on a thread while `work` runs.
@@ -74,7 +74,7 @@ fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
                         scene.client.walk(&scene.root, path)
                     };
                     let Ok(file) = found
-                        .inspect_err(|e| assert!(e.downcast_ref::<Status>().is_some(), "{e:?}"))
+                        .inspect_err(|e| assert!(e.downcast_ref::<nfsstat3>().is_some(), "{e:?}"))
                     else {
                         continue;
                     };
@@ -88,7 +88,7 @@ fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
                             );
                         }
                         Err(e) => {
-                            ensure!(e.downcast_ref::<Status>().is_some(), "walk {walk}: {e:?}")
+                            ensure!(e.downcast_ref::<nfsstat3>().is_some(), "walk {walk}: {e:?}")
                         }
                     }
                 }

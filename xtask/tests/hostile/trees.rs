@@ -7,7 +7,7 @@ use nix::unistd::mkfifo;
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{Nfs, Status};
+use xtask::clients::nfs::{Call, nfsstat3};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 
 #[test]
@@ -35,34 +35,26 @@ fn special_files_are_seen_but_never_opened() -> Result<()> {
             let start = Instant::now();
             let object = scene.client.lookup(&scene.root, name)?;
             ensure!(
-                scene.client.attr(&object)?.kind == kind,
+                scene.client.attr(&object)?.type_ as u32 == kind,
                 "{name} is of another kind"
             );
             let listed = entries.iter().find(|entry| entry.name == name.as_bytes());
             ensure!(
                 listed
-                    .and_then(|entry| entry.attr)
-                    .is_some_and(|attr| attr.kind == kind),
+                    .and_then(|entry| entry.attributes)
+                    .is_some_and(|attributes| attributes[0] == kind),
                 "{name} is listed as {listed:?}"
             );
             for count in [1, 4096, 1 << 20] {
-                let status = scene.client.status(&Nfs::Read {
-                    file: &object,
-                    offset: 0,
-                    count,
-                })?;
+                let status = scene.client.status(&Call::read(&object, 0, count))?;
                 ensure!(
-                    status == Status::INVAL,
+                    status == nfsstat3::NFS3ERR_INVAL,
                     "READ of {name} was answered {status:?}"
                 );
             }
-            let status = scene.client.status(&Nfs::Commit {
-                file: &object,
-                offset: 0,
-                count: 0,
-            })?;
+            let status = scene.client.status(&Call::commit(&object, 0, 0))?;
             ensure!(
-                status != Status::OK,
+                status != nfsstat3::NFS3_OK,
                 "COMMIT of {name} was answered {status:?}"
             );
             ensure!(
@@ -129,7 +121,7 @@ fn a_file_system_beneath_the_export_is_not_entered() -> Result<()> {
         ensure!(
             found
                 .as_ref()
-                .is_err_and(|e| e.downcast_ref::<Status>().is_some()),
+                .is_err_and(|e| e.downcast_ref::<nfsstat3>().is_some()),
             "{path}: {found:?}"
         );
     }

@@ -7,8 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-use xtask::clients::nfs::replies::{parse, read};
-use xtask::clients::nfs::{Auth, Client, Nfs, Outcome, Procedure, Status, failure, record};
+use xtask::clients::nfs::{Auth, Call, Client, Outcome, data, failure, nfsstat3, outcome, record};
 use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::users;
 
@@ -57,48 +56,20 @@ impl Change {
 fn ensure_gone(client: &mut Client, nodes: &[Vec<u8>; 3]) -> Result<()> {
     let [top, sub, large] = nodes;
     for call in [
-        Nfs::GetAttr { object: top },
-        Nfs::GetAttr { object: large },
-        Nfs::Access {
-            object: sub,
-            access: 1,
-        },
-        Nfs::Lookup {
-            dir: top,
-            name: b"name",
-        },
-        Nfs::Lookup {
-            dir: sub,
-            name: b"deep",
-        },
-        Nfs::Read {
-            file: large,
-            offset: 0,
-            count: 4096,
-        },
-        Nfs::Read {
-            file: large,
-            offset: 5 << 20,
-            count: 64 << 10,
-        },
-        Nfs::ReadDir {
-            dir: top,
-            cookie: 0,
-            verifier: [0; 8],
-            count: 4096,
-        },
-        Nfs::ReadDirPlus {
-            dir: sub,
-            cookie: 0,
-            verifier: [0; 8],
-            dir_count: 4096,
-            max_count: 4096,
-        },
-        Nfs::FsStat { root: top },
+        Call::get_attr(top),
+        Call::get_attr(large),
+        Call::access(sub, 1),
+        Call::lookup(top, b"name"),
+        Call::lookup(sub, b"deep"),
+        Call::read(large, 0, 4096),
+        Call::read(large, 5 << 20, 64 << 10),
+        Call::read_dir(top, 0, [0; 8], 4096),
+        Call::read_dir_plus(sub, 0, [0; 8], 4096, 4096),
+        Call::fs_stat(top),
     ] {
         let status = client.status(&call)?;
         ensure!(
-            [Status::STALE, Status::IO].contains(&status),
+            [nfsstat3::NFS3ERR_STALE, nfsstat3::NFS3ERR_IO].contains(&status),
             "{call:?} was answered {status:?}"
         );
     }
@@ -114,17 +85,20 @@ fn ensure_ends_well(client: &mut Client, change: Change, count: u32, new: &Sampl
             ensure!(change == Change::Truncated, "the connection was closed");
             return Ok(());
         };
-        let (xid, outcome) = parse(reply)?;
+        let (xid, outcome) = outcome(reply)?;
         let Outcome::Success(body) = outcome else {
             bail!("READ {index} was answered {outcome:?}")
         };
         ensure!(xid == index, "reply {xid} came instead of {index}");
-        let data = match read(body) {
+        let data = match data(body) {
             Ok((data, _)) => data,
             Err(error) => {
-                let status = error.downcast_ref::<Status>();
+                let status = error.downcast_ref::<nfsstat3>();
                 ensure!(
-                    matches!(status, Some(&Status::STALE | &Status::IO)),
+                    matches!(
+                        status,
+                        Some(&nfsstat3::NFS3ERR_STALE | &nfsstat3::NFS3ERR_IO)
+                    ),
                     "READ {index}: {error:#}"
                 );
                 continue;
@@ -174,11 +148,7 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     // The server has begun to answer, and its socket is full, when the image changes.
     let mut reading = scene.server.connect()?;
     for index in 0..IN_FLIGHT {
-        let call = Nfs::Read {
-            file: &large,
-            offset: u64::from(index) << 20,
-            count: 1 << 20,
-        };
+        let call = Call::read(&large, u64::from(index) << 20, 1 << 20);
         reading.send(&record(&call.message(index, &Auth::root())))?;
     }
     sleep(Duration::from_millis(100));
@@ -196,15 +166,14 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     } else if change == Change::Truncated {
         // What is left of it can be seen; what is not, is an error.
         let fresh = client.walk(&fresh?, "large")?;
-        let status = client.status(&Nfs::Read {
-            file: &fresh,
-            offset: 8 << 20,
-            count: 4096,
-        })?;
-        ensure!(status == Status::IO, "behind the end: {status:?}");
+        let status = client.status(&Call::read(&fresh, 8 << 20, 4096))?;
+        ensure!(status == nfsstat3::NFS3ERR_IO, "behind the end: {status:?}");
     } else {
         let status = failure(fresh)?;
-        ensure!(status == Some(Status::NOENT), "a fresh MNT: {status:?}");
+        ensure!(
+            status == Some(nfsstat3::NFS3ERR_NOENT),
+            "a fresh MNT: {status:?}"
+        );
     }
     ensure_gone(&mut client, &nodes)?;
     drop(reading);
@@ -300,13 +269,9 @@ fn what_an_incomplete_image_lacks_is_an_error_however_much_is_asked_for() -> Res
     let file = client.walk(&top, "large")?;
     // 4 KiB are read at once, the others are orders to the driver.
     for count in [4 << 10, 128 << 10, 1 << 20] {
-        let status = client.status(&Nfs::Read {
-            file: &file,
-            offset: 8 << 20,
-            count,
-        });
+        let status = client.status(&Call::read(&file, 8 << 20, count));
         let status = status.with_context(|| format!("READ of {count} bytes over NFS"))?;
-        ensure!(status == Status::IO, "{count} bytes: {status:?}");
+        ensure!(status == nfsstat3::NFS3ERR_IO, "{count} bytes: {status:?}");
     }
     let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
     let opened = sftp::failure(session.open_read("one.iso/large"))?;

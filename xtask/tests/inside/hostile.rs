@@ -3,13 +3,13 @@
 
 use super::{content, image_of, sample, serve, small_tree};
 use anyhow::{Context, Result, ensure};
+use cases::random::{Random, seed};
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use xtask::clients::nfs::{Client, Nfs, Status, failure, replies};
+use xtask::clients::nfs::{Call, Client, failure, nfsstat3};
 use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::{public_dir, users};
-use xtask::random::{Random, seed};
 
 const MUTATIONS: usize = 300;
 /// Objects in one image that are looked at, and pages of a directory. The clients wait ten seconds for an answer.
@@ -30,7 +30,7 @@ fn undamaged() -> Result<Vec<u8>> {
     for number in 0..100 {
         fs::write(top.join(format!("sub/file {number}")), number.to_string())?;
     }
-    fs::write(top.join("large"), Random(8).bytes(200_000))?;
+    fs::write(top.join("large"), Random::new(8).bytes(200_000))?;
     image_of(top)
 }
 
@@ -60,7 +60,7 @@ fn damage(image: &[u8], random: &mut Random) -> Vec<u8> {
             0 => bytes[at] = 0,
             1 => bytes[at] = 0xff,
             2 => bytes[at] ^= 1 << random.below(8),
-            _ => bytes[at] = random.word() as u8,
+            _ => bytes[at] = random.number() as u8,
         }
     }
     if random.chance(20) {
@@ -103,23 +103,14 @@ fn explore(client: &mut Client, top: Vec<u8>) -> Result<usize> {
             failure(client.read(&object, offset, 1).map(drop))?;
         }
         for name in ["name", "..", "none"] {
-            client.status(&Nfs::Lookup {
-                dir: &object,
-                name: name.as_bytes(),
-            })?;
+            client.status(&Call::lookup(&object, name.as_bytes()))?;
         }
-        client.status(&Nfs::FsStat { root: &object })?;
+        client.status(&Call::fs_stat(&object))?;
         let (mut cookie, mut verifier) = (0, [0; 8]);
         for page in 0.. {
             ensure!(page < PAGES_MAX, "a directory does not end");
-            let call = Nfs::ReadDirPlus {
-                dir: &object,
-                cookie,
-                verifier,
-                dir_count: 32 << 10,
-                max_count: 32 << 10,
-            };
-            let listed = match replies::page(client.call(&call)?, true) {
+            let call = Call::read_dir_plus(&object, cookie, verifier, 32 << 10, 32 << 10);
+            let listed = match client.page(&call) {
                 Ok(listed) => listed,
                 Err(error) => {
                     failure::<()>(Err(error))?;
@@ -162,7 +153,7 @@ fn damaged_images_are_errors_over_nfs() -> Result<()> {
         let before = server.rss_kib()?;
         let mut opened = 0;
         for number in 0..MUTATIONS {
-            let mut random = Random(seed.wrapping_add(number as u64));
+            let mut random = Random::new(seed.wrapping_add(number as u64));
             put(dir.path(), &damage(&image, &mut random))?;
             let mut look = || match mount.mount(&path) {
                 Ok(top) => {
@@ -172,10 +163,10 @@ fn damaged_images_are_errors_over_nfs() -> Result<()> {
                 Err(error) => {
                     let status = failure::<()>(Err(error))?;
                     let known = [
-                        Status::INVAL,
-                        Status::IO,
-                        Status::SERVERFAULT,
-                        Status::NOTDIR,
+                        nfsstat3::NFS3ERR_INVAL,
+                        nfsstat3::NFS3ERR_IO,
+                        nfsstat3::NFS3ERR_SERVERFAULT,
+                        nfsstat3::NFS3ERR_NOTDIR,
                     ];
                     ensure!(
                         status.is_some_and(|status| known.contains(&status)),
@@ -209,7 +200,7 @@ fn damaged_images_are_errors_over_sftp() -> Result<()> {
     ensure!(whole > 100, "only {whole} objects in the whole image");
     let before = session.process.rss_kib()?;
     for number in 0..MUTATIONS {
-        let mut random = Random(seed.wrapping_add(number as u64));
+        let mut random = Random::new(seed.wrapping_add(number as u64));
         put(dir.path(), &damage(&image, &mut random))?;
         look_by_paths(&mut session).with_context(|| format!("mutation {number} of seed {seed}"))?;
     }

@@ -2,6 +2,7 @@
 
 use super::serve;
 use anyhow::{Context, Result, ensure};
+use cases::random::{Random, seed};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,6 @@ use xtask::build::Arch;
 use xtask::clients::sshfs::{Listening, Sshfs};
 use xtask::machines::mounts;
 use xtask::machines::server::{binary, children, public_dir, status_field, users};
-use xtask::random::{Random, seed};
 use xtask::setup::{self, Package};
 
 const SIZE: u64 = (5 << 30) + 12_345;
@@ -46,7 +46,7 @@ impl Huge {
             .create_new(true)
             .open(&path)?;
         file.set_len(SIZE)?;
-        let mut random = Random(5);
+        let mut random = Random::new(5);
         for at in (0..SIZE).step_by(STEP as usize) {
             file.write_all_at(&random.bytes(4096), at)?;
         }
@@ -92,7 +92,7 @@ impl Huge {
         mut read: impl FnMut(u64) -> Result<Vec<u8>>,
         measure: impl Fn() -> Result<Vec<(&'static str, u64, u64)>>,
     ) -> Result<()> {
-        let mut random = Random(seed());
+        let mut random = Random::new(seed());
         let mut first = Vec::new();
         for number in 0..4 * HUNDRED {
             let at = self.place(&mut random);

@@ -8,6 +8,7 @@ mod many;
 mod rules;
 
 use anyhow::{Context, Result, bail, ensure};
+use cases::random::Random;
 use nix::fcntl::OFlag;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,6 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xtask::clients::nfs::Client;
 use xtask::machines::server::{Server, ServerOptions, open_files, public_dir};
-use xtask::random::Random;
 use xtask::setup::{self, Package};
 
 /// Bytes of the file `large` in a sample: more than sockets take in at once.
@@ -40,7 +40,7 @@ fn sample(seed: u64) -> Result<Sample> {
         return Ok(sample.clone());
     }
     let tree = small_tree(seed)?;
-    let large = Random(seed).bytes(LARGE);
+    let large = Random::new(seed).bytes(LARGE);
     fs::write(tree.path().join("large"), &large)?;
     let image = image_of(tree.path())?;
     let sample = Sample { image, large };

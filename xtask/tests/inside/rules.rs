@@ -5,9 +5,8 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
-use xtask::clients::nfs::calls::head;
 use xtask::clients::nfs::{
-    Client, How, Mount, Nfs, Outcome, Procedure, Set, Stable, Status, failure,
+    Call, Client, How, Outcome, Set, body, failure, nfs3::ftype3, nfsstat3, stable_how,
 };
 use xtask::clients::sftp::{self, Attrs, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions, users};
@@ -20,44 +19,38 @@ fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
         let top = scene.top()?;
         let file = client.lookup(&top, "one.iso")?;
         let size = client.attr(&file)?.size;
-        ensure!(client.attr(&file)?.kind == 1 && size == sample(1)?.image.len() as u64);
+        ensure!(
+            client.attr(&file)?.type_ == ftype3::NF3REG && size == sample(1)?.image.len() as u64
+        );
         for call in [
-            Nfs::Lookup {
-                dir: &file,
-                name: b"name",
-            },
-            Nfs::ReadDir {
-                dir: &file,
-                cookie: 0,
-                verifier: [0; 8],
-                count: 4096,
-            },
-            Nfs::ReadDirPlus {
-                dir: &file,
-                cookie: 0,
-                verifier: [0; 8],
-                dir_count: 4096,
-                max_count: 4096,
-            },
+            Call::lookup(&file, b"name"),
+            Call::read_dir(&file, 0, [0; 8], 4096),
+            Call::read_dir_plus(&file, 0, [0; 8], 4096, 4096),
         ] {
             let status = client.status(&call)?;
-            ensure!(status == Status::NOTDIR, "{call:?} was answered {status:?}");
+            ensure!(
+                status == nfsstat3::NFS3ERR_NOTDIR,
+                "{call:?} was answered {status:?}"
+            );
         }
         // Nobody comes out of it above its top.
         let inside = scene.mount("one.iso")?;
-        ensure!(client.attr(&inside)?.kind == 2 && inside != file);
+        ensure!(client.attr(&inside)?.type_ == ftype3::NF3DIR && inside != file);
         for dir in [&top, &inside] {
             let name = b"..";
-            let status = client.status(&Nfs::Lookup { dir, name })?;
-            ensure!(status == Status::ACCES, "LOOKUP of ..: {status:?}");
+            let status = client.status(&Call::lookup(dir, name))?;
+            ensure!(
+                status == nfsstat3::NFS3ERR_ACCES,
+                "LOOKUP of ..: {status:?}"
+            );
         }
         ensure!(scene.mount("one.iso/sub/deep")? == client.walk(&inside, "sub/deep")?);
         for (below, status) in [
-            ("one.iso/none", Status::NOENT),
-            ("one.iso/name", Status::NOTDIR),
-            ("one.iso/link", Status::NOTDIR),
-            ("plain", Status::NOTDIR),
-            ("none.iso", Status::NOENT),
+            ("one.iso/none", nfsstat3::NFS3ERR_NOENT),
+            ("one.iso/name", nfsstat3::NFS3ERR_NOTDIR),
+            ("one.iso/link", nfsstat3::NFS3ERR_NOTDIR),
+            ("plain", nfsstat3::NFS3ERR_NOTDIR),
+            ("none.iso", nfsstat3::NFS3ERR_NOENT),
         ] {
             let failed = failure(scene.mount(below))?;
             ensure!(failed == Some(status), "MNT of {below}: {failed:?}");
@@ -76,7 +69,10 @@ fn links_to_images_are_not_followed() -> Result<()> {
         symlink("../one.iso", scene.path("dir/up.iso"))?;
         for below in ["also.iso", "also.iso/sub", "whole.iso", "dir/up.iso"] {
             let failed = failure(scene.mount(below))?;
-            ensure!(failed == Some(Status::NOTDIR), "MNT of {below}: {failed:?}");
+            ensure!(
+                failed == Some(nfsstat3::NFS3ERR_NOTDIR),
+                "MNT of {below}: {failed:?}"
+            );
         }
         let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
         for path in ["also.iso/name", "whole.iso/name", "dir/up.iso/name"] {
@@ -96,15 +92,15 @@ fn mount_version_1_has_no_room_for_handles_inside() -> Result<()> {
         let scene = Scene::new(user)?;
         let mut client = Client::connect(scene.server.mount())?;
         let auth = client.auth.clone();
-        let mut call = head(1, 2, Mount::PROGRAM, 1, 1, &auth);
         let path = scene.path("one.iso").display().to_string();
-        let message = call.opaque(path.as_bytes()).finish();
+        let call = Call::mount(path.as_bytes()).version_1();
+        let message = call.message(1, &auth);
         let outcome = client.exchange(&message)?.context("closed")?;
-        let Outcome::Success(body) = outcome else {
+        let Outcome::Success(results) = outcome else {
             anyhow::bail!("MNT was answered {outcome:?}")
         };
-        let status = Status::of(body)?;
-        ensure!(status == Status::SERVERFAULT, "{status:?}");
+        let status = body(call.place, results)?.status()?;
+        ensure!(status == nfsstat3::NFS3ERR_SERVERFAULT, "{status:?}");
         scene
             .server
             .wait_for_line("use version 3", Duration::from_secs(10))?;
@@ -120,7 +116,7 @@ fn without_the_option_images_are_files() -> Result<()> {
     let server = Server::start(ServerOptions::serving(&[scene.directory.path()]))?;
     let path = scene.path("one.iso").display().to_string();
     let failed = failure(Client::connect(server.mount())?.mount(&path))?;
-    ensure!(failed == Some(Status::NOTDIR), "{failed:?}");
+    ensure!(failed == Some(nfsstat3::NFS3ERR_NOTDIR), "{failed:?}");
     Ok(())
 }
 
@@ -167,51 +163,19 @@ fn nothing_inside_can_be_changed_even_where_changes_are_allowed() -> Result<()> 
     };
     let mut wrong = Vec::new();
     for call in [
-        Nfs::write(&file, 0, Stable::UNSTABLE, b"byte"),
-        Nfs::SetAttr {
-            object: &file,
-            set,
-            guard: None,
-        },
-        Nfs::Create {
-            dir: &top,
-            name: b"new",
-            how: How::Unchecked(set),
-        },
-        Nfs::MkDir {
-            dir: &sub,
-            name: b"new",
-            set,
-        },
-        Nfs::SymLink {
-            dir: &top,
-            name: b"new",
-            set,
-            target: b"x",
-        },
-        Nfs::Remove {
-            dir: &top,
-            name: b"name",
-        },
-        Nfs::RmDir {
-            dir: &sub,
-            name: b"deep",
-        },
-        Nfs::Rename {
-            from: &top,
-            from_name: b"name",
-            to: &top,
-            to_name: b"new",
-        },
-        Nfs::Link {
-            file: &file,
-            dir: &top,
-            name: b"new",
-        },
+        Call::write(&file, 0, stable_how::UNSTABLE, b"byte"),
+        Call::set_attr(&file, set, None),
+        Call::create(&top, b"new", How::Unchecked(set)),
+        Call::mkdir(&sub, b"new", set),
+        Call::symlink(&top, b"new", set, b"x"),
+        Call::remove(&top, b"name"),
+        Call::rmdir(&sub, b"deep"),
+        Call::rename(&top, b"name", &top, b"new"),
+        Call::link(&file, &top, b"new"),
     ] {
         let status = client.status(&call)?;
-        if status != Status::ROFS {
-            let (_, _, number) = call.place();
+        if status != nfsstat3::NFS3ERR_ROFS {
+            let (_, _, number) = call.place;
             wrong.push((number, status));
         }
     }

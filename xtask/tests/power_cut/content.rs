@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use xtask::clients::nfs::Stable;
+use xtask::clients::nfs::stable_how;
 
 /// The bytes of a file.
 #[derive(Clone, Default)]
@@ -24,8 +24,8 @@ impl Content {
     }
 
     /// A WRITE was answered so.
-    pub fn write(&mut self, offset: usize, data: &[u8], committed: Stable) {
-        if committed == Stable::UNSTABLE {
+    pub fn write(&mut self, offset: usize, data: &[u8], committed: stable_how) {
+        if committed == stable_how::UNSTABLE {
             self.pending.push((offset, data.to_vec()));
         } else {
             // What lay there before cannot come back.

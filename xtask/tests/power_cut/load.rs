@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::clients::nfs::{Client, How, Node, Set, SetTime, Stable};
+use cases::random::Random;
+use xtask::clients::nfs::{Client, How, Set, SetTime, mknoddata3, stable_how};
 use xtask::machines::nbd::Disk;
-use xtask::random::Random;
 
 use super::op::{Id, Op};
 use super::tree::{Kind, Tree};
@@ -49,7 +49,7 @@ impl<'a> Load<'a> {
         Self {
             client,
             disk,
-            random: Random(seed),
+            random: Random::new(seed),
             tree: Tree::new(),
             handles: HashMap::from([(Tree::ROOT, directory)]),
             verifier: None,
@@ -115,7 +115,11 @@ impl<'a> Load<'a> {
                 new,
                 mode,
             } => {
-                let made = client.mknod(handle(dir), name, Node::Fifo(Set::mode(*mode)))?;
+                let made = client.mknod(
+                    handle(dir),
+                    name,
+                    mknoddata3::NF3FIFO(Set::mode(*mode).into()),
+                )?;
                 return self.knows(*new, made);
             }
             Op::Remove { dir, name } => return client.remove(handle(dir), name),
@@ -199,7 +203,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
                 0 => How::Guarded(set),
                 1 => How::Unchecked(set),
                 // No bit that would make a time of it that is out of range.
-                _ => How::Exclusive((random.word() & 0x7f7f_7f7f_7f7f_7f7f).to_be_bytes()),
+                _ => How::Exclusive((random.number() & 0x7f7f_7f7f_7f7f_7f7f).to_be_bytes()),
             };
             Some(Op::Create {
                 dir,
@@ -292,10 +296,10 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
             // Mostly near what is there, so that old bytes and new ones meet.
             let offset = random.below((tree.content(file).len_max() + 5000).min(FILE_LEN_MAX));
             let committed = *random.pick(&[
-                Stable::UNSTABLE,
-                Stable::UNSTABLE,
-                Stable::DATA_SYNC,
-                Stable::FILE_SYNC,
+                stable_how::UNSTABLE,
+                stable_how::UNSTABLE,
+                stable_how::DATA_SYNC,
+                stable_how::FILE_SYNC,
             ]);
             Some(Op::Write {
                 file,

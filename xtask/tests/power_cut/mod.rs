@@ -15,10 +15,10 @@ mod verdict;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use cases::random::{Random, seed};
 use xtask::clients::nfs::Client;
 use xtask::machines::mounts;
 use xtask::machines::qemu::Guest;
-use xtask::random::{Random, seed};
 
 use load::Load;
 use rounds::{Broken, Run, directory};
@@ -101,7 +101,7 @@ fn survival() -> Result<()> {
     let (calls, count) = if full() { (2000, 1000) } else { (500, 200) };
     let run = run("", calls, seed)?;
     let begin = Instant::now();
-    let broken = run.rounds(count, &mut Random(seed))?;
+    let broken = run.rounds(count, &mut Random::new(seed))?;
     eprintln!("{count} rounds in {:.1} s", begin.elapsed().as_secs_f32());
     ensure!(broken.is_empty(), "{}", summary(&broken, count));
 
@@ -111,7 +111,7 @@ fn survival() -> Result<()> {
         log: run.log.without_flushes(),
         ..run
     };
-    let broken = forgetful.rounds(count, &mut Random(seed))?;
+    let broken = forgetful.rounds(count, &mut Random::new(seed))?;
     ensure!(
         !broken.is_empty(),
         "a disk that ignores flushes was not noticed in {count} rounds"
@@ -137,7 +137,7 @@ fn discovery() -> Result<()> {
         "strace -f -q -o /dev/null {directories} -e trace=fsync,fdatasync -e inject=fsync,fdatasync:retval=0"
     );
     let (calls, count) = if full() { (2000, 200) } else { (300, 40) };
-    let broken = run(&through, calls, seed)?.rounds(count, &mut Random(seed))?;
+    let broken = run(&through, calls, seed)?.rounds(count, &mut Random::new(seed))?;
     ensure!(
         !broken.is_empty(),
         "directories were not synced, and {count} rounds did not notice"

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xtask::clients::nfs::{How, Set, Stable};
+use xtask::clients::nfs::{How, Set, stable_how};
 
 /// Names an object for as long as the load runs. The root is 0; whoever makes an object chooses its number.
 pub type Id = usize;
@@ -62,7 +62,7 @@ pub enum Op {
         file: Id,
         offset: usize,
         data: Vec<u8>,
-        committed: Stable,
+        committed: stable_how,
     },
     /// A count of 0 means the rest of the file.
     Commit {

@@ -1,8 +1,8 @@
 //! Cuts the power again and again in one log, and looks whether promises were kept.
 
 use anyhow::{Context as _, Result};
+use cases::random::Random;
 use xtask::machines::nbd::log::{Log, Loss, Replay};
-use xtask::random::Random;
 
 use super::load::Step;
 use super::seen::{self, Seen};

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use xtask::clients::nfs::{How, Set, SetTime, Stable};
+use xtask::clients::nfs::{How, Set, SetTime, stable_how};
 
 use super::content::Content;
 use super::op::{Id, Op};
@@ -271,7 +271,7 @@ impl Tree {
                 file: *file,
                 offset: *offset,
                 data: data.clone(),
-                committed: Stable::UNSTABLE,
+                committed: stable_how::UNSTABLE,
             })],
             // A server may have to set one attribute after the other, in an order of its own.
             Op::SetAttr { object, set } => (0..16)
@@ -326,11 +326,11 @@ mod tests {
             new: FILE,
             how: How::Guarded(Set::mode(0o600)),
         });
-        tree.apply(&write(0, settled, Stable::FILE_SYNC));
+        tree.apply(&write(0, settled, stable_how::FILE_SYNC));
         tree
     }
 
-    fn write(offset: usize, data: &[u8], committed: Stable) -> Op {
+    fn write(offset: usize, data: &[u8], committed: stable_how) -> Op {
         Op::Write {
             file: FILE,
             offset,
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn old_and_new_bytes_may_mix_until_a_commit() {
         let mut tree = tree(b"old old");
-        tree.apply(&write(4, b"new new", Stable::UNSTABLE));
+        tree.apply(&write(4, b"new new", stable_how::UNSTABLE));
         let content = tree.content(FILE);
         assert_eq!((content.settled.len(), content.len_max()), (7, 11));
         for possible in [&b"old old"[..], b"old new", b"old new\0new", b"old oew new"] {
@@ -365,8 +365,8 @@ mod tests {
     #[test]
     fn what_was_overwritten_to_stay_cannot_come_back() {
         let mut tree = tree(b"");
-        tree.apply(&write(0, b"aaaa", Stable::UNSTABLE));
-        tree.apply(&write(1, b"bb", Stable::DATA_SYNC));
+        tree.apply(&write(0, b"aaaa", stable_how::UNSTABLE));
+        tree.apply(&write(1, b"bb", stable_how::DATA_SYNC));
         let content = tree.content(FILE);
         assert_eq!(content.wrong_byte(b"abba"), None);
         assert_eq!(content.wrong_byte(b"aaba"), Some(1));
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_write_under_way_may_be_there_in_part() {
         let tree = tree(b"1234");
-        let during = tree.during(&write(2, b"xy", Stable::FILE_SYNC));
+        let during = tree.during(&write(2, b"xy", stable_how::FILE_SYNC));
         let content = during[0].content(FILE);
         assert_eq!(content.wrong_byte(b"123y"), None);
         assert_eq!(content.wrong_byte(b"x234"), Some(0));

@@ -2,24 +2,24 @@
 
 use super::{Remote, ensure_same};
 use anyhow::{Context, Result};
+use cases::random::Random;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use xtask::build::Arch;
 use xtask::machines::server::root_for;
 use xtask::machines::sshd::Kind;
-use xtask::random::Random;
 use xtask::setup;
 
 /// A file of 1 GiB in which no two blocks are alike.
 fn write_gibibyte(path: &Path) -> Result<()> {
     let mut file = File::create(path)?;
-    let mut random = Random(0x51f7);
+    let mut random = Random::new(0x51f7);
     let mut block = Vec::with_capacity(1 << 20);
     for _ in 0..1024 {
         block.clear();
         while block.len() < 1 << 20 {
-            block.extend_from_slice(&random.word().to_le_bytes());
+            block.extend_from_slice(&random.number().to_le_bytes());
         }
         file.write_all(&block)?;
     }

@@ -13,6 +13,7 @@ mod programs;
 mod same;
 
 use anyhow::{Context, Result, ensure};
+use cases::random::Random;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{chown, lchown};
@@ -23,7 +24,6 @@ use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::machines::server::{binary, emulation, public_dir, root_for, users};
 use xtask::machines::sshd::{Daemon, Kind, USER_ID};
-use xtask::random::Random;
 use xtask::setup::{self, Package};
 
 /// A client that has not ended by then hangs.
@@ -240,7 +240,7 @@ fn printed(sftp: &mut Command) -> Result<String> {
 
 /// Makes a file of `len` bytes that no other seed makes.
 fn make(path: &Path, seed: u64, len: usize) -> Result<()> {
-    fs::write(path, Random(seed).bytes(len))
+    fs::write(path, Random::new(seed).bytes(len))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

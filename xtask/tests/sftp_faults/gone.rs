@@ -3,6 +3,7 @@
 
 use super::{is_well, pattern};
 use anyhow::{Context, Result, ensure};
+use cases::random::{Random, seed};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 use xtask::clients::sftp::request::init;
 use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, Wire, open};
 use xtask::machines::server::{fd_count, public_dir};
-use xtask::random::{Random, seed};
 
 const BLOCK: usize = 40_000;
 
@@ -88,7 +88,7 @@ fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
 
 #[test]
 fn what_was_acknowledged_is_in_the_file() -> Result<()> {
-    let mut random = Random(seed());
+    let mut random = Random::new(seed());
     let full = std::env::var_os("STOWAWAY_FULL").is_some();
     let mut acknowledged = 0;
     for round in 0..if full { 2000 } else { 90 } {
@@ -248,7 +248,7 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
     let before = fd_count(server.process.pid())?;
     let memory = server.process.anonymous_kib()?;
     let full = std::env::var_os("STOWAWAY_FULL").is_some();
-    let mut random = Random(seed());
+    let mut random = Random::new(seed());
     for round in 0..if full { 20_000 } else { 1000 } {
         match random.below(4) {
             0 => drop(UnixStream::connect(&socket)?),

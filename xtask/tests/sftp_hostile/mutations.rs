@@ -4,6 +4,8 @@
 use super::samples::Opened;
 use super::{fill, full};
 use anyhow::{Context, Result, bail, ensure};
+use cases::mutate::mutated;
+use cases::random::{Random, seed};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::collections::BTreeMap;
@@ -15,7 +17,6 @@ use xtask::build::Arch;
 use xtask::clients::sftp::request::{init, packet};
 use xtask::clients::sftp::{Program, Reply, Request, Sftp, SftpOptions, Status, kind, reply};
 use xtask::machines::server::{public_dir, root_for};
-use xtask::random::{Random, seed};
 
 const NOBODY: u32 = 65_534;
 const BATCH: usize = 16;
@@ -25,76 +26,26 @@ const LAST: u32 = u32::MAX;
 const CLOSING: u32 = u32::MAX - 1;
 const GROWTH_MAX_KIB: u64 = 64;
 
-fn mutate(random: &mut Random, message: &[u8]) -> Vec<u8> {
-    let mut bytes = message.to_vec();
-    for _ in 0..1 + random.below(3) {
+/// Damages a message, at times by names that lead elsewhere. Words lie anywhere.
+fn damaged(random: &mut Random, message: &[u8]) -> Vec<u8> {
+    const NAMES: [&[u8]; 10] = [
+        b"/",
+        b"..",
+        b"../",
+        b"\0",
+        b"fifo",
+        b"sub/",
+        b"link",
+        b"~",
+        b".",
+        b"/proc/self/mem",
+    ];
+    let mut bytes = mutated(random, message, 1);
+    if random.chance(30) {
+        let name = *random.pick(&NAMES);
         let at = random.below(bytes.len());
-        match random.below(6) {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
-            1 => bytes.truncate(at),
-            2 => {
-                let len = random.below(24);
-                let chunk = random.bytes(len);
-                bytes.splice(at..at, chunk);
-            }
-            3 => {
-                let words: [&[u8]; 10] = [
-                    b"/",
-                    b"..",
-                    b"../",
-                    b"\0",
-                    b"fifo",
-                    b"sub/",
-                    b"link",
-                    b"~",
-                    b".",
-                    b"/proc/self/mem",
-                ];
-                let word = *random.pick(&words);
-                let end = (at + random.below(word.len() + 1)).min(bytes.len());
-                bytes.splice(at..end, word.iter().copied());
-            }
-            // The tempting values of a word, lengths above all; words lie anywhere.
-            _ => {
-                let len = bytes.len() as u32;
-                let values = [
-                    0,
-                    1,
-                    2,
-                    3,
-                    4,
-                    5,
-                    8,
-                    9,
-                    16,
-                    255,
-                    256,
-                    257,
-                    1024,
-                    4095,
-                    4096,
-                    32_768,
-                    65_536,
-                    65_537,
-                    261_120,
-                    261_121,
-                    262_144,
-                    262_145,
-                    len,
-                    len + 1,
-                    len.saturating_sub(9),
-                    i32::MAX as u32,
-                    1 << 31,
-                    u32::MAX - 3,
-                    u32::MAX,
-                    random.word() as u32,
-                ];
-                let value = *random.pick(&values);
-                if let Some(word) = bytes.get_mut(at..at + 4) {
-                    word.copy_from_slice(&value.to_be_bytes());
-                }
-            }
-        }
+        let end = (at + random.below(name.len() + 1)).min(bytes.len());
+        bytes.splice(at..end, name.iter().copied());
     }
     bytes
 }
@@ -203,8 +154,9 @@ fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> 
         let mut sent: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
         let (mut bytes, mut greetings) = (Vec::new(), 0);
         for number in batch * BATCH..(batch + 1) * BATCH {
-            let mut random = Random(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
-            let mut message = mutate(&mut random, &requests[number % requests.len()].message(0));
+            let mut random =
+                Random::new(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
+            let mut message = damaged(&mut random, &requests[number % requests.len()].message(0));
             // What has no number ends a session, and has its own test.
             if message.len() < 5 {
                 continue;
@@ -340,8 +292,8 @@ fn damaged_requests_are_answered_when_nothing_may_be_changed() -> Result<()> {
     let requests = opened.requests();
     let seed = seed();
     for number in 0..count(10) {
-        let mut random = Random(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let mut message = mutate(&mut random, &requests[number % requests.len()].message(0));
+        let mut random = Random::new(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut message = damaged(&mut random, &requests[number % requests.len()].message(0));
         if message.len() < 5 || message[0] == kind::INIT {
             continue;
         }
@@ -374,12 +326,13 @@ fn damaged_streams_end_or_are_answered() -> Result<()> {
             if !pit.is_fresh()? {
                 pit.renew()?;
             }
-            let mut random = Random(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut random =
+                Random::new(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let mut bytes: Vec<u8> = Vec::new();
             for _ in 0..1 + random.below(5) {
-                bytes.extend(random.pick(&requests).packet(random.word() as u32));
+                bytes.extend(random.pick(&requests).packet(random.number() as u32));
             }
-            bytes = mutate(&mut random, &bytes);
+            bytes = damaged(&mut random, &bytes);
             if random.chance(90) {
                 bytes = [init(3), bytes].concat();
             }

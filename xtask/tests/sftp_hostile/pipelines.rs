@@ -3,13 +3,13 @@
 use super::samples::Opened;
 use super::{Scene, full, sample};
 use anyhow::{Context, Result, ensure};
+use cases::random::{Random, seed};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 use xtask::clients::sftp::{
     Attrs, Ended, Reply, Request, Sftp, SftpOptions, Status, Wire, open, request,
 };
-use xtask::random::{Random, seed};
 
 /// A server that waits takes nothing more after this.
 const STALL: Duration = Duration::from_millis(300);
@@ -336,7 +336,7 @@ fn gone(ended: &Ended) -> bool {
 #[test]
 fn a_client_may_vanish_in_the_middle_of_large_data() -> Result<()> {
     let bytes = conversation(250_000)?;
-    let mut random = Random(seed());
+    let mut random = Random::new(seed());
     for number in 0..if full() { 2000 } else { 100 } {
         let directory = sample()?;
         let mut client = Sftp::spawn(&SftpOptions {

@@ -1,12 +1,12 @@
 //! Calls that arrive twice because an answer was lost: the answer is the same to the last byte, and nothing is done twice.
 
-use super::calls::{create, fifo, link, mkdir, remove, rename, rmdir, symlink};
 use super::{Scene, WRITABLE, make};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::net::Ipv4Addr;
-use xtask::clients::nfs::replies::parse;
-use xtask::clients::nfs::{Client, How, Nfs, Outcome, Procedure, Set, Stable, Status, record};
+use xtask::clients::nfs::{
+    Call, Client, How, Outcome, Set, nfsstat3, outcome, record, stable_how, status_of,
+};
 use xtask::machines::server::{ServerOptions, status_field};
 
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -18,9 +18,9 @@ fn raw(client: &mut Client, message: &[u8]) -> Result<Vec<u8>> {
     Ok(client.receive()?.context("closed")?.to_vec())
 }
 
-fn status(reply: &[u8]) -> Result<Status> {
-    match parse(reply)? {
-        (_, Outcome::Success(body)) => Status::of(body),
+fn status(reply: &[u8]) -> Result<nfsstat3> {
+    match outcome(reply)? {
+        (_, Outcome::Success(results)) => status_of(results),
         (_, other) => anyhow::bail!("answered {other:?}"),
     }
 }
@@ -57,25 +57,21 @@ fn a_call_that_comes_again_is_answered_again_and_not_done_again() -> Result<()> 
         scene.make("removed", b"")?;
         scene.make("renamed", b"content")?;
         scene.client.mkdir(dir, "directory", Set::mode(0o755))?;
-        let guard = Some(scene.client.attr(&file)?.ctime);
+        let guard = scene.client.attr(&file)?.ctime;
         // So that the guard of a second SETATTR would not hold any more.
         std::thread::sleep(std::time::Duration::from_millis(12));
         let set = Set::mode(0o600);
         let target = b"target".as_slice();
         let calls = [
-            Nfs::SetAttr {
-                object: &file,
-                set,
-                guard,
-            },
-            create(dir, b"created", How::Guarded(set)),
-            mkdir(dir, b"made", set),
-            symlink(dir, b"link", target),
-            fifo(dir, b"fifo", set),
-            remove(dir, b"removed"),
-            rmdir(dir, b"directory"),
-            rename(dir, b"renamed", dir, b"moved"),
-            link(&file, dir, b"second"),
+            Call::set_attr(&file, set, Some((guard.seconds, guard.nseconds))),
+            Call::create(dir, b"created", How::Guarded(set)),
+            Call::mkdir(dir, b"made", set),
+            Call::symlink(dir, b"link", Set::default(), target),
+            Call::fifo(dir, b"fifo", set),
+            Call::remove(dir, b"removed"),
+            Call::rmdir(dir, b"directory"),
+            Call::rename(dir, b"renamed", dir, b"moved"),
+            Call::link(&file, dir, b"second"),
         ];
         let auth = scene.client.auth.clone();
         let messages: Vec<_> = (0x0a6a_1000..)
@@ -86,7 +82,7 @@ fn a_call_that_comes_again_is_answered_again_and_not_done_again() -> Result<()> 
         for (call, message) in &messages {
             let first = raw(&mut scene.client, message)?;
             ensure!(
-                status(&first)? == Status::OK,
+                status(&first)? == nfsstat3::NFS3_OK,
                 "{call:?} was answered {:?}",
                 status(&first)?
             );
@@ -110,9 +106,9 @@ fn a_call_that_comes_again_is_answered_again_and_not_done_again() -> Result<()> 
         ensure!(tree(scene)? == after, "something was done later");
         // A failure is an answer too.
         scene.make("once", b"")?;
-        let refused = mkdir(dir, b"once", set).message(0x0a6a_2000, &auth);
+        let refused = Call::mkdir(dir, b"once", set).message(0x0a6a_2000, &auth);
         let first = raw(&mut scene.client, &refused)?;
-        ensure!(status(&first)? == Status::EXIST);
+        ensure!(status(&first)? == nfsstat3::NFS3ERR_EXIST);
         scene.client.remove(dir, "once")?;
         ensure!(
             raw(&mut scene.client, &refused)? == first,
@@ -130,13 +126,17 @@ fn the_same_call_twice_in_one_segment_is_done_once() -> Result<()> {
         let auth = scene.client.auth.clone();
         for number in 0..50 {
             let name = format!("directory {number}");
-            let call = mkdir(&root, name.as_bytes(), Set::mode(0o755));
+            let call = Call::mkdir(&root, name.as_bytes(), Set::mode(0o755));
             let bytes = record(&call.message(0x0a6a_3000 + number, &auth));
             scene.client.send(&bytes.repeat(3))?;
             let mut answer =
                 || -> Result<Vec<u8>> { Ok(scene.client.receive()?.context("closed")?.to_vec()) };
             let (first, second, third) = (answer()?, answer()?, answer()?);
-            ensure!(status(&first)? == Status::OK, "{:?}", status(&first)?);
+            ensure!(
+                status(&first)? == nfsstat3::NFS3_OK,
+                "{:?}",
+                status(&first)?
+            );
             ensure!(first == second && second == third, "{name} has two answers");
         }
         Ok(())
@@ -154,29 +154,33 @@ fn another_call_with_the_same_number_is_another_call() -> Result<()> {
         let auth = scene.client.auth.clone();
         let remove = |name: &'static str| {
             let name = name.as_bytes();
-            remove(&root, name).message(XID, &auth)
+            Call::remove(&root, name).message(XID, &auth)
         };
         // Other arguments.
         for name in ["one", "two"] {
             let reply = raw(&mut scene.client, &remove(name))?;
             ensure!(
-                status(&reply)? == Status::OK && !scene.path(name).exists(),
+                status(&reply)? == nfsstat3::NFS3_OK && !scene.path(name).exists(),
                 "{name} was answered {:?}",
                 status(&reply)?
             );
         }
         // Another procedure with the same arguments.
         scene.make("one", b"")?;
-        let call = rmdir(&root, b"one");
+        let call = Call::rmdir(&root, b"one");
         let reply = raw(&mut scene.client, &call.message(XID, &auth))?;
-        ensure!(status(&reply)? == Status::NOTDIR, "{:?}", status(&reply)?);
+        ensure!(
+            status(&reply)? == nfsstat3::NFS3ERR_NOTDIR,
+            "{:?}",
+            status(&reply)?
+        );
         // Arguments that differ only at their very end.
         for last in ["1", "2"] {
             let name = format!("{}{last}", "n".repeat(254));
-            let call = mkdir(&root, name.as_bytes(), Set::mode(0o755));
+            let call = Call::mkdir(&root, name.as_bytes(), Set::mode(0o755));
             let reply = raw(&mut scene.client, &call.message(XID, &auth))?;
             ensure!(
-                status(&reply)? == Status::OK && scene.path(&name).is_dir(),
+                status(&reply)? == nfsstat3::NFS3_OK && scene.path(&name).is_dir(),
                 "{name} was taken for another"
             );
         }
@@ -185,11 +189,15 @@ fn another_call_with_the_same_number_is_another_call() -> Result<()> {
         let server = scene.server.nfs();
         let mut elsewhere = Client::connect_from(ELSEWHERE, server)?;
         let reply = raw(&mut elsewhere, &remove("three"))?;
-        ensure!(status(&reply)? == Status::NOENT, "{:?}", status(&reply)?);
+        ensure!(
+            status(&reply)? == nfsstat3::NFS3ERR_NOENT,
+            "{:?}",
+            status(&reply)?
+        );
         scene.make("three", b"")?;
         let fourth = Client::connect_from(Ipv4Addr::new(127, 0, 0, 3), server)?;
         let reply = raw(&mut { fourth }, &remove("three"))?;
-        ensure!(status(&reply)? == Status::OK && !scene.path("three").exists());
+        ensure!(status(&reply)? == nfsstat3::NFS3_OK && !scene.path("three").exists());
         Ok(())
     })
 }
@@ -199,12 +207,12 @@ fn writes_and_questions_are_always_carried_out() -> Result<()> {
     let mut scene = Scene::new()?;
     let file = scene.make("file", b"")?;
     let auth = scene.client.auth.clone();
-    let write = Nfs::write(&file, 0, Stable::FILE_SYNC, b"data").message(7, &auth);
-    ensure!(status(&raw(&mut scene.client, &write)?)? == Status::OK);
+    let write = Call::write(&file, 0, stable_how::FILE_SYNC, b"data").message(7, &auth);
+    ensure!(status(&raw(&mut scene.client, &write)?)? == nfsstat3::NFS3_OK);
     fs::write(scene.path("file"), "another")?;
-    ensure!(status(&raw(&mut scene.client, &write)?)? == Status::OK);
+    ensure!(status(&raw(&mut scene.client, &write)?)? == nfsstat3::NFS3_OK);
     ensure!(fs::read(scene.path("file"))? == b"dataher");
-    let ask = Nfs::GetAttr { object: &file }.message(8, &auth);
+    let ask = Call::get_attr(&file).message(8, &auth);
     let first = raw(&mut scene.client, &ask)?;
     fs::write(scene.path("file"), "grown larger")?;
     ensure!(raw(&mut scene.client, &ask)? != first, "an old answer");
@@ -220,7 +228,8 @@ fn a_flood_from_one_host_does_not_make_others_forgotten() -> Result<()> {
     let messages: Vec<_> = (0..8)
         .map(|number| {
             let name = format!("directory {number}");
-            mkdir(&root, name.as_bytes(), Set::mode(0o755)).message(0x0a6a_5000 + number, &auth)
+            Call::mkdir(&root, name.as_bytes(), Set::mode(0o755))
+                .message(0x0a6a_5000 + number, &auth)
         })
         .collect();
     let answers = messages
@@ -234,13 +243,13 @@ fn a_flood_from_one_host_does_not_make_others_forgotten() -> Result<()> {
             .flat_map(|xid| {
                 let name = format!("none {xid}");
                 let name = name.as_bytes();
-                record(&remove(&root, name).message(xid, &auth))
+                record(&Call::remove(&root, name).message(xid, &auth))
             })
             .collect();
         flood.send(&bytes)?;
         for _ in 0..100 {
             let reply = flood.receive()?.context("closed")?;
-            ensure!(status(reply)? == Status::NOENT);
+            ensure!(status(reply)? == nfsstat3::NFS3ERR_NOENT);
         }
     }
     for (message, answer) in messages.iter().zip(&answers) {

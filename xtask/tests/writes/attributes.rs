@@ -1,12 +1,12 @@
 //! SETATTR: the guard, times to the nanosecond, sizes, modes and owners.
 
-use super::calls::set_attr;
 use super::{Scene, fails, is_as_on_the_host};
 use anyhow::{Result, ensure};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use xtask::clients::nfs::{Nfs, Set, SetTime, Status};
+use xtask::clients::nfs::nfs3::{ftype3, nfstime3};
+use xtask::clients::nfs::{Call, Set, SetTime, nfsstat3, pack, time, words};
 use xtask::machines::server::root_for;
 
 #[test]
@@ -14,37 +14,33 @@ fn the_guard_lets_one_of_two_pass() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"content")?;
         let before = scene.client.attr(&file)?;
-        let guarded = |guard, size| Nfs::SetAttr {
-            object: &file,
-            set: Set::size(size),
-            guard: Some(guard),
-        };
-        let (seconds, nanoseconds) = before.ctime;
+        let guarded = |guard, size| Call::set_attr(&file, Set::size(size), Some(guard));
+        let nfstime3 { seconds, nseconds } = before.ctime;
         for other in [
             (0, 0),
-            (seconds, nanoseconds ^ 1),
-            (seconds - 1, nanoseconds),
-            (seconds + 1, nanoseconds),
+            (seconds, nseconds ^ 1),
+            (seconds - 1, nseconds),
+            (seconds + 1, nseconds),
         ] {
-            let change = scene.client.change(&guarded(other, 0))?;
+            let status = scene.client.status(&guarded(other, 0))?;
             ensure!(
-                change.status() == Status::NOT_SYNC,
+                status == nfsstat3::NFS3ERR_NOT_SYNC,
                 "a guard of {other:?} was answered {:?}",
-                change.status()
+                status
             );
             ensure!(
-                scene.client.attr(&file)? == before,
+                pack(&scene.client.attr(&file)?) == pack(&before),
                 "it changed all the same"
             );
         }
         // A tick of the clock of file systems, so that the change shows.
         std::thread::sleep(Duration::from_millis(20));
-        let change = scene.client.change(&guarded(before.ctime, 4))?;
-        ensure!(change.status() == Status::OK, "{:?}", change.status());
+        let status = scene.client.status(&guarded((seconds, nseconds), 4))?;
+        ensure!(status == nfsstat3::NFS3_OK, "{:?}", status);
         ensure!(fs::read(scene.path("file"))? == b"cont");
         // Its time of change is another one now.
-        let change = scene.client.change(&guarded(before.ctime, 0))?;
-        ensure!(change.status() == Status::NOT_SYNC, "{:?}", change.status());
+        let status = scene.client.status(&guarded((seconds, nseconds), 0))?;
+        ensure!(status == nfsstat3::NFS3ERR_NOT_SYNC, "{:?}", status);
         ensure!(fs::read(scene.path("file"))? == b"cont");
         Ok(())
     })
@@ -81,7 +77,8 @@ fn times_are_exact_to_the_nanosecond_both_ways() -> Result<()> {
                 );
                 let attr = scene.client.attr(&object)?;
                 ensure!(
-                    (attr.atime, attr.mtime) == (atime, mtime) && host == (atime, mtime),
+                    (attr.atime, attr.mtime) == (time(atime), time(mtime))
+                        && host == (atime, mtime),
                     "{atime:?} and {mtime:?} of {name} became {attr:?} and on the host {host:?}"
                 );
             }
@@ -99,7 +96,7 @@ fn times_are_exact_to_the_nanosecond_both_ways() -> Result<()> {
         let file = scene.client.lookup(&root, "file")?;
         let attr = scene.client.attr(&file)?;
         ensure!(
-            (attr.atime, attr.mtime) == ((1_234_567_890, 987_654_321), (5, 7)),
+            (attr.atime, attr.mtime) == (time((1_234_567_890, 987_654_321)), time((5, 7))),
             "{attr:?}"
         );
         is_as_on_the_host(&attr, &path)
@@ -125,14 +122,14 @@ fn one_time_is_set_and_the_other_stays() -> Result<()> {
         };
         scene.client.set_attr(&file, set)?;
         let attr = scene.client.attr(&file)?;
-        ensure!((attr.atime, attr.mtime) == ((1_000_000, 1), (2_000_000, 2)));
+        ensure!((attr.atime, attr.mtime) == (time((1_000_000, 1)), time((2_000_000, 2))));
         let set = Set {
             atime: SetTime::Client(3_000_000, 3),
             ..Set::default()
         };
         scene.client.set_attr(&file, set)?;
         let attr = scene.client.attr(&file)?;
-        ensure!((attr.atime, attr.mtime) == ((3_000_000, 3), (2_000_000, 2)));
+        ensure!((attr.atime, attr.mtime) == (time((3_000_000, 3)), time((2_000_000, 2))));
 
         let now = || SystemTime::now().duration_since(UNIX_EPOCH);
         // The clock of file systems ticks every few milliseconds only, and may lag behind by one tick.
@@ -143,9 +140,9 @@ fn one_time_is_set_and_the_other_stays() -> Result<()> {
         };
         scene.client.set_attr(&file, set)?;
         let attr = scene.client.attr(&file)?;
-        let atime = Duration::new(attr.atime.0.into(), attr.atime.1);
+        let atime = Duration::new(attr.atime.seconds.into(), attr.atime.nseconds);
         ensure!(
-            (start..=now()?).contains(&atime) && attr.mtime == (2_000_000, 2),
+            (start..=now()?).contains(&atime) && attr.mtime == time((2_000_000, 2)),
             "{attr:?}"
         );
         let set = Set {
@@ -154,7 +151,7 @@ fn one_time_is_set_and_the_other_stays() -> Result<()> {
         };
         scene.client.set_attr(&file, set)?;
         let mtime = scene.client.attr(&file)?.mtime;
-        let mtime = Duration::new(mtime.0.into(), mtime.1);
+        let mtime = Duration::new(mtime.seconds.into(), mtime.nseconds);
         ensure!((start..=now()?).contains(&mtime), "{mtime:?}");
         Ok(())
     })
@@ -176,15 +173,15 @@ fn impossible_nanoseconds_are_no_secret_words() -> Result<()> {
                     mtime,
                     ..Set::default()
                 };
-                let call = set_attr(&file, set);
-                let status = scene.client.change(&call).map(|change| change.status());
+                let call = Call::set_attr(&file, set, None);
+                let status = scene.client.status(&call);
                 // Garbage is a fair answer, too; the client takes it for an error.
                 ensure!(
-                    matches!(status, Err(_) | Ok(Status::INVAL)),
+                    matches!(status, Err(_) | Ok(nfsstat3::NFS3ERR_INVAL)),
                     "{nanoseconds} ns were answered {status:?}"
                 );
                 ensure!(
-                    scene.client.attr(&file)? == before,
+                    pack(&scene.client.attr(&file)?) == pack(&before),
                     "{nanoseconds} ns were set"
                 );
             }
@@ -209,7 +206,10 @@ fn a_size_cuts_and_fills_with_zeros() -> Result<()> {
             scene.client.set_attr(&file, Set::size(size))?;
             ensure!(fs::read(scene.path("file"))? == expected, "of size {size}");
             let attr = scene.client.attr(&file)?;
-            ensure!(attr.size == size && attr.mtime > before.mtime, "{attr:?}");
+            ensure!(
+                attr.size == size && words(&attr.mtime) > words(&before.mtime),
+                "{attr:?}"
+            );
             is_as_on_the_host(&attr, &scene.path("file"))?;
         }
         scene.client.set_attr(&file, Set::size(5 << 30))?;
@@ -224,7 +224,7 @@ fn a_size_cuts_and_fills_with_zeros() -> Result<()> {
         scene.client.set_attr(&file, set)?;
         let attr = scene.client.attr(&file)?;
         ensure!(
-            (attr.mode, attr.size, attr.mtime) == (0o4711, 1, (77, 7)),
+            (attr.mode, attr.size, attr.mtime) == (0o4711, 1, time((77, 7))),
             "{attr:?}"
         );
         is_as_on_the_host(&attr, &scene.path("file"))
@@ -251,9 +251,14 @@ fn every_mode_is_set_as_it_is() -> Result<()> {
         }
         // Bits above those are a type of file, which nobody can set.
         let file = scene.client.lookup(&root, "file")?;
-        let _ = scene.client.change(&set_attr(&file, Set::mode(0o040_644)));
+        let _ = scene
+            .client
+            .status(&Call::set_attr(&file, Set::mode(0o040_644), None));
         let attr = scene.client.attr(&file)?;
-        ensure!(attr.kind == 1 && attr.mode <= 0o7777, "{attr:?}");
+        ensure!(
+            attr.type_ == ftype3::NF3REG && attr.mode <= 0o7777,
+            "{attr:?}"
+        );
         Ok(())
     })
 }
@@ -292,7 +297,11 @@ fn owners_change_for_root_only() -> Result<()> {
                 let meta = fs::symlink_metadata(&path)?;
                 ensure!((meta.uid(), meta.gid()) == (1234, 99), "{name}");
             } else {
-                fails(result, &[Status::PERM, Status::ACCES], name)?;
+                fails(
+                    result,
+                    &[nfsstat3::NFS3ERR_PERM, nfsstat3::NFS3ERR_ACCES],
+                    name,
+                )?;
                 ensure!((meta.uid(), meta.gid()) == (served_by, served_by));
             }
         }

@@ -1,11 +1,12 @@
 //! CREATE in its three ways, and what MKDIR, SYMLINK and MKNOD make.
 
-use super::calls::{create, fifo, mkdir, symlink};
 use super::{Scene, WRITABLE, fails, is_as_on_the_host, make, serve};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{self as unix, MetadataExt};
-use xtask::clients::nfs::{How, Nfs, Node, Set, SetTime, Status, failure};
+use xtask::clients::nfs::{
+    Call, How, Set, SetTime, device, failure, mknoddata3, nfs3::ftype3, nfsstat3, stable_how, words,
+};
 use xtask::machines::server::{ServerOptions, public_dir, root_for, users};
 
 #[test]
@@ -55,17 +56,24 @@ fn guarded_and_exclusive_leave_what_exists() -> Result<()> {
                 How::Exclusive(*b"verifier"),
             ] {
                 let made = scene.client.create(&root, name, how);
-                fails(made, &[Status::EXIST], format!("{how:?} of {name}"))?;
+                fails(
+                    made,
+                    &[nfsstat3::NFS3ERR_EXIST],
+                    format!("{how:?} of {name}"),
+                )?;
             }
             let (set, target) = (Set::default(), b"target".as_slice());
             let (dir, bytes) = (&root[..], name.as_bytes());
             for call in [
-                mkdir(dir, bytes, set),
-                symlink(dir, bytes, target),
-                fifo(dir, bytes, set),
+                Call::mkdir(dir, bytes, set),
+                Call::symlink(dir, bytes, Set::default(), target),
+                Call::fifo(dir, bytes, set),
             ] {
-                let status = scene.client.change(&call)?.status();
-                ensure!(status == Status::EXIST, "{call:?} was answered {status:?}");
+                let status = scene.client.status(&call)?;
+                ensure!(
+                    status == nfsstat3::NFS3ERR_EXIST,
+                    "{call:?} was answered {status:?}"
+                );
             }
         }
         // Nothing is made through a link, and a directory is no file.
@@ -75,7 +83,12 @@ fn guarded_and_exclusive_leave_what_exists() -> Result<()> {
                 .create(&root, name, How::Unchecked(Set::size(0)));
             let status = failure(made)?;
             ensure!(
-                status.is_none_or(|s| [Status::EXIST, Status::ISDIR, Status::INVAL].contains(&s)),
+                status.is_none_or(|s| [
+                    nfsstat3::NFS3ERR_EXIST,
+                    nfsstat3::NFS3ERR_ISDIR,
+                    nfsstat3::NFS3ERR_INVAL
+                ]
+                .contains(&s)),
                 "UNCHECKED of {name} was answered {status:?}"
             );
         }
@@ -128,7 +141,11 @@ fn exclusive_can_be_repeated_also_after_a_restart() -> Result<()> {
                 for bit in [0x80, 1] {
                     other[3] ^= bit;
                     let created = client.create(&root, name, How::Exclusive(other));
-                    fails(created, &[Status::EXIST], format!("{other:?} for {name}"))?;
+                    fails(
+                        created,
+                        &[nfsstat3::NFS3ERR_EXIST],
+                        format!("{other:?} for {name}"),
+                    )?;
                 }
             }
             Ok(())
@@ -143,12 +160,7 @@ fn exclusive_can_be_repeated_also_after_a_restart() -> Result<()> {
             ensure!(
                 found.with_context(|| format!("{name} after the restart, user {user:?}"))? == *file
             );
-            ensure!(
-                client
-                    .write(file, 0, xtask::clients::nfs::Stable::FILE_SYNC, b"x")?
-                    .count
-                    == 1
-            );
+            ensure!(client.write(file, 0, stable_how::FILE_SYNC, b"x")?.count == 1);
             let set = Set {
                 mode: Some(0o640),
                 atime: SetTime::Server,
@@ -185,20 +197,23 @@ fn what_is_made_has_the_attributes_asked_for_whatever_the_umask() -> Result<()> 
         };
         let dir = &root[..];
         for (what, call) in [
-            ("file", create(dir, b"file", How::Guarded(set))),
-            ("unchecked", create(dir, b"unchecked", How::Unchecked(set))),
-            ("directory", mkdir(dir, b"directory", set)),
-            ("fifo", fifo(dir, b"fifo", set)),
+            ("file", Call::create(dir, b"file", How::Guarded(set))),
+            (
+                "unchecked",
+                Call::create(dir, b"unchecked", How::Unchecked(set)),
+            ),
+            ("directory", Call::mkdir(dir, b"directory", set)),
+            ("fifo", Call::fifo(dir, b"fifo", set)),
         ] {
             if what == "directory" && mode & 0o6000 != 0 {
-                // To mkdir(2) these bits mean nothing.
+                // To Call::mkdir(2) these bits mean nothing.
                 continue;
             }
-            scene.client.change(&call)?.into_result()?;
+            scene.client.answer(&call)?.ok()?;
             let handle = scene.client.lookup(&root, what)?;
             let attr = scene.client.attr(&handle)?;
             ensure!(
-                attr.mode == mode && attr.mtime == (1_500_000_000, 15),
+                attr.mode == mode && words(&attr.mtime) == [1_500_000_000, 15],
                 "{what} of mode {mode:o} became {attr:?}"
             );
             is_as_on_the_host(&attr, &scene.path(what))?;
@@ -232,14 +247,19 @@ fn symlinks_hold_any_target_and_are_not_followed() -> Result<()> {
         }
         let before = tree(scene)?;
         for (target, expected) in [
-            (vec![b'x'; 4096], Status::NAMETOOLONG),
-            (b"nul\0inside".to_vec(), Status::INVAL),
-            (Vec::new(), Status::INVAL),
+            (vec![b'x'; 4096], nfsstat3::NFS3ERR_NAMETOOLONG),
+            (b"nul\0inside".to_vec(), nfsstat3::NFS3ERR_INVAL),
+            (Vec::new(), nfsstat3::NFS3ERR_INVAL),
         ] {
-            let call = symlink(&root, b"refused", &target);
+            let call = Call::symlink(&root, b"refused", Set::default(), &target);
             // Which error it is, is not written anywhere.
-            let status = scene.client.change(&call)?.status();
-            let others = [expected, Status::ACCES, Status::NOENT, Status::INVAL];
+            let status = scene.client.status(&call)?;
+            let others = [
+                expected,
+                nfsstat3::NFS3ERR_ACCES,
+                nfsstat3::NFS3ERR_NOENT,
+                nfsstat3::NFS3ERR_INVAL,
+            ];
             ensure!(
                 others.contains(&status),
                 "a target of {} bytes was answered {status:?}",
@@ -261,55 +281,68 @@ fn mknod_makes_what_may_be_made() -> Result<()> {
         let is_root = fs::metadata(scene.directory.path())?.uid() == 0;
         let set = Set::mode(0o600);
         for (name, node, kind) in [
-            ("fifo", Node::Fifo(set), 7),
-            ("socket", Node::Socket(set), 6),
+            ("fifo", mknoddata3::NF3FIFO(set.into()), ftype3::NF3FIFO),
+            ("socket", mknoddata3::NF3SOCK(set.into()), ftype3::NF3SOCK),
         ] {
             let object = scene.client.mknod(&root, name, node)?;
             let attr = scene.client.attr(&object)?;
-            ensure!((attr.kind, attr.mode) == (kind, 0o600), "{attr:?}");
+            ensure!((attr.type_, attr.mode) == (kind, 0o600), "{attr:?}");
             is_as_on_the_host(&attr, &scene.path(name))?;
         }
         for (name, node, kind) in [
-            ("null", Node::Character(set, 1, 3), 4),
-            ("disk", Node::Block(set, 259, 70_000), 3),
+            (
+                "null",
+                mknoddata3::NF3CHR(device(set, 1, 3)),
+                ftype3::NF3CHR,
+            ),
+            (
+                "disk",
+                mknoddata3::NF3BLK(device(set, 259, 70_000)),
+                ftype3::NF3BLK,
+            ),
         ] {
             let made = scene.client.mknod(&root, name, node);
             if is_root {
                 let attr = scene.client.attr(&made?)?;
-                ensure!(attr.kind == kind, "{attr:?}");
+                ensure!(attr.type_ == kind, "{attr:?}");
                 is_as_on_the_host(&attr, &scene.path(name))?;
             } else {
-                fails(made, &[Status::PERM, Status::ACCES], name)?;
+                fails(
+                    made,
+                    &[nfsstat3::NFS3ERR_PERM, nfsstat3::NFS3ERR_ACCES],
+                    name,
+                )?;
                 ensure!(!scene.path(name).exists());
             }
         }
         // The kernel has no such numbers: cut to its size, they would be those of other devices.
         for (major, minor) in [(1 << 12, 3), (1, 1 << 20), (u32::MAX, u32::MAX)] {
-            let made = scene
-                .client
-                .mknod(&root, "refused", Node::Character(set, major, minor));
-            fails(made, &[Status::INVAL], format!("device {major}:{minor}"))?;
+            let made = scene.client.mknod(
+                &root,
+                "refused",
+                mknoddata3::NF3CHR(device(set, major, minor)),
+            );
+            fails(
+                made,
+                &[nfsstat3::NFS3ERR_INVAL],
+                format!("device {major}:{minor}"),
+            )?;
             ensure!(!scene.path("refused").exists());
         }
         for kind in [1, 2, 5] {
-            let made = scene.client.mknod(&root, "refused", Node::Other(kind));
-            fails(
-                made,
-                &[Status::BADTYPE, Status::INVAL],
-                format!("type {kind}"),
-            )?;
+            let status = scene
+                .client
+                .status(&Call::mknod_of(&root, b"refused", kind))?;
+            let fine = [nfsstat3::NFS3ERR_BADTYPE, nfsstat3::NFS3ERR_INVAL].contains(&status);
+            ensure!(fine, "type {kind} was answered {status:?}");
         }
         for kind in [0, 8, u32::MAX] {
-            let call = Nfs::MkNod {
-                dir: &root,
-                name: b"refused",
-                node: Node::Other(kind),
-            };
+            let call = Call::mknod_of(&root, b"refused", kind);
             // No type at all: garbage, which the client takes for an error.
-            let status = scene.client.change(&call).map(|change| change.status());
+            let status = scene.client.status(&call);
             ensure!(matches!(
                 status,
-                Err(_) | Ok(Status::BADTYPE | Status::INVAL)
+                Err(_) | Ok(nfsstat3::NFS3ERR_BADTYPE | nfsstat3::NFS3ERR_INVAL)
             ));
         }
         ensure!(!scene.path("refused").exists());

@@ -1,7 +1,5 @@
 //! A file system that fails where it is told: each failure becomes the status of its name, and the server lives on.
 
-use super::calls::{commit, create, fifo, link, mkdir, remove, rename, rmdir, set_attr, symlink};
-
 use super::{WRITABLE, fails, make, mounts, pattern};
 use anyhow::{Context, Result, ensure};
 use nix::libc::{EDQUOT, EFBIG, EIO, ENOSPC, EROFS, ETXTBSY};
@@ -9,17 +7,17 @@ use std::fs;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-use xtask::clients::nfs::{Client, How, Nfs, Outcome, Procedure, Set, Stable, Status};
+use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, stable_how, status_of};
 use xtask::machines::faulty::{Faulty, Op};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
-const ERRORS: [(i32, Status); 6] = [
-    (EIO, Status::IO),
-    (ENOSPC, Status::NOSPC),
-    (EDQUOT, Status::DQUOT),
-    (EROFS, Status::ROFS),
-    (EFBIG, Status::FBIG),
-    (ETXTBSY, Status::ACCES),
+const ERRORS: [(i32, nfsstat3); 6] = [
+    (EIO, nfsstat3::NFS3ERR_IO),
+    (ENOSPC, nfsstat3::NFS3ERR_NOSPC),
+    (EDQUOT, nfsstat3::NFS3ERR_DQUOT),
+    (EROFS, nfsstat3::NFS3ERR_ROFS),
+    (EFBIG, nfsstat3::NFS3ERR_FBIG),
+    (ETXTBSY, nfsstat3::NFS3ERR_ACCES),
 ];
 
 /// Failing once may be tried again by somebody on the way; failing on does not help.
@@ -36,10 +34,10 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     /// The status that a call is answered with; None when the connection is closed instead, and replaced by a new one.
-    fn told(&mut self, call: &Nfs<'_>) -> Result<Option<Status>> {
+    fn told(&mut self, call: &Call<'_>) -> Result<Option<nfsstat3>> {
         let message = call.message(0x0fa_0175, &self.client.auth);
         match self.client.exchange(&message)? {
-            Some(Outcome::Success(body)) => Ok(Some(Status::of(body)?)),
+            Some(Outcome::Success(results)) => status_of(results).map(Some),
             Some(other) => anyhow::bail!("{call:?} was answered {other:?}"),
             None => {
                 self.client = self.server.connect()?;
@@ -100,30 +98,37 @@ fn every_failure_has_its_name() -> Result<()> {
         let before = tree(path)?;
         let (set, name, target) = (Set::mode(0o600), b"new".as_slice(), b"target".as_slice());
         let calls = [
-            (Op::SetAttr, set_attr(&file, set)),
-            (Op::SetAttr, set_attr(&file, Set::size(3))),
-            (Op::Write, Nfs::write(&file, 0, Stable::UNSTABLE, b"data")),
-            (Op::Write, Nfs::write(&file, 0, Stable::FILE_SYNC, b"data")),
-            (Op::Create, create(dir, name, How::Guarded(set))),
-            (Op::Create, create(dir, name, How::Unchecked(set))),
-            (Op::Create, create(dir, name, How::Exclusive([5; 8]))),
-            (Op::MkDir, mkdir(dir, name, set)),
-            (Op::SymLink, symlink(dir, name, target)),
-            (Op::MkNod, fifo(dir, name, set)),
-            (Op::Unlink, remove(dir, b"file")),
-            (Op::RmDir, rmdir(dir, b"directory")),
-            (Op::Rename, rename(dir, b"file", dir, name)),
-            (Op::Rename, rename(dir, b"file", dir, b"other")),
-            (Op::Link, link(&file, dir, name)),
+            (Op::SetAttr, Call::set_attr(&file, set, None)),
+            (Op::SetAttr, Call::set_attr(&file, Set::size(3), None)),
+            (
+                Op::Write,
+                Call::write(&file, 0, stable_how::UNSTABLE, b"data"),
+            ),
+            (
+                Op::Write,
+                Call::write(&file, 0, stable_how::FILE_SYNC, b"data"),
+            ),
+            (Op::Create, Call::create(dir, name, How::Guarded(set))),
+            (Op::Create, Call::create(dir, name, How::Unchecked(set))),
+            (Op::Create, Call::create(dir, name, How::Exclusive([5; 8]))),
+            (Op::MkDir, Call::mkdir(dir, name, set)),
+            (
+                Op::SymLink,
+                Call::symlink(dir, name, Set::default(), target),
+            ),
+            (Op::MkNod, Call::fifo(dir, name, set)),
+            (Op::Unlink, Call::remove(dir, b"file")),
+            (Op::RmDir, Call::rmdir(dir, b"directory")),
+            (Op::Rename, Call::rename(dir, b"file", dir, name)),
+            (Op::Rename, Call::rename(dir, b"file", dir, b"other")),
+            (Op::Link, Call::link(&file, dir, name)),
         ];
         for (op, call) in &calls {
             for (errno, expected) in ERRORS {
                 scene.faulty.fail(*op, errno, ALWAYS);
-                let change = scene.client.change(call);
+                let status = scene.client.status(call);
                 scene.faulty.heal();
-                let status = change
-                    .with_context(|| format!("{op:?} of {call:?}"))?
-                    .status();
+                let status = status.with_context(|| format!("{op:?} of {call:?}"))?;
                 ensure!(
                     status == expected,
                     "{op:?} failed by {errno} and {call:?} was answered {status:?}"
@@ -142,9 +147,9 @@ fn every_failure_has_its_name() -> Result<()> {
         }
         // Nothing of all that is remembered: the same calls go through, in an order that lets them.
         for (_, call) in &calls[..5] {
-            let status = scene.client.change(call)?.status();
+            let status = scene.client.status(call)?;
             ensure!(
-                status == Status::OK,
+                status == nfsstat3::NFS3_OK,
                 "{call:?} was answered {status:?} later"
             );
         }
@@ -162,7 +167,7 @@ fn a_file_that_cannot_be_opened_is_not_written() -> Result<()> {
         sleep(Duration::from_millis(2500));
         for (errno, expected) in ERRORS {
             scene.faulty.fail(Op::Open, errno, ALWAYS);
-            let wrote = scene.client.write(&file, 0, Stable::FILE_SYNC, b"data");
+            let wrote = scene.client.write(&file, 0, stable_how::FILE_SYNC, b"data");
             scene.faulty.heal();
             fails(wrote, &[expected], format!("open failed by {errno}"))?;
             ensure!(fs::read(scene.path.join("file"))? == b"content");
@@ -180,37 +185,46 @@ fn what_must_be_on_disk_is_synced_before_the_answer() -> Result<()> {
         let file = scene.client.create(dir, "file", How::Guarded(set))?;
         let target = b"target".as_slice();
         for (call, needed) in [
-            (Nfs::write(&file, 0, Stable::UNSTABLE, b"data"), None),
+            (Call::write(&file, 0, stable_how::UNSTABLE, b"data"), None),
             (
-                Nfs::write(&file, 0, Stable::DATA_SYNC, b"data"),
+                Call::write(&file, 0, stable_how::DATA_SYNC, b"data"),
                 Some(Op::Sync),
             ),
             (
-                Nfs::write(&file, 0, Stable::FILE_SYNC, b"data"),
+                Call::write(&file, 0, stable_how::FILE_SYNC, b"data"),
                 Some(Op::Sync),
             ),
-            (Nfs::write(&file, 9, Stable::UNSTABLE, b"data"), None),
-            (commit(&file), Some(Op::Sync)),
-            (set_attr(&file, Set::size(2)), Some(Op::Sync)),
-            (set_attr(&sub, Set::mode(0o700)), Some(Op::SyncDir)),
+            (Call::write(&file, 9, stable_how::UNSTABLE, b"data"), None),
+            (Call::commit(&file, 0, 0), Some(Op::Sync)),
+            (Call::set_attr(&file, Set::size(2), None), Some(Op::Sync)),
             (
-                create(dir, b"created", How::Guarded(set)),
+                Call::set_attr(&sub, Set::mode(0o700), None),
                 Some(Op::SyncDir),
             ),
             (
-                create(dir, b"exclusive", How::Exclusive([1; 8])),
+                Call::create(dir, b"created", How::Guarded(set)),
                 Some(Op::SyncDir),
             ),
-            (mkdir(dir, b"made", set), Some(Op::SyncDir)),
-            (symlink(dir, b"link", target), Some(Op::SyncDir)),
-            (fifo(dir, b"fifo", set), Some(Op::SyncDir)),
-            (link(&file, &sub, b"second"), Some(Op::SyncDir)),
-            (rename(dir, b"created", dir, b"renamed"), Some(Op::SyncDir)),
-            (remove(dir, b"renamed"), Some(Op::SyncDir)),
-            (rmdir(dir, b"made"), Some(Op::SyncDir)),
+            (
+                Call::create(dir, b"exclusive", How::Exclusive([1; 8])),
+                Some(Op::SyncDir),
+            ),
+            (Call::mkdir(dir, b"made", set), Some(Op::SyncDir)),
+            (
+                Call::symlink(dir, b"link", Set::default(), target),
+                Some(Op::SyncDir),
+            ),
+            (Call::fifo(dir, b"fifo", set), Some(Op::SyncDir)),
+            (Call::link(&file, &sub, b"second"), Some(Op::SyncDir)),
+            (
+                Call::rename(dir, b"created", dir, b"renamed"),
+                Some(Op::SyncDir),
+            ),
+            (Call::remove(dir, b"renamed"), Some(Op::SyncDir)),
+            (Call::rmdir(dir, b"made"), Some(Op::SyncDir)),
         ] {
             scene.faulty.asked();
-            scene.client.change(&call)?.into_result()?;
+            scene.client.answer(&call)?.ok()?;
             let asked = scene.faulty.asked();
             let syncs = asked
                 .iter()
@@ -243,21 +257,33 @@ fn what_could_not_be_synced_is_not_acknowledged() -> Result<()> {
         let (dir, set) = (&root[..], Set::mode(0o600));
         let file = make(&mut scene.client, dir, "file", b"content")?;
         for (errno, expected) in [
-            (EIO, Status::IO),
-            (ENOSPC, Status::NOSPC),
-            (EDQUOT, Status::DQUOT),
+            (EIO, nfsstat3::NFS3ERR_IO),
+            (ENOSPC, nfsstat3::NFS3ERR_NOSPC),
+            (EDQUOT, nfsstat3::NFS3ERR_DQUOT),
         ] {
             for (op, call) in [
-                (Op::Sync, Nfs::write(&file, 0, Stable::DATA_SYNC, b"data")),
-                (Op::Sync, Nfs::write(&file, 0, Stable::FILE_SYNC, b"data")),
-                (Op::Sync, set_attr(&file, set)),
-                (Op::SyncDir, create(dir, b"created", How::Unchecked(set))),
-                (Op::SyncDir, mkdir(dir, b"made", set)),
-                (Op::SyncDir, symlink(dir, b"link", b"target")),
-                (Op::SyncDir, fifo(dir, b"fifo", set)),
-                (Op::SyncDir, link(&file, dir, b"second")),
-                (Op::SyncDir, rename(dir, b"file", dir, b"renamed")),
-                (Op::SyncDir, remove(dir, b"removed")),
+                (
+                    Op::Sync,
+                    Call::write(&file, 0, stable_how::DATA_SYNC, b"data"),
+                ),
+                (
+                    Op::Sync,
+                    Call::write(&file, 0, stable_how::FILE_SYNC, b"data"),
+                ),
+                (Op::Sync, Call::set_attr(&file, set, None)),
+                (
+                    Op::SyncDir,
+                    Call::create(dir, b"created", How::Unchecked(set)),
+                ),
+                (Op::SyncDir, Call::mkdir(dir, b"made", set)),
+                (
+                    Op::SyncDir,
+                    Call::symlink(dir, b"link", Set::default(), b"target"),
+                ),
+                (Op::SyncDir, Call::fifo(dir, b"fifo", set)),
+                (Op::SyncDir, Call::link(&file, dir, b"second")),
+                (Op::SyncDir, Call::rename(dir, b"file", dir, b"renamed")),
+                (Op::SyncDir, Call::remove(dir, b"removed")),
             ] {
                 // Each finds the tree as it was, whatever the one before left.
                 for name in ["created", "link", "fifo", "second"] {
@@ -285,15 +311,15 @@ fn a_file_that_create_finds_is_on_disk_like_one_that_it_makes() -> Result<()> {
         let root = scene.root.clone();
         // One that the host made, and one whose making could not be synced: neither is known to be on disk.
         fs::write(scene.path.join("found"), "content")?;
-        let found = create(&root, b"found", How::Unchecked(Set::default()));
-        let made = create(&root, b"made", How::Exclusive([6; 8]));
+        let found = Call::create(&root, b"found", How::Unchecked(Set::default()));
+        let made = Call::create(&root, b"made", How::Exclusive([6; 8]));
         scene.faulty.fail(Op::SyncDir, EIO, 1);
         let status = scene.told(&made)?;
-        ensure!(scene.faulty.heal() && status != Some(Status::OK));
+        ensure!(scene.faulty.heal() && status != Some(nfsstat3::NFS3_OK));
         for call in [found, made] {
             scene.faulty.asked();
             let status = scene.told(&call)?;
-            ensure!(status == Some(Status::OK), "{call:?}: {status:?}");
+            ensure!(status == Some(nfsstat3::NFS3_OK), "{call:?}: {status:?}");
             let asked = scene.faulty.asked();
             ensure!(
                 asked.contains(&Op::SyncDir),
@@ -315,9 +341,9 @@ fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
         for errno in [EIO, ENOSPC, EDQUOT] {
             let client = &mut scene.client;
             let mut peer = scene.server.connect()?;
-            let first = client.write_all(&file, 0, Stable::UNSTABLE, &data, 65_536)?;
+            let first = client.write_all(&file, 0, stable_how::UNSTABLE, &data, 65_536)?;
             // One that is stable says the same, and so does a COMMIT of another file.
-            let wrote = client.write(&other, 0, Stable::FILE_SYNC, b"other")?;
+            let wrote = client.write(&other, 0, stable_how::FILE_SYNC, b"other")?;
             ensure!(wrote.verifier == first && peer.commit(&other, 0, 0)? == first);
             scene.faulty.fail(Op::Sync, errno, 1);
             let committed = client.commit(&file, 0, 0);
@@ -328,15 +354,15 @@ fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
             for now in [
                 client.commit(&file, 0, 0)?,
                 client
-                    .write(&file, 0, Stable::UNSTABLE, &data[..10])?
+                    .write(&file, 0, stable_how::UNSTABLE, &data[..10])?
                     .verifier,
                 peer.commit(&other, 0, 0)?,
-                peer.write(&other, 0, Stable::UNSTABLE, b"o")?.verifier,
+                peer.write(&other, 0, stable_how::UNSTABLE, b"o")?.verifier,
             ] {
                 ensure!(now != first, "the verifier is the same after {errno}");
             }
             // As a client does then: all of it once more, and this time it is safe.
-            let again = client.write_all(&file, 0, Stable::UNSTABLE, &data, 65_536)?;
+            let again = client.write_all(&file, 0, stable_how::UNSTABLE, &data, 65_536)?;
             ensure!(client.commit(&file, 0, 0)? == again);
             ensure!(fs::read(scene.path.join("file"))? == data);
             ensure!(!seen.contains(&first), "a verifier came back");
@@ -346,14 +372,14 @@ fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
         // Nor is a stable WRITE that could not be synced the end of it.
         let first = scene
             .client
-            .write(&file, 0, Stable::UNSTABLE, b"a")?
+            .write(&file, 0, stable_how::UNSTABLE, b"a")?
             .verifier;
         scene.faulty.fail(Op::Sync, EIO, 1);
-        let wrote = scene.client.write(&file, 0, Stable::FILE_SYNC, b"b");
-        fails(wrote, &[Status::IO], "WRITE")?;
+        let wrote = scene.client.write(&file, 0, stable_how::FILE_SYNC, b"b");
+        fails(wrote, &[nfsstat3::NFS3ERR_IO], "WRITE")?;
         let now = scene
             .client
-            .write(&file, 0, Stable::UNSTABLE, b"a")?
+            .write(&file, 0, stable_how::UNSTABLE, b"a")?
             .verifier;
         ensure!(now != first, "the verifier is the same");
         ensure!(scene.client.commit(&file, 0, 0)? == now);
@@ -368,10 +394,10 @@ fn a_write_that_fails_midway_says_how_far_it_came() -> Result<()> {
         let file = make(&mut scene.client, &root, "file", &pattern(1, 0, 1 << 20))?;
         let (before, data) = (pattern(1, 0, 1 << 20), pattern(2, 0, 1 << 20));
         for (errno, expected) in ERRORS {
-            for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+            for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
                 scene
                     .client
-                    .write_all(&file, 0, Stable::FILE_SYNC, &before, 1 << 20)?;
+                    .write_all(&file, 0, stable_how::FILE_SYNC, &before, 1 << 20)?;
                 // The kernel asks for a part of a large write at a time; the second part fails.
                 scene.faulty.asked();
                 let part = scene.client.write(&file, 0, stable, &data)?;
@@ -384,7 +410,7 @@ fn a_write_that_fails_midway_says_how_far_it_came() -> Result<()> {
                     .count();
                 scene
                     .client
-                    .write_all(&file, 0, Stable::FILE_SYNC, &before, 1 << 20)?;
+                    .write_all(&file, 0, stable_how::FILE_SYNC, &before, 1 << 20)?;
                 ensure!(parts > 1, "one write of a mebibyte");
                 scene.faulty.fail_after(Op::Write, errno, parts / 2, ALWAYS);
                 let wrote = scene.client.write(&file, 0, stable, &data);

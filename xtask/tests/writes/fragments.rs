@@ -5,9 +5,9 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::changes::wrote;
-use xtask::clients::nfs::replies::parse;
-use xtask::clients::nfs::{Client, LAST_FRAGMENT, Nfs, Outcome, Procedure, Stable, record};
+use xtask::clients::nfs::{
+    Call, Client, LAST_FRAGMENT, Outcome, outcome, record, stable_how, wrote,
+};
 
 /// How long a client may wait for its answer while another one dawdles.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -32,11 +32,11 @@ fn cut(message: &[u8], cuts: &[usize]) -> Vec<u8> {
 /// The next reply, which must be of a WRITE of `len` bytes.
 fn is_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
     let reply = client.receive()?.context("closed")?;
-    let (answered, outcome) = parse(reply)?;
+    let (answered, outcome) = outcome(reply)?;
     let Outcome::Success(body) = outcome else {
         anyhow::bail!("answered {outcome:?}")
     };
-    let count = wrote(body)?.into_result()?.count;
+    let count = wrote(body)?.count;
     ensure!(
         (answered, count as usize) == (xid, len),
         "{count} bytes of {len} were written for call {answered} instead of {xid}"
@@ -51,7 +51,7 @@ fn a_small_write_may_be_cut_anywhere() -> Result<()> {
         let auth = scene.client.auth.clone();
         let message = |xid: u32| {
             let data = pattern(xid as u8, 0, 13);
-            Nfs::write(&file, 0, Stable::UNSTABLE, &data).message(xid, &auth)
+            Call::write(&file, 0, stable_how::UNSTABLE, &data).message(xid, &auth)
         };
         let len = message(0).len();
         for at in 1..len {
@@ -85,7 +85,7 @@ fn a_large_write_may_be_cut_at_odd_places() -> Result<()> {
         let mut attempt = |scene: &mut Scene, cuts: &dyn Fn(usize) -> Vec<usize>| -> Result<()> {
             xid += 1;
             let data = pattern(xid as u8, 0, LEN);
-            let message = Nfs::write(&file, 0, Stable::UNSTABLE, &data).message(xid, &auth);
+            let message = Call::write(&file, 0, stable_how::UNSTABLE, &data).message(xid, &auth);
             let cuts = cuts(message.len());
             scene.client.send(&cut(&message, &cuts))?;
             is_written(&mut scene.client, xid, LEN)
@@ -119,7 +119,7 @@ fn a_write_may_drip() -> Result<()> {
         let auth = scene.client.auth.clone();
         for (len, step) in [(30, 1), (9_001, 7), (70_003, 1021), (1 << 20, 65_521)] {
             let data = pattern(step as u8, 0, len);
-            let call = Nfs::write(&file, 0, Stable::UNSTABLE, &data);
+            let call = Call::write(&file, 0, stable_how::UNSTABLE, &data);
             for bytes in record(&call.message(9, &auth)).chunks(step) {
                 scene.client.send(bytes)?;
                 // So that the server sees some of them by themselves.
@@ -159,7 +159,7 @@ fn writes_in_a_row_are_answered_in_order() -> Result<()> {
         let mut bytes = Vec::new();
         for (xid, len) in (0..).zip(lens) {
             let data = pattern(7, offset, len);
-            let call = Nfs::write(&file, offset, Stable::UNSTABLE, &data);
+            let call = Call::write(&file, offset, stable_how::UNSTABLE, &data);
             bytes.extend(record(&call.message(xid, &auth)));
             offsets.push(offset);
             offset += len as u64;
@@ -189,7 +189,7 @@ fn a_write_that_is_cut_off_harms_nobody() -> Result<()> {
     let rest = scene.server.fd_count()?;
     let after = pattern(2, 0, 1 << 20);
     let auth = scene.client.auth.clone();
-    let message = record(&Nfs::write(&file, 0, Stable::FILE_SYNC, &after).message(1, &auth));
+    let message = record(&Call::write(&file, 0, stable_how::FILE_SYNC, &after).message(1, &auth));
     for sent in [
         3,
         5,
@@ -240,7 +240,7 @@ fn who_dawdles_amid_a_write_is_waited_for_by_nobody() -> Result<()> {
     let file = scene.make("file", &pattern(1, 0, 1 << 20))?;
     let auth = scene.client.auth.clone();
     let message =
-        |data: &[u8]| record(&Nfs::write(&file, 0, Stable::FILE_SYNC, data).message(1, &auth));
+        |data: &[u8]| record(&Call::write(&file, 0, stable_how::FILE_SYNC, data).message(1, &auth));
     let large = message(&pattern(2, 0, 1 << 20));
     let mut peers = Vec::new();
     for number in 0..64 {

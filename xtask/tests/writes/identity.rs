@@ -45,7 +45,7 @@ fn callers_are_who_the_export_makes_them() -> Result<()> {
     let anon = (1234, 4321);
     let squashed = "rw,anonuid=1234,anongid=4321";
     let everybody = "rw,all_squash,anonuid=1234,anongid=4321";
-    let unknown = Auth::Other {
+    let unknown = Auth {
         flavor: 0,
         body: Vec::new(),
     };
@@ -54,15 +54,15 @@ fn callers_are_who_the_export_makes_them() -> Result<()> {
         ("rw,root_squash", user(0, 0, &[0]), nobody),
         ("rw", user(1000, 100, &[]), (1000, 100)),
         ("rw", user(1000, 0, &[]), (1000, NOBODY)),
-        ("rw", Auth::None, nobody),
+        ("rw", Auth::none(), nobody),
         ("rw", unknown, nobody),
         ("rw", user(u32::MAX, 100, &[]), nobody),
         (squashed, user(0, 0, &[]), anon),
         (squashed, user(1000, 100, &[]), (1000, 100)),
-        (squashed, Auth::None, anon),
+        (squashed, Auth::none(), anon),
         (everybody, user(0, 0, &[]), anon),
         (everybody, user(1000, 100, &[100, 101]), anon),
-        (everybody, Auth::None, anon),
+        (everybody, Auth::none(), anon),
         ("rw,all_squash", user(1000, 100, &[]), nobody),
         (WRITABLE, user(0, 0, &[]), (0, 0)),
         (WRITABLE, user(1000, 0, &[]), (1000, 0)),
@@ -73,7 +73,7 @@ fn callers_are_who_the_export_makes_them() -> Result<()> {
             (i32::MAX as u32, 5),
         ),
         (WRITABLE, user(u32::MAX - 1, 5, &[]), (u32::MAX - 1, 5)),
-        (WRITABLE, Auth::None, nobody),
+        (WRITABLE, Auth::none(), nobody),
         (WRITABLE, user(u32::MAX, u32::MAX, &[]), nobody),
     ] {
         let mut scene = open_to_all(options)?;
@@ -101,7 +101,7 @@ fn an_ordinary_server_acts_as_its_user_for_all() -> Result<()> {
             user(0, 0, &[0]),
             user(1000, 1000, &[]),
             user(7, 7, &[]),
-            Auth::None,
+            Auth::none(),
         ] {
             let what = format!("{auth:?}");
             let host = acts_as(&mut scene, auth).with_context(|| what.clone())?;
@@ -123,7 +123,7 @@ fn callers_of_one_connection_are_kept_apart() -> Result<()> {
         user(0, 0, &[]),
         user(1000, 100, &[7]),
         user(1001, 101, &[]),
-        Auth::None,
+        Auth::none(),
     ];
     let expected = [(0, 0), (1000, 100), (1001, 101), (NOBODY, NOBODY)];
     for round in 0..50 {

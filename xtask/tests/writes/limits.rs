@@ -1,6 +1,5 @@
 //! File systems that are read-only since a moment ago, and files that may not grow any more.
 
-use super::calls::{create, fifo, link, mkdir, remove, rename, rmdir, set_attr, symlink};
 use super::mounts::{mount, mount_image, private, remount};
 use super::room::holds;
 use super::{WRITABLE, fails, make, pattern, serve};
@@ -8,7 +7,7 @@ use anyhow::{Result, ensure};
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{How, Nfs, Set, Stable, Status};
+use xtask::clients::nfs::{Call, How, Set, nfsstat3, stable_how};
 use xtask::machines::server::{Server, ServerOptions, public_dir, status_field};
 use xtask::setup::{self, Package};
 
@@ -21,7 +20,7 @@ fn a_file_system_that_becomes_read_only_says_so() -> Result<()> {
         let (mut server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
         let file = make(&mut client, &root, "file", b"content")?;
         client.mkdir(&root, "dir", Set::mode(0o755))?;
-        client.write(&file, 0, Stable::UNSTABLE, b"C")?;
+        client.write(&file, 0, stable_how::UNSTABLE, b"C")?;
         // As long as a file is open for writing, the kernel refuses: soon it is not any more.
         let start = Instant::now();
         while let Err(busy) = remount("ro", path) {
@@ -34,28 +33,31 @@ fn a_file_system_that_becomes_read_only_says_so() -> Result<()> {
         for _ in 0..2 {
             let (dir, name, set) = (&root[..], b"new".as_slice(), Set::mode(0o600));
             for call in [
-                set_attr(&file, set),
-                set_attr(&file, Set::size(0)),
-                Nfs::write(&file, 0, Stable::UNSTABLE, b"data"),
-                Nfs::write(&file, 0, Stable::FILE_SYNC, b"data"),
-                create(dir, name, How::Guarded(set)),
-                create(dir, b"file", How::Unchecked(Set::size(0))),
-                create(dir, name, How::Exclusive([1; 8])),
-                mkdir(dir, name, set),
-                symlink(dir, name, b"target"),
-                fifo(dir, name, set),
-                remove(dir, b"file"),
-                rmdir(dir, b"dir"),
-                rename(dir, b"file", dir, name),
-                link(&file, dir, name),
+                Call::set_attr(&file, set, None),
+                Call::set_attr(&file, Set::size(0), None),
+                Call::write(&file, 0, stable_how::UNSTABLE, b"data"),
+                Call::write(&file, 0, stable_how::FILE_SYNC, b"data"),
+                Call::create(dir, name, How::Guarded(set)),
+                Call::create(dir, b"file", How::Unchecked(Set::size(0))),
+                Call::create(dir, name, How::Exclusive([1; 8])),
+                Call::mkdir(dir, name, set),
+                Call::symlink(dir, name, Set::default(), b"target"),
+                Call::fifo(dir, name, set),
+                Call::remove(dir, b"file"),
+                Call::rmdir(dir, b"dir"),
+                Call::rename(dir, b"file", dir, name),
+                Call::link(&file, dir, name),
             ] {
-                let status = client.change(&call)?.status();
-                ensure!(status == Status::ROFS, "{call:?} was answered {status:?}");
+                let status = client.status(&call)?;
+                ensure!(
+                    status == nfsstat3::NFS3ERR_ROFS,
+                    "{call:?} was answered {status:?}"
+                );
             }
         }
         ensure!(client.read(&file, 0, 100)? == (b"Content".as_slice(), true));
         remount("rw", path)?;
-        ensure!(client.write(&file, 0, Stable::FILE_SYNC, b"c")?.count == 1);
+        ensure!(client.write(&file, 0, stable_how::FILE_SYNC, b"c")?.count == 1);
         super::is_well(&mut server, path)
     })
 }
@@ -77,7 +79,7 @@ fn files_end_where_the_host_says() -> Result<()> {
         let (mut server, mut client, root) = serve(directory.path(), WRITABLE, options)?;
         let path = directory.path().join("file");
         let file = make(&mut client, &root, "file", b"")?;
-        for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+        for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
             client.set_attr(&file, Set::size(0))?;
             let mut len = 0;
             while len < LIMIT {
@@ -88,7 +90,11 @@ fn files_end_where_the_host_says() -> Result<()> {
                     Err(e) => {
                         let fitting = (LIMIT - len) as usize;
                         ensure!(fitting < 300_000, "WRITE at {len}: {e:#}");
-                        fails::<()>(Err(e), &[Status::FBIG], "a WRITE across the limit")?;
+                        fails::<()>(
+                            Err(e),
+                            &[nfsstat3::NFS3ERR_FBIG],
+                            "a WRITE across the limit",
+                        )?;
                         let rest = client.write(&file, len, stable, &pattern(1, len, fitting))?;
                         u64::from(rest.count)
                     }
@@ -97,17 +103,21 @@ fn files_end_where_the_host_says() -> Result<()> {
             ensure!(len == LIMIT, "{len} bytes");
             for at in [LIMIT, LIMIT + 1, 1 << 40] {
                 let wrote = client.write(&file, at, stable, b"more");
-                fails(wrote, &[Status::FBIG], format!("WRITE at {at}"))?;
+                fails(wrote, &[nfsstat3::NFS3ERR_FBIG], format!("WRITE at {at}"))?;
             }
             holds(&path, LIMIT)?;
             ensure!(fs::metadata(&path)?.len() == LIMIT, "it grew");
         }
         for size in [LIMIT + 1, 1 << 40] {
             let set = client.set_attr(&file, Set::size(size));
-            fails(set, &[Status::FBIG], format!("a size of {size}"))?;
+            fails(set, &[nfsstat3::NFS3ERR_FBIG], format!("a size of {size}"))?;
             let how = How::Guarded(Set::size(size));
             let created = client.create(&root, "large", how);
-            fails(created, &[Status::FBIG], format!("CREATE of {size}"))?;
+            fails(
+                created,
+                &[nfsstat3::NFS3ERR_FBIG],
+                format!("CREATE of {size}"),
+            )?;
             // It may be there, since no answer said so; but not larger.
             if let Ok(meta) = fs::metadata(directory.path().join("large")) {
                 ensure!(meta.len() == 0);
@@ -131,14 +141,14 @@ fn a_file_system_has_its_own_largest_file() -> Result<()> {
             serve(&path, WRITABLE, ServerOptions::default())?;
         let file = make(&mut client, &root, "file", b"content")?;
         for at in [1 << 44, 1 << 50, i64::MAX as u64 - 10] {
-            for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+            for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
                 let wrote = client.write(&file, at, stable, b"more");
-                fails(wrote, &[Status::FBIG], format!("WRITE at {at}"))?;
+                fails(wrote, &[nfsstat3::NFS3ERR_FBIG], format!("WRITE at {at}"))?;
             }
             let set = client.set_attr(&file, Set::size(at));
             fails(
                 set,
-                &[Status::FBIG, Status::INVAL],
+                &[nfsstat3::NFS3ERR_FBIG, nfsstat3::NFS3ERR_INVAL],
                 format!("a size of {at}"),
             )?;
         }

@@ -4,7 +4,6 @@
 
 mod again;
 mod attributes;
-mod calls;
 mod creating;
 mod faults;
 mod fragments;
@@ -24,7 +23,8 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use xtask::build::Arch;
-use xtask::clients::nfs::{Attr, Auth, Client, How, Set, Stable, Status, failure};
+use xtask::clients::nfs::nfs3::{fattr3, ftype3, specdata3};
+use xtask::clients::nfs::{Auth, Client, How, Set, failure, nfsstat3, pack, stable_how, time};
 use xtask::machines::mounts;
 use xtask::machines::server::{Server, ServerOptions, public_dir, users};
 
@@ -115,7 +115,7 @@ fn make(client: &mut Client, dir: &[u8], name: &str, data: &[u8]) -> Result<Vec<
         .create(dir, name, How::Guarded(Set::mode(0o644)))
         .with_context(|| format!("cannot create {name}"))?;
     if !data.is_empty() {
-        client.write_all(&file, 0, Stable::FILE_SYNC, data, 1 << 20)?;
+        client.write_all(&file, 0, stable_how::FILE_SYNC, data, 1 << 20)?;
     }
     Ok(file)
 }
@@ -134,60 +134,54 @@ fn is_well(server: &mut Server, directory: &Path) -> Result<()> {
 
 /// AUTH_SYS for an ordinary user.
 fn user(uid: u32, gid: u32, groups: &[u32]) -> Auth {
-    Auth::Sys {
-        machine: b"client".to_vec(),
-        uid,
-        gid,
-        groups: groups.to_vec(),
-    }
+    Auth::sys(b"client", uid, gid, groups)
 }
 
 /// The call must have failed with one of these.
-fn fails<T>(result: Result<T>, expected: &[Status], what: impl Debug) -> Result<()> {
+fn fails<T>(result: Result<T>, expected: &[nfsstat3], what: impl Debug) -> Result<()> {
     let status = failure(result).with_context(|| format!("{what:?}"))?;
     ensure!(
         status.is_some_and(|status| expected.contains(&status)),
         "{what:?} was answered {:?} and not one of {expected:?}",
-        status.unwrap_or(Status::OK)
+        status.unwrap_or(nfsstat3::NFS3_OK)
     );
     Ok(())
 }
 
 /// What the server says of a file is what the host says.
-fn is_as_on_the_host(attr: &Attr, path: &Path) -> Result<()> {
+fn is_as_on_the_host(attr: &fattr3, path: &Path) -> Result<()> {
     let meta = fs::symlink_metadata(path)?;
-    let time = |seconds: i64, nanoseconds: i64| (seconds as u32, nanoseconds as u32);
+    let at = |seconds: i64, nanoseconds: i64| time((seconds as u32, nanoseconds as u32));
     let rdev = meta.rdev();
-    let host = Attr {
-        kind: match meta.mode() >> 12 {
-            0o10 => 1,
-            0o04 => 2,
-            0o06 => 3,
-            0o02 => 4,
-            0o12 => 5,
-            0o14 => 6,
-            _ => 7,
+    let host = fattr3 {
+        type_: match meta.mode() >> 12 {
+            0o10 => ftype3::NF3REG,
+            0o04 => ftype3::NF3DIR,
+            0o06 => ftype3::NF3BLK,
+            0o02 => ftype3::NF3CHR,
+            0o12 => ftype3::NF3LNK,
+            0o14 => ftype3::NF3SOCK,
+            _ => ftype3::NF3FIFO,
         },
         mode: meta.mode() & 0o7777,
-        link_count: meta.nlink() as u32,
+        nlink: meta.nlink() as u32,
         uid: meta.uid(),
         gid: meta.gid(),
         size: meta.size(),
-        used: meta.blocks() * 512,
-        device: (
-            nix::sys::stat::major(rdev) as u32,
-            nix::sys::stat::minor(rdev) as u32,
-        ),
+        // Neither the size of a directory in blocks nor of delayed blocks is settled at once.
+        used: attr.used,
+        rdev: specdata3 {
+            specdata1: nix::sys::stat::major(rdev) as u32,
+            specdata2: nix::sys::stat::minor(rdev) as u32,
+        },
         fsid: attr.fsid,
-        file_id: meta.ino(),
-        atime: time(meta.atime(), meta.atime_nsec()),
-        mtime: time(meta.mtime(), meta.mtime_nsec()),
-        ctime: time(meta.ctime(), meta.ctime_nsec()),
+        fileid: meta.ino(),
+        atime: at(meta.atime(), meta.atime_nsec()),
+        mtime: at(meta.mtime(), meta.mtime_nsec()),
+        ctime: at(meta.ctime(), meta.ctime_nsec()),
     };
-    // Neither the size of a directory in blocks nor of delayed blocks is settled at once.
-    let used = attr.used;
     ensure!(
-        *attr == Attr { used, ..host },
+        pack(attr) == pack(&host),
         "the server says {attr:?} and the host {host:?}"
     );
     Ok(())

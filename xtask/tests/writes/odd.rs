@@ -1,6 +1,5 @@
 //! WRITEs that no well-behaved client sends: wrong counts, impossible offsets, nothing at all, to what is no file.
 
-use super::calls::commit;
 use super::{Scene, fails, mounts, serve};
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -9,9 +8,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::xdr::Writer;
 use xtask::clients::nfs::{
-    Auth, Client, Nfs, Node, Outcome, Procedure, Set, Stable, Status, replies,
+    Auth, Call, Client, Outcome, Set, body, mknoddata3, nfsstat3, outcome, record, stable_how,
+    status_of, wrote,
 };
 use xtask::machines::server::{ServerOptions, public_dir, root_for};
 
@@ -20,12 +19,9 @@ const MAX: u64 = i64::MAX as u64;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// How the server took a call: a status, or None when it refused it as garbage. Another outcome is an error.
-fn taken(client: &mut Client, call: &Nfs<'_>) -> Result<Option<Status>> {
+fn taken(client: &mut Client, call: &Call<'_>) -> Result<Option<nfsstat3>> {
     match client.exchange(&call.message(0x0dd, &client.auth.clone()))? {
-        Some(Outcome::Success(body)) => {
-            replies::check(call.place(), body)?;
-            Status::of(body).map(Some)
-        }
+        Some(Outcome::Success(results)) => body(call.place, results)?.status().map(Some),
         Some(Outcome::GarbageArguments) => Ok(None),
         other => anyhow::bail!("answered {other:?}"),
     }
@@ -46,18 +42,12 @@ fn a_count_that_is_not_the_length_stores_nothing() -> Result<()> {
             (65_535, &[b'x'; 65_536]),
             (1 << 16, &[b'x'; 1 << 18]),
         ] {
-            let (stable, len) = (Stable::FILE_SYNC, data.len());
-            let call = Nfs::Write {
-                file: &file,
-                offset: 0,
-                count,
-                stable,
-                data,
-            };
+            let (stable, len) = (stable_how::FILE_SYNC, data.len());
+            let call = Call::write_of(&file, 0, count, stable as u32, data);
             let status = taken(&mut scene.client, &call)
                 .with_context(|| format!("count {count} and {len} bytes"))?;
             ensure!(
-                matches!(status, None | Some(Status::INVAL)),
+                matches!(status, None | Some(nfsstat3::NFS3ERR_INVAL)),
                 "count {count} and {len} bytes were answered {status:?}"
             );
             ensure!(
@@ -77,7 +67,7 @@ fn a_length_that_the_record_does_not_have_stores_nothing() -> Result<()> {
             let mut client = scene.server.connect()?;
             let outcome = client.exchange(&lying(&file, says, has, &client.auth.clone()))?;
             ensure!(
-                !matches!(outcome, Some(Outcome::Success(body)) if Status::of(body)? == Status::OK),
+                !matches!(outcome, Some(Outcome::Success(results)) if status_of(results)? == nfsstat3::NFS3_OK),
                 "{says} bytes that were {has} are written"
             );
             ensure!(fs::read(scene.path("file"))? == b"before");
@@ -93,7 +83,9 @@ fn a_length_that_the_record_does_not_have_stores_nothing() -> Result<()> {
                 now == expected || now == b"before",
                 "{now:?} of {has} bytes"
             );
-            scene.client.write(&file, 0, Stable::FILE_SYNC, b"before")?;
+            scene
+                .client
+                .write(&file, 0, stable_how::FILE_SYNC, b"before")?;
         }
         scene.is_well()
     })
@@ -101,19 +93,15 @@ fn a_length_that_the_record_does_not_have_stores_nothing() -> Result<()> {
 
 /// A WRITE of `says` bytes that has `has` bytes at the end of its record.
 fn lying(file: &[u8], says: u32, has: usize, auth: &Auth) -> Vec<u8> {
-    let empty = Nfs::Write {
-        file,
-        offset: 0,
-        count: says,
-        stable: Stable::FILE_SYNC,
-        data: b"",
-    };
+    let mut call = Call::write_of(file, 0, says, stable_how::FILE_SYNC as u32, b"");
     // In place of the empty data: another length, and bytes.
-    let mut message = empty.message(1, auth);
-    message.truncate(message.len() - 4);
-    message.extend(Writer::default().u32(says).finish());
-    message.extend(vec![b'x'; has]);
-    message
+    call.arguments.truncate(call.arguments.len() - 4);
+    let data = vec![b'x'; has];
+    Call {
+        data: &data,
+        ..call.and(&says)
+    }
+    .message(1, auth)
 }
 
 #[test]
@@ -121,9 +109,12 @@ fn unknown_stability_stores_nothing() -> Result<()> {
     let mut scene = Scene::new()?;
     let file = scene.make("file", b"before")?;
     for stable in [3, 4, 1 << 31, u32::MAX] {
-        let call = Nfs::write(&file, 0, Stable(stable), b"after");
+        let call = Call::write_of(&file, 0, 5, stable, b"after");
         let status = taken(&mut scene.client, &call)?;
-        ensure!(matches!(status, None | Some(Status::INVAL)), "{status:?}");
+        ensure!(
+            matches!(status, None | Some(nfsstat3::NFS3ERR_INVAL)),
+            "{status:?}"
+        );
         ensure!(fs::read(scene.path("file"))? == b"before");
     }
     scene.is_well()
@@ -145,14 +136,15 @@ fn nothing_lies_beyond_two_to_the_63() -> Result<()> {
             (MAX - 65_535, 1 << 16),
             (u64::MAX - 10, 1 << 20),
         ] {
-            for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+            for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
                 let status = taken(
                     &mut scene.client,
-                    &Nfs::write(&file, offset, stable, &vec![b'x'; len]),
+                    &Call::write(&file, offset, stable, &vec![b'x'; len]),
                 )?;
                 ensure!(
-                    status == Some(Status::FBIG)
-                        || (len == 0 && matches!(status, Some(Status::OK | Status::INVAL))),
+                    status == Some(nfsstat3::NFS3ERR_FBIG)
+                        || (len == 0
+                            && matches!(status, Some(nfsstat3::NFS3_OK | nfsstat3::NFS3ERR_INVAL))),
                     "{len} bytes at {offset:#x} were answered {status:?}"
                 );
             }
@@ -162,19 +154,18 @@ fn nothing_lies_beyond_two_to_the_63() -> Result<()> {
             let set = scene.client.set_attr(&file, Set::size(size));
             fails(
                 set,
-                &[Status::FBIG, Status::INVAL],
+                &[nfsstat3::NFS3ERR_FBIG, nfsstat3::NFS3ERR_INVAL],
                 "SETATTR of such a size",
             )?;
         }
         // What COMMIT is asked for is a hint: all of the file is always right.
         for (offset, count) in [(MAX, u32::MAX), (u64::MAX, 1), (5, 0), (0, u32::MAX)] {
-            let status = scene.client.status(&Nfs::Commit {
-                file: &file,
-                offset,
-                count,
-            })?;
+            let status = scene.client.status(&Call::commit(&file, offset, count))?;
             ensure!(
-                matches!(status, Status::OK | Status::INVAL | Status::FBIG),
+                matches!(
+                    status,
+                    nfsstat3::NFS3_OK | nfsstat3::NFS3ERR_INVAL | nfsstat3::NFS3ERR_FBIG
+                ),
                 "COMMIT at {offset:#x}: {status:?}"
             );
         }
@@ -192,7 +183,7 @@ fn the_last_byte_there_can_be_is_written_and_read() -> Result<()> {
         mounts::mount("tmpfs", "size=8m", path)?;
         let (_server, mut client, root) = serve(path, super::WRITABLE, ServerOptions::default())?;
         let file = super::make(&mut client, &root, "file", b"before")?;
-        for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+        for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
             let wrote = client.write(&file, MAX - 1, stable, b"z")?;
             ensure!(wrote.count == 1);
         }
@@ -211,7 +202,11 @@ fn no_bytes_change_nothing() -> Result<()> {
         let file = scene.make("file", b"before")?;
         let before = fs::metadata(scene.path("file"))?;
         for offset in [0, 3, 6, 7, 1 << 40, MAX] {
-            for stable in [Stable::UNSTABLE, Stable::DATA_SYNC, Stable::FILE_SYNC] {
+            for stable in [
+                stable_how::UNSTABLE,
+                stable_how::DATA_SYNC,
+                stable_how::FILE_SYNC,
+            ] {
                 let wrote = scene.client.write(&file, offset, stable, b"")?;
                 ensure!(wrote.count == 0, "{} bytes of none", wrote.count);
             }
@@ -245,15 +240,15 @@ fn what_is_no_file_is_not_written() -> Result<()> {
             mknod(&scene.path(name), kind, mode, makedev(major, minor))?;
         }
         for name in ["directory", "link", "fifo", "socket", "full", "disk"] {
-            let expected: &[Status] = match name {
-                "directory" => &[Status::ISDIR],
-                _ => &[Status::INVAL],
+            let expected: &[nfsstat3] = match name {
+                "directory" => &[nfsstat3::NFS3ERR_ISDIR],
+                _ => &[nfsstat3::NFS3ERR_INVAL],
             };
             let (root, client) = (scene.root.clone(), &mut scene.client);
             let object = client.lookup(&root, name)?;
             let start = Instant::now();
             for data in [&b"data"[..], b"", &[0; 100_000]] {
-                for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+                for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
                     let wrote = client.write(&object, 0, stable, data);
                     fails(wrote, expected, format!("WRITE to {name}"))?;
                 }
@@ -262,10 +257,15 @@ fn what_is_no_file_is_not_written() -> Result<()> {
             let what = format!("SETATTR of the size of {name}");
             fails(
                 sized,
-                &[Status::ISDIR, Status::INVAL, Status::ACCES, Status::PERM],
+                &[
+                    nfsstat3::NFS3ERR_ISDIR,
+                    nfsstat3::NFS3ERR_INVAL,
+                    nfsstat3::NFS3ERR_ACCES,
+                    nfsstat3::NFS3ERR_PERM,
+                ],
                 what,
             )?;
-            let _ = client.status(&commit(&object))?;
+            let _ = client.status(&Call::commit(&object, 0, 0))?;
             ensure!(start.elapsed() < ANSWER_MAX, "{name} was waited for");
         }
         scene.is_well()
@@ -277,24 +277,25 @@ fn a_mebibyte_fits_and_more_is_cut_or_refused() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"")?;
         let data = super::pattern(1, 0, 1 << 20);
-        let wrote = scene.client.write(&file, 0, Stable::FILE_SYNC, &data)?;
-        ensure!(wrote.count == 1 << 20, "only {} bytes", wrote.count);
+        let count = scene
+            .client
+            .write(&file, 0, stable_how::FILE_SYNC, &data)?
+            .count;
+        ensure!(count == 1 << 20, "only {count} bytes");
         ensure!(fs::read(scene.path("file"))? == data);
         for more in [1, 3, 4096, 1 << 20] {
             let data = vec![b'x'; (1 << 20) + more];
             let mut client = scene.server.connect()?;
-            let call = Nfs::write(&file, 1 << 20, Stable::FILE_SYNC, &data);
+            let call = Call::write(&file, 1 << 20, stable_how::FILE_SYNC, &data);
             // The server may close before all of it is sent.
-            let _ = client.send(&xtask::clients::nfs::record(
-                &call.message(1, &client.auth.clone()),
-            ));
-            let outcome = client.receive()?.map(replies::parse).transpose()?;
+            let _ = client.send(&record(&call.message(1, &client.auth.clone())));
+            let outcome = client.receive()?.map(outcome).transpose()?;
             let size = fs::metadata(scene.path("file"))?.size();
-            if let Some((_, Outcome::Success(body))) = outcome
-                && Status::of(body)? == Status::OK
+            if let Some((_, Outcome::Success(results))) = outcome
+                && status_of(results)? == nfsstat3::NFS3_OK
             {
-                let wrote = xtask::clients::nfs::changes::wrote(body)?.into_result()?;
-                ensure!(size == (1 << 20) + u64::from(wrote.count));
+                let count = wrote(results)?.count;
+                ensure!(size == (1 << 20) + u64::from(count));
             } else {
                 ensure!(size == 1 << 20, "{size} bytes after a refusal");
             }
@@ -312,15 +313,17 @@ fn what_mknod_makes_through_us_is_not_opened_either() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         for (name, node) in [
-            ("fifo", Node::Fifo(Set::mode(0o666))),
-            ("socket", Node::Socket(Set::mode(0o666))),
+            ("fifo", mknoddata3::NF3FIFO(Set::mode(0o666).into())),
+            ("socket", mknoddata3::NF3SOCK(Set::mode(0o666).into())),
         ] {
             let object = scene.client.mknod(&root, name, node)?;
             let start = Instant::now();
-            let wrote = scene.client.write(&object, 0, Stable::UNSTABLE, b"data");
-            fails(wrote, &[Status::INVAL], name)?;
+            let wrote = scene
+                .client
+                .write(&object, 0, stable_how::UNSTABLE, b"data");
+            fails(wrote, &[nfsstat3::NFS3ERR_INVAL], name)?;
             let read = scene.client.read(&object, 0, 10).map(drop);
-            fails(read, &[Status::INVAL], name)?;
+            fails(read, &[nfsstat3::NFS3ERR_INVAL], name)?;
             ensure!(start.elapsed() < ANSWER_MAX, "{name} was waited for");
         }
         scene.is_well()

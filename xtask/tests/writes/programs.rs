@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{How, Set, Stable, Status};
+use xtask::clients::nfs::{How, Set, nfsstat3, stable_how};
 
 /// How long a file may be kept open for writing after the last WRITE, with time for a slow machine.
 const IDLE_MAX: Duration = Duration::from_millis(3500);
@@ -34,15 +34,15 @@ fn a_running_program_is_not_written_to() -> Result<()> {
         let file = scene.client.lookup(&root, "sleep")?;
         let running = Command::new(scene.path("sleep")).arg("60").spawn();
         let mut running = Running(running.context("cannot run a program from the export")?);
-        for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+        for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
             let wrote = scene.client.write(&file, 0, stable, b"broken");
-            fails(wrote, &[Status::ACCES], "WRITE")?;
+            fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
         }
         let cut = scene.client.set_attr(&file, Set::size(0));
-        fails(cut, &[Status::ACCES], "SETATTR of the size")?;
+        fails(cut, &[nfsstat3::NFS3ERR_ACCES], "SETATTR of the size")?;
         let again = How::Unchecked(Set::size(0));
         let cut = scene.client.create(&root, "sleep", again);
-        fails(cut, &[Status::ACCES], "CREATE of size 0")?;
+        fails(cut, &[nfsstat3::NFS3ERR_ACCES], "CREATE of size 0")?;
         ensure!(
             fs::read(scene.path("sleep"))? == before,
             "it was written to"
@@ -56,7 +56,7 @@ fn a_running_program_is_not_written_to() -> Result<()> {
         ensure!(
             scene
                 .client
-                .write(&new, 0, Stable::FILE_SYNC, b"NEW")?
+                .write(&new, 0, stable_how::FILE_SYNC, b"NEW")?
                 .count
                 == 3
         );
@@ -73,7 +73,7 @@ fn a_program_just_written_runs_soon() -> Result<()> {
         let file = scene.client.create(&root, "true", how)?;
         let verifier = scene
             .client
-            .write_all(&file, 0, Stable::UNSTABLE, &program, 65_536)?;
+            .write_all(&file, 0, stable_how::UNSTABLE, &program, 65_536)?;
         ensure!(scene.client.commit(&file, 0, 0)? == verifier);
         let start = Instant::now();
         loop {
@@ -98,7 +98,7 @@ fn a_program_just_written_runs_soon() -> Result<()> {
         ensure!(
             scene
                 .client
-                .write(&file, 0, Stable::FILE_SYNC, &program[..4])?
+                .write(&file, 0, stable_how::FILE_SYNC, &program[..4])?
                 .count
                 == 4
         );

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
-use xtask::clients::nfs::{Auth, Client, How, Set, Stable, Status};
+use xtask::clients::nfs::{Auth, Client, How, Set, nfsstat3, stable_how};
 use xtask::machines::server::{ServerOptions, public_dir, root_for};
 use xtask::setup;
 
@@ -31,7 +31,7 @@ fn all_sixteen_groups_count_and_no_others() -> Result<()> {
         scene.client.auth = user(1000, 1000, &groups);
         scene
             .client
-            .write(&file, 0, Stable::UNSTABLE, b"C")
+            .write(&file, 0, stable_how::UNSTABLE, b"C")
             .with_context(|| format!("group {number}"))?;
         ensure!(scene.client.read(&file, 0, 100)?.0 == b"Content");
         // The same person without that group, at once.
@@ -41,10 +41,10 @@ fn all_sixteen_groups_count_and_no_others() -> Result<()> {
             .filter(|g| *g != groups[number])
             .collect();
         scene.client.auth = user(1000, 1000, &others);
-        let wrote = scene.client.write(&file, 0, Stable::UNSTABLE, b"D");
-        fails(wrote, &[Status::ACCES], "WRITE without the group")?;
+        let wrote = scene.client.write(&file, 0, stable_how::UNSTABLE, b"D");
+        fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE without the group")?;
         let read = scene.client.read(&file, 0, 100).map(drop);
-        fails(read, &[Status::ACCES], "READ without the group")?;
+        fails(read, &[nfsstat3::NFS3ERR_ACCES], "READ without the group")?;
     }
     // Root's group is no more than anybody's where root is squashed.
     let path = scene.path("root's group");
@@ -56,7 +56,7 @@ fn all_sixteen_groups_count_and_no_others() -> Result<()> {
         let read = scene.client.read(&file, 0, 100).map(drop);
         fails(
             read,
-            &[Status::ACCES],
+            &[nfsstat3::NFS3ERR_ACCES],
             format!("READ by {:?}", scene.client.auth),
         )?;
     }
@@ -79,7 +79,7 @@ fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
         ensure!(
             scene
                 .client
-                .write(&file, 0, Stable::UNSTABLE, b"content")?
+                .write(&file, 0, stable_how::UNSTABLE, b"content")?
                 .count
                 == 7
         );
@@ -99,17 +99,17 @@ fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
         ] {
             scene.client.auth = auth;
             let (may_read, may_write) = (mode & 4 != 0, mode & 2 != 0);
-            let wrote = scene.client.write(&file, 0, Stable::UNSTABLE, b"c");
+            let wrote = scene.client.write(&file, 0, stable_how::UNSTABLE, b"c");
             if may_write {
                 wrote?;
             } else {
                 fails(
                     wrote,
-                    &[Status::ACCES],
+                    &[nfsstat3::NFS3ERR_ACCES],
                     format!("WRITE by another, mode {mode:o}"),
                 )?;
                 let set = scene.client.set_attr(&file, Set::size(0));
-                fails(set, &[Status::ACCES], "SETATTR by another")?;
+                fails(set, &[nfsstat3::NFS3ERR_ACCES], "SETATTR by another")?;
             }
             let read = scene.client.read(&file, 0, 100).map(drop);
             if may_read {
@@ -117,12 +117,16 @@ fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
             } else {
                 fails(
                     read,
-                    &[Status::ACCES],
+                    &[nfsstat3::NFS3ERR_ACCES],
                     format!("READ by another, mode {mode:o}"),
                 )?;
             }
             let set = scene.client.set_attr(&file, Set::mode(0o777));
-            fails(set, &[Status::PERM, Status::ACCES], "chmod by another")?;
+            fails(
+                set,
+                &[nfsstat3::NFS3ERR_PERM, nfsstat3::NFS3ERR_ACCES],
+                "chmod by another",
+            )?;
         }
     }
     // What may only be executed must be read to be executed.
@@ -132,8 +136,8 @@ fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
     let file = scene.client.lookup(&root, "program")?;
     ensure!(scene.client.read(&file, 0, 100)?.0 == b"program");
     fails(
-        scene.client.write(&file, 0, Stable::UNSTABLE, b"P"),
-        &[Status::ACCES],
+        scene.client.write(&file, 0, stable_how::UNSTABLE, b"P"),
+        &[nfsstat3::NFS3ERR_ACCES],
         "WRITE to a program",
     )
 }
@@ -168,32 +172,40 @@ fn what_one_may_does_not_stay_for_the_next() -> Result<()> {
         ensure!(one.read(&file, 0, 100)?.0 == b"secret", "round {round}");
         fails(
             other.read(&file, 0, 100).map(drop),
-            &[Status::ACCES],
+            &[nfsstat3::NFS3ERR_ACCES],
             "READ",
         )?;
-        let write = |client: &mut Client| client.write(&file, 0, Stable::UNSTABLE, b"secret");
+        let write = |client: &mut Client| client.write(&file, 0, stable_how::UNSTABLE, b"secret");
         write(&mut one)?;
-        fails(write(&mut other), &[Status::ACCES], "WRITE")?;
+        fails(write(&mut other), &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
         one.lookup(&dir, "inner")?;
-        fails(other.lookup(&dir, "inner"), &[Status::ACCES], "LOOKUP")?;
+        fails(
+            other.lookup(&dir, "inner"),
+            &[nfsstat3::NFS3ERR_ACCES],
+            "LOOKUP",
+        )?;
         one.list(&dir)?;
-        fails(other.list(&dir), &[Status::ACCES], "READDIRPLUS")?;
+        fails(other.list(&dir), &[nfsstat3::NFS3ERR_ACCES], "READDIRPLUS")?;
         make(&mut one, &dir, "new", b"")?;
-        fails(other.remove(&dir, "new"), &[Status::ACCES], "REMOVE")?;
+        fails(
+            other.remove(&dir, "new"),
+            &[nfsstat3::NFS3ERR_ACCES],
+            "REMOVE",
+        )?;
         one.remove(&dir, "new")?;
     }
     // What is taken away on the host is taken away at once.
     fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o666))?;
     ensure!(other.read(&file, 0, 100)?.0 == b"secret");
-    other.write(&file, 0, Stable::UNSTABLE, b"S")?;
+    other.write(&file, 0, stable_how::UNSTABLE, b"S")?;
     fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o600))?;
     fails(
         other.read(&file, 0, 100).map(drop),
-        &[Status::ACCES],
+        &[nfsstat3::NFS3ERR_ACCES],
         "READ",
     )?;
-    let wrote = other.write(&file, 0, Stable::UNSTABLE, b"T");
-    fails(wrote, &[Status::ACCES], "WRITE")?;
+    let wrote = other.write(&file, 0, stable_how::UNSTABLE, b"T");
+    fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
     ensure!(fs::read(scene.path("file"))? == b"Secret");
     // And what is taken away by way of the server as well.
     one.set_attr(&file, Set::mode(0o666))?;
@@ -201,7 +213,7 @@ fn what_one_may_does_not_stay_for_the_next() -> Result<()> {
     one.set_attr(&file, Set::mode(0o600))?;
     fails(
         other.read(&file, 0, 100).map(drop),
-        &[Status::ACCES],
+        &[nfsstat3::NFS3ERR_ACCES],
         "READ",
     )
 }
@@ -227,7 +239,7 @@ fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
             client.auth = user(by, by, &[]);
             reset()?;
             let file = client.lookup(&root, name)?;
-            for stable in [Stable::UNSTABLE, Stable::FILE_SYNC] {
+            for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
                 reset()?;
                 client.write(&file, 0, stable, b"C")?;
                 ensure!(
@@ -257,7 +269,7 @@ fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
     };
     fails(
         client.set_attr(&file, set),
-        &[Status::PERM],
+        &[nfsstat3::NFS3ERR_PERM],
         "chgrp to a foreign group",
     )?;
     let set = Set {
@@ -266,7 +278,7 @@ fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
     };
     fails(
         client.set_attr(&file, set),
-        &[Status::PERM],
+        &[nfsstat3::NFS3ERR_PERM],
         "chown by its owner",
     )?;
     client.auth = user(1000, 1000, &[2001]);
@@ -281,12 +293,8 @@ fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
 
 /// What the host lets a person do with each of `paths`: read 1, write 2, execute 4.
 fn host_says(auth: &Auth, paths: &[&Path]) -> Result<Vec<u32>> {
-    let Auth::Sys {
-        uid, gid, groups, ..
-    } = auth
-    else {
-        anyhow::bail!("nobody in particular");
-    };
+    let caller = auth.caller().context("nobody in particular")?;
+    let (uid, gid, groups) = (caller.uid, caller.gid, caller.gids);
     let script = r#"for f; do n=0; [ -r "$f" ] && n=$((n+1)); [ -w "$f" ] && n=$((n+2)); [ -x "$f" ] && n=$((n+4)); echo $n; done"#;
     let mut command = Command::new("setpriv");
     command

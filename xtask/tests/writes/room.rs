@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::nfs::{Client, How, Set, Stable, Status};
+use xtask::clients::nfs::{Client, How, Set, nfsstat3, stable_how};
 use xtask::machines::server::{ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
@@ -23,8 +23,8 @@ fn fill(
     client: &mut Client,
     dir: &[u8],
     name: &str,
-    stable: Stable,
-    expected: Status,
+    stable: stable_how,
+    expected: nfsstat3,
 ) -> Result<u64> {
     let file = make(client, dir, name, b"")?;
     let mut len = 0;
@@ -80,7 +80,12 @@ const MAKERS: [(&str, Maker); 5] = [
 ];
 
 /// Makes names of each kind until one fails: those that were acknowledged are there, that one is not.
-fn fill_with_names(client: &mut Client, root: &[u8], path: &Path, expected: Status) -> Result<()> {
+fn fill_with_names(
+    client: &mut Client,
+    root: &[u8],
+    path: &Path,
+    expected: nfsstat3,
+) -> Result<()> {
     for (kind, maker) in MAKERS {
         let before = free(path)?;
         let mut made = Vec::new();
@@ -134,11 +139,17 @@ fn fill_with_names(client: &mut Client, root: &[u8], path: &Path, expected: Stat
 }
 
 /// Fills the file system at `path` with data and with names, makes room, and writes again.
-fn there_is_no_room(path: &Path, room: Room, expected: Status) -> Result<()> {
+fn there_is_no_room(path: &Path, room: Room, expected: nfsstat3) -> Result<()> {
     let (mut server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
     make(&mut client, &root, "spare", b"spare")?;
     let empty = room(path)?;
-    let unstable = fill(&mut client, &root, "unstable", Stable::UNSTABLE, expected)?;
+    let unstable = fill(
+        &mut client,
+        &root,
+        "unstable",
+        stable_how::UNSTABLE,
+        expected,
+    )?;
     let file = client.lookup(&root, "unstable")?;
     // What was acknowledged has its place: to commit it cannot fail for want of room.
     client
@@ -149,7 +160,13 @@ fn there_is_no_room(path: &Path, room: Room, expected: Status) -> Result<()> {
         .remove(&root, "unstable")
         .context("REMOVE of what is full")?;
     has_room_again(path, room, (empty.0, empty.1 / 2))?;
-    let stable = fill(&mut client, &root, "stable", Stable::FILE_SYNC, expected)?;
+    let stable = fill(
+        &mut client,
+        &root,
+        "stable",
+        stable_how::FILE_SYNC,
+        expected,
+    )?;
     ensure!(
         unstable > 0 && stable > 0,
         "{unstable} and {stable} bytes fitted"
@@ -158,14 +175,14 @@ fn there_is_no_room(path: &Path, room: Room, expected: Status) -> Result<()> {
     let last = client.lookup(&root, "stable")?;
     for _ in 0..200 {
         let at = fs::metadata(path.join("stable"))?.len();
-        let wrote = client.write(&last, at, Stable::FILE_SYNC, &pattern(1, at, 512));
+        let wrote = client.write(&last, at, stable_how::FILE_SYNC, &pattern(1, at, 512));
         if wrote.is_err() {
             fails(wrote, &[expected], "a small WRITE")?;
             break;
         }
     }
     holds(&path.join("stable"), stable)?;
-    if expected == Status::NOSPC {
+    if expected == nfsstat3::NFS3ERR_NOSPC {
         fill_with_names(&mut client, &root, path, expected)?;
     }
     holds(&path.join("stable"), stable)?;
@@ -173,7 +190,7 @@ fn there_is_no_room(path: &Path, room: Room, expected: Status) -> Result<()> {
     // Room is made, and all is well.
     client.remove(&root, "stable")?;
     has_room_again(path, room, (empty.0, empty.1 / 2))?;
-    let again = fill(&mut client, &root, "again", Stable::FILE_SYNC, expected)?;
+    let again = fill(&mut client, &root, "again", stable_how::FILE_SYNC, expected)?;
     ensure!(
         again >= stable / 2,
         "only {again} bytes fit where {stable} did"
@@ -216,7 +233,7 @@ fn a_full_tmpfs_loses_nothing() -> Result<()> {
     let directory = public_dir()?;
     private("a full tmpfs", || {
         mount("tmpfs", "size=2m,nr_inodes=64", directory.path())?;
-        there_is_no_room(directory.path(), free, Status::NOSPC)
+        there_is_no_room(directory.path(), free, nfsstat3::NFS3ERR_NOSPC)
     })
 }
 
@@ -228,7 +245,7 @@ fn a_full_ext4_loses_nothing() -> Result<()> {
     fs::create_dir(&path)?;
     private("a full ext4", || {
         mount_image(&["mkfs.ext4", "-q", "-m", "0", "-b", "1024"], 8, &path)?;
-        there_is_no_room(&path, free, Status::NOSPC)
+        there_is_no_room(&path, free, nfsstat3::NFS3ERR_NOSPC)
     })
 }
 
@@ -258,7 +275,7 @@ fn what_was_removed_gives_room_though_everybody_keeps_asking() -> Result<()> {
             while free(path)?.1 < empty.1 {
                 client.attr(&other)?;
                 client.read(&other, 0, 5)?;
-                client.write(&other, 0, Stable::UNSTABLE, b"other")?;
+                client.write(&other, 0, stable_how::UNSTABLE, b"other")?;
                 ensure!(start.elapsed() < ROOM_MAX, "{how} freed nothing");
             }
         }
@@ -296,7 +313,7 @@ fn a_quota_is_heeded() -> Result<()> {
             |words: &[&str]| setup::quietly(Command::new("btrfs").args(words).arg(&path)).map(drop);
         btrfs(&["quota", "enable"])?;
         btrfs(&["qgroup", "limit", &QUOTA.to_string()])?;
-        there_is_no_room(&path, below_quota, Status::DQUOT)
+        there_is_no_room(&path, below_quota, nfsstat3::NFS3ERR_DQUOT)
     })
 }
 
@@ -328,8 +345,8 @@ fn what_is_reserved_for_root_is_not_for_others() -> Result<()> {
             &mut other,
             &root,
             "user's",
-            Stable::FILE_SYNC,
-            Status::NOSPC,
+            stable_how::FILE_SYNC,
+            nfsstat3::NFS3ERR_NOSPC,
         )?;
         let left = statvfs(&path)?;
         let left = left.blocks_free() as u64 * left.fragment_size() as u64;

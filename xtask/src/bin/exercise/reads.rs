@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use cases::random::Random;
 use sha2::{Digest as _, Sha256};
-use xtask::random::Random;
 
 /// `exercise reads`
 #[derive(clap::Args)]
@@ -28,11 +28,11 @@ pub fn main(args: Args) -> Result<()> {
     let file =
         File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
     let last = file.metadata()?.len().saturating_sub(args.bytes as u64);
-    let mut random = Random(args.seed);
+    let mut random = Random::new(args.seed);
     let mut room = vec![0; args.bytes];
     let mut sum = Sha256::new();
     for _ in 0..args.count {
-        let at = random.word() % (last + 1);
+        let at = random.number() % (last + 1);
         file.read_exact_at(&mut room, at)
             .with_context(|| format!("cannot read at {at}"))?;
         sum.update(&room);

@@ -2,20 +2,22 @@
 //!
 //! It is not a library for others: no reconnects, no caches, and panics nowhere but in tests' own code.
 
-pub mod calls;
-pub mod changes;
-pub mod replies;
-pub mod set;
 mod writing;
 pub mod xdr;
 
-pub use calls::{Auth, Mount, Nfs, Portmap, Procedure};
-pub use changes::{Before, Change, Made, Wcc, Wrote};
-pub use replies::{Attr, Entry, Outcome, Page, Status};
-pub use set::{How, Node, Set, SetTime, Stable};
-pub use writing::failure;
+pub use cases::calls::{Auth, Call, LAST_FRAGMENT, head, record};
+pub use cases::nfs3_types::{mount, nfs3, portmap};
+pub use cases::replies::{
+    Body, Entry, Outcome, body, failure, ok, outcome, read, status_of, words,
+};
+pub use cases::values::{How, Set, SetTime, device, pack, time};
+pub use nfs3::{fattr3, mknoddata3, nfsstat3, nfstime3, stable_how};
+pub use writing::{Wrote, made, wrote};
 
 use anyhow::{Context, Result, bail, ensure};
+use cases::nfs3_types::xdr_codec::{Pack, Unpack};
+use cases::replies::Results;
+use nfs3::{ACCESS3res, GETATTR3res, LOOKUP3res, LOOKUP3resok, READ3res, READLINK3res};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -24,20 +26,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use xdr::Reader;
 
-/// The bit of a record mark that says "last fragment".
-pub const LAST_FRAGMENT: u32 = 1 << 31;
-
 /// No reply is longer: 1 MiB of data and its head.
 const REPLY_MAX: u32 = (1 << 20) + 4096;
-
-/// `message` as one record of one fragment.
-pub fn record(message: &[u8]) -> Vec<u8> {
-    let mut out = (LAST_FRAGMENT | message.len() as u32)
-        .to_be_bytes()
-        .to_vec();
-    out.extend(message);
-    out
-}
 
 /// Where a connection's xids begin: two connections of a test must not repeat each other's, since a server may take a call
 /// with a known xid for a retransmission.
@@ -149,57 +139,64 @@ impl Client {
         let Some(reply) = self.receive()? else {
             return Ok(None);
         };
-        let (xid, outcome) = replies::parse(reply)?;
+        let (xid, outcome) = outcome(reply)?;
         ensure!(xid == sent, "the reply has xid {xid} and the call {sent}");
         Ok(Some(outcome))
     }
 
-    /// Calls a procedure; its result.
-    pub fn call(&mut self, procedure: &impl Procedure) -> Result<Reader<'_>> {
+    /// Calls a procedure; its results as they came.
+    pub fn call(&mut self, call: &Call<'_>) -> Result<&[u8]> {
         self.xid = self.xid.wrapping_add(1);
-        let message = procedure.message(self.xid, &self.auth);
+        let message = call.message(self.xid, &self.auth);
         match self.exchange(&message)? {
             Some(Outcome::Success(body)) => Ok(body),
-            Some(other) => bail!("the server answered {other:?} to {:?}", procedure.place()),
-            None => bail!(
-                "the server closed the connection at {:?}",
-                procedure.place()
-            ),
+            Some(other) => bail!("the server answered {other:?} to {:?}", call.place),
+            None => bail!("the server closed the connection at {:?}", call.place),
         }
     }
 
-    /// Calls a procedure whose result begins with a status, and checks the result to its last byte.
-    pub fn status(&mut self, procedure: &impl Procedure) -> Result<Status> {
-        let body = self.call(procedure)?;
-        replies::check(procedure.place(), body)?;
-        Status::of(body)
+    /// Calls a procedure that has such results.
+    pub fn ask<T: Unpack + Pack + Results>(&mut self, call: &Call<'_>) -> Result<T> {
+        read(self.call(call)?)
+    }
+
+    /// Calls any procedure; its results by what they are. A failure is no error.
+    pub fn answer(&mut self, call: &Call<'_>) -> Result<Body> {
+        body(call.place, self.call(call)?)
+    }
+
+    /// Calls any procedure, and checks its results to their last byte; their status.
+    pub fn status(&mut self, call: &Call<'_>) -> Result<nfsstat3> {
+        self.answer(call)?.status()
+    }
+
+    /// READDIR or READDIRPLUS.
+    pub fn page(&mut self, call: &Call<'_>) -> Result<Page> {
+        page(call, self.call(call)?)
     }
 
     /// MNT: the handle of an export's root. Needs a connection to the MOUNT port.
     pub fn mount(&mut self, path: &str) -> Result<Vec<u8>> {
-        replies::mnt(self.call(&Mount::Mnt {
-            path: path.as_bytes(),
-        })?)
-        .with_context(|| format!("cannot mount {path}"))
+        let root = self
+            .answer(&Call::mount(path.as_bytes()))
+            .and_then(Body::ok);
+        Ok(root.with_context(|| format!("cannot mount {path}"))?.handle)
     }
 
     /// GETATTR.
-    pub fn attr(&mut self, object: &[u8]) -> Result<Attr> {
-        replies::get_attr(self.call(&Nfs::GetAttr { object })?)
+    pub fn attr(&mut self, object: &[u8]) -> Result<fattr3> {
+        Ok(ok(self.ask::<GETATTR3res>(&Call::get_attr(object))?)?.obj_attributes)
     }
 
     /// ACCESS: which of the bits asked for are granted.
     pub fn access(&mut self, object: &[u8], access: u32) -> Result<u32> {
-        replies::access(self.call(&Nfs::Access { object, access })?)
+        Ok(ok(self.ask::<ACCESS3res>(&Call::access(object, access))?)?.access)
     }
 
     /// LOOKUP: the handle.
     pub fn lookup(&mut self, dir: &[u8], name: &str) -> Result<Vec<u8>> {
-        Ok(replies::lookup(self.call(&Nfs::Lookup {
-            dir,
-            name: name.as_bytes(),
-        })?)?
-        .0)
+        let found = found(self.call(&Call::lookup(dir, name.as_bytes()))?)?;
+        Ok(found.object.data.into_owned())
     }
 
     /// LOOKUP of each name in turn.
@@ -212,55 +209,15 @@ impl Client {
 
     /// READ: the data and whether it ends the file.
     pub fn read(&mut self, file: &[u8], offset: u64, count: u32) -> Result<(&[u8], bool)> {
-        replies::read(self.call(&Nfs::Read {
-            file,
-            offset,
-            count,
-        })?)
+        data(self.call(&Call::read(file, offset, count))?)
     }
 
     /// READLINK.
     pub fn read_link(&mut self, link: &[u8]) -> Result<Vec<u8>> {
-        replies::read_link(self.call(&Nfs::ReadLink { link })?)
-    }
-
-    /// READDIR from after `cookie`.
-    pub fn read_dir(
-        &mut self,
-        dir: &[u8],
-        cookie: u64,
-        verifier: [u8; 8],
-        count: u32,
-    ) -> Result<Page> {
-        replies::page(
-            self.call(&Nfs::ReadDir {
-                dir,
-                cookie,
-                verifier,
-                count,
-            })?,
-            false,
-        )
-    }
-
-    /// READDIRPLUS from after `cookie`.
-    pub fn read_dir_plus(
-        &mut self,
-        dir: &[u8],
-        cookie: u64,
-        verifier: [u8; 8],
-        max_count: u32,
-    ) -> Result<Page> {
-        replies::page(
-            self.call(&Nfs::ReadDirPlus {
-                dir,
-                cookie,
-                verifier,
-                dir_count: max_count,
-                max_count,
-            })?,
-            true,
-        )
+        Ok(ok(self.ask::<READLINK3res<'_>>(&Call::read_link(link))?)?
+            .data
+            .0
+            .into_owned())
     }
 
     /// READDIRPLUS to the end.
@@ -268,12 +225,9 @@ impl Client {
         let mut entries: Vec<Entry> = Vec::new();
         let mut verifier = [0; 8];
         loop {
-            let page = self.read_dir_plus(
-                dir,
-                entries.last().map_or(0, |e| e.cookie),
-                verifier,
-                32 << 10,
-            )?;
+            let cookie = entries.last().map_or(0, |e| e.cookie);
+            let call = Call::read_dir_plus(dir, cookie, verifier, 32 << 10, 32 << 10);
+            let page = self.page(&call)?;
             verifier = page.verifier;
             entries.extend(page.entries);
             if page.eof {
@@ -281,4 +235,50 @@ impl Client {
             }
         }
     }
+}
+
+/// Results of READ: the data, which is not copied, and whether it ends the file.
+pub fn data(results: &[u8]) -> Result<(&[u8], bool)> {
+    let mut reader = Reader::new(results);
+    if reader.u32()? != 0 {
+        ok(read::<READ3res<'_>>(results)?)?;
+    }
+    if reader.bool()? {
+        read::<fattr3>(reader.fixed(84)?)?;
+    }
+    let (count, eof) = (reader.u32()? as usize, reader.bool()?);
+    let data = reader.opaque(count)?;
+    ensure!(
+        data.len() == count,
+        "READ says {count} bytes and brings {}",
+        data.len()
+    );
+    reader.end()?;
+    Ok((data, eof))
+}
+
+/// A part of a directory.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub verifier: [u8; 8],
+    pub entries: Vec<Entry>,
+    pub eof: bool,
+}
+
+/// Results of READDIR or READDIRPLUS, whichever was called.
+pub fn page(call: &Call<'_>, results: &[u8]) -> Result<Page> {
+    let body = body(call.place, results)?.ok()?;
+    let [high, low, eof] = body.words[..] else {
+        bail!("{:?} lists no directory", call.place);
+    };
+    Ok(Page {
+        verifier: (u64::from(high) << 32 | u64::from(low)).to_be_bytes(),
+        entries: body.entries,
+        eof: eof == 1,
+    })
+}
+
+/// Results of LOOKUP.
+pub fn found(results: &[u8]) -> Result<LOOKUP3resok> {
+    ok(read::<LOOKUP3res>(results)?)
 }

@@ -1,20 +1,38 @@
 //! The client's calls that change something. A status that is not `OK` is the error, unless a call says otherwise.
 
-use super::calls::Procedure;
-use super::{Change, Client, How, Made, Nfs, Node, Set, Stable, Status, Wrote, changes};
+use super::nfs3::{COMMIT3res, CREATE3res, WRITE3res, WRITE3resok};
+use super::{Call, Client, How, Set, mknoddata3, ok, read, stable_how};
 use anyhow::{Context, Result, ensure};
 
-impl Client {
-    /// Any procedure that changes something: its status and the attributes that came with it. A failure is no error.
-    pub fn change(&mut self, procedure: &Nfs<'_>) -> Result<Change<()>> {
-        let (_, _, number) = procedure.place();
-        changes::any(number, self.call(procedure)?)
-    }
+/// What a successful WRITE brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wrote {
+    /// Bytes; no more than were sent.
+    pub count: u32,
+    /// At least what was asked for.
+    pub committed: stable_how,
+    pub verifier: [u8; 8],
+}
 
+/// Results of WRITE.
+pub fn wrote(results: &[u8]) -> Result<Wrote> {
+    let WRITE3resok {
+        count,
+        committed,
+        verf,
+        ..
+    } = ok(read::<WRITE3res>(results)?)?;
+    Ok(Wrote {
+        count,
+        committed,
+        verifier: verf.0,
+    })
+}
+
+impl Client {
     /// SETATTR without a guard.
     pub fn set_attr(&mut self, object: &[u8], set: Set) -> Result<()> {
-        let guard = None;
-        changes::changed(self.call(&Nfs::SetAttr { object, set, guard })?)?.into_result()
+        self.change(&Call::set_attr(object, set, None))
     }
 
     /// WRITE: how much was written and how safe it is. It may be less than `data`.
@@ -22,11 +40,10 @@ impl Client {
         &mut self,
         file: &[u8],
         offset: u64,
-        stable: Stable,
+        stable: stable_how,
         data: &[u8],
     ) -> Result<Wrote> {
-        let wrote = changes::wrote(self.call(&Nfs::write(file, offset, stable, data))?)?;
-        let wrote = wrote.into_result()?;
+        let wrote = wrote(self.call(&Call::write(file, offset, stable, data))?)?;
         ensure!(
             wrote.count as usize <= data.len() && (wrote.count > 0 || data.is_empty()),
             "WRITE of {} bytes wrote {}",
@@ -34,7 +51,7 @@ impl Client {
             wrote.count
         );
         ensure!(
-            wrote.committed >= stable,
+            wrote.committed as u32 >= stable as u32,
             "WRITE as {stable:?} was answered {:?}",
             wrote.committed
         );
@@ -46,7 +63,7 @@ impl Client {
         &mut self,
         file: &[u8],
         mut offset: u64,
-        stable: Stable,
+        stable: stable_how,
         data: &[u8],
         chunk: usize,
     ) -> Result<[u8; 8]> {
@@ -69,85 +86,71 @@ impl Client {
 
     /// COMMIT: the verifier.
     pub fn commit(&mut self, file: &[u8], offset: u64, count: u32) -> Result<[u8; 8]> {
-        changes::committed(self.call(&Nfs::Commit {
-            file,
-            offset,
-            count,
-        })?)?
-        .into_result()
+        Ok(
+            ok(self.ask::<COMMIT3res>(&Call::commit(file, offset, count))?)?
+                .verf
+                .0,
+        )
     }
 
     /// CREATE: the handle, which this server always tells.
     pub fn create(&mut self, dir: &[u8], name: &str, how: How) -> Result<Vec<u8>> {
-        let name = name.as_bytes();
-        self.make(&Nfs::Create { dir, name, how })
+        self.make(&Call::create(dir, name.as_bytes(), how))
     }
 
     /// MKDIR: the handle.
     pub fn mkdir(&mut self, dir: &[u8], name: &str, set: Set) -> Result<Vec<u8>> {
-        let name = name.as_bytes();
-        self.make(&Nfs::MkDir { dir, name, set })
+        self.make(&Call::mkdir(dir, name.as_bytes(), set))
     }
 
     /// SYMLINK: the handle.
     pub fn symlink(&mut self, dir: &[u8], name: &str, target: &str) -> Result<Vec<u8>> {
-        self.make(&Nfs::SymLink {
-            dir,
-            name: name.as_bytes(),
-            set: Set::default(),
-            target: target.as_bytes(),
-        })
+        let (name, target) = (name.as_bytes(), target.as_bytes());
+        self.make(&Call::symlink(dir, name, Set::default(), target))
     }
 
     /// MKNOD: the handle.
-    pub fn mknod(&mut self, dir: &[u8], name: &str, node: Node) -> Result<Vec<u8>> {
-        let name = name.as_bytes();
-        self.make(&Nfs::MkNod { dir, name, node })
+    pub fn mknod(&mut self, dir: &[u8], name: &str, what: mknoddata3) -> Result<Vec<u8>> {
+        self.make(&Call::mknod(dir, name.as_bytes(), what))
     }
 
-    fn make(&mut self, procedure: &Nfs<'_>) -> Result<Vec<u8>> {
-        let Made { handle, attr } = changes::made(self.call(procedure)?)?.into_result()?;
-        ensure!(attr.is_some(), "{procedure:?} brings no attributes");
-        handle.with_context(|| format!("{procedure:?} brings no handle"))
+    fn make(&mut self, call: &Call<'_>) -> Result<Vec<u8>> {
+        made(self.call(call)?)
     }
 
     /// REMOVE.
     pub fn remove(&mut self, dir: &[u8], name: &str) -> Result<()> {
-        let name = name.as_bytes();
-        self.change(&Nfs::Remove { dir, name })?.into_result()
+        self.change(&Call::remove(dir, name.as_bytes()))
     }
 
     /// RMDIR.
     pub fn rmdir(&mut self, dir: &[u8], name: &str) -> Result<()> {
-        let name = name.as_bytes();
-        self.change(&Nfs::RmDir { dir, name })?.into_result()
+        self.change(&Call::rmdir(dir, name.as_bytes()))
     }
 
     /// RENAME.
     pub fn rename(&mut self, from: &[u8], from_name: &str, to: &[u8], to_name: &str) -> Result<()> {
-        self.change(&Nfs::Rename {
-            from,
-            from_name: from_name.as_bytes(),
-            to,
-            to_name: to_name.as_bytes(),
-        })?
-        .into_result()
+        let (from_name, to_name) = (from_name.as_bytes(), to_name.as_bytes());
+        self.change(&Call::rename(from, from_name, to, to_name))
     }
 
     /// LINK.
     pub fn link(&mut self, file: &[u8], dir: &[u8], name: &str) -> Result<()> {
-        let name = name.as_bytes();
-        self.change(&Nfs::Link { file, dir, name })?.into_result()
+        self.change(&Call::link(file, dir, name.as_bytes()))
+    }
+
+    fn change(&mut self, call: &Call<'_>) -> Result<()> {
+        self.answer(call)?.ok().map(drop)
     }
 }
 
-/// The status that a call failed with: None for success, and an error for what is no answer of NFS.
-pub fn failure<T>(result: Result<T>) -> Result<Option<Status>> {
-    match result {
-        Ok(_) => Ok(None),
-        Err(e) => match e.downcast_ref::<Status>() {
-            Some(&status) => Ok(Some(status)),
-            None => Err(e),
-        },
-    }
+/// Results of CREATE, MKDIR, SYMLINK or MKNOD, which are alike: the handle, which a server need not tell, and ours does.
+pub fn made(results: &[u8]) -> Result<Vec<u8>> {
+    let made = ok(read::<CREATE3res>(results)?)?;
+    ensure!(
+        made.obj_attributes.is_some(),
+        "no attributes of what was made"
+    );
+    ensure!(made.obj.is_some(), "no handle of what was made");
+    Ok(made.obj.unwrap().data.into_owned())
 }

@@ -4,7 +4,7 @@
 //! sector may be old or new. When two writes to a sector did not overlap in time, the later one wins if it survives, so
 //! that a choice per write and sector covers every order in which a write-back cache may empty itself.
 
-use crate::random::Random;
+use cases::random::Random;
 
 /// What a disk tears a write into. ext4 does not survive a block of its own that was torn: with 512 bytes now and then the
 /// last block of a journal entry fails its checksum, and e2fsck gives up. Whoever connects should use sectors of this size.
@@ -190,7 +190,7 @@ mod tests {
         let mut replay = Replay::new(log);
         replay.advance(position);
         let mut image = Vec::new();
-        replay.cut(loss, &mut Random(1), &mut image);
+        replay.cut(loss, &mut Random::new(1), &mut image);
         (image[A as usize], image[B as usize])
     }
 
@@ -234,7 +234,7 @@ mod tests {
         replay.advance(1);
         let (mut mixtures, mut image) = (0, Vec::new());
         for seed in 0..50 {
-            replay.cut(Loss::Sectors, &mut Random(seed), &mut image);
+            replay.cut(Loss::Sectors, &mut Random::new(seed), &mut image);
             let sectors: Vec<u8> = image.chunks(SECTOR_BYTES).map(|sector| sector[0]).collect();
             for (sector, byte) in image.chunks(SECTOR_BYTES).zip(&sectors) {
                 assert!(sector.iter().all(|b| b == byte));

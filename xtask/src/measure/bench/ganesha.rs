@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::ground::{Export, Ground};
-use crate::clients::nfs::{Client, Nfs};
+use crate::clients::nfs::{Call, Client};
 
 /// How long either may take to start.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ impl Ganesha {
         let mut daemon = Process::spawn(&mut command, &ground.beside("ganesha.log"))?;
         daemon.wait_until(|| {
             Client::connect(Self::NFS)
-                .and_then(|mut client| client.call(&Nfs::Null).map(drop))
+                .and_then(|mut client| client.call(&Call::null()).map(drop))
                 .is_ok()
         })?;
         Ok(Self {

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::clients::nfs::calls::Procedure as _;
-use crate::clients::nfs::xdr::Reader;
-use crate::clients::nfs::{Auth, LAST_FRAGMENT, Nfs, Outcome, replies};
+use crate::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, outcome};
 
 /// Requests in flight.
 pub const DEPTH: usize = 16;
@@ -66,8 +64,8 @@ impl Load {
         &mut self,
         count: u64,
         refill: Refill,
-        mut ask: impl FnMut(u64) -> Nfs<'a>,
-        mut check: impl FnMut(u64, Reader<'_>) -> Result<()>,
+        mut ask: impl FnMut(u64) -> Call<'a>,
+        mut check: impl FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut asked = 0;
         let mut in_flight: Vec<(u32, u64)> = Vec::with_capacity(DEPTH);
@@ -75,10 +73,12 @@ impl Load {
             if refill == Refill::Slide || in_flight.is_empty() {
                 while asked < count && in_flight.len() < DEPTH {
                     self.xid = self.xid.wrapping_add(1);
-                    let (message, data) = compose(&ask(asked), self.xid, &self.auth);
-                    let len = (message.len() + data.len()) as u32;
+                    let call = ask(asked);
+                    let (head, data) = (call.head(self.xid, &self.auth), call.data);
+                    assert!(data.len().is_multiple_of(4), "padding would have to follow");
+                    let len = (head.len() + data.len()) as u32;
                     self.outbox.extend((LAST_FRAGMENT | len).to_be_bytes());
-                    self.outbox.extend(message);
+                    self.outbox.extend(head);
                     if !data.is_empty() {
                         self.send(data)?;
                     }
@@ -90,7 +90,7 @@ impl Load {
             self.receive()?;
             while let Some(reply) = next_reply(&self.inbox[self.start..self.end])? {
                 self.start += 4 + reply.len();
-                let (xid, outcome) = replies::parse(reply)?;
+                let (xid, outcome) = outcome(reply)?;
                 let at = in_flight
                     .iter()
                     .position(|(sent, _)| *sent == xid)
@@ -145,21 +145,6 @@ impl Load {
     }
 }
 
-/// A call in two parts: what is put together, and the data of a WRITE, which ends it.
-fn compose<'a>(call: &Nfs<'a>, xid: u32, auth: &Auth) -> (Vec<u8>, &'a [u8]) {
-    let mut head = *call;
-    let Nfs::Write { data, .. } = &mut head else {
-        return (call.message(xid, auth), &[]);
-    };
-    let data = std::mem::take(data);
-    assert!(data.len().is_multiple_of(4), "padding would have to follow");
-    let mut message = head.message(xid, auth);
-    // The head ends with the length of what follows it.
-    let at = message.len() - 4;
-    message[at..].copy_from_slice(&(data.len() as u32).to_be_bytes());
-    (message, data)
-}
-
 fn len(mark: [u8; 4]) -> usize {
     (u32::from_be_bytes(mark) & !LAST_FRAGMENT) as usize
 }
@@ -179,20 +164,4 @@ fn next_reply(bytes: &[u8]) -> Result<Option<&[u8]>> {
         len(*mark)
     );
     Ok(rest.get(..len(*mark)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clients::nfs::Stable;
-
-    #[test]
-    fn a_call_in_two_parts_is_the_same_call() {
-        let write = Nfs::write(b"handle", 1 << 40, Stable::UNSTABLE, b"what is written.");
-        let (head, data) = compose(&write, 7, &Auth::root());
-        assert_eq!([&head, data].concat(), write.message(7, &Auth::root()));
-        let (whole, none) = compose(&Nfs::Null, 7, &Auth::root());
-        assert_eq!(whole, Nfs::Null.message(7, &Auth::root()));
-        assert!(none.is_empty());
-    }
 }

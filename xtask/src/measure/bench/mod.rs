@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use crate::build::Arch;
-use crate::clients::nfs::{Client, Nfs};
+use crate::clients::nfs::{Call, Client};
 use crate::machines::server::{self, Server, ServerOptions, status_field};
 use crate::setup::{self, Package};
 use floor::Floor;
@@ -337,7 +337,7 @@ impl Side {
     fn check_idle(&mut self) -> Result<()> {
         for client in &mut self.idle {
             client
-                .call(&Nfs::Null)
+                .call(&Call::null())
                 .with_context(|| format!("an idle connection to {} is dead", self.name))?;
         }
         Ok(())

@@ -9,7 +9,9 @@ use super::ground::{
 use super::load::{DEPTH, Load, Refill};
 use super::table::{Aim, Subject, Unit, What};
 use super::writing::{self, Pattern};
-use crate::clients::nfs::{Client, Nfs, replies};
+use crate::clients::nfs::nfs3::GETATTR3res;
+use crate::clients::nfs::{Call, Client, data, found, ok, page, read as read_results};
+use cases::nfs3_types::xdr_codec::Void;
 
 /// A sequential READ.
 const LARGE: u32 = 1 << 20;
@@ -118,14 +120,17 @@ impl Workload {
         // The same seed every time: every server and every round is asked the same.
         let mut random = Random(1);
         match self {
-            Self::Null => load.run(count, Refill::Batch, |_| Nfs::Null, |_, body| body.end())?,
+            Self::Null => load.run(
+                count,
+                Refill::Batch,
+                |_| Call::null(),
+                |_, results| read_results::<Void>(results).map(drop),
+            )?,
             Self::Getattr => load.run(
                 count,
                 Refill::Batch,
-                |index| Nfs::GetAttr {
-                    object: &objects.files[index as usize % DEPTH],
-                },
-                |_, body| replies::get_attr(body).map(drop),
+                |index| Call::get_attr(&objects.files[index as usize % DEPTH]),
+                |_, results| ok(read_results::<GETATTR3res>(results)?).map(drop),
             )?,
             Self::Lookup => {
                 let names: Vec<String> = (0..NAME_COUNT).map(ground::name).collect();
@@ -135,11 +140,8 @@ impl Workload {
                 load.run(
                     count,
                     Refill::Batch,
-                    |index| Nfs::Lookup {
-                        dir: &objects.names,
-                        name: names[order[index as usize]].as_bytes(),
-                    },
-                    |_, body| replies::lookup(body).map(drop),
+                    |index| Call::lookup(&objects.names, names[order[index as usize]].as_bytes()),
+                    |_, results| found(results).map(drop),
                 )?;
             }
             Self::ReadRandom => {
@@ -234,13 +236,9 @@ fn read(
     load.run(
         count,
         refill,
-        |index| Nfs::Read {
-            file,
-            offset: start + offset(index),
-            count: size,
-        },
+        |index| Call::read(file, start + offset(index), size),
         |index, body| {
-            let (data, _) = replies::read(body)?;
+            let (data, _) = data(body)?;
             ensure!(
                 data.len() == size as usize,
                 "READ of {size} bytes brought {}",
@@ -267,27 +265,16 @@ pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result
     let (mut cookie, mut verifier, mut eof) = (0, [0; 8], false);
     while !eof {
         let ask = if plus {
-            Nfs::ReadDirPlus {
-                dir,
-                cookie,
-                verifier,
-                dir_count: PAGE,
-                max_count: PAGE,
-            }
+            Call::read_dir_plus(dir, cookie, verifier, PAGE, PAGE)
         } else {
-            Nfs::ReadDir {
-                dir,
-                cookie,
-                verifier,
-                count: PAGE,
-            }
+            Call::read_dir(dir, cookie, verifier, PAGE)
         };
         load.run(
             1,
             Refill::Batch,
-            |_| ask,
-            |_, body| {
-                let page = replies::page(body, plus)?;
+            |_| ask.clone(),
+            |_, results| {
+                let page = page(&ask, results)?;
                 for entry in page.entries {
                     cookie = entry.cookie;
                     if entry.name == b"." || entry.name == b".." {
@@ -299,7 +286,7 @@ pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result
                     ensure!(!*seen, "entry {index} came twice");
                     *seen = true;
                     ensure!(
-                        !plus || (entry.attr.is_some() && entry.handle.is_some()),
+                        !plus || (entry.attributes.is_some() && entry.handle.is_some()),
                         "entry {index} has no attributes or no handle"
                     );
                 }

@@ -1,11 +1,12 @@
 //! The workloads that change something, and the look at what they left behind, which is not measured.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::ground::Scale;
 use super::load::{Load, Refill};
 use super::workload::Random;
-use crate::clients::nfs::{Client, How, Nfs, Set, Stable, changes};
+use crate::clients::nfs::nfs3::{COMMIT3res, REMOVE3res};
+use crate::clients::nfs::{Call, Client, How, Set, made, ok, read, stable_how, wrote};
 
 /// What is written at once, in bytes.
 pub const CHUNK: usize = 1 << 20;
@@ -67,10 +68,10 @@ pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) ->
         Refill::Slide,
         |index| {
             let offset = index * CHUNK as u64;
-            Nfs::write(file, offset, Stable::UNSTABLE, pattern.chunk(index))
+            Call::write(file, offset, stable_how::UNSTABLE, pattern.chunk(index))
         },
-        |index, body| {
-            let wrote = changes::wrote(body)?.into_result()?;
+        |index, results| {
+            let wrote = wrote(results)?;
             ensure!(
                 wrote.count as usize == CHUNK,
                 "WRITE {index} wrote {} bytes",
@@ -86,13 +87,9 @@ pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) ->
     load.run(
         1,
         Refill::Slide,
-        |_| Nfs::Commit {
-            file,
-            offset: 0,
-            count: 0,
-        },
-        |_, body| {
-            let committed = changes::committed(body)?.into_result()?;
+        |_| Call::commit(file, 0, 0),
+        |_, results| {
+            let committed = ok(read::<COMMIT3res>(results)?)?.verf.0;
             ensure!(
                 verifier == Some(committed),
                 "COMMIT has another verifier than the WRITEs"
@@ -151,11 +148,8 @@ pub fn create_and_remove(load: &mut Load, dir: &[u8], scale: &Scale) -> Result<u
     load.run(
         scale.made_count,
         Refill::Batch,
-        |index| Nfs::Remove {
-            dir,
-            name: names[index as usize].as_bytes(),
-        },
-        |_, body| changes::changed(body)?.into_result(),
+        |index| Call::remove(dir, names[index as usize].as_bytes()),
+        |_, results| ok(read::<REMOVE3res>(results)?).map(drop),
     )?;
     Ok(scale.made_count)
 }
@@ -177,20 +171,20 @@ fn create(
     load: &mut Load,
     dir: &[u8],
     names: &[String],
-    mut made: impl FnMut(Vec<u8>),
+    mut each: impl FnMut(Vec<u8>),
 ) -> Result<()> {
     load.run(
         names.len() as u64,
         Refill::Batch,
-        |index| Nfs::Create {
-            dir,
-            name: names[index as usize].as_bytes(),
-            how: How::Guarded(Set::mode(0o644)),
+        |index| {
+            Call::create(
+                dir,
+                names[index as usize].as_bytes(),
+                How::Guarded(Set::mode(0o644)),
+            )
         },
-        |_, body| {
-            let it = changes::made(body)?.into_result()?;
-            ensure!(it.attr.is_some(), "CREATE brings no attributes");
-            made(it.handle.context("CREATE brings no handle")?);
+        |_, results| {
+            each(made(results)?);
             Ok(())
         },
     )

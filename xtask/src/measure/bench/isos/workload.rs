@@ -13,7 +13,7 @@ use super::super::sftp::workload as sftp;
 use super::super::table::{Aim, Subject, Unit, What};
 use super::super::workload as nfs;
 use super::ground::{ALL, COLD, DIRECTORIES, Images, SMALL_COUNT, name};
-use crate::clients::nfs::{Client, Nfs, replies};
+use crate::clients::nfs::{Call, Client, found};
 use crate::machines::server::Server;
 
 /// Entries that are listed in a turn, so that small directories are measured as well as large ones.
@@ -221,11 +221,8 @@ impl<'a> Peers<'a> {
                     self.nfs.run(
                         1,
                         Refill::Batch,
-                        |_| Nfs::Lookup {
-                            dir: &self.cold,
-                            name: name.as_bytes(),
-                        },
-                        |_, body| replies::lookup(body).map(drop),
+                        |_| Call::lookup(&self.cold, name.as_bytes()),
+                        |_, results| found(results).map(drop),
                     )?;
                     Ok(1)
                 })
