@@ -8,7 +8,6 @@ use super::Driver;
 use crate::config::{ACCEPT_PAUSE, NODE_IDLE, REPLAY_BYTES};
 use crate::engine::rpc::Service;
 use crate::engine::trial::calls::{Asked, Call, every, large};
-use crate::engine::trial::random::{Random, for_seeds};
 use crate::engine::trial::replies::{self, Body};
 use crate::engine::trial::tree::{BIG_BYTES, Host, Tree, big_byte};
 use crate::engine::trial::{EVERYTHING, World, programs};
@@ -19,6 +18,7 @@ use crate::text::Text;
 use crate::time::Duration;
 use crate::vfs::FsError;
 use crate::wire::portmap;
+use cases::random::{Random, for_seeds};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 

@@ -4,7 +4,6 @@ use super::{Bench, MOMENT};
 use crate::config::{ORDER_TURN_BYTES, REQUEST_PATIENCE};
 use crate::engine::trial::World;
 use crate::engine::trial::calls::{Call, NO_CHANGE, stable};
-use crate::engine::trial::random::{Random, for_seeds};
 use crate::engine::trial::tree::BIG_BYTES;
 use crate::event;
 use crate::net::Ready;
@@ -12,6 +11,7 @@ use crate::net::sim::Peer;
 use crate::time::Duration;
 use crate::vfs::FsError;
 use crate::wire::nfs3::Procedure;
+use cases::random::{Random, for_seeds};
 
 /// Bytes of a WRITE of which most is stored by order.
 const MUCH: usize = 150_000;

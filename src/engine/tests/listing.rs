@@ -66,7 +66,7 @@ fn list(world: &mut World, path: &str, counts: Counts) -> Option<Vec<Entry>> {
             return None;
         }
         assert_eq!(body.status, 0);
-        let end = body.words[0] == 1;
+        let end = body.words[2] == 1;
         match body.entries.last() {
             Some(last) => {
                 let limit = counts.1.unwrap_or(counts.0) as usize;

@@ -11,7 +11,7 @@ mod replaying;
 mod writing;
 
 use super::trial::replies::{Attributes, Before, Body};
-use super::trial::{Talk, VERIFIER, World, calls, random, replies, tree};
+use super::trial::{Talk, VERIFIER, World, calls, replies, tree};
 use super::{Order, State};
 use crate::vfs::{Caller, FsError, Right, Vfs as _};
 use crate::wire::nfs3::Procedure;

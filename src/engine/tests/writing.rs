@@ -1,7 +1,6 @@
 //! WRITE and COMMIT: whatever way the data comes, it is in the file, and on disk when that was said.
 
 use super::calls::{Asked, Call, stable};
-use super::random::{Random, for_seeds};
 use super::replies::Body;
 use super::{VERIFIER, World, before, content, replies, words};
 use crate::config::{FRAGMENT_COUNT_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
@@ -10,6 +9,7 @@ use crate::text::Text;
 use crate::vfs::FsError;
 use crate::wire::nfs3::{self, Procedure};
 use crate::wire::rpc::Reject;
+use cases::random::{Random, for_seeds};
 
 const OK: u32 = 0;
 const IO: u32 = 5;

@@ -1,12 +1,13 @@
-//! Calls as a client writes them, built apart from the code that reads them; one of every procedure.
+//! Calls as a client writes them: well-formed ones of every procedure, as `nfs3_types` lays them out, and any words.
 
 use super::World;
 use super::tree::{BIG_BYTES, big_byte};
+use crate::wire::nfs3;
 use crate::wire::nfs3::Procedure;
-use crate::wire::{mount, nfs3, portmap};
+use cases::calls::{Auth, Call as Request, fragments, head};
+use cases::nfs3_types::nfs3::{mknoddata3, stable_how};
+use cases::values::{How, Set, SetTime, device};
 
-/// The last fragment's flag in a record mark.
-const LAST: u32 = 1 << 31;
 /// Bytes of a call before its arguments.
 pub const HEADER_BYTES: usize = 16 * 4;
 
@@ -40,14 +41,20 @@ impl Asked {
     }
 }
 
+fn auth() -> Auth {
+    Auth::sys(b"box", 1000, 100, &[])
+}
+
+impl From<Request<'_>> for Call {
+    fn from(request: Request<'_>) -> Self {
+        Self(request.message(7, &auth()))
+    }
+}
+
 impl Call {
-    /// A call with an empty AUTH_SYS credential of "box" and no arguments yet.
+    /// A call of any procedure, and no arguments yet.
     pub fn new(program: u32, version: u32, procedure: u32) -> Self {
-        Self(Vec::new())
-            .words(&[7, 0, 2, program, version, procedure, 1, 24])
-            .word(9)
-            .opaque(b"box")
-            .words(&[1000, 100, 0, 0, 0])
+        Self(head(7, 2, (program, version, procedure), &auth()))
     }
 
     /// A call of NFS version 3.
@@ -62,30 +69,29 @@ impl Call {
 
     /// READ.
     pub fn read(handle: &[u8], offset: u64, count: u32) -> Self {
-        Self::of(Procedure::Read, handle).long(offset).word(count)
+        Request::read(handle, offset, count).into()
     }
 
     /// WRITE.
     pub fn write(handle: &[u8], offset: u64, stable: u32, data: &[u8]) -> Self {
-        Self::of(Procedure::Write, handle)
-            .long(offset)
-            .words(&[data.len() as u32, stable])
-            .opaque(data)
+        Request::write_of(handle, offset, data.len() as u32, stable, data).into()
     }
 
     /// COMMIT of all of a file.
     pub fn commit(handle: &[u8]) -> Self {
-        Self::of(Procedure::Commit, handle).long(0).word(0)
+        Request::commit(handle, 0, 0).into()
     }
 
     /// LOOKUP.
     pub fn lookup(handle: &[u8], name: &[u8]) -> Self {
-        Self::of(Procedure::Lookup, handle).opaque(name)
+        Request::lookup(handle, name).into()
     }
 
     /// MNT.
     pub fn mount(version: u32, path: &[u8]) -> Self {
-        Self::new(mount::PROGRAM, version, mount::procedure::MNT).opaque(path)
+        let mut request = Request::mount(path);
+        request.place.1 = version;
+        request.into()
     }
 
     /// Appends a word.
@@ -127,15 +133,7 @@ impl Call {
 
     /// The call in fragments that end at `cuts` and at its end.
     pub fn fragments(&self, cuts: &[usize]) -> Vec<u8> {
-        let mut record = Vec::new();
-        let mut from = 0;
-        for to in cuts.iter().copied().chain([self.0.len()]) {
-            let last = if to == self.0.len() { LAST } else { 0 };
-            record.extend(((to - from) as u32 | last).to_be_bytes());
-            record.extend(&self.0[from..to]);
-            from = to;
-        }
-        record
+        fragments(&self.0, cuts)
     }
 }
 
@@ -158,82 +156,83 @@ pub mod stable {
 pub fn every(world: &mut World) -> Vec<(String, Call)> {
     let [top, file, big, link, many] =
         ["", "hello", "big", "link", "many"].map(|path| world.handle(path));
+    let none = Set::default();
     let mut calls = Vec::new();
     for procedure in Procedure::ALL {
-        let of_top = || Call::of(procedure, &top);
-        let of_file = || Call::of(procedure, &file);
         let call = match procedure {
-            Procedure::Null => Call::nfs(procedure),
-            Procedure::GetAttr => of_file(),
-            Procedure::SetAttr => of_file().words(&[1, 0o600, 0, 0, 0, 0, 0]).word(0),
-            Procedure::Lookup => of_top().opaque(b"hello"),
-            Procedure::Access => of_top().word(0x3f),
-            Procedure::ReadLink => Call::of(procedure, &link),
-            Procedure::Read => of_file().long(0).word(4096),
-            Procedure::Write => Call::write(&file, 0, stable::FILE_SYNC, b"bytes"),
-            Procedure::Create => of_top().opaque(b"new").word(0).words(NO_CHANGE),
-            Procedure::MkDir => of_top().opaque(b"new directory").words(NO_CHANGE),
-            Procedure::SymLink => of_top()
-                .opaque(b"new link")
-                .words(NO_CHANGE)
-                .opaque(b"hello"),
-            Procedure::MkNod => of_top().opaque(b"new fifo").word(7).words(NO_CHANGE),
-            Procedure::Remove => of_top().opaque(b"fifo"),
-            Procedure::RmDir => of_top().opaque(b"empty"),
-            Procedure::Rename => of_top().opaque(b"long link").opaque(&top).opaque(b"moved"),
-            Procedure::Link => of_file().opaque(&top).opaque(b"linked"),
-            Procedure::ReadDir => Call::of(procedure, &many).long(0).long(0).word(2048),
-            Procedure::ReadDirPlus => Call::of(procedure, &many)
-                .long(0)
-                .long(0)
-                .words(&[1024, 4096]),
-            Procedure::FsStat | Procedure::FsInfo | Procedure::PathConf => of_top(),
-            Procedure::Commit => of_file().long(0).word(0),
+            Procedure::Null => Request::null(),
+            Procedure::GetAttr => Request::get_attr(&file),
+            Procedure::SetAttr => Request::set_attr(&file, Set::mode(0o600), None),
+            Procedure::Lookup => Request::lookup(&top, b"hello"),
+            Procedure::Access => Request::access(&top, 0x3f),
+            Procedure::ReadLink => Request::read_link(&link),
+            Procedure::Read => Request::read(&file, 0, 4096),
+            Procedure::Write => Request::write(&file, 0, stable_how::FILE_SYNC, b"bytes"),
+            Procedure::Create => Request::create(&top, b"new", How::Unchecked(none)),
+            Procedure::MkDir => Request::mkdir(&top, b"new directory", none),
+            Procedure::SymLink => Request::symlink(&top, b"new link", none, b"hello"),
+            Procedure::MkNod => Request::fifo(&top, b"new fifo", none),
+            Procedure::Remove => Request::remove(&top, b"fifo"),
+            Procedure::RmDir => Request::rmdir(&top, b"empty"),
+            Procedure::Rename => Request::rename(&top, b"long link", &top, b"moved"),
+            Procedure::Link => Request::link(&file, &top, b"linked"),
+            Procedure::ReadDir => Request::read_dir(&many, 0, [0; 8], 2048),
+            Procedure::ReadDirPlus => Request::read_dir_plus(&many, 0, [0; 8], 1024, 4096),
+            Procedure::FsStat => Request::fs_stat(&top),
+            Procedure::FsInfo => Request::fs_info(&top),
+            Procedure::PathConf => Request::path_conf(&top),
+            Procedure::Commit => Request::commit(&file, 0, 0),
         };
         calls.push((format!("{procedure:?}"), call));
     }
-    let create = |name: &[u8]| Call::of(Procedure::Create, &top).opaque(name);
-    let all = &[1, 0o640, 1, 3, 1, 4, 1, 0, 9, 2, 5, 6, 1];
-    calls.push((
-        "Create guarded".into(),
-        create(b"guarded").word(1).words(all),
-    ));
-    calls.push((
-        "Create exclusive".into(),
-        create(b"exclusive").word(2).words(&[1 << 31 | 7, 8]),
-    ));
-    calls.push((
-        "MkNod of a device".into(),
-        Call::of(Procedure::MkNod, &top)
-            .opaque(b"device")
-            .word(4)
-            .words(NO_CHANGE)
-            .words(&[1, 3]),
-    ));
-    for (how, name) in ["unstable", "for its data"].into_iter().enumerate() {
-        let call = Call::write(&file, 11, how as u32, b"more of it");
-        calls.push((format!("Write {name}"), call));
+    let all = Set {
+        mode: Some(0o640),
+        uid: Some(3),
+        gid: Some(4),
+        size: Some(9),
+        atime: SetTime::Client(5, 6),
+        mtime: SetTime::Server,
+    };
+    let verifier = [0x80, 0, 0, 7, 0, 0, 0, 8];
+    let path = b"/export/dir";
+    let null = mknoddata3::NF3CHR(device(none, 1, 3));
+    let write = |stable| Request::write(&file, 11, stable, b"more of it");
+    let more = [
+        (
+            "Create guarded",
+            Request::create(&top, b"guarded", How::Guarded(all)),
+        ),
+        (
+            "Create exclusive",
+            Request::create(&top, b"exclusive", How::Exclusive(verifier)),
+        ),
+        ("MkNod of a device", Request::mknod(&top, b"device", null)),
+        ("Write unstable", write(stable_how::UNSTABLE)),
+        ("Write for its data", write(stable_how::DATA_SYNC)),
+        ("Read at once", Request::read(&big, 1, 65_535)),
+        ("Read by order", Request::read(&big, 1, 131_073)),
+        ("Portmap null", Request::portmap_null()),
+        (
+            "Portmap port",
+            Request::get_port(nfs3::PROGRAM, nfs3::VERSION, 6),
+        ),
+        ("Portmap dump", Request::portmap_dump()),
+    ];
+    calls.extend(more.map(|(name, call)| (name.into(), call)));
+    for call in [
+        Request::mount_null(),
+        Request::mount(path),
+        Request::mount_dump(),
+        Request::unmount(path),
+        Request::unmount_all(),
+        Request::exports(),
+    ] {
+        let number = call.place.2;
+        calls.push((format!("Mount 1.{number}"), call.clone().version_1()));
+        calls.push((format!("Mount 3.{number}"), call));
     }
-    calls.push(("Read at once".into(), Call::read(&big, 1, 65_535)));
-    calls.push(("Read by order".into(), Call::read(&big, 1, 131_073)));
-    for version in [mount::VERSION_1, mount::VERSION_3] {
-        for procedure in 0..6 {
-            let call = Call::new(mount::PROGRAM, version, procedure);
-            let takes_path = matches!(procedure, mount::procedure::MNT | mount::procedure::UMNT);
-            let call = if takes_path {
-                call.opaque(b"/export/dir")
-            } else {
-                call
-            };
-            calls.push((format!("Mount {version}.{procedure}"), call));
-        }
-    }
-    let portmap = |procedure| Call::new(portmap::PROGRAM, portmap::VERSION, procedure);
-    let question = [nfs3::PROGRAM, nfs3::VERSION, 6, 0];
-    calls.push(("Portmap null".into(), portmap(0)));
-    calls.push(("Portmap port".into(), portmap(3).words(&question)));
-    calls.push(("Portmap dump".into(), portmap(4)));
-    calls
+    let calls = calls.into_iter();
+    calls.map(|(name, call)| (name, call.into())).collect()
 }
 
 /// Calls whose data does not arrive at once: what is written is `big_byte`'s, so that it makes no difference to readers.

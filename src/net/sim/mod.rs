@@ -4,10 +4,10 @@
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
 use super::{Interest, Interfaces, Net, NetError, NetResult, Post, Ready, Socket, Token};
-use crate::engine::trial::random::Random;
 use crate::engine::trial::tree::PIPE;
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
+use cases::random::Random;
 use core::cell::{RefCell, RefMut};
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::collections::VecDeque;

@@ -2,9 +2,9 @@
 //! more often than not.
 
 use arbitrary::Arbitrary;
-use stowaway::engine::trial::calls::Call;
-use stowaway::wire::nfs3::Procedure;
-use stowaway::wire::{mount, portmap};
+use cases::calls::Call;
+use cases::nfs3_types::nfs3::mknoddata3;
+use cases::values::{How, Set, SetTime, device};
 
 /// What happens, step by step.
 #[derive(Arbitrary, Debug)]
@@ -111,6 +111,16 @@ pub enum Time {
     At(u32, u32),
 }
 
+impl Time {
+    const fn set(&self) -> SetTime {
+        match *self {
+            Self::Keep => SetTime::Keep,
+            Self::Now => SetTime::Server,
+            Self::At(secs, nanos) => SetTime::Client(secs, nanos),
+        }
+    }
+}
+
 /// Attributes to set.
 #[derive(Arbitrary, Debug)]
 pub struct Change {
@@ -123,25 +133,15 @@ pub struct Change {
 }
 
 impl Change {
-    fn append(&self, mut call: Call) -> Call {
-        for number in [self.mode, self.uid, self.gid] {
-            call = match number {
-                None => call.word(0),
-                Some(number) => call.words(&[1, number]),
-            };
+    fn set(&self) -> Set {
+        Set {
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            size: self.size.as_ref().map(Far::number),
+            atime: self.atime.set(),
+            mtime: self.mtime.set(),
         }
-        call = match &self.size {
-            None => call.word(0),
-            Some(size) => call.word(1).long(size.number()),
-        };
-        for time in [&self.atime, &self.mtime] {
-            call = match time {
-                Time::Keep => call.word(0),
-                Time::Now => call.word(1),
-                Time::At(secs, nanos) => call.words(&[2, *secs, *nanos]),
-            };
-        }
-        call
     }
 }
 
@@ -187,105 +187,92 @@ pub enum What {
 }
 
 impl What {
-    /// The call's bytes.
-    pub fn call(&self, known: &[Vec<u8>]) -> Call {
-        let of = |procedure, object: &Object| Call::of(procedure, object.handle(known));
+    /// The call.
+    pub fn call(&self, known: &[Vec<u8>]) -> stowaway::engine::trial::calls::Call {
+        let of = |object: &Object| object.handle(known);
         match self {
-            Self::Null => Call::nfs(Procedure::Null),
-            Self::GetAttr(object) => of(Procedure::GetAttr, object),
+            Self::Null => Call::null(),
+            Self::GetAttr(object) => Call::get_attr(of(object)),
             Self::SetAttr(object, change, guard) => {
-                let call = change.append(of(Procedure::SetAttr, object));
-                match guard {
-                    None => call.word(0),
-                    Some((secs, nanos)) => call.words(&[1, *secs, *nanos]),
-                }
+                Call::set_attr(of(object), change.set(), *guard)
             }
-            Self::Lookup(dir, name) => of(Procedure::Lookup, dir).opaque(&name.bytes()),
-            Self::Access(object, bits) => of(Procedure::Access, object).word(*bits),
-            Self::ReadLink(object) => of(Procedure::ReadLink, object),
-            Self::Read(object, offset, count) => {
-                Call::read(object.handle(known), offset.number(), *count)
-            }
+            Self::Lookup(dir, name) => Call::lookup(of(dir), &name.bytes()),
+            Self::Access(object, bits) => Call::access(of(object), *bits),
+            Self::ReadLink(object) => Call::read_link(of(object)),
+            Self::Read(object, offset, count) => Call::read(of(object), offset.number(), *count),
             Self::Write(object, offset, how, len) => {
                 let data: Vec<u8> = (0..*len).map(|at| (at ^ at >> 8) as u8).collect();
                 let how = u32::from(*how % 3);
-                Call::write(object.handle(known), offset.number(), how, &data)
+                let (file, offset, count) = (of(object), offset.number(), (*len).into());
+                return Call::write_of(file, offset, count, how, &data).into();
             }
             Self::Create(dir, name, how) => {
-                let call = of(Procedure::Create, dir).opaque(&name.bytes());
-                match how {
-                    Creation::Unchecked(change) => change.append(call.word(0)),
-                    Creation::Guarded(change) => change.append(call.word(1)),
+                let how = match how {
+                    Creation::Unchecked(change) => How::Unchecked(change.set()),
+                    Creation::Guarded(change) => How::Guarded(change.set()),
                     Creation::Exclusive(one, other) => {
-                        call.words(&[2, u32::from(*one), u32::from(*other)])
+                        How::Exclusive([0, 0, 0, *one, 0, 0, 0, *other])
                     }
-                }
-            }
-            Self::MkDir(dir, name, change) => {
-                change.append(of(Procedure::MkDir, dir).opaque(&name.bytes()))
-            }
-            Self::SymLink(dir, name, change, target) => change
-                .append(of(Procedure::SymLink, dir).opaque(&name.bytes()))
-                .opaque(&target.bytes()),
-            Self::MkNod(dir, name, kind, change, (major, minor)) => {
-                let kind = u32::from(kind % 7) + 1;
-                let call = of(Procedure::MkNod, dir).opaque(&name.bytes()).word(kind);
-                match kind {
-                    3 | 4 => change.append(call).words(&[*major, *minor]),
-                    6 | 7 => change.append(call),
-                    _ => call,
-                }
-            }
-            Self::Remove(dir, name) => of(Procedure::Remove, dir).opaque(&name.bytes()),
-            Self::RmDir(dir, name) => of(Procedure::RmDir, dir).opaque(&name.bytes()),
-            Self::Rename(from, name, to, new_name) => of(Procedure::Rename, from)
-                .opaque(&name.bytes())
-                .opaque(to.handle(known))
-                .opaque(&new_name.bytes()),
-            Self::Link(object, dir, name) => of(Procedure::Link, object)
-                .opaque(dir.handle(known))
-                .opaque(&name.bytes()),
-            Self::ReadDir(dir, cookie, count) => of(Procedure::ReadDir, dir)
-                .long((*cookie).into())
-                .long(0)
-                .word((*count).into()),
-            Self::ReadDirPlus(dir, cookie, names, all) => of(Procedure::ReadDirPlus, dir)
-                .long((*cookie).into())
-                .long(0)
-                .words(&[(*names).into(), (*all).into()]),
-            Self::FsStat(object) => of(Procedure::FsStat, object),
-            Self::FsInfo(object) => of(Procedure::FsInfo, object),
-            Self::PathConf(object) => of(Procedure::PathConf, object),
-            Self::Commit(object, offset, count) => of(Procedure::Commit, object)
-                .long(offset.number())
-                .word(*count),
-            Self::Mount(first, procedure, names) => {
-                let version = if *first {
-                    mount::VERSION_1
-                } else {
-                    mount::VERSION_3
                 };
-                let procedure = u32::from(procedure % 6);
-                let call = Call::new(mount::PROGRAM, version, procedure);
-                if !matches!(procedure, mount::procedure::MNT | mount::procedure::UMNT) {
-                    return call;
-                }
+                Call::create(of(dir), &name.bytes(), how)
+            }
+            Self::MkDir(dir, name, change) => Call::mkdir(of(dir), &name.bytes(), change.set()),
+            Self::SymLink(dir, name, change, target) => {
+                Call::symlink(of(dir), &name.bytes(), change.set(), &target.bytes())
+            }
+            Self::MkNod(dir, name, kind, change, (major, minor)) => {
+                let (set, name) = (change.set(), &name.bytes());
+                let what = match u32::from(kind % 7) + 1 {
+                    3 => mknoddata3::NF3BLK(device(set, *major, *minor)),
+                    4 => mknoddata3::NF3CHR(device(set, *major, *minor)),
+                    6 => mknoddata3::NF3SOCK(set.into()),
+                    7 => mknoddata3::NF3FIFO(set.into()),
+                    other => return Call::mknod_of(of(dir), name, other).into(),
+                };
+                Call::mknod(of(dir), name, what)
+            }
+            Self::Remove(dir, name) => Call::remove(of(dir), &name.bytes()),
+            Self::RmDir(dir, name) => Call::rmdir(of(dir), &name.bytes()),
+            Self::Rename(from, name, to, new_name) => {
+                Call::rename(of(from), &name.bytes(), of(to), &new_name.bytes())
+            }
+            Self::Link(object, dir, name) => Call::link(of(object), of(dir), &name.bytes()),
+            Self::ReadDir(dir, cookie, count) => {
+                Call::read_dir(of(dir), (*cookie).into(), [0; 8], (*count).into())
+            }
+            Self::ReadDirPlus(dir, cookie, names, all) => {
+                let (cookie, names, all) = ((*cookie).into(), (*names).into(), (*all).into());
+                Call::read_dir_plus(of(dir), cookie, [0; 8], names, all)
+            }
+            Self::FsStat(object) => Call::fs_stat(of(object)),
+            Self::FsInfo(object) => Call::fs_info(of(object)),
+            Self::PathConf(object) => Call::path_conf(of(object)),
+            Self::Commit(object, offset, count) => {
+                Call::commit(of(object), offset.number(), *count)
+            }
+            Self::Mount(first, procedure, names) => {
                 let mut path = b"/export".to_vec();
                 for name in names {
                     path.push(b'/');
                     path.extend(name.bytes());
                 }
                 path.truncate(1024);
-                call.opaque(&path)
+                let call = match procedure % 6 {
+                    0 => Call::mount_null(),
+                    1 => Call::mount(&path),
+                    2 => Call::mount_dump(),
+                    3 => Call::unmount(&path),
+                    4 => Call::unmount_all(),
+                    _ => Call::exports(),
+                };
+                if *first { call.version_1() } else { call }
             }
-            Self::Portmap(procedure, program, version, transport) => {
-                let procedure = [0, 3, 4][usize::from(*procedure) % 3];
-                let call = Call::new(portmap::PROGRAM, portmap::VERSION, procedure);
-                match procedure {
-                    3 => call.words(&[*program, *version, *transport, 0]),
-                    _ => call,
-                }
-            }
+            Self::Portmap(procedure, program, version, transport) => match procedure % 3 {
+                0 => Call::portmap_null(),
+                1 => Call::get_port(*program, *version, *transport),
+                _ => Call::portmap_dump(),
+            },
         }
+        .into()
     }
 }

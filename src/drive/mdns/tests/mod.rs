@@ -2,10 +2,10 @@
 
 mod host;
 
-use crate::engine::trial::random::{Random, for_seeds};
 use crate::net::{Interface, NetError};
 use crate::sys::interfaces::{LOOPBACK, POINT_TO_POINT, UP};
 use crate::time::Duration;
+use cases::random::{Random, for_seeds};
 use host::{Faults, PEER, QUERY, SETTLED, interfaces, with_announced, with_host};
 
 const ERRORS: [NetError; 5] = [

@@ -2,8 +2,8 @@
 
 use super::world::link;
 use crate::engine::mdns::{Cast, Limits, Meta, Responder, Service};
-use crate::engine::trial::random::{Random, for_seeds};
 use crate::time::Instant;
+use cases::random::{Random, for_seeds};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::{BinaryHeap, HashSet};
 

@@ -257,7 +257,8 @@ fn nothing_goes_round_between_us_and_ourselves() {
 /// Seeded: messages of ours and of others, damaged, at any time. Nothing panics, and names stay in use.
 #[test]
 fn damaged_messages_do_no_harm() {
-    use crate::engine::trial::random::{Random, for_seeds};
+    use cases::mutate::mutate;
+    use cases::random::{Random, for_seeds};
     let good = [
         query(&["? box.local ANY QU", "! box.local 120 A 192.0.2.77"]),
         query(&[
@@ -278,12 +279,9 @@ fn damaged_messages_do_no_harm() {
         world.serve("a box", 2049, &["path=/srv"]);
         for _ in 0..300 {
             let mut bytes = random.pick(&good).clone();
+            let other = random.pick(&good);
             for _ in 0..random.below(4) {
-                let at = random.below(bytes.len());
-                bytes[at] = random.number() as u8;
-            }
-            if random.below(8) == 0 {
-                bytes.truncate(random.below(bytes.len()));
+                mutate(&mut random, &mut bytes, other, 1);
             }
             let from = *random.pick(&[PEER, LEGACY, "[fe80::9]:5353", "192.0.2.1:5353"]);
             let cast = *random.pick(&[Cast::Multicast, Cast::Unicast, Cast::Unknown]);

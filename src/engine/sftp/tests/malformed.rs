@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::config::{PACKET_BYTES_MAX, PACKET_WHOLE_BYTES_MAX};
-use crate::engine::trial::random::{Random, for_seeds};
+use cases::mutate::mutate;
+use cases::random::{Random, for_seeds};
 
 /// A session that has begun, and what came of these bytes; in the end nothing may be held.
 fn sent(input: &[u8], piece: usize) -> (World, crate::engine::sftp::trial::Talk) {
@@ -254,12 +255,9 @@ fn bytes_that_are_anything_are_answered_or_end_the_connection() {
         let input: Vec<_> = (0..30)
             .flat_map(|_| {
                 let mut bytes = random.pick(&packets).bytes();
+                let other = random.pick(&packets).bytes();
                 for _ in 0..random.below(4) {
-                    let at = random.below(bytes.len());
-                    bytes[at] = random.number() as u8;
-                }
-                if random.below(9) == 0 {
-                    bytes.truncate(random.below(bytes.len()));
+                    mutate(&mut random, &mut bytes, &other, 1);
                 }
                 bytes
             })

@@ -1,8 +1,8 @@
 //! WRITE and fsync@openssh.com.
 
 use super::*;
-use crate::engine::trial::random::{Random, for_seeds};
 use crate::vfs::FsError;
+use cases::random::{Random, for_seeds};
 
 fn sync(handle: &[u8]) -> Packet {
     Packet::extended(b"fsync@openssh.com", 6).string(handle)
