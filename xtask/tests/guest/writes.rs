@@ -6,10 +6,10 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use cases::random::seed;
 use xtask::build::Arch;
 use xtask::clients::fsx::Fsx;
 use xtask::machines::server::ServerOptions;
-use xtask::random::seed;
 use xtask::setup;
 
 use crate::NOBODY;

@@ -2,6 +2,7 @@
 
 use super::{Remote, make, program, server};
 use anyhow::{Context, Result, ensure};
+use cases::random::seed;
 use nix::sys::statvfs::statvfs;
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::Write;
@@ -14,7 +15,6 @@ use xtask::clients::sshfs::{Listening, Sshfs};
 use xtask::machines::mounts;
 use xtask::machines::server::public_dir;
 use xtask::machines::sshd::USER_ID;
-use xtask::random::seed;
 use xtask::setup::{self, Package};
 
 /// Runs `work` on the user's home as sshfs shows it, with more of its options.
