@@ -62,7 +62,12 @@ fn gdb_tells_who_called_up_to_the_entry() -> Result<()> {
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     // At rest, and in the middle of a request.
     let rest = gdb(&server, &["backtrace"])?;
-    for part in ["stowaway::net::kernel::", "src/drive/mod.rs:", "_start ()"] {
+    for part in [
+        "stowaway::net::kernel::",
+        "stowaway::drive::Driver::",
+        "src/drive/mod.rs:",
+        "_start ()",
+    ] {
         ensure!(rest.contains(part), "no {part} in:\n{rest}");
     }
     // Callers have their variables: what waits says where the driver is.
