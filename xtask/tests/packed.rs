@@ -66,13 +66,22 @@ fn it_says_what_the_plain_file_says() -> Result<()> {
 }
 
 #[test]
-fn it_is_smaller_and_the_same_each_time() -> Result<()> {
+fn it_is_the_same_each_time() -> Result<()> {
     for arch in ARCHES {
-        let path = packed(arch)?;
+        // One that no other test starts.
+        let path = build::build_packed(arch, &[Role::Ls])?;
         let first = fs::read(&path)?;
         fs::remove_file(&path)?;
-        build::build_packed(arch, &Role::ALL)?;
+        build::build_packed(arch, &[Role::Ls])?;
         ensure!(fs::read(&path)? == first, "{arch:?}: other bytes");
+    }
+    Ok(())
+}
+
+#[test]
+fn it_is_smaller_by_more_than_a_third() -> Result<()> {
+    for arch in ARCHES {
+        let first = fs::read(packed(arch)?)?;
         let plain = fs::metadata(build::path(arch))?.len();
         ensure!(
             first.len() as u64 * 100 <= plain * 62,
