@@ -8,7 +8,49 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
+use crate::build::workspace_root;
 use crate::setup::{self, Package};
+
+/// Images that Debian ships: a package, a file in it, and what it is called in tests.
+pub const SHIPPED: [(&str, &str, &str); 3] = [
+    ("ipxe", "usr/lib/ipxe/ipxe.iso", "ipxe.iso"),
+    (
+        "memtest86+",
+        "usr/lib/memtest86+/memtest86+x64.iso",
+        "memtest86+.iso",
+    ),
+    (
+        "grub-rescue-pc",
+        "usr/lib/grub-rescue/grub-rescue-cdrom.iso",
+        "grub-rescue.iso",
+    ),
+];
+
+/// Where such a package is unpacked, under target/ until that is cleaned; it is never installed. Downloaded when it is not there.
+pub fn shipped(package: &str) -> Result<PathBuf> {
+    let all = workspace_root().join("target/images");
+    let home = all.join(package);
+    if !home.exists() {
+        let _waiting = setup::progress(&format!("downloading {package}"));
+        fs::create_dir_all(&all)?;
+        let work = tempfile::tempdir_in(&all)?;
+        let debs = work.path().join("debs");
+        fs::create_dir(&debs)?;
+        setup::PrivateApt::new(&work.path().join("apt"))?.download(&[package], &debs)?;
+        let deb = fs::read_dir(&debs)?
+            .next()
+            .context("apt-get left no file")??;
+        let tree = work.path().join("tree");
+        setup::quietly(
+            Command::new("dpkg-deb")
+                .arg("-x")
+                .arg(deb.path())
+                .arg(&tree),
+        )?;
+        fs::rename(tree, &home)?;
+    }
+    Ok(home)
+}
 
 /// Programs that write Rock Ridge, each in ways of its own.
 pub const ROCK_RIDGE: [&[&str]; 4] = [

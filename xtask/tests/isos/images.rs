@@ -10,9 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
-use xtask::build::workspace_root;
-use xtask::machines::iso::{ROCK_RIDGE, huge, make, sample};
-use xtask::setup::{self, Package, PrivateApt, quietly};
+use xtask::machines::iso::{ROCK_RIDGE, SHIPPED, huge, make, sample, shipped};
+use xtask::setup::{self, Package, quietly};
 
 /// The images that are compared with what Linux shows, without their directory.
 pub const IMAGES: [&str; 17] = [
@@ -187,47 +186,6 @@ fn crowd(image: &Path, each: usize) -> Result<()> {
 /// What a file of them is called.
 pub fn crowded(number: usize) -> String {
     format!("entry-{number:05}")
-}
-
-/// A package, a file in it, and what it is called here.
-const SHIPPED: [(&str, &str, &str); 3] = [
-    ("ipxe", "usr/lib/ipxe/ipxe.iso", "ipxe.iso"),
-    (
-        "memtest86+",
-        "usr/lib/memtest86+/memtest86+x64.iso",
-        "memtest86+.iso",
-    ),
-    (
-        "grub-rescue-pc",
-        "usr/lib/grub-rescue/grub-rescue-cdrom.iso",
-        "grub-rescue.iso",
-    ),
-];
-
-/// Where a package is unpacked, under target/ until that is cleaned; it is never installed.
-fn shipped(package: &str) -> Result<PathBuf> {
-    let all = workspace_root().join("target/images");
-    let home = all.join(package);
-    if !home.exists() {
-        let _waiting = setup::progress(&format!("downloading {package}"));
-        fs::create_dir_all(&all)?;
-        let work = tempfile::tempdir_in(&all)?;
-        let debs = work.path().join("debs");
-        fs::create_dir(&debs)?;
-        PrivateApt::new(&work.path().join("apt"))?.download(&[package], &debs)?;
-        let deb = fs::read_dir(&debs)?
-            .next()
-            .context("apt-get left no file")??;
-        let tree = work.path().join("tree");
-        quietly(
-            Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(deb.path())
-                .arg(&tree),
-        )?;
-        fs::rename(tree, &home)?;
-    }
-    Ok(home)
 }
 
 /// Makes the image of a live system, as Debian's are, which does what `init` says; the SHA-256 of its file system.

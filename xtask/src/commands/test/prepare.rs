@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Mode;
 use super::schedule::{Job, Outcome};
 use super::steps::cargo;
-use crate::machines::qemu;
+use crate::machines::{iso, qemu};
 use crate::setup::{self, Package, PythonPackage};
 
 /// The suite that fetches.
@@ -19,6 +19,9 @@ pub fn job(mode: &Mode) -> Job {
             package.path()?;
         }
         qemu::prepare_all()?;
+        for (package, _, _) in iso::SHIPPED {
+            iso::shipped(package)?;
+        }
         Ok(Outcome::default())
     });
     let budget = mode.suites.of(PREPARE);
