@@ -8,6 +8,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
 };
 use nix::unistd::Pid;
+use simple_dns::rdata::RData;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -15,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::build::{self, Arch};
-use xtask::clients::dns::{self, Asker, GROUP, Message, PORT, kind};
+use xtask::clients::dns::{self, Asker, GROUP, Message, PORT, TYPE};
 use xtask::machines::server::Namespace;
 use xtask::setup;
 
@@ -76,7 +77,7 @@ fn datagrams_without_a_byte_a_port_or_a_sum_do_no_harm() -> Result<()> {
         .theirs
         .run(|| Ok((Forger::new()?, Asker::stranger(THEIRS)?)))?;
     let [before, broken_before] = received(&world)?;
-    let question = dns::query(0, &[("box.local", kind::A)], false);
+    let question = dns::query(0, &[("box.local", TYPE::A)], false);
     for _ in 0..COUNT {
         for to in [GROUP, OURS] {
             forger.send(PORT, to, 0, b"")?;
@@ -88,12 +89,12 @@ fn datagrams_without_a_byte_a_port_or_a_sum_do_no_harm() -> Result<()> {
         sleep(Duration::from_millis(1));
     }
     // All that is still to be read comes before this.
-    asker.send(&dns::query(3, &[("box.local", kind::A)], false))?;
-    let is_it = |message: &Message| message.is_response() && message.id == 3;
+    asker.send(&dns::query(3, &[("box.local", TYPE::A)], false))?;
+    let is_it = |message: &Message| message.is_response && message.id == 3;
     let (answer, _) = asker
         .wait_for(Duration::from_secs(5), is_it)?
         .context("nobody answers any more")?;
-    ensure!(answer.find("box.local", kind::A).is_some(), "{answer:?}");
+    ensure!(answer.find("box.local", TYPE::A).is_some(), "{answer:?}");
     let [after, broken] = received(&world)?;
     // They have come.
     let counts = [after - before, broken - broken_before];
@@ -129,12 +130,12 @@ fn resolvers_of_old_are_answered_at_addresses_of_the_link() -> Result<()> {
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
         Ok((socket, if_nametoindex("eth0")?))
     })?;
-    let question = dns::query(7, &[("box.local", kind::AAAA)], false);
+    let question = dns::query(7, &[("box.local", TYPE::AAAA)], false);
     socket.send_to(&question, SocketAddrV6::new(GROUP_V6, PORT, 0, link))?;
     let mut room = [0; 9000];
     let (len, from) = socket.recv_from(&mut room).context("no answer")?;
     let answer = Message::parse(&room[..len])?;
-    let record = answer.find("box.local", kind::AAAA).context("no address")?;
+    let record = answer.find("box.local", TYPE::AAAA).context("no address")?;
     let SocketAddr::V6(from) = from else {
         anyhow::bail!("{from}");
     };
@@ -143,7 +144,13 @@ fn resolvers_of_old_are_answered_at_addresses_of_the_link() -> Result<()> {
         "{from}"
     );
     // It comes from where it says that the host is.
-    ensure!(record.data == from.ip().octets(), "{record:?} from {from}");
+    let RData::AAAA(address) = &record.rdata else {
+        anyhow::bail!("{record:?}");
+    };
+    ensure!(
+        address.address == from.ip().to_bits(),
+        "{record:?} from {from}"
+    );
     responder.stop()
 }
 

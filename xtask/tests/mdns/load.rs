@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use xtask::clients::dns::{self, Asker, Message, kind};
+use xtask::clients::dns::{self, Asker, Message, TYPE};
 use xtask::setup;
 
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -91,11 +91,11 @@ fn at_rest_it_is_small_and_never_wakes_up() -> Result<()> {
 /// Asks from one address as fast as that until it is told to stop; how many.
 fn flood(asker: &Asker, done: &AtomicBool) -> Result<u64> {
     let (start, mut sent) = (Instant::now(), 0);
-    let known = dns::query(0, &[("box.local", kind::A)], false);
-    let pointer = dns::query(0, &[("_sftp-ssh._tcp.local", kind::PTR)], true);
+    let known = dns::query(0, &[("box.local", TYPE::A)], false);
+    let pointer = dns::query(0, &[("_sftp-ssh._tcp.local", TYPE::PTR)], true);
     let others = dns::query(
         0,
-        &[("other.local", kind::A), ("x.local", kind::ANY)],
+        &[("other.local", TYPE::A), ("x.local", TYPE::Unknown(255))],
         false,
     );
     while !done.load(Ordering::Relaxed) {
@@ -114,10 +114,10 @@ fn flood(asker: &Asker, done: &AtomicBool) -> Result<u64> {
 fn patiently(asker: &Asker, id: u16) -> Result<Duration> {
     let start = Instant::now();
     for _ in 0..3 {
-        asker.send(&dns::query(id, &[("box.local", kind::A)], false))?;
-        let is_it = |message: &Message| message.is_response() && message.id == id;
+        asker.send(&dns::query(id, &[("box.local", TYPE::A)], false))?;
+        let is_it = |message: &Message| message.is_response && message.id == id;
         if let Some((message, _)) = asker.wait_for(Duration::from_secs(1), is_it)? {
-            ensure!(message.find("box.local", kind::A).is_some(), "{message:?}");
+            ensure!(message.find("box.local", TYPE::A).is_some(), "{message:?}");
             return Ok(start.elapsed());
         }
     }
@@ -191,13 +191,13 @@ fn who_is_killed_is_remembered_for_the_time_that_he_said() -> Result<()> {
     let member = world.theirs.run(|| Asker::member(THEIRS))?;
     let responder = world.announce(&WORDS)?;
     let is_it =
-        |message: &Message| message.is_response() && message.find("box.local", kind::A).is_some();
+        |message: &Message| message.is_response && message.find("box.local", TYPE::A).is_some();
     let told = member.wait_for(Duration::from_secs(40), is_it)?;
     let (message, _) = told.context("nothing is announced")?;
     for record in message
         .records
         .iter()
-        .filter(|record| record.name == "box.local")
+        .filter(|record| record.name.to_string() == "box.local")
     {
         ensure!(record.ttl == 120, "{record:?}");
     }

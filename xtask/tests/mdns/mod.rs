@@ -130,7 +130,7 @@ fn farewell(world: &World) -> Result<()> {
     responder.stop()?;
     let is_farewell = |message: &Message| {
         let mut records = message.records.iter();
-        records.any(|record| record.name == "_sftp-ssh._tcp.local" && record.ttl == 0)
+        records.any(|record| record.name.to_string() == "_sftp-ssh._tcp.local" && record.ttl == 0)
     };
     let told = neighbour.wait_for(Duration::from_secs(1), is_farewell)?;
     told.context("no farewell")?;

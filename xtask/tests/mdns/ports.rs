@@ -3,10 +3,12 @@
 use super::world::World;
 use anyhow::{Context as _, Result, ensure};
 use nix::net::if_::if_nametoindex;
+use simple_dns::rdata::{PTR, RData};
+use simple_dns::{CLASS, Packet, PacketFlag, ResourceRecord};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
-use xtask::clients::dns::{self, Asker, Message, kind};
+use xtask::clients::dns::{self, Asker, Message, TYPE};
 use xtask::setup;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -28,7 +30,7 @@ fn next(asker: &Asker, is_response: bool) -> Result<(Message, SocketAddr)> {
             && from.ip() == OURS
         {
             let message = Message::parse(datagram)?;
-            if message.is_response() == is_response {
+            if message.is_response == is_response {
                 return Ok((message, from));
             }
         }
@@ -49,14 +51,14 @@ fn what_is_announced_and_answered_comes_from_port_5353() -> Result<()> {
     responder.wait_for("announced box.local")?;
     next(&neighbour, true)?;
     for wants_unicast in [false, true] {
-        neighbour.send(&dns::query(0, &[("box.local", kind::A)], wants_unicast))?;
+        neighbour.send(&dns::query(0, &[("box.local", TYPE::A)], wants_unicast))?;
         let (message, from) = next(&neighbour, true)?;
         ensure!(from.port() == dns::PORT, "{from}");
-        message.find("box.local", kind::A).context("no answer")?;
+        message.find("box.local", TYPE::A).context("no answer")?;
     }
     // Who asks from another port gets it from there, too.
     let stranger = world.theirs.run(|| Asker::stranger(THEIRS))?;
-    stranger.send(&dns::query(9, &[("box.local", kind::A)], false))?;
+    stranger.send(&dns::query(9, &[("box.local", TYPE::A)], false))?;
     let (message, from) = next(&stranger, true)?;
     ensure!(from.port() == dns::PORT && message.id == 9, "{from}");
     responder.stop()
@@ -92,7 +94,7 @@ fn whatever_is_asked_for_goes_to_both_groups() -> Result<()> {
         // All that was said meanwhile is there.
         while let Ok(len) = ear.recv(&mut room) {
             let message = Message::parse(&room[..len])?;
-            asked.extend(message.questions.into_iter().map(|(name, _)| name));
+            asked.extend(message.questions.iter().map(|it| it.qname.to_string()));
         }
         for name in names {
             let is_there = asked.iter().any(|asked| asked.ends_with(name));
@@ -111,18 +113,20 @@ fn the_browser_asks_from_port_5353_and_listens_there() -> Result<()> {
     let watch = world.browse(&["-p", "_x._tcp"])?;
     let (message, from) = next(&neighbour, false)?;
     ensure!(from.port() == dns::PORT, "{from}");
+    let [question] = &message.questions[..] else {
+        anyhow::bail!("{message:?}");
+    };
+    let asked = (question.qname.to_string(), question.qtype);
     ensure!(
-        message.questions == [("_x._tcp.local".to_owned(), kind::PTR)],
-        "{message:?}"
+        asked == ("_x._tcp.local".to_owned(), TYPE::PTR.into()),
+        "{asked:?}"
     );
-    // One pointer, for 4,500 seconds.
-    let mut response = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
-    response.extend(dns::name("_x._tcp.local"));
-    response.extend([0, 12, 0, 1, 0, 0, 0x11, 0x94]);
-    let target = dns::name("there._x._tcp.local");
-    response.extend((target.len() as u16).to_be_bytes());
-    response.extend(target);
-    neighbour.send(&response)?;
+    let mut response = Packet::new_reply(0);
+    response.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+    let target = RData::PTR(PTR("there._x._tcp.local".try_into()?));
+    let pointer = ResourceRecord::new("_x._tcp.local".try_into()?, CLASS::IN, 4500, target);
+    response.answers.push(pointer);
+    neighbour.send(&response.build_bytes_vec()?)?;
     watch.wait_for("+;eth0;IPv4;there;_x._tcp;local")?;
     Ok(())
 }

@@ -1,22 +1,22 @@
-//! Messages as lines of text, to be written and read.
+//! Messages as lines of text, to be written and read by `simple-dns`, which shares nothing with what it judges.
 //!
 //! `? NAME KIND [QU]` is a question; a record is `= NAME TTL [flush] KIND DATA` where it answers, `!` where it is wished for, `+`
 //! where it is added.
 
-use crate::wire::dns::{
-    CLASS_ANY, CLASS_IN, Head, Label, Message, Name, Section, TOP_BIT, Writer, flag, kind,
-};
+use crate::wire::dns::flag;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use simple_dns::rdata::{CNAME, NSEC, NULL, PTR, RData, SRV, TXT};
+use simple_dns::{CLASS, Label, Name, Packet, QCLASS, QTYPE, Question, ResourceRecord};
 
 const KINDS: [(&str, u16); 8] = [
-    ("A", kind::A),
-    ("CNAME", kind::CNAME),
-    ("PTR", kind::PTR),
-    ("TXT", kind::TXT),
-    ("AAAA", kind::AAAA),
-    ("SRV", kind::SRV),
-    ("NSEC", kind::NSEC),
-    ("ANY", kind::ANY),
+    ("A", 1),
+    ("CNAME", 5),
+    ("PTR", 12),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("SRV", 33),
+    ("NSEC", 47),
+    ("ANY", 255),
 ];
 
 fn kind_of(word: &str) -> u16 {
@@ -29,103 +29,77 @@ fn kind_name(kind: u16) -> String {
     known.map_or_else(|| kind.to_string(), |(name, _)| (*name).to_owned())
 }
 
-/// The labels of a name in which `_` may stand for a blank; none of ours begins with one.
-fn labels(name: &str) -> Vec<Vec<u8>> {
-    let name = name.replace('~', " ");
-    let name = name.trim_end_matches('.');
-    if name.is_empty() {
-        return Vec::new();
-    }
-    name.split('.')
-        .map(|label| label.as_bytes().to_vec())
-        .collect()
-}
-
-fn put_name(writer: &mut Writer<'_>, name: &str) {
-    let labels = labels(name);
-    writer.name(&mut numbered(&labels), false);
-}
-
-fn numbered(labels: &[Vec<u8>]) -> impl Iterator<Item = Label<'_>> {
-    labels.iter().map(|bytes| Label { bytes, number: 0 })
+/// A name in which `~` stands for a blank. What is empty between two dots is so on the wire, too.
+fn name(text: &str) -> Name<'static> {
+    let text = text.replace('~', " ");
+    let text = text.trim_end_matches('.');
+    let labels = text.split('.').filter(|_| !text.is_empty());
+    let labels = labels.map(|label| Label::new_unchecked(label.as_bytes().to_vec()));
+    Name::new_with_labels(&labels.collect::<Vec<_>>())
 }
 
 /// A message of these lines.
 pub(super) fn message(flags: u16, id: u16, lines: &[&str]) -> Vec<u8> {
-    let mut room = vec![0; 9000];
-    let mut writer = Writer::new(&mut room, id, flags);
+    let mut packet = Packet::new_query(id);
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
-        let labels = labels(words[1]);
-        let mut labels = numbered(&labels);
+        let name = name(words[1]);
         let section = match words[0] {
             "?" => {
                 let class = match words.get(3) {
-                    Some(&"QU") => CLASS_IN | TOP_BIT,
-                    Some(&"CLASS-ANY") => CLASS_ANY,
-                    Some(&"CHAOS") => 3,
+                    Some(&"CLASS-ANY") => QCLASS::ANY,
+                    Some(&"CHAOS") => CLASS::CH.into(),
+                    None | Some(&"QU") => CLASS::IN.into(),
                     Some(word) => panic!("{word}"),
-                    None => CLASS_IN,
                 };
-                assert!(writer.question(&mut labels, kind_of(words[2]), class));
+                let kind = QTYPE::try_from(kind_of(words[2])).unwrap();
+                let wants_unicast = words.get(3) == Some(&"QU");
+                let question = Question::new(name, kind, class, wants_unicast);
+                packet.questions.push(question);
                 continue;
             }
-            "=" => Section::Answer,
-            "!" => Section::Authority,
-            "+" => Section::Additional,
+            "=" => &mut packet.answers,
+            "!" => &mut packet.name_servers,
+            "+" => &mut packet.additional_records,
             word => panic!("{word}"),
         };
-        let (class, rest) = match words[3] {
-            "flush" => (CLASS_IN | TOP_BIT, &words[4..]),
-            "CHAOS" => (3, &words[4..]),
-            _ => (CLASS_IN, &words[3..]),
+        let (class, flushes, rest) = match words[3] {
+            "flush" => (CLASS::IN, true, &words[4..]),
+            "CHAOS" => (CLASS::CH, false, &words[4..]),
+            _ => (CLASS::IN, false, &words[3..]),
         };
-        let head = Head {
-            kind: kind_of(rest[0]),
-            class,
-            ttl: words[2].parse().unwrap(),
-        };
-        let data = rest[1..].to_vec();
-        assert!(writer.record(section, &mut labels, head, &mut |writer| {
-            put_data(writer, head.kind, &data);
-        }));
+        let data = data(rest[0], &rest[1..]);
+        let record = ResourceRecord::new(name, class, words[2].parse().unwrap(), data);
+        section.push(record.with_cache_flush(flushes));
     }
-    let len = writer.finish();
-    room.truncate(len);
-    room
+    let mut bytes = packet.build_bytes_vec().unwrap();
+    bytes[2..4].copy_from_slice(&flags.to_be_bytes());
+    bytes
 }
 
-fn put_data(writer: &mut Writer<'_>, kind: u16, data: &[&str]) {
-    match kind {
-        kind::A => writer.put(&data[0].parse::<Ipv4Addr>().unwrap().octets()),
-        kind::AAAA => writer.put(&data[0].parse::<Ipv6Addr>().unwrap().octets()),
-        kind::PTR | kind::CNAME => put_name(writer, data[0]),
-        kind::SRV => {
-            writer.put(&[0; 4]);
-            writer.word(data[0].parse().unwrap());
-            put_name(writer, data[1]);
-        }
-        kind::TXT => {
-            for text in data {
-                writer.put(&[text.len() as u8]);
-                writer.put(text.as_bytes());
-            }
-        }
-        kind::NSEC => {
-            put_name(writer, data[0]);
-            let mut map = [0u8; 32];
-            for kind in &data[1..] {
-                let kind = kind_of(kind);
-                map[usize::from(kind >> 3)] |= 0x80 >> (kind & 7);
-            }
-            let len = map
+fn data<'a>(kind: &str, words: &[&'a str]) -> RData<'a> {
+    match (kind, words) {
+        ("A", [address]) => RData::A(address.parse::<Ipv4Addr>().unwrap().into()),
+        ("AAAA", [address]) => RData::AAAA(address.parse::<Ipv6Addr>().unwrap().into()),
+        ("PTR", [target]) => RData::PTR(PTR(name(target))),
+        ("CNAME", [target]) => RData::CNAME(CNAME(name(target))),
+        ("SRV", [port, target]) => RData::SRV(SRV {
+            priority: 0,
+            weight: 0,
+            port: port.parse().unwrap(),
+            target: name(target),
+        }),
+        ("TXT", texts) => RData::TXT(
+            texts
                 .iter()
-                .rposition(|byte| *byte != 0)
-                .map_or(0, |at| at + 1);
-            writer.put(&[0, len as u8]);
-            writer.put(&map[..len]);
+                .fold(TXT::new(), |all, text| all.with_string(text).unwrap()),
+        ),
+        ("NSEC", [next, kinds @ ..]) => {
+            let kinds: Vec<_> = kinds.iter().map(|kind| kind_of(kind).into()).collect();
+            RData::NSEC(NSEC::from_types(name(next), &kinds))
         }
-        _ => writer.put(data[0].as_bytes()),
+        (_, [data]) => RData::NULL(kind_of(kind), NULL::new(data.as_bytes()).unwrap()),
+        _ => panic!("{kind} {words:?}"),
     }
 }
 
@@ -146,61 +120,72 @@ pub(super) fn response(lines: &[&str]) -> Vec<u8> {
 
 /// The lines of a message.
 pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
-    let message = Message::parse(bytes).expect("what we send is well-formed");
+    let packet = Packet::parse(bytes).expect("what we send is well-formed");
+    let shorter = Packet::parse(&bytes[..bytes.len() - 1]);
+    assert!(shorter.is_err(), "there is more than the message");
     let mut lines = Vec::new();
-    for question in message.questions() {
-        let mut line = format!("? {} {}", text(question.name), kind_name(question.kind));
-        if question.wants_unicast() {
-            line += " QU";
-        }
-        lines.push(line);
+    for question in &packet.questions {
+        let kind = kind_name(question.qtype.into());
+        let unicast = if question.unicast_response { " QU" } else { "" };
+        lines.push(format!("? {} {kind}{unicast}", text(&question.qname)));
     }
-    for (section, record) in message.records() {
-        let sign = match section {
-            Section::Answer => "=",
-            Section::Authority => "!",
-            Section::Additional => "+",
-        };
-        let flush = if record.flushes() { "flush " } else { "" };
-        let (name, kind) = (text(record.name), kind_name(record.kind));
-        let data = record.data();
-        let data = match record.kind {
-            kind::A => Ipv4Addr::from(<[u8; 4]>::try_from(data).unwrap()).to_string(),
-            kind::AAAA => Ipv6Addr::from(<[u8; 16]>::try_from(data).unwrap()).to_string(),
-            kind::PTR | kind::CNAME => text(record.target(0).unwrap()),
-            kind::SRV => {
-                let port = u16::from_be_bytes([data[4], data[5]]);
-                format!("{port} {}", text(record.target(6).unwrap()))
-            }
-            kind::TXT => {
-                let (mut rest, mut texts) = (data, Vec::new());
-                while let [len, behind @ ..] = rest {
-                    let (one, behind) = behind.split_at(usize::from(*len));
-                    texts.push(String::from_utf8_lossy(one).into_owned());
-                    rest = behind;
-                }
-                texts.join(" ")
-            }
-            kind::NSEC => {
-                let kinds = KINDS
-                    .iter()
-                    .filter(|(_, kind)| record.lists(*kind) == Some(true));
-                let kinds: Vec<&str> = kinds.map(|(name, _)| *name).collect();
-                format!("{} {}", text(record.target(0).unwrap()), kinds.join(" "))
-            }
-            _ => format!("{data:?}"),
-        };
-        lines.push(format!("{sign} {name} {} {flush}{kind} {data}", record.ttl));
+    for (sign, section) in [
+        ("=", &packet.answers),
+        ("!", &packet.name_servers),
+        ("+", &packet.additional_records),
+    ] {
+        lines.extend(section.iter().map(|record| {
+            assert!(is_exact(record, bytes), "{record:?} in {bytes:?}");
+            let flush = if record.cache_flush { "flush " } else { "" };
+            let kind = kind_name(record.rdata.type_code().into());
+            let (name, data) = (text(&record.name), data_text(&record.rdata));
+            format!("{sign} {name} {} {flush}{kind} {data}", record.ttl)
+        }));
     }
     lines
 }
 
-fn text(name: Name<'_>) -> String {
-    let labels: Vec<String> = name
-        .labels()
-        .map(|label| String::from_utf8_lossy(label).replace(' ', "~"))
-        .collect();
-    labels.join(".")
+/// Whether a record is in the message as it must be written behind its name, if there is no name in its data.
+fn is_exact(record: &ResourceRecord<'_>, bytes: &[u8]) -> bool {
+    let mut alone = Packet::new_reply(0);
+    alone.answers.push(ResourceRecord {
+        name: name(""),
+        ..record.clone()
+    });
+    let alone = alone.build_bytes_vec().unwrap();
+    let rest = &alone[13..];
+    let has_name = !matches!(record.rdata, RData::A(_) | RData::AAAA(_) | RData::TXT(_));
+    has_name || bytes.windows(rest.len()).any(|part| part == rest)
+}
+
+fn data_text(data: &RData<'_>) -> String {
+    match data {
+        RData::A(it) => Ipv4Addr::from(it.address).to_string(),
+        RData::AAAA(it) => Ipv6Addr::from(it.address).to_string(),
+        RData::PTR(PTR(target)) | RData::CNAME(CNAME(target)) => text(target),
+        RData::SRV(it) => format!("{} {}", it.port, text(&it.target)),
+        RData::TXT(it) => {
+            let texts = it.iter_raw().map(|(key, value)| {
+                let value = value
+                    .map(|value| [b"=", value].concat())
+                    .unwrap_or_default();
+                String::from_utf8_lossy(&[key, &value].concat()).into_owned()
+            });
+            texts.collect::<Vec<_>>().join(" ")
+        }
+        RData::NSEC(it) => {
+            let kinds: Vec<_> = it.types().map(|kind| kind_name(kind.into())).collect();
+            format!("{} {}", text(&it.next_name), kinds.join(" "))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn text(name: &Name<'_>) -> String {
+    let labels = name
+        .iter()
+        .map(|label| String::from_utf8_lossy(label.as_ref()));
+    labels.collect::<Vec<_>>().join(".").replace(' ', "~")
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Multicast DNS as a neighbour sees it: questions, what is answered, and sockets to ask through. RFC 6762.
 //!
-//! It shares nothing with stowaway's own code, which it is to judge. Names are text with dots, nothing escaped.
+//! It shares nothing with stowaway's own code, which it is to judge.
 
 mod message;
 
@@ -13,23 +13,13 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
 };
 
-pub use message::{Message, Record, Section, name, query};
+pub use message::{Message, query};
+pub use simple_dns::TYPE;
 
 /// Everybody's address.
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 /// Everybody's port.
 pub const PORT: u16 = 5353;
-
-/// Kinds of records.
-pub mod kind {
-    pub const A: u16 = 1;
-    pub const PTR: u16 = 12;
-    pub const TXT: u16 = 16;
-    pub const AAAA: u16 = 28;
-    pub const SRV: u16 = 33;
-    pub const NSEC: u16 = 47;
-    pub const ANY: u16 = 255;
-}
 
 /// A socket at an address of ours; what it asks comes from port 5353 only when it is a member.
 pub struct Asker {

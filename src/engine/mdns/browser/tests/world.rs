@@ -3,8 +3,9 @@
 use super::super::{Browser, Goal, Limits, Wish};
 use crate::engine::mdns::{Cast, LINK_COUNT_MAX, Link, Meta, NameId, Names, Random, Transmit};
 use crate::time::Instant;
-use crate::wire::dns::{CLASS_IN, Message, Name, TOP_BIT, flag, kind};
+use crate::wire::dns::{CLASS_IN, Name, TOP_BIT, flag, kind};
 use core::net::SocketAddr;
+use simple_dns::{CLASS, Packet};
 
 pub(crate) const PEER: &str = "192.0.2.9:5353";
 pub(crate) const PEER_V6: &str = "[fe80::9]:5353";
@@ -26,9 +27,11 @@ pub(crate) fn wire(name: &str) -> Vec<u8> {
     wire
 }
 
-fn text(name: Name<'_>) -> String {
-    let labels: Vec<_> = name.labels().map(String::from_utf8_lossy).collect();
-    labels.join(".")
+fn text(name: &simple_dns::Name<'_>) -> String {
+    let labels = name
+        .iter()
+        .map(|label| String::from_utf8_lossy(label.as_ref()));
+    labels.collect::<Vec<_>>().join(".")
 }
 
 /// A message, record by record.
@@ -114,19 +117,13 @@ impl Say {
     /// A denial of all kinds but these.
     pub(crate) fn nsec(self, name: &str, ttl: u32, kinds: &[u16]) -> Self {
         let mut data = wire(name);
-        let mut map = [0u8; 32];
+        let mut map = [0; 32];
         for kind in kinds {
             map[usize::from(kind >> 3)] |= 0x80 >> (kind & 7);
         }
-        let len = 32
-            - map
-                .iter()
-                .rev()
-                .take_while(|byte| **byte == 0)
-                .count()
-                .min(31);
-        data.extend_from_slice(&[0, len as u8]);
-        data.extend_from_slice(&map[..len]);
+        let last = map.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        data.extend([0, last as u8 + 1]);
+        data.extend(&map[..=last]);
         self.record(1, &wire(name), kind::NSEC, FLUSH, ttl, &data)
     }
 
@@ -256,19 +253,28 @@ impl World {
         let mut room = [0; 2000];
         let mut echoed = before - self.told.len();
         while let Some(transmit) = self.next_transmit(&mut echoed, &mut room) {
-            let message = Message::parse(&room[..transmit.len]).unwrap();
+            let message = Packet::parse(&room[..transmit.len]).unwrap();
             assert_eq!(message.id(), 0);
-            let asks = message.questions().map(|asked| {
-                assert!(asked.asks_in_class());
-                (text(asked.name), asked.kind, asked.wants_unicast())
+            let asks = message.questions.iter().map(|asked| {
+                assert_eq!(asked.qclass, CLASS::IN.into());
+                let name = text(&asked.qname);
+                (name, asked.qtype.into(), asked.unicast_response)
             });
-            let knows = message
-                .records()
-                .map(|(_, record)| (text(record.name), record.kind, record.class, record.ttl));
+            assert!(message.name_servers.is_empty() && message.additional_records.is_empty());
+            let knows = message.answers.iter().map(|record| {
+                let flush = if record.cache_flush { TOP_BIT } else { 0 };
+                let kind = record.rdata.type_code().into();
+                (
+                    text(&record.name),
+                    kind,
+                    u16::from(record.class) | flush,
+                    record.ttl,
+                )
+            });
             let sent = Sent {
                 ms: self.ms,
                 link: transmit.link,
-                flags: message.flags(),
+                flags: u16::from_be_bytes([room[2], room[3]]),
                 len: transmit.len,
                 asks: asks.collect(),
                 knows: knows.collect(),

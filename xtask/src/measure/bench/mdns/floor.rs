@@ -8,7 +8,7 @@ use nix::time::ClockId;
 
 use super::link::{Link, RESPONDER};
 use super::workload;
-use crate::clients::dns::{GROUP, PORT, kind, query};
+use crate::clients::dns::{GROUP, PORT, TYPE, query};
 use crate::measure::bench::measure::{self, Cost};
 
 /// Ends the thread.
@@ -23,7 +23,7 @@ pub fn turn(link: &Link, count: usize) -> Result<Cost> {
     })?;
     let echo = std::thread::spawn(move || echo(&socket));
     let asker = link.stranger()?;
-    let question = query(1, &[("box.local", kind::A)], true);
+    let question = query(1, &[("box.local", TYPE::A)], true);
     let (start, own_start) = (Instant::now(), measure::own()?);
     let asked = workload::batches(&asker, count, |asker, _| asker.send(&question), |_| Ok(()));
     let (wall, both) = (start.elapsed(), measure::own()? - own_start);

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use super::link::{Ground, HOST, Link};
 use super::report::File;
 use super::workload::Workload;
-use crate::clients::dns::{Message, kind};
+use crate::clients::dns::{Message, TYPE};
 use crate::measure::size::peers;
 
 /// Until the first announcement.
@@ -117,9 +117,10 @@ impl Running {
         let host = format!("{HOST}.local");
         let is_it = |message: &Message| match until {
             Workload::Probe => {
-                !message.is_response() && message.questions.iter().any(|(name, _)| *name == host)
+                let mut asked = message.questions.iter().map(|it| it.qname.to_string());
+                !message.is_response && asked.any(|name| name == host)
             }
-            _ => message.is_response() && message.find(&host, kind::A).is_some(),
+            _ => message.is_response && message.find(&host, TYPE::A).is_some(),
         };
         match listener.wait_for(START_MAX, is_it)? {
             Some(_) => Ok((running, start.elapsed())),

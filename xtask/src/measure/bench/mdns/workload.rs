@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::link::{Ground, HOST, INSTANCE_COUNT, Link, TYPE};
 use super::responder::{Program, Running};
-use crate::clients::dns::{Asker, Message, kind, query};
+use crate::clients::dns::{Asker, Message, TYPE, query};
 use crate::measure::bench::measure::{self, Cost};
 use crate::measure::bench::table::{Aim, Subject, Unit, What};
 
@@ -87,8 +87,8 @@ impl Workload {
     /// Asks so many questions; how many were answered, or taken.
     pub fn run(self, link: &Link, count: usize) -> Result<u64> {
         let (host, kind) = (format!("{HOST}.local"), format!("{TYPE}.local"));
-        let address = |asker: &Asker, id| asker.send(&query(id, &[(&host, kind::A)], true));
-        let services = |asker: &Asker, id| asker.send(&query(id, &[(&kind, kind::PTR)], true));
+        let address = |asker: &Asker, id| asker.send(&query(id, &[(&host, TYPE::A)], true));
+        let services = |asker: &Asker, id| asker.send(&query(id, &[(&kind, TYPE::PTR)], true));
         match self {
             Self::Address => answered(&link.stranger()?, count, 1, address),
             Self::Services => answered(&link.stranger()?, count, INSTANCE_COUNT, services),
@@ -100,7 +100,7 @@ impl Workload {
                 for turn in 0..turn_count {
                     for number in 0..STRANGE_COUNT {
                         let name = format!("other-{turn}-{number}.local");
-                        asker.send(&query(1, &[(&name, kind::A)], false))?;
+                        asker.send(&query(1, &[(&name, TYPE::A)], false))?;
                     }
                     // When this one is answered, those before it were looked at.
                     answered(&asker, 1, 1, address)?;
@@ -122,7 +122,7 @@ fn answered(
     batches(asker, count, ask, |bytes| {
         let message = Message::parse(bytes)?;
         ensure!(
-            message.is_response() && message.records.len() >= records,
+            message.is_response && message.records.len() >= records,
             "not what was asked for: {message:?}"
         );
         Ok(())
