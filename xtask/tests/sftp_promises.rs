@@ -128,7 +128,7 @@ fn a_large_read_is_sent_by_the_kernel_behind_walls_too() -> Result<()> {
 /// Calls of one STAT among many that come together.
 fn stat_cost(options: SftpOptions) -> Result<f64> {
     let (count, _) = cost(options, |client| {
-        let requests = vec![Request::Stat { path: b"dir/file" }; DEPTH];
+        let requests = vec![Request::Stat(b"dir/file"); DEPTH];
         for _ in 0..ROUNDS {
             client.pipeline(&requests)?;
         }

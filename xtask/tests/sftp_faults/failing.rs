@@ -92,27 +92,12 @@ fn every_failure_has_its_status() -> Result<()> {
         let before = tree(scene.path)?;
         let (path, attrs) = (b"file".as_slice(), Attrs::default());
         let made = b"made".as_slice();
-        let write = |data| Request::Write {
-            handle: &handle,
-            offset: 0,
-            data,
-        };
-        let open = |path, flags| Request::Open {
-            path,
-            flags,
-            attrs: Attrs::default(),
-        };
+        let write = |data| Request::Write(&handle, 0, data);
+        let open = |path, flags| Request::Open(path, flags, Attrs::default());
         let requests = [
             (Op::Write, write(b"data")),
             (Op::Write, write(&large)),
-            (
-                Op::Read,
-                Request::Read {
-                    handle: &handle,
-                    offset: 0,
-                    len: 100,
-                },
-            ),
+            (Op::Read, Request::Read(&handle, 0, 100)),
             (Op::Open, open(path, open::READ)),
             (Op::Create, open(made, open::WRITE | open::CREATE)),
             (
@@ -120,117 +105,26 @@ fn every_failure_has_its_status() -> Result<()> {
                 open(made, open::WRITE | open::CREATE | open::EXCLUSIVE),
             ),
             (Op::SetAttr, open(path, open::WRITE | open::TRUNCATE)),
-            (
-                Op::SetAttr,
-                Request::SetStat {
-                    path,
-                    attrs: Attrs::mode(0o600),
-                },
-            ),
-            (
-                Op::SetAttr,
-                Request::SetStat {
-                    path,
-                    attrs: Attrs::times(1, 2),
-                },
-            ),
-            (
-                Op::SetAttr,
-                Request::SetStat {
-                    path,
-                    attrs: Attrs::size(3),
-                },
-            ),
-            (
-                Op::SetAttr,
-                Request::SetStat {
-                    path,
-                    attrs: Attrs::owner(7, 8),
-                },
-            ),
-            (
-                Op::SetAttr,
-                Request::FSetStat {
-                    handle: &handle,
-                    attrs: Attrs::size(3),
-                },
-            ),
-            (
-                Op::SetAttr,
-                Request::FSetStat {
-                    handle: &handle,
-                    attrs: Attrs::times(1, 2),
-                },
-            ),
-            (
-                Op::SetAttr,
-                Request::LSetStat {
-                    path,
-                    attrs: Attrs::times(1, 2),
-                },
-            ),
-            (Op::MkDir, Request::MkDir { path: made, attrs }),
-            (
-                Op::SymLink,
-                Request::SymLink {
-                    target: b"file",
-                    link: made,
-                },
-            ),
-            (
-                Op::Link,
-                Request::HardLink {
-                    from: path,
-                    to: made,
-                },
-            ),
-            (Op::Unlink, Request::Remove { path }),
-            (Op::RmDir, Request::RmDir { path: b"directory" }),
-            (
-                Op::Rename,
-                Request::PosixRename {
-                    from: path,
-                    to: made,
-                },
-            ),
-            (
-                Op::Rename,
-                Request::PosixRename {
-                    from: path,
-                    to: b"other",
-                },
-            ),
-            (Op::Sync, Request::FSync { handle: &handle }),
+            (Op::SetAttr, Request::SetStat(path, Attrs::mode(0o600))),
+            (Op::SetAttr, Request::SetStat(path, Attrs::times(1, 2))),
+            (Op::SetAttr, Request::SetStat(path, Attrs::size(3))),
+            (Op::SetAttr, Request::SetStat(path, Attrs::owner(7, 8))),
+            (Op::SetAttr, Request::FSetStat(&handle, Attrs::size(3))),
+            (Op::SetAttr, Request::FSetStat(&handle, Attrs::times(1, 2))),
+            (Op::SetAttr, Request::LSetStat(path, Attrs::times(1, 2))),
+            (Op::MkDir, Request::MkDir(made, attrs)),
+            (Op::SymLink, Request::SymLink(b"file", made)),
+            (Op::Link, Request::HardLink(path, made)),
+            (Op::Unlink, Request::Remove(path)),
+            (Op::RmDir, Request::RmDir(b"directory")),
+            (Op::Rename, Request::PosixRename(path, made)),
+            (Op::Rename, Request::PosixRename(path, b"other")),
+            (Op::Sync, Request::FSync(&handle)),
+            (Op::Read, Request::copy(&handle, &other)),
+            (Op::Write, Request::copy(&handle, &other)),
             (
                 Op::Read,
-                Request::CopyData {
-                    from: &handle,
-                    offset: 0,
-                    len: 0,
-                    to: &other,
-                    to_offset: 0,
-                },
-            ),
-            (
-                Op::Write,
-                Request::CopyData {
-                    from: &handle,
-                    offset: 0,
-                    len: 0,
-                    to: &other,
-                    to_offset: 0,
-                },
-            ),
-            (
-                Op::Read,
-                Request::CheckFile {
-                    name: "check-file-handle",
-                    object: &handle,
-                    algorithms: b"md5",
-                    offset: 0,
-                    len: 0,
-                    block_len: 0,
-                },
+                Request::check("check-file-handle", &handle, b"md5"),
             ),
         ];
         for (op, request) in &requests {
@@ -279,10 +173,7 @@ fn a_rename_that_fails_leaves_one_name() -> Result<()> {
                 for op in ops {
                     scene.faulty.fail(*op, errno, ALWAYS);
                 }
-                let told = scene.client.told(&Request::Rename {
-                    from: b"file",
-                    to: b"made",
-                })?;
+                let told = scene.client.told(&Request::Rename(b"file", b"made"))?;
                 scene.faulty.heal();
                 let names = tree(scene.path)?;
                 match told {
@@ -315,13 +206,9 @@ fn a_large_write_that_fails_midway_leaves_the_stream_whole() -> Result<()> {
             for skip in 0..4 {
                 scene.client.write_file("file", &before)?;
                 let handle = scene.client.open("file", open::WRITE, Attrs::default())?;
-                let write = Request::Write {
-                    handle: &handle,
-                    offset: 0,
-                    data: &data,
-                };
+                let write = Request::Write(&handle, 0, &data);
                 // What follows in the same breath is not taken for data, nor data for requests.
-                let stat = Request::FStat { handle: &handle };
+                let stat = Request::FStat(&handle);
                 scene.faulty.fail_after(Op::Write, errno, skip, 1);
                 let replies = scene.client.pipeline(&[write, stat])?;
                 let failed = scene.faulty.heal();
@@ -355,11 +242,7 @@ fn a_large_read_that_fails_is_never_padded() -> Result<()> {
         for len in [10_u32, 4096, 32_768, 65_536] {
             let handle = scene.client.open_read("file")?;
             scene.faulty.fail(Op::Read, EIO, ALWAYS);
-            let request = Request::Read {
-                handle: &handle,
-                offset: 0,
-                len,
-            };
+            let request = Request::Read(&handle, 0, len);
             let text = fails(&mut scene.client, &request, Status::FAILURE);
             scene.faulty.heal();
             text.with_context(|| format!("{len} bytes"))?;
@@ -382,11 +265,7 @@ fn a_large_read_that_fails_is_never_padded() -> Result<()> {
                 client.write_file("file", &data)?;
                 let handle = client.open_read("file")?;
                 faulty.fail_after(Op::Read, EIO, skip, ALWAYS);
-                let request = Request::Read {
-                    handle: &handle,
-                    offset: 0,
-                    len,
-                };
+                let request = Request::Read(&handle, 0, len);
                 client.send(&request.packet(1))?;
                 match client.receive() {
                     Ok(Some(message)) => match Reply::parse(&message)?.1 {

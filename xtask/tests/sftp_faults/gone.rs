@@ -38,12 +38,7 @@ fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
         .iter()
         .zip(0_u32..)
         .flat_map(|(data, number)| {
-            Request::Write {
-                handle: &handle,
-                offset: u64::from(number) * BLOCK as u64,
-                data,
-            }
-            .packet(number)
+            Request::Write(&handle, u64::from(number) * BLOCK as u64, data).packet(number)
         })
         .collect();
     let cut = random.below(bytes.len());
@@ -145,19 +140,12 @@ fn where_one_began_may_go() -> Result<()> {
     is_well(&mut client)?;
     fs::remove_dir(&path)?;
     for request in [
-        Request::Stat { path: b"file" },
-        Request::RealPath { path: b"." },
-        Request::RealPath { path: b"file" },
-        Request::Open {
-            path: b"file",
-            flags: open::WRITE | open::CREATE,
-            attrs: Attrs::default(),
-        },
-        Request::MkDir {
-            path: b"made",
-            attrs: Attrs::default(),
-        },
-        Request::ExpandPath { path: b"~" },
+        Request::Stat(b"file"),
+        Request::RealPath(b"."),
+        Request::RealPath(b"file"),
+        Request::Open(b"file", open::WRITE | open::CREATE, Attrs::default()),
+        Request::MkDir(b"made", Attrs::default()),
+        Request::ExpandPath(b"~"),
     ] {
         let told = client.told(&request)?;
         ensure!(
@@ -176,11 +164,7 @@ fn where_one_began_may_go() -> Result<()> {
 fn visit(socket: &Path) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let open = Request::Open {
-        path: b"file",
-        flags: open::READ,
-        attrs: Attrs::default(),
-    };
+    let open = Request::Open(b"file", open::READ, Attrs::default());
     stream.write_all(&[init(3), open.packet(1), open.packet(2)].concat())?;
     for _ in 0..3 {
         let mut head = [0; 4];
@@ -261,7 +245,7 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
             _ => {
                 // A large answer that nobody takes.
                 let mut stream = visit(&socket)?;
-                let list = Request::RealPath { path: b"file" };
+                let list = Request::RealPath(b"file");
                 let _ = stream.write_all(&list.packet(3).repeat(500));
             }
         }

@@ -20,11 +20,7 @@ fn fill(client: &mut Sftp, name: &str, word: &str) -> Result<u64> {
     let mut len = 0;
     loop {
         let data = pattern(1, len, STEP);
-        let request = Request::Write {
-            handle: &handle,
-            offset: len,
-            data: &data,
-        };
+        let request = Request::Write(&handle, len, &data);
         match client.exchange(&request)? {
             Reply::Status(Status::OK, _) => len += STEP as u64,
             Reply::Status(Status::FAILURE, text) => {
@@ -65,20 +61,10 @@ fn fill_with_names(client: &mut Sftp, path: &Path) -> Result<()> {
             let (bytes, attrs) = (name.as_bytes(), Attrs::default());
             let target = "x".repeat(1000);
             let request = match kind {
-                "file" => Request::Open {
-                    path: bytes,
-                    flags: open::WRITE | open::CREATE | open::EXCLUSIVE,
-                    attrs,
-                },
-                "directory" => Request::MkDir { path: bytes, attrs },
-                "symlink" => Request::SymLink {
-                    target: target.as_bytes(),
-                    link: bytes,
-                },
-                _ => Request::HardLink {
-                    from: b"spare",
-                    to: bytes,
-                },
+                "file" => Request::Open(bytes, open::WRITE | open::CREATE | open::EXCLUSIVE, attrs),
+                "directory" => Request::MkDir(bytes, attrs),
+                "symlink" => Request::SymLink(target.as_bytes(), bytes),
+                _ => Request::HardLink(b"spare", bytes),
             };
             match client.exchange(&request)? {
                 Reply::Handle(handle) => client.close(&handle)?,
@@ -122,13 +108,7 @@ fn there_is_no_room(path: &Path, word: &str) -> Result<()> {
     let from = client.open_read("first")?;
     let to = client.create("copy");
     if let Ok(to) = to {
-        let request = Request::CopyData {
-            from: &from,
-            offset: 0,
-            len: 0,
-            to: &to,
-            to_offset: 0,
-        };
+        let request = Request::copy(&from, &to);
         let text = fails(&mut client, &request, Status::FAILURE)?;
         ensure!(text.contains(word), "people are told '{text}'");
         client.close(&to)?;
@@ -209,51 +189,19 @@ fn what_may_not_be_written_is_read() -> Result<()> {
         let (name, made) = (b"file".as_slice(), b"made".as_slice());
         let attrs = Attrs::default();
         for request in [
-            Request::Open {
-                path: name,
-                flags: open::WRITE,
-                attrs: attrs.clone(),
-            },
-            Request::Open {
-                path: made,
-                flags: open::WRITE | open::CREATE,
-                attrs: attrs.clone(),
-            },
-            Request::SetStat {
-                path: name,
-                attrs: Attrs::mode(0o600),
-            },
-            Request::SetStat {
-                path: name,
-                attrs: Attrs::size(1),
-            },
-            Request::FSetStat {
-                handle: &reading,
-                attrs: Attrs::times(1, 2),
-            },
-            Request::LSetStat {
-                path: b"link",
-                attrs: Attrs::times(1, 2),
-            },
-            Request::MkDir { path: made, attrs },
-            Request::RmDir { path: b"directory" },
-            Request::Remove { path: name },
-            Request::Rename {
-                from: name,
-                to: made,
-            },
-            Request::PosixRename {
-                from: name,
-                to: made,
-            },
-            Request::SymLink {
-                target: name,
-                link: made,
-            },
-            Request::HardLink {
-                from: name,
-                to: made,
-            },
+            Request::Open(name, open::WRITE, attrs.clone()),
+            Request::Open(made, open::WRITE | open::CREATE, attrs.clone()),
+            Request::SetStat(name, Attrs::mode(0o600)),
+            Request::SetStat(name, Attrs::size(1)),
+            Request::FSetStat(&reading, Attrs::times(1, 2)),
+            Request::LSetStat(b"link", Attrs::times(1, 2)),
+            Request::MkDir(made, attrs),
+            Request::RmDir(b"directory"),
+            Request::Remove(name),
+            Request::Rename(name, made),
+            Request::PosixRename(name, made),
+            Request::SymLink(name, made),
+            Request::HardLink(name, made),
         ] {
             let text = fails(&mut client, &request, Status::FAILURE)?;
             ensure!(
@@ -284,10 +232,7 @@ fn a_limit_of_file_sizes_is_no_end() -> Result<()> {
     let len = fill(&mut client, "file", "large")?;
     ensure!((400_000..=524_288).contains(&len), "{len} bytes fitted");
     holds(&directory.path().join("file"), len)?;
-    let request = Request::SetStat {
-        path: b"file",
-        attrs: Attrs::size(1 << 30),
-    };
+    let request = Request::SetStat(b"file", Attrs::size(1 << 30));
     fails(&mut client, &request, Status::FAILURE)?;
     is_well(&mut client)
 }

@@ -5,7 +5,7 @@ use super::{Scene, look, unchanged};
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 use xtask::clients::sftp::request::packet;
-use xtask::clients::sftp::{Attrs, READ_MAX, Reply, Request, Status, open};
+use xtask::clients::sftp::{Attrs, Ids, READ_MAX, Reply, Request, Status, open};
 
 const MAX: u64 = i64::MAX as u64;
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -41,11 +41,7 @@ fn reads_of_any_range_are_answered() -> Result<()> {
             u64::MAX,
         ] {
             for len in [0, 1, 4096, 65_537, u32::MAX] {
-                let request = Request::Read {
-                    handle: &handle,
-                    offset,
-                    len,
-                };
+                let request = Request::Read(&handle, offset, len);
                 match client.exchange(&request)? {
                     Reply::Data(data) => ensure!(
                         data.len() as u64 <= 200_000_u64.saturating_sub(offset)
@@ -86,11 +82,7 @@ fn writes_beyond_all_files_change_nothing() -> Result<()> {
         let large = vec![1; 200_000];
         for offset in [MAX, MAX - 3, MAX + 1, u64::MAX - 3, u64::MAX] {
             for data in [&b"data"[..], &large] {
-                let request = Request::Write {
-                    handle: &opened.file,
-                    offset,
-                    data,
-                };
+                let request = Request::Write(&opened.file, offset, data);
                 let status = scene.client.told(&request)?;
                 ensure!(
                     matches!(status, Some(Status::BAD_MESSAGE | Status::FAILURE)),
@@ -100,14 +92,7 @@ fn writes_beyond_all_files_change_nothing() -> Result<()> {
             }
         }
         // Nothing at the end of everything is still nothing.
-        scene.told(
-            &Request::Write {
-                handle: &opened.file,
-                offset: 0,
-                data: b"",
-            },
-            &[Status::OK],
-        )?;
+        scene.told(&Request::Write(&opened.file, 0, b""), &[Status::OK])?;
         unchanged(scene.directory.path(), &before, "a WRITE of nothing")
     })
 }
@@ -131,11 +116,7 @@ fn data_that_is_not_as_long_as_it_says_is_not_written() -> Result<()> {
                 if len as usize <= there {
                     continue;
                 }
-                let write = Request::Write {
-                    handle: &opened.file,
-                    offset: 0,
-                    data: b"",
-                };
+                let write = Request::Write(&opened.file, 0, b"");
                 let mut message = write.message(7);
                 let at = message.len() - 4;
                 message[at..].copy_from_slice(&len.to_be_bytes());
@@ -162,15 +143,9 @@ fn sizes_that_no_file_has_are_refused() -> Result<()> {
             let attrs = Attrs::size(size);
             let (path, handle) = (b"small".as_slice(), &opened.file[..]);
             for request in [
-                Request::SetStat {
-                    path,
-                    attrs: attrs.clone(),
-                },
-                Request::FSetStat {
-                    handle,
-                    attrs: attrs.clone(),
-                },
-                Request::LSetStat { path, attrs },
+                Request::SetStat(path, attrs.clone()),
+                Request::FSetStat(handle, attrs.clone()),
+                Request::LSetStat(path, attrs),
             ] {
                 let status = scene.client.told(&request)?;
                 // One file system or another may hold the longest one.
@@ -207,27 +182,11 @@ fn extended_attributes_are_counted_by_what_is_there() -> Result<()> {
         let attrs = Attrs::default();
         let before = look(scene.directory.path())?;
         for request in [
-            Request::Open {
-                path: b"made",
-                flags: open::WRITE | open::CREATE,
-                attrs: attrs.clone(),
-            },
-            Request::SetStat {
-                path: b"small",
-                attrs: attrs.clone(),
-            },
-            Request::FSetStat {
-                handle: &opened.file,
-                attrs: attrs.clone(),
-            },
-            Request::MkDir {
-                path: b"made",
-                attrs: attrs.clone(),
-            },
-            Request::LSetStat {
-                path: b"link",
-                attrs: attrs.clone(),
-            },
+            Request::Open(b"made", open::WRITE | open::CREATE, attrs.clone()),
+            Request::SetStat(b"small", attrs.clone()),
+            Request::FSetStat(&opened.file, attrs.clone()),
+            Request::MkDir(b"made", attrs.clone()),
+            Request::LSetStat(b"link", attrs.clone()),
         ] {
             for count in [1, 2, 1 << 16, i32::MAX as u32, 1 << 31, u32::MAX] {
                 for rest in [0, 7, 8, 30_000] {
@@ -266,7 +225,7 @@ fn lists_of_accounts_of_any_length_are_answered() -> Result<()> {
         let name = b"users-groups-by-id@openssh.com".as_slice();
         for wrong in [1, 2, 3, 5, 7] {
             let data = [&[0, 0, 0, wrong][..], &vec![0; wrong as usize], &[0; 4]].concat();
-            let request = Request::Extended { name, data: &data };
+            let request = Request::Extended(name, &data);
             scene.told(&request, &[Status::BAD_MESSAGE])?;
         }
         for (users, groups) in [
@@ -279,10 +238,8 @@ fn lists_of_accounts_of_any_length_are_answered() -> Result<()> {
             (65_000, 0),
         ] {
             for id in [0, 4_000_000_000] {
-                let request = Request::UsersGroupsById {
-                    users: &vec![id; users],
-                    groups: &vec![id; groups],
-                };
+                let request =
+                    Request::UsersGroupsById(Ids(&vec![id; users]), Ids(&vec![id; groups]));
                 let reply = scene.client.exchange(&request)?;
                 let told = matches!(reply.status(), Some(Status::FAILURE | Status::BAD_MESSAGE));
                 // A listing asks for those of one page.
@@ -302,16 +259,10 @@ fn unknown_bits_are_answered() -> Result<()> {
         for bit in 0..32 {
             let path = b"small".as_slice();
             let flags = open::READ | 1 << bit;
-            scene.client.exchange(&Request::Open {
-                path,
-                flags,
-                attrs: Attrs::default(),
-            })?;
-            let mut message = Request::SetStat {
-                path,
-                attrs: Attrs::default(),
-            }
-            .message(7);
+            scene
+                .client
+                .exchange(&Request::Open(path, flags, Attrs::default()))?;
+            let mut message = Request::SetStat(path, Attrs::default()).message(7);
             let at = message.len() - 4;
             message[at..].copy_from_slice(&(1_u32 << bit).to_be_bytes());
             message.resize(message.len() + 16, 0);

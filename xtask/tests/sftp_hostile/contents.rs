@@ -47,11 +47,7 @@ fn only_files_and_directories_are_opened() -> Result<()> {
                 open::WRITE | open::APPEND,
             ] {
                 let start = Instant::now();
-                let request = Request::Open {
-                    path,
-                    flags,
-                    attrs: Attrs::default(),
-                };
+                let request = Request::Open(path, flags, Attrs::default());
                 let status = scene.client.told(&request)?;
                 ensure!(
                     matches!(status, Some(Status::PERMISSION_DENIED | Status::FAILURE)),
@@ -60,19 +56,9 @@ fn only_files_and_directories_are_opened() -> Result<()> {
                 ensure!(start.elapsed() < AT_ONCE, "{name} was waited for");
             }
             for request in [
-                Request::SetStat {
-                    path,
-                    attrs: Attrs::size(0),
-                },
-                Request::OpenDir { path },
-                Request::CheckFile {
-                    name: "check-file-name",
-                    object: path,
-                    algorithms: b"md5",
-                    offset: 0,
-                    len: 0,
-                    block_len: 0,
-                },
+                Request::SetStat(path, Attrs::size(0)),
+                Request::OpenDir(path),
+                Request::check("check-file-name", path, b"md5"),
             ] {
                 let start = Instant::now();
                 let status = scene.client.told(&request)?;
@@ -281,9 +267,7 @@ fn names_below_a_path_that_is_nearly_too_long_are_told_whole() -> Result<()> {
         // OpenSSH's server leaves them out; they are there.
         ensure!(listed.len() == 52, "{} names", listed.len());
         let longest = format!("{path}00{}", "f".repeat(253));
-        let status = scene.client.told(&Request::Stat {
-            path: longest.as_bytes(),
-        })?;
+        let status = scene.client.told(&Request::Stat(longest.as_bytes()))?;
         ensure!(
             longest.len() < PATH_MAX || status.is_some(),
             "{} bytes of a path",
@@ -313,7 +297,7 @@ fn a_directory_that_is_removed_while_it_is_listed_ends() -> Result<()> {
         // The end stays the end, and the handle is good for nothing else.
         ensure!(scene.client.read_dir(&handle)?.is_none());
         scene.client.close(&handle)?;
-        let gone = Request::OpenDir { path: b"going" };
+        let gone = Request::OpenDir(b"going");
         scene.told(&gone, &[Status::NO_SUCH_FILE])?;
         Ok(())
     })

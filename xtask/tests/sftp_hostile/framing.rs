@@ -60,7 +60,7 @@ fn what_has_no_number_or_no_length_ends_the_session() -> Result<()> {
 #[test]
 fn what_came_before_the_damage_is_answered() -> Result<()> {
     let mut scene = Scene::new(false)?;
-    let request = Request::Stat { path: b"small" };
+    let request = Request::Stat(b"small");
     let id = scene.client.next_id();
     let bytes = [request.packet(id), vec![0xff; 100]].concat();
     scene.client.push(&bytes, AT_ONCE)?;
@@ -74,25 +74,18 @@ fn what_came_before_the_damage_is_answered() -> Result<()> {
 fn the_longest_packet_is_taken() -> Result<()> {
     Scene::each(|scene| {
         let handle = scene.client.create("longest")?;
-        let head = Request::Write {
-            handle: &handle,
-            offset: 0,
-            data: b"",
-        };
+        let head = Request::Write(&handle, 0, b"");
         let data = vec![b'y'; PACKET_MAX - head.message(0).len()];
         scene.client.write_at(&handle, 0, &data)?;
         scene.client.close(&handle)?;
         ensure!(scene.client.read_file("longest")? == data);
         // Another request has no use for so much, and says so, or answers as if it were not there.
         let name = vec![b'n'; PACKET_MAX - 9];
-        let request = Request::Stat { path: &name };
+        let request = Request::Stat(&name);
         ensure!(request.message(0).len() == PACKET_MAX);
         scene.told(&request, &[Status::BAD_MESSAGE])?;
         let data = vec![0; PACKET_MAX - 5];
-        let other = Request::Other {
-            kind: 150,
-            data: &data,
-        };
+        let other = Request::Other(150, &data);
         scene.told(&other, &[Status::OP_UNSUPPORTED])?;
         Ok(())
     })
@@ -101,17 +94,10 @@ fn the_longest_packet_is_taken() -> Result<()> {
 #[test]
 fn a_request_before_init_ends_the_session_and_does_nothing() -> Result<()> {
     for request in [
-        Request::Open {
-            path: b"made",
-            flags: open::WRITE | open::CREATE,
-            attrs: Attrs::default(),
-        },
-        Request::Remove { path: b"small" },
+        Request::Open(b"made", open::WRITE | open::CREATE, Attrs::default()),
+        Request::Remove(b"small"),
         Request::Limits,
-        Request::Other {
-            kind: 77,
-            data: b"",
-        },
+        Request::Other(77, b""),
     ] {
         let directory = super::sample()?;
         let before = look(directory.path())?;
@@ -186,17 +172,14 @@ fn types_that_are_no_requests_are_unsupported_at_once() -> Result<()> {
         for kind in (0..=255).filter(|&kind| !known(kind)) {
             for data in [&b""[..], b"\0", b"\xff\xff\xff\xff", &[7; 1000]] {
                 let start = Instant::now();
-                scene.told(&Request::Other { kind, data }, &[Status::OP_UNSUPPORTED])?;
+                scene.told(&Request::Other(kind, data), &[Status::OP_UNSUPPORTED])?;
                 ensure!(start.elapsed() < AT_ONCE, "type {kind} was thought about");
             }
         }
         // OpenSSH's server lets a request wait that comes in one piece with an unknown one.
         let client = &mut scene.client;
-        let other = Request::Other {
-            kind: 255,
-            data: b"",
-        };
-        let replies = client.pipeline(&[other.clone(), Request::Stat { path: b"small" }, other])?;
+        let other = Request::Other(255, b"");
+        let replies = client.pipeline(&[other.clone(), Request::Stat(b"small"), other])?;
         ensure!(matches!(replies[1], Reply::Attrs(_)), "{replies:?}");
         Ok(())
     })
@@ -219,7 +202,7 @@ fn extensions_that_are_none_are_unsupported() -> Result<()> {
         ];
         for name in names {
             for data in [&b""[..], b"\xff\xff\xff\xff", b"\0\0\0\x01."] {
-                scene.told(&Request::Extended { name, data }, &[Status::OP_UNSUPPORTED])?;
+                scene.told(&Request::Extended(name, data), &[Status::OP_UNSUPPORTED])?;
             }
         }
         Ok(())
@@ -229,7 +212,7 @@ fn extensions_that_are_none_are_unsupported() -> Result<()> {
 #[test]
 fn numbers_are_given_back_as_they_came() -> Result<()> {
     Scene::each(|scene| {
-        let request = Request::Stat { path: b"small" };
+        let request = Request::Stat(b"small");
         for id in [0, 1, 1, 1, 0, u32::MAX, 1 << 31, u32::MAX] {
             scene.client.send(&request.packet(id))?;
             scene.client.answer(id, &request)?;
@@ -249,13 +232,13 @@ fn a_request_that_was_cut_is_malformed_and_does_nothing() -> Result<()> {
         let opened = Opened::new(&mut scene.client)?;
         let before = look(scene.directory.path())?;
         for request in opened.requests() {
-            if matches!(request, Request::Other { .. }) {
+            if matches!(request, Request::Other(..)) {
                 continue;
             }
             let message = request.message(0x0bad_0bad);
             // What follows the name of an unknown extension is not known to be missing.
             let whole = match &request {
-                Request::Extended { name, .. } => 9 + name.len(),
+                Request::Extended(name, _) => 9 + name.len(),
                 _ => message.len(),
             };
             for len in 5..whole {
@@ -287,7 +270,7 @@ fn strings_that_end_behind_their_packet_are_malformed() -> Result<()> {
         let opened = Opened::new(&mut scene.client)?;
         let before = look(scene.directory.path())?;
         for request in opened.requests() {
-            if matches!(request, Request::Other { .. } | Request::Limits) {
+            if matches!(request, Request::Other(..) | Request::Limits) {
                 continue;
             }
             // The first string of each, be it a path, a handle or the name of an extension.
@@ -323,14 +306,7 @@ fn a_packet_may_come_byte_by_byte() -> Result<()> {
         let opened = Opened::new(&mut scene.client)?;
         let large = vec![b'z'; 5000];
         let mut requests = opened.requests();
-        requests.insert(
-            0,
-            Request::Write {
-                handle: &opened.other,
-                offset: 0,
-                data: &large,
-            },
-        );
+        requests.insert(0, Request::Write(&opened.other, 0, &large));
         for request in &requests {
             let id = scene.client.next_id();
             for byte in request.packet(id) {

@@ -99,23 +99,9 @@ fn a_handle_is_only_for_what_it_was_opened_for() -> Result<()> {
         let writing = client.open("other", open::WRITE, Attrs::default())?;
         let before = look(scene.directory.path())?;
         let data = b"data".as_slice();
-        let read = |handle| Request::Read {
-            handle,
-            offset: 0,
-            len: 10,
-        };
-        let write = |handle| Request::Write {
-            handle,
-            offset: 0,
-            data,
-        };
-        let copy = |from, to| Request::CopyData {
-            from,
-            offset: 0,
-            len: 0,
-            to,
-            to_offset: 0,
-        };
+        let read = |handle| Request::Read(handle, 0, 10);
+        let write = |handle| Request::Write(handle, 0, data);
+        let copy = |from, to| Request::copy(from, to);
         let large = vec![0; 200_000];
         let (dir, reading, writing) = (&dir[..], &reading[..], &writing[..]);
         for request in [
@@ -123,27 +109,13 @@ fn a_handle_is_only_for_what_it_was_opened_for() -> Result<()> {
             write(dir),
             read(writing),
             write(reading),
-            Request::Write {
-                handle: reading,
-                offset: 0,
-                data: &large,
-            },
-            Request::ReadDir { handle: reading },
+            Request::Write(reading, 0, &large),
+            Request::ReadDir(reading),
             copy(writing, reading),
             copy(dir, writing),
             copy(reading, dir),
-            Request::FSetStat {
-                handle: reading,
-                attrs: Attrs::size(0),
-            },
-            Request::CheckFile {
-                name: "check-file-handle",
-                object: writing,
-                algorithms: b"md5",
-                offset: 0,
-                len: 0,
-                block_len: 0,
-            },
+            Request::FSetStat(reading, Attrs::size(0)),
+            Request::check("check-file-handle", writing, b"md5"),
         ] {
             scene.told(
                 &request,
@@ -184,11 +156,7 @@ fn what_is_written_to_an_appended_file_is_appended() -> Result<()> {
 
 /// Opens `small` again and again, many at once, until all of `count` were tried: the handles, and how many were refused.
 fn open_many(scene: &mut Scene, count: usize) -> Result<(Vec<Vec<u8>>, usize)> {
-    let request = Request::Open {
-        path: b"small",
-        flags: open::READ,
-        attrs: Attrs::default(),
-    };
+    let request = Request::Open(b"small", open::READ, Attrs::default());
     let (mut handles, mut refused) = (Vec::new(), 0);
     for _ in 0..count.div_ceil(500) {
         for reply in scene
@@ -242,17 +210,9 @@ fn ten_thousand_opens_end_at_the_limit_and_the_session_lives_on() -> Result<()> 
             );
             // A name of a directory is no way around, and what would have been made is not.
             for request in [
-                Request::OpenDir { path: b"sub" },
-                Request::Open {
-                    path: b"made",
-                    flags: open::WRITE | open::CREATE,
-                    attrs: Attrs::default(),
-                },
-                Request::Open {
-                    path: b"small",
-                    flags: open::WRITE | open::TRUNCATE,
-                    attrs: Attrs::default(),
-                },
+                Request::OpenDir(b"sub"),
+                Request::Open(b"made", open::WRITE | open::CREATE, Attrs::default()),
+                Request::Open(b"small", open::WRITE | open::TRUNCATE, Attrs::default()),
             ] {
                 scene.told(&request, &[Status::FAILURE])?;
             }
@@ -264,7 +224,7 @@ fn ten_thousand_opens_end_at_the_limit_and_the_session_lives_on() -> Result<()> 
             }
             let closes: Vec<_> = handles
                 .iter()
-                .map(|handle| Request::Close { handle })
+                .map(|handle| Request::Close(handle))
                 .collect();
             for reply in scene.client.pipeline(&closes)? {
                 ensure!(reply.status() == Some(Status::OK), "{reply:?}");
@@ -317,26 +277,15 @@ fn thousands_of_opens_and_closes_leave_nothing_open() -> Result<()> {
             scene.client.close(&file)?;
             // What fails must not keep anything either.
             scene.told(
-                &Request::OpenDir { path: b"small" },
+                &Request::OpenDir(b"small"),
                 &[Status::NO_SUCH_FILE, Status::FAILURE],
             )?;
             scene.told(
-                &Request::Open {
-                    path: b"sub",
-                    flags: open::WRITE,
-                    attrs: Attrs::default(),
-                },
+                &Request::Open(b"sub", open::WRITE, Attrs::default()),
                 &[Status::FAILURE],
             )?;
             scene.told(
-                &Request::CheckFile {
-                    name: "check-file-name",
-                    object: b"small",
-                    algorithms: b"none",
-                    offset: 0,
-                    len: 0,
-                    block_len: 0,
-                },
+                &Request::check("check-file-name", b"small", b"none"),
                 &[Status::FAILURE],
             )?;
         }

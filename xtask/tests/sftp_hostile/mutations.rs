@@ -208,11 +208,11 @@ fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> 
         // Some were closed already by what the batch became.
         let closes: Vec<u8> = open
             .iter()
-            .flat_map(|handle| Request::Close { handle }.packet(CLOSING))
+            .flat_map(|handle| Request::Close(handle).packet(CLOSING))
             .collect();
         client.send(&closes)?;
         for handle in &open {
-            let reply = client.answer(CLOSING, &Request::Close { handle })?;
+            let reply = client.answer(CLOSING, &Request::Close(handle))?;
             ensure!(
                 matches!(
                     reply.status(),

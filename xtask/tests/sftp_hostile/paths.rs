@@ -24,10 +24,7 @@ fn a_path_with_a_nul_is_malformed_wherever_it_stands() -> Result<()> {
             for request in with_path(path) {
                 scene.told(&request, &[Status::BAD_MESSAGE])?;
             }
-            let target = Request::SymLink {
-                target: path,
-                link: b"free",
-            };
+            let target = Request::SymLink(path, b"free");
             scene.told(&target, &[Status::BAD_MESSAGE])?;
         }
         unchanged(scene.directory.path(), &before, "a path with a NUL")
@@ -80,10 +77,9 @@ fn names_of_every_length_are_made_or_refused() -> Result<()> {
     Scene::each(|scene| {
         for len in [1, 63, 64, 254, 255, 256, 257, 1000, 4095] {
             let name = vec![b'n'; len];
-            let made = scene.client.told(&Request::MkDir {
-                path: &name,
-                attrs: Attrs::default(),
-            })?;
+            let made = scene
+                .client
+                .told(&Request::MkDir(&name, Attrs::default()))?;
             let there = scene
                 .path(std::str::from_utf8(&name)?)
                 .symlink_metadata()
@@ -169,19 +165,12 @@ fn links_that_go_in_circles_lead_nowhere() -> Result<()> {
         ] {
             let path = path.as_bytes();
             for request in [
-                Request::Stat { path },
-                Request::OpenDir { path },
-                Request::RealPath { path },
-                Request::Open {
-                    path,
-                    flags: open::READ,
-                    attrs: Attrs::default(),
-                },
-                Request::StatVfs { path },
-                Request::SetStat {
-                    path,
-                    attrs: Attrs::mode(0o600),
-                },
+                Request::Stat(path),
+                Request::OpenDir(path),
+                Request::RealPath(path),
+                Request::Open(path, open::READ, Attrs::default()),
+                Request::StatVfs(path),
+                Request::SetStat(path, Attrs::mode(0o600)),
             ] {
                 scene.told(&request, &[Status::NO_SUCH_FILE])?;
             }
@@ -192,7 +181,7 @@ fn links_that_go_in_circles_lead_nowhere() -> Result<()> {
         ensure!(scene.client.read_file("chain 40")? == b"small\n");
         ensure!(scene.client.read_file("self/self/self/small")? == b"small\n");
         let deep = [b"self/".repeat(100), b"small".to_vec()].concat();
-        let request = Request::Stat { path: &deep };
+        let request = Request::Stat(&deep);
         scene.told(&request, &[Status::NO_SUCH_FILE])?;
         Ok(())
     })
@@ -205,40 +194,16 @@ fn what_must_stay_is_not_removed_renamed_or_replaced() -> Result<()> {
         for path in [".", "..", "/", "./", "//", "sub/.", "sub/..", "/.", "/.."] {
             let path = path.as_bytes();
             for request in [
-                Request::Remove { path },
-                Request::RmDir { path },
-                Request::Rename {
-                    from: path,
-                    to: b"free",
-                },
-                Request::Rename {
-                    from: b"sub",
-                    to: path,
-                },
-                Request::PosixRename {
-                    from: path,
-                    to: b"free",
-                },
-                Request::PosixRename {
-                    from: b"sub",
-                    to: path,
-                },
-                Request::HardLink {
-                    from: path,
-                    to: b"free",
-                },
-                Request::HardLink {
-                    from: b"small",
-                    to: path,
-                },
-                Request::SymLink {
-                    target: b"small",
-                    link: path,
-                },
-                Request::MkDir {
-                    path,
-                    attrs: Attrs::default(),
-                },
+                Request::Remove(path),
+                Request::RmDir(path),
+                Request::Rename(path, b"free"),
+                Request::Rename(b"sub", path),
+                Request::PosixRename(path, b"free"),
+                Request::PosixRename(b"sub", path),
+                Request::HardLink(path, b"free"),
+                Request::HardLink(b"small", path),
+                Request::SymLink(b"small", path),
+                Request::MkDir(path, Attrs::default()),
             ] {
                 let status = scene.client.told(&request)?;
                 ensure!(status.is_some(), "{request:?} was answered OK");
@@ -251,14 +216,8 @@ fn what_must_stay_is_not_removed_renamed_or_replaced() -> Result<()> {
             ("small", "sub"),
         ] {
             for request in [
-                Request::Rename {
-                    from: from.as_bytes(),
-                    to: to.as_bytes(),
-                },
-                Request::PosixRename {
-                    from: from.as_bytes(),
-                    to: to.as_bytes(),
-                },
+                Request::Rename(from.as_bytes(), to.as_bytes()),
+                Request::PosixRename(from.as_bytes(), to.as_bytes()),
             ] {
                 let status = scene.client.told(&request)?;
                 ensure!(status.is_some(), "{request:?} was answered OK");

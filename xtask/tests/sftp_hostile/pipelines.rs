@@ -44,22 +44,12 @@ fn thousands_of_requests_wait_in_the_wire_and_not_in_memory() -> Result<()> {
             let missing = [b"./".repeat(1500), b"missing".to_vec()].concat();
             let requests: Vec<Request<'_>> = (0..6000)
                 .map(|number| match number % 6 {
-                    0 => Request::Stat { path: b"small" },
-                    1 => Request::RealPath {
-                        path: b"sub/../link",
-                    },
-                    2 => Request::Stat { path: &missing },
-                    3 => Request::OpenDir { path: b"missing" },
-                    4 => Request::Read {
-                        handle: &handle,
-                        offset: number,
-                        len: 32_768,
-                    },
-                    _ => Request::Read {
-                        handle: &handle,
-                        offset: number,
-                        len: 180_000,
-                    },
+                    0 => Request::Stat(b"small"),
+                    1 => Request::RealPath(b"sub/../link"),
+                    2 => Request::Stat(&missing),
+                    3 => Request::OpenDir(b"missing"),
+                    4 => Request::Read(&handle, number, 32_768),
+                    _ => Request::Read(&handle, number, 180_000),
                 })
                 .collect();
             let first = scene.client.next_id();
@@ -84,15 +74,15 @@ fn thousands_of_requests_wait_in_the_wire_and_not_in_memory() -> Result<()> {
             for (request, id) in requests.iter().zip(first..) {
                 let reply = scene.client.answer(id, request)?;
                 match (request, reply) {
-                    (Request::Read { offset, len, .. }, Reply::Data(data)) => ensure!(
+                    (Request::Read(_, offset, len), Reply::Data(data)) => ensure!(
                         data.len() as u64 == (200_000 - offset).min((*len).into()),
                         "{} bytes",
                         data.len()
                     ),
-                    (Request::OpenDir { .. }, reply) => {
+                    (Request::OpenDir(..), reply) => {
                         ensure!(reply.status() == Some(Status::NO_SUCH_FILE), "{reply:?}");
                     }
-                    (Request::Stat { path }, reply) if path.ends_with(b"missing") => {
+                    (Request::Stat(path), reply) if path.ends_with(b"missing") => {
                         ensure!(reply.status() == Some(Status::NO_SUCH_FILE), "{reply:?}");
                     }
                     (_, reply) => ensure!(reply.status().is_none(), "{reply:?}"),
@@ -118,21 +108,10 @@ fn requests_are_carried_out_in_their_order() -> Result<()> {
         let blocks: Vec<Vec<u8>> = (0..40).map(|number| vec![number; 50_000]).collect();
         let mut requests = Vec::new();
         for block in &blocks {
-            requests.push(Request::Write {
-                handle: &handle,
-                offset: 0,
-                data: block,
-            });
-            requests.push(Request::Read {
-                handle: &handle,
-                offset: 49_990,
-                len: 10,
-            });
-            requests.push(Request::FSetStat {
-                handle: &handle,
-                attrs: Attrs::size(0),
-            });
-            requests.push(Request::FStat { handle: &handle });
+            requests.push(Request::Write(&handle, 0, block));
+            requests.push(Request::Read(&handle, 49_990, 10));
+            requests.push(Request::FSetStat(&handle, Attrs::size(0)));
+            requests.push(Request::FStat(&handle));
         }
         for (at, reply) in scene.client.pipeline(&requests)?.into_iter().enumerate() {
             match (at % 4, reply) {
@@ -162,22 +141,11 @@ fn what_was_answered_stays_as_it_was() -> Result<()> {
         let both = open::READ | open::WRITE;
         let handle = scene.client.open("file", both, Attrs::default())?;
         for change in [
-            Request::Write {
-                handle: &handle,
-                offset: 0,
-                data: &after,
-            },
-            Request::FSetStat {
-                handle: &handle,
-                attrs: Attrs::size(0),
-            },
+            Request::Write(&handle, 0, &after),
+            Request::FSetStat(&handle, Attrs::size(0)),
         ] {
             scene.client.write_at(&handle, 0, &before)?;
-            let read = Request::Read {
-                handle: &handle,
-                offset: 0,
-                len: LEN as u32,
-            };
+            let read = Request::Read(&handle, 0, LEN as u32);
             let (first, second) = (scene.client.next_id(), scene.client.next_id());
             let bytes = [read.packet(first), change.packet(second)].concat();
             let sent = scene.client.push(&bytes, STALL)?;
@@ -211,16 +179,9 @@ fn long_work_lets_the_others_through_and_comes_to_its_end() -> Result<()> {
         fs::File::create(scene.path("huge"))?.set_len(len)?;
         let client = &mut scene.client;
         let huge = client.open_read("huge")?;
-        let check = Request::CheckFile {
-            name: "check-file-handle",
-            object: &huge,
-            algorithms: b"sha256",
-            offset: 0,
-            len: 0,
-            block_len: 0,
-        };
+        let check = Request::check("check-file-handle", &huge, b"sha256");
         let (first, second) = (client.next_id(), client.next_id());
-        let stat = Request::Stat { path: b"small" };
+        let stat = Request::Stat(b"small");
         let start = Instant::now();
         client.send(&[check.packet(first), stat.packet(second)].concat())?;
         client
@@ -237,7 +198,7 @@ fn long_work_lets_the_others_through_and_comes_to_its_end() -> Result<()> {
             .iter()
             .flat_map(|&id| check.packet(id))
             .collect();
-        let close = Request::Close { handle: &huge };
+        let close = Request::Close(&huge);
         let last = client.next_id();
         client.time_max = Duration::from_secs(60);
         client.send(&[more, close.packet(last)].concat())?;
@@ -274,21 +235,13 @@ fn conversation(len: usize) -> Result<Vec<u8>> {
     let data = vec![b'w'; len];
     let opened = Opened::new(&mut client)?;
     // A server in the same state gives the same handles: so they are good in another session, too.
-    let path = |path| Request::Open {
-        path,
-        flags: open::READ | open::WRITE,
-        attrs: Attrs::default(),
-    };
+    let path = |path| Request::Open(path, open::READ | open::WRITE, Attrs::default());
     let mut bytes = request::init(3);
     let mut requests = vec![
         path(b"small"),
         path(b"other"),
-        Request::OpenDir { path: b"." },
-        Request::Write {
-            handle: &opened.other,
-            offset: 3,
-            data: &data,
-        },
+        Request::OpenDir(b"."),
+        Request::Write(&opened.other, 3, &data),
     ];
     requests.extend(opened.requests());
     for (id, request) in (0..).zip(&requests) {
@@ -361,11 +314,7 @@ fn a_client_may_vanish_while_it_is_answered() -> Result<()> {
             ..SftpOptions::at(path)
         })?;
         let handle = scene.client.open_read("large")?;
-        let read = Request::Read {
-            handle: &handle,
-            offset: 0,
-            len: 200_000,
-        };
+        let read = Request::Read(&handle, 0, 200_000);
         scene.client.push(&read.packet(1).repeat(50), STALL)?;
         let ended = scene.client.vanish()?;
         ensure!(gone(&ended), "{wire:?}: {ended:?}");

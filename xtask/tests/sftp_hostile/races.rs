@@ -48,95 +48,30 @@ fn requests() -> Vec<Request<'static>> {
     let attrs = Attrs::default();
     let create = open::READ | open::WRITE | open::CREATE;
     vec![
-        Request::Open {
-            path,
-            flags: open::READ,
-            attrs: attrs.clone(),
-        },
-        Request::Open {
-            path: deep,
-            flags: open::READ,
-            attrs: attrs.clone(),
-        },
-        Request::Open {
-            path: made,
-            flags: create,
-            attrs: attrs.clone(),
-        },
-        Request::Open {
-            path: made,
-            flags: create | open::EXCLUSIVE,
-            attrs: attrs.clone(),
-        },
-        Request::Open {
-            path: b"sub/secret",
-            flags: open::WRITE | open::TRUNCATE,
-            attrs: attrs.clone(),
-        },
-        Request::MkDir {
-            path: b"sub/directory",
-            attrs,
-        },
-        Request::SymLink {
-            target: b"small",
-            link: b"sub/link",
-        },
-        Request::HardLink {
-            from: b"small",
-            to: b"sub/hard",
-        },
-        Request::HardLink {
-            from: b"sub/secret",
-            to: b"stolen",
-        },
-        Request::Rename {
-            from: b"other",
-            to: b"sub/other",
-        },
-        Request::PosixRename {
-            from: b"sub/other",
-            to: b"other",
-        },
-        Request::PosixRename {
-            from: b"sub/secret",
-            to: b"stolen",
-        },
-        Request::SetStat {
-            path: b"sub/secret",
-            attrs: Attrs::mode(0o777),
-        },
-        Request::SetStat {
-            path: b"sub/secret",
-            attrs: Attrs::size(0),
-        },
-        Request::LSetStat {
-            path: b"sub/secret",
-            attrs: Attrs::times(1, 2),
-        },
-        Request::Stat {
-            path: b"sub/secret",
-        },
-        Request::RealPath {
-            path: b"sub/dir/..",
-        },
-        Request::CheckFile {
-            name: "check-file-name",
-            object: b"sub/secret",
-            algorithms: b"md5",
-            offset: 0,
-            len: 0,
-            block_len: 0,
-        },
-        Request::OpenDir { path: b"sub/dir" },
-        Request::Remove {
-            path: b"sub/secret",
-        },
-        Request::Remove { path: made },
-        Request::Remove { path: b"sub/link" },
-        Request::Remove { path: b"sub/hard" },
-        Request::RmDir {
-            path: b"sub/directory",
-        },
+        Request::Open(path, open::READ, attrs.clone()),
+        Request::Open(deep, open::READ, attrs.clone()),
+        Request::Open(made, create, attrs.clone()),
+        Request::Open(made, create | open::EXCLUSIVE, attrs.clone()),
+        Request::Open(b"sub/secret", open::WRITE | open::TRUNCATE, attrs.clone()),
+        Request::MkDir(b"sub/directory", attrs),
+        Request::SymLink(b"small", b"sub/link"),
+        Request::HardLink(b"small", b"sub/hard"),
+        Request::HardLink(b"sub/secret", b"stolen"),
+        Request::Rename(b"other", b"sub/other"),
+        Request::PosixRename(b"sub/other", b"other"),
+        Request::PosixRename(b"sub/secret", b"stolen"),
+        Request::SetStat(b"sub/secret", Attrs::mode(0o777)),
+        Request::SetStat(b"sub/secret", Attrs::size(0)),
+        Request::LSetStat(b"sub/secret", Attrs::times(1, 2)),
+        Request::Stat(b"sub/secret"),
+        Request::RealPath(b"sub/dir/.."),
+        Request::check("check-file-name", b"sub/secret", b"md5"),
+        Request::OpenDir(b"sub/dir"),
+        Request::Remove(b"sub/secret"),
+        Request::Remove(made),
+        Request::Remove(b"sub/link"),
+        Request::Remove(b"sub/hard"),
+        Request::RmDir(b"sub/directory"),
     ]
 }
 
@@ -153,14 +88,14 @@ fn ask_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
             }
             // Names that only the outside has were never found.
             let is_secret = match &request {
-                Request::Stat { path }
-                | Request::Remove { path }
-                | Request::SetStat { path, .. }
-                | Request::LSetStat { path, .. } => path.ends_with(b"secret"),
-                Request::HardLink { from, .. } | Request::PosixRename { from, .. } => {
+                Request::Stat(path)
+                | Request::Remove(path)
+                | Request::SetStat(path, _)
+                | Request::LSetStat(path, _) => path.ends_with(b"secret"),
+                Request::HardLink(from, _) | Request::PosixRename(from, _) => {
                     from.ends_with(b"secret")
                 }
-                Request::Open { path, .. } => path.ends_with(b"secret"),
+                Request::Open(path, _, _) => path.ends_with(b"secret"),
                 Request::CheckFile { .. } => true,
                 _ => false,
             };
@@ -171,7 +106,7 @@ fn ask_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
             let Reply::Handle(handle) = reply else {
                 continue;
             };
-            if let Request::OpenDir { .. } = request {
+            if let Request::OpenDir(..) = request {
                 while let Some(entries) = client.read_dir(&handle)? {
                     let stranger = entries.iter().find(|entry| entry.name == b"secret");
                     ensure!(stranger.is_none(), "{request:?} lists the outside");
@@ -262,7 +197,7 @@ fn a_file_that_becomes_a_link_is_not_followed_out() -> Result<()> {
                     };
                     let path = b"file".as_slice();
                     let attrs = Attrs::default();
-                    let reply = client.exchange(&Request::Open { path, flags, attrs })?;
+                    let reply = client.exchange(&Request::Open(path, flags, attrs))?;
                     if let Reply::Handle(handle) = reply {
                         if let Some(data) = client.read(&handle, 0, 100)? {
                             ensure!(data == b"inner\n", "read {:?}", data.escape_ascii());
@@ -316,22 +251,14 @@ fn a_directory_that_is_moved_out_takes_nobody_along() -> Result<()> {
                     ] {
                         let path = path.as_bytes();
                         let attrs = Attrs::default();
-                        for request in [
-                            Request::Stat { path },
-                            Request::Open {
-                                path,
-                                flags: open::READ,
-                                attrs,
-                            },
-                        ] {
+                        for request in [Request::Stat(path), Request::Open(path, open::READ, attrs)]
+                        {
                             let told = client.told(&request)?;
                             ensure!(told.is_some(), "{request:?} was answered");
                         }
                     }
                     if client
-                        .told(&Request::Stat {
-                            path: b"sub/deep/deeper/inner",
-                        })?
+                        .told(&Request::Stat(b"sub/deep/deeper/inner"))?
                         .is_none()
                     {
                         found += 1;

@@ -25,19 +25,19 @@ fn each(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {
 /// Whether a request would change something if it were carried out.
 fn changes(request: &Request<'_>) -> bool {
     match request {
-        Request::Open { flags, .. } => flags & !open::READ != 0,
-        Request::Write { .. }
-        | Request::SetStat { .. }
-        | Request::FSetStat { .. }
-        | Request::LSetStat { .. }
-        | Request::Remove { .. }
-        | Request::MkDir { .. }
-        | Request::RmDir { .. }
-        | Request::Rename { .. }
-        | Request::PosixRename { .. }
-        | Request::SymLink { .. }
-        | Request::HardLink { .. }
-        | Request::FSync { .. }
+        Request::Open(_, flags, _) => flags & !open::READ != 0,
+        Request::Write(..)
+        | Request::SetStat(..)
+        | Request::FSetStat(..)
+        | Request::LSetStat(..)
+        | Request::Remove(..)
+        | Request::MkDir(..)
+        | Request::RmDir(..)
+        | Request::Rename(..)
+        | Request::PosixRename(..)
+        | Request::SymLink(..)
+        | Request::HardLink(..)
+        | Request::FSync(..)
         | Request::CopyData { .. } => true,
         _ => false,
     }
@@ -49,11 +49,7 @@ fn no_way_of_opening_changes_anything() -> Result<()> {
         let before = look(scene.directory.path())?;
         for flags in 0..64 {
             for path in ["small", "made", "sub/made", "link", "sub"] {
-                let request = Request::Open {
-                    path: path.as_bytes(),
-                    flags,
-                    attrs: Attrs::mode(0o777),
-                };
+                let request = Request::Open(path.as_bytes(), flags, Attrs::mode(0o777));
                 let reply = scene.client.exchange(&request)?;
                 let exclusive = flags & !(open::READ | open::EXCLUSIVE) == 0;
                 ensure!(
@@ -63,11 +59,7 @@ fn no_way_of_opening_changes_anything() -> Result<()> {
                 unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
                 if let Reply::Handle(handle) = reply {
                     // What could be opened can only be read.
-                    let write = Request::Write {
-                        handle: &handle,
-                        offset: 0,
-                        data: b"data",
-                    };
+                    let write = Request::Write(&handle, 0, b"data");
                     scene.told(&write, &[Status::PERMISSION_DENIED])?;
                     scene.client.close(&handle)?;
                 }
@@ -100,11 +92,7 @@ fn whatever_changes_is_denied_and_the_rest_is_done() -> Result<()> {
             unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
         }
         // Also a large one, whose data are passed over.
-        let write = Request::Write {
-            handle: &opened.file,
-            offset: 0,
-            data: &vec![0; 200_000],
-        };
+        let write = Request::Write(&opened.file, 0, &vec![0; 200_000]);
         scene.told(&write, &[Status::PERMISSION_DENIED, Status::FAILURE])?;
         unchanged(scene.directory.path(), &before, "a large WRITE")
     })

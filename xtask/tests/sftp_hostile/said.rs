@@ -27,15 +27,9 @@ fn names_are_escaped_in_what_is_said() -> Result<()> {
             client.exchange(&request)?;
             count += 1;
         }
-        client.exchange(&Request::HomeDirectory { user: path })?;
-        client.exchange(&Request::SymLink {
-            target: path,
-            link: b"free",
-        })?;
-        client.exchange(&Request::Extended {
-            name: path,
-            data: b"",
-        })?;
+        client.exchange(&Request::HomeDirectory(path))?;
+        client.exchange(&Request::SymLink(path, b"free"))?;
+        client.exchange(&Request::Extended(path, b""))?;
         count += 3;
     }
     let ended = client.finish()?.1;
@@ -128,21 +122,11 @@ fn what_is_denied_by_name_is_denied_and_unknown() -> Result<()> {
         .context("no limits")?;
     let path = b"small".as_slice();
     for request in [
-        Request::Remove { path },
-        Request::StatVfs { path },
-        Request::LStat { path },
-        Request::PosixRename {
-            from: path,
-            to: b"free",
-        },
-        Request::CheckFile {
-            name: "check-file-name",
-            object: path,
-            algorithms: b"md5",
-            offset: 0,
-            len: 0,
-            block_len: 0,
-        },
+        Request::Remove(path),
+        Request::StatVfs(path),
+        Request::LStat(path),
+        Request::PosixRename(path, b"free"),
+        Request::check("check-file-name", path, b"md5"),
     ] {
         let told = client.told(&request)?;
         ensure!(

@@ -19,20 +19,9 @@ const REFUSALS: [Status; 3] = [
 fn refused(client: &mut Sftp, path: &str) -> Result<()> {
     let path = path.as_bytes();
     let mut requests: Vec<Request<'_>> = (0..32)
-        .map(|flags| Request::Open {
-            path,
-            flags,
-            attrs: Attrs::default(),
-        })
+        .map(|flags| Request::Open(path, flags, Attrs::default()))
         .collect();
-    requests.push(Request::CheckFile {
-        name: "check-file-name",
-        object: path,
-        algorithms: b"md5",
-        offset: 0,
-        len: 0,
-        block_len: 0,
-    });
+    requests.push(Request::check("check-file-name", path, b"md5"));
     for request in requests {
         let told = client.told(&request)?;
         ensure!(
@@ -103,9 +92,7 @@ fn links_of_the_kernel_tell_nothing() -> Result<()> {
     let mut scene = Scene::new(false)?;
     for name in ["self/exe", "self/cwd", "self/root", "self/fd/0", "1/exe"] {
         let path = format!("/proc/{name}");
-        let request = Request::ReadLink {
-            path: path.as_bytes(),
-        };
+        let request = Request::ReadLink(path.as_bytes());
         scene.told(&request, &REFUSALS)?;
     }
     scene.is_well()

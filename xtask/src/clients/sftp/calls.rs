@@ -1,21 +1,63 @@
 //! A call for each request: sends it, waits, and gives what was asked for; a `Status` that says otherwise is the error.
 
+use super::reply::strict;
+use super::request::Ids;
 use super::{
     AccountNames, Attrs, Entry, Limits, READ_MAX, Reply, Request, Sftp, Space, StatVfs, Status,
     Sums, failure, open,
 };
 use anyhow::{Context, Result, bail};
+use ssh_encoding::{Decode, Encode, Error};
 
 /// A handle, as the server gave it.
 pub type Handle = Vec<u8>;
 
-impl Sftp {
-    /// OPEN.
-    pub fn open(&mut self, path: impl AsRef<[u8]>, flags: u32, attrs: Attrs) -> Result<Handle> {
-        let path = path.as_ref();
-        self.handle(&Request::Open { path, flags, attrs })
-    }
+/// Declares calls by the fields of their requests, strings before the others, and by what the reply holds.
+macro_rules! calls {
+    ($($call:ident = $request:ident($($string:ident),* $(; $($field:ident: $type:ty),*)?) -> $reply:ident $result:ty;)*) => {
+        impl Sftp {
+            $(
+                #[doc = stringify!($request)]
+                pub fn $call(&mut self, $($string: impl AsRef<[u8]>,)* $($($field: $type),*)?) -> Result<$result> {
+                    $(let $string = $string.as_ref();)*
+                    self.$reply(&Request::$request($($string,)* $($($field),*)?))
+                }
+            )*
+        }
+    };
+}
 
+calls! {
+    open = Open(path; flags: u32, attrs: Attrs) -> handle Handle;
+    close = Close(handle) -> ok ();
+    read = Read(handle; offset: u64, len: u32) -> data Option<Vec<u8>>;
+    write_at = Write(handle; offset: u64, data: &[u8]) -> ok ();
+    lstat = LStat(path) -> attrs Attrs;
+    fstat = FStat(handle) -> attrs Attrs;
+    stat = Stat(path) -> attrs Attrs;
+    set_stat = SetStat(path; attrs: Attrs) -> ok ();
+    set_fstat = FSetStat(handle; attrs: Attrs) -> ok ();
+    open_dir = OpenDir(path) -> handle Handle;
+    read_dir = ReadDir(handle) -> names Option<Vec<Entry>>;
+    remove = Remove(path) -> ok ();
+    mkdir = MkDir(path; attrs: Attrs) -> ok ();
+    rmdir = RmDir(path) -> ok ();
+    real_path = RealPath(path) -> name Vec<u8>;
+    rename = Rename(from, to) -> ok ();
+    read_link = ReadLink(path) -> name Vec<u8>;
+    symlink = SymLink(target, link) -> ok ();
+    posix_rename = PosixRename(from, to) -> ok ();
+    stat_vfs = StatVfs(path) -> extended StatVfs;
+    fstat_vfs = FStatVfs(handle) -> extended StatVfs;
+    hard_link = HardLink(from, to) -> ok ();
+    fsync = FSync(handle) -> ok ();
+    set_lstat = LSetStat(path; attrs: Attrs) -> ok ();
+    expand_path = ExpandPath(path) -> name Vec<u8>;
+    home_directory = HomeDirectory(user) -> name Vec<u8>;
+    space = SpaceAvailable(path) -> extended Space;
+}
+
+impl Sftp {
     /// OPEN for reading.
     pub fn open_read(&mut self, path: impl AsRef<[u8]>) -> Result<Handle> {
         self.open(path, open::READ, Attrs::default())
@@ -25,165 +67,6 @@ impl Sftp {
     pub fn create(&mut self, path: impl AsRef<[u8]>) -> Result<Handle> {
         let flags = open::WRITE | open::CREATE | open::TRUNCATE;
         self.open(path, flags, Attrs::mode(0o644))
-    }
-
-    /// CLOSE.
-    pub fn close(&mut self, handle: &[u8]) -> Result<()> {
-        self.ok(&Request::Close { handle })
-    }
-
-    /// READ: None at the end of the file.
-    pub fn read(&mut self, handle: &[u8], offset: u64, len: u32) -> Result<Option<Vec<u8>>> {
-        let request = Request::Read {
-            handle,
-            offset,
-            len,
-        };
-        match self.exchange(&request)? {
-            Reply::Data(data) => Ok(Some(data)),
-            Reply::Status(Status::EOF, _) => Ok(None),
-            other => unexpected(&request, other),
-        }
-    }
-
-    /// WRITE.
-    pub fn write_at(&mut self, handle: &[u8], offset: u64, data: &[u8]) -> Result<()> {
-        self.ok(&Request::Write {
-            handle,
-            offset,
-            data,
-        })
-    }
-
-    /// LSTAT.
-    pub fn lstat(&mut self, path: impl AsRef<[u8]>) -> Result<Attrs> {
-        let path = path.as_ref();
-        self.attrs(&Request::LStat { path })
-    }
-
-    /// FSTAT.
-    pub fn fstat(&mut self, handle: &[u8]) -> Result<Attrs> {
-        self.attrs(&Request::FStat { handle })
-    }
-
-    /// STAT.
-    pub fn stat(&mut self, path: impl AsRef<[u8]>) -> Result<Attrs> {
-        let path = path.as_ref();
-        self.attrs(&Request::Stat { path })
-    }
-
-    /// SETSTAT.
-    pub fn set_stat(&mut self, path: impl AsRef<[u8]>, attrs: Attrs) -> Result<()> {
-        let path = path.as_ref();
-        self.ok(&Request::SetStat { path, attrs })
-    }
-
-    /// FSETSTAT.
-    pub fn set_fstat(&mut self, handle: &[u8], attrs: Attrs) -> Result<()> {
-        self.ok(&Request::FSetStat { handle, attrs })
-    }
-
-    /// OPENDIR.
-    pub fn open_dir(&mut self, path: impl AsRef<[u8]>) -> Result<Handle> {
-        let path = path.as_ref();
-        self.handle(&Request::OpenDir { path })
-    }
-
-    /// READDIR: None at the end of the directory.
-    pub fn read_dir(&mut self, handle: &[u8]) -> Result<Option<Vec<Entry>>> {
-        let request = Request::ReadDir { handle };
-        match self.exchange(&request)? {
-            Reply::Name(entries) => Ok(Some(entries)),
-            Reply::Status(Status::EOF, _) => Ok(None),
-            other => unexpected(&request, other),
-        }
-    }
-
-    /// REMOVE.
-    pub fn remove(&mut self, path: impl AsRef<[u8]>) -> Result<()> {
-        let path = path.as_ref();
-        self.ok(&Request::Remove { path })
-    }
-
-    /// MKDIR.
-    pub fn mkdir(&mut self, path: impl AsRef<[u8]>, attrs: Attrs) -> Result<()> {
-        let path = path.as_ref();
-        self.ok(&Request::MkDir { path, attrs })
-    }
-
-    /// RMDIR.
-    pub fn rmdir(&mut self, path: impl AsRef<[u8]>) -> Result<()> {
-        let path = path.as_ref();
-        self.ok(&Request::RmDir { path })
-    }
-
-    /// REALPATH.
-    pub fn real_path(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        let path = path.as_ref();
-        self.name(&Request::RealPath { path })
-    }
-
-    /// RENAME, which replaces nothing.
-    pub fn rename(&mut self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
-        let (from, to) = (from.as_ref(), to.as_ref());
-        self.ok(&Request::Rename { from, to })
-    }
-
-    /// READLINK.
-    pub fn read_link(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        let path = path.as_ref();
-        self.name(&Request::ReadLink { path })
-    }
-
-    /// SYMLINK: `link` that points to `target`.
-    pub fn symlink(&mut self, target: impl AsRef<[u8]>, link: impl AsRef<[u8]>) -> Result<()> {
-        let (target, link) = (target.as_ref(), link.as_ref());
-        self.ok(&Request::SymLink { target, link })
-    }
-
-    /// posix-rename@openssh.com.
-    pub fn posix_rename(&mut self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
-        let (from, to) = (from.as_ref(), to.as_ref());
-        self.ok(&Request::PosixRename { from, to })
-    }
-
-    /// statvfs@openssh.com.
-    pub fn stat_vfs(&mut self, path: impl AsRef<[u8]>) -> Result<StatVfs> {
-        let path = path.as_ref();
-        StatVfs::parse(&self.extended(&Request::StatVfs { path })?)
-    }
-
-    /// fstatvfs@openssh.com.
-    pub fn fstat_vfs(&mut self, handle: &[u8]) -> Result<StatVfs> {
-        StatVfs::parse(&self.extended(&Request::FStatVfs { handle })?)
-    }
-
-    /// hardlink@openssh.com.
-    pub fn hard_link(&mut self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
-        let (from, to) = (from.as_ref(), to.as_ref());
-        self.ok(&Request::HardLink { from, to })
-    }
-
-    /// fsync@openssh.com.
-    pub fn fsync(&mut self, handle: &[u8]) -> Result<()> {
-        self.ok(&Request::FSync { handle })
-    }
-
-    /// lsetstat@openssh.com.
-    pub fn set_lstat(&mut self, path: impl AsRef<[u8]>, attrs: Attrs) -> Result<()> {
-        let path = path.as_ref();
-        self.ok(&Request::LSetStat { path, attrs })
-    }
-
-    /// limits@openssh.com.
-    pub fn limits(&mut self) -> Result<Limits> {
-        Limits::parse(&self.extended(&Request::Limits)?)
-    }
-
-    /// expand-path@openssh.com.
-    pub fn expand_path(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        let path = path.as_ref();
-        self.name(&Request::ExpandPath { path })
     }
 
     /// copy-data of `len` bytes, or with 0 of all from `offset` on.
@@ -202,15 +85,15 @@ impl Sftp {
         })
     }
 
-    /// home-directory.
-    pub fn home_directory(&mut self, user: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        let user = user.as_ref();
-        self.name(&Request::HomeDirectory { user })
+    /// limits@openssh.com.
+    pub fn limits(&mut self) -> Result<Limits> {
+        self.extended(&Request::Limits)
     }
 
     /// users-groups-by-id@openssh.com.
     pub fn account_names(&mut self, users: &[u32], groups: &[u32]) -> Result<AccountNames> {
-        AccountNames::parse(&self.extended(&Request::UsersGroupsById { users, groups })?)
+        let request = Request::UsersGroupsById(Ids(users), Ids(groups));
+        AccountNames::parse(&self.extension(&request)?)
     }
 
     /// check-file-name: the sums of a file's blocks, or with a `block_len` of 0 of all.
@@ -218,16 +101,11 @@ impl Sftp {
         &mut self,
         path: impl AsRef<[u8]>,
         algorithms: &str,
-        (offset, len): (u64, u64),
+        range: (u64, u64),
         block_len: u32,
     ) -> Result<Sums> {
-        self.check(
-            "check-file-name",
-            path.as_ref(),
-            algorithms,
-            (offset, len),
-            block_len,
-        )
+        let path = path.as_ref();
+        self.check("check-file-name", path, algorithms, range, block_len)
     }
 
     /// check-file-handle: the same for an open file.
@@ -235,16 +113,10 @@ impl Sftp {
         &mut self,
         handle: &[u8],
         algorithms: &str,
-        (offset, len): (u64, u64),
+        range: (u64, u64),
         block_len: u32,
     ) -> Result<Sums> {
-        self.check(
-            "check-file-handle",
-            handle,
-            algorithms,
-            (offset, len),
-            block_len,
-        )
+        self.check("check-file-handle", handle, algorithms, range, block_len)
     }
 
     fn check(
@@ -255,7 +127,7 @@ impl Sftp {
         (offset, len): (u64, u64),
         block_len: u32,
     ) -> Result<Sums> {
-        let data = self.extended(&Request::CheckFile {
+        let data = self.extension(&Request::CheckFile {
             name,
             object,
             algorithms: algorithms.as_bytes(),
@@ -264,12 +136,6 @@ impl Sftp {
             block_len,
         })?;
         Sums::parse(&data, name.as_bytes())
-    }
-
-    /// space-available.
-    pub fn space(&mut self, path: impl AsRef<[u8]>) -> Result<Space> {
-        let path = path.as_ref();
-        Space::parse(&self.extended(&Request::SpaceAvailable { path })?)
     }
 
     /// The status that a request is answered with; None when it gets what it asked for, be it `OK`.
@@ -294,6 +160,24 @@ impl Sftp {
         }
     }
 
+    /// None at the end of the file.
+    fn data(&mut self, request: &Request<'_>) -> Result<Option<Vec<u8>>> {
+        match self.exchange(request)? {
+            Reply::Data(data) => Ok(Some(data)),
+            Reply::Status(Status::EOF, _) => Ok(None),
+            other => unexpected(request, other),
+        }
+    }
+
+    /// None at the end of the directory.
+    fn names(&mut self, request: &Request<'_>) -> Result<Option<Vec<Entry>>> {
+        match self.exchange(request)? {
+            Reply::Name(entries) => Ok(Some(entries)),
+            Reply::Status(Status::EOF, _) => Ok(None),
+            other => unexpected(request, other),
+        }
+    }
+
     fn attrs(&mut self, request: &Request<'_>) -> Result<Attrs> {
         match self.exchange(request)? {
             Reply::Attrs(attrs) => Ok(attrs),
@@ -308,7 +192,11 @@ impl Sftp {
         }
     }
 
-    fn extended(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
+    fn extended<T: Decode<Error = Error> + Encode>(&mut self, request: &Request<'_>) -> Result<T> {
+        strict(&self.extension(request)?)
+    }
+
+    fn extension(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
         match self.exchange(request)? {
             Reply::Extended(data) => Ok(data),
             other => unexpected(request, other),

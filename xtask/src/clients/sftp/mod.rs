@@ -11,7 +11,7 @@ pub mod request;
 
 pub use process::{Ended, Process, Program, SftpOptions, Wire};
 pub use reply::{AccountNames, Attrs, Entry, Limits, Reply, Space, StatVfs, Status, Sums, Version};
-pub use request::{Request, kind, open};
+pub use request::{Ids, Request, kind, open};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;

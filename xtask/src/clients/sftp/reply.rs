@@ -1,17 +1,24 @@
-//! What comes back, decoded strictly: every byte must be accounted for.
+//! What comes back, decoded strictly: encoded again, it is the same bytes.
 
-use super::request::{kind, string};
-use crate::clients::nfs::xdr::{Reader, Writer};
+use super::request::kind;
 use anyhow::{Context, Result, bail, ensure};
+use ssh_encoding::{Decode, Encode, Error, Reader, Writer};
 use std::fmt;
 
+/// All of `bytes` as one value, which has no other form.
+pub fn strict<T: Decode<Error = Error> + Encode>(mut bytes: &[u8]) -> Result<T> {
+    let all = bytes;
+    let value = T::decode(&mut bytes)?;
+    ensure!(value.encode_vec()? == all, "there is another form of it");
+    Ok(value)
+}
+
 /// The code of a STATUS.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Decode, Encode)]
 pub struct Status(pub u32);
 
 macro_rules! statuses {
     ($($name:ident = $number:literal),* $(,)?) => {
-        #[allow(missing_docs)]
         impl Status {
             $(pub const $name: Self = Self($number);)*
             const ALL: &[Self] = &[$(Self::$name),*];
@@ -95,60 +102,68 @@ impl Attrs {
     pub fn is_directory(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o170_000 == 0o040_000)
     }
+}
 
-    pub(super) fn emit(&self, out: &mut Writer) {
-        let flag = |there: bool, flag: u32| if there { flag } else { 0 };
-        out.u32(
-            flag(self.size.is_some(), Self::SIZE)
-                | flag(self.owner.is_some(), Self::OWNER)
-                | flag(self.mode.is_some(), Self::MODE)
-                | flag(self.times.is_some(), Self::TIMES)
-                | flag(!self.extended.is_empty(), Self::EXTENDED),
-        );
-        if let Some(size) = self.size {
-            out.u64(size);
-        }
-        if let Some((user, group)) = self.owner {
-            out.u32(user).u32(group);
-        }
-        if let Some(mode) = self.mode {
-            out.u32(mode);
-        }
-        if let Some((access, change)) = self.times {
-            out.u32(access).u32(change);
-        }
-        if !self.extended.is_empty() {
-            out.u32(self.extended.len() as u32);
-            for (name, data) in &self.extended {
-                string(out, name);
-                string(out, data);
-            }
-        }
+impl Encode for Attrs {
+    fn encoded_len(&self) -> Result<usize, Error> {
+        let mut out = Vec::new();
+        self.encode(&mut out)?;
+        Ok(out.len())
     }
 
-    fn parse(reader: &mut Reader<'_>) -> Result<Self> {
-        let flags = reader.u32()?;
-        let known = Self::SIZE | Self::OWNER | Self::MODE | Self::TIMES | Self::EXTENDED;
-        ensure!(
-            flags & !known == 0,
-            "the reply has attribute flags {flags:#x}"
-        );
+    fn encode(&self, out: &mut impl Writer) -> Result<(), Error> {
+        let flag = |there: bool, flag: u32| if there { flag } else { 0 };
+        let flags = flag(self.size.is_some(), Self::SIZE)
+            | flag(self.owner.is_some(), Self::OWNER)
+            | flag(self.mode.is_some(), Self::MODE)
+            | flag(self.times.is_some(), Self::TIMES)
+            | flag(!self.extended.is_empty(), Self::EXTENDED);
+        flags.encode(out)?;
+        if let Some(size) = self.size {
+            size.encode(out)?;
+        }
+        if let Some((user, group)) = self.owner {
+            user.encode(out)?;
+            group.encode(out)?;
+        }
+        if let Some(mode) = self.mode {
+            mode.encode(out)?;
+        }
+        if let Some((access, change)) = self.times {
+            access.encode(out)?;
+            change.encode(out)?;
+        }
+        if !self.extended.is_empty() {
+            self.extended.len().encode(out)?;
+        }
+        self.extended
+            .iter()
+            .flat_map(|(name, data)| [name, data])
+            .try_for_each(|string| string.encode(out))
+    }
+}
+
+impl Decode for Attrs {
+    type Error = Error;
+
+    fn decode(reader: &mut impl Reader) -> Result<Self, Error> {
+        let flags = u32::decode(reader)?;
         let mut attrs = Self::default();
         if flags & Self::SIZE != 0 {
-            attrs.size = Some(reader.u64()?);
+            attrs.size = Some(u64::decode(reader)?);
         }
         if flags & Self::OWNER != 0 {
-            attrs.owner = Some((reader.u32()?, reader.u32()?));
+            attrs.owner = Some((u32::decode(reader)?, u32::decode(reader)?));
         }
         if flags & Self::MODE != 0 {
-            attrs.mode = Some(reader.u32()?);
+            attrs.mode = Some(u32::decode(reader)?);
         }
         if flags & Self::TIMES != 0 {
-            attrs.times = Some((reader.u32()?, reader.u32()?));
+            attrs.times = Some((u32::decode(reader)?, u32::decode(reader)?));
         }
         if flags & Self::EXTENDED != 0 {
-            for _ in 0..reader.u32()? {
-                let pair = (bytes(reader)?.to_vec(), bytes(reader)?.to_vec());
+            for _ in 0..u32::decode(reader)? {
+                let pair = (Vec::decode(reader)?, Vec::decode(reader)?);
                 attrs.extended.push(pair);
             }
         }
@@ -157,7 +172,7 @@ impl Attrs {
 }
 
 /// One name of a NAME.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Decode, Encode)]
 pub struct Entry {
     pub name: Vec<u8>,
     /// As `ls -l` shows it.
@@ -178,6 +193,14 @@ pub enum Reply {
     Extended(Vec<u8>),
 }
 
+/// What a STATUS holds.
+#[derive(Decode, Encode)]
+struct StatusBody {
+    status: Status,
+    text: String,
+    language: Vec<u8>,
+}
+
 impl Reply {
     /// The code of a STATUS; None for any other answer.
     pub fn status(&self) -> Option<Status> {
@@ -189,47 +212,50 @@ impl Reply {
 
     /// The id and the answer in a packet, without its length.
     pub fn parse(message: &[u8]) -> Result<(u32, Self)> {
-        let mut reader = Reader::new(message);
-        let kind = reader.fixed(1)?[0];
-        let id = reader.u32()?;
+        let mut body = message;
+        let (kind, id) = (u8::decode(&mut body)?, u32::decode(&mut body)?);
         let reply = match kind {
             kind::STATUS => {
-                let status = Status(reader.u32()?);
+                let StatusBody { status, text, .. } = strict(body)?;
                 ensure!(Status::ALL.contains(&status), "the reply has {status:?}");
-                let text = String::from_utf8(bytes(&mut reader)?.to_vec())?;
-                bytes(&mut reader).context("the STATUS has no language")?;
                 Self::Status(status, text)
             }
             kind::HANDLE => {
-                let handle = bytes(&mut reader)?;
+                let handle: Vec<u8> = strict(body)?;
+                let len = handle.len();
                 // No longer, says the draft.
-                ensure!(
-                    (1..=256).contains(&handle.len()),
-                    "the reply has a handle of {} bytes",
-                    handle.len()
-                );
-                Self::Handle(handle.to_vec())
+                ensure!((1..=256).contains(&len), "a handle of {len} bytes");
+                Self::Handle(handle)
             }
-            kind::DATA => Self::Data(bytes(&mut reader)?.to_vec()),
-            kind::NAME => {
-                let count = reader.u32()?;
-                let mut entries = Vec::new();
-                for _ in 0..count {
-                    entries.push(Entry {
-                        name: bytes(&mut reader)?.to_vec(),
-                        long_name: bytes(&mut reader)?.to_vec(),
-                        attrs: Attrs::parse(&mut reader)?,
-                    });
-                }
-                Self::Name(entries)
-            }
-            kind::ATTRS => Self::Attrs(Attrs::parse(&mut reader)?),
-            kind::EXTENDED_REPLY => Self::Extended(reader.rest().to_vec()),
+            kind::DATA => Self::Data(strict(body)?),
+            kind::NAME => Self::Name(names(body)?),
+            kind::ATTRS => Self::Attrs(strict(body)?),
+            kind::EXTENDED_REPLY => Self::Extended(body.to_vec()),
             other => bail!("the server sent a packet of type {other}"),
         };
-        reader.end()?;
         Ok((id, reply))
     }
+}
+
+/// The entries of a NAME, each of which is strict.
+fn names(mut body: &[u8]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for _ in 0..u32::decode(&mut body)? {
+        let all = body;
+        Entry::decode(&mut body)?;
+        entries.push(strict(&all[..all.len() - body.len()])?);
+    }
+    body.ensure_finished()?;
+    Ok(entries)
+}
+
+/// Strings to the end.
+fn strings(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        all.push(Vec::decode(&mut bytes)?);
+    }
+    Ok(all)
 }
 
 /// What VERSION says.
@@ -241,15 +267,15 @@ pub struct Version {
 }
 
 impl Version {
-    pub(super) fn parse(message: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(message);
-        let kind = reader.fixed(1)?[0];
+    pub(super) fn parse(mut message: &[u8]) -> Result<Self> {
+        let kind = u8::decode(&mut message)?;
         ensure!(kind == kind::VERSION, "INIT was answered by type {kind}");
-        let version = reader.u32()?;
+        let version = u32::decode(&mut message)?;
+        let mut strings = strings(message)?.into_iter();
         let mut extensions = Vec::new();
-        while !reader.is_empty() {
-            let pair = (bytes(&mut reader)?.to_vec(), bytes(&mut reader)?.to_vec());
-            extensions.push(pair);
+        while let Some(name) = strings.next() {
+            let data = strings.next().context("an extension without data")?;
+            extensions.push((name, data));
         }
         Ok(Self {
             version,
@@ -266,8 +292,7 @@ impl Version {
 }
 
 /// File system figures (statvfs@openssh.com), as fstatvfs(3) names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Decode, Encode)]
 pub struct StatVfs {
     pub block_size: u64,
     pub fragment_size: u64,
@@ -282,40 +307,8 @@ pub struct StatVfs {
     pub name_max: u64,
 }
 
-impl StatVfs {
-    pub(super) fn parse(data: &[u8]) -> Result<Self> {
-        let [
-            block_size,
-            fragment_size,
-            blocks,
-            blocks_free,
-            blocks_available,
-            files,
-            files_free,
-            files_available,
-            file_system,
-            flags,
-            name_max,
-        ] = words(data)?;
-        Ok(Self {
-            block_size,
-            fragment_size,
-            blocks,
-            blocks_free,
-            blocks_available,
-            files,
-            files_free,
-            files_available,
-            file_system,
-            flags,
-            name_max,
-        })
-    }
-}
-
 /// What limits@openssh.com says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Decode, Encode)]
 pub struct Limits {
     pub packet_len: u64,
     pub read_len: u64,
@@ -323,21 +316,8 @@ pub struct Limits {
     pub open_handles: u64,
 }
 
-impl Limits {
-    pub(super) fn parse(data: &[u8]) -> Result<Self> {
-        let [packet_len, read_len, write_len, open_handles] = words(data)?;
-        Ok(Self {
-            packet_len,
-            read_len,
-            write_len,
-            open_handles,
-        })
-    }
-}
-
 /// What space-available says, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Decode, Encode)]
 pub struct Space {
     pub on_device: u64,
     pub unused_on_device: u64,
@@ -346,24 +326,8 @@ pub struct Space {
     pub per_unit: u32,
 }
 
-impl Space {
-    pub(super) fn parse(data: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(data);
-        let space = Self {
-            on_device: reader.u64()?,
-            unused_on_device: reader.u64()?,
-            to_user: reader.u64()?,
-            unused_to_user: reader.u64()?,
-            per_unit: reader.u32()?,
-        };
-        reader.end()?;
-        Ok(space)
-    }
-}
-
 /// What the checks of files say: the algorithm that the server chose, and the sums one behind the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Sums {
     pub algorithm: String,
     pub bytes: Vec<u8>,
@@ -371,84 +335,48 @@ pub struct Sums {
 
 impl Sums {
     /// The name that paramiko asks by comes back; the draft's two do not.
-    pub(super) fn parse(data: &[u8], asked: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(data);
+    pub(super) fn parse(mut data: &[u8], asked: &[u8]) -> Result<Self> {
         if asked == b"check-file" {
-            let name = bytes(&mut reader)?;
+            let name = Vec::<u8>::decode(&mut data)?;
             ensure!(name == asked, "the reply is one of {name:?}");
         }
-        let algorithm = String::from_utf8(bytes(&mut reader)?.to_vec())?;
         Ok(Self {
-            algorithm,
-            bytes: reader.rest().to_vec(),
+            algorithm: String::decode(&mut data)?,
+            bytes: data.to_vec(),
         })
     }
 }
 
 /// What users-groups-by-id@openssh.com says: a name for each number, empty where there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct AccountNames {
     pub users: Vec<Vec<u8>>,
     pub groups: Vec<Vec<u8>>,
 }
 
 impl AccountNames {
-    pub(super) fn parse(data: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(data);
-        let mut list = || -> Result<Vec<Vec<u8>>> {
-            let mut reader = Reader::new(bytes(&mut reader)?);
-            let mut names = Vec::new();
-            while !reader.is_empty() {
-                names.push(bytes(&mut reader)?.to_vec());
-            }
-            Ok(names)
-        };
+    pub(super) fn parse(mut data: &[u8]) -> Result<Self> {
         let names = Self {
-            users: list()?,
-            groups: list()?,
+            users: strings(&Vec::<u8>::decode(&mut data)?)?,
+            groups: strings(&Vec::<u8>::decode(&mut data)?)?,
         };
-        reader.end()?;
+        data.ensure_finished()?;
         Ok(names)
     }
 }
 
-fn words<const COUNT: usize>(data: &[u8]) -> Result<[u64; COUNT]> {
-    let mut reader = Reader::new(data);
-    let mut words = [0; COUNT];
-    for word in &mut words {
-        *word = reader.u64()?;
-    }
-    reader.end()?;
-    Ok(words)
-}
-
-fn bytes<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8]> {
-    let len = reader.u32()?;
-    reader.fixed(len as usize)
-}
-
-/// Walks an answer to its last byte: it must be one that a request of this type, and of this extension, can be given.
+/// The answer must be one that a request of this type, and of this extension, can be given.
 pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
     let fits = match (reply, kind) {
-        (
-            Reply::Status(status, _),
-            kind::CLOSE
-            | kind::WRITE
-            | kind::SETSTAT
-            | kind::FSETSTAT
-            | kind::REMOVE
-            | kind::MKDIR
-            | kind::RMDIR
-            | kind::RENAME
-            | kind::SYMLINK,
-        ) => *status != Status::EOF,
         // A copy from behind the end of a file.
-        (Reply::Status(status, _), kind::EXTENDED) => {
-            *status != Status::EOF || extension == Some(b"copy-data")
-        }
-        (Reply::Status(status, _), kind::READ | kind::READDIR) => *status != Status::OK,
-        (Reply::Status(status, _), _) => !matches!(*status, Status::OK | Status::EOF),
+        (Reply::Status(Status::EOF, _), kind::EXTENDED) => extension == Some(b"copy-data"),
+        (Reply::Status(Status::EOF, _), _) => matches!(kind, kind::READ | kind::READDIR),
+        (Reply::Status(Status::OK, _), _) => matches!(
+            kind,
+            kind::CLOSE | kind::WRITE | kind::SETSTAT | kind::FSETSTAT | kind::REMOVE
+                ..=kind::RMDIR | kind::RENAME | kind::SYMLINK | kind::EXTENDED
+        ),
+        (Reply::Status(..), _) => true,
         (Reply::Handle(_), kind::OPEN | kind::OPENDIR) => true,
         (Reply::Data(_), kind::READ) => true,
         (Reply::Name(entries), kind::REALPATH | kind::READLINK) => entries.len() == 1,
@@ -459,13 +387,15 @@ pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
             entries.len() == 1 && extension.is_some_and(|name| names.contains(&name))
         }
         (Reply::Extended(data), kind::EXTENDED) => match extension {
-            Some(b"statvfs@openssh.com" | b"fstatvfs@openssh.com") => StatVfs::parse(data).is_ok(),
-            Some(b"limits@openssh.com") => Limits::parse(data).is_ok(),
+            Some(b"statvfs@openssh.com" | b"fstatvfs@openssh.com") => {
+                strict::<StatVfs>(data).is_ok()
+            }
+            Some(b"limits@openssh.com") => strict::<Limits>(data).is_ok(),
             Some(b"users-groups-by-id@openssh.com") => AccountNames::parse(data).is_ok(),
             Some(name @ (b"check-file" | b"check-file-name" | b"check-file-handle")) => {
                 Sums::parse(data, name).is_ok()
             }
-            Some(b"space-available") => Space::parse(data).is_ok(),
+            Some(b"space-available") => strict::<Space>(data).is_ok(),
             _ => false,
         },
         _ => false,
@@ -488,25 +418,26 @@ mod tests {
             extended: vec![(b"name".to_vec(), b"data".to_vec())],
         };
         for attrs in [all, Attrs::default(), Attrs::mode(7), Attrs::times(1, 2)] {
-            let mut out = Writer::default();
-            attrs.emit(&mut out);
-            let bytes = out.finish();
-            let mut reader = Reader::new(&bytes);
-            assert_eq!(Attrs::parse(&mut reader)?, attrs);
-            reader.end()?;
+            assert_eq!(strict::<Attrs>(&attrs.encode_vec()?)?, attrs);
         }
+        // A flag that there is not.
+        assert!(strict::<Attrs>(b"\0\0\0\x10").is_err());
         Ok(())
     }
 
     #[test]
     fn replies_that_are_damaged_are_refused() -> Result<()> {
         let status = b"\x65\0\0\0\x07\0\0\0\x02\0\0\0\x02no\0\0\0\0";
+        let names = b"\x68\0\0\0\x07\0\0\0\x01\0\0\0\x01a\0\0\0\x01a\0\0\0\x04\0\0\x81\xa4";
         let (id, reply) = Reply::parse(status)?;
         assert_eq!((id, reply.status()), (7, Some(Status::NO_SUCH_FILE)));
-        for len in 0..status.len() {
-            assert!(Reply::parse(&status[..len]).is_err(), "{len} bytes");
+        for whole in [&status[..], names] {
+            assert!(Reply::parse(whole).is_ok());
+            for len in 0..whole.len() {
+                assert!(Reply::parse(&whole[..len]).is_err(), "{len} bytes");
+            }
+            assert!(Reply::parse(&[whole, b"\0"].concat()).is_err());
         }
-        assert!(Reply::parse(&[status.as_slice(), b"\0"].concat()).is_err());
         assert!(Reply::parse(b"\x65\0\0\0\x07\0\0\0\x09\0\0\0\0\0\0\0\0").is_err());
         assert!(Reply::parse(b"\x66\0\0\0\x07\0\0\0\0").is_err());
         assert!(check(kind::OPEN, None, &reply).is_ok());

@@ -3,11 +3,10 @@
 //! draft-ietf-secsh-filexfer-02; OpenSSH's PROTOCOL, section 4; draft-ietf-secsh-filexfer-extensions-00.
 
 use super::Attrs;
-use crate::clients::nfs::xdr::Writer;
+use ssh_encoding::{Encode, Error, Writer};
 
 /// The types of packets.
 pub mod kind {
-    #![allow(missing_docs)]
     pub const INIT: u8 = 1;
     pub const VERSION: u8 = 2;
     pub const OPEN: u8 = 3;
@@ -39,7 +38,6 @@ pub mod kind {
 
 /// The flags of OPEN.
 pub mod open {
-    #![allow(missing_docs)]
     pub const READ: u32 = 1;
     pub const WRITE: u32 = 2;
     pub const APPEND: u32 = 4;
@@ -48,346 +46,159 @@ pub mod open {
     pub const EXCLUSIVE: u32 = 32;
 }
 
-/// A request with its arguments, as the extensions' texts name them. Paths, names and handles are bytes.
-#[allow(missing_docs)]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request<'a> {
-    Open {
-        path: &'a [u8],
-        flags: u32,
-        attrs: Attrs,
-    },
-    Close {
-        handle: &'a [u8],
-    },
-    Read {
-        handle: &'a [u8],
-        offset: u64,
-        len: u32,
-    },
-    Write {
-        handle: &'a [u8],
-        offset: u64,
-        data: &'a [u8],
-    },
-    LStat {
-        path: &'a [u8],
-    },
-    FStat {
-        handle: &'a [u8],
-    },
-    SetStat {
-        path: &'a [u8],
-        attrs: Attrs,
-    },
-    FSetStat {
-        handle: &'a [u8],
-        attrs: Attrs,
-    },
-    OpenDir {
-        path: &'a [u8],
-    },
-    ReadDir {
-        handle: &'a [u8],
-    },
-    Remove {
-        path: &'a [u8],
-    },
-    MkDir {
-        path: &'a [u8],
-        attrs: Attrs,
-    },
-    RmDir {
-        path: &'a [u8],
-    },
-    RealPath {
-        path: &'a [u8],
-    },
-    Stat {
-        path: &'a [u8],
-    },
-    Rename {
-        from: &'a [u8],
-        to: &'a [u8],
-    },
-    ReadLink {
-        path: &'a [u8],
-    },
-    /// In OpenSSH's order on the wire, the target first.
-    SymLink {
-        target: &'a [u8],
-        link: &'a [u8],
-    },
-    PosixRename {
-        from: &'a [u8],
-        to: &'a [u8],
-    },
-    StatVfs {
-        path: &'a [u8],
-    },
-    FStatVfs {
-        handle: &'a [u8],
-    },
-    HardLink {
-        from: &'a [u8],
-        to: &'a [u8],
-    },
-    FSync {
-        handle: &'a [u8],
-    },
-    LSetStat {
-        path: &'a [u8],
-        attrs: Attrs,
-    },
-    Limits,
-    ExpandPath {
-        path: &'a [u8],
-    },
-    CopyData {
-        from: &'a [u8],
-        offset: u64,
-        /// 0 means to the end.
-        len: u64,
-        to: &'a [u8],
-        to_offset: u64,
-    },
-    HomeDirectory {
-        user: &'a [u8],
-    },
-    UsersGroupsById {
-        users: &'a [u32],
-        groups: &'a [u32],
-    },
-    /// `name` is check-file-name, whose object is a path, or check-file-handle or check-file, whose object is a handle.
-    CheckFile {
-        name: &'static str,
-        object: &'a [u8],
-        algorithms: &'a [u8],
-        offset: u64,
-        len: u64,
-        block_len: u32,
-    },
-    SpaceAvailable {
-        path: &'a [u8],
-    },
-    VendorId {
-        vendor: &'a [u8],
-        product: &'a [u8],
-        version: &'a [u8],
-        build: u64,
-    },
-    /// An extended request of any name.
-    Extended {
-        name: &'a [u8],
-        data: &'a [u8],
-    },
-    /// A packet of any type; `data` follows its id.
-    Other {
-        kind: u8,
-        data: &'a [u8],
-    },
+/// Declares `Request`: of each the arguments in the wire's order, the type of its packet, and the name of its extension.
+macro_rules! requests {
+    (<$a:lifetime> $(
+        $(#[$doc:meta])*
+        $name:ident $(($($field:ident: $type:ty),*))? $({ $($named:ident: $named_type:ty),* })? = $kind:ident $($extension:literal)?;
+    )*) => {
+        /// A request with its arguments, as the extensions' texts name them. Paths, names and handles are bytes.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Request<$a> {
+            $($(#[$doc])* $name $(($($type),*))? $({ $($named: $named_type),* })?,)*
+            /// An extended request of any name, and what follows that.
+            Extended(&$a [u8], &$a [u8]),
+            /// A packet of any type, and what follows its id.
+            Other(u8, &$a [u8]),
+        }
+
+        impl Request<'_> {
+            /// The type of its packet.
+            pub fn kind(&self) -> u8 {
+                match self {
+                    $(Self::$name { .. } => kind::$kind,)*
+                    Self::Extended(..) => kind::EXTENDED,
+                    Self::Other(kind, _) => *kind,
+                }
+            }
+
+            /// The name of an extended request.
+            pub fn extension(&self) -> Option<&[u8]> {
+                match self {
+                    $($(Self::$name { .. } => Some($extension.as_bytes()),)?)*
+                    Self::CheckFile { name, .. } => Some(name.as_bytes()),
+                    Self::Extended(name, _) => Some(name),
+                    _ => None,
+                }
+            }
+
+            fn arguments(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+                match self {
+                    $(Self::$name $(($($field),*))? $({ $($named),* })? => {
+                        $($extension.encode(out)?;)?
+                        $($($field.encode(out)?;)*)?
+                        $($($named.encode(out)?;)*)?
+                    })*
+                    Self::Extended(name, data) => {
+                        name.encode(out)?;
+                        out.extend(*data);
+                    }
+                    Self::Other(_, data) => out.extend(*data),
+                }
+                Ok(())
+            }
+        }
+    };
 }
 
-impl Request<'_> {
-    /// The type of its packet.
-    pub fn kind(&self) -> u8 {
-        match self {
-            Self::Open { .. } => kind::OPEN,
-            Self::Close { .. } => kind::CLOSE,
-            Self::Read { .. } => kind::READ,
-            Self::Write { .. } => kind::WRITE,
-            Self::LStat { .. } => kind::LSTAT,
-            Self::FStat { .. } => kind::FSTAT,
-            Self::SetStat { .. } => kind::SETSTAT,
-            Self::FSetStat { .. } => kind::FSETSTAT,
-            Self::OpenDir { .. } => kind::OPENDIR,
-            Self::ReadDir { .. } => kind::READDIR,
-            Self::Remove { .. } => kind::REMOVE,
-            Self::MkDir { .. } => kind::MKDIR,
-            Self::RmDir { .. } => kind::RMDIR,
-            Self::RealPath { .. } => kind::REALPATH,
-            Self::Stat { .. } => kind::STAT,
-            Self::Rename { .. } => kind::RENAME,
-            Self::ReadLink { .. } => kind::READLINK,
-            Self::SymLink { .. } => kind::SYMLINK,
-            Self::Other { kind, .. } => *kind,
-            _ => kind::EXTENDED,
+requests! { <'a>
+    Open(path: &'a [u8], flags: u32, attrs: Attrs) = OPEN;
+    Close(handle: &'a [u8]) = CLOSE;
+    Read(handle: &'a [u8], offset: u64, len: u32) = READ;
+    Write(handle: &'a [u8], offset: u64, data: &'a [u8]) = WRITE;
+    LStat(path: &'a [u8]) = LSTAT;
+    FStat(handle: &'a [u8]) = FSTAT;
+    SetStat(path: &'a [u8], attrs: Attrs) = SETSTAT;
+    FSetStat(handle: &'a [u8], attrs: Attrs) = FSETSTAT;
+    OpenDir(path: &'a [u8]) = OPENDIR;
+    ReadDir(handle: &'a [u8]) = READDIR;
+    Remove(path: &'a [u8]) = REMOVE;
+    MkDir(path: &'a [u8], attrs: Attrs) = MKDIR;
+    RmDir(path: &'a [u8]) = RMDIR;
+    RealPath(path: &'a [u8]) = REALPATH;
+    Stat(path: &'a [u8]) = STAT;
+    Rename(from: &'a [u8], to: &'a [u8]) = RENAME;
+    ReadLink(path: &'a [u8]) = READLINK;
+    /// In OpenSSH's order on the wire, the target first.
+    SymLink(target: &'a [u8], link: &'a [u8]) = SYMLINK;
+    PosixRename(from: &'a [u8], to: &'a [u8]) = EXTENDED "posix-rename@openssh.com";
+    StatVfs(path: &'a [u8]) = EXTENDED "statvfs@openssh.com";
+    FStatVfs(handle: &'a [u8]) = EXTENDED "fstatvfs@openssh.com";
+    HardLink(from: &'a [u8], to: &'a [u8]) = EXTENDED "hardlink@openssh.com";
+    FSync(handle: &'a [u8]) = EXTENDED "fsync@openssh.com";
+    LSetStat(path: &'a [u8], attrs: Attrs) = EXTENDED "lsetstat@openssh.com";
+    Limits = EXTENDED "limits@openssh.com";
+    ExpandPath(path: &'a [u8]) = EXTENDED "expand-path@openssh.com";
+    /// A `len` of 0 means to the end.
+    CopyData { from: &'a [u8], offset: u64, len: u64, to: &'a [u8], to_offset: u64 } = EXTENDED "copy-data";
+    HomeDirectory(user: &'a [u8]) = EXTENDED "home-directory";
+    UsersGroupsById(users: Ids<'a>, groups: Ids<'a>) = EXTENDED "users-groups-by-id@openssh.com";
+    /// `name` is check-file-name, whose object is a path, or check-file-handle or check-file, whose object is a handle.
+    CheckFile { name: &'static str, object: &'a [u8], algorithms: &'a [u8], offset: u64, len: u64, block_len: u32 } = EXTENDED;
+    SpaceAvailable(path: &'a [u8]) = EXTENDED "space-available";
+    VendorId { vendor: &'a [u8], product: &'a [u8], version: &'a [u8], build: u64 } = EXTENDED "vendor-id";
+}
+
+impl<'a> Request<'a> {
+    /// The one sum of a whole file.
+    pub fn check(name: &'static str, object: &'a [u8], algorithms: &'a [u8]) -> Self {
+        Self::CheckFile {
+            name,
+            object,
+            algorithms,
+            offset: 0,
+            len: 0,
+            block_len: 0,
         }
     }
 
-    /// The name of an extended request.
-    pub fn extension(&self) -> Option<&[u8]> {
-        Some(match self {
-            Self::PosixRename { .. } => b"posix-rename@openssh.com",
-            Self::StatVfs { .. } => b"statvfs@openssh.com",
-            Self::FStatVfs { .. } => b"fstatvfs@openssh.com",
-            Self::HardLink { .. } => b"hardlink@openssh.com",
-            Self::FSync { .. } => b"fsync@openssh.com",
-            Self::LSetStat { .. } => b"lsetstat@openssh.com",
-            Self::Limits => b"limits@openssh.com",
-            Self::ExpandPath { .. } => b"expand-path@openssh.com",
-            Self::CopyData { .. } => b"copy-data",
-            Self::HomeDirectory { .. } => b"home-directory",
-            Self::UsersGroupsById { .. } => b"users-groups-by-id@openssh.com",
-            Self::CheckFile { name, .. } => name.as_bytes(),
-            Self::SpaceAvailable { .. } => b"space-available",
-            Self::VendorId { .. } => b"vendor-id",
-            Self::Extended { name, .. } => name,
-            _ => return None,
-        })
+    /// A copy of a whole file.
+    pub fn copy(from: &'a [u8], to: &'a [u8]) -> Self {
+        Self::CopyData {
+            from,
+            offset: 0,
+            len: 0,
+            to,
+            to_offset: 0,
+        }
     }
 
     /// The packet after its length: the type, the id, the arguments.
     pub fn message(&self, id: u32) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.fixed(&[self.kind()]).u32(id);
-        if let Some(name) = self.extension() {
-            string(&mut out, name);
-        }
-        self.arguments(&mut out);
-        out.finish()
+        let mut out = [&[self.kind()][..], &id.to_be_bytes()].concat();
+        self.arguments(&mut out).expect("it is not too long");
+        out
     }
 
     /// The whole packet.
     pub fn packet(&self, id: u32) -> Vec<u8> {
         packet(&self.message(id))
     }
+}
 
-    fn arguments(&self, out: &mut Writer) {
-        match *self {
-            Self::Open {
-                path,
-                flags,
-                ref attrs,
-            } => {
-                string(out, path).u32(flags);
-                attrs.emit(out);
-            }
-            Self::Close { handle }
-            | Self::FStat { handle }
-            | Self::ReadDir { handle }
-            | Self::FStatVfs { handle }
-            | Self::FSync { handle } => {
-                string(out, handle);
-            }
-            Self::Read {
-                handle,
-                offset,
-                len,
-            } => {
-                string(out, handle).u64(offset).u32(len);
-            }
-            Self::Write {
-                handle,
-                offset,
-                data,
-            } => {
-                string(out, handle).u64(offset);
-                string(out, data);
-            }
-            Self::LStat { path }
-            | Self::OpenDir { path }
-            | Self::Remove { path }
-            | Self::RmDir { path }
-            | Self::RealPath { path }
-            | Self::Stat { path }
-            | Self::ReadLink { path }
-            | Self::StatVfs { path }
-            | Self::ExpandPath { path }
-            | Self::HomeDirectory { user: path }
-            | Self::SpaceAvailable { path } => {
-                string(out, path);
-            }
-            Self::SetStat {
-                path: object,
-                ref attrs,
-            }
-            | Self::FSetStat {
-                handle: object,
-                ref attrs,
-            }
-            | Self::MkDir {
-                path: object,
-                ref attrs,
-            }
-            | Self::LSetStat {
-                path: object,
-                ref attrs,
-            } => {
-                string(out, object);
-                attrs.emit(out);
-            }
-            Self::Rename { from, to }
-            | Self::PosixRename { from, to }
-            | Self::HardLink { from, to }
-            | Self::SymLink {
-                target: from,
-                link: to,
-            } => {
-                string(out, from);
-                string(out, to);
-            }
-            Self::Limits => {}
-            Self::CopyData {
-                from,
-                offset,
-                len,
-                to,
-                to_offset,
-            } => {
-                string(out, from).u64(offset).u64(len);
-                string(out, to).u64(to_offset);
-            }
-            Self::UsersGroupsById { users, groups } => {
-                for list in [users, groups] {
-                    let words: Vec<u8> = list.iter().flat_map(|id| id.to_be_bytes()).collect();
-                    string(out, &words);
-                }
-            }
-            Self::CheckFile {
-                object,
-                algorithms,
-                offset,
-                len,
-                block_len,
-                ..
-            } => {
-                string(out, object);
-                string(out, algorithms).u64(offset).u64(len).u32(block_len);
-            }
-            Self::VendorId {
-                vendor,
-                product,
-                version,
-                build,
-            } => {
-                for text in [vendor, product, version] {
-                    string(out, text);
-                }
-                out.u64(build);
-            }
-            Self::Extended { data, .. } | Self::Other { data, .. } => {
-                out.fixed(data);
-            }
-        }
+/// Numbers of users or groups, which are a string together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids<'a>(pub &'a [u32]);
+
+impl Encode for Ids<'_> {
+    fn encoded_len(&self) -> Result<usize, Error> {
+        Ok(4 + 4 * self.0.len())
+    }
+
+    fn encode(&self, out: &mut impl Writer) -> Result<(), Error> {
+        (4 * self.0.len()).encode(out)?;
+        self.0.iter().try_for_each(|id| id.encode(out))
     }
 }
 
 /// INIT, which has no id.
 pub fn init(version: u32) -> Vec<u8> {
-    let message = Writer::default().fixed(&[kind::INIT]).u32(version).finish();
-    packet(&message)
+    packet(&[&[kind::INIT][..], &version.to_be_bytes()].concat())
 }
 
 /// `message` behind its length.
 pub fn packet(message: &[u8]) -> Vec<u8> {
-    string(&mut Writer::default(), message).finish()
-}
-
-/// Bytes behind their length. SFTP knows no padding.
-pub(super) fn string<'w>(out: &'w mut Writer, bytes: &[u8]) -> &'w mut Writer {
-    out.u32(u32::try_from(bytes.len()).expect("no packet of ours is that long"))
-        .fixed(bytes)
+    message.encode_vec().expect("it is not too long")
 }
 
 #[cfg(test)]
@@ -397,22 +208,12 @@ mod tests {
     #[test]
     fn requests_are_as_the_texts_say() {
         assert_eq!(init(3), b"\0\0\0\x05\x01\0\0\0\x03");
-        let read = Request::Read {
-            handle: b"h",
-            offset: 1,
-            len: 2,
-        };
+        let read = Request::Read(b"h", 1, 2);
         let expected = b"\0\0\0\x16\x05\0\0\0\x07\0\0\0\x01h\0\0\0\0\0\0\0\x01\0\0\0\x02";
         assert_eq!(read.packet(7), expected);
-        let link = Request::SymLink {
-            target: b"to",
-            link: b"at",
-        };
+        let link = Request::SymLink(b"to", b"at");
         assert_eq!(link.message(1), b"\x14\0\0\0\x01\0\0\0\x02to\0\0\0\x02at");
-        let ids = Request::UsersGroupsById {
-            users: &[1],
-            groups: &[],
-        };
+        let ids = Request::UsersGroupsById(Ids(&[1]), Ids(&[]));
         assert!(
             ids.message(1)
                 .ends_with(b"by-id@openssh.com\0\0\0\x04\0\0\0\x01\0\0\0\0")
