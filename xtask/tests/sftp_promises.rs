@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 use xtask::build::Arch;
-use xtask::clients::sftp::{Program, READ_MAX, Request, Sftp, SftpOptions, Wire};
+use xtask::clients::sftp::{READ_MAX, Request, Sftp, SftpOptions, Wire};
 use xtask::machines::server::public_dir;
 use xtask::setup::{self, Package};
 
@@ -63,11 +63,7 @@ fn version_leaves_within_twelve_calls() -> Result<()> {
         for wire in [Wire::Pipes, Wire::SocketPair] {
             let place = public_dir()?;
             let log = place.path().join("calls");
-            let options = SftpOptions {
-                program: Program::Stowaway(arch),
-                wire,
-                ..SftpOptions::default()
-            };
+            let options = SftpOptions::default().by(arch).over(wire);
             traced(options, &log)?.finish()?;
             let made = calls(&log)?;
             let sent = made.iter().position(|name| name == "write");
@@ -104,14 +100,8 @@ fn a_large_read_is_sent_by_the_kernel_behind_walls_too() -> Result<()> {
     let tree = public_dir()?;
     fs::write(tree.path().join("file"), vec![7; 1 << 20])?;
     for arch in Arch::NATIVE {
-        for options in [
-            SftpOptions::at(tree.path()),
-            SftpOptions::jailed(tree.path()),
-        ] {
-            let options = SftpOptions {
-                program: Program::Stowaway(arch),
-                ..options
-            };
+        for jailed in [false, true] {
+            let options = SftpOptions::serving(tree.path(), jailed).by(arch);
             let (_, made) = cost(options, |client| {
                 let handle = client.open_read("file")?;
                 let data = client.read(&handle, 0, READ_MAX)?;
@@ -154,10 +144,7 @@ fn a_session_stays_small() -> Result<()> {
     let tree = public_dir()?;
     fs::write(tree.path().join("file"), vec![7; 16 << 20])?;
     for wire in [Wire::Pipes, Wire::SocketPair] {
-        let options = SftpOptions {
-            wire,
-            ..SftpOptions::at(tree.path())
-        };
+        let options = SftpOptions::at(tree.path()).over(wire);
         let mut client = Sftp::start(&options)?;
         let file = client.open_read("file")?;
         let copy = client.create("copy")?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use xtask::build::Arch;
 use xtask::clients::nfs::{How, Set, SetTime, stable_how, time as at};
-use xtask::clients::sftp::{Attrs, Program, Sftp, SftpOptions};
+use xtask::clients::sftp::{Attrs, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
 /// The first second of 2100, and the one before 32 bits end.
@@ -91,10 +91,7 @@ fn sftp_passes_2038_and_4_gib() -> Result<()> {
     for arch in Arch::ALL {
         let directory = public_dir()?;
         let attempt = || -> Result<()> {
-            let mut client = Sftp::start(&SftpOptions {
-                program: Program::Stowaway(arch),
-                ..SftpOptions::at(directory.path())
-            })?;
+            let mut client = Sftp::start(&SftpOptions::at(directory.path()).by(arch))?;
             let file = client.create("file")?;
             client.set_fstat(&file, Attrs::size(6 << 30))?;
             ensure!(client.fstat(&file)?.size == Some(6 << 30), "6 GiB");

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use xtask::build::Arch;
 use xtask::clients::inventory::{Thing, differences, sum, without_more};
-use xtask::clients::sftp::{Entry, Program, READ_MAX, Sftp, SftpOptions};
+use xtask::clients::sftp::{Entry, READ_MAX, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions};
 
 use crate::images::{CROWD, CROWD_COUNT, crowded};
@@ -113,10 +113,7 @@ fn compare(linux: &[String], ours: &[String]) -> Result<()> {
 pub fn over_sftp(world: &mut World, image: &str, arch: Arch) -> Result<()> {
     let linux = world.linux(image)?;
     let linux: Vec<String> = linux.iter().map(|line| without_more(line)).collect();
-    let mut client = Sftp::start(&SftpOptions {
-        program: Program::Stowaway(arch),
-        ..SftpOptions::default()
-    })?;
+    let mut client = Sftp::start(&SftpOptions::default().by(arch))?;
     let top = world.images.path().join(image);
     compare(&linux, &walk(&mut client, &top)?)
 }

@@ -1,6 +1,6 @@
 //! Several hosts on one link: everybody sees everybody, and what comes back to us is nobody else's.
 
-use super::world::{Avahi, Responder, Watch};
+use super::world::{Avahi, Running};
 use anyhow::{Context as _, Result, ensure};
 use simple_dns::rdata::RData;
 use std::net::Ipv4Addr;
@@ -101,7 +101,7 @@ fn that_there_is_no_address_is_answered_where_avahi_is_silent() -> Result<()> {
     without_ipv6(&ours)?;
     without_ipv6(&theirs)?;
     let _avahi = Avahi::on(&theirs, "other", false, room.path())?;
-    let responder = Responder::on(&ours, &["--name", "box"])?;
+    let responder = Running::responder(&ours, &["--name", "box"])?;
     responder.wait_for("announced box.local")?;
     // What is said unasked is over.
     sleep(Duration::from_secs(3));
@@ -149,7 +149,7 @@ fn that_there_is_no_address_is_answered_where_avahi_is_silent() -> Result<()> {
 const SERVICE: &str = "_sftp-ssh._tcp";
 
 /// Announces a service by python-zeroconf until it is dropped.
-fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Watch> {
+fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Running> {
     let script = "import socket, sys, time\n\
         from zeroconf import ServiceInfo, Zeroconf\n\
         kind, address = sys.argv[1] + '.local.', sys.argv[2]\n\
@@ -162,7 +162,7 @@ fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Watch> {
     python
         .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
         .args(["-c", script, SERVICE, &address.to_string()]);
-    let watch = Watch::start(python)?;
+    let watch = Running::printing(python)?;
     watch.wait_for("announced")?;
     Ok(watch)
 }
@@ -182,7 +182,7 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
     let _published = avahi.publish(&["bird", SERVICE, "2223", "by=avahi"])?;
     let _snake = zeroconf_announces(&python, python_address)?;
     let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
-    let responder = Responder::on(&ours, &words)?;
+    let responder = Running::responder(&ours, &words)?;
     responder.wait_for("announced box.local")?;
     // Avahi sees us and itself, at the address of its own link, in both families; zeroconf's is on the other.
     let seen = avahi.see(
@@ -198,7 +198,7 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
         "{seen}"
     );
     // Our browser sees all of them, each where it is.
-    let watch = Watch::browse(&ours, &["-r", "-p", SERVICE])?;
+    let watch = Running::browser(&ours, &["-r", "-p", SERVICE])?;
     watch.wait_for_all(&[
         "=;eth0;IPv4;bird;_sftp-ssh._tcp;local;other.local;192.0.2.2;2223;\"by=avahi\"",
         "=;eth0;IPv6;bird;_sftp-ssh._tcp;local;other.local;fe80::",
@@ -212,7 +212,7 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
     browser
         .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
         .args(["-c", &look, "_sftp-ssh._tcp.local."]);
-    let found = Watch::start(browser)?;
+    let found = Running::printing(browser)?;
     let line = found.wait_for("+ ship._sftp-ssh._tcp.local. box.local.:22 [by=us]")?;
     ensure!(
         line.contains(" 198.51.100.7") && !line.contains("192.0.2."),
@@ -232,7 +232,7 @@ fn what_comes_back_to_us_is_no_conflict() -> Result<()> {
     let (theirs, _) = bridges.host(2, 0)?;
     let avahi = Avahi::on(&theirs, "other", true, room.path())?;
     let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
-    let responder = Responder::on(&ours, &words)?;
+    let responder = Running::responder(&ours, &words)?;
     responder.wait_for("announced box.local")?;
     sleep(Duration::from_secs(5));
     avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2."])?;

@@ -1,7 +1,7 @@
 //! Our browser, beside avahi's.
 
 use super::WORDS;
-use super::world::{Avahi, Said, Watch, World};
+use super::world::{Avahi, Running, Said, World};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
@@ -216,7 +216,7 @@ fn a_program_is_run_for_each_event_one_at_a_time() -> Result<()> {
     )?;
     let mut browser = world.browser(&world.ours, &["-p", "--exec", &program, "_sftp-ssh._tcp"])?;
     browser.env("KEPT", "kept").env("DNSSD_TXT_path", "stale");
-    let watch = Watch::start(browser)?;
+    let watch = Running::printing(browser)?;
     let responder = world.announce(&WORDS)?;
     let text = wait_for(&log, |text| text.matches("end").count() == 2)?;
     ensure!(

@@ -103,7 +103,7 @@ fn datagrams_without_a_byte_a_port_or_a_sum_do_no_harm() -> Result<()> {
         "{counts:?}"
     );
     // And neither spins, though they may have been woken up for nothing.
-    for pid in [responder.pid().as_raw(), watch.pid().cast_signed()] {
+    for pid in [responder.pid(), watch.pid()] {
         let switches = || -> Result<String> {
             let status = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
             Ok(status.split(' ').next().unwrap_or_default().to_owned())

@@ -1,6 +1,6 @@
 //! What it costs: at rest, under a flood, and what is left of who is killed.
 
-use super::world::{Avahi, Responder, World};
+use super::world::{Avahi, Running, World};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
@@ -36,7 +36,7 @@ fn is_full() -> bool {
 }
 
 /// What follows this name in a file of the process.
-fn field(responder: &Responder, file: &str, name: &str) -> Result<u64> {
+fn field(responder: &Running, file: &str, name: &str) -> Result<u64> {
     let path = format!("/proc/{}/{file}", responder.pid());
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -44,16 +44,16 @@ fn field(responder: &Responder, file: &str, name: &str) -> Result<u64> {
     number.with_context(|| format!("{path} has no {name}"))
 }
 
-fn resident_kib(responder: &Responder) -> Result<u64> {
+fn resident_kib(responder: &Running) -> Result<u64> {
     field(responder, "smaps_rollup", "Rss:")
 }
 
-fn cpu(responder: &Responder) -> Result<Duration> {
+fn cpu(responder: &Running) -> Result<Duration> {
     Ok(ClockId::pid_cpu_clock_id(responder.pid())?.now()?.into())
 }
 
 /// Announced, twice, and all is still.
-fn at_rest(world: &World) -> Result<Responder> {
+fn at_rest(world: &World) -> Result<Running> {
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     sleep(Duration::from_secs(4));

@@ -1,9 +1,9 @@
 //! `publish`: one service or one name, as avahi-publish does it.
 
-use crate::mdns::world::{Avahi, Responder, World};
+use crate::mdns::world::{Avahi, Running, World};
 use anyhow::{Result, ensure};
 
-fn publish(world: &World, words: &[&str]) -> Result<Responder> {
+fn publish(world: &World, words: &[&str]) -> Result<Running> {
     world.start("publish", words)
 }
 

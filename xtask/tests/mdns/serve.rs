@@ -1,17 +1,17 @@
 //! What `serve` exports is announced, and found by who looks for it.
 
-use crate::mdns::world::{Avahi, Responder, World};
+use crate::mdns::world::{Avahi, Running, World};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 
-fn serve(world: &World, words: &[&str]) -> Result<Responder> {
+fn serve(world: &World, words: &[&str]) -> Result<Running> {
     world.start("serve", words)
 }
 
 /// The processes that a server has made, the first one first.
-fn children(server: &Responder) -> Result<Vec<i32>> {
+fn children(server: &Running) -> Result<Vec<i32>> {
     let pid = server.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let children = children.split_whitespace().map(str::parse);

@@ -99,33 +99,33 @@ impl World {
     }
 
     /// Starts our responder with these words.
-    pub fn announce(&self, words: &[&str]) -> Result<Responder> {
-        self.begin(&self.ours, "mdns", words, Responder::start)
+    pub fn announce(&self, words: &[&str]) -> Result<Running> {
+        self.begin(&self.ours, "mdns", words, Running::logging)
     }
 
     /// Starts another role that announces, with these words.
-    pub fn start(&self, role: &str, words: &[&str]) -> Result<Responder> {
-        self.begin(&self.ours, role, words, Responder::start)
+    pub fn start(&self, role: &str, words: &[&str]) -> Result<Running> {
+        self.begin(&self.ours, role, words, Running::logging)
     }
 
     /// The responder on a host that calls itself so.
-    pub fn announce_as(&self, hostname: &str, words: &[&str]) -> Result<Responder> {
+    pub fn announce_as(&self, hostname: &str, words: &[&str]) -> Result<Running> {
         let path = file("mdns")?;
         let script = "name=$1 && shift && echo \"$name\" > /proc/sys/kernel/hostname && exec \"$0\" mdns \"$@\"";
         let mut command = self.ours.command("unshare");
         command.args(["--uts", "sh", "-c", script]);
         command.arg(&path).arg(hostname).args(words);
-        Responder::start(command)
+        Running::logging(command)
     }
 
     /// Starts our browser on our host with these words.
-    pub fn browse(&self, words: &[&str]) -> Result<Watch> {
-        self.begin(&self.ours, "browse", words, Watch::start)
+    pub fn browse(&self, words: &[&str]) -> Result<Running> {
+        self.begin(&self.ours, "browse", words, Running::printing)
     }
 
     /// The same on theirs.
-    pub fn browse_from_theirs(&self, words: &[&str]) -> Result<Watch> {
-        self.begin(&self.theirs, "browse", words, Watch::start)
+    pub fn browse_from_theirs(&self, words: &[&str]) -> Result<Running> {
+        self.begin(&self.theirs, "browse", words, Running::printing)
     }
 
     /// What it says there until it ends.
@@ -222,33 +222,58 @@ impl Said {
     }
 }
 
-/// Our responder, which is asked to stop when it is dropped.
-pub struct Responder {
+/// A program that goes on, and whose lines are read as they come. It is killed when it is dropped.
+pub struct Running {
     child: Child,
     said: Receiver<String>,
 }
 
-impl Responder {
-    /// Starts it on a host with these words.
-    pub fn on(host: &Namespace, words: &[&str]) -> Result<Self> {
-        let mut command = ours(host, "mdns")?;
-        command.args(words);
-        Self::start(command)
-    }
-
-    fn start(mut command: Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start the responder")?;
+impl Running {
+    /// One whose stderr is read.
+    pub fn logging(mut command: Command) -> Result<Self> {
+        let mut child = spawned(command.stderr(Stdio::piped()))?;
         let said = lines(child.stderr.take().context("its stderr is a pipe")?);
         Ok(Self { child, said })
     }
 
+    /// One whose stdout is read.
+    pub fn printing(mut command: Command) -> Result<Self> {
+        let mut child = spawned(command.stdout(Stdio::piped()))?;
+        let said = lines(child.stdout.take().context("its stdout is a pipe")?);
+        Ok(Self { child, said })
+    }
+
+    /// Our responder on a host, with these words.
+    pub fn responder(host: &Namespace, words: &[&str]) -> Result<Self> {
+        let mut command = ours(host, "mdns")?;
+        command.args(words);
+        Self::logging(command)
+    }
+
+    /// Our browser on a host, with these words.
+    pub fn browser(host: &Namespace, words: &[&str]) -> Result<Self> {
+        let mut command = ours(host, "browse")?;
+        command.args(words);
+        Self::printing(command)
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
     /// Waits until it says this.
     pub fn wait_for(&self, part: &str) -> Result<String> {
-        wait_for(&self.said, part)
+        self.wait_for_within(part, PATIENCE)
+    }
+
+    /// The same, if it may take longer.
+    pub fn wait_for_within(&self, part: &str, patience: Duration) -> Result<String> {
+        wait_for_all(&self.said, &[part], patience)
+    }
+
+    /// Waits until it has said all of these, in any order.
+    pub fn wait_for_all(&self, parts: &[&str]) -> Result<()> {
+        wait_for_all(&self.said, parts, PATIENCE).map(drop)
     }
 
     /// Ends it so that it can say nothing.
@@ -258,34 +283,48 @@ impl Responder {
         Ok(())
     }
 
-    pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
-    }
-
     /// The status that it ends with by itself.
     pub fn end(mut self) -> Result<Option<i32>> {
         Ok(self.child.wait()?.code())
     }
 
     /// Asks it to stop, and waits until it has.
-    pub fn stop(self) -> Result<()> {
-        self.stop_and_read().map(drop)
+    pub fn stop(mut self) -> Result<()> {
+        self.ask_to_stop()
     }
 
     /// The same; what it said that nobody waited for.
     pub fn stop_and_read(mut self) -> Result<String> {
+        self.ask_to_stop()?;
+        Ok(self.said.iter().collect::<Vec<_>>().join("\n"))
+    }
+
+    fn ask_to_stop(&mut self) -> Result<()> {
         kill(self.pid(), Signal::SIGTERM)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "it ended with {status}");
-        Ok(self.said.iter().collect::<Vec<_>>().join("\n"))
+        Ok(())
+    }
+
+    /// All that it says until it ends.
+    pub fn all(mut self) -> Result<String> {
+        let said: Vec<String> = self.said.iter().collect();
+        let status = self.child.wait()?;
+        ensure!(status.success(), "it ended with {status}");
+        Ok(said.join("\n"))
     }
 }
 
-impl Drop for Responder {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawned(command: &mut Command) -> Result<Child> {
+    let child = command.stdin(Stdio::null()).spawn();
+    child.with_context(|| format!("cannot start {command:?}"))
 }
 
 /// avahi-daemon with a bus of its own.
@@ -323,7 +362,7 @@ impl Avahi {
             .context("cannot start avahi-daemon")?;
         let said = lines(child.stderr.take().context("its stderr is a pipe")?);
         let avahi = Self { child };
-        wait_for(&said, "Server startup complete")?;
+        wait_for_all(&said, &["Server startup complete"], PATIENCE)?;
         // It goes on to talk, and somebody has to listen.
         spawn(move || said.iter().for_each(drop));
         Ok(avahi)
@@ -362,17 +401,17 @@ impl Avahi {
     }
 
     /// Announces a service until it is dropped.
-    pub fn publish(&self, words: &[&str]) -> Result<Watch> {
+    pub fn publish(&self, words: &[&str]) -> Result<Running> {
         let mut command = self.command("avahi-publish");
         command.arg("-s").args(words);
-        Watch::start(command)
+        Running::printing(command)
     }
 
     /// A browser that goes on; its lines as they come.
-    pub fn watch(&self, kind: &str) -> Result<Watch> {
+    pub fn watch(&self, kind: &str) -> Result<Running> {
         let mut command = self.command("avahi-browse");
         command.args(["-p", "-k", kind]);
-        Watch::start(command)
+        Running::printing(command)
     }
 }
 
@@ -383,85 +422,6 @@ impl Drop for Avahi {
             Pid::from_raw(self.child.id().cast_signed()),
             Signal::SIGKILL,
         );
-        let _ = self.child.wait();
-    }
-}
-
-/// A browser.
-pub struct Watch {
-    child: Child,
-    said: Receiver<String>,
-}
-
-impl Watch {
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Asks it to stop, and waits until it has.
-    pub fn stop(mut self) -> Result<()> {
-        kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM)?;
-        let status = self.child.wait()?;
-        ensure!(status.success(), "it ended with {status}");
-        Ok(())
-    }
-
-    /// Starts ours on a host with these words.
-    pub fn browse(host: &Namespace, words: &[&str]) -> Result<Self> {
-        let mut command = ours(host, "browse")?;
-        command.args(words);
-        Self::start(command)
-    }
-
-    /// Starts a browser that prints what it finds.
-    pub fn start(mut command: Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the browser")?;
-        let said = lines(child.stdout.take().context("its stdout is a pipe")?);
-        Ok(Self { child, said })
-    }
-
-    /// Waits until it says this.
-    pub fn wait_for(&self, part: &str) -> Result<String> {
-        wait_for(&self.said, part)
-    }
-
-    /// The same, if it may take longer.
-    pub fn wait_for_within(&self, part: &str, patience: Duration) -> Result<String> {
-        wait_for_within(&self.said, part, patience)
-    }
-
-    /// Waits until it has said all of these, in any order.
-    pub fn wait_for_all(&self, parts: &[&str]) -> Result<()> {
-        let (end, mut missing, mut all) =
-            (Instant::now() + PATIENCE, parts.to_vec(), String::new());
-        while !missing.is_empty() {
-            let left = end.saturating_duration_since(Instant::now());
-            let Ok(line) = self.said.recv_timeout(left) else {
-                bail!("it never said {missing:?}, but:\n{all}");
-            };
-            missing.retain(|part| !line.contains(part));
-            all += &line;
-            all += "\n";
-        }
-        Ok(())
-    }
-
-    /// All that it says until it ends.
-    pub fn all(mut self) -> Result<String> {
-        let said: Vec<String> = self.said.iter().collect();
-        let status = self.child.wait()?;
-        ensure!(status.success(), "it ended with {status}");
-        Ok(said.join("\n"))
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -479,18 +439,16 @@ fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
     take
 }
 
-fn wait_for(said: &Receiver<String>, part: &str) -> Result<String> {
-    wait_for_within(said, part, PATIENCE)
-}
-
-fn wait_for_within(said: &Receiver<String>, part: &str, patience: Duration) -> Result<String> {
-    let (end, mut all) = (Instant::now() + patience, String::new());
+/// Waits until all of these were said, in any order; the last line that said one.
+fn wait_for_all(said: &Receiver<String>, parts: &[&str], patience: Duration) -> Result<String> {
+    let (end, mut missing, mut all) = (Instant::now() + patience, parts.to_vec(), String::new());
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let Ok(line) = said.recv_timeout(left) else {
-            bail!("it never said {part:?}, but:\n{all}");
+            bail!("it never said {missing:?}, but:\n{all}");
         };
-        if line.contains(part) {
+        missing.retain(|part| !line.contains(part));
+        if missing.is_empty() {
             return Ok(line);
         }
         all += &line;

@@ -1,15 +1,15 @@
 //! python-zeroconf, as a browser.
 
-use super::world::{Watch, World};
+use super::world::{Running, World};
 use anyhow::Result;
 use xtask::setup::PythonPackage;
 
 /// Looks for services of these types on the other host.
-pub fn browse(world: &World, kinds: &[&str]) -> Result<Watch> {
+pub fn browse(world: &World, kinds: &[&str]) -> Result<Running> {
     let mut python = world.theirs.command(PythonPackage::PYTHON);
     python
         .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
         .args(["-c", include_str!("zeroconf.py")])
         .args(kinds);
-    Watch::start(python)
+    Running::printing(python)
 }

@@ -45,11 +45,7 @@ fn each(test: impl Fn(&mut Scene<'_>) -> Result<()> + Sync) -> Result<()> {
         let path = directory.path();
         mounts::private("a file system that fails", || {
             let faulty = Faulty::mount(path)?;
-            let options = if jailed {
-                SftpOptions::jailed(path)
-            } else {
-                SftpOptions::at(path)
-            };
+            let options = SftpOptions::serving(path, jailed);
             let mut scene = Scene {
                 client: Sftp::start(&options)?,
                 faulty,
@@ -85,9 +81,8 @@ fn every_failure_has_its_status() -> Result<()> {
         client.write_file("file", b"content")?;
         client.write_file("other", b"other")?;
         client.mkdir("directory", Attrs::mode(0o755))?;
-        let both = open::READ | open::WRITE;
-        let handle = client.open("file", both, Attrs::default())?;
-        let other = client.open("other", both, Attrs::default())?;
+        let handle = client.open_both("file")?;
+        let other = client.open_both("other")?;
         let large = vec![b'l'; 200_000];
         let before = tree(scene.path)?;
         let (path, attrs) = (b"file".as_slice(), Attrs::default());

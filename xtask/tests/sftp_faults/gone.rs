@@ -26,10 +26,7 @@ enum End {
 /// Writes many blocks without waiting, then there is an end. What was acknowledged by then is in the file.
 fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
     let directory = public_dir()?;
-    let mut client = Sftp::start(&SftpOptions {
-        wire,
-        ..SftpOptions::at(directory.path())
-    })?;
+    let mut client = Sftp::start(&SftpOptions::at(directory.path()).over(wire))?;
     let handle = client.create("file")?;
     let blocks: Vec<Vec<u8>> = (0..40)
         .map(|number| pattern(9, number * BLOCK as u64, BLOCK))
@@ -109,8 +106,7 @@ fn a_file_that_goes_stays_with_who_has_it_open() -> Result<()> {
     ] {
         let mut client = Sftp::start(&options)?;
         client.write_file("file", b"before")?;
-        let both = open::READ | open::WRITE;
-        let handle = client.open("file", both, Attrs::default())?;
+        let handle = client.open_both("file")?;
         fs::remove_file(directory.path().join("file"))?;
         fs::write(directory.path().join("file"), "another")?;
         client.write_at(&handle, 6, b" and after")?;

@@ -225,10 +225,7 @@ fn a_limit_of_file_sizes_is_no_end() -> Result<()> {
     // Half a mebibyte; nobody ignores the signal for us.
     let script = "ulimit -f 1024 && exec \"$@\"";
     let directory = public_dir()?;
-    let mut client = Sftp::start(&SftpOptions {
-        through: ["sh", "-c", script, "sh"].map(String::from).into(),
-        ..SftpOptions::at(directory.path())
-    })?;
+    let mut client = Sftp::start(&SftpOptions::at(directory.path()).after(script))?;
     let len = fill(&mut client, "file", "large")?;
     ensure!((400_000..=524_288).contains(&len), "{len} bytes fitted");
     holds(&directory.path().join("file"), len)?;

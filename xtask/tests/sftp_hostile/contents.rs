@@ -98,10 +98,9 @@ fn a_file_is_not_copied_into_itself() -> Result<()> {
     Scene::each(|scene| {
         fs::hard_link(scene.path("large"), scene.path("hard"))?;
         let client = &mut scene.client;
-        let both = open::READ | open::WRITE;
-        let first = client.open("large", both, Attrs::default())?;
-        let second = client.open("large", both, Attrs::default())?;
-        let hard = client.open("hard", both, Attrs::default())?;
+        let first = client.open_both("large")?;
+        let second = client.open_both("large")?;
+        let hard = client.open_both("hard")?;
         client.rename("hard", "elsewhere")?;
         let before = look(scene.directory.path())?;
         for (from, to) in [

@@ -65,21 +65,15 @@ fn neighbours_of_a_handle_are_none() -> Result<()> {
 #[test]
 fn a_closed_handle_is_dead_also_when_its_place_is_taken() -> Result<()> {
     Scene::each(|scene| {
-        let good = scene
-            .client
-            .open("other", open::READ | open::WRITE, Attrs::default())?;
+        let good = scene.client.open_both("other")?;
         let mut closed = Vec::new();
         for _ in 0..200 {
-            let handle = scene
-                .client
-                .open("small", open::READ | open::WRITE, Attrs::default())?;
+            let handle = scene.client.open_both("small")?;
             ensure!(!closed.contains(&handle), "a handle comes again at once");
             scene.client.close(&handle)?;
             closed.push(handle);
         }
-        let _taken = scene
-            .client
-            .open("large", open::READ | open::WRITE, Attrs::default())?;
+        let _taken = scene.client.open_both("large")?;
         let before = look(scene.directory.path())?;
         for handle in closed.iter().rev().take(20) {
             for request in with_handle(handle, &good) {
@@ -178,23 +172,14 @@ fn open_many(scene: &mut Scene, count: usize) -> Result<(Vec<Vec<u8>>, usize)> {
 /// A server that may have so many descriptors.
 fn limited(scene: impl Fn(&std::path::Path) -> SftpOptions, descriptors: usize) -> Result<Scene> {
     let script = format!("ulimit -n {descriptors} && exec \"$@\"");
-    Scene::with(|path| SftpOptions {
-        through: ["sh", "-c", &script, "sh"].map(String::from).into(),
-        ..scene(path)
-    })
+    Scene::with(|path| scene(path).after(&script))
 }
 
 #[test]
 fn ten_thousand_opens_end_at_the_limit_and_the_session_lives_on() -> Result<()> {
     for jailed in [false, true] {
         for descriptors in [100, 256, 1024, 20_000] {
-            let options = |path: &std::path::Path| {
-                if jailed {
-                    SftpOptions::jailed(path)
-                } else {
-                    SftpOptions::at(path)
-                }
-            };
+            let options = |path: &std::path::Path| SftpOptions::serving(path, jailed);
             let mut scene = limited(options, descriptors)?;
             let said = scene.client.limits()?.open_handles;
             scene.is_well()?;

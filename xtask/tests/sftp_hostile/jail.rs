@@ -1,7 +1,7 @@
 //! --jail: what is outside does not exist. Not by `..`, not by links, not by what an answer lets one guess.
 
 use super::samples::with_path;
-use super::{Seen, fill, look, unchanged};
+use super::{Seen, look, own, refill, unchanged};
 use anyhow::{Context, Result, ensure};
 use nix::libc;
 use std::collections::BTreeMap;
@@ -52,15 +52,7 @@ impl Prison {
     /// Makes what is inside new.
     fn refill(&self) -> Result<()> {
         let jail = self.jail();
-        for entry in fs::read_dir(&jail)? {
-            let path = entry?.path();
-            if path.symlink_metadata()?.is_dir() {
-                fs::remove_dir_all(path)?;
-            } else {
-                fs::remove_file(path)?;
-            }
-        }
-        fill(&jail)?;
+        refill(&jail)?;
         let outside = self.outside();
         for (name, target) in [
             ("abs-secret", outside.join("secret")),
@@ -79,10 +71,7 @@ impl Prison {
         ] {
             symlink(target, jail.join(name))?;
         }
-        for entry in walkdir::WalkDir::new(&jail) {
-            std::os::unix::fs::lchown(entry?.path(), self.user, self.user)?;
-        }
-        Ok(())
+        own(&jail, self.user)
     }
 
     pub(super) fn options(&self) -> SftpOptions {

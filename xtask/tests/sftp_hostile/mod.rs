@@ -19,12 +19,12 @@ mod system;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use walkdir::WalkDir;
 use xtask::build::Arch;
-use xtask::clients::sftp::{Program, Request, Sftp, SftpOptions, Status};
+use xtask::clients::sftp::{Request, Sftp, SftpOptions, Status};
 use xtask::machines::server::public_dir;
 
 /// A server, and the directory that it is in.
@@ -37,13 +37,7 @@ struct Scene {
 impl Scene {
     /// A server in a sample, which may have a jail around it.
     fn new(jailed: bool) -> Result<Self> {
-        Self::with(|path| {
-            if jailed {
-                SftpOptions::jailed(path)
-            } else {
-                SftpOptions::at(path)
-            }
-        })
+        Self::with(|path| SftpOptions::serving(path, jailed))
     }
 
     fn with(options: impl FnOnce(&Path) -> SftpOptions) -> Result<Self> {
@@ -59,20 +53,7 @@ impl Scene {
             (true, Arch::X86_64),
             (false, Arch::I686),
         ] {
-            let mut scene = Self::with(|path| {
-                let options = if jailed {
-                    SftpOptions::jailed(path)
-                } else {
-                    SftpOptions::at(path)
-                };
-                match options.program {
-                    Program::Stowaway(_) => SftpOptions {
-                        program: Program::Stowaway(arch),
-                        ..options
-                    },
-                    Program::Other(_) => options,
-                }
-            })?;
+            let mut scene = Self::with(|path| SftpOptions::serving(path, jailed).by(arch))?;
             test(&mut scene).with_context(|| {
                 let said = scene.client.process.lines();
                 format!("as {arch:?}, in a jail: {jailed}; the server said {said:#?}")
@@ -116,6 +97,27 @@ fn sample() -> Result<TempDir> {
     Ok(directory)
 }
 
+/// Makes the sample in a directory, instead of all that is there.
+fn refill(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.symlink_metadata()?.is_dir() {
+            fs::remove_dir_all(path)?;
+        } else {
+            fs::remove_file(path)?;
+        }
+    }
+    fill(path)
+}
+
+/// Gives all that is below a directory to `user`.
+fn own(path: &Path, user: Option<u32>) -> Result<()> {
+    for entry in WalkDir::new(path) {
+        lchown(entry?.path(), user, user)?;
+    }
+    Ok(())
+}
+
 fn fill(path: &Path) -> Result<()> {
     fs::create_dir(path.join("sub")).context("cannot make the sample")?;
     fs::write(path.join("sub/inner"), "inner\n")?;
@@ -123,7 +125,7 @@ fn fill(path: &Path) -> Result<()> {
     fs::write(path.join("small"), "small\n")?;
     fs::write(path.join("other"), "other\n")?;
     fs::write(path.join("large"), vec![b'x'; 200_000])?;
-    std::os::unix::fs::symlink("small", path.join("link"))?;
+    symlink("small", path.join("link"))?;
     Ok(())
 }
 

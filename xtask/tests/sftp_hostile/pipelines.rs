@@ -29,14 +29,7 @@ fn quiet(ended: &Ended) -> Result<()> {
 fn thousands_of_requests_wait_in_the_wire_and_not_in_memory() -> Result<()> {
     for wire in Wire::ALL {
         for jailed in [false, true] {
-            let mut scene = Scene::with(|path| SftpOptions {
-                wire,
-                ..if jailed {
-                    SftpOptions::jailed(path)
-                } else {
-                    SftpOptions::at(path)
-                }
-            })?;
+            let mut scene = Scene::with(|path| SftpOptions::serving(path, jailed).over(wire))?;
             scene.client.list(".")?;
             let handle = scene.client.open_read("large")?;
             scene.client.read(&handle, 0, 200_000)?;
@@ -102,9 +95,7 @@ fn thousands_of_requests_wait_in_the_wire_and_not_in_memory() -> Result<()> {
 #[test]
 fn requests_are_carried_out_in_their_order() -> Result<()> {
     Scene::each(|scene| {
-        let handle = scene
-            .client
-            .open("small", open::READ | open::WRITE, Attrs::default())?;
+        let handle = scene.client.open_both("small")?;
         let blocks: Vec<Vec<u8>> = (0..40).map(|number| vec![number; 50_000]).collect();
         let mut requests = Vec::new();
         for block in &blocks {
@@ -132,14 +123,10 @@ fn requests_are_carried_out_in_their_order() -> Result<()> {
 fn what_was_answered_stays_as_it_was() -> Result<()> {
     const LEN: usize = 250_000;
     for wire in Wire::ALL {
-        let mut scene = Scene::with(|path| SftpOptions {
-            wire,
-            ..SftpOptions::at(path)
-        })?;
+        let mut scene = Scene::with(|path| SftpOptions::at(path).over(wire))?;
         let (before, after) = (vec![b'b'; LEN], vec![b'a'; LEN]);
         scene.client.write_file("file", &before)?;
-        let both = open::READ | open::WRITE;
-        let handle = scene.client.open("file", both, Attrs::default())?;
+        let handle = scene.client.open_both("file")?;
         for change in [
             Request::Write(&handle, 0, &after),
             Request::FSetStat(&handle, Attrs::size(0)),
@@ -257,10 +244,7 @@ fn a_client_may_vanish_at_any_byte() -> Result<()> {
     for (number, len) in (0..=bytes.len()).step_by(every).enumerate() {
         let directory = sample()?;
         let wire = Wire::ALL[number % 3];
-        let mut client = Sftp::spawn(&SftpOptions {
-            wire,
-            ..SftpOptions::at(directory.path())
-        })?;
+        let mut client = Sftp::spawn(&SftpOptions::at(directory.path()).over(wire))?;
         client.send(&bytes[..len])?;
         let what = || format!("after {len} bytes over {wire:?}");
         // Of those who go quietly, all that was asked is answered.
@@ -292,10 +276,8 @@ fn a_client_may_vanish_in_the_middle_of_large_data() -> Result<()> {
     let mut random = Random::new(seed());
     for number in 0..if full() { 2000 } else { 100 } {
         let directory = sample()?;
-        let mut client = Sftp::spawn(&SftpOptions {
-            wire: Wire::ALL[number % 3],
-            ..SftpOptions::at(directory.path())
-        })?;
+        let mut client =
+            Sftp::spawn(&SftpOptions::at(directory.path()).over(Wire::ALL[number % 3]))?;
         let len = random.below(bytes.len());
         client.push(&bytes[..len], STALL)?;
         let ended = client
@@ -309,10 +291,7 @@ fn a_client_may_vanish_in_the_middle_of_large_data() -> Result<()> {
 #[test]
 fn a_client_may_vanish_while_it_is_answered() -> Result<()> {
     for wire in Wire::ALL {
-        let mut scene = Scene::with(|path| SftpOptions {
-            wire,
-            ..SftpOptions::at(path)
-        })?;
+        let mut scene = Scene::with(|path| SftpOptions::at(path).over(wire))?;
         let handle = scene.client.open_read("large")?;
         let read = Request::Read(&handle, 0, 200_000);
         scene.client.push(&read.packet(1).repeat(50), STALL)?;
@@ -331,7 +310,5 @@ fn a_client_that_says_nothing_is_waited_for_asleep() -> Result<()> {
     ensure!(scene.client.is_silent(Duration::from_secs(1))?);
     ensure!(scene.client.process.cpu_ticks()? <= ticks + 1, "it spins");
     ensure!(scene.client.process.is_alive()?);
-    let (rest, ended) = scene.client.finish()?;
-    ensure!(rest.is_empty());
-    quiet(&ended)
+    scene.client.finish_quietly()
 }

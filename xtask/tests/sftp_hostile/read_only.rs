@@ -8,14 +8,7 @@ use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, kind, ope
 /// Free and in a jail.
 fn each(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {
     for jailed in [false, true] {
-        let mut scene = Scene::with(|path| {
-            let options = if jailed {
-                SftpOptions::jailed(path)
-            } else {
-                SftpOptions::at(path)
-            };
-            options.with(&["-R"])
-        })?;
+        let mut scene = Scene::with(|path| SftpOptions::serving(path, jailed).with(&["-R"]))?;
         test(&mut scene)?;
         scene.is_well()?;
     }

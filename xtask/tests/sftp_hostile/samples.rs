@@ -16,10 +16,9 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn new(client: &mut Sftp) -> Result<Self> {
-        let both = open::READ | open::WRITE;
         Ok(Self {
-            file: client.open("small", both, Attrs::default())?,
-            other: client.open("other", both, Attrs::default())?,
+            file: client.open_both("small")?,
+            other: client.open_both("other")?,
             dir: client.open_dir(".")?,
         })
     }

@@ -1,37 +1,26 @@
 //! The ends of the wire and what a process is born with: pipes, sockets, terminals, closed descriptors, tight limits.
 
-use super::{finish, play, repertoire};
+use super::{play, repertoire};
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use xtask::clients::sftp::{Attrs, Sftp, SftpOptions, Wire, open};
+use xtask::clients::sftp::{Attrs, Sftp, SftpOptions, Wire};
 use xtask::machines::server::public_dir;
 
 #[test]
 fn any_wire_will_do() -> Result<()> {
     for wire in Wire::ALL {
         let directory = public_dir()?;
-        let options = SftpOptions {
-            wire,
-            ..SftpOptions::at(directory.path())
-        };
+        let options = SftpOptions::at(directory.path()).over(wire);
         let mut client = Sftp::start(&options)?;
         repertoire::play(&mut client, ".").with_context(|| format!("over {wire:?}"))?;
         if wire == Wire::Pty {
             let ended = client.vanish()?;
             ensure!(ended.lines.is_empty(), "{ended:?}");
         } else {
-            finish(client)?;
+            client.finish_quietly()?;
         }
     }
     Ok(())
-}
-
-/// Starts by way of a line of shell that ends by exec-ing.
-fn through(options: &SftpOptions, script: &str) -> SftpOptions {
-    SftpOptions {
-        through: ["sh", "-c", script, "sh"].map(String::from).into(),
-        ..options.clone()
-    }
 }
 
 #[test]
@@ -44,20 +33,14 @@ fn limits_may_be_tight() -> Result<()> {
         "ulimit -l 0 && ulimit -c 0 && exec \"$@\"",
         "umask 0 && exec \"$@\"",
     ] {
-        play(|options| Sftp::start(&through(options, script))).context(script)?;
+        play(|options| Sftp::start(&options.clone().after(script))).context(script)?;
     }
     Ok(())
 }
 
 #[test]
 fn an_environment_is_not_needed() -> Result<()> {
-    play(|options| {
-        Sftp::start(&SftpOptions {
-            environment: Some(Vec::new()),
-            ..options.clone()
-        })
-    })?;
-    // Nor believed.
+    // Nor is one believed.
     let strange = [
         ("HOME", "/no/such"),
         ("USER", "\u{1b}[2J"),
@@ -66,12 +49,15 @@ fn an_environment_is_not_needed() -> Result<()> {
         ("LD_PRELOAD", "x"),
     ];
     let strange = strange.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    play(|options| {
-        Sftp::start(&SftpOptions {
-            environment: Some(strange.to_vec()),
-            ..options.clone()
-        })
-    })
+    for environment in [Vec::new(), strange.to_vec()] {
+        play(|options| {
+            Sftp::start(&SftpOptions {
+                environment: Some(environment.clone()),
+                ..options.clone()
+            })
+        })?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -79,16 +65,13 @@ fn what_is_said_never_ends_in_a_file() -> Result<()> {
     // The first file that is opened takes the place of a stderr that is closed.
     let directory = public_dir()?;
     let options = SftpOptions::at(directory.path()).with(&["-e", "-l", "DEBUG3"]);
-    let mut client = Sftp::start(&through(&options, "exec \"$@\" 2>&-"))?;
+    let mut client = Sftp::start(&options.after("exec \"$@\" 2>&-"))?;
     let content = b"content".repeat(100);
     for number in 0..4 {
         fs::write(directory.path().join(format!("file {number}")), &content)?;
     }
     let handles: Vec<_> = (0..4)
-        .map(|number| {
-            let flags = open::READ | open::WRITE;
-            client.open(format!("file {number}"), flags, Attrs::default())
-        })
+        .map(|number| client.open_both(format!("file {number}")))
         .collect::<Result<_>>()?;
     for handle in &handles {
         client.read(handle, 0, 100)?;
@@ -99,7 +82,7 @@ fn what_is_said_never_ends_in_a_file() -> Result<()> {
     for handle in &handles {
         client.close(handle)?;
     }
-    finish(client)?;
+    client.finish_quietly()?;
     for number in 0..4 {
         let now = fs::read(directory.path().join(format!("file {number}")))?;
         ensure!(now == content, "file {number}: {}", now.escape_ascii());
@@ -117,7 +100,7 @@ fn a_wire_that_is_closed_is_an_end() -> Result<()> {
         "exec \"$@\" <&- >&- 2>&-",
         "exec \"$@\" </dev/null",
     ] {
-        let options = through(&SftpOptions::at(directory.path()), script);
+        let options = SftpOptions::at(directory.path()).after(script);
         let mut client = Sftp::spawn(&options)?;
         // It may have gone before it was greeted.
         let _ = client.send(&xtask::clients::sftp::request::init(3));

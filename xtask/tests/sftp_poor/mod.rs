@@ -6,7 +6,7 @@ mod ends;
 mod repertoire;
 mod roots;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::path::Path;
 use xtask::clients::sftp::{Sftp, SftpOptions};
 use xtask::machines::server::public_dir;
@@ -15,14 +15,10 @@ use xtask::machines::server::public_dir;
 fn play(start: impl Fn(&SftpOptions) -> Result<Sftp>) -> Result<()> {
     for jailed in [false, true] {
         let directory = public_dir()?;
-        let options = if jailed {
-            SftpOptions::jailed(directory.path())
-        } else {
-            SftpOptions::at(directory.path())
-        };
+        let options = SftpOptions::serving(directory.path(), jailed);
         let mut client = start(&options)?;
         play_with(&mut client, directory.path(), jailed)?;
-        finish(client)?;
+        client.finish_quietly()?;
     }
     Ok(())
 }
@@ -35,15 +31,5 @@ fn play_with(client: &mut Sftp, directory: &Path, jailed: bool) -> Result<()> {
             format!("at {place}, in a jail: {jailed}; the server said {said:?}")
         })?;
     }
-    Ok(())
-}
-
-/// The session ends well, and without a word.
-fn finish(client: Sftp) -> Result<()> {
-    let (rest, ended) = client.finish()?;
-    ensure!(
-        rest.is_empty() && ended.code() == Some(0) && ended.lines.is_empty(),
-        "{ended:?}"
-    );
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use xtask::clients::sftp::{Attrs, Sftp, Status, failure, open};
+use xtask::clients::sftp::{Attrs, Sftp, Status, failure};
 
 /// So much is written and read: more than any buffer, and no multiple of one.
 const LEN: usize = 700_001;
@@ -28,7 +28,7 @@ fn attributes(client: &mut Sftp, file: &str) -> Result<()> {
     let attrs = client.stat(file)?;
     ensure!(attrs.size == Some(LEN as u64), "{attrs:?}");
     ensure!(client.lstat(file)? == attrs, "STAT and LSTAT differ");
-    let handle = client.open(file, open::READ | open::WRITE, Attrs::default())?;
+    let handle = client.open_both(file)?;
     ensure!(client.fstat(&handle)? == attrs, "STAT and FSTAT differ");
     client.set_fstat(&handle, Attrs::mode(0o600))?;
     client.set_fstat(&handle, Attrs::times(1, 2))?;

@@ -1,11 +1,8 @@
 //! Roots with nothing in them but the file and a directory: no shell, no library, no /etc, no /proc, no /dev.
 
-use super::{finish, repertoire};
+use super::repertoire;
 use anyhow::{Context, Result, ensure};
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{chdir, chroot};
 use std::fs;
-use std::path::Path;
 use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::clients::sftp::{Program, Sftp, SftpOptions, Wire};
@@ -17,22 +14,6 @@ fn root(arch: Arch) -> Result<TempDir> {
     fs::copy(binary(arch)?, root.path().join("sftp-server"))?;
     fs::create_dir(root.path().join("data"))?;
     Ok(root)
-}
-
-/// Starts a server that sees nothing but `root`.
-fn start_in(root: &Path, options: &SftpOptions) -> Result<Sftp> {
-    std::thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            // The root of this thread and of what it starts; the others keep theirs.
-            unshare(CloneFlags::CLONE_FS).context("cannot have a root of my own")?;
-            chroot(root)?;
-            chdir("/")?;
-            Sftp::start(options)
-        });
-        inside
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 /// The file by the name of its role, without any environment.
@@ -62,7 +43,7 @@ fn nothing_else_is_needed() -> Result<()> {
             (&["-l", "DEBUG3"], "/data"),
             (&["-e"], "/data"),
         ] {
-            let mut client = start_in(root.path(), &options(arguments))?;
+            let mut client = Sftp::start_in(root.path(), &options(arguments))?;
             repertoire::play(&mut client, place).with_context(|| {
                 let said = client.process.lines();
                 format!("{arguments:?} at {place} by {arch:?}; the server said {said:?}")
@@ -71,7 +52,9 @@ fn nothing_else_is_needed() -> Result<()> {
                 // It may say that it knows no home.
                 client.finish()?;
             } else {
-                finish(client).with_context(|| format!("{arguments:?}"))?;
+                client
+                    .finish_quietly()
+                    .with_context(|| format!("{arguments:?}"))?;
             }
         }
     }
@@ -87,7 +70,7 @@ fn who_has_no_name_has_a_number() -> Result<()> {
     let file = root.path().join("data/file");
     fs::write(&file, "content")?;
     std::os::unix::fs::chown(&file, Some(12_345), Some(54_321))?;
-    let mut client = start_in(root.path(), &options(&[]))?;
+    let mut client = Sftp::start_in(root.path(), &options(&[]))?;
     let entries = client.list("/data")?;
     let entry = entries.iter().find(|entry| entry.name == b"file");
     let line = String::from_utf8(entry.context("no file")?.long_name.clone())?;
@@ -103,7 +86,7 @@ fn who_has_no_name_has_a_number() -> Result<()> {
     // Home is where one began.
     ensure!(client.expand_path("~")? == b"/");
     ensure!(client.expand_path("~/data")? == b"/data");
-    finish(client)
+    client.finish_quietly()
 }
 
 #[test]
@@ -129,11 +112,11 @@ fn accounts_may_be_rubbish() -> Result<()> {
     ] {
         fs::write(etc.join("passwd"), text)?;
         fs::write(etc.join("group"), text)?;
-        let mut client = start_in(root.path(), &options(&["-d", "/data"]))?;
+        let mut client = Sftp::start_in(root.path(), &options(&["-d", "/data"]))?;
         client.account_names(&[0, 1, u32::MAX], &[0, 1, u32::MAX])?;
         repertoire::play(&mut client, ".")
             .with_context(|| format!("with accounts {:.20}", text.escape_default()))?;
-        finish(client)?;
+        client.finish_quietly()?;
     }
     // What is no file is not waited for.
     fs::remove_file(etc.join("passwd"))?;
@@ -141,9 +124,9 @@ fn accounts_may_be_rubbish() -> Result<()> {
         &etc.join("passwd"),
         nix::sys::stat::Mode::from_bits_truncate(0o666),
     )?;
-    let mut client = start_in(root.path(), &options(&["-d", "/data"]))?;
+    let mut client = Sftp::start_in(root.path(), &options(&["-d", "/data"]))?;
     repertoire::play(&mut client, ".")?;
-    finish(client)
+    client.finish_quietly()
 }
 
 #[test]
@@ -152,11 +135,8 @@ fn a_socket_is_no_trouble_without_dev() -> Result<()> {
         return Ok(());
     }
     let root = root(Arch::X86_64)?;
-    let options = SftpOptions {
-        wire: Wire::SocketPair,
-        ..options(&["-d", "/data"])
-    };
-    let mut client = start_in(root.path(), &options)?;
+    let options = options(&["-d", "/data"]).over(Wire::SocketPair);
+    let mut client = Sftp::start_in(root.path(), &options)?;
     repertoire::play(&mut client, ".")?;
-    finish(client)
+    client.finish_quietly()
 }

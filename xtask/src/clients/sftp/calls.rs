@@ -63,6 +63,11 @@ impl Sftp {
         self.open(path, open::READ, Attrs::default())
     }
 
+    /// OPEN for reading and writing.
+    pub fn open_both(&mut self, path: impl AsRef<[u8]>) -> Result<Handle> {
+        self.open(path, open::READ | open::WRITE, Attrs::default())
+    }
+
     /// OPEN for writing what did not exist, or is cut to nothing.
     pub fn create(&mut self, path: impl AsRef<[u8]>) -> Result<Handle> {
         let flags = open::WRITE | open::CREATE | open::TRUNCATE;

@@ -16,10 +16,12 @@ pub use request::{Ids, Request, kind, open};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{read, write};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{chdir, chroot, read, write};
 use process::Ends;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The longest packet, which its length does not count.
@@ -70,6 +72,22 @@ impl Sftp {
         let mut client = Self::spawn(options)?;
         client.init(3)?;
         Ok(client)
+    }
+
+    /// The same for a server that sees nothing but `root`.
+    pub fn start_in(root: &Path, options: &SftpOptions) -> Result<Self> {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                // The root of this thread and of what it starts; the others keep theirs.
+                unshare(CloneFlags::CLONE_FS).context("cannot have a root of my own")?;
+                chroot(root)?;
+                chdir("/")?;
+                Self::start(options)
+            });
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// INIT: what VERSION says.
@@ -288,6 +306,16 @@ impl Sftp {
             }
         }
         Ok((rest, self.process.wait()?))
+    }
+
+    /// The same, after which nothing was due, and the server ends well and without a word.
+    pub fn finish_quietly(self) -> Result<()> {
+        let (rest, ended) = self.finish()?;
+        ensure!(
+            rest.is_empty() && ended.code() == Some(0) && ended.lines.is_empty(),
+            "{rest:02x?} {ended:?}"
+        );
+        Ok(())
     }
 
     /// Goes away without a word; how the server took it.

@@ -105,6 +105,36 @@ impl SftpOptions {
         Self::default().with(&["--jail", &directory.display().to_string()])
     }
 
+    /// In `directory`, or with a jail around it.
+    pub fn serving(directory: &Path, jailed: bool) -> Self {
+        if jailed {
+            Self::jailed(directory)
+        } else {
+            Self::at(directory)
+        }
+    }
+
+    /// Over another wire.
+    pub fn over(self, wire: Wire) -> Self {
+        Self { wire, ..self }
+    }
+
+    /// Ours as another processor runs it, unless another server stands in for it.
+    pub fn by(mut self, arch: Arch) -> Self {
+        if let Program::Stowaway(of) = &mut self.program {
+            *of = arch;
+        }
+        self
+    }
+
+    /// By way of a line of shell that ends by exec-ing `"$@"`.
+    pub fn after(self, script: &str) -> Self {
+        Self {
+            through: ["sh", "-c", script, "sh"].map(String::from).into(),
+            ..self
+        }
+    }
+
     fn command(&self, private: Option<&Path>) -> Result<Command> {
         let (mut file, role, arch) = match &self.program {
             Program::Stowaway(arch) => (runnable(*arch)?, Some("sftp-server"), *arch),
