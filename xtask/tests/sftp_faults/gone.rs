@@ -202,7 +202,15 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
     let options = SftpOptions::at(directory.path()).with(&["--listen", &place]);
     let mut server = Sftp::spawn(&options)?;
     let start = Instant::now();
-    while UnixStream::connect(&socket).is_err() {
+    let said = format!("listening on {place}: only this user");
+    // It may be there before we have read that it is.
+    while UnixStream::connect(&socket).is_err()
+        || !server
+            .process
+            .lines()
+            .iter()
+            .any(|line| line.contains(&said))
+    {
         ensure!(
             start.elapsed() < Duration::from_secs(10),
             "{:?}",
@@ -210,9 +218,6 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
         );
         std::thread::sleep(Duration::from_millis(10));
     }
-    let lines = server.process.lines();
-    let said = format!("listening on {place}: only this user");
-    ensure!(lines.iter().any(|line| line.contains(&said)), "{lines:?}");
     let mode = fs::metadata(&socket)?.permissions().mode() & 0o777;
     ensure!(mode == 0o600, "the socket's mode is {mode:o}");
     let settle = |server: &Sftp| -> Result<()> {
