@@ -19,14 +19,20 @@ pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<(
     binary(Arch::X86_64)?;
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNS).context("cannot have mounts of my own")?;
-            setup::quietly(Command::new("mount").args(["--make-rprivate", "/"]))?;
+            leave()?;
             work()
         });
         inside
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Leaves the machine's mounts for ones of this thread's own, and of its children's.
+pub fn leave() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot have mounts of my own")?;
+    setup::quietly(Command::new("mount").args(["--make-rprivate", "/"]))?;
+    Ok(())
 }
 
 /// `mount -t KIND -o OPTIONS KIND AT`.

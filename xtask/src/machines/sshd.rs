@@ -4,10 +4,10 @@
 //! dropbear knows one path for the server, and both want accounts. So a daemon has mounts of its own: there the file lies over
 //! Debian's server, and a few accounts over the machine's, which stays as it is.
 
+use crate::machines::mounts;
 use crate::machines::server::public_dir;
 use crate::setup::{self, Package};
 use anyhow::{Context, Result, bail, ensure};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File, Permissions};
@@ -249,11 +249,10 @@ fn spawn(kind: Kind, server: &Path, place: &Path, port: u16) -> Result<Child> {
         .stderr(log);
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNS).context("cannot have mounts of my own")?;
+            mounts::leave()?;
             let mount = |words: &[&str], from: &Path, to: &str| {
                 setup::quietly(Command::new("mount").args(words).arg(from).arg(to))
             };
-            setup::quietly(Command::new("mount").args(["--make-rprivate", "/"]))?;
             mount(&["--bind"], server, SFTP_SERVER)?;
             for name in ["passwd", "group", "shadow"] {
                 mount(&["--bind"], &place.join(name), &format!("/etc/{name}"))?;

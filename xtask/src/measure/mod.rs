@@ -1,4 +1,5 @@
 //! Bytes and time, beside other programs.
 
 pub mod bench;
+mod chart;
 pub mod size;

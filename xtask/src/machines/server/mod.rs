@@ -444,7 +444,12 @@ pub fn children(parent: u32) -> Result<Vec<u32>> {
 
 /// A number from /proc/PID/status.
 pub fn status_field(pid: u32, field: &str) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
+    proc_field(pid, "status", field)
+}
+
+/// A number from a process's `file` in /proc, where it stands behind a name and a colon.
+pub fn proc_field(pid: u32, file: &str, field: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/{file}");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     text.lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))

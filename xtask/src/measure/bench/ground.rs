@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::syncfs;
 use tempfile::TempDir;
+
+use super::Common;
+use crate::machines::mounts;
+use crate::setup::quietly;
 
 /// The large file's name.
 pub const BIG: &str = "big";
@@ -32,6 +36,13 @@ pub const STANDING: &str = "standing";
 
 /// Descriptors for us and for each server: the idle connections and some more.
 const FILE_MAX: u64 = 16384;
+
+/// What is written at once, in bytes.
+pub const CHUNK: usize = 1 << 20;
+/// Two chunks that follow each other begin this far apart in the pattern; so no two of a file are alike.
+const STRIDE: usize = 64;
+/// So many turns in a row write something else to the same place.
+const SHIFT_MAX: usize = 16;
 
 /// How large everything is.
 #[derive(Clone, Copy)]
@@ -61,6 +72,15 @@ impl Scale {
         request_count: 16_000,
         made_count: 2_000,
     };
+
+    /// What is asked for.
+    pub fn of(common: &Common) -> Self {
+        if common.quick {
+            Self::QUICK
+        } else {
+            Self::FULL
+        }
+    }
 }
 
 /// What the servers export.
@@ -130,13 +150,95 @@ pub fn name(index: u64) -> String {
     format!("name-{index:04}")
 }
 
-/// The number in a name of the large directory.
-pub fn crowd_index(name: &[u8]) -> Option<usize> {
-    str::from_utf8(name)
-        .ok()?
-        .strip_prefix("entry-")?
-        .parse()
-        .ok()
+/// Name number `index` in a large directory.
+pub fn crowd_name(index: u64) -> String {
+    format!("entry-{index:06}")
+}
+
+/// Makes a directory of so many empty files.
+pub fn crowd(directory: &Path, count: u64) -> Result<()> {
+    fs::create_dir_all(directory)?;
+    for index in 0..count {
+        File::create(directory.join(crowd_name(index)))?;
+    }
+    Ok(())
+}
+
+/// Which names of a large directory were listed: each must come exactly once.
+pub struct Seen(Vec<bool>);
+
+impl Seen {
+    /// None yet.
+    pub fn of(count: u64) -> Self {
+        Self(vec![false; count as usize])
+    }
+
+    /// One was listed; false when it is the directory itself or the one above.
+    pub fn add(&mut self, name: &[u8]) -> Result<bool> {
+        if name == b"." || name == b".." {
+            return Ok(false);
+        }
+        let index = str::from_utf8(name)
+            .ok()
+            .and_then(|name| name.strip_prefix("entry-")?.parse::<usize>().ok());
+        let seen = index.and_then(|index| self.0.get_mut(index));
+        let seen = seen.context("a name that nobody made")?;
+        ensure!(!*seen, "{} came twice", name.escape_ascii());
+        *seen = true;
+        Ok(true)
+    }
+
+    /// All were; how many.
+    pub fn all(self) -> Result<u64> {
+        ensure!(
+            self.0.iter().all(|seen| *seen),
+            "not every entry was listed"
+        );
+        Ok(self.0.len() as u64)
+    }
+}
+
+/// Whether `data` was read at `start` of a large file: the first and the last of the stamps that lie in it whole.
+pub fn check_stamps(data: &[u8], start: u64) -> Result<()> {
+    const STEP: u64 = STAMP_STEP as u64;
+    let last = (start + data.len() as u64).saturating_sub(8);
+    for at in [start.next_multiple_of(STEP), last / STEP * STEP] {
+        // What is short may have none.
+        let is_here = (start..=last).contains(&at);
+        ensure!(
+            !is_here || data[(at - start) as usize..].starts_with(&at.to_le_bytes()),
+            "READ at {start} brought bytes of another place"
+        );
+    }
+    Ok(())
+}
+
+/// What a large file is filled with.
+pub struct Pattern {
+    bytes: Vec<u8>,
+    shift: usize,
+}
+
+impl Pattern {
+    /// Enough for a file of `file_bytes`; another `seed` makes another pattern.
+    pub fn new(file_bytes: u64, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let chunk_count = (file_bytes / CHUNK as u64) as usize;
+        let len = CHUNK + STRIDE * (chunk_count + SHIFT_MAX);
+        let mut bytes = vec![0; len];
+        random.fill(&mut bytes);
+        Self { bytes, shift: 0 }
+    }
+
+    /// Another content, so that what an earlier turn left is not taken for what the next one writes.
+    pub fn turn(&mut self) {
+        self.shift = (self.shift + 1) % SHIFT_MAX;
+    }
+
+    /// What [`CHUNK`] number `index` of the file holds.
+    pub fn chunk(&self, index: u64) -> &[u8] {
+        &self.bytes[STRIDE * (index as usize + self.shift)..][..CHUNK]
+    }
 }
 
 /// The tmpfs that everything lies in or is mounted in. Unmounted when dropped.
@@ -150,7 +252,7 @@ impl Ground {
         setrlimit(Resource::RLIMIT_NOFILE, FILE_MAX, FILE_MAX)
             .context("cannot raise the limit of open files")?;
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a namespace for the network")?;
-        run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+        quietly(Command::new("ip").args(["link", "set", "lo", "up"]))?;
         let ground = Self::in_memory(scale)?;
         ground
             .format(scale)
@@ -158,30 +260,23 @@ impl Ground {
         for place in Place::ALL {
             fs::create_dir(ground.directory_of(place))?;
         }
-        run(Command::new("chattr")
-            .arg("+D")
-            .arg(ground.directory_of(Place::Ext4Synced)))?;
+        quietly(
+            Command::new("chattr")
+                .arg("+D")
+                .arg(ground.directory_of(Place::Ext4Synced)),
+        )?;
         Ok(ground)
     }
 
     /// Leaves the machine's mounts for ones of our own, and makes there the tree that is read and the tmpfs that is
     /// written to.
     pub fn in_memory(scale: Scale) -> Result<Self> {
-        unshare(CloneFlags::CLONE_NEWNS).context("cannot make a namespace for mounts")?;
-        let nothing: Option<&str> = None;
-        mount(
-            nothing,
-            "/",
-            nothing,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            nothing,
-        )
-        .context("cannot keep mounts to ourselves")?;
+        mounts::leave()?;
         // rpcbind and ganesha leave sockets and process ids here.
-        tmpfs(Path::new("/run"))?;
+        mounts::mount("tmpfs", "mode=755", Path::new("/run"))?;
 
         let directory = TempDir::new().context("cannot make a directory to mount a tmpfs on")?;
-        tmpfs(directory.path())?;
+        mounts::mount("tmpfs", "mode=755", directory.path())?;
         let ground = Self { directory };
         ground.plant(scale).with_context(|| {
             format!(
@@ -191,7 +286,7 @@ impl Ground {
         })?;
         let empty = ground.path(Export::Tmpfs);
         fs::create_dir(&empty)?;
-        tmpfs(&empty)?;
+        mounts::mount("tmpfs", "mode=755", &empty)?;
         fs::write(empty.join(STANDING), vec![0; scale.big_bytes as usize])?;
         Ok(ground)
     }
@@ -237,26 +332,22 @@ impl Ground {
         for index in 0..NAME_COUNT {
             File::create(export.join(NAMES).join(name(index)))?;
         }
-        fs::create_dir(export.join(CROWD))?;
-        for index in 0..scale.crowd_count {
-            File::create(export.join(CROWD).join(format!("entry-{index:06}")))?;
-        }
-        Ok(())
+        crowd(&export.join(CROWD), scale.crowd_count)
     }
 
     fn format(&self, scale: Scale) -> Result<()> {
         let image = self.beside("ext4.image");
         // Room for the written file, and for the one before it until the journal has let it go.
         File::create(&image)?.set_len(2 * scale.big_bytes)?;
-        run(Command::new("mkfs.ext4")
-            // What is put off here would be done during the measurement.
-            .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
-            .arg(&image))?;
+        quietly(
+            Command::new("mkfs.ext4")
+                // What is put off here would be done during the measurement.
+                .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+                .arg(&image),
+        )?;
         let export = self.path(Export::Ext4);
         fs::create_dir(&export)?;
-        run(Command::new("mount")
-            .args(["-o", "loop"])
-            .args([&image, &export]))
+        mounts::mount_file(&image, &export)
     }
 }
 
@@ -267,26 +358,23 @@ impl Drop for Ground {
     }
 }
 
-fn run(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} failed ({}): {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
 
-fn tmpfs(place: &Path) -> Result<()> {
-    mount(
-        Some("tmpfs"),
-        place,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=755"),
-    )
-    .with_context(|| format!("cannot mount a tmpfs on {}", place.display()))
+    #[test]
+    fn no_two_chunks_of_turns_and_servers_are_alike() {
+        let mut seen = HashSet::new();
+        for seed in [1, 2] {
+            let mut pattern = Pattern::new(8 * CHUNK as u64, seed);
+            for _ in 0..3 {
+                let before = pattern.chunk(5).to_vec();
+                pattern.turn();
+                assert_ne!(pattern.chunk(5), before);
+            }
+            seen.extend((0..8).map(|index| pattern.chunk(index).to_vec()));
+        }
+        assert_eq!(seen.len(), 16);
+    }
 }

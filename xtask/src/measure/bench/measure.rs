@@ -1,5 +1,6 @@
 //! What a turn costs: time on the wall, the server's CPU and our own; and what several turns come to.
 
+use std::ops::AddAssign;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,10 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::machines::server::open_files;
+use crate::machines::server::{open_files, proc_field};
 
 /// One turn of a workload on one server.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Cost {
     /// Requests, bytes or entries.
     pub amount: u64,
@@ -26,44 +27,40 @@ pub struct Cost {
 impl Cost {
     /// Runs `work`, which returns its amount, against the process `pid`.
     pub fn of(pid: u32, work: impl FnOnce() -> Result<u64>) -> Result<Self> {
-        let server_start = settled(pid)?;
-        let own_start = own()?;
-        let start = Instant::now();
-        let amount = work()?;
-        let wall = start.elapsed();
-        let own = own()? - own_start;
+        let start = settled(pid)?;
+        let cost = Self::alone(work)?;
         wait_for_removed(pid)?;
-        let server = settled(pid)? - server_start;
-        Ok(Self {
-            amount,
-            wall: wall.as_secs_f64(),
-            server: server.as_secs_f64(),
-            own: own.as_secs_f64(),
-        })
+        let server = (settled(pid)? - start).as_secs_f64();
+        Ok(Self { server, ..cost })
     }
 
     /// Runs `work`, which returns its amount, without a server: its own CPU stands for the server's.
     pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
-        let own_start = own()?;
+        let own_start = read(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
         let start = Instant::now();
         let amount = work()?;
-        let wall = start.elapsed();
-        let own = (own()? - own_start).as_secs_f64();
+        let wall = start.elapsed().as_secs_f64();
+        let own = (read(ClockId::CLOCK_PROCESS_CPUTIME_ID)? - own_start).as_secs_f64();
         Ok(Self {
             amount,
-            wall: wall.as_secs_f64(),
+            wall,
             server: own,
             own,
         })
     }
 }
 
-/// The CPU time that this process has used.
-pub fn own() -> Result<Duration> {
-    read(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.amount += other.amount;
+        self.wall += other.wall;
+        self.server += other.server;
+        self.own += other.own;
+    }
 }
 
-fn read(clock: ClockId) -> Result<Duration> {
+/// Brings a system's clock of CPU time to a duration.
+pub fn read(clock: ClockId) -> Result<Duration> {
     Ok(clock.now().context("cannot read a CPU clock")?.into())
 }
 
@@ -136,5 +133,38 @@ impl std::fmt::Display for Spread {
             "{:.digits$} ({:.digits$}–{:.digits$})",
             self.median, self.min, self.max
         )
+    }
+}
+
+/// What a process holds, in KiB.
+#[derive(Clone, Copy, Serialize)]
+pub struct Memory {
+    pub resident: u64,
+    /// The part of it that is no file's.
+    anonymous: u64,
+    /// Each page divided by how many processes have it.
+    proportional: u64,
+}
+
+impl Memory {
+    /// That of the process `pid`.
+    pub fn of(pid: u32) -> Result<Self> {
+        let field = |name| proc_field(pid, "smaps_rollup", name);
+        Ok(Self {
+            resident: field("Rss")?,
+            anonymous: field("Anonymous")?,
+            proportional: field("Pss")?,
+        })
+    }
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            resident,
+            anonymous,
+            proportional,
+        } = self;
+        write!(f, "{resident} ({anonymous}, {proportional})")
     }
 }

@@ -1,125 +1,150 @@
-//! What came out for NFS: a table for people, JSON for programs, a chart for both.
+//! What came out: tables for people, JSON for programs, a chart for both.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::IDLE_COUNT;
-use super::floor::Floor;
-use super::load::DEPTH;
-use super::measure::{Cost, Spread};
-use super::table::{self, Table, What};
-use super::workload::Workload;
+use super::table::{Figure, What};
+use crate::measure::chart::{self, Bar, Group};
 
 /// Everything that was measured.
 #[derive(Serialize)]
 pub struct Report {
-    depth: usize,
-    idle_connections: usize,
+    machine: String,
+    pub rounds: u32,
+    ours: &'static str,
+    peer: &'static str,
+    pub figures: Vec<Figure>,
+    /// What sections are about.
     #[serde(flatten)]
-    table: Table,
-    floors: Vec<FloorFigure>,
-    memory: Vec<Memory>,
-}
-
-/// What the kernel alone takes.
-#[derive(Serialize)]
-struct FloorFigure {
-    title: &'static str,
-    cpu_unit: &'static str,
-    cpu: Spread,
-    rate_unit: &'static str,
-    rate: Spread,
-}
-
-/// What a server holds at the end.
-#[derive(Serialize)]
-struct Memory {
-    server: &'static str,
-    rss_kib: u64,
+    more: Map<String, Value>,
+    #[serde(skip)]
+    sections: Vec<(String, Vec<Vec<String>>)>,
 }
 
 impl Report {
-    /// Brings the costs of ours, the peer's and the kernel's, round by round, to figures.
-    pub fn new(
-        results: &[(Workload, [Vec<Cost>; 2])],
-        floors: &[(Floor, Vec<Cost>)],
-        rounds: u32,
-        memory: Vec<(&'static str, u64)>,
-    ) -> Result<Self> {
-        let mut table = Table::new(["stowaway", "nfs-ganesha"], rounds)?;
-        for (workload, costs) in results {
-            table.add(&workload.facts().subject, costs)?;
-        }
-        let floors = floors
-            .iter()
-            .map(|(floor, costs)| FloorFigure::new(floor, costs).context("no floor was measured"))
-            .collect::<Result<_>>()?;
-        let memory = memory
-            .into_iter()
-            .map(|(server, rss_kib)| Memory { server, rss_kib })
-            .collect();
+    /// An empty one, of ours and its peer by their names.
+    pub fn new([ours, peer]: [&'static str; 2], rounds: u32) -> Result<Self> {
         Ok(Self {
-            depth: DEPTH,
-            idle_connections: IDLE_COUNT,
-            table,
-            floors,
-            memory,
+            machine: machine()?,
+            rounds,
+            ours,
+            peer,
+            figures: Vec::new(),
+            more: Map::new(),
+            sections: Vec::new(),
         })
     }
 
-    /// The table, on stdout.
-    pub fn print(&self) {
-        self.table.print(&[
-            &format!(
-                "depth {} (a directory is walked page by page); {} idle connections to each server",
-                self.depth, self.idle_connections
-            ),
-            "on a tmpfs, or on an ext4 in memory behind a loop device; dirsync: there the kernel makes names durable",
-        ]);
-        if !self.floors.is_empty() {
-            println!("\nthe kernel alone, without a server:\n");
+    /// Ours and its peer.
+    pub fn sides(&self) -> [&'static str; 2] {
+        [self.ours, self.peer]
+    }
+
+    /// One more table, unless it has no rows; `name` is for programs.
+    pub fn section(
+        &mut self,
+        name: &str,
+        title: &str,
+        data: &impl Serialize,
+        rows: Vec<Vec<String>>,
+    ) -> Result<()> {
+        if !rows.is_empty() {
+            self.more.insert(name.into(), serde_json::to_value(data)?);
+            self.sections.push((title.into(), rows));
         }
-        for it in &self.floors {
-            println!(
-                "{:<26} CPU {} {:<20} {} {}",
-                it.title,
-                it.cpu_unit,
-                it.cpu.to_string(),
-                it.rate,
-                it.rate_unit,
-            );
-        }
-        println!();
-        for memory in &self.memory {
-            println!(
-                "resident memory at the end: {} {} KiB",
-                memory.server, memory.rss_kib
-            );
+        Ok(())
+    }
+
+    /// The tables, on stdout, with `setting` above them.
+    pub fn print(&self, setting: &[&str]) {
+        println!("{}", self.machine);
+        println!("{} rounds; {}", self.rounds, setting.join("\n"));
+        println!(
+            "median (min–max); ratio = {} / {}, less is better but for rates\n",
+            self.ours, self.peer
+        );
+        let mut rows = vec![Figure::head(self.sides())];
+        rows.extend(self.figures.iter().map(Figure::row));
+        println!("{}", aligned(&rows));
+        for (title, rows) in &self.sections {
+            println!("{title}:\n\n{}", aligned(rows));
         }
     }
 
-    /// Everything, as JSON.
+    /// Everything.
     pub fn write_json(&self, path: &Path) -> Result<()> {
-        table::write_json(self, path)
+        make_parent(path)?;
+        fs::write(path, serde_json::to_string_pretty(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+        Ok(())
     }
 
-    /// The chart.
+    /// The ratios of the servers' CPU, as a chart; nothing when there was no peer.
     pub fn write_svg(&self, path: &Path) -> Result<()> {
-        self.table.write_svg(path)
+        let bar = |figure: &Figure| {
+            let ratio = figure.ratio.filter(|_| figure.what == What::ServerCpu)?;
+            Some(Bar {
+                name: figure.workload.clone(),
+                value: ratio.median,
+                range: Some((ratio.min, ratio.max)),
+                text: format!("{:.2}", ratio.median),
+                color: chart::BLUE,
+            })
+        };
+        let bars: Vec<_> = self.figures.iter().filter_map(bar).collect();
+        if bars.is_empty() {
+            return Ok(());
+        }
+        let title = format!("Server CPU, {} / {} (less is better)", self.ours, self.peer);
+        make_parent(path)?;
+        chart::draw(
+            path,
+            &[Group {
+                title,
+                bars,
+                mark: Some(1.0),
+            }],
+        )
     }
 }
 
-impl FloorFigure {
-    fn new(floor: &Floor, costs: &[Cost]) -> Option<Self> {
-        let spread = |what: What| Spread::of(costs.iter().map(|cost| what.of(cost, floor.unit())));
-        Some(Self {
-            title: floor.title,
-            cpu_unit: What::ServerCpu.unit(floor.unit()),
-            cpu: spread(What::ServerCpu)?,
-            rate_unit: What::Rate.unit(floor.unit()),
-            rate: spread(What::Rate)?,
-        })
-    }
+fn make_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().context("not a file name")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))
+}
+
+/// Rows with columns as wide as what is widest in them.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |at| {
+        let cells = rows.iter().filter_map(|row| row.get(at));
+        cells.map(|cell: &String| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..count).map(|at| width(at).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect();
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The kernel and the processors: figures mean nothing without them.
+fn machine() -> Result<String> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
+        .context("cannot read the kernel's version")?;
+    let cpus = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("?", |(_, name)| name);
+    let count = std::thread::available_parallelism()?;
+    Ok(format!("Linux {}, {count} × {model}", kernel.trim()))
 }

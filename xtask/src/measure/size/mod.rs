@@ -74,9 +74,7 @@ pub fn main(args: Args) -> Result<()> {
                 println!("{}", programs.text());
             }
             if let Some(path) = &args.svg {
-                chart::draw(path, arch, &measured, &peers)
-                    .with_context(|| format!("cannot draw {}", path.display()))?;
-                println!("{}", path.display());
+                chart::draw(path, arch, &measured, &peers)?;
             }
         }
     }

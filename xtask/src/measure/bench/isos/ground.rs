@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use tempfile::TempDir;
 
-use super::super::ground::{BIG, Export, Ground, STAMP_STEP};
 use crate::machines::server::open_files;
+use crate::measure::bench::ground::{BIG, Export, Ground, STAMP_STEP, crowd};
 use crate::setup;
 
 /// The image of everything.
@@ -152,20 +152,6 @@ impl Cold {
         }
         Ok(())
     }
-}
-
-/// A directory of so many empty files.
-fn crowd(directory: &Path, count: u64) -> Result<()> {
-    fs::create_dir_all(directory)?;
-    for index in 0..count {
-        File::create(directory.join(name(index)))?;
-    }
-    Ok(())
-}
-
-/// A name in a large directory.
-pub fn name(index: u64) -> String {
-    format!("entry-{index:06}")
 }
 
 /// Makes an image of files and directories, which get their own names in it.

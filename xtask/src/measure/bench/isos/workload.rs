@@ -4,17 +4,19 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::super::ground::BIG;
-use super::super::load::{Load, Refill};
-use super::super::measure::Cost;
-use super::super::sftp::load::DEPTH;
-use super::super::sftp::server::{Server as Session, Transport};
-use super::super::sftp::workload as sftp;
-use super::super::table::{Aim, Subject, Unit, What};
-use super::super::workload as nfs;
-use super::ground::{ALL, COLD, DIRECTORIES, Images, SMALL_COUNT, name};
+use super::ground::{ALL, COLD, DIRECTORIES, Images, SMALL_COUNT};
 use crate::clients::nfs::{Call, Client, found};
 use crate::machines::server::Server;
+use crate::measure::bench::frame;
+use crate::measure::bench::ground::{BIG, crowd_name};
+use crate::measure::bench::load::Load;
+use crate::measure::bench::measure::Cost;
+use crate::measure::bench::nfs::connection::{BATCH, Connection};
+use crate::measure::bench::nfs::workload as nfs;
+use crate::measure::bench::sftp::server::{Server as Session, Transport};
+use crate::measure::bench::sftp::session::DEPTH;
+use crate::measure::bench::sftp::workload as sftp;
+use crate::measure::bench::table::{Aim, Subject, Unit, What};
 
 /// Entries that are listed in a turn, so that small directories are measured as well as large ones.
 const LISTED: u64 = 20_000;
@@ -63,54 +65,41 @@ impl Workload {
     pub fn has_peer(self) -> bool {
         !matches!(self, Self::Lookup { .. })
     }
+}
 
-    /// In so many rounds at most: before each LOOKUP one waits until the image is closed.
-    pub fn round_max(self) -> u32 {
-        match self {
-            Self::Lookup { .. } => 5,
-            _ => u32::MAX,
-        }
-    }
-
-    /// What its figures say.
-    pub fn subject(self) -> Subject {
-        let (title, unit, aims) = match self {
-            Self::Read(size) => (format!("NFS READ {} KiB", size >> 10), Unit::Byte, AS_PLAIN),
-            Self::ReadSource(size) => (
-                format!("NFS READ {} KiB, source", size >> 10),
-                Unit::Byte,
-                &[][..],
-            ),
-            Self::ReadSftp(size, transport) => (
-                format!("SFTP READ {} KiB, {}", size >> 10, transport.name()),
-                Unit::Byte,
-                AS_PLAIN,
-            ),
-            Self::List(count) => (format!("READDIRPLUS of {count}"), Unit::Entry, &[][..]),
-            Self::Mount => ("MNT".into(), Unit::Start, &[][..]),
-            Self::Lookup { last, forgotten } => (
-                format!(
-                    "LOOKUP {} of {COLD}, {}",
-                    if last { "last" } else { "first" },
-                    if forgotten { "disk" } else { "closed" }
-                ),
-                Unit::Start,
-                &[(What::Wall, Aim::AtMost(5.0))][..],
-            ),
+impl frame::Workload for Workload {
+    fn subject(&self) -> Subject {
+        // What is read inside should cost no more than outside.
+        let as_plain = |title: String| {
+            Subject::new(title, Unit::Byte)
+                .aim(What::ServerCpu, Aim::AtMostTimesPeer(1.02))
+                .aim(What::Rate, Aim::TimesPeer(0.98))
         };
-        Subject {
-            title,
-            unit,
-            aims: aims.into(),
+        match *self {
+            Self::Read(size) => as_plain(format!("NFS READ {} KiB", size >> 10)),
+            Self::ReadSource(size) => {
+                Subject::new(format!("NFS READ {} KiB, source", size >> 10), Unit::Byte)
+            }
+            Self::ReadSftp(size, transport) => as_plain(format!(
+                "SFTP READ {} KiB, {}",
+                size >> 10,
+                transport.name()
+            )),
+            Self::List(count) => Subject::new(format!("READDIRPLUS of {count}"), Unit::Entry),
+            Self::Mount => Subject::new("MNT", Unit::Start),
+            Self::Lookup { last, forgotten } => {
+                let which = if last { "last" } else { "first" };
+                let place = if forgotten { "disk" } else { "closed" };
+                let title = format!("LOOKUP {which} of {COLD}, {place}");
+                Subject {
+                    // Before each one waits until the image is closed.
+                    round_max: 5,
+                    ..Subject::new(title, Unit::Start).aim(What::Wall, Aim::AtMost(5.0))
+                }
+            }
         }
     }
 }
-
-/// What is read inside should cost no more than outside.
-const AS_PLAIN: &[(What, Aim)] = &[
-    (What::ServerCpu, Aim::AtMostTimesPeer(1.02)),
-    (What::Rate, Aim::TimesPeer(0.98)),
-];
 
 /// Everybody who asks, and the handles and paths of what they ask for.
 pub struct Peers<'a> {
@@ -120,7 +109,7 @@ pub struct Peers<'a> {
     /// Where the large file begins in the image's file, and that one's handle.
     place: u64,
     all: Vec<u8>,
-    nfs: Load,
+    nfs: Load<Connection>,
     mount: Client,
     sessions: Vec<Session>,
     /// Inside, and what it was made of.
@@ -216,11 +205,11 @@ impl<'a> Peers<'a> {
             }),
             Workload::Lookup { last, forgotten } => {
                 self.images.cold().forget(server, forgotten)?;
-                let name = name(if last { COLD - 1 } else { 0 });
+                let name = crowd_name(if last { COLD - 1 } else { 0 });
                 Cost::of(server, || {
                     self.nfs.run(
                         1,
-                        Refill::Batch,
+                        BATCH,
                         |_| Call::lookup(&self.cold, name.as_bytes()),
                         |_, results| found(results).map(drop),
                     )?;

@@ -1,9 +1,8 @@
 //! What the kernel alone takes for a question and its answer: a thread that sends back whatever it receives.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use nix::time::ClockId;
 
 use super::link::{Link, RESPONDER};
@@ -24,16 +23,16 @@ pub fn turn(link: &Link, count: usize) -> Result<Cost> {
     let echo = std::thread::spawn(move || echo(&socket));
     let asker = link.stranger()?;
     let question = query(1, &[("box.local", TYPE::A)], true);
-    let (start, own_start) = (Instant::now(), measure::own()?);
-    let asked = workload::batches(&asker, count, |asker, _| asker.send(&question), |_| Ok(()));
-    let (wall, both) = (start.elapsed(), measure::own()? - own_start);
+    let both = Cost::alone(|| {
+        workload::batches(&asker, count, |asker, _| asker.send(&question), |_| Ok(()))
+    });
     asker.send(STOP)?;
     let server = echo.join().map_err(|_| anyhow!("the echo panicked"))??;
+    let both = both?;
     Ok(Cost {
-        amount: asked?,
-        wall: wall.as_secs_f64(),
         server,
-        own: both.as_secs_f64() - server,
+        own: both.own - server,
+        ..both
     })
 }
 
@@ -48,7 +47,5 @@ fn echo(socket: &UdpSocket) -> Result<f64> {
         }
         socket.send_to(datagram, from)?;
     }
-    let clock = ClockId::CLOCK_THREAD_CPUTIME_ID.now();
-    let spent = clock.context("cannot read a thread's CPU clock")?;
-    Ok(std::time::Duration::from(spent).as_secs_f64())
+    Ok(measure::read(ClockId::CLOCK_THREAD_CPUTIME_ID)?.as_secs_f64())
 }

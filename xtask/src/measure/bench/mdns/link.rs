@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
 use crate::clients::dns::Asker;
+use crate::machines::mounts;
 use crate::machines::server::Namespace;
 use crate::setup;
 use std::net::Ipv4Addr;
@@ -57,30 +56,17 @@ impl Ground {
                  [publish]\npublish-hinfo=no\npublish-workstation=no\n"
             ),
         )?;
-        unshare(CloneFlags::CLONE_NEWNS).context("cannot make a namespace for mounts")?;
-        let nothing: Option<&str> = None;
-        let kept = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(nothing, "/", nothing, kept, nothing).context("cannot keep mounts to ourselves")?;
+        mounts::leave()?;
         for place in [AVAHI_SERVICES, AVAHI_RUN] {
             fs::create_dir_all(place).with_context(|| format!("cannot make {place}"))?;
         }
-        let bind = MsFlags::MS_BIND;
-        mount(
-            Some(&ground.services()),
-            AVAHI_SERVICES,
-            nothing,
-            bind,
-            nothing,
-        )
-        .context("cannot give avahi our services")?;
-        mount(
-            Some("tmpfs"),
-            AVAHI_RUN,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            nothing,
-        )
-        .context("cannot give avahi a place for its number")?;
+        let services = ground.services();
+        setup::quietly(
+            Command::new("mount")
+                .arg("--bind")
+                .args([&*services, Path::new(AVAHI_SERVICES)]),
+        )?;
+        mounts::mount("tmpfs", "mode=755", Path::new(AVAHI_RUN))?;
         Ok(ground)
     }
 

@@ -6,26 +6,23 @@
 
 mod floor;
 mod link;
-mod report;
 mod responder;
 mod workload;
 
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use clap::ValueEnum;
+use anyhow::Result;
 
-use super::Common;
+use super::frame::Frame;
 use super::measure::Cost;
-use super::table::{self, Table};
+use super::table::{Subject, Unit};
+use super::{Choice, Common, frame};
 use crate::build::{self, Arch, Role};
 use crate::setup::{self, Package};
 use link::{Ground, Link};
-use report::{Floor, Holding, Memory, Report};
-use responder::{Program, Running};
-use workload::Workload;
+use responder::{File, Program, Running};
+use workload::{DEPTH, Workload};
 
 /// The peer, for tables.
 const PEER: &str = "avahi-daemon";
@@ -38,127 +35,91 @@ const REST: Duration = Duration::from_secs(4);
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// Only this workload; may be repeated
-    #[arg(long, value_name = "WORKLOAD")]
-    only: Vec<Workload>,
-    /// Without avahi-daemon, e.g. to attach a profiler to the process that is named
-    #[arg(long)]
-    no_peer: bool,
-    /// Another file as ours [default: what cargo xtask build --roles mdns makes]
-    #[arg(long, value_name = "FILE")]
-    ours: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice<Workload>,
 }
 
-/// Measures, prints a table, writes JSON and SVG.
+/// What is asked, or what the kernel alone does.
+enum Line {
+    Asked(Workload),
+    Floor,
+}
+
+impl frame::Workload for Line {
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Asked(workload) => workload.subject(),
+            Self::Floor => Subject {
+                is_floor: true,
+                ..Subject::new("a question and its answer", Unit::Request)
+            },
+        }
+    }
+}
+
+/// Measures.
 pub fn main(args: &Args) -> Result<()> {
-    ensure!(
-        nix::unistd::geteuid().is_root(),
-        "cargo xtask bench needs root, for networks of its own. Type: sudo -E cargo xtask bench mdns"
-    );
-    let workloads = if args.only.is_empty() {
-        Workload::value_variants()
-    } else {
-        &args.only
-    };
     setup::need(&[Package::IPROUTE2])?;
-    let mut notes = Vec::new();
-    let mut has_peer = !args.no_peer;
+    let mut setting = vec![
+        format!("batches of {DEPTH} questions; each is answered to the one who asks alone,"),
+        "for what goes to all may be said once a second only (RFC 6762 section 6);".into(),
+        "avahi-daemon without its rate limit and without D-Bus".into(),
+    ];
+    let mut has_peer = !args.choice.no_peer;
     if has_peer && let Err(why) = setup::need(&[Package::AVAHI]) {
-        notes.push(format!("{PEER} is left out: {why}"));
+        setting.push(format!("{PEER} is left out: {why}"));
         has_peer = false;
     }
-    let ours = match &args.ours {
-        Some(path) => path
-            .canonicalize()
-            .with_context(|| format!("there is no {}", path.display()))?,
-        None => build::build_roles(Arch::X86_64, &[Role::Mdns])?,
-    };
+    let ours = args
+        .choice
+        .ours(|| build::build_roles(Arch::X86_64, &[Role::Mdns]))?;
 
-    let progress = setup::progress("measuring mDNS");
+    let mut frame = Frame::new("mdns", ["stowaway", PEER], &args.common, [2, 5])?;
+    frame.memory_aim = Some(512);
     let ground = Ground::new()?;
     let mut programs = vec![Program::ours(ours)];
     if has_peer {
         programs.push(Program::avahi());
     }
-    let links: Vec<Link> = programs
-        .iter()
-        .map(|_| Link::new())
-        .collect::<Result<_>>()?;
-
-    let round_count = args.common.round_count([2, 5]);
-    let mut results: Vec<_> = workloads
-        .iter()
-        .map(|&workload| (workload, [Vec::new(), Vec::new()]))
-        .collect();
-    // Starts come first: afterwards each runs until the end.
-    for round in 1..=round_count {
-        for (workload, costs) in results.iter_mut().filter(|(it, _)| it.is_start()) {
-            for ((program, link), costs) in programs.iter().zip(&links).zip(costs) {
-                progress.say(format!(
-                    "round {round} of {round_count}: {} of {}",
-                    workload.subject().title,
-                    program.name
-                ));
-                costs.push(workload.start(program, &ground, link)?);
-            }
-        }
-    }
+    let links = programs.iter().map(|_| Link::new());
+    let links = links.collect::<Result<Vec<Link>>>()?;
     let mut running = Vec::new();
     for (program, link) in programs.iter().zip(&links) {
         let (it, _) = Running::start(program, &ground, link, Workload::Announced)?;
-        progress.println(&format!("{} is process {}", program.name, it.pid()));
         running.push(it);
     }
     sleep(REST);
-    let at_rest: Vec<_> = running.iter().map(|it| Memory::of(it.pid())).collect();
-    let (floor_link, mut floor) = (Link::new()?, Vec::new());
-    let question_count = if args.common.quick { 2_000 } else { 20_000 };
-    // Round 0 fills caches and is not counted.
-    for round in 0..=round_count {
-        for (workload, costs) in results.iter_mut().filter(|(it, _)| !it.is_start()) {
-            for ((it, link), costs) in running.iter().zip(&links).zip(costs) {
-                if !it.program.takes(*workload) {
-                    continue;
-                }
-                let title = workload.subject().title;
-                progress.say(format!("round {round} of {round_count}: {title}"));
-                let cost = Cost::of(it.pid(), || workload.run(link, question_count))
-                    .with_context(|| format!("{title} of {}", it.program.name))?;
-                if round > 0 {
-                    costs.push(cost);
-                }
-            }
-        }
-        progress.say(format!("round {round} of {round_count}: the kernel alone"));
-        let cost = floor::turn(&floor_link, question_count)?;
-        if round > 0 {
-            floor.push(cost);
-        }
+    for it in &running {
+        frame.attach(it.program.name, it.pid())?;
     }
-    let mut memory = Vec::new();
-    for (it, at_rest) in running.iter().zip(at_rest) {
-        memory.push(Holding {
-            responder: it.program.name,
-            at_rest: at_rest?,
-            at_end: Memory::of(it.pid())?,
-        });
-    }
-    progress.done();
 
-    let mut table = Table::new(["stowaway", PEER], round_count)?;
-    for (workload, costs) in &results {
-        table.add(&workload.subject(), costs)?;
-    }
-    let report = Report {
-        table,
-        floor: Floor::of(&floor).context("no floor was measured")?,
-        memory,
-        files: programs.iter().map(Program::weigh).collect::<Result<_>>()?,
-        notes,
-    };
-    report.print();
-    report.write_json(&table::place(&args.common.json, "mdns.json"))?;
-    report
-        .table
-        .write_svg(&table::place(&args.common.svg, "mdns.svg"))
+    let floor = Link::new()?;
+    let count = if args.common.quick { 2_000 } else { 20_000 };
+    let workloads = args.choice.workloads().into_iter();
+    let (starts, asked): (Vec<_>, Vec<_>) = workloads.partition(|it| it.is_start());
+    let asked = asked.into_iter().map(Line::Asked);
+    frame.rounds(asked.chain([Line::Floor]), |line, side| {
+        let Line::Asked(workload) = line else {
+            return (side == 0).then(|| floor::turn(&floor, count)).transpose();
+        };
+        let it = running.get(side).filter(|it| it.program.takes(*workload));
+        it.map(|it| Cost::of(it.pid(), || workload.run(&links[side], count)))
+            .transpose()
+    })?;
+    frame.detach()?;
+    // Each start has its link for itself.
+    drop(running);
+    frame.rounds(starts, |workload, side| {
+        let program = programs.get(side);
+        program
+            .map(|program| workload.start(program, &ground, &links[side]))
+            .transpose()
+    })?;
+
+    let files = programs.iter().map(Program::weigh);
+    let files = files.collect::<Result<Vec<_>>>()?;
+    let rows = files.iter().map(File::row).collect();
+    frame.section("files", "bytes", &files, rows)?;
+    let setting: Vec<_> = setting.iter().map(String::as_str).collect();
+    frame.finish(&setting)
 }

@@ -1,19 +1,43 @@
 //! The two responders: how each is started, and until when one waits for it.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
 
 use super::link::{Ground, HOST, Link};
-use super::report::File;
 use super::workload::Workload;
 use crate::clients::dns::{Message, TYPE};
+use crate::measure::bench::Killed;
 use crate::measure::size::peers;
 
 /// Until the first announcement.
 const START_MAX: Duration = Duration::from_secs(20);
+
+/// What a program is made of.
+#[derive(Serialize)]
+pub struct File {
+    responder: &'static str,
+    bytes: u64,
+    bytes_with_libraries: u64,
+    libraries: usize,
+}
+
+impl File {
+    /// For people.
+    pub fn row(&self) -> Vec<String> {
+        vec![
+            self.responder.into(),
+            format!("its file {}", self.bytes),
+            format!(
+                "with {} libraries {}",
+                self.libraries, self.bytes_with_libraries
+            ),
+        ]
+    }
+}
 
 /// Who is measured.
 #[derive(Clone)]
@@ -51,7 +75,7 @@ impl Program {
 
     /// What its file weighs, with all that it needs.
     pub fn weigh(&self) -> Result<File> {
-        let weight = peers::weight(&self.path)?;
+        let weight = peers::weigh(&self.path, std::iter::empty())?;
         Ok(File {
             responder: self.name,
             bytes: weight.file,
@@ -91,7 +115,7 @@ impl Program {
 /// One that runs, and is killed when it is dropped: nothing is said then that the next would have to be told from.
 pub struct Running {
     pub program: Program,
-    child: Child,
+    process: Killed,
 }
 
 impl Running {
@@ -112,7 +136,7 @@ impl Running {
         })?;
         let running = Self {
             program: program.clone(),
-            child,
+            process: Killed(child),
         };
         let host = format!("{HOST}.local");
         let is_it = |message: &Message| match until {
@@ -130,13 +154,6 @@ impl Running {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.0.id()
     }
 }

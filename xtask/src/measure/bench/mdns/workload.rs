@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use super::link::{Ground, HOST, INSTANCE_COUNT, Link, TYPE};
 use super::responder::{Program, Running};
 use crate::clients::dns::{Asker, Message, TYPE, query};
+use crate::measure::bench::frame;
 use crate::measure::bench::measure::{self, Cost};
 use crate::measure::bench::table::{Aim, Subject, Unit, What};
 
@@ -39,28 +40,26 @@ pub enum Workload {
     Announced,
 }
 
-impl Workload {
-    /// What it is for tables, and what it should come to.
-    pub fn subject(self) -> Subject {
-        let start = |title: &str, limit_ms: f64| {
-            let mut subject = Subject::new(title, Unit::Start, None);
-            subject.aims.push((What::Wall, Aim::AtMost(limit_ms)));
-            subject
+impl frame::Workload for Workload {
+    fn subject(&self) -> Subject {
+        let asked = |title| Subject::new(title, Unit::Request);
+        let start = |title, limit_ms| {
+            Subject::new(title, Unit::Start).aim(What::Wall, Aim::AtMost(limit_ms))
         };
         match self {
-            Self::Address => Subject::new("A of the host", Unit::Request, Some(4.0)),
-            Self::Services => Subject::new("PTR of ten instances", Unit::Request, Some(15.0)),
-            Self::MemberAddress => Subject::new("A, QU from port 5353", Unit::Request, Some(4.0)),
-            Self::MemberServices => {
-                Subject::new("PTR of ten, QU from 5353", Unit::Request, Some(15.0))
-            }
-            Self::Others => Subject::new("questions for others", Unit::Request, None),
+            Self::Address => asked("A of the host").cpu(4.0),
+            Self::Services => asked("PTR of ten instances").cpu(15.0),
+            Self::MemberAddress => asked("A, QU from port 5353").cpu(4.0),
+            Self::MemberServices => asked("PTR of ten, QU from 5353").cpu(15.0),
+            Self::Others => asked("questions for others"),
             // At most 250 ms by chance, then three times 250.
             Self::Probe => start("exec to first probe", 250.0),
             Self::Announced => start("exec to announced", 1000.0),
         }
     }
+}
 
+impl Workload {
     /// It measures a start.
     pub fn is_start(self) -> bool {
         matches!(self, Self::Probe | Self::Announced)
@@ -73,14 +72,16 @@ impl Workload {
 
     /// Starts a responder, and ends it.
     pub fn start(self, program: &Program, ground: &Ground, link: &Link) -> Result<Cost> {
-        let own_start = measure::own()?;
-        let (running, wall) = Running::start(program, ground, link, self)?;
-        let own = measure::own()? - own_start;
+        let mut started = None;
+        let cost = Cost::alone(|| {
+            started = Some(Running::start(program, ground, link, self)?);
+            Ok(1)
+        })?;
+        let (running, wall) = started.context("nothing was started")?;
         Ok(Cost {
-            amount: 1,
             wall: wall.as_secs_f64(),
             server: measure::settled(running.pid())?.as_secs_f64(),
-            own: own.as_secs_f64(),
+            ..cost
         })
     }
 

@@ -7,13 +7,15 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use super::load::{DEPTH, Load};
 use super::server::{Program, Server};
+use super::session::{DEPTH, Session};
 use super::workload::{self, Objects};
 use crate::measure::bench::ground::{Export, Ground, Scale};
+use crate::measure::bench::load::Load;
+use crate::measure::bench::table::verdict;
 
 /// Calls with their names.
-pub type Calls = BTreeMap<String, f64>;
+type Calls = BTreeMap<String, f64>;
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,12 +35,48 @@ pub enum Count {
 /// One line of the table.
 #[derive(Serialize)]
 pub struct Line {
-    pub title: &'static str,
-    pub ours: Calls,
+    title: &'static str,
+    ours: Calls,
     /// None where only our server can be asked.
-    pub peer: Option<Calls>,
+    peer: Option<Calls>,
     /// At most so many.
-    pub aim: Option<f64>,
+    aim: Option<f64>,
+}
+
+impl Line {
+    /// For people: what each side calls, and what stands above it.
+    pub fn rows(&self) -> Vec<Vec<String>> {
+        let sum: f64 = self.ours.values().sum();
+        let aim = self.aim.map_or_else(String::new, |aim| {
+            format!("aim ≤ {aim}: {}", verdict(sum <= aim))
+        });
+        let row = |name: &str, calls| vec![format!("  {name}"), listed(calls)];
+        let mut rows = vec![
+            vec![self.title.to_owned(), aim],
+            row("stowaway", &self.ours),
+        ];
+        rows.extend(self.peer.iter().map(|calls| row(super::PEER, calls)));
+        rows
+    }
+}
+
+/// The sum, and what it is made of: the most frequent first.
+fn listed(calls: &Calls) -> String {
+    let mut parts: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.005).collect();
+    parts.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|(name, count)| format!("{name} {}", number(**count)))
+        .collect();
+    format!("{}: {}", number(calls.values().sum()), parts.join(", "))
+}
+
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 {
+        value.to_string()
+    } else {
+        format!("{value:.2}")
+    }
 }
 
 impl Count {
@@ -57,7 +95,7 @@ impl Count {
     ];
 
     /// What it is for tables, and the aim.
-    pub fn facts(self) -> (&'static str, Option<f64>) {
+    fn facts(self) -> (&'static str, Option<f64>) {
         match self {
             Self::ReadAlone => ("READ 32 KiB, one by one", Some(3.0)),
             Self::Read => ("READ 32 KiB", None),
@@ -129,7 +167,13 @@ impl Count {
     }
 
     /// Asks `times` times what is counted.
-    fn ask(self, load: &mut Load, objects: &Objects, scale: &Scale, times: u64) -> Result<()> {
+    fn ask(
+        self,
+        load: &mut Load<Session>,
+        objects: &Objects,
+        scale: &Scale,
+        times: u64,
+    ) -> Result<()> {
         let count = COUNT * times;
         match self {
             Self::ReadAlone => objects.read_some(load, count, 1),

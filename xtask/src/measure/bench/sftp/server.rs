@@ -3,15 +3,19 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::load::Load;
+use super::session::Session;
+use crate::measure::bench::Killed;
+use crate::measure::bench::ground::Ground;
+use crate::measure::bench::load::Load;
 
 /// What connects a server with the daemon that starts it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,10 +46,24 @@ pub struct Program {
     pub path: PathBuf,
 }
 
+impl Program {
+    /// What is called `sftp-server` is one: our file knows its role by that name.
+    pub fn new(name: &'static str, file: &Path, ground: &Ground) -> Result<Self> {
+        let file = file
+            .canonicalize()
+            .with_context(|| format!("there is no {}", file.display()))?;
+        let directory = ground.beside(name);
+        std::fs::create_dir(&directory)?;
+        let path = directory.join("sftp-server");
+        symlink(file, &path)?;
+        Ok(Self { name, path })
+    }
+}
+
 /// A running one.
 pub struct Server {
-    pub load: Load,
-    process: Process,
+    pub load: Load<Session>,
+    process: Killed,
 }
 
 impl Server {
@@ -84,8 +102,8 @@ impl Server {
             .env_remove("LD_LIBRARY_PATH")
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(stdout));
-        let process = Process(command.spawn()?);
-        let load = Load::new(File::from(to), File::from(from))?;
+        let process = Killed(command.spawn()?);
+        let load = Load::new(Session, File::from(to), File::from(from))?;
         Ok(Self { load, process })
     }
 
@@ -108,15 +126,5 @@ impl Server {
             sleep(Duration::from_millis(1));
         }
         bail!("the server does not end with its session")
-    }
-}
-
-/// Ends with us.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

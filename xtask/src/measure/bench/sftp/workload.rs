@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
-use super::load::{DEPTH, Load, ok};
 use super::packets::{Mode, Reply, Request};
+use super::session::{DEPTH, Session, ok};
 use crate::clients::sftp::Status;
 use crate::measure::bench::ground::{
-    self, BIG, CROWD, Export, Ground, NAME_COUNT, NAMES, STAMP_STEP, STANDING, Scale,
+    self, BIG, CHUNK, CROWD, Export, Ground, NAME_COUNT, NAMES, Pattern, STANDING, Scale, Seen,
 };
-use crate::measure::bench::load::Refill;
+use crate::measure::bench::load::{self, Refill};
 use crate::measure::bench::table::{Subject, Unit};
-use crate::measure::bench::writing::{CHUNK, Pattern};
+
+type Load = load::Load<Session>;
 
 /// What most clients read and write at once.
 const SMALL: u64 = 32 << 10;
@@ -53,20 +54,21 @@ pub enum Workload {
 impl Workload {
     /// What its figures say.
     pub fn subject(self) -> Subject {
-        let (title, unit, cpu_aim) = match self {
-            Self::Read32 => ("READ 32 KiB", Unit::Byte, Some(0.25)),
-            Self::Read255 => ("READ 255 KiB", Unit::Byte, Some(0.20)),
-            Self::Write32 => ("WRITE 32 KiB", Unit::Byte, Some(0.40)),
-            Self::Write255 => ("WRITE 255 KiB", Unit::Byte, Some(0.40)),
-            Self::Over32 => ("overwrite 32 KiB", Unit::Byte, None),
-            Self::Over255 => ("overwrite 255 KiB", Unit::Byte, None),
-            Self::Stat => ("STAT", Unit::Request, Some(3.0)),
-            Self::StatAlone => ("STAT, one by one", Unit::Request, None),
-            Self::OpenClose => ("OPEN + CLOSE", Unit::Request, Some(6.0)),
-            Self::Readdir => ("READDIR", Unit::Entry, Some(2.2)),
-            Self::Start => ("spawn to VERSION", Unit::Start, Some(0.25)),
-        };
-        Subject::new(title, unit, cpu_aim)
+        let moved = |title| Subject::new(title, Unit::Byte);
+        let asked = |title| Subject::new(title, Unit::Request);
+        match self {
+            Self::Read32 => moved("READ 32 KiB").cpu(0.25),
+            Self::Read255 => moved("READ 255 KiB").cpu(0.20),
+            Self::Write32 => moved("WRITE 32 KiB").cpu(0.40),
+            Self::Write255 => moved("WRITE 255 KiB").cpu(0.40),
+            Self::Over32 => moved("overwrite 32 KiB"),
+            Self::Over255 => moved("overwrite 255 KiB"),
+            Self::Stat => asked("STAT").cpu(3.0),
+            Self::StatAlone => asked("STAT, one by one"),
+            Self::OpenClose => asked("OPEN + CLOSE").cpu(6.0),
+            Self::Readdir => Subject::new("READDIR", Unit::Entry).cpu(2.2),
+            Self::Start => Subject::new("spawn to VERSION", Unit::Start).cpu(0.25),
+        }
     }
 
     /// One turn; how many bytes, requests or entries it was.
@@ -111,12 +113,10 @@ pub fn read(
     step: u64,
     depth: usize,
 ) -> Result<u64> {
-    const STAMP: u64 = STAMP_STEP as u64;
     let handle = load.open(path.as_os_str().as_bytes(), Mode::Read)?;
     load.run(
         bytes.div_ceil(step),
-        depth,
-        Refill::Slide,
+        Refill::Slide(depth),
         |index| Request::Read {
             handle: &handle,
             offset: from + index * step,
@@ -132,16 +132,7 @@ pub fn read(
                 "READ {index} brought {} bytes",
                 data.len()
             );
-            // The first and the last of the stamps that lie there whole.
-            for at in [start.next_multiple_of(STAMP), (end - 8) / STAMP * STAMP] {
-                // The last READ may be too short for any.
-                let is_here = (start..=end - 8).contains(&at);
-                ensure!(
-                    !is_here || data[(at - start) as usize..].starts_with(&at.to_le_bytes()),
-                    "READ at {start} brought bytes of another place"
-                );
-            }
-            Ok(())
+            ground::check_stamps(data, start)
         },
     )?;
     load.close(&handle)?;
@@ -160,8 +151,7 @@ fn write(
     let handle = load.open(path.as_os_str().as_bytes(), mode)?;
     load.run(
         bytes.div_ceil(step),
-        DEPTH,
-        Refill::Slide,
+        Refill::Slide(DEPTH),
         |index| Request::Write {
             handle: &handle,
             offset: index * step,
@@ -177,8 +167,7 @@ fn write(
 pub fn stat(load: &mut Load, objects: &Objects, count: u64, depth: usize) -> Result<u64> {
     load.run(
         count,
-        depth,
-        Refill::Batch,
+        Refill::Batch(depth),
         |index| Request::Stat {
             path: objects.name(index),
         },
@@ -197,8 +186,7 @@ pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<
     for batch in 0..batches {
         load.run(
             DEPTH as u64,
-            DEPTH,
-            Refill::Batch,
+            Refill::Batch(DEPTH),
             |index| Request::Open {
                 path: objects.name(batch * DEPTH as u64 + index),
                 mode: Mode::Read,
@@ -215,8 +203,7 @@ pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<
         )?;
         load.run(
             DEPTH as u64,
-            DEPTH,
-            Refill::Batch,
+            Refill::Batch(DEPTH),
             |index| Request::Close {
                 handle: &handles[index as usize],
             },
@@ -229,13 +216,12 @@ pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<
 /// Lists the large directory from its beginning to its end. Every entry must come exactly once.
 pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64> {
     let handle = load.open_dir(objects.crowd.as_os_str().as_bytes())?;
-    let mut seen = vec![false; entry_count as usize];
+    let mut seen = Seen::of(entry_count);
     let mut eof = false;
     while !eof {
         load.run(
             1,
-            1,
-            Refill::Batch,
+            Refill::Batch(1),
             |_| Request::ReadDir { handle: &handle },
             |_, reply| {
                 let names = match reply {
@@ -247,14 +233,10 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
                     _ => bail!("READDIR is answered by {reply:?}"),
                 };
                 let count = names.each(|name, attrs| {
-                    if name == b"." || name == b".." {
-                        return Ok(());
-                    }
-                    let index = ground::crowd_index(name).context("a name that nobody made")?;
-                    let seen = seen.get_mut(index).context("a name that nobody made")?;
-                    ensure!(!*seen, "entry {index} came twice");
-                    *seen = true;
-                    ensure!(attrs.size == Some(0), "entry {index} has not its size");
+                    ensure!(
+                        !seen.add(name)? || attrs.size == Some(0),
+                        "an entry has not its size"
+                    );
                     Ok(())
                 })?;
                 ensure!(count > 0, "a page without names");
@@ -262,9 +244,8 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
             },
         )?;
     }
-    ensure!(seen.iter().all(|seen| *seen), "not every entry was listed");
     load.close(&handle)?;
-    Ok(entry_count)
+    seen.all()
 }
 
 /// Paths of what is asked for, and what is written.

@@ -2,51 +2,18 @@
 
 use anyhow::{Result, ensure};
 
-use super::ground::Scale;
-use super::load::{Load, Refill};
-use super::workload::Random;
+use super::connection::{BATCH, Connection, SLIDE};
 use crate::clients::nfs::nfs3::{COMMIT3res, REMOVE3res};
 use crate::clients::nfs::{Call, Client, How, Set, made, ok, read, stable_how, wrote};
+use crate::measure::bench::ground::{CHUNK, Pattern, Scale};
+use crate::measure::bench::load;
 
-/// What is written at once, in bytes.
-pub const CHUNK: usize = 1 << 20;
-/// Two chunks that follow each other begin this far apart in the pattern; so no two of a file are alike.
-const STRIDE: usize = 64;
-/// So many turns in a row write something else to the same place.
-const SHIFT_MAX: usize = 16;
+type Load = load::Load<Connection>;
+
 /// The file that is made and written.
 const MADE: &str = "made";
 /// How many chunks are read back.
 const LOOK_COUNT: u64 = 16;
-
-/// What a large file is filled with.
-pub struct Pattern {
-    bytes: Vec<u8>,
-    shift: usize,
-}
-
-impl Pattern {
-    /// Enough for a file of `file_bytes`; another `seed` makes another pattern.
-    pub fn new(file_bytes: u64, seed: u64) -> Self {
-        let mut random = Random(seed);
-        let chunk_count = (file_bytes / CHUNK as u64) as usize;
-        let len = CHUNK + STRIDE * (chunk_count + SHIFT_MAX);
-        let bytes = (0..len / 8)
-            .flat_map(|_| random.next().to_le_bytes())
-            .collect();
-        Self { bytes, shift: 0 }
-    }
-
-    /// Another content, so that what an earlier turn left is not taken for what the next one writes.
-    pub fn turn(&mut self) {
-        self.shift = (self.shift + 1) % SHIFT_MAX;
-    }
-
-    /// What [`CHUNK`] number `index` of the file holds.
-    pub fn chunk(&self, index: u64) -> &[u8] {
-        &self.bytes[STRIDE * (index as usize + self.shift)..][..CHUNK]
-    }
-}
 
 /// Makes a file in `dir` and fills it as [`fill`] does.
 pub fn make_and_fill(
@@ -65,7 +32,7 @@ pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) ->
     let mut verifier = None;
     load.run(
         file_bytes / CHUNK as u64,
-        Refill::Slide,
+        SLIDE,
         |index| {
             let offset = index * CHUNK as u64;
             Call::write(file, offset, stable_how::UNSTABLE, pattern.chunk(index))
@@ -86,7 +53,7 @@ pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) ->
     )?;
     load.run(
         1,
-        Refill::Slide,
+        SLIDE,
         |_| Call::commit(file, 0, 0),
         |_, results| {
             let committed = ok(read::<COMMIT3res>(results)?)?.verf.0;
@@ -147,7 +114,7 @@ pub fn create_and_remove(load: &mut Load, dir: &[u8], scale: &Scale) -> Result<u
     create(load, dir, &names, drop)?;
     load.run(
         scale.made_count,
-        Refill::Batch,
+        BATCH,
         |index| Call::remove(dir, names[index as usize].as_bytes()),
         |_, results| ok(read::<REMOVE3res>(results)?).map(drop),
     )?;
@@ -175,7 +142,7 @@ fn create(
 ) -> Result<()> {
     load.run(
         names.len() as u64,
-        Refill::Batch,
+        BATCH,
         |index| {
             Call::create(
                 dir,
@@ -188,25 +155,4 @@ fn create(
             Ok(())
         },
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn no_two_chunks_of_turns_and_servers_are_alike() {
-        let mut seen = HashSet::new();
-        for seed in [1, 2] {
-            let mut pattern = Pattern::new(8 * CHUNK as u64, seed);
-            for _ in 0..3 {
-                let before = pattern.chunk(5).to_vec();
-                pattern.turn();
-                assert_ne!(pattern.chunk(5), before);
-            }
-            seen.extend((0..8).map(|index| pattern.chunk(index).to_vec()));
-        }
-        assert_eq!(seen.len(), 16);
-    }
 }

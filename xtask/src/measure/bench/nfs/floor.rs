@@ -8,16 +8,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::ground::{Export, Ground, Place, STANDING, Scale};
-use super::load::DEPTH;
-use super::measure::Cost;
-use super::table::Unit;
-use super::writing::{CHUNK, Pattern};
+use super::connection::DEPTH;
+use crate::measure::bench::frame::Workload;
+use crate::measure::bench::ground::{CHUNK, Export, Ground, Pattern, Place, STANDING, Scale};
+use crate::measure::bench::measure::Cost;
+use crate::measure::bench::table::{Subject, Unit};
 
 /// Changes that are made locally, one after the other.
 pub struct Floor {
-    /// For tables.
-    pub title: &'static str,
+    title: &'static str,
     /// Where.
     pub place: Place,
     work: Work,
@@ -31,6 +30,19 @@ enum Work {
     FillOver,
     /// The directory is made durable after so many changes, if at all
     Names(Option<usize>),
+}
+
+impl Workload for Floor {
+    fn subject(&self) -> Subject {
+        let unit = match self.work {
+            Work::Fill | Work::FillOver => Unit::Byte,
+            Work::Names(_) => Unit::Request,
+        };
+        Subject {
+            is_floor: true,
+            ..Subject::new(self.title, unit)
+        }
+    }
 }
 
 impl Floor {
@@ -48,14 +60,6 @@ impl Floor {
 
     const fn new(title: &'static str, place: Place, work: Work) -> Self {
         Self { title, place, work }
-    }
-
-    /// What is counted.
-    pub fn unit(&self) -> Unit {
-        match self.work {
-            Work::Fill | Work::FillOver => Unit::Byte,
-            Work::Names(_) => Unit::Request,
-        }
     }
 
     /// One turn. What it makes it removes.

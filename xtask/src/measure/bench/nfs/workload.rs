@@ -3,14 +3,18 @@
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use super::ground::{
-    self, BIG, CROWD, Export, NAME_COUNT, NAMES, Place, STAMP_STEP, STANDING, Scale,
-};
-use super::load::{DEPTH, Load, Refill};
-use super::table::{Aim, Subject, Unit, What};
-use super::writing::{self, Pattern};
+use super::connection::{BATCH, Connection, DEPTH, SLIDE};
+use super::writing;
 use crate::clients::nfs::nfs3::GETATTR3res;
 use crate::clients::nfs::{Call, Client, data, found, ok, page, read as read_results};
+use crate::measure::bench::frame;
+use crate::measure::bench::ground::{
+    self, BIG, CROWD, Export, NAME_COUNT, NAMES, Pattern, Place, STANDING, Scale, Seen,
+};
+use crate::measure::bench::load::{self, Refill};
+use crate::measure::bench::table::{Aim, Subject, Unit, What};
+
+type Load = load::Load<Connection>;
 use cases::nfs3_types::xdr_codec::Void;
 
 /// A sequential READ.
@@ -53,64 +57,45 @@ pub enum Workload {
     CreateRemoveSynced,
 }
 
-/// What is known about a workload.
-pub struct Facts {
-    /// What its figures say.
-    pub subject: Subject,
-    /// Runs against our server with path handles.
-    pub path_handles: bool,
-    /// Where it writes.
-    pub place: Option<Place>,
+impl frame::Workload for Workload {
+    fn subject(&self) -> Subject {
+        let asked = |title: &str| Subject::new(title, Unit::Request);
+        let listed = |title: &str| Subject::new(title, Unit::Entry);
+        let moved = |title: &str| Subject::new(title, Unit::Byte);
+        match self {
+            Self::Null => asked("NULL"),
+            Self::Getattr => asked("GETATTR").cpu(3.5),
+            Self::Lookup => asked("LOOKUP").cpu(6.0),
+            Self::ReadRandom => asked("READ 4 KiB, random").cpu(6.0),
+            Self::Read => moved("READ 1 MiB")
+                .cpu(0.25)
+                .aim(What::Rate, Aim::TimesPeer(1.3)),
+            Self::Readdir => listed("READDIR"),
+            Self::Readdirplus => listed("READDIRPLUS").cpu(3.2),
+            Self::ReaddirplusPath => listed("READDIRPLUS, path handles").cpu(1.9),
+            Self::Write => moved("WRITE + COMMIT").cpu(0.35),
+            Self::WriteOver => moved("WRITE + COMMIT, in place").cpu(0.35),
+            Self::WriteExt4 => moved("WRITE + COMMIT, ext4"),
+            Self::CreateRemove => asked("CREATE + REMOVE").cpu(17.0),
+            Self::CreateRemoveExt4 => asked("CREATE + REMOVE, ext4"),
+            Self::CreateRemoveSynced => asked("CREATE + REMOVE, dirsync"),
+        }
+    }
 }
 
 impl Workload {
-    /// The table of all.
-    pub fn facts(self) -> Facts {
-        let facts = |title: &str, unit, cpu_aim| Facts {
-            subject: Subject::new(title, unit, cpu_aim),
-            path_handles: false,
-            place: None,
-        };
-        let writing = |title, unit, cpu_aim, place| Facts {
-            place: Some(place),
-            ..facts(title, unit, cpu_aim)
-        };
+    /// Runs against our server with path handles.
+    pub fn has_path_handles(self) -> bool {
+        self == Self::ReaddirplusPath
+    }
+
+    /// Where it writes.
+    pub fn place(self) -> Option<Place> {
         match self {
-            Self::Null => facts("NULL", Unit::Request, None),
-            Self::Getattr => facts("GETATTR", Unit::Request, Some(3.5)),
-            Self::Lookup => facts("LOOKUP", Unit::Request, Some(6.0)),
-            Self::ReadRandom => facts("READ 4 KiB, random", Unit::Request, Some(6.0)),
-            Self::Read => {
-                let mut facts = facts("READ 1 MiB", Unit::Byte, Some(0.25));
-                facts.subject.aims.push((What::Rate, Aim::TimesPeer(1.3)));
-                facts
-            }
-            Self::Readdir => facts("READDIR", Unit::Entry, None),
-            Self::Readdirplus => facts("READDIRPLUS", Unit::Entry, Some(3.2)),
-            Self::ReaddirplusPath => Facts {
-                path_handles: true,
-                ..facts("READDIRPLUS, path handles", Unit::Entry, Some(1.9))
-            },
-            Self::Write => writing("WRITE + COMMIT", Unit::Byte, Some(0.35), Place::Tmpfs),
-            Self::WriteOver => writing(
-                "WRITE + COMMIT, in place",
-                Unit::Byte,
-                Some(0.35),
-                Place::Tmpfs,
-            ),
-            Self::WriteExt4 => writing("WRITE + COMMIT, ext4", Unit::Byte, None, Place::Ext4),
-            Self::CreateRemove => {
-                writing("CREATE + REMOVE", Unit::Request, Some(17.0), Place::Tmpfs)
-            }
-            Self::CreateRemoveExt4 => {
-                writing("CREATE + REMOVE, ext4", Unit::Request, None, Place::Ext4)
-            }
-            Self::CreateRemoveSynced => writing(
-                "CREATE + REMOVE, dirsync",
-                Unit::Request,
-                None,
-                Place::Ext4Synced,
-            ),
+            Self::Write | Self::WriteOver | Self::CreateRemove => Some(Place::Tmpfs),
+            Self::WriteExt4 | Self::CreateRemoveExt4 => Some(Place::Ext4),
+            Self::CreateRemoveSynced => Some(Place::Ext4Synced),
+            _ => None,
         }
     }
 
@@ -118,44 +103,38 @@ impl Workload {
     pub fn run(self, load: &mut Load, objects: &Objects, scale: &Scale) -> Result<u64> {
         let count = scale.request_count;
         // The same seed every time: every server and every round is asked the same.
-        let mut random = Random(1);
+        let mut random = fastrand::Rng::with_seed(1);
         match self {
             Self::Null => load.run(
                 count,
-                Refill::Batch,
+                BATCH,
                 |_| Call::null(),
                 |_, results| read_results::<Void>(results).map(drop),
             )?,
             Self::Getattr => load.run(
                 count,
-                Refill::Batch,
+                BATCH,
                 |index| Call::get_attr(&objects.files[index as usize % DEPTH]),
                 |_, results| ok(read_results::<GETATTR3res>(results)?).map(drop),
             )?,
             Self::Lookup => {
                 let names: Vec<String> = (0..NAME_COUNT).map(ground::name).collect();
                 let order: Vec<usize> = (0..count)
-                    .map(|_| random.below(NAME_COUNT) as usize)
+                    .map(|_| random.u64(0..NAME_COUNT) as usize)
                     .collect();
                 load.run(
                     count,
-                    Refill::Batch,
+                    BATCH,
                     |index| Call::lookup(&objects.names, names[order[index as usize]].as_bytes()),
                     |_, results| found(results).map(drop),
                 )?;
             }
             Self::ReadRandom => {
                 let blocks = scale.big_bytes / u64::from(SMALL);
-                let order: Vec<u64> = (0..count).map(|_| random.below(blocks)).collect();
-                read(
-                    load,
-                    &objects.big,
-                    0,
-                    Refill::Batch,
-                    count,
-                    SMALL,
-                    |index| order[index as usize] * u64::from(SMALL),
-                )?;
+                let order: Vec<u64> = (0..count).map(|_| random.u64(0..blocks)).collect();
+                read(load, &objects.big, 0, BATCH, count, SMALL, |index| {
+                    order[index as usize] * u64::from(SMALL)
+                })?;
             }
             Self::Read => {
                 return read_through(load, &objects.big, 0, scale.big_bytes, LARGE);
@@ -202,7 +181,7 @@ impl Workload {
     }
 
     fn dir(self, objects: &Objects) -> Result<&[u8]> {
-        let place = self.facts().place.context("a workload that only reads")?;
+        let place = self.place().context("a workload that only reads")?;
         Ok(&objects.places[place as usize])
     }
 }
@@ -217,9 +196,7 @@ pub fn read_through(
 ) -> Result<u64> {
     let step = u64::from(size);
     let count = bytes / step;
-    read(load, file, start, Refill::Slide, count, size, |index| {
-        index * step
-    })?;
+    read(load, file, start, SLIDE, count, size, |index| index * step)?;
     Ok(bytes)
 }
 
@@ -244,24 +221,14 @@ fn read(
                 "READ of {size} bytes brought {}",
                 data.len()
             );
-            let first = data.len() - STAMP_STEP;
-            for (stamp, at) in [
-                (data, offset(index)),
-                (&data[first..], offset(index) + first as u64),
-            ] {
-                ensure!(
-                    stamp.starts_with(&at.to_le_bytes()),
-                    "READ at {at} brought bytes of another place"
-                );
-            }
-            Ok(())
+            ground::check_stamps(data, offset(index))
         },
     )
 }
 
 /// Lists a large directory from its beginning to its end. Every entry must come exactly once.
 pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result<u64> {
-    let mut seen = vec![false; entry_count as usize];
+    let mut seen = Seen::of(entry_count);
     let (mut cookie, mut verifier, mut eof) = (0, [0; 8], false);
     while !eof {
         let ask = if plus {
@@ -271,23 +238,16 @@ pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result
         };
         load.run(
             1,
-            Refill::Batch,
+            BATCH,
             |_| ask.clone(),
             |_, results| {
                 let page = page(&ask, results)?;
                 for entry in page.entries {
                     cookie = entry.cookie;
-                    if entry.name == b"." || entry.name == b".." {
-                        continue;
-                    }
-                    let index =
-                        ground::crowd_index(&entry.name).context("a name that nobody made")?;
-                    let seen = seen.get_mut(index).context("a name that nobody made")?;
-                    ensure!(!*seen, "entry {index} came twice");
-                    *seen = true;
+                    let is_whole = entry.attributes.is_some() && entry.handle.is_some();
                     ensure!(
-                        !plus || (entry.attributes.is_some() && entry.handle.is_some()),
-                        "entry {index} has no attributes or no handle"
+                        !seen.add(&entry.name)? || !plus || is_whole,
+                        "an entry has no attributes or no handle"
                     );
                 }
                 (verifier, eof) = (page.verifier, page.eof);
@@ -295,8 +255,7 @@ pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result
             },
         )?;
     }
-    ensure!(seen.iter().all(|seen| *seen), "not every entry was listed");
-    Ok(entry_count)
+    seen.all()
 }
 
 /// Handles of what is asked for, and what is written.
@@ -334,23 +293,5 @@ impl Objects {
             standing: client.walk(&roots[Export::Tmpfs as usize], STANDING)?,
             pattern: Pattern::new(scale.big_bytes, seed),
         })
-    }
-}
-
-/// SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    /// Any value.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
     }
 }

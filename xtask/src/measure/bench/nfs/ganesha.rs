@@ -5,14 +5,15 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::ground::{Export, Ground};
 use crate::clients::nfs::{Call, Client};
+use crate::measure::bench::Killed;
+use crate::measure::bench::ground::{Export, Ground};
 
 /// How long either may take to start.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -60,7 +61,7 @@ impl Ganesha {
 
     /// The process id.
     pub fn pid(&self) -> u32 {
-        self.daemon.child.id()
+        self.daemon.child.0.id()
     }
 }
 
@@ -91,9 +92,9 @@ fn settings(ground: &Ground) -> String {
     text
 }
 
-/// A program that runs beside us. Dropping it kills it.
+/// A program that runs beside us.
 struct Process {
-    child: Child,
+    child: Killed,
     name: String,
     log: std::path::PathBuf,
 }
@@ -110,7 +111,7 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         Ok(Self {
-            child,
+            child: Killed(child),
             name,
             log: log.to_owned(),
         })
@@ -119,36 +120,17 @@ impl Process {
     fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<()> {
         let end = Instant::now() + START_MAX;
         while !is_ready() {
-            if let Some(status) = self.child.try_wait()? {
+            let ended = self.child.0.try_wait()?;
+            if ended.is_some() || Instant::now() > end {
+                let said = fs::read(&self.log).unwrap_or_default();
                 bail!(
-                    "{} ended at once ({status}); it said:\n{}",
+                    "{} was not ready within {START_MAX:?} (its end: {ended:?}); it said:\n{}",
                     self.name,
-                    self.said()
-                );
-            }
-            if Instant::now() > end {
-                bail!(
-                    "{} was not ready within {START_MAX:?}; it said:\n{}",
-                    self.name,
-                    self.said()
+                    String::from_utf8_lossy(&said)
                 );
             }
             sleep(Duration::from_millis(50));
         }
         Ok(())
-    }
-
-    fn said(&self) -> String {
-        fs::read(&self.log)
-            .map(|text| String::from_utf8_lossy(&text).into_owned())
-            .unwrap_or_default()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,0 +1,92 @@
+//! A session of SFTP, for the load generator.
+
+use anyhow::{Result, bail, ensure};
+
+use super::packets::{Mode, Reply, Request};
+use crate::clients::sftp::{PACKET_MAX, Status};
+use crate::measure::bench::load::{Load, Protocol, Refill};
+
+/// Requests in flight at most, as OpenSSH's clients have them.
+pub const DEPTH: usize = 64;
+
+/// One by one.
+const ALONE: Refill = Refill::Slide(1);
+
+/// What is spoken.
+pub struct Session;
+
+impl Protocol for Session {
+    type Request<'a> = Request<'a>;
+    type Reply<'a> = Reply<'a>;
+    const REPLY_MAX: usize = PACKET_MAX;
+
+    fn put<'a>(&self, request: &Self::Request<'a>, id: u32, out: &mut Vec<u8>) -> &'a [u8] {
+        request.put(id, out)
+    }
+
+    fn len(prefix: [u8; 4]) -> Result<usize> {
+        Ok(u32::from_be_bytes(prefix) as usize)
+    }
+
+    fn parse(message: &[u8]) -> Result<(u32, Reply<'_>)> {
+        Reply::parse(message)
+    }
+}
+
+impl Load<Session> {
+    /// Begins the session.
+    pub fn begin(&mut self) -> Result<()> {
+        // The version stands where others have their id, in the reply too.
+        self.id = 3;
+        self.run(
+            1,
+            ALONE,
+            |_| Request::Init,
+            |_, reply| {
+                ensure!(reply == Reply::Version, "INIT is answered by {reply:?}");
+                Ok(())
+            },
+        )
+    }
+
+    /// A handle of a file.
+    pub fn open(&mut self, path: &[u8], mode: Mode) -> Result<Vec<u8>> {
+        self.handle(Request::Open { path, mode })
+    }
+
+    /// A handle of a directory.
+    pub fn open_dir(&mut self, path: &[u8]) -> Result<Vec<u8>> {
+        self.handle(Request::OpenDir { path })
+    }
+
+    fn handle(&mut self, request: Request<'_>) -> Result<Vec<u8>> {
+        let mut handle = Vec::new();
+        self.run(
+            1,
+            ALONE,
+            |_| request,
+            |_, reply| {
+                let Reply::Handle(bytes) = reply else {
+                    bail!("OPEN is answered by {reply:?}")
+                };
+                handle.extend(bytes);
+                Ok(())
+            },
+        )?;
+        Ok(handle)
+    }
+
+    /// Lets a handle go.
+    pub fn close(&mut self, handle: &[u8]) -> Result<()> {
+        self.run(1, ALONE, |_| Request::Close { handle }, ok)
+    }
+}
+
+/// Nothing but SSH_FX_OK.
+pub fn ok(index: u64, reply: Reply<'_>) -> Result<()> {
+    ensure!(
+        reply == Reply::Status(Status::OK),
+        "request {index} is answered by {reply:?}"
+    );
+    Ok(())
+}
