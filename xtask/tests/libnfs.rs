@@ -111,17 +111,10 @@ fn nfs_ls_lists_ten_thousand_files_completely() -> Result<()> {
         expected.len()
     );
     each_server(directory.path(), |server| {
-        let output = Command::new("nfs-ls")
-            .args(["-R", &url(server, directory.path())])
-            .output()
-            .context("cannot start nfs-ls")?;
-        ensure!(
-            output.status.success(),
-            "nfs-ls failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let url = url(server, directory.path());
+        let output = setup::quietly(Command::new("nfs-ls").args(["-R", &url]))?;
         // `-rw-r--r--  1     0     0            3 a.txt`: files as "size name".
-        let listed: BTreeSet<String> = String::from_utf8(output.stdout)?
+        let listed: BTreeSet<String> = output
             .lines()
             .filter(|line| line.starts_with('-'))
             .filter_map(|line| {
@@ -177,16 +170,7 @@ fn a_gibibyte_arrives_with_the_same_sha256() -> Result<()> {
         let sum = if matches!(turn.replace(turn.get() + 1), 0 | 2 | 5) {
             sha256_of(Command::new("nfs-cat").arg(&url))?
         } else {
-            let output = Command::new("nfs-cp")
-                .arg(&url)
-                .arg(&copy)
-                .output()
-                .context("cannot start nfs-cp")?;
-            ensure!(
-                output.status.success(),
-                "nfs-cp failed: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            setup::quietly(Command::new("nfs-cp").arg(&url).arg(&copy))?;
             let sum = sha256_of(Command::new("cat").arg(&copy))?;
             fs::remove_file(&copy)?;
             sum

@@ -1,5 +1,6 @@
 //! sshfs, which mounts what an sftp-server shows, and a server that it reaches without SSH.
 
+use crate::machines::wait_for;
 use crate::setup;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -9,8 +10,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MOUNT_MAX: Duration = Duration::from_secs(10);
 
@@ -30,18 +30,18 @@ impl Sshfs {
         let child = command.stderr(Stdio::piped()).spawn()?;
         let at = at.to_owned();
         let mut sshfs = Self { at, child };
-        let start = Instant::now();
-        while fs::metadata(&sshfs.at)?.dev() == device {
+        let mounted = wait_for(MOUNT_MAX, || {
             let ended = sshfs.child.try_wait()?.is_some();
-            if ended || start.elapsed() > MOUNT_MAX {
-                sshfs.end()?;
-                let mut said = String::new();
-                if let Some(stderr) = &mut sshfs.child.stderr {
-                    stderr.read_to_string(&mut said)?;
-                }
-                bail!("sshfs did not mount; it said: {said}");
+            let mounted = fs::metadata(&sshfs.at)?.dev() != device;
+            Ok((ended || mounted).then_some(mounted))
+        })?;
+        if mounted != Some(true) {
+            sshfs.end()?;
+            let mut said = String::new();
+            if let Some(stderr) = &mut sshfs.child.stderr {
+                stderr.read_to_string(&mut said)?;
             }
-            sleep(Duration::from_millis(5));
+            bail!("sshfs did not mount; it said: {said}");
         }
         Ok(sshfs)
     }
@@ -65,10 +65,7 @@ impl Drop for Sshfs {
     fn drop(&mut self) {
         // What was written is sent first. If nothing is mounted any more, there is nothing to unmount.
         let _ = setup::quietly(Command::new("umount").arg(&self.at));
-        let start = Instant::now();
-        while start.elapsed() < MOUNT_MAX && matches!(self.child.try_wait(), Ok(None)) {
-            sleep(Duration::from_millis(5));
-        }
+        let _ = wait_for(MOUNT_MAX, || Ok(self.child.try_wait()?));
         let _ = self.end();
     }
 }

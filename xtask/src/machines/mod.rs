@@ -8,3 +8,23 @@ pub mod nbd;
 pub mod qemu;
 pub mod server;
 pub mod sshd;
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// Asks until there is an answer; None when there was none in time.
+pub fn wait_for<T>(
+    time_max: Duration,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let end = Instant::now() + time_max;
+    loop {
+        let answer = ask()?;
+        if answer.is_some() || Instant::now() > end {
+            return Ok(answer);
+        }
+        sleep(Duration::from_millis(5));
+    }
+}

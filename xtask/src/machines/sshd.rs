@@ -6,8 +6,9 @@
 
 use crate::machines::mounts;
 use crate::machines::server::public_dir;
+use crate::machines::wait_for;
 use crate::setup::{self, Package};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File, Permissions};
@@ -109,22 +110,16 @@ impl Daemon {
 
     /// Waits until every session has ended, and with it the server that was started for it.
     pub fn wait_until_idle(&self) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let sessions = self.sessions()?;
-            if sessions.is_empty() {
-                return Ok(());
-            }
-            ensure!(
-                start.elapsed() < WAIT_MAX,
-                "still there after {WAIT_MAX:?}: {:?}",
-                sessions
-                    .iter()
-                    .map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")))
-                    .collect::<Vec<_>>()
-            );
-            sleep(Duration::from_millis(5));
-        }
+        let idle = wait_for(WAIT_MAX, || Ok(self.sessions()?.is_empty().then_some(())))?;
+        idle.with_context(|| {
+            let names: Vec<_> = self
+                .sessions()
+                .unwrap_or_default()
+                .iter()
+                .map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")))
+                .collect();
+            format!("still there after {WAIT_MAX:?}: {names:?}")
+        })
     }
 
     /// Every process with the daemon's mounts, but not the daemon.

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use xtask::machines::server::{Namespace, public_dir};
+use xtask::machines::wait_for;
 use xtask::setup::{self, Package};
 
 /// How long a container may take to say something.
@@ -110,21 +110,17 @@ impl Podman {
 
     /// Waits until a container has said a line with `part` for the `count`th time.
     pub fn wait_for_line(&self, name: &str, part: &str, count: usize) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let output = self
-                .command(&["logs", name])
-                .output()
-                .context("cannot start podman")?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            if said.lines().filter(|line| line.contains(part)).count() >= count {
-                return Ok(());
-            }
-            if start.elapsed() > SAY_MAX {
-                bail!("no line with '{part}' within {SAY_MAX:?}; the container said:\n{said}");
-            }
-            sleep(Duration::from_millis(50));
-        }
+        let mut said = String::new();
+        let found = wait_for(SAY_MAX, || {
+            let output = self.command(&["logs", name]).output();
+            let output = output.context("cannot start podman")?;
+            said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let lines = said.lines().filter(|line| line.contains(part));
+            Ok((lines.count() >= count).then_some(()))
+        })?;
+        found.with_context(|| {
+            format!("no line with '{part}' within {SAY_MAX:?}; the container said:\n{said}")
+        })
     }
 }
 

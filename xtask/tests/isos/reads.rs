@@ -1,16 +1,13 @@
 //! Reading anywhere in a file of 5 GiB that is inside an image: it is the right bytes, and nobody needs more memory for it.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::{Child, Command};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::build::{self, Arch};
+use xtask::clients::sshfs::{Listening, Sshfs};
 use xtask::machines::mounts;
-use xtask::machines::server::{binary, status_field};
+use xtask::machines::server::{binary, children, status_field};
 use xtask::setup::{self, Package, quietly};
 
 use crate::images::HUGE;
@@ -24,7 +21,6 @@ const FEW: &str = "100";
 const SERVER_GROWS_KIB_MAX: u64 = 16;
 /// Nor does what reads, and what mounts.
 const CLIENT_GROWS_KIB_MAX: u64 = 1024;
-const MOUNT_MAX: Duration = Duration::from_secs(10);
 
 /// What `exercise reads` told: the sum of what it read, and KiB of memory.
 fn told(text: &str) -> Result<(String, u64)> {
@@ -74,73 +70,30 @@ pub fn over_nfs(world: &mut World) -> Result<()> {
     grew("the server", few.1, many.1, SERVER_GROWS_KIB_MAX)
 }
 
-/// sshfs and a server, each the other's peer. Dropped, both end.
-struct Pair {
-    sshfs: Child,
-    server: Child,
-}
-
-impl Pair {
-    fn start(path: &Path, at: &Path) -> Result<Self> {
-        let (from_server, to_sshfs) = std::io::pipe()?;
-        let (from_sshfs, to_server) = std::io::pipe()?;
-        let server = Command::new(binary(Arch::X86_64)?)
-            .arg("sftp-server")
-            .stdin(from_sshfs)
-            .stdout(to_sshfs)
-            .spawn()?;
-        let sshfs = Command::new("sshfs")
-            .args(["-f", "-o", "passive,ro"])
-            .arg(format!(":{}", path.display()))
-            .arg(at)
-            .stdin(from_server)
-            .stdout(to_server)
-            .spawn();
-        let pair = Self {
-            sshfs: sshfs.context("cannot start sshfs")?,
-            server,
-        };
-        Ok(pair)
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        // They may have ended already.
-        for child in [&mut self.sshfs, &mut self.server] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 /// sshfs on this host shows the image's inside.
 pub fn over_sshfs(world: &mut World) -> Result<()> {
     setup::need(&[Package::SSHFS])?;
-    let inside = world.images.path().join(HUGE).join("");
+    let top = world.images.path().to_owned();
     let source = source(world);
     mounts::private("sshfs", move || {
-        let at = tempfile::tempdir()?;
-        let device = fs::metadata(at.path())?.dev();
-        let mut pair = Pair::start(&inside, at.path())?;
-        let start = Instant::now();
-        while fs::metadata(at.path())?.dev() == device {
-            let ended = pair.sshfs.try_wait()?;
-            ensure!(ended.is_none(), "sshfs ended: {ended:?}");
-            ensure!(start.elapsed() < MOUNT_MAX, "sshfs did not mount");
-            sleep(Duration::from_millis(5));
-        }
+        let listening = Listening::start(&binary(Arch::X86_64)?, &top)?;
+        let place = tempfile::tempdir()?;
+        let mut command = Command::new("sshfs");
+        command.args(["-f", &format!("127.0.0.1:/{HUGE}/"), "-o"]);
+        command.arg(format!("ro,directport={}", listening.port));
+        let sshfs = Sshfs::mount(command, &place.path().join("mounted"))?;
+        let server = *children(listening.pid())?.first().context("no session")?;
         let mut costs = Vec::new();
         for count in [FEW, COUNT] {
-            let (sum, _) = reads(&at.path().join("huge"), count)?;
+            let (sum, _) = reads(&sshfs.at.join("huge"), count)?;
             let (expected, _) = reads(&source, count)?;
             ensure!(sum == expected, "it read other bytes");
             costs.push((
-                status_field(pair.sshfs.id(), "VmHWM")?,
-                status_field(pair.server.id(), "VmHWM")?,
+                status_field(sshfs.pid(), "VmHWM")?,
+                status_field(server, "VmHWM")?,
             ));
         }
-        quietly(Command::new("umount").arg(at.path()))?;
+        drop(sshfs);
         let [few, many] = costs[..] else {
             anyhow::bail!("there are {} costs", costs.len())
         };

@@ -8,13 +8,11 @@ mod i386;
 mod x86_64;
 
 use std::fmt::Write as _;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::build::{Arch, workspace_root};
+use crate::build::{self, Arch, workspace_root};
 use crate::commands::image::description::{Process, Words};
 use crate::commands::image::layer::Layer;
 use crate::commands::image::{Image, Platform, write_layout};
@@ -72,15 +70,7 @@ pub fn write_programs(directory: &Path) -> Result<Vec<(Arch, PathBuf, usize)>> {
     for arch in ARCHS {
         let bytes = program(arch)?;
         let path = directory.join(arch.name()).join("hello");
-        let write = || -> Result<()> {
-            fs::create_dir_all(path.parent().context("it has no directory")?)?;
-            // Not over the old one, which may be running.
-            let _ = fs::remove_file(&path);
-            fs::write(&path, &bytes)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))?;
+        build::put(&path, &bytes)?;
         written.push((arch, path, bytes.len()));
     }
     Ok(written)

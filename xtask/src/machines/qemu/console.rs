@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::guest::last_lines;
 use super::{Machine, Start};
+use crate::machines::wait_for;
 use crate::setup;
 
 const TIME_MAX: Duration = Duration::from_secs(180);
@@ -28,18 +29,11 @@ pub fn watch(machine: &str, words: &str, init: Option<&str>) -> Result<String> {
     let mut qemu = command
         .spawn()
         .with_context(|| format!("cannot start {}", machine.program))?;
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = qemu.try_wait()? {
-            break Some(status);
-        }
-        if start.elapsed() > TIME_MAX {
-            qemu.kill()?;
-            qemu.wait()?;
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let status = wait_for(TIME_MAX, || Ok(qemu.try_wait()?))?;
+    if status.is_none() {
+        qemu.kill()?;
+        qemu.wait()?;
+    }
     let said = fs::read(&place).unwrap_or_default();
     match status {
         Some(status) if status.success() => Ok(String::from_utf8_lossy(&said).into_owned()),

@@ -11,8 +11,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::build::workspace_root;
-use crate::setup::{self, PrivateApt, quietly};
+use super::{kept, unpack};
+use crate::setup::{PrivateApt, quietly};
 
 /// What a machine's file says about its system.
 #[derive(Deserialize)]
@@ -27,26 +27,24 @@ pub(super) struct Choice {
 impl Choice {
     /// The kernel's place and the initramfs; they are made when they are not there.
     pub(super) fn make(&self) -> Result<(PathBuf, Vec<u8>)> {
-        let all = workspace_root().join("target/qemu");
-        let home = all.join(&self.name);
-        if !home.exists() {
-            let waiting = setup::progress("downloading Debian packages (50 MB) for an initramfs");
-            fs::create_dir_all(&all).with_context(|| format!("cannot make {}", all.display()))?;
-            let work = tempfile::tempdir_in(&all)
-                .with_context(|| format!("cannot make a directory in {}", all.display()))?;
-            let (debs, tree) = (work.path().join("debs"), work.path().join("tree"));
+        let waiting = "making an initramfs of Debian packages (50 MB)";
+        let home = kept(&self.name, waiting, |work| {
+            let (debs, tree) = (work.join("debs"), work.join("tree"));
             let packages: Vec<&str> = self.packages.iter().map(String::as_str).collect();
-            PrivateApt::new(&work.path().join("apt"))?.download_all(&packages, &debs)?;
-            waiting.say("making an initramfs");
+            PrivateApt::new(&work.join("apt"))?.download_all(&packages, &debs)?;
+            // In it /bin may be a link, which no other package may be faster than.
+            let base = file_of(&debs, "base-files_")?;
+            quietly(Command::new("dpkg-deb").arg("-x").arg(base).arg(&tree))?;
             unpack(&debs, &tree)?;
-            initramfs(&tree)?;
-            // Whole or not at all, as with other kernels.
-            if let Err(error) = fs::rename(tree.join("boot"), &home) {
-                fs::metadata(&home).with_context(|| {
-                    format!("cannot move the kernel to {} ({error})", home.display())
-                })?;
+            // Links that the packages' own scripts would make.
+            for (link, target) in [("usr/bin/awk", "mawk"), ("bin/sh", "dash")] {
+                if fs::symlink_metadata(tree.join(link)).is_err() {
+                    symlink(target, tree.join(link))?;
+                }
             }
-        }
+            initramfs(&tree)?;
+            Ok(tree.join("boot"))
+        })?;
         let initramfs = home.join(INITRAMFS);
         let bytes =
             fs::read(&initramfs).with_context(|| format!("cannot read {}", initramfs.display()))?;
@@ -55,27 +53,6 @@ impl Choice {
 }
 
 const INITRAMFS: &str = "initrd.img";
-
-/// Unpacks all packages of a directory.
-fn unpack(debs: &Path, tree: &Path) -> Result<()> {
-    // In it /bin may be a link, which no other package may be faster than.
-    let base = file_of(debs, "base-files_")?;
-    let others = fs::read_dir(debs)?.map(|entry| Ok(entry?.path()));
-    let others: Vec<PathBuf> = others.collect::<Result<_>>()?;
-    let others = others
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|it| it == "deb") && *path != base);
-    for deb in [base.clone()].into_iter().chain(others) {
-        quietly(Command::new("dpkg-deb").arg("-x").arg(deb).arg(tree))?;
-    }
-    // Links that the packages' own scripts would make.
-    for (link, target) in [("usr/bin/awk", "mawk"), ("bin/sh", "dash")] {
-        if fs::symlink_metadata(tree.join(link)).is_err() {
-            symlink(target, tree.join(link))?;
-        }
-    }
-    Ok(())
-}
 
 /// Makes the initramfs of the kernel that is in the tree.
 fn initramfs(tree: &Path) -> Result<()> {

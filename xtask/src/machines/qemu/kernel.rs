@@ -6,14 +6,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use object::{Object as _, ObjectSection as _};
 use walkdir::WalkDir;
 
-use crate::build::workspace_root;
-use crate::setup;
+use super::{kept, unpack};
+use crate::setup::PrivateApt;
 
 /// An unpacked kernel package.
 pub struct Kernel {
@@ -24,79 +23,16 @@ pub struct Kernel {
 
 /// The kernel that the meta-package `package` depends on.
 pub fn fetch(package: &str) -> Result<Kernel> {
-    let all = workspace_root().join("target/qemu");
-    let home = all.join(package);
-    if !home.exists() {
-        let _waiting = setup::progress(&format!("downloading {package} (27 MB)"));
-        fs::create_dir_all(&all).with_context(|| format!("cannot make {}", all.display()))?;
-        let work = tempfile::tempdir_in(&all)
-            .with_context(|| format!("cannot make a directory in {}", all.display()))?;
-        download(package, work.path())?;
-        // Whole or not at all; when another process was faster, its kernel is as good as ours.
-        if let Err(error) = fs::rename(work.path().join("tree"), &home) {
-            fs::metadata(&home).with_context(|| {
-                format!("cannot move the kernel to {} ({error})", home.display())
-            })?;
-        }
-    }
+    let waiting = format!("downloading {package} (27 MB)");
+    let home = kept(package, &waiting, |work| {
+        let (debs, tree) = (work.join("debs"), work.join("tree"));
+        fs::create_dir(&debs)?;
+        let apt = PrivateApt::new(&work.join("apt"))?;
+        apt.download(&[&apt.dependency(package, "linux-image-")?], &debs)?;
+        unpack(&debs, &tree)?;
+        Ok(tree)
+    })?;
     Kernel::in_tree(&home)
-}
-
-/// Unpacks the real package behind `package` into `work`/tree.
-fn download(package: &str, work: &Path) -> Result<()> {
-    if try_download(package, work).is_err() {
-        // The mirror's list of packages is missing or old.
-        let update = run(Command::new("apt-get").args(["-q", "update"]));
-        try_download(package, work).with_context(|| match update {
-            Ok(()) => "cannot download a kernel for the guest".into(),
-            Err(error) => format!(
-                "cannot download a kernel for the guest. Type: sudo apt-get update ({error})"
-            ),
-        })?;
-    }
-    let archive = fs::read_dir(work)?
-        .next()
-        .context("apt-get download left no file")??
-        .path();
-    run(Command::new("dpkg-deb")
-        .arg("-x")
-        .arg(&archive)
-        .arg(work.join("tree")))
-}
-
-fn try_download(package: &str, work: &Path) -> Result<()> {
-    let name = real_name(package)?;
-    run(Command::new("apt-get")
-        .args(["-q", "download", &name])
-        .current_dir(work))
-}
-
-/// The first package that `package` depends on.
-fn real_name(package: &str) -> Result<String> {
-    let output = Command::new("apt-cache")
-        .args(["depends", package])
-        .output()
-        .context("cannot start apt-cache")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let name = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "));
-    Ok(name
-        .with_context(|| format!("apt-cache knows no kernel behind {package}"))?
-        .to_owned())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    if !output.status.success() {
-        bail!(
-            "{command:?} failed:\n{}",
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-    }
-    Ok(())
 }
 
 impl Kernel {

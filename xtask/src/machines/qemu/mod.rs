@@ -10,6 +10,7 @@ pub mod guest;
 mod initramfs;
 mod kernel;
 
+use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -155,8 +156,8 @@ impl Machine {
                 machines(&directory)?
             );
         }
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("{} is not a machine", path.display()))
     }
 
@@ -185,7 +186,7 @@ impl Machine {
             archive.extend(initramfs::archive(&[], &[], init)?);
         }
         let initramfs = directory.join("initramfs.cpio");
-        std::fs::write(&initramfs, archive)
+        fs::write(&initramfs, archive)
             .with_context(|| format!("cannot write {}", initramfs.display()))?;
 
         let mut command = Command::new(&self.program);
@@ -258,6 +259,36 @@ impl Machine {
     }
 }
 
+/// A directory in target/qemu, which stays there until that is cleaned. When it is not there, `make` makes it, or a part of
+/// it, in a directory of its own: it is there whole or not at all.
+fn kept(name: &str, waiting: &str, make: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<PathBuf> {
+    let all = workspace_root().join("target/qemu");
+    let home = all.join(name);
+    if !home.exists() {
+        let _waiting = setup::progress(waiting);
+        fs::create_dir_all(&all).with_context(|| format!("cannot make {}", all.display()))?;
+        let work = tempfile::tempdir_in(&all)
+            .with_context(|| format!("cannot make a directory in {}", all.display()))?;
+        let moved = fs::rename(make(work.path())?, &home);
+        // When another process was faster, what it made is as good.
+        if !home.exists() {
+            moved.with_context(|| format!("cannot make {}", home.display()))?;
+        }
+    }
+    Ok(home)
+}
+
+/// Unpacks all Debian packages of a directory.
+fn unpack(debs: &Path, tree: &Path) -> Result<()> {
+    for entry in fs::read_dir(debs)? {
+        let deb = entry?.path();
+        if deb.extension().is_some_and(|it| it == "deb") {
+            setup::quietly(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(tree))?;
+        }
+    }
+    Ok(())
+}
+
 /// A TCP port of loopback that nobody listens on. Nothing keeps another from taking it before QEMU does; then QEMU says so.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
@@ -267,8 +298,8 @@ fn free_port() -> Result<u16> {
 /// The names of the machines in `directory`.
 fn machines(directory: &Path) -> Result<String> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(directory)
-        .with_context(|| format!("cannot list {}", directory.display()))?
+    for entry in
+        fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?
     {
         names.extend(
             entry?

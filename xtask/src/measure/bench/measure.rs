@@ -1,6 +1,7 @@
 //! What a turn costs: time on the wall, the server's CPU and our own; and what several turns come to.
 
 use std::ops::AddAssign;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::machines::server::{open_files, proc_field};
+use crate::machines::wait_for;
 
 /// One turn of a workload on one server.
 #[derive(Clone, Copy, Default)]
@@ -67,16 +69,9 @@ pub fn read(clock: ClockId) -> Result<Duration> {
 /// Waits until the server holds no file any more that was removed: letting go of them is a part of what REMOVE costs.
 fn wait_for_removed(pid: u32) -> Result<()> {
     const WAIT_MAX: Duration = Duration::from_secs(5);
-    let start = Instant::now();
-    loop {
-        let removed = open_files(pid)?
-            .iter()
-            .any(|path| path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)"));
-        if !removed || start.elapsed() > WAIT_MAX {
-            return Ok(());
-        }
-        sleep(Duration::from_millis(20));
-    }
+    let is_removed = |path: &PathBuf| path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
+    let none = || Ok((!open_files(pid)?.iter().any(is_removed)).then_some(()));
+    wait_for(WAIT_MAX, none).map(drop)
 }
 
 /// The CPU time that the process `pid` has used once it sleeps: after the last reply a server still has a little to do.

@@ -4,14 +4,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use tempfile::TempDir;
 
 use crate::machines::server::open_files;
+use crate::machines::wait_for;
 use crate::measure::bench::ground::{BIG, Export, Ground, STAMP_STEP, crowd};
 use crate::setup;
 
@@ -136,15 +136,9 @@ impl Cold {
     pub fn forget(&self, server: u32, drop: bool) -> Result<()> {
         const WAIT_MAX: Duration = Duration::from_secs(20);
         let image = self.image();
-        let start = Instant::now();
-        while open_files(server)?.contains(&image) {
-            ensure!(
-                start.elapsed() < WAIT_MAX,
-                "the server does not close {}",
-                image.display()
-            );
-            sleep(Duration::from_millis(50));
-        }
+        let is_closed = || Ok((!open_files(server)?.contains(&image)).then_some(()));
+        wait_for(WAIT_MAX, is_closed)?
+            .with_context(|| format!("the server does not close {}", image.display()))?;
         if drop {
             let file = File::open(&image)?;
             posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)

@@ -6,12 +6,12 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::clients::nfs::{Call, Client};
+use crate::machines::wait_for;
 use crate::measure::bench::Killed;
 use crate::measure::bench::ground::{Export, Ground};
 
@@ -118,18 +118,17 @@ impl Process {
     }
 
     fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<()> {
-        let end = Instant::now() + START_MAX;
-        while !is_ready() {
+        let started = wait_for(START_MAX, || {
             let ended = self.child.0.try_wait()?;
-            if ended.is_some() || Instant::now() > end {
-                let said = fs::read(&self.log).unwrap_or_default();
-                bail!(
-                    "{} was not ready within {START_MAX:?} (its end: {ended:?}); it said:\n{}",
-                    self.name,
-                    String::from_utf8_lossy(&said)
-                );
-            }
-            sleep(Duration::from_millis(50));
+            Ok(ended.map(Err).or_else(|| is_ready().then_some(Ok(()))))
+        })?;
+        if started != Some(Ok(())) {
+            let said = fs::read(&self.log).unwrap_or_default();
+            bail!(
+                "{} was not ready within {START_MAX:?} ({started:?}); it said:\n{}",
+                self.name,
+                String::from_utf8_lossy(&said)
+            );
         }
         Ok(())
     }

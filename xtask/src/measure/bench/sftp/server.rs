@@ -7,12 +7,12 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::session::Session;
+use crate::machines::wait_for;
 use crate::measure::bench::Killed;
 use crate::measure::bench::ground::Ground;
 use crate::measure::bench::load::Load;
@@ -117,14 +117,9 @@ impl Server {
         const WAIT_MAX: Duration = Duration::from_secs(10);
         let Self { load, mut process } = self;
         drop(load);
-        let start = Instant::now();
-        while start.elapsed() < WAIT_MAX {
-            if let Some(status) = process.0.try_wait()? {
-                ensure!(status.success(), "the server ended with {status}");
-                return Ok(());
-            }
-            sleep(Duration::from_millis(1));
-        }
-        bail!("the server does not end with its session")
+        let status = wait_for(WAIT_MAX, || Ok(process.0.try_wait()?))?;
+        let status = status.context("the server does not end with its session")?;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
     }
 }
