@@ -12,6 +12,8 @@ pub mod machines;
 #[cfg(feature = "workshop")]
 pub mod measure;
 pub mod setup;
+#[cfg(feature = "workshop")]
+pub mod testing;
 
 use std::process::ExitCode;
 

@@ -122,7 +122,7 @@ fn reads_at_the_edges_of_numbers_are_short_and_say_eof() -> Result<()> {
 fn directories_are_listed_whatever_the_page_size() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
-        let sub = scene.path().join("sub");
+        let sub = scene.path("sub");
         for number in 0..300 {
             fs::write(sub.join(format!("{number:0>100}")), "")?;
         }
@@ -238,7 +238,7 @@ fn unknown_cookies_are_answered_somehow() -> Result<()> {
 #[test]
 fn everything_that_writes_is_answered_read_only() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    let before = fs::read(scene.path().join("small"))?;
+    let before = fs::read(scene.path("small"))?;
     let (root, file) = (
         scene.root.clone(),
         scene.client.lookup(&scene.root, "small")?,
@@ -289,7 +289,8 @@ fn everything_that_writes_is_answered_read_only() -> Result<()> {
         ensure!(outcome(reply)?.0 == expected);
     }
     ensure!(
-        fs::read(scene.path().join("small"))? == before && fs::read_dir(scene.path())?.count() == 4,
+        fs::read(scene.path("small"))? == before
+            && fs::read_dir(scene.directory.path())?.count() == 4,
         "something was written"
     );
     scene.is_well()

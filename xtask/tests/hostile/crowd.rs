@@ -135,9 +135,9 @@ impl Tree {
 }
 
 fn crowd(options: ServerOptions) -> Result<()> {
-    let mut scene = Scene::with(options)?;
+    let mut scene = Scene::with("", options)?;
     let content: Vec<u8> = (0..FILE_LEN).map(byte_at).collect();
-    fs::write(scene.path().join("patterned"), content)?;
+    fs::write(scene.path("patterned"), content)?;
     let file = scene.client.lookup(&scene.root, "patterned")?;
     let name_count = scene.client.list(&scene.root)?.len();
     let tree = Tree {

@@ -90,7 +90,7 @@ fn handles_with_a_bit_flipped_gain_nothing() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let inner = scene.client.walk(&scene.root, "sub/inner")?;
-        let law = Law::new(user, &[scene.path()])?;
+        let law = Law::new(user, &[scene.directory.path()])?;
         for handle in [scene.root.clone(), inner] {
             ensure!(status(&mut scene.client, &handle)? == nfsstat3::NFS3_OK);
             for bit in 0..handle.len() * 8 {
@@ -169,7 +169,7 @@ fn kernel_handles_of_another_key_are_bad() -> Result<()> {
     }
     let mut scene = Scene::new(None)?;
     let file = scene.client.lookup(&scene.root, "small")?;
-    let other = Server::start(ServerOptions::serving(&[scene.path()]))?;
+    let other = Server::start(ServerOptions::serving(&[scene.directory.path()]))?;
     let mut client = other.connect()?;
     is_bad(&mut client, &file)?;
     scene.is_well()

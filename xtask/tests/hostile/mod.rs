@@ -15,52 +15,29 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 use xtask::clients::nfs::{Client, Outcome};
-use xtask::machines::server::{Server, ServerOptions, public_dir};
+use xtask::machines::server::public_dir;
+use xtask::testing::{self, Sample};
 
-/// A server, its export, a connection and the root's handle.
-struct Scene {
-    // The server goes before its directory.
-    server: Server,
-    client: Client,
-    root: Vec<u8>,
-    directory: TempDir,
-}
+/// `small` (six bytes), `large` (2 MiB), `link` and `sub/inner`.
+struct Small;
 
-impl Scene {
-    /// Serves a directory with `small` (six bytes), `large` (2 MiB), `link` and `sub/inner`.
-    fn new(user: Option<u32>) -> Result<Self> {
-        Self::with(ServerOptions {
-            user,
-            ..ServerOptions::default()
-        })
+type Scene = testing::Scene<Small>;
+
+impl Sample for Small {
+    const OPTIONS: &str = "";
+
+    fn fill(path: &Path) -> Result<()> {
+        fs::create_dir(path.join("sub")).context("cannot make the sample")?;
+        fs::write(path.join("sub/inner"), "inner\n")?;
+        fs::write(path.join("small"), "small\n")?;
+        fs::write(path.join("large"), vec![b'x'; 2 << 20])?;
+        std::os::unix::fs::symlink("small", path.join("link"))?;
+        Ok(())
     }
 
-    fn with(options: ServerOptions) -> Result<Self> {
-        let directory = sample()?;
-        let exports = vec![directory.path().display().to_string()];
-        let server = Server::start(ServerOptions { exports, ..options })?;
-        let (client, root) = server.open(directory.path())?;
-        Ok(Self {
-            server,
-            client,
-            root,
-            directory,
-        })
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// The server still runs and answers a good client.
-    fn is_well(&mut self) -> Result<()> {
-        ensure!(
-            self.server.is_alive()?,
-            "the server ended; it said {:#?}",
-            self.server.lines()
-        );
-        let (mut client, root) = self.server.open(self.directory.path())?;
-        let file = client.lookup(&root, "small")?;
+    /// It reads what was there before.
+    fn check(client: &mut Client, root: &[u8]) -> Result<()> {
+        let file = client.lookup(root, "small")?;
         ensure!(
             client.read(&file, 0, 100)? == (b"small\n".as_slice(), true),
             "another file than before"
@@ -71,18 +48,8 @@ impl Scene {
 
 fn sample() -> Result<TempDir> {
     let directory = public_dir()?;
-    let path = directory.path();
-    fs::create_dir(path.join("sub")).context("cannot make the sample")?;
-    fs::write(path.join("sub/inner"), "inner\n")?;
-    fs::write(path.join("small"), "small\n")?;
-    fs::write(path.join("large"), vec![b'x'; 2 << 20])?;
-    std::os::unix::fs::symlink("small", path.join("link"))?;
+    Small::fill(directory.path())?;
     Ok(directory)
-}
-
-/// Whether the long forms are asked for.
-fn full() -> bool {
-    std::env::var_os("STOWAWAY_FULL").is_some()
 }
 
 /// The server refused the call as such, or closed the connection.

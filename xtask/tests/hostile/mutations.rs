@@ -2,7 +2,7 @@
 //!
 //! Requests are sent in batches, so that damage is also seen amid good and bad neighbours.
 
-use super::{Scene, full};
+use super::Scene;
 use anyhow::{Context, Result, bail, ensure};
 use cases::mutate::mutated;
 use cases::random::{Random, seed};
@@ -15,6 +15,7 @@ use xtask::clients::nfs::{
 };
 use xtask::machines::server::{Namespace, ServerOptions, root_for, users};
 use xtask::setup::{self, Package};
+use xtask::testing::full;
 
 /// The xid of the good call that ends each batch.
 const LAST_XID: u32 = u32::MAX;
@@ -32,7 +33,7 @@ fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
         ..Set::default()
     };
     let name = b"new".as_slice();
-    let path = scene.path().display().to_string();
+    let path = scene.directory.path().display().to_string();
     let path = path.as_bytes();
     let auth = Auth::sys(b"machine", 1000, 1000, &[4, 24, 27]);
     let nfs = [
@@ -270,10 +271,13 @@ fn damaged_requests_are_refused_or_answered() -> Result<()> {
 
 #[test]
 fn damaged_requests_are_refused_or_answered_by_i686() -> Result<()> {
-    let mut scene = Scene::with(ServerOptions {
-        arch: Arch::I686,
-        ..ServerOptions::default()
-    })?;
+    let mut scene = Scene::with(
+        "",
+        ServerOptions {
+            arch: Arch::I686,
+            ..ServerOptions::default()
+        },
+    )?;
     prefixes_and_mutations(&mut scene, mutation_count(20))
 }
 

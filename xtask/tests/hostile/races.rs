@@ -52,7 +52,7 @@ fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
         fs::create_dir(outside.path().join("deep"))?;
         fs::write(outside.path().join("inner"), "OUTSIDE")?;
         fs::write(outside.path().join("deep/inner"), "OUTSIDE")?;
-        let (dir, link) = (scene.path().join("sub"), scene.path().join("swap"));
+        let (dir, link) = (scene.path("sub"), scene.path("swap"));
         fs::create_dir(dir.join("deep"))?;
         fs::write(dir.join("deep/inner"), "inner\n")?;
         std::os::unix::fs::symlink(outside.path(), &link)?;
@@ -111,7 +111,7 @@ fn a_file_that_shrinks_is_never_padded() -> Result<()> {
     const READS: usize = 400;
     const PATIENCE: Duration = Duration::from_secs(60);
     let mut scene = Scene::new(None)?;
-    let path = scene.path().join("large");
+    let path = scene.path("large");
     let content = vec![b'x'; FILE_LEN];
     fs::write(&path, &content)?;
     let file = scene.client.lookup(&scene.root, "large")?;

@@ -14,7 +14,7 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users
 fn special_files_are_seen_but_never_opened() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
-        let path = scene.path().to_owned();
+        let path = scene.directory.path().to_owned();
         let everyone = Mode::from_bits_truncate(0o666);
         mkfifo(&path.join("fifo"), everyone)?;
         let _socket = UnixListener::bind(path.join("socket"))?;

@@ -142,7 +142,7 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     let nodes = [top.clone(), client.walk(&top, "sub")?, large.clone()];
     let other = scene.mount("other.iso/sub/deep")?;
     let bottom = client.lookup(&other, "bottom")?;
-    let plain = client.lookup(&scene.top()?, "plain")?;
+    let plain = client.lookup(&scene.mount("")?, "plain")?;
     ensure!(content(&mut client, &large)? == sample(1)?.large);
 
     // The server has begun to answer, and its socket is full, when the image changes.

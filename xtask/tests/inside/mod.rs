@@ -7,7 +7,7 @@ mod large;
 mod many;
 mod rules;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use cases::random::Random;
 use nix::fcntl::OFlag;
 use std::fs;
@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use xtask::clients::nfs::Client;
-use xtask::machines::server::{Server, ServerOptions, open_files, public_dir};
+use xtask::machines::server::{Server, ServerOptions, open_files};
+use xtask::machines::wait_for;
 use xtask::setup::{self, Package};
+use xtask::testing;
 
 /// Bytes of the file `large` in a sample: more than sockets take in at once.
 const LARGE: usize = 12 << 20;
@@ -70,38 +72,24 @@ fn image_of(tree: &Path) -> Result<Vec<u8>> {
     fs::read(&path).context("xorriso made no image")
 }
 
-/// A directory with two images and a file, and a server of it.
-struct Scene {
-    directory: TempDir,
-    server: Server,
-}
+/// `one.iso` is the sample of seed 1, `other.iso` of seed 2, and `plain` has the large file of that.
+struct Images;
 
-impl Scene {
-    /// `one.iso` is the sample of seed 1, `other.iso` of seed 2, and `plain` has the large file of that.
-    fn new(user: Option<u32>) -> Result<Self> {
-        let directory = public_dir()?;
+type Scene = testing::Scene<Images>;
+
+impl testing::Sample for Images {
+    const OPTIONS: &str = "isos";
+
+    fn fill(directory: &Path) -> Result<()> {
         let (one, other) = (sample(1)?, sample(2)?);
-        fs::write(directory.path().join("one.iso"), &one.image)?;
-        fs::write(directory.path().join("other.iso"), &other.image)?;
-        fs::write(directory.path().join("plain"), &other.large)?;
-        let server = serve(directory.path(), user)?;
-        Ok(Self { directory, server })
+        fs::write(directory.join("one.iso"), &one.image)?;
+        fs::write(directory.join("other.iso"), &other.image)?;
+        fs::write(directory.join("plain"), &other.large)?;
+        Ok(())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// MNT of a path below the directory.
-    fn mount(&self, below: &str) -> Result<Vec<u8>> {
-        let mut client = Client::connect(self.server.mount())?;
-        client.mount(&self.path(below).display().to_string())
-    }
-
-    /// MNT of the directory itself.
-    fn top(&self) -> Result<Vec<u8>> {
-        let mut client = Client::connect(self.server.mount())?;
-        client.mount(&self.directory.path().display().to_string())
+    fn check(client: &mut Client, root: &[u8]) -> Result<()> {
+        client.lookup(root, "plain").map(drop)
     }
 }
 
@@ -153,18 +141,10 @@ fn is_image(path: &Path, directory: &Path) -> bool {
 
 /// Waits until a process has let go of all images of a directory.
 fn wait_until_closed(pid: u32, directory: &Path) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let mut open = open_files(pid)?;
-        open.retain(|path| is_image(path, directory));
-        if open.is_empty() {
-            return Ok(());
-        }
-        if start.elapsed() > Duration::from_secs(15) {
-            bail!("still open: {open:?}");
-        }
-        sleep(Duration::from_millis(50));
-    }
+    let is_open = |path: &PathBuf| is_image(path, directory);
+    let none = || Ok((!open_files(pid)?.iter().any(is_open)).then_some(()));
+    wait_for(Duration::from_secs(15), none)?
+        .with_context(|| format!("images are still open: {:?}", open_files(pid)))
 }
 
 /// A process that nobody asks for anything takes next to no CPU time.

@@ -16,7 +16,7 @@ fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let mut client = scene.server.connect()?;
-        let top = scene.top()?;
+        let top = scene.mount("")?;
         let file = client.lookup(&top, "one.iso")?;
         let size = client.attr(&file)?.size;
         ensure!(

@@ -204,7 +204,7 @@ fn another_call_with_the_same_number_is_another_call() -> Result<()> {
 
 #[test]
 fn writes_and_questions_are_always_carried_out() -> Result<()> {
-    let mut scene = Scene::new()?;
+    let mut scene = Scene::new(None)?;
     let file = scene.make("file", b"")?;
     let auth = scene.client.auth.clone();
     let write = Call::write(&file, 0, stable_how::FILE_SYNC, b"data").message(7, &auth);

@@ -355,7 +355,7 @@ fn a_group_is_inherited_where_the_directory_says_so() -> Result<()> {
     if !root_for("groups of others") {
         return Ok(());
     }
-    let mut scene = Scene::new()?;
+    let mut scene = Scene::new(None)?;
     let root = scene.root.clone();
     let set = Set {
         gid: Some(4321),

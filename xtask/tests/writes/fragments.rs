@@ -181,7 +181,7 @@ fn writes_in_a_row_are_answered_in_order() -> Result<()> {
 
 #[test]
 fn a_write_that_is_cut_off_harms_nobody() -> Result<()> {
-    let mut scene = Scene::new()?;
+    let mut scene = Scene::new(None)?;
     let before = pattern(1, 0, 1 << 20);
     let file = scene.make("file", &before)?;
     // Files are kept open for a while: descriptors are counted when the server rests.
@@ -236,7 +236,7 @@ fn a_write_that_is_cut_off_harms_nobody() -> Result<()> {
 
 #[test]
 fn who_dawdles_amid_a_write_is_waited_for_by_nobody() -> Result<()> {
-    let mut scene = Scene::new()?;
+    let mut scene = Scene::new(None)?;
     let file = scene.make("file", &pattern(1, 0, 1 << 20))?;
     let auth = scene.client.auth.clone();
     let message =

@@ -19,117 +19,39 @@ mod wcc;
 use anyhow::{Context, Result, ensure};
 use std::fmt::Debug;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
-use xtask::build::Arch;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use xtask::clients::nfs::nfs3::{fattr3, ftype3, specdata3};
-use xtask::clients::nfs::{Auth, Client, How, Set, failure, nfsstat3, pack, stable_how, time};
+use xtask::clients::nfs::{Auth, Client, failure, nfsstat3, pack, time};
 use xtask::machines::mounts;
-use xtask::machines::server::{Server, ServerOptions, public_dir, users};
+use xtask::machines::server::Server;
+use xtask::testing::{self, Sample, make, serve};
 
 /// What lets a test do as root.
 const WRITABLE: &str = "rw,no_root_squash";
 
-/// A server, its export, a connection and the root's handle.
-struct Scene {
-    // The server goes before its directory.
-    server: Server,
-    client: Client,
-    root: Vec<u8>,
-    directory: TempDir,
-}
+/// Nothing yet, and who may do everything.
+struct Empty;
 
-impl Scene {
-    /// Serves an empty directory to whom may do everything.
-    fn new() -> Result<Self> {
-        Self::with(WRITABLE, ServerOptions::default())
-    }
+type Scene = testing::Scene<Empty>;
 
-    /// Serves an empty directory that belongs to the server's user, with these options.
-    fn with(export_options: &str, options: ServerOptions) -> Result<Self> {
-        let directory = public_dir()?;
-        chown(directory.path(), options.user, options.user)?;
-        let (server, client, root) = serve(directory.path(), export_options, options)?;
-        Ok(Self {
-            server,
-            client,
-            root,
-            directory,
-        })
-    }
+impl Sample for Empty {
+    const OPTIONS: &str = WRITABLE;
 
-    /// Runs `test` for each processor and each kind of handle.
-    fn each(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
-        for arch in Arch::NATIVE {
-            for user in users() {
-                let mut scene = Self::with(
-                    WRITABLE,
-                    ServerOptions {
-                        arch,
-                        user,
-                        ..ServerOptions::default()
-                    },
-                )?;
-                test(&mut scene).with_context(|| {
-                    let said = scene.server.lines();
-                    format!("as {arch:?} and user {user:?}; the server said {said:#?}")
-                })?;
-            }
-        }
+    fn fill(_directory: &Path) -> Result<()> {
         Ok(())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    /// It can write and read.
+    fn check(client: &mut Client, root: &[u8]) -> Result<()> {
+        let file = make(client, root, "is well", b"well")?;
+        ensure!(client.read(&file, 0, 100)? == (b"well".as_slice(), true));
+        client.remove(root, "is well")
     }
-
-    /// A new file with `data`, by way of the server.
-    fn make(&mut self, name: &str, data: &[u8]) -> Result<Vec<u8>> {
-        make(&mut self.client, &self.root, name, data)
-    }
-
-    /// The server still runs, and a new client can write and read.
-    fn is_well(&mut self) -> Result<()> {
-        is_well(&mut self.server, self.directory.path())
-    }
-}
-
-/// Serves `directory` on free ports of loopback: the server, a connection and the root's handle.
-fn serve(
-    directory: &Path,
-    export_options: &str,
-    options: ServerOptions,
-) -> Result<(Server, Client, Vec<u8>)> {
-    let server = Server::start(ServerOptions {
-        exports: vec![format!("{}:{export_options}", directory.display())],
-        ..options
-    })?;
-    let (client, root) = server.open(directory)?;
-    Ok((server, client, root))
-}
-
-/// A new file with `data`.
-fn make(client: &mut Client, dir: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>> {
-    let file = client
-        .create(dir, name, How::Guarded(Set::mode(0o644)))
-        .with_context(|| format!("cannot create {name}"))?;
-    if !data.is_empty() {
-        client.write_all(&file, 0, stable_how::FILE_SYNC, data, 1 << 20)?;
-    }
-    Ok(file)
 }
 
 fn is_well(server: &mut Server, directory: &Path) -> Result<()> {
-    ensure!(
-        server.is_alive()?,
-        "the server ended; it said {:#?}",
-        server.lines()
-    );
-    let (mut client, root) = server.open(directory)?;
-    let file = make(&mut client, &root, "is well", b"well")?;
-    ensure!(client.read(&file, 0, 100)? == (b"well".as_slice(), true));
-    client.remove(&root, "is well")
+    testing::is_well::<Empty>(server, directory)
 }
 
 /// AUTH_SYS for an ordinary user.

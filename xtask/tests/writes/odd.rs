@@ -106,7 +106,7 @@ fn lying(file: &[u8], says: u32, has: usize, auth: &Auth) -> Vec<u8> {
 
 #[test]
 fn unknown_stability_stores_nothing() -> Result<()> {
-    let mut scene = Scene::new()?;
+    let mut scene = Scene::new(None)?;
     let file = scene.make("file", b"before")?;
     for stable in [3, 4, 1 << 31, u32::MAX] {
         let call = Call::write_of(&file, 0, 5, stable, b"after");
