@@ -1,4 +1,4 @@
-//! What a person is told: plain lines, escaped and rate-limited. Traces for developers are in [`log`](crate::log).
+//! What a person is told: plain lines, escaped and rate-limited. Traces for developers are in [`log`].
 //!
 //! An event is one of the texts below, with what it is about and why. Told of a client, its address comes first.
 

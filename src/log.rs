@@ -1,5 +1,5 @@
 //! Traces for developers: defmt frames, written where `--log` says and nowhere otherwise.
 //!
-//! What a person should read is an [`Event`](crate::event::Event) instead.
+//! What a person should read is an [event](crate::event) instead.
 
 pub use defmt::{debug, info, warn};

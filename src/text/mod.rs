@@ -1,6 +1,6 @@
 //! What people read, packed: a text takes a third of its bytes in the file, and a number where it is used.
 //!
-//! A text is written where it is used, `text!("no such file")`, and once more in the [`catalogue`], from which the compiler
+//! A text is written where it is used, `text!("no such file")`, and once more in the `catalogue`, from which the compiler
 //! packs all of them. It refuses a text that is not there. The process unpacks them when it needs the first one.
 
 #![forbid(unsafe_code)]

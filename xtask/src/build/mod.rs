@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the finished, minimised file at target/stowaway/<arch>/stowaway, and `stowaway.debug` beside
+//! `cargo xtask build`: the finished, minimised file at `target/stowaway/ARCH/stowaway`, and `stowaway.debug` beside
 //! it with the symbols, the DWARF and the defmt table of exactly that file.
 
 mod minimise;
