@@ -78,7 +78,10 @@ pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
     for handle in &handles {
         assert_eq!(opened(vfs, handle.bytes()), Err(FsError::Stale));
     }
-    // Others in their place, whose inode numbers may be the same, are still others.
+    // Others in their place, whose inode numbers may be the same, are still others: path handles tell them by the time of birth,
+    // which is that of the kernel's last tick, at most 10 ms ago.
+    world.pass_time();
+    let vfs = world.vfs();
     put(vfs, "dir/inner", b"another");
     make(vfs, "dir/empty", Make::Directory).unwrap();
     for handle in &handles {
