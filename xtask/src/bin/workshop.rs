@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::build;
-use xtask::commands::{fuzz, hello, image, log, scorecard, test, tidy};
+use xtask::commands::{fuzz, hello, image, log, mutants, scorecard, test, tidy};
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
 
@@ -35,6 +35,8 @@ enum Command {
     Bench(bench::Args),
     /// Feed the protocols whatever reaches new code
     Fuzz(fuzz::Args),
+    /// Plant faults, and count those that the unit tests find
+    Mutants(mutants::Args),
     /// Container images without a container engine
     Image(image::Args),
     /// Two programs that say hello from inside their own headers, and an image of each
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Log(args) => log::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Fuzz(args) => fuzz::main(args),
+        Command::Mutants(args) => mutants::main(args),
         Command::Image(args) => image::main(args),
         Command::Hello(args) => hello::main(args),
         Command::Qemu(args) => qemu::main(args),
