@@ -51,16 +51,16 @@ fn thousands_of_hosts_within_a_minute_stay_within_bounds() {
     assert_eq!(count(&world, "Resolved"), known + 1);
 }
 
-/// As many records as a message holds, each new, a thousand times: no message costs more than another.
+/// As many records as a message holds, each new, a thousand times: no message costs more than another, nor
+/// much more than a browser takes for it that knows nothing.
 #[test]
 fn a_full_table_is_as_fast_as_an_empty_one() {
-    let mut world = World::of(&Limits::USUAL);
     let message = |number: usize| {
         (0..200).fold(Say::answer(), |say, count| {
             say.ptr(HTTP, 4500, &format!("{number} {count}.{HTTP}"))
         })
     };
-    let mut took = |from: usize| {
+    let took = |world: &mut World, from: usize| {
         let messages: Vec<_> = (from..from + 10).map(message).collect();
         let begin = Instant::now();
         for say in messages {
@@ -68,9 +68,16 @@ fn a_full_table_is_as_fast_as_an_empty_one() {
         }
         begin.elapsed()
     };
-    let first = took(0);
-    let mut rounds: Vec<_> = (1..20).map(|round| took(round * 10)).collect();
-    rounds.sort();
-    println!("{first:?}, then {:?}", rounds[9]);
-    assert!(rounds[9] < first * 20, "{first:?} {:?}", rounds[9]);
+    let mut world = World::of(&Limits::USUAL);
+    (0..10).for_each(|round| _ = took(&mut world, round * 10));
+    let rounds = (10..20).map(|round| {
+        let mut other = World::of(&Limits::USUAL);
+        (took(&mut world, round * 10), took(&mut other, round * 10))
+    });
+    let (full, empty): (Vec<_>, Vec<_>) = rounds.unzip();
+    // The shortest of each: whoever else wants the processor makes it no shorter.
+    let (full, empty) = (full.iter().min(), empty.iter().min());
+    let (full, empty) = (full.unwrap(), empty.unwrap());
+    println!("{empty:?} and {full:?}");
+    assert!(*full < *empty * 20, "{empty:?} {full:?}");
 }
