@@ -280,8 +280,22 @@ pub(super) const fn digest(first: u64, second: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     const KEY: &Key = b"0123456789abcdef";
+
+    #[test]
+    fn words_that_differ_have_digests_that_differ() {
+        let words = || 0..4096;
+        for digests in [
+            words().map(|word| digest(word, 7)).collect::<HashSet<_>>(),
+            words().map(|word| digest(7, word)).collect(),
+            words().map(|word| digest(word << 52, 7)).collect(),
+            words().map(|word| digest(7, word << 52)).collect(),
+        ] {
+            assert_eq!(digests.len(), words().count());
+        }
+    }
 
     fn verify(handle: &Handle, len: usize, form: u8) {
         assert_eq!((handle.bytes().len(), handle.bytes()[1]), (len, form));

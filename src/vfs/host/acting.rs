@@ -174,3 +174,48 @@ impl Acting {
         lets & bits == bits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_modes_bits_are_those_of_the_caller_and_of_all_its_groups() {
+        let mut acting = Acting::alone();
+        acting.switches = true;
+        let groups = [30, 31].into_iter().collect();
+        acting.caller = Caller {
+            uid: 10,
+            gid: 20,
+            groups,
+        };
+        // Only the owner may read, only its group write, only others execute.
+        for (owner, bits) in [
+            ((10, 99), 4),
+            ((10, 20), 4),
+            ((10, 30), 4),
+            ((99, 20), 2),
+            ((99, 30), 2),
+            ((99, 31), 2),
+            ((99, 99), 1),
+        ] {
+            let lets = |bits| acting.mode_lets(0o421, owner, bits);
+            assert_eq!(
+                [1, 2, 4].map(lets),
+                [1, 2, 4].map(|bit| bit == bits),
+                "{owner:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn root_may_all_but_execute_what_nobody_may() {
+        let mut acting = Acting::alone();
+        acting.switches = true;
+        assert!(acting.mode_lets(0, (10, 20), 6));
+        assert!(!acting.mode_lets(0o666, (10, 20), 1));
+        for mode in [0o100, 0o010, 0o001] {
+            assert!(acting.mode_lets(mode, (10, 20), 7), "{mode:o}");
+        }
+    }
+}

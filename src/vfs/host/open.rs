@@ -296,3 +296,20 @@ impl Top {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inode_that_is_made_again_is_another() {
+        let made = |seconds, nanoseconds| {
+            let mut stat = files::blank();
+            stat.stx_btime.tv_sec = seconds;
+            stat.stx_btime.tv_nsec = nanoseconds;
+            generation(&stat)
+        };
+        let made = [made(0, 0), made(0, 1), made(1, 0)];
+        assert!(made[0] != made[1] && made[1] != made[2] && made[0] != made[2]);
+    }
+}

@@ -236,6 +236,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     fn entry(number: u8) -> Entry {
         Entry {
@@ -299,5 +300,15 @@ mod tests {
         assert!(table.rest());
         assert!(!table.rest());
         assert!(table.find(&[1; 30]).is_none());
+    }
+
+    #[test]
+    fn a_place_is_used_by_many_before_a_node_comes_again() {
+        let mut table = Table::new(WAYS);
+        let mut nodes = HashSet::new();
+        for number in 0..10_000_u32 {
+            let node = table.insert(entry(number as u8)).unwrap();
+            assert!(!node.is_inside() && nodes.insert(node.0), "{number}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::super::{
     Vfs as _,
 };
 use super::paths::lead;
-use super::{World, content, list, name, open, read, walk};
+use super::{World, content, list, make, name, open, read, walk};
 use crate::sys::Errno;
 use core::ops::ControlFlow;
 use std::ffi::CString;
@@ -315,6 +315,23 @@ pub(super) fn what_is_no_image_is_told_apart(world: &mut dyn World) {
     }
     // The others are as good as before.
     assert!(enter(world, "good.iso").is_ok());
+}
+
+pub(super) fn a_directory_named_like_an_image_is_none(world: &mut dyn World) {
+    world.make_writable();
+    let vfs = world.vfs();
+    make(vfs, "folder.iso", Make::Directory).unwrap();
+    assert_eq!(go_in(vfs, "folder.iso"), Err(FsError::NotDirectory));
+}
+
+pub(super) fn a_file_that_ends_behind_its_image_is_not_pinned(world: &mut dyn World) {
+    world.put("cut.iso", &sample().0[..DATA as usize * 2048]);
+    world.pass_time();
+    let vfs = world.vfs();
+    let top = go_in(vfs, "cut.iso").unwrap();
+    let node = find(vfs, top, "Hello World").unwrap();
+    let pinned = vfs.pin(node, Some(Right::Read));
+    assert_eq!(pinned.unwrap_err(), FsError::Io);
 }
 
 pub(super) fn handles_inside_outlive_a_restart(world: &mut dyn World) {

@@ -190,6 +190,23 @@ mod inside {
         what_is_pinned_inside_outlives_rest
         more_images_than_can_be_open_take_turns
         what_is_no_image_is_told_apart
+        a_directory_named_like_an_image_is_none
+        a_file_that_ends_behind_its_image_is_not_pinned
+    }
+}
+
+/// Laws of descriptors: the model keeps none.
+mod open_objects {
+    laws_of_images! {
+        rest_tells_whether_more_is_open
+        what_was_let_go_is_stale_also_for_changes
+    }
+
+    #[test]
+    fn a_search_is_for_its_own_handle() {
+        let law = "a_search_is_for_its_own_handle";
+        let mut world = super::OnHost::new(law, super::Form::Trail).unwrap();
+        super::a_search_is_for_its_own_handle(&mut world);
     }
 }
 

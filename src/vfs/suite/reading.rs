@@ -3,6 +3,7 @@
 use super::super::{Attr, Caller, Detail, FsError, Handle, Kind, Name, Right};
 use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
 use super::{World, list, open, read, walk, writable};
+use crate::config::SEARCH_ENTRY_COUNT;
 use core::ops::ControlFlow;
 
 pub(super) fn attributes_tell_what_an_object_is(world: &mut dyn World) {
@@ -194,6 +195,42 @@ pub(super) fn handles_outlive_a_restart(world: &mut dyn World) {
     let deep = vfs.open(before[3].0.bytes(), &Caller::default()).unwrap();
     assert_eq!(read(vfs, deep, 0, &mut out), Ok(4));
     assert_eq!(&out[..4], b"deep");
+}
+
+/// A search that goes on with the next request goes on for the handle that it began with.
+pub(super) fn a_search_is_for_its_own_handle(world: &mut dyn World) {
+    let vfs = world.vfs();
+    let [lost, inner] = ["many/150", "dir/inner"].map(|path| {
+        let node = walk(vfs, path).unwrap();
+        (vfs.handle(node).unwrap(), vfs.attr(node).unwrap().inode)
+    });
+    world.remove("many/150");
+    for number in 0..SEARCH_ENTRY_COUNT {
+        world.put(&format!("many/more-{number}"), b"");
+    }
+    world.restart();
+    let vfs = world.vfs();
+    let first = vfs.open(lost.0.bytes(), &Caller::default());
+    assert_eq!(first, Err(FsError::TryLater));
+    let node = open(vfs, inner.0.bytes()).unwrap();
+    assert_eq!(vfs.attr(node).unwrap().inode, inner.1);
+    assert_eq!(open(vfs, lost.0.bytes()), Err(FsError::Stale));
+}
+
+/// What was used since the last rest stays open, so that there is a next one.
+pub(super) fn rest_tells_whether_more_is_open(world: &mut dyn World) {
+    let vfs = world.vfs();
+    walk(vfs, "dir/inner").unwrap();
+    assert!(vfs.rest());
+    assert!(!vfs.rest());
+}
+
+pub(super) fn what_was_let_go_is_stale_also_for_changes(world: &mut dyn World) {
+    let vfs = writable(world);
+    let dir = walk(vfs, "dir").unwrap();
+    while vfs.rest() {}
+    let inner = Name::new(b"inner").unwrap();
+    assert_eq!(vfs.remove(dir, inner, false), Err(FsError::Stale));
 }
 
 pub(super) fn a_removed_object_is_stale(world: &mut dyn World) {
