@@ -23,6 +23,7 @@ More commands, compiled when first asked for; each has a --help:
   image      Container images without a container engine
   qemu       Start the machine that a file in qemu/ describes
   fuzz       Feed the protocols whatever reaches new code
+  mutants    The share of planted faults that unit tests find
   tidy       Hold the import table and the house rules against src/
   scorecard  Every MUST of multicast DNS beside the tests that hold it
   log        Decode defmt traces
