@@ -303,6 +303,22 @@ mod tests {
     }
 
     #[test]
+    fn only_files_without_a_name_are_dropped() {
+        let mut table = Table::new(WAYS);
+        let path = std::env::temp_dir().join(format!("stowaway-table-{}", std::process::id()));
+        std::fs::write(&path, b"").unwrap();
+        let text = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        let mut file = entry(1);
+        file.file = files::open(&text, OFlags::PATH, 0).unwrap();
+        let (file, dir) = (table.insert(file).unwrap(), table.insert(entry(2)).unwrap());
+        assert!(!table.drop_removed());
+        assert!(table.get(file).is_some());
+        std::fs::remove_file(&path).unwrap();
+        assert!(table.drop_removed());
+        assert!(table.get(file).is_none() && table.get(dir).is_some());
+    }
+
+    #[test]
     fn a_place_is_used_by_many_before_a_node_comes_again() {
         let mut table = Table::new(WAYS);
         let mut nodes = HashSet::new();
