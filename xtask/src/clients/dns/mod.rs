@@ -4,6 +4,7 @@
 
 mod message;
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
@@ -73,20 +74,21 @@ impl Asker {
         room: &'a mut [u8],
         wait: Duration,
     ) -> Result<Option<(&'a [u8], SocketAddr)>> {
-        // Zero would be for ever.
-        self.socket
-            .set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
-        match self.socket.recv_from(room) {
-            Ok((len, from)) => Ok(room.get(..len).map(|datagram| (datagram, from))),
-            Err(why)
-                if matches!(
-                    why.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(why) => Err(why).context("cannot receive"),
+        let end = Instant::now() + wait;
+        loop {
+            // Zero would be for ever.
+            let left = end.saturating_duration_since(Instant::now());
+            self.socket
+                .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            return match self.socket.recv_from(room) {
+                Ok((len, from)) => Ok(Some((&room[..len], from))),
+                // Who stops and goes on is interrupted.
+                Err(why) if why.kind() == ErrorKind::Interrupted => continue,
+                Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    Ok(None)
+                }
+                Err(why) => Err(why).context("cannot receive"),
+            };
         }
     }
 
