@@ -138,14 +138,7 @@ fn selected(mode: &Mode, args: &Args) -> Result<Vec<Job>> {
     }
     let is_named = {
         let names = names.clone();
-        move |name: &str| {
-            let suite = name.split("::").next().unwrap_or_default();
-            names.is_empty()
-                || names.contains(suite)
-                || names.iter().any(|wanted| {
-                    name.starts_with(wanted.as_str()) || wanted.split("::").next() == Some(name)
-                })
-        }
+        move |name: &str| names.is_empty() || names.iter().any(|wanted| names_it(wanted, name))
     };
     let mut steps = Vec::new();
     for _ in 0..mode.repeat {
@@ -172,6 +165,14 @@ fn selected(mode: &Mode, args: &Args) -> Result<Vec<Job>> {
     Ok(steps)
 }
 
+/// Whether what the user typed names a suite or a test: SUITE all of its tests, SUITE::TEST those that begin so, and, where they run
+/// together, all of the suite.
+fn names_it(wanted: &str, name: &str) -> bool {
+    let (suite, part) = wanted.split_once("::").unwrap_or((wanted, ""));
+    let (of, test) = name.split_once("::").unwrap_or((name, part));
+    suite == of && test.starts_with(part)
+}
+
 /// A process that computes for as long as it is kept.
 struct Spinner {
     child: Child,
@@ -193,5 +194,20 @@ impl Drop for Spinner {
         // It ends with us anyway.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_names_its_tests_and_no_other_suite() {
+        assert!(names_it("mdns", "mdns::load::at_rest"));
+        assert!(names_it("mdns::load", "mdns::load::at_rest"));
+        assert!(names_it("guest::tar", "guest"));
+        assert!(!names_it("mdns::browse", "mdns::load::at_rest"));
+        assert!(!names_it("clippy", "clippy-alone"));
+        assert!(!names_it("sftp", "sftp_faults::gone"));
     }
 }

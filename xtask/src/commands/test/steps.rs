@@ -41,7 +41,8 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
             2,
             command_job("format", || Ok(cargo(&["fmt", "--all", "--", "--check"]))),
         ),
-        ranked(2, command_job("clippy", || Ok(clippy()))),
+        ranked(2, command_job("clippy", || Ok(clippy(PRODUCT)))),
+        ranked(2, command_job("clippy-tools", || Ok(clippy(TOOLS)))),
         ranked(
             2,
             check_job("clippy-alone", || ALONE.iter().try_for_each(lint_alone)),
@@ -183,17 +184,13 @@ fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
     }
 }
 
-fn clippy() -> Command {
-    let features = "stowaway/unpack,xtask/workshop";
-    let all = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--features",
-        features,
-    ];
-    let mut clippy = cargo(&all);
-    clippy.args(["--exclude", "fuzz", "--", "-D", "warnings"]);
+/// The product's crates without what others ask of the same crates: with std one of them would bring a second panic handler.
+const PRODUCT: &[&str] = &["-p", "stowaway", "--features", "unpack"];
+const TOOLS: &[&str] = &["-p", "xtask", "-p", "cases", "--features", "xtask/workshop"];
+
+fn clippy(packages: &[&str]) -> Command {
+    let mut clippy = cargo(&["clippy", "--all-targets"]);
+    clippy.args(packages).args(["--", "-D", "warnings"]);
     clippy
 }
 
