@@ -114,7 +114,7 @@ fn run(mode: &Mode, jobs: Vec<Job>, cores: usize) -> Result<()> {
         },
         |now| report.borrow_mut().progress(now),
     );
-    report.into_inner().finish(&mode.suites)
+    report.into_inner().finish(&mode.suites, mode.repeat)
 }
 
 /// The jobs of a short run.

@@ -142,8 +142,8 @@ impl Report {
         }
     }
 
-    /// The table and the sum; an error when something failed.
-    pub fn finish(self, suites: &Suites) -> Result<()> {
+    /// The table and the sum, where each test was done `repeat` times; an error when something failed.
+    pub fn finish(self, suites: &Suites, repeat: u32) -> Result<()> {
         self.waiting.done();
         let slowness = suites.slowness().max(1.0);
         println!(
@@ -152,7 +152,7 @@ impl Report {
         );
         let mut over = Vec::new();
         for (name, row) in &self.rows {
-            let budget = suites.of(name).seconds * slowness;
+            let budget = suites.of(name).seconds * slowness * f64::from(repeat);
             let took = row.took.as_secs_f64();
             let tests = row.passed + row.failed;
             println!("{name:<18}{tests:>7}{took:>10.1}{budget:>10.0}");

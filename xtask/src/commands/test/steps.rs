@@ -1,8 +1,10 @@
 //! What is checked without the built file's clients: format, lints, rules, documentation, unit tests, builds, sizes, fuzzing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -124,12 +126,21 @@ fn command_job(suite: &str, make: impl FnOnce() -> Result<Command> + Send + 'sta
     })
 }
 
-/// Where a job's output is kept.
+/// Where a job's output is kept: one file for each job, also of those that are done several times.
 pub fn log_path(name: &str) -> PathBuf {
+    static TIMES: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+    let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = times.entry(name.to_owned()).or_default();
+    *count += 1;
+    let number = if *count > 1 {
+        format!("#{count}")
+    } else {
+        String::new()
+    };
     let file = name.replace("::", "/");
     workspace_root()
         .join("target/test")
-        .join(format!("{file}.log"))
+        .join(format!("{file}{number}.log"))
 }
 
 /// Runs a program to its end, keeps what it says, and counts the tests that it tells of. Kills it when it is not done by `end`.
