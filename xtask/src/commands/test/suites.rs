@@ -139,6 +139,31 @@ mod tests {
     }
 
     #[test]
+    fn every_source_reaches_a_suite_against_the_built_file() -> Result<()> {
+        let suites = Suites::load()?;
+        let root = workspace_root();
+        let tests = root.join("xtask/tests");
+        for entry in walkdir::WalkDir::new(root.join("src")) {
+            let entry = entry?;
+            let path = entry.path().strip_prefix(&root)?.display().to_string();
+            let Some(reached) = suites.reaches(&path) else {
+                continue;
+            };
+            let has_client = |name: &&str| {
+                tests.join(name).exists() || tests.join(format!("{name}.rs")).exists()
+            };
+            // Those that are reached by all of src look at the file's form, not at what it does.
+            let whole = |name: &str| suites.of(name).reach.iter().any(|start| start == "src");
+            assert!(
+                !entry.file_type().is_file()
+                    || reached.iter().any(|name| has_client(name) && !whole(name)),
+                "{path} reaches {reached:?} alone"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_change_reaches_what_names_it_and_a_strange_one_reaches_all() -> Result<()> {
         let suites = Suites::load()?;
         assert_eq!(suites.reaches("Cargo.lock"), None);
