@@ -1,10 +1,13 @@
 //! What most tests of the server begin with: a directory, a server of it, a connection and the handle of its root.
 
+use std::fs;
 use std::marker::PhantomData;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use tempfile::TempDir;
 
 use crate::build::Arch;
@@ -140,6 +143,56 @@ pub fn is_well<S: Sample>(server: &mut Server, directory: &Path) -> Result<()> {
     );
     let (mut client, root) = server.open(directory)?;
     S::check(&mut client, &root)
+}
+
+/// Bytes that differ at every place that could be mistaken for another; `seed` tells files apart.
+pub fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
+    (from..from + len as u64)
+        .map(|at| (at ^ (at >> 8) ^ (at >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
+        .collect()
+}
+
+/// The first `len` bytes of the file are those of the pattern of 1.
+pub fn holds(path: &Path, len: u64) -> Result<()> {
+    let bytes = fs::read(path)?;
+    let wrong = bytes
+        .iter()
+        .zip(pattern(1, 0, len as usize))
+        .position(|(a, b)| *a != b);
+    ensure!(
+        bytes.len() as u64 >= len && wrong.is_none(),
+        "{} of {len} bytes are there, the first wrong one at {wrong:?}",
+        bytes.len()
+    );
+    Ok(())
+}
+
+/// Repeats `disturb` on a thread while `work` runs.
+pub fn meanwhile(
+    mut disturb: impl FnMut() -> Result<()> + Send,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let disturbing = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                disturb()?;
+            }
+            Ok(())
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        disturbing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .and(result)
+    })
+}
+
+/// Each of the two gets the other's name at one moment.
+pub fn exchange(one: &Path, two: &Path) -> Result<()> {
+    let how = RenameFlags::RENAME_EXCHANGE;
+    Ok(renameat2(AT_FDCWD, one, AT_FDCWD, two, how)?)
 }
 
 /// Whether the long forms are asked for: STOWAWAY_FULL=1.

@@ -9,10 +9,11 @@ pub mod qemu;
 pub mod server;
 pub mod sshd;
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 /// Asks until there is an answer; None when there was none in time.
 pub fn wait_for<T>(
@@ -27,4 +28,11 @@ pub fn wait_for<T>(
         }
         sleep(Duration::from_millis(5));
     }
+}
+
+/// A TCP port that nobody listens on. Nothing keeps another from taking it before it is used.
+pub fn free_port() -> Result<u16> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("there is no free port")?;
+    Ok(listener.local_addr()?.port())
 }

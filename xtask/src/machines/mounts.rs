@@ -1,11 +1,11 @@
 //! File systems of a test's own: mounts that nobody else sees and that go with the thread that made them. Needs root.
 
 use crate::build::Arch;
-use crate::machines::server::{binary, root_for};
+use crate::machines::server::{binary, public_dir, root_for};
 use crate::setup::{self, Package};
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
@@ -25,6 +25,43 @@ pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<(
         inside
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Runs `work` where a tmpfs with these options is mounted.
+pub fn on_tmpfs(options: &str, work: impl FnOnce(&Path) -> Result<()> + Send) -> Result<()> {
+    let directory = public_dir()?;
+    let path = directory.path();
+    private("a tmpfs", || {
+        mount("tmpfs", options, path)?;
+        work(path)
+    })
+}
+
+/// Runs `work` where a new file system of `size_mib` is mounted, which `make` makes: a command that takes a file last.
+pub fn on_image(
+    make: &[&str],
+    size_mib: u64,
+    work: impl FnOnce(&Path) -> Result<()> + Send,
+) -> Result<()> {
+    setup::need(&[Package::E2FSPROGS, Package::BTRFS_PROGS])?;
+    let directory = public_dir()?;
+    let path = directory.path().join("mounted");
+    fs::create_dir(&path)?;
+    private("a file system", || {
+        mount_image(make, size_mib, &path)?;
+        work(&path)
+    })
+}
+
+/// Runs `work` where a btrfs is mounted on which `quota` bytes may be used.
+pub fn on_btrfs(quota: u64, work: impl FnOnce(&Path) -> Result<()> + Send) -> Result<()> {
+    on_image(&["mkfs.btrfs", "-q"], 256, |path| {
+        let btrfs =
+            |words: &[&str]| setup::quietly(Command::new("btrfs").args(words).arg(path)).map(drop);
+        btrfs(&["quota", "enable"])?;
+        btrfs(&["qgroup", "limit", &quota.to_string()])?;
+        work(path)
     })
 }
 

@@ -6,14 +6,14 @@
 
 use crate::machines::mounts;
 use crate::machines::server::public_dir;
-use crate::machines::wait_for;
+use crate::machines::{free_port, wait_for};
 use crate::setup::{self, Package};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File, Permissions};
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -224,11 +224,6 @@ fn client_files(place: &Path, port: u16) -> Result<()> {
     );
     fs::write(place.join("config"), config)?;
     Ok(())
-}
-
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// Starts the daemon on a thread with mounts of its own, which the daemon then has.

@@ -2,46 +2,12 @@
 
 use super::Scene;
 use anyhow::{Result, ensure};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::nfsstat3;
 use xtask::machines::server::{public_dir, users};
-
-/// Repeats `disturb` on a thread while `work` runs.
-fn meanwhile(
-    mut disturb: impl FnMut() -> Result<()> + Send,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let disturbing = scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                disturb()?;
-            }
-            Ok(())
-        });
-        let result = work();
-        done.store(true, Ordering::Relaxed);
-        disturbing
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            .and(result)
-    })
-}
-
-fn exchange(one: &Path, two: &Path) -> Result<()> {
-    Ok(renameat2(
-        AT_FDCWD,
-        one,
-        AT_FDCWD,
-        two,
-        RenameFlags::RENAME_EXCHANGE,
-    )?)
-}
+use xtask::testing::{exchange, meanwhile};
 
 #[test]
 fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {

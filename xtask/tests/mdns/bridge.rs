@@ -4,11 +4,10 @@ use super::world::{Avahi, Running};
 use anyhow::{Context as _, Result, ensure};
 use simple_dns::rdata::RData;
 use std::net::Ipv4Addr;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::dns::{self, Asker, TYPE};
-use xtask::machines::server::Namespace;
+use xtask::machines::server::{Namespace, ip};
 use xtask::setup::{self, Package, PythonPackage};
 
 /// How long programs wait for an answer that does not come: glibc's resolver, avahi's tools.
@@ -17,11 +16,6 @@ const LOOKUP: Duration = Duration::from_secs(5);
 /// Bridges, joined to one link or each for itself.
 struct Bridges {
     switch: Namespace,
-}
-
-fn ip(words: &str) -> Result<()> {
-    let words: Vec<&str> = words.split(' ').collect();
-    setup::quietly(Command::new("ip").args(&words)).map(drop)
 }
 
 impl Bridges {

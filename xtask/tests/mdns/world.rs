@@ -36,24 +36,7 @@ impl World {
             Package::AVAHI_UTILS,
             Package::DBUS,
         ])?;
-        let (ours, theirs) = (Namespace::new()?, Namespace::new()?);
-        let ip = |words: &str| {
-            let words: Vec<&str> = words.split(' ').collect();
-            setup::quietly(Command::new("ip").args(&words)).map(drop)
-        };
-        let (a, b) = (ours.name(), theirs.name());
-        ip(&format!(
-            "link add eth0 netns {a} type veth peer name eth0 netns {b}"
-        ))?;
-        ip(&format!("-n {a} addr add 192.0.2.1/24 dev eth0"))?;
-        ip(&format!("-n {b} addr add 192.0.2.2/24 dev eth0"))?;
-        for host in [&ours, &theirs] {
-            // Else an address of IPv6 can be used a second or two later, and everything is probed for once more.
-            let at_once = "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad";
-            setup::quietly(host.command("sh").args(["-c", at_once]))?;
-        }
-        ip(&format!("-n {a} link set eth0 up"))?;
-        ip(&format!("-n {b} link set eth0 up"))?;
+        let (ours, theirs) = Namespace::pair()?;
         for host in [&ours, &theirs] {
             wait_for_v6(host)?;
         }

@@ -7,13 +7,7 @@ mod room;
 
 use anyhow::{Result, ensure};
 use xtask::clients::sftp::{Reply, Request, Sftp, Status};
-
-/// Bytes that differ at every place that could be mistaken for another; `seed` tells files apart.
-fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
-    (from..from + len as u64)
-        .map(|at| (at ^ (at >> 8) ^ (at >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
-        .collect()
-}
+use xtask::testing::pattern;
 
 /// The request must be answered with this status; its text.
 fn fails(client: &mut Sftp, request: &Request<'_>, expected: Status) -> Result<String> {

@@ -1,15 +1,16 @@
 //! File systems without room: full, over a quota, read-only, or with a limit of their own. What was acknowledged is there.
 
-use super::{fails, is_well, pattern};
+use super::{fails, is_well};
 use anyhow::{Context, Result, ensure};
 use nix::sys::statvfs::statvfs;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, open};
-use xtask::machines::mounts::{mount, mount_image, private, remount};
+use xtask::machines::mounts::{on_btrfs, on_image, on_tmpfs, remount};
 use xtask::machines::server::public_dir;
-use xtask::setup::{self, Package};
+use xtask::setup;
+use xtask::testing::{holds, pattern};
 
 /// A WRITE of so much at a time: no divisor of a block, so that the last one may fit in part.
 const STEP: usize = 50_000;
@@ -35,21 +36,6 @@ fn fill(client: &mut Sftp, name: &str, word: &str) -> Result<u64> {
     client.fsync(&handle).context("fsync of what fitted")?;
     client.close(&handle)?;
     Ok(len)
-}
-
-/// The first `len` bytes of the file are the ones written.
-fn holds(path: &Path, len: u64) -> Result<()> {
-    let bytes = fs::read(path)?;
-    let wrong = bytes
-        .iter()
-        .zip(pattern(1, 0, len as usize))
-        .position(|(a, b)| *a != b);
-    ensure!(
-        bytes.len() as u64 >= len && wrong.is_none(),
-        "{} of {len} bytes are there, the first wrong one at {wrong:?}",
-        bytes.len()
-    );
-    Ok(())
 }
 
 /// Makes names of each kind until one fails: those that were acknowledged are there, that one is not.
@@ -138,48 +124,26 @@ fn there_is_no_room(path: &Path, word: &str) -> Result<()> {
 
 #[test]
 fn a_full_tmpfs_loses_nothing() -> Result<()> {
-    let directory = public_dir()?;
-    private("a full tmpfs", || {
-        mount("tmpfs", "size=2m,nr_inodes=64", directory.path())?;
-        there_is_no_room(directory.path(), "full")
+    on_tmpfs("size=2m,nr_inodes=64", |path| {
+        there_is_no_room(path, "full")
     })
 }
 
 #[test]
 fn a_full_ext4_loses_nothing() -> Result<()> {
-    setup::need(&[Package::E2FSPROGS])?;
-    let directory = public_dir()?;
-    let path = directory.path().join("mounted");
-    fs::create_dir(&path)?;
-    private("a full ext4", || {
-        mount_image(&["mkfs.ext4", "-q", "-m", "0", "-b", "1024"], 8, &path)?;
-        there_is_no_room(&path, "full")
-    })
+    let make = ["mkfs.ext4", "-q", "-m", "0", "-b", "1024"];
+    on_image(&make, 8, |path| there_is_no_room(path, "full"))
 }
 
 #[test]
 fn a_quota_is_heeded() -> Result<()> {
     const QUOTA: u64 = 8 << 20;
-    setup::need(&[Package::BTRFS_PROGS])?;
-    let directory = public_dir()?;
-    let path = directory.path().join("mounted");
-    fs::create_dir(&path)?;
-    private("a quota", || {
-        mount_image(&["mkfs.btrfs", "-q"], 256, &path)?;
-        let btrfs =
-            |words: &[&str]| setup::quietly(Command::new("btrfs").args(words).arg(&path)).map(drop);
-        btrfs(&["quota", "enable"])?;
-        btrfs(&["qgroup", "limit", &QUOTA.to_string()])?;
-        there_is_no_room(&path, "quota")
-    })
+    on_btrfs(QUOTA, |path| there_is_no_room(path, "quota"))
 }
 
 #[test]
 fn what_may_not_be_written_is_read() -> Result<()> {
-    let directory = public_dir()?;
-    let path = directory.path();
-    private("a read-only file system", || {
-        mount("tmpfs", "size=2m", path)?;
+    on_tmpfs("size=2m", |path| {
         fs::write(path.join("file"), "content")?;
         fs::create_dir(path.join("directory"))?;
         std::os::unix::fs::symlink("file", path.join("link"))?;
@@ -236,10 +200,7 @@ fn a_limit_of_file_sizes_is_no_end() -> Result<()> {
 
 #[test]
 fn room_is_told_as_the_host_tells_it() -> Result<()> {
-    let directory = public_dir()?;
-    let path = directory.path();
-    private("a small tmpfs", || {
-        mount("tmpfs", "size=3m,nr_inodes=100", path)?;
+    on_tmpfs("size=3m,nr_inodes=100", |path| {
         let mut client = Sftp::start(&SftpOptions::at(path))?;
         client.write_file("file", &vec![7; 1 << 20])?;
         let handle = client.open_read("file")?;

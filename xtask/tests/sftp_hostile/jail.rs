@@ -182,7 +182,7 @@ fn ask(client: &mut Sftp, request: &Request<'_>) -> Result<(Vec<u8>, Reply)> {
 }
 
 /// Starts a server in each prison: for root and for a user, with all that the kernel offers and with nothing but a walk.
-fn each(test: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()> {
+pub(super) fn each(test: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()> {
     for user in users() {
         for poor in [false, true] {
             let prison = Prison::new(user)?;

@@ -1,44 +1,12 @@
 //! Trees that change under a jailed server's hands: whoever swaps directories for links, nothing outside is ever read or made.
 
 use super::full;
-use super::jail::Prison;
-use anyhow::{Context, Result, ensure};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use nix::libc;
+use super::jail::{Prison, each};
+use anyhow::{Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, Status, open};
-use xtask::machines::lockdown;
-use xtask::machines::server::users;
-
-/// Repeats `disturb` on a thread while `work` runs.
-fn meanwhile(
-    mut disturb: impl FnMut() -> Result<()> + Send,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let disturbing = scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                disturb()?;
-            }
-            Ok(())
-        });
-        let result = work();
-        done.store(true, Ordering::Relaxed);
-        disturbing
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            .and(result)
-    })
-}
-
-fn exchange(one: &Path, two: &Path) -> Result<()> {
-    let how = RenameFlags::RENAME_EXCHANGE;
-    Ok(renameat2(AT_FDCWD, one, AT_FDCWD, two, how)?)
-}
+use xtask::testing::{exchange, meanwhile};
 
 /// What is done to names below `sub`, which is a directory at one moment and a link out of the jail at another.
 fn requests() -> Vec<Request<'static>> {
@@ -123,28 +91,6 @@ fn ask_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
         }
     }
     Ok(read)
-}
-
-/// Runs a race in each kind of jail.
-fn each(race: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()> {
-    for user in users() {
-        for poor in [false, true] {
-            let prison = Prison::new(user)?;
-            let options = prison.options();
-            let mut client = if poor {
-                let calls = [libc::SYS_openat2, libc::SYS_landlock_create_ruleset];
-                lockdown::without(&calls, || Sftp::start(&options))?
-            } else {
-                Sftp::start(&options)?
-            };
-            race(&prison, &mut client).with_context(|| {
-                let said = client.process.lines();
-                format!("for user {user:?} on a poor kernel: {poor}; the server said {said:#?}")
-            })?;
-            prison.outside_is_untouched("the race")?;
-        }
-    }
-    Ok(())
 }
 
 fn rounds() -> usize {

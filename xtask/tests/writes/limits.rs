@@ -1,22 +1,18 @@
 //! File systems that are read-only since a moment ago, and files that may not grow any more.
 
-use super::mounts::{mount, mount_image, private, remount};
-use super::room::holds;
 use super::{WRITABLE, fails, make, pattern, serve};
 use anyhow::{Result, ensure};
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::{Call, How, Set, nfsstat3, stable_how};
+use xtask::machines::mounts::{on_image, on_tmpfs, remount};
 use xtask::machines::server::{Server, ServerOptions, public_dir, status_field};
-use xtask::setup::{self, Package};
+use xtask::testing::holds;
 
 #[test]
 fn a_file_system_that_becomes_read_only_says_so() -> Result<()> {
-    let directory = public_dir()?;
-    let path = directory.path();
-    private("a file system that becomes read-only", || {
-        mount("tmpfs", "size=2m", path)?;
+    on_tmpfs("size=2m", |path| {
         let (mut server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
         let file = make(&mut client, &root, "file", b"content")?;
         client.mkdir(&root, "dir", Set::mode(0o755))?;
@@ -131,14 +127,9 @@ fn files_end_where_the_host_says() -> Result<()> {
 
 #[test]
 fn a_file_system_has_its_own_largest_file() -> Result<()> {
-    setup::need(&[Package::E2FSPROGS])?;
-    let directory = public_dir()?;
-    let path = directory.path().join("mounted");
-    fs::create_dir(&path)?;
-    private("the largest file of ext4", || {
-        mount_image(&["mkfs.ext4", "-q", "-b", "1024"], 8, &path)?;
+    on_image(&["mkfs.ext4", "-q", "-b", "1024"], 8, |path| {
         let (mut server, mut client, root): (Server, _, _) =
-            serve(&path, WRITABLE, ServerOptions::default())?;
+            serve(path, WRITABLE, ServerOptions::default())?;
         let file = make(&mut client, &root, "file", b"content")?;
         for at in [1 << 44, 1 << 50, i64::MAX as u64 - 10] {
             for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
@@ -154,6 +145,6 @@ fn a_file_system_has_its_own_largest_file() -> Result<()> {
         }
         ensure!(fs::read(path.join("file"))? == b"content");
         ensure!(status_field(server.pid(), "VmRSS")? < 2048);
-        super::is_well(&mut server, &path)
+        super::is_well(&mut server, path)
     })
 }

@@ -25,7 +25,7 @@ use xtask::clients::nfs::nfs3::{fattr3, ftype3, specdata3};
 use xtask::clients::nfs::{Auth, Client, failure, nfsstat3, pack, time};
 use xtask::machines::mounts;
 use xtask::machines::server::Server;
-use xtask::testing::{self, Sample, make, serve};
+use xtask::testing::{self, Sample, make, pattern, serve};
 
 /// What lets a test do as root.
 const WRITABLE: &str = "rw,no_root_squash";
@@ -107,11 +107,4 @@ fn is_as_on_the_host(attr: &fattr3, path: &Path) -> Result<()> {
         "the server says {attr:?} and the host {host:?}"
     );
     Ok(())
-}
-
-/// Bytes that differ at every place that could be mistaken for another; `seed` tells files apart.
-fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
-    (from..from + len as u64)
-        .map(|at| (at ^ (at >> 8) ^ (at >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
-        .collect()
 }

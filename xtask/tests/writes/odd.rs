@@ -12,7 +12,7 @@ use xtask::clients::nfs::{
     Auth, Call, Client, Outcome, Set, body, mknoddata3, nfsstat3, outcome, record, stable_how,
     status_of, wrote,
 };
-use xtask::machines::server::{ServerOptions, public_dir, root_for};
+use xtask::machines::server::{ServerOptions, root_for};
 
 const MAX: u64 = i64::MAX as u64;
 /// A file, a FIFO or a device is waited for by nobody.
@@ -176,11 +176,8 @@ fn nothing_lies_beyond_two_to_the_63() -> Result<()> {
 
 #[test]
 fn the_last_byte_there_can_be_is_written_and_read() -> Result<()> {
-    let directory = public_dir()?;
-    let path = directory.path();
     // tmpfs is the file system with no limit of its own.
-    mounts::private("the last byte of a file", || {
-        mounts::mount("tmpfs", "size=8m", path)?;
+    mounts::on_tmpfs("size=8m", |path| {
         let (_server, mut client, root) = serve(path, super::WRITABLE, ServerOptions::default())?;
         let file = super::make(&mut client, &root, "file", b"before")?;
         for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {

@@ -1,7 +1,6 @@
 //! File systems without room: full, over a quota, or with the rest reserved for root.
 
-use super::mounts::{mount, mount_image, private};
-use super::{WRITABLE, fails, make, pattern, serve};
+use super::{WRITABLE, fails, make, serve};
 use anyhow::{Context, Result, ensure};
 use nix::sys::statvfs::statvfs;
 use std::fs;
@@ -10,8 +9,10 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::{Client, How, Set, nfsstat3, stable_how};
-use xtask::machines::server::{ServerOptions, public_dir};
-use xtask::setup::{self, Package};
+use xtask::machines::mounts::{on_btrfs, on_image, on_tmpfs};
+use xtask::machines::server::ServerOptions;
+use xtask::setup;
+use xtask::testing::{holds, pattern};
 
 /// A WRITE of so much at a time: no divisor of a block, so that the last one may fit in part.
 const STEP: usize = 50_000;
@@ -38,21 +39,6 @@ fn fill(
         }
         ensure!(len < 1 << 30, "{name} never ends");
     }
-}
-
-/// The first `len` bytes of the file are the ones written, and there are hardly more.
-pub(super) fn holds(path: &Path, len: u64) -> Result<()> {
-    let bytes = fs::read(path)?;
-    let wrong = bytes
-        .iter()
-        .zip(pattern(1, 0, len as usize))
-        .position(|(a, b)| *a != b);
-    ensure!(
-        bytes.len() as u64 >= len && wrong.is_none(),
-        "{} of {len} bytes are there, the first wrong one at {wrong:?}",
-        bytes.len()
-    );
-    Ok(())
 }
 
 /// What makes a name in a directory that has a file `spare`.
@@ -230,31 +216,21 @@ fn has_room_again(path: &Path, room: Room, before: (u64, u64)) -> Result<()> {
 
 #[test]
 fn a_full_tmpfs_loses_nothing() -> Result<()> {
-    let directory = public_dir()?;
-    private("a full tmpfs", || {
-        mount("tmpfs", "size=2m,nr_inodes=64", directory.path())?;
-        there_is_no_room(directory.path(), free, nfsstat3::NFS3ERR_NOSPC)
+    on_tmpfs("size=2m,nr_inodes=64", |path| {
+        there_is_no_room(path, free, nfsstat3::NFS3ERR_NOSPC)
     })
 }
 
 #[test]
 fn a_full_ext4_loses_nothing() -> Result<()> {
-    setup::need(&[Package::E2FSPROGS])?;
-    let directory = public_dir()?;
-    let path = directory.path().join("mounted");
-    fs::create_dir(&path)?;
-    private("a full ext4", || {
-        mount_image(&["mkfs.ext4", "-q", "-m", "0", "-b", "1024"], 8, &path)?;
-        there_is_no_room(&path, free, nfsstat3::NFS3ERR_NOSPC)
+    on_image(&["mkfs.ext4", "-q", "-m", "0", "-b", "1024"], 8, |path| {
+        there_is_no_room(path, free, nfsstat3::NFS3ERR_NOSPC)
     })
 }
 
 #[test]
 fn what_was_removed_gives_room_though_everybody_keeps_asking() -> Result<()> {
-    let directory = public_dir()?;
-    let path = directory.path();
-    private("room that comes back", || {
-        mount("tmpfs", "size=4m", path)?;
+    on_tmpfs("size=4m", |path| {
         let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
         let other = make(&mut client, &root, "other", b"other")?;
         let empty = free(path)?;
@@ -303,17 +279,8 @@ fn below_quota(path: &Path) -> Result<(u64, u64)> {
 
 #[test]
 fn a_quota_is_heeded() -> Result<()> {
-    setup::need(&[Package::BTRFS_PROGS])?;
-    let directory = public_dir()?;
-    let path = directory.path().join("mounted");
-    fs::create_dir(&path)?;
-    private("a quota", || {
-        mount_image(&["mkfs.btrfs", "-q"], 256, &path)?;
-        let btrfs =
-            |words: &[&str]| setup::quietly(Command::new("btrfs").args(words).arg(&path)).map(drop);
-        btrfs(&["quota", "enable"])?;
-        btrfs(&["qgroup", "limit", &QUOTA.to_string()])?;
-        there_is_no_room(&path, below_quota, nfsstat3::NFS3ERR_DQUOT)
+    on_btrfs(QUOTA, |path| {
+        there_is_no_room(path, below_quota, nfsstat3::NFS3ERR_DQUOT)
     })
 }
 
@@ -330,14 +297,9 @@ fn effective(pid: &str) -> Result<u64> {
 #[test]
 fn what_is_reserved_for_root_is_not_for_others() -> Result<()> {
     const CAP_SYS_RESOURCE: u64 = 24;
-    setup::need(&[Package::E2FSPROGS])?;
-    let directory = public_dir()?;
-    let path = directory.path().join("mounted");
-    fs::create_dir(&path)?;
-    private("room that is reserved", || {
-        // Half of it is root's.
-        mount_image(&["mkfs.ext4", "-q", "-m", "50", "-b", "1024"], 8, &path)?;
-        let (server, mut client, root) = serve(&path, WRITABLE, ServerOptions::default())?;
+    // Half of it is root's.
+    on_image(&["mkfs.ext4", "-q", "-m", "50", "-b", "1024"], 8, |path| {
+        let (server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
         client.set_attr(&root, Set::mode(0o777))?;
         let mut other = server.connect()?;
         other.auth = super::user(1000, 1000, &[]);
@@ -348,7 +310,7 @@ fn what_is_reserved_for_root_is_not_for_others() -> Result<()> {
             stable_how::FILE_SYNC,
             nfsstat3::NFS3ERR_NOSPC,
         )?;
-        let left = statvfs(&path)?;
+        let left = statvfs(path)?;
         let left = left.blocks_free() as u64 * left.fragment_size() as u64;
         ensure!(
             left >= 3 << 20,

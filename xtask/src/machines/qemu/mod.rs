@@ -12,7 +12,6 @@ mod kernel;
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,6 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use crate::build::{self, Arch, workspace_root};
+use crate::machines::free_port;
 use crate::machines::nbd::Disk;
 use crate::machines::server;
 use crate::setup::{self, Package};
@@ -287,12 +287,6 @@ fn unpack(debs: &Path, tree: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A TCP port of loopback that nobody listens on. Nothing keeps another from taking it before QEMU does; then QEMU says so.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// The names of the machines in `directory`.

@@ -6,7 +6,7 @@ pub mod emulation;
 mod namespace;
 
 pub use emulation::runnable;
-pub use namespace::Namespace;
+pub use namespace::{Namespace, ip};
 
 use crate::build::{self, Arch};
 use crate::clients::nfs::Client;

@@ -1,6 +1,7 @@
 //! A network of one's own for a test: port 111 is free there, whatever runs on the machine. Needs root.
 
-use anyhow::{Context, Result, ensure};
+use crate::setup;
+use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::process::Command;
@@ -19,9 +20,26 @@ impl Namespace {
         let namespace = Self {
             name: format!("stowaway-{}-{number}", std::process::id()),
         };
-        ip(&["netns", "add", &namespace.name])?;
-        ip(&["-n", &namespace.name, "link", "set", "lo", "up"])?;
+        ip(&format!("netns add {}", namespace.name))?;
+        ip(&format!("-n {} link set lo up", namespace.name))?;
         Ok(namespace)
+    }
+
+    /// Two hosts, 192.0.2.1 and 192.0.2.2, that a cable joins at eth0.
+    pub fn pair() -> Result<(Self, Self)> {
+        let (first, second) = (Self::new()?, Self::new()?);
+        let (a, b) = (&first.name, &second.name);
+        ip(&format!(
+            "link add eth0 netns {a} type veth peer name eth0 netns {b}"
+        ))?;
+        for (host, address) in [(&first, "192.0.2.1"), (&second, "192.0.2.2")] {
+            // Else an address of IPv6 can be used a second or two later.
+            let at_once = "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad";
+            setup::quietly(host.command("sh").args(["-c", at_once]))?;
+            ip(&format!("-n {} addr add {address}/24 dev eth0", host.name))?;
+            ip(&format!("-n {} link set eth0 up", host.name))?;
+        }
+        Ok((first, second))
     }
 
     /// What `ip` calls it.
@@ -68,20 +86,11 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         // Nothing better can be done about a name that stays.
-        let _ = ip(&["netns", "del", &self.name]);
+        let _ = ip(&format!("netns del {}", self.name));
     }
 }
 
-fn ip(words: &[&str]) -> Result<()> {
-    let output = Command::new("ip")
-        .args(words)
-        .output()
-        .context("cannot start ip (package iproute2)")?;
-    ensure!(
-        output.status.success(),
-        "ip {} failed: {}",
-        words.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+/// Runs `ip` with these words.
+pub fn ip(words: &str) -> Result<()> {
+    setup::quietly(Command::new("ip").args(words.split(' '))).map(drop)
 }

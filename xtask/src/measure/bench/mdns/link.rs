@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::clients::dns::Asker;
 use crate::machines::mounts;
-use crate::machines::server::Namespace;
+use crate::machines::server::{Namespace, ip};
 use crate::setup;
 use std::net::Ipv4Addr;
 
@@ -95,24 +95,8 @@ pub struct Link {
 impl Link {
     /// Makes one that is up.
     pub fn new() -> Result<Self> {
-        let (responder, neighbour) = (Namespace::new()?, Namespace::new()?);
-        let ip = |words: &str| {
-            let words: Vec<&str> = words.split(' ').collect();
-            setup::quietly(Command::new("ip").args(&words)).map(drop)
-        };
-        let (a, b) = (responder.name(), neighbour.name());
-        ip(&format!(
-            "link add eth0 netns {a} type veth peer name eth0 netns {b}"
-        ))?;
-        ip(&format!("-n {a} addr add {RESPONDER}/24 dev eth0"))?;
-        ip(&format!("-n {b} addr add {NEIGHBOUR}/24 dev eth0"))?;
-        for host in [&responder, &neighbour] {
-            // Else an address of IPv6 can be used a second or two later, and is waited for.
-            let at_once = "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad";
-            setup::quietly(host.command("sh").args(["-c", at_once]))?;
-        }
-        ip(&format!("-n {a} link set eth0 up"))?;
-        ip(&format!("-n {b} link set eth0 up"))?;
+        let (responder, neighbour) = Namespace::pair()?;
+        let b = neighbour.name();
         ip(&format!("-n {b} route add 224.0.0.0/4 dev eth0"))?;
         Ok(Self {
             responder,
