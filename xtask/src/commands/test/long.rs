@@ -69,30 +69,24 @@ pub fn pass(part: &str, sources: &str) -> Result<()> {
     fs::write(&path, sources).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A sum over all that is compiled.
+/// A sum over all that is compiled, also what git does not know yet.
 fn sources() -> Result<String> {
-    let git = |args: &[&str]| {
-        let places = [
-            "--",
-            "src",
-            "xtask",
-            "linker",
-            "image",
-            "qemu",
-            "Cargo.toml",
-            "Cargo.lock",
-        ];
-        let mut git = Command::new("git");
-        setup::quietly(git.current_dir(workspace_root()).args(args).args(places))
-    };
+    let root = workspace_root();
+    let mut git = Command::new("git");
+    git.current_dir(&root)
+        .args(["ls-files", "-z", "--cached", "--others"])
+        .args(["--exclude-standard", "--"])
+        .args(["src", "xtask", "linker", "image", "qemu"])
+        .args(["Cargo.toml", "Cargo.lock"]);
     let mut sum = Sha256::new();
-    sum.update(git(&["ls-tree", "-r", "HEAD"])?);
-    sum.update(git(&["diff", "HEAD"])?);
-    Ok(sum
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    for file in setup::quietly(&mut git)?.split_terminator('\0') {
+        // What is listed and not there was removed.
+        let bytes = fs::read(root.join(file)).unwrap_or_default();
+        sum.update(format!("{file} {}\n", bytes.len()));
+        sum.update(bytes);
+    }
+    let sum = sum.finalize();
+    Ok(sum.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn unit(name: String, part: &Part, sources: &str) -> Job {
