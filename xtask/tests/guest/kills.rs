@@ -4,6 +4,7 @@
 //! three seconds before it tries again, and the other one works meanwhile.
 
 use std::time::{Duration, Instant};
+use xtask::testing::full;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -33,7 +34,7 @@ pub fn fifty_kills_lose_nothing(world: &mut World) -> Result<()> {
         });
         loads[loads.len() - 1].begin(world, wish)?;
     }
-    let full = std::env::var_os("STOWAWAY_FULL").is_some();
+    let full = full();
     let kills = if full { KILLS_FULL } else { KILLS };
     let mut outcome = (0..kills as usize).try_for_each(|kill| {
         let at = kill % loads.len();

@@ -11,6 +11,7 @@ use xtask::build::Arch;
 use xtask::clients::fsx::Fsx;
 use xtask::machines::server::ServerOptions;
 use xtask::setup;
+use xtask::testing::full;
 
 use crate::NOBODY;
 use crate::ground::{Ground, HOST, Place};
@@ -279,7 +280,7 @@ const FSX: &str = "
 
 pub fn a_hundred_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
     let mut seed = seed();
-    let full = std::env::var_os("STOWAWAY_FULL").is_some();
+    let full = full();
     // To look at the size makes the client send all that it has: then nothing would ever stay in its memory.
     let unseen = format!("nosizechecks = true\n{FSX}");
     for handles in ["kernel", "path"] {

@@ -225,7 +225,7 @@ fn torment_udp(
 /// The mutations of each request that one test makes, when it does this share of the work.
 fn mutation_count(share: usize) -> usize {
     if full() {
-        500_000 / share
+        300_000 / share
     } else {
         100_000 / share
     }

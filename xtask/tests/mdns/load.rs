@@ -4,7 +4,6 @@ use super::world::{Avahi, Running, World};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
-use std::env;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +11,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use xtask::clients::dns::{self, Asker, Message, TYPE};
 use xtask::setup;
+use xtask::testing::full;
 
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
@@ -30,10 +30,6 @@ const WORDS: [&str; 5] = [
     "ship,_sftp-ssh._tcp,22",
     "--workstation",
 ];
-
-fn is_full() -> bool {
-    env::var_os("STOWAWAY_FULL").is_some()
-}
 
 /// What follows this name in a file of the process.
 fn field(responder: &Running, file: &str, name: &str) -> Result<u64> {
@@ -71,7 +67,7 @@ fn at_rest_it_is_small_and_never_wakes_up() -> Result<()> {
         ))
     };
     let (before, cpu_before) = (turns()?, cpu(&responder)?);
-    let watched = Duration::from_secs(if is_full() { 120 } else { 10 });
+    let watched = Duration::from_secs(if full() { 120 } else { 10 });
     sleep(watched);
     let resident = resident_kib(&responder)?;
     println!(
@@ -140,7 +136,7 @@ fn a_flood_from_one_takes_little_and_others_are_answered() -> Result<()> {
     // The first answers may touch a page or two.
     patiently(&other, 1)?;
     let (resident, cpu_before) = (resident_kib(&responder)?, cpu(&responder)?);
-    let length = Duration::from_secs(if is_full() { 10 } else { 2 });
+    let length = Duration::from_secs(if full() { 10 } else { 2 });
     let (start, done) = (Instant::now(), AtomicBool::new(false));
     let (sent, mut waited) = thread::scope(|scope| {
         let flooding = scope.spawn(|| flood(&flooder, &done));
@@ -210,7 +206,7 @@ fn who_is_killed_is_remembered_for_the_time_that_he_said() -> Result<()> {
     ensure!(patiently(&neighbour, 1).is_err(), "a dead host answers");
     // Avahi has not forgotten.
     avahi.see(&resolve, &["box.local\t192.0.2.1"])?;
-    if is_full() {
+    if full() {
         let forgotten = loop {
             let output = avahi.command(resolve[0]).args(&resolve[1..]).output()?;
             if !String::from_utf8_lossy(&output.stdout).contains("192.0.2.1") {

@@ -19,6 +19,7 @@ use cases::random::{Random, seed};
 use xtask::clients::nfs::Client;
 use xtask::machines::mounts;
 use xtask::machines::qemu::Guest;
+use xtask::testing::full;
 
 use load::Load;
 use rounds::{Broken, Run, directory};
@@ -76,10 +77,6 @@ fn run(through: &str, calls: usize, seed: u64) -> Result<Run> {
         log.events.len() - start
     );
     Ok(Run { log, start, loads })
-}
-
-fn full() -> bool {
-    std::env::var_os("STOWAWAY_FULL").is_some()
 }
 
 /// How the rounds went; the first of them in full.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use xtask::clients::sftp::request::init;
 use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, Wire, open};
 use xtask::machines::server::{fd_count, public_dir};
+use xtask::testing::full;
 
 const BLOCK: usize = 40_000;
 
@@ -81,7 +82,7 @@ fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
 #[test]
 fn what_was_acknowledged_is_in_the_file() -> Result<()> {
     let mut random = Random::new(seed());
-    let full = std::env::var_os("STOWAWAY_FULL").is_some();
+    let full = full();
     let mut acknowledged = 0;
     for round in 0..if full { 2000 } else { 90 } {
         let end = [End::Client, End::Server][round % 2];
@@ -232,7 +233,7 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
     settle(&server)?;
     let before = fd_count(server.process.pid())?;
     let memory = server.process.anonymous_kib()?;
-    let full = std::env::var_os("STOWAWAY_FULL").is_some();
+    let full = full();
     let mut random = Random::new(seed());
     for round in 0..if full { 20_000 } else { 1000 } {
         match random.below(4) {

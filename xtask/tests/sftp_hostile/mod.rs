@@ -26,6 +26,7 @@ use walkdir::WalkDir;
 use xtask::build::Arch;
 use xtask::clients::sftp::{Request, Sftp, SftpOptions, Status};
 use xtask::machines::server::public_dir;
+use xtask::testing::full;
 
 /// A server, and the directory that it is in.
 struct Scene {
@@ -182,9 +183,4 @@ fn unchanged(path: &Path, before: &BTreeMap<PathBuf, Seen>, by: &str) -> Result<
     let gone = before.keys().find(|name| !now.contains_key(*name));
     ensure!(gone.is_none(), "{by} removed {gone:?}");
     Ok(())
-}
-
-/// Whether the long forms are asked for.
-fn full() -> bool {
-    std::env::var_os("STOWAWAY_FULL").is_some()
 }

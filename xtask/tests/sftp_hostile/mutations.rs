@@ -224,7 +224,7 @@ fn survives(pit: &Pit, seed: u64, count: usize) -> Result<()> {
 
 fn count(share: usize) -> usize {
     if full() {
-        2_000_000 / share
+        1_000_000 / share
     } else {
         100_000 / share
     }
@@ -297,7 +297,7 @@ fn damaged_streams_end_or_are_answered() -> Result<()> {
         let mut client = Sftp::start(&pit.options)?;
         let opened = Opened::new(&mut client)?;
         let requests = opened.requests();
-        for number in 0..if full() { 30_000 } else { 500 } {
+        for number in 0..if full() { 10_000 } else { 500 } {
             if !pit.is_fresh()? {
                 pit.renew()?;
             }

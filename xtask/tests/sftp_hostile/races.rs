@@ -94,7 +94,7 @@ fn ask_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
 }
 
 fn rounds() -> usize {
-    if full() { 2000 } else { 150 }
+    if full() { 800 } else { 150 }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::commands::fuzz::{self, Target};
 use crate::setup;
 
 /// Seconds that a target is fed.
-const FUZZ_SECS: u32 = 500;
+const FUZZ_SECS: u32 = 300;
 
 /// Prints the parts.
 pub fn list(suites: &Suites) {

@@ -32,6 +32,9 @@ const ALONE: [Role; 7] = [
 /// The suite that leaves the file for every processor.
 pub const BUILD: &str = "build";
 
+/// What cargo does in its directory of unoptimised crates.
+const LINTS: [&str; 4] = ["clippy", "clippy-alone", "clippy-tools", "doc"];
+
 /// Seconds that each target is fed.
 const FUZZ_SECS: u32 = 15;
 
@@ -60,6 +63,12 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
         ));
     }
     jobs.push(ranked(4, command_job("unit-xtask", || Ok(unit_xtask()))));
+    // Cargo lets only one of these into its directory: the others would wait for it on a processor of their own.
+    for (first, second) in LINTS.iter().zip(&LINTS[1..]) {
+        for job in jobs.iter_mut().filter(|job| job.suite == *second) {
+            job.after = vec![first];
+        }
+    }
     let mut sizes = check_job("size", size::check);
     // It builds what the tests need, too.
     sizes.after = vec![BUILD];
