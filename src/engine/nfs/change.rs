@@ -225,9 +225,7 @@ fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(
     if known.is_some_and(|known| known != to_wire(object.attr.ctime)) {
         return Err(Fault::NotSynchronous);
     }
-    if change != no_change() {
-        cx.vfs.set_attr(object.node, &change)?;
-    }
+    cx.vfs.set_attr(object.node, &change)?;
     Ok(())
 }
 fn remove(cx: &mut Cx<'_>, dir: Node, args: &mut Reader<'_>, effect: &Effect) -> Result<(), Fault> {

@@ -168,6 +168,12 @@ fn changes_are_refused_with_the_attributes_there_are() {
     ] {
         check(procedure, &[&[&[READ_ONLY][..]], top].concat());
     }
+    // As the kernel's server: also one that changes nothing.
+    let mut world = World::default();
+    let handle = world.handle("hello");
+    let nothing = Call::of(Procedure::SetAttr, &handle).words(&[0; 7]);
+    world.check(&nothing, &[&[&[READ_ONLY][..]], hello].concat());
+
     let status: &[&[u32]] = &[&[READ_ONLY]];
     check(Procedure::Rename, &[status, top, top].concat());
     check(Procedure::Link, &[status, &hello[2..], top].concat());

@@ -5,7 +5,6 @@ use super::{Scene, full, sample};
 use anyhow::{Context, Result, ensure};
 use cases::random::{Random, seed};
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 use xtask::clients::sftp::{
     Attrs, Ended, Reply, Request, Sftp, SftpOptions, Status, Wire, open, request,
@@ -256,24 +255,10 @@ fn a_client_may_vanish_at_any_byte() -> Result<()> {
             }
         } else {
             let ended = client.vanish().with_context(what)?;
-            ensure!(gone(&ended, wire), "{}: {ended:?}", what());
+            ensure!(ended.is_for_want_of_a_client(wire), "{}: {ended:?}", what());
         }
     }
     Ok(())
-}
-
-/// Ended because nobody listens: without a word, by itself or by the signal for it.
-fn gone(ended: &Ended, wire: Wire) -> bool {
-    const SIGHUP: i32 = 1;
-    const SIGPIPE: i32 = 13;
-    /// Of a packet that is none, as OpenSSH's.
-    const MALFORMED: i32 = 11;
-    let signal = ended.status.signal();
-    // The kernel drops what is buffered when a terminal's other end closes, and may still deliver what came behind it: then the
-    // session goes on in the middle of a packet.
-    let is_cut = wire == Wire::Pty && ended.code() == Some(MALFORMED);
-    let is_quiet = ended.code() == Some(0) || matches!(signal, Some(SIGHUP | SIGPIPE));
-    is_cut || (ended.lines.is_empty() && is_quiet)
 }
 
 #[test]
@@ -288,7 +273,7 @@ fn a_client_may_vanish_in_the_middle_of_large_data() -> Result<()> {
         client.push(&bytes[..len], STALL)?;
         let what = || format!("after {len} bytes over {wire:?}");
         let ended = client.vanish().with_context(what)?;
-        ensure!(gone(&ended, wire), "{}: {ended:?}", what());
+        ensure!(ended.is_for_want_of_a_client(wire), "{}: {ended:?}", what());
     }
     Ok(())
 }
@@ -301,7 +286,7 @@ fn a_client_may_vanish_while_it_is_answered() -> Result<()> {
         let read = Request::Read(&handle, 0, 200_000);
         scene.client.push(&read.packet(1).repeat(50), STALL)?;
         let ended = scene.client.vanish()?;
-        ensure!(gone(&ended, wire), "{wire:?}: {ended:?}");
+        ensure!(ended.is_for_want_of_a_client(wire), "{wire:?}: {ended:?}");
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 use std::io::pipe;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -341,5 +341,17 @@ impl Ended {
     /// The exit code; None when a signal ended it.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
+    }
+
+    /// Ended because nobody is at the other end: without a word, by itself or by the signal for it.
+    pub fn is_for_want_of_a_client(&self, wire: Wire) -> bool {
+        /// Of a packet that is none, as OpenSSH's.
+        const MALFORMED: i32 = 11;
+        let signals = [Signal::SIGHUP, Signal::SIGPIPE].map(|signal| Some(signal as i32));
+        // The kernel drops what is buffered when a terminal's other end closes, and may still deliver what came behind it: then
+        // the session goes on in the middle of a packet.
+        let is_cut = wire == Wire::Pty && self.code() == Some(MALFORMED);
+        let is_quiet = self.code() == Some(0) || signals.contains(&self.status.signal());
+        is_cut || (self.lines.is_empty() && is_quiet)
     }
 }
