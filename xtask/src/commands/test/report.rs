@@ -43,6 +43,7 @@ impl Times {
 
     fn save(&self) -> Result<()> {
         let path = Self::path();
+        fs::create_dir_all(path.parent().context("no directory")?)?;
         fs::write(&path, serde_json::to_string_pretty(&self.seconds)?)
             .with_context(|| format!("cannot write {}", path.display()))
     }
