@@ -4,9 +4,9 @@
 //! three seconds before it tries again, and the other one works meanwhile.
 
 use std::time::{Duration, Instant};
-use xtask::testing::full;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use xtask::testing::full;
 
 use crate::ground::{Ground, HOST, Place, differences, exercise};
 use crate::world::World;
@@ -101,7 +101,8 @@ impl Load {
                 return Ok(());
             }
             if state.lines().any(|line| line == "code") {
-                bail!("the load ended after {} operations", self.done);
+                let said = world.guest.sh(&format!("cat /run/{}/said", self.name))?;
+                bail!("the load ended after {} operations:\n{said}", self.done);
             }
             ensure!(
                 start.elapsed() < PROGRESS_MAX,
