@@ -14,7 +14,7 @@ use crate::world::World;
 /// How often in all a server is killed.
 const KILLS: u64 = 50;
 /// The same for the long proof.
-const KILLS_FULL: u64 = 400;
+const KILLS_FULL: u64 = 150;
 /// How much work must be done between two kills of a server: its client goes on.
 const PROGRESS: u64 = 40;
 /// How long that may take. A client that is refused a connection waits for three seconds, then for six.

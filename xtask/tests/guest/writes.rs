@@ -287,7 +287,7 @@ pub fn a_hundred_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
         let ground = Ground::new(world, handles, Place::Memory)?;
         let mount = ground.mount(HOST, "/mnt/1");
         // A script may take three minutes at most, also on a busy machine.
-        let cached = [(&mount, 25_000, unseen.as_str())].repeat(if full { 20 } else { 2 });
+        let cached = [(&mount, 25_000, unseen.as_str())].repeat(if full { 14 } else { 2 });
         // Each write is a request of its own, at just that offset and of just that length.
         let sync = mount.replace("-o rw,", "-o rw,sync,");
         for (mount, operations, config) in cached.into_iter().chain([(&sync, 1000, FSX)]) {

@@ -43,12 +43,16 @@ pub fn parts(mode: &Mode, parts: Vec<(String, Part)>, sources: &str) -> Job {
             let program = if is_program { &part.suite } else { "e2e" };
             let program = programs.iter().find(|known| known.name == program);
             let program = program.with_context(|| format!("there is no program {}", part.suite))?;
-            let filter = if is_program {
-                part.test
+            let mut arguments = vec!["--test-threads=1".into()];
+            if is_program {
+                arguments.push(part.test);
             } else {
-                format!("{}::{}", part.suite, part.test)
-            };
-            let arguments = vec!["--test-threads=1".into(), filter];
+                // By their whole names: libtest looks for a filter anywhere in a name.
+                let begin = format!("{}::{}", part.suite, part.test);
+                let names = list(&program.path)?.into_iter();
+                arguments.push("--exact".into());
+                arguments.extend(names.filter(|name| name.starts_with(&begin)));
+            }
             let mut job = test_job(&all, &program.path, &part.suite, "", arguments);
             let (work, sources, passed) = (job.work, sources.clone(), name.clone());
             job.suite = name;
@@ -138,6 +142,15 @@ fn compile() -> Result<Vec<Program>> {
     Ok(programs)
 }
 
+/// The tests of a program.
+fn list(program: &Path) -> Result<Vec<String>> {
+    let listed = setup::quietly(Command::new(program).arg("--list"))?;
+    let names = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"));
+    Ok(names.map(str::to_owned).collect())
+}
+
 fn tests_of(mode: &Mode, programs: &[Program], wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for program in programs {
@@ -147,10 +160,9 @@ fn tests_of(mode: &Mode, programs: &[Program], wanted: &dyn Fn(&str) -> bool) ->
             }
             continue;
         }
-        let list = setup::quietly(Command::new(&program.path).arg("--list"))?;
-        let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+        let names = list(&program.path)?;
         let mut last = "";
-        for name in names {
+        for name in &names {
             let (suite, part) = name.split_once("::").context("a test outside a suite")?;
             if !mode.suites.of(suite).together {
                 if wanted(name) {

@@ -114,7 +114,9 @@ fn run(mode: &Mode, jobs: Vec<Job>, cores: usize) -> Result<()> {
         },
         |now| report.borrow_mut().progress(now),
     );
-    report.into_inner().finish(&mode.suites, mode.repeat)
+    report
+        .into_inner()
+        .finish(&mode.suites, mode.repeat, mode.is_full)
 }
 
 /// The jobs of a short run.

@@ -15,6 +15,8 @@ use crate::setup;
 
 /// How often a line says what goes on where there is no terminal.
 const EVERY: Duration = Duration::from_secs(30);
+/// What a part of the long form may take.
+const PART_SECONDS: f64 = 540.0;
 
 /// Seconds that each job took when it last passed.
 #[derive(Clone, Default)]
@@ -143,8 +145,9 @@ impl Report {
         }
     }
 
-    /// The table and the sum, where each test was done `repeat` times; an error when something failed.
-    pub fn finish(self, suites: &Suites, repeat: u32) -> Result<()> {
+    /// The table and the sum, where each test was done `repeat` times, or parts of the long form were; an error when something
+    /// failed.
+    pub fn finish(self, suites: &Suites, repeat: u32, is_full: bool) -> Result<()> {
         self.waiting.done();
         let slowness = suites.slowness().max(1.0);
         println!(
@@ -153,7 +156,12 @@ impl Report {
         );
         let mut over = Vec::new();
         for (name, row) in &self.rows {
-            let budget = suites.of(name).seconds * slowness * f64::from(repeat);
+            let budget = if is_full && suites.full.contains_key(name) {
+                PART_SECONDS
+            } else {
+                suites.of(name).seconds * f64::from(repeat)
+            };
+            let budget = budget * slowness;
             let took = row.took.as_secs_f64();
             let tests = row.passed + row.failed;
             println!("{name:<18}{tests:>7}{took:>10.1}{budget:>10.0}");
