@@ -138,7 +138,7 @@ fn data_that_is_not_as_long_as_it_says_is_not_written() -> Result<()> {
 fn sizes_that_no_file_has_are_refused() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
-        let before = look(scene.directory.path())?;
+        let mut before = look(scene.directory.path())?;
         for size in [MAX + 1, u64::MAX, MAX] {
             let attrs = Attrs::size(size);
             let (path, handle) = (b"small".as_slice(), &opened.file[..]);
@@ -157,6 +157,7 @@ fn sizes_that_no_file_has_are_refused() -> Result<()> {
                 ensure!(held || refused, "{request:?} was answered {status:?}");
                 if held {
                     std::fs::write(scene.path("small"), "small\n")?;
+                    before = look(scene.directory.path())?;
                 } else {
                     unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
                 }
