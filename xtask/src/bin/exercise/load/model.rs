@@ -71,11 +71,20 @@ impl Model {
     /// Puts a node, in place of another if need be.
     pub fn put(&mut self, path: &str, node: Node) {
         self.nodes.insert(path.to_owned(), node);
+        self.forget_nameless();
     }
 
     /// Takes a name away.
     pub fn remove(&mut self, path: &str) {
         self.nodes.remove(path);
+        self.forget_nameless();
+    }
+
+    /// A guest has no memory for all that ever was.
+    fn forget_nameless(&mut self) {
+        let nodes = &self.nodes;
+        let is_named = |number: u64| nodes.values().any(|node| *node == Node::File(number));
+        self.inodes.retain(|&number, _| is_named(number));
     }
 
     /// Whether nothing lies below `path`.
@@ -139,5 +148,9 @@ mod tests {
             "{:?}",
             model.lines("x")
         );
+        model.remove("link");
+        assert!(model.file("b/file").is_ok());
+        model.put("b/file", Node::Fifo);
+        assert!(model.inodes.is_empty());
     }
 }
