@@ -100,15 +100,15 @@ impl<'a> Worker<'a> {
         self.home.join(path)
     }
 
-    /// Does it and writes down what came of it. `already` is how it fails when it was done before: that may be only when
-    /// the server was killed meanwhile, so that the answer to the first request was lost.
+    /// Does it and writes down what came of it: whether it was done, and not before. `already` is how it fails when it was
+    /// done before: that may be only when the server was killed meanwhile, so that the answer to the first request was lost.
     fn act(
         &mut self,
         what: &'static str,
         path: &str,
         already: Option<Errno>,
         act: impl FnOnce() -> io::Result<()>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let start = self.clock.now()?;
         let outcome = act();
         let end = self.clock.now()?;
@@ -127,7 +127,7 @@ impl<'a> Worker<'a> {
         *counts.entry(what).or_default() += 1;
         let mut log = self.log;
         log.write_all(format!("{} {what} {path} {word}\n", self.name).as_bytes())?;
-        Ok(())
+        Ok(word == "done")
     }
 
     /// A path that nobody used before.
@@ -172,15 +172,21 @@ impl<'a> Worker<'a> {
         bytes
     }
 
-    /// O_EXCL, when repeated, is known as the same request by its verifier: it never fails.
+    /// O_EXCL, when repeated, is known as the same request by its verifier, unless the server was killed between making the
+    /// file and writing the verifier into its times.
     fn create(&mut self) -> Result<()> {
         let (path, exclusive) = (self.new_path(), self.random.bool());
         let at = self.at(&path);
-        self.act("create", &path, None, || {
+        let cut = exclusive.then_some(Errno::EEXIST);
+        let whole = self.act("create", &path, cut, || {
             let mut options = File::options();
             options.write(true).create(!exclusive).create_new(exclusive);
             options.mode(0o640).open(&at).map(drop)
         })?;
+        if !whole {
+            // The client would have set it next.
+            fs::set_permissions(&at, Permissions::from_mode(0o640))?;
+        }
         self.model.create(&path, 0o640);
         let bytes = self.bytes(16 * 1024);
         self.write(&path, 0, bytes, &mut File::options())
