@@ -4,7 +4,7 @@
 
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::log;
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};

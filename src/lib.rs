@@ -67,6 +67,7 @@ pub mod drive;
 pub mod engine;
 pub mod event;
 pub mod log;
+pub mod mem;
 pub mod net;
 pub mod role;
 pub mod sys;

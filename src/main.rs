@@ -4,15 +4,15 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-#[path = "sys/mem.rs"]
+#[path = "sys/arch/mem.rs"]
 mod mem;
 
 use core::panic::PanicInfo;
 use stowaway::event::Line;
-use stowaway::sys::frames::BUILD_ID_BYTES;
-use stowaway::sys::heap::Arena;
-use stowaway::sys::stdio::Stdio;
-use stowaway::sys::{process, start};
+use stowaway::mem::Arena;
+use stowaway::sys::linux::frames::BUILD_ID_BYTES;
+use stowaway::sys::linux::stdio::Stdio;
+use stowaway::sys::linux::{process, start};
 
 #[global_allocator]
 static ARENA: Arena = Arena::new();

@@ -1,9 +1,10 @@
 //! A process for each connection: what happens in one leaves the others alone, and each can be locked in by itself.
 
 use crate::config::{ACCEPT_PAUSE, GUEST_COUNT_MAX};
-use crate::sys::files::File;
-use crate::sys::stdio::Stdio;
-use crate::sys::{self, process, sockets};
+use crate::sys;
+use crate::sys::linux::files::File;
+use crate::sys::linux::stdio::Stdio;
+use crate::sys::linux::{process, sockets};
 
 /// Takes connections for as long as the process lives: `serve` runs in a process of its own with the connection as its
 /// standard input and output, and ends it.

@@ -1,8 +1,8 @@
 //! Blocks of one size, a bounded number of them, touched only as they are needed.
 
 use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
-use crate::sys::heap::Slots;
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
+use crate::mem::Slots;
 
 /// A block that is held, by its number. Whoever holds it gives it back.
 #[derive(PartialEq, Eq, Debug)]

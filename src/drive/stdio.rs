@@ -9,9 +9,9 @@
 use crate::config::{PAGE_BYTES, REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::{Cx, Order, State, Stream};
 use crate::event::Events;
-use crate::sys::heap;
-use crate::sys::stdio::Stdio;
-use crate::text::Ends as _;
+use crate::mem;
+use crate::mem::Ends as _;
+use crate::sys::linux::stdio::Stdio;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::{Descriptor, FsResult, Vfs};
@@ -99,8 +99,8 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
             wire,
             vfs,
             events,
-            rx: heap::array(),
-            tx: heap::array(),
+            rx: mem::array(),
+            tx: mem::array(),
             have: 0,
             owed: 0,
             greeted: Some(greeted),
@@ -148,7 +148,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
             };
             let input = self.rx.head_mut(self.have);
             let mut progress = stream.advance(session, &mut cx, input, self.tx);
-            self.have = heap::shift(input, progress.consumed);
+            self.have = mem::shift(input, progress.consumed);
             self.owed = progress.produced;
             // There may be requests behind the one that ordered.
             let mut goes_on = matches!(progress.state, State::NeedOutput);

@@ -4,7 +4,7 @@
 
 use crate::event::{Events, Line, RESTARTING, STOPPING};
 use crate::sys;
-use crate::sys::process::{self, Child, Signal, Told};
+use crate::sys::linux::process::{self, Child, Signal, Told};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use crate::time::Instant;
 use crate::vfs::Descriptor;
 use core::net::{IpAddr, SocketAddr};
 
-pub use crate::sys::interfaces::{Interface, Interfaces};
+pub use crate::sys::linux::interfaces::{Interface, Interfaces};
 
 pub mod kernel;
 #[cfg(test)]

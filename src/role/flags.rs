@@ -1,9 +1,9 @@
 //! The arguments of a role, read as getopt_long(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
 use super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
-use crate::sys;
-use crate::sys::start::Args;
-use crate::text::{Ends as _, Text, place_in, text};
+use crate::mem::{Ends as _, place_in};
+use crate::sys::linux::start::Args;
+use crate::text::{Text, text};
 use core::ffi::CStr;
 
 /// Whether any role has flags of one letter.
@@ -67,7 +67,7 @@ impl Flags {
             // A star at the end stands for words that are no flags.
             #[cfg(any(feature = "browse", feature = "resolve", feature = "publish"))]
             if self.names.ends_with(b" *") && !about.starts_with(b"-") {
-                let last = crate::text::parts(self.names, b' ').count() - 1;
+                let last = crate::mem::parts(self.names, b' ').count() - 1;
                 if set(last, word).is_none() {
                     let why = self.wanted.plus((last - self.bare_count) as u8);
                     return Err(refuse(about, b"", why));
@@ -97,8 +97,8 @@ impl Flags {
                 if place >= flags.bare_count {
                     value = match behind {
                         [0] => args.next().unwrap_or_default(),
-                        [b'=', value @ ..] if !HAS_LETTERS || len > 1 => sys::c_str(value),
-                        _ => sys::c_str(behind),
+                        [b'=', value @ ..] if !HAS_LETTERS || len > 1 => crate::mem::c_str(value),
+                        _ => crate::mem::c_str(behind),
                     };
                     rest = b"";
                 }

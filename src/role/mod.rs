@@ -1,11 +1,12 @@
 //! Multi-call: what the file does is its first word or the name it was started by. One role per file.
 
 use crate::event::{self, Sink};
-use crate::sys::frames::BUILD_ID_BYTES;
-use crate::sys::process;
-use crate::sys::start::Args;
-use crate::sys::stdio::Stdio;
-use crate::text::{Text, parts, place_in, text};
+use crate::mem::{parts, place_in};
+use crate::sys::linux::frames::BUILD_ID_BYTES;
+use crate::sys::linux::process;
+use crate::sys::linux::start::Args;
+use crate::sys::linux::stdio::Stdio;
+use crate::text::{Text, text};
 
 #[cfg(feature = "browse")]
 mod browse;

@@ -3,8 +3,8 @@
 use super::print;
 use crate::engine::mdns::{NameId, Names};
 use crate::event::Line;
-use crate::sys::heap;
-use crate::text::Ends as _;
+use crate::mem;
+use crate::mem::Ends as _;
 use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, escape};
 #[cfg(feature = "browse")]
 use crate::wire::label::{is_control, letter};
@@ -27,7 +27,7 @@ impl Out {
         Self {
             len: 0,
             is_json: false,
-            bytes: heap::bytes(OUT_BYTES),
+            bytes: mem::bytes(OUT_BYTES),
         }
     }
 

@@ -5,11 +5,12 @@ use crate::drive::mdns::{Choice, Mdns, Speaker};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Wish};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
 use crate::event::Events;
-use crate::net::kernel::Kernel;
-use crate::sys::files::File;
-use crate::sys::{self, process};
 #[cfg(feature = "browse")]
-use crate::text::parts;
+use crate::mem::parts;
+use crate::net::kernel::Kernel;
+use crate::sys;
+use crate::sys::linux::files::File;
+use crate::sys::linux::process;
 use crate::time::Instant;
 use core::mem::ManuallyDrop;
 

@@ -9,8 +9,8 @@ use super::mdns;
 use super::{Console, DONE, Status, nfs};
 use crate::drive::supervisor::{self, Role};
 use crate::event::Events;
-use crate::sys::frames::BUILD_ID_BYTES;
-use crate::sys::start::Args;
+use crate::sys::linux::frames::BUILD_ID_BYTES;
+use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use core::mem::ManuallyDrop;
 
@@ -89,7 +89,7 @@ fn announce_exports(
     options: &nfs::Options,
     add: &mut dyn FnMut(&crate::wire::announce::Service<'_>),
 ) {
-    use crate::text::Ends as _;
+    use crate::mem::Ends as _;
     use crate::wire::Writer;
     use crate::wire::announce::{Flaw, HOST, STRING_BYTES_MAX};
     if options.at.port() == 0 {

@@ -1,6 +1,6 @@
 //! What arguments are made of: words, paths, numbers, addresses.
 
-use crate::text::parts;
+use crate::mem::parts;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 pub(super) fn port(text: &[u8]) -> Option<u16> {

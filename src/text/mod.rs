@@ -7,12 +7,10 @@
 
 mod catalogue;
 mod packing;
-pub mod parts;
 
-use crate::sys::heap::{self, Made};
+use crate::mem::{self, Made, nth};
 use core::num::NonZeroU32;
 use packing::Packed;
-pub use parts::{Ends, Parts, nth, parts, place_in};
 
 /// The [`Text`] that reads so.
 macro_rules! text {
@@ -83,7 +81,7 @@ fn unpacked(number: usize) -> &'static [u8] {
         const { NonZeroU32::new(LETTER_COUNT as u32).unwrap() }
     };
     TEXTS.get(count, |texts| {
-        if let Some(seen) = heap::bytes(size_of::<packing::Seen>())
+        if let Some(seen) = mem::bytes(size_of::<packing::Seen>())
             .as_chunks_mut()
             .0
             .first_chunk_mut()

@@ -10,12 +10,13 @@ use crate::engine::mdns::{
     Cast, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, MESSAGE_BYTES_MAX, Meta, Transmit,
 };
 use crate::event::Events;
+use crate::mem::Ends as _;
+use crate::mem::Slots;
+use crate::mem::nth;
 use crate::net::{Interface, Interfaces, Links, NetError, Ready, Socket, Token};
-use crate::sys::heap::Slots;
-use crate::sys::interfaces::{LOOPBACK, MULTICAST, POINT_TO_POINT, RUNNING, UP};
-use crate::sys::multicast::{GROUP_V4, GROUP_V6, PORT};
-use crate::text::Ends as _;
-use crate::text::{Text, nth, text};
+use crate::sys::linux::interfaces::{LOOPBACK, MULTICAST, POINT_TO_POINT, RUNNING, UP};
+use crate::sys::linux::multicast::{GROUP_V4, GROUP_V6, PORT};
+use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 

@@ -3,7 +3,7 @@
 use super::MESSAGE_BYTES;
 use super::names::NameId;
 use super::zone::{Record, Zone};
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use crate::wire::dns::{self, Head, Section, Writer, kind};
 
 /// Seconds for which those remember it who do not know what multicast DNS is. RFC 6762 section 6.7.

@@ -1,6 +1,6 @@
 //! Links: what an interface has of addresses, and who is on it.
 
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use core::net::IpAddr;
 
 /// Interfaces that are served at once.

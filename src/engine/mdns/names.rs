@@ -1,6 +1,6 @@
 //! Names that are in use, each known by a number: a tree of labels, so that names that share an end share its labels.
 
-use crate::sys::heap::Slots;
+use crate::mem::Slots;
 use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name};
 use crate::wire::label::is_like;
 

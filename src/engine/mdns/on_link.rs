@@ -5,7 +5,7 @@ use super::names::NameId;
 use super::responder::Limits;
 use super::zone::{Record, RecordId};
 use super::{HEAD_BYTES, MESSAGE_BYTES};
-use crate::sys::heap::Slots;
+use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::kind;
 

@@ -3,7 +3,7 @@
 use super::names::NameId;
 use super::on_link::{OnLink, PACE_MS, Phase, Probe, later};
 use super::zone::Zone;
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, kind};
 use core::cmp::Ordering;

@@ -6,8 +6,8 @@
 use super::names::{NameId, Names};
 use super::responder::Limits;
 use crate::event::Line;
-use crate::sys::heap::{Slots, shift};
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
+use crate::mem::{Slots, shift};
 use crate::wire::dns::{LABEL_BYTES_MAX, kind};
 
 /// Seconds for which others remember what a host's name or address is part of. RFC 6762 section 10.

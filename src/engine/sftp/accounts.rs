@@ -5,7 +5,7 @@
 
 use super::handles::TO_READ;
 use super::longname;
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use crate::vfs::walk::{Text, add};
 use crate::vfs::{Files, Vfs as _};
 use crate::wire::Writer;

@@ -4,7 +4,7 @@
 //! smallest: with whole chunks of 64 bytes. What is around the chunks is alike for all but one of them, and is here.
 
 use super::rounds;
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use crate::vfs::{FsError, FsResult};
 use crate::wire::Writer;
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};

@@ -9,7 +9,7 @@ use super::requests::{CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
 use super::{Request, Session};
 use crate::config::JOB_COUNT_MAX;
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use crate::vfs::{Files, Vfs as _};
 use crate::wire::sftp::kind;
 

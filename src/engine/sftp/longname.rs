@@ -4,7 +4,7 @@
 //! group, size, date, name. Dates are UTC.
 
 use super::accounts::{Accounts, NAME_BYTES_MAX};
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use crate::vfs::Attr;
 use crate::wire::Writer;
 

@@ -3,7 +3,7 @@
 use super::Request;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
 use crate::vfs::{FsError, Kind, Make, Name, Vfs as _};
 
 /// The mode of a directory for which none is asked.

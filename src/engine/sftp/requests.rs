@@ -1,7 +1,7 @@
 //! Everything that can be asked, in one table: what each request brings along, how it is answered, what may be refused.
 
 use super::Level;
-use crate::text::{nth, place_in};
+use crate::mem::{nth, place_in};
 use crate::wire::sftp::{kind, open};
 
 /// What can be asked.

@@ -4,7 +4,7 @@ use super::{Kind, Sim, World};
 use crate::net::{
     Interest, Interface, Interfaces, Joined, Links, NetError, NetResult, Socket, Token,
 };
-use crate::sys::multicast::{GROUP_V4, GROUP_V6, PORT};
+use crate::sys::linux::multicast::{GROUP_V4, GROUP_V6, PORT};
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
@@ -132,7 +132,7 @@ impl Links for Sim {
 mod tests {
     use super::*;
     use crate::net::{Post as _, Ready};
-    use crate::sys::interfaces::UP;
+    use crate::sys::linux::interfaces::UP;
     use crate::time::{Duration, Instant};
 
     fn interface(index: u32, address: &str) -> Interface {

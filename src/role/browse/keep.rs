@@ -10,10 +10,12 @@ use super::super::reasons::{self, Reason, failed, reason};
 use super::super::seek::Links;
 use super::line::{Form, KIND_LABELS, family};
 use crate::engine::mdns::browser::{Event, What};
-use crate::sys::files::{self, File};
-use crate::sys::named::{read_at, sync, write_at};
-use crate::sys::{self, Errno, heap};
-use crate::text::{Ends as _, nth, parts, text};
+use crate::mem;
+use crate::mem::{Ends as _, nth, parts};
+use crate::sys::linux::files::{self, File};
+use crate::sys::linux::named::{read_at, sync, write_at};
+use crate::sys::{self, Errno};
+use crate::text::text;
 use crate::time::{Duration, Instant};
 use crate::wire::label::is_like;
 use core::ffi::CStr;
@@ -161,7 +163,7 @@ impl Keep {
         let mut keep = Self {
             path,
             new_path: [0; PATH_BYTES_MAX],
-            lines: heap::bytes(BYTES),
+            lines: mem::bytes(BYTES),
             len: 0,
             save_at: Instant::NEVER,
             has_complained: false,
@@ -372,7 +374,7 @@ impl Keep {
     }
 
     fn write(&self) -> Result<(), Errno> {
-        let new_path = sys::c_str(&self.new_path);
+        let new_path = crate::mem::c_str(&self.new_path);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
         let file = files::open(new_path, flags | OFlags::NONBLOCK, 0o644)?;
         let done = fill(&file, self.lines.head(self.len))

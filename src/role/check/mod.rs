@@ -7,10 +7,13 @@ use super::words::{address, port};
 use super::{Console, DONE, FAILED, Status, USAGE, complain, inform, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_PATIENCE, NFS_PORT, REPLY_BYTES};
 use crate::event::{self, Line};
-use crate::sys::files::File;
-use crate::sys::start::Args;
-use crate::sys::{self, heap, sockets};
-use crate::text::{Ends as _, Text, nth, place_in, text};
+use crate::mem;
+use crate::mem::{Ends as _, nth, place_in};
+use crate::sys;
+use crate::sys::linux::files::File;
+use crate::sys::linux::sockets;
+use crate::sys::linux::start::Args;
+use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::nfs3::{self, Procedure};
 use crate::wire::rpc::{Mark, emit_call, parse_reply};
@@ -83,7 +86,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Status> {
         why: Text::NOTHING,
     };
     FLAGS.read(args, &mut |flag, value| check.set(flag, value))?;
-    let mut json = Writer::new(heap::bytes(CHECK_JSON_BYTES));
+    let mut json = Writer::new(mem::bytes(CHECK_JSON_BYTES));
     let mut status = DONE;
     for (before, service) in SERVICES.iter().enumerate() {
         if wanted == 0 || wanted == before + 1 {
@@ -164,7 +167,7 @@ impl Check {
     fn nfs(&mut self) -> Option<u32> {
         const NULL: u32 = Procedure::Null as u32;
         const GET_ATTR: u32 = Procedure::GetAttr as u32;
-        let (room, mount_room) = (heap::bytes(ROOM_BYTES), heap::bytes(ROOM_BYTES));
+        let (room, mount_room) = (mem::bytes(ROOM_BYTES), mem::bytes(ROOM_BYTES));
         let port = self.at.port();
         let files = self.connect()?;
         let nothing = self.ask(&files, nfs3::PROGRAM, NULL, b"", room);
@@ -172,7 +175,7 @@ impl Check {
         self.at.set_port(self.mount_port.unwrap_or(port));
         let mounts = self.connect()?;
         let procedure = mount::procedure::EXPORT;
-        let list_room = heap::bytes(REPLY_BYTES);
+        let list_room = mem::bytes(REPLY_BYTES);
         let mut list = self.ask(&mounts, mount::PROGRAM, procedure, b"", list_room);
         let mut count = 0;
         while list.flag() {

@@ -7,8 +7,9 @@ use super::{DONE, SEE_HELP, Status, USAGE, complain, inform, print};
 use crate::config::READ_INLINE_BYTES;
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
-use crate::sys::start::Args;
-use crate::sys::{self, heap};
+use crate::mem;
+use crate::sys;
+use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
@@ -43,8 +44,8 @@ struct Look {
 pub(super) fn run(args: Args, whole: bool) -> Result<(), Status> {
     // The process ends when this does: nothing has to be given back.
     let mut look = ManuallyDrop::new(Look {
-        out: Writer::new(heap::array::<ROOM_BYTES>()),
-        bytes: heap::array(),
+        out: Writer::new(mem::array::<ROOM_BYTES>()),
+        bytes: mem::array(),
         worst: NOTHING,
         path: walk::Text::new(),
         user: User::new(1),

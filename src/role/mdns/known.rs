@@ -5,7 +5,7 @@
 
 use super::add;
 use crate::engine::mdns::{NameId, Responder};
-use crate::sys::heap::Slots;
+use crate::mem::Slots;
 use crate::time::Instant;
 use crate::wire::announce::Service;
 

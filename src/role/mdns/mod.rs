@@ -20,11 +20,14 @@ use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT
 use crate::drive::mdns::{CALL, Choice, Mdns, Speaker};
 use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line};
+use crate::mem::{self, parts};
+use crate::mem::{Ends as _, place_in};
 use crate::net::Interfaces;
 use crate::net::kernel::Kernel;
-use crate::sys::start::Args;
-use crate::sys::{self, Errno, heap, interfaces, process};
-use crate::text::{self, Ends as _, Text, place_in, text};
+use crate::sys::linux::start::Args;
+use crate::sys::linux::{interfaces, process};
+use crate::sys::{self, Errno};
+use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::Writer;
 use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
@@ -135,7 +138,7 @@ impl Announcer {
             services: Files::new(),
             hang_ups: -1,
             machines: Machines::new(),
-            memory: heap::array(),
+            memory: mem::array(),
             machines_at: now,
             subject: NameId::ROOT,
             keeps_name: false,
@@ -219,7 +222,7 @@ impl Speaker for Announcer {
     }
 
     fn hear(&mut self, now: Instant) {
-        let _ = sys::files::read_pipe(self.hang_ups, self.memory);
+        let _ = crate::sys::linux::files::read_pipe(self.hang_ups, self.memory);
         // What went wrong was told, and then all stays as it is.
         let _ = self.services.read(now, self.memory, &mut self.responder);
     }
@@ -294,7 +297,7 @@ fn pairs<'r>(
     if let Some(uuid) = uuid {
         uuid.emit(&mut last);
     }
-    for (place, key) in text::parts(keys, b' ').enumerate() {
+    for (place, key) in parts(keys, b' ').enumerate() {
         let value = values.get(place).copied().unwrap_or(last.since(0));
         let len = key.len() + 1 + value.len();
         if !value.is_empty() && len <= STRING_BYTES_MAX {

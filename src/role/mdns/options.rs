@@ -4,7 +4,7 @@ use super::super::flags::Flags;
 use super::super::{Status, refuse};
 use super::files::advice;
 use super::identity::Identity;
-use crate::sys::start::Args;
+use crate::sys::linux::start::Args;
 use crate::text::Text;
 use crate::wire::announce::{self, Draft, Service, is_label};
 use crate::wire::label::cut;

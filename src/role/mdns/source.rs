@@ -1,10 +1,11 @@
 //! What is read of a file that anybody may have put there: never a link, never what blocks or is no file, never too much.
 
 use super::super::reasons::{self, Reason, reason};
+use crate::mem::Ends as _;
 use crate::sys::Errno;
-use crate::sys::files::File;
-use crate::sys::named::{self, Stat};
-use crate::text::{Ends as _, text};
+use crate::sys::linux::files::File;
+use crate::sys::linux::named::{self, Stat};
+use crate::text::text;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::{AtFlags, OFlags};
@@ -145,7 +146,7 @@ pub(super) mod tests {
         std::fs::create_dir(place.0.join("dir")).unwrap();
         place.fifo("fifo");
         let _socket = std::os::unix::net::UnixListener::bind(place.0.join("socket")).unwrap();
-        let dir = crate::sys::files::open(&place.path(), LIST, 0).unwrap();
+        let dir = crate::sys::linux::files::open(&place.path(), LIST, 0).unwrap();
         let dir = dir.as_raw_fd();
         let mut memory = memory();
         assert_eq!(read(dir, b"file", &mut memory), Ok(&b"hello"[..]));

@@ -8,8 +8,9 @@ use super::super::print;
 use super::super::reasons::cannot_read;
 use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::event::Line;
-use crate::sys::heap;
-use crate::text::{Text, parts};
+use crate::mem;
+use crate::mem::parts;
+use crate::text::Text;
 use crate::vfs::host::Host;
 use crate::vfs::walk::{self, ended};
 use crate::vfs::{Detail, FsError, FsResult, Node, Vfs as _, is_image};
@@ -51,8 +52,8 @@ pub(super) fn tell(host: &mut Host, top: &[u8]) -> FsResult<()> {
     let export = host.exports().len() - 1;
     let mut boot = Boot {
         host,
-        path: Writer::new(heap::array::<PATH_BYTES>()),
-        lines: Writer::new(heap::array::<LINES_BYTES>()),
+        path: Writer::new(mem::array::<PATH_BYTES>()),
+        lines: Writer::new(mem::array::<LINES_BYTES>()),
         above: 0,
         cookie: 0,
     };

@@ -16,11 +16,12 @@ use crate::drive::Driver;
 use crate::engine::rpc::{Programs, Service};
 use crate::event::{self, Events, Line};
 use crate::log;
+use crate::mem::Slots;
 use crate::net::kernel::Kernel;
 use crate::net::{NetError, NetResult};
-use crate::sys::frames::{self, BUILD_ID_BYTES};
-use crate::sys::heap::Slots;
-use crate::sys::{self, Errno, process};
+use crate::sys::linux::frames::{self, BUILD_ID_BYTES};
+use crate::sys::linux::process;
+use crate::sys::{self, Errno};
 use crate::text::{Text, text};
 use crate::vfs::host::{Form, Host};
 use crate::wire::portmap::{Mapping, Transport};
@@ -65,7 +66,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     );
     // What clients make has the modes that they say.
     rustix::process::umask(rustix::fs::Mode::empty());
-    sys::identity::obey_quotas();
+    crate::sys::linux::identity::obey_quotas();
     // The process ends when this does: nothing has to be given back.
     let mut host = ManuallyDrop::new(Host::new(node_count));
     let form = choose_form(options, &mut host)?;

@@ -4,10 +4,10 @@ use super::super::flags::Flags;
 use super::super::words::{address, digits, port};
 use super::super::{Status, refuse};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
-use crate::sys;
-use crate::sys::heap::Slots;
-use crate::sys::start::Args;
-use crate::text::{Text, parts, place_in, text};
+use crate::mem::Slots;
+use crate::mem::{parts, place_in};
+use crate::sys::linux::start::Args;
+use crate::text::{Text, text};
 use crate::vfs::host::{Form, Rules};
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
@@ -168,7 +168,9 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
     let room = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
     let mut len = 0;
     if path.first()? != &b'/' {
-        len = sys::files::current_dir(room).ok()?.count_bytes();
+        len = crate::sys::linux::files::current_dir(room)
+            .ok()?
+            .count_bytes();
         if len == 1 {
             len = 0; // The top: what follows brings its separator along.
         }
@@ -189,7 +191,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
         push(room, &mut len, b'/')?;
     }
     push(room, &mut len, 0)?;
-    Some(sys::c_str(room.get(..len)?))
+    Some(crate::mem::c_str(room.get(..len)?))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::mdns::{self, Announcer};
 use super::words::address;
 use super::{SEE_HELP, Status, USAGE, complain, refuse};
 use crate::sys;
-use crate::sys::start::Args;
+use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use crate::wire::announce::{self, Draft, Part};
 use crate::wire::label;

@@ -14,12 +14,13 @@ use crate::drive::guests;
 use crate::drive::stdio::{Standard, Talk};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
-use crate::sys::heap::{self, Place, Slots};
-use crate::sys::sockets::{self, Reach};
-use crate::sys::start::Args;
-use crate::sys::stdio::Stdio;
-use crate::sys::{self, Errno, process, walls};
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
+use crate::mem::{self, Place, Slots};
+use crate::sys::Errno;
+use crate::sys::linux::sockets::{self, Reach};
+use crate::sys::linux::start::Args;
+use crate::sys::linux::stdio::Stdio;
+use crate::sys::linux::{process, walls};
 use crate::text::{Text, text};
 use crate::vfs::Files;
 use crate::vfs::user::User;
@@ -108,7 +109,7 @@ fn talk(options: &Options) -> Status {
     while !handles.is_full() {
         handles.push(None);
     }
-    let texts = [(); 2].map(|()| heap::bytes(ACCOUNT_BYTES_MAX));
+    let texts = [(); 2].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
     let uid = rustix::process::getuid().as_raw();
     sftp.begin(options.permits, options.level, uid, texts);
     if let Some(wanted) = options.start {
@@ -128,7 +129,7 @@ fn talk(options: &Options) -> Status {
         }
     }
     let mut events = ManuallyDrop::new(Events::to(sink));
-    let hashes = heap::bytes(HASHES_BYTES);
+    let hashes = mem::bytes(HASHES_BYTES);
     session.begin(handles.leak(), hashes);
     let jail = user.jail_descriptor();
     let greeted = move || {
@@ -148,7 +149,7 @@ fn talk(options: &Options) -> Status {
 
 /// `%d` becomes the home directory, `%u` the user's name, `%%` a percent sign. What is not known stays as it is.
 fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static CStr {
-    let room = heap::bytes(PATH_BYTES_MAX);
+    let room = mem::bytes(PATH_BYTES_MAX);
     let (accounts, mut len) = (sftp.accounts(), 0);
     let mut rest = wanted;
     while let [byte, behind @ ..] = rest {
@@ -174,7 +175,7 @@ fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static
         }
     }
     // What does not fit has no end, and is no text.
-    sys::c_str(room.head(len + 1))
+    crate::mem::c_str(room.head(len + 1))
 }
 
 /// Prints what -P and -p may name.

@@ -4,9 +4,10 @@ use super::super::flags::Flags;
 use super::super::words::{address, digits, port};
 use super::super::{Status, refuse};
 use crate::engine::sftp::{Level, Permits};
-use crate::sys::sockets::Address;
-use crate::sys::start::Args;
-use crate::text::{Text, parts, place_in, text};
+use crate::mem::{parts, place_in};
+use crate::sys::linux::sockets::Address;
+use crate::sys::linux::start::Args;
+use crate::text::{Text, text};
 use core::ffi::CStr;
 
 /// In the order of [`Options::set`].

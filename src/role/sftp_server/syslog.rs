@@ -1,9 +1,9 @@
 //! The host's log, as syslog(3) writes to it.
 
 use crate::event::{Line, Sink};
-use crate::sys::files::File;
-use crate::sys::sockets;
-use crate::text::Ends as _;
+use crate::mem::Ends as _;
+use crate::sys::linux::files::File;
+use crate::sys::linux::sockets;
 
 /// Where every host has it that has one.
 const PATH: &core::ffi::CStr = c"/dev/log";

@@ -3,7 +3,7 @@
 //! Only a server that was started by root can act as others. It does so by the rules of the export, as exports(5) has them.
 
 use super::super::{Caller, FsError, FsResult};
-use crate::sys::identity;
+use crate::sys::linux::identity;
 use core::cell::Cell;
 
 /// What an export's owner says about its clients.

@@ -8,7 +8,7 @@ use super::super::{Change, FsError, FsResult, Kind, Make, Name, NewTime, Node, P
 use super::Host;
 use super::table::{Entry, Opened};
 use crate::sys::Errno;
-use crate::sys::files::{self, File};
+use crate::sys::linux::files::{self, File};
 use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};

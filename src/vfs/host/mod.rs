@@ -22,7 +22,7 @@ use super::{
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
-use crate::sys::files::{self, File, KernelHandle, Stat};
+use crate::sys::linux::files::{self, File, KernelHandle, Stat};
 use acting::Acting;
 use core::cell::Cell;
 use core::ffi::CStr;

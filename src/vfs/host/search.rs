@@ -8,7 +8,7 @@ use super::super::kernel::{self, READ};
 use super::super::{FsError, FsResult, Handle};
 use super::open::generation;
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
-use crate::sys::files::{self, File, Stat};
+use crate::sys::linux::files::{self, File, Stat};
 use core::ops::ControlFlow;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;

@@ -4,8 +4,8 @@
 //! is found here needs no further proof. A handle's hash names the few slots that it may be in.
 
 use super::super::{FsError, FsResult, Handle, Kind, Node, Pin};
-use crate::sys::files::{self, File};
-use crate::sys::heap::Slots;
+use crate::mem::Slots;
+use crate::sys::linux::files::{self, File};
 use core::cell::Cell;
 use rustix::fs::OFlags;
 

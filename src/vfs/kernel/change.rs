@@ -3,7 +3,7 @@
 use super::super::{Change, FileTime, FsError, FsResult, Make, Name, NewTime};
 use super::{error, terminated};
 use crate::sys::Errno;
-use crate::sys::files::{self, File};
+use crate::sys::linux::files::{self, File};
 use core::ffi::CStr;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
 
@@ -75,7 +75,7 @@ fn target_text<'a>(target: &[u8], room: &'a mut [u8; TARGET_BYTES]) -> FsResult<
     if target.is_empty() {
         return Err(FsError::Invalid);
     }
-    Ok(crate::sys::c_str(room))
+    Ok(crate::mem::c_str(room))
 }
 
 /// Removes a name: that of an empty directory if `directory`, else that of anything else.

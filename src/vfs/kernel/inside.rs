@@ -14,8 +14,8 @@ use super::super::{
 use super::told;
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 #[cfg(not(test))]
-use crate::sys::heap;
-use crate::sys::named;
+use crate::mem;
+use crate::sys::linux::named;
 use core::ops::ControlFlow;
 use rustix::fd::RawFd;
 use rustix::fs::AtFlags;
@@ -133,7 +133,7 @@ impl Images {
     /// For the one backend of a process.
     #[cfg(not(test))]
     pub(in super::super) fn new() -> Self {
-        static ROOM: heap::Place<Inside> = heap::Place::new(Inside::EMPTY);
+        static ROOM: mem::Place<Inside> = mem::Place::new(Inside::EMPTY);
         Self(ROOM.take())
     }
 

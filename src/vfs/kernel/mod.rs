@@ -2,8 +2,8 @@
 
 use super::{Attr, FileTime, FsError, FsResult, Kind, Name, Space};
 use crate::sys::Errno;
-use crate::sys::files::{self, File, Stat};
-use crate::sys::named;
+use crate::sys::linux::files::{self, File, Stat};
+use crate::sys::linux::named;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, AsRawFd as _, RawFd};
@@ -56,7 +56,7 @@ pub(super) fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CSt
         .zip(name.bytes())
         .for_each(|(room, byte)| *room = *byte);
     let end = name.bytes().len();
-    crate::sys::c_str(room.get(..=end).unwrap_or_default())
+    crate::mem::c_str(room.get(..=end).unwrap_or_default())
 }
 
 /// What kind of object it is.

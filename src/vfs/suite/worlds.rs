@@ -4,7 +4,7 @@ use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
 use super::super::user::User;
 use super::super::{Files, Vfs as _};
-use crate::sys::walls;
+use crate::sys::linux::walls;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};

@@ -6,9 +6,10 @@ use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
 use super::User;
 use super::ring::NONE;
 use crate::config::PATH_BYTES_MAX;
-use crate::sys::files;
-use crate::sys::named;
-use crate::sys::{Errno, heap};
+use crate::mem;
+use crate::sys::Errno;
+use crate::sys::linux::files;
+use crate::sys::linux::named;
 use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::OFlags;
@@ -56,7 +57,7 @@ impl User {
         }
         // The owner's own path: links in it are followed.
         let top = files::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?.leak();
-        let room = heap::bytes(PATH_BYTES_MAX);
+        let room = mem::bytes(PATH_BYTES_MAX);
         let len = files::true_path(top, room)?;
         let real = front(room, len);
         self.top = top;
@@ -80,7 +81,7 @@ impl User {
         self.take(path)?;
         // In place of the top there is a ".".
         if let (Some(jail), [_, below @ .., _]) = (&mut self.jail, &self.text[..]) {
-            let room = heap::bytes(PATH_BYTES_MAX);
+            let room = mem::bytes(PATH_BYTES_MAX);
             let len = put(room, 0, below);
             jail.start = front(room, len);
         }

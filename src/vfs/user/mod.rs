@@ -13,8 +13,8 @@ use super::{
     Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs, is_image,
 };
 use crate::sys;
-use crate::sys::files;
-use crate::sys::named::{self, CURRENT, lend};
+use crate::sys::linux::files;
+use crate::sys::linux::named::{self, CURRENT, lend};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
@@ -144,7 +144,7 @@ impl User {
     /// The path that was taken.
     #[inline(never)]
     fn text(&self) -> &CStr {
-        sys::c_str(&self.text)
+        crate::mem::c_str(&self.text)
     }
 
     /// Pins what was opened, if it may be.

@@ -1,7 +1,7 @@
 //! What the backend does beyond the laws.
 
 use super::User;
-use crate::sys::walls;
+use crate::sys::linux::walls;
 use crate::vfs::{Change, Detail, FsError, Kind, Opening, Right, Vfs as _};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};

@@ -5,7 +5,7 @@
 //! of the Internet's protocols a service is announced is read, and makes no difference: what is said is said with both.
 
 use super::{Coding, Flaw, NAME, Reader, TXT, number};
-use crate::text::parts::{parts, place_in};
+use crate::mem::parts::{parts, place_in};
 use crate::wire::label::{behind, cut, put_byte, put_letter};
 
 /// The elements. The place among them is an element's number, and that of its part.

@@ -4,7 +4,7 @@
 //! specifiers there are `%H` and `%%`.
 
 use super::{Coding, Flaw, Reader, TXT, number};
-use crate::text::parts::place_in;
+use crate::mem::parts::place_in;
 use crate::wire::label::{cut, put_byte};
 
 /// The keys. The place among them is that of the part; no key is called "=".

@@ -8,7 +8,7 @@ use crate::net::sim::Sim;
 use crate::net::{
     Interface, Interfaces, Joined, Links, NetError, NetResult, Post, Ready, Socket, Token,
 };
-use crate::sys::interfaces::{MULTICAST, RUNNING, UP};
+use crate::sys::linux::interfaces::{MULTICAST, RUNNING, UP};
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, kind};
 use core::cell::RefCell;

@@ -3,7 +3,7 @@
 mod host;
 
 use crate::net::{Interface, NetError};
-use crate::sys::interfaces::{LOOPBACK, POINT_TO_POINT, UP};
+use crate::sys::linux::interfaces::{LOOPBACK, POINT_TO_POINT, UP};
 use crate::time::Duration;
 use cases::random::{Random, for_seeds};
 use host::{Faults, PEER, QUERY, SETTLED, interfaces, with_announced, with_host};

@@ -8,7 +8,7 @@ use super::chains::Chains;
 use super::contents::Contents;
 use super::entry::{Entry, GRACE, Role, is, key};
 use super::{Limits, SETTLE};
-use crate::sys::heap::Slots;
+use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Flat, Name, Record, kind};
 

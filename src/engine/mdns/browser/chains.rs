@@ -1,6 +1,6 @@
 //! Lists of places in a table: each place that is in use is in one, those that are free are in one, too.
 
-use crate::sys::heap::Slots;
+use crate::mem::Slots;
 
 /// What follows the last place: no table has so many.
 pub(super) const END: u16 = u16::MAX;

@@ -1,7 +1,7 @@
 //! The content of records, one behind the other. What is left of those that are gone is used when the end is reached.
 
 use super::entry::Entry;
-use crate::sys::heap::Slots;
+use crate::mem::Slots;
 
 /// Bytes before each content: whose it is, and how many bytes there are.
 const HEAD: usize = 4;

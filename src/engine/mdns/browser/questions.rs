@@ -2,7 +2,7 @@
 
 use super::super::{LinkId, NameId};
 use super::chains::Chains;
-use crate::sys::heap::Slots;
+use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 
 /// Facts of a question.

@@ -12,7 +12,7 @@ use crate::config::ANNOUNCED_NAME_COUNT;
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
 use crate::sys::Errno;
-use crate::sys::files;
+use crate::sys::linux::files;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::announce::{self, Draft, Flaw, Service, Wrong};

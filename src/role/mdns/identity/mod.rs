@@ -3,9 +3,9 @@
 //! Serial number and UUID are only looked for when they are asked for: they are private.
 
 use super::source::{self, FILE_BYTES_MAX, Memory};
+use crate::mem::{Ends as _, nth, parts};
 use crate::sys::Errno;
-use crate::sys::named;
-use crate::text::{Ends as _, nth, parts};
+use crate::sys::linux::named;
 use crate::wire::Writer;
 use crate::wire::announce::next_field;
 use crate::wire::label::Word;

@@ -2,7 +2,7 @@
 
 use super::super::source::tests::{Place, memory};
 use super::*;
-use crate::sys::files;
+use crate::sys::linux::files;
 use rustix::fs::OFlags;
 use std::io::{Seek as _, Write as _};
 

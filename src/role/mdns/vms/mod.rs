@@ -5,8 +5,8 @@
 
 use super::source::{self, Memory};
 use crate::sys::Errno;
-use crate::sys::files::{self, Found};
-use crate::sys::named;
+use crate::sys::linux::files::{self, Found};
+use crate::sys::linux::named;
 use crate::wire::vmx::{self, Machine};
 use crate::wire::{Writer, label};
 use core::ffi::CStr;

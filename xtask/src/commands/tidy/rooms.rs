@@ -15,6 +15,12 @@ struct Room {
 
 const ROOMS: &[Room] = &[
     Room {
+        name: "mem",
+        rooms: &["config::ARENA_BYTES"],
+        never: &[],
+        crates: &["alloc"],
+    },
+    Room {
         name: "config",
         rooms: &["time"],
         never: &[],
@@ -35,55 +41,57 @@ const ROOMS: &[Room] = &[
     Room {
         name: "text",
         // Memory to unpack texts into.
-        rooms: &["sys::heap"],
+        rooms: &["mem"],
         never: &[],
         crates: &[],
     },
     Room {
         name: "event",
-        rooms: &["config", "time", "log", "text"],
+        rooms: &["config", "time", "log", "text", "mem"],
         never: &[],
         crates: &["alloc", "heapless"],
     },
     Room {
         name: "wire",
-        rooms: &["text::parts"],
+        rooms: &["mem"],
         never: &[],
         crates: &[],
     },
     Room {
         name: "vfs",
-        rooms: &["time", "config"],
+        rooms: &["time", "config", "mem"],
         never: &[],
         crates: &["alloc", "heapless"],
     },
     Room {
         name: "vfs::host",
-        rooms: &["time", "config", "sys"],
+        rooms: &["time", "config", "mem", "sys"],
         never: &[],
         crates: &["heapless", "rustix"],
     },
     Room {
         name: "vfs::iso",
-        rooms: &["config", "wire::iso9660"],
+        rooms: &["config", "mem", "wire::iso9660"],
         never: &[],
         crates: &[],
     },
     Room {
         name: "vfs::kernel",
-        rooms: &["time", "config", "sys"],
+        rooms: &["time", "config", "mem", "sys"],
         never: &[],
         crates: &["heapless", "rustix"],
     },
     Room {
         name: "vfs::user",
-        rooms: &["time", "config", "sys"],
+        rooms: &["time", "config", "mem", "sys"],
         never: &[],
         crates: &["heapless", "rustix"],
     },
     Room {
         name: "engine",
-        rooms: &["wire", "vfs", "time", "config", "log", "event", "text"],
+        rooms: &[
+            "wire", "vfs", "time", "config", "log", "event", "text", "mem",
+        ],
         // The trait, not what is behind it.
         never: &["vfs::host", "vfs::ram", "vfs::user"],
         crates: &["heapless"],
@@ -91,13 +99,15 @@ const ROOMS: &[Room] = &[
     Room {
         name: "engine::mdns",
         // Its tables are cut at start.
-        rooms: &["wire", "time", "config", "event", "text", "sys::heap"],
+        rooms: &["wire", "time", "config", "event", "text", "mem"],
         never: &[],
         crates: &["heapless"],
     },
     Room {
         name: "engine::sftp",
-        rooms: &["wire", "vfs", "time", "config", "log", "event", "text"],
+        rooms: &[
+            "wire", "vfs", "time", "config", "log", "event", "text", "mem",
+        ],
         never: &["vfs::host", "vfs::ram"],
         // Sums of files.
         crates: &["crc", "heapless", "sha2"],
@@ -105,13 +115,13 @@ const ROOMS: &[Room] = &[
     Room {
         name: "net",
         // What a tree may lend to be sent.
-        rooms: &["vfs::Descriptor", "time", "config", "log", "sys"],
+        rooms: &["vfs::Descriptor", "time", "config", "log", "mem", "sys"],
         never: &[],
         crates: &["heapless", "rustix"],
     },
     Room {
         name: "sys",
-        rooms: &["config", "log", "time"],
+        rooms: &["config", "log", "mem", "time"],
         never: &[],
         crates: &[
             "alloc",
@@ -126,7 +136,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "drive",
         rooms: &[
-            "net", "engine", "vfs", "event", "time", "config", "log", "sys", "text",
+            "net", "engine", "vfs", "event", "time", "config", "log", "mem", "sys", "text",
         ],
         never: &[],
         crates: &["embedded_io", "heapless"],
@@ -160,8 +170,8 @@ const ROOMS: &[Room] = &[
 ];
 
 const EVERY_ROOM: &[&str] = &[
-    "config", "drive", "engine", "event", "log", "net", "role", "sys", "text", "time", "vfs",
-    "wire",
+    "config", "drive", "engine", "event", "log", "mem", "net", "role", "sys", "text", "time",
+    "vfs", "wire",
 ];
 
 /// What `module` does that its room's line in the table does not allow.
@@ -182,10 +192,10 @@ pub(super) fn check(module: &Module) -> Vec<String> {
             Found::Crate(name) if room.may_use(name) => return None,
             Found::Crate(name) => format!("{own} may not use the crate {name}"),
             // The entry cannot be safe.
-            Found::Unsafe if ["sys", "main"].contains(&room.name) => return None,
+            Found::Unsafe if ["mem", "sys", "main"].contains(&room.name) => return None,
             // Nor can that of the program that unpacks; its parts can.
             Found::Unsafe if own == "unpack" => return None,
-            Found::Unsafe => "unsafe code lives in src/sys".to_owned(),
+            Found::Unsafe => "unsafe code lives in src/mem and src/sys".to_owned(),
         };
         Some(format!("{}: {what}", place(*line)))
     };

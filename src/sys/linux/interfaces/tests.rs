@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sys::Errno;
-use crate::sys::sockets::{self, DATAGRAM, INET};
+use crate::sys::linux::sockets::{self, DATAGRAM, INET};
 use requests::{list_by_asking, list_in_file, list_v4, read_lines};
 
 fn prefix(address: &str, len: u8) -> (IpAddr, u8) {

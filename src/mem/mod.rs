@@ -2,14 +2,20 @@
 //!
 //! It lies in .bss, so what is not touched costs nothing. Neither grows: what does not fit fails.
 
+#![allow(unsafe_code)]
+
+pub mod parts;
+
 use crate::config::ARENA_BYTES;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::{Cell, UnsafeCell};
+use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::num::NonZeroU32;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+pub use parts::{Ends, Parts, nth, parts, place_in};
 
 /// The allocator over the arena, for a process of one thread.
 ///
@@ -139,6 +145,15 @@ impl<T> Slots<T> {
         self.len = self.len.checked_sub(1)?;
         // SAFETY: this place held an element, and counts as empty from now on.
         Some(unsafe { self.places.add(self.len as usize).read() })
+    }
+}
+
+/// The text before the first NUL of `bytes`, whose last byte must be one; else the empty text.
+pub fn c_str(bytes: &[u8]) -> &CStr {
+    match bytes.last() {
+        // SAFETY: a NUL ends the text within the slice, and both live equally long.
+        Some(0) => unsafe { CStr::from_ptr(bytes.as_ptr().cast()) },
+        _ => c"",
     }
 }
 

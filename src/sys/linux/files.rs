@@ -340,7 +340,7 @@ pub fn path_of(mut rest: RawFd, room: &mut [u8; 25]) -> &CStr {
         rest /= 10;
         end -= 1;
     }
-    super::c_str(room)
+    crate::mem::c_str(room)
 }
 
 /// Opens what a descriptor stands for once more, with other flags. `NOENT` where there is no /proc.
@@ -494,5 +494,5 @@ pub fn true_path(dir: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
 pub fn current_dir(room: &mut [u8]) -> Result<&CStr, Errno> {
     // SAFETY: the kernel writes at most `room.len()` bytes.
     let len = outcome(unsafe { raw_syscall!(Sysno::getcwd, room.as_mut_ptr(), room.len()) })?;
-    Ok(super::c_str(room.get(..len).unwrap_or_default()))
+    Ok(crate::mem::c_str(room.get(..len).unwrap_or_default()))
 }
