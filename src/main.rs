@@ -10,7 +10,7 @@ mod mem;
 use core::panic::PanicInfo;
 use stowaway::event::Line;
 use stowaway::mem::Arena;
-use stowaway::sys::linux::frames::BUILD_ID_BYTES;
+use stowaway::sys::linux::defmt_sink::BUILD_ID_BYTES;
 use stowaway::sys::linux::stdio::Stdio;
 use stowaway::sys::linux::{process, start};
 

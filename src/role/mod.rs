@@ -2,14 +2,18 @@
 
 use crate::event::{self, Sink};
 use crate::mem::{parts, place_in};
-use crate::sys::linux::frames::BUILD_ID_BYTES;
+use crate::sys::linux::defmt_sink::BUILD_ID_BYTES;
 use crate::sys::linux::process;
 use crate::sys::linux::start::Args;
 use crate::sys::linux::stdio::Stdio;
 use crate::text::{Text, text};
 
+#[cfg_attr(not(all(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
+mod args;
 #[cfg(feature = "browse")]
 mod browse;
+#[cfg(any(feature = "browse", feature = "resolve"))]
+mod browse_common;
 #[cfg(feature = "check")]
 mod check;
 #[cfg(any(
@@ -22,27 +26,23 @@ mod check;
 ))]
 mod flags;
 #[cfg(feature = "ls")]
-mod inside;
+mod ls_cat;
 #[cfg(feature = "mdns")]
 mod mdns;
 #[cfg(feature = "nfs")]
 mod nfs;
-#[cfg(any(feature = "browse", feature = "resolve"))]
-mod out;
 #[cfg(feature = "publish")]
 mod publish;
 #[cfg_attr(not(any(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod reasons;
 #[cfg(feature = "resolve")]
 mod resolve;
-#[cfg(any(feature = "browse", feature = "resolve"))]
-mod seek;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "sftp-server")]
 mod sftp_server;
-#[cfg_attr(not(all(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
-mod words;
+#[cfg(any(feature = "browse", feature = "resolve"))]
+mod terminal_safe;
 
 const HELP: &[Text] = &[
     text!("stowaway ROLE ..., or a link to it that is named as the ROLE:\n\n"),
@@ -53,7 +53,7 @@ const HELP: &[Text] = &[
     #[cfg(feature = "sftp-server")]
     sftp_server::SUMMARY,
     #[cfg(feature = "ls")]
-    inside::SUMMARY,
+    ls_cat::SUMMARY,
     #[cfg(feature = "check")]
     check::SUMMARY,
     #[cfg(feature = "mdns")]
@@ -116,7 +116,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         #[cfg(feature = "sftp-server")]
         Some(3) => sftp_server::run(args),
         #[cfg(feature = "ls")]
-        Some(role @ 4..=5) => inside::run(args, role == 5),
+        Some(role @ 4..=5) => ls_cat::run(args, role == 5),
         #[cfg(feature = "check")]
         Some(6) => check::run(args),
         #[cfg(feature = "browse")]

@@ -9,7 +9,7 @@ use super::mdns;
 use super::{Console, DONE, Status, nfs};
 use crate::drive::supervisor::{self, Role};
 use crate::event::Events;
-use crate::sys::linux::frames::BUILD_ID_BYTES;
+use crate::sys::linux::defmt_sink::BUILD_ID_BYTES;
 use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use core::mem::ManuallyDrop;

@@ -222,7 +222,7 @@ const SERVE: &[&str] = &[
 
 const LS: &[&str] = &[
     "  ls, cat\t\tlists and reads files inside an ISO image\n",
-    include_str!("../role/inside/help.txt"),
+    include_str!("../role/ls_cat/help.txt"),
     "name what is inside an ISO image, such as debian.iso/pool",
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! While it runs, what happens waits among what the browser knows: of what comes and goes meanwhile nothing is left.
 
-use super::super::out::{Out, strings};
+use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Status, complain, refuse};
 use super::line::{KIND_LABELS, family};
 use crate::engine::mdns::browser::{Event, What};

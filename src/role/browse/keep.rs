@@ -5,9 +5,9 @@
 //! farewell. What the file holds is the memory of it, too: at most 1,024 lines in 256 KiB.
 
 use super::super::Status;
-use super::super::out::{Out, strings};
+use super::super::browse_common::Links;
 use super::super::reasons::{self, Reason, failed, reason};
-use super::super::seek::Links;
+use super::super::terminal_safe::{Out, strings};
 use super::line::{Form, KIND_LABELS, family};
 use crate::engine::mdns::browser::{Event, What};
 use crate::mem;

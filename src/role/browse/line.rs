@@ -1,6 +1,6 @@
 //! What is printed of an event: for people, for programs as avahi-browse does it, or in JSON.
 
-use super::super::out::{Out, strings};
+use super::super::terminal_safe::{Out, strings};
 use crate::engine::mdns::browser::{Event, What};
 use crate::text::Text;
 

@@ -8,9 +8,9 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::Flags;
-use super::out::Out;
-use super::seek::{self, Finder, Interfaces, Links};
+use super::terminal_safe::Out;
 use super::{SEE_HELP, Status, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, What, Wish};
 use crate::mem::Ends as _;
@@ -135,7 +135,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         options: &options,
     };
     printer.out.is_json = options.form == Form::Json;
-    seek::run(&mut printer, &options.interfaces, &mut wish, wakes);
+    browse_common::run(&mut printer, &options.interfaces, &mut wish, wakes);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What is printed, remembered, and handed to programs.
 
-use super::super::out::Out;
-use super::super::seek::Links;
+use super::super::browse_common::Links;
+use super::super::terminal_safe::Out;
 use super::exec::describe;
 use super::keep::{Keep, write_lost};
 use super::line::Form;

@@ -2,8 +2,8 @@
 //!
 //! An open port is not enough: every export is mounted and its top looked at, so that a disk that hangs or is gone is found.
 
+use super::args::{address, port};
 use super::flags::Flags;
-use super::words::{address, port};
 use super::{Console, DONE, FAILED, Status, USAGE, complain, inform, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_PATIENCE, NFS_PORT, REPLY_BYTES};
 use crate::event::{self, Line};

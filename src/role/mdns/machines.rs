@@ -2,7 +2,7 @@
 //!
 //! The directory is looked at every ten seconds; a file is read when it is new or was written to.
 
-use super::known::Known;
+use super::announced::Announced;
 use super::source::Memory;
 use super::vms::{self, MACHINE_COUNT_MAX, Seen};
 use super::{failed, pairs, plain};
@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The machines in a directory, if one is to be looked at.
 pub(super) struct Machines {
     pub(super) path: Option<&'static CStr>,
-    known: Known,
+    announced: Announced,
     /// That the directory cannot be read was told.
     is_told: bool,
 }
@@ -28,7 +28,7 @@ impl Machines {
     pub(super) fn new() -> Self {
         Self {
             path: None,
-            known: Known::new(MACHINE_COUNT_MAX),
+            announced: Announced::new(MACHINE_COUNT_MAX),
             is_told: false,
         }
     }
@@ -41,7 +41,7 @@ impl Machines {
         memory: &mut Memory,
         responder: &mut Responder,
     ) {
-        if self.known.has(now, seen.id, responder) {
+        if self.announced.has(now, seen.id, responder) {
             return;
         }
         // One that cannot be read is perhaps just being written.
@@ -55,7 +55,7 @@ impl Machines {
             txt: pairs(b"path guest uuid", &words, machine.uuid, &mut room),
             ..plain(b"_vm._tcp", 0, b"")
         };
-        self.known.announce(now, seen.id, &service, responder);
+        self.announced.announce(now, seen.id, &service, responder);
     }
 
     /// Looks at the directory, and tells the responder; when to look again.
@@ -68,7 +68,7 @@ impl Machines {
         let Some(path) = self.path else {
             return Instant::NEVER;
         };
-        self.known.begin();
+        self.announced.begin();
         let all = vms::list(path, &mut |seen| self.take(seen, now, memory, responder));
         if let Err(errno) = all
             && !self.is_told
@@ -78,7 +78,7 @@ impl Machines {
         self.is_told = all.is_err();
         // Unless not all could be looked at.
         if all == Ok(true) {
-            self.known.end(now, responder);
+            self.announced.end(now, responder);
         }
         now.after(LOOK)
     }

@@ -1,8 +1,8 @@
 //! `mdns`: announces the host, what it is, its services and its virtual machines. RFC 6762, RFC 6763.
 
+mod announced;
 mod files;
-mod identity;
-mod known;
+mod hardware_id;
 mod machines;
 mod options;
 mod source;
@@ -106,15 +106,15 @@ impl Announcer {
         for service in &options.services {
             options::read_service(service, &mut draft, &mut add)?;
         }
-        let identity = &mut options.hardware;
-        if !identity.is_known() {
-            identity.find(ROOT, options.identifies, self.memory);
+        let hardware = &mut options.hardware;
+        if !hardware.is_known() {
+            hardware.find(ROOT, options.identifies, self.memory);
         }
         let mut room = [0; _];
-        let [vendor, model, serial] = &identity.words;
+        let [vendor, model, serial] = &hardware.words;
         let words = [model.bytes(), vendor.bytes(), serial.bytes()];
         let keys = b"model vendor serial uuid";
-        let txt = pairs(keys, &words, identity.uuid, &mut room);
+        let txt = pairs(keys, &words, hardware.uuid, &mut room);
         if !txt.is_empty() {
             add(&plain(b"_device-info._tcp", 0, txt));
         }

@@ -3,7 +3,7 @@
 use super::super::flags::Flags;
 use super::super::{Status, refuse};
 use super::files::advice;
-use super::identity::Identity;
+use super::hardware_id::HardwareId;
 use crate::sys::linux::start::Args;
 use crate::text::Text;
 use crate::wire::announce::{self, Draft, Service, is_label};
@@ -46,7 +46,7 @@ pub(in super::super) struct Options {
     pub(super) services: heapless::Vec<&'static [u8], SERVICE_COUNT_MAX>,
     pub(in super::super) files: Option<&'static CStr>,
     pub(super) machines: Option<&'static CStr>,
-    pub(super) hardware: Identity,
+    pub(super) hardware: HardwareId,
     pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
     pub(super) identifies: bool,
     pub(super) is_workstation: bool,

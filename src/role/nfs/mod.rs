@@ -19,7 +19,7 @@ use crate::log;
 use crate::mem::Slots;
 use crate::net::kernel::Kernel;
 use crate::net::{NetError, NetResult};
-use crate::sys::linux::frames::{self, BUILD_ID_BYTES};
+use crate::sys::linux::defmt_sink::{self, BUILD_ID_BYTES};
 use crate::sys::linux::process;
 use crate::sys::{self, Errno};
 use crate::text::{Text, text};
@@ -48,7 +48,7 @@ const HELP: &[Text] = &[
 /// Serves until the process is asked to stop.
 pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     if let Some(path) = options.log {
-        frames::open(path, build_id)
+        defmt_sink::open(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
     let descriptors = process::descriptor_limit();
@@ -66,7 +66,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     );
     // What clients make has the modes that they say.
     rustix::process::umask(rustix::fs::Mode::empty());
-    crate::sys::linux::identity::obey_quotas();
+    crate::sys::linux::fsuid::obey_quotas();
     // The process ends when this does: nothing has to be given back.
     let mut host = ManuallyDrop::new(Host::new(node_count));
     let form = choose_form(options, &mut host)?;

@@ -1,7 +1,7 @@
 //! The arguments of `nfs`: what to export, and where.
 
+use super::super::args::{address, digits, port};
 use super::super::flags::Flags;
-use super::super::words::{address, digits, port};
 use super::super::{Status, refuse};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::mem::Slots;

@@ -1,8 +1,8 @@
 //! `publish`: announces one service, or one name of an address, until it is asked to stop. Flags are avahi-publish's.
 
+use super::args::address;
 use super::flags::Flags;
 use super::mdns::{self, Announcer};
-use super::words::address;
 use super::{SEE_HELP, Status, USAGE, complain, refuse};
 use crate::sys;
 use crate::sys::linux::start::Args;

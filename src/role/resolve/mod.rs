@@ -2,10 +2,10 @@
 //!
 //! Of each name the first address is printed. Who denies that there is one is believed at once. RFC 6762 section 6.1.
 
+use super::args::address;
+use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::Flags;
-use super::out::Out;
-use super::seek::{self, Finder, Interfaces, Links};
-use super::words::address;
+use super::terminal_safe::Out;
 use super::{DONE, FAILED, SEE_HELP, Status, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, WISH_COUNT_MAX, What, Wish};
 use crate::mem::Ends as _;
@@ -130,7 +130,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         out: Out::new(),
         status: DONE,
     };
-    seek::run(&mut asker, &options.interfaces, &mut wishes, None);
+    browse_common::run(&mut asker, &options.interfaces, &mut wishes, None);
     // Who was asked to stop before has not found all.
     if asker.left != 0 || asker.status != DONE {
         return Err(FAILED);

@@ -20,7 +20,7 @@ use crate::sys::Errno;
 use crate::sys::linux::sockets::{self, Reach};
 use crate::sys::linux::start::Args;
 use crate::sys::linux::stdio::Stdio;
-use crate::sys::linux::{process, walls};
+use crate::sys::linux::{process, sandbox};
 use crate::text::{Text, text};
 use crate::vfs::Files;
 use crate::vfs::user::User;
@@ -42,7 +42,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     if options.lists {
         return list_requests();
     }
-    walls::hide();
+    sandbox::set_undumpable();
     if let Some(bits) = options.umask {
         rustix::process::umask(rustix::fs::Mode::from_bits_retain(bits));
     }
@@ -134,7 +134,7 @@ fn talk(options: &Options) -> Status {
     let jail = user.jail_descriptor();
     let greeted = move || {
         if let Some(jail) = jail {
-            walls::raise(jail);
+            sandbox::restrict_to(jail);
         }
     };
     let mut wire = Standard;

@@ -1,7 +1,7 @@
 //! The arguments of `sftp-server`: those of OpenSSH's, where to listen, and a jail.
 
+use super::super::args::{address, digits, port};
 use super::super::flags::Flags;
-use super::super::words::{address, digits, port};
 use super::super::{Status, refuse};
 use crate::engine::sftp::{Level, Permits};
 use crate::mem::{parts, place_in};

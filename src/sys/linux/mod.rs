@@ -2,18 +2,18 @@
 //!
 //! Fallbacks live here once: a modern call, what to do where it is missing, and how that is remembered.
 
+pub mod defmt_sink;
 pub mod epoll;
 pub mod files;
-pub mod frames;
-pub mod identity;
+pub mod fsuid;
 pub mod interfaces;
 pub mod multicast;
 pub mod named;
 pub mod process;
+pub mod sandbox;
 pub mod sockets;
 pub mod start;
 pub mod stdio;
-pub mod walls;
 
 use crate::time::{Duration, Instant};
 use rustix::event::PollFd;

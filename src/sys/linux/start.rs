@@ -40,7 +40,7 @@ pub unsafe fn enter(stack: *const usize) -> Args {
     unsafe {
         rustix::param::init(argv.add(argc + 1).cast_mut().cast());
     }
-    super::walls::refuse_huge_pages();
+    super::sandbox::disable_huge_pages();
     super::process::ignore_failed_writes();
     super::process::hold_stderr();
     Args {

@@ -3,7 +3,7 @@
 //! Only a server that was started by root can act as others. It does so by the rules of the export, as exports(5) has them.
 
 use super::super::{Caller, FsError, FsResult};
-use crate::sys::linux::identity;
+use crate::sys::linux::fsuid;
 use core::cell::Cell;
 
 /// What an export's owner says about its clients.
@@ -72,9 +72,9 @@ impl Acting {
     /// Will act as callers, if the host lets this process.
     pub(super) fn begin(&mut self) {
         self.switches = rustix::process::geteuid().is_root()
-            && identity::set_user(1)
-            && identity::set_user(ROOT)
-            && identity::set_groups(ROOT, &[]);
+            && fsuid::set_user(1)
+            && fsuid::set_user(ROOT)
+            && fsuid::set_groups(ROOT, &[]);
     }
 
     /// Whether calls are made as callers.
@@ -122,7 +122,7 @@ impl Acting {
     /// The next calls are made as who asks.
     pub(super) fn caller(&self) -> FsResult<()> {
         if self.switches && !self.grouped.get() {
-            if !identity::set_groups(self.caller.gid, &self.caller.groups) {
+            if !fsuid::set_groups(self.caller.gid, &self.caller.groups) {
                 return Err(FsError::Access);
             }
             self.grouped.set(true);
@@ -140,7 +140,7 @@ impl Acting {
     #[inline(never)]
     pub(super) fn user(&self, user: u32) -> FsResult<()> {
         if self.switches && self.user.get() != user {
-            if !identity::set_user(user) {
+            if !fsuid::set_user(user) {
                 // Where it is not known who we are, it is nobody.
                 self.user.set(Caller::NOBODY);
                 return Err(FsError::Access);

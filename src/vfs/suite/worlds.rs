@@ -4,7 +4,7 @@ use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
 use super::super::user::User;
 use super::super::{Files, Vfs as _};
-use crate::sys::linux::walls;
+use crate::sys::linux::sandbox;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -248,9 +248,9 @@ impl OfUser {
         check: fn(&mut dyn World),
     ) {
         let test = move || {
-            walls::part(around.is_bare);
+            sandbox::unshare(around.is_bare);
             if around.is_old {
-                walls::forget(Self::NEW);
+                sandbox::refuse_calls(Self::NEW);
             }
             let name = format!("{law}-{starts_at_tree}-{around:?}").replace(['/', '"', ' '], "");
             let dir = fresh(&name);

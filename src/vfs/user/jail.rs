@@ -88,7 +88,7 @@ impl User {
         Ok(())
     }
 
-    /// The descriptor of the jail's directory, for who raises walls around it.
+    /// The descriptor of the jail's directory, for the sandbox.
     pub fn jail_descriptor(&self) -> Option<RawFd> {
         self.jail.as_ref().map(|_| self.top)
     }

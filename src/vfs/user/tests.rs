@@ -1,7 +1,7 @@
 //! What the backend does beyond the laws.
 
 use super::User;
-use crate::sys::linux::walls;
+use crate::sys::linux::sandbox;
 use crate::vfs::{Change, Detail, FsError, Kind, Opening, Right, Vfs as _};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
@@ -82,7 +82,7 @@ fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
     let room = Room::new("narrow");
     let path = room.path("file");
     let (told, clock) = std::thread::spawn(move || {
-        walls::forget(&[
+        sandbox::refuse_calls(&[
             Sysno::statx,
             Sysno::clock_gettime64,
             Sysno::utimensat_time64,
@@ -192,7 +192,7 @@ fn jailed(room: &Room, at: &'static [u8]) -> User {
     link(&format!("{}er", inside.display()), "longer");
     let mut user = User::new(4);
     let dir = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
-    walls::part(false);
+    sandbox::unshare(false);
     user.jail(&dir, at).unwrap();
     user
 }
@@ -311,9 +311,9 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
         let client = scope.spawn(|| {
             let mut out = [0; 16];
             if !forgotten.is_empty() {
-                walls::forget(forgotten);
+                sandbox::refuse_calls(forgotten);
             }
-            walls::part(false);
+            sandbox::unshare(false);
             let mut user = User::new(4);
             user.jail(&path, b"/").unwrap();
             for number in 0..4000 {

@@ -4,8 +4,8 @@
 
 use super::super::reasons::why;
 use super::super::{Console, Status};
+use super::announced::Announced;
 use super::failed;
-use super::known::Known;
 use super::source::{self, Memory, REASONS};
 use super::vms::PRIME;
 use crate::config::ANNOUNCED_NAME_COUNT;
@@ -53,7 +53,7 @@ pub(in super::super) const fn advice(flaw: Flaw) -> Text {
 /// The services of a directory, if one is to be read.
 pub(super) struct Files {
     pub(super) path: Option<&'static CStr>,
-    known: Known,
+    announced: Announced,
 }
 
 impl Files {
@@ -61,7 +61,7 @@ impl Files {
     pub(super) fn new() -> Self {
         Self {
             path: None,
-            known: Known::new(ANNOUNCED_NAME_COUNT),
+            announced: Announced::new(ANNOUNCED_NAME_COUNT),
         }
     }
 
@@ -76,20 +76,20 @@ impl Files {
         let Some(path) = self.path else {
             return Ok(());
         };
-        let known = &mut self.known;
-        known.begin();
+        let announced = &mut self.announced;
+        announced.begin();
         read(path, memory, &mut Console, &mut |service| {
             let host = service.host.unwrap_or_default();
             let id = mixed(service.kind, mixed(service.name, 0));
             let mut stamp = u64::from(service.port) << 32;
             stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
             stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
-            if !known.has(now, (id, stamp), responder) {
-                known.announce(now, (id, stamp), service, responder);
+            if !announced.has(now, (id, stamp), responder) {
+                announced.announce(now, (id, stamp), service, responder);
             }
         })
         .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
-        known.end(now, responder);
+        announced.end(now, responder);
         Ok(())
     }
 }

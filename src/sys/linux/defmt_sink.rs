@@ -41,15 +41,15 @@ const FRAME_BYTES: usize = 256;
 
 struct Frame {
     encoder: Encoder,
-    room: Room,
+    buffer: Buffer,
 }
 
-struct Room {
+struct Buffer {
     len: usize,
     bytes: [u8; FRAME_BYTES],
 }
 
-impl Room {
+impl Buffer {
     fn append(&mut self, more: &[u8]) {
         for byte in more {
             if self.len == FRAME_BYTES {
@@ -75,41 +75,41 @@ unsafe impl Sync for Cell {}
 
 static FRAME: Cell = Cell(UnsafeCell::new(Frame {
     encoder: Encoder::new(),
-    room: Room {
+    buffer: Buffer {
         len: 0,
         bytes: [0; FRAME_BYTES],
     },
 }));
 
 #[defmt::global_logger]
-struct Frames;
+struct Sink;
 
 /// Lends the frame under construction, if frames go anywhere.
-fn with_frame(extend: impl FnOnce(&mut Encoder, &mut Room)) {
+fn with_frame(extend: impl FnOnce(&mut Encoder, &mut Buffer)) {
     if SINK.load(Ordering::Relaxed) >= 0 {
         // SAFETY: one thread, and no reference outlives the call: see `Cell`.
-        let Frame { encoder, room } = unsafe { &mut *FRAME.0.get() };
-        extend(encoder, room);
+        let Frame { encoder, buffer } = unsafe { &mut *FRAME.0.get() };
+        extend(encoder, buffer);
     }
 }
 
 // SAFETY: one thread, no signal handlers: acquire and release cannot overlap.
-unsafe impl Logger for Frames {
+unsafe impl Logger for Sink {
     fn acquire() {
-        with_frame(|encoder, room| encoder.start_frame(|more| room.append(more)));
+        with_frame(|encoder, buffer| encoder.start_frame(|more| buffer.append(more)));
     }
 
     unsafe fn flush() {}
 
     unsafe fn release() {
-        with_frame(|encoder, room| {
-            encoder.end_frame(|more| room.append(more));
-            room.flush();
+        with_frame(|encoder, buffer| {
+            encoder.end_frame(|more| buffer.append(more));
+            buffer.flush();
         });
     }
 
     unsafe fn write(bytes: &[u8]) {
-        with_frame(|encoder, room| encoder.write(bytes, |more| room.append(more)));
+        with_frame(|encoder, buffer| encoder.write(bytes, |more| buffer.append(more)));
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::fd::{AsRawFd as _, RawFd};
 
 /// What is known of the machine.
 #[derive(Default, Debug)]
-pub(super) struct Identity {
+pub(super) struct HardwareId {
     /// Vendor, product, serial number.
     pub(super) words: [Word; 3],
     pub(super) uuid: Option<Uuid>,
@@ -23,7 +23,7 @@ pub(super) struct Identity {
     is_private: bool,
 }
 
-impl Identity {
+impl HardwareId {
     /// Whether it is known what it is sold as.
     pub(super) const fn is_known(&self) -> bool {
         let [_, product, _] = &self.words;

@@ -10,23 +10,23 @@ const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 const RAW_UUID: [u8; 16] = *b"\x33\x22\x11\0\x55\x44\x77\x66\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
 
 /// Vendor, product, serial number, UUID.
-fn shown(identity: &Identity) -> String {
+fn shown(hardware: &HardwareId) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let mut room = [0; Uuid::TEXT_BYTES];
     let mut out = Writer::new(&mut room);
-    if let Some(uuid) = identity.uuid {
+    if let Some(uuid) = hardware.uuid {
         uuid.emit(&mut out);
     }
     let uuid = text(out.since(0));
-    let words = identity.words.each_ref().map(|word| text(word.bytes()));
+    let words = hardware.words.each_ref().map(|word| text(word.bytes()));
     format!("{}, {}", words.join(", "), uuid)
 }
 
 fn find(place: &Place, is_private: bool) -> String {
     let root = files::open(&place.path(), OFlags::DIRECTORY, 0).unwrap();
-    let mut identity = Identity::default();
-    identity.find(root.as_raw_fd(), is_private, &mut memory());
-    shown(&identity)
+    let mut hardware = HardwareId::default();
+    hardware.find(root.as_raw_fd(), is_private, &mut memory());
+    shown(&hardware)
 }
 
 /// A system's structure with these strings.
@@ -169,8 +169,8 @@ fn what_is_told_is_cut_and_cleaned() {
 #[test]
 fn the_user_knows_best() {
     let check = |text: &str, expect: Option<&str>| {
-        let mut identity = Identity::default();
-        let found = identity.parse(text.as_bytes()).map(|()| shown(&identity));
+        let mut hardware = HardwareId::default();
+        let found = hardware.parse(text.as_bytes()).map(|()| shown(&hardware));
         assert_eq!(found.as_deref(), expect, "{text}");
     };
     check("Acme,Box", Some("Acme, Box, , "));

@@ -21,9 +21,9 @@ struct Entry {
 }
 
 /// All of a kind.
-pub(super) struct Known(Slots<Entry>);
+pub(super) struct Announced(Slots<Entry>);
 
-impl Known {
+impl Announced {
     /// None yet.
     pub(super) fn new(count: usize) -> Self {
         Self(Slots::new(count))

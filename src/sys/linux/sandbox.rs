@@ -1,4 +1,4 @@
-//! Walls: what the process gives up for good, as far as the kernel takes it. A mistake of ours then opens nothing outside.
+//! What the process gives up for good, as far as the kernel enforces it: a mistake of ours then opens nothing outside.
 //!
 //! Landlock has the kernel refuse files that do not lie in the jail, seccomp calls that serving files does not need. Neither
 //! is on every host, and neither is what keeps paths in the jail: that they are looked up beneath its descriptor.
@@ -9,37 +9,38 @@ use super::outcome;
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
-/// Which walls stand.
+/// Which sandbox stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Walls {
+pub struct Sandbox {
     /// Files outside the jail are refused.
     pub landlock: bool,
     /// Calls that are not needed are refused.
     pub seccomp: bool,
 }
 
-/// Nobody of the same user may look into this process, and no core of it is written.
-pub fn hide() {
+/// No other process of the same user may trace this one, and no core of it is written (PR_SET_DUMPABLE).
+pub fn set_undumpable() {
     const SET_DUMPABLE: usize = 4;
     prctl(SET_DUMPABLE, 0, 0);
 }
 
 /// With huge pages "always", one touched byte of the arena would cost 2 MiB. Kernels before 3.15 have none to switch off.
-pub(super) fn refuse_huge_pages() {
+pub(super) fn disable_huge_pages() {
     const DISABLE_HUGE_PAGES: usize = 41;
     prctl(DISABLE_HUGE_PAGES, 1, 0);
 }
 
-/// Raises what walls the kernel has around the directory that `jail` is the descriptor of, for good. What is open stays open.
-pub fn raise(jail: RawFd) -> Walls {
+/// Restricts the process for good to the directory that `jail` is a descriptor of, as far as the kernel can. What is open stays
+/// open.
+pub fn restrict_to(jail: RawFd) -> Sandbox {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     // What is relative by mistake is inside.
     // SAFETY: a number; one that is no directory's is an error, nothing worse.
     unsafe { raw_syscall!(Sysno::fchdir, jail) };
     prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
-    Walls {
-        landlock: confine(jail),
-        seccomp: filter(&NEEDED_NUMBERS, ALLOW, REFUSE),
+    Sandbox {
+        landlock: landlock(jail),
+        seccomp: seccomp(&NEEDED_NUMBERS, ALLOW, REFUSE),
     }
 }
 
@@ -68,8 +69,7 @@ struct Beneath {
 }
 
 /// Has the kernel refuse all files but those beneath a directory, if it knows how.
-#[doc(alias = "landlock")]
-fn confine(jail: RawFd) -> bool {
+fn landlock(jail: RawFd) -> bool {
     const ASK_VERSION: usize = 1;
     const PATH_BENEATH: usize = 1;
     // Running programs, making devices, commanding them: nothing that a client may ask for.
@@ -211,8 +211,7 @@ const _: () = assert!(NEEDED.len() + 8 <= STEP_COUNT_MAX);
 const SET_SETTINGS: u32 = 0x5402;
 
 /// Has the kernel say `listed` to calls of these numbers from now on, and `otherwise` to all others.
-#[doc(alias = "seccomp")]
-fn filter(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
+fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     const SET_SECCOMP: usize = 22;
     const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
@@ -264,27 +263,27 @@ fn filter(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
 
 /// This thread's kernel does not know some calls from now on.
 #[cfg(test)]
-pub fn forget(numbers: &[Sysno]) {
+pub fn refuse_calls(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
     assert!(prctl(SET_NO_NEW_PRIVILEGES, 1, 0));
     let numbers: Vec<u16> = numbers.iter().map(|number| *number as u16).collect();
-    assert!(filter(&numbers, REFUSE, ALLOW));
+    assert!(seccomp(&numbers, REFUSE, ALLOW));
 }
 
 /// This thread has a current directory of its own from now on, and if root runs it perhaps no /proc; whether it has.
 #[cfg(test)]
-pub fn part(from_proc: bool) -> bool {
+pub fn unshare(from_proc: bool) -> bool {
     const OWN_DIRECTORY: usize = 0x200;
     const OWN_MOUNTS: usize = 0x2_0000;
     const PRIVATE_AND_BELOW: usize = 1 << 18 | 1 << 14;
     const DETACH: usize = 2;
     // SAFETY: a number.
-    let part = |what| outcome(unsafe { raw_syscall!(Sysno::unshare, what) });
-    assert_eq!(part(OWN_DIRECTORY), Ok(0));
+    let take = |what| outcome(unsafe { raw_syscall!(Sysno::unshare, what) });
+    assert_eq!(take(OWN_DIRECTORY), Ok(0));
     if !from_proc || !rustix::process::geteuid().is_root() {
         return true;
     }
-    assert_eq!(part(OWN_MOUNTS), Ok(0));
+    assert_eq!(take(OWN_MOUNTS), Ok(0));
     let (top, proc) = (c"/".as_ptr(), c"/proc".as_ptr());
     // SAFETY: the kernel reads paths.
     let (private, parted) = unsafe {
@@ -301,30 +300,30 @@ mod tests {
     use super::*;
     use rustix::fs::OFlags;
 
-    /// What a thread finds that raises walls around a directory: they are its own. It has no memory there but what it has.
-    fn behind_walls<T: Send + 'static>(dir: &core::ffi::CStr, attempt: fn(Walls) -> T) -> T {
+    /// What `attempt` finds in a thread that is restricted to a directory: the restriction is the thread's alone.
+    fn sandboxed<T: Send + 'static>(dir: &core::ffi::CStr, attempt: fn(Sandbox) -> T) -> T {
         let dir = files::open(dir, OFlags::PATH | OFlags::DIRECTORY, 0).unwrap();
         let attempt = std::thread::spawn(move || {
-            // The others stay where they are.
-            part(false);
-            attempt(raise(dir.as_raw_fd()))
+            // The other threads keep their current directory.
+            unshare(false);
+            attempt(restrict_to(dir.as_raw_fd()))
         });
         attempt.join().unwrap()
     }
 
     #[test]
     fn files_outside_the_jail_are_refused_where_landlock_is() {
-        let (walls, inside, outside) = behind_walls(c"/etc", |walls| {
+        let (sandbox, inside, outside) = sandboxed(c"/etc", |sandbox| {
             let open = |path| files::open(path, OFlags::RDONLY, 0).map(drop);
-            (walls, open(c"/etc/passwd"), open(c"/usr"))
+            (sandbox, open(c"/etc/passwd"), open(c"/usr"))
         });
         assert_eq!(inside, Ok(()));
-        assert_eq!(outside.err(), walls.landlock.then_some(Errno::ACCESS));
+        assert_eq!(outside.err(), sandbox.landlock.then_some(Errno::ACCESS));
     }
 
     #[test]
     fn calls_that_are_not_needed_are_unknown_where_seccomp_is() {
-        let (walls, tried) = behind_walls(c"/", |walls| {
+        let (sandbox, tried) = sandboxed(c"/", |sandbox| {
             let calls = [
                 Sysno::socket,
                 Sysno::execve,
@@ -337,9 +336,9 @@ mod tests {
             // Arguments that would do no harm.
             // SAFETY: no address is one, and no number anybody's.
             let tried = calls.map(|call| outcome(unsafe { raw_syscall!(call, 8, 8, 8, 8, 8) }));
-            (walls, tried)
+            (sandbox, tried)
         });
-        assert!(walls.seccomp);
+        assert!(sandbox.seccomp);
         assert_eq!(tried, [Err(Errno::NOSYS); 7]);
     }
 
@@ -351,7 +350,7 @@ mod tests {
             outcome(unsafe { raw_syscall!(Sysno::clock_gettime, 0, time.as_mut_ptr()) })
         };
         let forgetful = std::thread::spawn(move || {
-            forget(&[Sysno::clock_gettime]);
+            refuse_calls(&[Sysno::clock_gettime]);
             clock()
         });
         assert_eq!(forgetful.join().unwrap(), Err(Errno::NOSYS));
