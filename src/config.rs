@@ -48,7 +48,7 @@ pub const REPLAY_REPLY_BYTES: usize = 304;
 /// Bytes of all replies that are kept, and of what they answer.
 pub const REPLAY_BYTES: usize = REPLAY_PEER_COUNT * REPLAY_COUNT * (REPLAY_REPLY_BYTES + 32);
 /// Files and directories whose names or attributes wait together to be made durable.
-pub const UNSETTLED_COUNT: usize = 16;
+pub const DIRTY_COUNT: usize = 16;
 /// Files of which it is known by whose verifier they were made.
 pub const CREATION_COUNT: usize = 32;
 /// Files and directories that a session may have open, if descriptors suffice.

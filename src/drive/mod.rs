@@ -316,7 +316,7 @@ impl<'a> Driver<'a> {
     fn take(&mut self, connection: &mut Connection, progress: Progress) -> Result<(), Halt> {
         connection.order = progress.order;
         connection.answered |= progress.produced > 0;
-        if progress.produced > 0 && self.vfs.settle().is_err() {
+        if progress.produced > 0 && self.vfs.commit_metadata().is_err() {
             // What the replies say is not so, and they are kept for whoever asks again.
             self.programs.break_promises();
             return Err(Trouble::Disk.into());

@@ -426,7 +426,7 @@ pub struct Descriptor(pub i32);
 
 /// A backend. Object-safe, compiled once.
 ///
-/// Nothing that changes a tree is durable at once: data is after [`Vfs::sync`], names and attributes after [`Vfs::settle`].
+/// Nothing that changes a tree is durable at once: data is after [`Vfs::sync`], names and attributes after [`Vfs::commit_metadata`].
 pub trait Vfs {
     /// What is exported. An export's number is its place here.
     fn exports(&self) -> &[Export];
@@ -485,8 +485,8 @@ pub trait Vfs {
     /// Makes durable what was written to a file, and its name. After an error what was written before may be lost.
     fn sync(&mut self, pin: &Pin) -> FsResult<()>;
     /// Makes durable what names and attributes were changed: before anybody is told. After an error they may be lost.
-    fn settle(&mut self) -> FsResult<()>;
-    /// Changes attributes, perhaps none: they and, of a directory, its names are what [`Vfs::settle`] makes durable. After an
+    fn commit_metadata(&mut self) -> FsResult<()>;
+    /// Changes attributes, perhaps none: they and, of a directory, its names are what [`Vfs::commit_metadata`] makes durable. After an
     /// error some may be changed.
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()>;
     /// Makes an object that was not there: with `change`, owned by the caller otherwise.

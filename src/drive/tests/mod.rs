@@ -43,8 +43,8 @@ fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Benc
     let (sim, sink) = (Sim::new(seed), Sink::default());
     let (mut net, mut tree) = (sim.clone(), Tree::writable());
     let host = tree.host.clone();
-    let unsettled = host.clone();
-    sim.set_witness(move || assert!(!unsettled.unsettled.get(), "told before it is durable"));
+    let witness = host.clone();
+    sim.set_witness(move || assert!(!witness.is_dirty.get(), "told before it is durable"));
     let events = Events::new(Box::new(sink.clone()));
     let mut bench = Bench {
         driver: Driver::new(

@@ -272,12 +272,12 @@ fn what_cannot_be_made_durable_is_not_told_and_not_remembered() {
             body.words[2..].to_vec()
         };
         let promised = promise(bench, peer);
-        bench.host.unsettling.set(Some(FsError::Io));
+        bench.host.commit_fails.set(Some(FsError::Io));
         bench.sim.send(peer, &make.record());
         bench.run(MOMENT);
         assert!(bench.sim.is_closed(peer) && bench.sim.take(peer).is_empty());
         assert_eq!(bench.told(event::DISCONNECTED), 1);
-        bench.host.unsettling.set(None);
+        bench.host.commit_fails.set(None);
         // Asked for again, it is looked at again: in this host it is there, in another it might not be.
         let peer = bench.connect();
         assert_eq!(bench.ask(peer, &make).status, EXISTS);

@@ -35,9 +35,9 @@ pub struct Host {
     /// Files have numbers, though the net cannot send from them.
     pub numbered: Cell<bool>,
     /// Names and attributes cannot be made durable.
-    pub unsettling: Cell<Option<FsError>>,
+    pub commit_fails: Cell<Option<FsError>>,
     /// Names or attributes were changed and not made durable.
-    pub unsettled: Cell<bool>,
+    pub is_dirty: Cell<bool>,
     /// What the net received into a pipe, where it can.
     pub pipe: Rc<RefCell<VecDeque<u8>>>,
     /// Calls of `rest`.
@@ -54,7 +54,7 @@ impl Host {
     /// It works, and something is about to be changed.
     fn changes(&self) -> FsResult<()> {
         self.works()?;
-        self.unsettled.set(true);
+        self.is_dirty.set(true);
         Ok(())
     }
 }
@@ -226,16 +226,16 @@ impl Vfs for Tree {
         self.ram.write(pin, offset, &bytes)
     }
 
-    fn settle(&mut self) -> FsResult<()> {
-        self.host.unsettling.get().map_or(Ok(()), Err)?;
-        self.host.unsettled.set(false);
-        self.ram.settle()
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        self.host.commit_fails.get().map_or(Ok(()), Err)?;
+        self.host.is_dirty.set(false);
+        self.ram.commit_metadata()
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         self.host.works()?;
         self.ram.sync(pin)?;
-        self.settle()
+        self.commit_metadata()
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {

@@ -148,7 +148,7 @@ fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
             place @ 3..=4 => rules.writable = place == 4,
             place @ 5..=6 => rules.squashes_root = place == 5,
             place @ 7..=8 => rules.squashes_all = place == 7,
-            place @ 9..=10 => rules.settles_later = place == 9,
+            place @ 9..=10 => rules.is_async = place == 9,
             11 => rules.isos = true,
             // Nothing, and what is so anyway.
             _ => {}
@@ -262,7 +262,7 @@ mod tests {
         let expect = Rules {
             fsid: Some(7),
             writable: true,
-            settles_later: true,
+            is_async: true,
             isos: true,
             squashes_root: false,
             squashes_all: true,

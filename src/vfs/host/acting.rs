@@ -16,7 +16,7 @@ pub struct Rules {
     /// Paths may go through the images in it.
     pub isos: bool,
     /// Changes of names and attributes are on disk with the next COMMIT or within two seconds, not before they are answered.
-    pub settles_later: bool,
+    pub is_async: bool,
     /// A client's root is [`Rules::anonymous`] here.
     pub squashes_root: bool,
     /// So is everybody.
@@ -31,7 +31,7 @@ impl Default for Rules {
             fsid: None,
             writable: false,
             isos: false,
-            settles_later: false,
+            is_async: false,
             squashes_root: true,
             squashes_all: false,
             anonymous: (65_534, 65_534),

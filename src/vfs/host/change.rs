@@ -217,7 +217,7 @@ impl Host {
             // All or nothing.
             let _ = self.unlink(dir, name, matches!(make, Make::Directory));
         }
-        self.unsettle(dir)?;
+        self.mark_dirty(dir)?;
         made
     }
 
@@ -233,14 +233,14 @@ impl Host {
         rest.size = rest.size.filter(|size| *size > 0);
         if rest.uid.is_some() || rest.gid.is_some() || rest.size.is_some() || rest.times() {
             self.change(node, &rest)?;
-            self.unsettle(node)?;
+            self.mark_dirty(node)?;
         }
         Ok(node)
     }
 
     pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
         change::remove(&self.names_of(dir)?.file, name, directory)?;
-        self.unsettle(dir)
+        self.mark_dirty(dir)
     }
 
     pub(super) fn move_name(
@@ -263,8 +263,8 @@ impl Host {
         }
         .map_err(error)?;
         // The new name first: better twice than not at all.
-        self.unsettle(to)?;
-        self.unsettle(from)
+        self.mark_dirty(to)?;
+        self.mark_dirty(from)
     }
 
     pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
@@ -273,7 +273,7 @@ impl Host {
             return Err(FsError::CrossDevice);
         }
         change::link(&object.file, &dir_entry.file, name)?;
-        self.unsettle(dir)
+        self.mark_dirty(dir)
     }
 }
 

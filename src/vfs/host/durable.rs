@@ -7,45 +7,45 @@ use super::super::kernel::error;
 use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
 use super::table::Opened;
-use crate::config::UNSETTLED_COUNT;
+use crate::config::DIRTY_COUNT;
 use crate::sys::Errno;
 
 /// Objects whose names or attributes are not durable yet, each pinned.
 #[derive(Debug, Default)]
-pub(super) struct Unsettled {
-    nodes: heapless::Vec<Node, UNSETTLED_COUNT>,
+pub(super) struct Dirty {
+    nodes: heapless::Vec<Node, DIRTY_COUNT>,
     /// What went wrong when they were made durable, and was not told yet.
     error: Option<FsError>,
 }
 
 impl Host {
     /// Names in a directory, or the attributes of an object, were changed.
-    pub(super) fn unsettle(&mut self, node: Node) -> FsResult<()> {
-        if self.unsettled.nodes.contains(&node) {
+    pub(super) fn mark_dirty(&mut self, node: Node) -> FsResult<()> {
+        if self.dirty.nodes.contains(&node) {
             return Ok(());
         }
-        if self.unsettled.nodes.is_full() {
-            self.settle_all(true);
+        if self.dirty.nodes.is_full() {
+            self.commit_all(true);
         }
         let pin = self.table.pin(node, 0)?;
-        let _ = self.unsettled.nodes.push(pin.node);
+        let _ = self.dirty.nodes.push(pin.node);
         Ok(())
     }
 
-    /// Makes all of them durable, or all but those that may wait. What goes wrong is told by [`Host::settled`].
-    pub(super) fn settle_all(&mut self, at_once: bool) {
-        for node in core::mem::take(&mut self.unsettled.nodes) {
-            if !at_once && self.at(node).is_ok_and(|(_, top)| top.rules.settles_later) {
-                let _ = self.unsettled.nodes.push(node);
+    /// Makes all of them durable, or all but those that may wait. What goes wrong is told by [`Host::committed`].
+    pub(super) fn commit_all(&mut self, at_once: bool) {
+        for node in core::mem::take(&mut self.dirty.nodes) {
+            if !at_once && self.at(node).is_ok_and(|(_, top)| top.rules.is_async) {
+                let _ = self.dirty.nodes.push(node);
                 continue;
             }
-            let settled = self.settle_one(node);
+            let committed = self.commit_one(node);
             self.table.unpin(Pin { node, user: 0 });
-            self.unsettled.error = self.unsettled.error.or(settled.err());
+            self.dirty.error = self.dirty.error.or(committed.err());
         }
     }
 
-    fn settle_one(&mut self, node: Node) -> FsResult<()> {
+    fn commit_one(&mut self, node: Node) -> FsResult<()> {
         let reopened = self.reopen(node, Opened::Read);
         let (entry, top) = self.at(node)?;
         let synced = match reopened {
@@ -62,8 +62,8 @@ impl Host {
     }
 
     /// Whether all that was to be made durable is.
-    pub(super) fn settled(&mut self) -> FsResult<()> {
-        self.unsettled.error.take().map_or(Ok(()), Err)
+    pub(super) fn committed(&mut self) -> FsResult<()> {
+        self.dirty.error.take().map_or(Ok(()), Err)
     }
 
     pub(super) fn sync_file(&mut self, pin: &Pin) -> FsResult<()> {
@@ -74,7 +74,7 @@ impl Host {
             entry.synced.set(true);
         }
         // With the data the names.
-        self.settle_all(true);
-        self.settled()
+        self.commit_all(true);
+        self.committed()
     }
 }

@@ -27,7 +27,7 @@ use acting::Acting;
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
-use durable::Unsettled;
+use durable::Dirty;
 use rustix::fd::AsRawFd as _;
 use search::Search;
 use table::{Entry, Opened, Table};
@@ -67,7 +67,7 @@ pub struct Host {
     tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
-    unsettled: Unsettled,
+    dirty: Dirty,
     /// What is inside images, once somebody has asked for it.
     images: Images,
     /// What was just opened, until anything is changed …
@@ -87,7 +87,7 @@ impl Host {
             acting: Acting::alone(),
             key: Key::default(),
             search: Search::NONE,
-            unsettled: Unsettled::default(),
+            dirty: Dirty::default(),
             images: Images::new(),
             seen: Cell::new(None),
             seen_stat: files::blank(),
@@ -444,15 +444,15 @@ impl Vfs for Host {
         self.sync_file(pin)
     }
 
-    fn settle(&mut self) -> FsResult<()> {
-        self.settle_all(false);
-        self.settled()
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        self.commit_all(false);
+        self.committed()
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
         self.check_writable(node)?;
         self.change(node, change)?;
-        self.unsettle(node)
+        self.mark_dirty(node)
     }
 
     fn create(
@@ -489,7 +489,7 @@ impl Vfs for Host {
 
     fn rest(&mut self) -> bool {
         self.acting.server();
-        self.settle_all(true);
+        self.commit_all(true);
         // Both, whatever the first says.
         self.table.rest() | self.images.rest()
     }

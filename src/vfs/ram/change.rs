@@ -21,8 +21,8 @@ impl Ram {
     }
 
     /// Names or attributes are about to be changed.
-    pub(super) fn unsettle(&mut self) {
-        self.settled.get_or_insert_with(|| self.inodes.clone());
+    pub(super) fn keep_durable(&mut self) {
+        self.durable.get_or_insert_with(|| self.inodes.clone());
     }
 
     /// Takes a name away from the object of this number, which may be its end.
@@ -33,7 +33,7 @@ impl Ram {
         self.touch(dir, true);
         self.touch(number, false);
         self.inodes.at_mut(number).attr.nlink -= 1;
-        self.inodes.settle(number);
+        self.inodes.release_unlinked(number);
     }
 
     /// Gives the object of this number a name that is free.

@@ -133,7 +133,7 @@ impl Inodes {
     }
 
     /// Forgets an object that has neither names nor pins.
-    pub(super) fn settle(&mut self, number: usize) {
+    pub(super) fn release_unlinked(&mut self, number: usize) {
         let inode = self.at(number);
         if inode.attr.nlink == 0 && inode.pins == 0 {
             self.0[number - 1].inode = None;

@@ -39,7 +39,7 @@ const SET_GROUP: u32 = 0o2000;
 pub struct Ram {
     inodes: Inodes,
     /// What there was before names and attributes were changed that are not durable yet.
-    settled: Option<Inodes>,
+    durable: Option<Inodes>,
     exports: Vec<Export>,
     /// Changes there were.
     clock: u32,
@@ -62,7 +62,7 @@ impl Ram {
     pub fn new(path: &'static [u8]) -> Self {
         let mut ram = Self {
             inodes: Inodes::default(),
-            settled: None,
+            durable: None,
             exports: vec![Export { path }],
             clock: 0,
             caller: (0, 0),
@@ -360,7 +360,7 @@ impl Vfs for Ram {
         let number = self.inodes.find(pin.node).expect("a pin keeps its object");
         self.inodes.at_mut(number).pins -= 1;
         self.pinned -= 1;
-        self.inodes.settle(number);
+        self.inodes.release_unlinked(number);
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
@@ -398,8 +398,8 @@ impl Vfs for Ram {
         Err(FsError::NotSupported)
     }
 
-    fn settle(&mut self) -> FsResult<()> {
-        self.settled = None;
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        self.durable = None;
         Ok(())
     }
 
@@ -411,7 +411,7 @@ impl Vfs for Ram {
                 *now = durable;
             }
         }
-        failure.map_or_else(|| self.settle(), Err)
+        failure.map_or_else(|| self.commit_metadata(), Err)
     }
 
     fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
@@ -421,7 +421,7 @@ impl Vfs for Ram {
         if kind == Kind::SymbolicLink && change.mode.is_some() {
             return Err(FsError::NotSupported);
         }
-        self.unsettle();
+        self.keep_durable();
         self.change(self.inodes.find(node)?, change);
         Ok(())
     }
@@ -463,7 +463,7 @@ impl Vfs for Ram {
         if within.mode & SET_GROUP != 0 {
             attr.gid = within.gid;
         }
-        self.unsettle();
+        self.keep_durable();
         let number = self.inodes.add(content, attr);
         self.give_name(dir, name.bytes(), number)?;
         self.change(number, change);
@@ -488,7 +488,7 @@ impl Vfs for Ram {
             _ if directory => return Err(FsError::NotDirectory),
             _ => {}
         }
-        self.unsettle();
+        self.keep_durable();
         self.take_name(dir.slot(), name.bytes(), number);
         Ok(())
     }
@@ -529,7 +529,7 @@ impl Vfs for Ram {
                 (_, false) => {}
             }
         }
-        self.unsettle();
+        self.keep_durable();
         if let Some(replaced) = replaced {
             self.take_name(to.slot(), new_name.bytes(), replaced);
         }
@@ -553,7 +553,7 @@ impl Vfs for Ram {
             return Err(FsError::TooManyLinks);
         }
         self.has_room(NAME_BYTES)?;
-        self.unsettle();
+        self.keep_durable();
         self.get_mut(node)?.attr.nlink += 1;
         self.give_name(dir, name.bytes(), node.slot())
     }

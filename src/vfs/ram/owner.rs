@@ -59,8 +59,8 @@ impl Ram {
     /// The power fails, while nothing is pinned: what was written or changed and not made durable is lost.
     pub fn lose_power(&mut self) {
         assert_eq!(self.pinned, 0);
-        if let Some(settled) = self.settled.take() {
-            self.inodes = settled;
+        if let Some(durable) = self.durable.take() {
+            self.inodes = durable;
         }
         for inode in self.inodes.iter_mut() {
             if let Content::File(bytes, durable) = &mut inode.content
@@ -79,7 +79,7 @@ impl Ram {
     /// Whether nothing would be lost with the power.
     pub fn is_durable(&self) -> bool {
         let mut all = self.inodes.iter();
-        self.settled.is_none()
+        self.durable.is_none()
             && all.all(|inode| !matches!(inode.content, Content::File(_, Some(_))))
     }
 

@@ -92,7 +92,7 @@ fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
 }
 
 #[test]
-fn names_and_attributes_that_are_not_settled_are_lost_with_the_power() {
+fn names_and_attributes_that_are_not_committed_are_lost_with_the_power() {
     let (mut ram, file) = writable();
     let top = ram.root(0).unwrap();
     let mode = Change {
@@ -113,13 +113,13 @@ fn names_and_attributes_that_are_not_settled_are_lost_with_the_power() {
         let before = ram.clone();
         change(&mut ram, top, file, &mode);
         assert!(!ram.is_durable() && !ram.is_like(&before));
-        let mut settled = ram.clone();
+        let mut committed = ram.clone();
         ram.lose_power();
         assert!(ram.is_like(&before));
-        assert_eq!(settled.settle(), Ok(()));
-        let after = settled.clone();
-        settled.lose_power();
-        assert!(settled.is_like(&after));
+        assert_eq!(committed.commit_metadata(), Ok(()));
+        let after = committed.clone();
+        committed.lose_power();
+        assert!(committed.is_like(&after));
     }
 }
 

@@ -141,7 +141,7 @@ mod objects {
         nothing_is_made_in_what_is_no_directory
 
         a_name_is_removed_as_what_it_is
-        what_is_gone_before_it_settles_is_no_failure
+        what_is_gone_before_it_is_committed_is_no_failure
         removing_what_was_listed_loses_nothing_of_the_rest
         renaming_follows_the_table
         renaming_without_replacing_takes_no_name_away

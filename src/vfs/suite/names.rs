@@ -37,7 +37,7 @@ pub(super) fn a_name_is_removed_as_what_it_is(world: &mut dyn World) {
     assert!(!names.iter().any(|(name, _)| name == b"file"));
 }
 
-pub(super) fn what_is_gone_before_it_settles_is_no_failure(world: &mut dyn World) {
+pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn World) {
     let vfs = writable(world);
     let mode = Change {
         mode: Some(0o600),
@@ -45,7 +45,7 @@ pub(super) fn what_is_gone_before_it_settles_is_no_failure(world: &mut dyn World
     };
     make(vfs, "made", Make::Directory).unwrap();
     put(vfs, "made/file", b"gone");
-    vfs.settle().unwrap();
+    vfs.commit_metadata().unwrap();
     while vfs.rest() {}
     // All in one batch: each is changed, and then removed.
     let dir = walk(vfs, "made").unwrap();
@@ -57,7 +57,7 @@ pub(super) fn what_is_gone_before_it_settles_is_no_failure(world: &mut dyn World
     vfs.remove(dir, name("fifo"), false).unwrap();
     let top = walk(vfs, "").unwrap();
     vfs.remove(top, name("made"), true).unwrap();
-    assert_eq!(vfs.settle(), Ok(()));
+    assert_eq!(vfs.commit_metadata(), Ok(()));
 }
 
 pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {

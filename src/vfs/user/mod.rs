@@ -479,7 +479,7 @@ impl Vfs for User {
         named::sync(number(pin.node))
     }
 
-    fn settle(&mut self) -> FsResult<()> {
+    fn commit_metadata(&mut self) -> FsResult<()> {
         Ok(())
     }
 
