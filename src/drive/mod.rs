@@ -175,7 +175,7 @@ impl<'a> Driver<'a> {
     pub fn run(&mut self) {
         self.turns();
         // What may wait for the disk does not outlast the process otherwise.
-        self.vfs.rest();
+        self.vfs.release_idle();
         self.events.tell(event::STOPPING, b"", Text::NOTHING);
     }
 
@@ -208,7 +208,7 @@ impl<'a> Driver<'a> {
         }
         if self.rest_at <= self.now {
             self.rest_at = Instant::NEVER;
-            if self.vfs.rest() {
+            if self.vfs.release_idle() {
                 self.rest_at = self.now.after(NODE_IDLE);
             }
         }

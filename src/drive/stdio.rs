@@ -129,7 +129,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
                 state => is_busy = matches!(state, State::Busy),
             }
             if !is_busy {
-                self.vfs.rest();
+                self.vfs.release_idle();
             }
         };
         stream.abandon(session, self.vfs);

@@ -528,7 +528,7 @@ pub trait Vfs {
     /// changed to what it is there, and `len` of them at most, which becomes less where they lie in several places.
     fn place(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor>;
     /// Lets go of what was not used since the last call. True: there is more to let go of later.
-    fn rest(&mut self) -> bool;
+    fn release_idle(&mut self) -> bool;
 }
 
 /// Whether a name is that of an image, which paths may lead through.

@@ -40,9 +40,9 @@ pub struct Host {
     pub is_dirty: Cell<bool>,
     /// What the net received into a pipe, where it can.
     pub pipe: Rc<RefCell<VecDeque<u8>>>,
-    /// Calls of `rest`.
+    /// Calls of `release_idle`.
     pub rests: Cell<usize>,
-    /// More to let go of at the next calls of `rest`.
+    /// More to let go of at the next calls of `release_idle`.
     pub to_rest: Cell<usize>,
 }
 
@@ -280,7 +280,7 @@ impl Vfs for Tree {
         self.host.numbered.get().then_some(Descriptor(3))
     }
 
-    fn rest(&mut self) -> bool {
+    fn release_idle(&mut self) -> bool {
         self.host.rests.update(|count| count + 1);
         let left = self.host.to_rest.get();
         self.host.to_rest.set(left.saturating_sub(1));

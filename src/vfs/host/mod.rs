@@ -487,11 +487,11 @@ impl Vfs for Host {
         self.add_name(node, dir, name)
     }
 
-    fn rest(&mut self) -> bool {
+    fn release_idle(&mut self) -> bool {
         self.acting.server();
         self.commit_all(true);
         // Both, whatever the first says.
-        self.table.rest() | self.images.rest()
+        self.table.release_idle() | self.images.release_idle()
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Entry {
     /// `O_PATH` at first, more once more was wanted.
     pub(super) file: File,
     pub(super) opened: Opened,
-    /// Whether it was written to, or made, since the last rest.
+    /// Whether it was written to, or made, since the last release.
     pub(super) written: Cell<bool>,
     /// Whether all that was written to it is on disk, as far as it was written through it.
     pub(super) synced: Cell<bool>,
@@ -55,7 +55,7 @@ struct Slot {
 pub(super) struct Table {
     slots: Slots<Slot>,
     tick: Cell<u32>,
-    rested: u32,
+    released: u32,
 }
 
 impl Table {
@@ -74,7 +74,7 @@ impl Table {
         Self {
             slots,
             tick: Cell::new(0),
-            rested: 0,
+            released: 0,
         }
     }
 
@@ -196,9 +196,9 @@ impl Table {
         any
     }
 
-    /// Lets go of every entry that was not used since the last rest, and of what makes a file writable if it was not written
+    /// Lets go of every entry that was not used since the last release, and of what makes a file writable if it was not written
     /// to: the host's owner may want to run it. True: others are still open and unpinned.
-    pub(super) fn rest(&mut self) -> bool {
+    pub(super) fn release_idle(&mut self) -> bool {
         let mut more = false;
         for slot in self.slots.iter_mut() {
             let Some(entry) = &mut slot.entry else {
@@ -208,7 +208,7 @@ impl Table {
                 continue;
             }
             // Ticks wrap: "before" is a difference, not an order.
-            let mut unused = (slot.used.get().wrapping_sub(self.rested) as i32) <= 0;
+            let mut unused = (slot.used.get().wrapping_sub(self.released) as i32) <= 0;
             if !unused && entry.opened == Opened::Write && !entry.written.get() {
                 match files::reopen(&entry.file, OFlags::PATH) {
                     Ok(file) => (entry.file, entry.opened) = (file, Opened::Path),
@@ -222,7 +222,7 @@ impl Table {
                 more = true;
             }
         }
-        self.rested = self.tick.get();
+        self.released = self.tick.get();
         more
     }
 }
@@ -281,24 +281,24 @@ mod tests {
             })
             .collect();
         assert_eq!(table.insert(entry(9)).unwrap_err(), FsError::TryLater);
-        assert!(!table.rest() && !table.rest());
+        assert!(!table.release_idle() && !table.release_idle());
         assert!(table.get(pins[0].node()).is_some());
         pins.into_iter().for_each(|pin| table.unpin(pin));
         assert!(table.insert(entry(9)).is_ok());
     }
 
     #[test]
-    fn rest_frees_what_was_not_used_since_the_last_rest() {
+    fn release_idle_frees_what_was_not_used_since_the_last_call() {
         let mut table = Table::new(64);
         (0..3).for_each(|number| assert!(table.insert(entry(number)).is_ok()));
         assert!(table.find(&[0; 30]).is_some());
-        assert!(table.rest());
+        assert!(table.release_idle());
         assert!(table.find(&[1; 30]).is_some());
-        assert!(table.rest());
+        assert!(table.release_idle());
         assert!(table.find(&[0; 30]).is_none());
         assert!(table.find(&[1; 30]).is_some());
-        assert!(table.rest());
-        assert!(!table.rest());
+        assert!(table.release_idle());
+        assert!(!table.release_idle());
         assert!(table.find(&[1; 30]).is_none());
     }
 

@@ -1,6 +1,6 @@
 //! The images that a backend over the kernel's files has open, and the answers about what is inside them.
 //!
-//! An image is opened when something inside it is asked for, and closed when it was not used between two rests. There are a few
+//! An image is opened when something inside it is asked for, and closed when it was not used between two calls of `release_idle`. There are a few
 //! at most: another one takes the place of that which was opened first. They share one window and one entry, so that memory
 //! does not depend on how many or how large they are. What is inside belongs to an image as it was when it was opened: once
 //! that is another file, or was written to, or removed, it is stale.
@@ -186,8 +186,8 @@ impl Images {
         self.0.now.export
     }
 
-    /// Closes what was not used since the last rest. True: others are still open and not pinned.
-    pub(in super::super) fn rest(&mut self) -> bool {
+    /// Closes what was not used since the last release. True: others are still open and not pinned.
+    pub(in super::super) fn release_idle(&mut self) -> bool {
         let mut more = false;
         if !cfg!(feature = "iso") {
             return more;

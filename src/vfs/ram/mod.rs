@@ -562,7 +562,7 @@ impl Vfs for Ram {
         None
     }
 
-    fn rest(&mut self) -> bool {
+    fn release_idle(&mut self) -> bool {
         false
     }
 }

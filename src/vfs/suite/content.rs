@@ -267,7 +267,7 @@ pub(super) fn a_removed_file_can_be_written_to_while_it_is_pinned(world: &mut dy
     put(vfs, "dir/inner", b"another");
     assert_eq!(vfs.write(&pin, 2, b"XY"), Ok(()));
     assert_eq!(vfs.sync(&pin), Ok(()));
-    while vfs.rest() {}
+    while vfs.release_idle() {}
     assert_eq!(vfs.write(&pin, 4, b"Z"), Ok(()));
     let mut out = [0; 8];
     assert_eq!(vfs.read(&pin, 0, &mut out), Ok(5));

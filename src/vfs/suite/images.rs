@@ -234,13 +234,13 @@ pub(super) fn an_image_that_changes_is_stale(world: &mut dyn World) {
     }
 }
 
-pub(super) fn what_is_pinned_inside_outlives_rest(world: &mut dyn World) {
+pub(super) fn what_is_pinned_inside_outlives_release_idle(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let file = find(vfs, top, "sub/file").unwrap();
     let pin = vfs.pin(file, Some(Right::Read)).unwrap();
     for _ in 0..4 {
-        vfs.rest();
+        vfs.release_idle();
     }
     // Others come and go.
     for _ in 0..200 {
@@ -255,8 +255,8 @@ pub(super) fn what_is_pinned_inside_outlives_rest(world: &mut dyn World) {
     assert!(vfs.place(&pin, &mut at, &mut len).is_some());
     assert_eq!((at, len), (u64::from(DATA) * 2048 + 1, 3));
     vfs.unpin(pin);
-    while vfs.rest() {}
-    vfs.rest();
+    while vfs.release_idle() {}
+    vfs.release_idle();
     // It is closed, and found again when it is asked for.
     assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
     let top = go_in(vfs, "one.iso").unwrap();
@@ -549,7 +549,7 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
     std::fs::rename(dir.join("next"), dir.join("one.img")).unwrap();
     assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));
     for _ in 0..3 {
-        host.rest();
+        host.release_idle();
     }
     assert_eq!(open(&mut host, handle.bytes()), Err(FsError::Stale));
     let top = host.root(0).unwrap();

@@ -120,7 +120,7 @@ mod objects {
         links_are_read_and_never_followed
         a_listing_is_complete_from_any_cookie
         listed_attributes_are_those_of_lookup
-        a_pin_outlives_rest
+        a_pin_outlives_release_idle
 
         what_is_written_is_read_at_any_offset
         a_write_of_nothing_changes_nothing
@@ -187,7 +187,7 @@ mod inside {
         a_listing_inside_goes_on_after_any_entry
         nothing_inside_can_be_changed
         an_image_that_changes_is_stale
-        what_is_pinned_inside_outlives_rest
+        what_is_pinned_inside_outlives_release_idle
         more_images_than_can_be_open_take_turns
         what_is_no_image_is_told_apart
         a_directory_named_like_an_image_is_none
@@ -198,7 +198,7 @@ mod inside {
 /// Laws of descriptors: the model keeps none.
 mod open_objects {
     laws_of_images! {
-        rest_tells_whether_more_is_open
+        release_idle_tells_whether_more_is_open
         what_was_let_go_is_stale_also_for_changes
     }
 

@@ -46,7 +46,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
     make(vfs, "made", Make::Directory).unwrap();
     put(vfs, "made/file", b"gone");
     vfs.commit_metadata().unwrap();
-    while vfs.rest() {}
+    while vfs.release_idle() {}
     // All in one batch: each is changed, and then removed.
     let dir = walk(vfs, "made").unwrap();
     let file = walk(vfs, "made/file").unwrap();

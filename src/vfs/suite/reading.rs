@@ -217,18 +217,18 @@ pub(super) fn a_search_is_for_its_own_handle(world: &mut dyn World) {
     assert_eq!(open(vfs, lost.0.bytes()), Err(FsError::Stale));
 }
 
-/// What was used since the last rest stays open, so that there is a next one.
-pub(super) fn rest_tells_whether_more_is_open(world: &mut dyn World) {
+/// What was used since the last release stays open, so that there is a next one.
+pub(super) fn release_idle_tells_whether_more_is_open(world: &mut dyn World) {
     let vfs = world.vfs();
     walk(vfs, "dir/inner").unwrap();
-    assert!(vfs.rest());
-    assert!(!vfs.rest());
+    assert!(vfs.release_idle());
+    assert!(!vfs.release_idle());
 }
 
 pub(super) fn what_was_let_go_is_stale_also_for_changes(world: &mut dyn World) {
     let vfs = writable(world);
     let dir = walk(vfs, "dir").unwrap();
-    while vfs.rest() {}
+    while vfs.release_idle() {}
     let inner = Name::new(b"inner").unwrap();
     assert_eq!(vfs.remove(dir, inner, false), Err(FsError::Stale));
 }
@@ -282,15 +282,15 @@ pub(super) fn rights_are_those_of_the_server(world: &mut dyn World) {
     }
 }
 
-pub(super) fn a_pin_outlives_rest(world: &mut dyn World) {
+pub(super) fn a_pin_outlives_release_idle(world: &mut dyn World) {
     let vfs = world.vfs();
     let node = walk(vfs, "file").unwrap();
     let pin = vfs.pin(node, Some(Right::Read)).unwrap();
-    while vfs.rest() {}
+    while vfs.release_idle() {}
     let mut out = [0; 16];
     assert_eq!(vfs.read(&pin, 0, &mut out), Ok(11));
     vfs.unpin(pin);
-    while vfs.rest() {}
+    while vfs.release_idle() {}
     assert!(walk(vfs, "file").is_ok());
 }
 

@@ -160,7 +160,7 @@ impl OnHost {
 impl Drop for OnHost {
     fn drop(&mut self) {
         // As who started it again: the last caller may be somebody who cannot clear this away.
-        self.host.rest();
+        self.host.release_idle();
         let _ = std::fs::remove_dir_all(&self.dir);
         let _ = std::fs::remove_file(self.dir.with_extension("key"));
     }

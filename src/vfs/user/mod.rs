@@ -57,8 +57,8 @@ pub struct User {
 #[cfg(test)]
 impl Drop for User {
     fn drop(&mut self) {
-        self.steps.rest();
-        self.found.rest();
+        self.steps.release_idle();
+        self.found.release_idle();
         if self.top > 2 {
             named::close(self.top);
         }
@@ -584,13 +584,13 @@ impl Vfs for User {
         Some(Descriptor(number(pin.node)))
     }
 
-    fn rest(&mut self) -> bool {
+    fn release_idle(&mut self) -> bool {
         self.named = NONE;
-        self.steps.rest();
-        self.found.rest();
+        self.steps.release_idle();
+        self.found.release_idle();
         // A peer may be silent for long: nothing stays open that no handle keeps.
-        self.images.rest();
-        self.images.rest();
+        self.images.release_idle();
+        self.images.release_idle();
         false
     }
 }

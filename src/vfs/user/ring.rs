@@ -51,7 +51,7 @@ impl Ring {
 
     /// Closes them.
     #[inline(never)]
-    pub(super) fn rest(&mut self) {
+    pub(super) fn release_idle(&mut self) {
         for place in &mut self.files {
             if *place != NONE {
                 close(core::mem::replace(place, NONE));
@@ -64,6 +64,6 @@ impl Ring {
 #[cfg(test)]
 impl Drop for Ring {
     fn drop(&mut self) {
-        self.rest();
+        self.release_idle();
     }
 }

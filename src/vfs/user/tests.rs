@@ -170,7 +170,7 @@ fn rest_closes_what_a_request_needed() {
     // More than there may be open.
     for _ in 0..4000 {
         let node = user.resolve(b"/tmp", true).unwrap();
-        assert!(user.attr(node).is_ok() && !user.rest());
+        assert!(user.attr(node).is_ok() && !user.release_idle());
     }
     assert!(user.attr(top).is_ok());
 }
@@ -337,7 +337,7 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
                     user.unpin(pin);
                     made += 1;
                 }
-                user.rest();
+                user.release_idle();
             }
         });
         let ended = client.join();
