@@ -478,7 +478,7 @@ impl<'a> Driver<'a> {
         left: u32,
         stored: &mut FsResult<()>,
     ) -> NetResult<usize> {
-        if self.pipes && left >= SPLICE_BYTES_MIN && self.vfs.place(file, &mut 0, &mut 0).is_some()
+        if self.pipes && left >= SPLICE_BYTES_MIN && self.vfs.extent(file, &mut 0, &mut 0).is_some()
         {
             let (count, pipe) = self.net.recv_pipe(socket, left)?;
             *stored = self.vfs.write_from(file, offset, pipe, count);
@@ -497,7 +497,7 @@ impl<'a> Driver<'a> {
     fn send_from(&mut self, socket: Socket, file: &Pin, from: u64, left: u32) -> NetResult<usize> {
         let (mut at, mut len) = (from, left);
         if self.sends_files
-            && let Some(number) = self.vfs.place(file, &mut at, &mut len)
+            && let Some(number) = self.vfs.extent(file, &mut at, &mut len)
         {
             return self.net.send_file(socket, number, at, len);
         }

@@ -186,7 +186,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
             sends = true;
             by_kernel = self
                 .vfs
-                .place(file, &mut { *offset }, &mut { *len })
+                .extent(file, &mut { *offset }, &mut { *len })
                 .is_some();
         }
         // The first of what is sent from here leaves together with its head.
@@ -202,7 +202,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
         while *len > 0 {
             let mut count = 0;
             let (mut at, mut most) = (*offset, *len);
-            if by_kernel && let Some(file) = self.vfs.place(file, &mut at, &mut most) {
+            if by_kernel && let Some(file) = self.vfs.extent(file, &mut at, &mut most) {
                 count = self.wire.send_file(file, at, most);
             }
             if count == 0 {

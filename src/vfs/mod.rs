@@ -526,7 +526,7 @@ pub trait Vfs {
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
     /// Where the bytes of a pinned file lie for the kernel, if they do: in the file of this number, from `offset` on, which is
     /// changed to what it is there, and `len` of them at most, which becomes less where they lie in several places.
-    fn place(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor>;
+    fn extent(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor>;
     /// Lets go of what was not used since the last call. True: there is more to let go of later.
     fn release_idle(&mut self) -> bool;
 }

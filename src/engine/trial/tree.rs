@@ -276,7 +276,7 @@ impl Vfs for Tree {
         self.ram.link(node, dir, name)
     }
 
-    fn place(&mut self, _: &Pin, _: &mut u64, _: &mut u32) -> Option<Descriptor> {
+    fn extent(&mut self, _: &Pin, _: &mut u64, _: &mut u32) -> Option<Descriptor> {
         self.host.numbered.get().then_some(Descriptor(3))
     }
 

@@ -418,9 +418,9 @@ impl Vfs for Host {
         }
     }
 
-    fn place(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor> {
+    fn extent(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor> {
         if let Some(inside) = self.images.of(pin.node) {
-            return inside.place(pin.node, offset, len).ok().map(Descriptor);
+            return inside.extent(pin.node, offset, len).ok().map(Descriptor);
         }
         Some(Descriptor(self.table.get(pin.node)?.file.as_raw_fd()))
     }

@@ -494,7 +494,7 @@ impl Inside {
     /// returned, and `len` how many of so many lie there one behind the other; 0: the file has ended. `Stale`: the image is not
     /// what it was, which is seen where the file ends and each time that is the [`READS_UNCHECKED`]th of this object.
     #[inline(never)]
-    pub(in super::super) fn place(
+    pub(in super::super) fn extent(
         &mut self,
         node: Node,
         offset: &mut u64,
@@ -528,7 +528,7 @@ impl Inside {
         while done < out.len() {
             let rest = out.get_mut(done..).unwrap_or_default();
             let (mut at, mut len) = (offset.saturating_add(done as u64), rest.len() as u32);
-            self.place(node, &mut at, &mut len)?;
+            self.extent(node, &mut at, &mut len)?;
             if len == 0 {
                 break;
             }

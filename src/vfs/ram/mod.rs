@@ -558,7 +558,7 @@ impl Vfs for Ram {
         self.give_name(dir, name.bytes(), node.slot())
     }
 
-    fn place(&mut self, _: &Pin, _: &mut u64, _: &mut u32) -> Option<Descriptor> {
+    fn extent(&mut self, _: &Pin, _: &mut u64, _: &mut u32) -> Option<Descriptor> {
         None
     }
 

@@ -223,7 +223,7 @@ pub(super) fn an_image_that_changes_is_stale(world: &mut dyn World) {
         assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
         assert_eq!(vfs.attr(file).map(drop), Err(FsError::Stale));
         assert_eq!(vfs.read(&pin, 0, &mut [0; 100]), Err(FsError::Stale));
-        assert!(vfs.place(&pin, &mut 0, &mut 100).is_none());
+        assert!(vfs.extent(&pin, &mut 0, &mut 100).is_none());
         vfs.unpin(pin);
         // Everything else goes on.
         let other = go_in(vfs, "other.iso").unwrap();
@@ -252,7 +252,7 @@ pub(super) fn what_is_pinned_inside_outlives_release_idle(world: &mut dyn World)
     assert_eq!(&out[..4], b"hell");
     assert_eq!(vfs.attr(pin.node()).unwrap().size, 4);
     let (mut at, mut len) = (1, 100);
-    assert!(vfs.place(&pin, &mut at, &mut len).is_some());
+    assert!(vfs.extent(&pin, &mut at, &mut len).is_some());
     assert_eq!((at, len), (u64::from(DATA) * 2048 + 1, 3));
     vfs.unpin(pin);
     while vfs.release_idle() {}

@@ -574,12 +574,12 @@ impl Vfs for User {
 
     /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
     /// meanwhile. Who writes gets copies.
-    fn place(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor> {
+    fn extent(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor> {
         if self.writes {
             return None;
         }
         if let Some(inside) = self.images.of(pin.node) {
-            return inside.place(pin.node, offset, len).ok().map(Descriptor);
+            return inside.extent(pin.node, offset, len).ok().map(Descriptor);
         }
         Some(Descriptor(number(pin.node)))
     }
