@@ -26,7 +26,7 @@
 //! `vfs::user` the latter, and both ask the kernel through `vfs::kernel`. What is inside an image of a disk, `vfs::iso` reads
 //! from its bytes, wherever they lie; `vfs::kernel::inside` keeps the few images open that are in use, and both backends leave
 //! it the answers about nodes that lie in one. Nobody else knows that there are images, but for who enters one
-//! ([`vfs::Vfs::enter`]): MNT, and paths that go on behind a file's name.
+//! ([`vfs::Vfs::enter_image`]): MNT, and paths that go on behind a file's name.
 //!
 //! Multicast DNS has a loop of its own, `drive::mdns`: each interface is a *link*, with a socket for each family's group and one
 //! for each address, so that nobody has to say where a datagram came in. `engine::mdns` claims names, announces and answers

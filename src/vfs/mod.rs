@@ -463,7 +463,7 @@ pub trait Vfs {
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node>;
     /// The top of what is inside the image of this name in `dir`. `NotDirectory`: it is none, or one that is not entered;
     /// `Invalid`, `NotSupported`: it has no file system, or one that is not known.
-    fn enter(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
+    fn enter_image(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
         Err(FsError::NotDirectory)
     }
     /// The clock that files get their times from.

@@ -93,7 +93,7 @@ fn last(text: &[u8]) -> &[u8] {
 pub fn find(vfs: &mut dyn Vfs, mut node: Node, mut below: &[u8]) -> FsResult<Node> {
     while let Some(name) = next_name(&mut below) {
         let name = Name::new(name)?;
-        node = match vfs.enter(node, name) {
+        node = match vfs.enter_image(node, name) {
             Err(FsError::NotDirectory) => vfs.lookup(node, name)?,
             entered => entered?,
         };
@@ -285,7 +285,7 @@ impl Path<'_> {
         if !direct {
             return Err(FsError::NotDirectory);
         }
-        let top = self.vfs.enter(self.parent, Name(last(&self.text)))?;
+        let top = self.vfs.enter_image(self.parent, Name(last(&self.text)))?;
         self.node = Some(top);
         add(&mut self.text, b"/")
     }

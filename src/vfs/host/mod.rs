@@ -295,7 +295,7 @@ impl Vfs for Host {
         }
     }
 
-    fn enter(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+    fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         match self.entry_and_top(dir) {
             Some((_, top)) if top.rules.isos && is_image(name.bytes()) => {
                 let image = self.lookup(dir, name)?;

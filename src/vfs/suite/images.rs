@@ -22,7 +22,7 @@ fn enter(world: &mut dyn World, file: &str) -> FsResult<Node> {
 
 fn go_in(vfs: &mut Files, file: &str) -> FsResult<Node> {
     let root = vfs.root(0)?;
-    vfs.enter(root, name(file))
+    vfs.enter_image(root, name(file))
 }
 
 /// An object inside.
@@ -57,7 +57,7 @@ pub(super) fn an_image_is_a_file_to_all_but_who_enters_it(world: &mut dyn World)
         assert_eq!(go_in(vfs, other), Err(FsError::NotDirectory), "{other}");
     }
     assert_eq!(go_in(vfs, "none.iso"), Err(FsError::NoEntry));
-    assert_eq!(vfs.enter(top, name("x.iso")), Err(FsError::NotDirectory));
+    assert_eq!(vfs.enter_image(top, name("x.iso")), Err(FsError::NotDirectory));
 }
 
 pub(super) fn a_link_to_an_image_is_not_entered(world: &mut dyn World) {

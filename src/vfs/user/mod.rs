@@ -308,7 +308,7 @@ impl Vfs for User {
             .keep(named::open_entry(number(dir), name.bytes(), PATH, 0))
     }
 
-    fn enter(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+    fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         if !(self.looks_anywhere || is_image(name.bytes())) || dir.is_inside() {
             return Err(FsError::NotDirectory);
         }
