@@ -2,12 +2,16 @@
 //!
 //! An event is one of the texts below, with what it is about and why. Told of a client, its address comes first.
 
+mod fatal;
+
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+pub use fatal::{About, Fatal};
 
 /// A socket is open.
 pub const LISTENING: Text = text!("listening on");

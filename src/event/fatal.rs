@@ -1,0 +1,72 @@
+//! Why something cannot start.
+
+use super::{Line, Sink, hand_over};
+use crate::text::Text;
+use core::net::SocketAddr;
+
+/// What a failure is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum About {
+    /// Nothing in particular.
+    Nothing,
+    /// A path, an interface, an argument: as it was given.
+    Name(&'static [u8]),
+    /// Where something was to listen.
+    Socket(SocketAddr),
+}
+
+/// Why something cannot start: what failed, on what, and what to do about it. It is told where it is decided whether the process
+/// ends or goes on without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fatal {
+    /// What failed.
+    pub what: Text,
+    /// On what.
+    pub about: About,
+    /// Why, and what to do; may be empty.
+    pub why: Text,
+}
+
+impl Fatal {
+    /// Tells a person, in one line.
+    pub fn tell(&self, sink: &mut dyn Sink) {
+        let mut socket = Line::default();
+        let about = match self.about {
+            About::Nothing => b"",
+            About::Name(name) => name,
+            About::Socket(at) => socket.socket(at).bytes(),
+        };
+        let mut line = Line::default();
+        line.begin().told(self.what.bytes(), about, self.why);
+        hand_over(sink, &mut line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LISTENING, STOPPING, kept};
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_with_what_it_is_about() {
+        let mut sink = kept::Sink::default();
+        for about in [
+            About::Nothing,
+            About::Name(b"/srv\n"),
+            About::Socket(([127, 0, 0, 1], 80).into()),
+        ] {
+            let fatal = Fatal {
+                what: LISTENING,
+                about,
+                why: STOPPING,
+            };
+            fatal.tell(&mut sink);
+        }
+        let expect = [
+            "stowaway: listening on: stopping",
+            "stowaway: listening on /srv\\x0a: stopping",
+            "stowaway: listening on 127.0.0.1:80: stopping",
+        ];
+        assert_eq!(sink.lines(), expect);
+    }
+}
