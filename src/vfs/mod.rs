@@ -279,7 +279,7 @@ pub struct Attr {
 
 /// What a caller may want to do with an object. The numbers are the bits that modes have for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Right {
+pub enum Access {
     /// Read the file or list the directory.
     Read = 4,
     /// Write to the file, or make and remove names in the directory.
@@ -440,12 +440,12 @@ pub trait Vfs {
     /// The object's attributes, as they are now.
     fn attr(&mut self, node: Node) -> FsResult<Attr>;
     /// Whether the caller may use the object so.
-    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool>;
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool>;
     /// The object of this name in `dir`. A symbolic link is itself.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
     /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
     /// Its owner may always read and write.
-    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin>;
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin>;
     /// Gives a pin back.
     fn unpin(&mut self, pin: Pin);
     /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.

@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object};
 use crate::config::{DIRECTORY_BYTES_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX};
-use crate::vfs::{Kind, Right};
+use crate::vfs::{Access, Kind};
 use crate::wire::Writer;
 use crate::wire::nfs3::{PROPERTIES, Procedure, access as bits};
 
@@ -29,15 +29,17 @@ pub(super) fn access(
         (bits::EXECUTE, bits::MODIFY | bits::EXTEND)
     };
     let mut granted = 0;
-    for (bits, right) in [
-        (bits::READ, Right::Read),
-        (execute, Right::Execute),
-        (write, Right::Write),
+    for (bits, access) in [
+        (bits::READ, Access::Read),
+        (execute, Access::Execute),
+        (write, Access::Write),
     ] {
         // Names can only be changed where they can be looked up.
         if asked & bits != 0
-            && cx.vfs.allows(object.node, right)?
-            && (!is_dir || right != Right::Write || cx.vfs.allows(object.node, Right::Execute)?)
+            && cx.vfs.access(object.node, access)?
+            && (!is_dir
+                || access != Access::Write
+                || cx.vfs.access(object.node, Access::Execute)?)
         {
             granted |= asked & bits;
         }

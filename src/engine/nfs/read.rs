@@ -4,7 +4,7 @@ use super::super::rpc::Request;
 use super::super::{Cx, Order};
 use super::{Fault, Object, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
-use crate::vfs::Right;
+use crate::vfs::Access;
 
 const WORD_BYTES: usize = 4;
 
@@ -30,7 +30,7 @@ pub(super) fn read(
     if reply.room().len() < here.wrapping_add(REPLY_HEAD_BYTES / 2) {
         return Err(Fault::NoRoom);
     }
-    let file = cx.vfs.pin(object.node, Some(Right::Read))?;
+    let file = cx.vfs.pin(object.node, Some(Access::Read))?;
     if large {
         reply.words(&[len, end, len]);
         *order = Some(Order::Send { file, offset, len });

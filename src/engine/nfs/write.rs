@@ -6,7 +6,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Nfs, Object, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
-use crate::vfs::{Attr, FsError, Pin, Right};
+use crate::vfs::{Access, Attr, FsError, Pin};
 use crate::wire::Writer;
 use crate::wire::nfs3::{Procedure, Status};
 
@@ -71,7 +71,7 @@ impl Nfs {
     ) -> Result<(), Fault> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
-        let (mut left, mut how, mut right) = (0, How::Commit, None);
+        let (mut left, mut how, mut access) = (0, How::Commit, None);
         if procedure == Procedure::Write {
             let stable = args.u32();
             left = args.u32();
@@ -85,11 +85,11 @@ impl Nfs {
             } else {
                 How::Stable
             };
-            right = Some(Right::Write);
+            access = Some(Access::Write);
         }
         args.check()?;
         // Whether anything may be written there at all comes first.
-        let file = cx.vfs.pin(object.node, right)?;
+        let file = cx.vfs.pin(object.node, access)?;
         let refused = if left > WRITE_BYTES_MAX {
             Some(FsError::Invalid)
         } else if how != How::Commit && offset.saturating_add(left.into()) > i64::MAX as u64 {

@@ -215,7 +215,7 @@ fn field(text: &'static [u8], place: usize) -> &'static [u8] {
 mod tests {
     use super::*;
     use crate::vfs::ram::Ram;
-    use crate::vfs::{Change, Make, Name, Right};
+    use crate::vfs::{Access, Change, Make, Name};
 
     fn tree(top: &'static [u8], files: &[(&[u8], &[u8])]) -> Ram {
         let mut ram = Ram::new(top);
@@ -227,7 +227,7 @@ mod tests {
         for (name, text) in files {
             let name = Name::new(name).unwrap();
             let node = ram.create(etc, name, Make::File, &Change::default());
-            let pin = ram.pin(node.unwrap(), Some(Right::Write)).unwrap();
+            let pin = ram.pin(node.unwrap(), Some(Access::Write)).unwrap();
             ram.write(&pin, 0, text).unwrap();
             ram.unpin(pin);
         }

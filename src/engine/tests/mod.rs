@@ -13,7 +13,7 @@ mod writing;
 use super::trial::replies::{Attributes, Before, Body};
 use super::trial::{Talk, VERIFIER, World, calls, replies, tree};
 use super::{Order, State};
-use crate::vfs::{Caller, FsError, Right, Vfs as _};
+use crate::vfs::{Access, Caller, FsError, Vfs as _};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use calls::{Asked, Call};
@@ -107,7 +107,7 @@ fn before(attributes: Attributes) -> Before {
 fn content(world: &mut World, path: &str) -> Vec<u8> {
     let handle = world.handle(path);
     let node = world.tree.open(&handle, &Caller::default()).unwrap();
-    let pin = world.tree.pin(node, Some(Right::Read)).unwrap();
+    let pin = world.tree.pin(node, Some(Access::Read)).unwrap();
     let mut out = vec![0; 2 << 20];
     let len = world.tree.read(&pin, 0, &mut out).unwrap();
     world.tree.unpin(pin);

@@ -2,8 +2,8 @@
 
 use crate::vfs::ram::Ram;
 use crate::vfs::{
-    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
-    Handle, Make, Name, Node, Opening, Pin, Right, Space, Vfs,
+    Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
+    FsResult, Handle, Make, Name, Node, Opening, Pin, Space, Vfs,
 };
 use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
@@ -137,9 +137,9 @@ impl Vfs for Tree {
         self.ram.attr(node)
     }
 
-    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
         self.host.works()?;
-        self.ram.allows(node, right)
+        self.ram.access(node, access)
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
@@ -202,9 +202,9 @@ impl Vfs for Tree {
         self.ram.space(node)
     }
 
-    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         self.host.works()?;
-        self.ram.pin(node, right)
+        self.ram.pin(node, access)
     }
 
     fn unpin(&mut self, pin: Pin) {

@@ -4,7 +4,7 @@
 //! may, it is opened as the server, after the caller's rights were looked at.
 
 use super::super::kernel::{self, PATH, WRITE, change, error, terminated};
-use super::super::{Change, FsError, FsResult, Kind, Make, Name, NewTime, Node, Pin, Right};
+use super::super::{Access, Change, FsError, FsResult, Kind, Make, Name, NewTime, Node, Pin};
 use super::Host;
 use super::table::{Entry, Opened};
 use crate::sys::Errno;
@@ -160,7 +160,7 @@ impl Host {
     }
 
     fn pin_to_write(&mut self, node: Node) -> FsResult<Pin> {
-        super::Vfs::pin(self, node, Some(Right::Write))
+        super::Vfs::pin(self, node, Some(Access::Write))
     }
 
     fn cut(&self, pin: &Pin, size: u64) -> FsResult<()> {

@@ -17,8 +17,8 @@ use super::handle::{self, Key};
 use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
-    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
-    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs, is_image,
+    Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
+    FsResult, Handle, Kind, Make, Name, Node, Opening, Pin, Space, Vfs, is_image,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -185,7 +185,7 @@ impl Host {
 
     #[inline(never)]
     fn lookup_inside(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.admit(dir, Right::Execute)?;
+        self.admit(dir, Access::Execute)?;
         let inside = self.images.of(dir).ok_or(FsError::Stale)?;
         inside.lookup(dir, name)
     }
@@ -281,11 +281,11 @@ impl Vfs for Host {
         Ok(attr(&stat, top.tag))
     }
 
-    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
-        if right == Right::Write && self.check_writable(node).is_err() {
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+        if access == Access::Write && self.check_writable(node).is_err() {
             return Ok(false);
         }
-        self.may(node, right)
+        self.may(node, access)
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
@@ -339,7 +339,7 @@ impl Vfs for Host {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        self.admit(dir, Right::Read)?;
+        self.admit(dir, Access::Read)?;
         if let Some(inside) = self.images.of(dir) {
             return inside.readdir(dir, from, detail, each);
         }
@@ -382,14 +382,14 @@ impl Vfs for Host {
         kernel::space(&self.at(node)?.1.dir)
     }
 
-    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         if node.is_inside()
-            && let Some(right) = right
+            && let Some(access) = access
         {
-            if right == Right::Write {
+            if access == Access::Write {
                 return Err(FsError::ReadOnly);
             }
-            self.admit(node, right)?;
+            self.admit(node, access)?;
         }
         if let Some(inside) = self.images.of(node) {
             return inside.pin(node, false);
@@ -400,12 +400,12 @@ impl Vfs for Host {
             _ => return Err(FsError::Invalid),
         }
         let mut wanted = Opened::Read;
-        if right == Some(Right::Write) {
+        if access == Some(Access::Write) {
             self.check_writable(node)?;
             wanted = Opened::Write;
         }
-        if let Some(right) = right {
-            self.admit(node, right)?;
+        if let Some(access) = access {
+            self.admit(node, access)?;
         }
         self.reopen(node, wanted)?;
         self.table.pin(node, self.acting.uid())

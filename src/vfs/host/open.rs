@@ -4,7 +4,7 @@
 
 use super::super::handle::{self, Body, Trail};
 use super::super::kernel::{self, PATH, READ, WRITE, error, kind};
-use super::super::{FsError, FsResult, Handle, Kind, Node, Right, Vfs as _};
+use super::super::{Access, FsError, FsResult, Handle, Kind, Node, Vfs as _};
 use super::table::{Entry, Opened};
 use super::{Form, Host, Top, change};
 use crate::sys::Errno;
@@ -204,14 +204,14 @@ impl Host {
 
     /// Whether the caller may use the object so. The owner of a file may always read and write it: the client's own system
     /// has asked already when the file was opened. Who may run a file must be able to read it.
-    pub(super) fn admit(&mut self, node: Node, right: Right) -> FsResult<()> {
-        if !self.acting.is_other() || self.may(node, right)? {
+    pub(super) fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
+        if !self.acting.is_other() || self.may(node, access)? {
             return Ok(());
         }
         let attr = self.attr(node)?;
         if attr.kind == Kind::Regular
             && (attr.uid == self.acting.uid()
-                || right == Right::Read && self.may(node, Right::Execute)?)
+                || access == Access::Read && self.may(node, Access::Execute)?)
         {
             return Ok(());
         }
@@ -219,8 +219,8 @@ impl Host {
     }
 
     /// Whether the host lets the caller use the object so.
-    pub(super) fn may(&mut self, node: Node, right: Right) -> FsResult<bool> {
-        let bit = right as u32;
+    pub(super) fn may(&mut self, node: Node, access: Access) -> FsResult<bool> {
+        let bit = access as u32;
         if node.is_inside() {
             let attr = self.attr(node)?;
             return Ok(self.acting.mode_lets(attr.mode, (attr.uid, attr.gid), bit));

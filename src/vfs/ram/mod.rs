@@ -6,8 +6,8 @@
 
 use super::walk::{End, Path};
 use super::{
-    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
-    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs, walk,
+    Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
+    FsResult, Handle, Kind, Make, Name, Node, Opening, Pin, Space, Vfs, walk,
 };
 use bytes::{Bytes, SIZE_MAX};
 use core::ops::ControlFlow;
@@ -205,12 +205,12 @@ impl Vfs for Ram {
         Ok(attr)
     }
 
-    fn allows(&mut self, node: Node, right: Right) -> FsResult<bool> {
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
         let mode = self.get(node)?.attr.mode;
-        Ok(match right {
-            Right::Read => true,
-            Right::Write => self.writable && mode & 0o222 != 0,
-            Right::Execute => mode & 0o111 != 0,
+        Ok(match access {
+            Access::Read => true,
+            Access::Write => self.writable && mode & 0o222 != 0,
+            Access::Execute => mode & 0o111 != 0,
         })
     }
 
@@ -338,13 +338,13 @@ impl Vfs for Ram {
         })
     }
 
-    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         match self.get(node)?.attr.kind {
             Kind::Regular => {}
             Kind::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
         }
-        if right == Some(Right::Write) {
+        if access == Some(Access::Write) {
             self.is_writable()?;
         }
         let inode = self.get_mut(node)?;
@@ -352,7 +352,7 @@ impl Vfs for Ram {
         self.pinned += 1;
         Ok(Pin {
             node,
-            user: use_of(right),
+            user: use_of(access),
         })
     }
 
@@ -365,7 +365,7 @@ impl Vfs for Ram {
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         assert!(
-            [use_of(Some(Right::Write)), OPENED | 2, OPENED | 3].contains(&pin.user),
+            [use_of(Some(Access::Write)), OPENED | 2, OPENED | 3].contains(&pin.user),
             "pinned for another use"
         );
         let number = self.inodes.find(pin.node)?;
@@ -571,6 +571,6 @@ impl Vfs for Ram {
 const OPENED: u32 = 1 << 31;
 
 /// What a pin is for, where the host keeps as whom it was made.
-fn use_of(right: Option<Right>) -> u32 {
-    right.map_or(0, |right| right as u32 + 1)
+fn use_of(access: Option<Access>) -> u32 {
+    access.map_or(0, |access| access as u32 + 1)
 }

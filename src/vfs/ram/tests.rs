@@ -1,6 +1,6 @@
 //! What the model does beyond the laws: it is full, it fails, it loses power.
 
-use super::super::{Change, FsError, Make, Name, Node, Right, Vfs as _};
+use super::super::{Access, Change, FsError, Make, Name, Node, Vfs as _};
 use super::{LINK_COUNT_MAX, Ram};
 
 fn name(text: &str) -> Name<'_> {
@@ -19,7 +19,7 @@ fn writable() -> (Ram, Node) {
 
 fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
     let mut out = [0; 64];
-    let pin = ram.pin(file, Some(Right::Read)).unwrap();
+    let pin = ram.pin(file, Some(Access::Read)).unwrap();
     let len = ram.read(&pin, 0, &mut out).unwrap();
     ram.unpin(pin);
     out[..len as usize].to_vec()
@@ -31,7 +31,7 @@ fn a_full_tree_takes_nothing_more_and_room_comes_back() {
     let top = ram.root(0).unwrap();
     ram.capacity_bytes = 3 * 4096;
     let none = Change::default();
-    let pin = ram.pin(file, Some(Right::Write)).unwrap();
+    let pin = ram.pin(file, Some(Access::Write)).unwrap();
     assert_eq!(ram.write(&pin, 1 << 40, b"x"), Ok(()));
     assert_eq!(ram.write(&pin, 1 << 50, b"x"), Err(FsError::NoSpace));
     assert_eq!(ram.write(&pin, (1 << 40) + 1, b"x"), Ok(()));
@@ -72,7 +72,7 @@ fn an_object_has_only_so_many_names() {
 #[test]
 fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
     let (mut ram, file) = writable();
-    let pin = ram.pin(file, Some(Right::Write)).unwrap();
+    let pin = ram.pin(file, Some(Access::Write)).unwrap();
     ram.write(&pin, 0, b"J").unwrap();
     assert!(!ram.is_durable());
     assert_eq!(ram.sync(&pin), Ok(()));
@@ -82,7 +82,7 @@ fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
     ram.unpin(pin);
     ram.lose_power();
     assert_eq!(content(&mut ram, file), b"Jello");
-    let pin = ram.pin(file, Some(Right::Write)).unwrap();
+    let pin = ram.pin(file, Some(Access::Write)).unwrap();
     ram.write(&pin, 0, b"C").unwrap();
     ram.sync_fails = Some(FsError::Io);
     assert_eq!(ram.sync(&pin), Err(FsError::Io));
@@ -126,7 +126,7 @@ fn names_and_attributes_that_are_not_committed_are_lost_with_the_power() {
 #[test]
 fn a_write_that_fails_has_written_some() {
     let (mut ram, file) = writable();
-    let pin = ram.pin(file, Some(Right::Write)).unwrap();
+    let pin = ram.pin(file, Some(Access::Write)).unwrap();
     ram.write_fails = Some(FsError::Quota);
     assert_eq!(ram.write(&pin, 1, b"ULLY"), Err(FsError::Quota));
     assert_eq!(content(&mut ram, file), b"hULlo");
@@ -139,6 +139,6 @@ fn a_write_that_fails_has_written_some() {
 #[should_panic(expected = "pinned for another use")]
 fn a_pin_for_reading_is_not_written_through() {
     let (mut ram, file) = writable();
-    let pin = ram.pin(file, Some(Right::Read)).unwrap();
+    let pin = ram.pin(file, Some(Access::Read)).unwrap();
     let _ = ram.write(&pin, 0, b"x");
 }

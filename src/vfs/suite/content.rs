@@ -1,6 +1,6 @@
 //! Laws of what objects have in them and are like: bytes, sizes, modes, owners, times.
 
-use super::super::{Attr, Change, FileTime, FsError, Kind, Make, NewTime, Node, Right, Vfs};
+use super::super::{Access, Attr, Change, FileTime, FsError, Kind, Make, NewTime, Node, Vfs};
 use super::{World, content, instant, make, name, put, read, walk, writable, write};
 
 /// A file ends here at the latest.
@@ -262,7 +262,7 @@ pub(super) fn only_a_file_has_a_size(world: &mut dyn World) {
 pub(super) fn a_removed_file_can_be_written_to_while_it_is_pinned(world: &mut dyn World) {
     let vfs = writable(world);
     let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "dir/inner").unwrap());
-    let pin = vfs.pin(file, Some(Right::Write)).unwrap();
+    let pin = vfs.pin(file, Some(Access::Write)).unwrap();
     vfs.remove(dir, name("inner"), false).unwrap();
     put(vfs, "dir/inner", b"another");
     assert_eq!(vfs.write(&pin, 2, b"XY"), Ok(()));
@@ -324,7 +324,7 @@ pub(super) fn a_read_only_export_refuses_every_change(world: &mut dyn World) {
     ] {
         assert_eq!(vfs.set_attr(file, &change), REFUSED);
     }
-    assert_eq!(vfs.pin(file, Some(Right::Write)).map(drop), REFUSED);
+    assert_eq!(vfs.pin(file, Some(Access::Write)).map(drop), REFUSED);
     assert_eq!(vfs.remove(dir, name("inner"), false), REFUSED);
     assert_eq!(vfs.remove(dir, name("sub"), true), REFUSED);
     assert_eq!(

@@ -3,8 +3,8 @@
 use super::super::host::{Host, Rules};
 use super::super::iso::trial::{DATA, NAMES, ROOT, record, sample};
 use super::super::{
-    Attr, Caller, Change, Detail, Files, FsError, FsResult, Kind, Make, Name, Node, Opening, Right,
-    Vfs as _,
+    Access, Attr, Caller, Change, Detail, Files, FsError, FsResult, Kind, Make, Name, Node,
+    Opening, Vfs as _,
 };
 use super::paths::lead;
 use super::{World, content, list, make, name, open, read, walk};
@@ -57,7 +57,10 @@ pub(super) fn an_image_is_a_file_to_all_but_who_enters_it(world: &mut dyn World)
         assert_eq!(go_in(vfs, other), Err(FsError::NotDirectory), "{other}");
     }
     assert_eq!(go_in(vfs, "none.iso"), Err(FsError::NoEntry));
-    assert_eq!(vfs.enter_image(top, name("x.iso")), Err(FsError::NotDirectory));
+    assert_eq!(
+        vfs.enter_image(top, name("x.iso")),
+        Err(FsError::NotDirectory)
+    );
 }
 
 pub(super) fn a_link_to_an_image_is_not_entered(world: &mut dyn World) {
@@ -197,7 +200,7 @@ pub(super) fn nothing_inside_can_be_changed(world: &mut dyn World) {
     }
     assert_eq!(vfs.link(file, top, new), refused);
     assert_eq!(vfs.link(file, root, new), refused);
-    assert_ne!(vfs.allows(top, Right::Write), Ok(true));
+    assert_ne!(vfs.access(top, Access::Write), Ok(true));
     assert_eq!(world.vfs().attr(file).unwrap().size, 5);
 }
 
@@ -217,7 +220,7 @@ pub(super) fn an_image_that_changes_is_stale(world: &mut dyn World) {
         let top = enter(world, "one.iso").unwrap();
         enter(world, "other.iso").unwrap();
         let file = find(world.vfs(), top, "sub/file").unwrap();
-        let pin = world.vfs().pin(file, Some(Right::Read)).unwrap();
+        let pin = world.vfs().pin(file, Some(Access::Read)).unwrap();
         change(world, &longer.0);
         let vfs = world.vfs();
         assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
@@ -238,7 +241,7 @@ pub(super) fn what_is_pinned_inside_outlives_release_idle(world: &mut dyn World)
     let top = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let file = find(vfs, top, "sub/file").unwrap();
-    let pin = vfs.pin(file, Some(Right::Read)).unwrap();
+    let pin = vfs.pin(file, Some(Access::Read)).unwrap();
     for _ in 0..4 {
         vfs.release_idle();
     }
@@ -284,7 +287,7 @@ pub(super) fn more_images_than_can_be_open_take_turns(world: &mut dyn World) {
         let entered = go_in(vfs, &names[pins.len()]);
         let Ok(top) = entered else { break entered };
         let node = find(vfs, top, "Hello World").unwrap();
-        pins.push(vfs.pin(node, Some(Right::Read)).unwrap());
+        pins.push(vfs.pin(node, Some(Access::Read)).unwrap());
     };
     assert_eq!((full, pins.len()), (Err(FsError::TryLater), 16));
     for (number, pin) in pins.into_iter().enumerate() {
@@ -330,7 +333,7 @@ pub(super) fn a_file_that_ends_behind_its_image_is_not_pinned(world: &mut dyn Wo
     let vfs = world.vfs();
     let top = go_in(vfs, "cut.iso").unwrap();
     let node = find(vfs, top, "Hello World").unwrap();
-    let pinned = vfs.pin(node, Some(Right::Read));
+    let pinned = vfs.pin(node, Some(Access::Read));
     assert_eq!(pinned.unwrap_err(), FsError::Io);
 }
 

@@ -2,7 +2,7 @@
 
 use super::host::Form;
 use super::{
-    Caller, Change, Detail, FileTime, Files, FsError, FsResult, Make, Name, Node, Right, Vfs,
+    Access, Caller, Change, Detail, FileTime, Files, FsError, FsResult, Make, Name, Node, Vfs,
 };
 use content::*;
 use core::ops::ControlFlow;
@@ -292,14 +292,14 @@ fn put(vfs: &mut dyn Vfs, path: &str, bytes: &[u8]) {
 }
 
 fn read(vfs: &mut dyn Vfs, node: Node, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-    let pin = vfs.pin(node, Some(Right::Read))?;
+    let pin = vfs.pin(node, Some(Access::Read))?;
     let got = vfs.read(&pin, offset, out);
     vfs.unpin(pin);
     got
 }
 
 fn write(vfs: &mut dyn Vfs, node: Node, offset: u64, bytes: &[u8]) -> FsResult<()> {
-    let pin = vfs.pin(node, Some(Right::Write))?;
+    let pin = vfs.pin(node, Some(Access::Write))?;
     let written = vfs.write(&pin, offset, bytes);
     let synced = vfs.sync(&pin);
     vfs.unpin(pin);

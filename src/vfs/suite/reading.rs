@@ -1,6 +1,6 @@
 //! Laws of trees as they are: attributes, names, reading, listing, handles.
 
-use super::super::{Attr, Caller, Detail, FsError, Handle, Kind, Name, Right};
+use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name};
 use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
 use super::{World, list, open, read, walk, writable};
 use crate::config::SEARCH_ENTRY_COUNT;
@@ -75,8 +75,8 @@ pub(super) fn only_regular_files_are_read(world: &mut dyn World) {
         ("fifo", FsError::Invalid),
     ] {
         let node = walk(vfs, path).unwrap();
-        for right in [None, Some(Right::Read), Some(Right::Write)] {
-            assert_eq!(vfs.pin(node, right).map(drop), Err(error), "{path}");
+        for access in [None, Some(Access::Read), Some(Access::Write)] {
+            assert_eq!(vfs.pin(node, access).map(drop), Err(error), "{path}");
         }
     }
 }
@@ -271,21 +271,21 @@ pub(super) fn strange_handles_are_refused(world: &mut dyn World) {
 pub(super) fn rights_are_those_of_the_server(world: &mut dyn World) {
     let vfs = world.vfs();
     let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
-    assert_eq!(vfs.allows(file, Right::Read), Ok(true));
-    assert_eq!(vfs.allows(file, Right::Execute), Ok(false));
-    assert_eq!(vfs.allows(dir, Right::Execute), Ok(true));
-    assert_eq!(vfs.allows(file, Right::Write), Ok(false));
+    assert_eq!(vfs.access(file, Access::Read), Ok(true));
+    assert_eq!(vfs.access(file, Access::Execute), Ok(false));
+    assert_eq!(vfs.access(dir, Access::Execute), Ok(true));
+    assert_eq!(vfs.access(file, Access::Write), Ok(false));
     let vfs = writable(world);
     for path in ["file", "dir"] {
         let node = walk(vfs, path).unwrap();
-        assert_eq!(vfs.allows(node, Right::Write), Ok(true), "{path}");
+        assert_eq!(vfs.access(node, Access::Write), Ok(true), "{path}");
     }
 }
 
 pub(super) fn a_pin_outlives_release_idle(world: &mut dyn World) {
     let vfs = world.vfs();
     let node = walk(vfs, "file").unwrap();
-    let pin = vfs.pin(node, Some(Right::Read)).unwrap();
+    let pin = vfs.pin(node, Some(Access::Read)).unwrap();
     while vfs.release_idle() {}
     let mut out = [0; 16];
     assert_eq!(vfs.read(&pin, 0, &mut out), Ok(11));

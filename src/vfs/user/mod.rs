@@ -9,8 +9,8 @@ use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, WRITE, error, told};
 use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
 use super::{
-    Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError, FsResult,
-    Handle, Kind, Make, Name, Node, Opening, Pin, Right, Space, Vfs, is_image,
+    Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
+    FsResult, Handle, Kind, Make, Name, Node, Opening, Pin, Space, Vfs, is_image,
 };
 use crate::sys;
 use crate::sys::linux::files;
@@ -295,7 +295,7 @@ impl Vfs for User {
         told(number(node), c"", AtFlags::empty())
     }
 
-    fn allows(&mut self, _: Node, _: Right) -> FsResult<bool> {
+    fn access(&mut self, _: Node, _: Access) -> FsResult<bool> {
         // Who asks is who it is done as: what is not allowed is told when it is tried.
         Err(FsError::NotSupported)
     }
@@ -427,8 +427,8 @@ impl Vfs for User {
         kernel::space(lend(number(node)))
     }
 
-    fn pin(&mut self, node: Node, right: Option<Right>) -> FsResult<Pin> {
-        let flags = if right == Some(Right::Write) {
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        let flags = if access == Some(Access::Write) {
             WRITE
         } else {
             READ

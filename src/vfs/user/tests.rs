@@ -2,7 +2,7 @@
 
 use super::User;
 use crate::sys::linux::sandbox;
-use crate::vfs::{Change, Detail, FsError, Kind, Opening, Right, Vfs as _};
+use crate::vfs::{Access, Change, Detail, FsError, Kind, Opening, Vfs as _};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
 use core::ops::ControlFlow;
@@ -126,7 +126,7 @@ fn what_the_kernel_makes_of_itself_is_refused() {
         assert_eq!(refused, FsError::Access, "{path}");
         let node = user.resolve(path.as_bytes(), true).unwrap();
         assert_eq!(
-            user.pin(node, Some(Right::Read)).unwrap_err(),
+            user.pin(node, Some(Access::Read)).unwrap_err(),
             FsError::Access
         );
     }
