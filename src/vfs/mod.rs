@@ -368,7 +368,7 @@ impl Opening {
 
 /// How full a file system is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Space {
+pub struct FsStat {
     /// Bytes that are given out at once.
     pub unit_bytes: u32,
     /// The number that the file system has for itself, 0 if none.
@@ -479,7 +479,7 @@ pub trait Vfs {
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool>;
     /// How full the file system of `node` is.
-    fn space(&mut self, node: Node) -> FsResult<Space>;
+    fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
     /// As [`Vfs::write`], the next `len` bytes of a pipe, which is empty then even after an error.
     fn write_from(&mut self, pin: &Pin, offset: u64, pipe: Descriptor, len: usize) -> FsResult<()>;
     /// Makes durable what was written to a file, and its name. After an error what was written before may be lost.

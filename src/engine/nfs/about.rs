@@ -49,26 +49,26 @@ pub(super) fn access(
 }
 
 /// FSSTAT and PATHCONF.
-pub(super) fn space(
+pub(super) fn statfs(
     procedure: Procedure,
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     object: &Object,
 ) -> Result<(), Fault> {
-    let space = cx.vfs.space(object.node)?;
+    let stat = cx.vfs.statfs(object.node)?;
     let reply = &mut *request.reply;
     if procedure == Procedure::PathConf {
         // Names are never cut, owners cannot give files away, case matters and is kept.
-        reply.words(&[LINK_COUNT_MAX, space.name_bytes_max, 1, 1, 0, 1]);
+        reply.words(&[LINK_COUNT_MAX, stat.name_bytes_max, 1, 1, 0, 1]);
         return Ok(());
     }
     for count in [
-        space.total_bytes,
-        space.free_bytes,
-        space.available_bytes,
-        space.total_files,
-        space.free_files,
-        space.free_files,
+        stat.total_bytes,
+        stat.free_bytes,
+        stat.available_bytes,
+        stat.total_files,
+        stat.free_files,
+        stat.free_files,
     ] {
         reply.u64(count);
     }

@@ -193,7 +193,7 @@ impl Nfs {
                 about::fs_info(reply);
                 Ok(())
             }
-            _ => about::space(procedure, cx, request, object),
+            _ => about::statfs(procedure, cx, request, object),
         }
     }
 }

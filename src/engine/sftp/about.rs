@@ -63,18 +63,18 @@ impl Request<'_> {
     }
 
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
-    pub(super) fn space(&mut self) -> Outcome {
+    pub(super) fn statfs(&mut self) -> Outcome {
         if self.ask != Ask::OpenSpace {
             self.resolve(self.path, true)?;
         }
-        let space = &self.vfs.space(self.node)?;
-        let unit = u64::from(space.unit_bytes).max(1);
-        let (total, free, mine) = (space.total_bytes, space.free_bytes, space.available_bytes);
+        let stat = &self.vfs.statfs(self.node)?;
+        let unit = u64::from(stat.unit_bytes).max(1);
+        let (total, free, mine) = (stat.total_bytes, stat.free_bytes, stat.available_bytes);
         if self.ask == Ask::SpaceAvailable {
             // What is kept for others is no room for this user.
             let kept = free.saturating_sub(mine);
             self.numbers(&[total, free, total.saturating_sub(kept), mine]);
-            self.reply.u32(space.unit_bytes);
+            self.reply.u32(stat.unit_bytes);
             return Ok(());
         }
         let units = |bytes: u64| bytes.checked_div(unit).unwrap_or(0);
@@ -84,13 +84,13 @@ impl Request<'_> {
             units(total),
             units(free),
             units(mine),
-            space.total_files,
-            space.free_files,
-            space.free_files,
-            space.id,
+            stat.total_files,
+            stat.free_files,
+            stat.free_files,
+            stat.id,
             // Read-only, set-user-id bits without meaning.
-            u64::from(space.read_only) | u64::from(space.ignores_set_user) << 1,
-            space.name_bytes_max.into(),
+            u64::from(stat.read_only) | u64::from(stat.ignores_set_user) << 1,
+            stat.name_bytes_max.into(),
         ]);
         Ok(())
     }

@@ -84,7 +84,7 @@ impl Request<'_> {
         Self::change_names,
         Self::real_path,
         Self::read_link,
-        Self::space,
+        Self::statfs,
         Self::sync,
         Self::limits,
         Self::expand,

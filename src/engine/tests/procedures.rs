@@ -117,12 +117,12 @@ fn file_systems_tell_their_space_and_limits() {
     let head: &[&[u32]] = &[&[0, 1], &top()];
     let mut world = World::default();
     let root = world.tree.root(0).unwrap();
-    let space = world.tree.space(root).unwrap();
+    let stat = world.tree.statfs(root).unwrap();
     // All numbers but the last two differ, so each is in its own place.
     let words = [
-        space.total_bytes,
-        space.free_bytes,
-        space.available_bytes,
+        stat.total_bytes,
+        stat.free_bytes,
+        stat.available_bytes,
         space.total_files,
         space.free_files,
         space.free_files,

@@ -3,7 +3,7 @@
 use crate::vfs::ram::Ram;
 use crate::vfs::{
     Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, Handle, Make, Name, Node, Opening, Pin, Space, Vfs,
+    FsResult, FsStat, Handle, Make, Name, Node, Opening, Pin, Vfs,
 };
 use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
@@ -197,9 +197,9 @@ impl Vfs for Tree {
         self.ram.readdir(dir, from, detail, each)
     }
 
-    fn space(&mut self, node: Node) -> FsResult<Space> {
+    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.host.works()?;
-        self.ram.space(node)
+        self.ram.statfs(node)
     }
 
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {

@@ -18,7 +18,7 @@ use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, Handle, Kind, Make, Name, Node, Opening, Pin, Space, Vfs, is_image,
+    FsResult, FsStat, Handle, Kind, Make, Name, Node, Opening, Pin, Vfs, is_image,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -375,11 +375,11 @@ impl Vfs for Host {
         }
     }
 
-    fn space(&mut self, node: Node) -> FsResult<Space> {
+    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         if let Some(inside) = self.images.of(node) {
-            return inside.space(node);
+            return inside.statfs(node);
         }
-        kernel::space(&self.at(node)?.1.dir)
+        kernel::statfs(&self.at(node)?.1.dir)
     }
 
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {

@@ -8,7 +8,7 @@
 use super::super::iso::{Block, Entry, Image, Tree};
 use super::super::walk::put;
 use super::super::{
-    Attr, Detail, DirEntry, FileTime, FsError, FsResult, Handle, Kind, Name, Node, Pin, Space,
+    Attr, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle, Kind, Name, Node, Pin,
     handle,
 };
 use super::told;
@@ -438,15 +438,15 @@ impl Inside {
 
     /// How large the image is, in which nothing is free.
     #[inline(never)]
-    pub(in super::super) fn space(&mut self, node: Node) -> FsResult<Space> {
+    pub(in super::super) fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.look(node)?;
-        Ok(Space {
+        Ok(FsStat {
             unit_bytes: UNIT_BYTES,
             id: self.now.identity,
             read_only: true,
             total_bytes: self.now.disk.size,
             name_bytes_max: 255,
-            ..Space::default()
+            ..FsStat::default()
         })
     }
 

@@ -1,6 +1,6 @@
 //! The kernel's files: what the backends over them have in common. What it says, in the words of the trait.
 
-use super::{Attr, FileTime, FsError, FsResult, Kind, Name, Space};
+use super::{Attr, FileTime, FsError, FsResult, FsStat, Kind, Name};
 use crate::sys::Errno;
 use crate::sys::linux::files::{self, File, Stat};
 use crate::sys::linux::named;
@@ -121,7 +121,7 @@ pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
 }
 
 /// How full the file system is that `file` lies on.
-pub(super) fn space(file: impl AsFd) -> FsResult<Space> {
+pub(super) fn statfs(file: impl AsFd) -> FsResult<FsStat> {
     const READ_ONLY: u64 = 1;
     const NO_SET_USER: u64 = 2;
     let system = rustix::fs::fstatfs(file).map_err(error)?;
@@ -132,7 +132,7 @@ pub(super) fn space(file: impl AsFd) -> FsResult<Space> {
     };
     let bytes = |blocks: u64| blocks.saturating_mul(unit as u64);
     let flags = system.f_flags as u64;
-    Ok(Space {
+    Ok(FsStat {
         unit_bytes: unit as u32,
         id: files::system_id(&system),
         read_only: flags & READ_ONLY != 0,

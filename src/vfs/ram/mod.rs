@@ -7,7 +7,7 @@
 use super::walk::{End, Path};
 use super::{
     Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, Handle, Kind, Make, Name, Node, Opening, Pin, Space, Vfs, walk,
+    FsResult, FsStat, Handle, Kind, Make, Name, Node, Opening, Pin, Vfs, walk,
 };
 use bytes::{Bytes, SIZE_MAX};
 use core::ops::ControlFlow;
@@ -318,13 +318,13 @@ impl Vfs for Ram {
         Ok(true)
     }
 
-    fn space(&mut self, node: Node) -> FsResult<Space> {
+    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.get(node)?;
         let free = self
             .capacity_bytes
             .saturating_sub(self.inodes.stored_bytes());
         let files = self.inodes.iter().count() as u64;
-        Ok(Space {
+        Ok(FsStat {
             unit_bytes: 512,
             id: 7,
             read_only: !self.writable,

@@ -125,12 +125,12 @@ pub(super) fn what_is_inside_is_what_the_image_says(world: &mut dyn World) {
     assert_eq!(vfs.readlink(hello, &mut target), Err(FsError::Invalid));
     assert_eq!(find(vfs, top, "sub/none"), Err(FsError::NoEntry));
     assert_eq!(find(vfs, hello, "x"), Err(FsError::NotDirectory));
-    let space = vfs.space(hello).unwrap();
+    let stat = vfs.statfs(hello).unwrap();
     assert_eq!(
-        (space.read_only, space.free_bytes, space.free_files),
+        (stat.read_only, stat.free_bytes, stat.free_files),
         (true, 0, 0)
     );
-    assert_eq!(space.total_bytes, sample().0.len() as u64);
+    assert_eq!(stat.total_bytes, sample().0.len() as u64);
 }
 
 pub(super) fn a_listing_inside_goes_on_after_any_entry(world: &mut dyn World) {

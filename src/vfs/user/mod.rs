@@ -10,7 +10,7 @@ use super::kernel::{self, PATH, READ, WRITE, error, told};
 use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
 use super::{
     Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, Handle, Kind, Make, Name, Node, Opening, Pin, Space, Vfs, is_image,
+    FsResult, FsStat, Handle, Kind, Make, Name, Node, Opening, Pin, Vfs, is_image,
 };
 use crate::sys;
 use crate::sys::linux::files;
@@ -420,11 +420,11 @@ impl Vfs for User {
         self.list(again, from, each)
     }
 
-    fn space(&mut self, node: Node) -> FsResult<Space> {
+    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         if let Some(inside) = self.images.of(node) {
-            return inside.space(node);
+            return inside.statfs(node);
         }
-        kernel::space(lend(number(node)))
+        kernel::statfs(lend(number(node)))
     }
 
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
