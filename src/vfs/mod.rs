@@ -457,7 +457,7 @@ pub trait Vfs {
     /// Opens the object at the end of a path for longer than this request.
     fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin>;
     /// The absolute path that all others begin with which are not absolute, cut to `out`.
-    fn start(&mut self, out: &mut [u8]) -> FsResult<u32>;
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32>;
     /// The object at the end of a path, through directories and symbolic links; one at the end is followed if `follow`. What
     /// follows is done as the server itself. [`walk`] has the law.
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node>;

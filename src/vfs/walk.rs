@@ -181,9 +181,9 @@ impl Path<'_> {
             return Err(FsError::NameTooLong);
         }
         if path.first() != Some(&b'/') {
-            let len = self.vfs.start(room)? as usize;
-            let (start, room) = split(room, len)?;
-            self.go_on(start, room, End::Follow)?;
+            let len = self.vfs.cwd(room)? as usize;
+            let (cwd, room) = split(room, len)?;
+            self.go_on(cwd, room, End::Follow)?;
         }
         self.go_on(path, room, end)
     }

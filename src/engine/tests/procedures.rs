@@ -123,9 +123,9 @@ fn file_systems_tell_their_space_and_limits() {
         stat.total_bytes,
         stat.free_bytes,
         stat.available_bytes,
-        space.total_files,
-        space.free_files,
-        space.free_files,
+        stat.total_files,
+        stat.free_files,
+        stat.free_files,
     ]
     .map(|number| [0, number as u32]);
     check(

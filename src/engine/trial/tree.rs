@@ -147,8 +147,8 @@ impl Vfs for Tree {
         self.ram.lookup(dir, name)
     }
 
-    fn start(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        self.ram.start(out)
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        self.ram.cwd(out)
     }
 
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {

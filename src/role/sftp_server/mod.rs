@@ -114,7 +114,7 @@ fn talk(options: &Options) -> Status {
     sftp.begin(options.permits, options.level, uid, texts);
     if let Some(wanted) = options.start {
         let start = expand(wanted.to_bytes(), uid, sftp, &mut user);
-        if user.start_at(start).is_err() {
+        if user.chdir(start).is_err() {
             // As OpenSSH's: better somewhere than nowhere.
             let why = text!("it is not there, or this user may not go there");
             complain(FAILED, text!("cannot begin at"), start.to_bytes(), why);

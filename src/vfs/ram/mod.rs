@@ -219,7 +219,7 @@ impl Vfs for Ram {
         Ok(self.inodes.node(number))
     }
 
-    fn start(&mut self, out: &mut [u8]) -> FsResult<u32> {
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
         let top = self.exports[0].path;
         out[..top.len()].copy_from_slice(top);
         Ok(top.len() as u32)

@@ -22,7 +22,7 @@ pub(super) struct Jail {
     /// The true path of the top, without the "/" at its end.
     real: &'static [u8],
     /// What lies beneath the top of the path that relative ones begin with: nothing, or it begins with "/".
-    start: &'static [u8],
+    cwd: &'static [u8],
 }
 
 impl Jail {
@@ -33,7 +33,7 @@ impl Jail {
         if path.first() == Some(&b'/') {
             return beneath(ended(self.export.path), path).ok_or(FsError::NoEntry);
         }
-        let _ = add(text, self.start);
+        let _ = add(text, self.cwd);
         let _ = add(text, b"/");
         Ok(path)
     }
@@ -44,8 +44,8 @@ impl Jail {
     }
 
     /// The path that relative ones begin with.
-    pub(super) fn start(&self, out: &mut [u8]) -> u32 {
-        join(out, ended(self.export.path), self.start) as u32
+    pub(super) fn cwd(&self, out: &mut [u8]) -> u32 {
+        join(out, ended(self.export.path), self.cwd) as u32
     }
 }
 
@@ -64,13 +64,13 @@ impl User {
         self.jail = Some(Jail {
             export: Export { path: at },
             real: ended(real),
-            start: b"",
+            cwd: b"",
         });
         Ok(())
     }
 
     /// Has relative paths begin at the directory `dir`, a path like all others.
-    pub fn start_at(&mut self, dir: &'static CStr) -> FsResult<()> {
+    pub fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
         let path = dir.to_bytes();
         if self.jail.is_none() {
             return rustix::process::chdir(dir).map_err(error);
@@ -83,7 +83,7 @@ impl User {
         if let (Some(jail), [_, below @ .., _]) = (&mut self.jail, &self.text[..]) {
             let room = mem::bytes(PATH_BYTES_MAX);
             let len = put(room, 0, below);
-            jail.start = front(room, len);
+            jail.cwd = front(room, len);
         }
         Ok(())
     }

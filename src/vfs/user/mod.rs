@@ -317,9 +317,9 @@ impl Vfs for User {
         self.images.open(file, &Handle::EMPTY, 0)
     }
 
-    fn start(&mut self, out: &mut [u8]) -> FsResult<u32> {
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
         match &self.jail {
-            Some(jail) => Ok(jail.start(out)),
+            Some(jail) => Ok(jail.cwd(out)),
             None => named::current_dir(out),
         }
     }

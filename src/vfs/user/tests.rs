@@ -256,7 +256,7 @@ fn a_jail_is_shown_elsewhere() {
     let room = Room::new("at");
     let mut user = jailed(&room, b"/data/");
     let mut out = [0; 64];
-    assert_eq!(user.start(&mut out), Ok(5));
+    assert_eq!(user.cwd(&mut out), Ok(5));
     assert_eq!(out[..5], *b"/data");
     assert!(user.attr_at(b"/data/dir/file", true).is_ok());
     assert!(user.attr_at(b"/data", true).is_ok());
@@ -267,9 +267,9 @@ fn a_jail_is_shown_elsewhere() {
     assert!(user.attr_at(b"dir/real", true).is_ok());
     assert_eq!(target(&mut user, b"dir/real"), "/data/dir/file");
     assert_eq!(target(&mut user, b"dir/top"), "/data");
-    assert_eq!(user.start_at(c"dir/file"), Err(FsError::NotDirectory));
-    assert_eq!(user.start_at(c"/data/dir"), Ok(()));
-    assert_eq!(user.start(&mut out), Ok(9));
+    assert_eq!(user.chdir(c"dir/file"), Err(FsError::NotDirectory));
+    assert_eq!(user.chdir(c"/data/dir"), Ok(()));
+    assert_eq!(user.cwd(&mut out), Ok(9));
     assert_eq!(out[..9], *b"/data/dir");
     assert!(user.attr_at(b"file", true).is_ok() && user.attr_at(b"../dir", true).is_ok());
     assert!(user.attr_at(b"../../../dir", true).is_ok());
