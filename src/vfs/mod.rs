@@ -339,14 +339,14 @@ pub enum Make<'a> {
 
 /// How the object at the end of a path is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Opening {
+pub struct OpenFlags {
     /// What for: the bits below.
     pub how: u8,
     /// An empty regular file is made with this mode if nothing is there.
     pub create: Option<u32>,
 }
 
-impl Opening {
+impl OpenFlags {
     /// To be read, or listed.
     pub const READ: u8 = 1;
     /// To be written to.
@@ -455,7 +455,7 @@ pub trait Vfs {
     /// The attributes of the object at the end of a path.
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr>;
     /// Opens the object at the end of a path for longer than this request.
-    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin>;
+    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
     /// The absolute path that all others begin with which are not absolute, cut to `out`.
     fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32>;
     /// The object at the end of a path, through directories and symbolic links; one at the end is followed if `follow`. What

@@ -6,7 +6,7 @@ use crate::engine::{Cx, Order, Progress, State, Stream};
 use crate::event::{Events, kept};
 use crate::text::text;
 use crate::vfs::ram::Ram;
-use crate::vfs::{FsResult, Opening, Pin, Vfs};
+use crate::vfs::{FsResult, OpenFlags, Pin, Vfs};
 use core::cell::RefCell;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use std::rc::Rc;
@@ -21,8 +21,8 @@ struct Letters {
 }
 
 fn file(vfs: &mut Ram) -> Pin {
-    let how = Opening {
-        how: Opening::READ | Opening::WRITE,
+    let how = OpenFlags {
+        how: OpenFlags::READ | OpenFlags::WRITE,
         create: None,
     };
     vfs.open_at(b"/file", &how).unwrap()

@@ -4,7 +4,7 @@ use super::Request;
 use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
-use crate::vfs::{Attr, Change, FileTime, FsError, NewTime, Opening, Vfs as _};
+use crate::vfs::{Attr, Change, FileTime, FsError, NewTime, OpenFlags, Vfs as _};
 use crate::wire::sftp::attribute;
 use crate::wire::{Reader, Writer};
 
@@ -81,7 +81,7 @@ impl Request<'_> {
         } else if !sized {
             self.resolve(self.path, self.ask == Ask::SetStat)?;
         } else if self.ask == Ask::SetStat {
-            let how = Opening {
+            let how = OpenFlags {
                 how: WRITE,
                 create: None,
             };

@@ -5,7 +5,7 @@ use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Lent, Order, Request};
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
-use crate::vfs::{FsError, FsResult, Opening, Vfs as _};
+use crate::vfs::{FsError, FsResult, OpenFlags, Vfs as _};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
 
 const WORD_BYTES: usize = 4;
@@ -16,7 +16,7 @@ pub(super) const WRITE_HEAD_BYTES: usize =
 const FILE_MODE: u32 = 0o666;
 
 /// The bits that the wire and a backend have in common.
-const FROM_WIRE: u8 = READ | WRITE | APPEND | Opening::TRUNCATE | Opening::EXCLUSIVE;
+const FROM_WIRE: u8 = READ | WRITE | APPEND | OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE;
 const _: () = assert!(
     FROM_WIRE as u32 == open::READ | open::WRITE | open::APPEND | open::TRUNCATE | open::EXCLUSIVE
 );
@@ -54,7 +54,7 @@ impl Request<'_> {
 
     /// Opens what a path leads to: `slot` is where that is then, and `word` its handle.
     #[inline(never)]
-    pub(super) fn pin(&mut self, path: &[u8], how: &Opening) -> Outcome {
+    pub(super) fn pin(&mut self, path: &[u8], how: &OpenFlags) -> Outcome {
         let handles = &mut self.session.handles;
         self.slot = handles.free().ok_or(Fault::FAILURE)?;
         let pin = self.vfs.open_at(path, how)?;
@@ -95,7 +95,7 @@ impl Request<'_> {
             return Err(Fault::DENIED);
         }
         let create = self.change.mode.unwrap_or(FILE_MODE);
-        let opening = Opening {
+        let opening = OpenFlags {
             how,
             create: (flags & open::CREATE != 0).then_some(create),
         };

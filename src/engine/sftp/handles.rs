@@ -4,10 +4,10 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
-use crate::vfs::{Files, Opening, Pin, Vfs as _};
+use crate::vfs::{Files, OpenFlags, Pin, Vfs as _};
 
 /// How what is only read is opened.
-pub(super) static TO_READ: Opening = Opening {
+pub(super) static TO_READ: OpenFlags = OpenFlags {
     how: READ,
     create: None,
 };
@@ -30,12 +30,12 @@ pub struct Open {
     pub(super) cookie: u64,
 }
 
-/// What may be done with what is open: bits of [`Opening`].
-pub(super) const READ: u8 = Opening::READ;
-pub(super) const WRITE: u8 = Opening::WRITE;
-pub(super) const APPEND: u8 = Opening::APPEND;
+/// What may be done with what is open: bits of [`OpenFlags`].
+pub(super) const READ: u8 = OpenFlags::READ;
+pub(super) const WRITE: u8 = OpenFlags::WRITE;
+pub(super) const APPEND: u8 = OpenFlags::APPEND;
 /// It is a directory.
-pub(super) const LIST: u8 = Opening::DIRECTORY;
+pub(super) const LIST: u8 = OpenFlags::DIRECTORY;
 
 /// All that a session has open.
 pub(super) struct Handles {

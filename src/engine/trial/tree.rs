@@ -3,7 +3,7 @@
 use crate::vfs::ram::Ram;
 use crate::vfs::{
     Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Make, Name, Node, Opening, Pin, Vfs,
+    FsResult, FsStat, Handle, Make, Name, Node, OpenFlags, Pin, Vfs,
 };
 use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
@@ -161,7 +161,7 @@ impl Vfs for Tree {
         self.ram.attr_at(path, follow)
     }
 
-    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
+    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
         self.host.works()?;
         self.ram.open_at(path, how)
     }

@@ -13,7 +13,7 @@ use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
-use crate::vfs::{Attr, Detail, FsError, FsResult, Kind, Name, Node, Opening, Pin, Vfs as _};
+use crate::vfs::{Attr, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags, Pin, Vfs as _};
 use crate::wire::Writer;
 use core::mem::ManuallyDrop;
 use core::ops::ControlFlow;
@@ -76,13 +76,13 @@ impl Look {
     fn at(&mut self, word: &[u8], whole: bool) -> FsResult<()> {
         self.path.clear();
         add(&mut self.path, word)?;
-        let mut opening = Opening {
-            how: Opening::READ,
+        let mut opening = OpenFlags {
+            how: OpenFlags::READ,
             create: None,
         };
         if !whole {
             add(&mut self.path, b"/")?;
-            opening.how = Opening::READ | Opening::DIRECTORY;
+            opening.how = OpenFlags::READ | OpenFlags::DIRECTORY;
         }
         let pin = match self.user.open_at(&self.path, &opening) {
             Err(FsError::NotDirectory | FsError::NoEntry | FsError::TooManyFollowed) if !whole => {

@@ -18,7 +18,7 @@ use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Make, Name, Node, Opening, Pin, Vfs, is_image,
+    FsResult, FsStat, Handle, Kind, Make, Name, Node, OpenFlags, Pin, Vfs, is_image,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -317,7 +317,7 @@ impl Vfs for Host {
         Err(FsError::NotSupported)
     }
 
-    fn open_at(&mut self, _: &[u8], _: &Opening) -> FsResult<Pin> {
+    fn open_at(&mut self, _: &[u8], _: &OpenFlags) -> FsResult<Pin> {
         Err(FsError::NotSupported)
     }
 

@@ -7,7 +7,7 @@
 use super::walk::{End, Path};
 use super::{
     Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Make, Name, Node, Opening, Pin, Vfs, walk,
+    FsResult, FsStat, Handle, Kind, Make, Name, Node, OpenFlags, Pin, Vfs, walk,
 };
 use bytes::{Bytes, SIZE_MAX};
 use core::ops::ControlFlow;
@@ -141,8 +141,8 @@ impl Ram {
     }
 
     /// What is opened, made if it must be.
-    fn found_or_made(&mut self, path: &[u8], how: &Opening) -> FsResult<Node> {
-        let end = if how.has(Opening::EXCLUSIVE) && how.create.is_some() {
+    fn found_or_made(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Node> {
+        let end = if how.has(OpenFlags::EXCLUSIVE) && how.create.is_some() {
             End::New
         } else {
             End::Absent
@@ -151,7 +151,7 @@ impl Ram {
         done.walk(path, &mut [0; walk::ROOM_BYTES], end)?;
         let (node, parent, name) = (done.node(), done.parent, done.name().to_vec());
         match (node, how.create) {
-            (Some(_), Some(_)) if how.has(Opening::EXCLUSIVE) => Err(FsError::Exists),
+            (Some(_), Some(_)) if how.has(OpenFlags::EXCLUSIVE) => Err(FsError::Exists),
             (Some(node), _) => Ok(node),
             (None, None) => Err(FsError::NoEntry),
             (None, Some(mode)) => {
@@ -234,19 +234,19 @@ impl Vfs for Ram {
         self.attr(node)
     }
 
-    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
+    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
         let node = self.found_or_made(path, how)?;
         let kind = self.get(node)?.attr.kind;
-        match (kind, how.has(Opening::DIRECTORY)) {
+        match (kind, how.has(OpenFlags::DIRECTORY)) {
             (Kind::Directory, true) | (Kind::Regular, false) => {}
             (_, true) => return Err(FsError::NotDirectory),
             (Kind::Directory, false) => return Err(FsError::IsDirectory),
             (_, false) => return Err(FsError::Access),
         }
-        if how.has(Opening::WRITE | Opening::TRUNCATE) {
+        if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
             self.is_writable()?;
         }
-        if how.has(Opening::TRUNCATE) {
+        if how.has(OpenFlags::TRUNCATE) {
             self.set_attr(
                 node,
                 &Change {
@@ -258,7 +258,7 @@ impl Vfs for Ram {
         self.get_mut(node)?.pins += 1;
         self.pinned += 1;
         let [writes, appends] =
-            [Opening::WRITE, Opening::APPEND].map(|bit| u32::from(how.has(bit)));
+            [OpenFlags::WRITE, OpenFlags::APPEND].map(|bit| u32::from(how.has(bit)));
         let user = OPENED | writes << 1 | appends;
         Ok(Pin { node, user })
     }

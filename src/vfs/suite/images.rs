@@ -4,7 +4,7 @@ use super::super::host::{Host, Rules};
 use super::super::iso::trial::{DATA, NAMES, ROOT, record, sample};
 use super::super::{
     Access, Attr, Caller, Change, Detail, Files, FsError, FsResult, Kind, Make, Name, Node,
-    Opening, Vfs as _,
+    OpenFlags, Vfs as _,
 };
 use super::paths::lead;
 use super::{World, content, list, make, name, open, read, walk};
@@ -443,7 +443,7 @@ pub(super) fn what_is_inside_is_opened_to_be_read(world: &mut dyn World) {
     let vfs = world.vfs();
     let mut open = |below: &str, how, create| {
         let path = format!("{top}/{below}");
-        let opened = vfs.open_at(path.as_bytes(), &Opening { how, create });
+        let opened = vfs.open_at(path.as_bytes(), &OpenFlags { how, create });
         opened.map(|pin| {
             let mut out = [0; 16];
             let mut names = 0;
@@ -459,7 +459,7 @@ pub(super) fn what_is_inside_is_opened_to_be_read(world: &mut dyn World) {
             )
         })
     };
-    let (read, list) = (Opening::READ, Opening::READ | Opening::DIRECTORY);
+    let (read, list) = (OpenFlags::READ, OpenFlags::READ | OpenFlags::DIRECTORY);
     assert_eq!(
         open("one.iso/link", read, None),
         Ok((Some(b"hell".to_vec()), None))
@@ -472,7 +472,7 @@ pub(super) fn what_is_inside_is_opened_to_be_read(world: &mut dyn World) {
         open("one.iso/sub/file", list, None),
         Err(FsError::NotDirectory)
     );
-    let written = read | Opening::WRITE;
+    let written = read | OpenFlags::WRITE;
     assert_eq!(
         open("one.iso/sub/file", written, None),
         Err(FsError::ReadOnly)
@@ -481,7 +481,7 @@ pub(super) fn what_is_inside_is_opened_to_be_read(world: &mut dyn World) {
         open("one.iso/sub/file", read, Some(0o600)),
         Err(FsError::ReadOnly)
     );
-    let cut = written | Opening::TRUNCATE;
+    let cut = written | OpenFlags::TRUNCATE;
     assert_eq!(
         open("one.iso/sub/file", cut, Some(0o600)),
         Err(FsError::ReadOnly)

@@ -2,24 +2,24 @@
 
 use super::super::walk::{End, Path, ROOM_BYTES};
 use super::super::{
-    Attr, Change, Files, FsError, FsResult, Kind, Make, Name, NewTime, Opening, Vfs,
+    Attr, Change, Files, FsError, FsResult, Kind, Make, Name, NewTime, OpenFlags, Vfs,
 };
 use super::{World, writable};
 
-const READ: Opening = Opening {
-    how: Opening::READ,
+const READ: OpenFlags = OpenFlags {
+    how: OpenFlags::READ,
     create: None,
 };
-const WRITE: Opening = Opening {
-    how: Opening::READ | Opening::WRITE,
+const WRITE: OpenFlags = OpenFlags {
+    how: OpenFlags::READ | OpenFlags::WRITE,
     ..READ
 };
-const MAKE: Opening = Opening {
+const MAKE: OpenFlags = OpenFlags {
     create: Some(0o640),
     ..WRITE
 };
-const LIST: Opening = Opening {
-    how: Opening::READ | Opening::DIRECTORY,
+const LIST: OpenFlags = OpenFlags {
+    how: OpenFlags::READ | OpenFlags::DIRECTORY,
     ..READ
 };
 
@@ -339,7 +339,7 @@ pub(super) fn true_paths_have_neither_links_nor_dots(world: &mut dyn World) {
 }
 
 /// What becomes of opening a path.
-fn open(vfs: &mut dyn Vfs, path: &str, how: &Opening) -> FsResult<Attr> {
+fn open(vfs: &mut dyn Vfs, path: &str, how: &OpenFlags) -> FsResult<Attr> {
     let pin = vfs.open_at(path.as_bytes(), how)?;
     let attr = vfs.attr(pin.node());
     vfs.unpin(pin);
@@ -365,8 +365,8 @@ pub(super) fn opening_follows_its_flags(world: &mut dyn World) {
     // It is there already, so its mode stays.
     let before = open(vfs, &at("file"), &READ).unwrap().mode;
     assert_eq!(open(vfs, &at("file"), &MAKE).unwrap().mode, before);
-    let cut = Opening {
-        how: WRITE.how | Opening::TRUNCATE,
+    let cut = OpenFlags {
+        how: WRITE.how | OpenFlags::TRUNCATE,
         ..WRITE
     };
     assert_eq!(open(vfs, &at("file"), &cut).unwrap().size, 0);
@@ -407,8 +407,8 @@ pub(super) fn what_is_made_by_its_path_is_there(world: &mut dyn World) {
 }
 
 pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
-    let how = Opening {
-        how: MAKE.how | Opening::EXCLUSIVE,
+    let how = OpenFlags {
+        how: MAKE.how | OpenFlags::EXCLUSIVE,
         ..MAKE
     };
     let top = world.top();
@@ -427,8 +427,8 @@ pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     assert!(open(vfs, &none, &how).is_ok());
     assert_eq!(open(vfs, &none, &how), Err(FsError::Exists));
     // Where nothing is to be made it means nothing.
-    let how = Opening {
-        how: READ.how | Opening::EXCLUSIVE,
+    let how = OpenFlags {
+        how: READ.how | OpenFlags::EXCLUSIVE,
         ..READ
     };
     for below in ["file", "nowhere", "absolute"] {
@@ -454,8 +454,8 @@ pub(super) fn nothing_but_files_and_directories_is_opened(world: &mut dyn World)
 }
 
 pub(super) fn what_is_appended_goes_to_the_end(world: &mut dyn World) {
-    let how = Opening {
-        how: MAKE.how | Opening::APPEND,
+    let how = OpenFlags {
+        how: MAKE.how | OpenFlags::APPEND,
         ..MAKE
     };
     let top = world.top();

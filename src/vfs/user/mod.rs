@@ -10,7 +10,7 @@ use super::kernel::{self, PATH, READ, WRITE, error, told};
 use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
 use super::{
     Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Make, Name, Node, Opening, Pin, Vfs, is_image,
+    FsResult, FsStat, Handle, Kind, Make, Name, Node, OpenFlags, Pin, Vfs, is_image,
 };
 use crate::sys;
 use crate::sys::linux::files;
@@ -354,26 +354,26 @@ impl Vfs for User {
         attr
     }
 
-    fn open_at(&mut self, path: &[u8], how: &Opening) -> FsResult<Pin> {
+    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
         // Before anything is made or cut.
         if self.pins_left == 0 {
             return Err(FsError::TryLater);
         }
-        let writes = how.has(Opening::WRITE | Opening::TRUNCATE);
+        let writes = how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE);
         self.writes |= writes;
-        let mut flags = match (how.has(Opening::READ), writes) {
+        let mut flags = match (how.has(OpenFlags::READ), writes) {
             (_, false) => READ,
             (true, true) => WRITE,
             (false, true) => READ.union(OFlags::WRONLY),
         };
-        flags.set(OFlags::APPEND, how.has(Opening::APPEND));
-        let directory = how.has(Opening::DIRECTORY);
+        flags.set(OFlags::APPEND, how.has(OpenFlags::APPEND));
+        let directory = how.has(OpenFlags::DIRECTORY);
         flags.set(OFlags::DIRECTORY, directory);
         let mut mode = 0;
         if let Some(bits) = how.create {
             mode = bits & 0o7777;
             flags |= OFlags::CREATE;
-            flags.set(OFlags::EXCL, how.has(Opening::EXCLUSIVE));
+            flags.set(OFlags::EXCL, how.has(OpenFlags::EXCLUSIVE));
         }
         self.take(path)?;
         let file = self.open_taken(flags, mode);
@@ -384,7 +384,7 @@ impl Vfs for User {
                 node => self.pin_inside(node?, directory),
             };
         }
-        self.admit(file?, directory, how.has(Opening::TRUNCATE))
+        self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
     }
 
     fn clock(&mut self) -> FileTime {

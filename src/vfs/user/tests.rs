@@ -2,7 +2,7 @@
 
 use super::User;
 use crate::sys::linux::sandbox;
-use crate::vfs::{Access, Change, Detail, FsError, Kind, Opening, Vfs as _};
+use crate::vfs::{Access, Change, Detail, FsError, Kind, OpenFlags, Vfs as _};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
 use core::ops::ControlFlow;
@@ -34,12 +34,12 @@ impl Drop for Room {
     }
 }
 
-const READ: Opening = Opening {
-    how: Opening::READ,
+const READ: OpenFlags = OpenFlags {
+    how: OpenFlags::READ,
     create: None,
 };
-const WRITE: Opening = Opening {
-    how: Opening::READ | Opening::WRITE | Opening::TRUNCATE,
+const WRITE: OpenFlags = OpenFlags {
+    how: OpenFlags::READ | OpenFlags::WRITE | OpenFlags::TRUNCATE,
     create: Some(0o640),
 };
 
@@ -64,8 +64,8 @@ fn a_file_is_made_written_and_read_by_its_path() {
     let attr = user.attr(pin.node()).unwrap();
     assert_eq!((attr.kind, attr.mode, attr.size), (Kind::Regular, 0o600, 5));
     user.unpin(pin);
-    let append = Opening {
-        how: Opening::READ | Opening::WRITE | Opening::APPEND,
+    let append = OpenFlags {
+        how: OpenFlags::READ | OpenFlags::WRITE | OpenFlags::APPEND,
         ..WRITE
     };
     let pin = user.open_at(&path, &append).unwrap();
@@ -113,8 +113,8 @@ fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
 #[test]
 fn what_the_kernel_makes_of_itself_is_refused() {
     let mut user = User::new(4);
-    let list = Opening {
-        how: Opening::READ | Opening::DIRECTORY,
+    let list = OpenFlags {
+        how: OpenFlags::READ | OpenFlags::DIRECTORY,
         ..READ
     };
     for path in [
