@@ -302,7 +302,7 @@ pub enum NewTime {
 
 /// What is to change of an object; what is `None` stays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Change {
+pub struct SetAttr {
     /// The low twelve bits of the mode.
     pub mode: Option<u32>,
     /// Owner.
@@ -317,7 +317,7 @@ pub struct Change {
     pub mtime: NewTime,
 }
 
-impl Change {
+impl SetAttr {
     /// Whether one of the times is to change.
     const fn times(&self) -> bool {
         !matches!((self.atime, self.mtime), (NewTime::Keep, NewTime::Keep))
@@ -326,7 +326,7 @@ impl Change {
 
 /// What a new name is to stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Make<'a> {
+pub enum CreateWhat<'a> {
     /// An empty regular file.
     File,
     /// An empty directory.
@@ -488,26 +488,26 @@ pub trait Vfs {
     fn commit_metadata(&mut self) -> FsResult<()>;
     /// Changes attributes, perhaps none: they and, of a directory, its names are what [`Vfs::commit_metadata`] makes durable. After an
     /// error some may be changed.
-    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()>;
+    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()>;
     /// Makes an object that was not there: with `change`, owned by the caller otherwise.
     fn create(
         &mut self,
         dir: Node,
         name: Name<'_>,
-        make: Make<'_>,
-        change: &Change,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
     ) -> FsResult<Node>;
     /// The same with this mode, for who wants nothing more of it.
     fn make(
         &mut self,
         dir: Node,
         name: Name<'_>,
-        make: Make<'_>,
+        make: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()> {
-        let change = Change {
+        let change = SetAttr {
             mode,
-            ..Change::default()
+            ..SetAttr::default()
         };
         self.create(dir, name, make, &change).map(drop)
     }

@@ -8,7 +8,9 @@ use super::attributes::{KINDS, to_wire};
 use super::directory::NAME_BYTES_MAX;
 use super::{Fault, Nfs, Object, open, post_op, pre_op};
 use crate::config::{CREATION_COUNT, LINK_BYTES_MAX};
-use crate::vfs::{Caller, Change, FileTime, FsError, FsResult, Kind, Make, Name, NewTime, Node};
+use crate::vfs::{
+    Caller, CreateWhat, FileTime, FsError, FsResult, Kind, Name, NewTime, Node, SetAttr,
+};
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure};
 use crate::wire::rpc::Credential;
 use crate::wire::{Reader, Writer};
@@ -147,7 +149,7 @@ impl Nfs {
     ) -> Result<(), Fault> {
         let raw = args.opaque(NAME_BYTES_MAX);
         let mut change = no_change();
-        let mut make = Make::File;
+        let mut make = CreateWhat::File;
         // All but CREATE make what was not there.
         let mut how = GUARDED;
         let mut verifier = [0; 2];
@@ -263,16 +265,16 @@ fn rename(
 }
 
 #[inline(never)]
-fn no_change() -> Change {
-    Change::default()
+fn no_change() -> SetAttr {
+    SetAttr::default()
 }
 
 /// Reads what MKDIR, SYMLINK or MKNOD makes.
 fn read_make<'a>(
     procedure: Procedure,
     args: &mut Reader<'a>,
-    change: &mut Change,
-) -> Result<Make<'a>, Fault> {
+    change: &mut SetAttr,
+) -> Result<CreateWhat<'a>, Fault> {
     let mut kind = Kind::Directory;
     if procedure == Procedure::MkNod {
         let number = args.u32().wrapping_sub(1) as usize;
@@ -283,21 +285,23 @@ fn read_make<'a>(
     }
     read_change(args, change)?;
     Ok(match kind {
-        _ if procedure == Procedure::MkDir => Make::Directory,
+        _ if procedure == Procedure::MkDir => CreateWhat::Directory,
         _ if procedure == Procedure::SymLink => {
             // Links have no mode of their own.
             change.mode = None;
-            Make::Link(args.opaque(TARGET_BYTES_MAX))
+            CreateWhat::Link(args.opaque(TARGET_BYTES_MAX))
         }
-        Kind::BlockDevice | Kind::CharacterDevice => Make::Special(kind, (args.u32(), args.u32())),
-        _ => Make::Special(kind, (0, 0)),
+        Kind::BlockDevice | Kind::CharacterDevice => {
+            CreateWhat::Special(kind, (args.u32(), args.u32()))
+        }
+        _ => CreateWhat::Special(kind, (0, 0)),
     })
 }
 
 /// Reads what is to change.
 #[doc(alias = "sattr3")]
 #[inline(never)]
-fn read_change(args: &mut Reader<'_>, change: &mut Change) -> Result<(), Fault> {
+fn read_change(args: &mut Reader<'_>, change: &mut SetAttr) -> Result<(), Fault> {
     change.mode = word(args).map(|mode| mode & 0o7777);
     // To the host this number means "no change", and so it does here.
     change.uid = word(args).filter(|uid| *uid != Caller::NOBODY);

@@ -215,18 +215,18 @@ fn field(text: &'static [u8], place: usize) -> &'static [u8] {
 mod tests {
     use super::*;
     use crate::vfs::ram::Ram;
-    use crate::vfs::{Access, Change, Make, Name};
+    use crate::vfs::{Access, CreateWhat, Name, SetAttr};
 
     fn tree(top: &'static [u8], files: &[(&[u8], &[u8])]) -> Ram {
         let mut ram = Ram::new(top);
         ram.writable = true;
         let root = ram.root(0).unwrap();
         let etc = Name::new(b"etc").unwrap();
-        let etc = ram.create(root, etc, Make::Directory, &Change::default());
+        let etc = ram.create(root, etc, CreateWhat::Directory, &SetAttr::default());
         let etc = etc.unwrap();
         for (name, text) in files {
             let name = Name::new(name).unwrap();
-            let node = ram.create(etc, name, Make::File, &Change::default());
+            let node = ram.create(etc, name, CreateWhat::File, &SetAttr::default());
             let pin = ram.pin(node.unwrap(), Some(Access::Write)).unwrap();
             ram.write(&pin, 0, text).unwrap();
             ram.unpin(pin);

@@ -4,7 +4,7 @@ use super::Request;
 use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
-use crate::vfs::{Attr, Change, FileTime, FsError, NewTime, OpenFlags, Vfs as _};
+use crate::vfs::{Attr, FileTime, FsError, NewTime, OpenFlags, SetAttr, Vfs as _};
 use crate::wire::sftp::attribute;
 use crate::wire::{Reader, Writer};
 
@@ -24,8 +24,8 @@ pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
 
 /// Reads attributes: what a client wants to be changed. Which it told.
 #[inline(never)]
-pub(super) fn read(args: &mut Reader<'_>, change: &mut Change) -> u32 {
-    *change = Change::default();
+pub(super) fn read(args: &mut Reader<'_>, change: &mut SetAttr) -> u32 {
+    *change = SetAttr::default();
     let told = args.u32();
     if told & attribute::SIZE != 0 {
         change.size = Some(args.u64());

@@ -11,7 +11,7 @@ use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
 use crate::text::Text;
-use crate::vfs::{Change, Files, FsResult, Name, Node, Pin};
+use crate::vfs::{Files, FsResult, Name, Node, Pin, SetAttr};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -161,7 +161,7 @@ struct Request<'a> {
     /// Of an extension: bytes of its name.
     name_len: usize,
     /// What its attributes are to change.
-    change: Change,
+    change: SetAttr,
     other: &'a [u8],
     /// The name that a path ends with.
     last: Option<Name<'a>>,
@@ -322,7 +322,7 @@ impl Stream for Sftp {
             mode: 0,
             ask: Ask::Open,
             told: 0,
-            change: Change::default(),
+            change: SetAttr::default(),
             other: &[],
             last: None,
             name_len: 0,

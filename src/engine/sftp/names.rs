@@ -4,7 +4,7 @@ use super::Request;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
 use crate::mem::Ends as _;
-use crate::vfs::{FsError, Kind, Make, Name, Vfs as _};
+use crate::vfs::{CreateWhat, FsError, Kind, Name, Vfs as _};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;
@@ -61,10 +61,10 @@ impl<'a> Request<'a> {
         let make = match ask {
             Ask::Remove | Ask::RemoveDirectory => return done(vfs.remove(dir, name, directory)),
             Ask::HardLink => return done(vfs.link(first, dir, name)),
-            Ask::MakeDirectory => Make::Directory,
+            Ask::MakeDirectory => CreateWhat::Directory,
             Ask::SymbolicLink if self.path.is_empty() => return Err(Fault::MISSING),
             // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
-            Ask::SymbolicLink => Make::Link(self.path),
+            Ask::SymbolicLink => CreateWhat::Link(self.path),
             _ => {
                 if self.path.ends_with(b"/") || self.other.ends_with(b"/") {
                     let node = vfs.lookup(first, old)?;

@@ -2,8 +2,8 @@
 
 use crate::vfs::ram::Ram;
 use crate::vfs::{
-    Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Make, Name, Node, OpenFlags, Pin, Vfs,
+    Access, Attr, Caller, CreateWhat, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
+    FsResult, FsStat, Handle, Name, Node, OpenFlags, Pin, SetAttr, Vfs,
 };
 use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
@@ -238,7 +238,7 @@ impl Vfs for Tree {
         self.commit_metadata()
     }
 
-    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
+    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         self.host.changes()?;
         self.ram.set_attr(node, change)
     }
@@ -247,8 +247,8 @@ impl Vfs for Tree {
         &mut self,
         dir: Node,
         name: Name<'_>,
-        make: Make<'_>,
-        change: &Change,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
     ) -> FsResult<Node> {
         self.host.changes()?;
         self.ram.create(dir, name, make, change)

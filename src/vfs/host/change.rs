@@ -4,7 +4,9 @@
 //! may, it is opened as the server, after the caller's rights were looked at.
 
 use super::super::kernel::{self, PATH, WRITE, change, error, terminated};
-use super::super::{Access, Change, FsError, FsResult, Kind, Make, Name, NewTime, Node, Pin};
+use super::super::{
+    Access, CreateWhat, FsError, FsResult, Kind, Name, NewTime, Node, Pin, SetAttr,
+};
 use super::Host;
 use super::table::{Entry, Opened};
 use crate::sys::Errno;
@@ -123,7 +125,7 @@ impl Host {
 
     /// Changes attributes as the caller.
     #[inline(never)]
-    pub(super) fn change(&mut self, node: Node, change: &Change) -> FsResult<()> {
+    pub(super) fn change(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         self.seen.take();
         self.acting.caller()?;
         // The size first: to be cut takes set-user-id bits away.
@@ -195,14 +197,14 @@ impl Host {
         &mut self,
         dir: Node,
         name: Name<'_>,
-        make: Make<'_>,
-        change: &Change,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
     ) -> FsResult<Node> {
         let mut text = [0; 256];
         let text = terminated(name, &mut text);
         let at = &self.names_of(dir)?.file;
         let (mut flags, mut opened) = (PATH, Opened::Path);
-        if make == Make::File {
+        if make == CreateWhat::File {
             (flags, opened) = (MAKE, Opened::Write);
         } else {
             change::make(at, text, make, change.mode)?;
@@ -215,14 +217,20 @@ impl Host {
         let made = file.and_then(|file| self.finish(dir, file, opened, change));
         if made.is_err() {
             // All or nothing.
-            let _ = self.unlink(dir, name, matches!(make, Make::Directory));
+            let _ = self.unlink(dir, name, matches!(make, CreateWhat::Directory));
         }
         self.mark_dirty(dir)?;
         made
     }
 
     /// Takes in what was made, and gives it what it could not be made with.
-    fn finish(&mut self, dir: Node, file: File, opened: Opened, change: &Change) -> FsResult<Node> {
+    fn finish(
+        &mut self,
+        dir: Node,
+        file: File,
+        opened: Opened,
+        change: &SetAttr,
+    ) -> FsResult<Node> {
         let node = self.adopt(dir, file, opened)?;
         // The mode it has already. Whose it is only root can say; some clients say it all the same.
         let mut rest = *change;

@@ -17,8 +17,8 @@ use super::handle::{self, Key};
 use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
-    Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Make, Name, Node, OpenFlags, Pin, Vfs, is_image,
+    Access, Attr, Caller, CreateWhat, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
+    FsResult, FsStat, Handle, Kind, Name, Node, OpenFlags, Pin, SetAttr, Vfs, is_image,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -449,7 +449,7 @@ impl Vfs for Host {
         self.committed()
     }
 
-    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
+    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         self.check_writable(node)?;
         self.change(node, change)?;
         self.mark_dirty(node)
@@ -459,8 +459,8 @@ impl Vfs for Host {
         &mut self,
         dir: Node,
         name: Name<'_>,
-        make: Make<'_>,
-        change: &Change,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
     ) -> FsResult<Node> {
         self.make(dir, name, make, change)
     }

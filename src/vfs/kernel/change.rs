@@ -1,6 +1,6 @@
 //! What changes names and attributes, one call each wherever the kernel has one.
 
-use super::super::{Change, FileTime, FsError, FsResult, Make, Name, NewTime};
+use super::super::{CreateWhat, FileTime, FsError, FsResult, Name, NewTime, SetAttr};
 use super::{error, terminated};
 use crate::sys::Errno;
 use crate::sys::linux::files::{self, File};
@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
 const TARGET_BYTES: usize = crate::config::LINK_BYTES_MAX + 1;
 
 /// Gives an object to its new owner and group, if it is to have any.
-pub(in super::super) fn own(file: &File, change: &Change) -> FsResult<()> {
+pub(in super::super) fn own(file: &File, change: &SetAttr) -> FsResult<()> {
     if change.uid.is_none() && change.gid.is_none() {
         return Ok(());
     }
@@ -45,18 +45,20 @@ fn time(time: NewTime) -> Timespec {
 pub(in super::super) fn make(
     dir: &File,
     name: &CStr,
-    make: Make<'_>,
+    make: CreateWhat<'_>,
     mode: Option<u32>,
 ) -> FsResult<()> {
     let bits = |default| mode.unwrap_or(default);
     match make {
-        Make::File => Ok(()),
-        Make::Directory => rustix::fs::mkdirat(dir, name, Mode::from_bits_retain(bits(0o777))),
-        Make::Link(target) => {
+        CreateWhat::File => Ok(()),
+        CreateWhat::Directory => {
+            rustix::fs::mkdirat(dir, name, Mode::from_bits_retain(bits(0o777)))
+        }
+        CreateWhat::Link(target) => {
             let mut room = [0; TARGET_BYTES];
             rustix::fs::symlinkat(target_text(target, &mut room)?, dir, name)
         }
-        Make::Special(kind, device) => {
+        CreateWhat::Special(kind, device) => {
             files::make_node(dir, name, kind.bits() | bits(0o666), device)
         }
     }

@@ -1,6 +1,6 @@
 //! What the changes of the model have in common: names that come and go, times that move, attributes.
 
-use super::super::{Change, FsError, FsResult, Kind, NewTime, Node};
+use super::super::{FsError, FsResult, Kind, NewTime, Node, SetAttr};
 use super::Ram;
 use super::bytes::SIZE_MAX;
 use super::inode::{Content, Inode};
@@ -58,7 +58,7 @@ impl Ram {
     }
 
     /// Whether an object of this kind can be changed so.
-    pub(super) fn can_change(kind: Kind, change: &Change) -> FsResult<()> {
+    pub(super) fn can_change(kind: Kind, change: &SetAttr) -> FsResult<()> {
         match (kind, change.size) {
             (Kind::Regular, Some(size)) if size > SIZE_MAX => Err(FsError::TooLarge),
             (Kind::Directory, Some(_)) => Err(FsError::IsDirectory),
@@ -67,8 +67,8 @@ impl Ram {
         }
     }
 
-    pub(super) fn change(&mut self, number: usize, change: &Change) {
-        if *change == Change::default() {
+    pub(super) fn change(&mut self, number: usize, change: &SetAttr) {
+        if *change == SetAttr::default() {
             return;
         }
         self.touch(number, change.size.is_some());

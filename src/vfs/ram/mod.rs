@@ -6,8 +6,8 @@
 
 use super::walk::{End, Path};
 use super::{
-    Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Make, Name, Node, OpenFlags, Pin, Vfs, walk,
+    Access, Attr, Caller, CreateWhat, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
+    FsResult, FsStat, Handle, Kind, Name, Node, OpenFlags, Pin, SetAttr, Vfs, walk,
 };
 use bytes::{Bytes, SIZE_MAX};
 use core::ops::ControlFlow;
@@ -155,11 +155,11 @@ impl Ram {
             (Some(node), _) => Ok(node),
             (None, None) => Err(FsError::NoEntry),
             (None, Some(mode)) => {
-                let change = Change {
+                let change = SetAttr {
                     mode: Some(mode),
-                    ..Change::default()
+                    ..SetAttr::default()
                 };
-                self.create(parent, Name::new(&name)?, Make::File, &change)
+                self.create(parent, Name::new(&name)?, CreateWhat::File, &change)
             }
         }
     }
@@ -249,9 +249,9 @@ impl Vfs for Ram {
         if how.has(OpenFlags::TRUNCATE) {
             self.set_attr(
                 node,
-                &Change {
+                &SetAttr {
                     size: Some(0),
-                    ..Change::default()
+                    ..SetAttr::default()
                 },
             )?;
         }
@@ -414,7 +414,7 @@ impl Vfs for Ram {
         failure.map_or_else(|| self.commit_metadata(), Err)
     }
 
-    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
+    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         self.is_writable()?;
         let kind = self.get(node)?.attr.kind;
         Self::can_change(kind, change)?;
@@ -430,8 +430,8 @@ impl Vfs for Ram {
         &mut self,
         dir: Node,
         name: Name<'_>,
-        make: Make<'_>,
-        change: &Change,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
     ) -> FsResult<Node> {
         self.is_writable()?;
         if self.names(dir)?.get(name.bytes()).is_some() {
@@ -439,25 +439,25 @@ impl Vfs for Ram {
         }
         let within = self.get(dir)?.attr;
         let (kind, mode, content) = match make {
-            Make::File => (Kind::Regular, 0o644, Content::File(Bytes::default(), None)),
-            Make::Directory => {
+            CreateWhat::File => (Kind::Regular, 0o644, Content::File(Bytes::default(), None)),
+            CreateWhat::Directory => {
                 let names = Names::beneath(dir.slot());
                 (Kind::Directory, 0o755, Content::Directory(names))
             }
-            Make::Link(target) => (Kind::SymbolicLink, 0o777, Content::Link(target.to_vec())),
-            Make::Special(Kind::Regular | Kind::Directory | Kind::SymbolicLink, _) => {
+            CreateWhat::Link(target) => (Kind::SymbolicLink, 0o777, Content::Link(target.to_vec())),
+            CreateWhat::Special(Kind::Regular | Kind::Directory | Kind::SymbolicLink, _) => {
                 return Err(FsError::Invalid);
             }
-            Make::Special(kind, _) => (kind, 0o644, Content::Special),
+            CreateWhat::Special(kind, _) => (kind, 0o644, Content::Special),
         };
         Self::can_change(kind, change)?;
         let target_bytes = match make {
-            Make::Link(target) => target.len() as u64,
+            CreateWhat::Link(target) => target.len() as u64,
             _ => 0,
         };
         self.has_room(NAME_BYTES + target_bytes)?;
         let mut attr = self.fresh_attr(kind, mode, self.caller);
-        if let Make::Special(Kind::BlockDevice | Kind::CharacterDevice, rdev) = make {
+        if let CreateWhat::Special(Kind::BlockDevice | Kind::CharacterDevice, rdev) = make {
             attr.rdev = rdev;
         }
         if within.mode & SET_GROUP != 0 {

@@ -1,6 +1,6 @@
 //! What the model does beyond the laws: it is full, it fails, it loses power.
 
-use super::super::{Access, Change, FsError, Make, Name, Node, Vfs as _};
+use super::super::{Access, CreateWhat, FsError, Name, Node, SetAttr, Vfs as _};
 use super::{LINK_COUNT_MAX, Ram};
 
 fn name(text: &str) -> Name<'_> {
@@ -30,26 +30,31 @@ fn a_full_tree_takes_nothing_more_and_room_comes_back() {
     let (mut ram, file) = writable();
     let top = ram.root(0).unwrap();
     ram.capacity_bytes = 3 * 4096;
-    let none = Change::default();
+    let none = SetAttr::default();
     let pin = ram.pin(file, Some(Access::Write)).unwrap();
     assert_eq!(ram.write(&pin, 1 << 40, b"x"), Ok(()));
     assert_eq!(ram.write(&pin, 1 << 50, b"x"), Err(FsError::NoSpace));
     assert_eq!(ram.write(&pin, (1 << 40) + 1, b"x"), Ok(()));
     ram.unpin(pin);
     let made = (0..100).take_while(|number| {
-        let made = ram.create(top, name(&format!("{number}")), Make::Directory, &none);
+        let made = ram.create(
+            top,
+            name(&format!("{number}")),
+            CreateWhat::Directory,
+            &none,
+        );
         assert!(matches!(made, Ok(_) | Err(FsError::NoSpace)));
         made.is_ok()
     });
     assert_eq!(made.count(), 15);
     assert_eq!(ram.link(file, top, name("x")), Err(FsError::NoSpace));
     assert_eq!(ram.rename(top, name("0"), top, name("x"), true), Ok(()));
-    let size = Change {
+    let size = SetAttr {
         size: Some(1 << 50),
         ..none
     };
     assert_eq!(ram.set_attr(file, &size), Ok(()));
-    let size = Change {
+    let size = SetAttr {
         size: Some(0),
         ..none
     };
@@ -95,13 +100,13 @@ fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
 fn names_and_attributes_that_are_not_committed_are_lost_with_the_power() {
     let (mut ram, file) = writable();
     let top = ram.root(0).unwrap();
-    let mode = Change {
+    let mode = SetAttr {
         mode: Some(0o600),
-        ..Change::default()
+        ..SetAttr::default()
     };
-    let changes: [fn(&mut Ram, Node, Node, &Change); 5] = [
+    let changes: [fn(&mut Ram, Node, Node, &SetAttr); 5] = [
         |ram, top, _, change| {
-            let made = ram.create(top, name("new"), Make::Directory, change);
+            let made = ram.create(top, name("new"), CreateWhat::Directory, change);
             assert!(made.is_ok());
         },
         |ram, top, _, _| ram.rename(top, name("file"), top, name("x"), true).unwrap(),

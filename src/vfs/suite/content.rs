@@ -1,6 +1,8 @@
 //! Laws of what objects have in them and are like: bytes, sizes, modes, owners, times.
 
-use super::super::{Access, Attr, Change, FileTime, FsError, Kind, Make, NewTime, Node, Vfs};
+use super::super::{
+    Access, Attr, CreateWhat, FileTime, FsError, Kind, NewTime, Node, SetAttr, Vfs,
+};
 use super::{World, content, instant, make, name, put, read, walk, writable, write};
 
 /// A file ends here at the latest.
@@ -12,7 +14,7 @@ const LONG_AGO: FileTime = FileTime {
 
 pub(super) fn what_is_written_is_read_at_any_offset(world: &mut dyn World) {
     let vfs = writable(world);
-    let file = make(vfs, "dir/new", Make::File).unwrap();
+    let file = make(vfs, "dir/new", CreateWhat::File).unwrap();
     for (offset, bytes, size) in [
         (0, &b"beginning"[..], 9),
         (5, b"INN", 9),
@@ -64,9 +66,9 @@ pub(super) fn a_file_ends_where_offsets_end(world: &mut dyn World) {
         assert!(write(vfs, file, offset, bytes).is_err(), "{offset:#x}");
     }
     for size in [SIZE_MAX + 1, u64::MAX] {
-        let change = Change {
+        let change = SetAttr {
             size: Some(size),
-            ..Change::default()
+            ..SetAttr::default()
         };
         let cut = vfs.set_attr(file, &change);
         assert_eq!(cut, Err(FsError::TooLarge), "{size:#x}");
@@ -74,9 +76,9 @@ pub(super) fn a_file_ends_where_offsets_end(world: &mut dyn World) {
 }
 
 fn resize(vfs: &mut dyn Vfs, node: Node, size: u64) {
-    let change = Change {
+    let change = SetAttr {
         size: Some(size),
-        ..Change::default()
+        ..SetAttr::default()
     };
     vfs.set_attr(node, &change).unwrap();
     assert_eq!(vfs.attr(node).unwrap().size, size);
@@ -97,7 +99,7 @@ pub(super) fn a_new_size_cuts_or_adds_zeros(world: &mut dyn World) {
 }
 
 /// `after` is `before` but for what `change` says, and the time of change.
-fn check_change(before: &Attr, after: &Attr, change: &Change, about: &str) {
+fn check_change(before: &Attr, after: &Attr, change: &SetAttr, about: &str) {
     let expect = Attr {
         mode: change.mode.unwrap_or(before.mode),
         uid: change.uid.unwrap_or(before.uid),
@@ -126,13 +128,13 @@ pub(super) fn attributes_change_one_by_one(world: &mut dyn World) {
     } else {
         (own.uid, own.gid)
     };
-    let none = Change::default();
-    let owner = Change {
+    let none = SetAttr::default();
+    let owner = SetAttr {
         uid: Some(uid),
         gid: Some(gid),
         ..none
     };
-    let mode = |mode| Change {
+    let mode = |mode| SetAttr {
         mode: Some(mode),
         ..none
     };
@@ -140,26 +142,26 @@ pub(super) fn attributes_change_one_by_one(world: &mut dyn World) {
         ("file", mode(0o600)),
         ("file", mode(0)),
         ("file", mode(0o4755)),
-        ("file", Change { uid: None, ..owner }),
-        ("file", Change { gid: None, ..owner }),
+        ("file", SetAttr { uid: None, ..owner }),
+        ("file", SetAttr { gid: None, ..owner }),
         // Who gives a file away takes the bits from it, but not those that are set with it.
         (
             "file",
-            Change {
+            SetAttr {
                 mode: Some(0o6755),
                 ..owner
             },
         ),
         (
             "file",
-            Change {
+            SetAttr {
                 size: Some(3),
                 ..none
             },
         ),
         (
             "file",
-            Change {
+            SetAttr {
                 mode: Some(0o400),
                 size: Some(7),
                 ..owner
@@ -207,10 +209,10 @@ pub(super) fn times_are_set_to_the_nanosecond_or_to_now(world: &mut dyn World) {
         world.pass_time();
         let vfs = world.vfs();
         let node = walk(vfs, path).unwrap();
-        let at = |atime, mtime| Change {
+        let at = |atime, mtime| SetAttr {
             atime,
             mtime,
-            ..Change::default()
+            ..SetAttr::default()
         };
         let mut set = |atime, mtime| {
             vfs.set_attr(node, &at(atime, mtime)).unwrap();
@@ -232,10 +234,10 @@ pub(super) fn times_are_set_to_the_nanosecond_or_to_now(world: &mut dyn World) {
     let file = walk(vfs, "file").unwrap();
     write(vfs, file, 0, b"H").unwrap();
     assert!(instant(vfs.attr(file).unwrap().mtime) > instant(LONG_AGO));
-    let change = Change {
+    let change = SetAttr {
         size: Some(4),
         mtime: NewTime::At(LONG_AGO),
-        ..Change::default()
+        ..SetAttr::default()
     };
     vfs.set_attr(file, &change).unwrap();
     assert_eq!(vfs.attr(file).unwrap().mtime, LONG_AGO);
@@ -251,9 +253,9 @@ pub(super) fn only_a_file_has_a_size(world: &mut dyn World) {
         ("fifo", FsError::Invalid),
     ] {
         let node = walk(vfs, path).unwrap();
-        let change = Change {
+        let change = SetAttr {
             size: Some(0),
-            ..Change::default()
+            ..SetAttr::default()
         };
         assert_eq!(vfs.set_attr(node, &change), Err(error), "{path}");
     }
@@ -299,27 +301,27 @@ pub(super) fn a_read_only_export_refuses_every_change(world: &mut dyn World) {
     let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "file").unwrap());
     let before = [dir, file].map(|node| vfs.attr(node).unwrap());
     for kind in [
-        Make::File,
-        Make::Directory,
-        Make::Link(b"target"),
-        Make::Special(Kind::Fifo, (0, 0)),
+        CreateWhat::File,
+        CreateWhat::Directory,
+        CreateWhat::Link(b"target"),
+        CreateWhat::Special(Kind::Fifo, (0, 0)),
     ] {
-        let made = vfs.create(dir, name("new"), kind, &Change::default());
+        let made = vfs.create(dir, name("new"), kind, &SetAttr::default());
         assert_eq!(made.map(drop), REFUSED);
     }
     for change in [
-        Change::default(),
-        Change {
+        SetAttr::default(),
+        SetAttr {
             mode: Some(0o600),
-            ..Change::default()
+            ..SetAttr::default()
         },
-        Change {
+        SetAttr {
             size: Some(0),
-            ..Change::default()
+            ..SetAttr::default()
         },
-        Change {
+        SetAttr {
             mtime: NewTime::Now,
-            ..Change::default()
+            ..SetAttr::default()
         },
     ] {
         assert_eq!(vfs.set_attr(file, &change), REFUSED);

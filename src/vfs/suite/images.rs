@@ -3,8 +3,8 @@
 use super::super::host::{Host, Rules};
 use super::super::iso::trial::{DATA, NAMES, ROOT, record, sample};
 use super::super::{
-    Access, Attr, Caller, Change, Detail, Files, FsError, FsResult, Kind, Make, Name, Node,
-    OpenFlags, Vfs as _,
+    Access, Attr, Caller, CreateWhat, Detail, Files, FsError, FsResult, Kind, Name, Node,
+    OpenFlags, SetAttr, Vfs as _,
 };
 use super::paths::lead;
 use super::{World, content, list, make, name, open, read, walk};
@@ -174,13 +174,13 @@ pub(super) fn nothing_inside_can_be_changed(world: &mut dyn World) {
     let vfs = world.vfs();
     let (file, new) = (find(vfs, top, "Hello World").unwrap(), name("new"));
     let root = vfs.root(0).unwrap();
-    let change = Change {
+    let change = SetAttr {
         mode: Some(0o600),
-        ..Change::default()
+        ..SetAttr::default()
     };
-    let cut = Change {
+    let cut = SetAttr {
         size: Some(0),
-        ..Change::default()
+        ..SetAttr::default()
     };
     let refused = Err(FsError::ReadOnly);
     for node in [top, file] {
@@ -188,7 +188,11 @@ pub(super) fn nothing_inside_can_be_changed(world: &mut dyn World) {
         assert_eq!(vfs.set_attr(node, &cut), refused);
     }
     // By its path nothing inside is anything to the kernel.
-    for what in [Make::File, Make::Directory, Make::Link(b"x")] {
+    for what in [
+        CreateWhat::File,
+        CreateWhat::Directory,
+        CreateWhat::Link(b"x"),
+    ] {
         assert_eq!(vfs.create(top, new, what, &change).map(drop), refused);
     }
     assert_eq!(vfs.remove(top, name("Hello World"), false), refused);
@@ -323,7 +327,7 @@ pub(super) fn what_is_no_image_is_told_apart(world: &mut dyn World) {
 pub(super) fn a_directory_named_like_an_image_is_none(world: &mut dyn World) {
     world.make_writable();
     let vfs = world.vfs();
-    make(vfs, "folder.iso", Make::Directory).unwrap();
+    make(vfs, "folder.iso", CreateWhat::Directory).unwrap();
     assert_eq!(go_in(vfs, "folder.iso"), Err(FsError::NotDirectory));
 }
 

@@ -1,19 +1,21 @@
 //! Laws of what is made: that it is there, whose it is, and that nothing else had to go for it.
 
-use super::super::{Caller, Change, Detail, FileTime, FsError, Kind, Make, Name, NewTime, Node};
+use super::super::{
+    Caller, CreateWhat, Detail, FileTime, FsError, Kind, Name, NewTime, Node, SetAttr,
+};
 use super::{World, content, make, name, split, walk, writable};
 use core::ops::ControlFlow;
 
-const KINDS: [(Make<'_>, Kind); 5] = [
-    (Make::File, Kind::Regular),
-    (Make::Directory, Kind::Directory),
-    (Make::Link(b"to nowhere"), Kind::SymbolicLink),
-    (Make::Special(Kind::Fifo, (0, 0)), Kind::Fifo),
-    (Make::Special(Kind::Socket, (0, 0)), Kind::Socket),
+const KINDS: [(CreateWhat<'_>, Kind); 5] = [
+    (CreateWhat::File, Kind::Regular),
+    (CreateWhat::Directory, Kind::Directory),
+    (CreateWhat::Link(b"to nowhere"), Kind::SymbolicLink),
+    (CreateWhat::Special(Kind::Fifo, (0, 0)), Kind::Fifo),
+    (CreateWhat::Special(Kind::Socket, (0, 0)), Kind::Socket),
 ];
 
-const fn mode(mode: u32) -> Change {
-    Change {
+const fn mode(mode: u32) -> SetAttr {
+    SetAttr {
         mode: Some(mode),
         uid: None,
         gid: None,
@@ -34,19 +36,19 @@ pub(super) fn what_is_made_is_there_with_its_attributes(world: &mut dyn World) {
             assert_eq!((attr.kind, attr.rdev), (kind, (0, 0)), "{text}");
             match make {
                 // A link's mode means nothing.
-                Make::Link(target) => assert_eq!(attr.size, target.len() as u64),
+                CreateWhat::Link(target) => assert_eq!(attr.size, target.len() as u64),
                 // Set-id bits of directories are set later, or handed down.
-                Make::Directory => assert_eq!(attr.mode, bits & 0o1777, "{text}"),
+                CreateWhat::Directory => assert_eq!(attr.mode, bits & 0o1777, "{text}"),
                 _ => assert_eq!((attr.mode, attr.size, attr.nlink), (bits, 0, 1), "{text}"),
             }
             let found = vfs.lookup(dir, name(&text)).unwrap();
             assert_eq!(vfs.attr(found).unwrap(), attr, "{text}");
             assert!(vfs.handle(found) == vfs.handle(made));
-            if make == Make::Directory && bits == 0o777 {
+            if make == CreateWhat::Directory && bits == 0o777 {
                 assert_eq!(vfs.lookup(made, name("x")), Err(FsError::NoEntry));
                 assert_eq!(super::list(vfs, made, 0, 9).0.len(), 2);
             }
-            if make == Make::Directory {
+            if make == CreateWhat::Directory {
                 // What nobody may enter, nobody but root could clear away after the test.
                 vfs.remove(dir, name(&text), true).unwrap();
             }
@@ -64,7 +66,7 @@ pub(super) fn what_is_made_begins_with_its_change(world: &mut dyn World) {
     let vfs = world.vfs();
     let dir = walk(vfs, "dir").unwrap();
     let own = vfs.attr(dir).unwrap();
-    let change = Change {
+    let change = SetAttr {
         mode: Some(0o640),
         uid: Some(if privileged { 1234 } else { own.uid }),
         gid: Some(if privileged { 5678 } else { own.gid }),
@@ -81,8 +83,8 @@ pub(super) fn what_is_made_begins_with_its_change(world: &mut dyn World) {
     };
     for (number, (make, kind)) in KINDS.into_iter().enumerate() {
         let text = format!("new {number}");
-        let size = (make == Make::File).then_some(5);
-        let made = vfs.create(dir, name(&text), make, &Change { size, ..change });
+        let size = (make == CreateWhat::File).then_some(5);
+        let made = vfs.create(dir, name(&text), make, &SetAttr { size, ..change });
         let attr = vfs.attr(made.unwrap()).unwrap();
         assert!(attr.mode == 0o640 || kind == Kind::SymbolicLink);
         let [atime, mtime] = [attr.atime, attr.mtime].map(NewTime::At);
@@ -120,7 +122,7 @@ pub(super) fn what_is_made_belongs_to_its_maker(world: &mut dyn World) {
         assert_eq!((attr.uid, attr.gid), expect, "{text}");
     }
     // Who asks next is somebody else.
-    let made = make(vfs, "dir/next", Make::File).unwrap();
+    let made = make(vfs, "dir/next", CreateWhat::File).unwrap();
     assert_eq!(vfs.attr(made).unwrap().uid, own_uid(privileged, own.uid));
 }
 
@@ -139,7 +141,7 @@ pub(super) fn a_directory_hands_its_group_down(world: &mut dyn World) {
     } else {
         vfs.attr(dir).unwrap().gid
     };
-    let change = Change {
+    let change = SetAttr {
         gid: Some(gid),
         ..mode(0o2775)
     };
@@ -164,7 +166,7 @@ pub(super) fn devices_are_made_by_the_privileged(world: &mut dyn World) {
         ("disk", Kind::BlockDevice, (8, 17)),
         ("high", Kind::CharacterDevice, (511, 0xfffff)),
     ] {
-        let make = Make::Special(kind, rdev);
+        let make = CreateWhat::Special(kind, rdev);
         match vfs.create(dir, name(text), make, &mode(0o600)) {
             Ok(made) => {
                 let attr = vfs.attr(made).unwrap();
@@ -184,7 +186,7 @@ pub(super) fn targets_of_links_are_kept_byte_by_byte(world: &mut dyn World) {
         ("odd", b"\xff\x01 /\n//"),
         ("long", &long),
     ] {
-        let made = vfs.create(dir, name(text), Make::Link(target), &mode(0o777));
+        let made = vfs.create(dir, name(text), CreateWhat::Link(target), &mode(0o777));
         let mut out = [0; 1024];
         let len = vfs.readlink(made.unwrap(), &mut out).unwrap();
         assert_eq!(&out[..len as usize], target);
@@ -233,7 +235,7 @@ pub(super) fn nothing_is_made_in_what_is_no_directory(world: &mut dyn World) {
 
 pub(super) fn what_is_made_is_listed_under_its_handle(world: &mut dyn World) {
     let vfs = writable(world);
-    let dir = make(vfs, "dir/new", Make::Directory).unwrap();
+    let dir = make(vfs, "dir/new", CreateWhat::Directory).unwrap();
     let made: Vec<(String, Node)> = KINDS
         .into_iter()
         .enumerate()

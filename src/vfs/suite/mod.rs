@@ -2,7 +2,8 @@
 
 use super::host::Form;
 use super::{
-    Access, Caller, Change, Detail, FileTime, Files, FsError, FsResult, Make, Name, Node, Vfs,
+    Access, Caller, CreateWhat, Detail, FileTime, Files, FsError, FsResult, Name, Node, SetAttr,
+    Vfs,
 };
 use content::*;
 use core::ops::ControlFlow;
@@ -271,23 +272,23 @@ fn split<'a>(vfs: &mut dyn Vfs, path: &'a str) -> (Node, Name<'a>) {
 }
 
 /// Makes an object with a mode that suits it.
-fn make(vfs: &mut dyn Vfs, path: &str, make: Make<'_>) -> FsResult<Node> {
-    let mode = if make == Make::Directory {
+fn make(vfs: &mut dyn Vfs, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
+    let mode = if make == CreateWhat::Directory {
         0o755
     } else {
         0o644
     };
     let (dir, name) = split(vfs, path);
-    let change = Change {
+    let change = SetAttr {
         mode: Some(mode),
-        ..Change::default()
+        ..SetAttr::default()
     };
     vfs.create(dir, name, make, &change)
 }
 
 /// Makes a file of these bytes.
 fn put(vfs: &mut dyn Vfs, path: &str, bytes: &[u8]) {
-    let node = make(vfs, path, Make::File).unwrap();
+    let node = make(vfs, path, CreateWhat::File).unwrap();
     write(vfs, node, 0, bytes).unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! Laws of names that are removed, moved and added.
 
 use super::super::{
-    Caller, Change, Detail, FileTime, FsError, FsResult, Kind, Make, NewTime, Node, Vfs,
+    Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, NewTime, Node, SetAttr, Vfs,
 };
 use super::{World, content, instant, list, make, name, open, put, split, walk, writable};
 use core::ops::ControlFlow;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 pub(super) fn a_name_is_removed_as_what_it_is(world: &mut dyn World) {
     let vfs = writable(world);
-    make(vfs, "empty", Make::Directory).unwrap();
+    make(vfs, "empty", CreateWhat::Directory).unwrap();
     let top = walk(vfs, "").unwrap();
     for (text, directory, expect) in [
         ("none", false, Err(FsError::NoEntry)),
@@ -39,11 +39,11 @@ pub(super) fn a_name_is_removed_as_what_it_is(world: &mut dyn World) {
 
 pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn World) {
     let vfs = writable(world);
-    let mode = Change {
+    let mode = SetAttr {
         mode: Some(0o600),
-        ..Change::default()
+        ..SetAttr::default()
     };
-    make(vfs, "made", Make::Directory).unwrap();
+    make(vfs, "made", CreateWhat::Directory).unwrap();
     put(vfs, "made/file", b"gone");
     vfs.commit_metadata().unwrap();
     while vfs.release_idle() {}
@@ -52,7 +52,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
     let file = walk(vfs, "made/file").unwrap();
     vfs.set_attr(file, &mode).unwrap();
     vfs.remove(dir, name("file"), false).unwrap();
-    let fifo = make(vfs, "made/fifo", Make::Special(Kind::Fifo, (0, 0))).unwrap();
+    let fifo = make(vfs, "made/fifo", CreateWhat::Special(Kind::Fifo, (0, 0))).unwrap();
     vfs.set_attr(fifo, &mode).unwrap();
     vfs.remove(dir, name("fifo"), false).unwrap();
     let top = walk(vfs, "").unwrap();
@@ -62,7 +62,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
 
 pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
     let vfs = writable(world);
-    make(vfs, "dir/empty", Make::Directory).unwrap();
+    make(vfs, "dir/empty", CreateWhat::Directory).unwrap();
     let dir = walk(vfs, "dir").unwrap();
     let paths = ["dir/inner", "dir/empty"];
     let handles = paths.map(|path| {
@@ -83,7 +83,7 @@ pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
     world.pass_time();
     let vfs = world.vfs();
     put(vfs, "dir/inner", b"another");
-    make(vfs, "dir/empty", Make::Directory).unwrap();
+    make(vfs, "dir/empty", CreateWhat::Directory).unwrap();
     for handle in &handles {
         assert_eq!(opened(vfs, handle.bytes()), Err(FsError::Stale));
     }
@@ -184,17 +184,17 @@ pub(super) fn renaming_follows_the_table(world: &mut dyn World) {
     {
         let place = format!("place {number}");
         let at = |path: &str| format!("{place}/{path}");
-        let dir = make(vfs, &place, Make::Directory).unwrap();
+        let dir = make(vfs, &place, CreateWhat::Directory).unwrap();
         put(vfs, &at("f"), b"f");
         put(vfs, &at("g"), b"g");
-        make(vfs, &at("e"), Make::Directory).unwrap();
-        make(vfs, &at("d"), Make::Directory).unwrap();
+        make(vfs, &at("e"), CreateWhat::Directory).unwrap();
+        make(vfs, &at("d"), CreateWhat::Directory).unwrap();
         put(vfs, &at("d/x"), b"x");
         put(vfs, &at("d/y"), b"y");
-        make(vfs, &at("d/s"), Make::Directory).unwrap();
+        make(vfs, &at("d/s"), CreateWhat::Directory).unwrap();
         put(vfs, &at("d/s/z"), b"z");
-        make(vfs, &at("l"), Make::Link(b"f")).unwrap();
-        make(vfs, &at("p"), Make::Special(Kind::Fifo, (0, 0))).unwrap();
+        make(vfs, &at("l"), CreateWhat::Link(b"f")).unwrap();
+        make(vfs, &at("p"), CreateWhat::Special(Kind::Fifo, (0, 0))).unwrap();
         let file = walk(vfs, &at("f")).unwrap();
         vfs.link(file, dir, name("h")).unwrap();
         let (dir, moved) = (walk(vfs, &place).unwrap(), walk(vfs, &at(from)));
@@ -320,7 +320,7 @@ pub(super) fn names_are_counted(world: &mut dyn World) {
 /// RENAME as SFTP has it, which takes no name away.
 pub(super) fn renaming_without_replacing_takes_no_name_away(world: &mut dyn World) {
     let vfs = writable(world);
-    make(vfs, "empty", Make::Directory).unwrap();
+    make(vfs, "empty", CreateWhat::Directory).unwrap();
     for (from, to, expect) in [
         ("file", "link", Err(FsError::Exists)),
         ("file", "dir", Err(FsError::Exists)),
@@ -357,10 +357,10 @@ pub(super) fn changes_of_names_move_times(world: &mut dyn World) {
     let steps: [Step; 8] = [
         ("create", &["dir"], |vfs| put(vfs, "dir/a", b"")),
         ("mkdir", &["dir"], |vfs| {
-            make(vfs, "dir/b", Make::Directory).unwrap();
+            make(vfs, "dir/b", CreateWhat::Directory).unwrap();
         }),
         ("symlink", &["dir"], |vfs| {
-            make(vfs, "dir/c", Make::Link(b"x")).unwrap();
+            make(vfs, "dir/c", CreateWhat::Link(b"x")).unwrap();
         }),
         ("link", &["dir"], |vfs| {
             let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
@@ -384,9 +384,9 @@ pub(super) fn changes_of_names_move_times(world: &mut dyn World) {
     world.make_writable();
     for (what, dirs, step) in steps {
         let vfs = world.vfs();
-        let change = Change {
+        let change = SetAttr {
             mtime: NewTime::At(LONG_AGO),
-            ..Change::default()
+            ..SetAttr::default()
         };
         for path in ["dir", "many"] {
             let node = walk(vfs, path).unwrap();
@@ -431,7 +431,7 @@ pub(super) fn names_may_be_255_bytes_long(world: &mut dyn World) {
         vfs.remove(dir, name(text), false).unwrap();
     }
     let deep = format!("dir/{one}");
-    make(vfs, &deep, Make::Directory).unwrap();
-    make(vfs, &format!("{deep}/{two}"), Make::Link(b"x")).unwrap();
+    make(vfs, &deep, CreateWhat::Directory).unwrap();
+    make(vfs, &format!("{deep}/{two}"), CreateWhat::Link(b"x")).unwrap();
     assert!(walk(vfs, &format!("{deep}/{two}")).is_ok());
 }

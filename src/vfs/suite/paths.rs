@@ -2,7 +2,7 @@
 
 use super::super::walk::{End, Path, ROOM_BYTES};
 use super::super::{
-    Attr, Change, Files, FsError, FsResult, Kind, Make, Name, NewTime, OpenFlags, Vfs,
+    Attr, CreateWhat, Files, FsError, FsResult, Kind, Name, NewTime, OpenFlags, SetAttr, Vfs,
 };
 use super::{World, writable};
 
@@ -61,8 +61,8 @@ fn link(vfs: &mut dyn Vfs, top: &str, below: &str, target: &str) {
         .resolve(format!("{top}/{dir}").as_bytes(), true)
         .unwrap();
     let name = Name::new(name.as_bytes()).unwrap();
-    let make = Make::Link(target.as_bytes());
-    vfs.create(dir, name, make, &Change::default()).unwrap();
+    let make = CreateWhat::Link(target.as_bytes());
+    vfs.create(dir, name, make, &SetAttr::default()).unwrap();
 }
 
 pub(super) fn paths_lead_through_directories(world: &mut dyn World) {
@@ -477,12 +477,12 @@ pub(super) fn objects_of_paths_are_changed(world: &mut dyn World) {
     let top = world.top();
     let vfs = writable(world);
     let at = |below: &str| format!("{top}/{below}");
-    let none = Change::default();
-    let mode = Change {
+    let none = SetAttr::default();
+    let mode = SetAttr {
         mode: Some(0o751),
         ..none
     };
-    let times = Change {
+    let times = SetAttr {
         mtime: NewTime::At(super::super::FileTime { secs: 99, nanos: 7 }),
         ..none
     };
@@ -507,7 +507,7 @@ pub(super) fn objects_of_paths_are_changed(world: &mut dyn World) {
     let node = vfs.resolve(at("link").as_bytes(), false).unwrap();
     assert!(vfs.set_attr(node, &mode).is_err());
     let pin = vfs.open_at(at("file").as_bytes(), &WRITE).unwrap();
-    let both = Change {
+    let both = SetAttr {
         size: Some(5),
         ..times
     };

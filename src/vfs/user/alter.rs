@@ -5,7 +5,7 @@
 
 use super::super::kernel::change::times;
 use super::super::kernel::{READ, WRITE};
-use super::super::{Change, FsError, FsResult, Kind, Make, Node, Vfs as _};
+use super::super::{CreateWhat, FsError, FsResult, Kind, Node, SetAttr, Vfs as _};
 use super::ring::NONE;
 use super::{User, number};
 use crate::sys::linux::files;
@@ -23,7 +23,7 @@ pub(super) const NEW: OFlags = WRITE
 /// Changes attributes of an open file, or of what a path leads to, in the order in which none undoes another. Who owns it is
 /// changed by its descriptor in any case.
 #[inline(never)]
-fn change(file: RawFd, path: Option<&CStr>, change: &Change) -> FsResult<()> {
+fn change(file: RawFd, path: Option<&CStr>, change: &SetAttr) -> FsResult<()> {
     if let Some(size) = change.size {
         named::cut::<FsError>(file, path, size)?;
     }
@@ -51,7 +51,7 @@ fn change(file: RawFd, path: Option<&CStr>, change: &Change) -> FsResult<()> {
 impl User {
     /// Changes attributes.
     #[inline(never)]
-    pub(super) fn alter(&mut self, node: Node, by: &Change) -> FsResult<()> {
+    pub(super) fn alter(&mut self, node: Node, by: &SetAttr) -> FsResult<()> {
         if by.size > Some(i64::MAX as u64) {
             return Err(FsError::TooLarge);
         }
@@ -85,18 +85,18 @@ impl User {
         &mut self,
         into: RawFd,
         raw: &[u8],
-        make: Make<'_>,
+        make: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()> {
         let bits = mode.unwrap_or(0o666);
         match make {
-            Make::File => {
+            CreateWhat::File => {
                 let made = named::open_entry::<FsError>(into, raw, NEW, bits)?;
                 named::close(made);
                 Ok(())
             }
-            Make::Directory => named::make_directory(into, raw, mode.unwrap_or(0o777)),
-            Make::Link(target) => {
+            CreateWhat::Directory => named::make_directory(into, raw, mode.unwrap_or(0o777)),
+            CreateWhat::Link(target) => {
                 // It is never followed here, so it may be anything but empty.
                 if target.is_empty() {
                     return Err(FsError::Invalid);
@@ -106,7 +106,9 @@ impl User {
                 self.end_text(target)?;
                 named::make_link(self.text(), into, raw)
             }
-            Make::Special(kind, device) => named::make_node(into, raw, kind.bits() | bits, device),
+            CreateWhat::Special(kind, device) => {
+                named::make_node(into, raw, kind.bits() | bits, device)
+            }
         }
     }
 }

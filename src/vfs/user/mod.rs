@@ -9,8 +9,8 @@ use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, WRITE, error, told};
 use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
 use super::{
-    Access, Attr, Caller, Change, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Make, Name, Node, OpenFlags, Pin, Vfs, is_image,
+    Access, Attr, Caller, CreateWhat, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
+    FsResult, FsStat, Handle, Kind, Name, Node, OpenFlags, Pin, SetAttr, Vfs, is_image,
 };
 use crate::sys;
 use crate::sys::linux::files;
@@ -483,7 +483,7 @@ impl Vfs for User {
         Ok(())
     }
 
-    fn set_attr(&mut self, node: Node, change: &Change) -> FsResult<()> {
+    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         changeable(node)?;
         self.alter(node, change)
     }
@@ -492,18 +492,18 @@ impl Vfs for User {
         &mut self,
         dir: Node,
         name: Name<'_>,
-        make: Make<'_>,
-        change: &Change,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
     ) -> FsResult<Node> {
         let (mut flags, mode) = (PATH, change.mode.unwrap_or(0o666));
         match make {
-            Make::File => flags = alter::NEW,
+            CreateWhat::File => flags = alter::NEW,
             _ => self.make(dir, name, make, change.mode)?,
         }
         let opened = named::open_entry(changeable(dir)?, name.bytes(), flags, mode);
         let node = self.found.keep(opened)?;
         // It was made with its mode.
-        let left = Change {
+        let left = SetAttr {
             mode: None,
             ..*change
         };
@@ -515,7 +515,7 @@ impl Vfs for User {
         &mut self,
         dir: Node,
         name: Name<'_>,
-        make: Make<'_>,
+        make: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()> {
         self.name(changeable(dir)?, name.bytes(), make, mode)

@@ -2,7 +2,7 @@
 
 use super::User;
 use crate::sys::linux::sandbox;
-use crate::vfs::{Access, Change, Detail, FsError, Kind, OpenFlags, Vfs as _};
+use crate::vfs::{Access, Detail, FsError, Kind, OpenFlags, SetAttr, Vfs as _};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
 use core::ops::ControlFlow;
@@ -55,10 +55,10 @@ fn a_file_is_made_written_and_read_by_its_path() {
     assert_eq!(user.read(&pin, 6, &mut out), Ok(5));
     assert_eq!(out[..5], *b"world");
     assert_eq!(user.sync(&pin), Ok(()));
-    let change = Change {
+    let change = SetAttr {
         mode: Some(0o600),
         size: Some(5),
-        ..Change::default()
+        ..SetAttr::default()
     };
     assert_eq!(user.set_attr(pin.node(), &change), Ok(()));
     let attr = user.attr(pin.node()).unwrap();
@@ -90,9 +90,9 @@ fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
         let mut user = User::new(4);
         let pin = user.open_at(&path, &WRITE).unwrap();
         let told = [LAST, LAST + 1, 4_102_444_800].map(|secs| {
-            let change = Change {
+            let change = SetAttr {
                 mtime: NewTime::At(FileTime { secs, nanos: 7 }),
-                ..Change::default()
+                ..SetAttr::default()
             };
             let done = user.set_attr(pin.node(), &change);
             let mtime = user.attr(pin.node()).unwrap().mtime;
