@@ -42,7 +42,7 @@
 //!   arrived waits in a block of 8 KiB, a reply that was not taken in one of 72 KiB, and of both there are few. When they
 //!   run out, who has stalled for longest gives way.
 //! - What multicast DNS keeps of others is bounded by tables that are cut at start; what one asks, or says, never makes another wait.
-//! - A handle is what lasts: of *kernel* form (the kernel's own, with a MAC) where the server may use those, else a *trail*
+//! - A handle is what lasts: of *kernel* form (the kernel's own, with a MAC) where the server may use those, else a *path handle*
 //!   that is found again beneath the export. No table grows with the handles given out.
 //! - Work is done from descriptors, one name at a time, never from stored paths: nothing that is swapped meanwhile leads out
 //!   of the export. Neither attributes nor names are remembered from one request to the next.

@@ -1,7 +1,7 @@
 //! What stands in a handle: version, form, the export's tag, and one of three bodies.
 //!
 //! The tag follows from file system and inode of the export's top, so it outlives restarts and renames above the export.
-//! Kernel bodies carry a MAC because the kernel's bytes reach the whole file system. Trails carry none: they are walked
+//! Kernel bodies carry a MAC because the kernel's bytes reach the whole file system. Path handles carry none: they are walked
 //! beneath the export with the server's own rights, so forging one gains nothing.
 
 use super::walk::{front, put};
@@ -16,7 +16,7 @@ const INSIDE_BYTES: usize = 8 + 6;
 const FORM_AT: usize = 1;
 const FORM_ROOT: u8 = 0;
 const FORM_KERNEL: u8 = 1;
-const FORM_TRAIL: u8 = 2;
+const FORM_PATH: u8 = 2;
 /// Version, form and tag.
 const HEAD_BYTES: usize = 6;
 /// A root's handle has the length that MOUNT version 1 prescribes, so it is the same in both versions.
@@ -24,7 +24,7 @@ const ROOT_BYTES: usize = 32;
 const MAC_BYTES: usize = 8;
 /// Bytes that the kernel may take: the rest is head, type and MAC.
 pub(super) const KERNEL_BYTES_MAX: usize = Handle::BYTES_MAX - HEAD_BYTES - 1 - MAC_BYTES;
-/// A trail: inode, generation, parent, depth, and up to so many traces.
+/// A path handle: inode, generation, parent, depth, and up to so many traces.
 const INODE_AT: usize = HEAD_BYTES;
 const GENERATION_AT: usize = INODE_AT + 8;
 const PARENT_AT: usize = GENERATION_AT + 4;
@@ -42,17 +42,17 @@ pub(super) enum Body {
     Root,
     /// The kernel's own handle, for `open_by_handle_at`: [`kernel_parts`].
     Kernel,
-    /// Where the object was seen: [`Trail`].
-    Trail,
+    /// Where the object was seen: [`PathHandle`].
+    Path,
 }
 
 /// Where an object was seen: its parent, and a trace of each directory between that and the export's top.
 ///
 /// A view of a handle that [`check`] has found to be one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Trail<'a>(pub(super) &'a [u8]);
+pub(super) struct PathHandle<'a>(pub(super) &'a [u8]);
 
-impl Trail<'_> {
+impl PathHandle<'_> {
     fn number(&self, at: usize) -> u64 {
         let bytes = self.0.get(at..).and_then(|rest| rest.first_chunk());
         bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
@@ -126,19 +126,19 @@ pub(super) fn kernel(
 }
 
 /// Makes the handle of an object that was seen in the directory of `dir`, which has the inode number `parent`.
-pub(super) fn trail(dir: &Handle, parent: u64, inode: u64, generation: u32, out: &mut Handle) {
+pub(super) fn path(dir: &Handle, parent: u64, inode: u64, generation: u32, out: &mut Handle) {
     // The tag is the same, and so are the traces, if there are any.
     *out = *dir;
     out.len = INODE_AT as u8;
     out.push(&inode.to_le_bytes());
     out.push(&generation.to_le_bytes());
     out.push(&parent.to_le_bytes());
-    if dir.bytes[FORM_AT] == FORM_TRAIL {
+    if dir.bytes[FORM_AT] == FORM_PATH {
         out.push(&[dir.bytes[DEPTH_AT].saturating_add(1)]);
         out.len = dir.len;
         out.push(&[trace(parent)]);
     } else {
-        out.bytes[FORM_AT] = FORM_TRAIL;
+        out.bytes[FORM_AT] = FORM_PATH;
         out.push(&[0]);
     }
 }
@@ -184,12 +184,12 @@ pub(super) fn check(handle: &[u8], key: &Key) -> FsResult<(u32, Body)> {
     let Some(([VERSION, form, tag @ ..], rest)) = handle.split_first_chunk::<HEAD_BYTES>() else {
         return Err(FsError::BadHandle);
     };
-    let trail_len = handle.get(DEPTH_AT).map_or(0, |depth| {
+    let path_len = handle.get(DEPTH_AT).map_or(0, |depth| {
         DEPTH_AT + 1 + usize::from(*depth).min(TRACE_COUNT_MAX)
     });
     let body = match *form {
         FORM_ROOT if handle.len() == ROOT_BYTES && rest.iter().all(|byte| *byte == 0) => Body::Root,
-        FORM_TRAIL if handle.len() == trail_len => Body::Trail,
+        FORM_PATH if handle.len() == path_len => Body::Path,
         FORM_KERNEL => match rest.split_last_chunk() {
             Some(([_, ..], seal)) => {
                 let (sealed, _) = handle.split_at(handle.len() - MAC_BYTES);
@@ -307,8 +307,8 @@ mod tests {
         for bit in 0..len * 8 {
             let mut flipped = handle.bytes().to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            // A trail has no MAC: its flipped bits name something else, or nothing.
-            let elsewhere = form == FORM_TRAIL && bit >= HEAD_BYTES * 8;
+            // A path handle has no MAC: its flipped bits name something else, or nothing.
+            let elsewhere = form == FORM_PATH && bit >= HEAD_BYTES * 8;
             assert!(elsewhere || check(&flipped, KEY) != Ok(made), "bit {bit}");
         }
     }
@@ -319,8 +319,8 @@ mod tests {
         verify(&handle, 32, FORM_ROOT);
         for inode in 3..200 {
             let (dir, depth) = (handle, inode - 3);
-            trail(&dir, inode - 1, inode, 4, &mut handle);
-            verify(&handle, 27 + depth.min(37) as usize, FORM_TRAIL);
+            path(&dir, inode - 1, inode, 4, &mut handle);
+            verify(&handle, 27 + depth.min(37) as usize, FORM_PATH);
         }
         for len in [8, KERNEL_BYTES_MAX] {
             kernel(7, KEY, 1, &vec![3; len], &mut handle).unwrap();
@@ -349,15 +349,15 @@ mod tests {
     }
 
     #[test]
-    fn a_trail_knows_its_way() {
+    fn a_path_handle_knows_its_way() {
         let mut dir = root(7);
         for (parent, inode) in [(1, 100), (100, 200), (200, 300)] {
             let mut handle = Handle::EMPTY;
-            trail(&dir, parent, inode, 0, &mut handle);
+            path(&dir, parent, inode, 0, &mut handle);
             dir = handle;
         }
-        assert_eq!(check(dir.bytes(), KEY), Ok((7, Body::Trail)));
-        let file = Trail(dir.bytes());
+        assert_eq!(check(dir.bytes(), KEY), Ok((7, Body::Path)));
+        let file = PathHandle(dir.bytes());
         assert_eq!((file.inode(), file.parent(), file.depth()), (300, 200, 2));
         assert!(file.passes(0, 100) && file.passes(1, 200));
         assert!(!file.passes(1, 201));

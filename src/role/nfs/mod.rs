@@ -108,7 +108,7 @@ fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &m
             "read-write, kernel handles",
             "read-write, path handles",
         ]);
-        let by_path = u8::from(form == Form::Trail);
+        let by_path = u8::from(form == Form::Path);
         let kind = KINDS.plus(u8::from(wanted.rules.writable) * 2 + by_path);
         events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
         if wanted.path.count_bytes() == 1 {
@@ -124,14 +124,14 @@ fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &m
     events.tell(event::ACTING_AS, user.bytes(), Text::NOTHING);
 }
 
-/// Kernel handles where all exports have them and their secret can be kept; else trails.
+/// Kernel handles where all exports have them and their secret can be kept; else path handles.
 #[inline(never)]
 fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
     let possible = |wanted: &options::Wanted| Host::gives_kernel_handles(wanted.path);
-    if options.form == Some(Form::Trail)
+    if options.form == Some(Form::Path)
         || options.form.is_none() && !options.exports.iter().all(possible)
     {
-        return Ok(Form::Trail);
+        return Ok(Form::Path);
     }
     let path = options.key_file.unwrap_or_else(|| {
         // If it cannot be made, opening the key says so.
@@ -149,7 +149,7 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
         event::NO_KERNEL_HANDLES
     };
     let status = failed(what, path.to_bytes(), errno);
-    if asked { Err(status) } else { Ok(Form::Trail) }
+    if asked { Err(status) } else { Ok(Form::Path) }
 }
 
 const NFS: Service = Service {

@@ -107,7 +107,7 @@ impl Options {
             3 => self.at.set_ip(address(text)?),
             4 => {
                 self.form = Some(match place_in(b"path kernel", text)? {
-                    0 => Form::Trail,
+                    0 => Form::Path,
                     _ => Form::Kernel,
                 })
             }

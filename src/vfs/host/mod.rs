@@ -39,8 +39,8 @@ pub use acting::Rules;
 pub enum Form {
     /// The kernel's handles, with a MAC: they survive renames everywhere.
     Kernel,
-    /// Trails: they need no privilege, and survive what leaves the object's directory in place.
-    Trail,
+    /// Path handles: they need no privilege, and survive what leaves the object's directory in place.
+    Path,
 }
 
 /// The top of an export.
@@ -83,7 +83,7 @@ impl Host {
             exports: heapless::Vec::new(),
             tops: heapless::Vec::new(),
             table: Table::new(node_count),
-            form: Form::Trail,
+            form: Form::Path,
             acting: Acting::alone(),
             key: Key::default(),
             search: Search::NONE,
@@ -141,7 +141,7 @@ impl Host {
         }
         let mount = match self.form {
             Form::Kernel => try_kernel_handles(&dir).map_err(|_| Errno::OPNOTSUPP)?,
-            Form::Trail => 0,
+            Form::Path => 0,
         };
         let top = Top {
             dir,

@@ -2,7 +2,7 @@
 //!
 //! Objects come in with `O_PATH`. They are opened for more as the server, once the caller's rights were looked at.
 
-use super::super::handle::{self, Body, Trail};
+use super::super::handle::{self, Body, PathHandle};
 use super::super::kernel::{self, PATH, READ, WRITE, error, kind};
 use super::super::{Access, FsError, FsResult, Handle, Kind, Node, Vfs as _};
 use super::table::{Entry, Opened};
@@ -22,7 +22,7 @@ pub(super) const fn generation(stat: &Stat) -> u32 {
 
 impl Host {
     /// Finds out the handle of the entry `name` of `file`, or of `file` itself when that is empty, which was seen in `dir`.
-    /// Its attributes too if they are wanted; with trails they have to be asked for.
+    /// Its attributes too if they are wanted; with path handles they have to be asked for.
     pub(super) fn identify(
         &self,
         (dir, top): (&Entry, &Top),
@@ -32,11 +32,11 @@ impl Host {
         stat: &mut Stat,
         wants_stat: bool,
     ) -> FsResult<()> {
-        if wants_stat || self.form == Form::Trail {
+        if wants_stat || self.form == Form::Path {
             files::stat_entry(file, name, stat).map_err(error)?;
         }
-        if self.form == Form::Trail {
-            return top.trail(dir, stat, handle);
+        if self.form == Form::Path {
+            return top.path_handle(dir, stat, handle);
         }
         let mut kernel = KernelHandle::ROOM;
         if files::name_to_handle(file, name, &mut kernel).map_err(error)? != top.mount {
@@ -140,7 +140,7 @@ impl Host {
             }
             (Body::Root, _) => kernel::open(&top.dir, c".", PATH, 0)?,
             (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
-            (Body::Trail, Form::Trail) => return self.find(export, &handle),
+            (Body::Path, Form::Path) => return self.find(export, &handle),
             // From before the export was switched over to the other form.
             _ => return Err(FsError::Stale),
         };
@@ -149,7 +149,7 @@ impl Host {
         self.insert(export, file, &stat, &handle, opened)
     }
 
-    /// Looks for the object of a trail that is not in the table.
+    /// Looks for the object of a path handle that is not in the table.
     fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
         if self.search.handle != *handle {
             // One search at a time; the one under way is brought to its end first, whoever asks.
@@ -168,28 +168,28 @@ impl Host {
         Ok(())
     }
 
-    /// Will look from the top, but first in the parent, if that is open and its own trail leads on to this one.
+    /// Will look from the top, but first in the parent, if that is open and its own path handle leads on to this one.
     fn begin_search(&mut self, export: u16, handle: &Handle) -> FsResult<()> {
         let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
-        let trail = Trail(handle.bytes());
-        if trail.depth() == 0 && trail.parent() != top.inode {
+        let wanted = PathHandle(handle.bytes());
+        if wanted.depth() == 0 && wanted.parent() != top.inode {
             return Err(FsError::Stale);
         }
         self.search.begin(handle, export, top.dev);
         self.search.add(&top.dir, 0)?;
         let parent = self.table.any(&|entry| {
             let mut below = Handle::EMPTY;
-            handle::trail(
+            handle::path(
                 &entry.handle,
                 entry.inode,
-                trail.inode(),
-                trail.generation(),
+                wanted.inode(),
+                wanted.generation(),
                 &mut below,
             );
             entry.export == export && below == *handle
         });
         match parent {
-            Some(parent) => self.search.add(&parent.file, trail.depth()),
+            Some(parent) => self.search.add(&parent.file, wanted.depth()),
             None => Ok(()),
         }
     }
@@ -252,7 +252,7 @@ impl Host {
         let file = match (entry.kind, self.form) {
             (Kind::Directory, _) => kernel::open(&entry.file, c".", flags, 0)?,
             (Kind::Regular, Form::Kernel) => top.open(&entry.handle, flags)?,
-            (Kind::Regular, Form::Trail) => match files::reopen(&entry.file, flags) {
+            (Kind::Regular, Form::Path) => match files::reopen(&entry.file, flags) {
                 // Without /proc its name has to be looked for.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
                     let (export, handle) = (entry.export, entry.handle);
@@ -282,11 +282,11 @@ impl Top {
     }
 
     /// The handle of an object that was seen in `dir`.
-    fn trail(&self, dir: &Entry, stat: &Stat, handle: &mut Handle) -> FsResult<()> {
+    fn path_handle(&self, dir: &Entry, stat: &Stat, handle: &mut Handle) -> FsResult<()> {
         if files::device(stat) != self.dev || files::is_mounted_on(stat) {
             return Err(FsError::OtherFileSystem);
         }
-        handle::trail(
+        handle::path(
             &dir.handle,
             dir.inode,
             stat.stx_ino,

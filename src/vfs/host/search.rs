@@ -1,9 +1,9 @@
-//! The way down from an export's top to an object of which only its trail is known.
+//! The way down from an export's top to an object of which only its path handle is known.
 //!
 //! It happens after a restart, or when a descriptor was let go. It is bounded twice: by the traces, which rule out 255 of 256
 //! directories at each level, and by entries looked at for one request, after which the client is told to try again later.
 
-use super::super::handle::Trail;
+use super::super::handle::PathHandle;
 use super::super::kernel::{self, READ};
 use super::super::{FsError, FsResult, Handle};
 use super::open::generation;
@@ -65,10 +65,10 @@ impl Search {
 
     /// Goes on, and opens the object with `flags`. `TryLater`: it will take more; `Stale`: the object is nowhere.
     pub(super) fn step(&mut self, flags: OFlags, stat: &mut Stat) -> FsResult<File> {
-        let trail = Trail(self.handle.bytes());
+        let wanted = PathHandle(self.handle.bytes());
         let (dev, mut budget) = (self.dev, SEARCH_ENTRY_COUNT);
         while let Some(Level { dir, depth, cookie }) = self.levels.last_mut() {
-            let at_parent = *depth == trail.depth();
+            let at_parent = *depth == wanted.depth();
             let mut hit = Err(FsError::Stale);
             // A directory that cannot be read is at its end.
             let _ = files::list::<FsError>(dir.as_raw_fd(), *cookie, &mut |entry| {
@@ -78,20 +78,20 @@ impl Search {
                 }
                 budget -= 1;
                 *cookie = entry.cookie;
-                let wanted = if at_parent {
-                    entry.inode == trail.inode()
+                let is_likely = if at_parent {
+                    entry.inode == wanted.inode()
                 } else {
-                    trail.passes(*depth, entry.inode)
+                    wanted.passes(*depth, entry.inode)
                 };
-                if !wanted || entry.is_dots() {
+                if !is_likely || entry.is_dots() {
                     return ControlFlow::Continue(());
                 }
                 let mut fits = |file: &File, name| {
                     files::stat_entry(file, name, stat).is_ok()
                         && files::device(stat) == dev
                         && !files::is_mounted_on(stat)
-                        && (!at_parent || stat.stx_ino == trail.inode())
-                        && (!at_parent || generation(stat) == trail.generation())
+                        && (!at_parent || stat.stx_ino == wanted.inode())
+                        && (!at_parent || generation(stat) == wanted.generation())
                 };
                 // What it is is asked before it is opened; that it is still the same is asked after.
                 if !fits(dir, entry.name) {

@@ -44,9 +44,9 @@ macro_rules! with_user {
 /// Laws of what is inside images, named by handles: the model knows none.
 macro_rules! laws_of_images {
     ($($law:ident)*) => {
-        mod on_host_with_trails {
+        mod on_host_with_path_handles {
             $(#[test] fn $law() {
-                super::super::$law(&mut super::super::OnHost::new(stringify!($law), super::super::Form::Trail).unwrap());
+                super::super::$law(&mut super::super::OnHost::new(stringify!($law), super::super::Form::Path).unwrap());
             })*
         }
         mod on_host_with_kernel_handles {
@@ -206,7 +206,7 @@ mod open_objects {
     #[test]
     fn a_search_is_for_its_own_handle() {
         let law = "a_search_is_for_its_own_handle";
-        let mut world = super::OnHost::new(law, super::Form::Trail).unwrap();
+        let mut world = super::OnHost::new(law, super::Form::Path).unwrap();
         super::a_search_is_for_its_own_handle(&mut world);
     }
 }
