@@ -4,7 +4,7 @@
 //! object open for an order. A [`Handle`] lasts: it is bytes that a client may bring back after a restart.
 //! Invariant: no name, handle or symbolic link leads outside an export; a path with a separator cannot be written down.
 //! `ram` is the model, `host` the kernel's files by handles, `user` the same by paths, `iso` what is
-//! inside an image, `suite` the laws that hold for all backends.
+//! inside an image, `conformance` the tests that every backend passes.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -19,14 +19,14 @@
 
 use core::ops::ControlFlow;
 
+#[cfg(test)]
+mod conformance;
 mod handle;
 pub mod host;
 pub mod iso;
 mod kernel;
 #[cfg(any(test, fuzzing))]
 pub mod ram;
-#[cfg(test)]
-mod suite;
 pub mod user;
 pub mod walk;
 
@@ -459,7 +459,7 @@ pub trait Vfs {
     /// The absolute path that all others begin with which are not absolute, cut to `out`.
     fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32>;
     /// The object at the end of a path, through directories and symbolic links; one at the end is followed if `follow`. What
-    /// follows is done as the server itself. [`walk`] has the law.
+    /// follows is done as the server itself. [`walk`] has the rules.
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node>;
     /// The top of what is inside the image of this name in `dir`. `NotDirectory`: it is none, or one that is not entered;
     /// `Invalid`, `NotSupported`: it has no file system, or one that is not known.

@@ -1,4 +1,4 @@
-//! The law of paths: one name at a time, through directories and symbolic links, and never above the top.
+//! The rules of paths: one name at a time, through directories and symbolic links, and never above the top.
 //!
 //! It is the way of backends that have no quicker one, and tells what an object's true path is. Paths are as clients write
 //! them: absolute ones begin with the path of the first export, and outside of that there is nothing. A link that is

@@ -1,4 +1,4 @@
-//! The model: a tree in memory, as plain as can be. What it does is what the laws mean.
+//! The model: a tree in memory, as plain as can be. What it does is what the conformance tests mean.
 //!
 //! It checks no permissions: where the export is writable, everybody may do everything. Reading moves no times, and time
 //! itself moves with each change. A directory has one name and counts no others, as on btrfs. Whatever is asked of it, it

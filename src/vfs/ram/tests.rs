@@ -1,4 +1,4 @@
-//! What the model does beyond the laws: it is full, it fails, it loses power.
+//! What the model does beyond the conformance tests: it is full, it fails, it loses power.
 
 use super::super::{Access, CreateWhat, FsError, Name, Node, SetAttr, Vfs as _};
 use super::{LINK_COUNT_MAX, Ram};

@@ -114,15 +114,15 @@ impl User {
             FsError::CrossDevice | FsError::TryLater | FsError::Permission | FsError::NotSupported,
         ) = opened
         {
-            // A path that leads out, or an absolute link, or something was moved: the law knows what it means. Old kernels do
+            // A path that leads out, or an absolute link, or something was moved: the walk knows what it means. Old kernels do
             // not know the call, and some sandboxes no better word for that.
-            return self.open_by_law(flags, mode);
+            return self.open_by_walk(flags, mode);
         }
         opened
     }
 
     #[inline(never)]
-    fn open_by_law(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
+    fn open_by_walk(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
         let end = if flags.contains(OFlags::EXCL) {
             End::New
         } else if flags.contains(OFlags::CREATE) {

@@ -3,7 +3,7 @@
 //! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is the kernel's own number of a
 //! descriptor, which lasts for a request in a small ring, and as long as its pin. Only regular files and directories are
 //! opened, and nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the kernel is
-//! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the law.
+//! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the rules.
 
 use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, WRITE, error, told};

@@ -1,4 +1,4 @@
-//! What the backend does beyond the laws.
+//! What the backend does beyond the conformance tests.
 
 use super::User;
 use crate::sys::linux::sandbox;

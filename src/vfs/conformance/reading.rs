@@ -1,4 +1,4 @@
-//! Laws of trees as they are: attributes, names, reading, listing, handles.
+//! Conformance tests of trees as they are: attributes, names, reading, listing, handles.
 
 use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name};
 use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};

@@ -1,4 +1,4 @@
-//! Laws of what is made: that it is there, whose it is, and that nothing else had to go for it.
+//! Conformance tests of what is made: that it is there, whose it is, and that nothing else had to go for it.
 
 use super::super::{
     Caller, CreateWhat, Detail, FileTime, FsError, Kind, Name, NewTime, Node, SetAttr,

@@ -1,4 +1,4 @@
-//! The laws of a tree: one function each, run for every backend.
+//! The conformance tests of a tree: one function each, run for every backend.
 
 use super::host::Form;
 use super::{
@@ -23,75 +23,75 @@ mod reading;
 mod worlds;
 
 macro_rules! with_ram {
-    ($($law:ident)*) => {
-        $(#[test] fn $law() {
+    ($($test:ident)*) => {
+        $(#[test] fn $test() {
             let mut ram = super::super::ram();
-            super::super::$law(&mut ram);
+            super::super::$test(&mut ram);
             ram.check();
         })*
     };
 }
 
 macro_rules! with_user {
-    ($starts_at_tree:literal $jail:expr, $is_old:literal, $is_bare:literal; $($law:ident)*) => {
-        $(#[test] fn $law() {
+    ($starts_at_tree:literal $jail:expr, $is_old:literal, $is_bare:literal; $($test:ident)*) => {
+        $(#[test] fn $test() {
             let around = super::super::Surroundings { jail: $jail, is_old: $is_old, is_bare: $is_bare };
-            super::super::OfUser::hold(stringify!($law), around, $starts_at_tree, super::super::$law);
+            super::super::OfUser::hold(stringify!($test), around, $starts_at_tree, super::super::$test);
         })*
     };
 }
 
-/// Laws of what is inside images, named by handles: the model knows none.
-macro_rules! laws_of_images {
-    ($($law:ident)*) => {
+/// Conformance tests of what is inside images, named by handles: the model knows none.
+macro_rules! tests_of_images {
+    ($($test:ident)*) => {
         mod on_host_with_path_handles {
-            $(#[test] fn $law() {
-                super::super::$law(&mut super::super::OnHost::new(stringify!($law), super::super::Form::Path).unwrap());
+            $(#[test] fn $test() {
+                super::super::$test(&mut super::super::OnHost::new(stringify!($test), super::super::Form::Path).unwrap());
             })*
         }
         mod on_host_with_kernel_handles {
-            $(#[test] fn $law() {
-                if let Some(mut world) = super::super::OnHost::new(stringify!($law), super::super::Form::Kernel) {
-                    super::super::$law(&mut world);
+            $(#[test] fn $test() {
+                if let Some(mut world) = super::super::OnHost::new(stringify!($test), super::super::Form::Kernel) {
+                    super::super::$test(&mut world);
                 }
             })*
         }
     };
 }
 
-/// Laws of objects that are named by handles.
-macro_rules! laws_of_handles {
-    ($($law:ident)*) => {
-        mod on_ram { with_ram! { $($law)* } }
-        laws_of_images! { $($law)* }
+/// Conformance tests of objects that are named by handles.
+macro_rules! tests_of_handles {
+    ($($test:ident)*) => {
+        mod on_ram { with_ram! { $($test)* } }
+        tests_of_images! { $($test)* }
     };
 }
 
-/// Laws of objects, whatever they are named by.
-macro_rules! laws_of_objects {
-    ($($law:ident)*) => {
-        laws_of_handles! { $($law)* }
-        mod of_user { with_user! { true None, false, false; $($law)* } }
-        mod of_user_on_an_old_kernel { with_user! { true None, true, false; $($law)* } }
-        mod in_jail { with_user! { true Some("/"), false, false; $($law)* } }
+/// Conformance tests of objects, whatever they are named by.
+macro_rules! tests_of_objects {
+    ($($test:ident)*) => {
+        tests_of_handles! { $($test)* }
+        mod of_user { with_user! { true None, false, false; $($test)* } }
+        mod of_user_on_an_old_kernel { with_user! { true None, true, false; $($test)* } }
+        mod in_jail { with_user! { true Some("/"), false, false; $($test)* } }
     };
 }
 
-/// Laws of paths.
-macro_rules! laws_of_paths {
-    ($($law:ident)*) => {
-        mod on_ram { with_ram! { $($law)* } }
-        mod of_user { with_user! { false None, false, false; $($law)* } }
-        mod of_user_on_an_old_host { with_user! { false None, true, true; $($law)* } }
-        mod in_jail { with_user! { false Some("/"), false, false; $($law)* } }
-        mod in_jail_on_an_old_host { with_user! { false Some("/"), true, true; $($law)* } }
-        mod in_jail_shown_elsewhere { with_user! { false Some("/some/where"), false, false; $($law)* } }
-        mod in_jail_shown_elsewhere_on_an_old_kernel { with_user! { false Some("/some/where/"), true, false; $($law)* } }
+/// Conformance tests of paths.
+macro_rules! tests_of_paths {
+    ($($test:ident)*) => {
+        mod on_ram { with_ram! { $($test)* } }
+        mod of_user { with_user! { false None, false, false; $($test)* } }
+        mod of_user_on_an_old_host { with_user! { false None, true, true; $($test)* } }
+        mod in_jail { with_user! { false Some("/"), false, false; $($test)* } }
+        mod in_jail_on_an_old_host { with_user! { false Some("/"), true, true; $($test)* } }
+        mod in_jail_shown_elsewhere { with_user! { false Some("/some/where"), false, false; $($test)* } }
+        mod in_jail_shown_elsewhere_on_an_old_kernel { with_user! { false Some("/some/where/"), true, false; $($test)* } }
     };
 }
 
 mod handles {
-    laws_of_handles! {
+    tests_of_handles! {
         listed_handles_are_those_of_lookup
         handles_outlive_a_restart
         a_removed_object_is_stale
@@ -111,7 +111,7 @@ mod handles {
 }
 
 mod objects {
-    laws_of_objects! {
+    tests_of_objects! {
         attributes_tell_what_an_object_is
         names_are_found_one_by_one
         what_is_no_directory_has_no_names
@@ -153,7 +153,7 @@ mod objects {
 }
 
 mod by_path {
-    laws_of_paths! {
+    tests_of_paths! {
         paths_lead_through_directories
         what_no_path_leads_to_is_told_apart
         links_lead_as_if_their_target_stood_there
@@ -170,18 +170,18 @@ mod by_path {
 }
 
 /// The same, whatever it is named by.
-macro_rules! laws_of_entering {
-    ($($law:ident)*) => {
-        laws_of_images! { $($law)* }
-        mod of_user { with_user! { true None, false, false; $($law)* } }
-        mod of_user_on_an_old_kernel { with_user! { true None, true, false; $($law)* } }
-        mod in_jail { with_user! { true Some("/"), false, false; $($law)* } }
-        mod in_jail_on_an_old_host { with_user! { true Some("/"), true, true; $($law)* } }
+macro_rules! tests_of_entering {
+    ($($test:ident)*) => {
+        tests_of_images! { $($test)* }
+        mod of_user { with_user! { true None, false, false; $($test)* } }
+        mod of_user_on_an_old_kernel { with_user! { true None, true, false; $($test)* } }
+        mod in_jail { with_user! { true Some("/"), false, false; $($test)* } }
+        mod in_jail_on_an_old_host { with_user! { true Some("/"), true, true; $($test)* } }
     };
 }
 
 mod inside {
-    laws_of_entering! {
+    tests_of_entering! {
         an_image_is_a_file_to_all_but_who_enters_it
         a_link_to_an_image_is_not_entered
         what_is_inside_is_what_the_image_says
@@ -196,41 +196,41 @@ mod inside {
     }
 }
 
-/// Laws of descriptors: the model keeps none.
+/// Conformance tests of descriptors: the model keeps none.
 mod open_objects {
-    laws_of_images! {
+    tests_of_images! {
         release_idle_tells_whether_more_is_open
         what_was_let_go_is_stale_also_for_changes
     }
 
     #[test]
     fn a_search_is_for_its_own_handle() {
-        let law = "a_search_is_for_its_own_handle";
-        let mut world = super::OnHost::new(law, super::Form::Path).unwrap();
+        let test = "a_search_is_for_its_own_handle";
+        let mut world = super::OnHost::new(test, super::Form::Path).unwrap();
         super::a_search_is_for_its_own_handle(&mut world);
     }
 }
 
 mod inside_by_handle {
-    laws_of_images! {
+    tests_of_images! {
         handles_inside_outlive_a_restart
         strange_handles_inside_name_nothing_else
     }
 }
 
-/// Laws of paths that the model does not know.
-macro_rules! laws_of_paths_inside {
-    ($($law:ident)*) => {
-        mod of_user { with_user! { false None, false, false; $($law)* } }
-        mod of_user_on_an_old_host { with_user! { false None, true, true; $($law)* } }
-        mod in_jail { with_user! { false Some("/"), false, false; $($law)* } }
-        mod in_jail_on_an_old_host { with_user! { false Some("/"), true, true; $($law)* } }
-        mod in_jail_shown_elsewhere { with_user! { false Some("/some/where"), false, false; $($law)* } }
+/// Conformance tests of paths that the model does not know.
+macro_rules! tests_of_paths_inside {
+    ($($test:ident)*) => {
+        mod of_user { with_user! { false None, false, false; $($test)* } }
+        mod of_user_on_an_old_host { with_user! { false None, true, true; $($test)* } }
+        mod in_jail { with_user! { false Some("/"), false, false; $($test)* } }
+        mod in_jail_on_an_old_host { with_user! { false Some("/"), true, true; $($test)* } }
+        mod in_jail_shown_elsewhere { with_user! { false Some("/some/where"), false, false; $($test)* } }
     };
 }
 
 mod inside_by_path {
-    laws_of_paths_inside! {
+    tests_of_paths_inside! {
         paths_lead_through_images
         what_is_inside_is_opened_to_be_read
         true_paths_lead_back_inside

@@ -1,4 +1,4 @@
-//! What the laws hold for: each backend with the same small tree in it.
+//! What the conformance tests run on: each backend with the same small tree in it.
 
 use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
@@ -138,11 +138,11 @@ impl OnHost {
     }
 
     /// `None` where the host gives no kernel handles to this user.
-    pub(super) fn new(law: &str, form: Form) -> Option<Self> {
+    pub(super) fn new(test: &str, form: Form) -> Option<Self> {
         if form == Form::Kernel && !rustix::process::geteuid().is_root() {
             return None;
         }
-        let dir = fresh(&format!("{law}-{form:?}"));
+        let dir = fresh(&format!("{test}-{form:?}"));
         let rules = Rules {
             isos: true,
             ..Rules::default()
@@ -240,19 +240,19 @@ impl OfUser {
         Sysno::ppoll_time64,
     ];
 
-    /// Holds the tree and its surroundings to a law. They are those of a thread.
+    /// Runs a test on the tree in its surroundings. They are those of a thread.
     pub(super) fn hold(
-        law: &'static str,
+        test: &'static str,
         around: Surroundings,
         starts_at_tree: bool,
         check: fn(&mut dyn World),
     ) {
-        let test = move || {
-            sandbox::unshare(around.is_bare);
+        let run = move || {
+            sandbox::part(around.is_bare);
             if around.is_old {
                 sandbox::refuse_calls(Self::NEW);
             }
-            let name = format!("{law}-{starts_at_tree}-{around:?}").replace(['/', '"', ' '], "");
+            let name = format!("{test}-{starts_at_tree}-{around:?}").replace(['/', '"', ' '], "");
             let dir = fresh(&name);
             let path = CString::new(dir.as_os_str().as_bytes()).unwrap();
             let mut user = User::new(64);
@@ -264,7 +264,7 @@ impl OfUser {
             check(&mut Self { user, dir, around });
         };
         // What went wrong is told by the thread.
-        assert!(std::thread::spawn(test).join().is_ok());
+        assert!(std::thread::spawn(run).join().is_ok());
     }
 }
 

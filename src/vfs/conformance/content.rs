@@ -1,4 +1,4 @@
-//! Laws of what objects have in them and are like: bytes, sizes, modes, owners, times.
+//! Conformance tests of what objects have in them and are like: bytes, sizes, modes, owners, times.
 
 use super::super::{
     Access, Attr, CreateWhat, FileTime, FsError, Kind, NewTime, Node, SetAttr, Vfs,
@@ -105,7 +105,7 @@ fn check_change(before: &Attr, after: &Attr, change: &SetAttr, about: &str) {
         uid: change.uid.unwrap_or(before.uid),
         gid: change.gid.unwrap_or(before.gid),
         size: change.size.unwrap_or(before.size),
-        // What these become is another law's.
+        // What these become is another test's.
         used: after.used,
         atime: after.atime,
         mtime: after.mtime,

@@ -1,4 +1,4 @@
-//! Laws of what is inside images: what is there, that it stays, and that nothing changes it but who changes the image.
+//! Conformance tests of what is inside images: what is there, that it stays, and that nothing changes it but who changes the image.
 
 use super::super::host::{Host, Rules};
 use super::super::iso::trial::{DATA, NAMES, ROOT, record, sample};

@@ -1,4 +1,4 @@
-//! Laws of names that are removed, moved and added.
+//! Conformance tests of names that are removed, moved and added.
 
 use super::super::{
     Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, NewTime, Node, SetAttr, Vfs,

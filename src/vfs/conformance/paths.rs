@@ -1,4 +1,4 @@
-//! Laws of paths: what they lead to, through dots and links, and what is opened and made there.
+//! Conformance tests of paths: what they lead to, through dots and links, and what is opened and made there.
 
 use super::super::walk::{End, Path, ROOM_BYTES};
 use super::super::{
