@@ -1,7 +1,7 @@
 //! Conformance tests of what is inside images: what is there, that it stays, and that nothing changes it but who changes the image.
 
 use super::super::host::{Host, Rules};
-use super::super::iso::trial::{DATA, NAMES, ROOT, record, sample};
+use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
 use super::super::{
     Access, Attr, Caller, CreateWhat, Detail, Files, FsError, FsResult, Kind, Name, Node,
     OpenFlags, SetAttr, Vfs as _,

@@ -6,7 +6,7 @@
 //! Of file systems there are ISO 9660 with Rock Ridge, else with Joliet, else with plain names; of UDF only its presence.
 
 #[cfg(any(test, fuzzing))]
-pub mod trial;
+pub mod testing;
 
 use super::{Attr, FileTime, FsError, FsResult, Kind, Name, kernel};
 use crate::config::IMAGE_LOOK_COUNT_MAX;

@@ -1,6 +1,6 @@
 //! What the target `iso` does with an input.
 
-use stowaway::vfs::iso::trial::{FIRST, explore, sample};
+use stowaway::vfs::iso::testing::{FIRST, explore, sample};
 
 /// Looks at all that is inside an image of which some bytes are others: two bytes of the input say which, one what it is.
 pub fn inside(input: &[u8]) {

@@ -3,7 +3,7 @@
 mod hostile;
 
 use super::super::FileTime;
-use super::trial::*;
+use super::testing::*;
 use super::*;
 
 const S: u64 = SECTOR;
