@@ -305,7 +305,7 @@ impl Vfs for Host {
         }
     }
 
-    fn start(&mut self, _: &mut [u8]) -> FsResult<u32> {
+    fn cwd(&mut self, _: &mut [u8]) -> FsResult<u32> {
         Err(FsError::NotSupported)
     }
 

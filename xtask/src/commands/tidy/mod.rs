@@ -224,9 +224,15 @@ mod tests {
         let inline = "#[cfg(test)] mod tests { use crate::net::Net; use std::fs; fn f() { unsafe { g() } } }";
         assert_eq!(about("src/wire/xdr.rs", inline)?, [""; 0]);
         let files = [
-            ("src/vfs/mod.rs", "//! Head.\n#[cfg(test)]\nmod conformance;\n"),
+            (
+                "src/vfs/mod.rs",
+                "//! Head.\n#[cfg(test)]\nmod conformance;\n",
+            ),
             ("src/vfs/conformance.rs", "//! Head.\nuse std::fs;\n"),
-            ("src/vfs/conformance/names.rs", "//! Head.\nuse crate::net;\n"),
+            (
+                "src/vfs/conformance/names.rs",
+                "//! Head.\nuse crate::net;\n",
+            ),
         ];
         assert_eq!(breaches(&files)?, [""; 0]);
         assert_eq!(
