@@ -248,7 +248,7 @@ impl OfUser {
         check: fn(&mut dyn World),
     ) {
         let run = move || {
-            sandbox::part(around.is_bare);
+            sandbox::unshare(around.is_bare);
             if around.is_old {
                 sandbox::refuse_calls(Self::NEW);
             }
