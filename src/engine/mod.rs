@@ -31,7 +31,7 @@ pub mod sftp;
 #[cfg(test)]
 mod tests;
 #[cfg(any(test, fuzzing))]
-pub mod trial;
+pub mod testing;
 
 /// What an engine may use, lent for the length of one call.
 pub struct Cx<'a, F: ?Sized = dyn Vfs> {

@@ -5,7 +5,7 @@ use crate::config::{
     ACCEPT_PAUSE, EVENT_COUNT_PER_MINUTE, IDLE_PATIENCE, PRESSED_PATIENCE, REPLY_BLOCK_COUNT,
     REPLY_PATIENCE, REQUEST_BLOCK_COUNT, REQUEST_INLINE_BYTES, REQUEST_PATIENCE, SILENT_PATIENCE,
 };
-use crate::engine::trial::calls::Call;
+use crate::engine::testing::calls::Call;
 use crate::event;
 use crate::net::sim::Peer;
 use crate::time::Duration;

@@ -2,9 +2,9 @@
 
 use super::{Bench, MOMENT};
 use crate::config::{ORDER_TURN_BYTES, REQUEST_PATIENCE};
-use crate::engine::trial::World;
-use crate::engine::trial::calls::{Call, NO_CHANGE, stable};
-use crate::engine::trial::tree::BIG_BYTES;
+use crate::engine::testing::World;
+use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
+use crate::engine::testing::tree::BIG_BYTES;
 use crate::event;
 use crate::net::Ready;
 use crate::net::sim::Peer;

@@ -38,7 +38,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 #[cfg(any(test, fuzzing))]
-pub mod trial;
+pub mod testing;
 
 pub use handles::Open;
 pub use requests::{Permits, requests};

@@ -10,8 +10,8 @@ mod records;
 mod replaying;
 mod writing;
 
-use super::trial::replies::{Attributes, Before, Body};
-use super::trial::{Talk, VERIFIER, World, calls, replies, tree};
+use super::testing::replies::{Attributes, Before, Body};
+use super::testing::{Talk, VERIFIER, World, calls, replies, tree};
 use super::{Order, State};
 use crate::vfs::{Access, Caller, FsError, Vfs as _};
 use crate::wire::nfs3::Procedure;

@@ -4,7 +4,7 @@
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
 use super::{Interest, Interfaces, Net, NetError, NetResult, Post, Ready, Socket, Token};
-use crate::engine::trial::tree::PIPE;
+use crate::engine::testing::tree::PIPE;
 use crate::time::{Duration, Instant};
 use crate::vfs::Descriptor;
 use cases::random::Random;

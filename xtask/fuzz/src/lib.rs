@@ -10,9 +10,9 @@ pub mod sftp;
 use std::path::Path;
 
 use stowaway::config::REPLAY_BYTES;
-use stowaway::engine::trial::World;
-use stowaway::engine::trial::calls::{every, large};
-use stowaway::engine::trial::tree::Tree;
+use stowaway::engine::testing::World;
+use stowaway::engine::testing::calls::{every, large};
+use stowaway::engine::testing::tree::Tree;
 
 pub use image::inside;
 pub use play::play;

@@ -1,9 +1,9 @@
 //! Plays a script on two servers: to one each call comes whole, to the other in fragments and pieces. Both must answer the
 //! same, as the RFCs write it, and keep what they promised.
 
-use stowaway::engine::trial::calls::{Asked, Call};
-use stowaway::engine::trial::replies::{self, Body};
-use stowaway::engine::trial::{VERIFIER, World};
+use stowaway::engine::testing::calls::{Asked, Call};
+use stowaway::engine::testing::replies::{self, Body};
+use stowaway::engine::testing::{VERIFIER, World};
 use stowaway::vfs::FsError;
 use stowaway::wire::nfs3::{self, Procedure};
 use stowaway::wire::rpc::Reject;

@@ -188,7 +188,7 @@ pub enum What {
 
 impl What {
     /// The call.
-    pub fn call(&self, known: &[Vec<u8>]) -> stowaway::engine::trial::calls::Call {
+    pub fn call(&self, known: &[Vec<u8>]) -> stowaway::engine::testing::calls::Call {
         let of = |object: &Object| object.handle(known);
         match self {
             Self::Null => Call::null(),

@@ -4,7 +4,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use std::path::Path;
 use stowaway::config::HASHES_BYTES;
-use stowaway::engine::sftp::trial::{HANDLE_COUNT, Memory, Packet, Reply, World, replies};
+use stowaway::engine::sftp::testing::{HANDLE_COUNT, Memory, Packet, Reply, World, replies};
 use stowaway::engine::sftp::{Level, Open, Permits};
 use stowaway::wire::sftp::{Attributes, kind};
 
@@ -233,7 +233,7 @@ impl Lent {
             handles: unsafe { &mut *handles },
             hashes,
         };
-        let tree = crate::TREE.with(stowaway::engine::trial::tree::Tree::another);
+        let tree = crate::TREE.with(stowaway::engine::testing::tree::Tree::another);
         let world = World::new(tree, Permits::default(), Level::Debug, lent);
         let mut begun = Self {
             world,

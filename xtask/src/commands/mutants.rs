@@ -21,7 +21,7 @@ const TOOLS: [(&str, &str); 2] = [("cargo-mutants", "27.1.0"), ("cargo-nextest",
 /// Where faults are planted.
 const MODULES: [&str; 3] = ["src/wire/", "src/engine/", "src/vfs/"];
 /// What serves the tests alone.
-const TEST_SUPPORT: [&str; 5] = ["trial", "testing", "conformance", "tests", "ram"];
+const TEST_SUPPORT: [&str; 4] = ["testing", "conformance", "tests", "ram"];
 /// What cargo-mutants tries and no compiler takes: it does not know that this is a `Result`.
 const UNVIABLE: &str = "with FsResult::";
 /// What cargo-mutants judges in every run: its patterns do not choose among these, some forty.

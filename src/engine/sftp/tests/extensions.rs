@@ -1,7 +1,7 @@
 //! What is told of file systems, accounts and limits.
 
 use super::*;
-use crate::engine::sftp::trial::HANDLE_COUNT;
+use crate::engine::sftp::testing::HANDLE_COUNT;
 
 fn words(reply: &Reply) -> Vec<u64> {
     assert_eq!(reply.kind, kind::EXTENDED_REPLY, "{reply:?}");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{JOB_COUNT_MAX, REPLY_BYTES};
-use crate::engine::trial::tree::{BIG_BYTES, big_byte};
+use crate::engine::testing::tree::{BIG_BYTES, big_byte};
 use crate::vfs::FsError;
 
 fn copy(from: &[u8], offset: u64, len: u64, to: &[u8], at: u64) -> Packet {

@@ -6,7 +6,7 @@ use cases::mutate::mutate;
 use cases::random::{Random, for_seeds};
 
 /// A session that has begun, and what came of these bytes; in the end nothing may be held.
-fn sent(input: &[u8], piece: usize) -> (World, crate::engine::sftp::trial::Talk) {
+fn sent(input: &[u8], piece: usize) -> (World, crate::engine::sftp::testing::Talk) {
     let mut world = World::begun();
     let talk = world.talk(input, || piece);
     world.hang_up();

@@ -10,9 +10,9 @@ mod paths;
 mod reading;
 mod writing;
 
-use super::trial::{Memory, Packet, Reply, World, replies, stream};
+use super::testing::{Memory, Packet, Reply, World, replies, stream};
 use super::{Level, Permits};
-use crate::engine::trial::tree::Tree;
+use crate::engine::testing::tree::Tree;
 use crate::wire::Reader;
 use crate::wire::sftp::{Attributes, Status, kind, open};
 

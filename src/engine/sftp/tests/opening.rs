@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::sftp::requests;
-use crate::engine::sftp::trial::HANDLE_COUNT;
+use crate::engine::sftp::testing::HANDLE_COUNT;
 use crate::vfs::FsError;
 
 const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
-use crate::engine::trial::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
+use crate::engine::testing::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
 
 fn big(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(big_byte).collect()

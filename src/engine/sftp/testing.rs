@@ -2,7 +2,7 @@
 
 use super::{Level, Open, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, REPLY_BYTES, TALK_INPUT_BYTES};
-use crate::engine::trial::tree::Tree;
+use crate::engine::testing::tree::Tree;
 use crate::engine::{Cx, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
