@@ -39,18 +39,18 @@ pub const REPLY_BYTES: usize = REPLY_HEAD_BYTES + READ_INLINE_BYTES as usize;
 pub const TALK_INPUT_BYTES: usize = 128 << 10;
 /// Bytes of an answer to a datagram: no fragments, no amplification.
 pub const DATAGRAM_BYTES: usize = 1400;
-/// Clients' addresses whose last replies are kept apart; what more there are share.
-pub const REPLAY_PEER_COUNT: usize = 16;
-/// Replies of one peer that are kept, because what they answer must not be done twice.
-pub const REPLAY_COUNT: usize = 64;
-/// Bytes of the longest reply that is kept: CREATE's with a handle of 64 bytes and all attributes.
-pub const REPLAY_REPLY_BYTES: usize = 304;
-/// Bytes of all replies that are kept, and of what they answer.
-pub const REPLAY_BYTES: usize = REPLAY_PEER_COUNT * REPLAY_COUNT * (REPLAY_REPLY_BYTES + 32);
+/// Rings of the duplicate request cache: clients' addresses are hashed onto them.
+pub const DRC_PEER_COUNT: usize = 16;
+/// Replies in one ring of the duplicate request cache.
+pub const DRC_REPLY_COUNT: usize = 64;
+/// Bytes of the longest reply in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
+pub const DRC_REPLY_BYTES: usize = 304;
+/// Bytes of the duplicate request cache: the replies and the keys of their requests.
+pub const DRC_BYTES: usize = DRC_PEER_COUNT * DRC_REPLY_COUNT * (DRC_REPLY_BYTES + 32);
 /// Files and directories whose names or attributes wait together to be made durable.
 pub const DIRTY_COUNT: usize = 16;
-/// Files of which it is known by whose verifier they were made.
-pub const CREATION_COUNT: usize = 32;
+/// Files whose exclusive CREATE's verifier is kept.
+pub const CREATE_VERIFIER_COUNT: usize = 32;
 /// Files and directories that a session may have open, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;
 /// Descriptors for everything else in a session: the standard streams, the log, the jail, what one request needs at most.
@@ -126,7 +126,7 @@ const _: () = assert!(
         + REQUEST_BLOCK_COUNT * REQUEST_BYTES
         + (REPLY_BLOCK_COUNT + 1) * REPLY_BYTES
         + NODE_COUNT_MAX * 256
-        + REPLAY_BYTES
+        + DRC_BYTES
         < ARENA_BYTES - (1 << 20)
 );
 

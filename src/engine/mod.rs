@@ -21,17 +21,17 @@ use crate::time::Instant;
 use crate::vfs::{FsResult, Pin, Vfs};
 use core::net::Ipv6Addr;
 
+mod drc;
 pub mod mdns;
 pub mod mount;
 pub mod nfs;
 pub mod portmap;
-mod replay;
 pub mod rpc;
 pub mod sftp;
-#[cfg(test)]
-mod tests;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 /// What an engine may use, lent for the length of one call.
 pub struct Cx<'a, F: ?Sized = dyn Vfs> {

@@ -3,10 +3,10 @@
 //! A record is read as far as any request needs ([`REQUEST_BYTES`]); what a WRITE carries beyond that goes from the stream to
 //! its file by orders, fragment by fragment. Requests that lie together in the input are answered together in the output.
 
+use super::drc::{DuplicateRequestCache, Key};
 use super::mount::{self, Mounts};
 use super::nfs::{self, Nfs, Writing};
 use super::portmap::{self, Mappings};
-use super::replay::{Key, Replay};
 use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::{FRAGMENT_COUNT_MAX, RECORD_BYTES_MAX, REPLY_HEAD_BYTES, REQUEST_BYTES};
 use crate::log;
@@ -33,7 +33,7 @@ pub struct Service {
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Programs {
     nfs: Nfs,
-    replay: Replay,
+    drc: DuplicateRequestCache,
     /// What the portmapper tells.
     pub mappings: Mappings,
     mounts: Mounts,
@@ -41,11 +41,11 @@ pub struct Programs {
 
 impl Programs {
     /// Programs whose promises about unstable writes end with `verifier`: another one for every start. `memory`, zeros of
-    /// [`REPLAY_BYTES`](crate::config::REPLAY_BYTES), is for replies that may be asked for once more.
+    /// [`DRC_BYTES`](crate::config::DRC_BYTES), is for replies that may be asked for once more.
     pub fn new(verifier: [u8; VERIFIER_BYTES], memory: &'static mut [u8]) -> Self {
         Self {
             nfs: Nfs::new(verifier),
-            replay: Replay::new(memory),
+            drc: DuplicateRequestCache::new(memory),
             mappings: Mappings::new(),
             mounts: Mounts::default(),
         }
@@ -54,7 +54,7 @@ impl Programs {
     /// What was told of changes may not be so: nobody is told it again, and whoever waits to commit data writes it once more.
     pub fn break_promises(&mut self) {
         self.nfs.break_promises();
-        self.replay.clear();
+        self.drc.clear();
     }
 }
 
@@ -253,9 +253,9 @@ impl Programs {
                     call.version,
                     call.procedure
                 );
-                if request.session.service.nfs && nfs::must_not_repeat(call) {
+                if request.session.service.nfs && !nfs::is_idempotent(call) {
                     key = Key::new(cx.peer, call, request.args.rest());
-                    if let Some(told) = self.replay.find(&key) {
+                    if let Some(told) = self.drc.lookup(&key) {
                         request.reply.put(told);
                         return Answer::Done;
                     }
@@ -271,7 +271,7 @@ impl Programs {
         let why = match outcome {
             Ok(answer) if request.reply.written().is_some() => {
                 if let Some(key) = again {
-                    self.replay.keep(key, request.reply.since(start));
+                    self.drc.insert(key, request.reply.since(start));
                 }
                 return answer;
             }
@@ -408,7 +408,7 @@ impl Programs {
                     rest.next(input)
                 };
                 if next.is_err() {
-                    self.nfs.forget_before();
+                    self.nfs.forget_wcc_attr();
                     session.rx = Rx::Writing(file);
                     return next;
                 }
@@ -546,7 +546,7 @@ impl Stream for Programs {
     }
 
     fn interrupted(&mut self) {
-        self.nfs.forget_before();
+        self.nfs.forget_wcc_attr();
     }
 
     fn abandon(&mut self, session: &mut Session, vfs: &mut (dyn Vfs + 'static)) {

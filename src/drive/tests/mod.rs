@@ -5,7 +5,7 @@ mod storing;
 mod talking;
 
 use super::Driver;
-use crate::config::{ACCEPT_PAUSE, NODE_IDLE, REPLAY_BYTES};
+use crate::config::{ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE};
 use crate::engine::rpc::Service;
 use crate::engine::testing::calls::{Asked, Call, every, large};
 use crate::engine::testing::replies::{self, Body};
@@ -51,7 +51,7 @@ fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Benc
             &mut net,
             &mut tree,
             events,
-            programs(vec![0; REPLAY_BYTES].leak()),
+            programs(vec![0; DRC_BYTES].leak()),
             connection_count,
             sim.now(),
         ),

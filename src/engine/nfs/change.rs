@@ -7,7 +7,7 @@ use super::super::rpc::Request;
 use super::attributes::{KINDS, to_wire};
 use super::directory::NAME_BYTES_MAX;
 use super::{Fault, Nfs, Object, open, post_op, pre_op};
-use crate::config::{CREATION_COUNT, LINK_BYTES_MAX};
+use crate::config::{CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{
     Caller, CreateWhat, FileTime, FsError, FsResult, Kind, Name, NewTime, Node, SetAttr,
 };
@@ -23,27 +23,28 @@ const GUARDED: u32 = 1;
 /// … unless it was made under this verifier. With neither, it is as good.
 const EXCLUSIVE: u32 = 2;
 
-/// A file, by file system and number, and the verifier it was made under.
-type Creation = (u64, u64, [i64; 2]);
+/// A file, by file system and inode number, and the verifier of the exclusive CREATE that made it.
+#[doc(alias = "createverf3")]
+type CreateVerifier = (u64, u64, [i64; 2]);
 
-/// Files that were made under a verifier of their maker's, the last ones: who asks for the same again made them.
+/// The verifiers of the last exclusive CREATEs: a repeated request with the same verifier succeeds. RFC 1813 section 3.3.8.
 #[derive(Debug)]
-pub(super) struct Creations {
-    list: [Creation; CREATION_COUNT],
+pub(super) struct CreateVerifiers {
+    list: [CreateVerifier; CREATE_VERIFIER_COUNT],
     next: usize,
 }
 
-impl Creations {
+impl CreateVerifiers {
     pub(super) const fn new() -> Self {
         Self {
-            list: [(0, 0, [0; 2]); CREATION_COUNT],
+            list: [(0, 0, [0; 2]); CREATE_VERIFIER_COUNT],
             next: 0,
         }
     }
 
-    fn add(&mut self, creation: Creation) {
-        if let Some(place) = self.list.get_mut(self.next % CREATION_COUNT) {
-            *place = creation;
+    fn add(&mut self, verifier: CreateVerifier) {
+        if let Some(place) = self.list.get_mut(self.next % CREATE_VERIFIER_COUNT) {
+            *place = verifier;
         }
         self.next = self.next.wrapping_add(1);
     }
@@ -51,7 +52,7 @@ impl Creations {
 
 /// What changes attributes or names, and what was changed beside the object of the request.
 #[repr(C)]
-pub(super) struct Effect {
+pub(super) struct WccData {
     procedure: Procedure,
     /// What a name was made for.
     made: Option<Node>,
@@ -60,9 +61,9 @@ pub(super) struct Effect {
     other: FsResult<Object>,
 }
 
-impl Effect {
+impl WccData {
     pub(super) fn new(procedure: Procedure, credential: Option<Credential<'_>>) -> Self {
-        let mut effect = Self {
+        let mut wcc_data = Self {
             procedure,
             made: None,
             caller: Caller {
@@ -72,13 +73,13 @@ impl Effect {
             other: Err(FsError::Stale),
         };
         if let Some(credential) = credential {
-            let caller = &mut effect.caller;
+            let caller = &mut wcc_data.caller;
             (caller.uid, caller.gid) = (credential.uid, credential.gid);
             for group in credential.groups() {
                 let _ = caller.groups.push(group);
             }
         }
-        effect
+        wcc_data
     }
 
     /// Writes what follows the status: what was made, and what the objects were like before and are now.
@@ -126,15 +127,15 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-        effect: &mut Effect,
+        wcc_data: &mut WccData,
     ) -> Result<(), Fault> {
-        self.before = None;
+        self.wcc_attr = None;
         let args = &mut request.args;
-        match effect.procedure {
+        match wcc_data.procedure {
             Procedure::SetAttr => set_attr(cx, object, args),
-            Procedure::Remove | Procedure::RmDir => remove(cx, object.node, args, effect),
-            Procedure::Rename | Procedure::Link => rename(cx, object.node, args, effect),
-            _ => self.make(cx, object.node, args, effect),
+            Procedure::Remove | Procedure::RmDir => remove(cx, object.node, args, wcc_data),
+            Procedure::Rename | Procedure::Link => rename(cx, object.node, args, wcc_data),
+            _ => self.make(cx, object.node, args, wcc_data),
         }
     }
 
@@ -145,7 +146,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         dir: Node,
         args: &mut Reader<'_>,
-        effect: &mut Effect,
+        wcc_data: &mut WccData,
     ) -> Result<(), Fault> {
         let raw = args.opaque(NAME_BYTES_MAX);
         let mut change = no_change();
@@ -153,7 +154,7 @@ impl Nfs {
         // All but CREATE make what was not there.
         let mut how = GUARDED;
         let mut verifier = [0; 2];
-        if effect.procedure == Procedure::Create {
+        if wcc_data.procedure == Procedure::Create {
             how = args.u32();
             if how == EXCLUSIVE {
                 // Times that every file system can keep, as others do it too.
@@ -177,7 +178,7 @@ impl Nfs {
                 args.refuse();
             }
         } else {
-            make = read_make(effect.procedure, args, &mut change)?;
+            make = read_make(wcc_data.procedure, args, &mut change)?;
         }
         args.check()?;
         let name = name(raw, true)?;
@@ -197,12 +198,13 @@ impl Nfs {
             if there && attr.kind != Kind::Regular {
                 return Err(FsError::Exists.into());
             }
-            let creation = (attr.fsid, attr.inode, verifier);
+            let made_under = (attr.fsid, attr.inode, verifier);
             if !there {
-                self.creations.add(creation);
+                self.create_verifiers.add(made_under);
             } else {
                 let its_own = attr.size == 0 && [attr.atime.secs, attr.mtime.secs] == verifier;
-                if how == EXCLUSIVE && !its_own && !self.creations.list.contains(&creation) {
+                if how == EXCLUSIVE && !its_own && !self.create_verifiers.list.contains(&made_under)
+                {
                     return Err(FsError::Exists.into());
                 }
                 // Whoever made it may never have been answered: now it is, so now it has to be on disk.
@@ -212,7 +214,7 @@ impl Nfs {
                 cx.vfs.set_attr(dir, &no_change())?;
             }
         }
-        effect.made = Some(node);
+        wcc_data.made = Some(node);
         Ok(())
     }
 }
@@ -230,10 +232,15 @@ fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(
     cx.vfs.set_attr(object.node, &change)?;
     Ok(())
 }
-fn remove(cx: &mut Cx<'_>, dir: Node, args: &mut Reader<'_>, effect: &Effect) -> Result<(), Fault> {
+fn remove(
+    cx: &mut Cx<'_>,
+    dir: Node,
+    args: &mut Reader<'_>,
+    wcc_data: &WccData,
+) -> Result<(), Fault> {
     let raw = args.opaque(NAME_BYTES_MAX);
     args.check()?;
-    let directory = effect.procedure == Procedure::RmDir;
+    let directory = wcc_data.procedure == Procedure::RmDir;
     cx.vfs.remove(dir, name(raw, false)?, directory)?;
     Ok(())
 }
@@ -244,18 +251,18 @@ fn rename(
     cx: &mut Cx<'_>,
     object: Node,
     args: &mut Reader<'_>,
-    effect: &mut Effect,
+    wcc_data: &mut WccData,
 ) -> Result<(), Fault> {
     let mut raw: &[u8] = b"";
-    if effect.procedure == Procedure::Rename {
+    if wcc_data.procedure == Procedure::Rename {
         raw = args.opaque(NAME_BYTES_MAX);
     }
     let dir = args.opaque(HANDLE_BYTES_MAX);
     let new_raw = args.opaque(NAME_BYTES_MAX);
     args.check()?;
-    effect.other = open(cx, dir, &effect.caller);
-    let dir = effect.other.as_ref().map_err(|error| *error)?.node;
-    if effect.procedure == Procedure::Rename {
+    wcc_data.other = open(cx, dir, &wcc_data.caller);
+    let dir = wcc_data.other.as_ref().map_err(|error| *error)?.node;
+    if wcc_data.procedure == Procedure::Rename {
         let (old, new) = (name(raw, false)?, name(new_raw, false)?);
         cx.vfs.rename(object, old, dir, new, true)?;
     } else {

@@ -67,16 +67,16 @@ pub(super) struct Nfs {
     pub(super) order: Option<Order>,
     /// Another one whenever what was written and not made durable may be lost.
     verifier: [u8; VERIFIER_BYTES],
-    creations: change::Creations,
-    /// What the file of the WRITE in hand was like; nothing as soon as anything else may have changed.
-    before: Option<write::Before>,
+    create_verifiers: change::CreateVerifiers,
+    /// The file's attributes before the WRITE in hand; nothing as soon as anything else may have changed.
+    wcc_attr: Option<write::WccAttr>,
 }
 
-/// Whether a call must not be carried out twice.
-pub(super) fn must_not_repeat(call: &Call<'_>) -> bool {
-    call.program == crate::wire::nfs3::PROGRAM
-        && call.version == VERSION
-        && Procedure::new(call.procedure).is_some_and(changes)
+/// Whether a call may be carried out twice. The reply to one that may not is kept in the duplicate request cache.
+pub(super) fn is_idempotent(call: &Call<'_>) -> bool {
+    call.program != crate::wire::nfs3::PROGRAM
+        || call.version != VERSION
+        || !Procedure::new(call.procedure).is_some_and(changes)
 }
 
 /// Whether a procedure changes attributes or names.
@@ -105,8 +105,8 @@ impl Nfs {
         Self {
             order: None,
             verifier,
-            creations: change::Creations::new(),
-            before: None,
+            create_verifiers: change::CreateVerifiers::new(),
+            wcc_attr: None,
         }
     }
 
@@ -127,11 +127,11 @@ impl Nfs {
         let handle = request.args.opaque(HANDLE_BYTES_MAX);
         request.args.check()?;
         let start = request.reply.position();
-        let mut effect = change::Effect::new(procedure, request.call.credential);
-        let object = open(cx, handle, &effect.caller);
+        let mut wcc_data = change::WccData::new(procedure, request.call.credential);
+        let object = open(cx, handle, &wcc_data.caller);
         let outcome = match &object {
             Err(error) => Err(Fault::Files(*error)),
-            Ok(object) if changes(procedure) => self.change(cx, request, object, &mut effect),
+            Ok(object) if changes(procedure) => self.change(cx, request, object, &mut wcc_data),
             Ok(object) => self.carry_out(procedure, cx, request, object),
         };
         let status = match outcome {
@@ -150,7 +150,7 @@ impl Nfs {
         reply.u32(status as u32);
         let object = object.as_ref().ok();
         if changes(procedure) {
-            effect.emit(cx, object, reply);
+            wcc_data.emit(cx, object, reply);
         } else if procedure != Procedure::GetAttr {
             let attr = object.map(|object| &object.attr);
             if writes(procedure) {

@@ -52,9 +52,9 @@ impl Writing {
     }
 }
 
-/// What a file was like before a WRITE; of whose WRITE.
+/// The attributes of a file before a WRITE, and which WRITE. RFC 1813 section 2.6.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct WccAttr {
     attr: Attr,
     xid: u32,
 }
@@ -112,7 +112,7 @@ impl Nfs {
         };
         request.session.begin(writing, file);
         let attr = object.attr;
-        self.before = Some(Before { attr, xid });
+        self.wcc_attr = Some(WccAttr { attr, xid });
         Ok(())
     }
 
@@ -126,12 +126,12 @@ impl Nfs {
     ) {
         let status = writing.error.map_or(Status::Ok, |error| tell(cx, error));
         reply.u32(status as u32);
-        let before = match &self.before {
-            Some(before) if before.xid == writing.xid => Some(&before.attr),
+        let before = match &self.wcc_attr {
+            Some(wcc_attr) if wcc_attr.xid == writing.xid => Some(&wcc_attr.attr),
             _ => None,
         };
         pre_op(reply, before);
-        self.before = None;
+        self.wcc_attr = None;
         post_op(reply, cx.vfs.attr(file.node()).as_ref().ok());
         if status != Status::Ok {
             return;
@@ -150,8 +150,8 @@ impl Nfs {
     }
 
     /// Others may change files before the WRITE in hand has ended.
-    pub(in super::super) fn forget_before(&mut self) {
-        self.before = None;
+    pub(in super::super) fn forget_wcc_attr(&mut self) {
+        self.wcc_attr = None;
     }
 
     /// What was promised of unstable data no longer holds: whoever waits to commit some has to write it again.

@@ -35,10 +35,10 @@ mod paths;
 mod requests;
 mod rounds;
 mod status;
-#[cfg(test)]
-mod tests;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use handles::Open;
 pub use requests::{Permits, requests};

@@ -3,7 +3,7 @@
 use super::calls::{Asked, calls_in};
 use super::replies;
 use super::tree::Tree;
-use crate::config::{DATAGRAM_BYTES, REPLAY_BYTES, REPLY_BYTES, REQUEST_BYTES};
+use crate::config::{DATAGRAM_BYTES, DRC_BYTES, REPLY_BYTES, REQUEST_BYTES};
 use crate::engine::rpc::{Programs, Service, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
@@ -95,7 +95,7 @@ impl World {
 
     /// The same, and it remembers its replies.
     pub fn remembering() -> Self {
-        Self::new(Tree::writable(), vec![0; REPLAY_BYTES].leak())
+        Self::new(Tree::writable(), vec![0; DRC_BYTES].leak())
     }
 
     /// The handle of the object at `path`.

@@ -1,13 +1,13 @@
 //! The engines over the model tree: bytes in, bytes out. No sockets, no sleeping.
 
 mod changing;
+mod duplicates;
 mod listing;
 mod making;
 mod mutations;
 mod procedures;
 mod reading;
 mod records;
-mod replaying;
 mod writing;
 
 use super::testing::replies::{Attributes, Before, Body};

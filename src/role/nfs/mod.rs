@@ -9,8 +9,8 @@ mod options;
 use super::reasons::{self, Reason, reason};
 use super::{Console, Status};
 use crate::config::{
-    CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
-    NODE_COUNT_MIN, REPLAY_BYTES,
+    CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, DRC_BYTES, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
+    NODE_COUNT_MIN,
 };
 use crate::drive::Driver;
 use crate::engine::rpc::{Programs, Service};
@@ -89,7 +89,7 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
         &mut *net,
         &mut *host,
         Events::to(Console::leak()),
-        Programs::new(verifier, Slots::zeroed(REPLAY_BYTES).leak()),
+        Programs::new(verifier, Slots::zeroed(DRC_BYTES).leak()),
         connection_count,
         sys::now(),
     ));

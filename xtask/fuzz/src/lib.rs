@@ -9,7 +9,7 @@ pub mod sftp;
 
 use std::path::Path;
 
-use stowaway::config::REPLAY_BYTES;
+use stowaway::config::DRC_BYTES;
 use stowaway::engine::testing::World;
 use stowaway::engine::testing::calls::{every, large};
 use stowaway::engine::testing::tree::Tree;
@@ -28,7 +28,7 @@ thread_local! {
 
 /// Runs `case` with a server of its own, so that an input does the same every time.
 fn with_world(case: impl FnOnce(World)) {
-    let memory = Box::into_raw(vec![0; REPLAY_BYTES].into_boxed_slice());
+    let memory = Box::into_raw(vec![0; DRC_BYTES].into_boxed_slice());
     // SAFETY: nobody else has it, and the server that borrows it is gone before it is given back.
     let replies = unsafe { &mut *memory };
     case(World::new(TREE.with(Tree::another), replies));

@@ -2,7 +2,7 @@
 
 use super::calls::{Call, NO_CHANGE, every};
 use super::{World, content};
-use crate::config::REPLAY_COUNT;
+use crate::config::DRC_REPLY_COUNT;
 use crate::wire::nfs3::Procedure;
 use core::net::Ipv4Addr;
 
@@ -112,10 +112,10 @@ fn so_many_are_kept_and_the_oldest_goes_first() {
     let mut world = World::remembering();
     let top = world.handle("");
     let call = |xid: usize| mkdir(&top, format!("{xid}").as_bytes()).xid(xid as u32);
-    for xid in 0..=REPLAY_COUNT {
+    for xid in 0..=DRC_REPLY_COUNT {
         assert_eq!(world.ask(&call(xid)).unwrap().status, OK);
     }
-    for xid in (1..=REPLAY_COUNT).rev() {
+    for xid in (1..=DRC_REPLY_COUNT).rev() {
         assert_eq!(world.ask(&call(xid)).unwrap().status, OK, "{xid}");
     }
     assert_eq!(world.ask(&call(0)).unwrap().status, EXISTS);
