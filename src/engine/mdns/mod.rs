@@ -3,25 +3,25 @@
 //! A *link* is what one interface leads to, whatever families are spoken there: what is said is said in all of them. Time,
 //! entropy and the links' addresses are told; what comes out are messages, events and an instant. All tables are cut at start.
 
-mod announced;
+mod answers;
 pub mod browser;
-mod content;
 mod link;
 mod names;
 mod on_link;
 mod probe;
 mod query;
+mod rdata;
 mod responder;
 mod response;
-mod telling;
+mod service_records;
 #[cfg(test)]
 mod tests;
 mod zone;
 
-pub use announced::Service;
 pub use link::{LINK_COUNT_MAX, Link, LinkId};
 pub use names::{NameId, Names};
 pub use responder::{Limits, Responder};
+pub use service_records::Service;
 pub use zone::Full;
 
 use core::net::SocketAddr;

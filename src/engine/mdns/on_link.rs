@@ -21,14 +21,14 @@ pub(super) const fn later(now: Instant, ms: u32) -> Instant {
     now.after(Duration::from_ms(ms))
 }
 
-/// Bits of [`State::bits`]: it is asked for, by those who wait for an answer to all or would take one to themselves; who asks
+/// Bits of [`RecordState::bits`]: it is asked for, by those who wait for an answer to all or would take one to themselves; who asks
 /// knows it; it is for the reply that is being written; it is told for the last time.
 pub(super) mod bit {
     pub(in super::super) const ASKED: u8 = 1;
     pub(in super::super) const ASKED_UNICAST: u8 = 2;
     pub(in super::super) const KNOWN: u8 = 4;
     pub(in super::super) const REPLY: u8 = 8;
-    pub(in super::super) const GONE: u8 = 16;
+    pub(in super::super) const GOODBYE: u8 = 16;
 }
 
 /// More than one waits for it.
@@ -36,39 +36,39 @@ pub(super) const MANY: u8 = 0;
 
 /// What is with a record on a link.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct State {
+pub(super) struct RecordState {
     /// When all were told last; [`Instant::NEVER`]: they never were.
-    pub(super) last: Instant,
+    pub(super) last_multicast: Instant,
     /// When all are to be told.
     pub(super) due: Instant,
     pub(super) bits: u8,
     /// How often it is announced yet, after it was.
-    pub(super) again: u8,
-    /// Whose further known answers may make it unnecessary: the number of his deferral, or [`MANY`].
+    pub(super) announcements_left: u8,
+    /// Whose further known answers may make it unnecessary: the number of the truncated query, or [`MANY`].
     pub(super) wanted_by: u8,
 }
 
-impl State {
+impl RecordState {
     /// Nobody was told.
     pub(super) const NEW: Self = Self {
-        last: Instant::NEVER,
+        last_multicast: Instant::NEVER,
         due: Instant::NEVER,
         bits: 0,
-        again: 0,
+        announcements_left: 0,
         wanted_by: MANY,
     };
 
     /// Whether all were told not longer ago.
-    pub(super) fn was_told_within(&self, ms: u32, now: Instant) -> bool {
-        self.last != Instant::NEVER && now < later(self.last, ms)
+    pub(super) fn was_multicast_within(&self, ms: u32, now: Instant) -> bool {
+        self.last_multicast != Instant::NEVER && now < later(self.last_multicast, ms)
     }
 
     /// All were told.
-    pub(super) fn told_now(&mut self, now: Instant) {
-        (self.last, self.due, self.wanted_by) = (now, Instant::NEVER, MANY);
+    pub(super) fn set_multicast(&mut self, now: Instant) {
+        (self.last_multicast, self.due, self.wanted_by) = (now, Instant::NEVER, MANY);
         self.bits = 0;
-        if let Some(again) = self.again.checked_sub(1) {
-            self.again = again;
+        if let Some(announcements_left) = self.announcements_left.checked_sub(1) {
+            self.announcements_left = announcements_left;
             self.due = later(now, ANNOUNCE_MS);
         }
     }
@@ -133,7 +133,7 @@ impl Probe {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct OnLink {
-    pub(super) told: Slots<State>,
+    pub(super) records: Slots<RecordState>,
     pub(super) probes: Slots<Probe>,
     /// Not later than the first record that is due, or name.
     pub(super) answers_at: Instant,
@@ -154,7 +154,7 @@ impl OnLink {
     /// A link that is not there yet.
     pub(super) fn new(id: usize, limits: &Limits) -> Self {
         Self {
-            told: Slots::new(limits.record_count),
+            records: Slots::new(limits.record_count),
             probes: Slots::new(limits.name_count),
             answers_at: Instant::NEVER,
             probes_at: Instant::NEVER,
@@ -177,11 +177,11 @@ impl OnLink {
 
     /// What is with a record.
     #[inline(never)]
-    pub(super) fn told(&mut self, id: RecordId) -> Option<&mut State> {
-        while self.told.len() <= id {
-            self.told.push(State::NEW)?;
+    pub(super) fn record(&mut self, id: RecordId) -> Option<&mut RecordState> {
+        while self.records.len() <= id {
+            self.records.push(RecordState::NEW)?;
         }
-        self.told.get_mut(id)
+        self.records.get_mut(id)
     }
 
     /// What is with a name.
@@ -210,7 +210,7 @@ impl OnLink {
     }
 
     /// Begins to probe for a name after so many milliseconds.
-    pub(super) fn begin(&mut self, name: NameId, now: Instant, ms: u32) {
+    pub(super) fn begin_probing(&mut self, name: NameId, now: Instant, ms: u32) {
         if !self.link.is_up() {
             return;
         }
@@ -226,9 +226,9 @@ impl OnLink {
     }
 
     /// The same where what is ours stays so meanwhile.
-    pub(super) fn begin_anew(&mut self, name: NameId, now: Instant, ms: u32) {
+    pub(super) fn reprobe(&mut self, name: NameId, now: Instant, ms: u32) {
         let is_held = self.holds(name);
-        self.begin(name, now, ms);
+        self.begin_probing(name, now, ms);
         if let Some(probe) = self.probe(name) {
             probe.is_held = is_held;
         }
@@ -252,9 +252,9 @@ impl OnLink {
 
     /// All are to be told of a record before they forget it.
     pub(super) fn rescue(&mut self, id: RecordId, now: Instant) {
-        if let Some(state) = self.told(id) {
-            let due = match state.was_told_within(ANNOUNCE_MS, now) {
-                true => later(state.last, ANNOUNCE_MS),
+        if let Some(state) = self.record(id) {
+            let due = match state.was_multicast_within(ANNOUNCE_MS, now) {
+                true => later(state.last_multicast, ANNOUNCE_MS),
                 false => now,
             };
             state.due = state.due.min(due);
@@ -264,24 +264,24 @@ impl OnLink {
 
     /// All are to be told of a record, now and once more.
     pub(super) fn announce(&mut self, id: RecordId, now: Instant) {
-        if let Some(state) = self.told(id) {
+        if let Some(state) = self.record(id) {
             state.due = now;
-            state.again = ANNOUNCE_COUNT;
+            state.announcements_left = ANNOUNCE_COUNT;
             state.wanted_by = MANY;
             self.answers_at = self.answers_at.min(now);
         }
     }
 
     /// Says of a record that it is gone, if it was told here.
-    pub(super) fn say_gone(&mut self, id: RecordId, record: &Record, now: Instant) -> bool {
+    pub(super) fn say_goodbye(&mut self, id: RecordId, record: &Record, now: Instant) -> bool {
         let tells = self.tells(record) && self.link.is_up();
-        let Some(state) = self.told(id) else {
+        let Some(state) = self.record(id) else {
             return false;
         };
-        let was_told = tells && state.last != Instant::NEVER && record.kind != kind::NSEC;
-        *state = State {
+        let was_told = tells && state.last_multicast != Instant::NEVER && record.kind != kind::NSEC;
+        *state = RecordState {
             due: if was_told { now } else { Instant::NEVER },
-            bits: bit::GONE,
+            bits: bit::GOODBYE,
             ..*state
         };
         if was_told {
@@ -292,7 +292,9 @@ impl OnLink {
 
     /// The link is down: nothing was ever told here.
     pub(super) fn forget(&mut self) {
-        self.told.iter_mut().for_each(|state| *state = State::NEW);
+        self.records
+            .iter_mut()
+            .for_each(|state| *state = RecordState::NEW);
         self.probes.iter_mut().for_each(|probe| *probe = Probe::NEW);
         (self.answers_at, self.probes_at) = (Instant::NEVER, Instant::NEVER);
     }

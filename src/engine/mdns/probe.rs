@@ -41,7 +41,7 @@ impl OnLink {
         } else {
             dns::CLASS_IN | dns::TOP_BIT
         };
-        let (mut is_settled, mut next) = (false, Instant::NEVER);
+        let (mut has_claimed, mut next) = (false, Instant::NEVER);
         // Each name once, by the first of its records.
         for record in zone.records.iter() {
             let bit = self.bit;
@@ -52,14 +52,14 @@ impl OnLink {
                 continue;
             }
             if probe.due <= now {
-                let size = zone.wish_bytes(record.name, bit);
+                let size = zone.probe_bytes(record.name, bit);
                 if probe.phase == Phase::Third {
                     *probe = Probe {
                         phase: Phase::Done,
                         is_new: true,
                         ..Probe::NEW
                     };
-                    is_settled = true;
+                    has_claimed = true;
                 } else if asked.is_full() || (size > left && !asked.is_empty()) {
                     // For all others, too.
                     left = 0;
@@ -76,14 +76,14 @@ impl OnLink {
         }
         let is_full = left == 0;
         self.probes_at = if is_full { later(now, PACE_MS) } else { next };
-        if is_settled {
-            self.announce_settled(zone, now);
+        if has_claimed {
+            self.announce_claimed(zone, now);
         }
         if asked.is_empty() {
             return None;
         }
         for name in &asked {
-            zone.write_wish(&mut writer, *name, self.bit);
+            zone.write_tentative(&mut writer, *name, self.bit);
         }
         if !self.link.shares_port {
             self.unicast_until = later(now, UNICAST_MS);
@@ -92,7 +92,7 @@ impl OnLink {
     }
 
     /// Announces what belongs to names that have just become ours, or points to them.
-    fn announce_settled(&mut self, zone: &Zone, now: Instant) {
+    fn announce_claimed(&mut self, zone: &Zone, now: Instant) {
         for (id, record) in zone.records.iter().enumerate() {
             if record.is_held(self.bit) && self.is_news(record) && self.holds(record.owner) {
                 self.announce(id, now);
@@ -106,20 +106,26 @@ impl OnLink {
     /// Another one probes for a name as we do: who is lexicographically later has it. The other waits, and asks again. RFC 6762
     /// section 8.2.
     #[inline(never)]
-    pub(super) fn tie(&mut self, zone: &Zone, now: Instant, name: NameId, message: &Message<'_>) {
+    pub(super) fn break_tie(
+        &mut self,
+        zone: &Zone,
+        now: Instant,
+        name: NameId,
+        message: &Message<'_>,
+    ) {
         // What is ours is defended.
         if self.holds(name) || self.phase(name) < Phase::First {
             return;
         }
         let mut room = [0; TIE_BYTES];
         let mut writer = Writer::new(&mut room, 0, 0);
-        let mut said = Said::new();
+        let mut records = TieRecords::new();
         for (_, own) in zone.of(name) {
             if own.is_held(self.bit) {
                 let begin = writer.len() as u16;
                 writer.word(own.kind);
-                zone.write_data(&mut writer, own, self.bit, false);
-                let _ = said.push((true, begin, writer.len() as u16));
+                zone.write_rdata(&mut writer, own, self.bit, false);
+                let _ = records.push((true, begin, writer.len() as u16));
             }
         }
         let mut are_ours = true;
@@ -132,26 +138,28 @@ impl OnLink {
                 are_ours &= zone.of(name).any(|(_, own)| zone.says(own, &record));
                 let begin = writer.len() as u16;
                 writer.word(record.kind);
-                record.flat().for_each(|piece| writer.put(piece));
-                let _ = said.push((false, begin, writer.len() as u16));
+                record
+                    .uncompressed_rdata()
+                    .for_each(|piece| writer.put(piece));
+                let _ = records.push((false, begin, writer.len() as u16));
             }
         }
         writer.finish();
-        if !are_ours && is_less(&room, &said) {
-            self.begin(name, now, TIE_PAUSE_MS);
+        if !are_ours && is_less(&room, &records) {
+            self.begin_probing(name, now, TIE_PAUSE_MS);
         }
     }
 }
 
-/// Whether it is ours, and from where to where it stands: a kind, and what is said.
-type Said = heapless::Vec<(bool, u16, u16), TIE_RECORD_COUNT>;
+/// Whether it is ours, and from where to where it stands: a kind, and what is records.
+type TieRecords = heapless::Vec<(bool, u16, u16), TIE_RECORD_COUNT>;
 
 /// Whether what we say is lexicographically earlier than what they say, each in order.
-fn is_less(bytes: &[u8], said: &Said) -> bool {
+fn is_less(bytes: &[u8], records: &TieRecords) -> bool {
     let (mut ours, mut theirs): (&[u8], &[u8]) = (&[], &[]);
     loop {
-        ours = next(bytes, said, true, ours);
-        theirs = next(bytes, said, false, theirs);
+        ours = next(bytes, records, true, ours);
+        theirs = next(bytes, records, false, theirs);
         match ours.cmp(theirs) {
             Ordering::Equal if !ours.is_empty() => {}
             order => return order == Ordering::Less,
@@ -161,9 +169,9 @@ fn is_less(bytes: &[u8], said: &Said) -> bool {
 
 /// The smallest that is larger than `last`, or nothing. Nobody says the same twice.
 #[inline(never)]
-fn next<'a>(bytes: &'a [u8], said: &Said, are_ours: bool, last: &[u8]) -> &'a [u8] {
+fn next<'a>(bytes: &'a [u8], records: &TieRecords, are_ours: bool, last: &[u8]) -> &'a [u8] {
     let mut found: &[u8] = &[];
-    for (is_ours, begin, end) in said {
+    for (is_ours, begin, end) in records {
         let one = bytes.head((*end).into()).tail((*begin).into());
         if *is_ours == are_ours
             && one.cmp(last) == Ordering::Greater

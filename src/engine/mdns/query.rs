@@ -1,7 +1,7 @@
 //! Answers: what of ours is asked for, who knows it already, when it is told, and to whom. RFC 6762 sections 6 and 7.
 
 use super::link::is_same;
-use super::on_link::{MANY, OnLink, State, bit, later};
+use super::on_link::{MANY, OnLink, RecordState, bit, later};
 use super::responder::Responder;
 use super::zone::Zone;
 use super::{Cast, LinkId, Meta};
@@ -25,7 +25,7 @@ const HOLD_OFF_PROBE_MS: u32 = 250;
 
 /// One who sends his known answers in several messages.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deferral {
+pub(super) struct TruncatedQuery {
     from: IpAddr,
     port: u16,
     link: LinkId,
@@ -33,7 +33,7 @@ pub(super) struct Deferral {
     end: Instant,
 }
 
-impl Deferral {
+impl TruncatedQuery {
     pub(super) const NONE: Self = Self {
         from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         port: 0,
@@ -44,7 +44,7 @@ impl Deferral {
 
 /// How a record that is asked for is told.
 #[derive(Clone, Copy)]
-struct Manner {
+struct AnswerTiming {
     /// Only to the one who asks.
     is_direct: bool,
     /// Who asks has more known answers.
@@ -68,7 +68,7 @@ impl Responder {
     ) -> Option<usize> {
         let is_legacy = meta.from.port() != PORT;
         let is_direct = is_legacy || meta.cast == Cast::Unicast;
-        let deferral = self.deferral(meta, from);
+        let number = self.truncated_query(meta, from);
         let (zone, link) = (&self.zone, usize::from(meta.link));
         let on = self.links.get_mut(link)?;
         // Nobody beyond the link is answered by a larger message than he sent, and perhaps to somebody else.
@@ -82,25 +82,25 @@ impl Responder {
                 if let Some(name) = zone.names.find(question.name)
                     && zone.claim(name).is_unique
                 {
-                    on.tie(zone, now, name, message);
+                    on.break_tie(zone, now, name, message);
                 }
             }
         }
-        on.ask(zone, message, is_direct);
-        if on.asked_from < on.asked_end || deferral != MANY {
-            on.take_known(zone, message, deferral);
+        on.mark_asked(zone, message, is_direct);
+        if on.asked_from < on.asked_end || number != MANY {
+            on.suppress_known_answers(zone, message, number);
         }
         let is_truncated = message.is_truncated();
         if !message.has_questions() {
             if is_truncated {
-                self.defer_further(now, deferral);
+                self.accumulate_further(now, number);
             }
             return None;
         }
         if on.asked_from >= on.asked_end {
             return None;
         }
-        let mut manner = Manner {
+        let mut timing = AnswerTiming {
             is_direct,
             is_truncated: is_truncated && !is_direct,
             delay: 0,
@@ -112,45 +112,48 @@ impl Responder {
             },
             wanted_by: MANY,
         };
-        if manner.is_truncated {
-            manner.delay = self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS);
-            manner.wanted_by = self.defer(now, meta, from, deferral);
+        if timing.is_truncated {
+            timing.delay = self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS);
+            timing.wanted_by = self.accumulate(now, meta, from, number);
         }
         let on = self.links.get_mut(link)?;
-        if !on.decide(&self.zone, now, &manner) {
+        if !on.schedule_answers(&self.zone, now, &timing) {
             return None;
         }
-        on.reply(&self.zone, now, message, is_legacy, out)
+        on.write_reply(&self.zone, now, message, is_legacy, out)
     }
 
     /// The number of who sends known answers in several messages, or [`MANY`].
-    fn deferral(&self, meta: &Meta, from: &IpAddr) -> u8 {
+    fn truncated_query(&self, meta: &Meta, from: &IpAddr) -> u8 {
         self.number_of(&|other| {
             other.link == meta.link && other.port == meta.from.port() && is_same(&other.from, from)
         })
     }
 
-    fn number_of(&self, is_it: &dyn Fn(&Deferral) -> bool) -> u8 {
-        let place = self.deferrals.iter().position(is_it);
+    fn number_of(&self, is_it: &dyn Fn(&TruncatedQuery) -> bool) -> u8 {
+        let place = self.truncated_queries.iter().position(is_it);
         place.map_or(MANY, |place| (place as u8).wrapping_add(1))
     }
 
     /// Waits for more known answers of this one, who may be known; what his questions are marked with.
-    fn defer(&mut self, now: Instant, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
+    fn accumulate(&mut self, now: Instant, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
         let mut number = known;
         if number == MANY {
             // Who was answered is forgotten.
             number = self.number_of(&|other| other.end <= now);
         }
-        if let Some(place) = self.deferrals.get_mut(usize::from(number).wrapping_sub(1)) {
-            *place = Deferral {
+        if let Some(place) = self
+            .truncated_queries
+            .get_mut(usize::from(number).wrapping_sub(1))
+        {
+            *place = TruncatedQuery {
                 from: *from,
                 port: meta.from.port(),
                 link: meta.link,
                 end: later(now, TRUNCATED_MS_MAX),
             };
             // What was still waited for, is waited for by nobody in special.
-            for state in self.links.iter_mut().flat_map(|on| on.told.iter_mut()) {
+            for state in self.links.iter_mut().flat_map(|on| on.records.iter_mut()) {
                 if state.wanted_by == number {
                     state.wanted_by = MANY;
                 }
@@ -160,16 +163,19 @@ impl Responder {
     }
 
     /// Even more known answers follow: waits for them, but not for ever.
-    fn defer_further(&mut self, now: Instant, number: u8) {
-        let Some(deferral) = self.deferrals.get(usize::from(number).wrapping_sub(1)) else {
+    fn accumulate_further(&mut self, now: Instant, number: u8) {
+        let Some(query) = self
+            .truncated_queries
+            .get(usize::from(number).wrapping_sub(1))
+        else {
             return;
         };
         let due = later(now, self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS));
-        if deferral.end <= due {
+        if query.end <= due {
             return;
         }
-        if let Some(on) = self.links.get_mut(usize::from(deferral.link)) {
-            for state in on.told.iter_mut() {
+        if let Some(on) = self.links.get_mut(usize::from(query.link)) {
+            for state in on.records.iter_mut() {
                 if state.wanted_by == number && state.due != Instant::NEVER {
                     state.due = due;
                 }
@@ -181,7 +187,7 @@ impl Responder {
 impl OnLink {
     /// Marks what is asked for, and where in the table that is.
     #[inline(never)]
-    fn ask(&mut self, zone: &Zone, message: &Message<'_>, is_direct: bool) {
+    fn mark_asked(&mut self, zone: &Zone, message: &Message<'_>, is_direct: bool) {
         (self.asked_from, self.asked_end) = (u16::MAX, 0);
         for question in message.questions() {
             let Some(name) = zone.names.find(question.name) else {
@@ -203,9 +209,9 @@ impl OnLink {
                     };
                     if is_meant
                         && (record.kind == kind::NSEC) == is_denial
-                        && !record.leaves
+                        && !record.is_goodbye
                         && self.tells(record)
-                        && let Some(state) = self.told(id)
+                        && let Some(state) = self.record(id)
                     {
                         state.bits |= bit;
                         self.asked_from = self.asked_from.min(id as u16);
@@ -220,7 +226,7 @@ impl OnLink {
     /// Marks what who asks knows already, or wishes as we have it, as we do ourselves when we probe anew; what he alone waits for,
     /// and knows, is not told to all.
     #[inline(never)]
-    fn take_known(&mut self, zone: &Zone, message: &Message<'_>, deferral: u8) {
+    fn suppress_known_answers(&mut self, zone: &Zone, message: &Message<'_>, number: u8) {
         for (section, record) in message.records() {
             if section == Section::Additional || !record.is_in_class() {
                 continue;
@@ -232,8 +238,8 @@ impl OnLink {
                 if record.ttl < own.ttl() / 2 || !zone.says(own, &record) {
                     continue;
                 }
-                if let Some(state) = self.told(id) {
-                    if deferral != MANY && state.wanted_by == deferral {
+                if let Some(state) = self.record(id) {
+                    if number != MANY && state.wanted_by == number {
                         (state.due, state.wanted_by) = (Instant::NEVER, MANY);
                     }
                     // Where it is not asked for, it is no matter.
@@ -252,20 +258,20 @@ impl OnLink {
 
     /// Decides of what is asked for when it is told, and to whom; whether there is something for the one who asks alone.
     #[inline(never)]
-    fn decide(&mut self, zone: &Zone, now: Instant, manner: &Manner) -> bool {
-        let (mut has_reply, mut delay) = (false, manner.delay);
+    fn schedule_answers(&mut self, zone: &Zone, now: Instant, timing: &AnswerTiming) -> bool {
+        let (mut has_reply, mut delay) = (false, timing.delay);
         for id in self.asked() {
             if let Some(record) = zone.records.get(id)
-                && self.told.get(id).is_some_and(State::is_wanted)
+                && self.records.get(id).is_some_and(RecordState::is_wanted)
             {
                 if !record.is_unique {
-                    delay = delay.max(manner.shared_delay);
+                    delay = delay.max(timing.shared_delay);
                     continue;
                 }
                 // Of several that replace one another, all are told or none.
                 for (other, also) in zone.of(record.name) {
                     if also.kind == record.kind
-                        && let Some(state) = self.told(other)
+                        && let Some(state) = self.record(other)
                     {
                         state.bits &= !bit::KNOWN;
                     }
@@ -273,31 +279,32 @@ impl OnLink {
             }
         }
         for id in self.asked() {
-            let (Some(record), Some(state)) = (zone.records.get(id), self.told.get_mut(id)) else {
+            let (Some(record), Some(state)) = (zone.records.get(id), self.records.get_mut(id))
+            else {
                 continue;
             };
             let (is_wanted, bits) = (state.is_wanted(), state.bits);
-            state.bits &= bit::GONE;
+            state.bits &= bit::GOODBYE;
             if !is_wanted {
                 continue;
             }
             // Who wants it for himself gets it so only if all the others have been told lately.
             let age_ms = record.ttl().wrapping_mul(1000) / 4;
-            let is_recent = state.was_told_within(age_ms, now);
-            let alone = bits & bit::ASKED == 0 && is_recent && !manner.is_truncated;
-            if manner.is_direct || alone {
+            let is_recent = state.was_multicast_within(age_ms, now);
+            let alone = bits & bit::ASKED == 0 && is_recent && !timing.is_truncated;
+            if timing.is_direct || alone {
                 state.bits |= bit::REPLY;
                 has_reply = true;
                 continue;
             }
-            state.schedule(now, delay, manner);
+            state.schedule(now, delay, timing);
             self.answers_at = self.answers_at.min(state.due);
         }
         has_reply
     }
 }
 
-impl State {
+impl RecordState {
     /// Whether it is asked for.
     const fn is_asked(&self) -> bool {
         self.bits & (bit::ASKED | bit::ASKED_UNICAST) != 0
@@ -309,18 +316,18 @@ impl State {
     }
 
     /// Is told to all after a while.
-    fn schedule(&mut self, now: Instant, delay: u32, manner: &Manner) {
+    fn schedule(&mut self, now: Instant, delay: u32, timing: &AnswerTiming) {
         let mut due = later(now, delay);
-        if self.was_told_within(HOLD_OFF_MS, now) {
-            let free = later(self.last, manner.hold_off);
+        if self.was_multicast_within(HOLD_OFF_MS, now) {
+            let free = later(self.last_multicast, timing.hold_off);
             // Not before it may be told again.
             if due <= free {
                 due = free;
             }
         }
         if self.due == Instant::NEVER {
-            self.wanted_by = manner.wanted_by;
-        } else if self.wanted_by != manner.wanted_by {
+            self.wanted_by = timing.wanted_by;
+        } else if self.wanted_by != timing.wanted_by {
             self.wanted_by = MANY;
         }
         self.due = self.due.min(due);

@@ -3,12 +3,12 @@
 //! For each link there is what was told when, and what is due. A name is probed for on each link by itself; a name that is
 //! lost on one is given up on all.
 
-use super::announced::Service;
 use super::link::{ADDRESS_BYTES_MAX, LINK_COUNT_MAX, Link, LinkId, octets};
 use super::names::NameId;
-use super::on_link::{OnLink, Phase, State, later};
-use super::query::Deferral;
-use super::zone::{Full, Manner, RecordId, Zone};
+use super::on_link::{OnLink, Phase, RecordState, later};
+use super::query::TruncatedQuery;
+use super::service_records::Service;
+use super::zone::{Full, RecordId, RenameStyle, Zone};
 use super::{Meta, Random, Transmit};
 use crate::time::Instant;
 use crate::wire::dns::{Message, Name, REVERSE_BYTES_MAX, reverse};
@@ -25,7 +25,7 @@ const CONFLICT_PAUSE_MS: u32 = 5000;
 /// Until there were none for so long.
 const PEACE_MS: u32 = 60_000;
 /// Who sends his known answers in several messages at once, at most.
-const DEFERRAL_COUNT: usize = 8;
+const TRUNCATED_QUERY_COUNT: usize = 8;
 
 /// Numbers from which one is chosen. Two who choose the same one notice that, but for one time in ten thousand where a tenth of
 /// all messages is lost: so of hundreds, hardly any two should.
@@ -48,15 +48,15 @@ pub struct Limits {
 pub struct Responder {
     pub(super) random: Random,
     /// Until when attempts wait.
-    pauses_until: Instant,
+    rate_limited_until: Instant,
     /// The last name that was changed, until somebody asks.
     renamed: Option<NameId>,
-    leaves: bool,
+    is_stopping: bool,
     /// The host's address, if it is not on all links what we have there; and whether it leads back to the host.
     elsewhere: Option<(IpAddr, bool)>,
     /// When the last conflicts were, the oldest first.
     conflicts: [Instant; CONFLICT_COUNT],
-    pub(super) deferrals: [Deferral; DEFERRAL_COUNT],
+    pub(super) truncated_queries: [TruncatedQuery; TRUNCATED_QUERY_COUNT],
     // The longest last.
     pub(super) zone: Zone,
     pub(super) links: [OnLink; LINK_COUNT_MAX],
@@ -69,20 +69,20 @@ impl Responder {
         Self {
             zone: Zone::new(&limits, random.ms(0, u32::MAX)),
             links: core::array::from_fn(|id| OnLink::new(id, &limits)),
-            deferrals: [Deferral::NONE; DEFERRAL_COUNT],
+            truncated_queries: [TruncatedQuery::NONE; TRUNCATED_QUERY_COUNT],
             random,
             conflicts: [Instant::NEVER; CONFLICT_COUNT],
-            pauses_until: Instant::default(),
+            rate_limited_until: Instant::default(),
             renamed: None,
             elsewhere: None,
-            leaves: false,
+            is_stopping: false,
         }
     }
 
     /// What the host is called: one label. To be told first.
     pub fn set_host(&mut self, label: &[u8]) -> Result<(), Full> {
         let zone = &mut self.zone;
-        let host = zone.claim_name(zone.local, label, Manner::Host);
+        let host = zone.claim_name(zone.local, label, RenameStyle::Host);
         zone.host = host.ok_or(Full)?;
         zone.add_denial_of_host().ok_or(Full)
     }
@@ -98,7 +98,7 @@ impl Responder {
         let name = self.zone.add_service(service).ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         for on in &mut self.links {
-            on.begin(name, now, ms);
+            on.begin_probing(name, now, ms);
         }
         Ok(name)
     }
@@ -108,21 +108,21 @@ impl Responder {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
             if record.is_some_and(|record| record.owner == name) && !self.zone.pass_on(id) {
-                self.retire(id, now);
+                self.withdraw(id, now);
             }
         }
     }
 
     /// Says of a record that it is gone, where it was told; then it is.
-    fn retire(&mut self, id: RecordId, now: Instant) {
+    fn withdraw(&mut self, id: RecordId, now: Instant) {
         let Some(record) = self.zone.records.get_mut(id) else {
             return;
         };
-        record.leaves = true;
+        record.is_goodbye = true;
         let record = *record;
         let mut was_told = false;
         for on in &mut self.links {
-            was_told |= on.say_gone(id, &record, now);
+            was_told |= on.say_goodbye(id, &record, now);
         }
         if !was_told {
             self.remove(id);
@@ -132,8 +132,8 @@ impl Responder {
     /// Forgets a record.
     pub(super) fn remove(&mut self, id: RecordId) {
         for on in &mut self.links {
-            if let Some(state) = on.told.get_mut(id) {
-                *state = State::NEW;
+            if let Some(state) = on.records.get_mut(id) {
+                *state = RecordState::NEW;
             }
         }
         let Some(name) = self.zone.records.get(id).map(|record| record.name) else {
@@ -176,8 +176,8 @@ impl Responder {
             on.forget();
         }
         for record in self.zone.records.iter() {
-            if record.is_on(bit) && record.is_unique && !record.leaves {
-                on.begin_anew(record.name, now, ms);
+            if record.is_on(bit) && record.is_unique && !record.is_goodbye {
+                on.reprobe(record.name, now, ms);
             }
         }
         Ok(())
@@ -197,17 +197,17 @@ impl Responder {
             if record.links == links
                 && (reverse == Some(record.name) || self.zone.text(record) == text)
             {
-                self.retire(id, now);
+                self.withdraw(id, now);
             }
         }
     }
 
     /// Says of everything that it is gone. When nothing is due any more, all that could be said has been.
-    pub fn leave(&mut self, now: Instant) {
-        self.leaves = true;
+    pub fn goodbye(&mut self, now: Instant) {
+        self.is_stopping = true;
         for on in &mut self.links {
             for (id, record) in self.zone.records.iter().enumerate() {
-                on.say_gone(id, record, now);
+                on.say_goodbye(id, record, now);
             }
             on.probes_at = Instant::NEVER;
             on.probes
@@ -226,7 +226,7 @@ impl Responder {
     ) -> Option<usize> {
         let message = Message::parse(datagram).ok()?;
         let on = self.links.get(usize::from(meta.link))?;
-        if meta.from.port() == 0 || self.leaves || !on.link.is_up() {
+        if meta.from.port() == 0 || self.is_stopping || !on.link.is_up() {
             return None;
         }
         let from = meta.from.ip();
@@ -244,10 +244,10 @@ impl Responder {
             let on = self.links.get_mut(link)?;
             let mut sent = on.send_probes(&self.zone, now, out);
             if sent.is_none() {
-                let (len, are_gone) = on.send_due(&self.zone, now, out, false);
+                let (len, are_gone) = on.send_multicast(&self.zone, now, out, false);
                 sent = len;
                 if are_gone {
-                    self.sweep();
+                    self.remove_withdrawn();
                 }
             }
             if let Some(len) = sent {
@@ -261,15 +261,15 @@ impl Responder {
     }
 
     /// Forgets records that were told for the last time.
-    fn sweep(&mut self) {
+    fn remove_withdrawn(&mut self) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
             let is_due = |on: &OnLink| {
-                on.told
+                on.records
                     .get(id)
                     .is_some_and(|state| state.due != Instant::NEVER)
             };
-            if record.is_some_and(|record| record.leaves) && !self.links.iter().any(is_due) {
+            if record.is_some_and(|record| record.is_goodbye) && !self.links.iter().any(is_due) {
                 self.remove(id);
             }
         }
@@ -310,7 +310,7 @@ impl Responder {
         let records = self.zone.records.iter();
         let own = records.filter(|record| {
             record.kind == crate::wire::dns::kind::NSEC
-                && self.zone.claim(record.name).manner != Manner::Fixed
+                && self.zone.claim(record.name).rename_style != RenameStyle::Fixed
         });
         own.map(|record| {
             let labels = self.zone.names.labels(record.name);
@@ -328,27 +328,27 @@ impl Responder {
         }
         let [oldest, ..] = &self.conflicts;
         let are_many = *oldest != Instant::NEVER && now < later(*oldest, CONFLICT_MS);
-        if are_many || self.pauses(now) {
-            self.pauses_until = later(now, PEACE_MS);
+        if are_many || self.is_rate_limited(now) {
+            self.rate_limited_until = later(now, PEACE_MS);
         }
     }
 
     /// Whether there were many conflicts lately.
-    fn pauses(&self, now: Instant) -> bool {
-        now < self.pauses_until
+    fn is_rate_limited(&self, now: Instant) -> bool {
+        now < self.rate_limited_until
     }
 
     /// How long the next attempt waits.
-    pub(super) fn patience(&mut self, now: Instant) -> u32 {
+    pub(super) fn probe_delay_ms(&mut self, now: Instant) -> u32 {
         let ms = self.random.ms(0, PROBE_JITTER_MS);
-        if self.pauses(now) {
+        if self.is_rate_limited(now) {
             return ms.wrapping_add(CONFLICT_PAUSE_MS);
         }
         ms
     }
 
     /// Somebody else has a name: chooses another one, and probes for that.
-    pub(super) fn yield_name(&mut self, now: Instant, name: NameId, ms: u32) {
+    pub(super) fn choose_other_name(&mut self, now: Instant, name: NameId, ms: u32) {
         // After a few, chance: many who wish the same name would come upon each other with every further one.
         let mut number = u32::from(self.zone.claim(name).renames).wrapping_add(2);
         if number > 4 {
@@ -360,7 +360,7 @@ impl Responder {
         self.renamed = Some(name);
         for on in &mut self.links {
             if on.phase(name) != Phase::Idle {
-                on.begin(name, now, ms);
+                on.begin_probing(name, now, ms);
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::names::NameId;
 use super::on_link::{MANY, OnLink, Phase};
 use super::responder::Responder;
-use super::zone::{Manner, Zone};
+use super::zone::{RenameStyle, Zone};
 use super::{Cast, Meta};
 use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Record, Section, kind};
@@ -50,17 +50,17 @@ impl Responder {
     /// Somebody else has a name. What we have is asked for again; what we only wish is his.
     fn conflict(&mut self, now: Instant, link: usize, name: NameId) {
         self.count_conflict(now);
-        let ms = self.patience(now);
-        let is_fixed = self.zone.claim(name).manner == Manner::Fixed;
+        let ms = self.probe_delay_ms(now);
+        let is_fixed = self.zone.claim(name).rename_style == RenameStyle::Fixed;
         let Some(on) = self.links.get_mut(link) else {
             return;
         };
         if is_fixed {
             on.give_up(name);
         } else if on.holds(name) {
-            on.begin(name, now, ms);
+            on.begin_probing(name, now, ms);
         } else {
-            self.yield_name(now, name, ms);
+            self.choose_other_name(now, name, ms);
         }
     }
 }
@@ -85,21 +85,21 @@ impl OnLink {
                 continue;
             }
             is_ours = true;
-            if own.leaves || !self.tells(own) {
+            if own.is_goodbye || !self.tells(own) {
                 continue;
             }
-            let Some(state) = self.told(id) else {
+            let Some(state) = self.record(id) else {
                 continue;
             };
             let is_due = state.due != Instant::NEVER;
             if record.ttl < own.ttl() / 2 {
                 // Others would forget it too early.
-                if state.again == 0 || !is_due {
+                if state.announcements_left == 0 || !is_due {
                     self.rescue(id, now);
                 }
-            } else if spares && state.again == 0 && is_due {
+            } else if spares && state.announcements_left == 0 && is_due {
                 // Somebody has said it for us.
-                (state.due, state.wanted_by, state.last) = (Instant::NEVER, MANY, now);
+                (state.due, state.wanted_by, state.last_multicast) = (Instant::NEVER, MANY, now);
             }
         }
         if is_ours || record.ttl == 0 || !zone.claim(name).is_unique {

@@ -41,7 +41,7 @@ pub(super) struct Record {
     /// Nobody else has records of this name.
     pub(super) is_unique: bool,
     /// It is told for the last time.
-    pub(super) leaves: bool,
+    pub(super) is_goodbye: bool,
     /// What it says before the name: so many bytes of the texts.
     at: u32,
     len: u32,
@@ -58,7 +58,7 @@ impl Record {
             next: 0,
             links,
             is_unique: true,
-            leaves: false,
+            is_goodbye: false,
             at: 0,
             len: 0,
         }
@@ -71,7 +71,7 @@ impl Record {
 
     /// Whether it says on this link what there is: neither that there is nothing else, nor that it is gone.
     pub(super) const fn is_held(&self, link: u8) -> bool {
-        self.is_on(link) && self.kind != kind::NSEC && !self.leaves
+        self.is_on(link) && self.kind != kind::NSEC && !self.is_goodbye
     }
 
     /// Seconds for which it is remembered.
@@ -95,12 +95,12 @@ pub(super) struct Claim {
     wished_len: u8,
     pub(super) is_unique: bool,
     /// What the name becomes when others have it.
-    pub(super) manner: Manner,
+    pub(super) rename_style: RenameStyle,
 }
 
 /// How another name is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) enum Manner {
+pub(super) enum RenameStyle {
     /// There is no other: it is given up.
     #[default]
     Fixed,
@@ -183,13 +183,13 @@ impl Zone {
         &mut self,
         parent: NameId,
         label: &[u8],
-        manner: Manner,
+        rename_style: RenameStyle,
     ) -> Option<NameId> {
         let mut other;
         let (mut tried, mut renames) = (label, 0u16);
         while self.is_ours(parent, tried) {
             renames = renames.wrapping_add(1);
-            other = other_label(label, manner, renames.wrapping_add(1).into());
+            other = other_label(label, rename_style, renames.wrapping_add(1).into());
             tried = other.bytes();
         }
         let name = self.names.add(parent, tried)?;
@@ -197,13 +197,13 @@ impl Zone {
         claim.renames = renames;
         claim.wished_len = label.len().min(tried.len()) as u8;
         claim.is_unique = true;
-        claim.manner = manner;
+        claim.rename_style = rename_style;
         Some(name)
     }
 
     fn is_ours(&self, parent: NameId, label: &[u8]) -> bool {
         let name = self.names.child(parent, label);
-        let has_records = |name| self.of(name).any(|(_, record)| !record.leaves);
+        let has_records = |name| self.of(name).any(|(_, record)| !record.is_goodbye);
         name.is_some_and(|name| self.claim(name).is_unique && has_records(name))
     }
 
@@ -212,7 +212,7 @@ impl Zone {
     pub(super) fn rename(&mut self, name: NameId, number: u32) -> bool {
         let claim = self.claim(name);
         let wished = self.names.label(name).head(claim.wished_len.into());
-        let label = other_label(wished, claim.manner, number);
+        let label = other_label(wished, claim.rename_style, number);
         let label = label.bytes();
         if !self.names.relabel(name, label) {
             return false;
@@ -308,7 +308,7 @@ impl Zone {
         };
         let mut others = self.of(record.target).map(|(_, other)| other);
         let other = others
-            .find(|other| !other.is_unique && !other.leaves && other.owner != record.owner)
+            .find(|other| !other.is_unique && !other.is_goodbye && other.owner != record.owner)
             .map(|other| other.owner);
         match (other, self.records.get_mut(id)) {
             (Some(other), Some(record)) => record.owner = other,
@@ -364,9 +364,9 @@ impl<'a> Iterator for Of<'a> {
 }
 
 /// Another label than the one that is wished, with a number.
-fn other_label(wished: &[u8], manner: Manner, number: u32) -> Line {
-    let (open, close) = match manner {
-        Manner::Instance => (" (", ")"),
+fn other_label(wished: &[u8], rename_style: RenameStyle, number: u32) -> Line {
+    let (open, close) = match rename_style {
+        RenameStyle::Instance => (" (", ")"),
         _ => ("-", ""),
     };
     let mut end = Line::default();

@@ -228,7 +228,7 @@ impl Speaker for Announcer {
     }
 
     fn leave(&mut self, now: Instant) {
-        self.responder.leave(now);
+        self.responder.goodbye(now);
     }
 }
 

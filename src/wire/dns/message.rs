@@ -1,7 +1,7 @@
 //! What came: a header, questions, and records in three sections.
 
 use super::super::Malformed;
-use super::{CLASS_ANY, CLASS_IN, Flat, HEADER_BYTES, Name, TOP_BIT, flag, kind};
+use super::{CLASS_ANY, CLASS_IN, HEADER_BYTES, Name, TOP_BIT, UncompressedRdata, flag, kind};
 
 /// A message whose shape is right: as many questions and records as its header says, and nothing that leads beyond its end.
 #[derive(Clone, Copy, Debug)]
@@ -66,13 +66,13 @@ pub struct Record<'a> {
     /// For how many seconds it may be remembered; 0: it is gone.
     pub ttl: u32,
     message: &'a [u8],
-    /// Where its content begins and ends in the message.
+    /// Where its rdata begins and ends in the message.
     at: usize,
     end: usize,
 }
 
 impl<'a> Record<'a> {
-    /// A record whose content stands by itself, of a name that does not matter.
+    /// A record whose rdata stands by itself, of a name that does not matter.
     pub const fn alone(kind: u16, data: &'a [u8]) -> Self {
         Self {
             name: Name::ROOT,
@@ -95,14 +95,14 @@ impl<'a> Record<'a> {
         self.class & TOP_BIT != 0
     }
 
-    /// Its content as it stands in the message.
-    pub fn data(&self) -> &'a [u8] {
+    /// Its rdata as it stands in the message.
+    pub fn rdata(&self) -> &'a [u8] {
         self.message.get(self.at..self.end).unwrap_or_default()
     }
 
-    /// Its content with all names written out; without end where it is broken.
-    pub fn flat(&self) -> Flat<'a> {
-        Flat::new(self.kind, self.message, self.at, self.end)
+    /// Its rdata with all names written out; without end where it is broken.
+    pub fn uncompressed_rdata(&self) -> UncompressedRdata<'a> {
+        UncompressedRdata::new(self.kind, self.message, self.at, self.end)
     }
 
     /// The name that it points to, behind `skip` other bytes: of PTR and CNAME 0, of SRV 6. None where there is none.

@@ -1,23 +1,23 @@
 //! DNS messages as they are sent by multicast: header, questions, records. RFC 1035 section 4, RFC 6762 section 18.
 //!
 //! A message is looked through once, so that its shape is known to be right; what its records hold is looked at when somebody
-//! wants to know. A record whose content is broken leaves the others alone.
+//! wants to know. A record whose rdata is broken leaves the others alone.
 
 pub mod escape;
-mod flat;
 mod message;
 mod name;
-mod order;
+mod rdata;
 mod reverse;
+mod srv;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use flat::Flat;
 pub use message::{Message, Question, Record, Section};
 pub use name::{Labels, Name};
-pub use order::{Rank, choose};
+pub use rdata::UncompressedRdata;
 pub use reverse::{REVERSE_BYTES_MAX, reverse};
+pub use srv::{Rank, choose};
 pub use writer::{Head, Label, Writer};
 
 /// The port of multicast DNS.

@@ -74,12 +74,12 @@ fn what_is_written_is_read_again() {
     assert_eq!(text(service.target(6).unwrap()), "box.local");
     assert!(
         service
-            .flat()
+            .uncompressed_rdata()
             .flatten()
             .eq(b"\0\0\0\0\x08\x01\x03box\x05local\0")
     );
     assert_eq!(records[2].0, Section::Additional);
-    assert_eq!(records[2].1.data(), [192, 0, 2, 1]);
+    assert_eq!(records[2].1.rdata(), [192, 0, 2, 1]);
     // 12; 17 + 10 + 8; 2 + 10 + 6 + 6; 2 + 10 + 4.
     assert_eq!(bytes.len(), 87);
 }
@@ -112,9 +112,9 @@ fn what_does_not_fit_is_as_if_never_begun() {
     }
 }
 
-/// CVE-2023-38469, avahi 5e5f6538: content is never longer than its length can say, as no message is.
+/// CVE-2023-38469, avahi 5e5f6538: rdata is never longer than its length can say, as no message is.
 #[test]
-fn content_is_not_longer_than_its_length_can_say() {
+fn rdata_is_not_longer_than_its_length_can_say() {
     assert!(MESSAGE_BYTES_MAX <= usize::from(u16::MAX));
     for (len, fits) in [
         (8900, true),
@@ -138,15 +138,15 @@ fn content_is_not_longer_than_its_length_can_say() {
         let message = Message::parse(&room[..written]).unwrap();
         let told: Vec<usize> = message
             .records()
-            .map(|(_, record)| record.data().len())
+            .map(|(_, record)| record.rdata().len())
             .collect();
         assert_eq!(told, if fits { vec![len] } else { vec![] });
     }
 }
 
-/// python-zeroconf #1756: content that is said to be longer than the message, or shorter than what is in it.
+/// python-zeroconf #1756: rdata that is said to be longer than the message, or shorter than what is in it.
 #[test]
-fn content_ends_where_it_is_said_to_end() {
+fn rdata_ends_where_it_is_said_to_end() {
     let name = b"\x01b\x01c\0";
     for (kind, skip) in [
         (kind::PTR, 0),
@@ -154,28 +154,28 @@ fn content_ends_where_it_is_said_to_end() {
         (kind::SRV, 6),
         (kind::NSEC, 0),
     ] {
-        let content = [&[7; 6][..skip], name].concat();
-        for len in 0..=content.len() + 20 {
+        let rdata = [&[7; 6][..skip], name].concat();
+        for len in 0..=rdata.len() + 20 {
             // Another record follows.
             let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 2, 0, 0, 0, 0];
             bytes.extend_from_slice(b"\x01a\0\0");
             bytes.extend_from_slice(&[kind as u8, 0, 1, 0, 0, 0, 9, 0, len as u8]);
-            bytes.extend_from_slice(&content);
+            bytes.extend_from_slice(&rdata);
             bytes.extend_from_slice(b"\x01z\0\0\x01\0\x01\0\0\0\x09\0\x04\x01\x02\x03\x04");
             let parsed = Message::parse(&bytes);
-            if len == content.len() {
+            if len == rdata.len() {
                 let records: Vec<_> = parsed.unwrap().records().collect();
                 assert_eq!(text(records[0].1.target(skip).unwrap()), "b.c");
-                assert_eq!(records[1].1.data(), [1, 2, 3, 4]);
+                assert_eq!(records[1].1.rdata(), [1, 2, 3, 4]);
                 continue;
             }
             // What is in the one or the other may be read as something, but nothing beyond its end.
             for (_, record) in parsed.iter().flat_map(Message::records) {
-                assert!(record.data().len() <= bytes.len() - 14);
-                if len < content.len() && record.kind == kind {
+                assert!(record.rdata().len() <= bytes.len() - 14);
+                if len < rdata.len() && record.kind == kind {
                     assert!(record.target(skip).is_none(), "{kind} {len}");
-                    assert_eq!(record.data().len(), len);
-                    assert!(record.flat().flatten().count() <= len);
+                    assert_eq!(record.rdata().len(), len);
+                    assert!(record.uncompressed_rdata().flatten().count() <= len);
                 }
             }
         }
@@ -278,25 +278,27 @@ fn names_are_the_same_in_both_cases() {
 }
 
 #[test]
-fn content_is_compared_with_its_names_written_out() {
+fn rdata_is_compared_with_its_names_written_out() {
     let bytes = response();
     let service = Message::parse(&bytes).unwrap().records().nth(1).unwrap().1;
-    let own = |data: &'static [u8]| Flat::of(kind::SRV, data);
+    let own = |data: &'static [u8]| UncompressedRdata::of(kind::SRV, data);
     assert!(
         service
-            .flat()
+            .uncompressed_rdata()
             .is(own(b"\0\0\0\0\x08\x01\x03BOX\x05local\0"))
     );
     assert!(
         !service
-            .flat()
+            .uncompressed_rdata()
             .is(own(b"\0\0\0\0\x08\x01\x03bos\x05local\0"))
     );
     // A port is no letter.
-    assert!(!Flat::of(kind::SRV, b"\0\0\0\0Aa\x01b\0").is(own(b"\0\0\0\0aa\x01b\0")));
-    assert!(!Flat::of(kind::TXT, b"\x01a").is(Flat::of(kind::TXT, b"\x01A")));
+    assert!(!UncompressedRdata::of(kind::SRV, b"\0\0\0\0Aa\x01b\0").is(own(b"\0\0\0\0aa\x01b\0")));
     assert!(
-        Flat::of(kind::SOA, b"\x01a\0\x01b\x01c\0rest")
+        !UncompressedRdata::of(kind::TXT, b"\x01a").is(UncompressedRdata::of(kind::TXT, b"\x01A"))
+    );
+    assert!(
+        UncompressedRdata::of(kind::SOA, b"\x01a\0\x01b\x01c\0rest")
             .flatten()
             .eq(b"\x01a\0\x01b\x01c\0rest")
     );
@@ -308,7 +310,7 @@ fn content_is_compared_with_its_names_written_out() {
         b"\0\0\0\0\0\0\xc0\0",
         b"\0\0\0\0\0\0\x05a",
     ] {
-        assert!(Flat::of(kind::SRV, data).flatten().count() <= data.len());
+        assert!(UncompressedRdata::of(kind::SRV, data).flatten().count() <= data.len());
     }
 }
 
@@ -392,8 +394,8 @@ fn noise_never_panics() {
             let mut room = [0; NAME_BYTES_MAX];
             assert_ne!(record.name.write(&mut room), 0);
             let _ = (record.target(0).is_some(), record.target(6).is_some());
-            let _ = (record.lists(kind::A), record.flat().count());
-            assert!(record.flat().is(record.flat()));
+            let _ = (record.lists(kind::A), record.uncompressed_rdata().count());
+            assert!(record.uncompressed_rdata().is(record.uncompressed_rdata()));
         }
     }
 }

@@ -131,7 +131,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Appends a record whose content `write` writes; whether there was room.
+    /// Appends a record whose rdata `write` writes; whether there was room.
     #[inline(never)]
     pub fn record(
         &mut self,
@@ -181,7 +181,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// What stands between a record's name and its content.
+/// What stands between a record's name and its rdata.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
     /// What it holds.

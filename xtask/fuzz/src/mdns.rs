@@ -39,7 +39,7 @@ pub fn hear(input: &[u8]) {
         records: 32,
         names: 64,
         questions: 32,
-        content_bytes: 1024,
+        rdata_bytes: 1024,
     };
     let mut browser = Browser::new(&limits, Random::new(&[9; 16]));
     for (goal, name) in [

@@ -167,7 +167,7 @@ impl Speaker for Host {
     }
 
     fn leave(&mut self, now: Instant) {
-        self.responder.leave(now);
+        self.responder.goodbye(now);
     }
 }
 

@@ -1,16 +1,16 @@
 //! What others said: their records, in a table that is cut at start. RFC 6762 sections 5.2 and 10.
 //!
-//! Names within records are kept as numbers; other content lies in one room, packed when it is full. When the table is full,
+//! Names within records are kept as numbers; other rdata lies in one room, packed when it is full. When the table is full,
 //! what is over goes first, then what has the least time left; what somebody wants stays, and what is new is not kept.
 
 use super::super::{LinkId, NameId, Names};
 use super::chains::Chains;
-use super::contents::Contents;
 use super::entry::{Entry, GRACE, Role, is, key};
+use super::rdata::RdataArena;
 use super::{Limits, SETTLE};
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
-use crate::wire::dns::{Flat, Name, Record, kind};
+use crate::wire::dns::{Name, Record, UncompressedRdata, kind};
 
 /// Longer than this nothing is kept unheard.
 const TTL_MAX: u32 = 86_400;
@@ -38,7 +38,7 @@ pub(super) struct Cache {
     pub(super) names: Names,
     pub(super) entries: Slots<Entry>,
     chains: Chains,
-    contents: Contents,
+    arena: RdataArena,
     /// Where the next place to be freed is looked for.
     hand: usize,
     /// Something changed that somebody may want to know.
@@ -52,20 +52,20 @@ impl Cache {
             names: Names::new(limits.names, seed),
             entries: Slots::new(limits.records),
             chains: Chains::new(limits.records.next_power_of_two(), limits.records),
-            contents: Contents::new(limits.content_bytes),
+            arena: RdataArena::new(limits.rdata_bytes),
             hand: 0,
             touched: false,
         }
     }
 
-    /// Bytes of content in use.
-    pub(super) const fn content_bytes(&self) -> usize {
-        self.contents.live()
+    /// Bytes of rdata in use.
+    pub(super) const fn rdata_bytes(&self) -> usize {
+        self.arena.live()
     }
 
     #[inline(never)]
-    pub(super) fn content(&self, entry: &Entry) -> &[u8] {
-        self.contents.get(entry.content)
+    pub(super) fn rdata(&self, entry: &Entry) -> &[u8] {
+        self.arena.get(entry.rdata)
     }
 
     /// The records of a name on a link that are in the list of a target.
@@ -99,7 +99,7 @@ impl Cache {
         let mut from = None;
         loop {
             let (at, entry) = self.next_of(name, link, kind::NSEC, from)?;
-            if Record::alone(kind::NSEC, self.content(entry)).lists(kind) == Some(false) {
+            if Record::alone(kind::NSEC, self.rdata(entry)).lists(kind) == Some(false) {
                 return Some(at);
             }
             from = Some(at);
@@ -154,8 +154,8 @@ impl Cache {
     /// Takes what a message says of a record.
     pub(super) fn hear(&mut self, heard: &Heard, record: &Record<'_>) {
         let is_whole = match record.kind {
-            kind::A => record.data().len() == 4,
-            kind::AAAA => record.data().len() == 16,
+            kind::A => record.rdata().len() == 4,
+            kind::AAAA => record.rdata().len() == 16,
             kind::PTR | kind::CNAME | kind::SRV | kind::TXT | kind::NSEC => true,
             // Nobody asks for it.
             _ => false,
@@ -242,14 +242,16 @@ impl Cache {
         count
     }
 
-    /// Whether both have the same content; the name in it is the same.
+    /// Whether both have the same rdata; the name in it is the same.
     pub(super) fn says(&self, entry: &Entry, record: &Record<'_>) -> bool {
-        let content = self.content(entry);
+        let rdata = self.rdata(entry);
         match record.kind {
             kind::PTR | kind::CNAME => true,
-            kind::SRV => record.data().starts_with(content),
-            kind::TXT if record.data().is_empty() => content == [0],
-            kind => record.flat().is(Flat::of(kind, content)),
+            kind::SRV => record.rdata().starts_with(rdata),
+            kind::TXT if record.rdata().is_empty() => rdata == [0],
+            kind => record
+                .uncompressed_rdata()
+                .is(UncompressedRdata::of(kind, rdata)),
         }
     }
 
@@ -293,7 +295,7 @@ impl Cache {
             facts: heard.facts | is::USED,
             link: heard.link,
             jitter: heard.jitter,
-            content: Contents::NONE,
+            rdata: RdataArena::NONE,
             ..Entry::default()
         };
         if is_shared {
@@ -302,7 +304,7 @@ impl Cache {
         let len = match record.kind {
             kind::PTR | kind::CNAME => 0,
             kind::SRV => 6,
-            _ => record.flat().flatten().count(),
+            _ => record.uncompressed_rdata().flatten().count(),
         };
         self.add(entry, record, len);
     }
@@ -311,9 +313,9 @@ impl Cache {
     fn add(&mut self, entry: Entry, record: &Record<'_>, len: usize) {
         let mut entry = entry;
         let mut tries = u8::MAX;
-        while !self.chains.has_room() || !self.contents.has_room(len) {
+        while !self.chains.has_room() || !self.arena.has_room(len) {
             tries = tries.wrapping_sub(1);
-            if tries == 0 || !self.contents.takes(len) || !self.evict() {
+            if tries == 0 || !self.arena.takes(len) || !self.evict() {
                 return;
             }
         }
@@ -327,12 +329,12 @@ impl Cache {
             len
         };
         if len != 0 {
-            let Some((content, room)) = self.contents.add(&mut self.entries, at, len) else {
+            let Some((rdata, room)) = self.arena.add(&mut self.entries, at, len) else {
                 return self.chains.give(entry.key(), at);
             };
-            entry.content = content;
+            entry.rdata = rdata;
             room.iter_mut()
-                .zip(record.flat().flatten())
+                .zip(record.uncompressed_rdata().flatten())
                 .for_each(|(to, byte)| *to = *byte);
         }
         self.names.keep(entry.name);
@@ -377,7 +379,7 @@ impl Cache {
         };
         self.touched |= entry.is(is::WANTED);
         entry.facts &= !is::WANTED;
-        if entry.is_told() && entry.role == Role::Service {
+        if entry.is_reported() && entry.role == Role::Service {
             entry.facts |= is::GONE;
             self.touched = true;
             return false;
@@ -394,7 +396,7 @@ impl Cache {
         if !entry.is(is::USED) {
             return;
         }
-        self.contents.remove(entry.content);
+        self.arena.remove(entry.rdata);
         self.chains.give(entry.key(), at as u16);
         self.names.release(entry.name);
         self.names.release(entry.target);
@@ -427,7 +429,7 @@ impl<'a> Iterator for Of<'a> {
     }
 }
 
-/// The name in a record's content, which must be there; where there is none by its kind, that without labels.
+/// The name in a record's rdata, which must be there; where there is none by its kind, that without labels.
 #[inline(never)]
 fn pointed<'a>(record: &Record<'a>) -> Option<Name<'a>> {
     match record.kind {

@@ -24,7 +24,7 @@ pub(super) mod is {
     /// Heard by IPv4; by IPv6 the next bit.
     pub(in super::super) const SEEN: u16 = 1 << 8;
     /// Told as heard by IPv4, and so on.
-    pub(in super::super) const TOLD: u16 = 1 << 10;
+    pub(in super::super) const REPORTED: u16 = 1 << 10;
     /// It denies what somebody asks for.
     pub(in super::super) const DENIES: u16 = 1 << 14;
     /// Both families of one of these.
@@ -61,15 +61,15 @@ pub(super) struct Entry {
     /// Seconds.
     pub(super) ttl: u32,
     /// Stands for what was told of its target as heard by IPv4, and by IPv6; 0: nothing.
-    pub(super) told: [u32; 2],
+    pub(super) reported: [u32; 2],
     pub(super) name: NameId,
-    /// The name in its content.
+    /// The name in its rdata.
     pub(super) target: NameId,
     pub(super) kind: u16,
     /// See [`is`].
     pub(super) facts: u16,
-    /// Where its content is, without the name.
-    pub(super) content: u16,
+    /// Where its rdata is, without the name.
+    pub(super) rdata: u16,
     pub(super) link: LinkId,
     pub(super) role: Role,
     /// How often it was asked for since it came; or, from [`DOUBTED`] on, since it is in doubt.
@@ -113,7 +113,7 @@ impl Entry {
         if self.facts & (is::USED | is::GONE) != is::USED {
             return Instant::NEVER;
         }
-        if !self.is(is::WANTED) && !self.is_told() {
+        if !self.is(is::WANTED) && !self.is_reported() {
             return Instant::NEVER;
         }
         let ask = match self.step {
@@ -137,8 +137,8 @@ impl Entry {
         ask.min(self.expires)
     }
 
-    pub(super) const fn is_told(&self) -> bool {
-        self.is(is::BOTH * is::TOLD)
+    pub(super) const fn is_reported(&self) -> bool {
+        self.is(is::BOTH * is::REPORTED)
     }
 
     /// It is asked for: the next time lies ahead.

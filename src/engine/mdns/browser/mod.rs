@@ -6,16 +6,16 @@
 
 mod cache;
 mod chains;
-mod contents;
 mod entry;
+mod events;
 mod plan;
 mod questions;
+mod rdata;
 mod sending;
-mod telling;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use telling::{Event, What};
+pub use events::{Event, What};
 
 use super::{Cast, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
 use crate::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub struct Limits {
     /// Questions that are asked, each on one link.
     pub questions: usize,
     /// Bytes of what records hold besides names, below 64 KiB.
-    pub content_bytes: usize,
+    pub rdata_bytes: usize,
 }
 
 impl Limits {
@@ -43,7 +43,7 @@ impl Limits {
         records: 2048,
         names: 2048,
         questions: 1024,
-        content_bytes: 65_535,
+        rdata_bytes: 65_535,
     };
 }
 
@@ -128,7 +128,7 @@ pub struct Browser {
     /// When changes are looked at.
     settle_at: Instant,
     /// How far the pass over what is to be told came.
-    told: usize,
+    event_cursor: usize,
     /// Services that are not resolved, as far as it came.
     unresolved: usize,
     /// Where known answers are still to be sent, and which is the next.
@@ -146,7 +146,7 @@ impl Browser {
             random,
             due: Instant::NEVER,
             settle_at: Instant::NEVER,
-            told: IDLE,
+            event_cursor: IDLE,
             unresolved: 0,
             sending: None,
         }
@@ -383,11 +383,11 @@ impl Browser {
         if self.settle_at <= now {
             self.settle_at = Instant::NEVER;
             self.plan();
-            (self.told, self.unresolved) = (0, 0);
+            (self.event_cursor, self.unresolved) = (0, 0);
         }
         let mut wishes = self.wishes.iter();
-        if self.told == IDLE && wishes.any(|wish| !wish.is_done && wish.deadline <= now) {
-            (self.told, self.unresolved) = (0, 0);
+        if self.event_cursor == IDLE && wishes.any(|wish| !wish.is_done && wish.deadline <= now) {
+            (self.event_cursor, self.unresolved) = (0, 0);
         }
     }
 
@@ -396,7 +396,7 @@ impl Browser {
         let records = self.cache.entries.iter().map(|entry| entry.due());
         let questions = self.questions.all.iter().map(|question| question.next());
         // What can be told and was not is waited for by the caller.
-        let is_idle = self.told == IDLE;
+        let is_idle = self.event_cursor == IDLE;
         let wishes = self.wishes.iter();
         let wishes = wishes.filter(|wish| is_idle && !wish.is_done);
         let wishes = wishes.map(|wish| wish.deadline);
@@ -404,9 +404,9 @@ impl Browser {
         all.fold(self.settle_at, Instant::min)
     }
 
-    /// Records and bytes of content that are remembered.
+    /// Records and bytes of rdata that are remembered.
     pub fn weight(&self) -> (usize, usize) {
         let records = self.cache.entries.iter().filter(|entry| entry.is(is::USED));
-        (records.count(), self.cache.content_bytes())
+        (records.count(), self.cache.rdata_bytes())
     }
 }

@@ -231,8 +231,8 @@ impl Browser {
         }
         for entry in self.cache.entries.iter_mut() {
             if entry.role == Role::Nothing && !entry.is(is::GONE) {
-                entry.facts &= !(is::BOTH * is::TOLD);
-                entry.told = [0; 2];
+                entry.facts &= !(is::BOTH * is::REPORTED);
+                entry.reported = [0; 2];
             }
         }
     }

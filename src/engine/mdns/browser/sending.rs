@@ -110,7 +110,7 @@ impl Browser {
             };
             let mut labels = cache.names.labels(entry.name);
             let fits = writer.record(Section::Answer, &mut labels, head, &mut |writer| {
-                writer.put(cache.content(entry));
+                writer.put(cache.rdata(entry));
                 if matches!(entry.kind, kind::PTR | kind::CNAME | kind::SRV) {
                     writer.name(&mut cache.names.labels(entry.target), true);
                 }

@@ -40,7 +40,7 @@ fn who_leaves_says_so_of_many_services_at_once() {
         world.serve(&format!("box {number}"), 1, &[&text]);
     }
     world.settle();
-    world.responder.leave(world.instant());
+    world.responder.goodbye(world.instant());
     world.run(1);
     let all = world.all();
     let gone = all.iter().filter(|line| line.contains(" 0 flush SRV"));

@@ -18,7 +18,7 @@ fn life() -> Vec<Vec<u8>> {
         world.run(2000);
     }
     let now = world.instant();
-    world.responder.leave(now);
+    world.responder.goodbye(now);
     world.run(100);
     world.sent.into_iter().map(|sent| sent.bytes).collect()
 }

@@ -82,7 +82,7 @@ fn odd_names_are_nobodys() {
     assert!(world.sent.is_empty());
 }
 
-/// CVE-2023-38472, python-zeroconf #1756, avahi a2ba25e9: our names with content that is empty, ends
+/// CVE-2023-38472, python-zeroconf #1756, avahi a2ba25e9: our names with rdata that is empty, ends
 /// too early, or makes no sense.
 #[test]
 fn broken_content_is_passed_over() {

@@ -229,7 +229,7 @@ fn a_service_that_goes_and_comes_keeps_its_name() {
 fn the_end_is_told_of_everything() {
     let mut world = World::serving(1);
     let now = world.instant();
-    world.responder.leave(now);
+    world.responder.goodbye(now);
     world.run(0);
     let mut lines = world.all();
     lines.sort();
@@ -258,7 +258,7 @@ fn who_was_never_told_of_is_not_taken_leave_of() {
     world.run(500);
     world.sent.clear();
     let now = world.instant();
-    world.responder.leave(now);
+    world.responder.goodbye(now);
     world.run(10_000);
     assert!(world.sent.is_empty());
 }

@@ -9,7 +9,7 @@ mod conflicts;
 mod crowd;
 mod headers;
 mod hostile;
-mod known;
+mod known_answers;
 mod links;
 mod probing;
 mod script;

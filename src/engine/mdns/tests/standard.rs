@@ -124,7 +124,7 @@ fn records_that_others_may_have_replace_nothing() {
         ]),
     );
     world.run(2000);
-    world.responder.leave(world.instant());
+    world.responder.goodbye(world.instant());
     world.run(2000);
     let lines = world.all();
     let shared = lines
@@ -222,7 +222,7 @@ fn every_address_that_is_told_is_one_of_that_link() {
     world.hear_on(0, PEER, Cast::Multicast, &asked);
     world.hear_on(3, "198.51.100.9:5353", Cast::Multicast, &asked);
     world.run(5000);
-    world.responder.leave(world.instant());
+    world.responder.goodbye(world.instant());
     world.run(2000);
     let mut count = 0;
     for sent in &world.sent {

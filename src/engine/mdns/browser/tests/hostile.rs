@@ -15,7 +15,7 @@ const HOST: &str = "h.local";
 fn compressed_names_are_read_wherever_they_are() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(300);
-    // At 12 the type, from 29 the pointer's content: an instance before it.
+    // At 12 the type, from 29 the pointer's rdata: an instance before it.
     let say = Say::answer()
         .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\x01a\xc0\x0c")
         .record(
@@ -37,7 +37,7 @@ fn compressed_names_are_read_wherever_they_are() {
     );
 }
 
-/// CVE-2006-6870, python-zeroconf #1756, CVE-2023-38472: pointers that lead to themselves or ahead; content that is empty, or ends
+/// CVE-2006-6870, python-zeroconf #1756, CVE-2023-38472: pointers that lead to themselves or ahead; rdata that is empty, or ends
 /// too early.
 #[test]
 fn pointers_that_lead_nowhere_leave_nothing_behind() {
@@ -52,7 +52,7 @@ fn pointers_that_lead_nowhere_leave_nothing_behind() {
         world.hear(Say::answer().record(1, name, kind::A, FLUSH, 120, &[1, 2, 3, 4]));
         assert_eq!(world.browser.weight().0, 0, "{name:?}");
     }
-    // In content, only that record is broken.
+    // In rdata, only that record is broken.
     let mut world = World::new();
     let say = Say::answer()
         .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\xc0\xff")
@@ -260,7 +260,7 @@ fn names_without_end_stay_within_bounds() {
         records: 512,
         names: 512,
         questions: 64,
-        content_bytes: 16_384,
+        rdata_bytes: 16_384,
     };
     let mut world = World::of(&limits);
     world.wish(Goal::Services, HTTP).wait(300);
@@ -275,7 +275,7 @@ fn names_without_end_stay_within_bounds() {
                 .txt(&name, 86_400, &[7; 100]),
         );
         let (records, bytes) = world.browser.weight();
-        assert!(records <= limits.records && bytes <= limits.content_bytes);
+        assert!(records <= limits.records && bytes <= limits.rdata_bytes);
     }
     // What somebody wants is the last to go.
     world.wait(5000);
@@ -290,7 +290,7 @@ fn names_without_end_stay_within_bounds() {
     assert_eq!(world.browser.poll_at(), crate::time::Instant::NEVER);
 }
 
-/// python-zeroconf #1750, GHSA-qc2x-6f54-m6h9: contents that alternate.
+/// python-zeroconf #1750, GHSA-qc2x-6f54-m6h9: rdata that alternates.
 #[test]
 fn contents_that_alternate_do_not_add_up() {
     let mut world = World::new();
@@ -351,16 +351,16 @@ fn names_of_many_labels_push_nobody_out() {
     assert_eq!(world.browser.weight(), weight);
 }
 
-/// Avahi 16fe942a, CVE-2023-38469: content of 65,535 bytes cannot come in one message; the largest that can is refused or kept whole.
+/// Avahi 16fe942a, CVE-2023-38469: rdata of 65,535 bytes cannot come in one message; the largest that can is refused or kept whole.
 #[test]
-fn large_contents_are_whole_or_not_there() {
+fn large_rdata_is_whole_or_not_there() {
     for (room, len, expect) in [
         (65_535, 8900, true),
         (4096, 1000, true),
         (4096, 4090, false),
     ] {
         let mut world = World::of(&Limits {
-            content_bytes: room,
+            rdata_bytes: room,
             ..Limits::USUAL
         });
         world.wish(Goal::Services, HTTP).wait(300);
@@ -386,7 +386,7 @@ fn large_contents_are_whole_or_not_there() {
         let cache = &world.browser.cache;
         let kept = cache.next_of(of, 0, kind::TXT, None);
         assert_eq!(
-            kept.is_some_and(|(_, entry)| cache.content(entry) == &text[..]),
+            kept.is_some_and(|(_, entry)| cache.rdata(entry) == &text[..]),
             expect
         );
         // Known answers that no message has room for are not said, and nothing waits for them.

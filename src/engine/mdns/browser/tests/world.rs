@@ -96,8 +96,8 @@ impl Say {
         self.record(1, &wire(name), kind::SRV, FLUSH, ttl, &data)
     }
 
-    pub(crate) fn txt(self, name: &str, ttl: u32, content: &[u8]) -> Self {
-        self.record(1, &wire(name), kind::TXT, FLUSH, ttl, content)
+    pub(crate) fn txt(self, name: &str, ttl: u32, rdata: &[u8]) -> Self {
+        self.record(1, &wire(name), kind::TXT, FLUSH, ttl, rdata)
     }
 
     pub(crate) fn a(self, name: &str, ttl: u32, address: [u8; 4]) -> Self {
@@ -188,7 +188,7 @@ impl World {
             records: 256,
             names: 256,
             questions: 128,
-            content_bytes: 8192,
+            rdata_bytes: 8192,
         })
     }
 

@@ -8,16 +8,18 @@ use crate::wire::dns::{self, Head, Section, Writer, kind};
 
 /// Seconds for which those remember it who do not know what multicast DNS is. RFC 6762 section 6.7.
 const LEGACY_TTL: u32 = 10;
+/// The TTL of a record that is withdrawn. RFC 6762 section 10.1.
+const GOODBYE_TTL: u32 = 0;
 
 /// In which form a record is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
     /// As it is announced.
-    Told,
+    Regular,
     /// It is gone.
-    Gone,
+    Goodbye,
     /// In a probe: it replaces nothing.
-    Wished,
+    Tentative,
     /// For those who do not know what multicast DNS is.
     Legacy,
 }
@@ -31,10 +33,10 @@ impl Zone {
         }
         let text = self.text(own);
         if own.target == NameId::ROOT {
-            return other.data() == text;
+            return other.rdata() == text;
         }
         let target = other.target(text.len());
-        other.data().starts_with(text)
+        other.rdata().starts_with(text)
             && target.is_some_and(|target| self.names.find(target) == Some(own.target))
     }
 
@@ -49,11 +51,11 @@ impl Zone {
         form: Form,
     ) -> bool {
         let ttl = match form {
-            Form::Gone => 0,
+            Form::Goodbye => GOODBYE_TTL,
             Form::Legacy => LEGACY_TTL,
             _ => record.ttl(),
         };
-        let flushes = record.is_unique && matches!(form, Form::Told | Form::Gone);
+        let flushes = record.is_unique && matches!(form, Form::Regular | Form::Goodbye);
         let class = if flushes {
             dns::CLASS_IN | dns::TOP_BIT
         } else {
@@ -66,31 +68,31 @@ impl Zone {
         };
         let labels = &mut self.names.labels(record.name);
         writer.record(section, labels, head, &mut |writer| {
-            self.write_data(writer, record, link, form != Form::Legacy);
+            self.write_rdata(writer, record, link, form != Form::Legacy);
         })
     }
 
     /// Writes what a name is wished for.
-    pub(super) fn write_wish(&self, writer: &mut Writer<'_>, name: NameId, link: u8) {
+    pub(super) fn write_tentative(&self, writer: &mut Writer<'_>, name: NameId, link: u8) {
         for (_, record) in self.of(name) {
             if record.is_held(link) {
-                self.write(writer, Section::Authority, record, link, Form::Wished);
+                self.write(writer, Section::Authority, record, link, Form::Tentative);
             }
         }
     }
 
     /// Bytes that a probe for a name takes at most.
     #[inline(never)]
-    pub(super) fn wish_bytes(&self, name: NameId, link: u8) -> usize {
+    pub(super) fn probe_bytes(&self, name: NameId, link: u8) -> usize {
         let mut room = [0; MESSAGE_BYTES];
         let mut writer = Writer::new(&mut room, 0, 0);
         writer.question(&mut self.names.labels(name), kind::ANY, 0);
-        self.write_wish(&mut writer, name, link);
+        self.write_tentative(&mut writer, name, link);
         writer.finish()
     }
 
     /// Writes what a record says.
-    pub(super) fn write_data(
+    pub(super) fn write_rdata(
         &self,
         writer: &mut Writer<'_>,
         record: &Record,

@@ -2,7 +2,7 @@
 
 use super::link::{ADDRESS_BYTES_MAX, octets};
 use super::names::NameId;
-use super::zone::{EVERYWHERE, Manner, Record, Zone};
+use super::zone::{EVERYWHERE, Record, RenameStyle, Zone};
 use crate::wire::dns::{Name, REVERSE_BYTES_MAX, kind, reverse};
 use core::net::IpAddr;
 
@@ -29,7 +29,7 @@ impl Zone {
     /// Adds what a service consists of; its name. `None`: there is no room for it.
     pub(super) fn add_service(&mut self, service: &Service<'_>) -> Option<NameId> {
         let kind = self.names.extend(self.local, service.kind)?;
-        let name = self.claim_name(kind, service.instance, Manner::Instance);
+        let name = self.claim_name(kind, service.instance, RenameStyle::Instance);
         let added = name.and_then(|name| {
             let added = self.add_records_of(service, kind, name);
             if added.is_none() {
@@ -86,7 +86,7 @@ impl Zone {
     #[inline(never)]
     fn add_shared(&mut self, record: &mut Record, name: Option<NameId>) -> Option<()> {
         record.name = name?;
-        let is_it = |other: &Record| other.target == record.target && !other.leaves;
+        let is_it = |other: &Record| other.target == record.target && !other.is_goodbye;
         let is_there = self.of(record.name).any(|(_, other)| is_it(other));
         let added = match is_there {
             true => Some(()),
@@ -111,7 +111,8 @@ impl Zone {
         let mut room = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut room);
         let mut others = self.of(self.host).map(|(_, other)| other);
-        if others.any(|other| other.links == links && !other.leaves && self.text(other) == text) {
+        if others.any(|other| other.links == links && !other.is_goodbye && self.text(other) == text)
+        {
             return Some(());
         }
         let kind = match address {

@@ -3,10 +3,10 @@
 use super::super::label::is_like;
 use super::{Labels, Name, kind};
 
-/// The content of a record, an iterator over its pieces: labels with their lengths, and what stands between names. What is
+/// The rdata of a record, an iterator over its pieces: labels with their lengths, and what stands between names. What is
 /// broken ends early.
 #[derive(Clone, Debug)]
-pub struct Flat<'a> {
+pub struct UncompressedRdata<'a> {
     message: &'a [u8],
     /// What is passed on as it is, up to `plain_end`; then names follow.
     at: usize,
@@ -17,7 +17,7 @@ pub struct Flat<'a> {
     labels: Option<Labels<'a>>,
 }
 
-impl<'a> Flat<'a> {
+impl<'a> UncompressedRdata<'a> {
     pub(super) fn new(kind: u16, message: &'a [u8], at: usize, end: usize) -> Self {
         let (skip, name_count) = layout(kind);
         Self {
@@ -36,7 +36,7 @@ impl<'a> Flat<'a> {
     }
 
     /// Whether both are the same; in names, letters of ASCII are the same in both cases.
-    pub fn is(self, other: Flat<'_>) -> bool {
+    pub fn is(self, other: UncompressedRdata<'_>) -> bool {
         let (mut one, mut two) = (self, other);
         loop {
             match (one.next(), two.next()) {
@@ -61,7 +61,7 @@ const fn layout(kind: u16) -> (usize, u8) {
     }
 }
 
-impl<'a> Iterator for Flat<'a> {
+impl<'a> Iterator for UncompressedRdata<'a> {
     type Item = &'a [u8];
 
     #[inline(never)]

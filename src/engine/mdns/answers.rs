@@ -1,9 +1,9 @@
 //! What is told: replies to the one who asks, and what is due to all. RFC 6762 section 6.
 
 use super::NameId;
-use super::content::Form;
 use super::on_link::{OnLink, PACE_MS, bit, later};
 use super::query::HOLD_OFF_MS;
+use super::rdata::Form;
 use super::zone::{Zone, bit_of};
 use crate::time::Instant;
 use crate::wire::dns::{self, Label, Message, Section, Writer, flag, kind};
@@ -11,7 +11,7 @@ use crate::wire::dns::{self, Label, Message, Section, Writer, flag, kind};
 /// Records in one message whose further ones are added.
 const WRITTEN_COUNT: usize = 96;
 /// Names of which further records are added.
-const FURTHER_NAME_COUNT: usize = 24;
+const ADDITIONAL_NAME_COUNT: usize = 24;
 
 /// The records in a message.
 type Written = heapless::Vec<u16, WRITTEN_COUNT>;
@@ -22,7 +22,7 @@ const FLAGS: u16 = flag::RESPONSE | flag::AUTHORITATIVE;
 impl OnLink {
     /// Writes the reply to the one who asks.
     #[inline(never)]
-    pub(super) fn reply(
+    pub(super) fn write_reply(
         &mut self,
         zone: &Zone,
         now: Instant,
@@ -33,7 +33,7 @@ impl OnLink {
         let room = out.get_mut(..self.message_bytes())?;
         let (id, form) = match is_legacy {
             true => (message.id(), Form::Legacy),
-            false => (0, Form::Told),
+            false => (0, Form::Regular),
         };
         let mut writer = Writer::new(room, id, FLAGS);
         if is_legacy {
@@ -46,7 +46,8 @@ impl OnLink {
         let mut written = Written::new();
         for id in self.asked_from..self.asked_end {
             let place = usize::from(id);
-            let (Some(record), Some(state)) = (zone.records.get(place), self.told.get_mut(place))
+            let (Some(record), Some(state)) =
+                (zone.records.get(place), self.records.get_mut(place))
             else {
                 continue;
             };
@@ -69,14 +70,14 @@ impl OnLink {
         if written.is_empty() {
             return None;
         }
-        self.add_further(zone, &mut writer, &mut written, now, form);
+        self.add_additional(zone, &mut writer, &mut written, now, form);
         Some(writer.finish())
     }
 
     /// Writes what is due to all, or, `alone`, the first of that, which no packet may carry as a whole; whether some of it is
     /// gone.
     #[inline(never)]
-    pub(super) fn send_due(
+    pub(super) fn send_multicast(
         &mut self,
         zone: &Zone,
         now: Instant,
@@ -99,12 +100,16 @@ impl OnLink {
         let (mut next, mut is_full) = (Instant::NEVER, false);
         for (id, record) in zone.records.iter().enumerate() {
             let holds = self.holds(record.owner);
-            let Some(state) = self.told.get_mut(id) else {
+            let Some(state) = self.records.get_mut(id) else {
                 break;
             };
             if state.due <= now && !is_full {
-                let is_gone = state.bits & bit::GONE != 0;
-                let form = if is_gone { Form::Gone } else { Form::Told };
+                let is_gone = state.bits & bit::GOODBYE != 0;
+                let form = if is_gone {
+                    Form::Goodbye
+                } else {
+                    Form::Regular
+                };
                 if !is_gone && !holds {
                     // It is no longer ours to tell.
                     state.due = Instant::NEVER;
@@ -112,12 +117,12 @@ impl OnLink {
                     && zone.write(&mut writer, Section::Answer, record, self.bit, form)
                 {
                     let _ = written.push(id as u16);
-                    state.told_now(now);
+                    state.set_multicast(now);
                     are_gone |= is_gone;
                     is_full = alone;
                 } else if written.is_empty() {
                     if !alone {
-                        return self.send_due(zone, now, out, true);
+                        return self.send_multicast(zone, now, out, true);
                     }
                     // Nothing could ever carry it.
                     state.due = Instant::NEVER;
@@ -137,14 +142,14 @@ impl OnLink {
             return (None, false);
         }
         if !are_gone && !alone {
-            self.add_further(zone, &mut writer, &mut written, now, Form::Told);
+            self.add_additional(zone, &mut writer, &mut written, now, Form::Regular);
         }
         (Some(writer.finish()), are_gone)
     }
 
     /// Adds what who asks will ask next: what is at the end of a pointer, and where that is. RFC 6763 section 12.
     #[inline(never)]
-    fn add_further(
+    fn add_additional(
         &mut self,
         zone: &Zone,
         writer: &mut Writer<'_>,
@@ -152,8 +157,8 @@ impl OnLink {
         now: Instant,
         form: Form,
     ) {
-        let mut names = heapless::Vec::<NameId, FURTHER_NAME_COUNT>::new();
-        let add = |names: &mut heapless::Vec<_, FURTHER_NAME_COUNT>, name| {
+        let mut names = heapless::Vec::<NameId, ADDITIONAL_NAME_COUNT>::new();
+        let add = |names: &mut heapless::Vec<_, ADDITIONAL_NAME_COUNT>, name| {
             if !names.contains(&name) {
                 let _ = names.push(name);
             }
@@ -180,16 +185,17 @@ impl OnLink {
             for (id, record) in zone.of(name) {
                 if (record.kind == kind::NSEC && !has_one)
                     || !record.is_unique
-                    || record.leaves
+                    || record.is_goodbye
                     || !self.tells(record)
                 {
                     continue;
                 }
                 add(&mut names, record.target);
-                let Some(state) = self.told(id) else {
+                let Some(state) = self.record(id) else {
                     continue;
                 };
-                let is_early = form == Form::Told && state.was_told_within(HOLD_OFF_MS, now);
+                let is_early =
+                    form == Form::Regular && state.was_multicast_within(HOLD_OFF_MS, now);
                 if !is_early
                     && !written.is_full()
                     && !written.contains(&(id as u16))

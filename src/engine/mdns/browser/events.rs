@@ -60,7 +60,7 @@ pub struct Event<'a> {
     pub was_resolved: bool,
     /// Of a service that is gone: it was said so.
     pub is_farewell: bool,
-    /// The content of its TXT record; a single zero where there is none.
+    /// The rdata of its TXT record; a single zero where there is none.
     pub txt: &'a [u8],
     cache: &'a Cache,
 }
@@ -117,17 +117,17 @@ impl Cache {
 
     /// The address in a record.
     fn address(&self, entry: &Entry) -> Option<IpAddr> {
-        let content = self.content(entry);
+        let rdata = self.rdata(entry);
         match entry.kind {
-            kind::A => Some(Ipv4Addr::from(*content.first_chunk()?).into()),
-            kind::AAAA => Some(Ipv6Addr::from(*content.first_chunk()?).into()),
+            kind::A => Some(Ipv4Addr::from(*rdata.first_chunk()?).into()),
+            kind::AAAA => Some(Ipv6Addr::from(*rdata.first_chunk()?).into()),
             _ => None,
         }
     }
 
     /// Priority and weight of an SRV record, and its port.
     fn rank(&self, entry: &Entry) -> Option<(Rank, u16)> {
-        let [p0, p1, w0, w1, o0, o1] = *self.content(entry).first_chunk()?;
+        let [p0, p1, w0, w1, o0, o1] = *self.rdata(entry).first_chunk()?;
         let word = |high, low| u16::from_be_bytes([high, low]);
         Some(((word(p0, p1), word(w0, w1)), word(o0, o1)))
     }
@@ -190,7 +190,7 @@ impl Browser {
         let server = self.server(entry)?;
         let text = cache.next_of(entry.target, entry.link, kind::TXT, None);
         let txt = match text {
-            Some((_, text)) => cache.content(text),
+            Some((_, text)) => cache.rdata(text),
             None => {
                 cache.denial(entry.target, entry.link, kind::TXT)?;
                 NO_TEXT
@@ -206,7 +206,7 @@ impl Browser {
             }
         }
         let address = address?;
-        let sum = add(server.target.place() as u32, cache.content(server));
+        let sum = add(server.target.place() as u32, cache.rdata(server));
         let sum = add(sum, txt);
         let sum = match address {
             IpAddr::V4(address) => add(sum, &address.octets()),
@@ -224,41 +224,43 @@ impl Browser {
     /// The next that is to be told. To be called until there is none.
     pub fn next_event(&mut self, now: Instant) -> Option<Event<'_>> {
         self.cache.now = now;
-        if self.told == IDLE {
+        if self.event_cursor == IDLE {
             self.advance(now);
         }
-        while self.told != IDLE {
-            let at = self.told;
+        while self.event_cursor != IDLE {
+            let at = self.event_cursor;
             let wish = at.checked_sub(self.cache.entries.len());
             let told = match wish {
-                None => self.tell(now, at).map(|(what, is_v6)| (what, is_v6, at)),
+                None => self
+                    .record_event(now, at)
+                    .map(|(what, is_v6)| (what, is_v6, at)),
                 Some(wish) => {
                     if wish >= self.wishes.len() {
-                        self.told = IDLE;
+                        self.event_cursor = IDLE;
                         break;
                     }
-                    self.tell_wish(now, wish).map(|what| (what, false, IDLE))
+                    self.wish_event(now, wish).map(|what| (what, false, IDLE))
                 }
             };
             if let Some((what, is_v6, of)) = told {
                 return Some(self.event(what, is_v6, of, wish));
             }
-            self.told = at.wrapping_add(1);
+            self.event_cursor = at.wrapping_add(1);
         }
         None
     }
 
     /// What is to be told of a record, and by which family it was heard.
-    fn tell(&mut self, now: Instant, at: usize) -> Option<(What, bool)> {
+    fn record_event(&mut self, now: Instant, at: usize) -> Option<(What, bool)> {
         let entry = *self.cache.entries.get(at)?;
-        let (mut facts, mut told) = (entry.facts, entry.told);
+        let (mut facts, mut reported) = (entry.facts, entry.reported);
         let what = 'what: {
             if entry.is(is::GONE) {
-                let Some(is_v6) = first(facts, is::TOLD, 0) else {
+                let Some(is_v6) = first(facts, is::REPORTED, 0) else {
                     self.cache.remove(at);
                     return None;
                 };
-                facts &= !of(is::TOLD, is_v6);
+                facts &= !of(is::REPORTED, is_v6);
                 break 'what (What::Removed, is_v6);
             }
             if !entry.lives(now) {
@@ -267,33 +269,33 @@ impl Browser {
             let new = match entry.role {
                 Role::Service => What::Added,
                 Role::Nothing => return None,
-                _ if entry.is_told() => return None,
+                _ if entry.is_reported() => return None,
                 Role::Type => What::Type,
                 Role::Answer => What::Found,
             };
-            if let Some(is_v6) = first(facts, is::SEEN, is::TOLD) {
-                facts |= of(is::TOLD, is_v6);
+            if let Some(is_v6) = first(facts, is::SEEN, is::REPORTED) {
+                facts |= of(is::REPORTED, is_v6);
                 break 'what (new, is_v6);
             }
             if !entry.is(is::RESOLVES) {
                 return None;
             }
             // Each family by itself: what is news in one need not be in the other.
-            for (is_v6, told) in [false, true].into_iter().zip(&mut told) {
-                if facts & of(is::TOLD, is_v6) == 0 {
+            for (is_v6, reported) in [false, true].into_iter().zip(&mut reported) {
+                if facts & of(is::REPORTED, is_v6) == 0 {
                     continue;
                 }
                 let Some(place) = self.place(&entry, is_v6) else {
-                    let more = usize::from(*told == 0);
+                    let more = usize::from(*reported == 0);
                     self.unresolved = self.unresolved.wrapping_add(more);
                     // What is only being exchanged for something else is still there.
                     let is_there = entry.is(is::ENDING) || self.cache.has_server(&entry);
-                    if !is_there && core::mem::take(told) != 0 {
+                    if !is_there && core::mem::take(reported) != 0 {
                         break 'what (What::Lost, is_v6);
                     }
                     continue;
                 };
-                let before = core::mem::replace(told, place.sum);
+                let before = core::mem::replace(reported, place.sum);
                 if before != place.sum {
                     let is_first = before == 0;
                     break 'what (
@@ -309,12 +311,12 @@ impl Browser {
             return None;
         };
         let entry = self.cache.entries.get_mut(at)?;
-        (entry.facts, entry.told) = (facts, told);
+        (entry.facts, entry.reported) = (facts, reported);
         Some(what)
     }
 
     /// What is to be told of a wish.
-    fn tell_wish(&mut self, now: Instant, at: usize) -> Option<What> {
+    fn wish_event(&mut self, now: Instant, at: usize) -> Option<What> {
         let wish = *self.wishes.get(at)?;
         if wish.is_done {
             return None;
@@ -325,7 +327,7 @@ impl Browser {
                 let mut links = self.reached(wish.links);
                 let is_answered = self.cache.entries.iter().any(|entry| {
                     entry.role == Role::Answer
-                        && entry.is_told()
+                        && entry.is_reported()
                         && entry.lives(now)
                         && self.cache.canonical(wish.name, entry.link) == entry.name
                 });
@@ -388,9 +390,9 @@ impl Browser {
         event.is_own = entry.is(is::OWN);
         event.is_farewell = entry.is(is::ENDING);
         event.was_resolved = entry
-            .told
+            .reported
             .get(usize::from(is_v6))
-            .is_some_and(|told| *told != 0);
+            .is_some_and(|reported| *reported != 0);
         (event.name, event.host) = match what {
             What::Found if entry.kind == kind::PTR => (entry.name, entry.target),
             What::Found => (entry.name, entry.name),

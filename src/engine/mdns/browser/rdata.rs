@@ -1,15 +1,15 @@
-//! The content of records, one behind the other. What is left of those that are gone is used when the end is reached.
+//! The rdata of records, one behind the other. What is left of those that are gone is used when the end is reached.
 
 use super::entry::Entry;
 use crate::mem::Slots;
 
-/// Bytes before each content: whose it is, and how many bytes there are.
+/// Bytes before each rdata: whose it is, and how many bytes there are.
 const HEAD: usize = 4;
 /// The owner of what is not used.
 const NOBODY: u16 = u16::MAX;
 
 #[derive(Debug)]
-pub(super) struct Contents {
+pub(super) struct RdataArena {
     bytes: Slots<u8>,
     /// Where what is used ends.
     end: usize,
@@ -17,7 +17,7 @@ pub(super) struct Contents {
     live: usize,
 }
 
-impl Contents {
+impl RdataArena {
     /// The place of what is empty.
     pub(super) const NONE: u16 = u16::MAX;
 
@@ -49,15 +49,15 @@ impl Contents {
         }
     }
 
-    /// The content at a place.
+    /// The rdata at a place.
     pub(super) fn get(&self, at: u16) -> &[u8] {
         let at = usize::from(at);
         let Some((_, len)) = self.head(at) else {
             return &[];
         };
         let begin = at.wrapping_add(HEAD);
-        let content = self.bytes.get(begin..begin.wrapping_add(len));
-        content.unwrap_or_default()
+        let rdata = self.bytes.get(begin..begin.wrapping_add(len));
+        rdata.unwrap_or_default()
     }
 
     /// Whether so many bytes could ever fit.
@@ -96,7 +96,7 @@ impl Contents {
         Some((at as u16, room))
     }
 
-    /// The content at a place is not needed any more.
+    /// The rdata at a place is not needed any more.
     pub(super) fn remove(&mut self, at: u16) {
         let at = usize::from(at);
         if let Some((_, len)) = self.head(at).filter(|_| at < self.end) {
@@ -118,7 +118,7 @@ impl Contents {
                 }
                 self.bytes.copy_within(from..end, to);
                 if let Some(entry) = entries.get_mut(usize::from(owner)) {
-                    entry.content = to as u16;
+                    entry.rdata = to as u16;
                 }
                 to = to.wrapping_add(end.wrapping_sub(from));
             }
