@@ -2,7 +2,7 @@
 
 use crate::config::{ACCEPT_PAUSE, GUEST_COUNT_MAX};
 use crate::sys;
-use crate::sys::linux::files::File;
+use crate::sys::linux::fs::File;
 use crate::sys::linux::stdio::Stdio;
 use crate::sys::linux::{process, sockets};
 

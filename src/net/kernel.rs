@@ -6,7 +6,7 @@ use super::{
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::sys::linux::epoll::{Change, Epoll, Room};
-use crate::sys::linux::files::File;
+use crate::sys::linux::fs::File;
 use crate::sys::linux::{interfaces, multicast, sockets};
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
@@ -228,7 +228,7 @@ impl Net for Kernel {
         offset: u64,
         len: u32,
     ) -> NetResult<usize> {
-        match crate::sys::linux::files::send_file(self.get(socket)?, file.0, offset, len) {
+        match crate::sys::linux::fs::sendfile(self.get(socket)?, file.0, offset, len) {
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Err(NetError::Unsupported),
             sent => Ok(sent?),
         }
@@ -236,11 +236,11 @@ impl Net for Kernel {
 
     fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)> {
         if self.pipe.is_none() {
-            self.pipe = Some(crate::sys::linux::files::pipe().map_err(|_| NetError::Unsupported)?);
+            self.pipe = Some(crate::sys::linux::fs::pipe().map_err(|_| NetError::Unsupported)?);
         }
         let (from, to) = self.pipe.as_ref().ok_or(NetError::Unsupported)?;
         let socket = self.get(socket)?.as_raw_fd();
-        match crate::sys::linux::files::splice(socket, to.as_raw_fd(), None, len as usize) {
+        match crate::sys::linux::fs::splice(socket, to.as_raw_fd(), None, len as usize) {
             Err(Errno::INVAL) => Err(NetError::Unsupported),
             moved => Ok((moved?, Descriptor(from.as_raw_fd()))),
         }

@@ -9,7 +9,7 @@ use crate::event::Events;
 use crate::mem::parts;
 use crate::net::kernel::Kernel;
 use crate::sys;
-use crate::sys::linux::files::File;
+use crate::sys::linux::fs::File;
 use crate::sys::linux::process;
 use crate::time::Instant;
 use core::mem::ManuallyDrop;

@@ -8,7 +8,7 @@ use super::line::{KIND_LABELS, family};
 use crate::engine::mdns::browser::{Event, What};
 use crate::event;
 use crate::mem::{Ends as _, parts};
-use crate::sys::linux::files::{self, File};
+use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::process::{self, Child};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
@@ -38,7 +38,8 @@ pub(super) struct Runner {
 impl Runner {
     /// One for this program, and what wakes when it has ended. The error has been told.
     pub(super) fn new(program: &'static CStr) -> Result<(Self, Option<File>), Status> {
-        let is_dir = files::open(program, OFlags::PATH | OFlags::DIRECTORY, 0).is_ok();
+        let is_dir =
+            File::open::<crate::sys::Errno>(program, OFlags::PATH | OFlags::DIRECTORY, 0).is_ok();
         if is_dir || rustix::fs::access(program, Access::EXEC_OK).is_err() {
             let why = text!("there is no such program, or it may not be run; name its path");
             refuse(b"--exec", program.to_bytes(), why);
@@ -61,7 +62,7 @@ impl Runner {
         };
         if let Some(signals) = self.signals {
             // It is woken once for each that has ended.
-            let _ = files::read_pipe(signals, &mut [0; 128]);
+            let _ = fs::read(signals, &mut [0; 128]);
         }
         let Some(status) = process::reap(child) else {
             if self.signals.is_none() {

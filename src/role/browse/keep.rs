@@ -12,8 +12,7 @@ use super::line::{Form, KIND_LABELS, family};
 use crate::engine::mdns::browser::{Event, What};
 use crate::mem;
 use crate::mem::{Ends as _, nth, parts};
-use crate::sys::linux::files::{self, File};
-use crate::sys::linux::named::{read_at, sync, write_at};
+use crate::sys::linux::fs::{self, File};
 use crate::sys::{self, Errno};
 use crate::text::text;
 use crate::time::{Duration, Instant};
@@ -190,13 +189,13 @@ impl Keep {
             *to = *from;
         }
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = files::open(self.path, flags, 0)?;
-        let mut stat = files::blank();
-        files::stat(&file, &mut stat)?;
+        let file = File::open(self.path, flags, 0)?;
+        let mut stat = fs::blank();
+        fs::statx(&file, c"", &mut stat)?;
         if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
             return Err(Errno::INVAL);
         }
-        let read = read_at::<Errno>(file.as_raw_fd(), 0, self.lines)?;
+        let read = fs::pread::<Errno>(file.as_raw_fd(), 0, self.lines)?;
         // Lines are moved together; what is none is left out.
         let (mut from, mut count) = (0, 0);
         while let Some(len) = self
@@ -376,7 +375,7 @@ impl Keep {
     fn write(&self) -> Result<(), Errno> {
         let new_path = crate::mem::c_str(&self.new_path);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
-        let file = files::open(new_path, flags | OFlags::NONBLOCK, 0o644)?;
+        let file = File::open(new_path, flags | OFlags::NONBLOCK, 0o644)?;
         let done = fill(&file, self.lines.head(self.len))
             .and_then(|()| rustix::fs::renameat(CWD, new_path, CWD, self.path));
         if done.is_err() {
@@ -388,11 +387,11 @@ impl Keep {
 
 fn fill(file: &File, bytes: &[u8]) -> Result<(), Errno> {
     let file = file.as_raw_fd();
-    let written = write_at::<Errno>(file, 0, bytes)?;
+    let written = fs::pwrite::<Errno>(file, 0, bytes)?;
     if written as usize != bytes.len() {
         return Err(Errno::NOSPC);
     }
-    sync(file)
+    fs::fsync(file)
 }
 
 /// Writes of a line that its service is lost.

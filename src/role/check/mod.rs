@@ -10,7 +10,7 @@ use crate::event::{self, Line};
 use crate::mem;
 use crate::mem::{Ends as _, nth, place_in};
 use crate::sys;
-use crate::sys::linux::files::File;
+use crate::sys::linux::fs::File;
 use crate::sys::linux::sockets;
 use crate::sys::linux::start::Args;
 use crate::text::{Text, text};

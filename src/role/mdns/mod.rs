@@ -222,7 +222,7 @@ impl Speaker for Announcer {
     }
 
     fn hear(&mut self, now: Instant) {
-        let _ = crate::sys::linux::files::read_pipe(self.hang_ups, self.memory);
+        let _ = crate::sys::linux::fs::read(self.hang_ups, self.memory);
         // What went wrong was told, and then all stays as it is.
         let _ = self.services.read(now, self.memory, &mut self.responder);
     }

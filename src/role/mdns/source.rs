@@ -3,8 +3,7 @@
 use super::super::reasons::{self, Reason, reason};
 use crate::mem::Ends as _;
 use crate::sys::Errno;
-use crate::sys::linux::files::File;
-use crate::sys::linux::named::{self, Stat};
+use crate::sys::linux::fs::{self, File, Stat};
 use crate::text::text;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsRawFd as _, RawFd};
@@ -43,7 +42,7 @@ pub(super) fn open_directory(dir: RawFd, name: &[u8]) -> Result<File, Errno> {
 
 #[inline(never)]
 fn opened(dir: RawFd, name: &[u8], flags: OFlags) -> Result<File, Errno> {
-    named::open_entry::<Errno>(dir, name, flags, 0).map(File::of)
+    fs::open_entry::<Errno>(dir, name, flags, 0).map(File::of)
 }
 
 /// Whether it is an ordinary file, and whether it is a directory.
@@ -62,7 +61,7 @@ pub(super) fn read_some<'m>(
     let file = open(dir, name)?;
     let file = file.as_raw_fd();
     let mut room = MaybeUninit::uninit();
-    match kind(named::stat::<Errno>(
+    match kind(fs::fstatat::<Errno>(
         file,
         c"",
         AtFlags::empty(),
@@ -72,7 +71,7 @@ pub(super) fn read_some<'m>(
         (_, true) => return Err(Errno::ISDIR),
         _ => return Err(Errno::INVAL),
     }
-    let len = named::read_at::<Errno>(file, 0, memory)?;
+    let len = fs::pread::<Errno>(file, 0, memory)?;
     Ok(memory.head(len as usize))
 }
 
@@ -146,7 +145,7 @@ pub(super) mod tests {
         std::fs::create_dir(place.0.join("dir")).unwrap();
         place.fifo("fifo");
         let _socket = std::os::unix::net::UnixListener::bind(place.0.join("socket")).unwrap();
-        let dir = crate::sys::linux::files::open(&place.path(), LIST, 0).unwrap();
+        let dir = File::open::<Errno>(&place.path(), LIST, 0).unwrap();
         let dir = dir.as_raw_fd();
         let mut memory = memory();
         assert_eq!(read(dir, b"file", &mut memory), Ok(&b"hello"[..]));

@@ -168,9 +168,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
     let room = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
     let mut len = 0;
     if path.first()? != &b'/' {
-        len = crate::sys::linux::files::current_dir(room)
-            .ok()?
-            .count_bytes();
+        len = crate::sys::linux::fs::getcwd::<crate::sys::Errno>(room).ok()? as usize;
         if len == 1 {
             len = 0; // The top: what follows brings its separator along.
         }

@@ -2,7 +2,7 @@
 
 use crate::event::{Line, Sink};
 use crate::mem::Ends as _;
-use crate::sys::linux::files::File;
+use crate::sys::linux::fs::File;
 use crate::sys::linux::sockets;
 
 /// Where every host has it that has one.

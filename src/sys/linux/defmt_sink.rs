@@ -20,7 +20,7 @@ pub fn open(path: &core::ffi::CStr, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(
     } else {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::NOCTTY;
-        ManuallyDrop::new(super::files::open(path, flags, 0o644)?).as_raw_fd()
+        ManuallyDrop::new(super::fs::File::open(path, flags, 0o644)?).as_raw_fd()
     };
     SINK.store(raw, Ordering::Relaxed);
     write(build_id);

@@ -1,7 +1,7 @@
 //! Waiting for many descriptors at once, where the host has epoll. rustix has the calls too, but with checks and conversions
 //! that are larger than all of this.
 
-use super::files::File;
+use super::fs::File;
 use super::{Errno, outcome};
 use core::mem::MaybeUninit;
 use rustix::fd::{AsRawFd as _, RawFd};

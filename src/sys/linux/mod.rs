@@ -4,11 +4,10 @@
 
 pub mod defmt_sink;
 pub mod epoll;
-pub mod files;
+pub mod fs;
 pub mod fsuid;
 pub mod interfaces;
 pub mod multicast;
-pub mod named;
 pub mod process;
 pub mod sandbox;
 pub mod sockets;
@@ -103,7 +102,7 @@ pub fn entropy(out: &mut [u8; 16]) {
     if outcome(got) == Ok(out.len()) {
         return;
     }
-    let device = files::open(c"/dev/urandom", rustix::fs::OFlags::RDONLY, 0);
+    let device = fs::File::open::<Errno>(c"/dev/urandom", rustix::fs::OFlags::RDONLY, 0);
     let read = device.and_then(|device| rustix::io::read(device, &mut out[..]));
     if read != Ok(out.len()) {
         *out = seed();

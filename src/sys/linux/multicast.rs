@@ -4,7 +4,7 @@
 //! and sends all the same.
 
 use super::Errno;
-use super::files::File;
+use super::fs::File;
 use super::sockets::{
     self, Address, DATAGRAM, INET, INET6, NONBLOCK, REUSE_ADDRESS, Setting, V6_ONLY, Verb,
 };

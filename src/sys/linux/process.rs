@@ -1,6 +1,6 @@
 //! Processes and signals: fork, wait, and signals as something to read.
 
-use super::files::{self, File};
+use super::fs::File;
 use super::{Errno, outcome};
 use crate::time::Duration;
 use core::ffi::CStr;
@@ -37,7 +37,7 @@ pub(super) fn hold_stderr() {
     // SAFETY: only asked about; nobody closes it.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
     while rustix::io::fcntl_getfd(stderr).is_err() {
-        let Ok(held) = files::open(c"/", OFlags::PATH, 0) else {
+        let Ok(held) = File::open::<Errno>(c"/", OFlags::PATH, 0) else {
             return;
         };
         core::mem::forget(held);

@@ -4,7 +4,7 @@
 //! is on every host, and neither is what keeps paths in the jail: that they are looked up beneath its descriptor.
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
-use super::files::{File, SENDFILE};
+use super::fs::{File, SENDFILE};
 use super::outcome;
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
@@ -296,13 +296,13 @@ pub fn unshare(from_proc: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Errno, files};
+    use super::super::{Errno, fs::File};
     use super::*;
     use rustix::fs::OFlags;
 
     /// What `attempt` finds in a thread that is restricted to a directory: the restriction is the thread's alone.
     fn sandboxed<T: Send + 'static>(dir: &core::ffi::CStr, attempt: fn(Sandbox) -> T) -> T {
-        let dir = files::open(dir, OFlags::PATH | OFlags::DIRECTORY, 0).unwrap();
+        let dir = File::open::<Errno>(dir, OFlags::PATH | OFlags::DIRECTORY, 0).unwrap();
         let attempt = std::thread::spawn(move || {
             // The other threads keep their current directory.
             unshare(false);
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn files_outside_the_jail_are_refused_where_landlock_is() {
         let (sandbox, inside, outside) = sandboxed(c"/etc", |sandbox| {
-            let open = |path| files::open(path, OFlags::RDONLY, 0).map(drop);
+            let open = |path| File::open(path, OFlags::RDONLY, 0).map(drop);
             (sandbox, open(c"/etc/passwd"), open(c"/usr"))
         });
         assert_eq!(inside, Ok(()));

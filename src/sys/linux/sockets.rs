@@ -1,6 +1,6 @@
 //! Calls on sockets that name an address. rustix has them too, but with checks and conversions that are larger than all of this.
 
-use super::files::File;
+use super::fs::{AT_FDCWD, File};
 use super::{Errno, outcome};
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
@@ -9,8 +9,6 @@ use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::fs::Mode;
 use syscalls::{Sysno, raw_syscall};
 
-/// Paths begin where the process is.
-const CURRENT: isize = -100;
 const STREAM: u32 = 1;
 pub(super) const DATAGRAM: u32 = 2;
 pub(super) const NONBLOCK: u32 = 0o4_000;
@@ -215,7 +213,7 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     {
         let path = at.bytes[2..].as_ptr();
         // SAFETY: the path ends with NUL.
-        unsafe { raw_syscall!(Sysno::unlinkat, CURRENT, path, 0) };
+        unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path, 0) };
         bound = call(descriptor, Verb::Bind, at);
     }
     rustix::process::umask(mask);

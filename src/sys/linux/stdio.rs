@@ -1,6 +1,6 @@
 //! The standard streams as byte streams.
 
-use super::files::{File, SENDFILE};
+use super::fs::{File, SENDFILE};
 use super::{Errno, outcome};
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use rustix::fd::AsRawFd as _;

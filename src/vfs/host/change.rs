@@ -10,7 +10,7 @@ use super::super::{
 use super::Host;
 use super::table::{Entry, Opened};
 use crate::sys::Errno;
-use crate::sys::linux::files::{self, File};
+use crate::sys::linux::fs::{self, File};
 use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -93,7 +93,7 @@ impl Host {
                         continue;
                     }
                 };
-                match files::splice(pipe, file, Some(&mut { offset }), len) {
+                match fs::splice(pipe, file, Some(&mut { offset }), len) {
                     Ok(count) if count > 0 => count,
                     Err(Errno::NOSPC | Errno::DQUOT) if self.table.drop_removed() => continue,
                     // It cannot be moved there, but perhaps copied.
@@ -110,7 +110,7 @@ impl Host {
             } else {
                 // What cannot be stored is taken off the pipe all the same.
                 let room = room.get_mut(..len.min(PIPE_COPY_BYTES)).unwrap_or_default();
-                let count = files::read_pipe(pipe, room).map_err(error)?;
+                let count = fs::read(pipe, room).map_err(error)?;
                 if outcome.is_ok() {
                     let bytes = room.get(..count).unwrap_or_default();
                     outcome = self.write_all(pin, offset, bytes);
@@ -181,7 +181,7 @@ impl Host {
         by_file: &dyn Fn(&File) -> Result<(), Errno>,
     ) -> FsResult<()> {
         let mut room = [0; 25];
-        match by_path(files::path(&self.at(node)?.0.file, &mut room)) {
+        match by_path(fs::proc_path(self.at(node)?.0.file.as_raw_fd(), &mut room)) {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 self.reopen(node, Opened::Read)?;
                 self.acting.caller()?;
@@ -267,7 +267,11 @@ impl Host {
         if replace {
             rustix::fs::renameat(&from_dir.file, name, &to_dir.file, new_name)
         } else {
-            files::rename_new(&from_dir.file, name, &to_dir.file, new_name)
+            fs::renameat::<Errno>(
+                (from_dir.file.as_raw_fd(), name.to_bytes()),
+                (to_dir.file.as_raw_fd(), new_name.to_bytes()),
+                false,
+            )
         }
         .map_err(error)?;
         // The new name first: better twice than not at all.
@@ -287,16 +291,16 @@ impl Host {
 
 /// Opens a file that the server's own user has taken its own rights to away from: NFS lets an owner read and write.
 pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
-    let mut stat = files::blank();
+    let mut stat = fs::blank();
     kernel::stat(file, &mut stat)?;
     if stat.stx_uid != rustix::process::geteuid().as_raw() {
         return Err(FsError::Access);
     }
     let (mut room, mode) = ([0; 25], u32::from(stat.stx_mode) & 0o7777);
-    let path = files::path(file, &mut room);
+    let path = fs::proc_path(file.as_raw_fd(), &mut room);
     let set = |mode| rustix::fs::chmod(path, Mode::from_bits_retain(mode)).map_err(error);
     set(mode | 0o600)?;
-    let opened = files::reopen(file, flags).map_err(error);
+    let opened = file.reopen(flags).map_err(error);
     set(mode)?;
     opened
 }

@@ -1,6 +1,7 @@
 //! The secret behind the MAC of kernel handles: read from its file, or made there.
 
 use super::super::handle::Key;
+use crate::sys::linux::fs::{self, File};
 use crate::sys::{self, Errno};
 use core::ffi::CStr;
 use rustix::fs::{FileType, FlockOperation, OFlags};
@@ -10,15 +11,15 @@ use rustix::fs::{FileType, FlockOperation, OFlags};
 pub(super) fn load_or_make(path: &CStr) -> Result<Key, Errno> {
     let open = |flags| {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        crate::sys::linux::files::open(path, flags, 0o600)
+        File::open(path, flags, 0o600)
     };
     // A key that was made elsewhere may lie where nothing can be written.
     let file = open(OFlags::RDWR | OFlags::CREATE)
         .or_else(|error| open(OFlags::RDONLY).map_err(|_| error))?;
     // Of two processes that come at once, the second finds what the first has written. Not every host has locks.
     let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
-    let mut stat = crate::sys::linux::files::blank();
-    crate::sys::linux::files::stat(&file, &mut stat)?;
+    let mut stat = fs::blank();
+    fs::statx(&file, c"", &mut stat)?;
     if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
         return Err(Errno::INVAL);
     }

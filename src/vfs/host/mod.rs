@@ -22,7 +22,7 @@ use super::{
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
-use crate::sys::linux::files::{self, File, KernelHandle, Stat};
+use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use acting::Acting;
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -73,7 +73,7 @@ pub struct Host {
     /// What was just opened, until anything is changed …
     seen: Cell<Option<Node>>,
     /// … and what the host said of it then: it need not be asked again.
-    seen_stat: Stat,
+    seen_stat: Statx,
 }
 
 impl Host {
@@ -90,7 +90,7 @@ impl Host {
             dirty: Dirty::default(),
             images: Images::new(),
             seen: Cell::new(None),
-            seen_stat: files::blank(),
+            seen_stat: fs::blank(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Host {
 
     /// Whether the host lets this user open files of the directory at `path` by the kernel's handles.
     pub fn gives_kernel_handles(path: &CStr) -> bool {
-        let dir = files::open(path, READ, 0);
+        let dir = File::open::<Errno>(path, READ, 0);
         dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
     }
 
@@ -121,9 +121,9 @@ impl Host {
     #[inline(never)]
     pub fn export(&mut self, path: &'static CStr, rules: Rules) -> Result<(), Errno> {
         // The owner's own path: links in it are followed.
-        let dir = files::open(path, READ, 0)?;
-        let mut stat = files::blank();
-        files::stat(&dir, &mut stat)?;
+        let dir = File::open(path, READ, 0)?;
+        let mut stat = fs::blank();
+        fs::statx(&dir, c"", &mut stat)?;
         let system = rustix::fs::fstatfs(&dir)?;
         if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
@@ -135,7 +135,7 @@ impl Host {
         };
         let tag = rules
             .fsid
-            .unwrap_or_else(|| handle::digest(files::system_id(&system), stat.stx_ino));
+            .unwrap_or_else(|| handle::digest(fs::fsid(&system), stat.stx_ino));
         if self.tops.iter().any(|top| top.tag == tag) {
             return Err(Errno::EXIST);
         }
@@ -145,7 +145,7 @@ impl Host {
         };
         let top = Top {
             dir,
-            dev: files::device(&stat),
+            dev: fs::device(&stat),
             inode: stat.stx_ino,
             mount,
             tag,
@@ -198,7 +198,7 @@ impl Host {
         if at.0.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
-        let (mut text, mut handle, mut stat) = ([0; 256], Handle::EMPTY, files::blank());
+        let (mut text, mut handle, mut stat) = ([0; 256], Handle::EMPTY, fs::blank());
         let name = terminated(name, &mut text);
         self.identify(at, parent, name, &mut handle, &mut stat, false)?;
         if let Some(node) = self.table.find(handle.bytes()) {
@@ -272,7 +272,7 @@ impl Vfs for Host {
         if self.seen.take() == Some(node) {
             return Ok(attr(&self.seen_stat, top.tag));
         }
-        let mut stat = files::blank();
+        let mut stat = fs::blank();
         kernel::stat(&entry.file, &mut stat)?;
         // Removed, though our descriptor still keeps it.
         if stat.stx_nlink == 0 {
@@ -349,8 +349,8 @@ impl Vfs for Host {
         self.reopen(dir, Opened::Read)?;
         self.acting.caller()?;
         let at @ (entry, top) = self.at(dir)?;
-        let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
-        let listed = files::list(entry.file.as_raw_fd(), from, &mut |found| {
+        let (mut handle, mut stat) = (Handle::EMPTY, fs::blank());
+        let listed = fs::list(entry.file.as_raw_fd(), from, &mut |found| {
             let dots = found.is_dots();
             let known = detail == Detail::Objects
                 && !dots
@@ -498,7 +498,7 @@ impl Vfs for Host {
 /// Opens a directory by its own handle, as a client would have it done; the number of its mount.
 fn try_kernel_handles(dir: &File) -> Result<u32, Errno> {
     let mut handle = KernelHandle::ROOM;
-    let mount = files::name_to_handle(dir, c"", &mut handle)?;
-    files::open_by_handle(dir, &handle, PATH)?;
+    let mount = fs::name_to_handle_at(dir, c"", &mut handle)?;
+    fs::open_by_handle_at(dir, &handle, PATH)?;
     Ok(mount)
 }

@@ -8,15 +8,14 @@ use super::super::{Access, FsError, FsResult, Handle, Kind, Node, Vfs as _};
 use super::table::{Entry, Opened};
 use super::{Form, Host, Top, change};
 use crate::sys::Errno;
-use crate::sys::linux::files::{self, File, KernelHandle, Stat};
-use crate::sys::linux::named;
+use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use core::cell::Cell;
 use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 
 /// Tells an inode from a later one of the same number: when it was made.
-pub(super) const fn generation(stat: &Stat) -> u32 {
+pub(super) const fn generation(stat: &Statx) -> u32 {
     handle::digest(stat.stx_btime.tv_sec as u64, stat.stx_btime.tv_nsec as u64)
 }
 
@@ -29,17 +28,17 @@ impl Host {
         file: &File,
         name: &CStr,
         handle: &mut Handle,
-        stat: &mut Stat,
+        stat: &mut Statx,
         wants_stat: bool,
     ) -> FsResult<()> {
         if wants_stat || self.form == Form::Path {
-            files::stat_entry(file, name, stat).map_err(error)?;
+            fs::statx(file, name, stat).map_err(error)?;
         }
         if self.form == Form::Path {
             return top.path_handle(dir, stat, handle);
         }
         let mut kernel = KernelHandle::ROOM;
-        if files::name_to_handle(file, name, &mut kernel).map_err(error)? != top.mount {
+        if fs::name_to_handle_at(file, name, &mut kernel).map_err(error)? != top.mount {
             return Err(FsError::OtherFileSystem);
         }
         let (kind, bytes) = kernel.parts();
@@ -50,7 +49,7 @@ impl Host {
     #[inline(never)]
     pub(super) fn adopt(&mut self, dir: Node, file: File, opened: Opened) -> FsResult<Node> {
         let at = self.at(dir)?;
-        let (mut handle, mut stat) = (Handle::EMPTY, files::blank());
+        let (mut handle, mut stat) = (Handle::EMPTY, fs::blank());
         self.identify(at, &file, c"", &mut handle, &mut stat, true)?;
         let export = at.0.export;
         self.insert(export, file, &stat, &handle, opened)
@@ -62,7 +61,7 @@ impl Host {
         &mut self,
         export: u16,
         file: File,
-        stat: &Stat,
+        stat: &Statx,
         handle: &Handle,
         opened: Opened,
     ) -> FsResult<Node> {
@@ -112,7 +111,7 @@ impl Host {
         }
         self.reopen(file, Opened::Read)?;
         let entry = self.table.get(file).ok_or(FsError::Stale)?;
-        let own = named::duplicate::<FsError>(entry.file.as_raw_fd())?;
+        let own = fs::dup::<FsError>(entry.file.as_raw_fd())?;
         self.images.open(own, &entry.handle, entry.export)
     }
 
@@ -136,7 +135,7 @@ impl Host {
         let file = match (body, self.form) {
             (Body::Root, _) if let Some(path) = top.image => {
                 opened = Opened::Read;
-                files::open(path, READ, 0).map_err(error)?
+                File::open(path, READ, 0).map_err(error)?
             }
             (Body::Root, _) => kernel::open(&top.dir, c".", PATH, 0)?,
             (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
@@ -144,7 +143,7 @@ impl Host {
             // From before the export was switched over to the other form.
             _ => return Err(FsError::Stale),
         };
-        let mut stat = files::blank();
+        let mut stat = fs::blank();
         kernel::stat(&file, &mut stat)?;
         self.insert(export, file, &stat, &handle, opened)
     }
@@ -196,7 +195,7 @@ impl Host {
 
     /// Carries the search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
     fn advance(&mut self) -> FsResult<Node> {
-        let mut stat = files::blank();
+        let mut stat = fs::blank();
         let file = self.search.step(PATH, &mut stat)?;
         let (export, handle) = (self.search.export, self.search.handle);
         self.insert(export, file, &stat, &handle, Opened::Path)
@@ -227,11 +226,11 @@ impl Host {
         }
         self.acting.caller()?;
         let (entry, _) = self.at(node)?;
-        match files::access(&entry.file, bit) {
+        match fs::faccessat2(&entry.file, bit) {
             Ok(()) => Ok(true),
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
             Err(Errno::NOSYS) => {
-                let mut stat = files::blank();
+                let mut stat = fs::blank();
                 kernel::stat(&entry.file, &mut stat)?;
                 let owner = (stat.stx_uid, stat.stx_gid);
                 Ok(self.acting.mode_lets(stat.stx_mode.into(), owner, bit))
@@ -252,13 +251,13 @@ impl Host {
         let file = match (entry.kind, self.form) {
             (Kind::Directory, _) => kernel::open(&entry.file, c".", flags, 0)?,
             (Kind::Regular, Form::Kernel) => top.open(&entry.handle, flags)?,
-            (Kind::Regular, Form::Path) => match files::reopen(&entry.file, flags) {
+            (Kind::Regular, Form::Path) => match entry.file.reopen(flags) {
                 // Without /proc its name has to be looked for.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
                     let (export, handle) = (entry.export, entry.handle);
                     self.end_search()?;
                     self.begin_search(export, &handle)?;
-                    self.search.step(flags, &mut files::blank())?
+                    self.search.step(flags, &mut fs::blank())?
                 }
                 Err(Errno::ACCESS) => change::open_own(&entry.file, flags)?,
                 opened => opened.map_err(error)?,
@@ -278,12 +277,12 @@ impl Top {
     #[inline(never)]
     fn open(&self, handle: &Handle, flags: OFlags) -> FsResult<File> {
         let (kind, bytes) = handle::kernel_parts(handle);
-        files::open_by_handle(&self.dir, &KernelHandle::new(kind, bytes), flags).map_err(error)
+        fs::open_by_handle_at(&self.dir, &KernelHandle::new(kind, bytes), flags).map_err(error)
     }
 
     /// The handle of an object that was seen in `dir`.
-    fn path_handle(&self, dir: &Entry, stat: &Stat, handle: &mut Handle) -> FsResult<()> {
-        if files::device(stat) != self.dev || files::is_mounted_on(stat) {
+    fn path_handle(&self, dir: &Entry, stat: &Statx, handle: &mut Handle) -> FsResult<()> {
+        if fs::device(stat) != self.dev || fs::is_mount_root(stat) {
             return Err(FsError::OtherFileSystem);
         }
         handle::path(
@@ -304,7 +303,7 @@ mod tests {
     #[test]
     fn an_inode_that_is_made_again_is_another() {
         let made = |seconds, nanoseconds| {
-            let mut stat = files::blank();
+            let mut stat = fs::blank();
             stat.stx_btime.tv_sec = seconds;
             stat.stx_btime.tv_nsec = nanoseconds;
             generation(&stat)

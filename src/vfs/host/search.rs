@@ -8,7 +8,7 @@ use super::super::kernel::{self, READ};
 use super::super::{FsError, FsResult, Handle};
 use super::open::generation;
 use crate::config::{SEARCH_DEPTH_MAX, SEARCH_ENTRY_COUNT};
-use crate::sys::linux::files::{self, File, Stat};
+use crate::sys::linux::fs::{self, File, Statx};
 use core::ops::ControlFlow;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
@@ -64,14 +64,14 @@ impl Search {
     }
 
     /// Goes on, and opens the object with `flags`. `TryLater`: it will take more; `Stale`: the object is nowhere.
-    pub(super) fn step(&mut self, flags: OFlags, stat: &mut Stat) -> FsResult<File> {
+    pub(super) fn step(&mut self, flags: OFlags, stat: &mut Statx) -> FsResult<File> {
         let wanted = PathHandle(self.handle.bytes());
         let (dev, mut budget) = (self.dev, SEARCH_ENTRY_COUNT);
         while let Some(Level { dir, depth, cookie }) = self.levels.last_mut() {
             let at_parent = *depth == wanted.depth();
             let mut hit = Err(FsError::Stale);
             // A directory that cannot be read is at its end.
-            let _ = files::list::<FsError>(dir.as_raw_fd(), *cookie, &mut |entry| {
+            let _ = fs::list::<FsError>(dir.as_raw_fd(), *cookie, &mut |entry| {
                 if budget == 0 {
                     hit = Err(FsError::TryLater);
                     return ControlFlow::Break(());
@@ -87,9 +87,9 @@ impl Search {
                     return ControlFlow::Continue(());
                 }
                 let mut fits = |file: &File, name| {
-                    files::stat_entry(file, name, stat).is_ok()
-                        && files::device(stat) == dev
-                        && !files::is_mounted_on(stat)
+                    fs::statx(file, name, stat).is_ok()
+                        && fs::device(stat) == dev
+                        && !fs::is_mount_root(stat)
                         && (!at_parent || stat.stx_ino == wanted.inode())
                         && (!at_parent || generation(stat) == wanted.generation())
                 };

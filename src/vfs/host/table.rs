@@ -5,7 +5,7 @@
 
 use super::super::{FsError, FsResult, Handle, Kind, Node, Pin};
 use crate::mem::Slots;
-use crate::sys::linux::files::{self, File};
+use crate::sys::linux::fs::{self, File};
 use core::cell::Cell;
 use rustix::fs::OFlags;
 
@@ -182,11 +182,11 @@ impl Table {
     /// any.
     #[cold]
     pub(super) fn drop_removed(&mut self) -> bool {
-        let (mut any, mut stat) = (false, files::blank());
+        let (mut any, mut stat) = (false, fs::blank());
         for slot in self.slots.iter_mut() {
             if let Some(entry) = &slot.entry
                 && slot.pins == 0
-                && files::stat(&entry.file, &mut stat).is_ok()
+                && fs::statx(&entry.file, c"", &mut stat).is_ok()
                 && stat.stx_nlink == 0
             {
                 slot.entry = None;
@@ -210,7 +210,7 @@ impl Table {
             // Ticks wrap: "before" is a difference, not an order.
             let mut unused = (slot.used.get().wrapping_sub(self.released) as i32) <= 0;
             if !unused && entry.opened == Opened::Write && !entry.written.get() {
-                match files::reopen(&entry.file, OFlags::PATH) {
+                match entry.file.reopen::<FsError>(OFlags::PATH) {
                     Ok(file) => (entry.file, entry.opened) = (file, Opened::Path),
                     Err(_) => unused = true,
                 }
@@ -240,7 +240,7 @@ mod tests {
 
     fn entry(number: u8) -> Entry {
         Entry {
-            file: files::open(c"/", OFlags::PATH, 0).unwrap(),
+            file: File::open::<FsError>(c"/", OFlags::PATH, 0).unwrap(),
             opened: Opened::Path,
             written: Cell::default(),
             synced: Cell::default(),
@@ -309,7 +309,7 @@ mod tests {
         std::fs::write(&path, b"").unwrap();
         let text = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         let mut file = entry(1);
-        file.file = files::open(&text, OFlags::PATH, 0).unwrap();
+        file.file = File::open::<FsError>(&text, OFlags::PATH, 0).unwrap();
         let (file, dir) = (table.insert(file).unwrap(), table.insert(entry(2)).unwrap());
         assert!(!table.drop_removed());
         assert!(table.get(file).is_some());

@@ -3,8 +3,9 @@
 use super::super::{CreateWhat, FileTime, FsError, FsResult, Name, NewTime, SetAttr};
 use super::{error, terminated};
 use crate::sys::Errno;
-use crate::sys::linux::files::{self, File};
+use crate::sys::linux::fs::{self, File};
 use core::ffi::CStr;
+use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
 
 /// Bytes of the longest target of a symbolic link, and its NUL.
@@ -59,7 +60,8 @@ pub(in super::super) fn make(
             rustix::fs::symlinkat(target_text(target, &mut room)?, dir, name)
         }
         CreateWhat::Special(kind, device) => {
-            files::make_node(dir, name, kind.bits() | bits(0o666), device)
+            let mode = kind.bits() | bits(0o666);
+            fs::mknodat(dir.as_raw_fd(), name.to_bytes(), mode, device)
         }
     }
     .map_err(error)
@@ -95,7 +97,7 @@ pub(in super::super) fn remove(dir: &File, name: Name<'_>, directory: bool) -> F
 pub(in super::super) fn link(file: &File, dir: &File, name: Name<'_>) -> FsResult<()> {
     let (mut text, mut room) = ([0; 256], [0; 25]);
     let name = terminated(name, &mut text);
-    let path = files::path(file, &mut room);
+    let path = fs::proc_path(file.as_raw_fd(), &mut room);
     match rustix::fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW) {
         // Without /proc only root can, and since Linux 6.10 who opened it.
         Err(Errno::NOENT | Errno::NOTDIR) => {

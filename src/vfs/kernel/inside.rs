@@ -15,7 +15,7 @@ use super::told;
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 #[cfg(not(test))]
 use crate::mem;
-use crate::sys::linux::named;
+use crate::sys::linux::fs;
 use core::ops::ControlFlow;
 use rustix::fd::RawFd;
 use rustix::fs::AtFlags;
@@ -39,7 +39,7 @@ struct Disk {
 
 impl Block for Disk {
     fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {
-        match named::read_at::<FsError>(self.file, offset, out)? {
+        match fs::pread::<FsError>(self.file, offset, out)? {
             len if len as usize == out.len() => Ok(()),
             // It has become shorter.
             _ => Err(FsError::Io),
@@ -166,7 +166,7 @@ impl Images {
             Err(error) => Err(*error),
         };
         if opened.is_err() {
-            named::close(file);
+            fs::close(file);
         }
         opened
     }
@@ -209,7 +209,7 @@ impl Slot {
     #[inline(never)]
     fn close(&mut self) {
         if self.identity != 0 {
-            named::close(self.disk.file);
+            fs::close(self.disk.file);
         }
         self.identity = 0;
     }
@@ -264,7 +264,7 @@ impl Inside {
         let identity = identity(attr, handle);
         let mut at = self.last;
         if let Some(known) = self.find(identity) {
-            named::close(file);
+            fs::close(file);
             at = known;
         } else {
             let mut left = IMAGE_COUNT_MAX;

@@ -2,8 +2,7 @@
 
 use super::{Attr, FileTime, FsError, FsResult, FsStat, Kind, Name};
 use crate::sys::Errno;
-use crate::sys::linux::files::{self, File, Stat};
-use crate::sys::linux::named;
+use crate::sys::linux::fs::{self, File, Statx};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, AsRawFd as _, RawFd};
@@ -77,7 +76,7 @@ pub(super) const fn kind(mode: u32) -> Kind {
 
 /// The attributes of an object in the export of `tag`.
 #[inline(never)]
-pub(super) fn attr(stat: &Stat, tag: u32) -> Attr {
+pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
     let time = |(secs, nanos)| FileTime { secs, nanos };
     Attr {
         kind: kind(stat.stx_mode as u32),
@@ -101,7 +100,7 @@ pub(super) fn attr(stat: &Stat, tag: u32) -> Attr {
 #[inline(never)]
 pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
     let mut room = MaybeUninit::uninit();
-    let stat = named::stat::<FsError>(dir, path, flags, &mut room)?;
+    let stat = fs::fstatat::<FsError>(dir, path, flags, &mut room)?;
     let time = |secs, nanos| FileTime { secs, nanos };
     Ok(Attr {
         kind: kind(stat.st_mode as u32),
@@ -111,7 +110,7 @@ pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
         gid: stat.st_gid,
         size: stat.st_size as u64,
         used: (stat.st_blocks as u64).wrapping_mul(512),
-        rdev: files::device_parts(stat.st_rdev as u32),
+        rdev: fs::device_numbers(stat.st_rdev as u32),
         fsid: stat.st_dev as u64,
         inode: stat.st_ino as u64,
         atime: time(stat.st_atime as i64, stat.st_atime_nsec as u32),
@@ -134,7 +133,7 @@ pub(super) fn statfs(file: impl AsFd) -> FsResult<FsStat> {
     let flags = system.f_flags as u64;
     Ok(FsStat {
         unit_bytes: unit as u32,
-        id: files::system_id(&system),
+        id: fs::fsid(&system),
         read_only: flags & READ_ONLY != 0,
         ignores_set_user: flags & NO_SET_USER != 0,
         total_bytes: bytes(system.f_blocks),
@@ -201,14 +200,14 @@ static SHORT: [(u8, FsError); ERROR_COUNT] = {
 
 /// Asks for the attributes of a file.
 #[inline(never)]
-pub(super) fn stat(file: &File, out: &mut Stat) -> FsResult<()> {
-    files::stat(file, out).map_err(error)
+pub(super) fn stat(file: &File, out: &mut Statx) -> FsResult<()> {
+    fs::statx(file, c"", out).map_err(error)
 }
 
 /// Opens the entry `name` of a directory.
 #[inline(never)]
 pub(super) fn open(dir: &File, name: &CStr, flags: OFlags, mode: u32) -> FsResult<File> {
-    files::open_at(dir, name, flags, mode).map_err(error)
+    fs::openat(dir.as_raw_fd(), name, flags, mode).map(File::of)
 }
 
 /// What an error of the host means to a client.
@@ -242,7 +241,7 @@ impl From<Errno> for FsError {
 
 /// Fills `out` from `offset` of a file.
 pub(super) fn read(file: &File, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-    named::read_at(file.as_raw_fd(), offset, out)
+    fs::pread(file.as_raw_fd(), offset, out)
 }
 
 const _: () = assert!(READ.bits() & OFlags::NONBLOCK.bits() != 0);

@@ -8,8 +8,7 @@ use super::super::kernel::{READ, WRITE};
 use super::super::{CreateWhat, FsError, FsResult, Kind, Node, SetAttr, Vfs as _};
 use super::ring::NONE;
 use super::{User, number};
-use crate::sys::linux::files;
-use crate::sys::linux::named::{self, CURRENT};
+use crate::sys::linux::fs::{self, AT_FDCWD};
 use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::{AtFlags, OFlags};
@@ -25,23 +24,23 @@ pub(super) const NEW: OFlags = WRITE
 #[inline(never)]
 fn change(file: RawFd, path: Option<&CStr>, change: &SetAttr) -> FsResult<()> {
     if let Some(size) = change.size {
-        named::cut::<FsError>(file, path, size)?;
+        fs::truncate::<FsError>(file, path, size)?;
     }
     if change.uid.is_some() || change.gid.is_some() {
-        named::own::<FsError>(file, change.uid, change.gid)?;
+        fs::chown::<FsError>(file, change.uid, change.gid)?;
     }
     if let Some(mode) = change.mode {
-        named::change_mode::<FsError>(file, path, mode)?;
+        fs::chmod::<FsError>(file, path, mode)?;
     }
     if change.times() {
         let times = times(change.atime, change.mtime);
         let none = AtFlags::empty();
         if path.is_some() {
-            return named::change_times(CURRENT, path, &times, none);
+            return fs::utimensat(AT_FDCWD, path, &times, none);
         }
-        match named::change_times(file, Some(c""), &times, AtFlags::EMPTY_PATH) {
+        match fs::utimensat(file, Some(c""), &times, AtFlags::EMPTY_PATH) {
             // The kernel is too old for this.
-            Err(FsError::Invalid) => return named::change_times(file, None, &times, none),
+            Err(FsError::Invalid) => return fs::utimensat(file, None, &times, none),
             done => return done,
         }
     }
@@ -61,7 +60,7 @@ impl User {
             Err(FsError::Stale) => {}
             done => return done,
         }
-        match change(file, Some(files::path_of(file, &mut room)), by) {
+        match change(file, Some(fs::proc_path(file, &mut room)), by) {
             // Without /proc it has to be found once more, if that has no effects.
             Err(FsError::NoEntry | FsError::NotDirectory) if self.named == file => {}
             done => return done,
@@ -91,11 +90,11 @@ impl User {
         let bits = mode.unwrap_or(0o666);
         match make {
             CreateWhat::File => {
-                let made = named::open_entry::<FsError>(into, raw, NEW, bits)?;
-                named::close(made);
+                let made = fs::open_entry::<FsError>(into, raw, NEW, bits)?;
+                fs::close(made);
                 Ok(())
             }
-            CreateWhat::Directory => named::make_directory(into, raw, mode.unwrap_or(0o777)),
+            CreateWhat::Directory => fs::mkdirat(into, raw, mode.unwrap_or(0o777)),
             CreateWhat::Link(target) => {
                 // It is never followed here, so it may be anything but empty.
                 if target.is_empty() {
@@ -104,11 +103,9 @@ impl User {
                 self.named = NONE;
                 self.text.clear();
                 self.end_text(target)?;
-                named::make_link(self.text(), into, raw)
+                fs::symlinkat(self.text(), into, raw)
             }
-            CreateWhat::Special(kind, device) => {
-                named::make_node(into, raw, kind.bits() | bits, device)
-            }
+            CreateWhat::Special(kind, device) => fs::mknodat(into, raw, kind.bits() | bits, device),
         }
     }
 }

@@ -8,8 +8,7 @@ use super::ring::NONE;
 use crate::config::PATH_BYTES_MAX;
 use crate::mem;
 use crate::sys::Errno;
-use crate::sys::linux::files;
-use crate::sys::linux::named;
+use crate::sys::linux::fs::{self, File};
 use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::OFlags;
@@ -56,9 +55,9 @@ impl User {
             return Err(Errno::INVAL);
         }
         // The owner's own path: links in it are followed.
-        let top = files::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?.leak();
+        let top = File::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?.leak();
         let room = mem::bytes(PATH_BYTES_MAX);
-        let len = files::true_path(top, room)?;
+        let len = fs::real_path(top, room)?;
         let real = front(room, len);
         self.top = top;
         self.jail = Some(Jail {
@@ -109,7 +108,7 @@ impl User {
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
     pub(super) fn open_beneath(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
-        let opened = named::open_beneath(self.top, self.text(), flags, mode);
+        let opened = fs::open_beneath(self.top, self.text(), flags, mode);
         if let Err(
             FsError::CrossDevice | FsError::TryLater | FsError::Permission | FsError::NotSupported,
         ) = opened
@@ -150,6 +149,6 @@ impl User {
             name => name,
         };
         let parent = super::number(done.parent);
-        named::open_entry(parent, name, flags | OFlags::NOFOLLOW, mode)
+        fs::open_entry(parent, name, flags | OFlags::NOFOLLOW, mode)
     }
 }

@@ -13,8 +13,7 @@ use super::{
     FsResult, FsStat, Handle, Kind, Name, Node, OpenFlags, Pin, SetAttr, Vfs, is_image,
 };
 use crate::sys;
-use crate::sys::linux::files;
-use crate::sys::linux::named::{self, CURRENT, lend};
+use crate::sys::linux::fs::{self, AT_FDCWD};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
@@ -60,7 +59,7 @@ impl Drop for User {
         self.steps.release_idle();
         self.found.release_idle();
         if self.top > 2 {
-            named::close(self.top);
+            fs::close(self.top);
         }
     }
 }
@@ -105,7 +104,7 @@ impl User {
     /// Names are looked up from this directory: what handles are looked for beneath.
     #[cfg(test)]
     pub(super) fn begin_at(&mut self, dir: &CStr) {
-        self.top = files::open(dir, PATH, 0).unwrap().leak();
+        self.top = fs::File::open::<FsError>(dir, PATH, 0).unwrap().leak();
     }
 
     /// Keeps a path in the kernel's words.
@@ -138,7 +137,7 @@ impl User {
         if self.jail.is_some() {
             return self.open_beneath(flags, mode);
         }
-        named::open(CURRENT, self.text(), flags, mode)
+        fs::openat(AT_FDCWD, self.text(), flags, mode)
     }
 
     /// The path that was taken.
@@ -150,7 +149,7 @@ impl User {
     /// Pins what was opened, if it may be.
     fn admit(&mut self, file: RawFd, directory: bool, truncate: bool) -> FsResult<Pin> {
         if let Err(error) = check(file, directory, truncate) {
-            named::close(file);
+            fs::close(file);
             return Err(error);
         }
         self.pins_left -= 1;
@@ -196,7 +195,7 @@ impl User {
         from: u64,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        files::list(dir, from, &mut |found| {
+        fs::list(dir, from, &mut |found| {
             // What is above may be outside.
             let attr = if self.jail.is_some() && found.name.to_bytes() == b".." {
                 Err(FsError::Access)
@@ -214,7 +213,7 @@ impl User {
 
     #[inline(never)]
     fn readlink_here(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        let read = named::read_link::<FsError>(number(node), out);
+        let read = fs::readlinkat::<FsError>(number(node), out);
         let len = read.map_err(|error| match error {
             // So the kernel says that it is no link.
             FsError::NoEntry => FsError::Invalid,
@@ -239,14 +238,14 @@ fn check(file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
         refuse_system(file)?;
     }
     if truncate {
-        named::cut::<FsError>(file, None, 0)?;
+        fs::truncate::<FsError>(file, None, 0)?;
     }
     Ok(())
 }
 
 #[inline(never)]
 fn refuse_system(file: RawFd) -> FsResult<()> {
-    let system = rustix::fs::fstatfs(lend(file)).map_err(error)?;
+    let system = rustix::fs::fstatfs(fs::borrow(file)).map_err(error)?;
     if kernel::is_pseudo(&system) {
         return Err(FsError::Access);
     }
@@ -275,7 +274,7 @@ impl Vfs for User {
             return Err(FsError::Stale);
         }
         if self.top == NONE {
-            self.top = named::open::<FsError>(CURRENT, c"/", PATH, 0)?;
+            self.top = fs::openat::<FsError>(AT_FDCWD, c"/", PATH, 0)?;
         }
         Ok(Node(self.top as u32))
     }
@@ -305,7 +304,7 @@ impl Vfs for User {
             return inside.lookup(dir, name);
         }
         self.steps
-            .keep(named::open_entry(number(dir), name.bytes(), PATH, 0))
+            .keep(fs::open_entry(number(dir), name.bytes(), PATH, 0))
     }
 
     fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
@@ -313,14 +312,14 @@ impl Vfs for User {
             return Err(FsError::NotDirectory);
         }
         let flags = READ | OFlags::NOFOLLOW;
-        let file = named::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
+        let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
         self.images.open(file, &Handle::EMPTY, 0)
     }
 
     fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
         match &self.jail {
             Some(jail) => Ok(jail.cwd(out)),
-            None => named::current_dir(out),
+            None => fs::getcwd(out),
         }
     }
 
@@ -346,7 +345,7 @@ impl Vfs for User {
         } else {
             AtFlags::SYMLINK_NOFOLLOW
         };
-        let attr = told(CURRENT, self.text(), end);
+        let attr = told(AT_FDCWD, self.text(), end);
         if matches!(attr, Err(FsError::NotDirectory)) {
             let node = self.look_inside(path, follow)?;
             return self.attr(node);
@@ -414,7 +413,7 @@ impl Vfs for User {
             Err(FsError::Stale) => {}
             listed => return listed,
         }
-        let opened = named::open_entry(number(dir), b".", READ | OFlags::DIRECTORY, 0);
+        let opened = fs::open_entry(number(dir), b".", READ | OFlags::DIRECTORY, 0);
         let again = number(self.found.keep(opened)?);
         refuse_system(again)?;
         self.list(again, from, each)
@@ -424,7 +423,7 @@ impl Vfs for User {
         if let Some(inside) = self.images.of(node) {
             return inside.statfs(node);
         }
-        kernel::statfs(lend(number(node)))
+        kernel::statfs(fs::borrow(number(node)))
     }
 
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
@@ -438,8 +437,8 @@ impl Vfs for User {
             Kind::Regular if node.is_inside() => self.pin_inside(node, false),
             Kind::Regular => {
                 let mut room = [0; 25];
-                let path = files::path_of(number(node), &mut room);
-                let file = named::open::<FsError>(CURRENT, path, flags, 0)?;
+                let path = fs::proc_path(number(node), &mut room);
+                let file = fs::openat::<FsError>(AT_FDCWD, path, flags, 0)?;
                 self.admit(file, false, false)
             }
             Kind::Directory => Err(FsError::IsDirectory),
@@ -451,7 +450,7 @@ impl Vfs for User {
         self.pins_left += 1;
         match self.images.of(pin.node) {
             Some(inside) => inside.unpin(pin.node),
-            None => named::close(number(pin.node)),
+            None => fs::close(number(pin.node)),
         }
     }
 
@@ -459,11 +458,11 @@ impl Vfs for User {
         if let Some(inside) = self.images.of(pin.node) {
             return inside.read(pin.node, offset, out);
         }
-        named::read_at(number(pin.node), offset, out)
+        fs::pread(number(pin.node), offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        match named::write_at::<FsError>(number(pin.node), offset, bytes)? {
+        match fs::pwrite::<FsError>(number(pin.node), offset, bytes)? {
             done if done as usize == bytes.len() => Ok(()),
             // No file system does this; it must not become a loop.
             _ => Err(FsError::Io),
@@ -476,7 +475,7 @@ impl Vfs for User {
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        named::sync(number(pin.node))
+        fs::fsync(number(pin.node))
     }
 
     fn commit_metadata(&mut self) -> FsResult<()> {
@@ -500,7 +499,7 @@ impl Vfs for User {
             CreateWhat::File => flags = alter::NEW,
             _ => self.make(dir, name, make, change.mode)?,
         }
-        let opened = named::open_entry(changeable(dir)?, name.bytes(), flags, mode);
+        let opened = fs::open_entry(changeable(dir)?, name.bytes(), flags, mode);
         let node = self.found.keep(opened)?;
         // It was made with its mode.
         let left = SetAttr {
@@ -522,7 +521,7 @@ impl Vfs for User {
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        named::remove(changeable(dir)?, name.bytes(), directory)
+        fs::unlinkat(changeable(dir)?, name.bytes(), directory)
     }
 
     fn rename(
@@ -535,12 +534,12 @@ impl Vfs for User {
     ) -> FsResult<()> {
         let old = (changeable(from)?, name.bytes());
         let new = (changeable(to)?, new_name.bytes());
-        match named::rename(old, new, replace) {
+        match fs::renameat(old, new, replace) {
             Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
             renamed => return renamed,
         }
         // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
-        if named::link_entry::<FsError>(old, new).is_ok() {
+        if fs::link_entry::<FsError>(old, new).is_ok() {
             let removed = self.remove(from, name, false);
             if removed.is_err() {
                 let _ = self.remove(to, new_name, false);
@@ -550,23 +549,23 @@ impl Vfs for User {
         // A directory has one name only, and so has everything on some file systems.
         match self.lookup(to, new_name) {
             Ok(_) => Err(FsError::Exists),
-            Err(FsError::NoEntry) => named::rename(old, new, true),
+            Err(FsError::NoEntry) => fs::renameat(old, new, true),
             Err(error) => Err(error),
         }
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         let (file, dir, mut room) = (changeable(node)?, changeable(dir)?, [0; 25]);
-        let path = files::path_of(file, &mut room);
-        let linked = named::link(CURRENT, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
+        let path = fs::proc_path(file, &mut room);
+        let linked = fs::linkat(AT_FDCWD, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
         if !matches!(linked, Err(FsError::NoEntry | FsError::NotDirectory)) {
             return linked;
         }
         // Without /proc only root can, and since Linux 6.10 who opened it; else its path says what is meant, but nothing safe in
         // a jail.
-        match named::link(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH) {
+        match fs::linkat(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH) {
             Err(FsError::NoEntry) if self.named == file && self.jail.is_none() => {
-                named::link(CURRENT, self.text(), dir, name.bytes(), AtFlags::empty())
+                fs::linkat(AT_FDCWD, self.text(), dir, name.bytes(), AtFlags::empty())
             }
             linked => linked,
         }

@@ -3,7 +3,7 @@
 use super::super::walk::LINK_COUNT_MAX;
 use super::super::{FsResult, Node};
 use crate::config::HANDLE_DESCRIPTOR_RESERVE;
-use crate::sys::linux::named::close;
+use crate::sys::linux::fs::close;
 use rustix::fd::RawFd;
 
 /// Places for steps: a directory is still needed when all the links have been read that there may be on one way.

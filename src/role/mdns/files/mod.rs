@@ -12,7 +12,7 @@ use crate::config::ANNOUNCED_NAME_COUNT;
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
 use crate::sys::Errno;
-use crate::sys::linux::files;
+use crate::sys::linux::fs::{self, File};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::announce::{self, Draft, Flaw, Service, Wrong};
@@ -110,12 +110,12 @@ pub(super) fn read(
     sink: &mut dyn Sink,
     each: &mut dyn FnMut(&Service<'_>),
 ) -> Result<(), Errno> {
-    let dir = files::open(path, OFlags::DIRECTORY, 0)?;
+    let dir = File::open(path, OFlags::DIRECTORY, 0)?;
     let dir = dir.as_raw_fd();
     let mut room = [0; announce::ROOM_BYTES];
     let mut draft = Draft::new(&mut room);
     let (mut files_left, mut entries_left) = (FILE_COUNT_MAX, ENTRY_COUNT_MAX);
-    files::list(dir, 0, &mut |found| {
+    fs::list(dir, 0, &mut |found| {
         let name = found.name.to_bytes();
         let is_unit = name.ends_with(b".dnssd");
         if entries_left == 0 || files_left == 0 {

@@ -5,7 +5,7 @@
 use super::source::{self, FILE_BYTES_MAX, Memory};
 use crate::mem::{Ends as _, nth, parts};
 use crate::sys::Errno;
-use crate::sys::linux::named;
+use crate::sys::linux::fs;
 use crate::wire::Writer;
 use crate::wire::announce::next_field;
 use crate::wire::label::Word;
@@ -140,7 +140,7 @@ impl HardwareId {
         let file = source::open(root, b"dev/mem")?;
         let read = |start, len: usize, memory: &mut Memory| {
             let room = memory.head_mut(len.min(FILE_BYTES_MAX));
-            named::read_at::<Errno>(file.as_raw_fd(), start, room)
+            fs::pread::<Errno>(file.as_raw_fd(), start, room)
         };
         let len = read(AREA_START, AREA_BYTES, memory)?;
         let entry = Entry::find(memory.head(len as usize)).ok_or(Errno::NOENT)?;

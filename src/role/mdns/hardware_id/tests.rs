@@ -2,7 +2,7 @@
 
 use super::super::source::tests::{Place, memory};
 use super::*;
-use crate::sys::linux::files;
+use crate::sys::linux::fs::File;
 use rustix::fs::OFlags;
 use std::io::{Seek as _, Write as _};
 
@@ -23,7 +23,7 @@ fn shown(hardware: &HardwareId) -> String {
 }
 
 fn find(place: &Place, is_private: bool) -> String {
-    let root = files::open(&place.path(), OFlags::DIRECTORY, 0).unwrap();
+    let root = File::open::<crate::sys::Errno>(&place.path(), OFlags::DIRECTORY, 0).unwrap();
     let mut hardware = HardwareId::default();
     hardware.find(root.as_raw_fd(), is_private, &mut memory());
     shown(&hardware)

@@ -5,8 +5,7 @@
 
 use super::source::{self, Memory};
 use crate::sys::Errno;
-use crate::sys::linux::files::{self, Found};
-use crate::sys::linux::named;
+use crate::sys::linux::fs::{self, File, Found};
 use crate::wire::vmx::{self, Machine};
 use crate::wire::{Writer, label};
 use core::ffi::CStr;
@@ -61,9 +60,9 @@ struct Look<'e, 'p> {
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
 #[inline(never)]
 pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> Result<bool, Errno> {
-    let dir = files::open(path, OFlags::DIRECTORY, 0)?;
+    let dir = File::open(path, OFlags::DIRECTORY, 0)?;
     let mut room = MaybeUninit::uninit();
-    let stat = named::stat::<Errno>(dir.as_raw_fd(), c"", AtFlags::empty(), &mut room)?;
+    let stat = fs::fstatat::<Errno>(dir.as_raw_fd(), c"", AtFlags::empty(), &mut room)?;
     let mut path_room = [0; PATH_BYTES_MAX];
     let mut look = Look {
         each,
@@ -83,7 +82,7 @@ pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> Result<bool,
 impl Look<'_, '_> {
     /// Looks at the entries of a directory, and at those of the directories in it if `goes_on`.
     fn inside(&mut self, dir: RawFd, goes_on: bool) -> Result<bool, Errno> {
-        files::list(dir, 0, &mut |found| {
+        fs::list(dir, 0, &mut |found| {
             let before = self.path.position();
             let done = self.entry(dir, found, goes_on);
             self.path.truncate(before);
@@ -107,7 +106,7 @@ impl Look<'_, '_> {
             return ControlFlow::Continue(());
         }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let stat = match named::stat::<Errno>(dir, found.name, flags, &mut room) {
+        let stat = match fs::fstatat::<Errno>(dir, found.name, flags, &mut room) {
             Ok(stat) if stat.st_dev as u64 == self.device => stat,
             _ => return ControlFlow::Continue(()),
         };

@@ -1,7 +1,7 @@
 //! Word of changes by rtnetlink(7). What comes is of no interest, but that it does: the interfaces are listed anew.
 
 use super::super::Errno;
-use super::super::files::File;
+use super::super::fs::File;
 use super::super::sockets::{self, Address, Verb};
 use rustix::fd::AsRawFd as _;
 

@@ -1,7 +1,7 @@
 //! The older ways to interfaces: ioctl(2) as in netdevice(7), /proc/net/if_inet6, and what a socket is called when it is
 //! connected: nothing is sent for that, but the kernel chooses the address that it would send from.
 
-use super::super::files::{self, File};
+use super::super::fs::{self, File};
 use super::super::sockets::{self, Address, DATAGRAM, INET, INET6, Verb};
 use super::super::{Errno, outcome};
 use super::{ANSWER_BYTES, FLAGS, Interfaces, add, is_usable};
@@ -134,12 +134,12 @@ pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
 /// The addresses of version 6, for which there may be a file; whether it is there and has one.
 #[inline(never)] // For the sake of the stack.
 pub(super) fn list_in_file(out: &mut Interfaces) -> bool {
-    let Ok(file) = files::open(c"/proc/net/if_inet6", OFlags::RDONLY, 0) else {
+    let Ok(file) = File::open::<Errno>(c"/proc/net/if_inet6", OFlags::RDONLY, 0) else {
         return false;
     };
     let (mut room, mut len) = ([0; ANSWER_BYTES], 0);
     while let Some(rest) = room.get_mut(len..)
-        && let Ok(more @ 1..) = files::read_pipe(file.as_raw_fd(), rest)
+        && let Ok(more @ 1..) = fs::read(file.as_raw_fd(), rest)
     {
         len += more;
     }

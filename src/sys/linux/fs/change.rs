@@ -1,0 +1,158 @@
+//! What changes names and attributes.
+
+use super::super::Errno;
+#[cfg(target_pointer_width = "32")]
+use super::borrow;
+use super::{AT_FDCWD, Text, act, call_on_entry, text, twice, word};
+use core::ffi::CStr;
+use rustix::fd::RawFd;
+use rustix::fs::{AtFlags, Timestamps};
+use syscalls::Sysno;
+
+/// Cuts an open file, or what a path leads to, or makes it longer.
+pub fn truncate<E: From<Errno>>(file: RawFd, path: Option<&CStr>, size: u64) -> Result<(), E> {
+    #[cfg(target_pointer_width = "64")]
+    let (numbers, size) = ([Sysno::ftruncate, Sysno::truncate], [size as usize, 0, 0]);
+    // A size is two words there, the low one first.
+    #[cfg(target_arch = "x86")]
+    let (numbers, size) = (
+        [Sysno::ftruncate64, Sysno::truncate64],
+        [size as usize, (size >> 32) as usize, 0],
+    );
+    // The first of the two has an even place.
+    #[cfg(target_arch = "arm")]
+    let (numbers, size) = (
+        [Sysno::ftruncate64, Sysno::truncate64],
+        [0, size as usize, (size >> 32) as usize],
+    );
+    let ([by_number, by_path], [second, third, fourth]) = (numbers, size);
+    match path {
+        // SAFETY: numbers.
+        None => unsafe { act(word(file), second, third, fourth, 0, by_number) },
+        // SAFETY: the kernel reads the path.
+        Some(path) => unsafe { act(path.as_ptr() as usize, second, third, fourth, 0, by_path) },
+    }
+}
+
+/// Removes a name: that of an empty directory if `directory`, else that of anything else.
+pub fn unlinkat<E: From<Errno>>(dir: RawFd, name: &[u8], directory: bool) -> Result<(), E> {
+    let flags = usize::from(directory) * AtFlags::REMOVEDIR.bits() as usize;
+    // SAFETY: the kernel reads the name.
+    unsafe { call_on_entry(dir, name, flags, 0, Sysno::unlinkat) }.map(drop)
+}
+
+/// Makes a directory.
+pub fn mkdirat<E: From<Errno>>(dir: RawFd, name: &[u8], mode: u32) -> Result<(), E> {
+    // SAFETY: the kernel reads the name.
+    unsafe { call_on_entry(dir, name, mode as usize, 0, Sysno::mkdirat) }.map(drop)
+}
+
+/// Makes a FIFO, a socket or a device with these bits and numbers.
+pub fn mknodat<E: From<Errno>>(
+    dir: RawFd,
+    name: &[u8],
+    mode: u32,
+    device: (u32, u32),
+) -> Result<(), E> {
+    let device = device_number(device)?;
+    // SAFETY: the kernel reads the name.
+    unsafe { call_on_entry(dir, name, mode as usize, device as usize, Sysno::mknodat) }.map(drop)
+}
+
+/// Makes a symbolic link.
+pub fn symlinkat<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Result<(), E> {
+    let (target, mut room) = (target.as_ptr() as usize, Text::uninit());
+    let name = text(name, &mut room);
+    // SAFETY: the kernel reads target and name.
+    unsafe { act(target, word(dir), name, 0, 0, Sysno::symlinkat) }
+}
+
+/// Gives what has a name in a directory another, which is taken from another object if `replace`, else that `EXIST`; `NOSYS`
+/// and `INVAL` if the kernel or the file system cannot do that.
+pub fn renameat<E: From<Errno>>(
+    from: (RawFd, &[u8]),
+    to: (RawFd, &[u8]),
+    replace: bool,
+) -> Result<(), E> {
+    const NO_REPLACE: usize = 1;
+    let call = if replace {
+        Sysno::renameat
+    } else {
+        Sysno::renameat2
+    };
+    // SAFETY: the kernel reads two names; the older call knows no flags.
+    unsafe { twice(call, from, to, NO_REPLACE) }
+}
+
+/// Gives what has a name in a directory one more.
+pub fn link_entry<E: From<Errno>>(from: (RawFd, &[u8]), to: (RawFd, &[u8])) -> Result<(), E> {
+    // SAFETY: the kernel reads two names.
+    unsafe { twice(Sysno::linkat, from, to, 0) }
+}
+
+/// Gives what `path` leads to from `from`, or `from` itself when it is empty, a name in a directory.
+#[inline(always)]
+pub fn linkat<E: From<Errno>>(
+    from: RawFd,
+    path: &CStr,
+    dir: RawFd,
+    name: &[u8],
+    flags: AtFlags,
+) -> Result<(), E> {
+    let (path, mut room) = (path.as_ptr() as usize, Text::uninit());
+    let (at, flags) = (text(name, &mut room), flags.bits() as usize);
+    // SAFETY: the kernel reads path and name.
+    unsafe { act(word(from), path, word(dir), at, flags, Sysno::linkat) }
+}
+
+/// Gives a file to its new owner and group; `None` stays.
+pub fn chown<E: From<Errno>>(file: RawFd, user: Option<u32>, group: Option<u32>) -> Result<(), E> {
+    let id = |id: Option<u32>| id.unwrap_or(u32::MAX) as usize;
+    let (empty, flags) = (c"".as_ptr() as usize, AtFlags::EMPTY_PATH.bits() as usize);
+    let (user, group) = (id(user), id(group));
+    // SAFETY: the kernel reads an empty string.
+    unsafe { act(word(file), empty, user, group, flags, Sysno::fchownat) }
+}
+
+/// Changes the mode of an open file, or of what a path leads to.
+pub fn chmod<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) -> Result<(), E> {
+    let mode = mode as usize;
+    match path {
+        // SAFETY: two numbers.
+        None => unsafe { act(word(file), mode, 0, 0, 0, Sysno::fchmod) },
+        Some(path) => {
+            let path = path.as_ptr() as usize;
+            // SAFETY: the kernel reads the path.
+            unsafe { act(word(AT_FDCWD), path, mode, 0, 0, Sysno::fchmodat) }
+        }
+    }
+}
+
+/// Changes the times of what `path` leads to from `dir`, or of `dir` itself when it is empty; before Linux 5.8 of an open file
+/// only when there is no path at all.
+pub fn utimensat<E: From<Errno>>(
+    dir: RawFd,
+    path: Option<&CStr>,
+    times: &Timestamps,
+    flags: AtFlags,
+) -> Result<(), E> {
+    #[cfg(target_pointer_width = "64")]
+    {
+        let path = path.map_or(0, |path| path.as_ptr() as usize);
+        let (times, flags) = (core::ptr::from_ref(times) as usize, flags.bits() as usize);
+        // SAFETY: the kernel reads the path, if there is one, and the times, which are as rustix gives them to it.
+        unsafe { act(word(dir), path, times, flags, 0, Sysno::utimensat) }
+    }
+    #[cfg(target_pointer_width = "32")]
+    match path {
+        Some(path) => Ok(rustix::fs::utimensat(borrow(dir), path, times, flags)?),
+        None => Ok(rustix::fs::futimens(borrow(dir), times)?),
+    }
+}
+
+const fn device_number((major, minor): (u32, u32)) -> Result<u32, Errno> {
+    if major >> 12 | minor >> 20 != 0 {
+        return Err(Errno::INVAL);
+    }
+    Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
+}

@@ -1,0 +1,102 @@
+//! Directories and their entries.
+
+use super::super::Errno;
+#[cfg(target_pointer_width = "64")]
+use super::act;
+#[cfg(target_pointer_width = "32")]
+use super::borrow;
+use super::{call, word};
+use crate::config::DIRECTORY_BUFFER_BYTES;
+use core::ffi::{CStr, c_char};
+use core::mem::{MaybeUninit, offset_of};
+use core::ops::ControlFlow;
+use rustix::fd::RawFd;
+use syscalls::Sysno;
+
+/// An entry of a directory while it is listed.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// Its name.
+    pub name: &'a CStr,
+    /// Inode number.
+    pub inode: u64,
+    /// Where the listing goes on after it.
+    pub cookie: u64,
+}
+
+impl Found<'_> {
+    /// Whether it is "." or "..".
+    pub fn is_dots(&self) -> bool {
+        matches!(self.name.to_bytes(), b"." | b"..")
+    }
+}
+
+/// An entry as the kernel writes it; the name goes on to its NUL.
+#[doc(alias = "linux_dirent64")]
+#[repr(C)]
+struct RawEntry {
+    inode: u64,
+    cookie: u64,
+    len: u16,
+    kind: u8,
+    name: [c_char; 0],
+}
+
+/// Calls `each` with the entries of a directory that follow the cookie `from` (0: all) until it breaks. True: that was the
+/// last.
+#[doc(alias = "getdents64")]
+pub fn list<E: From<Errno>>(
+    dir: RawFd,
+    from: u64,
+    each: &mut dyn FnMut(&Found<'_>) -> ControlFlow<()>,
+) -> Result<bool, E> {
+    seek::<E>(dir, from)?;
+    let mut buffer = [const { MaybeUninit::<u64>::uninit() }; DIRECTORY_BUFFER_BYTES / 8];
+    let start = buffer.as_mut_ptr();
+    loop {
+        let len = getdents::<E>(dir, &mut buffer)?;
+        if len == 0 {
+            return Ok(true);
+        }
+        let mut at = 0;
+        while at < len {
+            // SAFETY: the kernel has written whole entries, one behind the other and aligned, and a NUL behind each name.
+            let (entry, name) = unsafe {
+                let entry = start.byte_add(at).cast::<RawEntry>();
+                let name = entry.byte_add(offset_of!(RawEntry, name)).cast();
+                (&*entry, CStr::from_ptr(name))
+            };
+            at += usize::from(entry.len);
+            let found = Found {
+                name,
+                inode: entry.inode,
+                cookie: entry.cookie,
+            };
+            if each(&found).is_break() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// Has a directory be listed from a place that it told, or from its beginning, which is 0.
+fn seek<E: From<Errno>>(dir: RawFd, place: u64) -> Result<(), E> {
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: numbers.
+    unsafe {
+        act(word(dir), place as usize, 0, 0, 0, Sysno::lseek)
+    }
+    #[cfg(target_pointer_width = "32")]
+    {
+        rustix::fs::seek(borrow(dir), rustix::fs::SeekFrom::Start(place))?;
+        Ok(())
+    }
+}
+
+/// Writes the next entries of a directory to `out`; how many bytes, 0 at the end.
+#[doc(alias = "getdents64")]
+fn getdents<E: From<Errno>>(dir: RawFd, out: &mut [MaybeUninit<u64>]) -> Result<usize, E> {
+    let (at, len) = (out.as_mut_ptr() as usize, size_of_val(out));
+    // SAFETY: the kernel writes at most so many bytes.
+    unsafe { call(word(dir), at, len, 0, 0, Sysno::getdents64) }.map(|len| len as usize)
+}

@@ -1,0 +1,93 @@
+//! The kernel's own handles for files, which outlive renames and restarts. open_by_handle_at(2).
+
+use super::super::{Errno, outcome};
+use super::File;
+use core::ffi::CStr;
+use rustix::fd::{AsFd, AsRawFd as _};
+use rustix::fs::{AtFlags, OFlags};
+use syscalls::{Sysno, raw_syscall};
+
+/// The kernel's own name for a file, which outlives renames and restarts.
+#[doc(alias = "file_handle")]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct KernelHandle {
+    len: u32,
+    kind: i32,
+    bytes: [u8; Self::BYTES_MAX],
+}
+
+impl KernelHandle {
+    /// Bytes of the longest that there is room for; for longer ones the kernel says `OVERFLOW`.
+    pub const BYTES_MAX: usize = 48;
+    /// Room for the kernel to write one.
+    pub const ROOM: Self = Self {
+        len: Self::BYTES_MAX as u32,
+        kind: 0,
+        bytes: [0; Self::BYTES_MAX],
+    };
+
+    /// A handle from its parts, as far as there is room for them.
+    pub fn new(kind: u8, from: &[u8]) -> Self {
+        let mut handle = Self::ROOM;
+        handle.len = 0;
+        handle.kind = kind.into();
+        for (to, from) in handle.bytes.iter_mut().zip(from) {
+            *to = *from;
+            handle.len += 1;
+        }
+        handle
+    }
+
+    /// The type, of which every file system in Linux uses one byte, and the bytes.
+    pub fn parts(&self) -> (u8, &[u8]) {
+        let len = Self::BYTES_MAX.min(self.len as usize);
+        (self.kind as u8, self.bytes.split_at(len).0)
+    }
+}
+
+/// The kernel's handle for the entry `name` of `dir`, or for `dir` itself when `name` is empty. Returns its mount's number.
+pub fn name_to_handle_at(
+    dir: impl AsFd,
+    name: &CStr,
+    out: &mut KernelHandle,
+) -> Result<u32, Errno> {
+    let mut mount = 0u32;
+    let flags = if name.is_empty() {
+        AtFlags::EMPTY_PATH.bits()
+    } else {
+        0
+    };
+    let dir = dir.as_fd().as_raw_fd();
+    out.len = KernelHandle::BYTES_MAX as u32;
+    // SAFETY: the kernel writes at most `out.len` bytes behind the two words, and one number to `mount`.
+    outcome(unsafe {
+        raw_syscall!(
+            Sysno::name_to_handle_at,
+            dir,
+            name.as_ptr(),
+            core::ptr::from_mut(out),
+            &raw mut mount,
+            flags
+        )
+    })?;
+    Ok(mount)
+}
+
+/// Opens what a kernel handle names on the file system of `mount`, which must not be an `O_PATH` descriptor.
+pub fn open_by_handle_at(
+    mount: impl AsFd,
+    handle: &KernelHandle,
+    flags: OFlags,
+) -> Result<File, Errno> {
+    let flags = flags | OFlags::LARGEFILE;
+    // SAFETY: the kernel reads the structure.
+    File::opened(unsafe {
+        raw_syscall!(
+            Sysno::open_by_handle_at,
+            mount.as_fd().as_raw_fd(),
+            core::ptr::from_ref(handle),
+            flags.bits()
+        )
+    })
+}

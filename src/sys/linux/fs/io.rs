@@ -1,0 +1,144 @@
+//! Bytes of files and pipes, moved here or by the kernel alone.
+
+use super::super::{Errno, outcome};
+#[cfg(target_pointer_width = "32")]
+use super::borrow;
+use super::{File, act, call, word};
+use rustix::fd::{AsFd, AsRawFd as _, RawFd};
+use syscalls::{Sysno, raw_syscall};
+
+/// One that moves bytes at an offset, until all are moved or no more are; how many.
+///
+/// # Safety
+///
+/// As that of the call.
+#[cfg(target_pointer_width = "64")]
+#[inline(never)]
+unsafe fn carry<E: From<Errno>>(
+    file: RawFd,
+    at: usize,
+    len: usize,
+    offset: u64,
+    what: Sysno,
+) -> Result<u32, E> {
+    let mut done = 0;
+    while done < len {
+        let (at, left) = (at.wrapping_add(done), len - done);
+        let offset = (offset as usize).wrapping_add(done);
+        // SAFETY: the caller's.
+        match unsafe { call::<E>(word(file), at, left, offset, 0, what) }? {
+            0 => break,
+            more => done += more as usize,
+        }
+    }
+    Ok(done as u32)
+}
+
+/// The same where an offset is two words, the order of which differs from one architecture to the next.
+#[cfg(target_pointer_width = "32")]
+fn carry<E: From<Errno>>(
+    len: usize,
+    offset: u64,
+    mut step: impl FnMut(usize, u64) -> Result<usize, Errno>,
+) -> Result<u32, E> {
+    let mut done = 0;
+    while done < len {
+        match step(done, offset.wrapping_add(done as u64)) {
+            Ok(0) => break,
+            Ok(more) => done += more,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(done as u32)
+}
+
+/// Reads from `offset` of a file until its end or that of `out`; how many bytes.
+pub fn pread<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<u32, E> {
+    #[cfg(target_pointer_width = "64")]
+    {
+        let (at, len) = (out.as_mut_ptr() as usize, out.len());
+        // SAFETY: the kernel writes at most so many bytes.
+        unsafe { carry(file, at, len, offset, Sysno::pread64) }
+    }
+    #[cfg(target_pointer_width = "32")]
+    carry(out.len(), offset, |done, offset| {
+        rustix::io::pread(borrow(file), &mut out[done..], offset)
+    })
+}
+
+/// Writes at `offset` of a file; how many bytes, which are fewer only if it never takes all of them.
+pub fn pwrite<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<u32, E> {
+    #[cfg(target_pointer_width = "64")]
+    {
+        let (at, len) = (bytes.as_ptr() as usize, bytes.len());
+        // SAFETY: the kernel reads at most so many bytes.
+        unsafe { carry(file, at, len, offset, Sysno::pwrite64) }
+    }
+    #[cfg(target_pointer_width = "32")]
+    carry(bytes.len(), offset, |done, offset| {
+        rustix::io::pwrite(borrow(file), &bytes[done..], offset)
+    })
+}
+
+/// The target of a symbolic link, cut to `out`. `NOENT`: it is none.
+pub fn readlinkat<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<u32, E> {
+    let (empty, at) = (c"".as_ptr() as usize, out.as_mut_ptr() as usize);
+    // SAFETY: the kernel writes at most so many bytes.
+    unsafe { call(word(link), empty, at, out.len(), 0, Sysno::readlinkat) }.map(|len| len as u32)
+}
+
+/// Makes what was written durable.
+pub fn fsync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
+    // SAFETY: a number.
+    unsafe { act(word(file), 0, 0, 0, 0, Sysno::fsync) }
+}
+
+/// The call that takes a wide offset.
+#[cfg(target_pointer_width = "64")]
+pub(in super::super) const SENDFILE: Sysno = Sysno::sendfile;
+#[cfg(target_pointer_width = "32")]
+pub(in super::super) const SENDFILE: Sysno = Sysno::sendfile64;
+
+/// Sends a range of a file to a socket without copying it here; 0 is the end of the file.
+pub fn sendfile(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<usize, Errno> {
+    let mut offset = offset;
+    // SAFETY: the kernel reads and writes the offset; a number that is no file's is an error, nothing worse.
+    outcome(unsafe {
+        raw_syscall!(
+            SENDFILE,
+            socket.as_fd().as_raw_fd(),
+            file,
+            &raw mut offset,
+            len
+        )
+    })
+}
+
+/// A pipe as large as the host lets it be: the end to read from, and the other.
+pub fn pipe() -> Result<(File, File), Errno> {
+    const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
+    const SET_SIZE: usize = 1031;
+    let mut ends = [0i32; 2];
+    // SAFETY: the kernel writes two numbers.
+    outcome(unsafe { raw_syscall!(Sysno::pipe2, ends.as_mut_ptr(), CLOEXEC_NONBLOCK) })?;
+    let [from, to] = ends.map(File);
+    // A pipe of the usual size moves less at once.
+    // SAFETY: three numbers.
+    unsafe { raw_syscall!(Sysno::fcntl, to.0, SET_SIZE, 1usize << 20) };
+    Ok((from, to))
+}
+
+/// Moves bytes to or from a pipe without copying them here; 0 is the end. `offset` is that of a file that is written to.
+pub fn splice(from: i32, to: i32, offset: Option<&mut u64>, len: usize) -> Result<usize, Errno> {
+    const MOVE_NONBLOCK: usize = 1 | 2;
+    let offset = offset.map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    // SAFETY: the kernel reads and writes the offset, if there is one.
+    outcome(unsafe { raw_syscall!(Sysno::splice, from, 0, to, offset, len, MOVE_NONBLOCK) })
+}
+
+/// Reads from a pipe or a signalfd, or a file where it was read to.
+pub fn read(file: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most so many bytes.
+    outcome(unsafe { raw_syscall!(Sysno::read, file, out.as_mut_ptr(), out.len()) })
+}

@@ -1,0 +1,298 @@
+//! Calls on files. Each has the name of the system call, and takes descriptors as numbers: a number that is no file's is an
+//! error, nothing worse.
+//!
+//! Errors are of the type that the caller wants, so that what one means is said once. Each call is a jump to one place, which
+//! is a few bytes where rustix' own are dozens; those that it makes from wide numbers are left to it, for they differ from one
+//! architecture to the next.
+
+mod change;
+mod directory;
+mod handle;
+mod io;
+mod stat;
+
+pub use change::{
+    chmod, chown, link_entry, linkat, mkdirat, mknodat, renameat, symlinkat, truncate, unlinkat,
+    utimensat,
+};
+pub use directory::{Found, list};
+pub use handle::{KernelHandle, name_to_handle_at, open_by_handle_at};
+pub(super) use io::SENDFILE;
+pub use io::{fsync, pipe, pread, pwrite, read, readlinkat, sendfile, splice};
+pub use stat::{
+    Stat, Statx, blank, device, device_numbers, faccessat2, fsid, fstatat, is_mount_root, statx,
+};
+
+use super::{Errno, outcome};
+use core::ffi::CStr;
+use core::mem::{MaybeUninit, transmute};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd, RawFd};
+use rustix::fs::OFlags;
+use syscalls::{Sysno, raw_syscall};
+
+/// The current directory, where a call wants a directory.
+pub const AT_FDCWD: RawFd = -100;
+
+/// A file, directory or socket that is open for as long as this lives.
+///
+/// rustix' own asks in each call whether it is one.
+#[derive(Debug)]
+pub struct File(RawFd);
+
+impl File {
+    /// What a call made that returns a new descriptor.
+    pub(super) fn opened(returned: usize) -> Result<Self, Errno> {
+        Ok(Self(outcome(returned)? as RawFd))
+    }
+
+    /// Its number, which nobody closes from now on.
+    pub fn leak(self) -> RawFd {
+        core::mem::ManuallyDrop::new(self).0
+    }
+
+    /// What has this number, which nobody else closes.
+    pub const fn of(number: RawFd) -> Self {
+        Self(number)
+    }
+}
+
+impl From<OwnedFd> for File {
+    fn from(file: OwnedFd) -> Self {
+        Self(file.into_raw_fd())
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it has the form of a number, and this one is open and not −1: the kernel has given it, or another owner.
+        unsafe { transmute(self.0) }
+    }
+}
+
+impl AsRawFd for File {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: nobody else owns the number.
+        unsafe { raw_syscall!(Sysno::close, self.0) };
+    }
+}
+
+impl File {
+    /// Opens `path`; what is made thereby has the bits of `mode`.
+    pub fn open<E: From<Errno>>(path: &CStr, flags: OFlags, mode: u32) -> Result<Self, E> {
+        openat(AT_FDCWD, path, flags, mode).map(Self)
+    }
+
+    /// Opens what a descriptor stands for once more, with other flags, by its path in /proc. `NOENT` where there is none.
+    pub fn reopen<E: From<Errno>>(&self, flags: OFlags) -> Result<Self, E> {
+        let mut room = [0; 25];
+        Self::open(proc_path(self.0, &mut room), flags, 0)
+    }
+}
+
+/// One for all: with fewer arguments, the kernel does not look at the others. They are in the order in which it wants them.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn call<E: From<Errno>>(
+    first: usize,
+    second: usize,
+    third: usize,
+    fourth: usize,
+    fifth: usize,
+    what: Sysno,
+) -> Result<RawFd, E> {
+    loop {
+        // SAFETY: the caller's.
+        let returned = unsafe { raw_syscall!(what, first, second, third, fourth, fifth) };
+        match outcome(returned) {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(value) => return Ok(value as RawFd),
+        }
+    }
+}
+
+/// One that returns nothing.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn act<E: From<Errno>>(
+    first: usize,
+    second: usize,
+    third: usize,
+    fourth: usize,
+    fifth: usize,
+    what: Sysno,
+) -> Result<(), E> {
+    // SAFETY: the caller's.
+    unsafe { call(first, second, third, fourth, fifth, what) }.map(drop)
+}
+
+/// One that begins with a name in a directory.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn call_on_entry<E: From<Errno>>(
+    dir: RawFd,
+    name: &[u8],
+    third: usize,
+    fourth: usize,
+    what: Sysno,
+) -> Result<RawFd, E> {
+    let mut room = Text::uninit();
+    let name = text(name, &mut room);
+    // SAFETY: the caller's, and the name ends.
+    unsafe { call(word(dir), name, third, fourth, 0, what) }
+}
+
+/// One with a name in each of two directories.
+///
+/// # Safety
+///
+/// As that of the call.
+#[inline(never)]
+unsafe fn twice<E: From<Errno>>(
+    what: Sysno,
+    (dir, name): (RawFd, &[u8]),
+    (other, other_name): (RawFd, &[u8]),
+    flags: usize,
+) -> Result<(), E> {
+    let (mut room, mut other_room) = (Text::uninit(), Text::uninit());
+    let (at, other_at) = (text(name, &mut room), text(other_name, &mut other_room));
+    // SAFETY: the caller's, and the names end.
+    unsafe { act(word(dir), at, word(other), other_at, flags, what) }
+}
+
+const fn word(number: RawFd) -> usize {
+    number as u32 as usize
+}
+
+/// Room for a name.
+type Text = MaybeUninit<[u8; 256]>;
+
+/// Where a name lies in `room`, with a NUL behind it: cut to 255 bytes.
+#[inline(never)]
+fn text(name: &[u8], room: &mut Text) -> usize {
+    let (len, at) = (name.len().min(255), room.as_mut_ptr().cast::<u8>());
+    // SAFETY: the name is so long, and the room is one byte longer.
+    unsafe {
+        at.copy_from_nonoverlapping(name.as_ptr(), len);
+        at.add(len).write(0);
+    }
+    at as usize
+}
+
+/// A number as rustix wants it.
+pub const fn borrow<'a>(file: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: the number is not −1, which is all that the type asks for; it closes nothing.
+    unsafe { core::mem::transmute(if file == -1 { i32::MAX } else { file }) }
+}
+
+/// Closes a file.
+#[inline(never)]
+pub fn close(file: RawFd) {
+    // SAFETY: a number.
+    unsafe { raw_syscall!(Sysno::close, file) };
+}
+
+/// A number for the same file that lasts when that of the other is given back.
+pub fn dup<E: From<Errno>>(file: RawFd) -> Result<RawFd, E> {
+    const DUPLICATE_CLOEXEC: usize = 1030;
+    // SAFETY: a number.
+    unsafe { call(word(file), DUPLICATE_CLOEXEC, 0, 0, 0, Sysno::fcntl) }
+}
+
+/// Opens what `path` leads to from `dir`; what is made thereby has the bits of `mode`.
+pub fn openat<E: From<Errno>>(
+    dir: RawFd,
+    path: &CStr,
+    flags: OFlags,
+    mode: u32,
+) -> Result<RawFd, E> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::LARGEFILE;
+    let (flags, mode) = (flags.bits() as usize, mode as usize);
+    let path = path.as_ptr() as usize;
+    // SAFETY: the kernel reads the path.
+    unsafe { call(word(dir), path, flags, mode, 0, Sysno::openat) }
+}
+
+/// The same of a name.
+pub fn open_entry<E: From<Errno>>(
+    dir: RawFd,
+    name: &[u8],
+    flags: OFlags,
+    mode: u32,
+) -> Result<RawFd, E> {
+    let (flags, mode) = (flags.bits() as usize, mode as usize);
+    // SAFETY: the kernel reads the name.
+    unsafe { call_on_entry(dir, name, flags, mode, Sysno::openat) }
+}
+
+/// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
+/// open: else `XDEV` and `LOOP`. `AGAIN`: something is moved meanwhile. `NOSYS` on kernels before 5.6.
+#[doc(alias = "openat2")]
+pub fn open_beneath<E: From<Errno>>(
+    dir: RawFd,
+    path: &CStr,
+    flags: OFlags,
+    mode: u32,
+) -> Result<RawFd, E> {
+    const NO_MAGIC_LINKS: u64 = 2;
+    const BENEATH: u64 = 8;
+    let how = [
+        flags.bits().into(),
+        u64::from(mode),
+        NO_MAGIC_LINKS | BENEATH,
+    ];
+    let (path, at) = (path.as_ptr() as usize, how.as_ptr() as usize);
+    // SAFETY: the kernel reads the path and three numbers.
+    unsafe { call(word(dir), path, at, size_of_val(&how), 0, Sysno::openat2) }
+}
+
+/// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.
+#[inline(never)]
+pub fn proc_path(mut rest: RawFd, room: &mut [u8; 25]) -> &CStr {
+    *room = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    let (mut end, mut more) = (14, rest);
+    while more > 9 {
+        more /= 10;
+        end += 1;
+    }
+    while let Some(digit) = room.get_mut(end).filter(|_| end > 13) {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        end -= 1;
+    }
+    crate::mem::c_str(room)
+}
+
+/// The path of the current directory; how long it is.
+pub fn getcwd<E: From<Errno>>(out: &mut [u8]) -> Result<u32, E> {
+    let (at, len) = (out.as_mut_ptr() as usize, out.len());
+    // SAFETY: the kernel writes at most so many bytes.
+    let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) };
+    // It counts the NUL.
+    len.map(|len| (len as u32).wrapping_sub(1))
+}
+
+/// The true path of a directory, which the current directory becomes; how long it is.
+pub fn real_path(dir: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: a number.
+    outcome(unsafe { raw_syscall!(Sysno::fchdir, dir) })?;
+    // SAFETY: the kernel writes at most `out.len()` bytes.
+    let len = outcome(unsafe { raw_syscall!(Sysno::getcwd, out.as_mut_ptr(), out.len()) })?;
+    // It counts the NUL.
+    Ok(len.wrapping_sub(1))
+}
