@@ -32,7 +32,7 @@ use crate::mem::Slots;
 use crate::net::{Interest, Net, NetError, NetResult, Ready, Socket, Token};
 use crate::text::Text;
 use crate::time::{Duration, Instant};
-use crate::vfs::{FsResult, Pin, Vfs};
+use crate::vfs::{Descriptor, FsResult, Handles, Pin};
 use connection::{Connection, Owed};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use doors::{DOOR_COUNT_MAX, Door};
@@ -99,7 +99,7 @@ impl From<Trouble> for Halt {
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Driver<'a> {
     net: &'a mut dyn Net,
-    vfs: &'a mut (dyn Vfs + 'static),
+    vfs: &'a mut (dyn Handles + 'static),
     now: Instant,
     rx: Slots<u8>,
     tx: Slots<u8>,
@@ -130,7 +130,7 @@ impl<'a> Driver<'a> {
     /// A loop for at most `connection_count` connections.
     pub fn new(
         net: &'a mut dyn Net,
-        vfs: &'a mut (dyn Vfs + 'static),
+        vfs: &'a mut (dyn Handles + 'static),
         events: Events,
         programs: Programs,
         connection_count: usize,
@@ -478,10 +478,9 @@ impl<'a> Driver<'a> {
         left: u32,
         stored: &mut FsResult<()>,
     ) -> NetResult<usize> {
-        if self.pipes && left >= SPLICE_BYTES_MIN && self.vfs.extent(file, &mut 0, &mut 0).is_some()
-        {
+        if self.pipes && left >= SPLICE_BYTES_MIN && self.vfs.extent(file, 0, 0).is_some() {
             let (count, pipe) = self.net.recv_pipe(socket, left)?;
-            *stored = self.vfs.write_from(file, offset, pipe, count);
+            *stored = self.vfs.write_from(file, offset, pipe.0, count);
             return Ok(count);
         }
         // Up to where a page of the file begins.
@@ -495,11 +494,11 @@ impl<'a> Driver<'a> {
 
     /// Sends bytes of a file, perhaps not all; 0: the file is at its end.
     fn send_from(&mut self, socket: Socket, file: &Pin, from: u64, left: u32) -> NetResult<usize> {
-        let (mut at, mut len) = (from, left);
         if self.sends_files
-            && let Some(number) = self.vfs.extent(file, &mut at, &mut len)
+            && let Some(extent) = self.vfs.extent(file, from, left)
         {
-            return self.net.send_file(socket, number, at, len);
+            let from = Descriptor(extent.file);
+            return self.net.send_file(socket, from, extent.offset, extent.len);
         }
         let room = self.tx.head_mut(REPLY_BYTES.min(left as usize));
         let got = self.vfs.read(file, from, room);

@@ -184,10 +184,7 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
         let (mut sends, mut by_kernel) = (false, false);
         if let Order::Send { file, offset, len } = order {
             sends = true;
-            by_kernel = self
-                .vfs
-                .extent(file, &mut { *offset }, &mut { *len })
-                .is_some();
+            by_kernel = self.vfs.extent(file, *offset, *len).is_some();
         }
         // The first of what is sent from here leaves together with its head.
         if (!sends || by_kernel) && !self.send() {
@@ -201,9 +198,9 @@ impl<'a, W: Wire, F: Vfs + ?Sized, G: FnOnce()> Talk<'a, W, F, G> {
         };
         while *len > 0 {
             let mut count = 0;
-            let (mut at, mut most) = (*offset, *len);
-            if by_kernel && let Some(file) = self.vfs.extent(file, &mut at, &mut most) {
-                count = self.wire.send_file(file, at, most);
+            if by_kernel && let Some(extent) = self.vfs.extent(file, *offset, *len) {
+                let from = Descriptor(extent.file);
+                count = self.wire.send_file(from, extent.offset, extent.len);
             }
             if count == 0 {
                 by_kernel = false;

@@ -18,7 +18,7 @@
 use crate::event::Events;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Pin, Vfs};
+use crate::vfs::{FsResult, Handles, Pin, Vfs};
 use core::net::Ipv6Addr;
 
 mod drc;
@@ -34,7 +34,7 @@ pub mod testing;
 mod tests;
 
 /// What an engine may use, lent for the length of one call.
-pub struct Cx<'a, F: ?Sized = dyn Vfs> {
+pub struct Cx<'a, F: ?Sized = dyn Handles> {
     /// The monotonic clock.
     pub now: Instant,
     /// Who sent the input; an IPv4 address is mapped into IPv6.

@@ -11,7 +11,7 @@ use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::{FRAGMENT_COUNT_MAX, RECORD_BYTES_MAX, REPLY_HEAD_BYTES, REQUEST_BYTES};
 use crate::log;
 use crate::text::Text;
-use crate::vfs::{FsResult, Pin, Vfs};
+use crate::vfs::{FsResult, Handles, Pin};
 use crate::wire::nfs3::VERIFIER_BYTES;
 use crate::wire::rpc::{Call, MARK_BYTES, Mark, NotACall, Reject, emit_reply};
 use crate::wire::xdr::padding;
@@ -479,7 +479,7 @@ fn end_record(reply: &mut Writer<'_>, mark: usize, bulk: u32) {
 }
 
 impl Stream for Programs {
-    type Files = dyn Vfs;
+    type Files = dyn Handles;
     type Session = Session;
 
     fn advance(
@@ -549,7 +549,7 @@ impl Stream for Programs {
         self.nfs.forget_wcc_attr();
     }
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut (dyn Vfs + 'static)) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut (dyn Handles + 'static)) {
         if let Rx::Writing(file) = core::mem::replace(&mut session.rx, Rx::Skip) {
             vfs.unpin(file);
         }

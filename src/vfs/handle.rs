@@ -4,8 +4,50 @@
 //! Kernel bodies carry a MAC because the kernel's bytes reach the whole file system. Path handles carry none: they are walked
 //! beneath the export with the server's own rights, so forging one gains nothing.
 
+use super::error::{FsError, FsResult};
 use super::walk::{front, put};
-use super::{FsError, FsResult, Handle};
+
+/// Bytes that name an object for good. At most 64, RFC 1813's limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle {
+    len: u8,
+    bytes: [u8; Self::BYTES_MAX],
+}
+
+impl Handle {
+    /// Bytes of the longest handle.
+    pub const BYTES_MAX: usize = 64;
+    /// No object's handle.
+    pub const EMPTY: Self = Self {
+        len: 0,
+        bytes: [0; Self::BYTES_MAX],
+    };
+
+    /// The bytes that go on the wire.
+    #[inline(never)]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Appends bytes; false when there is no room for them.
+    pub(super) fn push(&mut self, more: &[u8]) -> bool {
+        let room = self
+            .bytes
+            .get_mut(usize::from(self.len)..)
+            .and_then(|rest| rest.get_mut(..more.len()));
+        room.map(|room| {
+            room.copy_from_slice(more);
+            self.len += more.len() as u8;
+        })
+        .is_some()
+    }
+}
+
+impl PartialEq for Handle {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
 
 const VERSION: u8 = 1;
 /// That of the handle of something inside an image.

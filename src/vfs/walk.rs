@@ -1,11 +1,11 @@
 //! The rules of paths: one name at a time, through directories and symbolic links, and never above the top.
 //!
 //! It is the way of backends that have no quicker one, and tells what an object's true path is. Paths are as clients write
-//! them: absolute ones begin with the path of the first export, and outside of that there is nothing. A link that is
+//! them: absolute ones begin with that of the root directory, and outside of that there is nothing. A link that is
 //! absolute is such a path too, and ".." at the top stays there. A path that goes on behind the name of an image goes on inside
 //! it, unless a link led to the image; its top is written with a "/" at the end.
 
-use super::{Files, FsError, FsResult, Kind, Name, Node, Vfs};
+use super::{FsError, FsResult, Kind, Name, Node, Paths, Vfs};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
@@ -36,7 +36,7 @@ pub const ROOM_BYTES: usize = PATH_BYTES_MAX + 1;
 /// name has a "/" before it.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Path<'a> {
-    vfs: &'a mut Files,
+    vfs: &'a mut dyn Paths,
     /// The directory that it ended in; the top for the top itself.
     pub(super) parent: Node,
     /// What it ended at, if that is there; in the beginning it is the top.
@@ -50,7 +50,7 @@ pub struct Path<'a> {
 
 impl<'a> Path<'a> {
     /// None yet.
-    pub fn new(vfs: &'a mut Files) -> Self {
+    pub fn new(vfs: &'a mut dyn Paths) -> Self {
         Self {
             vfs,
             parent: Node(0),
@@ -152,10 +152,10 @@ pub fn front(room: &[u8], len: usize) -> &[u8] {
     room.get(..len).unwrap_or_default()
 }
 
-/// The path of the first export without the "/" at its end: that of "/" is empty.
+/// The path of the root directory without the "/" at its end: that of "/" is empty.
 #[inline(never)]
-pub(super) fn top(vfs: &Files) -> &'static [u8] {
-    ended(vfs.exports().first().map_or(b"", |export| export.path))
+pub(super) fn top(vfs: &dyn Paths) -> &'static [u8] {
+    ended(vfs.root_path())
 }
 
 /// A path without the "/" at its end.
@@ -195,7 +195,7 @@ impl Path<'_> {
             names = beneath(top(self.vfs), names).ok_or(FsError::NoEntry)?;
             self.text.clear();
             self.node = None;
-            self.parent = self.vfs.root(0)?;
+            self.parent = self.vfs.root_dir()?;
         }
         // Whether the last name was that of the object itself.
         let mut direct = self.follows;
@@ -302,7 +302,7 @@ fn split(room: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
 
 /// The object at the end of a path.
 #[cfg(any(test, fuzzing))]
-pub fn resolve(vfs: &mut Files, path: &[u8], follow: bool) -> FsResult<Node> {
+pub fn resolve(vfs: &mut dyn Paths, path: &[u8], follow: bool) -> FsResult<Node> {
     let end = if follow { End::Follow } else { End::Keep };
     let mut done = Path::new(vfs);
     done.walk(path, &mut [0; ROOM_BYTES], end)?;

@@ -6,7 +6,7 @@ use crate::engine::{Cx, Order, Progress, State, Stream};
 use crate::event::{Events, kept};
 use crate::text::text;
 use crate::vfs::ram::Ram;
-use crate::vfs::{FsResult, OpenFlags, Pin, Vfs};
+use crate::vfs::{FsResult, OpenFlags, Paths as _, Pin, Vfs};
 use core::cell::RefCell;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use std::rc::Rc;

@@ -6,8 +6,8 @@
 use super::handles::TO_READ;
 use super::longname;
 use crate::mem::Ends as _;
+use crate::vfs::Paths;
 use crate::vfs::walk::{Text, add};
-use crate::vfs::{Files, Vfs as _};
 use crate::wire::Writer;
 use core::cell::Cell;
 
@@ -50,7 +50,7 @@ impl Accounts {
 
     /// Reads the files, if they were not read before. In what cannot be read there are no names.
     #[inline(never)]
-    pub fn load(&mut self, vfs: &mut Files) {
+    pub fn load(&mut self, vfs: &mut dyn Paths) {
         if !self.loaded {
             self.loaded = true;
             self.users.load(vfs, b"/etc/passwd");
@@ -126,13 +126,12 @@ impl Table {
     }
 
     #[inline(never)]
-    fn load(&mut self, vfs: &mut Files, path: &[u8]) {
+    fn load(&mut self, vfs: &mut dyn Paths, path: &[u8]) {
         let Some(memory) = self.memory.take() else {
             return;
         };
         let mut whole = Text::new();
-        let top = vfs.exports().first().map_or(&b""[..], |export| export.path);
-        if add(&mut whole, top).is_err() || add(&mut whole, path).is_err() {
+        if add(&mut whole, vfs.root_path()).is_err() || add(&mut whole, path).is_err() {
             return;
         }
         let Ok(pin) = vfs.open_at(&whole, &TO_READ) else {
@@ -215,7 +214,7 @@ fn field(text: &'static [u8], place: usize) -> &'static [u8] {
 mod tests {
     use super::*;
     use crate::vfs::ram::Ram;
-    use crate::vfs::{Access, CreateWhat, Name, SetAttr};
+    use crate::vfs::{Access, CreateWhat, Handles as _, Name, SetAttr, Vfs as _};
 
     fn tree(top: &'static [u8], files: &[(&[u8], &[u8])]) -> Ram {
         let mut ram = Ram::new(top);

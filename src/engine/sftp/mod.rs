@@ -11,7 +11,7 @@ use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
 use crate::text::Text;
-use crate::vfs::{Files, FsResult, Name, Node, Pin, SetAttr};
+use crate::vfs::{FsResult, Name, Node, Paths, Pin, SetAttr};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -138,7 +138,7 @@ impl Session {
 /// The request in hand, and all that it needs. What its type does not bring along is still that of the one before.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Request<'a> {
-    vfs: &'a mut Files,
+    vfs: &'a mut dyn Paths,
     session: &'a mut Session,
     sftp: &'a mut Sftp,
     /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
@@ -297,12 +297,12 @@ fn progress(
 
 impl Stream for Sftp {
     type Session = Session;
-    type Files = Files;
+    type Files = dyn Paths;
 
     fn advance(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_, Files>,
+        cx: &mut Cx<'_, dyn Paths>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
@@ -344,7 +344,7 @@ impl Stream for Sftp {
     fn done(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_, Files>,
+        cx: &mut Cx<'_, dyn Paths>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -373,7 +373,7 @@ impl Stream for Sftp {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut Files) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut (dyn Paths + 'static)) {
         session.jobs.clear();
         if let Some(Lent { slot, .. }) = session.lent.take() {
             session.handles.forget(slot);

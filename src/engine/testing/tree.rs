@@ -2,8 +2,8 @@
 
 use crate::vfs::ram::Ram;
 use crate::vfs::{
-    Access, Attr, Caller, CreateWhat, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Name, Node, OpenFlags, Pin, SetAttr, Vfs,
+    Access, Attr, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FileTime, FsError,
+    FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs,
 };
 use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
@@ -16,7 +16,7 @@ pub const BIG_BYTES: usize = 200_003;
 pub const ENDLESS_BYTES: u64 = i64::MAX as u64;
 
 /// The number of the only pipe there is.
-pub const PIPE: Descriptor = Descriptor(4);
+pub const PIPE: i32 = 4;
 
 /// What the byte at `at` of the file "big" is.
 pub fn big_byte(at: usize) -> u8 {
@@ -116,58 +116,13 @@ impl Tree {
 }
 
 impl Vfs for Tree {
-    fn exports(&self) -> &[Export] {
-        self.ram.exports()
-    }
-
-    fn root(&mut self, export: usize) -> FsResult<Node> {
-        self.ram.root(export)
-    }
-
-    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
-        self.host.lost.get().map_or(Ok(()), Err)?;
-        self.ram.open(handle, caller)
-    }
-
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        self.ram.handle(node)
-    }
-
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         self.ram.attr(node)
-    }
-
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
-        self.host.works()?;
-        self.ram.access(node, access)
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.host.works()?;
         self.ram.lookup(dir, name)
-    }
-
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        self.ram.cwd(out)
-    }
-
-    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        self.host.works()?;
-        self.ram.resolve(path, follow)
-    }
-
-    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        self.host.works()?;
-        self.ram.attr_at(path, follow)
-    }
-
-    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        self.host.works()?;
-        self.ram.open_at(path, how)
-    }
-
-    fn clock(&mut self) -> FileTime {
-        self.ram.clock()
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
@@ -216,7 +171,7 @@ impl Vfs for Tree {
         self.ram.write(pin, offset, bytes)
     }
 
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: Descriptor, len: usize) -> FsResult<()> {
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
         assert_eq!(pipe, PIPE);
         let mut held = self.host.pipe.borrow_mut();
         // It is empty afterwards in any case.
@@ -224,12 +179,6 @@ impl Vfs for Tree {
         assert_eq!(bytes.len(), len);
         self.host.works()?;
         self.ram.write(pin, offset, &bytes)
-    }
-
-    fn commit_metadata(&mut self) -> FsResult<()> {
-        self.host.commit_fails.get().map_or(Ok(()), Err)?;
-        self.host.is_dirty.set(false);
-        self.ram.commit_metadata()
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
@@ -276,8 +225,13 @@ impl Vfs for Tree {
         self.ram.link(node, dir, name)
     }
 
-    fn extent(&mut self, _: &Pin, _: &mut u64, _: &mut u32) -> Option<Descriptor> {
-        self.host.numbered.get().then_some(Descriptor(3))
+    fn extent(&mut self, _: &Pin, offset: u64, len: u32) -> Option<Extent> {
+        let extent = Extent {
+            file: 3,
+            offset,
+            len,
+        };
+        self.host.numbered.get().then_some(extent)
     }
 
     fn release_idle(&mut self) -> bool {
@@ -285,5 +239,68 @@ impl Vfs for Tree {
         let left = self.host.to_rest.get();
         self.host.to_rest.set(left.saturating_sub(1));
         left > 0
+    }
+}
+
+impl Handles for Tree {
+    fn exports(&self) -> &[Export] {
+        self.ram.exports()
+    }
+
+    fn root(&mut self, export: usize) -> FsResult<Node> {
+        self.ram.root(export)
+    }
+
+    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
+        self.host.lost.get().map_or(Ok(()), Err)?;
+        self.ram.open(handle, caller)
+    }
+
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        self.ram.handle(node)
+    }
+
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+        self.host.works()?;
+        self.ram.access(node, access)
+    }
+
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        self.host.commit_fails.get().map_or(Ok(()), Err)?;
+        self.host.is_dirty.set(false);
+        self.ram.commit_metadata()
+    }
+}
+
+impl Paths for Tree {
+    fn root_path(&self) -> &'static [u8] {
+        self.ram.root_path()
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        self.ram.root_dir()
+    }
+
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        self.ram.cwd(out)
+    }
+
+    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        self.host.works()?;
+        self.ram.resolve(path, follow)
+    }
+
+    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
+        self.host.works()?;
+        self.ram.attr_at(path, follow)
+    }
+
+    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        self.host.works()?;
+        self.ram.open_at(path, how)
+    }
+
+    fn clock(&mut self) -> FileTime {
+        self.ram.clock()
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Name, Vfs};
+use crate::vfs::{FsResult, Handles, Name, Vfs};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -115,7 +115,7 @@ impl World {
     }
 
     pub(in crate::engine) fn advance(&mut self, session: &mut Session, input: &[u8]) -> Progress {
-        let mut cx = Cx::<dyn Vfs> {
+        let mut cx = Cx::<dyn Handles> {
             now: Instant::default(),
             peer: self.peer,
             vfs: &mut self.tree,
@@ -131,7 +131,7 @@ impl World {
         order: Order,
         result: FsResult<()>,
     ) -> Progress {
-        let mut cx = Cx::<dyn Vfs> {
+        let mut cx = Cx::<dyn Handles> {
             now: Instant::default(),
             peer: self.peer,
             vfs: &mut self.tree,
@@ -311,7 +311,7 @@ impl World {
             nfs: false,
             ..EVERYTHING
         };
-        let mut cx = Cx::<dyn Vfs> {
+        let mut cx = Cx::<dyn Handles> {
             now: Instant::default(),
             peer: self.peer,
             vfs: &mut self.tree,

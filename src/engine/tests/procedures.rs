@@ -4,7 +4,7 @@ use super::calls::{Call, HEADER_BYTES, every, large};
 use super::{VERIFIER, World, attributes, before, words};
 use crate::event;
 use crate::text::Text;
-use crate::vfs::{FsError, Vfs as _};
+use crate::vfs::{FsError, Handles as _, Vfs as _};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, portmap};

@@ -499,7 +499,7 @@ impl Net for Sim {
             "what was in the pipe is in the way"
         );
         pipe.borrow_mut().extend(&bytes[..count]);
-        Ok((count, PIPE))
+        Ok((count, Descriptor(PIPE)))
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {

@@ -13,7 +13,9 @@ use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
-use crate::vfs::{Attr, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags, Pin, Vfs as _};
+use crate::vfs::{
+    Attr, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags, Paths as _, Pin, Vfs as _,
+};
 use crate::wire::Writer;
 use core::mem::ManuallyDrop;
 use core::ops::ControlFlow;

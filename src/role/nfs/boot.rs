@@ -13,7 +13,7 @@ use crate::mem::parts;
 use crate::text::Text;
 use crate::vfs::host::Host;
 use crate::vfs::walk::{self, ended};
-use crate::vfs::{Detail, FsError, FsResult, Node, Vfs as _, is_image};
+use crate::vfs::{Detail, FsError, FsResult, Handles as _, Node, Vfs as _, is_image};
 use crate::wire::Writer;
 use core::ops::ControlFlow;
 

@@ -22,7 +22,7 @@ use crate::sys::linux::start::Args;
 use crate::sys::linux::stdio::Stdio;
 use crate::sys::linux::{process, sandbox};
 use crate::text::{Text, text};
-use crate::vfs::Files;
+use crate::vfs::Paths;
 use crate::vfs::user::User;
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
@@ -139,7 +139,7 @@ fn talk(options: &Options) -> Status {
     };
     let mut wire = Standard;
     let user: &mut User = &mut user;
-    let files: &mut Files = user;
+    let files: &mut dyn Paths = user;
     let talk = Talk::new(&mut wire, files, &mut events, greeted);
     match ManuallyDrop::new(talk).run(sftp, session) {
         Text::NOTHING => DONE,

@@ -3,11 +3,11 @@
 use super::super::host::{Host, Rules};
 use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
 use super::super::{
-    Access, Attr, Caller, CreateWhat, Detail, Files, FsError, FsResult, Kind, Name, Node,
+    Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Handles as _, Kind, Name, Node,
     OpenFlags, SetAttr, Vfs as _,
 };
 use super::paths::lead;
-use super::{World, content, list, make, name, open, read, walk};
+use super::{Files, World, content, list, make, name, open, read, walk};
 use crate::sys::Errno;
 use core::ops::ControlFlow;
 use std::ffi::CString;
@@ -20,19 +20,19 @@ fn enter(world: &mut dyn World, file: &str) -> FsResult<Node> {
     go_in(world.vfs(), file)
 }
 
-fn go_in(vfs: &mut Files, file: &str) -> FsResult<Node> {
+fn go_in(vfs: &mut dyn Files, file: &str) -> FsResult<Node> {
     let root = vfs.root(0)?;
     vfs.enter_image(root, name(file))
 }
 
 /// An object inside.
-fn find(vfs: &mut Files, top: Node, path: &str) -> FsResult<Node> {
+fn find(vfs: &mut dyn Files, top: Node, path: &str) -> FsResult<Node> {
     path.split('/').try_fold(top, |dir, part| {
         vfs.lookup(dir, Name::new(part.as_bytes())?)
     })
 }
 
-fn attr_of(vfs: &mut Files, top: Node, path: &str) -> FsResult<Attr> {
+fn attr_of(vfs: &mut dyn Files, top: Node, path: &str) -> FsResult<Attr> {
     let node = find(vfs, top, path)?;
     vfs.attr(node)
 }
@@ -230,7 +230,7 @@ pub(super) fn an_image_that_changes_is_stale(world: &mut dyn World) {
         assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
         assert_eq!(vfs.attr(file).map(drop), Err(FsError::Stale));
         assert_eq!(vfs.read(&pin, 0, &mut [0; 100]), Err(FsError::Stale));
-        assert!(vfs.extent(&pin, &mut 0, &mut 100).is_none());
+        assert!(vfs.extent(&pin, 0, 100).is_none());
         vfs.unpin(pin);
         // Everything else goes on.
         let other = go_in(vfs, "other.iso").unwrap();
@@ -258,9 +258,9 @@ pub(super) fn what_is_pinned_inside_outlives_release_idle(world: &mut dyn World)
     assert_eq!(vfs.read(&pin, 0, &mut out), Ok(4));
     assert_eq!(&out[..4], b"hell");
     assert_eq!(vfs.attr(pin.node()).unwrap().size, 4);
-    let (mut at, mut len) = (1, 100);
-    assert!(vfs.extent(&pin, &mut at, &mut len).is_some());
-    assert_eq!((at, len), (u64::from(DATA) * 2048 + 1, 3));
+    let extent = vfs.extent(&pin, 1, 100).unwrap();
+    let begin = u64::from(DATA) * 2048 + 1;
+    assert_eq!((extent.offset, extent.len), (begin, 3));
     vfs.unpin(pin);
     while vfs.release_idle() {}
     vfs.release_idle();

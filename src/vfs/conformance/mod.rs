@@ -2,8 +2,8 @@
 
 use super::host::Form;
 use super::{
-    Access, Caller, CreateWhat, Detail, FileTime, Files, FsError, FsResult, Name, Node, SetAttr,
-    Vfs,
+    Access, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Handles, Name, Node, Paths,
+    SetAttr,
 };
 use content::*;
 use core::ops::ControlFlow;
@@ -21,6 +21,11 @@ mod names;
 mod paths;
 mod reading;
 mod worlds;
+
+/// What the tests need of a tree, which may do without some of it.
+trait Files: Handles + Paths {}
+
+impl<T: Handles + Paths> Files for T {}
 
 macro_rules! with_ram {
     ($($test:ident)*) => {
@@ -237,7 +242,7 @@ mod inside_by_path {
     }
 }
 
-fn walk(vfs: &mut dyn Vfs, path: &str) -> FsResult<Node> {
+fn walk(vfs: &mut dyn Files, path: &str) -> FsResult<Node> {
     let root = vfs.root(0)?;
     path.split('/')
         .filter(|name| !name.is_empty())
@@ -248,7 +253,7 @@ fn walk(vfs: &mut dyn Vfs, path: &str) -> FsResult<Node> {
 
 /// Opens as a client does: it comes again while it is told to. For a handle whose inode number just then becomes that of
 /// a new object, Linux says that there is no memory.
-fn open(vfs: &mut dyn Vfs, handle: &[u8]) -> FsResult<Node> {
+fn open(vfs: &mut dyn Files, handle: &[u8]) -> FsResult<Node> {
     (0..1000)
         .map(|_| vfs.open(handle, &Caller::default()))
         .find(|opened| *opened != Err(FsError::TryLater))
@@ -256,7 +261,7 @@ fn open(vfs: &mut dyn Vfs, handle: &[u8]) -> FsResult<Node> {
 }
 
 /// The tree, which clients may change from now on.
-fn writable(world: &mut dyn World) -> &mut Files {
+fn writable(world: &mut dyn World) -> &mut dyn Files {
     world.make_writable();
     world.vfs()
 }
@@ -266,13 +271,13 @@ fn name(text: &str) -> Name<'_> {
 }
 
 /// The directory of a path, and the name in it.
-fn split<'a>(vfs: &mut dyn Vfs, path: &'a str) -> (Node, Name<'a>) {
+fn split<'a>(vfs: &mut dyn Files, path: &'a str) -> (Node, Name<'a>) {
     let (dir, last) = path.rsplit_once('/').unwrap_or(("", path));
     (walk(vfs, dir).unwrap(), name(last))
 }
 
 /// Makes an object with a mode that suits it.
-fn make(vfs: &mut dyn Vfs, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
+fn make(vfs: &mut dyn Files, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
     let mode = if make == CreateWhat::Directory {
         0o755
     } else {
@@ -287,19 +292,19 @@ fn make(vfs: &mut dyn Vfs, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
 }
 
 /// Makes a file of these bytes.
-fn put(vfs: &mut dyn Vfs, path: &str, bytes: &[u8]) {
+fn put(vfs: &mut dyn Files, path: &str, bytes: &[u8]) {
     let node = make(vfs, path, CreateWhat::File).unwrap();
     write(vfs, node, 0, bytes).unwrap();
 }
 
-fn read(vfs: &mut dyn Vfs, node: Node, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+fn read(vfs: &mut dyn Files, node: Node, offset: u64, out: &mut [u8]) -> FsResult<u32> {
     let pin = vfs.pin(node, Some(Access::Read))?;
     let got = vfs.read(&pin, offset, out);
     vfs.unpin(pin);
     got
 }
 
-fn write(vfs: &mut dyn Vfs, node: Node, offset: u64, bytes: &[u8]) -> FsResult<()> {
+fn write(vfs: &mut dyn Files, node: Node, offset: u64, bytes: &[u8]) -> FsResult<()> {
     let pin = vfs.pin(node, Some(Access::Write))?;
     let written = vfs.write(&pin, offset, bytes);
     let synced = vfs.sync(&pin);
@@ -313,14 +318,14 @@ const fn instant(time: FileTime) -> (i64, u32) {
 }
 
 /// All that a small file has in it.
-fn content(vfs: &mut dyn Vfs, node: Node) -> Vec<u8> {
+fn content(vfs: &mut dyn Files, node: Node) -> Vec<u8> {
     let mut out = vec![0; 1 << 16];
     let len = read(vfs, node, 0, &mut out).unwrap();
     out.truncate(len as usize);
     out
 }
 
-fn list(vfs: &mut dyn Vfs, dir: Node, from: u64, page: usize) -> (Vec<(Vec<u8>, u64)>, bool) {
+fn list(vfs: &mut dyn Files, dir: Node, from: u64, page: usize) -> (Vec<(Vec<u8>, u64)>, bool) {
     let mut names = Vec::new();
     let end = vfs.readdir(dir, from, Detail::Names, &mut |entry| {
         if names.len() == page {

@@ -3,7 +3,11 @@
 use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
 use super::super::user::User;
-use super::super::{Files, Vfs as _};
+use super::super::{
+    Access, Attr, Caller, Export, FileTime, FsError, FsResult, Handle, Handles, Node, OpenFlags,
+    Paths, Pin, Vfs as _,
+};
+use super::Files;
 use crate::sys::linux::sandbox;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,7 +19,7 @@ use syscalls::Sysno;
 /// `file` (11 bytes), `dir/inner` (5 bytes), `dir/sub/deep` (4 bytes), `link` to `/etc/passwd`, `many/000` to `many/199`,
 /// `fifo`, `sparse` of 5 GiB with "tail" at 4.5 GiB.
 pub(super) trait World {
-    fn vfs(&mut self) -> &mut Files;
+    fn vfs(&mut self) -> &mut dyn Files;
     fn remove(&mut self, path: &str);
     /// Makes this all that a file has in it, or makes the file.
     fn put(&mut self, path: &str, bytes: &[u8]);
@@ -51,7 +55,7 @@ pub(super) const SPARSE_BYTES: u64 = 5 << 30;
 pub(super) const TAIL_OFFSET: u64 = (9 << 30) / 2;
 
 impl World for Ram {
-    fn vfs(&mut self) -> &mut Files {
+    fn vfs(&mut self) -> &mut dyn Files {
         self
     }
 
@@ -167,7 +171,7 @@ impl Drop for OnHost {
 }
 
 impl World for OnHost {
-    fn vfs(&mut self) -> &mut Files {
+    fn vfs(&mut self) -> &mut dyn Files {
         &mut self.host
     }
 
@@ -275,7 +279,7 @@ impl Drop for OfUser {
 }
 
 impl World for OfUser {
-    fn vfs(&mut self) -> &mut Files {
+    fn vfs(&mut self) -> &mut dyn Files {
         &mut self.user
     }
 
@@ -313,5 +317,63 @@ impl World for OfUser {
 
     fn is_privileged(&self) -> bool {
         rustix::process::geteuid().is_root()
+    }
+}
+
+/// It knows no handles.
+impl Handles for User {
+    fn exports(&self) -> &[Export] {
+        &[]
+    }
+
+    fn root(&mut self, _: usize) -> FsResult<Node> {
+        self.root_dir()
+    }
+
+    fn open(&mut self, _: &[u8], _: &Caller) -> FsResult<Node> {
+        Err(FsError::NotSupported)
+    }
+
+    fn handle(&mut self, _: Node) -> FsResult<Handle> {
+        Err(FsError::NotSupported)
+    }
+
+    fn access(&mut self, _: Node, _: Access) -> FsResult<bool> {
+        Err(FsError::NotSupported)
+    }
+
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        Ok(())
+    }
+}
+
+/// It knows no paths.
+impl Paths for Host {
+    fn root_path(&self) -> &'static [u8] {
+        b""
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        self.root(0)
+    }
+
+    fn cwd(&mut self, _: &mut [u8]) -> FsResult<u32> {
+        Err(FsError::NotSupported)
+    }
+
+    fn resolve(&mut self, _: &[u8], _: bool) -> FsResult<Node> {
+        Err(FsError::NotSupported)
+    }
+
+    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
+        Err(FsError::NotSupported)
+    }
+
+    fn open_at(&mut self, _: &[u8], _: &OpenFlags) -> FsResult<Pin> {
+        Err(FsError::NotSupported)
+    }
+
+    fn clock(&mut self) -> FileTime {
+        FileTime::default()
     }
 }

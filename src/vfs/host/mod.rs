@@ -17,8 +17,8 @@ use super::handle::{self, Key};
 use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
-    Access, Attr, Caller, CreateWhat, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Name, Node, OpenFlags, Pin, SetAttr, Vfs, is_image,
+    Access, Attr, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FsError, FsResult, FsStat,
+    Handle, Handles, Kind, Name, Node, Pin, SetAttr, Vfs, is_image,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -128,7 +128,7 @@ impl Host {
         if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
         }
-        let image = match kernel::kind(stat.stx_mode.into()) {
+        let image = match Kind::of_mode(stat.stx_mode.into()) {
             Kind::Directory => None,
             Kind::Regular if cfg!(feature = "iso") => Some(path),
             _ => return Err(Errno::NOTDIR),
@@ -225,45 +225,6 @@ impl Host {
 }
 
 impl Vfs for Host {
-    fn exports(&self) -> &[Export] {
-        &self.exports
-    }
-
-    fn root(&mut self, export: usize) -> FsResult<Node> {
-        let top = self.tops.get(export).ok_or(FsError::Stale)?;
-        let node = self.find_or_open(handle::root(top.tag).bytes())?;
-        self.acting.ask_for(None);
-        match self.at(node)?.0.kind {
-            Kind::Regular if cfg!(feature = "iso") => self.open_image(node),
-            _ => Ok(node),
-        }
-    }
-
-    fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
-        let (node, export);
-        if cfg!(feature = "iso") && handle::is_inside(bytes) {
-            node = self.find_inside(bytes)?;
-            export = self.images.export();
-        } else {
-            node = self.find_or_open(bytes)?;
-            match self.at(node)? {
-                (entry, top) if top.image.is_none() => export = entry.export,
-                // Of the image itself no handle was ever given.
-                _ => return Err(FsError::Stale),
-            }
-        }
-        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
-        self.acting.ask_for(Some((caller, &top.rules)));
-        Ok(node)
-    }
-
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        if let Some(inside) = self.images.of(node) {
-            return inside.handle(node);
-        }
-        Ok(self.at(node)?.0.handle)
-    }
-
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         if let Some(inside) = self.images.of(node) {
             return inside.attr(node);
@@ -281,13 +242,6 @@ impl Vfs for Host {
         Ok(attr(&stat, top.tag))
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
-        if access == Access::Write && self.check_writable(node).is_err() {
-            return Ok(false);
-        }
-        self.may(node, access)
-    }
-
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         match self.images.of(dir) {
             Some(_) => self.lookup_inside(dir, name),
@@ -303,26 +257,6 @@ impl Vfs for Host {
             }
             _ => Err(FsError::NotDirectory),
         }
-    }
-
-    fn cwd(&mut self, _: &mut [u8]) -> FsResult<u32> {
-        Err(FsError::NotSupported)
-    }
-
-    fn resolve(&mut self, _: &[u8], _: bool) -> FsResult<Node> {
-        Err(FsError::NotSupported)
-    }
-
-    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
-        Err(FsError::NotSupported)
-    }
-
-    fn open_at(&mut self, _: &[u8], _: &OpenFlags) -> FsResult<Pin> {
-        Err(FsError::NotSupported)
-    }
-
-    fn clock(&mut self) -> FileTime {
-        FileTime::default()
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
@@ -418,11 +352,12 @@ impl Vfs for Host {
         }
     }
 
-    fn extent(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor> {
+    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
         if let Some(inside) = self.images.of(pin.node) {
-            return inside.extent(pin.node, offset, len).ok().map(Descriptor);
+            return inside.extent(pin.node, offset, len).ok();
         }
-        Some(Descriptor(self.table.get(pin.node)?.file.as_raw_fd()))
+        let file = self.table.get(pin.node)?.file.as_raw_fd();
+        Some(Extent { file, offset, len })
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
@@ -436,17 +371,12 @@ impl Vfs for Host {
         self.write_all(pin, offset, bytes)
     }
 
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: Descriptor, len: usize) -> FsResult<()> {
-        self.write_pipe(pin, offset, pipe.0, len)
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        self.write_pipe(pin, offset, pipe, len)
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         self.sync_file(pin)
-    }
-
-    fn commit_metadata(&mut self) -> FsResult<()> {
-        self.commit_all(false);
-        self.committed()
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
@@ -492,6 +422,59 @@ impl Vfs for Host {
         self.commit_all(true);
         // Both, whatever the first says.
         self.table.release_idle() | self.images.release_idle()
+    }
+}
+
+impl Handles for Host {
+    fn exports(&self) -> &[Export] {
+        &self.exports
+    }
+
+    fn root(&mut self, export: usize) -> FsResult<Node> {
+        let top = self.tops.get(export).ok_or(FsError::Stale)?;
+        let node = self.find_or_open(handle::root(top.tag).bytes())?;
+        self.acting.ask_for(None);
+        match self.at(node)?.0.kind {
+            Kind::Regular if cfg!(feature = "iso") => self.open_image(node),
+            _ => Ok(node),
+        }
+    }
+
+    fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
+        let (node, export);
+        if cfg!(feature = "iso") && handle::is_inside(bytes) {
+            node = self.find_inside(bytes)?;
+            export = self.images.export();
+        } else {
+            node = self.find_or_open(bytes)?;
+            match self.at(node)? {
+                (entry, top) if top.image.is_none() => export = entry.export,
+                // Of the image itself no handle was ever given.
+                _ => return Err(FsError::Stale),
+            }
+        }
+        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
+        self.acting.ask_for(Some((caller, &top.rules)));
+        Ok(node)
+    }
+
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        if let Some(inside) = self.images.of(node) {
+            return inside.handle(node);
+        }
+        Ok(self.at(node)?.0.handle)
+    }
+
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+        if access == Access::Write && self.check_writable(node).is_err() {
+            return Ok(false);
+        }
+        self.may(node, access)
+    }
+
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        self.commit_all(false);
+        self.committed()
     }
 }
 

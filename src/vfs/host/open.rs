@@ -3,7 +3,7 @@
 //! Objects come in with `O_PATH`. They are opened for more as the server, once the caller's rights were looked at.
 
 use super::super::handle::{self, Body, PathHandle};
-use super::super::kernel::{self, PATH, READ, WRITE, error, kind};
+use super::super::kernel::{self, PATH, READ, WRITE, error};
 use super::super::{Access, FsError, FsResult, Handle, Kind, Node, Vfs as _};
 use super::table::{Entry, Opened};
 use super::{Form, Host, Top, change};
@@ -75,7 +75,7 @@ impl Host {
             written: Cell::new(true),
             synced: Cell::new(false),
             export,
-            kind: kind(stat.stx_mode.into()),
+            kind: Kind::of_mode(stat.stx_mode.into()),
             inode: stat.stx_ino,
             handle: *handle,
         })?;

@@ -8,7 +8,7 @@
 #[cfg(any(test, fuzzing))]
 pub mod testing;
 
-use super::{Attr, FileTime, FsError, FsResult, Kind, Name, kernel};
+use super::{Attr, FileTime, FsError, FsResult, Kind, Name};
 use crate::config::IMAGE_LOOK_COUNT_MAX;
 use crate::wire::iso9660::{
     DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, JOLIET, ROOT_OFFSET, Record, SECTOR_BYTES,
@@ -113,7 +113,7 @@ impl Entry {
     /// What it is.
     pub const fn kind(&self) -> Kind {
         let [mode, ..] = self.record.posix;
-        kernel::kind(mode)
+        Kind::of_mode(mode)
     }
 
     /// Where in the image the extent ends that was asked for, or the first; 0 of one that is empty, which may be anywhere.

@@ -8,8 +8,8 @@
 use super::super::iso::{Block, Entry, Image, Tree};
 use super::super::walk::put;
 use super::super::{
-    Attr, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle, Kind, Name, Node, Pin,
-    handle,
+    Attr, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind, Name, Node,
+    Pin, handle,
 };
 use super::told;
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
@@ -490,30 +490,31 @@ impl Inside {
         }
     }
 
-    /// Where the bytes of a file lie from `offset` on: that becomes where they are in the file of the image, of which the number is
-    /// returned, and `len` how many of so many lie there one behind the other; 0: the file has ended. `Stale`: the image is not
-    /// what it was, which is seen where the file ends and each time that is the [`READS_UNCHECKED`]th of this object.
+    /// Where in the file of the image at most `len` bytes of a file lie from `offset` on. `Stale`: the image is not what it was,
+    /// which is seen where the file ends and each time that is the [`READS_UNCHECKED`]th of this object.
     #[inline(never)]
     pub(in super::super) fn extent(
         &mut self,
         node: Node,
-        offset: &mut u64,
-        len: &mut u32,
-    ) -> FsResult<RawFd> {
+        offset: u64,
+        len: u32,
+    ) -> FsResult<Extent> {
         self.look(node)?;
-        let run = self.image.run(*offset, &mut self.entry);
+        let run = self.image.run(offset, &mut self.entry);
         if run.is_err() {
             self.known = NOTHING;
         }
         let run = run?;
         let object = self.objects.get_mut(node.slot()).ok_or(FsError::Stale)?;
         object.reads = object.reads.wrapping_add(1);
-        if run.len <= (*len).into() || object.reads.is_multiple_of(READS_UNCHECKED) {
+        if run.len <= len.into() || object.reads.is_multiple_of(READS_UNCHECKED) {
             self.check()?;
         }
-        *offset = run.at;
-        *len = run.len.min((*len).into()) as u32;
-        Ok(self.image.block().file)
+        Ok(Extent {
+            file: self.image.block().file,
+            offset: run.at,
+            len: run.len.min(len.into()) as u32,
+        })
     }
 
     /// Fills `out` from `offset` of a file; fewer bytes mean the end of the file.
@@ -527,13 +528,13 @@ impl Inside {
         let mut done = 0;
         while done < out.len() {
             let rest = out.get_mut(done..).unwrap_or_default();
-            let (mut at, mut len) = (offset.saturating_add(done as u64), rest.len() as u32);
-            self.extent(node, &mut at, &mut len)?;
-            if len == 0 {
+            let from = offset.saturating_add(done as u64);
+            let extent = self.extent(node, from, rest.len() as u32)?;
+            if extent.len == 0 {
                 break;
             }
-            let part = rest.get_mut(..len as usize).unwrap_or_default();
-            self.image.block().read(at, part)?;
+            let part = rest.get_mut(..extent.len as usize).unwrap_or_default();
+            self.image.block().read(extent.offset, part)?;
             done += part.len();
         }
         Ok(done as u32)

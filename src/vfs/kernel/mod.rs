@@ -58,28 +58,12 @@ pub(super) fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CSt
     crate::mem::c_str(room.get(..=end).unwrap_or_default())
 }
 
-/// What kind of object it is.
-#[expect(clippy::indexing_slicing, reason = "there is a place for each")]
-pub(super) const fn kind(mode: u32) -> Kind {
-    static KINDS: [Kind; 16] = {
-        let mut kinds = [Kind::Regular; 16];
-        kinds[Kind::Directory as usize] = Kind::Directory;
-        kinds[Kind::SymbolicLink as usize] = Kind::SymbolicLink;
-        kinds[Kind::Fifo as usize] = Kind::Fifo;
-        kinds[Kind::Socket as usize] = Kind::Socket;
-        kinds[Kind::BlockDevice as usize] = Kind::BlockDevice;
-        kinds[Kind::CharacterDevice as usize] = Kind::CharacterDevice;
-        kinds
-    };
-    KINDS[(mode >> 12 & 0o17) as usize]
-}
-
 /// The attributes of an object in the export of `tag`.
 #[inline(never)]
 pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
     let time = |(secs, nanos)| FileTime { secs, nanos };
     Attr {
-        kind: kind(stat.stx_mode as u32),
+        kind: Kind::of_mode(stat.stx_mode as u32),
         mode: u32::from(stat.stx_mode) & 0o7777,
         nlink: stat.stx_nlink,
         uid: stat.stx_uid,
@@ -103,7 +87,7 @@ pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
     let stat = fs::fstatat::<FsError>(dir, path, flags, &mut room)?;
     let time = |secs, nanos| FileTime { secs, nanos };
     Ok(Attr {
-        kind: kind(stat.st_mode as u32),
+        kind: Kind::of_mode(stat.st_mode as u32),
         mode: stat.st_mode as u32 & 0o7777,
         nlink: stat.st_nlink as u32,
         uid: stat.st_uid,

@@ -6,8 +6,8 @@
 
 use super::walk::{End, Path};
 use super::{
-    Access, Attr, Caller, CreateWhat, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Name, Node, OpenFlags, Pin, SetAttr, Vfs, walk,
+    Access, Attr, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FileTime, FsError,
+    FsResult, FsStat, Handle, Handles, Kind, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs, walk,
 };
 use bytes::{Bytes, SIZE_MAX};
 use core::ops::ControlFlow;
@@ -174,28 +174,6 @@ impl Ram {
 }
 
 impl Vfs for Ram {
-    fn exports(&self) -> &[Export] {
-        &self.exports
-    }
-
-    fn root(&mut self, export: usize) -> FsResult<Node> {
-        self.caller = (0, 0);
-        let export = self.exports.get(export);
-        export.map(|_| self.inodes.node(1)).ok_or(FsError::Stale)
-    }
-
-    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
-        let named = |id| if id == Caller::NOBODY { NOBODY } else { id };
-        self.caller = (named(caller.uid), named(caller.gid));
-        let number = self.inodes.open(handle)?;
-        Ok(self.inodes.node(number))
-    }
-
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        let number = self.inodes.find(node)?;
-        Ok(self.inodes.handle(number))
-    }
-
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         let attr = self.get(node)?.attr();
         // Removed, though a pin still keeps it.
@@ -205,66 +183,9 @@ impl Vfs for Ram {
         Ok(attr)
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
-        let mode = self.get(node)?.attr.mode;
-        Ok(match access {
-            Access::Read => true,
-            Access::Write => self.writable && mode & 0o222 != 0,
-            Access::Execute => mode & 0o111 != 0,
-        })
-    }
-
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         let number = self.named(dir, name)?;
         Ok(self.inodes.node(number))
-    }
-
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        let top = self.exports[0].path;
-        out[..top.len()].copy_from_slice(top);
-        Ok(top.len() as u32)
-    }
-
-    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        walk::resolve(self, path, follow)
-    }
-
-    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        let node = self.resolve(path, follow)?;
-        self.attr(node)
-    }
-
-    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        let node = self.found_or_made(path, how)?;
-        let kind = self.get(node)?.attr.kind;
-        match (kind, how.has(OpenFlags::DIRECTORY)) {
-            (Kind::Directory, true) | (Kind::Regular, false) => {}
-            (_, true) => return Err(FsError::NotDirectory),
-            (Kind::Directory, false) => return Err(FsError::IsDirectory),
-            (_, false) => return Err(FsError::Access),
-        }
-        if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
-            self.is_writable()?;
-        }
-        if how.has(OpenFlags::TRUNCATE) {
-            self.set_attr(
-                node,
-                &SetAttr {
-                    size: Some(0),
-                    ..SetAttr::default()
-                },
-            )?;
-        }
-        self.get_mut(node)?.pins += 1;
-        self.pinned += 1;
-        let [writes, appends] =
-            [OpenFlags::WRITE, OpenFlags::APPEND].map(|bit| u32::from(how.has(bit)));
-        let user = OPENED | writes << 1 | appends;
-        Ok(Pin { node, user })
-    }
-
-    fn clock(&mut self) -> FileTime {
-        self.now()
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
@@ -394,13 +315,8 @@ impl Vfs for Ram {
         failure.map_or(Ok(()), Err)
     }
 
-    fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {
+    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
         Err(FsError::NotSupported)
-    }
-
-    fn commit_metadata(&mut self) -> FsResult<()> {
-        self.durable = None;
-        Ok(())
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
@@ -558,12 +474,108 @@ impl Vfs for Ram {
         self.give_name(dir, name.bytes(), node.slot())
     }
 
-    fn extent(&mut self, _: &Pin, _: &mut u64, _: &mut u32) -> Option<Descriptor> {
+    fn extent(&mut self, _: &Pin, _: u64, _: u32) -> Option<Extent> {
         None
     }
 
     fn release_idle(&mut self) -> bool {
         false
+    }
+}
+
+impl Handles for Ram {
+    fn exports(&self) -> &[Export] {
+        &self.exports
+    }
+
+    fn root(&mut self, export: usize) -> FsResult<Node> {
+        self.caller = (0, 0);
+        let export = self.exports.get(export);
+        export.map(|_| self.inodes.node(1)).ok_or(FsError::Stale)
+    }
+
+    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
+        let named = |id| if id == Caller::NOBODY { NOBODY } else { id };
+        self.caller = (named(caller.uid), named(caller.gid));
+        let number = self.inodes.open(handle)?;
+        Ok(self.inodes.node(number))
+    }
+
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        let number = self.inodes.find(node)?;
+        Ok(self.inodes.handle(number))
+    }
+
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+        let mode = self.get(node)?.attr.mode;
+        Ok(match access {
+            Access::Read => true,
+            Access::Write => self.writable && mode & 0o222 != 0,
+            Access::Execute => mode & 0o111 != 0,
+        })
+    }
+
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        self.durable = None;
+        Ok(())
+    }
+}
+
+impl Paths for Ram {
+    fn root_path(&self) -> &'static [u8] {
+        self.exports[0].path
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        self.root(0)
+    }
+
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        let top = self.exports[0].path;
+        out[..top.len()].copy_from_slice(top);
+        Ok(top.len() as u32)
+    }
+
+    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        walk::resolve(self, path, follow)
+    }
+
+    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
+        let node = self.resolve(path, follow)?;
+        self.attr(node)
+    }
+
+    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        let node = self.found_or_made(path, how)?;
+        let kind = self.get(node)?.attr.kind;
+        match (kind, how.has(OpenFlags::DIRECTORY)) {
+            (Kind::Directory, true) | (Kind::Regular, false) => {}
+            (_, true) => return Err(FsError::NotDirectory),
+            (Kind::Directory, false) => return Err(FsError::IsDirectory),
+            (_, false) => return Err(FsError::Access),
+        }
+        if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
+            self.is_writable()?;
+        }
+        if how.has(OpenFlags::TRUNCATE) {
+            self.set_attr(
+                node,
+                &SetAttr {
+                    size: Some(0),
+                    ..SetAttr::default()
+                },
+            )?;
+        }
+        self.get_mut(node)?.pins += 1;
+        self.pinned += 1;
+        let [writes, appends] =
+            [OpenFlags::WRITE, OpenFlags::APPEND].map(|bit| u32::from(how.has(bit)));
+        let user = OPENED | writes << 1 | appends;
+        Ok(Pin { node, user })
+    }
+
+    fn clock(&mut self) -> FileTime {
+        self.now()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::kernel::error;
 use super::super::walk::{End, Path, ROOM_BYTES, Text, add, beneath, ended, front, join, put};
-use super::super::{Export, FsError, FsResult, Kind, Vfs as _};
+use super::super::{FsError, FsResult, Kind, Paths as _};
 use super::User;
 use super::ring::NONE;
 use crate::config::PATH_BYTES_MAX;
@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 #[derive(Debug)]
 pub(super) struct Jail {
     /// The path that the top is shown as.
-    export: Export,
+    root: &'static [u8],
     /// The true path of the top, without the "/" at its end.
     real: &'static [u8],
     /// What lies beneath the top of the path that relative ones begin with: nothing, or it begins with "/".
@@ -30,21 +30,21 @@ impl Jail {
         // What does not fit is told of what follows, for which there is no room either.
         let _ = add(text, b".");
         if path.first() == Some(&b'/') {
-            return beneath(ended(self.export.path), path).ok_or(FsError::NoEntry);
+            return beneath(ended(self.root), path).ok_or(FsError::NoEntry);
         }
         let _ = add(text, self.cwd);
         let _ = add(text, b"/");
         Ok(path)
     }
 
-    /// What it shows.
-    pub(super) const fn exports(&self) -> &[Export] {
-        core::slice::from_ref(&self.export)
+    /// The path that its directory is shown as.
+    pub(super) const fn root_path(&self) -> &'static [u8] {
+        self.root
     }
 
     /// The path that relative ones begin with.
     pub(super) fn cwd(&self, out: &mut [u8]) -> u32 {
-        join(out, ended(self.export.path), self.cwd) as u32
+        join(out, ended(self.root), self.cwd) as u32
     }
 }
 
@@ -61,7 +61,7 @@ impl User {
         let real = front(room, len);
         self.top = top;
         self.jail = Some(Jail {
-            export: Export { path: at },
+            root: at,
             real: ended(real),
             cwd: b"",
         });
@@ -103,7 +103,7 @@ impl User {
         self.named = NONE;
         self.text.clear();
         let _ = add(&mut self.text, below);
-        join(target, ended(jail.export.path), &self.text) as u32
+        join(target, ended(jail.root), &self.text) as u32
     }
 
     /// Opens what the path that was taken leads to, if that is beneath the top.
@@ -135,7 +135,7 @@ impl User {
         let mut len = 0;
         if let (Some(jail), [_, below @ .., _]) = (&self.jail, &self.text[..]) {
             // As clients write it: in place of the ".".
-            len = join(&mut room, ended(jail.export.path), below);
+            len = join(&mut room, ended(jail.root), below);
         }
         let (path, room) = room.split_at_mut_checked(len).unwrap_or_default();
         let mut done = Path::new(self);

@@ -9,8 +9,8 @@ use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, WRITE, error, told};
 use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
 use super::{
-    Access, Attr, Caller, CreateWhat, Descriptor, Detail, DirEntry, Export, FileTime, FsError,
-    FsResult, FsStat, Handle, Kind, Name, Node, OpenFlags, Pin, SetAttr, Vfs, is_image,
+    Access, Attr, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat,
+    Handle, Kind, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs, is_image,
 };
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
@@ -262,41 +262,11 @@ const fn path_flags(follow: bool) -> OFlags {
 }
 
 impl Vfs for User {
-    fn exports(&self) -> &[Export] {
-        match &self.jail {
-            Some(jail) => jail.exports(),
-            None => &[Export { path: b"/" }],
-        }
-    }
-
-    fn root(&mut self, export: usize) -> FsResult<Node> {
-        if export > 0 {
-            return Err(FsError::Stale);
-        }
-        if self.top == NONE {
-            self.top = fs::openat::<FsError>(AT_FDCWD, c"/", PATH, 0)?;
-        }
-        Ok(Node(self.top as u32))
-    }
-
-    fn open(&mut self, _: &[u8], _: &Caller) -> FsResult<Node> {
-        Err(FsError::NotSupported)
-    }
-
-    fn handle(&mut self, _: Node) -> FsResult<Handle> {
-        Err(FsError::NotSupported)
-    }
-
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         if let Some(inside) = self.images.of(node) {
             return inside.attr(node);
         }
         told(number(node), c"", AtFlags::empty())
-    }
-
-    fn access(&mut self, _: Node, _: Access) -> FsResult<bool> {
-        // Who asks is who it is done as: what is not allowed is told when it is tried.
-        Err(FsError::NotSupported)
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
@@ -314,81 +284,6 @@ impl Vfs for User {
         let flags = READ | OFlags::NOFOLLOW;
         let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
         self.images.open(file, &Handle::EMPTY, 0)
-    }
-
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        match &self.jail {
-            Some(jail) => Ok(jail.cwd(out)),
-            None => fs::getcwd(out),
-        }
-    }
-
-    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        self.take(path)?;
-        let opened = self.open_taken(path_flags(follow), 0);
-        if opened == Err(FsError::NotDirectory) {
-            return self.look_inside(path, follow);
-        }
-        let node = self.found.keep(opened);
-        self.named = node.map_or(NONE, number);
-        node
-    }
-
-    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        if self.jail.is_some() {
-            let node = self.resolve(path, follow)?;
-            return self.attr(node);
-        }
-        self.take(path)?;
-        let end = if follow {
-            AtFlags::empty()
-        } else {
-            AtFlags::SYMLINK_NOFOLLOW
-        };
-        let attr = told(AT_FDCWD, self.text(), end);
-        if matches!(attr, Err(FsError::NotDirectory)) {
-            let node = self.look_inside(path, follow)?;
-            return self.attr(node);
-        }
-        attr
-    }
-
-    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        // Before anything is made or cut.
-        if self.pins_left == 0 {
-            return Err(FsError::TryLater);
-        }
-        let writes = how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE);
-        self.writes |= writes;
-        let mut flags = match (how.has(OpenFlags::READ), writes) {
-            (_, false) => READ,
-            (true, true) => WRITE,
-            (false, true) => READ.union(OFlags::WRONLY),
-        };
-        flags.set(OFlags::APPEND, how.has(OpenFlags::APPEND));
-        let directory = how.has(OpenFlags::DIRECTORY);
-        flags.set(OFlags::DIRECTORY, directory);
-        let mut mode = 0;
-        if let Some(bits) = how.create {
-            mode = bits & 0o7777;
-            flags |= OFlags::CREATE;
-            flags.set(OFlags::EXCL, how.has(OpenFlags::EXCLUSIVE));
-        }
-        self.take(path)?;
-        let file = self.open_taken(flags, mode);
-        if file == Err(FsError::NotDirectory) {
-            return match self.look_inside(path, true) {
-                Ok(_) if writes => Err(FsError::ReadOnly),
-                Ok(_) | Err(FsError::NoEntry) if how.create.is_some() => Err(FsError::ReadOnly),
-                node => self.pin_inside(node?, directory),
-            };
-        }
-        self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
-    }
-
-    fn clock(&mut self) -> FileTime {
-        let (secs, nanos) = sys::wall_clock();
-        FileTime { secs, nanos }
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
@@ -469,17 +364,13 @@ impl Vfs for User {
         }
     }
 
-    fn write_from(&mut self, _: &Pin, _: u64, _: Descriptor, _: usize) -> FsResult<()> {
+    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
         // One peer at a time: what it sends is read and written at once.
         Err(FsError::NotSupported)
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         fs::fsync(number(pin.node))
-    }
-
-    fn commit_metadata(&mut self) -> FsResult<()> {
-        Ok(())
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
@@ -573,14 +464,15 @@ impl Vfs for User {
 
     /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
     /// meanwhile. Who writes gets copies.
-    fn extent(&mut self, pin: &Pin, offset: &mut u64, len: &mut u32) -> Option<Descriptor> {
+    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
         if self.writes {
             return None;
         }
         if let Some(inside) = self.images.of(pin.node) {
-            return inside.extent(pin.node, offset, len).ok().map(Descriptor);
+            return inside.extent(pin.node, offset, len).ok();
         }
-        Some(Descriptor(number(pin.node)))
+        let file = number(pin.node);
+        Some(Extent { file, offset, len })
     }
 
     fn release_idle(&mut self) -> bool {
@@ -591,5 +483,93 @@ impl Vfs for User {
         self.images.release_idle();
         self.images.release_idle();
         false
+    }
+}
+
+impl Paths for User {
+    fn root_path(&self) -> &'static [u8] {
+        self.jail.as_ref().map_or(b"/", Jail::root_path)
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        if self.top == NONE {
+            self.top = fs::openat::<FsError>(AT_FDCWD, c"/", PATH, 0)?;
+        }
+        Ok(Node(self.top as u32))
+    }
+
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        match &self.jail {
+            Some(jail) => Ok(jail.cwd(out)),
+            None => fs::getcwd(out),
+        }
+    }
+
+    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        self.take(path)?;
+        let opened = self.open_taken(path_flags(follow), 0);
+        if opened == Err(FsError::NotDirectory) {
+            return self.look_inside(path, follow);
+        }
+        let node = self.found.keep(opened);
+        self.named = node.map_or(NONE, number);
+        node
+    }
+
+    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
+        if self.jail.is_some() {
+            let node = self.resolve(path, follow)?;
+            return self.attr(node);
+        }
+        self.take(path)?;
+        let end = if follow {
+            AtFlags::empty()
+        } else {
+            AtFlags::SYMLINK_NOFOLLOW
+        };
+        let attr = told(AT_FDCWD, self.text(), end);
+        if matches!(attr, Err(FsError::NotDirectory)) {
+            let node = self.look_inside(path, follow)?;
+            return self.attr(node);
+        }
+        attr
+    }
+
+    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        // Before anything is made or cut.
+        if self.pins_left == 0 {
+            return Err(FsError::TryLater);
+        }
+        let writes = how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE);
+        self.writes |= writes;
+        let mut flags = match (how.has(OpenFlags::READ), writes) {
+            (_, false) => READ,
+            (true, true) => WRITE,
+            (false, true) => READ.union(OFlags::WRONLY),
+        };
+        flags.set(OFlags::APPEND, how.has(OpenFlags::APPEND));
+        let directory = how.has(OpenFlags::DIRECTORY);
+        flags.set(OFlags::DIRECTORY, directory);
+        let mut mode = 0;
+        if let Some(bits) = how.create {
+            mode = bits & 0o7777;
+            flags |= OFlags::CREATE;
+            flags.set(OFlags::EXCL, how.has(OpenFlags::EXCLUSIVE));
+        }
+        self.take(path)?;
+        let file = self.open_taken(flags, mode);
+        if file == Err(FsError::NotDirectory) {
+            return match self.look_inside(path, true) {
+                Ok(_) if writes => Err(FsError::ReadOnly),
+                Ok(_) | Err(FsError::NoEntry) if how.create.is_some() => Err(FsError::ReadOnly),
+                node => self.pin_inside(node?, directory),
+            };
+        }
+        self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
+    }
+
+    fn clock(&mut self) -> FileTime {
+        let (secs, nanos) = sys::wall_clock();
+        FileTime { secs, nanos }
     }
 }

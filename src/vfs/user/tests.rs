@@ -2,7 +2,7 @@
 
 use super::User;
 use crate::sys::linux::sandbox;
-use crate::vfs::{Access, Detail, FsError, Kind, OpenFlags, SetAttr, Vfs as _};
+use crate::vfs::{Access, Detail, FsError, Kind, OpenFlags, Paths as _, SetAttr, Vfs as _};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
 use core::ops::ControlFlow;
@@ -166,7 +166,7 @@ fn pins_are_bounded_and_come_back() {
 #[test]
 fn rest_closes_what_a_request_needed() {
     let mut user = User::new(1);
-    let top = user.root(0).unwrap();
+    let top = user.root_dir().unwrap();
     // More than there may be open.
     for _ in 0..4000 {
         let node = user.resolve(b"/tmp", true).unwrap();
