@@ -6,7 +6,7 @@ use crate::config::{
     CONNECTION_BYTES_MAX, REPLY_PATIENCE, REQUEST_BYTES, REQUEST_INLINE_BYTES, REQUEST_PATIENCE,
 };
 use crate::engine::Order;
-use crate::engine::rpc::Session;
+use crate::engine::programs::Session;
 use crate::net::Socket;
 use crate::time::{Duration, Instant};
 use core::net::Ipv6Addr;

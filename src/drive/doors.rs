@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::{Driver, Trouble, address, token};
 use crate::config::{ACCEPT_PAUSE, DATAGRAM_BYTES, IDLE_PATIENCE, SILENT_PATIENCE};
-use crate::engine::rpc::{Service, Session};
+use crate::engine::programs::{ProgramSet, Session};
 use crate::engine::{Cx, Datagrams as _};
 use crate::event;
 use crate::log;
@@ -24,20 +24,20 @@ const FULL_SILENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Door {
     pub(super) socket: Socket,
-    service: Service,
+    service: ProgramSet,
     /// Whether they connect to it, or send datagrams.
     pub(super) connects: bool,
 }
 
 impl Driver<'_> {
     /// Listens for connections to `service`; where that is.
-    pub fn listen(&mut self, at: SocketAddr, service: Service) -> NetResult<SocketAddr> {
+    pub fn listen(&mut self, at: SocketAddr, service: ProgramSet) -> NetResult<SocketAddr> {
         let socket = self.net.listen(at, self.doors.len() as Token);
         self.open(socket, service, true)
     }
 
     /// Takes datagrams for `service`; where that is.
-    pub fn bind(&mut self, at: SocketAddr, service: Service) -> NetResult<SocketAddr> {
+    pub fn bind(&mut self, at: SocketAddr, service: ProgramSet) -> NetResult<SocketAddr> {
         let socket = self.net.bind(at, self.doors.len() as Token);
         self.open(socket, service, false)
     }
@@ -45,7 +45,7 @@ impl Driver<'_> {
     fn open(
         &mut self,
         socket: NetResult<Socket>,
-        service: Service,
+        service: ProgramSet,
         connects: bool,
     ) -> NetResult<SocketAddr> {
         let socket = socket?;
@@ -98,7 +98,7 @@ impl Driver<'_> {
         }
     }
 
-    fn admit(&mut self, socket: Socket, peer: SocketAddr, service: Service) {
+    fn admit(&mut self, socket: Socket, peer: SocketAddr, service: ProgramSet) {
         let free = self.free.pop().map(usize::from);
         let Some(at) = free.or_else(|| self.connections.push(None)) else {
             return self.net.close(socket);

@@ -23,7 +23,7 @@ use crate::config::{
     REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES, REQUEST_INLINE_BYTES,
     SPLICE_BYTES_MIN, STORE_BYTES,
 };
-use crate::engine::rpc::Programs;
+use crate::engine::programs::Programs;
 use crate::engine::{Cx, Order, Progress, State, Stream as _};
 use crate::event::{self, Events};
 use crate::log;

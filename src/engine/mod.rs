@@ -19,6 +19,7 @@ use crate::event::Events;
 use crate::text::Text;
 use crate::time::Instant;
 use crate::vfs::{FsResult, Handles, Pin, Vfs};
+use crate::wire::Writer;
 use core::net::Ipv6Addr;
 
 mod drc;
@@ -26,7 +27,8 @@ pub mod mdns;
 pub mod mount;
 pub mod nfs;
 pub mod portmap;
-pub mod rpc;
+pub mod programs;
+mod rpc;
 pub mod sftp;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
@@ -114,6 +116,37 @@ pub struct Progress {
     pub order: Option<Order>,
     /// What the next call of [`Stream::advance`] needs.
     pub state: State,
+}
+
+impl Progress {
+    /// What was done until an engine paused.
+    fn new(consumed: usize, reply: &Writer<'_>, pause: Pause) -> Self {
+        let (state, order) = match pause {
+            Pause::State(state) => (state, None),
+            Pause::Order(order) => (State::NeedOutput, Some(order)),
+        };
+        Self {
+            consumed,
+            produced: reply.position(),
+            order,
+            state,
+        }
+    }
+}
+
+/// Why an engine does not go on with its input.
+#[derive(Debug)]
+enum Pause {
+    /// It needs something.
+    State(State),
+    /// The driver has to carry something out.
+    Order(Order),
+}
+
+impl From<State> for Pause {
+    fn from(state: State) -> Self {
+        Self::State(state)
+    }
 }
 
 /// A protocol over byte streams: what all its connections share. What each has is a session.

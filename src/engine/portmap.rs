@@ -36,7 +36,6 @@ pub(super) fn answer(table: &[Mapping], request: &mut Request<'_, '_>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::rpc::{Service, Session};
     use crate::wire::portmap::{PROGRAM, Transport};
     use crate::wire::rpc::Call;
     use crate::wire::{Reader, Writer};
@@ -55,7 +54,6 @@ mod tests {
         let mut request = Request {
             reply: &mut reply,
             args: Reader::new(&args),
-            session: &mut Session::new(Service::default()),
             call: Call {
                 program: PROGRAM,
                 version,

@@ -6,7 +6,7 @@ mod talking;
 
 use super::Driver;
 use crate::config::{ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE};
-use crate::engine::rpc::Service;
+use crate::engine::programs::ProgramSet;
 use crate::engine::testing::calls::{Asked, Call, every, large};
 use crate::engine::testing::replies::{self, Body};
 use crate::engine::testing::tree::{BIG_BYTES, Host, Tree, big_byte};
@@ -61,9 +61,9 @@ fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Benc
         peers: Vec::new(),
     };
     assert_eq!(bench.driver.listen(AT, EVERYTHING), Ok(AT));
-    let portmap = Service {
+    let portmap = ProgramSet {
         portmap: true,
-        ..Service::default()
+        ..ProgramSet::default()
     };
     assert_eq!(bench.driver.bind(PORTMAP_AT, portmap), Ok(PORTMAP_AT));
     script(&mut bench);

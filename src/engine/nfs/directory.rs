@@ -52,7 +52,7 @@ pub(super) fn list(
     args.check()?;
     let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX);
     if reply.room().len() < (bytes_max as usize).wrapping_add(REPLY_HEAD_BYTES / 2) {
-        return Err(Fault::NoRoom);
+        return Err(Fault::NeedOutput);
     }
     let mut page = Page {
         detail,

@@ -3,12 +3,12 @@
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are dealt with
 //! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
 
-use super::rpc::{Answer, Request};
-use super::{Cx, Order};
+use super::Cx;
+use super::rpc::Request;
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
 use crate::text::Text;
-use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Node};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Node, Pin};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};
@@ -37,7 +37,7 @@ enum Fault {
     /// The arguments did not parse.
     Malformed,
     /// Nothing was begun: the results need an empty output.
-    NoRoom,
+    NeedOutput,
 }
 
 impl From<FsError> for Fault {
@@ -52,6 +52,18 @@ impl From<Malformed> for Fault {
     }
 }
 
+/// What a call led to.
+pub(super) enum Answer {
+    /// The reply is written.
+    Done,
+    /// The head of a READ's reply is written; data of this file follows, from this offset, so many bytes.
+    Send(Pin, u64, u32),
+    /// The reply to a WRITE or COMMIT is written when its data is stored.
+    Write(Writing),
+    /// Nothing was begun: the reply needs an empty output.
+    NeedOutput,
+}
+
 /// An object and its attributes.
 #[derive(Debug)]
 #[repr(C)]
@@ -63,8 +75,6 @@ struct Object {
 /// What NFS remembers from one request to the next.
 #[derive(Debug)]
 pub(super) struct Nfs {
-    /// What the call in hand ordered.
-    pub(super) order: Option<Order>,
     /// Another one whenever what was written and not made durable may be lost.
     verifier: [u8; VERIFIER_BYTES],
     create_verifiers: change::CreateVerifiers,
@@ -103,7 +113,6 @@ const fn writes(procedure: Procedure) -> bool {
 impl Nfs {
     pub(super) const fn new(verifier: [u8; VERIFIER_BYTES]) -> Self {
         Self {
-            order: None,
             verifier,
             create_verifiers: change::CreateVerifiers::new(),
             wcc_attr: None,
@@ -131,14 +140,16 @@ impl Nfs {
         let object = open(cx, handle, &wcc_data.caller);
         let outcome = match &object {
             Err(error) => Err(Fault::Files(*error)),
-            Ok(object) if changes(procedure) => self.change(cx, request, object, &mut wcc_data),
+            Ok(object) if changes(procedure) => {
+                let changed = self.change(cx, request, object, &mut wcc_data);
+                changed.map(|()| Answer::Done)
+            }
             Ok(object) => self.carry_out(procedure, cx, request, object),
         };
         let status = match outcome {
-            Ok(()) if writes(procedure) => return Ok(Answer::Writing),
-            Ok(()) if !changes(procedure) => return Ok(Answer::Done),
-            Ok(()) => Status::Ok,
-            Err(Fault::NoRoom) => return Ok(Answer::NoRoom),
+            Ok(answer) if !changes(procedure) => return Ok(answer),
+            Ok(_) => Status::Ok,
+            Err(Fault::NeedOutput) => return Ok(Answer::NeedOutput),
             Err(Fault::Malformed) => return Err(Reject::Arguments),
             Err(Fault::Files(error)) => tell(cx, error),
             Err(Fault::NotSynchronous) => Status::NotSynchronous,
@@ -169,32 +180,32 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<(), Fault> {
+    ) -> Result<Answer, Fault> {
         if writes(procedure) {
-            return self.write(procedure, cx, request, object);
+            let writing = self.write(procedure, cx, request, object)?;
+            return Ok(Answer::Write(writing));
         }
         let reply = &mut *request.reply;
         reply.u32(Status::Ok as u32);
         match procedure {
-            Procedure::GetAttr => {
-                attributes::emit(reply, &object.attr);
-                return Ok(());
+            Procedure::GetAttr => attributes::emit(reply, &object.attr),
+            Procedure::Lookup => directory::lookup(cx, request, object)?,
+            _ => {
+                post_op(reply, Some(&object.attr));
+                match procedure {
+                    Procedure::ReadDir => directory::list(cx, request, object, Detail::Names)?,
+                    Procedure::ReadDirPlus => {
+                        directory::list(cx, request, object, Detail::Objects)?;
+                    }
+                    Procedure::Read => return read::read(cx, request, object),
+                    Procedure::Access => about::access(cx, request, object)?,
+                    Procedure::ReadLink => read::read_link(cx, request, object)?,
+                    Procedure::FsInfo => about::fs_info(reply),
+                    _ => about::statfs(procedure, cx, request, object)?,
+                }
             }
-            Procedure::Lookup => return directory::lookup(cx, request, object),
-            _ => post_op(reply, Some(&object.attr)),
         }
-        match procedure {
-            Procedure::ReadDir => directory::list(cx, request, object, Detail::Names),
-            Procedure::ReadDirPlus => directory::list(cx, request, object, Detail::Objects),
-            Procedure::Read => read::read(cx, request, object, &mut self.order),
-            Procedure::Access => about::access(cx, request, object),
-            Procedure::ReadLink => read::read_link(cx, request, object),
-            Procedure::FsInfo => {
-                about::fs_info(reply);
-                Ok(())
-            }
-            _ => about::statfs(procedure, cx, request, object),
-        }
+        Ok(Answer::Done)
     }
 }
 

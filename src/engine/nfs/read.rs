@@ -1,8 +1,8 @@
 //! READ and READLINK.
 
+use super::super::Cx;
 use super::super::rpc::Request;
-use super::super::{Cx, Order};
-use super::{Fault, Object, check_regular};
+use super::{Answer, Fault, Object, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::vfs::Access;
 
@@ -15,8 +15,7 @@ pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     object: &Object,
-    order: &mut Option<Order>,
-) -> Result<(), Fault> {
+) -> Result<Answer, Fault> {
     let (offset, count) = (request.args.u64(), request.args.u32());
     request.args.check()?;
     check_regular(object)?;
@@ -28,13 +27,12 @@ pub(super) fn read(
     let large = len > READ_INLINE_BYTES;
     let here = if large { 0 } else { len as usize };
     if reply.room().len() < here.wrapping_add(REPLY_HEAD_BYTES / 2) {
-        return Err(Fault::NoRoom);
+        return Err(Fault::NeedOutput);
     }
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
     if large {
         reply.words(&[len, end, len]);
-        *order = Some(Order::Send { file, offset, len });
-        return Ok(());
+        return Ok(Answer::Send(file, offset, len));
     }
     // The data first, to where it will stand: how much there is comes before it.
     let got = cx
@@ -46,7 +44,7 @@ pub(super) fn read(
     let end = end | u32::from((got as usize) < here);
     reply.words(&[got, end]);
     reply.opaque_ahead(got as usize);
-    Ok(())
+    Ok(Answer::Done)
 }
 
 pub(super) fn read_link(

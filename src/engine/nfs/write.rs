@@ -2,13 +2,15 @@
 //!
 //! A WRITE's data is stored as it comes, so its reply is written when the last of it is there, or on disk.
 
-use super::super::Cx;
-use super::super::rpc::Request;
+use super::super::rpc::{Record, Request, patch_mark};
+use super::super::{Cx, Order, Pause, State};
 use super::{Fault, Nfs, Object, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
-use crate::vfs::{Access, Attr, FsError, Pin};
-use crate::wire::Writer;
+use crate::text::{Text, text};
+use crate::vfs::{Access, Attr, FsError, FsResult, Handles, Pin};
 use crate::wire::nfs3::{Procedure, Status};
+use crate::wire::rpc::emit_reply;
+use crate::wire::{Reader, Writer};
 
 /// What a caller wants of its data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,32 +27,34 @@ enum How {
 #[derive(Debug)]
 #[repr(C)]
 pub(in super::super) struct Writing {
-    /// Bytes that are neither stored nor ordered to be.
-    pub(in super::super) left: u32,
-    pub(in super::super) xid: u32,
+    /// The file; `None` while an order has it.
+    file: Option<Pin>,
     /// Where the next of the data goes, in bytes from the start of the file.
-    pub(in super::super) offset: u64,
+    offset: u64,
+    /// Bytes that are neither stored nor ordered to be.
+    left: u32,
+    xid: u32,
     count: u32,
     how: How,
     /// What went wrong first.
-    pub(in super::super) error: Option<FsError>,
+    error: Option<FsError>,
 }
 
 impl Writing {
-    pub(in super::super) const NONE: Self = Self {
-        left: 0,
-        xid: 0,
-        offset: 0,
-        count: 0,
-        how: How::Commit,
-        error: None,
-    };
+    /// Whether it waits for more of its data.
+    pub(in super::super) const fn holds_file(&self) -> bool {
+        self.file.is_some()
+    }
 
-    /// Whether its reply has to wait for the disk.
-    pub(in super::super) fn must_last(&self) -> bool {
-        self.how != How::Unstable && self.error.is_none()
+    /// Its connection is gone.
+    pub(in super::super) fn abandon(self, vfs: &mut dyn Handles) {
+        if let Some(file) = self.file {
+            vfs.unpin(file);
+        }
     }
 }
+
+const TOO_SHORT: State = State::Closed(text!("a WRITE has less data than it says"));
 
 /// The attributes of a file before a WRITE, and which WRITE. RFC 1813 section 2.6.
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<(), Fault> {
+    ) -> Result<Writing, Fault> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
         let (mut left, mut how, mut access) = (0, How::Commit, None);
@@ -101,23 +105,115 @@ impl Nfs {
             cx.vfs.unpin(file);
             return Err(error.into());
         }
-        let xid = request.call.xid;
-        let writing = Writing {
+        let (attr, xid) = (object.attr, request.call.xid);
+        self.wcc_attr = Some(WccAttr { attr, xid });
+        Ok(Writing {
+            file: Some(file),
+            offset,
             left,
             xid,
-            offset,
             count,
             how,
             error: None,
+        })
+    }
+
+    /// Goes on with a WRITE or COMMIT: what of its data lies in `input` is stored, what does not is ordered, and behind the last
+    /// of it the reply is written.
+    ///
+    /// # Errors
+    /// Why it is not answered yet.
+    #[inline(never)]
+    pub(in super::super) fn store(
+        &mut self,
+        writing: &mut Writing,
+        record: &mut Record,
+        cx: &mut Cx<'_>,
+        input: &mut Reader<'_>,
+        reply: &mut Writer<'_>,
+    ) -> Result<(), Pause> {
+        let Some(file) = writing.file.take() else {
+            return Err(State::NeedOutput.into());
         };
-        request.session.begin(writing, file);
-        let attr = object.attr;
-        self.wcc_attr = Some(WccAttr { attr, xid });
+        while writing.left > 0 && writing.error.is_none() {
+            if record.left == 0 {
+                let next = if record.last {
+                    Err(TOO_SHORT)
+                } else {
+                    record.next_fragment(input)
+                };
+                if let Err(state) = next {
+                    self.forget_wcc_attr();
+                    writing.file = Some(file);
+                    return Err(state.into());
+                }
+                continue;
+            }
+            let offset = writing.offset;
+            let bytes = record.take(input, writing.left);
+            if bytes.is_empty() {
+                let len = writing.left.min(record.left);
+                writing.left -= len;
+                record.left -= len;
+                return Err(Pause::Order(Order::Store { file, offset, len }));
+            }
+            writing.error = cx.vfs.write(&file, offset, bytes).err();
+            writing.offset += bytes.len() as u64;
+            writing.left -= bytes.len() as u32;
+        }
+        if writing.how != How::Unstable && writing.error.is_none() {
+            return Err(Pause::Order(Order::Sync { file }));
+        }
+        self.finish(writing, file, cx, reply);
         Ok(())
     }
 
-    /// Writes the results of a WRITE or COMMIT whose data is where it was to go, or is not.
-    pub(in super::super) fn written(
+    /// Goes on after an order, of which the driver gives back what is left. As [`Nfs::store`].
+    pub(in super::super) fn resume(
+        &mut self,
+        writing: &mut Writing,
+        record: &mut Record,
+        cx: &mut Cx<'_>,
+        order: Order,
+        result: FsResult<()>,
+        reply: &mut Writer<'_>,
+    ) -> Result<(), Pause> {
+        match order {
+            Order::Store { file, offset, len } => {
+                writing.file = Some(file);
+                writing.offset = offset;
+                writing.error = result.err();
+                record.left += len;
+                self.store(writing, record, cx, &mut Reader::new(&[]), reply)
+            }
+            Order::Sync { file } => {
+                if result.is_err() {
+                    // What others wrote may be lost too: they will see by the verifier that they have to write it again.
+                    self.break_promises();
+                    writing.error = result.err();
+                }
+                self.finish(writing, file, cx, reply);
+                Ok(())
+            }
+            order @ Order::Send { .. } => {
+                order.abandon(cx.vfs);
+                Err(State::Closed(Text::NOTHING).into())
+            }
+        }
+    }
+
+    /// Writes the reply to a WRITE or COMMIT whose data is stored, or could not be.
+    #[inline(never)]
+    fn finish(&mut self, writing: &Writing, file: Pin, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
+        let mark = reply.position();
+        reply.u32(0);
+        emit_reply(reply, writing.xid, Ok(()));
+        self.emit_results(writing, &file, cx, reply);
+        patch_mark(reply, mark, 0);
+        cx.vfs.unpin(file);
+    }
+
+    fn emit_results(
         &mut self,
         writing: &Writing,
         file: &Pin,

@@ -4,7 +4,7 @@ use super::calls::{Asked, calls_in};
 use super::replies;
 use super::tree::Tree;
 use crate::config::{DATAGRAM_BYTES, DRC_BYTES, REPLY_BYTES, REQUEST_BYTES};
-use crate::engine::rpc::{Programs, Service, Session};
+use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
@@ -61,7 +61,7 @@ pub fn programs(memory: &'static mut [u8]) -> Programs {
 }
 
 /// A socket through which all programs are reached.
-pub const EVERYTHING: Service = Service {
+pub const EVERYTHING: ProgramSet = ProgramSet {
     nfs: true,
     mount: true,
     portmap: true,
@@ -307,7 +307,7 @@ impl World {
 
     /// Asks by datagram.
     pub fn datagram(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        let service = Service {
+        let service = ProgramSet {
             nfs: false,
             ..EVERYTHING
         };

@@ -4,7 +4,7 @@ use super::calls::{Asked, Call, every};
 use super::{World, replies};
 use crate::config::{RECORD_BYTES_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
 use crate::engine::State;
-use crate::engine::rpc::{Service, Session};
+use crate::engine::programs::{ProgramSet, Session};
 use crate::wire::nfs3::{self, Procedure};
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, portmap};
@@ -36,9 +36,9 @@ fn unknown_programs_versions_and_procedures_are_refused() {
 #[test]
 fn a_socket_for_one_program_knows_no_other() {
     let mut world = World::default();
-    let nfs = Service {
+    let nfs = ProgramSet {
         nfs: true,
-        ..Service::default()
+        ..ProgramSet::default()
     };
     for (program, version, refused) in [
         (nfs3::PROGRAM, 3, false),

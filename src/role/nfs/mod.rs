@@ -13,7 +13,7 @@ use crate::config::{
     NODE_COUNT_MIN,
 };
 use crate::drive::Driver;
-use crate::engine::rpc::{Programs, Service};
+use crate::engine::programs::{ProgramSet, Programs};
 use crate::event::{self, Events, Line};
 use crate::log;
 use crate::mem::Slots;
@@ -152,18 +152,18 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
     if asked { Err(status) } else { Ok(Form::Path) }
 }
 
-const NFS: Service = Service {
+const NFS: ProgramSet = ProgramSet {
     nfs: true,
     mount: false,
     portmap: false,
 };
-const MOUNT: Service = Service {
+const MOUNT: ProgramSet = ProgramSet {
     nfs: false,
     mount: true,
     portmap: false,
 };
-const BOTH: Service = Service { mount: true, ..NFS };
-const PORTMAP: Service = Service {
+const BOTH: ProgramSet = ProgramSet { mount: true, ..NFS };
+const PORTMAP: ProgramSet = ProgramSet {
     nfs: false,
     mount: false,
     portmap: true,
@@ -246,7 +246,11 @@ fn open_doors(
 }
 
 /// Listens for `service`, or says why not. Port 0 becomes the one that was taken.
-fn listen(driver: &mut Driver<'_>, at: &mut SocketAddrV6, service: Service) -> Result<(), Status> {
+fn listen(
+    driver: &mut Driver<'_>,
+    at: &mut SocketAddrV6,
+    service: ProgramSet,
+) -> Result<(), Status> {
     open(driver, at, service).map_err(|error| {
         let mut place = Line::default();
         place.socket((*at).into());
@@ -255,7 +259,7 @@ fn listen(driver: &mut Driver<'_>, at: &mut SocketAddrV6, service: Service) -> R
 }
 
 /// Listens at `at`. Where there is no IPv6, every address is every address of IPv4.
-fn open(driver: &mut Driver<'_>, at: &mut SocketAddrV6, service: Service) -> NetResult<()> {
+fn open(driver: &mut Driver<'_>, at: &mut SocketAddrV6, service: ProgramSet) -> NetResult<()> {
     match driver.listen(canonical(at), service) {
         Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone)
             if at.ip().is_unspecified() =>

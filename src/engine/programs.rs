@@ -1,0 +1,352 @@
+//! The programs behind the sockets: NFS, MOUNT and the portmapper, reached by RPC. RFC 5531.
+//!
+//! Calls that lie together in the input are answered together in the output. Calls that are not idempotent go through the
+//! duplicate request cache.
+
+use super::drc::{DuplicateRequestCache, Key};
+use super::mount::{self, Mounts};
+use super::nfs::{self, Answer, Nfs, Writing};
+use super::portmap::{self, Mappings};
+use super::rpc::{Record, Request, patch_mark};
+use super::{Cx, Datagrams, Order, Pause, Progress, State, Stream};
+use crate::config::REPLY_HEAD_BYTES;
+use crate::log;
+use crate::text::{Text, text};
+use crate::vfs::{FsResult, Handles};
+use crate::wire::nfs3::VERIFIER_BYTES;
+use crate::wire::rpc::{Call, NotACall, Reject, emit_reply};
+use crate::wire::xdr::padding;
+use crate::wire::{Reader, Writer};
+
+/// The programs that are reached through one socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ProgramSet {
+    /// NFS.
+    pub nfs: bool,
+    /// MOUNT.
+    pub mount: bool,
+    /// The portmapper.
+    pub portmap: bool,
+}
+
+/// The programs, and what they share.
+#[derive(Debug)]
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+pub struct Programs {
+    nfs: Nfs,
+    drc: DuplicateRequestCache,
+    /// What the portmapper tells.
+    pub mappings: Mappings,
+    mounts: Mounts,
+}
+
+impl Programs {
+    /// Programs whose promises about unstable writes end with `verifier`: another one for every start. `memory`, zeros of
+    /// [`DRC_BYTES`](crate::config::DRC_BYTES), is for replies that may be asked for once more.
+    pub fn new(verifier: [u8; VERIFIER_BYTES], memory: &'static mut [u8]) -> Self {
+        Self {
+            nfs: Nfs::new(verifier),
+            drc: DuplicateRequestCache::new(memory),
+            mappings: Mappings::new(),
+            mounts: Mounts::default(),
+        }
+    }
+
+    /// What was told of changes may not be so: nobody is told it again, and whoever waits to commit data writes it once more.
+    pub fn break_promises(&mut self) {
+        self.nfs.break_promises();
+        self.drc.clear();
+    }
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Session {
+    phase: Phase,
+    programs: ProgramSet,
+    /// What is left of the record that came last.
+    record: Record,
+}
+
+impl Session {
+    /// A connection to a socket of these programs.
+    pub const fn new(programs: ProgramSet) -> Self {
+        Self {
+            phase: Phase::Idle,
+            programs,
+            record: Record::END,
+        }
+    }
+
+    /// Whether it holds a file until more input comes.
+    pub const fn holds_file(&self) -> bool {
+        matches!(&self.phase, Phase::Writing(writing) if writing.holds_file())
+    }
+}
+
+const SHRUNK: State = State::Closed(text!("a file became shorter while it was read"));
+
+/// What a connection is about. Whatever is left of its record comes after that, and is skipped.
+#[derive(Debug)]
+enum Phase {
+    /// Every call so far is answered.
+    Idle,
+    /// A READ's order is under way; then so many zero bytes are due.
+    Sending(u8),
+    /// A WRITE or COMMIT is not answered yet.
+    Writing(Writing),
+}
+
+impl Programs {
+    /// Answers one call, or refuses it.
+    ///
+    /// # Errors
+    /// The message is not answered: it is no call.
+    #[inline(never)]
+    fn call(
+        &mut self,
+        programs: ProgramSet,
+        cx: &mut Cx<'_>,
+        request: &mut Request<'_, '_>,
+    ) -> Result<Answer, NotACall> {
+        let start = request.reply.position();
+        let mut key = None;
+        let outcome = match request.call.parse(&mut request.args) {
+            Ok(()) => {
+                let call = &request.call;
+                log::debug!(
+                    "call {=u32}.{=u32}.{=u32}",
+                    call.program,
+                    call.version,
+                    call.procedure
+                );
+                if programs.nfs && !nfs::is_idempotent(call) {
+                    let key = key.insert(Key::new(cx.peer, call, request.args.rest()));
+                    if let Some(reply) = self.drc.lookup(key) {
+                        request.reply.put(reply);
+                        return Ok(Answer::Done);
+                    }
+                }
+                emit_reply(request.reply, call.xid, Ok(()));
+                self.dispatch(programs, cx, request)
+            }
+            Err(NotACall::Refused(why)) => Err(why),
+            Err(not_a_call) => return Err(not_a_call),
+        };
+        let why = match outcome {
+            Ok(answer) if request.reply.written().is_some() => {
+                if let Some(key) = &key {
+                    self.drc.insert(key, request.reply.since(start));
+                }
+                return Ok(answer);
+            }
+            // Only an answer to a datagram can be too long: a stream's output has space for every reply.
+            Ok(_) => Reject::System,
+            Err(why) => why,
+        };
+        request.reply.truncate(start);
+        emit_reply(request.reply, request.call.xid, Err(why));
+        Ok(Answer::Done)
+    }
+
+    fn dispatch(
+        &mut self,
+        programs: ProgramSet,
+        cx: &mut Cx<'_>,
+        request: &mut Request<'_, '_>,
+    ) -> Result<Answer, Reject> {
+        match request.call.program {
+            crate::wire::nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
+            crate::wire::mount::PROGRAM if programs.mount => {
+                mount::answer(&mut self.mounts, cx, request)?;
+            }
+            crate::wire::portmap::PROGRAM if programs.portmap => {
+                portmap::answer(&self.mappings, request)?;
+            }
+            _ => return Err(Reject::Program),
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Skips some of what is left of a record, or answers the next; or says what has to happen first.
+    #[inline(never)]
+    fn step(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &mut Reader<'_>,
+        reply: &mut Writer<'_>,
+    ) -> Result<(), Pause> {
+        let record = &mut session.record;
+        match &session.phase {
+            Phase::Writing(writing) if writing.holds_file() => {}
+            Phase::Sending(_) | Phase::Writing(_) => return Err(State::NeedOutput.into()),
+            Phase::Idle if record.left > 0 => {
+                if record.take(input, u32::MAX).is_empty() {
+                    return Err(State::NeedInput.into());
+                }
+                return Ok(());
+            }
+            Phase::Idle if !record.last => return Ok(record.next_fragment(input)?),
+            Phase::Idle => {}
+        }
+        if reply.room().len() < REPLY_HEAD_BYTES {
+            return Err(State::NeedOutput.into());
+        }
+        if let Phase::Writing(writing) = &mut session.phase {
+            self.nfs.store(writing, record, cx, input, reply)?;
+            session.phase = Phase::Idle;
+            return Ok(());
+        }
+        let mut next = Record::START;
+        let mut joined = heapless::Vec::new();
+        let mut ahead = Reader::new(input.rest());
+        let packet = next.join(&mut ahead, &mut joined)?;
+        let left = ahead.rest().len();
+        let mark = reply.position();
+        reply.u32(0);
+        let mut request = Request {
+            reply,
+            args: Reader::new(packet),
+            call: Call::default(),
+            follows: next.last.then_some(next.left),
+        };
+        let answer = self.call(session.programs, cx, &mut request);
+        let Request {
+            args: mut data,
+            reply,
+            ..
+        } = request;
+        let mut done = Ok(());
+        match answer {
+            Ok(Answer::Done) => patch_mark(reply, mark, 0),
+            Ok(Answer::Send(file, offset, len)) => {
+                let pad = padding(len as usize) as u8;
+                patch_mark(reply, mark, len + u32::from(pad));
+                session.phase = Phase::Sending(pad);
+                done = Err(Pause::Order(Order::Send { file, offset, len }));
+            }
+            Ok(Answer::NeedOutput) => {
+                reply.truncate(mark);
+                return Err(State::NeedOutput.into());
+            }
+            Ok(Answer::Write(writing)) => {
+                reply.truncate(mark);
+                session.phase = Phase::Writing(writing);
+            }
+            Err(NotACall::Reply) => reply.truncate(mark),
+            Err(_) => {
+                reply.truncate(mark);
+                return Err(State::Closed(text!("what it sent is no RPC call")).into());
+            }
+        }
+        input.take(input.rest().len() - left);
+        session.record = next;
+        if let Phase::Writing(writing) = &mut session.phase {
+            // To what is stored, the packet is the beginning of what follows it.
+            let record = &mut session.record;
+            record.left += data.rest().len() as u32;
+            done = self.nfs.store(writing, record, cx, &mut data, reply);
+            record.left -= data.rest().len() as u32;
+            if done.is_ok() {
+                session.phase = Phase::Idle;
+            }
+        }
+        done
+    }
+}
+
+impl Stream for Programs {
+    type Files = dyn Handles;
+    type Session = Session;
+
+    fn advance(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Progress {
+        let mut stream = Reader::new(input);
+        let mut reply = Writer::new(output);
+        loop {
+            if let Err(pause) = self.step(session, cx, &mut stream, &mut reply) {
+                return Progress::new(input.len() - stream.rest().len(), &reply, pause);
+            }
+        }
+    }
+
+    fn done(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        order: Order,
+        result: FsResult<()>,
+        output: &mut [u8],
+    ) -> Progress {
+        let mut reply = Writer::new(output);
+        let mut pause = State::NeedInput.into();
+        match (order, &mut session.phase) {
+            (Order::Send { file, .. }, Phase::Sending(pad)) => {
+                reply.pad(4 - usize::from(*pad));
+                cx.vfs.unpin(file);
+                session.phase = Phase::Idle;
+                // The count was promised in a head that is gone: there is no other way to take it back.
+                if result.is_err() {
+                    pause = SHRUNK.into();
+                }
+            }
+            (order, Phase::Writing(writing)) => {
+                let record = &mut session.record;
+                match self
+                    .nfs
+                    .resume(writing, record, cx, order, result, &mut reply)
+                {
+                    Ok(()) => session.phase = Phase::Idle,
+                    Err(more) => pause = more,
+                }
+            }
+            (order, _) => {
+                order.abandon(cx.vfs);
+                pause = State::Closed(Text::NOTHING).into();
+            }
+        }
+        Progress::new(0, &reply, pause)
+    }
+
+    fn interrupted(&mut self) {
+        self.nfs.forget_wcc_attr();
+    }
+
+    fn abandon(&mut self, session: &mut Session, vfs: &mut (dyn Handles + 'static)) {
+        if let Phase::Writing(writing) = core::mem::replace(&mut session.phase, Phase::Idle) {
+            writing.abandon(vfs);
+        }
+    }
+}
+
+impl Datagrams for Programs {
+    type Service = ProgramSet;
+
+    fn answer(
+        &mut self,
+        programs: ProgramSet,
+        cx: &mut Cx<'_>,
+        packet: &[u8],
+        output: &mut [u8],
+    ) -> Option<usize> {
+        let mut reply = Writer::new(output);
+        let mut request = Request {
+            reply: &mut reply,
+            args: Reader::new(packet),
+            call: Call::default(),
+            follows: Some(0),
+        };
+        match self.call(programs, cx, &mut request) {
+            Ok(Answer::Done) => reply.written(),
+            // NFS itself is not served by datagrams, so there are no orders; what is no call gets no answer.
+            _ => None,
+        }
+    }
+}

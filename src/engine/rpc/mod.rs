@@ -1,0 +1,9 @@
+//! ONC RPC over byte streams and datagrams: records and the calls in them. RFC 5531.
+//!
+//! The programs that are called stand in [`super::programs`].
+
+mod call;
+mod record;
+
+pub(super) use call::Request;
+pub(super) use record::{Record, patch_mark};
