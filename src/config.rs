@@ -94,12 +94,30 @@ pub const NAMES_BYTES_MAX: usize = 32_000;
 /// Copies and checks of one SFTP session that wait for their end; the first goes on by a reply's bytes before other requests
 /// are looked for. Further ones wait in the stream.
 pub const JOB_COUNT_MAX: usize = 8;
+/// SFTP sessions in one loop.
+pub const SFTP_CONNECTION_COUNT_MAX: usize = 8;
 /// Bytes of the hashes that one check answers.
 pub const HASHES_BYTES: usize = 32 << 10;
 
 const _: () = assert!(2 * LINK_BYTES_MAX + 64 < PACKET_REPLY_BYTES);
 const _: () = assert!(READ_INLINE_BYTES as usize + 64 <= REPLY_BYTES);
 const _: () = assert!(NAMES_BYTES_MAX + 4096 <= REPLY_BYTES && HASHES_BYTES + 64 <= REPLY_BYTES);
+
+/// Bytes of a loop's receive buffer: the longest packet of SFTP, or message of multicast DNS.
+pub const RX_BYTES: usize = if cfg!(feature = "streams") {
+    48 << 10
+} else {
+    9000
+};
+/// Bytes of its transmit buffer.
+pub const TX_BYTES: usize = if cfg!(feature = "streams") {
+    REPLY_BYTES
+} else {
+    1500
+};
+
+const _: () =
+    assert!(PACKET_WHOLE_BYTES_MAX as usize + 4 <= RX_BYTES || !cfg!(feature = "streams"));
 
 /// Connections, if descriptors suffice.
 pub const CONNECTION_COUNT_MAX: usize = 12_288;

@@ -1,19 +1,58 @@
-//! One connection: a slot of a fixed size, which holds what neither the socket nor the engine holds.
+//! One connection: a slot of a fixed size, which holds what neither the socket nor the protocol's session holds.
 
-use super::Trouble;
 use super::pool::Block;
-use crate::config::{
-    CONNECTION_BYTES_MAX, REPLY_PATIENCE, REQUEST_BYTES, REQUEST_INLINE_BYTES, REQUEST_PATIENCE,
-};
+use crate::config::{CONNECTION_BYTES_MAX, REPLY_PATIENCE, REQUEST_INLINE_BYTES, REQUEST_PATIENCE};
 use crate::engine::Order;
-use crate::engine::programs::Session;
 use crate::net::Socket;
+use crate::text::Text;
 use crate::time::{Duration, Instant};
 use core::net::Ipv6Addr;
 
-/// Bytes of a reply that the socket did not take: of this block, from here to there.
+/// Why a connection is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CloseReason {
+    /// The peer closed it, or it gave way to another, or the reason has been told.
+    Gone,
+    /// The file of an order is shorter than it was.
+    Short,
+    /// It sent more than a request may have.
+    Large,
+    /// What it changed cannot be made durable.
+    Disk,
+    /// There is no block for the beginning of its request.
+    NoRequestBlock,
+    /// There is no block for the rest of its reply.
+    NoReplyBlock,
+    /// Its request did not go on in time.
+    Unended,
+    /// Its reply was not taken in time.
+    Untaken,
+}
+
+impl CloseReason {
+    /// As a person reads it.
+    pub(super) const fn text(self) -> Text {
+        match self {
+            Self::Gone => Text::NOTHING,
+            reason => TEXTS.plus(reason as u8 - Self::Short as u8),
+        }
+    }
+}
+
+/// The texts of those from [`CloseReason::Short`] on.
+const TEXTS: Text = Text::row(&[
+    "a file became shorter while it was read",
+    "a request does not fit",
+    "the disk failed under what it changed; see the kernel's log",
+    "too many requests wait for their end",
+    "too many replies wait to be taken",
+    "a request did not end",
+    "it took no reply for a minute",
+]);
+
+/// Bytes of a reply that the socket did not take: those of this block, from here to there.
 #[derive(Debug)]
-pub(super) struct Owed {
+pub(super) struct Unsent {
     pub(super) block: Block,
     pub(super) from: u32,
     pub(super) to: u32,
@@ -26,53 +65,46 @@ pub(super) struct Owed {
 pub(super) struct Connection {
     pub(super) socket: Socket,
     pub(super) peer: Ipv6Addr,
-    pub(super) session: Session,
-    /// Bytes that came and were not used up, the beginning of a request: so many …
-    pub(super) input_len: u16,
-    /// … of this block …
+    /// Bytes of a request that has not all arrived. They are in `input`, or without a block in `inline`.
+    pub(super) input_len: u32,
     pub(super) input: Option<Block>,
-    /// … or, without one, of these.
     pub(super) inline: [u8; REQUEST_INLINE_BYTES],
-    pub(super) owed: Option<Owed>,
+    pub(super) unsent: Option<Unsent>,
     /// What is left of it.
     pub(super) order: Option<Order>,
     /// The last time that bytes came or went.
     pub(super) progress: Instant,
     /// Whether it was ever answered.
     pub(super) answered: bool,
+    /// The protocol has a file open until more of a request arrives.
+    pub(super) holds_file: bool,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
-const _: () = assert!(REQUEST_BYTES <= u16::MAX as usize);
 
 impl Connection {
-    pub(super) const fn new(
-        socket: Socket,
-        peer: Ipv6Addr,
-        session: Session,
-        now: Instant,
-    ) -> Self {
+    pub(super) const fn new(socket: Socket, peer: Ipv6Addr, now: Instant) -> Self {
         Self {
             socket,
             peer,
-            session,
             input_len: 0,
             input: None,
             inline: [0; REQUEST_INLINE_BYTES],
-            owed: None,
+            unsent: None,
             order: None,
             progress: now,
             answered: false,
+            holds_file: false,
         }
     }
 
-    /// How long it may make no progress, and what is the matter then; `None`: it holds nothing that others may need.
-    pub(super) const fn patience(&self) -> Option<(Duration, Trouble)> {
+    /// How long it may make no progress, and why it is closed then; `None`: it holds nothing that others may need.
+    pub(super) const fn timeout(&self) -> Option<(Duration, CloseReason)> {
         let stores = matches!(self.order, Some(Order::Store { .. }));
-        if self.owed.is_some() || self.order.is_some() && !stores {
-            Some((REPLY_PATIENCE, Trouble::Untaken))
-        } else if self.input.is_some() || stores || self.session.holds_file() {
-            Some((REQUEST_PATIENCE, Trouble::Unended))
+        if self.unsent.is_some() || self.order.is_some() && !stores {
+            Some((REPLY_PATIENCE, CloseReason::Untaken))
+        } else if self.input.is_some() || stores || self.holds_file {
+            Some((REQUEST_PATIENCE, CloseReason::Unended))
         } else {
             None
         }

@@ -119,6 +119,14 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// The connection is to be closed, and there is nothing to say about it.
+    pub const CLOSED: Self = Self {
+        consumed: 0,
+        produced: 0,
+        order: None,
+        state: State::Closed(Text::NOTHING),
+    };
+
     /// What was done until an engine paused.
     fn new(consumed: usize, reply: &Writer<'_>, pause: Pause) -> Self {
         let (state, order) = match pause {

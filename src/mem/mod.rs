@@ -157,6 +157,11 @@ pub fn c_str(bytes: &[u8]) -> &CStr {
     }
 }
 
+/// A value for as long as the process lasts. Called at start only.
+pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
+    alloc::boxed::Box::leak(alloc::boxed::Box::new(value))
+}
+
 /// `count` zero bytes for as long as the process lasts, touched when they are used first.
 #[inline(never)]
 pub fn bytes(count: usize) -> &'static mut [u8] {

@@ -1,39 +1,40 @@
 //! The host's own sockets. Waits with epoll where the host has it, with poll on every other.
 
 use super::{
-    Interest, Interfaces, Joined, Links, Net, NetError, NetResult, Post, Ready, Socket, Token,
+    Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError, NetResult, Ready, Received,
+    Signals, Socket, Streams, Token,
 };
+#[cfg(feature = "multicast")]
+use super::{INTERFACE_COUNT_MAX, Interface, Interfaces, Multicast};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::sys::linux::epoll::{Change, Epoll, Room};
-use crate::sys::linux::fs::File;
-use crate::sys::linux::{interfaces, multicast, sockets};
+use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use crate::sys::linux::fs::{self, File};
+use crate::sys::linux::poll::{PollFd, PollFlags};
+use crate::sys::linux::process::{self, Told};
+use crate::sys::linux::sockets;
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
-use crate::vfs::Descriptor;
 use core::mem::MaybeUninit;
 use core::net::{IpAddr, SocketAddr};
-use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-/// Whether there are connections, of which there may be many. Without them poll does as well, and is smaller.
-const HAS_MANY: bool = cfg!(any(feature = "nfs", feature = "sftp-server"));
-/// Sockets that may be open: connections, and those that are not.
-const SOCKET_COUNT_MAX: usize = if HAS_MANY {
+/// Sockets that may be open: connections, and those that are not. Without connections poll does as well as epoll.
+const SOCKET_COUNT_MAX: usize = if HAS_STREAMS {
     CONNECTION_COUNT_MAX + 64
 } else {
     1024
 };
-/// The token of the descriptor that tells the process to stop.
-const STOP: Token = Token::MAX;
-/// That of a descriptor that wakes, which is no socket's.
-const WAKE: Token = Token::MAX - 1;
+/// The token of the descriptor that signals are read from.
+const SIGNALS: Token = Token(u32::MAX);
 
 #[derive(Debug)]
 struct Watched {
     file: File,
     token: Token,
     interest: Interest,
+    /// The destination of all that it receives, if there is one alone.
+    to: Option<IpAddr>,
 }
 
 /// The kernel's sockets.
@@ -41,37 +42,33 @@ struct Watched {
 pub struct Kernel {
     /// By the number of their descriptor.
     sockets: Slots<Option<Watched>>,
+    /// Signals are read from this socket.
+    signals: Option<Socket>,
     epoll: Option<Epoll>,
-    /// What bytes go through on their way to a file.
+    /// Bytes go through it on their way from a socket to a file.
     pipe: Option<(File, File)>,
 }
 
 impl Kernel {
-    /// A net that stops when `stop` becomes readable.
-    pub fn new(stop: Option<File>) -> Self {
+    /// A network whose [`Datagrams::wait`] also tells of the signals that can be read from `signals`.
+    pub fn new(signals: Option<File>) -> Self {
         let mut kernel = Self {
             sockets: Slots::new(SOCKET_COUNT_MAX),
-            epoll: if HAS_MANY { Epoll::new().ok() } else { None },
+            signals: None,
+            epoll: if HAS_STREAMS { Epoll::new().ok() } else { None },
             pipe: None,
         };
         // Some hosts can make one and lack the call that waits.
-        if HAS_MANY
+        if HAS_STREAMS
             && kernel
                 .wait_epoll(Some(Duration::default()), &mut Ready::default())
                 .is_err()
         {
             kernel.epoll = None;
         }
-        if let Some(stop) = stop {
-            // Without it a signal waits until the process is killed.
-            let _ = kernel.keep(stop, STOP, Interest::Input);
-        }
+        // Without them a signal ends the process.
+        kernel.signals = signals.and_then(|file| kernel.keep(file, SIGNALS, Interest::Input).ok());
         kernel
-    }
-
-    /// Ends each wait in which `file` becomes readable, whatever that means.
-    pub fn wake_by(&mut self, file: File) {
-        let _ = self.keep(file, WAKE, Interest::Input);
     }
 
     #[inline(never)]
@@ -82,24 +79,20 @@ impl Kernel {
         }
     }
 
-    /// Watches a file of the caller's, too. `None`: there is no place for it.
-    pub fn watch_file(&mut self, file: File, token: Token) -> Option<()> {
-        self.keep(file, token, Interest::Input).ok().map(drop)
-    }
-
     fn keep(&mut self, file: File, token: Token, interest: Interest) -> Result<Socket, Errno> {
         let number = file.as_raw_fd() as usize;
         while self.sockets.len() <= number {
             self.sockets.push(None).ok_or(Errno::NFILE)?;
         }
-        if HAS_MANY && let Some(epoll) = &self.epoll {
-            epoll.set(Change::Add, file.as_raw_fd(), token, flags(interest))?;
+        if HAS_STREAMS && let Some(epoll) = &self.epoll {
+            epoll.set(Change::Add, file.as_raw_fd(), token.0, flags(interest))?;
         }
         if let Some(place) = self.sockets.get_mut(number) {
             *place = Some(Watched {
                 file,
                 token,
                 interest,
+                to: None,
             });
         }
         Ok(Socket(number as u32))
@@ -107,20 +100,20 @@ impl Kernel {
 
     #[inline(never)]
     fn open(&mut self, at: SocketAddr, connects: bool, token: Token) -> NetResult<Socket> {
-        self.hear(sockets::open_at(at, connects), token)
+        self.watch_input(sockets::open_at(at, connects), token)
     }
 
-    fn hear(&mut self, file: Result<File, Errno>, token: Token) -> NetResult<Socket> {
+    fn watch_input(&mut self, file: Result<File, Errno>, token: Token) -> NetResult<Socket> {
         Ok(self.keep(file?, token, Interest::Input)?)
     }
 
     fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let epoll = self.epoll.as_ref().ok_or(Errno::NOSYS)?;
-        let mut room: Room = [const { MaybeUninit::uninit() }; _];
-        // Whoever is woken too early waits again.
+        let mut events: Room = [const { MaybeUninit::uninit() }; _];
+        // A timeout that is cut short is waited for again.
         let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
-        for event in epoll.wait(&mut room, timeout_ms)? {
-            ready.push(event.token);
+        for event in epoll.wait(&mut events, timeout_ms)? {
+            self.add(Token(event.token), ready);
         }
         Ok(())
     }
@@ -140,20 +133,22 @@ impl Kernel {
         sys::sleep(&mut polled, timeout)?;
         for (socket, polled) in watched().zip(&polled) {
             if !polled.revents().is_empty() {
-                ready.push(socket.token);
+                self.add(socket.token, ready);
             }
         }
         Ok(())
     }
-}
 
-impl Ready {
-    fn push(&mut self, token: Token) {
-        if token == STOP {
-            self.stop = true;
-        } else {
-            // What does not fit is still ready in the next turn.
-            let _ = self.tokens.push(token);
+    /// Notes that a socket is ready, or reads a signal.
+    fn add(&self, token: Token, ready: &mut Ready) {
+        if token != SIGNALS {
+            let _ = ready.tokens.push(token);
+        } else if let Some(Ok(file)) = self.signals.map(|socket| self.get(socket)) {
+            match process::read_signal(file) {
+                Told::Nothing => ready.signals.child = true,
+                Told::LookAgain => ready.signals.reload = true,
+                Told::Stop => ready.signals.stop = true,
+            }
         }
     }
 }
@@ -167,12 +162,29 @@ const fn flags(interest: Interest) -> u16 {
     }
 }
 
-impl Post for Kernel {
-    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
-        Ok(sockets::recv_from(self.get(socket)?, buffer)?)
+impl Datagrams for Kernel {
+    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        self.open(at, false, token)
     }
 
-    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
+    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
+        Ok(sockets::name(self.get(socket)?)?)
+    }
+
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
+        let (len, from) = sockets::recv_from(self.get(socket)?, buffer)?;
+        let watched = self.sockets.get(socket.0 as usize);
+        let to = watched.and_then(|watched| watched.as_ref()?.to);
+        Ok(Received { len, from, to })
+    }
+
+    fn send_to(
+        &mut self,
+        socket: Socket,
+        _from: Option<IpAddr>,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> NetResult<()> {
         Ok(sockets::send_to(self.get(socket)?, to, bytes)?)
     }
 
@@ -182,34 +194,27 @@ impl Post for Kernel {
         }
     }
 
-    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant {
+    fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
         ready.tokens.clear();
-        let timeout = until.map(|until| until.since(now));
+        ready.signals = Signals::default();
+        let timeout = (until < Instant::NEVER).then(|| until.since(now));
         // An interrupted wait has found nothing, and the next one is at once.
         let _ = match self.epoll {
-            Some(_) if HAS_MANY => self.wait_epoll(timeout, ready),
+            Some(_) if HAS_STREAMS => self.wait_epoll(timeout, ready),
             _ => self.wait_poll(timeout, ready),
         };
         sys::now()
     }
 }
 
-impl Net for Kernel {
+impl Streams for Kernel {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         self.open(at, true, token)
     }
 
-    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        self.open(at, false, token)
-    }
-
-    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
-        Ok(sockets::name(self.get(socket)?)?)
-    }
-
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
         let (file, peer) = sockets::accept(self.get(listener)?)?;
-        let socket = self.keep(file, 0, Interest::None)?;
+        let socket = self.keep(file, Token(0), Interest::None)?;
         Ok((socket, peer))
     }
 
@@ -221,28 +226,23 @@ impl Net for Kernel {
         Ok(sockets::send(self.get(socket)?, bytes, more)?)
     }
 
-    fn send_file(
-        &mut self,
-        socket: Socket,
-        file: Descriptor,
-        offset: u64,
-        len: u32,
-    ) -> NetResult<usize> {
-        match crate::sys::linux::fs::sendfile(self.get(socket)?, file.0, offset, len) {
+    fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
+        let socket = self.get(socket)?;
+        match fs::sendfile(socket, range.file.0, range.offset, range.len) {
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Err(NetError::Unsupported),
             sent => Ok(sent?),
         }
     }
 
-    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)> {
+    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)> {
         if self.pipe.is_none() {
-            self.pipe = Some(crate::sys::linux::fs::pipe().map_err(|_| NetError::Unsupported)?);
+            self.pipe = Some(fs::pipe().map_err(|_| NetError::Unsupported)?);
         }
         let (from, to) = self.pipe.as_ref().ok_or(NetError::Unsupported)?;
         let socket = self.get(socket)?.as_raw_fd();
-        match crate::sys::linux::fs::splice(socket, to.as_raw_fd(), None, len as usize) {
+        match fs::splice(socket, to.as_raw_fd(), None, len as usize) {
             Err(Errno::INVAL) => Err(NetError::Unsupported),
-            moved => Ok((moved?, Descriptor(from.as_raw_fd()))),
+            moved => Ok((moved?, FileId(from.as_raw_fd()))),
         }
     }
 
@@ -256,31 +256,72 @@ impl Net for Kernel {
         (watched.token, watched.interest) = (token, interest);
         if let Some(epoll) = &self.epoll {
             let file = watched.file.as_raw_fd();
-            epoll.set(Change::Modify, file, token, flags(interest))?;
+            epoll.set(Change::Modify, file, token.0, flags(interest))?;
         }
         Ok(())
     }
 }
 
-impl Links for Kernel {
+#[cfg(feature = "multicast")]
+impl Multicast for Kernel {
     fn interfaces(&self, out: &mut Interfaces) {
-        interfaces::list(out);
+        use crate::sys::linux::interfaces::{
+            self, LOOPBACK, MULTICAST, POINT_TO_POINT, RUNNING, UP,
+        };
+        const { assert!(INTERFACE_COUNT_MAX == interfaces::INTERFACE_COUNT_MAX) };
+        let mut known = interfaces::Interfaces::new();
+        interfaces::list(&mut known);
+        out.clear();
+        for one in &known {
+            let _ = out.push(Interface {
+                index: one.index,
+                name: one.name,
+                is_running: one.has(UP | RUNNING),
+                is_multicast: one.has(MULTICAST),
+                is_loopback: one.has(LOOPBACK),
+                is_point_to_point: one.has(POINT_TO_POINT),
+                mtu: one.mtu,
+                hardware: one.hardware,
+                addresses: one.addresses.clone(),
+            });
+        }
     }
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
-        self.hear(interfaces::watch(), token)
+        self.watch_input(crate::sys::linux::interfaces::watch(), token)
     }
 
-    fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined> {
-        let (file, alone) = multicast::join(index, own)?;
-        let socket = self.hear(Ok(file), token)?;
-        Ok(Joined { socket, alone })
+    fn join(
+        &mut self,
+        index: u32,
+        own: IpAddr,
+        group: SocketAddr,
+        token: Token,
+    ) -> NetResult<Socket> {
+        let (file, is_alone) = crate::sys::linux::multicast::join(index, own, group)?;
+        let to = is_alone.then_some(group.ip());
+        self.watch_bound(file, to, token)
     }
 
-    fn claim(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Socket> {
-        self.hear(multicast::claim(index, own), token)
+    fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
+        let file = crate::sys::linux::multicast::claim(index, own)?;
+        self.watch_bound(file, Some(own.ip()), token)
     }
 }
+
+#[cfg(feature = "multicast")]
+impl Kernel {
+    /// Watches a socket whose datagrams all have the destination `to`, if that is known.
+    fn watch_bound(&mut self, file: File, to: Option<IpAddr>, token: Token) -> NetResult<Socket> {
+        let socket = self.watch_input(Ok(file), token)?;
+        if let Some(Some(watched)) = self.sockets.get_mut(socket.0 as usize) {
+            watched.to = to;
+        }
+        Ok(socket)
+    }
+}
+
+impl Net for Kernel {}
 
 impl From<Errno> for NetError {
     #[inline(never)]
@@ -291,6 +332,8 @@ impl From<Errno> for NetError {
             Errno::ADDRINUSE => Self::InUse,
             Errno::ACCESS | Errno::PERM => Self::Denied,
             Errno::ADDRNOTAVAIL => Self::NoSuchAddress,
+            Errno::NETUNREACH | Errno::HOSTUNREACH => Self::Unreachable,
+            Errno::MSGSIZE => Self::TooLong,
             Errno::AFNOSUPPORT | Errno::NOSYS | Errno::PROTONOSUPPORT => Self::Unsupported,
             _ => Self::Gone,
         }

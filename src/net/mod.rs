@@ -1,14 +1,11 @@
-//! Worlds: sockets as the loop sees them, whatever carries them.
+//! Network stacks as the loop sees them: sockets, whatever carries their bytes.
 //!
-//! Invariant: only [`Post::wait`] sleeps. Everything else does at once what it can, or says [`NetError::WouldBlock`].
+//! Invariant: only [`Datagrams::wait`] sleeps. Everything else does what it can at once, or says [`NetError::WouldBlock`].
 
 #![forbid(unsafe_code)]
 
 use crate::time::Instant;
-use crate::vfs::Descriptor;
 use core::net::{IpAddr, SocketAddr};
-
-pub use crate::sys::linux::interfaces::{Interface, Interfaces};
 
 pub mod kernel;
 #[cfg(test)]
@@ -18,29 +15,55 @@ pub mod sim;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Socket(u32);
 
-/// What the loop calls a socket that it watches.
-pub type Token = u32;
+/// Whose socket can go on: the task's place in its loop, and the task's own number of the socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Token(u32);
 
-/// Why the net did not do it.
+impl Token {
+    /// Numbers that a task can give: 24 bits.
+    pub const LOCAL_COUNT: u32 = 1 << 24;
+
+    /// The token of a task's socket. `local` is less than [`Token::LOCAL_COUNT`].
+    pub const fn new(task: u8, local: u32) -> Self {
+        Self((task as u32) << 24 | local)
+    }
+
+    /// The task's place in its loop.
+    pub const fn task(self) -> u8 {
+        (self.0 >> 24) as u8
+    }
+
+    /// The task's own number of the socket.
+    pub const fn local(self) -> u32 {
+        self.0 & (Self::LOCAL_COUNT - 1)
+    }
+}
+
+/// Why a network did not do it. It tells of one call: the socket can be used again, except after [`NetError::Gone`] on a
+/// connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NetError {
-    /// Not now; [`Post::wait`] tells when.
+    /// Not now; [`Datagrams::wait`] tells when.
     WouldBlock,
     /// The peer is gone, or the connection is broken.
     Gone,
-    /// No descriptor or memory is left.
+    /// There is no descriptor, socket or memory left.
     Full,
-    /// Somebody else has the port.
+    /// The port is in use.
     InUse,
     /// Not allowed to this user.
     Denied,
-    /// No such address on this host.
+    /// This host has no such address.
     NoSuchAddress,
-    /// This world cannot do it; there is another way.
+    /// There is no route to the destination, or no address to send from yet.
+    Unreachable,
+    /// The datagram is longer than this network sends.
+    TooLong,
+    /// This network cannot do it; there is another way.
     Unsupported,
 }
 
-/// What a net returns.
+/// What a network returns.
 pub type NetResult<T> = Result<T, NetError>;
 
 /// What a connection waits for.
@@ -50,79 +73,216 @@ pub enum Interest {
     None,
     /// Something to receive or accept.
     Input,
-    /// Room to send.
+    /// Space to send.
     Output,
 }
 
-/// What [`Post::wait`] found.
+/// What the process, or the machine, was asked to do since the last turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Signals {
+    /// Stop cleanly (SIGTERM, SIGINT, Ctrl-Alt-Del).
+    pub stop: bool,
+    /// Read configuration files again (SIGHUP).
+    pub reload: bool,
+    /// A child process may have ended (SIGCHLD).
+    pub child: bool,
+}
+
+/// What [`Datagrams::wait`] found.
 #[derive(Debug, Default)]
 pub struct Ready {
-    /// Sockets that can go on.
+    /// Sockets that can go on. Those that did not fit are still ready in the next turn.
     pub tokens: heapless::Vec<Token, 64>,
-    /// The process was asked to stop.
-    pub stop: bool,
+    /// What was asked.
+    pub signals: Signals,
 }
 
-/// A world of datagrams. Object-safe, as those that build on it: who speaks by datagrams alone has nothing else in the file.
-pub trait Post {
-    /// Receives a datagram and who it is from. An error is that of one datagram, here and in sending: the socket goes on.
-    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)>;
-    /// Sends a datagram.
-    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()>;
-    /// Closes a socket.
-    fn close(&mut self, socket: Socket);
-    /// Sleeps until a watched socket can go on, `until` has come, or the process is to stop. Returns the time.
-    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant;
+/// A datagram that was received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Bytes in the buffer. A longer datagram is cut.
+    pub len: usize,
+    /// Its source.
+    pub from: SocketAddr,
+    /// Its destination, which tells multicast from unicast. `None` where the host does not tell: then it is the address that
+    /// the socket is bound to, or, at a socket bound to a group on a host without IP_MULTICAST_ALL, perhaps another group.
+    pub to: Option<IpAddr>,
 }
 
-/// A world of connections, too.
-pub trait Net: Post {
-    /// Listens for connections at `at`; port 0 takes a free one. Watched for input.
-    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
-    /// Opens a socket for datagrams at `at`. Watched for input.
+/// The network's own number of an open file or pipe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId(pub i32);
+
+/// Bytes of a file that a network may send without copying them through the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileRange {
+    /// The file.
+    pub file: FileId,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// Bytes to send.
+    pub len: u32,
+}
+
+/// Datagrams, and the wait for everything. Object-safe, as the traits that build on it.
+pub trait Datagrams {
+    /// Opens a socket at `at`, watched for input; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// `InUse`, `Denied`, `NoSuchAddress`, `Full`; `Unsupported` where this address family is missing.
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
-    /// Where a socket is.
+    /// The address and port a socket is bound to.
+    ///
+    /// # Errors
+    /// `Gone`: it is not open.
     fn local(&self, socket: Socket) -> NetResult<SocketAddr>;
-    /// Takes the next connection of a listener, and who it is from. Not yet watched.
-    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)>;
-    /// Receives bytes; 0 is the end.
-    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
-    /// Sends bytes, perhaps not all; `more` follow soon.
-    fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
-    /// Sends a range of a file, perhaps not all; 0: the file is at its end.
-    fn send_file(
+    /// Receives one datagram.
+    ///
+    /// # Errors
+    /// `WouldBlock`; any other is that of one earlier datagram.
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received>;
+    /// Sends one datagram. A stack whose socket is bound to no address sends it from `from`, or from where the route leads;
+    /// the host's sockets send from where they are bound.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `Unreachable`, `TooLong`: nothing was sent.
+    fn send_to(
         &mut self,
         socket: Socket,
-        file: Descriptor,
-        offset: u64,
-        len: u32,
-    ) -> NetResult<usize>;
-    /// Receives bytes into an empty pipe: how many, 0 is the end, and the pipe.
-    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)>;
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> NetResult<()>;
+    /// Closes a socket.
+    fn close(&mut self, socket: Socket);
+    /// Sleeps until a watched socket can go on, `until` ([`Instant::NEVER`]: no limit), or a signal. Returns the time.
+    fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant;
+}
+
+/// Connections.
+pub trait Streams: Datagrams {
+    /// Listens for connections at `at`, watched for input; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// As those of [`Datagrams::bind`].
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
+    /// Takes the next connection of a listener, and its peer's address. It is not watched yet.
+    ///
+    /// # Errors
+    /// `WouldBlock`; `Full`: it waits to be accepted; `Gone`: the peer hung up before it was accepted.
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)>;
+    /// Receives bytes; 0 is the end.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `Gone`.
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
+    /// Sends bytes, perhaps not all; `more` follow soon (MSG_MORE).
+    ///
+    /// # Errors
+    /// `WouldBlock`, `Gone`.
+    fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
+    /// Sends the first `head` bytes of `tx` and then what `fill` makes: it is called once with the space for it and returns the
+    /// bytes it wrote. A stack with rings of its own lends space in the ring, others what is left of `tx`. Returns the bytes
+    /// sent, the head's first; those of `fill` that were not sent are lost.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `Gone`.
+    fn send_with(
+        &mut self,
+        socket: Socket,
+        tx: &mut [u8],
+        head: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> usize,
+    ) -> NetResult<usize> {
+        let (sent, space) = tx.split_at_mut(head.min(tx.len()));
+        let len = sent.len() + fill(space);
+        self.send(socket, tx.get(..len).unwrap_or_default(), false)
+    }
+    /// Sends a range of a file, perhaps not all (sendfile); 0: the file is at its end.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `Gone`; `Unsupported`: read it and send the bytes.
+    fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize>;
+    /// Receives at most `len` bytes into an empty pipe (splice): how many, 0 is the end, and the pipe.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `Gone`; `Unsupported`: receive the bytes and write them.
+    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)>;
     /// Watches a socket for something else than before.
+    ///
+    /// # Errors
+    /// `Gone`: it is not open.
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
 }
 
-/// A socket at a group's address.
-#[derive(Clone, Copy, Debug)]
-pub struct Joined {
-    /// For datagrams.
-    pub socket: Socket,
-    /// Whether it hears nothing but what comes in by its interface. Else who sent it must be looked at.
-    pub alone: bool,
+/// Interfaces that are told of.
+pub const INTERFACE_COUNT_MAX: usize = 16;
+/// Addresses that are told of each.
+pub const ADDRESS_COUNT_MAX: usize = 16;
+
+/// A network interface that has an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interface {
+    /// Its index; 0 where the host has none.
+    pub index: u32,
+    /// Its name, zeros behind it.
+    pub name: [u8; 16],
+    /// It is up and has a carrier.
+    pub is_running: bool,
+    /// It can send to groups.
+    pub is_multicast: bool,
+    /// It reaches this host alone.
+    pub is_loopback: bool,
+    /// It reaches one other host at most.
+    pub is_point_to_point: bool,
+    /// Bytes of the longest packet; 0: unknown.
+    pub mtu: u32,
+    /// Its Ethernet address.
+    pub hardware: Option<[u8; 6]>,
+    /// Its usable addresses and their prefix lengths in bits.
+    pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
 }
 
-/// A world whose interfaces matter: that of multicast DNS. Object-safe.
-pub trait Links: Post {
+/// The interfaces of a host. Those beyond the last place are left out.
+pub type Interfaces = heapless::Vec<Interface, INTERFACE_COUNT_MAX>;
+
+/// Interfaces and the groups that are joined there, as multicast DNS needs them.
+pub trait Multicast: Datagrams {
     /// Lists the interfaces that have an address.
     fn interfaces(&self, out: &mut Interfaces);
-    /// Opens what is ready when that list may have changed, until receiving from it says [`NetError::WouldBlock`]; there is
-    /// nothing else to be had from it. Without it, who wants to know looks at the list now and then.
+    /// Opens what is ready when that list may have changed, until receiving from it says [`NetError::WouldBlock`].
+    ///
+    /// # Errors
+    /// `Unsupported`, `Denied`: look at the list now and then.
     fn changes(&mut self, token: Token) -> NetResult<Socket>;
-    /// Opens a socket for the multicast DNS of the interface `index`, in the family of `own`, an address of it. Watched for
-    /// input.
-    fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined>;
-    /// Opens a socket for the multicast DNS that is meant for one address, `own` of the interface `index`, unless somebody has
-    /// one there: [`NetError::InUse`]. Watched for input.
-    fn claim(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Socket>;
+    /// Joins `group` on the interface `index`, of which `own` is an address of the group's family. Watched for input, bound to
+    /// the group, sends by that interface.
+    ///
+    /// # Errors
+    /// `InUse`, `Unsupported`, `NoSuchAddress`.
+    fn join(
+        &mut self,
+        index: u32,
+        own: IpAddr,
+        group: SocketAddr,
+        token: Token,
+    ) -> NetResult<Socket>;
+    /// Opens a socket at `own`, an address and port of the interface `index`, unless there is one. Watched for input.
+    ///
+    /// # Errors
+    /// `InUse`, `NoSuchAddress`.
+    fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket>;
 }
+
+/// Whether a role of this file has connections.
+pub const HAS_STREAMS: bool = cfg!(feature = "streams");
+
+/// What the roles of this file need of a network.
+#[cfg(all(feature = "streams", feature = "multicast"))]
+pub trait Net: Streams + Multicast {}
+/// What the roles of this file need of a network: no interfaces.
+#[cfg(not(feature = "multicast"))]
+pub trait Net: Streams {}
+/// What the roles of this file need of a network: no connections.
+#[cfg(all(feature = "multicast", not(feature = "streams")))]
+pub trait Net: Multicast {}

@@ -1,18 +1,17 @@
 //! What `browse` and `resolve` have in common: a browser on the links of this host, and what it finds on its way to them.
 
-use super::Console;
-use crate::drive::mdns::{Choice, Mdns, Speaker};
+use super::{Console, DONE, Status};
+use crate::drive::endpoint::{Choice, Endpoint, Mdns};
+use crate::drive::linux;
 use crate::engine::mdns::browser::{Browser, Event, Limits, Wish};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
 use crate::event::Events;
+use crate::mem;
 #[cfg(feature = "browse")]
 use crate::mem::parts;
-use crate::net::kernel::Kernel;
+use crate::net::Signals;
 use crate::sys;
-use crate::sys::linux::fs::File;
-use crate::sys::linux::process;
 use crate::time::Instant;
-use core::mem::ManuallyDrop;
 
 /// Interfaces on the command line.
 const INTERFACE_COUNT_MAX: usize = 8;
@@ -89,20 +88,19 @@ struct Seeker<'a> {
     finder: &'a mut dyn Finder,
 }
 
-/// Hands what is wished to `finder` until it has all it wants, or the process is asked to stop. What `wakes` does so when it is
-/// readable.
+/// Hands what is wished to `finder` until it has all it wants, or the process is asked to stop. With `runs`, it is asked again
+/// whenever a child process has ended.
 #[inline(never)]
 pub(super) fn run(
     finder: &mut dyn Finder,
     interfaces: &Interfaces,
     wishes: &mut dyn Iterator<Item = Wish<'_>>,
-    wakes: Option<File>,
-) {
+    runs: bool,
+) -> Result<(), Status> {
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let now = sys::now();
-    // The process ends when this does: nothing has to be given back.
-    let mut seeker = ManuallyDrop::new(Seeker {
+    let seeker = mem::leak(Seeker {
         browser: Browser::new(&Limits::USUAL, Random::new(&entropy)),
         links: Links::default(),
         finder,
@@ -110,18 +108,17 @@ pub(super) fn run(
     for wish in wishes {
         seeker.browser.wish(now, &wish);
     }
-    let mut net = ManuallyDrop::new(Kernel::new(process::signals()));
-    if let Some(file) = wakes {
-        net.wake_by(file);
-    }
-    let choice = Choice { names: interfaces };
-    let events = Events::to(Console::leak());
-    let mdns = Mdns::new(&mut *net, &mut *seeker, choice, events, now);
-    ManuallyDrop::new(mdns).run();
+    let signals = Signals {
+        child: runs,
+        ..Signals::default()
+    };
+    let mdns = mem::leak(Mdns::new(&mut *seeker, Choice { names: interfaces }));
+    let ended = linux::run(&mut [mdns], Console::events(), signals);
     seeker.finder.leave();
+    ended
 }
 
-impl Speaker for Seeker<'_> {
+impl Endpoint for Seeker<'_> {
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
         let place = usize::from(id);
         if let Some(known) = self.links.links.get_mut(place) {
@@ -152,16 +149,16 @@ impl Speaker for Seeker<'_> {
         self.browser.poll_at().min(self.finder.poll_at())
     }
 
-    fn tell(&mut self, now: Instant) -> bool {
+    fn poll_event(&mut self, now: Instant, _: &mut Events) -> Result<(), Status> {
         while self.finder.is_free(now)
             && let Some(event) = self.browser.next_event(now)
         {
             if !self.finder.take(&self.links, &event) {
-                return false;
+                return Err(DONE);
             }
         }
-        true
+        Ok(())
     }
 
-    fn leave(&mut self, _: Instant) {}
+    fn goodbye(&mut self, _: Instant, _: &mut Events) {}
 }

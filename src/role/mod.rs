@@ -109,9 +109,9 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         Some(0) => serve::run(args, build_id),
         #[cfg(feature = "nfs")]
         Some(1..=2) => {
-            let mut options = nfs::Options::default();
+            let options = crate::mem::leak(nfs::Options::default());
             options.read(args)?;
-            nfs::run(&options, build_id)
+            nfs::run(options, build_id)
         }
         #[cfg(feature = "sftp-server")]
         Some(3) => sftp_server::run(args),
@@ -186,9 +186,14 @@ struct Console;
     feature = "resolve"
 ))]
 impl Console {
-    /// For as long as the process lasts; it takes no room.
+    /// For as long as the process lasts; it takes no memory.
     fn leak() -> &'static mut Self {
-        alloc::boxed::Box::leak(alloc::boxed::Box::new(Self))
+        crate::mem::leak(Self)
+    }
+
+    /// Events that go there.
+    fn events() -> crate::event::Events {
+        crate::event::Events::to(Self::leak())
     }
 }
 

@@ -6,9 +6,10 @@ use super::flags::Flags;
 use super::flags::MORE;
 #[cfg(feature = "mdns")]
 use super::mdns;
-use super::{Console, DONE, Status, nfs};
-use crate::drive::supervisor::{self, Role};
-use crate::event::Events;
+use super::{Console, DONE, FAILED, Status, nfs};
+use crate::drive::linux;
+use crate::drive::linux::supervisor::{self, Child};
+use crate::mem;
 use crate::sys::linux::defmt_sink::BUILD_ID_BYTES;
 use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
@@ -32,9 +33,9 @@ const FLAGS: Flags = Flags {
 /// Serves until the process is asked to stop.
 #[inline(never)]
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    let mut options = nfs::Options::default();
+    let options = mem::leak(nfs::Options::default());
     #[cfg(feature = "mdns")]
-    let mut announced = mdns::Options::default();
+    let announced = mem::leak(mdns::Options::default());
     #[cfg_attr(not(feature = "mdns"), allow(unused_mut))]
     let mut is_silent = false;
     // Wrong usage is said once, also when a role is to be started again and again.
@@ -55,28 +56,31 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
     #[cfg(feature = "mdns")]
     announced.check()?;
     #[cfg(feature = "mdns")]
-    let looks_again = announced.files.is_some();
-    // Each process that announces has its own.
+    let signals = announced.signals();
     #[cfg(feature = "mdns")]
-    let announced = core::cell::Cell::new(announced);
-    let serve = || nfs::run(&options, build_id).err().unwrap_or(DONE);
+    let announced = core::cell::Cell::new(Some(announced));
+    let options: &'static nfs::Options = options;
+    // Each loop runs in a process of its own, where its task is made.
+    let serve = || nfs::run(options, build_id);
     #[cfg(feature = "mdns")]
-    let announce = || {
-        let more: mdns::Source<'_> = &|add| announce_exports(&options, add);
-        mdns::announce(&mut announced.take(), more)
-            .err()
-            .unwrap_or(DONE)
+    let announce = || match announced.take() {
+        Some(options_of_mdns) => {
+            let exports: mdns::Source<'_> = &|add| announce_exports(options, add);
+            let task = mdns::task(options_of_mdns, exports)?;
+            linux::run(&mut [task], Console::events(), signals)
+        }
+        None => Err(FAILED),
     };
-    let mut roles = [
-        Role::new("nfs", &serve, false),
+    let mut loops = [
+        Child::new("nfs", &serve, false),
         #[cfg(feature = "mdns")]
-        Role::new("mdns", &announce, looks_again),
+        Child::new("mdns", &announce, signals.reload),
     ];
     // The last is the one that can be left out.
-    let count = roles.len() - usize::from(is_silent);
-    let roles = roles.get_mut(..count).unwrap_or_default();
-    let mut events = ManuallyDrop::new(Events::to(Console::leak()));
-    match supervisor::run(roles, &mut events) {
+    let count = loops.len() - usize::from(is_silent);
+    let loops = loops.get_mut(..count).unwrap_or_default();
+    let mut events = ManuallyDrop::new(Console::events());
+    match supervisor::run(loops, &mut events) {
         DONE => Ok(()),
         status => Err(status),
     }

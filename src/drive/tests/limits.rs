@@ -1,6 +1,6 @@
 //! What is scarce: blocks for requests and replies, places, descriptors, time. Who waits, who gives way, and who does not.
 
-use super::{Bench, DOOR_COUNT, MOMENT, check_data, read, with_server};
+use super::{Bench, LISTENER_COUNT, MOMENT, check_data, read, with_server};
 use crate::config::{
     ACCEPT_PAUSE, EVENT_COUNT_PER_MINUTE, IDLE_PATIENCE, PRESSED_PATIENCE, REPLY_BLOCK_COUNT,
     REPLY_PATIENCE, REQUEST_BLOCK_COUNT, REQUEST_INLINE_BYTES, REQUEST_PATIENCE, SILENT_PATIENCE,
@@ -64,7 +64,7 @@ fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
             bench.run(REPLY_PATIENCE);
             assert!(bench.sim.is_closed(stopped));
             assert!(!bench.sim.is_closed(other));
-            assert_eq!(bench.driver.replies.holders().count(), 0);
+            assert_eq!(bench.server.streams.replies.holders().count(), 0);
         });
     }
 }
@@ -182,7 +182,7 @@ fn large_reads_that_wait_need_no_blocks() {
         let peers = bench.connect_stopped(100, 200_000);
         bench.run(Duration::from_secs(5));
         assert_eq!(bench.closed_count(), 0);
-        assert_eq!(bench.driver.replies.holders().count(), 0);
+        assert_eq!(bench.server.streams.replies.holders().count(), 0);
         for peer in peers {
             bench.sim.set_reading(peer, true);
             bench.run(MOMENT);
@@ -274,7 +274,7 @@ fn no_descriptor_for_a_connection_is_waited_out_without_spinning() {
     with_server(0, 10, |bench| {
         let proven = bench.connect();
         bench.ask(proven, &call);
-        bench.sim.set_descriptors(DOOR_COUNT + 1);
+        bench.sim.set_descriptors(LISTENER_COUNT + 1);
         let waiting = bench.connect();
         let before = bench.sim.accept_calls();
         bench.run(Duration::from_secs(30));
@@ -286,7 +286,7 @@ fn no_descriptor_for_a_connection_is_waited_out_without_spinning() {
             "told {told} times"
         );
         bench.ask(proven, &call);
-        bench.sim.set_descriptors(DOOR_COUNT + 2);
+        bench.sim.set_descriptors(LISTENER_COUNT + 2);
         bench.run(ACCEPT_PAUSE);
         bench.ask(waiting, &call);
     });
@@ -299,7 +299,7 @@ fn a_descriptor_is_taken_from_who_never_asked_anything() {
         let [silent, proven] = [bench.connect(), bench.connect()];
         bench.ask(proven, &call);
         bench.run(SILENT_PATIENCE);
-        bench.sim.set_descriptors(DOOR_COUNT + 2);
+        bench.sim.set_descriptors(LISTENER_COUNT + 2);
         let new = bench.connect();
         bench.ask(new, &call);
         assert!(bench.sim.is_closed(silent) && !bench.sim.is_closed(proven));

@@ -1,11 +1,15 @@
 //! The loop between the net in memory and the model tree: what goes in comes out, and all that was held is given back.
 
+mod endpoint;
 mod limits;
 mod storing;
 mod talking;
 
-use super::Driver;
-use crate::config::{ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE};
+use super::datagrams::Datagrams;
+use super::rpc::Rpc;
+use super::streams::Streams;
+use super::{Loop, Task, World as Lent};
+use crate::config::{ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, RX_BYTES, TX_BYTES};
 use crate::engine::programs::ProgramSet;
 use crate::engine::testing::calls::{Asked, Call, every, large};
 use crate::engine::testing::replies::{self, Body};
@@ -14,8 +18,9 @@ use crate::engine::testing::{EVERYTHING, World, programs};
 use crate::event::kept::Sink;
 use crate::event::{self, Events};
 use crate::net::sim::{Peer, Sim};
+use crate::net::{Ready, Signals};
 use crate::text::Text;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::vfs::FsError;
 use crate::wire::portmap;
 use cases::random::{Random, for_seeds};
@@ -25,14 +30,53 @@ use std::rc::Rc;
 /// Where the tests' server is.
 const AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 2049);
 const PORTMAP_AT: SocketAddr = SocketAddr::new(AT.ip(), portmap::PORT);
-const DOOR_COUNT: usize = 2;
+const LISTENER_COUNT: usize = 2;
 /// Long for a machine, short for every patience.
 const MOMENT: Duration = Duration::from_ms(100);
+
+/// The RPC programs as a task.
+struct Server<'a> {
+    rpc: Rpc<'a>,
+    streams: Streams,
+    datagrams: Datagrams,
+}
+
+impl Task for Server<'_> {
+    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), i32> {
+        let portmap = ProgramSet {
+            portmap: true,
+            ..ProgramSet::default()
+        };
+        self.rpc.set_service(0, EVERYTHING);
+        self.rpc.set_service(1, portmap);
+        assert_eq!(self.streams.listen(world, AT, 0), Ok(AT));
+        assert_eq!(self.datagrams.bind(world, PORTMAP_AT, 1), Ok(()));
+        Ok(())
+    }
+
+    fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
+        if !self.datagrams.ready(world, &mut self.rpc, local) {
+            self.streams.ready(world, &mut self.rpc, local);
+        }
+    }
+
+    fn turn(&mut self, world: &mut Lent<'_>, _: Signals) {
+        self.streams.turn(world, &mut self.rpc);
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.streams.poll_at()
+    }
+
+    fn stop(&mut self, _: &mut Lent<'_>) {
+        self.streams.stop(&mut self.rpc);
+    }
+}
 
 /// A server and its surroundings.
 struct Bench<'a> {
     sim: Sim,
-    driver: Driver<'a>,
+    server: Server<'a>,
     host: Rc<Host>,
     sink: Sink,
     peers: Vec<Peer>,
@@ -41,39 +85,38 @@ struct Bench<'a> {
 /// Runs `script` with a server for so many connections. In the end nothing may be held, whatever happened.
 fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench<'_>)) {
     let (sim, sink) = (Sim::new(seed), Sink::default());
-    let (mut net, mut tree) = (sim.clone(), Tree::writable());
+    let mut tree = Tree::writable();
     let host = tree.host.clone();
-    let witness = host.clone();
-    sim.set_witness(move || assert!(!witness.is_dirty.get(), "told before it is durable"));
-    let events = Events::new(Box::new(sink.clone()));
+    let committing = host.clone();
+    sim.set_witness(move || assert!(!committing.is_dirty.get(), "told before it is durable"));
     let mut bench = Bench {
-        driver: Driver::new(
-            &mut net,
-            &mut tree,
-            events,
-            programs(vec![0; DRC_BYTES].leak()),
-            connection_count,
-            sim.now(),
-        ),
+        server: Server {
+            rpc: Rpc::new(
+                programs(vec![0; DRC_BYTES].leak()),
+                &mut tree,
+                connection_count,
+            ),
+            streams: Rpc::streams(connection_count),
+            datagrams: Datagrams::default(),
+        },
         sim,
         host,
         sink,
         peers: Vec::new(),
     };
-    assert_eq!(bench.driver.listen(AT, EVERYTHING), Ok(AT));
-    let portmap = ProgramSet {
-        portmap: true,
-        ..ProgramSet::default()
-    };
-    assert_eq!(bench.driver.bind(PORTMAP_AT, portmap), Ok(PORTMAP_AT));
+    bench.with_loop(|server| assert_eq!(server.start(), Ok(())));
     script(&mut bench);
     bench.peers.iter().for_each(|peer| bench.sim.hang_up(*peer));
     bench.sim.set_descriptors(usize::MAX);
     bench.run(ACCEPT_PAUSE);
     bench.run(MOMENT);
-    assert_eq!(bench.sim.open_count(), DOOR_COUNT, "a socket is still open");
-    assert_eq!(bench.driver.requests.holders().count(), 0);
-    assert_eq!(bench.driver.replies.holders().count(), 0);
+    assert_eq!(
+        bench.sim.open_count(),
+        LISTENER_COUNT,
+        "a socket is still open"
+    );
+    assert_eq!(bench.server.streams.requests.holders().count(), 0);
+    assert_eq!(bench.server.streams.replies.holders().count(), 0);
     drop(bench);
     assert_eq!(tree.ram.pinned, 0, "a pin is still held");
     tree.ram.check();
@@ -83,7 +126,28 @@ impl Bench<'_> {
     /// Lets so much time pass.
     fn run(&mut self, time: Duration) {
         self.sim.allow(time);
-        self.driver.turns();
+        self.with_loop(|all| all.turns());
+    }
+
+    /// What a loop over the server does.
+    fn with_loop<T>(&mut self, run: impl FnOnce(&mut Loop<'_, '_>) -> T) -> T {
+        let events = Events::new(Box::new(self.sink.clone()));
+        let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
+        let now = self.sim.now();
+        let mut net = self.sim.clone();
+        run(&mut Loop::new(
+            &mut net,
+            &mut [&mut self.server],
+            events,
+            &mut rx,
+            &mut tx,
+            now,
+        ))
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self) {
+        self.with_loop(|server| server.turn(&mut Ready::default()));
     }
 
     fn connect(&mut self) -> Peer {

@@ -6,7 +6,6 @@ use crate::engine::testing::World;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::engine::testing::tree::BIG_BYTES;
 use crate::event;
-use crate::net::Ready;
 use crate::net::sim::Peer;
 use crate::time::Duration;
 use crate::vfs::FsError;
@@ -75,7 +74,7 @@ fn a_slow_writer_is_waited_for_as_long_as_something_comes() {
                 bench.run(MOMENT);
                 assert_eq!(bench.sim.unreceived(slow), 0);
                 // What comes is stored, and neither waits in a block nor for others.
-                assert_eq!(bench.driver.requests.holders().count(), 0);
+                assert_eq!(bench.server.streams.requests.holders().count(), 0);
                 bench.ask(other, &super::read(0, 10));
             }
             bench.check_written(slow, &call, MUCH);
@@ -214,14 +213,13 @@ fn who_writes_much_takes_turns_with_others() {
             bench.sim.send(writer, &call.record());
         }
         let question = super::read(0, 10);
-        let mut ready = Ready::default();
         let mut questions = 0;
         bench.sim.allow(MOMENT);
         while bench.sim.unreceived(writer) > ORDER_TURN_BYTES as usize {
             bench.sim.send(other, &question.record());
             for _ in 0..2 {
                 let before = bench.sim.unreceived(writer);
-                bench.driver.turn(&mut ready);
+                bench.turn();
                 let moved = before - bench.sim.unreceived(writer);
                 assert!(
                     moved <= ORDER_TURN_BYTES as usize,

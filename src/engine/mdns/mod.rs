@@ -24,7 +24,14 @@ pub use responder::{Limits, Responder};
 pub use service_records::Service;
 pub use zone::Full;
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The port of every responder and querier (RFC 6762 section 2).
+pub const PORT: u16 = 5353;
+/// Their IPv4 group (RFC 6762 section 3).
+pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+/// Their IPv6 group.
+pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
 /// What a datagram was sent to, as far as the host tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

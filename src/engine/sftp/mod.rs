@@ -133,6 +133,11 @@ impl Session {
         self.handles.lend(handles);
         self.jobs.lend(hashes);
     }
+
+    /// The same for the next connection, after [`Stream::abandon`].
+    pub const fn renew(&mut self) {
+        (self.skip, self.greeted) = (0, false);
+    }
 }
 
 /// The request in hand, and all that it needs. What its type does not bring along is still that of the one before.

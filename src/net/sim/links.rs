@@ -1,11 +1,8 @@
 //! Interfaces in memory: the test says which there are, hears what is sent to groups by each, and has datagrams arrive there.
 
 use super::{Kind, Sim, World};
-use crate::net::{
-    Interest, Interface, Interfaces, Joined, Links, NetError, NetResult, Socket, Token,
-};
-use crate::sys::linux::multicast::{GROUP_V4, GROUP_V6, PORT};
-use core::net::{IpAddr, SocketAddr, SocketAddrV6};
+use crate::net::{Interest, Interface, Interfaces, Multicast, NetError, NetResult, Socket, Token};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
 /// A socket for the multicast DNS of an interface.
@@ -17,12 +14,12 @@ pub(super) struct Group {
 }
 
 /// An address with the number of its interface, where it needs one.
-fn at(index: u32, address: IpAddr) -> SocketAddr {
+fn at(index: u32, address: IpAddr, port: u16) -> SocketAddr {
     match address {
         IpAddr::V6(address) if address.is_unicast_link_local() || address.is_multicast() => {
-            SocketAddrV6::new(address, PORT, 0, index).into()
+            SocketAddrV6::new(address, port, 0, index).into()
         }
-        address => SocketAddr::new(address, PORT),
+        address => SocketAddr::new(address, port),
     }
 }
 
@@ -58,7 +55,7 @@ impl World {
         };
         let (index, own) = (*index, *own);
         if to.ip().is_multicast() {
-            self.deliver_to_group(index, at(index, own), bytes);
+            self.deliver_to_group(index, at(index, own, to.port()), bytes);
             self.multicast.push((index, bytes.to_vec(), to));
         }
         to.ip().is_multicast()
@@ -86,40 +83,37 @@ impl World {
     }
 }
 
-impl Links for Sim {
+impl Multicast for Sim {
     fn interfaces(&self, out: &mut Interfaces) {
         out.clone_from(&self.world().interfaces);
     }
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
-        let nowhere = SocketAddr::new(GROUP_V4.into(), 0);
+        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let kind = Kind::Changes(false);
         self.world().open(kind, nowhere, token, Interest::Input)
     }
 
-    fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined> {
+    fn join(
+        &mut self,
+        index: u32,
+        own: IpAddr,
+        group: SocketAddr,
+        token: Token,
+    ) -> NetResult<Socket> {
         let mut world = self.world();
         world.has(index, own)?;
-        let group = if own.is_ipv4() {
-            GROUP_V4.into()
-        } else {
-            GROUP_V6.into()
-        };
         let kind = Kind::Group(Group {
             index,
             own,
             inbox: VecDeque::new(),
         });
-        let socket = world.open(kind, at(index, group), token, Interest::Input)?;
-        Ok(Joined {
-            socket,
-            alone: true,
-        })
+        world.open(kind, group, token, Interest::Input)
     }
 
-    fn claim(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Socket> {
-        let (mut world, at) = (self.world(), at(index, own));
-        world.has(index, own)?;
+    fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
+        let (mut world, at) = (self.world(), at(index, own.ip(), own.port()));
+        world.has(index, own.ip())?;
         if world.sockets.iter().flatten().any(|open| open.at == at) {
             return Err(NetError::InUse);
         }
@@ -131,15 +125,18 @@ impl Links for Sim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Post as _, Ready};
-    use crate::sys::linux::interfaces::UP;
+    use crate::engine::mdns::{GROUP_V4, PORT};
+    use crate::net::{Datagrams as _, Ready};
     use crate::time::{Duration, Instant};
 
     fn interface(index: u32, address: &str) -> Interface {
         Interface {
             index,
             name: [0; 16],
-            flags: UP,
+            is_running: true,
+            is_multicast: true,
+            is_loopback: false,
+            is_point_to_point: false,
             mtu: 1500,
             hardware: None,
             addresses: [(address.parse().unwrap(), 24)].into_iter().collect(),
@@ -151,20 +148,27 @@ mod tests {
         let mut sim = Sim::new(7);
         sim.set_interfaces(&[interface(2, "192.0.2.1"), interface(3, "198.51.100.1")]);
         let group = SocketAddr::new(GROUP_V4.into(), PORT);
-        let [two, three] = [(2, "192.0.2.1", 20), (3, "198.51.100.1", 30)]
-            .map(|(index, own, token)| sim.join(index, own.parse().unwrap(), token).unwrap());
+        let [two, three] =
+            [(2, "192.0.2.1", 20), (3, "198.51.100.1", 30)].map(|(index, own, token)| {
+                let (own, token) = (own.parse().unwrap(), Token::new(0, token));
+                sim.join(index, own, group, token).unwrap()
+            });
         sim.arrive(3, "198.51.100.9:5353".parse().unwrap(), b"peer");
-        sim.send_to(two.socket, group, b"own").unwrap();
+        sim.send_to(two, None, group, b"own").unwrap();
         assert_eq!(sim.take_multicast(), [(2, b"own".to_vec(), group)]);
         let mut room = [0; 9];
         for (joined, bytes, from) in [
             (two, &b"own"[..], "192.0.2.1:5353"),
             (three, b"peer", "198.51.100.9:5353"),
         ] {
-            let heard = sim.recv_from(joined.socket, &mut room);
-            assert_eq!(heard, Ok((bytes.len(), from.parse().unwrap())));
+            let heard = sim.recv_from(joined, &mut room).unwrap();
+            assert_eq!(
+                (heard.len, heard.from),
+                (bytes.len(), from.parse().unwrap())
+            );
+            assert_eq!(heard.to, Some(group.ip()));
             assert_eq!(room[..bytes.len()], *bytes);
-            let silence = sim.recv_from(joined.socket, &mut room);
+            let silence = sim.recv_from(joined, &mut room);
             assert_eq!(silence, Err(NetError::WouldBlock));
         }
     }
@@ -172,17 +176,18 @@ mod tests {
     #[test]
     fn changes_are_told_once_and_one_has_an_address() {
         let mut sim = Sim::new(7);
-        let own = "192.0.2.1".parse().unwrap();
-        let changes = sim.changes(9).unwrap();
-        assert_eq!(sim.claim(2, own, 1), Err(NetError::NoSuchAddress));
+        let own = "192.0.2.1:5353".parse().unwrap();
+        let [token, changes_token] = [1, 9].map(|local| Token::new(0, local));
+        let changes = sim.changes(changes_token).unwrap();
+        assert_eq!(sim.claim(2, own, token), Err(NetError::NoSuchAddress));
         sim.set_interfaces(&[interface(2, "192.0.2.1")]);
-        assert!(sim.claim(2, own, 1).is_ok());
-        assert_eq!(sim.claim(2, own, 1), Err(NetError::InUse));
+        assert!(sim.claim(2, own, token).is_ok());
+        assert_eq!(sim.claim(2, own, token), Err(NetError::InUse));
         let mut ready = Ready::default();
         sim.allow(Duration::from_secs(1));
-        sim.wait(Instant::default(), None, &mut ready);
-        assert_eq!(ready.tokens, [9]);
-        let mut told = || sim.recv_from(changes, &mut []).map(|(len, _)| len);
+        sim.wait(Instant::default(), Instant::NEVER, &mut ready);
+        assert_eq!(ready.tokens, [changes_token]);
+        let mut told = || sim.recv_from(changes, &mut []).map(|received| received.len);
         assert_eq!([told(), told()], [Ok(0), Err(NetError::WouldBlock)]);
     }
 }

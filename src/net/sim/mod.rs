@@ -3,13 +3,15 @@
 //! The loop has one half of it, the test the other: there it connects, sends, reads or refuses to, and hangs up.
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
-use super::{Interest, Interfaces, Net, NetError, NetResult, Post, Ready, Socket, Token};
+use super::{
+    Datagrams, FileId, FileRange, Interest, Interfaces, Net, NetError, NetResult, Ready, Received,
+    Signals, Socket, Streams, Token,
+};
 use crate::engine::testing::tree::PIPE;
 use crate::time::{Duration, Instant};
-use crate::vfs::Descriptor;
 use cases::random::Random;
 use core::cell::{RefCell, RefMut};
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -351,13 +353,28 @@ impl World {
     }
 }
 
-impl Post for Sim {
-    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
+impl Net for Sim {}
+
+impl Datagrams for Sim {
+    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let kind = Kind::Datagrams(VecDeque::new());
+        self.world().open(kind, at, token, Interest::Input)
+    }
+
+    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
+        self.world().get(socket).map(|open| open.at)
+    }
+
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let mut world = self.world();
         let at = world.get(socket)?.at;
         if let Kind::Changes(any) = &mut world.get(socket)?.kind {
             return match core::mem::take(any) {
-                true => Ok((0, at)),
+                true => Ok(Received {
+                    len: 0,
+                    from: at,
+                    to: None,
+                }),
                 false => Err(NetError::WouldBlock),
             };
         }
@@ -369,10 +386,17 @@ impl Post for Sim {
         let (bytes, from) = inbox.pop_front().ok_or(NetError::WouldBlock)?;
         let len = bytes.len().min(buffer.len());
         buffer[..len].copy_from_slice(&bytes[..len]);
-        Ok((len, from))
+        let to = Some(at.ip());
+        Ok(Received { len, from, to })
     }
 
-    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
+    fn send_to(
+        &mut self,
+        socket: Socket,
+        _: Option<IpAddr>,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> NetResult<()> {
         let mut world = self.world();
         if !world.send_to_group(socket, to, bytes) {
             world.sent.push((bytes.to_vec(), to));
@@ -388,10 +412,10 @@ impl Post for Sim {
         }
     }
 
-    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant {
+    fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
         let mut world = self.world();
         ready.tokens.clear();
-        ready.stop = false;
+        ready.signals = Signals::default();
         world.turns += 1;
         assert!(world.turns < TURN_COUNT_MAX, "the loop spins");
         let now = world.now.max(now).since(Instant::default()).as_ms();
@@ -408,13 +432,14 @@ impl Post for Sim {
             }
         }
         if ready.tokens.is_empty() {
+            let until = (until < Instant::NEVER).then_some(until);
             world.sleep = until;
             let end = world.until;
             match until.filter(|until| *until < end) {
                 Some(until) => world.now = until.max(now),
                 None => {
                     world.now = end.max(now);
-                    ready.stop = true;
+                    ready.signals.stop = true;
                 }
             }
         }
@@ -422,19 +447,10 @@ impl Post for Sim {
     }
 }
 
-impl Net for Sim {
+impl Streams for Sim {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         let kind = Kind::Listener(VecDeque::new());
         self.world().open(kind, at, token, Interest::Input)
-    }
-
-    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let kind = Kind::Datagrams(VecDeque::new());
-        self.world().open(kind, at, token, Interest::Input)
-    }
-
-    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
-        self.world().get(socket).map(|open| open.at)
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
@@ -445,7 +461,7 @@ impl Net for Sim {
         };
         let peer = *backlog.front().ok_or(NetError::WouldBlock)?;
         let from = world.wires[peer].from;
-        let socket = world.open(Kind::Connection(peer), from, 0, Interest::None)?;
+        let socket = world.open(Kind::Connection(peer), from, Token(0), Interest::None)?;
         if let Kind::Listener(backlog) = &mut world.get(listener)?.kind {
             backlog.pop_front();
         }
@@ -477,20 +493,14 @@ impl Net for Sim {
         self.world().take(socket, bytes)
     }
 
-    fn send_file(
-        &mut self,
-        socket: Socket,
-        _: Descriptor,
-        offset: u64,
-        len: u32,
-    ) -> NetResult<usize> {
+    fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
         let mut world = self.world();
         let file = world.file.clone().ok_or(NetError::Unsupported)?;
-        let rest = file.get(offset as usize..).unwrap_or_default();
-        world.take(socket, &rest[..rest.len().min(len as usize)])
+        let rest = file.get(range.offset as usize..).unwrap_or_default();
+        world.take(socket, &rest[..rest.len().min(range.len as usize)])
     }
 
-    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, Descriptor)> {
+    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)> {
         let pipe = self.world().pipe.clone().ok_or(NetError::Unsupported)?;
         let mut bytes = vec![0; len as usize];
         let count = self.recv(socket, &mut bytes)?;
@@ -499,7 +509,7 @@ impl Net for Sim {
             "what was in the pipe is in the way"
         );
         pipe.borrow_mut().extend(&bytes[..count]);
-        Ok((count, Descriptor(PIPE)))
+        Ok((count, FileId(PIPE)))
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {

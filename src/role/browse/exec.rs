@@ -8,18 +8,17 @@ use super::line::{KIND_LABELS, family};
 use crate::engine::mdns::browser::{Event, What};
 use crate::event;
 use crate::mem::{Ends as _, parts};
-use crate::sys::linux::fs::{self, File};
+use crate::sys::linux::fs::File;
 use crate::sys::linux::process::{self, Child};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::wire::label::is_like;
 use crate::wire::txt;
 use core::ffi::CStr;
-use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::{Access, OFlags};
 
-/// How often it is looked whether the program has ended, on hosts that do not tell.
-const LOOK: Duration = Duration::from_ms(100);
+/// How often it is looked whether the program has ended, beside the signal, which some hosts do not tell of.
+const LOOK: Duration = Duration::SECOND;
 /// Keys of a TXT record in its environment.
 const KEY_COUNT_MAX: usize = 64;
 /// What the names in its environment begin with.
@@ -29,15 +28,13 @@ const PREFIX: &[u8] = b"DNSSD_";
 pub(super) struct Runner {
     program: &'static CStr,
     child: Option<Child>,
-    /// What tells that it has ended.
-    signals: Option<RawFd>,
     /// When that is looked at by itself.
     look_at: Instant,
 }
 
 impl Runner {
-    /// One for this program, and what wakes when it has ended. The error has been told.
-    pub(super) fn new(program: &'static CStr) -> Result<(Self, Option<File>), Status> {
+    /// One for this program. The error has been told.
+    pub(super) fn new(program: &'static CStr) -> Result<Self, Status> {
         let is_dir =
             File::open::<crate::sys::Errno>(program, OFlags::PATH | OFlags::DIRECTORY, 0).is_ok();
         if is_dir || rustix::fs::access(program, Access::EXEC_OK).is_err() {
@@ -45,14 +42,11 @@ impl Runner {
             refuse(b"--exec", program.to_bytes(), why);
             return Err(FAILED);
         }
-        let signals = process::child_signals();
-        let runner = Self {
+        Ok(Self {
             program,
             child: None,
-            signals: signals.as_ref().map(|signals| signals.as_raw_fd()),
             look_at: Instant::NEVER,
-        };
-        Ok((runner, signals))
+        })
     }
 
     /// Whether it does not run. If it failed, that is told.
@@ -60,14 +54,8 @@ impl Runner {
         let Some(child) = self.child else {
             return true;
         };
-        if let Some(signals) = self.signals {
-            // It is woken once for each that has ended.
-            let _ = fs::read(signals, &mut [0; 128]);
-        }
         let Some(status) = process::reap(child) else {
-            if self.signals.is_none() {
-                self.look_at = now.after(LOOK);
-            }
+            self.look_at = now.after(LOOK);
             return false;
         };
         (self.child, self.look_at) = (None, Instant::NEVER);

@@ -116,10 +116,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         return Err(refuse(kind, b"", FLAGS.wanted.plus(5)));
     }
     let keep = options.file.map(Keep::read).transpose()?;
-    let (runner, wakes) = match options.program.map(Runner::new).transpose()? {
-        Some((runner, wakes)) => (Some(runner), wakes),
-        None => (None, None),
-    };
+    let runner = options.program.map(Runner::new).transpose()?;
     let mut wish = core::iter::once(Wish {
         goal,
         name: Name::of(&room),
@@ -135,8 +132,8 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         options: &options,
     };
     printer.out.is_json = options.form == Form::Json;
-    browse_common::run(&mut printer, &options.interfaces, &mut wish, wakes);
-    Ok(())
+    let runs = printer.runner.is_some();
+    browse_common::run(&mut printer, &options.interfaces, &mut wish, runs)
 }
 
 /// Of a subtype, the type: its last two labels.

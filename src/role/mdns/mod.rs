@@ -17,15 +17,15 @@ pub(super) use options::Options;
 use super::reasons;
 use super::{Console, FAILED, Status};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
-use crate::drive::mdns::{CALL, Choice, Mdns, Speaker};
+use crate::drive::endpoint::{Choice, Endpoint, Mdns};
+use crate::drive::{Task, linux};
 use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line};
 use crate::mem::{self, parts};
 use crate::mem::{Ends as _, place_in};
-use crate::net::Interfaces;
-use crate::net::kernel::Kernel;
+use crate::net::Signals;
+use crate::sys::linux::interfaces;
 use crate::sys::linux::start::Args;
-use crate::sys::linux::{interfaces, process};
 use crate::sys::{self, Errno};
 use crate::text::{Text, text};
 use crate::time::Instant;
@@ -33,10 +33,9 @@ use crate::wire::Writer;
 use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
 use crate::wire::label::{self, Word, cut};
 use crate::wire::uuid::Uuid;
-use core::mem::ManuallyDrop;
 use files::Files;
 use machines::Machines;
-use rustix::fd::{AsRawFd as _, RawFd};
+use rustix::fd::RawFd;
 use source::Memory;
 
 /// What `stowaway --help` says of it.
@@ -49,31 +48,33 @@ const DISCARD_PORT: u16 = 9;
 
 /// Announces until the process is asked to stop.
 pub(super) fn run(args: Args) -> Result<(), Status> {
-    let mut options = Options::default();
+    let options = mem::leak(Options::default());
     options.read(args)?;
-    announce(&mut options, &|_| {})
+    let signals = options.signals();
+    linux::run(&mut [task(options, &|_| {})?], Console::events(), signals)
 }
 
 /// Hands out further services.
 pub(super) type Source<'a> = &'a dyn Fn(&mut dyn FnMut(&Service<'_>));
 
-/// Announces what the options say, and what `more` hands out, until the process is asked to stop.
-pub(super) fn announce(options: &mut Options, more: Source<'_>) -> Result<(), Status> {
+/// What the options ask for, and what `more` hands out, as a task that has not started. It lasts as long as the process.
+pub(super) fn task(
+    options: &'static mut Options,
+    more: Source<'_>,
+) -> Result<&'static mut dyn Task, Status> {
     let now = sys::now();
-    let mut announcer = ManuallyDrop::new(Announcer::new(now));
+    let announcer = mem::leak(Announcer::new(now));
     announcer.services.path = options.files;
     announcer.machines.path = options.machines;
     announcer.announce_all(options, more, now)?;
     announcer.subject = announcer.responder.host();
-    announcer.run(&options.interfaces, now)
+    Ok(announcer.task(&options.interfaces))
 }
 
 /// The responder, and what changes of what it announces.
 pub(super) struct Announcer {
     pub(super) responder: Responder,
     services: Files,
-    /// What can be read from when they are to be read again.
-    hang_ups: RawFd,
     machines: Machines,
     /// For files.
     memory: &'static mut Memory,
@@ -83,7 +84,6 @@ pub(super) struct Announcer {
     pub(super) subject: NameId,
     /// It has this name or none.
     pub(super) keeps_name: bool,
-    events: Events,
     /// All names were ours.
     was_settled: bool,
     has_links: bool,
@@ -136,40 +136,26 @@ impl Announcer {
         Self {
             responder: Responder::new(limits, &sys::seed()),
             services: Files::new(),
-            hang_ups: -1,
             machines: Machines::new(),
             memory: mem::array(),
             machines_at: now,
             subject: NameId::ROOT,
             keeps_name: false,
-            events: Events::to(Console::leak()),
             was_settled: true,
             has_links: false,
         }
     }
 
-    /// Announces on these interfaces, or on all, until the process is asked to stop.
-    #[inline(never)]
-    pub(super) fn run(&mut self, interfaces: &[&[u8]], now: Instant) -> Result<(), Status> {
-        let mut net = ManuallyDrop::new(Kernel::new(process::signals()));
-        if self.services.path.is_some()
-            && let Some(file) = process::hang_ups()
-        {
-            self.hang_ups = file.as_raw_fd();
-            let _ = net.watch_file(file, CALL);
-        }
-        let choice = Choice { names: interfaces };
-        let events = Events::to(Console::leak());
-        let mdns = Mdns::new(&mut *net, self, choice, events, now);
-        if !ManuallyDrop::new(mdns).run() {
-            return Err(FAILED);
-        }
-        self.events.tell(event::STOPPING, b"", Text::NOTHING);
-        Ok(())
+    /// A task that announces on these interfaces, or on all.
+    pub(super) fn task(
+        &'static mut self,
+        interfaces: &'static [&'static [u8]],
+    ) -> &'static mut dyn Task {
+        mem::leak(Mdns::new(self, Choice { names: interfaces }))
     }
 }
 
-impl Speaker for Announcer {
+impl Endpoint for Announcer {
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, _: &[u8]) -> bool {
         self.has_links |= link.is_up();
         self.responder.set_link(now, id, link).is_ok()
@@ -194,7 +180,7 @@ impl Speaker for Announcer {
     }
 
     /// Says what the host is called when that is settled, and what had to be called differently.
-    fn tell(&mut self, now: Instant) -> bool {
+    fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Status> {
         if self.machines_at <= now {
             self.machines_at = self.machines.look(now, self.memory, &mut self.responder);
         }
@@ -202,10 +188,10 @@ impl Speaker for Announcer {
             let label = self.responder.label(name);
             let why = text!("another host has the name");
             if self.keeps_name {
-                self.events.tell(text!("cannot announce"), label, why);
-                return false;
+                events.tell(text!("cannot announce"), label, why);
+                return Err(FAILED);
             }
-            self.events.tell(text!("is now called"), label, why);
+            events.tell(text!("is now called"), label, why);
         }
         let is_settled = self.responder.is_settled();
         if is_settled && !self.was_settled && self.has_links {
@@ -214,21 +200,22 @@ impl Speaker for Announcer {
             if self.subject == self.responder.host() {
                 line.text(".local");
             }
-            self.events
-                .tell(text!("announced"), line.bytes(), Text::NOTHING);
+            events.tell(text!("announced"), line.bytes(), Text::NOTHING);
         }
         self.was_settled = is_settled;
-        true
+        Ok(())
     }
 
-    fn hear(&mut self, now: Instant) {
-        let _ = crate::sys::linux::fs::read(self.hang_ups, self.memory);
-        // What went wrong was told, and then all stays as it is.
-        let _ = self.services.read(now, self.memory, &mut self.responder);
+    fn on_signals(&mut self, now: Instant, signals: Signals) {
+        if signals.reload {
+            // What went wrong was told, and then all stays as it is.
+            let _ = self.services.read(now, self.memory, &mut self.responder);
+        }
     }
 
-    fn leave(&mut self, now: Instant) {
+    fn goodbye(&mut self, now: Instant, events: &mut Events) {
         self.responder.goodbye(now);
+        events.tell(event::STOPPING, b"", Text::NOTHING);
     }
 }
 
@@ -247,7 +234,7 @@ pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
         name.set(own);
     }
     if name.is_empty() {
-        let mut interfaces = Interfaces::new();
+        let mut interfaces = interfaces::Interfaces::new();
         interfaces::list(&mut interfaces);
         let mut room = [0; label::BYTES_MAX];
         let mut out = Writer::new(&mut room);

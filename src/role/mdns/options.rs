@@ -4,6 +4,7 @@ use super::super::flags::Flags;
 use super::super::{Status, refuse};
 use super::files::advice;
 use super::hardware_id::HardwareId;
+use crate::net::Signals;
 use crate::sys::linux::start::Args;
 use crate::text::Text;
 use crate::wire::announce::{self, Draft, Service, is_label};
@@ -67,6 +68,14 @@ impl Options {
             read_service(service, &mut draft, &mut |_| {})?;
         }
         Ok(())
+    }
+
+    /// What the process is to be told of.
+    pub(in super::super) fn signals(&self) -> Signals {
+        Signals {
+            reload: self.files.is_some(),
+            ..Signals::default()
+        }
     }
 
     /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.

@@ -12,21 +12,23 @@ use crate::config::{
     CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, DRC_BYTES, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
     NODE_COUNT_MIN,
 };
-use crate::drive::Driver;
+use crate::drive::datagrams::Datagrams;
+use crate::drive::rpc::Rpc;
+use crate::drive::streams::Streams;
+use crate::drive::{Task, World, linux};
 use crate::engine::programs::{ProgramSet, Programs};
 use crate::event::{self, Events, Line};
 use crate::log;
-use crate::mem::Slots;
-use crate::net::kernel::Kernel;
-use crate::net::{NetError, NetResult};
+use crate::mem;
+use crate::net::{NetError, NetResult, Signals};
 use crate::sys::linux::defmt_sink::{self, BUILD_ID_BYTES};
 use crate::sys::linux::process;
 use crate::sys::{self, Errno};
 use crate::text::{Text, text};
+use crate::time::Instant;
 use crate::vfs::host::{Form, Host};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
-use core::mem::ManuallyDrop;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 
 #[cfg(feature = "serve")]
@@ -46,7 +48,19 @@ const HELP: &[Text] = &[
 ];
 
 /// Serves until the process is asked to stop.
-pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+pub(super) fn run(
+    options: &'static Options,
+    build_id: &[u8; BUILD_ID_BYTES],
+) -> Result<(), Status> {
+    let task = task(options, build_id)?;
+    linux::run(&mut [task], Console::events(), Signals::default())
+}
+
+/// What the options ask for, as a task that has not started. It lasts as long as the process.
+pub(super) fn task(
+    options: &'static Options,
+    build_id: &[u8; BUILD_ID_BYTES],
+) -> Result<&'static mut dyn Task, Status> {
     if let Some(path) = options.log {
         defmt_sink::open(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
@@ -67,15 +81,14 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     // What clients make has the modes that they say.
     rustix::process::umask(rustix::fs::Mode::empty());
     crate::sys::linux::fsuid::obey_quotas();
-    // The process ends when this does: nothing has to be given back.
-    let mut host = ManuallyDrop::new(Host::new(node_count));
-    let form = choose_form(options, &mut host)?;
+    let host = mem::leak(Host::new(node_count));
+    let form = choose_form(options, host)?;
     for wanted in &options.exports {
         let exported = host.export(wanted.path, wanted.rules);
         exported.map_err(|errno| failed(text!("cannot export"), wanted.path.to_bytes(), errno))?;
         #[cfg(feature = "ipxe")]
         if wanted.boots
-            && let Err(error) = boot::tell(&mut host, wanted.path.to_bytes())
+            && let Err(error) = boot::tell(host, wanted.path.to_bytes())
         {
             reasons::cannot_read(wanted.path.to_bytes(), error);
         }
@@ -84,18 +97,53 @@ pub(super) fn run(options: &Options, build_id: &[u8; BUILD_ID_BYTES]) -> Result<
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let mut net = ManuallyDrop::new(Kernel::new(process::signals()));
-    let mut driver = ManuallyDrop::new(Driver::new(
-        &mut *net,
-        &mut *host,
-        Events::to(Console::leak()),
-        Programs::new(verifier, Slots::zeroed(DRC_BYTES).leak()),
-        connection_count,
-        sys::now(),
-    ));
-    open_doors(options, form, acts_as_callers, &mut driver)?;
-    driver.run();
-    Ok(())
+    let programs = Programs::new(verifier, mem::bytes(DRC_BYTES));
+    Ok(mem::leak(Nfs {
+        rpc: Rpc::new(programs, host, connection_count),
+        streams: Rpc::streams(connection_count),
+        datagrams: Datagrams::default(),
+        options,
+        form,
+        acts_as_callers,
+    }))
+}
+
+/// The server: a task.
+struct Nfs {
+    streams: Streams,
+    rpc: Rpc<'static>,
+    datagrams: Datagrams,
+    options: &'static Options,
+    form: Form,
+    /// It uses files as each caller, not as the user who started it.
+    acts_as_callers: bool,
+}
+
+impl Task for Nfs {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Status> {
+        self.open_sockets(world)
+    }
+
+    fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        if self.datagrams.ready(world, &mut self.rpc, local) {
+            self.streams.used_files(world.now);
+        } else {
+            self.streams.ready(world, &mut self.rpc, local);
+        }
+    }
+
+    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
+        self.streams.turn(world, &mut self.rpc);
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.streams.poll_at()
+    }
+
+    fn stop(&mut self, world: &mut World<'_>) {
+        self.streams.stop(&mut self.rpc);
+        world.events.tell(event::STOPPING, b"", Text::NOTHING);
+    }
 }
 
 /// What is offered, and as whom it is used.
@@ -180,97 +228,127 @@ const MAPPINGS: [(u32, u32, Transport); 7] = [
     (mount::PROGRAM, mount::VERSION_3, Transport::Udp),
 ];
 
-/// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
-#[inline(never)]
-fn open_doors(
-    options: &Options,
-    form: Form,
-    acts_as_callers: bool,
-    driver: &mut Driver<'_>,
-) -> Result<(), Status> {
-    let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
-    let own_port = options.mount_port.filter(|port| *port != nfs_at.port());
-    if let Some(port) = own_port {
-        mount_at.set_port(port);
-        listen(driver, &mut nfs_at, NFS)?;
-        listen(driver, &mut mount_at, MOUNT)?;
-    } else {
-        listen(driver, &mut nfs_at, BOTH)?;
-        mount_at = nfs_at;
+/// The tokens of the sockets: NFS, perhaps with MOUNT, and MOUNT by itself.
+const NFS_TOKEN: u32 = 0;
+const MOUNT_TOKEN: u32 = 1;
+const PORTMAP_TOKEN: u32 = 2;
+/// The same for datagrams.
+const MOUNT_DATAGRAMS: u32 = 3;
+const PORTMAP_DATAGRAMS: u32 = 4;
+
+impl Nfs {
+    /// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
+    #[inline(never)]
+    fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Status> {
+        let options = self.options;
+        let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
+        let own_port = options.mount_port.filter(|port| *port != nfs_at.port());
+        if let Some(port) = own_port {
+            mount_at.set_port(port);
+            self.listen(world, &mut nfs_at, NFS_TOKEN, NFS)?;
+            self.listen(world, &mut mount_at, MOUNT_TOKEN, MOUNT)?;
+        } else {
+            self.listen(world, &mut nfs_at, NFS_TOKEN, BOTH)?;
+            mount_at = nfs_at;
+        }
+        // Nothing is told before all that must work does; a program that waits for the port to be told has then read the rest.
+        tell_exports(options, self.form, self.acts_as_callers, world.events);
+        if own_port.is_some() {
+            tell_listening(world.events, &nfs_at, text!(" for NFS"));
+            tell_listening(world.events, &mount_at, text!(" for MOUNT"));
+        } else {
+            tell_listening(world.events, &nfs_at, text!(" for NFS and MOUNT"));
+        }
+        let mut served = &MAPPINGS[..];
+        if let Err(error) = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT) {
+            failed(event::NO_DATAGRAMS, b"", net_errno(error));
+            served = &MAPPINGS[..MAPPINGS.len() - 2];
+        }
+        for (program, version, transport) in served.iter().copied() {
+            let port = match program {
+                portmap::PROGRAM => portmap::PORT,
+                nfs3::PROGRAM => nfs_at.port(),
+                _ => mount_at.port(),
+            };
+            let _ = self.rpc.programs.mappings.push(Mapping {
+                program,
+                version,
+                transport,
+                port,
+            });
+        }
+        if options.portmap {
+            portmap_at.set_port(portmap::PORT);
+            let mut opened = self.open(world, &mut portmap_at, PORTMAP_TOKEN, PORTMAP);
+            if opened.is_ok() {
+                opened = self.bind(world, &portmap_at, PORTMAP_DATAGRAMS, PORTMAP);
+                if opened.is_err() {
+                    self.streams.close_listener(world);
+                }
+            }
+            match opened {
+                Ok(()) => tell_listening(world.events, &portmap_at, text!(" for portmap")),
+                Err(error) => {
+                    let mut ports = Line::default();
+                    ports
+                        .say(text!("vers=3,proto=tcp,port="))
+                        .number(nfs_at.port().into())
+                        .say(text!(",mountport="))
+                        .number(mount_at.port().into());
+                    failed(event::NO_PORTMAP, ports.bytes(), net_errno(error));
+                }
+            }
+        }
+        Ok(())
     }
-    // Nothing is told before all that must work does; who waits for a port to be told has then read the rest.
-    tell_exports(options, form, acts_as_callers, driver.events());
-    if own_port.is_some() {
-        tell_listening(driver, &nfs_at, text!(" for NFS"));
-        tell_listening(driver, &mount_at, text!(" for MOUNT"));
-    } else {
-        tell_listening(driver, &nfs_at, text!(" for NFS and MOUNT"));
+
+    /// Listens for `service`, or says why not. Port 0 becomes the one that was taken.
+    fn listen(
+        &mut self,
+        world: &mut World<'_>,
+        at: &mut SocketAddrV6,
+        local: u32,
+        service: ProgramSet,
+    ) -> Result<(), Status> {
+        self.open(world, at, local, service).map_err(|error| {
+            let mut place = Line::default();
+            place.socket((*at).into());
+            failed(text!("cannot listen on"), place.bytes(), net_errno(error))
+        })
     }
-    let mut served = &MAPPINGS[..];
-    if let Err(error) = driver.bind(canonical(&mount_at), MOUNT) {
-        failed(event::NO_DATAGRAMS, b"", net_errno(error));
-        served = &MAPPINGS[..MAPPINGS.len() - 2];
-    }
-    for (program, version, transport) in served.iter().copied() {
-        let port = match program {
-            portmap::PROGRAM => portmap::PORT,
-            nfs3::PROGRAM => nfs_at.port(),
-            _ => mount_at.port(),
-        };
-        let _ = driver.programs().mappings.push(Mapping {
-            program,
-            version,
-            transport,
-            port,
-        });
-    }
-    if options.portmap {
-        let doors = driver.door_count();
-        portmap_at.set_port(portmap::PORT);
-        let opened = open(driver, &mut portmap_at, PORTMAP);
-        match opened.and_then(|()| driver.bind(canonical(&portmap_at), PORTMAP)) {
-            Ok(_) => tell_listening(driver, &portmap_at, text!(" for portmap")),
-            Err(error) => {
-                driver.close_doors(doors);
-                let mut ports = Line::default();
-                ports
-                    .say(text!("vers=3,proto=tcp,port="))
-                    .number(nfs_at.port().into())
-                    .say(text!(",mountport="))
-                    .number(mount_at.port().into());
-                failed(event::NO_PORTMAP, ports.bytes(), net_errno(error));
+
+    /// Listens at `at`. Where there is no IPv6, every address is every address of IPv4.
+    fn open(
+        &mut self,
+        world: &mut World<'_>,
+        at: &mut SocketAddrV6,
+        local: u32,
+        service: ProgramSet,
+    ) -> NetResult<()> {
+        match self.streams.listen(world, canonical(at), local) {
+            Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone)
+                if at.ip().is_unspecified() =>
+            {
+                at.set_ip(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
+                self.open(world, at, local, service)
+            }
+            opened => {
+                at.set_port(opened?.port());
+                self.rpc.set_service(local, service);
+                Ok(())
             }
         }
     }
-    Ok(())
-}
 
-/// Listens for `service`, or says why not. Port 0 becomes the one that was taken.
-fn listen(
-    driver: &mut Driver<'_>,
-    at: &mut SocketAddrV6,
-    service: ProgramSet,
-) -> Result<(), Status> {
-    open(driver, at, service).map_err(|error| {
-        let mut place = Line::default();
-        place.socket((*at).into());
-        failed(text!("cannot listen on"), place.bytes(), net_errno(error))
-    })
-}
-
-/// Listens at `at`. Where there is no IPv6, every address is every address of IPv4.
-fn open(driver: &mut Driver<'_>, at: &mut SocketAddrV6, service: ProgramSet) -> NetResult<()> {
-    match driver.listen(canonical(at), service) {
-        Err(NetError::Unsupported | NetError::NoSuchAddress | NetError::Gone)
-            if at.ip().is_unspecified() =>
-        {
-            at.set_ip(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
-            open(driver, at, service)
-        }
-        opened => {
-            at.set_port(opened?.port());
-            Ok(())
-        }
+    fn bind(
+        &mut self,
+        world: &mut World<'_>,
+        at: &SocketAddrV6,
+        local: u32,
+        service: ProgramSet,
+    ) -> NetResult<()> {
+        self.rpc.set_service(local, service);
+        self.datagrams.bind(world, canonical(at), local)
     }
 }
 
@@ -280,12 +358,10 @@ fn canonical(at: &SocketAddrV6) -> SocketAddr {
     SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
-fn tell_listening(driver: &mut Driver<'_>, at: &SocketAddrV6, what: Text) {
+fn tell_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
     let mut line = Line::default();
     line.socket((*at).into()).say(what);
-    driver
-        .events()
-        .tell(event::LISTENING, line.bytes(), Text::NOTHING);
+    events.tell(event::LISTENING, line.bytes(), Text::NOTHING);
 }
 
 /// Says what failed, with what, and why.
@@ -334,7 +410,7 @@ const fn net_errno(error: NetError) -> Errno {
         NetError::Denied => Errno::CONNREFUSED,
         NetError::NoSuchAddress => Errno::ADDRNOTAVAIL,
         NetError::Full => Errno::NFILE,
-        NetError::Unsupported | NetError::WouldBlock | NetError::Gone => Errno::AGAIN,
+        _ => Errno::AGAIN,
     }
 }
 

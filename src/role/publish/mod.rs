@@ -3,13 +3,15 @@
 use super::args::address;
 use super::flags::Flags;
 use super::mdns::{self, Announcer};
-use super::{SEE_HELP, Status, USAGE, complain, refuse};
+use super::{Console, SEE_HELP, Status, USAGE, complain, refuse};
+use crate::drive::linux;
+use crate::mem;
+use crate::net::Signals;
 use crate::sys;
 use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use crate::wire::announce::{self, Draft, Part};
 use crate::wire::label;
-use core::mem::ManuallyDrop;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
@@ -69,14 +71,14 @@ impl Options {
 
 /// Announces until the process is asked to stop.
 pub(super) fn run(args: Args) -> Result<(), Status> {
-    let mut options = Options::default();
+    let options = mem::leak(Options::default());
     FLAGS.read(args, &mut |place, value| {
         options.set(place, value.to_bytes())
     })?;
     let mut words = options.words.iter().copied();
     let mut next = || words.next().unwrap_or_default();
     let now = sys::now();
-    let mut announcer = ManuallyDrop::new(Announcer::new(now));
+    let announcer = mem::leak(Announcer::new(now));
     let responder = &mut announcer.responder;
     let name = next();
     let mut subject = None;
@@ -122,5 +124,6 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     }
     announcer.subject = subject.unwrap_or(announcer.responder.host());
     announcer.keeps_name = options.is_address;
-    announcer.run(&options.interfaces, now)
+    let task = announcer.task(&options.interfaces);
+    linux::run(&mut [task], Console::events(), Signals::default())
 }

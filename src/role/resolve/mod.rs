@@ -130,7 +130,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         out: Out::new(),
         status: DONE,
     };
-    browse_common::run(&mut asker, &options.interfaces, &mut wishes, None);
+    browse_common::run(&mut asker, &options.interfaces, &mut wishes, false)?;
     // Who was asked to stop before has not found all.
     if asker.left != 0 || asker.status != DONE {
         return Err(FAILED);

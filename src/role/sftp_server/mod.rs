@@ -10,19 +10,19 @@ use super::{Console, DONE, FAILED, Status, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
-use crate::drive::guests;
-use crate::drive::stdio::{Standard, Talk};
+use crate::drive::linux::per_connection;
+use crate::drive::linux::stdio::{Standard, StdioSession};
+use crate::drive::sftp::Sessions;
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
-use crate::mem::{self, Place, Slots};
+use crate::mem::{self, Slots};
 use crate::sys::Errno;
 use crate::sys::linux::sockets::{self, Reach};
 use crate::sys::linux::start::Args;
 use crate::sys::linux::stdio::Stdio;
 use crate::sys::linux::{process, sandbox};
 use crate::text::{Text, text};
-use crate::vfs::Paths;
 use crate::vfs::user::User;
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
@@ -80,7 +80,7 @@ fn listen(options: &mut Options) -> Result<(), Status> {
         text = line.raw(host).byte(b':').number(port.into()).bytes();
     }
     Events::to(Console::leak()).tell(event::LISTENING, text, who);
-    guests::run(&listener, &mut || serve(options))
+    per_connection::run(&listener, &mut || serve(options))
 }
 
 /// Talks to the peer at the other end of standard input and output, as who runs this process, which ends then.
@@ -94,57 +94,77 @@ fn serve(options: &Options) -> ! {
 
 #[inline(never)]
 fn talk(options: &Options) -> Status {
-    static ROOM: Place<(Sftp, Session)> = Place::new((Sftp::idle(), Session::idle()));
-    let (sftp, session) = ROOM.take();
-    let spare = process::descriptor_limit().saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
-    let handle_count = spare.clamp(1, HANDLE_COUNT_MAX);
-    // The process ends when this does: nothing has to be given back.
-    let mut user = ManuallyDrop::new(User::new(handle_count));
+    let (sftp, user) = match server(options) {
+        Ok(server) => server,
+        Err(status) => return status,
+    };
+    let mut sink: &'static mut dyn Sink = Console::leak();
+    if !options.to_stderr && options.level >= Level::Info {
+        sink = mem::leak(syslog::Syslog::open(options.facility));
+    }
+    let mut events = ManuallyDrop::new(Events::to(sink));
+    let jail = user.jail_descriptor();
+    let mut greeted = move || {
+        if let Some(jail) = jail {
+            sandbox::restrict_to(jail);
+        }
+    };
+    let mut protocol = ManuallyDrop::new(Sessions::new(sftp, user, sessions(1)));
+    let mut transport = Standard;
+    let session = StdioSession::new(&mut transport, &mut *protocol, &mut events, &mut greeted);
+    match ManuallyDrop::new(session).run() {
+        Text::NOTHING => DONE,
+        why => complain(BROKEN, text!("the session cannot go on"), b"", why),
+    }
+}
+
+/// What all sessions share. It lasts as long as the process.
+fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), Status> {
+    let user = mem::leak(User::new(handle_count()));
     if let Some(jail) = options.jail
         && let Err(errno) = user.jail(jail, options.at)
     {
-        return failed(text!("cannot make a jail of"), jail.to_bytes(), errno);
+        return Err(failed(
+            text!("cannot make a jail of"),
+            jail.to_bytes(),
+            errno,
+        ));
     }
-    let mut handles = Slots::new(handle_count);
-    while !handles.is_full() {
-        handles.push(None);
-    }
+    let sftp = mem::leak(Sftp::idle());
     let texts = [(); 2].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
     let uid = rustix::process::getuid().as_raw();
     sftp.begin(options.permits, options.level, uid, texts);
     if let Some(wanted) = options.start {
-        let start = expand(wanted.to_bytes(), uid, sftp, &mut user);
+        let start = expand(wanted.to_bytes(), uid, sftp, user);
         if user.chdir(start).is_err() {
             // As OpenSSH's: better somewhere than nowhere.
             let why = text!("it is not there, or this user may not go there");
             complain(FAILED, text!("cannot begin at"), start.to_bytes(), why);
         }
     }
-    let mut sink: &'static mut dyn Sink = Console::leak();
-    if !options.to_stderr && options.level >= Level::Info {
-        let mut log = Slots::new(1);
-        log.push(syslog::Syslog::open(options.facility));
-        if let [log] = log.leak() {
-            sink = log;
+    Ok((sftp, user))
+}
+
+/// Files and directories that may be open, those of all sessions together.
+fn handle_count() -> usize {
+    let spare = process::descriptor_limit().saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
+    spare.clamp(1, HANDLE_COUNT_MAX)
+}
+
+/// So many sessions that have begun, and share the handles there may be.
+fn sessions(count: usize) -> &'static mut [Session] {
+    let handle_count = (handle_count() / count).max(1);
+    let mut sessions = Slots::new(count);
+    while !sessions.is_full() {
+        let mut handles = Slots::new(handle_count);
+        while !handles.is_full() {
+            handles.push(None);
         }
+        let mut session = Session::idle();
+        session.begin(handles.leak(), mem::bytes(HASHES_BYTES));
+        sessions.push(session);
     }
-    let mut events = ManuallyDrop::new(Events::to(sink));
-    let hashes = mem::bytes(HASHES_BYTES);
-    session.begin(handles.leak(), hashes);
-    let jail = user.jail_descriptor();
-    let greeted = move || {
-        if let Some(jail) = jail {
-            sandbox::restrict_to(jail);
-        }
-    };
-    let mut wire = Standard;
-    let user: &mut User = &mut user;
-    let files: &mut dyn Paths = user;
-    let talk = Talk::new(&mut wire, files, &mut events, greeted);
-    match ManuallyDrop::new(talk).run(sftp, session) {
-        Text::NOTHING => DONE,
-        why => complain(BROKEN, text!("the session cannot go on"), b"", why),
-    }
+    sessions.leak()
 }
 
 /// `%d` becomes the home directory, `%u` the user's name, `%%` a percent sign. What is not known stays as it is.

@@ -14,6 +14,9 @@ pub mod sockets;
 pub mod start;
 pub mod stdio;
 
+pub use rustix::event as poll;
+pub use rustix::fd;
+
 use crate::time::{Duration, Instant};
 use rustix::event::PollFd;
 

@@ -8,15 +8,8 @@ use super::fs::File;
 use super::sockets::{
     self, Address, DATAGRAM, INET, INET6, NONBLOCK, REUSE_ADDRESS, Setting, V6_ONLY, Verb,
 };
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use core::net::{IpAddr, SocketAddr};
 use rustix::fd::AsRawFd as _;
-
-/// The port of everybody who takes part.
-pub const PORT: u16 = 5353;
-/// The group that all of them join.
-pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-/// The same of version 6.
-pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
 const REUSE_PORT: Setting = (1, 15);
 const JOIN_V4: Setting = (0, 35);
@@ -43,44 +36,40 @@ const REACH: [(Setting, u32); 6] = [
 /// A socket at the group's address that hears the interface `index` and sends there, and whether it hears that one alone: an
 /// old host has it hear what other sockets have joined. `own` is an address of the interface: the group is of its version,
 /// and datagrams of version 4 come from it.
-pub fn join(index: u32, own: IpAddr) -> Result<(File, bool), Errno> {
-    let group = match own {
-        IpAddr::V4(_) => IpAddr::V4(GROUP_V4),
-        IpAddr::V6(_) => IpAddr::V6(GROUP_V6),
-    };
+pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<(File, bool), Errno> {
     let (file, mut at) = open(index, group)?;
     let socket = file.as_raw_fd();
     let set = |option, value: &[u8]| sockets::set_bytes(socket, option, value);
     share(socket);
     sockets::call(socket, Verb::Bind, &mut at)?;
     let index = index.to_ne_bytes();
-    let alone = match own {
-        IpAddr::V4(own) => {
+    let alone = match (own, group.ip()) {
+        (IpAddr::V4(own), IpAddr::V4(group)) => {
             // Group, address and number. Older forms have no number, or the address alone.
-            let [[a, b, c, d], [e, f, g, h], [i, j, k, l]] =
-                [GROUP_V4.octets(), own.octets(), index];
+            let [[a, b, c, d], [e, f, g, h], [i, j, k, l]] = [group.octets(), own.octets(), index];
             let membership = [a, b, c, d, e, f, g, h, i, j, k, l];
             let [older @ .., _, _, _, _] = &membership;
             set(JOIN_V4, &membership).or_else(|_| set(JOIN_V4, older))?;
             set(INTERFACE_V4, &membership).or_else(|_| set(INTERFACE_V4, &own.octets()))?;
             set(ALL_V4, &[0; 4]).is_ok()
         }
-        IpAddr::V6(_) => {
+        (_, IpAddr::V6(group)) => {
             let mut membership = [0; 20];
-            let (group, rest) = membership.split_at_mut(16);
-            group.copy_from_slice(&GROUP_V6.octets());
+            let (place, rest) = membership.split_at_mut(16);
+            place.copy_from_slice(&group.octets());
             rest.copy_from_slice(&index);
             set(JOIN_V6, &membership)?;
             set(INTERFACE_V6, &index)?;
             true
         }
+        _ => return Err(Errno::INVAL),
     };
     Ok((file, alone))
 }
 
 /// A socket at `own`, an address of the interface `index`, if nobody else has one: so what is sent there arrives here. Others
 /// may share it from now on.
-pub fn claim(index: u32, own: IpAddr) -> Result<File, Errno> {
+pub fn claim(index: u32, own: SocketAddr) -> Result<File, Errno> {
     let (file, mut at) = open(index, own)?;
     let socket = file.as_raw_fd();
     sockets::call(socket, Verb::Bind, &mut at)?;
@@ -96,12 +85,13 @@ fn share(socket: i32) {
 }
 
 /// A socket that sends by this interface what everybody there can tell to be of the link; and where it is to be bound.
-fn open(index: u32, address: IpAddr) -> Result<(File, Address), Errno> {
-    let (at, family) = match address {
-        IpAddr::V4(address) => (SocketAddrV4::new(address, PORT).into(), INET),
+fn open(index: u32, mut at: SocketAddr) -> Result<(File, Address), Errno> {
+    let mut family = INET;
+    if let SocketAddr::V6(at) = &mut at {
         // Bound with the number, those of the link belong to the interface. Others do not look at it.
-        IpAddr::V6(address) => (SocketAddrV6::new(address, PORT, 0, index).into(), INET6),
-    };
+        at.set_scope_id(index);
+        family = INET6;
+    }
     let file = sockets::open(family, DATAGRAM | NONBLOCK)?;
     let socket = file.as_raw_fd();
     for &(level, name) in &[UNICAST_V4, UNICAST_V6] {
@@ -119,9 +109,11 @@ fn open(index: u32, address: IpAddr) -> Result<(File, Address), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::SocketAddr;
+    use core::net::Ipv4Addr;
     use core::time::Duration;
     use std::time::Instant;
+
+    const PORT: u16 = 5353;
 
     /// What comes to a socket and begins so, soon; who it is from.
     fn hear(socket: &File, bytes: &[u8]) -> Option<SocketAddr> {
@@ -140,10 +132,10 @@ mod tests {
     #[test]
     fn two_who_joined_hear_each_other_and_themselves() {
         let own = Ipv4Addr::LOCALHOST.into();
-        let [(one, alone), (other, _)] = [(); 2].map(|()| join(1, own).unwrap());
+        let to = SocketAddr::from(([224, 0, 0, 251], PORT));
+        let [(one, alone), (other, _)] = [(); 2].map(|()| join(1, own, to).unwrap());
         assert!(alone);
         let bytes = std::format!("no message of DNS, by {}", std::process::id());
-        let to = SocketAddrV4::new(GROUP_V4, PORT).into();
         sockets::send_to(&one, to, bytes.as_bytes()).unwrap();
         for socket in [&one, &other] {
             let from = hear(socket, bytes.as_bytes());
@@ -154,9 +146,8 @@ mod tests {
     #[test]
     fn one_has_an_address_and_shares_it_then() {
         let [.., high, low] = std::process::id().to_be_bytes();
-        let own = Ipv4Addr::new(127, 83, high, low).into();
+        let own = SocketAddr::from(([127, 83, high, low], PORT));
         let claim = || claim(1, own);
-        let own = SocketAddr::new(own, PORT);
         let first = claim().unwrap();
         assert_eq!(claim().unwrap_err(), Errno::ADDRINUSE);
         let other = sockets::open(INET, DATAGRAM).unwrap();

@@ -7,7 +7,7 @@ use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsRawFd as _, BorrowedFd};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit};
 use syscalls::{Sysno, raw_syscall};
@@ -78,28 +78,18 @@ fn mask(how: Block, signals: u64) {
     };
 }
 
-/// A descriptor that becomes readable when the process should stop.
+/// A descriptor that signals can be read from: those to stop; with `reload` SIGHUP, with `children` that one has ended.
 ///
-/// Where the host has no signalfd there is none, and SIGTERM and SIGINT end the process as they always do.
-pub fn signals() -> Option<File> {
-    readable(STOP_SIGNALS)
-}
-
-/// The same for who has children: also when one has ended, and with `hang_ups` when the process is told to look at its files
-/// again.
-pub fn all_signals(hang_ups: bool) -> Option<File> {
-    readable(STOP_SIGNALS | CHILD_SIGNAL | if hang_ups { HANG_UP_SIGNAL } else { 0 })
-}
-
-/// A descriptor that is readable from when a child has ended until it is read, if the host has such.
-pub fn child_signals() -> Option<File> {
-    readable(CHILD_SIGNAL)
-}
-
-/// A descriptor that can be read from when the process is told to look at its files again. Without one, that ends it.
-#[doc(alias = "SIGHUP")]
-pub fn hang_ups() -> Option<File> {
-    readable(HANG_UP_SIGNAL)
+/// Where the host has no signalfd there is none, and signals act as they always do.
+pub fn signals(reload: bool, children: bool) -> Option<File> {
+    let mut signals = STOP_SIGNALS;
+    if reload {
+        signals |= HANG_UP_SIGNAL;
+    }
+    if children {
+        signals |= CHILD_SIGNAL;
+    }
+    readable(signals)
 }
 
 #[inline(never)]
@@ -138,9 +128,11 @@ pub enum Told {
 pub fn wait_for_signal(signals: Option<&File>, timeout: Option<Duration>) -> Told {
     let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
     let _ = super::sleep(watched.as_mut_slice(), timeout);
-    let Some(signals) = signals else {
-        return Told::Nothing;
-    };
+    signals.map_or(Told::Nothing, |signals| read_signal(signals.as_fd()))
+}
+
+/// Takes one signal off a descriptor of them.
+pub fn read_signal(signals: BorrowedFd<'_>) -> Told {
     let mut info = MaybeUninit::<[u32; 32]>::uninit();
     let number = info.as_mut_ptr().cast::<u32>();
     // SAFETY: the kernel writes at most as many bytes as there are.

@@ -3,7 +3,6 @@
 mod host;
 
 use crate::net::{Interface, NetError};
-use crate::sys::linux::interfaces::{LOOPBACK, POINT_TO_POINT, UP};
 use crate::time::Duration;
 use cases::random::{Random, for_seeds};
 use host::{Faults, PEER, QUERY, SETTLED, interfaces, with_announced, with_host};
@@ -23,8 +22,7 @@ const NOWHERE: &str = "stowaway: cannot take part in multicast DNS on any interf
 fn who_is_asked_to_stop_takes_leave_in_each_family() {
     with_announced(Faults::default(), |bench| {
         assert!(bench.answers());
-        bench.sim.allow(Duration::default());
-        assert!(bench.mdns.run());
+        bench.stop();
         assert_eq!(bench.heard(), (0, 0, 2));
     });
     // Also before anything was announced, and where there is nowhere to say it.
@@ -32,8 +30,7 @@ fn who_is_asked_to_stop_takes_leave_in_each_family() {
         with_host(Faults::default(), |bench| {
             bench.sim.set_interfaces(&interfaces(count));
             bench.run(Duration::from_ms(300));
-            bench.sim.allow(Duration::default());
-            assert!(bench.mdns.run());
+            bench.stop();
             assert_eq!(bench.heard().2, 0);
         });
     }
@@ -43,7 +40,7 @@ fn who_is_asked_to_stop_takes_leave_in_each_family() {
 fn who_is_called_hears_it_at_once() {
     with_announced(Faults::default(), |bench| {
         for count in 1..4 {
-            bench.faults.borrow_mut().call = true;
+            bench.faults.borrow_mut().reload = true;
             bench.run(Duration::from_ms(5));
             assert_eq!(*bench.calls.borrow(), count);
         }
@@ -83,7 +80,7 @@ fn an_interface_that_went_is_left_alone_until_it_is_back() {
         with_announced(faults, |bench| {
             let open = bench.sim.open_count();
             let without_cable = interfaces(1).into_iter().map(|interface| Interface {
-                flags: UP,
+                is_running: false,
                 ..interface
             });
             for gone in [Vec::new(), without_cable.collect::<Vec<_>>()] {
@@ -110,7 +107,7 @@ fn where_there_is_no_interface_that_is_told_once() {
     with_host(Faults::default(), |bench| {
         bench.run(Duration::from_secs(60));
         let alone = interfaces(1).into_iter().map(|interface| Interface {
-            flags: interface.flags | LOOPBACK,
+            is_loopback: true,
             ..interface
         });
         bench.sim.set_interfaces(&alone.collect::<Vec<_>>());
@@ -136,12 +133,12 @@ fn another_address_is_probed_for_and_the_lost_one_is_no_more() {
         // The same again, and a change of others, are none of ours.
         changed.extend(interfaces(1).into_iter().map(|interface| Interface {
             index: 9,
-            flags: interface.flags | LOOPBACK,
+            is_loopback: true,
             ..interface
         }));
         changed.extend(interfaces(1).into_iter().map(|interface| Interface {
             index: 10,
-            flags: interface.flags | POINT_TO_POINT,
+            is_point_to_point: true,
             ..interface
         }));
         bench.sim.set_interfaces(&changed);
@@ -308,8 +305,7 @@ fn sends_that_fail_are_no_end() {
             bench.faults.borrow_mut().send = None;
             assert!(bench.answers(), "{error:?}");
             bench.faults.borrow_mut().send = Some(error);
-            bench.sim.allow(Duration::default());
-            assert!(bench.mdns.run());
+            bench.stop();
         });
     }
 }

@@ -1,14 +1,16 @@
 //! A responder on interfaces in memory, on a host that fails as it is told to.
 
-use crate::drive::mdns::{CALL, Choice, Mdns, Speaker};
+use crate::config::{RX_BYTES, TX_BYTES};
+use crate::drive::Loop;
+use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::engine::mdns::{Limits, Link, LinkId, Meta, Responder, Transmit};
 use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::net::sim::Sim;
 use crate::net::{
-    Interface, Interfaces, Joined, Links, NetError, NetResult, Post, Ready, Socket, Token,
+    Datagrams, FileId, FileRange, Interest, Interface, Interfaces, Multicast, Net, NetError,
+    NetResult, Ready, Received, Signals, Socket, Streams, Token,
 };
-use crate::sys::linux::interfaces::{MULTICAST, RUNNING, UP};
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, kind};
 use core::cell::RefCell;
@@ -39,8 +41,8 @@ pub(super) struct Faults {
     pub(super) no_changes: bool,
     /// A socket at a group hears others, too.
     pub(super) hears_others: bool,
-    /// The process is called.
-    pub(super) call: bool,
+    /// The process is told to reload.
+    pub(super) reload: bool,
     /// What is open.
     pub(super) open: Vec<(Socket, Token)>,
     /// How often it was waited, and received.
@@ -57,20 +59,40 @@ impl Poor {
     }
 }
 
-impl Post for Poor {
-    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<(usize, SocketAddr)> {
+impl Net for Poor {}
+
+impl Datagrams for Poor {
+    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        self.0.bind(at, token)
+    }
+
+    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
+        self.0.local(socket)
+    }
+
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let mut faults = self.1.borrow_mut();
         faults.recvs += 1;
         match faults.recv {
             Some(error) => Err(error),
-            None => self.0.recv_from(socket, buffer),
+            None => {
+                let received = self.0.recv_from(socket, buffer)?;
+                let to = received.to.filter(|_| !faults.hears_others);
+                Ok(Received { to, ..received })
+            }
         }
     }
 
-    fn send_to(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> NetResult<()> {
+    fn send_to(
+        &mut self,
+        socket: Socket,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> NetResult<()> {
         match self.1.borrow().send {
             Some(error) => Err(error),
-            None => self.0.send_to(socket, to, bytes),
+            None => self.0.send_to(socket, from, to, bytes),
         }
     }
 
@@ -80,16 +102,14 @@ impl Post for Poor {
         self.0.close(socket);
     }
 
-    fn wait(&mut self, now: Instant, until: Option<Instant>, ready: &mut Ready) -> Instant {
+    fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
         let mut faults = self.1.borrow_mut();
         faults.waits += 1;
-        let is_called = core::mem::take(&mut faults.call);
+        let reloads = core::mem::take(&mut faults.reload);
         let fails = faults.recv.is_some() && !faults.open.is_empty();
-        let until = if is_called || fails { Some(now) } else { until };
+        let until = if reloads || fails { now } else { until };
         let now = self.0.wait(now, until, ready);
-        if is_called {
-            let _ = ready.tokens.push(CALL);
-        }
+        ready.signals.reload = reloads;
         if fails {
             ready.tokens.clear();
             let tokens = faults.open.iter().map(|(_, token)| *token);
@@ -99,7 +119,37 @@ impl Post for Poor {
     }
 }
 
-impl Links for Poor {
+impl Streams for Poor {
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        self.0.listen(at, token)
+    }
+
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
+        self.0.accept(listener)
+    }
+
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        self.0.recv(socket, buffer)
+    }
+
+    fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {
+        Streams::send(&mut self.0, socket, bytes, more)
+    }
+
+    fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
+        self.0.send_file(socket, range)
+    }
+
+    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)> {
+        self.0.recv_pipe(socket, len)
+    }
+
+    fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
+        self.0.watch(socket, token, interest)
+    }
+}
+
+impl Multicast for Poor {
     fn interfaces(&self, out: &mut Interfaces) {
         self.0.interfaces(out);
     }
@@ -113,19 +163,22 @@ impl Links for Poor {
         Ok(socket)
     }
 
-    fn join(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Joined> {
+    fn join(
+        &mut self,
+        index: u32,
+        own: IpAddr,
+        group: SocketAddr,
+        token: Token,
+    ) -> NetResult<Socket> {
         if let Some(error) = self.1.borrow().join {
             return Err(error);
         }
-        let joined = self.0.join(index, own, token)?;
-        self.keep(joined.socket, token);
-        Ok(Joined {
-            alone: !self.1.borrow().hears_others,
-            ..joined
-        })
+        let socket = self.0.join(index, own, group, token)?;
+        self.keep(socket, token);
+        Ok(socket)
     }
 
-    fn claim(&mut self, index: u32, own: IpAddr, token: Token) -> NetResult<Socket> {
+    fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
         if let Some(error) = self.1.borrow().claim {
             return Err(error);
         }
@@ -141,7 +194,7 @@ struct Host {
     pub(super) calls: Rc<RefCell<usize>>,
 }
 
-impl Speaker for Host {
+impl Endpoint for Host {
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, _: &[u8]) -> bool {
         self.responder.set_link(now, id, link).is_ok()
     }
@@ -158,15 +211,15 @@ impl Speaker for Host {
         self.responder.poll_at()
     }
 
-    fn tell(&mut self, _: Instant) -> bool {
-        true
+    fn poll_event(&mut self, _: Instant, _: &mut Events) -> Result<(), i32> {
+        Ok(())
     }
 
-    fn hear(&mut self, _: Instant) {
-        *self.calls.borrow_mut() += 1;
+    fn on_signals(&mut self, _: Instant, signals: Signals) {
+        *self.calls.borrow_mut() += usize::from(signals.reload);
     }
 
-    fn leave(&mut self, now: Instant) {
+    fn goodbye(&mut self, now: Instant, _: &mut Events) {
         self.responder.goodbye(now);
     }
 }
@@ -174,7 +227,8 @@ impl Speaker for Host {
 /// A loop and its surroundings.
 pub(super) struct Bench<'a> {
     pub(super) sim: Sim,
-    pub(super) mdns: Mdns<'a>,
+    net: Poor,
+    mdns: Mdns<'a>,
     pub(super) faults: Rc<RefCell<Faults>>,
     pub(super) calls: Rc<RefCell<usize>>,
     pub(super) sink: Sink,
@@ -193,7 +247,10 @@ pub(super) fn interfaces(count: u32) -> Vec<Interface> {
         Interface {
             index,
             name,
-            flags: UP | RUNNING | MULTICAST,
+            is_running: true,
+            is_multicast: true,
+            is_loopback: false,
+            is_point_to_point: false,
             mtu: 1500,
             hardware: None,
             addresses: addresses.into_iter().collect(),
@@ -205,7 +262,7 @@ pub(super) fn interfaces(count: u32) -> Vec<Interface> {
 pub(super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
     let (sim, sink) = (Sim::new(7), Sink::default());
     let (faults, calls) = (Rc::new(RefCell::new(faults)), Rc::default());
-    let mut net = Poor(sim.clone(), Rc::clone(&faults));
+    let net = Poor(sim.clone(), Rc::clone(&faults));
     let limits = Limits {
         name_count: 256,
         record_count: 128,
@@ -216,18 +273,18 @@ pub(super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
         calls: Rc::clone(&calls),
     };
     host.responder.set_host(b"box").unwrap();
-    let events = Events::new(Box::new(sink.clone()));
     let choice = Choice {
         names: faults.borrow().names,
     };
-    let now = sim.now();
     let mut bench = Bench {
-        mdns: Mdns::new(&mut net, &mut host, choice, events, now),
+        net,
+        mdns: Mdns::new(&mut host, choice),
         sim,
         faults,
         calls,
         sink,
     };
+    assert_eq!(bench.with_loop(|mdns| mdns.start()), Ok(()));
     script(&mut bench);
 }
 
@@ -245,10 +302,31 @@ impl Bench<'_> {
     /// Lets so much time pass.
     pub(super) fn run(&mut self, time: Duration) {
         self.sim.allow(time);
-        let mut ready = Ready::default();
-        while !ready.stop {
-            assert!(self.mdns.turn(&mut ready));
-        }
+        self.with_loop(|all| all.turns());
+    }
+
+    /// Asks the loop to stop, and has the endpoint say goodbye.
+    pub(super) fn stop(&mut self) {
+        self.sim.allow(Duration::default());
+        self.with_loop(|mdns| {
+            mdns.turns();
+            mdns.stop();
+        });
+    }
+
+    /// What a loop over the endpoint does.
+    fn with_loop<T>(&mut self, run: impl FnOnce(&mut Loop<'_, '_>) -> T) -> T {
+        let events = Events::new(Box::new(self.sink.clone()));
+        let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
+        let now = self.sim.now();
+        run(&mut Loop::new(
+            &mut self.net,
+            &mut [&mut self.mdns],
+            events,
+            &mut rx,
+            &mut tx,
+            now,
+        ))
     }
 
     /// How often everybody was asked, told, and told for the last time, since this was asked last.

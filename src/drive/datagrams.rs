@@ -1,0 +1,76 @@
+//! Protocols of one datagram in, one or none out.
+
+use super::streams::{Call, address};
+use super::task::World;
+use crate::config::DATAGRAM_BYTES;
+use crate::mem::Ends as _;
+use crate::net::{NetError, NetResult, Received, Socket};
+use core::net::SocketAddr;
+
+/// Datagrams received from one socket in one turn.
+const TURN_COUNT: usize = 64;
+/// Sockets that a task may have.
+const SOCKET_COUNT_MAX: usize = 4;
+
+/// A protocol over datagrams. Object-safe.
+pub trait Protocol {
+    /// Answers a datagram that came to the socket of this number: the length of the answer in `output`, if there is one.
+    fn answer(
+        &mut self,
+        local: u32,
+        call: Call<'_>,
+        datagram: &[u8],
+        output: &mut [u8],
+    ) -> Option<usize>;
+}
+
+/// The sockets of a protocol, and the tokens by which the task knows them.
+#[derive(Debug, Default)]
+pub struct Datagrams {
+    sockets: heapless::Vec<(Socket, u32), SOCKET_COUNT_MAX>,
+}
+
+impl Datagrams {
+    /// Binds a socket at `at`.
+    ///
+    /// # Errors
+    /// As [`crate::net::Datagrams::bind`]; `Full` when there are too many.
+    pub fn bind(&mut self, world: &mut World<'_>, at: SocketAddr, local: u32) -> NetResult<()> {
+        let socket = world.net.bind(at, world.token(local))?;
+        self.sockets
+            .push((socket, local))
+            .map_err(|_| NetError::Full)
+    }
+
+    /// Answers what waits at the socket with the token `local`; false: it is none of these.
+    pub fn ready(&self, world: &mut World<'_>, protocol: &mut dyn Protocol, local: u32) -> bool {
+        let mut sockets = self.sockets.iter();
+        let Some((socket, _)) = sockets.find(|(_, known)| *known == local).copied() else {
+            return false;
+        };
+        for _ in 0..TURN_COUNT {
+            let World {
+                now,
+                net,
+                events,
+                rx,
+                tx,
+                ..
+            } = &mut *world;
+            let Ok(Received { len, from, to }) = net.recv_from(socket, rx) else {
+                break;
+            };
+            let call = Call {
+                now: *now,
+                peer: address(from),
+                events,
+            };
+            let output = tx.head_mut(DATAGRAM_BYTES);
+            let answer = protocol.answer(local, call, rx.head(len), output);
+            if let Some(reply) = answer.and_then(|len| tx.get(..len)) {
+                let _ = net.send_to(socket, to, from, reply);
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,456 @@
+//! Multicast DNS on the interfaces of a host: links come and go as interfaces do; datagrams go to an endpoint, a responder or
+//! a querier, and its messages to the groups.
+//!
+//! Of each interface there is a socket for each family's group and one for each address of ours: so it is known where a
+//! datagram came in, and whether it was for all, on hosts that do not say so.
+
+use super::task::{Task, World};
+use crate::engine::mdns::{
+    Cast, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT, Transmit,
+};
+use crate::event::Events;
+use crate::mem::{Ends as _, Slots, nth};
+use crate::net::{Interface, Interfaces, NetError, NetResult, Signals, Socket};
+use crate::text::{Text, text};
+use crate::time::{Duration, Instant};
+use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+/// How often interfaces are looked at where nobody tells of changes.
+const LOOK: Duration = Duration::from_secs(5);
+/// After a change, until it is looked at: there are more of them.
+const SETTLE: Duration = Duration::from_ms(100);
+/// Datagrams taken from one socket in one turn.
+const TURN: usize = 64;
+/// Changes taken at once.
+const CHANGE_COUNT_MAX: usize = 1024;
+/// Sockets of one link: two groups and its addresses.
+const SOCKET_COUNT_MAX: usize = 18;
+/// The token of the socket that tells of changes; those of links are below.
+const CHANGES: u32 = (LINK_COUNT_MAX * SOCKET_COUNT_MAX) as u32;
+
+/// A socket of a link.
+#[derive(Clone, Copy, Debug)]
+struct LinkSocket {
+    socket: Socket,
+    /// The address it is bound to, or one of the family whose group it has joined.
+    own: IpAddr,
+    /// It is bound to the group.
+    is_group: bool,
+}
+
+/// What is open on a link.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Open {
+    /// The interface's number; 0 is nobody's.
+    index: u32,
+    link: Link,
+    sockets: heapless::Vec<LinkSocket, SOCKET_COUNT_MAX>,
+}
+
+/// Which interfaces are served.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// These; if there are none, all that lead to several others.
+    pub names: &'a [&'a [u8]],
+}
+
+impl Choice<'_> {
+    fn takes(&self, interface: &Interface) -> bool {
+        if !interface.is_running {
+            return false;
+        }
+        if self.names.is_empty() {
+            return interface.is_multicast
+                && !(interface.is_loopback || interface.is_point_to_point);
+        }
+        self.names.contains(&name(interface))
+    }
+}
+
+/// What an interface is called.
+fn name(interface: &Interface) -> &[u8] {
+    nth(&interface.name, 0, 0)
+}
+
+/// What takes part in multicast DNS on links: a responder, or a querier. Object-safe.
+///
+/// Call `handle` for each datagram, then `poll_transmit` until it is `None`, then `poll_event`, then wait until `poll_at`.
+pub trait Endpoint {
+    /// The addresses of a link and the name of its interface; false: it has more addresses than there are places.
+    fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool;
+    /// Takes a datagram. Returns the length of the reply in `out` that goes to its sender alone, if there is one.
+    fn handle(
+        &mut self,
+        now: Instant,
+        meta: Meta,
+        datagram: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize>;
+    /// The next message to send now, which is in `out`.
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit>;
+    /// When it wants to be asked again.
+    fn poll_at(&self) -> Instant;
+    /// Tells what happened, once a turn.
+    ///
+    /// # Errors
+    /// It has done what it was to do, or cannot: the status to exit with.
+    fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), i32>;
+    /// What the process was asked to do.
+    fn on_signals(&mut self, _now: Instant, _signals: Signals) {}
+    /// Prepares the messages to send before the end: goodbyes (RFC 6762 section 10.1).
+    fn goodbye(&mut self, now: Instant, events: &mut Events);
+}
+
+/// An endpoint on the links of this host: a task.
+pub struct Mdns<'a> {
+    endpoint: &'a mut dyn Endpoint,
+    choice: Choice<'a>,
+    open: Slots<Open>,
+    /// What tells of changes, if the host does.
+    changes: Option<Socket>,
+    /// When interfaces are looked at.
+    look_at: Instant,
+    /// The endpoint ended the loop.
+    is_over: bool,
+    /// It was told that an interface cannot be served; that there are too many; that there is none.
+    has_complained: [bool; 3],
+}
+
+impl<'a> Mdns<'a> {
+    /// One that has not looked at the interfaces yet.
+    pub fn new(endpoint: &'a mut dyn Endpoint, choice: Choice<'a>) -> Self {
+        let mut open = Slots::new(LINK_COUNT_MAX);
+        while open.push(Open::default()).is_some() {}
+        Self {
+            endpoint,
+            choice,
+            open,
+            changes: None,
+            look_at: Instant::default(),
+            is_over: false,
+            has_complained: [false; 3],
+        }
+    }
+}
+
+impl Task for Mdns<'_> {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), i32> {
+        self.changes = world.net.changes(world.token(CHANGES)).ok();
+        Ok(())
+    }
+
+    fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        if local == CHANGES {
+            self.take_changes(world);
+        } else {
+            self.take_datagrams(world, local as usize);
+        }
+    }
+
+    #[inline(never)]
+    fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
+        if signals.reload || signals.child {
+            self.endpoint.on_signals(world.now, signals);
+        }
+        if self.look_at <= world.now {
+            self.look(world);
+        }
+        self.send_all(world);
+        // What that leads to is due at once, in the next turn.
+        if let Err(status) = self.endpoint.poll_event(world.now, world.events) {
+            self.is_over = true;
+            *world.exit = Some(status);
+        }
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.endpoint.poll_at().min(self.look_at)
+    }
+
+    fn stop(&mut self, world: &mut World<'_>) {
+        if !self.is_over {
+            self.endpoint.goodbye(world.now, world.events);
+            self.send_all(world);
+        }
+    }
+}
+
+impl Mdns<'_> {
+    /// Looks at the interfaces after so long, or earlier.
+    #[inline(never)]
+    fn look_in(&mut self, now: Instant, time: Duration) {
+        self.look_at = self.look_at.min(now.after(time));
+    }
+
+    /// Something changed: it is looked at in a while.
+    fn take_changes(&mut self, world: &mut World<'_>) {
+        self.look_in(world.now, SETTLE);
+        let Some(socket) = self.changes else {
+            return;
+        };
+        // That there were more than it could hold is also one.
+        for _ in 0..CHANGE_COUNT_MAX {
+            if let Err(NetError::WouldBlock) = world.net.recv_from(socket, &mut []) {
+                return;
+            }
+        }
+        // It says so for ever: from now on, interfaces are looked at now and then.
+        world.net.close(socket);
+        self.changes = None;
+    }
+
+    /// Opens, changes and closes links as the interfaces are now.
+    #[inline(never)]
+    fn look(&mut self, world: &mut World<'_>) {
+        let mut interfaces = Interfaces::new();
+        world.net.interfaces(&mut interfaces);
+        self.look_at = match self.changes {
+            Some(_) => Instant::NEVER,
+            None => world.now.after(LOOK),
+        };
+        for id in 0..LINK_COUNT_MAX {
+            let index = self.open.get(id).map_or(0, |open| open.index);
+            let is_its = |other: &Interface| other.index == index && self.choice.takes(other);
+            if index != 0 && !interfaces.iter().any(is_its) {
+                self.close(world, id);
+            }
+        }
+        let mut is_alone = true;
+        for interface in &interfaces {
+            if self.choice.takes(interface) {
+                self.take_interface(world, interface);
+                is_alone = false;
+            }
+        }
+        if is_alone {
+            let names = self.choice.names;
+            let first = names.first().copied().unwrap_or(b"any interface");
+            let why = text!("waiting for one that is up and has an address");
+            self.complain(world, 2, first, why);
+        }
+    }
+
+    /// Opens an interface, or opens it anew when its addresses are others than before.
+    fn take_interface(&mut self, world: &mut World<'_>, interface: &Interface) {
+        let place = |index: u32| self.open.iter().position(|open| open.index == index);
+        let Some(id) = place(interface.index).or_else(|| place(0)) else {
+            let why = text!("there are too many interfaces");
+            return self.complain(world, 1, name(interface), why);
+        };
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        let is_same = open.link.addresses == interface.addresses && open.link.mtu == interface.mtu;
+        if open.index != 0 && is_same {
+            return;
+        }
+        self.close_sockets(world, id);
+        let refusal = self.open_sockets(world, id, interface);
+        let Some(open) = self.open.get_mut(id) else {
+            return;
+        };
+        if open.sockets.is_empty() {
+            self.close(world, id);
+            let why = match refusal {
+                NetError::InUse => text!("another program has port 5353 for itself"),
+                _ => text!("the host refuses multicast there"),
+            };
+            return self.complain(world, 0, name(interface), why);
+        }
+        open.index = interface.index;
+        self.has_complained[0] = false;
+        let name = name(interface);
+        if !self
+            .endpoint
+            .set_link(world.now, id as LinkId, &open.link, name)
+        {
+            let what = text!("there are too many addresses on");
+            world.events.tell(what, name, Text::NOTHING);
+        }
+    }
+
+    /// Says once that an interface cannot be served, or that there is none. It is tried again whenever interfaces are looked at.
+    fn complain(&mut self, world: &mut World<'_>, which: usize, interface: &[u8], why: Text) {
+        let what = text!("cannot take part in multicast DNS on");
+        if let Some(has_complained @ false) = self.has_complained.get_mut(which) {
+            *has_complained = true;
+            world.events.tell(what, interface, why);
+        }
+    }
+
+    /// Opens all sockets of an interface; why one could not be.
+    fn open_sockets(
+        &mut self,
+        world: &mut World<'_>,
+        id: usize,
+        interface: &Interface,
+    ) -> NetError {
+        let mut error = NetError::InUse;
+        let Some(open) = self.open.get_mut(id) else {
+            return error;
+        };
+        open.link = Link {
+            addresses: interface.addresses.clone(),
+            mtu: interface.mtu,
+            shares_port: false,
+        };
+        // The groups first, each by one address of its family.
+        for is_group in [true, false] {
+            for (own, _) in &interface.addresses {
+                let is_known = |socket: &LinkSocket| socket.own.is_ipv4() == own.is_ipv4();
+                let is_done = open.sockets.iter().any(is_known);
+                if open.sockets.is_empty() && !is_group || is_group && is_done {
+                    continue;
+                }
+                let local = id * SOCKET_COUNT_MAX + open.sockets.len();
+                match open_socket(world, interface.index, *own, is_group, local as u32) {
+                    Ok(socket) => {
+                        let own = *own;
+                        let socket = LinkSocket {
+                            socket,
+                            own,
+                            is_group,
+                        };
+                        let _ = open.sockets.push(socket);
+                    }
+                    // Then a message that is sent to us alone may reach another program.
+                    Err(_) if !is_group => open.link.shares_port = true,
+                    Err(why) => error = why,
+                }
+            }
+        }
+        error
+    }
+
+    fn close_sockets(&mut self, world: &mut World<'_>, id: usize) {
+        if let Some(open) = self.open.get_mut(id) {
+            while let Some(socket) = open.sockets.pop() {
+                world.net.close(socket.socket);
+            }
+        }
+    }
+
+    fn close(&mut self, world: &mut World<'_>, id: usize) {
+        self.close_sockets(world, id);
+        if let Some(open) = self.open.get_mut(id) {
+            *open = Open::default();
+            self.endpoint
+                .set_link(world.now, id as LinkId, &open.link, b"");
+        }
+    }
+
+    fn take_datagrams(&mut self, world: &mut World<'_>, local: usize) {
+        let (id, place) = (local / SOCKET_COUNT_MAX, local % SOCKET_COUNT_MAX);
+        let mut is_broken = true;
+        for _ in 0..TURN {
+            let Some(open) = self.open.get(id) else {
+                return;
+            };
+            let Some(socket) = open.sockets.get(place).copied() else {
+                return;
+            };
+            let received = match world.net.recv_from(socket.socket, world.rx) {
+                Ok(received) => received,
+                Err(NetError::WouldBlock) => return,
+                Err(_) => continue,
+            };
+            is_broken = false;
+            let from = received.from;
+            let cast = match received.to {
+                Some(to) if to.is_multicast() => Cast::Multicast,
+                None if socket.is_group => Cast::Unknown,
+                _ => Cast::Unicast,
+            };
+            // What another link's socket hears, too, is that one's.
+            if cast == Cast::Unknown && !open.link.reaches(from.ip()) {
+                continue;
+            }
+            let meta = Meta {
+                from,
+                link: id as LinkId,
+                cast,
+            };
+            let datagram = world.rx.head(received.len);
+            let reply = self
+                .endpoint
+                .handle(world.now, meta, datagram, tx(world.tx));
+            if let Some(len) = reply {
+                self.send_to(world, id, from, len);
+            }
+            self.send_all(world);
+        }
+        if is_broken {
+            // It would be so at once, and for ever: the link is opened again in a while.
+            self.close(world, id);
+            self.look_in(world.now, LOOK);
+        }
+    }
+
+    /// Sends to one host, from the address that it can tell to be on its link.
+    fn send_to(&self, world: &mut World<'_>, id: usize, to: SocketAddr, len: usize) {
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        // The group's is the first of its family.
+        let is_its = |socket: &&LinkSocket| socket.own.is_ipv4() == to.is_ipv4();
+        let mut sockets = open.sockets.iter().filter(is_its);
+        let group = sockets.next();
+        if let Some(from) = sockets.next().or(group) {
+            let bytes = world.tx.head(len);
+            let _ = world.net.send_to(from.socket, Some(from.own), to, bytes);
+        }
+    }
+
+    /// Sends all there is to send now.
+    fn send_all(&mut self, world: &mut World<'_>) {
+        while let Some(Transmit { link, len }) =
+            self.endpoint.poll_transmit(world.now, tx(world.tx))
+        {
+            self.send_to_groups(world, usize::from(link), len);
+        }
+    }
+
+    fn send_to_groups(&self, world: &mut World<'_>, id: usize, len: usize) {
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        for socket in open.sockets.iter().filter(|socket| socket.is_group) {
+            let to = group(open.index, socket.own);
+            let bytes = world.tx.head(len);
+            // What is lost is sent again, or asked for again.
+            let _ = world
+                .net
+                .send_to(socket.socket, Some(socket.own), to, bytes);
+        }
+    }
+}
+
+/// The part of the loop's buffer that messages are written to.
+fn tx(tx: &mut [u8]) -> &mut [u8] {
+    tx.head_mut(MESSAGE_BYTES)
+}
+
+/// The group of this address' family on an interface.
+const fn group(index: u32, own: IpAddr) -> SocketAddr {
+    match own {
+        IpAddr::V4(_) => SocketAddr::V4(SocketAddrV4::new(GROUP_V4, PORT)),
+        IpAddr::V6(_) => SocketAddr::V6(SocketAddrV6::new(GROUP_V6, PORT, 0, index)),
+    }
+}
+
+/// Opens a socket at the group of `own`'s family, or at `own`.
+fn open_socket(
+    world: &mut World<'_>,
+    index: u32,
+    own: IpAddr,
+    is_group: bool,
+    local: u32,
+) -> NetResult<Socket> {
+    let token = world.token(local);
+    if is_group {
+        world.net.join(index, own, group(index, own), token)
+    } else {
+        world.net.claim(index, SocketAddr::new(own, PORT), token)
+    }
+}

@@ -1,0 +1,33 @@
+//! What only a host with processes has: loops over its own sockets, the supervisor that forks them, a process for each
+//! connection, sessions on standard input and output.
+
+#[cfg(feature = "sftp-server")]
+pub mod per_connection;
+#[cfg(feature = "sftp-server")]
+pub mod stdio;
+#[cfg(feature = "serve")]
+pub mod supervisor;
+
+use super::{Loop, Task};
+use crate::config::{RX_BYTES, TX_BYTES};
+use crate::event::Events;
+use crate::mem;
+use crate::net::Signals;
+use crate::net::kernel::Kernel;
+use crate::sys;
+use crate::sys::linux::process;
+use core::mem::ManuallyDrop;
+
+/// Runs tasks over the host's network until the process is asked to stop, or one of them ends the loop. `signals` are those
+/// they want to be told of beside that.
+///
+/// # Errors
+/// The status to exit with, after it was said why.
+#[inline(never)]
+pub fn run(tasks: &mut [&mut dyn Task], events: Events, signals: Signals) -> Result<(), i32> {
+    // The process ends when this does: nothing has to be given back.
+    let signals = process::signals(signals.reload, signals.child);
+    let mut net = ManuallyDrop::new(Kernel::new(signals));
+    let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
+    ManuallyDrop::new(Loop::new(&mut *net, tasks, events, rx, tx, sys::now())).run()
+}

@@ -1,0 +1,216 @@
+//! One session over a pair of byte streams: standard input and output, or a connection in their place.
+//!
+//! It waits in `read` and in `write` and nowhere else: there is no other peer to serve. All requests that came together are
+//! answered before more is read, and their replies leave together. Only while the engine has long work in hand, input is
+//! asked for without waiting.
+
+#![forbid(unsafe_code)]
+
+use crate::config::{REPLY_BYTES, TALK_INPUT_BYTES};
+use crate::drive::connection::CloseReason;
+use crate::drive::orders::{self, Blocked, Transport};
+use crate::drive::streams::{Call, Protocol};
+use crate::engine::{Progress, State};
+use crate::event::Events;
+use crate::mem;
+use crate::mem::Ends as _;
+use crate::net::{FileRange, NetError, NetResult};
+use crate::sys::linux::stdio::Stdio;
+use crate::text::Text;
+use crate::time::Instant;
+use core::net::Ipv6Addr;
+use core::ops::Range;
+use embedded_io::{Read, ReadReady, Write};
+
+/// A transport that waits.
+pub trait BlockingTransport: Transport {
+    /// Whether receiving would not wait.
+    fn is_ready(&mut self) -> bool;
+}
+
+/// Standard input and output.
+#[derive(Clone, Copy, Debug)]
+pub struct Standard;
+
+impl Transport for Standard {
+    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
+        recv(&mut Stdio::Input, buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8], _: bool) -> NetResult<usize> {
+        send(&mut Stdio::Output, bytes)
+    }
+
+    fn send_file(&mut self, range: FileRange) -> NetResult<usize> {
+        Ok(Stdio::Output.send_file(range.file.0, range.offset, range.len))
+    }
+}
+
+impl BlockingTransport for Standard {
+    fn is_ready(&mut self) -> bool {
+        Stdio::Input.read_ready().unwrap_or(true)
+    }
+}
+
+impl<I: Read + ReadReady, O: Write> Transport for (I, O) {
+    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
+        recv(&mut self.0, buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8], _: bool) -> NetResult<usize> {
+        send(&mut self.1, bytes)
+    }
+}
+
+impl<I: Read + ReadReady, O: Write> BlockingTransport for (I, O) {
+    fn is_ready(&mut self) -> bool {
+        self.0.read_ready().unwrap_or(true)
+    }
+}
+
+fn recv(input: &mut impl Read, buffer: &mut [u8]) -> NetResult<usize> {
+    input.read(buffer).map_err(|_| NetError::Gone)
+}
+
+fn send(output: &mut impl Write, bytes: &[u8]) -> NetResult<usize> {
+    match output.write_all(bytes) {
+        Ok(()) => Ok(bytes.len()),
+        Err(_) => Err(NetError::Gone),
+    }
+}
+
+/// A session and all it needs. It is the connection 0 of its protocol.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+pub struct StdioSession<'a> {
+    protocol: &'a mut dyn Protocol,
+    tx: &'static mut [u8; REPLY_BYTES],
+    rx: &'static mut [u8; TALK_INPUT_BYTES],
+    /// Bytes of `rx` that were received.
+    have: usize,
+    transport: &'a mut dyn BlockingTransport,
+    events: &'a mut Events,
+    /// Called when the first reply has been sent.
+    greeted: Option<&'a mut dyn FnMut()>,
+}
+
+impl<'a> StdioSession<'a> {
+    /// A session over `transport`. `greeted` is called once, when the first reply is sent and before anything that came after
+    /// its request is looked at: an engine's first reply leaves alone.
+    pub fn new(
+        transport: &'a mut dyn BlockingTransport,
+        protocol: &'a mut dyn Protocol,
+        events: &'a mut Events,
+        greeted: &'a mut dyn FnMut(),
+    ) -> Self {
+        Self {
+            transport,
+            protocol,
+            events,
+            rx: mem::array(),
+            tx: mem::array(),
+            have: 0,
+            greeted: Some(greeted),
+        }
+    }
+
+    /// Serves until the peer ends it. Why it ended; empty when the peer closed it, or is gone.
+    #[inline(never)]
+    pub fn run(&mut self) -> Text {
+        self.protocol.open(0, 0);
+        let mut is_busy = false;
+        let end = loop {
+            // The engine may have left input, because it has enough to do.
+            if !is_busy || self.have < TALK_INPUT_BYTES && self.transport.is_ready() {
+                let buffer = self.rx.tail_mut(self.have);
+                if buffer.is_empty() {
+                    break CloseReason::Large.text();
+                }
+                match self.transport.recv(buffer) {
+                    Ok(count @ 1..) => self.have += count,
+                    _ => break Text::NOTHING,
+                }
+            }
+            match self.turn() {
+                State::Closed(end) => break end,
+                state => is_busy = matches!(state, State::Busy),
+            }
+            if !is_busy {
+                self.protocol.files().release_idle();
+            }
+        };
+        self.protocol.abandon(0);
+        end
+    }
+
+    /// Answers what was received; what happens next: more input, unless the engine is busy.
+    fn turn(&mut self) -> State {
+        loop {
+            let call = Call {
+                // Nothing here depends on the time.
+                now: Instant::default(),
+                peer: Ipv6Addr::UNSPECIFIED,
+                events: self.events,
+            };
+            let input = self.rx.head_mut(self.have);
+            let mut progress = self.protocol.advance(0, call, input, self.tx);
+            self.have = mem::shift(input, progress.consumed);
+            // There may be requests behind the one that ordered.
+            let goes_on = matches!(progress.state, State::NeedOutput);
+            loop {
+                match self.flush(&mut progress) {
+                    Ok(Some(next)) => progress = next,
+                    Ok(None) => break,
+                    Err(reason) => return State::Closed(reason.text()),
+                }
+            }
+            if !goes_on || matches!(progress.state, State::Closed(_)) {
+                return progress.state;
+            }
+        }
+    }
+
+    /// Sends the bytes of a call and carries out its order, if there is one; what the engine made of that.
+    fn flush(&mut self, progress: &mut Progress) -> Result<Option<Progress>, CloseReason> {
+        let mut unsent = 0..progress.produced;
+        let Some(mut order) = progress.order.take() else {
+            return self.send(&mut unsent).map(|()| None);
+        };
+        let (files, transport) = (self.protocol.files(), &mut *self.transport);
+        let carried = orders::carry_out(&mut order, files, transport, self.tx, &mut unsent, &mut 0);
+        match carried {
+            Ok(result) => {
+                let call = Call {
+                    now: Instant::default(),
+                    peer: Ipv6Addr::UNSPECIFIED,
+                    events: self.events,
+                };
+                Ok(Some(self.protocol.done(0, call, order, result, self.tx)))
+            }
+            Err(blocked) => {
+                order.abandon(self.protocol.files());
+                Err(end(blocked))
+            }
+        }
+    }
+
+    /// Sends bytes of `tx`.
+    #[inline(never)]
+    fn send(&mut self, unsent: &mut Range<usize>) -> Result<(), CloseReason> {
+        if Range::is_empty(unsent) {
+            return Ok(());
+        }
+        orders::send(self.transport, self.tx, unsent, false).map_err(end)?;
+        if let Some(greeted) = self.greeted.take() {
+            greeted();
+        }
+        Ok(())
+    }
+}
+
+/// Why a session ends over a transport that never says it would have to wait.
+const fn end(blocked: Blocked) -> CloseReason {
+    match blocked {
+        Blocked::Wait(_) => CloseReason::Gone,
+        Blocked::End(reason) => reason,
+    }
+}

@@ -1,0 +1,605 @@
+//! The connections of one protocol: buffers, limits and turns, whatever the protocol says.
+//!
+//! Bytes move between sockets and the protocol through the loop's two buffers. A request that has not all arrived and a reply
+//! that was not taken each wait in a block of a pool. While a connection's output waits, nothing more is read from it.
+//! Invariant: a slow or silent peer costs a slot, perhaps a block for a while, and never another connection's time.
+
+use super::connection::{CloseReason, Connection, Unsent};
+use super::listeners::Listener;
+use super::orders::{self, Blocked, Transport};
+use super::pool::{Block, Pool};
+use super::task::World;
+use crate::config::{
+    CONNECTION_COUNT_MAX, NODE_IDLE, ORDER_TURN_BYTES, PRESSED_PATIENCE, REPLY_BYTES,
+    REQUEST_INLINE_BYTES,
+};
+use crate::engine::{Cx, Order, Progress, State};
+use crate::event::{self, Events};
+use crate::log;
+use crate::mem::{Ends as _, Slots};
+use crate::net::{FileId, FileRange, Interest, Net, NetError, NetResult, Socket};
+use crate::time::{Duration, Instant};
+use crate::vfs::{FsResult, Vfs};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::ops::Range;
+
+/// Tokens below this are a task's own; connections have those from here on.
+pub const CONNECTION_TOKEN: u32 = 8;
+
+/// What a protocol is lent with each call.
+pub struct Call<'a> {
+    /// The monotonic clock.
+    pub now: Instant,
+    /// The peer's address; one of IPv4 is mapped into IPv6.
+    pub peer: Ipv6Addr,
+    /// Messages for people.
+    pub events: &'a mut Events,
+}
+
+impl<'a> Call<'a> {
+    /// The same for an engine, with the files it serves.
+    pub const fn with<F: ?Sized>(self, files: &'a mut F) -> Cx<'a, F> {
+        Cx {
+            now: self.now,
+            peer: self.peer,
+            vfs: files,
+            events: self.events,
+        }
+    }
+}
+
+/// A protocol over connections, which have numbers from 0: a [`Stream`](crate::engine::Stream), its sessions and its files.
+/// Object-safe, so that the loop is compiled once.
+pub trait Protocol {
+    /// The files that orders are carried out on.
+    fn files(&mut self) -> &mut (dyn Vfs + 'static);
+    /// Makes the changes that replies tell of durable, before they are sent.
+    ///
+    /// # Errors
+    /// Those of [`Handles::commit_metadata`](crate::vfs::Handles::commit_metadata).
+    fn commit(&mut self) -> FsResult<()> {
+        Ok(())
+    }
+    /// A connection was accepted by the listener of this number.
+    fn open(&mut self, connection: usize, listener: u32);
+    /// As [`Stream::advance`](crate::engine::Stream::advance).
+    fn advance(
+        &mut self,
+        connection: usize,
+        call: Call<'_>,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Progress;
+    /// As [`Stream::done`](crate::engine::Stream::done).
+    fn done(
+        &mut self,
+        connection: usize,
+        call: Call<'_>,
+        order: Order,
+        result: FsResult<()>,
+        output: &mut [u8],
+    ) -> Progress;
+    /// Whether the connection's session has a file open until more input arrives.
+    fn holds_file(&self, _connection: usize) -> bool {
+        false
+    }
+    /// An order has to wait: others are served meanwhile.
+    fn interrupted(&mut self) {}
+    /// What replies promised cannot be made durable: they are not sent, and not sent again.
+    fn break_promises(&mut self) {}
+    /// The connection is closed.
+    fn abandon(&mut self, connection: usize);
+}
+
+/// The limits of a [`Streams`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections.
+    pub connection_count: usize,
+    /// Requests that have not all arrived.
+    pub request_count: usize,
+    /// Replies that were not taken.
+    pub reply_count: usize,
+}
+
+/// The connections of a protocol.
+#[repr(C)] // What is used most lies first, where short instructions reach it.
+pub struct Streams {
+    pub(super) connections: Slots<Option<Connection>>,
+    /// When connections are looked through, because some hold what others may need.
+    patrol_at: Instant,
+    /// When files that were not used are closed.
+    release_at: Instant,
+    /// When connections are accepted again.
+    pub(super) accept_at: Instant,
+    /// When a person may be told again that clients wait.
+    pub(super) tell_full_at: Instant,
+    /// Bytes that the connection in hand has moved in this turn.
+    moved_bytes: usize,
+    /// Bytes of the longest request.
+    request_bytes: usize,
+    pub(super) free: Slots<u16>,
+    pub(super) requests: Pool,
+    pub(super) replies: Pool,
+    pub(super) listeners: heapless::Vec<Listener, { CONNECTION_TOKEN as usize }>,
+}
+
+/// The socket of a connection as orders use it.
+struct SocketTransport<'a> {
+    net: &'a mut dyn Net,
+    socket: Socket,
+    now: Instant,
+    /// When bytes moved last.
+    progress: &'a mut Instant,
+}
+
+impl SocketTransport<'_> {
+    fn moved<T>(&mut self, outcome: NetResult<T>) -> NetResult<T> {
+        if outcome.is_ok() {
+            *self.progress = self.now;
+        }
+        outcome
+    }
+}
+
+impl Transport for SocketTransport<'_> {
+    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
+        let received = self.net.recv(self.socket, buffer);
+        self.moved(received)
+    }
+
+    fn send(&mut self, bytes: &[u8], more: bool) -> NetResult<usize> {
+        let sent = self.net.send(self.socket, bytes, more);
+        self.moved(sent)
+    }
+
+    fn send_with(
+        &mut self,
+        tx: &mut [u8],
+        head: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> usize,
+    ) -> NetResult<usize> {
+        let sent = self.net.send_with(self.socket, tx, head, fill);
+        self.moved(sent)
+    }
+
+    fn send_file(&mut self, range: FileRange) -> NetResult<usize> {
+        let sent = self.net.send_file(self.socket, range);
+        self.moved(sent)
+    }
+
+    fn recv_pipe(&mut self, len: u32) -> NetResult<(usize, FileId)> {
+        let received = self.net.recv_pipe(self.socket, len);
+        self.moved(received)
+    }
+}
+
+/// One call's view of all that a connection needs.
+struct Turn<'a, 'w> {
+    world: &'a mut World<'w>,
+    protocol: &'a mut dyn Protocol,
+    at: usize,
+}
+
+impl Streams {
+    /// The connections of a protocol whose longest request has `request_bytes` bytes.
+    pub fn new(limits: Limits, request_bytes: usize) -> Self {
+        let count = limits.connection_count.min(CONNECTION_COUNT_MAX);
+        Self {
+            connections: Slots::new(count),
+            free: Slots::new(count),
+            requests: Pool::new(limits.request_count, request_bytes),
+            replies: Pool::new(limits.reply_count, REPLY_BYTES),
+            listeners: heapless::Vec::new(),
+            request_bytes,
+            patrol_at: Instant::NEVER,
+            release_at: Instant::NEVER,
+            accept_at: Instant::NEVER,
+            tell_full_at: Instant::default(),
+            moved_bytes: 0,
+        }
+    }
+
+    /// When [`Streams::turn`] has something to do.
+    pub fn poll_at(&self) -> Instant {
+        self.patrol_at.min(self.release_at).min(self.accept_at)
+    }
+
+    /// A connection or a listener can go on. `local` is its token.
+    pub fn ready(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol, local: u32) {
+        match local.checked_sub(CONNECTION_TOKEN) {
+            Some(at) => self.serve(world, protocol, at as usize),
+            None => self.accept(world, protocol, local),
+        }
+        self.used_files(world.now);
+    }
+
+    /// Files were used: they are closed when they were not for a while.
+    pub fn used_files(&mut self, now: Instant) {
+        self.release_at = self.release_at.min(now.after(NODE_IDLE));
+    }
+
+    /// Closes connections and files whose time has come, and accepts connections again.
+    pub fn turn(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) {
+        if self.patrol_at <= world.now {
+            self.patrol(world, protocol);
+        }
+        if self.release_at <= world.now {
+            self.release_at = Instant::NEVER;
+            if protocol.files().release_idle() {
+                self.release_at = world.now.after(NODE_IDLE);
+            }
+        }
+        if self.accept_at <= world.now {
+            self.accept_again(world);
+        }
+    }
+
+    /// The connection without progress for longest, of those for which that is longer than their `timeout`.
+    pub(super) fn most_overdue(
+        &self,
+        now: Instant,
+        timeout: &dyn Fn(&Connection) -> Option<Duration>,
+    ) -> Option<usize> {
+        let (mut most, mut longest) = (None, Duration::default());
+        for (at, place) in self.connections.iter().enumerate() {
+            let Some(connection) = place else { continue };
+            let silence = now.since(connection.progress);
+            if silence >= longest && timeout(connection).is_some_and(|most| silence >= most) {
+                (most, longest) = (Some(at), silence);
+            }
+        }
+        most
+    }
+
+    /// Does what a connection can do now.
+    fn serve(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol, at: usize) {
+        let Some(place) = self.connections.get_mut(at) else {
+            return;
+        };
+        // Taken out of its place, so that all the rest can be used with it.
+        let mut taken = place.take();
+        let Some(connection) = &mut taken else {
+            return;
+        };
+        self.moved_bytes = 0;
+        let mut turn = Turn {
+            world,
+            protocol,
+            at,
+        };
+        let mut blocked = match self.flush(&mut turn, connection) {
+            Ok(()) => self.on_readable(&mut turn, connection),
+            Err(blocked) => blocked,
+        };
+        let token = world.token(CONNECTION_TOKEN + at as u32);
+        if let Blocked::Wait(interest) = blocked
+            && world.net.watch(connection.socket, token, interest).is_err()
+        {
+            blocked = Blocked::End(CloseReason::Gone);
+        }
+        connection.holds_file = protocol.holds_file(at);
+        if connection.timeout().is_some() {
+            self.patrol_at = self.patrol_at.min(world.now.after(Duration::SECOND));
+        }
+        if let Some(place) = self.connections.get_mut(at) {
+            *place = taken;
+        }
+        if let Blocked::End(reason) = blocked {
+            self.close(world, protocol, at, reason);
+        }
+    }
+
+    /// Receives input, and does what the protocol makes of it.
+    #[inline(never)]
+    fn on_readable(&mut self, turn: &mut Turn<'_, '_>, connection: &mut Connection) -> Blocked {
+        let mut have = self.restore(turn.world.rx, connection);
+        let request_bytes = self.request_bytes;
+        let space = turn.world.rx.head_mut(request_bytes).tail_mut(have);
+        // A protocol with long work in hand may have left as much as fits.
+        if !space.is_empty() {
+            match transport(turn.world.net, turn.world.now, connection).recv(space) {
+                Ok(received @ 1..) => have += received,
+                Err(NetError::WouldBlock | NetError::Full) => {}
+                Ok(0) | Err(_) => return CloseReason::Gone.into(),
+            }
+        }
+        let mut used = 0;
+        let blocked = loop {
+            let World {
+                now,
+                events,
+                rx,
+                tx,
+                ..
+            } = &mut *turn.world;
+            let call = Call {
+                now: *now,
+                peer: connection.peer,
+                events,
+            };
+            let input = rx.head(have).tail(used);
+            let progress = turn
+                .protocol
+                .advance(turn.at, call, input, tx.head_mut(REPLY_BYTES));
+            used += progress.consumed;
+            let state = progress.state;
+            if let Err(blocked) = self.apply(turn, connection, progress) {
+                break blocked;
+            }
+            match state {
+                State::NeedInput => break Blocked::Wait(Interest::Input),
+                // Other connections' turn: after theirs this one is ready again.
+                State::Busy => break Blocked::Wait(Interest::Output),
+                _ if self.moved_bytes >= ORDER_TURN_BYTES as usize => {
+                    break Blocked::Wait(Interest::Output);
+                }
+                _ => {}
+            }
+        };
+        match blocked {
+            Blocked::Wait(Interest::Input) if used == 0 && have == request_bytes => {
+                CloseReason::Large.into()
+            }
+            Blocked::Wait(_) => {
+                let saved = self.save(turn, connection, used..have);
+                saved.err().unwrap_or(blocked)
+            }
+            end => end,
+        }
+    }
+
+    /// Applies what the protocol made of a call: sends its bytes, carries out its orders and what follows from them.
+    fn apply(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        mut progress: Progress,
+    ) -> Result<(), Blocked> {
+        loop {
+            connection.order = progress.order;
+            connection.answered |= progress.produced > 0;
+            self.moved_bytes += progress.produced;
+            if progress.produced > 0 && turn.protocol.commit().is_err() {
+                turn.protocol.break_promises();
+                return Err(CloseReason::Disk.into());
+            }
+            let done = self.flush_buffer(turn, connection, 0..progress.produced)?;
+            if let State::Closed(why) = progress.state {
+                let World { now, events, .. } = &mut *turn.world;
+                events.tell_of(*now, connection.peer, event::DISCONNECTED, b"", why);
+                return Err(CloseReason::Gone.into());
+            }
+            match done {
+                Some(next) => progress = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends what is unsent, then carries out orders until there are none.
+    #[inline(never)]
+    fn flush(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+    ) -> Result<(), Blocked> {
+        if let Some(mut unsent) = connection.unsent.take() {
+            let mut left = unsent.from as usize..unsent.to as usize;
+            let block = self.replies.get(&unsent.block);
+            let mut transport = transport(turn.world.net, turn.world.now, connection);
+            let sent = orders::send(&mut transport, block, &mut left, unsent.more);
+            unsent.from = left.start as u32;
+            if sent.is_err() {
+                connection.unsent = Some(unsent);
+                return sent;
+            }
+            self.replies.give(unsent.block);
+        }
+        match self.flush_buffer(turn, connection, 0..0)? {
+            Some(progress) => self.apply(turn, connection, progress),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends `unsent` of the transmit buffer and carries out the order, if there is one; what the protocol made of that. Bytes
+    /// that the socket does not take wait in a block.
+    #[inline(never)]
+    fn flush_buffer(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        mut unsent: Range<usize>,
+    ) -> Result<Option<Progress>, Blocked> {
+        let world = &mut *turn.world;
+        let mut order = connection.order.take();
+        let mut transport = transport(world.net, world.now, connection);
+        let result = match &mut order {
+            Some(order) => {
+                let moved = &mut self.moved_bytes;
+                let files = turn.protocol.files();
+                orders::carry_out(order, files, &mut transport, world.tx, &mut unsent, moved)
+            }
+            None => orders::send(&mut transport, world.tx, &mut unsent, false).map(Ok),
+        };
+        let result = match (result, order) {
+            (Ok(result), Some(order)) => {
+                let call = Call {
+                    now: world.now,
+                    peer: connection.peer,
+                    events: world.events,
+                };
+                let output = world.tx.head_mut(REPLY_BYTES);
+                let progress = turn.protocol.done(turn.at, call, order, result, output);
+                return Ok(Some(progress));
+            }
+            (Ok(_), None) => return Ok(None),
+            (Err(blocked), order) => {
+                if order.is_some() {
+                    turn.protocol.interrupted();
+                }
+                connection.order = order;
+                blocked
+            }
+        };
+        if matches!(result, Blocked::Wait(_)) && !unsent.is_empty() {
+            let block = self.block(turn, |streams| &mut streams.replies, &|other| {
+                other.unsent.is_some()
+            });
+            let block = block.ok_or(CloseReason::NoReplyBlock)?;
+            let bytes = turn.world.tx.head(unsent.end).tail(unsent.start);
+            copy(self.replies.get(&block), bytes);
+            connection.unsent = Some(Unsent {
+                block,
+                from: 0,
+                to: bytes.len() as u32,
+                more: matches!(connection.order, Some(Order::Send { .. })),
+            });
+        }
+        Err(result)
+    }
+
+    /// Puts the bytes that came before back into the receive buffer; how many they are.
+    fn restore(&mut self, rx: &mut [u8], connection: &mut Connection) -> usize {
+        let len = connection.input_len as usize;
+        let kept = match &connection.input {
+            Some(block) => self.requests.get(block),
+            None => &mut connection.inline,
+        };
+        copy(rx, kept.head(len));
+        if let Some(block) = connection.input.take() {
+            self.requests.give(block);
+        }
+        len
+    }
+
+    /// Keeps the bytes of the receive buffer that were not used: inline if they are few, else in a block.
+    fn save(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        unused: Range<usize>,
+    ) -> Result<(), Blocked> {
+        connection.input_len = unused.len() as u32;
+        if unused.len() > REQUEST_INLINE_BYTES {
+            let block = self.block(turn, |streams| &mut streams.requests, &|other| {
+                other.input.is_some()
+            });
+            connection.input = Some(block.ok_or(CloseReason::NoRequestBlock)?);
+        }
+        let space = match &connection.input {
+            Some(block) => self.requests.get(block),
+            None => &mut connection.inline,
+        };
+        copy(space, turn.world.rx.head(unused.end).tail(unused.start));
+        Ok(())
+    }
+
+    /// A block of a pool. Where none is left, the connection that holds one and made no progress for longest gives way.
+    #[inline(never)]
+    fn block(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        pool: fn(&mut Self) -> &mut Pool,
+        holds: &dyn Fn(&Connection) -> bool,
+    ) -> Option<Block> {
+        let block = pool(self).take();
+        if block.is_some() {
+            return block;
+        }
+        let pressed = |other: &Connection| holds(other).then_some(PRESSED_PATIENCE);
+        let stalled = self.most_overdue(turn.world.now, &pressed)?;
+        self.close(turn.world, turn.protocol, stalled, CloseReason::Gone);
+        pool(self).take()
+    }
+
+    /// Closes the connections whose timeout is over. Called every second while any has one.
+    fn patrol(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) {
+        self.patrol_at = Instant::NEVER;
+        for at in 0..self.connections.len() {
+            let Some(Some(connection)) = self.connections.get(at) else {
+                continue;
+            };
+            let Some((timeout, reason)) = connection.timeout() else {
+                continue;
+            };
+            if world.now.since(connection.progress) >= timeout {
+                self.close(world, protocol, at, reason);
+            } else {
+                self.patrol_at = world.now.after(Duration::SECOND);
+            }
+        }
+    }
+
+    /// Closes a connection, tells why if a person may want to know, and takes back all that it had.
+    pub(super) fn close(
+        &mut self,
+        world: &mut World<'_>,
+        protocol: &mut dyn Protocol,
+        at: usize,
+        reason: CloseReason,
+    ) {
+        let Some(place) = self.connections.get_mut(at) else {
+            return;
+        };
+        let Some(connection) = place else { return };
+        log::debug!("connection {=usize} closed", at);
+        if reason != CloseReason::Gone {
+            let (peer, why) = (connection.peer, reason.text());
+            let events = &mut world.events;
+            events.tell_of(world.now, peer, event::DISCONNECTED, b"", why);
+        }
+        world.net.close(connection.socket);
+        if let Some(block) = connection.input.take() {
+            self.requests.give(block);
+        }
+        if let Some(unsent) = connection.unsent.take() {
+            self.replies.give(unsent.block);
+        }
+        if let Some(order) = connection.order.take() {
+            order.abandon(protocol.files());
+        }
+        protocol.abandon(at);
+        *place = None;
+        self.free.push(at as u16);
+        // There is a place again, and a descriptor: a peer that waits for one need not wait longer.
+        if self.accept_at < Instant::NEVER {
+            self.accept_again(world);
+        }
+    }
+
+    /// The loop ends: what may wait for the disk does not outlast the process otherwise.
+    pub fn stop(&mut self, protocol: &mut dyn Protocol) {
+        protocol.files().release_idle();
+    }
+}
+
+fn transport<'a>(
+    net: &'a mut dyn Net,
+    now: Instant,
+    connection: &'a mut Connection,
+) -> SocketTransport<'a> {
+    SocketTransport {
+        net,
+        socket: connection.socket,
+        now,
+        progress: &mut connection.progress,
+    }
+}
+
+/// The address of a peer, one of IPv4 mapped into IPv6, also at a socket for both families.
+#[inline(never)]
+pub(super) const fn address(peer: SocketAddr) -> Ipv6Addr {
+    match peer.ip() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+/// Copies as many bytes as fit.
+#[inline(never)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
