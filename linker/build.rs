@@ -1,6 +1,12 @@
-//! Link flags of the file, and of what a packed one begins with, each with its reason. Nothing else is built here.
+//! Link flags of the file, and of what a packed one begins with, each with its reason; and the texts of the file, collected from
+//! where they are used.
+
+mod pack;
+mod texts;
 
 use std::env;
+use std::fs;
+use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-changed=linker");
@@ -13,6 +19,23 @@ fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     for program in ["stowaway", "unpack"] {
         link(program, &root);
+    }
+    collect_texts(&Path::new(&root).join("src"));
+}
+
+/// Writes the tables that `src/text` includes, if the texts are others than before.
+fn collect_texts(src: &Path) {
+    println!("cargo::rerun-if-changed={}", src.display());
+    let place = env::var_os("OUT_DIR").unwrap_or_default();
+    let place = Path::new(&place);
+    let texts = texts::Texts::of(src);
+    let (known, tables) = (place.join("texts"), place.join("texts.rs"));
+    let packer = include_str!("pack.rs");
+    let found = format!("{:?}{:?}{packer}", texts.rows, texts.absent);
+    // To pack them takes a second.
+    if !fs::read(&known).is_ok_and(|known| known == found.as_bytes()) {
+        let written = fs::write(tables, pack::pack(&texts)).and_then(|()| fs::write(known, found));
+        written.unwrap_or_else(|why| panic!("{}: {why}", place.display()));
     }
 }
 

@@ -37,7 +37,7 @@ impl Fatal {
             About::Socket(at) => socket.socket(at).bytes(),
         };
         let mut line = Line::default();
-        line.begin().told(self.what.bytes(), about, self.why);
+        line.begin().say(self.what).told(about, self.why);
         hand_over(sink, &mut line);
     }
 }

@@ -83,7 +83,11 @@ impl Line {
 
     /// Appends a text of ours.
     pub fn say(&mut self, text: Text) -> &mut Self {
-        self.raw(text.bytes())
+        // The last byte is for the newline.
+        let (room, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
+        let room = room.tail_mut(self.len as usize);
+        self.len += text.decode(room).len() as u32;
+        self
     }
 
     /// Appends trusted text.
@@ -180,9 +184,8 @@ impl Line {
         }
     }
 
-    /// Appends an event or a complaint: what, about what, and why; the latter two may be empty.
-    pub fn told(&mut self, what: &[u8], about: &[u8], why: Text) -> &mut Self {
-        self.escaped(what);
+    /// Appends, behind what is told, what it is about, and why; both may be empty.
+    pub fn told(&mut self, about: &[u8], why: Text) -> &mut Self {
         if !about.is_empty() {
             self.byte(b' ').escaped(about);
         }
@@ -235,10 +238,19 @@ pub trait Sink {
 }
 
 /// Tells what, about what, and why; the latter two may be empty.
+pub fn tell(sink: &mut dyn Sink, what: Text, about: &[u8], why: Text) {
+    tell_line(sink, what, b"", about, why);
+}
+
+/// The same of what has a name of its own: a request, an argument.
+pub fn tell_name(sink: &mut dyn Sink, name: &[u8], about: &[u8], why: Text) {
+    tell_line(sink, Text::NOTHING, name, about, why);
+}
+
 #[inline(never)]
-pub fn tell(sink: &mut dyn Sink, what: &[u8], about: &[u8], why: Text) {
+fn tell_line(sink: &mut dyn Sink, what: Text, name: &[u8], about: &[u8], why: Text) {
     let mut line = Line::default();
-    line.begin().told(what, about, why);
+    line.begin().say(what).escaped(name).told(about, why);
     hand_over(sink, &mut line);
 }
 
@@ -280,12 +292,12 @@ impl Events {
 
     /// Tells of the server itself: what, about what, and why; the latter two may be empty.
     pub fn tell(&mut self, event: Text, about: &[u8], why: Text) {
-        self.tell_request(event.bytes(), about, why);
+        tell(self.sink, event, about, why);
     }
 
     /// Tells of a request of this name.
     pub fn tell_request(&mut self, name: &[u8], about: &[u8], why: Text) {
-        tell(self.sink, name, about, why);
+        tell_name(self.sink, name, about, why);
     }
 
     /// Tells of a client, unless there were many like it within a minute.
@@ -295,9 +307,7 @@ impl Events {
         };
         let mut line = Line::default();
         line.begin();
-        line.address(peer)
-            .byte(b' ')
-            .told(event.bytes(), about, why);
+        line.address(peer).byte(b' ').say(event).told(about, why);
         if withheld > 0 {
             line.say(text!(" (and "))
                 .number(withheld)

@@ -68,6 +68,9 @@ const HELP: &[Text] = &[
 ];
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
 
+/// Bytes of the longest text of help.
+const HELP_BYTES_MAX: usize = 2 << 10;
+
 /// What to do about a word that nobody knows.
 const SEE_HELP: Text = text!("see stowaway --help");
 
@@ -142,7 +145,7 @@ fn inform(word: &[u8], help: &[Text]) -> Result<(), Status> {
         None => return Ok(()),
     };
     for part in text {
-        print(part.bytes());
+        print(part.decode(&mut [0; HELP_BYTES_MAX]));
     }
     Err(DONE)
 }
@@ -157,7 +160,7 @@ fn print(bytes: &[u8]) {
 
 /// Says on one line what is wrong, with what, and why or what to do; the status to exit with.
 fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
-    event::tell(&mut Console, what.bytes(), about, why);
+    event::tell(&mut Console, what, about, why);
     status
 }
 
@@ -171,7 +174,7 @@ fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
     feature = "resolve"
 ))]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
-    event::tell(&mut Console, word, value, why);
+    event::tell_name(&mut Console, word, value, why);
     USAGE
 }
 

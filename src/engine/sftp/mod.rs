@@ -10,7 +10,7 @@
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
-use crate::text::Text;
+use crate::text::texts;
 use crate::vfs::{FsResult, Name, Node, Paths, Pin, SetAttr};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
@@ -177,26 +177,19 @@ struct Request<'a> {
     events: &'a mut Events,
 }
 
-/// Why a session does not go on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    NeedInput,
-    NeedOutput,
-    Busy,
-    Length,
-    NoNumber,
-    NoGreeting,
-    Shrunk,
-    Unexpected,
+texts! {
+    /// Why a session does not go on.
+    enum Stop {
+        NeedInput => "",
+        NeedOutput => "",
+        Busy => "",
+        Length => "its packet is empty, or longer than any request",
+        NoNumber => "its packet has no number to answer to",
+        NoGreeting => "it did not begin with INIT",
+        Shrunk => "a file became shorter while it was read",
+        Unexpected => "",
+    }
 }
-
-/// What a person is told of those from [`Stop::Length`] on.
-const ENDS: Text = Text::row(&[
-    "its packet is empty, or longer than any request",
-    "its packet has no number to answer to",
-    "it did not begin with INIT",
-    "a file became shorter while it was read",
-]);
 
 impl From<Stop> for State {
     fn from(stop: Stop) -> Self {
@@ -204,8 +197,7 @@ impl From<Stop> for State {
             Stop::NeedInput => return Self::NeedInput,
             Stop::NeedOutput => return Self::NeedOutput,
             Stop::Busy => return Self::Busy,
-            Stop::Unexpected => Text::NOTHING,
-            stop => ENDS.plus((stop as u8).wrapping_sub(Stop::Length as u8)),
+            stop => stop.text(),
         })
     }
 }

@@ -129,7 +129,7 @@ impl Fault {
         }
         let start = reply.begin(kind::STATUS, id);
         reply.u32(status.into());
-        reply.string(self.words().bytes());
+        reply.string(self.words().decode(&mut [0; 32]));
         // The language of the text.
         reply.u32(0);
         reply.end(start, 0);

@@ -66,7 +66,7 @@ impl Runner {
                 text!("has failed: the program")
             };
             let about = self.program.to_bytes();
-            event::tell(&mut Console, what.bytes(), about, Text::NOTHING);
+            event::tell(&mut Console, what, about, Text::NOTHING);
         }
         true
     }
@@ -86,7 +86,7 @@ impl Runner {
             What::Removed if event.was_resolved => 2,
             _ => return,
         };
-        describe(out, WORDS.plus(what).bytes(), interface, event);
+        describe(out, WORDS.plus(what).decode(&mut [0; 8]), interface, event);
         match process::start(self.program, out.bytes(), PREFIX) {
             Ok(child) => self.child = Some(child),
             Err(_) => {

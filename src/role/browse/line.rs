@@ -86,7 +86,7 @@ impl Form {
             }
             Self::Json => {
                 out.put(b"{\"event\":")
-                    .quoted(WORDS.plus(what as u8).bytes());
+                    .quoted(WORDS.plus(what as u8).decode(&mut [0; 8]));
                 out.put(b",\"interface\":").quoted(interface);
                 out.put(b",\"family\":").quoted(family);
                 if what != 0 {

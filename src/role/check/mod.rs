@@ -144,20 +144,19 @@ impl Check {
             quote(json, name);
         }
         if let Some(count) = found {
-            json.put(text!(":{\"ok\":true,\"exports\":").bytes());
+            json.put(b":{\"ok\":true,\"exports\":");
             json.put(line.number(count).bytes());
         } else {
             if about.is_empty() {
                 about = line.socket(self.at.into()).bytes();
             }
             if !self.is_json {
-                let what = FAILURES.plus(place).bytes();
-                return event::tell(&mut Console, what, about, self.why);
+                return event::tell(&mut Console, FAILURES.plus(place), about, self.why);
             }
-            json.put(text!(":{\"ok\":false,\"about\":").bytes());
+            json.put(b":{\"ok\":false,\"about\":");
             quote(json, about);
-            json.put(text!(",\"why\":").bytes());
-            quote(json, self.why.bytes());
+            json.put(b",\"why\":");
+            quote(json, self.why.decode(&mut [0; 128]));
         }
         json.put(b"}");
     }

@@ -318,12 +318,7 @@ pub(super) fn add(
     let added = responder.add_service(now, &described).ok();
     if added.is_none() {
         let what = text!("there is no room for the service");
-        event::tell(
-            &mut Console,
-            what.bytes(),
-            described.instance,
-            Text::NOTHING,
-        );
+        event::tell(&mut Console, what, described.instance, Text::NOTHING);
     }
     added
 }

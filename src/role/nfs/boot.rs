@@ -29,6 +29,8 @@ const LAYOUTS: Text = Text::row(&[
     "/\x02# \x06: left out: an unknown layout, or a path that iPXE may split\n",
 ]);
 const LAYOUT_COUNT: u8 = 7;
+/// Bytes of the longest.
+const LAYOUT_BYTES: usize = 256;
 /// Bytes of an image's path.
 const PATH_BYTES: usize = EXPORT_PATH_BYTES_MAX + 256;
 /// Bytes of the longest lines: three paths, names, an escaped one, and words.
@@ -79,8 +81,9 @@ impl Boot<'_> {
         let image = walk::find(self.host, dir, self.path.since(self.above))?;
         let is_plain = is_plain(self.path.since(0));
         let mut number = if is_plain { 0 } else { LAYOUT_COUNT - 1 };
+        let mut text = [0; LAYOUT_BYTES];
         'layouts: loop {
-            let mut layout = parts(LAYOUTS.plus(number).bytes(), 2);
+            let mut layout = parts(LAYOUTS.plus(number).decode(&mut text), 2);
             number += 1;
             let place = layout.next().unwrap_or_default();
             let node = match walk::find(self.host, image, place) {

@@ -7,7 +7,7 @@ use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::mem::Slots;
 use crate::mem::{parts, place_in};
 use crate::sys::linux::start::Args;
-use crate::text::{Text, text};
+use crate::text::Text;
 use crate::vfs::host::{Form, Rules};
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
@@ -36,10 +36,9 @@ const WANTED: Text = Text::row(&[
     "name kernel or path",
     "name a file",
     "name a file",
-    EXPORT,
-    EXPORT,
+    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
+    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
 ]);
-const EXPORT: &str = "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help";
 
 /// What `--export` or `--isos` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +89,7 @@ impl Options {
     /// Whether there is something to serve.
     pub(in super::super) fn check(&self) -> Result<(), Status> {
         if self.exports.is_empty() {
-            return Err(refuse(b"--export", b"", text!(EXPORT)));
+            return Err(refuse(b"--export", b"", FLAGS.wanted.plus(6)));
         }
         Ok(())
     }

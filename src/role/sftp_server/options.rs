@@ -147,7 +147,7 @@ fn same_in(words: Text, word: &[u8]) -> Option<usize> {
     for (capital, byte) in capitals.iter_mut().zip(word) {
         *capital = byte.to_ascii_uppercase();
     }
-    place_in(words.bytes(), capitals)
+    place_in(words.decode(&mut [0; 128]), capitals)
 }
 
 /// `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.

@@ -27,7 +27,7 @@ const FILE_COUNT_MAX: usize = 256;
 const ENTRY_COUNT_MAX: usize = 4096;
 
 /// What to do about a flaw.
-pub(in super::super) const fn advice(flaw: Flaw) -> Text {
+pub(in super::super) fn advice(flaw: Flaw) -> Text {
     const ADVICE: Text = Text::row(&[
         "a name has 1 to 63 bytes of UTF-8 and no control characters",
         "a type is _x._tcp or _x._udp; x has letters, digits and hyphens",
@@ -145,7 +145,7 @@ pub(super) fn read(
                 advice(flaw)
             }
         };
-        event::tell(sink, text!("left out").bytes(), about.bytes(), why);
+        event::tell(sink, text!("left out"), about.bytes(), why);
         ControlFlow::Continue(())
     })
     .map(drop)

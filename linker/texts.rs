@@ -1,0 +1,357 @@
+//! Collects the texts of `src`: what stands in `text!(…)`, and each row of `texts! { enum … }`.
+//!
+//! It follows the modules from lib.rs as the compiler does, and leaves out what a `#[cfg]` leaves out. Behind such an attribute it
+//! takes an item to end at its first `,`, `;` or block: of an item that goes on behind that, a text may be taken that the file does
+//! not need.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::iter::Peekable;
+use std::path::{Path, PathBuf};
+use std::vec::IntoIter;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+
+/// Modules that are compiled in any case, of which the linker keeps nothing unless the file has one of these roles.
+const ONLY_WITH: [(&str, &[&str]); 5] = [
+    ("engine/mount", &["nfs"]),
+    ("engine/nfs", &["nfs"]),
+    ("engine/programs", &["nfs"]),
+    ("engine/rpc", &["nfs"]),
+    ("engine/sftp", &["sftp-server"]),
+];
+
+/// Texts that belong together: the file has them one behind the other.
+pub(crate) type Row = Vec<String>;
+
+/// What the file has to have.
+#[derive(Default)]
+pub(crate) struct Texts {
+    pub(crate) rows: Vec<Row>,
+    /// What stands in the source and is left out.
+    pub(crate) absent: BTreeSet<String>,
+    /// Whether what is looked at is left out.
+    is_absent: bool,
+    /// The module that is looked at: its file, and where those beneath it lie.
+    file: PathBuf,
+    below: PathBuf,
+}
+
+type Tokens = Peekable<IntoIter<TokenTree>>;
+
+impl Texts {
+    /// Those of the crate whose lib.rs lies in `src`.
+    pub(crate) fn of(src: &Path) -> Self {
+        let mut texts = Self {
+            rows: vec![vec![String::new()]],
+            below: src.to_path_buf(),
+            ..Self::default()
+        };
+        texts.file(&src.join("lib.rs"), src);
+        texts
+    }
+
+    fn file(&mut self, file: &Path, src: &Path) {
+        let text =
+            fs::read_to_string(file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+        let tokens: TokenStream = match text.parse() {
+            Ok(tokens) => tokens,
+            // The compiler says it better.
+            Err(_) => return,
+        };
+        let below = match file.file_stem().and_then(|stem| stem.to_str()) {
+            Some("lib" | "mod") => file.with_file_name(""),
+            _ => file.with_extension(""),
+        };
+        let module = below.strip_prefix(src).unwrap_or(&below);
+        let roles = ONLY_WITH.iter().find(|(of, _)| module.starts_with(of));
+        let is_left_out =
+            roles.is_some_and(|(_, roles)| !roles.iter().any(|role| has_feature(role)));
+        let before = (self.file.clone(), self.below.clone(), self.is_absent);
+        (self.file, self.below) = (file.to_path_buf(), below);
+        self.is_absent |= is_left_out;
+        self.scan(tokens, src);
+        (self.file, self.below, self.is_absent) = before;
+    }
+
+    fn scan(&mut self, tokens: TokenStream, src: &Path) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut tokens = tokens.into_iter().peekable();
+        while let Some(token) = tokens.next() {
+            match token {
+                TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                    if let Some(TokenTree::Group(attribute)) = tokens.peek()
+                        && is_out(attribute.stream())
+                    {
+                        let item = skip_item(&mut tokens);
+                        self.leave_out(item, src);
+                    }
+                }
+                TokenTree::Ident(word) if word == "mod" => self.module(&mut tokens, src),
+                TokenTree::Ident(word) if word == "row" => self.bare_row(&mut tokens),
+                TokenTree::Ident(word) => {
+                    match (word.to_string().as_str(), macro_body(&mut tokens)) {
+                        // What a macro is made of is no text yet.
+                        ("macro_rules", Some(_)) => _ = (tokens.next(), tokens.next()),
+                        ("text", Some(body)) => {
+                            let text = self.text(body.stream());
+                            self.row(vec![text]);
+                        }
+                        ("texts", Some(body)) => self.texts(body.stream()),
+                        (_, Some(body)) => self.scan(body.stream(), src),
+                        _ => {}
+                    }
+                }
+                TokenTree::Group(group) => self.scan(group.stream(), src),
+                _ => {}
+            }
+        }
+    }
+
+    /// What is compiled with other roles only: what it would say is known, but not in the file.
+    fn leave_out(&mut self, item: TokenStream, src: &Path) {
+        let before = std::mem::replace(&mut self.is_absent, true);
+        self.scan(item, src);
+        self.is_absent = before;
+    }
+
+    /// `mod name;` leads to a file; what has its own block is looked at where it stands.
+    fn module(&mut self, tokens: &mut Tokens, src: &Path) {
+        let Some(TokenTree::Ident(name)) = tokens.next() else {
+            return;
+        };
+        if matches!(tokens.peek(), Some(TokenTree::Punct(punct)) if punct.as_char() == ';') {
+            let place = self.below.join(name.to_string());
+            let file = place.join("mod.rs");
+            let file = if file.exists() {
+                file
+            } else {
+                place.with_extension("rs")
+            };
+            if file.exists() {
+                self.file(&file, src);
+            }
+        }
+    }
+
+    fn row(&mut self, row: Row) {
+        if self.is_absent {
+            self.absent.extend(row);
+        } else {
+            self.rows.push(row);
+        }
+    }
+
+    /// `row(&["text", …])`
+    fn bare_row(&mut self, tokens: &mut Tokens) {
+        let Some(TokenTree::Group(arguments)) = tokens.peek().cloned() else {
+            return;
+        };
+        let Some(TokenTree::Group(list)) = arguments.stream().into_iter().nth(1) else {
+            return;
+        };
+        let (mut row, mut value) = (Row::new(), TokenStream::new());
+        for token in list.stream() {
+            match token {
+                TokenTree::Punct(punct) if punct.as_char() == ',' => {
+                    row.push(self.text(std::mem::take(&mut value)))
+                }
+                token => value.extend([token]),
+            }
+        }
+        if !value.is_empty() {
+            row.push(self.text(value));
+        }
+        self.row(row);
+    }
+
+    /// `enum Name { Variant => "text", … }`
+    fn texts(&mut self, body: TokenStream) {
+        for token in body {
+            let TokenTree::Group(variants) = token else {
+                continue;
+            };
+            if variants.delimiter() != Delimiter::Brace {
+                continue;
+            }
+            let (mut row, mut is_text) = (Row::new(), false);
+            let mut value = TokenStream::new();
+            let mut tokens: Tokens = variants
+                .stream()
+                .into_iter()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .peekable();
+            while let Some(token) = tokens.next() {
+                match &token {
+                    TokenTree::Punct(punct) if punct.as_char() == '#' && !is_text => {
+                        if let Some(TokenTree::Group(attribute)) = tokens.peek()
+                            && is_out(attribute.stream())
+                        {
+                            skip_item(&mut tokens);
+                        }
+                    }
+                    TokenTree::Punct(punct) if punct.as_char() == '=' => {
+                        tokens.next();
+                        is_text = true;
+                    }
+                    TokenTree::Punct(punct) if punct.as_char() == ',' => {
+                        row.push(self.text(std::mem::take(&mut value)));
+                        is_text = false;
+                    }
+                    _ if is_text => value.extend([token]),
+                    _ => {}
+                }
+            }
+            if is_text {
+                row.push(self.text(value));
+            }
+            self.row(row);
+        }
+    }
+
+    /// What a text is written as: a literal, `concat!`, `include_str!` or `env!` of the package.
+    fn text(&self, tokens: TokenStream) -> String {
+        let mut text = String::new();
+        let mut tokens: Tokens = tokens
+            .into_iter()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .peekable();
+        while let Some(token) = tokens.next() {
+            match token {
+                TokenTree::Literal(literal) => text.push_str(&unquoted(&literal.to_string())),
+                TokenTree::Punct(punct) if punct.as_char() == ',' => {}
+                TokenTree::Ident(name) => {
+                    let Some(body) = macro_body(&mut tokens) else {
+                        panic!(
+                            "{}: {name} is no text that the build can read: write it there",
+                            self.file.display()
+                        );
+                    };
+                    let inside = self.text(body.stream());
+                    match name.to_string().as_str() {
+                        "concat" => text.push_str(&inside),
+                        "include_str" => {
+                            let place = self.file.with_file_name(inside);
+                            let read = fs::read_to_string(&place);
+                            text.push_str(
+                                &read.unwrap_or_else(|why| panic!("{}: {why}", place.display())),
+                            );
+                        }
+                        "env" => text.push_str(&std::env::var(inside).unwrap_or_default()),
+                        _ => panic!(
+                            "{}: {name}! makes no text that the build can read",
+                            self.file.display()
+                        ),
+                    }
+                }
+                other => panic!("{}: {other} is no text", self.file.display()),
+            }
+        }
+        text
+    }
+}
+
+/// The arguments of a macro, if the name before was that of one.
+fn macro_body(tokens: &mut Tokens) -> Option<Group> {
+    match tokens.peek() {
+        Some(TokenTree::Punct(punct)) if punct.as_char() == '!' => {}
+        _ => return None,
+    }
+    tokens.next();
+    match tokens.peek() {
+        Some(TokenTree::Group(group)) => {
+            let group = group.clone();
+            tokens.next();
+            Some(group)
+        }
+        // `macro_rules! name`, or the operator of a comparison.
+        Some(TokenTree::Ident(_)) => Some(Group::new(Delimiter::None, TokenStream::new())),
+        _ => None,
+    }
+}
+
+/// Takes the item, field, element or arm that an attribute belongs to.
+fn skip_item(tokens: &mut Tokens) -> TokenStream {
+    let mut item = TokenStream::new();
+    // The attribute itself.
+    tokens.next();
+    let mut is_attribute = false;
+    for token in tokens.by_ref() {
+        let ends = match &token {
+            TokenTree::Punct(punct) => matches!(punct.as_char(), ',' | ';'),
+            TokenTree::Group(group) => group.delimiter() == Delimiter::Brace && !is_attribute,
+            _ => false,
+        };
+        is_attribute = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '#');
+        item.extend([token]);
+        if ends {
+            break;
+        }
+    }
+    item
+}
+
+/// The value of a string literal.
+fn unquoted(literal: &str) -> String {
+    match syn::parse_str::<syn::LitStr>(literal) {
+        Ok(text) => text.value(),
+        Err(_) => panic!("{literal} is no text"),
+    }
+}
+
+/// Whether an attribute is a `cfg` that does not hold.
+fn is_out(attribute: TokenStream) -> bool {
+    let mut tokens = attribute.into_iter();
+    match (tokens.next(), tokens.next()) {
+        (Some(TokenTree::Ident(name)), Some(TokenTree::Group(predicates))) if name == "cfg" => {
+            !holds(predicates.stream()).iter().all(|holds| *holds)
+        }
+        _ => false,
+    }
+}
+
+/// Which of these predicates hold.
+fn holds(predicates: TokenStream) -> Vec<bool> {
+    let mut holding = Vec::new();
+    let mut tokens = predicates.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let TokenTree::Ident(name) = token else {
+            continue;
+        };
+        let name = name.to_string();
+        holding.push(match tokens.peek().cloned() {
+            Some(TokenTree::Group(group)) => {
+                tokens.next();
+                let inside = holds(group.stream());
+                match name.as_str() {
+                    "not" => !inside.contains(&true),
+                    "any" => inside.contains(&true),
+                    _ => !inside.contains(&false),
+                }
+            }
+            Some(TokenTree::Punct(punct)) if punct.as_char() == '=' => {
+                tokens.next();
+                let value = tokens
+                    .next()
+                    .map_or(String::new(), |value| unquoted(&value.to_string()));
+                match name.as_str() {
+                    "feature" => has_feature(&value),
+                    _ => variable(&format!("CARGO_CFG_{name}"))
+                        .is_some_and(|values| values.split(',').any(|has| has == value)),
+                }
+            }
+            _ => variable(&format!("CARGO_CFG_{name}")).is_some(),
+        });
+    }
+    holding
+}
+
+fn has_feature(name: &str) -> bool {
+    variable(&format!("CARGO_FEATURE_{name}")).is_some()
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name.to_uppercase().replace('-', "_")).ok()
+}
