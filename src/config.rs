@@ -135,7 +135,9 @@ pub const NODE_COUNT_MIN: usize = 16;
 pub const DESCRIPTOR_RESERVE: usize = 32 + EXPORT_COUNT_MAX + SEARCH_DEPTH_MAX;
 
 /// Bytes of all memory that is not the stack or a constant. Untouched pages cost nothing.
-pub const ARENA_BYTES: usize = 8 << 20;
+pub const REGION_BYTES: usize = 8 << 20;
+/// Bytes of it that do not depend on how long the tables are: what is left is shared out to them in proportion.
+pub const REGION_FIXED_BYTES: usize = 512 << 10;
 /// Bytes of a connection's state.
 pub const CONNECTION_BYTES_MAX: usize = 192;
 
@@ -145,7 +147,7 @@ const _: () = assert!(
         + (REPLY_BLOCK_COUNT + 1) * REPLY_BYTES
         + NODE_COUNT_MAX * 256
         + DRC_BYTES
-        < ARENA_BYTES - (1 << 20)
+        < REGION_BYTES - REGION_FIXED_BYTES
 );
 
 /// Directory levels on the way to a file that is looked for by its inode number.

@@ -4,18 +4,18 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-#[path = "sys/arch/mem.rs"]
-mod mem;
+#[path = "sys/arch/builtins.rs"]
+mod builtins;
 
 use core::panic::PanicInfo;
 use stowaway::event::Line;
-use stowaway::mem::Arena;
+use stowaway::mem::{self, Allocator};
 use stowaway::sys::linux::defmt_sink::BUILD_ID_BYTES;
 use stowaway::sys::linux::stdio::Stdio;
 use stowaway::sys::linux::{process, start};
 
 #[global_allocator]
-static ARENA: Arena = Arena::new();
+static ALLOCATOR: Allocator = Allocator;
 
 unsafe extern "C" {
     /// The end of the linker's build id, whose last bytes are the id.
@@ -131,6 +131,13 @@ impl core::fmt::Write for Formatted {
 fn die(file: &str, number: u32) -> ! {
     let mut line = Line::default();
     // What unpacks texts may be what failed.
+    if let Some(bytes) = mem::shortage() {
+        line.text("stowaway: not enough memory: needs at least ")
+            .number((bytes / 1024 + 1) as u32)
+            .text(" KiB more; raise the limits (ulimit -v, ulimit -d)");
+        Stdio::Error.offer(line.end());
+        process::exit(1);
+    }
     line.text("stowaway: internal error at ")
         .text(file)
         .text(":")

@@ -5,7 +5,7 @@ use super::streams::{self, Call, Limits, Protocol, Streams};
 use crate::config::{CONNECTION_COUNT_MAX, REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT, REQUEST_BYTES};
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
-use crate::mem::Slots;
+use crate::mem::{Slots, scaled};
 use crate::vfs::{FsResult, Handles, Vfs};
 
 /// The programs, their sessions, and the files they serve.
@@ -38,8 +38,8 @@ impl<'a> Rpc<'a> {
     pub fn streams(connection_count: usize) -> Streams {
         let limits = Limits {
             connection_count,
-            request_count: REQUEST_BLOCK_COUNT,
-            reply_count: REPLY_BLOCK_COUNT,
+            request_count: scaled(REQUEST_BLOCK_COUNT),
+            reply_count: scaled(REPLY_BLOCK_COUNT),
         };
         Streams::new(limits, REQUEST_BYTES)
     }

@@ -41,7 +41,7 @@ impl Key {
         let mut key = Writer::new(&mut bytes);
         key.words(&[call.xid, call.procedure, hash(args)]);
         key.put(&peer.octets());
-        let ring = hash(&peer.octets()) as usize % DRC_PEER_COUNT;
+        let ring = hash(&peer.octets()) as usize;
         Self { bytes, ring }
     }
 }
@@ -55,7 +55,7 @@ pub(super) struct DuplicateRequestCache {
 }
 
 impl DuplicateRequestCache {
-    /// An empty cache; `memory` is [`DRC_BYTES`] zeros.
+    /// An empty cache; `memory` is [`DRC_BYTES`] zeros, or fewer for fewer rings.
     pub(super) const fn new(memory: &'static mut [u8]) -> Self {
         Self {
             rings: memory.as_chunks_mut().0.as_chunks_mut().0,
@@ -70,7 +70,8 @@ impl DuplicateRequestCache {
 
     /// The reply to an earlier transmission of the same request.
     pub(super) fn lookup(&self, key: &Key) -> Option<&[u8]> {
-        let mut slots = self.rings.get(key.ring)?.iter();
+        let ring = key.ring.checked_rem(self.rings.len())?;
+        let mut slots = self.rings.get(ring)?.iter();
         let mut slot = Reader::new(slots.find(|slot| slot.starts_with(&key.bytes))?);
         slot.take(KEY_BYTES);
         let reply = slot.opaque(DRC_REPLY_BYTES as u32);
@@ -81,8 +82,8 @@ impl DuplicateRequestCache {
     /// Keeps a reply, unless it is longer than [`DRC_REPLY_BYTES`].
     #[inline(never)]
     pub(super) fn insert(&mut self, key: &Key, reply: &[u8]) {
-        let (Some(ring), Some(next)) = (self.rings.get_mut(key.ring), self.next.get_mut(key.ring))
-        else {
+        let ring = key.ring.checked_rem(self.rings.len()).unwrap_or(0);
+        let (Some(ring), Some(next)) = (self.rings.get_mut(ring), self.next.get_mut(ring)) else {
             return;
         };
         let at = usize::from(*next) % DRC_REPLY_COUNT;

@@ -1,11 +1,12 @@
 //! Multi-call: what the file does is its first word or the name it was started by. One role per file.
 
+use crate::config::{REGION_BYTES, REGION_FIXED_BYTES};
 use crate::event::{self, Sink};
-use crate::mem::{parts, place_in};
+use crate::mem::{give, parts, place_in};
 use crate::sys::linux::defmt_sink::BUILD_ID_BYTES;
-use crate::sys::linux::process;
 use crate::sys::linux::start::Args;
 use crate::sys::linux::stdio::Stdio;
+use crate::sys::linux::{memory, process};
 use crate::text::{Text, text};
 
 #[cfg_attr(not(all(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
@@ -107,6 +108,11 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         role = place_in(ROLES, word);
     }
     let _ = build_id;
+    give(
+        memory::region(REGION_BYTES),
+        REGION_BYTES,
+        REGION_FIXED_BYTES,
+    );
     match role {
         #[cfg(feature = "serve")]
         Some(0) => serve::run(args, build_id),

@@ -21,7 +21,7 @@ use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::{Task, linux};
 use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line};
-use crate::mem::{self, parts};
+use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, place_in};
 use crate::net::Signals;
 use crate::sys::linux::interfaces;
@@ -129,9 +129,9 @@ impl Announcer {
     #[inline(never)]
     pub(super) fn new(now: Instant) -> Self {
         let limits = Limits {
-            name_count: ANNOUNCED_NAME_COUNT,
-            record_count: ANNOUNCED_RECORD_COUNT,
-            text_bytes: ANNOUNCED_TEXT_BYTES,
+            name_count: scaled(ANNOUNCED_NAME_COUNT),
+            record_count: scaled(ANNOUNCED_RECORD_COUNT),
+            text_bytes: scaled(ANNOUNCED_TEXT_BYTES),
         };
         Self {
             responder: Responder::new(limits, &sys::seed()),

@@ -19,7 +19,7 @@ use crate::drive::{Task, World, linux};
 use crate::engine::programs::{ProgramSet, Programs};
 use crate::event::{self, Events, Line};
 use crate::log;
-use crate::mem;
+use crate::mem::{self, scaled};
 use crate::net::{NetError, NetResult, Signals};
 use crate::sys::linux::defmt_sink::{self, BUILD_ID_BYTES};
 use crate::sys::linux::process;
@@ -68,8 +68,10 @@ pub(super) fn task(
     let descriptors = process::descriptor_limit();
     // Half of a small limit is kept for what is not a client.
     let spare = descriptors - DESCRIPTOR_RESERVE.min(descriptors / 2);
-    let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MAX);
-    let connection_count = spare.saturating_sub(node_count).min(CONNECTION_COUNT_MAX);
+    let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MIN.max(scaled(NODE_COUNT_MAX)));
+    let connection_count = spare
+        .saturating_sub(node_count)
+        .min(scaled(CONNECTION_COUNT_MAX));
     if connection_count == 0 {
         return Err(failed(text!("cannot serve anybody"), b"", Errno::MFILE));
     }
@@ -97,7 +99,7 @@ pub(super) fn task(
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let programs = Programs::new(verifier, mem::bytes(DRC_BYTES));
+    let programs = Programs::new(verifier, mem::bytes(scaled(DRC_BYTES)));
     Ok(mem::leak(Nfs {
         rpc: Rpc::new(programs, host, connection_count),
         streams: Rpc::streams(connection_count),

@@ -7,6 +7,7 @@ pub mod epoll;
 pub mod fs;
 pub mod fsuid;
 pub mod interfaces;
+pub mod memory;
 pub mod multicast;
 pub mod process;
 pub mod sandbox;

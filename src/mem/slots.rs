@@ -1,0 +1,200 @@
+//! Slots: vectors whose number of places is decided once.
+
+use core::alloc::Layout;
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// A vector with so many places and never more. A place is touched when it is used first.
+///
+/// It lasts as long as the process: neither its places nor what is in them are given back. What `Vec` has beyond this, the
+/// code that grows and frees it, would be larger than all of this room.
+#[derive(Debug)]
+pub struct Slots<T> {
+    /// The first `len` of `count` places hold elements.
+    places: NonNull<T>,
+    len: u32,
+    count: u32,
+}
+
+/// Bytes that are never asked for at once.
+const SIZE_MAX: usize = 1 << 30;
+
+/// Memory for `count` elements, all of it zero. Called at start only: where there is too little, the process ends.
+#[inline(never)]
+fn cut(count: usize, element: Layout) -> NonNull<u8> {
+    let size = element.size().saturating_mul(count);
+    let mut memory = None;
+    if size > 0 && size <= SIZE_MAX {
+        // SAFETY: it has a size, which is far smaller than what there can be, and the alignment is a type's.
+        memory = NonNull::new(unsafe {
+            let layout = Layout::from_size_align_unchecked(size, element.align());
+            alloc::alloc::alloc_zeroed(layout)
+        });
+    }
+    memory.unwrap_or_else(|| misused())
+}
+
+/// What is asked for at start cannot be had: more memory than there is, or a place for the second time.
+#[cold]
+#[inline(never)]
+fn misused() -> ! {
+    panic!()
+}
+
+impl<T> Slots<T> {
+    /// `count` places, all empty.
+    pub fn new(count: usize) -> Self {
+        Self {
+            places: cut(count, Layout::new::<T>()).cast(),
+            len: 0,
+            count: count as u32,
+        }
+    }
+
+    /// Whether all places are taken.
+    pub const fn is_full(&self) -> bool {
+        self.len == self.count
+    }
+
+    /// Appends an element; where it is, or `None` when all places are taken.
+    pub fn push(&mut self, element: T) -> Option<usize> {
+        let at = self.len as usize;
+        if self.is_full() {
+            return None;
+        }
+        // SAFETY: there is a place after the last element.
+        unsafe { self.places.add(at).write(element) };
+        self.len += 1;
+        Some(at)
+    }
+
+    /// The elements, for as long as the process lasts.
+    pub fn leak(self) -> &'static mut [T]
+    where
+        T: 'static,
+    {
+        let kept = core::mem::ManuallyDrop::new(self);
+        // SAFETY: the places are never given back, and nobody else knows them.
+        unsafe { core::slice::from_raw_parts_mut(kept.places.as_ptr(), kept.len as usize) }
+    }
+
+    /// Takes the last element away.
+    pub fn pop(&mut self) -> Option<T> {
+        self.len = self.len.checked_sub(1)?;
+        // SAFETY: this place held an element, and counts as empty from now on.
+        Some(unsafe { self.places.add(self.len as usize).read() })
+    }
+}
+
+/// A value for as long as the process lasts. Called at start only.
+pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
+    alloc::boxed::Box::leak(alloc::boxed::Box::new(value))
+}
+
+/// `count` zero bytes for as long as the process lasts, touched when they are used first.
+#[inline(never)]
+pub fn bytes(count: usize) -> &'static mut [u8] {
+    Slots::zeroed(count).leak()
+}
+
+/// The same as many as the type says.
+pub fn array<const COUNT: usize>() -> &'static mut [u8; COUNT] {
+    // SAFETY: so many zero bytes, which nobody else knows and nobody gives back.
+    unsafe { cut(COUNT, Layout::new::<u8>()).cast().as_mut() }
+}
+
+impl Slots<u8> {
+    /// `count` zero bytes, touched when they are used first.
+    pub fn zeroed(count: usize) -> Self {
+        let mut slots = Self::new(count);
+        slots.len = count as u32;
+        slots
+    }
+
+    /// Appends `count` zero bytes; whether there was room for all of them.
+    pub fn extend(&mut self, count: usize) -> bool {
+        if count > (self.count - self.len) as usize {
+            return false;
+        }
+        // SAFETY: so many places are empty.
+        unsafe { self.places.add(self.len as usize).write_bytes(0, count) };
+        self.len += count as u32;
+        true
+    }
+}
+
+/// Room for one value, which is there from the beginning and taken at most once. If it is zeros, they are not in the file.
+#[derive(Debug)]
+pub struct Place<T> {
+    taken: AtomicU32,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: only who takes the value first gets to it.
+unsafe impl<T> Sync for Place<T> {}
+
+impl<T> Place<T> {
+    /// Room with this in it.
+    pub const fn new(value: T) -> Self {
+        Self {
+            taken: AtomicU32::new(0),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// What is in it, for whoever asks first. Called at start only.
+    #[expect(clippy::mut_from_ref, reason = "there is no second one")]
+    pub fn take(&'static self) -> &'static mut T {
+        if self.taken.swap(1, Ordering::Relaxed) != 0 {
+            misused();
+        }
+        // SAFETY: nobody else gets here, and it lasts as long as the process.
+        unsafe { &mut *self.value.get() }
+    }
+}
+
+/// Tests start many servers in one process, which may have no more than 4 GiB to give away.
+#[cfg(any(test, fuzzing))]
+impl<T> Drop for Slots<T> {
+    fn drop(&mut self) {
+        let layout = Layout::array::<T>(self.count as usize).unwrap();
+        while self.pop().is_some() {}
+        // SAFETY: allocated with this layout, and nothing is left in it.
+        unsafe { alloc::alloc::dealloc(self.places.as_ptr().cast(), layout) };
+    }
+}
+
+impl<T> Deref for Slots<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the first `len` places hold elements.
+        unsafe { core::slice::from_raw_parts(self.places.as_ptr(), self.len as usize) }
+    }
+}
+
+impl<T> DerefMut for Slots<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: the first `len` places hold elements.
+        unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len as usize) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_take_what_fits_and_no_more() {
+        let mut slots = Slots::new(2);
+        assert_eq!(
+            [slots.push(b'a'), slots.push(b'b'), slots.push(b'c')],
+            [Some(0), Some(1), None]
+        );
+        assert_eq!((slots.pop(), &slots[..]), (Some(b'b'), &b"a"[..]));
+        assert!(!slots.extend(2) && slots.extend(1) && slots.is_full());
+        assert_eq!(slots[..], *b"a\0");
+    }
+}

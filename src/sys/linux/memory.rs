@@ -1,0 +1,57 @@
+//! The memory of the process: one mapping, made at its start.
+
+use core::mem::MaybeUninit;
+use syscalls::{Sysno, raw_syscall};
+
+#[cfg(target_pointer_width = "64")]
+const MMAP: Sysno = Sysno::mmap;
+#[cfg(target_pointer_width = "32")]
+const MMAP: Sysno = Sysno::mmap2;
+/// Bytes that the stack grows by at most. They count against RLIMIT_AS, as the region does.
+const STACK_BYTES: usize = 256 << 10;
+/// Bytes by which less is tried where so many are refused.
+const STEP_BYTES: usize = 16 << 10;
+
+/// Maps `len` bytes of zeros.
+#[inline(never)]
+fn map(len: usize, protection: usize) -> Option<*mut MaybeUninit<u8>> {
+    const PRIVATE_ANONYMOUS_NORESERVE: usize = 0x4022;
+    // SAFETY: a new mapping, wherever there is none.
+    let at = unsafe {
+        raw_syscall!(
+            MMAP,
+            0,
+            len,
+            protection,
+            PRIVATE_ANONYMOUS_NORESERVE,
+            -1isize,
+            0
+        )
+    };
+    // The last page is that of errors: other addresses may be negative numbers, too.
+    (at < -4095isize as usize).then_some(at as *mut MaybeUninit<u8>)
+}
+
+/// Memory of `wanted` bytes, all of them zero and untouched, or of as many as the limits of the process leave to it
+/// (RLIMIT_AS, RLIMIT_DATA); perhaps none.
+pub fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>] {
+    const NONE: usize = 0;
+    const READ_WRITE: usize = 3;
+    // What cannot be written to counts as addresses, but not as data: so does a stack.
+    let stack = map(STACK_BYTES, NONE);
+    let mut len = wanted.next_multiple_of(STEP_BYTES);
+    let mut region = map(len, READ_WRITE);
+    while region.is_none() && len > STEP_BYTES {
+        len -= STEP_BYTES;
+        region = map(len, READ_WRITE);
+    }
+    if let Some(stack) = stack {
+        // SAFETY: nothing of ours is there.
+        unsafe { raw_syscall!(Sysno::munmap, stack, STACK_BYTES) };
+    }
+    match region {
+        // SAFETY: so many bytes that nothing else knows, and that are never given back.
+        Some(at) => unsafe { core::slice::from_raw_parts_mut(at, len) },
+        None => &mut [],
+    }
+}
