@@ -18,14 +18,14 @@ pub fn letter(text: &[u8]) -> usize {
         0xf0..=0xf4 => (3, 0x1_0000),
         _ => return 0,
     };
-    let mut number = u32::from(*first) & 0x3f_u32.wrapping_shr(more);
+    let mut number = u32::from(*first) & (0x3f_u32 >> more);
     let mut len = 1_usize;
     for byte in rest.iter().take(more as usize) {
         if byte & 0xc0 != 0x80 {
             return 0;
         }
         number = number << 6 | u32::from(byte & 0x3f);
-        len = len.wrapping_add(1);
+        len += 1;
     }
     if len <= more as usize || number < least || char::from_u32(number).is_none() {
         return 0;
@@ -64,7 +64,7 @@ pub fn put_hex(out: &mut Writer<'_>, bytes: &[u8]) {
         for shift in [4, 0] {
             let digit = byte >> shift & 15;
             let base = if digit < 10 { b'0' } else { b'a' - 10 };
-            put_byte(out, base.wrapping_add(digit));
+            put_byte(out, base + digit);
         }
     }
 }
@@ -79,10 +79,10 @@ pub fn put_letter(out: &mut Writer<'_>, letter: char) {
         0x800..0x1_0000 => (12, 0xe0),
         _ => (18, 0xf0),
     };
-    put_byte(out, mark | number.wrapping_shr(shift) as u8);
+    put_byte(out, mark | (number >> shift) as u8);
     while shift > 0 {
-        shift = shift.wrapping_sub(6);
-        put_byte(out, 0x80 | number.wrapping_shr(shift) as u8 & 0x3f);
+        shift -= 6;
+        put_byte(out, 0x80 | (number >> shift) as u8 & 0x3f);
     }
 }
 
@@ -92,7 +92,7 @@ pub fn cut(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
     let mut rest = text;
     while let [byte, behind @ ..] = rest {
         if *byte == separator {
-            let len = text.len().wrapping_sub(rest.len());
+            let len = text.len() - rest.len();
             return (text.get(..len).unwrap_or_default(), behind);
         }
         rest = behind;
@@ -123,7 +123,7 @@ pub fn place_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
         if is_like(one, word) {
             return Some(place);
         }
-        place = place.wrapping_add(1);
+        place += 1;
     }
     None
 }
@@ -137,9 +137,9 @@ pub fn is_local(domain: &[u8]) -> bool {
 #[inline(never)]
 pub fn digit(byte: u8, base: u32) -> Option<usize> {
     let value = match byte {
-        b'0'..=b'9' => byte.wrapping_sub(b'0'),
+        b'0'..=b'9' => byte - b'0',
         // Letters, small ones or not.
-        b'A'.. => (byte | 0x20).wrapping_sub(b'a' - 10),
+        b'A'.. => (byte | 0x20) - (b'a' - 10),
         _ => return None,
     };
     (u32::from(value) < base).then_some(value.into())
@@ -177,7 +177,7 @@ pub fn put(out: &mut Writer<'_>, text: &[u8]) {
         } else {
             put_letter(out, char::from(*first));
         }
-        if out.position().wrapping_sub(start) > BYTES_MAX {
+        if out.position() - start > BYTES_MAX {
             out.truncate(before);
             break;
         }

@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
             while count > 0 && self.check().is_ok() {
                 self.string();
                 self.string();
-                count = count.wrapping_sub(1);
+                count -= 1;
             }
         }
     }
@@ -263,9 +263,9 @@ impl Writer<'_> {
     /// Ends the packet or string that began at `start`, but for `more` bytes that follow from elsewhere.
     #[inline(never)]
     pub fn end(&mut self, start: usize, more: u32) {
-        let len = self.position().wrapping_sub(start);
-        let len = len.wrapping_sub(LENGTH_BYTES) as u32;
-        self.patch(start, len.wrapping_add(more));
+        // After an overrun, which is noticed later, there may be none.
+        let len = (self.position() - start).saturating_sub(LENGTH_BYTES) as u32;
+        self.patch(start, len + more);
     }
 }
 

@@ -50,7 +50,7 @@ impl<'a> Iterator for Pairs<'a> {
         loop {
             let mut strings = Strings(self.rest);
             let string = strings.next()?;
-            let begin = self.whole.len().wrapping_sub(self.rest.len());
+            let begin = self.whole.len() - self.rest.len();
             self.rest = strings.0;
             let Some((key, value)) = split(string) else {
                 continue;

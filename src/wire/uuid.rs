@@ -22,7 +22,7 @@ impl Uuid {
             let digit = digit(*byte, 16)?;
             let byte = bytes.get_mut(count / 2)?;
             *byte = *byte << 4 | digit as u8;
-            count = count.wrapping_add(1);
+            count += 1;
         }
         if count < 32 {
             return None;

@@ -132,7 +132,7 @@ impl<'a> Writer<'a> {
         {
             Some(room) => {
                 room.copy_from_slice(bytes);
-                self.len = self.len.wrapping_add(bytes.len());
+                self.len += bytes.len();
             }
             None => self.len = Self::OVERRUN,
         }
@@ -148,7 +148,7 @@ impl<'a> Writer<'a> {
         {
             Some(room) => {
                 room.copy_from_slice(&value.to_be_bytes());
-                self.len = self.len.wrapping_add(4);
+                self.len += 4;
             }
             None => self.len = Self::OVERRUN,
         }

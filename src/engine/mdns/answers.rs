@@ -178,7 +178,7 @@ impl OnLink {
         }
         let mut at = 0;
         while let Some(name) = names.get(at).copied() {
-            at = at.wrapping_add(1);
+            at += 1;
             // That there is no address of a family is worth telling; that a service has no address is not.
             let kinds = zone.kinds(name, self.bit);
             let has_one = (kinds & bit_of(kind::A) != 0) != (kinds & bit_of(kind::AAAA) != 0);

@@ -87,9 +87,9 @@ impl Random {
     pub fn ms(&mut self, from: u32, count: u32) -> u32 {
         // xorshift64*
         self.0 ^= self.0 >> 12;
-        self.0 ^= self.0.wrapping_shl(25);
+        self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        from.wrapping_add((high.wrapping_mul(u64::from(count)) >> 32) as u32)
+        from + (high * u64::from(count) >> 32) as u32
     }
 }

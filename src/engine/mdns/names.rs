@@ -302,7 +302,7 @@ fn hash(seed: u32, parent: NameId, label: &[u8]) -> usize {
     let hash = label.iter().fold(seed ^ u32::from(parent.0), |hash, byte| {
         (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
     });
-    ((hash ^ hash >> 16) & LIST_COUNT.wrapping_sub(1)) as usize
+    ((hash ^ hash >> 16) & (LIST_COUNT - 1)) as usize
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ impl OnLink {
             asked_from: 0,
             asked_end: 0,
             id: id as LinkId,
-            bit: 1u8.wrapping_shl(id as u32),
+            bit: 1 << id,
             link: Link::default(),
         }
     }

@@ -132,7 +132,12 @@ impl Responder {
 
     fn number_of(&self, is_it: &dyn Fn(&TruncatedQuery) -> bool) -> u8 {
         let place = self.truncated_queries.iter().position(is_it);
-        place.map_or(MANY, |place| (place as u8).wrapping_add(1))
+        place.map_or(MANY, |place| place as u8 + 1)
+    }
+
+    fn accumulating(&mut self, number: u8) -> Option<&mut TruncatedQuery> {
+        let place = usize::from(number).checked_sub(1)?;
+        self.truncated_queries.get_mut(place)
     }
 
     /// Waits for more known answers of this one, who may be known; what his questions are marked with.
@@ -142,10 +147,7 @@ impl Responder {
             // Who was answered is forgotten.
             number = self.number_of(&|other| other.end <= now);
         }
-        if let Some(place) = self
-            .truncated_queries
-            .get_mut(usize::from(number).wrapping_sub(1))
-        {
+        if let Some(place) = self.accumulating(number) {
             *place = TruncatedQuery {
                 from: *from,
                 port: meta.from.port(),
@@ -164,10 +166,7 @@ impl Responder {
 
     /// Even more known answers follow: waits for them, but not for ever.
     fn accumulate_further(&mut self, now: Instant, number: u8) {
-        let Some(query) = self
-            .truncated_queries
-            .get(usize::from(number).wrapping_sub(1))
-        else {
+        let Some(query) = self.accumulating(number).copied() else {
             return;
         };
         let due = later(now, self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS));
@@ -215,7 +214,7 @@ impl OnLink {
                     {
                         state.bits |= bit;
                         self.asked_from = self.asked_from.min(id as u16);
-                        self.asked_end = self.asked_end.max((id as u16).wrapping_add(1));
+                        self.asked_end = self.asked_end.max(id as u16 + 1);
                         has_any |= !is_denial;
                     }
                 }
@@ -289,7 +288,7 @@ impl OnLink {
                 continue;
             }
             // Who wants it for himself gets it so only if all the others have been told lately.
-            let age_ms = record.ttl().wrapping_mul(1000) / 4;
+            let age_ms = record.ttl() * 1000 / 4;
             let is_recent = state.was_multicast_within(age_ms, now);
             let alone = bits & bit::ASKED == 0 && is_recent && !timing.is_truncated;
             if timing.is_direct || alone {

@@ -112,7 +112,7 @@ impl Zone {
         if is_denial {
             // The last octet is one with a bit in it.
             let map = self.kinds(record.name, link);
-            let len = 8u32.wrapping_sub(map.trailing_zeros() / 8);
+            let len = 8 - map.trailing_zeros() / 8;
             writer.put(&[0, len as u8]);
             writer.put(map.to_be_bytes().head(len as usize));
         }

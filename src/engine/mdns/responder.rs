@@ -342,7 +342,7 @@ impl Responder {
     pub(super) fn probe_delay_ms(&mut self, now: Instant) -> u32 {
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         if self.is_rate_limited(now) {
-            return ms.wrapping_add(CONFLICT_PAUSE_MS);
+            return ms + CONFLICT_PAUSE_MS;
         }
         ms
     }
@@ -350,12 +350,12 @@ impl Responder {
     /// Somebody else has a name: chooses another one, and probes for that.
     pub(super) fn choose_other_name(&mut self, now: Instant, name: NameId, ms: u32) {
         // After a few, chance: many who wish the same name would come upon each other with every further one.
-        let mut number = u32::from(self.zone.claim(name).renames).wrapping_add(2);
+        let mut number = u32::from(self.zone.claim(name).renames) + 2;
         if number > 4 {
             number = self.random.ms(number, NUMBER_COUNT);
         }
         while !self.zone.rename(name, number) {
-            number = number.wrapping_add(1);
+            number += 1;
         }
         self.renamed = Some(name);
         for on in &mut self.links {

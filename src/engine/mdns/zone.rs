@@ -188,8 +188,8 @@ impl Zone {
         let mut other;
         let (mut tried, mut renames) = (label, 0u16);
         while self.is_ours(parent, tried) {
-            renames = renames.wrapping_add(1);
-            other = other_label(label, rename_style, renames.wrapping_add(1).into());
+            renames += 1;
+            other = other_label(label, rename_style, (renames + 1).into());
             tried = other.bytes();
         }
         let name = self.names.add(parent, tried)?;
@@ -227,7 +227,7 @@ impl Zone {
     /// Adds a record, which says `text` before the name that it points to. `None`: there is no room.
     #[inline(never)]
     pub(super) fn add(&mut self, record: &Record, text: &[u8]) -> Option<()> {
-        let (at, end) = (self.texts_len, self.texts_len.wrapping_add(text.len()));
+        let (at, end) = (self.texts_len, self.texts_len + text.len());
         self.texts.get_mut(at..end)?.copy_from_slice(text);
         let record = Record {
             next: self.claim_mut(record.name)?.first,
@@ -246,14 +246,14 @@ impl Zone {
         self.texts_len = end;
         self.names.keep(record.name);
         self.names.keep(record.target);
-        self.claim_mut(record.name)?.first = id.wrapping_add(1);
+        self.claim_mut(record.name)?.first = id + 1;
         Some(())
     }
 
     /// Takes a record away.
     #[inline(never)]
     pub(super) fn remove(&mut self, id: RecordId) {
-        let number = (id as u16).wrapping_add(1);
+        let number = id as u16 + 1;
         let Some(record) = self.records.get_mut(id) else {
             return;
         };
@@ -275,7 +275,9 @@ impl Zone {
                     *claim = Claim::default();
                 }
             } else {
-                while let Some(before) = self.records.get_mut(usize::from(at).wrapping_sub(1)) {
+                while let Some(place) = at.checked_sub(1)
+                    && let Some(before) = self.records.get_mut(usize::from(place))
+                {
                     at = before.next;
                     if at == number {
                         before.next = gone.next;
@@ -324,10 +326,10 @@ impl Zone {
         }
         let all = self.texts.head_mut(self.texts_len);
         let left = shift(all.tail_mut(at as usize), len as usize);
-        self.texts_len = (at as usize).wrapping_add(left);
+        self.texts_len = at as usize + left;
         for record in self.records.iter_mut() {
             if record.at > at {
-                record.at = record.at.wrapping_sub(len);
+                record.at -= len;
             }
         }
     }
@@ -342,7 +344,7 @@ impl Zone {
 
 /// The bit of a kind in [`Zone::kinds`].
 pub(super) const fn bit_of(kind: u16) -> u64 {
-    (1u64 << 63).wrapping_shr(kind as u32)
+    1 << 63 >> kind
 }
 
 /// Records of one name.
@@ -376,7 +378,7 @@ fn other_label(wished: &[u8], rename_style: RenameStyle, number: u32) -> Line {
         .min(LABEL_BYTES_MAX.saturating_sub(end.bytes().len()));
     // Not in the middle of a letter.
     while kept > 0 && wished.get(kept).is_some_and(|byte| byte & 0xc0 == 0x80) {
-        kept = kept.wrapping_sub(1);
+        kept -= 1;
     }
     let mut label = Line::default();
     label.raw(wished.head(kept)).raw(end.bytes());

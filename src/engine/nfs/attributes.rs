@@ -41,7 +41,7 @@ pub(super) fn pre_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
 #[inline(never)]
 pub(super) fn emit(reply: &mut Writer<'_>, attr: &Attr) {
     let place = KINDS.iter().position(|kind| *kind == attr.kind);
-    let kind = place.map_or(0, |place| place.wrapping_add(1) as u32);
+    let kind = place.map_or(0, |place| (place + 1) as u32);
     reply.words(&[kind, attr.mode, attr.nlink, attr.uid, attr.gid]);
     reply.u64(attr.size);
     reply.u64(attr.used);

@@ -43,10 +43,10 @@ impl CreateVerifiers {
     }
 
     fn add(&mut self, verifier: CreateVerifier) {
-        if let Some(place) = self.list.get_mut(self.next % CREATE_VERIFIER_COUNT) {
+        if let Some(place) = self.list.get_mut(self.next) {
             *place = verifier;
         }
-        self.next = self.next.wrapping_add(1);
+        self.next = (self.next + 1) % CREATE_VERIFIER_COUNT;
     }
 }
 
@@ -284,8 +284,8 @@ fn read_make<'a>(
 ) -> Result<CreateWhat<'a>, Fault> {
     let mut kind = Kind::Directory;
     if procedure == Procedure::MkNod {
-        let number = args.u32().wrapping_sub(1) as usize;
-        kind = *KINDS.get(number).ok_or(Fault::Malformed)?;
+        let number = args.u32().checked_sub(1).ok_or(Fault::Malformed)?;
+        kind = *KINDS.get(number as usize).ok_or(Fault::Malformed)?;
         if matches!(kind, Kind::Regular | Kind::Directory | Kind::SymbolicLink) {
             return Err(Fault::BadType);
         }

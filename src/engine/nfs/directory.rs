@@ -51,7 +51,7 @@ pub(super) fn list(
     };
     args.check()?;
     let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX);
-    if reply.room().len() < (bytes_max as usize).wrapping_add(REPLY_HEAD_BYTES / 2) {
+    if reply.room().len() < bytes_max as usize + REPLY_HEAD_BYTES / 2 {
         return Err(Fault::NeedOutput);
     }
     let mut page = Page {
@@ -96,14 +96,14 @@ impl Page {
     /// Writes one entry, if it fits.
     fn take(&mut self, reply: &mut Writer<'_>, entry: &DirEntry<'_>) -> ControlFlow<()> {
         // A flag, inode number, length and bytes of the name, cookie.
-        let plain = padded(entry.name).wrapping_add(4 + 8 + 4 + 8);
+        let plain = padded(entry.name) + (4 + 8 + 4 + 8);
         let more = match &entry.object {
             _ if self.detail == Detail::Names => 0,
-            Some((_, Some(handle))) => padded(handle.bytes()).wrapping_add(Self::OBJECT_BYTES),
+            Some((_, Some(handle))) => padded(handle.bytes()) + Self::OBJECT_BYTES,
             _ => 4 + 4,
         };
         let names_left = self.names_left.checked_sub(plain);
-        let bytes_left = self.bytes_left.checked_sub(plain.wrapping_add(more));
+        let bytes_left = self.bytes_left.checked_sub(plain + more);
         let Some(bytes_left) = bytes_left.filter(|_| names_left.is_some() || self.empty) else {
             return ControlFlow::Break(());
         };
@@ -129,5 +129,5 @@ impl Page {
 
 /// Bytes that a name or handle takes, but for its length.
 const fn padded(bytes: &[u8]) -> u32 {
-    bytes.len().wrapping_add(padding(bytes.len())) as u32
+    (bytes.len() + padding(bytes.len())) as u32
 }

@@ -26,7 +26,7 @@ pub(super) fn read(
     let len = wanted as u32;
     let large = len > READ_INLINE_BYTES;
     let here = if large { 0 } else { len as usize };
-    if reply.room().len() < here.wrapping_add(REPLY_HEAD_BYTES / 2) {
+    if reply.room().len() < here + REPLY_HEAD_BYTES / 2 {
         return Err(Fault::NeedOutput);
     }
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;

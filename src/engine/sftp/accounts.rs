@@ -200,11 +200,11 @@ fn field(text: &'static [u8], place: usize) -> &'static [u8] {
             Some(b':') if left > 0 => {
                 rest = rest.tail(len);
                 rest = rest.tail(1);
-                left = left.wrapping_sub(1);
+                left -= 1;
                 len = 0;
             }
             Some(b':' | b'\n') | None => break,
-            Some(_) => len = len.wrapping_add(1),
+            Some(_) => len += 1,
         }
     }
     if left > 0 { &[] } else { rest.head(len) }

@@ -60,7 +60,7 @@ impl Algorithm {
 
     /// Bytes of a hash.
     const fn hash_bytes(self) -> usize {
-        self.word_count().wrapping_mul(4)
+        self.word_count() * 4
     }
 
     /// The words that a hash begins with: MD5's are the first of SHA-1's.
@@ -147,7 +147,7 @@ impl Check {
     pub fn step(&mut self, bytes: &[u8], hashes: &mut [u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let room = self.block_bytes.wrapping_sub(self.sum.len);
+            let room = self.block_bytes - self.sum.len;
             let here = room.min(rest.len() as u64) as usize;
             self.sum.take(rest.head(here));
             if self.sum.len == self.block_bytes {
@@ -203,7 +203,7 @@ impl Sum {
     #[inline(never)]
     fn take(&mut self, bytes: &[u8]) {
         let begun = self.len as usize % CHUNK_BYTES;
-        self.len = self.len.wrapping_add(bytes.len() as u64);
+        self.len += bytes.len() as u64;
         if self.algorithm == Algorithm::Crc32 {
             return self.add(bytes);
         }
@@ -242,7 +242,7 @@ impl Sum {
             padding[0] = 0x80;
             padding
         };
-        let bits = self.len.wrapping_mul(8);
+        let bits = self.len * 8;
         let bits = match self.algorithm {
             Algorithm::Crc32 => return,
             Algorithm::Md5 => bits.to_le_bytes(),
@@ -250,7 +250,7 @@ impl Sum {
         };
         // One byte at least, and so many that the length ends a chunk.
         let padding = 55_usize.wrapping_sub(self.len as usize) % CHUNK_BYTES;
-        self.take(PADDING.head(padding.wrapping_add(1)));
+        self.take(PADDING.head(padding + 1));
         self.take(&bits);
     }
 }

@@ -26,7 +26,7 @@ impl Request<'_> {
         let open = self.session.handles.at(self.slot);
         let cookie = &mut open.ok_or(Fault::FAILURE)?.cookie;
         let head = reply.position();
-        let full = head.wrapping_add(NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX));
+        let full = head + NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX);
         let mut count: u32 = 0;
         reply.u32(0);
         let own = vfs.attr(node);
@@ -41,7 +41,7 @@ impl Request<'_> {
                 reply.string(entry.name);
                 longname(reply, entry.name, attr, Some(accounts), now);
                 put(reply, attr);
-                count = count.wrapping_add(1);
+                count += 1;
                 if reply.position() < full {
                     ControlFlow::Continue(())
                 } else {

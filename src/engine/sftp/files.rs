@@ -144,7 +144,7 @@ impl Request<'_> {
         let len = self.word;
         let here = self.args.rest().len().min(len as usize);
         let data = self.args.take(here);
-        let left = len.wrapping_sub(here as u32);
+        let left = len - here as u32;
         if left > self.session.skip {
             return Err(Fault::BAD_MESSAGE);
         }
@@ -165,10 +165,10 @@ impl Request<'_> {
         if left == 0 {
             return Err(Fault::Done);
         }
-        let offset = self.offset.wrapping_add(here as u64);
+        let offset = self.offset + here as u64;
         let ordered = self.order(What::Store, offset, left);
         ordered.ok_or(Fault::FAILURE)?;
-        self.session.skip = self.session.skip.wrapping_sub(left);
+        self.session.skip -= left;
         Err(Fault::Later)
     }
 }

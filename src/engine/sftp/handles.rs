@@ -112,7 +112,7 @@ impl Handles {
     /// A job begins to work on it.
     pub(super) fn hold(&mut self, slot: u16) {
         if let Some(open) = self.at(slot) {
-            open.uses = open.uses.wrapping_add(1);
+            open.uses += 1;
         }
     }
 
@@ -123,7 +123,7 @@ impl Handles {
             && let Some(open) = place
         {
             open.known &= known;
-            open.uses = open.uses.wrapping_sub(1);
+            open.uses -= 1;
             if open.uses == 0 {
                 unpin(place, vfs);
             }

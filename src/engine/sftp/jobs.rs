@@ -91,7 +91,7 @@ impl Jobs {
         if self.count == JOB_COUNT_MAX {
             return None;
         }
-        let place = self.first.wrapping_add(self.count) % JOB_COUNT_MAX;
+        let place = (self.first + self.count) % JOB_COUNT_MAX;
         self.ring.get_mut(place)
     }
 
@@ -129,10 +129,10 @@ fn go_on(
         return Err(Fault::Eof);
     }
     let got = got as u64;
-    job.offset = job.offset.wrapping_add(got);
-    job.to_offset = job.to_offset.wrapping_add(got);
+    job.offset += got;
+    job.to_offset += got;
     // As with OpenSSH, the last bytes of a copy need not all be there.
-    job.len = job.len.wrapping_sub(if job.copies { len } else { got });
+    job.len -= if job.copies { len } else { got };
     // A file that becomes shorter while it is checked ends there.
     if job.len > 0 && got > 0 {
         return Err(Fault::Later);
@@ -158,8 +158,8 @@ impl Request<'_> {
             Err(Fault::Later) => return,
             Err(fault) => fault,
         };
-        jobs.first = jobs.first.wrapping_add(1) % JOB_COUNT_MAX;
-        jobs.count = jobs.count.wrapping_sub(1);
+        jobs.first = (jobs.first + 1) % JOB_COUNT_MAX;
+        jobs.count -= 1;
         handles.release(job.from, true, self.vfs);
         handles.release(job.to, true, self.vfs);
         if job.copies || fault != Fault::Done {
@@ -183,7 +183,7 @@ impl Request<'_> {
             (job.id, job.from, job.to) = (self.id, from, to);
             handles.hold(from);
             handles.hold(to);
-            jobs.count = jobs.count.wrapping_add(1);
+            jobs.count += 1;
         }
         Err(Fault::Later)
     }

@@ -45,7 +45,7 @@ pub fn longname(
     date(out, attr.mtime.secs, now_secs);
     blank(out);
     out.put(name);
-    let len = out.position().wrapping_sub(start).wrapping_sub(4);
+    let len = out.position() - start - 4;
     out.patch(start, len as u32);
 }
 
@@ -86,14 +86,14 @@ pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
     let mut text = [b' '; 21];
     let (mut rest, mut len) = (number, 0_usize);
     for place in text.iter_mut().rev() {
-        *place = b'0'.wrapping_add((rest % 10) as u8);
+        *place = b'0' + (rest % 10) as u8;
         rest /= 10;
-        len = len.wrapping_add(1);
+        len += 1;
         if rest == 0 {
             break;
         }
     }
-    let from = text.len().wrapping_sub(len.max(places)).wrapping_sub(1);
+    let from = text.len() - len.max(places) - 1;
     out.put(text.tail(from));
 }
 
@@ -108,7 +108,7 @@ fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
         }
         None => number(out, id.into(), 0),
     }
-    while out.position().wrapping_sub(start) < 9 {
+    while out.position() - start < 9 {
         blank(out);
     }
 }
@@ -117,7 +117,7 @@ fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
 #[inline(never)]
 fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
     let (tens, ones) = ((number / 10) as u8, (number % 10) as u8);
-    out.put(&[before, tens.wrapping_add(b'0'), ones.wrapping_add(b'0')]);
+    out.put(&[before, tens + b'0', ones + b'0']);
 }
 
 /// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
@@ -135,10 +135,10 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     let quarters = (days as u32) << 2 | 3;
     let century = quarters / 146_097;
     let quarters = (quarters % 146_097) | 3;
-    let year = century.wrapping_mul(100).wrapping_add(quarters / 1461);
+    let year = century * 100 + quarters / 1461;
     // From March on, months have 30.6 days; the rest rounds as it must.
-    let fifths = (quarters % 1461 / 4).wrapping_mul(5).wrapping_add(2);
-    let (month, day) = (fifths / 153, (fifths % 153 / 5).wrapping_add(1));
+    let fifths = quarters % 1461 / 4 * 5 + 2;
+    let (month, day) = (fifths / 153, fifths % 153 / 5 + 1);
     let next = month >= 10;
     out.put(MONTHS.get(month as usize).map_or(b"", |name| name));
     number(out, day.into(), 2);
@@ -147,7 +147,7 @@ fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
         pair(out, b':', rest / 60 % 60);
     } else {
         blank(out);
-        number(out, year.wrapping_add(next.into()).into(), 0);
+        number(out, (year + u32::from(next)).into(), 0);
     }
 }
 

@@ -213,7 +213,7 @@ impl Request<'_> {
         }
         if session.skip > 0 && have > 0 {
             let here = have.min(session.skip as usize);
-            session.skip = session.skip.wrapping_sub(here as u32);
+            session.skip -= here as u32;
             self.input.take(here);
             return Ok(());
         }
@@ -227,7 +227,7 @@ impl Request<'_> {
         if len == 0 || len > PACKET_BYTES_MAX {
             return Err(Stop::Length);
         }
-        let whole = len.wrapping_add(LENGTH_BYTES as u32) as usize;
+        let whole = (len + LENGTH_BYTES as u32) as usize;
         if whole < HEAD_BYTES {
             return Err(Stop::NoNumber);
         }
@@ -246,8 +246,8 @@ impl Request<'_> {
             return Err(Stop::NeedOutput);
         }
         let here = whole.min(have);
-        session.skip = whole.wrapping_sub(here) as u32;
-        *args = Reader::new(args.take(here.wrapping_sub(HEAD_BYTES)));
+        session.skip = (whole - here) as u32;
+        *args = Reader::new(args.take(here - HEAD_BYTES));
         if too_long {
             args.refuse();
         }
@@ -331,7 +331,7 @@ impl Stream for Sftp {
         request.go_on();
         loop {
             if let Err(stop) = request.step() {
-                let consumed = input.len().wrapping_sub(request.input.rest().len());
+                let consumed = input.len() - request.input.rest().len();
                 let order = request.order.take();
                 return progress(request.session, consumed, &request.reply, order, stop);
             }
@@ -356,7 +356,7 @@ impl Stream for Sftp {
                 Order::Send { .. } => {}
                 Order::Store { len, .. } => {
                     // What was not taken off the stream is of no use any more.
-                    session.skip = session.skip.wrapping_add(*len);
+                    session.skip += *len;
                     fault.emit(&mut reply, id);
                 }
                 Order::Sync { .. } => fault.emit(&mut reply, id),

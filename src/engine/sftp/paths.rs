@@ -59,7 +59,7 @@ impl Request<'_> {
         {
             rest = behind;
         }
-        let len = user.len().wrapping_sub(rest.len());
+        let len = user.len() - rest.len();
         let user = user.head(len);
         let mut home = &b"."[..];
         if !user.is_empty() {

@@ -366,7 +366,7 @@ const ALL_WRITES: u32 = {
 };
 
 const fn bit(place: usize) -> u32 {
-    1_u32.wrapping_shl(place as u32)
+    1_u32 << place
 }
 
 const _: () = assert!(COUNT <= u32::BITS as usize);

@@ -86,11 +86,7 @@ pub(super) fn sha1(words: &mut [u32; 8], chunk: &[u8; 64]) {
         *place = u32::from_be_bytes(*bytes);
     }
     for step in 0..80_usize {
-        let at = |ahead: usize| {
-            ring.get(step.wrapping_add(ahead) % 16)
-                .copied()
-                .unwrap_or_default()
-        };
+        let at = |ahead: usize| ring.get((step + ahead) % 16).copied().unwrap_or_default();
         let mut next = at(0);
         if step >= 16 {
             next = (at(13) ^ at(8) ^ at(2) ^ next).rotate_left(1);
@@ -117,9 +113,9 @@ pub(super) fn md5(words: &mut [u32; 8], chunk: &[u8; 64]) {
         let [a, b, c, d, ..] = *words;
         let (mixed, at) = match step {
             0..16 => (d ^ (b & (c ^ d)), step),
-            16..32 => (c ^ (d & (b ^ c)), step.wrapping_mul(5).wrapping_add(1)),
-            32..48 => (b ^ c ^ d, step.wrapping_mul(3).wrapping_add(5)),
-            _ => (c ^ (b | !d), step.wrapping_mul(7)),
+            16..32 => (c ^ (d & (b ^ c)), step * 5 + 1),
+            32..48 => (b ^ c ^ d, step * 3 + 5),
+            _ => (c ^ (b | !d), step * 7),
         };
         let bytes = chunk.as_chunks().0.get(at % 16);
         let taken = u32::from_le_bytes(bytes.copied().unwrap_or_default());

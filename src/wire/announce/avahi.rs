@@ -210,7 +210,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
     fn until(&mut self, end: &[u8]) -> Result<&'f [u8], Flaw> {
         let start = self.rest;
         while !self.rest.is_empty() {
-            let len = start.len().wrapping_sub(self.rest.len());
+            let len = start.len() - self.rest.len();
             if self.passes(end) {
                 return Ok(start.get(..len).unwrap_or_default());
             }

@@ -133,7 +133,7 @@ impl Wrong {
         let read = file.get(..read).unwrap_or_default();
         let before = read.iter().filter(|byte| **byte == b'\n').count();
         Self {
-            line: (before as u32).wrapping_add(1),
+            line: before as u32 + 1,
             flaw,
         }
     }
@@ -251,7 +251,7 @@ impl<'a> Draft<'a> {
             Part::Domain => (is_local(bytes), Flaw::Domain),
             Part::Port | Part::Priority | Part::Weight => {
                 let number = number(bytes, 10).and_then(|number| u16::try_from(number).ok());
-                let place = (part as usize).wrapping_sub(Part::Port as usize);
+                let place = (part as usize) - Part::Port as usize;
                 if let (Some(number), Some(place)) = (number, self.numbers.get_mut(place)) {
                     *place = number;
                 }
@@ -323,11 +323,11 @@ impl<'a> Draft<'a> {
                 BASE64.iter().position(|digit| digit == byte)
             };
             let digit = digit.filter(|_| !ended).ok_or(Flaw::Digits)?;
-            number = number.wrapping_shl(bits) | digit as u32;
-            have = have.wrapping_add(bits);
+            number = number << bits | digit as u32;
+            have += bits;
             if have >= 8 {
-                have = have.wrapping_sub(8);
-                put_byte(&mut out, number.wrapping_shr(have) as u8);
+                have -= 8;
+                put_byte(&mut out, (number >> have) as u8);
             }
         }
         // A digit that is no whole byte with the one before it.

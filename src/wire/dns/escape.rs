@@ -17,7 +17,7 @@ pub fn escape(label: &[u8], room: &mut [u8]) -> usize {
             b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => core::slice::from_ref(byte),
             _ => &coded[..],
         };
-        let end = len.wrapping_add(text.len());
+        let end = len + text.len();
         let Some(place) = room.get_mut(len..end) else {
             break;
         };
@@ -42,9 +42,9 @@ fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
             c @ b'0'..=b'9',
             rest @ ..,
         ] => {
-            let digits = [a, b, c].into_iter().fold(0u32, |number, digit| {
-                number.wrapping_mul(10).wrapping_add((digit & 0xf).into())
-            });
+            let digits = [a, b, c]
+                .into_iter()
+                .fold(0u32, |number, digit| number * 10 + u32::from(digit & 0xf));
             Some((u8::try_from(digits).ok()?, rest))
         }
         [b'\\', b'0'..=b'9', ..] | [b'\\'] | [] => None,
@@ -64,7 +64,7 @@ pub fn unescape<'a>(text: &'a [u8], room: &mut [u8]) -> Option<(usize, &'a [u8])
         }
         let (byte, behind) = byte(rest)?;
         *room.get_mut(..LABEL_BYTES_MAX)?.get_mut(len)? = byte;
-        (len, rest) = (len.wrapping_add(1), behind);
+        (len, rest) = (len + 1, behind);
     }
     (len != 0).then_some((len, rest))
 }
@@ -80,10 +80,10 @@ pub fn parse(text: &[u8], room: &mut [u8]) -> Option<usize> {
         let (head, to) = room.get_mut(at..)?.split_first_mut()?;
         *head = len as u8;
         to.get_mut(..len)?.copy_from_slice(label.get(..len)?);
-        (at, rest) = (at.wrapping_add(1).wrapping_add(len), behind);
+        (at, rest) = (at + 1 + len, behind);
     }
     *room.get_mut(at)? = 0;
-    Some(at.wrapping_add(1))
+    Some(at + 1)
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl<'a> Record<'a> {
 
     /// The name that it points to, behind `skip` other bytes: of PTR and CNAME 0, of SRV 6. None where there is none.
     pub fn target(&self, skip: usize) -> Option<Name<'a>> {
-        let (name, end) = Name::parse(self.message, self.at.wrapping_add(skip)).ok()?;
+        let (name, end) = Name::parse(self.message, self.at + skip).ok()?;
         (end <= self.end).then_some(name)
     }
 
@@ -123,11 +123,9 @@ impl<'a> Record<'a> {
             let map = rest.get(..usize::from(*len))?;
             if u16::from(*block) == kind >> 8 {
                 let byte = map.get(usize::from(kind >> 3 & 0x1f));
-                return Some(
-                    byte.is_some_and(|byte| byte.wrapping_shl((kind & 7).into()) & 0x80 != 0),
-                );
+                return Some(byte.is_some_and(|byte| byte << (kind & 7) & 0x80 != 0));
             }
-            at = at.wrapping_add(2).wrapping_add(map.len());
+            at += 2 + map.len();
         }
         Some(false)
     }
@@ -148,7 +146,7 @@ impl<'a> Message<'a> {
         };
         let mut sum = 0usize;
         for end in &mut message.ends {
-            sum = sum.wrapping_add(*end);
+            sum += *end;
             *end = sum;
         }
         for _ in 0..message.question_count() {
@@ -260,7 +258,7 @@ impl<'a> Iterator for Records<'_, 'a> {
         }
         let (next, end) = record(self.message.bytes, self.at).ok()?;
         self.at = end;
-        self.number = number.wrapping_add(1);
+        self.number = number + 1;
         let section = if number < answers {
             Section::Answer
         } else if number < authorities {
@@ -281,14 +279,14 @@ fn word(bytes: &[u8], at: usize) -> u16 {
 #[inline(never)]
 fn question(bytes: &[u8], at: usize) -> Result<(Question<'_>, usize), Malformed> {
     let (name, at) = Name::parse(bytes, at)?;
-    let end = at.wrapping_add(4);
+    let end = at + 4;
     if end > bytes.len() {
         return Err(Malformed);
     }
     let question = Question {
         name,
         kind: word(bytes, at),
-        class: word(bytes, at.wrapping_add(2)),
+        class: word(bytes, at + 2),
     };
     Ok((question, end))
 }
@@ -298,8 +296,8 @@ fn record(bytes: &[u8], at: usize) -> Result<(Record<'_>, usize), Malformed> {
     let (name, at) = Name::parse(bytes, at)?;
     let head = bytes.get(at..).and_then(|rest| rest.first_chunk::<10>());
     let [k0, k1, c0, c1, t0, t1, t2, t3, l0, l1] = *head.ok_or(Malformed)?;
-    let at = at.wrapping_add(10);
-    let end = at.wrapping_add(u16::from_be_bytes([l0, l1]).into());
+    let at = at + 10;
+    let end = at + usize::from(u16::from_be_bytes([l0, l1]));
     if end > bytes.len() {
         return Err(Malformed);
     }

@@ -25,7 +25,7 @@ fn step(message: &[u8], at: usize) -> Option<Step> {
     match first >> 6 {
         0 => Some(Step::Label(first)),
         3 => {
-            let low = usize::from(*message.get(at.wrapping_add(1))?);
+            let low = usize::from(*message.get(at + 1)?);
             Some(Step::Pointer((first & 0x3f) << 8 | low))
         }
         _ => None,
@@ -40,8 +40,8 @@ impl<'a> Name<'a> {
         loop {
             match step(message, place).ok_or(Malformed)? {
                 Step::Label(label_len) => {
-                    let behind = place.wrapping_add(1).wrapping_add(label_len);
-                    len = len.wrapping_add(1).wrapping_add(label_len);
+                    let behind = place + 1 + label_len;
+                    len += 1 + label_len;
                     if len > NAME_BYTES_MAX || behind > message.len() {
                         return Err(Malformed);
                     }
@@ -52,8 +52,8 @@ impl<'a> Name<'a> {
                 }
                 // It leads to what stands before all that was read since the last one: so there is an end.
                 Step::Pointer(to) if to < begin && pointers_left > 0 => {
-                    pointers_left = pointers_left.wrapping_sub(1);
-                    end = end.or(Some(place.wrapping_add(2)));
+                    pointers_left -= 1;
+                    end = end.or(Some(place + 2));
                     (place, begin) = (to, to);
                 }
                 Step::Pointer(_) => return Err(Malformed),
@@ -96,7 +96,7 @@ impl<'a> Name<'a> {
     pub fn write(self, room: &mut [u8]) -> usize {
         let mut len = 0usize;
         for label in self.labels() {
-            let end = len.wrapping_add(1).wrapping_add(label.len());
+            let end = len + 1 + label.len();
             let Some([first, rest @ ..]) = room.get_mut(len..end) else {
                 return 0;
             };
@@ -108,7 +108,7 @@ impl<'a> Name<'a> {
             return 0;
         };
         *last = 0;
-        len.wrapping_add(1)
+        len + 1
     }
 }
 
@@ -128,7 +128,7 @@ impl<'a> Labels<'a> {
             match step(self.message, begin)? {
                 Step::Label(0) => return None,
                 Step::Label(len) => {
-                    self.at = begin.wrapping_add(1).wrapping_add(len);
+                    self.at = begin + 1 + len;
                     return self.message.get(begin..self.at);
                 }
                 // As it was looked through before, this comes to an end.

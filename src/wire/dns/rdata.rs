@@ -23,7 +23,7 @@ impl<'a> UncompressedRdata<'a> {
         Self {
             message,
             at,
-            plain_end: end.min(at.wrapping_add(skip)),
+            plain_end: end.min(at + skip),
             end,
             name_count,
             labels: None,
@@ -85,7 +85,7 @@ impl<'a> Iterator for UncompressedRdata<'a> {
                 self.plain_end = self.end;
                 continue;
             }
-            self.name_count = self.name_count.wrapping_sub(1);
+            self.name_count -= 1;
             match Name::parse(self.message, self.at) {
                 Ok((name, behind)) if behind <= self.end => {
                     self.labels = Some(name.labels());

@@ -15,7 +15,7 @@ pub fn reverse(address: IpAddr, room: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
         IpAddr::V4(address) => {
             for byte in address.octets().iter().rev() {
                 let digits = decimal(*byte);
-                let zeros = usize::from(*byte < 10).wrapping_add(usize::from(*byte < 100));
+                let zeros = usize::from(*byte < 10) + usize::from(*byte < 100);
                 let digits = digits.get(zeros..).unwrap_or_default();
                 out.put(&[digits.len() as u8]);
                 out.put(digits);
@@ -25,12 +25,8 @@ pub fn reverse(address: IpAddr, room: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
         IpAddr::V6(address) => {
             for byte in address.octets().iter().rev() {
                 for digit in [byte & 0xf, byte >> 4] {
-                    let zero = if digit < 10 {
-                        b'0'
-                    } else {
-                        b'a'.wrapping_sub(10)
-                    };
-                    out.put(&[1, digit.wrapping_add(zero)]);
+                    let zero = if digit < 10 { b'0' } else { b'a' - 10 };
+                    out.put(&[1, digit + zero]);
                 }
             }
             out.put(b"\x03ip6");

@@ -15,15 +15,15 @@ pub fn choose(ranks: &mut dyn FnMut() -> Option<Rank>, random: u32) -> Option<us
         if next == priority {
             // Each takes the place of those before it with the probability that its weight has among them all. Those
             // without weight have a small one.
-            let weight = u32::from(weight).wrapping_mul(64).wrapping_add(1);
+            let weight = u32::from(weight) * 64 + 1;
             sum = sum.saturating_add(weight);
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let share = u64::from(random).wrapping_mul(sum.into()) >> 32;
+            let share = u64::from(random) * u64::from(sum) >> 32;
             if chosen.is_none() || share < weight.into() {
                 chosen = Some(at);
             }
         }
-        at = at.wrapping_add(1);
+        at += 1;
     }
     chosen
 }

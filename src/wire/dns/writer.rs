@@ -63,7 +63,7 @@ impl<'a> Writer<'a> {
     /// Appends bytes.
     #[inline(never)]
     pub fn put(&mut self, bytes: &[u8]) {
-        let end = self.len.wrapping_add(bytes.len());
+        let end = self.len + bytes.len();
         match self.room.get_mut(self.len..end) {
             Some(room) => {
                 room.copy_from_slice(bytes);
@@ -91,7 +91,7 @@ impl<'a> Writer<'a> {
                 None if label.number != 0 && self.len < 0x4000 => {
                     if let Some(place) = self.places.get_mut(self.place_count) {
                         *place = (label.number, self.len as u16);
-                        self.place_count = self.place_count.wrapping_add(1);
+                        self.place_count += 1;
                     }
                 }
                 _ => {}
@@ -112,7 +112,7 @@ impl<'a> Writer<'a> {
             return false;
         }
         if let Some(count) = self.counts.get_mut(which) {
-            *count = count.wrapping_add(1);
+            *count += 1;
         }
         true
     }
@@ -140,7 +140,7 @@ impl<'a> Writer<'a> {
         head: Head,
         write: &mut dyn FnMut(&mut Self),
     ) -> bool {
-        let which = (section as usize).wrapping_add(1);
+        let which = section as usize + 1;
         self.whole(which, &mut |writer| {
             writer.name(labels, true);
             writer.word(head.kind);
@@ -150,7 +150,7 @@ impl<'a> Writer<'a> {
             writer.word(0);
             let begin = writer.len;
             write(writer);
-            let len = writer.len.wrapping_sub(begin) as u16;
+            let len = (writer.len - begin) as u16;
             writer.patch(len_at, len);
         })
     }
@@ -175,7 +175,7 @@ impl<'a> Writer<'a> {
     /// The end: how many bytes there are.
     pub fn finish(mut self) -> usize {
         for (which, count) in self.counts.into_iter().enumerate() {
-            self.patch(which.wrapping_mul(2).wrapping_add(4), count);
+            self.patch(which * 2 + 4, count);
         }
         self.len
     }

@@ -108,7 +108,7 @@ impl Text {
     /// Appends bytes, all or none. True: there would be more than `max`.
     #[inline(never)]
     fn add(&mut self, bytes: &[u8], max: usize) -> bool {
-        let over = self.len.wrapping_add(bytes.len()) > max;
+        let over = self.len + bytes.len() > max;
         if !over {
             for byte in bytes {
                 self.put(*byte);
@@ -121,7 +121,7 @@ impl Text {
     fn put(&mut self, byte: u8) {
         if let Some(place) = self.room.get_mut(self.len) {
             *place = byte;
-            self.len = self.len.wrapping_add(1);
+            self.len += 1;
         }
     }
 }

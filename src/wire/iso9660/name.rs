@@ -18,12 +18,12 @@ pub(super) fn read(id: &[u8], joliet: bool, out: &mut Text) {
             };
             out.put(mark | (letter >> shift) as u8);
             while shift > 0 {
-                shift = shift.wrapping_sub(6);
+                shift -= 6;
                 out.put(0x80 | (letter >> shift) as u8 & 0x3f);
             }
         }
         if let [_, .., b';', b'1'] = out.bytes() {
-            out.len = out.len.wrapping_sub(2);
+            out.len -= 2;
         }
     } else {
         let mut rest = id;
@@ -41,6 +41,6 @@ pub(super) fn read(id: &[u8], joliet: bool, out: &mut Text) {
         }
     }
     while let [_, .., b'.'] = out.bytes() {
-        out.len = out.len.wrapping_sub(1);
+        out.len -= 1;
     }
 }

@@ -127,7 +127,7 @@ impl Record {
         self.flags = *flags;
         self.malformed |= numbers(&mut self.extent, place) | (*gap != 0);
         let [block, _] = &mut self.extent;
-        *block = block.wrapping_add((*attributes).into());
+        *block = block.saturating_add((*attributes).into());
         if goes_on {
             return true;
         }

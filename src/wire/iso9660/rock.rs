@@ -11,7 +11,7 @@ impl Record {
         let mut rest = area;
         // Behind the last field there may be less than a field.
         while let [a, b, len @ 4..=255, _, behind @ ..] = rest {
-            let len = usize::from(*len).wrapping_sub(4);
+            let len = usize::from(*len) - 4;
             let Some((field, behind)) = behind.split_at_checked(len) else {
                 self.malformed = true;
                 return;

@@ -145,7 +145,7 @@ fn string<'a>(fields: &[u8], strings: &'a [u8], at: usize) -> &'a [u8] {
     let (mut string, mut rest) = (&b""[..], strings);
     while left > 0 {
         (string, rest) = cut(rest, 0);
-        left = left.wrapping_sub(1);
+        left -= 1;
     }
     if is_filler(string) { &[] } else { string }
 }

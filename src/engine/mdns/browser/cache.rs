@@ -226,7 +226,7 @@ impl Cache {
     fn replace(&mut self, heard: &Heard, record: &Record<'_>, name: NameId) -> usize {
         let (mut at, mut count) = (self.step(name, heard.link, None), 0usize);
         while let Some(here) = at {
-            count = count.wrapping_add(1);
+            count += 1;
             at = self.step(name, heard.link, Some(here));
             if let Some(entry) = self.entries.get_mut(here)
                 && record.flushes()
@@ -314,7 +314,7 @@ impl Cache {
         let mut entry = entry;
         let mut tries = u8::MAX;
         while !self.chains.has_room() || !self.arena.has_room(len) {
-            tries = tries.wrapping_sub(1);
+            tries -= 1;
             if tries == 0 || !self.arena.takes(len) || !self.evict() {
                 return;
             }
@@ -350,7 +350,7 @@ impl Cache {
     fn evict(&mut self) -> bool {
         let (mut best, now) = (None, self.now);
         for _ in 0..WINDOW.min(self.entries.len()) {
-            self.hand = self.hand.wrapping_add(1);
+            self.hand += 1;
             if self.hand >= self.entries.len() {
                 self.hand = 0;
             }

@@ -27,7 +27,7 @@ impl Chains {
     }
 
     fn list(&self, key: usize) -> usize {
-        key & self.firsts.len().wrapping_sub(1)
+        key & (self.firsts.len() - 1)
     }
 
     /// The first place of the list that `key` is in; others are in it, too.

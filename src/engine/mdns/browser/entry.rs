@@ -101,9 +101,9 @@ impl Entry {
     /// Seconds for which it may be said to be known, if these are more than half of what it had.
     pub(super) fn is_known_for(&self, now: Instant) -> Option<u32> {
         let left = self.expires.since(now).as_ms();
-        let whole = u64::from(self.ttl).wrapping_mul(1000);
+        let whole = u64::from(self.ttl) * 1000;
         let is_said = self.holds(now) && !self.is_doubted() && !self.is(is::EARLIER);
-        let known = is_said && left.wrapping_mul(2) > whole;
+        let known = is_said && left * 2 > whole;
         known.then_some((left / 1000) as u32)
     }
 
@@ -120,17 +120,16 @@ impl Entry {
             _ if self.is(is::ENDING) || !self.is(is::WANTED) => Instant::NEVER,
             // At once, after one second, and after three.
             DOUBTED.. => {
-                let since = [0, 1, 3].get(usize::from(self.step.wrapping_sub(DOUBTED)));
+                let since = [0, 1, 3].get(usize::from(self.step - DOUBTED));
                 since.map_or(Instant::NEVER, |secs| {
                     self.received.after(Duration::from_secs(*secs))
                 })
             }
             // At 80, 85, 90 and 95 percent.
             step @ 0..REFRESH_COUNT => {
-                let share = u32::from(step).wrapping_mul(50).wrapping_add(800);
-                let share = share.wrapping_add(self.jitter.into());
-                self.received
-                    .after(Duration::from_ms(self.ttl.wrapping_mul(share)))
+                let share = u32::from(step) * 50 + 800;
+                let share = share + u32::from(self.jitter);
+                self.received.after(Duration::from_ms(self.ttl * share))
             }
             _ => Instant::NEVER,
         };
@@ -144,7 +143,7 @@ impl Entry {
     /// It is asked for: the next time lies ahead.
     pub(super) fn asked(&mut self, now: Instant) {
         while self.due() <= now && self.expires > now {
-            self.step = self.step.wrapping_add(1);
+            self.step += 1;
         }
     }
 
@@ -174,6 +173,5 @@ impl Entry {
 }
 
 pub(super) const fn key(name: NameId, target: NameId) -> usize {
-    name.place()
-        .wrapping_add(target.place().wrapping_mul(0x9e5))
+    name.place() + target.place() * 0x9e5
 }

@@ -245,7 +245,7 @@ impl Browser {
             if let Some((what, is_v6, of)) = told {
                 return Some(self.event(what, is_v6, of, wish));
             }
-            self.event_cursor = at.wrapping_add(1);
+            self.event_cursor = at + 1;
         }
         None
     }
@@ -287,7 +287,7 @@ impl Browser {
                 }
                 let Some(place) = self.place(&entry, is_v6) else {
                     let more = usize::from(*reported == 0);
-                    self.unresolved = self.unresolved.wrapping_add(more);
+                    self.unresolved += more;
                     // What is only being exchanged for something else is still there.
                     let is_there = entry.is(is::ENDING) || self.cache.has_server(&entry);
                     if !is_there && core::mem::take(reported) != 0 {

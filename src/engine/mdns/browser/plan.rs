@@ -68,11 +68,11 @@ impl Browser {
         let mut set = 0u8;
         for (link, facing) in self.links.iter().enumerate() {
             if facing.is_up {
-                set |= 1u8.wrapping_shl(link as u32);
+                set |= 1 << link;
             }
         }
         let set = set & links;
-        (0..LinkId::BITS as LinkId).filter(move |link| set.wrapping_shr((*link).into()) & 1 != 0)
+        (0..LinkId::BITS as LinkId).filter(move |link| set >> link & 1 != 0)
     }
 
     /// Where a PTR record leads that answers a question.

@@ -68,7 +68,7 @@ impl Question {
         if !self.is(why::WANTED) {
             return;
         }
-        let interval = INTERVAL_MS.wrapping_shl(self.step.min(12).into());
+        let interval = INTERVAL_MS << self.step.min(12);
         self.step = self.step.saturating_add(1);
         self.due = now.after(Duration::from_ms(interval.min(INTERVAL_MS_MAX)));
     }

@@ -55,8 +55,8 @@ impl RdataArena {
         let Some((_, len)) = self.head(at) else {
             return &[];
         };
-        let begin = at.wrapping_add(HEAD);
-        let rdata = self.bytes.get(begin..begin.wrapping_add(len));
+        let begin = at + HEAD;
+        let rdata = self.bytes.get(begin..begin + len);
         rdata.unwrap_or_default()
     }
 
@@ -68,9 +68,9 @@ impl RdataArena {
     /// Whether so many bytes fit, perhaps after packing, which is worth its while.
     pub(super) fn has_room(&self, len: usize) -> bool {
         let whole = self.bytes.len();
-        let end = self.end.wrapping_add(len).wrapping_add(HEAD);
-        let packed = self.live.wrapping_add(len).wrapping_add(HEAD);
-        end < whole || packed < whole.wrapping_sub(whole >> 3)
+        let end = self.end + len + HEAD;
+        let packed = self.live + len + HEAD;
+        end < whole || packed < whole - (whole >> 3)
     }
 
     /// Room for so many bytes, and where it is.
@@ -80,18 +80,18 @@ impl RdataArena {
         owner: u16,
         len: usize,
     ) -> Option<(u16, &mut [u8])> {
-        let whole = len.wrapping_add(HEAD);
-        if self.end.wrapping_add(whole) >= self.bytes.len() {
+        let whole = len + HEAD;
+        if self.end + whole >= self.bytes.len() {
             self.pack(entries);
         }
         let at = self.end;
-        let end = at.wrapping_add(whole);
+        let end = at + whole;
         if end >= self.bytes.len() {
             return None;
         }
         self.set_head(at, owner, len);
-        (self.end, self.live) = (end, self.live.wrapping_add(whole));
-        let room = self.bytes.get_mut(at.wrapping_add(HEAD)..end)?;
+        (self.end, self.live) = (end, self.live + whole);
+        let room = self.bytes.get_mut(at + HEAD..end)?;
         room.fill(0);
         Some((at as u16, room))
     }
@@ -101,7 +101,7 @@ impl RdataArena {
         let at = usize::from(at);
         if let Some((_, len)) = self.head(at).filter(|_| at < self.end) {
             self.set_head(at, NOBODY, len);
-            self.live = self.live.wrapping_sub(len.wrapping_add(HEAD));
+            self.live -= len + HEAD;
         }
     }
 
@@ -111,7 +111,7 @@ impl RdataArena {
         while from < self.end
             && let Some((owner, len)) = self.head(from)
         {
-            let end = from.wrapping_add(HEAD).wrapping_add(len);
+            let end = from + HEAD + len;
             if owner != NOBODY {
                 if end > self.bytes.len() {
                     break;
@@ -120,7 +120,7 @@ impl RdataArena {
                 if let Some(entry) = entries.get_mut(usize::from(owner)) {
                     entry.rdata = to as u16;
                 }
-                to = to.wrapping_add(end.wrapping_sub(from));
+                to += end - from;
             }
             from = end;
         }
