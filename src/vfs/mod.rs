@@ -178,12 +178,6 @@ pub trait Vfs {
     /// # Errors
     /// None of its own.
     fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
-    /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
-    /// Its owner may always read and write.
-    ///
-    /// # Errors
-    /// `IsDirectory`; `Invalid`: it is neither; `TryLater`: as many are pinned as can be.
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin>;
     /// Gives a pin back.
     fn unpin(&mut self, pin: Pin);
     /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
@@ -199,11 +193,6 @@ pub trait Vfs {
     /// # Errors
     /// `TooLarge`: no file reaches so far. After any some may be written.
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
-    /// As [`write`](Self::write), the next `len` bytes of a pipe, which is empty then even after an error.
-    ///
-    /// # Errors
-    /// `NotSupported`: this backend cannot, and has taken nothing from the pipe.
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()>;
     /// Makes durable what was written to a file, and its name.
     ///
     /// # Errors
@@ -214,34 +203,6 @@ pub trait Vfs {
     /// # Errors
     /// `Invalid`: this kind of object has no such attribute; `TooLarge`. After any some may be changed.
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()>;
-    /// Makes an object that was not there: with `change`, owned by the caller otherwise.
-    ///
-    /// # Errors
-    /// `Exists`; `NotDirectory`; `NotSupported`: there are no such objects here. After any it is not there.
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node>;
-    /// As [`create`](Self::create), with this mode and nothing more, where the object is not needed.
-    ///
-    /// # Errors
-    /// The same.
-    fn make(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        what: CreateWhat<'_>,
-        mode: Option<u32>,
-    ) -> FsResult<()> {
-        let change = SetAttr {
-            mode,
-            ..SetAttr::default()
-        };
-        self.create(dir, name, what, &change).map(drop)
-    }
     /// Removes a name: that of an empty directory if `directory`, else that of anything else.
     ///
     /// # Errors
@@ -293,6 +254,28 @@ pub trait Handles: Vfs {
     /// # Errors
     /// None of its own.
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool>;
+    /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
+    /// Its owner may always read and write.
+    ///
+    /// # Errors
+    /// `IsDirectory`; `Invalid`: it is neither; `TryLater`: as many are pinned as can be.
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin>;
+    /// As [`write`](Vfs::write), the next `len` bytes of a pipe, which is empty then even after an error.
+    ///
+    /// # Errors
+    /// `NotSupported`: this backend cannot, and has taken nothing from the pipe.
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()>;
+    /// Makes an object that was not there: with `change`, owned by the caller otherwise.
+    ///
+    /// # Errors
+    /// `Exists`; `NotDirectory`; `NotSupported`: there are no such objects here. After any it is not there.
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        change: &SetAttr,
+    ) -> FsResult<Node>;
     /// Makes durable what names and attributes were changed, before their changes are answered.
     ///
     /// # Errors
@@ -331,6 +314,17 @@ pub trait Paths: Vfs {
     /// As [`resolve`](Self::resolve); `IsDirectory`, `NotDirectory`: `how` wants the other; `Exists`; `Access`: it is neither a file
     /// nor a directory.
     fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
+    /// Makes an object that was not there, with this mode or the host's default.
+    ///
+    /// # Errors
+    /// `Exists`; `NotDirectory`; `NotSupported`: there are no such objects here.
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()>;
     /// The clock that files get their times from.
     fn clock(&mut self) -> FileTime;
 }

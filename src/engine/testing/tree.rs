@@ -157,11 +157,6 @@ impl Vfs for Tree {
         self.ram.statfs(node)
     }
 
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        self.host.works()?;
-        self.ram.pin(node, access)
-    }
-
     fn unpin(&mut self, pin: Pin) {
         self.ram.unpin(pin);
     }
@@ -169,16 +164,6 @@ impl Vfs for Tree {
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         self.host.works()?;
         self.ram.write(pin, offset, bytes)
-    }
-
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        assert_eq!(pipe, PIPE);
-        let mut held = self.host.pipe.borrow_mut();
-        // It is empty afterwards in any case.
-        let bytes: Vec<u8> = held.drain(..).collect();
-        assert_eq!(bytes.len(), len);
-        self.host.works()?;
-        self.ram.write(pin, offset, &bytes)
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
@@ -190,17 +175,6 @@ impl Vfs for Tree {
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         self.host.changes()?;
         self.ram.set_attr(node, change)
-    }
-
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        make: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node> {
-        self.host.changes()?;
-        self.ram.create(dir, name, make, change)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
@@ -243,6 +217,32 @@ impl Vfs for Tree {
 }
 
 impl Handles for Tree {
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        self.host.works()?;
+        self.ram.pin(node, access)
+    }
+
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        assert_eq!(pipe, PIPE);
+        let mut held = self.host.pipe.borrow_mut();
+        // It is empty afterwards in any case.
+        let bytes: Vec<u8> = held.drain(..).collect();
+        assert_eq!(bytes.len(), len);
+        self.host.works()?;
+        self.ram.write(pin, offset, &bytes)
+    }
+
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
+    ) -> FsResult<Node> {
+        self.host.changes()?;
+        self.ram.create(dir, name, make, change)
+    }
+
     fn exports(&self) -> &[Export] {
         self.ram.exports()
     }
@@ -273,6 +273,20 @@ impl Handles for Tree {
 }
 
 impl Paths for Tree {
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        let change = SetAttr {
+            mode,
+            ..SetAttr::default()
+        };
+        self.create(dir, name, what, &change).map(drop)
+    }
+
     fn root_path(&self) -> &'static [u8] {
         self.ram.root_path()
     }

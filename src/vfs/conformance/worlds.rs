@@ -4,8 +4,8 @@ use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
 use super::super::user::User;
 use super::super::{
-    Access, Attr, Caller, Export, FileTime, FsError, FsResult, Handle, Handles, Node, OpenFlags,
-    Paths, Pin, Vfs as _,
+    Attr, CreateWhat, FileTime, FsError, FsResult, Handles, Name, Node, OpenFlags, Paths, Pin,
+    SetAttr, Vfs as _,
 };
 use super::Files;
 use crate::sys::linux::sandbox;
@@ -320,35 +320,22 @@ impl World for OfUser {
     }
 }
 
-/// It knows no handles.
-impl Handles for User {
-    fn exports(&self) -> &[Export] {
-        &[]
-    }
-
-    fn root(&mut self, _: usize) -> FsResult<Node> {
-        self.root_dir()
-    }
-
-    fn open(&mut self, _: &[u8], _: &Caller) -> FsResult<Node> {
-        Err(FsError::NotSupported)
-    }
-
-    fn handle(&mut self, _: Node) -> FsResult<Handle> {
-        Err(FsError::NotSupported)
-    }
-
-    fn access(&mut self, _: Node, _: Access) -> FsResult<bool> {
-        Err(FsError::NotSupported)
-    }
-
-    fn commit_metadata(&mut self) -> FsResult<()> {
-        Ok(())
-    }
-}
-
 /// It knows no paths.
 impl Paths for Host {
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        let change = SetAttr {
+            mode,
+            ..SetAttr::default()
+        };
+        self.create(dir, name, what, &change).map(drop)
+    }
+
     fn root_path(&self) -> &'static [u8] {
         b""
     }

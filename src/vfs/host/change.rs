@@ -162,7 +162,7 @@ impl Host {
     }
 
     fn pin_to_write(&mut self, node: Node) -> FsResult<Pin> {
-        super::Vfs::pin(self, node, Some(Access::Write))
+        super::Handles::pin(self, node, Some(Access::Write))
     }
 
     fn cut(&self, pin: &Pin, size: u64) -> FsResult<()> {

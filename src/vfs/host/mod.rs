@@ -316,35 +316,6 @@ impl Vfs for Host {
         kernel::statfs(&self.at(node)?.1.dir)
     }
 
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        if node.is_inside()
-            && let Some(access) = access
-        {
-            if access == Access::Write {
-                return Err(FsError::ReadOnly);
-            }
-            self.admit(node, access)?;
-        }
-        if let Some(inside) = self.images.of(node) {
-            return inside.pin(node, false);
-        }
-        match self.at(node)?.0.kind {
-            Kind::Regular => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
-            _ => return Err(FsError::Invalid),
-        }
-        let mut wanted = Opened::Read;
-        if access == Some(Access::Write) {
-            self.check_writable(node)?;
-            wanted = Opened::Write;
-        }
-        if let Some(access) = access {
-            self.admit(node, access)?;
-        }
-        self.reopen(node, wanted)?;
-        self.table.pin(node, self.acting.uid())
-    }
-
     fn unpin(&mut self, pin: Pin) {
         match self.images.of(pin.node) {
             Some(inside) => inside.unpin(pin.node),
@@ -371,10 +342,6 @@ impl Vfs for Host {
         self.write_all(pin, offset, bytes)
     }
 
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        self.write_pipe(pin, offset, pipe, len)
-    }
-
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         self.sync_file(pin)
     }
@@ -383,16 +350,6 @@ impl Vfs for Host {
         self.check_writable(node)?;
         self.change(node, change)?;
         self.mark_dirty(node)
-    }
-
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        make: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node> {
-        self.make(dir, name, make, change)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
@@ -426,6 +383,49 @@ impl Vfs for Host {
 }
 
 impl Handles for Host {
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        if node.is_inside()
+            && let Some(access) = access
+        {
+            if access == Access::Write {
+                return Err(FsError::ReadOnly);
+            }
+            self.admit(node, access)?;
+        }
+        if let Some(inside) = self.images.of(node) {
+            return inside.pin(node, false);
+        }
+        match self.at(node)?.0.kind {
+            Kind::Regular => {}
+            Kind::Directory => return Err(FsError::IsDirectory),
+            _ => return Err(FsError::Invalid),
+        }
+        let mut wanted = Opened::Read;
+        if access == Some(Access::Write) {
+            self.check_writable(node)?;
+            wanted = Opened::Write;
+        }
+        if let Some(access) = access {
+            self.admit(node, access)?;
+        }
+        self.reopen(node, wanted)?;
+        self.table.pin(node, self.acting.uid())
+    }
+
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        self.write_pipe(pin, offset, pipe, len)
+    }
+
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
+    ) -> FsResult<Node> {
+        self.make(dir, name, make, change)
+    }
+
     fn exports(&self) -> &[Export] {
         &self.exports
     }

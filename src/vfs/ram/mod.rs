@@ -259,24 +259,6 @@ impl Vfs for Ram {
         })
     }
 
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        match self.get(node)?.attr.kind {
-            Kind::Regular => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
-            _ => return Err(FsError::Invalid),
-        }
-        if access == Some(Access::Write) {
-            self.is_writable()?;
-        }
-        let inode = self.get_mut(node)?;
-        inode.pins += 1;
-        self.pinned += 1;
-        Ok(Pin {
-            node,
-            user: use_of(access),
-        })
-    }
-
     fn unpin(&mut self, pin: Pin) {
         let number = self.inodes.find(pin.node).expect("a pin keeps its object");
         self.inodes.at_mut(number).pins -= 1;
@@ -315,10 +297,6 @@ impl Vfs for Ram {
         failure.map_or(Ok(()), Err)
     }
 
-    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        Err(FsError::NotSupported)
-    }
-
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         let failure = self.sync_fails.take();
         if let Content::File(now, durable) = &mut self.get_mut(pin.node)?.content {
@@ -340,58 +318,6 @@ impl Vfs for Ram {
         self.keep_durable();
         self.change(self.inodes.find(node)?, change);
         Ok(())
-    }
-
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        make: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node> {
-        self.is_writable()?;
-        if self.names(dir)?.get(name.bytes()).is_some() {
-            return Err(FsError::Exists);
-        }
-        let within = self.get(dir)?.attr;
-        let (kind, mode, content) = match make {
-            CreateWhat::File => (Kind::Regular, 0o644, Content::File(Bytes::default(), None)),
-            CreateWhat::Directory => {
-                let names = Names::beneath(dir.slot());
-                (Kind::Directory, 0o755, Content::Directory(names))
-            }
-            CreateWhat::Link(target) => (Kind::SymbolicLink, 0o777, Content::Link(target.to_vec())),
-            CreateWhat::Special(Kind::Regular | Kind::Directory | Kind::SymbolicLink, _) => {
-                return Err(FsError::Invalid);
-            }
-            CreateWhat::Special(kind, _) => (kind, 0o644, Content::Special),
-        };
-        Self::can_change(kind, change)?;
-        let target_bytes = match make {
-            CreateWhat::Link(target) => target.len() as u64,
-            _ => 0,
-        };
-        self.has_room(NAME_BYTES + target_bytes)?;
-        let mut attr = self.fresh_attr(kind, mode, self.caller);
-        if let CreateWhat::Special(Kind::BlockDevice | Kind::CharacterDevice, rdev) = make {
-            attr.rdev = rdev;
-        }
-        if within.mode & SET_GROUP != 0 {
-            attr.gid = within.gid;
-        }
-        self.keep_durable();
-        let number = self.inodes.add(content, attr);
-        self.give_name(dir, name.bytes(), number)?;
-        self.change(number, change);
-        let attr = &mut self.inodes.at_mut(number).attr;
-        match kind {
-            // A link's mode means nothing and never changes.
-            Kind::SymbolicLink => attr.mode = mode,
-            // As with mkdir: the set-id bits are the parent's business.
-            Kind::Directory => attr.mode = attr.mode & 0o1777 | within.mode & SET_GROUP,
-            _ => {}
-        }
-        Ok(self.inodes.node(number))
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
@@ -484,6 +410,80 @@ impl Vfs for Ram {
 }
 
 impl Handles for Ram {
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        match self.get(node)?.attr.kind {
+            Kind::Regular => {}
+            Kind::Directory => return Err(FsError::IsDirectory),
+            _ => return Err(FsError::Invalid),
+        }
+        if access == Some(Access::Write) {
+            self.is_writable()?;
+        }
+        let inode = self.get_mut(node)?;
+        inode.pins += 1;
+        self.pinned += 1;
+        Ok(Pin {
+            node,
+            user: use_of(access),
+        })
+    }
+
+    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
+
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: CreateWhat<'_>,
+        change: &SetAttr,
+    ) -> FsResult<Node> {
+        self.is_writable()?;
+        if self.names(dir)?.get(name.bytes()).is_some() {
+            return Err(FsError::Exists);
+        }
+        let within = self.get(dir)?.attr;
+        let (kind, mode, content) = match make {
+            CreateWhat::File => (Kind::Regular, 0o644, Content::File(Bytes::default(), None)),
+            CreateWhat::Directory => {
+                let names = Names::beneath(dir.slot());
+                (Kind::Directory, 0o755, Content::Directory(names))
+            }
+            CreateWhat::Link(target) => (Kind::SymbolicLink, 0o777, Content::Link(target.to_vec())),
+            CreateWhat::Special(Kind::Regular | Kind::Directory | Kind::SymbolicLink, _) => {
+                return Err(FsError::Invalid);
+            }
+            CreateWhat::Special(kind, _) => (kind, 0o644, Content::Special),
+        };
+        Self::can_change(kind, change)?;
+        let target_bytes = match make {
+            CreateWhat::Link(target) => target.len() as u64,
+            _ => 0,
+        };
+        self.has_room(NAME_BYTES + target_bytes)?;
+        let mut attr = self.fresh_attr(kind, mode, self.caller);
+        if let CreateWhat::Special(Kind::BlockDevice | Kind::CharacterDevice, rdev) = make {
+            attr.rdev = rdev;
+        }
+        if within.mode & SET_GROUP != 0 {
+            attr.gid = within.gid;
+        }
+        self.keep_durable();
+        let number = self.inodes.add(content, attr);
+        self.give_name(dir, name.bytes(), number)?;
+        self.change(number, change);
+        let attr = &mut self.inodes.at_mut(number).attr;
+        match kind {
+            // A link's mode means nothing and never changes.
+            Kind::SymbolicLink => attr.mode = mode,
+            // As with mkdir: the set-id bits are the parent's business.
+            Kind::Directory => attr.mode = attr.mode & 0o1777 | within.mode & SET_GROUP,
+            _ => {}
+        }
+        Ok(self.inodes.node(number))
+    }
+
     fn exports(&self) -> &[Export] {
         &self.exports
     }
@@ -522,6 +522,20 @@ impl Handles for Ram {
 }
 
 impl Paths for Ram {
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        let change = SetAttr {
+            mode,
+            ..SetAttr::default()
+        };
+        self.create(dir, name, what, &change).map(drop)
+    }
+
     fn root_path(&self) -> &'static [u8] {
         self.exports[0].path
     }

@@ -9,8 +9,8 @@ use super::kernel::inside::Images;
 use super::kernel::{self, PATH, READ, WRITE, error, told};
 use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
 use super::{
-    Access, Attr, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat,
-    Handle, Kind, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs, is_image,
+    Attr, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind,
+    Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs, is_image,
 };
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
@@ -24,6 +24,8 @@ use rustix::fs::{AtFlags, OFlags};
 mod alter;
 mod jail;
 mod ring;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -321,26 +323,6 @@ impl Vfs for User {
         kernel::statfs(fs::borrow(number(node)))
     }
 
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        let flags = if access == Some(Access::Write) {
-            WRITE
-        } else {
-            READ
-        };
-        match self.attr(node)?.kind {
-            _ if self.pins_left == 0 => Err(FsError::TryLater),
-            Kind::Regular if node.is_inside() => self.pin_inside(node, false),
-            Kind::Regular => {
-                let mut room = [0; 25];
-                let path = fs::proc_path(number(node), &mut room);
-                let file = fs::openat::<FsError>(AT_FDCWD, path, flags, 0)?;
-                self.admit(file, false, false)
-            }
-            Kind::Directory => Err(FsError::IsDirectory),
-            _ => Err(FsError::Invalid),
-        }
-    }
-
     fn unpin(&mut self, pin: Pin) {
         self.pins_left += 1;
         match self.images.of(pin.node) {
@@ -364,11 +346,6 @@ impl Vfs for User {
         }
     }
 
-    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        // One peer at a time: what it sends is read and written at once.
-        Err(FsError::NotSupported)
-    }
-
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         fs::fsync(number(pin.node))
     }
@@ -376,39 +353,6 @@ impl Vfs for User {
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         changeable(node)?;
         self.alter(node, change)
-    }
-
-    fn create(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        make: CreateWhat<'_>,
-        change: &SetAttr,
-    ) -> FsResult<Node> {
-        let (mut flags, mode) = (PATH, change.mode.unwrap_or(0o666));
-        match make {
-            CreateWhat::File => flags = alter::NEW,
-            _ => self.make(dir, name, make, change.mode)?,
-        }
-        let opened = fs::open_entry(changeable(dir)?, name.bytes(), flags, mode);
-        let node = self.found.keep(opened)?;
-        // It was made with its mode.
-        let left = SetAttr {
-            mode: None,
-            ..*change
-        };
-        self.alter(node, &left)?;
-        Ok(node)
-    }
-
-    fn make(
-        &mut self,
-        dir: Node,
-        name: Name<'_>,
-        make: CreateWhat<'_>,
-        mode: Option<u32>,
-    ) -> FsResult<()> {
-        self.name(changeable(dir)?, name.bytes(), make, mode)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
@@ -487,6 +431,16 @@ impl Vfs for User {
 }
 
 impl Paths for User {
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        make: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        self.name(changeable(dir)?, name.bytes(), make, mode)
+    }
+
     fn root_path(&self) -> &'static [u8] {
         self.jail.as_ref().map_or(b"/", Jail::root_path)
     }

@@ -2,7 +2,9 @@
 
 use super::User;
 use crate::sys::linux::sandbox;
-use crate::vfs::{Access, Detail, FsError, Kind, OpenFlags, Paths as _, SetAttr, Vfs as _};
+use crate::vfs::{
+    Access, Detail, FsError, Handles as _, Kind, OpenFlags, Paths as _, SetAttr, Vfs as _,
+};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
 use core::ops::ControlFlow;
