@@ -4,7 +4,7 @@ use super::streams::{Call, Limits, Protocol, Streams};
 use crate::config::{PACKET_WHOLE_BYTES_MAX, SFTP_CONNECTION_COUNT_MAX};
 use crate::engine::sftp::{Session, Sftp};
 use crate::engine::{Order, Progress, Stream as _};
-use crate::vfs::{FsResult, Paths, Vfs};
+use crate::vfs::{Files, FsResult, Vfs};
 
 /// Bytes of the longest packet that must lie in the buffer as a whole, with its length.
 pub const REQUEST_BYTES: usize = PACKET_WHOLE_BYTES_MAX as usize + 4;
@@ -12,7 +12,7 @@ pub const REQUEST_BYTES: usize = PACKET_WHOLE_BYTES_MAX as usize + 4;
 /// A server, its sessions, and the files it serves.
 pub struct Sessions<'a> {
     sftp: &'a mut Sftp,
-    files: &'a mut (dyn Paths + 'static),
+    files: &'a mut Files,
     /// By the number of the connection. All have begun.
     sessions: &'a mut [Session],
 }
@@ -21,7 +21,7 @@ impl<'a> Sessions<'a> {
     /// A server for as many connections as there are `sessions`, of which each has begun.
     pub const fn new(
         sftp: &'a mut Sftp,
-        files: &'a mut (dyn Paths + 'static),
+        files: &'a mut Files,
         sessions: &'a mut [Session],
     ) -> Self {
         Self {

@@ -5,7 +5,9 @@
 //! absolute is such a path too, and ".." at the top stays there. A path that goes on behind the name of an image goes on inside
 //! it, unless a link led to the image; its top is written with a "/" at the end.
 
-use super::{FsError, FsResult, Kind, Name, Node, Paths, Vfs};
+#[cfg(not(any(test, fuzzing)))]
+use super::Paths as _;
+use super::{Files, FsError, FsResult, Kind, Name, Node, Vfs};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
@@ -36,7 +38,7 @@ pub const ROOM_BYTES: usize = PATH_BYTES_MAX + 1;
 /// name has a "/" before it.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Path<'a> {
-    vfs: &'a mut dyn Paths,
+    vfs: &'a mut Files,
     /// The directory that it ended in; the top for the top itself.
     pub(super) parent: Node,
     /// What it ended at, if that is there; in the beginning it is the top.
@@ -50,7 +52,7 @@ pub struct Path<'a> {
 
 impl<'a> Path<'a> {
     /// None yet.
-    pub fn new(vfs: &'a mut dyn Paths) -> Self {
+    pub fn new(vfs: &'a mut Files) -> Self {
         Self {
             vfs,
             parent: Node(0),
@@ -154,7 +156,7 @@ pub fn front(room: &[u8], len: usize) -> &[u8] {
 
 /// The path of the root directory without the "/" at its end: that of "/" is empty.
 #[inline(never)]
-pub(super) fn top(vfs: &dyn Paths) -> &'static [u8] {
+pub(super) fn top(vfs: &Files) -> &'static [u8] {
     ended(vfs.root_path())
 }
 
@@ -302,7 +304,7 @@ fn split(room: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
 
 /// The object at the end of a path.
 #[cfg(any(test, fuzzing))]
-pub fn resolve(vfs: &mut dyn Paths, path: &[u8], follow: bool) -> FsResult<Node> {
+pub fn resolve(vfs: &mut Files, path: &[u8], follow: bool) -> FsResult<Node> {
     let end = if follow { End::Follow } else { End::Keep };
     let mut done = Path::new(vfs);
     done.walk(path, &mut [0; ROOM_BYTES], end)?;

@@ -3,6 +3,7 @@
 use super::Request;
 use super::requests::{Ask, extensions, name};
 use super::status::Outcome;
+use crate::vfs::Vfs as _;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
 

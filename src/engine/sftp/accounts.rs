@@ -6,8 +6,8 @@
 use super::handles::TO_READ;
 use super::longname;
 use crate::mem::Ends as _;
-use crate::vfs::Paths;
 use crate::vfs::walk::{Text, add};
+use crate::vfs::{Files, Paths as _, Vfs as _};
 use crate::wire::Writer;
 use core::cell::Cell;
 
@@ -50,7 +50,7 @@ impl Accounts {
 
     /// Reads the files, if they were not read before. In what cannot be read there are no names.
     #[inline(never)]
-    pub fn load(&mut self, vfs: &mut dyn Paths) {
+    pub fn load(&mut self, vfs: &mut Files) {
         if !self.loaded {
             self.loaded = true;
             self.users.load(vfs, b"/etc/passwd");
@@ -126,7 +126,7 @@ impl Table {
     }
 
     #[inline(never)]
-    fn load(&mut self, vfs: &mut dyn Paths, path: &[u8]) {
+    fn load(&mut self, vfs: &mut Files, path: &[u8]) {
         let Some(memory) = self.memory.take() else {
             return;
         };

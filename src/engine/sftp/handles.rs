@@ -4,7 +4,7 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
-use crate::vfs::{OpenFlags, Paths, Pin};
+use crate::vfs::{Files, OpenFlags, Pin, Vfs as _};
 
 /// How what is only read is opened.
 pub(super) static TO_READ: OpenFlags = OpenFlags {
@@ -118,7 +118,7 @@ impl Handles {
 
     /// A client, who then knows no handle of it any more, or a job does not need it; when nobody does, it is closed.
     #[inline(never)]
-    pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut dyn Paths) {
+    pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Files) {
         if let Some(place) = self.place(slot)
             && let Some(open) = place
         {
@@ -131,7 +131,7 @@ impl Handles {
     }
 
     /// Closes all.
-    pub(super) fn clear(&mut self, vfs: &mut dyn Paths) {
+    pub(super) fn clear(&mut self, vfs: &mut Files) {
         for place in self.places.as_deref_mut().unwrap_or_default() {
             unpin(place, vfs);
         }
@@ -146,7 +146,7 @@ impl Handles {
 }
 
 #[inline(never)]
-fn unpin(place: &mut Option<Open>, vfs: &mut dyn Paths) {
+fn unpin(place: &mut Option<Open>, vfs: &mut Files) {
     if let Some(open) = place.take() {
         vfs.unpin(open.pin);
     }

@@ -11,7 +11,7 @@ use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
 use crate::text::texts;
-use crate::vfs::{FsResult, Name, Node, Paths, Pin, SetAttr};
+use crate::vfs::{Files, FsResult, Name, Node, Pin, SetAttr};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -143,7 +143,7 @@ impl Session {
 /// The request in hand, and all that it needs. What its type does not bring along is still that of the one before.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Request<'a> {
-    vfs: &'a mut dyn Paths,
+    vfs: &'a mut Files,
     session: &'a mut Session,
     sftp: &'a mut Sftp,
     /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
@@ -294,12 +294,12 @@ fn progress(
 
 impl Stream for Sftp {
     type Session = Session;
-    type Files = dyn Paths;
+    type Files = Files;
 
     fn advance(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_, dyn Paths>,
+        cx: &mut Cx<'_, Files>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
@@ -341,7 +341,7 @@ impl Stream for Sftp {
     fn done(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_, dyn Paths>,
+        cx: &mut Cx<'_, Files>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -370,7 +370,7 @@ impl Stream for Sftp {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut (dyn Paths + 'static)) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut Files) {
         session.jobs.clear();
         if let Some(Lent { slot, .. }) = session.lent.take() {
             session.handles.forget(slot);

@@ -4,7 +4,7 @@ use super::Request;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
 use crate::mem::Ends as _;
-use crate::vfs::{CreateWhat, FsError, Kind, Name};
+use crate::vfs::{CreateWhat, FsError, Kind, Name, Paths as _, Vfs as _};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;

@@ -4,6 +4,7 @@ use super::Request;
 use super::status::{Fault, Outcome};
 use crate::config::LINK_BYTES_MAX;
 use crate::mem::Ends as _;
+use crate::vfs::Vfs as _;
 use crate::vfs::walk::{End, Path, ROOM_BYTES, Text, add};
 
 impl Request<'_> {

@@ -7,7 +7,7 @@ use crate::engine::{Cx, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Paths, Vfs as _};
+use crate::vfs::{Files, FsResult, Paths as _, Vfs as _};
 use crate::wire::sftp::{Attributes, kind};
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
@@ -244,7 +244,7 @@ impl World {
     }
 
     fn advance(&mut self, input: &[u8]) -> Progress {
-        let mut cx = Cx::<dyn Paths> {
+        let mut cx = Cx::<Files> {
             now: Instant::default(),
             peer: Ipv6Addr::UNSPECIFIED,
             vfs: &mut self.tree,
@@ -255,7 +255,7 @@ impl World {
     }
 
     fn done(&mut self, order: Order, result: FsResult<()>) -> Progress {
-        let mut cx = Cx::<dyn Paths> {
+        let mut cx = Cx::<Files> {
             now: Instant::default(),
             peer: Ipv6Addr::UNSPECIFIED,
             vfs: &mut self.tree,

@@ -116,6 +116,16 @@ impl Tree {
 }
 
 impl Vfs for Tree {
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        assert_eq!(pipe, PIPE);
+        let mut held = self.host.pipe.borrow_mut();
+        // It is empty afterwards in any case.
+        let bytes: Vec<u8> = held.drain(..).collect();
+        assert_eq!(bytes.len(), len);
+        self.host.works()?;
+        self.ram.write(pin, offset, &bytes)
+    }
+
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         self.ram.attr(node)
     }
@@ -220,16 +230,6 @@ impl Handles for Tree {
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         self.host.works()?;
         self.ram.pin(node, access)
-    }
-
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        assert_eq!(pipe, PIPE);
-        let mut held = self.host.pipe.borrow_mut();
-        // It is empty afterwards in any case.
-        let bytes: Vec<u8> = held.drain(..).collect();
-        assert_eq!(bytes.len(), len);
-        self.host.works()?;
-        self.ram.write(pin, offset, &bytes)
     }
 
     fn create(

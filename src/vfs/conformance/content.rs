@@ -1,7 +1,7 @@
 //! Conformance tests of what objects have in them and are like: bytes, sizes, modes, owners, times.
 
 use super::super::{Access, Attr, CreateWhat, FileTime, FsError, Kind, NewTime, Node, SetAttr};
-use super::{Files, World, content, instant, make, name, put, read, walk, writable, write};
+use super::{Tree, World, content, instant, make, name, put, read, walk, writable, write};
 
 /// A file ends here at the latest.
 const SIZE_MAX: u64 = i64::MAX as u64;
@@ -73,7 +73,7 @@ pub(super) fn a_file_ends_where_offsets_end(world: &mut dyn World) {
     }
 }
 
-fn resize(vfs: &mut dyn Files, node: Node, size: u64) {
+fn resize(vfs: &mut Tree, node: Node, size: u64) {
     let change = SetAttr {
         size: Some(size),
         ..SetAttr::default()

@@ -7,7 +7,7 @@ use super::super::{
     OpenFlags, SetAttr, Vfs as _,
 };
 use super::paths::lead;
-use super::{Files, World, content, list, make, name, open, read, walk};
+use super::{Tree, World, content, list, make, name, open, read, walk};
 use crate::sys::Errno;
 use core::ops::ControlFlow;
 use std::ffi::CString;
@@ -20,19 +20,19 @@ fn enter(world: &mut dyn World, file: &str) -> FsResult<Node> {
     go_in(world.vfs(), file)
 }
 
-fn go_in(vfs: &mut dyn Files, file: &str) -> FsResult<Node> {
+fn go_in(vfs: &mut Tree, file: &str) -> FsResult<Node> {
     let root = vfs.root(0)?;
     vfs.enter_image(root, name(file))
 }
 
 /// An object inside.
-fn find(vfs: &mut dyn Files, top: Node, path: &str) -> FsResult<Node> {
+fn find(vfs: &mut Tree, top: Node, path: &str) -> FsResult<Node> {
     path.split('/').try_fold(top, |dir, part| {
         vfs.lookup(dir, Name::new(part.as_bytes())?)
     })
 }
 
-fn attr_of(vfs: &mut dyn Files, top: Node, path: &str) -> FsResult<Attr> {
+fn attr_of(vfs: &mut Tree, top: Node, path: &str) -> FsResult<Attr> {
     let node = find(vfs, top, path)?;
     vfs.attr(node)
 }

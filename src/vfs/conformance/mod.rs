@@ -23,9 +23,11 @@ mod reading;
 mod worlds;
 
 /// What the tests need of a tree, which may do without some of it.
-trait Files: Handles + Paths {}
+trait Both: Handles + Paths {}
 
-impl<T: Handles + Paths> Files for T {}
+impl<T: Handles + Paths> Both for T {}
+
+type Tree = dyn Both;
 
 macro_rules! with_ram {
     ($($test:ident)*) => {
@@ -242,7 +244,7 @@ mod inside_by_path {
     }
 }
 
-fn walk(vfs: &mut dyn Files, path: &str) -> FsResult<Node> {
+fn walk(vfs: &mut Tree, path: &str) -> FsResult<Node> {
     let root = vfs.root(0)?;
     path.split('/')
         .filter(|name| !name.is_empty())
@@ -253,7 +255,7 @@ fn walk(vfs: &mut dyn Files, path: &str) -> FsResult<Node> {
 
 /// Opens as a client does: it comes again while it is told to. For a handle whose inode number just then becomes that of
 /// a new object, Linux says that there is no memory.
-fn open(vfs: &mut dyn Files, handle: &[u8]) -> FsResult<Node> {
+fn open(vfs: &mut Tree, handle: &[u8]) -> FsResult<Node> {
     (0..1000)
         .map(|_| vfs.open(handle, &Caller::default()))
         .find(|opened| *opened != Err(FsError::TryLater))
@@ -261,7 +263,7 @@ fn open(vfs: &mut dyn Files, handle: &[u8]) -> FsResult<Node> {
 }
 
 /// The tree, which clients may change from now on.
-fn writable(world: &mut dyn World) -> &mut dyn Files {
+fn writable(world: &mut dyn World) -> &mut Tree {
     world.make_writable();
     world.vfs()
 }
@@ -271,13 +273,13 @@ fn name(text: &str) -> Name<'_> {
 }
 
 /// The directory of a path, and the name in it.
-fn split<'a>(vfs: &mut dyn Files, path: &'a str) -> (Node, Name<'a>) {
+fn split<'a>(vfs: &mut Tree, path: &'a str) -> (Node, Name<'a>) {
     let (dir, last) = path.rsplit_once('/').unwrap_or(("", path));
     (walk(vfs, dir).unwrap(), name(last))
 }
 
 /// Makes an object with a mode that suits it.
-fn make(vfs: &mut dyn Files, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
+fn make(vfs: &mut Tree, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
     let mode = if make == CreateWhat::Directory {
         0o755
     } else {
@@ -292,19 +294,19 @@ fn make(vfs: &mut dyn Files, path: &str, make: CreateWhat<'_>) -> FsResult<Node>
 }
 
 /// Makes a file of these bytes.
-fn put(vfs: &mut dyn Files, path: &str, bytes: &[u8]) {
+fn put(vfs: &mut Tree, path: &str, bytes: &[u8]) {
     let node = make(vfs, path, CreateWhat::File).unwrap();
     write(vfs, node, 0, bytes).unwrap();
 }
 
-fn read(vfs: &mut dyn Files, node: Node, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+fn read(vfs: &mut Tree, node: Node, offset: u64, out: &mut [u8]) -> FsResult<u32> {
     let pin = vfs.pin(node, Some(Access::Read))?;
     let got = vfs.read(&pin, offset, out);
     vfs.unpin(pin);
     got
 }
 
-fn write(vfs: &mut dyn Files, node: Node, offset: u64, bytes: &[u8]) -> FsResult<()> {
+fn write(vfs: &mut Tree, node: Node, offset: u64, bytes: &[u8]) -> FsResult<()> {
     let pin = vfs.pin(node, Some(Access::Write))?;
     let written = vfs.write(&pin, offset, bytes);
     let synced = vfs.sync(&pin);
@@ -318,14 +320,14 @@ const fn instant(time: FileTime) -> (i64, u32) {
 }
 
 /// All that a small file has in it.
-fn content(vfs: &mut dyn Files, node: Node) -> Vec<u8> {
+fn content(vfs: &mut Tree, node: Node) -> Vec<u8> {
     let mut out = vec![0; 1 << 16];
     let len = read(vfs, node, 0, &mut out).unwrap();
     out.truncate(len as usize);
     out
 }
 
-fn list(vfs: &mut dyn Files, dir: Node, from: u64, page: usize) -> (Vec<(Vec<u8>, u64)>, bool) {
+fn list(vfs: &mut Tree, dir: Node, from: u64, page: usize) -> (Vec<(Vec<u8>, u64)>, bool) {
     let mut names = Vec::new();
     let end = vfs.readdir(dir, from, Detail::Names, &mut |entry| {
         if names.len() == page {

@@ -3,7 +3,7 @@
 use super::super::{
     Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, NewTime, Node, SetAttr,
 };
-use super::{Files, World, content, instant, list, make, name, open, put, split, walk, writable};
+use super::{Tree, World, content, instant, list, make, name, open, put, split, walk, writable};
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
     });
     vfs.remove(dir, name("inner"), false).unwrap();
     vfs.remove(dir, name("empty"), true).unwrap();
-    let opened = |vfs: &mut dyn Files, handle: &[u8]| {
+    let opened = |vfs: &mut Tree, handle: &[u8]| {
         let node = open(vfs, handle)?;
         vfs.attr(node)
     };
@@ -113,7 +113,7 @@ pub(super) fn removing_what_was_listed_loses_nothing_of_the_rest(world: &mut dyn
 }
 
 /// Paths beneath `dir`, with what files have in them and where links lead.
-fn tree(vfs: &mut dyn Files, dir: Node, path: &str) -> BTreeMap<String, Vec<u8>> {
+fn tree(vfs: &mut Tree, dir: Node, path: &str) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for (text, _) in list(vfs, dir, 0, usize::MAX).0 {
         let text = String::from_utf8(text).unwrap();
@@ -135,7 +135,7 @@ fn tree(vfs: &mut dyn Files, dir: Node, path: &str) -> BTreeMap<String, Vec<u8>>
     all
 }
 
-fn rename(vfs: &mut dyn Files, from: &str, to: &str) -> FsResult<()> {
+fn rename(vfs: &mut Tree, from: &str, to: &str) -> FsResult<()> {
     let (dir, text) = split(vfs, from);
     let (new_dir, new_text) = split(vfs, to);
     vfs.rename(dir, text, new_dir, new_text, true)
@@ -352,7 +352,7 @@ pub(super) fn renaming_without_replacing_takes_no_name_away(world: &mut dyn Worl
 }
 
 pub(super) fn changes_of_names_move_times(world: &mut dyn World) {
-    type Step = (&'static str, &'static [&'static str], fn(&mut dyn Files));
+    type Step = (&'static str, &'static [&'static str], fn(&mut Tree));
     const LONG_AGO: FileTime = FileTime { secs: 9, nanos: 9 };
     let steps: [Step; 8] = [
         ("create", &["dir"], |vfs| put(vfs, "dir/a", b"")),

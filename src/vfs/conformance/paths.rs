@@ -2,7 +2,7 @@
 
 use super::super::walk::{End, Path, ROOM_BYTES};
 use super::super::{Attr, CreateWhat, FsError, FsResult, Kind, Name, NewTime, OpenFlags, SetAttr};
-use super::{Files, World, writable};
+use super::{Tree, World, writable};
 
 const READ: OpenFlags = OpenFlags {
     how: OpenFlags::READ,
@@ -37,7 +37,7 @@ fn spellings(world: &dyn World, below: &str) -> Vec<String> {
 }
 
 /// What a path leads to, by all the ways that there are, which have to agree.
-pub(super) fn lead(vfs: &mut dyn Files, path: &str, follow: bool) -> FsResult<Attr> {
+pub(super) fn lead(vfs: &mut Tree, path: &str, follow: bool) -> FsResult<Attr> {
     let path = path.as_bytes();
     let end = if follow { End::Follow } else { End::Keep };
     let attr = vfs.attr_at(path, follow);
@@ -53,7 +53,7 @@ pub(super) fn lead(vfs: &mut dyn Files, path: &str, follow: bool) -> FsResult<At
 }
 
 /// Makes a link in the tree.
-fn link(vfs: &mut dyn Files, top: &str, below: &str, target: &str) {
+fn link(vfs: &mut Tree, top: &str, below: &str, target: &str) {
     let (dir, name) = below.rsplit_once('/').unwrap_or(("", below));
     let dir = vfs
         .resolve(format!("{top}/{dir}").as_bytes(), true)
@@ -337,7 +337,7 @@ pub(super) fn true_paths_have_neither_links_nor_dots(world: &mut dyn World) {
 }
 
 /// What becomes of opening a path.
-fn open(vfs: &mut dyn Files, path: &str, how: &OpenFlags) -> FsResult<Attr> {
+fn open(vfs: &mut Tree, path: &str, how: &OpenFlags) -> FsResult<Attr> {
     let pin = vfs.open_at(path.as_bytes(), how)?;
     let attr = vfs.attr(pin.node());
     vfs.unpin(pin);

@@ -7,7 +7,7 @@ use super::super::{
     Attr, CreateWhat, FileTime, FsError, FsResult, Handles, Name, Node, OpenFlags, Paths, Pin,
     SetAttr, Vfs as _,
 };
-use super::Files;
+use super::Tree;
 use crate::sys::linux::sandbox;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -19,7 +19,7 @@ use syscalls::Sysno;
 /// `file` (11 bytes), `dir/inner` (5 bytes), `dir/sub/deep` (4 bytes), `link` to `/etc/passwd`, `many/000` to `many/199`,
 /// `fifo`, `sparse` of 5 GiB with "tail" at 4.5 GiB.
 pub(super) trait World {
-    fn vfs(&mut self) -> &mut dyn Files;
+    fn vfs(&mut self) -> &mut Tree;
     fn remove(&mut self, path: &str);
     /// Makes this all that a file has in it, or makes the file.
     fn put(&mut self, path: &str, bytes: &[u8]);
@@ -55,7 +55,7 @@ pub(super) const SPARSE_BYTES: u64 = 5 << 30;
 pub(super) const TAIL_OFFSET: u64 = (9 << 30) / 2;
 
 impl World for Ram {
-    fn vfs(&mut self) -> &mut dyn Files {
+    fn vfs(&mut self) -> &mut Tree {
         self
     }
 
@@ -171,7 +171,7 @@ impl Drop for OnHost {
 }
 
 impl World for OnHost {
-    fn vfs(&mut self) -> &mut dyn Files {
+    fn vfs(&mut self) -> &mut Tree {
         &mut self.host
     }
 
@@ -279,7 +279,7 @@ impl Drop for OfUser {
 }
 
 impl World for OfUser {
-    fn vfs(&mut self) -> &mut dyn Files {
+    fn vfs(&mut self) -> &mut Tree {
         &mut self.user
     }
 

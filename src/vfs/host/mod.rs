@@ -225,6 +225,10 @@ impl Host {
 }
 
 impl Vfs for Host {
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        self.write_pipe(pin, offset, pipe, len)
+    }
+
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         if let Some(inside) = self.images.of(node) {
             return inside.attr(node);
@@ -410,10 +414,6 @@ impl Handles for Host {
         }
         self.reopen(node, wanted)?;
         self.table.pin(node, self.acting.uid())
-    }
-
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        self.write_pipe(pin, offset, pipe, len)
     }
 
     fn create(

@@ -174,6 +174,10 @@ impl Ram {
 }
 
 impl Vfs for Ram {
+    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
+
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         let attr = self.get(node)?.attr();
         // Removed, though a pin still keeps it.
@@ -426,10 +430,6 @@ impl Handles for Ram {
             node,
             user: use_of(access),
         })
-    }
-
-    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        Err(FsError::NotSupported)
     }
 
     fn create(

@@ -264,6 +264,11 @@ const fn path_flags(follow: bool) -> OFlags {
 }
 
 impl Vfs for User {
+    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
+        // One peer at a time: what it sends is read and written at once.
+        Err(FsError::NotSupported)
+    }
+
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         if let Some(inside) = self.images.of(node) {
             return inside.attr(node);

@@ -48,11 +48,6 @@ impl Handles for User {
         }
     }
 
-    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        // One peer at a time: what it sends is read and written at once.
-        Err(FsError::NotSupported)
-    }
-
     fn create(
         &mut self,
         dir: Node,
