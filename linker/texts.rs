@@ -1,4 +1,4 @@
-//! Collects the texts of `src`: what stands in `text!(…)`, and each row of `texts! { enum … }`.
+//! Collects the texts of `src`: what stands in `text!(…)`, and each row of `texts! { enum … }` and `flags! { enum … }`.
 //!
 //! It follows the modules from lib.rs as the compiler does, and leaves out what a `#[cfg]` leaves out. Behind such an attribute it
 //! takes an item to end at its first `,`, `;` or block: of an item that goes on behind that, a text may be taken that the file does
@@ -75,8 +75,7 @@ impl Texts {
     }
 
     fn scan(&mut self, tokens: TokenStream, src: &Path) {
-        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let mut tokens = tokens.into_iter().peekable();
+        let mut tokens = peekable(tokens);
         while let Some(token) = tokens.next() {
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == '#' => {
@@ -97,7 +96,7 @@ impl Texts {
                             let text = self.text(body.stream());
                             self.row(vec![text]);
                         }
-                        ("texts", Some(body)) => self.texts(body.stream()),
+                        ("texts" | "flags", Some(body)) => self.texts(body.stream()),
                         (_, Some(body)) => self.scan(body.stream(), src),
                         _ => {}
                     }
@@ -137,7 +136,7 @@ impl Texts {
     fn row(&mut self, row: Row) {
         if self.is_absent {
             self.absent.extend(row);
-        } else {
+        } else if !row.is_empty() {
             self.rows.push(row);
         }
     }
@@ -165,59 +164,55 @@ impl Texts {
         self.row(row);
     }
 
-    /// `enum Name { Variant => "text", … }`
+    /// `enum Name { Variant => "text", … }`, where the variants may be in blocks of their own.
     fn texts(&mut self, body: TokenStream) {
         for token in body {
-            let TokenTree::Group(variants) = token else {
-                continue;
-            };
-            if variants.delimiter() != Delimiter::Brace {
-                continue;
+            if let TokenTree::Group(variants) = token
+                && variants.delimiter() == Delimiter::Brace
+            {
+                let row = self.variants(variants.stream());
+                self.row(row);
             }
-            let (mut row, mut is_text) = (Row::new(), false);
-            let mut value = TokenStream::new();
-            let mut tokens: Tokens = variants
-                .stream()
-                .into_iter()
-                .collect::<Vec<_>>()
-                .into_iter()
-                .peekable();
-            while let Some(token) = tokens.next() {
-                match &token {
-                    TokenTree::Punct(punct) if punct.as_char() == '#' && !is_text => {
-                        if let Some(TokenTree::Group(attribute)) = tokens.peek()
-                            && is_out(attribute.stream())
-                        {
-                            skip_item(&mut tokens);
-                        }
-                    }
-                    TokenTree::Punct(punct) if punct.as_char() == '=' => {
-                        tokens.next();
-                        is_text = true;
-                    }
-                    TokenTree::Punct(punct) if punct.as_char() == ',' => {
-                        row.push(self.text(std::mem::take(&mut value)));
-                        is_text = false;
-                    }
-                    _ if is_text => value.extend([token]),
-                    _ => {}
-                }
-            }
-            if is_text {
-                row.push(self.text(value));
-            }
-            self.row(row);
         }
+    }
+
+    fn variants(&self, tokens: TokenStream) -> Row {
+        let (mut row, mut value, mut is_text) = (Row::new(), TokenStream::new(), false);
+        let mut tokens = peekable(tokens);
+        while let Some(token) = tokens.next() {
+            match &token {
+                TokenTree::Punct(punct) if punct.as_char() == ',' && is_text => {
+                    row.push(self.text(std::mem::take(&mut value)));
+                    is_text = false;
+                }
+                _ if is_text => value.extend([token]),
+                TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                    if let Some(TokenTree::Group(attribute)) = tokens.peek()
+                        && is_out(attribute.stream())
+                    {
+                        skip_item(&mut tokens);
+                    }
+                }
+                TokenTree::Punct(punct) if punct.as_char() == '=' => {
+                    tokens.next();
+                    is_text = true;
+                }
+                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                    row.extend(self.variants(group.stream()));
+                }
+                _ => {}
+            }
+        }
+        if is_text {
+            row.push(self.text(value));
+        }
+        row
     }
 
     /// What a text is written as: a literal, `concat!`, `include_str!` or `env!` of the package.
     fn text(&self, tokens: TokenStream) -> String {
         let mut text = String::new();
-        let mut tokens: Tokens = tokens
-            .into_iter()
-            .collect::<Vec<_>>()
-            .into_iter()
-            .peekable();
+        let mut tokens = peekable(tokens);
         while let Some(token) = tokens.next() {
             match token {
                 TokenTree::Literal(literal) => text.push_str(&unquoted(&literal.to_string())),
@@ -251,6 +246,14 @@ impl Texts {
         }
         text
     }
+}
+
+fn peekable(tokens: TokenStream) -> Tokens {
+    tokens
+        .into_iter()
+        .collect::<Vec<_>>()
+        .into_iter()
+        .peekable()
 }
 
 /// The arguments of a macro, if the name before was that of one.

@@ -1,7 +1,7 @@
 //! The arguments of a role, read as getopt_long(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
 use super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
-use crate::mem::{Ends as _, place_in};
+use crate::mem::{Ends as _, parts};
 use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
@@ -16,9 +16,88 @@ const HAS_LETTERS: bool = cfg!(any(
     feature = "publish"
 ));
 
+/// The flags of a role as an enum, with their names: letters without their dash, and `*` for the arguments that are no flags.
+/// Each of those that take a value has the text that says what it takes.
+///
+/// ```ignore
+/// flags! {
+///     enum Flag {
+///         bare { Resolve "r" | "--resolve" }
+///         valued { Domain "d" | "--domain" => "there is no other domain than local" }
+///     }
+/// }
+/// ```
+macro_rules! flags {
+    ($scope:vis enum $name:ident {
+        bare { $($bare:ident $($bare_name:literal)|+),* $(,)? }
+        valued { $($(#[cfg($when:meta)])? $flag:ident $($flag_name:literal)|+ => $text:expr),* $(,)? }
+    }) => {
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        $scope enum $name { $($bare,)* $($(#[cfg($when)])? $flag),* }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$bare,)* $($(#[cfg($when)])? Self::$flag),*];
+            const BARE: &[Self] = &[$(Self::$bare),*];
+            const WANTED: $crate::text::Text =
+                $crate::text::Text::row(&[$($(#[cfg($when)])? $text),*]);
+
+            /// The table of all of them.
+            $scope const fn table(help: &'static [$crate::text::Text]) -> $crate::role::flags::Flags {
+                const NAMES: &[&str] = &[
+                    $(concat!($($bare_name, "|",)+ " "),)*
+                    $($(#[cfg($when)])? concat!($($flag_name, "|",)+ " ")),*
+                ];
+                const LEN: usize = $crate::role::flags::joined(NAMES, &mut []);
+                const JOINED: [u8; LEN] = {
+                    let mut joined = [0; LEN];
+                    $crate::role::flags::joined(NAMES, &mut joined);
+                    joined
+                };
+                $crate::role::flags::Flags {
+                    names: &JOINED,
+                    bare_count: Self::BARE.len(),
+                    wanted: Self::WANTED,
+                    help,
+                    more: None,
+                }
+            }
+
+            /// The flag of this number.
+            $scope fn of(number: usize) -> Option<Self> {
+                Self::ALL.get(number).copied()
+            }
+
+            /// What a person is told who gives it another value than it takes.
+            #[allow(dead_code)]
+            $scope const fn wanted(self) -> $crate::text::Text {
+                Self::WANTED.plus(self as u8 - Self::BARE.len() as u8)
+            }
+        }
+    };
+}
+pub(super) use flags;
+
+/// Writes texts one behind the other, as far as there is space; how long all of them are.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+pub(super) const fn joined(texts: &[&str], buffer: &mut [u8]) -> usize {
+    let (mut text, mut len) = (0, 0);
+    while text < texts.len() {
+        let bytes = texts[text].as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            if len < buffer.len() {
+                buffer[len] = bytes[at];
+            }
+            (at, len) = (at + 1, len + 1);
+        }
+        text += 1;
+    }
+    len
+}
+
 /// What a role understands.
 pub(super) struct Flags {
-    /// All of them, with spaces between; those of one letter without their dash. The place among them is a flag's number.
+    /// The names of each, with `|` behind a name and a blank behind a flag. The place among them is a flag's number.
     pub(super) names: &'static [u8],
     /// So many of them, the first, take no value.
     pub(super) bare_count: usize,
@@ -26,51 +105,57 @@ pub(super) struct Flags {
     pub(super) wanted: Text,
     /// What `--help` prints.
     pub(super) help: &'static [Text],
-    /// Others that it understands, too: their numbers begin at [`MORE`], and again.
-    #[cfg(all(feature = "serve", feature = "mdns"))]
+    /// Those of another role that it understands, too.
     pub(super) more: Option<&'static Self>,
 }
 
-/// More than a role has by itself.
-#[cfg(all(feature = "serve", feature = "mdns"))]
-pub(super) const MORE: usize = 32;
+/// A flag as it was given.
+#[derive(Clone, Copy)]
+pub(super) struct Given {
+    /// How many tables lie before that which has the flag.
+    pub(super) table: usize,
+    /// Its number there.
+    pub(super) number: usize,
+    /// Empty, if it takes none.
+    pub(super) value: &'static CStr,
+}
 
 impl Flags {
-    /// Who understands a flag, its place there, and how many are before.
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    fn find(&self, name: &[u8]) -> Option<(&Self, usize, usize)> {
-        let (mut flags, mut before) = (self, 0);
+    /// The table that has a flag, and where.
+    fn find(&self, name: &[u8]) -> Option<(&Self, Given)> {
+        let (mut flags, mut table) = (self, 0);
         loop {
-            if let Some(place) = place_in(flags.names, name) {
-                return Some((flags, place, before));
+            let mut all = parts(flags.names, b' ');
+            if let Some(number) = all.position(|names| parts(names, b'|').any(|one| one == name)) {
+                let given = Given {
+                    table,
+                    number,
+                    value: c"",
+                };
+                return Some((flags, given));
             }
-            (flags, before) = (flags.more?, before + MORE);
+            (flags, table) = (flags.more?, table + 1);
         }
     }
 
-    #[cfg(not(all(feature = "serve", feature = "mdns")))]
-    fn find(&self, name: &[u8]) -> Option<(&Self, usize, usize)> {
-        Some((self, place_in(self.names, name)?, 0))
-    }
-
-    /// Hands each flag's number and value to `set`, whose `None` says that this is not what it takes. The error is what to
-    /// exit with, be it that the arguments are wrong or that they ask for help.
+    /// Hands each flag to `set`, whose `None` says that its value is not what it takes. The error is what to exit with, be it that
+    /// the arguments are wrong or that they ask for help.
     #[inline(never)]
     pub(super) fn read(
         &self,
         mut args: Args,
-        set: &mut dyn FnMut(usize, &'static CStr) -> Option<()>,
+        set: &mut dyn FnMut(Given) -> Option<()>,
     ) -> Result<(), Status> {
         while let Some(word) = args.next() {
             let about = word.to_bytes();
             inform(about, self.help)?;
-            // A star at the end stands for words that are no flags.
             #[cfg(any(feature = "browse", feature = "resolve", feature = "publish"))]
-            if self.names.ends_with(b" *") && !about.starts_with(b"-") {
-                let last = crate::mem::parts(self.names, b' ').count() - 1;
-                if set(last, word).is_none() {
-                    let why = self.wanted.plus((last - self.bare_count) as u8);
-                    return Err(refuse(about, b"", why));
+            if !about.starts_with(b"-")
+                && let Some((flags, mut given)) = self.find(b"*")
+            {
+                given.value = word;
+                if set(given).is_none() {
+                    return Err(refuse(about, b"", flags.wanted(given)));
                 }
                 continue;
             }
@@ -88,24 +173,22 @@ impl Flags {
             }
             loop {
                 let (name, behind) = (rest.head(len), rest.tail(len));
-                let Some((flags, place, before)) = self.find(name) else {
+                let Some((flags, mut given)) = self.find(name) else {
                     let what = text!("there is no option");
                     return Err(complain(USAGE, what, about, SEE_HELP));
                 };
                 rest = behind;
-                let mut value = c"";
-                if place >= flags.bare_count {
-                    value = match behind {
+                if given.number >= flags.bare_count {
+                    given.value = match behind {
                         [0] => args.next().unwrap_or_default(),
                         [b'=', value @ ..] if !HAS_LETTERS || len > 1 => crate::mem::c_str(value),
                         _ => crate::mem::c_str(behind),
                     };
                     rest = b"";
                 }
-                if set(before + place, value).is_none() {
+                if set(given).is_none() {
                     let about = if HAS_LETTERS && len == 1 { about } else { name };
-                    let why = flags.wanted.plus((place - flags.bare_count) as u8);
-                    return Err(refuse(about, value.to_bytes(), why));
+                    return Err(refuse(about, given.value.to_bytes(), flags.wanted(given)));
                 }
                 if !HAS_LETTERS || len > 1 || rest.len() <= 1 {
                     break;
@@ -113,5 +196,10 @@ impl Flags {
             }
         }
         Ok(())
+    }
+
+    /// What a person is told of a flag that was given another value than it takes.
+    fn wanted(&self, given: Given) -> Text {
+        self.wanted.plus((given.number - self.bare_count) as u8)
     }
 }

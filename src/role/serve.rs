@@ -3,7 +3,7 @@
 
 use super::flags::Flags;
 #[cfg(feature = "mdns")]
-use super::flags::MORE;
+use super::flags::flags;
 #[cfg(feature = "mdns")]
 use super::mdns;
 use super::{Console, DONE, FAILED, Status, nfs};
@@ -19,13 +19,22 @@ use core::mem::ManuallyDrop;
 pub(super) const SUMMARY: Text =
     text!("  serve --export DIR ...\tthe same, started again when it ends\n");
 
+#[cfg(feature = "mdns")]
+flags! {
+    enum Flag {
+        bare {
+            NoMdns "--no-mdns",
+        }
+        valued {}
+    }
+}
+
+/// Those of `nfs`, its own, and those of `mdns`.
 const FLAGS: Flags = Flags {
     #[cfg(feature = "mdns")]
     more: Some(&Flags {
-        names: b"--no-mdns",
-        bare_count: 1,
         more: Some(&mdns::FLAGS),
-        ..nfs::FLAGS
+        ..Flag::table(&[])
     }),
     ..nfs::FLAGS
 };
@@ -39,15 +48,18 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
     #[cfg_attr(not(feature = "mdns"), allow(unused_mut))]
     let mut is_silent = false;
     // Wrong usage is said once, also when a role is to be started again and again.
-    FLAGS.read(args, &mut |place, value| match place {
+    FLAGS.read(args, &mut |given| match given.table {
+        0 => options.set(nfs::Flag::of(given.number)?, given.value),
         #[cfg(feature = "mdns")]
-        MORE => {
-            is_silent = true;
-            Some(())
-        }
+        2 => announced.set(mdns::Flag::of(given.number)?, given.value),
         #[cfg(feature = "mdns")]
-        place if place > MORE => announced.set(place - 2 * MORE, value),
-        place => options.set(place, value),
+        1 => match Flag::of(given.number)? {
+            Flag::NoMdns => {
+                is_silent = true;
+                Some(())
+            }
+        },
+        _ => None,
     })?;
     options.check()?;
     // What only this host can reach is not for others to know.

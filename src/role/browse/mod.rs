@@ -9,7 +9,7 @@ mod line;
 mod tests;
 
 use super::browse_common::{self, Finder, Interfaces, Links};
-use super::flags::Flags;
+use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{SEE_HELP, Status, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, What, Wish};
@@ -31,25 +31,32 @@ pub(super) const SUMMARY: Text =
     text!("  browse TYPE | -a\tprints the services that others announce\n");
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
-/// In the order of [`Options::set`]: the long names are those of the letters.
-const FLAGS: Flags = Flags {
-    names: b"a b r t p l k v c f --all --dump-db --resolve --terminate --parsable --ignore-local --no-db-lookup --verbose \
---cache --no-fail --json d --domain --interface --exec --keep *",
-    bare_count: 21,
-    wanted: Text::row(&[
-        "there is no other domain than local",
-        "there is no other domain than local",
-        "name an interface, such as eth0; 8 at most",
-        "name a program by its path",
-        "name a file",
-        "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
-    ]),
-    help: HELP,
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    more: None,
-};
-/// Letters, each of which has a long name, too.
-const LETTER_COUNT: usize = 10;
+flags! {
+    enum Flag {
+        bare {
+            All "a" | "--all",
+            Types "b" | "--dump-db",
+            Resolve "r" | "--resolve",
+            Terminate "t" | "--terminate",
+            Parsable "p" | "--parsable",
+            IgnoreLocal "l" | "--ignore-local",
+            NoLookup "k" | "--no-db-lookup",
+            Verbose "v" | "--verbose",
+            Cache "c" | "--cache",
+            NoFail "f" | "--no-fail",
+            Json "--json",
+        }
+        valued {
+            Domain "d" | "--domain" => "there is no other domain than local",
+            Interface "--interface" => "name an interface, such as eth0; 8 at most",
+            Exec "--exec" => "name a program by its path",
+            Keep "--keep" => "name a file",
+            Argument "*" => "name one type, such as _ssh._tcp or _printer._sub._http._tcp",
+        }
+    }
+}
+
+const FLAGS: Flags = Flag::table(HELP);
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -67,30 +74,24 @@ struct Options {
 }
 
 impl Options {
-    fn set(&mut self, place: usize, word: &'static CStr) -> Option<()> {
+    fn set(&mut self, flag: Flag, word: &'static CStr) -> Option<()> {
         let value = word.to_bytes();
-        let is_bare = place < FLAGS.bare_count;
-        let place = if (LETTER_COUNT..2 * LETTER_COUNT).contains(&place) {
-            place - LETTER_COUNT
-        } else {
-            place
-        };
-        match place {
-            0 => self.goal = Some(Goal::Everything),
-            1 => self.goal = Some(Goal::Types),
-            2 => self.resolves = true,
+        match flag {
+            Flag::All => self.goal = Some(Goal::Everything),
+            Flag::Types => self.goal = Some(Goal::Types),
+            Flag::Resolve => self.resolves = true,
             // All that is known is known from others: there is no cache but theirs.
-            3 | 8 => self.ends = true,
-            4 => self.form = Form::Fields,
-            5 => self.leaves_out_own = true,
-            20 => self.form = Form::Json,
-            21 | 22 => return is_local(value).then_some(()),
-            _ if is_bare => {}
+            Flag::Terminate | Flag::Cache => self.ends = true,
+            Flag::Parsable => self.form = Form::Fields,
+            Flag::IgnoreLocal => self.leaves_out_own = true,
+            Flag::Json => self.form = Form::Json,
+            Flag::Domain => return is_local(value).then_some(()),
+            Flag::NoLookup | Flag::Verbose | Flag::NoFail => {}
             _ if value.is_empty() => return None,
-            23 => self.interfaces.push(value).ok()?,
-            24 => (self.program, self.resolves) = (Some(word), true),
-            25 => (self.file, self.resolves) = (Some(word), true),
-            _ => {
+            Flag::Interface => self.interfaces.push(value).ok()?,
+            Flag::Exec => (self.program, self.resolves) = (Some(word), true),
+            Flag::Keep => (self.file, self.resolves) = (Some(word), true),
+            Flag::Argument => {
                 let is_first = self.kind.is_empty() && is_kind(type_of(value));
                 self.kind = is_first.then_some(value)?;
             }
@@ -102,7 +103,9 @@ impl Options {
 /// Prints until the process is asked to stop, or, if that is wanted, all have answered.
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let mut options = Options::default();
-    FLAGS.read(args, &mut |place, value| options.set(place, value))?;
+    FLAGS.read(args, &mut |given| {
+        options.set(Flag::of(given.number)?, given.value)
+    })?;
     let (goal, kind) = match (options.goal, options.kind) {
         (None, b"") => {
             return Err(complain(USAGE, text!("name a type, or -a"), b"", SEE_HELP));
@@ -113,7 +116,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     };
     let mut room = [0; NAME_BYTES_MAX];
     if in_local(kind, &mut room).is_none() {
-        return Err(refuse(kind, b"", FLAGS.wanted.plus(5)));
+        return Err(refuse(kind, b"", Flag::Argument.wanted()));
     }
     let keep = options.file.map(Keep::read).transpose()?;
     let runner = options.program.map(Runner::new).transpose()?;

@@ -3,7 +3,7 @@
 //! An open port is not enough: every export is mounted and its top looked at, so that a disk that hangs or is gone is found.
 
 use super::args::{address, port};
-use super::flags::Flags;
+use super::flags::{Flags, flags};
 use super::{Console, DONE, FAILED, Status, USAGE, complain, inform, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_PATIENCE, NFS_PORT, REPLY_BYTES};
 use crate::event::{self, Line};
@@ -24,19 +24,20 @@ use rustix::event::{PollFd, PollFlags};
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text = text!("  check nfs|all\t\twhether it serves: exit 0 or 1\n");
-/// In the order of [`Check::set`].
-const FLAGS: Flags = Flags {
-    names: b"--json n m l",
-    bare_count: 1,
-    wanted: Text::row(&[
-        "name a port below 65536",
-        "name a port below 65536",
-        "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
-    ]),
-    help: HELP,
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    more: None,
-};
+flags! {
+    enum Flag {
+        bare {
+            Json "--json",
+        }
+        valued {
+            Port "n" => "name a port below 65536",
+            MountPort "m" => "name a port below 65536",
+            Address "l" => "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
+        }
+    }
+}
+
+const FLAGS: Flags = Flag::table(HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
 /// What can be checked; the first is all the others.
@@ -85,7 +86,9 @@ pub(super) fn run(mut args: Args) -> Result<(), Status> {
         is_json: false,
         why: Text::NOTHING,
     };
-    FLAGS.read(args, &mut |flag, value| check.set(flag, value))?;
+    FLAGS.read(args, &mut |given| {
+        check.set(Flag::of(given.number)?, given.value)
+    })?;
     let mut json = Writer::new(mem::bytes(CHECK_JSON_BYTES));
     let mut status = DONE;
     for (before, service) in SERVICES.iter().enumerate() {
@@ -106,25 +109,19 @@ pub(super) fn run(mut args: Args) -> Result<(), Status> {
 }
 
 impl Check {
-    /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
-    fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
+    /// Takes the value of a flag; `None`: it is not what the flag takes.
+    fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
-        match place {
-            0 => self.is_json = true,
+        match flag {
+            Flag::Json => self.is_json = true,
             // Who listens everywhere listens there, too.
-            3 => self.at.set_ip(match u128::from(address(text)?) {
+            Flag::Address => self.at.set_ip(match u128::from(address(text)?) {
                 0 => 1.into(),
                 0xffff_0000_0000 => 0xffff_7f00_0001.into(),
                 ip => ip.into(),
             }),
-            _ => {
-                let port = port(text)?;
-                if place == 1 {
-                    self.at.set_port(port);
-                } else {
-                    self.mount_port = Some(port);
-                }
-            }
+            Flag::Port => self.at.set_port(port(text)?),
+            Flag::MountPort => self.mount_port = Some(port(text)?),
         }
         Some(())
     }

@@ -10,9 +10,9 @@ mod vms;
 
 #[cfg(any(feature = "publish", feature = "serve"))]
 pub(super) use files::advice;
-#[cfg(feature = "serve")]
-pub(super) use options::FLAGS;
 pub(super) use options::Options;
+#[cfg(feature = "serve")]
+pub(super) use options::{FLAGS, Flag};
 
 use super::reasons;
 use super::{Console, FAILED, Status};

@@ -1,12 +1,11 @@
 //! The arguments of `mdns`: what is announced, and where.
 
-use super::super::flags::Flags;
+use super::super::flags::{Flags, flags};
 use super::super::{Status, refuse};
 use super::files::advice;
 use super::hardware_id::HardwareId;
 use crate::net::Signals;
 use crate::sys::linux::start::Args;
-use crate::text::Text;
 use crate::wire::announce::{self, Draft, Service, is_label};
 use crate::wire::label::cut;
 use core::ffi::CStr;
@@ -16,28 +15,28 @@ const SERVICE_COUNT_MAX: usize = 32;
 /// Interfaces on the command line.
 const INTERFACE_COUNT_MAX: usize = 8;
 
-/// In the order of [`Options::set`].
-pub(in super::super) const FLAGS: Flags = Flags {
-    names: b"--identify --workstation --name --service --services --vms --hwid --interface",
-    bare_count: 2,
-    wanted: WANTED,
-    help: super::HELP,
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    more: None,
-};
+flags! {
+    pub(in super::super) enum Flag {
+        bare {
+            Identify "--identify",
+            Workstation "--workstation",
+        }
+        valued {
+            Name "--name" => "name a host: 1 to 63 bytes without dots",
+            Service "--service" => "name a service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most",
+            Services "--services" => "name a directory",
+            Vms "--vms" => "name a directory",
+            Hwid "--hwid" => "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
+            Interface "--interface" => "name an interface, such as eth0; 8 at most",
+        }
+    }
+}
+
+/// What `mdns` understands.
+pub(in super::super) const FLAGS: Flags = Flag::table(super::HELP);
 
 // The numbers that the text below names.
 const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8);
-
-/// What the others take.
-const WANTED: Text = Text::row(&[
-    "name a host: 1 to 63 bytes without dots",
-    "name a service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most",
-    "name a directory",
-    "name a directory",
-    "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
-    "name an interface, such as eth0; 8 at most",
-]);
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -56,7 +55,9 @@ pub(in super::super) struct Options {
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
     pub(super) fn read(&mut self, args: Args) -> Result<(), Status> {
-        FLAGS.read(args, &mut |place, value| self.set(place, value))
+        FLAGS.read(args, &mut |given| {
+            self.set(Flag::of(given.number)?, given.value)
+        })
     }
 
     /// Whether the services are written as they must be.
@@ -78,25 +79,25 @@ impl Options {
         }
     }
 
-    /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
-    pub(in super::super) fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
+    /// Takes the value of a flag; `None`: it is not what the flag takes.
+    pub(in super::super) fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
-        match place {
-            0 => self.identifies = true,
-            1 => self.is_workstation = true,
+        match flag {
+            Flag::Identify => self.identifies = true,
+            Flag::Workstation => self.is_workstation = true,
             _ if text.is_empty() => return None,
-            2 => {
+            Flag::Name => {
                 let (label, _) = cut(text, b'.');
                 if label.len() < text.len() || !is_label(text) {
                     return None;
                 }
                 self.name = text;
             }
-            3 => self.services.push(text).ok()?,
-            4 => self.files = Some(value),
-            5 => self.machines = Some(value),
-            6 => return self.hardware.parse(text),
-            _ => self.interfaces.push(text).ok()?,
+            Flag::Service => self.services.push(text).ok()?,
+            Flag::Services => self.files = Some(value),
+            Flag::Vms => self.machines = Some(value),
+            Flag::Hwid => return self.hardware.parse(text),
+            Flag::Interface => self.interfaces.push(text).ok()?,
         }
         Some(())
     }
@@ -125,18 +126,18 @@ mod tests {
     fn arguments_are_what_they_must_be() {
         let mut options = Options::default();
         let long = c"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
-        for (place, value, expect) in [
-            (2, c"box", true),
-            (2, c"", false),
-            (2, c"a.b", false),
-            (2, c"a\tb", false),
-            (2, long, false),
-            (6, c"Maker,Thing", true),
-            (6, c"Maker", false),
-            (7, c"eth0", true),
+        for (flag, value, expect) in [
+            (Flag::Name, c"box", true),
+            (Flag::Name, c"", false),
+            (Flag::Name, c"a.b", false),
+            (Flag::Name, c"a\tb", false),
+            (Flag::Name, long, false),
+            (Flag::Hwid, c"Maker,Thing", true),
+            (Flag::Hwid, c"Maker", false),
+            (Flag::Interface, c"eth0", true),
         ] {
-            let taken = options.set(place, value);
-            assert_eq!(taken.is_some(), expect, "{place} {value:?}");
+            let taken = options.set(flag, value);
+            assert_eq!(taken.is_some(), expect, "{flag:?} {value:?}");
         }
         for (service, expect) in [
             ("Files,_sftp-ssh._tcp,22", true),

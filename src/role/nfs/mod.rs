@@ -31,9 +31,9 @@ use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 
-#[cfg(feature = "serve")]
-pub(super) use options::FLAGS;
 pub(super) use options::Options;
+#[cfg(feature = "serve")]
+pub(super) use options::{FLAGS, Flag};
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =

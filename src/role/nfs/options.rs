@@ -1,44 +1,40 @@
 //! The arguments of `nfs`: what to export, and where.
 
 use super::super::args::{address, digits, port};
-use super::super::flags::Flags;
+use super::super::flags::{Flags, flags};
 use super::super::{Status, refuse};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::mem::Slots;
 use crate::mem::{parts, place_in};
 use crate::sys::linux::start::Args;
-use crate::text::Text;
 use crate::vfs::host::{Form, Rules};
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
-/// In the order of [`Options::set`].
-pub(in super::super) const FLAGS: Flags = Flags {
-    #[cfg(feature = "ipxe")]
-    names: b"p n m l --handles --key-file --log --export --isos",
-    #[cfg(not(feature = "ipxe"))]
-    names: b"p n m l --handles --key-file --log --export",
-    bare_count: 1,
-    wanted: WANTED,
-    help: super::HELP,
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    more: None,
-};
+flags! {
+    pub(in super::super) enum Flag {
+        bare {
+            NoPortmap "p",
+        }
+        valued {
+            Port "n" => "name a port below 65536",
+            MountPort "m" => "name a port below 65536",
+            Address "l" => "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
+            Handles "--handles" => "name kernel or path",
+            KeyFile "--key-file" => "name a file",
+            Log "--log" => "name a file",
+            Export "--export" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
+            #[cfg(feature = "ipxe")]
+            Isos "--isos" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
+        }
+    }
+}
+
+/// What `nfs` understands.
+pub(in super::super) const FLAGS: Flags = Flag::table(super::HELP);
 
 // The numbers that the text below names.
 const _: () = assert!(EXPORT_COUNT_MAX == 32 && EXPORT_PATH_BYTES_MAX == 1024);
-
-/// What the others take.
-const WANTED: Text = Text::row(&[
-    "name a port below 65536",
-    "name a port below 65536",
-    "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
-    "name kernel or path",
-    "name a file",
-    "name a file",
-    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
-    "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
-]);
 
 /// What `--export` or `--isos` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,37 +78,41 @@ impl Default for Options {
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
     pub(in super::super) fn read(&mut self, args: Args) -> Result<(), Status> {
-        FLAGS.read(args, &mut |place, value| self.set(place, value))?;
+        FLAGS.read(args, &mut |given| {
+            self.set(Flag::of(given.number)?, given.value)
+        })?;
         self.check()
     }
 
     /// Whether there is something to serve.
     pub(in super::super) fn check(&self) -> Result<(), Status> {
         if self.exports.is_empty() {
-            return Err(refuse(b"--export", b"", FLAGS.wanted.plus(6)));
+            return Err(refuse(b"--export", b"", Flag::Export.wanted()));
         }
         Ok(())
     }
 
-    /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
+    /// Takes the value of a flag; `None`: it is not what the flag takes.
     #[inline(never)]
-    pub(in super::super) fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
+    pub(in super::super) fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
-        match place {
-            0 => self.portmap = false,
+        match flag {
+            Flag::NoPortmap => self.portmap = false,
             _ if text.is_empty() => return None,
-            1 => self.at.set_port(port(text)?),
-            2 => self.mount_port = Some(port(text)?),
-            3 => self.at.set_ip(address(text)?),
-            4 => {
+            Flag::Port => self.at.set_port(port(text)?),
+            Flag::MountPort => self.mount_port = Some(port(text)?),
+            Flag::Address => self.at.set_ip(address(text)?),
+            Flag::Handles => {
                 self.form = Some(match place_in(b"path kernel", text)? {
                     0 => Form::Path,
                     _ => Form::Kernel,
                 })
             }
-            5 => self.key_file = Some(value),
-            6 => self.log = Some(value),
-            _ => export(text, place > 7, &mut self.exports)?,
+            Flag::KeyFile => self.key_file = Some(value),
+            Flag::Log => self.log = Some(value),
+            Flag::Export => export(text, false, &mut self.exports)?,
+            #[cfg(feature = "ipxe")]
+            Flag::Isos => export(text, true, &mut self.exports)?,
         }
         Some(())
     }
@@ -237,15 +237,14 @@ mod tests {
     #[cfg(feature = "ipxe")]
     fn isos_are_exports_to_be_booted() {
         let mut options = Options::default();
-        let place = |flag: &[u8]| place_in(FLAGS.names, flag).unwrap();
-        options.set(place(b"--isos"), c"/srv:fsid=7").unwrap();
-        options.set(place(b"--export"), c"/srv/x").unwrap();
+        options.set(Flag::Isos, c"/srv:fsid=7").unwrap();
+        options.set(Flag::Export, c"/srv/x").unwrap();
         let all = options.exports.iter();
         let told: Vec<_> = all
             .map(|wanted| (wanted.boots, wanted.rules.isos, wanted.rules.fsid))
             .collect();
         assert_eq!(told, [(true, true, Some(7)), (false, false, None)]);
-        assert!(options.set(place(b"--isos"), c"").is_none());
+        assert!(options.set(Flag::Isos, c"").is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `publish`: announces one service, or one name of an address, until it is asked to stop. Flags are avahi-publish's.
 
 use super::args::address;
-use super::flags::Flags;
+use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
 use super::{Console, SEE_HELP, Status, USAGE, complain, refuse};
 use crate::drive::linux;
@@ -25,21 +25,26 @@ const INTERFACE_COUNT_MAX: usize = 8;
 /// Subtypes on the command line.
 const SUBTYPE_COUNT_MAX: usize = 8;
 
-/// In the order of [`Options::set`].
-const FLAGS: Flags = Flags {
-    names: b"s a R v f H --subtype d --interface *",
-    bare_count: 5,
-    wanted: Text::row(&[
-        "name a host, such as other.local",
-        "name a subtype, such as _x._sub._http._tcp; 8 at most",
-        "there is no other domain than local",
-        "name an interface, such as eth0; 8 at most",
-        "name, type, port and 61 strings at most",
-    ]),
-    help: HELP,
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    more: None,
-};
+flags! {
+    enum Flag {
+        bare {
+            Service "s",
+            Address "a",
+            NoReverse "R",
+            Verbose "v",
+            NoFail "f",
+        }
+        valued {
+            Host "H" => "name a host, such as other.local",
+            Subtype "--subtype" => "name a subtype, such as _x._sub._http._tcp; 8 at most",
+            Domain "d" => "there is no other domain than local",
+            Interface "--interface" => "name an interface, such as eth0; 8 at most",
+            Argument "*" => "name, type, port and 61 strings at most",
+        }
+    }
+}
+
+const FLAGS: Flags = Flag::table(HELP);
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -53,17 +58,18 @@ struct Options {
 }
 
 impl Options {
-    fn set(&mut self, place: usize, value: &'static [u8]) -> Option<()> {
-        match place {
-            0..=1 => self.is_address = place == 1,
-            2 => self.is_one_way = true,
-            3..=4 => {}
-            7 => return label::is_local(value).then_some(()),
-            9 => self.words.push(value).ok()?,
+    fn set(&mut self, flag: Flag, value: &'static [u8]) -> Option<()> {
+        match flag {
+            Flag::Service => self.is_address = false,
+            Flag::Address => self.is_address = true,
+            Flag::NoReverse => self.is_one_way = true,
+            Flag::Verbose | Flag::NoFail => {}
+            Flag::Domain => return label::is_local(value).then_some(()),
+            Flag::Argument => self.words.push(value).ok()?,
             _ if value.is_empty() => return None,
-            5 => self.host = value,
-            6 => self.subtypes.push(value).ok()?,
-            _ => self.interfaces.push(value).ok()?,
+            Flag::Host => self.host = value,
+            Flag::Subtype => self.subtypes.push(value).ok()?,
+            Flag::Interface => self.interfaces.push(value).ok()?,
         }
         Some(())
     }
@@ -72,8 +78,8 @@ impl Options {
 /// Announces until the process is asked to stop.
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let options = mem::leak(Options::default());
-    FLAGS.read(args, &mut |place, value| {
-        options.set(place, value.to_bytes())
+    FLAGS.read(args, &mut |given| {
+        options.set(Flag::of(given.number)?, given.value.to_bytes())
     })?;
     let mut words = options.words.iter().copied();
     let mut next = || words.next().unwrap_or_default();

@@ -4,7 +4,7 @@
 
 use super::args::address;
 use super::browse_common::{self, Finder, Interfaces, Links};
-use super::flags::Flags;
+use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, FAILED, SEE_HELP, Status, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, WISH_COUNT_MAX, What, Wish};
@@ -20,19 +20,23 @@ pub(super) const SUMMARY: Text =
     text!("  resolve -n|-a ...\tprints addresses of hosts, and names of addresses\n");
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
-/// In the order of [`Options::set`].
-const FLAGS: Flags = Flags {
-    names: b"n a 4 6 v --name --address --verbose --interface *",
-    bare_count: 8,
-    wanted: Text::row(&[
-        "name an interface, such as eth0; 8 at most",
-        "name hosts, such as box.local; 16 at most",
-    ]),
-    help: HELP,
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    more: None,
-};
-const WANTED_NAME: Text = text!("name hosts, such as box.local; 16 at most");
+flags! {
+    enum Flag {
+        bare {
+            Name "n" | "--name",
+            Address "a" | "--address",
+            Ipv4 "4",
+            Ipv6 "6",
+            Verbose "v" | "--verbose",
+        }
+        valued {
+            Interface "--interface" => "name an interface, such as eth0; 8 at most",
+            Argument "*" => "name hosts, such as box.local; 16 at most",
+        }
+    }
+}
+
+const FLAGS: Flags = Flag::table(HELP);
 
 /// Something that is looked for.
 struct Sought {
@@ -52,15 +56,16 @@ struct Options {
 }
 
 impl Options {
-    fn set(&mut self, place: usize, value: &'static [u8]) -> Option<()> {
-        match place {
-            0 | 5 => self.goal = Some(Goal::Host),
-            1 | 6 => self.goal = Some(Goal::Address),
-            2..=3 => self.families |= place as u8 - 1,
-            4 | 7 => {}
+    fn set(&mut self, flag: Flag, value: &'static [u8]) -> Option<()> {
+        match flag {
+            Flag::Name => self.goal = Some(Goal::Host),
+            Flag::Address => self.goal = Some(Goal::Address),
+            Flag::Ipv4 => self.families |= 1,
+            Flag::Ipv6 => self.families |= 2,
+            Flag::Verbose => {}
             _ if value.is_empty() => return None,
-            8 => self.interfaces.push(value).ok()?,
-            _ => {
+            Flag::Interface => self.interfaces.push(value).ok()?,
+            Flag::Argument => {
                 let (text, name) = (value, [0; NAME_BYTES_MAX]);
                 self.sought.push(Sought { text, name }).ok()?;
             }
@@ -93,20 +98,20 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         interfaces: Interfaces::new(),
         sought: heapless::Vec::new(),
     };
-    FLAGS.read(args, &mut |place, value| {
-        options.set(place, value.to_bytes())
+    FLAGS.read(args, &mut |given| {
+        options.set(Flag::of(given.number)?, given.value.to_bytes())
     })?;
     let Some(goal) = options.goal else {
         let what = text!("say with -n that these are names, or with -a that they are addresses");
         return Err(complain(USAGE, what, b"", SEE_HELP));
     };
     if options.sought.is_empty() {
-        return Err(complain(USAGE, WANTED_NAME, b"", SEE_HELP));
+        return Err(complain(USAGE, Flag::Argument.wanted(), b"", SEE_HELP));
     }
     for sought in options.sought.iter_mut() {
         if sought.read(goal).is_none() {
             let why = if goal == Goal::Host {
-                WANTED_NAME
+                Flag::Argument.wanted()
             } else {
                 text!("name addresses, such as 192.0.2.1 or fe80::1; 16 at most")
             };

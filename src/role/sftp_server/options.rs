@@ -1,7 +1,7 @@
 //! The arguments of `sftp-server`: those of OpenSSH's, where to listen, and a jail.
 
 use super::super::args::{address, digits, port};
-use super::super::flags::Flags;
+use super::super::flags::{Flags, flags};
 use super::super::{Status, refuse};
 use crate::engine::sftp::{Level, Permits};
 use crate::mem::{parts, place_in};
@@ -10,29 +10,29 @@ use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
 
-/// In the order of [`Options::set`].
-const FLAGS: Flags = Flags {
-    names: b"e R --i-trust-this-network d f l P p Q u --jail --at --listen",
-    bare_count: 3,
-    wanted: WANTED,
-    help: &[super::HELP],
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    more: None,
-};
+flags! {
+    enum Flag {
+        bare {
+            ToStderr "e",
+            ReadOnly "R",
+            Trust "--i-trust-this-network",
+        }
+        valued {
+            Start "d" => "name a directory",
+            Facility "f" => "name DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7",
+            Level "l" => "name QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3",
+            Deny "P" => "name requests with commas between them; see -Q requests",
+            Allow "p" => "name requests with commas between them; see -Q requests",
+            List "Q" => "name requests",
+            Umask "u" => "name the bits in octal, such as 022",
+            Jail "--jail" => "name a directory",
+            At "--at" => "name an absolute path",
+            Listen "--listen" => "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
+        }
+    }
+}
 
-/// What the others take.
-const WANTED: Text = Text::row(&[
-    "name a directory",
-    "name DAEMON, USER, AUTH, AUTHPRIV or LOCAL0 to LOCAL7",
-    "name QUIET, FATAL, ERROR, INFO, VERBOSE, DEBUG, DEBUG1, DEBUG2 or DEBUG3",
-    "name requests with commas between them; see -Q requests",
-    "name requests with commas between them; see -Q requests",
-    "name requests",
-    "name the bits in octal, such as 022",
-    "name a directory",
-    "name an absolute path",
-    "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
-]);
+const FLAGS: Flags = Flag::table(&[super::HELP]);
 
 /// What the arguments ask for.
 pub(super) struct Options {
@@ -79,7 +79,9 @@ impl Default for Options {
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
     pub(super) fn read(&mut self, args: Args) -> Result<(), Status> {
-        FLAGS.read(args, &mut |place, value| self.set(place, value))?;
+        FLAGS.read(args, &mut |given| {
+            self.set(Flag::of(given.number)?, given.value)
+        })?;
         if self.jail.is_none() && self.at.len() > 1 {
             return Err(refuse(
                 b"--at",
@@ -90,17 +92,17 @@ impl Options {
         Ok(())
     }
 
-    /// Takes the value of the flag at `place`; `None`: it is not what the flag takes.
+    /// Takes the value of a flag; `None`: it is not what the flag takes.
     #[inline(never)]
-    fn set(&mut self, place: usize, value: &'static CStr) -> Option<()> {
+    fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
-        match place {
-            0 => self.to_stderr = true,
-            1 => self.permits.read_only(),
-            2 => self.trusts = true,
+        match flag {
+            Flag::ToStderr => self.to_stderr = true,
+            Flag::ReadOnly => self.permits.read_only(),
+            Flag::Trust => self.trusts = true,
             _ if text.is_empty() => return None,
-            3 => self.start = Some(value),
-            4 => {
+            Flag::Start => self.start = Some(value),
+            Flag::Facility => {
                 // The others stand at their numbers.
                 const FACILITIES: Text = text!(
                     "- USER - DAEMON AUTH - - - - - AUTHPRIV - - - - - LOCAL0 LOCAL1 \
@@ -108,7 +110,7 @@ impl Options {
                 );
                 self.facility = same_in(FACILITIES, text)? as u32;
             }
-            5 => {
+            Flag::Level => {
                 const LEVELS: Text =
                     text!("QUIET FATAL ERROR INFO VERBOSE DEBUG DEBUG1 DEBUG2 DEBUG3");
                 self.level = match same_in(LEVELS, text)? {
@@ -119,19 +121,19 @@ impl Options {
                     _ => Level::Debug,
                 }
             }
-            6 => self.permits.deny(text)?,
-            7 => self.permits.allow_only(text)?,
-            8 => {
+            Flag::Deny => self.permits.deny(text)?,
+            Flag::Allow => self.permits.allow_only(text)?,
+            Flag::List => {
                 self.lists = text == b"requests";
                 self.lists.then_some(())?;
             }
-            9 => {
+            Flag::Umask => {
                 self.umask = digits(text, 8).filter(|bits| *bits <= 0o777);
                 self.umask?;
             }
-            10 => self.jail = Some(value),
-            11 => self.at = Some(text).filter(|text| text.starts_with(b"/"))?,
-            _ => {
+            Flag::Jail => self.jail = Some(value),
+            Flag::At => self.at = Some(text).filter(|text| text.starts_with(b"/"))?,
+            Flag::Listen => {
                 listen_at(&mut self.listen, value)?;
                 self.listen_text = value;
             }
