@@ -12,5 +12,5 @@ mod slots;
 
 pub use arena::{Allocator, give, scaled, shortage};
 pub use parts::{Ends, Parts, nth, parts, place_in};
-pub use slices::{Made, c_str, shift};
+pub use slices::{c_str, shift};
 pub use slots::{Place, Slots, array, bytes, leak};

@@ -130,7 +130,7 @@ impl Kernel {
             let flags = PollFlags::from_bits_retain(flags(socket.interest));
             let _ = polled.push(PollFd::from_borrowed_fd(socket.file.as_fd(), flags));
         }
-        sys::sleep(&mut polled, timeout)?;
+        sys::linux::sleep(&mut polled, timeout)?;
         for (socket, polled) in watched().zip(&polled) {
             if !polled.revents().is_empty() {
                 self.add(socket.token, ready);

@@ -2,7 +2,7 @@
 
 use super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
 use crate::mem::{Ends as _, parts};
-use crate::sys::linux::start::Args;
+use crate::sys::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
 

@@ -3,10 +3,7 @@
 use crate::config::{REGION_BYTES, REGION_FIXED_BYTES};
 use crate::event::{self, Sink};
 use crate::mem::{give, parts, place_in};
-use crate::sys::linux::defmt_sink::BUILD_ID_BYTES;
-use crate::sys::linux::start::Args;
-use crate::sys::linux::stdio::Stdio;
-use crate::sys::linux::{memory, process};
+use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 
 #[cfg_attr(not(all(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
@@ -108,11 +105,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         role = place_in(ROLES, word);
     }
     let _ = build_id;
-    give(
-        memory::region(REGION_BYTES),
-        REGION_BYTES,
-        REGION_FIXED_BYTES,
-    );
+    give(sys::region(REGION_BYTES), REGION_BYTES, REGION_FIXED_BYTES);
     match role {
         #[cfg(feature = "serve")]
         Some(0) => serve::run(args, build_id),
@@ -158,9 +151,9 @@ fn inform(word: &[u8], help: &[Text]) -> Result<(), Status> {
 
 /// Prints what was asked for. Where that cannot be, it says so and ends the process.
 fn print(bytes: &[u8]) {
-    if !Stdio::print(bytes) {
+    if !sys::print(bytes) {
         let what = text!("standard output cannot be written");
-        process::exit(complain(FAILED, what, b"", Text::NOTHING));
+        sys::exit(complain(FAILED, what, b"", Text::NOTHING));
     }
 }
 
@@ -208,6 +201,6 @@ impl Console {
 
 impl Sink for Console {
     fn take(&mut self, line: &[u8]) {
-        Stdio::Error.offer(line);
+        sys::console(line);
     }
 }

@@ -10,8 +10,7 @@ use super::{Console, DONE, FAILED, Status, nfs};
 use crate::drive::linux;
 use crate::drive::linux::supervisor::{self, Child};
 use crate::mem;
-use crate::sys::linux::defmt_sink::BUILD_ID_BYTES;
-use crate::sys::linux::start::Args;
+use crate::sys::{Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 use core::mem::ManuallyDrop;
 

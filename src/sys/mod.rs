@@ -1,10 +1,69 @@
-//! What the process, or the machine, stands on: a clock, entropy, a console. The only module beside `mem` with unsafe code.
+//! What the file runs on: a clock, entropy, a console, memory. Beside `mem`, the only module with unsafe code.
 //!
-//! `linux` is a kernel that is Linux, or almost. The attributes that a host test must not inherit (global allocator, panic
-//! handler, `mem*`) stand in `main.rs`.
+//! The functions here are a façade over two arms, one of which is chosen at run time: `linux` is a kernel that is Linux, or
+//! almost; `bare` is a machine without one, where nothing boots yet. What only a host with processes and files has is
+//! `linux`' alone. What a host test must not inherit (`_start`, `mem*`) is in `arch`, which `main.rs` takes in.
 
 #![allow(unsafe_code)]
 
+mod args;
+mod bare;
 pub mod linux;
 
-pub use linux::{Errno, entropy, now, seed, sleep, wall_clock};
+pub use args::Args;
+pub use linux::Errno;
+
+use crate::time::Instant;
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+
+/// Bytes of the id that ties a trace to its debug file.
+pub const BUILD_ID_BYTES: usize = 8;
+
+macro_rules! facade {
+    ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name($($argument: $type),*) -> $result {
+            if bare::is_beneath() {
+                bare::$name($($argument),*)
+            } else {
+                linux::$name($($argument),*)
+            }
+        }
+    )*};
+}
+
+facade! {
+    /// The monotonic clock.
+    fn now() -> Instant;
+    /// The clock that files get their times from: seconds and nanoseconds since 1970.
+    fn wall_clock() -> (i64, u32);
+    /// Fills `out` with bytes that nobody can predict.
+    fn entropy(out: &mut [u8; 16]) -> ();
+    /// 16 bytes that differ from one start to the next, and are no secret.
+    fn seed() -> [u8; 16];
+    /// Writes to where diagnostics go (standard error) what is taken at once: a server does not wait for its reader.
+    fn console(bytes: &[u8]) -> ();
+    /// Writes all of `bytes` to where output goes (standard output), and waits for that. False: it cannot be written.
+    fn print(bytes: &[u8]) -> bool;
+    /// Sends all later traces to the file at `path`, or to standard output for "-", beginning with the build's id.
+    ///
+    /// # Errors
+    /// Those of opening the file to write.
+    fn trace_to(path: &CStr, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Errno>;
+    /// Memory of `wanted` bytes, all of them zero and untouched, or of as many as there are; perhaps none. Called once.
+    fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>];
+    /// Descriptors that may be open at once.
+    fn descriptor_limit() -> usize;
+    /// The number of the user as whom files are used.
+    fn user_id() -> u32;
+    /// Writes the name of the host to `out`; how many bytes, cut to its length.
+    fn host_name(out: &mut [u8]) -> usize;
+    /// The address of an interface, if there is one with an address of six bytes.
+    fn hardware_address() -> Option<[u8; 6]>;
+    /// Writes the absolute path that relative ones begin with to `out`; how many bytes. `None`: it is longer, or gone.
+    fn current_dir(out: &mut [u8]) -> Option<usize>;
+    /// Ends the process, or the machine, with this status.
+    fn exit(status: i32) -> !;
+}

@@ -25,9 +25,9 @@ pub fn run(listener: &File, serve: &mut dyn FnMut()) -> ! {
         });
         match guest {
             Ok(Some(_)) => count += 1,
-            Ok(None) => process::exit(1),
+            Ok(None) => sys::exit(1),
             // It hung up, or there are too few descriptors or processes.
-            Err(_) => _ = sys::sleep(&mut [], Some(ACCEPT_PAUSE)),
+            Err(_) => _ = sys::linux::sleep(&mut [], Some(ACCEPT_PAUSE)),
         }
     }
 }

@@ -61,7 +61,7 @@ impl<'a> Child<'a> {
         self.since = now;
         self.restart_at = Instant::NEVER;
         match process::fork() {
-            Ok(None) => process::exit((self.run)().err().unwrap_or(0)),
+            Ok(None) => sys::exit((self.run)().err().unwrap_or(0)),
             Ok(child) => self.process = child,
             Err(_) => self.restart_at = now.after(Duration::from_ms(PAUSE_MAX_MS)),
         }

@@ -14,7 +14,7 @@ use super::terminal_safe::Out;
 use super::{SEE_HELP, Status, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, What, Wish};
 use crate::mem::Ends as _;
-use crate::sys::linux::start::Args;
+use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::announce::is_kind;

@@ -10,9 +10,9 @@ use crate::event::{self, Line};
 use crate::mem;
 use crate::mem::{Ends as _, nth, place_in};
 use crate::sys;
+use crate::sys::Args;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::sockets;
-use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::nfs3::{self, Procedure};
@@ -284,7 +284,7 @@ impl Check {
     #[inline(never)]
     fn wait(&mut self, socket: &File, how: PollFlags) -> Option<()> {
         let left = self.until.since(sys::now());
-        let _ = sys::sleep(&mut [PollFd::new(socket, how)], Some(left));
+        let _ = sys::linux::sleep(&mut [PollFd::new(socket, how)], Some(left));
         if sys::now() < self.until {
             return Some(());
         }

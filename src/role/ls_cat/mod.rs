@@ -9,7 +9,7 @@ use crate::engine::sftp::longname::longname;
 use crate::event::Line;
 use crate::mem;
 use crate::sys;
-use crate::sys::linux::start::Args;
+use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};

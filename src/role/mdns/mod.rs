@@ -24,8 +24,7 @@ use crate::event::{self, Events, Line};
 use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, place_in};
 use crate::net::Signals;
-use crate::sys::linux::interfaces;
-use crate::sys::linux::start::Args;
+use crate::sys::Args;
 use crate::sys::{self, Errno};
 use crate::text::{Text, text};
 use crate::time::Instant;
@@ -222,29 +221,28 @@ impl Endpoint for Announcer {
 /// Where paths begin that begin with a slash.
 const ROOT: RawFd = -100;
 
+/// Bytes of the longest name that a host has for itself.
+const HOST_NAME_BYTES: usize = 64;
+
 /// Tells what the host is called: what the user says, else what it calls itself up to the first dot, else what tells it from
 /// others.
 #[inline(never)]
 pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
     let mut name = Word::default();
     name.set(wished);
-    let system = rustix::system::uname();
-    let (own, _) = cut(system.nodename().to_bytes(), b'.');
+    let mut buffer = [0; HOST_NAME_BYTES];
+    let len = sys::host_name(&mut buffer);
+    let (own, _) = cut(buffer.head(len), b'.');
     if name.is_empty() && place_in(b"localhost (none)", own).is_none() {
         name.set(own);
     }
     if name.is_empty() {
-        let mut interfaces = interfaces::Interfaces::new();
-        interfaces::list(&mut interfaces);
         let mut room = [0; label::BYTES_MAX];
         let mut out = Writer::new(&mut room);
         out.put(b"stowaway");
-        for interface in &interfaces {
-            if let Some([_, _, _, last @ ..]) = &interface.hardware {
-                label::put_byte(&mut out, b'-');
-                label::put_hex(&mut out, last);
-                break;
-            }
+        if let Some([_, _, _, last @ ..]) = &sys::hardware_address() {
+            label::put_byte(&mut out, b'-');
+            label::put_hex(&mut out, last);
         }
         name.set(out.since(0));
     }

@@ -5,7 +5,7 @@ use super::super::{Status, refuse};
 use super::files::advice;
 use super::hardware_id::HardwareId;
 use crate::net::Signals;
-use crate::sys::linux::start::Args;
+use crate::sys::Args;
 use crate::wire::announce::{self, Draft, Service, is_label};
 use crate::wire::label::cut;
 use core::ffi::CStr;

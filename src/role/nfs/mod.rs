@@ -21,9 +21,7 @@ use crate::event::{self, Events, Line};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, NetResult, Signals};
-use crate::sys::linux::defmt_sink::{self, BUILD_ID_BYTES};
-use crate::sys::linux::process;
-use crate::sys::{self, Errno};
+use crate::sys::{self, BUILD_ID_BYTES, Errno};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::{Form, Host};
@@ -62,10 +60,10 @@ pub(super) fn task(
     build_id: &[u8; BUILD_ID_BYTES],
 ) -> Result<&'static mut dyn Task, Status> {
     if let Some(path) = options.log {
-        defmt_sink::open(path, build_id)
+        sys::trace_to(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
-    let descriptors = process::descriptor_limit();
+    let descriptors = sys::descriptor_limit();
     // Half of a small limit is kept for what is not a client.
     let spare = descriptors - DESCRIPTOR_RESERVE.min(descriptors / 2);
     let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MIN.max(scaled(NODE_COUNT_MAX)));
@@ -170,7 +168,7 @@ fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &m
         return;
     }
     let mut user = Line::default();
-    user.number(rustix::process::geteuid().as_raw());
+    user.number(sys::user_id());
     events.tell(event::ACTING_AS, user.bytes(), Text::NOTHING);
 }
 

@@ -6,7 +6,7 @@ use super::super::{Status, refuse};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::mem::Slots;
 use crate::mem::{parts, place_in};
-use crate::sys::linux::start::Args;
+use crate::sys::Args;
 use crate::vfs::host::{Form, Rules};
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
@@ -167,7 +167,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
     let room = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
     let mut len = 0;
     if path.first()? != &b'/' {
-        len = crate::sys::linux::fs::getcwd::<crate::sys::Errno>(room).ok()? as usize;
+        len = crate::sys::current_dir(room)?;
         if len == 1 {
             len = 0; // The top: what follows brings its separator along.
         }

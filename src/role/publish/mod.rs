@@ -8,7 +8,7 @@ use crate::drive::linux;
 use crate::mem;
 use crate::net::Signals;
 use crate::sys;
-use crate::sys::linux::start::Args;
+use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::wire::announce::{self, Draft, Part};
 use crate::wire::label;

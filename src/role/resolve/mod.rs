@@ -9,7 +9,7 @@ use super::terminal_safe::Out;
 use super::{DONE, FAILED, SEE_HELP, Status, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, WISH_COUNT_MAX, What, Wish};
 use crate::mem::Ends as _;
-use crate::sys::linux::start::Args;
+use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name, REVERSE_BYTES_MAX, reverse};

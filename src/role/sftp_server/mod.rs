@@ -17,11 +17,10 @@ use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
 use crate::mem::{self, Slots};
-use crate::sys::Errno;
+use crate::sys::linux::sandbox;
 use crate::sys::linux::sockets::{self, Reach};
-use crate::sys::linux::start::Args;
 use crate::sys::linux::stdio::Stdio;
-use crate::sys::linux::{process, sandbox};
+use crate::sys::{self, Args, Errno};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
 use core::ffi::CStr;
@@ -89,7 +88,7 @@ fn serve(options: &Options) -> ! {
     let terminal = Stdio::pass_all_bytes();
     let status = talk(options);
     drop(terminal);
-    process::exit(status)
+    sys::exit(status)
 }
 
 #[inline(never)]
@@ -132,7 +131,7 @@ fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), S
     }
     let sftp = mem::leak(Sftp::idle());
     let texts = [(); 2].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
-    let uid = rustix::process::getuid().as_raw();
+    let uid = sys::user_id();
     sftp.begin(options.permits, options.level, uid, texts);
     if let Some(wanted) = options.start {
         let start = expand(wanted.to_bytes(), uid, sftp, user);
@@ -147,7 +146,7 @@ fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), S
 
 /// Files and directories that may be open, those of all sessions together.
 fn handle_count() -> usize {
-    let spare = process::descriptor_limit().saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
+    let spare = sys::descriptor_limit().saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
     spare.clamp(1, HANDLE_COUNT_MAX)
 }
 

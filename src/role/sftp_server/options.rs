@@ -5,8 +5,8 @@ use super::super::flags::{Flags, flags};
 use super::super::{Status, refuse};
 use crate::engine::sftp::{Level, Permits};
 use crate::mem::{parts, place_in};
+use crate::sys::Args;
 use crate::sys::linux::sockets::Address;
-use crate::sys::linux::start::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
 

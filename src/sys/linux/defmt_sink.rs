@@ -1,5 +1,6 @@
 //! Where traces go: defmt frames to one descriptor, after the build's id. Without `--log` nothing is written.
 
+use super::super::BUILD_ID_BYTES;
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicI32, Ordering};
@@ -7,14 +8,14 @@ use defmt::{Encoder, Logger};
 use rustix::fd::{AsRawFd as _, BorrowedFd};
 use rustix::fs::OFlags;
 
-/// Bytes of the id that ties a trace to its debug file.
-pub const BUILD_ID_BYTES: usize = 8;
-
 /// The descriptor that frames are written to, or −1.
 static SINK: AtomicI32 = AtomicI32::new(-1);
 
 /// Sends all later traces to the file at `path` (or, for "-", to standard output), beginning with `build_id`.
-pub fn open(path: &core::ffi::CStr, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), super::Errno> {
+pub fn trace_to(
+    path: &core::ffi::CStr,
+    build_id: &[u8; BUILD_ID_BYTES],
+) -> Result<(), super::Errno> {
     let raw = if path == c"-" {
         1
     } else {

@@ -18,6 +18,10 @@ pub mod stdio;
 pub use rustix::event as poll;
 pub use rustix::fd;
 
+pub use defmt_sink::trace_to;
+pub use memory::region;
+pub use process::{descriptor_limit, exit};
+
 use crate::time::{Duration, Instant};
 use rustix::event::PollFd;
 
@@ -116,4 +120,39 @@ pub fn entropy(out: &mut [u8; 16]) {
 /// 16 bytes that nobody can tell who is not in this process, for what is no secret but has to differ from one to the next.
 pub fn seed() -> [u8; 16] {
     start::auxiliary_random()
+}
+
+/// Writes to standard error what is taken at once.
+pub fn console(bytes: &[u8]) {
+    stdio::Stdio::Error.offer(bytes);
+}
+
+/// Writes all of `bytes` to standard output; false: it cannot be written.
+pub fn print(bytes: &[u8]) -> bool {
+    stdio::Stdio::print(bytes)
+}
+
+/// The effective user.
+pub fn user_id() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The host's name, as uname(2) has it.
+pub fn host_name(out: &mut [u8]) -> usize {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_bytes();
+    out.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    name.len().min(out.len())
+}
+
+/// The address of the first interface that has one of six bytes.
+pub fn hardware_address() -> Option<[u8; 6]> {
+    let mut all = interfaces::Interfaces::new();
+    interfaces::list(&mut all);
+    all.iter().find_map(|interface| interface.hardware)
+}
+
+/// The path of the current directory. getcwd(2).
+pub fn current_dir(out: &mut [u8]) -> Option<usize> {
+    fs::getcwd::<Errno>(out).ok().map(|len| len as usize)
 }

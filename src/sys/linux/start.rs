@@ -1,5 +1,6 @@
 //! What the kernel hands to a new process: arguments, environment, auxiliary vector.
 
+use super::super::Args;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -8,23 +9,6 @@ const AT_RANDOM: usize = 25;
 
 /// Where all this lies; null before [`enter`].
 static STACK: AtomicPtr<usize> = AtomicPtr::new(core::ptr::null_mut());
-
-/// The arguments of the process, `argv[0]` first.
-#[derive(Clone, Debug)]
-pub struct Args {
-    rest: &'static [*const core::ffi::c_char],
-}
-
-impl Iterator for Args {
-    type Item = &'static CStr;
-
-    fn next(&mut self) -> Option<&'static CStr> {
-        let (first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        // SAFETY: the kernel wrote argc pointers to strings that end with NUL and live as long as the process.
-        Some(unsafe { CStr::from_ptr(*first) })
-    }
-}
 
 /// Reads the initial stack and gets the process ready: no huge pages, no SIGPIPE, a stderr.
 ///
@@ -43,10 +27,8 @@ pub unsafe fn enter(stack: *const usize) -> Args {
     super::sandbox::disable_huge_pages();
     super::process::ignore_failed_writes();
     super::process::hold_stderr();
-    Args {
-        // SAFETY: as above.
-        rest: unsafe { core::slice::from_raw_parts(argv.cast(), argc) },
-    }
+    // SAFETY: as above; the strings end with NUL and last as long as the process.
+    unsafe { Args::new(core::slice::from_raw_parts(argv.cast(), argc)) }
 }
 
 /// The environment of the process.

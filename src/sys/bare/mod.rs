@@ -1,0 +1,42 @@
+//! A machine without an operating system beneath. Nothing boots this way yet: no entry leads here, and the compiler leaves all
+//! of it out.
+
+use super::{BUILD_ID_BYTES, Errno};
+use crate::time::Instant;
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+
+/// Whether the file runs on a machine of its own: whether it was entered by its PVH note, which it does not have yet.
+pub(super) const fn is_beneath() -> bool {
+    false
+}
+
+/// What cannot be reached while [`is_beneath`] is false.
+const fn nothing_boots_here() -> ! {
+    panic!()
+}
+
+macro_rules! absent {
+    ($(fn $name:ident($($type:ty),*) -> $result:ty;)*) => {$(
+        pub(super) fn $name($(_: $type),*) -> $result {
+            nothing_boots_here()
+        }
+    )*};
+}
+
+absent! {
+    fn now() -> Instant;
+    fn wall_clock() -> (i64, u32);
+    fn entropy(&mut [u8; 16]) -> ();
+    fn seed() -> [u8; 16];
+    fn console(&[u8]) -> ();
+    fn print(&[u8]) -> bool;
+    fn trace_to(&CStr, &[u8; BUILD_ID_BYTES]) -> Result<(), Errno>;
+    fn region(usize) -> &'static mut [MaybeUninit<u8>];
+    fn descriptor_limit() -> usize;
+    fn user_id() -> u32;
+    fn host_name(&mut [u8]) -> usize;
+    fn hardware_address() -> Option<[u8; 6]>;
+    fn current_dir(&mut [u8]) -> Option<usize>;
+    fn exit(i32) -> !;
+}
