@@ -87,7 +87,6 @@ impl Texts {
                     }
                 }
                 TokenTree::Ident(word) if word == "mod" => self.module(&mut tokens, src),
-                TokenTree::Ident(word) if word == "row" => self.bare_row(&mut tokens),
                 TokenTree::Ident(word) => {
                     match (word.to_string().as_str(), macro_body(&mut tokens)) {
                         // What a macro is made of is no text yet.
@@ -139,29 +138,6 @@ impl Texts {
         } else if !row.is_empty() {
             self.rows.push(row);
         }
-    }
-
-    /// `row(&["text", …])`
-    fn bare_row(&mut self, tokens: &mut Tokens) {
-        let Some(TokenTree::Group(arguments)) = tokens.peek().cloned() else {
-            return;
-        };
-        let Some(TokenTree::Group(list)) = arguments.stream().into_iter().nth(1) else {
-            return;
-        };
-        let (mut row, mut value) = (Row::new(), TokenStream::new());
-        for token in list.stream() {
-            match token {
-                TokenTree::Punct(punct) if punct.as_char() == ',' => {
-                    row.push(self.text(std::mem::take(&mut value)))
-                }
-                token => value.extend([token]),
-            }
-        }
-        if !value.is_empty() {
-            row.push(self.text(value));
-        }
-        self.row(row);
     }
 
     /// `enum Name { Variant => "text", … }`, where the variants may be in blocks of their own.

@@ -4,51 +4,31 @@ use super::pool::Block;
 use crate::config::{CONNECTION_BYTES_MAX, REPLY_PATIENCE, REQUEST_INLINE_BYTES, REQUEST_PATIENCE};
 use crate::engine::Order;
 use crate::net::Socket;
-use crate::text::Text;
+use crate::text::texts;
 use crate::time::{Duration, Instant};
 use core::net::Ipv6Addr;
 
-/// Why a connection is closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CloseReason {
-    /// The peer closed it, or it gave way to another, or the reason has been told.
-    Gone,
-    /// The file of an order is shorter than it was.
-    Short,
-    /// It sent more than a request may have.
-    Large,
-    /// What it changed cannot be made durable.
-    Disk,
-    /// There is no block for the beginning of its request.
-    NoRequestBlock,
-    /// There is no block for the rest of its reply.
-    NoReplyBlock,
-    /// Its request did not go on in time.
-    Unended,
-    /// Its reply was not taken in time.
-    Untaken,
-}
-
-impl CloseReason {
-    /// As a person reads it.
-    pub(super) const fn text(self) -> Text {
-        match self {
-            Self::Gone => Text::NOTHING,
-            reason => TEXTS.plus(reason as u8 - Self::Short as u8),
-        }
+texts! {
+    /// Why a connection is closed.
+    pub(crate) enum CloseReason {
+        /// The file of an order is shorter than it was.
+        Short => "a file became shorter while it was read",
+        /// It sent more than a request may have.
+        Large => "a request does not fit",
+        /// What it changed cannot be made durable.
+        Disk => "the disk failed under what it changed; see the kernel's log",
+        /// There is no block for the beginning of its request.
+        NoRequestBlock => "too many requests wait for their end",
+        /// There is no block for the rest of its reply.
+        NoReplyBlock => "too many replies wait to be taken",
+        /// Its request did not go on in time.
+        Unended => "a request did not end",
+        /// Its reply was not taken in time.
+        Untaken => "it took no reply for a minute",
+        /// The peer closed it, or it gave way to another, or the reason has been told.
+        Gone => "",
     }
 }
-
-/// The texts of those from [`CloseReason::Short`] on.
-const TEXTS: Text = Text::row(&[
-    "a file became shorter while it was read",
-    "a request does not fit",
-    "the disk failed under what it changed; see the kernel's log",
-    "too many requests wait for their end",
-    "too many replies wait to be taken",
-    "a request did not end",
-    "it took no reply for a minute",
-]);
 
 /// Bytes of a reply that the socket did not take: those of this block, from here to there.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ macro_rules! text {
 }
 pub(crate) use text;
 
-/// An enum, each of whose values has a text.
+/// An enum, each of whose values has a text; or a function that has one for each value of another enum, in its order.
 ///
 /// ```ignore
 /// texts! {
@@ -46,8 +46,26 @@ macro_rules! texts {
             $scope fn text(self) -> $crate::text::Text {
                 const FIRST: $crate::text::Text =
                     $crate::text::Text::row(&[$($(#[cfg($when)])? $text),+]);
-                FIRST.plus(self as u8)
+                match self {
+                    $($(#[cfg($when)])? Self::$value if const { $text.is_empty() } => {
+                        $crate::text::Text::NOTHING
+                    })+
+                    _ => FIRST.plus(self as u8),
+                }
             }
+        }
+    };
+    ($(#[$of_all:meta])* $scope:vis fn $name:ident($of:ident) {
+        $($value:ident => $text:expr),+ $(,)?
+    }) => {
+        $(#[$of_all])*
+        $scope const fn $name(of: $of) -> $crate::text::Text {
+            enum Row { $($value),+ }
+            // All values, and in this order.
+            match of {
+                $($of::$value => const { assert!($of::$value as u8 == Row::$value as u8) }),+
+            }
+            const { $crate::text::Text::row(&[$($text),+]) }.plus(of as u8)
         }
     };
 }

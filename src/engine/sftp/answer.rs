@@ -222,7 +222,7 @@ impl Request<'_> {
             Ok(()) | Err(Fault::Later | Fault::Done) => Text::NOTHING,
             // It is asked once more.
             Err(Fault::NoRoom | Fault::Busy) => return,
-            Err(fault) => fault.words(),
+            Err(fault) => fault.text(),
         };
         let mut about = heapless::Vec::<u8, ABOUT_BYTES>::new();
         let mut put = |path: &[u8]| {

@@ -1,6 +1,6 @@
 //! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
-use crate::text::Text;
+use crate::text::{Text, texts};
 use crate::vfs::{FsError, FsResult};
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
@@ -43,52 +43,65 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// OpenSSH's words for each status, and, behind them, better ones for some failures.
-const WORDS: Text = Text::row(&[
-    "Success",
-    "End of file",
-    "No such file",
-    "Permission denied",
-    "Failure",
-    "Bad message",
-    "",
-    "",
-    "Operation unsupported",
-    "Failure: the disk failed",
-    "Failure: it exists",
-    "Failure: another file system",
-    "Failure: it is a directory",
-    "Failure: too large",
-    "Failure: the disk is full",
-    "Failure: the quota is used up",
-    "Failure: it is not empty",
-    "Failure: read-only file system",
-]);
+texts! {
+    /// What a STATUS says: OpenSSH's message for each status, at its number, and behind these better ones for some failures.
+    #[expect(dead_code, reason = "every number has a value")]
+    enum Message {
+        Success => "Success",
+        Eof => "End of file",
+        NoSuchFile => "No such file",
+        PermissionDenied => "Permission denied",
+        Failure => "Failure",
+        BadMessage => "Bad message",
+        NoConnection => "",
+        ConnectionLost => "",
+        Unsupported => "Operation unsupported",
+        Io => "Failure: the disk failed",
+        Exists => "Failure: it exists",
+        CrossDevice => "Failure: another file system",
+        IsDirectory => "Failure: it is a directory",
+        TooLarge => "Failure: too large",
+        NoSpace => "Failure: the disk is full",
+        Quota => "Failure: the quota is used up",
+        NotEmpty => "Failure: it is not empty",
+        ReadOnly => "Failure: read-only file system",
+    }
+}
 
-/// Of each of the backend's errors, the place of its words.
+const _: () = {
+    assert!(Message::Success as u8 == Status::Ok as u8);
+    assert!(Message::Eof as u8 == Status::Eof as u8);
+    assert!(Message::NoSuchFile as u8 == Status::NoSuchFile as u8);
+    assert!(Message::PermissionDenied as u8 == Status::PermissionDenied as u8);
+    assert!(Message::Failure as u8 == Status::Failure as u8);
+    assert!(Message::BadMessage as u8 == Status::BadMessage as u8);
+    assert!(Message::Unsupported as u8 == Status::Unsupported as u8);
+};
+
+/// The message for each of the backend's errors.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-static PLACES: [u8; FsError::TryLater as usize + 1] = {
-    use FsError::*;
-    let mut places = [Status::Failure as u8; _];
-    places[NoEntry as usize] = Status::NoSuchFile as u8;
-    places[NotDirectory as usize] = Status::NoSuchFile as u8;
-    places[TooManyFollowed as usize] = Status::NoSuchFile as u8;
-    places[Permission as usize] = Status::PermissionDenied as u8;
-    places[Access as usize] = Status::PermissionDenied as u8;
-    places[OtherFileSystem as usize] = Status::PermissionDenied as u8;
-    places[Invalid as usize] = Status::BadMessage as u8;
-    places[NameTooLong as usize] = Status::BadMessage as u8;
-    places[NotSupported as usize] = Status::Unsupported as u8;
-    places[Io as usize] = 9;
-    places[Exists as usize] = 10;
-    places[CrossDevice as usize] = 11;
-    places[IsDirectory as usize] = 12;
-    places[TooLarge as usize] = 13;
-    places[NoSpace as usize] = 14;
-    places[Quota as usize] = 15;
-    places[NotEmpty as usize] = 16;
-    places[ReadOnly as usize] = 17;
-    places
+static MESSAGES: [Message; FsError::TryLater as usize + 1] = {
+    use FsError as Error;
+    let mut messages = [Message::Failure; _];
+    messages[Error::NoEntry as usize] = Message::NoSuchFile;
+    messages[Error::NotDirectory as usize] = Message::NoSuchFile;
+    messages[Error::TooManyFollowed as usize] = Message::NoSuchFile;
+    messages[Error::Permission as usize] = Message::PermissionDenied;
+    messages[Error::Access as usize] = Message::PermissionDenied;
+    messages[Error::OtherFileSystem as usize] = Message::PermissionDenied;
+    messages[Error::Invalid as usize] = Message::BadMessage;
+    messages[Error::NameTooLong as usize] = Message::BadMessage;
+    messages[Error::NotSupported as usize] = Message::Unsupported;
+    messages[Error::Io as usize] = Message::Io;
+    messages[Error::Exists as usize] = Message::Exists;
+    messages[Error::CrossDevice as usize] = Message::CrossDevice;
+    messages[Error::IsDirectory as usize] = Message::IsDirectory;
+    messages[Error::TooLarge as usize] = Message::TooLarge;
+    messages[Error::NoSpace as usize] = Message::NoSpace;
+    messages[Error::Quota as usize] = Message::Quota;
+    messages[Error::NotEmpty as usize] = Message::NotEmpty;
+    messages[Error::ReadOnly as usize] = Message::ReadOnly;
+    messages
 };
 
 // What goes wrong before a backend is asked is told in the same words.
@@ -104,32 +117,34 @@ impl Fault {
     /// There is no such request.
     pub(super) const UNSUPPORTED: Self = Self::Files(FsError::NotSupported);
 
-    /// Where its words are; the place of OpenSSH's own is the status.
     #[inline(never)]
-    fn place(self) -> u8 {
+    fn message(self) -> Message {
         match self {
-            Self::Files(error) => PLACES.get(error as usize).copied().unwrap_or_default(),
-            Self::Eof => Status::Eof as u8,
+            Self::Files(error) => {
+                let message = MESSAGES.get(error as usize).copied();
+                message.unwrap_or(Message::Success)
+            }
+            Self::Eof => Message::Eof,
             // And what is not answered.
-            _ => Status::Ok as u8,
+            _ => Message::Success,
         }
     }
 
     /// What a person is told.
-    pub(super) fn words(self) -> Text {
-        WORDS.plus(self.place())
+    pub(super) fn text(self) -> Text {
+        self.message().text()
     }
 
     /// Writes a STATUS.
     #[inline(never)]
     pub(super) fn emit(self, reply: &mut Writer<'_>, id: u32) {
-        let mut status = self.place();
+        let mut status = self.message() as u8;
         if status > Status::Unsupported as u8 {
             status = Status::Failure as u8;
         }
         let start = reply.begin(kind::STATUS, id);
         reply.u32(status.into());
-        reply.string(self.words().decode(&mut [0; 32]));
+        reply.string(self.text().decode(&mut [0; 32]));
         // The language of the text.
         reply.u32(0);
         reply.end(start, 0);

@@ -78,15 +78,14 @@ impl Runner {
 
     /// Runs it for what happened to a service.
     pub(super) fn run(&mut self, out: &mut Out, interface: &[u8], event: &Event<'_>) {
-        const WORDS: Text = Text::row(&["add", "change", "remove"]);
         let what = match event.what {
-            What::Resolved => 0,
-            What::Changed => 1,
-            What::Lost => 2,
-            What::Removed if event.was_resolved => 2,
+            What::Resolved => text!("add"),
+            What::Changed => text!("change"),
+            What::Lost => text!("remove"),
+            What::Removed if event.was_resolved => text!("remove"),
             _ => return,
         };
-        describe(out, WORDS.plus(what).decode(&mut [0; 8]), interface, event);
+        describe(out, what.decode(&mut [0; 8]), interface, event);
         match process::start(self.program, out.bytes(), PREFIX) {
             Ok(child) => self.child = Some(child),
             Err(_) => {

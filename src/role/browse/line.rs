@@ -2,7 +2,7 @@
 
 use super::super::terminal_safe::{Out, strings};
 use crate::engine::mdns::browser::{Event, What};
-use crate::text::Text;
+use crate::text::texts;
 
 /// How it is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -11,6 +11,17 @@ pub(super) enum Form {
     Columns,
     Fields,
     Json,
+}
+
+texts! {
+    /// What is printed, as JSON has it.
+    enum Shown {
+        Type => "type",
+        Added => "added",
+        Removed => "removed",
+        Resolved => "resolved",
+        Changed => "changed",
+    }
 }
 
 /// Columns of a service's name, as on a terminal of 80.
@@ -32,21 +43,20 @@ impl Form {
     #[inline(never)]
     pub(super) fn write(self, out: &mut Out, interface: &[u8], event: &Event<'_>) -> Option<()> {
         const SIGNS: &[u8; 5] = b"++-=!";
-        const WORDS: Text = Text::row(&["type", "added", "removed", "resolved", "changed"]);
         let what = match event.what {
-            What::Type => 0,
-            What::Added => 1,
-            What::Removed => 2,
-            What::Resolved => 3,
-            What::Changed => 4,
+            What::Type => Shown::Type,
+            What::Added => Shown::Added,
+            What::Removed => Shown::Removed,
+            What::Resolved => Shown::Resolved,
+            What::Changed => Shown::Changed,
             _ => return None,
         };
-        let sign = *SIGNS.get(what).unwrap_or(&b' ');
-        let is_resolved = what > 2;
+        let sign = *SIGNS.get(what as usize).unwrap_or(&b' ');
+        let is_resolved = matches!(what, Shown::Resolved | Shown::Changed);
         let names = event.names();
         let family = family(event);
         let (mut kind, mut instance) = (event.name, &b""[..]);
-        if what != 0 {
+        if what != Shown::Type {
             instance = names.label(event.name);
             kind = names.parent(event.name);
         }
@@ -55,7 +65,7 @@ impl Form {
             Self::Fields => {
                 out.byte(sign).byte(b';').put(interface).byte(b';');
                 out.put(family).byte(b';');
-                if what != 0 {
+                if what != Shown::Type {
                     out.label(instance).byte(b';');
                 }
                 out.labels(names, kind, KIND_LABELS).put(b";local");
@@ -70,7 +80,7 @@ impl Form {
                 out.fill(2, INTERFACE_COLUMNS.saturating_sub(interface.len()));
                 out.put(interface).byte(b' ').put(family).byte(b' ');
                 let begun = out.len();
-                if what != 0 {
+                if what != Shown::Type {
                     out.safe(instance).fill(begun, NAME_COLUMNS).byte(b' ');
                 }
                 let begun = out.len();
@@ -86,10 +96,10 @@ impl Form {
             }
             Self::Json => {
                 out.put(b"{\"event\":")
-                    .quoted(WORDS.plus(what as u8).decode(&mut [0; 8]));
+                    .quoted(what.text().decode(&mut [0; 8]));
                 out.put(b",\"interface\":").quoted(interface);
                 out.put(b",\"family\":").quoted(family);
-                if what != 0 {
+                if what != Shown::Type {
                     out.put(b",\"name\":").quoted(instance);
                 }
                 out.put(b",\"type\":\"").labels(names, kind, KIND_LABELS);

@@ -45,7 +45,7 @@ const NAMES: &[u8] = b"all nfs";
 /// How, in the same order: the number of things that are served; `None`: what fails, and why, is left in the check.
 const SERVICES: [fn(&mut Check) -> Option<u32>; 1] = [Check::nfs];
 /// How it is said, in the same order, that one is not served as it should be.
-const FAILURES: Text = text!("nfs fails at");
+const FAILURES: [Text; SERVICES.len()] = [text!("nfs fails at")];
 
 /// Bytes of the longest call, and of any reply but lists.
 const ROOM_BYTES: usize = 2 << 10;
@@ -148,7 +148,9 @@ impl Check {
                 about = line.socket(self.at.into()).bytes();
             }
             if !self.is_json {
-                return event::tell(&mut Console, FAILURES.plus(place), about, self.why);
+                let what = FAILURES.get(usize::from(place)).copied();
+                let what = what.unwrap_or(Text::NOTHING);
+                return event::tell(&mut Console, what, about, self.why);
             }
             json.put(b":{\"ok\":false,\"about\":");
             quote(json, about);

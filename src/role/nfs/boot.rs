@@ -10,7 +10,7 @@ use crate::config::EXPORT_PATH_BYTES_MAX;
 use crate::event::Line;
 use crate::mem;
 use crate::mem::parts;
-use crate::text::Text;
+use crate::text::{Text, text};
 use crate::vfs::host::Host;
 use crate::vfs::walk::{self, ended};
 use crate::vfs::{Detail, FsError, FsResult, Handles as _, Node, Vfs as _, is_image};
@@ -19,16 +19,27 @@ use core::ops::ControlFlow;
 
 /// The directory of each layout, 2, and the lines for it, in which 1 is the path of the image, 3 the directory, 4 the kernel's
 /// name, 5 the RAM disk's and 6 the image's. The last is for what has none of the others.
-const LAYOUTS: Text = Text::row(&[
-    "/casper/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=casper netboot=nfs nfsroot=${next-server}:\x01 ip=dhcp\ninitrd nfs://${next-server}\x01\x03\x05\n",
-    "/live/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=live netboot=nfs nfsroot=${next-server}:\x01\ninitrd nfs://${next-server}\x01\x03\x05\n",
-    "/images/pxeboot/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 inst.repo=nfs:${next-server}:\x01\ninitrd nfs://${next-server}\x01\x03\x05\n",
-    "/install.amd/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
-    "/install.386/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
-    "/install.a64/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n",
-    "/\x02# \x06: left out: an unknown layout, or a path that iPXE may split\n",
-]);
-const LAYOUT_COUNT: u8 = 7;
+const LAYOUTS: [Text; 7] = [
+    text!(
+        "/casper/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=casper netboot=nfs nfsroot=${next-server}:\x01 ip=dhcp\ninitrd nfs://${next-server}\x01\x03\x05\n"
+    ),
+    text!(
+        "/live/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=live netboot=nfs nfsroot=${next-server}:\x01\ninitrd nfs://${next-server}\x01\x03\x05\n"
+    ),
+    text!(
+        "/images/pxeboot/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 inst.repo=nfs:${next-server}:\x01\ninitrd nfs://${next-server}\x01\x03\x05\n"
+    ),
+    text!(
+        "/install.amd/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n"
+    ),
+    text!(
+        "/install.386/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n"
+    ),
+    text!(
+        "/install.a64/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05\ninitrd nfs://${next-server}\x01\x03\x05\n"
+    ),
+    text!("/\x02# \x06: left out: an unknown layout, or a path that iPXE may split\n"),
+];
 /// Bytes of the longest.
 const LAYOUT_BYTES: usize = 256;
 /// Bytes of an image's path.
@@ -80,10 +91,10 @@ impl Boot<'_> {
     fn tell_of(&mut self, dir: Node) -> FsResult<()> {
         let image = walk::find(self.host, dir, self.path.since(self.above))?;
         let is_plain = is_plain(self.path.since(0));
-        let mut number = if is_plain { 0 } else { LAYOUT_COUNT - 1 };
+        let mut number = if is_plain { 0 } else { LAYOUTS.len() - 1 };
         let mut text = [0; LAYOUT_BYTES];
-        'layouts: loop {
-            let mut layout = parts(LAYOUTS.plus(number).decode(&mut text), 2);
+        'layouts: while let Some(layout) = LAYOUTS.get(number) {
+            let mut layout = parts(layout.decode(&mut text), 2);
             number += 1;
             let place = layout.next().unwrap_or_default();
             let node = match walk::find(self.host, image, place) {
@@ -111,8 +122,9 @@ impl Boot<'_> {
                 }
             }
             print(self.lines.since(0));
-            return Ok(());
+            break;
         }
+        Ok(())
     }
 
     /// Puts the next image's name behind the path, or else the first name that begins so behind the lines. True: there is none.

@@ -150,14 +150,12 @@ impl Task for Nfs {
 #[inline(never)]
 fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &mut Events) {
     for wanted in &options.exports {
-        const KINDS: Text = Text::row(&[
-            "read-only, kernel handles",
-            "read-only, path handles",
-            "read-write, kernel handles",
-            "read-write, path handles",
-        ]);
-        let by_path = u8::from(form == Form::Path);
-        let kind = KINDS.plus(u8::from(wanted.rules.writable) * 2 + by_path);
+        let kind = match (wanted.rules.writable, form) {
+            (false, Form::Kernel) => text!("read-only, kernel handles"),
+            (false, Form::Path) => text!("read-only, path handles"),
+            (true, Form::Kernel) => text!("read-write, kernel handles"),
+            (true, Form::Path) => text!("read-write, path handles"),
+        };
         events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
         if wanted.path.count_bytes() == 1 {
             events.tell(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);

@@ -13,7 +13,7 @@ use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File};
-use crate::text::{Text, text};
+use crate::text::{text, texts};
 use crate::time::Instant;
 use crate::wire::announce::{self, Draft, Flaw, Service, Wrong};
 use core::ffi::CStr;
@@ -26,28 +26,27 @@ const FILE_COUNT_MAX: usize = 256;
 /// Entries of the directory that are looked at.
 const ENTRY_COUNT_MAX: usize = 4096;
 
-/// What to do about a flaw.
-pub(in super::super) fn advice(flaw: Flaw) -> Text {
-    const ADVICE: Text = Text::row(&[
-        "a name has 1 to 63 bytes of UTF-8 and no control characters",
-        "a type is _x._tcp or _x._udp; x has letters, digits and hyphens",
-        "a subtype has 1 to 63 bytes and no dots; behind it there may be ._sub. and the type",
-        "a host's name has parts of 1 to 63 bytes, with dots between them",
-        "there is no other domain than local",
-        "a number is 0 to 65535",
-        "a TXT string has at most 255 bytes",
-        "a TXT string begins with a key in ASCII",
-        "all TXT strings together have at most 1300 bytes",
-        "what is there is not base64, or not hexadecimal",
-        "what is there is too long",
-        "there is no such element, attribute, value or key",
-        "it breaks off, or is not of the form of such a file",
-        "there is no such entity; write lt, gt, amp, quot, apos or a number",
-        "a document type cannot have declarations of its own",
-        "behind % there can be H and %",
-        "a backslash cannot have this behind it",
-    ]);
-    ADVICE.plus(flaw as u8)
+texts! {
+    /// What to do about a flaw.
+    pub(in super::super) fn advice(Flaw) {
+        Name => "a name has 1 to 63 bytes of UTF-8 and no control characters",
+        Kind => "a type is _x._tcp or _x._udp; x has letters, digits and hyphens",
+        Subtype => "a subtype has 1 to 63 bytes and no dots; behind it there may be ._sub. and the type",
+        Host => "a host's name has parts of 1 to 63 bytes, with dots between them",
+        Domain => "there is no other domain than local",
+        Number => "a number is 0 to 65535",
+        String => "a TXT string has at most 255 bytes",
+        Key => "a TXT string begins with a key in ASCII",
+        Strings => "all TXT strings together have at most 1300 bytes",
+        Digits => "what is there is not base64, or not hexadecimal",
+        Long => "what is there is too long",
+        Unknown => "there is no such element, attribute, value or key",
+        Form => "it breaks off, or is not of the form of such a file",
+        Entity => "there is no such entity; write lt, gt, amp, quot, apos or a number",
+        Declarations => "a document type cannot have declarations of its own",
+        Specifier => "behind % there can be H and %",
+        Escape => "a backslash cannot have this behind it",
+    }
 }
 
 /// The services of a directory, if one is to be read.
