@@ -1,6 +1,6 @@
 //! What is told of file systems, accounts and the server itself.
 
-use super::Request;
+use super::Turn;
 use super::requests::{Ask, extensions, name};
 use super::status::Outcome;
 use crate::vfs::Vfs as _;
@@ -36,7 +36,7 @@ const VENDOR: [u8; {
 };
 const MADE: [&str; 3] = ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")];
 
-impl Request<'_> {
+impl Turn<'_> {
     /// Writes VERSION, with the extensions that may be asked for.
     pub(super) fn greet(&mut self) {
         let reply = &mut self.reply;
@@ -64,13 +64,13 @@ impl Request<'_> {
 
     /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
     pub(super) fn statfs(&mut self) -> Outcome {
-        if self.ask != Ask::OpenSpace {
-            self.resolve(self.path, true)?;
+        if self.request.ask != Ask::OpenSpace {
+            self.resolve(self.request.path, true)?;
         }
-        let stat = &self.vfs.statfs(self.node)?;
+        let stat = &self.vfs.statfs(self.request.node)?;
         let unit = u64::from(stat.unit_bytes).max(1);
         let (total, free, mine) = (stat.total_bytes, stat.free_bytes, stat.available_bytes);
-        if self.ask == Ask::SpaceAvailable {
+        if self.request.ask == Ask::SpaceAvailable {
             // What is kept for others is no room for this user.
             let kept = free.saturating_sub(mine);
             self.numbers(&[total, free, total.saturating_sub(kept), mine]);
@@ -99,7 +99,7 @@ impl Request<'_> {
     pub(super) fn names(&mut self) -> Outcome {
         self.sftp.accounts.load(self.vfs);
         for groups in 0..2 {
-            let mut numbers = Reader::new(self.args.string());
+            let mut numbers = Reader::new(self.request.args.string());
             let names = self.reply.begin_string();
             while !numbers.rest().is_empty() {
                 let number = numbers.u32();
@@ -113,7 +113,7 @@ impl Request<'_> {
             numbers.check()?;
             self.reply.end(names, 0);
         }
-        self.args.check()?;
+        self.request.args.check()?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Attributes on their way from the tree to the wire and back.
 
-use super::Request;
+use super::Turn;
 use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
@@ -51,11 +51,11 @@ pub(super) fn read(args: &mut Reader<'_>, change: &mut SetAttr) -> u32 {
     told
 }
 
-impl Request<'_> {
+impl Turn<'_> {
     pub(super) fn stat(&mut self) -> Outcome {
-        let attr = match self.ask {
-            Ask::OpenStat => self.vfs.attr(self.node),
-            ask => self.vfs.attr_at(self.path, ask == Ask::Stat),
+        let attr = match self.request.ask {
+            Ask::OpenStat => self.vfs.attr(self.request.node),
+            ask => self.vfs.attr_at(self.request.path, ask == Ask::Stat),
         };
         match &attr {
             Ok(attr) => put(&mut self.reply, attr),
@@ -66,32 +66,32 @@ impl Request<'_> {
 
     /// SETSTAT, FSETSTAT, and lsetstat@openssh.com, which changes a symbolic link itself, and so has no size to change.
     pub(super) fn set(&mut self) -> Outcome {
-        if self.change.size > Some(i64::MAX as u64) {
+        if self.request.set_attr.size > Some(i64::MAX as u64) {
             return Err(FsError::Invalid.into());
         }
-        let sized = self.told & attribute::SIZE != 0;
-        if self.ask == Ask::OpenSetStat {
+        let sized = self.request.attributes_told & attribute::SIZE != 0;
+        if self.request.ask == Ask::OpenSetStat {
             // Only what may be written is cut.
-            if sized && self.mode & WRITE == 0 {
+            if sized && self.request.mode & WRITE == 0 {
                 return Err(FsError::Invalid.into());
             }
-        } else if self.told & attribute::ALL == 0 {
+        } else if self.request.attributes_told & attribute::ALL == 0 {
             // As with OpenSSH, nothing is changed of what is not there.
             return Err(Fault::Done);
         } else if !sized {
-            self.resolve(self.path, self.ask == Ask::SetStat)?;
-        } else if self.ask == Ask::SetStat {
+            self.resolve(self.request.path, self.request.ask == Ask::SetStat)?;
+        } else if self.request.ask == Ask::SetStat {
             let how = OpenFlags {
                 how: WRITE,
                 create: None,
             };
-            let pin = self.vfs.open_at(self.path, &how)?;
-            let changed = self.vfs.set_attr(pin.node(), &self.change);
+            let pin = self.vfs.open_at(self.request.path, &how)?;
+            let changed = self.vfs.set_attr(pin.node(), &self.request.set_attr);
             self.vfs.unpin(pin);
             return done(changed);
         } else {
             return Err(FsError::Invalid.into());
         }
-        done(self.vfs.set_attr(self.node, &self.change))
+        done(self.vfs.set_attr(self.request.node, &self.request.set_attr))
     }
 }

@@ -1,6 +1,6 @@
 //! READDIR.
 
-use super::Request;
+use super::Turn;
 use super::attributes::put;
 use super::longname::{HEAD_BYTES_MAX, longname};
 use super::status::{Fault, Outcome};
@@ -11,19 +11,19 @@ use core::ops::ControlFlow;
 /// Bytes of the largest entry: name, line, attributes.
 const ENTRY_BYTES_MAX: usize = 4 + 255 + HEAD_BYTES_MAX + 255 + 32;
 
-impl Request<'_> {
+impl Turn<'_> {
     /// As many entries as a page has room for. Where the host does not tell the attributes of "." and "..", they are the
     /// directory's own; others that have none are gone.
     pub(super) fn list(&mut self) -> Outcome {
         let (reply, vfs) = (&mut self.reply, &mut *self.vfs);
         if reply.room().len() < NAMES_BYTES_MAX {
-            return Err(Fault::NoRoom);
+            return Err(Fault::NeedOutput);
         }
         self.sftp.accounts.load(vfs);
         let accounts = &self.sftp.accounts;
         let now = vfs.clock().secs;
-        let node = self.node;
-        let open = self.session.handles.at(self.slot);
+        let node = self.request.node;
+        let open = self.session.handles.at(self.request.slot);
         let cookie = &mut open.ok_or(Fault::FAILURE)?.cookie;
         let head = reply.position();
         let full = head + NAMES_BYTES_MAX.saturating_sub(ENTRY_BYTES_MAX);

@@ -3,7 +3,7 @@
 use super::handles::{APPEND, LIST, READ, WRITE};
 use super::requests::Ask;
 use super::status::{Fault, Outcome};
-use super::{Lent, Order, Request};
+use super::{Lent, Order, Turn};
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
 use crate::vfs::{FsError, FsResult, OpenFlags, Paths as _, Vfs as _};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
@@ -29,14 +29,14 @@ pub(super) enum What {
     Sync,
 }
 
-impl Request<'_> {
+impl Turn<'_> {
     /// Orders something that needs the pin of the handle; whether that was there.
     #[inline(never)]
     pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
-        let (slot, id) = (self.slot, self.id);
-        let file = self.pin.as_ref()?.lend();
+        let (slot, id) = (self.request.slot, self.request.id);
+        let file = self.request.pin.as_ref()?.lend();
         self.session.lent = Some(Lent { slot, id });
-        self.order = Some(match what {
+        self.request.order = Some(match what {
             What::Send => Order::Send { file, offset, len },
             What::Store => Order::Store { file, offset, len },
             What::Sync => Order::Sync { file },
@@ -46,7 +46,7 @@ impl Request<'_> {
 
     /// Whether a file can have so many bytes from the offset on.
     const fn check_range(&self, len: u32) -> FsResult<()> {
-        if self.offset.saturating_add(len as u64) > i64::MAX as u64 {
+        if self.request.offset.saturating_add(len as u64) > i64::MAX as u64 {
             return Err(FsError::Invalid);
         }
         Ok(())
@@ -56,16 +56,16 @@ impl Request<'_> {
     #[inline(never)]
     pub(super) fn pin(&mut self, path: &[u8], how: &OpenFlags) -> Outcome {
         let handles = &mut self.session.handles;
-        self.slot = handles.free().ok_or(Fault::FAILURE)?;
+        self.request.slot = handles.free().ok_or(Fault::FAILURE)?;
         let pin = self.vfs.open_at(path, how)?;
-        self.word = handles.put(self.slot, pin, how.how);
+        self.request.uint32 = handles.put(self.request.slot, pin, how.how);
         Ok(())
     }
 
     /// What a path leads to.
     #[inline(never)]
     pub(super) fn resolve(&mut self, path: &[u8], follow: bool) -> Outcome {
-        self.node = self.vfs.resolve(path, follow)?;
+        self.request.node = self.vfs.resolve(path, follow)?;
         Ok(())
     }
 
@@ -74,49 +74,51 @@ impl Request<'_> {
     pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Outcome {
         let open = self.session.handles.find(handle, traits);
         let open = open.ok_or(Fault::FAILURE)?;
-        (self.slot, self.mode) = (open.slot, open.mode);
-        self.node = open.pin.node();
-        self.pin = Some(open.pin.lend());
+        (self.request.slot, self.request.mode) = (open.slot, open.mode);
+        self.request.node = open.pin.node();
+        self.request.pin = Some(open.pin.lend());
         Ok(())
     }
 
     /// OPEN and OPENDIR.
     pub(super) fn open(&mut self) -> Outcome {
-        let mut flags = self.word;
+        let mut flags = self.request.uint32;
         let mut how = flags as u8 & FROM_WIRE;
         // As with OpenSSH, what is opened for nothing can be read.
         if how & WRITE == 0 {
             how |= READ;
         }
-        if self.ask == Ask::OpenDirectory {
+        if self.request.ask == Ask::OpenDirectory {
             (flags, how) = (0, READ | LIST);
         }
         if !self.sftp.permits.opening(flags) {
             return Err(Fault::DENIED);
         }
-        let create = self.change.mode.unwrap_or(FILE_MODE);
+        let create = self.request.set_attr.mode.unwrap_or(FILE_MODE);
         let opening = OpenFlags {
             how,
             create: (flags & open::CREATE != 0).then_some(create),
         };
-        self.pin(self.path, &opening)?;
-        self.reply
-            .words(&[size_of_val(&self.word) as u32, self.word]);
+        self.pin(self.request.path, &opening)?;
+        self.reply.words(&[
+            size_of_val(&self.request.uint32) as u32,
+            self.request.uint32,
+        ]);
         Ok(())
     }
 
     /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
     /// order; should the file shrink meanwhile, the connection is closed.
     pub(super) fn read(&mut self) -> Outcome {
-        let asked = self.word.min(PACKET_DATA_BYTES_MAX);
+        let asked = self.request.uint32.min(PACKET_DATA_BYTES_MAX);
         self.check_range(asked)?;
-        if self.mode & READ == 0 {
+        if self.request.mode & READ == 0 {
             return Err(Fault::MISSING);
         }
-        let offset = self.offset;
+        let offset = self.request.offset;
         let mut len = asked;
         if len > READ_INLINE_BYTES {
-            let node = self.node;
+            let node = self.request.node;
             let left = self.vfs.attr(node)?.size.saturating_sub(offset);
             len = left.min(len.into()) as u32;
         }
@@ -124,12 +126,12 @@ impl Request<'_> {
             self.reply.u32(len);
             return self.order(What::Send, offset, len).ok_or(Fault::FAILURE);
         }
-        let pin = self.pin.as_ref().ok_or(Fault::MISSING)?;
+        let pin = self.request.pin.as_ref().ok_or(Fault::MISSING)?;
         // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut self.reply;
         let room = reply.ahead(WORD_BYTES, len as usize);
         if room.len() < len as usize {
-            return Err(Fault::NoRoom);
+            return Err(Fault::NeedOutput);
         }
         let got = self.vfs.read(pin, offset, room)? as usize;
         if got == 0 && asked > 0 {
@@ -141,31 +143,31 @@ impl Request<'_> {
 
     /// What of the data is there is written at once, the rest by an order.
     pub(super) fn write(&mut self) -> Outcome {
-        let len = self.word;
-        let here = self.args.rest().len().min(len as usize);
-        let data = self.args.take(here);
+        let len = self.request.uint32;
+        let here = self.request.args.rest().len().min(len as usize);
+        let data = self.request.args.take(here);
         let left = len - here as u32;
         if left > self.session.skip {
             return Err(Fault::BAD_MESSAGE);
         }
         let in_range = self.check_range(len);
-        if self.mode & WRITE == 0 {
+        if self.request.mode & WRITE == 0 {
             return Err(Fault::MISSING);
         }
-        if self.mode & APPEND > 0 {
+        if self.request.mode & APPEND > 0 {
             // It goes to the end, whatever the offset says.
-            self.offset = 0;
+            self.request.offset = 0;
         } else {
             in_range?;
         }
         if !data.is_empty() {
-            let pin = self.pin.as_ref().ok_or(Fault::MISSING)?;
-            self.vfs.write(pin, self.offset, data)?;
+            let pin = self.request.pin.as_ref().ok_or(Fault::MISSING)?;
+            self.vfs.write(pin, self.request.offset, data)?;
         }
         if left == 0 {
             return Err(Fault::Done);
         }
-        let offset = self.offset + here as u64;
+        let offset = self.request.offset + here as u64;
         let ordered = self.order(What::Store, offset, left);
         ordered.ok_or(Fault::FAILURE)?;
         self.session.skip -= left;

@@ -7,7 +7,7 @@ use super::check::{Algorithm, Check};
 use super::handles::{Handles, READ, TO_READ, WRITE};
 use super::requests::{CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
-use super::{Request, Session};
+use super::{Session, Turn};
 use crate::config::JOB_COUNT_MAX;
 use crate::mem::Ends as _;
 use crate::vfs::{Files, Vfs as _};
@@ -140,7 +140,7 @@ fn go_on(
     Ok(())
 }
 
-impl Request<'_> {
+impl Turn<'_> {
     /// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
     #[inline(never)]
     pub(super) fn go_on(&mut self) {
@@ -180,7 +180,7 @@ impl Request<'_> {
     fn begin_job(&mut self, from: u16, to: u16) -> Outcome {
         let Session { handles, jobs, .. } = &mut *self.session;
         if let Some(job) = jobs.next() {
-            (job.id, job.from, job.to) = (self.id, from, to);
+            (job.id, job.from, job.to) = (self.request.id, from, to);
             handles.hold(from);
             handles.hold(to);
             jobs.count += 1;
@@ -192,37 +192,41 @@ impl Request<'_> {
     pub(super) fn copy(&mut self) -> Outcome {
         let job = self.session.jobs.next().ok_or(Fault::Busy)?;
         (job.copies, job.begun) = (true, true);
-        job.offset = self.offset;
-        let len = self.args.u64();
+        job.offset = self.request.offset;
+        let len = self.request.args.u64();
         job.len = if len == 0 { TO_END } else { len };
-        let handle = self.args.handle();
-        job.to_offset = self.args.u64();
-        self.args.check()?;
+        let handle = self.request.args.handle();
+        job.to_offset = self.request.args.u64();
+        self.request.args.check()?;
         let end = job.offset.max(job.to_offset).saturating_add(len);
-        let (from, readable, node) = (self.slot, self.mode & READ, self.node);
+        let (from, readable, node) = (
+            self.request.slot,
+            self.request.mode & READ,
+            self.request.node,
+        );
         self.find(handle, FILE)?;
         let one = self.vfs.attr(node)?;
-        let other = self.vfs.attr(self.node)?;
+        let other = self.vfs.attr(self.request.node)?;
         if one.fsid == other.fsid && one.inode == other.inode {
             return Err(Fault::FAILURE);
         }
-        if readable == 0 || self.mode & WRITE == 0 {
+        if readable == 0 || self.request.mode & WRITE == 0 {
             return Err(Fault::MISSING);
         }
         if end > i64::MAX as u64 {
             return Err(Fault::BAD_MESSAGE);
         }
-        self.begin_job(from, self.slot)
+        self.begin_job(from, self.request.slot)
     }
 
     /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
     pub(super) fn check(&mut self) -> Outcome {
         // Among these three, its length tells a name.
-        let by_name = self.name_len == CHECK_NAME.len();
+        let by_name = self.request.extension_name_len == CHECK_NAME.len();
         let job = self.session.jobs.next().ok_or(Fault::Busy)?;
         (job.copies, job.begun) = (false, false);
-        job.labelled = self.name_len == CHECK.len();
-        let args = &mut self.args;
+        job.labelled = self.request.extension_name_len == CHECK.len();
+        let args = &mut self.request.args;
         let target = if by_name { args.path() } else { args.handle() };
         let list = args.string();
         job.offset = args.u64();
@@ -234,13 +238,15 @@ impl Request<'_> {
             self.pin(target, &TO_READ)?;
         } else {
             self.find(target, FILE)?;
-            if self.mode & READ == 0 {
+            if self.request.mode & READ == 0 {
                 return Err(Fault::MISSING);
             }
         }
-        let begun = self.begin_job(self.slot, self.slot);
+        let begun = self.begin_job(self.request.slot, self.request.slot);
         if by_name {
-            self.session.handles.release(self.slot, false, self.vfs);
+            self.session
+                .handles
+                .release(self.request.slot, false, self.vfs);
         }
         begun
     }

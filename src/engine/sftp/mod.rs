@@ -7,10 +7,10 @@
 // Tests have any backend there, whose methods need not be imported.
 #![cfg_attr(any(test, fuzzing), allow(unused_imports))]
 
-use super::{Cx, Order, Progress, State, Stream};
+use super::{Cx, Order, Pause, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
-use crate::text::texts;
+use crate::text::{Text, text};
 use crate::vfs::{Files, FsResult, Name, Node, Pin, SetAttr};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
@@ -140,23 +140,32 @@ impl Session {
     }
 }
 
-/// The request in hand, and all that it needs. What its type does not bring along is still that of the one before.
+/// One call of [`Sftp::advance`]: what it may use.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
-struct Request<'a> {
+struct Turn<'a> {
     vfs: &'a mut Files,
     session: &'a mut Session,
     sftp: &'a mut Sftp,
-    /// What it brings along and was not read yet, as far as it is there: the session knows how much is not.
-    args: Reader<'a>,
-    /// Where its reply goes, behind those before.
+    /// Where the next reply goes.
     reply: Writer<'a>,
-    /// What it says, as far as it is such a request.
+    request: Request<'a>,
+    /// The stream from this request on.
+    input: Reader<'a>,
+    events: &'a mut Events,
+}
+
+/// The request in hand.
+#[repr(C)] // As above.
+struct Request<'a> {
+    /// Its arguments from the first that was not read yet on, as far as they have arrived: the session knows how much has not.
+    args: Reader<'a>,
     path: &'a [u8],
     offset: u64,
-    word: u32,
+    /// Flags of OPEN, length of READ and WRITE.
+    uint32: u32,
     id: u32,
-    /// Which attributes it tells.
-    told: u32,
+    /// Which attributes it has.
+    attributes_told: u32,
     ask: Ask,
     /// What its handle names: what that is open for, where it is, and which object it is.
     mode: u8,
@@ -164,52 +173,49 @@ struct Request<'a> {
     node: Node,
     pin: Option<Pin>,
     /// Of an extension: bytes of its name.
-    name_len: usize,
+    extension_name_len: usize,
     /// What its attributes are to change.
-    change: SetAttr,
+    set_attr: SetAttr,
+    /// A second path.
     other: &'a [u8],
     /// The name that a path ends with.
-    last: Option<Name<'a>>,
+    last_name: Option<Name<'a>>,
     /// What it ordered.
     order: Option<Order>,
-    /// The stream from this request on.
-    input: Reader<'a>,
-    events: &'a mut Events,
-}
-
-texts! {
-    /// Why a session does not go on.
-    enum Stop {
-        NeedInput => "",
-        NeedOutput => "",
-        Busy => "",
-        Length => "its packet is empty, or longer than any request",
-        NoNumber => "its packet has no number to answer to",
-        NoGreeting => "it did not begin with INIT",
-        Shrunk => "a file became shorter while it was read",
-        Unexpected => "",
-    }
-}
-
-impl From<Stop> for State {
-    fn from(stop: Stop) -> Self {
-        Self::Closed(match stop {
-            Stop::NeedInput => return Self::NeedInput,
-            Stop::NeedOutput => return Self::NeedOutput,
-            Stop::Busy => return Self::Busy,
-            stop => stop.text(),
-        })
-    }
 }
 
 impl Request<'_> {
+    /// One without arguments.
+    fn new() -> Self {
+        Self {
+            args: Reader::new(&[]),
+            path: &[],
+            offset: 0,
+            uint32: 0,
+            id: 0,
+            attributes_told: 0,
+            ask: Ask::Open,
+            mode: 0,
+            slot: 0,
+            node: Node::default(),
+            pin: None,
+            extension_name_len: 0,
+            set_attr: SetAttr::default(),
+            other: &[],
+            last_name: None,
+            order: None,
+        }
+    }
+}
+
+impl Turn<'_> {
     /// Skips some of what is left of a packet, or answers the next; or says what has to happen first.
     #[inline(never)]
-    fn step(&mut self) -> Result<(), Stop> {
+    fn step(&mut self) -> Result<(), Pause> {
         let have = self.input.rest().len();
         let session = &mut *self.session;
         if session.lent.is_some() {
-            return Err(Stop::NeedOutput);
+            return Err(State::NeedOutput.into());
         }
         if session.skip > 0 && have > 0 {
             let here = have.min(session.skip as usize);
@@ -218,21 +224,24 @@ impl Request<'_> {
             return Ok(());
         }
         // What is not there reads as zero.
-        let args = &mut self.args;
+        self.request = Request::new();
+        let args = &mut self.request.args;
         *args = self.input.clone();
         let len = args.u32();
         if args.check().is_err() {
-            return Err(Stop::NeedInput);
+            return Err(State::NeedInput.into());
         }
         if len == 0 || len > PACKET_BYTES_MAX {
-            return Err(Stop::Length);
+            let why = text!("its packet is empty, or longer than any request");
+            return Err(State::Closed(why).into());
         }
         let whole = (len + LENGTH_BYTES as u32) as usize;
         if whole < HEAD_BYTES {
-            return Err(Stop::NoNumber);
+            let why = text!("its packet has no number to answer to");
+            return Err(State::Closed(why).into());
         }
         let kind = args.byte();
-        self.id = args.u32();
+        self.request.id = args.u32();
         let too_long = len > PACKET_WHOLE_BYTES_MAX && kind != kind::WRITE;
         let wanted = match kind {
             kind::WRITE => files::WRITE_HEAD_BYTES.min(whole),
@@ -240,10 +249,10 @@ impl Request<'_> {
             _ => whole,
         };
         if have < wanted {
-            return Err(Stop::NeedInput);
+            return Err(State::NeedInput.into());
         }
         if self.reply.room().len() < PACKET_REPLY_BYTES {
-            return Err(Stop::NeedOutput);
+            return Err(State::NeedOutput.into());
         }
         let here = whole.min(have);
         session.skip = (whole - here) as u32;
@@ -251,45 +260,39 @@ impl Request<'_> {
         if too_long {
             args.refuse();
         }
-        let answered = if kind == kind::INIT {
+        if kind == kind::INIT {
             session.greeted = true;
             self.greet();
+            self.input.take(here);
             // The greeting leaves alone: the driver may have to lock itself in before anything else is looked at.
-            Err(Stop::NeedOutput)
-        } else if session.greeted {
+            return Err(State::NeedOutput.into());
+        }
+        let answered = if session.greeted {
             self.answer(kind)
         } else {
-            Err(Stop::NoGreeting)
+            Err(State::Closed(text!("it did not begin with INIT")))
         };
-        if answered.is_ok() || kind == kind::INIT {
-            self.input.take(here);
-        } else {
-            self.session.skip = 0;
+        match answered {
+            Ok(order) => {
+                self.input.take(here);
+                order.map_or(Ok(()), |order| Err(Pause::Order(order)))
+            }
+            Err(state) => {
+                self.session.skip = 0;
+                Err(state.into())
+            }
         }
-        answered
     }
 }
 
 /// What was done, and what is to be done next.
 #[inline(always)]
-fn progress(
-    session: &Session,
-    consumed: usize,
-    reply: &Writer<'_>,
-    order: Option<Order>,
-    stop: Stop,
-) -> Progress {
-    let state = match stop {
-        _ if order.is_some() => State::NeedOutput,
-        Stop::NeedInput if !session.jobs.is_empty() => State::Busy,
-        stop => stop.into(),
+fn progress(session: &Session, consumed: usize, reply: &Writer<'_>, pause: Pause) -> Progress {
+    let pause = match pause {
+        Pause::State(State::NeedInput) if !session.jobs.is_empty() => State::Busy.into(),
+        pause => pause,
     };
-    Progress {
-        consumed,
-        produced: reply.position(),
-        order,
-        state,
-    }
+    Progress::new(consumed, reply, pause)
 }
 
 impl Stream for Sftp {
@@ -303,37 +306,21 @@ impl Stream for Sftp {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
-        let request = &mut Request {
+        let turn = &mut Turn {
             vfs: cx.vfs,
             session,
             sftp: self,
-            args: Reader::new(&[]),
             reply: Writer::new(output),
-            path: &[],
-            offset: 0,
-            word: 0,
-            id: 0,
-            node: Node::default(),
-            pin: None,
-            slot: 0,
-            mode: 0,
-            ask: Ask::Open,
-            told: 0,
-            change: SetAttr::default(),
-            other: &[],
-            last: None,
-            name_len: 0,
-            order: None,
+            request: Request::new(),
             input: Reader::new(input),
             events: cx.events,
         };
-        // Whoever asks for short things all the time must not keep the long ones from their end, nor the other way round.
-        request.go_on();
+        // Neither short requests without end nor long jobs must keep the others from their end.
+        turn.go_on();
         loop {
-            if let Err(stop) = request.step() {
-                let consumed = input.len() - request.input.rest().len();
-                let order = request.order.take();
-                return progress(request.session, consumed, &request.reply, order, stop);
+            if let Err(pause) = turn.step() {
+                let consumed = input.len() - turn.input.rest().len();
+                return progress(turn.session, consumed, &turn.reply, pause);
             }
         }
     }
@@ -347,12 +334,15 @@ impl Stream for Sftp {
         output: &mut [u8],
     ) -> Progress {
         let mut reply = Writer::new(output);
-        let mut stop = Stop::NeedInput;
+        let mut pause = State::NeedInput.into();
         if let Some(Lent { id, .. }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
             match &order {
                 // The length was promised in a head that is gone: there is no other way to take it back.
-                Order::Send { .. } if result.is_err() => stop = Stop::Shrunk,
+                Order::Send { .. } if result.is_err() => {
+                    let why = text!("a file became shorter while it was read");
+                    pause = State::Closed(why).into();
+                }
                 Order::Send { .. } => {}
                 Order::Store { len, .. } => {
                     // What was not taken off the stream is of no use any more.
@@ -363,9 +353,9 @@ impl Stream for Sftp {
             }
         } else {
             order.abandon(cx.vfs);
-            stop = Stop::Unexpected;
+            pause = State::Closed(Text::NOTHING).into();
         }
-        progress(session, 0, &reply, None, stop)
+        progress(session, 0, &reply, pause)
     }
 
     fn interrupted(&mut self) {}

@@ -1,6 +1,6 @@
 //! REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
 
-use super::Request;
+use super::Turn;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
 use crate::mem::Ends as _;
@@ -9,7 +9,7 @@ use crate::vfs::{CreateWhat, FsError, Kind, Name, Paths as _, Vfs as _};
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;
 
-impl<'a> Request<'a> {
+impl<'a> Turn<'a> {
     /// Finds the directory that a path leads to, and the name that it ends with. A "/" behind that is for what is a directory,
     /// or is to be one.
     #[inline(never)]
@@ -32,7 +32,7 @@ impl<'a> Request<'a> {
         if whole.len() < path.len() && !directory {
             return Err(FsError::NotDirectory.into());
         }
-        self.last = Some(name?);
+        self.request.last_name = Some(name?);
         if parent.is_empty() {
             parent = b".";
         }
@@ -41,32 +41,33 @@ impl<'a> Request<'a> {
 
     /// REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
     pub(super) fn change_names(&mut self) -> Outcome {
-        let ask = self.ask;
+        let ask = self.request.ask;
         // What is of a file needs no such thing as a directory's name.
         let directory = !matches!(ask, Ask::Remove | Ask::SymbolicLink | Ask::HardLink);
         if ask == Ask::HardLink {
-            self.resolve(self.path, false)?;
+            self.resolve(self.request.path, false)?;
         } else if ask != Ask::SymbolicLink {
-            self.parent(self.path, directory)?;
+            self.parent(self.request.path, directory)?;
         }
         // What is there, and is to have another name.
-        let (first, old) = (self.node, self.last);
+        let (first, old) = (self.request.node, self.request.last_name);
         if !matches!(ask, Ask::Remove | Ask::MakeDirectory | Ask::RemoveDirectory) {
-            self.parent(self.other, directory)?;
+            self.parent(self.request.other, directory)?;
         }
-        let (Some(old), Some(name)) = (old.or(self.last), self.last) else {
+        let (Some(old), Some(name)) = (old.or(self.request.last_name), self.request.last_name)
+        else {
             return Err(Fault::FAILURE);
         };
-        let (dir, vfs) = (self.node, &mut *self.vfs);
+        let (dir, vfs) = (self.request.node, &mut *self.vfs);
         let make = match ask {
             Ask::Remove | Ask::RemoveDirectory => return done(vfs.remove(dir, name, directory)),
             Ask::HardLink => return done(vfs.link(first, dir, name)),
             Ask::MakeDirectory => CreateWhat::Directory,
-            Ask::SymbolicLink if self.path.is_empty() => return Err(Fault::MISSING),
+            Ask::SymbolicLink if self.request.path.is_empty() => return Err(Fault::MISSING),
             // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
-            Ask::SymbolicLink => CreateWhat::Link(self.path),
+            Ask::SymbolicLink => CreateWhat::Link(self.request.path),
             _ => {
-                if self.path.ends_with(b"/") || self.other.ends_with(b"/") {
+                if self.request.path.ends_with(b"/") || self.request.other.ends_with(b"/") {
                     let node = vfs.lookup(first, old)?;
                     if vfs.attr(node)?.kind != Kind::Directory {
                         return Err(Fault::MISSING);
@@ -78,7 +79,7 @@ impl<'a> Request<'a> {
             }
         };
         // Nothing else of what is told is for a directory, and nothing at all for a link.
-        let mode = self.change.mode.unwrap_or(DIRECTORY_MODE);
+        let mode = self.request.set_attr.mode.unwrap_or(DIRECTORY_MODE);
         done(vfs.make(dir, name, make, directory.then_some(mode)))
     }
 }

@@ -1,13 +1,13 @@
 //! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
 
-use super::Request;
+use super::Turn;
 use super::status::{Fault, Outcome};
 use crate::config::LINK_BYTES_MAX;
 use crate::mem::Ends as _;
 use crate::vfs::Vfs as _;
 use crate::vfs::walk::{End, Path, ROOM_BYTES, Text, add};
 
-impl Request<'_> {
+impl Turn<'_> {
     /// Answers with the name at the beginning of a room, and no attributes.
     #[inline(never)]
     fn named(&mut self, room: &[u8], len: usize) {
@@ -30,14 +30,14 @@ impl Request<'_> {
     }
 
     pub(super) fn real_path(&mut self) -> Outcome {
-        self.true_path(self.path)
+        self.true_path(self.request.path)
     }
 
     /// Answers with a symbolic link's target.
     pub(super) fn read_link(&mut self) -> Outcome {
-        self.resolve(self.path, false)?;
+        self.resolve(self.request.path, false)?;
         let mut room = [0; LINK_BYTES_MAX];
-        let len = self.vfs.readlink(self.node, &mut room)? as usize;
+        let len = self.vfs.readlink(self.request.node, &mut room)? as usize;
         self.named(&room, len);
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Request<'_> {
 
     /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
     pub(super) fn expand(&mut self) -> Outcome {
-        let Some(user) = self.path.strip_prefix(b"~") else {
+        let Some(user) = self.request.path.strip_prefix(b"~") else {
             return self.real_path();
         };
         let mut rest = user;
@@ -74,8 +74,8 @@ impl Request<'_> {
 
     /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
     pub(super) fn home(&mut self) -> Outcome {
-        let own = self.path == b".";
-        let mut home = self.home_of(self.path);
+        let own = self.request.path == b".";
+        let mut home = self.home_of(self.request.path);
         if own {
             home = self.sftp.accounts.home_of(self.sftp.uid);
         }

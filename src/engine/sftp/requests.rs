@@ -1,44 +1,36 @@
 //! Everything that can be asked, in one table: what each request brings along, how it is answered, what may be refused.
 
-use super::Level;
+use super::status::Outcome;
+use super::{Level, Turn};
 use crate::mem::{nth, place_in};
 use crate::wire::sftp::{kind, open};
 
-/// What can be asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ask {
-    Open,
-    Close,
-    Read,
-    Write,
-    LinkStat,
-    OpenStat,
-    SetStat,
-    OpenSetStat,
-    OpenDirectory,
-    ReadDirectory,
-    Remove,
-    MakeDirectory,
-    RemoveDirectory,
-    RealPath,
-    Stat,
-    Rename,
-    ReadLink,
-    SymbolicLink,
-    PosixRename,
-    Space,
-    OpenSpace,
-    HardLink,
-    Sync,
-    LinkSetStat,
-    Limits,
-    ExpandPath,
-    Copy,
-    Home,
-    Accounts,
-    Check,
-    SpaceAvailable,
-    Vendor,
+/// The table of requests: what each brings along, the function that carries it out, and whether it writes stand here alone.
+macro_rules! requests {
+    ($($ask:ident = $kind:ident $name:literal, $handler:ident => $reply:ident, $traits:expr;)+) => {
+        /// What can be asked.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(super) enum Ask {
+            $($ask),+
+        }
+
+        /// How much can be asked.
+        const COUNT: usize = [$(Ask::$ask),+].len();
+
+        /// In the order of the types, then in the order in which extensions are advertised.
+        const TABLE: [(&str, Ask, u8, u8, u16); COUNT] =
+            [$(($name, Ask::$ask, kind::$kind, kind::$reply, $traits)),+];
+
+        impl Turn<'_> {
+            /// Carries out the request.
+            #[inline(always)]
+            pub(super) fn dispatch(&mut self) -> Outcome {
+                match self.request.ask {
+                    $(Ask::$ask => self.$handler()),+
+                }
+            }
+        }
+    };
 }
 
 /// It changes something. OPEN may or may not, and looks itself.
@@ -53,8 +45,8 @@ pub(super) const FILE: u16 = 1 << 3;
 pub(super) const DIRECTORY: u16 = 1 << 4;
 /// Then an offset …
 pub(super) const OFFSET: u16 = 1 << 5;
-/// … then a word …
-pub(super) const WORD: u16 = 1 << 6;
+/// … then a uint32 …
+pub(super) const UINT32: u16 = 1 << 6;
 /// … then attributes.
 pub(super) const ATTRIBUTES: u16 = 1 << 7;
 /// It is told of where a little is told …
@@ -81,135 +73,42 @@ pub(super) const CHECK: &[u8] = b"check-file";
 const SUFFIX: &str = "@openssh.com";
 /// Packets of a type of their own, whose numbers follow each other.
 const PACKET_COUNT: usize = (kind::SYMLINK - kind::OPEN) as usize + 1;
-/// How much can be asked.
-pub(super) const COUNT: usize = 32;
 
-/// In the order of the types, then in the order in which extensions are advertised: OpenSSH's names for them, what they are,
-/// how they are answered.
-const TABLE: [(&str, Ask, u8, u16); COUNT] = [
-    (
-        "open",
-        Ask::Open,
-        kind::HANDLE,
-        PATH | WORD | ATTRIBUTES | INFO,
-    ),
-    (
-        "close",
-        Ask::Close,
-        kind::STATUS,
-        FILE | DIRECTORY | MISSING | DEBUG,
-    ),
-    ("read", Ask::Read, kind::DATA, FILE | OFFSET | WORD | DEBUG),
-    (
-        "write",
-        Ask::Write,
-        kind::STATUS,
-        WRITES | FILE | OFFSET | WORD | DEBUG,
-    ),
-    ("lstat", Ask::LinkStat, kind::ATTRS, PATH),
-    ("fstat", Ask::OpenStat, kind::ATTRS, FILE | DEBUG),
-    (
-        "setstat",
-        Ask::SetStat,
-        kind::STATUS,
-        WRITES | PATH | ATTRIBUTES | INFO,
-    ),
-    (
-        "fsetstat",
-        Ask::OpenSetStat,
-        kind::STATUS,
-        WRITES | FILE | ATTRIBUTES | INFO,
-    ),
-    ("opendir", Ask::OpenDirectory, kind::HANDLE, PATH | INFO),
-    ("readdir", Ask::ReadDirectory, kind::NAME, DIRECTORY | DEBUG),
-    ("remove", Ask::Remove, kind::STATUS, WRITES | PATH | INFO),
-    (
-        "mkdir",
-        Ask::MakeDirectory,
-        kind::STATUS,
-        WRITES | PATH | ATTRIBUTES | INFO,
-    ),
-    (
-        "rmdir",
-        Ask::RemoveDirectory,
-        kind::STATUS,
-        WRITES | PATH | INFO,
-    ),
-    ("realpath", Ask::RealPath, kind::NAME, PATH),
-    ("stat", Ask::Stat, kind::ATTRS, PATH),
-    (
-        "rename",
-        Ask::Rename,
-        kind::STATUS,
-        WRITES | PATH | OTHER | INFO,
-    ),
-    ("readlink", Ask::ReadLink, kind::NAME, PATH),
-    (
-        "symlink",
-        Ask::SymbolicLink,
-        kind::STATUS,
-        WRITES | PATH | OTHER | INFO,
-    ),
-    (
-        "posix-rename",
-        Ask::PosixRename,
-        kind::STATUS,
-        OPENSSH | WRITES | PATH | OTHER | INFO,
-    ),
-    (
-        "statvfs",
-        Ask::Space,
-        kind::EXTENDED_REPLY,
-        OPENSSH | SECOND | PATH,
-    ),
-    (
-        "fstatvfs",
-        Ask::OpenSpace,
-        kind::EXTENDED_REPLY,
-        OPENSSH | SECOND | FILE,
-    ),
-    (
-        "hardlink",
-        Ask::HardLink,
-        kind::STATUS,
-        OPENSSH | WRITES | PATH | OTHER | INFO,
-    ),
-    (
-        "fsync",
-        Ask::Sync,
-        kind::STATUS,
-        OPENSSH | WRITES | FILE | MISSING,
-    ),
-    (
-        "lsetstat",
-        Ask::LinkSetStat,
-        kind::STATUS,
-        OPENSSH | WRITES | PATH | ATTRIBUTES | INFO,
-    ),
-    ("limits", Ask::Limits, kind::EXTENDED_REPLY, OPENSSH),
-    ("expand-path", Ask::ExpandPath, kind::NAME, OPENSSH | PATH),
-    (
-        "copy-data",
-        Ask::Copy,
-        kind::STATUS,
-        WRITES | FILE | OFFSET | INFO,
-    ),
-    ("home-directory", Ask::Home, kind::NAME, PATH),
-    (
-        "users-groups-by-id",
-        Ask::Accounts,
-        kind::EXTENDED_REPLY,
-        OPENSSH,
-    ),
-    ("check-file", Ask::Check, kind::STATUS, 0),
-    (
-        "space-available",
-        Ask::SpaceAvailable,
-        kind::EXTENDED_REPLY,
-        PATH,
-    ),
-    ("vendor-id", Ask::Vendor, kind::STATUS, 0),
-];
+requests! {
+    // Type of the packet, OpenSSH's name for the request, how it is carried out, the type of the reply, what it is like.
+    Open = OPEN "open", open => HANDLE, PATH | UINT32 | ATTRIBUTES | INFO;
+    Close = CLOSE "close", close => STATUS, FILE | DIRECTORY | MISSING | DEBUG;
+    Read = READ "read", read => DATA, FILE | OFFSET | UINT32 | DEBUG;
+    Write = WRITE "write", write => STATUS, WRITES | FILE | OFFSET | UINT32 | DEBUG;
+    LinkStat = LSTAT "lstat", stat => ATTRS, PATH;
+    OpenStat = FSTAT "fstat", stat => ATTRS, FILE | DEBUG;
+    SetStat = SETSTAT "setstat", set => STATUS, WRITES | PATH | ATTRIBUTES | INFO;
+    OpenSetStat = FSETSTAT "fsetstat", set => STATUS, WRITES | FILE | ATTRIBUTES | INFO;
+    OpenDirectory = OPENDIR "opendir", open => HANDLE, PATH | INFO;
+    ReadDirectory = READDIR "readdir", list => NAME, DIRECTORY | DEBUG;
+    Remove = REMOVE "remove", change_names => STATUS, WRITES | PATH | INFO;
+    MakeDirectory = MKDIR "mkdir", change_names => STATUS, WRITES | PATH | ATTRIBUTES | INFO;
+    RemoveDirectory = RMDIR "rmdir", change_names => STATUS, WRITES | PATH | INFO;
+    RealPath = REALPATH "realpath", real_path => NAME, PATH;
+    Stat = STAT "stat", stat => ATTRS, PATH;
+    Rename = RENAME "rename", change_names => STATUS, WRITES | PATH | OTHER | INFO;
+    ReadLink = READLINK "readlink", read_link => NAME, PATH;
+    SymbolicLink = SYMLINK "symlink", change_names => STATUS, WRITES | PATH | OTHER | INFO;
+    PosixRename = EXTENDED "posix-rename", change_names => STATUS, OPENSSH | WRITES | PATH | OTHER | INFO;
+    Space = EXTENDED "statvfs", statfs => EXTENDED_REPLY, OPENSSH | SECOND | PATH;
+    OpenSpace = EXTENDED "fstatvfs", statfs => EXTENDED_REPLY, OPENSSH | SECOND | FILE;
+    HardLink = EXTENDED "hardlink", change_names => STATUS, OPENSSH | WRITES | PATH | OTHER | INFO;
+    Sync = EXTENDED "fsync", sync => STATUS, OPENSSH | WRITES | FILE | MISSING;
+    LinkSetStat = EXTENDED "lsetstat", set => STATUS, OPENSSH | WRITES | PATH | ATTRIBUTES | INFO;
+    Limits = EXTENDED "limits", limits => EXTENDED_REPLY, OPENSSH;
+    ExpandPath = EXTENDED "expand-path", expand => NAME, OPENSSH | PATH;
+    Copy = EXTENDED "copy-data", copy => STATUS, WRITES | FILE | OFFSET | INFO;
+    Home = EXTENDED "home-directory", home => NAME, PATH;
+    Accounts = EXTENDED "users-groups-by-id", names => EXTENDED_REPLY, OPENSSH;
+    Check = EXTENDED "check-file", check => STATUS, 0;
+    SpaceAvailable = EXTENDED "space-available", statfs => EXTENDED_REPLY, PATH;
+    Vendor = EXTENDED "vendor-id", vendor => STATUS, 0;
+}
 
 /// A line of the table without its name: of names there is one text.
 #[derive(Clone, Copy)]
@@ -229,8 +128,11 @@ static ENTRIES: [Entry; COUNT] = {
     }; COUNT];
     let mut place = 0;
     while place < COUNT {
-        let (_, ask, reply, traits) = TABLE[place];
-        assert!(ask as usize == place);
+        let (_, ask, kind, reply, traits) = TABLE[place];
+        let is_packet = place < PACKET_COUNT;
+        assert!(
+            is_packet && kind == kind::OPEN + ask as u8 || !is_packet && kind == kind::EXTENDED
+        );
         let level = match traits & (INFO | DEBUG) {
             INFO => Level::Info,
             DEBUG => Level::Debug,
@@ -382,11 +284,10 @@ fn listed(list: &[u8]) -> Option<u32> {
 
 /// What a packet of this type asks; if it is for an extension, that of this name.
 #[inline(never)]
-pub(super) fn find(kind: u8, name: &[u8]) -> Option<&'static Entry> {
-    let mut place = usize::from(kind.wrapping_sub(kind::OPEN));
+pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static Entry> {
     let mut suffix = false;
     let extended = kind == kind::EXTENDED;
-    if extended {
+    let place = if extended {
         let mut plain = name;
         if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
             (plain, suffix) = (before, true);
@@ -395,8 +296,10 @@ pub(super) fn find(kind: u8, name: &[u8]) -> Option<&'static Entry> {
         if name == CHECK_NAME || name == CHECK_HANDLE {
             plain = CHECK;
         }
-        place = place_in(&NAMES, plain)?;
-    }
+        place_in(&NAMES, plain)?
+    } else {
+        kind.checked_sub(kind::OPEN)?.into()
+    };
     let entry = ENTRIES.get(place)?;
     (entry.has(OPENSSH) == suffix && (place >= PACKET_COUNT) == extended).then_some(entry)
 }

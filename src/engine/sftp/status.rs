@@ -15,7 +15,7 @@ pub(super) enum Fault {
     /// There is no more.
     Eof,
     /// Nothing was begun: the reply needs an empty output.
-    NoRoom,
+    NeedOutput,
     /// Nothing was begun: as much is under way as there may be.
     Busy,
     /// None: the reply follows.
