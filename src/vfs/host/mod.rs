@@ -14,7 +14,7 @@ mod search;
 mod table;
 
 use super::handle::{self, Key};
-use super::kernel::inside::Images;
+use super::iso::Images;
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FsError, FsResult, FsStat,
@@ -88,7 +88,7 @@ impl Host {
             key: Key::default(),
             search: Search::NONE,
             dirty: Dirty::default(),
-            images: Images::new(),
+            images: Images::default(),
             seen: Cell::new(None),
             seen_stat: fs::blank(),
         }
@@ -322,14 +322,14 @@ impl Vfs for Host {
 
     fn unpin(&mut self, pin: Pin) {
         match self.images.of(pin.node) {
-            Some(inside) => inside.unpin(pin.node),
+            Some(inside) => inside.unpin(pin),
             None => self.table.unpin(pin),
         }
     }
 
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
         if let Some(inside) = self.images.of(pin.node) {
-            return inside.extent(pin.node, offset, len).ok();
+            return inside.extent(pin, offset, len);
         }
         let file = self.table.get(pin.node)?.file.as_raw_fd();
         Some(Extent { file, offset, len })
@@ -337,7 +337,7 @@ impl Vfs for Host {
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         match self.images.of(pin.node) {
-            Some(inside) => inside.read(pin.node, offset, out),
+            Some(inside) => inside.read(pin, offset, out),
             None => self.read_here(pin, offset, out),
         }
     }

@@ -3,6 +3,7 @@
 //! Objects come in with `O_PATH`. They are opened for more as the server, once the caller's rights were looked at.
 
 use super::super::handle::{self, Body, PathHandle};
+use super::super::iso::ImageFile;
 use super::super::kernel::{self, PATH, READ, WRITE, error};
 use super::super::{Access, FsError, FsResult, Handle, Kind, Node, Vfs as _};
 use super::table::{Entry, Opened};
@@ -112,7 +113,11 @@ impl Host {
         self.reopen(file, Opened::Read)?;
         let entry = self.table.get(file).ok_or(FsError::Stale)?;
         let own = fs::dup::<FsError>(entry.file.as_raw_fd())?;
-        self.images.open(own, &entry.handle, entry.export)
+        self.images.open(&ImageFile {
+            disk: kernel::disk(own),
+            handle: entry.handle,
+            export: entry.export,
+        })
     }
 
     /// The object of a handle, from the table or from wherever it is.

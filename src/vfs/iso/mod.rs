@@ -5,6 +5,8 @@
 //! Whatever the bytes are, an answer comes after a bounded amount of work.
 //! Of file systems there are ISO 9660 with Rock Ridge, else with Joliet, else with plain names; of UDF only its presence.
 
+mod disk;
+mod images;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
 
@@ -14,26 +16,8 @@ use crate::wire::iso9660::{
     DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, JOLIET, ROOT_OFFSET, Record, SECTOR_BYTES,
 };
 
-/// Something of a known size that can be read at any place.
-pub trait Block {
-    /// Fills `out` from `offset`; `Io` where there is not so much.
-    fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()>;
-    /// How many bytes there are.
-    fn size(&self) -> u64;
-}
-
-impl Block for &[u8] {
-    fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {
-        let rest = usize::try_from(offset).ok().and_then(|at| self.get(at..));
-        let bytes = rest.and_then(|rest| rest.get(..out.len()));
-        out.copy_from_slice(bytes.ok_or(FsError::Io)?);
-        Ok(())
-    }
-
-    fn size(&self) -> u64 {
-        self.len() as u64
-    }
-}
+pub use disk::{Block, Disk, Disks};
+pub use images::{ImageFile, Images, Iso};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
 /// What another extent of a file counts for: of 100, as on Linux, no file is read. Where a part of it lies is looked for among
@@ -154,12 +138,12 @@ impl Entry {
 
 /// Where an image's tree is, and how its names are written.
 #[derive(Clone, Copy, Debug)]
-pub struct Tree {
+pub struct Layout {
     root: u64,
     skip: u16,
 }
 
-impl Tree {
+impl Layout {
     /// None.
     pub const EMPTY: Self = Self { root: 0, skip: 0 };
 
@@ -176,7 +160,7 @@ impl Tree {
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Image<B> {
     block: B,
-    tree: Tree,
+    tree: Layout,
     /// The sector that was read begins here.
     at: u64,
     /// The directory that is listed …
@@ -196,7 +180,7 @@ impl<B: Block> Image<B> {
     pub const fn new(block: B) -> Self {
         Self {
             block,
-            tree: Tree::EMPTY,
+            tree: Layout::EMPTY,
             at: 0,
             dir: 0,
             from: 0,
@@ -211,7 +195,7 @@ impl<B: Block> Image<B> {
     #[inline(never)]
     pub fn open(&mut self, entry: &mut Entry) -> FsResult<()> {
         self.begin();
-        self.tree = Tree::UNKNOWN;
+        self.tree = Layout::UNKNOWN;
         // The first of their kinds are taken, and none once there is a better one, or behind the last, where those of an image
         // inside may be.
         let (mut next, mut udf) = (Descriptor::Primary, false);
@@ -228,7 +212,7 @@ impl<B: Block> Image<B> {
                     self.tree.skip = JOLIET;
                     next = Descriptor::End;
                     if found == Descriptor::Primary {
-                        self.tree.skip = Tree::UNKNOWN.skip;
+                        self.tree.skip = Layout::UNKNOWN.skip;
                         self.read(entry.id, 0, entry)?;
                         self.tree.skip = entry.record.skip.into();
                         if !entry.record.extended {
@@ -255,12 +239,12 @@ impl<B: Block> Image<B> {
     }
 
     /// Where its tree is.
-    pub const fn tree(&self) -> Tree {
+    pub const fn layout(&self) -> Layout {
         self.tree
     }
 
     /// Becomes another image, which was open before or will be opened. So one is enough for many.
-    pub fn turn_to(&mut self, block: B, tree: Tree) {
+    pub fn turn_to(&mut self, block: B, tree: Layout) {
         (self.at, self.tree) = (NOWHERE, tree);
         self.block = block;
     }

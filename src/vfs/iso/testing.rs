@@ -1,6 +1,6 @@
 //! Images that tests and fuzzers make, byte by byte: each hostile one is a good one with a few bytes changed.
 
-use super::{Block, Entry, FsError, FsResult, Image, Kind, Run, Tree};
+use super::{Block, Entry, FsError, FsResult, Image, Kind, Layout, Run};
 
 const SECTOR: usize = 2048;
 
@@ -296,7 +296,7 @@ pub fn walk<B: Block>(image: &mut Image<B>, names: &str, entry: &mut Entry) -> F
 /// An image that is looked into.
 pub fn image(block: Counted<'_>) -> Image<Counted<'_>> {
     let mut image = Image::new(Counted::new(&[]));
-    image.turn_to(block, Tree::EMPTY);
+    image.turn_to(block, Layout::EMPTY);
     image
 }
 

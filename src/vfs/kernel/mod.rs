@@ -1,5 +1,6 @@
 //! The kernel's files: what the backends over them have in common. What it says, in the words of the trait.
 
+use super::iso::{Disk, Disks};
 use super::{Attr, FileTime, FsError, FsResult, FsStat, Kind, Name};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, Statx};
@@ -9,7 +10,6 @@ use rustix::fd::{AsFd, AsRawFd as _, RawFd};
 use rustix::fs::{AtFlags, OFlags, StatFs};
 
 pub(super) mod change;
-pub(super) mod inside;
 
 /// Read once it is known to be a regular file: neither blocks nor becomes a terminal, whatever it turns into.
 pub(super) const READ: OFlags = OFlags::RDONLY
@@ -229,3 +229,25 @@ pub(super) fn read(file: &File, offset: u64, out: &mut [u8]) -> FsResult<u32> {
 }
 
 const _: () = assert!(READ.bits() & OFlags::NONBLOCK.bits() != 0);
+
+/// Open files, as disks that images lie on.
+struct Files;
+
+/// A disk that is an open file, which closing it closes.
+pub(super) fn disk(file: RawFd) -> Disk {
+    Disk::new(&Files, file)
+}
+
+impl Disks for Files {
+    fn read(&self, number: i32, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        fs::pread(number, offset, out)
+    }
+
+    fn attr(&self, number: i32) -> FsResult<Attr> {
+        told(number, c"", AtFlags::empty())
+    }
+
+    fn close(&self, number: i32) {
+        fs::close(number);
+    }
+}

@@ -5,7 +5,7 @@
 //! opened, and nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the kernel is
 //! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the rules.
 
-use super::kernel::inside::Images;
+use super::iso::{ImageFile, Images};
 use super::kernel::{self, PATH, READ, WRITE, error, told};
 use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
 use super::{
@@ -94,7 +94,7 @@ impl User {
             named: NONE,
             writes: false,
             looks_anywhere: false,
-            images: Images::new(),
+            images: Images::default(),
         }
     }
 
@@ -290,7 +290,11 @@ impl Vfs for User {
         }
         let flags = READ | OFlags::NOFOLLOW;
         let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
-        self.images.open(file, &Handle::EMPTY, 0)
+        self.images.open(&ImageFile {
+            disk: kernel::disk(file),
+            handle: Handle::EMPTY,
+            export: 0,
+        })
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
@@ -331,14 +335,14 @@ impl Vfs for User {
     fn unpin(&mut self, pin: Pin) {
         self.pins_left += 1;
         match self.images.of(pin.node) {
-            Some(inside) => inside.unpin(pin.node),
+            Some(inside) => inside.unpin(pin),
             None => fs::close(number(pin.node)),
         }
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         if let Some(inside) = self.images.of(pin.node) {
-            return inside.read(pin.node, offset, out);
+            return inside.read(pin, offset, out);
         }
         fs::pread(number(pin.node), offset, out)
     }
@@ -418,7 +422,7 @@ impl Vfs for User {
             return None;
         }
         if let Some(inside) = self.images.of(pin.node) {
-            return inside.extent(pin.node, offset, len).ok();
+            return inside.extent(pin, offset, len);
         }
         let file = number(pin.node);
         Some(Extent { file, offset, len })

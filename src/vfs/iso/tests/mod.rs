@@ -361,8 +361,8 @@ fn one_room_is_enough_for_many_images() {
     );
     inside(&first, |image, entry| {
         walk(image, "sub/file", entry).unwrap();
-        let tree = image.tree();
-        image.turn_to(Counted::new(second.0.leak()), tree);
+        let layout = image.layout();
+        image.turn_to(Counted::new(second.0.leak()), layout);
         walk(image, "sub", entry).unwrap();
         assert_eq!(entry.attr(7).mode, 0o500);
     });

@@ -1,24 +1,19 @@
-//! The images that a backend over the kernel's files has open, and the answers about what is inside them.
+//! The images that are open, and the backend of what is inside them.
 //!
-//! An image is opened when something inside it is asked for, and closed when it was not used between two calls of `release_idle`. There are a few
-//! at most: another one takes the place of that which was opened first. They share one window and one entry, so that memory
-//! does not depend on how many or how large they are. What is inside belongs to an image as it was when it was opened: once
-//! that is another file, or was written to, or removed, it is stale.
+//! An image is opened when something inside it is asked for, and closed when it was not used between two calls of
+//! `release_idle`. There are a few at most: another one takes the place of that which was opened first. They share one window
+//! and one entry, so that memory does not depend on how many or how large they are. What is inside belongs to an image as it
+//! was when it was opened: once that is another file, or was written to, or removed, it is stale.
 
-use super::super::iso::{Block, Entry, Image, Tree};
 use super::super::walk::put;
 use super::super::{
     Attr, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind, Name, Node,
-    Pin, handle,
+    Pin, SetAttr, Vfs, handle,
 };
-use super::told;
+use super::{Block as _, Disk, Entry, Image, Layout};
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
-#[cfg(not(test))]
-use crate::mem;
-use crate::sys::linux::fs;
+use crate::mem::{self, Slots};
 use core::ops::ControlFlow;
-use rustix::fd::RawFd;
-use rustix::fs::AtFlags;
 
 /// No object's number.
 const NOTHING: u64 = u64::MAX;
@@ -30,32 +25,21 @@ const REQUEST_NODE_COUNT: u32 = 64;
 /// All of them, and what sessions and orders keep.
 const OBJECT_COUNT: usize = HANDLE_COUNT_MAX + 2 * REQUEST_NODE_COUNT as usize;
 
-/// A file that is open.
-#[derive(Clone, Copy, Debug)]
-struct Disk {
-    file: RawFd,
-    size: u64,
-}
-
-impl Block for Disk {
-    fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()> {
-        match fs::pread::<FsError>(self.file, offset, out)? {
-            len if len as usize == out.len() => Ok(()),
-            // It has become shorter.
-            _ => Err(FsError::Io),
-        }
-    }
-
-    fn size(&self) -> u64 {
-        self.size
-    }
+/// A file that may be an image, which was opened to be read.
+pub struct ImageFile {
+    /// What it is read from.
+    pub disk: Disk,
+    /// Its handle, if it has one.
+    pub handle: Handle,
+    /// In which export it lies.
+    pub export: u16,
 }
 
 /// Asking the host whether an image changed takes a thirtieth of the time of a READ of 32 KiB.
 const READS_UNCHECKED: u32 = 8;
 
 /// An image that is open, if it has an identity.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct Slot {
     /// What tells it from every other image, and from what it is after it was written to.
@@ -69,11 +53,11 @@ struct Slot {
     /// That of its file.
     handle: Handle,
     disk: Disk,
-    tree: Tree,
+    layout: Layout,
 }
 
 /// An object inside an image, for as long as its node is valid.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Object {
     id: u64,
     image: u32,
@@ -82,16 +66,18 @@ struct Object {
     reads: u32,
 }
 
-/// What is inside images. It takes no memory until somebody asks.
-pub(in super::super) struct Images(&'static mut Inside);
+/// What is inside images. It takes no memory until one is opened.
+#[derive(Default)]
+pub struct Images(Option<&'static mut Iso>);
 
 /// All that is open.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
-pub(in super::super) struct Inside {
-    /// The image that is looked into …
+pub struct Iso {
+    /// The image that is looked into.
     now: Slot,
-    /// … which is this one; and which was opened last.
+    /// Its place.
     turned: u32,
+    /// The place of the image that was opened last.
     last: u32,
     /// The object of which all is known.
     known: u64,
@@ -103,7 +89,7 @@ pub(in super::super) struct Inside {
     /// One that is listed.
     listed: Entry,
     slots: [Slot; IMAGE_COUNT_MAX],
-    objects: [Object; OBJECT_COUNT],
+    objects: Slots<Object>,
 }
 
 impl core::fmt::Debug for Images {
@@ -130,43 +116,32 @@ fn identity(attr: &Attr, handle: &Handle) -> u64 {
 }
 
 impl Images {
-    /// For the one backend of a process.
-    #[cfg(not(test))]
-    pub(in super::super) fn new() -> Self {
-        static ROOM: mem::Place<Inside> = mem::Place::new(Inside::EMPTY);
-        Self(ROOM.take())
-    }
-
-    #[cfg(test)]
-    pub(in super::super) fn new() -> Self {
-        Self(std::boxed::Box::leak(std::boxed::Box::new(Inside::EMPTY)))
-    }
-
-    /// Who answers for a node, if it lies inside an image.
+    /// What answers for a node, if it lies inside an image.
     #[inline(always)]
-    pub(in super::super) fn of(&mut self, node: Node) -> Option<&mut Inside> {
-        node.is_inside().then_some(&mut *self.0)
+    pub(in super::super) fn of(&mut self, node: Node) -> Option<&mut Iso> {
+        if node.is_inside() {
+            return self.0.as_deref_mut();
+        }
+        None
     }
 
-    /// Takes in the image in a file, which has this handle and lies in this export; its top. The file is closed when nobody
-    /// needs it any more. `NotDirectory`: it is no regular file.
+    /// Takes in the image in a file; its top. The file is closed when it is not needed any more.
+    ///
+    /// # Errors
+    /// `NotDirectory`: it is no regular file; `Invalid`, `NotSupported`: it has no file system, or one that is not known;
+    /// `TryLater`: something is kept inside of as many images as can be open.
     #[inline(never)]
-    pub(in super::super) fn open(
-        &mut self,
-        file: RawFd,
-        handle: &Handle,
-        export: u16,
-    ) -> FsResult<Node> {
-        let told = told(file, c"", AtFlags::empty());
-        let opened = match &told {
-            Ok(attr) if cfg!(feature = "iso") && attr.kind == Kind::Regular => {
-                self.0.open(file, attr, handle, export)
-            }
+    pub(in super::super) fn open(&mut self, image: &ImageFile) -> FsResult<Node> {
+        let opened = match &image.disk.attr() {
+            Ok(attr) if cfg!(feature = "iso") && attr.kind == Kind::Regular => self
+                .0
+                .get_or_insert_with(|| mem::leak(Iso::new()))
+                .open(image, attr),
             Ok(_) => Err(FsError::NotDirectory),
             Err(error) => Err(*error),
         };
         if opened.is_err() {
-            fs::close(file);
+            image.disk.close();
         }
         opened
     }
@@ -175,24 +150,24 @@ impl Images {
     #[inline(never)]
     pub(in super::super) fn find(&mut self, handle: &[u8]) -> Option<Node> {
         let (identity, id) = handle::name(handle)?;
-        let inside = &mut *self.0;
-        let at = inside.find(identity)?;
-        inside.turn(at).ok()?;
-        inside.name(id).ok()
+        let iso = self.0.as_deref_mut()?;
+        let at = iso.find(identity)?;
+        iso.turn(at).ok()?;
+        iso.name(id).ok()
     }
 
     /// In which export the image lies that was used last.
-    pub(in super::super) const fn export(&self) -> u16 {
-        self.0.now.export
+    pub(in super::super) fn export(&self) -> u16 {
+        self.0.as_ref().map_or(0, |iso| iso.now.export)
     }
 
     /// Closes what was not used since the last release. True: others are still open and not pinned.
     pub(in super::super) fn release_idle(&mut self) -> bool {
         let mut more = false;
-        if !cfg!(feature = "iso") {
+        let Some(iso) = &mut self.0 else {
             return more;
-        }
-        for slot in &mut self.0.slots {
+        };
+        for slot in &mut iso.slots {
             if slot.pins == 0 && slot.identity != 0 {
                 more |= slot.used;
                 if !slot.used {
@@ -209,15 +184,15 @@ impl Slot {
     #[inline(never)]
     fn close(&mut self) {
         if self.identity != 0 {
-            fs::close(self.disk.file);
+            self.disk.close();
         }
         self.identity = 0;
     }
 }
 
-impl Inside {
-    /// Zeros, which take no room in the file.
-    const EMPTY: Self = {
+impl Iso {
+    /// No image yet.
+    fn new() -> Self {
         const SLOT: Slot = Slot {
             identity: 0,
             mtime: FileTime { secs: 0, nanos: 0 },
@@ -225,14 +200,8 @@ impl Inside {
             export: 0,
             used: false,
             handle: Handle::EMPTY,
-            disk: Disk { file: 0, size: 0 },
-            tree: Tree::EMPTY,
-        };
-        const OBJECT: Object = Object {
-            id: 0,
-            image: 0,
-            pins: 0,
-            reads: 0,
+            disk: Disk::NONE,
+            layout: Layout::EMPTY,
         };
         Self {
             now: SLOT,
@@ -241,13 +210,13 @@ impl Inside {
             known: 0,
             node: 0,
             pins: 0,
-            image: Image::new(SLOT.disk),
+            image: Image::new(Disk::NONE),
             entry: Entry::EMPTY,
             listed: Entry::EMPTY,
             slots: [SLOT; IMAGE_COUNT_MAX],
-            objects: [OBJECT; OBJECT_COUNT],
+            objects: Slots::new(OBJECT_COUNT),
         }
-    };
+    }
 
     /// Where the image is that is told from others so.
     #[inline(never)]
@@ -257,14 +226,14 @@ impl Inside {
         Some(at as u32)
     }
 
-    fn open(&mut self, file: RawFd, attr: &Attr, handle: &Handle, export: u16) -> FsResult<Node> {
-        if !handle::has_inside(handle) {
+    fn open(&mut self, file: &ImageFile, attr: &Attr) -> FsResult<Node> {
+        if !handle::has_inside(&file.handle) {
             return Err(FsError::NotSupported);
         }
-        let identity = identity(attr, handle);
+        let identity = identity(attr, &file.handle);
         let mut at = self.last;
         if let Some(known) = self.find(identity) {
-            fs::close(file);
+            file.disk.close();
             at = known;
         } else {
             let mut left = IMAGE_COUNT_MAX;
@@ -278,26 +247,24 @@ impl Inside {
                 }
             };
             slot.close();
-            let disk = Disk {
-                file,
-                size: attr.size,
-            };
-            self.image.turn_to(disk, Tree::EMPTY);
+            let mut disk = file.disk;
+            disk.resize(attr.size);
+            self.image.turn_to(disk, Layout::EMPTY);
             (self.last, self.turned) = (at, IMAGE_COUNT_MAX as u32);
             self.image.open(&mut self.entry)?;
             *slot = Slot {
                 identity,
                 mtime: attr.mtime,
                 pins: 0,
-                export,
+                export: file.export,
                 used: true,
-                handle: *handle,
+                handle: file.handle,
                 disk,
-                tree: self.image.tree(),
+                layout: self.image.layout(),
             };
         }
         self.turn(at)?;
-        self.name(self.now.tree.root())
+        self.name(self.now.layout.root())
     }
 
     /// A node for an object in the image that is looked into. The places of those that nobody keeps are used again, at the
@@ -308,6 +275,9 @@ impl Inside {
             self.node += 1;
             if self.node >= self.pins + REQUEST_NODE_COUNT {
                 self.node = 0;
+            }
+            if self.node as usize == self.objects.len() {
+                self.objects.push(Object::default());
             }
             if let Some(object) = self.objects.get_mut(self.node as usize)
                 && object.pins == 0
@@ -326,7 +296,7 @@ impl Inside {
             Some(slot) if slot.identity != 0 => {
                 slot.used = true;
                 if self.turned != at {
-                    self.image.turn_to(slot.disk, slot.tree);
+                    self.image.turn_to(slot.disk, slot.layout);
                     self.now = *slot;
                     (self.turned, self.known) = (at, NOTHING);
                 }
@@ -363,37 +333,94 @@ impl Inside {
         handle::inside(&self.now.handle, self.now.identity, id, handle);
     }
 
-    /// The attributes of an object. `Stale`: the image is not what it was.
-    #[inline(never)]
-    pub(in super::super) fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        self.look(node)?;
-        self.check()?;
-        Ok(self.entry.attr(self.now.identity))
-    }
-
     /// `Stale`: the image is not what it was.
     #[inline(never)]
     fn check(&self) -> FsResult<()> {
-        let attr = told(self.now.disk.file, c"", AtFlags::empty())?;
+        let attr = self.now.disk.attr()?;
         let now = (attr.size, attr.mtime);
-        if attr.nlink == 0 || now != (self.now.disk.size, self.now.mtime) {
+        if attr.nlink == 0 || now != (self.now.disk.size(), self.now.mtime) {
             return Err(FsError::Stale);
         }
         Ok(())
     }
 
-    /// The object of this name.
+    /// Keeps an object, which is a directory or is none, as is said.
     #[inline(never)]
-    pub(in super::super) fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+    pub(in super::super) fn pin(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
+        self.look(node)?;
+        let is_directory = self.entry.kind() == Kind::Directory;
+        if is_directory != directory {
+            return Err(if is_directory {
+                FsError::IsDirectory
+            } else {
+                FsError::NotDirectory
+            });
+        }
+        // What is promised must be there, however much of it is asked for at once.
+        if !directory && self.entry.end() > self.now.disk.size() {
+            return Err(FsError::Io);
+        }
+        if self.pins + REQUEST_NODE_COUNT >= OBJECT_COUNT as u32 {
+            return Err(FsError::TryLater);
+        }
+        self.count(node, true);
+        Ok(Pin { node, user: 0 })
+    }
+
+    /// Has one more keep an object, or one less.
+    #[inline(never)]
+    fn count(&mut self, node: Node, more: bool) {
+        if let Some(object) = self.objects.get_mut(node.slot())
+            && let Some(slot) = self.slots.get_mut(object.image as usize)
+        {
+            for count in [&mut self.pins, &mut object.pins, &mut slot.pins] {
+                *count = if more { *count + 1 } else { *count - 1 };
+            }
+        }
+    }
+
+    /// Where in the disk of the image at most `len` bytes of a file lie from `offset` on. `Stale`: the image is not what it was,
+    /// which is seen where the file ends and each time that is the [`READS_UNCHECKED`]th of this object.
+    #[inline(never)]
+    fn find_extent(&mut self, node: Node, offset: u64, len: u32) -> FsResult<Extent> {
+        self.look(node)?;
+        let run = self.image.run(offset, &mut self.entry);
+        if run.is_err() {
+            self.known = NOTHING;
+        }
+        let run = run?;
+        let object = self.objects.get_mut(node.slot()).ok_or(FsError::Stale)?;
+        object.reads = object.reads.wrapping_add(1);
+        if run.len <= len.into() || object.reads.is_multiple_of(READS_UNCHECKED) {
+            self.check()?;
+        }
+        Ok(Extent {
+            file: self.image.block().number(),
+            offset: run.at,
+            len: run.len.min(len.into()) as u32,
+        })
+    }
+}
+
+/// Nothing inside can be changed.
+impl Vfs for Iso {
+    #[inline(never)]
+    fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        self.look(node)?;
+        self.check()?;
+        Ok(self.entry.attr(self.now.identity))
+    }
+
+    #[inline(never)]
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.look(dir)?;
         self.image.list(0, &self.entry)?;
         self.image.lookup(name.bytes(), &mut self.listed)?;
         self.name(self.listed.id)
     }
 
-    /// A symbolic link's target, cut to `out`.
     #[inline(never)]
-    pub(in super::super) fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         self.look(node)?;
         if self.entry.kind() != Kind::SymbolicLink {
             return Err(FsError::Invalid);
@@ -401,9 +428,8 @@ impl Inside {
         Ok(put(out, 0, self.entry.target()) as u32)
     }
 
-    /// As [`Vfs::readdir`](super::super::Vfs::readdir). What is damaged has no attributes.
     #[inline(never)]
-    pub(in super::super) fn readdir(
+    fn readdir(
         &mut self,
         dir: Node,
         from: u64,
@@ -436,100 +462,30 @@ impl Inside {
         }
     }
 
-    /// How large the image is, in which nothing is free.
     #[inline(never)]
-    pub(in super::super) fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
+    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.look(node)?;
         Ok(FsStat {
             unit_bytes: UNIT_BYTES,
             id: self.now.identity,
             read_only: true,
-            total_bytes: self.now.disk.size,
+            total_bytes: self.now.disk.size(),
             name_bytes_max: 255,
             ..FsStat::default()
         })
     }
 
-    /// Keeps an object, which is a directory or is none, as is said.
-    #[inline(never)]
-    pub(in super::super) fn pin(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
-        self.look(node)?;
-        let is_directory = self.entry.kind() == Kind::Directory;
-        if is_directory != directory {
-            return Err(if is_directory {
-                FsError::IsDirectory
-            } else {
-                FsError::NotDirectory
-            });
-        }
-        // What is promised must be there, however much of it is asked for at once.
-        if !directory && self.entry.end() > self.now.disk.size {
-            return Err(FsError::Io);
-        }
-        if self.pins + REQUEST_NODE_COUNT >= OBJECT_COUNT as u32 {
-            return Err(FsError::TryLater);
-        }
-        self.count(node, 1);
-        Ok(Pin { node, user: 0 })
+    fn unpin(&mut self, pin: Pin) {
+        self.count(pin.node, false);
     }
 
-    /// Gives a pin back.
-    pub(in super::super) fn unpin(&mut self, node: Node) {
-        self.count(node, u32::MAX);
-    }
-
-    /// Has so many more keep an object.
     #[inline(never)]
-    fn count(&mut self, node: Node, more: u32) {
-        self.pins = self.pins.wrapping_add(more);
-        if let Some(object) = self.objects.get_mut(node.slot())
-            && let Some(slot) = self.slots.get_mut(object.image as usize)
-        {
-            object.pins = object.pins.wrapping_add(more);
-            slot.pins = slot.pins.wrapping_add(more);
-        }
-    }
-
-    /// Where in the file of the image at most `len` bytes of a file lie from `offset` on. `Stale`: the image is not what it was,
-    /// which is seen where the file ends and each time that is the [`READS_UNCHECKED`]th of this object.
-    #[inline(never)]
-    pub(in super::super) fn extent(
-        &mut self,
-        node: Node,
-        offset: u64,
-        len: u32,
-    ) -> FsResult<Extent> {
-        self.look(node)?;
-        let run = self.image.run(offset, &mut self.entry);
-        if run.is_err() {
-            self.known = NOTHING;
-        }
-        let run = run?;
-        let object = self.objects.get_mut(node.slot()).ok_or(FsError::Stale)?;
-        object.reads = object.reads.wrapping_add(1);
-        if run.len <= len.into() || object.reads.is_multiple_of(READS_UNCHECKED) {
-            self.check()?;
-        }
-        Ok(Extent {
-            file: self.image.block().file,
-            offset: run.at,
-            len: run.len.min(len.into()) as u32,
-        })
-    }
-
-    /// Fills `out` from `offset` of a file; fewer bytes mean the end of the file.
-    #[inline(never)]
-    pub(in super::super) fn read(
-        &mut self,
-        node: Node,
-        offset: u64,
-        out: &mut [u8],
-    ) -> FsResult<u32> {
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         let mut done = 0;
         while done < out.len() {
             let rest = out.get_mut(done..).unwrap_or_default();
             let from = offset.saturating_add(done as u64);
-            let extent = self.extent(node, from, rest.len() as u32)?;
+            let extent = self.find_extent(pin.node, from, rest.len() as u32)?;
             if extent.len == 0 {
                 break;
             }
@@ -538,5 +494,41 @@ impl Inside {
             done += part.len();
         }
         Ok(done as u32)
+    }
+
+    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
+        self.find_extent(pin.node, offset, len).ok()
+    }
+
+    fn write(&mut self, _: &Pin, _: u64, _: &[u8]) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+
+    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
+
+    fn sync(&mut self, _: &Pin) -> FsResult<()> {
+        Ok(())
+    }
+
+    fn set_attr(&mut self, _: Node, _: &SetAttr) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+
+    fn remove(&mut self, _: Node, _: Name<'_>, _: bool) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+
+    fn rename(&mut self, _: Node, _: Name<'_>, _: Node, _: Name<'_>, _: bool) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+
+    fn link(&mut self, _: Node, _: Node, _: Name<'_>) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+
+    fn release_idle(&mut self) -> bool {
+        false
     }
 }
