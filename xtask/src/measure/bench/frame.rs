@@ -6,11 +6,16 @@
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::Common;
 use super::measure::{Cost, Memory};
 use super::report::Report;
-use super::table::{Figure, Subject, verdict};
+use super::table::{Aim, Figure, Subject, What, verdict};
+use super::{BEFORE, Common};
 use crate::setup::{self, Progress};
+
+/// Rounds beside a file of before, unless another number is asked for.
+const AGAINST_ROUNDS_MIN: u32 = 7;
+/// So much of what a file of before costs may ours cost.
+const AGAINST_RATIO_MAX: f64 = 1.03;
 
 /// One line of a table.
 pub trait Workload {
@@ -43,11 +48,16 @@ impl<'a> Frame<'a> {
     /// Compares two sides in so many rounds: what was asked for, else the first number, if it is to be quick, or the second.
     pub fn new(
         name: &'static str,
-        sides: [&'static str; 2],
+        [ours, peer]: [&'static str; 2],
         common: &'a Common,
         [quick, usual]: [u32; 2],
     ) -> Result<Self> {
-        let usual = if common.quick { quick } else { usual };
+        let mut usual = if common.quick { quick } else { usual };
+        let mut sides = [ours, peer];
+        if common.against.is_some() {
+            usual = usual.max(AGAINST_ROUNDS_MIN);
+            sides = ["stowaway", BEFORE];
+        }
         Ok(Self {
             name,
             common,
@@ -80,7 +90,7 @@ impl<'a> Frame<'a> {
     ) -> Result<()> {
         let mut lines: Vec<_> = workloads
             .into_iter()
-            .map(|workload| (workload.subject(), workload, [Vec::new(), Vec::new()]))
+            .map(|workload| (self.subject(&workload), workload, [Vec::new(), Vec::new()]))
             .collect();
         let (rounds, names) = (self.report.rounds, self.report.sides());
         // Round 0 fills caches and is not counted.
@@ -107,6 +117,15 @@ impl<'a> Frame<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A file of before has no aims but that ours costs no more.
+    fn subject(&self, workload: &impl Workload) -> Subject {
+        let mut subject = workload.subject();
+        if self.common.against.is_some() {
+            subject.aims = vec![(What::ServerCpu, Aim::AtMostTimesPeer(AGAINST_RATIO_MAX))];
+        }
+        subject
     }
 
     /// Looks at what servers hold once all is asked; they must still run.
@@ -152,7 +171,8 @@ impl<'a> Frame<'a> {
         self.progress.done();
         self.report.print(setting);
         let place = |given: &Option<_>, end| {
-            let name = format!("target/bench/{}.{end}", self.name);
+            let kind = self.common.against.as_ref().map_or("", |_| "-against");
+            let name = format!("target/bench/{}{kind}.{end}", self.name);
             given
                 .clone()
                 .unwrap_or_else(|| crate::build::workspace_root().join(name))

@@ -12,7 +12,7 @@ mod report;
 mod sftp;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use anyhow::{Context as _, Result, ensure};
@@ -44,18 +44,36 @@ enum Which {
 /// What all of them take.
 #[derive(clap::Args)]
 struct Common {
-    /// How often every workload runs on every server [default: 5, of images 31; with --quick fewer]
+    /// How often every workload runs on every server [default: 5, of images 31; with --quick fewer, with --against at least 7]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Less of everything: shows that everything works, and the figures roughly
     #[arg(long)]
     quick: bool,
+    /// Another file of stowaway as the peer, such as the one before a change
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Where the figures go [default: target/bench/, named as what is measured]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Where the chart goes [default: beside the figures]
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+}
+
+/// For tables, what a file is called that ours is compared with.
+const BEFORE: &str = "before";
+
+impl Common {
+    /// The other file of stowaway, if there is one.
+    fn against(&self) -> Result<Option<PathBuf>> {
+        self.against.as_deref().map(existing).transpose()
+    }
+}
+
+fn existing(path: &Path) -> Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| format!("there is no {}", path.display()))
 }
 
 /// What those take that run beside another program.
@@ -84,9 +102,7 @@ impl<W: ValueEnum + Send + Sync + 'static> Choice<W> {
     /// Our file, which `build` makes if no other one is named.
     fn ours(&self, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         match &self.ours {
-            Some(path) => path
-                .canonicalize()
-                .with_context(|| format!("there is no {}", path.display())),
+            Some(path) => existing(path),
             None => build(),
         }
     }

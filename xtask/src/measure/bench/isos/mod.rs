@@ -4,12 +4,14 @@
 mod ground;
 mod workload;
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::frame::Frame;
 use super::ground::{Ground, Scale};
 use super::sftp::server::{Program, Server as Session, Transport};
-use super::{Common, built};
+use super::{BEFORE, Common, built};
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup::{self, Package};
 use ground::Images;
@@ -40,27 +42,40 @@ pub fn main(args: &Args) -> Result<()> {
     let cold = ground::Cold::new()?;
     let ground = Ground::in_memory(scale)?;
     let images = Images::new(&ground, cold)?;
-    let program = Program::new("stowaway", &ours, &ground)?;
-    let server = Server::start(ServerOptions {
-        exports: images.exports(),
-        ..ServerOptions::default()
-    })?;
-    let sessions = Transport::ALL
-        .into_iter()
-        .map(|transport| {
-            let mut session = Session::start(&program, transport)?;
-            session.load.begin()?;
-            Ok(session)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut peers = Peers::new(&images, &server, sessions, scale.big_bytes)?;
+    let start = |name, file: &Path| {
+        let program = Program::new(name, file, &ground)?;
+        let server = Server::start(ServerOptions {
+            file: Some(file.to_path_buf()),
+            exports: images.exports(),
+            ..ServerOptions::default()
+        })?;
+        let sessions = Transport::ALL
+            .into_iter()
+            .map(|transport| {
+                let mut session = Session::start(&program, transport)?;
+                session.load.begin()?;
+                Ok(session)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let peers = Peers::new(&images, &server, sessions, scale.big_bytes)?;
+        anyhow::Ok((server, peers))
+    };
+    let (_server, mut peers) = start("stowaway", &ours)?;
+    let before = args.common.against()?;
+    let mut before = before.map(|file| start(BEFORE, &file)).transpose()?;
     frame.rounds(Workload::all(), |workload, side| {
-        if side == 1 && !workload.has_peer() {
-            return Ok(None);
-        }
-        peers.turn(*workload, side == 0).map(Some)
+        let cost = match (&mut before, side) {
+            // Inside images, by both files.
+            (Some((_, before)), 1) => before.turn(*workload, true),
+            (None, 1) if !workload.has_peer() => return Ok(None),
+            _ => peers.turn(*workload, side == 0),
+        };
+        cost.map(Some)
     })?;
     peers.end()?;
+    if let Some((_, before)) = before {
+        before.end()?;
+    }
     frame.finish(&[
         "in the page cache, on a tmpfs, but for LOOKUP from the disk; of LOOKUP 5 rounds at most",
         "READ: plain are the same bytes of the image's file, so that both sides touch the same pages; with 'source' they",

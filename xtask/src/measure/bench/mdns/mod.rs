@@ -17,7 +17,7 @@ use anyhow::Result;
 use super::frame::Frame;
 use super::measure::Cost;
 use super::table::{Subject, Unit};
-use super::{Choice, Common, frame};
+use super::{BEFORE, Choice, Common, built, frame};
 use crate::build::{self, Arch, Role};
 use crate::setup::{self, Package};
 use link::{Ground, Link};
@@ -65,19 +65,23 @@ pub fn main(args: &Args) -> Result<()> {
         "for what goes to all may be said once a second only (RFC 6762 section 6);".into(),
         "avahi-daemon without its rate limit and without D-Bus".into(),
     ];
-    let mut has_peer = !args.choice.no_peer;
+    let before = args.common.against()?;
+    let mut has_peer = before.is_none() && !args.choice.no_peer;
     if has_peer && let Err(why) = setup::need(&[Package::AVAHI]) {
         setting.push(format!("{PEER} is left out: {why}"));
         has_peer = false;
     }
-    let ours = args
-        .choice
-        .ours(|| build::build_roles(Arch::X86_64, &[Role::Mdns]))?;
+    // A file of before has all roles.
+    let ours = args.choice.ours(|| match before {
+        Some(_) => built(),
+        None => build::build_roles(Arch::X86_64, &[Role::Mdns]),
+    })?;
 
     let mut frame = Frame::new("mdns", ["stowaway", PEER], &args.common, [2, 5])?;
     frame.memory_aim = Some(512);
     let ground = Ground::new()?;
-    let mut programs = vec![Program::ours(ours)];
+    let mut programs = vec![Program::ours("stowaway", ours)];
+    programs.extend(before.map(|before| Program::ours(BEFORE, before)));
     if has_peer {
         programs.push(Program::avahi());
     }

@@ -50,9 +50,9 @@ pub struct Program {
 
 impl Program {
     /// Ours, from this file.
-    pub fn ours(path: PathBuf) -> Self {
+    pub fn ours(name: &'static str, path: PathBuf) -> Self {
         Self {
-            name: "stowaway",
+            name,
             path,
             is_ours: true,
         }

@@ -8,6 +8,7 @@ pub mod workload;
 mod writing;
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -16,7 +17,7 @@ use super::ground::{Export, Ground, Place, Scale};
 use super::load::Load;
 use super::measure::Cost;
 use super::table::Subject;
-use super::{Choice, Common, built, frame};
+use super::{BEFORE, Choice, Common, built, frame};
 use crate::clients::nfs::{Call, Client};
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup::{self, Package};
@@ -56,7 +57,8 @@ impl frame::Workload for Line {
 pub fn main(args: &Args) -> Result<()> {
     // What may need the network comes before we leave it.
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS])?;
-    let with_peer = !args.choice.no_peer;
+    let before = args.common.against()?;
+    let with_peer = before.is_none() && !args.choice.no_peer;
     if with_peer {
         setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
     }
@@ -66,9 +68,9 @@ pub fn main(args: &Args) -> Result<()> {
     let scale = Scale::of(&args.common);
     let ground = Ground::new(scale)?;
     let workloads = args.choice.workloads();
-    let start = |name, kind: &str| {
+    let start = |name, file: &Path, kind: &str| {
         let server = Server::start(ServerOptions {
-            file: Some(ours.clone()),
+            file: Some(file.to_path_buf()),
             exports: Export::ALL.map(|export| exported(&ground, export)).into(),
             arguments: vec!["--handles".into(), kind.into()],
             ..ServerOptions::default()
@@ -85,9 +87,19 @@ pub fn main(args: &Args) -> Result<()> {
     };
     // All run at once; the idle ones cost nothing.
     let wanted = |path| workloads.iter().any(|it| it.has_path_handles() == path);
-    let start = |name, kind, path| wanted(path).then(|| start(name, kind)).transpose();
-    let mut kernel = start("stowaway", "kernel", false)?;
-    let mut path = start("stowaway, path handles", "path", true)?;
+    let start = |name, file: &Path, kind, path| {
+        let server = wanted(path).then(|| start(name, file, kind));
+        server.transpose()
+    };
+    let mut kernel = start("stowaway", &ours, "kernel", false)?;
+    let mut path = start("stowaway, path handles", &ours, "path", true)?;
+    let (mut kernel_before, mut path_before) = match &before {
+        Some(file) => (
+            start(BEFORE, file, "kernel", false)?,
+            start("before, path handles", file, "path", true)?,
+        ),
+        None => (None, None),
+    };
     let ganesha = with_peer.then(|| Ganesha::start(&ground)).transpose()?;
     let mut peer = match &ganesha {
         Some(it) => {
@@ -103,9 +115,9 @@ pub fn main(args: &Args) -> Result<()> {
         }
         None => None,
     };
-    let sides = [&mut kernel, &mut path].into_iter().flatten();
-    let sides = sides.map(|(_, side)| side).chain(&mut peer);
-    for side in sides {
+    let servers = [&mut kernel, &mut path, &mut kernel_before, &mut path_before];
+    let sides = servers.into_iter().flatten().map(|(_, side)| side);
+    for side in sides.chain(&mut peer) {
         frame.attach(side.name, side.pid)?;
         side.fill_idle()?;
     }
@@ -120,15 +132,14 @@ pub fn main(args: &Args) -> Result<()> {
             (Line::Floor(floor), 0) => (floor.turn(&ground, &scale)?, Some(floor.place)),
             (Line::Floor(_), _) => return Ok(None),
             (Line::Asked(workload), _) => {
-                let ours = if workload.has_path_handles() {
-                    &mut path
+                let (ours, before) = if workload.has_path_handles() {
+                    (&mut path, &mut path_before)
                 } else {
-                    &mut kernel
+                    (&mut kernel, &mut kernel_before)
                 };
-                let side = match side {
-                    0 => ours.as_mut().map(|(_, side)| side),
-                    _ => peer.as_mut(),
-                };
+                let servers = if side == 0 { ours } else { before };
+                let server = servers.as_mut().map(|(_, side)| side);
+                let side = server.or(if side == 0 { None } else { peer.as_mut() });
                 let Some(side) = side else { return Ok(None) };
                 (side.turn(*workload, &scale)?, workload.place())
             }
@@ -137,8 +148,9 @@ pub fn main(args: &Args) -> Result<()> {
         Ok(Some(cost))
     })?;
     frame.detach()?;
-    let sides = [&mut kernel, &mut path].into_iter().flatten();
-    for side in sides.map(|(_, side)| side).chain(&mut peer) {
+    let servers = [&mut kernel, &mut path, &mut kernel_before, &mut path_before];
+    let sides = servers.into_iter().flatten().map(|(_, side)| side);
+    for side in sides.chain(&mut peer) {
         side.check_idle()?;
     }
     frame.finish(&[

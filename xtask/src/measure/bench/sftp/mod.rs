@@ -15,7 +15,7 @@ use super::frame::Frame;
 use super::ground::{Ground, Scale};
 use super::measure::{self, Cost};
 use super::table::Subject;
-use super::{Choice, Common, built, frame};
+use super::{BEFORE, Choice, Common, built, frame};
 use crate::setup::{self, Package};
 use calls::Count;
 use server::{Program, Server, Transport};
@@ -73,7 +73,9 @@ pub fn main(args: &Args) -> Result<()> {
     let scale = Scale::of(&args.common);
     let ground = Ground::in_memory(scale)?;
     let mut programs = vec![Program::new("stowaway", &ours, &ground)?];
-    if !args.choice.no_peer {
+    if let Some(before) = args.common.against()? {
+        programs.push(Program::new(BEFORE, &before, &ground)?);
+    } else if !args.choice.no_peer {
         programs.push(Program::new(PEER, &args.peer, &ground)?);
     }
     // By transport, then by program.
