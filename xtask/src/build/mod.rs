@@ -23,7 +23,7 @@ use clap::ValueEnum;
 pub use pack::build_packed;
 pub use steps::{Step, print as print_steps};
 pub use toolchain::unit_tests;
-pub use variant::{VARIANTS, Variant};
+pub use variant::{VARIANTS, Variant, bytes_of_copy};
 
 use crate::setup;
 

@@ -1,6 +1,7 @@
 //! The file for x86_64 built in other ways, for `cargo xtask size --compare`: never shipped, in directories of their own.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -111,4 +112,26 @@ impl Variant {
         let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
         minimise::mapped_len(&elf)
     }
+}
+
+/// Builds the file with all roles from a copy of the workspace, and returns how many of its bytes are mapped.
+pub fn bytes_of_copy(root: &Path) -> Result<u64> {
+    let mut cargo = toolchain::for_file(Arch::X86_64)?;
+    let name = "CARGO_ENCODED_RUSTFLAGS";
+    let flags = cargo.get_envs().find(|(key, _)| *key == name);
+    let flags = flags.and_then(|(_, flags)| flags?.to_str());
+    let flags = format!(
+        "{}\x1f--remap-path-prefix={}/=",
+        flags.unwrap_or_default(),
+        root.display()
+    );
+    cargo.env(name, flags).current_dir(root);
+    cargo.env(
+        "CARGO_TARGET_DIR",
+        workspace_root().join("target/attributes/target"),
+    );
+    cargo.args(["--quiet", "--bin", "stowaway", "--release"]);
+    let linked = run_cargo(cargo, "a copy of stowaway")?;
+    let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    minimise::mapped_len(&elf)
 }

@@ -4,6 +4,7 @@
 //! The symbols tell: what has none (string constants, padding) stands in a line of its own. A function that was inlined
 //! counts for the one that it was inlined into.
 
+mod attributes;
 mod chart;
 mod compare;
 pub(crate) mod peers;
@@ -29,6 +30,10 @@ pub struct Args {
     /// Build for x86_64 in other ways instead, and print what each is worth; takes minutes
     #[arg(long, conflicts_with_all = ["arch", "svg"])]
     compare: bool,
+    /// Build for x86_64 without the attributes for size of each module instead, or without each of those within one, such as
+    /// vfs/host; takes a minute each
+    #[arg(long, value_name = "MODULE", num_args = 0..=1, conflicts_with_all = ["arch", "svg", "compare"])]
+    attributes: Option<Option<String>>,
     /// Print tables in Markdown instead: the steps, and the programs found here
     #[arg(long)]
     markdown: bool,
@@ -39,8 +44,11 @@ pub struct Args {
 
 /// Prints the tables; fails when a budget is exceeded or text formatting crept in.
 pub fn main(args: Args) -> Result<()> {
-    if args.compare {
-        let table = compare::run()?;
+    if args.compare || args.attributes.is_some() {
+        let table = match &args.attributes {
+            Some(within) => attributes::run(within.as_deref())?,
+            None => compare::run()?,
+        };
         println!(
             "{}",
             if args.markdown {
