@@ -4,13 +4,15 @@ use super::pool::Block;
 use crate::config::{CONNECTION_BYTES_MAX, REPLY_PATIENCE, REQUEST_INLINE_BYTES, REQUEST_PATIENCE};
 use crate::engine::Order;
 use crate::net::Socket;
-use crate::text::texts;
+use crate::text::{Text, texts};
 use crate::time::{Duration, Instant};
 use core::net::Ipv6Addr;
 
 texts! {
     /// Why a connection is closed.
     pub(crate) enum CloseReason {
+        /// The peer closed it, or it gave way to another, or the reason has been told.
+        Gone => "",
         /// The file of an order is shorter than it was.
         Short => "a file became shorter while it was read",
         /// It sent more than a request may have.
@@ -25,8 +27,16 @@ texts! {
         Unended => "a request did not end",
         /// Its reply was not taken in time.
         Untaken => "it took no reply for a minute",
-        /// The peer closed it, or it gave way to another, or the reason has been told.
-        Gone => "",
+    }
+}
+
+impl CloseReason {
+    /// As a person reads it; empty if there is nothing to say.
+    pub(super) fn message(self) -> Text {
+        match self {
+            Self::Gone => Text::NOTHING,
+            reason => reason.text(),
+        }
     }
 }
 

@@ -545,7 +545,7 @@ impl Streams {
         let Some(connection) = place else { return };
         log::debug!("connection {=usize} closed", at);
         if reason != CloseReason::Gone {
-            let (peer, why) = (connection.peer, reason.text());
+            let (peer, why) = (connection.peer, reason.message());
             let events = &mut world.events;
             events.tell_of(world.now, peer, event::DISCONNECTED, b"", why);
         }

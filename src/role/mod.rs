@@ -105,7 +105,13 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
         role = place_in(ROLES, word);
     }
     let _ = build_id;
-    give(sys::region(REGION_BYTES), REGION_BYTES, REGION_FIXED_BYTES);
+    #[cfg_attr(not(feature = "serve"), allow(unused_mut))]
+    let mut region_bytes = REGION_BYTES;
+    #[cfg(all(feature = "serve", feature = "mdns"))]
+    if role == Some(0) && serve::is_one_process(args.clone()) {
+        region_bytes *= 2;
+    }
+    give(sys::region(region_bytes), region_bytes, REGION_FIXED_BYTES);
     match role {
         #[cfg(feature = "serve")]
         Some(0) => serve::run(args, build_id),

@@ -1,18 +1,29 @@
 //! `serve`: every role that has something to do, each in a process of its own. Takes the options of `nfs` and of `mdns`, and
 //! announces what is exported.
 
+#[cfg(feature = "mdns")]
+use super::DONE;
+#[cfg(feature = "mdns")]
+use super::args::{address, port};
 use super::flags::Flags;
 #[cfg(feature = "mdns")]
 use super::flags::flags;
 #[cfg(feature = "mdns")]
 use super::mdns;
-use super::{Console, DONE, FAILED, Status, nfs};
-use crate::drive::linux;
+use super::{Console, Status, nfs};
 use crate::drive::linux::supervisor::{self, Child};
+use crate::drive::{Task, linux};
 use crate::mem;
+#[cfg(feature = "mdns")]
+use crate::mem::parts;
+use crate::net::Signals;
 use crate::sys::{Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
+#[cfg(feature = "mdns")]
+use core::cell::Cell;
 use core::mem::ManuallyDrop;
+#[cfg(feature = "mdns")]
+use core::net::SocketAddr;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
@@ -23,8 +34,12 @@ flags! {
     enum Flag {
         bare {
             NoMdns "--no-mdns",
+            // Not in --help: what a machine without processes does, rehearsed on one that has them.
+            OneProcess "--one-process",
         }
-        valued {}
+        valued {
+            Sftp "--sftp" => "name ADDRESS:PORT, such as 127.0.0.1:2222",
+        }
     }
 }
 
@@ -38,63 +53,160 @@ const FLAGS: Flags = Flags {
     ..nfs::FLAGS
 };
 
+/// A task that is served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Nfs,
+    #[cfg(feature = "mdns")]
+    Mdns,
+    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+    Sftp,
+}
+
+/// Tasks that are served.
+const KIND_COUNT: usize = 3;
+
+/// A loop in a process of its own for each, so that a stalled disk leaves the others' timing alone.
+const LOOPS: [&[Kind]; if cfg!(feature = "mdns") { 2 } else { 1 }] = [
+    &[Kind::Nfs],
+    #[cfg(feature = "mdns")]
+    &[Kind::Mdns],
+];
+
+/// All in one loop.
+#[cfg(feature = "mdns")]
+const ONE_LOOP: &[Kind] = &[
+    Kind::Nfs,
+    Kind::Mdns,
+    #[cfg(feature = "sftp-server")]
+    Kind::Sftp,
+];
+
+/// What the arguments ask for.
+struct Served<'a> {
+    build_id: &'a [u8; BUILD_ID_BYTES],
+    nfs: &'static nfs::Options,
+    /// `None`: nothing is announced, or another loop does it.
+    #[cfg(feature = "mdns")]
+    mdns: Cell<Option<&'static mut mdns::Options>>,
+    /// Where SFTP listens.
+    #[cfg(feature = "mdns")]
+    sftp: Option<SocketAddr>,
+    signals: Signals,
+}
+
+impl Served<'_> {
+    /// Runs tasks in one loop until the process is asked to stop.
+    fn run(&self, kinds: &[Kind]) -> Result<(), Status> {
+        let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
+        for kind in kinds {
+            if let Some(task) = self.task(*kind)? {
+                let _ = tasks.push(task);
+            }
+        }
+        linux::run(&mut tasks, Console::events(), self.signals)
+    }
+
+    /// The task of this kind, if it is asked for.
+    fn task(&self, kind: Kind) -> Result<Option<&'static mut dyn Task>, Status> {
+        Ok(match kind {
+            Kind::Nfs => Some(nfs::task(self.nfs, self.build_id)?),
+            #[cfg(feature = "mdns")]
+            Kind::Mdns => match self.mdns.take() {
+                Some(options) => {
+                    let exports: mdns::Source<'_> = &|add| announce_exports(self.nfs, add);
+                    Some(mdns::task(options, exports)?)
+                }
+                None => None,
+            },
+            #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+            Kind::Sftp => match self.sftp {
+                Some(at) => Some(super::sftp_server::task(at)?),
+                None => None,
+            },
+        })
+    }
+}
+
 /// Serves until the process is asked to stop.
 #[inline(never)]
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     let options = mem::leak(nfs::Options::default());
     #[cfg(feature = "mdns")]
     let announced = mem::leak(mdns::Options::default());
-    #[cfg_attr(not(feature = "mdns"), allow(unused_mut))]
-    let mut is_silent = false;
+    #[cfg(feature = "mdns")]
+    let (mut is_silent, mut is_one_process, mut sftp) = (false, false, None);
     // Wrong usage is said once, also when a role is to be started again and again.
     FLAGS.read(args, &mut |given| match given.table {
         0 => options.set(nfs::Flag::of(given.number)?, given.value),
         #[cfg(feature = "mdns")]
         2 => announced.set(mdns::Flag::of(given.number)?, given.value),
         #[cfg(feature = "mdns")]
-        1 => match Flag::of(given.number)? {
-            Flag::NoMdns => {
-                is_silent = true;
-                Some(())
+        1 => {
+            match Flag::of(given.number)? {
+                Flag::NoMdns => is_silent = true,
+                Flag::OneProcess => is_one_process = true,
+                Flag::Sftp => sftp = Some(socket_address(given.value.to_bytes())?),
             }
-        },
+            Some(())
+        }
         _ => None,
     })?;
     options.check()?;
+    #[cfg(feature = "mdns")]
+    announced.check()?;
     // What only this host can reach is not for others to know.
     #[cfg(feature = "mdns")]
     let is_silent = is_silent || options.at.ip().to_canonical().is_loopback();
     #[cfg(feature = "mdns")]
-    announced.check()?;
-    #[cfg(feature = "mdns")]
     let signals = announced.signals();
-    #[cfg(feature = "mdns")]
-    let announced = core::cell::Cell::new(Some(announced));
-    let options: &'static nfs::Options = options;
-    // Each loop runs in a process of its own, where its task is made.
-    let serve = || nfs::run(options, build_id);
-    #[cfg(feature = "mdns")]
-    let announce = || match announced.take() {
-        Some(options_of_mdns) => {
-            let exports: mdns::Source<'_> = &|add| announce_exports(options, add);
-            let task = mdns::task(options_of_mdns, exports)?;
-            linux::run(&mut [task], Console::events(), signals)
-        }
-        None => Err(FAILED),
-    };
-    let mut loops = [
-        Child::new("nfs", &serve, false),
+    #[cfg(not(feature = "mdns"))]
+    let signals = Signals::default();
+    let served = Served {
+        build_id,
+        nfs: options,
         #[cfg(feature = "mdns")]
-        Child::new("mdns", &announce, signals.reload),
+        mdns: Cell::new((!is_silent).then_some(announced)),
+        #[cfg(feature = "mdns")]
+        sftp,
+        signals,
+    };
+    #[cfg(feature = "mdns")]
+    if is_one_process {
+        return served.run(ONE_LOOP);
+    }
+    let mut loops = [
+        Child::new("nfs", false),
+        #[cfg(feature = "mdns")]
+        Child::new("mdns", signals.reload),
     ];
     // The last is the one that can be left out.
-    let count = loops.len() - usize::from(is_silent);
-    let loops = loops.get_mut(..count).unwrap_or_default();
+    #[cfg(feature = "mdns")]
+    let loops = loops.get_mut(..LOOPS.len() - usize::from(is_silent));
+    #[cfg(feature = "mdns")]
+    let mut loops = loops.unwrap_or_default();
     let mut events = ManuallyDrop::new(Console::events());
-    match supervisor::run(loops, &mut events) {
-        DONE => Ok(()),
-        status => Err(status),
-    }
+    let run = |number| served.run(LOOPS.get(number).copied().unwrap_or_default());
+    supervisor::run(&mut loops, &run, &mut events)
+}
+
+/// Whether the arguments ask for one loop, which needs the memory of all roles.
+#[cfg(feature = "mdns")]
+pub(super) fn is_one_process(mut args: Args) -> bool {
+    args.any(|argument| argument == c"--one-process")
+}
+
+/// `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+#[cfg(feature = "mdns")]
+fn socket_address(text: &[u8]) -> Option<SocketAddr> {
+    let mut sides = match text {
+        [b'[', inside @ ..] => parts(inside, b']'),
+        _ => parts(text, b':'),
+    };
+    let host = address(sides.next()?)?;
+    let rest = sides.rest?;
+    let digits = rest.strip_prefix(b":").unwrap_or(rest);
+    Some(SocketAddr::new(host.to_canonical(), port(digits)?))
 }
 
 /// Hands out each export as a service. Where NFS takes any port that is free, nobody knows it here.

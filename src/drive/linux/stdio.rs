@@ -123,7 +123,7 @@ impl<'a> StdioSession<'a> {
             if !is_busy || self.have < TALK_INPUT_BYTES && self.transport.is_ready() {
                 let buffer = self.rx.tail_mut(self.have);
                 if buffer.is_empty() {
-                    break CloseReason::Large.text();
+                    break CloseReason::Large.message();
                 }
                 match self.transport.recv(buffer) {
                     Ok(count @ 1..) => self.have += count,
@@ -160,7 +160,7 @@ impl<'a> StdioSession<'a> {
                 match self.flush(&mut progress) {
                     Ok(Some(next)) => progress = next,
                     Ok(None) => break,
-                    Err(reason) => return State::Closed(reason.text()),
+                    Err(reason) => return State::Closed(reason.message()),
                 }
             }
             if !goes_on || matches!(progress.state, State::Closed(_)) {

@@ -24,9 +24,8 @@ const LOOK_WHEN_STOPPING: Duration = Duration::from_ms(10);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Something that runs in a process of its own.
-pub struct Child<'a> {
+pub struct Child {
     name: &'static str,
-    run: &'a dyn Fn() -> Result<(), i32>,
     process: Option<process::Child>,
     /// When it was started last.
     since: Instant,
@@ -38,16 +37,11 @@ pub struct Child<'a> {
     reloads: bool,
 }
 
-impl<'a> Child<'a> {
-    /// A child: what it is called, what its process does and exits with, and whether it looks at files again on SIGHUP.
-    pub const fn new(
-        name: &'static str,
-        run: &'a dyn Fn() -> Result<(), i32>,
-        reloads: bool,
-    ) -> Self {
+impl Child {
+    /// A process that was not started yet: what it is called, and whether it looks at files again on SIGHUP.
+    pub const fn new(name: &'static str, reloads: bool) -> Self {
         Self {
             name,
-            run,
             process: None,
             since: Instant::from_ms(0),
             restart_at: Instant::from_ms(0),
@@ -57,11 +51,12 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn start(&mut self, now: Instant) {
+    /// Starts a process that does `run`.
+    fn start(&mut self, now: Instant, run: &dyn Fn() -> Result<(), i32>) {
         self.since = now;
         self.restart_at = Instant::NEVER;
         match process::fork() {
-            Ok(None) => sys::exit((self.run)().err().unwrap_or(0)),
+            Ok(None) => sys::exit(run().err().unwrap_or(0)),
             Ok(child) => self.process = child,
             Err(_) => self.restart_at = now.after(Duration::from_ms(PAUSE_MAX_MS)),
         }
@@ -78,7 +73,7 @@ impl<'a> Child<'a> {
 }
 
 /// Asks all processes to stop, and ends those that do not.
-fn stop(children: &mut [Child<'_>]) {
+fn stop(children: &mut [Child]) {
     tell(children, Signal::Stop);
     let until = sys::now().after(STOP_PATIENCE);
     while children.iter().any(|child| child.process.is_some()) && sys::now() < until {
@@ -93,8 +88,8 @@ fn stop(children: &mut [Child<'_>]) {
 }
 
 /// Sends a signal to the processes that are meant.
-fn tell(children: &[Child<'_>], signal: Signal) {
-    let is_meant = |child: &&Child<'_>| child.reloads || !matches!(signal, Signal::LookAgain);
+fn tell(children: &[Child], signal: Signal) {
+    let is_meant = |child: &&Child| child.reloads || !matches!(signal, Signal::LookAgain);
     let children = children
         .iter()
         .filter(is_meant)
@@ -102,8 +97,16 @@ fn tell(children: &[Child<'_>], signal: Signal) {
     children.for_each(|child| process::tell(child, signal));
 }
 
-/// Runs `children` until this process is asked to stop, or one of them cannot even begin; the status to exit with.
-pub fn run(children: &mut [Child<'_>], events: &mut Events) -> i32 {
+/// Runs `children` until this process is asked to stop, or one of them cannot even begin. The process of each does `run` with its
+/// place among them.
+///
+/// # Errors
+/// The status to exit with.
+pub fn run(
+    children: &mut [Child],
+    run: &dyn Fn(usize) -> Result<(), i32>,
+    events: &mut Events,
+) -> Result<(), i32> {
     // Where there is no signalfd, a signal ends the supervisor as it always does, and the kernel ends its children with it.
     let signals = process::signals(children.iter().any(|child| child.reloads), true);
     loop {
@@ -112,9 +115,9 @@ pub fn run(children: &mut [Child<'_>], events: &mut Events) -> i32 {
             Some(_) => Instant::NEVER,
             None => now.after(LOOK),
         };
-        for child in &mut *children {
+        for (place, child) in children.iter_mut().enumerate() {
             if child.restart_at <= now {
-                child.start(now);
+                child.start(now, &|| run(place));
             }
             until = until.min(child.restart_at);
         }
@@ -125,12 +128,12 @@ pub fn run(children: &mut [Child<'_>], events: &mut Events) -> i32 {
             Told::Stop => {
                 events.tell(STOPPING, b"", Text::NOTHING);
                 stop(children);
-                return 0;
+                return Ok(());
             }
         }
         // Also of others, which are nobody's: the first process of a container inherits those of all its descendants.
         while let Some((ended, status)) = process::reap_any(false) {
-            let is_it = |child: &&mut Child<'_>| child.process == Some(ended);
+            let is_it = |child: &&mut Child| child.process == Some(ended);
             let Some(child) = children.iter_mut().find(is_it) else {
                 continue;
             };
@@ -139,7 +142,7 @@ pub fn run(children: &mut [Child<'_>], events: &mut Events) -> i32 {
             let lived = now.since(child.since);
             if !child.has_begun && status == 1 && lived < BEGINNING {
                 stop(children);
-                return status;
+                return Err(status);
             }
             child.has_begun = true;
             child.ended(now, lived);

@@ -13,6 +13,8 @@ use crate::config::{
 use crate::drive::linux::per_connection;
 use crate::drive::linux::stdio::{Standard, StdioSession};
 use crate::drive::sftp::Sessions;
+#[cfg(all(feature = "serve", feature = "mdns"))]
+use crate::drive::{Task, World, streams::Streams};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
@@ -23,8 +25,12 @@ use crate::sys::linux::stdio::Stdio;
 use crate::sys::{self, Args, Errno};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
+#[cfg(all(feature = "serve", feature = "mdns"))]
+use crate::{config::SFTP_CONNECTION_COUNT_MAX, net::Signals, time::Instant};
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
+#[cfg(all(feature = "serve", feature = "mdns"))]
+use core::net::SocketAddr;
 use options::Options;
 
 /// What `stowaway --help` says of it.
@@ -142,6 +148,70 @@ fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), S
         }
     }
     Ok((sftp, user))
+}
+
+/// Sessions for all that connect to a TCP port, as a task that has not started. It lasts as long as the process.
+#[cfg(all(feature = "serve", feature = "mdns"))]
+pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Status> {
+    let (sftp, user) = server(&Options::default())?;
+    Ok(mem::leak(Server {
+        sessions: Sessions::new(sftp, user, sessions(SFTP_CONNECTION_COUNT_MAX)),
+        streams: Sessions::streams(),
+        at,
+    }))
+}
+
+/// The server of many sessions: a task.
+#[cfg(all(feature = "serve", feature = "mdns"))]
+struct Server {
+    streams: Streams,
+    sessions: Sessions<'static>,
+    at: SocketAddr,
+}
+
+#[cfg(all(feature = "serve", feature = "mdns"))]
+impl Task for Server {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Status> {
+        let mut line = Line::default();
+        line.socket(self.at);
+        match self.streams.listen(world, self.at, 0) {
+            Ok(at) => {
+                let mut line = Line::default();
+                line.socket(at);
+                let why = text!(" for SFTP, without a password");
+                line.say(why);
+                world
+                    .events
+                    .tell(event::LISTENING, line.bytes(), Text::NOTHING);
+                Ok(())
+            }
+            Err(_) => {
+                let why = text!("the port is in use, or not for this user");
+                Err(complain(
+                    FAILED,
+                    text!("cannot listen on"),
+                    line.bytes(),
+                    why,
+                ))
+            }
+        }
+    }
+
+    fn ready(&mut self, world: &mut World<'_>, local: u32) {
+        self.streams.ready(world, &mut self.sessions, local);
+    }
+
+    fn turn(&mut self, world: &mut World<'_>, _: Signals) {
+        self.streams.turn(world, &mut self.sessions);
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.streams.poll_at()
+    }
+
+    fn stop(&mut self, _: &mut World<'_>) {
+        self.streams.stop(&mut self.sessions);
+    }
 }
 
 /// Files and directories that may be open, those of all sessions together.
