@@ -1,12 +1,23 @@
 //! What only a host with processes has: loops over its own sockets, the supervisor that forks them, a process for each
 //! connection, sessions on standard input and output.
 
+#[cfg(feature = "check")]
+pub mod client;
+#[cfg(feature = "browse")]
+pub mod exec;
+#[cfg(any(feature = "mdns", feature = "browse", feature = "nfs"))]
+pub mod files;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;
 #[cfg(feature = "sftp-server")]
 pub mod stdio;
 #[cfg(feature = "serve")]
 pub mod supervisor;
+#[cfg(feature = "sftp-server")]
+pub mod syslog;
+
+#[cfg(feature = "sftp-server")]
+pub use crate::sys::linux::sandbox::{restrict_to, set_undumpable};
 
 use super::{Loop, Task};
 use crate::config::{RX_BYTES, TX_BYTES};
@@ -30,4 +41,16 @@ pub fn run(tasks: &mut [&mut dyn Task], events: Events, signals: Signals) -> Res
     let mut net = ManuallyDrop::new(Kernel::new(signals));
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
     ManuallyDrop::new(Loop::new(&mut *net, tasks, events, rx, tx, sys::now())).run()
+}
+
+/// Takes these bits off the modes of all that is made from now on. umask(2).
+pub fn set_umask(bits: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_bits_retain(bits));
+}
+
+/// Gets the process ready to act for clients: what they make has the modes that they say, and their quotas hold.
+#[cfg(feature = "nfs")]
+pub fn act_for_clients() {
+    set_umask(0);
+    crate::sys::linux::fsuid::obey_quotas();
 }

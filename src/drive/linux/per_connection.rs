@@ -6,6 +6,17 @@ use crate::sys::linux::fs::File;
 use crate::sys::linux::stdio::Stdio;
 use crate::sys::linux::{process, sockets};
 
+/// Where connections are taken: an address and a port, or a socket file.
+pub use sockets::{Address, Reach};
+
+/// Listens at `at`, whose port is that which was free if it was 0; a socket file that nobody listens at any more is replaced.
+///
+/// # Errors
+/// Those of bind(2) and listen(2).
+pub fn listen(at: &mut Address) -> Result<File, sys::Errno> {
+    sockets::listen(at)
+}
+
 /// Takes connections for as long as the process lives: `serve` runs in a process of its own with the connection as its
 /// standard input and output, and ends it.
 pub fn run(listener: &File, serve: &mut dyn FnMut()) -> ! {

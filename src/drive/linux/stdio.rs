@@ -28,6 +28,11 @@ pub trait BlockingTransport: Transport {
     fn is_ready(&mut self) -> bool;
 }
 
+/// Makes the terminal behind standard input pass every byte as it is for as long as what is returned lasts; `None`: there is none.
+pub fn pass_all_bytes() -> Option<impl Drop> {
+    Stdio::pass_all_bytes()
+}
+
 /// Standard input and output.
 #[derive(Clone, Copy, Debug)]
 pub struct Standard;

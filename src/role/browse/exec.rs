@@ -5,17 +5,15 @@
 use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Status, complain, refuse};
 use super::line::{KIND_LABELS, family};
+use crate::drive::linux::exec::{Ended, Program};
 use crate::engine::mdns::browser::{Event, What};
 use crate::event;
 use crate::mem::{Ends as _, parts};
-use crate::sys::linux::fs::File;
-use crate::sys::linux::process::{self, Child};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use crate::wire::label::is_like;
 use crate::wire::txt;
 use core::ffi::CStr;
-use rustix::fs::{Access, OFlags};
 
 /// How often it is looked whether the program has ended, beside the signal, which some hosts do not tell of.
 const LOOK: Duration = Duration::SECOND;
@@ -26,8 +24,7 @@ const PREFIX: &[u8] = b"DNSSD_";
 
 /// The program, and whether it runs.
 pub(super) struct Runner {
-    program: &'static CStr,
-    child: Option<Child>,
+    program: Program,
     /// When that is looked at by itself.
     look_at: Instant,
 }
@@ -35,37 +32,34 @@ pub(super) struct Runner {
 impl Runner {
     /// One for this program. The error has been told.
     pub(super) fn new(program: &'static CStr) -> Result<Self, Status> {
-        let is_dir =
-            File::open::<crate::sys::Errno>(program, OFlags::PATH | OFlags::DIRECTORY, 0).is_ok();
-        if is_dir || rustix::fs::access(program, Access::EXEC_OK).is_err() {
+        let Some(program) = Program::new(program) else {
             let why = text!("there is no such program, or it may not be run; name its path");
             refuse(b"--exec", program.to_bytes(), why);
             return Err(FAILED);
-        }
+        };
         Ok(Self {
             program,
-            child: None,
             look_at: Instant::NEVER,
         })
     }
 
     /// Whether it does not run. If it failed, that is told.
     pub(super) fn is_free(&mut self, now: Instant) -> bool {
-        let Some(child) = self.child else {
+        if !self.program.is_running() {
             return true;
-        };
-        let Some(status) = process::reap(child) else {
+        }
+        let Some(ended) = self.program.ended() else {
             self.look_at = now.after(LOOK);
             return false;
         };
-        (self.child, self.look_at) = (None, Instant::NEVER);
-        if status != 0 {
-            let what = if status == process::CANNOT_RUN {
+        self.look_at = Instant::NEVER;
+        if ended != Ended::Well {
+            let what = if ended == Ended::NotRun {
                 text!("cannot be run: the program")
             } else {
                 text!("has failed: the program")
             };
-            let about = self.program.to_bytes();
+            let about = self.program.path().to_bytes();
             event::tell(&mut Console, what, about, Text::NOTHING);
         }
         true
@@ -86,17 +80,10 @@ impl Runner {
             _ => return,
         };
         describe(out, what.decode(&mut [0; 8]), interface, event);
-        match process::start(self.program, out.bytes(), PREFIX) {
-            Ok(child) => self.child = Some(child),
-            Err(_) => {
-                let why = text!("the host has no process left");
-                complain(
-                    FAILED,
-                    text!("cannot be run: the program"),
-                    self.program.to_bytes(),
-                    why,
-                );
-            }
+        if !self.program.start(out.bytes(), PREFIX) {
+            let what = text!("cannot be run: the program");
+            let why = text!("the host has no process left");
+            complain(FAILED, what, self.program.path().to_bytes(), why);
         }
     }
 }

@@ -6,20 +6,19 @@
 
 use super::super::Status;
 use super::super::browse_common::Links;
-use super::super::reasons::{self, Reason, failed, reason};
+use super::super::reasons::{self, Reason, failed_with, reason};
 use super::super::terminal_safe::{Out, strings};
 use super::line::{Form, KIND_LABELS, family};
+use crate::drive::linux::files;
 use crate::engine::mdns::browser::{Event, What};
 use crate::mem;
 use crate::mem::{Ends as _, nth, parts};
-use crate::sys::linux::fs::{self, File};
 use crate::sys::{self, Errno};
 use crate::text::text;
 use crate::time::{Duration, Instant};
+use crate::vfs::{FsError, FsResult};
 use crate::wire::label::is_like;
 use core::ffi::CStr;
-use rustix::fd::AsRawFd as _;
-use rustix::fs::{AtFlags, CWD, FileType, OFlags};
 
 /// Bytes of all lines.
 const BYTES: usize = 256 << 10;
@@ -168,39 +167,32 @@ impl Keep {
             has_complained: false,
         };
         match keep.load() {
-            Ok(()) | Err(Errno::NOENT) => Ok(keep),
-            Err(errno) => Err(failed(
+            Ok(()) | Err(FsError::NoEntry) => Ok(keep),
+            Err(error) => Err(failed_with(
                 text!("cannot remember in"),
                 path.to_bytes(),
-                errno,
+                error.number(),
                 &REASONS,
             )),
         }
     }
 
-    fn load(&mut self) -> Result<(), Errno> {
+    fn load(&mut self) -> FsResult<()> {
         let path = self.path.to_bytes();
         let end = b".new\0";
         let len = path.len() + end.len();
         if path.is_empty() || len > PATH_BYTES_MAX {
-            return Err(Errno::INVAL);
+            return Err(FsError::Invalid);
         }
         for (to, from) in self.new_path.iter_mut().zip(path.iter().chain(end)) {
             *to = *from;
         }
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::open(self.path, flags, 0)?;
-        let mut stat = fs::blank();
-        fs::statx(&file, c"", &mut stat)?;
-        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-            return Err(Errno::INVAL);
-        }
-        let read = fs::pread::<Errno>(file.as_raw_fd(), 0, self.lines)?;
+        let read = files::read(self.path, self.lines)?.len();
         // Lines are moved together; what is none is left out.
         let (mut from, mut count) = (0, 0);
         while let Some(len) = self
             .lines
-            .head(read as usize)
+            .head(read)
             .tail(from)
             .iter()
             .position(|byte| *byte == b'\n')
@@ -363,35 +355,19 @@ impl Keep {
             at += line.len() + 1;
         }
         let done = self.write();
-        if let Err(errno) = done
+        if let Err(error) = done
             && !self.has_complained
         {
             let what = text!("cannot remember in");
-            failed(what, self.path.to_bytes(), errno, &REASONS);
+            failed_with(what, self.path.to_bytes(), error.number(), &REASONS);
         }
         self.has_complained = done.is_err();
     }
 
-    fn write(&self) -> Result<(), Errno> {
+    fn write(&self) -> FsResult<()> {
         let new_path = crate::mem::c_str(&self.new_path);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
-        let file = File::open(new_path, flags | OFlags::NONBLOCK, 0o644)?;
-        let done = fill(&file, self.lines.head(self.len))
-            .and_then(|()| rustix::fs::renameat(CWD, new_path, CWD, self.path));
-        if done.is_err() {
-            let _ = rustix::fs::unlinkat(CWD, new_path, AtFlags::empty());
-        }
-        done
+        files::replace(self.path, new_path, self.lines.head(self.len))
     }
-}
-
-fn fill(file: &File, bytes: &[u8]) -> Result<(), Errno> {
-    let file = file.as_raw_fd();
-    let written = fs::pwrite::<Errno>(file, 0, bytes)?;
-    if written as usize != bytes.len() {
-        return Err(Errno::NOSPC);
-    }
-    fs::fsync(file)
 }
 
 /// Writes of a line that its service is lost.

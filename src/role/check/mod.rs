@@ -6,13 +6,12 @@ use super::args::{address, port};
 use super::flags::{Flags, flags};
 use super::{Console, DONE, FAILED, Status, USAGE, complain, inform, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_PATIENCE, NFS_PORT, REPLY_BYTES};
+use crate::drive::linux::client::{self, Client};
 use crate::event::{self, Line};
 use crate::mem;
 use crate::mem::{Ends as _, nth, place_in};
 use crate::sys;
 use crate::sys::Args;
-use crate::sys::linux::fs::File;
-use crate::sys::linux::sockets;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::nfs3::{self, Procedure};
@@ -20,7 +19,6 @@ use crate::wire::rpc::{Mark, emit_call, parse_reply};
 use crate::wire::{Reader, Writer, mount};
 use core::ffi::CStr;
 use core::net::{Ipv4Addr, SocketAddrV6};
-use rustix::event::{PollFd, PollFlags};
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text = text!("  check nfs|all\t\twhether it serves: exit 0 or 1\n");
@@ -167,14 +165,14 @@ impl Check {
         const GET_ATTR: u32 = Procedure::GetAttr as u32;
         let (room, mount_room) = (mem::bytes(ROOM_BYTES), mem::bytes(ROOM_BYTES));
         let port = self.at.port();
-        let files = self.connect()?;
-        let nothing = self.ask(&files, nfs3::PROGRAM, NULL, b"", room);
+        let mut files = self.connect()?;
+        let nothing = self.ask(&mut files, nfs3::PROGRAM, NULL, b"", room);
         ended(nothing)?;
         self.at.set_port(self.mount_port.unwrap_or(port));
-        let mounts = self.connect()?;
+        let mut mounts = self.connect()?;
         let procedure = mount::procedure::EXPORT;
         let list_room = mem::bytes(REPLY_BYTES);
-        let mut list = self.ask(&mounts, mount::PROGRAM, procedure, b"", list_room);
+        let mut list = self.ask(&mut mounts, mount::PROGRAM, procedure, b"", list_room);
         let mut count = 0;
         while list.flag() {
             let path = list.opaque(mount::PATH_BYTES_MAX);
@@ -184,13 +182,13 @@ impl Check {
             list.check().ok()?;
             self.about = path;
             let procedure = mount::procedure::MNT;
-            let mut mounted = self.ask(&mounts, mount::PROGRAM, procedure, path, mount_room);
+            let mut mounted = self.ask(&mut mounts, mount::PROGRAM, procedure, path, mount_room);
             self.is_done(&mut mounted)?;
             let handle = mounted.opaque(nfs3::HANDLE_BYTES_MAX);
             let flavor_count = mounted.u32() as usize;
             mounted.take(flavor_count.saturating_mul(4));
             ended(mounted)?;
-            let mut top = self.ask(&files, nfs3::PROGRAM, GET_ATTR, handle, room);
+            let mut top = self.ask(&mut files, nfs3::PROGRAM, GET_ATTR, handle, room);
             self.is_done(&mut top)?;
             // A file, as an image is one, or a directory.
             if !matches!(top.u32(), 1 | 2) {
@@ -208,9 +206,9 @@ impl Check {
 
     /// Connects to where it asks.
     #[inline(never)]
-    fn connect(&mut self) -> Option<File> {
+    fn connect(&mut self) -> Option<Client> {
         self.why = text!("nobody listens there; start it, or see -n, -m and -l");
-        sockets::connect(*self.at.ip(), self.at.port()).ok()
+        Client::connect(&self.at, self.until)
     }
 
     /// Takes the status before results; `None`: it could not be done.
@@ -228,7 +226,7 @@ impl Check {
     #[inline(never)]
     fn ask<'a>(
         &mut self,
-        socket: &File,
+        client: &mut Client,
         program: u32,
         procedure: u32,
         argument: &[u8],
@@ -242,26 +240,25 @@ impl Check {
         }
         let len = call.position();
         call.patch(0, Mark::whole(len as u32 - 4));
-        let len = self.exchange(socket, len, room).unwrap_or(0);
+        let len = self.exchange(client, len, room).unwrap_or(0);
         let mut reply = Reader::new(room.head(len));
         parse_reply(&mut reply, self.xid);
         reply
     }
 
     /// Sends the first `len` bytes of `room` and receives the record that comes then; its length.
-    fn exchange(&mut self, socket: &File, len: usize, room: &mut [u8]) -> Option<usize> {
-        self.wait(socket, PollFlags::OUT)?;
+    fn exchange(&mut self, client: &mut Client, len: usize, room: &mut [u8]) -> Option<usize> {
         // Nothing is on its way: a call is taken whole.
-        let sent = sockets::send(socket, room.head(len), false);
-        sent.ok().filter(|sent| *sent == len)?;
+        self.went_on(client.send(room.head(len)))?;
         self.why = text!("what answers there is no NFS server, or hung up; see -n, -m and -l");
         let mut have = 0;
         loop {
             let mut mark = [0; 4];
-            self.fill(socket, &mut mark)?;
+            self.went_on(client.recv_exact(&mut mark))?;
             let mark = Mark::parse(&mut Reader::new(&mark))?;
             let len = mark.len as usize;
-            self.fill(socket, room.get_mut(have..)?.get_mut(..len)?)?;
+            let rest = room.get_mut(have..)?.get_mut(..len)?;
+            self.went_on(client.recv_exact(rest))?;
             have += len;
             if mark.last {
                 return Some(have);
@@ -269,29 +266,12 @@ impl Check {
         }
     }
 
-    /// Receives as many bytes as there is room for.
-    #[inline(never)]
-    fn fill(&mut self, socket: &File, mut room: &mut [u8]) -> Option<()> {
-        while !room.is_empty() {
-            self.wait(socket, PollFlags::IN)?;
-            let count = sockets::recv(socket, room)
-                .ok()
-                .filter(|count| *count > 0)?;
-            room = room.tail_mut(count);
+    /// Notes when the time is over.
+    fn went_on(&mut self, done: Result<(), client::Ended>) -> Option<()> {
+        if done == Err(client::Ended::TimedOut) {
+            self.why = text!("no answer within 3 s; see its disks, its load, and firewalls");
         }
-        Some(())
-    }
-
-    /// Waits until a socket is ready, or patience is at its end.
-    #[inline(never)]
-    fn wait(&mut self, socket: &File, how: PollFlags) -> Option<()> {
-        let left = self.until.since(sys::now());
-        let _ = sys::linux::sleep(&mut [PollFd::new(socket, how)], Some(left));
-        if sys::now() < self.until {
-            return Some(());
-        }
-        self.why = text!("no answer within 3 s; see its disks, its load, and firewalls");
-        None
+        done.ok()
     }
 }
 

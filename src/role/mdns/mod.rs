@@ -18,23 +18,24 @@ use super::reasons;
 use super::{Console, FAILED, Status};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
+use crate::drive::linux::files::Directory;
 use crate::drive::{Task, linux};
 use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line};
 use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, place_in};
 use crate::net::Signals;
+use crate::sys;
 use crate::sys::Args;
-use crate::sys::{self, Errno};
 use crate::text::{Text, text};
 use crate::time::Instant;
+use crate::vfs::FsError;
 use crate::wire::Writer;
 use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
 use crate::wire::label::{self, Word, cut};
 use crate::wire::uuid::Uuid;
 use files::Files;
 use machines::Machines;
-use rustix::fd::RawFd;
 use source::Memory;
 
 /// What `stowaway --help` says of it.
@@ -107,7 +108,9 @@ impl Announcer {
         }
         let hardware = &mut options.hardware;
         if !hardware.is_known() {
-            hardware.find(ROOT, options.identifies, self.memory);
+            if let Ok(root) = Directory::open(c"/") {
+                hardware.find(&root, options.identifies, self.memory);
+            }
         }
         let mut room = [0; _];
         let [vendor, model, serial] = &hardware.words;
@@ -218,9 +221,6 @@ impl Endpoint for Announcer {
     }
 }
 
-/// Where paths begin that begin with a slash.
-const ROOT: RawFd = -100;
-
 /// Bytes of the longest name that a host has for itself.
 const HOST_NAME_BYTES: usize = 64;
 
@@ -321,6 +321,6 @@ pub(super) fn add(
     added
 }
 
-fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
-    reasons::failed(what, about, errno, &source::REASONS)
+fn failed(what: Text, about: &[u8], error: FsError) -> Status {
+    reasons::failed_with(what, about, error.number(), &source::REASONS)
 }

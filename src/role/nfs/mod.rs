@@ -78,9 +78,7 @@ pub(super) fn task(
         connection_count,
         node_count
     );
-    // What clients make has the modes that they say.
-    rustix::process::umask(rustix::fs::Mode::empty());
-    crate::sys::linux::fsuid::obey_quotas();
+    linux::act_for_clients();
     let host = mem::leak(Host::new(node_count));
     let form = choose_form(options, host)?;
     for wanted in &options.exports {
@@ -181,7 +179,7 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
     }
     let path = options.key_file.unwrap_or_else(|| {
         // If it cannot be made, opening the key says so.
-        let _ = rustix::fs::mkdir(KEY_DIRECTORY, rustix::fs::Mode::RWXU);
+        linux::files::make_private_directory(KEY_DIRECTORY);
         KEY_FILE
     });
     let Err(errno) = host.use_kernel_handles(path) else {

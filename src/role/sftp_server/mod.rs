@@ -3,15 +3,15 @@
 //! The flags are those of OpenSSH's server. --jail, --at and --listen are our own.
 
 mod options;
-mod syslog;
 
 use super::reasons::{self, Reason, reason};
 use super::{Console, DONE, FAILED, Status, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
-use crate::drive::linux::per_connection;
-use crate::drive::linux::stdio::{Standard, StdioSession};
+use crate::drive::linux::per_connection::{self, Reach};
+use crate::drive::linux::stdio::{self, Standard, StdioSession};
+use crate::drive::linux::{self, syslog};
 use crate::drive::sftp::Sessions;
 #[cfg(all(feature = "serve", feature = "mdns"))]
 use crate::drive::{Task, World, streams::Streams};
@@ -19,9 +19,6 @@ use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
 use crate::mem::{self, Slots};
-use crate::sys::linux::sandbox;
-use crate::sys::linux::sockets::{self, Reach};
-use crate::sys::linux::stdio::Stdio;
 use crate::sys::{self, Args, Errno};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
@@ -47,9 +44,9 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     if options.lists {
         return list_requests();
     }
-    sandbox::set_undumpable();
+    linux::set_undumpable();
     if let Some(bits) = options.umask {
-        rustix::process::umask(rustix::fs::Mode::from_bits_retain(bits));
+        linux::set_umask(bits);
     }
     if options.listen_text.is_empty() {
         serve(&options)
@@ -74,7 +71,7 @@ fn listen(options: &mut Options) -> Result<(), Status> {
         Reach::Everybody if !options.trusts => return Err(refuse(b"--listen", text, FAR)),
         Reach::Everybody => text!("everybody who reaches it can connect, without a password"),
     };
-    let listener = sockets::listen(&mut options.listen);
+    let listener = per_connection::listen(&mut options.listen);
     let listener = listener.map_err(|errno| failed(text!("cannot listen on"), text, errno))?;
     let mut line = Line::default();
     if who != OWNER
@@ -91,7 +88,7 @@ fn listen(options: &mut Options) -> Result<(), Status> {
 /// Talks to the peer at the other end of standard input and output, as who runs this process, which ends then.
 fn serve(options: &Options) -> ! {
     // Where a terminal is in between, it has to pass every byte as it is.
-    let terminal = Stdio::pass_all_bytes();
+    let terminal = stdio::pass_all_bytes();
     let status = talk(options);
     drop(terminal);
     sys::exit(status)
@@ -111,7 +108,7 @@ fn talk(options: &Options) -> Status {
     let jail = user.jail_descriptor();
     let mut greeted = move || {
         if let Some(jail) = jail {
-            sandbox::restrict_to(jail);
+            linux::restrict_to(jail);
         }
     };
     let mut protocol = ManuallyDrop::new(Sessions::new(sftp, user, sessions(1)));

@@ -3,10 +3,10 @@
 use super::super::args::{address, digits, port};
 use super::super::flags::{Flags, flags};
 use super::super::{Status, refuse};
+use crate::drive::linux::per_connection::Address;
 use crate::engine::sftp::{Level, Permits};
 use crate::mem::{parts, place_in};
 use crate::sys::Args;
-use crate::sys::linux::sockets::Address;
 use crate::text::{Text, text};
 use core::ffi::CStr;
 

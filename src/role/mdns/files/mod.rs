@@ -9,17 +9,15 @@ use super::failed;
 use super::source::{self, Memory, REASONS};
 use super::vms::PRIME;
 use crate::config::ANNOUNCED_NAME_COUNT;
+use crate::drive::linux::files::Directory;
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
-use crate::sys::Errno;
-use crate::sys::linux::fs::{self, File};
 use crate::text::{text, texts};
 use crate::time::Instant;
+use crate::vfs::FsResult;
 use crate::wire::announce::{self, Draft, Flaw, Service, Wrong};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
-use rustix::fd::AsRawFd as _;
-use rustix::fs::OFlags;
 
 /// Files that are read.
 const FILE_COUNT_MAX: usize = 256;
@@ -108,14 +106,13 @@ pub(super) fn read(
     memory: &mut Memory,
     sink: &mut dyn Sink,
     each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Errno> {
-    let dir = File::open(path, OFlags::DIRECTORY, 0)?;
-    let dir = dir.as_raw_fd();
+) -> FsResult<()> {
+    let dir = Directory::open(path)?;
     let mut room = [0; announce::ROOM_BYTES];
     let mut draft = Draft::new(&mut room);
     let (mut files_left, mut entries_left) = (FILE_COUNT_MAX, ENTRY_COUNT_MAX);
-    fs::list(dir, 0, &mut |found| {
-        let name = found.name.to_bytes();
+    dir.list(&mut |name| {
+        let name = name.to_bytes();
         let is_unit = name.ends_with(b".dnssd");
         if entries_left == 0 || files_left == 0 {
             return ControlFlow::Break(());
@@ -127,8 +124,8 @@ pub(super) fn read(
         files_left -= 1;
         let mut about = Line::default();
         about.raw(path.to_bytes()).byte(b'/').raw(name);
-        let why = match source::read(dir, name, memory) {
-            Err(errno) => why(errno.raw_os_error() as u8, &REASONS),
+        let why = match source::read(&dir, name, memory) {
+            Err(error) => why(error.number(), &REASONS),
             Ok(file) => {
                 let parse = if is_unit {
                     announce::parse_unit

@@ -2,6 +2,7 @@
 
 use super::super::source::tests::{Place, memory};
 use super::*;
+use crate::vfs::FsError;
 
 /// Lines that were told.
 struct Told(Vec<String>);
@@ -100,10 +101,13 @@ fn long_and_odd_names_are_told_as_they_can_be() {
 fn a_directory_that_is_none_is_an_error() {
     let place = Place::new("none");
     place.put("file", "");
-    for (name, errno) in [("file", Errno::NOTDIR), ("missing", Errno::NOENT)] {
+    for (name, error) in [
+        ("file", FsError::NotDirectory),
+        ("missing", FsError::NoEntry),
+    ] {
         let path = std::ffi::CString::new(place.0.join(name).to_str().unwrap()).unwrap();
         let done = super::read(&path, &mut memory(), &mut Told(vec![]), &mut |_| {});
-        assert_eq!(done, Err(errno), "{name}");
+        assert_eq!(done, Err(error), "{name}");
     }
 }
 

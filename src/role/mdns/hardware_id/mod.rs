@@ -2,16 +2,15 @@
 //!
 //! Serial number and UUID are only looked for when they are asked for: they are private.
 
-use super::source::{self, FILE_BYTES_MAX, Memory};
+use super::source::{FILE_BYTES_MAX, Memory};
+use crate::drive::linux::files::Directory;
 use crate::mem::{Ends as _, nth, parts};
-use crate::sys::Errno;
-use crate::sys::linux::fs;
+use crate::vfs::{FsError, FsResult};
 use crate::wire::Writer;
 use crate::wire::announce::next_field;
 use crate::wire::label::Word;
 use crate::wire::smbios::{AREA_BYTES, AREA_START, Entry, Hardware, is_filler};
 use crate::wire::uuid::Uuid;
-use rustix::fd::{AsRawFd as _, RawFd};
 
 /// What is known of the machine.
 #[derive(Default, Debug)]
@@ -49,7 +48,7 @@ impl HardwareId {
 
     /// Asks the host, whose files lie below `root`.
     #[inline(never)]
-    pub(super) fn find(&mut self, root: RawFd, is_private: bool, memory: &mut Memory) {
+    pub(super) fn find(&mut self, root: &Directory, is_private: bool, memory: &mut Memory) {
         self.is_private = is_private;
         let told = self.read_tables(root, memory);
         self.read_files(root, memory);
@@ -95,16 +94,16 @@ impl HardwareId {
     }
 
     /// The tables that the kernel found.
-    fn read_tables(&mut self, root: RawFd, memory: &mut Memory) -> Result<(), Errno> {
+    fn read_tables(&mut self, root: &Directory, memory: &mut Memory) -> FsResult<()> {
         const ENTRY: &[u8] = b"sys/firmware/dmi/tables/smbios_entry_point";
-        let entry = Entry::parse(source::read_some(root, ENTRY, memory)?).ok_or(Errno::INVAL)?;
-        let structures = source::read_some(root, b"sys/firmware/dmi/tables/DMI", memory)?;
+        let entry = Entry::parse(root.read(ENTRY, memory)?).ok_or(FsError::Invalid)?;
+        let structures = root.read(b"sys/firmware/dmi/tables/DMI", memory)?;
         self.learn_all(structures, entry.version);
         Ok(())
     }
 
     /// What the kernel tells everybody of them, and the devicetree that small boards have: `Raspberry Pi 4 Model B Rev 1.4`.
-    fn read_files(&mut self, root: RawFd, memory: &mut Memory) {
+    fn read_files(&mut self, root: &Directory, memory: &mut Memory) {
         const UUID: usize = 3;
         /// The first of the devicetree.
         const TREE: usize = 4;
@@ -121,7 +120,7 @@ impl HardwareId {
             if place > 1 && !self.is_private {
                 continue;
             }
-            let Ok(text) = source::read_some(root, path, memory) else {
+            let Ok(text) = root.read(path, memory) else {
                 continue;
             };
             let text = nth(text, 0, 0);
@@ -136,16 +135,13 @@ impl HardwareId {
     }
 
     /// The tables where firmware of PCs left them, for hosts that show no files of the kernel. Only root may look there.
-    fn read_memory(&mut self, root: RawFd, memory: &mut Memory) -> Result<(), Errno> {
-        let file = source::open(root, b"dev/mem")?;
-        let read = |start, len: usize, memory: &mut Memory| {
-            let room = memory.head_mut(len.min(FILE_BYTES_MAX));
-            fs::pread::<Errno>(file.as_raw_fd(), start, room)
-        };
-        let len = read(AREA_START, AREA_BYTES, memory)?;
-        let entry = Entry::find(memory.head(len as usize)).ok_or(Errno::NOENT)?;
-        let len = read(entry.address, entry.len as usize, memory)?;
-        self.learn_all(memory.head(len as usize), entry.version);
+    fn read_memory(&mut self, root: &Directory, memory: &mut Memory) -> FsResult<()> {
+        const NAME: &[u8] = b"dev/mem";
+        let area = root.read_at(NAME, AREA_START, memory.head_mut(AREA_BYTES))?;
+        let entry = Entry::find(area).ok_or(FsError::NoEntry)?;
+        let table = memory.head_mut(FILE_BYTES_MAX.min(entry.len as usize));
+        let table = root.read_at(NAME, entry.address, table)?;
+        self.learn_all(table, entry.version);
         Ok(())
     }
 }

@@ -2,8 +2,6 @@
 
 use super::super::source::tests::{Place, memory};
 use super::*;
-use crate::sys::linux::fs::File;
-use rustix::fs::OFlags;
 use std::io::{Seek as _, Write as _};
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
@@ -23,9 +21,9 @@ fn shown(hardware: &HardwareId) -> String {
 }
 
 fn find(place: &Place, is_private: bool) -> String {
-    let root = File::open::<crate::sys::Errno>(&place.path(), OFlags::DIRECTORY, 0).unwrap();
+    let root = Directory::open(&place.path()).unwrap();
     let mut hardware = HardwareId::default();
-    hardware.find(root.as_raw_fd(), is_private, &mut memory());
+    hardware.find(&root, is_private, &mut memory());
     shown(&hardware)
 }
 

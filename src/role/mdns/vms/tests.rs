@@ -12,7 +12,7 @@ fn look(place: &Place) -> (Vec<String>, bool) {
         let path = String::from_utf8_lossy(path).into_owned();
         lines.push(match seen.read(&mut memory()) {
             Ok(machine) => format!("{path} {}", String::from_utf8_lossy(machine.name.bytes())),
-            Err(errno) => format!("{path} {errno:?}"),
+            Err(error) => format!("{path} {error:?}"),
         });
     });
     lines.sort();
@@ -50,7 +50,7 @@ fn machines_are_found_here_and_one_level_below() {
         [
             "/dir.vmx/c.vmx c",
             "/here.vmx Here",
-            &format!("/long/long.vmx {:?}", Errno::FBIG),
+            &format!("/long/long.vmx {:?}", FsError::TooLarge),
             "/nas/nas.vmx The NAS",
             "/two/a.vmx a",
             "/two/b.vmx b",
@@ -100,9 +100,12 @@ fn there_is_an_end_to_machines() {
 fn a_directory_that_is_none_is_an_error() {
     let place = Place::new("novms");
     place.put("file", "");
-    for (name, errno) in [("file", Errno::NOTDIR), ("missing", Errno::NOENT)] {
+    for (name, error) in [
+        ("file", FsError::NotDirectory),
+        ("missing", FsError::NoEntry),
+    ] {
         let path = std::ffi::CString::new(place.0.join(name).to_str().unwrap()).unwrap();
-        assert_eq!(list(&path, &mut |_| {}), Err(errno), "{name}");
+        assert_eq!(list(&path, &mut |_| {}), Err(error), "{name}");
     }
     assert_eq!(look(&place), (vec![], true));
 }

@@ -1,5 +1,7 @@
 //! The host's log, as syslog(3) writes to it.
 
+#![forbid(unsafe_code)]
+
 use crate::event::{Line, Sink};
 use crate::mem::Ends as _;
 use crate::sys::linux::fs::File;
@@ -12,23 +14,20 @@ const SEVERITY: u32 = 6;
 /// Bytes of what every line begins with that is meant for people at a terminal: "stowaway: ".
 const HEAD_BYTES: usize = 10;
 
-/// A sink that says who speaks as syslog has it.
-pub(super) struct Syslog {
+/// A sink whose lines begin as syslog's do: with priority, name and number of the process.
+pub struct Syslog {
     socket: Option<File>,
     priority: u32,
     pid: u32,
 }
 
 impl Syslog {
-    /// Where there is no log, nothing is kept.
-    pub(super) fn open(facility: u32) -> Self {
+    /// A sink for lines of this facility, one of syslog's numbers. Where the host has no log, they are lost.
+    pub fn open(facility: u32) -> Self {
         Self {
             socket: sockets::datagrams_to(PATH).ok(),
             priority: facility * 8 + SEVERITY,
-            pid: rustix::process::getpid()
-                .as_raw_nonzero()
-                .get()
-                .unsigned_abs(),
+            pid: rustix::process::getpid().as_raw_pid().unsigned_abs(),
         }
     }
 }
