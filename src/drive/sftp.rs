@@ -44,6 +44,7 @@ impl<'a> Sessions<'a> {
 
 impl Protocol for Sessions<'_> {
     fn files(&mut self) -> &mut (dyn Vfs + 'static) {
+        self.files.begin();
         self.files
     }
 
@@ -63,6 +64,7 @@ impl Protocol for Sessions<'_> {
         let Some(session) = self.sessions.get_mut(connection) else {
             return Progress::CLOSED;
         };
+        self.files.begin();
         let mut cx = call.with(&mut *self.files);
         self.sftp.advance(session, &mut cx, input, output)
     }
@@ -79,6 +81,7 @@ impl Protocol for Sessions<'_> {
             order.abandon(self.files);
             return Progress::CLOSED;
         };
+        self.files.begin();
         let mut cx = call.with(&mut *self.files);
         self.sftp.done(session, &mut cx, order, result, output)
     }

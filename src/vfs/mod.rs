@@ -139,6 +139,9 @@ pub struct Descriptor(pub i32);
 /// Nothing that changes a tree is durable at once: data is after [`sync`](Self::sync), names and attributes after
 /// [`Handles::commit_metadata`].
 pub trait Vfs {
+    /// A request begins, or an order goes on: what follows is done as the process itself and with this tree's umask,
+    /// until a handle names a caller. Another tree of the process may have left others. Trees of handles need it not.
+    fn begin(&mut self) {}
     /// The object's attributes, as they are now.
     ///
     /// # Errors

@@ -43,14 +43,8 @@ pub fn run(tasks: &mut [&mut dyn Task], events: Events, signals: Signals) -> Res
     ManuallyDrop::new(Loop::new(&mut *net, tasks, events, rx, tx, sys::now())).run()
 }
 
-/// Takes these bits off the modes of all that is made from now on. umask(2).
-pub fn set_umask(bits: u32) {
-    rustix::process::umask(rustix::fs::Mode::from_bits_retain(bits));
-}
-
-/// Gets the process ready to act for clients: what they make has the modes that they say, and their quotas hold.
+/// Gives up the privilege of filling a disk beyond its quotas: clients have none.
 #[cfg(feature = "nfs")]
-pub fn act_for_clients() {
-    set_umask(0);
+pub fn obey_quotas() {
     crate::sys::linux::fsuid::obey_quotas();
 }

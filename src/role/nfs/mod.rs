@@ -78,7 +78,7 @@ pub(super) fn task(
         connection_count,
         node_count
     );
-    linux::act_for_clients();
+    linux::obey_quotas();
     let host = mem::leak(Host::new(node_count));
     let form = choose_form(options, host)?;
     for wanted in &options.exports {

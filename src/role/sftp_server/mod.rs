@@ -45,9 +45,6 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         return list_requests();
     }
     linux::set_undumpable();
-    if let Some(bits) = options.umask {
-        linux::set_umask(bits);
-    }
     if options.listen_text.is_empty() {
         serve(&options)
     }
@@ -123,6 +120,9 @@ fn talk(options: &Options) -> Status {
 /// What all sessions share. It lasts as long as the process.
 fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), Status> {
     let user = mem::leak(User::new(handle_count()));
+    if let Some(mask) = options.umask {
+        user.set_umask(mask);
+    }
     if let Some(jail) = options.jail
         && let Err(errno) = user.jail(jail, options.at)
     {

@@ -4,13 +4,14 @@ use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
 use super::super::user::User;
 use super::super::{
-    Attr, CreateWhat, FileTime, FsError, FsResult, Handles, Name, Node, OpenFlags, Paths, Pin,
-    SetAttr, Vfs as _,
+    Attr, Caller, CreateWhat, FileTime, FsError, FsResult, Handles, Name, Node, OpenFlags, Paths,
+    Pin, SetAttr, Vfs as _,
 };
 use super::Tree;
 use crate::sys::linux::sandbox;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use syscalls::Sysno;
 
@@ -362,5 +363,48 @@ impl Paths for Host {
 
     fn clock(&mut self) -> FileTime {
         FileTime::default()
+    }
+}
+
+#[test]
+fn two_trees_of_one_process_keep_their_umask_and_their_user() {
+    let mut host = OnHost::new("two-trees", Form::Path).unwrap();
+    host.make_writable();
+    let path = CString::new(host.dir.as_os_str().as_bytes()).unwrap();
+    let mut user = User::new(4);
+    user.jail(&path, b"/").unwrap();
+    user.set_umask(0o027);
+    std::fs::set_permissions(&host.dir, PermissionsExt::from_mode(0o777)).unwrap();
+    let top = host.host.root(0).unwrap();
+    let handle = host.host.handle(top).unwrap();
+    let caller = Caller {
+        uid: 1234,
+        gid: 1234,
+        ..Caller::default()
+    };
+    let mode = SetAttr {
+        mode: Some(0o777),
+        ..SetAttr::default()
+    };
+    let own = rustix::process::geteuid().as_raw();
+    for turn in 0..2 {
+        let name = |who: &str| format!("{who}{turn}");
+        let top = host.host.open(handle.bytes(), &caller).unwrap();
+        let name_of = name("host");
+        let name_of = Name::new(name_of.as_bytes()).unwrap();
+        let made = host.host.create(top, name_of, CreateWhat::File, &mode);
+        let made = made.and_then(|made| host.host.attr(made)).unwrap();
+        let maker = if host.is_privileged() { 1234 } else { own };
+        assert_eq!((made.mode, made.uid), (0o777, maker));
+        user.begin();
+        let how = OpenFlags {
+            how: OpenFlags::WRITE,
+            create: Some(0o777),
+        };
+        let pin = user.open_at(name("user").as_bytes(), &how).unwrap();
+        let made = user.attr(pin.node()).unwrap();
+        assert_eq!((made.mode, made.uid), (0o750, own));
+        assert!(!host.is_privileged() || made.gid == 0);
+        user.unpin(pin);
     }
 }

@@ -48,10 +48,8 @@ pub(super) struct Acting {
     /// Whether this process can act as others.
     switches: bool,
     caller: Caller,
-    /// The user that calls are made as now.
-    user: Cell<u32>,
-    /// Whether the groups in effect are the caller's.
-    grouped: Cell<bool>,
+    /// The setting of groups that is the caller's, if there was one.
+    groups: Cell<Option<u32>>,
 }
 
 impl Acting {
@@ -64,17 +62,13 @@ impl Acting {
                 gid: ROOT,
                 groups: heapless::Vec::new(),
             },
-            user: Cell::new(ROOT),
-            grouped: Cell::new(false),
+            groups: Cell::new(None),
         }
     }
 
     /// Will act as callers, if the host lets this process.
     pub(super) fn begin(&mut self) {
-        self.switches = rustix::process::geteuid().is_root()
-            && fsuid::set_user(1)
-            && fsuid::set_user(ROOT)
-            && fsuid::set_groups(ROOT, &[]);
+        self.switches = rustix::process::geteuid().is_root() && fsuid::can_switch();
     }
 
     /// Whether calls are made as callers.
@@ -109,7 +103,7 @@ impl Acting {
             }
         }
         if next.gid != self.caller.gid || next.groups != self.caller.groups {
-            self.grouped.set(false);
+            self.groups.set(None);
         }
         self.caller = next;
     }
@@ -121,11 +115,12 @@ impl Acting {
 
     /// The next calls are made as who asks.
     pub(super) fn caller(&self) -> FsResult<()> {
-        if self.switches && !self.grouped.get() {
-            if !fsuid::set_groups(self.caller.gid, &self.caller.groups) {
+        if self.switches && !self.groups.get().is_some_and(fsuid::has_groups) {
+            let groups = fsuid::set_groups(self.caller.gid, &self.caller.groups);
+            self.groups.set(groups);
+            if groups.is_none() {
                 return Err(FsError::Access);
             }
-            self.grouped.set(true);
         }
         self.user(self.caller.uid)
     }
@@ -139,13 +134,8 @@ impl Acting {
     /// The next calls are made as `user`, whatever the groups.
     #[inline(never)]
     pub(super) fn user(&self, user: u32) -> FsResult<()> {
-        if self.switches && self.user.get() != user {
-            if !fsuid::set_user(user) {
-                // Where it is not known who we are, it is nobody.
-                self.user.set(Caller::NOBODY);
-                return Err(FsError::Access);
-            }
-            self.user.set(user);
+        if self.switches && !fsuid::set_user(user) {
+            return Err(FsError::Access);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::Host;
 use super::table::{Entry, Opened};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File};
+use crate::sys::linux::fsuid;
 use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -203,6 +204,8 @@ impl Host {
         let mut text = [0; 256];
         let text = terminated(name, &mut text);
         let at = &self.names_of(dir)?.file;
+        // What clients make has the modes that they say.
+        fsuid::set_umask(0);
         let (mut flags, mut opened) = (PATH, Opened::Path);
         if make == CreateWhat::File {
             (flags, opened) = (MAKE, Opened::Write);

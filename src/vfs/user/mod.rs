@@ -14,6 +14,7 @@ use super::{
 };
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
+use crate::sys::linux::fsuid;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use jail::Jail;
@@ -44,6 +45,8 @@ pub struct User {
     writes: bool,
     /// Whether any file may be an image, and a link lead to it.
     looks_anywhere: bool,
+    /// Bits that what is made has not.
+    umask: u32,
     /// What is inside images, once somebody has asked for it.
     images: Images,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
@@ -94,6 +97,7 @@ impl User {
             named: NONE,
             writes: false,
             looks_anywhere: false,
+            umask: fsuid::first_umask(),
             images: Images::default(),
         }
     }
@@ -101,6 +105,11 @@ impl User {
     /// Lets paths go on in every file that is an image, whatever its name is and whether or not a link led there.
     pub const fn look_anywhere(&mut self) {
         self.looks_anywhere = true;
+    }
+
+    /// Has what is made have none of these bits in its mode, instead of those of the process' own umask.
+    pub const fn set_umask(&mut self, mask: u32) {
+        self.umask = mask;
     }
 
     /// Names are looked up from this directory: what handles are looked for beneath.
@@ -264,6 +273,11 @@ const fn path_flags(follow: bool) -> OFlags {
 }
 
 impl Vfs for User {
+    fn begin(&mut self) {
+        fsuid::restore();
+        fsuid::set_umask(self.umask);
+    }
+
     fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
         // One peer at a time: what it sends is read and written at once.
         Err(FsError::NotSupported)
