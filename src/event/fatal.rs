@@ -7,9 +7,7 @@ use core::net::SocketAddr;
 /// What a failure is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum About {
-    /// Nothing in particular.
-    Nothing,
-    /// A path, an interface, an argument: as it was given.
+    /// A path, an interface, an argument: as it was given. Empty: nothing in particular.
     Name(&'static [u8]),
     /// Where something was to listen.
     Socket(SocketAddr),
@@ -32,7 +30,6 @@ impl Fatal {
     pub fn tell(&self, sink: &mut dyn Sink) {
         let mut socket = Line::default();
         let about = match self.about {
-            About::Nothing => b"",
             About::Name(name) => name,
             About::Socket(at) => socket.socket(at).bytes(),
         };
@@ -51,7 +48,7 @@ mod tests {
     fn a_failure_is_one_line_with_what_it_is_about() {
         let mut sink = kept::Sink::default();
         for about in [
-            About::Nothing,
+            About::Name(b""),
             About::Name(b"/srv\n"),
             About::Socket(([127, 0, 0, 1], 80).into()),
         ] {

@@ -295,6 +295,11 @@ impl Events {
         tell(self.sink, event, about, why);
     }
 
+    /// Tells why something cannot start.
+    pub fn tell_fatal(&mut self, fatal: &Fatal) {
+        fatal.tell(self.sink);
+    }
+
     /// Tells of a request of this name.
     pub fn tell_request(&mut self, name: &[u8], about: &[u8], why: Text) {
         tell_name(self.sink, name, about, why);

@@ -10,9 +10,10 @@ use super::flags::Flags;
 use super::flags::flags;
 #[cfg(feature = "mdns")]
 use super::mdns;
-use super::{Console, Status, nfs};
+use super::{Console, Status, nfs, told};
 use crate::drive::linux::supervisor::{self, Child};
 use crate::drive::{Task, linux};
+use crate::event::Fatal;
 use crate::mem;
 #[cfg(feature = "mdns")]
 use crate::mem::parts;
@@ -100,7 +101,7 @@ impl Served<'_> {
     fn run(&self, kinds: &[Kind]) -> Result<(), Status> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
         for kind in kinds {
-            if let Some(task) = self.task(*kind)? {
+            if let Some(task) = self.task(*kind).map_err(told)? {
                 let _ = tasks.push(task);
             }
         }
@@ -108,7 +109,7 @@ impl Served<'_> {
     }
 
     /// The task of this kind, if it is asked for.
-    fn task(&self, kind: Kind) -> Result<Option<&'static mut dyn Task>, Status> {
+    fn task(&self, kind: Kind) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
             Kind::Nfs => Some(nfs::task(self.nfs, self.build_id)?),
             #[cfg(feature = "mdns")]

@@ -15,13 +15,13 @@ pub(super) use options::Options;
 pub(super) use options::{FLAGS, Flag};
 
 use super::reasons;
-use super::{Console, FAILED, Status};
+use super::{Console, FAILED, Status, told};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::linux::files::Directory;
 use crate::drive::{Task, linux};
 use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
-use crate::event::{self, Events, Line};
+use crate::event::{self, About, Events, Fatal, Line};
 use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, place_in};
 use crate::net::Signals;
@@ -50,8 +50,10 @@ const DISCARD_PORT: u16 = 9;
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let options = mem::leak(Options::default());
     options.read(args)?;
+    options.check()?;
     let signals = options.signals();
-    linux::run(&mut [task(options, &|_| {})?], Console::events(), signals)
+    let task = task(options, &|_| {}).map_err(told)?;
+    linux::run(&mut [task], Console::events(), signals)
 }
 
 /// Hands out further services.
@@ -61,7 +63,7 @@ pub(super) type Source<'a> = &'a dyn Fn(&mut dyn FnMut(&Service<'_>));
 pub(super) fn task(
     options: &'static mut Options,
     more: Source<'_>,
-) -> Result<&'static mut dyn Task, Status> {
+) -> Result<&'static mut dyn Task, Fatal> {
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
     announcer.services.path = options.files;
@@ -97,14 +99,15 @@ impl Announcer {
         options: &mut Options,
         more: Source<'_>,
         now: Instant,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Fatal> {
         let responder = &mut self.responder;
         set_host(responder, options.name);
         let mut add = |service: &Service<'_>| _ = add(responder, now, service);
         let mut parts = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut parts);
         for service in &options.services {
-            options::read_service(service, &mut draft, &mut add)?;
+            // How it is written was looked at before.
+            let _ = options::read_service(service, &mut draft, &mut add);
         }
         let hardware = &mut options.hardware;
         if !hardware.is_known() {
@@ -211,7 +214,9 @@ impl Endpoint for Announcer {
     fn on_signals(&mut self, now: Instant, signals: Signals) {
         if signals.reload {
             // What went wrong was told, and then all stays as it is.
-            let _ = self.services.read(now, self.memory, &mut self.responder);
+            if let Err(fatal) = self.services.read(now, self.memory, &mut self.responder) {
+                told(fatal);
+            }
         }
     }
 
@@ -321,6 +326,7 @@ pub(super) fn add(
     added
 }
 
-fn failed(what: Text, about: &[u8], error: FsError) -> Status {
-    reasons::failed_with(what, about, error.number(), &source::REASONS)
+fn fatal(what: Text, about: &'static [u8], error: FsError) -> Fatal {
+    let number = error.number();
+    reasons::fatal(what, About::Name(about), number, &source::REASONS)
 }

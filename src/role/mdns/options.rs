@@ -61,7 +61,6 @@ impl Options {
     }
 
     /// Whether the services are written as they must be.
-    #[cfg(feature = "serve")]
     pub(in super::super) fn check(&self) -> Result<(), Status> {
         let mut room = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut room);

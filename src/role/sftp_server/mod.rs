@@ -5,7 +5,7 @@
 mod options;
 
 use super::reasons::{self, Reason, reason};
-use super::{Console, DONE, FAILED, Status, complain, refuse};
+use super::{Console, DONE, FAILED, Status, complain, refuse, told};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
@@ -16,7 +16,7 @@ use crate::drive::sftp::Sessions;
 #[cfg(all(feature = "serve", feature = "mdns"))]
 use crate::drive::{Task, World, streams::Streams};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
-use crate::event::{self, Events, Line, Sink};
+use crate::event::{self, About, Events, Fatal, Line, Sink};
 use crate::mem::Ends as _;
 use crate::mem::{self, Slots};
 use crate::sys::{self, Args, Errno};
@@ -95,7 +95,7 @@ fn serve(options: &Options) -> ! {
 fn talk(options: &Options) -> Status {
     let (sftp, user) = match server(options) {
         Ok(server) => server,
-        Err(status) => return status,
+        Err(fatal) => return told(fatal),
     };
     let mut sink: &'static mut dyn Sink = Console::leak();
     if !options.to_stderr && options.level >= Level::Info {
@@ -118,7 +118,7 @@ fn talk(options: &Options) -> Status {
 }
 
 /// What all sessions share. It lasts as long as the process.
-fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), Status> {
+fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), Fatal> {
     let user = mem::leak(User::new(handle_count()));
     if let Some(mask) = options.umask {
         user.set_umask(mask);
@@ -126,10 +126,12 @@ fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), S
     if let Some(jail) = options.jail
         && let Err(errno) = user.jail(jail, options.at)
     {
-        return Err(failed(
-            text!("cannot make a jail of"),
-            jail.to_bytes(),
-            errno,
+        let (what, about) = (text!("cannot make a jail of"), About::Name(jail.to_bytes()));
+        return Err(reasons::fatal(
+            what,
+            about,
+            errno.raw_os_error() as u8,
+            &REASONS,
         ));
     }
     let sftp = mem::leak(Sftp::idle());
@@ -149,7 +151,7 @@ fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), S
 
 /// Sessions for all that connect to a TCP port, as a task that has not started. It lasts as long as the process.
 #[cfg(all(feature = "serve", feature = "mdns"))]
-pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Status> {
+pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Fatal> {
     let (sftp, user) = server(&Options::default())?;
     Ok(mem::leak(Server {
         sessions: Sessions::new(sftp, user, sessions(SFTP_CONNECTION_COUNT_MAX)),
@@ -168,9 +170,7 @@ struct Server {
 
 #[cfg(all(feature = "serve", feature = "mdns"))]
 impl Task for Server {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Status> {
-        let mut line = Line::default();
-        line.socket(self.at);
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         match self.streams.listen(world, self.at, 0) {
             Ok(at) => {
                 let mut line = Line::default();
@@ -184,12 +184,8 @@ impl Task for Server {
             }
             Err(_) => {
                 let why = text!("the port is in use, or not for this user");
-                Err(complain(
-                    FAILED,
-                    text!("cannot listen on"),
-                    line.bytes(),
-                    why,
-                ))
+                let (what, about) = (text!("cannot listen on"), About::Socket(self.at));
+                Err(Fatal { what, about, why })
             }
         }
     }
