@@ -3,24 +3,28 @@
 //! A *link* is what one interface leads to, whatever families are spoken there: what is said is said in all of them. Time,
 //! entropy and the links' addresses are told; what comes out are messages, events and an instant. All tables are cut at start.
 
-mod answers;
+mod announce;
+mod answer;
 pub mod browser;
+mod claim;
+mod conflict;
+mod goodbye;
 mod link;
 mod names;
 mod on_link;
 mod probe;
-mod query;
 mod rdata;
 mod responder;
 mod response;
 mod service_records;
 #[cfg(test)]
 mod tests;
+mod truncated;
 mod zone;
 
 pub use link::{LINK_COUNT_MAX, Link, LinkId};
 pub use names::{NameId, Names};
-pub use responder::{Limits, Responder};
+pub use responder::Responder;
 pub use service_records::Service;
 pub use zone::Full;
 
@@ -32,6 +36,17 @@ pub const PORT: u16 = 5353;
 pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 /// Their IPv6 group.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+
+/// How much a responder can keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Names, each label that names have in common counted once.
+    pub name_count: usize,
+    /// Records: about five for a service.
+    pub record_count: usize,
+    /// Bytes of all TXT records.
+    pub text_bytes: usize,
+}
 
 /// What a datagram was sent to, as far as the host tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,18 +1,13 @@
 //! A link, and what is with every record and every name there: when it was told, when it is due, how far it is probed for.
 
+use super::Limits;
 use super::link::{Link, LinkId};
 use super::names::NameId;
-use super::responder::Limits;
 use super::zone::{Record, RecordId};
 use super::{HEAD_BYTES, MESSAGE_BYTES};
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
-use crate::wire::dns::kind;
 
-/// Between announcements.
-pub(super) const ANNOUNCE_MS: u32 = 1000;
-/// Announcements after the first.
-const ANNOUNCE_COUNT: u8 = 1;
 /// Between messages of which each is full.
 pub(super) const PACE_MS: u32 = 10;
 
@@ -61,16 +56,6 @@ impl RecordState {
     /// Whether all were told not longer ago.
     pub(super) fn was_multicast_within(&self, ms: u32, now: Instant) -> bool {
         self.last_multicast != Instant::NEVER && now < later(self.last_multicast, ms)
-    }
-
-    /// All were told.
-    pub(super) fn set_multicast(&mut self, now: Instant) {
-        (self.last_multicast, self.due, self.wanted_by) = (now, Instant::NEVER, MANY);
-        self.bits = 0;
-        if let Some(announcements_left) = self.announcements_left.checked_sub(1) {
-            self.announcements_left = announcements_left;
-            self.due = later(now, ANNOUNCE_MS);
-        }
     }
 }
 
@@ -207,87 +192,6 @@ impl OnLink {
     /// Whether a record is told here: its owner is ours.
     pub(super) fn tells(&self, record: &Record) -> bool {
         record.is_on(self.bit) && self.holds(record.owner)
-    }
-
-    /// Begins to probe for a name after so many milliseconds.
-    pub(super) fn begin_probing(&mut self, name: NameId, now: Instant, ms: u32) {
-        if !self.link.is_up() {
-            return;
-        }
-        let due = later(now, ms);
-        if let Some(probe) = self.probe(name) {
-            *probe = Probe {
-                phase: Phase::Wait,
-                due,
-                ..Probe::NEW
-            };
-            self.probes_at = self.probes_at.min(due);
-        }
-    }
-
-    /// The same where what is ours stays so meanwhile.
-    pub(super) fn reprobe(&mut self, name: NameId, now: Instant, ms: u32) {
-        let is_held = self.holds(name);
-        self.begin_probing(name, now, ms);
-        if let Some(probe) = self.probe(name) {
-            probe.is_held = is_held;
-        }
-    }
-
-    /// A name is not ours, and will not be.
-    pub(super) fn give_up(&mut self, name: NameId) {
-        if let Some(probe) = self.probes.get_mut(name.place()) {
-            *probe = Probe::NEW;
-        }
-    }
-
-    /// Whether what a record says has become ours to say.
-    pub(super) fn is_news(&self, record: &Record) -> bool {
-        let is_new = |name: NameId| {
-            let probe = self.probes.get(name.place());
-            probe.is_some_and(|probe| probe.is_new)
-        };
-        is_new(record.owner) || is_new(record.target)
-    }
-
-    /// All are to be told of a record before they forget it.
-    pub(super) fn rescue(&mut self, id: RecordId, now: Instant) {
-        if let Some(state) = self.record(id) {
-            let due = match state.was_multicast_within(ANNOUNCE_MS, now) {
-                true => later(state.last_multicast, ANNOUNCE_MS),
-                false => now,
-            };
-            state.due = state.due.min(due);
-            self.answers_at = self.answers_at.min(due);
-        }
-    }
-
-    /// All are to be told of a record, now and once more.
-    pub(super) fn announce(&mut self, id: RecordId, now: Instant) {
-        if let Some(state) = self.record(id) {
-            state.due = now;
-            state.announcements_left = ANNOUNCE_COUNT;
-            state.wanted_by = MANY;
-            self.answers_at = self.answers_at.min(now);
-        }
-    }
-
-    /// Says of a record that it is gone, if it was told here.
-    pub(super) fn say_goodbye(&mut self, id: RecordId, record: &Record, now: Instant) -> bool {
-        let tells = self.tells(record) && self.link.is_up();
-        let Some(state) = self.record(id) else {
-            return false;
-        };
-        let was_told = tells && state.last_multicast != Instant::NEVER && record.kind != kind::NSEC;
-        *state = RecordState {
-            due: if was_told { now } else { Instant::NEVER },
-            bits: bit::GOODBYE,
-            ..*state
-        };
-        if was_told {
-            self.answers_at = self.answers_at.min(now);
-        }
-        was_told
     }
 
     /// The link is down: nothing was ever told here.

@@ -91,16 +91,36 @@ impl OnLink {
         Some(writer.finish())
     }
 
-    /// Announces what belongs to names that have just become ours, or points to them.
-    fn announce_claimed(&mut self, zone: &Zone, now: Instant) {
-        for (id, record) in zone.records.iter().enumerate() {
-            if record.is_held(self.bit) && self.is_news(record) && self.holds(record.owner) {
-                self.announce(id, now);
-            }
+    /// Begins to probe for a name after so many milliseconds.
+    pub(super) fn begin_probing(&mut self, name: NameId, now: Instant, ms: u32) {
+        if !self.link.is_up() {
+            return;
         }
-        self.probes
-            .iter_mut()
-            .for_each(|probe| probe.is_new = false);
+        let due = later(now, ms);
+        if let Some(probe) = self.probe(name) {
+            *probe = Probe {
+                phase: Phase::Wait,
+                due,
+                ..Probe::NEW
+            };
+            self.probes_at = self.probes_at.min(due);
+        }
+    }
+
+    /// The same where what is ours stays so meanwhile.
+    pub(super) fn reprobe(&mut self, name: NameId, now: Instant, ms: u32) {
+        let is_held = self.holds(name);
+        self.begin_probing(name, now, ms);
+        if let Some(probe) = self.probe(name) {
+            probe.is_held = is_held;
+        }
+    }
+
+    /// A name is not ours, and will not be.
+    pub(super) fn give_up(&mut self, name: NameId) {
+        if let Some(probe) = self.probes.get_mut(name.place()) {
+            *probe = Probe::NEW;
+        }
     }
 
     /// Another one probes for a name as we do: who is lexicographically later has it. The other waits, and asks again. RFC 6762

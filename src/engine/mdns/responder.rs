@@ -5,42 +5,20 @@
 
 use super::link::{ADDRESS_BYTES_MAX, LINK_COUNT_MAX, Link, LinkId, octets};
 use super::names::NameId;
-use super::on_link::{OnLink, Phase, RecordState, later};
-use super::query::TruncatedQuery;
+use super::on_link::OnLink;
 use super::service_records::Service;
-use super::zone::{Full, RecordId, RenameStyle, Zone};
-use super::{Meta, Random, Transmit};
+use super::truncated::TruncatedQueries;
+use super::zone::{Full, RenameStyle, Zone};
+use super::{Limits, Meta, Random, Transmit};
 use crate::time::Instant;
 use crate::wire::dns::{Message, Name, REVERSE_BYTES_MAX, reverse};
 use core::net::IpAddr;
 
-/// Before the first probe: 0 to so many, so that hosts that were switched on together do not all speak at once.
-const PROBE_JITTER_MS: u32 = 250;
-/// So many conflicts …
-const CONFLICT_COUNT: usize = 15;
-/// … in such a time …
-const CONFLICT_MS: u32 = 10_000;
-/// … and each further probe waits so long.
-const CONFLICT_PAUSE_MS: u32 = 5000;
-/// Until there were none for so long.
-const PEACE_MS: u32 = 60_000;
-/// Who sends his known answers in several messages at once, at most.
-const TRUNCATED_QUERY_COUNT: usize = 8;
-
-/// Numbers from which one is chosen. Two who choose the same one notice that, but for one time in ten thousand where a tenth of
-/// all messages is lost: so of hundreds, hardly any two should.
-const NUMBER_COUNT: u32 = 1 << 16;
-
-/// How much a responder can keep.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Names, each label that names have in common counted once.
-    pub name_count: usize,
-    /// Records: about five for a service.
-    pub record_count: usize,
-    /// Bytes of all TXT records.
-    pub text_bytes: usize,
-}
+/// Before the first probe: a random delay below this, so that hosts that were switched on together do not all probe at once.
+/// RFC 6762 section 8.1.
+pub(super) const PROBE_JITTER_MS: u32 = 250;
+/// Conflicts of which the times are kept.
+pub(super) const CONFLICT_COUNT: usize = 15;
 
 /// The responder.
 #[derive(Debug)]
@@ -48,15 +26,15 @@ pub struct Limits {
 pub struct Responder {
     pub(super) random: Random,
     /// Until when attempts wait.
-    rate_limited_until: Instant,
+    pub(super) rate_limited_until: Instant,
     /// The last name that was changed, until somebody asks.
-    renamed: Option<NameId>,
-    is_stopping: bool,
+    pub(super) renamed: Option<NameId>,
+    pub(super) is_stopping: bool,
     /// The host's address, if it is not on all links what we have there; and whether it leads back to the host.
     elsewhere: Option<(IpAddr, bool)>,
     /// When the last conflicts were, the oldest first.
-    conflicts: [Instant; CONFLICT_COUNT],
-    pub(super) truncated_queries: [TruncatedQuery; TRUNCATED_QUERY_COUNT],
+    pub(super) conflicts: [Instant; CONFLICT_COUNT],
+    pub(super) truncated_queries: TruncatedQueries,
     // The longest last.
     pub(super) zone: Zone,
     pub(super) links: [OnLink; LINK_COUNT_MAX],
@@ -69,7 +47,7 @@ impl Responder {
         Self {
             zone: Zone::new(&limits, random.ms(0, u32::MAX)),
             links: core::array::from_fn(|id| OnLink::new(id, &limits)),
-            truncated_queries: [TruncatedQuery::NONE; TRUNCATED_QUERY_COUNT],
+            truncated_queries: TruncatedQueries::NONE,
             random,
             conflicts: [Instant::NEVER; CONFLICT_COUNT],
             rate_limited_until: Instant::default(),
@@ -101,50 +79,6 @@ impl Responder {
             on.begin_probing(name, now, ms);
         }
         Ok(name)
-    }
-
-    /// Takes leave of a service.
-    pub fn remove_service(&mut self, now: Instant, name: NameId) {
-        for id in 0..self.zone.records.len() {
-            let record = self.zone.records.get(id);
-            if record.is_some_and(|record| record.owner == name) && !self.zone.pass_on(id) {
-                self.withdraw(id, now);
-            }
-        }
-    }
-
-    /// Says of a record that it is gone, where it was told; then it is.
-    fn withdraw(&mut self, id: RecordId, now: Instant) {
-        let Some(record) = self.zone.records.get_mut(id) else {
-            return;
-        };
-        record.is_goodbye = true;
-        let record = *record;
-        let mut was_told = false;
-        for on in &mut self.links {
-            was_told |= on.say_goodbye(id, &record, now);
-        }
-        if !was_told {
-            self.remove(id);
-        }
-    }
-
-    /// Forgets a record.
-    pub(super) fn remove(&mut self, id: RecordId) {
-        for on in &mut self.links {
-            if let Some(state) = on.records.get_mut(id) {
-                *state = RecordState::NEW;
-            }
-        }
-        let Some(name) = self.zone.records.get(id).map(|record| record.name) else {
-            return;
-        };
-        self.zone.remove(id);
-        if !self.zone.claim(name).is_unique {
-            for on in &mut self.links {
-                on.give_up(name);
-            }
-        }
     }
 
     /// A link has these addresses from now on, and others than before. Everything is probed for anew there; what is ours is
@@ -202,20 +136,6 @@ impl Responder {
         }
     }
 
-    /// Says of everything that it is gone. When nothing is due any more, all that could be said has been.
-    pub fn goodbye(&mut self, now: Instant) {
-        self.is_stopping = true;
-        for on in &mut self.links {
-            for (id, record) in self.zone.records.iter().enumerate() {
-                on.say_goodbye(id, record, now);
-            }
-            on.probes_at = Instant::NEVER;
-            on.probes
-                .iter_mut()
-                .for_each(|probe| probe.due = Instant::NEVER);
-        }
-    }
-
     /// Takes what came. The bytes of a reply to its sender alone, if there is one, are in `out`: how many.
     pub fn handle(
         &mut self,
@@ -258,21 +178,6 @@ impl Responder {
             }
         }
         None
-    }
-
-    /// Forgets records that were told for the last time.
-    fn remove_withdrawn(&mut self) {
-        for id in 0..self.zone.records.len() {
-            let record = self.zone.records.get(id);
-            let is_due = |on: &OnLink| {
-                on.records
-                    .get(id)
-                    .is_some_and(|state| state.due != Instant::NEVER)
-            };
-            if record.is_some_and(|record| record.is_goodbye) && !self.links.iter().any(is_due) {
-                self.remove(id);
-            }
-        }
     }
 
     /// When there is something to send again.
@@ -318,50 +223,5 @@ impl Responder {
             labels.collect::<Vec<_>>().join(".")
         })
         .collect()
-    }
-
-    /// One more conflict.
-    pub(super) fn count_conflict(&mut self, now: Instant) {
-        let mut later_one = now;
-        for place in self.conflicts.iter_mut().rev() {
-            later_one = core::mem::replace(place, later_one);
-        }
-        let [oldest, ..] = &self.conflicts;
-        let are_many = *oldest != Instant::NEVER && now < later(*oldest, CONFLICT_MS);
-        if are_many || self.is_rate_limited(now) {
-            self.rate_limited_until = later(now, PEACE_MS);
-        }
-    }
-
-    /// Whether there were many conflicts lately.
-    fn is_rate_limited(&self, now: Instant) -> bool {
-        now < self.rate_limited_until
-    }
-
-    /// How long the next attempt waits.
-    pub(super) fn probe_delay_ms(&mut self, now: Instant) -> u32 {
-        let ms = self.random.ms(0, PROBE_JITTER_MS);
-        if self.is_rate_limited(now) {
-            return ms + CONFLICT_PAUSE_MS;
-        }
-        ms
-    }
-
-    /// Somebody else has a name: chooses another one, and probes for that.
-    pub(super) fn choose_other_name(&mut self, now: Instant, name: NameId, ms: u32) {
-        // After a few, chance: many who wish the same name would come upon each other with every further one.
-        let mut number = u32::from(self.zone.claim(name).renames) + 2;
-        if number > 4 {
-            number = self.random.ms(number, NUMBER_COUNT);
-        }
-        while !self.zone.rename(name, number) {
-            number += 1;
-        }
-        self.renamed = Some(name);
-        for on in &mut self.links {
-            if on.phase(name) != Phase::Idle {
-                on.begin_probing(name, now, ms);
-            }
-        }
     }
 }

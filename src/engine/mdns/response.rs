@@ -1,114 +1,209 @@
-//! What others say: conflicts with our names, records of ours that would be forgotten, and answers that spare us ours. RFC 6762
-//! sections 6.6, 7.4, 8.1 and 9.
+//! What is told: replies to the one who asks, and what is due to all. RFC 6762 section 6.
 
-use super::names::NameId;
-use super::on_link::{MANY, OnLink, Phase};
-use super::responder::Responder;
-use super::zone::{RenameStyle, Zone};
-use super::{Cast, Meta};
+use super::NameId;
+use super::answer::HOLD_OFF_MS;
+use super::on_link::{OnLink, PACE_MS, bit, later};
+use super::rdata::Form;
+use super::zone::{Zone, bit_of};
 use crate::time::Instant;
-use crate::wire::dns::{Message, PORT, Record, Section, kind};
-use core::net::IpAddr;
+use crate::wire::dns::{self, Label, Message, Section, Writer, flag, kind};
 
-impl Responder {
-    /// Takes a response.
-    pub(super) fn response(
-        &mut self,
-        now: Instant,
-        meta: &Meta,
-        from: &IpAddr,
-        message: &Message<'_>,
-    ) {
-        // Who says it may be ourselves: what we send comes back, at once or through another link.
-        let from_us = self.links.iter().any(|on| on.link.has(from));
-        let link = usize::from(meta.link);
-        let Some(on) = self.links.get(link) else {
-            return;
-        };
-        // What was sent to us alone was asked for, or it is nothing.
-        let was_asked = now < on.unicast_until;
-        let is_heard = meta.cast == Cast::Multicast
-            || (on.link.leads_to(from) && (was_asked || meta.cast == Cast::Unknown));
-        if meta.from.port() != PORT || !is_heard {
-            return;
-        }
-        for (section, record) in message.records() {
-            if !record.is_in_class() || (record.kind == kind::NSEC && from_us) {
-                continue;
-            }
-            let spares = section == Section::Answer && !from_us;
-            // What has begun again with the first of them is in no conflict with the others.
-            if let Some(name) = self.zone.names.find(record.name)
-                && let Some(on) = self.links.get_mut(link)
-                && on.is_conflict(&self.zone, now, name, spares, &record)
-            {
-                self.conflict(now, link, name);
-            }
-        }
-    }
+/// Records in one message whose further ones are added.
+const WRITTEN_COUNT: usize = 96;
+/// Names of which further records are added.
+const ADDITIONAL_NAME_COUNT: usize = 24;
 
-    /// Somebody else has a name. What we have is asked for again; what we only wish is his.
-    fn conflict(&mut self, now: Instant, link: usize, name: NameId) {
-        self.count_conflict(now);
-        let ms = self.probe_delay_ms(now);
-        let is_fixed = self.zone.claim(name).rename_style == RenameStyle::Fixed;
-        let Some(on) = self.links.get_mut(link) else {
-            return;
-        };
-        if is_fixed {
-            on.give_up(name);
-        } else if on.holds(name) {
-            on.begin_probing(name, now, ms);
-        } else {
-            self.choose_other_name(now, name, ms);
-        }
-    }
-}
+/// The records in a message.
+type Written = heapless::Vec<u16, WRITTEN_COUNT>;
+
+/// What a response says of itself.
+const FLAGS: u16 = flag::RESPONSE | flag::AUTHORITATIVE;
 
 impl OnLink {
-    /// Whether a record says that a name of ours is another's. If it says what we say, that is noted; if it `spares` us ours, we do
-    /// not say it again.
+    /// Writes the reply to the one who asks.
     #[inline(never)]
-    fn is_conflict(
+    pub(super) fn write_reply(
         &mut self,
         zone: &Zone,
         now: Instant,
-        name: NameId,
-        spares: bool,
-        record: &Record<'_>,
-    ) -> bool {
-        let (mut has_kind, mut is_ours) = (false, false);
-        for (id, own) in zone.of(name) {
-            has_kind |= own.kind == record.kind && own.is_on(self.bit);
-            // On whatever link: it may have come back through another one.
-            if !zone.says(own, record) {
-                continue;
+        message: &Message<'_>,
+        is_legacy: bool,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let room = out.get_mut(..self.message_bytes())?;
+        let (id, form) = match is_legacy {
+            true => (message.id(), Form::Legacy),
+            false => (0, Form::Regular),
+        };
+        let mut writer = Writer::new(room, id, FLAGS);
+        if is_legacy {
+            for question in message.questions() {
+                let labels = question.name.labels();
+                let mut labels = labels.map(|bytes| Label { bytes, number: 0 });
+                writer.question(&mut labels, question.kind, question.class & !dns::TOP_BIT);
             }
-            is_ours = true;
-            if own.is_goodbye || !self.tells(own) {
-                continue;
-            }
-            let Some(state) = self.record(id) else {
+        }
+        let mut written = Written::new();
+        for id in self.asked_from..self.asked_end {
+            let place = usize::from(id);
+            let (Some(record), Some(state)) =
+                (zone.records.get(place), self.records.get_mut(place))
+            else {
                 continue;
             };
-            let is_due = state.due != Instant::NEVER;
-            if record.ttl < own.ttl() / 2 {
-                // Others would forget it too early.
-                if state.announcements_left == 0 || !is_due {
-                    self.rescue(id, now);
-                }
-            } else if spares && state.announcements_left == 0 && is_due {
-                // Somebody has said it for us.
-                (state.due, state.wanted_by, state.last_multicast) = (Instant::NEVER, MANY, now);
+            if state.bits & bit::REPLY == 0 {
+                continue;
+            }
+            state.bits &= !bit::REPLY;
+            if !written.is_full()
+                && zone.write(&mut writer, Section::Answer, record, self.bit, form)
+            {
+                let _ = written.push(id);
+            } else if is_legacy {
+                writer.flag(flag::TRUNCATED);
+            } else {
+                // There is no room: then for all.
+                state.due = state.due.min(now);
+                self.answers_at = self.answers_at.min(now);
             }
         }
-        if is_ours || record.ttl == 0 || !zone.claim(name).is_unique {
-            return false;
+        if written.is_empty() {
+            return None;
         }
-        if self.holds(name) {
-            // That there is nothing else is no contradiction: he who says so has something there, and says that, too.
-            return has_kind && record.kind != kind::NSEC;
+        self.add_additional(zone, &mut writer, &mut written, now, form);
+        Some(writer.finish())
+    }
+
+    /// Writes what is due to all, or, `alone`, the first of that, which no packet may carry as a whole; whether some of it is
+    /// gone.
+    #[inline(never)]
+    pub(super) fn send_multicast(
+        &mut self,
+        zone: &Zone,
+        now: Instant,
+        out: &mut [u8],
+        alone: bool,
+    ) -> (Option<usize>, bool) {
+        let mut are_gone = false;
+        let mut bytes = self.message_bytes();
+        if alone {
+            bytes = out.len();
         }
-        self.phase(name) >= Phase::First
+        let Some(room) = out.get_mut(..bytes) else {
+            return (None, false);
+        };
+        if self.answers_at > now {
+            return (None, false);
+        }
+        let mut writer = Writer::new(room, 0, FLAGS);
+        let mut written = Written::new();
+        let (mut next, mut is_full) = (Instant::NEVER, false);
+        for (id, record) in zone.records.iter().enumerate() {
+            let holds = self.holds(record.owner);
+            let Some(state) = self.records.get_mut(id) else {
+                break;
+            };
+            if state.due <= now && !is_full {
+                let is_gone = state.bits & bit::GOODBYE != 0;
+                let form = if is_gone {
+                    Form::Goodbye
+                } else {
+                    Form::Regular
+                };
+                if !is_gone && !holds {
+                    // It is no longer ours to tell.
+                    state.due = Instant::NEVER;
+                } else if !written.is_full()
+                    && zone.write(&mut writer, Section::Answer, record, self.bit, form)
+                {
+                    let _ = written.push(id as u16);
+                    state.set_multicast(now);
+                    are_gone |= is_gone;
+                    is_full = alone;
+                } else if written.is_empty() {
+                    if !alone {
+                        return self.send_multicast(zone, now, out, true);
+                    }
+                    // Nothing could ever carry it.
+                    state.due = Instant::NEVER;
+                } else {
+                    is_full = true;
+                }
+            }
+            next = next.min(state.due);
+        }
+        // Many are not told all at once: what waits for them has not so much room. Only who leaves does not wait.
+        self.answers_at = if is_full && !are_gone {
+            later(now, PACE_MS)
+        } else {
+            next
+        };
+        if written.is_empty() {
+            return (None, false);
+        }
+        if !are_gone && !alone {
+            self.add_additional(zone, &mut writer, &mut written, now, Form::Regular);
+        }
+        (Some(writer.finish()), are_gone)
+    }
+
+    /// Adds what who asks will ask next: what is at the end of a pointer, and where that is. RFC 6763 section 12.
+    #[inline(never)]
+    fn add_additional(
+        &mut self,
+        zone: &Zone,
+        writer: &mut Writer<'_>,
+        written: &mut Written,
+        now: Instant,
+        form: Form,
+    ) {
+        let mut names = heapless::Vec::<NameId, ADDITIONAL_NAME_COUNT>::new();
+        let add = |names: &mut heapless::Vec<_, ADDITIONAL_NAME_COUNT>, name| {
+            if !names.contains(&name) {
+                let _ = names.push(name);
+            }
+        };
+        for id in written.iter() {
+            if let Some(record) = zone.records.get(usize::from(*id)) {
+                let is_address = matches!(record.kind, kind::A | kind::AAAA);
+                add(
+                    &mut names,
+                    if is_address {
+                        record.name
+                    } else {
+                        record.target
+                    },
+                );
+            }
+        }
+        let mut at = 0;
+        while let Some(name) = names.get(at).copied() {
+            at += 1;
+            // That there is no address of a family is worth telling; that a service has no address is not.
+            let kinds = zone.kinds(name, self.bit);
+            let has_one = (kinds & bit_of(kind::A) != 0) != (kinds & bit_of(kind::AAAA) != 0);
+            for (id, record) in zone.of(name) {
+                if (record.kind == kind::NSEC && !has_one)
+                    || !record.is_unique
+                    || record.is_goodbye
+                    || !self.tells(record)
+                {
+                    continue;
+                }
+                add(&mut names, record.target);
+                let Some(state) = self.record(id) else {
+                    continue;
+                };
+                let is_early =
+                    form == Form::Regular && state.was_multicast_within(HOLD_OFF_MS, now);
+                if !is_early
+                    && !written.is_full()
+                    && !written.contains(&(id as u16))
+                    && zone.write(writer, Section::Additional, record, self.bit, form)
+                {
+                    let _ = written.push(id as u16);
+                }
+            }
+        }
     }
 }

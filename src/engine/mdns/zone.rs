@@ -3,12 +3,11 @@
 //! A name of ours is *unique*, then it is probed for before its records are told, or shared with others. Whatever its kind, a
 //! record says some bytes and then perhaps a name: the bytes of all are in one piece of memory, names are known by numbers.
 
+use super::Limits;
 use super::names::{NameId, Names};
-use super::responder::Limits;
-use crate::event::Line;
 use crate::mem::Ends as _;
 use crate::mem::{Slots, shift};
-use crate::wire::dns::{LABEL_BYTES_MAX, kind};
+use crate::wire::dns::kind;
 
 /// Seconds for which others remember what a host's name or address is part of. RFC 6762 section 10.
 const HOST_TTL: u32 = 120;
@@ -92,7 +91,7 @@ pub(super) struct Claim {
     /// How often another name was chosen.
     pub(super) renames: u16,
     /// Bytes of the label that was wished.
-    wished_len: u8,
+    pub(super) wished_len: u8,
     pub(super) is_unique: bool,
     /// What the name becomes when others have it.
     pub(super) rename_style: RenameStyle,
@@ -177,53 +176,6 @@ impl Zone {
         }
     }
 
-    /// Makes a name unique: it begins with `label`, or is called a little different where that is one of ours already.
-    #[inline(never)]
-    pub(super) fn claim_name(
-        &mut self,
-        parent: NameId,
-        label: &[u8],
-        rename_style: RenameStyle,
-    ) -> Option<NameId> {
-        let mut other;
-        let (mut tried, mut renames) = (label, 0u16);
-        while self.is_ours(parent, tried) {
-            renames += 1;
-            other = other_label(label, rename_style, (renames + 1).into());
-            tried = other.bytes();
-        }
-        let name = self.names.add(parent, tried)?;
-        let claim = self.claim_mut(name)?;
-        claim.renames = renames;
-        claim.wished_len = label.len().min(tried.len()) as u8;
-        claim.is_unique = true;
-        claim.rename_style = rename_style;
-        Some(name)
-    }
-
-    fn is_ours(&self, parent: NameId, label: &[u8]) -> bool {
-        let name = self.names.child(parent, label);
-        let has_records = |name| self.of(name).any(|(_, record)| !record.is_goodbye);
-        name.is_some_and(|name| self.claim(name).is_unique && has_records(name))
-    }
-
-    /// Gives a unique name another label, the one of this number.
-    #[inline(never)]
-    pub(super) fn rename(&mut self, name: NameId, number: u32) -> bool {
-        let claim = self.claim(name);
-        let wished = self.names.label(name).head(claim.wished_len.into());
-        let label = other_label(wished, claim.rename_style, number);
-        let label = label.bytes();
-        if !self.names.relabel(name, label) {
-            return false;
-        }
-        if let Some(claim) = self.claim_mut(name) {
-            claim.wished_len = claim.wished_len.min(label.len() as u8);
-            claim.renames = claim.renames.saturating_add(1);
-        }
-        true
-    }
-
     /// Adds a record, which says `text` before the name that it points to. `None`: there is no room.
     #[inline(never)]
     pub(super) fn add(&mut self, record: &Record, text: &[u8]) -> Option<()> {
@@ -303,22 +255,6 @@ impl Zone {
         }
     }
 
-    /// That there are services of a kind is told by one of them; when that one goes, by another. Whether there is one.
-    pub(super) fn pass_on(&mut self, id: RecordId) -> bool {
-        let Some(record) = self.records.get(id) else {
-            return false;
-        };
-        let mut others = self.of(record.target).map(|(_, other)| other);
-        let other = others
-            .find(|other| !other.is_unique && !other.is_goodbye && other.owner != record.owner)
-            .map(|other| other.owner);
-        match (other, self.records.get_mut(id)) {
-            (Some(other), Some(record)) => record.owner = other,
-            _ => return false,
-        }
-        true
-    }
-
     /// Forgets a text; those behind it move to its place.
     fn forget(&mut self, at: u32, len: u32) {
         if len == 0 {
@@ -363,24 +299,4 @@ impl<'a> Iterator for Of<'a> {
         self.next = record.next;
         Some((id, record))
     }
-}
-
-/// Another label than the one that is wished, with a number.
-fn other_label(wished: &[u8], rename_style: RenameStyle, number: u32) -> Line {
-    let (open, close) = match rename_style {
-        RenameStyle::Instance => (" (", ")"),
-        _ => ("-", ""),
-    };
-    let mut end = Line::default();
-    end.text(open).number(number).text(close);
-    let mut kept = wished
-        .len()
-        .min(LABEL_BYTES_MAX.saturating_sub(end.bytes().len()));
-    // Not in the middle of a letter.
-    while kept > 0 && wished.get(kept).is_some_and(|byte| byte & 0xc0 == 0x80) {
-        kept -= 1;
-    }
-    let mut label = Line::default();
-    label.raw(wished.head(kept)).raw(end.bytes());
-    label
 }

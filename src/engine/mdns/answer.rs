@@ -1,13 +1,12 @@
 //! Answers: what of ours is asked for, who knows it already, when it is told, and to whom. RFC 6762 sections 6 and 7.
 
-use super::link::is_same;
 use super::on_link::{MANY, OnLink, RecordState, bit, later};
 use super::responder::Responder;
 use super::zone::Zone;
-use super::{Cast, LinkId, Meta};
+use super::{Cast, Meta};
 use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Section, kind};
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
 /// What others may answer, too, waits so long at least, and less than …
 const SHARED_MS: u32 = 20;
@@ -18,29 +17,11 @@ const TRUNCATED_MS: u32 = 400;
 const TRUNCATED_RANGE_MS: u32 = 100;
 /// However many there are, he is answered within this.
 const TRUNCATED_MS_MAX: u32 = 2000;
+
 /// Nothing is told to all twice within this …
 pub(super) const HOLD_OFF_MS: u32 = 1000;
 /// … but to who probes for it.
 const HOLD_OFF_PROBE_MS: u32 = 250;
-
-/// One who sends his known answers in several messages.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TruncatedQuery {
-    from: IpAddr,
-    port: u16,
-    link: LinkId,
-    /// When he is answered at the latest.
-    end: Instant,
-}
-
-impl TruncatedQuery {
-    pub(super) const NONE: Self = Self {
-        from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        port: 0,
-        link: 0,
-        end: Instant::from_ms(0),
-    };
-}
 
 /// How a record that is asked for is told.
 #[derive(Clone, Copy)]
@@ -68,7 +49,7 @@ impl Responder {
     ) -> Option<usize> {
         let is_legacy = meta.from.port() != PORT;
         let is_direct = is_legacy || meta.cast == Cast::Unicast;
-        let number = self.truncated_query(meta, from);
+        let number = self.truncated_queries.number(meta, from);
         let (zone, link) = (&self.zone, usize::from(meta.link));
         let on = self.links.get_mut(link)?;
         // Nobody beyond the link is answered by a larger message than he sent, and perhaps to somebody else.
@@ -123,38 +104,14 @@ impl Responder {
         on.write_reply(&self.zone, now, message, is_legacy, out)
     }
 
-    /// The number of who sends known answers in several messages, or [`MANY`].
-    fn truncated_query(&self, meta: &Meta, from: &IpAddr) -> u8 {
-        self.number_of(&|other| {
-            other.link == meta.link && other.port == meta.from.port() && is_same(&other.from, from)
-        })
-    }
-
-    fn number_of(&self, is_it: &dyn Fn(&TruncatedQuery) -> bool) -> u8 {
-        let place = self.truncated_queries.iter().position(is_it);
-        place.map_or(MANY, |place| place as u8 + 1)
-    }
-
-    fn accumulating(&mut self, number: u8) -> Option<&mut TruncatedQuery> {
-        let place = usize::from(number).checked_sub(1)?;
-        self.truncated_queries.get_mut(place)
-    }
-
-    /// Waits for more known answers of this one, who may be known; what his questions are marked with.
+    /// Waits for more known answers of a querier; what its questions are marked with.
     fn accumulate(&mut self, now: Instant, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
-        let mut number = known;
-        if number == MANY {
-            // Who was answered is forgotten.
-            number = self.number_of(&|other| other.end <= now);
-        }
-        if let Some(place) = self.accumulating(number) {
-            *place = TruncatedQuery {
-                from: *from,
-                port: meta.from.port(),
-                link: meta.link,
-                end: later(now, TRUNCATED_MS_MAX),
-            };
-            // What was still waited for, is waited for by nobody in special.
+        let end = later(now, TRUNCATED_MS_MAX);
+        let number = self
+            .truncated_queries
+            .accumulate(now, meta, from, known, end);
+        if number != MANY {
+            // What still has this number belongs to no querier in particular.
             for state in self.links.iter_mut().flat_map(|on| on.records.iter_mut()) {
                 if state.wanted_by == number {
                     state.wanted_by = MANY;
@@ -166,14 +123,14 @@ impl Responder {
 
     /// Even more known answers follow: waits for them, but not for ever.
     fn accumulate_further(&mut self, now: Instant, number: u8) {
-        let Some(query) = self.accumulating(number).copied() else {
+        let Some((link, end)) = self.truncated_queries.waits(number) else {
             return;
         };
         let due = later(now, self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS));
-        if query.end <= due {
+        if end <= due {
             return;
         }
-        if let Some(on) = self.links.get_mut(usize::from(query.link)) {
+        if let Some(on) = self.links.get_mut(usize::from(link)) {
             for state in on.records.iter_mut() {
                 if state.wanted_by == number && state.due != Instant::NEVER {
                     state.due = due;

@@ -1,0 +1,153 @@
+//! Claiming unique names: which label a name gets, and another one after a conflict. RFC 6762 sections 8.1 and 9.
+
+use super::names::NameId;
+use super::on_link::{Phase, later};
+use super::responder::{PROBE_JITTER_MS, Responder};
+use super::zone::{RenameStyle, Zone};
+use crate::event::Line;
+use crate::mem::Ends as _;
+use crate::time::Instant;
+use crate::wire::dns::LABEL_BYTES_MAX;
+
+/// Fifteen conflicts within this time limit the rate of probes. RFC 6762 section 8.1.
+const CONFLICT_MS: u32 = 10_000;
+/// How long each further probe then waits.
+const CONFLICT_PAUSE_MS: u32 = 5000;
+/// The rate is limited until there were no conflicts for this time.
+const PEACE_MS: u32 = 60_000;
+/// Numbers from which one is chosen. Two hosts that choose the same one notice that, but for one time in ten thousand where a
+/// tenth of all messages is lost: so of hundreds, hardly any two should.
+const NUMBER_COUNT: u32 = 1 << 16;
+
+impl Zone {
+    /// Makes a name unique: it begins with `label`, or is called a little different where that is one of ours already.
+    #[inline(never)]
+    pub(super) fn claim_name(
+        &mut self,
+        parent: NameId,
+        label: &[u8],
+        rename_style: RenameStyle,
+    ) -> Option<NameId> {
+        let mut other;
+        let (mut tried, mut renames) = (label, 0u16);
+        while self.is_ours(parent, tried) {
+            renames += 1;
+            other = other_label(label, rename_style, (renames + 1).into());
+            tried = other.bytes();
+        }
+        let name = self.names.add(parent, tried)?;
+        let claim = self.claim_mut(name)?;
+        claim.renames = renames;
+        claim.wished_len = label.len().min(tried.len()) as u8;
+        claim.is_unique = true;
+        claim.rename_style = rename_style;
+        Some(name)
+    }
+
+    fn is_ours(&self, parent: NameId, label: &[u8]) -> bool {
+        let name = self.names.child(parent, label);
+        let has_records = |name| self.of(name).any(|(_, record)| !record.is_goodbye);
+        name.is_some_and(|name| self.claim(name).is_unique && has_records(name))
+    }
+
+    /// Gives a unique name another label, the one of this number.
+    #[inline(never)]
+    pub(super) fn rename(&mut self, name: NameId, number: u32) -> bool {
+        let claim = self.claim(name);
+        let wished = self.names.label(name).head(claim.wished_len.into());
+        let label = other_label(wished, claim.rename_style, number);
+        let label = label.bytes();
+        if !self.names.relabel(name, label) {
+            return false;
+        }
+        if let Some(claim) = self.claim_mut(name) {
+            claim.wished_len = claim.wished_len.min(label.len() as u8);
+            claim.renames = claim.renames.saturating_add(1);
+        }
+        true
+    }
+}
+
+impl Responder {
+    /// Somebody else has a name. What we have is asked for again; what we only wish is his.
+    pub(super) fn conflict(&mut self, now: Instant, link: usize, name: NameId) {
+        self.count_conflict(now);
+        let ms = self.probe_delay_ms(now);
+        let is_fixed = self.zone.claim(name).rename_style == RenameStyle::Fixed;
+        let Some(on) = self.links.get_mut(link) else {
+            return;
+        };
+        if is_fixed {
+            on.give_up(name);
+        } else if on.holds(name) {
+            on.begin_probing(name, now, ms);
+        } else {
+            self.choose_other_name(now, name, ms);
+        }
+    }
+
+    /// One more conflict.
+    pub(super) fn count_conflict(&mut self, now: Instant) {
+        let mut later_one = now;
+        for place in self.conflicts.iter_mut().rev() {
+            later_one = core::mem::replace(place, later_one);
+        }
+        let [oldest, ..] = &self.conflicts;
+        let are_many = *oldest != Instant::NEVER && now < later(*oldest, CONFLICT_MS);
+        if are_many || self.is_rate_limited(now) {
+            self.rate_limited_until = later(now, PEACE_MS);
+        }
+    }
+
+    /// Whether there were many conflicts lately.
+    fn is_rate_limited(&self, now: Instant) -> bool {
+        now < self.rate_limited_until
+    }
+
+    /// How long the next attempt waits.
+    pub(super) fn probe_delay_ms(&mut self, now: Instant) -> u32 {
+        let ms = self.random.ms(0, PROBE_JITTER_MS);
+        if self.is_rate_limited(now) {
+            return ms + CONFLICT_PAUSE_MS;
+        }
+        ms
+    }
+
+    /// Somebody else has a name: chooses another one, and probes for that.
+    pub(super) fn choose_other_name(&mut self, now: Instant, name: NameId, ms: u32) {
+        // After a few, chance: many who wish the same name would come upon each other with every further one.
+        let mut number = u32::from(self.zone.claim(name).renames) + 2;
+        if number > 4 {
+            number = self.random.ms(number, NUMBER_COUNT);
+        }
+        while !self.zone.rename(name, number) {
+            number += 1;
+        }
+        self.renamed = Some(name);
+        for on in &mut self.links {
+            if on.phase(name) != Phase::Idle {
+                on.begin_probing(name, now, ms);
+            }
+        }
+    }
+}
+
+/// Another label than the one that is wished, with a number.
+fn other_label(wished: &[u8], rename_style: RenameStyle, number: u32) -> Line {
+    let (open, close) = match rename_style {
+        RenameStyle::Instance => (" (", ")"),
+        _ => ("-", ""),
+    };
+    let mut end = Line::default();
+    end.text(open).number(number).text(close);
+    let mut kept = wished
+        .len()
+        .min(LABEL_BYTES_MAX.saturating_sub(end.bytes().len()));
+    // Not in the middle of a letter.
+    while kept > 0 && wished.get(kept).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        kept -= 1;
+    }
+    let mut label = Line::default();
+    label.raw(wished.head(kept)).raw(end.bytes());
+    label
+}

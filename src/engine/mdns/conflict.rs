@@ -1,0 +1,97 @@
+//! What others say: conflicts with our names, records of ours that would be forgotten, and answers that spare us ours. RFC 6762
+//! sections 6.6, 7.4, 8.1 and 9.
+
+use super::names::NameId;
+use super::on_link::{MANY, OnLink, Phase};
+use super::responder::Responder;
+use super::zone::Zone;
+use super::{Cast, Meta};
+use crate::time::Instant;
+use crate::wire::dns::{Message, PORT, Record, Section, kind};
+use core::net::IpAddr;
+
+impl Responder {
+    /// Takes a response.
+    pub(super) fn response(
+        &mut self,
+        now: Instant,
+        meta: &Meta,
+        from: &IpAddr,
+        message: &Message<'_>,
+    ) {
+        // Who says it may be ourselves: what we send comes back, at once or through another link.
+        let from_us = self.links.iter().any(|on| on.link.has(from));
+        let link = usize::from(meta.link);
+        let Some(on) = self.links.get(link) else {
+            return;
+        };
+        // What was sent to us alone was asked for, or it is nothing.
+        let was_asked = now < on.unicast_until;
+        let is_heard = meta.cast == Cast::Multicast
+            || (on.link.leads_to(from) && (was_asked || meta.cast == Cast::Unknown));
+        if meta.from.port() != PORT || !is_heard {
+            return;
+        }
+        for (section, record) in message.records() {
+            if !record.is_in_class() || (record.kind == kind::NSEC && from_us) {
+                continue;
+            }
+            let spares = section == Section::Answer && !from_us;
+            // What has begun again with the first of them is in no conflict with the others.
+            if let Some(name) = self.zone.names.find(record.name)
+                && let Some(on) = self.links.get_mut(link)
+                && on.is_conflict(&self.zone, now, name, spares, &record)
+            {
+                self.conflict(now, link, name);
+            }
+        }
+    }
+}
+
+impl OnLink {
+    /// Whether a record says that a name of ours is another's. If it says what we say, that is noted; if it `spares` us ours, we do
+    /// not say it again.
+    #[inline(never)]
+    fn is_conflict(
+        &mut self,
+        zone: &Zone,
+        now: Instant,
+        name: NameId,
+        spares: bool,
+        record: &Record<'_>,
+    ) -> bool {
+        let (mut has_kind, mut is_ours) = (false, false);
+        for (id, own) in zone.of(name) {
+            has_kind |= own.kind == record.kind && own.is_on(self.bit);
+            // On whatever link: it may have come back through another one.
+            if !zone.says(own, record) {
+                continue;
+            }
+            is_ours = true;
+            if own.is_goodbye || !self.tells(own) {
+                continue;
+            }
+            let Some(state) = self.record(id) else {
+                continue;
+            };
+            let is_due = state.due != Instant::NEVER;
+            if record.ttl < own.ttl() / 2 {
+                // Others would forget it too early.
+                if state.announcements_left == 0 || !is_due {
+                    self.rescue(id, now);
+                }
+            } else if spares && state.announcements_left == 0 && is_due {
+                // Somebody has said it for us.
+                (state.due, state.wanted_by, state.last_multicast) = (Instant::NEVER, MANY, now);
+            }
+        }
+        if is_ours || record.ttl == 0 || !zone.claim(name).is_unique {
+            return false;
+        }
+        if self.holds(name) {
+            // That there is nothing else is no contradiction: he who says so has something there, and says that, too.
+            return has_kind && record.kind != kind::NSEC;
+        }
+        self.phase(name) >= Phase::First
+    }
+}
