@@ -6,6 +6,7 @@ mod conflicts;
 mod hostile;
 mod load;
 mod naming;
+mod one_process;
 mod poor;
 mod ports;
 mod publish;
