@@ -4,7 +4,6 @@
 //! number only.
 
 use super::handles::TO_READ;
-use super::longname;
 use crate::mem::Ends as _;
 use crate::vfs::walk::{Text, add};
 use crate::vfs::{Files, Paths as _, Vfs as _};
@@ -77,6 +76,23 @@ impl Accounts {
     pub fn home_of(&self, uid: u32) -> Option<&'static [u8]> {
         self.users.find_number(uid, HOME)
     }
+}
+
+/// A blank, and the number to the right of so many places, or of more if they do not suffice.
+#[inline(never)]
+pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
+    let mut text = [b' '; 21];
+    let (mut rest, mut len) = (number, 0_usize);
+    for place in text.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        len += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    let from = text.len() - len.max(places) - 1;
+    out.put(text.tail(from));
 }
 
 #[cfg(test)]
@@ -170,7 +186,7 @@ impl Table {
     fn find_number(&self, number: u32, wish: usize) -> Option<&'static [u8]> {
         let mut room = [0; 11];
         let mut digits = Writer::new(&mut room);
-        longname::number(&mut digits, number.into(), 0);
+        self::number(&mut digits, number.into(), 0);
         // There is a blank before the digits.
         self.find(NUMBER, digits.since(1), wish)
     }

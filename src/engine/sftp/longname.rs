@@ -3,8 +3,7 @@
 //! It is the line of OpenSSH's ls_file, byte for byte: mode as by strmode(3) with a blank behind it, number of names, user,
 //! group, size, date, name. Dates are UTC.
 
-use super::accounts::{Accounts, NAME_BYTES_MAX};
-use crate::mem::Ends as _;
+use super::accounts::{Accounts, NAME_BYTES_MAX, number};
 use crate::vfs::Attr;
 use crate::wire::Writer;
 
@@ -78,23 +77,6 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
         }
     }
     out.put(&text);
-}
-
-/// A blank, and the number to the right of so many places, or of more if they do not suffice.
-#[inline(never)]
-pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
-    let mut text = [b' '; 21];
-    let (mut rest, mut len) = (number, 0_usize);
-    for place in text.iter_mut().rev() {
-        *place = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        len += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    let from = text.len() - len.max(places) - 1;
-    out.put(text.tail(from));
 }
 
 /// A blank, and the name, or the number of who has none, to the left of eight places or more.

@@ -12,6 +12,7 @@ pub mod multicast;
 pub mod process;
 pub mod sandbox;
 pub mod sockets;
+mod stack;
 pub mod start;
 pub mod stdio;
 
@@ -119,7 +120,7 @@ pub fn entropy(out: &mut [u8; 16]) {
 
 /// 16 bytes that nobody can tell who is not in this process, for what is no secret but has to differ from one to the next.
 pub fn seed() -> [u8; 16] {
-    start::auxiliary_random()
+    stack::auxiliary_random()
 }
 
 /// Writes to standard error what is taken at once.

@@ -217,7 +217,7 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     let (places, _) = environment.split_at_mut(ENVIRONMENT_COUNT_MAX - 1);
     let more = more.split_inclusive(|byte| *byte == 0);
     let more = more.map(|text| crate::mem::c_str(text).as_ptr());
-    let own = super::start::environment().filter(|text| !text.to_bytes().starts_with(but));
+    let own = super::stack::environment().filter(|text| !text.to_bytes().starts_with(but));
     for (place, text) in places.iter_mut().zip(more.chain(own.map(CStr::as_ptr))) {
         *place = text;
     }

@@ -1,12 +1,13 @@
-//! `cargo xtask tidy`: the house's drawing held against the code, so that it cannot rot.
+//! `cargo xtask tidy`: DESIGN's table of imports held against the code, so that it cannot rot.
 //!
-//! The table of who may import whom, the head that every file has, and the one room where unsafe code lives.
+//! Which module may import which, that there are no circles, the head that every file has, and where unsafe code lives.
 //! Test code may import what it likes. What clippy and rustc check is not repeated here. The licences of others' crates,
 //! and that the file has each only once, are held against cargo's list of them.
 
+mod circles;
 mod crates;
-mod rooms;
 mod scan;
+mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub fn main(_args: Args) -> Result<()> {
     match breaches.len() {
         0 => Ok(()),
         count => bail!(
-            "{count} breaches of the house's order, listed above; its tables are in xtask/src/tidy"
+            "{count} breaches of the architecture, listed above; its table is in xtask/src/commands/tidy"
         ),
     }
 }
@@ -49,28 +50,29 @@ struct Source {
 fn check(root: &Path) -> Result<Vec<String>> {
     let crates = dependencies(root)?;
     let mut breaches = Vec::new();
-    let mut rooms = Vec::new();
+    let mut modules = Vec::new();
     for source in sources(root)? {
         breaches.extend(check_head(&source));
         if let Ok(inside) = source.path.strip_prefix("src") {
             let module = scan::Module::parse(inside, &source.text, &crates)
                 .with_context(|| format!("cannot parse {}", source.path.display()))?;
-            rooms.push(module);
+            modules.push(module);
         }
     }
-    let tests: Vec<PathBuf> = rooms
+    let tests: Vec<PathBuf> = modules
         .iter()
         .flat_map(|module| module.test_modules.iter().cloned())
         .collect();
-    for module in &rooms {
-        // `suite` covers suite.rs and suite/…
-        if !tests
-            .iter()
-            .any(|test| module.path.with_extension("").starts_with(test))
-        {
-            breaches.extend(rooms::check(module));
-        }
+    // `suite` covers suite.rs and suite/…
+    let is_test = |module: &scan::Module| {
+        let path = module.path.with_extension("");
+        tests.iter().any(|test| path.starts_with(test))
+    };
+    let product: Vec<&scan::Module> = modules.iter().filter(|module| !is_test(module)).collect();
+    for module in &product {
+        breaches.extend(table::check(module));
     }
+    breaches.extend(circles::check(&product));
     Ok(breaches)
 }
 
@@ -138,7 +140,7 @@ fn check_head(source: &Source) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// The breaches in a house that has these files.
+    /// The breaches in sources that have these files.
     fn breaches(files: &[(&str, &str)]) -> Result<Vec<String>> {
         let root = tempfile::tempdir()?;
         for part in ["src", "linker", "xtask"] {
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_room_has_its_own_rule() -> Result<()> {
+    fn a_part_of_a_module_has_its_own_rule() -> Result<()> {
         let sys = about("src/vfs/ram.rs", "use crate::sys;")?;
         assert_eq!(sys, ["2: vfs::ram may not import sys"]);
         assert_eq!(about("src/vfs/iso.rs", "use crate::wire::nfs3;")?.len(), 1);
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_a_short_head_and_a_room_that_is_known() -> Result<()> {
+    fn a_file_has_a_short_head_and_a_module_that_is_known() -> Result<()> {
         assert_eq!(breaches(&[("xtask/a.rs", "fn f() {}\n")])?.len(), 1);
         assert_eq!(
             breaches(&[("xtask/a.rs", &"//! Line.\n".repeat(9))])?.len(),
@@ -282,13 +284,47 @@ mod tests {
         );
         assert_eq!(
             about("src/helpers.rs", "")?,
-            ["1: there is no room named helpers in the table"]
+            ["1: there is no module named helpers in the table"]
         );
         Ok(())
     }
 
     #[test]
-    fn our_own_house_is_in_order() -> Result<()> {
+    fn modules_beside_each_other_do_not_import_in_a_circle() -> Result<()> {
+        let circle = [
+            ("src/vfs/a.rs", "//! Head.\nuse super::b::B;\n"),
+            (
+                "src/vfs/b/mod.rs",
+                "//! Head.\nuse crate::vfs::{c, Name};\n",
+            ),
+            ("src/vfs/b/inner.rs", "//! Head.\nuse super::super::b;\n"),
+            ("src/vfs/c.rs", "//! Head.\nfn f() { super::a::g() }\n"),
+        ];
+        assert_eq!(
+            breaches(&circle)?,
+            [
+                "src/vfs: a circle of imports: a imports b (src/vfs/a.rs:2), b imports c (src/vfs/b/mod.rs:2), \
+                 c imports a (src/vfs/c.rs:2)"
+            ]
+        );
+        assert_eq!(breaches(&circle[..3])?, [""; 0]);
+        // A type's methods may stand in several files.
+        let methods = [
+            ("src/vfs/a.rs", "//! Head.\nuse super::b::B; impl B {}\n"),
+            ("src/vfs/b.rs", "//! Head.\nuse super::a::A;\n"),
+        ];
+        assert_eq!(breaches(&methods)?, [""; 0]);
+        // A module and the one that it lies in are one.
+        let nested = [
+            ("src/vfs/mod.rs", "//! Head.\nuse a::A; mod a;\n"),
+            ("src/vfs/a.rs", "//! Head.\nuse super::Vfs;\n"),
+        ];
+        assert_eq!(breaches(&nested)?, [""; 0]);
+        Ok(())
+    }
+
+    #[test]
+    fn our_own_sources_are_in_order() -> Result<()> {
         assert_eq!(check(&workspace_root())?, [""; 0]);
         Ok(())
     }

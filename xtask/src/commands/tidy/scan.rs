@@ -13,7 +13,7 @@ use syn::{Attribute, Item, Meta, UseTree};
 /// One thing that the table has an opinion about.
 pub(super) enum Found {
     /// A path into our own crate, from its root: `wire::rpc::Call`.
-    Room(String),
+    Module(String),
     /// Another crate.
     Crate(String),
     /// A block, a function, an impl, an attribute, or the leave for any of them.
@@ -26,6 +26,8 @@ pub(super) struct Module {
     pub(super) path: PathBuf,
     /// With the line each.
     pub(super) found: Vec<(usize, Found)>,
+    /// Types that have methods here.
+    pub(super) types: Vec<String>,
     /// Files, without their extension, that this one declares as test code.
     pub(super) test_modules: Vec<PathBuf>,
 }
@@ -36,6 +38,7 @@ impl Module {
         let module = Self {
             path: path.to_path_buf(),
             found: Vec::new(),
+            types: Vec::new(),
             test_modules: Vec::new(),
         };
         let file = syn::parse_file(text)?;
@@ -90,7 +93,7 @@ impl Scan<'_> {
     fn path(&mut self, span: Span, names: &[String], rooted: bool) {
         let Some(name) = names.first() else { return };
         if !rooted && ["crate", "stowaway"].contains(&name.as_str()) {
-            self.room(span, &[], &names[1..]);
+            self.own(span, &[], &names[1..]);
         } else if !rooted && ["self", "super"].contains(&name.as_str()) {
             let mut base = self.inside.clone();
             let ups = names
@@ -101,16 +104,16 @@ impl Scan<'_> {
                 .iter()
                 .filter(|name| *name == "super")
                 .for_each(|_| drop(base.pop()));
-            self.room(span, &base, &names[ups..]);
+            self.own(span, &base, &names[ups..]);
         } else if self.crates.contains(name) {
             self.add(span, Found::Crate(name.clone()));
         }
     }
 
-    fn room(&mut self, span: Span, base: &[String], rest: &[String]) {
+    fn own(&mut self, span: Span, base: &[String], rest: &[String]) {
         let path = [base, rest].concat();
         if !path.is_empty() {
-            self.add(span, Found::Room(path.join("::")));
+            self.add(span, Found::Module(path.join("::")));
         }
     }
 
@@ -250,6 +253,12 @@ impl<'ast> Visit<'ast> for Scan<'_> {
 
     fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
         self.unsafety(item.unsafety.as_ref());
+        if item.trait_.is_none()
+            && let syn::Type::Path(path) = &*item.self_ty
+            && let Some(name) = path.path.segments.last()
+        {
+            self.module.types.push(name.ident.to_string());
+        }
         visit::visit_item_impl(self, item);
     }
 
