@@ -1,7 +1,7 @@
 //! The arguments of a role, read as getopt_long(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
-use super::{SEE_HELP, Status, USAGE, complain, inform, refuse};
-use crate::mem::{Ends as _, parts};
+use super::{SEE_HELP, Status, USAGE, complain, inform, place_of, refuse};
+use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
@@ -47,10 +47,10 @@ macro_rules! flags {
                     $(concat!($($bare_name, "|",)+ " "),)*
                     $($(#[cfg($when)])? concat!($($flag_name, "|",)+ " ")),*
                 ];
-                const LEN: usize = $crate::role::flags::joined(NAMES, &mut []);
+                const LEN: usize = $crate::role::joined(NAMES, &mut []);
                 const JOINED: [u8; LEN] = {
                     let mut joined = [0; LEN];
-                    $crate::role::flags::joined(NAMES, &mut joined);
+                    $crate::role::joined(NAMES, &mut joined);
                     joined
                 };
                 $crate::role::flags::Flags {
@@ -77,24 +77,6 @@ macro_rules! flags {
 }
 pub(super) use flags;
 
-/// Writes texts one behind the other, as far as there is space; how long all of them are.
-#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-pub(super) const fn joined(texts: &[&str], buffer: &mut [u8]) -> usize {
-    let (mut text, mut len) = (0, 0);
-    while text < texts.len() {
-        let bytes = texts[text].as_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
-            if len < buffer.len() {
-                buffer[len] = bytes[at];
-            }
-            (at, len) = (at + 1, len + 1);
-        }
-        text += 1;
-    }
-    len
-}
-
 /// What a role understands.
 pub(super) struct Flags {
     /// The names of each, with `|` behind a name and a blank behind a flag. The place among them is a flag's number.
@@ -113,6 +95,7 @@ pub(super) struct Flags {
 #[derive(Clone, Copy)]
 pub(super) struct Given {
     /// How many tables lie before that which has the flag.
+    #[cfg_attr(not(feature = "serve"), expect(dead_code))]
     pub(super) table: usize,
     /// Its number there.
     pub(super) number: usize,
@@ -125,8 +108,7 @@ impl Flags {
     fn find(&self, name: &[u8]) -> Option<(&Self, Given)> {
         let (mut flags, mut table) = (self, 0);
         loop {
-            let mut all = parts(flags.names, b' ');
-            if let Some(number) = all.position(|names| parts(names, b'|').any(|one| one == name)) {
+            if let Some(number) = place_of(flags.names, name) {
                 let given = Given {
                     table,
                     number,

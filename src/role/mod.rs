@@ -42,28 +42,95 @@ mod sftp_server;
 #[cfg(any(feature = "browse", feature = "resolve"))]
 mod terminal_safe;
 
-const HELP: &[Text] = &[
-    text!("stowaway ROLE ..., or a link to it that is named as the ROLE:\n\n"),
+const HELP_HEAD: Text = text!("stowaway ROLE ..., or a link to it that is named as the ROLE:\n\n");
+const HELP_END: Text = text!("\nstowaway ROLE --help has its options.\n");
+
+/// The roles: the names that each is called by, what `--help` says of it, and how it runs, in the order of `--help`.
+macro_rules! roles {
+    ($($(#[cfg($when:meta)])? $role:ident $($name:literal)|+: $summary:expr, |$args:pat_param, $build_id:pat_param| $run:expr;)+) => {
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        enum Role {
+            $($(#[cfg($when)])? $role),+
+        }
+
+        impl Role {
+            const ALL: &[Self] = &[$($(#[cfg($when)])? Self::$role),+];
+            const HELP: &[Text] = &[
+                HELP_HEAD,
+                $($(#[cfg($when)])? $summary,)+
+                HELP_END,
+            ];
+
+            /// The role of this name.
+            fn of(name: &[u8]) -> Option<Self> {
+                const NAMES: &[&str] = &[$($(#[cfg($when)])? concat!($($name, "|",)+ " ")),+];
+                const JOINED: [u8; joined(NAMES, &mut [])] = {
+                    let mut names = [0; _];
+                    joined(NAMES, &mut names);
+                    names
+                };
+                Self::ALL.get(place_of(&JOINED, name)?).copied()
+            }
+
+            fn run(self, args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+                match self {
+                    $($(#[cfg($when)])? Self::$role => {
+                        let ($args, $build_id) = (args, build_id);
+                        $run
+                    })+
+                }
+            }
+        }
+    };
+}
+
+roles! {
     #[cfg(feature = "nfs")]
-    nfs::SUMMARY,
+    Nfs "nfs" | "unfsd": nfs::SUMMARY, |args, build_id| nfs::run(args, build_id);
     #[cfg(feature = "serve")]
-    serve::SUMMARY,
+    Serve "serve": serve::SUMMARY, |args, build_id| serve::run(args, build_id);
     #[cfg(feature = "sftp-server")]
-    sftp_server::SUMMARY,
+    SftpServer "sftp-server": sftp_server::SUMMARY, |args, _| sftp_server::run(args);
     #[cfg(feature = "ls")]
-    ls_cat::SUMMARY,
+    Ls "ls": ls_cat::SUMMARY, |args, _| ls_cat::run(args, false);
+    #[cfg(feature = "ls")]
+    Cat "cat": Text::NOTHING, |args, _| ls_cat::run(args, true);
     #[cfg(feature = "check")]
-    check::SUMMARY,
+    Check "check": check::SUMMARY, |args, _| check::run(args);
     #[cfg(feature = "mdns")]
-    mdns::SUMMARY,
+    Mdns "mdns": mdns::SUMMARY, |args, _| mdns::run(args);
     #[cfg(feature = "browse")]
-    browse::SUMMARY,
+    Browse "browse": browse::SUMMARY, |args, _| browse::run(args);
     #[cfg(feature = "publish")]
-    publish::SUMMARY,
+    Publish "publish": publish::SUMMARY, |args, _| publish::run(args);
     #[cfg(feature = "resolve")]
-    resolve::SUMMARY,
-    text!("\nstowaway ROLE --help has its options.\n"),
-];
+    Resolve "resolve": resolve::SUMMARY, |args, _| resolve::run(args);
+}
+
+/// Writes texts one behind the other, as far as there is space; how long all of them are.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+const fn joined(texts: &[&str], buffer: &mut [u8]) -> usize {
+    let (mut text, mut len) = (0, 0);
+    while text < texts.len() {
+        let bytes = texts[text].as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            if len < buffer.len() {
+                buffer[len] = bytes[at];
+            }
+            (at, len) = (at + 1, len + 1);
+        }
+        text += 1;
+    }
+    len
+}
+
+/// Which of several things has this name: `names` has `|` behind each name of a thing, and a blank behind the thing.
+#[inline(never)]
+fn place_of(names: &[u8], name: &[u8]) -> Option<usize> {
+    parts(names, b' ').position(|names| parts(names, b'|').any(|one| one == name))
+}
+
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
 
 /// Bytes of the longest text of help.
@@ -87,56 +154,25 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
 }
 
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
-    const ROLES: &[u8] = if cfg!(any(
-        feature = "mdns",
-        feature = "browse",
-        feature = "resolve"
-    )) {
-        b"serve nfs unfsd sftp-server ls cat check mdns browse resolve publish"
-    } else {
-        b"serve nfs unfsd sftp-server ls cat check"
-    };
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();
-    let mut role = place_in(ROLES, word);
+    let mut role = Role::of(word);
     if role.is_none() {
         word = next();
-        role = place_in(ROLES, word);
+        role = Role::of(word);
     }
-    let _ = build_id;
-    #[cfg_attr(not(feature = "serve"), allow(unused_mut))]
+    #[cfg_attr(not(all(feature = "serve", feature = "mdns")), allow(unused_mut))]
     let mut region_bytes = REGION_BYTES;
     #[cfg(all(feature = "serve", feature = "mdns"))]
-    if role == Some(0) && serve::is_one_process(args.clone()) {
+    if role == Some(Role::Serve) && serve::is_one_process(args.clone()) {
         region_bytes *= 2;
     }
     give(sys::region(region_bytes), region_bytes, REGION_FIXED_BYTES);
     match role {
-        #[cfg(feature = "serve")]
-        Some(0) => serve::run(args, build_id),
-        #[cfg(feature = "nfs")]
-        Some(1..=2) => {
-            let options = crate::mem::leak(nfs::Options::default());
-            options.read(args)?;
-            nfs::run(options, build_id)
-        }
-        #[cfg(feature = "sftp-server")]
-        Some(3) => sftp_server::run(args),
-        #[cfg(feature = "ls")]
-        Some(role @ 4..=5) => ls_cat::run(args, role == 5),
-        #[cfg(feature = "check")]
-        Some(6) => check::run(args),
-        #[cfg(feature = "browse")]
-        Some(8) => browse::run(args),
-        #[cfg(feature = "publish")]
-        Some(10) => publish::run(args),
-        #[cfg(feature = "resolve")]
-        Some(9) => resolve::run(args),
-        #[cfg(feature = "mdns")]
-        Some(7) => mdns::run(args),
-        _ => {
-            inform(word, HELP)?;
+        Some(role) => role.run(args, build_id),
+        None => {
+            inform(word, Role::HELP)?;
             Err(complain(USAGE, text!("there is no role"), word, SEE_HELP))
         }
     }
@@ -149,7 +185,7 @@ fn inform(word: &[u8], help: &[Text]) -> Result<(), Status> {
         Some(_) => help,
         None => return Ok(()),
     };
-    for part in text {
+    for part in text.iter().filter(|part| **part != Text::NOTHING) {
         print(part.decode(&mut [0; HELP_BYTES_MAX]));
     }
     Err(DONE)

@@ -21,7 +21,7 @@ use crate::event::{self, About, Events, Fatal, Line};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, NetResult, Signals};
-use crate::sys::{self, BUILD_ID_BYTES, Errno};
+use crate::sys::{self, Args, BUILD_ID_BYTES, Errno};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::{Form, Host};
@@ -46,10 +46,9 @@ const HELP: &[Text] = &[
 ];
 
 /// Serves until the process is asked to stop.
-pub(super) fn run(
-    options: &'static Options,
-    build_id: &[u8; BUILD_ID_BYTES],
-) -> Result<(), Status> {
+pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+    let options = mem::leak(Options::default());
+    options.read(args)?;
     let task = task(options, build_id).map_err(told)?;
     linux::run(&mut [task], Console::events(), Signals::default())
 }
