@@ -4,6 +4,7 @@ mod endpoint;
 mod limits;
 mod storing;
 mod talking;
+mod together;
 
 use super::datagrams::Datagrams;
 use super::rpc::Rpc;

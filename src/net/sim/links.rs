@@ -56,14 +56,20 @@ impl World {
         let (index, own) = (*index, *own);
         if to.ip().is_multicast() {
             self.deliver_to_group(index, at(index, own, to.port()), bytes);
-            self.multicast.push((index, bytes.to_vec(), to));
+            if !self.is_lost() {
+                self.multicast.push((index, bytes.to_vec(), to));
+            }
         }
         to.ip().is_multicast()
     }
 
+    fn is_lost(&mut self) -> bool {
+        self.lose_one_in > 0 && self.random.below(self.lose_one_in) == 0
+    }
+
     fn deliver_to_group(&mut self, index: u32, from: SocketAddr, bytes: &[u8]) {
         let is_there = |known: &Interface| known.index == index;
-        if !self.interfaces.iter().any(is_there) {
+        if !self.interfaces.iter().any(is_there) || self.is_lost() {
             return;
         }
         for open in self.sockets.iter_mut().flatten() {

@@ -79,6 +79,8 @@ impl core::fmt::Debug for Witness {
 #[derive(Debug)]
 struct World {
     random: Random,
+    /// Of so many datagrams to and from groups one is lost, as chance has it; 0: none.
+    lose_one_in: usize,
     /// Sends take only a part of what there is room for; receives always do.
     parts: bool,
     now: Instant,
@@ -115,6 +117,7 @@ impl Sim {
         Self(Rc::new(RefCell::new(World {
             random: Random::new(seed),
             parts: false,
+            lose_one_in: 0,
             now: Instant::default(),
             until: Instant::default(),
             turns: 0,
@@ -139,6 +142,11 @@ impl Sim {
     /// From now on, sends take only a part of what there is room for, as chance has it.
     pub fn send_in_parts(&self) {
         self.world().parts = true;
+    }
+
+    /// From now on, of so many datagrams to and from groups one is lost, as chance has it.
+    pub fn lose_one_in(&self, count: usize) {
+        self.world().lose_one_in = count;
     }
 
     /// Connects to what listens at `at`, from an address of its own.

@@ -17,37 +17,38 @@ use core::cell::RefCell;
 use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-pub(super) const PEER: &str = "192.0.2.9:5353";
+pub(in super::super) const PEER: &str = "192.0.2.9:5353";
 const GROUPS: [&str; 2] = ["224.0.0.251:5353", "[ff02::fb]:5353"];
 /// Until everything is probed for and announced.
-pub(super) const SETTLED: Duration = Duration::from_secs(4);
+pub(in super::super) const SETTLED: Duration = Duration::from_secs(4);
 /// `? box.local A`
-pub(super) const QUERY: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x03box\x05local\0\0\x01\0\x01";
+pub(in super::super) const QUERY: &[u8] =
+    b"\0\0\0\0\0\x01\0\0\0\0\0\0\x03box\x05local\0\0\x01\0\x01";
 
 /// What the host does not do, and what is asked of it.
 #[derive(Default)]
-pub(super) struct Faults {
+pub(in super::super) struct Faults {
     /// These interfaces alone are wished.
-    pub(super) names: &'static [&'static [u8]],
+    pub(in super::super) names: &'static [&'static [u8]],
     /// Every datagram that is sent fails so.
-    pub(super) send: Option<NetError>,
+    pub(in super::super) send: Option<NetError>,
     /// Every socket is ready at once, and says no more than this.
-    pub(super) recv: Option<NetError>,
+    pub(in super::super) recv: Option<NetError>,
     /// No group can be joined.
-    pub(super) join: Option<NetError>,
+    pub(in super::super) join: Option<NetError>,
     /// Somebody else has our addresses.
-    pub(super) claim: Option<NetError>,
+    pub(in super::super) claim: Option<NetError>,
     /// Nobody tells of changes.
-    pub(super) no_changes: bool,
+    pub(in super::super) no_changes: bool,
     /// A socket at a group hears others, too.
-    pub(super) hears_others: bool,
+    pub(in super::super) hears_others: bool,
     /// The process is told to reload.
-    pub(super) reload: bool,
+    pub(in super::super) reload: bool,
     /// What is open.
-    pub(super) open: Vec<(Socket, Token)>,
+    pub(in super::super) open: Vec<(Socket, Token)>,
     /// How often it was waited, and received.
-    pub(super) waits: usize,
-    pub(super) recvs: usize,
+    pub(in super::super) waits: usize,
+    pub(in super::super) recvs: usize,
 }
 
 /// The net in memory on such a host.
@@ -189,9 +190,36 @@ impl Multicast for Poor {
 }
 
 /// The host `box`, as a role has it.
-struct Host {
+pub(in super::super) struct Host {
     responder: Responder,
-    pub(super) calls: Rc<RefCell<usize>>,
+    pub(in super::super) calls: Rc<RefCell<usize>>,
+}
+
+impl Host {
+    pub(in super::super) fn new() -> Self {
+        let limits = Limits {
+            name_count: 256,
+            record_count: 128,
+            text_bytes: 2048,
+        };
+        let mut responder = Responder::new(limits, &[7; 16]);
+        responder.set_host(b"box").unwrap();
+        Self {
+            responder,
+            calls: Rc::default(),
+        }
+    }
+}
+
+/// Whether the host's address was told to a group since this was asked last.
+pub(in super::super) fn is_answered(sim: &Sim) -> bool {
+    sim.take_multicast().iter().any(|(_, bytes, _)| {
+        let message = Message::parse(bytes).unwrap();
+        let mut records = message.records();
+        records.any(|(_, record)| {
+            record.kind == kind::A && record.name.is(Name::of(b"\x03box\x05local\0"))
+        })
+    })
 }
 
 impl Endpoint for Host {
@@ -225,17 +253,17 @@ impl Endpoint for Host {
 }
 
 /// A loop and its surroundings.
-pub(super) struct Bench<'a> {
-    pub(super) sim: Sim,
+pub(in super::super) struct Bench<'a> {
+    pub(in super::super) sim: Sim,
     net: Poor,
     mdns: Mdns<'a>,
-    pub(super) faults: Rc<RefCell<Faults>>,
-    pub(super) calls: Rc<RefCell<usize>>,
-    pub(super) sink: Sink,
+    pub(in super::super) faults: Rc<RefCell<Faults>>,
+    pub(in super::super) calls: Rc<RefCell<usize>>,
+    pub(in super::super) sink: Sink,
 }
 
 /// Interfaces with two addresses each, the first of which has the number 2.
-pub(super) fn interfaces(count: u32) -> Vec<Interface> {
+pub(in super::super) fn interfaces(count: u32) -> Vec<Interface> {
     let interface = |index: u32| {
         let mut name = [0; 16];
         let text = format!("eth{}", index - 2);
@@ -259,20 +287,12 @@ pub(super) fn interfaces(count: u32) -> Vec<Interface> {
     (2..2 + count).map(interface).collect()
 }
 
-pub(super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
+pub(in super::super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
     let (sim, sink) = (Sim::new(7), Sink::default());
     let (faults, calls) = (Rc::new(RefCell::new(faults)), Rc::default());
     let net = Poor(sim.clone(), Rc::clone(&faults));
-    let limits = Limits {
-        name_count: 256,
-        record_count: 128,
-        text_bytes: 2048,
-    };
-    let mut host = Host {
-        responder: Responder::new(limits, &[7; 16]),
-        calls: Rc::clone(&calls),
-    };
-    host.responder.set_host(b"box").unwrap();
+    let mut host = Host::new();
+    host.calls = Rc::clone(&calls);
     let choice = Choice {
         names: faults.borrow().names,
     };
@@ -289,7 +309,7 @@ pub(super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
 }
 
 /// The same on a host with one interface, when everything is announced.
-pub(super) fn with_announced(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
+pub(in super::super) fn with_announced(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
     with_host(faults, |bench| {
         bench.sim.set_interfaces(&interfaces(1));
         bench.run(SETTLED);
@@ -300,13 +320,13 @@ pub(super) fn with_announced(faults: Faults, script: impl FnOnce(&mut Bench<'_>)
 
 impl Bench<'_> {
     /// Lets so much time pass.
-    pub(super) fn run(&mut self, time: Duration) {
+    pub(in super::super) fn run(&mut self, time: Duration) {
         self.sim.allow(time);
         self.with_loop(|all| all.turns());
     }
 
     /// Asks the loop to stop, and has the endpoint say goodbye.
-    pub(super) fn stop(&mut self) {
+    pub(in super::super) fn stop(&mut self) {
         self.sim.allow(Duration::default());
         self.with_loop(|mdns| {
             mdns.turns();
@@ -330,7 +350,7 @@ impl Bench<'_> {
     }
 
     /// How often everybody was asked, told, and told for the last time, since this was asked last.
-    pub(super) fn heard(&self) -> (usize, usize, usize) {
+    pub(in super::super) fn heard(&self) -> (usize, usize, usize) {
         let (mut asked, mut told, mut left) = (0, 0, 0);
         for (_, bytes, to) in self.sim.take_multicast() {
             assert!(
@@ -352,18 +372,12 @@ impl Bench<'_> {
     }
 
     /// Whether a neighbour that asks for the host's address has it within a moment.
-    pub(super) fn answers(&mut self) -> bool {
+    pub(in super::super) fn answers(&mut self) -> bool {
         // It is not told twice within a second.
         self.run(Duration::from_secs(2));
         self.sim.take_multicast();
         self.sim.arrive(2, PEER.parse().unwrap(), QUERY);
         self.run(Duration::from_secs(1));
-        self.sim.take_multicast().iter().any(|(_, bytes, _)| {
-            let message = Message::parse(bytes).unwrap();
-            let mut records = message.records();
-            records.any(|(_, record)| {
-                record.kind == kind::A && record.name.is(Name::of(b"\x03box\x05local\0"))
-            })
-        })
+        is_answered(&self.sim)
     }
 }

@@ -1,6 +1,6 @@
 //! The loop of multicast DNS: what comes and goes, what is bad, and what fails.
 
-mod host;
+pub(super) mod host;
 
 use crate::net::{Interface, NetError};
 use crate::time::Duration;

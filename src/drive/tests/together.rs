@@ -1,0 +1,133 @@
+//! All tasks in one loop over one network that loses datagrams and takes bytes in parts: each serves as if it were alone.
+
+use super::endpoint::host::{self, Host, PEER, QUERY};
+use super::{AT, Lent, MOMENT, Server, all_calls};
+use crate::config::{DRC_BYTES, RX_BYTES, TX_BYTES};
+use crate::drive::datagrams::Datagrams;
+use crate::drive::endpoint::{Choice, Mdns};
+use crate::drive::rpc::Rpc;
+use crate::drive::sftp::Sessions;
+use crate::drive::streams::Streams;
+use crate::drive::{Loop, Task};
+use crate::engine::sftp::testing::{Memory, Packet, UID, replies, stream};
+use crate::engine::sftp::{Level, Permits, Session, Sftp};
+use crate::engine::testing::calls::Call;
+use crate::engine::testing::programs;
+use crate::engine::testing::replies::records;
+use crate::engine::testing::tree::Tree;
+use crate::event::kept::Sink;
+use crate::event::{Events, Fatal};
+use crate::net::Signals;
+use crate::net::sim::Sim;
+use crate::time::{Duration, Instant};
+use crate::wire::sftp::kind;
+use cases::random::for_seeds;
+use core::net::SocketAddr;
+
+/// SFTP over sockets as a task.
+struct SftpServer<'a> {
+    sessions: Sessions<'a>,
+    streams: Streams,
+}
+
+fn sftp_at() -> SocketAddr {
+    SocketAddr::new(AT.ip(), 2222)
+}
+
+impl Task for SftpServer<'_> {
+    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
+        assert_eq!(self.streams.listen(world, sftp_at(), 0), Ok(sftp_at()));
+        Ok(())
+    }
+
+    fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
+        self.streams.ready(world, &mut self.sessions, local);
+    }
+
+    fn turn(&mut self, world: &mut Lent<'_>, _: Signals) {
+        self.streams.turn(world, &mut self.sessions);
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.streams.poll_at()
+    }
+
+    fn stop(&mut self, _: &mut Lent<'_>) {
+        self.streams.stop(&mut self.sessions);
+    }
+}
+
+#[test]
+fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
+    for_seeds(30, |seed| {
+        let sim = Sim::new(seed);
+        sim.set_interfaces(&host::interfaces(1));
+        sim.send_in_parts();
+        sim.lose_one_in(4);
+        let (mut tree, mut files) = (Tree::writable(), Tree::writable());
+        let mut server = Server {
+            rpc: Rpc::new(programs(vec![0; DRC_BYTES].leak()), &mut tree, 10),
+            streams: Rpc::streams(10),
+            datagrams: Datagrams::default(),
+        };
+        let mut responder = Host::new();
+        let mut mdns = Mdns::new(&mut responder, Choice { names: &[] });
+        let mut sftp = Sftp::idle();
+        let memory = Memory::leaked();
+        sftp.begin(Permits::ALL, Level::Quiet, UID, memory.texts);
+        let mut sessions = [Session::idle()];
+        sessions[0].begin(memory.handles, memory.hashes);
+        let mut sftp_server = SftpServer {
+            sessions: Sessions::new(&mut sftp, &mut files, &mut sessions),
+            streams: Sessions::streams(),
+        };
+        let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
+        let mut net = sim.clone();
+        let events = Events::new(Box::new(Sink::default()));
+        let tasks: &mut [&mut dyn Task] = &mut [&mut server, &mut mdns, &mut sftp_server];
+        let mut all = Loop::new(&mut net, tasks, events, &mut rx, &mut tx, sim.now());
+        assert_eq!(all.start(), Ok(()));
+        let mut run = |time| {
+            sim.allow(time);
+            all.turns();
+        };
+        run(host::SETTLED);
+        let (rpc_peer, sftp_peer) = (sim.connect(AT), sim.connect(sftp_at()));
+        let calls = all_calls();
+        let requests: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+        let packets = [
+            Packet::init(),
+            Packet::new(kind::STAT, 1).string(b"."),
+            Packet::new(kind::REALPATH, 2).string(b"."),
+        ];
+        let packets = stream(&packets);
+        let (mut answered, mut replied, mut resolved) = (Vec::new(), Vec::new(), false);
+        let (requests, packets) = (requests.chunks(100), packets.chunks(7));
+        let pieces = requests.len().max(packets.len());
+        let (mut requests, mut packets) = (requests, packets);
+        // A querier asks again until it is answered (RFC 6762 section 5.2).
+        for round in 0..pieces.max(100) {
+            if let Some(piece) = requests.next() {
+                sim.send(rpc_peer, piece);
+            }
+            if let Some(piece) = packets.next() {
+                sim.send(sftp_peer, piece);
+            }
+            if round % 10 == 0 {
+                sim.arrive(2, PEER.parse().unwrap(), QUERY);
+            }
+            run(MOMENT);
+            answered.extend(sim.take(rpc_peer));
+            replied.extend(sim.take(sftp_peer));
+            resolved |= host::is_answered(&sim);
+        }
+        run(Duration::from_secs(2));
+        answered.extend(sim.take(rpc_peer));
+        replied.extend(sim.take(sftp_peer));
+        assert_eq!(records(&answered).unwrap().len(), calls.len());
+        let kinds: Vec<u8> = replies(&replied).iter().map(|reply| reply.kind).collect();
+        assert_eq!(kinds, [kind::VERSION, kind::ATTRS, kind::NAME]);
+        assert!(resolved, "no query of ten was answered");
+        assert!(!sim.is_closed(rpc_peer) && !sim.is_closed(sftp_peer));
+    });
+}
