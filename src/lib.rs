@@ -1,62 +1,109 @@
 //! stowaway: one static, libc-free file that serves files from hosts where nothing else runs.
 //!
-//! # Bird's eye
+//! # The map
 //!
 //! ```text
-//!            role      what the file does, by its first word: nfs, serve, sftp-server, ls, cat, check, mdns, browse,
-//!              │         resolve, publish
+//!            role      what the file does, by its first argument: one folder per role, which makes tasks from arguments
 //!              │
-//!            drive     the loop: connections, buffers, orders; the supervisor
-//!          ┌───┼────┐
-//!        net engine vfs    sockets · protocols · trees
-//!          │   │    │
-//!          │  wire  │      bytes ↔ values
-//!          └── sys ─┘      the kernel; the only unsafe code
+//!            drive     the loop: waits once, lends network and buffers to each task; connections, orders; the supervisor
+//!       ┌──────┼──────┐
+//!      net   engine  vfs    network stacks · protocols without sockets · trees of files
+//!       │    │    │   │
+//!       │  wire ──┼───┘     bytes ↔ values
+//!      sys ───────┘         what it runs on: Linux, or a machine without a kernel
+//!       │
+//!      mem                  the memory that is given at start
 //! ```
 //!
-//! A request's way: `drive` finds a socket ready and receives at most 8 KiB into a buffer of the loop. `engine::rpc` takes
-//! records off it and hands each call to `nfs`, `mount` or `portmap`, which ask `vfs` and write their replies, one behind
-//! the other, into the loop's other buffer; `drive` sends them at once. What is large or slow is an *order*: of a READ beyond
-//! 64 KiB the engine writes the head of the reply, and the driver moves the file's bytes to the socket as the socket takes
-//! them (`Send`); of a WRITE what has not arrived yet goes from the socket to the file (`Store`); what must be on disk before
-//! it is answered, goes there (`Sync`).
+//! An arrow down is an import; `cargo xtask tidy` holds the table of them and refuses circles. `config` (every limit), `time`, `log`
+//! (traces), `event` (messages for people) and `text` (their texts) are used by all above `sys`.
 //!
-//! An SFTP session is a process of its own with one peer: `drive::stdio` reads, hands what came to `engine::sftp`, writes what
-//! it answers, and waits nowhere else. NFS names objects by handles that last, SFTP by paths: `vfs::host` has the former,
-//! `vfs::user` the latter, and both ask the kernel through `vfs::kernel`. What is inside an image of a disk, `vfs::iso` reads
-//! from its bytes, wherever they lie; `vfs::kernel::inside` keeps the few images open that are in use, and both backends leave
-//! it the answers about nodes that lie in one. Nobody else knows that there are images, but for who enters one
-//! ([`vfs::Vfs::enter_image`]): MNT, and paths that go on behind a file's name.
+//! ## A request's way
 //!
-//! Multicast DNS has a loop of its own, `drive::mdns`: each interface is a *link*, with a socket for each family's group and one
-//! for each address, so that nobody has to say where a datagram came in. `engine::mdns` claims names, announces and answers
-//! (`Responder`), and asks and remembers (`Browser`); what is announced, `role::mdns` reads from arguments, files and firmware, and
-//! `role::serve` from what is exported.
+//! `drive::Loop` waits for sockets and lends a `World` to each task whose socket can go on. Of an NFS server, `drive::streams`
+//! receives into the loop's buffer and hands the bytes to `engine::rpc`, which takes records off them; `engine::programs` parses
+//! each call and hands it to `nfs`, `mount` or `portmap`, which ask a backend of `vfs` and write their replies one behind the other
+//! into the loop's other buffer. `drive` sends these at once. What is large or slow is an *order*, which `drive::orders` carries
+//! out: of a READ beyond 64 KiB the engine writes the head of the reply, and the bytes go from the file to the socket as the socket
+//! takes them (`Send`); of a WRITE, what has not arrived yet goes from the socket to the file (`Store`); what must be on disk before
+//! it is answered goes there (`Sync`).
+//!
+//! An SFTP session goes through the same engine interface, `engine::Stream`: as sshd starts it, over standard input and output in a
+//! process of its own (`drive::linux::stdio`), or in a loop over sockets (`drive::sftp`). Multicast DNS is a task too:
+//! `drive::endpoint` opens sockets as interfaces come and go, for `engine::mdns`' responder or its browser. `serve` lists which
+//! tasks share a loop: a process each, or with `--one-process` one loop for all.
+//!
+//! ## Where to find it
+//!
+//! | what | where |
+//! |---|---|
+//! | records of RPC, their fragments | `engine/rpc/record.rs` |
+//! | the duplicate request cache | `engine/drc.rs` |
+//! | weak cache consistency (WCC): attributes before and after | `WccData` in `engine/nfs/change.rs`, for WRITE `WccAttr` in `engine/nfs/write.rs` |
+//! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
+//! | what is durable when | `vfs/host/durable.rs` |
+//! | which user a request acts as | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
+//! | requests of SFTP, which write and which do not | the table in `engine/sftp/requests.rs` |
+//! | the walk that keeps a jail | `vfs/walk.rs`, by the kernel's help `vfs/user/jail.rs` |
+//! | ISO images: the format, the tree, images that are entered on the way | `wire/iso9660`, `vfs/iso/mod.rs`, `vfs/iso/images.rs` |
+//! | a name's life in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
+//! | a browser's cache and its questions | `engine/mdns/browser/{cache,questions}.rs` |
+//! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`; a role makes it (`role/nfs/mod.rs`, `task`) |
+//! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
+//! | a new network stack | a module of `net` that implements its traits; `drive::linux::run` has the host's |
+//! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!
 //! # Invariants
 //!
-//! - `tidy` holds the imports to this drawing: `wire` knows nothing, an engine knows no socket, no clock and no system call,
-//!   only `sys` has unsafe code, only `drive` sees net, engine and files together. `config`, `time`, `log`, `text`
-//!   and `event` are the words that rooms have in common.
-//! - All memory is planned at start, from one arena. A connection is a slot of at most 192 bytes; a request that has not all
+//! - `wire` has no state. An engine has no sockets, no clock and makes no system call: time, files and events are lent for each call.
+//!   Only `drive` sees network, engine and files together. Unsafe code stands in `sys`, in `mem` and in the entry point alone.
+//! - All memory is planned at start, from one region. A connection is a slot of at most 192 bytes; a request that has not all
 //!   arrived waits in a block of 8 KiB, a reply that was not taken in one of 72 KiB, and of both there are few. When they
-//!   run out, who has stalled for longest gives way.
-//! - What multicast DNS keeps of others is bounded by tables that are cut at start; what one asks, or says, never makes another wait.
-//! - A handle is what lasts: of *kernel* form (the kernel's own, with a MAC) where the server may use those, else a *path handle*
+//!   run out, the connection that stalled longest is closed.
+//! - What multicast DNS keeps of others is bounded by tables; what one host asks or says never makes another wait.
+//! - A handle lasts: it is a kernel handle (the kernel's own, with a MAC) where the server may use those, else a path handle
 //!   that is found again beneath the export. No table grows with the handles given out.
-//! - Work is done from descriptors, one name at a time, never from stored paths: nothing that is swapped meanwhile leads out
+//! - Files are reached from descriptors, one name at a time, never by stored paths: nothing that is swapped meanwhile leads out
 //!   of the export. Neither attributes nor names are remembered from one request to the next.
 //! - Malformed input on a stream closes it; a request that cannot be carried out gets its protocol's own error. After a
-//!   promise that cannot be kept (a file that shrinks under a READ) the connection is closed: never padding, never stale
-//!   bytes.
-//! - Names and attributes are on disk before their change is answered, unless the export is `async`, and so is data whose caller
-//!   asks for it. Data that may be lost is known to its writers by the verifier, which changes with every start and with every
-//!   failure of the disk.
-//! - A jail is kept by looking paths up beneath the descriptor of its directory. Landlock and seccomp only stand behind that,
-//!   raised when an SFTP session's greeting has left and before anything that follows is looked at.
-//! - What must not be done twice is answered from a bounded cache when it is asked for again.
-//! - Started by root, files are touched as each caller says it is, as far as the export's rules believe it; else every client
-//!   is the user who started the server. Rights are looked at when a file is pinned, not when a descriptor is used again.
+//!   promise that cannot be kept (a file that shrinks under a READ) the connection is closed: no padding, no stale bytes.
+//! - Names and attributes are on disk before their change is answered, unless the export is `async`, and so is data for which the
+//!   client asks that. Data that may be lost is known to its writers by the write verifier, which changes with every start and with
+//!   every failure of the disk.
+//! - A jail is kept by looking paths up beneath the descriptor of its directory. Landlock and seccomp stand behind that,
+//!   raised when an SFTP session's first reply was sent and before anything that follows is looked at.
+//! - A request that is not idempotent and comes again is answered from the duplicate request cache, which is bounded.
+//! - Started by root, files are used as the user that each call names, as far as the export's rules allow; else every client
+//!   is the user who started the server. Rights are checked when a file is pinned, not when a descriptor is used again.
+//!
+//! # Glossary
+//!
+//! All other words are those of the RFCs, POSIX, Linux' man pages and DNS-SD.
+//!
+//! - **role**: what the file does, by its first argument or the name it is started by.
+//! - **task**: what a loop runs beside others: a server, a responder, a browser.
+//! - **world**: what a loop lends a task for one call: time, network, events, buffers.
+//! - **turn**: one pass of a loop; one call of a task.
+//! - **order**: bytes that an engine asks the driver to move between a socket and a file, or a sync.
+//! - **event**: a message for people, one escaped line; **trace**: one for developers, by defmt.
+//! - **text**: a message's constant part, packed in the file.
+//! - **backend**: one kind of tree of files behind the traits of `vfs`.
+//! - **node**, **pin**: an object of a backend for one request; the same, held open for longer.
+//! - **path handle**: an NFS file handle that the server finds again by names and inode numbers.
+//! - **jail**: a directory whose outside an SFTP session cannot name.
+//! - **endpoint**: what speaks multicast DNS on the links of a host: a responder or a browser.
+//! - **link**: an interface as multicast DNS uses it, with its addresses.
+//! - **slot**, **block**: a place in a table that is made at start; a piece of memory that many share in turn.
+//!
+//! # Size
+//!
+//! The file is paid for by the byte, so some code has a form for its size. `core::fmt` is not linked: lines are written by
+//! `event::Line`, and a panic says only where. `#[inline(never)]` stands where a function has several callers and the compiler would
+//! copy it into each: it inlines by the cost of one call, not of the file. `#[repr(C)]` stands on structs whose first fields are
+//! used most: an offset below 128 takes one byte of an instruction, a larger one four. Slices are cut by `mem::Ends`, which has no
+//! path that panics. Traits are used as `dyn` where a generic would be compiled twice. Each compiler flag stands with its percentage
+//! in `xtask/src/build/toolchain.rs`; `cargo xtask size --attributes` builds without the attributes of each module and tells which
+//! of them pay.
 
 #![cfg_attr(not(any(test, fuzzing)), no_std)]
 
