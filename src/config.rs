@@ -122,7 +122,7 @@ const _: () =
 /// Connections, if descriptors suffice.
 pub const CONNECTION_COUNT_MAX: usize = 12_288;
 /// Connections that have a process each.
-pub const GUEST_COUNT_MAX: usize = 64;
+pub const PROCESS_COUNT_MAX: usize = 64;
 /// Blocks for requests that have not all arrived.
 pub const REQUEST_BLOCK_COUNT: usize = 128;
 /// Blocks for replies that were not taken.
@@ -158,22 +158,22 @@ pub const SEARCH_ENTRY_COUNT: usize = 20_000;
 pub const DIRECTORY_BUFFER_BYTES: usize = 4 << 10;
 
 /// A request that has begun to arrive and makes no progress for so long closes its connection …
-pub const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// … and a reply that is not taken for so long …
-pub const REPLY_PATIENCE: Duration = Duration::from_secs(60);
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 /// … and either when others need the block.
-pub const PRESSED_PATIENCE: Duration = Duration::from_secs(1);
+pub const PRESSED_TIMEOUT: Duration = Duration::from_secs(1);
 /// A silent connection is given up for a new one after so long, when there is no room for both.
-pub const SILENT_PATIENCE: Duration = Duration::from_secs(1);
+pub const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same for a connection that has been answered before.
-pub const IDLE_PATIENCE: Duration = Duration::from_secs(60);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long no connection is accepted after there was no descriptor for one.
 pub const ACCEPT_PAUSE: Duration = Duration::from_ms(500);
 /// Descriptors of files are let go when nothing was asked for so long, so that deleted files free their space.
 pub const NODE_IDLE: Duration = Duration::from_secs(1);
 
 /// How long a check waits for all answers together: less than who runs it does.
-pub const CHECK_PATIENCE: Duration = Duration::from_secs(3);
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of what a check says in JSON: a path of which each byte is escaped, and some words.
 pub const CHECK_JSON_BYTES: usize = 8 << 10;
 const _: () = assert!(EXPORT_PATH_BYTES_MAX * 5 + 1024 < CHECK_JSON_BYTES);

@@ -1,7 +1,7 @@
 //! One connection: a slot of a fixed size, which holds what neither the socket nor the protocol's session holds.
 
 use super::pool::Block;
-use crate::config::{CONNECTION_BYTES_MAX, REPLY_PATIENCE, REQUEST_INLINE_BYTES, REQUEST_PATIENCE};
+use crate::config::{CONNECTION_BYTES_MAX, REPLY_TIMEOUT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::engine::Order;
 use crate::net::Socket;
 use crate::text::{Text, texts};
@@ -92,9 +92,9 @@ impl Connection {
     pub(super) const fn timeout(&self) -> Option<(Duration, CloseReason)> {
         let stores = matches!(self.order, Some(Order::Store { .. }));
         if self.unsent.is_some() || self.order.is_some() && !stores {
-            Some((REPLY_PATIENCE, CloseReason::Untaken))
+            Some((REPLY_TIMEOUT, CloseReason::Untaken))
         } else if self.input.is_some() || stores || self.holds_file {
-            Some((REQUEST_PATIENCE, CloseReason::Unended))
+            Some((REQUEST_TIMEOUT, CloseReason::Unended))
         } else {
             None
         }

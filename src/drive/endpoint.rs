@@ -231,7 +231,7 @@ impl Mdns<'_> {
         }
     }
 
-    /// Opens an interface, or opens it anew when its addresses are others than before.
+    /// Opens an interface, or opens it again when its addresses have changed.
     fn take_interface(&mut self, world: &mut World<'_>, interface: &Interface) {
         let place = |index: u32| self.open.iter().position(|open| open.index == index);
         let Some(id) = place(interface.index).or_else(|| place(0)) else {

@@ -3,7 +3,7 @@
 use super::connection::{CloseReason, Connection};
 use super::streams::{CONNECTION_TOKEN, Protocol, Streams, address};
 use super::task::World;
-use crate::config::{ACCEPT_PAUSE, IDLE_PATIENCE, SILENT_PATIENCE};
+use crate::config::{ACCEPT_PAUSE, IDLE_TIMEOUT, SILENT_TIMEOUT};
 use crate::event;
 use crate::log;
 use crate::net::{Interest, NetError, NetResult, Socket};
@@ -111,9 +111,9 @@ impl Streams {
     fn make_place(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) -> bool {
         let silent = self
             .most_overdue(world.now, &|other| {
-                (!other.answered).then_some(SILENT_PATIENCE)
+                (!other.answered).then_some(SILENT_TIMEOUT)
             })
-            .or_else(|| self.most_overdue(world.now, &|_| Some(IDLE_PATIENCE)));
+            .or_else(|| self.most_overdue(world.now, &|_| Some(IDLE_TIMEOUT)));
         if let Some(at) = silent {
             self.close(world, protocol, at, CloseReason::Gone);
             return true;

@@ -8,7 +8,7 @@ use crate::mem::Slots;
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Block(u8);
 
-const _: () = assert!(REQUEST_BLOCK_COUNT <= 256 && REPLY_BLOCK_COUNT <= 256);
+const _: () = assert!(REQUEST_BLOCK_COUNT < 256 && REPLY_BLOCK_COUNT < 256);
 
 /// The pool.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Pool {
         match self.free.pop() {
             None if self.bytes.extend(self.block_bytes) => {
                 let block = Block(self.touched);
-                self.touched = self.touched.wrapping_add(1);
+                self.touched += 1;
                 Some(block)
             }
             free => free,

@@ -10,7 +10,7 @@ use super::orders::{self, Blocked, Transport};
 use super::pool::{Block, Pool};
 use super::task::World;
 use crate::config::{
-    CONNECTION_COUNT_MAX, NODE_IDLE, ORDER_TURN_BYTES, PRESSED_PATIENCE, REPLY_BYTES,
+    CONNECTION_COUNT_MAX, NODE_IDLE, ORDER_TURN_BYTES, PRESSED_TIMEOUT, REPLY_BYTES,
     REQUEST_INLINE_BYTES,
 };
 use crate::engine::{Cx, Order, Progress, State};
@@ -507,7 +507,7 @@ impl Streams {
         if block.is_some() {
             return block;
         }
-        let pressed = |other: &Connection| holds(other).then_some(PRESSED_PATIENCE);
+        let pressed = |other: &Connection| holds(other).then_some(PRESSED_TIMEOUT);
         let stalled = self.most_overdue(turn.world.now, &pressed)?;
         self.close(turn.world, turn.protocol, stalled, CloseReason::Gone);
         pool(self).take()

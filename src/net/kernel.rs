@@ -8,7 +8,7 @@ use super::{
 use super::{INTERFACE_COUNT_MAX, Interface, Interfaces, Multicast};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
-use crate::sys::linux::epoll::{Change, Epoll, Room};
+use crate::sys::linux::epoll::{Change, Epoll, EventBuffer};
 use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::poll::{PollFd, PollFlags};
@@ -109,7 +109,7 @@ impl Kernel {
 
     fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let epoll = self.epoll.as_ref().ok_or(Errno::NOSYS)?;
-        let mut events: Room = [const { MaybeUninit::uninit() }; _];
+        let mut events: EventBuffer = [const { MaybeUninit::uninit() }; _];
         // A timeout that is cut short is waited for again.
         let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
         for event in epoll.wait(&mut events, timeout_ms)? {

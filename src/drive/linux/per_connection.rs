@@ -1,6 +1,6 @@
-//! A process for each connection: what happens in one leaves the others alone, and each can be locked in by itself.
+//! A process for each connection: a crash of one leaves the others alone, and each has a sandbox of its own.
 
-use crate::config::{ACCEPT_PAUSE, GUEST_COUNT_MAX};
+use crate::config::{ACCEPT_PAUSE, PROCESS_COUNT_MAX};
 use crate::sys;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::stdio::Stdio;
@@ -23,18 +23,18 @@ pub fn run(listener: &File, serve: &mut dyn FnMut()) -> ! {
     process::stop_when_asked();
     let mut count = 0;
     loop {
-        // Whoever finds no place waits to be accepted.
-        while process::reap_any(count == GUEST_COUNT_MAX).is_some() {
+        // Beyond the limit, connections wait to be accepted.
+        while process::reap_any(count == PROCESS_COUNT_MAX).is_some() {
             count -= 1;
         }
-        let guest = sockets::accept_any(listener).and_then(|connection| {
+        let child = sockets::accept_any(listener).and_then(|connection| {
             let child = process::fork()?;
             if child.is_none() && Stdio::replace(&connection).is_ok() {
                 serve();
             }
             Ok(child)
         });
-        match guest {
+        match child {
             Ok(Some(_)) => count += 1,
             Ok(None) => sys::exit(1),
             // It hung up, or there are too few descriptors or processes.

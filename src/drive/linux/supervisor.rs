@@ -1,4 +1,4 @@
-//! Roles as processes: forks them, waits, and starts again what ended, after a pause that doubles.
+//! Loops as processes: forks them, waits, and starts again those that ended, after a pause that doubles.
 //!
 //! A stalled disk or a crash in one child leaves the others' timing alone. The supervisor opens no sockets and no files.
 
@@ -8,22 +8,22 @@ use crate::sys::linux::process::{self, Signal, Told};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 
-/// Milliseconds before the first restart; each further one waits twice as long …
+/// Milliseconds before the first restart; each further one waits twice as long, up to [`PAUSE_MAX_MS`].
 const PAUSE_MIN_MS: u32 = 100;
-/// … up to this.
+/// Milliseconds before any restart, at most.
 const PAUSE_MAX_MS: u32 = 30_000;
 /// A child that ran so long is healthy: its next restart is like a first one.
 const HEALTHY: Duration = Duration::from_secs(60);
-/// A child that fails within this has not begun: it said why, and would only say it again.
+/// A child that fails within this could not start: it said why, and would only say it again.
 const BEGINNING: Duration = Duration::from_secs(1);
-/// How often children are looked for where signals cannot be read.
+/// How often children are reaped where signals cannot be read.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often when it should have stopped.
 const LOOK_WHEN_STOPPING: Duration = Duration::from_ms(10);
 /// How long a child may take to stop.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Something that runs in a process of its own.
+/// A loop in a process of its own.
 pub struct Child {
     name: &'static str,
     process: Option<process::Child>,
@@ -75,7 +75,7 @@ impl Child {
 /// Asks all processes to stop, and ends those that do not.
 fn stop(children: &mut [Child]) {
     tell(children, Signal::Stop);
-    let until = sys::now().after(STOP_PATIENCE);
+    let until = sys::now().after(STOP_TIMEOUT);
     while children.iter().any(|child| child.process.is_some()) && sys::now() < until {
         process::wait_for_signal(None, Some(LOOK_WHEN_STOPPING));
         while let Some((ended, _)) = process::reap_any(false) {

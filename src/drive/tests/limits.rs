@@ -2,8 +2,8 @@
 
 use super::{Bench, LISTENER_COUNT, MOMENT, check_data, read, with_server};
 use crate::config::{
-    ACCEPT_PAUSE, EVENT_COUNT_PER_MINUTE, IDLE_PATIENCE, PRESSED_PATIENCE, REPLY_BLOCK_COUNT,
-    REPLY_PATIENCE, REQUEST_BLOCK_COUNT, REQUEST_INLINE_BYTES, REQUEST_PATIENCE, SILENT_PATIENCE,
+    ACCEPT_PAUSE, EVENT_COUNT_PER_MINUTE, IDLE_TIMEOUT, PRESSED_TIMEOUT, REPLY_BLOCK_COUNT,
+    REPLY_TIMEOUT, REQUEST_BLOCK_COUNT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT, SILENT_TIMEOUT,
 };
 use crate::engine::testing::calls::Call;
 use crate::event;
@@ -20,7 +20,7 @@ impl Bench<'_> {
         let peers = self.connect_many(count);
         for peer in &peers {
             self.sim.set_reading(*peer, false);
-            self.sim.set_room(*peer, 1000);
+            self.sim.set_capacity(*peer, 1000);
             self.sim.send(*peer, &read(0, bytes).record());
         }
         self.run(MOMENT);
@@ -61,7 +61,7 @@ fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
             assert_eq!(bench.sim.unreceived(stopped), waiting);
             check_data(&bench.ask(other, &read(9, 50_000)), 9, 50_000);
             assert!(!bench.sim.is_closed(stopped));
-            bench.run(REPLY_PATIENCE);
+            bench.run(REPLY_TIMEOUT);
             assert!(bench.sim.is_closed(stopped));
             assert!(!bench.sim.is_closed(other));
             assert_eq!(bench.server.streams.replies.holders().count(), 0);
@@ -77,7 +77,7 @@ fn who_reads_slowly_but_reads_is_kept() {
             bench.sim.set_reading(slow, false);
             bench.sim.send(slow, &read(0, bytes).record());
             for step in 1..=5 {
-                bench.sim.set_room(slow, step * bytes as usize / 5);
+                bench.sim.set_capacity(slow, step * bytes as usize / 5);
                 bench.run(Duration::from_secs(50));
             }
             assert!(!bench.sim.is_closed(slow));
@@ -118,7 +118,7 @@ fn half_requests_that_stall_give_way_to_new_ones() {
     with_server(0, 300, |bench| {
         let old = bench.connect_many(REQUEST_BLOCK_COUNT);
         old.iter().for_each(|peer| bench.sim.send(*peer, &first));
-        bench.run(PRESSED_PATIENCE);
+        bench.run(PRESSED_TIMEOUT);
         bench.run(MOMENT);
         let new = bench.connect_many(72);
         new.iter().for_each(|peer| bench.sim.send(*peer, &first));
@@ -152,7 +152,7 @@ fn a_request_that_does_not_end_is_given_ten_seconds_after_each_byte() {
         for byte in second {
             bench.run(Duration::from_secs(9));
             bench.sim.send(steady, &[byte]);
-            let may_wait = bench.sim.now().secs() < REQUEST_PATIENCE.as_ms() as u32 / 1000;
+            let may_wait = bench.sim.now().secs() < REQUEST_TIMEOUT.as_ms() as u32 / 1000;
             assert!(may_wait != bench.sim.is_closed(stalled));
         }
         bench.run(MOMENT);
@@ -165,7 +165,7 @@ fn replies_beyond_the_blocks_are_dropped_with_their_connections() {
     with_server(0, 300, |bench| {
         bench.connect_stopped(REPLY_BLOCK_COUNT + 8, 60_000);
         assert_eq!(bench.closed_count(), 8);
-        bench.run(PRESSED_PATIENCE);
+        bench.run(PRESSED_TIMEOUT);
         let new = bench.connect_stopped(5, 60_000);
         assert_eq!(bench.closed_count(), 8 + 5);
         for peer in new {
@@ -200,7 +200,7 @@ fn a_full_table_gives_up_who_was_silent_longest() {
             silent.push(bench.connect());
             bench.run(MOMENT);
         }
-        bench.run(SILENT_PATIENCE);
+        bench.run(SILENT_TIMEOUT);
         for (closed, oldest) in (1..).zip(silent) {
             let new = bench.connect();
             bench.ask(new, &call);
@@ -218,7 +218,7 @@ fn a_full_table_gives_up_who_never_asked_before_who_did() {
         bench.ask(proven, &call);
         bench.run(MOMENT);
         let silent = bench.connect_many(3);
-        bench.run(IDLE_PATIENCE);
+        bench.run(IDLE_TIMEOUT);
         for closed in 1..=3 {
             let new = bench.connect();
             bench.ask(new, &call);
@@ -262,7 +262,7 @@ fn a_full_table_of_proven_clients_makes_new_ones_wait_their_turn() {
         bench.run(MOMENT);
         check_data(&bench.answer(early, &call), 5, 10);
         // After a minute of silence the proven ones go as well.
-        bench.run(IDLE_PATIENCE);
+        bench.run(IDLE_TIMEOUT);
         bench.ask(late, &call);
         assert!(bench.closed_count() >= 2);
     });
@@ -298,7 +298,7 @@ fn a_descriptor_is_taken_from_who_never_asked_anything() {
     with_server(0, 10, |bench| {
         let [silent, proven] = [bench.connect(), bench.connect()];
         bench.ask(proven, &call);
-        bench.run(SILENT_PATIENCE);
+        bench.run(SILENT_TIMEOUT);
         bench.sim.set_descriptors(LISTENER_COUNT + 2);
         let new = bench.connect();
         bench.ask(new, &call);

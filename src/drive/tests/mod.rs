@@ -285,7 +285,7 @@ fn good_clients_among_bad_ones_have_all_their_answers() {
                     let asked: Vec<Call> = asked.collect();
                     let stream: Vec<u8> = asked.iter().flat_map(Call::record).collect();
                     let peer = bench.connect();
-                    bench.sim.set_room(peer, 1000 + random.below(100_000));
+                    bench.sim.set_capacity(peer, 1000 + random.below(100_000));
                     (peer, *random.pick(MANNERS), asked, stream)
                 })
                 .collect();
@@ -321,8 +321,8 @@ fn check_interrupted_reads(seed: u64, prepare: impl FnOnce(&Bench<'_>)) {
         prepare(bench);
         bench.sim.send_in_parts();
         let peer = bench.connect();
-        let room = 500 + Random::new(seed).below(20_000);
-        bench.sim.set_room(peer, room);
+        let capacity = 500 + Random::new(seed).below(20_000);
+        bench.sim.set_capacity(peer, capacity);
         let calls = [
             read(1, 199_999).xid(1),
             read(7, 3).xid(2),
@@ -414,7 +414,7 @@ fn who_hangs_up_leaves_nothing_behind() {
             bench.sim.send_in_parts();
             let mut random = Random::new(seed);
             let peer = bench.connect();
-            bench.sim.set_room(peer, 1 + random.below(100_000));
+            bench.sim.set_capacity(peer, 1 + random.below(100_000));
             bench.sim.set_reading(peer, random.below(2) == 0);
             bench.sim.send(peer, &stream[..random.below(stream.len())]);
             bench.run(Duration::from_ms(1 + random.below(3) as u32));

@@ -1,7 +1,7 @@
 //! What is written: by who is slow, by who goes away, by several at once, onto a disk that fails.
 
 use super::{Bench, MOMENT};
-use crate::config::{ORDER_TURN_BYTES, REQUEST_PATIENCE};
+use crate::config::{ORDER_TURN_BYTES, REQUEST_TIMEOUT};
 use crate::engine::testing::World;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
 use crate::engine::testing::tree::BIG_BYTES;
@@ -94,7 +94,7 @@ fn a_writer_that_stalls_is_given_ten_seconds() {
                 bench.sim.send(stalled, &record[..cut + more]);
                 bench.run(Duration::from_secs(9));
                 assert!(!bench.sim.is_closed(stalled), "{cuts:?}, {more}");
-                bench.run(REQUEST_PATIENCE);
+                bench.run(REQUEST_TIMEOUT);
                 assert!(bench.sim.is_closed(stalled), "{cuts:?}, {more}");
                 assert_eq!(bench.told(event::DISCONNECTED), 1);
             });
@@ -240,7 +240,7 @@ fn replies_that_are_not_taken_stop_who_writes() {
     with_writers(0, 10, |bench| {
         let [stopped, other] = [bench.connect(), bench.connect()];
         bench.sim.set_reading(stopped, false);
-        bench.sim.set_room(stopped, 100);
+        bench.sim.set_capacity(stopped, 100);
         let call = write(0, stable::FILE_SYNC, &data(1, 20_000));
         let calls = vec![call; 5];
         let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();

@@ -187,13 +187,13 @@ impl ErrorType for Peer {
 }
 
 impl Read for Peer {
-    fn read(&mut self, room: &mut [u8]) -> Result<usize, ErrorKind> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
         let pieces = &mut self.0.borrow_mut().pieces;
         let Some(piece) = pieces.first_mut() else {
             return Ok(0);
         };
-        let len = piece.len().min(room.len());
-        room[..len].copy_from_slice(&piece[..len]);
+        let len = piece.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&piece[..len]);
         piece.drain(..len);
         if piece.is_empty() {
             pieces.remove(0);

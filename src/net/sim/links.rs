@@ -162,19 +162,19 @@ mod tests {
         sim.arrive(3, "198.51.100.9:5353".parse().unwrap(), b"peer");
         sim.send_to(two, None, group, b"own").unwrap();
         assert_eq!(sim.take_multicast(), [(2, b"own".to_vec(), group)]);
-        let mut room = [0; 9];
+        let mut buffer = [0; 9];
         for (joined, bytes, from) in [
             (two, &b"own"[..], "192.0.2.1:5353"),
             (three, b"peer", "198.51.100.9:5353"),
         ] {
-            let heard = sim.recv_from(joined, &mut room).unwrap();
+            let heard = sim.recv_from(joined, &mut buffer).unwrap();
             assert_eq!(
                 (heard.len, heard.from),
                 (bytes.len(), from.parse().unwrap())
             );
             assert_eq!(heard.to, Some(group.ip()));
-            assert_eq!(room[..bytes.len()], *bytes);
-            let silence = sim.recv_from(joined, &mut room);
+            assert_eq!(buffer[..bytes.len()], *bytes);
+            let silence = sim.recv_from(joined, &mut buffer);
             assert_eq!(silence, Err(NetError::WouldBlock));
         }
     }

@@ -58,7 +58,7 @@ struct Wire {
     to_server: VecDeque<u8>,
     to_peer: VecDeque<u8>,
     /// Bytes that `to_peer` takes.
-    room: usize,
+    capacity: usize,
     /// What the peer has read.
     read: Vec<u8>,
     reads: bool,
@@ -81,7 +81,7 @@ struct World {
     random: Random,
     /// Of so many datagrams to and from groups one is lost, as chance has it; 0: none.
     lose_one_in: usize,
-    /// Sends take only a part of what there is room for; receives always do.
+    /// Sends take only a part of what fits; receives always do.
     parts: bool,
     now: Instant,
     /// When the test wants to go on.
@@ -139,7 +139,7 @@ impl Sim {
         self.0.borrow_mut()
     }
 
-    /// From now on, sends take only a part of what there is room for, as chance has it.
+    /// From now on, sends take only a part of what fits, as chance has it.
     pub fn send_in_parts(&self) {
         self.world().parts = true;
     }
@@ -159,7 +159,7 @@ impl Sim {
             from: from.into(),
             to_server: VecDeque::new(),
             to_peer: VecDeque::new(),
-            room: SEND_BYTES,
+            capacity: SEND_BYTES,
             read: Vec::new(),
             reads: true,
             hung_up: false,
@@ -187,8 +187,8 @@ impl Sim {
     }
 
     /// Bounds the bytes that are taken before the peer reads.
-    pub fn set_room(&self, peer: Peer, room: usize) {
-        self.world().wires[peer.0].room = room;
+    pub fn set_capacity(&self, peer: Peer, capacity: usize) {
+        self.world().wires[peer.0].capacity = capacity;
     }
 
     /// The peer closes the connection.
@@ -310,7 +310,7 @@ impl World {
         Ok(Socket(number as u32))
     }
 
-    /// The socket takes bytes that are sent, as many as it has room for.
+    /// The socket takes bytes that are sent, as many as fit.
     fn take(&mut self, socket: Socket, bytes: &[u8]) -> NetResult<usize> {
         let chance = if self.parts {
             self.random.number() as usize
@@ -324,8 +324,8 @@ impl World {
         if wire.hung_up {
             return Err(NetError::Gone);
         }
-        let room = wire.room.saturating_sub(wire.to_peer.len());
-        let most = room.min(bytes.len());
+        let space = wire.capacity.saturating_sub(wire.to_peer.len());
+        let most = space.min(bytes.len());
         if most == 0 && !bytes.is_empty() {
             return Err(NetError::WouldBlock);
         }
@@ -354,7 +354,7 @@ impl World {
             }
             (Interest::Output, Kind::Connection(peer)) => {
                 let wire = &self.wires[*peer];
-                wire.hung_up || wire.to_peer.len() < wire.room
+                wire.hung_up || wire.to_peer.len() < wire.capacity
             }
             (Interest::Output, _) => true,
         }

@@ -5,7 +5,7 @@
 use super::args::{address, port};
 use super::flags::{Flags, flags};
 use super::{Console, DONE, FAILED, Status, USAGE, complain, inform, print};
-use crate::config::{CHECK_JSON_BYTES, CHECK_PATIENCE, NFS_PORT, REPLY_BYTES};
+use crate::config::{CHECK_JSON_BYTES, CHECK_TIMEOUT, NFS_PORT, REPLY_BYTES};
 use crate::drive::linux::client::{self, Client};
 use crate::event::{self, Line};
 use crate::mem;
@@ -76,7 +76,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Status> {
     };
     let here = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
     let mut check = Check {
-        until: sys::now().after(CHECK_PATIENCE),
+        until: sys::now().after(CHECK_TIMEOUT),
         about: b"",
         xid: 0,
         at: SocketAddrV6::new(here, NFS_PORT, 0, 0),

@@ -24,8 +24,8 @@ pub struct Event {
     high: u32,
 }
 
-/// Room for what is ready.
-pub type Room = [MaybeUninit<Event>; 64];
+/// EventBuffer for what is ready.
+pub type EventBuffer = [MaybeUninit<Event>; 64];
 
 /// How a descriptor is watched from now on.
 #[derive(Clone, Copy, Debug)]
@@ -70,12 +70,16 @@ impl Epoll {
     }
 
     /// Waits until something is ready, or so many milliseconds are over; −1: for ever. What is ready.
-    pub fn wait<'a>(&self, room: &'a mut Room, timeout_ms: i32) -> Result<&'a [Event], Errno> {
+    pub fn wait<'a>(
+        &self,
+        events: &'a mut EventBuffer,
+        timeout_ms: i32,
+    ) -> Result<&'a [Event], Errno> {
         let (epoll, timeout) = (self.0.as_raw_fd(), timeout_ms as isize);
-        let at = room.as_mut_ptr().cast::<Event>();
+        let at = events.as_mut_ptr().cast::<Event>();
         // SAFETY: the kernel writes at most so many events.
         let count = outcome(unsafe {
-            raw_syscall!(Sysno::epoll_pwait, epoll, at, room.len(), timeout, 0)
+            raw_syscall!(Sysno::epoll_pwait, epoll, at, events.len(), timeout, 0)
         })?;
         // SAFETY: it has written so many.
         Ok(unsafe { core::slice::from_raw_parts(at, count) })

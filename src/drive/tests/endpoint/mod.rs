@@ -310,7 +310,7 @@ fn sends_that_fail_are_no_end() {
     }
 }
 
-/// A socket that is ready for ever and has nothing but an error: its link is opened anew now and then, and that is all.
+/// A socket that is ready for ever and has nothing but an error: its link is opened again now and then, and that is all.
 #[test]
 fn sockets_that_fail_for_ever_are_not_asked_for_ever() {
     for error in ERRORS {
