@@ -24,6 +24,7 @@ mod attr;
 #[cfg(test)]
 mod conformance;
 mod error;
+mod exports;
 mod handle;
 pub mod host;
 pub mod iso;

@@ -29,8 +29,8 @@ impl Host {
     pub(super) fn check_writable(&self, node: Node) -> FsResult<()> {
         match self.entry_and_top(node) {
             Some((_, top)) if top.rules.writable => Ok(()),
-            None if !node.is_inside() => Err(FsError::Stale),
-            _ => Err(FsError::ReadOnly),
+            Some(_) => Err(FsError::ReadOnly),
+            None => Err(FsError::Stale),
         }
     }
 

@@ -13,12 +13,13 @@ mod open;
 mod search;
 mod table;
 
+use super::exports;
 use super::handle::{self, Key};
-use super::iso::Images;
+use super::iso::{ImageFile, Images};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FsError, FsResult, FsStat,
-    Handle, Handles, Kind, Name, Node, Pin, SetAttr, Vfs, is_image,
+    Handle, Handles, Kind, Name, Node, Pin, SetAttr, is_image,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -182,16 +183,47 @@ impl Host {
         let entry = self.table.get(node)?;
         Some((entry, self.tops.get(usize::from(entry.export))?))
     }
+}
 
-    #[inline(never)]
-    fn lookup_inside(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.admit(dir, Access::Execute)?;
-        let inside = self.images.of(dir).ok_or(FsError::Stale)?;
-        inside.lookup(dir, name)
+impl exports::Backend for Host {
+    const KEEPS_IMAGES: bool = true;
+
+    fn images(&mut self) -> &mut Images {
+        &mut self.images
+    }
+
+    fn open_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile> {
+        if !self.at(dir)?.1.rules.isos || !is_image(name.bytes()) {
+            return Err(FsError::NotDirectory);
+        }
+        let file = exports::Backend::lookup(self, dir, name)?;
+        self.open_image_file(file)
+    }
+
+    fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
+        self.check_access(node, access)
+    }
+
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        self.write_pipe(pin, offset, pipe, len)
+    }
+
+    fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        let (entry, top) = self.at(node)?;
+        if self.seen.take() == Some(node) {
+            return Ok(attr(&self.seen_stat, top.tag));
+        }
+        let mut stat = fs::blank();
+        kernel::stat(&entry.file, &mut stat)?;
+        // Removed, though our descriptor still keeps it.
+        if stat.stx_nlink == 0 {
+            return Err(FsError::Stale);
+        }
+        Ok(attr(&stat, top.tag))
     }
 
     #[inline(never)]
-    fn lookup_here(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.acting.caller()?;
         let at = self.at(dir)?;
         let parent = &at.0.file;
@@ -209,65 +241,13 @@ impl Host {
     }
 
     #[inline(never)]
-    fn readlink_here(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let (entry, _) = self.at(node)?;
         if entry.kind != Kind::SymbolicLink {
             return Err(FsError::Invalid);
         }
         let len = rustix::fs::readlinkat_raw(&entry.file, c"", out).map_err(error)?;
         Ok(len as u32)
-    }
-
-    #[inline(never)]
-    fn read_here(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        kernel::read(&self.at(pin.node)?.0.file, offset, out)
-    }
-}
-
-impl Vfs for Host {
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        self.write_pipe(pin, offset, pipe, len)
-    }
-
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        if let Some(inside) = self.images.of(node) {
-            return inside.attr(node);
-        }
-        let (entry, top) = self.at(node)?;
-        if self.seen.take() == Some(node) {
-            return Ok(attr(&self.seen_stat, top.tag));
-        }
-        let mut stat = fs::blank();
-        kernel::stat(&entry.file, &mut stat)?;
-        // Removed, though our descriptor still keeps it.
-        if stat.stx_nlink == 0 {
-            return Err(FsError::Stale);
-        }
-        Ok(attr(&stat, top.tag))
-    }
-
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        match self.images.of(dir) {
-            Some(_) => self.lookup_inside(dir, name),
-            None => self.lookup_here(dir, name),
-        }
-    }
-
-    fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        match self.entry_and_top(dir) {
-            Some((_, top)) if top.rules.isos && is_image(name.bytes()) => {
-                let image = self.lookup(dir, name)?;
-                self.open_image(image)
-            }
-            _ => Err(FsError::NotDirectory),
-        }
-    }
-
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        match self.images.of(node) {
-            Some(inside) => inside.readlink(node, out),
-            None => self.readlink_here(node, out),
-        }
     }
 
     fn readdir(
@@ -277,10 +257,6 @@ impl Vfs for Host {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        self.admit(dir, Access::Read)?;
-        if let Some(inside) = self.images.of(dir) {
-            return inside.readdir(dir, from, detail, each);
-        }
         if self.at(dir)?.0.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
@@ -314,32 +290,20 @@ impl Vfs for Host {
     }
 
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        if let Some(inside) = self.images.of(node) {
-            return inside.statfs(node);
-        }
         kernel::statfs(&self.at(node)?.1.dir)
     }
 
     fn unpin(&mut self, pin: Pin) {
-        match self.images.of(pin.node) {
-            Some(inside) => inside.unpin(pin),
-            None => self.table.unpin(pin),
-        }
+        self.table.unpin(pin);
     }
 
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        if let Some(inside) = self.images.of(pin.node) {
-            return inside.extent(pin, offset, len);
-        }
         let file = self.table.get(pin.node)?.file.as_raw_fd();
         Some(Extent { file, offset, len })
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        match self.images.of(pin.node) {
-            Some(inside) => inside.read(pin, offset, out),
-            None => self.read_here(pin, offset, out),
-        }
+        kernel::read(&self.at(pin.node)?.0.file, offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
@@ -372,32 +336,20 @@ impl Vfs for Host {
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        if node.is_inside() {
-            return Err(FsError::ReadOnly);
-        }
         self.add_name(node, dir, name)
     }
 
     fn release_idle(&mut self) -> bool {
         self.acting.server();
         self.commit_all(true);
-        // Both, whatever the first says.
-        self.table.release_idle() | self.images.release_idle()
+        self.table.release_idle()
     }
 }
 
 impl Handles for Host {
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        if node.is_inside()
-            && let Some(access) = access
-        {
-            if access == Access::Write {
-                return Err(FsError::ReadOnly);
-            }
-            self.admit(node, access)?;
-        }
-        if let Some(inside) = self.images.of(node) {
-            return inside.pin(node, false);
+        if node.is_inside() {
+            return exports::pin_inside(self, node, access);
         }
         match self.at(node)?.0.kind {
             Kind::Regular => {}
@@ -410,7 +362,7 @@ impl Handles for Host {
             wanted = Opened::Write;
         }
         if let Some(access) = access {
-            self.admit(node, access)?;
+            self.check_access(node, access)?;
         }
         self.reopen(node, wanted)?;
         self.table.pin(node, self.acting.uid())
@@ -423,6 +375,7 @@ impl Handles for Host {
         make: CreateWhat<'_>,
         change: &SetAttr,
     ) -> FsResult<Node> {
+        exports::check_changeable(dir, dir)?;
         self.make(dir, name, make, change)
     }
 
@@ -435,7 +388,7 @@ impl Handles for Host {
         let node = self.find_or_open(handle::root(top.tag).bytes())?;
         self.acting.ask_for(None);
         match self.at(node)?.0.kind {
-            Kind::Regular if cfg!(feature = "iso") => self.open_image(node),
+            Kind::Regular if cfg!(feature = "iso") => self.enter_file(node),
             _ => Ok(node),
         }
     }

@@ -99,25 +99,31 @@ impl Host {
             let mut room = [0; Handle::BYTES_MAX];
             let file = handle::outside(bytes, &mut room);
             let file = self.find_or_open(file)?;
-            self.open_image(file)?;
+            self.enter_file(file)?;
             opened = true;
         }
     }
 
-    /// Opens the image in a regular file; its top.
+    /// Opens a regular file as an image, for as long as that needs it.
     #[inline(never)]
-    pub(super) fn open_image(&mut self, file: Node) -> FsResult<Node> {
+    pub(super) fn open_image_file(&mut self, file: Node) -> FsResult<ImageFile> {
         if self.at(file)?.0.kind != Kind::Regular {
             return Err(FsError::NotDirectory);
         }
         self.reopen(file, Opened::Read)?;
         let entry = self.table.get(file).ok_or(FsError::Stale)?;
         let own = fs::dup::<FsError>(entry.file.as_raw_fd())?;
-        self.images.open(&ImageFile {
+        Ok(ImageFile {
             disk: kernel::disk(own),
             handle: entry.handle,
             export: entry.export,
         })
+    }
+
+    /// The top of the image in a regular file.
+    pub(super) fn enter_file(&mut self, file: Node) -> FsResult<Node> {
+        let image = self.open_image_file(file)?;
+        self.images.open(&image)
     }
 
     /// The object of a handle, from the table or from wherever it is.
@@ -208,7 +214,7 @@ impl Host {
 
     /// Whether the caller may use the object so. The owner of a file may always read and write it: the client's own system
     /// has asked already when the file was opened. Who may run a file must be able to read it.
-    pub(super) fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
+    pub(super) fn check_access(&mut self, node: Node, access: Access) -> FsResult<()> {
         if !self.acting.is_other() || self.may(node, access)? {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 //! opened, and nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the kernel is
 //! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the rules.
 
+use super::exports;
 use super::iso::{ImageFile, Images};
 use super::kernel::{self, PATH, READ, WRITE, error, told};
 use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
@@ -69,18 +70,9 @@ impl Drop for User {
     }
 }
 
-/// A node's descriptor; of what is inside an image, none.
+/// A node's descriptor.
 const fn number(node: Node) -> RawFd {
     node.0 as RawFd
-}
-
-/// That of what is to be changed. `ReadOnly`: it lies inside an image.
-#[inline(never)]
-fn changeable(node: Node) -> FsResult<RawFd> {
-    if node.is_inside() {
-        return Err(FsError::ReadOnly);
-    }
-    Ok(number(node))
 }
 
 impl User {
@@ -176,9 +168,7 @@ impl User {
         let Some(inside) = self.images.of(node) else {
             return Err(FsError::NotDirectory);
         };
-        let pin = inside.pin(node, directory)?;
-        self.pins_left -= 1;
-        Ok(pin)
+        inside.pin(node, directory)
     }
 
     /// What a path leads to that does not lead there for the kernel, because it goes through a file.
@@ -221,18 +211,6 @@ impl User {
             })
         })
     }
-
-    #[inline(never)]
-    fn readlink_here(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        let read = fs::readlinkat::<FsError>(number(node), out);
-        let len = read.map_err(|error| match error {
-            // So the kernel says that it is no link.
-            FsError::NoEntry => FsError::Invalid,
-            error => error,
-        })?;
-        refuse_system(number(node))?;
-        Ok(self.show(out, len))
-    }
 }
 
 /// Whether something may be open for more than its path. Nothing but a regular file is ever cut.
@@ -272,7 +250,33 @@ const fn path_flags(follow: bool) -> OFlags {
     }
 }
 
-impl Vfs for User {
+impl exports::Backend for User {
+    /// A peer may be silent for long: nothing stays open that no handle keeps.
+    const KEEPS_IMAGES: bool = false;
+
+    fn images(&mut self) -> &mut Images {
+        &mut self.images
+    }
+
+    fn open_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile> {
+        if !self.looks_anywhere && !is_image(name.bytes()) {
+            return Err(FsError::NotDirectory);
+        }
+        let flags = READ | OFlags::NOFOLLOW;
+        let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
+        Ok(ImageFile {
+            disk: kernel::disk(file),
+            handle: Handle::EMPTY,
+            export: 0,
+        })
+    }
+
+    /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was
+    /// written meanwhile. Where something is written, peers get copies.
+    fn lends(&self) -> bool {
+        !self.writes
+    }
+
     fn begin(&mut self) {
         fsuid::restore();
         fsuid::set_umask(self.umask);
@@ -284,50 +288,33 @@ impl Vfs for User {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        if let Some(inside) = self.images.of(node) {
-            return inside.attr(node);
-        }
         told(number(node), c"", AtFlags::empty())
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        if let Some(inside) = self.images.of(dir) {
-            return inside.lookup(dir, name);
-        }
         self.steps
             .keep(fs::open_entry(number(dir), name.bytes(), PATH, 0))
     }
 
-    fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        if !(self.looks_anywhere || is_image(name.bytes())) || dir.is_inside() {
-            return Err(FsError::NotDirectory);
-        }
-        let flags = READ | OFlags::NOFOLLOW;
-        let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
-        self.images.open(&ImageFile {
-            disk: kernel::disk(file),
-            handle: Handle::EMPTY,
-            export: 0,
-        })
-    }
-
+    #[inline(never)]
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        match self.images.of(node) {
-            Some(inside) => inside.readlink(node, out),
-            None => self.readlink_here(node, out),
-        }
+        let read = fs::readlinkat::<FsError>(number(node), out);
+        let len = read.map_err(|error| match error {
+            // So the kernel says that it is no link.
+            FsError::NoEntry => FsError::Invalid,
+            error => error,
+        })?;
+        refuse_system(number(node))?;
+        Ok(self.show(out, len))
     }
 
     fn readdir(
         &mut self,
         dir: Node,
         from: u64,
-        detail: Detail,
+        _: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        if let Some(inside) = self.images.of(dir) {
-            return inside.readdir(dir, from, detail, each);
-        }
         match self.list(number(dir), from, each) {
             // It is open only as a path.
             Err(FsError::Stale) => {}
@@ -340,24 +327,15 @@ impl Vfs for User {
     }
 
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        if let Some(inside) = self.images.of(node) {
-            return inside.statfs(node);
-        }
         kernel::statfs(fs::borrow(number(node)))
     }
 
     fn unpin(&mut self, pin: Pin) {
         self.pins_left += 1;
-        match self.images.of(pin.node) {
-            Some(inside) => inside.unpin(pin),
-            None => fs::close(number(pin.node)),
-        }
+        fs::close(number(pin.node));
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        if let Some(inside) = self.images.of(pin.node) {
-            return inside.read(pin, offset, out);
-        }
         fs::pread(number(pin.node), offset, out)
     }
 
@@ -374,12 +352,11 @@ impl Vfs for User {
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        changeable(node)?;
         self.alter(node, change)
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        fs::unlinkat(changeable(dir)?, name.bytes(), directory)
+        fs::unlinkat(number(dir), name.bytes(), directory)
     }
 
     fn rename(
@@ -390,22 +367,22 @@ impl Vfs for User {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        let old = (changeable(from)?, name.bytes());
-        let new = (changeable(to)?, new_name.bytes());
+        let old = (number(from), name.bytes());
+        let new = (number(to), new_name.bytes());
         match fs::renameat(old, new, replace) {
             Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
             renamed => return renamed,
         }
         // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
         if fs::link_entry::<FsError>(old, new).is_ok() {
-            let removed = self.remove(from, name, false);
+            let removed = exports::Backend::remove(self, from, name, false);
             if removed.is_err() {
-                let _ = self.remove(to, new_name, false);
+                let _ = exports::Backend::remove(self, to, new_name, false);
             }
             return removed;
         }
         // A directory has one name only, and so has everything on some file systems.
-        match self.lookup(to, new_name) {
+        match exports::Backend::lookup(self, to, new_name) {
             Ok(_) => Err(FsError::Exists),
             Err(FsError::NoEntry) => fs::renameat(old, new, true),
             Err(error) => Err(error),
@@ -413,7 +390,7 @@ impl Vfs for User {
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        let (file, dir, mut room) = (changeable(node)?, changeable(dir)?, [0; 25]);
+        let (file, dir, mut room) = (number(node), number(dir), [0; 25]);
         let path = fs::proc_path(file, &mut room);
         let linked = fs::linkat(AT_FDCWD, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
         if !matches!(linked, Err(FsError::NoEntry | FsError::NotDirectory)) {
@@ -432,12 +409,6 @@ impl Vfs for User {
     /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
     /// meanwhile. Who writes gets copies.
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        if self.writes {
-            return None;
-        }
-        if let Some(inside) = self.images.of(pin.node) {
-            return inside.extent(pin, offset, len);
-        }
         let file = number(pin.node);
         Some(Extent { file, offset, len })
     }
@@ -446,9 +417,6 @@ impl Vfs for User {
         self.named = NONE;
         self.steps.release_idle();
         self.found.release_idle();
-        // A peer may be silent for long: nothing stays open that no handle keeps.
-        self.images.release_idle();
-        self.images.release_idle();
         false
     }
 }
@@ -461,7 +429,8 @@ impl Paths for User {
         make: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()> {
-        self.name(changeable(dir)?, name.bytes(), make, mode)
+        exports::check_changeable(dir, dir)?;
+        self.name(number(dir), name.bytes(), make, mode)
     }
 
     fn root_path(&self) -> &'static [u8] {

@@ -60,7 +60,8 @@ impl Handles for User {
             CreateWhat::File => flags = alter::NEW,
             _ => self.make(dir, name, make, change.mode)?,
         }
-        let opened = fs::open_entry(changeable(dir)?, name.bytes(), flags, mode);
+        exports::check_changeable(dir, dir)?;
+        let opened = fs::open_entry(number(dir), name.bytes(), flags, mode);
         let node = self.found.keep(opened)?;
         // It was made with its mode.
         let left = SetAttr {
