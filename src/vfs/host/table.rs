@@ -53,6 +53,9 @@ struct Slot {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
+    /// Where a handle may be: the number of the slot there, or 0 while there is none.
+    places: Slots<u16>,
+    /// Those that were used: memory that nothing was in yet stays untouched.
     slots: Slots<Slot>,
     tick: Cell<u32>,
     released: u32,
@@ -62,30 +65,32 @@ impl Table {
     /// A table of `count` descriptors, rounded to whole sets of slots.
     pub(super) fn new(count: usize) -> Self {
         let count = count.next_multiple_of(WAYS).min(1 << 15);
-        let mut slots = Slots::new(count);
-        while !slots.is_full() {
-            slots.push(Slot {
-                entry: None,
-                generation: 0,
-                pins: 0,
-                used: Cell::new(0),
-            });
+        let mut places = Slots::new(count);
+        while !places.is_full() {
+            places.push(0);
         }
         Self {
-            slots,
+            places,
+            slots: Slots::new(count),
             tick: Cell::new(0),
             released: 0,
         }
     }
 
-    /// The slots that a handle may be in.
+    /// The places that a handle may be at.
     fn set(&self, handle: &[u8]) -> core::ops::Range<usize> {
         let hash = handle.iter().fold(0x811c_9dc5u32, |hash, byte| {
             (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
         });
-        let sets = (self.slots.len() / WAYS) as u64;
+        let sets = (self.places.len() / WAYS) as u64;
         let first = ((u64::from(hash) * sets) >> 32) as usize * WAYS;
         first..first + WAYS
+    }
+
+    /// The slot at a place, if there is one, and its number.
+    fn slot_at(&self, place: usize) -> Option<(usize, &Slot)> {
+        let number = usize::from(*self.places.get(place)?).checked_sub(1)?;
+        Some((number, self.slots.get(number)?))
     }
 
     /// A tick later than the one before.
@@ -97,9 +102,9 @@ impl Table {
 
     /// The node of a handle, if it is open.
     pub(super) fn find(&self, handle: &[u8]) -> Option<Node> {
-        for at in self.set(handle) {
-            let slot = self.slots.get(at)?;
-            if let Some(entry) = &slot.entry
+        for place in self.set(handle) {
+            if let Some((at, slot)) = self.slot_at(place)
+                && let Some(entry) = &slot.entry
                 && entry.handle.bytes() == handle
             {
                 slot.used.set(self.tick());
@@ -120,25 +125,39 @@ impl Table {
     /// Takes an entry in. Of those it competes with, the one that was not used for longest goes; `TryLater`: all are pinned.
     pub(super) fn insert(&mut self, entry: Entry) -> FsResult<Node> {
         let tick = self.tick();
-        let (mut place, mut longest) = (None, 0);
-        for at in self.set(entry.handle.bytes()) {
-            let Some(slot) = self.slots.get(at) else {
-                break;
+        let (mut best, mut longest) = (None, 0);
+        for place in self.set(entry.handle.bytes()) {
+            let age = match self.slot_at(place) {
+                Some((_, slot)) if slot.pins > 0 => 0,
+                Some((_, slot)) if slot.entry.is_some() => tick.wrapping_sub(slot.used.get()),
+                _ => u32::MAX,
             };
-            let age = match slot.entry {
-                None => u32::MAX,
-                Some(_) => tick.wrapping_sub(slot.used.get()),
-            };
-            if slot.pins == 0 && age > longest {
-                (place, longest) = (Some(at), age);
+            if age > longest {
+                (best, longest) = (Some(place), age);
             }
         }
-        let at = place.ok_or(FsError::TryLater)?;
+        let place = best.ok_or(FsError::TryLater)?;
+        let at = match self.slot_at(place) {
+            Some((at, _)) => at,
+            None => self.add_slot(place).ok_or(FsError::TryLater)?,
+        };
         let slot = self.slots.get_mut(at).ok_or(FsError::TryLater)?;
         slot.generation = slot.generation.wrapping_add(1) & 0x7fff;
         slot.used.set(tick);
         slot.entry = Some(entry);
         Ok(slot.node(at))
+    }
+
+    /// Makes the slot at a place; its number. There are as many slots as places.
+    fn add_slot(&mut self, place: usize) -> Option<usize> {
+        let at = self.slots.push(Slot {
+            entry: None,
+            generation: 0,
+            pins: 0,
+            used: Cell::new(0),
+        })?;
+        *self.places.get_mut(place)? = at as u16 + 1;
+        Some(at)
     }
 
     fn slot(&mut self, node: Node) -> Option<&mut Slot> {

@@ -3,6 +3,7 @@
 use super::super::{Errno, outcome};
 #[cfg(target_pointer_width = "32")]
 use super::borrow;
+#[cfg(target_pointer_width = "64")]
 use super::{act, word};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
