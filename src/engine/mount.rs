@@ -206,7 +206,7 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
         if mounts.is_none() {
             reply.u32(0); // No groups: everybody.
         }
-        if reply.written().is_none() || reply.room().len() < size_of::<u32>() {
+        if reply.written().is_none() || reply.space().len() < size_of::<u32>() {
             reply.truncate(before);
             break;
         }

@@ -49,8 +49,8 @@ mod tests {
 
     fn check(version: u32, procedure: u32, args: &[u32], expect: Result<&[u32], Reject>) {
         let args: Vec<u8> = args.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let mut room = [0; 64];
-        let mut reply = Writer::new(&mut room);
+        let mut buffer = [0; 64];
+        let mut reply = Writer::new(&mut buffer);
         let mut request = Request {
             reply: &mut reply,
             args: Reader::new(&args),
@@ -64,7 +64,7 @@ mod tests {
         };
         let outcome = answer(TABLE, &mut request);
         let written = reply.written().unwrap();
-        let words: Vec<u32> = room[..written]
+        let words: Vec<u32> = buffer[..written]
             .chunks(4)
             .map(|word| u32::from_be_bytes(word.try_into().unwrap()))
             .collect();

@@ -191,7 +191,7 @@ impl Programs {
             Phase::Idle if !record.last => return Ok(record.next_fragment(input)?),
             Phase::Idle => {}
         }
-        if reply.room().len() < REPLY_HEAD_BYTES {
+        if reply.space().len() < REPLY_HEAD_BYTES {
             return Err(State::NeedOutput.into());
         }
         if let Phase::Writing(writing) = &mut session.phase {

@@ -228,8 +228,8 @@ mod tests {
     use super::*;
 
     fn shown(text: &[u8]) -> Vec<u8> {
-        let mut room = [0; 300];
-        let mut out = Writer::new(&mut room);
+        let mut buffer = [0; 300];
+        let mut out = Writer::new(&mut buffer);
         out.put(b"*");
         put(&mut out, text);
         out.since(1).to_vec()
@@ -300,8 +300,8 @@ mod tests {
     #[test]
     fn without_room_nothing_is_half() {
         for room_len in 0..6 {
-            let mut room = vec![0; room_len];
-            let mut out = Writer::new(&mut room);
+            let mut buffer = vec![0; room_len];
+            let mut out = Writer::new(&mut buffer);
             put(&mut out, "äöü".as_bytes());
             assert!(out.written().is_some());
             assert!(core::str::from_utf8(out.since(0)).is_ok());

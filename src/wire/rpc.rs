@@ -315,8 +315,8 @@ mod tests {
 
     #[test]
     fn calls_are_read_as_they_were_written() {
-        let mut room = [0; 100];
-        let mut record = Writer::new(&mut room);
+        let mut buffer = [0; 100];
+        let mut record = Writer::new(&mut buffer);
         emit_call(&mut record, 7, 100_005, 5);
         let mut read = Call::default();
         let mut packet = Reader::new(record.since(MARK_BYTES));
@@ -352,8 +352,8 @@ mod tests {
             Err(Reject::RpcVersion),
             Err(Reject::BadCredential),
         ] {
-            let mut room = [0; 64];
-            let mut packet = Writer::new(&mut room);
+            let mut buffer = [0; 64];
+            let mut packet = Writer::new(&mut buffer);
             emit_reply(&mut packet, 7, outcome);
             packet.u32(9);
             let packet = packet.since(0);

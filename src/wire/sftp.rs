@@ -281,11 +281,11 @@ mod tests {
     };
 
     fn emitted(attributes: &Attributes) -> Vec<u8> {
-        let mut room = [0xaa; 64];
-        let mut writer = Writer::new(&mut room);
+        let mut buffer = [0xaa; 64];
+        let mut writer = Writer::new(&mut buffer);
         attributes.emit(&mut writer);
         let len = writer.written().unwrap();
-        room[..len].to_vec()
+        buffer[..len].to_vec()
     }
 
     #[test]
@@ -349,10 +349,10 @@ mod tests {
             assert_eq!(reader.check().is_ok(), handle, "{bytes:?}");
         }
         for (len, good) in [(256, true), (257, false)] {
-            let mut room = [1; 300];
-            let mut writer = Writer::new(&mut room);
+            let mut buffer = [1; 300];
+            let mut writer = Writer::new(&mut buffer);
             writer.string(&[7; 257][..len]);
-            let mut reader = Reader::new(&room);
+            let mut reader = Reader::new(&buffer);
             reader.handle();
             assert_eq!(reader.check().is_ok(), good);
         }
@@ -360,15 +360,15 @@ mod tests {
 
     #[test]
     fn packets_and_strings_know_their_lengths() {
-        let mut room = [0; 20];
-        let mut writer = Writer::new(&mut room);
+        let mut buffer = [0; 20];
+        let mut writer = Writer::new(&mut buffer);
         let packet = writer.begin(kind::DATA, 7);
         let string = writer.begin_string();
         writer.put(b"abc");
         writer.end(string, 0);
         writer.end(packet, 2);
         assert_eq!(writer.written(), Some(16));
-        assert_eq!(room, *b"\0\0\0\x0e\x67\0\0\0\x07\0\0\0\x03abc\0\0\0\0");
-        assert_eq!(Reader::new(&room[4..]).byte(), kind::DATA);
+        assert_eq!(buffer, *b"\0\0\0\x0e\x67\0\0\0\x07\0\0\0\x03abc\0\0\0\0");
+        assert_eq!(Reader::new(&buffer[4..]).byte(), kind::DATA);
     }
 }

@@ -65,11 +65,11 @@ mod tests {
         ] {
             assert_eq!(Uuid::parse(text.as_bytes()), Some(uuid), "{text}");
         }
-        let mut room = [0; Uuid::TEXT_BYTES];
-        let mut out = Writer::new(&mut room);
+        let mut buffer = [0; Uuid::TEXT_BYTES];
+        let mut out = Writer::new(&mut buffer);
         uuid.emit(&mut out);
         assert_eq!(out.written(), Some(36));
-        assert_eq!(&room, b"564d8a1c-5e2f-3b4c-9d0e-1f2a3b4c5d6e");
+        assert_eq!(&buffer, b"564d8a1c-5e2f-3b4c-9d0e-1f2a3b4c5d6e");
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn unescape(value: &[u8], out: &mut Writer<'_>) {
             byte = (high << 4 | low) as u8;
             rest = behind;
         }
-        if out.room().is_empty() {
+        if out.space().is_empty() {
             break;
         }
         put_byte(out, byte);

@@ -110,16 +110,16 @@ impl<'a> Reader<'a> {
 pub struct Writer<'a> {
     /// Where the next byte goes; behind the room after an overrun.
     len: usize,
-    room: &'a mut [u8],
+    buffer: &'a mut [u8],
 }
 
 impl<'a> Writer<'a> {
     /// Where no room reaches.
     const OVERRUN: usize = usize::MAX;
 
-    /// Writes from the first byte of `room`.
-    pub const fn new(room: &'a mut [u8]) -> Self {
-        Self { len: 0, room }
+    /// Writes from the first byte of `buffer`.
+    pub const fn new(buffer: &'a mut [u8]) -> Self {
+        Self { len: 0, buffer }
     }
 
     /// Appends `bytes`.
@@ -128,10 +128,10 @@ impl<'a> Writer<'a> {
         match self
             .len
             .checked_add(bytes.len())
-            .and_then(|end| self.room.get_mut(self.len..end))
+            .and_then(|end| self.buffer.get_mut(self.len..end))
         {
-            Some(room) => {
-                room.copy_from_slice(bytes);
+            Some(buffer) => {
+                buffer.copy_from_slice(bytes);
                 self.len += bytes.len();
             }
             None => self.len = Self::OVERRUN,
@@ -144,10 +144,10 @@ impl<'a> Writer<'a> {
         match self
             .len
             .checked_add(4)
-            .and_then(|end| self.room.get_mut(self.len..end))
+            .and_then(|end| self.buffer.get_mut(self.len..end))
         {
-            Some(room) => {
-                room.copy_from_slice(&value.to_be_bytes());
+            Some(buffer) => {
+                buffer.copy_from_slice(&value.to_be_bytes());
                 self.len += 4;
             }
             None => self.len = Self::OVERRUN,
@@ -180,9 +180,9 @@ impl<'a> Writer<'a> {
     }
 
     /// What is left of the room.
-    pub fn room(&mut self) -> &mut [u8] {
-        let from = self.len.min(self.room.len());
-        self.room.get_mut(from..).unwrap_or_default()
+    pub fn space(&mut self) -> &mut [u8] {
+        let from = self.len.min(self.buffer.len());
+        self.buffer.get_mut(from..).unwrap_or_default()
     }
 
     /// `len` bytes of the room, `skip` bytes from here; empty if there are not so many.
@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
     pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
         let start = self.len.saturating_add(skip);
         let end = start.saturating_add(len);
-        self.room.get_mut(start..end).unwrap_or_default()
+        self.buffer.get_mut(start..end).unwrap_or_default()
     }
 
     /// Appends variable-length opaque of `len` bytes that are in their place already, a word from here.
@@ -208,7 +208,7 @@ impl<'a> Writer<'a> {
     /// What was written from `position` on.
     #[inline(never)]
     pub fn since(&self, position: usize) -> &[u8] {
-        self.room.get(position..self.len).unwrap_or_default()
+        self.buffer.get(position..self.len).unwrap_or_default()
     }
 
     /// Where the next byte goes.
@@ -225,9 +225,9 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     pub fn patch(&mut self, position: usize, value: u32) {
         let word = self
-            .room
+            .buffer
             .get_mut(position..)
-            .and_then(|room| room.first_chunk_mut());
+            .and_then(|buffer| buffer.first_chunk_mut());
         match word {
             Some(word) => *word = value.to_be_bytes(),
             None => self.len = Self::OVERRUN,
@@ -236,7 +236,7 @@ impl<'a> Writer<'a> {
 
     /// How much was written, or `None` if it did not fit.
     pub const fn written(&self) -> Option<usize> {
-        if self.len > self.room.len() {
+        if self.len > self.buffer.len() {
             None
         } else {
             Some(self.len)
@@ -256,12 +256,12 @@ mod tests {
     #[test]
     fn opaque_round_trips_with_its_padding() {
         for len in 0..9 {
-            let (mut room, bytes) = ([0xaa; 16], [7; 9]);
-            let mut writer = Writer::new(&mut room);
+            let (mut buffer, bytes) = ([0xaa; 16], [7; 9]);
+            let mut writer = Writer::new(&mut buffer);
             writer.opaque(&bytes[..len]);
             let written = writer.written().unwrap();
             assert_eq!(written % 4, 0);
-            let mut reader = Reader::new(&room[..written]);
+            let mut reader = Reader::new(&buffer[..written]);
             assert_eq!(reader.opaque(9), &bytes[..len]);
             assert_eq!(reader.check(), Ok(()));
             assert_eq!(reader.u32(), 0);
@@ -286,22 +286,22 @@ mod tests {
 
     #[test]
     fn what_is_ahead_becomes_opaque() {
-        let mut room = [0xaa; 12];
-        let mut writer = Writer::new(&mut room);
+        let mut buffer = [0xaa; 12];
+        let mut writer = Writer::new(&mut buffer);
         writer.ahead(4, 5).copy_from_slice(b"hello");
         assert!(writer.ahead(8, 5).is_empty() && writer.ahead(13, 0).is_empty());
         writer.opaque_ahead(5);
         assert_eq!(writer.written(), Some(12));
-        assert_eq!(&room, b"\0\0\0\x05hello\0\0\0");
-        let mut writer = Writer::new(&mut room);
+        assert_eq!(&buffer, b"\0\0\0\x05hello\0\0\0");
+        let mut writer = Writer::new(&mut buffer);
         writer.opaque_ahead(9);
         assert_eq!(writer.written(), None);
     }
 
     #[test]
     fn an_overrun_is_remembered_until_truncated() {
-        let mut room = [0; 8];
-        let mut writer = Writer::new(&mut room);
+        let mut buffer = [0; 8];
+        let mut writer = Writer::new(&mut buffer);
         writer.u32(1);
         writer.u64(2);
         writer.u32(3);
@@ -310,6 +310,6 @@ mod tests {
         writer.patch(0, 9);
         assert_eq!(writer.written(), Some(4));
         // After it nothing is written, whether there would be room or not.
-        assert_eq!(room, [0, 0, 0, 9, 0, 0, 0, 0]);
+        assert_eq!(buffer, [0, 0, 0, 9, 0, 0, 0, 0]);
     }
 }

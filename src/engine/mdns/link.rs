@@ -56,16 +56,16 @@ pub(super) const ADDRESS_BYTES_MAX: usize = 16;
 
 /// The bytes of an address.
 #[inline(never)]
-pub(super) fn octets<'a>(address: &IpAddr, room: &'a mut [u8; ADDRESS_BYTES_MAX]) -> &'a [u8] {
+pub(super) fn octets<'a>(address: &IpAddr, buffer: &'a mut [u8; ADDRESS_BYTES_MAX]) -> &'a [u8] {
     match address {
         IpAddr::V4(address) => {
-            let room = room.head_mut(4);
-            room.copy_from_slice(&address.octets());
-            room
+            let buffer = buffer.head_mut(4);
+            buffer.copy_from_slice(&address.octets());
+            buffer
         }
         IpAddr::V6(address) => {
-            *room = address.octets();
-            room
+            *buffer = address.octets();
+            buffer
         }
     }
 }
@@ -78,8 +78,8 @@ pub(super) fn is_same(one: &IpAddr, two: &IpAddr) -> bool {
 /// Whether both addresses are of one family and share their first `bits`.
 #[inline(never)]
 fn shares(one: &IpAddr, two: &IpAddr, bits: u8) -> bool {
-    let (mut one_room, mut two_room) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
-    let (one, two) = (octets(one, &mut one_room), octets(two, &mut two_room));
+    let (mut one_buffer, mut two_buffer) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
+    let (one, two) = (octets(one, &mut one_buffer), octets(two, &mut two_buffer));
     let mut left = u32::from(bits);
     one.len() == two.len()
         && one.iter().zip(two).all(|(one, two)| {

@@ -137,8 +137,8 @@ impl OnLink {
         if self.holds(name) || self.phase(name) < Phase::First {
             return;
         }
-        let mut room = [0; TIE_BYTES];
-        let mut writer = Writer::new(&mut room, 0, 0);
+        let mut buffer = [0; TIE_BYTES];
+        let mut writer = Writer::new(&mut buffer, 0, 0);
         let mut records = TieRecords::new();
         for (_, own) in zone.of(name) {
             if own.is_held(self.bit) {
@@ -165,7 +165,7 @@ impl OnLink {
             }
         }
         writer.finish();
-        if !are_ours && is_less(&room, &records) {
+        if !are_ours && is_less(&buffer, &records) {
             self.begin_probing(name, now, TIE_PAUSE_MS);
         }
     }

@@ -84,8 +84,8 @@ impl Zone {
     /// Bytes that a probe for a name takes at most.
     #[inline(never)]
     pub(super) fn probe_bytes(&self, name: NameId, link: u8) -> usize {
-        let mut room = [0; MESSAGE_BYTES];
-        let mut writer = Writer::new(&mut room, 0, 0);
+        let mut buffer = [0; MESSAGE_BYTES];
+        let mut writer = Writer::new(&mut buffer, 0, 0);
         writer.question(&mut self.names.labels(name), kind::ANY, 0);
         self.write_tentative(&mut writer, name, link);
         writer.finish()

@@ -119,11 +119,11 @@ impl Responder {
 
     /// An address has left a link.
     fn remove_address(&mut self, links: u8, address: &IpAddr, now: Instant) {
-        let mut room = [0; REVERSE_BYTES_MAX];
-        reverse(*address, &mut room);
-        let reverse = self.zone.names.find(Name::of(&room));
-        let mut room = [0; ADDRESS_BYTES_MAX];
-        let text = octets(address, &mut room);
+        let mut buffer = [0; REVERSE_BYTES_MAX];
+        reverse(*address, &mut buffer);
+        let reverse = self.zone.names.find(Name::of(&buffer));
+        let mut buffer = [0; ADDRESS_BYTES_MAX];
+        let text = octets(address, &mut buffer);
         for id in 0..self.zone.records.len() {
             let Some(record) = self.zone.records.get(id) else {
                 return;

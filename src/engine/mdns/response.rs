@@ -30,12 +30,12 @@ impl OnLink {
         is_legacy: bool,
         out: &mut [u8],
     ) -> Option<usize> {
-        let room = out.get_mut(..self.message_bytes())?;
+        let buffer = out.get_mut(..self.message_bytes())?;
         let (id, form) = match is_legacy {
             true => (message.id(), Form::Legacy),
             false => (0, Form::Regular),
         };
-        let mut writer = Writer::new(room, id, FLAGS);
+        let mut writer = Writer::new(buffer, id, FLAGS);
         if is_legacy {
             for question in message.questions() {
                 let labels = question.name.labels();
@@ -89,13 +89,13 @@ impl OnLink {
         if alone {
             bytes = out.len();
         }
-        let Some(room) = out.get_mut(..bytes) else {
+        let Some(buffer) = out.get_mut(..bytes) else {
             return (None, false);
         };
         if self.answers_at > now {
             return (None, false);
         }
-        let mut writer = Writer::new(room, 0, FLAGS);
+        let mut writer = Writer::new(buffer, 0, FLAGS);
         let mut written = Written::new();
         let (mut next, mut is_full) = (Instant::NEVER, false);
         for (id, record) in zone.records.iter().enumerate() {

@@ -108,8 +108,8 @@ impl Zone {
         address: &IpAddr,
         reverses: bool,
     ) -> Option<()> {
-        let mut room = [0; ADDRESS_BYTES_MAX];
-        let text = octets(address, &mut room);
+        let mut buffer = [0; ADDRESS_BYTES_MAX];
+        let text = octets(address, &mut buffer);
         let mut others = self.of(self.host).map(|(_, other)| other);
         if others.any(|other| other.links == links && !other.is_goodbye && self.text(other) == text)
         {
@@ -123,9 +123,9 @@ impl Zone {
         if !reverses {
             return Some(());
         }
-        let mut room = [0; REVERSE_BYTES_MAX];
-        reverse(*address, &mut room);
-        let name = self.names.intern(Name::of(&room))?;
+        let mut buffer = [0; REVERSE_BYTES_MAX];
+        reverse(*address, &mut buffer);
+        let name = self.names.intern(Name::of(&buffer))?;
         let mut record = Record::unique(name, kind::PTR, links);
         record.target = self.host;
         let mut added = self.add(&record, &[]);

@@ -116,10 +116,10 @@ mod tests {
             u32::MAX,
             0,
         ];
-        let mut room = [0; ATTRIBUTES_BYTES];
-        let mut reply = Writer::new(&mut room);
+        let mut buffer = [0; ATTRIBUTES_BYTES];
+        let mut reply = Writer::new(&mut buffer);
         emit(&mut reply, &attr);
         assert_eq!(reply.written(), Some(ATTRIBUTES_BYTES));
-        assert_eq!(room.as_chunks().0, expect.map(u32::to_be_bytes));
+        assert_eq!(buffer.as_chunks().0, expect.map(u32::to_be_bytes));
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn list(
     };
     args.check()?;
     let bytes_max = bytes_max.min(DIRECTORY_BYTES_MAX);
-    if reply.room().len() < bytes_max as usize + REPLY_HEAD_BYTES / 2 {
+    if reply.space().len() < bytes_max as usize + REPLY_HEAD_BYTES / 2 {
         return Err(Fault::NeedOutput);
     }
     let mut page = Page {

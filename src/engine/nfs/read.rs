@@ -26,7 +26,7 @@ pub(super) fn read(
     let len = wanted as u32;
     let large = len > READ_INLINE_BYTES;
     let here = if large { 0 } else { len as usize };
-    if reply.room().len() < here + REPLY_HEAD_BYTES / 2 {
+    if reply.space().len() < here + REPLY_HEAD_BYTES / 2 {
         return Err(Fault::NeedOutput);
     }
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
@@ -52,8 +52,8 @@ pub(super) fn read_link(
     request: &mut Request<'_, '_>,
     object: &Object,
 ) -> Result<(), Fault> {
-    let room = request.reply.ahead(WORD_BYTES, LINK_BYTES_MAX);
-    let len = cx.vfs.readlink(object.node, room)? as usize;
+    let buffer = request.reply.ahead(WORD_BYTES, LINK_BYTES_MAX);
+    let len = cx.vfs.readlink(object.node, buffer)? as usize;
     request.reply.opaque_ahead(len);
     Ok(())
 }

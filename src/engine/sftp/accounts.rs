@@ -184,8 +184,8 @@ impl Table {
 
     #[inline(never)]
     fn find_number(&self, number: u32, wish: usize) -> Option<&'static [u8]> {
-        let mut room = [0; 11];
-        let mut digits = Writer::new(&mut room);
+        let mut buffer = [0; 11];
+        let mut digits = Writer::new(&mut buffer);
         self::number(&mut digits, number.into(), 0);
         // There is a blank before the digits.
         self.find(NUMBER, digits.since(1), wish)

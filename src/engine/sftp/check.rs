@@ -116,13 +116,13 @@ impl Check {
 
     /// Begins with `len` bytes from `offset` of a file of `size` bytes, 0: to its end; what is beyond it is left out. There is
     /// one hash for each `block_bytes`, 0: for all of them. How many bytes are to be taken; `Invalid` if no client may ask for
-    /// that, or if the hashes do not fit `room` bytes.
+    /// that, or if the hashes do not fit `buffer` bytes.
     pub fn begin(
         &mut self,
         algorithm: Algorithm,
         (offset, len, block_bytes): (u64, u64, u32),
         size: u64,
-        room: usize,
+        buffer: usize,
     ) -> FsResult<u64> {
         let rest = size.checked_sub(offset).ok_or(FsError::Invalid)?;
         let left = if len == 0 { rest } else { len.min(rest) };
@@ -133,7 +133,7 @@ impl Check {
             count = left.div_ceil(self.block_bytes);
         }
         let hashes_bytes = count.saturating_mul(algorithm.hash_bytes() as u64);
-        if self.block_bytes < ALL && block_bytes < BLOCK_BYTES_MIN || hashes_bytes > room as u64 {
+        if self.block_bytes < ALL && block_bytes < BLOCK_BYTES_MIN || hashes_bytes > buffer as u64 {
             return Err(FsError::Invalid);
         }
         self.sum.algorithm = algorithm;
@@ -147,8 +147,8 @@ impl Check {
     pub fn step(&mut self, bytes: &[u8], hashes: &mut [u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let room = self.block_bytes - self.sum.len;
-            let here = room.min(rest.len() as u64) as usize;
+            let buffer = self.block_bytes - self.sum.len;
+            let here = buffer.min(rest.len() as u64) as usize;
             self.sum.take(rest.head(here));
             if self.sum.len == self.block_bytes {
                 self.put(hashes);
@@ -170,15 +170,15 @@ impl Check {
     fn put(&mut self, hashes: &mut [u8]) {
         let algorithm = self.sum.algorithm;
         self.sum.end();
-        let room = hashes.tail_mut(self.produced);
-        let mut room = Writer::new(room);
+        let buffer = hashes.tail_mut(self.produced);
+        let mut buffer = Writer::new(buffer);
         for word in self.sum.words.iter().take(algorithm.word_count()) {
-            room.u32(match algorithm {
+            buffer.u32(match algorithm {
                 Algorithm::Md5 => word.swap_bytes(),
                 _ => *word,
             });
         }
-        self.produced = self.produced.saturating_add(room.position());
+        self.produced = self.produced.saturating_add(buffer.position());
         self.sum.begin();
     }
 }
@@ -209,10 +209,10 @@ impl Sum {
         }
         let mut rest = bytes;
         if begun > 0 {
-            let room = self.chunk.tail_mut(begun);
-            let here = room.len().min(rest.len());
-            let full = here == room.len();
-            copy(room, rest.head(here));
+            let buffer = self.chunk.tail_mut(begun);
+            let here = buffer.len().min(rest.len());
+            let full = here == buffer.len();
+            copy(buffer, rest.head(here));
             if !full {
                 return;
             }
@@ -273,9 +273,9 @@ fn mix(algorithm: Algorithm, words: &mut [u32; 8], chunks: &[[u8; CHUNK_BYTES]])
 }
 
 /// Copies to the beginning of a room that is large enough.
-fn copy(room: &mut [u8], bytes: &[u8]) {
-    if let Some(room) = room.get_mut(..bytes.len()) {
-        room.copy_from_slice(bytes);
+fn copy(buffer: &mut [u8], bytes: &[u8]) {
+    if let Some(buffer) = buffer.get_mut(..bytes.len()) {
+        buffer.copy_from_slice(bytes);
     }
 }
 
@@ -437,11 +437,11 @@ mod tests {
 
     #[test]
     fn what_no_client_may_ask_for_is_invalid() {
-        let begin = |range, room| {
-            let begun = { Check::IDLE }.begin(Algorithm::Sha256, range, 10_000, room);
+        let begin = |range, buffer| {
+            let begun = { Check::IDLE }.begin(Algorithm::Sha256, range, 10_000, buffer);
             begun.map(|_| ())
         };
-        for (range, room, expect) in [
+        for (range, buffer, expect) in [
             ((0, 0, 1), 9999, Err(FsError::Invalid)),
             ((0, 0, 255), 9999, Err(FsError::Invalid)),
             ((0, 0, 256), 9999, Ok(())),
@@ -454,7 +454,7 @@ mod tests {
             ((0, 9984, 256), 39 * 32, Ok(())),
             ((0, 9985, 256), 39 * 32, Err(FsError::Invalid)),
         ] {
-            assert_eq!(begin(range, room), expect, "{range:?} {room}");
+            assert_eq!(begin(range, buffer), expect, "{range:?} {buffer}");
         }
         let huge = { Check::IDLE }.begin(Algorithm::Crc32, (0, 0, 256), u64::MAX, usize::MAX >> 10);
         assert_eq!(huge, Err(FsError::Invalid));

@@ -16,7 +16,7 @@ impl Turn<'_> {
     /// directory's own; others that have none are gone.
     pub(super) fn list(&mut self) -> Outcome {
         let (reply, vfs) = (&mut self.reply, &mut *self.vfs);
-        if reply.room().len() < NAMES_BYTES_MAX {
+        if reply.space().len() < NAMES_BYTES_MAX {
             return Err(Fault::NeedOutput);
         }
         self.sftp.accounts.load(vfs);

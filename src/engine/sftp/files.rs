@@ -129,11 +129,11 @@ impl Turn<'_> {
         let pin = self.request.pin.as_ref().ok_or(Fault::MISSING)?;
         // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut self.reply;
-        let room = reply.ahead(WORD_BYTES, len as usize);
-        if room.len() < len as usize {
+        let buffer = reply.ahead(WORD_BYTES, len as usize);
+        if buffer.len() < len as usize {
             return Err(Fault::NeedOutput);
         }
-        let got = self.vfs.read(pin, offset, room)? as usize;
+        let got = self.vfs.read(pin, offset, buffer)? as usize;
         if got == 0 && asked > 0 {
             return Err(Fault::Eof);
         }

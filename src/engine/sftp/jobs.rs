@@ -100,14 +100,14 @@ impl Jobs {
     }
 }
 
-/// Goes on with a job by as much as `room` has room for: until it is done, or `Later`.
+/// Goes on with a job by as much as `buffer` has room for: until it is done, or `Later`.
 fn go_on(
     job: &mut Job,
     check: &mut Check,
     hashes: &mut [u8],
     handles: &mut Handles,
     vfs: &mut Files,
-    room: &mut [u8],
+    buffer: &mut [u8],
 ) -> Outcome {
     let pin = &handles.at(job.from).ok_or(Fault::FAILURE)?.pin;
     if !job.begun {
@@ -116,10 +116,10 @@ fn go_on(
         job.len = check.begin(job.algorithm, range, size, hashes.len())?;
         job.begun = true;
     }
-    let len = job.len.min(room.len() as u64);
-    let room = room.head_mut(len as usize);
-    let got = vfs.read(pin, job.offset, room)? as usize;
-    let bytes = room.head(got);
+    let len = job.len.min(buffer.len() as u64);
+    let buffer = buffer.head_mut(len as usize);
+    let got = vfs.read(pin, job.offset, buffer)? as usize;
+    let bytes = buffer.head(got);
     if !job.copies {
         check.step(bytes, hashes);
     } else if got > 0 {
@@ -153,7 +153,7 @@ impl Turn<'_> {
             return;
         };
         let reply = &mut self.reply;
-        let fault = match go_on(job, check, hashes, handles, self.vfs, reply.room()) {
+        let fault = match go_on(job, check, hashes, handles, self.vfs, reply.space()) {
             Ok(()) => Fault::Done,
             Err(Fault::Later) => return,
             Err(fault) => fault,

@@ -162,24 +162,24 @@ mod tests {
     }
 
     fn line(name: &[u8], attr: &Attr) -> String {
-        let mut room = [0xaa; 1200];
-        let mut out = Writer::new(&mut room);
+        let mut buffer = [0xaa; 1200];
+        let mut out = Writer::new(&mut buffer);
         out.u32(7);
         let accounts = Accounts::known(NAMES, NAMES);
         longname(&mut out, name, attr, Some(&accounts), NOW);
         let len = out.written().unwrap();
-        assert_eq!(room[..4], [0, 0, 0, 7]);
-        assert_eq!(room[4..8], (len as u32 - 8).to_be_bytes());
+        assert_eq!(buffer[..4], [0, 0, 0, 7]);
+        assert_eq!(buffer[4..8], (len as u32 - 8).to_be_bytes());
         assert!(len - 4 <= HEAD_BYTES_MAX + name.len());
-        String::from_utf8(room[8..len].to_vec()).unwrap()
+        String::from_utf8(buffer[8..len].to_vec()).unwrap()
     }
 
     fn date_of(secs: i64) -> String {
-        let mut room = [0; 20];
-        let mut out = Writer::new(&mut room);
+        let mut buffer = [0; 20];
+        let mut out = Writer::new(&mut buffer);
         date(&mut out, secs, NOW);
         let len = out.written().unwrap();
-        String::from_utf8(room[1..len].to_vec()).unwrap()
+        String::from_utf8(buffer[1..len].to_vec()).unwrap()
     }
 
     /// What OpenSSH's server answered for such files, with TZ=UTC.
@@ -213,8 +213,8 @@ mod tests {
         let mut attr = attr(Kind::Regular, 0o7777);
         (attr.nlink, attr.size, attr.mtime.secs) = (u32::MAX, u64::MAX, 0);
         let text = [&[b'n'; NAME_BYTES_MAX][..], b":x:0:"].concat();
-        let mut room = [0; HEAD_BYTES_MAX];
-        let mut out = Writer::new(&mut room);
+        let mut buffer = [0; HEAD_BYTES_MAX];
+        let mut out = Writer::new(&mut buffer);
         longname(
             &mut out,
             b"",
@@ -223,7 +223,7 @@ mod tests {
             NOW,
         );
         assert_eq!(out.written(), Some(HEAD_BYTES_MAX));
-        let mut out = Writer::new(&mut room);
+        let mut out = Writer::new(&mut buffer);
         longname(
             &mut out,
             b"n",

@@ -251,7 +251,7 @@ impl Turn<'_> {
         if have < wanted {
             return Err(State::NeedInput.into());
         }
-        if self.reply.room().len() < PACKET_REPLY_BYTES {
+        if self.reply.space().len() < PACKET_REPLY_BYTES {
             return Err(State::NeedOutput.into());
         }
         let here = whole.min(have);

@@ -10,8 +10,8 @@ use crate::vfs::walk::{End, Path, ROOM_BYTES, Text, add};
 impl Turn<'_> {
     /// Answers with the name at the beginning of a room, and no attributes.
     #[inline(never)]
-    fn named(&mut self, room: &[u8], len: usize) {
-        let (reply, name) = (&mut self.reply, room.head(len));
+    fn named(&mut self, buffer: &[u8], len: usize) {
+        let (reply, name) = (&mut self.reply, buffer.head(len));
         reply.u32(1);
         reply.string(name);
         reply.string(name);
@@ -22,10 +22,10 @@ impl Turn<'_> {
     #[inline(never)]
     fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::new(self.vfs);
-        let mut room = [0; ROOM_BYTES];
-        done.walk(path, &mut room, End::Absent)?;
-        let len = done.write(&mut room);
-        self.named(&room, len);
+        let mut buffer = [0; ROOM_BYTES];
+        done.walk(path, &mut buffer, End::Absent)?;
+        let len = done.write(&mut buffer);
+        self.named(&buffer, len);
         Ok(())
     }
 
@@ -36,9 +36,9 @@ impl Turn<'_> {
     /// Answers with a symbolic link's target.
     pub(super) fn read_link(&mut self) -> Outcome {
         self.resolve(self.request.path, false)?;
-        let mut room = [0; LINK_BYTES_MAX];
-        let len = self.vfs.readlink(self.request.node, &mut room)? as usize;
-        self.named(&room, len);
+        let mut buffer = [0; LINK_BYTES_MAX];
+        let len = self.vfs.readlink(self.request.node, &mut buffer)? as usize;
+        self.named(&buffer, len);
         Ok(())
     }
 

@@ -60,11 +60,11 @@ impl Packet {
 
     /// With attributes behind it.
     pub fn attributes(self, told: &Attributes) -> Self {
-        let mut room = [0; 64];
-        let mut writer = Writer::new(&mut room);
+        let mut buffer = [0; 64];
+        let mut writer = Writer::new(&mut buffer);
         told.emit(&mut writer);
         let len = writer.written().unwrap();
-        self.raw(&room[..len])
+        self.raw(&buffer[..len])
     }
 
     /// As it is sent.

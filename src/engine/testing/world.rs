@@ -317,9 +317,11 @@ impl World {
             vfs: &mut self.tree,
             events: &mut self.events,
         };
-        let mut room = vec![0; DATAGRAM_BYTES];
-        let len = self.programs.answer(service, &mut cx, packet, &mut room)?;
-        room.truncate(len);
-        Some(room)
+        let mut buffer = vec![0; DATAGRAM_BYTES];
+        let len = self
+            .programs
+            .answer(service, &mut cx, packet, &mut buffer)?;
+        buffer.truncate(len);
+        Some(buffer)
     }
 }

@@ -21,8 +21,8 @@ pub fn parse(
         }
         let part = part.unwrap_or(Part::Txt);
         // A byte more than anything has: what is longer is seen to be.
-        let mut room = [0; STRING_BYTES_MAX + 1];
-        let mut field = Writer::new(&mut room);
+        let mut buffer = [0; STRING_BYTES_MAX + 1];
+        let mut field = Writer::new(&mut buffer);
         next_field(&mut rest, &mut field)?;
         if part == Part::Name {
             put_name(draft, field.since(0), 0)?;
@@ -52,7 +52,7 @@ pub fn next_field(rest: &mut Option<&[u8]>, out: &mut Writer<'_>) -> Result<(), 
             (b'\\', _) => return Err(Flaw::Escape),
             _ => {}
         }
-        if !out.room().is_empty() {
+        if !out.space().is_empty() {
             put_byte(out, byte);
         }
     }

@@ -57,7 +57,7 @@ pub struct Service<'a> {
 impl Service<'_> {
     /// The name on a host of this name, cut to whole letters.
     #[inline(never)]
-    pub fn name_on<'r>(&self, host: &[u8], room: &'r mut [u8; label::BYTES_MAX]) -> &'r [u8] {
+    pub fn name_on<'r>(&self, host: &[u8], buffer: &'r mut [u8; label::BYTES_MAX]) -> &'r [u8] {
         let mut whole = [0; 256];
         let mut bytes = Writer::new(&mut whole);
         for byte in self.name {
@@ -65,14 +65,14 @@ impl Service<'_> {
                 HOST => host,
                 _ => core::slice::from_ref(byte),
             };
-            if part.len() < bytes.room().len() {
+            if part.len() < bytes.space().len() {
                 bytes.put(part);
             }
         }
-        let mut out = Writer::new(room);
+        let mut out = Writer::new(buffer);
         label::put(&mut out, bytes.since(0));
         let len = out.position();
-        room.get(..len).unwrap_or_default()
+        buffer.get(..len).unwrap_or_default()
     }
 }
 
@@ -202,8 +202,8 @@ pub struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// Nothing is in it yet.
     #[inline(never)]
-    pub fn new(room: &'a mut [u8; ROOM_BYTES]) -> Self {
-        let mut rest = &mut room[..];
+    pub fn new(buffer: &'a mut [u8; ROOM_BYTES]) -> Self {
+        let mut rest = &mut buffer[..];
         Self {
             parts: [
                 label::BYTES_MAX,
@@ -301,8 +301,8 @@ impl<'a> Draft<'a> {
     #[inline(never)]
     fn put_coded(&mut self, bytes: &[u8], coding: Coding) -> Result<(), Flaw> {
         let bits = coding as u32;
-        let mut room = [0; STRING_BYTES_MAX + 1];
-        let mut out = Writer::new(&mut room);
+        let mut buffer = [0; STRING_BYTES_MAX + 1];
+        let mut out = Writer::new(&mut buffer);
         let (key, value) = cut(bytes, b'=');
         out.put(key);
         if key.len() < bytes.len() {
@@ -437,8 +437,8 @@ fn number(digits: &[u8], base: u32) -> Option<u32> {
 #[inline(never)]
 fn put_name(draft: &mut Draft<'_>, text: &[u8], host: u8) -> Result<(), Flaw> {
     // A byte more than a name has: what is longer is seen to be.
-    let mut room = [0; label::BYTES_MAX + 1];
-    let mut out = Writer::new(&mut room);
+    let mut buffer = [0; label::BYTES_MAX + 1];
+    let mut out = Writer::new(&mut buffer);
     let mut rest = text;
     while let [first, behind @ ..] = rest {
         let mut byte = *first;

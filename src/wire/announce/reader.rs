@@ -44,11 +44,11 @@ fn parse(
     each: &mut dyn FnMut(&Service<'_>),
     is_unit: bool,
 ) -> Result<(), Wrong> {
-    let mut room = [0; TEXT_BYTES_MAX];
+    let mut buffer = [0; TEXT_BYTES_MAX];
     draft.forget();
     let mut reader = Reader {
         rest: file,
-        text: Writer::new(&mut room),
+        text: Writer::new(&mut buffer),
         draft,
         each,
         element: avahi::OUTSIDE,

@@ -7,7 +7,7 @@ pub const LABEL_TEXT_BYTES_MAX: usize = 4 * LABEL_BYTES_MAX;
 
 /// Writes a label as avahi prints it, `\032` for a blank; how many bytes that are. What has no room is left out.
 #[inline(never)]
-pub fn escape(label: &[u8], room: &mut [u8]) -> usize {
+pub fn escape(label: &[u8], buffer: &mut [u8]) -> usize {
     let mut len = 0usize;
     for byte in label {
         let [hundreds, tens, ones] = decimal(*byte);
@@ -18,7 +18,7 @@ pub fn escape(label: &[u8], room: &mut [u8]) -> usize {
             _ => &coded[..],
         };
         let end = len + text.len();
-        let Some(place) = room.get_mut(len..end) else {
+        let Some(place) = buffer.get_mut(len..end) else {
             break;
         };
         place.copy_from_slice(text);
@@ -52,10 +52,10 @@ fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Reads one label, behind which there is a dot or nothing, into `room`; how many bytes it has, and what follows the dot.
+/// Reads one label, behind which there is a dot or nothing, into `buffer`; how many bytes it has, and what follows the dot.
 /// `None`: it is empty, too long, or nothing that is written so.
 #[inline(never)]
-pub fn unescape<'a>(text: &'a [u8], room: &mut [u8]) -> Option<(usize, &'a [u8])> {
+pub fn unescape<'a>(text: &'a [u8], buffer: &mut [u8]) -> Option<(usize, &'a [u8])> {
     let (mut len, mut rest) = (0usize, text);
     while let [first, behind @ ..] = rest {
         if *first == b'.' {
@@ -63,26 +63,26 @@ pub fn unescape<'a>(text: &'a [u8], room: &mut [u8]) -> Option<(usize, &'a [u8])
             break;
         }
         let (byte, behind) = byte(rest)?;
-        *room.get_mut(..LABEL_BYTES_MAX)?.get_mut(len)? = byte;
+        *buffer.get_mut(..LABEL_BYTES_MAX)?.get_mut(len)? = byte;
         (len, rest) = (len + 1, behind);
     }
     (len != 0).then_some((len, rest))
 }
 
-/// Reads a name into `room`, in the form without pointers; how many bytes that are. A dot at its end says nothing.
+/// Reads a name into `buffer`, in the form without pointers; how many bytes that are. A dot at its end says nothing.
 /// `None`: a label of it is nothing, or there is no room.
 #[inline(never)]
-pub fn parse(text: &[u8], room: &mut [u8]) -> Option<usize> {
+pub fn parse(text: &[u8], buffer: &mut [u8]) -> Option<usize> {
     let (mut at, mut rest) = (0usize, text);
     while !rest.is_empty() {
         let mut label = [0; LABEL_BYTES_MAX];
         let (len, behind) = unescape(rest, &mut label)?;
-        let (head, to) = room.get_mut(at..)?.split_first_mut()?;
+        let (head, to) = buffer.get_mut(at..)?.split_first_mut()?;
         *head = len as u8;
         to.get_mut(..len)?.copy_from_slice(label.get(..len)?);
         (at, rest) = (at + 1 + len, behind);
     }
-    *room.get_mut(at)? = 0;
+    *buffer.get_mut(at)? = 0;
     Some(at + 1)
 }
 
@@ -91,14 +91,14 @@ mod tests {
     use super::*;
 
     fn text(label: &[u8]) -> String {
-        let mut room = [0; LABEL_TEXT_BYTES_MAX];
-        let len = escape(label, &mut room);
-        String::from_utf8(room[..len].to_vec()).unwrap()
+        let mut buffer = [0; LABEL_TEXT_BYTES_MAX];
+        let len = escape(label, &mut buffer);
+        String::from_utf8(buffer[..len].to_vec()).unwrap()
     }
 
     fn read(text: &str) -> Option<Vec<u8>> {
-        let mut room = [0; 256];
-        parse(text.as_bytes(), &mut room).map(|len| room[..len].to_vec())
+        let mut buffer = [0; 256];
+        parse(text.as_bytes(), &mut buffer).map(|len| buffer[..len].to_vec())
     }
 
     /// CVE-2015-7987: what has no room is not written.
@@ -111,14 +111,14 @@ mod tests {
         for byte in 0..=255 {
             let label = [byte; LABEL_BYTES_MAX];
             let text = text(&label);
-            let mut room = [0; LABEL_BYTES_MAX];
-            assert_eq!(unescape(text.as_bytes(), &mut room), Some((63, &b""[..])));
-            assert_eq!(room, label);
+            let mut buffer = [0; LABEL_BYTES_MAX];
+            assert_eq!(unescape(text.as_bytes(), &mut buffer), Some((63, &b""[..])));
+            assert_eq!(buffer, label);
         }
         // What has no room is left out, never halved.
-        let mut room = [0; 6];
-        assert_eq!(escape(b"ab c", &mut room), 6);
-        assert_eq!(escape(b"abc d", &mut room), 3);
+        let mut buffer = [0; 6];
+        assert_eq!(escape(b"ab c", &mut buffer), 6);
+        assert_eq!(escape(b"abc d", &mut buffer), 3);
     }
 
     #[test]

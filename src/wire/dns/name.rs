@@ -93,18 +93,18 @@ impl<'a> Name<'a> {
     }
 
     /// Writes the name without pointers; how many bytes that are, 0 where there is no room.
-    pub fn write(self, room: &mut [u8]) -> usize {
+    pub fn write(self, buffer: &mut [u8]) -> usize {
         let mut len = 0usize;
         for label in self.labels() {
             let end = len + 1 + label.len();
-            let Some([first, rest @ ..]) = room.get_mut(len..end) else {
+            let Some([first, rest @ ..]) = buffer.get_mut(len..end) else {
                 return 0;
             };
             *first = label.len() as u8;
             rest.copy_from_slice(label);
             len = end;
         }
-        let Some(last) = room.get_mut(len) else {
+        let Some(last) = buffer.get_mut(len) else {
             return 0;
         };
         *last = 0;

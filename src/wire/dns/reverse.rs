@@ -9,8 +9,8 @@ pub const REVERSE_BYTES_MAX: usize = 64 + 4 + 5 + 1;
 
 /// Writes the name under which the name of an address is found; how many bytes that are.
 #[inline(never)]
-pub fn reverse(address: IpAddr, room: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
-    let mut out = Writer::new(room);
+pub fn reverse(address: IpAddr, buffer: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
+    let mut out = Writer::new(buffer);
     match address {
         IpAddr::V4(address) => {
             for byte in address.octets().iter().rev() {
@@ -43,9 +43,9 @@ mod tests {
     #[test]
     fn addresses_have_names_in_reverse() {
         let text = |address: &str| {
-            let mut room = [0; REVERSE_BYTES_MAX];
-            let len = reverse(address.parse().unwrap(), &mut room);
-            let name = super::super::Name::of(&room[..len]);
+            let mut buffer = [0; REVERSE_BYTES_MAX];
+            let len = reverse(address.parse().unwrap(), &mut buffer);
+            let name = super::super::Name::of(&buffer[..len]);
             let labels: Vec<_> = name.labels().map(String::from_utf8_lossy).collect();
             labels.join(".")
         };

@@ -24,8 +24,8 @@ fn text(name: Name<'_>) -> String {
 
 /// A response with two records that share the ends of their names, and one in the additional section.
 fn response() -> Vec<u8> {
-    let mut room = [0; 512];
-    let mut writer = Writer::new(&mut room, 0, flag::RESPONSE | flag::AUTHORITATIVE);
+    let mut buffer = [0; 512];
+    let mut writer = Writer::new(&mut buffer, 0, flag::RESPONSE | flag::AUTHORITATIVE);
     let head = |kind| Head {
         kind,
         class: CLASS_IN,
@@ -53,7 +53,7 @@ fn response() -> Vec<u8> {
         &mut |writer| writer.put(&[192, 0, 2, 1]),
     ));
     let len = writer.finish();
-    room[..len].to_vec()
+    buffer[..len].to_vec()
 }
 
 #[test]
@@ -95,15 +95,15 @@ fn every_prefix_of_a_message_is_malformed() {
 /// CVE-2015-7987, CVE-2015-7988, avahi c72c9900: names, questions and records for which there is no room.
 #[test]
 fn what_does_not_fit_is_as_if_never_begun() {
-    for room in HEADER_BYTES..60 {
-        let mut room = vec![0; room];
-        let mut writer = Writer::new(&mut room, 0, 0);
+    for buffer in HEADER_BYTES..60 {
+        let mut buffer = vec![0; buffer];
+        let mut writer = Writer::new(&mut buffer, 0, 0);
         let fits = writer.question(&mut labels("_nfs._tcp.local"), kind::PTR, CLASS_IN);
         let before = writer.len();
         let second = writer.question(&mut labels("b._nfs._tcp.local"), kind::PTR, CLASS_IN);
         assert!(second || writer.len() == before);
         let len = writer.finish();
-        let message = Message::parse(&room[..len]).unwrap();
+        let message = Message::parse(&buffer[..len]).unwrap();
         let count = usize::from(fits) + usize::from(second);
         assert_eq!(message.questions().count(), count);
         if second && fits {
@@ -123,8 +123,8 @@ fn rdata_is_not_longer_than_its_length_can_say() {
         (65_536, false),
         (100_000, false),
     ] {
-        let mut room = vec![0; MESSAGE_BYTES_MAX];
-        let mut writer = Writer::new(&mut room, 0, flag::RESPONSE);
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        let mut writer = Writer::new(&mut buffer, 0, flag::RESPONSE);
         let head = Head {
             kind: kind::TXT,
             class: CLASS_IN,
@@ -135,7 +135,7 @@ fn rdata_is_not_longer_than_its_length_can_say() {
         let is_put = writer.record(Section::Answer, &mut labels("a.local"), head, put);
         assert_eq!(is_put, fits, "{len}");
         let written = writer.finish();
-        let message = Message::parse(&room[..written]).unwrap();
+        let message = Message::parse(&buffer[..written]).unwrap();
         let told: Vec<usize> = message
             .records()
             .map(|(_, record)| record.rdata().len())
@@ -271,9 +271,9 @@ fn names_are_the_same_in_both_cases() {
     assert!(!name.is(Name::of(b"\x03box\x05local\x01a\0")));
     // Dots within a label are no ends of labels.
     assert!(!Name::of(b"\x03a.b\0").is(Name::of(b"\x01a\x01b\0")));
-    let mut room = [0; 11];
-    assert_eq!(name.write(&mut room), 11);
-    assert_eq!(&room, b"\x03Box\x05LOCAL\0");
+    let mut buffer = [0; 11];
+    assert_eq!(name.write(&mut buffer), 11);
+    assert_eq!(&buffer, b"\x03Box\x05LOCAL\0");
     assert_eq!(name.write(&mut [0; 10]), 0);
 }
 
@@ -391,8 +391,8 @@ fn noise_never_panics() {
             assert!(question.name.labels().count() < 128);
         }
         for (_, record) in message.records() {
-            let mut room = [0; NAME_BYTES_MAX];
-            assert_ne!(record.name.write(&mut room), 0);
+            let mut buffer = [0; NAME_BYTES_MAX];
+            assert_ne!(record.name.write(&mut buffer), 0);
             let _ = (record.target(0).is_some(), record.target(6).is_some());
             let _ = (record.lists(kind::A), record.uncompressed_rdata().count());
             assert!(record.uncompressed_rdata().is(record.uncompressed_rdata()));

@@ -19,7 +19,7 @@ const PLACE_COUNT: usize = 64;
 #[repr(C)]
 pub struct Writer<'a> {
     len: usize,
-    room: &'a mut [u8],
+    buffer: &'a mut [u8],
     place_count: usize,
     /// Numbers of names, and where they stand.
     places: [(u16, u16); PLACE_COUNT],
@@ -30,10 +30,10 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A message of at most as many bytes as there is room.
-    pub fn new(room: &'a mut [u8], id: u16, flags: u16) -> Self {
+    pub fn new(buffer: &'a mut [u8], id: u16, flags: u16) -> Self {
         let mut writer = Self {
             len: 0,
-            room,
+            buffer,
             place_count: 0,
             places: [(0, 0); PLACE_COUNT],
             counts: [0; 4],
@@ -64,9 +64,9 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     pub fn put(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
-        match self.room.get_mut(self.len..end) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
+        match self.buffer.get_mut(self.len..end) {
+            Some(buffer) => {
+                buffer.copy_from_slice(bytes);
                 self.len = end;
             }
             None => self.overrun = true,
@@ -157,9 +157,9 @@ impl<'a> Writer<'a> {
 
     fn patch(&mut self, at: usize, word: u16) {
         let place = self
-            .room
+            .buffer
             .get_mut(at..)
-            .and_then(|room| room.first_chunk_mut());
+            .and_then(|buffer| buffer.first_chunk_mut());
         if let Some(place) = place {
             *place = word.to_be_bytes();
         }
@@ -167,7 +167,7 @@ impl<'a> Writer<'a> {
 
     /// Sets a bit of the flags.
     pub fn flag(&mut self, bit: u16) {
-        let flags = self.room.get(2..).and_then(|room| room.first_chunk());
+        let flags = self.buffer.get(2..).and_then(|buffer| buffer.first_chunk());
         let flags = flags.map_or(0, |flags| u16::from_be_bytes(*flags));
         self.patch(2, flags | bit);
     }

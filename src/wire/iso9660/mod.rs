@@ -77,14 +77,14 @@ const NSR0: u32 = u32::from_le_bytes(*b"NSR0");
 #[repr(C)]
 pub struct Text {
     len: usize,
-    room: [u8; TARGET_BYTES_MAX + 1],
+    buffer: [u8; TARGET_BYTES_MAX + 1],
 }
 
 impl Text {
     const fn new() -> Self {
         Self {
             len: 0,
-            room: [0; TARGET_BYTES_MAX + 1],
+            buffer: [0; TARGET_BYTES_MAX + 1],
         }
     }
 
@@ -101,8 +101,8 @@ impl Text {
     /// What there is so far.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
-        let len = self.len.min(self.room.len());
-        self.room.get(..len).unwrap_or_default()
+        let len = self.len.min(self.buffer.len());
+        self.buffer.get(..len).unwrap_or_default()
     }
 
     /// Appends bytes, all or none. True: there would be more than `max`.
@@ -119,7 +119,7 @@ impl Text {
 
     #[inline(never)]
     fn put(&mut self, byte: u8) {
-        if let Some(place) = self.room.get_mut(self.len) {
+        if let Some(place) = self.buffer.get_mut(self.len) {
             *place = byte;
             self.len += 1;
         }

@@ -313,7 +313,7 @@ impl Cache {
     fn add(&mut self, entry: Entry, record: &Record<'_>, len: usize) {
         let mut entry = entry;
         let mut tries = u8::MAX;
-        while !self.chains.has_room() || !self.arena.has_room(len) {
+        while !self.chains.has_space() || !self.arena.has_space(len) {
             tries -= 1;
             if tries == 0 || !self.arena.takes(len) || !self.evict() {
                 return;
@@ -329,11 +329,12 @@ impl Cache {
             len
         };
         if len != 0 {
-            let Some((rdata, room)) = self.arena.add(&mut self.entries, at, len) else {
+            let Some((rdata, buffer)) = self.arena.add(&mut self.entries, at, len) else {
                 return self.chains.give(entry.key(), at);
             };
             entry.rdata = rdata;
-            room.iter_mut()
+            buffer
+                .iter_mut()
                 .zip(record.uncompressed_rdata().flatten())
                 .for_each(|(to, byte)| *to = *byte);
         }

@@ -58,7 +58,7 @@ impl Chains {
     }
 
     /// Whether there is a free place.
-    pub(super) const fn has_room(&self) -> bool {
+    pub(super) const fn has_space(&self) -> bool {
         self.free != END || !self.nexts.is_full()
     }
 
@@ -99,9 +99,9 @@ mod tests {
             .collect::<Vec<_>>()
         };
         assert_eq!([chains.take(1), chains.take(5)], [Some(0), Some(1)]);
-        assert!(chains.has_room());
+        assert!(chains.has_space());
         assert_eq!([chains.take(2), chains.take(2)], [Some(2), None]);
-        assert!(!chains.has_room());
+        assert!(!chains.has_space());
         assert_eq!((list(&chains, 1), list(&chains, 2)), (vec![1, 0], vec![2]));
         chains.give(5, 0);
         assert_eq!(list(&chains, 1), [1]);

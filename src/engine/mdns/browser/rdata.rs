@@ -66,7 +66,7 @@ impl RdataArena {
     }
 
     /// Whether so many bytes fit, perhaps after packing, which is worth its while.
-    pub(super) fn has_room(&self, len: usize) -> bool {
+    pub(super) fn has_space(&self, len: usize) -> bool {
         let whole = self.bytes.len();
         let end = self.end + len + HEAD;
         let packed = self.live + len + HEAD;
@@ -91,9 +91,9 @@ impl RdataArena {
         }
         self.set_head(at, owner, len);
         (self.end, self.live) = (end, self.live + whole);
-        let room = self.bytes.get_mut(at + HEAD..end)?;
-        room.fill(0);
-        Some((at as u16, room))
+        let buffer = self.bytes.get_mut(at + HEAD..end)?;
+        buffer.fill(0);
+        Some((at as u16, buffer))
     }
 
     /// The rdata at a place is not needed any more.

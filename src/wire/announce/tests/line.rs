@@ -3,8 +3,8 @@
 use super::*;
 
 fn read(text: &[u8]) -> Result<String, Flaw> {
-    let mut room = [0xaa; ROOM_BYTES];
-    let mut draft = Draft::new(&mut room);
+    let mut buffer = [0xaa; ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
     draft.put(Part::Txt, b"before=1").unwrap();
     let mut line = String::new();
     parse_line(text, &mut draft, &mut |service| line = written(service))?;

@@ -11,8 +11,8 @@ type Parse = fn(&[u8], &mut Draft<'_>, &mut dyn FnMut(&Service<'_>)) -> Result<(
 
 /// The services of a file, each as one line, or what is wrong with it and where.
 fn read(parse: Parse, file: &[u8]) -> Result<Vec<String>, (u32, Flaw)> {
-    let mut room = [0xaa; ROOM_BYTES];
-    let mut draft = Draft::new(&mut room);
+    let mut buffer = [0xaa; ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
     // What was read before leaves nothing behind.
     draft.put(Part::Name, b"before").unwrap();
     draft.put(Part::Txt, b"before=1").unwrap();
@@ -118,8 +118,8 @@ fn types_are_what_they_should_be() {
 #[test]
 fn parts_are_checked_when_they_are_put() {
     let check = |part, bytes: &[u8], expect: Result<(), Flaw>| {
-        let mut room = [0; ROOM_BYTES];
-        let mut draft = Draft::new(&mut room);
+        let mut buffer = [0; ROOM_BYTES];
+        let mut draft = Draft::new(&mut buffer);
         draft.put(Part::Kind, b"_http._tcp").unwrap();
         let text = String::from_utf8_lossy(bytes);
         assert_eq!(draft.put(part, bytes), expect, "{part:?} {text}");
@@ -190,8 +190,8 @@ fn texts_without_end_are_refused_where_there_is_no_room() {
     let many = "n,_x._tcp,1".to_owned() + &",A ".repeat(100_000);
     let one = format!("n,_x._tcp,1,{}", "A ".repeat(100_000));
     for (line, flaw) in [(many, Flaw::Strings), (one, Flaw::String)] {
-        let mut room = [0; ROOM_BYTES];
-        let mut draft = Draft::new(&mut room);
+        let mut buffer = [0; ROOM_BYTES];
+        let mut draft = Draft::new(&mut buffer);
         let told = parse_line(line.as_bytes(), &mut draft, &mut |_| {
             panic!("it is announced")
         });
@@ -202,8 +202,8 @@ fn texts_without_end_are_refused_where_there_is_no_room() {
 /// CVE-2021-3502, CVE-2023-38471: names of hosts with nothing between dots, with dots that are none, and with backslashes.
 #[test]
 fn other_hosts_are_named_label_by_label() {
-    let mut room = [0; ROOM_BYTES];
-    let mut draft = Draft::new(&mut room);
+    let mut buffer = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
     for (name, expect) in [
         ("a", true),
         ("a.b", true),
@@ -226,8 +226,8 @@ fn other_hosts_are_named_label_by_label() {
 /// python-zeroconf #1747: the domain in capitals is the same.
 #[test]
 fn the_domain_is_local_in_either_case() {
-    let mut room = [0; ROOM_BYTES];
-    let mut draft = Draft::new(&mut room);
+    let mut buffer = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
     for (domain, expect) in [
         ("local", true),
         ("local.", true),
@@ -249,8 +249,8 @@ fn the_domain_is_local_in_either_case() {
 
 #[test]
 fn all_strings_together_fit_a_packet() {
-    let mut room = [0; ROOM_BYTES];
-    let mut draft = Draft::new(&mut room);
+    let mut buffer = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
     draft.put(Part::Name, b"n").unwrap();
     draft.put(Part::Kind, b"_http._tcp").unwrap();
     // Of 260 bytes with its length: five of them are 1,300.
@@ -271,8 +271,8 @@ fn all_strings_together_fit_a_packet() {
 
 #[test]
 fn without_name_or_type_there_is_no_service() {
-    let mut room = [0; ROOM_BYTES];
-    let mut draft = Draft::new(&mut room);
+    let mut buffer = [0; ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
     let mut count = 0;
     let mut check = |draft: &Draft<'_>, expect| {
         assert_eq!(draft.hand_out(&mut |_| count += 1), expect);
@@ -290,14 +290,14 @@ fn without_name_or_type_there_is_no_service() {
 #[test]
 fn the_hosts_name_takes_its_place() {
     let check = |name: &[u8], host: &str, expect: &str| {
-        let mut room = [0; ROOM_BYTES];
-        let mut draft = Draft::new(&mut room);
+        let mut buffer = [0; ROOM_BYTES];
+        let mut draft = Draft::new(&mut buffer);
         draft.put(Part::Name, name).unwrap();
         draft.put(Part::Kind, b"_http._tcp").unwrap();
-        let mut room = [0xaa; label::BYTES_MAX];
+        let mut buffer = [0xaa; label::BYTES_MAX];
         let mut shown = Vec::new();
         let done = draft.hand_out(&mut |service| {
-            shown.extend_from_slice(service.name_on(host.as_bytes(), &mut room));
+            shown.extend_from_slice(service.name_on(host.as_bytes(), &mut buffer));
         });
         assert_eq!((done, &shown[..]), (Ok(()), expect.as_bytes()));
     };
@@ -317,8 +317,8 @@ fn the_hosts_name_takes_its_place() {
 #[test]
 fn values_in_digits_are_read() {
     let check = |coding, text: &[u8], expect: Result<&[u8], Flaw>| {
-        let mut room = [0; ROOM_BYTES];
-        let mut draft = Draft::new(&mut room);
+        let mut buffer = [0; ROOM_BYTES];
+        let mut draft = Draft::new(&mut buffer);
         let done = draft.put_coded(text, coding);
         let shown = String::from_utf8_lossy(text);
         assert_eq!(done.map(|()| draft.parts[TXT].since(1)), expect, "{shown}");

@@ -354,13 +354,13 @@ fn names_of_many_labels_push_nobody_out() {
 /// Avahi 16fe942a, CVE-2023-38469: rdata of 65,535 bytes cannot come in one message; the largest that can is refused or kept whole.
 #[test]
 fn large_rdata_is_whole_or_not_there() {
-    for (room, len, expect) in [
+    for (buffer, len, expect) in [
         (65_535, 8900, true),
         (4096, 1000, true),
         (4096, 4090, false),
     ] {
         let mut world = World::of(&Limits {
-            rdata_bytes: room,
+            rdata_bytes: buffer,
             ..Limits::USUAL
         });
         world.wish(Goal::Services, HTTP).wait(300);

@@ -329,11 +329,11 @@ fn what_is_not_taken_waits() {
         cast: Cast::Multicast,
     };
     world.browser.handle(now, &meta, &bytes, &world.links);
-    let (mut room, mut count) = ([0; 2000], 0);
+    let (mut buffer, mut count) = ([0; 2000], 0);
     let start = world.ms;
     while world.ms < start + 100_000 {
         let now = world.now();
-        while world.browser.poll_transmit(now, &mut room).is_some() {}
+        while world.browser.poll_transmit(now, &mut buffer).is_some() {}
         // One event is taken, and the end of waiting for all comes and goes.
         if count == 0 {
             count += usize::from(world.browser.next_event(now).is_some());

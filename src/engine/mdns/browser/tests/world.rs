@@ -250,10 +250,10 @@ impl World {
     pub(crate) fn drain(&mut self) -> usize {
         let now = self.now();
         let before = self.sent.len() + self.told.len();
-        let mut room = [0; 2000];
+        let mut buffer = [0; 2000];
         let mut echoed = before - self.told.len();
-        while let Some(transmit) = self.next_transmit(&mut echoed, &mut room) {
-            let message = Packet::parse(&room[..transmit.len]).unwrap();
+        while let Some(transmit) = self.next_transmit(&mut echoed, &mut buffer) {
+            let message = Packet::parse(&buffer[..transmit.len]).unwrap();
             assert_eq!(message.id(), 0);
             let asks = message.questions.iter().map(|asked| {
                 assert_eq!(asked.qclass, CLASS::IN.into());
@@ -274,11 +274,11 @@ impl World {
             let sent = Sent {
                 ms: self.ms,
                 link: transmit.link,
-                flags: u16::from_be_bytes([room[2], room[3]]),
+                flags: u16::from_be_bytes([buffer[2], buffer[3]]),
                 len: transmit.len,
                 asks: asks.collect(),
                 knows: knows.collect(),
-                bytes: room[..transmit.len].to_vec(),
+                bytes: buffer[..transmit.len].to_vec(),
             };
             self.sent.push(sent);
             assert!(self.sent.len() < before + 10_000, "it never ends");
@@ -308,10 +308,10 @@ impl World {
     }
 
     /// The next message that is sent. When there is none, those since the one of this number come back.
-    fn next_transmit(&mut self, echoed: &mut usize, room: &mut [u8]) -> Option<Transmit> {
+    fn next_transmit(&mut self, echoed: &mut usize, buffer: &mut [u8]) -> Option<Transmit> {
         let now = self.now();
         loop {
-            let next = self.browser.poll_transmit(now, room);
+            let next = self.browser.poll_transmit(now, buffer);
             let Some(sent) = self.sent.get(*echoed).filter(|_| next.is_none()) else {
                 return next;
             };
