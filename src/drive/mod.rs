@@ -12,6 +12,8 @@ pub(crate) mod connection;
 pub mod datagrams;
 #[cfg(feature = "multicast")]
 pub mod endpoint;
+#[cfg(feature = "streams")]
+mod exchange;
 pub mod linux;
 #[cfg(feature = "streams")]
 mod listeners;

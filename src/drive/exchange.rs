@@ -1,0 +1,322 @@
+//! What a connection exchanges in its turn: requests that arrive in parts, replies that are not taken, orders.
+
+use super::connection::{CloseReason, Connection, Unsent};
+use super::orders::{self, Blocked, Transport};
+use super::pool::{Block, Pool};
+use super::streams::{Call, Protocol, Streams};
+use super::task::World;
+use crate::config::{ORDER_TURN_BYTES, PRESSED_TIMEOUT, REPLY_BYTES, REQUEST_INLINE_BYTES};
+use crate::engine::{Order, Progress, State};
+use crate::event;
+use crate::mem::Ends as _;
+use crate::net::{FileId, FileRange, Interest, Net, NetError, NetResult, Socket};
+use crate::time::Instant;
+use core::ops::Range;
+
+/// The socket of a connection as orders use it.
+struct SocketTransport<'a> {
+    net: &'a mut dyn Net,
+    socket: Socket,
+    now: Instant,
+    /// When bytes moved last.
+    progress: &'a mut Instant,
+}
+
+impl SocketTransport<'_> {
+    fn moved<T>(&mut self, outcome: NetResult<T>) -> NetResult<T> {
+        if outcome.is_ok() {
+            *self.progress = self.now;
+        }
+        outcome
+    }
+}
+
+impl Transport for SocketTransport<'_> {
+    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
+        let received = self.net.recv(self.socket, buffer);
+        self.moved(received)
+    }
+
+    fn send(&mut self, bytes: &[u8], more: bool) -> NetResult<usize> {
+        let sent = self.net.send(self.socket, bytes, more);
+        self.moved(sent)
+    }
+
+    fn send_with(
+        &mut self,
+        tx: &mut [u8],
+        head: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> usize,
+    ) -> NetResult<usize> {
+        let sent = self.net.send_with(self.socket, tx, head, fill);
+        self.moved(sent)
+    }
+
+    fn send_file(&mut self, range: FileRange) -> NetResult<usize> {
+        let sent = self.net.send_file(self.socket, range);
+        self.moved(sent)
+    }
+
+    fn recv_pipe(&mut self, len: u32) -> NetResult<(usize, FileId)> {
+        let received = self.net.recv_pipe(self.socket, len);
+        self.moved(received)
+    }
+}
+
+/// All that a connection needs in its turn beside its slot.
+pub(super) struct Turn<'a, 'w> {
+    pub(super) world: &'a mut World<'w>,
+    pub(super) protocol: &'a mut dyn Protocol,
+    /// The number of the connection.
+    pub(super) at: usize,
+}
+
+impl Streams {
+    /// Receives input, and does what the protocol makes of it.
+    #[inline(never)]
+    pub(super) fn on_readable(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+    ) -> Blocked {
+        let mut have = self.restore(turn.world.rx, connection);
+        let request_bytes = self.request_bytes;
+        let space = turn.world.rx.head_mut(request_bytes).tail_mut(have);
+        // A protocol with long work in hand may have left as much as fits.
+        if !space.is_empty() {
+            match transport(turn.world.net, turn.world.now, connection).recv(space) {
+                Ok(received @ 1..) => have += received,
+                Err(NetError::WouldBlock | NetError::Full) => {}
+                Ok(0) | Err(_) => return CloseReason::Gone.into(),
+            }
+        }
+        let mut used = 0;
+        let blocked = loop {
+            let World {
+                now,
+                events,
+                rx,
+                tx,
+                ..
+            } = &mut *turn.world;
+            let call = Call {
+                now: *now,
+                peer: connection.peer,
+                events,
+            };
+            let input = rx.head(have).tail(used);
+            let progress = turn
+                .protocol
+                .advance(turn.at, call, input, tx.head_mut(REPLY_BYTES));
+            used += progress.consumed;
+            let state = progress.state;
+            if let Err(blocked) = self.apply(turn, connection, progress) {
+                break blocked;
+            }
+            match state {
+                State::NeedInput => break Blocked::Wait(Interest::Input),
+                // Other connections' turn: after theirs this one is ready again.
+                State::Busy => break Blocked::Wait(Interest::Output),
+                _ if self.moved_bytes >= ORDER_TURN_BYTES as usize => {
+                    break Blocked::Wait(Interest::Output);
+                }
+                _ => {}
+            }
+        };
+        match blocked {
+            Blocked::Wait(Interest::Input) if used == 0 && have == request_bytes => {
+                CloseReason::Large.into()
+            }
+            Blocked::Wait(_) => {
+                let saved = self.save(turn, connection, used..have);
+                saved.err().unwrap_or(blocked)
+            }
+            end => end,
+        }
+    }
+
+    /// Applies what the protocol made of a call: sends its bytes, carries out its orders and what follows from them.
+    fn apply(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        mut progress: Progress,
+    ) -> Result<(), Blocked> {
+        loop {
+            connection.order = progress.order;
+            connection.answered |= progress.produced > 0;
+            self.moved_bytes += progress.produced;
+            if progress.produced > 0 && turn.protocol.commit().is_err() {
+                turn.protocol.break_promises();
+                return Err(CloseReason::Disk.into());
+            }
+            let done = self.flush_buffer(turn, connection, 0..progress.produced)?;
+            if let State::Closed(why) = progress.state {
+                let World { now, events, .. } = &mut *turn.world;
+                events.tell_of(*now, connection.peer, event::DISCONNECTED, b"", why);
+                return Err(CloseReason::Gone.into());
+            }
+            match done {
+                Some(next) => progress = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends what is unsent, then carries out orders until there are none.
+    #[inline(never)]
+    pub(super) fn flush(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+    ) -> Result<(), Blocked> {
+        if let Some(mut unsent) = connection.unsent.take() {
+            let mut left = unsent.from as usize..unsent.to as usize;
+            let block = self.replies.get(&unsent.block);
+            let mut transport = transport(turn.world.net, turn.world.now, connection);
+            let sent = orders::send(&mut transport, block, &mut left, unsent.more);
+            unsent.from = left.start as u32;
+            if sent.is_err() {
+                connection.unsent = Some(unsent);
+                return sent;
+            }
+            self.replies.give(unsent.block);
+        }
+        match self.flush_buffer(turn, connection, 0..0)? {
+            Some(progress) => self.apply(turn, connection, progress),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends `unsent` of the transmit buffer and carries out the order, if there is one; what the protocol made of that. Bytes
+    /// that the socket does not take wait in a block.
+    #[inline(never)]
+    fn flush_buffer(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        mut unsent: Range<usize>,
+    ) -> Result<Option<Progress>, Blocked> {
+        let world = &mut *turn.world;
+        let mut order = connection.order.take();
+        let mut transport = transport(world.net, world.now, connection);
+        let result = match &mut order {
+            Some(order) => {
+                let moved = &mut self.moved_bytes;
+                let files = turn.protocol.files();
+                orders::carry_out(order, files, &mut transport, world.tx, &mut unsent, moved)
+            }
+            None => orders::send(&mut transport, world.tx, &mut unsent, false).map(Ok),
+        };
+        let result = match (result, order) {
+            (Ok(result), Some(order)) => {
+                let call = Call {
+                    now: world.now,
+                    peer: connection.peer,
+                    events: world.events,
+                };
+                let output = world.tx.head_mut(REPLY_BYTES);
+                let progress = turn.protocol.done(turn.at, call, order, result, output);
+                return Ok(Some(progress));
+            }
+            (Ok(_), None) => return Ok(None),
+            (Err(blocked), order) => {
+                if order.is_some() {
+                    turn.protocol.interrupted();
+                }
+                connection.order = order;
+                blocked
+            }
+        };
+        if matches!(result, Blocked::Wait(_)) && !unsent.is_empty() {
+            let block = self.block(turn, |streams| &mut streams.replies, &|other| {
+                other.unsent.is_some()
+            });
+            let block = block.ok_or(CloseReason::NoReplyBlock)?;
+            let bytes = turn.world.tx.head(unsent.end).tail(unsent.start);
+            copy(self.replies.get(&block), bytes);
+            connection.unsent = Some(Unsent {
+                block,
+                from: 0,
+                to: bytes.len() as u32,
+                more: matches!(connection.order, Some(Order::Send { .. })),
+            });
+        }
+        Err(result)
+    }
+
+    /// Puts the bytes that came before back into the receive buffer; how many they are.
+    fn restore(&mut self, rx: &mut [u8], connection: &mut Connection) -> usize {
+        let len = connection.input_len as usize;
+        let kept = match &connection.input {
+            Some(block) => self.requests.get(block),
+            None => &mut connection.inline,
+        };
+        copy(rx, kept.head(len));
+        if let Some(block) = connection.input.take() {
+            self.requests.give(block);
+        }
+        len
+    }
+
+    /// Keeps the bytes of the receive buffer that were not used: inline if they are few, else in a block.
+    fn save(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        unused: Range<usize>,
+    ) -> Result<(), Blocked> {
+        connection.input_len = unused.len() as u32;
+        if unused.len() > REQUEST_INLINE_BYTES {
+            let block = self.block(turn, |streams| &mut streams.requests, &|other| {
+                other.input.is_some()
+            });
+            connection.input = Some(block.ok_or(CloseReason::NoRequestBlock)?);
+        }
+        let space = match &connection.input {
+            Some(block) => self.requests.get(block),
+            None => &mut connection.inline,
+        };
+        copy(space, turn.world.rx.head(unused.end).tail(unused.start));
+        Ok(())
+    }
+
+    /// A block of a pool. Where none is left, the connection that holds one and made no progress for longest gives way.
+    #[inline(never)]
+    fn block(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        pool: fn(&mut Self) -> &mut Pool,
+        holds: &dyn Fn(&Connection) -> bool,
+    ) -> Option<Block> {
+        let block = pool(self).take();
+        if block.is_some() {
+            return block;
+        }
+        let pressed = |other: &Connection| holds(other).then_some(PRESSED_TIMEOUT);
+        let stalled = self.most_overdue(turn.world.now, &pressed)?;
+        self.close(turn.world, turn.protocol, stalled, CloseReason::Gone);
+        pool(self).take()
+    }
+}
+
+fn transport<'a>(
+    net: &'a mut dyn Net,
+    now: Instant,
+    connection: &'a mut Connection,
+) -> SocketTransport<'a> {
+    SocketTransport {
+        net,
+        socket: connection.socket,
+        now,
+        progress: &mut connection.progress,
+    }
+}
+
+/// Copies as many bytes as fit.
+#[inline(never)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
