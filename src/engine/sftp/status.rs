@@ -47,7 +47,7 @@ texts! {
     /// What a STATUS says: OpenSSH's message for each status, at its number, and behind these better ones for some failures.
     #[expect(dead_code, reason = "every number has a value")]
     enum Message {
-        Success => "Success",
+        Success => "",
         Eof => "End of file",
         NoSuchFile => "No such file",
         PermissionDenied => "Permission denied",
@@ -142,9 +142,15 @@ impl Fault {
         if status > Status::Unsupported as u8 {
             status = Status::Failure as u8;
         }
+        let mut buffer = [0; 32];
         let start = reply.begin(kind::STATUS, id);
         reply.u32(status.into());
-        reply.string(self.text().decode(&mut [0; 32]));
+        reply.string(match self.message() {
+            // What is sent most is not decoded each time.
+            Message::Success => b"Success",
+            Message::NoSuchFile => b"No such file",
+            message => message.text().decode(&mut buffer),
+        });
         // The language of the text.
         reply.u32(0);
         reply.end(start, 0);
