@@ -40,7 +40,6 @@ struct LinkSocket {
 
 /// What is open on a link.
 #[derive(Debug, Default)]
-#[repr(C)]
 struct Open {
     /// The interface's number; 0 is nobody's.
     index: u32,
@@ -148,7 +147,6 @@ impl Task for Mdns<'_> {
         }
     }
 
-    #[inline(never)]
     fn turn(&mut self, world: &mut World<'_>, signals: Signals) {
         if signals.reload || signals.child {
             self.endpoint.on_signals(world.now, signals);
@@ -178,7 +176,6 @@ impl Task for Mdns<'_> {
 
 impl Mdns<'_> {
     /// Looks at the interfaces after so long, or earlier.
-    #[inline(never)]
     fn look_in(&mut self, now: Instant, time: Duration) {
         self.look_at = self.look_at.min(now.after(time));
     }
@@ -201,7 +198,6 @@ impl Mdns<'_> {
     }
 
     /// Opens, changes and closes links as the interfaces are now.
-    #[inline(never)]
     fn look(&mut self, world: &mut World<'_>) {
         let mut interfaces = Interfaces::new();
         world.net.interfaces(&mut interfaces);

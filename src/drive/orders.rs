@@ -52,7 +52,6 @@ impl From<CloseReason> for Blocked {
 }
 
 /// The bytes that a transport moved; when there are none, what it waits for.
-#[inline(never)]
 fn moved(count: NetResult<usize>, interest: Interest) -> Result<usize, Blocked> {
     match count {
         Ok(count) => Ok(count),
@@ -77,7 +76,6 @@ pub(super) fn send(
 
 /// Sends `unsent` of `tx`, then moves an order's bytes until all are moved or the transport has to wait; what came of it.
 /// What is left to do is in `unsent` and `order`. `moved_bytes` grows by the bytes of files that were moved.
-#[inline(never)]
 pub(super) fn carry_out(
     order: &mut Order,
     files: &mut (dyn Vfs + 'static),
@@ -188,7 +186,6 @@ fn send_copied(
 }
 
 /// Where the bytes of a file lie for the network, if they do.
-#[inline(never)]
 fn extent(files: &mut (dyn Vfs + 'static), file: &Pin, offset: u64, len: u32) -> Option<FileRange> {
     let extent = files.extent(file, offset, len)?;
     Some(FileRange {

@@ -1,13 +1,11 @@
 //! Texts of several parts: words, names of a path, texts that lie one behind the other; and the ends of slices.
 
 /// Where `word` stands among `words`.
-#[inline(never)]
 pub fn place_in(words: &[u8], word: &[u8]) -> Option<usize> {
     parts(words, b' ').position(|other| other == word)
 }
 
 /// The part of this number; empty, if there are fewer.
-#[inline(never)]
 pub fn nth(text: &[u8], separator: u8, number: usize) -> &[u8] {
     let mut parts = parts(text, separator);
     let mut left = number;
@@ -39,7 +37,6 @@ pub struct Parts<'a> {
 impl<'a> Iterator for Parts<'a> {
     type Item = &'a [u8];
 
-    #[inline(never)]
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest.take()?;
         let mut behind = rest;

@@ -22,7 +22,6 @@ pub struct Slots<T> {
 const SIZE_MAX: usize = 1 << 30;
 
 /// Memory for `count` elements, all of it zero. Called at start only: where there is too little, the process ends.
-#[inline(never)]
 fn cut(count: usize, element: Layout) -> NonNull<u8> {
     let size = element.size().saturating_mul(count);
     let mut memory = None;
@@ -38,7 +37,6 @@ fn cut(count: usize, element: Layout) -> NonNull<u8> {
 
 /// What is asked for at start cannot be had: more memory than there is, or a place for the second time.
 #[cold]
-#[inline(never)]
 fn misused() -> ! {
     panic!()
 }
@@ -94,7 +92,6 @@ pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
 }
 
 /// `count` zero bytes for as long as the process lasts, touched when they are used first.
-#[inline(never)]
 pub fn bytes(count: usize) -> &'static mut [u8] {
     Slots::zeroed(count).leak()
 }

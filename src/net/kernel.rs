@@ -71,7 +71,6 @@ impl Kernel {
         kernel
     }
 
-    #[inline(never)]
     fn get(&self, socket: Socket) -> Result<BorrowedFd<'_>, Errno> {
         match self.sockets.get(socket.0 as usize) {
             Some(Some(watched)) => Ok(watched.file.as_fd()),
@@ -98,7 +97,6 @@ impl Kernel {
         Ok(Socket(number as u32))
     }
 
-    #[inline(never)]
     fn open(&mut self, at: SocketAddr, connects: bool, token: Token) -> NetResult<Socket> {
         self.watch_input(sockets::open_at(at, connects), token)
     }
@@ -119,7 +117,6 @@ impl Kernel {
     }
 
     /// Looks at every socket each time: 50 µs for a thousand of them, on hosts that have nothing better.
-    #[inline(never)] // For the sake of the stack.
     fn wait_poll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let watched = || {
             let sockets = self.sockets.iter().flatten();
@@ -324,7 +321,6 @@ impl Kernel {
 impl Net for Kernel {}
 
 impl From<Errno> for NetError {
-    #[inline(never)]
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::AGAIN | Errno::INTR => Self::WouldBlock,

@@ -26,7 +26,6 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
 }
 
 /// An address in numbers: `192.0.2.1` (mapped into version 6), `2001:db8::1`.
-#[inline(never)]
 pub(super) fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
     let is_v6 = separator == b':';

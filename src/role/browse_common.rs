@@ -61,7 +61,6 @@ impl Links {
 #[cfg(feature = "browse")]
 impl Links {
     /// The name of a link's interface, also after it has gone.
-    #[inline(never)]
     pub(super) fn name(&self, id: LinkId) -> &[u8] {
         let name = self.names.get(usize::from(id));
         let name = name.map_or(&[][..], |name| &name[..]);
@@ -90,7 +89,6 @@ struct Seeker<'a> {
 
 /// Hands what is wished to `finder` until it has all it wants, or the process is asked to stop. With `runs`, it is asked again
 /// whenever a child process has ended.
-#[inline(never)]
 pub(super) fn run(
     finder: &mut dyn Finder,
     interfaces: &Interfaces,

@@ -122,7 +122,6 @@ impl Flags {
 
     /// Hands each flag to `set`, whose `None` says that its value is not what it takes. The error is what to exit with, be it that
     /// the arguments are wrong or that they ask for help.
-    #[inline(never)]
     pub(super) fn read(
         &self,
         mut args: Args,

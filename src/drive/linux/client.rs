@@ -50,7 +50,6 @@ impl Client {
     ///
     /// # Errors
     /// `Closed` before there were so many; `TimedOut`.
-    #[inline(never)]
     pub fn recv_exact(&mut self, mut out: &mut [u8]) -> Result<(), Ended> {
         while !out.is_empty() {
             self.wait(PollFlags::IN)?;
@@ -63,7 +62,6 @@ impl Client {
     }
 
     /// Waits until the socket is ready.
-    #[inline(never)]
     fn wait(&self, how: PollFlags) -> Result<(), Ended> {
         let left = self.until.since(sys::now());
         let _ = sys::linux::sleep(&mut [PollFd::new(&self.socket, how)], Some(left));

@@ -47,7 +47,6 @@ pub struct Info {
 impl Info {
     /// What is known of what `path` leads to from `dir`, or of `dir` itself when it is empty.
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
-    #[inline(never)]
     fn of(dir: RawFd, path: &CStr) -> FsResult<Self> {
         let mut buffer = MaybeUninit::uninit();
         let stat: &Stat =
@@ -111,7 +110,6 @@ impl Directory {
         fs::list(self.0.as_raw_fd(), 0, &mut |found| each(found.name))
     }
 
-    #[inline(never)]
     fn open_entry(&self, name: &[u8], flags: OFlags) -> FsResult<File> {
         fs::open_entry(self.0.as_raw_fd(), name, flags, 0).map(File::of)
     }
@@ -120,7 +118,6 @@ impl Directory {
     ///
     /// # Errors
     /// `IsDirectory`; `Invalid`: it is neither a file nor a directory; those of open(2) and pread(2).
-    #[inline(never)]
     pub fn read<'o>(&self, name: &[u8], out: &'o mut [u8]) -> FsResult<&'o [u8]> {
         read_file(&self.open_entry(name, READ)?, out)
     }

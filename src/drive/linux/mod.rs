@@ -34,7 +34,6 @@ use core::mem::ManuallyDrop;
 ///
 /// # Errors
 /// The status to exit with, after it was said why.
-#[inline(never)]
 pub fn run(tasks: &mut [&mut dyn Task], events: Events, signals: Signals) -> Result<(), i32> {
     // The process ends when this does: nothing has to be given back.
     let signals = process::signals(signals.reload, signals.child);

@@ -85,7 +85,6 @@ fn send(output: &mut impl Write, bytes: &[u8]) -> NetResult<usize> {
 }
 
 /// A session and all it needs. It is the connection 0 of its protocol.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct StdioSession<'a> {
     protocol: &'a mut dyn Protocol,
     tx: &'static mut [u8; REPLY_BYTES],
@@ -119,7 +118,6 @@ impl<'a> StdioSession<'a> {
     }
 
     /// Serves until the peer ends it. Why it ended; empty when the peer closed it, or is gone.
-    #[inline(never)]
     pub fn run(&mut self) -> Text {
         self.protocol.open(0, 0);
         let mut is_busy = false;
@@ -199,7 +197,6 @@ impl<'a> StdioSession<'a> {
     }
 
     /// Sends bytes of `tx`.
-    #[inline(never)]
     fn send(&mut self, unsent: &mut Range<usize>) -> Result<(), CloseReason> {
         if Range::is_empty(unsent) {
             return Ok(());

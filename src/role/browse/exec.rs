@@ -134,7 +134,6 @@ fn name<'o>(out: &'o mut Out, name: &[u8]) -> &'o mut Out {
 }
 
 /// The end of one. A NUL in it would be its end for others: it is left out.
-#[inline(never)]
 fn put(out: &mut Out, value: &[u8]) {
     for byte in value {
         if *byte != 0 {

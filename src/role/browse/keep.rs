@@ -79,7 +79,6 @@ fn get(line: &[u8], field: usize) -> &[u8] {
 }
 
 /// Where a field begins.
-#[inline(never)]
 fn start(line: &[u8], field: usize) -> usize {
     let fields = parts(line, b';').take(field);
     fields.map(|field| field.len() + 1).sum()
@@ -108,7 +107,6 @@ fn is_line(line: &[u8]) -> bool {
 }
 
 /// Seconds since 1970, in so many digits as there are.
-#[inline(never)]
 fn write_time(room: &mut [u8]) {
     let mut secs = sys::wall_clock().0 as u64;
     for place in room.iter_mut().rev() {
@@ -118,7 +116,6 @@ fn write_time(room: &mut [u8]) {
 }
 
 /// Bytes as the file has them.
-#[inline(never)]
 fn put_plain(out: &mut Out, text: &[u8]) {
     for byte in text {
         if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
@@ -131,7 +128,6 @@ fn put_plain(out: &mut Out, text: &[u8]) {
 }
 
 /// Reads what was written so, or by [`Out::label`].
-#[inline(never)]
 fn read_plain<'r>(text: &[u8], room: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8] {
     let (mut rest, mut len) = (text, 0);
     while let [first, behind @ ..] = rest {
@@ -341,7 +337,6 @@ impl Keep {
     }
 
     /// Writes the file, so that it is whole whatever happens.
-    #[inline(never)]
     pub(super) fn save(&mut self, now: Instant) {
         self.save_at = now.after(AGAIN);
         let mut at = 0;
@@ -371,7 +366,6 @@ impl Keep {
 }
 
 /// Writes of a line that its service is lost.
-#[inline(never)]
 pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
     let mut room = [0; LINE_BYTES_MAX];
     out.begin();
@@ -413,7 +407,6 @@ pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
 }
 
 /// A time as year, month, day, hours, minutes, seconds.
-#[inline(never)]
 pub(super) fn put_date(out: &mut Out, time: &[u8]) {
     let secs = time.iter().fold(0u64, |number, digit| {
         number * 10 + u64::from(digit.wrapping_sub(b'0') % 10)

@@ -40,7 +40,6 @@ pub(super) const fn family(event: &Event<'_>) -> &'static [u8] {
 
 impl Form {
     /// Writes what happened, if that is to be printed.
-    #[inline(never)]
     pub(super) fn write(self, out: &mut Out, interface: &[u8], event: &Event<'_>) -> Option<()> {
         const SIGNS: &[u8; 5] = b"++-=!";
         let what = match event.what {

@@ -37,7 +37,6 @@ impl Announced {
     }
 
     /// Whether this one is announced as it is. If it is announced otherwise, it is not any more.
-    #[inline(never)]
     pub(super) fn has(
         &mut self,
         now: Instant,
@@ -63,7 +62,6 @@ impl Announced {
     }
 
     /// Announces this one, which was not.
-    #[inline(never)]
     pub(super) fn announce(
         &mut self,
         now: Instant,
@@ -93,7 +91,6 @@ impl Announced {
         }
     }
 
-    #[inline(never)]
     fn remove(&mut self, now: Instant, at: usize, responder: &mut Responder) {
         // The last one takes its place.
         if let Some(mut last) = self.0.pop() {

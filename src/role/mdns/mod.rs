@@ -93,7 +93,6 @@ pub(super) struct Announcer {
 
 impl Announcer {
     /// Tells the responder all there is to announce but machines.
-    #[inline(never)]
     fn announce_all(
         &mut self,
         options: &mut Options,
@@ -131,7 +130,6 @@ impl Announcer {
     }
 
     /// One that has nothing to announce yet. The process ends when it does: nothing has to be given back.
-    #[inline(never)]
     pub(super) fn new(now: Instant) -> Self {
         let limits = Limits {
             name_count: scaled(ANNOUNCED_NAME_COUNT),
@@ -231,7 +229,6 @@ const HOST_NAME_BYTES: usize = 64;
 
 /// Tells what the host is called: what the user says, else what it calls itself up to the first dot, else what tells it from
 /// others.
-#[inline(never)]
 pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
     let mut name = Word::default();
     name.set(wished);
@@ -255,7 +252,6 @@ pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
 }
 
 /// A service that is named as the host is.
-#[inline(never)]
 pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
     Service {
         name: &[announce::HOST],
@@ -274,7 +270,6 @@ const PAIRS_BYTES: usize = 600;
 
 /// The strings of a TXT record: these keys, which have spaces between them, and what is known of their values; that of the last
 /// is an identifier.
-#[inline(never)]
 fn pairs<'r>(
     keys: &[u8],
     values: &[&[u8]],
@@ -302,7 +297,6 @@ fn pairs<'r>(
 }
 
 /// Announces a service; its name. Where there is no room for it, that is said.
-#[inline(never)]
 pub(super) fn add(
     responder: &mut Responder,
     now: Instant,

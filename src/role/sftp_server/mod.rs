@@ -52,7 +52,6 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
 }
 
 /// Serves whoever connects, each in a process of its own, until this one is asked to stop.
-#[inline(never)]
 fn listen(options: &mut Options) -> Result<(), Status> {
     const FAR: Text = text!(
         "SFTP without SSH has no passwords: whoever reaches it has the files; \
@@ -91,7 +90,6 @@ fn serve(options: &Options) -> ! {
     sys::exit(status)
 }
 
-#[inline(never)]
 fn talk(options: &Options) -> Status {
     let (sftp, user) = match server(options) {
         Ok(server) => server,

@@ -93,7 +93,6 @@ impl Options {
     }
 
     /// Takes the value of a flag; `None`: it is not what the flag takes.
-    #[inline(never)]
     fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match flag {

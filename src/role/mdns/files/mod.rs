@@ -63,7 +63,6 @@ impl Files {
     }
 
     /// Reads them, perhaps again: announces what is new, and takes leave of what is gone.
-    #[inline(never)]
     pub(super) fn read(
         &mut self,
         now: Instant,
@@ -92,7 +91,6 @@ impl Files {
 }
 
 /// A number that differs when any of the bytes does, or how many there are.
-#[inline(never)]
 fn mixed(bytes: &[u8], number: u64) -> u64 {
     let mix = |number: u64, byte: &u8| (number ^ u64::from(*byte)).wrapping_mul(PRIME);
     bytes.iter().fold(number ^ bytes.len() as u64, mix)
@@ -100,7 +98,6 @@ fn mixed(bytes: &[u8], number: u64) -> u64 {
 
 /// Hands out the services that the files in `path` describe, and tells what is wrong with those that are left out. The error is
 /// that of the directory.
-#[inline(never)]
 pub(super) fn read(
     path: &CStr,
     memory: &mut Memory,

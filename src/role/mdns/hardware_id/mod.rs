@@ -47,7 +47,6 @@ impl HardwareId {
     }
 
     /// Asks the host, whose files lie below `root`.
-    #[inline(never)]
     pub(super) fn find(&mut self, root: &Directory, is_private: bool, memory: &mut Memory) {
         self.is_private = is_private;
         let told = self.read_tables(root, memory);
@@ -66,7 +65,6 @@ impl HardwareId {
     }
 
     /// Takes what was not known.
-    #[inline(never)]
     fn learn(&mut self, place: usize, text: &[u8]) {
         if let Some(word) = self.words.get_mut(place)
             && word.is_empty()
@@ -77,7 +75,6 @@ impl HardwareId {
         }
     }
 
-    #[inline(never)]
     fn learn_all(&mut self, structures: &[u8], version: (u8, u8)) {
         let found = Hardware::parse(structures, version);
         for (place, text) in found.words.iter().enumerate() {
@@ -86,7 +83,6 @@ impl HardwareId {
         self.learn_uuid(found.uuid);
     }
 
-    #[inline(never)]
     fn learn_uuid(&mut self, uuid: Option<Uuid>) {
         if self.is_private {
             self.uuid = self.uuid.or(uuid);

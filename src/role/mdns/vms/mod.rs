@@ -35,7 +35,6 @@ pub(super) struct Seen<'a> {
 
 impl Seen<'_> {
     /// Reads the file. What it does not name is named as the file is.
-    #[inline(never)]
     pub(super) fn read(&self, memory: &mut Memory) -> FsResult<Machine> {
         let file = source::read(self.dir, self.name, memory)?;
         let name = self.name;
@@ -54,7 +53,6 @@ struct Look<'e, 'p> {
 }
 
 /// Hands out the machines in `path`. True: these are all.
-#[inline(never)]
 pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> FsResult<bool> {
     let dir = Directory::open(path)?;
     let mut path_room = [0; PATH_BYTES_MAX];
@@ -84,7 +82,6 @@ impl Look<'_, '_> {
         })
     }
 
-    #[inline(never)]
     fn entry(&mut self, dir: &Directory, entry: &CStr, goes_on: bool) -> ControlFlow<()> {
         if self.entries_left == 0 {
             return ControlFlow::Break(());
