@@ -1,7 +1,11 @@
 //! Protocols: state machines without sockets, clocks or allocation.
 //!
 //! An engine has three outputs: bytes, events, and orders for what is large. Time and files are lent for each call.
-//! Invariant: after malformed input a stream is closed for good; a request is only begun when its worst reply has room.
+//!
+//! Calling order: give it what arrived (`handle`, [`Stream::advance`], [`Stream::done`]); then, and whenever the time of `poll_at`
+//! has come, call `poll_transmit` until it returns `None`; then wait until `poll_at` or until something arrives. An order is
+//! part of what a call returned: the driver carries it out, and calls [`Stream::done`] before anything else for that session.
+//! Invariant: after malformed input a stream is closed for good; a request is only begun when its largest reply fits.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -38,7 +42,7 @@ mod tests;
 pub struct Cx<'a, F: ?Sized = dyn Handles> {
     /// The monotonic clock.
     pub now: Instant,
-    /// Who sent the input; an IPv4 address is mapped into IPv6.
+    /// The peer that sent the input; an IPv4 address is mapped into IPv6.
     pub peer: Ipv6Addr,
     /// The files.
     pub vfs: &'a mut F,
@@ -160,7 +164,7 @@ impl From<State> for Pause {
 pub trait Stream {
     /// The state of one connection.
     type Session;
-    /// What it has files from.
+    /// What it has files from: a loop with several streams lends the part of its tree that each needs.
     type Files: Vfs + ?Sized;
     /// Reads requests from `input` and writes replies to `output`, as many as there are and fit.
     fn advance(

@@ -1,6 +1,6 @@
 //! MOUNT versions 1 and 3: from a path to the handle of a directory. RFC 1813 section 5.
 //!
-//! The list of who mounted what is for people: it is bounded, it is kept in memory only, and nothing depends on it.
+//! The mount list is for people: it is bounded, it is kept in memory only, and nothing depends on it.
 
 use super::Cx;
 use super::rpc::Request;
@@ -16,13 +16,13 @@ use crate::wire::mount::{
 use crate::wire::rpc::Reject;
 use core::net::Ipv6Addr;
 
-/// Who mounted which export.
+/// The mount list: clients, and the export that each has mounted.
 #[derive(Debug, Default)]
 pub struct Mounts {
     list: heapless::Vec<(Ipv6Addr, usize), MOUNT_COUNT_MAX>,
 }
 
-/// Answers one call. The lists are cut to the room of the reply.
+/// Answers one call. The lists are cut to what fits into the reply.
 pub(super) fn answer(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
@@ -191,7 +191,7 @@ impl Mounts {
     }
 }
 
-/// Writes who mounted what, or else all exports, as an XDR linked list: cut before the element that leaves no room for the end.
+/// Writes the mount list, or else all exports, as an XDR linked list: cut before the element that leaves no space for the end.
 #[inline(never)]
 fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &mut Writer<'_>) {
     for number in 0..mounts.map_or(exports.len(), <[_]>::len) {

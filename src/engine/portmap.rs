@@ -1,6 +1,6 @@
 //! Portmapper version 2: which port serves which program. RFC 1833 section 3.
 //!
-//! The table is fixed at start: nobody registers here (SET, UNSET), and nothing is called on behalf of others (CALLIT).
+//! The table is fixed at start: SET and UNSET are refused, and so is CALLIT.
 
 use super::rpc::Request;
 use crate::wire::portmap::{Mapping, VERSION, parse_question, procedure};

@@ -52,7 +52,8 @@ impl Programs {
         }
     }
 
-    /// What was told of changes may not be so: nobody is told it again, and whoever waits to commit data writes it once more.
+    /// Changes that were confirmed may be lost: cached replies are dropped, and the write verifier changes, so that clients write
+    /// uncommitted data again (RFC 1813 section 3.3.7).
     pub fn break_promises(&mut self) {
         self.nfs.break_promises();
         self.drc.clear();

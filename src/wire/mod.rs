@@ -1,6 +1,6 @@
 //! Bytes to values and back. Borrowed, stateless, `core` only.
 //!
-//! Invariant: reading never panics, whatever the bytes; writing never panics, whatever the room.
+//! Invariant: reading never panics, whatever the bytes; writing never panics, whatever the buffer.
 //! Nothing here knows what a socket or a file is.
 
 #![forbid(unsafe_code)]

@@ -22,7 +22,7 @@ pub mod procedure {
     pub const NULL: u32 = 0;
     /// Asks for the handle of a path.
     pub const MNT: u32 = 1;
-    /// Lists who mounted what.
+    /// Lists clients and what they mounted.
     pub const DUMP: u32 = 2;
     /// Says that a path is no longer used.
     pub const UMNT: u32 = 3;

@@ -15,7 +15,7 @@ const LAST_FRAGMENT: u32 = 1 << 31;
 /// Bytes of a record mark.
 pub const MARK_BYTES: usize = 4;
 
-/// Who calls, as the caller says.
+/// The caller's user and groups, as it says itself.
 #[doc(alias = "AUTH_SYS")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Credential<'a> {
@@ -45,7 +45,7 @@ pub struct Call<'a> {
     pub version: u32,
     /// The procedure within the version.
     pub procedure: u32,
-    /// Who calls; `None` if that is not said.
+    /// The caller; `None` with AUTH_NONE.
     pub credential: Option<Credential<'a>>,
 }
 

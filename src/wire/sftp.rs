@@ -230,14 +230,14 @@ impl<'a> Reader<'a> {
 impl Writer<'_> {
     /// Appends a string: length and bytes.
     pub fn string(&mut self, bytes: &[u8]) {
-        // What does not fit 32 bits does not fit the room either.
+        // What does not fit 32 bits does not fit the buffer either.
         self.u32(bytes.len() as u32);
         self.put(bytes);
     }
 
     /// Appends a string of `len` bytes that are in their place already, a word from here.
     pub fn string_ahead(&mut self, len: usize) {
-        // What does not fit 32 bits does not fit the room either.
+        // What does not fit 32 bits does not fit the buffer either.
         self.u32(len as u32);
         self.put_ahead(len);
     }

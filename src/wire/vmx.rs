@@ -46,7 +46,7 @@ pub fn parse(file: &[u8], other: &[u8]) -> Machine {
     machine
 }
 
-/// Appends what stands in quotes, or without them; `|22` is the letter of this number. What there is no room for is left out.
+/// Appends what stands in quotes, or without them; `|22` is the letter of this number. What does not fit is left out.
 #[inline(never)]
 fn unescape(value: &[u8], out: &mut Writer<'_>) {
     let (mut rest, is_quoted) = match value {

@@ -104,17 +104,17 @@ impl<'a> Reader<'a> {
 
 /// A cursor over a reply under construction.
 ///
-/// Running out of room is remembered, not returned: ask [`Writer::written`] once, at the end.
+/// An overrun is remembered, not returned: ask [`Writer::written`] once, at the end.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Writer<'a> {
-    /// Where the next byte goes; behind the room after an overrun.
+    /// Where the next byte goes; behind the buffer after an overrun.
     len: usize,
     buffer: &'a mut [u8],
 }
 
 impl<'a> Writer<'a> {
-    /// Where no room reaches.
+    /// Where no buffer reaches.
     const OVERRUN: usize = usize::MAX;
 
     /// Writes from the first byte of `buffer`.
@@ -168,7 +168,7 @@ impl<'a> Writer<'a> {
 
     /// Appends variable-length opaque or string.
     pub fn opaque(&mut self, bytes: &[u8]) {
-        // What does not fit 32 bits does not fit the room either.
+        // What does not fit 32 bits does not fit the buffer either.
         self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         self.put(bytes);
         self.pad(bytes.len());
@@ -179,13 +179,13 @@ impl<'a> Writer<'a> {
         self.put([0; 3].get(..padding(len)).unwrap_or_default());
     }
 
-    /// What is left of the room.
+    /// What is left of the buffer.
     pub fn space(&mut self) -> &mut [u8] {
         let from = self.len.min(self.buffer.len());
         self.buffer.get_mut(from..).unwrap_or_default()
     }
 
-    /// `len` bytes of the room, `skip` bytes from here; empty if there are not so many.
+    /// `len` bytes of the buffer, `skip` bytes from here; empty if there are not so many.
     #[inline(never)]
     pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
         let start = self.len.saturating_add(skip);

@@ -24,7 +24,7 @@ impl OnLink {
             .for_each(|probe| probe.is_new = false);
     }
 
-    /// Whether what a record says has become ours to say.
+    /// Whether a record's owner, or the name that it points to, has just become ours.
     pub(super) fn is_news(&self, record: &Record) -> bool {
         let is_new = |name: NameId| {
             let probe = self.probes.get(name.place());
@@ -33,7 +33,7 @@ impl OnLink {
         is_new(record.owner) || is_new(record.target)
     }
 
-    /// All are to be told of a record, now and once more.
+    /// Schedules the announcement of a record, now and once more.
     pub(super) fn announce(&mut self, id: RecordId, now: Instant) {
         if let Some(state) = self.record(id) {
             state.due = now;
@@ -43,7 +43,7 @@ impl OnLink {
         }
     }
 
-    /// All are to be told of a record before they forget it.
+    /// Schedules the multicast of a record that others would forget too early (RFC 6762 section 10.1).
     pub(super) fn rescue(&mut self, id: RecordId, now: Instant) {
         if let Some(state) = self.record(id) {
             let due = match state.was_multicast_within(ANNOUNCE_MS, now) {
@@ -57,7 +57,7 @@ impl OnLink {
 }
 
 impl RecordState {
-    /// All were told.
+    /// The record was multicast.
     pub(super) fn set_multicast(&mut self, now: Instant) {
         (self.last_multicast, self.due, self.wanted_by) = (now, Instant::NEVER, MANY);
         self.bits = 0;

@@ -1,4 +1,5 @@
-//! Answers: what of ours is asked for, who knows it already, when it is told, and to whom. RFC 6762 sections 6 and 7.
+//! Answering queries: which records answer, which are suppressed as known answers, and whether and when the response is multicast.
+//! RFC 6762 sections 6 and 7.
 
 use super::on_link::{MANY, OnLink, RecordState, bit, later};
 use super::responder::Responder;
@@ -8,27 +9,27 @@ use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Section, kind};
 use core::net::IpAddr;
 
-/// What others may answer, too, waits so long at least, and less than …
+/// An answer that others may give too (a shared record) is delayed by at least this. RFC 6762 section 6.
 const SHARED_MS: u32 = 20;
-/// … so much longer.
+/// A random time below this is added.
 const SHARED_RANGE_MS: u32 = 100;
-/// The same where who asks has more known answers to send.
+/// The delay of the answer to a truncated query. RFC 6762 section 7.2.
 const TRUNCATED_MS: u32 = 400;
 const TRUNCATED_RANGE_MS: u32 = 100;
-/// However many there are, he is answered within this.
+/// A truncated query is answered within this, however many known answers follow.
 const TRUNCATED_MS_MAX: u32 = 2000;
 
-/// Nothing is told to all twice within this …
+/// A record is not multicast twice within this. RFC 6762 section 6.
 pub(super) const HOLD_OFF_MS: u32 = 1000;
-/// … but to who probes for it.
+/// The same for the answer to a probe.
 const HOLD_OFF_PROBE_MS: u32 = 250;
 
-/// How a record that is asked for is told.
+/// How and when a record that is asked for is sent.
 #[derive(Clone, Copy)]
 struct AnswerTiming {
-    /// Only to the one who asks.
+    /// The response is unicast.
     is_direct: bool,
-    /// Who asks has more known answers.
+    /// More known answers follow.
     is_truncated: bool,
     delay: u32,
     /// The same, if one of them is shared with others.
@@ -38,7 +39,7 @@ struct AnswerTiming {
 }
 
 impl Responder {
-    /// Takes a query; the reply to its sender alone.
+    /// Handles a query. Length of the unicast reply, if there is one.
     pub(super) fn query(
         &mut self,
         now: Instant,
@@ -52,13 +53,14 @@ impl Responder {
         let number = self.truncated_queries.number(meta, from);
         let (zone, link) = (&self.zone, usize::from(meta.link));
         let on = self.links.get_mut(link)?;
-        // Nobody beyond the link is answered by a larger message than he sent, and perhaps to somebody else.
+        // A querier beyond the link is not answered by unicast: its address may be forged, and the answer is larger than the query
+        // (RFC 6762 section 5.5).
         if (is_direct || meta.cast == Cast::Unknown) && !on.link.leads_to(from) {
             return None;
         }
         let is_probe = message.has(Section::Authority);
         if is_probe && !is_direct {
-            // Looks at who wishes names that we wish.
+            // Another host may probe for the names that we probe for.
             for question in message.questions() {
                 if let Some(name) = zone.names.find(question.name)
                     && zone.claim(name).is_unique
@@ -212,7 +214,7 @@ impl OnLink {
         self.asked_from.into()..self.asked_end.into()
     }
 
-    /// Decides of what is asked for when it is told, and to whom; whether there is something for the one who asks alone.
+    /// Decides for each record that is asked for when it is sent, and whether by multicast. Whether there is a unicast reply.
     #[inline(never)]
     fn schedule_answers(&mut self, zone: &Zone, now: Instant, timing: &AnswerTiming) -> bool {
         let (mut has_reply, mut delay) = (false, timing.delay);
@@ -244,7 +246,7 @@ impl OnLink {
             if !is_wanted {
                 continue;
             }
-            // Who wants it for himself gets it so only if all the others have been told lately.
+            // A question with the QU bit is answered by unicast only if the record was multicast lately (RFC 6762 section 5.4).
             let age_ms = record.ttl() * 1000 / 4;
             let is_recent = state.was_multicast_within(age_ms, now);
             let alone = bits & bit::ASKED == 0 && is_recent && !timing.is_truncated;
@@ -266,12 +268,12 @@ impl RecordState {
         self.bits & (bit::ASKED | bit::ASKED_UNICAST) != 0
     }
 
-    /// Whether it is asked for by one who does not know it.
+    /// Whether it is asked for, and is no known answer.
     const fn is_wanted(&self) -> bool {
         self.is_asked() && self.bits & bit::KNOWN == 0
     }
 
-    /// Is told to all after a while.
+    /// Schedules the multicast of a record.
     fn schedule(&mut self, now: Instant, delay: u32, timing: &AnswerTiming) {
         let mut due = later(now, delay);
         if self.was_multicast_within(HOLD_OFF_MS, now) {

@@ -20,7 +20,7 @@ const PEACE_MS: u32 = 60_000;
 const NUMBER_COUNT: u32 = 1 << 16;
 
 impl Zone {
-    /// Makes a name unique: it begins with `label`, or is called a little different where that is one of ours already.
+    /// Makes a name unique: its first label is `label`, or a variant of it where that is one of ours already.
     #[inline(never)]
     pub(super) fn claim_name(
         &mut self,
@@ -69,7 +69,7 @@ impl Zone {
 }
 
 impl Responder {
-    /// Somebody else has a name. What we have is asked for again; what we only wish is his.
+    /// Another host has a name. A name that is ours is probed for again; one that we only probe for is given up for another.
     pub(super) fn conflict(&mut self, now: Instant, link: usize, name: NameId) {
         self.count_conflict(now);
         let ms = self.probe_delay_ms(now);
@@ -113,9 +113,9 @@ impl Responder {
         ms
     }
 
-    /// Somebody else has a name: chooses another one, and probes for that.
+    /// Chooses another label for a name, and probes for that.
     pub(super) fn choose_other_name(&mut self, now: Instant, name: NameId, ms: u32) {
-        // After a few, chance: many who wish the same name would come upon each other with every further one.
+        // After a few, a random number: many hosts that want the same name would conflict at each further one.
         let mut number = u32::from(self.zone.claim(name).renames) + 2;
         if number > 4 {
             number = self.random.ms(number, NUMBER_COUNT);

@@ -11,7 +11,7 @@ use crate::wire::dns::{Message, PORT, Record, Section, kind};
 use core::net::IpAddr;
 
 impl Responder {
-    /// Takes a response.
+    /// Handles a response.
     pub(super) fn response(
         &mut self,
         now: Instant,
@@ -19,7 +19,7 @@ impl Responder {
         from: &IpAddr,
         message: &Message<'_>,
     ) {
-        // Who says it may be ourselves: what we send comes back, at once or through another link.
+        // The sender may be this host: multicasts come back, at once or through another link.
         let from_us = self.links.iter().any(|on| on.link.has(from));
         let link = usize::from(meta.link);
         let Some(on) = self.links.get(link) else {
@@ -81,7 +81,7 @@ impl OnLink {
                     self.rescue(id, now);
                 }
             } else if spares && state.announcements_left == 0 && is_due {
-                // Somebody has said it for us.
+                // Duplicate answer suppression (RFC 6762 section 7.4).
                 (state.due, state.wanted_by, state.last_multicast) = (Instant::NEVER, MANY, now);
             }
         }
@@ -89,7 +89,7 @@ impl OnLink {
             return false;
         }
         if self.holds(name) {
-            // That there is nothing else is no contradiction: he who says so has something there, and says that, too.
+            // NSEC alone is no conflict: its sender has other records of the name, which come too.
             return has_kind && record.kind != kind::NSEC;
         }
         self.phase(name) >= Phase::First

@@ -8,7 +8,7 @@ use crate::time::Instant;
 use crate::wire::dns::kind;
 
 impl Responder {
-    /// Says of everything that it is gone. When nothing is due any more, all that could be said has been.
+    /// Schedules goodbyes for all records. When nothing is due any more, all of them were sent.
     pub fn goodbye(&mut self, now: Instant) {
         self.is_stopping = true;
         for on in &mut self.links {
@@ -22,7 +22,7 @@ impl Responder {
         }
     }
 
-    /// Takes leave of a service.
+    /// Withdraws a service.
     pub fn remove_service(&mut self, now: Instant, name: NameId) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
@@ -32,7 +32,7 @@ impl Responder {
         }
     }
 
-    /// Says of a record that it is gone, where it was told; then it is.
+    /// Schedules the goodbye of a record on the links where it was announced; then it is removed.
     pub(super) fn withdraw(&mut self, id: RecordId, now: Instant) {
         let Some(record) = self.zone.records.get_mut(id) else {
             return;
@@ -48,7 +48,7 @@ impl Responder {
         }
     }
 
-    /// Forgets records that were told for the last time.
+    /// Removes records whose goodbyes were sent.
     pub(super) fn remove_withdrawn(&mut self) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
@@ -63,7 +63,7 @@ impl Responder {
         }
     }
 
-    /// Forgets a record.
+    /// Removes a record.
     pub(super) fn remove(&mut self, id: RecordId) {
         for on in &mut self.links {
             if let Some(state) = on.records.get_mut(id) {
@@ -83,7 +83,7 @@ impl Responder {
 }
 
 impl OnLink {
-    /// Says of a record that it is gone, if it was told here.
+    /// Schedules the goodbye of a record, if it was announced on this link; whether it was.
     pub(super) fn say_goodbye(&mut self, id: RecordId, record: &Record, now: Instant) -> bool {
         let tells = self.tells(record) && self.link.is_up();
         let Some(state) = self.record(id) else {
@@ -103,7 +103,8 @@ impl OnLink {
 }
 
 impl Zone {
-    /// That there are services of a kind is told by one of them; when that one goes, by another. Whether there is one.
+    /// The PTR record that lists a service type belongs to one service of the type; when that one goes, to another. Whether there
+    /// is another.
     pub(super) fn pass_on(&mut self, id: RecordId) -> bool {
         let Some(record) = self.records.get(id) else {
             return false;

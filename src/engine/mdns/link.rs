@@ -1,4 +1,4 @@
-//! Links: what an interface has of addresses, and who is on it.
+//! Links: the addresses of an interface, and which others are on it.
 
 use crate::mem::Ends as _;
 use core::net::IpAddr;
@@ -17,7 +17,7 @@ pub type LinkId = u8;
 pub struct Link {
     /// Bytes of a packet on it; 0: those of Ethernet.
     pub mtu: u32,
-    /// Somebody else on this host has the port, too: what is sent to us alone might reach him.
+    /// Another process on this host has the port, too: a unicast to us might reach that.
     pub shares_port: bool,
     /// Our addresses on it, and the bits that they have in common with those of others there. None: it is not there.
     pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,

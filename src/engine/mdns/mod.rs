@@ -51,7 +51,7 @@ pub struct Limits {
 /// What a datagram was sent to, as far as the host tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cast {
-    /// Everybody on the link.
+    /// The group on the link.
     Multicast,
     /// One of our addresses.
     Unicast,
@@ -62,11 +62,11 @@ pub enum Cast {
 /// What arrived, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta {
-    /// Who sent it.
+    /// Its sender.
     pub from: SocketAddr,
     /// Where it came from.
     pub link: LinkId,
-    /// To whom it was sent.
+    /// What it was sent to.
     pub cast: Cast,
 }
 
@@ -87,7 +87,7 @@ pub const MESSAGE_BYTES: usize = 1500 - HEAD_BYTES;
 /// Bytes of what stands before a message: IPv6 and UDP.
 const HEAD_BYTES: usize = 40 + 8;
 
-/// Numbers that nobody can tell in advance who does not know the seed.
+/// Random numbers, not to be predicted without the seed.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

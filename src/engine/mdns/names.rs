@@ -30,7 +30,7 @@ struct Entry {
     parent: NameId,
     /// The next in its list, or the next that is free.
     next: NameId,
-    /// Names that end in this one, and others who keep it. 0: the place is free.
+    /// Uses: names that end in this one, and others. 0: the place is free.
     users: u16,
     len: u8,
     label: [u8; LABEL_BYTES_MAX],
@@ -48,14 +48,14 @@ impl Entry {
 pub struct Names {
     entries: Slots<Entry>,
     free: NameId,
-    /// Nobody else knows it, so nobody can have all names in one list.
+    /// It is secret, so that a peer cannot put all names into one list.
     seed: u32,
     /// The first of each list of names whose labels have something in common.
     lists: [NameId; LIST_COUNT as usize],
 }
 
 impl Names {
-    /// Room for at most `count` names, less than 65,536; which list each is in follows from `seed`.
+    /// A table of at most `count` names, less than 65,536; which list each is in follows from `seed`.
     pub fn new(count: usize, seed: u32) -> Self {
         let mut entries = Slots::new(count);
         entries.push(Entry {
@@ -91,7 +91,7 @@ impl Names {
         None
     }
 
-    /// The name of `label` before `parent`, which is in use from now on, once more. `None`: there is no room.
+    /// The name of `label` before `parent`, which is in use from now on, once more. `None`: the table is full.
     #[inline(never)]
     pub fn add(&mut self, parent: NameId, label: &[u8]) -> Option<NameId> {
         if let Some(name) = self.child(parent, label) {
@@ -132,7 +132,7 @@ impl Names {
         Some(name)
     }
 
-    /// The number of `name`, which is in use from now on, once more. `None`: there is no room, or it has too many labels.
+    /// The number of `name`, which is in use from now on, once more. `None`: the table is full, or it has too many labels.
     pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut labels = LabelVec::new();
         gather(name, &mut labels)?;
@@ -152,7 +152,7 @@ impl Names {
         Some(())
     }
 
-    /// Whether there could be room for `name`: it has not too many labels.
+    /// Whether `name` could be added: it has not too many labels.
     pub fn takes(&self, name: Name<'_>) -> bool {
         gather(name, &mut LabelVec::new()).is_some()
     }
@@ -216,7 +216,7 @@ impl Names {
         let Some(first) = self.lists.get_mut(list) else {
             return;
         };
-        // Who led to it leads to what follows it.
+        // What led to it leads to what follows it.
         if *first == name {
             *first = next;
         }

@@ -32,19 +32,19 @@ pub(super) const MANY: u8 = 0;
 /// What is with a record on a link.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecordState {
-    /// When all were told last; [`Instant::NEVER`]: they never were.
+    /// When it was multicast last; [`Instant::NEVER`]: never.
     pub(super) last_multicast: Instant,
-    /// When all are to be told.
+    /// When it is to be multicast.
     pub(super) due: Instant,
     pub(super) bits: u8,
-    /// How often it is announced yet, after it was.
+    /// Announcements that are still to follow.
     pub(super) announcements_left: u8,
     /// Whose further known answers may make it unnecessary: the number of the truncated query, or [`MANY`].
     pub(super) wanted_by: u8,
 }
 
 impl RecordState {
-    /// Nobody was told.
+    /// It was never multicast.
     pub(super) const NEW: Self = Self {
         last_multicast: Instant::NEVER,
         due: Instant::NEVER,
@@ -53,7 +53,7 @@ impl RecordState {
         wanted_by: MANY,
     };
 
-    /// Whether all were told not longer ago.
+    /// Whether it was multicast at most `ms` ago.
     pub(super) fn was_multicast_within(&self, ms: u32, now: Instant) -> bool {
         self.last_multicast != Instant::NEVER && now < later(self.last_multicast, ms)
     }
@@ -92,9 +92,9 @@ impl Phase {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
     pub(super) phase: Phase,
-    /// It is ours, though it is probed for anew.
+    /// It is ours, though it is probed for again.
     pub(super) is_held: bool,
-    /// It has become ours, and nobody was told yet.
+    /// It has become ours, and is not announced yet.
     pub(super) is_new: bool,
     pub(super) due: Instant,
 }

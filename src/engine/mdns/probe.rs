@@ -1,4 +1,4 @@
-//! Probing: asks three times whether anybody has the names that we wish. RFC 6762 section 8.
+//! Probing: three queries whether another host has the names that we claim, and tie-breaking. RFC 6762 sections 8.1 and 8.2.
 
 use super::names::NameId;
 use super::on_link::{OnLink, PACE_MS, Phase, Probe, later};
@@ -22,7 +22,7 @@ const TIE_RECORD_COUNT: usize = 40;
 const TIE_BYTES: usize = 4096;
 
 impl OnLink {
-    /// Writes a probe for the names whose time has come; those that nobody has claimed after three are ours.
+    /// Writes a probe for the names whose time has come; names without an answer after three probes are ours.
     #[inline(never)]
     pub(super) fn send_probes(
         &mut self,
@@ -123,8 +123,8 @@ impl OnLink {
         }
     }
 
-    /// Another one probes for a name as we do: who is lexicographically later has it. The other waits, and asks again. RFC 6762
-    /// section 8.2.
+    /// Breaks the tie with another host that probes for the same name: the lexicographically later rdata wins. The loser waits, and
+    /// probes again. RFC 6762 section 8.2.
     #[inline(never)]
     pub(super) fn break_tie(
         &mut self,
@@ -187,7 +187,7 @@ fn is_less(bytes: &[u8], records: &TieRecords) -> bool {
     }
 }
 
-/// The smallest that is larger than `last`, or nothing. Nobody says the same twice.
+/// The smallest that is larger than `last`, or nothing. No host has the same record twice.
 #[inline(never)]
 fn next<'a>(bytes: &'a [u8], records: &TieRecords, are_ours: bool, last: &[u8]) -> &'a [u8] {
     let mut found: &[u8] = &[];

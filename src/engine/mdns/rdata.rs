@@ -6,7 +6,7 @@ use super::zone::{Record, Zone};
 use crate::mem::Ends as _;
 use crate::wire::dns::{self, Head, Section, Writer, kind};
 
-/// Seconds for which those remember it who do not know what multicast DNS is. RFC 6762 section 6.7.
+/// The TTL in answers to legacy unicast queries, in seconds. RFC 6762 section 6.7.
 const LEGACY_TTL: u32 = 10;
 /// The TTL of a record that is withdrawn. RFC 6762 section 10.1.
 const GOODBYE_TTL: u32 = 0;
@@ -14,13 +14,13 @@ const GOODBYE_TTL: u32 = 0;
 /// In which form a record is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
-    /// As it is announced.
+    /// As it is announced: with its TTL, and the cache-flush bit if it is unique.
     Regular,
-    /// It is gone.
+    /// With a TTL of 0.
     Goodbye,
-    /// In a probe: it replaces nothing.
+    /// In a probe: without the cache-flush bit.
     Tentative,
-    /// For those who do not know what multicast DNS is.
+    /// In the answer to a legacy unicast query.
     Legacy,
 }
 
@@ -40,7 +40,7 @@ impl Zone {
             && target.is_some_and(|target| self.names.find(target) == Some(own.target))
     }
 
-    /// Writes a record; whether there was room.
+    /// Writes a record; whether it fitted.
     #[inline(never)]
     pub(super) fn write(
         &self,

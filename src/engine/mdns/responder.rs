@@ -1,7 +1,7 @@
-//! The responder: claims names, announces what is theirs, answers, defends, and takes leave. RFC 6762 sections 5 to 10.
+//! The responder: it claims names, announces their records, answers, defends, and says goodbye. RFC 6762 sections 5 to 10.
 //!
-//! For each link there is what was told when, and what is due. A name is probed for on each link by itself; a name that is
-//! lost on one is given up on all.
+//! For each link it keeps what was multicast when, and what is due. A name is probed for on each link by itself; a name that is
+//! lost on one link is given up on all.
 
 use super::link::{ADDRESS_BYTES_MAX, LINK_COUNT_MAX, Link, LinkId, octets};
 use super::names::NameId;
@@ -27,7 +27,7 @@ pub struct Responder {
     pub(super) random: Random,
     /// Until when attempts wait.
     pub(super) rate_limited_until: Instant,
-    /// The last name that was changed, until somebody asks.
+    /// The last name that was changed, until the caller asks.
     pub(super) renamed: Option<NameId>,
     pub(super) is_stopping: bool,
     /// The host's address, if it is not on all links what we have there; and whether it leads back to the host.
@@ -65,7 +65,7 @@ impl Responder {
         zone.add_denial_of_host().ok_or(Full)
     }
 
-    /// The host has this address and no other, wherever that is; `reverses`: who asks for it in reverse is told the host. To be
+    /// The host has this address and no other, wherever that is; `reverses`: a PTR record leads from it to the host. To be
     /// told before there are links.
     pub const fn set_address(&mut self, address: IpAddr, reverses: bool) {
         self.elsewhere = Some((address, reverses));
@@ -81,7 +81,7 @@ impl Responder {
         Ok(name)
     }
 
-    /// A link has these addresses from now on, and others than before. Everything is probed for anew there; what is ours is
+    /// A link has these addresses from now on, and others than before. Everything is probed for again there; what is ours is
     /// defended meanwhile.
     pub fn set_link(&mut self, now: Instant, id: LinkId, link: &Link) -> Result<(), Full> {
         let Some(on) = self.links.get_mut(usize::from(id)) else {

@@ -1,4 +1,4 @@
-//! What is told: replies to the one who asks, and what is due to all. RFC 6762 section 6.
+//! Response messages: unicast replies, and what is due by multicast. RFC 6762 section 6.
 
 use super::NameId;
 use super::answer::HOLD_OFF_MS;
@@ -20,7 +20,7 @@ type Written = heapless::Vec<u16, WRITTEN_COUNT>;
 const FLAGS: u16 = flag::RESPONSE | flag::AUTHORITATIVE;
 
 impl OnLink {
-    /// Writes the reply to the one who asks.
+    /// Writes a unicast reply.
     #[inline(never)]
     pub(super) fn write_reply(
         &mut self,
@@ -62,7 +62,7 @@ impl OnLink {
             } else if is_legacy {
                 writer.flag(flag::TRUNCATED);
             } else {
-                // There is no room: then for all.
+                // It does not fit: it is multicast.
                 state.due = state.due.min(now);
                 self.answers_at = self.answers_at.min(now);
             }
@@ -132,7 +132,7 @@ impl OnLink {
             }
             next = next.min(state.due);
         }
-        // Many are not told all at once: what waits for them has not so much room. Only who leaves does not wait.
+        // Full messages are sent at a limited pace, as receive buffers are small. Only goodbyes do not wait.
         self.answers_at = if is_full && !are_gone {
             later(now, PACE_MS)
         } else {
@@ -147,7 +147,7 @@ impl OnLink {
         (Some(writer.finish()), are_gone)
     }
 
-    /// Adds what who asks will ask next: what is at the end of a pointer, and where that is. RFC 6763 section 12.
+    /// Adds additional records: SRV and TXT of what a PTR points to, the addresses of SRV's target. RFC 6763 section 12.
     #[inline(never)]
     fn add_additional(
         &mut self,

@@ -26,7 +26,7 @@ pub struct Service<'a> {
 }
 
 impl Zone {
-    /// Adds what a service consists of; its name. `None`: there is no room for it.
+    /// Adds what a service consists of; its name. `None`: a table is full.
     pub(super) fn add_service(&mut self, service: &Service<'_>) -> Option<NameId> {
         let kind = self.names.extend(self.local, service.kind)?;
         let name = self.claim_name(kind, service.instance, RenameStyle::Instance);

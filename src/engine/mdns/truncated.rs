@@ -7,7 +7,7 @@ use super::{LinkId, Meta};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr};
 
-/// Who sends his known answers in several messages at once, at most.
+/// Queriers of which further known answers are waited for at once, at most.
 const TRUNCATED_QUERY_COUNT: usize = 8;
 
 /// A querier of which further known answers are waited for.

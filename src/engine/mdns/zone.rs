@@ -37,9 +37,9 @@ pub(super) struct Record {
     next: u16,
     /// A bit for each link on which it is told: one, or [`EVERYWHERE`]. None: the place is free.
     pub(super) links: u8,
-    /// Nobody else has records of this name.
+    /// No other host has records of this name.
     pub(super) is_unique: bool,
-    /// It is told for the last time.
+    /// It is withdrawn: its goodbyes are being sent.
     pub(super) is_goodbye: bool,
     /// What it says before the name: so many bytes of the texts.
     at: u32,
@@ -109,7 +109,7 @@ pub(super) enum RenameStyle {
     Instance,
 }
 
-/// There is no room for more.
+/// A table is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
@@ -176,7 +176,7 @@ impl Zone {
         }
     }
 
-    /// Adds a record, which says `text` before the name that it points to. `None`: there is no room.
+    /// Adds a record, which says `text` before the name that it points to. `None`: a table is full.
     #[inline(never)]
     pub(super) fn add(&mut self, record: &Record, text: &[u8]) -> Option<()> {
         let (at, end) = (self.texts_len, self.texts_len + text.len());
@@ -218,7 +218,7 @@ impl Zone {
             ..Record::unique(NameId::ROOT, 0, 0)
         };
         self.free = number;
-        // Who led to it leads to what follows it.
+        // What led to it leads to what follows it.
         if let Some(claim) = self.claim_mut(gone.name) {
             let mut at = claim.first;
             if at == number {

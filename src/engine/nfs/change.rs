@@ -18,9 +18,9 @@ use crate::wire::{Reader, Writer};
 /// Bytes of a link's target on the wire: one more than there may be, so that it can be said what is wrong.
 const TARGET_BYTES_MAX: u32 = LINK_BYTES_MAX as u32 + 1;
 
-/// How CREATE is to go about a file that is there already: it is an error …
+/// CREATE's mode GUARDED: a file that exists is an error. In UNCHECKED, which is 0, it is not.
 const GUARDED: u32 = 1;
-/// … unless it was made under this verifier. With neither, it is as good.
+/// CREATE's mode EXCLUSIVE: a file that exists is an error unless it was created with the same verifier.
 const EXCLUSIVE: u32 = 2;
 
 /// A file, by file system and inode number, and the verifier of the exclusive CREATE that made it.
@@ -207,7 +207,7 @@ impl Nfs {
                 {
                     return Err(FsError::Exists.into());
                 }
-                // Whoever made it may never have been answered: now it is, so now it has to be on disk.
+                // The request that created it may never have been answered. This one is, so the file has to be on disk first.
                 let mut cut = no_change();
                 cut.size = change.size;
                 cx.vfs.set_attr(node, &cut)?;

@@ -250,7 +250,7 @@ impl Nfs {
         self.wcc_attr = None;
     }
 
-    /// What was promised of unstable data no longer holds: whoever waits to commit some has to write it again.
+    /// Unstable data may be lost: another verifier tells clients to write it again (RFC 1813 section 3.3.7).
     pub(in super::super) fn break_promises(&mut self) {
         for byte in &mut self.verifier {
             *byte = byte.wrapping_add(1);

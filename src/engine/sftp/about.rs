@@ -7,7 +7,7 @@ use crate::vfs::Vfs as _;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
 
-/// Who made what, which version of it, and which build.
+/// The data of vendor-id: vendor, product, version, build.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const VENDOR: [u8; {
     let mut len = 8;
@@ -71,7 +71,7 @@ impl Turn<'_> {
         let unit = u64::from(stat.unit_bytes).max(1);
         let (total, free, mine) = (stat.total_bytes, stat.free_bytes, stat.available_bytes);
         if self.request.ask == Ask::SpaceAvailable {
-            // What is kept for others is no room for this user.
+            // What is reserved for root is no space for this user.
             let kept = free.saturating_sub(mine);
             self.numbers(&[total, free, total.saturating_sub(kept), mine]);
             self.reply.u32(stat.unit_bytes);

@@ -12,7 +12,7 @@ use core::cell::Cell;
 
 /// Bytes that are read of passwd, and of group; what is behind the last whole line of them is left out.
 pub const TEXT_BYTES: usize = 64 << 10;
-/// Bytes of a name; what is longer is none. In a line of a listing there is room for two.
+/// Bytes of a name; what is longer is none. Two of them fit into a line of a listing.
 pub const NAME_BYTES_MAX: usize = 255;
 
 /// The names, once they are loaded.
@@ -23,7 +23,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Knows nobody yet, and never will without memory. It is all zeros.
+    /// Empty, and stays so without memory. It is all zeros.
     pub const fn nobody() -> Self {
         Self {
             users: Table::new(None),
@@ -32,7 +32,7 @@ impl Accounts {
         }
     }
 
-    /// Knows nobody yet.
+    /// Empty.
     pub const fn new([users, groups]: [&'static mut [u8]; 2]) -> Self {
         Self {
             users: Table::new(Some(users)),

@@ -31,7 +31,7 @@ pub(super) fn read(args: &mut Reader<'_>, change: &mut SetAttr) -> u32 {
         change.size = Some(args.u64());
     }
     if told & attribute::OWNER != 0 {
-        // To the host, the last number is nobody's: it means that the owner stays.
+        // To chown(2), the last number means that the owner stays.
         let id = |id: u32| Some(id).filter(|id| *id != u32::MAX);
         (change.uid, change.gid) = (id(args.u32()), id(args.u32()));
     }

@@ -143,7 +143,7 @@ impl Check {
     }
 
     /// Takes the next bytes, not more than are left. The hashes of the blocks that they end go to their places in `hashes`,
-    /// which is the same room each time.
+    /// which is the same buffer each time.
     pub fn step(&mut self, bytes: &[u8], hashes: &mut [u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -188,9 +188,9 @@ impl Check {
 struct Sum {
     algorithm: Algorithm,
     words: [u32; 8],
-    /// Bytes that were taken …
+    /// Bytes hashed so far.
     len: u64,
-    /// … and those of them that are no whole chunk.
+    /// Those of them that are no whole chunk.
     chunk: [u8; CHUNK_BYTES],
 }
 
@@ -272,7 +272,7 @@ fn mix(algorithm: Algorithm, words: &mut [u32; 8], chunks: &[[u8; CHUNK_BYTES]])
     }
 }
 
-/// Copies to the beginning of a room that is large enough.
+/// Copies to the beginning of a buffer that is large enough.
 fn copy(buffer: &mut [u8], bytes: &[u8]) {
     if let Some(buffer) = buffer.get_mut(..bytes.len()) {
         buffer.copy_from_slice(bytes);

@@ -12,7 +12,7 @@ use core::ops::ControlFlow;
 const ENTRY_BYTES_MAX: usize = 4 + 255 + HEAD_BYTES_MAX + 255 + 32;
 
 impl Turn<'_> {
-    /// As many entries as a page has room for. Where the host does not tell the attributes of "." and "..", they are the
+    /// As many entries as fit into a page. Where the host does not tell the attributes of "." and "..", they are the
     /// directory's own; others that have none are gone.
     pub(super) fn list(&mut self) -> Outcome {
         let (reply, vfs) = (&mut self.reply, &mut *self.vfs);

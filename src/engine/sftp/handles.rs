@@ -21,9 +21,9 @@ pub struct Open {
     /// Its place, and which of those that were there.
     pub(super) slot: u16,
     stamp: u16,
-    /// Jobs that work on it, and one more while a client may have a handle for it …
+    /// Jobs that work on it, and one more while a client may have a handle for it.
     uses: u8,
-    /// … and may use that.
+    /// Whether the client may still use that handle.
     known: bool,
     pub(super) mode: u8,
     /// Of a directory: where its listing goes on.
@@ -116,7 +116,7 @@ impl Handles {
         }
     }
 
-    /// A client, who then knows no handle of it any more, or a job does not need it; when nobody does, it is closed.
+    /// A job, or the client, does not need it any more; unless `known`, its handle is gone. After the last of them it is closed.
     #[inline(never)]
     pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Files) {
         if let Some(place) = self.place(slot)
@@ -137,7 +137,7 @@ impl Handles {
         }
     }
 
-    /// What is open there was given back by who it was lent to.
+    /// What is open there was given back by the driver that had it.
     pub(super) fn forget(&mut self, slot: u16) {
         if let Some(place) = self.place(slot) {
             *place = None;

@@ -67,7 +67,7 @@ impl Job {
 }
 
 impl Jobs {
-    /// Nothing is to be done, and no hashes can be made without room.
+    /// Nothing is to be done; hashes need a buffer first.
     pub(super) const NONE: Self = Self {
         ring: [const { Job::NONE }; JOB_COUNT_MAX],
         first: 0,
@@ -76,7 +76,7 @@ impl Jobs {
         hashes: None,
     };
 
-    /// Room for the hashes of one check.
+    /// Lends a buffer for the hashes of one check.
     pub(super) const fn lend(&mut self, hashes: &'static mut [u8]) {
         self.hashes = Some(hashes);
     }
@@ -85,7 +85,7 @@ impl Jobs {
         self.count = 0;
     }
 
-    /// Where another is written down, if there is room for it.
+    /// Where another job is written down, if the queue is not full.
     #[inline(never)]
     fn next(&mut self) -> Option<&mut Job> {
         if self.count == JOB_COUNT_MAX {
@@ -100,7 +100,7 @@ impl Jobs {
     }
 }
 
-/// Goes on with a job by as much as `buffer` has room for: until it is done, or `Later`.
+/// Goes on with a job by as much as fits into `buffer`: until it is done, or `Later`.
 fn go_on(
     job: &mut Job,
     check: &mut Check,
@@ -141,7 +141,7 @@ fn go_on(
 }
 
 impl Turn<'_> {
-    /// Carries the job in hand on by a slice, for which the whole output is room, and answers it when it is done.
+    /// Carries the job in hand on by a slice, with the whole output as its buffer, and answers it when it is done.
     #[inline(never)]
     pub(super) fn go_on(&mut self) {
         let Session { handles, jobs, .. } = &mut *self.session;

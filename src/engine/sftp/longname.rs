@@ -26,7 +26,7 @@ const RECENT_SECS: i64 = 365 * DAY_SECS / 2;
 const MARCH_DAYS: i64 = 719_468;
 const YEARS_DAYS: u32 = 3_652_365;
 
-/// Appends the line, preceded by its length. Without accounts nobody has a name.
+/// Appends the line, preceded by its length. Without accounts, owner and group are numbers.
 pub fn longname(
     out: &mut Writer<'_>,
     name: &[u8],
@@ -79,7 +79,7 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
     out.put(&text);
 }
 
-/// A blank, and the name, or the number of who has none, to the left of eight places or more.
+/// A blank, and the name, or the number where there is no name, to the left of eight places or more.
 #[inline(never)]
 fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
     let start = out.position();

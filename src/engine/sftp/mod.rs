@@ -60,13 +60,13 @@ pub enum Level {
 pub struct Sftp {
     permits: Permits,
     level: Level,
-    /// Who runs it.
+    /// The user that runs it.
     uid: u32,
     accounts: Accounts,
 }
 
 impl Sftp {
-    /// One that has not begun. It is all zeros: room for it takes none in the file.
+    /// A server that has not begun. It is all zeros, so that it lies in .bss.
     pub const fn idle() -> Self {
         Self {
             permits: Permits::ALL,
@@ -89,7 +89,7 @@ impl Sftp {
         self.accounts.lend(texts);
     }
 
-    /// Who is known by name.
+    /// Names of users and groups.
     pub const fn accounts(&mut self) -> &mut Accounts {
         &mut self.accounts
     }
@@ -116,7 +116,7 @@ struct Lent {
 }
 
 impl Session {
-    /// One that has not begun. It is all zeros: room for it takes none in the file.
+    /// A session that has not begun. It is all zeros, so that it lies in .bss.
     pub const fn idle() -> Self {
         Self {
             greeted: false,

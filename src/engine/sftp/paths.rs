@@ -8,7 +8,7 @@ use crate::vfs::Vfs as _;
 use crate::vfs::walk::{End, Path, ROOM_BYTES, Text, add};
 
 impl Turn<'_> {
-    /// Answers with the name at the beginning of a room, and no attributes.
+    /// Answers with the name at the beginning of a buffer, and no attributes.
     #[inline(never)]
     fn named(&mut self, buffer: &[u8], len: usize) {
         let (reply, name) = (&mut self.reply, buffer.head(len));
@@ -72,7 +72,7 @@ impl Turn<'_> {
         self.true_path(&whole)
     }
 
-    /// Answers with a user's home as it is written; with that of who runs the server, if no name is given.
+    /// Answers with a user's home as it is written; without a name, with that of the user that runs the server.
     pub(super) fn home(&mut self) -> Outcome {
         let own = self.request.path == b".";
         let mut home = self.home_of(self.request.path);
@@ -81,7 +81,7 @@ impl Turn<'_> {
         }
         match home {
             Some(home) => self.named(home, home.len()),
-            // Nobody need be in a list to be somewhere.
+            // A user that has no entry in passwd(5) has a directory all the same.
             None if own => return self.true_path(b"."),
             None => return Err(Fault::FAILURE),
         }

@@ -35,23 +35,23 @@ macro_rules! requests {
 
 /// It changes something. OPEN may or may not, and looks itself.
 const WRITES: u16 = 1 << 0;
-/// It brings a path along …
+/// Its arguments begin with a path.
 pub(super) const PATH: u16 = 1 << 1;
-/// … and another one.
+/// A second path follows.
 pub(super) const OTHER: u16 = 1 << 2;
-/// Or the handle of a file …
+/// Its arguments begin with the handle of a file.
 pub(super) const FILE: u16 = 1 << 3;
-/// … or of a directory.
+/// Its arguments begin with the handle of a directory.
 pub(super) const DIRECTORY: u16 = 1 << 4;
-/// Then an offset …
+/// An offset follows.
 pub(super) const OFFSET: u16 = 1 << 5;
-/// … then a uint32 …
+/// A uint32 follows.
 pub(super) const UINT32: u16 = 1 << 6;
-/// … then attributes.
+/// Attributes follow.
 pub(super) const ATTRIBUTES: u16 = 1 << 7;
-/// It is told of where a little is told …
+/// It is logged from level INFO on.
 const INFO: u16 = 1 << 8;
-/// … or where everything is told.
+/// It is logged at level DEBUG alone.
 const DEBUG: u16 = 1 << 9;
 /// To OpenSSH, a handle that it does not know is no such file here, elsewhere a failure.
 pub(super) const MISSING: u16 = 1 << 12;
@@ -63,11 +63,11 @@ const SECOND: u16 = 1 << 11;
 /// Above all these: from which level on it is told of.
 const LEVEL_SHIFT: u32 = 13;
 
-/// To check what is open …
+/// The extension that checks an open file.
 pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
-/// … or has a name …
+/// The extension that checks a file by its path.
 pub(super) const CHECK_NAME: &[u8] = b"check-file-name";
-/// … or, as paramiko asks for the former.
+/// paramiko's name for the former.
 pub(super) const CHECK: &[u8] = b"check-file";
 /// What the names of OpenSSH's extensions end with.
 const SUFFIX: &str = "@openssh.com";
@@ -203,7 +203,7 @@ impl Entry {
         if self.has(SECOND) { b"2" } else { b"1" }
     }
 
-    /// Whether a person who wants to know so much is told of it.
+    /// Whether it is logged at this level.
     pub(super) const fn is_told(&self, level: Level) -> bool {
         level as u16 >= self.traits >> LEVEL_SHIFT
     }
@@ -230,7 +230,7 @@ impl Permits {
         self.denied |= ALL_WRITES;
     }
 
-    /// Denies what is in a list of names with commas between them. `None`: nobody knows one of the names.
+    /// Denies what is in a list of names with commas between them. `None`: one of the names is unknown.
     pub fn deny(&mut self, list: &[u8]) -> Option<()> {
         self.denied |= listed(list)?;
         Some(())

@@ -8,9 +8,9 @@ use crate::wire::{Malformed, Writer};
 /// Why a request is not answered as it would like to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
-    /// The file system's answer …
+    /// The file system's answer.
     Files(FsError),
-    /// … or none: it is done. It lies behind that, as `Ok` does in a backend's results.
+    /// None: it is done. Its number follows those of `Files`, as `Ok`'s does in a backend's results.
     Done,
     /// There is no more.
     Eof,

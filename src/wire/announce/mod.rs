@@ -1,6 +1,6 @@
 //! Services to be announced, checked: from the command line, from avahi's files, from systemd's units. RFC 6763, RFC 6335.
 //!
-//! Whatever describes them, they are put together in a [`Draft`], whose room the caller lends. A file that is wrong anywhere
+//! Whatever describes them, they are put together in a [`Draft`], whose buffer the caller lends. A file that is wrong anywhere
 //! is wrong as a whole; what of it was good is handed out before that is known.
 
 mod avahi;
@@ -26,7 +26,7 @@ pub const KIND_BYTES_MAX: usize = label::BYTES_MAX + 5;
 pub const SUBTYPES_BYTES_MAX: usize = 512;
 /// Bytes of the longest name of a host.
 pub const HOST_BYTES_MAX: usize = 253;
-/// Bytes of the room of a draft.
+/// Bytes of the buffer of a draft.
 pub const ROOM_BYTES: usize =
     label::BYTES_MAX + KIND_BYTES_MAX + SUBTYPES_BYTES_MAX + HOST_BYTES_MAX + TXT_BYTES_MAX;
 
@@ -408,7 +408,7 @@ fn all(text: &[u8], separator: u8, is_good: fn(&[u8]) -> bool) -> bool {
     }
 }
 
-/// Appends bytes with their length before them; `None`: there is no room, and nothing is appended.
+/// Appends bytes with their length before them; `None`: they do not fit, and nothing is appended.
 fn put_behind_len(out: &mut Writer<'_>, bytes: &[u8]) -> Option<()> {
     let before = out.position();
     put_byte(out, u8::try_from(bytes.len()).ok()?);

@@ -5,7 +5,7 @@ use super::LABEL_BYTES_MAX;
 /// Bytes of a label's text: each of its own may be a backslash and three digits.
 pub const LABEL_TEXT_BYTES_MAX: usize = 4 * LABEL_BYTES_MAX;
 
-/// Writes a label as avahi prints it, `\032` for a blank; how many bytes that are. What has no room is left out.
+/// Writes a label as avahi prints it, `\032` for a blank; how many bytes that are. What does not fit is left out.
 #[inline(never)]
 pub fn escape(label: &[u8], buffer: &mut [u8]) -> usize {
     let mut len = 0usize;
@@ -70,7 +70,7 @@ pub fn unescape<'a>(text: &'a [u8], buffer: &mut [u8]) -> Option<(usize, &'a [u8
 }
 
 /// Reads a name into `buffer`, in the form without pointers; how many bytes that are. A dot at its end says nothing.
-/// `None`: a label of it is nothing, or there is no room.
+/// `None`: a label of it is nothing, or it does not fit.
 #[inline(never)]
 pub fn parse(text: &[u8], buffer: &mut [u8]) -> Option<usize> {
     let (mut at, mut rest) = (0usize, text);

@@ -18,9 +18,9 @@ pub struct Message<'a> {
 /// Where a record stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Section {
-    /// What answers, or what who asks knows already.
+    /// Answers; in a query, known answers.
     Answer,
-    /// What who probes wants to have.
+    /// In a probe, the records that its sender proposes.
     Authority,
     /// What may be asked next.
     Additional,
@@ -33,12 +33,12 @@ pub struct Question<'a> {
     pub name: Name<'a>,
     /// For records of this kind.
     pub kind: u16,
-    /// Its class, and whether an answer to the one who asks will do.
+    /// Its class, with the QU bit.
     pub class: u16,
 }
 
 impl Question<'_> {
-    /// Whether an answer to the one who asks will do.
+    /// Whether it has the QU bit: a unicast response is wanted. RFC 6762 section 5.4.
     pub const fn wants_unicast(&self) -> bool {
         self.class & TOP_BIT != 0
     }
@@ -156,11 +156,11 @@ impl<'a> Message<'a> {
         for _ in 0..sum {
             at = record(bytes, at)?.1;
         }
-        // What may follow is nobody's.
+        // What may follow belongs to no record.
         Ok(message)
     }
 
-    /// The number by which a response is known to who asked by a port of its own.
+    /// The query ID, which a legacy querier matches responses by.
     pub const fn id(&self) -> u16 {
         self.head[0]
     }

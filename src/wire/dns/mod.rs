@@ -35,7 +35,7 @@ pub const MESSAGE_BYTES_MAX: usize = 9000 - 48;
 pub const CLASS_IN: u16 = 1;
 /// A question for every class.
 pub const CLASS_ANY: u16 = 255;
-/// Of a question's class: an answer to the one who asks will do. Of a record's: it replaces what was known before.
+/// Of a question's class: the QU bit (RFC 6762 section 5.4). Of a record's: the cache-flush bit (section 10.2).
 pub const TOP_BIT: u16 = 1 << 15;
 
 /// What a record holds.
@@ -65,12 +65,12 @@ pub mod kind {
 pub mod flag {
     /// It is a response.
     pub const RESPONSE: u16 = 1 << 15;
-    /// What is to be done: not 0, and nobody here knows.
+    /// The opcode: multicast DNS has 0 alone.
     pub const OPCODE: u16 = 0xf << 11;
     /// The answer of an authority. Always set in responses.
     pub const AUTHORITATIVE: u16 = 1 << 10;
     /// More known answers follow.
     pub const TRUNCATED: u16 = 1 << 9;
-    /// Errors, which nobody sends by multicast.
+    /// The response code: not 0 in errors, which are ignored (RFC 6762 section 18.11).
     pub const RESPONSE_CODE: u16 = 0xf;
 }

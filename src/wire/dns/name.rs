@@ -92,7 +92,7 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Writes the name without pointers; how many bytes that are, 0 where there is no room.
+    /// Writes the name without pointers; how many bytes that are, 0 where it does not fit.
     pub fn write(self, buffer: &mut [u8]) -> usize {
         let mut len = 0usize;
         for label in self.labels() {

@@ -1,4 +1,4 @@
-//! A message under construction. Names that share an end share its bytes, as far as one who writes them knows them by number.
+//! A message under construction. Names that share an end share its bytes, as far as the caller knows them by number.
 
 use super::{HEADER_BYTES, Section};
 
@@ -29,7 +29,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A message of at most as many bytes as there is room.
+    /// A message in this buffer.
     pub fn new(buffer: &'a mut [u8], id: u16, flags: u16) -> Self {
         let mut writer = Self {
             len: 0,
@@ -117,7 +117,7 @@ impl<'a> Writer<'a> {
         true
     }
 
-    /// Appends a question; whether there was room.
+    /// Appends a question; whether it fitted.
     pub fn question(
         &mut self,
         labels: &mut dyn Iterator<Item = Label<'_>>,
@@ -131,7 +131,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Appends a record whose rdata `write` writes; whether there was room.
+    /// Appends a record whose rdata `write` writes; whether it fitted.
     #[inline(never)]
     pub fn record(
         &mut self,

@@ -12,9 +12,9 @@ pub use record::Record;
 
 /// Bytes of a sector, and of a block.
 pub const SECTOR_BYTES: u32 = 2048;
-/// The first volume descriptor lies in this sector …
+/// The first volume descriptor lies in this sector.
 pub const DESCRIPTORS_START: u64 = 16;
-/// … and none is looked for in this one or behind it, as on Linux.
+/// Volume descriptors are looked for before this sector, as on Linux.
 pub const DESCRIPTORS_END: u64 = 100;
 /// Bytes of the longest name.
 pub const NAME_BYTES_MAX: usize = 255;

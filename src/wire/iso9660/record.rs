@@ -20,13 +20,13 @@ pub struct Record {
     pub more: [u32; 3],
     /// Bytes before the fields of all entries but the first.
     pub skip: u8,
-    /// Somebody says that there is Rock Ridge.
+    /// A field says that there is Rock Ridge.
     pub extended: bool,
     /// The next component of the target follows a separator.
     pub(super) separated: bool,
     /// The name is what the identifier stands for.
     pub(super) plain: bool,
-    /// It contradicts itself, has not the form that it should have, or there is no room for a name.
+    /// It contradicts itself, has not the form that it should have, or a name does not fit.
     pub malformed: bool,
     /// It is the directory itself, or the one above.
     pub dots: bool,

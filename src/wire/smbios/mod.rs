@@ -3,9 +3,9 @@
 use super::label::{cut, place_like};
 use super::uuid::Uuid;
 
-/// Where a PC without UEFI has the entry point …
+/// Where the search for the entry point begins on a PC without UEFI.
 pub const AREA_START: u64 = 0xf_0000;
-/// … and how many bytes are searched for it.
+/// Bytes that are searched for it.
 pub const AREA_BYTES: usize = 0x1_0000;
 
 /// What tells where the structures are.
@@ -76,7 +76,7 @@ fn sums_up(bytes: &[u8]) -> bool {
 /// The hardware.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Hardware<'a> {
-    /// Who made it, what it is sold as, its serial number; what is not known is empty.
+    /// Manufacturer, product name, serial number; what is not known is empty.
     pub words: [&'a [u8]; 3],
     /// Its identifier.
     pub uuid: Option<Uuid>,

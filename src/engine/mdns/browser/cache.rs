@@ -1,7 +1,7 @@
 //! What others said: their records, in a table that is cut at start. RFC 6762 sections 5.2 and 10.
 //!
-//! Names within records are kept as numbers; other rdata lies in one room, packed when it is full. When the table is full,
-//! what is over goes first, then what has the least time left; what somebody wants stays, and what is new is not kept.
+//! Names within records are kept as numbers; other rdata lies in one arena, which is compacted when it is full. When the table is full,
+//! what is over goes first, then what has the least time left; what is wanted stays, and what is new is not kept.
 
 use super::super::{LinkId, NameId, Names};
 use super::chains::Chains;
@@ -41,7 +41,7 @@ pub(super) struct Cache {
     arena: RdataArena,
     /// Where the next place to be freed is looked for.
     hand: usize,
-    /// Something changed that somebody may want to know.
+    /// Something changed that may have to be reported.
     pub(super) touched: bool,
 }
 
@@ -136,7 +136,7 @@ impl Cache {
         name
     }
 
-    /// The number of a name, for which others go if there is no room.
+    /// The number of a name. Records are evicted for it if the table is full.
     #[inline(never)]
     pub(super) fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut tries = 8u8;
@@ -157,7 +157,7 @@ impl Cache {
             kind::A => record.rdata().len() == 4,
             kind::AAAA => record.rdata().len() == 16,
             kind::PTR | kind::CNAME | kind::SRV | kind::TXT | kind::NSEC => true,
-            // Nobody asks for it.
+            // It is never asked for.
             _ => false,
         };
         if !is_whole {
@@ -309,7 +309,7 @@ impl Cache {
         self.add(entry, record, len);
     }
 
-    /// Adds a record that was not known, if there is room or some can be made.
+    /// Adds a record that was not known; others are evicted for it if the table is full.
     fn add(&mut self, entry: Entry, record: &Record<'_>, len: usize) {
         let mut entry = entry;
         let mut tries = u8::MAX;
@@ -361,7 +361,7 @@ impl Cache {
             if entry.facts & (is::USED | is::GONE) != is::USED {
                 continue;
             }
-            // What somebody wants stays: who is known does not come and go because there are too many.
+            // What is wanted stays: a known service does not come and go because there are too many.
             // So does, until it is looked at, what came just now.
             let is_wanted = entry.is(is::WANTED | is::DENIES) && entry.holds(now);
             let is_kept = is_wanted || now.since(entry.received) < SETTLE;
@@ -372,7 +372,7 @@ impl Cache {
         best.is_some_and(|(_, at)| self.retire(at))
     }
 
-    /// The record is not true any more. It goes, unless somebody must be told. Whether it went.
+    /// The record has expired. It is removed, unless that is still to be reported. Whether it was.
     #[inline(never)]
     pub(super) fn retire(&mut self, at: usize) -> bool {
         let Some(entry) = self.entries.get_mut(at) else {

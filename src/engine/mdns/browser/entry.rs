@@ -9,7 +9,7 @@ pub(super) mod is {
     pub(in super::super) const USED: u16 = 1;
     /// It is gone, and only here until that is told.
     pub(in super::super) const GONE: u16 = 1 << 1;
-    /// Somebody asks for it: it is asked for again before it ends.
+    /// It is wanted: it is asked for again before it expires.
     pub(in super::super) const WANTED: u16 = 1 << 2;
     /// It was said that it ends soon, or that others have taken its place.
     pub(in super::super) const ENDING: u16 = 1 << 3;
@@ -25,13 +25,13 @@ pub(super) mod is {
     pub(in super::super) const SEEN: u16 = 1 << 8;
     /// Told as heard by IPv4, and so on.
     pub(in super::super) const REPORTED: u16 = 1 << 10;
-    /// It denies what somebody asks for.
+    /// It denies what is asked for.
     pub(in super::super) const DENIES: u16 = 1 << 14;
     /// Both families of one of these.
     pub(in super::super) const BOTH: u16 = 3;
 }
 
-/// What somebody is told of when there is a record.
+/// What is reported when there is a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Role {
     #[default]
@@ -89,7 +89,7 @@ impl Entry {
         self.facts & (is::USED | is::GONE) == is::USED && self.expires > now
     }
 
-    /// Whether it is true, and nobody said that it will not be.
+    /// Whether it has not expired, and is not about to by a goodbye or a cache flush.
     pub(super) fn holds(&self, now: Instant) -> bool {
         self.lives(now) && !self.is(is::ENDING)
     }
@@ -107,7 +107,7 @@ impl Entry {
         known.then_some((left / 1000) as u32)
     }
 
-    /// When something is to be done about it: it is asked for again, or it ends. Nothing, where nobody asked for it.
+    /// When something is to be done about it: it is asked for again, or it ends. Nothing, where it is not wanted.
     #[inline(never)]
     pub(super) fn due(&self) -> Instant {
         if self.facts & (is::USED | is::GONE) != is::USED {
@@ -147,7 +147,7 @@ impl Entry {
         }
     }
 
-    /// It may be wrong: it is asked for, and ends if nobody says it again.
+    /// It may be wrong: it is asked for, and expires if no host confirms it. RFC 6762 section 10.4.
     pub(super) fn doubt(&mut self, now: Instant) {
         self.step = DOUBTED;
         self.received = now;

@@ -24,15 +24,15 @@ pub enum What {
     Resolved,
     /// What was told of it when it was resolved has changed.
     Changed,
-    /// It was resolved, and nobody says any more where it is: its host is gone. If that comes back, it is resolved again.
+    /// It was resolved, and its SRV record has expired: its host is gone. If that comes back, it is resolved again.
     Lost,
     /// A host has an address, or an address a name.
     Found,
     /// It has none: that was said.
     Absent,
-    /// Nobody answered.
+    /// There was no answer in time.
     TimedOut,
-    /// Who is there should have answered by now.
+    /// Every host should have answered by now.
     AllForNow,
 }
 

@@ -2,7 +2,7 @@
 //! RFC 6762 sections 5, 7 and 10, RFC 6763.
 //!
 //! All that is asked and told follows from what is wished and what the cache holds: after a change both are looked through,
-//! not sooner than 10 ms after it, so that a flood costs the same as a murmur. What comes only to be remembered wakes nobody.
+//! not sooner than 10 ms after it, so that a flood costs the same as a murmur. What is only cached causes no wake-up.
 
 mod cache;
 mod chains;
@@ -62,7 +62,7 @@ pub enum Goal {
     Address,
 }
 
-/// Something that the caller wants to know, until he forgets it.
+/// Something that the caller wants to know, until it calls [`Browser::forget`].
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
     /// What.
@@ -204,7 +204,7 @@ impl Browser {
             mtu: state.mtu,
         };
         let is_up = facing.is_up;
-        // Who is there may be others: all is asked anew.
+        // Other hosts may be there: everything is asked again.
         let due = self.soon();
         for question in self.questions.all.iter_mut() {
             if question.link == link {
@@ -227,7 +227,7 @@ impl Browser {
         self.settle_at = now;
     }
 
-    /// A record may be wrong: its host does not answer. It is asked for, and is gone in ten seconds if nobody says it again.
+    /// A record may be wrong: its host does not answer. It is asked for, and expires in ten seconds if no host confirms it.
     /// `name` is whose it is; of PTR, what it points to. RFC 6762 section 10.4.
     pub fn reconfirm(&mut self, now: Instant, link: LinkId, name: Name<'_>, kind: u16) {
         let Some(name) = self.cache.names.find(name) else {
@@ -314,10 +314,11 @@ impl Browser {
         })
     }
 
-    /// Somebody else asks. What we would ask, too, is asked by that, unless he knows answers that we do not.
+    /// Another host asks: a question that we would ask too counts as asked, unless it lists known answers that we do not have
+    /// (duplicate question suppression).
     /// RFC 6762 section 7.3.
     fn overhear(&mut self, link: LinkId, message: &Message<'_>) {
-        // What he knows may follow.
+        // More known answers may follow.
         if message.is_truncated() {
             return;
         }

@@ -1,6 +1,6 @@
 //! What is to be asked: it follows from what is wished and what is known. RFC 6763 section 4 and on.
 //!
-//! Everything is gone through anew after a change, so nothing is left over from what was wanted before.
+//! Everything is gone through again after a change, so nothing is left over from what was wanted before.
 
 use super::super::{LinkId, NameId};
 use super::entry::{Entry, Role, is};
@@ -224,7 +224,7 @@ impl Browser {
         is_new
     }
 
-    /// Takes away what nobody asks, and forgets what was told of records that nobody wants to hear of.
+    /// Removes questions without a reason, and forgets what was reported of records that are not wanted any more.
     fn sweep(&mut self) {
         for at in 0..self.questions.all.len() {
             self.drop_unwanted(at);
@@ -237,7 +237,7 @@ impl Browser {
         }
     }
 
-    /// Takes a question away if nobody asks it.
+    /// Removes a question without a reason.
     pub(super) fn drop_unwanted(&mut self, at: usize) {
         let question = self.questions.all.get(at);
         let keeps = why::WANTED | why::REFRESH | why::SENDING;

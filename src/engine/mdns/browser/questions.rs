@@ -9,13 +9,13 @@ use crate::time::{Duration, Instant};
 pub(super) mod why {
     /// The place is in use.
     pub(in super::super) const USED: u8 = 1;
-    /// Somebody still wants to know.
+    /// It is still wanted.
     pub(in super::super) const WANTED: u8 = 1 << 1;
     /// A record would end: it is asked at once, and once.
     pub(in super::super) const REFRESH: u8 = 1 << 2;
     /// It is in the message whose known answers are being sent.
     pub(in super::super) const SENDING: u8 = 1 << 3;
-    /// Who else asks it knows what we do not.
+    /// Another host that asks it lists known answers that we do not have.
     pub(in super::super) const OTHERS: u8 = 1 << 4;
     /// Answers are types of services.
     pub(in super::super) const TYPES: u8 = 1 << 5;
@@ -62,7 +62,7 @@ impl Question {
         }
     }
 
-    /// It was asked, by us or by somebody else.
+    /// It was asked, by us or by another host.
     pub(super) fn asked(&mut self, now: Instant) {
         self.facts &= !why::REFRESH;
         if !self.is(why::WANTED) {
@@ -146,7 +146,7 @@ impl Questions {
         Some(at.into())
     }
 
-    /// Nobody asks it any more; for which name it was.
+    /// Removes a question; its name.
     pub(super) fn remove(&mut self, at: usize) -> NameId {
         let question = self.all.get_mut(at).map(core::mem::take);
         let name = question.unwrap_or_default().name;

@@ -13,7 +13,7 @@ pub(super) struct RdataArena {
     bytes: Slots<u8>,
     /// Where what is used ends.
     end: usize,
-    /// Bytes that somebody owns.
+    /// Bytes in use.
     live: usize,
 }
 
@@ -73,7 +73,7 @@ impl RdataArena {
         end < whole || packed < whole - (whole >> 3)
     }
 
-    /// Room for so many bytes, and where it is.
+    /// A buffer of so many bytes, and its place.
     pub(super) fn add(
         &mut self,
         entries: &mut [Entry],
@@ -105,7 +105,7 @@ impl RdataArena {
         }
     }
 
-    /// Moves all that somebody owns to the beginning.
+    /// Compacts: moves all that is in use to the beginning.
     fn pack(&mut self, entries: &mut [Entry]) {
         let (mut from, mut to) = (0usize, 0usize);
         while from < self.end

@@ -62,7 +62,7 @@ impl Browser {
         })
     }
 
-    /// Asks what is due on a link, as far as there is room.
+    /// Asks what is due on a link, as far as it fits.
     fn ask(&mut self, now: Instant, link: LinkId, facing: Facing, writer: &mut Writer<'_>) {
         for question in self.questions.all.iter_mut() {
             if question.link != link || question.next() > now {
