@@ -314,7 +314,7 @@ pub struct PrivateApt {
 }
 
 impl PrivateApt {
-    /// Keeps its lists in `dir` and fetches them anew.
+    /// Keeps its lists in `dir` and fetches them again.
     pub fn new(dir: &Path) -> Result<Self> {
         for part in ["state/lists/partial", "cache/archives/partial"] {
             let path = dir.join(part);

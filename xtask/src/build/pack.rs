@@ -1,5 +1,5 @@
 //! Makes a file that unpacks itself out of the one that ships: what unpacks (src/unpack), and behind it the plain file as it
-//! lies in memory, packed. Then proves it: read anew, unpacked by the same code, and compared with the plain file.
+//! lies in memory, packed. Then proves it: read again, unpacked by the same code, and compared with the plain file.
 
 #[path = "../../../src/unpack/branch.rs"]
 mod branch;
@@ -280,8 +280,8 @@ fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> R
 mod tests {
     use super::*;
 
-    fn decode(packed: &[u8], room: usize) -> Option<Vec<u8>> {
-        let mut out = vec![0; room];
+    fn decode(packed: &[u8], buffer: usize) -> Option<Vec<u8>> {
+        let mut out = vec![0; buffer];
         let len = lzma::decode(packed, &mut Box::new([0; lzma::CHANCES]), &mut out)?;
         out.truncate(len);
         Some(out)
@@ -312,7 +312,7 @@ mod tests {
             let bytes = sample(&mut random, len);
             let packed = smallest(&bytes)?;
             assert!(decode(&packed, bytes.len()) == Some(bytes.clone()), "{len}");
-            // More room is left alone, and less is an end.
+            // A longer buffer is left alone, and a shorter one is an end.
             assert!(decode(&packed, bytes.len() + 999) == Some(bytes.clone()));
             if let Some(less) = bytes.len().checked_sub(1) {
                 assert_eq!(decode(&packed, less), None);

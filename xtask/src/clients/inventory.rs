@@ -150,10 +150,10 @@ pub fn sum(size: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Res
         parts.push((size - PIECE_BYTES, size));
     }
     let mut sum = Sha256::new();
-    let mut room = vec![0; PIECE_BYTES as usize];
+    let mut buffer = vec![0; PIECE_BYTES as usize];
     for (from, to) in parts {
         for at in (from..to).step_by(PIECE_BYTES as usize) {
-            let bytes = &mut room[..(to - at).min(PIECE_BYTES) as usize];
+            let bytes = &mut buffer[..(to - at).min(PIECE_BYTES) as usize];
             read(at, bytes)?;
             sum.update(bytes);
         }

@@ -150,7 +150,7 @@ fn place() -> PathBuf {
     workspace_root().join("target/fuzz")
 }
 
-/// Builds the target. Its flags would have all else built anew, so its files lie apart.
+/// Builds the target. Its flags would have all else built again, so its files lie apart.
 fn build(target: Target) -> Result<PathBuf> {
     setup::need(&[setup::Package::CXX])?;
     let triple = Arch::X86_64.triple();

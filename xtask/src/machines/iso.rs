@@ -140,7 +140,7 @@ pub fn make(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
 pub const HUGE_BYTES: u64 = (5 << 30) + 12_345;
 
 /// Makes `name` in `directory`, an image of the tree beside it, which has a file of more than 4 GiB: hardly any of it is
-/// anything but zeros, and those need no room here.
+/// anything but zeros, and those need no space here.
 pub fn huge(directory: &Path, name: &str) -> Result<()> {
     setup::need(&[Package::XORRISO])?;
     let tree = directory.join("tree");

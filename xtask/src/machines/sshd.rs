@@ -273,7 +273,7 @@ fn sshd(place: &Path, port: u16) -> Result<Command> {
     );
     let path = place.join("sshd_config");
     fs::write(&path, config)?;
-    // It insists on an absolute path, for it starts itself anew.
+    // It insists on an absolute path, for it starts itself again.
     let mut command = Command::new("/usr/sbin/sshd");
     command.args(["-D", "-e", "-f"]).arg(path);
     Ok(command)

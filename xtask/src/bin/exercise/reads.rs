@@ -29,13 +29,13 @@ pub fn main(args: Args) -> Result<()> {
         File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
     let last = file.metadata()?.len().saturating_sub(args.bytes as u64);
     let mut random = Random::new(args.seed);
-    let mut room = vec![0; args.bytes];
+    let mut buffer = vec![0; args.bytes];
     let mut sum = Sha256::new();
     for _ in 0..args.count {
         let at = random.number() % (last + 1);
-        file.read_exact_at(&mut room, at)
+        file.read_exact_at(&mut buffer, at)
             .with_context(|| format!("cannot read at {at}"))?;
-        sum.update(&room);
+        sum.update(&buffer);
     }
     let sum: String = sum
         .finalize()

@@ -63,15 +63,15 @@ impl Asker {
     }
 
     /// The next datagram, whoever sent it; none if nothing comes so long.
-    pub fn receive<'a>(&self, room: &'a mut [u8], wait: Duration) -> Result<Option<&'a [u8]>> {
-        let received = self.receive_from(room, wait)?;
+    pub fn receive<'a>(&self, buffer: &'a mut [u8], wait: Duration) -> Result<Option<&'a [u8]>> {
+        let received = self.receive_from(buffer, wait)?;
         Ok(received.map(|(datagram, _)| datagram))
     }
 
     /// The next datagram, and who sent it.
     pub fn receive_from<'a>(
         &self,
-        room: &'a mut [u8],
+        buffer: &'a mut [u8],
         wait: Duration,
     ) -> Result<Option<(&'a [u8], SocketAddr)>> {
         let end = Instant::now() + wait;
@@ -80,8 +80,8 @@ impl Asker {
             let left = end.saturating_duration_since(Instant::now());
             self.socket
                 .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            return match self.socket.recv_from(room) {
-                Ok((len, from)) => Ok(Some((&room[..len], from))),
+            return match self.socket.recv_from(buffer) {
+                Ok((len, from)) => Ok(Some((&buffer[..len], from))),
                 // Who stops and goes on is interrupted.
                 Err(why) if why.kind() == ErrorKind::Interrupted => continue,
                 Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -99,9 +99,9 @@ impl Asker {
         mut is_wanted: impl FnMut(&Message) -> bool,
     ) -> Result<Option<(Message, Duration)>> {
         let start = Instant::now();
-        let mut room = [0; 9000];
+        let mut buffer = [0; 9000];
         while let Some(left) = patience.checked_sub(start.elapsed()) {
-            let Some(bytes) = self.receive(&mut room, left)? else {
+            let Some(bytes) = self.receive(&mut buffer, left)? else {
                 break;
             };
             let elapsed = start.elapsed();

@@ -124,7 +124,7 @@ impl Sftp {
         result
     }
 
-    /// Writes as much of `bytes` as goes at once. Waiting for room it may take what arrives; then no time is an error.
+    /// Writes as much of `bytes` as goes at once. Waiting for space it may take what arrives; then no time is an error.
     fn write(&mut self, bytes: &[u8], taking: bool) -> Result<usize> {
         if bytes.is_empty() {
             return Ok(0);

@@ -1,4 +1,4 @@
-//! Bars: the file beside others that were found here, the steps to it, and its bytes by room and crate.
+//! Bars: the file beside others that were found here, the steps to it, and its bytes by module and crate.
 
 use std::path::Path;
 
@@ -61,11 +61,11 @@ fn steps(arch: Arch, measured: &Measured) -> Group {
     group(title, steps.iter().map(row))
 }
 
-/// Our own crate is shown by rooms.
+/// Our own crate is shown by modules.
 fn parts(measured: &Measured) -> Group {
     let sizes = &measured.sizes;
-    let rooms = by_size(&sizes.rooms).into_iter();
-    let mut rows: Vec<_> = rooms
+    let modules = by_size(&sizes.modules).into_iter();
+    let mut rows: Vec<_> = modules
         .map(|(name, bytes)| (name.clone(), bytes, BLUE))
         .collect();
     let others = sizes.crates.iter().filter(|(name, _)| *name != "stowaway");

@@ -1,4 +1,4 @@
-//! `cargo xtask size`: where the file's bytes are, by section, crate and room, against the budgets in image/size.toml;
+//! `cargo xtask size`: where the file's bytes are, by section, crate and module, against the budgets in image/size.toml;
 //! what each step of the build saves; and what other servers weigh that are found here.
 //!
 //! The symbols tell: what has none (string constants, padding) stands in a line of its own. A function that was inlined
@@ -183,7 +183,7 @@ fn refuse(breaches: &[String]) -> Result<()> {
 struct Budget {
     file: u64,
     #[serde(default)]
-    rooms: BTreeMap<String, u64>,
+    modules: BTreeMap<String, u64>,
     /// Of the files that have these roles alone, with + between them.
     #[serde(default)]
     roles: BTreeMap<String, u64>,
@@ -207,7 +207,7 @@ struct Sizes {
     /// Name, bytes in memory, bytes in the file.
     sections: Vec<(String, u64, u64)>,
     crates: BTreeMap<String, u64>,
-    rooms: BTreeMap<String, u64>,
+    modules: BTreeMap<String, u64>,
     /// Functions of core's text formatting.
     formatting: Vec<String>,
 }
@@ -226,7 +226,7 @@ impl Sizes {
             file,
             sections: Vec::new(),
             crates: BTreeMap::new(),
-            rooms: BTreeMap::new(),
+            modules: BTreeMap::new(),
             formatting: Vec::new(),
         };
         let mut stored = Vec::new();
@@ -271,12 +271,14 @@ impl Sizes {
         let mut path = path_of(name);
         let crate_name = path.next().unwrap_or(PLAIN);
         // What stands in no module is the file's entry.
-        let room = path.next().map(|room| path.next().map_or("main", |_| room));
+        let module = path
+            .next()
+            .map(|module| path.next().map_or("main", |_| module));
         *self.crates.entry(crate_name.to_owned()).or_default() += size;
         if crate_name == "stowaway"
-            && let Some(room) = room
+            && let Some(module) = module
         {
-            *self.rooms.entry(room.to_owned()).or_default() += size;
+            *self.modules.entry(module.to_owned()).or_default() += size;
         }
         if name.contains("core::fmt") {
             self.formatting.push(name.to_owned());
@@ -293,10 +295,10 @@ impl Sizes {
         for (name, size) in by_size(&self.crates) {
             println!("  {name:<24}{size:>10}");
         }
-        println!("  {:<24}{:>10}{:>10}", "room", "file", "budget");
-        for (name, size) in by_size(&self.rooms) {
+        println!("  {:<24}{:>10}{:>10}", "module", "file", "budget");
+        for (name, size) in by_size(&self.modules) {
             let budget = budget
-                .rooms
+                .modules
                 .get(name)
                 .map_or_else(|| "-".to_owned(), u64::to_string);
             println!("  {name:<24}{size:>10}{budget:>10}");
@@ -305,13 +307,13 @@ impl Sizes {
     }
 
     fn breaches(&self, arch: Arch, budget: &Budget) -> Vec<String> {
-        let rooms = budget
-            .rooms
+        let modules = budget
+            .modules
             .iter()
-            .map(|(name, most)| match self.rooms.get(name) {
+            .map(|(name, most)| match self.modules.get(name) {
                 Some(size) => over(arch, name, *size, *most),
                 None => Some(format!(
-                    "{}: image/size.toml has a budget for {name}, and there is no such room",
+                    "{}: image/size.toml has a budget for {name}, and there is no such module",
                     arch.name()
                 )),
             });
@@ -324,7 +326,7 @@ impl Sizes {
         });
         [over(arch, "the file", self.file, budget.file)]
             .into_iter()
-            .chain(rooms)
+            .chain(modules)
             .flatten()
             .chain(formatting)
             .collect()
@@ -358,12 +360,12 @@ mod tests {
     use super::*;
 
     fn sizes(symbols: &[(u64, &str)]) -> Sizes {
-        let (crates, rooms) = (BTreeMap::new(), BTreeMap::new());
+        let (crates, modules) = (BTreeMap::new(), BTreeMap::new());
         let mut sizes = Sizes {
             file: 1000,
             sections: Vec::new(),
             crates,
-            rooms,
+            modules,
             formatting: Vec::new(),
         };
         symbols
@@ -386,10 +388,10 @@ mod tests {
             (60, "stowaway::die"),
         ]);
         let count = |map: &BTreeMap<String, u64>, name: &str| map.get(name).copied();
-        assert_eq!(count(&sizes.rooms, "wire"), Some(30));
-        assert_eq!(count(&sizes.rooms, "net"), Some(30));
-        assert_eq!(count(&sizes.rooms, "main"), Some(60));
-        assert_eq!(count(&sizes.rooms, "vfs"), None);
+        assert_eq!(count(&sizes.modules, "wire"), Some(30));
+        assert_eq!(count(&sizes.modules, "net"), Some(30));
+        assert_eq!(count(&sizes.modules, "main"), Some(60));
+        assert_eq!(count(&sizes.modules, "vfs"), None);
         assert_eq!(count(&sizes.crates, "core"), Some(40));
         assert_eq!(count(&sizes.crates, PLAIN), Some(50));
     }
@@ -402,7 +404,7 @@ mod tests {
         ]);
         let budget = |file, wire| Budget {
             file,
-            rooms: BTreeMap::from([("wire".to_owned(), wire)]),
+            modules: BTreeMap::from([("wire".to_owned(), wire)]),
             roles: BTreeMap::new(),
         };
         assert_eq!(

@@ -38,10 +38,10 @@ pub fn turn(link: &Link, count: usize) -> Result<Cost> {
 
 /// Sends back until it is told to stop; the seconds of its CPU.
 fn echo(socket: &UdpSocket) -> Result<f64> {
-    let mut room = [0; 9000];
+    let mut buffer = [0; 9000];
     loop {
-        let (len, from) = socket.recv_from(&mut room)?;
-        let datagram = &room[..len];
+        let (len, from) = socket.recv_from(&mut buffer)?;
+        let datagram = &buffer[..len];
         if datagram == STOP {
             break;
         }

@@ -138,14 +138,14 @@ pub fn batches(
     ask: impl Fn(&Asker, u16) -> Result<()>,
     check: impl Fn(&[u8]) -> Result<()>,
 ) -> Result<u64> {
-    let (mut room, mut count_got, mut lost) = (vec![0; 9000], 0, 0);
+    let (mut buffer, mut count_got, mut lost) = (vec![0; 9000], 0, 0);
     for batch in 0..count.div_ceil(DEPTH) {
         let size = DEPTH.min(count - batch * DEPTH);
         for number in 0..size {
             ask(asker, (batch * DEPTH + number) as u16)?;
         }
         for left in (0..size).rev() {
-            let Some(bytes) = asker.receive(&mut room, ANSWER_MAX)? else {
+            let Some(bytes) = asker.receive(&mut buffer, ANSWER_MAX)? else {
                 lost += left as u64 + 1;
                 break;
             };

@@ -1,6 +1,6 @@
 //! The peer: nfs-ganesha with its VFS back end, as Debian ships it, and the rpcbind that it insists on.
 //!
-//! Its settings are the defaults, but for NFSv3 alone, no root squashing, and room for the idle connections.
+//! Its settings are the defaults, but for NFSv3 alone, no root squashing, and enough for the idle connections.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
