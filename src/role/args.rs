@@ -14,7 +14,7 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
     for byte in text {
         let digit = match byte | 0x20 {
             letter @ b'a'..=b'f' => letter - b'a' + 10,
-            b'0'..=b'9' => byte.wrapping_sub(b'0'),
+            b'0'..=b'9' => byte - b'0',
             _ => return None,
         };
         if u32::from(digit) >= base {

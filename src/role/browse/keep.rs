@@ -408,9 +408,9 @@ pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
 
 /// A time as year, month, day, hours, minutes, seconds.
 pub(super) fn put_date(out: &mut Out, time: &[u8]) {
-    let secs = time.iter().fold(0u64, |number, digit| {
-        number * 10 + u64::from(digit.wrapping_sub(b'0') % 10)
-    });
+    let secs = time
+        .iter()
+        .fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));
     // Days from March of the year 1600. Years begin in March here, so that a leap day is the last of its year.
     let (days, rest) = ((secs / 86_400) as u32 + 135_080, (secs % 86_400) as u32);
     // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.

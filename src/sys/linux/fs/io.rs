@@ -23,8 +23,8 @@ unsafe fn carry<E: From<Errno>>(
 ) -> Result<u32, E> {
     let mut done = 0;
     while done < len {
-        let (at, left) = (at.wrapping_add(done), len - done);
-        let offset = (offset as usize).wrapping_add(done);
+        let (at, left) = (at + done, len - done);
+        let offset = offset as usize + done;
         // SAFETY: the caller's.
         match unsafe { call::<E>(word(file), at, left, offset, 0, what) }? {
             0 => break,
@@ -43,7 +43,7 @@ fn carry<E: From<Errno>>(
 ) -> Result<u32, E> {
     let mut done = 0;
     while done < len {
-        match step(done, offset.wrapping_add(done as u64)) {
+        match step(done, offset + done as u64) {
             Ok(0) => break,
             Ok(more) => done += more,
             Err(Errno::INTR) => {}

@@ -284,7 +284,7 @@ pub fn getcwd<E: From<Errno>>(out: &mut [u8]) -> Result<u32, E> {
     // SAFETY: the kernel writes at most so many bytes.
     let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) };
     // It counts the NUL.
-    len.map(|len| (len as u32).wrapping_sub(1))
+    len.map(|len| len as u32 - 1)
 }
 
 /// The true path of a directory, which the current directory becomes; how long it is.
@@ -294,5 +294,5 @@ pub fn real_path(dir: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel writes at most `out.len()` bytes.
     let len = outcome(unsafe { raw_syscall!(Sysno::getcwd, out.as_mut_ptr(), out.len()) })?;
     // It counts the NUL.
-    Ok(len.wrapping_sub(1))
+    Ok(len - 1)
 }
