@@ -3,14 +3,14 @@
 use crate::time::Duration;
 use core::ffi::CStr;
 
-/// The port NFS is found at when nobody asks the portmapper.
+/// The port NFS is found at when the portmapper is not asked.
 pub const NFS_PORT: u16 = 2049;
 
 /// Directories that may be exported at once.
 pub const EXPORT_COUNT_MAX: usize = 32;
 /// Bytes of an export's path: what MOUNT can carry.
 pub const EXPORT_PATH_BYTES_MAX: usize = 1024;
-/// Lines of the list of who mounted what. The oldest gives way.
+/// Lines of the list of mounts. The oldest gives way.
 pub const MOUNT_COUNT_MAX: usize = 64;
 
 /// Bytes of a request before its bulk data: header, credential, verifier, handle and two names stay far below.
@@ -61,9 +61,9 @@ pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
 pub const LINK_BYTES_MAX: usize = 4096;
 /// Bytes of a path on Linux.
 pub const PATH_BYTES_MAX: usize = 4096;
-/// Bytes of a WRITE that are received, and stored, at once …
+/// Bytes of a WRITE that are received, and stored, at once: at most so many, up to the end of one of the file's pages.
 pub const STORE_BYTES: usize = 64 << 10;
-/// … up to where one of the file's pages begins.
+/// Bytes of a page of a file.
 pub const PAGE_BYTES: usize = 4 << 10;
 /// Bytes of a WRITE from which on they go through a pipe, where the host moves them by itself.
 pub const SPLICE_BYTES_MIN: u32 = 64 << 10;
@@ -154,16 +154,16 @@ const _: () = assert!(
 pub const SEARCH_DEPTH_MAX: usize = 64;
 /// Directory entries looked at for one request before the client is told to try again later.
 pub const SEARCH_ENTRY_COUNT: usize = 20_000;
-/// Bytes of directory entries fetched at once. What a page has no room for is fetched again: a small buffer wastes less.
+/// Bytes of directory entries fetched at once. What does not fit in a page is fetched again: a small buffer wastes less.
 pub const DIRECTORY_BUFFER_BYTES: usize = 4 << 10;
 
-/// A request that has begun to arrive and makes no progress for so long closes its connection …
+/// A request that has begun to arrive and makes no progress for so long closes its connection.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// … and a reply that is not taken for so long …
+/// A reply that is not taken for so long closes its connection.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
-/// … and either when others need the block.
+/// The same for either when another connection needs its block.
 pub const PRESSED_TIMEOUT: Duration = Duration::from_secs(1);
-/// A silent connection is given up for a new one after so long, when there is no room for both.
+/// A silent connection is given up for a new one after so long, when there is no slot for both.
 pub const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same for a connection that has been answered before.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -172,7 +172,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_ms(500);
 /// Descriptors of files are let go when nothing was asked for so long, so that deleted files free their space.
 pub const NODE_IDLE: Duration = Duration::from_secs(1);
 
-/// How long a check waits for all answers together: less than who runs it does.
+/// How long a check waits for all answers together: less than its caller does.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of what a check says in JSON: a path of which each byte is escaped, and some words.
 pub const CHECK_JSON_BYTES: usize = 8 << 10;
@@ -188,7 +188,7 @@ pub const ANNOUNCED_TEXT_BYTES: usize = 256 << 10;
 /// Events of one kind from one peer in a minute; the rest is counted, not told.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 
-/// Where the key of the handles lies unless `--key-file` says otherwise …
+/// Where the key of the handles lies unless `--key-file` says otherwise.
 pub const KEY_FILE: &CStr = c"/var/lib/stowaway/handle.key";
-/// … and the directory that is made for it.
+/// The directory that is made for it.
 pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";

@@ -23,7 +23,7 @@ impl Instant {
         Duration(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whole seconds since the clock's zero, for tables that have no room for more.
+    /// Whole seconds since the clock's zero, for tables that are to be small.
     pub const fn secs(self) -> u32 {
         (self.0 / Duration::SECOND.0) as u32
     }

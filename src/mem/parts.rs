@@ -26,7 +26,7 @@ pub const fn parts(text: &[u8], separator: u8) -> Parts<'_> {
     }
 }
 
-/// An iterator over parts. That of slices would be made anew for every separator.
+/// An iterator over parts. That of slices would be compiled once more for every separator.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
     /// What was not looked at yet; `None` behind the last part.

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// A vector with so many places and never more. A place is touched when it is used first.
 ///
 /// It lasts as long as the process: neither its places nor what is in them are given back. What `Vec` has beyond this, the
-/// code that grows and frees it, would be larger than all of this room.
+/// code that grows and frees it, would be larger than all of this.
 #[derive(Debug)]
 pub struct Slots<T> {
     /// The first `len` of `count` places hold elements.
@@ -74,7 +74,7 @@ impl<T> Slots<T> {
         T: 'static,
     {
         let kept = core::mem::ManuallyDrop::new(self);
-        // SAFETY: the places are never given back, and nobody else knows them.
+        // SAFETY: the places are never given back, and nothing else refers to them.
         unsafe { core::slice::from_raw_parts_mut(kept.places.as_ptr(), kept.len as usize) }
     }
 
@@ -98,7 +98,7 @@ pub fn bytes(count: usize) -> &'static mut [u8] {
 
 /// The same as many as the type says.
 pub fn array<const COUNT: usize>() -> &'static mut [u8; COUNT] {
-    // SAFETY: so many zero bytes, which nobody else knows and nobody gives back.
+    // SAFETY: so many zero bytes, which nothing else refers to and which are never given back.
     unsafe { cut(COUNT, Layout::new::<u8>()).cast().as_mut() }
 }
 
@@ -110,7 +110,7 @@ impl Slots<u8> {
         slots
     }
 
-    /// Appends `count` zero bytes; whether there was room for all of them.
+    /// Appends `count` zero bytes; whether there was space for all of them.
     pub fn extend(&mut self, count: usize) -> bool {
         if count > (self.count - self.len) as usize {
             return false;
@@ -122,18 +122,18 @@ impl Slots<u8> {
     }
 }
 
-/// Room for one value, which is there from the beginning and taken at most once. If it is zeros, they are not in the file.
+/// One value, which is there from the beginning and taken at most once. If it is zeros, they are not in the file.
 #[derive(Debug)]
 pub struct Place<T> {
     taken: AtomicU32,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: only who takes the value first gets to it.
+// SAFETY: only the first call of `take` gets to the value.
 unsafe impl<T> Sync for Place<T> {}
 
 impl<T> Place<T> {
-    /// Room with this in it.
+    /// A place with this in it.
     pub const fn new(value: T) -> Self {
         Self {
             taken: AtomicU32::new(0),
@@ -141,13 +141,13 @@ impl<T> Place<T> {
         }
     }
 
-    /// What is in it, for whoever asks first. Called at start only.
+    /// What is in it, for the first caller. Called at start only.
     #[expect(clippy::mut_from_ref, reason = "there is no second one")]
     pub fn take(&'static self) -> &'static mut T {
         if self.taken.swap(1, Ordering::Relaxed) != 0 {
             misused();
         }
-        // SAFETY: nobody else gets here, and it lasts as long as the process.
+        // SAFETY: no second call gets here, and it lasts as long as the process.
         unsafe { &mut *self.value.get() }
     }
 }

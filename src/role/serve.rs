@@ -225,8 +225,8 @@ fn announce_exports(
     }
     for wanted in &options.exports {
         let path = wanted.path.to_bytes();
-        let mut room = [0; 1 + STRING_BYTES_MAX];
-        let mut txt = Writer::new(&mut room);
+        let mut buffer = [0; 1 + STRING_BYTES_MAX];
+        let mut txt = Writer::new(&mut buffer);
         txt.put(&[(b"path=".len() + path.len()) as u8]);
         txt.put(b"path=");
         txt.put(path);
@@ -243,7 +243,7 @@ fn announce_exports(
         let name_len = named.position();
         add(&crate::wire::announce::Service {
             name: name.head(name_len),
-            ..mdns::plain(b"_nfs._tcp", options.at.port(), room.head(len))
+            ..mdns::plain(b"_nfs._tcp", options.at.port(), buffer.head(len))
         });
     }
 }

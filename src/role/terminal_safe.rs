@@ -13,7 +13,7 @@ use core::net::IpAddr;
 /// Bytes of the longest line: of a TXT record in the longest message, every byte may become six.
 const OUT_BYTES: usize = 64 << 10;
 
-/// What is being printed. What has no room is left out.
+/// What is being printed. What does not fit is left out.
 pub(super) struct Out {
     len: usize,
     /// What is printed is in JSON, where a backslash stands for what follows it.
@@ -22,7 +22,7 @@ pub(super) struct Out {
 }
 
 impl Out {
-    /// Room for one thing after the other. Called at start only.
+    /// A buffer for one thing after the other. Called at start only.
     pub(super) fn new() -> Self {
         Self {
             len: 0,
@@ -35,7 +35,7 @@ impl Out {
         self.bytes.head(self.len)
     }
 
-    /// Begins anew.
+    /// Begins again.
     pub(super) const fn begin(&mut self) -> &mut Self {
         self.len = 0;
         self
@@ -59,9 +59,9 @@ impl Out {
     /// A label as avahi prints it: letters, digits, and numbers for all that they are not.
     #[inline(never)]
     pub(super) fn label(&mut self, label: &[u8]) -> &mut Self {
-        let mut room = [0; LABEL_TEXT_BYTES_MAX];
-        let len = escape(label, &mut room);
-        for byte in room.head(len) {
+        let mut buffer = [0; LABEL_TEXT_BYTES_MAX];
+        let len = escape(label, &mut buffer);
+        for byte in buffer.head(len) {
             if self.is_json && *byte == b'\\' {
                 self.byte(b'\\');
             }
@@ -134,7 +134,7 @@ impl Out {
         self.put(Line::default().number(number).bytes())
     }
 
-    /// A text of somebody else: letters are themselves, and all that a terminal might obey is numbers.
+    /// A text from the network: letters are themselves, and all that a terminal might obey is numbers.
     #[inline(never)]
     pub(super) fn safe(&mut self, text: &[u8]) -> &mut Self {
         self.put_safe(text, false)

@@ -39,7 +39,7 @@ facade! {
     fn now() -> Instant;
     /// The clock that files get their times from: seconds and nanoseconds since 1970.
     fn wall_clock() -> (i64, u32);
-    /// Fills `out` with bytes that nobody can predict.
+    /// Fills `out` with bytes that cannot be predicted.
     fn entropy(out: &mut [u8; 16]) -> ();
     /// 16 bytes that differ from one start to the next, and are no secret.
     fn seed() -> [u8; 16];

@@ -107,9 +107,9 @@ fn is_line(line: &[u8]) -> bool {
 }
 
 /// Seconds since 1970, in so many digits as there are.
-fn write_time(room: &mut [u8]) {
+fn write_time(buffer: &mut [u8]) {
     let mut secs = sys::wall_clock().0 as u64;
-    for place in room.iter_mut().rev() {
+    for place in buffer.iter_mut().rev() {
         *place = b'0' + (secs % 10) as u8;
         secs /= 10;
     }
@@ -128,7 +128,7 @@ fn put_plain(out: &mut Out, text: &[u8]) {
 }
 
 /// Reads what was written so, or by [`Out::label`].
-fn read_plain<'r>(text: &[u8], room: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8] {
+fn read_plain<'r>(text: &[u8], buffer: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8] {
     let (mut rest, mut len) = (text, 0);
     while let [first, behind @ ..] = rest {
         let mut byte = *first;
@@ -143,12 +143,12 @@ fn read_plain<'r>(text: &[u8], room: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8] {
                 rest = behind.tail(2);
             }
         }
-        if let Some(place) = room.get_mut(len) {
+        if let Some(place) = buffer.get_mut(len) {
             *place = byte;
             len += 1;
         }
     }
-    room.head(len)
+    buffer.head(len)
 }
 
 impl Keep {
@@ -236,7 +236,7 @@ impl Keep {
         self.len -= len + 1;
     }
 
-    /// Appends a line. Where there is no room, what was lost before all others is forgotten.
+    /// Appends a line. Where it does not fit, what was lost before all others is forgotten.
     fn add(&mut self, line: &[u8]) {
         while self.len + line.len() >= BYTES || self.all().count() >= LINE_COUNT_MAX {
             let lost = self.all().find(|(_, line)| line.first() == Some(&LOST));
@@ -245,14 +245,14 @@ impl Keep {
             };
             self.remove(at, len);
         }
-        let room = self.lines.tail_mut(self.len);
-        for (to, from) in room.iter_mut().zip(line.iter().chain(b"\n")) {
+        let buffer = self.lines.tail_mut(self.len);
+        for (to, from) in buffer.iter_mut().zip(line.iter().chain(b"\n")) {
             *to = *from;
         }
         self.len += line.len() + 1;
     }
 
-    /// Remembers what happened; who is lost is printed.
+    /// Remembers what happened; what is lost is printed.
     pub(super) fn take(&mut self, form: Form, out: &mut Out, links: &Links, event: &Event<'_>) {
         let names = event.names();
         let is_there = match event.what {
@@ -305,7 +305,7 @@ impl Keep {
             if let Some(mark) = line.first_mut() {
                 *mark = LOST;
             }
-            // Where we ourselves are away, nobody is lost.
+            // While our own link is down, nothing is lost.
             if was_there && links.is_up(event.link) {
                 write_time(line.tail_mut(start(line, field::TIME)).head_mut(TIME_BYTES));
                 write_lost(form, out, line);
@@ -314,7 +314,7 @@ impl Keep {
         }
     }
 
-    /// All who are there have answered: those who have not are printed, if they are of this type; the empty one is all.
+    /// All services that are there have answered: the others are printed, if they are of this type; the empty one is all.
     pub(super) fn tell_lost(&self, form: Form, out: &mut Out, links: &Links, kind: &[u8]) {
         for (_, line) in self.all() {
             let is_asked = kind.is_empty() || is_like(get(line, field::KIND), kind);
@@ -367,12 +367,12 @@ impl Keep {
 
 /// Writes of a line that its service is lost.
 pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
-    let mut room = [0; LINE_BYTES_MAX];
+    let mut buffer = [0; LINE_BYTES_MAX];
     out.begin();
     match form {
         Form::Fields => _ = out.put(line),
         Form::Columns => {
-            let name = read_plain(get(line, field::NAME), &mut room);
+            let name = read_plain(get(line, field::NAME), &mut buffer);
             out.put(b"lost ").safe(name);
             let mut put = |before: &[u8], field| _ = out.put(before).put(get(line, field));
             put(b" ", field::KIND);
@@ -392,11 +392,11 @@ pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
                 out.put(b",").quoted(name).byte(b':');
                 match field {
                     field::PORT | field::TIME => out.put(text),
-                    field::NAME => out.quoted(read_plain(text, &mut room)),
+                    field::NAME => out.quoted(read_plain(text, &mut buffer)),
                     field::PATH => {
                         let path = text.tail(b"\"path=".len());
                         let path = path.head(path.len().saturating_sub(1));
-                        out.quoted(read_plain(path, &mut room))
+                        out.quoted(read_plain(path, &mut buffer))
                     }
                     _ => out.quoted(text),
                 };

@@ -114,15 +114,15 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         (None, kind) => (Goal::Services, kind),
         (Some(_), kind) => return Err(refuse(b"-a", kind, text!("name a type, or -a"))),
     };
-    let mut room = [0; NAME_BYTES_MAX];
-    if in_local(kind, &mut room).is_none() {
+    let mut buffer = [0; NAME_BYTES_MAX];
+    if in_local(kind, &mut buffer).is_none() {
         return Err(refuse(kind, b"", Flag::Argument.wanted()));
     }
     let keep = options.file.map(Keep::read).transpose()?;
     let runner = options.program.map(Runner::new).transpose()?;
     let mut wish = core::iter::once(Wish {
         goal,
-        name: Name::of(&room),
+        name: Name::of(&buffer),
         links: u8::MAX,
         resolves: options.resolves,
         families: 3,
@@ -149,9 +149,9 @@ fn type_of(kind: &[u8]) -> &[u8] {
 }
 
 /// A name in the domain `local`, in the form without pointers.
-fn in_local(text: &[u8], room: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
-    let len = parse(text, room)?;
-    let end = room.get_mut(len.checked_sub(1)?..)?;
+fn in_local(text: &[u8], buffer: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
+    let len = parse(text, buffer)?;
+    let end = buffer.get_mut(len.checked_sub(1)?..)?;
     *end.first_chunk_mut()? = *b"\x05local\0";
     Some(())
 }

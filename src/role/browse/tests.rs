@@ -29,10 +29,10 @@ fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
 
 fn pass(world: &mut World, ms: u64, each: &mut dyn FnMut(&Event<'_>)) {
     let end = world.ms + ms;
-    let mut room = [0; 2000];
+    let mut buffer = [0; 2000];
     loop {
         let now = world.now();
-        while world.browser.poll_transmit(now, &mut room).is_some() {}
+        while world.browser.poll_transmit(now, &mut buffer).is_some() {}
         while let Some(event) = world.browser.next_event(now) {
             each(&event);
         }
@@ -377,7 +377,7 @@ fn a_file_of_others_does_no_harm() {
     let mut keep = Keep::read(path).unwrap();
     keep.save(crate::time::Instant::default());
     assert_eq!(place.text("file"), format!("?{}\n", &good[1..]));
-    // More than there is room for.
+    // More than there is buffer for.
     let lines: String = (0..5000)
         .map(|at| format!("{}\n", good.replace(";A;", &format!(";A{at};"))))
         .collect();
@@ -402,7 +402,7 @@ fn a_file_of_others_does_no_harm() {
 /// Of 1,024 and more, those that were lost first are forgotten.
 #[test]
 fn there_is_room_for_who_is_there() {
-    let place = Place::new("room");
+    let place = Place::new("buffer");
     let (links, mut out) = (Links::of("eth0", true), Out::new());
     let old: String = (0..1024)
         .map(|at| {

@@ -1,4 +1,4 @@
-//! `check`: whether what is to be served is served, asked as a client would. For who has no shell to ask with. RFC 1813, RFC 5531.
+//! `check`: whether what is to be served is served, asked as a client would. For containers without a shell. RFC 1813, RFC 5531.
 //!
 //! An open port is not enough: every export is mounted and its top looked at, so that a disk that hangs or is gone is found.
 
@@ -46,13 +46,13 @@ const SERVICES: [fn(&mut Check) -> Option<u32>; 1] = [Check::nfs];
 const FAILURES: [Text; SERVICES.len()] = [text!("nfs fails at")];
 
 /// Bytes of the longest call, and of any reply but lists.
-const ROOM_BYTES: usize = 2 << 10;
-const _: () = assert!(mount::PATH_BYTES_MAX as usize + 256 < ROOM_BYTES);
+const BUFFER_BYTES: usize = 2 << 10;
+const _: () = assert!(mount::PATH_BYTES_MAX as usize + 256 < BUFFER_BYTES);
 
 /// A look at a server.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Check {
-    /// When patience is at its end.
+    /// When the time is over.
     until: Instant,
     /// The export that is looked at, if it is one.
     about: &'static [u8],
@@ -112,7 +112,7 @@ impl Check {
         let text = value.to_bytes();
         match flag {
             Flag::Json => self.is_json = true,
-            // Who listens everywhere listens there, too.
+            // What listens everywhere listens there, too.
             Flag::Address => self.at.set_ip(match u128::from(address(text)?) {
                 0 => 1.into(),
                 0xffff_0000_0000 => 0xffff_7f00_0001.into(),
@@ -163,16 +163,16 @@ impl Check {
     fn nfs(&mut self) -> Option<u32> {
         const NULL: u32 = Procedure::Null as u32;
         const GET_ATTR: u32 = Procedure::GetAttr as u32;
-        let (room, mount_room) = (mem::bytes(ROOM_BYTES), mem::bytes(ROOM_BYTES));
+        let (buffer, mount_buffer) = (mem::bytes(BUFFER_BYTES), mem::bytes(BUFFER_BYTES));
         let port = self.at.port();
         let mut files = self.connect()?;
-        let nothing = self.ask(&mut files, nfs3::PROGRAM, NULL, b"", room);
+        let nothing = self.ask(&mut files, nfs3::PROGRAM, NULL, b"", buffer);
         ended(nothing)?;
         self.at.set_port(self.mount_port.unwrap_or(port));
         let mut mounts = self.connect()?;
         let procedure = mount::procedure::EXPORT;
-        let list_room = mem::bytes(REPLY_BYTES);
-        let mut list = self.ask(&mut mounts, mount::PROGRAM, procedure, b"", list_room);
+        let list_buffer = mem::bytes(REPLY_BYTES);
+        let mut list = self.ask(&mut mounts, mount::PROGRAM, procedure, b"", list_buffer);
         let mut count = 0;
         while list.flag() {
             let path = list.opaque(mount::PATH_BYTES_MAX);
@@ -182,13 +182,13 @@ impl Check {
             list.check().ok()?;
             self.about = path;
             let procedure = mount::procedure::MNT;
-            let mut mounted = self.ask(&mut mounts, mount::PROGRAM, procedure, path, mount_room);
+            let mut mounted = self.ask(&mut mounts, mount::PROGRAM, procedure, path, mount_buffer);
             self.is_done(&mut mounted)?;
             let handle = mounted.opaque(nfs3::HANDLE_BYTES_MAX);
             let flavor_count = mounted.u32() as usize;
             mounted.take(flavor_count.saturating_mul(4));
             ended(mounted)?;
-            let mut top = self.ask(&mut files, nfs3::PROGRAM, GET_ATTR, handle, room);
+            let mut top = self.ask(&mut files, nfs3::PROGRAM, GET_ATTR, handle, buffer);
             self.is_done(&mut top)?;
             // A file, as an image is one, or a directory.
             if !matches!(top.u32(), 1 | 2) {
@@ -222,7 +222,7 @@ impl Check {
     }
 
     /// Calls a procedure of a program, with an argument if it takes one; the results, malformed also if there are none. Both
-    /// have to fit in `room`.
+    /// have to fit in `buffer`.
     #[inline(never)]
     fn ask<'a>(
         &mut self,
@@ -230,26 +230,26 @@ impl Check {
         program: u32,
         procedure: u32,
         argument: &[u8],
-        room: &'a mut [u8],
+        buffer: &'a mut [u8],
     ) -> Reader<'a> {
         self.xid += 1;
-        let mut call = Writer::new(room);
+        let mut call = Writer::new(buffer);
         emit_call(&mut call, self.xid, program, procedure);
         if !argument.is_empty() {
             call.opaque(argument);
         }
         let len = call.position();
         call.patch(0, Mark::whole(len as u32 - 4));
-        let len = self.exchange(client, len, room).unwrap_or(0);
-        let mut reply = Reader::new(room.head(len));
+        let len = self.exchange(client, len, buffer).unwrap_or(0);
+        let mut reply = Reader::new(buffer.head(len));
         parse_reply(&mut reply, self.xid);
         reply
     }
 
-    /// Sends the first `len` bytes of `room` and receives the record that comes then; its length.
-    fn exchange(&mut self, client: &mut Client, len: usize, room: &mut [u8]) -> Option<usize> {
+    /// Sends the first `len` bytes of `buffer` and receives the record that comes then; its length.
+    fn exchange(&mut self, client: &mut Client, len: usize, buffer: &mut [u8]) -> Option<usize> {
         // Nothing is on its way: a call is taken whole.
-        self.went_on(client.send(room.head(len)))?;
+        self.went_on(client.send(buffer.head(len)))?;
         self.why = text!("what answers there is no NFS server, or hung up; see -n, -m and -l");
         let mut have = 0;
         loop {
@@ -257,7 +257,7 @@ impl Check {
             self.went_on(client.recv_exact(&mut mark))?;
             let mark = Mark::parse(&mut Reader::new(&mark))?;
             let len = mark.len as usize;
-            let rest = room.get_mut(have..)?.get_mut(..len)?;
+            let rest = buffer.get_mut(have..)?.get_mut(..len)?;
             self.went_on(client.recv_exact(rest))?;
             have += len;
             if mark.last {

@@ -24,17 +24,17 @@ use core::ops::ControlFlow;
 pub(super) const SUMMARY: Text = text!("  ls, cat\t\tlists and reads files inside an ISO image\n");
 const HELP: Text = text!(include_str!("help.txt"));
 /// Bytes that are read at once, or put together before they are written.
-const ROOM_BYTES: usize = READ_INLINE_BYTES as usize;
+const BUFFER_BYTES: usize = READ_INLINE_BYTES as usize;
 /// Nothing was to be done: less than any status.
 const NOTHING: Status = -1;
 
-/// Who looks.
+/// One run of the role.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Look {
     /// A line.
     out: Writer<'static>,
     /// What was read.
-    bytes: &'static mut [u8; ROOM_BYTES],
+    bytes: &'static mut [u8; BUFFER_BYTES],
     /// The greatest status so far.
     worst: Status,
     /// Where it looks.
@@ -46,7 +46,7 @@ struct Look {
 pub(super) fn run(args: Args, whole: bool) -> Result<(), Status> {
     // The process ends when this does: nothing has to be given back.
     let mut look = ManuallyDrop::new(Look {
-        out: Writer::new(mem::array::<ROOM_BYTES>()),
+        out: Writer::new(mem::array::<BUFFER_BYTES>()),
         bytes: mem::array(),
         worst: NOTHING,
         path: walk::Text::new(),
@@ -170,7 +170,7 @@ impl Look {
 #[inline(never)]
 fn begin(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
     out.truncate(0);
-    // Whoever the host's users are, the image's are others.
+    // The host's users are not the image's.
     longname(out, b"", attr, None, sys::wall_clock().0);
     escape(out, name);
     attr.kind == Kind::SymbolicLink

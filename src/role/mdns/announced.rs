@@ -1,6 +1,6 @@
 //! What is announced of what may change: the services that files describe, virtual machines.
 //!
-//! Whoever looks again shows all that are there. Those that are as they were are left alone; of those that are gone, or have
+//! Each look shows all that are there. Those that are as they were are left alone; of those that are gone, or have
 //! become something else, leave is taken.
 
 use super::add;

@@ -1,4 +1,4 @@
-//! Virtual machines as services: where each lives, so that who looks for one finds its host.
+//! Virtual machines as services: where each lives, so that a search for one finds its host.
 //!
 //! The directory is looked at every ten seconds; a file is read when it is new or was written to.
 
@@ -48,11 +48,11 @@ impl Machines {
         let Ok(machine) = seen.read(memory) else {
             return;
         };
-        let mut room = [0; _];
+        let mut buffer = [0; _];
         let words = [seen.path, machine.guest.bytes()];
         let service = Service {
             name: machine.name.bytes(),
-            txt: pairs(b"path guest uuid", &words, machine.uuid, &mut room),
+            txt: pairs(b"path guest uuid", &words, machine.uuid, &mut buffer),
             ..plain(b"_vm._tcp", 0, b"")
         };
         self.announced.announce(now, seen.id, &service, responder);

@@ -43,7 +43,7 @@ pub(super) const SUMMARY: Text =
     text!("  mdns ...\t\tannounces this host and its services on its networks\n");
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
-/// The port of those who only say that they are there.
+/// The port of services that only say that they are there.
 const DISCARD_PORT: u16 = 9;
 
 /// Announces until the process is asked to stop.
@@ -114,11 +114,11 @@ impl Announcer {
                 hardware.find(&root, options.identifies, self.memory);
             }
         }
-        let mut room = [0; _];
+        let mut buffer = [0; _];
         let [vendor, model, serial] = &hardware.words;
         let words = [model.bytes(), vendor.bytes(), serial.bytes()];
         let keys = b"model vendor serial uuid";
-        let txt = pairs(keys, &words, hardware.uuid, &mut room);
+        let txt = pairs(keys, &words, hardware.uuid, &mut buffer);
         if !txt.is_empty() {
             add(&plain(b"_device-info._tcp", 0, txt));
         }
@@ -239,8 +239,8 @@ pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
         name.set(own);
     }
     if name.is_empty() {
-        let mut room = [0; label::BYTES_MAX];
-        let mut out = Writer::new(&mut room);
+        let mut buffer = [0; label::BYTES_MAX];
+        let mut out = Writer::new(&mut buffer);
         out.put(b"stowaway");
         if let Some([_, _, _, last @ ..]) = &sys::hardware_address() {
             label::put_byte(&mut out, b'-');
@@ -274,9 +274,9 @@ fn pairs<'r>(
     keys: &[u8],
     values: &[&[u8]],
     uuid: Option<Uuid>,
-    room: &'r mut [u8; PAIRS_BYTES],
+    buffer: &'r mut [u8; PAIRS_BYTES],
 ) -> &'r [u8] {
-    let mut txt = Writer::new(room);
+    let mut txt = Writer::new(buffer);
     let mut text = [0; Uuid::TEXT_BYTES];
     let mut last = Writer::new(&mut text);
     if let Some(uuid) = uuid {
@@ -293,18 +293,18 @@ fn pairs<'r>(
         }
     }
     let len = txt.position();
-    room.head(len)
+    buffer.head(len)
 }
 
-/// Announces a service; its name. Where there is no room for it, that is said.
+/// Announces a service; its name. That the tables are full is said.
 pub(super) fn add(
     responder: &mut Responder,
     now: Instant,
     service: &Service<'_>,
 ) -> Option<NameId> {
-    let mut room = [0; label::BYTES_MAX];
+    let mut buffer = [0; label::BYTES_MAX];
     let described = mdns::Service {
-        instance: service.name_on(responder.label(responder.host()), &mut room),
+        instance: service.name_on(responder.label(responder.host()), &mut buffer),
         kind: service.kind,
         subtypes: service.subtypes,
         host: service.host.unwrap_or_default(),

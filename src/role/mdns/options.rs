@@ -62,8 +62,8 @@ impl Options {
 
     /// Whether the services are written as they must be.
     pub(in super::super) fn check(&self) -> Result<(), Status> {
-        let mut room = [0; announce::ROOM_BYTES];
-        let mut draft = Draft::new(&mut room);
+        let mut buffer = [0; announce::ROOM_BYTES];
+        let mut draft = Draft::new(&mut buffer);
         for service in &self.services {
             read_service(service, &mut draft, &mut |_| {})?;
         }
@@ -117,8 +117,12 @@ mod tests {
     use super::*;
 
     fn check(service: &str) -> Result<(), Status> {
-        let mut room = [0; announce::ROOM_BYTES];
-        read_service(service.as_bytes(), &mut Draft::new(&mut room), &mut |_| {})
+        let mut buffer = [0; announce::ROOM_BYTES];
+        read_service(
+            service.as_bytes(),
+            &mut Draft::new(&mut buffer),
+            &mut |_| {},
+        )
     }
 
     #[test]

@@ -104,8 +104,8 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         responder.set_address(address.to_canonical(), !options.is_one_way);
     } else {
         mdns::set_host(responder, b"");
-        let mut room = [0; announce::ROOM_BYTES];
-        let mut draft = Draft::new(&mut room);
+        let mut buffer = [0; announce::ROOM_BYTES];
+        let mut draft = Draft::new(&mut buffer);
         let wrong =
             |about, flaw| complain(USAGE, text!("cannot announce"), about, mdns::advice(flaw));
         let mut put = |part, bytes| draft.put(part, bytes).map_err(|flaw| wrong(bytes, flaw));

@@ -1,6 +1,6 @@
 //! `resolve`: prints the addresses of hosts, and the names of addresses. Flags and lines are avahi-resolve's.
 //!
-//! Of each name the first address is printed. Who denies that there is one is believed at once. RFC 6762 section 6.1.
+//! Of each name the first address is printed. A host that denies that there is one is believed at once. RFC 6762 section 6.1.
 
 use super::args::address;
 use super::browse_common::{self, Finder, Interfaces, Links};
@@ -78,9 +78,9 @@ impl Sought {
     /// Finds out which name is to be asked for.
     fn read(&mut self, goal: Goal) -> Option<()> {
         if goal == Goal::Address {
-            let mut room = [0; REVERSE_BYTES_MAX];
-            let len = reverse(address(self.text)?.to_canonical(), &mut room);
-            self.name.get_mut(..len)?.copy_from_slice(room.head(len));
+            let mut buffer = [0; REVERSE_BYTES_MAX];
+            let len = reverse(address(self.text)?.to_canonical(), &mut buffer);
+            self.name.get_mut(..len)?.copy_from_slice(buffer.head(len));
             return Some(());
         }
         parse(self.text, &mut self.name)?;
@@ -136,7 +136,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
         status: DONE,
     };
     browse_common::run(&mut asker, &options.interfaces, &mut wishes, false)?;
-    // Who was asked to stop before has not found all.
+    // One that was asked to stop before has not found all.
     if asker.left != 0 || asker.status != DONE {
         return Err(FAILED);
     }

@@ -64,8 +64,8 @@ fn listen(options: &mut Options) -> Result<(), Status> {
         Reach::Host => text!(
             "every user of this host can connect, without a password; a socket file is for one user"
         ),
-        Reach::Everybody if !options.trusts => return Err(refuse(b"--listen", text, FAR)),
-        Reach::Everybody => text!("everybody who reaches it can connect, without a password"),
+        Reach::Anywhere if !options.trusts => return Err(refuse(b"--listen", text, FAR)),
+        Reach::Anywhere => text!("everybody who reaches it can connect, without a password"),
     };
     let listener = per_connection::listen(&mut options.listen);
     let listener = listener.map_err(|errno| failed(text!("cannot listen on"), text, errno))?;

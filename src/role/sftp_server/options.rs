@@ -68,7 +68,7 @@ impl Default for Options {
             umask: None,
             jail: None,
             at: b"/",
-            listen: Address::ROOM,
+            listen: Address::EMPTY,
             listen_text: c"",
             trusts: false,
             lists: false,

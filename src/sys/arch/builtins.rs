@@ -126,7 +126,7 @@ unsafe extern "C" fn __aarch64_swp4_relax(new: u32, at: *mut u32) -> u32 {
         core::arch::asm!(
             "2: ldxr {old:w}, [{at}]",
             "stxr {failed:w}, {new:w}, [{at}]",
-            "cbnz {failed:w}, 2b", // Somebody else wrote there meanwhile.
+            "cbnz {failed:w}, 2b", // It was written to meanwhile.
             old = out(reg) old, failed = out(reg) _, new = in(reg) new, at = in(reg) at,
             options(nostack, preserves_flags));
     }

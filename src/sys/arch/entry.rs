@@ -13,7 +13,7 @@ core::arch::global_asm!(
     ".type _start, @function",
     "_start:",
     ".cfi_startproc",
-    ".cfi_undefined rip", // Nobody called it, as debuggers are told.
+    ".cfi_undefined rip", // It has no caller, as debuggers are told.
     "xor ebp, ebp",  // The outermost frame.
     "mov rdi, rsp",  // argc, argv, envp and auxv lie there.
     "and rsp, -16",  // As the ABI wants it at a call.

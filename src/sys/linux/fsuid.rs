@@ -11,7 +11,7 @@ const CALLS: [Sysno; 3] = [Sysno::setfsuid, Sysno::setfsgid, Sysno::setgroups];
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
 const CALLS: [Sysno; 3] = [Sysno::setfsuid32, Sysno::setfsgid32, Sysno::setgroups32];
 
-/// No user: asks who it is, and changes nothing.
+/// No user: asks for the present one, and changes nothing.
 const NOBODY: u32 = u32::MAX;
 
 /// What calls on files are made with. A process has one of each, and perhaps several trees with wishes of their own: here they
@@ -55,8 +55,8 @@ fn effective<R>(with: impl FnOnce(&Effective) -> R) -> R {
     EFFECTIVE.with(with)
 }
 
-/// Touches files as `user` from now on; false if the host does not let it. Then it is not known who we are: the next call
-/// asks for its user whoever that is.
+/// Touches files as `user` from now on; false if the host does not let it. Then the present user is not known: the next call
+/// asks for its user whichever that is.
 #[inline(never)]
 pub fn set_user(user: u32) -> bool {
     let [call, ..] = CALLS;
@@ -64,7 +64,7 @@ pub fn set_user(user: u32) -> bool {
         if now.user.load(Relaxed) == user {
             return true;
         }
-        // SAFETY: a number. The call tells of no error, but the next one tells who it is.
+        // SAFETY: a number. The call returns no error, but the next one the present user.
         let is_user = unsafe {
             raw_syscall!(call, user);
             raw_syscall!(call, NOBODY) as u32 == user

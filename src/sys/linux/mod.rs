@@ -118,7 +118,7 @@ pub fn entropy(out: &mut [u8; 16]) {
     }
 }
 
-/// 16 bytes that nobody can tell who is not in this process, for what is no secret but has to differ from one to the next.
+/// 16 bytes that cannot be known outside this process, for what is no secret but has to differ from one start to the next.
 pub fn seed() -> [u8; 16] {
     stack::auxiliary_random()
 }

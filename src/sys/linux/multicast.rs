@@ -22,7 +22,7 @@ const UNICAST_V6: Setting = (41, 76);
 /// Whether a socket hears groups that another socket has joined.
 const ALL_V4: Setting = (0, 49);
 
-/// How far packets go: so far that nobody beyond the link could have sent them (RFC 6762 §11). And that this host hears them,
+/// How far packets go: so far that no host beyond the link could have sent them (RFC 6762 §11). And that this host hears them,
 /// too.
 const REACH: [(Setting, u32); 6] = [
     ((0, 2), 255),
@@ -67,7 +67,7 @@ pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<(File, bool), 
     Ok((file, alone))
 }
 
-/// A socket at `own`, an address of the interface `index`, if nobody else has one: so what is sent there arrives here. Others
+/// A socket at `own`, an address of the interface `index`, if no other process has one: so what is sent there arrives here. Others
 /// may share it from now on.
 pub fn claim(index: u32, own: SocketAddr) -> Result<File, Errno> {
     let (file, mut at) = open(index, own)?;
@@ -84,7 +84,7 @@ fn share(socket: i32) {
     }
 }
 
-/// A socket that sends by this interface what everybody there can tell to be of the link; and where it is to be bound.
+/// A socket that sends by this interface what all hosts there can tell to be of the link; and where it is to be bound.
 fn open(index: u32, mut at: SocketAddr) -> Result<(File, Address), Errno> {
     let mut family = INET;
     if let SocketAddr::V6(at) = &mut at {
@@ -115,12 +115,12 @@ mod tests {
 
     const PORT: u16 = 5353;
 
-    /// What comes to a socket and begins so, soon; who it is from.
+    /// The sender of a datagram with these bytes that comes to a socket soon.
     fn hear(socket: &File, bytes: &[u8]) -> Option<SocketAddr> {
-        let (start, mut room) = (Instant::now(), [0; 64]);
+        let (start, mut buffer) = (Instant::now(), [0; 64]);
         while start.elapsed() < Duration::from_secs(2) {
-            match sockets::recv_from(socket, &mut room) {
-                Ok((len, from)) if room[..len] == *bytes => return Some(from),
+            match sockets::recv_from(socket, &mut buffer) {
+                Ok((len, from)) if buffer[..len] == *bytes => return Some(from),
                 Ok(_) => {}
                 Err(error) => assert_eq!(error, Errno::AGAIN),
             }

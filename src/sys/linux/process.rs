@@ -34,7 +34,7 @@ pub(super) fn ignore_failed_writes() {
 /// Where stderr is closed, the first file that is opened would take its place, and what is said would be written to it: there
 /// something that takes no bytes comes first.
 pub(super) fn hold_stderr() {
-    // SAFETY: only asked about; nobody closes it.
+    // SAFETY: only asked about; it is never closed.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
     while rustix::io::fcntl_getfd(stderr).is_err() {
         let Ok(held) = File::open::<Errno>(c"/", OFlags::PATH, 0) else {

@@ -16,7 +16,7 @@ const UNIX: u16 = 1;
 pub(super) const INET: u16 = 2;
 pub(super) const INET6: u16 = 10;
 const NETLINK: u16 = 16;
-/// The request by which nobody waits for a descriptor any more.
+/// The request that makes a descriptor non-blocking.
 const FIONBIO: u32 = 0x5421;
 
 /// The address of a socket as the kernel has it: family, port, then an IPv4 address, or flow, an IPv6 address and scope; or
@@ -30,8 +30,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// Room for an address, or for the kernel to write one.
-    pub const ROOM: Self = Self {
+    /// An address that is to be set, by us or by the kernel.
+    pub const EMPTY: Self = Self {
         len: 110,
         bytes: [0; 110],
     };
@@ -64,7 +64,7 @@ impl Address {
         Some(())
     }
 
-    /// That of who hears what the kernel tells these groups of listeners.
+    /// That of a listener to what the kernel tells these groups.
     pub(super) fn of_listener(groups: u32) -> Self {
         let mut to = Self::HOST;
         to.bytes[8..12].copy_from_slice(&groups.to_ne_bytes());
@@ -86,17 +86,17 @@ impl Address {
         u16::from_be_bytes([self.bytes[2], self.bytes[3]])
     }
 
-    /// Who can reach it.
+    /// From where it can be reached.
     pub fn reach(&self) -> Reach {
         match self.family() {
             UNIX => Reach::Owner,
             INET if self.bytes[4] == 127 => Reach::Host,
             INET6 if self.bytes[8..24] == Ipv6Addr::LOCALHOST.octets() => Reach::Host,
-            _ => Reach::Everybody,
+            _ => Reach::Anywhere,
         }
     }
 
-    /// Room for an address of a host.
+    /// An address of a host that is to be set.
     const HOST: Self = Self {
         len: 28,
         bytes: [0; 110],
@@ -136,7 +136,7 @@ impl Address {
     }
 }
 
-/// Who can reach an address.
+/// From where an address can be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
     /// Whom the host lets open the file.
@@ -144,7 +144,7 @@ pub enum Reach {
     /// Every user of this host.
     Host,
     /// Other hosts, too.
-    Everybody,
+    Anywhere,
 }
 
 /// A call of the socket family. Old kernels for i686 know them only by their number within `socketcall`.
@@ -195,7 +195,7 @@ pub(super) fn call(socket: i32, verb: Verb, at: &mut Address) -> Result<(), Errn
 }
 
 /// Listens for connections at a port, 0: one that is free, which is told then; or at a socket file, which only its owner may
-/// use, and which is replaced if nobody listens at it any more.
+/// use, and which is replaced if no process listens at it any more.
 pub fn listen(at: &mut Address) -> Result<File, Errno> {
     const BACKLOG: usize = 128;
     // One that is of no use ends with the process, which says why.
@@ -238,7 +238,7 @@ pub(super) fn set_bytes(socket: i32, option: Setting, value: &[u8]) -> Result<()
     outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, at, len) }).map(drop)
 }
 
-/// A socket of the server at this address, which nobody waits for: one that `connects` listens, others are for datagrams.
+/// A non-blocking socket of the server at this address: one that `connects` listens, others are for datagrams.
 pub fn open_at(at: SocketAddr, connects: bool) -> Result<File, Errno> {
     /// Connections that wait to be accepted.
     const BACKLOG: usize = 4096;
@@ -271,9 +271,9 @@ pub fn open_at(at: SocketAddr, connects: bool) -> Result<File, Errno> {
     Ok(file)
 }
 
-/// A connection to a port of a host, which nobody waits for: who uses it is told whether it was made.
+/// A non-blocking connection to a port of a host: whether it was made is told when it is used.
 pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
-    let mut at = Address::ROOM;
+    let mut at = Address::EMPTY;
     at.set_host(host, port);
     let socket = open(at.family(), STREAM | NONBLOCK)?;
     match call(socket.as_raw_fd(), Verb::Connect, &mut at) {
@@ -282,10 +282,10 @@ pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
     }
 }
 
-/// A socket for datagrams to whoever listens at the socket file `path`. What is not taken at once is lost.
+/// A socket for datagrams to the process that listens at the socket file `path`. What is not taken at once is lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     let socket = open(UNIX, DATAGRAM | NONBLOCK)?;
-    let mut at = Address::ROOM;
+    let mut at = Address::EMPTY;
     at.set_file(path).ok_or(Errno::NAMETOOLONG)?;
     call(socket.as_raw_fd(), Verb::Connect, &mut at)?;
     Ok(socket)
@@ -310,13 +310,13 @@ pub fn name(socket: impl AsFd) -> Result<SocketAddr, Errno> {
     Ok(at.get())
 }
 
-/// The next connection of a listener, whoever it is from.
+/// The next connection of a listener.
 pub fn accept_any(listener: &File) -> Result<File, Errno> {
     // SAFETY: three numbers.
     File::opened(unsafe { socket_call!(accept, 5, listener.as_raw_fd(), 0, 0) })
 }
 
-/// The next connection of a listener, which nobody waits for, and who it is from.
+/// The next connection of a listener, non-blocking, and its peer.
 pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
     let (socket, mut from) = (listener.as_fd().as_raw_fd(), Address::HOST);
     // The oldest kind, which every host has. It gives no flags along: one more call, once for a connection.
@@ -339,13 +339,13 @@ pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
 
 /// Bytes that came; how many, 0 when there will be no more.
 pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let (socket, to, room) = (
+    let (socket, to, buffer) = (
         socket.as_fd().as_raw_fd(),
         buffer.as_mut_ptr(),
         buffer.len(),
     );
     // SAFETY: the kernel writes at most so many bytes.
-    outcome(unsafe { socket_call!(recvfrom, 12, socket, to, room, 0, 0, 0) })
+    outcome(unsafe { socket_call!(recvfrom, 12, socket, to, buffer, 0, 0, 0) })
 }
 
 /// Sends bytes, behind which `more` may follow; how many are taken.
@@ -358,10 +358,10 @@ pub fn send(socket: impl AsFd, bytes: &[u8], more: bool) -> Result<usize, Errno>
     outcome(unsafe { socket_call!(sendto, 11, socket, bytes.as_ptr(), bytes.len(), flags, 0, 0) })
 }
 
-/// The next datagram, cut to `buffer`, and who it is from.
+/// The next datagram, cut to `buffer`, and its sender.
 pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Errno> {
     let (socket, mut from) = (socket.as_fd().as_raw_fd(), Address::HOST);
-    let (to, room) = (buffer.as_mut_ptr(), buffer.len());
+    let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: as for `name`; and at most so many bytes of the buffer.
     let len = outcome(unsafe {
         socket_call!(
@@ -369,7 +369,7 @@ pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketA
             12,
             socket,
             to,
-            room,
+            buffer,
             0,
             from.bytes.as_mut_ptr(),
             &raw mut from.len

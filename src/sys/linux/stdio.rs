@@ -14,7 +14,7 @@ pub enum Stdio {
     Input = 0,
     /// Standard output: a write waits until it is taken.
     Output = 1,
-    /// Standard error: what is not taken at once is dropped, because a server must not wait for who reads its words.
+    /// Standard error: what is not taken at once is dropped, because a server must not wait for its log's reader.
     Error = 2,
 }
 
@@ -69,7 +69,7 @@ impl Stdio {
             match outcome(moved) {
                 Ok(count) => return count,
                 Err(Errno::INTR) => {}
-                // Whoever started us left it so: it is waited for all the same.
+                // The parent process left it so: it is waited for all the same.
                 Err(Errno::AGAIN) => _ = self.is_ready(true),
                 Err(_) => return 0,
             }
@@ -77,13 +77,13 @@ impl Stdio {
     }
 
     /// Receives bytes; how many, 0 when there will be no more.
-    fn receive(self, room: &mut [u8]) -> usize {
-        let (at, len) = (room.as_mut_ptr() as usize, room.len());
+    fn receive(self, buffer: &mut [u8]) -> usize {
+        let (at, len) = (buffer.as_mut_ptr() as usize, buffer.len());
         // SAFETY: the kernel writes at most so many bytes.
         unsafe { self.carry(Sysno::read, at, len, 0) }
     }
 
-    /// Sends bytes; how many, 0 when nobody takes them.
+    /// Sends bytes; how many, 0 when they cannot be taken any more.
     fn send(self, bytes: &[u8]) -> usize {
         let (at, len) = (bytes.as_ptr() as usize, bytes.len());
         // SAFETY: the kernel reads at most so many bytes.
@@ -114,7 +114,7 @@ impl Stdio {
         for place in [Self::Input, Self::Output] {
             let (from, to) = (connection.as_raw_fd(), place as i32);
             #[cfg(not(target_arch = "aarch64"))]
-            // SAFETY: two numbers; what the second stood for is closed, and nobody counts on it.
+            // SAFETY: two numbers; what the second stood for is closed, and nothing depends on it.
             outcome(unsafe { raw_syscall!(Sysno::dup2, from, to) })?;
             // The older call is not there.
             #[cfg(target_arch = "aarch64")]

@@ -433,7 +433,7 @@ impl Handles for Host {
 
 /// Opens a directory by its own handle, as a client would have it done; the number of its mount.
 fn try_kernel_handles(dir: &File) -> Result<u32, Errno> {
-    let mut handle = KernelHandle::ROOM;
+    let mut handle = KernelHandle::EMPTY;
     let mount = fs::name_to_handle_at(dir, c"", &mut handle)?;
     fs::open_by_handle_at(dir, &handle, PATH)?;
     Ok(mount)

@@ -38,7 +38,7 @@ impl Host {
         if self.form == Form::Path {
             return top.path_handle(dir, stat, handle);
         }
-        let mut kernel = KernelHandle::ROOM;
+        let mut kernel = KernelHandle::EMPTY;
         if fs::name_to_handle_at(file, name, &mut kernel).map_err(error)? != top.mount {
             return Err(FsError::OtherFileSystem);
         }

@@ -105,8 +105,8 @@ pub(super) fn read(
     each: &mut dyn FnMut(&Service<'_>),
 ) -> FsResult<()> {
     let dir = Directory::open(path)?;
-    let mut room = [0; announce::ROOM_BYTES];
-    let mut draft = Draft::new(&mut room);
+    let mut buffer = [0; announce::ROOM_BYTES];
+    let mut draft = Draft::new(&mut buffer);
     let (mut files_left, mut entries_left) = (FILE_COUNT_MAX, ENTRY_COUNT_MAX);
     dir.list(&mut |name| {
         let name = name.to_bytes();

@@ -33,8 +33,8 @@ impl HardwareId {
     pub(super) fn parse(&mut self, text: &[u8]) -> Option<()> {
         let mut rest = Some(text);
         for place in 0..4 {
-            let mut room = [0; 256];
-            let mut out = Writer::new(&mut room);
+            let mut buffer = [0; 256];
+            let mut out = Writer::new(&mut buffer);
             next_field(&mut rest, &mut out).ok()?;
             let field = out.since(0);
             match self.words.get_mut(place) {
@@ -98,7 +98,7 @@ impl HardwareId {
         Ok(())
     }
 
-    /// What the kernel tells everybody of them, and the devicetree that small boards have: `Raspberry Pi 4 Model B Rev 1.4`.
+    /// What the kernel tells every user of them, and the devicetree that small boards have: `Raspberry Pi 4 Model B Rev 1.4`.
     fn read_files(&mut self, root: &Directory, memory: &mut Memory) {
         const UUID: usize = 3;
         /// The first of the devicetree.
@@ -142,7 +142,7 @@ impl HardwareId {
     }
 }
 
-/// Who made a board: the first word of its model, and the second of a `Raspberry Pi` and its likes.
+/// The maker of a board: the first word of its model, and the second of a `Raspberry Pi` and its likes.
 fn maker(model: &[u8]) -> &[u8] {
     let first = nth(model, b' ', 0).len();
     match nth(model, b' ', 1) {

@@ -10,8 +10,8 @@ const RAW_UUID: [u8; 16] = *b"\x33\x22\x11\0\x55\x44\x77\x66\x88\x99\xaa\xbb\xcc
 /// Vendor, product, serial number, UUID.
 fn shown(hardware: &HardwareId) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let mut room = [0; Uuid::TEXT_BYTES];
-    let mut out = Writer::new(&mut room);
+    let mut buffer = [0; Uuid::TEXT_BYTES];
+    let mut out = Writer::new(&mut buffer);
     if let Some(uuid) = hardware.uuid {
         uuid.emit(&mut out);
     }

@@ -1,6 +1,6 @@
 //! Virtual machines where VMware keeps them: `*.vmx` in a directory, and in the directories in it.
 //!
-//! Nothing is remembered from one look to the next: who follows changes compares what identifies a file, and reads those that
+//! Nothing is remembered from one look to the next: a caller that follows changes compares what identifies a file, and reads those that
 //! are new or changed. Links are not followed, other file systems not entered, names that begin with a dot passed.
 
 use super::source::{self, Memory};
@@ -55,13 +55,13 @@ struct Look<'e, 'p> {
 /// Hands out the machines in `path`. True: these are all.
 pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> FsResult<bool> {
     let dir = Directory::open(path)?;
-    let mut path_room = [0; PATH_BYTES_MAX];
+    let mut path_buffer = [0; PATH_BYTES_MAX];
     let mut look = Look {
         each,
         machines_left: MACHINE_COUNT_MAX,
         entries_left: ENTRY_COUNT_MAX,
         device: dir.own_info()?.device,
-        path: Writer::new(&mut path_room),
+        path: Writer::new(&mut path_buffer),
     };
     let path = path.to_bytes();
     look.path.put(path.strip_suffix(b"/").unwrap_or(path));

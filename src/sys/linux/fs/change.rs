@@ -61,8 +61,8 @@ pub fn mknodat<E: From<Errno>>(
 
 /// Makes a symbolic link.
 pub fn symlinkat<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Result<(), E> {
-    let (target, mut room) = (target.as_ptr() as usize, Text::uninit());
-    let name = text(name, &mut room);
+    let (target, mut buffer) = (target.as_ptr() as usize, Text::uninit());
+    let name = text(name, &mut buffer);
     // SAFETY: the kernel reads target and name.
     unsafe { act(target, word(dir), name, 0, 0, Sysno::symlinkat) }
 }
@@ -99,8 +99,8 @@ pub fn linkat<E: From<Errno>>(
     name: &[u8],
     flags: AtFlags,
 ) -> Result<(), E> {
-    let (path, mut room) = (path.as_ptr() as usize, Text::uninit());
-    let (at, flags) = (text(name, &mut room), flags.bits() as usize);
+    let (path, mut buffer) = (path.as_ptr() as usize, Text::uninit());
+    let (at, flags) = (text(name, &mut buffer), flags.bits() as usize);
     // SAFETY: the kernel reads path and name.
     unsafe { act(word(from), path, word(dir), at, flags, Sysno::linkat) }
 }

@@ -18,18 +18,18 @@ pub struct KernelHandle {
 }
 
 impl KernelHandle {
-    /// Bytes of the longest that there is room for; for longer ones the kernel says `OVERFLOW`.
+    /// Bytes of the longest that fits; for longer ones the kernel says `OVERFLOW`.
     pub const BYTES_MAX: usize = 48;
-    /// Room for the kernel to write one.
-    pub const ROOM: Self = Self {
+    /// One for the kernel to write to.
+    pub const EMPTY: Self = Self {
         len: Self::BYTES_MAX as u32,
         kind: 0,
         bytes: [0; Self::BYTES_MAX],
     };
 
-    /// A handle from its parts, as far as there is room for them.
+    /// A handle from its parts, cut to what fits.
     pub fn new(kind: u8, from: &[u8]) -> Self {
-        let mut handle = Self::ROOM;
+        let mut handle = Self::EMPTY;
         handle.len = 0;
         handle.kind = kind.into();
         for (to, from) in handle.bytes.iter_mut().zip(from) {

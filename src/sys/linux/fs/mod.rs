@@ -45,12 +45,12 @@ impl File {
         Ok(Self(outcome(returned)? as RawFd))
     }
 
-    /// Its number, which nobody closes from now on.
+    /// Its number, which is not closed from now on.
     pub fn leak(self) -> RawFd {
         core::mem::ManuallyDrop::new(self).0
     }
 
-    /// What has this number, which nobody else closes.
+    /// What has this number, which nothing else closes.
     pub const fn of(number: RawFd) -> Self {
         Self(number)
     }
@@ -77,7 +77,7 @@ impl AsRawFd for File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        // SAFETY: nobody else owns the number.
+        // SAFETY: nothing else owns the number.
         unsafe { raw_syscall!(Sysno::close, self.0) };
     }
 }
@@ -90,8 +90,8 @@ impl File {
 
     /// Opens what a descriptor stands for once more, with other flags, by its path in /proc. `NOENT` where there is none.
     pub fn reopen<E: From<Errno>>(&self, flags: OFlags) -> Result<Self, E> {
-        let mut room = [0; 25];
-        Self::open(proc_path(self.0, &mut room), flags, 0)
+        let mut buffer = [0; 25];
+        Self::open(proc_path(self.0, &mut buffer), flags, 0)
     }
 }
 
@@ -151,8 +151,8 @@ unsafe fn call_on_entry<E: From<Errno>>(
     fourth: usize,
     what: Sysno,
 ) -> Result<RawFd, E> {
-    let mut room = Text::uninit();
-    let name = text(name, &mut room);
+    let mut buffer = Text::uninit();
+    let name = text(name, &mut buffer);
     // SAFETY: the caller's, and the name ends.
     unsafe { call(word(dir), name, third, fourth, 0, what) }
 }
@@ -169,8 +169,8 @@ unsafe fn twice<E: From<Errno>>(
     (other, other_name): (RawFd, &[u8]),
     flags: usize,
 ) -> Result<(), E> {
-    let (mut room, mut other_room) = (Text::uninit(), Text::uninit());
-    let (at, other_at) = (text(name, &mut room), text(other_name, &mut other_room));
+    let (mut buffer, mut other_buffer) = (Text::uninit(), Text::uninit());
+    let (at, other_at) = (text(name, &mut buffer), text(other_name, &mut other_buffer));
     // SAFETY: the caller's, and the names end.
     unsafe { act(word(dir), at, word(other), other_at, flags, what) }
 }
@@ -179,14 +179,14 @@ const fn word(number: RawFd) -> usize {
     number as u32 as usize
 }
 
-/// Room for a name.
+/// A buffer for a name and its NUL.
 type Text = MaybeUninit<[u8; 256]>;
 
-/// Where a name lies in `room`, with a NUL behind it: cut to 255 bytes.
+/// Where a name lies in `buffer`, with a NUL behind it: cut to 255 bytes.
 #[inline(never)]
-fn text(name: &[u8], room: &mut Text) -> usize {
-    let (len, at) = (name.len().min(255), room.as_mut_ptr().cast::<u8>());
-    // SAFETY: the name is so long, and the room is one byte longer.
+fn text(name: &[u8], buffer: &mut Text) -> usize {
+    let (len, at) = (name.len().min(255), buffer.as_mut_ptr().cast::<u8>());
+    // SAFETY: the name is so long, and the buffer is one byte longer.
     unsafe {
         at.copy_from_nonoverlapping(name.as_ptr(), len);
         at.add(len).write(0);
@@ -263,19 +263,19 @@ pub fn open_beneath<E: From<Errno>>(
 
 /// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.
 #[inline(never)]
-pub fn proc_path(mut rest: RawFd, room: &mut [u8; 25]) -> &CStr {
-    *room = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+pub fn proc_path(mut rest: RawFd, buffer: &mut [u8; 25]) -> &CStr {
+    *buffer = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
     let (mut end, mut more) = (14, rest);
     while more > 9 {
         more /= 10;
         end += 1;
     }
-    while let Some(digit) = room.get_mut(end).filter(|_| end > 13) {
+    while let Some(digit) = buffer.get_mut(end).filter(|_| end > 13) {
         *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
         end -= 1;
     }
-    crate::mem::c_str(room)
+    crate::mem::c_str(buffer)
 }
 
 /// The path of the current directory; how long it is.

@@ -1,11 +1,11 @@
-//! Word of changes by rtnetlink(7). What comes is of no interest, but that it does: the interfaces are listed anew.
+//! Word of changes by rtnetlink(7). What comes is of no interest, but that it does: the interfaces are listed again.
 
 use super::super::Errno;
 use super::super::fs::File;
 use super::super::sockets::{self, Address, Verb};
 use rustix::fd::AsRawFd as _;
 
-/// A socket that can be received from, for which nobody waits, when an interface or an address of it has changed. What comes
+/// A non-blocking socket that can be received from when an interface or an address of it has changed. What comes
 /// is of no interest; that something was lost is told as [`Errno::NOBUFS`].
 pub fn watch() -> Result<File, Errno> {
     const LINKS: u32 = 1;

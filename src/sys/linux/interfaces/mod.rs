@@ -26,7 +26,7 @@ pub type Interfaces = heapless::Vec<Interface, INTERFACE_COUNT_MAX>;
 const FLAGS: u32 = 0xffff;
 /// It is up.
 pub const UP: u32 = 1;
-/// It reaches nobody but this host.
+/// It reaches this host alone.
 pub const LOOPBACK: u32 = 8;
 /// There is one other host at most.
 pub const POINT_TO_POINT: u32 = 0x10;
@@ -112,7 +112,7 @@ fn add(
     Some(interface)
 }
 
-/// Whether a version 6 address with these flags is one to be known by: it is nobody else's, and not about to be forgotten.
+/// Whether a version 6 address with these flags is one to be known by: no duplicate, and not deprecated.
 const fn is_usable(flags: u32) -> bool {
     const TEMPORARY: u32 = 1;
     const TAKEN: u32 = 8;

@@ -10,7 +10,7 @@ use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
-/// Numbers that are tried where only version 6 has addresses: nobody lists them then.
+/// Numbers that are tried where only version 6 has addresses: they are not listed then.
 const INDEX_MAX: u32 = 256;
 
 const GET_NAME: u32 = 0x8910;
@@ -31,14 +31,14 @@ struct Request {
 }
 
 impl Request {
-    const ROOM: Self = Self {
+    const EMPTY: Self = Self {
         name: [0; 16],
         value: [0; _],
     };
 
     /// About an interface that is known by its number.
     fn of(index: u32) -> Self {
-        let mut request = Self::ROOM;
+        let mut request = Self::EMPTY;
         request.value[0] = index;
         request
     }
@@ -98,23 +98,23 @@ pub(super) fn list(out: &mut Interfaces) {
 #[inline(never)] // For the sake of the stack.
 pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
     const COUNT_MAX: usize = 128;
-    /// What the kernel is told of the room, and tells.
+    /// How many bytes the kernel may write, and has written.
     #[doc(alias = "ifconf")]
     #[repr(C)]
     struct Table {
         bytes: u32,
         at: *mut Request,
     }
-    let mut room = [Request::ROOM; COUNT_MAX];
+    let mut buffer = [Request::EMPTY; COUNT_MAX];
     let mut table = Table {
-        bytes: size_of_val(&room) as u32,
-        at: room.as_mut_ptr(),
+        bytes: size_of_val(&buffer) as u32,
+        at: buffer.as_mut_ptr(),
     };
     if !ask(socket, GET_TABLE, &mut table) {
         return;
     }
     let count = table.bytes as usize / size_of::<Request>();
-    for entry in room.iter().take(count) {
+    for entry in buffer.iter().take(count) {
         let mut request = *entry;
         let index = request.get(socket, GET_INDEX);
         // Of several addresses with one name, the mask of this one is asked for.
@@ -137,13 +137,13 @@ pub(super) fn list_in_file(out: &mut Interfaces) -> bool {
     let Ok(file) = File::open::<Errno>(c"/proc/net/if_inet6", OFlags::RDONLY, 0) else {
         return false;
     };
-    let (mut room, mut len) = ([0; ANSWER_BYTES], 0);
-    while let Some(rest) = room.get_mut(len..)
+    let (mut buffer, mut len) = ([0; ANSWER_BYTES], 0);
+    while let Some(rest) = buffer.get_mut(len..)
         && let Ok(more @ 1..) = fs::read(file.as_raw_fd(), rest)
     {
         len += more;
     }
-    read_lines(room.get(..len).unwrap_or_default(), out)
+    read_lines(buffer.get(..len).unwrap_or_default(), out)
 }
 
 /// Reads lines of address, index, bits of the network, reach and flags, all in hexadecimal, and a name. Whether there is one.
@@ -204,7 +204,7 @@ fn ask_for(index: u32, out: &mut Interfaces) {
             && address.is_unicast_link_local() == (reach == LINK)
             && !address.is_unspecified()
         {
-            // Of how many bits the network is, nobody tells; but there is a custom.
+            // The length of the prefix is not told, but it is 64 by custom.
             let prefix_len = if address.is_loopback() { 128 } else { 64 };
             add(out, index, IpAddr::V6(address), prefix_len);
         }
