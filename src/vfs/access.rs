@@ -1,4 +1,4 @@
-//! Access: what may be wanted of an object, and of whom.
+//! Access: what may be wanted of an object, and by which caller.
 
 /// What a caller may want to do with an object. The numbers are the bits that modes have for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

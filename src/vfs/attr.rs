@@ -127,7 +127,7 @@ pub struct FsStat {
     pub total_bytes: u64,
     /// Bytes free.
     pub free_bytes: u64,
-    /// Bytes free for the user who started the server.
+    /// Bytes free for the user that the server runs as.
     pub available_bytes: u64,
     /// Inodes there are.
     pub total_files: u64,

@@ -29,17 +29,18 @@ impl Handle {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// Appends bytes; false when there is no room for them.
+    /// Appends bytes; false when they do not fit.
     pub(super) fn push(&mut self, more: &[u8]) -> bool {
-        let room = self
+        let buffer = self
             .bytes
             .get_mut(usize::from(self.len)..)
             .and_then(|rest| rest.get_mut(..more.len()));
-        room.map(|room| {
-            room.copy_from_slice(more);
-            self.len += more.len() as u8;
-        })
-        .is_some()
+        buffer
+            .map(|buffer| {
+                buffer.copy_from_slice(more);
+                self.len += more.len() as u8;
+            })
+            .is_some()
     }
 }
 
@@ -195,7 +196,7 @@ pub(super) fn inside(file: &Handle, identity: u64, id: u64, handle: &mut Handle)
     handle.push(&id);
 }
 
-/// Whether there is room for that.
+/// Whether that fits.
 pub(super) const fn has_inside(file: &Handle) -> bool {
     file.len as usize + INSIDE_BYTES <= Handle::BYTES_MAX
 }
@@ -206,10 +207,10 @@ pub(super) fn is_inside(handle: &[u8]) -> bool {
 }
 
 /// That of the image's file.
-pub(super) fn outside<'a>(handle: &[u8], room: &'a mut [u8; Handle::BYTES_MAX]) -> &'a [u8] {
-    let len = put(room, 0, handle);
-    room[0] = VERSION;
-    front(room, len.saturating_sub(INSIDE_BYTES))
+pub(super) fn outside<'a>(handle: &[u8], buffer: &'a mut [u8; Handle::BYTES_MAX]) -> &'a [u8] {
+    let len = put(buffer, 0, handle);
+    buffer[0] = VERSION;
+    front(buffer, len.saturating_sub(INSIDE_BYTES))
 }
 
 /// What tells the image from others, and what names the object inside.

@@ -33,12 +33,12 @@ impl Node {
 #[derive(PartialEq, Eq, Debug)]
 pub struct Pin {
     pub(super) node: Node,
-    /// As whom it is written to.
+    /// The user that it is written to as.
     pub(super) user: u32,
 }
 
 impl Pin {
-    /// The same pin, for somebody who does not outlast who has it: one of them gives it back.
+    /// The same pin, for a caller that does not outlast its holder: one of them gives it back.
     pub(crate) const fn lend(&self) -> Self {
         Self { ..*self }
     }

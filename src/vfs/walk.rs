@@ -12,7 +12,7 @@ use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
 pub(super) const LINK_COUNT_MAX: u16 = 40;
-/// Names looked up on one way: ".." begins anew at the top.
+/// Names looked up on one way: ".." begins again at the top.
 const STEP_COUNT_MAX: u16 = 4096;
 
 /// What to do at the end of a path.
@@ -31,8 +31,8 @@ pub enum End {
 /// Bytes that make up a path.
 pub type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
-/// Bytes that a walk needs: links on the way are kept there, and with room to spare, so that what fills it was cut.
-pub const ROOM_BYTES: usize = PATH_BYTES_MAX + 1;
+/// Bytes that a walk needs: links on the way are kept there. One more than a path has, so that what fills it was cut.
+pub const BUFFER_BYTES: usize = PATH_BYTES_MAX + 1;
 
 /// A walk, and the true path that it led to, beneath the top: without links, "." and "..". Empty for the top itself, else each
 /// name has a "/" before it.
@@ -148,10 +148,10 @@ pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
     }
 }
 
-/// The beginning of a room.
+/// The first bytes of a buffer.
 #[inline(always)]
-pub fn front(room: &[u8], len: usize) -> &[u8] {
-    room.get(..len).unwrap_or_default()
+pub fn front(buffer: &[u8], len: usize) -> &[u8] {
+    buffer.get(..len).unwrap_or_default()
 }
 
 /// The path of the root directory without the "/" at its end: that of "/" is empty.
@@ -178,21 +178,21 @@ pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 
 impl Path<'_> {
     /// Walks a path as clients write it.
-    pub fn walk(&mut self, path: &[u8], room: &mut [u8; ROOM_BYTES], end: End) -> FsResult<()> {
+    pub fn walk(&mut self, path: &[u8], buffer: &mut [u8; BUFFER_BYTES], end: End) -> FsResult<()> {
         if path.len() > PATH_BYTES_MAX {
             return Err(FsError::NameTooLong);
         }
         if path.first() != Some(&b'/') {
-            let len = self.vfs.cwd(room)? as usize;
-            let (cwd, room) = split(room, len)?;
-            self.go_on(cwd, room, End::Follow)?;
+            let len = self.vfs.cwd(buffer)? as usize;
+            let (cwd, buffer) = split(buffer, len)?;
+            self.go_on(cwd, buffer, End::Follow)?;
         }
-        self.go_on(path, room, end)
+        self.go_on(path, buffer, end)
     }
 
     /// Walks a path that is absolute, or begins where the last one has led.
     #[inline(never)]
-    pub(super) fn go_on(&mut self, mut names: &[u8], room: &mut [u8], end: End) -> FsResult<()> {
+    pub(super) fn go_on(&mut self, mut names: &[u8], buffer: &mut [u8], end: End) -> FsResult<()> {
         if let [b'/', ..] = names {
             names = beneath(top(self.vfs), names).ok_or(FsError::NoEntry)?;
             self.text.clear();
@@ -233,8 +233,8 @@ impl Path<'_> {
                 let text = ended(&self.text);
                 let len = text.iter().rposition(|byte| *byte == b'/');
                 self.text.truncate(len.unwrap_or(0));
-                let len = self.write(room);
-                put(room, len, b"/")
+                let len = self.write(buffer);
+                put(buffer, len, b"/")
             } else {
                 let name = Name::new(name)?;
                 let mut found = self.vfs.lookup(dir, name);
@@ -251,7 +251,7 @@ impl Path<'_> {
                 if let Some(link) = found
                     && matches!(end, End::Follow | End::Absent)
                 {
-                    match self.vfs.readlink(link, room) {
+                    match self.vfs.readlink(link, buffer) {
                         Err(FsError::Invalid) => {}
                         len => target_len = Some(len?),
                     }
@@ -271,8 +271,8 @@ impl Path<'_> {
                 }
                 target_len as usize
             };
-            let (target, room) = split(room, target_len)?;
-            self.go_on(target, room, end)?;
+            let (target, buffer) = split(buffer, target_len)?;
+            self.go_on(target, buffer, end)?;
             direct = self.follows;
         }
     }
@@ -293,12 +293,12 @@ impl Path<'_> {
     }
 }
 
-/// What was written to a room, and what is left of that.
-fn split(room: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
-    if len >= room.len() {
+/// What was written to a buffer, and what is left of that.
+fn split(buffer: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
+    if len >= buffer.len() {
         return Err(FsError::NameTooLong);
     }
-    let (written, left) = room.split_at_mut(len);
+    let (written, left) = buffer.split_at_mut(len);
     Ok((written, left))
 }
 
@@ -307,6 +307,6 @@ fn split(room: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
 pub fn resolve(vfs: &mut Files, path: &[u8], follow: bool) -> FsResult<Node> {
     let end = if follow { End::Follow } else { End::Keep };
     let mut done = Path::new(vfs);
-    done.walk(path, &mut [0; ROOM_BYTES], end)?;
+    done.walk(path, &mut [0; BUFFER_BYTES], end)?;
     done.node().ok_or(FsError::NoEntry)
 }

@@ -5,7 +5,7 @@ use super::status::{Fault, Outcome};
 use crate::config::LINK_BYTES_MAX;
 use crate::mem::Ends as _;
 use crate::vfs::Vfs as _;
-use crate::vfs::walk::{End, Path, ROOM_BYTES, Text, add};
+use crate::vfs::walk::{BUFFER_BYTES, End, Path, Text, add};
 
 impl Turn<'_> {
     /// Answers with the name at the beginning of a buffer, and no attributes.
@@ -22,7 +22,7 @@ impl Turn<'_> {
     #[inline(never)]
     fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::new(self.vfs);
-        let mut buffer = [0; ROOM_BYTES];
+        let mut buffer = [0; BUFFER_BYTES];
         done.walk(path, &mut buffer, End::Absent)?;
         let len = done.write(&mut buffer);
         self.named(&buffer, len);

@@ -372,7 +372,7 @@ fn a_write_that_fails_anywhere_is_told_and_the_stream_goes_on() {
     for len in [50_000, 150_000] {
         for cuts in [&[][..], &[9_000], &[45_000]] {
             check_failure(len, cuts, NO_SPACE, |world| {
-                world.tree.ram.leave_room(30_000);
+                world.tree.ram.leave_space(30_000);
             });
         }
     }

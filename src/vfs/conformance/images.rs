@@ -493,7 +493,7 @@ pub(super) fn what_is_inside_is_opened_to_be_read(world: &mut dyn World) {
 }
 
 pub(super) fn true_paths_lead_back_inside(world: &mut dyn World) {
-    use super::super::walk::{End, Path, ROOM_BYTES};
+    use super::super::walk::{BUFFER_BYTES, End, Path};
     world.put("one.iso", &sample().0);
     let top = world.top();
     let vfs = world.vfs();
@@ -509,16 +509,16 @@ pub(super) fn true_paths_lead_back_inside(world: &mut dyn World) {
         ("one.iso/sub/../..", End::Absent, ""),
         ("dir/../one.iso/sub/../../dir", End::Absent, "dir"),
     ] {
-        let (mut room, mut path) = ([0; ROOM_BYTES], Path::new(vfs));
-        path.walk(format!("{top}/{below}").as_bytes(), &mut room, end)
+        let (mut buffer, mut path) = ([0; BUFFER_BYTES], Path::new(vfs));
+        path.walk(format!("{top}/{below}").as_bytes(), &mut buffer, end)
             .unwrap();
-        let len = path.write(&mut room);
+        let len = path.write(&mut buffer);
         let expect = format!("{top}/{expect}");
         let expect = match expect.strip_suffix('/') {
             Some(before) if !before.is_empty() && expect.len() == top.len() + 1 => before,
             _ => &expect,
         };
-        assert_eq!(String::from_utf8_lossy(&room[..len]), expect, "{below}");
+        assert_eq!(String::from_utf8_lossy(&buffer[..len]), expect, "{below}");
     }
 }
 

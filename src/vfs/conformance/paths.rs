@@ -1,6 +1,6 @@
 //! Conformance tests of paths: what they lead to, through dots and links, and what is opened and made there.
 
-use super::super::walk::{End, Path, ROOM_BYTES};
+use super::super::walk::{BUFFER_BYTES, End, Path};
 use super::super::{Attr, CreateWhat, FsError, FsResult, Kind, Name, NewTime, OpenFlags, SetAttr};
 use super::{Tree, World, writable};
 
@@ -43,7 +43,7 @@ pub(super) fn lead(vfs: &mut Tree, path: &str, follow: bool) -> FsResult<Attr> {
     let attr = vfs.attr_at(path, follow);
     let resolved = vfs.resolve(path, follow).and_then(|node| vfs.attr(node));
     let mut done = Path::new(vfs);
-    let walked = done.walk(path, &mut [0; ROOM_BYTES], end);
+    let walked = done.walk(path, &mut [0; BUFFER_BYTES], end);
     let node = done.node();
     let walked = walked.and_then(|()| vfs.attr(node.unwrap()));
     let about = String::from_utf8_lossy(path);
@@ -320,7 +320,7 @@ pub(super) fn true_paths_have_neither_links_nor_dots(world: &mut dyn World) {
         ("file/none", End::Absent, Err(FsError::NotDirectory)),
     ] {
         for path in spellings(world, below) {
-            let (mut done, mut out) = (Path::new(world.vfs()), [0; ROOM_BYTES]);
+            let (mut done, mut out) = (Path::new(world.vfs()), [0; BUFFER_BYTES]);
             let found = done.walk(path.as_bytes(), &mut out, end);
             let written = found.map(|()| {
                 let len = done.write(&mut out);

@@ -1,4 +1,4 @@
-//! As whom the host is asked: as the caller wherever its rights count, as the server itself where a caller cannot reach.
+//! The user that the host is asked as: the caller wherever its rights count, the server itself where a caller cannot reach.
 //!
 //! Only a server that was started by root can act as others. It does so by the rules of the export, as exports(5) has them.
 
@@ -19,9 +19,9 @@ pub struct Rules {
     pub is_async: bool,
     /// A client's root is [`Rules::anonymous`] here.
     pub squashes_root: bool,
-    /// So is everybody.
+    /// So is every user.
     pub squashes_all: bool,
-    /// User and group of whom is not believed, and of whom gives no name.
+    /// User and group of a caller that is not believed, or names none.
     pub anonymous: (u32, u32),
 }
 
@@ -39,10 +39,10 @@ impl Default for Rules {
     }
 }
 
-/// The user whom nobody refuses.
+/// The user that is never refused.
 const ROOT: u32 = 0;
 
-/// Whom the host takes us for, and for whom we ask.
+/// The user that the host takes us for, and the caller that we ask for.
 #[derive(Debug)]
 pub(super) struct Acting {
     /// Whether this process can act as others.
@@ -53,7 +53,7 @@ pub(super) struct Acting {
 }
 
 impl Acting {
-    /// Acts as nobody but the user who started the server.
+    /// Acts as the user alone that the server runs as.
     pub(super) const fn alone() -> Self {
         Self {
             switches: false,
@@ -76,7 +76,7 @@ impl Acting {
         self.switches
     }
 
-    /// Whether the caller is somebody whose rights the host does not check by itself when the server opens a file.
+    /// Whether the caller is a user whose rights the host does not check by itself when the server opens a file.
     pub(super) const fn is_other(&self) -> bool {
         self.switches && self.caller.uid != ROOT
     }
@@ -108,12 +108,12 @@ impl Acting {
         self.caller = next;
     }
 
-    /// The user who asks.
+    /// The caller's user.
     pub(super) const fn uid(&self) -> u32 {
         self.caller.uid
     }
 
-    /// The next calls are made as who asks.
+    /// The next calls are made as the caller.
     pub(super) fn caller(&self) -> FsResult<()> {
         if self.switches && !self.groups.get().is_some_and(fsuid::has_groups) {
             let groups = fsuid::set_groups(self.caller.gid, &self.caller.groups);
@@ -155,7 +155,7 @@ impl Acting {
         } else {
             0
         };
-        // Root may run only what somebody may run.
+        // Root may run only what some user may run.
         let lets = if uid == ROOT {
             6 | (mode | mode >> 3 | mode >> 6) & 1
         } else {

@@ -16,7 +16,7 @@ use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-/// What a file is made with: nobody else made it, and it can be written to at once, whatever its mode.
+/// What a file is made with: it was not there before, and it can be written to at once, whatever its mode.
 const MAKE: OFlags = WRITE
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
@@ -84,7 +84,7 @@ impl Host {
         mut len: usize,
     ) -> FsResult<()> {
         let (mut outcome, mut moves) = (Ok(()), true);
-        let mut room = [0; PIPE_COPY_BYTES];
+        let mut buffer = [0; PIPE_COPY_BYTES];
         while len > 0 {
             let count = if moves && outcome.is_ok() {
                 let file = match self.begin_write(pin) {
@@ -110,10 +110,12 @@ impl Host {
                 }
             } else {
                 // What cannot be stored is taken off the pipe all the same.
-                let room = room.get_mut(..len.min(PIPE_COPY_BYTES)).unwrap_or_default();
-                let count = fs::read(pipe, room).map_err(error)?;
+                let buffer = buffer
+                    .get_mut(..len.min(PIPE_COPY_BYTES))
+                    .unwrap_or_default();
+                let count = fs::read(pipe, buffer).map_err(error)?;
                 if outcome.is_ok() {
-                    let bytes = room.get(..count).unwrap_or_default();
+                    let bytes = buffer.get(..count).unwrap_or_default();
                     outcome = self.write_all(pin, offset, bytes);
                 }
                 count.max(1)
@@ -145,7 +147,7 @@ impl Host {
                 rustix::fs::fchmod(file, mode)
             })?;
         }
-        // To be cut has set it already, also for who may write and is not the owner: of one time alone the host would refuse
+        // To be cut has set it already, also for a caller that may write and is not the owner: of one time alone the host would refuse
         // them "now".
         let mtime = match change.mtime {
             NewTime::Now if change.size.is_some() => NewTime::Keep,
@@ -181,8 +183,11 @@ impl Host {
         by_path: &dyn Fn(&CStr) -> Result<(), Errno>,
         by_file: &dyn Fn(&File) -> Result<(), Errno>,
     ) -> FsResult<()> {
-        let mut room = [0; 25];
-        match by_path(fs::proc_path(self.at(node)?.0.file.as_raw_fd(), &mut room)) {
+        let mut buffer = [0; 25];
+        match by_path(fs::proc_path(
+            self.at(node)?.0.file.as_raw_fd(),
+            &mut buffer,
+        )) {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 self.reopen(node, Opened::Read)?;
                 self.acting.caller()?;
@@ -299,8 +304,8 @@ pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
     if stat.stx_uid != rustix::process::geteuid().as_raw() {
         return Err(FsError::Access);
     }
-    let (mut room, mode) = ([0; 25], u32::from(stat.stx_mode) & 0o7777);
-    let path = fs::proc_path(file.as_raw_fd(), &mut room);
+    let (mut buffer, mode) = ([0; 25], u32::from(stat.stx_mode) & 0o7777);
+    let path = fs::proc_path(file.as_raw_fd(), &mut buffer);
     let set = |mode| rustix::fs::chmod(path, Mode::from_bits_retain(mode)).map_err(error);
     set(mode | 0o600)?;
     let opened = file.reopen(flags).map_err(error);

@@ -69,11 +69,11 @@ pub struct Host {
     exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
     dirty: Dirty,
-    /// What is inside images, once somebody has asked for it.
+    /// What is inside images, once it was asked for.
     images: Images,
-    /// What was just opened, until anything is changed …
+    /// What was just opened, until anything is changed.
     seen: Cell<Option<Node>>,
-    /// … and what the host said of it then: it need not be asked again.
+    /// What the host said of that then: it need not be asked again.
     seen_stat: Statx,
 }
 
@@ -161,7 +161,7 @@ impl Host {
             return Err(Errno::NFILE);
         }
         if image.is_some() {
-            // It is looked into now, so that whoever exports it is told.
+            // It is looked into now, so that its export fails if it is none.
             return match self.root(self.tops.len() - 1) {
                 Ok(_) => Ok(()),
                 Err(FsError::NotSupported) => Err(Errno::NOSYS),

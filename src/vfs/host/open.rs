@@ -96,8 +96,8 @@ impl Host {
             if opened {
                 return Err(FsError::Stale);
             }
-            let mut room = [0; Handle::BYTES_MAX];
-            let file = handle::outside(bytes, &mut room);
+            let mut buffer = [0; Handle::BYTES_MAX];
+            let file = handle::outside(bytes, &mut buffer);
             let file = self.find_or_open(file)?;
             self.enter_file(file)?;
             opened = true;
@@ -162,7 +162,7 @@ impl Host {
     /// Looks for the object of a path handle that is not in the table.
     fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
         if self.search.handle != *handle {
-            // One search at a time; the one under way is brought to its end first, whoever asks.
+            // One search at a time; the one under way is brought to its end first, whatever request comes.
             self.end_search()?;
         }
         if !self.search.is_under_way() {

@@ -197,7 +197,7 @@ impl Table {
         }
     }
 
-    /// Lets go of files that have no name any more, which take up room on the disk as long as they are open; whether there were
+    /// Lets go of files that have no name any more, which take up space on the disk as long as they are open; whether there were
     /// any.
     #[cold]
     pub(super) fn drop_removed(&mut self) -> bool {

@@ -267,7 +267,7 @@ impl Iso {
         self.name(self.now.layout.root())
     }
 
-    /// A node for an object in the image that is looked into. The places of those that nobody keeps are used again, at the
+    /// A node for an object in the image that is looked into. The places of those that are not pinned are used again, at the
     /// earliest after [`REQUEST_NODE_COUNT`] others.
     #[inline(never)]
     fn name(&mut self, id: u64) -> FsResult<Node> {

@@ -47,9 +47,9 @@ pub struct Entry {
     pub id: u64,
     /// Bytes of its content.
     size: u64,
-    /// Bytes of it before …
+    /// Bytes of it before `run`.
     before: u64,
-    /// … what lies there, if the image reaches so far.
+    /// Where bytes of it lie, if the image reaches so far.
     run: Run,
     /// Where the next record is.
     next: u64,
@@ -63,7 +63,7 @@ impl Default for Entry {
 }
 
 impl Entry {
-    /// Zeros, which take no room in the file.
+    /// Zeros, which take no bytes of the file.
     pub const EMPTY: Self = Self {
         id: 0,
         size: 0,
@@ -152,7 +152,7 @@ impl Layout {
         self.root
     }
 
-    /// As long as nobody says more: the fields of Rock Ridge are behind what CD-ROM XA has there.
+    /// As long as nothing says more: the fields of Rock Ridge are behind what CD-ROM XA has there.
     const UNKNOWN: Self = Self { root: 0, skip: 14 };
 }
 
@@ -163,20 +163,20 @@ pub struct Image<B> {
     tree: Layout,
     /// The sector that was read begins here.
     at: u64,
-    /// The directory that is listed …
+    /// The directory that is listed.
     dir: u64,
-    /// … from which place on …
+    /// The place in it that is listed from.
     from: u64,
-    /// … where the listing goes on …
+    /// Where the listing goes on.
     next: u64,
-    /// … and where it ends.
+    /// Where it ends.
     end: u64,
     looks_left: i32,
     sector: [u8; SECTOR_BYTES as usize],
 }
 
 impl<B: Block> Image<B> {
-    /// What will [turn to](Self::turn_to) an image. Zeros take no room in the file.
+    /// What will [turn to](Self::turn_to) an image. Zeros take no bytes of the file.
     pub const fn new(block: B) -> Self {
         Self {
             block,

@@ -274,9 +274,14 @@ impl Block for Counted<'_> {
 }
 
 /// Begins to list the directory that a number names.
-pub fn list<B: Block>(image: &mut Image<B>, dir: u64, from: u64, room: &mut Entry) -> FsResult<()> {
-    image.entry(dir, room)?;
-    image.list(from, room)
+pub fn list<B: Block>(
+    image: &mut Image<B>,
+    dir: u64,
+    from: u64,
+    listed: &mut Entry,
+) -> FsResult<()> {
+    image.entry(dir, listed)?;
+    image.list(from, listed)
 }
 
 /// Has all be known about what these names lead to, one inside the other, "/" between them; none is the top. Each name is a
@@ -328,8 +333,8 @@ pub fn explore(bytes: &[u8]) -> u32 {
             match image.run(1, &mut entry) {
                 Ok(Run { len: 0, .. }) => {}
                 Ok(run) => {
-                    let mut room = vec![0; run.len.min(100) as usize];
-                    image.block().read(run.at, &mut room).unwrap();
+                    let mut listed = vec![0; run.len.min(100) as usize];
+                    image.block().read(run.at, &mut listed).unwrap();
                 }
                 Err(FsError::IsDirectory) => assert_eq!(entry.attr(7).kind, Kind::Directory),
                 Err(_) => {}

@@ -56,8 +56,8 @@ pub(in super::super) fn make(
             rustix::fs::mkdirat(dir, name, Mode::from_bits_retain(bits(0o777)))
         }
         CreateWhat::Link(target) => {
-            let mut room = [0; TARGET_BYTES];
-            rustix::fs::symlinkat(target_text(target, &mut room)?, dir, name)
+            let mut buffer = [0; TARGET_BYTES];
+            rustix::fs::symlinkat(target_text(target, &mut buffer)?, dir, name)
         }
         CreateWhat::Special(kind, device) => {
             let mode = kind.bits() | bits(0o666);
@@ -68,18 +68,20 @@ pub(in super::super) fn make(
 }
 
 /// The target of a symbolic link as text. It is never followed here, so it may be anything but empty.
-fn target_text<'a>(target: &[u8], room: &'a mut [u8; TARGET_BYTES]) -> FsResult<&'a CStr> {
-    let room = room.get_mut(..=target.len()).ok_or(FsError::NameTooLong)?;
-    for (room, byte) in room.iter_mut().zip(target) {
+fn target_text<'a>(target: &[u8], buffer: &'a mut [u8; TARGET_BYTES]) -> FsResult<&'a CStr> {
+    let buffer = buffer
+        .get_mut(..=target.len())
+        .ok_or(FsError::NameTooLong)?;
+    for (buffer, byte) in buffer.iter_mut().zip(target) {
         if *byte == 0 {
             return Err(FsError::Invalid);
         }
-        *room = *byte;
+        *buffer = *byte;
     }
     if target.is_empty() {
         return Err(FsError::Invalid);
     }
-    Ok(crate::mem::c_str(room))
+    Ok(crate::mem::c_str(buffer))
 }
 
 /// Removes a name: that of an empty directory if `directory`, else that of anything else.
@@ -95,11 +97,11 @@ pub(in super::super) fn remove(dir: &File, name: Name<'_>, directory: bool) -> F
 
 /// Gives an object one more name.
 pub(in super::super) fn link(file: &File, dir: &File, name: Name<'_>) -> FsResult<()> {
-    let (mut text, mut room) = ([0; 256], [0; 25]);
+    let (mut text, mut buffer) = ([0; 256], [0; 25]);
     let name = terminated(name, &mut text);
-    let path = fs::proc_path(file.as_raw_fd(), &mut room);
+    let path = fs::proc_path(file.as_raw_fd(), &mut buffer);
     match rustix::fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW) {
-        // Without /proc only root can, and since Linux 6.10 who opened it.
+        // Without /proc only root can, and since Linux 6.10 the process that opened it.
         Err(Errno::NOENT | Errno::NOTDIR) => {
             rustix::fs::linkat(file, c"", dir, name, AtFlags::EMPTY_PATH)
         }

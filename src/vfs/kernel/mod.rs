@@ -1,4 +1,4 @@
-//! The kernel's files: what the backends over them have in common. What it says, in the words of the trait.
+//! The kernel's files: what the backends over them have in common. What it says, in the terms of the trait.
 
 use super::iso::{Disk, Disks};
 use super::{Attr, FileTime, FsError, FsResult, FsStat, Kind, Name};
@@ -49,13 +49,14 @@ pub(super) fn is_pseudo(system: &StatFs) -> bool {
 }
 
 /// A name as the kernel wants it.
-pub(super) fn terminated<'a>(name: Name<'_>, room: &'a mut [u8; 256]) -> &'a CStr {
+pub(super) fn terminated<'a>(name: Name<'_>, buffer: &'a mut [u8; 256]) -> &'a CStr {
     // A name holds no NUL and is at most 255 bytes long, so the terminator is the zero that follows it.
-    room.iter_mut()
+    buffer
+        .iter_mut()
         .zip(name.bytes())
-        .for_each(|(room, byte)| *room = *byte);
+        .for_each(|(buffer, byte)| *buffer = *byte);
     let end = name.bytes().len();
-    crate::mem::c_str(room.get(..=end).unwrap_or_default())
+    crate::mem::c_str(buffer.get(..=end).unwrap_or_default())
 }
 
 /// The attributes of an object in the export of `tag`.
@@ -83,8 +84,8 @@ pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
 #[inline(never)]
 pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
-    let mut room = MaybeUninit::uninit();
-    let stat = fs::fstatat::<FsError>(dir, path, flags, &mut room)?;
+    let mut buffer = MaybeUninit::uninit();
+    let stat = fs::fstatat::<FsError>(dir, path, flags, &mut buffer)?;
     let time = |secs, nanos| FileTime { secs, nanos };
     Ok(Attr {
         kind: Kind::of_mode(stat.st_mode as u32),
@@ -145,7 +146,7 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::INVAL, FsError::Invalid),
     // Or a link where a file was: O_NOFOLLOW says so.
     (Errno::LOOP, FsError::TooManyFollowed),
-    // A FIFO or a socket that nobody reads from.
+    // A FIFO or a socket without a reader.
     (Errno::NXIO, FsError::Access),
     (Errno::FBIG, FsError::TooLarge),
     (Errno::NOSPC, FsError::NoSpace),
@@ -153,7 +154,7 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::MLINK, FsError::TooManyLinks),
     (Errno::NOTEMPTY, FsError::NotEmpty),
     (Errno::NAMETOOLONG, FsError::NameTooLong),
-    // A path, where there is no room for all of it.
+    // A path that is longer than the buffer.
     (Errno::RANGE, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
     // Open, but not for this: for no more than its path.
@@ -206,7 +207,7 @@ pub(super) fn error(errno: Errno) -> FsError {
 }
 
 impl FsError {
-    /// The host's number for it, for who has words for those.
+    /// The host's number for it, for protocols that have words for those.
     pub fn number(self) -> u8 {
         for (known, meaning) in &SHORT {
             if *meaning == self {

@@ -148,7 +148,7 @@ impl Ram {
             End::Absent
         };
         let mut done = Path::new(self);
-        done.walk(path, &mut [0; walk::ROOM_BYTES], end)?;
+        done.walk(path, &mut [0; walk::BUFFER_BYTES], end)?;
         let (node, parent, name) = (done.node(), done.parent, done.name().to_vec());
         match (node, how.create) {
             (Some(_), Some(_)) if how.has(OpenFlags::EXCLUSIVE) => Err(FsError::Exists),
@@ -164,7 +164,7 @@ impl Ram {
         }
     }
 
-    fn has_room(&self, bytes: u64) -> FsResult<()> {
+    fn has_space(&self, bytes: u64) -> FsResult<()> {
         if self.inodes.stored_bytes() + bytes <= self.capacity_bytes {
             Ok(())
         } else {
@@ -290,7 +290,7 @@ impl Vfs for Ram {
         if offset > SIZE_MAX || bytes.len() as u64 > SIZE_MAX - offset {
             return Err(FsError::TooLarge);
         }
-        self.has_room(now.growth(offset, bytes.len()))?;
+        self.has_space(now.growth(offset, bytes.len()))?;
         let failure = self.write_fails.take();
         let bytes = failure.map_or(bytes, |_| &bytes[..bytes.len() / 2]);
         self.touch(number, true);
@@ -398,7 +398,7 @@ impl Vfs for Ram {
         if attr.nlink >= LINK_COUNT_MAX {
             return Err(FsError::TooManyLinks);
         }
-        self.has_room(NAME_BYTES)?;
+        self.has_space(NAME_BYTES)?;
         self.keep_durable();
         self.get_mut(node)?.attr.nlink += 1;
         self.give_name(dir, name.bytes(), node.slot())
@@ -461,7 +461,7 @@ impl Handles for Ram {
             CreateWhat::Link(target) => target.len() as u64,
             _ => 0,
         };
-        self.has_room(NAME_BYTES + target_bytes)?;
+        self.has_space(NAME_BYTES + target_bytes)?;
         let mut attr = self.fresh_attr(kind, mode, self.caller);
         if let CreateWhat::Special(Kind::BlockDevice | Kind::CharacterDevice, rdev) = make {
             attr.rdev = rdev;

@@ -72,7 +72,7 @@ impl Ram {
     }
 
     /// Makes the capacity what is stored already and so many bytes more.
-    pub fn leave_room(&mut self, bytes: u64) {
+    pub fn leave_space(&mut self, bytes: u64) {
         self.capacity_bytes = self.inodes.stored_bytes() + bytes;
     }
 

@@ -26,7 +26,7 @@ fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
 }
 
 #[test]
-fn a_full_tree_takes_nothing_more_and_room_comes_back() {
+fn a_full_tree_takes_nothing_more_and_space_comes_back() {
     let (mut ram, file) = writable();
     let top = ram.root(0).unwrap();
     ram.capacity_bytes = 3 * 4096;

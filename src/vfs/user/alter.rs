@@ -54,13 +54,13 @@ impl User {
         if by.size > Some(i64::MAX as u64) {
             return Err(FsError::TooLarge);
         }
-        let (file, mut room) = (number(node), [0; 25]);
+        let (file, mut buffer) = (number(node), [0; 25]);
         match change(file, None, by) {
             // It is open only as a path.
             Err(FsError::Stale) => {}
             done => return done,
         }
-        match change(file, Some(fs::proc_path(file, &mut room)), by) {
+        match change(file, Some(fs::proc_path(file, &mut buffer)), by) {
             // Without /proc it has to be found once more, if that has no effects.
             Err(FsError::NoEntry | FsError::NotDirectory) if self.named == file => {}
             done => return done,

@@ -1,7 +1,7 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
 use super::super::kernel::error;
-use super::super::walk::{End, Path, ROOM_BYTES, Text, add, beneath, ended, front, join, put};
+use super::super::walk::{BUFFER_BYTES, End, Path, Text, add, beneath, ended, front, join, put};
 use super::super::{FsError, FsResult, Kind, Paths as _};
 use super::User;
 use super::ring::NONE;
@@ -27,7 +27,7 @@ pub(super) struct Jail {
 impl Jail {
     /// What lies beneath the top of a path: the beginning of that goes to `text`, the rest is returned.
     pub(super) fn enter<'a>(&self, path: &'a [u8], text: &mut Text) -> FsResult<&'a [u8]> {
-        // What does not fit is told of what follows, for which there is no room either.
+        // What does not fit is told of what follows, which does not fit either.
         let _ = add(text, b".");
         if path.first() == Some(&b'/') {
             return beneath(ended(self.root), path).ok_or(FsError::NoEntry);
@@ -56,9 +56,9 @@ impl User {
         }
         // The owner's own path: links in it are followed.
         let top = File::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?.leak();
-        let room = mem::bytes(PATH_BYTES_MAX);
-        let len = fs::real_path(top, room)?;
-        let real = front(room, len);
+        let buffer = mem::bytes(PATH_BYTES_MAX);
+        let len = fs::real_path(top, buffer)?;
+        let real = front(buffer, len);
         self.top = top;
         self.jail = Some(Jail {
             root: at,
@@ -80,9 +80,9 @@ impl User {
         self.take(path)?;
         // In place of the top there is a ".".
         if let (Some(jail), [_, below @ .., _]) = (&mut self.jail, &self.text[..]) {
-            let room = mem::bytes(PATH_BYTES_MAX);
-            let len = put(room, 0, below);
-            jail.cwd = front(room, len);
+            let buffer = mem::bytes(PATH_BYTES_MAX);
+            let len = put(buffer, 0, below);
+            jail.cwd = front(buffer, len);
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ impl User {
         self.jail.as_ref().map(|_| self.top)
     }
 
-    /// The target of a link, which may have been made by who sees more: what lies in the jail is shown as it is seen from there.
+    /// The target of a link, which may have been made outside of the jail: what lies in the jail is shown as it is seen from there.
     pub(super) fn show(&mut self, target: &mut [u8], len: u32) -> u32 {
         let Some(jail) = &self.jail else {
             return len;
@@ -131,15 +131,15 @@ impl User {
         } else {
             End::Follow
         };
-        let mut room = [0; ROOM_BYTES];
+        let mut buffer = [0; BUFFER_BYTES];
         let mut len = 0;
         if let (Some(jail), [_, below @ .., _]) = (&self.jail, &self.text[..]) {
             // As clients write it: in place of the ".".
-            len = join(&mut room, ended(jail.root), below);
+            len = join(&mut buffer, ended(jail.root), below);
         }
-        let (path, room) = room.split_at_mut_checked(len).unwrap_or_default();
+        let (path, buffer) = buffer.split_at_mut_checked(len).unwrap_or_default();
         let mut done = Path::new(self);
-        done.go_on(path, room, end)?;
+        done.go_on(path, buffer, end)?;
         if done.node().unwrap_or(done.parent).is_inside() || done.parent.is_inside() {
             // For the kernel there is nothing.
             return Err(FsError::NotDirectory);

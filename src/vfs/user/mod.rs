@@ -1,4 +1,4 @@
-//! The host's files by their paths, as who started the process sees them: for one peer, who has the same rights.
+//! The host's files by their paths, as the user sees them that the process runs as: for one peer, which has the same rights.
 //!
 //! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is the kernel's own number of a
 //! descriptor, which lasts for a request in a small ring, and as long as its pin. Only regular files and directories are
@@ -8,7 +8,7 @@
 use super::exports;
 use super::iso::{ImageFile, Images};
 use super::kernel::{self, PATH, READ, WRITE, error, told};
-use super::walk::{End, Path, ROOM_BYTES, Text, add, next_name};
+use super::walk::{BUFFER_BYTES, End, Path, Text, add, next_name};
 use super::{
     Attr, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind,
     Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs, is_image,
@@ -48,7 +48,7 @@ pub struct User {
     looks_anywhere: bool,
     /// Bits that what is made has not.
     umask: u32,
-    /// What is inside images, once somebody has asked for it.
+    /// What is inside images, once it was asked for.
     images: Images,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
     text: Text,
@@ -185,7 +185,7 @@ impl User {
         let mut done = Path::new(self);
         done.follows = follows;
         let end = if follow { End::Follow } else { End::Keep };
-        done.walk(path, &mut [0; ROOM_BYTES], end)?;
+        done.walk(path, &mut [0; BUFFER_BYTES], end)?;
         done.node().ok_or(FsError::NoEntry)
     }
 
@@ -390,13 +390,13 @@ impl exports::Backend for User {
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        let (file, dir, mut room) = (number(node), number(dir), [0; 25]);
-        let path = fs::proc_path(file, &mut room);
+        let (file, dir, mut buffer) = (number(node), number(dir), [0; 25]);
+        let path = fs::proc_path(file, &mut buffer);
         let linked = fs::linkat(AT_FDCWD, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
         if !matches!(linked, Err(FsError::NoEntry | FsError::NotDirectory)) {
             return linked;
         }
-        // Without /proc only root can, and since Linux 6.10 who opened it; else its path says what is meant, but nothing safe in
+        // Without /proc only root can, and since Linux 6.10 the process that opened it; else its path says what is meant, but nothing safe in
         // a jail.
         match fs::linkat(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH) {
             Err(FsError::NoEntry) if self.named == file && self.jail.is_none() => {

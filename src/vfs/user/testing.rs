@@ -38,8 +38,8 @@ impl Handles for User {
             _ if self.pins_left == 0 => Err(FsError::TryLater),
             Kind::Regular if node.is_inside() => self.pin_inside(node, false),
             Kind::Regular => {
-                let mut room = [0; 25];
-                let path = fs::proc_path(number(node), &mut room);
+                let mut buffer = [0; 25];
+                let path = fs::proc_path(number(node), &mut buffer);
                 let file = fs::openat::<FsError>(AT_FDCWD, path, flags, 0)?;
                 self.admit(file, false, false)
             }

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use syscalls::Sysno;
 
 /// A directory that goes when the test ends.
-struct Room(PathBuf);
+struct Scratch(PathBuf);
 
-impl Room {
+impl Scratch {
     fn new(test: &str) -> Self {
         let name = format!("stowaway-user-{}-{test}", std::process::id());
         let dir = std::env::temp_dir().join(name);
@@ -30,7 +30,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -47,9 +47,9 @@ const WRITE: OpenFlags = OpenFlags {
 
 #[test]
 fn a_file_is_made_written_and_read_by_its_path() {
-    let room = Room::new("made");
+    let scratch = Scratch::new("made");
     let mut user = User::new(4);
-    let path = room.path("new");
+    let path = scratch.path("new");
     assert_eq!(user.open_at(&path, &READ).unwrap_err(), FsError::NoEntry);
     let pin = user.open_at(&path, &WRITE).unwrap();
     assert_eq!(user.write(&pin, 0, b"hello world"), Ok(()));
@@ -73,7 +73,7 @@ fn a_file_is_made_written_and_read_by_its_path() {
     let pin = user.open_at(&path, &append).unwrap();
     assert_eq!(user.write(&pin, 0, b"!"), Ok(()));
     user.unpin(pin);
-    assert_eq!(std::fs::read(room.0.join("new")).unwrap(), b"hello!");
+    assert_eq!(std::fs::read(scratch.0.join("new")).unwrap(), b"hello!");
 }
 
 /// Before Linux 5.1 no call of 32 bits passes 2038: later times fail, and none becomes another.
@@ -81,8 +81,8 @@ fn a_file_is_made_written_and_read_by_its_path() {
 #[test]
 fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
     const LAST: i64 = i32::MAX as i64;
-    let room = Room::new("narrow");
-    let path = room.path("file");
+    let scratch = Scratch::new("narrow");
+    let path = scratch.path("file");
     let (told, clock) = std::thread::spawn(move || {
         sandbox::refuse_calls(&[
             Sysno::statx,
@@ -146,14 +146,14 @@ fn what_the_kernel_makes_of_itself_is_refused() {
 
 #[test]
 fn pins_are_bounded_and_come_back() {
-    let room = Room::new("bounded");
+    let scratch = Scratch::new("bounded");
     let mut user = User::new(2);
-    let path = room.path("new");
+    let path = scratch.path("new");
     let pins = [(); 2].map(|()| user.open_at(&path, &WRITE).unwrap());
-    std::fs::write(room.0.join("new"), "kept").unwrap();
+    std::fs::write(scratch.0.join("new"), "kept").unwrap();
     assert_eq!(user.open_at(&path, &WRITE).unwrap_err(), FsError::TryLater);
     // It was not cut before it was refused.
-    assert_eq!(std::fs::read(room.0.join("new")).unwrap(), b"kept");
+    assert_eq!(std::fs::read(scratch.0.join("new")).unwrap(), b"kept");
     let [first, second] = pins;
     user.unpin(first);
     let third = user.open_at(&path, &READ).unwrap();
@@ -177,11 +177,11 @@ fn rest_closes_what_a_request_needed() {
     assert!(user.attr(top).is_ok());
 }
 
-/// A jail in a room: beside it, and above, lies what it must not show.
-fn jailed(room: &Room, at: &'static [u8]) -> User {
-    let inside = room.0.join("inside");
+/// A jail in a directory: beside it, and above, lies what it must not show.
+fn jailed(scratch: &Scratch, at: &'static [u8]) -> User {
+    let inside = scratch.0.join("inside");
     std::fs::create_dir_all(inside.join("dir/sub")).unwrap();
-    std::fs::write(room.0.join("secret"), "secret").unwrap();
+    std::fs::write(scratch.0.join("secret"), "secret").unwrap();
     std::fs::write(inside.join("dir/file"), "inside").unwrap();
     let link = |target: &str, name: &str| {
         std::os::unix::fs::symlink(target, inside.join(name)).unwrap();
@@ -190,7 +190,7 @@ fn jailed(room: &Room, at: &'static [u8]) -> User {
     link("/dir/file", "dir/absolute");
     link(&format!("{}/dir/file", inside.display()), "dir/real");
     link(&format!("{}", inside.display()), "dir/top");
-    link(&format!("{}", room.0.join("secret").display()), "beside");
+    link(&format!("{}", scratch.0.join("secret").display()), "beside");
     link(&format!("{}er", inside.display()), "longer");
     let mut user = User::new(4);
     let dir = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
@@ -208,8 +208,8 @@ fn target(user: &mut User, path: &[u8]) -> String {
 
 #[test]
 fn a_jail_shows_no_way_out() {
-    let room = Room::new("jail");
-    let mut user = jailed(&room, b"/");
+    let scratch = Scratch::new("jail");
+    let mut user = jailed(&scratch, b"/");
     for path in [
         "/secret",
         "../secret",
@@ -241,8 +241,8 @@ fn a_jail_shows_no_way_out() {
         user.open_at(b"dir/out", &WRITE).map(|pin| user.unpin(pin)),
         Ok(())
     );
-    assert_eq!(std::fs::read(room.0.join("secret")).unwrap(), b"secret");
-    assert!(room.0.join("inside/secret").exists());
+    assert_eq!(std::fs::read(scratch.0.join("secret")).unwrap(), b"secret");
+    assert!(scratch.0.join("inside/secret").exists());
     assert_eq!(
         user.open_at(b"beside", &WRITE).unwrap_err(),
         FsError::NoEntry
@@ -255,8 +255,8 @@ fn a_jail_shows_no_way_out() {
 
 #[test]
 fn a_jail_is_shown_elsewhere() {
-    let room = Room::new("at");
-    let mut user = jailed(&room, b"/data/");
+    let scratch = Scratch::new("at");
+    let mut user = jailed(&scratch, b"/data/");
     let mut out = [0; 64];
     assert_eq!(user.cwd(&mut out), Ok(5));
     assert_eq!(out[..5], *b"/data");
@@ -279,8 +279,8 @@ fn a_jail_is_shown_elsewhere() {
 
 /// Swaps and moves things in and out of a jail while its client looks them up.
 fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
-    let room = Room::new(test);
-    let (inside, outside) = (room.0.join("inside"), room.0.join("outside"));
+    let scratch = Scratch::new(test);
+    let (inside, outside) = (scratch.0.join("inside"), scratch.0.join("outside"));
     for dir in [&inside.join("door"), &inside.join("deep/er"), &outside] {
         std::fs::create_dir_all(dir).unwrap();
         std::fs::write(dir.join("name"), "outside").unwrap();
@@ -288,7 +288,7 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
     for dir in ["", "door", "deep", "deep/er"] {
         std::fs::write(inside.join(dir).join("name"), "inside").unwrap();
     }
-    std::fs::write(room.0.join("name"), "outside").unwrap();
+    std::fs::write(scratch.0.join("name"), "outside").unwrap();
     std::os::unix::fs::symlink("../outside", inside.join("trap")).unwrap();
     std::fs::write(inside.join("face"), "inside").unwrap();
     std::os::unix::fs::symlink("../outside/name", inside.join("mask")).unwrap();

@@ -351,7 +351,7 @@ fn a_directory_of_ten_thousand_is_read_once() {
 }
 
 #[test]
-fn one_room_is_enough_for_many_images() {
+fn one_window_is_enough_for_many_images() {
     let first = sample().0;
     let mut second = sample();
     second.put(
