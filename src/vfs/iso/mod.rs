@@ -276,12 +276,13 @@ impl<B: Block> Image<B> {
             Kind::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
         }
-        let mut past = offset.wrapping_sub(entry.before);
-        if past >= entry.run.len {
+        let past = offset.checked_sub(entry.before);
+        if past.is_none_or(|past| past >= entry.run.len) {
             self.entry_at(entry.id, offset, entry)?;
-            past = offset.wrapping_sub(entry.before);
         }
-        let at = entry.run.at.wrapping_add(past);
+        // What was read for this offset does not begin behind it.
+        let past = offset.saturating_sub(entry.before);
+        let at = entry.run.at.saturating_add(past);
         let rest = self.block.size().saturating_sub(at);
         let len = entry.run.len.saturating_sub(past).min(rest);
         if len == 0 && offset < entry.size {

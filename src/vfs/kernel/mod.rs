@@ -94,7 +94,7 @@ pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
         uid: stat.st_uid,
         gid: stat.st_gid,
         size: stat.st_size as u64,
-        used: (stat.st_blocks as u64).wrapping_mul(512),
+        used: (stat.st_blocks as u64).saturating_mul(512),
         rdev: fs::device_numbers(stat.st_rdev as u32),
         fsid: stat.st_dev as u64,
         inode: stat.st_ino as u64,
