@@ -47,7 +47,7 @@ pub const OTHER_FILE_SYSTEM: Text =
     text!("came upon another file system beneath the export; export it by itself");
 /// The disk failed under a client's request.
 pub const DISK_FAILED: Text = text!("met a failure of the disk; see the kernel's log");
-/// There is no room for what a client writes.
+/// The disk is full under what a client writes.
 pub const DISK_FULL: Text = text!("met a full disk; make room there");
 /// A client's connection was closed by us.
 pub const DISCONNECTED: Text = text!("was disconnected");
@@ -84,9 +84,9 @@ impl Line {
     /// Appends a text of ours.
     pub fn say(&mut self, text: Text) -> &mut Self {
         // The last byte is for the newline.
-        let (room, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
-        let room = room.tail_mut(self.len as usize);
-        self.len += text.decode(room).len() as u32;
+        let (buffer, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
+        let buffer = buffer.tail_mut(self.len as usize);
+        self.len += text.decode(buffer).len() as u32;
         self
     }
 
@@ -201,7 +201,7 @@ impl Line {
         self.bytes.head(self.len as usize)
     }
 
-    /// The text and a newline, for which there is always room.
+    /// The text and a newline, for which there is always space.
     pub fn end(&mut self) -> &[u8] {
         if let Some(place) = self.bytes.get_mut(self.len as usize) {
             *place = b'\n';
@@ -222,8 +222,8 @@ impl Line {
     #[inline(never)]
     pub fn byte(&mut self, byte: u8) -> &mut Self {
         // The last one is for the newline.
-        let (room, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
-        if let Some(place) = room.get_mut(self.len as usize) {
+        let (buffer, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
+        if let Some(place) = buffer.get_mut(self.len as usize) {
             *place = byte;
             self.len += 1;
         }
@@ -323,7 +323,7 @@ impl Events {
 
     /// `None`: too many. Else how many were withheld in the minute before.
     fn count(&mut self, now: u32, peer: Ipv6Addr, kind: Text) -> Option<u32> {
-        // Where it is counted; where it is not, the oldest makes room for it, if there is no other.
+        // Where it is counted; where it is not, the oldest gives way to it, if there is no free one.
         let (mut chosen, mut least, mut known) = (0, u64::MAX, false);
         for (at, counter) in self.counters.iter().enumerate() {
             known = counter.kind == kind && counter.peer == peer;

@@ -145,7 +145,7 @@ pub fn digit(byte: u8, base: u32) -> Option<usize> {
     (u32::from(value) < base).then_some(value.into())
 }
 
-/// Whether two texts are the same, in capitals or not. A byte at a time: what the library does with 16 takes more room.
+/// Whether two texts are the same, in capitals or not. A byte at a time: what the library does with 16 is larger.
 #[inline(never)]
 pub fn is_like(one: &[u8], other: &[u8]) -> bool {
     let same = |(one, other): (&u8, &u8)| one.eq_ignore_ascii_case(other);

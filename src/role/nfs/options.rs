@@ -159,15 +159,15 @@ fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
 
 /// The path as clients will write it: from the top, without "." and doubled or trailing separators.
 fn absolute(path: &[u8]) -> Option<&'static CStr> {
-    fn push(room: &mut [u8], len: &mut usize, byte: u8) -> Option<()> {
-        *room.get_mut(*len)? = byte;
+    fn push(buffer: &mut [u8], len: &mut usize, byte: u8) -> Option<()> {
+        *buffer.get_mut(*len)? = byte;
         *len += 1;
         Some(())
     }
-    let room = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
+    let buffer = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
     let mut len = 0;
     if path.first()? != &b'/' {
-        len = crate::sys::current_dir(room)?;
+        len = crate::sys::current_dir(buffer)?;
         if len == 1 {
             len = 0; // The top: what follows brings its separator along.
         }
@@ -177,18 +177,18 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
             b"" | b"." => {}
             b".." => return None,
             _ => {
-                push(room, &mut len, b'/')?;
+                push(buffer, &mut len, b'/')?;
                 for byte in name {
-                    push(room, &mut len, *byte)?;
+                    push(buffer, &mut len, *byte)?;
                 }
             }
         }
     }
     if len == 0 {
-        push(room, &mut len, b'/')?;
+        push(buffer, &mut len, b'/')?;
     }
-    push(room, &mut len, 0)?;
-    Some(crate::mem::c_str(room.get(..len)?))
+    push(buffer, &mut len, 0)?;
+    Some(crate::mem::c_str(buffer.get(..len)?))
 }
 
 #[cfg(test)]

@@ -229,7 +229,7 @@ fn sessions(count: usize) -> &'static mut [Session] {
 
 /// `%d` becomes the home directory, `%u` the user's name, `%%` a percent sign. What is not known stays as it is.
 fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static CStr {
-    let room = mem::bytes(PATH_BYTES_MAX);
+    let buffer = mem::bytes(PATH_BYTES_MAX);
     let (accounts, mut len) = (sftp.accounts(), 0);
     let mut rest = wanted;
     while let [byte, behind @ ..] = rest {
@@ -248,14 +248,14 @@ fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static
             }
         }
         for byte in bytes {
-            if let Some(place) = room.get_mut(len) {
+            if let Some(place) = buffer.get_mut(len) {
                 *place = *byte;
                 len += 1;
             }
         }
     }
     // What does not fit has no end, and is no text.
-    crate::mem::c_str(room.head(len + 1))
+    crate::mem::c_str(buffer.head(len + 1))
 }
 
 /// Prints what -P and -p may name.

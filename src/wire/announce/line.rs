@@ -32,8 +32,8 @@ pub fn parse(
     }
 }
 
-/// Appends what stands before the next comma, and goes behind that; a field that is not there is empty. What there is no room
-/// for is left out.
+/// Appends what stands before the next comma, and goes behind that; a field that is not there is empty. What does not fit is left
+/// out.
 #[inline(never)]
 pub fn next_field(rest: &mut Option<&[u8]>, out: &mut Writer<'_>) -> Result<(), Flaw> {
     let mut left = rest.take().unwrap_or_default();

@@ -101,7 +101,7 @@ mod tests {
         parse(text.as_bytes(), &mut buffer).map(|len| buffer[..len].to_vec())
     }
 
-    /// CVE-2015-7987: what has no room is not written.
+    /// CVE-2015-7987: what does not fit is not written.
     /// RFC 6763 section 4.3: "appropriate precautions MUST be taken to ensure that DNS label boundaries are properly preserved"
     #[test]
     fn what_is_written_is_read_as_it_was() {
@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(unescape(text.as_bytes(), &mut buffer), Some((63, &b""[..])));
             assert_eq!(buffer, label);
         }
-        // What has no room is left out, never halved.
+        // What does not fit is left out, never halved.
         let mut buffer = [0; 6];
         assert_eq!(escape(b"ab c", &mut buffer), 6);
         assert_eq!(escape(b"abc d", &mut buffer), 3);

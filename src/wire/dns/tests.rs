@@ -92,7 +92,7 @@ fn every_prefix_of_a_message_is_malformed() {
     }
 }
 
-/// CVE-2015-7987, CVE-2015-7988, avahi c72c9900: names, questions and records for which there is no room.
+/// CVE-2015-7987, CVE-2015-7988, avahi c72c9900: names, questions and records that do not fit.
 #[test]
 fn what_does_not_fit_is_as_if_never_begun() {
     for buffer in HEADER_BYTES..60 {
