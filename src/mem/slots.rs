@@ -1,10 +1,8 @@
 //! Slots: vectors whose number of places is decided once.
 
 use core::alloc::Layout;
-use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A vector with so many places and never more. A place is touched when it is used first.
 ///
@@ -35,7 +33,7 @@ fn cut(count: usize, element: Layout) -> NonNull<u8> {
     memory.unwrap_or_else(|| misused())
 }
 
-/// What is asked for at start cannot be had: more memory than there is, or a place for the second time.
+/// What is asked for at start cannot be had: more memory than there is.
 #[cold]
 fn misused() -> ! {
     panic!()
@@ -119,36 +117,6 @@ impl Slots<u8> {
         unsafe { self.places.add(self.len as usize).write_bytes(0, count) };
         self.len += count as u32;
         true
-    }
-}
-
-/// One value, which is there from the beginning and taken at most once. If it is zeros, they are not in the file.
-#[derive(Debug)]
-pub struct Place<T> {
-    taken: AtomicU32,
-    value: UnsafeCell<T>,
-}
-
-// SAFETY: only the first call of `take` gets to the value.
-unsafe impl<T> Sync for Place<T> {}
-
-impl<T> Place<T> {
-    /// A place with this in it.
-    pub const fn new(value: T) -> Self {
-        Self {
-            taken: AtomicU32::new(0),
-            value: UnsafeCell::new(value),
-        }
-    }
-
-    /// What is in it, for the first caller. Called at start only.
-    #[expect(clippy::mut_from_ref, reason = "there is no second one")]
-    pub fn take(&'static self) -> &'static mut T {
-        if self.taken.swap(1, Ordering::Relaxed) != 0 {
-            misused();
-        }
-        // SAFETY: no second call gets here, and it lasts as long as the process.
-        unsafe { &mut *self.value.get() }
     }
 }
 
