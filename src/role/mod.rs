@@ -243,6 +243,7 @@ impl Console {
     }
 
     /// Events that go there.
+    #[cfg(any(feature = "nfs", feature = "multicast"))]
     fn events() -> crate::event::Events {
         crate::event::Events::to(Self::leak())
     }

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "mdns")]
 use super::DONE;
-#[cfg(feature = "mdns")]
+#[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use super::args::{address, port};
 use super::flags::Flags;
 #[cfg(feature = "mdns")]
@@ -15,7 +15,7 @@ use crate::drive::linux::supervisor::{self, Child};
 use crate::drive::{Task, linux};
 use crate::event::Fatal;
 use crate::mem;
-#[cfg(feature = "mdns")]
+#[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use crate::mem::parts;
 use crate::net::Signals;
 use crate::sys::{Args, BUILD_ID_BYTES};
@@ -23,7 +23,7 @@ use crate::text::{Text, text};
 #[cfg(feature = "mdns")]
 use core::cell::Cell;
 use core::mem::ManuallyDrop;
-#[cfg(feature = "mdns")]
+#[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use core::net::SocketAddr;
 
 /// What `stowaway --help` says of it.
@@ -39,6 +39,7 @@ flags! {
             OneProcess "--one-process",
         }
         valued {
+            #[cfg(feature = "sftp-server")]
             Sftp "--sftp" => "name ADDRESS:PORT, such as 127.0.0.1:2222",
         }
     }
@@ -91,7 +92,7 @@ struct Served<'a> {
     #[cfg(feature = "mdns")]
     mdns: Cell<Option<&'static mut mdns::Options>>,
     /// Where SFTP listens.
-    #[cfg(feature = "mdns")]
+    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     sftp: Option<SocketAddr>,
     signals: Signals,
 }
@@ -136,7 +137,9 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
     #[cfg(feature = "mdns")]
     let announced = mem::leak(mdns::Options::default());
     #[cfg(feature = "mdns")]
-    let (mut is_silent, mut is_one_process, mut sftp) = (false, false, None);
+    let (mut is_silent, mut is_one_process) = (false, false);
+    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+    let mut sftp = None;
     // Wrong usage is said once, also when a role is to be started again and again.
     FLAGS.read(args, &mut |given| match given.table {
         0 => options.set(nfs::Flag::of(given.number)?, given.value),
@@ -147,6 +150,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
             match Flag::of(given.number)? {
                 Flag::NoMdns => is_silent = true,
                 Flag::OneProcess => is_one_process = true,
+                #[cfg(feature = "sftp-server")]
                 Flag::Sftp => sftp = Some(socket_address(given.value.to_bytes())?),
             }
             Some(())
@@ -168,7 +172,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
         nfs: options,
         #[cfg(feature = "mdns")]
         mdns: Cell::new((!is_silent).then_some(announced)),
-        #[cfg(feature = "mdns")]
+        #[cfg(all(feature = "mdns", feature = "sftp-server"))]
         sftp,
         signals,
     };
@@ -198,7 +202,7 @@ pub(super) fn is_one_process(mut args: Args) -> bool {
 }
 
 /// `ADDRESS:PORT` or `[ADDRESS]:PORT`.
-#[cfg(feature = "mdns")]
+#[cfg(all(feature = "mdns", feature = "sftp-server"))]
 fn socket_address(text: &[u8]) -> Option<SocketAddr> {
     let mut sides = match text {
         [b'[', inside @ ..] => parts(inside, b']'),
