@@ -1,6 +1,6 @@
 //! Why something cannot start.
 
-use super::{Line, Sink, hand_over};
+use super::{Line, Sink, tell};
 use crate::text::Text;
 use core::net::SocketAddr;
 
@@ -33,9 +33,7 @@ impl Fatal {
             About::Name(name) => name,
             About::Socket(at) => socket.socket(at).bytes(),
         };
-        let mut line = Line::default();
-        line.begin().say(self.what).told(about, self.why);
-        hand_over(sink, &mut line);
+        tell(sink, self.what, about, self.why);
     }
 }
 

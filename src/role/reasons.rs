@@ -8,6 +8,7 @@ use crate::text::{Text, text};
 use crate::vfs::FsError;
 
 /// What failed, on what, and why: for an error's number, in the words of this table.
+#[inline(never)]
 pub(super) fn fatal(what: Text, about: About, number: u8, table: &[Reason]) -> Fatal {
     Fatal {
         what,
