@@ -88,7 +88,7 @@ impl Play {
                 }
                 Step::DiskIsFull(left) => {
                     for world in [&mut self.whole, &mut self.parts] {
-                        world.tree.ram.leave_room(u64::from(*left) * 16);
+                        world.tree.ram.leave_space(u64::from(*left) * 16);
                     }
                 }
             }

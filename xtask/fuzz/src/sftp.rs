@@ -294,8 +294,8 @@ fn anything(bytes: &[u8], piece: usize) {
 fn script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
     let (mut one, mut all) = (Lent::new(), Lent::new());
     if let Some(room) = room {
-        one.world.tree.ram.leave_room(room.into());
-        all.world.tree.ram.leave_room(room.into());
+        one.world.tree.ram.leave_space(room.into());
+        all.world.tree.ram.leave_space(room.into());
     }
     let steps = &steps[..steps.len().min(STEP_COUNT)];
     let (mut known, mut stream, mut expect) = (Vec::new(), Vec::new(), Vec::new());
