@@ -58,7 +58,7 @@ fn cost(
 }
 
 #[test]
-fn version_leaves_within_twelve_calls() -> Result<()> {
+fn version_leaves_within_fifteen_calls() -> Result<()> {
     for arch in Arch::NATIVE {
         for wire in [Wire::Pipes, Wire::SocketPair] {
             let place = public_dir()?;
@@ -69,7 +69,7 @@ fn version_leaves_within_twelve_calls() -> Result<()> {
             let sent = made.iter().position(|name| name == "write");
             let count = sent.context("nothing was written")? + 1;
             ensure!(
-                count <= 12,
+                count <= 15,
                 "{} over {wire:?}: {count}: {made:?}",
                 arch.name()
             );

@@ -91,7 +91,8 @@ fn serve(options: &Options) -> ! {
 }
 
 fn talk(options: &Options) -> Status {
-    let (sftp, user) = match server(options) {
+    let handle_count = handle_count();
+    let (sftp, user) = match server(options, handle_count) {
         Ok(server) => server,
         Err(fatal) => return told(fatal),
     };
@@ -106,7 +107,7 @@ fn talk(options: &Options) -> Status {
             linux::restrict_to(jail);
         }
     };
-    let mut protocol = ManuallyDrop::new(Sessions::new(sftp, user, sessions(1)));
+    let mut protocol = ManuallyDrop::new(Sessions::new(sftp, user, sessions(1, handle_count)));
     let mut transport = Standard;
     let session = StdioSession::new(&mut transport, &mut *protocol, &mut events, &mut greeted);
     match ManuallyDrop::new(session).run() {
@@ -116,8 +117,11 @@ fn talk(options: &Options) -> Status {
 }
 
 /// What all sessions share. It lasts as long as the process.
-fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), Fatal> {
-    let user = mem::leak(User::new(handle_count()));
+fn server(
+    options: &Options,
+    handle_count: usize,
+) -> Result<(&'static mut Sftp, &'static mut User), Fatal> {
+    let user = mem::leak(User::new(handle_count));
     if let Some(mask) = options.umask {
         user.set_umask(mask);
     }
@@ -150,9 +154,14 @@ fn server(options: &Options) -> Result<(&'static mut Sftp, &'static mut User), F
 /// Sessions for all that connect to a TCP port, as a task that has not started. It lasts as long as the process.
 #[cfg(all(feature = "serve", feature = "mdns"))]
 pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Fatal> {
-    let (sftp, user) = server(&Options::default())?;
+    let handle_count = handle_count();
+    let (sftp, user) = server(&Options::default(), handle_count)?;
     Ok(mem::leak(Server {
-        sessions: Sessions::new(sftp, user, sessions(SFTP_CONNECTION_COUNT_MAX)),
+        sessions: Sessions::new(
+            sftp,
+            user,
+            sessions(SFTP_CONNECTION_COUNT_MAX, handle_count),
+        ),
         streams: Sessions::streams(),
         at,
     }))
@@ -211,9 +220,9 @@ fn handle_count() -> usize {
     spare.clamp(1, HANDLE_COUNT_MAX)
 }
 
-/// So many sessions that have begun, and share the handles there may be.
-fn sessions(count: usize) -> &'static mut [Session] {
-    let handle_count = (handle_count() / count).max(1);
+/// So many sessions that have begun, and share so many handles.
+fn sessions(count: usize, handle_count: usize) -> &'static mut [Session] {
+    let handle_count = (handle_count / count).max(1);
     let mut sessions = Slots::new(count);
     while !sessions.is_full() {
         let mut handles = Slots::new(handle_count);

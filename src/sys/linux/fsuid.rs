@@ -135,14 +135,12 @@ pub fn set_umask(mask: u32) {
     });
 }
 
-/// The mask that the process began with.
-pub fn first_umask() -> u32 {
-    let known = || effective(|now| now.first_umask.load(Relaxed));
-    if known() == UNKNOWN {
-        set_umask(0);
-        set_umask(known());
+/// The mask that the process began with is its own again.
+pub fn restore_umask() {
+    let first = effective(|now| now.first_umask.load(Relaxed));
+    if first != UNKNOWN {
+        set_umask(first);
     }
-    known()
 }
 
 /// Gives up the privilege of filling a disk beyond its quotas and to its last block: clients have none.

@@ -47,7 +47,7 @@ pub struct User {
     /// Whether any file may be an image, and a link lead to it.
     looks_anywhere: bool,
     /// Bits that what is made has not.
-    umask: u32,
+    umask: Option<u32>,
     /// What is inside images, once it was asked for.
     images: Images,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
@@ -89,7 +89,7 @@ impl User {
             named: NONE,
             writes: false,
             looks_anywhere: false,
-            umask: fsuid::first_umask(),
+            umask: None,
             images: Images::default(),
         }
     }
@@ -101,7 +101,7 @@ impl User {
 
     /// Has what is made have none of these bits in its mode, instead of those of the process' own umask.
     pub const fn set_umask(&mut self, mask: u32) {
-        self.umask = mask;
+        self.umask = Some(mask);
     }
 
     /// Names are looked up from this directory: what handles are looked for beneath.
@@ -279,7 +279,10 @@ impl exports::Backend for User {
 
     fn begin(&mut self) {
         fsuid::restore();
-        fsuid::set_umask(self.umask);
+        match self.umask {
+            Some(mask) => fsuid::set_umask(mask),
+            None => fsuid::restore_umask(),
+        }
     }
 
     fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use xtask::clients::sshfs::Sshfs;
 use xtask::machines::mounts;
@@ -61,7 +62,10 @@ fn one_loop_serves_files_by_both_protocols_and_announces_them() -> Result<()> {
     };
     let copy_by_sftp = || {
         mounts::private("sshfs", || {
-            let mut command = world.theirs.command("sshfs");
+            // `ip netns exec` would mount it for itself alone.
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net={}", world.theirs.path()));
+            command.arg("sshfs");
             command.args(["-f", &format!("192.0.2.1:{path}"), "-o", "direct_io"]);
             command.args(["-o", "directport=2222"]);
             let mounted = Sshfs::mount(command, &place.path().join("mounted"))?;
