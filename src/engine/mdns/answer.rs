@@ -181,8 +181,8 @@ impl OnLink {
         }
     }
 
-    /// Marks what who asks knows already, or wishes as we have it, as we do ourselves when we probe anew; what he alone waits for,
-    /// and knows, is not told to all.
+    /// Known-answer suppression (RFC 6762 section 7.1): marks records that the query lists as known, or proposes as we have them, as
+    /// our own probes do. What only this querier waits for, and knows, is not multicast.
     #[inline(never)]
     fn suppress_known_answers(&mut self, zone: &Zone, message: &Message<'_>, number: u8) {
         for (section, record) in message.records() {

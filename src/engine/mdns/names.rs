@@ -120,8 +120,8 @@ impl Names {
         Some(name)
     }
 
-    /// The name of these labels, which have dots between them, before `parent`; it is in use from now on, once more. `None`: there
-    /// is no room.
+    /// The name of these labels, which have dots between them, before `parent`; it is in use from now on, once more. `None`: the
+    /// table is full.
     #[inline(never)]
     pub fn extend(&mut self, parent: NameId, labels: &[u8]) -> Option<NameId> {
         let mut name = parent;

@@ -16,8 +16,8 @@ pub(super) const fn later(now: Instant, ms: u32) -> Instant {
     now.after(Duration::from_ms(ms))
 }
 
-/// Bits of [`RecordState::bits`]: it is asked for, by those who wait for an answer to all or would take one to themselves; who asks
-/// knows it; it is for the reply that is being written; it is told for the last time.
+/// Bits of [`RecordState::bits`]: it is asked for, by a QM or by a QU question; it is a known answer; it is part of the unicast reply
+/// that is being written; its goodbye is due.
 pub(super) mod bit {
     pub(in super::super) const ASKED: u8 = 1;
     pub(in super::super) const ASKED_UNICAST: u8 = 2;

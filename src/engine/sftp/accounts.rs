@@ -1,7 +1,7 @@
 //! Users' and groups' names: passwd(5) and group(5) of the tree that is served, read once.
 //!
-//! Under a jail these are the jail's own files. Nothing else is asked, no network and no library: who is not in them has a
-//! number only.
+//! Under a jail these are the jail's own files. Nothing else is asked, no network and no library: a user that is not in them
+//! is shown as a number.
 
 use super::handles::TO_READ;
 use crate::mem::Ends as _;

@@ -1,7 +1,7 @@
 //! The rounds of SHA-1 (FIPS 180-4, section 6.1.2) and of MD5 (RFC 1321, section 3.4), as loops.
 //!
 //! Written out, as their crates have them, they are 6.6 KB, nearly a fifth of a file that does nothing but SFTP; here they are
-//! an eighth of that. Nobody trusts either against an attacker any more, so no processor's help is asked for. The tests
+//! an eighth of that. Neither is secure against an attacker any more, so the processor's instructions for them are not used. The tests
 //! compare both with the crates.
 
 /// The whole part of 2^32 times the sine of 1 to 64.

@@ -166,7 +166,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         Ok(())
     }
 
-    /// The document's type: its name, and where somebody else would find it.
+    /// The document type declaration: a name, and an external identifier.
     fn pass_type(&mut self) -> Result<(), Flaw> {
         if self.element != OUTSIDE || self.ended {
             return Err(Flaw::Form);

@@ -1,7 +1,7 @@
 //! DNS messages as they are sent by multicast: header, questions, records. RFC 1035 section 4, RFC 6762 section 18.
 //!
-//! A message is looked through once, so that its shape is known to be right; what its records hold is looked at when somebody
-//! wants to know. A record whose rdata is broken leaves the others alone.
+//! A message is looked through once, so that its shape is known to be right; what its records hold is parsed when it is
+//! needed. A record whose rdata is broken leaves the others alone.
 
 pub mod escape;
 mod message;

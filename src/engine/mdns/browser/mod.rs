@@ -97,10 +97,10 @@ const _: () = assert!(LINK_COUNT_MAX <= u8::BITS as usize);
 
 /// Wishes at a time.
 pub const WISH_COUNT_MAX: usize = 16;
-/// For a change to be followed by others before they are looked at.
+/// How long changes are gathered before they are looked at.
 const SETTLE: Duration = Duration::from_ms(10);
-/// Until who is there should have answered, when asked a second time at the latest: the first time he may have told it to others
-/// just before, or not have been heard. The question waits for 120 ms, and for a second.
+/// Until every host should have answered, to the second query at the latest: the first may have been lost, or its answer held
+/// back because it was multicast just before. The question waits for 120 ms, and for a second.
 const ALL: Duration = Duration::from_ms(1500);
 /// Until a host should have answered. After avahi.
 const ANSWER: Duration = Duration::from_secs(5);
