@@ -117,6 +117,7 @@ impl Kernel {
     }
 
     /// Looks at every socket each time: 50 µs for a thousand of them, on hosts that have nothing better.
+    #[inline(never)] // Its array has 96 KiB, which the frame of `wait` would touch where it is not needed.
     fn wait_poll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let watched = || {
             let sockets = self.sockets.iter().flatten();
