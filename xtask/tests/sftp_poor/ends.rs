@@ -28,7 +28,7 @@ fn limits_may_be_tight() -> Result<()> {
     for script in [
         // Descriptors, address space in KiB, stack in KiB, locked memory, core files.
         "ulimit -n 96 && exec \"$@\"",
-        "ulimit -v 16384 && exec \"$@\"",
+        "ulimit -v 8000 && exec \"$@\"",
         "ulimit -s 128 && exec \"$@\"",
         "ulimit -l 0 && ulimit -c 0 && exec \"$@\"",
         "umask 0 && exec \"$@\"",
