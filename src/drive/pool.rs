@@ -4,7 +4,7 @@ use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
 use crate::mem::Ends as _;
 use crate::mem::Slots;
 
-/// A block that is held, by its number. Whoever holds it gives it back.
+/// A block that is held, by its number. Its holder gives it back.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Block(u8);
 

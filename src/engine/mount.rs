@@ -67,7 +67,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
                 Err(error) => refusal(*error),
                 Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
                     Status::ServerFault,
-                    text!("MOUNT version 1 has no room for its handle; use version 3"),
+                    text!("MOUNT version 1 has no space for its handle; use version 3"),
                 ),
                 Ok(handle) => {
                     mounts.add(cx.peer, export);

@@ -17,9 +17,9 @@ pub use fatal::{About, Fatal};
 pub const LISTENING: Text = text!("listening on");
 /// A directory is offered.
 pub const EXPORTING: Text = text!("exporting");
-/// Everybody who reaches the server acts as one user.
+/// Every client that reaches the server acts as one user.
 pub const ACTING_AS: Text = text!("every client acts as user");
-/// Everybody who reaches the server is who it says it is.
+/// Every client that reaches the server is the user that it says it is.
 pub const ACTING_AS_CALLERS: Text = text!("clients act as the users they say they are");
 /// There is no portmapper of ours; about the options to mount with instead.
 pub const NO_PORTMAP: Text = text!("no portmap service on port 111; mount with the options");
@@ -48,7 +48,7 @@ pub const OTHER_FILE_SYSTEM: Text =
 /// The disk failed under a client's request.
 pub const DISK_FAILED: Text = text!("met a failure of the disk; see the kernel's log");
 /// The disk is full under what a client writes.
-pub const DISK_FULL: Text = text!("met a full disk; make room there");
+pub const DISK_FULL: Text = text!("met a full disk; free some space there");
 /// A client's connection was closed by us.
 pub const DISCONNECTED: Text = text!("was disconnected");
 
@@ -76,7 +76,7 @@ impl Default for Line {
 }
 
 impl Line {
-    /// Begins with who speaks.
+    /// Begins with the name of the program.
     pub fn begin(&mut self) -> &mut Self {
         self.say(text!("stowaway: "))
     }
@@ -231,9 +231,9 @@ impl Line {
     }
 }
 
-/// Who takes the lines.
+/// Where the lines go.
 pub trait Sink {
-    /// Takes a whole line, or loses it: whoever tells does not wait.
+    /// Takes a whole line, or loses it: the program does not wait.
     fn take(&mut self, line: &[u8]);
 }
 

@@ -19,7 +19,7 @@ const INTERFACE_COUNT_MAX: usize = 8;
 /// Which interfaces are asked on; if there are none, on all that lead to several others.
 pub(super) type Interfaces = heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>;
 
-/// Who wants to know what is found.
+/// The role that takes what is found.
 pub(super) trait Finder {
     /// Does what is due, and says whether something can be taken now. Else it waits among what is known, where it may change.
     fn is_free(&mut self, _: Instant) -> bool {
@@ -80,7 +80,7 @@ impl Links {
     }
 }
 
-/// The browser, and who wants to know.
+/// The browser, and the role that takes what it finds.
 struct Seeker<'a> {
     browser: Browser,
     links: Links,

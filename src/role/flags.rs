@@ -67,7 +67,7 @@ macro_rules! flags {
                 Self::ALL.get(number).copied()
             }
 
-            /// What a person is told who gives it another value than it takes.
+            /// The message for a value that it does not take.
             #[allow(dead_code)]
             $scope const fn wanted(self) -> $crate::text::Text {
                 Self::WANTED.plus(self as u8 - Self::BARE.len() as u8)

@@ -50,7 +50,7 @@ pub(super) const OTHER_IMAGE: Reason = reason(
 );
 
 const PERM: Text = text!("this user may not; start as another user or change its mode");
-const FULL: Text = text!("the disk is full; make room there");
+const FULL: Text = text!("the disk is full; free some space there");
 const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
 
 /// Says what failed inside an image, with what, and why.

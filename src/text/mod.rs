@@ -1,7 +1,7 @@
 //! What people read, packed: a text takes less than half of its bytes in the file, and a number where it is used.
 //!
 //! A text stands where it is used, `text!("no such file")`, and nowhere else: the build collects all of them from the source and
-//! packs them by a static dictionary (linker/pack.rs), so that each is decoded by itself, into a buffer of whoever asks.
+//! packs them by a static dictionary (linker/pack.rs), so that each is decoded by itself, into a buffer of the caller.
 
 #![forbid(unsafe_code)]
 

@@ -14,7 +14,7 @@ pub enum Access {
 /// Supplementary groups of a caller: RFC 5531 allows no more.
 pub const GROUP_COUNT_MAX: usize = 16;
 
-/// Who asks: what the request says, to be believed as far as the export's rules go.
+/// The caller: what the request says, to be believed as far as the export's rules go.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Caller {
     /// User; [`Caller::NOBODY`] for a caller that names none.

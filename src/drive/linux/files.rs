@@ -6,6 +6,7 @@
 
 use crate::mem::Ends as _;
 use crate::sys::linux::fs::{self, AT_FDCWD, File, Stat};
+use crate::sys::linux::fsuid;
 use crate::vfs::{FsError, FsResult};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
@@ -75,6 +76,8 @@ impl Directory {
     /// # Errors
     /// Those of open(2).
     pub fn open(path: &CStr) -> FsResult<Self> {
+        // In one loop with a server of files, the last request may have been another user's.
+        fsuid::restore();
         File::open(path, OFlags::DIRECTORY, 0).map(Self)
     }
 
@@ -151,6 +154,7 @@ fn read_file<'o>(file: &File, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
 /// # Errors
 /// As [`Directory::read`].
 pub fn read<'o>(path: &CStr, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
+    fsuid::restore();
     read_file(&File::open::<FsError>(path, READ, 0)?, out)
 }
 

@@ -45,7 +45,7 @@ pub struct Talk {
     pub order: Option<Order>,
 }
 
-/// The programs as one server offers them, with this room for replies that may be asked for again.
+/// The programs as one server offers them, with this memory for replies that may be asked for again.
 pub fn programs(memory: &'static mut [u8]) -> Programs {
     let mut programs = Programs::new(VERIFIER, memory);
     for (program, version) in [(nfs3::PROGRAM, nfs3::VERSION), (mount::PROGRAM, 3)] {
@@ -75,7 +75,7 @@ impl Default for World {
 }
 
 impl World {
-    /// A server of this tree, with this room for replies that may be asked for again: zeros.
+    /// A server of this tree, with this memory for replies that may be asked for again: zeros.
     pub fn new(tree: Tree, memory: &'static mut [u8]) -> Self {
         let sink = Sink::default();
         Self {

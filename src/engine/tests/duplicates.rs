@@ -85,7 +85,7 @@ fn what_changes_nothing_is_told_as_it_is_now() {
     assert_eq!(world.ask(&read).unwrap().bytes, b"Jello world");
 }
 
-/// To write the same bytes again does no harm, and keeping them to compare would be all there is room for.
+/// To write the same bytes again does no harm, and keeping them to compare would take all the memory there is.
 #[test]
 fn a_write_is_made_again() {
     let mut world = World::remembering();

@@ -172,20 +172,22 @@ fn an_exclusive_creation_that_is_asked_for_again_is_the_same() {
         check(&mut world, &other, &[&top], EXISTS);
         let there = create(&top, b"hello", EXCLUSIVE, &verifier);
         check(&mut world, &there, &[&top], EXISTS);
-        // A server that was started anew knows it as long as nothing was done to it.
-        let mut anew = World {
+        // A server that was started again knows it as long as nothing was done to it.
+        let mut restarted = World {
             tree: world.tree,
             ..World::default()
         };
-        assert_eq!(anew.ask(&call).unwrap().handle, made.handle);
+        assert_eq!(restarted.ask(&call).unwrap().handle, made.handle);
         // Whatever its times are, with something in it it may be anybody's.
-        anew.ask(&Call::write(&made.handle, 0, 2, b"x")).unwrap();
-        check(&mut anew, &call, &[&top], EXISTS);
+        restarted
+            .ask(&Call::write(&made.handle, 0, 2, b"x"))
+            .unwrap();
+        check(&mut restarted, &call, &[&top], EXISTS);
         let [atime, mtime] = verifier.map(|word| word & 0x7fff_ffff);
         let times = Call::of(Procedure::SetAttr, &made.handle)
             .words(&[0, 0, 0, 0, 2, atime, 0, 2, mtime, 0, 0]);
-        assert_eq!(anew.ask(&times).unwrap().status, OK);
-        check(&mut anew, &call, &[&top], EXISTS);
+        assert_eq!(restarted.ask(&times).unwrap().status, OK);
+        check(&mut restarted, &call, &[&top], EXISTS);
         assert_ne!(made.handle, hello);
     }
 }

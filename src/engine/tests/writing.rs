@@ -218,7 +218,7 @@ fn the_largest_write_is_one_write_and_a_larger_one_none() {
     let pristine = world.tree.ram.clone();
     let whole_again = world.reply(&call);
     world.tree.ram = pristine;
-    assert_ne!(whole, whole_again, "there was no room for it at first");
+    assert_ne!(whole, whole_again, "it did not fit at first");
     let cuts: Vec<usize> = (1..16).map(|at| at * 65_536).collect();
     for record in [call.record(), call.fragments(&cuts)] {
         for piece in [usize::MAX, REQUEST_BYTES, 1460] {

@@ -47,7 +47,7 @@ impl Sim {
 }
 
 impl World {
-    /// Sends to a group, if that is what `to` is; whoever joined it here hears it, too.
+    /// Sends to a group, if that is what `to` is; sockets that joined it here hear it, too.
     pub(super) fn send_to_group(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> bool {
         let Ok(Kind::Group(Group { index, own, .. })) = self.get(socket).map(|open| &open.kind)
         else {

@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 mod links;
 
-/// What a turn of the loop takes: who spins makes time pass, but not for ever.
+/// What a turn of the loop takes: a task that spins makes time pass, but not for ever.
 const TURN_MS: u64 = 1;
 /// Turns without the test's doing; more of them mean that the loop spins.
 const TURN_COUNT_MAX: usize = 100_000;
@@ -334,7 +334,7 @@ impl World {
         Ok(len)
     }
 
-    /// Those who read, read.
+    /// Peers that read, read.
     fn deliver(&mut self) {
         for wire in self.wires.iter_mut().filter(|wire| wire.reads) {
             wire.read.extend(wire.to_peer.drain(..));

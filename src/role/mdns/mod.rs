@@ -314,7 +314,7 @@ pub(super) fn add(
     };
     let added = responder.add_service(now, &described).ok();
     if added.is_none() {
-        let what = text!("there is no room for the service");
+        let what = text!("there is no place for the service");
         event::tell(&mut Console, what, described.instance, Text::NOTHING);
     }
     added

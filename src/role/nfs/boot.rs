@@ -47,7 +47,7 @@ const PATH_BYTES: usize = EXPORT_PATH_BYTES_MAX + 256;
 /// Bytes of the longest lines: three paths, names, an escaped one, and words.
 const LINES_BYTES: usize = 3 * PATH_BYTES + 7 * 255 + 512;
 
-/// Who tells them.
+/// Where they come from.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Boot<'a> {
     host: &'a mut Host,

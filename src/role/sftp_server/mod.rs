@@ -51,7 +51,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     listen(&mut options)
 }
 
-/// Serves whoever connects, each in a process of its own, until this one is asked to stop.
+/// Serves all that connect, each in a process of its own, until this one is asked to stop.
 fn listen(options: &mut Options) -> Result<(), Status> {
     const FAR: Text = text!(
         "SFTP without SSH has no passwords: whoever reaches it has the files; \
@@ -81,7 +81,7 @@ fn listen(options: &mut Options) -> Result<(), Status> {
     per_connection::run(&listener, &mut || serve(options))
 }
 
-/// Talks to the peer at the other end of standard input and output, as who runs this process, which ends then.
+/// Talks to the peer at the other end of standard input and output, as the user who runs this process, which ends then.
 fn serve(options: &Options) -> ! {
     // Where a terminal is in between, it has to pass every byte as it is.
     let terminal = stdio::pass_all_bytes();

@@ -549,7 +549,7 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
     let mut whole = handle.bytes()[..32].to_vec();
     whole[0] = 1;
     assert_eq!(open(&mut host, &whole), Err(FsError::Stale));
-    // Another image takes its place: what was known of the first is stale, who comes anew finds the second.
+    // Another image takes its place: what was known of the first is stale, a new caller finds the second.
     let mut other = sample();
     other.put(DATA, 0, b"other");
     std::fs::write(dir.join("next"), other.0).unwrap();

@@ -32,7 +32,7 @@ pub(super) trait World {
     fn follows_renames(&self) -> bool {
         true
     }
-    /// The server starts anew.
+    /// The server starts again.
     fn restart(&mut self) {}
     /// Clients may change the tree from now on.
     fn make_writable(&mut self);

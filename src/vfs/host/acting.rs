@@ -81,7 +81,7 @@ impl Acting {
         self.switches && self.caller.uid != ROOT
     }
 
-    /// Who asks from now on, as the export's rules have it; `None`: the server itself.
+    /// The caller from now on, as the export's rules have it; `None`: the server itself.
     pub(super) fn ask_for(&mut self, caller: Option<(&Caller, &Rules)>) {
         if !self.switches {
             return;

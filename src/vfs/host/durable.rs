@@ -68,7 +68,7 @@ impl Host {
 
     pub(super) fn sync_file(&mut self, pin: &Pin) -> FsResult<()> {
         let (entry, _) = self.at(pin.node)?;
-        // Who asked while another waited for the disk has what it wants.
+        // A caller that asked while another waited for the disk has what it wants.
         if !entry.synced.get() {
             rustix::fs::fsync(&entry.file).map_err(error)?;
             entry.synced.set(true);

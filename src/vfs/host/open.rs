@@ -213,7 +213,7 @@ impl Host {
     }
 
     /// Whether the caller may use the object so. The owner of a file may always read and write it: the client's own system
-    /// has asked already when the file was opened. Who may run a file must be able to read it.
+    /// has asked already when the file was opened. A user that may run a file must be able to read it.
     pub(super) fn check_access(&mut self, node: Node, access: Access) -> FsResult<()> {
         if !self.acting.is_other() || self.may(node, access)? {
             return Ok(());

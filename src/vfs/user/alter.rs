@@ -19,7 +19,7 @@ pub(super) const NEW: OFlags = WRITE
     .union(OFlags::EXCL)
     .union(OFlags::NOFOLLOW);
 
-/// Changes attributes of an open file, or of what a path leads to, in the order in which none undoes another. Who owns it is
+/// Changes attributes of an open file, or of what a path leads to, in the order in which none undoes another. Its owner is
 /// changed by its descriptor in any case.
 #[inline(never)]
 fn change(file: RawFd, path: Option<&CStr>, change: &SetAttr) -> FsResult<()> {

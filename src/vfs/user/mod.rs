@@ -410,7 +410,7 @@ impl exports::Backend for User {
     }
 
     /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
-    /// meanwhile. Who writes gets copies.
+    /// meanwhile. Sessions that write get copies.
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
         let file = number(pin.node);
         Some(Extent { file, offset, len })

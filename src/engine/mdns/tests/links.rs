@@ -73,7 +73,7 @@ fn a_changed_address_is_announced() {
     assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
 }
 
-/// What is ours stays ours while it is probed for anew: others would take it else.
+/// What is ours stays ours while it is probed for again: others would take it else.
 #[test]
 fn a_name_is_defended_while_it_is_probed_for_anew() {
     let mut world = World::serving(1);

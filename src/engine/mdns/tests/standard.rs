@@ -182,7 +182,7 @@ fn what_we_hear_of_ourselves_spares_us_nothing() {
     assert!(!world.ask(&["? box.local A"]).is_empty());
 }
 
-/// What we probe for anew, as after a new address, is ours meanwhile, and is answered for; but not to ourselves.
+/// What we probe for again, as after a new address, is ours meanwhile, and is answered for; but not to ourselves.
 #[test]
 fn what_we_ask_ourselves_is_no_question() {
     let mut world = World::serving(1);

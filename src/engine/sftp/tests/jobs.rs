@@ -174,7 +174,7 @@ fn what_cannot_be_checked_is_refused() {
             check(b"check-file-name", b"hello", b"md5", 0, 0, 255),
             Status::BadMessage,
         ),
-        // More hashes than a reply has room for.
+        // More hashes than fit in a reply.
         (
             check(b"check-file-name", b"endless", b"md5", 0, 0, 256),
             Status::BadMessage,

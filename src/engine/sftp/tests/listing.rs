@@ -99,7 +99,7 @@ fn a_large_directory_is_listed_whole_and_its_pages_are_small() {
     assert_eq!(listed[..2], [".", ".."]);
     assert_eq!(listed[2..], names);
     for page in &pages[..pages.len() - 1] {
-        assert!(page.body.len() > NAMES_BYTES_MAX - 1200, "room was wasted");
+        assert!(page.body.len() > NAMES_BYTES_MAX - 1200, "space was wasted");
     }
 }
 

@@ -230,7 +230,7 @@ fn true_paths_are_those_of_openssh() {
 fn a_link_is_read_and_nothing_else_is() {
     let mut world = World::begun();
     assert_eq!(world.path(about(kind::READLINK, b"link")), "/etc/passwd");
-    // As long as one can be on Linux, and the reply has room for it twice.
+    // As long as one can be on Linux, and it fits twice in the reply.
     assert_eq!(
         world.path(about(kind::READLINK, b"long link")),
         "l".repeat(4096)

@@ -76,11 +76,11 @@ fn a_file_that_shrinks_under_a_promise_ends_the_connection() {
     let mut world = World::begun();
     let handle = world.opens(open_file(b"big", open::READ));
     world.tree.host.cut.set(Some(1000));
-    // Small ones are exact …
+    // Small ones are exact, large ones promise a length.
     let reply = world.ask(read(&handle, 900, 30_000));
     assert!(reply.body[4..] == big(900, 100));
     world.refuses(read(&handle, 1000, 30_000), Status::Eof);
-    // … large ones promise.
+
     let talk = world.talk(&read(&handle, 0, 100_000).bytes(), || usize::MAX);
     assert_eq!(talk.closed, Some("short"));
     assert!(talk.output[13..] == big(0, 1000));

@@ -325,7 +325,7 @@ fn a_link_that_comes_is_asked_and_one_that_went_is_not() {
     world.down(3);
     world.wait(100_000);
     assert_eq!(on(&world, 3).len(), 4);
-    // What changed is asked anew.
+    // What changed is asked again.
     world.sent.clear();
     world.change(0);
     world.wait(2000);

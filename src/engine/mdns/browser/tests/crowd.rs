@@ -32,7 +32,7 @@ fn thousands_of_hosts_within_a_minute_stay_within_bounds() {
     );
     assert!(world.browser.weight().0 > limits.records * 3 / 4);
     assert!(world.sent.len() < 200, "{}", world.sent.len());
-    // As many as there is room for are known, all the time.
+    // As many as fit are known, all the time.
     let count = |world: &World, what: &str| {
         let of = world.told.iter().filter(|line| line.1.starts_with(what));
         of.count()
@@ -42,7 +42,7 @@ fn thousands_of_hosts_within_a_minute_stay_within_bounds() {
         (300..500).contains(&known) && count(&world, "Removed") == 0,
         "{known}"
     );
-    // When nobody says them again, they are gone, and there is room for others.
+    // When nobody says them again, they are gone, and there is space for others.
     world.wait(130_000);
     assert_eq!(count(&world, "Removed"), count(&world, "Added"));
     world

@@ -389,7 +389,7 @@ fn large_rdata_is_whole_or_not_there() {
             kept.is_some_and(|(_, entry)| cache.rdata(entry) == &text[..]),
             expect
         );
-        // Known answers that no message has room for are not said, and nothing waits for them.
+        // Known answers that fit in no message are not said, and nothing waits for them.
         world.wait(200_000);
     }
 }
