@@ -3,9 +3,9 @@
 //! A symbol is a letter or a pair of symbols. Again and again, the pair that saves most becomes a symbol (Re-Pair: Larsson and
 //! Moffat, 1999). What is left of the texts then is written in a canonical Huffman code.
 
-use std::cmp::Reverse;
+use core::cmp::Reverse;
+use core::fmt::Write as _;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::fmt::Write as _;
 
 use crate::texts::{Row, Texts};
 

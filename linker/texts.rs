@@ -4,9 +4,9 @@
 //! takes an item to end at its first `,`, `;` or block: of an item that goes on behind that, a text may be taken that the file does
 //! not need.
 
+use core::iter::Peekable;
 use std::collections::BTreeSet;
 use std::fs;
-use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 
@@ -108,7 +108,7 @@ impl Texts {
 
     /// What is compiled with other roles only: what it would say is known, but not in the file.
     fn leave_out(&mut self, item: TokenStream, src: &Path) {
-        let before = std::mem::replace(&mut self.is_absent, true);
+        let before = core::mem::replace(&mut self.is_absent, true);
         self.scan(item, src);
         self.is_absent = before;
     }
@@ -158,7 +158,7 @@ impl Texts {
         while let Some(token) = tokens.next() {
             match &token {
                 TokenTree::Punct(punct) if punct.as_char() == ',' && is_text => {
-                    row.push(self.text(std::mem::take(&mut value)));
+                    row.push(self.text(core::mem::take(&mut value)));
                     is_text = false;
                 }
                 _ if is_text => value.extend([token]),

@@ -42,7 +42,7 @@ pub fn give(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: usize)
     // In units in which neither overflows.
     ARENA
         .share
-        .set((given >> 10) * WHOLE / (wanted - fixed >> 10));
+        .set((given >> 10) * WHOLE / ((wanted - fixed) >> 10));
     ARENA.left.set(region.len());
     ARENA.next.set(region.as_mut_ptr().cast());
 }

@@ -186,13 +186,12 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
         Child::new("mdns", signals.reload),
     ];
     // The last is the one that can be left out.
-    #[cfg(feature = "mdns")]
+    #[cfg(not(feature = "mdns"))]
+    let is_silent = false;
     let loops = loops.get_mut(..LOOPS.len() - usize::from(is_silent));
-    #[cfg(feature = "mdns")]
-    let mut loops = loops.unwrap_or_default();
     let mut events = ManuallyDrop::new(Console::events());
     let run = |number| served.run(LOOPS.get(number).copied().unwrap_or_default());
-    supervisor::run(&mut loops, &run, &mut events)
+    supervisor::run(loops.unwrap_or_default(), &run, &mut events)
 }
 
 /// Whether the arguments ask for one loop, which needs the memory of all roles.

@@ -64,7 +64,7 @@ fn gdb_tells_who_called_up_to_the_entry() -> Result<()> {
     let rest = gdb(&server, &["backtrace"])?;
     for part in [
         "stowaway::net::kernel::",
-        "stowaway::drive::Driver::",
+        "stowaway::drive::Loop::",
         "src/drive/mod.rs:",
         "_start ()",
     ] {
@@ -73,7 +73,7 @@ fn gdb_tells_who_called_up_to_the_entry() -> Result<()> {
     // Callers have their variables: what waits says where the driver is.
     let mut drivers = rest
         .lines()
-        .filter(|line| line.contains("stowaway::drive::Driver::"));
+        .filter(|line| line.contains("stowaway::drive::Loop::"));
     ensure!(
         drivers.all(|line| line.contains("self=0x") && !line.contains("optimized out")),
         "the driver is unknown:\n{rest}"

@@ -46,6 +46,7 @@ impl From<Malformed> for Fault {
 texts! {
     /// What a STATUS says: OpenSSH's message for each status, at its number, and behind these better ones for some failures.
     #[expect(dead_code, reason = "every number has a value")]
+    #[expect(clippy::enum_variant_names, reason = "BadMessage is what the draft calls it")]
     enum Message {
         Success => "",
         Eof => "End of file",

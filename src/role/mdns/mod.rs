@@ -109,10 +109,10 @@ impl Announcer {
             let _ = options::read_service(service, &mut draft, &mut add);
         }
         let hardware = &mut options.hardware;
-        if !hardware.is_known() {
-            if let Ok(root) = Directory::open(c"/") {
-                hardware.find(&root, options.identifies, self.memory);
-            }
+        if !hardware.is_known()
+            && let Ok(root) = Directory::open(c"/")
+        {
+            hardware.find(&root, options.identifies, self.memory);
         }
         let mut buffer = [0; _];
         let [vendor, model, serial] = &hardware.words;

@@ -54,6 +54,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
 }
 
 /// What the options ask for, as a task that has not started. It lasts as long as the process.
+#[expect(clippy::mut_from_ref, reason = "it is made here, and lends nothing")]
 pub(super) fn task(
     options: &'static Options,
     build_id: &[u8; BUILD_ID_BYTES],

@@ -31,6 +31,10 @@ struct Effective {
 const UNKNOWN: u32 = u32::MAX;
 
 impl Effective {
+    #[expect(
+        clippy::declare_interior_mutable_const,
+        reason = "what a static begins with"
+    )]
     const FIRST: Self = Self {
         user: AtomicU32::new(0),
         groups: AtomicU32::new(0),

@@ -18,7 +18,7 @@ pub fn choose(ranks: &mut dyn FnMut() -> Option<Rank>, random: u32) -> Option<us
             let weight = u32::from(weight) * 64 + 1;
             sum = sum.saturating_add(weight);
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let share = u64::from(random) * u64::from(sum) >> 32;
+            let share = (u64::from(random) * u64::from(sum)) >> 32;
             if chosen.is_none() || share < weight.into() {
                 chosen = Some(at);
             }
