@@ -115,8 +115,11 @@ impl Streams {
             }
             match state {
                 State::NeedInput => break Blocked::Wait(Interest::Input),
-                // Other connections' turn: after theirs this one is ready again.
-                State::Busy => break Blocked::Wait(Interest::Output),
+                // Other connections' turn: after theirs this one is ready again. The peer owes nothing meanwhile.
+                State::Busy => {
+                    connection.progress = turn.world.now;
+                    break Blocked::Wait(Interest::Output);
+                }
                 _ if self.moved_bytes >= ORDER_TURN_BYTES as usize => {
                     break Blocked::Wait(Interest::Output);
                 }

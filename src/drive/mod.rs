@@ -133,7 +133,9 @@ impl<'a, 't> Loop<'a, 't> {
         }
     }
 
-    /// Waits once and lets each task do what can be done then.
+    /// Waits once and lets each task do what can be done then. A function of its own, so that a debugger finds the loop: inlined
+    /// where it was made, it has no address.
+    #[inline(never)]
     pub fn turn(&mut self, ready: &mut Ready) {
         let due = self.tasks.iter().map(|task| task.poll_at());
         let until = due.min().unwrap_or(Instant::NEVER);

@@ -1,5 +1,6 @@
 //! The loop between the net in memory and the model tree: what goes in comes out, and all that was held is given back.
 
+mod busy;
 mod endpoint;
 mod limits;
 mod storing;
