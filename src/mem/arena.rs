@@ -61,7 +61,7 @@ pub fn shortage() -> Option<usize> {
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (next, left) = (ARENA.next.get(), ARENA.left.get());
-        let gap = next.align_offset(layout.align());
+        let gap = next.addr().wrapping_neg() & (layout.align() - 1);
         // No layout is so large that this would overflow.
         let size = gap + layout.size();
         if size > left {

@@ -198,7 +198,8 @@ impl Keep {
                 if let Some(mark) = line.first_mut() {
                     *mark = LOST;
                 }
-                self.lines.copy_within(from..from + len + 1, self.len);
+                let kept = self.lines.head_mut(from + len + 1).tail_mut(self.len);
+                mem::shift(kept, from - self.len);
                 self.len += len + 1;
                 count += 1;
             }
@@ -232,7 +233,7 @@ impl Keep {
     }
 
     fn remove(&mut self, at: usize, len: usize) {
-        self.lines.copy_within(at + len + 1..self.len, at);
+        mem::shift(self.lines.head_mut(self.len).tail_mut(at), len + 1);
         self.len -= len + 1;
     }
 

@@ -8,7 +8,6 @@ use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, FAILED, SEE_HELP, Status, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, WISH_COUNT_MAX, What, Wish};
-use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::wire::dns::escape::parse;
@@ -78,9 +77,8 @@ impl Sought {
     /// Finds out which name is to be asked for.
     fn read(&mut self, goal: Goal) -> Option<()> {
         if goal == Goal::Address {
-            let mut buffer = [0; REVERSE_BYTES_MAX];
-            let len = reverse(address(self.text)?.to_canonical(), &mut buffer);
-            self.name.get_mut(..len)?.copy_from_slice(buffer.head(len));
+            let name: &mut [u8; REVERSE_BYTES_MAX] = self.name.first_chunk_mut()?;
+            reverse(address(self.text)?.to_canonical(), name);
             return Some(());
         }
         parse(self.text, &mut self.name)?;

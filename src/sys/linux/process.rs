@@ -2,6 +2,7 @@
 
 use super::fs::File;
 use super::{Errno, outcome};
+use crate::mem::Ends as _;
 use crate::time::Duration;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
@@ -215,8 +216,12 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
     // The last one is null.
     let (places, _) = environment.split_at_mut(ENVIRONMENT_COUNT_MAX - 1);
-    let more = more.split_inclusive(|byte| *byte == 0);
-    let more = more.map(|text| crate::mem::c_str(text).as_ptr());
+    let mut more = more;
+    let more = core::iter::from_fn(|| {
+        let text = crate::mem::c_str(more);
+        more = more.tail(text.to_bytes_with_nul().len());
+        Some(text.as_ptr()).filter(|_| !text.is_empty())
+    });
     let own = super::stack::environment().filter(|text| !text.to_bytes().starts_with(but));
     for (place, text) in places.iter_mut().zip(more.chain(own.map(CStr::as_ptr))) {
         *place = text;

@@ -1,7 +1,7 @@
 //! The rdata of records, one behind the other. What is left of those that are gone is used when the end is reached.
 
 use super::entry::Entry;
-use crate::mem::Slots;
+use crate::mem::{self, Ends as _, Slots};
 
 /// Bytes before each rdata: whose it is, and how many bytes there are.
 const HEAD: usize = 4;
@@ -116,7 +116,7 @@ impl RdataArena {
                 if end > self.bytes.len() {
                     break;
                 }
-                self.bytes.copy_within(from..end, to);
+                mem::shift(self.bytes.head_mut(end).tail_mut(to), from - to);
                 if let Some(entry) = entries.get_mut(usize::from(owner)) {
                     entry.rdata = to as u16;
                 }
