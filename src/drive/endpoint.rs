@@ -8,7 +8,7 @@ use super::task::{Task, World};
 use crate::engine::mdns::{
     Cast, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT, Transmit,
 };
-use crate::event::{Events, Fatal};
+use crate::event::Events;
 use crate::mem::{Ends as _, Slots, nth};
 use crate::net::{Interface, Interfaces, NetError, NetResult, Signals, Socket};
 use crate::text::{Text, text};
@@ -134,7 +134,7 @@ impl<'a> Mdns<'a> {
 }
 
 impl Task for Mdns<'_> {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), i32> {
         self.changes = world.net.changes(world.token(CHANGES)).ok();
         Ok(())
     }

@@ -33,12 +33,9 @@ mod tests;
 
 pub use task::{Task, World};
 
-use crate::event::{Events, Fatal};
+use crate::event::Events;
 use crate::net::{Net, Ready};
 use crate::time::Instant;
-
-/// The status of a process whose tasks cannot start.
-const FAILED: i32 = 1;
 
 /// One network, and the tasks that share it.
 pub struct Loop<'a, 't> {
@@ -93,7 +90,7 @@ impl<'a, 't> Loop<'a, 't> {
     ///
     /// # Errors
     /// That of the first task that cannot start.
-    pub fn start(&mut self) -> Result<(), Fatal> {
+    pub fn start(&mut self) -> Result<(), i32> {
         let mut started = Ok(());
         self.each(&mut |task, world| {
             if started.is_ok() {
@@ -106,12 +103,9 @@ impl<'a, 't> Loop<'a, 't> {
     /// Starts all tasks and runs them until the process is asked to stop, or one of them ends the loop.
     ///
     /// # Errors
-    /// The status to exit with. Why a task cannot start has been told.
+    /// The status to exit with. A task that cannot start has told why.
     pub fn run(&mut self) -> Result<(), i32> {
-        if let Err(fatal) = self.start() {
-            self.events.tell_fatal(&fatal);
-            return Err(FAILED);
-        }
+        self.start()?;
         self.turns();
         self.stop();
         match self.exit {

@@ -1,6 +1,6 @@
 //! Tasks: what a loop runs beside each other, and what it lends them.
 
-use crate::event::{Events, Fatal};
+use crate::event::Events;
 use crate::net::{Net, Signals, Token};
 use crate::time::Instant;
 
@@ -34,8 +34,8 @@ pub trait Task {
     /// Opens sockets; says what is served.
     ///
     /// # Errors
-    /// Why it cannot serve. It is told by the loop's owner.
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal>;
+    /// It cannot serve, and has told why: the status to exit with.
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), i32>;
     /// The socket that the task opened with the token `local` can go on.
     fn ready(&mut self, world: &mut World<'_>, local: u32);
     /// Does what is due. Called in each turn of the loop, after the sockets that were ready.

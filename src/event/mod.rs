@@ -2,16 +2,12 @@
 //!
 //! An event is one of the texts below, with what it is about and why. Told of a client, its address comes first.
 
-mod fatal;
-
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::log;
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
-
-pub use fatal::{About, Fatal};
 
 /// A socket is open.
 pub const LISTENING: Text = text!("listening on");
@@ -295,11 +291,6 @@ impl Events {
         tell(self.sink, event, about, why);
     }
 
-    /// Tells why something cannot start.
-    pub fn tell_fatal(&mut self, fatal: &Fatal) {
-        fatal.tell(self.sink);
-    }
-
     /// Tells of a request of this name.
     pub fn tell_request(&mut self, name: &[u8], about: &[u8], why: Text) {
         tell_name(self.sink, name, about, why);
@@ -448,6 +439,19 @@ mod tests {
         );
         assert_eq!(lines.len(), 2);
         assert!(lines[1].len() < LINE_BYTES);
+    }
+
+    #[test]
+    fn a_failure_is_one_line_with_what_it_is_about() {
+        let mut sink = Sink::default();
+        for about in [&b""[..], b"/srv\n"] {
+            tell(&mut sink, LISTENING, about, STOPPING);
+        }
+        let expect = [
+            "stowaway: listening on: stopping",
+            "stowaway: listening on /srv\\x0a: stopping",
+        ];
+        assert_eq!(sink.lines(), expect);
     }
 
     #[test]

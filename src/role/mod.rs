@@ -205,13 +205,6 @@ fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
     status
 }
 
-/// Says why something cannot start; the status to exit with.
-#[cfg_attr(not(any(feature = "nfs", feature = "mdns")), allow(dead_code))]
-fn told(fatal: event::Fatal) -> Status {
-    fatal.tell(&mut Console);
-    FAILED
-}
-
 /// Says on one line of which word the value is wrong, and what to do; the status to exit with.
 #[cfg(any(
     feature = "nfs",

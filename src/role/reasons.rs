@@ -1,21 +1,10 @@
 //! Why something failed at the start, and what to do about it.
 
 use super::{FAILED, Status, complain};
-use crate::event::{About, Fatal};
 use crate::sys::Errno;
 use crate::text::{Text, text};
 #[cfg(any(feature = "ls", feature = "ipxe"))]
 use crate::vfs::FsError;
-
-/// What failed, on what, and why: for an error's number, in the words of this table.
-#[inline(never)]
-pub(super) fn fatal(what: Text, about: About, number: u8, table: &[Reason]) -> Fatal {
-    Fatal {
-        what,
-        about,
-        why: why(number, table),
-    }
-}
 
 /// Says what failed, with what, and why, in the words of this table.
 pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Status {

@@ -10,10 +10,9 @@ use super::flags::Flags;
 use super::flags::flags;
 #[cfg(feature = "mdns")]
 use super::mdns;
-use super::{Console, Status, nfs, told};
+use super::{Console, Status, nfs};
 use crate::drive::linux::supervisor::{self, Child};
 use crate::drive::{Task, linux};
-use crate::event::Fatal;
 use crate::mem;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use crate::mem::parts;
@@ -102,7 +101,7 @@ impl Served<'_> {
     fn run(&self, kinds: &[Kind]) -> Result<(), Status> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
         for kind in kinds {
-            if let Some(task) = self.task(*kind).map_err(told)? {
+            if let Some(task) = self.task(*kind)? {
                 let _ = tasks.push(task);
             }
         }
@@ -110,7 +109,7 @@ impl Served<'_> {
     }
 
     /// The task of this kind, if it is asked for.
-    fn task(&self, kind: Kind) -> Result<Option<&'static mut dyn Task>, Fatal> {
+    fn task(&self, kind: Kind) -> Result<Option<&'static mut dyn Task>, Status> {
         Ok(match kind {
             Kind::Nfs => Some(nfs::task(self.nfs, self.build_id)?),
             #[cfg(feature = "mdns")]

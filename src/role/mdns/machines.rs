@@ -5,7 +5,7 @@
 use super::announced::Announced;
 use super::source::Memory;
 use super::vms::{self, MACHINE_COUNT_MAX, Seen};
-use super::{fatal, pairs, plain, told};
+use super::{failed, pairs, plain};
 use crate::engine::mdns::Responder;
 use crate::text::text;
 use crate::time::{Duration, Instant};
@@ -73,11 +73,7 @@ impl Machines {
         if let Err(errno) = all
             && !self.is_told
         {
-            told(fatal(
-                text!("cannot read the directory"),
-                path.to_bytes(),
-                errno,
-            ));
+            failed(text!("cannot read the directory"), path.to_bytes(), errno);
         }
         self.is_told = all.is_err();
         // Unless not all could be looked at.

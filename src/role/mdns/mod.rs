@@ -15,13 +15,13 @@ pub(super) use options::Options;
 pub(super) use options::{FLAGS, Flag};
 
 use super::reasons;
-use super::{Console, FAILED, Status, told};
+use super::{Console, FAILED, Status};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::linux::files::Directory;
 use crate::drive::{Task, linux};
 use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
-use crate::event::{self, About, Events, Fatal, Line};
+use crate::event::{self, Events, Line};
 use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, place_in};
 use crate::net::Signals;
@@ -52,7 +52,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     options.read(args)?;
     options.check()?;
     let signals = options.signals();
-    let task = task(options, &|_| {}).map_err(told)?;
+    let task = task(options, &|_| {})?;
     linux::run(&mut [task], Console::events(), signals)
 }
 
@@ -63,7 +63,7 @@ pub(super) type Source<'a> = &'a dyn Fn(&mut dyn FnMut(&Service<'_>));
 pub(super) fn task(
     options: &'static mut Options,
     more: Source<'_>,
-) -> Result<&'static mut dyn Task, Fatal> {
+) -> Result<&'static mut dyn Task, Status> {
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
     announcer.services.path = options.files;
@@ -98,7 +98,7 @@ impl Announcer {
         options: &mut Options,
         more: Source<'_>,
         now: Instant,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), Status> {
         let responder = &mut self.responder;
         set_host(responder, options.name);
         let mut add = |service: &Service<'_>| _ = add(responder, now, service);
@@ -212,9 +212,7 @@ impl Endpoint for Announcer {
     fn on_signals(&mut self, now: Instant, signals: Signals) {
         if signals.reload {
             // What went wrong was told, and then all stays as it is.
-            if let Err(fatal) = self.services.read(now, self.memory, &mut self.responder) {
-                told(fatal);
-            }
+            let _ = self.services.read(now, self.memory, &mut self.responder);
         }
     }
 
@@ -320,7 +318,7 @@ pub(super) fn add(
     added
 }
 
-fn fatal(what: Text, about: &'static [u8], error: FsError) -> Fatal {
-    let number = error.number();
-    reasons::fatal(what, About::Name(about), number, &source::REASONS)
+/// Says what failed, with what, and why; the status to exit with.
+fn failed(what: Text, about: &[u8], error: FsError) -> Status {
+    reasons::failed_with(what, about, error.number(), &source::REASONS)
 }

@@ -7,7 +7,7 @@ mod boot;
 mod options;
 
 use super::reasons::{self, Reason, reason};
-use super::{Console, Status, told};
+use super::{Console, Status};
 use crate::config::{
     CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, DRC_BYTES, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
     NODE_COUNT_MIN,
@@ -17,7 +17,7 @@ use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
 use crate::drive::{Task, World, linux};
 use crate::engine::programs::{ProgramSet, Programs};
-use crate::event::{self, About, Events, Fatal, Line};
+use crate::event::{self, Events, Line};
 use crate::log;
 use crate::mem::{self, scaled};
 use crate::net::{NetError, NetResult, Signals};
@@ -49,7 +49,7 @@ const HELP: &[Text] = &[
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     let options = mem::leak(Options::default());
     options.read(args)?;
-    let task = task(options, build_id).map_err(told)?;
+    let task = task(options, build_id)?;
     linux::run(&mut [task], Console::events(), Signals::default())
 }
 
@@ -58,10 +58,10 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
 pub(super) fn task(
     options: &'static Options,
     build_id: &[u8; BUILD_ID_BYTES],
-) -> Result<&'static mut dyn Task, Fatal> {
+) -> Result<&'static mut dyn Task, Status> {
     if let Some(path) = options.log {
         sys::trace_to(path, build_id)
-            .map_err(|errno| fatal(text!("cannot write traces to"), path.to_bytes(), errno))?;
+            .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
     let descriptors = sys::descriptor_limit();
     // Half of a small limit is kept for what is not a client.
@@ -71,7 +71,7 @@ pub(super) fn task(
         .saturating_sub(node_count)
         .min(scaled(CONNECTION_COUNT_MAX));
     if connection_count == 0 {
-        return Err(fatal(text!("cannot serve anybody"), b"", Errno::MFILE));
+        return Err(failed(text!("cannot serve anybody"), b"", Errno::MFILE));
     }
     log::info!(
         "up to {=usize} connections and {=usize} open files",
@@ -83,7 +83,7 @@ pub(super) fn task(
     let form = choose_form(options, host)?;
     for wanted in &options.exports {
         let exported = host.export(wanted.path, wanted.rules);
-        exported.map_err(|errno| fatal(text!("cannot export"), wanted.path.to_bytes(), errno))?;
+        exported.map_err(|errno| failed(text!("cannot export"), wanted.path.to_bytes(), errno))?;
         #[cfg(feature = "ipxe")]
         if wanted.boots
             && let Err(error) = boot::tell(host, wanted.path.to_bytes())
@@ -118,7 +118,7 @@ struct Nfs {
 }
 
 impl Task for Nfs {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Status> {
         self.open_sockets(world)
     }
 
@@ -170,7 +170,7 @@ fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &m
 
 /// Kernel handles where all exports have them and their secret can be kept; else path handles.
 #[inline(never)]
-fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
+fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
     let possible = |wanted: &options::Wanted| Host::gives_kernel_handles(wanted.path);
     if options.form == Some(Form::Path)
         || options.form.is_none() && !options.exports.iter().all(possible)
@@ -192,12 +192,8 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
     } else {
         event::NO_KERNEL_HANDLES
     };
-    let fatal = fatal(what, path.to_bytes(), errno);
-    if asked {
-        return Err(fatal);
-    }
-    told(fatal);
-    Ok(Form::Path)
+    let status = failed(what, path.to_bytes(), errno);
+    if asked { Err(status) } else { Ok(Form::Path) }
 }
 
 const NFS: ProgramSet = ProgramSet {
@@ -239,7 +235,7 @@ const PORTMAP_DATAGRAMS: u32 = 4;
 impl Nfs {
     /// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
     #[inline(never)]
-    fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+    fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Status> {
         let options = self.options;
         let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
         let own_port = options.mount_port.filter(|port| *port != nfs_at.port());
@@ -261,7 +257,7 @@ impl Nfs {
         }
         let mut served = &MAPPINGS[..];
         if let Err(error) = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT) {
-            told(fatal(event::NO_DATAGRAMS, b"", net_errno(error)));
+            failed(event::NO_DATAGRAMS, b"", net_errno(error));
             served = &MAPPINGS[..MAPPINGS.len() - 2];
         }
         for (program, version, transport) in served.iter().copied() {
@@ -295,8 +291,7 @@ impl Nfs {
                         .number(nfs_at.port().into())
                         .say(text!(",mountport="))
                         .number(mount_at.port().into());
-                    let errno = net_errno(error);
-                    reasons::failed(event::NO_PORTMAP, ports.bytes(), errno, &REASONS);
+                    failed(event::NO_PORTMAP, ports.bytes(), net_errno(error));
                 }
             }
         }
@@ -310,12 +305,11 @@ impl Nfs {
         at: &mut SocketAddrV6,
         local: u32,
         service: ProgramSet,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), Status> {
         self.open(world, at, local, service).map_err(|error| {
-            let about = About::Socket((*at).into());
-            let what = text!("cannot listen on");
-            let number = net_errno(error).raw_os_error() as u8;
-            reasons::fatal(what, about, number, &REASONS)
+            let mut line = Line::default();
+            let about = line.socket((*at).into()).bytes();
+            failed(text!("cannot listen on"), about, net_errno(error))
         })
     }
 
@@ -366,10 +360,9 @@ fn tell_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
     events.tell(event::LISTENING, line.bytes(), Text::NOTHING);
 }
 
-/// What failed, on what, and why.
-fn fatal(what: Text, about: &'static [u8], errno: Errno) -> Fatal {
-    let number = errno.raw_os_error() as u8;
-    reasons::fatal(what, About::Name(about), number, &REASONS)
+/// Says what failed, with what, and why; the status to exit with.
+fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
+    reasons::failed(what, about, errno, &REASONS)
 }
 
 /// Why something failed here and what to do about it.

@@ -5,7 +5,7 @@
 mod options;
 
 use super::reasons::{self, Reason, reason};
-use super::{Console, DONE, FAILED, Status, complain, refuse, told};
+use super::{Console, DONE, FAILED, Status, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
@@ -16,7 +16,7 @@ use crate::drive::sftp::Sessions;
 #[cfg(all(feature = "serve", feature = "mdns"))]
 use crate::drive::{Task, World, streams::Streams};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
-use crate::event::{self, About, Events, Fatal, Line, Sink};
+use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
 use crate::mem::{self, Slots};
 use crate::sys::{self, Args, Errno};
@@ -94,7 +94,7 @@ fn talk(options: &Options) -> Status {
     let handle_count = handle_count();
     let (sftp, user) = match server(options, handle_count) {
         Ok(server) => server,
-        Err(fatal) => return told(fatal),
+        Err(status) => return status,
     };
     let mut sink: &'static mut dyn Sink = Console::leak();
     if !options.to_stderr && options.level >= Level::Info {
@@ -120,7 +120,7 @@ fn talk(options: &Options) -> Status {
 fn server(
     options: &Options,
     handle_count: usize,
-) -> Result<(&'static mut Sftp, &'static mut User), Fatal> {
+) -> Result<(&'static mut Sftp, &'static mut User), Status> {
     let user = mem::leak(User::new(handle_count));
     if let Some(mask) = options.umask {
         user.set_umask(mask);
@@ -128,13 +128,8 @@ fn server(
     if let Some(jail) = options.jail
         && let Err(errno) = user.jail(jail, options.at)
     {
-        let (what, about) = (text!("cannot make a jail of"), About::Name(jail.to_bytes()));
-        return Err(reasons::fatal(
-            what,
-            about,
-            errno.raw_os_error() as u8,
-            &REASONS,
-        ));
+        let what = text!("cannot make a jail of");
+        return Err(failed(what, jail.to_bytes(), errno));
     }
     let sftp = mem::leak(Sftp::idle());
     let texts = [(); 2].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
@@ -153,7 +148,7 @@ fn server(
 
 /// Sessions for all that connect to a TCP port, as a task that has not started. It lasts as long as the process.
 #[cfg(all(feature = "serve", feature = "mdns"))]
-pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Fatal> {
+pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Status> {
     let handle_count = handle_count();
     let (sftp, user) = server(&Options::default(), handle_count)?;
     Ok(mem::leak(Server {
@@ -177,24 +172,18 @@ struct Server {
 
 #[cfg(all(feature = "serve", feature = "mdns"))]
 impl Task for Server {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        match self.streams.listen(world, self.at, 0) {
-            Ok(at) => {
-                let mut line = Line::default();
-                line.socket(at);
-                let why = text!(" for SFTP, without a password");
-                line.say(why);
-                world
-                    .events
-                    .tell(event::LISTENING, line.bytes(), Text::NOTHING);
-                Ok(())
-            }
-            Err(_) => {
-                let why = text!("the port is in use, or not for this user");
-                let (what, about) = (text!("cannot listen on"), About::Socket(self.at));
-                Err(Fatal { what, about, why })
-            }
-        }
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Status> {
+        let mut line = Line::default();
+        let Ok(at) = self.streams.listen(world, self.at, 0) else {
+            let why = text!("the port is in use, or not for this user");
+            let about = line.socket(self.at).bytes();
+            return Err(complain(FAILED, text!("cannot listen on"), about, why));
+        };
+        line.socket(at).say(text!(" for SFTP, without a password"));
+        world
+            .events
+            .tell(event::LISTENING, line.bytes(), Text::NOTHING);
+        Ok(())
     }
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {

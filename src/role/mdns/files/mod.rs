@@ -2,16 +2,16 @@
 //!
 //! A file that is wrong is told, with its line, and left out as a whole; the others are not the worse for it.
 
-use super::super::Console;
 use super::super::reasons::why;
+use super::super::{Console, Status};
 use super::announced::Announced;
-use super::fatal;
+use super::failed;
 use super::source::{self, Memory, REASONS};
 use super::vms::PRIME;
 use crate::config::ANNOUNCED_NAME_COUNT;
 use crate::drive::linux::files::Directory;
 use crate::engine::mdns::Responder;
-use crate::event::{self, Fatal, Line, Sink};
+use crate::event::{self, Line, Sink};
 use crate::text::{text, texts};
 use crate::time::Instant;
 use crate::vfs::FsResult;
@@ -68,7 +68,7 @@ impl Files {
         now: Instant,
         memory: &mut Memory,
         responder: &mut Responder,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), Status> {
         let Some(path) = self.path else {
             return Ok(());
         };
@@ -84,7 +84,7 @@ impl Files {
                 announced.announce(now, (id, stamp), service, responder);
             }
         })
-        .map_err(|errno| fatal(text!("cannot read the directory"), path.to_bytes(), errno))?;
+        .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
         announced.end(now, responder);
         Ok(())
     }
