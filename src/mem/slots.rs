@@ -86,9 +86,11 @@ impl<T> Slots<T> {
 
 /// A value for as long as the process lasts. Called at start only.
 pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
-    const { assert!(size_of::<T>() > 0) };
-    let mut place = cut(1, Layout::new::<T>()).cast::<T>();
-    // SAFETY: memory for one element, which nothing else refers to and which is never given back.
+    let mut place = match size_of::<T>() {
+        0 => NonNull::dangling(),
+        _ => cut(1, Layout::new::<T>()).cast::<T>(),
+    };
+    // SAFETY: memory for one element, if it takes any, which nothing else refers to and which is never given back.
     unsafe {
         place.write(value);
         place.as_mut()
