@@ -109,21 +109,23 @@ impl Streams {
                 .protocol
                 .advance(turn.at, call, input, tx.head_mut(REPLY_BYTES));
             used += progress.consumed;
-            let state = progress.state;
-            if let Err(blocked) = self.apply(turn, connection, progress) {
-                break blocked;
-            }
-            match state {
-                State::NeedInput => break Blocked::Wait(Interest::Input),
+            let interest = match progress.state {
+                State::NeedInput => Some(Interest::Input),
                 // Other connections' turn: after theirs this one is ready again. The peer owes nothing meanwhile.
                 State::Busy => {
                     connection.progress = turn.world.now;
-                    break Blocked::Wait(Interest::Output);
+                    Some(Interest::Output)
                 }
-                _ if self.moved_bytes >= ORDER_TURN_BYTES as usize => {
-                    break Blocked::Wait(Interest::Output);
-                }
-                _ => {}
+                _ => None,
+            };
+            if let Err(blocked) = self.apply(turn, connection, progress) {
+                break blocked;
+            }
+            if let Some(interest) = interest {
+                break Blocked::Wait(interest);
+            }
+            if self.moved_bytes >= ORDER_TURN_BYTES as usize {
+                break Blocked::Wait(Interest::Output);
             }
         };
         match blocked {
@@ -146,7 +148,7 @@ impl Streams {
         mut progress: Progress,
     ) -> Result<(), Blocked> {
         loop {
-            connection.order = progress.order;
+            connection.order = progress.take_order();
             connection.answered |= progress.produced > 0;
             self.moved_bytes += progress.produced;
             if progress.produced > 0 && turn.protocol.commit().is_err() {

@@ -22,7 +22,6 @@ use crate::event::Events;
 use crate::text::Text;
 use crate::time::Instant;
 use crate::vfs::{FsResult, Handles, Pin, Vfs};
-use crate::wire::Writer;
 use core::net::Ipv6Addr;
 
 mod drc;
@@ -58,7 +57,7 @@ impl Cx<'_> {
 }
 
 /// Something large, or something that may take long, that the driver does for an engine.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 #[repr(u32)] // What orders have in common lies at the same place in each.
 pub enum Order {
     /// After the produced bytes, send this range of a file. If the file has become shorter, close the connection.
@@ -95,7 +94,7 @@ impl Order {
 }
 
 /// What an engine needs before it can go on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub enum State {
     /// More input than it was given.
     NeedInput,
@@ -103,6 +102,8 @@ pub enum State {
     NeedOutput,
     /// Nothing: it has long work of its own in hand. Input that is there already goes first.
     Busy,
+    /// That the driver carries this out, after the produced bytes. The next call is then [`Stream::done`].
+    Order(Order),
     /// Nothing: the peer broke the protocol, and the connection is to be closed after the produced bytes.
     Closed(Text),
 }
@@ -115,9 +116,7 @@ pub struct Progress {
     pub consumed: usize,
     /// Bytes of the output that are to be sent.
     pub produced: usize,
-    /// To be carried out after them. The next call is then [`Stream::done`].
-    pub order: Option<Order>,
-    /// What the next call of [`Stream::advance`] needs.
+    /// What has to happen before the next call.
     pub state: State,
 }
 
@@ -126,37 +125,18 @@ impl Progress {
     pub const CLOSED: Self = Self {
         consumed: 0,
         produced: 0,
-        order: None,
         state: State::Closed(Text::NOTHING),
     };
 
-    /// What was done until an engine paused.
-    fn new(consumed: usize, reply: &Writer<'_>, pause: Pause) -> Self {
-        let (state, order) = match pause {
-            Pause::State(state) => (state, None),
-            Pause::Order(order) => (State::NeedOutput, Some(order)),
-        };
-        Self {
-            consumed,
-            produced: reply.position(),
-            order,
-            state,
+    /// The order, if there is one. What the engine needs after it is output.
+    pub fn take_order(&mut self) -> Option<Order> {
+        match core::mem::replace(&mut self.state, State::NeedOutput) {
+            State::Order(order) => Some(order),
+            state => {
+                self.state = state;
+                None
+            }
         }
-    }
-}
-
-/// Why an engine does not go on with its input.
-#[derive(Debug)]
-enum Pause {
-    /// It needs something.
-    State(State),
-    /// The driver has to carry something out.
-    Order(Order),
-}
-
-impl From<State> for Pause {
-    fn from(state: State) -> Self {
-        Self::State(state)
     }
 }
 

@@ -8,7 +8,7 @@ use super::mount::{self, Mounts};
 use super::nfs::{self, Answer, Nfs, Writing};
 use super::portmap::{self, Mappings};
 use super::rpc::{Record, Request, patch_mark};
-use super::{Cx, Datagrams, Order, Pause, Progress, State, Stream};
+use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::log;
 use crate::text::{Text, text};
@@ -178,22 +178,22 @@ impl Programs {
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<(), Pause> {
+    ) -> Result<(), State> {
         let record = &mut session.record;
         match &session.phase {
             Phase::Writing(writing) if writing.holds_file() => {}
-            Phase::Sending(_) | Phase::Writing(_) => return Err(State::NeedOutput.into()),
+            Phase::Sending(_) | Phase::Writing(_) => return Err(State::NeedOutput),
             Phase::Idle if record.left > 0 => {
                 if record.take(input, u32::MAX).is_empty() {
-                    return Err(State::NeedInput.into());
+                    return Err(State::NeedInput);
                 }
                 return Ok(());
             }
-            Phase::Idle if !record.last => return Ok(record.next_fragment(input)?),
+            Phase::Idle if !record.last => return record.next_fragment(input),
             Phase::Idle => {}
         }
         if reply.space().len() < REPLY_HEAD_BYTES {
-            return Err(State::NeedOutput.into());
+            return Err(State::NeedOutput);
         }
         if let Phase::Writing(writing) = &mut session.phase {
             self.nfs.store(writing, record, cx, input, reply)?;
@@ -226,11 +226,11 @@ impl Programs {
                 let pad = padding(len as usize) as u8;
                 patch_mark(reply, mark, len + u32::from(pad));
                 session.phase = Phase::Sending(pad);
-                done = Err(Pause::Order(Order::Send { file, offset, len }));
+                done = Err(State::Order(Order::Send { file, offset, len }));
             }
             Ok(Answer::NeedOutput) => {
                 reply.truncate(mark);
-                return Err(State::NeedOutput.into());
+                return Err(State::NeedOutput);
             }
             Ok(Answer::Write(writing)) => {
                 reply.truncate(mark);
@@ -239,7 +239,7 @@ impl Programs {
             Err(NotACall::Reply) => reply.truncate(mark),
             Err(_) => {
                 reply.truncate(mark);
-                return Err(State::Closed(text!("what it sent is no RPC call")).into());
+                return Err(State::Closed(text!("what it sent is no RPC call")));
             }
         }
         input.take(input.rest().len() - left);
@@ -272,8 +272,12 @@ impl Stream for Programs {
         let mut stream = Reader::new(input);
         let mut reply = Writer::new(output);
         loop {
-            if let Err(pause) = self.step(session, cx, &mut stream, &mut reply) {
-                return Progress::new(input.len() - stream.rest().len(), &reply, pause);
+            if let Err(state) = self.step(session, cx, &mut stream, &mut reply) {
+                return Progress {
+                    consumed: input.len() - stream.rest().len(),
+                    produced: reply.position(),
+                    state,
+                };
             }
         }
     }
@@ -287,7 +291,7 @@ impl Stream for Programs {
         output: &mut [u8],
     ) -> Progress {
         let mut reply = Writer::new(output);
-        let mut pause = State::NeedInput.into();
+        let mut state = State::NeedInput;
         match (order, &mut session.phase) {
             (Order::Send { file, .. }, Phase::Sending(pad)) => {
                 reply.pad(4 - usize::from(*pad));
@@ -295,7 +299,7 @@ impl Stream for Programs {
                 session.phase = Phase::Idle;
                 // The count was promised in a head that is gone: there is no other way to take it back.
                 if result.is_err() {
-                    pause = SHRUNK.into();
+                    state = SHRUNK;
                 }
             }
             (order, Phase::Writing(writing)) => {
@@ -305,15 +309,19 @@ impl Stream for Programs {
                     .resume(writing, record, cx, order, result, &mut reply)
                 {
                     Ok(()) => session.phase = Phase::Idle,
-                    Err(more) => pause = more,
+                    Err(more) => state = more,
                 }
             }
             (order, _) => {
                 order.abandon(cx.vfs);
-                pause = State::Closed(Text::NOTHING).into();
+                state = State::Closed(Text::NOTHING);
             }
         }
-        Progress::new(0, &reply, pause)
+        Progress {
+            consumed: 0,
+            produced: reply.position(),
+            state,
+        }
     }
 
     fn interrupted(&mut self) {

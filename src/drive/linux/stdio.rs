@@ -158,7 +158,7 @@ impl<'a> StdioSession<'a> {
             let mut progress = self.protocol.advance(0, call, input, self.tx);
             self.have = mem::shift(input, progress.consumed);
             // There may be requests behind the one that ordered.
-            let goes_on = matches!(progress.state, State::NeedOutput);
+            let goes_on = matches!(progress.state, State::NeedOutput | State::Order(_));
             loop {
                 match self.flush(&mut progress) {
                     Ok(Some(next)) => progress = next,
@@ -175,7 +175,7 @@ impl<'a> StdioSession<'a> {
     /// Sends the bytes of a call and carries out its order, if there is one; what the engine made of that.
     fn flush(&mut self, progress: &mut Progress) -> Result<Option<Progress>, CloseReason> {
         let mut unsent = 0..progress.produced;
-        let Some(mut order) = progress.order.take() else {
+        let Some(mut order) = progress.take_order() else {
             return self.send(&mut unsent).map(|()| None);
         };
         let (files, transport) = (self.protocol.files(), &mut *self.transport);

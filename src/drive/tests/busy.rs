@@ -33,7 +33,6 @@ impl Protocol for Working {
         Progress {
             consumed: answered,
             produced: answered,
-            order: None,
             state: if working {
                 State::Busy
             } else {

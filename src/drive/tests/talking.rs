@@ -43,7 +43,6 @@ impl Stream for Letters {
         let mut progress = Progress {
             consumed: 0,
             produced: 0,
-            order: None,
             state: State::NeedInput,
         };
         while let Some(letter) = input.get(progress.consumed) {
@@ -54,7 +53,7 @@ impl Stream for Letters {
                 }
                 b'r' => {
                     let (file, len) = (file(cx.vfs), 200_000);
-                    progress.order = Some(Order::Send {
+                    progress.state = State::Order(Order::Send {
                         file,
                         offset: 0,
                         len,
@@ -70,13 +69,13 @@ impl Stream for Letters {
                     let (file, start) = (file(cx.vfs), progress.consumed + 5);
                     cx.vfs.write(&file, 7, &input[start..start + here]).unwrap();
                     progress.consumed += 4 + here;
-                    progress.order = Some(Order::Store {
+                    progress.state = State::Order(Order::Store {
                         file,
                         offset: 7 + here as u64,
                         len: len - here as u32,
                     });
                 }
-                b'y' => progress.order = Some(Order::Sync { file: file(cx.vfs) }),
+                b'y' => progress.state = State::Order(Order::Sync { file: file(cx.vfs) }),
                 b'b' => self.work = 3,
                 b'x' => {
                     progress.state = State::Closed(text!("the session cannot go on"));
@@ -86,7 +85,10 @@ impl Stream for Letters {
                 letter => panic!("{letter}"),
             }
             progress.consumed += 1;
-            if progress.order.is_some() || !core::mem::replace(greeted, true) {
+            if matches!(progress.state, State::Order(_)) {
+                return progress;
+            }
+            if !core::mem::replace(greeted, true) {
                 progress.state = State::NeedOutput;
                 return progress;
             }
@@ -123,7 +125,6 @@ impl Stream for Letters {
         Progress {
             consumed: 0,
             produced: letter.iter().count(),
-            order: None,
             // Also with requests behind it: of those it knows nothing.
             state: State::NeedInput,
         }

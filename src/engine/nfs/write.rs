@@ -3,7 +3,7 @@
 //! A WRITE's data is stored as it comes, so its reply is written when the last of it is there, or on disk.
 
 use super::super::rpc::{Record, Request, patch_mark};
-use super::super::{Cx, Order, Pause, State};
+use super::super::{Cx, Order, State};
 use super::{Fault, Nfs, Object, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
 use crate::text::{Text, text};
@@ -131,9 +131,9 @@ impl Nfs {
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
-    ) -> Result<(), Pause> {
+    ) -> Result<(), State> {
         let Some(file) = writing.file.take() else {
-            return Err(State::NeedOutput.into());
+            return Err(State::NeedOutput);
         };
         while writing.left > 0 && writing.error.is_none() {
             if record.left == 0 {
@@ -155,14 +155,14 @@ impl Nfs {
                 let len = writing.left.min(record.left);
                 writing.left -= len;
                 record.left -= len;
-                return Err(Pause::Order(Order::Store { file, offset, len }));
+                return Err(State::Order(Order::Store { file, offset, len }));
             }
             writing.error = cx.vfs.write(&file, offset, bytes).err();
             writing.offset += bytes.len() as u64;
             writing.left -= bytes.len() as u32;
         }
         if writing.how != How::Unstable && writing.error.is_none() {
-            return Err(Pause::Order(Order::Sync { file }));
+            return Err(State::Order(Order::Sync { file }));
         }
         self.finish(writing, file, cx, reply);
         Ok(())
@@ -177,7 +177,7 @@ impl Nfs {
         order: Order,
         result: FsResult<()>,
         reply: &mut Writer<'_>,
-    ) -> Result<(), Pause> {
+    ) -> Result<(), State> {
         match order {
             Order::Store { file, offset, len } => {
                 writing.file = Some(file);
@@ -197,7 +197,7 @@ impl Nfs {
             }
             order @ Order::Send { .. } => {
                 order.abandon(cx.vfs);
-                Err(State::Closed(Text::NOTHING).into())
+                Err(State::Closed(Text::NOTHING))
             }
         }
     }

@@ -7,7 +7,7 @@
 // Tests have any backend there, whose methods need not be imported.
 #![cfg_attr(any(test, fuzzing), allow(unused_imports))]
 
-use super::{Cx, Order, Pause, Progress, State, Stream};
+use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
 use crate::text::{Text, text};
@@ -211,11 +211,11 @@ impl Request<'_> {
 impl Turn<'_> {
     /// Skips some of what is left of a packet, or answers the next; or says what has to happen first.
     #[inline(never)]
-    fn step(&mut self) -> Result<(), Pause> {
+    fn step(&mut self) -> Result<(), State> {
         let have = self.input.rest().len();
         let session = &mut *self.session;
         if session.lent.is_some() {
-            return Err(State::NeedOutput.into());
+            return Err(State::NeedOutput);
         }
         if session.skip > 0 && have > 0 {
             let here = have.min(session.skip as usize);
@@ -229,16 +229,16 @@ impl Turn<'_> {
         *args = self.input.clone();
         let len = args.u32();
         if args.check().is_err() {
-            return Err(State::NeedInput.into());
+            return Err(State::NeedInput);
         }
         if len == 0 || len > PACKET_BYTES_MAX {
             let why = text!("its packet is empty, or longer than any request");
-            return Err(State::Closed(why).into());
+            return Err(State::Closed(why));
         }
         let whole = (len + LENGTH_BYTES as u32) as usize;
         if whole < HEAD_BYTES {
             let why = text!("its packet has no number to answer to");
-            return Err(State::Closed(why).into());
+            return Err(State::Closed(why));
         }
         let kind = args.byte();
         self.request.id = args.u32();
@@ -249,10 +249,10 @@ impl Turn<'_> {
             _ => whole,
         };
         if have < wanted {
-            return Err(State::NeedInput.into());
+            return Err(State::NeedInput);
         }
         if self.reply.space().len() < PACKET_REPLY_BYTES {
-            return Err(State::NeedOutput.into());
+            return Err(State::NeedOutput);
         }
         let here = whole.min(have);
         session.skip = (whole - here) as u32;
@@ -265,7 +265,7 @@ impl Turn<'_> {
             self.greet();
             self.input.take(here);
             // The greeting leaves alone: the driver may have to lock itself in before anything else is looked at.
-            return Err(State::NeedOutput.into());
+            return Err(State::NeedOutput);
         }
         let answered = if session.greeted {
             self.answer(kind)
@@ -275,11 +275,11 @@ impl Turn<'_> {
         match answered {
             Ok(order) => {
                 self.input.take(here);
-                order.map_or(Ok(()), |order| Err(Pause::Order(order)))
+                order.map_or(Ok(()), |order| Err(State::Order(order)))
             }
             Err(state) => {
                 self.session.skip = 0;
-                Err(state.into())
+                Err(state)
             }
         }
     }
@@ -287,12 +287,15 @@ impl Turn<'_> {
 
 /// What was done, and what is to be done next.
 #[inline(always)]
-fn progress(session: &Session, consumed: usize, reply: &Writer<'_>, pause: Pause) -> Progress {
-    let pause = match pause {
-        Pause::State(State::NeedInput) if !session.jobs.is_empty() => State::Busy.into(),
-        pause => pause,
-    };
-    Progress::new(consumed, reply, pause)
+fn progress(session: &Session, consumed: usize, reply: &Writer<'_>, mut state: State) -> Progress {
+    if state == State::NeedInput && !session.jobs.is_empty() {
+        state = State::Busy;
+    }
+    Progress {
+        consumed,
+        produced: reply.position(),
+        state,
+    }
 }
 
 impl Stream for Sftp {
@@ -318,9 +321,9 @@ impl Stream for Sftp {
         // Neither short requests without end nor long jobs must keep the others from their end.
         turn.go_on();
         loop {
-            if let Err(pause) = turn.step() {
+            if let Err(state) = turn.step() {
                 let consumed = input.len() - turn.input.rest().len();
-                return progress(turn.session, consumed, &turn.reply, pause);
+                return progress(turn.session, consumed, &turn.reply, state);
             }
         }
     }
@@ -334,14 +337,14 @@ impl Stream for Sftp {
         output: &mut [u8],
     ) -> Progress {
         let mut reply = Writer::new(output);
-        let mut pause = State::NeedInput.into();
+        let mut state = State::NeedInput;
         if let Some(Lent { id, .. }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
             match &order {
                 // The length was promised in a head that is gone: there is no other way to take it back.
                 Order::Send { .. } if result.is_err() => {
                     let why = text!("a file became shorter while it was read");
-                    pause = State::Closed(why).into();
+                    state = State::Closed(why);
                 }
                 Order::Send { .. } => {}
                 Order::Store { len, .. } => {
@@ -353,9 +356,9 @@ impl Stream for Sftp {
             }
         } else {
             order.abandon(cx.vfs);
-            pause = State::Closed(Text::NOTHING).into();
+            state = State::Closed(Text::NOTHING);
         }
-        progress(session, 0, &reply, pause)
+        progress(session, 0, &reply, state)
     }
 
     fn interrupted(&mut self) {}

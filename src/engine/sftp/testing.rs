@@ -274,14 +274,13 @@ impl World {
             let mut progress = self.advance(window);
             assert!(progress.consumed <= window.len());
             talk.consumed += progress.consumed;
-            let ordered = progress.order.is_some();
+            let ordered = matches!(progress.state, State::Order(_));
             let before = talk.output.len();
             loop {
                 talk.output.extend(&self.buffer[..progress.produced]);
-                let Some(mut order) = progress.order.take() else {
+                let Some(mut order) = progress.take_order() else {
                     break;
                 };
-                assert_eq!(progress.state, State::NeedOutput);
                 assert!(talk.consumed == given || !matches!(order, Order::Store { .. }));
                 let Some(result) = self.carry_out(&mut order, input, &mut talk, &mut piece) else {
                     order.abandon(&mut self.tree);
@@ -312,6 +311,7 @@ impl World {
                     assert!(held < TALK_INPUT_BYTES, "a full input did not suffice");
                     given = (given + more).min(input.len());
                 }
+                State::Order(_) => unreachable!("it was taken"),
                 State::Busy => {
                     talk.idle += usize::from(given == input.len());
                     given = (given + more).min(input.len());

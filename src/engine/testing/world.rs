@@ -164,8 +164,7 @@ impl World {
         let mut left = order.map(|order| Progress {
             consumed: 0,
             produced: 0,
-            order: Some(order),
-            state: State::NeedOutput,
+            state: State::Order(order),
         });
         loop {
             let window = &input[talk.consumed..given];
@@ -175,9 +174,8 @@ impl World {
             talk.consumed += progress.consumed;
             let before = talk.output.len();
             self.tell(&mut talk, &progress);
-            let ordered = progress.order.is_some();
-            while let Some(mut order) = progress.order.take() {
-                assert_eq!(progress.state, State::NeedOutput);
+            let ordered = matches!(progress.state, State::Order(_));
+            while let Some(mut order) = progress.take_order() {
                 if matches!(order, Order::Store { .. }) {
                     assert_eq!(
                         talk.consumed, given,
@@ -199,6 +197,7 @@ impl World {
                     return talk;
                 }
                 _ if ordered => {}
+                State::Order(_) => unreachable!("it was taken"),
                 State::Busy => panic!("calls are answered at once"),
                 State::NeedOutput => {
                     assert!(

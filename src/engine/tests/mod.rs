@@ -131,8 +131,8 @@ fn an_order_that_fails_closes_the_connection() {
     let mut world = World::default();
     let big = world.handle("big");
     let mut session = World::session();
-    let progress = world.advance(&mut session, &Call::read(&big, 0, 100_000).record());
-    let order = progress.order.expect("an order");
+    let mut progress = world.advance(&mut session, &Call::read(&big, 0, 100_000).record());
+    let order = progress.take_order().expect("an order");
     assert!(matches!(order, Order::Send { .. }));
     let progress = world.done(&mut session, order, Err(FsError::Io));
     assert!(matches!(progress.state, State::Closed(_)));

@@ -116,10 +116,9 @@ fn an_order_promises_head_data_and_padding_in_its_mark() {
     for (count, pad) in [(65_537, 3), (65_538, 2), (65_539, 1), (65_540, 0)] {
         let call = Call::read(&handle, 5, count);
         let mut session = World::session();
-        let progress = world.advance(&mut session, &call.record());
-        assert_eq!(progress.state, State::NeedOutput);
+        let mut progress = world.advance(&mut session, &call.record());
         assert_eq!(progress.consumed, call.record().len());
-        let order = progress.order.expect("an order");
+        let order = progress.take_order().expect("an order");
         let Order::Send { offset, len, .. } = &order else {
             panic!("another order for {count} bytes");
         };
