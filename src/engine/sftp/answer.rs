@@ -16,7 +16,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// Nothing was begun: the same packet is to be given again.
-    pub(super) fn answer(&mut self, kind: u8) -> Result<Option<Order>, State> {
+    pub(super) fn answer(&mut self, kind: u8) -> Result<(), State> {
         let start = self.reply.position();
         let fault = match self.handle_request(kind) {
             Err(fault) => fault,
@@ -26,7 +26,7 @@ impl Turn<'_> {
                     _ => 0,
                 };
                 self.reply.end(start, more);
-                return Ok(self.request.order.take());
+                return Ok(());
             }
             // It is only the size of the reply that is wrong: nothing was changed.
             Ok(()) if start == 0 => Fault::FAILURE,
@@ -39,7 +39,7 @@ impl Turn<'_> {
             Fault::Later => {}
             fault => fault.emit(&mut self.reply, self.request.id),
         }
-        Ok(self.request.order.take())
+        Ok(())
     }
 
     /// Finds out what is asked, has it carried out, and tells of it.

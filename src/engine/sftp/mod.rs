@@ -272,16 +272,15 @@ impl Turn<'_> {
         } else {
             Err(State::Closed(text!("it did not begin with INIT")))
         };
-        match answered {
-            Ok(order) => {
-                self.input.take(here);
-                order.map_or(Ok(()), |order| Err(State::Order(order)))
-            }
-            Err(state) => {
-                self.session.skip = 0;
-                Err(state)
-            }
+        if answered.is_err() {
+            self.session.skip = 0;
+            return answered;
         }
+        self.input.take(here);
+        self.request
+            .order
+            .take()
+            .map_or(Ok(()), |order| Err(State::Order(order)))
     }
 }
 
