@@ -119,12 +119,10 @@ pub struct Mdns<'a> {
 impl<'a> Mdns<'a> {
     /// One that has not looked at the interfaces yet.
     pub fn new(endpoint: &'a mut dyn Endpoint, choice: Choice<'a>) -> Self {
-        let mut open = Slots::new(LINK_COUNT_MAX);
-        while open.push(Open::default()).is_some() {}
         Self {
             endpoint,
             choice,
-            open,
+            open: Slots::defaults(LINK_COUNT_MAX),
             changes: None,
             look_at: Instant::default(),
             is_over: false,

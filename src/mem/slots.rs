@@ -84,6 +84,15 @@ impl<T> Slots<T> {
     }
 }
 
+impl<T: Default> Slots<T> {
+    /// `count` places, each with a default in it.
+    pub fn defaults(count: usize) -> Self {
+        let mut slots = Self::new(count);
+        while slots.push(T::default()).is_some() {}
+        slots
+    }
+}
+
 /// A value for as long as the process lasts. Called at start only.
 pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
     let mut place = match size_of::<T>() {

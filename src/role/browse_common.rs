@@ -35,11 +35,11 @@ pub(super) trait Finder {
     fn leave(&mut self) {}
 }
 
-/// The links, and the names of their interfaces with NULs behind them.
+/// The names of the links' interfaces with NULs behind them, and which links are there.
 #[derive(Default)]
 pub(super) struct Links {
-    links: [Link; LINK_COUNT_MAX],
     names: [[u8; 16]; LINK_COUNT_MAX],
+    are_up: [bool; LINK_COUNT_MAX],
 }
 
 #[cfg(all(test, feature = "browse"))]
@@ -50,10 +50,7 @@ impl Links {
         for (to, byte) in all.names[0].iter_mut().zip(name.bytes()) {
             *to = byte;
         }
-        if is_up {
-            let address = ("192.0.2.1".parse().unwrap(), 24);
-            all.links[0].addresses.push(address).unwrap();
-        }
+        all.are_up[0] = is_up;
         all
     }
 }
@@ -69,14 +66,13 @@ impl Links {
 
     /// Whether a link is there.
     pub(super) fn is_up(&self, id: LinkId) -> bool {
-        let link = self.links.get(usize::from(id));
-        link.is_some_and(Link::is_up)
+        self.are_up.get(usize::from(id)) == Some(&true)
     }
 
     /// Whether an interface of this name is there.
     pub(super) fn has(&self, name: &[u8]) -> bool {
-        let mut links = self.links.iter().zip(0..);
-        links.any(|(link, id)| link.is_up() && self.name(id) == name)
+        let mut links = self.are_up.iter().zip(0..);
+        links.any(|(is_up, id)| *is_up && self.name(id) == name)
     }
 }
 
@@ -119,8 +115,8 @@ pub(super) fn run(
 impl Endpoint for Seeker<'_> {
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
         let place = usize::from(id);
-        if let Some(known) = self.links.links.get_mut(place) {
-            *known = link.clone();
+        if let Some(is_up) = self.links.are_up.get_mut(place) {
+            *is_up = link.is_up();
         }
         if let Some(name) = self.links.names.get_mut(place)
             && !interface.is_empty()
@@ -135,7 +131,7 @@ impl Endpoint for Seeker<'_> {
     }
 
     fn handle(&mut self, now: Instant, meta: Meta, datagram: &[u8], _: &mut [u8]) -> Option<usize> {
-        self.browser.handle(now, &meta, datagram, &self.links.links);
+        self.browser.handle(now, &meta, datagram);
         None
     }
 

@@ -21,9 +21,7 @@ fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
         link: 0,
         cast: Cast::Multicast,
     };
-    world
-        .browser
-        .handle(world.now(), &meta, &say.0, &world.links);
+    world.browser.handle(world.now(), &meta, &say.0);
     pass(world, 20, each);
 }
 

@@ -80,7 +80,7 @@ pub fn hear(input: &[u8]) {
         if let Some(len) = responder.handle(now, meta, datagram, &mut out) {
             assert!(Message::parse(&out[..len]).is_ok());
         }
-        browser.handle(now, &meta, datagram, &links);
+        browser.handle(now, &meta, datagram);
         let until = now.after(Duration::from_ms(u32::from(*pause) * 16));
         drain(&mut responder, &mut browser, &mut now, until, &mut out);
     }

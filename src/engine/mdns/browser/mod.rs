@@ -18,6 +18,7 @@ pub(crate) mod tests;
 pub use events::{Event, What};
 
 use super::{Cast, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
+use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, PORT, Section, kind};
 use cache::{Cache, Heard};
@@ -107,21 +108,13 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// No pass over what is to be told is under way.
 const IDLE: usize = usize::MAX;
 
-/// What matters of a link when something is sent there.
-#[derive(Clone, Copy, Debug, Default)]
-struct Facing {
-    is_up: bool,
-    shares_port: bool,
-    mtu: u32,
-}
-
 /// The browser.
 #[derive(Debug)]
 pub struct Browser {
     cache: Cache,
     questions: Questions,
     wishes: heapless::Vec<Wished, WISH_COUNT_MAX>,
-    links: [Facing; LINK_COUNT_MAX],
+    links: Slots<Link>,
     random: Random,
     /// When questions are asked that were found to be missing.
     due: Instant,
@@ -142,7 +135,7 @@ impl Browser {
             cache: Cache::new(limits, random.ms(0, u32::MAX)),
             questions: Questions::new(limits.questions),
             wishes: heapless::Vec::new(),
-            links: [Facing::default(); LINK_COUNT_MAX],
+            links: Slots::defaults(LINK_COUNT_MAX),
             random,
             due: Instant::NEVER,
             settle_at: Instant::NEVER,
@@ -195,15 +188,10 @@ impl Browser {
     /// A link came, went, or changed. What was heard on one that went is gone.
     pub fn link_changed(&mut self, now: Instant, link: LinkId, state: &Link) {
         self.cache.now = now;
-        let Some(facing) = self.links.get_mut(usize::from(link)) else {
+        let Some(known) = self.links.get_mut(usize::from(link)) else {
             return;
         };
-        *facing = Facing {
-            is_up: state.is_up(),
-            shares_port: state.shares_port,
-            mtu: state.mtu,
-        };
-        let is_up = facing.is_up;
+        *known = state.clone();
         // Other hosts may be there: everything is asked again.
         let due = self.soon();
         for question in self.questions.all.iter_mut() {
@@ -220,7 +208,7 @@ impl Browser {
             }
             // A responder says nothing by a family that is new if it reads that we know it.
             entry.facts |= is::EARLIER;
-            if !is_up {
+            if !state.is_up() {
                 self.cache.retire(at);
             }
         }
@@ -248,33 +236,26 @@ impl Browser {
     }
 
     /// Takes a message.
-    pub fn handle(
-        &mut self,
-        now: Instant,
-        meta: &Meta,
-        datagram: &[u8],
-        links: &[Link; LINK_COUNT_MAX],
-    ) {
+    pub fn handle(&mut self, now: Instant, meta: &Meta, datagram: &[u8]) {
         self.cache.now = now;
-        let place = usize::from(meta.link);
-        let (Some(link), Some(facing)) = (links.get(place), self.links.get(place)) else {
+        let Some(link) = self.links.get(usize::from(meta.link)) else {
             return;
         };
         let Ok(message) = Message::parse(datagram) else {
             return;
         };
         let from = meta.from.ip().to_canonical();
-        if meta.from.port() != PORT || !facing.is_up {
+        if meta.from.port() != PORT || !link.is_up() {
             return;
         }
-        let is_near = link.reaches(from);
+        let (is_near, is_own) = (link.reaches(from), link.owns(from));
         let Some(is_response) = message.is_response() else {
             return;
         };
         let is_for_all = meta.cast == Cast::Multicast || (meta.cast == Cast::Unknown && is_near);
         if !is_response {
             // What we ask ourselves comes back to us.
-            if is_for_all && !link.owns(from) {
+            if is_for_all && !is_own {
                 self.overhear(meta.link, &message);
             }
             return;
@@ -287,7 +268,7 @@ impl Browser {
         if from.is_ipv6() {
             facts <<= 1;
         }
-        if link.owns(from) {
+        if is_own {
             facts |= is::OWN;
         }
         let heard = Heard {

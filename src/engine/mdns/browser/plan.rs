@@ -66,8 +66,8 @@ impl Browser {
     /// The links of a set that are there.
     pub(super) fn reached(&self, links: u8) -> impl Iterator<Item = LinkId> + use<> {
         let mut set = 0u8;
-        for (link, facing) in self.links.iter().enumerate() {
-            if facing.is_up {
+        for (link, known) in self.links.iter().enumerate() {
+            if known.is_up() {
                 set |= 1 << link;
             }
         }

@@ -1,8 +1,8 @@
 //! Questions on their way: as many in one message as are due, and with them what is known. RFC 6762 sections 5.3, 5.4, 7.1, 7.2.
 
 use super::super::{LinkId, MESSAGE_BYTES, Transmit};
+use super::Browser;
 use super::questions::why;
-use super::{Browser, Facing};
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Head, Section, TOP_BIT, Writer, flag, kind};
 
@@ -33,16 +33,18 @@ impl Browser {
         from: Option<usize>,
         out: &mut [u8],
     ) -> Option<Transmit> {
-        let facing = self.links.get(usize::from(link)).copied();
-        let facing = facing.unwrap_or_default();
-        let fits = match facing.mtu {
+        let (mtu, shares_port) = {
+            let known = self.links.get(usize::from(link))?;
+            (known.mtu, known.shares_port)
+        };
+        let fits = match mtu {
             0 => MESSAGE_BYTES,
             mtu => mtu.saturating_sub(HEADERS_BYTES) as usize,
         };
         let len = fits.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES).min(out.len());
         let mut writer = Writer::new(out.get_mut(..len)?, 0, 0);
         if from.is_none() {
-            self.ask(now, link, facing, &mut writer);
+            self.ask(now, link, shares_port, &mut writer);
         }
         self.say_known(now, link, from.unwrap_or(0), &mut writer);
         if self.sending.is_none() {
@@ -63,14 +65,14 @@ impl Browser {
     }
 
     /// Asks what is due on a link, as far as it fits.
-    fn ask(&mut self, now: Instant, link: LinkId, facing: Facing, writer: &mut Writer<'_>) {
+    fn ask(&mut self, now: Instant, link: LinkId, shares_port: bool, writer: &mut Writer<'_>) {
         for question in self.questions.all.iter_mut() {
             if question.link != link || question.next() > now {
                 continue;
             }
             let is_first = question.step == 0 && question.is(why::WANTED);
             let mut class = CLASS_IN;
-            if is_first && !facing.shares_port {
+            if is_first && !shares_port {
                 class |= TOP_BIT;
             }
             let mut labels = self.cache.names.labels(question.name);

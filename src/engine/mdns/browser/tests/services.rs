@@ -328,7 +328,7 @@ fn what_is_not_taken_waits() {
         link: 0,
         cast: Cast::Multicast,
     };
-    world.browser.handle(now, &meta, &bytes, &world.links);
+    world.browser.handle(now, &meta, &bytes);
     let (mut buffer, mut count) = ([0; 2000], 0);
     let start = world.ms;
     while world.ms < start + 100_000 {
@@ -522,7 +522,6 @@ fn our_own_services_are_known_as_such() {
             cast: Cast::Multicast,
         },
         &say,
-        &world.links,
     );
     world.ms += 10;
     let now = world.now();

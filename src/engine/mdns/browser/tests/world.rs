@@ -321,7 +321,7 @@ impl World {
                     link: *link,
                     cast: Cast::Multicast,
                 };
-                self.browser.handle(now, &meta, &sent.bytes, &self.links);
+                self.browser.handle(now, &meta, &sent.bytes);
             }
             *echoed += 1;
         }
@@ -361,7 +361,7 @@ impl World {
             cast,
         };
         let now = self.now();
-        self.browser.handle(now, &meta, bytes, &self.links);
+        self.browser.handle(now, &meta, bytes);
         self.drain();
         self
     }
