@@ -1,7 +1,7 @@
 //! What a connection exchanges in its turn: requests that arrive in parts, replies that are not taken, orders.
 
 use super::connection::{CloseReason, Connection, Unsent};
-use super::orders::{self, Blocked, Transport};
+use super::orders::{Blocked, Carrier};
 use super::pool::{Block, Pool};
 use super::streams::{Call, Protocol, Streams};
 use super::task::World;
@@ -9,59 +9,8 @@ use crate::config::{ORDER_TURN_BYTES, PRESSED_TIMEOUT, REPLY_BYTES, REQUEST_INLI
 use crate::engine::{Order, Progress, State};
 use crate::event;
 use crate::mem::Ends as _;
-use crate::net::{FileId, FileRange, Interest, Net, NetError, NetResult, Socket};
-use crate::time::Instant;
+use crate::net::{Interest, NetError};
 use core::ops::Range;
-
-/// The socket of a connection as orders use it.
-struct SocketTransport<'a> {
-    net: &'a mut dyn Net,
-    socket: Socket,
-    now: Instant,
-    /// When bytes moved last.
-    progress: &'a mut Instant,
-}
-
-impl SocketTransport<'_> {
-    fn moved<T>(&mut self, outcome: NetResult<T>) -> NetResult<T> {
-        if outcome.is_ok() {
-            *self.progress = self.now;
-        }
-        outcome
-    }
-}
-
-impl Transport for SocketTransport<'_> {
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
-        let received = self.net.recv(self.socket, buffer);
-        self.moved(received)
-    }
-
-    fn send(&mut self, bytes: &[u8], more: bool) -> NetResult<usize> {
-        let sent = self.net.send(self.socket, bytes, more);
-        self.moved(sent)
-    }
-
-    fn send_with(
-        &mut self,
-        tx: &mut [u8],
-        head: usize,
-        fill: &mut dyn FnMut(&mut [u8]) -> usize,
-    ) -> NetResult<usize> {
-        let sent = self.net.send_with(self.socket, tx, head, fill);
-        self.moved(sent)
-    }
-
-    fn send_file(&mut self, range: FileRange) -> NetResult<usize> {
-        let sent = self.net.send_file(self.socket, range);
-        self.moved(sent)
-    }
-
-    fn recv_pipe(&mut self, len: u32) -> NetResult<(usize, FileId)> {
-        let received = self.net.recv_pipe(self.socket, len);
-        self.moved(received)
-    }
-}
 
 /// All that a connection needs in its turn beside its slot.
 pub(super) struct Turn<'a, 'w> {
@@ -84,8 +33,11 @@ impl Streams {
         let space = turn.world.rx.head_mut(request_bytes).tail_mut(have);
         // A protocol with long work in hand may have left as much as fits.
         if !space.is_empty() {
-            match transport(turn.world.net, turn.world.now, connection).recv(space) {
-                Ok(received @ 1..) => have += received,
+            match turn.world.net.recv(connection.socket, space) {
+                Ok(received @ 1..) => {
+                    connection.progress = turn.world.now;
+                    have += received;
+                }
                 Err(NetError::WouldBlock | NetError::Full) => {}
                 Ok(0) | Err(_) => return CloseReason::Gone.into(),
             }
@@ -150,7 +102,6 @@ impl Streams {
         loop {
             connection.order = progress.take_order();
             connection.answered |= progress.produced > 0;
-            self.moved_bytes += progress.produced;
             if progress.produced > 0 && turn.protocol.commit().is_err() {
                 turn.protocol.break_promises();
                 return Err(CloseReason::Disk.into());
@@ -176,11 +127,18 @@ impl Streams {
         connection: &mut Connection,
     ) -> Result<(), Blocked> {
         if let Some(mut unsent) = connection.unsent.take() {
-            let mut left = unsent.from as usize..unsent.to as usize;
-            let block = self.replies.get(&unsent.block);
-            let mut transport = transport(turn.world.net, turn.world.now, connection);
-            let sent = orders::send(&mut transport, block, &mut left, unsent.more);
-            unsent.from = left.start as u32;
+            let mut carrier = Carrier {
+                net: turn.world.net,
+                socket: connection.socket,
+                tx: self.replies.get(&unsent.block),
+                unsent: unsent.from as usize..unsent.to as usize,
+                moved_bytes: 0,
+            };
+            let sent = carrier.send(unsent.more);
+            unsent.from = carrier.unsent.start as u32;
+            if carrier.moved_bytes > 0 {
+                connection.progress = turn.world.now;
+            }
             if sent.is_err() {
                 connection.unsent = Some(unsent);
                 return sent;
@@ -200,19 +158,26 @@ impl Streams {
         &mut self,
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
-        mut unsent: Range<usize>,
+        unsent: Range<usize>,
     ) -> Result<Option<Progress>, Blocked> {
         let world = &mut *turn.world;
         let mut order = connection.order.take();
-        let mut transport = transport(world.net, world.now, connection);
-        let result = match &mut order {
-            Some(order) => {
-                let moved = &mut self.moved_bytes;
-                let files = turn.protocol.files();
-                orders::carry_out(order, files, &mut transport, world.tx, &mut unsent, moved)
-            }
-            None => orders::send(&mut transport, world.tx, &mut unsent, false).map(Ok),
+        let mut carrier = Carrier {
+            net: world.net,
+            socket: connection.socket,
+            tx: world.tx,
+            unsent,
+            moved_bytes: 0,
         };
+        let result = match &mut order {
+            Some(order) => carrier.carry_out(order, turn.protocol.files()),
+            None => carrier.send(false).map(Ok),
+        };
+        let unsent = carrier.unsent;
+        if carrier.moved_bytes > 0 {
+            self.moved_bytes += carrier.moved_bytes;
+            connection.progress = world.now;
+        }
         let result = match (result, order) {
             (Ok(result), Some(order)) => {
                 let call = Call {
@@ -302,19 +267,6 @@ impl Streams {
         let stalled = self.most_overdue(turn.world.now, &pressed)?;
         self.close(turn.world, turn.protocol, stalled, CloseReason::Gone);
         pool(self).take()
-    }
-}
-
-fn transport<'a>(
-    net: &'a mut dyn Net,
-    now: Instant,
-    connection: &'a mut Connection,
-) -> SocketTransport<'a> {
-    SocketTransport {
-        net,
-        socket: connection.socket,
-        now,
-        progress: &mut connection.progress,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The host's own sockets. Waits with epoll where the host has it, with poll on every other.
 
 use super::{
-    Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError, NetResult, Ready, Received,
-    Signals, Socket, Streams, Token,
+    Connections, Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError, NetResult,
+    Ready, Received, Signals, Socket, Streams, Token,
 };
 #[cfg(feature = "multicast")]
 use super::{INTERFACE_COUNT_MAX, Interface, Interfaces, Multicast};
@@ -205,17 +205,7 @@ impl Datagrams for Kernel {
     }
 }
 
-impl Streams for Kernel {
-    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        self.open(at, true, token)
-    }
-
-    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        let (file, peer) = sockets::accept(self.get(listener)?)?;
-        let socket = self.keep(file, Token(0), Interest::None)?;
-        Ok((socket, peer))
-    }
-
+impl Connections for Kernel {
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         Ok(sockets::recv(self.get(socket)?, buffer)?)
     }
@@ -242,6 +232,18 @@ impl Streams for Kernel {
             Err(Errno::INVAL) => Err(NetError::Unsupported),
             moved => Ok((moved?, FileId(from.as_raw_fd()))),
         }
+    }
+}
+
+impl Streams for Kernel {
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        self.open(at, true, token)
+    }
+
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
+        let (file, peer) = sockets::accept(self.get(listener)?)?;
+        let socket = self.keep(file, Token(0), Interest::None)?;
+        Ok((socket, peer))
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {

@@ -15,6 +15,11 @@ pub mod sim;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Socket(u32);
 
+impl Socket {
+    /// That of [`Connections`] which are one alone.
+    pub const ONLY: Self = Self(0);
+}
+
 /// Whose socket can go on: the task's place in its loop, and the task's own number of the socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Token(u32);
@@ -159,18 +164,8 @@ pub trait Datagrams {
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant;
 }
 
-/// Connections.
-pub trait Streams: Datagrams {
-    /// Listens for connections at `at`, watched for input; port 0 takes a free one.
-    ///
-    /// # Errors
-    /// As those of [`Datagrams::bind`].
-    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
-    /// Takes the next connection of a listener, and its peer's address. It is not watched yet.
-    ///
-    /// # Errors
-    /// `WouldBlock`; `Full`: it waits to be accepted; `Gone`: the peer hung up before it was accepted.
-    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)>;
+/// The bytes of connections. Where they block, they never say [`NetError::WouldBlock`].
+pub trait Connections {
     /// Receives bytes; 0 is the end.
     ///
     /// # Errors
@@ -202,12 +197,30 @@ pub trait Streams: Datagrams {
     ///
     /// # Errors
     /// `WouldBlock`, `Gone`; `Unsupported`: read it and send the bytes.
-    fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize>;
+    fn send_file(&mut self, _socket: Socket, _range: FileRange) -> NetResult<usize> {
+        Err(NetError::Unsupported)
+    }
     /// Receives at most `len` bytes into an empty pipe (splice): how many, 0 is the end, and the pipe.
     ///
     /// # Errors
     /// `WouldBlock`, `Gone`; `Unsupported`: receive the bytes and write them.
-    fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)>;
+    fn recv_pipe(&mut self, _socket: Socket, _len: u32) -> NetResult<(usize, FileId)> {
+        Err(NetError::Unsupported)
+    }
+}
+
+/// Connections, from where they are accepted to where they end.
+pub trait Streams: Datagrams + Connections {
+    /// Listens for connections at `at`, watched for input; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// As those of [`Datagrams::bind`].
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
+    /// Takes the next connection of a listener, and its peer's address. It is not watched yet.
+    ///
+    /// # Errors
+    /// `WouldBlock`; `Full`: it waits to be accepted; `Gone`: the peer hung up before it was accepted.
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)>;
     /// Watches a socket for something else than before.
     ///
     /// # Errors

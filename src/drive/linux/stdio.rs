@@ -8,22 +8,21 @@
 
 use crate::config::{REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::drive::connection::CloseReason;
-use crate::drive::orders::{self, Blocked, Transport};
+use crate::drive::orders::{Blocked, Carrier};
 use crate::drive::streams::{Call, Protocol};
 use crate::engine::{Progress, State};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
-use crate::net::{FileRange, NetError, NetResult};
+use crate::net::{Connections, FileRange, NetError, NetResult, Socket};
 use crate::sys::linux::stdio::Stdio;
 use crate::text::Text;
 use crate::time::Instant;
 use core::net::Ipv6Addr;
-use core::ops::Range;
 use embedded_io::{Read, ReadReady, Write};
 
-/// A transport that waits.
-pub trait BlockingTransport: Transport {
+/// One connection, which waits.
+pub trait Blocking: Connections {
     /// Whether receiving would not wait.
     fn is_ready(&mut self) -> bool;
 }
@@ -37,37 +36,37 @@ pub fn pass_all_bytes() -> Option<impl Drop> {
 #[derive(Clone, Copy, Debug)]
 pub struct Standard;
 
-impl Transport for Standard {
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
+impl Connections for Standard {
+    fn recv(&mut self, _: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         recv(&mut Stdio::Input, buffer)
     }
 
-    fn send(&mut self, bytes: &[u8], _: bool) -> NetResult<usize> {
+    fn send(&mut self, _: Socket, bytes: &[u8], _: bool) -> NetResult<usize> {
         send(&mut Stdio::Output, bytes)
     }
 
-    fn send_file(&mut self, range: FileRange) -> NetResult<usize> {
+    fn send_file(&mut self, _: Socket, range: FileRange) -> NetResult<usize> {
         Ok(Stdio::Output.send_file(range.file.0, range.offset, range.len))
     }
 }
 
-impl BlockingTransport for Standard {
+impl Blocking for Standard {
     fn is_ready(&mut self) -> bool {
         Stdio::Input.read_ready().unwrap_or(true)
     }
 }
 
-impl<I: Read + ReadReady, O: Write> Transport for (I, O) {
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
+impl<I: Read + ReadReady, O: Write> Connections for (I, O) {
+    fn recv(&mut self, _: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         recv(&mut self.0, buffer)
     }
 
-    fn send(&mut self, bytes: &[u8], _: bool) -> NetResult<usize> {
+    fn send(&mut self, _: Socket, bytes: &[u8], _: bool) -> NetResult<usize> {
         send(&mut self.1, bytes)
     }
 }
 
-impl<I: Read + ReadReady, O: Write> BlockingTransport for (I, O) {
+impl<I: Read + ReadReady, O: Write> Blocking for (I, O) {
     fn is_ready(&mut self) -> bool {
         self.0.read_ready().unwrap_or(true)
     }
@@ -91,23 +90,23 @@ pub struct StdioSession<'a> {
     rx: &'static mut [u8; TALK_INPUT_BYTES],
     /// Bytes of `rx` that were received.
     have: usize,
-    transport: &'a mut dyn BlockingTransport,
+    peer: &'a mut dyn Blocking,
     events: &'a mut Events,
     /// Called when the first reply has been sent.
     greeted: Option<&'a mut dyn FnMut()>,
 }
 
 impl<'a> StdioSession<'a> {
-    /// A session over `transport`. `greeted` is called once, when the first reply is sent and before anything that came after
+    /// A session with `peer`. `greeted` is called once, when the first reply is sent and before anything that came after
     /// its request is looked at: an engine's first reply leaves alone.
     pub fn new(
-        transport: &'a mut dyn BlockingTransport,
+        peer: &'a mut dyn Blocking,
         protocol: &'a mut dyn Protocol,
         events: &'a mut Events,
         greeted: &'a mut dyn FnMut(),
     ) -> Self {
         Self {
-            transport,
+            peer,
             protocol,
             events,
             rx: mem::array(),
@@ -123,12 +122,12 @@ impl<'a> StdioSession<'a> {
         let mut is_busy = false;
         let end = loop {
             // The engine may have left input, because it has enough to do.
-            if !is_busy || self.have < TALK_INPUT_BYTES && self.transport.is_ready() {
+            if !is_busy || self.have < TALK_INPUT_BYTES && self.peer.is_ready() {
                 let buffer = self.rx.tail_mut(self.have);
                 if buffer.is_empty() {
                     break CloseReason::Large.message();
                 }
-                match self.transport.recv(buffer) {
+                match self.peer.recv(Socket::ONLY, buffer) {
                     Ok(count @ 1..) => self.have += count,
                     _ => break Text::NOTHING,
                 }
@@ -174,13 +173,23 @@ impl<'a> StdioSession<'a> {
 
     /// Sends the bytes of a call and carries out its order, if there is one; what the engine made of that.
     fn flush(&mut self, progress: &mut Progress) -> Result<Option<Progress>, CloseReason> {
-        let mut unsent = 0..progress.produced;
-        let Some(mut order) = progress.take_order() else {
-            return self.send(&mut unsent).map(|()| None);
+        let mut carrier = Carrier {
+            net: self.peer,
+            socket: Socket::ONLY,
+            tx: self.tx,
+            unsent: 0..progress.produced,
+            moved_bytes: 0,
         };
-        let (files, transport) = (self.protocol.files(), &mut *self.transport);
-        let carried = orders::carry_out(&mut order, files, transport, self.tx, &mut unsent, &mut 0);
-        match carried {
+        let Some(mut order) = progress.take_order() else {
+            carrier.send(false).map_err(end)?;
+            if carrier.moved_bytes > 0
+                && let Some(greeted) = self.greeted.take()
+            {
+                greeted();
+            }
+            return Ok(None);
+        };
+        match carrier.carry_out(&mut order, self.protocol.files()) {
             Ok(result) => {
                 let call = Call {
                     now: Instant::default(),
@@ -195,21 +204,9 @@ impl<'a> StdioSession<'a> {
             }
         }
     }
-
-    /// Sends bytes of `tx`.
-    fn send(&mut self, unsent: &mut Range<usize>) -> Result<(), CloseReason> {
-        if Range::is_empty(unsent) {
-            return Ok(());
-        }
-        orders::send(self.transport, self.tx, unsent, false).map_err(end)?;
-        if let Some(greeted) = self.greeted.take() {
-            greeted();
-        }
-        Ok(())
-    }
 }
 
-/// Why a session ends over a transport that never says it would have to wait.
+/// Why a session ends over connections that never say they would have to wait.
 const fn end(blocked: Blocked) -> CloseReason {
     match blocked {
         Blocked::Wait(_) => CloseReason::Gone,

@@ -4,8 +4,8 @@
 //! `wait` ends the loop when nothing can happen before the instant that the test has set.
 
 use super::{
-    Datagrams, FileId, FileRange, Interest, Interfaces, Net, NetError, NetResult, Ready, Received,
-    Signals, Socket, Streams, Token,
+    Connections, Datagrams, FileId, FileRange, Interest, Interfaces, Net, NetError, NetResult,
+    Ready, Received, Signals, Socket, Streams, Token,
 };
 use crate::engine::testing::tree::PIPE;
 use crate::time::{Duration, Instant};
@@ -455,27 +455,7 @@ impl Datagrams for Sim {
     }
 }
 
-impl Streams for Sim {
-    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let kind = Kind::Listener(VecDeque::new());
-        self.world().open(kind, at, token, Interest::Input)
-    }
-
-    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        let mut world = self.world();
-        world.accept_calls += 1;
-        let Kind::Listener(backlog) = &world.get(listener)?.kind else {
-            return Err(NetError::Unsupported);
-        };
-        let peer = *backlog.front().ok_or(NetError::WouldBlock)?;
-        let from = world.wires[peer].from;
-        let socket = world.open(Kind::Connection(peer), from, Token(0), Interest::None)?;
-        if let Kind::Listener(backlog) = &mut world.get(listener)?.kind {
-            backlog.pop_front();
-        }
-        Ok((socket, from))
-    }
-
+impl Connections for Sim {
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         let mut world = self.world();
         let chance = world.random.number() as usize;
@@ -518,6 +498,28 @@ impl Streams for Sim {
         );
         pipe.borrow_mut().extend(&bytes[..count]);
         Ok((count, FileId(PIPE)))
+    }
+}
+
+impl Streams for Sim {
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let kind = Kind::Listener(VecDeque::new());
+        self.world().open(kind, at, token, Interest::Input)
+    }
+
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
+        let mut world = self.world();
+        world.accept_calls += 1;
+        let Kind::Listener(backlog) = &world.get(listener)?.kind else {
+            return Err(NetError::Unsupported);
+        };
+        let peer = *backlog.front().ok_or(NetError::WouldBlock)?;
+        let from = world.wires[peer].from;
+        let socket = world.open(Kind::Connection(peer), from, Token(0), Interest::None)?;
+        if let Kind::Listener(backlog) = &mut world.get(listener)?.kind {
+            backlog.pop_front();
+        }
+        Ok((socket, from))
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {

@@ -8,8 +8,8 @@ use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::net::sim::Sim;
 use crate::net::{
-    Datagrams, FileId, FileRange, Interest, Interface, Interfaces, Multicast, Net, NetError,
-    NetResult, Ready, Received, Signals, Socket, Streams, Token,
+    Connections, Datagrams, FileId, FileRange, Interest, Interface, Interfaces, Multicast, Net,
+    NetError, NetResult, Ready, Received, Signals, Socket, Streams, Token,
 };
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, kind};
@@ -120,21 +120,13 @@ impl Datagrams for Poor {
     }
 }
 
-impl Streams for Poor {
-    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        self.0.listen(at, token)
-    }
-
-    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        self.0.accept(listener)
-    }
-
+impl Connections for Poor {
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
         self.0.recv(socket, buffer)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {
-        Streams::send(&mut self.0, socket, bytes, more)
+        Connections::send(&mut self.0, socket, bytes, more)
     }
 
     fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
@@ -143,6 +135,16 @@ impl Streams for Poor {
 
     fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)> {
         self.0.recv_pipe(socket, len)
+    }
+}
+
+impl Streams for Poor {
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        self.0.listen(at, token)
+    }
+
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
+        self.0.accept(listener)
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
