@@ -156,7 +156,7 @@ impl Task for Mdns<'_> {
         // What that leads to is due at once, in the next turn.
         if let Err(status) = self.endpoint.poll_event(world.now, world.events) {
             self.is_over = true;
-            *world.exit = Some(status);
+            world.exit = Some(status);
         }
     }
 

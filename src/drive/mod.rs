@@ -39,13 +39,8 @@ use crate::time::Instant;
 
 /// One network, and the tasks that share it.
 pub struct Loop<'a, 't> {
-    net: &'a mut dyn Net,
     tasks: &'a mut [&'t mut dyn Task],
-    events: Events,
-    rx: &'a mut [u8],
-    tx: &'a mut [u8],
-    now: Instant,
-    exit: Option<i32>,
+    world: World<'a>,
 }
 
 impl<'a, 't> Loop<'a, 't> {
@@ -54,35 +49,28 @@ impl<'a, 't> Loop<'a, 't> {
     pub const fn new(
         net: &'a mut dyn Net,
         tasks: &'a mut [&'t mut dyn Task],
-        events: Events,
+        events: &'a mut Events,
         rx: &'a mut [u8],
         tx: &'a mut [u8],
         now: Instant,
     ) -> Self {
-        Self {
+        let world = World {
+            now,
+            task: 0,
             net,
-            tasks,
             events,
             rx,
             tx,
-            now,
             exit: None,
-        }
+        };
+        Self { tasks, world }
     }
 
     /// Calls `call` with each task and what is lent to it.
     fn each(&mut self, call: &mut dyn FnMut(&mut dyn Task, &mut World<'_>)) {
         for (task, place) in self.tasks.iter_mut().zip(0..) {
-            let mut world = World {
-                now: self.now,
-                task: place,
-                net: self.net,
-                events: &mut self.events,
-                rx: self.rx,
-                tx: self.tx,
-                exit: &mut self.exit,
-            };
-            call(*task, &mut world);
+            self.world.task = place;
+            call(*task, &mut self.world);
         }
     }
 
@@ -108,7 +96,7 @@ impl<'a, 't> Loop<'a, 't> {
         self.start()?;
         self.turns();
         self.stop();
-        match self.exit {
+        match self.world.exit {
             None | Some(0) => Ok(()),
             Some(status) => Err(status),
         }
@@ -122,7 +110,7 @@ impl<'a, 't> Loop<'a, 't> {
     /// Runs the tasks until the process is asked to stop, or one of them ends the loop.
     pub fn turns(&mut self) {
         let mut ready = Ready::default();
-        while !ready.signals.stop && self.exit.is_none() {
+        while !ready.signals.stop && self.world.exit.is_none() {
             self.turn(&mut ready);
         }
     }
@@ -133,7 +121,7 @@ impl<'a, 't> Loop<'a, 't> {
     pub fn turn(&mut self, ready: &mut Ready) {
         let due = self.tasks.iter().map(|task| task.poll_at());
         let until = due.min().unwrap_or(Instant::NEVER);
-        self.now = self.net.wait(self.now, until, ready);
+        self.world.now = self.world.net.wait(self.world.now, until, ready);
         self.each(&mut |task, world| {
             for token in &ready.tokens {
                 if token.task() == world.task {

@@ -19,7 +19,7 @@ pub struct World<'a> {
     /// For bytes to send. What is in it lasts for one call.
     pub tx: &'a mut [u8],
     /// Set by a task that has done all it was to do: the loop ends, and its process exits with this status.
-    pub exit: &'a mut Option<i32>,
+    pub exit: Option<i32>,
 }
 
 impl World<'_> {

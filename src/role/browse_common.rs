@@ -107,7 +107,7 @@ pub(super) fn run(
         ..Signals::default()
     };
     let mdns = mem::leak(Mdns::new(&mut *seeker, Choice { names: interfaces }));
-    let ended = linux::run(&mut [mdns], Console::events(), signals);
+    let ended = linux::run(&mut [mdns], Console::leak(), signals);
     seeker.finder.leave();
     ended
 }

@@ -234,12 +234,6 @@ impl Console {
     fn leak() -> &'static mut Self {
         crate::mem::leak(Self)
     }
-
-    /// Events that go there.
-    #[cfg(any(feature = "nfs", feature = "multicast"))]
-    fn events() -> crate::event::Events {
-        crate::event::Events::to(Self::leak())
-    }
 }
 
 impl Sink for Console {

@@ -21,7 +21,6 @@ use crate::sys::{Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 #[cfg(feature = "mdns")]
 use core::cell::Cell;
-use core::mem::ManuallyDrop;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use core::net::SocketAddr;
 
@@ -105,7 +104,7 @@ impl Served<'_> {
                 let _ = tasks.push(task);
             }
         }
-        linux::run(&mut tasks, Console::events(), self.signals)
+        linux::run(&mut tasks, Console::leak(), self.signals)
     }
 
     /// The task of this kind, if it is asked for.
@@ -188,9 +187,8 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
     #[cfg(not(feature = "mdns"))]
     let is_silent = false;
     let loops = loops.get_mut(..LOOPS.len() - usize::from(is_silent));
-    let mut events = ManuallyDrop::new(Console::events());
     let run = |number| served.run(LOOPS.get(number).copied().unwrap_or_default());
-    supervisor::run(loops.unwrap_or_default(), &run, &mut events)
+    supervisor::run(loops.unwrap_or_default(), &run, &mut Console)
 }
 
 /// Whether the arguments ask for one loop, which needs the memory of all roles.

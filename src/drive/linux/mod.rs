@@ -21,7 +21,7 @@ pub use crate::sys::linux::sandbox::{restrict_to, set_undumpable};
 
 use super::{Loop, Task};
 use crate::config::{RX_BYTES, TX_BYTES};
-use crate::event::Events;
+use crate::event::{Events, Sink};
 use crate::mem;
 use crate::net::Signals;
 use crate::net::kernel::Kernel;
@@ -29,17 +29,22 @@ use crate::sys;
 use crate::sys::linux::process;
 use core::mem::ManuallyDrop;
 
-/// Runs tasks over the host's network until the process is asked to stop, or one of them ends the loop. `signals` are those
-/// they want to be told of beside that.
+/// Runs tasks over the host's network until the process is asked to stop, or one of them ends the loop. What they tell goes to
+/// `sink`; `signals` are those they want to be told of beside that.
 ///
 /// # Errors
 /// The status to exit with, after it was said why.
-pub fn run(tasks: &mut [&mut dyn Task], events: Events, signals: Signals) -> Result<(), i32> {
+pub fn run(
+    tasks: &mut [&mut dyn Task],
+    sink: &'static mut dyn Sink,
+    signals: Signals,
+) -> Result<(), i32> {
     // The process ends when this does: nothing has to be given back.
     let signals = process::signals(signals.reload, signals.child);
     let mut net = ManuallyDrop::new(Kernel::new(signals));
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
-    ManuallyDrop::new(Loop::new(&mut *net, tasks, events, rx, tx, sys::now())).run()
+    let mut events = Events::to(sink);
+    Loop::new(&mut *net, tasks, &mut events, rx, tx, sys::now()).run()
 }
 
 /// Gives up the privilege of filling a disk beyond its quotas: clients have none.

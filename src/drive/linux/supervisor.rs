@@ -2,7 +2,7 @@
 //!
 //! A stalled disk or a crash in one child leaves the others' timing alone. The supervisor opens no sockets and no files.
 
-use crate::event::{Events, Line, RESTARTING, STOPPING};
+use crate::event::{self, Line, RESTARTING, STOPPING, Sink};
 use crate::sys;
 use crate::sys::linux::process::{self, Signal, Told};
 use crate::text::{Text, text};
@@ -98,14 +98,14 @@ fn tell(children: &[Child], signal: Signal) {
 }
 
 /// Runs `children` until this process is asked to stop, or one of them cannot even begin. The process of each does `run` with its
-/// place among them.
+/// place among them. What becomes of them is told to `sink`.
 ///
 /// # Errors
 /// The status to exit with.
 pub fn run(
     children: &mut [Child],
     run: &dyn Fn(usize) -> Result<(), i32>,
-    events: &mut Events,
+    sink: &mut dyn Sink,
 ) -> Result<(), i32> {
     // Where there is no signalfd, a signal ends the supervisor as it always does, and the kernel ends its children with it.
     let signals = process::signals(children.iter().any(|child| child.reloads), true);
@@ -126,7 +126,7 @@ pub fn run(
             Told::Nothing => {}
             Told::LookAgain => tell(children, Signal::LookAgain),
             Told::Stop => {
-                events.tell(STOPPING, b"", Text::NOTHING);
+                event::tell(sink, STOPPING, b"", Text::NOTHING);
                 stop(children);
                 return Ok(());
             }
@@ -154,7 +154,7 @@ pub fn run(
             } else {
                 how.say(text!(" was killed"));
             }
-            events.tell(RESTARTING, how.bytes(), Text::NOTHING);
+            event::tell(sink, RESTARTING, how.bytes(), Text::NOTHING);
         }
     }
 }

@@ -93,9 +93,9 @@ fn requests_that_wait_for_long_work_are_not_timed_out() {
     };
     let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
     let mut net = sim.clone();
-    let events = Events::new(Box::new(Sink::default()));
+    let mut events = Events::new(Box::new(Sink::default()));
     let tasks: &mut [&mut dyn Task] = &mut [&mut worker];
-    let mut all = Loop::new(&mut net, tasks, events, &mut rx, &mut tx, sim.now());
+    let mut all = Loop::new(&mut net, tasks, &mut events, &mut rx, &mut tx, sim.now());
     assert_eq!(all.start(), Ok(()));
     let peer = sim.connect(AT);
     // More than a connection keeps for itself: what waits holds a block that others may need.

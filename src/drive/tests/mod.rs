@@ -133,14 +133,14 @@ impl Bench<'_> {
 
     /// What a loop over the server does.
     fn with_loop<T>(&mut self, run: impl FnOnce(&mut Loop<'_, '_>) -> T) -> T {
-        let events = Events::new(Box::new(self.sink.clone()));
+        let mut events = Events::new(Box::new(self.sink.clone()));
         let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
         let now = self.sim.now();
         let mut net = self.sim.clone();
         run(&mut Loop::new(
             &mut net,
             &mut [&mut self.server],
-            events,
+            &mut events,
             &mut rx,
             &mut tx,
             now,

@@ -83,9 +83,9 @@ fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
         };
         let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
         let mut net = sim.clone();
-        let events = Events::new(Box::new(Sink::default()));
+        let mut events = Events::new(Box::new(Sink::default()));
         let tasks: &mut [&mut dyn Task] = &mut [&mut server, &mut mdns, &mut sftp_server];
-        let mut all = Loop::new(&mut net, tasks, events, &mut rx, &mut tx, sim.now());
+        let mut all = Loop::new(&mut net, tasks, &mut events, &mut rx, &mut tx, sim.now());
         assert_eq!(all.start(), Ok(()));
         let mut run = |time| {
             sim.allow(time);

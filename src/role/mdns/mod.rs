@@ -53,7 +53,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     options.check()?;
     let signals = options.signals();
     let task = task(options, &|_| {})?;
-    linux::run(&mut [task], Console::events(), signals)
+    linux::run(&mut [task], Console::leak(), signals)
 }
 
 /// Hands out further services.

@@ -50,7 +50,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
     let options = mem::leak(Options::default());
     options.read(args)?;
     let task = task(options, build_id)?;
-    linux::run(&mut [task], Console::events(), Signals::default())
+    linux::run(&mut [task], Console::leak(), Signals::default())
 }
 
 /// What the options ask for, as a task that has not started. It lasts as long as the process.

@@ -131,5 +131,5 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
     announcer.subject = subject.unwrap_or(announcer.responder.host());
     announcer.keeps_name = options.is_address;
     let task = announcer.task(&options.interfaces);
-    linux::run(&mut [task], Console::events(), Signals::default())
+    linux::run(&mut [task], Console::leak(), Signals::default())
 }

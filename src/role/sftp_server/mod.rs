@@ -77,7 +77,7 @@ fn listen(options: &mut Options) -> Result<(), Status> {
         let port = options.listen.port();
         text = line.raw(host).byte(b':').number(port.into()).bytes();
     }
-    Events::to(Console::leak()).tell(event::LISTENING, text, who);
+    event::tell(&mut Console, event::LISTENING, text, who);
     per_connection::run(&listener, &mut || serve(options))
 }
 

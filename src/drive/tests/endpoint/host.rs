@@ -338,13 +338,13 @@ impl Bench<'_> {
 
     /// What a loop over the endpoint does.
     fn with_loop<T>(&mut self, run: impl FnOnce(&mut Loop<'_, '_>) -> T) -> T {
-        let events = Events::new(Box::new(self.sink.clone()));
+        let mut events = Events::new(Box::new(self.sink.clone()));
         let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
         let now = self.sim.now();
         run(&mut Loop::new(
             &mut self.net,
             &mut [&mut self.mdns],
-            events,
+            &mut events,
             &mut rx,
             &mut tx,
             now,
