@@ -106,7 +106,7 @@ impl Streams {
                 turn.protocol.break_promises();
                 return Err(CloseReason::Disk.into());
             }
-            let done = self.flush_buffer(turn, connection, 0..progress.produced)?;
+            let done = self.flush_buffer(turn, connection, progress.produced)?;
             if let State::Closed(why) = progress.state {
                 let World { now, events, .. } = &mut *turn.world;
                 events.tell_of(*now, connection.peer, event::DISCONNECTED, b"", why);
@@ -126,7 +126,7 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
     ) -> Result<(), Blocked> {
-        if let Some(mut unsent) = connection.unsent.take() {
+        if let Some(unsent) = &mut connection.unsent {
             let mut carrier = Carrier {
                 net: turn.world.net,
                 socket: connection.socket,
@@ -139,47 +139,45 @@ impl Streams {
             if carrier.moved_bytes > 0 {
                 connection.progress = turn.world.now;
             }
-            if sent.is_err() {
-                connection.unsent = Some(unsent);
-                return sent;
+            sent?;
+            if let Some(unsent) = connection.unsent.take() {
+                self.replies.give(unsent.block);
             }
-            self.replies.give(unsent.block);
         }
-        match self.flush_buffer(turn, connection, 0..0)? {
+        match self.flush_buffer(turn, connection, 0)? {
             Some(progress) => self.apply(turn, connection, progress),
             None => Ok(()),
         }
     }
 
-    /// Sends `unsent` of the transmit buffer and carries out the order, if there is one; what the protocol made of that. Bytes
-    /// that the socket does not take wait in a block.
+    /// Sends the first `produced` bytes of the transmit buffer and carries out the order, if there is one; what the protocol made
+    /// of that. Bytes that the socket does not take wait in a block.
     #[inline(never)]
     fn flush_buffer(
         &mut self,
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
-        unsent: Range<usize>,
+        produced: usize,
     ) -> Result<Option<Progress>, Blocked> {
         let world = &mut *turn.world;
-        let mut order = connection.order.take();
         let mut carrier = Carrier {
             net: world.net,
             socket: connection.socket,
             tx: world.tx,
-            unsent,
+            unsent: 0..produced,
             moved_bytes: 0,
         };
-        let result = match &mut order {
-            Some(order) => carrier.carry_out(order, turn.protocol.files()),
-            None => carrier.send(false).map(Ok),
-        };
+        let result = carrier.carry_out(&mut connection.order, turn.protocol.files());
         let unsent = carrier.unsent;
         if carrier.moved_bytes > 0 {
             self.moved_bytes += carrier.moved_bytes;
             connection.progress = world.now;
         }
-        let result = match (result, order) {
-            (Ok(result), Some(order)) => {
+        let blocked = match result {
+            Ok(result) => {
+                let Some(order) = connection.order.take() else {
+                    return Ok(None);
+                };
                 let call = Call {
                     now: world.now,
                     peer: connection.peer,
@@ -189,16 +187,12 @@ impl Streams {
                 let progress = turn.protocol.done(turn.at, call, order, result, output);
                 return Ok(Some(progress));
             }
-            (Ok(_), None) => return Ok(None),
-            (Err(blocked), order) => {
-                if order.is_some() {
-                    turn.protocol.interrupted();
-                }
-                connection.order = order;
-                blocked
-            }
+            Err(blocked) => blocked,
         };
-        if matches!(result, Blocked::Wait(_)) && !unsent.is_empty() {
+        if connection.order.is_some() {
+            turn.protocol.interrupted();
+        }
+        if matches!(blocked, Blocked::Wait(_)) && !unsent.is_empty() {
             let block = self.block(turn, |streams| &mut streams.replies, &|other| {
                 other.unsent.is_some()
             });
@@ -212,7 +206,7 @@ impl Streams {
                 more: matches!(connection.order, Some(Order::Send { .. })),
             });
         }
-        Err(result)
+        Err(blocked)
     }
 
     /// Puts the bytes that came before back into the receive buffer; how many they are.
@@ -263,8 +257,7 @@ impl Streams {
         if block.is_some() {
             return block;
         }
-        let pressed = |other: &Connection| holds(other).then_some(PRESSED_TIMEOUT);
-        let stalled = self.most_overdue(turn.world.now, &pressed)?;
+        let stalled = self.most_overdue(turn.world.now, PRESSED_TIMEOUT, holds)?;
         self.close(turn.world, turn.protocol, stalled, CloseReason::Gone);
         pool(self).take()
     }

@@ -110,10 +110,8 @@ impl Streams {
     /// a while.
     fn make_place(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) -> bool {
         let silent = self
-            .most_overdue(world.now, &|other| {
-                (!other.answered).then_some(SILENT_TIMEOUT)
-            })
-            .or_else(|| self.most_overdue(world.now, &|_| Some(IDLE_TIMEOUT)));
+            .most_overdue(world.now, SILENT_TIMEOUT, &|other| !other.answered)
+            .or_else(|| self.most_overdue(world.now, IDLE_TIMEOUT, &|_| true));
         if let Some(at) = silent {
             self.close(world, protocol, at, CloseReason::Gone);
             return true;

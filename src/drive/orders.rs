@@ -59,19 +59,23 @@ impl Carrier<'_> {
         Ok(())
     }
 
-    /// Sends what is unsent, then moves an order's bytes until all are moved or the connection has to wait; what came of it.
-    /// What is left to do is in `unsent` and `order`.
+    /// Sends what is unsent, then moves an order's bytes, if there is one, until all are moved or the connection has to wait;
+    /// what came of it. What is left to do is in `unsent` and `order`.
     pub(super) fn carry_out(
         &mut self,
-        order: &mut Order,
+        order: &mut Option<Order>,
         files: &mut (dyn Vfs + 'static),
     ) -> Result<FsResult<()>, Blocked> {
         match order {
-            Order::Sync { file } => {
+            None => {
+                self.send(false)?;
+                Ok(Ok(()))
+            }
+            Some(Order::Sync { file }) => {
                 self.send(false)?;
                 Ok(files.sync(file))
             }
-            Order::Send { file, offset, len } => {
+            Some(Order::Send { file, offset, len }) => {
                 // The first bytes that are copied leave together with what is before them, whose place they have in `tx`.
                 let mut by_kernel = extent(files, file, *offset, *len).is_some();
                 if by_kernel || *len == 0 {
@@ -93,7 +97,7 @@ impl Carrier<'_> {
                 }
                 Ok(Ok(()))
             }
-            Order::Store { file, offset, len } => {
+            Some(Order::Store { file, offset, len }) => {
                 self.send(false)?;
                 let mut by_pipe =
                     *len >= SPLICE_BYTES_MIN && extent(files, file, *offset, *len).is_some();

@@ -174,17 +174,19 @@ impl Streams {
         }
     }
 
-    /// The connection without progress for longest, of those for which that is longer than their `timeout`.
+    /// The connection without progress for longest, of those that are meant and have made none for `timeout`.
+    #[inline(never)]
     pub(super) fn most_overdue(
         &self,
         now: Instant,
-        timeout: &dyn Fn(&Connection) -> Option<Duration>,
+        timeout: Duration,
+        is_meant: &dyn Fn(&Connection) -> bool,
     ) -> Option<usize> {
-        let (mut most, mut longest) = (None, Duration::default());
+        let (mut most, mut longest) = (None, timeout);
         for (at, place) in self.connections.iter().enumerate() {
             let Some(connection) = place else { continue };
             let silence = now.since(connection.progress);
-            if silence >= longest && timeout(connection).is_some_and(|most| silence >= most) {
+            if silence >= longest && is_meant(connection) {
                 (most, longest) = (Some(at), silence);
             }
         }

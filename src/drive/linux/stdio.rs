@@ -180,17 +180,18 @@ impl<'a> StdioSession<'a> {
             unsent: 0..progress.produced,
             moved_bytes: 0,
         };
-        let Some(mut order) = progress.take_order() else {
-            carrier.send(false).map_err(end)?;
-            if carrier.moved_bytes > 0
-                && let Some(greeted) = self.greeted.take()
-            {
-                greeted();
-            }
-            return Ok(None);
-        };
-        match carrier.carry_out(&mut order, self.protocol.files()) {
+        let mut order = progress.take_order();
+        let carried = carrier.carry_out(&mut order, self.protocol.files());
+        if carrier.moved_bytes > 0
+            && let Some(greeted) = self.greeted.take()
+        {
+            greeted();
+        }
+        match carried {
             Ok(result) => {
+                let Some(order) = order else {
+                    return Ok(None);
+                };
                 let call = Call {
                     now: Instant::default(),
                     peer: Ipv6Addr::UNSPECIFIED,
@@ -199,7 +200,9 @@ impl<'a> StdioSession<'a> {
                 Ok(Some(self.protocol.done(0, call, order, result, self.tx)))
             }
             Err(blocked) => {
-                order.abandon(self.protocol.files());
+                if let Some(order) = order {
+                    order.abandon(self.protocol.files());
+                }
                 Err(end(blocked))
             }
         }
