@@ -54,6 +54,8 @@ pub(super) struct Unsent {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: Socket,
+    /// Its number for the protocol.
+    number: u16,
     pub(super) peer: Ipv6Addr,
     /// Bytes of a request that has not all arrived. They are in `input`, or without a block in `inline`.
     pub(super) input_len: u32,
@@ -73,9 +75,10 @@ pub(super) struct Connection {
 const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
 
 impl Connection {
-    pub(super) const fn new(socket: Socket, peer: Ipv6Addr, now: Instant) -> Self {
+    pub(super) const fn new(number: usize, socket: Socket, peer: Ipv6Addr, now: Instant) -> Self {
         Self {
             socket,
+            number: number as u16,
             peer,
             input_len: 0,
             input: None,
@@ -86,6 +89,11 @@ impl Connection {
             answered: false,
             holds_file: false,
         }
+    }
+
+    /// Its number for the protocol.
+    pub(super) const fn number(&self) -> usize {
+        self.number as usize
     }
 
     /// How long it may make no progress, and why it is closed then; `None`: it holds nothing that others may need.

@@ -12,12 +12,10 @@ use crate::mem::Ends as _;
 use crate::net::{Interest, NetError};
 use core::ops::Range;
 
-/// All that a connection needs in its turn beside its slot.
+/// What connections need beside their slots.
 pub(super) struct Turn<'a, 'w> {
     pub(super) world: &'a mut World<'w>,
     pub(super) protocol: &'a mut dyn Protocol,
-    /// The number of the connection.
-    pub(super) at: usize,
 }
 
 impl Streams {
@@ -57,9 +55,9 @@ impl Streams {
                 events,
             };
             let input = rx.head(have).tail(used);
-            let progress = turn
-                .protocol
-                .advance(turn.at, call, input, tx.head_mut(REPLY_BYTES));
+            let progress =
+                turn.protocol
+                    .advance(connection.number(), call, input, tx.head_mut(REPLY_BYTES));
             used += progress.consumed;
             let interest = match progress.state {
                 State::NeedInput => Some(Interest::Input),
@@ -184,7 +182,9 @@ impl Streams {
                     events: world.events,
                 };
                 let output = world.tx.head_mut(REPLY_BYTES);
-                let progress = turn.protocol.done(turn.at, call, order, result, output);
+                let progress = turn
+                    .protocol
+                    .done(connection.number(), call, order, result, output);
                 return Ok(Some(progress));
             }
             Err(blocked) => blocked,
@@ -258,7 +258,7 @@ impl Streams {
             return block;
         }
         let stalled = self.most_overdue(turn.world.now, PRESSED_TIMEOUT, holds)?;
-        self.close(turn.world, turn.protocol, stalled, CloseReason::Gone);
+        self.close(turn, stalled, CloseReason::Gone);
         pool(self).take()
     }
 }

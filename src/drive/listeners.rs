@@ -1,7 +1,8 @@
 //! Listeners: which connections are accepted, and which give way when there is no place left.
 
 use super::connection::{CloseReason, Connection};
-use super::streams::{CONNECTION_TOKEN, Protocol, Streams, address};
+use super::exchange::Turn;
+use super::streams::{CONNECTION_TOKEN, Streams, address};
 use super::task::World;
 use crate::config::{ACCEPT_PAUSE, IDLE_TIMEOUT, SILENT_TIMEOUT};
 use crate::event;
@@ -56,71 +57,62 @@ impl Streams {
     }
 
     /// Accepts the connections that wait at a listener.
-    pub(super) fn accept(
-        &mut self,
-        world: &mut World<'_>,
-        protocol: &mut dyn Protocol,
-        local: u32,
-    ) {
+    pub(super) fn accept(&mut self, turn: &mut Turn<'_, '_>, local: u32) {
         let mut listeners = self.listeners.iter();
         let Some(listener) = listeners.find(|listener| listener.local == local).copied() else {
             return;
         };
-        for turn in 0..ACCEPT_COUNT {
+        for count in 0..ACCEPT_COUNT {
             // A place first: a connection that was accepted must be kept.
             let accepted = if self.free.is_empty() && self.connections.is_full() {
                 Err(NetError::Full)
             } else {
-                world.net.accept(listener.socket)
+                turn.world.net.accept(listener.socket)
             };
             match accepted {
-                Ok((socket, peer)) => self.admit(world, protocol, socket, peer, local),
+                Ok((socket, peer)) => self.admit(turn, socket, peer, local),
                 // At least one waits, perhaps no more: a place is made for one.
-                Err(NetError::Full) if turn == 0 && self.make_place(world, protocol) => {}
+                Err(NetError::Full) if count == 0 && self.make_place(turn) => {}
                 Err(NetError::Gone) => {} // It hung up while it waited.
                 Err(_) => return,
             }
         }
     }
 
-    fn admit(
-        &mut self,
-        world: &mut World<'_>,
-        protocol: &mut dyn Protocol,
-        socket: Socket,
-        peer: SocketAddr,
-        local: u32,
-    ) {
+    fn admit(&mut self, turn: &mut Turn<'_, '_>, socket: Socket, peer: SocketAddr, local: u32) {
         let free = self.free.pop().map(usize::from);
         let Some(at) = free.or_else(|| self.connections.push(None)) else {
-            return world.net.close(socket);
+            return turn.world.net.close(socket);
         };
+        let world = &mut *turn.world;
         log::debug!("connection {=usize} accepted", at);
         if let Some(place) = self.connections.get_mut(at) {
-            *place = Some(Connection::new(socket, address(peer), world.now));
+            *place = Some(Connection::new(at, socket, address(peer), world.now));
         }
-        protocol.open(at, local);
+        turn.protocol.open(at, local);
         let token = world.token(CONNECTION_TOKEN + at as u32);
         if world.net.watch(socket, token, Interest::Input).is_err() {
-            self.close(world, protocol, at, CloseReason::Gone);
+            self.close(turn, at, CloseReason::Gone);
         }
     }
 
     /// Closes a connection that was silent for too long, one that was never answered before the others; else accepts none for
     /// a while.
-    fn make_place(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) -> bool {
+    fn make_place(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let now = turn.world.now;
         let silent = self
-            .most_overdue(world.now, SILENT_TIMEOUT, &|other| !other.answered)
-            .or_else(|| self.most_overdue(world.now, IDLE_TIMEOUT, &|_| true));
+            .most_overdue(now, SILENT_TIMEOUT, &|other| !other.answered)
+            .or_else(|| self.most_overdue(now, IDLE_TIMEOUT, &|_| true));
         if let Some(at) = silent {
-            self.close(world, protocol, at, CloseReason::Gone);
+            self.close(turn, at, CloseReason::Gone);
             return true;
         }
-        if self.tell_full_at <= world.now {
-            self.tell_full_at = world.now.after(FULL_SILENCE);
+        let world = &mut *turn.world;
+        if self.tell_full_at <= now {
+            self.tell_full_at = now.after(FULL_SILENCE);
             world.events.tell(event::FULL, b"", Text::NOTHING);
         }
-        self.accept_at = world.now.after(ACCEPT_PAUSE);
+        self.accept_at = now.after(ACCEPT_PAUSE);
         self.watch_listeners(world, Interest::None);
         false
     }

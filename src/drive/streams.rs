@@ -146,11 +146,12 @@ impl Streams {
 
     /// A connection or a listener can go on. `local` is its token.
     pub fn ready(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol, local: u32) {
+        let turn = &mut Turn { world, protocol };
         match local.checked_sub(CONNECTION_TOKEN) {
-            Some(at) => self.serve(world, protocol, at as usize),
-            None => self.accept(world, protocol, local),
+            Some(at) => self.serve(turn, at as usize),
+            None => self.accept(turn, local),
         }
-        self.used_files(world.now);
+        self.used_files(turn.world.now);
     }
 
     /// Files were used: they are closed when they were not for a while.
@@ -161,7 +162,7 @@ impl Streams {
     /// Closes connections and files whose time has come, and accepts connections again.
     pub fn turn(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) {
         if self.patrol_at <= world.now {
-            self.patrol(world, protocol);
+            self.patrol(&mut Turn { world, protocol });
         }
         if self.release_at <= world.now {
             self.release_at = Instant::NEVER;
@@ -194,7 +195,7 @@ impl Streams {
     }
 
     /// Does what a connection can do now.
-    fn serve(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol, at: usize) {
+    fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
         let Some(place) = self.connections.get_mut(at) else {
             return;
         };
@@ -204,22 +205,18 @@ impl Streams {
             return;
         };
         self.moved_bytes = 0;
-        let mut turn = Turn {
-            world,
-            protocol,
-            at,
-        };
-        let mut blocked = match self.flush(&mut turn, connection) {
-            Ok(()) => self.on_readable(&mut turn, connection),
+        let mut blocked = match self.flush(turn, connection) {
+            Ok(()) => self.on_readable(turn, connection),
             Err(blocked) => blocked,
         };
+        let world = &mut *turn.world;
         let token = world.token(CONNECTION_TOKEN + at as u32);
         if let Blocked::Wait(interest) = blocked
             && world.net.watch(connection.socket, token, interest).is_err()
         {
             blocked = Blocked::End(CloseReason::Gone);
         }
-        connection.holds_file = protocol.holds_file(at);
+        connection.holds_file = turn.protocol.holds_file(at);
         if connection.timeout().is_some() {
             self.patrol_at = self.patrol_at.min(world.now.after(Duration::SECOND));
         }
@@ -227,12 +224,13 @@ impl Streams {
             *place = taken;
         }
         if let Blocked::End(reason) = blocked {
-            self.close(world, protocol, at, reason);
+            self.close(turn, at, reason);
         }
     }
 
     /// Closes the connections whose timeout is over. Called every second while any has one.
-    fn patrol(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) {
+    fn patrol(&mut self, turn: &mut Turn<'_, '_>) {
+        let now = turn.world.now;
         self.patrol_at = Instant::NEVER;
         for at in 0..self.connections.len() {
             let Some(Some(connection)) = self.connections.get(at) else {
@@ -241,22 +239,17 @@ impl Streams {
             let Some((timeout, reason)) = connection.timeout() else {
                 continue;
             };
-            if world.now.since(connection.progress) >= timeout {
-                self.close(world, protocol, at, reason);
+            if now.since(connection.progress) >= timeout {
+                self.close(turn, at, reason);
             } else {
-                self.patrol_at = world.now.after(Duration::SECOND);
+                self.patrol_at = now.after(Duration::SECOND);
             }
         }
     }
 
     /// Closes a connection, tells why if a person may want to know, and takes back all that it had.
-    pub(super) fn close(
-        &mut self,
-        world: &mut World<'_>,
-        protocol: &mut dyn Protocol,
-        at: usize,
-        reason: CloseReason,
-    ) {
+    pub(super) fn close(&mut self, turn: &mut Turn<'_, '_>, at: usize, reason: CloseReason) {
+        let Turn { world, protocol } = turn;
         let Some(place) = self.connections.get_mut(at) else {
             return;
         };
