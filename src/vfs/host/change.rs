@@ -3,18 +3,17 @@
 //! Names are changed as the caller, so the host's own rules decide. Where an object has to be opened for more than its caller
 //! may, it is opened as the server, after the caller's rights were looked at.
 
-use super::super::kernel::{self, PATH, WRITE, change, error, terminated};
+use super::super::kernel::{self, PATH, WRITE, change, error};
 use super::super::{
     Access, CreateWhat, FsError, FsResult, Kind, Name, NewTime, Node, Pin, SetAttr,
 };
 use super::Host;
 use super::table::{Entry, Opened};
 use crate::sys::Errno;
-use crate::sys::linux::fs::{self, File};
+use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::fsuid;
-use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::OFlags;
 
 /// What a file is made with: it was not there before, and it can be written to at once, whatever its mode.
 const MAKE: OFlags = WRITE
@@ -63,13 +62,13 @@ impl Host {
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let file = &self.begin_write(pin)?.file;
-            match rustix::io::pwrite(file, rest, offset.saturating_add(done as u64)) {
+            let at = offset.saturating_add(done as u64);
+            match fs::pwrite(file.as_raw_fd(), at, rest) {
                 // No file system does this; it must not become a loop.
                 Ok(0) => return Err(FsError::Io),
-                Ok(more) => done += more,
-                Err(Errno::INTR) => {}
-                Err(Errno::NOSPC | Errno::DQUOT) if self.table.drop_removed() => {}
-                Err(errno) => return Err(error(errno)),
+                Ok(more) => done += more as usize,
+                Err(FsError::NoSpace | FsError::Quota) if self.table.drop_removed() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -140,28 +139,23 @@ impl Host {
             cut?;
             self.acting.caller()?;
         }
-        change::own(&self.at(node)?.0.file, change)?;
-        if let Some(mode) = change.mode {
-            let mode = Mode::from_bits_retain(mode);
-            self.by_path(node, &|path| rustix::fs::chmod(path, mode), &|file| {
-                rustix::fs::fchmod(file, mode)
-            })?;
-        }
+        let mut rest = *change;
         // To be cut has set it already, also for a caller that may write and is not the owner: of one time alone the host would refuse
         // them "now".
-        let mtime = match change.mtime {
-            NewTime::Now if change.size.is_some() => NewTime::Keep,
-            mtime => mtime,
-        };
-        if (change.atime, mtime) != (NewTime::Keep, NewTime::Keep) {
-            let times = change::times(change.atime, mtime);
-            self.by_path(
-                node,
-                &|path| rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
-                &|file| rustix::fs::futimens(file, &times),
-            )?;
+        if rest.size.take().is_some() && rest.mtime == NewTime::Now {
+            rest.mtime = NewTime::Keep;
         }
-        Ok(())
+        let mut buffer = [0; 25];
+        let file = self.at(node)?.0.file.as_raw_fd();
+        match change::set_attr(file, Some(fs::proc_path(file, &mut buffer)), &rest) {
+            // Without /proc it has to be open for more than its path.
+            Err(FsError::NoEntry | FsError::NotDirectory) => {
+                self.reopen(node, Opened::Read)?;
+                self.acting.caller()?;
+                change::set_attr(self.at(node)?.0.file.as_raw_fd(), None, &rest)
+            }
+            done => done,
+        }
     }
 
     fn pin_to_write(&mut self, node: Node) -> FsResult<Pin> {
@@ -172,30 +166,7 @@ impl Host {
         if size > i64::MAX as u64 {
             return Err(FsError::TooLarge);
         }
-        rustix::fs::ftruncate(&self.begin_write(pin)?.file, size).map_err(error)
-    }
-
-    /// Does something to an object by its path in /proc, which needs no more than `O_PATH`; where that is missing, to what it
-    /// is opened as.
-    fn by_path(
-        &mut self,
-        node: Node,
-        by_path: &dyn Fn(&CStr) -> Result<(), Errno>,
-        by_file: &dyn Fn(&File) -> Result<(), Errno>,
-    ) -> FsResult<()> {
-        let mut buffer = [0; 25];
-        match by_path(fs::proc_path(
-            self.at(node)?.0.file.as_raw_fd(),
-            &mut buffer,
-        )) {
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                self.reopen(node, Opened::Read)?;
-                self.acting.caller()?;
-                by_file(&self.at(node)?.0.file)
-            }
-            done => done,
-        }
-        .map_err(error)
+        fs::truncate(self.begin_write(pin)?.file.as_raw_fd(), None, size)
     }
 
     #[inline(never)]
@@ -206,23 +177,21 @@ impl Host {
         make: CreateWhat<'_>,
         change: &SetAttr,
     ) -> FsResult<Node> {
-        let mut text = [0; 256];
-        let text = terminated(name, &mut text);
-        let at = &self.names_of(dir)?.file;
+        let at = self.names_of(dir)?.file.as_raw_fd();
         // What clients make has the modes that they say.
         fsuid::set_umask(0);
         let (mut flags, mut opened) = (PATH, Opened::Path);
         if make == CreateWhat::File {
             (flags, opened) = (MAKE, Opened::Write);
         } else {
-            change::make(at, text, make, change.mode)?;
+            change::make(at, name.bytes(), make, change.mode)?;
         }
-        let file = kernel::open(at, text, flags, change.mode.unwrap_or(0o666));
+        let file = fs::open_entry(at, name.bytes(), flags, change.mode.unwrap_or(0o666));
         if opened == Opened::Write {
             // It is there only now, or was before.
-            file.as_ref().map_err(|error| *error)?;
+            file?;
         }
-        let made = file.and_then(|file| self.finish(dir, file, opened, change));
+        let made = file.and_then(|file| self.finish(dir, File::of(file), opened, change));
         if made.is_err() {
             // All or nothing.
             let _ = self.unlink(dir, name, matches!(make, CreateWhat::Directory));
@@ -255,7 +224,8 @@ impl Host {
     }
 
     pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        change::remove(&self.names_of(dir)?.file, name, directory)?;
+        let dir_file = self.names_of(dir)?.file.as_raw_fd();
+        fs::unlinkat::<FsError>(dir_file, name.bytes(), directory)?;
         self.mark_dirty(dir)
     }
 
@@ -269,19 +239,9 @@ impl Host {
         if from_dir.export != to_dir.export {
             return Err(FsError::CrossDevice);
         }
-        let (mut text, mut new_text) = ([0; 256], [0; 256]);
-        let name = terminated(name, &mut text);
-        let new_name = terminated(new_name, &mut new_text);
-        if replace {
-            rustix::fs::renameat(&from_dir.file, name, &to_dir.file, new_name)
-        } else {
-            fs::renameat::<Errno>(
-                (from_dir.file.as_raw_fd(), name.to_bytes()),
-                (to_dir.file.as_raw_fd(), new_name.to_bytes()),
-                false,
-            )
-        }
-        .map_err(error)?;
+        let old = (from_dir.file.as_raw_fd(), name.bytes());
+        let new = (to_dir.file.as_raw_fd(), new_name.bytes());
+        fs::renameat::<FsError>(old, new, replace)?;
         // The new name first: better twice than not at all.
         self.mark_dirty(to)?;
         self.mark_dirty(from)
@@ -292,7 +252,8 @@ impl Host {
         if object.export != dir_entry.export {
             return Err(FsError::CrossDevice);
         }
-        change::link(&object.file, &dir_entry.file, name)?;
+        let (file, into) = (object.file.as_raw_fd(), dir_entry.file.as_raw_fd());
+        change::link(file, into, name.bytes())?;
         self.mark_dirty(dir)
     }
 }
@@ -306,7 +267,7 @@ pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
     }
     let (mut buffer, mode) = ([0; 25], u32::from(stat.stx_mode) & 0o7777);
     let path = fs::proc_path(file.as_raw_fd(), &mut buffer);
-    let set = |mode| rustix::fs::chmod(path, Mode::from_bits_retain(mode)).map_err(error);
+    let set = |mode| fs::chmod::<FsError>(AT_FDCWD, Some(path), mode);
     set(mode | 0o600)?;
     let opened = file.reopen(flags).map_err(error);
     set(mode)?;

@@ -8,7 +8,8 @@ use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
 use super::table::Opened;
 use crate::config::DIRTY_COUNT;
-use crate::sys::Errno;
+use crate::sys::linux::fs;
+use rustix::fd::AsRawFd as _;
 
 /// Objects whose names or attributes are not durable yet, each pinned.
 #[derive(Debug, Default)]
@@ -49,16 +50,15 @@ impl Host {
         let reopened = self.reopen(node, Opened::Read);
         let (entry, top) = self.at(node)?;
         let synced = match reopened {
-            Ok(()) => rustix::fs::fsync(&entry.file),
-            Err(_) => Err(Errno::INVAL),
+            Ok(()) => fs::fsync(entry.file.as_raw_fd()),
+            Err(_) => Err(FsError::Invalid),
         };
         match synced {
             // What cannot be opened now, as a link or a device never can, or has no way to the disk of its own, gets there
             // with all the rest.
-            Err(Errno::INVAL) => rustix::fs::syncfs(&top.dir),
+            Err(FsError::Invalid) => rustix::fs::syncfs(&top.dir).map_err(error),
             synced => synced,
         }
-        .map_err(error)
     }
 
     /// Whether all that was to be made durable is.
@@ -70,7 +70,7 @@ impl Host {
         let (entry, _) = self.at(pin.node)?;
         // A caller that asked while another waited for the disk has what it wants.
         if !entry.synced.get() {
-            rustix::fs::fsync(&entry.file).map_err(error)?;
+            fs::fsync::<FsError>(entry.file.as_raw_fd())?;
             entry.synced.set(true);
         }
         // With the data the names.

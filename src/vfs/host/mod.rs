@@ -246,8 +246,7 @@ impl exports::Backend for Host {
         if entry.kind != Kind::SymbolicLink {
             return Err(FsError::Invalid);
         }
-        let len = rustix::fs::readlinkat_raw(&entry.file, c"", out).map_err(error)?;
-        Ok(len as u32)
+        fs::readlinkat(entry.file.as_raw_fd(), out)
     }
 
     fn readdir(

@@ -7,8 +7,8 @@
 
 use super::exports;
 use super::iso::{ImageFile, Images};
-use super::kernel::{self, PATH, READ, WRITE, error, told};
-use super::walk::{BUFFER_BYTES, End, Path, Text, add, next_name};
+use super::kernel::{self, PATH, READ, WRITE, change, error, told};
+use super::walk::{BUFFER_BYTES, End, Path, Text, next_name};
 use super::{
     Attr, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind,
     Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs, is_image,
@@ -119,19 +119,7 @@ impl User {
             None => path,
             Some(jail) => jail.enter(path, &mut self.text)?,
         };
-        self.end_text(path)
-    }
-
-    /// Completes a text, in which no byte but the last is a NUL.
-    #[inline(never)]
-    fn end_text(&mut self, bytes: &[u8]) -> FsResult<()> {
-        add(&mut self.text, bytes)?;
-        add(&mut self.text, b"\0")?;
-        if self.text().count_bytes() + 1 == self.text.len() {
-            Ok(())
-        } else {
-            Err(FsError::Invalid)
-        }
+        change::terminate(&mut self.text, path).map(drop)
     }
 
     /// Opens what the path that was taken leads to.
@@ -393,15 +381,9 @@ impl exports::Backend for User {
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        let (file, dir, mut buffer) = (number(node), number(dir), [0; 25]);
-        let path = fs::proc_path(file, &mut buffer);
-        let linked = fs::linkat(AT_FDCWD, path, dir, name.bytes(), AtFlags::SYMLINK_FOLLOW);
-        if !matches!(linked, Err(FsError::NoEntry | FsError::NotDirectory)) {
-            return linked;
-        }
-        // Without /proc only root can, and since Linux 6.10 the process that opened it; else its path says what is meant, but nothing safe in
-        // a jail.
-        match fs::linkat(file, c"", dir, name.bytes(), AtFlags::EMPTY_PATH) {
+        let (file, dir) = (number(node), number(dir));
+        match change::link(file, dir, name.bytes()) {
+            // Its path says what is meant, but nothing safe in a jail.
             Err(FsError::NoEntry) if self.named == file && self.jail.is_none() => {
                 fs::linkat(AT_FDCWD, self.text(), dir, name.bytes(), AtFlags::empty())
             }
