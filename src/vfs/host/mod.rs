@@ -125,7 +125,7 @@ impl Host {
         let dir = File::open(path, READ, 0)?;
         let mut stat = fs::blank();
         fs::statx(&dir, c"", &mut stat)?;
-        let system = rustix::fs::fstatfs(&dir)?;
+        let system = fs::fstatfs(dir.as_raw_fd())?;
         if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
         }
@@ -289,7 +289,7 @@ impl exports::Backend for Host {
     }
 
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        kernel::statfs(&self.at(node)?.1.dir)
+        kernel::statfs(self.at(node)?.1.dir.as_raw_fd())
     }
 
     fn unpin(&mut self, pin: Pin) {

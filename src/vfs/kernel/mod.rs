@@ -6,7 +6,7 @@ use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, Statx};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use rustix::fd::{AsFd, AsRawFd as _, RawFd};
+use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::{AtFlags, OFlags, StatFs};
 
 pub(super) mod change;
@@ -105,10 +105,11 @@ pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
 }
 
 /// How full the file system is that `file` lies on.
-pub(super) fn statfs(file: impl AsFd) -> FsResult<FsStat> {
+#[inline(never)]
+pub(super) fn statfs(file: RawFd) -> FsResult<FsStat> {
     const READ_ONLY: u64 = 1;
     const NO_SET_USER: u64 = 2;
-    let system = rustix::fs::fstatfs(file).map_err(error)?;
+    let system = fs::fstatfs(file).map_err(error)?;
     let unit = if system.f_frsize == 0 {
         system.f_bsize
     } else {

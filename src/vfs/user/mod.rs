@@ -222,7 +222,7 @@ fn check(file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
 
 #[inline(never)]
 fn refuse_system(file: RawFd) -> FsResult<()> {
-    let system = rustix::fs::fstatfs(fs::borrow(file)).map_err(error)?;
+    let system = fs::fstatfs(file).map_err(error)?;
     if kernel::is_pseudo(&system) {
         return Err(FsError::Access);
     }
@@ -318,7 +318,7 @@ impl exports::Backend for User {
     }
 
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        kernel::statfs(fs::borrow(number(node)))
+        kernel::statfs(number(node))
     }
 
     fn unpin(&mut self, pin: Pin) {

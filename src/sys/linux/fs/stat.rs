@@ -99,6 +99,12 @@ pub const fn device(stat: &Statx) -> (u32, u32) {
     (stat.stx_dev_major, stat.stx_dev_minor)
 }
 
+/// The file system that a file lies on.
+#[inline(never)]
+pub fn fstatfs(file: RawFd) -> Result<StatFs, Errno> {
+    rustix::fs::fstatfs(super::borrow(file))
+}
+
 /// The number that a file system has for itself, 0 if none. rustix keeps it to itself.
 pub fn fsid(system: &StatFs) -> u64 {
     // SAFETY: the field is two 32-bit numbers.
