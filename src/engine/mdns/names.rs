@@ -1,6 +1,6 @@
 //! Names that are in use, each known by a number: a tree of labels, so that names that share an end share its labels.
 
-use crate::mem::Slots;
+use crate::mem::{self, Slots};
 use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name};
 use crate::wire::label::is_like;
 
@@ -44,14 +44,13 @@ impl Entry {
 
 /// All names.
 #[derive(Debug)]
-#[repr(C)] // The longest last.
 pub struct Names {
     entries: Slots<Entry>,
     free: NameId,
     /// It is secret, so that a peer cannot put all names into one list.
     seed: u32,
     /// The first of each list of names whose labels have something in common.
-    lists: [NameId; LIST_COUNT as usize],
+    lists: &'static mut [NameId; LIST_COUNT as usize],
 }
 
 impl Names {
@@ -67,7 +66,7 @@ impl Names {
         });
         Self {
             entries,
-            lists: [NameId::ROOT; LIST_COUNT as usize],
+            lists: mem::leak([NameId::ROOT; LIST_COUNT as usize]),
             free: NameId::ROOT,
             seed,
         }

@@ -74,8 +74,8 @@ pub(super) fn task(
 }
 
 /// The responder, and what changes of what it announces.
+#[repr(C)] // The longest last.
 pub(super) struct Announcer {
-    pub(super) responder: Responder,
     services: Files,
     machines: Machines,
     /// For files.
@@ -89,6 +89,7 @@ pub(super) struct Announcer {
     /// All names were ours.
     was_settled: bool,
     has_links: bool,
+    pub(super) responder: Responder,
 }
 
 impl Announcer {

@@ -32,10 +32,10 @@ pub(super) struct Heard {
 
 /// Everything that is known.
 #[derive(Debug)]
+#[repr(C)] // The longest last.
 pub(super) struct Cache {
     /// When what is done now is done.
     pub(super) now: Instant,
-    pub(super) names: Names,
     pub(super) entries: Slots<Entry>,
     chains: Chains,
     arena: RdataArena,
@@ -43,6 +43,7 @@ pub(super) struct Cache {
     hand: usize,
     /// Something changed that may have to be reported.
     pub(super) touched: bool,
+    pub(super) names: Names,
 }
 
 impl Cache {

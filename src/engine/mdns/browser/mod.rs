@@ -110,12 +110,10 @@ const IDLE: usize = usize::MAX;
 
 /// The browser.
 #[derive(Debug)]
+#[repr(C)] // The longest last.
 pub struct Browser {
     cache: Cache,
-    questions: Questions,
-    wishes: heapless::Vec<Wished, WISH_COUNT_MAX>,
     links: Slots<Link>,
-    random: Random,
     /// When questions are asked that were found to be missing.
     due: Instant,
     /// When changes are looked at.
@@ -126,6 +124,9 @@ pub struct Browser {
     unresolved: usize,
     /// Where known answers are still to be sent, and which is the next.
     sending: Option<(LinkId, usize)>,
+    random: Random,
+    questions: Questions,
+    wishes: heapless::Vec<Wished, WISH_COUNT_MAX>,
 }
 
 impl Browser {
