@@ -40,16 +40,17 @@ const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8);
 
 /// What the arguments ask for.
 #[derive(Default)]
+#[repr(C)] // The longest last.
 pub(in super::super) struct Options {
     pub(super) name: &'static [u8],
-    /// As they are written.
-    pub(super) services: heapless::Vec<&'static [u8], SERVICE_COUNT_MAX>,
     pub(in super::super) files: Option<&'static CStr>,
     pub(super) machines: Option<&'static CStr>,
-    pub(super) hardware: HardwareId,
-    pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
     pub(super) identifies: bool,
     pub(super) is_workstation: bool,
+    pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
+    /// As they are written.
+    pub(super) services: heapless::Vec<&'static [u8], SERVICE_COUNT_MAX>,
+    pub(super) hardware: HardwareId,
 }
 
 impl Options {

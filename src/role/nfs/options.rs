@@ -50,8 +50,8 @@ pub(in super::super) struct Wanted {
 type Exports = heapless::Vec<Wanted, EXPORT_COUNT_MAX>;
 
 /// What the arguments ask for.
+#[repr(C)] // The longest last.
 pub(in super::super) struct Options {
-    pub(in super::super) exports: Exports,
     /// Where NFS listens; an address of version 4 is mapped into version 6.
     pub(in super::super) at: SocketAddrV6,
     pub(super) mount_port: Option<u16>,
@@ -59,6 +59,7 @@ pub(in super::super) struct Options {
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
     pub(super) log: Option<&'static CStr>,
+    pub(in super::super) exports: Exports,
 }
 
 impl Default for Options {
