@@ -426,6 +426,7 @@ fn tx(tx: &mut [u8]) -> &mut [u8] {
 }
 
 /// The group of this address' family on an interface.
+#[inline(never)]
 const fn group(index: u32, own: IpAddr) -> SocketAddr {
     match own {
         IpAddr::V4(_) => SocketAddr::V4(SocketAddrV4::new(GROUP_V4, PORT)),

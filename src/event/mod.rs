@@ -102,6 +102,7 @@ impl Line {
     }
 
     /// Appends a number in decimal.
+    #[inline(never)]
     pub fn number(&mut self, number: u32) -> &mut Self {
         self.digits(number, 10);
         self

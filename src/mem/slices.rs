@@ -12,6 +12,7 @@ pub fn c_str(bytes: &[u8]) -> &CStr {
 }
 
 /// Moves what lies behind the first `used` bytes to the beginning; how many bytes these are.
+#[inline(never)]
 pub const fn shift(bytes: &mut [u8], used: usize) -> usize {
     let Some(left) = bytes.len().checked_sub(used) else {
         return 0;

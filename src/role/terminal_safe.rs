@@ -31,6 +31,7 @@ impl Out {
         }
     }
 
+    #[inline(never)]
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.head(self.len)
     }

@@ -14,6 +14,7 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte of `packet`.
+    #[inline(never)]
     pub const fn new(packet: &'a [u8]) -> Self {
         Self {
             rest: packet,
@@ -180,6 +181,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What is left of the buffer.
+    #[inline(never)]
     pub fn space(&mut self) -> &mut [u8] {
         let from = self.len.min(self.buffer.len());
         self.buffer.get_mut(from..).unwrap_or_default()

@@ -99,6 +99,7 @@ impl Random {
     }
 
     /// A number of milliseconds of at least `from` and below `from + count`.
+    #[inline(never)]
     pub fn ms(&mut self, from: u32, count: u32) -> u32 {
         // xorshift64*
         self.0 ^= self.0 >> 12;

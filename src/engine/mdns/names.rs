@@ -168,6 +168,7 @@ impl Names {
     }
 
     /// One more uses the name.
+    #[inline(never)]
     pub fn keep(&mut self, name: NameId) {
         if let Some(entry) = self.entries.get_mut(name.place()) {
             entry.users = entry.users.saturating_add(1);
@@ -253,6 +254,7 @@ impl Names {
     }
 
     /// The name that follows a name's first label.
+    #[inline(never)]
     pub fn parent(&self, name: NameId) -> NameId {
         self.entry(name).map_or(NameId::ROOT, |entry| entry.parent)
     }

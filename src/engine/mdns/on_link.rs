@@ -153,6 +153,7 @@ impl OnLink {
     }
 
     /// Bytes of one message.
+    #[inline(never)]
     pub(super) fn message_bytes(&self) -> usize {
         match self.link.mtu {
             0 => MESSAGE_BYTES,

@@ -63,6 +63,7 @@ pub(in super::super) struct Options {
 }
 
 impl Default for Options {
+    #[inline(never)]
     fn default() -> Self {
         Self {
             exports: heapless::Vec::new(),

@@ -57,6 +57,7 @@ pub(super) struct Options {
 }
 
 impl Default for Options {
+    #[inline(never)]
     fn default() -> Self {
         const AUTH: u32 = 4;
         Self {

@@ -83,6 +83,7 @@ impl HardwareId {
         self.learn_uuid(found.uuid);
     }
 
+    #[inline(never)]
     fn learn_uuid(&mut self, uuid: Option<Uuid>) {
         if self.is_private {
             self.uuid = self.uuid.or(uuid);

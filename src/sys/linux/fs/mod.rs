@@ -77,6 +77,7 @@ impl AsRawFd for File {
 }
 
 impl Drop for File {
+    #[inline(never)]
     fn drop(&mut self) {
         // SAFETY: nothing else owns the number.
         unsafe { raw_syscall!(Sysno::close, self.0) };
