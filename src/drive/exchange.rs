@@ -90,34 +90,7 @@ impl Streams {
         }
     }
 
-    /// Applies what the protocol made of a call: sends its bytes, carries out its orders and what follows from them.
-    fn apply(
-        &mut self,
-        turn: &mut Turn<'_, '_>,
-        connection: &mut Connection,
-        mut progress: Progress,
-    ) -> Result<(), Blocked> {
-        loop {
-            connection.order = progress.take_order();
-            connection.answered |= progress.produced > 0;
-            if progress.produced > 0 && turn.protocol.commit().is_err() {
-                turn.protocol.break_promises();
-                return Err(CloseReason::Disk.into());
-            }
-            let done = self.flush_buffer(turn, connection, progress.produced)?;
-            if let State::Closed(why) = progress.state {
-                let World { now, events, .. } = &mut *turn.world;
-                events.tell_of(*now, connection.peer, event::DISCONNECTED, b"", why);
-                return Err(CloseReason::Gone.into());
-            }
-            match done {
-                Some(next) => progress = next,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// Sends what is unsent, then carries out orders until there are none.
+    /// Sends what is unsent, then goes on with the order, if there is one.
     #[inline(never)]
     pub(super) fn flush(
         &mut self,
@@ -142,71 +115,98 @@ impl Streams {
                 self.replies.give(unsent.block);
             }
         }
-        match self.flush_buffer(turn, connection, 0)? {
-            Some(progress) => self.apply(turn, connection, progress),
-            None => Ok(()),
-        }
+        let Some(order) = connection.order.take() else {
+            return Ok(());
+        };
+        let progress = Progress {
+            consumed: 0,
+            produced: 0,
+            state: State::Order(order),
+        };
+        self.apply(turn, connection, progress)
     }
 
-    /// Sends the first `produced` bytes of the transmit buffer and carries out the order, if there is one; what the protocol made
-    /// of that. Bytes that the socket does not take wait in a block.
+    /// Applies what the protocol made of a call: sends its bytes, which are in the transmit buffer, carries out its orders and
+    /// what follows from them. Bytes that the socket does not take wait in a block.
     #[inline(never)]
-    fn flush_buffer(
+    fn apply(
         &mut self,
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
-        produced: usize,
-    ) -> Result<Option<Progress>, Blocked> {
-        let world = &mut *turn.world;
-        let mut carrier = Carrier {
-            net: world.net,
-            socket: connection.socket,
-            tx: world.tx,
-            unsent: 0..produced,
-            moved_bytes: 0,
-        };
-        let result = carrier.carry_out(&mut connection.order, turn.protocol.files());
-        let unsent = carrier.unsent;
-        if carrier.moved_bytes > 0 {
-            self.moved_bytes += carrier.moved_bytes;
-            connection.progress = world.now;
-        }
-        let blocked = match result {
-            Ok(result) => {
-                let Some(order) = connection.order.take() else {
-                    return Ok(None);
-                };
-                let call = Call {
-                    now: world.now,
-                    peer: connection.peer,
-                    events: world.events,
-                };
-                let output = world.tx.head_mut(REPLY_BYTES);
-                let progress = turn
-                    .protocol
-                    .done(connection.number(), call, order, result, output);
-                return Ok(Some(progress));
+        mut progress: Progress,
+    ) -> Result<(), Blocked> {
+        loop {
+            connection.order = progress.take_order();
+            connection.answered |= progress.produced > 0;
+            if progress.produced > 0 && turn.protocol.commit().is_err() {
+                turn.protocol.break_promises();
+                return Err(CloseReason::Disk.into());
             }
-            Err(blocked) => blocked,
+            let world = &mut *turn.world;
+            let mut carrier = Carrier {
+                net: world.net,
+                socket: connection.socket,
+                tx: world.tx,
+                unsent: 0..progress.produced,
+                moved_bytes: 0,
+            };
+            let result = carrier.carry_out(&mut connection.order, turn.protocol.files());
+            let unsent = carrier.unsent;
+            if carrier.moved_bytes > 0 {
+                self.moved_bytes += carrier.moved_bytes;
+                connection.progress = world.now;
+            }
+            match (result, connection.order.take()) {
+                (Ok(result), Some(order)) => {
+                    let call = Call {
+                        now: world.now,
+                        peer: connection.peer,
+                        events: world.events,
+                    };
+                    let (at, output) = (connection.number(), world.tx.head_mut(REPLY_BYTES));
+                    progress = turn.protocol.done(at, call, order, result, output);
+                }
+                (Ok(_), None) => break,
+                (Err(blocked), order) => {
+                    if order.is_some() {
+                        turn.protocol.interrupted();
+                    }
+                    connection.order = order;
+                    if matches!(blocked, Blocked::Wait(_)) && !unsent.is_empty() {
+                        self.keep(turn, connection, unsent)?;
+                    }
+                    return Err(blocked);
+                }
+            }
+        }
+        let State::Closed(why) = progress.state else {
+            return Ok(());
         };
-        if connection.order.is_some() {
-            turn.protocol.interrupted();
-        }
-        if matches!(blocked, Blocked::Wait(_)) && !unsent.is_empty() {
-            let block = self.block(turn, |streams| &mut streams.replies, &|other| {
-                other.unsent.is_some()
-            });
-            let block = block.ok_or(CloseReason::NoReplyBlock)?;
-            let bytes = turn.world.tx.head(unsent.end).tail(unsent.start);
-            copy(self.replies.get(&block), bytes);
-            connection.unsent = Some(Unsent {
-                block,
-                from: 0,
-                to: bytes.len() as u32,
-                more: matches!(connection.order, Some(Order::Send { .. })),
-            });
-        }
-        Err(blocked)
+        let World { now, events, .. } = &mut *turn.world;
+        events.tell_of(*now, connection.peer, event::DISCONNECTED, b"", why);
+        Err(CloseReason::Gone.into())
+    }
+
+    /// Keeps bytes of the transmit buffer in a block, until the socket takes them.
+    fn keep(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        unsent: Range<usize>,
+    ) -> Result<(), Blocked> {
+        let block = self.block(turn, |streams| &mut streams.replies, &|other| {
+            other.unsent.is_some()
+        });
+        let block = block.ok_or(CloseReason::NoReplyBlock)?;
+        let bytes = turn.world.tx.head(unsent.end).tail(unsent.start);
+        copy(self.replies.get(&block), bytes);
+        connection.unsent = Some(Unsent {
+            block,
+            from: 0,
+            to: bytes.len() as u32,
+            more: matches!(connection.order, Some(Order::Send { .. })),
+        });
+        Ok(())
     }
 
     /// Puts the bytes that came before back into the receive buffer; how many they are.
