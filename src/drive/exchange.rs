@@ -156,8 +156,11 @@ impl Streams {
                 self.moved_bytes += carrier.moved_bytes;
                 connection.progress = world.now;
             }
-            match (result, connection.order.take()) {
-                (Ok(result), Some(order)) => {
+            match result {
+                Ok(result) => {
+                    let Some(order) = connection.order.take() else {
+                        break;
+                    };
                     let call = Call {
                         now: world.now,
                         peer: connection.peer,
@@ -166,12 +169,10 @@ impl Streams {
                     let (at, output) = (connection.number(), world.tx.head_mut(REPLY_BYTES));
                     progress = turn.protocol.done(at, call, order, result, output);
                 }
-                (Ok(_), None) => break,
-                (Err(blocked), order) => {
-                    if order.is_some() {
+                Err(blocked) => {
+                    if connection.order.is_some() {
                         turn.protocol.interrupted();
                     }
-                    connection.order = order;
                     if matches!(blocked, Blocked::Wait(_)) && !unsent.is_empty() {
                         self.keep(turn, connection, unsent)?;
                     }

@@ -147,21 +147,15 @@ impl<'a> StdioSession<'a> {
     /// Answers what was received; what happens next: more input, unless the engine is busy.
     fn turn(&mut self) -> State {
         loop {
-            let call = Call {
-                // Nothing here depends on the time.
-                now: Instant::default(),
-                peer: Ipv6Addr::UNSPECIFIED,
-                events: self.events,
-            };
             let input = self.rx.head_mut(self.have);
-            let mut progress = self.protocol.advance(0, call, input, self.tx);
+            let mut progress = self.protocol.advance(0, call(self.events), input, self.tx);
             self.have = mem::shift(input, progress.consumed);
             // There may be requests behind the one that ordered.
             let goes_on = matches!(progress.state, State::NeedOutput | State::Order(_));
             loop {
                 match self.flush(&mut progress) {
-                    Ok(Some(next)) => progress = next,
-                    Ok(None) => break,
+                    Ok(true) => {}
+                    Ok(false) => break,
                     Err(reason) => return State::Closed(reason.message()),
                 }
             }
@@ -171,8 +165,8 @@ impl<'a> StdioSession<'a> {
         }
     }
 
-    /// Sends the bytes of a call and carries out its order, if there is one; what the engine made of that.
-    fn flush(&mut self, progress: &mut Progress) -> Result<Option<Progress>, CloseReason> {
+    /// Sends the bytes of a call and carries out its order. If there is one, `progress` becomes what the engine made of that.
+    fn flush(&mut self, progress: &mut Progress) -> Result<bool, CloseReason> {
         let mut carrier = Carrier {
             net: self.peer,
             socket: Socket::ONLY,
@@ -187,25 +181,29 @@ impl<'a> StdioSession<'a> {
         {
             greeted();
         }
+        let Some(order) = order else {
+            return carried.map(|_| false).map_err(end);
+        };
         match carried {
             Ok(result) => {
-                let Some(order) = order else {
-                    return Ok(None);
-                };
-                let call = Call {
-                    now: Instant::default(),
-                    peer: Ipv6Addr::UNSPECIFIED,
-                    events: self.events,
-                };
-                Ok(Some(self.protocol.done(0, call, order, result, self.tx)))
+                let call = call(self.events);
+                *progress = self.protocol.done(0, call, order, result, self.tx);
+                Ok(true)
             }
             Err(blocked) => {
-                if let Some(order) = order {
-                    order.abandon(self.protocol.files());
-                }
+                order.abandon(self.protocol.files());
                 Err(end(blocked))
             }
         }
+    }
+}
+
+/// What the protocol is lent. Nothing depends on the time or the peer here.
+fn call(events: &mut Events) -> Call<'_> {
+    Call {
+        now: Instant::default(),
+        peer: Ipv6Addr::UNSPECIFIED,
+        events,
     }
 }
 
