@@ -72,7 +72,7 @@ impl Kernel {
     }
 
     fn get(&self, socket: Socket) -> Result<BorrowedFd<'_>, Errno> {
-        match self.sockets.get(socket.0 as usize) {
+        match self.sockets.get(socket.0) {
             Some(Some(watched)) => Ok(watched.file.as_fd()),
             _ => Err(Errno::BADF),
         }
@@ -94,7 +94,7 @@ impl Kernel {
                 to: None,
             });
         }
-        Ok(Socket(number as u32))
+        Ok(Socket(number))
     }
 
     fn open(&mut self, at: SocketAddr, connects: bool, token: Token) -> NetResult<Socket> {
@@ -171,7 +171,7 @@ impl Datagrams for Kernel {
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let (len, from) = sockets::recv_from(self.get(socket)?, buffer)?;
-        let watched = self.sockets.get(socket.0 as usize);
+        let watched = self.sockets.get(socket.0);
         let to = watched.and_then(|watched| watched.as_ref()?.to);
         Ok(Received { len, from, to })
     }
@@ -187,7 +187,7 @@ impl Datagrams for Kernel {
     }
 
     fn close(&mut self, socket: Socket) {
-        if let Some(place) = self.sockets.get_mut(socket.0 as usize) {
+        if let Some(place) = self.sockets.get_mut(socket.0) {
             *place = None;
         }
     }
@@ -247,7 +247,7 @@ impl Streams for Kernel {
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
-        let Some(Some(watched)) = self.sockets.get_mut(socket.0 as usize) else {
+        let Some(Some(watched)) = self.sockets.get_mut(socket.0) else {
             return Err(NetError::Gone);
         };
         if (watched.token, watched.interest) == (token, interest) {
@@ -314,7 +314,7 @@ impl Kernel {
     /// Watches a socket whose datagrams all have the destination `to`, if that is known.
     fn watch_bound(&mut self, file: File, to: Option<IpAddr>, token: Token) -> NetResult<Socket> {
         let socket = self.watch_input(Ok(file), token)?;
-        if let Some(Some(watched)) = self.sockets.get_mut(socket.0 as usize) {
+        if let Some(Some(watched)) = self.sockets.get_mut(socket.0) {
             watched.to = to;
         }
         Ok(socket)

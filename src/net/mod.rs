@@ -13,7 +13,7 @@ pub mod sim;
 
 /// An open socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Socket(u32);
+pub struct Socket(usize);
 
 impl Socket {
     /// That of [`Connections`] which are one alone.
@@ -47,6 +47,7 @@ impl Token {
 /// Why a network did not do it. It tells of one call: the socket can be used again, except after [`NetError::Gone`] on a
 /// connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)] // A count or an error is returned in two registers.
 pub enum NetError {
     /// Not now; [`Datagrams::wait`] tells when.
     WouldBlock,

@@ -275,7 +275,7 @@ impl Sim {
 
 impl World {
     fn get(&mut self, socket: Socket) -> NetResult<&mut Open> {
-        let open = self.sockets.get_mut(socket.0 as usize);
+        let open = self.sockets.get_mut(socket.0);
         open.and_then(Option::as_mut).ok_or(NetError::Gone)
     }
 
@@ -307,7 +307,7 @@ impl World {
             token,
             interest,
         });
-        Ok(Socket(number as u32))
+        Ok(Socket(number))
     }
 
     /// The socket takes bytes that are sent, as many as fit.
@@ -414,7 +414,7 @@ impl Datagrams for Sim {
 
     fn close(&mut self, socket: Socket) {
         let mut world = self.world();
-        let open = world.sockets.get_mut(socket.0 as usize);
+        let open = world.sockets.get_mut(socket.0);
         if let Some(Kind::Connection(peer)) = open.and_then(Option::take).map(|open| open.kind) {
             world.wires[peer].closed = true;
         }
