@@ -13,8 +13,6 @@ texts! {
     pub(crate) enum CloseReason {
         /// The peer closed it, or it gave way to another, or the reason has been told.
         Gone => "",
-        /// The file of an order is shorter than it was.
-        Short => "a file became shorter while it was read",
         /// It sent more than a request may have.
         Large => "a request does not fit",
         /// What it changed cannot be made durable.

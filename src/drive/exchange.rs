@@ -1,7 +1,7 @@
 //! What a connection exchanges in its turn: requests that arrive in parts, replies that are not taken, orders.
 
 use super::connection::{CloseReason, Connection, Unsent};
-use super::orders::{Blocked, Carrier};
+use super::orders::Carrier;
 use super::pool::{Block, Pool};
 use super::streams::{Call, Protocol, Streams};
 use super::task::World;
@@ -11,6 +11,31 @@ use crate::event;
 use crate::mem::Ends as _;
 use crate::net::{Interest, NetError};
 use core::ops::Range;
+
+/// Why a connection does not go on for now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Blocked {
+    /// It waits for this.
+    Wait(Interest),
+    /// It ends.
+    End(CloseReason),
+}
+
+impl From<CloseReason> for Blocked {
+    fn from(reason: CloseReason) -> Self {
+        Self::End(reason)
+    }
+}
+
+impl Blocked {
+    /// Why a connection does not go on after `error`: it waits for `interest`, or is gone.
+    fn by(error: NetError, interest: Interest) -> Self {
+        match error {
+            NetError::WouldBlock | NetError::Full => Self::Wait(interest),
+            _ => CloseReason::Gone.into(),
+        }
+    }
+}
 
 /// What connections need beside their slots.
 pub(super) struct Turn<'a, 'w> {
@@ -98,19 +123,15 @@ impl Streams {
         connection: &mut Connection,
     ) -> Result<(), Blocked> {
         if let Some(unsent) = &mut connection.unsent {
-            let mut carrier = Carrier {
-                net: turn.world.net,
-                socket: connection.socket,
-                tx: self.replies.get(&unsent.block),
-                unsent: unsent.from as usize..unsent.to as usize,
-                moved_bytes: 0,
-            };
+            let left = unsent.from as usize..unsent.to as usize;
+            let block = self.replies.get(&unsent.block);
+            let mut carrier = Carrier::new(turn.world.net, connection.socket, block, left);
             let sent = carrier.send(unsent.more);
             unsent.from = carrier.unsent.start as u32;
             if carrier.moved_bytes > 0 {
                 connection.progress = turn.world.now;
             }
-            sent?;
+            sent.map_err(|error| Blocked::by(error, Interest::Output))?;
             if let Some(unsent) = connection.unsent.take() {
                 self.replies.give(unsent.block);
             }
@@ -143,15 +164,10 @@ impl Streams {
                 return Err(CloseReason::Disk.into());
             }
             let world = &mut *turn.world;
-            let mut carrier = Carrier {
-                net: world.net,
-                socket: connection.socket,
-                tx: world.tx,
-                unsent: 0..progress.produced,
-                moved_bytes: 0,
-            };
+            let produced = 0..progress.produced;
+            let mut carrier = Carrier::new(world.net, connection.socket, world.tx, produced);
             let result = carrier.carry_out(&mut connection.order, turn.protocol.files());
-            let unsent = carrier.unsent;
+            let (unsent, interest) = (carrier.unsent, carrier.interest);
             if carrier.moved_bytes > 0 {
                 self.moved_bytes += carrier.moved_bytes;
                 connection.progress = world.now;
@@ -169,10 +185,11 @@ impl Streams {
                     let (at, output) = (connection.number(), world.tx.head_mut(REPLY_BYTES));
                     progress = turn.protocol.done(at, call, order, result, output);
                 }
-                Err(blocked) => {
+                Err(error) => {
                     if connection.order.is_some() {
                         turn.protocol.interrupted();
                     }
+                    let blocked = Blocked::by(error, interest);
                     if matches!(blocked, Blocked::Wait(_)) && !unsent.is_empty() {
                         self.keep(turn, connection, unsent)?;
                     }

@@ -1,152 +1,116 @@
 //! Orders: bytes that go from a file to a peer or from a peer to a file, and syncs. Carried out here for sockets and for
 //! standard streams.
 
-use super::connection::CloseReason;
 use crate::config::{PAGE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
 use crate::engine::Order;
 use crate::mem::Ends as _;
 use crate::net::{Connections, FileId, FileRange, Interest, NetError, NetResult, Socket};
-use crate::vfs::{FsResult, Pin, Vfs};
+use crate::vfs::{FsError, FsResult, Pin, Vfs};
 use core::ops::Range;
-
-/// Why a connection does not go on for now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Blocked {
-    /// It waits for this.
-    Wait(Interest),
-    /// It ends.
-    End(CloseReason),
-}
-
-impl From<CloseReason> for Blocked {
-    fn from(reason: CloseReason) -> Self {
-        Self::End(reason)
-    }
-}
 
 /// A connection, and bytes that are to be sent to it.
 pub(super) struct Carrier<'a> {
-    pub(super) net: &'a mut dyn Connections,
-    pub(super) socket: Socket,
+    net: &'a mut dyn Connections,
+    socket: Socket,
     /// Beside what is unsent, space for what orders copy.
-    pub(super) tx: &'a mut [u8],
+    tx: &'a mut [u8],
     /// The bytes of `tx` to send.
     pub(super) unsent: Range<usize>,
     /// Bytes that were moved.
     pub(super) moved_bytes: usize,
+    /// What it waits for when it says [`NetError::WouldBlock`].
+    pub(super) interest: Interest,
 }
 
-impl Carrier<'_> {
-    /// The bytes that were moved; when there are none, what they wait for.
-    fn moved(&mut self, count: NetResult<usize>, interest: Interest) -> Result<usize, Blocked> {
-        match count {
-            Ok(count) => {
-                self.moved_bytes += count;
-                Ok(count)
-            }
-            Err(NetError::WouldBlock | NetError::Full) => Err(Blocked::Wait(interest)),
-            Err(_) => Err(CloseReason::Gone.into()),
+impl<'a> Carrier<'a> {
+    /// One that has nothing to send but `unsent` of `tx`.
+    pub(super) const fn new(
+        net: &'a mut dyn Connections,
+        socket: Socket,
+        tx: &'a mut [u8],
+        unsent: Range<usize>,
+    ) -> Self {
+        Self {
+            net,
+            socket,
+            tx,
+            unsent,
+            moved_bytes: 0,
+            interest: Interest::Output,
         }
     }
 
     /// Sends what is unsent, all of it unless it has to wait; `more` follow soon.
-    pub(super) fn send(&mut self, more: bool) -> Result<(), Blocked> {
+    pub(super) fn send(&mut self, more: bool) -> NetResult<()> {
         while !self.unsent.is_empty() {
             let bytes = self.tx.head(self.unsent.end).tail(self.unsent.start);
-            let sent = self.net.send(self.socket, bytes, more);
-            self.unsent.start += self.moved(sent, Interest::Output)?;
+            let count = self.net.send(self.socket, bytes, more)?;
+            self.unsent.start += count;
+            self.moved_bytes += count;
         }
         Ok(())
     }
 
-    /// Sends what is unsent, then moves an order's bytes, if there is one, until all are moved or the connection has to wait;
-    /// what came of it. What is left to do is in `unsent` and `order`.
+    /// Sends what is unsent and moves an order's bytes, if there is one, until all are moved or the connection has to wait; what
+    /// came of it. What is left to do is in `unsent` and `order`.
     pub(super) fn carry_out(
         &mut self,
         order: &mut Option<Order>,
         files: &mut (dyn Vfs + 'static),
-    ) -> Result<FsResult<()>, Blocked> {
-        match order {
-            None => {
-                self.send(false)?;
-                Ok(Ok(()))
-            }
-            Some(Order::Sync { file }) => {
-                self.send(false)?;
-                Ok(files.sync(file))
-            }
-            Some(Order::Send { file, offset, len }) => {
-                // The first bytes that are copied leave together with what is before them, whose place they have in `tx`.
-                let mut by_kernel = extent(files, file, *offset, *len).is_some();
-                if by_kernel || *len == 0 {
-                    self.send(*len > 0)?;
-                }
-                while *len > 0 {
-                    let count = match extent(files, file, *offset, *len) {
-                        Some(range) if by_kernel => match self.net.send_file(self.socket, range) {
-                            Ok(0) | Err(NetError::Unsupported) => {
-                                by_kernel = false;
-                                continue;
-                            }
-                            count => self.moved(count, Interest::Output)?,
-                        },
-                        _ => self.send_copied(files, file, *offset, *len)?,
-                    };
-                    *offset += count as u64;
-                    *len -= count as u32;
-                }
-                Ok(Ok(()))
-            }
-            Some(Order::Store { file, offset, len }) => {
-                self.send(false)?;
-                let mut by_pipe =
-                    *len >= SPLICE_BYTES_MIN && extent(files, file, *offset, *len).is_some();
-                while *len > 0 {
-                    let pipe = if by_pipe && *len >= SPLICE_BYTES_MIN {
-                        match self.net.recv_pipe(self.socket, *len) {
-                            Err(NetError::Unsupported) => {
-                                by_pipe = false;
-                                continue;
-                            }
-                            received => Some(received),
-                        }
-                    } else {
-                        None
-                    };
-                    // Up to where a page of the file begins.
-                    let page = STORE_BYTES - (*offset as usize & (PAGE_BYTES - 1));
-                    let buffer = self.tx.head_mut(page.min(*len as usize));
-                    let count = match pipe {
-                        Some(received) => received.map(|(count, _)| count),
-                        None => self.net.recv(self.socket, buffer),
-                    };
-                    let count = self.moved(count, Interest::Input)?;
+    ) -> NetResult<FsResult<()>> {
+        loop {
+            let mut stored = Ok(());
+            let (count, offset, len) = match order {
+                Some(Order::Send { file, offset, len }) if *len > 0 => {
+                    let count = self.send_from(files, file, *offset, *len)?;
                     if count == 0 {
-                        return Err(CloseReason::Gone.into());
+                        // It has become shorter.
+                        return Ok(Err(FsError::Io));
                     }
-                    let stored = match pipe {
-                        Some(Ok((_, FileId(pipe)))) => files.write_from(file, *offset, pipe, count),
-                        _ => files.write(file, *offset, self.tx.head(count)),
-                    };
-                    *len -= count as u32;
-                    if stored.is_err() {
-                        return Ok(stored);
-                    }
-                    *offset += count as u64;
+                    (count, offset, len)
                 }
-                Ok(Ok(()))
+                Some(Order::Store { file, offset, len }) if *len > 0 => {
+                    self.send(false)?;
+                    self.interest = Interest::Input;
+                    let count = self.store_from(files, file, *offset, *len, &mut stored)?;
+                    if count == 0 {
+                        return Err(NetError::Gone);
+                    }
+                    (count, offset, len)
+                }
+                order => {
+                    self.send(false)?;
+                    return Ok(match order {
+                        Some(Order::Sync { file }) => files.sync(file),
+                        _ => Ok(()),
+                    });
+                }
+            };
+            *offset += count as u64;
+            *len -= count as u32;
+            self.moved_bytes += count;
+            if stored.is_err() {
+                return Ok(stored);
             }
         }
     }
 
-    /// Sends bytes of a file through `tx`, behind what is unsent there; how many of the file.
-    fn send_copied(
+    /// Sends bytes of a file, behind what is unsent; how many. 0: it has no more.
+    fn send_from(
         &mut self,
         files: &mut (dyn Vfs + 'static),
         file: &Pin,
         offset: u64,
         len: u32,
-    ) -> Result<usize, Blocked> {
+    ) -> NetResult<usize> {
+        if let Some(range) = extent(files, file, offset, len) {
+            self.send(true)?;
+            match self.net.send_file(self.socket, range) {
+                Ok(0) | Err(NetError::Unsupported) => {}
+                sent => return sent,
+            }
+        }
+        // Bytes that are copied leave together with what is before them, whose place they have in `tx`.
         let mut is_short = false;
         let mut fill = |space: &mut [u8]| {
             let most = space.len().min(len as usize);
@@ -154,20 +118,47 @@ impl Carrier<'_> {
             is_short = got == 0;
             got as usize
         };
+        let head = self.unsent.len();
         let tx = self.tx.tail_mut(self.unsent.start);
-        let sent = self
-            .net
-            .send_with(self.socket, tx, self.unsent.len(), &mut fill);
-        let sent = self.moved(sent, Interest::Output);
+        let sent = self.net.send_with(self.socket, tx, head, &mut fill);
         if is_short {
-            return Err(CloseReason::Short.into());
+            return Ok(0);
         }
-        let head = self.unsent.len().min(sent?);
+        let sent = sent?;
+        let head = head.min(sent);
         self.unsent.start += head;
+        self.moved_bytes += head;
         if !self.unsent.is_empty() {
-            return Err(Blocked::Wait(Interest::Output));
+            return Err(NetError::WouldBlock);
         }
-        Ok(sent? - head)
+        Ok(sent - head)
+    }
+
+    /// Receives bytes and stores them in a file: how many were received, and whether they are `stored`. 0: it is the end.
+    fn store_from(
+        &mut self,
+        files: &mut (dyn Vfs + 'static),
+        file: &Pin,
+        offset: u64,
+        len: u32,
+        stored: &mut FsResult<()>,
+    ) -> NetResult<usize> {
+        if len >= SPLICE_BYTES_MIN && extent(files, file, offset, len).is_some() {
+            match self.net.recv_pipe(self.socket, len) {
+                Err(NetError::Unsupported) => {}
+                received => {
+                    let (count, FileId(pipe)) = received?;
+                    *stored = files.write_from(file, offset, pipe, count);
+                    return Ok(count);
+                }
+            }
+        }
+        // Up to where a page of the file begins.
+        let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
+        let buffer = self.tx.head_mut(page.min(len as usize));
+        let count = self.net.recv(self.socket, buffer)?;
+        *stored = files.write(file, offset, self.tx.head(count));
+        Ok(count)
     }
 }
 

@@ -5,9 +5,8 @@
 //! Invariant: a slow or silent peer costs a slot, perhaps a block for a while, and never another connection's time.
 
 use super::connection::{CloseReason, Connection};
-use super::exchange::Turn;
+use super::exchange::{Blocked, Turn};
 use super::listeners::Listener;
-use super::orders::Blocked;
 use super::pool::Pool;
 use super::task::World;
 use crate::config::{CONNECTION_COUNT_MAX, NODE_IDLE, REPLY_BYTES};

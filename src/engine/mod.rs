@@ -60,7 +60,7 @@ impl Cx<'_> {
 #[derive(PartialEq, Eq, Debug)]
 #[repr(u32)] // What orders have in common lies at the same place in each.
 pub enum Order {
-    /// After the produced bytes, send this range of a file. If the file has become shorter, close the connection.
+    /// After the produced bytes, send this range of a file. If the file has become shorter, this fails.
     Send {
         /// The file.
         file: Pin,

@@ -294,13 +294,14 @@ impl Stream for Programs {
         let mut state = State::NeedInput;
         match (order, &mut session.phase) {
             (Order::Send { file, .. }, Phase::Sending(pad)) => {
-                reply.pad(4 - usize::from(*pad));
-                cx.vfs.unpin(file);
-                session.phase = Phase::Idle;
                 // The count was promised in a head that is gone: there is no other way to take it back.
                 if result.is_err() {
                     state = SHRUNK;
+                } else {
+                    reply.pad(4 - usize::from(*pad));
                 }
+                cx.vfs.unpin(file);
+                session.phase = Phase::Idle;
             }
             (order, Phase::Writing(writing)) => {
                 let record = &mut session.record;

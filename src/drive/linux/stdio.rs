@@ -8,7 +8,7 @@
 
 use crate::config::{REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::drive::connection::CloseReason;
-use crate::drive::orders::{Blocked, Carrier};
+use crate::drive::orders::Carrier;
 use crate::drive::streams::{Call, Protocol};
 use crate::engine::{Progress, State};
 use crate::event::Events;
@@ -156,7 +156,7 @@ impl<'a> StdioSession<'a> {
                 match self.flush(&mut progress) {
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(reason) => return State::Closed(reason.message()),
+                    Err(_) => return State::Closed(Text::NOTHING),
                 }
             }
             if !goes_on || matches!(progress.state, State::Closed(_)) {
@@ -166,14 +166,9 @@ impl<'a> StdioSession<'a> {
     }
 
     /// Sends the bytes of a call and carries out its order. If there is one, `progress` becomes what the engine made of that.
-    fn flush(&mut self, progress: &mut Progress) -> Result<bool, CloseReason> {
-        let mut carrier = Carrier {
-            net: self.peer,
-            socket: Socket::ONLY,
-            tx: self.tx,
-            unsent: 0..progress.produced,
-            moved_bytes: 0,
-        };
+    fn flush(&mut self, progress: &mut Progress) -> NetResult<bool> {
+        let produced = 0..progress.produced;
+        let mut carrier = Carrier::new(self.peer, Socket::ONLY, self.tx, produced);
         let mut order = progress.take_order();
         let carried = carrier.carry_out(&mut order, self.protocol.files());
         if carrier.moved_bytes > 0
@@ -182,7 +177,7 @@ impl<'a> StdioSession<'a> {
             greeted();
         }
         let Some(order) = order else {
-            return carried.map(|_| false).map_err(end);
+            return carried.map(|_| false);
         };
         match carried {
             Ok(result) => {
@@ -190,9 +185,9 @@ impl<'a> StdioSession<'a> {
                 *progress = self.protocol.done(0, call, order, result, self.tx);
                 Ok(true)
             }
-            Err(blocked) => {
+            Err(error) => {
                 order.abandon(self.protocol.files());
-                Err(end(blocked))
+                Err(error)
             }
         }
     }
@@ -204,13 +199,5 @@ fn call(events: &mut Events) -> Call<'_> {
         now: Instant::default(),
         peer: Ipv6Addr::UNSPECIFIED,
         events,
-    }
-}
-
-/// Why a session ends over connections that never say they would have to wait.
-const fn end(blocked: Blocked) -> CloseReason {
-    match blocked {
-        Blocked::Wait(_) => CloseReason::Gone,
-        Blocked::End(reason) => reason,
     }
 }

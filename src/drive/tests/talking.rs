@@ -119,7 +119,15 @@ impl Stream for Letters {
             Order::Store { .. } => Some(b'w'),
             Order::Sync { .. } => Some(b'y'),
         };
+        let sends = matches!(order, Order::Send { .. });
         order.abandon(cx.vfs);
+        if sends && result.is_err() {
+            let why = text!("a file became shorter while it was read");
+            return Progress {
+                state: State::Closed(why),
+                ..Progress::CLOSED
+            };
+        }
         let letter = result.map_or(Some(b'!'), |()| letter);
         output[0] = letter.unwrap_or(0);
         Progress {
