@@ -35,6 +35,20 @@ impl<'a> UncompressedRdata<'a> {
         Self::new(kind, data, 0, data.len())
     }
 
+    /// Writes all pieces, as far as they fit into `buffer`; how many bytes they have.
+    #[inline(never)]
+    pub fn emit(self, buffer: &mut [u8]) -> usize {
+        let mut len = 0;
+        for piece in self {
+            let end = len + piece.len();
+            if let Some(place) = buffer.get_mut(len..end) {
+                place.copy_from_slice(piece);
+            }
+            len = end;
+        }
+        len
+    }
+
     /// Whether both are the same; in names, letters of ASCII are the same in both cases.
     pub fn is(self, other: UncompressedRdata<'_>) -> bool {
         let (mut one, mut two) = (self, other);

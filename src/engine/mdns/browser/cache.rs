@@ -305,7 +305,7 @@ impl Cache {
         let len = match record.kind {
             kind::PTR | kind::CNAME => 0,
             kind::SRV => 6,
-            _ => record.uncompressed_rdata().flatten().count(),
+            _ => record.uncompressed_rdata().emit(&mut []),
         };
         self.add(entry, record, len);
     }
@@ -334,10 +334,7 @@ impl Cache {
                 return self.chains.give(entry.key(), at);
             };
             entry.rdata = rdata;
-            buffer
-                .iter_mut()
-                .zip(record.uncompressed_rdata().flatten())
-                .for_each(|(to, byte)| *to = *byte);
+            record.uncompressed_rdata().emit(buffer);
         }
         self.names.keep(entry.name);
         self.names.keep(entry.target);
