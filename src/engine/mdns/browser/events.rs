@@ -366,6 +366,7 @@ impl Browser {
     }
 
     /// An event of a record, or of a wish.
+    #[inline(never)]
     fn event(&self, what: What, is_v6: bool, at: usize, wish: Option<usize>) -> Event<'_> {
         let cache = &self.cache;
         let wish = wish.and_then(|wish| self.wishes.get(wish));
