@@ -5,6 +5,8 @@ use crate::engine::mdns::{NameId, Names};
 use crate::event::Line;
 use crate::mem;
 use crate::mem::Ends as _;
+#[cfg(feature = "browse")]
+use crate::wire::dns::escape::decimal;
 use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, escape};
 #[cfg(feature = "browse")]
 use crate::wire::label::{is_control, letter};
@@ -135,6 +137,11 @@ impl Out {
         self.put(Line::default().number(number).bytes())
     }
 
+    /// A byte as its number.
+    pub(super) fn coded(&mut self, byte: u8) -> &mut Self {
+        self.byte(b'\\').put(&decimal(byte))
+    }
+
     /// A text from the network: letters are themselves, and all that a terminal might obey is numbers.
     #[inline(never)]
     pub(super) fn safe(&mut self, text: &[u8]) -> &mut Self {
@@ -149,8 +156,7 @@ impl Out {
             let mut len = plain_letter(rest);
             if len == 0 {
                 len = 1;
-                let digits = [first / 100, first / 10 % 10, first % 10].map(|digit| digit | b'0');
-                self.byte(b'\\').put(&digits);
+                self.coded(*first);
             } else {
                 if is_quoted && matches!(first, b'"' | b'\\') {
                     self.byte(b'\\');

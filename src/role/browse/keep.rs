@@ -17,6 +17,7 @@ use crate::sys::{self, Errno};
 use crate::text::text;
 use crate::time::{Duration, Instant};
 use crate::vfs::{FsError, FsResult};
+use crate::wire::dns::escape::{self, decimal};
 use crate::wire::label::is_like;
 use core::ffi::CStr;
 
@@ -121,8 +122,7 @@ fn put_plain(out: &mut Out, text: &[u8]) {
         if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
             out.byte(*byte);
         } else {
-            let digits = [byte / 100, byte / 10 % 10, byte % 10].map(|digit| digit | b'0');
-            out.byte(b'\\').put(&digits);
+            out.coded(*byte);
         }
     }
 }
@@ -131,18 +131,8 @@ fn put_plain(out: &mut Out, text: &[u8]) {
 fn read_plain<'r>(text: &[u8], buffer: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8] {
     let (mut rest, mut len) = (text, 0);
     while let [first, behind @ ..] = rest {
-        let mut byte = *first;
-        rest = behind;
-        if let (b'\\', [next, behind @ ..]) = (byte, behind) {
-            (byte, rest) = (*next, behind);
-            if let ([b'0'..=b'9', ..], Some([b, c])) = (&[*next], behind.first_chunk()) {
-                let digits = [*next, *b, *c].map(|digit| digit.wrapping_sub(b'0'));
-                byte = digits.iter().fold(0u8, |number, digit| {
-                    number.wrapping_mul(10).wrapping_add(*digit)
-                });
-                rest = behind.tail(2);
-            }
-        }
+        let byte;
+        (byte, rest) = escape::byte(rest).unwrap_or((*first, behind));
         if let Some(place) = buffer.get_mut(len) {
             *place = byte;
             len += 1;
@@ -436,7 +426,6 @@ pub(super) fn put_date(out: &mut Out, time: &[u8]) {
         if *before != 0 {
             out.byte(*before);
         }
-        let digits = [number / 10 % 10, number % 10].map(|digit| digit as u8 | b'0');
-        out.put(&digits);
+        out.put(decimal(*number as u8).tail(1));
     }
 }

@@ -28,12 +28,18 @@ pub fn escape(label: &[u8], buffer: &mut [u8]) -> usize {
 }
 
 /// The three digits of a number.
-pub(super) fn decimal(number: u8) -> [u8; 3] {
-    [number / 100, number / 10 % 10, number % 10].map(|digit| digit | b'0')
+#[inline(never)]
+pub fn decimal(number: u8) -> [u8; 3] {
+    [
+        number / 100 | b'0',
+        number / 10 % 10 | b'0',
+        number % 10 | b'0',
+    ]
 }
 
 /// The byte at the beginning of a text, and what follows it. `None`: a backslash is followed by nothing that it could mean.
-fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
+#[inline(never)]
+pub fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
     match text {
         [
             b'\\',
