@@ -140,9 +140,13 @@ impl<'a> Message<'a> {
         }
         let mut message = Self {
             bytes,
-            head: [0, 2, 4].map(|at| word(bytes, at)),
+            head: [word(bytes, 0), word(bytes, 2), word(bytes, 4)],
             records_at: HEADER_BYTES,
-            ends: [6, 8, 10].map(|at| word(bytes, at).into()),
+            ends: [
+                word(bytes, 6).into(),
+                word(bytes, 8).into(),
+                word(bytes, 10).into(),
+            ],
         };
         let mut sum = 0usize;
         for end in &mut message.ends {

@@ -85,8 +85,8 @@ impl HardwareId {
 
     #[inline(never)]
     fn learn_uuid(&mut self, uuid: Option<Uuid>) {
-        if self.is_private {
-            self.uuid = self.uuid.or(uuid);
+        if self.is_private && self.uuid.is_none() {
+            self.uuid = uuid;
         }
     }
 
