@@ -185,8 +185,8 @@ impl OnLink {
     /// our own probes do. What only this querier waits for, and knows, is not multicast.
     #[inline(never)]
     fn suppress_known_answers(&mut self, zone: &Zone, message: &Message<'_>, number: u8) {
-        for (section, record) in message.records() {
-            if section == Section::Additional || !record.is_in_class() {
+        for record in message.records() {
+            if record.section == Section::Additional || !record.is_in_class() {
                 continue;
             }
             let Some(name) = zone.names.find(record.name) else {

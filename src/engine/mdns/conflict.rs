@@ -32,11 +32,11 @@ impl Responder {
         if meta.from.port() != PORT || !is_heard {
             return;
         }
-        for (section, record) in message.records() {
+        for record in message.records() {
             if !record.is_in_class() || (record.kind == kind::NSEC && from_us) {
                 continue;
             }
-            let spares = section == Section::Answer && !from_us;
+            let spares = record.section == Section::Answer && !from_us;
             // What has begun again with the first of them is in no conflict with the others.
             if let Some(name) = self.zone.names.find(record.name)
                 && let Some(on) = self.links.get_mut(link)

@@ -149,8 +149,8 @@ impl OnLink {
             }
         }
         let mut are_ours = true;
-        for (section, record) in message.records() {
-            if section == Section::Authority
+        for record in message.records() {
+            if record.section == Section::Authority
                 && record.is_in_class()
                 && zone.names.find(record.name) == Some(name)
             {

@@ -65,6 +65,8 @@ pub struct Record<'a> {
     pub class: u16,
     /// For how many seconds it may be remembered; 0: it is gone.
     pub ttl: u32,
+    /// Where in the message it stands.
+    pub section: Section,
     message: &'a [u8],
     /// Where its rdata begins and ends in the message.
     at: usize,
@@ -79,6 +81,7 @@ impl<'a> Record<'a> {
             kind,
             class: CLASS_IN,
             ttl: 0,
+            section: Section::Answer,
             message: data,
             at: 0,
             end: data.len(),
@@ -158,7 +161,7 @@ impl<'a> Message<'a> {
         }
         let mut at = message.records_at;
         for _ in 0..sum {
-            at = record(bytes, at)?.1;
+            at = record(bytes, at, Section::Answer)?.end;
         }
         // What may follow belongs to no record.
         Ok(message)
@@ -251,17 +254,15 @@ pub struct Records<'m, 'a> {
 }
 
 impl<'a> Iterator for Records<'_, 'a> {
-    type Item = (Section, Record<'a>);
+    type Item = Record<'a>;
 
     #[inline(never)]
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Option<Record<'a>> {
         let [answers, authorities, all] = self.message.ends;
         let number = self.number;
         if number == all {
             return None;
         }
-        let (next, end) = record(self.message.bytes, self.at).ok()?;
-        self.at = end;
         self.number = number + 1;
         let section = if number < answers {
             Section::Answer
@@ -270,7 +271,9 @@ impl<'a> Iterator for Records<'_, 'a> {
         } else {
             Section::Additional
         };
-        Some((section, next))
+        let record = record(self.message.bytes, self.at, section).ok()?;
+        self.at = record.end;
+        Some(record)
     }
 }
 
@@ -296,7 +299,7 @@ fn question(bytes: &[u8], at: usize) -> Result<(Question<'_>, usize), Malformed>
 }
 
 #[inline(never)]
-fn record(bytes: &[u8], at: usize) -> Result<(Record<'_>, usize), Malformed> {
+fn record(bytes: &[u8], at: usize, section: Section) -> Result<Record<'_>, Malformed> {
     let (name, at) = Name::parse(bytes, at)?;
     let head = bytes.get(at..).and_then(|rest| rest.first_chunk::<10>());
     let [k0, k1, c0, c1, t0, t1, t2, t3, l0, l1] = *head.ok_or(Malformed)?;
@@ -305,14 +308,14 @@ fn record(bytes: &[u8], at: usize) -> Result<(Record<'_>, usize), Malformed> {
     if end > bytes.len() {
         return Err(Malformed);
     }
-    let record = Record {
+    Ok(Record {
         name,
         kind: u16::from_be_bytes([k0, k1]),
         class: u16::from_be_bytes([c0, c1]),
         ttl: u32::from_be_bytes([t0, t1, t2, t3]),
+        section,
         message: bytes,
         at,
         end,
-    };
-    Ok((record, end))
+    })
 }

@@ -63,14 +63,14 @@ fn what_is_written_is_read_again() {
     assert_eq!(message.is_response(), Some(true));
     let records: Vec<_> = message.records().collect();
     assert_eq!(records.len(), 3);
-    let (section, pointer) = records[0];
+    let pointer = records[0];
     assert_eq!(
-        (section, pointer.kind, pointer.ttl),
+        (pointer.section, pointer.kind, pointer.ttl),
         (Section::Answer, kind::PTR, 4500)
     );
     assert_eq!(text(pointer.name), "_nfs._tcp.local");
     assert_eq!(text(pointer.target(0).unwrap()), "a box._nfs._tcp.local");
-    let (_, service) = records[1];
+    let service = records[1];
     assert_eq!(text(service.target(6).unwrap()), "box.local");
     assert!(
         service
@@ -78,8 +78,8 @@ fn what_is_written_is_read_again() {
             .flatten()
             .eq(b"\0\0\0\0\x08\x01\x03box\x05local\0")
     );
-    assert_eq!(records[2].0, Section::Additional);
-    assert_eq!(records[2].1.rdata(), [192, 0, 2, 1]);
+    assert_eq!(records[2].section, Section::Additional);
+    assert_eq!(records[2].rdata(), [192, 0, 2, 1]);
     // 12; 17 + 10 + 8; 2 + 10 + 6 + 6; 2 + 10 + 4.
     assert_eq!(bytes.len(), 87);
 }
@@ -138,7 +138,7 @@ fn rdata_is_not_longer_than_its_length_can_say() {
         let message = Message::parse(&buffer[..written]).unwrap();
         let told: Vec<usize> = message
             .records()
-            .map(|(_, record)| record.rdata().len())
+            .map(|record| record.rdata().len())
             .collect();
         assert_eq!(told, if fits { vec![len] } else { vec![] });
     }
@@ -165,12 +165,12 @@ fn rdata_ends_where_it_is_said_to_end() {
             let parsed = Message::parse(&bytes);
             if len == rdata.len() {
                 let records: Vec<_> = parsed.unwrap().records().collect();
-                assert_eq!(text(records[0].1.target(skip).unwrap()), "b.c");
-                assert_eq!(records[1].1.rdata(), [1, 2, 3, 4]);
+                assert_eq!(text(records[0].target(skip).unwrap()), "b.c");
+                assert_eq!(records[1].rdata(), [1, 2, 3, 4]);
                 continue;
             }
             // What is in the one or the other may be read as something, but nothing beyond its end.
-            for (_, record) in parsed.iter().flat_map(Message::records) {
+            for record in parsed.iter().flat_map(Message::records) {
                 assert!(record.rdata().len() <= bytes.len() - 14);
                 if len < rdata.len() && record.kind == kind {
                     assert!(record.target(skip).is_none(), "{kind} {len}");
@@ -280,7 +280,7 @@ fn names_are_the_same_in_both_cases() {
 #[test]
 fn rdata_is_compared_with_its_names_written_out() {
     let bytes = response();
-    let service = Message::parse(&bytes).unwrap().records().nth(1).unwrap().1;
+    let service = Message::parse(&bytes).unwrap().records().nth(1).unwrap();
     let own = |data: &'static [u8]| UncompressedRdata::of(kind::SRV, data);
     assert!(
         service
@@ -327,7 +327,7 @@ fn denials_are_read_whatever_their_next_name() {
     let lists = |data: &[u8], kind| {
         let bytes = record(data);
         let message = Message::parse(&bytes).unwrap();
-        message.records().next().unwrap().1.lists(kind)
+        message.records().next().unwrap().lists(kind)
     };
     let a_and_txt = b"\xc0\x0c\0\x04\x40\0\x80\0";
     assert_eq!(lists(a_and_txt, kind::A), Some(true));
@@ -390,7 +390,7 @@ fn noise_never_panics() {
         for question in message.questions() {
             assert!(question.name.labels().count() < 128);
         }
-        for (_, record) in message.records() {
+        for record in message.records() {
             let mut buffer = [0; NAME_BYTES_MAX];
             assert_ne!(record.name.write(&mut buffer), 0);
             let _ = (record.target(0).is_some(), record.target(6).is_some());

@@ -218,9 +218,8 @@ pub(in super::super) fn is_answered(sim: &Sim) -> bool {
     sim.take_multicast().iter().any(|(_, bytes, _)| {
         let message = Message::parse(bytes).unwrap();
         let mut records = message.records();
-        records.any(|(_, record)| {
-            record.kind == kind::A && record.name.is(Name::of(b"\x03box\x05local\0"))
-        })
+        records
+            .any(|record| record.kind == kind::A && record.name.is(Name::of(b"\x03box\x05local\0")))
     })
 }
 
@@ -364,7 +363,7 @@ impl Bench<'_> {
             let message = Message::parse(&bytes).unwrap();
             if message.questions().next().is_some() {
                 asked += 1;
-            } else if message.records().any(|(_, record)| record.ttl == 0) {
+            } else if message.records().any(|record| record.ttl == 0) {
                 left += 1;
             } else {
                 told += 1;

@@ -277,8 +277,8 @@ impl Browser {
             facts,
             jitter: self.random.ms(0, 20) as u8,
         };
-        for (section, record) in message.records() {
-            if section != Section::Authority && record.is_in_class() {
+        for record in message.records() {
+            if record.section != Section::Authority && record.is_in_class() {
                 self.cache.hear(&heard, &record);
             }
         }
@@ -289,9 +289,9 @@ impl Browser {
 
     /// Whether a message to us alone answers what we asked so a moment ago.
     fn awaits(&self, link: LinkId, message: &Message<'_>) -> bool {
-        message.records().any(|(section, record)| {
+        message.records().any(|record| {
             let name = self.cache.names.find(record.name);
-            section == Section::Answer
+            record.section == Section::Answer
                 && name.is_some_and(|name| self.questions.awaits(self.cache.now, name, link))
         })
     }
@@ -304,8 +304,8 @@ impl Browser {
         if message.is_truncated() {
             return;
         }
-        for (section, record) in message.records() {
-            if section == Section::Answer
+        for record in message.records() {
+            if record.section == Section::Answer
                 && !self.cache.knows(link, &record)
                 && let Some(question) = self.asked(link, record.name, record.kind)
             {
