@@ -102,6 +102,7 @@ impl Cache {
     }
 
     /// Whether there is an SRV record of a service, be it one that ends.
+    #[inline(never)]
     fn has_server(&self, service: &Entry) -> bool {
         let mut at = None;
         loop {
@@ -251,6 +252,7 @@ impl Browser {
     }
 
     /// What is to be told of a record, and by which family it was heard.
+    #[inline(never)]
     fn record_event(&mut self, now: Instant, at: usize) -> Option<(What, bool)> {
         let entry = *self.cache.entries.get(at)?;
         let (mut facts, mut reported) = (entry.facts, entry.reported);
@@ -316,6 +318,7 @@ impl Browser {
     }
 
     /// What is to be told of a wish.
+    #[inline(never)]
     fn wish_event(&mut self, now: Instant, at: usize) -> Option<What> {
         let wish = *self.wishes.get(at)?;
         if wish.is_done {
