@@ -97,6 +97,17 @@ pub(super) struct Claim {
     pub(super) rename_style: RenameStyle,
 }
 
+impl Claim {
+    /// Of a name that is not ours.
+    const NONE: Self = Self {
+        first: 0,
+        renames: 0,
+        wished_len: 0,
+        is_unique: false,
+        rename_style: RenameStyle::Fixed,
+    };
+}
+
 /// How another name is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) enum RenameStyle {
@@ -148,8 +159,8 @@ impl Zone {
     }
 
     /// What is known of a name; nothing of one that is not ours.
-    pub(super) fn claim(&self, name: NameId) -> Claim {
-        self.claims.get(name.place()).copied().unwrap_or_default()
+    pub(super) fn claim(&self, name: NameId) -> &Claim {
+        self.claims.get(name.place()).unwrap_or(&Claim::NONE)
     }
 
     #[inline(never)]
@@ -169,6 +180,7 @@ impl Zone {
     }
 
     /// The records of a name.
+    #[inline(never)]
     pub(super) fn of(&self, name: NameId) -> Of<'_> {
         Of {
             records: &self.records,
