@@ -100,7 +100,7 @@ enum Phase {
 }
 
 impl Programs {
-    /// Answers one call, or refuses it.
+    /// Answers one call, or refuses it; `answer` is what it led to, and done before.
     ///
     /// # Errors
     /// The message is not answered: it is no call.
@@ -110,7 +110,8 @@ impl Programs {
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Answer, NotACall> {
+        answer: &mut Answer,
+    ) -> Result<(), NotACall> {
         let start = request.reply.position();
         let mut key = None;
         let outcome = match request.call.parse(&mut request.args) {
@@ -126,29 +127,29 @@ impl Programs {
                     let key = key.insert(Key::new(cx.peer, call, request.args.rest()));
                     if let Some(reply) = self.drc.lookup(key) {
                         request.reply.put(reply);
-                        return Ok(Answer::Done);
+                        return Ok(());
                     }
                 }
                 emit_reply(request.reply, call.xid, Ok(()));
-                self.dispatch(programs, cx, request)
+                self.dispatch(programs, cx, request, answer)
             }
             Err(NotACall::Refused(why)) => Err(why),
             Err(not_a_call) => return Err(not_a_call),
         };
         let why = match outcome {
-            Ok(answer) if request.reply.written().is_some() => {
+            Ok(()) if request.reply.written().is_some() => {
                 if let Some(key) = &key {
                     self.drc.insert(key, request.reply.since(start));
                 }
-                return Ok(answer);
+                return Ok(());
             }
             // Only an answer to a datagram can be too long: a stream's output has space for every reply.
-            Ok(_) => Reject::System,
+            Ok(()) => Reject::System,
             Err(why) => why,
         };
         request.reply.truncate(start);
         emit_reply(request.reply, request.call.xid, Err(why));
-        Ok(Answer::Done)
+        Ok(())
     }
 
     fn dispatch(
@@ -156,18 +157,18 @@ impl Programs {
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Answer, Reject> {
+        answer: &mut Answer,
+    ) -> Result<(), Reject> {
         match request.call.program {
-            crate::wire::nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
+            crate::wire::nfs3::PROGRAM if programs.nfs => self.nfs.answer(cx, request, answer),
             crate::wire::mount::PROGRAM if programs.mount => {
-                mount::answer(&mut self.mounts, cx, request)?;
+                mount::answer(&mut self.mounts, cx, request)
             }
             crate::wire::portmap::PROGRAM if programs.portmap => {
-                portmap::answer(&self.mappings, request)?;
+                portmap::answer(&self.mappings, request)
             }
-            _ => return Err(Reject::Program),
+            _ => Err(Reject::Program),
         }
-        Ok(Answer::Done)
     }
 
     /// Skips some of what is left of a record, or answers the next; or says what has to happen first.
@@ -213,14 +214,15 @@ impl Programs {
             call: Call::default(),
             follows: next.last.then_some(next.left),
         };
-        let answer = self.call(session.programs, cx, &mut request);
+        let mut answer = Answer::Done;
+        let called = self.call(session.programs, cx, &mut request, &mut answer);
         let Request {
             args: mut data,
             reply,
             ..
         } = request;
         let mut done = Ok(());
-        match answer {
+        match called.map(|()| answer) {
             Ok(Answer::Done) => patch_mark(reply, mark, 0),
             Ok(Answer::Send(file, offset, len)) => {
                 let pad = padding(len as usize) as u8;
@@ -353,10 +355,9 @@ impl Datagrams for Programs {
             call: Call::default(),
             follows: Some(0),
         };
-        match self.call(programs, cx, &mut request) {
-            Ok(Answer::Done) => reply.written(),
-            // NFS itself is not served by datagrams, so there are no orders; what is no call gets no answer.
-            _ => None,
-        }
+        // NFS itself is not served by datagrams, so there are no orders; what is no call gets no answer.
+        self.call(programs, cx, &mut request, &mut Answer::Done)
+            .ok()?;
+        reply.written()
     }
 }

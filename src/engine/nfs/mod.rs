@@ -125,13 +125,14 @@ impl Nfs {
         &mut self,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-    ) -> Result<Answer, Reject> {
+        answer: &mut Answer,
+    ) -> Result<(), Reject> {
         if request.call.version != VERSION {
             return Err(Reject::Version(VERSION as u8, VERSION as u8));
         }
         let procedure = Procedure::new(request.call.procedure).ok_or(Reject::Procedure)?;
         if procedure == Procedure::Null {
-            return Ok(Answer::Done);
+            return Ok(());
         }
         let handle = request.args.opaque(HANDLE_BYTES_MAX);
         request.args.check()?;
@@ -140,16 +141,16 @@ impl Nfs {
         let object = open(cx, handle, &wcc_data.caller);
         let outcome = match &object {
             Err(error) => Err(Fault::Files(*error)),
-            Ok(object) if changes(procedure) => {
-                let changed = self.change(cx, request, object, &mut wcc_data);
-                changed.map(|()| Answer::Done)
-            }
-            Ok(object) => self.carry_out(procedure, cx, request, object),
+            Ok(object) if changes(procedure) => self.change(cx, request, object, &mut wcc_data),
+            Ok(object) => self.carry_out(procedure, cx, request, object, answer),
         };
         let status = match outcome {
-            Ok(answer) if !changes(procedure) => return Ok(answer),
-            Ok(_) => Status::Ok,
-            Err(Fault::NeedOutput) => return Ok(Answer::NeedOutput),
+            Ok(()) if !changes(procedure) => return Ok(()),
+            Ok(()) => Status::Ok,
+            Err(Fault::NeedOutput) => {
+                *answer = Answer::NeedOutput;
+                return Ok(());
+            }
             Err(Fault::Malformed) => return Err(Reject::Arguments),
             Err(Fault::Files(error)) => tell(cx, error),
             Err(Fault::NotSynchronous) => Status::NotSynchronous,
@@ -169,7 +170,7 @@ impl Nfs {
             }
             post_op(reply, attr);
         }
-        Ok(Answer::Done)
+        Ok(())
     }
 
     /// What changes neither attributes nor names.
@@ -180,32 +181,33 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Answer, Fault> {
+        answer: &mut Answer,
+    ) -> Result<(), Fault> {
         if writes(procedure) {
-            let writing = self.write(procedure, cx, request, object)?;
-            return Ok(Answer::Write(writing));
+            return self.write(procedure, cx, request, object, answer);
         }
         let reply = &mut *request.reply;
         reply.u32(Status::Ok as u32);
         match procedure {
             Procedure::GetAttr => attributes::emit(reply, &object.attr),
-            Procedure::Lookup => directory::lookup(cx, request, object)?,
+            Procedure::Lookup => return directory::lookup(cx, request, object),
             _ => {
                 post_op(reply, Some(&object.attr));
-                match procedure {
-                    Procedure::ReadDir => directory::list(cx, request, object, Detail::Names)?,
-                    Procedure::ReadDirPlus => {
-                        directory::list(cx, request, object, Detail::Objects)?;
+                return match procedure {
+                    Procedure::ReadDir => directory::list(cx, request, object, Detail::Names),
+                    Procedure::ReadDirPlus => directory::list(cx, request, object, Detail::Objects),
+                    Procedure::Read => read::read(cx, request, object, answer),
+                    Procedure::Access => about::access(cx, request, object),
+                    Procedure::ReadLink => read::read_link(cx, request, object),
+                    Procedure::FsInfo => {
+                        about::fs_info(reply);
+                        Ok(())
                     }
-                    Procedure::Read => return read::read(cx, request, object),
-                    Procedure::Access => about::access(cx, request, object)?,
-                    Procedure::ReadLink => read::read_link(cx, request, object)?,
-                    Procedure::FsInfo => about::fs_info(reply),
-                    _ => about::statfs(procedure, cx, request, object)?,
-                }
+                    _ => about::statfs(procedure, cx, request, object),
+                };
             }
         }
-        Ok(Answer::Done)
+        Ok(())
     }
 }
 

@@ -15,7 +15,8 @@ pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     object: &Object,
-) -> Result<Answer, Fault> {
+    answer: &mut Answer,
+) -> Result<(), Fault> {
     let (offset, count) = (request.args.u64(), request.args.u32());
     request.args.check()?;
     check_regular(object)?;
@@ -32,7 +33,8 @@ pub(super) fn read(
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
     if large {
         reply.words(&[len, end, len]);
-        return Ok(Answer::Send(file, offset, len));
+        *answer = Answer::Send(file, offset, len);
+        return Ok(());
     }
     // The data first, to where it will stand: how much there is comes before it.
     let got = cx
@@ -44,7 +46,7 @@ pub(super) fn read(
     let end = end | u32::from((got as usize) < here);
     reply.words(&[got, end]);
     reply.opaque_ahead(got as usize);
-    Ok(Answer::Done)
+    Ok(())
 }
 
 pub(super) fn read_link(

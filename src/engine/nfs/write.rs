@@ -4,7 +4,7 @@
 
 use super::super::rpc::{Record, Request, patch_mark};
 use super::super::{Cx, Order, State};
-use super::{Fault, Nfs, Object, post_op, pre_op, tell};
+use super::{Answer, Fault, Nfs, Object, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
 use crate::text::{Text, text};
 use crate::vfs::{Access, Attr, FsError, FsResult, Handles, Pin};
@@ -72,7 +72,8 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-    ) -> Result<Writing, Fault> {
+        answer: &mut Answer,
+    ) -> Result<(), Fault> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
         let (mut left, mut how, mut access) = (0, How::Commit, None);
@@ -107,7 +108,7 @@ impl Nfs {
         }
         let (attr, xid) = (object.attr, request.call.xid);
         self.wcc_attr = Some(WccAttr { attr, xid });
-        Ok(Writing {
+        *answer = Answer::Write(Writing {
             file: Some(file),
             offset,
             left,
@@ -115,7 +116,8 @@ impl Nfs {
             count,
             how,
             error: None,
-        })
+        });
+        Ok(())
     }
 
     /// Goes on with a WRITE or COMMIT: what of its data lies in `input` is stored, what does not is ordered, and behind the last
@@ -145,7 +147,7 @@ impl Nfs {
                 if let Err(state) = next {
                     self.forget_wcc_attr();
                     writing.file = Some(file);
-                    return Err(state.into());
+                    return Err(state);
                 }
                 continue;
             }
