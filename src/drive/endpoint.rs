@@ -341,7 +341,7 @@ impl Mdns<'_> {
             let Some(open) = self.open.get(id) else {
                 return;
             };
-            let Some(socket) = open.sockets.get(place).copied() else {
+            let Some(socket) = open.sockets.get(place) else {
                 return;
             };
             let received = match world.net.recv_from(socket.socket, world.rx) {
@@ -356,10 +356,6 @@ impl Mdns<'_> {
                 None if socket.is_group => Cast::Unknown,
                 _ => Cast::Unicast,
             };
-            // What another link's socket hears, too, is that one's.
-            if cast == Cast::Unknown && !open.link.reaches(from.ip()) {
-                continue;
-            }
             let meta = Meta {
                 from,
                 link: id as LinkId,

@@ -55,7 +55,7 @@ pub enum Cast {
     Multicast,
     /// One of our addresses.
     Unicast,
-    /// One of both.
+    /// One of both. It counts only if it comes from the link: another link's socket hears it, too.
     Unknown,
 }
 
