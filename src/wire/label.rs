@@ -1,6 +1,7 @@
 //! Text that others wrote, as it may stand in a name or be shown: whole letters of UTF-8, no control characters.
 
 use super::Writer;
+use crate::mem::Ends as _;
 
 /// Bytes of the longest label of a name in DNS.
 pub const BYTES_MAX: usize = 63;
@@ -93,7 +94,7 @@ pub fn cut(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
     while let [byte, behind @ ..] = rest {
         if *byte == separator {
             let len = text.len() - rest.len();
-            return (text.get(..len).unwrap_or_default(), behind);
+            return (text.head(len), behind);
         }
         rest = behind;
     }
@@ -206,7 +207,7 @@ impl Word {
     /// The text.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len.into()).unwrap_or_default()
+        self.bytes.head(self.len.into())
     }
 
     /// Whether there is none.

@@ -1,6 +1,6 @@
 //! Names that are in use, each known by a number: a tree of labels, so that names that share an end share its labels.
 
-use crate::mem::{self, Slots};
+use crate::mem::{self, Ends as _, Slots};
 use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name};
 use crate::wire::label::is_like;
 
@@ -38,7 +38,7 @@ struct Entry {
 
 impl Entry {
     fn label(&self) -> &[u8] {
-        self.label.get(..self.len.into()).unwrap_or_default()
+        self.label.head(self.len.into())
     }
 }
 
@@ -249,6 +249,7 @@ impl Names {
     }
 
     /// The first label of a name.
+    #[inline(never)]
     pub fn label(&self, name: NameId) -> &[u8] {
         self.entry(name).map_or(&[], Entry::label)
     }

@@ -198,7 +198,7 @@ impl OnLink {
                     form == Form::Regular && state.was_multicast_within(HOLD_OFF_MS, now);
                 if !is_early
                     && !written.is_full()
-                    && !written.contains(&(id as u16))
+                    && written.iter().all(|other| usize::from(*other) != id)
                     && zone.write(writer, Section::Additional, record, self.bit, form)
                 {
                     let _ = written.push(id as u16);

@@ -45,9 +45,10 @@ impl Machines {
             return;
         }
         // One that cannot be read is perhaps just being written.
-        let Ok(machine) = seen.read(memory) else {
+        let Ok(file) = seen.read(memory) else {
             return;
         };
+        let machine = seen.machine(file);
         let mut buffer = [0; _];
         let words = [seen.path, machine.guest.bytes()];
         let service = Service {

@@ -5,7 +5,7 @@
 //! of the Internet's protocols a service is announced is read, and makes no difference: what is said is said with both.
 
 use super::{Coding, Flaw, NAME, Reader, TXT, number};
-use crate::mem::parts::{parts, place_in};
+use crate::mem::parts::{Ends as _, parts, place_in};
 use crate::wire::label::{behind, cut, put_byte, put_letter};
 
 /// The elements. The place among them is an element's number, and that of its part.
@@ -212,9 +212,9 @@ impl<'f> Reader<'f, '_, '_, '_> {
         while !self.rest.is_empty() {
             let len = start.len() - self.rest.len();
             if self.passes(end) {
-                return Ok(start.get(..len).unwrap_or_default());
+                return Ok(start.head(len));
             }
-            self.rest = self.rest.get(1..).unwrap_or_default();
+            self.rest = self.rest.tail(1);
         }
         // It begins here, in this line.
         self.rest = start;

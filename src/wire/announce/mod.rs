@@ -10,6 +10,7 @@ mod unit;
 
 use super::Writer;
 use super::label::{self, behind, cut, is_clean, is_local, place_like, put_byte};
+use crate::mem::Ends as _;
 pub use line::{next_field, parse as parse_line};
 use reader::Reader;
 pub use reader::{parse_avahi, parse_unit};
@@ -72,7 +73,7 @@ impl Service<'_> {
         let mut out = Writer::new(buffer);
         label::put(&mut out, bytes.since(0));
         let len = out.position();
-        buffer.get(..len).unwrap_or_default()
+        buffer.head(len)
     }
 }
 
@@ -130,7 +131,7 @@ impl Wrong {
     #[inline(never)]
     fn at(file: &[u8], rest: &[u8], flaw: Flaw) -> Self {
         let read = file.len().saturating_sub(rest.len());
-        let read = file.get(..read).unwrap_or_default();
+        let read = file.head(read);
         let before = read.iter().filter(|byte| **byte == b'\n').count();
         Self {
             line: before as u32 + 1,

@@ -4,7 +4,7 @@
 //! specifiers there are `%H` and `%%`.
 
 use super::{Coding, Flaw, Reader, TXT, number};
-use crate::mem::parts::place_in;
+use crate::mem::parts::{Ends as _, place_in};
 use crate::wire::label::{cut, put_byte};
 
 /// The keys. The place among them is that of the part; no key is called "=".
@@ -157,5 +157,5 @@ fn next(rest: &mut &[u8]) -> Option<Unit> {
 
 #[inline(never)]
 fn pass(rest: &mut &[u8], len: usize) {
-    *rest = rest.get(len..).unwrap_or_default();
+    *rest = rest.tail(len);
 }

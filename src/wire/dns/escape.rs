@@ -31,9 +31,9 @@ pub fn escape(label: &[u8], buffer: &mut [u8]) -> usize {
 #[inline(never)]
 pub fn decimal(number: u8) -> [u8; 3] {
     [
-        number / 100 | b'0',
-        number / 10 % 10 | b'0',
-        number % 10 | b'0',
+        (number / 100) | b'0',
+        (number / 10 % 10) | b'0',
+        (number % 10) | b'0',
     ]
 }
 

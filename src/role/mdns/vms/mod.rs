@@ -34,11 +34,15 @@ pub(super) struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// Reads the file. What it does not name is named as the file is.
-    pub(super) fn read(&self, memory: &mut Memory) -> FsResult<Machine> {
-        let file = source::read(self.dir, self.name, memory)?;
+    /// The bytes of the file.
+    pub(super) fn read<'m>(&self, memory: &'m mut Memory) -> FsResult<&'m [u8]> {
+        source::read(self.dir, self.name, memory)
+    }
+
+    /// What they say of the machine, which is named as the file is if they do not name it.
+    pub(super) fn machine(&self, file: &[u8]) -> Machine {
         let name = self.name;
-        Ok(vmx::parse(file, name.strip_suffix(END).unwrap_or(name)))
+        vmx::parse(file, name.strip_suffix(END).unwrap_or(name))
     }
 }
 

@@ -10,7 +10,8 @@ fn look(place: &Place) -> (Vec<String>, bool) {
     let all = list(&top, &mut |seen| {
         let path = seen.path.strip_prefix(top.to_bytes()).unwrap();
         let path = String::from_utf8_lossy(path).into_owned();
-        lines.push(match seen.read(&mut memory()) {
+        let read = seen.read(&mut memory()).map(|file| seen.machine(file));
+        lines.push(match read {
             Ok(machine) => format!("{path} {}", String::from_utf8_lossy(machine.name.bytes())),
             Err(error) => format!("{path} {error:?}"),
         });
