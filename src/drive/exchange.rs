@@ -45,7 +45,6 @@ pub(super) struct Turn<'a, 'w> {
 
 impl Streams {
     /// Receives input, and does what the protocol makes of it.
-    #[inline(never)]
     pub(super) fn on_readable(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -116,7 +115,6 @@ impl Streams {
     }
 
     /// Sends what is unsent, then goes on with the order, if there is one.
-    #[inline(never)]
     pub(super) fn flush(
         &mut self,
         turn: &mut Turn<'_, '_>,

@@ -145,7 +145,6 @@ impl Task for Nfs {
 }
 
 /// What is offered, and as whom it is used.
-#[inline(never)]
 fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &mut Events) {
     for wanted in &options.exports {
         let kind = match (wanted.rules.writable, form) {
@@ -169,7 +168,6 @@ fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &m
 }
 
 /// Kernel handles where all exports have them and their secret can be kept; else path handles.
-#[inline(never)]
 fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
     let possible = |wanted: &options::Wanted| Host::gives_kernel_handles(wanted.path);
     if options.form == Some(Form::Path)
@@ -234,7 +232,6 @@ const PORTMAP_DATAGRAMS: u32 = 4;
 
 impl Nfs {
     /// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
-    #[inline(never)]
     fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Status> {
         let options = self.options;
         let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
