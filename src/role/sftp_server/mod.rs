@@ -22,6 +22,7 @@ use crate::mem::{self, Slots};
 use crate::sys::{self, Args, Errno};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
+use crate::wire::Writer;
 #[cfg(all(feature = "serve", feature = "mdns"))]
 use crate::{config::SFTP_CONNECTION_COUNT_MAX, net::Signals, time::Instant};
 use core::ffi::CStr;
@@ -228,7 +229,7 @@ fn sessions(count: usize, handle_count: usize) -> &'static mut [Session] {
 /// `%d` becomes the home directory, `%u` the user's name, `%%` a percent sign. What is not known stays as it is.
 fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static CStr {
     let buffer = mem::bytes(PATH_BYTES_MAX);
-    let (accounts, mut len) = (sftp.accounts(), 0);
+    let (accounts, mut out) = (sftp.accounts(), Writer::new(buffer));
     let mut rest = wanted;
     while let [byte, behind @ ..] = rest {
         rest = behind;
@@ -245,15 +246,12 @@ fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static
                 (bytes, rest) = (meant, behind);
             }
         }
-        for byte in bytes {
-            if let Some(place) = buffer.get_mut(len) {
-                *place = *byte;
-                len += 1;
-            }
-        }
+        out.put(bytes);
     }
-    // What does not fit has no end, and is no text.
-    crate::mem::c_str(buffer.head(len + 1))
+    out.put(b"\0");
+    // What does not fit is no text.
+    let len = out.written().unwrap_or_default();
+    mem::c_str(buffer.head(len))
 }
 
 /// Prints what -P and -p may name.
