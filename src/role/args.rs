@@ -25,6 +25,19 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
     Some(value)
 }
 
+/// `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+pub(super) fn socket(text: &[u8]) -> Option<(Ipv6Addr, u16)> {
+    let mut sides = match text {
+        [b'[', inside @ ..] => parts(inside, b']'),
+        _ => parts(text, b':'),
+    };
+    let host = address(sides.next()?)?;
+    // Behind a bracket there is a colon.
+    let rest = sides.rest?;
+    let digits = rest.strip_prefix(b":").unwrap_or(rest);
+    Some((host, port(digits)?))
+}
+
 /// An address in numbers: `192.0.2.1` (mapped into version 6), `2001:db8::1`.
 pub(super) fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;

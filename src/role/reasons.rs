@@ -46,17 +46,17 @@ const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
 #[cfg(any(feature = "ls", feature = "ipxe"))]
 pub(super) fn cannot_read(about: &[u8], error: FsError) -> Status {
     const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
-    static REASONS: [Reason; 17] = table([
+    static REASONS: [Reason; 4] = [
         NO_IMAGE,
         OTHER_IMAGE,
         reason(Errno::IO, DAMAGED),
         reason(Errno::STALE, DAMAGED),
-    ]);
+    ];
     failed_with(text!("cannot read"), about, error.number(), &REASONS)
 }
 
-/// Behind the reasons of a role.
-const COMMON: [Reason; 13] = [
+/// Those that all roles have.
+static COMMON: [Reason; 13] = [
     reason(Errno::NOENT, text!("it does not exist; check the path")),
     reason(
         Errno::NOTDIR,
@@ -81,24 +81,13 @@ const COMMON: [Reason; 13] = [
     reason(Errno::IO, text!("the disk failed; see the kernel's log")),
 ];
 
-/// A table that begins with a role's own reasons.
-#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-pub(super) const fn table<const OWN: usize, const ALL: usize>(own: [Reason; OWN]) -> [Reason; ALL] {
-    assert!(ALL == OWN + COMMON.len());
-    let mut table = [Reason(0, Text::NOTHING); ALL];
-    let mut at = 0;
-    while at < ALL {
-        table[at] = if at < OWN { own[at] } else { COMMON[at - OWN] };
-        at += 1;
-    }
-    table
-}
-
-/// Why, in the words of this table.
+/// Why, in the words of this table, or else in those of all roles.
 pub(super) fn why(wanted: u8, table: &[Reason]) -> Text {
-    for Reason(number, text) in table {
-        if *number == wanted {
-            return *text;
+    for table in [table, &COMMON] {
+        for Reason(number, text) in table {
+            if *number == wanted {
+                return *text;
+            }
         }
     }
     text!("the host refuses; see that it is an ordinary local file or directory")
@@ -132,7 +121,7 @@ mod tests {
             (Errno::IO, "disk failed"),
             (Errno::INVAL, "the host refuses"),
         ] {
-            check(errno, &COMMON, part);
+            check(errno, &[], part);
         }
     }
 }

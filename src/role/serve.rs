@@ -4,7 +4,7 @@
 #[cfg(feature = "mdns")]
 use super::DONE;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-use super::args::{address, port};
+use super::args::socket;
 use super::flags::Flags;
 #[cfg(feature = "mdns")]
 use super::flags::flags;
@@ -14,8 +14,6 @@ use super::{Console, Status, nfs};
 use crate::drive::linux::supervisor::{self, Child};
 use crate::drive::{Task, linux};
 use crate::mem;
-#[cfg(all(feature = "mdns", feature = "sftp-server"))]
-use crate::mem::parts;
 use crate::net::Signals;
 use crate::sys::{Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
@@ -149,7 +147,10 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
                 Flag::NoMdns => is_silent = true,
                 Flag::OneProcess => is_one_process = true,
                 #[cfg(feature = "sftp-server")]
-                Flag::Sftp => sftp = Some(socket_address(given.value.to_bytes())?),
+                Flag::Sftp => {
+                    let (host, port) = socket(given.value.to_bytes())?;
+                    sftp = Some(SocketAddr::new(host.to_canonical(), port));
+                }
             }
             Some(())
         }
@@ -195,19 +196,6 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
 #[cfg(feature = "mdns")]
 pub(super) fn is_one_process(mut args: Args) -> bool {
     args.any(|argument| argument == c"--one-process")
-}
-
-/// `ADDRESS:PORT` or `[ADDRESS]:PORT`.
-#[cfg(all(feature = "mdns", feature = "sftp-server"))]
-fn socket_address(text: &[u8]) -> Option<SocketAddr> {
-    let mut sides = match text {
-        [b'[', inside @ ..] => parts(inside, b']'),
-        _ => parts(text, b':'),
-    };
-    let host = address(sides.next()?)?;
-    let rest = sides.rest?;
-    let digits = rest.strip_prefix(b":").unwrap_or(rest);
-    Some(SocketAddr::new(host.to_canonical(), port(digits)?))
 }
 
 /// Hands out each export as a service. Where NFS takes any port that is free, nobody knows it here.

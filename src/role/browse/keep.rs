@@ -6,7 +6,7 @@
 
 use super::super::Status;
 use super::super::browse_common::Links;
-use super::super::reasons::{self, Reason, failed_with, reason};
+use super::super::reasons::{Reason, failed_with, reason};
 use super::super::terminal_safe::{Out, strings};
 use super::line::{Form, KIND_LABELS, family};
 use crate::drive::linux::files;
@@ -54,10 +54,10 @@ const THERE: u8 = b'=';
 /// Of one whose service is not, and did not say so.
 const LOST: u8 = b'?';
 
-static REASONS: [Reason; 14] = reasons::table([reason(
+static REASONS: [Reason; 1] = [reason(
     Errno::INVAL,
     text!("it is no ordinary file, or its path is too long"),
-)]);
+)];
 
 /// What is remembered.
 pub(super) struct Keep {

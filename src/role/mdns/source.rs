@@ -1,6 +1,6 @@
 //! What is read of a file that anybody may have put there: never a link, never what blocks or is no file, never too much.
 
-use super::super::reasons::{self, Reason, reason};
+use super::super::reasons::{Reason, reason};
 use crate::drive::linux::files::Directory;
 use crate::sys::Errno;
 use crate::text::text;
@@ -13,10 +13,10 @@ pub(super) const FILE_BYTES_MAX: usize = 64 << 10;
 pub(super) type Memory = [u8; FILE_BYTES_MAX + 1];
 
 /// Why it cannot be read, and what to do about it.
-pub(super) static REASONS: [Reason; 15] = reasons::table([
+pub(super) static REASONS: [Reason; 2] = [
     reason(Errno::INVAL, text!("it is no ordinary file")),
     reason(Errno::FBIG, text!("it is longer than 64 KiB")),
-]);
+];
 
 /// An ordinary file as a whole.
 ///

@@ -363,7 +363,7 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
 }
 
 /// Why something failed here and what to do about it.
-static REASONS: [Reason; 23] = reasons::table([
+static REASONS: [Reason; 10] = [
     reason(
         Errno::MSGSIZE,
         text!("it is not 16 bytes long; remove it, and a new one is made"),
@@ -395,7 +395,7 @@ static REASONS: [Reason; 23] = reasons::table([
         Errno::ADDRNOTAVAIL,
         text!("this host has no such address; see -l"),
     ),
-]);
+];
 
 const fn net_errno(error: NetError) -> Errno {
     match error {

@@ -270,7 +270,7 @@ fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
 }
 
 /// Why something failed here and what to do about it.
-static REASONS: [Reason; 16] = reasons::table([
+static REASONS: [Reason; 3] = [
     reason(
         Errno::ADDRINUSE,
         text!("somebody listens there already; choose another place"),
@@ -280,4 +280,4 @@ static REASONS: [Reason; 16] = reasons::table([
         Errno::XDEV,
         text!("it shows the kernel's own state, not files"),
     ),
-]);
+];

@@ -1,11 +1,11 @@
 //! The arguments of `sftp-server`: those of OpenSSH's, where to listen, and a jail.
 
-use super::super::args::{address, digits, port};
+use super::super::args::{digits, socket};
 use super::super::flags::{Flags, flags};
 use super::super::{Status, refuse};
 use crate::drive::linux::per_connection::Address;
 use crate::engine::sftp::{Level, Permits};
-use crate::mem::{parts, place_in};
+use crate::mem::place_in;
 use crate::sys::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
@@ -155,15 +155,10 @@ fn same_in(words: Text, word: &[u8]) -> Option<usize> {
 /// `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
 fn listen_at(at: &mut Address, value: &CStr) -> Option<()> {
     let text = value.to_bytes();
-    let mut sides = match text {
-        [b'/', ..] => return at.set_file(value),
-        [b'[', inside @ ..] => parts(inside, b']'),
-        _ => parts(text, b':'),
-    };
-    let host = address(sides.next()?)?;
-    // Behind a bracket there is a colon.
-    let rest = sides.rest?;
-    let digits = rest.strip_prefix(b":").unwrap_or(rest);
-    at.set_host(host, port(digits)?);
+    if text.starts_with(b"/") {
+        return at.set_file(value);
+    }
+    let (host, port) = socket(text)?;
+    at.set_host(host, port);
     Some(())
 }
