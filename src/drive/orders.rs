@@ -5,7 +5,7 @@ use crate::config::{PAGE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
 use crate::engine::Order;
 use crate::mem::Ends as _;
 use crate::net::{Connections, FileId, FileRange, Interest, NetError, NetResult, Socket};
-use crate::vfs::{FsError, FsResult, Pin, Vfs};
+use crate::vfs::{Content, FsError, FsResult, Pin};
 use core::ops::Range;
 
 /// A connection, and bytes that are to be sent to it.
@@ -56,7 +56,7 @@ impl<'a> Carrier<'a> {
     pub(super) fn carry_out(
         &mut self,
         order: &mut Option<Order>,
-        files: &mut (dyn Vfs + 'static),
+        files: &mut (dyn Content + 'static),
     ) -> NetResult<FsResult<()>> {
         loop {
             let mut stored = Ok(());
@@ -98,7 +98,7 @@ impl<'a> Carrier<'a> {
     /// Sends bytes of a file, behind what is unsent; how many. 0: it has no more.
     fn send_from(
         &mut self,
-        files: &mut (dyn Vfs + 'static),
+        files: &mut (dyn Content + 'static),
         file: &Pin,
         offset: u64,
         len: u32,
@@ -137,7 +137,7 @@ impl<'a> Carrier<'a> {
     /// Receives bytes and stores them in a file: how many were received, and whether they are `stored`. 0: it is the end.
     fn store_from(
         &mut self,
-        files: &mut (dyn Vfs + 'static),
+        files: &mut (dyn Content + 'static),
         file: &Pin,
         offset: u64,
         len: u32,
@@ -163,7 +163,12 @@ impl<'a> Carrier<'a> {
 }
 
 /// Where the bytes of a file lie for the network, if they do.
-fn extent(files: &mut (dyn Vfs + 'static), file: &Pin, offset: u64, len: u32) -> Option<FileRange> {
+fn extent(
+    files: &mut (dyn Content + 'static),
+    file: &Pin,
+    offset: u64,
+    len: u32,
+) -> Option<FileRange> {
     let extent = files.extent(file, offset, len)?;
     Some(FileRange {
         file: FileId(extent.file),

@@ -6,7 +6,7 @@ use crate::config::{CONNECTION_COUNT_MAX, REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
 use crate::mem::{Slots, scaled};
-use crate::vfs::{FsResult, Handles, Vfs};
+use crate::vfs::{Content, FsResult, Handles};
 
 /// The programs, their sessions, and the files they serve.
 pub struct Rpc<'a> {
@@ -60,7 +60,7 @@ impl<'a> Rpc<'a> {
 }
 
 impl Protocol for Rpc<'_> {
-    fn files(&mut self) -> &mut (dyn Vfs + 'static) {
+    fn files(&mut self) -> &mut (dyn Content + 'static) {
         self.files
     }
 

@@ -15,7 +15,7 @@ use crate::event::{self, Events};
 use crate::log;
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
-use crate::vfs::{FsResult, Vfs};
+use crate::vfs::{Content, FsResult};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Tokens below this are a task's own; connections have those from here on.
@@ -47,7 +47,7 @@ impl<'a> Call<'a> {
 /// Object-safe, so that the loop is compiled once.
 pub trait Protocol {
     /// The files that orders are carried out on.
-    fn files(&mut self) -> &mut (dyn Vfs + 'static);
+    fn files(&mut self) -> &mut (dyn Content + 'static);
     /// Makes the changes that replies tell of durable, before they are sent.
     ///
     /// # Errors

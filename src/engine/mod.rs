@@ -21,7 +21,7 @@
 use crate::event::Events;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Handles, Pin, Vfs};
+use crate::vfs::{Content, FsResult, Handles, Pin};
 use core::net::Ipv6Addr;
 
 mod drc;
@@ -87,7 +87,7 @@ pub enum Order {
 
 impl Order {
     /// Gives back what the order holds: its connection is gone.
-    pub fn abandon<F: Vfs + ?Sized>(self, vfs: &mut F) {
+    pub fn abandon<F: Content + ?Sized>(self, vfs: &mut F) {
         let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Sync { file }) = self;
         vfs.unpin(file);
     }
@@ -145,7 +145,7 @@ pub trait Stream {
     /// The state of one connection.
     type Session;
     /// What it has files from: a loop with several streams lends the part of its tree that each needs.
-    type Files: Vfs + ?Sized;
+    type Files: Content + ?Sized;
     /// Reads requests from `input` and writes replies to `output`, as many as there are and fit.
     fn advance(
         &mut self,

@@ -5,8 +5,8 @@
 
 use super::iso::{ImageFile, Images};
 use super::{
-    Access, Attr, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Name, Node, Pin, SetAttr,
-    Vfs,
+    Access, Attr, Content, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Name, Node, Pin,
+    SetAttr, Vfs,
 };
 use core::ops::ControlFlow;
 
@@ -121,6 +121,47 @@ macro_rules! route {
     };
 }
 
+impl<B: Backend> Content for B {
+    fn unpin(&mut self, pin: Pin) {
+        route!(self, pin.node, unpin(pin));
+    }
+
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        route!(self, pin.node, read(pin, offset, out))
+    }
+
+    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
+        if !self.lends() {
+            return None;
+        }
+        route!(self, pin.node, extent(pin, offset, len))
+    }
+
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        Backend::write(self, pin, offset, bytes)
+    }
+
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        Backend::write_from(self, pin, offset, pipe, len)
+    }
+
+    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        Backend::sync(self, pin)
+    }
+
+    fn release_idle(&mut self) -> bool {
+        let more = Backend::release_idle(self);
+        // Once to see what was used since, and once more.
+        let images = self.images();
+        let left = images.release_idle();
+        if B::KEEPS_IMAGES {
+            return more | left;
+        }
+        images.release_idle();
+        more
+    }
+}
+
 impl<B: Backend> Vfs for B {
     fn begin(&mut self) {
         Backend::begin(self);
@@ -164,33 +205,6 @@ impl<B: Backend> Vfs for B {
         route!(self, node, statfs(node))
     }
 
-    fn unpin(&mut self, pin: Pin) {
-        route!(self, pin.node, unpin(pin));
-    }
-
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        route!(self, pin.node, read(pin, offset, out))
-    }
-
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        if !self.lends() {
-            return None;
-        }
-        route!(self, pin.node, extent(pin, offset, len))
-    }
-
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        Backend::write(self, pin, offset, bytes)
-    }
-
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        Backend::write_from(self, pin, offset, pipe, len)
-    }
-
-    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        Backend::sync(self, pin)
-    }
-
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         check_changeable(node, node)?;
         Backend::set_attr(self, node, change)
@@ -216,17 +230,5 @@ impl<B: Backend> Vfs for B {
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         check_changeable(node, dir)?;
         Backend::link(self, node, dir, name)
-    }
-
-    fn release_idle(&mut self) -> bool {
-        let more = Backend::release_idle(self);
-        // Once to see what was used since, and once more.
-        let images = self.images();
-        let left = images.release_idle();
-        if B::KEEPS_IMAGES {
-            return more | left;
-        }
-        images.release_idle();
-        more
     }
 }

@@ -130,6 +130,37 @@ pub struct Extent {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Descriptor(pub i32);
 
+/// What is in the files that are pinned: all that orders need. Object-safe. Any method fails with `Io` where the disk does.
+pub trait Content {
+    /// Gives a pin back.
+    fn unpin(&mut self, pin: Pin);
+    /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
+    ///
+    /// # Errors
+    /// None of its own.
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
+    /// Where at most `len` bytes from `offset` on of a file that was pinned to be read lie; `None`: only [`read`](Self::read) knows.
+    /// Nothing is promised of what lies there once the file was changed.
+    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
+    /// Writes all of `bytes` at `offset` of a file that was pinned for it.
+    ///
+    /// # Errors
+    /// `TooLarge`: no file reaches so far. After any some may be written.
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
+    /// As [`write`](Self::write), the next `len` bytes of a pipe, which is empty then even after an error.
+    ///
+    /// # Errors
+    /// `NotSupported`: this backend cannot, and has taken nothing from the pipe.
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()>;
+    /// Makes durable what was written to a file, and its name.
+    ///
+    /// # Errors
+    /// After any, what was written before may be lost.
+    fn sync(&mut self, pin: &Pin) -> FsResult<()>;
+    /// Lets go of what was not used since the last call. True: there is more to let go of later.
+    fn release_idle(&mut self) -> bool;
+}
+
 /// Objects: what is read of them and changed, whatever they were named by. Object-safe.
 ///
 /// A node is valid until the request that it came from is answered; one that is not any more is `Stale`. Any method
@@ -137,9 +168,9 @@ pub struct Descriptor(pub i32);
 /// rights with `Access` or `Permission`. What changes something fails with `ReadOnly` where nothing can be changed, with `NoSpace`
 /// or `Quota` where the disk is full.
 ///
-/// Nothing that changes a tree is durable at once: data is after [`sync`](Self::sync), names and attributes after
+/// Nothing that changes a tree is durable at once: data is after [`sync`](Content::sync), names and attributes after
 /// [`Handles::commit_metadata`].
-pub trait Vfs {
+pub trait Vfs: Content {
     /// A request begins, or an order goes on: what follows is done as the process itself and with this tree's umask,
     /// until a handle names a caller. Another tree of the process may have left others. Trees of handles need it not.
     fn begin(&mut self) {}
@@ -182,31 +213,6 @@ pub trait Vfs {
     /// # Errors
     /// None of its own.
     fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
-    /// Gives a pin back.
-    fn unpin(&mut self, pin: Pin);
-    /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
-    ///
-    /// # Errors
-    /// None of its own.
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
-    /// Where at most `len` bytes from `offset` on of a file that was pinned to be read lie; `None`: only [`read`](Self::read) knows.
-    /// Nothing is promised of what lies there once the file was changed.
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
-    /// Writes all of `bytes` at `offset` of a file that was pinned for it.
-    ///
-    /// # Errors
-    /// `TooLarge`: no file reaches so far. After any some may be written.
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
-    /// As [`write`](Self::write), the next `len` bytes of a pipe, which is empty then even after an error.
-    ///
-    /// # Errors
-    /// `NotSupported`: this backend cannot, and has taken nothing from the pipe.
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()>;
-    /// Makes durable what was written to a file, and its name.
-    ///
-    /// # Errors
-    /// After any, what was written before may be lost.
-    fn sync(&mut self, pin: &Pin) -> FsResult<()>;
     /// Changes attributes, perhaps none: they and, of a directory, its names are what [`Handles::commit_metadata`] makes durable.
     ///
     /// # Errors
@@ -235,8 +241,6 @@ pub trait Vfs {
     /// # Errors
     /// `Exists`; `CrossDevice` as in [`rename`](Self::rename); `Permission`: it is a directory; `TooManyLinks`.
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
-    /// Lets go of what was not used since the last call. True: there is more to let go of later.
-    fn release_idle(&mut self) -> bool;
 }
 
 /// A tree whose objects are named by handles, for callers that differ: what NFS needs. Object-safe.

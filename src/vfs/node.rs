@@ -29,7 +29,7 @@ impl Node {
     }
 }
 
-/// One object for longer than a request: it stays open until [`Vfs::unpin`](super::Vfs::unpin).
+/// One object for longer than a request: it stays open until [`Content::unpin`](super::Content::unpin).
 #[derive(PartialEq, Eq, Debug)]
 pub struct Pin {
     pub(super) node: Node,

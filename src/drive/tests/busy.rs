@@ -11,7 +11,7 @@ use crate::event::kept::Sink;
 use crate::net::Signals;
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
-use crate::vfs::{FsResult, Vfs};
+use crate::vfs::{Content, FsResult};
 
 /// Each byte is a request; the first asks for work that ends at a time.
 struct Working {
@@ -20,7 +20,7 @@ struct Working {
 }
 
 impl Protocol for Working {
-    fn files(&mut self) -> &mut (dyn Vfs + 'static) {
+    fn files(&mut self) -> &mut (dyn Content + 'static) {
         &mut self.tree
     }
 

@@ -7,7 +7,7 @@ use crate::engine::{Cx, Order, Progress, State, Stream};
 use crate::event::{Events, kept};
 use crate::text::text;
 use crate::vfs::ram::Ram;
-use crate::vfs::{FsResult, OpenFlags, Paths as _, Pin, Vfs};
+use crate::vfs::{Content, FsResult, OpenFlags, Paths as _, Pin};
 use core::cell::RefCell;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use std::rc::Rc;
@@ -151,7 +151,7 @@ struct Alone<'a> {
 }
 
 impl Protocol for Alone<'_> {
-    fn files(&mut self) -> &mut (dyn Vfs + 'static) {
+    fn files(&mut self) -> &mut (dyn Content + 'static) {
         self.ram
     }
 

@@ -6,7 +6,7 @@
 use super::handles::TO_READ;
 use crate::mem::Ends as _;
 use crate::vfs::walk::{Text, add};
-use crate::vfs::{Files, Paths as _, Vfs as _};
+use crate::vfs::{Content as _, Files, Paths as _};
 use crate::wire::Writer;
 use core::cell::Cell;
 

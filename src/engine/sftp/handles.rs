@@ -4,7 +4,7 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
-use crate::vfs::{Files, OpenFlags, Pin, Vfs as _};
+use crate::vfs::{Content as _, Files, OpenFlags, Pin};
 
 /// How what is only read is opened.
 pub(super) static TO_READ: OpenFlags = OpenFlags {

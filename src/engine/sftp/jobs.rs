@@ -10,7 +10,7 @@ use super::status::{Fault, Outcome};
 use super::{Session, Turn};
 use crate::config::JOB_COUNT_MAX;
 use crate::mem::Ends as _;
-use crate::vfs::{Files, Vfs as _};
+use crate::vfs::{Content as _, Files, Vfs as _};
 use crate::wire::sftp::kind;
 
 /// To copy so many bytes means to copy all there are.

@@ -7,7 +7,7 @@ use crate::engine::{Cx, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::time::Instant;
-use crate::vfs::{Files, FsResult, Paths as _, Vfs as _};
+use crate::vfs::{Content as _, Files, FsResult, Paths as _};
 use crate::wire::sftp::{Attributes, kind};
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;

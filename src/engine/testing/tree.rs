@@ -2,7 +2,7 @@
 
 use crate::vfs::ram::Ram;
 use crate::vfs::{
-    Access, Attr, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FileTime, FsError,
+    Access, Attr, Caller, Content, CreateWhat, Detail, DirEntry, Export, Extent, FileTime, FsError,
     FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs,
 };
 use core::cell::{Cell, RefCell};
@@ -115,7 +115,36 @@ impl Tree {
     }
 }
 
-impl Vfs for Tree {
+impl Content for Tree {
+    fn unpin(&mut self, pin: Pin) {
+        self.ram.unpin(pin);
+    }
+
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        self.host.works()?;
+        let left = self
+            .host
+            .cut
+            .get()
+            .map_or(u64::MAX, |cut| cut.saturating_sub(offset));
+        let len = left.min(out.len() as u64) as usize;
+        self.ram.read(pin, offset, &mut out[..len])
+    }
+
+    fn extent(&mut self, _: &Pin, offset: u64, len: u32) -> Option<Extent> {
+        let extent = Extent {
+            file: 3,
+            offset,
+            len,
+        };
+        self.host.numbered.get().then_some(extent)
+    }
+
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        self.host.works()?;
+        self.ram.write(pin, offset, bytes)
+    }
+
     fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
         assert_eq!(pipe, PIPE);
         let mut held = self.host.pipe.borrow_mut();
@@ -126,6 +155,21 @@ impl Vfs for Tree {
         self.ram.write(pin, offset, &bytes)
     }
 
+    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        self.host.works()?;
+        self.ram.sync(pin)?;
+        self.commit_metadata()
+    }
+
+    fn release_idle(&mut self) -> bool {
+        self.host.rests.update(|count| count + 1);
+        let left = self.host.to_rest.get();
+        self.host.to_rest.set(left.saturating_sub(1));
+        left > 0
+    }
+}
+
+impl Vfs for Tree {
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         self.ram.attr(node)
     }
@@ -138,17 +182,6 @@ impl Vfs for Tree {
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         self.host.works()?;
         self.ram.readlink(node, out)
-    }
-
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.host.works()?;
-        let left = self
-            .host
-            .cut
-            .get()
-            .map_or(u64::MAX, |cut| cut.saturating_sub(offset));
-        let len = left.min(out.len() as u64) as usize;
-        self.ram.read(pin, offset, &mut out[..len])
     }
 
     fn readdir(
@@ -165,21 +198,6 @@ impl Vfs for Tree {
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.host.works()?;
         self.ram.statfs(node)
-    }
-
-    fn unpin(&mut self, pin: Pin) {
-        self.ram.unpin(pin);
-    }
-
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        self.host.works()?;
-        self.ram.write(pin, offset, bytes)
-    }
-
-    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        self.host.works()?;
-        self.ram.sync(pin)?;
-        self.commit_metadata()
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
@@ -207,22 +225,6 @@ impl Vfs for Tree {
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         self.host.changes()?;
         self.ram.link(node, dir, name)
-    }
-
-    fn extent(&mut self, _: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        let extent = Extent {
-            file: 3,
-            offset,
-            len,
-        };
-        self.host.numbered.get().then_some(extent)
-    }
-
-    fn release_idle(&mut self) -> bool {
-        self.host.rests.update(|count| count + 1);
-        let left = self.host.to_rest.get();
-        self.host.to_rest.set(left.saturating_sub(1));
-        left > 0
     }
 }
 

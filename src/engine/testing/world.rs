@@ -9,7 +9,7 @@ use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::time::Instant;
-use crate::vfs::{FsResult, Handles, Name, Vfs};
+use crate::vfs::{Content as _, FsResult, Handles, Name, Vfs as _};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};

@@ -13,7 +13,7 @@ mod writing;
 use super::testing::replies::{Attributes, Before, Body};
 use super::testing::{Talk, VERIFIER, World, calls, replies, tree};
 use super::{Order, State};
-use crate::vfs::{Access, Caller, FsError, Handles as _, Vfs as _};
+use crate::vfs::{Access, Caller, Content as _, FsError, Handles as _};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use calls::{Asked, Call};

@@ -14,7 +14,8 @@ use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
 use crate::vfs::{
-    Attr, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags, Paths as _, Pin, Vfs as _,
+    Attr, Content as _, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags, Paths as _, Pin,
+    Vfs as _,
 };
 use crate::wire::Writer;
 use core::mem::ManuallyDrop;

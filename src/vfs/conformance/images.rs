@@ -1,5 +1,6 @@
 //! Conformance tests of what is inside images: what is there, that it stays, and that nothing changes it but who changes the image.
 
+use super::super::Content as _;
 use super::super::host::{Host, Rules};
 use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
 use super::super::{

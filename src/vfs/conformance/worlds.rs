@@ -1,5 +1,6 @@
 //! What the conformance tests run on: each backend with the same small tree in it.
 
+use super::super::Content as _;
 use super::super::host::{Form, Host, Rules};
 use super::super::ram::Ram;
 use super::super::user::User;

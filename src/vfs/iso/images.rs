@@ -7,8 +7,8 @@
 
 use super::super::walk::put;
 use super::super::{
-    Attr, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind, Name, Node,
-    Pin, SetAttr, Vfs, handle,
+    Attr, Content, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind,
+    Name, Node, Pin, SetAttr, Vfs, handle,
 };
 use super::{Block as _, Disk, Entry, Image, Layout};
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
@@ -402,6 +402,49 @@ impl Iso {
     }
 }
 
+impl Content for Iso {
+    fn unpin(&mut self, pin: Pin) {
+        self.count(pin.node, false);
+    }
+
+    #[inline(never)]
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        let mut done = 0;
+        while done < out.len() {
+            let rest = out.get_mut(done..).unwrap_or_default();
+            let from = offset.saturating_add(done as u64);
+            let extent = self.find_extent(pin.node, from, rest.len() as u32)?;
+            if extent.len == 0 {
+                break;
+            }
+            let part = rest.get_mut(..extent.len as usize).unwrap_or_default();
+            self.image.block().read(extent.offset, part)?;
+            done += part.len();
+        }
+        Ok(done as u32)
+    }
+
+    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
+        self.find_extent(pin.node, offset, len).ok()
+    }
+
+    fn write(&mut self, _: &Pin, _: u64, _: &[u8]) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+
+    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
+
+    fn sync(&mut self, _: &Pin) -> FsResult<()> {
+        Ok(())
+    }
+
+    fn release_idle(&mut self) -> bool {
+        false
+    }
+}
+
 /// Nothing inside can be changed.
 impl Vfs for Iso {
     #[inline(never)]
@@ -475,43 +518,6 @@ impl Vfs for Iso {
         })
     }
 
-    fn unpin(&mut self, pin: Pin) {
-        self.count(pin.node, false);
-    }
-
-    #[inline(never)]
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        let mut done = 0;
-        while done < out.len() {
-            let rest = out.get_mut(done..).unwrap_or_default();
-            let from = offset.saturating_add(done as u64);
-            let extent = self.find_extent(pin.node, from, rest.len() as u32)?;
-            if extent.len == 0 {
-                break;
-            }
-            let part = rest.get_mut(..extent.len as usize).unwrap_or_default();
-            self.image.block().read(extent.offset, part)?;
-            done += part.len();
-        }
-        Ok(done as u32)
-    }
-
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        self.find_extent(pin.node, offset, len).ok()
-    }
-
-    fn write(&mut self, _: &Pin, _: u64, _: &[u8]) -> FsResult<()> {
-        Err(FsError::ReadOnly)
-    }
-
-    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        Err(FsError::NotSupported)
-    }
-
-    fn sync(&mut self, _: &Pin) -> FsResult<()> {
-        Ok(())
-    }
-
     fn set_attr(&mut self, _: Node, _: &SetAttr) -> FsResult<()> {
         Err(FsError::ReadOnly)
     }
@@ -526,9 +532,5 @@ impl Vfs for Iso {
 
     fn link(&mut self, _: Node, _: Node, _: Name<'_>) -> FsResult<()> {
         Err(FsError::ReadOnly)
-    }
-
-    fn release_idle(&mut self) -> bool {
-        false
     }
 }

@@ -173,11 +173,79 @@ impl Ram {
     }
 }
 
-impl Vfs for Ram {
+impl super::Content for Ram {
+    fn unpin(&mut self, pin: Pin) {
+        let number = self.inodes.find(pin.node).expect("a pin keeps its object");
+        self.inodes.at_mut(number).pins -= 1;
+        self.pinned -= 1;
+        self.inodes.release_unlinked(number);
+    }
+
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        assert_ne!(pin.user, use_of(None), "pinned for another use");
+        // To be read or not, a file that was opened by its path is the engine's business.
+        match &self.get(pin.node)?.content {
+            Content::File(bytes, _) => Ok(bytes.read(offset, out) as u32),
+            _ => Err(FsError::Invalid),
+        }
+    }
+
+    fn extent(&mut self, _: &Pin, _: u64, _: u32) -> Option<Extent> {
+        None
+    }
+
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        assert!(
+            [use_of(Some(Access::Write)), OPENED | 2, OPENED | 3].contains(&pin.user),
+            "pinned for another use"
+        );
+        let number = self.inodes.find(pin.node)?;
+        let Content::File(now, _) = &self.inodes.at(number).content else {
+            return Err(FsError::Invalid);
+        };
+        let offset = if pin.user == OPENED | 3 {
+            now.size()
+        } else {
+            offset
+        };
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if offset > SIZE_MAX || bytes.len() as u64 > SIZE_MAX - offset {
+            return Err(FsError::TooLarge);
+        }
+        self.has_space(now.growth(offset, bytes.len()))?;
+        let failure = self.write_fails.take();
+        let bytes = failure.map_or(bytes, |_| &bytes[..bytes.len() / 2]);
+        self.touch(number, true);
+        if let Content::File(now, durable) = &mut self.inodes.at_mut(number).content {
+            durable.get_or_insert_with(|| now.clone());
+            now.write(offset, bytes);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
     fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
         Err(FsError::NotSupported)
     }
 
+    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        let failure = self.sync_fails.take();
+        if let Content::File(now, durable) = &mut self.get_mut(pin.node)?.content {
+            let durable = durable.take();
+            if let (Some(durable), Some(_)) = (durable, failure) {
+                *now = durable;
+            }
+        }
+        failure.map_or_else(|| self.commit_metadata(), Err)
+    }
+
+    fn release_idle(&mut self) -> bool {
+        false
+    }
+}
+
+impl Vfs for Ram {
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         let attr = self.get(node)?.attr();
         // Removed, though a pin still keeps it.
@@ -199,15 +267,6 @@ impl Vfs for Ram {
         let len = target.len().min(out.len());
         out[..len].copy_from_slice(&target[..len]);
         Ok(len as u32)
-    }
-
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        assert_ne!(pin.user, use_of(None), "pinned for another use");
-        // To be read or not, a file that was opened by its path is the engine's business.
-        match &self.get(pin.node)?.content {
-            Content::File(bytes, _) => Ok(bytes.read(offset, out) as u32),
-            _ => Err(FsError::Invalid),
-        }
     }
 
     fn readdir(
@@ -261,55 +320,6 @@ impl Vfs for Ram {
             free_files: free / NAME_BYTES,
             name_bytes_max: 255,
         })
-    }
-
-    fn unpin(&mut self, pin: Pin) {
-        let number = self.inodes.find(pin.node).expect("a pin keeps its object");
-        self.inodes.at_mut(number).pins -= 1;
-        self.pinned -= 1;
-        self.inodes.release_unlinked(number);
-    }
-
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        assert!(
-            [use_of(Some(Access::Write)), OPENED | 2, OPENED | 3].contains(&pin.user),
-            "pinned for another use"
-        );
-        let number = self.inodes.find(pin.node)?;
-        let Content::File(now, _) = &self.inodes.at(number).content else {
-            return Err(FsError::Invalid);
-        };
-        let offset = if pin.user == OPENED | 3 {
-            now.size()
-        } else {
-            offset
-        };
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        if offset > SIZE_MAX || bytes.len() as u64 > SIZE_MAX - offset {
-            return Err(FsError::TooLarge);
-        }
-        self.has_space(now.growth(offset, bytes.len()))?;
-        let failure = self.write_fails.take();
-        let bytes = failure.map_or(bytes, |_| &bytes[..bytes.len() / 2]);
-        self.touch(number, true);
-        if let Content::File(now, durable) = &mut self.inodes.at_mut(number).content {
-            durable.get_or_insert_with(|| now.clone());
-            now.write(offset, bytes);
-        }
-        failure.map_or(Ok(()), Err)
-    }
-
-    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        let failure = self.sync_fails.take();
-        if let Content::File(now, durable) = &mut self.get_mut(pin.node)?.content {
-            let durable = durable.take();
-            if let (Some(durable), Some(_)) = (durable, failure) {
-                *now = durable;
-            }
-        }
-        failure.map_or_else(|| self.commit_metadata(), Err)
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
@@ -402,14 +412,6 @@ impl Vfs for Ram {
         self.keep_durable();
         self.get_mut(node)?.attr.nlink += 1;
         self.give_name(dir, name.bytes(), node.slot())
-    }
-
-    fn extent(&mut self, _: &Pin, _: u64, _: u32) -> Option<Extent> {
-        None
-    }
-
-    fn release_idle(&mut self) -> bool {
-        false
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the model does beyond the conformance tests: it is full, it fails, it loses power.
 
-use super::super::{Access, CreateWhat, FsError, Handles as _, Name, Node, SetAttr, Vfs as _};
+use super::super::{
+    Access, Content as _, CreateWhat, FsError, Handles as _, Name, Node, SetAttr, Vfs as _,
+};
 use super::{LINK_COUNT_MAX, Ram};
 
 fn name(text: &str) -> Name<'_> {

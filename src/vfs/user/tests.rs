@@ -3,7 +3,8 @@
 use super::User;
 use crate::sys::linux::sandbox;
 use crate::vfs::{
-    Access, Detail, FsError, Handles as _, Kind, OpenFlags, Paths as _, SetAttr, Vfs as _,
+    Access, Content as _, Detail, FsError, Handles as _, Kind, OpenFlags, Paths as _, SetAttr,
+    Vfs as _,
 };
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
