@@ -4,7 +4,7 @@ use super::streams::{Call, Limits, Protocol, Streams};
 use crate::config::{PACKET_WHOLE_BYTES_MAX, SFTP_CONNECTION_COUNT_MAX};
 use crate::engine::sftp::{Session, Sftp};
 use crate::engine::{Order, Progress, Stream as _};
-use crate::vfs::{Content, Files, FsResult, Vfs as _};
+use crate::vfs::{Content, Files, FsResult};
 
 /// Bytes of the longest packet that must lie in the buffer as a whole, with its length.
 pub const REQUEST_BYTES: usize = PACKET_WHOLE_BYTES_MAX as usize + 4;

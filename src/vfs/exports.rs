@@ -122,6 +122,10 @@ macro_rules! route {
 }
 
 impl<B: Backend> Content for B {
+    fn begin(&mut self) {
+        Backend::begin(self);
+    }
+
     fn unpin(&mut self, pin: Pin) {
         route!(self, pin.node, unpin(pin));
     }
@@ -163,10 +167,6 @@ impl<B: Backend> Content for B {
 }
 
 impl<B: Backend> Vfs for B {
-    fn begin(&mut self) {
-        Backend::begin(self);
-    }
-
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         route!(self, node, attr(node))
     }

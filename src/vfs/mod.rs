@@ -132,6 +132,9 @@ pub struct Descriptor(pub i32);
 
 /// What is in the files that are pinned: all that orders need. Object-safe. Any method fails with `Io` where the disk does.
 pub trait Content {
+    /// A request begins, or an order goes on: what follows is done as the process itself and with this tree's umask,
+    /// until a handle names a caller. Another tree of the process may have left others. Trees of handles need it not.
+    fn begin(&mut self) {}
     /// Gives a pin back.
     fn unpin(&mut self, pin: Pin);
     /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
@@ -171,9 +174,6 @@ pub trait Content {
 /// Nothing that changes a tree is durable at once: data is after [`sync`](Content::sync), names and attributes after
 /// [`Handles::commit_metadata`].
 pub trait Vfs: Content {
-    /// A request begins, or an order goes on: what follows is done as the process itself and with this tree's umask,
-    /// until a handle names a caller. Another tree of the process may have left others. Trees of handles need it not.
-    fn begin(&mut self) {}
     /// The object's attributes, as they are now.
     ///
     /// # Errors
