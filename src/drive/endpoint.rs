@@ -284,13 +284,11 @@ impl Mdns<'_> {
         let Some(open) = self.open.get_mut(id) else {
             return error;
         };
-        open.link = Link {
-            addresses: interface.addresses.clone(),
-            mtu: interface.mtu,
-            shares_port: false,
-        };
+        open.link.addresses.clone_from(&interface.addresses);
+        open.link.mtu = interface.mtu;
+        open.link.shares_port = false;
         // The groups first, each by one address of its family.
-        for is_group in [true, false] {
+        for &is_group in &[true, false] {
             for (own, _) in &interface.addresses {
                 let is_known = |socket: &LinkSocket| socket.own.is_ipv4() == own.is_ipv4();
                 let is_done = open.sockets.iter().any(is_known);

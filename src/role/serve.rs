@@ -131,7 +131,7 @@ impl Served<'_> {
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
     let options = mem::leak(nfs::Options::default());
     #[cfg(feature = "mdns")]
-    let announced = mem::leak(mdns::Options::default());
+    let announced = mdns::Options::none();
     #[cfg(feature = "mdns")]
     let (mut is_silent, mut is_one_process) = (false, false);
     #[cfg(all(feature = "mdns", feature = "sftp-server"))]

@@ -193,7 +193,7 @@ impl Out {
                     .iter()
                     .fold(high, |number, byte| number << 6 | u32::from(byte & 0x3f));
                 self.put(b"\\u");
-                for shift in [12, 8, 4, 0] {
+                for &shift in &[12, 8, 4, 0] {
                     let digit = (number >> shift) as usize & 15;
                     self.put(b"0123456789abcdef".tail(digit).head(1));
                 }

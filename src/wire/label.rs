@@ -62,7 +62,7 @@ pub fn put_byte(out: &mut Writer<'_>, byte: u8) {
 #[inline(never)]
 pub fn put_hex(out: &mut Writer<'_>, bytes: &[u8]) {
     for byte in bytes {
-        for shift in [4, 0] {
+        for &shift in &[4, 0] {
             let digit = byte >> shift & 15;
             let base = if digit < 10 { b'0' } else { b'a' - 10 };
             put_byte(out, base + digit);

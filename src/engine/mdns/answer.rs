@@ -158,7 +158,7 @@ impl OnLink {
             };
             let mut has_any = false;
             // The denial, where there is nothing else.
-            for is_denial in [false, true] {
+            for &is_denial in &[false, true] {
                 for (id, record) in zone.of(name) {
                     let is_meant = if is_denial {
                         !has_any && question.asks_in_class()

@@ -88,8 +88,8 @@ fn start(line: &[u8], field: usize) -> usize {
 /// Whether both are of one service.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let fields = [field::INTERFACE, field::NAME, field::KIND];
-    let mut fields = fields.into_iter();
-    fields.all(|field| is_like(get(one, field), get(other, field)))
+    let mut fields = fields.iter();
+    fields.all(|field| is_like(get(one, *field), get(other, *field)))
 }
 
 /// Whether a line has the form of ours.

@@ -204,8 +204,8 @@ impl Finder for Printer<'_> {
     fn poll_at(&self) -> Instant {
         let keep = self.keep.as_ref().map(Keep::poll_at);
         let runner = self.runner.as_ref().map(Runner::poll_at);
-        let times = [keep, runner].into_iter().flatten();
-        times.fold(Instant::NEVER, Instant::min)
+        let keep = keep.unwrap_or(Instant::NEVER);
+        keep.min(runner.unwrap_or(Instant::NEVER))
     }
 
     fn leave(&mut self) {

@@ -48,7 +48,7 @@ const DISCARD_PORT: u16 = 9;
 
 /// Announces until the process is asked to stop.
 pub(super) fn run(args: Args) -> Result<(), Status> {
-    let options = mem::leak(Options::default());
+    let options = Options::none();
     options.read(args)?;
     options.check()?;
     let signals = options.signals();

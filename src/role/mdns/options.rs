@@ -4,6 +4,7 @@ use super::super::flags::{Flags, flags};
 use super::super::{Status, refuse};
 use super::files::advice;
 use super::hardware_id::HardwareId;
+use crate::mem;
 use crate::net::Signals;
 use crate::sys::Args;
 use crate::wire::announce::{self, Draft, Service, is_label};
@@ -54,6 +55,11 @@ pub(in super::super) struct Options {
 }
 
 impl Options {
+    /// Those of no argument, for as long as the process lasts.
+    pub(in super::super) fn none() -> &'static mut Self {
+        mem::leak(Self::default())
+    }
+
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
     pub(super) fn read(&mut self, args: Args) -> Result<(), Status> {
         FLAGS.read(args, &mut |given| {

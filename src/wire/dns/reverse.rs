@@ -24,8 +24,8 @@ pub fn reverse(address: IpAddr, buffer: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
         }
         IpAddr::V6(address) => {
             for byte in address.octets().iter().rev() {
-                for digit in [byte & 0xf, byte >> 4] {
-                    let zero = if digit < 10 { b'0' } else { b'a' - 10 };
+                for digit in &[byte & 0xf, byte >> 4] {
+                    let zero = if *digit < 10 { b'0' } else { b'a' - 10 };
                     out.put(&[1, digit + zero]);
                 }
             }

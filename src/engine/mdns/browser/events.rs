@@ -142,7 +142,7 @@ const fn of(fact: u16, is_v6: bool) -> u16 {
 /// The first family that has one fact, and not another.
 fn first(facts: u16, has: u16, lacks: u16) -> Option<bool> {
     let is_it = |is_v6| facts & of(has, is_v6) != 0 && facts & of(lacks, is_v6) == 0;
-    [false, true].into_iter().find(|is_v6| is_it(*is_v6))
+    [false, true].iter().copied().find(|is_v6| is_it(*is_v6))
 }
 
 /// Adds bytes to what stands for those before them. FNV-1.
@@ -283,7 +283,7 @@ impl Browser {
                 return None;
             }
             // Each family by itself: what is news in one need not be in the other.
-            for (is_v6, reported) in [false, true].into_iter().zip(&mut reported) {
+            for (&is_v6, reported) in [false, true].iter().zip(&mut reported) {
                 if facts & of(is::REPORTED, is_v6) == 0 {
                     continue;
                 }

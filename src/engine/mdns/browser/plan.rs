@@ -55,7 +55,7 @@ impl Browser {
             }
         }
         // Types first: they lead to services.
-        for types in [true, false] {
+        for &types in &[true, false] {
             for at in 0..self.cache.entries.len() {
                 self.follow(at, types);
             }
@@ -152,7 +152,7 @@ impl Browser {
         if host != name {
             self.want(name, kind::CNAME, link, Role::Nothing, 0);
         }
-        for (bit, kind) in [(1, kind::A), (2, kind::AAAA)] {
+        for &(bit, kind) in &[(1, kind::A), (2, kind::AAAA)] {
             if families & bit != 0 {
                 self.want(host, kind, link, role, 0);
             }
