@@ -101,6 +101,7 @@ impl Options {
 }
 
 /// Prints until the process is asked to stop, or, if that is wanted, all have answered.
+#[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let mut options = Options::default();
     FLAGS.read(args, &mut |given| {

@@ -47,6 +47,7 @@ const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 const DISCARD_PORT: u16 = 9;
 
 /// Announces until the process is asked to stop.
+#[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let options = Options::none();
     options.read(args)?;

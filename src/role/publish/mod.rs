@@ -76,6 +76,7 @@ impl Options {
 }
 
 /// Announces until the process is asked to stop.
+#[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let options = mem::leak(Options::default());
     FLAGS.read(args, &mut |given| {

@@ -89,6 +89,7 @@ impl Sought {
 }
 
 /// Prints what it finds until it has found all, or been told that there is none.
+#[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Status> {
     let mut options = Options {
         goal: None,
