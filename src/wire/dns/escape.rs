@@ -40,22 +40,20 @@ pub fn decimal(number: u8) -> [u8; 3] {
 /// The byte at the beginning of a text, and what follows it. `None`: a backslash is followed by nothing that it could mean.
 #[inline(never)]
 pub fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
-    match text {
-        [
-            b'\\',
-            a @ b'0'..=b'9',
-            b @ b'0'..=b'9',
-            c @ b'0'..=b'9',
-            rest @ ..,
-        ] => {
-            let digits = [a, b, c]
-                .into_iter()
-                .fold(0u32, |number, digit| number * 10 + u32::from(digit & 0xf));
-            Some((u8::try_from(digits).ok()?, rest))
-        }
-        [b'\\', b'0'..=b'9', ..] | [b'\\'] | [] => None,
-        [b'\\', byte, rest @ ..] | [byte, rest @ ..] => Some((*byte, rest)),
+    let (first, rest) = text.split_first()?;
+    if *first != b'\\' {
+        return Some((*first, rest));
     }
+    let (next, behind) = rest.split_first()?;
+    if !next.is_ascii_digit() {
+        return Some((*next, behind));
+    }
+    let (digits, behind) = rest.split_first_chunk::<3>()?;
+    let mut number = 0;
+    for digit in digits {
+        number = number * 10 + char::from(*digit).to_digit(10)?;
+    }
+    Some((u8::try_from(number).ok()?, behind))
 }
 
 /// Reads one label, behind which there is a dot or nothing, into `buffer`; how many bytes it has, and what follows the dot.
