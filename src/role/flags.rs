@@ -130,28 +130,17 @@ impl Flags {
         while let Some(word) = args.next() {
             let about = word.to_bytes();
             inform(about, self.help)?;
-            #[cfg(any(feature = "browse", feature = "resolve", feature = "publish"))]
-            if !about.starts_with(b"-")
-                && let Some((flags, mut given)) = self.find(b"*")
-            {
-                given.value = word;
-                if set(given).is_none() {
-                    return Err(refuse(about, b"", flags.wanted(given)));
-                }
-                continue;
-            }
-            let mut rest = word.to_bytes_with_nul();
-            // What has no dash is no flag, as its NUL belongs to it.
-            let mut len = rest.len();
-            match rest {
+            let text = word.to_bytes_with_nul();
+            let (mut rest, len) = match text {
                 [b'-', b'-', ..] => {
-                    let end = rest.iter().position(|byte| matches!(byte, b'=' | 0));
-                    len = end.unwrap_or(0);
+                    let end = text.iter().position(|byte| matches!(byte, b'=' | 0));
+                    (text, end.unwrap_or(0))
                 }
                 // Letters, the last of which may have its value behind it.
-                [b'-', letters @ ..] if HAS_LETTERS => (rest, len) = (letters, 1),
-                _ => {}
-            }
+                [b'-', letters @ ..] if HAS_LETTERS => (letters, 1),
+                // Its own value: behind it is nothing.
+                _ => (&b"*"[..], 1),
+            };
             loop {
                 let (name, behind) = (rest.head(len), rest.tail(len));
                 let Some((flags, mut given)) = self.find(name) else {
@@ -161,6 +150,7 @@ impl Flags {
                 rest = behind;
                 if given.number >= flags.bare_count {
                     given.value = match behind {
+                        [] => word,
                         [0] => args.next().unwrap_or_default(),
                         [b'=', value @ ..] if !HAS_LETTERS || len > 1 => crate::mem::c_str(value),
                         _ => crate::mem::c_str(behind),
@@ -168,8 +158,12 @@ impl Flags {
                     rest = b"";
                 }
                 if set(given).is_none() {
-                    let about = if HAS_LETTERS && len == 1 { about } else { name };
-                    return Err(refuse(about, given.value.to_bytes(), flags.wanted(given)));
+                    let (about, value) = match behind {
+                        [] => (about, &b""[..]),
+                        _ if HAS_LETTERS && len == 1 => (about, given.value.to_bytes()),
+                        _ => (name, given.value.to_bytes()),
+                    };
+                    return Err(refuse(about, value, flags.wanted(given)));
                 }
                 if !HAS_LETTERS || len > 1 || rest.len() <= 1 {
                     break;
