@@ -210,9 +210,11 @@ impl Streams {
         connection: &mut Connection,
         unsent: Range<usize>,
     ) -> Result<(), Blocked> {
-        let block = self.block(turn, |streams| &mut streams.replies, &|other| {
-            other.unsent.is_some()
-        });
+        let block = self.block(
+            turn,
+            |streams| &mut streams.replies,
+            |other| other.unsent.is_some(),
+        );
         let block = block.ok_or(CloseReason::NoReplyBlock)?;
         let bytes = turn.world.tx.head(unsent.end).tail(unsent.start);
         copy(self.replies.get(&block), bytes);
@@ -248,9 +250,11 @@ impl Streams {
     ) -> Result<(), Blocked> {
         connection.input_len = unused.len() as u32;
         if unused.len() > REQUEST_INLINE_BYTES {
-            let block = self.block(turn, |streams| &mut streams.requests, &|other| {
-                other.input.is_some()
-            });
+            let block = self.block(
+                turn,
+                |streams| &mut streams.requests,
+                |other| other.input.is_some(),
+            );
             connection.input = Some(block.ok_or(CloseReason::NoRequestBlock)?);
         }
         let space = match &connection.input {
@@ -267,7 +271,7 @@ impl Streams {
         &mut self,
         turn: &mut Turn<'_, '_>,
         pool: fn(&mut Self) -> &mut Pool,
-        holds: &dyn Fn(&Connection) -> bool,
+        holds: fn(&Connection) -> bool,
     ) -> Option<Block> {
         let block = pool(self).take();
         if block.is_some() {

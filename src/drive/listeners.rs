@@ -101,8 +101,8 @@ impl Streams {
     fn make_place(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let now = turn.world.now;
         let silent = self
-            .most_overdue(now, SILENT_TIMEOUT, &|other| !other.answered)
-            .or_else(|| self.most_overdue(now, IDLE_TIMEOUT, &|_| true));
+            .most_overdue(now, SILENT_TIMEOUT, |other| !other.answered)
+            .or_else(|| self.most_overdue(now, IDLE_TIMEOUT, |_| true));
         if let Some(at) = silent {
             self.close(turn, at, CloseReason::Gone);
             return true;

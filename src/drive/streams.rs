@@ -180,7 +180,7 @@ impl Streams {
         &self,
         now: Instant,
         timeout: Duration,
-        is_meant: &dyn Fn(&Connection) -> bool,
+        is_meant: fn(&Connection) -> bool,
     ) -> Option<usize> {
         let (mut most, mut longest) = (None, timeout);
         for (at, place) in self.connections.iter().enumerate() {
