@@ -26,7 +26,6 @@ use crate::wire::Writer;
 #[cfg(all(feature = "serve", feature = "mdns"))]
 use crate::{config::SFTP_CONNECTION_COUNT_MAX, net::Signals, time::Instant};
 use core::ffi::CStr;
-use core::mem::ManuallyDrop;
 #[cfg(all(feature = "serve", feature = "mdns"))]
 use core::net::SocketAddr;
 use options::Options;
@@ -101,17 +100,17 @@ fn talk(options: &Options) -> Status {
     if !options.to_stderr && options.level >= Level::Info {
         sink = mem::leak(syslog::Syslog::open(options.facility));
     }
-    let mut events = ManuallyDrop::new(Events::to(sink));
+    let mut events = Events::to(sink);
     let jail = user.jail_descriptor();
     let mut greeted = move || {
         if let Some(jail) = jail {
             linux::restrict_to(jail);
         }
     };
-    let mut protocol = ManuallyDrop::new(Sessions::new(sftp, user, sessions(1, handle_count)));
+    let mut protocol = Sessions::new(sftp, user, sessions(1, handle_count));
     let mut transport = Standard;
-    let session = StdioSession::new(&mut transport, &mut *protocol, &mut events, &mut greeted);
-    match ManuallyDrop::new(session).run() {
+    let mut session = StdioSession::new(&mut transport, &mut protocol, &mut events, &mut greeted);
+    match session.run() {
         Text::NOTHING => DONE,
         why => complain(BROKEN, text!("the session cannot go on"), b"", why),
     }
