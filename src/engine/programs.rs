@@ -20,6 +20,7 @@ use crate::wire::{Reader, Writer};
 
 /// The programs that are reached through one socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(align(4))] // Copied as one word.
 pub struct ProgramSet {
     /// NFS.
     pub nfs: bool,
