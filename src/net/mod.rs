@@ -85,6 +85,7 @@ pub enum Interest {
 
 /// What the process, or the machine, was asked to do since the last turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(align(4))] // Copied as one word.
 pub struct Signals {
     /// Stop cleanly (SIGTERM, SIGINT, Ctrl-Alt-Del).
     pub stop: bool,
