@@ -7,7 +7,9 @@ use super::borrow;
 use super::{act, word};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use linux_raw_sys::general::{STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME};
+use linux_raw_sys::general::{
+    STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME, statx_timestamp,
+};
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use rustix::fs::{AtFlags, StatFs};
 use syscalls::{Sysno, raw_syscall};
@@ -43,7 +45,11 @@ fn statx_from(dir: BorrowedFd<'_>, name: &CStr, out: &mut Statx) -> Result<(), E
     match outcome(answer) {
         // Sandboxes that are older than the call forbid it.
         Err(Errno::NOSYS | Errno::PERM) => {
-            from_stat(&rustix::fs::statat(dir, name, flags)?, out);
+            let mut buffer = MaybeUninit::uninit();
+            from_stat(
+                fstatat(file, name, AtFlags::SYMLINK_NOFOLLOW, &mut buffer)?,
+                out,
+            );
             Ok(())
         }
         answer => answer.map(drop),
@@ -58,40 +64,31 @@ pub fn statx(dir: impl AsFd, name: &CStr, out: &mut Statx) -> Result<(), Errno> 
 
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
 #[cold]
-fn from_stat(stat: &rustix::fs::Stat, out: &mut Statx) {
+fn from_stat(stat: &Stat, out: &mut Statx) {
     *out = blank();
-    (out.stx_dev_major, out.stx_dev_minor) = (
-        rustix::fs::major(stat.st_dev as _),
-        rustix::fs::minor(stat.st_dev as _),
-    );
-    (out.stx_rdev_major, out.stx_rdev_minor) = (
-        rustix::fs::major(stat.st_rdev as _),
-        rustix::fs::minor(stat.st_rdev as _),
-    );
+    (out.stx_dev_major, out.stx_dev_minor) = device_numbers(stat.st_dev as u32);
+    (out.stx_rdev_major, out.stx_rdev_minor) = device_numbers(stat.st_rdev as u32);
     out.stx_ino = stat.st_ino as _;
     out.stx_mode = stat.st_mode as _;
     out.stx_nlink = stat.st_nlink as _;
     (out.stx_uid, out.stx_gid) = (stat.st_uid, stat.st_gid);
     (out.stx_size, out.stx_blocks) = (stat.st_size as _, stat.st_blocks as _);
-    for (time, secs, nanos) in [
-        (
-            &mut out.stx_atime,
-            stat.st_atime as i64,
-            stat.st_atime_nsec as u32,
-        ),
-        (
-            &mut out.stx_mtime,
-            stat.st_mtime as i64,
-            stat.st_mtime_nsec as u32,
-        ),
-        (
-            &mut out.stx_ctime,
-            stat.st_ctime as i64,
-            stat.st_ctime_nsec as u32,
-        ),
-    ] {
-        (time.tv_sec, time.tv_nsec) = (secs, nanos);
-    }
+    let set = |time: &mut statx_timestamp, secs, nanos| (time.tv_sec, time.tv_nsec) = (secs, nanos);
+    set(
+        &mut out.stx_atime,
+        stat.st_atime as i64,
+        stat.st_atime_nsec as u32,
+    );
+    set(
+        &mut out.stx_mtime,
+        stat.st_mtime as i64,
+        stat.st_mtime_nsec as u32,
+    );
+    set(
+        &mut out.stx_ctime,
+        stat.st_ctime as i64,
+        stat.st_ctime_nsec as u32,
+    );
 }
 
 /// The file system that the object lies on.
