@@ -63,7 +63,7 @@ static REASONS: [Reason; 1] = [reason(
 pub(super) struct Keep {
     path: &'static CStr,
     /// Where it is written before it takes the place of what was there.
-    new_path: [u8; PATH_BYTES_MAX],
+    new_path: &'static mut [u8; PATH_BYTES_MAX],
     lines: &'static mut [u8],
     len: usize,
     save_at: Instant,
@@ -146,7 +146,7 @@ impl Keep {
     pub(super) fn read(path: &'static CStr) -> Result<Self, Status> {
         let mut keep = Self {
             path,
-            new_path: [0; PATH_BYTES_MAX],
+            new_path: mem::array(),
             lines: mem::bytes(BYTES),
             len: 0,
             save_at: Instant::NEVER,
@@ -351,7 +351,7 @@ impl Keep {
     }
 
     fn write(&self) -> FsResult<()> {
-        let new_path = crate::mem::c_str(&self.new_path);
+        let new_path = mem::c_str(self.new_path);
         files::replace(self.path, new_path, self.lines.head(self.len))
     }
 }
