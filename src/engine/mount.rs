@@ -138,7 +138,6 @@ const fn refusal(error: FsError) -> (Status, Text) {
 }
 
 /// The export that `path` lies in, the innermost of several; `path` becomes what lies below its top.
-#[inline(never)]
 fn find(exports: &[Export], path: &mut &[u8]) -> Option<usize> {
     let whole = *path;
     let mut found = None;
@@ -192,7 +191,6 @@ impl Mounts {
 }
 
 /// Writes the mount list, or else all exports, as an XDR linked list: cut before the element that leaves no space for the end.
-#[inline(never)]
 fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &mut Writer<'_>) {
     for number in 0..mounts.map_or(exports.len(), <[_]>::len) {
         let before = reply.position();

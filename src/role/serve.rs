@@ -200,7 +200,6 @@ pub(super) fn is_one_process(mut args: Args) -> bool {
 
 /// Hands out each export as a service. Where NFS takes any port that is free, nobody knows it here.
 #[cfg(feature = "mdns")]
-#[inline(never)]
 fn announce_exports(
     options: &nfs::Options,
     add: &mut dyn FnMut(&crate::wire::announce::Service<'_>),

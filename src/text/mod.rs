@@ -135,7 +135,6 @@ impl Text {
 }
 
 /// Takes the next symbol of a text: a letter or, by a number behind those of all letters, a pair.
-#[inline(never)]
 fn next(at: &mut u32) -> usize {
     // In a canonical code, those of one length follow each other.
     let (mut code, mut symbols) = (0, [0, LETTERS.len()]);

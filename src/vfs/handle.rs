@@ -187,7 +187,6 @@ pub(super) fn path(dir: &Handle, parent: u64, inode: u64, generation: u32, out: 
 }
 
 /// The handle of what `id` names inside the image whose file has the handle `file`.
-#[inline(never)]
 pub(super) fn inside(file: &Handle, identity: u64, id: u64, handle: &mut Handle) {
     *handle = *file;
     handle.bytes[0] = VERSION_INSIDE;

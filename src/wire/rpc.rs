@@ -139,7 +139,6 @@ impl<'a> Call<'a> {
 
 /// Writes a whole record's mark, to be patched, and the header of a call, which the arguments follow, of a program's version 3,
 /// by root, as mounts are asked for as a rule. The machine has no name.
-#[inline(never)]
 pub fn emit_call(record: &mut Writer<'_>, xid: u32, program: u32, procedure: u32) {
     record.words(&[0, xid, 0, 2, program, 3, procedure]);
     // AUTH_SYS of five words, which are all 0; then AUTH_NONE without any.

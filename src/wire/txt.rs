@@ -35,7 +35,6 @@ impl<'a> Iterator for Strings<'a> {
 pub type Pair<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// The key and the value of a string; `None` where there is no key, or one that no key can be.
-#[inline(never)]
 pub fn split(string: &[u8]) -> Option<Pair<'_>> {
     let mut parts = string.splitn(2, |byte| *byte == b'=');
     let key = parts.next()?;

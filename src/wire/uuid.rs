@@ -40,7 +40,6 @@ impl Uuid {
     }
 
     /// Appends its text.
-    #[inline(never)]
     pub fn emit(&self, out: &mut Writer<'_>) {
         for (at, byte) in self.0.iter().enumerate() {
             if matches!(at, 4 | 6 | 8 | 10) {

@@ -47,7 +47,6 @@ pub fn parse(file: &[u8], other: &[u8]) -> Machine {
 }
 
 /// Appends what stands in quotes, or without them; `|22` is the letter of this number. What does not fit is left out.
-#[inline(never)]
 fn unescape(value: &[u8], out: &mut Writer<'_>) {
     let (mut rest, is_quoted) = match value {
         [b'"', rest @ ..] => (rest, true),

@@ -183,7 +183,6 @@ impl OnLink {
 
     /// Known-answer suppression (RFC 6762 section 7.1): marks records that the query lists as known, or proposes as we have them, as
     /// our own probes do. What only this querier waits for, and knows, is not multicast.
-    #[inline(never)]
     fn suppress_known_answers(&mut self, zone: &Zone, message: &Message<'_>, number: u8) {
         for record in message.records() {
             if record.section == Section::Additional || !record.is_in_class() {
@@ -215,7 +214,6 @@ impl OnLink {
     }
 
     /// Decides for each record that is asked for when it is sent, and whether by multicast. Whether there is a unicast reply.
-    #[inline(never)]
     fn schedule_answers(&mut self, zone: &Zone, now: Instant, timing: &AnswerTiming) -> bool {
         let (mut has_reply, mut delay) = (false, timing.delay);
         for id in self.asked() {

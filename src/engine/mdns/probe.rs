@@ -23,7 +23,6 @@ const TIE_BYTES: usize = 4096;
 
 impl OnLink {
     /// Writes a probe for the names whose time has come; names without an answer after three probes are ours.
-    #[inline(never)]
     pub(super) fn send_probes(
         &mut self,
         zone: &Zone,

@@ -21,7 +21,6 @@ const FLAGS: u16 = flag::RESPONSE | flag::AUTHORITATIVE;
 
 impl OnLink {
     /// Writes a unicast reply.
-    #[inline(never)]
     pub(super) fn write_reply(
         &mut self,
         zone: &Zone,

@@ -14,7 +14,6 @@ const LINK_COUNT_MAX: u32 = 32_000;
 const BLOCK_BYTES: u32 = 4096;
 
 /// What the caller itself may do; that an owner may always read and write is not told: a client would let it open its file.
-#[inline(never)]
 pub(super) fn access(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,

@@ -219,7 +219,6 @@ impl Nfs {
     }
 }
 
-#[inline(never)]
 fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(), Fault> {
     let mut change = no_change();
     read_change(args, &mut change)?;

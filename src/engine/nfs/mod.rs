@@ -225,7 +225,6 @@ fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
 }
 
 /// The object that a handle names.
-#[inline(never)]
 fn open(cx: &mut Cx<'_>, handle: &[u8], caller: &Caller) -> FsResult<Object> {
     let node = cx.vfs.open(handle, caller)?;
     let attr = cx.vfs.attr(node)?;

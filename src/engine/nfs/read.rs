@@ -10,7 +10,6 @@ const WORD_BYTES: usize = 4;
 
 /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
 /// order; should the file shrink meanwhile, the connection is closed.
-#[inline(never)]
 pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,

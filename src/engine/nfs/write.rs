@@ -65,7 +65,6 @@ pub(super) struct WccAttr {
 
 impl Nfs {
     /// Begins a WRITE, of whose arguments the data is left unread, or a COMMIT.
-    #[inline(never)]
     pub(super) fn write(
         &mut self,
         procedure: Procedure,

@@ -72,7 +72,6 @@ impl Handles {
     }
 
     /// Takes a place that was free; the handle.
-    #[inline(never)]
     pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> u32 {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;

@@ -103,7 +103,6 @@ fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
 }
 
 /// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
-#[inline(never)]
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
     blank(out);
     // Beyond four digits of a year, in either direction, this is far from 0.

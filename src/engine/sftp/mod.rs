@@ -210,7 +210,6 @@ impl Request<'_> {
 
 impl Turn<'_> {
     /// Skips some of what is left of a packet, or answers the next; or says what has to happen first.
-    #[inline(never)]
     fn step(&mut self) -> Result<(), State> {
         let have = self.input.rest().len();
         let session = &mut *self.session;

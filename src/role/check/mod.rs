@@ -66,7 +66,6 @@ struct Check {
 }
 
 /// Checks what the arguments name.
-#[inline(never)]
 pub(super) fn run(mut args: Args) -> Result<(), Status> {
     let word = args.next().unwrap_or_default().to_bytes();
     inform(word, HELP)?;
@@ -125,7 +124,6 @@ impl Check {
     }
 
     /// Says what came of the service at this place, or puts it behind the rest.
-    #[inline(never)]
     fn tell(&self, place: u8, found: Option<u32>, json: &mut Writer<'_>) {
         let name = nth(NAMES, b' ', place as usize + 1);
         let (mut line, mut about) = (Line::default(), self.about);

@@ -87,7 +87,6 @@ pub(super) fn tell(host: &mut Host, top: &[u8]) -> FsResult<()> {
 
 impl Boot<'_> {
     /// Prints them for one image.
-    #[inline(never)]
     fn tell_of(&mut self, dir: Node) -> FsResult<()> {
         let image = walk::find(self.host, dir, self.path.since(self.above))?;
         let is_plain = is_plain(self.path.since(0));

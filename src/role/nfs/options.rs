@@ -125,7 +125,6 @@ const EXPORT_OPTIONS: &[u8] = b"fsid anonuid anongid ro rw root_squash no_root_s
     no_all_squash async sync isos  no_subtree_check insecure";
 
 /// `DIR[:OPTION,...]`. What follows the last colon are options, unless a separator is in it.
-#[inline(never)]
 fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
     let (mut path, mut options) = (text, &b""[..]);
     if let Some(at) = text.iter().rposition(|byte| matches!(byte, b':' | b'/'))

@@ -169,7 +169,6 @@ impl Host {
         fs::truncate(self.begin_write(pin)?.file.as_raw_fd(), None, size)
     }
 
-    #[inline(never)]
     pub(super) fn make(
         &mut self,
         dir: Node,

@@ -86,7 +86,6 @@ impl Host {
     }
 
     /// The object of a handle inside an image, which is opened if it is not.
-    #[inline(never)]
     pub(super) fn find_inside(&mut self, bytes: &[u8]) -> FsResult<Node> {
         let mut opened = false;
         loop {
@@ -285,7 +284,6 @@ const _: () = assert!(KernelHandle::BYTES_MAX <= handle::KERNEL_BYTES_MAX);
 
 impl Top {
     /// Opens the object of a kernel handle.
-    #[inline(never)]
     fn open(&self, handle: &Handle, flags: OFlags) -> FsResult<File> {
         let (kind, bytes) = handle::kernel_parts(handle);
         fs::open_by_handle_at(&self.dir, &KernelHandle::new(kind, bytes), flags).map_err(error)

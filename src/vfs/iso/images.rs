@@ -147,7 +147,6 @@ impl Images {
     }
 
     /// The object that a handle names, if its image is open.
-    #[inline(never)]
     pub(in super::super) fn find(&mut self, handle: &[u8]) -> Option<Node> {
         let (identity, id) = handle::name(handle)?;
         let iso = self.0.as_deref_mut()?;

@@ -19,7 +19,6 @@ pub(super) const NEW: OFlags = WRITE
 
 impl User {
     /// Changes attributes.
-    #[inline(never)]
     pub(super) fn alter(&mut self, node: Node, by: &SetAttr) -> FsResult<()> {
         if by.size > Some(i64::MAX as u64) {
             return Err(FsError::TooLarge);

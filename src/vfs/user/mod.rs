@@ -151,7 +151,6 @@ impl User {
     }
 
     /// Pins something inside an image.
-    #[inline(never)]
     fn pin_inside(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
         let Some(inside) = self.images.of(node) else {
             return Err(FsError::NotDirectory);

@@ -138,7 +138,6 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 
     /// Takes what is in an element that ends.
-    #[inline(never)]
     fn end(&mut self) -> Result<(), Flaw> {
         let element = self.element;
         self.element = parent(element);

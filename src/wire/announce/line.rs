@@ -5,7 +5,6 @@ use crate::wire::Writer;
 use crate::wire::label::put_byte;
 
 /// Hands out a service.
-#[inline(never)]
 pub fn parse(
     text: &[u8],
     draft: &mut Draft<'_>,

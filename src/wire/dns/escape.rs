@@ -6,7 +6,6 @@ use super::LABEL_BYTES_MAX;
 pub const LABEL_TEXT_BYTES_MAX: usize = 4 * LABEL_BYTES_MAX;
 
 /// Writes a label as avahi prints it, `\032` for a blank; how many bytes that are. What does not fit is left out.
-#[inline(never)]
 pub fn escape(label: &[u8], buffer: &mut [u8]) -> usize {
     let mut len = 0usize;
     for byte in label {
@@ -58,7 +57,6 @@ pub fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
 
 /// Reads one label, behind which there is a dot or nothing, into `buffer`; how many bytes it has, and what follows the dot.
 /// `None`: it is empty, too long, or nothing that is written so.
-#[inline(never)]
 pub fn unescape<'a>(text: &'a [u8], buffer: &mut [u8]) -> Option<(usize, &'a [u8])> {
     let (mut len, mut rest) = (0usize, text);
     while let [first, behind @ ..] = rest {

@@ -4,7 +4,6 @@
 pub type Rank = (u16, u16);
 
 /// Which of `ranks` is to be used: one of the lowest priority, each as often as its weight says. `random` decides.
-#[inline(never)]
 pub fn choose(ranks: &mut dyn FnMut() -> Option<Rank>, random: u32) -> Option<usize> {
     let (mut chosen, mut priority, mut sum) = (None, u16::MAX, 0u32);
     let (mut at, mut random) = (0usize, random);

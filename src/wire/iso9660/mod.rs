@@ -42,7 +42,6 @@ pub enum Descriptor {
 
 impl Descriptor {
     /// Tells what a sector is.
-    #[inline(never)]
     pub fn parse(sector: &[u8; SECTOR_BYTES as usize]) -> Self {
         let [kind, a, b, c, d, last, ..] = sector;
         match (u32::from_le_bytes([*a, *b, *c, *d]), *last) {

@@ -21,7 +21,6 @@ pub struct Entry {
 
 impl Entry {
     /// Reads the entry point that `bytes` begin with.
-    #[inline(never)]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (len, least) = match bytes {
             [b'_', b'S', b'M', b'3', b'_', _, len, ..] => (*len, 24),
@@ -111,7 +110,6 @@ impl<'a> Hardware<'a> {
 }
 
 /// An identifier as its digits are written.
-#[inline(never)]
 fn uuid(mut bytes: [u8; 16], version: (u8, u8)) -> Uuid {
     // Since then, numbers have their lowest byte first.
     if version >= (2, 6) {
@@ -123,7 +121,6 @@ fn uuid(mut bytes: [u8; 16], version: (u8, u8)) -> Uuid {
 }
 
 /// The next structure: its type, its fields with the head, and the strings behind them. `None`: there is none.
-#[inline(never)]
 fn next<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
     /// The last.
     const END: u8 = 127;

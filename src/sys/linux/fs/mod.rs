@@ -127,7 +127,6 @@ unsafe fn call<E: From<Errno>>(
 /// # Safety
 ///
 /// As that of the call.
-#[inline(never)]
 unsafe fn act<E: From<Errno>>(
     first: usize,
     second: usize,
