@@ -28,16 +28,16 @@ pub(super) fn access(
         (bits::EXECUTE, bits::MODIFY | bits::EXTEND)
     };
     let mut granted = 0;
-    for (bits, access) in [
+    for (bits, access) in &[
         (bits::READ, Access::Read),
         (execute, Access::Execute),
         (write, Access::Write),
     ] {
         // Names can only be changed where they can be looked up.
         if asked & bits != 0
-            && cx.vfs.access(object.node, access)?
+            && cx.vfs.access(object.node, *access)?
             && (!is_dir
-                || access != Access::Write
+                || *access != Access::Write
                 || cx.vfs.access(object.node, Access::Execute)?)
         {
             granted |= asked & bits;
@@ -61,7 +61,7 @@ pub(super) fn statfs(
         reply.words(&[LINK_COUNT_MAX, stat.name_bytes_max, 1, 1, 0, 1]);
         return Ok(());
     }
-    for count in [
+    for count in &[
         stat.total_bytes,
         stat.free_bytes,
         stat.available_bytes,
@@ -69,7 +69,7 @@ pub(super) fn statfs(
         stat.free_files,
         stat.free_files,
     ] {
-        reply.u64(count);
+        reply.u64(*count);
     }
     reply.u32(0); // Seconds for which this is expected to hold.
     Ok(())

@@ -202,8 +202,8 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     let socket = ManuallyDrop::new(open(at.family(), STREAM)?);
     let descriptor = socket.as_raw_fd();
     // The port may be taken again at once; connections are not held back, and end with their peers. Files know none of this.
-    for (level, name) in [REUSE_ADDRESS, NO_DELAY, KEEPALIVE] {
-        let _ = set(descriptor, level, name, 1);
+    for (level, name) in &[REUSE_ADDRESS, NO_DELAY, KEEPALIVE] {
+        let _ = set(descriptor, *level, *name, 1);
     }
     let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
     let mut bound = call(descriptor, Verb::Bind, at);
@@ -253,14 +253,14 @@ pub fn open_at(at: SocketAddr, connects: bool) -> Result<File, Errno> {
     if connects {
         set(socket, REUSE_ADDRESS.0, REUSE_ADDRESS.1, 1)?;
         // Connections inherit these. A host that lacks one is served all the same.
-        for ((level, name), value) in [
+        for ((level, name), value) in &[
             (NO_DELAY, 1),
             (KEEPALIVE, 1),
             // Silence after which the kernel asks whether a peer is still there, and between its questions: in seconds.
             (KEEPALIVE_IDLE, 60),
             (KEEPALIVE_INTERVAL, 15),
         ] {
-            let _ = set(socket, level, name, value);
+            let _ = set(socket, *level, *name, *value);
         }
     }
     call(socket, Verb::Bind, &mut Address::new(at))?;
