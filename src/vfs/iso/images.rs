@@ -85,9 +85,9 @@ pub struct Iso {
     node: u32,
     pins: u32,
     image: Image<Disk>,
-    entry: Entry,
+    entry: &'static mut Entry,
     /// One that is listed.
-    listed: Entry,
+    listed: &'static mut Entry,
     slots: [Slot; IMAGE_COUNT_MAX],
     objects: Slots<Object>,
 }
@@ -210,8 +210,8 @@ impl Iso {
             node: 0,
             pins: 0,
             image: Image::new(Disk::NONE),
-            entry: Entry::EMPTY,
-            listed: Entry::EMPTY,
+            entry: mem::leak(Entry::EMPTY),
+            listed: mem::leak(Entry::EMPTY),
             slots: [SLOT; IMAGE_COUNT_MAX],
             objects: Slots::new(OBJECT_COUNT),
         }
@@ -250,7 +250,7 @@ impl Iso {
             disk.resize(attr.size);
             self.image.turn_to(disk, Layout::EMPTY);
             (self.last, self.turned) = (at, IMAGE_COUNT_MAX as u32);
-            self.image.open(&mut self.entry)?;
+            self.image.open(self.entry)?;
             *slot = Slot {
                 identity,
                 mtime: attr.mtime,
@@ -314,7 +314,7 @@ impl Iso {
         self.turn(object.image)?;
         if self.known != id {
             self.known = NOTHING;
-            self.image.entry(id, &mut self.entry)?;
+            self.image.entry(id, self.entry)?;
             self.known = id;
         }
         Ok(())
@@ -383,7 +383,7 @@ impl Iso {
     #[inline(never)]
     fn find_extent(&mut self, node: Node, offset: u64, len: u32) -> FsResult<Extent> {
         self.look(node)?;
-        let run = self.image.run(offset, &mut self.entry);
+        let run = self.image.run(offset, self.entry);
         if run.is_err() {
             self.known = NOTHING;
         }
@@ -456,8 +456,8 @@ impl Vfs for Iso {
     #[inline(never)]
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.look(dir)?;
-        self.image.list(0, &self.entry)?;
-        self.image.lookup(name.bytes(), &mut self.listed)?;
+        self.image.list(0, self.entry)?;
+        self.image.lookup(name.bytes(), self.listed)?;
         self.name(self.listed.id)
     }
 
@@ -480,14 +480,14 @@ impl Vfs for Iso {
     ) -> FsResult<bool> {
         self.look(dir)?;
         let mut handle = Handle::EMPTY;
-        self.image.list(from, &self.entry)?;
+        self.image.list(from, self.entry)?;
         loop {
-            match self.image.next(&mut self.listed) {
+            match self.image.next(self.listed) {
                 Err(FsError::NoEntry) => return Ok(true),
                 next => next?,
             }
             // Of a directory, its own record tells.
-            let (id, entry) = (self.listed.id, &mut self.entry);
+            let (id, entry) = (self.listed.id, &mut *self.entry);
             self.known = NOTHING;
             let known = detail == Detail::Objects && self.image.entry(id, entry).is_ok();
             let attr = self.entry.attr(self.now.identity);

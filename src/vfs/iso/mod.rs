@@ -12,6 +12,7 @@ pub mod testing;
 
 use super::{Attr, FileTime, FsError, FsResult, Kind, Name};
 use crate::config::IMAGE_LOOK_COUNT_MAX;
+use crate::mem;
 use crate::wire::iso9660::{
     DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, JOLIET, ROOT_OFFSET, Record, SECTOR_BYTES,
 };
@@ -172,12 +173,12 @@ pub struct Image<B> {
     /// Where it ends.
     end: u64,
     looks_left: i32,
-    sector: [u8; SECTOR_BYTES as usize],
+    sector: &'static mut [u8; SECTOR_BYTES as usize],
 }
 
 impl<B: Block> Image<B> {
-    /// What will [turn to](Self::turn_to) an image. Zeros take no bytes of the file.
-    pub const fn new(block: B) -> Self {
+    /// What will [turn to](Self::turn_to) an image.
+    pub fn new(block: B) -> Self {
         Self {
             block,
             tree: Layout::EMPTY,
@@ -187,7 +188,7 @@ impl<B: Block> Image<B> {
             next: 0,
             end: 0,
             looks_left: 0,
-            sector: [0; SECTOR_BYTES as usize],
+            sector: mem::array(),
         }
     }
 
@@ -202,7 +203,7 @@ impl<B: Block> Image<B> {
         let mut at = DESCRIPTORS_START * SECTOR;
         // What ends before they do has none.
         while at < DESCRIPTORS_END * SECTOR && self.fetch(at).is_some() {
-            match Descriptor::parse(&self.sector) {
+            match Descriptor::parse(self.sector) {
                 Descriptor::Udf => udf = true,
                 Descriptor::End => next = Descriptor::End,
                 found if found < next || found == Descriptor::Other => {}
@@ -428,7 +429,7 @@ impl<B: Block> Image<B> {
         let (offset, start) = (at & (SECTOR - 1), at & !(SECTOR - 1));
         if self.at != start {
             self.at = NOWHERE;
-            self.block.read(start, &mut self.sector).ok()?;
+            self.block.read(start, self.sector).ok()?;
             self.at = start;
         }
         self.sector.get(offset as usize..)
