@@ -129,6 +129,7 @@ impl Progress {
     };
 
     /// The order, if there is one. What the engine needs after it is output.
+    #[inline(never)]
     pub fn take_order(&mut self) -> Option<Order> {
         match core::mem::replace(&mut self.state, State::NeedOutput) {
             State::Order(order) => Some(order),

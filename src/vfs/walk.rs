@@ -52,6 +52,7 @@ pub struct Path<'a> {
 
 impl<'a> Path<'a> {
     /// None yet.
+    #[inline(never)]
     pub fn new(vfs: &'a mut Files) -> Self {
         Self {
             vfs,
