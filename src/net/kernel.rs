@@ -9,11 +9,11 @@ use super::{INTERFACE_COUNT_MAX, Interface, Interfaces, Multicast};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::sys::linux::epoll::{Change, Epoll, EventBuffer};
-use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use crate::sys::linux::fd::{AsFd as _, AsRawFd as _};
 use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::process::{self, Told};
-use crate::sys::linux::sockets;
+use crate::sys::linux::sockets::{self, Address};
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
 use core::mem::MaybeUninit;
@@ -71,17 +71,17 @@ impl Kernel {
         kernel
     }
 
-    fn get(&self, socket: Socket) -> Result<BorrowedFd<'_>, Errno> {
+    fn get(&self, socket: Socket) -> NetResult<&Watched> {
         match self.sockets.get(socket.0) {
-            Some(Some(watched)) => Ok(watched.file.as_fd()),
-            _ => Err(Errno::BADF),
+            Some(Some(watched)) => Ok(watched),
+            _ => Err(NetError::Gone),
         }
     }
 
-    fn keep(&mut self, file: File, token: Token, interest: Interest) -> Result<Socket, Errno> {
+    fn keep(&mut self, file: File, token: Token, interest: Interest) -> NetResult<Socket> {
         let number = file.as_raw_fd() as usize;
         while self.sockets.len() <= number {
-            self.sockets.push(None).ok_or(Errno::NFILE)?;
+            self.sockets.push(None).ok_or(NetError::Full)?;
         }
         if HAS_STREAMS && let Some(epoll) = &self.epoll {
             epoll.set(Change::Add, file.as_raw_fd(), token.0, flags(interest))?;
@@ -102,7 +102,7 @@ impl Kernel {
     }
 
     fn watch_input(&mut self, file: Result<File, Errno>, token: Token) -> NetResult<Socket> {
-        Ok(self.keep(file?, token, Interest::Input)?)
+        self.keep(file?, token, Interest::Input)
     }
 
     fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
@@ -141,8 +141,8 @@ impl Kernel {
     fn add(&self, token: Token, ready: &mut Ready) {
         if token != SIGNALS {
             let _ = ready.tokens.push(token);
-        } else if let Some(Ok(file)) = self.signals.map(|socket| self.get(socket)) {
-            match process::read_signal(file) {
+        } else if let Some(Ok(watched)) = self.signals.map(|socket| self.get(socket)) {
+            match process::read_signal(watched.file.as_fd()) {
                 Told::Nothing => ready.signals.child = true,
                 Told::LookAgain => ready.signals.reload = true,
                 Told::Stop => ready.signals.stop = true,
@@ -166,14 +166,20 @@ impl Datagrams for Kernel {
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
-        Ok(sockets::name(self.get(socket)?)?)
+        let mut at = Address::EMPTY;
+        sockets::name(&self.get(socket)?.file, &mut at)?;
+        Ok(at.get())
     }
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
-        let (len, from) = sockets::recv_from(self.get(socket)?, buffer)?;
-        let watched = self.sockets.get(socket.0);
-        let to = watched.and_then(|watched| watched.as_ref()?.to);
-        Ok(Received { len, from, to })
+        let watched = self.get(socket)?;
+        let mut from = Address::EMPTY;
+        let len = sockets::recv_from(&watched.file, buffer, &mut from)?;
+        Ok(Received {
+            len,
+            from: from.get(),
+            to: watched.to,
+        })
     }
 
     fn send_to(
@@ -183,7 +189,7 @@ impl Datagrams for Kernel {
         to: SocketAddr,
         bytes: &[u8],
     ) -> NetResult<()> {
-        Ok(sockets::send_to(self.get(socket)?, to, bytes)?)
+        Ok(sockets::send_to(&self.get(socket)?.file, to, bytes)?)
     }
 
     fn close(&mut self, socket: Socket) {
@@ -207,15 +213,15 @@ impl Datagrams for Kernel {
 
 impl Connections for Kernel {
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        Ok(sockets::recv(self.get(socket)?, buffer)?)
+        Ok(sockets::recv(&self.get(socket)?.file, buffer)?)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {
-        Ok(sockets::send(self.get(socket)?, bytes, more)?)
+        Ok(sockets::send(&self.get(socket)?.file, bytes, more)?)
     }
 
     fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
-        let socket = self.get(socket)?;
+        let socket = &self.get(socket)?.file;
         match fs::sendfile(socket, range.file.0, range.offset, range.len) {
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Err(NetError::Unsupported),
             sent => Ok(sent?),
@@ -227,7 +233,7 @@ impl Connections for Kernel {
             self.pipe = Some(fs::pipe().map_err(|_| NetError::Unsupported)?);
         }
         let (from, to) = self.pipe.as_ref().ok_or(NetError::Unsupported)?;
-        let socket = self.get(socket)?.as_raw_fd();
+        let socket = self.get(socket)?.file.as_raw_fd();
         match fs::splice(socket, to.as_raw_fd(), None, len as usize) {
             Err(Errno::INVAL) => Err(NetError::Unsupported),
             moved => Ok((moved?, FileId(from.as_raw_fd()))),
@@ -241,9 +247,10 @@ impl Streams for Kernel {
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        let (file, peer) = sockets::accept(self.get(listener)?)?;
+        let mut peer = Address::EMPTY;
+        let file = sockets::accept(&self.get(listener)?.file, &mut peer)?;
         let socket = self.keep(file, Token(0), Interest::None)?;
-        Ok((socket, peer))
+        Ok((socket, peer.get()))
     }
 
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
@@ -272,7 +279,7 @@ impl Multicast for Kernel {
         let mut known = interfaces::Interfaces::new();
         interfaces::list(&mut known);
         out.clear();
-        for one in &known {
+        for one in &mut known {
             let _ = out.push(Interface {
                 index: one.index,
                 name: one.name,
@@ -282,7 +289,7 @@ impl Multicast for Kernel {
                 is_point_to_point: one.has(POINT_TO_POINT),
                 mtu: one.mtu,
                 hardware: one.hardware,
-                addresses: one.addresses.clone(),
+                addresses: core::mem::take(&mut one.addresses),
             });
         }
     }

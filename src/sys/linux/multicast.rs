@@ -37,11 +37,9 @@ const REACH: [(Setting, u32); 6] = [
 /// old host has it hear what other sockets have joined. `own` is an address of the interface: the group is of its version,
 /// and datagrams of version 4 come from it.
 pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<(File, bool), Errno> {
-    let (file, mut at) = open(index, group)?;
+    let file = open(index, group, true)?;
     let socket = file.as_raw_fd();
     let set = |option, value: &[u8]| sockets::set_bytes(socket, option, value);
-    share(socket);
-    sockets::call(socket, Verb::Bind, &mut at)?;
     let index = index.to_ne_bytes();
     let alone = match (own, group.ip()) {
         (IpAddr::V4(own), IpAddr::V4(group)) => {
@@ -70,10 +68,8 @@ pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<(File, bool), 
 /// A socket at `own`, an address of the interface `index`, if no other process has one: so what is sent there arrives here. Others
 /// may share it from now on.
 pub fn claim(index: u32, own: SocketAddr) -> Result<File, Errno> {
-    let (file, mut at) = open(index, own)?;
-    let socket = file.as_raw_fd();
-    sockets::call(socket, Verb::Bind, &mut at)?;
-    share(socket);
+    let file = open(index, own, false)?;
+    share(file.as_raw_fd());
     Ok(file)
 }
 
@@ -84,8 +80,8 @@ fn share(socket: i32) {
     }
 }
 
-/// A socket that sends by this interface what all hosts there can tell to be of the link; and where it is to be bound.
-fn open(index: u32, mut at: SocketAddr) -> Result<(File, Address), Errno> {
+/// A socket at `at`, perhaps one of several there, that sends by this interface what all hosts there can tell to be of the link.
+fn open(index: u32, mut at: SocketAddr, shares: bool) -> Result<File, Errno> {
     let mut family = INET;
     if let SocketAddr::V6(at) = &mut at {
         // Bound with the number, those of the link belong to the interface. Others do not look at it.
@@ -103,7 +99,11 @@ fn open(index: u32, mut at: SocketAddr) -> Result<(File, Address), Errno> {
     for &((level, name), value) in &REACH {
         let _ = sockets::set(socket, level, name, value);
     }
-    Ok((file, Address::new(at)))
+    if shares {
+        share(socket);
+    }
+    sockets::call(socket, Verb::Bind, &mut Address::new(at))?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -119,8 +119,9 @@ mod tests {
     fn hear(socket: &File, bytes: &[u8]) -> Option<SocketAddr> {
         let (start, mut buffer) = (Instant::now(), [0; 64]);
         while start.elapsed() < Duration::from_secs(2) {
-            match sockets::recv_from(socket, &mut buffer) {
-                Ok((len, from)) if buffer[..len] == *bytes => return Some(from),
+            let mut from = Address::EMPTY;
+            match sockets::recv_from(socket, &mut buffer, &mut from) {
+                Ok(len) if buffer[..len] == *bytes => return Some(from.get()),
                 Ok(_) => {}
                 Err(error) => assert_eq!(error, Errno::AGAIN),
             }

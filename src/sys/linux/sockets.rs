@@ -5,7 +5,7 @@ use super::{Errno, outcome};
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use rustix::fd::{AsFd, AsRawFd as _};
+use rustix::fd::AsRawFd as _;
 use rustix::fs::Mode;
 use syscalls::{Sysno, raw_syscall};
 
@@ -66,7 +66,7 @@ impl Address {
 
     /// That of a listener to what the kernel tells these groups.
     pub(super) fn of_listener(groups: u32) -> Self {
-        let mut to = Self::HOST;
+        let mut to = Self::EMPTY;
         to.bytes[8..12].copy_from_slice(&groups.to_ne_bytes());
         to.become_one_of(NETLINK, 12);
         to
@@ -96,14 +96,8 @@ impl Address {
         }
     }
 
-    /// An address of a host that is to be set.
-    const HOST: Self = Self {
-        len: 28,
-        bytes: [0; 110],
-    };
-
     pub(super) fn new(from: SocketAddr) -> Self {
-        let mut to = Self::HOST;
+        let mut to = Self::EMPTY;
         match from {
             SocketAddr::V4(from) => to.set_v4(&from.ip().octets(), from.port()),
             // Also one of version 4 that is mapped: so a socket of version 6 knows it.
@@ -117,7 +111,7 @@ impl Address {
 
     /// What the kernel wrote. Of families there are only these two on the sockets that we open.
     #[inline(never)]
-    fn get(&self) -> SocketAddr {
+    pub fn get(&self) -> SocketAddr {
         let port = self.port();
         let (start, scope) = self.bytes[4..28].split_at(20);
         if self.family() == INET {
@@ -303,11 +297,9 @@ pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
     File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
 }
 
-/// The address of a socket.
-pub fn name(socket: impl AsFd) -> Result<SocketAddr, Errno> {
-    let mut at = Address::HOST;
-    call(socket.as_fd().as_raw_fd(), Verb::Name, &mut at)?;
-    Ok(at.get())
+/// The address of a socket becomes `at`.
+pub fn name(socket: &File, at: &mut Address) -> Result<(), Errno> {
+    call(socket.as_raw_fd(), Verb::Name, at)
 }
 
 /// The next connection of a listener.
@@ -316,9 +308,9 @@ pub fn accept_any(listener: &File) -> Result<File, Errno> {
     File::opened(unsafe { socket_call!(accept, 5, listener.as_raw_fd(), 0, 0) })
 }
 
-/// The next connection of a listener, non-blocking, and its peer.
-pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
-    let (socket, mut from) = (listener.as_fd().as_raw_fd(), Address::HOST);
+/// The next connection of a listener, non-blocking; its peer becomes `from`.
+pub fn accept(listener: &File, from: &mut Address) -> Result<File, Errno> {
+    let socket = listener.as_raw_fd();
     // The oldest kind, which every host has. It gives no flags along: one more call, once for a connection.
     // SAFETY: as for `name`.
     let accepted = File::opened(unsafe {
@@ -334,36 +326,34 @@ pub fn accept(listener: impl AsFd) -> Result<(File, SocketAddr), Errno> {
     // SAFETY: the kernel reads a number.
     let set = unsafe { raw_syscall!(Sysno::ioctl, accepted.as_raw_fd(), FIONBIO, &raw const on) };
     outcome(set)?;
-    Ok((accepted, from.get()))
+    Ok(accepted)
 }
 
 /// Bytes that came; how many, 0 when there will be no more.
-pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let (socket, to, buffer) = (
-        socket.as_fd().as_raw_fd(),
-        buffer.as_mut_ptr(),
-        buffer.len(),
-    );
+#[inline(always)] // Its result does not fit into registers.
+pub fn recv(socket: &File, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let (socket, to, buffer) = (socket.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
     // SAFETY: the kernel writes at most so many bytes.
     outcome(unsafe { socket_call!(recvfrom, 12, socket, to, buffer, 0, 0, 0) })
 }
 
 /// Sends bytes, behind which `more` may follow; how many are taken.
-pub fn send(socket: impl AsFd, bytes: &[u8], more: bool) -> Result<usize, Errno> {
+#[inline(always)] // As that of `recv`.
+pub fn send(socket: &File, bytes: &[u8], more: bool) -> Result<usize, Errno> {
     const NO_SIGNAL: u32 = 0x4000;
     const MORE: u32 = 0x8000;
     let flags = if more { NO_SIGNAL | MORE } else { NO_SIGNAL };
-    let socket = socket.as_fd().as_raw_fd();
+    let socket = socket.as_raw_fd();
     // SAFETY: the kernel reads so many bytes.
     outcome(unsafe { socket_call!(sendto, 11, socket, bytes.as_ptr(), bytes.len(), flags, 0, 0) })
 }
 
-/// The next datagram, cut to `buffer`, and its sender.
-pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Errno> {
-    let (socket, mut from) = (socket.as_fd().as_raw_fd(), Address::HOST);
+/// The next datagram, cut to `buffer`: its bytes. Its sender becomes `from`.
+pub fn recv_from(socket: &File, buffer: &mut [u8], from: &mut Address) -> Result<usize, Errno> {
+    let socket = socket.as_raw_fd();
     let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: as for `name`; and at most so many bytes of the buffer.
-    let len = outcome(unsafe {
+    outcome(unsafe {
         socket_call!(
             recvfrom,
             12,
@@ -374,13 +364,12 @@ pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, SocketA
             from.bytes.as_mut_ptr(),
             &raw mut from.len
         )
-    })?;
-    Ok((len, from.get()))
+    })
 }
 
 /// Sends a datagram.
-pub fn send_to(socket: impl AsFd, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
-    let (socket, to) = (socket.as_fd().as_raw_fd(), Address::new(to));
+pub fn send_to(socket: &File, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
+    let (socket, to) = (socket.as_raw_fd(), Address::new(to));
     // SAFETY: the kernel reads so many bytes of both.
     outcome(unsafe {
         socket_call!(

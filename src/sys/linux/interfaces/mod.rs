@@ -37,6 +37,7 @@ pub const MULTICAST: u32 = 0x1000;
 
 /// A network interface that has an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[repr(C)] // The longest last.
 pub struct Interface {
     /// The kernel's number of it; 0 where the host has no numbers for them.
     pub index: u32,
