@@ -19,14 +19,17 @@ pub struct Slots<T> {
 /// Bytes that are never asked for at once.
 const SIZE_MAX: usize = 1 << 30;
 
-/// Memory for `count` elements, all of it zero. Called at start only: where there is too little, the process ends.
-fn cut(count: usize, element: Layout) -> NonNull<u8> {
-    let size = element.size().saturating_mul(count);
+/// What all memory is aligned to: no type of ours wants more.
+const ALIGNMENT: usize = 16;
+
+/// Memory for `count` elements of `size` bytes, all of it zero. Called at start only: where there is too little, the process ends.
+fn cut(count: usize, size: usize) -> NonNull<u8> {
+    let size = size.saturating_mul(count);
     let mut memory = None;
     if size > 0 && size <= SIZE_MAX {
-        // SAFETY: it has a size, which is far smaller than what there can be, and the alignment is a type's.
+        // SAFETY: it has a size, which is far smaller than what there can be, and the alignment is a power of two.
         memory = NonNull::new(unsafe {
-            let layout = Layout::from_size_align_unchecked(size, element.align());
+            let layout = Layout::from_size_align_unchecked(size, ALIGNMENT);
             alloc::alloc::alloc_zeroed(layout)
         });
     }
@@ -42,8 +45,9 @@ fn misused() -> ! {
 impl<T> Slots<T> {
     /// `count` places, all empty.
     pub fn new(count: usize) -> Self {
+        const { assert!(align_of::<T>() <= ALIGNMENT) };
         Self {
-            places: cut(count, Layout::new::<T>()).cast(),
+            places: cut(count, size_of::<T>()).cast(),
             len: 0,
             count: count as u32,
         }
@@ -95,9 +99,10 @@ impl<T: Default> Slots<T> {
 
 /// A value for as long as the process lasts. Called at start only.
 pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
+    const { assert!(align_of::<T>() <= ALIGNMENT) };
     let mut place = match size_of::<T>() {
         0 => NonNull::dangling(),
-        _ => cut(1, Layout::new::<T>()).cast::<T>(),
+        size => cut(1, size).cast::<T>(),
     };
     // SAFETY: memory for one element, if it takes any, which nothing else refers to and which is never given back.
     unsafe {
@@ -114,7 +119,7 @@ pub fn bytes(count: usize) -> &'static mut [u8] {
 /// The same as many as the type says.
 pub fn array<const COUNT: usize>() -> &'static mut [u8; COUNT] {
     // SAFETY: so many zero bytes, which nothing else refers to and which are never given back.
-    unsafe { cut(COUNT, Layout::new::<u8>()).cast().as_mut() }
+    unsafe { cut(COUNT, 1).cast().as_mut() }
 }
 
 impl Slots<u8> {
@@ -141,7 +146,8 @@ impl Slots<u8> {
 #[cfg(any(test, fuzzing))]
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
-        let layout = Layout::array::<T>(self.count as usize).unwrap();
+        let size = size_of::<T>() * self.count as usize;
+        let layout = Layout::from_size_align(size, ALIGNMENT).unwrap();
         while self.pop().is_some() {}
         // SAFETY: allocated with this layout, and nothing is left in it.
         unsafe { alloc::alloc::dealloc(self.places.as_ptr().cast(), layout) };
