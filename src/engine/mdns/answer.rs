@@ -3,7 +3,7 @@
 
 use super::on_link::{MANY, OnLink, RecordState, bit, later};
 use super::responder::Responder;
-use super::zone::Zone;
+use super::zone::{Entry, Zone};
 use super::{Cast, Meta};
 use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Section, kind};
@@ -63,7 +63,7 @@ impl Responder {
             // Another host may probe for the names that we probe for.
             for question in message.questions() {
                 if let Some(name) = zone.names.find(question.name)
-                    && zone.claim(name).is_unique
+                    && zone.unique(name).is_some()
                 {
                     on.break_tie(zone, now, name, message);
                 }
@@ -114,9 +114,9 @@ impl Responder {
             .accumulate(now, meta, from, known, end);
         if number != MANY {
             // What still has this number belongs to no querier in particular.
-            for state in self.links.iter_mut().flat_map(|on| on.records.iter_mut()) {
-                if state.wanted_by == number {
-                    state.wanted_by = MANY;
+            for state in self.zone.records.iter().flat_map(Entry::states) {
+                if state.wanted_by.get() == number {
+                    state.wanted_by.set(MANY);
                 }
             }
         }
@@ -132,11 +132,10 @@ impl Responder {
         if end <= due {
             return;
         }
-        if let Some(on) = self.links.get_mut(usize::from(link)) {
-            for state in on.records.iter_mut() {
-                if state.wanted_by == number && state.due != Instant::NEVER {
-                    state.due = due;
-                }
+        for record in self.zone.records.iter() {
+            let state = record.on(link);
+            if state.wanted_by.get() == number && state.due.get() != Instant::NEVER {
+                state.due.set(due);
             }
         }
     }
@@ -151,6 +150,9 @@ impl OnLink {
             let Some(name) = zone.names.find(question.name) else {
                 continue;
             };
+            if !question.asks_in_class() {
+                continue;
+            }
             let bit = if is_direct || question.wants_unicast() {
                 bit::ASKED_UNICAST
             } else {
@@ -161,17 +163,16 @@ impl OnLink {
             for &is_denial in &[false, true] {
                 for (id, record) in zone.of(name) {
                     let is_meant = if is_denial {
-                        !has_any && question.asks_in_class()
+                        !has_any
                     } else {
                         question.asks_for(record.kind)
                     };
                     if is_meant
                         && (record.kind == kind::NSEC) == is_denial
                         && !record.is_goodbye
-                        && self.tells(record)
-                        && let Some(state) = self.record(id)
+                        && self.tells(zone, record)
                     {
-                        state.bits |= bit;
+                        self.of(record).set(bit);
                         self.asked_from = self.asked_from.min(id as u16);
                         self.asked_end = self.asked_end.max(id as u16 + 1);
                         has_any |= !is_denial;
@@ -183,7 +184,7 @@ impl OnLink {
 
     /// Known-answer suppression (RFC 6762 section 7.1): marks records that the query lists as known, or proposes as we have them, as
     /// our own probes do. What only this querier waits for, and knows, is not multicast.
-    fn suppress_known_answers(&mut self, zone: &Zone, message: &Message<'_>, number: u8) {
+    fn suppress_known_answers(&self, zone: &Zone, message: &Message<'_>, number: u8) {
         for record in message.records() {
             if record.section == Section::Additional || !record.is_in_class() {
                 continue;
@@ -191,18 +192,17 @@ impl OnLink {
             let Some(name) = zone.names.find(record.name) else {
                 continue;
             };
-            for (id, own) in zone.of(name) {
+            for (_, own) in zone.of(name) {
                 if record.ttl < own.ttl() / 2 || !zone.says(own, &record) {
                     continue;
                 }
-                if let Some(state) = self.record(id) {
-                    if number != MANY && state.wanted_by == number {
-                        (state.due, state.wanted_by) = (Instant::NEVER, MANY);
-                    }
-                    // Where it is not asked for, it is no matter.
-                    if state.is_asked() {
-                        state.bits |= bit::KNOWN;
-                    }
+                let state = self.of(own);
+                if number != MANY && state.wanted_by.get() == number {
+                    state.cancel();
+                }
+                // Where it is not asked for, it is no matter.
+                if state.is_asked() {
+                    state.set(bit::KNOWN);
                 }
             }
         }
@@ -218,29 +218,27 @@ impl OnLink {
         let (mut has_reply, mut delay) = (false, timing.delay);
         for id in self.asked() {
             if let Some(record) = zone.records.get(id)
-                && self.records.get(id).is_some_and(RecordState::is_wanted)
+                && self.of(record).is_wanted()
             {
                 if !record.is_unique {
                     delay = delay.max(timing.shared_delay);
                     continue;
                 }
                 // Of several that replace one another, all are told or none.
-                for (other, also) in zone.of(record.name) {
-                    if also.kind == record.kind
-                        && let Some(state) = self.record(other)
-                    {
-                        state.bits &= !bit::KNOWN;
+                for (_, also) in zone.of(record.name) {
+                    if also.kind == record.kind {
+                        self.of(also).clear(bit::KNOWN);
                     }
                 }
             }
         }
         for id in self.asked() {
-            let (Some(record), Some(state)) = (zone.records.get(id), self.records.get_mut(id))
-            else {
+            let Some(record) = zone.records.get(id) else {
                 continue;
             };
-            let (is_wanted, bits) = (state.is_wanted(), state.bits);
-            state.bits &= bit::GOODBYE;
+            let state = self.of(record);
+            let (is_wanted, bits) = (state.is_wanted(), state.bits.get());
+            state.clear(!bit::GOODBYE);
             if !is_wanted {
                 continue;
             }
@@ -249,12 +247,12 @@ impl OnLink {
             let is_recent = state.was_multicast_within(age_ms, now);
             let alone = bits & bit::ASKED == 0 && is_recent && !timing.is_truncated;
             if timing.is_direct || alone {
-                state.bits |= bit::REPLY;
+                state.set(bit::REPLY);
                 has_reply = true;
                 continue;
             }
             state.schedule(now, delay, timing);
-            self.answers_at = self.answers_at.min(state.due);
+            self.answers_at = self.answers_at.min(state.due.get());
         }
         has_reply
     }
@@ -262,30 +260,30 @@ impl OnLink {
 
 impl RecordState {
     /// Whether it is asked for.
-    const fn is_asked(&self) -> bool {
-        self.bits & (bit::ASKED | bit::ASKED_UNICAST) != 0
+    fn is_asked(&self) -> bool {
+        self.has(bit::ASKED | bit::ASKED_UNICAST)
     }
 
     /// Whether it is asked for, and is no known answer.
-    const fn is_wanted(&self) -> bool {
-        self.is_asked() && self.bits & bit::KNOWN == 0
+    fn is_wanted(&self) -> bool {
+        self.is_asked() && !self.has(bit::KNOWN)
     }
 
     /// Schedules the multicast of a record.
-    fn schedule(&mut self, now: Instant, delay: u32, timing: &AnswerTiming) {
+    fn schedule(&self, now: Instant, delay: u32, timing: &AnswerTiming) {
         let mut due = later(now, delay);
         if self.was_multicast_within(HOLD_OFF_MS, now) {
-            let free = later(self.last_multicast, timing.hold_off);
+            let free = later(self.last_multicast.get(), timing.hold_off);
             // Not before it may be told again.
             if due <= free {
                 due = free;
             }
         }
-        if self.due == Instant::NEVER {
-            self.wanted_by = timing.wanted_by;
-        } else if self.wanted_by != timing.wanted_by {
-            self.wanted_by = MANY;
+        if self.due.get() == Instant::NEVER {
+            self.wanted_by.set(timing.wanted_by);
+        } else if self.wanted_by.get() != timing.wanted_by {
+            self.wanted_by.set(MANY);
         }
-        self.due = self.due.min(due);
+        self.due.set(self.due.get().min(due));
     }
 }

@@ -39,7 +39,6 @@ impl Zone {
         let claim = self.claim_mut(name)?;
         claim.renames = renames;
         claim.wished_len = label.len().min(tried.len()) as u8;
-        claim.is_unique = true;
         claim.rename_style = rename_style;
         Some(name)
     }
@@ -47,7 +46,7 @@ impl Zone {
     fn is_ours(&self, parent: NameId, label: &[u8]) -> bool {
         let name = self.names.child(parent, label);
         let has_records = |name| self.of(name).any(|(_, record)| !record.is_goodbye);
-        name.is_some_and(|name| self.claim(name).is_unique && has_records(name))
+        name.is_some_and(|name| self.unique(name).is_some() && has_records(name))
     }
 
     /// Gives a unique name another label, the one of this number.
@@ -78,9 +77,9 @@ impl Responder {
             return;
         };
         if is_fixed {
-            on.give_up(name);
-        } else if on.holds(name) {
-            on.begin_probing(name, now, ms);
+            on.give_up(&self.zone, name);
+        } else if on.holds(&self.zone, name) {
+            on.begin_probing(&self.zone, name, now, ms);
         } else {
             self.choose_other_name(now, name, ms);
         }
@@ -125,8 +124,8 @@ impl Responder {
         }
         self.renamed = Some(name);
         for on in &mut self.links {
-            if on.phase(name) != Phase::Idle {
-                on.begin_probing(name, now, ms);
+            if on.phase(&self.zone, name) != Phase::Idle {
+                on.begin_probing(&self.zone, name, now, ms);
             }
         }
     }

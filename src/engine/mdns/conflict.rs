@@ -2,7 +2,7 @@
 //! sections 6.6, 7.4, 8.1 and 9.
 
 use super::names::NameId;
-use super::on_link::{MANY, OnLink, Phase};
+use super::on_link::{OnLink, Phase};
 use super::responder::Responder;
 use super::zone::Zone;
 use super::{Cast, Meta};
@@ -61,37 +61,36 @@ impl OnLink {
         record: &Record<'_>,
     ) -> bool {
         let (mut has_kind, mut is_ours) = (false, false);
-        for (id, own) in zone.of(name) {
+        for (_, own) in zone.of(name) {
             has_kind |= own.kind == record.kind && own.is_on(self.bit);
             // On whatever link: it may have come back through another one.
             if !zone.says(own, record) {
                 continue;
             }
             is_ours = true;
-            if own.is_goodbye || !self.tells(own) {
+            if own.is_goodbye || !self.tells(zone, own) {
                 continue;
             }
-            let Some(state) = self.record(id) else {
-                continue;
-            };
-            let is_due = state.due != Instant::NEVER;
+            let state = self.of(own);
+            let is_due = state.due.get() != Instant::NEVER;
+            let is_announced = state.announcements_left.get() == 0;
             if record.ttl < own.ttl() / 2 {
                 // Others would forget it too early.
-                if state.announcements_left == 0 || !is_due {
-                    self.rescue(id, now);
+                if is_announced || !is_due {
+                    self.rescue(own, now);
                 }
-            } else if spares && state.announcements_left == 0 && is_due {
+            } else if spares && is_announced && is_due {
                 // Duplicate answer suppression (RFC 6762 section 7.4).
-                (state.due, state.wanted_by, state.last_multicast) = (Instant::NEVER, MANY, now);
+                state.settle(now);
             }
         }
-        if is_ours || record.ttl == 0 || !zone.claim(name).is_unique {
+        if is_ours || record.ttl == 0 || zone.unique(name).is_none() {
             return false;
         }
-        if self.holds(name) {
+        if self.holds(zone, name) {
             // NSEC alone is no conflict: its sender has other records of the name, which come too.
             return has_kind && record.kind != kind::NSEC;
         }
-        self.phase(name) >= Phase::First
+        self.phase(zone, name) >= Phase::First
     }
 }

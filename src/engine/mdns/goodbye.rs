@@ -1,9 +1,9 @@
 //! Goodbyes: a record that goes is announced once more with a TTL of 0. RFC 6762 section 10.1.
 
 use super::names::NameId;
-use super::on_link::{OnLink, RecordState, bit};
+use super::on_link::{OnLink, bit};
 use super::responder::Responder;
-use super::zone::{Record, RecordId, Zone};
+use super::zone::{Entry, RecordId, Zone};
 use crate::time::Instant;
 use crate::wire::dns::kind;
 
@@ -12,13 +12,11 @@ impl Responder {
     pub fn goodbye(&mut self, now: Instant) {
         self.is_stopping = true;
         for on in &mut self.links {
-            for (id, record) in self.zone.records.iter().enumerate() {
-                on.say_goodbye(id, record, now);
+            for record in self.zone.records.iter() {
+                on.say_goodbye(&self.zone, record, now);
             }
+            // Nothing is probed for any more.
             on.probes_at = Instant::NEVER;
-            on.probes
-                .iter_mut()
-                .for_each(|probe| probe.due = Instant::NEVER);
         }
     }
 
@@ -34,17 +32,18 @@ impl Responder {
 
     /// Schedules the goodbye of a record on the links where it was announced; then it is removed.
     pub(super) fn withdraw(&mut self, id: RecordId, now: Instant) {
-        let Some(record) = self.zone.records.get_mut(id) else {
+        if let Some(entry) = self.zone.records.get_mut(id) {
+            entry.record.is_goodbye = true;
+        }
+        let Some(record) = self.zone.records.get(id) else {
             return;
         };
-        record.is_goodbye = true;
-        let record = *record;
         let mut was_told = false;
         for on in &mut self.links {
-            was_told |= on.say_goodbye(id, &record, now);
+            was_told |= on.say_goodbye(&self.zone, record, now);
         }
         if !was_told {
-            self.remove(id);
+            self.zone.remove(id);
         }
     }
 
@@ -52,31 +51,12 @@ impl Responder {
     pub(super) fn remove_withdrawn(&mut self) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
-            let is_due = |on: &OnLink| {
-                on.records
-                    .get(id)
-                    .is_some_and(|state| state.due != Instant::NEVER)
+            let was_sent = |record: &Entry| {
+                let mut states = record.states();
+                record.is_goodbye && states.all(|state| state.due.get() == Instant::NEVER)
             };
-            if record.is_some_and(|record| record.is_goodbye) && !self.links.iter().any(is_due) {
-                self.remove(id);
-            }
-        }
-    }
-
-    /// Removes a record.
-    pub(super) fn remove(&mut self, id: RecordId) {
-        for on in &mut self.links {
-            if let Some(state) = on.records.get_mut(id) {
-                *state = RecordState::NEW;
-            }
-        }
-        let Some(name) = self.zone.records.get(id).map(|record| record.name) else {
-            return;
-        };
-        self.zone.remove(id);
-        if !self.zone.claim(name).is_unique {
-            for on in &mut self.links {
-                on.give_up(name);
+            if record.is_some_and(was_sent) {
+                self.zone.remove(id);
             }
         }
     }
@@ -84,18 +64,14 @@ impl Responder {
 
 impl OnLink {
     /// Schedules the goodbye of a record, if it was announced on this link; whether it was.
-    pub(super) fn say_goodbye(&mut self, id: RecordId, record: &Record, now: Instant) -> bool {
-        let tells = self.tells(record) && self.link.is_up();
-        let Some(state) = self.record(id) else {
-            return false;
-        };
-        let was_told = tells && state.last_multicast != Instant::NEVER && record.kind != kind::NSEC;
-        *state = RecordState {
-            due: if was_told { now } else { Instant::NEVER },
-            bits: bit::GOODBYE,
-            ..*state
-        };
+    pub(super) fn say_goodbye(&mut self, zone: &Zone, record: &Entry, now: Instant) -> bool {
+        let state = self.of(record);
+        let is_known = state.last_multicast.get() != Instant::NEVER && record.kind != kind::NSEC;
+        let was_told = is_known && self.tells(zone, record) && self.link.is_up();
+        state.bits.set(bit::GOODBYE);
+        state.due.set(Instant::NEVER);
         if was_told {
+            state.due.set(now);
             self.answers_at = self.answers_at.min(now);
         }
         was_told
@@ -114,7 +90,7 @@ impl Zone {
             .find(|other| !other.is_unique && !other.is_goodbye && other.owner != record.owner)
             .map(|other| other.owner);
         match (other, self.records.get_mut(id)) {
-            (Some(other), Some(record)) => record.owner = other,
+            (Some(other), Some(entry)) => entry.record.owner = other,
             _ => return false,
         }
         true

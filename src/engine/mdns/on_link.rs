@@ -1,12 +1,14 @@
 //! A link, and what is with every record and every name there: when it was told, when it is due, how far it is probed for.
+//!
+//! The states of a record on all links lie side by side in the zone, so that few pages hold them. They are cells: what is due
+//! changes while records are gone through.
 
-use super::Limits;
 use super::link::{Link, LinkId};
 use super::names::NameId;
-use super::zone::{Record, RecordId};
+use super::zone::{Entry, Record, Zone};
 use super::{HEAD_BYTES, MESSAGE_BYTES};
-use crate::mem::Slots;
 use crate::time::{Duration, Instant};
+use core::cell::Cell;
 
 /// Between messages of which each is full.
 pub(super) const PACE_MS: u32 = 10;
@@ -30,32 +32,65 @@ pub(super) mod bit {
 pub(super) const MANY: u8 = 0;
 
 /// What is with a record on a link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct RecordState {
     /// When it was multicast last; [`Instant::NEVER`]: never.
-    pub(super) last_multicast: Instant,
+    pub(super) last_multicast: Cell<Instant>,
     /// When it is to be multicast.
-    pub(super) due: Instant,
-    pub(super) bits: u8,
+    pub(super) due: Cell<Instant>,
+    pub(super) bits: Cell<u8>,
     /// Announcements that are still to follow.
-    pub(super) announcements_left: u8,
+    pub(super) announcements_left: Cell<u8>,
     /// Whose further known answers may make it unnecessary: the number of the truncated query, or [`MANY`].
-    pub(super) wanted_by: u8,
+    pub(super) wanted_by: Cell<u8>,
+    /// Of the first record of a unique name: how far that is, and when it goes on.
+    pub(super) probe: Cell<Probe>,
+    pub(super) probe_due: Cell<Instant>,
 }
 
 impl RecordState {
     /// It was never multicast.
-    pub(super) const NEW: Self = Self {
-        last_multicast: Instant::NEVER,
-        due: Instant::NEVER,
-        bits: 0,
-        announcements_left: 0,
-        wanted_by: MANY,
-    };
+    pub(super) const fn new() -> Self {
+        Self {
+            last_multicast: Cell::new(Instant::NEVER),
+            due: Cell::new(Instant::NEVER),
+            bits: Cell::new(0),
+            announcements_left: Cell::new(0),
+            wanted_by: Cell::new(MANY),
+            probe: Cell::new(Probe::NEW),
+            probe_due: Cell::new(Instant::NEVER),
+        }
+    }
+
+    /// It was multicast now, by us or by another.
+    pub(super) fn settle(&self, now: Instant) {
+        self.last_multicast.set(now);
+        self.cancel();
+    }
+
+    /// It need not be multicast.
+    pub(super) fn cancel(&self) {
+        self.due.set(Instant::NEVER);
+        self.wanted_by.set(MANY);
+    }
+
+    /// Whether one of these bits is set.
+    pub(super) fn has(&self, bits: u8) -> bool {
+        self.bits.get() & bits != 0
+    }
+
+    pub(super) fn set(&self, bits: u8) {
+        self.bits.set(self.bits.get() | bits);
+    }
+
+    pub(super) fn clear(&self, bits: u8) {
+        self.bits.set(self.bits.get() & !bits);
+    }
 
     /// Whether it was multicast at most `ms` ago.
     pub(super) fn was_multicast_within(&self, ms: u32, now: Instant) -> bool {
-        self.last_multicast != Instant::NEVER && now < later(self.last_multicast, ms)
+        let last = self.last_multicast.get();
+        last != Instant::NEVER && now < later(last, ms)
     }
 }
 
@@ -90,13 +125,13 @@ impl Phase {
 
 /// What is with a name on a link.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(4))] // Copied as one word.
 pub(super) struct Probe {
     pub(super) phase: Phase,
     /// It is ours, though it is probed for again.
     pub(super) is_held: bool,
     /// It has become ours, and is not announced yet.
     pub(super) is_new: bool,
-    pub(super) due: Instant,
 }
 
 impl Probe {
@@ -105,21 +140,18 @@ impl Probe {
         phase: Phase::Idle,
         is_held: false,
         is_new: false,
-        due: Instant::NEVER,
     };
 
     /// Whether the name is ours.
-    pub(super) fn holds(&self) -> bool {
-        self.is_held || self.phase == Phase::Done
+    pub(super) const fn holds(&self) -> bool {
+        self.is_held || matches!(self.phase, Phase::Done)
     }
 }
 
-/// A link, and what is with all records and names there.
+/// A link, and when something is due there.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct OnLink {
-    pub(super) records: Slots<RecordState>,
-    pub(super) probes: Slots<Probe>,
     /// Not later than the first record that is due, or name.
     pub(super) answers_at: Instant,
     pub(super) probes_at: Instant,
@@ -137,10 +169,8 @@ pub(super) struct OnLink {
 
 impl OnLink {
     /// A link that is not there yet.
-    pub(super) fn new(id: usize, limits: &Limits) -> Self {
+    pub(super) fn new(id: usize) -> Self {
         Self {
-            records: Slots::new(limits.record_count),
-            probes: Slots::new(limits.name_count),
             answers_at: Instant::NEVER,
             probes_at: Instant::NEVER,
             unicast_until: Instant::default(),
@@ -162,45 +192,35 @@ impl OnLink {
     }
 
     /// What is with a record.
-    #[inline(never)]
-    pub(super) fn record(&mut self, id: RecordId) -> Option<&mut RecordState> {
-        while self.records.len() <= id {
-            self.records.push(RecordState::NEW)?;
-        }
-        self.records.get_mut(id)
+    pub(super) fn of<'a>(&self, record: &'a Entry) -> &'a RecordState {
+        record.on(self.id)
     }
 
-    /// What is with a name.
-    #[inline(never)]
-    pub(super) fn probe(&mut self, name: NameId) -> Option<&mut Probe> {
-        while self.probes.len() <= name.place() {
-            self.probes.push(Probe::NEW)?;
-        }
-        self.probes.get_mut(name.place())
+    /// What is with a name; nothing of one that is not ours.
+    pub(super) fn probe<'a>(&self, zone: &'a Zone, name: NameId) -> Option<&'a RecordState> {
+        zone.unique(name).map(|record| self.of(record))
     }
 
     /// How far a name is.
-    pub(super) fn phase(&self, name: NameId) -> Phase {
-        let probe = self.probes.get(name.place());
-        probe.map_or(Phase::Idle, |probe| probe.phase)
+    pub(super) fn phase(&self, zone: &Zone, name: NameId) -> Phase {
+        let probe = self.probe(zone, name);
+        probe.map_or(Phase::Idle, |state| state.probe.get().phase)
     }
 
     /// Whether a name is ours: it is answered for, and defended.
-    pub(super) fn holds(&self, name: NameId) -> bool {
-        self.probes.get(name.place()).is_some_and(Probe::holds)
+    pub(super) fn holds(&self, zone: &Zone, name: NameId) -> bool {
+        let probe = self.probe(zone, name);
+        probe.is_some_and(|state| state.probe.get().holds())
     }
 
     /// Whether a record is told here: its owner is ours.
-    pub(super) fn tells(&self, record: &Record) -> bool {
-        record.is_on(self.bit) && self.holds(record.owner)
+    pub(super) fn tells(&self, zone: &Zone, record: &Record) -> bool {
+        record.is_on(self.bit) && self.holds(zone, record.owner)
     }
 
     /// The link is down: nothing was ever told here.
-    pub(super) fn forget(&mut self) {
-        self.records
-            .iter_mut()
-            .for_each(|state| *state = RecordState::NEW);
-        self.probes.iter_mut().for_each(|probe| *probe = Probe::NEW);
+    pub(super) fn forget(&mut self, zone: &mut Zone) {
+        zone.forget_link(self.id);
         (self.answers_at, self.probes_at) = (Instant::NEVER, Instant::NEVER);
     }
 }

@@ -43,21 +43,22 @@ impl OnLink {
         let (mut has_claimed, mut next) = (false, Instant::NEVER);
         // Each name once, by the first of its records.
         for record in zone.records.iter() {
-            let bit = self.bit;
-            let Some(probe) = self.probe(record.name) else {
-                break;
+            let Some(state) = self.probe(zone, record.name) else {
+                continue;
             };
-            if !record.is_unique || !record.is_on(bit) {
+            if !record.is_on(self.bit) {
                 continue;
             }
-            if probe.due <= now {
-                let size = zone.probe_bytes(record.name, bit);
-                if probe.phase == Phase::Third {
-                    *probe = Probe {
+            if state.probe_due.get() <= now {
+                let phase = state.probe.get().phase;
+                let size = zone.probe_bytes(record.name, self.bit);
+                if phase == Phase::Third {
+                    state.probe.set(Probe {
                         phase: Phase::Done,
                         is_new: true,
-                        ..Probe::NEW
-                    };
+                        is_held: false,
+                    });
+                    state.probe_due.set(Instant::NEVER);
                     has_claimed = true;
                 } else if asked.is_full() || (size > left && !asked.is_empty()) {
                     // For all others, too.
@@ -68,10 +69,14 @@ impl OnLink {
                     if writer.question(labels, kind::ANY, class) {
                         let _ = asked.push(record.name);
                     }
-                    (probe.phase, probe.due) = (probe.phase.next(), later(now, PROBE_MS));
+                    state.probe.set(Probe {
+                        phase: phase.next(),
+                        ..state.probe.get()
+                    });
+                    state.probe_due.set(later(now, PROBE_MS));
                 }
             }
-            next = next.min(probe.due);
+            next = next.min(state.probe_due.get());
         }
         let is_full = left == 0;
         self.probes_at = if is_full { later(now, PACE_MS) } else { next };
@@ -91,34 +96,38 @@ impl OnLink {
     }
 
     /// Begins to probe for a name after so many milliseconds.
-    pub(super) fn begin_probing(&mut self, name: NameId, now: Instant, ms: u32) {
+    pub(super) fn begin_probing(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
         if !self.link.is_up() {
             return;
         }
         let due = later(now, ms);
-        if let Some(probe) = self.probe(name) {
-            *probe = Probe {
+        if let Some(state) = self.probe(zone, name) {
+            state.probe.set(Probe {
                 phase: Phase::Wait,
-                due,
                 ..Probe::NEW
-            };
+            });
+            state.probe_due.set(due);
             self.probes_at = self.probes_at.min(due);
         }
     }
 
     /// The same where what is ours stays so meanwhile.
-    pub(super) fn reprobe(&mut self, name: NameId, now: Instant, ms: u32) {
-        let is_held = self.holds(name);
-        self.begin_probing(name, now, ms);
-        if let Some(probe) = self.probe(name) {
-            probe.is_held = is_held;
+    pub(super) fn reprobe(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
+        let is_held = self.holds(zone, name);
+        self.begin_probing(zone, name, now, ms);
+        if let Some(state) = self.probe(zone, name) {
+            state.probe.set(Probe {
+                is_held,
+                ..state.probe.get()
+            });
         }
     }
 
     /// A name is not ours, and will not be.
-    pub(super) fn give_up(&mut self, name: NameId) {
-        if let Some(probe) = self.probes.get_mut(name.place()) {
-            *probe = Probe::NEW;
+    pub(super) fn give_up(&self, zone: &Zone, name: NameId) {
+        if let Some(state) = self.probe(zone, name) {
+            state.probe.set(Probe::NEW);
+            state.probe_due.set(Instant::NEVER);
         }
     }
 
@@ -133,7 +142,7 @@ impl OnLink {
         message: &Message<'_>,
     ) {
         // What is ours is defended.
-        if self.holds(name) || self.phase(name) < Phase::First {
+        if self.holds(zone, name) || self.phase(zone, name) < Phase::First {
             return;
         }
         let mut buffer = [0; TIE_BYTES];
@@ -165,7 +174,7 @@ impl OnLink {
         }
         writer.finish();
         if !are_ours && is_less(&buffer, &records) {
-            self.begin_probing(name, now, TIE_PAUSE_MS);
+            self.begin_probing(zone, name, now, TIE_PAUSE_MS);
         }
     }
 }

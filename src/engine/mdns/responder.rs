@@ -46,7 +46,7 @@ impl Responder {
         let mut random = Random::new(entropy);
         Self {
             zone: Zone::new(&limits, random.ms(0, u32::MAX)),
-            links: core::array::from_fn(|id| OnLink::new(id, &limits)),
+            links: core::array::from_fn(OnLink::new),
             truncated_queries: TruncatedQueries::NONE,
             random,
             conflicts: [Instant::NEVER; CONFLICT_COUNT],
@@ -76,7 +76,7 @@ impl Responder {
         let name = self.zone.add_service(service).ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         for on in &mut self.links {
-            on.begin_probing(name, now, ms);
+            on.begin_probing(&self.zone, name, now, ms);
         }
         Ok(name)
     }
@@ -107,11 +107,11 @@ impl Responder {
             return Err(Full);
         };
         if !link.is_up() {
-            on.forget();
+            on.forget(&mut self.zone);
         }
         for record in self.zone.records.iter() {
             if record.is_on(bit) && record.is_unique && !record.is_goodbye {
-                on.reprobe(record.name, now, ms);
+                on.reprobe(&self.zone, record.name, now, ms);
             }
         }
         Ok(())

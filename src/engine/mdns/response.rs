@@ -44,16 +44,14 @@ impl OnLink {
         }
         let mut written = Written::new();
         for id in self.asked_from..self.asked_end {
-            let place = usize::from(id);
-            let (Some(record), Some(state)) =
-                (zone.records.get(place), self.records.get_mut(place))
-            else {
+            let Some(record) = zone.records.get(usize::from(id)) else {
                 continue;
             };
-            if state.bits & bit::REPLY == 0 {
+            let state = self.of(record);
+            if !state.has(bit::REPLY) {
                 continue;
             }
-            state.bits &= !bit::REPLY;
+            state.clear(bit::REPLY);
             if !written.is_full()
                 && zone.write(&mut writer, Section::Answer, record, self.bit, form)
             {
@@ -62,7 +60,7 @@ impl OnLink {
                 writer.flag(flag::TRUNCATED);
             } else {
                 // It does not fit: it is multicast.
-                state.due = state.due.min(now);
+                state.due.set(state.due.get().min(now));
                 self.answers_at = self.answers_at.min(now);
             }
         }
@@ -98,20 +96,17 @@ impl OnLink {
         let mut written = Written::new();
         let (mut next, mut is_full) = (Instant::NEVER, false);
         for (id, record) in zone.records.iter().enumerate() {
-            let holds = self.holds(record.owner);
-            let Some(state) = self.records.get_mut(id) else {
-                break;
-            };
-            if state.due <= now && !is_full {
-                let is_gone = state.bits & bit::GOODBYE != 0;
+            let state = self.of(record);
+            if state.due.get() <= now && !is_full {
+                let is_gone = state.has(bit::GOODBYE);
                 let form = if is_gone {
                     Form::Goodbye
                 } else {
                     Form::Regular
                 };
-                if !is_gone && !holds {
+                if !is_gone && !self.holds(zone, record.owner) {
                     // It is no longer ours to tell.
-                    state.due = Instant::NEVER;
+                    state.due.set(Instant::NEVER);
                 } else if !written.is_full()
                     && zone.write(&mut writer, Section::Answer, record, self.bit, form)
                 {
@@ -124,12 +119,12 @@ impl OnLink {
                         return self.send_multicast(zone, now, out, true);
                     }
                     // Nothing could ever carry it.
-                    state.due = Instant::NEVER;
+                    state.due.set(Instant::NEVER);
                 } else {
                     is_full = true;
                 }
             }
-            next = next.min(state.due);
+            next = next.min(state.due.get());
         }
         // Full messages are sent at a limited pace, as receive buffers are small. Only goodbyes do not wait.
         self.answers_at = if is_full && !are_gone {
@@ -149,7 +144,7 @@ impl OnLink {
     /// Adds additional records: SRV and TXT of what a PTR points to, the addresses of SRV's target. RFC 6763 section 12.
     #[inline(never)]
     fn add_additional(
-        &mut self,
+        &self,
         zone: &Zone,
         writer: &mut Writer<'_>,
         written: &mut Written,
@@ -185,14 +180,12 @@ impl OnLink {
                 if (record.kind == kind::NSEC && !has_one)
                     || !record.is_unique
                     || record.is_goodbye
-                    || !self.tells(record)
+                    || !self.tells(zone, record)
                 {
                     continue;
                 }
                 add(&mut names, record.target);
-                let Some(state) = self.record(id) else {
-                    continue;
-                };
+                let state = self.of(record);
                 let is_early =
                     form == Form::Regular && state.was_multicast_within(HOLD_OFF_MS, now);
                 if !is_early

@@ -129,9 +129,6 @@ impl Zone {
         let mut record = Record::unique(name, kind::PTR, links);
         record.target = self.host;
         let mut added = self.add(&record, &[]);
-        if let Some(claim) = self.claim_mut(name) {
-            claim.is_unique = true;
-        }
         if added.is_some() {
             (record.kind, record.target) = (kind::NSEC, NameId::ROOT);
             added = self.add(&record, &[]);

@@ -4,10 +4,13 @@
 //! record says some bytes and then perhaps a name: the bytes of all are in one piece of memory, names are known by numbers.
 
 use super::Limits;
+use super::link::{LINK_COUNT_MAX, LinkId};
 use super::names::{NameId, Names};
+use super::on_link::RecordState;
 use crate::mem::Ends as _;
 use crate::mem::{Slots, shift};
 use crate::wire::dns::kind;
+use core::ops::Deref;
 
 /// Seconds for which others remember what a host's name or address is part of. RFC 6762 section 10.
 const HOST_TTL: u32 = 120;
@@ -83,6 +86,44 @@ impl Record {
     }
 }
 
+/// A record in the table, and what is with it on each link; that of the first record of a name, with the name.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Entry {
+    pub(super) record: Record,
+    states: [RecordState; LINK_COUNT_MAX],
+}
+
+impl Entry {
+    const fn new(record: Record) -> Self {
+        Self {
+            record,
+            states: [const { RecordState::new() }; LINK_COUNT_MAX],
+        }
+    }
+
+    /// What is with it on a link.
+    pub(super) fn on(&self, link: LinkId) -> &RecordState {
+        let [first, ..] = &self.states;
+        // No link has a higher number, and so the compiler knows it, too.
+        let place = usize::from(link) % LINK_COUNT_MAX;
+        self.states.get(place).unwrap_or(first)
+    }
+
+    /// The same on all links.
+    pub(super) fn states(&self) -> core::slice::Iter<'_, RecordState> {
+        self.states.iter()
+    }
+}
+
+impl Deref for Entry {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
 /// What is known of a name of ours.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Claim {
@@ -92,7 +133,6 @@ pub(super) struct Claim {
     pub(super) renames: u16,
     /// Bytes of the label that was wished.
     pub(super) wished_len: u8,
-    pub(super) is_unique: bool,
     /// What the name becomes when others have it.
     pub(super) rename_style: RenameStyle,
 }
@@ -103,7 +143,6 @@ impl Claim {
         first: 0,
         renames: 0,
         wished_len: 0,
-        is_unique: false,
         rename_style: RenameStyle::Fixed,
     };
 }
@@ -128,7 +167,7 @@ pub struct Full;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Zone {
-    pub(super) records: Slots<Record>,
+    pub(super) records: Slots<Entry>,
     /// By name.
     claims: Slots<Claim>,
     texts: Slots<u8>,
@@ -191,10 +230,11 @@ impl Zone {
     /// Adds a record, which says `text` before the name that it points to. `None`: a table is full.
     #[inline(never)]
     pub(super) fn add(&mut self, record: &Record, text: &[u8]) -> Option<()> {
+        let first = self.claim_mut(record.name)?.first;
         let (at, end) = (self.texts_len, self.texts_len + text.len());
         self.texts.get_mut(at..end)?.copy_from_slice(text);
         let record = Record {
-            next: self.claim_mut(record.name)?.first,
+            next: first,
             at: at as u32,
             len: text.len() as u32,
             ..*record
@@ -202,33 +242,65 @@ impl Zone {
         let id = match self.free.checked_sub(1) {
             Some(free) => {
                 let place = self.records.get_mut(usize::from(free))?;
-                self.free = core::mem::replace(place, record).next;
+                self.free = core::mem::replace(&mut place.record, record).next;
                 free
             }
-            None => self.records.push(record)? as u16,
+            None => self.records.push(Entry::new(record))? as u16,
         };
         self.texts_len = end;
         self.names.keep(record.name);
         self.names.keep(record.target);
         self.claim_mut(record.name)?.first = id + 1;
+        self.hand_over(first, id + 1);
         Some(())
+    }
+
+    /// Another record of a name becomes the first: what is with the name goes to that.
+    #[inline(never)]
+    fn hand_over(&self, from: u16, to: u16) {
+        let entry = |number: u16| self.records.get(usize::from(number.checked_sub(1)?));
+        if let (Some(from), Some(to)) = (entry(from), entry(to)) {
+            for (from, to) in from.states.iter().zip(&to.states) {
+                to.probe.set(from.probe.get());
+                to.probe_due.set(from.probe_due.get());
+            }
+        }
+    }
+
+    /// The first record of a unique name.
+    #[inline(never)]
+    pub(super) fn unique(&self, name: NameId) -> Option<&Entry> {
+        let (_, first) = self.of(name).next()?;
+        first.is_unique.then_some(first)
+    }
+
+    /// Forgets what is with records and names on a link.
+    pub(super) fn forget_link(&mut self, link: LinkId) {
+        for entry in self.records.iter_mut() {
+            if let Some(state) = entry.states.get_mut(usize::from(link)) {
+                *state = RecordState::new();
+            }
+        }
     }
 
     /// Takes a record away.
     #[inline(never)]
     pub(super) fn remove(&mut self, id: RecordId) {
         let number = id as u16 + 1;
-        let Some(record) = self.records.get_mut(id) else {
+        let Some(gone) = self.records.get(id).map(|entry| entry.record) else {
             return;
         };
-        if record.links == 0 {
+        if gone.links == 0 {
             return;
         }
-        let gone = *record;
-        *record = Record {
+        self.hand_over(number, gone.next);
+        let Some(entry) = self.records.get_mut(id) else {
+            return;
+        };
+        *entry = Entry::new(Record {
             next: self.free,
             ..Record::unique(NameId::ROOT, 0, 0)
-        };
+        });
         self.free = number;
         // What led to it leads to what follows it.
         if let Some(claim) = self.claim_mut(gone.name) {
@@ -244,7 +316,7 @@ impl Zone {
                 {
                     at = before.next;
                     if at == number {
-                        before.next = gone.next;
+                        before.record.next = gone.next;
                     }
                 }
             }
@@ -275,9 +347,9 @@ impl Zone {
         let all = self.texts.head_mut(self.texts_len);
         let left = shift(all.tail_mut(at as usize), len as usize);
         self.texts_len = at as usize + left;
-        for record in self.records.iter_mut() {
-            if record.at > at {
-                record.at -= len;
+        for entry in self.records.iter_mut() {
+            if entry.at > at {
+                entry.record.at -= len;
             }
         }
     }
@@ -297,12 +369,12 @@ pub(super) const fn bit_of(kind: u16) -> u64 {
 
 /// Records of one name.
 pub(super) struct Of<'a> {
-    records: &'a [Record],
+    records: &'a [Entry],
     next: u16,
 }
 
 impl<'a> Iterator for Of<'a> {
-    type Item = (RecordId, &'a Record);
+    type Item = (RecordId, &'a Entry);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
