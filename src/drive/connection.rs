@@ -50,24 +50,25 @@ pub(super) struct Unsent {
 
 /// A connection.
 #[derive(Debug)]
+#[repr(C)] // The longest last.
 pub(super) struct Connection {
-    pub(super) socket: Socket,
-    /// Its number for the protocol.
-    number: u16,
-    pub(super) peer: Ipv6Addr,
-    /// Bytes of a request that has not all arrived. They are in `input`, or without a block in `inline`.
-    pub(super) input_len: u32,
-    pub(super) input: Option<Block>,
-    pub(super) inline: [u8; REQUEST_INLINE_BYTES],
-    pub(super) unsent: Option<Unsent>,
-    /// What is left of it.
+    /// What is left to do of the order in hand.
     pub(super) order: Option<Order>,
+    pub(super) socket: Socket,
     /// The last time that bytes came or went.
     pub(super) progress: Instant,
+    pub(super) peer: Ipv6Addr,
+    pub(super) unsent: Option<Unsent>,
+    /// Its number for the protocol.
+    number: u16,
     /// Whether it was ever answered.
     pub(super) answered: bool,
     /// The protocol has a file open until more of a request arrives.
     pub(super) holds_file: bool,
+    /// Bytes of a request that has not all arrived. They are in `input`, or without a block in `inline`.
+    pub(super) input_len: u32,
+    pub(super) input: Option<Block>,
+    pub(super) inline: [u8; REQUEST_INLINE_BYTES],
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);

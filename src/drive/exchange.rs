@@ -83,20 +83,19 @@ impl Streams {
                 turn.protocol
                     .advance(connection.number(), call, input, tx.head_mut(REPLY_BYTES));
             used += progress.consumed;
-            let interest = match progress.state {
-                State::NeedInput => Some(Interest::Input),
-                // Other connections' turn: after theirs this one is ready again. The peer owes nothing meanwhile.
-                State::Busy => {
-                    connection.progress = turn.world.now;
-                    Some(Interest::Output)
-                }
-                _ => None,
-            };
+            let needs_input = matches!(progress.state, State::NeedInput);
+            let is_busy = matches!(progress.state, State::Busy);
             if let Err(blocked) = self.apply(turn, connection, progress) {
                 break blocked;
             }
-            if let Some(interest) = interest {
-                break Blocked::Wait(interest);
+            if needs_input {
+                break Blocked::Wait(Interest::Input);
+            }
+            // Other connections' turn: after theirs this one is ready again.
+            if is_busy {
+                // The peer owes nothing meanwhile.
+                connection.progress = turn.world.now;
+                break Blocked::Wait(Interest::Output);
             }
             if self.moved_bytes >= ORDER_TURN_BYTES as usize {
                 break Blocked::Wait(Interest::Output);

@@ -9,14 +9,15 @@ use crate::mem::{Slots, scaled};
 use crate::vfs::{Content, FsResult, Handles};
 
 /// The programs, their sessions, and the files they serve.
+#[repr(C)] // The longest last.
 pub struct Rpc<'a> {
-    /// The programs.
-    pub programs: Programs,
     files: &'a mut (dyn Handles + 'static),
     /// By the number of the connection.
     sessions: Slots<Session>,
     /// Which programs are reached through the socket with this token.
     services: [ProgramSet; streams::CONNECTION_TOKEN as usize],
+    /// The programs.
+    pub programs: Programs,
 }
 
 impl<'a> Rpc<'a> {

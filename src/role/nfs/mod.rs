@@ -107,14 +107,15 @@ pub(super) fn task(
 }
 
 /// The server: a task.
+#[repr(C)] // The longest last.
 struct Nfs {
-    streams: Streams,
-    rpc: Rpc<'static>,
-    datagrams: Datagrams,
     options: &'static Options,
     form: Form,
     /// It uses files as each caller, not as the user who started it.
     acts_as_callers: bool,
+    datagrams: Datagrams,
+    streams: Streams,
+    rpc: Rpc<'static>,
 }
 
 impl Task for Nfs {
