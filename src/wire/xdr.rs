@@ -119,6 +119,7 @@ impl<'a> Writer<'a> {
     const OVERRUN: usize = usize::MAX;
 
     /// Writes from the first byte of `buffer`.
+    #[inline(never)]
     pub const fn new(buffer: &'a mut [u8]) -> Self {
         Self { len: 0, buffer }
     }

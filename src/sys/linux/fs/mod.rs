@@ -230,6 +230,7 @@ pub fn openat<E: From<Errno>>(
 }
 
 /// The same of a name.
+#[inline(never)]
 pub fn open_entry<E: From<Errno>>(
     dir: RawFd,
     name: &[u8],
