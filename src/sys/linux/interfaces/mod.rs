@@ -16,8 +16,6 @@ use core::net::IpAddr;
 pub const INTERFACE_COUNT_MAX: usize = 16;
 /// Addresses that are told of each.
 pub const ADDRESS_COUNT_MAX: usize = 16;
-/// Bytes that an answer of the kernel may have: it fills no more at once, on hosts whose pages are large, too.
-const ANSWER_BYTES: usize = 8 << 10;
 
 /// What interfaces there are. Those beyond the last place are left out.
 pub type Interfaces = heapless::Vec<Interface, INTERFACE_COUNT_MAX>;

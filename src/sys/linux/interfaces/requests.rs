@@ -4,7 +4,7 @@
 use super::super::fs::{self, File};
 use super::super::sockets::{self, Address, DATAGRAM, INET, INET6, Verb};
 use super::super::{Errno, outcome};
-use super::{ANSWER_BYTES, FLAGS, Interfaces, add, is_usable};
+use super::{FLAGS, Interfaces, add, is_usable};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
@@ -12,6 +12,9 @@ use syscalls::{Sysno, raw_syscall};
 
 /// Numbers that are tried where only version 6 has addresses: they are not listed then.
 const INDEX_MAX: u32 = 256;
+
+/// Bytes of the file that are read at once.
+const PIECE_BYTES: usize = 256;
 
 const GET_NAME: u32 = 0x8910;
 const GET_TABLE: u32 = 0x8912;
@@ -132,51 +135,59 @@ pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
 }
 
 /// The addresses of version 6, for which there may be a file; whether it is there and has one.
-#[inline(never)] // For the sake of the stack.
 pub(super) fn list_in_file(out: &mut Interfaces) -> bool {
     let Ok(file) = File::open::<Errno>(c"/proc/net/if_inet6", OFlags::RDONLY, 0) else {
         return false;
     };
-    let (mut buffer, mut len) = ([0; ANSWER_BYTES], 0);
-    while let Some(rest) = buffer.get_mut(len..)
-        && let Ok(more @ 1..) = fs::read(file.as_raw_fd(), rest)
-    {
-        len += more;
+    let (mut lines, mut buffer) = (Lines::default(), [0; PIECE_BYTES]);
+    while let Ok(len @ 1..) = fs::read(file.as_raw_fd(), &mut buffer) {
+        lines.read(buffer.get(..len).unwrap_or_default(), out);
     }
-    read_lines(buffer.get(..len).unwrap_or_default(), out)
+    lines.any
 }
 
-/// Reads lines of address, index, bits of the network, reach and flags, all in hexadecimal, and a name. Whether there is one.
-pub(super) fn read_lines(text: &[u8], out: &mut Interfaces) -> bool {
-    let mut any = false;
-    let (mut numbers, mut count, mut is_number) = ([0_u128; 5], 0, false);
-    for byte in text {
-        let digit = char::from(*byte).to_digit(16);
-        match (byte, digit, numbers.get_mut(count)) {
-            (b'\n', ..) => (numbers, count, is_number) = ([0; _], 0, false),
-            (_, Some(digit), Some(number)) => {
-                *number = *number << 4 | u128::from(digit);
-                is_number = true;
-            }
-            (b' ', _, Some(_)) if is_number => {
-                is_number = false;
-                count += 1;
-                let [address, index, prefix_len, _, flags] = numbers;
-                if count < numbers.len() {
-                    continue;
+/// Lines of address, index, bits of the network, reach and flags, all in hexadecimal, and a name, as far as they were read.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// There was one.
+    pub(super) any: bool,
+    numbers: [u128; 5],
+    count: usize,
+    is_number: bool,
+}
+
+impl Lines {
+    /// Reads on.
+    pub(super) fn read(&mut self, text: &[u8], out: &mut Interfaces) {
+        for byte in text {
+            let digit = char::from(*byte).to_digit(16);
+            match (byte, digit, self.numbers.get_mut(self.count)) {
+                (b'\n', ..) => {
+                    (self.numbers, self.count, self.is_number) = ([0; _], 0, false);
                 }
-                any = true;
-                if is_usable(flags as u32) {
-                    let address = IpAddr::V6(Ipv6Addr::from_bits(address));
-                    add(out, index as u32, address, prefix_len as u8);
+                (_, Some(digit), Some(number)) => {
+                    *number = *number << 4 | u128::from(digit);
+                    self.is_number = true;
                 }
+                (b' ', _, Some(_)) if self.is_number => {
+                    self.is_number = false;
+                    self.count += 1;
+                    let [address, index, prefix_len, _, flags] = self.numbers;
+                    if self.count < self.numbers.len() {
+                        continue;
+                    }
+                    self.any = true;
+                    if is_usable(flags as u32) {
+                        let address = IpAddr::V6(Ipv6Addr::from_bits(address));
+                        add(out, index as u32, address, prefix_len as u8);
+                    }
+                }
+                (b' ', ..) => {}
+                // No number: the rest of the line means nothing.
+                _ => self.count = self.numbers.len(),
             }
-            (b' ', ..) => {}
-            // No number: the rest of the line means nothing.
-            _ => count = numbers.len(),
         }
     }
-    any
 }
 
 /// Finds addresses of version 6 by asking from which one the kernel would send: the link's own, and one that reaches farther.
