@@ -22,8 +22,9 @@ pub(super) const CONFLICT_COUNT: usize = 15;
 
 /// The responder.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // What is used most first, the longest last.
 pub struct Responder {
+    pub(super) zone: Zone,
     pub(super) random: Random,
     /// Until when attempts wait.
     pub(super) rate_limited_until: Instant,
@@ -35,8 +36,6 @@ pub struct Responder {
     /// When the last conflicts were, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
     pub(super) truncated_queries: TruncatedQueries,
-    // The longest last.
-    pub(super) zone: Zone,
     pub(super) links: [OnLink; LINK_COUNT_MAX],
 }
 
