@@ -288,7 +288,6 @@ impl Multicast for Kernel {
                 is_loopback: one.has(LOOPBACK),
                 is_point_to_point: one.has(POINT_TO_POINT),
                 mtu: one.mtu,
-                hardware: one.hardware,
                 addresses: core::mem::take(&mut one.addresses),
             });
         }

@@ -252,8 +252,6 @@ pub struct Interface {
     pub is_point_to_point: bool,
     /// Bytes of the longest packet; 0: unknown.
     pub mtu: u32,
-    /// Its Ethernet address.
-    pub hardware: Option<[u8; 6]>,
     /// Its usable addresses and their prefix lengths in bits.
     pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
 }
