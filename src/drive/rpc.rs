@@ -6,12 +6,12 @@ use crate::config::{CONNECTION_COUNT_MAX, REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
 use crate::mem::{Slots, scaled};
-use crate::vfs::{Content, FsResult, Handles};
+use crate::vfs::{Content, Exported, FsResult, Handles};
 
 /// The programs, their sessions, and the files they serve.
 #[repr(C)] // The longest last.
 pub struct Rpc<'a> {
-    files: &'a mut (dyn Handles + 'static),
+    files: &'a mut Exported,
     /// By the number of the connection.
     sessions: Slots<Session>,
     /// Which programs are reached through the socket with this token.
@@ -22,11 +22,7 @@ pub struct Rpc<'a> {
 
 impl<'a> Rpc<'a> {
     /// Programs for at most `connection_count` connections, behind no sockets yet.
-    pub fn new(
-        programs: Programs,
-        files: &'a mut (dyn Handles + 'static),
-        connection_count: usize,
-    ) -> Self {
+    pub fn new(programs: Programs, files: &'a mut Exported, connection_count: usize) -> Self {
         Self {
             programs,
             files,
@@ -66,7 +62,7 @@ impl Protocol for Rpc<'_> {
     }
 
     fn commit(&mut self) -> FsResult<()> {
-        self.files.commit_metadata()
+        Handles::commit_metadata(self.files)
     }
 
     fn open(&mut self, connection: usize, listener: u32) {

@@ -7,6 +7,8 @@
 //! part of what a call returned: the driver carries it out, and calls [`Stream::done`] before anything else for that session.
 //! Invariant: after malformed input a stream is closed for good; a request is only begun when its largest reply fits.
 
+// Tests have any backend behind Files and Exported, whose methods need not be imported.
+#![cfg_attr(any(test, fuzzing), allow(unused_imports))]
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(any(test, fuzzing)),
@@ -21,7 +23,7 @@
 use crate::event::Events;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{Content, FsResult, Handles, Pin};
+use crate::vfs::{Content, Exported, FsResult, Pin};
 use core::net::Ipv6Addr;
 
 mod drc;
@@ -38,7 +40,7 @@ pub mod testing;
 mod tests;
 
 /// What an engine may use, lent for the length of one call.
-pub struct Cx<'a, F: ?Sized = dyn Handles> {
+pub struct Cx<'a, F: ?Sized = Exported> {
     /// The monotonic clock.
     pub now: Instant,
     /// The peer that sent the input; an IPv4 address is mapped into IPv6.

@@ -8,7 +8,7 @@ use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, next_name};
-use crate::vfs::{Export, FsError, FsResult, Handle, Kind};
+use crate::vfs::{Export, FsError, FsResult, Handle, Handles as _, Kind, Vfs as _};
 use crate::wire::Writer;
 use crate::wire::mount::{
     HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,

@@ -345,6 +345,13 @@ pub type Files = user::User;
 #[cfg(any(test, fuzzing))]
 pub type Files = dyn Paths;
 
+/// The tree of protocols that know handles, as [`Files`] is that of those that know paths.
+#[cfg(not(any(test, fuzzing)))]
+pub type Exported = host::Host;
+/// Any tree of handles.
+#[cfg(any(test, fuzzing))]
+pub type Exported = dyn Handles;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,9 @@ use super::super::{Cx, Order, State};
 use super::{Answer, Fault, Nfs, Object, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
 use crate::text::{Text, text};
-use crate::vfs::{Access, Attr, FsError, FsResult, Handles, Pin};
+use crate::vfs::{
+    Access, Attr, Content as _, Exported, FsError, FsResult, Handles as _, Pin, Vfs as _,
+};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
@@ -47,7 +49,7 @@ impl Writing {
     }
 
     /// Its connection is gone.
-    pub(in super::super) fn abandon(self, vfs: &mut dyn Handles) {
+    pub(in super::super) fn abandon(self, vfs: &mut Exported) {
         if let Some(file) = self.file {
             vfs.unpin(file);
         }

@@ -4,9 +4,6 @@
 //! the file by an order. Replies come in the order of the requests; only copies and checks, which may take long, are carried
 //! on in slices, and are answered when they are done. What is malformed is answered so, as long as its number is known.
 
-// Tests have any backend there, whose methods need not be imported.
-#![cfg_attr(any(test, fuzzing), allow(unused_imports))]
-
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
