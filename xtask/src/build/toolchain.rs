@@ -46,7 +46,7 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         // costs more than it thinks: 1.5 %.
         "inline-threshold=10",
         "inline-call-penalty=30",
-        "inline-memaccess-cost=1",
+        "inline-memaccess-cost=3",
         // Loops with fewer registers rather than fewer instructions, and values that are moved to memory where that is
         // short rather than where it is quick: 0.2 %.
         "lsr-insns-cost=false",
@@ -59,6 +59,9 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         "enable-load-pre=false",
         "enable-shrink-wrap=false",
         "enable-gvn-hoist",
+        // Ends of blocks that are alike stand once, however short and however many: 0.1 %.
+        "tail-merge-threshold=1000",
+        "tail-merge-size=2",
         // Instructions in the order that needs fewest registers: 0.1 %.
         "pre-RA-sched=list-burr",
     ] {
