@@ -86,6 +86,7 @@ impl Out {
     }
 
     /// A name whose labels have dots between them.
+    #[inline(never)]
     pub(super) fn name(&mut self, names: &Names, name: NameId) -> &mut Self {
         self.labels(names, name, usize::MAX)
     }

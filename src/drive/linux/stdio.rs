@@ -194,6 +194,7 @@ impl<'a> StdioSession<'a> {
 }
 
 /// What the protocol is lent. Nothing depends on the time or the peer here.
+#[inline(never)]
 fn call(events: &mut Events) -> Call<'_> {
     Call {
         now: Instant::default(),

@@ -192,6 +192,7 @@ impl OnLink {
     }
 
     /// What is with a record.
+    #[inline(never)]
     pub(super) fn of<'a>(&self, record: &'a Entry) -> &'a RecordState {
         record.on(self.id)
     }

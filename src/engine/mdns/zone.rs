@@ -72,11 +72,13 @@ impl Record {
     }
 
     /// Whether it says on this link what there is: neither that there is nothing else, nor that it is gone.
+    #[inline(never)]
     pub(super) const fn is_held(&self, link: u8) -> bool {
         self.is_on(link) && self.kind != kind::NSEC && !self.is_goodbye
     }
 
     /// Seconds for which it is remembered.
+    #[inline(never)]
     pub(super) const fn ttl(&self) -> u32 {
         if self.is_unique && self.kind != kind::TXT {
             HOST_TTL

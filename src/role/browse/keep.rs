@@ -72,6 +72,7 @@ pub(super) struct Keep {
 }
 
 /// A field of a line; the last one has whatever follows.
+#[inline(never)]
 fn get(line: &[u8], field: usize) -> &[u8] {
     if field == field::PATH {
         return line.tail(start(line, field));

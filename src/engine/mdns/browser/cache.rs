@@ -70,6 +70,7 @@ impl Cache {
     }
 
     /// The records of a name on a link that are in the list of a target.
+    #[inline(never)]
     fn all_of(&self, name: NameId, target: NameId, link: LinkId) -> Of<'_> {
         Of {
             cache: self,

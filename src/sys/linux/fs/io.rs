@@ -54,6 +54,7 @@ fn carry<E: From<Errno>>(
 }
 
 /// Reads from `offset` of a file until its end or that of `out`; how many bytes.
+#[inline(never)]
 pub fn pread<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<u32, E> {
     #[cfg(target_pointer_width = "64")]
     {

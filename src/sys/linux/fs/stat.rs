@@ -114,6 +114,7 @@ pub const fn is_mount_root(stat: &Statx) -> bool {
 }
 
 /// Major and minor number of a device.
+#[inline(never)]
 pub const fn device_numbers(number: u32) -> (u32, u32) {
     (number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xf_ff00)
 }
