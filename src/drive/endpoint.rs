@@ -8,7 +8,7 @@ use super::task::{Task, World};
 use crate::engine::mdns::{
     Cast, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT, Transmit,
 };
-use crate::event::Events;
+use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
 use crate::net::{Interface, Interfaces, NetError, NetResult, Signals, Socket};
 use crate::text::{Text, text};
@@ -94,7 +94,7 @@ pub trait Endpoint {
     ///
     /// # Errors
     /// It has done what it was to do, or cannot: the status to exit with.
-    fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), i32>;
+    fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal>;
     /// What the process was asked to do.
     fn on_signals(&mut self, _now: Instant, _signals: Signals) {}
     /// Prepares the messages to send before the end: goodbyes (RFC 6762 section 10.1).
@@ -132,7 +132,7 @@ impl<'a> Mdns<'a> {
 }
 
 impl Task for Mdns<'_> {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), i32> {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         self.changes = world.net.changes(world.token(CHANGES)).ok();
         Ok(())
     }

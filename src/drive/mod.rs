@@ -33,7 +33,7 @@ mod tests;
 
 pub use task::{Task, World};
 
-use crate::event::Events;
+use crate::event::{Events, Fatal};
 use crate::net::{Net, Ready};
 use crate::time::Instant;
 
@@ -78,7 +78,7 @@ impl<'a, 't> Loop<'a, 't> {
     ///
     /// # Errors
     /// That of the first task that cannot start.
-    pub fn start(&mut self) -> Result<(), i32> {
+    pub fn start(&mut self) -> Result<(), Fatal> {
         let mut started = Ok(());
         self.each(&mut |task, world| {
             if started.is_ok() {
@@ -92,12 +92,12 @@ impl<'a, 't> Loop<'a, 't> {
     ///
     /// # Errors
     /// The status to exit with. A task that cannot start has told why.
-    pub fn run(&mut self) -> Result<(), i32> {
+    pub fn run(&mut self) -> Result<(), Fatal> {
         self.start()?;
         self.turns();
         self.stop();
         match self.world.exit {
-            None | Some(0) => Ok(()),
+            None | Some(Fatal::DONE) => Ok(()),
             Some(status) => Err(status),
         }
     }

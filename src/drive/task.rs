@@ -1,6 +1,6 @@
 //! Tasks: what a loop runs beside each other, and what it lends them.
 
-use crate::event::Events;
+use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
 use crate::time::Instant;
 
@@ -19,7 +19,7 @@ pub struct World<'a> {
     /// For bytes to send. What is in it lasts for one call.
     pub tx: &'a mut [u8],
     /// Set by a task that has done all it was to do: the loop ends, and its process exits with this status.
-    pub exit: Option<i32>,
+    pub exit: Option<Fatal>,
 }
 
 impl World<'_> {
@@ -35,7 +35,7 @@ pub trait Task {
     ///
     /// # Errors
     /// It cannot serve, and has told why: the status to exit with.
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), i32>;
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal>;
     /// The socket that the task opened with the token `local` can go on.
     fn ready(&mut self, world: &mut World<'_>, local: u32);
     /// Does what is due. Called in each turn of the loop, after the sockets that were ready.

@@ -266,6 +266,20 @@ struct Counter {
     count: u32,
 }
 
+/// A process, or a task of it, cannot begin or is over: why has been told, and this is the status to exit with.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Fatal(pub i32);
+
+impl Fatal {
+    /// It is over because all is done that it was to do.
+    pub const DONE: Self = Self(0);
+
+    /// The status to exit with after `outcome`.
+    pub fn status(outcome: Result<(), Self>) -> i32 {
+        outcome.err().unwrap_or(Self::DONE).0
+    }
+}
+
 /// Where events go.
 pub struct Events {
     sink: &'static mut dyn Sink,

@@ -1,6 +1,6 @@
 //! What `browse` and `resolve` have in common: a browser on the links of this host, and what it finds on its way to them.
 
-use super::{Console, DONE, Status};
+use super::{Console, DONE, Fatal};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::linux;
 use crate::engine::mdns::browser::{Browser, Event, Limits, Wish};
@@ -90,7 +90,7 @@ pub(super) fn run(
     interfaces: &Interfaces,
     wishes: &mut dyn Iterator<Item = Wish<'_>>,
     runs: bool,
-) -> Result<(), Status> {
+) -> Result<(), Fatal> {
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let now = sys::now();
@@ -143,7 +143,7 @@ impl Endpoint for Seeker<'_> {
         self.browser.poll_at().min(self.finder.poll_at())
     }
 
-    fn poll_event(&mut self, now: Instant, _: &mut Events) -> Result<(), Status> {
+    fn poll_event(&mut self, now: Instant, _: &mut Events) -> Result<(), Fatal> {
         while self.finder.is_free(now)
             && let Some(event) = self.browser.next_event(now)
         {

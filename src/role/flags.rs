@@ -1,6 +1,6 @@
 //! The arguments of a role, read as getopt_long(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
-use super::{SEE_HELP, Status, USAGE, complain, inform, place_of, refuse};
+use super::{Fatal, SEE_HELP, USAGE, complain, inform, place_of, refuse};
 use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -126,7 +126,7 @@ impl Flags {
         &self,
         mut args: Args,
         set: &mut dyn FnMut(Given) -> Option<()>,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Fatal> {
         while let Some(word) = args.next() {
             let about = word.to_bytes();
             inform(about, self.help)?;

@@ -1,7 +1,7 @@
 //! Multi-call: what the file does is its first word or the name it was started by. One role per file.
 
 use crate::config::{REGION_BYTES, REGION_FIXED_BYTES};
-use crate::event::{self, Sink};
+use crate::event::{self, Fatal, Sink};
 use crate::mem::{give, parts, place_in};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
@@ -72,7 +72,7 @@ macro_rules! roles {
                 Self::ALL.get(place_of(&JOINED, name)?).copied()
             }
 
-            fn run(self, args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+            fn run(self, args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
                 match self {
                     $($(#[cfg($when)])? Self::$role => {
                         let ($args, $build_id) = (args, build_id);
@@ -139,21 +139,19 @@ const HELP_BYTES_MAX: usize = 2 << 10;
 /// What to do about a word that nobody knows.
 const SEE_HELP: Text = text!("see stowaway --help");
 
-/// The status a process exits with: why it failed has been said.
-type Status = i32;
 /// It did what it was asked.
-const DONE: Status = 0;
+const DONE: Fatal = Fatal::DONE;
 /// It failed.
-const FAILED: Status = 1;
+const FAILED: Fatal = Fatal(1);
 /// It was not asked in the right way.
-const USAGE: Status = 2;
+const USAGE: Fatal = Fatal(2);
 
 /// Runs what the arguments ask for; the status to exit with. `build_id` goes before traces.
-pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Status {
-    start(args, build_id).err().unwrap_or(DONE)
+pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
+    Fatal::status(start(args, build_id))
 }
 
-fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
     let mut word = parts(name, b'/').last().unwrap_or_default();
@@ -179,7 +177,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> 
 }
 
 /// Prints what `word` asks to be told about the file itself, and is done; else goes on.
-fn inform(word: &[u8], help: &[Text]) -> Result<(), Status> {
+fn inform(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
     let text = match place_in(b"-h --help help --version", word) {
         Some(3) => &[VERSION],
         Some(_) => help,
@@ -195,12 +193,12 @@ fn inform(word: &[u8], help: &[Text]) -> Result<(), Status> {
 fn print(bytes: &[u8]) {
     if !sys::print(bytes) {
         let what = text!("standard output cannot be written");
-        sys::exit(complain(FAILED, what, b"", Text::NOTHING));
+        sys::exit(complain(FAILED, what, b"", Text::NOTHING).0);
     }
 }
 
 /// Says on one line what is wrong, with what, and why or what to do; the status to exit with.
-fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
+fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
     event::tell(&mut Console, what, about, why);
     status
 }
@@ -214,7 +212,7 @@ fn complain(status: Status, what: Text, about: &[u8], why: Text) -> Status {
     feature = "browse",
     feature = "resolve"
 ))]
-fn refuse(word: &[u8], value: &[u8], why: Text) -> Status {
+fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
     event::tell_name(&mut Console, word, value, why);
     USAGE
 }

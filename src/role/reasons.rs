@@ -1,18 +1,18 @@
 //! Why something failed at the start, and what to do about it.
 
-use super::{FAILED, Status, complain};
+use super::{FAILED, Fatal, complain};
 use crate::sys::Errno;
 use crate::text::{Text, text};
 #[cfg(any(feature = "ls", feature = "ipxe"))]
 use crate::vfs::FsError;
 
 /// Says what failed, with what, and why, in the words of this table.
-pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Status {
+pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Fatal {
     failed_with(what, about, errno.raw_os_error() as u8, table)
 }
 
 /// The same for an error's number.
-pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Status {
+pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Fatal {
     complain(FAILED, what, about, why(number, table))
 }
 
@@ -44,7 +44,7 @@ const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
 
 /// Says what failed inside an image, with what, and why.
 #[cfg(any(feature = "ls", feature = "ipxe"))]
-pub(super) fn cannot_read(about: &[u8], error: FsError) -> Status {
+pub(super) fn cannot_read(about: &[u8], error: FsError) -> Fatal {
     const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
     static REASONS: [Reason; 4] = [
         NO_IMAGE,

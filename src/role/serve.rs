@@ -10,7 +10,7 @@ use super::flags::Flags;
 use super::flags::flags;
 #[cfg(feature = "mdns")]
 use super::mdns;
-use super::{Console, Status, nfs};
+use super::{Console, Fatal, nfs};
 use crate::drive::linux::supervisor::{self, Child};
 use crate::drive::{Task, linux};
 use crate::mem;
@@ -95,7 +95,7 @@ struct Served<'a> {
 
 impl Served<'_> {
     /// Runs tasks in one loop until the process is asked to stop.
-    fn run(&self, kinds: &[Kind]) -> Result<(), Status> {
+    fn run(&self, kinds: &[Kind]) -> Result<(), Fatal> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
         for kind in kinds {
             if let Some(task) = self.task(*kind)? {
@@ -106,7 +106,7 @@ impl Served<'_> {
     }
 
     /// The task of this kind, if it is asked for.
-    fn task(&self, kind: Kind) -> Result<Option<&'static mut dyn Task>, Status> {
+    fn task(&self, kind: Kind) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
             Kind::Nfs => Some(nfs::task(self.nfs, self.build_id)?),
             #[cfg(feature = "mdns")]
@@ -128,7 +128,7 @@ impl Served<'_> {
 
 /// Serves until the process is asked to stop.
 #[inline(never)]
-pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(nfs::Options::default());
     #[cfg(feature = "mdns")]
     let announced = mdns::Options::none();

@@ -21,7 +21,7 @@ pub use crate::sys::linux::sandbox::{restrict_to, set_undumpable};
 
 use super::{Loop, Task};
 use crate::config::{RX_BYTES, TX_BYTES};
-use crate::event::{Events, Sink};
+use crate::event::{Events, Fatal, Sink};
 use crate::mem;
 use crate::net::Signals;
 use crate::net::kernel::Kernel;
@@ -38,7 +38,7 @@ pub fn run(
     tasks: &mut [&mut dyn Task],
     sink: &'static mut dyn Sink,
     signals: Signals,
-) -> Result<(), i32> {
+) -> Result<(), Fatal> {
     // The process ends when this does: nothing has to be given back.
     let signals = process::signals(signals.reload, signals.child);
     let mut net = ManuallyDrop::new(Kernel::new(signals));

@@ -2,7 +2,7 @@
 //!
 //! A stalled disk or a crash in one child leaves the others' timing alone. The supervisor opens no sockets and no files.
 
-use crate::event::{self, Line, RESTARTING, STOPPING, Sink};
+use crate::event::{self, Fatal, Line, RESTARTING, STOPPING, Sink};
 use crate::sys;
 use crate::sys::linux::process::{self, Signal, Told};
 use crate::text::{Text, text};
@@ -52,11 +52,11 @@ impl Child {
     }
 
     /// Starts a process that does `run`.
-    fn start(&mut self, now: Instant, run: &dyn Fn() -> Result<(), i32>) {
+    fn start(&mut self, now: Instant, run: &dyn Fn() -> Result<(), Fatal>) {
         self.since = now;
         self.restart_at = Instant::NEVER;
         match process::fork() {
-            Ok(None) => sys::exit(run().err().unwrap_or(0)),
+            Ok(None) => sys::exit(Fatal::status(run())),
             Ok(child) => self.process = child,
             Err(_) => self.restart_at = now.after(Duration::from_ms(PAUSE_MAX_MS)),
         }
@@ -104,9 +104,9 @@ fn tell(children: &[Child], signal: Signal) {
 /// The status to exit with.
 pub fn run(
     children: &mut [Child],
-    run: &dyn Fn(usize) -> Result<(), i32>,
+    run: &dyn Fn(usize) -> Result<(), Fatal>,
     sink: &mut dyn Sink,
-) -> Result<(), i32> {
+) -> Result<(), Fatal> {
     // Where there is no signalfd, a signal ends the supervisor as it always does, and the kernel ends its children with it.
     let signals = process::signals(children.iter().any(|child| child.reloads), true);
     loop {
@@ -142,7 +142,7 @@ pub fn run(
             let lived = now.since(child.since);
             if !child.has_begun && status == 1 && lived < BEGINNING {
                 stop(children);
-                return Err(status);
+                return Err(Fatal(status));
             }
             child.has_begun = true;
             child.ended(now, lived);

@@ -6,8 +6,8 @@ use crate::drive::streams::{Call, Limits, Protocol, Streams};
 use crate::drive::{Loop, Task};
 use crate::engine::testing::tree::Tree;
 use crate::engine::{Order, Progress, State};
-use crate::event::Events;
 use crate::event::kept::Sink;
+use crate::event::{Events, Fatal};
 use crate::net::Signals;
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
@@ -54,7 +54,7 @@ struct Worker {
 }
 
 impl Task for Worker {
-    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), i32> {
+    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
         assert_eq!(self.streams.listen(world, AT, 0), Ok(AT));
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::engine::testing::replies::{self, Body};
 use crate::engine::testing::tree::{BIG_BYTES, Host, Tree, big_byte};
 use crate::engine::testing::{EVERYTHING, World, programs};
 use crate::event::kept::Sink;
-use crate::event::{self, Events};
+use crate::event::{self, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
 use crate::net::{Ready, Signals};
 use crate::text::Text;
@@ -44,7 +44,7 @@ struct Server<'a> {
 }
 
 impl Task for Server<'_> {
-    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), i32> {
+    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
         let portmap = ProgramSet {
             portmap: true,
             ..ProgramSet::default()

@@ -15,8 +15,8 @@ use crate::engine::testing::calls::Call;
 use crate::engine::testing::programs;
 use crate::engine::testing::replies::records;
 use crate::engine::testing::tree::Tree;
-use crate::event::Events;
 use crate::event::kept::Sink;
+use crate::event::{Events, Fatal};
 use crate::net::Signals;
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
@@ -35,7 +35,7 @@ fn sftp_at() -> SocketAddr {
 }
 
 impl Task for SftpServer<'_> {
-    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), i32> {
+    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
         assert_eq!(self.streams.listen(world, sftp_at(), 0), Ok(sftp_at()));
         Ok(())
     }

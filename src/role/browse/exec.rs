@@ -3,7 +3,7 @@
 //! While it runs, what happens waits among what the browser knows: of what comes and goes meanwhile nothing is left.
 
 use super::super::terminal_safe::{Out, strings};
-use super::super::{Console, FAILED, Status, complain, refuse};
+use super::super::{Console, FAILED, Fatal, complain, refuse};
 use super::line::{KIND_LABELS, family};
 use crate::drive::linux::exec::{Ended, Program};
 use crate::engine::mdns::browser::{Event, What};
@@ -31,7 +31,7 @@ pub(super) struct Runner {
 
 impl Runner {
     /// One for this program. The error has been told.
-    pub(super) fn new(program: &'static CStr) -> Result<Self, Status> {
+    pub(super) fn new(program: &'static CStr) -> Result<Self, Fatal> {
         let Some(program) = Program::new(program) else {
             let why = text!("there is no such program, or it may not be run; name its path");
             refuse(b"--exec", program.to_bytes(), why);

@@ -4,7 +4,7 @@
 //! `box.local;192.0.2.1;2049;1790000000;"path=/srv"`. Instead of `=` there is `?` if the service is not there, and said no
 //! farewell. What the file holds is the memory of it, too: at most 1,024 lines in 256 KiB.
 
-use super::super::Status;
+use super::super::Fatal;
 use super::super::browse_common::Links;
 use super::super::reasons::{Reason, failed_with, reason};
 use super::super::terminal_safe::{Out, strings};
@@ -144,7 +144,7 @@ fn read_plain<'r>(text: &[u8], buffer: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8]
 
 impl Keep {
     /// What the file says, in which nothing counts as being there. The error has been told.
-    pub(super) fn read(path: &'static CStr) -> Result<Self, Status> {
+    pub(super) fn read(path: &'static CStr) -> Result<Self, Fatal> {
         let mut keep = Self {
             path,
             new_path: mem::array(),

@@ -11,7 +11,7 @@ mod tests;
 use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{SEE_HELP, Status, USAGE, complain, refuse};
+use super::{Fatal, SEE_HELP, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, What, Wish};
 use crate::mem::Ends as _;
 use crate::sys::Args;
@@ -102,7 +102,7 @@ impl Options {
 
 /// Prints until the process is asked to stop, or, if that is wanted, all have answered.
 #[inline(never)]
-pub(super) fn run(args: Args) -> Result<(), Status> {
+pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
     FLAGS.read(args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value)

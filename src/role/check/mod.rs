@@ -4,7 +4,7 @@
 
 use super::args::{address, port};
 use super::flags::{Flags, flags};
-use super::{Console, DONE, FAILED, Status, USAGE, complain, inform, print};
+use super::{Console, DONE, FAILED, Fatal, USAGE, complain, inform, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_TIMEOUT, NFS_PORT, REPLY_BYTES};
 use crate::drive::linux::client::{self, Client};
 use crate::event::{self, Line};
@@ -66,7 +66,7 @@ struct Check {
 }
 
 /// Checks what the arguments name.
-pub(super) fn run(mut args: Args) -> Result<(), Status> {
+pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     let word = args.next().unwrap_or_default().to_bytes();
     inform(word, HELP)?;
     let Some(wanted) = place_in(NAMES, word) else {

@@ -3,7 +3,7 @@
 //! A path goes through the image's file, whatever that is called. There are no flags.
 
 use super::reasons::cannot_read;
-use super::{DONE, SEE_HELP, Status, USAGE, complain, inform, print};
+use super::{DONE, Fatal, SEE_HELP, USAGE, complain, inform, print};
 use crate::config::READ_INLINE_BYTES;
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
@@ -27,7 +27,7 @@ const HELP: Text = text!(include_str!("help.txt"));
 /// Bytes that are read at once, or put together before they are written.
 const BUFFER_BYTES: usize = READ_INLINE_BYTES as usize;
 /// Nothing was to be done: less than any status.
-const NOTHING: Status = -1;
+const NOTHING: Fatal = Fatal(-1);
 
 /// One run of the role.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
@@ -37,14 +37,14 @@ struct Look {
     /// What was read.
     bytes: &'static mut [u8; BUFFER_BYTES],
     /// The greatest status so far.
-    worst: Status,
+    worst: Fatal,
     /// Where it looks.
     path: walk::Text,
     user: User,
 }
 
 /// Lists what the arguments name, or writes it out if `whole`.
-pub(super) fn run(args: Args, whole: bool) -> Result<(), Status> {
+pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
     // The process ends when this does: nothing has to be given back.
     let mut look = ManuallyDrop::new(Look {
         out: Writer::new(mem::array::<BUFFER_BYTES>()),

@@ -15,7 +15,7 @@ pub(super) use options::Options;
 pub(super) use options::{FLAGS, Flag};
 
 use super::reasons;
-use super::{Console, FAILED, Status};
+use super::{Console, FAILED, Fatal};
 use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::linux::files::Directory;
@@ -48,7 +48,7 @@ const DISCARD_PORT: u16 = 9;
 
 /// Announces until the process is asked to stop.
 #[inline(never)]
-pub(super) fn run(args: Args) -> Result<(), Status> {
+pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = Options::none();
     options.read(args)?;
     options.check()?;
@@ -64,7 +64,7 @@ pub(super) type Source<'a> = &'a dyn Fn(&mut dyn FnMut(&Service<'_>));
 pub(super) fn task(
     options: &'static mut Options,
     more: Source<'_>,
-) -> Result<&'static mut dyn Task, Status> {
+) -> Result<&'static mut dyn Task, Fatal> {
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
     announcer.services.path = options.files;
@@ -100,7 +100,7 @@ impl Announcer {
         options: &mut Options,
         more: Source<'_>,
         now: Instant,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Fatal> {
         let responder = &mut self.responder;
         set_host(responder, options.name);
         let mut add = |service: &Service<'_>| _ = add(responder, now, service);
@@ -185,7 +185,7 @@ impl Endpoint for Announcer {
     }
 
     /// Says what the host is called when that is settled, and what had to be called differently.
-    fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Status> {
+    fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal> {
         if self.machines_at <= now {
             self.machines_at = self.machines.look(now, self.memory, &mut self.responder);
         }
@@ -321,6 +321,6 @@ pub(super) fn add(
 }
 
 /// Says what failed, with what, and why; the status to exit with.
-fn failed(what: Text, about: &[u8], error: FsError) -> Status {
+fn failed(what: Text, about: &[u8], error: FsError) -> Fatal {
     reasons::failed_with(what, about, error.number(), &source::REASONS)
 }

@@ -1,7 +1,7 @@
 //! The arguments of `mdns`: what is announced, and where.
 
 use super::super::flags::{Flags, flags};
-use super::super::{Status, refuse};
+use super::super::{Fatal, refuse};
 use super::files::advice;
 use super::hardware_id::HardwareId;
 use crate::mem;
@@ -61,14 +61,14 @@ impl Options {
     }
 
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    pub(super) fn read(&mut self, args: Args) -> Result<(), Status> {
+    pub(super) fn read(&mut self, args: Args) -> Result<(), Fatal> {
         FLAGS.read(args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
         })
     }
 
     /// Whether the services are written as they must be.
-    pub(in super::super) fn check(&self) -> Result<(), Status> {
+    pub(in super::super) fn check(&self) -> Result<(), Fatal> {
         let mut buffer = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut buffer);
         for service in &self.services {
@@ -114,7 +114,7 @@ pub(super) fn read_service(
     service: &[u8],
     draft: &mut Draft<'_>,
     each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Status> {
+) -> Result<(), Fatal> {
     announce::parse_line(service, draft, each)
         .map_err(|flaw| refuse(b"--service", service, advice(flaw)))
 }
@@ -122,8 +122,9 @@ pub(super) fn read_service(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::role::USAGE;
 
-    fn check(service: &str) -> Result<(), Status> {
+    fn check(service: &str) -> Result<(), Fatal> {
         let mut buffer = [0; announce::ROOM_BYTES];
         read_service(
             service.as_bytes(),
@@ -159,11 +160,11 @@ mod tests {
         ] {
             assert_eq!(
                 check(service),
-                if expect { Ok(()) } else { Err(2) },
+                if expect { Ok(()) } else { Err(USAGE) },
                 "{service}"
             );
         }
-        for (name, value, expect) in [(63, 253, Ok(())), (64, 253, Err(2)), (63, 254, Err(2))] {
+        for (name, value, expect) in [(63, 253, Ok(())), (64, 253, Err(USAGE)), (63, 254, Err(USAGE))] {
             let (name, value) = ("n".repeat(name), "v".repeat(value));
             assert_eq!(check(&format!("{name},_x._tcp,1,k={value}")), expect);
         }

@@ -7,7 +7,7 @@ mod boot;
 mod options;
 
 use super::reasons::{self, Reason, reason};
-use super::{Console, Status};
+use super::{Console, Fatal};
 use crate::config::{
     CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, DRC_BYTES, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
     NODE_COUNT_MIN,
@@ -46,7 +46,7 @@ const HELP: &[Text] = &[
 ];
 
 /// Serves until the process is asked to stop.
-pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Status> {
+pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     options.read(args)?;
     let task = task(options, build_id)?;
@@ -58,7 +58,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Sta
 pub(super) fn task(
     options: &'static Options,
     build_id: &[u8; BUILD_ID_BYTES],
-) -> Result<&'static mut dyn Task, Status> {
+) -> Result<&'static mut dyn Task, Fatal> {
     if let Some(path) = options.log {
         sys::trace_to(path, build_id)
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
@@ -119,7 +119,7 @@ struct Nfs {
 }
 
 impl Task for Nfs {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Status> {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         self.open_sockets(world)
     }
 
@@ -169,7 +169,7 @@ fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &m
 }
 
 /// Kernel handles where all exports have them and their secret can be kept; else path handles.
-fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Status> {
+fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
     let possible = |wanted: &options::Wanted| Host::gives_kernel_handles(wanted.path);
     if options.form == Some(Form::Path)
         || options.form.is_none() && !options.exports.iter().all(possible)
@@ -233,7 +233,7 @@ const PORTMAP_DATAGRAMS: u32 = 4;
 
 impl Nfs {
     /// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
-    fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Status> {
+    fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let options = self.options;
         let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
         let own_port = options.mount_port.filter(|port| *port != nfs_at.port());
@@ -303,7 +303,7 @@ impl Nfs {
         at: &mut SocketAddrV6,
         local: u32,
         service: ProgramSet,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Fatal> {
         self.open(world, at, local, service).map_err(|error| {
             let mut line = Line::default();
             let about = line.socket((*at).into()).bytes();
@@ -359,7 +359,7 @@ fn tell_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
 }
 
 /// Says what failed, with what, and why; the status to exit with.
-fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
+fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
     reasons::failed(what, about, errno, &REASONS)
 }
 

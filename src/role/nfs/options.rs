@@ -2,7 +2,7 @@
 
 use super::super::args::{address, digits, port};
 use super::super::flags::{Flags, flags};
-use super::super::{Status, refuse};
+use super::super::{Fatal, refuse};
 use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::mem::Slots;
 use crate::mem::{parts, place_in};
@@ -79,7 +79,7 @@ impl Default for Options {
 
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    pub(in super::super) fn read(&mut self, args: Args) -> Result<(), Status> {
+    pub(in super::super) fn read(&mut self, args: Args) -> Result<(), Fatal> {
         FLAGS.read(args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
         })?;
@@ -87,7 +87,7 @@ impl Options {
     }
 
     /// Whether there is something to serve.
-    pub(in super::super) fn check(&self) -> Result<(), Status> {
+    pub(in super::super) fn check(&self) -> Result<(), Fatal> {
         if self.exports.is_empty() {
             return Err(refuse(b"--export", b"", Flag::Export.wanted()));
         }

@@ -3,7 +3,7 @@
 use super::args::address;
 use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
-use super::{Console, SEE_HELP, Status, USAGE, complain, refuse};
+use super::{Console, Fatal, SEE_HELP, USAGE, complain, refuse};
 use crate::drive::linux;
 use crate::mem;
 use crate::net::Signals;
@@ -77,7 +77,7 @@ impl Options {
 
 /// Announces until the process is asked to stop.
 #[inline(never)]
-pub(super) fn run(args: Args) -> Result<(), Status> {
+pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     FLAGS.read(args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value.to_bytes())

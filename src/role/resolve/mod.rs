@@ -6,7 +6,7 @@ use super::args::address;
 use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{DONE, FAILED, SEE_HELP, Status, USAGE, complain, refuse};
+use super::{DONE, FAILED, Fatal, SEE_HELP, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, WISH_COUNT_MAX, What, Wish};
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -90,7 +90,7 @@ impl Sought {
 
 /// Prints what it finds until it has found all, or been told that there is none.
 #[inline(never)]
-pub(super) fn run(args: Args) -> Result<(), Status> {
+pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options {
         goal: None,
         families: 0,
@@ -148,7 +148,7 @@ struct Asker<'a> {
     /// A bit for each that was not found yet.
     left: u32,
     out: Out,
-    status: Status,
+    status: Fatal,
 }
 
 // There is a bit for each.

@@ -5,7 +5,7 @@
 mod options;
 
 use super::reasons::{self, Reason, reason};
-use super::{Console, DONE, FAILED, Status, complain, refuse};
+use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
@@ -35,10 +35,10 @@ pub(super) const SUMMARY: Text =
     text!("  sftp-server\t\tSFTP for sshd and dropbear; flags as OpenSSH's\n");
 const HELP: Text = text!(include_str!("help.txt"));
 /// The status of OpenSSH's server when a session cannot go on.
-const BROKEN: Status = 11;
+const BROKEN: Fatal = Fatal(11);
 
 /// Serves until the peer has said all it had to say.
-pub(super) fn run(args: Args) -> Result<(), Status> {
+pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
     options.read(args)?;
     if options.lists {
@@ -52,7 +52,7 @@ pub(super) fn run(args: Args) -> Result<(), Status> {
 }
 
 /// Serves all that connect, each in a process of its own, until this one is asked to stop.
-fn listen(options: &mut Options) -> Result<(), Status> {
+fn listen(options: &mut Options) -> Result<(), Fatal> {
     const FAR: Text = text!(
         "SFTP without SSH has no passwords: whoever reaches it has the files; \
          listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network"
@@ -87,10 +87,10 @@ fn serve(options: &Options) -> ! {
     let terminal = stdio::pass_all_bytes();
     let status = talk(options);
     drop(terminal);
-    sys::exit(status)
+    sys::exit(status.0)
 }
 
-fn talk(options: &Options) -> Status {
+fn talk(options: &Options) -> Fatal {
     let handle_count = handle_count();
     let (sftp, user) = match server(options, handle_count) {
         Ok(server) => server,
@@ -120,7 +120,7 @@ fn talk(options: &Options) -> Status {
 fn server(
     options: &Options,
     handle_count: usize,
-) -> Result<(&'static mut Sftp, &'static mut User), Status> {
+) -> Result<(&'static mut Sftp, &'static mut User), Fatal> {
     let user = mem::leak(User::new(handle_count));
     if let Some(mask) = options.umask {
         user.set_umask(mask);
@@ -148,7 +148,7 @@ fn server(
 
 /// Sessions for all that connect to a TCP port, as a task that has not started. It lasts as long as the process.
 #[cfg(all(feature = "serve", feature = "mdns"))]
-pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Status> {
+pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Fatal> {
     let handle_count = handle_count();
     let (sftp, user) = server(&Options::default(), handle_count)?;
     Ok(mem::leak(Server {
@@ -172,7 +172,7 @@ struct Server {
 
 #[cfg(all(feature = "serve", feature = "mdns"))]
 impl Task for Server {
-    fn start(&mut self, world: &mut World<'_>) -> Result<(), Status> {
+    fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let mut line = Line::default();
         let Ok(at) = self.streams.listen(world, self.at, 0) else {
             let why = text!("the port is in use, or not for this user");
@@ -254,7 +254,7 @@ fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static
 }
 
 /// Prints what -P and -p may name.
-fn list_requests() -> Result<(), Status> {
+fn list_requests() -> Result<(), Fatal> {
     for name in requests() {
         let mut line = Line::default();
         line.raw(name);
@@ -264,7 +264,7 @@ fn list_requests() -> Result<(), Status> {
 }
 
 /// Says what failed, with what, and why.
-fn failed(what: Text, about: &[u8], errno: Errno) -> Status {
+fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
     reasons::failed(what, about, errno, &REASONS)
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::args::{digits, socket};
 use super::super::flags::{Flags, flags};
-use super::super::{Status, refuse};
+use super::super::{Fatal, refuse};
 use crate::drive::linux::per_connection::Address;
 use crate::engine::sftp::{Level, Permits};
 use crate::mem::place_in;
@@ -79,7 +79,7 @@ impl Default for Options {
 
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    pub(super) fn read(&mut self, args: Args) -> Result<(), Status> {
+    pub(super) fn read(&mut self, args: Args) -> Result<(), Fatal> {
         FLAGS.read(args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
         })?;

@@ -4,8 +4,8 @@ use crate::config::{RX_BYTES, TX_BYTES};
 use crate::drive::Loop;
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::engine::mdns::{Limits, Link, LinkId, Meta, Responder, Transmit};
-use crate::event::Events;
 use crate::event::kept::Sink;
+use crate::event::{Events, Fatal};
 use crate::net::sim::Sim;
 use crate::net::{
     Connections, Datagrams, FileId, FileRange, Interest, Interface, Interfaces, Multicast, Net,
@@ -240,7 +240,7 @@ impl Endpoint for Host {
         self.responder.poll_at()
     }
 
-    fn poll_event(&mut self, _: Instant, _: &mut Events) -> Result<(), i32> {
+    fn poll_event(&mut self, _: Instant, _: &mut Events) -> Result<(), Fatal> {
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! A file that is wrong is told, with its line, and left out as a whole; the others are not the worse for it.
 
 use super::super::reasons::why;
-use super::super::{Console, Status};
+use super::super::{Console, Fatal};
 use super::announced::Announced;
 use super::failed;
 use super::source::{self, Memory, REASONS};
@@ -68,7 +68,7 @@ impl Files {
         now: Instant,
         memory: &mut Memory,
         responder: &mut Responder,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Fatal> {
         let Some(path) = self.path else {
             return Ok(());
         };
