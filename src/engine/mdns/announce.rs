@@ -2,7 +2,8 @@
 //! sections 8.3 and 6.6.
 
 use super::names::NameId;
-use super::on_link::{MANY, OnLink, Probe, RecordState, later};
+use super::on_link::OnLink;
+use super::record_state::{MANY, Probe, RecordState, later};
 use super::zone::{Entry, Record, Zone};
 use crate::time::Instant;
 

@@ -1,7 +1,8 @@
 //! Answering queries: which records answer, which are suppressed as known answers, and whether and when the response is multicast.
 //! RFC 6762 sections 6 and 7.
 
-use super::on_link::{MANY, OnLink, RecordState, bit, later};
+use super::on_link::OnLink;
+use super::record_state::{MANY, RecordState, bit, later};
 use super::responder::Responder;
 use super::zone::{Entry, Zone};
 use super::{Cast, Meta};

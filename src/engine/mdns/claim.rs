@@ -1,7 +1,7 @@
 //! Claiming unique names: which label a name gets, and another one after a conflict. RFC 6762 sections 8.1 and 9.
 
 use super::names::NameId;
-use super::on_link::{Phase, later};
+use super::record_state::{Phase, later};
 use super::responder::{PROBE_JITTER_MS, Responder};
 use super::zone::{RenameStyle, Zone};
 use crate::event::Line;

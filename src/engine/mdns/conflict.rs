@@ -2,7 +2,8 @@
 //! sections 6.6, 7.4, 8.1 and 9.
 
 use super::names::NameId;
-use super::on_link::{OnLink, Phase};
+use super::on_link::OnLink;
+use super::record_state::Phase;
 use super::responder::Responder;
 use super::zone::Zone;
 use super::{Cast, Meta};

@@ -1,7 +1,8 @@
 //! Goodbyes: a record that goes is announced once more with a TTL of 0. RFC 6762 section 10.1.
 
 use super::names::NameId;
-use super::on_link::{OnLink, bit};
+use super::on_link::OnLink;
+use super::record_state::bit;
 use super::responder::Responder;
 use super::zone::{Entry, RecordId, Zone};
 use crate::time::Instant;

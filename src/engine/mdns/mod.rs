@@ -14,6 +14,7 @@ mod names;
 mod on_link;
 mod probe;
 mod rdata;
+mod record_state;
 mod responder;
 mod response;
 mod service_records;

@@ -1,7 +1,8 @@
 //! Probing: three queries whether another host has the names that we claim, and tie-breaking. RFC 6762 sections 8.1 and 8.2.
 
 use super::names::NameId;
-use super::on_link::{OnLink, PACE_MS, Phase, Probe, later};
+use super::on_link::{OnLink, PACE_MS};
+use super::record_state::{Phase, Probe, later};
 use super::zone::Zone;
 use crate::mem::Ends as _;
 use crate::time::Instant;

@@ -2,8 +2,9 @@
 
 use super::NameId;
 use super::answer::HOLD_OFF_MS;
-use super::on_link::{OnLink, PACE_MS, bit, later};
+use super::on_link::{OnLink, PACE_MS};
 use super::rdata::Form;
+use super::record_state::{bit, later};
 use super::zone::{Zone, bit_of};
 use crate::time::Instant;
 use crate::wire::dns::{self, Label, Message, Section, Writer, flag, kind};

@@ -2,7 +2,7 @@
 //! accumulated: what it knows already is not answered. RFC 6762 section 7.2.
 
 use super::link::is_same;
-use super::on_link::MANY;
+use super::record_state::MANY;
 use super::{LinkId, Meta};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr};

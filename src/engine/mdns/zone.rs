@@ -6,7 +6,7 @@
 use super::Limits;
 use super::link::{LINK_COUNT_MAX, LinkId};
 use super::names::{NameId, Names};
-use super::on_link::RecordState;
+use super::record_state::RecordState;
 use crate::mem::Ends as _;
 use crate::mem::{Slots, shift};
 use crate::wire::dns::kind;

@@ -164,7 +164,11 @@ mod tests {
                 "{service}"
             );
         }
-        for (name, value, expect) in [(63, 253, Ok(())), (64, 253, Err(USAGE)), (63, 254, Err(USAGE))] {
+        for (name, value, expect) in [
+            (63, 253, Ok(())),
+            (64, 253, Err(USAGE)),
+            (63, 254, Err(USAGE)),
+        ] {
             let (name, value) = ("n".repeat(name), "v".repeat(value));
             assert_eq!(check(&format!("{name},_x._tcp,1,k={value}")), expect);
         }
