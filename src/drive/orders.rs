@@ -20,6 +20,8 @@ pub(super) struct Carrier<'a> {
     pub(super) moved_bytes: usize,
     /// What it waits for when it says [`NetError::WouldBlock`].
     pub(super) interest: Interest,
+    /// Bytes are copied: the network moves none by itself.
+    copies: bool,
 }
 
 impl<'a> Carrier<'a> {
@@ -37,6 +39,7 @@ impl<'a> Carrier<'a> {
             unsent,
             moved_bytes: 0,
             interest: Interest::Output,
+            copies: false,
         }
     }
 
@@ -62,11 +65,10 @@ impl<'a> Carrier<'a> {
             let mut stored = Ok(());
             let (count, offset, len) = match order {
                 Some(Order::Send { file, offset, len }) if *len > 0 => {
-                    let count = self.send_from(files, file, *offset, *len)?;
-                    if count == 0 {
+                    let Some(count) = self.send_from(files, file, *offset, *len)? else {
                         // It has become shorter.
                         return Ok(Err(FsError::Io));
-                    }
+                    };
                     (count, offset, len)
                 }
                 Some(Order::Store { file, offset, len }) if *len > 0 => {
@@ -95,19 +97,21 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Sends bytes of a file, behind what is unsent; how many. 0: it has no more.
+    /// Sends bytes of a file, behind what is unsent; how many, `None`: it has no more.
     fn send_from(
         &mut self,
         files: &mut (dyn Content + 'static),
         file: &Pin,
         offset: u64,
         len: u32,
-    ) -> NetResult<usize> {
-        if let Some(range) = extent(files, file, offset, len) {
+    ) -> NetResult<Option<usize>> {
+        if !self.copies
+            && let Some(range) = extent(files, file, offset, len)
+        {
             self.send(true)?;
             match self.net.send_file(self.socket, range) {
-                Ok(0) | Err(NetError::Unsupported) => {}
-                sent => return sent,
+                Ok(0) | Err(NetError::Unsupported) => self.copies = true,
+                sent => return sent.map(Some),
             }
         }
         // Bytes that are copied leave together with what is before them, whose place they have in `tx`.
@@ -122,16 +126,15 @@ impl<'a> Carrier<'a> {
         let tx = self.tx.tail_mut(self.unsent.start);
         let sent = self.net.send_with(self.socket, tx, head, &mut fill);
         if is_short {
-            return Ok(0);
+            return Ok(None);
         }
         let sent = sent?;
         let head = head.min(sent);
         self.unsent.start += head;
         self.moved_bytes += head;
-        if !self.unsent.is_empty() {
-            return Err(NetError::WouldBlock);
-        }
-        Ok(sent - head)
+        // What is left of it goes before any byte of the file, or has to wait.
+        self.send(true)?;
+        Ok(Some(sent - head))
     }
 
     /// Receives bytes and stores them in a file: how many were received, and whether they are `stored`. 0: it is the end.
@@ -143,9 +146,12 @@ impl<'a> Carrier<'a> {
         len: u32,
         stored: &mut FsResult<()>,
     ) -> NetResult<usize> {
-        if len >= SPLICE_BYTES_MIN && extent(files, file, offset, len).is_some() {
+        if !self.copies
+            && len >= SPLICE_BYTES_MIN
+            && extent(files, file, offset, len).is_some()
+        {
             match self.net.recv_pipe(self.socket, len) {
-                Err(NetError::Unsupported) => {}
+                Err(NetError::Unsupported) => self.copies = true,
                 received => {
                     let (count, FileId(pipe)) = received?;
                     *stored = files.write_from(file, offset, pipe, count);

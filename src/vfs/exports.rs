@@ -10,7 +10,7 @@ use super::{
 };
 use core::ops::ControlFlow;
 
-/// Files that images may lie among. What is not said here is as in [`Vfs`], for objects outside of images.
+/// Files that images may lie among. What is not said here is as in [`Content`] and [`Vfs`], for objects outside of images.
 pub trait Backend {
     /// Whether an image stays open while nothing keeps it, until it was not used between two calls of `release_idle`.
     const KEEPS_IMAGES: bool;
@@ -32,7 +32,7 @@ pub trait Backend {
     fn lends(&self) -> bool {
         true
     }
-    /// See [`Vfs`].
+    /// See [`Content`].
     fn begin(&mut self) {}
     /// See [`Vfs`].
     fn attr(&mut self, node: Node) -> FsResult<Attr>;
@@ -50,17 +50,17 @@ pub trait Backend {
     ) -> FsResult<bool>;
     /// See [`Vfs`].
     fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
-    /// See [`Vfs`].
+    /// See [`Content`].
     fn unpin(&mut self, pin: Pin);
-    /// See [`Vfs`].
+    /// See [`Content`].
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
-    /// See [`Vfs`].
+    /// See [`Content`].
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
-    /// See [`Vfs`].
+    /// See [`Content`].
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
-    /// See [`Vfs`].
+    /// See [`Content`].
     fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()>;
-    /// See [`Vfs`].
+    /// See [`Content`].
     fn sync(&mut self, pin: &Pin) -> FsResult<()>;
     /// See [`Vfs`].
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()>;
@@ -77,7 +77,7 @@ pub trait Backend {
     ) -> FsResult<()>;
     /// See [`Vfs`].
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
-    /// See [`Vfs`].
+    /// See [`Content`].
     fn release_idle(&mut self) -> bool;
 }
 

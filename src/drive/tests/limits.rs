@@ -7,7 +7,7 @@ use crate::config::{
 };
 use crate::engine::testing::calls::Call;
 use crate::event;
-use crate::net::sim::Peer;
+use crate::net::sim::{Peer, SEND_BYTES};
 use crate::time::Duration;
 
 impl Bench<'_> {
@@ -65,6 +65,26 @@ fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
             assert!(bench.sim.is_closed(stopped));
             assert!(!bench.sim.is_closed(other));
             assert_eq!(bench.server.streams.replies.holders().count(), 0);
+        });
+    }
+}
+
+/// A socket may take any part of a reply's head and of the bytes behind it, also the head and nothing more.
+#[test]
+fn a_large_reply_may_be_cut_anywhere_in_its_head() {
+    for capacity in 1..300 {
+        with_server(0, 10, |bench| {
+            let peer = bench.connect();
+            bench.sim.set_reading(peer, false);
+            bench.sim.set_capacity(peer, capacity);
+            let call = read(0, 200_000);
+            bench.sim.send(peer, &call.record());
+            bench.run(MOMENT);
+            assert!(!bench.sim.is_closed(peer));
+            bench.sim.set_capacity(peer, SEND_BYTES);
+            bench.sim.set_reading(peer, true);
+            bench.run(MOMENT);
+            check_data(&bench.answer(peer, &call), 0, 200_000);
         });
     }
 }

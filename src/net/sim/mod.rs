@@ -22,7 +22,7 @@ const TURN_MS: u64 = 1;
 /// Turns without the test's doing; more of them mean that the loop spins.
 const TURN_COUNT_MAX: usize = 100_000;
 /// Bytes that a socket takes before its peer reads.
-const SEND_BYTES: usize = 64 << 10;
+pub const SEND_BYTES: usize = 64 << 10;
 
 /// The test's name of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
