@@ -50,25 +50,28 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// A network whose [`Datagrams::wait`] also tells of the signals that can be read from `signals`.
-    pub fn new(signals: Option<File>) -> Self {
-        let mut kernel = Self {
+    /// A network without sockets.
+    pub fn empty() -> Self {
+        Self {
             sockets: Slots::new(SOCKET_COUNT_MAX),
             signals: None,
             epoll: if HAS_STREAMS { Epoll::new().ok() } else { None },
             pipe: None,
-        };
+        }
+    }
+
+    /// Called before anything else: looks how the host waits. [`Datagrams::wait`] also tells of the signals that can be read from
+    /// `signals`; without them a signal ends the process.
+    pub fn begin(&mut self, signals: Option<File>) {
         // Some hosts can make one and lack the call that waits.
         if HAS_STREAMS
-            && kernel
+            && self
                 .wait_epoll(Some(Duration::default()), &mut Ready::default())
                 .is_err()
         {
-            kernel.epoll = None;
+            self.epoll = None;
         }
-        // Without them a signal ends the process.
-        kernel.signals = signals.and_then(|file| kernel.keep(file, SIGNALS, Interest::Input).ok());
-        kernel
+        self.signals = signals.and_then(|file| self.keep(file, SIGNALS, Interest::Input).ok());
     }
 
     fn get(&self, socket: Socket) -> NetResult<&Watched> {
@@ -166,14 +169,14 @@ impl Datagrams for Kernel {
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
-        let mut at = Address::EMPTY;
+        let mut at = Address::empty();
         sockets::name(&self.get(socket)?.file, &mut at)?;
         Ok(at.get())
     }
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let watched = self.get(socket)?;
-        let mut from = Address::EMPTY;
+        let mut from = Address::empty();
         let len = sockets::recv_from(&watched.file, buffer, &mut from)?;
         Ok(Received {
             len,
@@ -247,7 +250,7 @@ impl Streams for Kernel {
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        let mut peer = Address::EMPTY;
+        let mut peer = Address::empty();
         let file = sockets::accept(&self.get(listener)?.file, &mut peer)?;
         let socket = self.keep(file, Token(0), Interest::None)?;
         Ok((socket, peer.get()))

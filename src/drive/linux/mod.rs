@@ -34,6 +34,7 @@ use core::mem::ManuallyDrop;
 ///
 /// # Errors
 /// The status to exit with, after it was said why.
+#[inline(never)]
 pub fn run(
     tasks: &mut [&mut dyn Task],
     sink: &'static mut dyn Sink,
@@ -41,7 +42,8 @@ pub fn run(
 ) -> Result<(), Fatal> {
     // The process ends when this does: nothing has to be given back.
     let signals = process::signals(signals.reload, signals.child);
-    let mut net = ManuallyDrop::new(Kernel::new(signals));
+    let mut net = ManuallyDrop::new(Kernel::empty());
+    net.begin(signals);
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
     let mut events = Events::to(sink);
     Loop::new(&mut *net, tasks, &mut events, rx, tx, sys::now()).run()

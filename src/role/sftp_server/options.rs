@@ -35,6 +35,7 @@ flags! {
 const FLAGS: Flags = Flag::table(&[super::HELP]);
 
 /// What the arguments ask for.
+#[repr(C)] // The longest last.
 pub(super) struct Options {
     /// Where the session begins.
     pub(super) start: Option<&'static CStr>,
@@ -48,12 +49,13 @@ pub(super) struct Options {
     pub(super) jail: Option<&'static CStr>,
     /// What clients see the jail as.
     pub(super) at: &'static [u8],
-    pub(super) listen: Address,
-    /// The same as it was written; empty: nowhere.
-    pub(super) listen_text: &'static CStr,
     pub(super) trusts: bool,
     /// Only to list the requests.
     pub(super) lists: bool,
+    /// Where to listen, as it was written; empty: nowhere.
+    pub(super) listen_text: &'static CStr,
+    /// The same.
+    pub(super) listen: Address,
 }
 
 impl Default for Options {
@@ -69,7 +71,7 @@ impl Default for Options {
             umask: None,
             jail: None,
             at: b"/",
-            listen: Address::EMPTY,
+            listen: Address::empty(),
             listen_text: c"",
             trusts: false,
             lists: false,
@@ -94,6 +96,7 @@ impl Options {
     }
 
     /// Takes the value of a flag; `None`: it is not what the flag takes.
+    #[inline(never)]
     fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match flag {

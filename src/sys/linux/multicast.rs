@@ -119,7 +119,7 @@ mod tests {
     fn hear(socket: &File, bytes: &[u8]) -> Option<SocketAddr> {
         let (start, mut buffer) = (Instant::now(), [0; 64]);
         while start.elapsed() < Duration::from_secs(2) {
-            let mut from = Address::EMPTY;
+            let mut from = Address::empty();
             match sockets::recv_from(socket, &mut buffer, &mut from) {
                 Ok(len) if buffer[..len] == *bytes => return Some(from.get()),
                 Ok(_) => {}

@@ -31,10 +31,13 @@ pub struct Address {
 
 impl Address {
     /// An address that is to be set, by us or by the kernel.
-    pub const EMPTY: Self = Self {
-        len: 110,
-        bytes: [0; 110],
-    };
+    #[inline(never)]
+    pub fn empty() -> Self {
+        Self {
+            len: 110,
+            bytes: [0; 110],
+        }
+    }
 
     /// Becomes that of a host, whose version 4 is mapped into version 6, and of a port there.
     pub fn set_host(&mut self, host: Ipv6Addr, port: u16) {
@@ -66,7 +69,7 @@ impl Address {
 
     /// That of a listener to what the kernel tells these groups.
     pub(super) fn of_listener(groups: u32) -> Self {
-        let mut to = Self::EMPTY;
+        let mut to = Self::empty();
         to.bytes[8..12].copy_from_slice(&groups.to_ne_bytes());
         to.become_one_of(NETLINK, 12);
         to
@@ -97,7 +100,7 @@ impl Address {
     }
 
     pub(super) fn new(from: SocketAddr) -> Self {
-        let mut to = Self::EMPTY;
+        let mut to = Self::empty();
         match from {
             SocketAddr::V4(from) => to.set_v4(&from.ip().octets(), from.port()),
             // Also one of version 4 that is mapped: so a socket of version 6 knows it.
@@ -267,7 +270,7 @@ pub fn open_at(at: SocketAddr, connects: bool) -> Result<File, Errno> {
 
 /// A non-blocking connection to a port of a host: whether it was made is told when it is used.
 pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
-    let mut at = Address::EMPTY;
+    let mut at = Address::empty();
     at.set_host(host, port);
     let socket = open(at.family(), STREAM | NONBLOCK)?;
     match call(socket.as_raw_fd(), Verb::Connect, &mut at) {
@@ -279,7 +282,7 @@ pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
 /// A socket for datagrams to the process that listens at the socket file `path`. What is not taken at once is lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     let socket = open(UNIX, DATAGRAM | NONBLOCK)?;
-    let mut at = Address::EMPTY;
+    let mut at = Address::empty();
     at.set_file(path).ok_or(Errno::NAMETOOLONG)?;
     call(socket.as_raw_fd(), Verb::Connect, &mut at)?;
     Ok(socket)
