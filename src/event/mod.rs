@@ -280,10 +280,17 @@ impl Fatal {
     }
 }
 
+const UNUSED: Counter = Counter {
+    kind: Text::NOTHING,
+    peer: Ipv6Addr::UNSPECIFIED,
+    since: 0,
+    count: 0,
+};
+
 /// Where events go.
 pub struct Events {
     sink: &'static mut dyn Sink,
-    counters: heapless::Vec<Counter, COUNTER_COUNT>,
+    counters: [Counter; COUNTER_COUNT],
 }
 
 impl Events {
@@ -297,7 +304,7 @@ impl Events {
     pub fn to(sink: &'static mut dyn Sink) -> Self {
         Self {
             sink,
-            counters: heapless::Vec::new(),
+            counters: [UNUSED; _],
         }
     }
 
@@ -329,31 +336,24 @@ impl Events {
 
     /// `None`: too many. Else how many were withheld in the minute before.
     fn count(&mut self, now: u32, peer: Ipv6Addr, kind: Text) -> Option<u32> {
-        // Where it is counted; where it is not, the oldest gives way to it, if there is no free one.
-        let (mut chosen, mut least, mut known) = (0, u64::MAX, false);
-        for (at, counter) in self.counters.iter().enumerate() {
-            known = counter.kind == kind && counter.peer == peer;
-            let age = u64::from(counter.since) << 32 | u64::from(counter.count);
-            if known || age < least {
-                (chosen, least) = (at, age);
+        let is_it = |counter: &Counter| counter.kind == kind && counter.peer == peer;
+        let counter = match self.counters.iter().position(is_it) {
+            Some(at) => self.counters.get_mut(at)?,
+            None => {
+                // One that was never used is the oldest.
+                let age = |counter: &&mut Counter| {
+                    u64::from(counter.since) << 32 | u64::from(counter.count)
+                };
+                let oldest = self.counters.iter_mut().min_by_key(age)?;
+                *oldest = Counter {
+                    kind,
+                    peer,
+                    since: now,
+                    count: 0,
+                };
+                oldest
             }
-            if known {
-                break;
-            }
-        }
-        let new = Counter {
-            kind,
-            peer,
-            since: now,
-            count: 0,
         };
-        if !known && self.counters.push(new).is_ok() {
-            chosen = self.counters.len() - 1;
-        }
-        let counter = self.counters.get_mut(chosen)?;
-        if !known {
-            *counter = new;
-        }
         let mut withheld = 0;
         if now.wrapping_sub(counter.since) >= 60 {
             withheld = counter.count.saturating_sub(EVENT_COUNT_PER_MINUTE);
