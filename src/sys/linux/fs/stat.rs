@@ -97,7 +97,6 @@ pub const fn device(stat: &Statx) -> (u32, u32) {
 }
 
 /// The file system that a file lies on.
-#[inline(never)]
 pub fn fstatfs(file: RawFd) -> Result<StatFs, Errno> {
     rustix::fs::fstatfs(super::borrow(file))
 }
