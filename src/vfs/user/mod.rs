@@ -273,7 +273,7 @@ impl exports::Backend for User {
     }
 
     fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        // One peer at a time: what it sends is read and written at once.
+        // Never asked for: a tree that is written to lends nothing, so what peers send is read and written.
         Err(FsError::NotSupported)
     }
 

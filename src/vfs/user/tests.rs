@@ -114,6 +114,23 @@ fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
 }
 
 #[test]
+fn once_something_is_written_bytes_move_by_copies_alone() {
+    let scratch = Scratch::new("lends");
+    let mut user = User::new(4);
+    let path = scratch.path("file");
+    std::fs::write(scratch.0.join("file"), "hello").unwrap();
+    let read = user.open_at(&path, &READ).unwrap();
+    assert!(user.extent(&read, 0, 5).is_some());
+    // Else a large write would go through a pipe, from which this backend takes nothing.
+    let written = user.open_at(&path, &WRITE).unwrap();
+    assert_eq!(user.extent(&written, 0, 5), None);
+    assert_eq!(user.extent(&read, 0, 5), None);
+    for pin in [read, written] {
+        user.unpin(pin);
+    }
+}
+
+#[test]
 fn what_the_kernel_makes_of_itself_is_refused() {
     let mut user = User::new(4);
     let list = OpenFlags {
