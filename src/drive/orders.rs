@@ -56,6 +56,7 @@ impl<'a> Carrier<'a> {
 
     /// Sends what is unsent and moves an order's bytes, if there is one, until all are moved or the connection has to wait; what
     /// came of it. What is left to do is in `unsent` and `order`.
+    #[inline(never)]
     pub(super) fn carry_out(
         &mut self,
         order: &mut Option<Order>,

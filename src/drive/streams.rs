@@ -144,6 +144,7 @@ impl Streams {
     }
 
     /// A connection or a listener can go on. `local` is its token.
+    #[inline(never)]
     pub fn ready(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol, local: u32) {
         let turn = &mut Turn { world, protocol };
         match local.checked_sub(CONNECTION_TOKEN) {

@@ -210,6 +210,7 @@ fn handle_count() -> usize {
 }
 
 /// So many sessions that have begun, and share so many handles.
+#[inline(never)]
 fn sessions(count: usize, handle_count: usize) -> &'static mut [Session] {
     let handle_count = (handle_count / count).max(1);
     let mut sessions = Slots::new(count);
