@@ -5,7 +5,7 @@ use super::{
     Ready, Received, Signals, Socket, Streams, Token,
 };
 #[cfg(feature = "multicast")]
-use super::{INTERFACE_COUNT_MAX, Interface, Interfaces, Multicast};
+use super::{Interfaces, Multicast};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::sys::linux::epoll::{Change, Epoll, EventBuffer};
@@ -275,25 +275,7 @@ impl Streams for Kernel {
 #[cfg(feature = "multicast")]
 impl Multicast for Kernel {
     fn interfaces(&self, out: &mut Interfaces) {
-        use crate::sys::linux::interfaces::{
-            self, LOOPBACK, MULTICAST, POINT_TO_POINT, RUNNING, UP,
-        };
-        const { assert!(INTERFACE_COUNT_MAX == interfaces::INTERFACE_COUNT_MAX) };
-        let mut known = interfaces::Interfaces::new();
-        interfaces::list(&mut known);
-        out.clear();
-        for one in &mut known {
-            let _ = out.push(Interface {
-                index: one.index,
-                name: one.name,
-                is_running: one.has(UP | RUNNING),
-                is_multicast: one.has(MULTICAST),
-                is_loopback: one.has(LOOPBACK),
-                is_point_to_point: one.has(POINT_TO_POINT),
-                mtu: one.mtu,
-                addresses: core::mem::take(&mut one.addresses),
-            });
-        }
+        crate::sys::linux::interfaces::list(out);
     }
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {

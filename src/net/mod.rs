@@ -230,34 +230,7 @@ pub trait Streams: Datagrams + Connections {
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
 }
 
-/// Interfaces that are told of.
-pub const INTERFACE_COUNT_MAX: usize = 16;
-/// Addresses that are told of each.
-pub const ADDRESS_COUNT_MAX: usize = 16;
-
-/// A network interface that has an address.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Interface {
-    /// Its index; 0 where the host has none.
-    pub index: u32,
-    /// Its name, zeros behind it.
-    pub name: [u8; 16],
-    /// It is up and has a carrier.
-    pub is_running: bool,
-    /// It can send to groups.
-    pub is_multicast: bool,
-    /// It reaches this host alone.
-    pub is_loopback: bool,
-    /// It reaches one other host at most.
-    pub is_point_to_point: bool,
-    /// Bytes of the longest packet; 0: unknown.
-    pub mtu: u32,
-    /// Its usable addresses and their prefix lengths in bits.
-    pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
-}
-
-/// The interfaces of a host. Those beyond the last place are left out.
-pub type Interfaces = heapless::Vec<Interface, INTERFACE_COUNT_MAX>;
+pub use crate::sys::interface::{Interface, Interfaces};
 
 /// Interfaces and the groups that are joined there, as multicast DNS needs them.
 pub trait Multicast: Datagrams {

@@ -8,6 +8,7 @@
 
 mod args;
 mod bare;
+pub mod interface;
 pub mod linux;
 
 pub use args::Args;

@@ -144,6 +144,7 @@ mod tests {
             is_loopback: false,
             is_point_to_point: false,
             mtu: 1500,
+            hardware: None,
             addresses: [(address.parse().unwrap(), 24)].into_iter().collect(),
         }
     }

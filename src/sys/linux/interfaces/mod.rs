@@ -10,70 +10,15 @@ mod tests;
 
 pub use changes::watch;
 
+use crate::sys::interface::{Interface, Interfaces};
 use core::net::IpAddr;
 
-/// Interfaces that are told of.
-pub const INTERFACE_COUNT_MAX: usize = 16;
-/// Addresses that are told of each.
-pub const ADDRESS_COUNT_MAX: usize = 16;
-
-/// What interfaces there are. Those beyond the last place are left out.
-pub type Interfaces = heapless::Vec<Interface, INTERFACE_COUNT_MAX>;
-
-/// The flags that every way of asking knows.
-const FLAGS: u32 = 0xffff;
-/// It is up.
-pub const UP: u32 = 1;
-/// It reaches this host alone.
-pub const LOOPBACK: u32 = 8;
-/// There is one other host at most.
-pub const POINT_TO_POINT: u32 = 0x10;
-/// What leads out of it is there: a cable, or an access point.
-pub const RUNNING: u32 = 0x40;
-/// It knows multicast.
-pub const MULTICAST: u32 = 0x1000;
-
-/// A network interface that has an address.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[repr(C)] // The longest last.
-pub struct Interface {
-    /// The kernel's number of it; 0 where the host has no numbers for them.
-    pub index: u32,
-    /// Its name, behind which there are zeros.
-    #[doc(alias = "IFNAMSIZ")]
-    pub name: [u8; 16],
-    /// What it is and can, as in the constants above; 0: it is just going.
-    pub flags: u32,
-    /// Bytes of the longest packet; 0: not told.
-    pub mtu: u32,
-    /// Its number on an Ethernet.
-    pub hardware: Option<[u8; 6]>,
-    /// Its addresses that can be used, and of how many bits the network's part of each is.
-    pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
-}
-
-impl Interface {
-    /// Whether all these flags are its own.
-    pub const fn has(&self, flags: u32) -> bool {
-        self.flags & flags == flags
-    }
-
-    fn set_name(&mut self, name: &[u8]) {
-        // An address may have a name of its own, which begins with the interface's and a colon.
-        let name = name.iter().take_while(|byte| !matches!(byte, 0 | b':'));
-        // The last byte stays zero.
-        for (to, from) in self.name.iter_mut().take(15).zip(name) {
-            *to = *from;
-        }
-    }
-
-    #[inline(never)]
-    fn set_hardware(&mut self, bytes: &[u8]) {
-        if let Ok(bytes) = bytes.try_into()
-            && bytes != [0; 6]
-        {
-            self.hardware = Some(bytes);
-        }
+/// Notes what it is called. An address may have a name of its own, which begins with the interface's and a colon.
+fn set_name(interface: &mut Interface, name: &[u8]) {
+    let name = name.iter().take_while(|byte| !matches!(byte, 0 | b':'));
+    // The last byte stays zero.
+    for (to, from) in interface.name.iter_mut().take(15).zip(name) {
+        *to = *from;
     }
 }
 
@@ -97,11 +42,7 @@ fn add(
     if at == out.len() {
         let new = Interface {
             index,
-            name: [0; 16],
-            flags: 0,
-            mtu: 0,
-            hardware: None,
-            addresses: heapless::Vec::new(),
+            ..Interface::default()
         };
         out.push(new).ok()?;
     }

@@ -4,7 +4,7 @@
 use super::super::fs::{self, File};
 use super::super::sockets::{self, Address, DATAGRAM, INET, INET6, Verb};
 use super::super::{Errno, outcome};
-use super::{FLAGS, Interfaces, add, is_usable};
+use super::{Interfaces, add, is_usable, set_name};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
@@ -15,6 +15,14 @@ const INDEX_MAX: u32 = 256;
 
 /// Bytes of the file that are read at once.
 const PIECE_BYTES: usize = 256;
+
+// Flags of an interface: it is up; it reaches this host alone, or one other at most; what leads out of it is there, a cable or an
+// access point; it knows multicast.
+const UP: u32 = 1;
+const LOOPBACK: u32 = 8;
+const POINT_TO_POINT: u32 = 0x10;
+const RUNNING: u32 = 0x40;
+const MULTICAST: u32 = 0x1000;
 
 const GET_NAME: u32 = 0x8910;
 const GET_TABLE: u32 = 0x8912;
@@ -83,16 +91,21 @@ pub(super) fn list(out: &mut Interfaces) {
         let mut request = Request::of(interface.index);
         if interface.name[0] == 0 {
             request.ask(&socket, GET_NAME);
-            interface.set_name(&request.name);
+            set_name(interface, &request.name);
         }
         request.name = interface.name;
-        interface.flags = request.get(&socket, GET_FLAGS) & FLAGS;
+        let flags = request.get(&socket, GET_FLAGS);
+        interface.is_running = flags & (UP | RUNNING) == UP | RUNNING;
+        interface.is_multicast = flags & MULTICAST != 0;
+        interface.is_loopback = flags & LOOPBACK != 0;
+        interface.is_point_to_point = flags & POINT_TO_POINT != 0;
         interface.mtu = request.get(&socket, GET_MTU);
         let first = request.get(&socket, GET_HARDWARE);
-        if first as u16 == ETHERNET {
-            let [_, _, a, b] = first.to_ne_bytes();
-            let [c, d, e, f] = request.value[1].to_ne_bytes();
-            interface.set_hardware(&[a, b, c, d, e, f]);
+        let [_, _, a, b] = first.to_ne_bytes();
+        let [c, d, e, f] = request.value[1].to_ne_bytes();
+        let hardware = [a, b, c, d, e, f];
+        if first as u16 == ETHERNET && hardware != [0; 6] {
+            interface.hardware = Some(hardware);
         }
     }
 }
@@ -129,7 +142,7 @@ pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
         };
         let address = IpAddr::V4(entry.value[1].to_ne_bytes().into());
         if let Some(interface) = add(out, index, address, prefix_len) {
-            interface.set_name(&entry.name);
+            set_name(interface, &entry.name);
         }
     }
 }

@@ -91,7 +91,7 @@ fn this_host_has_a_loopback() {
     let lo = told.iter().find(|interface| name(interface) == "lo");
     let lo = lo.expect("every host has one");
     assert_eq!(lo.index, 1);
-    assert!(lo.has(UP | LOOPBACK));
+    assert!(lo.is_running && lo.is_loopback);
     assert!(lo.addresses.contains(&prefix("127.0.0.1", 8)));
 }
 

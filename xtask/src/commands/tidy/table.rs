@@ -30,7 +30,7 @@ const LAYERS: &[Layer] = &[
         name: "sys",
         modules: &["mem", "config", "time"],
         never: &[],
-        crates: &[],
+        crates: &["heapless"],
     },
     Layer {
         name: "sys::linux",
@@ -88,7 +88,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "net",
-        modules: &["mem", "time", "config", "log"],
+        modules: &["mem", "time", "config", "log", "sys::interface"],
         never: &[],
         crates: &["heapless"],
     },
