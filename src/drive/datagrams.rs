@@ -1,8 +1,9 @@
 //! Protocols of one datagram in, one or none out.
 
-use super::streams::{Call, address};
+use super::streams::address;
 use super::task::World;
 use crate::config::DATAGRAM_BYTES;
+use crate::engine::Cx;
 use crate::mem::Ends as _;
 use crate::net::{NetError, NetResult, Received, Socket};
 use core::net::SocketAddr;
@@ -18,7 +19,7 @@ pub trait Protocol {
     fn answer(
         &mut self,
         local: u32,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         datagram: &[u8],
         output: &mut [u8],
     ) -> Option<usize>;
@@ -52,6 +53,7 @@ impl Datagrams {
             let World {
                 now,
                 net,
+                tree,
                 events,
                 rx,
                 tx,
@@ -60,13 +62,14 @@ impl Datagrams {
             let Ok(Received { len, from, to }) = net.recv_from(socket, rx) else {
                 break;
             };
-            let call = Call {
+            let mut cx = Cx {
                 now: *now,
                 peer: address(from),
+                vfs: tree,
                 events,
             };
             let output = tx.head_mut(DATAGRAM_BYTES);
-            let answer = protocol.answer(local, call, rx.head(len), output);
+            let answer = protocol.answer(local, &mut cx, rx.head(len), output);
             if let Some(reply) = answer.and_then(|len| tx.get(..len)) {
                 let _ = net.send_to(socket, to, from, reply);
             }

@@ -3,10 +3,10 @@
 use super::connection::{CloseReason, Connection, Unsent};
 use super::orders::Carrier;
 use super::pool::{Block, Pool};
-use super::streams::{Call, Protocol, Streams};
+use super::streams::{Protocol, Streams};
 use super::task::World;
 use crate::config::{ORDER_TURN_BYTES, PRESSED_TIMEOUT, REPLY_BYTES, REQUEST_INLINE_BYTES};
-use crate::engine::{Order, Progress, State};
+use crate::engine::{Cx, Order, Progress, State};
 use crate::event;
 use crate::mem::Ends as _;
 use crate::net::{Interest, NetError};
@@ -68,20 +68,25 @@ impl Streams {
         let blocked = loop {
             let World {
                 now,
+                tree,
                 events,
                 rx,
                 tx,
                 ..
             } = &mut *turn.world;
-            let call = Call {
+            let mut cx = Cx {
                 now: *now,
                 peer: connection.peer,
+                vfs: tree,
                 events,
             };
             let input = rx.head(have).tail(used);
-            let progress =
-                turn.protocol
-                    .advance(connection.number(), call, input, tx.head_mut(REPLY_BYTES));
+            let progress = turn.protocol.advance(
+                connection.number(),
+                &mut cx,
+                input,
+                tx.head_mut(REPLY_BYTES),
+            );
             used += progress.consumed;
             let needs_input = matches!(progress.state, State::NeedInput);
             let is_busy = matches!(progress.state, State::Busy);
@@ -156,14 +161,14 @@ impl Streams {
         loop {
             connection.order = progress.take_order();
             connection.answered |= progress.produced > 0;
-            if progress.produced > 0 && turn.protocol.commit().is_err() {
+            if progress.produced > 0 && turn.protocol.commit(turn.world.tree).is_err() {
                 turn.protocol.break_promises();
                 return Err(CloseReason::Disk.into());
             }
             let world = &mut *turn.world;
             let produced = 0..progress.produced;
             let mut carrier = Carrier::new(world.net, connection.socket, world.tx, produced);
-            let result = carrier.carry_out(&mut connection.order, turn.protocol.files());
+            let result = carrier.carry_out(&mut connection.order, world.tree);
             let (unsent, interest) = (carrier.unsent, carrier.interest);
             if carrier.moved_bytes > 0 {
                 self.moved_bytes += carrier.moved_bytes;
@@ -174,13 +179,14 @@ impl Streams {
                     let Some(order) = connection.order.take() else {
                         break;
                     };
-                    let call = Call {
+                    let mut cx = Cx {
                         now: world.now,
                         peer: connection.peer,
+                        vfs: world.tree,
                         events: world.events,
                     };
                     let (at, output) = (connection.number(), world.tx.head_mut(REPLY_BYTES));
-                    progress = turn.protocol.done(at, call, order, result, output);
+                    progress = turn.protocol.done(at, &mut cx, order, result, output);
                 }
                 Err(error) => {
                     if connection.order.is_some() {

@@ -36,6 +36,7 @@ pub use task::{Task, World};
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Ready};
 use crate::time::Instant;
+use crate::vfs::Tree;
 
 /// One network, and the tasks that share it.
 pub struct Loop<'a, 't> {
@@ -48,6 +49,7 @@ impl<'a, 't> Loop<'a, 't> {
     /// them asks for.
     pub const fn new(
         net: &'a mut dyn Net,
+        tree: &'a mut Tree,
         tasks: &'a mut [&'t mut dyn Task],
         events: &'a mut Events,
         rx: &'a mut [u8],
@@ -58,6 +60,7 @@ impl<'a, 't> Loop<'a, 't> {
             now,
             task: 0,
             net,
+            tree,
             events,
             rx,
             tx,

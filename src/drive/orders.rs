@@ -5,7 +5,7 @@ use crate::config::{PAGE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
 use crate::engine::Order;
 use crate::mem::Ends as _;
 use crate::net::{Connections, FileId, FileRange, Interest, NetError, NetResult, Socket};
-use crate::vfs::{Content, FsError, FsResult, Pin};
+use crate::vfs::{FsError, FsResult, Pin, Tree};
 use core::ops::Range;
 
 /// A connection, and bytes that are to be sent to it.
@@ -60,13 +60,13 @@ impl<'a> Carrier<'a> {
     pub(super) fn carry_out(
         &mut self,
         order: &mut Option<Order>,
-        files: &mut (dyn Content + 'static),
+        tree: &mut Tree,
     ) -> NetResult<FsResult<()>> {
         loop {
             let mut stored = Ok(());
             let (count, offset, len) = match order {
                 Some(Order::Send { file, offset, len }) if *len > 0 => {
-                    let Some(count) = self.send_from(files, file, *offset, *len)? else {
+                    let Some(count) = self.send_from(tree, file, *offset, *len)? else {
                         // It has become shorter.
                         return Ok(Err(FsError::Io));
                     };
@@ -75,7 +75,7 @@ impl<'a> Carrier<'a> {
                 Some(Order::Store { file, offset, len }) if *len > 0 => {
                     self.send(false)?;
                     self.interest = Interest::Input;
-                    let count = self.store_from(files, file, *offset, *len, &mut stored)?;
+                    let count = self.store_from(tree, file, *offset, *len, &mut stored)?;
                     if count == 0 {
                         return Err(NetError::Gone);
                     }
@@ -84,7 +84,7 @@ impl<'a> Carrier<'a> {
                 order => {
                     self.send(false)?;
                     return Ok(match order {
-                        Some(Order::Sync { file }) => files.sync(file),
+                        Some(Order::Sync { file }) => tree.sync(file),
                         _ => Ok(()),
                     });
                 }
@@ -101,13 +101,13 @@ impl<'a> Carrier<'a> {
     /// Sends bytes of a file, behind what is unsent; how many, `None`: it has no more.
     fn send_from(
         &mut self,
-        files: &mut (dyn Content + 'static),
+        tree: &mut Tree,
         file: &Pin,
         offset: u64,
         len: u32,
     ) -> NetResult<Option<usize>> {
         if !self.copies
-            && let Some(range) = extent(files, file, offset, len)
+            && let Some(range) = extent(tree, file, offset, len)
         {
             self.send(true)?;
             match self.net.send_file(self.socket, range) {
@@ -119,7 +119,7 @@ impl<'a> Carrier<'a> {
         let mut is_short = false;
         let mut fill = |space: &mut [u8]| {
             let most = space.len().min(len as usize);
-            let got = files.read(file, offset, space.head_mut(most)).unwrap_or(0);
+            let got = tree.read(file, offset, space.head_mut(most)).unwrap_or(0);
             is_short = got == 0;
             got as usize
         };
@@ -141,21 +141,18 @@ impl<'a> Carrier<'a> {
     /// Receives bytes and stores them in a file: how many were received, and whether they are `stored`. 0: it is the end.
     fn store_from(
         &mut self,
-        files: &mut (dyn Content + 'static),
+        tree: &mut Tree,
         file: &Pin,
         offset: u64,
         len: u32,
         stored: &mut FsResult<()>,
     ) -> NetResult<usize> {
-        if !self.copies
-            && len >= SPLICE_BYTES_MIN
-            && extent(files, file, offset, len).is_some()
-        {
+        if !self.copies && len >= SPLICE_BYTES_MIN && extent(tree, file, offset, len).is_some() {
             match self.net.recv_pipe(self.socket, len) {
                 Err(NetError::Unsupported) => self.copies = true,
                 received => {
                     let (count, FileId(pipe)) = received?;
-                    *stored = files.write_from(file, offset, pipe, count);
+                    *stored = tree.write_from(file, offset, pipe, count);
                     return Ok(count);
                 }
             }
@@ -164,19 +161,14 @@ impl<'a> Carrier<'a> {
         let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
         let buffer = self.tx.head_mut(page.min(len as usize));
         let count = self.net.recv(self.socket, buffer)?;
-        *stored = files.write(file, offset, self.tx.head(count));
+        *stored = tree.write(file, offset, self.tx.head(count));
         Ok(count)
     }
 }
 
 /// Where the bytes of a file lie for the network, if they do.
-fn extent(
-    files: &mut (dyn Content + 'static),
-    file: &Pin,
-    offset: u64,
-    len: u32,
-) -> Option<FileRange> {
-    let extent = files.extent(file, offset, len)?;
+fn extent(tree: &mut Tree, file: &Pin, offset: u64, len: u32) -> Option<FileRange> {
+    let extent = tree.extent(file, offset, len)?;
     Some(FileRange {
         file: FileId(extent.file),
         offset: extent.offset,

@@ -1,17 +1,16 @@
 //! The RPC programs as the loop serves them: over connections and over datagrams, behind several sockets.
 
 use super::datagrams;
-use super::streams::{self, Call, Limits, Protocol, Streams};
+use super::streams::{self, Limits, Protocol, Streams};
 use crate::config::{CONNECTION_COUNT_MAX, REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT, REQUEST_BYTES};
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
 use crate::mem::{Slots, scaled};
-use crate::vfs::{Content, Exported, FsResult, Handles};
+use crate::vfs::{FsResult, Tree};
 
-/// The programs, their sessions, and the files they serve.
+/// The programs and their sessions.
 #[repr(C)] // The longest last.
-pub struct Rpc<'a> {
-    files: &'a mut Exported,
+pub struct Rpc {
     /// By the number of the connection.
     sessions: Slots<Session>,
     /// Which programs are reached through the socket with this token.
@@ -20,12 +19,11 @@ pub struct Rpc<'a> {
     pub programs: Programs,
 }
 
-impl<'a> Rpc<'a> {
+impl Rpc {
     /// Programs for at most `connection_count` connections, behind no sockets yet.
-    pub fn new(programs: Programs, files: &'a mut Exported, connection_count: usize) -> Self {
+    pub fn new(programs: Programs, connection_count: usize) -> Self {
         Self {
             programs,
-            files,
             sessions: Slots::new(connection_count.min(CONNECTION_COUNT_MAX)),
             services: [ProgramSet::default(); _],
         }
@@ -56,13 +54,9 @@ impl<'a> Rpc<'a> {
     }
 }
 
-impl Protocol for Rpc<'_> {
-    fn files(&mut self) -> &mut (dyn Content + 'static) {
-        self.files
-    }
-
-    fn commit(&mut self) -> FsResult<()> {
-        Handles::commit_metadata(self.files)
+impl Protocol for Rpc {
+    fn commit(&mut self, tree: &mut Tree) -> FsResult<()> {
+        tree.commit_metadata()
     }
 
     fn open(&mut self, connection: usize, listener: u32) {
@@ -77,31 +71,29 @@ impl Protocol for Rpc<'_> {
     fn advance(
         &mut self,
         connection: usize,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
         let Some(session) = self.sessions.get_mut(connection) else {
             return Progress::CLOSED;
         };
-        let mut cx = call.with(&mut *self.files);
-        self.programs.advance(session, &mut cx, input, output)
+        self.programs.advance(session, cx, input, output)
     }
 
     fn done(
         &mut self,
         connection: usize,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
     ) -> Progress {
         let Some(session) = self.sessions.get_mut(connection) else {
-            order.abandon(self.files);
+            order.abandon(cx.vfs);
             return Progress::CLOSED;
         };
-        let mut cx = call.with(&mut *self.files);
-        self.programs.done(session, &mut cx, order, result, output)
+        self.programs.done(session, cx, order, result, output)
     }
 
     fn holds_file(&self, connection: usize) -> bool {
@@ -117,23 +109,22 @@ impl Protocol for Rpc<'_> {
         self.programs.break_promises();
     }
 
-    fn abandon(&mut self, connection: usize) {
+    fn abandon(&mut self, connection: usize, tree: &mut Tree) {
         if let Some(session) = self.sessions.get_mut(connection) {
-            self.programs.abandon(session, self.files);
+            self.programs.abandon(session, tree);
         }
     }
 }
 
-impl datagrams::Protocol for Rpc<'_> {
+impl datagrams::Protocol for Rpc {
     fn answer(
         &mut self,
         local: u32,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         datagram: &[u8],
         output: &mut [u8],
     ) -> Option<usize> {
         let service = self.service(local);
-        let mut cx: Cx<'_> = call.with(&mut *self.files);
-        self.programs.answer(service, &mut cx, datagram, output)
+        self.programs.answer(service, cx, datagram, output)
     }
 }

@@ -1,34 +1,25 @@
 //! SFTP as the loop serves it: a session for each connection.
 
-use super::streams::{Call, Limits, Protocol, Streams};
+use super::streams::{Limits, Protocol, Streams};
 use crate::config::{PACKET_WHOLE_BYTES_MAX, SFTP_CONNECTION_COUNT_MAX};
 use crate::engine::sftp::{Session, Sftp};
-use crate::engine::{Order, Progress, Stream as _};
-use crate::vfs::{Content, Files, FsResult};
+use crate::engine::{Cx, Order, Progress, Stream as _};
+use crate::vfs::{FsResult, Tree};
 
 /// Bytes of the longest packet that must lie in the buffer as a whole, with its length.
 pub const REQUEST_BYTES: usize = PACKET_WHOLE_BYTES_MAX as usize + 4;
 
-/// A server, its sessions, and the files it serves.
+/// A server and its sessions.
 pub struct Sessions<'a> {
     sftp: &'a mut Sftp,
-    files: &'a mut Files,
     /// By the number of the connection. All have begun.
     sessions: &'a mut [Session],
 }
 
 impl<'a> Sessions<'a> {
     /// A server for as many connections as there are `sessions`, of which each has begun.
-    pub const fn new(
-        sftp: &'a mut Sftp,
-        files: &'a mut Files,
-        sessions: &'a mut [Session],
-    ) -> Self {
-        Self {
-            sftp,
-            files,
-            sessions,
-        }
+    pub const fn new(sftp: &'a mut Sftp, sessions: &'a mut [Session]) -> Self {
+        Self { sftp, sessions }
     }
 
     /// What serves their connections.
@@ -43,11 +34,6 @@ impl<'a> Sessions<'a> {
 }
 
 impl Protocol for Sessions<'_> {
-    fn files(&mut self) -> &mut (dyn Content + 'static) {
-        self.files.begin();
-        self.files
-    }
-
     fn open(&mut self, connection: usize, _listener: u32) {
         if let Some(session) = self.sessions.get_mut(connection) {
             session.renew();
@@ -57,38 +43,36 @@ impl Protocol for Sessions<'_> {
     fn advance(
         &mut self,
         connection: usize,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
         let Some(session) = self.sessions.get_mut(connection) else {
             return Progress::CLOSED;
         };
-        self.files.begin();
-        let mut cx = call.with(&mut *self.files);
-        self.sftp.advance(session, &mut cx, input, output)
+        cx.vfs.begin();
+        self.sftp.advance(session, cx, input, output)
     }
 
     fn done(
         &mut self,
         connection: usize,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
     ) -> Progress {
         let Some(session) = self.sessions.get_mut(connection) else {
-            order.abandon(self.files);
+            order.abandon(cx.vfs);
             return Progress::CLOSED;
         };
-        self.files.begin();
-        let mut cx = call.with(&mut *self.files);
-        self.sftp.done(session, &mut cx, order, result, output)
+        cx.vfs.begin();
+        self.sftp.done(session, cx, order, result, output)
     }
 
-    fn abandon(&mut self, connection: usize) {
+    fn abandon(&mut self, connection: usize, tree: &mut Tree) {
         if let Some(session) = self.sessions.get_mut(connection) {
-            self.sftp.abandon(session, self.files);
+            self.sftp.abandon(session, tree);
         }
     }
 }

@@ -11,48 +11,24 @@ use super::pool::Pool;
 use super::task::World;
 use crate::config::{CONNECTION_COUNT_MAX, NODE_IDLE, REPLY_BYTES};
 use crate::engine::{Cx, Order, Progress};
-use crate::event::{self, Events};
+use crate::event;
 use crate::log;
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
-use crate::vfs::{Content, FsResult};
+use crate::vfs::{FsResult, Tree};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Tokens below this are a task's own; connections have those from here on.
 pub const CONNECTION_TOKEN: u32 = 8;
 
-/// What a protocol is lent with each call.
-pub struct Call<'a> {
-    /// The monotonic clock.
-    pub now: Instant,
-    /// The peer's address; one of IPv4 is mapped into IPv6.
-    pub peer: Ipv6Addr,
-    /// Messages for people.
-    pub events: &'a mut Events,
-}
-
-impl<'a> Call<'a> {
-    /// The same for an engine, with the files it serves.
-    pub const fn with<F: ?Sized>(self, files: &'a mut F) -> Cx<'a, F> {
-        Cx {
-            now: self.now,
-            peer: self.peer,
-            vfs: files,
-            events: self.events,
-        }
-    }
-}
-
-/// A protocol over connections, which have numbers from 0: a [`Stream`](crate::engine::Stream), its sessions and its files.
+/// A protocol over connections, which have numbers from 0: a [`Stream`](crate::engine::Stream) and its sessions.
 /// Object-safe, so that the loop is compiled once.
 pub trait Protocol {
-    /// The files that orders are carried out on.
-    fn files(&mut self) -> &mut (dyn Content + 'static);
     /// Makes the changes that replies tell of durable, before they are sent.
     ///
     /// # Errors
-    /// Those of [`Handles::commit_metadata`](crate::vfs::Handles::commit_metadata).
-    fn commit(&mut self) -> FsResult<()> {
+    /// Those of [`Tree::commit_metadata`].
+    fn commit(&mut self, _tree: &mut Tree) -> FsResult<()> {
         Ok(())
     }
     /// A connection was accepted by the listener of this number.
@@ -61,7 +37,7 @@ pub trait Protocol {
     fn advance(
         &mut self,
         connection: usize,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress;
@@ -69,7 +45,7 @@ pub trait Protocol {
     fn done(
         &mut self,
         connection: usize,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -83,7 +59,7 @@ pub trait Protocol {
     /// What replies promised cannot be made durable: they are not sent, and not sent again.
     fn break_promises(&mut self) {}
     /// The connection is closed.
-    fn abandon(&mut self, connection: usize);
+    fn abandon(&mut self, connection: usize, tree: &mut Tree);
 }
 
 /// The limits of a [`Streams`].
@@ -166,7 +142,7 @@ impl Streams {
         }
         if self.release_at <= world.now {
             self.release_at = Instant::NEVER;
-            if protocol.files().release_idle() {
+            if world.tree.release_idle() {
                 self.release_at = world.now.after(NODE_IDLE);
             }
         }
@@ -268,9 +244,9 @@ impl Streams {
             self.replies.give(unsent.block);
         }
         if let Some(order) = connection.order.take() {
-            order.abandon(protocol.files());
+            order.abandon(world.tree);
         }
-        protocol.abandon(at);
+        protocol.abandon(at, world.tree);
         *place = None;
         self.free.push(at as u16);
         // There is a place again, and a descriptor: a peer that waits for one need not wait longer.
@@ -280,8 +256,8 @@ impl Streams {
     }
 
     /// The loop ends: what may wait for the disk does not outlast the process otherwise.
-    pub fn stop(&mut self, protocol: &mut dyn Protocol) {
-        protocol.files().release_idle();
+    pub fn stop(&mut self, world: &mut World<'_>) {
+        world.tree.release_idle();
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
 use crate::time::Instant;
+use crate::vfs::Tree;
 
 /// What a task may use, lent for one call.
 pub struct World<'a> {
@@ -12,6 +13,8 @@ pub struct World<'a> {
     pub task: u8,
     /// The network.
     pub net: &'a mut dyn Net,
+    /// The files.
+    pub tree: &'a mut Tree,
     /// Messages for people.
     pub events: &'a mut Events,
     /// For received bytes. What is in it lasts for one call.

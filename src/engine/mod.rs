@@ -7,8 +7,6 @@
 //! part of what a call returned: the driver carries it out, and calls [`Stream::done`] before anything else for that session.
 //! Invariant: after malformed input a stream is closed for good; a request is only begun when its largest reply fits.
 
-// Tests have any backend behind Files and Exported, whose methods need not be imported.
-#![cfg_attr(any(test, fuzzing), allow(unused_imports))]
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(any(test, fuzzing)),
@@ -23,7 +21,7 @@
 use crate::event::Events;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{Content, Exported, FsResult, Pin};
+use crate::vfs::{FsResult, Pin, Tree};
 use core::net::Ipv6Addr;
 
 mod drc;
@@ -40,13 +38,13 @@ pub mod testing;
 mod tests;
 
 /// What an engine may use, lent for the length of one call.
-pub struct Cx<'a, F: ?Sized = Exported> {
+pub struct Cx<'a> {
     /// The monotonic clock.
     pub now: Instant,
     /// The peer that sent the input; an IPv4 address is mapped into IPv6.
     pub peer: Ipv6Addr,
     /// The files.
-    pub vfs: &'a mut F,
+    pub vfs: &'a mut Tree,
     /// Where a person is told.
     pub events: &'a mut Events,
 }
@@ -89,7 +87,7 @@ pub enum Order {
 
 impl Order {
     /// Gives back what the order holds: its connection is gone.
-    pub fn abandon<F: Content + ?Sized>(self, vfs: &mut F) {
+    pub fn abandon(self, vfs: &mut Tree) {
         let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Sync { file }) = self;
         vfs.unpin(file);
     }
@@ -147,13 +145,11 @@ impl Progress {
 pub trait Stream {
     /// The state of one connection.
     type Session;
-    /// What it has files from: a loop with several streams lends the part of its tree that each needs.
-    type Files: Content + ?Sized;
     /// Reads requests from `input` and writes replies to `output`, as many as there are and fit.
     fn advance(
         &mut self,
         session: &mut Self::Session,
-        cx: &mut Cx<'_, Self::Files>,
+        cx: &mut Cx<'_>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress;
@@ -162,7 +158,7 @@ pub trait Stream {
     fn done(
         &mut self,
         session: &mut Self::Session,
-        cx: &mut Cx<'_, Self::Files>,
+        cx: &mut Cx<'_>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -170,7 +166,7 @@ pub trait Stream {
     /// An order takes longer: others are served meanwhile.
     fn interrupted(&mut self);
     /// The connection is gone: what its session holds is given back.
-    fn abandon(&mut self, session: &mut Self::Session, vfs: &mut Self::Files);
+    fn abandon(&mut self, session: &mut Self::Session, vfs: &mut Tree);
 }
 
 /// A protocol of one datagram in, one or none out.

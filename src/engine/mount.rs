@@ -8,7 +8,7 @@ use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, next_name};
-use crate::vfs::{Export, FsError, FsResult, Handle, Handles as _, Kind, Vfs as _};
+use crate::vfs::{Export, FsError, FsResult, Handle, Kind};
 use crate::wire::Writer;
 use crate::wire::mount::{
     HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
@@ -215,10 +215,17 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vfs::{Backend, Rules, Top};
 
     fn check(path: &str, expect: Option<(usize, &[&str])>) {
         let exports = ["/srv", "/srv/iso//deep/", "/"].map(|path| Export {
             path: path.as_bytes(),
+            rules: Rules::default(),
+            top: Top {
+                backend: Backend::Host,
+                tag: 0,
+                is_image: false,
+            },
         });
         let mut rest = path.as_bytes();
         let found = find(&exports, &mut rest).map(|export| {

@@ -12,7 +12,7 @@ use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::log;
 use crate::text::{Text, text};
-use crate::vfs::{Content as _, Exported, FsResult};
+use crate::vfs::{FsResult, Tree};
 use crate::wire::nfs3::VERIFIER_BYTES;
 use crate::wire::rpc::{Call, NotACall, Reject, emit_reply};
 use crate::wire::xdr::padding;
@@ -262,7 +262,6 @@ impl Programs {
 }
 
 impl Stream for Programs {
-    type Files = Exported;
     type Session = Session;
 
     fn advance(
@@ -332,7 +331,7 @@ impl Stream for Programs {
         self.nfs.forget_wcc_attr();
     }
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut Exported) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut Tree) {
         if let Phase::Writing(writing) = core::mem::replace(&mut session.phase, Phase::Idle) {
             writing.abandon(vfs);
         }

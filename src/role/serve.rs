@@ -17,6 +17,7 @@ use crate::mem;
 use crate::net::Signals;
 use crate::sys::{Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
+use crate::vfs::Tree;
 #[cfg(feature = "mdns")]
 use core::cell::Cell;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
@@ -97,18 +98,19 @@ impl Served<'_> {
     /// Runs tasks in one loop until the process is asked to stop.
     fn run(&self, kinds: &[Kind]) -> Result<(), Fatal> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
+        let tree = Tree::leaked();
         for kind in kinds {
-            if let Some(task) = self.task(*kind)? {
+            if let Some(task) = self.task(*kind, tree)? {
                 let _ = tasks.push(task);
             }
         }
-        linux::run(&mut tasks, Console::leak(), self.signals)
+        linux::serve(&mut tasks, tree, Console::leak(), self.signals)
     }
 
-    /// The task of this kind, if it is asked for.
-    fn task(&self, kind: Kind) -> Result<Option<&'static mut dyn Task>, Fatal> {
+    /// The task of this kind, if it is asked for, and its files in the tree.
+    fn task(&self, kind: Kind, tree: &mut Tree) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
-            Kind::Nfs => Some(nfs::task(self.nfs, self.build_id)?),
+            Kind::Nfs => Some(nfs::task(self.nfs, self.build_id, tree)?),
             #[cfg(feature = "mdns")]
             Kind::Mdns => match self.mdns.take() {
                 Some(options) => {
@@ -119,7 +121,7 @@ impl Served<'_> {
             },
             #[cfg(all(feature = "mdns", feature = "sftp-server"))]
             Kind::Sftp => match self.sftp {
-                Some(at) => Some(super::sftp_server::task(at)?),
+                Some(at) => Some(super::sftp_server::task(at, tree)?),
                 None => None,
             },
         })

@@ -1,196 +1,385 @@
-//! The tree: the files of a backend, and what is inside the images that lie among them.
+//! The tree: what is exported, by which rules, and the backend of each object.
 //!
-//! Whether an object lies inside an image is asked here, once for every call and for every backend: a backend knows its own
-//! files alone, and says which of them may be entered. Nothing inside can be changed.
+//! A new backend is registered by [`Tree::add`]. It knows its own objects alone. Images are entered here, on the way from a name or a handle to an
+//! object; nothing inside them can be changed.
 
+use super::handle;
 use super::iso::{ImageFile, Images};
+use super::walk::{BUFFER_BYTES, End, Path, Steps, next_name};
 use super::{
-    Access, Attr, Content, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Name, Node, Pin,
-    SetAttr, Vfs,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
+    FsResult, FsStat, Handle, Handles, Kind, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs,
+    is_image,
 };
+use crate::config::EXPORT_COUNT_MAX;
+use crate::mem;
 use core::ops::ControlFlow;
 
-/// Files that images may lie among. What is not said here is as in [`Content`] and [`Vfs`], for objects outside of images.
-pub trait Backend {
-    /// Whether an image stays open while nothing keeps it, until it was not used between two calls of `release_idle`.
-    const KEEPS_IMAGES: bool;
-    /// The images that are open.
-    fn images(&mut self) -> &mut Images;
-    /// Opens the file of this name in `dir` to be read as an image, as the server itself.
+/// What an export's owner says about its clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// The number that the export is known by, for good.
+    pub fsid: Option<u32>,
+    /// Clients may change what is in it.
+    pub writable: bool,
+    /// Paths may go through the images in it.
+    pub isos: bool,
+    /// Changes of names and attributes are on disk with the next COMMIT or within two seconds, not before they are answered.
+    pub is_async: bool,
+    /// A client's root is [`Rules::anonymous`] here.
+    pub squashes_root: bool,
+    /// So is every user.
+    pub squashes_all: bool,
+    /// User and group of a caller that is not believed, or names none.
+    pub anonymous: (u32, u32),
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            fsid: None,
+            writable: false,
+            isos: false,
+            is_async: false,
+            squashes_root: true,
+            squashes_all: false,
+            anonymous: (65_534, 65_534),
+        }
+    }
+}
+
+/// The user that is never refused.
+pub(super) const ROOT: u32 = 0;
+
+impl Rules {
+    /// Whom a caller is taken for.
+    pub(super) fn squash(&self, caller: &Caller) -> Caller {
+        let nameless = [caller.uid, caller.gid].contains(&Caller::NOBODY);
+        let believed = |number: u32, anonymous: u32| {
+            let squashed = self.squashes_all || nameless || self.squashes_root && number == ROOT;
+            if squashed { anonymous } else { number }
+        };
+        let mut squashed = Caller {
+            uid: believed(caller.uid, self.anonymous.0),
+            gid: believed(caller.gid, self.anonymous.1),
+            groups: heapless::Vec::new(),
+        };
+        if !nameless && !self.squashes_all {
+            for group in &caller.groups {
+                let _ = squashed.groups.push(believed(*group, self.anonymous.1));
+            }
+        }
+        squashed
+    }
+}
+
+/// What its backend says of the top of an export.
+#[derive(Clone, Copy, Debug)]
+pub struct Top {
+    /// The backend.
+    pub backend: Backend,
+    /// Tells it from all others in handles, also after a restart.
+    pub tag: u32,
+    /// What is exported is inside the image that it is.
+    pub is_image: bool,
+}
+
+/// A directory that clients may mount.
+#[derive(Clone, Copy, Debug)]
+pub struct Export {
+    /// Absolute path as clients write it.
+    pub path: &'static [u8],
+    /// What clients may do.
+    pub rules: Rules,
+    /// What it begins at.
+    pub top: Top,
+}
+
+/// In no export: where images lie that paths lead to.
+const NO_EXPORT: u16 = u16::MAX;
+
+/// Files, whatever they lie on: the one way to them.
+#[derive(Default)]
+pub struct Tree {
+    /// Backends, by their numbers. Images are there once one was opened.
+    backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
+    exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
+    /// Whether any file may be an image to paths, whatever its name is and whether or not a link led there.
+    looks_anywhere: bool,
+}
+
+impl core::fmt::Debug for Tree {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str("Tree")
+    }
+}
+
+/// What is registered.
+impl Tree {
+    /// A tree without anything in it, which lasts as long as the process.
+    pub fn leaked() -> &'static mut Self {
+        mem::leak(Self::default())
+    }
+
+    /// Registers a backend.
+    pub fn add(&mut self, kind: Backend, backend: &'static mut dyn Vfs) {
+        if let Some(place) = self.backends.get_mut(kind as usize) {
+            *place = Some(backend);
+        }
+    }
+
+    /// Lets paths go on in every file that is an image, whatever its name is and whether or not a link led there.
+    pub const fn look_anywhere(&mut self) {
+        self.looks_anywhere = true;
+    }
+
+    /// Exports what begins at `top` as `path`.
     ///
     /// # Errors
-    /// `NotDirectory`: it is not one that is entered.
-    fn open_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile>;
-    /// Lets the caller use an object so, also one inside an image, as far as the host does not say so by itself.
+    /// `Exists`: something with this tag is exported already; `NoSpace`: there are [`EXPORT_COUNT_MAX`].
+    pub fn export(&mut self, path: &'static [u8], rules: Rules, top: Top) -> FsResult<()> {
+        if self.tagged(top.tag).is_ok() {
+            return Err(FsError::Exists);
+        }
+        let export = Export { path, rules, top };
+        self.exports.push(export).map_err(|_| FsError::NoSpace)
+    }
+
+    /// The same, to be changed.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn exports_mut(&mut self) -> &mut [Export] {
+        &mut self.exports
+    }
+
+    /// What is exported. An export's number is its place here.
+    pub fn exports(&self) -> &[Export] {
+        &self.exports
+    }
+}
+
+/// Which backend, by which rules.
+impl Tree {
+    /// The backend of an object.
+    #[inline(always)] // A few instructions, after which the call goes on to the backend.
+    fn backend(&mut self, node: Node) -> Option<&mut dyn Vfs> {
+        self.numbered(node.backend())
+    }
+
+    /// The backend of this number.
+    #[inline(always)]
+    fn numbered(&mut self, number: usize) -> Option<&mut dyn Vfs> {
+        match self.backends.get_mut(number) {
+            Some(Some(backend)) => Some(&mut **backend),
+            _ => None,
+        }
+    }
+
+    /// The backend of this number, if its objects have handles.
+    #[inline(never)]
+    fn handles(&mut self, number: usize) -> Option<&mut dyn Handles> {
+        self.numbered(number)?.as_handles()
+    }
+
+    /// The backend that paths lead through.
+    #[inline(never)]
+    fn paths(&mut self) -> Option<&mut dyn Paths> {
+        self.numbered(Backend::User as usize)?.as_paths()
+    }
+
+    /// What is inside images, once one was opened.
+    #[inline(never)]
+    fn images(&mut self) -> Option<&mut Images> {
+        self.numbered(Backend::Images as usize)?.as_images()
+    }
+
+    /// The number of the export that a handle's tag names.
+    #[inline(never)]
+    fn tagged(&self, tag: u32) -> FsResult<usize> {
+        let mut exports = self.exports.iter();
+        let number = exports.position(|export| export.top.tag == tag);
+        number.ok_or(FsError::Stale)
+    }
+
+    /// The rules for an object outside of images.
+    fn rules(&mut self, node: Node) -> FsResult<&Rules> {
+        let tag = self
+            .handles(node.backend())
+            .ok_or(FsError::Stale)?
+            .tag(node)?;
+        let number = self.tagged(tag)?;
+        match self.exports.get(number) {
+            Some(export) => Ok(&export.rules),
+            None => Err(FsError::Stale),
+        }
+    }
+
+    /// Whether an object may be changed, as far as is known from where it lies.
     ///
     /// # Errors
-    /// `Access`: it may not.
-    fn admit(&mut self, _node: Node, _access: Access) -> FsResult<()> {
+    /// `ReadOnly`: it may not.
+    #[inline(never)]
+    fn check_changeable(&mut self, node: Node) -> FsResult<()> {
+        if node.is_inside() {
+            return Err(FsError::ReadOnly);
+        }
+        if node.is_of(Backend::User) || self.rules(node)?.writable {
+            return Ok(());
+        }
+        Err(FsError::ReadOnly)
+    }
+
+    /// Whether objects may be changed together.
+    fn check_both(&mut self, one: Node, other: Node) -> FsResult<()> {
+        self.check_changeable(one)?;
+        self.check_changeable(other)?;
+        if one.backend() != other.backend() {
+            return Err(FsError::CrossDevice);
+        }
         Ok(())
     }
-    /// Whether the network may send from files without copying.
-    fn lends(&self) -> bool {
-        true
-    }
-    /// See [`Content`].
-    fn begin(&mut self) {}
-    /// See [`Vfs`].
-    fn attr(&mut self, node: Node) -> FsResult<Attr>;
-    /// See [`Vfs`].
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
-    /// See [`Vfs`].
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32>;
-    /// See [`Vfs`].
-    fn readdir(
-        &mut self,
-        dir: Node,
-        from: u64,
-        detail: Detail,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<bool>;
-    /// See [`Vfs`].
-    fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
-    /// See [`Content`].
-    fn unpin(&mut self, pin: Pin);
-    /// See [`Content`].
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
-    /// See [`Content`].
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
-    /// See [`Content`].
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
-    /// See [`Content`].
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()>;
-    /// See [`Content`].
-    fn sync(&mut self, pin: &Pin) -> FsResult<()>;
-    /// See [`Vfs`].
-    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()>;
-    /// See [`Vfs`].
-    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
-    /// See [`Vfs`].
-    fn rename(
-        &mut self,
-        from: Node,
-        name: Name<'_>,
-        to: Node,
-        new_name: Name<'_>,
-        replace: bool,
-    ) -> FsResult<()>;
-    /// See [`Vfs`].
-    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
-    /// See [`Content`].
-    fn release_idle(&mut self) -> bool;
-}
 
-/// Whether objects may be changed, as far as that is known from where they lie.
-///
-/// # Errors
-/// `ReadOnly`: one of them lies inside an image.
-#[inline(always)]
-pub(super) const fn check_changeable(one: Node, other: Node) -> FsResult<()> {
-    if one.is_inside() | other.is_inside() {
-        return Err(FsError::ReadOnly);
+    /// Lets the caller use an object inside an image so: for the backend in which that lies, the host has no say. `to_open`: as
+    /// far as it has to be able to open it.
+    #[inline(never)]
+    fn lets(&mut self, node: Node, access: Access, to_open: bool) -> FsResult<bool> {
+        let attr = self.attr(node)?;
+        let number = self.images().map_or(NO_EXPORT, |images| images.export());
+        let export = self.exports.get(usize::from(number));
+        let backend = export.map_or(Backend::COUNT, |export| export.top.backend as usize);
+        // Who came by a path is the process itself.
+        let handles = self.handles(backend);
+        Ok(handles.is_none_or(|handles| handles.lets(&attr, access, to_open)))
     }
-    Ok(())
-}
 
-/// Keeps a file inside an image open, to be used so; `None`: for the server itself.
-///
-/// # Errors
-/// As [`Handles::pin`](super::Handles::pin).
-pub(super) fn pin_inside<B: Backend>(
-    tree: &mut B,
-    node: Node,
-    access: Option<Access>,
-) -> FsResult<Pin> {
-    match access {
-        Some(Access::Write) => return Err(FsError::ReadOnly),
-        Some(access) => tree.admit(node, access)?,
-        None => {}
-    }
-    let iso = tree.images().of(node).ok_or(FsError::Stale)?;
-    iso.pin(node, false)
-}
-
-/// Asks the image that an object lies in, or the backend.
-macro_rules! route {
-    ($tree:ident, $node:expr, $call:ident ( $($argument:expr),* )) => {
-        match $tree.images().of($node) {
-            Some(iso) => iso.$call($($argument),*),
-            None => Backend::$call($tree, $($argument),*),
+    /// The same for an object anywhere, and an error if it is not let.
+    fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
+        if node.is_inside() && !self.lets(node, access, true)? {
+            return Err(FsError::Access);
         }
-    };
+        Ok(())
+    }
 }
 
-impl<B: Backend> Content for B {
-    fn begin(&mut self) {
-        Backend::begin(self);
+/// What is in the files that are pinned: all that orders need. Any method fails with `Io` where the disk does.
+impl Tree {
+    /// See [`Vfs::unpin`].
+    pub fn unpin(&mut self, pin: Pin) {
+        if let Some(backend) = self.backend(pin.node) {
+            backend.unpin(pin);
+        }
     }
 
-    fn unpin(&mut self, pin: Pin) {
-        route!(self, pin.node, unpin(pin));
+    /// See [`Vfs::read`].
+    pub fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        self.backend(pin.node)
+            .ok_or(FsError::Stale)?
+            .read(pin, offset, out)
     }
 
-    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        route!(self, pin.node, read(pin, offset, out))
-    }
-
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        if !self.lends() {
+    /// See [`Vfs::extent`].
+    pub fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
+        if pin.node.is_inside() && self.paths().is_some_and(|paths| !paths.lends()) {
             return None;
         }
-        route!(self, pin.node, extent(pin, offset, len))
+        self.backend(pin.node)?.extent(pin, offset, len)
     }
 
-    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        Backend::write(self, pin, offset, bytes)
+    /// See [`Vfs::write`].
+    pub fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        self.backend(pin.node)
+            .ok_or(FsError::Stale)?
+            .write(pin, offset, bytes)
     }
 
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        Backend::write_from(self, pin, offset, pipe, len)
+    /// See [`Vfs::write_from`].
+    pub fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        self.backend(pin.node)
+            .ok_or(FsError::Stale)?
+            .write_from(pin, offset, pipe, len)
     }
 
-    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        Backend::sync(self, pin)
+    /// See [`Vfs::sync`].
+    pub fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        self.backend(pin.node).ok_or(FsError::Stale)?.sync(pin)
     }
 
-    fn release_idle(&mut self) -> bool {
-        let more = Backend::release_idle(self);
-        // Once to see what was used since, and once more.
-        let images = self.images();
-        let left = images.release_idle();
-        if B::KEEPS_IMAGES {
-            return more | left;
+    /// Lets go of what was not used since the last call. True: there is more to let go of later.
+    pub fn release_idle(&mut self) -> bool {
+        let mut more = false;
+        for backend in self.backends.iter_mut().flatten() {
+            more |= backend.release_idle();
         }
-        images.release_idle();
         more
     }
 }
 
-impl<B: Backend> Vfs for B {
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        route!(self, node, attr(node))
+/// Objects: what is read of them and changed, whatever they were named by.
+impl Tree {
+    /// See [`Vfs::attr`].
+    pub fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        self.backend(node).ok_or(FsError::Stale)?.attr(node)
     }
 
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        if dir.is_inside() {
-            self.admit(dir, Access::Execute)?;
-        }
-        route!(self, dir, lookup(dir, name))
+    /// See [`Vfs::lookup`].
+    pub fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.admit(dir, Access::Execute)?;
+        self.backend(dir).ok_or(FsError::Stale)?.lookup(dir, name)
     }
 
-    fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        if dir.is_inside() {
+    /// The top of what is inside the image of this name in `dir`.
+    ///
+    /// # Errors
+    /// `NotDirectory`: it is no image, or one that is not entered; `Invalid`, `NotSupported`: it has no file system, or one that
+    /// is not known.
+    pub fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        if dir.is_inside() || !self.looks_anywhere && !is_image(name.bytes()) {
             return Err(FsError::NotDirectory);
         }
-        let image = self.open_image(dir, name)?;
-        self.images().open(&image)
+        if dir.is_of(Backend::User) {
+            let image = self.paths().ok_or(FsError::Stale)?.image(dir, name)?;
+            return self.open_image(&image, NO_EXPORT);
+        }
+        let backend = self.handles(dir.backend()).ok_or(FsError::Stale)?;
+        let tag = backend.tag(dir)?;
+        let number = self.tagged(tag)?;
+        if !self
+            .exports
+            .get(number)
+            .is_some_and(|export| export.rules.isos)
+        {
+            return Err(FsError::NotDirectory);
+        }
+        let file = self.lookup(dir, name)?;
+        self.enter(file, number)
     }
 
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        route!(self, node, readlink(node, out))
+    /// The top of the image that a file in the export of this number is.
+    #[inline(never)]
+    fn enter(&mut self, file: Node, export: usize) -> FsResult<Node> {
+        let image: ImageFile = self
+            .handles(file.backend())
+            .ok_or(FsError::Stale)?
+            .image(file)?;
+        self.open_image(&image, export as u16)
     }
 
-    fn readdir(
+    #[inline(never)]
+    fn open_image(&mut self, image: &ImageFile, export: u16) -> FsResult<Node> {
+        if self.images().is_none() {
+            self.add(Backend::Images, mem::leak(Images::new()));
+        }
+        self.images().ok_or(FsError::Stale)?.take(image, export)
+    }
+
+    /// See [`Vfs::readlink`].
+    pub fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        self.backend(node)
+            .ok_or(FsError::Stale)?
+            .readlink(node, out)
+    }
+
+    /// See [`Vfs::readdir`].
+    pub fn readdir(
         &mut self,
         dir: Node,
         from: u64,
@@ -198,24 +387,34 @@ impl<B: Backend> Vfs for B {
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
         self.admit(dir, Access::Read)?;
-        route!(self, dir, readdir(dir, from, detail, each))
+        self.backend(dir)
+            .ok_or(FsError::Stale)?
+            .readdir(dir, from, detail, each)
     }
 
-    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        route!(self, node, statfs(node))
+    /// See [`Vfs::statfs`].
+    pub fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
+        self.backend(node).ok_or(FsError::Stale)?.statfs(node)
     }
 
-    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        check_changeable(node, node)?;
-        Backend::set_attr(self, node, change)
+    /// See [`Vfs::set_attr`].
+    pub fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
+        self.check_changeable(node)?;
+        self.backend(node)
+            .ok_or(FsError::Stale)?
+            .set_attr(node, change)
     }
 
-    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        check_changeable(dir, dir)?;
-        Backend::remove(self, dir, name, directory)
+    /// See [`Vfs::remove`].
+    pub fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
+        self.check_changeable(dir)?;
+        self.backend(dir)
+            .ok_or(FsError::Stale)?
+            .remove(dir, name, directory)
     }
 
-    fn rename(
+    /// See [`Vfs::rename`].
+    pub fn rename(
         &mut self,
         from: Node,
         name: Name<'_>,
@@ -223,12 +422,300 @@ impl<B: Backend> Vfs for B {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        check_changeable(from, to)?;
-        Backend::rename(self, from, name, to, new_name, replace)
+        self.check_both(from, to)?;
+        self.backend(from)
+            .ok_or(FsError::Stale)?
+            .rename(from, name, to, new_name, replace)
     }
 
-    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        check_changeable(node, dir)?;
-        Backend::link(self, node, dir, name)
+    /// See [`Vfs::link`].
+    pub fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
+        self.check_both(node, dir)?;
+        self.backend(dir)
+            .ok_or(FsError::Stale)?
+            .link(node, dir, name)
+    }
+}
+
+/// Objects that are named by handles, for callers that differ: what NFS needs.
+impl Tree {
+    /// The top of an export. What follows is done as the server itself.
+    ///
+    /// # Errors
+    /// `Stale`: there is no such export, or its directory is gone.
+    pub fn root(&mut self, number: usize) -> FsResult<Node> {
+        let Export { top, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
+        let backend = self.handles(top.backend as usize).ok_or(FsError::Stale)?;
+        backend.act_as(None);
+        let node = backend.root(top.tag)?;
+        if top.is_image {
+            return self.enter(node, number);
+        }
+        Ok(node)
+    }
+
+    /// The object that a handle names. What follows is done as `caller`, as far as the host and the export's rules allow.
+    ///
+    /// # Errors
+    /// `BadHandle`: no server of this kind made it; `Stale`: what it named is gone; `TryLater`: that is still being looked for.
+    pub fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
+        let mut buffer = [0; Handle::BYTES_MAX];
+        let (mut file, mut inside) = (bytes, None);
+        let is_inside = cfg!(feature = "iso") && handle::is_inside(bytes);
+        if is_inside {
+            file = handle::outside(bytes, &mut buffer);
+            inside = self.images().and_then(|images| images.find(bytes));
+        }
+        let number = self.tagged(handle::tag(file)?)?;
+        let Some(Export { top, rules, .. }) = self.exports.get(number).copied() else {
+            return Err(FsError::Stale);
+        };
+        let node = match inside {
+            Some(node) => node,
+            None => {
+                let node = self
+                    .handles(top.backend as usize)
+                    .ok_or(FsError::Stale)?
+                    .open(file)?;
+                if is_inside {
+                    self.enter(node, number)?;
+                    let found = self.images().and_then(|images| images.find(bytes));
+                    found.ok_or(FsError::Stale)?
+                } else if top.is_image {
+                    // Of the image itself no handle was ever given.
+                    return Err(FsError::Stale);
+                } else {
+                    node
+                }
+            }
+        };
+        let backend = self.handles(top.backend as usize).ok_or(FsError::Stale)?;
+        backend.act_as(Some((caller, &rules)));
+        Ok(node)
+    }
+
+    /// The handle that names `node`: the same bytes every time, also after a restart.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        self.backend(node).ok_or(FsError::Stale)?.handle(node)
+    }
+
+    /// Whether the caller may use the object so.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+        if access == Access::Write && self.check_changeable(node).is_err() {
+            return Ok(false);
+        }
+        if node.is_inside() {
+            return self.lets(node, access, false);
+        }
+        self.handles(node.backend())
+            .ok_or(FsError::Stale)?
+            .access(node, access)
+    }
+
+    /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
+    /// Its owner may always read and write.
+    ///
+    /// # Errors
+    /// `IsDirectory`; `Invalid`: it is neither; `TryLater`: as many are pinned as can be.
+    pub fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        if access == Some(Access::Write)
+            && let Err(error) = self.check_changeable(node)
+        {
+            // What it is comes first.
+            return Err(match self.attr(node)?.kind {
+                Kind::Regular => error,
+                Kind::Directory => FsError::IsDirectory,
+                _ => FsError::Invalid,
+            });
+        }
+        if let Some(access) = access {
+            self.admit(node, access)?;
+        }
+        self.backend(node).ok_or(FsError::Stale)?.pin(node, access)
+    }
+
+    /// Makes an object that was not there: with `change`, owned by the caller otherwise.
+    ///
+    /// # Errors
+    /// `Exists`; `NotDirectory`; `NotSupported`: there are no such objects here. After any it is not there.
+    pub fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        change: &SetAttr,
+    ) -> FsResult<Node> {
+        self.check_changeable(dir)?;
+        self.handles(dir.backend())
+            .ok_or(FsError::Stale)?
+            .create(dir, name, what, change)
+    }
+
+    /// Makes durable what names and attributes were changed, before their changes are answered.
+    ///
+    /// # Errors
+    /// After any they may be lost.
+    pub fn commit_metadata(&mut self) -> FsResult<()> {
+        let mut committed = Ok(());
+        for number in 0..Backend::COUNT {
+            if let Some(backend) = self.handles(number) {
+                committed = committed.and(backend.commit_metadata());
+            }
+        }
+        committed
+    }
+}
+
+/// Objects that are named by paths, for one peer: what SFTP needs. Paths are as clients write them; [`walk`](super::walk) has
+/// their rules.
+impl Tree {
+    /// A request of this peer begins: what follows is done as [`Paths::begin`] says, until a handle names a caller.
+    pub fn begin(&mut self) {
+        if let Some(paths) = self.paths() {
+            paths.begin();
+        }
+    }
+
+    /// See [`Paths::root_path`].
+    pub fn root_path(&mut self) -> &'static [u8] {
+        self.paths().map_or(b"/", |paths| paths.root_path())
+    }
+
+    /// See [`Paths::root_dir`].
+    pub fn root_dir(&mut self) -> FsResult<Node> {
+        self.paths().ok_or(FsError::Stale)?.root_dir()
+    }
+
+    /// See [`Paths::cwd`].
+    pub fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        self.paths().ok_or(FsError::Stale)?.cwd(out)
+    }
+
+    /// Has relative paths begin at the directory `dir`, a path like all others.
+    ///
+    /// # Errors
+    /// As [`Tree::resolve`]; `NotDirectory`: it is none.
+    pub fn chdir(&mut self, dir: &'static core::ffi::CStr) -> FsResult<()> {
+        if self.attr_at(dir.to_bytes(), true)?.kind != Kind::Directory {
+            return Err(FsError::NotDirectory);
+        }
+        self.paths().ok_or(FsError::Stale)?.chdir(dir)
+    }
+
+    /// See [`Paths::resolve`].
+    pub fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        match self.paths().ok_or(FsError::Stale)?.resolve(path, follow) {
+            Err(FsError::NotDirectory) => self.look_inside(path, follow),
+            node => node,
+        }
+    }
+
+    /// See [`Paths::attr_at`].
+    pub fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
+        match self.paths().ok_or(FsError::Stale)?.attr_at(path, follow) {
+            Err(FsError::NotDirectory) => {
+                let node = self.look_inside(path, follow)?;
+                self.attr(node)
+            }
+            attr => attr,
+        }
+    }
+
+    /// See [`Paths::open_at`].
+    pub fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        let opened = self.paths().ok_or(FsError::Stale)?.open_at(path, how);
+        if opened != Err(FsError::NotDirectory) {
+            return opened;
+        }
+        let node = match self.look_inside(path, true) {
+            Ok(_) if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) => {
+                return Err(FsError::ReadOnly);
+            }
+            Ok(_) | Err(FsError::NoEntry) if how.create.is_some() => {
+                return Err(FsError::ReadOnly);
+            }
+            node => node?,
+        };
+        if node.is_inside() {
+            let directory = how.has(OpenFlags::DIRECTORY);
+            return self.images().ok_or(FsError::Stale)?.pin_as(node, directory);
+        }
+        Err(FsError::NotDirectory)
+    }
+
+    /// See [`Paths::make`].
+    pub fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        self.check_changeable(dir)?;
+        self.paths()
+            .ok_or(FsError::Stale)?
+            .make(dir, name, what, mode)
+    }
+
+    /// See [`Paths::clock`].
+    pub fn clock(&mut self) -> FileTime {
+        match self.paths() {
+            Some(paths) => paths.clock(),
+            None => FileTime::default(),
+        }
+    }
+
+    /// What a path leads to that does not lead there for the backend, because it goes through a file.
+    #[inline(never)]
+    fn look_inside(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        let follows = self.looks_anywhere;
+        let (mut rest, mut may) = (path, follows);
+        while let Some(name) = next_name(&mut rest) {
+            may |= is_image(name);
+        }
+        if !may || !cfg!(feature = "iso") {
+            return Err(FsError::NotDirectory);
+        }
+        let mut done = Path::new(self);
+        done.follows = follows;
+        let end = if follow { End::Follow } else { End::Keep };
+        done.walk(path, &mut [0; BUFFER_BYTES], end)?;
+        done.node().ok_or(FsError::NoEntry)
+    }
+}
+
+impl Steps for Tree {
+    fn root_path(&mut self) -> &'static [u8] {
+        self.root_path()
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        self.root_dir()
+    }
+
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        self.cwd(out)
+    }
+
+    fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        self.attr(node)
+    }
+
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.lookup(dir, name)
+    }
+
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        self.readlink(node, out)
+    }
+
+    fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        self.enter_image(dir, name)
     }
 }

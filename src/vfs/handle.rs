@@ -60,6 +60,7 @@ const FORM_AT: usize = 1;
 const FORM_ROOT: u8 = 0;
 const FORM_KERNEL: u8 = 1;
 const FORM_PATH: u8 = 2;
+const FORM_RAM: u8 = 3;
 /// Version, form and tag.
 const HEAD_BYTES: usize = 6;
 /// A root's handle has the length that MOUNT version 1 prescribes, so it is the same in both versions.
@@ -150,6 +151,30 @@ pub(super) fn root(tag: u32) -> Handle {
     handle
 }
 
+/// The handle of an object in memory: its number, and which of the objects of that number it is.
+#[cfg(any(test, fuzzing))]
+pub(super) fn ram(tag: u32, number: u32, generation: u32) -> Handle {
+    let mut handle = head(FORM_RAM, tag);
+    handle.push(&number.to_le_bytes());
+    handle.push(&generation.to_le_bytes());
+    // As many as XDR carries anyway.
+    handle.push(&[0; 2]);
+    handle
+}
+
+/// What such a handle names: tag, number and generation.
+#[cfg(any(test, fuzzing))]
+pub(super) fn ram_parts(handle: &[u8]) -> Option<(u32, u32, u32)> {
+    let ([VERSION, FORM_RAM, rest @ ..], [0, 0]) = handle.split_first_chunk::<14>()? else {
+        return None;
+    };
+    let mut words = rest.chunks(4).map(|word| {
+        let bytes = word.try_into().unwrap_or_default();
+        u32::from_le_bytes(bytes)
+    });
+    Some((words.next()?, words.next()?, words.next()?))
+}
+
 /// Makes the handle that holds the kernel's; `NotSupported` when that is too long.
 pub(super) fn kernel(
     tag: u32,
@@ -217,6 +242,17 @@ pub(super) fn name(handle: &[u8]) -> Option<(u64, u64)> {
     let (_, name) = handle.split_last_chunk::<INSIDE_BYTES>()?;
     let (identity, id) = name.split_at(8);
     Some((word(identity), word(id)))
+}
+
+/// The export's tag in a handle that a client brings.
+///
+/// # Errors
+/// `BadHandle`: it is none.
+pub(super) fn tag(handle: &[u8]) -> FsResult<u32> {
+    match handle.split_first_chunk::<HEAD_BYTES>() {
+        Some(([VERSION, _, tag @ ..], _)) => Ok(u32::from_le_bytes(*tag)),
+        _ => Err(FsError::BadHandle),
+    }
 }
 
 /// Checks a handle that a client brings: the export's tag and what follows.

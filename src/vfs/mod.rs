@@ -3,8 +3,8 @@
 //! A backend hands out three names for an object. A [`Node`] is valid for one request. A [`Pin`] is counted and keeps the
 //! object open for an order. A [`Handle`] lasts: it is bytes that a client may bring back after a restart.
 //! Invariant: no name, handle or symbolic link leads outside an export; a path with a separator cannot be written down.
-//! `ram` is the model, `host` the kernel's files by handles, `user` the same by paths, `iso` what is
-//! inside an image, `conformance` the tests that every backend passes.
+//! [`Tree`] is what engines see: exports, their rules, and the backend of each object. `ram` is files in memory, `host` the kernel's
+//! files by handles, `user` the same by paths, `iso` what is inside images, `conformance` the tests that every backend passes.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -17,6 +17,7 @@
     )
 )]
 
+use core::ffi::CStr;
 use core::ops::ControlFlow;
 
 mod access;
@@ -33,15 +34,19 @@ mod name;
 mod node;
 #[cfg(any(test, fuzzing))]
 pub mod ram;
+#[cfg(any(test, fuzzing))]
+pub mod shared;
 pub mod user;
 pub mod walk;
 
 pub use access::{Access, Caller, GROUP_COUNT_MAX};
 pub use attr::{Attr, FileTime, FsStat, Kind, NewTime, SetAttr};
 pub use error::{FsError, FsResult};
+pub use exports::{Export, Rules, Top, Tree};
 pub use handle::Handle;
+pub use iso::{ImageFile, Images};
 pub use name::{Name, is_image};
-pub use node::{Node, Pin};
+pub use node::{Backend, Node, Pin};
 
 /// What a new name is to stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,20 +103,13 @@ pub struct DirEntry<'a> {
     pub object: Option<(&'a Attr, Option<&'a Handle>)>,
 }
 
-/// How much [`Vfs::readdir`] tells of each entry.
+/// How much [`Tree::readdir`] tells of each entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Detail {
     /// Names, cookies and inode numbers.
     Names,
     /// Attributes and handles too.
     Objects,
-}
-
-/// A directory that clients may mount.
-#[derive(Clone, Copy, Debug)]
-pub struct Export {
-    /// Absolute path as clients write it.
-    pub path: &'static [u8],
 }
 
 /// Bytes of a file that lie one behind the other in something that has a number of its own, so that a network may send from there
@@ -130,11 +128,42 @@ pub struct Extent {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Descriptor(pub i32);
 
-/// What is in the files that are pinned: all that orders need. Object-safe. Any method fails with `Io` where the disk does.
-pub trait Content {
-    /// A request begins, or an order goes on: what follows is done as the process itself and with this tree's umask,
-    /// until a handle names a caller. Another tree of the process may have left others. Trees of handles need it not.
-    fn begin(&mut self) {}
+/// A backend: its objects, what is read of them and changed, whatever they were named by. Object-safe.
+///
+/// A node is valid until the request that it came from is answered; one that is not any more is `Stale`. Any method
+/// fails with `Io` where the disk does, with `TryLater` where descriptors or memory ran out for now, and where the host checks
+/// rights with `Access` or `Permission`. What changes something fails with `NoSpace` or `Quota` where the disk is full, and
+/// with `ReadOnly` where nothing can be changed; the rules of exports are the tree's business.
+///
+/// Nothing that changes a backend is durable at once: data is after [`sync`](Vfs::sync), names and attributes after
+/// [`Handles::commit_metadata`].
+pub trait Vfs {
+    /// This backend, if its objects have handles.
+    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
+        None
+    }
+    /// This backend, if it is that of images.
+    fn as_images(&mut self) -> Option<&mut Images> {
+        None
+    }
+    /// This backend, if paths lead through it.
+    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
+        None
+    }
+    /// The handle that names `node`, if it has one.
+    ///
+    /// # Errors
+    /// `NotSupported`: there are none here.
+    fn handle(&mut self, _node: Node) -> FsResult<Handle> {
+        Err(FsError::NotSupported)
+    }
+    /// Keeps a regular file that was found otherwise than by its path open for longer than this request.
+    ///
+    /// # Errors
+    /// As [`Tree::pin`]; `NotSupported`: files are opened by their paths here.
+    fn pin(&mut self, _node: Node, _access: Option<Access>) -> FsResult<Pin> {
+        Err(FsError::NotSupported)
+    }
     /// Gives a pin back.
     fn unpin(&mut self, pin: Pin);
     /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
@@ -162,18 +191,6 @@ pub trait Content {
     fn sync(&mut self, pin: &Pin) -> FsResult<()>;
     /// Lets go of what was not used since the last call. True: there is more to let go of later.
     fn release_idle(&mut self) -> bool;
-}
-
-/// Objects: what is read of them and changed, whatever they were named by. Object-safe.
-///
-/// A node is valid until the request that it came from is answered; one that is not any more is `Stale`. Any method
-/// fails with `Io` where the disk does, with `TryLater` where descriptors or memory ran out for now, and where the host checks
-/// rights with `Access` or `Permission`. What changes something fails with `ReadOnly` where nothing can be changed, with `NoSpace`
-/// or `Quota` where the disk is full.
-///
-/// Nothing that changes a tree is durable at once: data is after [`sync`](Content::sync), names and attributes after
-/// [`Handles::commit_metadata`].
-pub trait Vfs: Content {
     /// The object's attributes, as they are now.
     ///
     /// # Errors
@@ -184,14 +201,6 @@ pub trait Vfs: Content {
     /// # Errors
     /// `NoEntry`; `NotDirectory`: `dir` is none; `OtherFileSystem`: another one is mounted there, which a handle cannot name.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
-    /// The top of what is inside the image of this name in `dir`.
-    ///
-    /// # Errors
-    /// `NotDirectory`: it is no image, or one that is not entered; `Invalid`, `NotSupported`: it has no file system, or one that
-    /// is not known.
-    fn enter_image(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
-        Err(FsError::NotDirectory)
-    }
     /// A symbolic link's target, cut to `out`; its length.
     ///
     /// # Errors
@@ -243,40 +252,47 @@ pub trait Vfs: Content {
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
 }
 
-/// A tree whose objects are named by handles, for callers that differ: what NFS needs. Object-safe.
-pub trait Handles: Vfs {
-    /// What is exported. An export's number is its place here.
-    fn exports(&self) -> &[Export];
-    /// The top of an export. What follows is done as the server itself.
+/// What a [`Vfs`] has besides whose objects are named by handles, for callers that differ: what NFS needs. Object-safe. Where [`Tree`] has a
+/// method of the same name and says nothing else here, that tells what it does.
+pub trait Handles {
+    /// The top of the export with this tag.
     ///
     /// # Errors
     /// `Stale`: there is no such export, or its directory is gone.
-    fn root(&mut self, export: usize) -> FsResult<Node>;
-    /// The object that a handle names. What follows is done as `caller`, as far as the host and the export's rules allow.
+    fn root(&mut self, tag: u32) -> FsResult<Node>;
+    /// The object that a handle names, whose tag is that of an export. As the server itself.
     ///
     /// # Errors
-    /// `BadHandle`: no server of this kind made it; `Stale`: what it named is gone; `TryLater`: that is still being looked for.
-    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node>;
-    /// The handle that names `node`: the same bytes every time, also after a restart.
+    /// As [`Tree::open`].
+    fn open(&mut self, handle: &[u8]) -> FsResult<Node>;
+    /// What follows is done as this caller, if the rules believe it; `None`: as the server itself.
+    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>);
+    /// The tag of the export that an object lies in.
     ///
     /// # Errors
     /// None of its own.
-    fn handle(&mut self, node: Node) -> FsResult<Handle>;
+    fn tag(&mut self, node: Node) -> FsResult<u32>;
     /// Whether the caller may use the object so.
     ///
     /// # Errors
     /// None of its own.
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool>;
-    /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
-    /// Its owner may always read and write.
+    /// Whether the caller may use an object with these attributes so, which lies inside an image in this backend. `to_open`: its
+    /// owner may always read and write it, and who may run it, read it.
+    fn lets(&mut self, _attr: &Attr, _access: Access, _to_open: bool) -> bool {
+        true
+    }
+    /// Opens a regular file to be read as an image, as the server itself.
     ///
     /// # Errors
-    /// `IsDirectory`; `Invalid`: it is neither; `TryLater`: as many are pinned as can be.
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin>;
-    /// Makes an object that was not there: with `change`, owned by the caller otherwise.
+    /// `NotDirectory`: it is none, or nothing here is entered.
+    fn image(&mut self, _file: Node) -> FsResult<ImageFile> {
+        Err(FsError::NotDirectory)
+    }
+    /// Makes an object that was not there.
     ///
     /// # Errors
-    /// `Exists`; `NotDirectory`; `NotSupported`: there are no such objects here. After any it is not there.
+    /// As [`Tree::create`].
     fn create(
         &mut self,
         dir: Node,
@@ -284,16 +300,19 @@ pub trait Handles: Vfs {
         what: CreateWhat<'_>,
         change: &SetAttr,
     ) -> FsResult<Node>;
-    /// Makes durable what names and attributes were changed, before their changes are answered.
+    /// Makes durable what names and attributes were changed.
     ///
     /// # Errors
     /// After any they may be lost.
     fn commit_metadata(&mut self) -> FsResult<()>;
 }
 
-/// A tree whose objects are named by paths, for one peer: what SFTP needs. Object-safe. Paths are as clients write them;
+/// What a [`Vfs`] has besides whose objects are named by paths, for one peer: what SFTP needs. Object-safe. Paths are as clients write them;
 /// [`walk`] has their rules.
-pub trait Paths: Vfs {
+pub trait Paths {
+    /// What follows is done as the process itself and with this backend's umask: another backend of the process may have left
+    /// others.
+    fn begin(&mut self) {}
     /// The absolute path of the root directory: absolute paths begin with it, and outside of it there is nothing.
     fn root_path(&self) -> &'static [u8];
     /// The root directory.
@@ -306,6 +325,11 @@ pub trait Paths: Vfs {
     /// # Errors
     /// `NoEntry`: it was removed.
     fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32>;
+    /// Has relative paths begin at the directory `dir`.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    fn chdir(&mut self, dir: &'static CStr) -> FsResult<()>;
     /// The object at the end of a path, through directories and symbolic links; a link at the end is followed if `follow`.
     ///
     /// # Errors
@@ -322,6 +346,13 @@ pub trait Paths: Vfs {
     /// As [`resolve`](Self::resolve); `IsDirectory`, `NotDirectory`: `how` wants the other; `Exists`; `Access`: it is neither a file
     /// nor a directory.
     fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
+    /// Opens the file of this name in `dir` to be read as an image.
+    ///
+    /// # Errors
+    /// `NotDirectory`: nothing here is entered.
+    fn image(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<ImageFile> {
+        Err(FsError::NotDirectory)
+    }
     /// Makes an object that was not there, with this mode or the host's default.
     ///
     /// # Errors
@@ -333,24 +364,13 @@ pub trait Paths: Vfs {
         what: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()>;
+    /// Whether the network may send from files without copying.
+    fn lends(&self) -> bool {
+        true
+    }
     /// The clock that files get their times from.
     fn clock(&mut self) -> FileTime;
 }
-
-/// The tree of protocols that know paths. There is one in the file, so that what they ask for is called directly: by way of a
-/// vtable it is 1,600 bytes more. Tests put others in its place.
-#[cfg(not(any(test, fuzzing)))]
-pub type Files = user::User;
-/// Any tree of paths.
-#[cfg(any(test, fuzzing))]
-pub type Files = dyn Paths;
-
-/// The tree of protocols that know handles, as [`Files`] is that of those that know paths.
-#[cfg(not(any(test, fuzzing)))]
-pub type Exported = host::Host;
-/// Any tree of handles.
-#[cfg(any(test, fuzzing))]
-pub type Exported = dyn Handles;
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,45 @@
 //! What names an object while it is used: a node for one request, a pin for longer.
 
-/// One object, for the length of one request.
+/// The backends there can be, one of each. A node begins with the number of the one that it is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// The host's files by handles.
+    Host,
+    /// Files in memory.
+    Ram,
+    /// The host's files by paths.
+    User = 3,
+    /// What is inside images. The last: only its nodes have the highest bit.
+    Images,
+}
+
+impl Backend {
+    /// Numbers that a node can begin with.
+    pub(super) const COUNT: usize = 8;
+}
+
+/// One object, for the length of one request: its backend in 3 bits, and 29 that are the backend's business.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Node(pub(super) u32);
+pub struct Node(u32);
 
 impl Node {
-    /// A place in the backend's table, and which of the objects that were in it: a number of 15 bits.
-    pub(super) const fn new(slot: usize, generation: u16) -> Self {
-        Self(slot as u32 & 0xffff | (generation as u32) << 16)
+    /// Bits of a generation.
+    pub(super) const GENERATION_MASK: u16 = 0x1fff;
+
+    /// A place in the backend's table, and which of the objects that were in it.
+    pub(super) const fn new(backend: Backend, slot: usize, generation: u16) -> Self {
+        let generation = generation & Self::GENERATION_MASK;
+        Self((backend as u32) << 29 | (generation as u32) << 16 | slot as u32 & 0xffff)
+    }
+
+    /// What is known by a number of up to 29 bits.
+    pub(super) const fn of_number(backend: Backend, number: u32) -> Self {
+        Self((backend as u32) << 29 | number)
+    }
+
+    /// That number.
+    pub(super) const fn number(self) -> u32 {
+        self.0 & ((1 << 29) - 1)
     }
 
     pub(super) const fn slot(self) -> usize {
@@ -15,12 +47,17 @@ impl Node {
     }
 
     pub(super) const fn generation(self) -> u16 {
-        (self.0 >> 16) as u16
+        (self.0 >> 16) as u16 & Self::GENERATION_MASK
     }
 
-    /// A place among the objects inside images: negative, as no descriptor is, nor a place in a table.
-    pub(super) const fn inside(place: usize) -> Self {
-        Self(place as u32 | 1 << 31)
+    /// The number of its backend.
+    pub(super) const fn backend(self) -> usize {
+        (self.0 >> 29) as usize
+    }
+
+    /// Whether it is of this backend.
+    pub(super) const fn is_of(self, backend: Backend) -> bool {
+        self.backend() == backend as usize
     }
 
     /// Whether it lies inside an image.
@@ -29,7 +66,7 @@ impl Node {
     }
 }
 
-/// One object for longer than a request: it stays open until [`Content::unpin`](super::Content::unpin).
+/// One object for longer than a request: it stays open until [`Tree::unpin`](super::Tree::unpin).
 #[derive(PartialEq, Eq, Debug)]
 pub struct Pin {
     pub(super) node: Node,

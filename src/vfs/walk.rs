@@ -5,9 +5,7 @@
 //! absolute is such a path too, and ".." at the top stays there. A path that goes on behind the name of an image goes on inside
 //! it, unless a link led to the image; its top is written with a "/" at the end.
 
-#[cfg(not(any(test, fuzzing)))]
-use super::Paths as _;
-use super::{Files, FsError, FsResult, Kind, Name, Node, Vfs};
+use super::{Attr, FsError, FsResult, Kind, Name, Node, Paths, Tree, Vfs};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
@@ -28,6 +26,70 @@ pub enum End {
     New,
 }
 
+/// What a walk asks at each step.
+pub trait Steps {
+    /// As [`Paths::root_path`].
+    fn root_path(&mut self) -> &'static [u8];
+    /// As [`Paths::root_dir`].
+    ///
+    /// # Errors
+    /// The same.
+    fn root_dir(&mut self) -> FsResult<Node>;
+    /// As [`Paths::cwd`].
+    ///
+    /// # Errors
+    /// The same.
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32>;
+    /// As [`Vfs::attr`](super::Vfs::attr).
+    ///
+    /// # Errors
+    /// The same.
+    fn attr(&mut self, node: Node) -> FsResult<Attr>;
+    /// As [`Vfs::lookup`](super::Vfs::lookup).
+    ///
+    /// # Errors
+    /// The same.
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
+    /// As [`Vfs::readlink`](super::Vfs::readlink).
+    ///
+    /// # Errors
+    /// The same.
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32>;
+    /// As [`Tree::enter_image`].
+    ///
+    /// # Errors
+    /// The same; a backend by itself enters none.
+    fn enter_image(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
+        Err(FsError::NotDirectory)
+    }
+}
+
+impl<P: Paths + Vfs> Steps for P {
+    fn root_path(&mut self) -> &'static [u8] {
+        Paths::root_path(self)
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        Paths::root_dir(self)
+    }
+
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        Paths::cwd(self, out)
+    }
+
+    fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        Vfs::attr(self, node)
+    }
+
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        Vfs::lookup(self, dir, name)
+    }
+
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        Vfs::readlink(self, node, out)
+    }
+}
+
 /// Bytes that make up a path.
 pub type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
@@ -38,7 +100,7 @@ pub const BUFFER_BYTES: usize = PATH_BYTES_MAX + 1;
 /// name has a "/" before it.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Path<'a> {
-    vfs: &'a mut Files,
+    vfs: &'a mut dyn Steps,
     /// The directory that it ended in; the top for the top itself.
     pub(super) parent: Node,
     /// What it ended at, if that is there; in the beginning it is the top.
@@ -53,10 +115,10 @@ pub struct Path<'a> {
 impl<'a> Path<'a> {
     /// None yet.
     #[inline(never)]
-    pub fn new(vfs: &'a mut Files) -> Self {
+    pub fn new(vfs: &'a mut dyn Steps) -> Self {
         Self {
             vfs,
-            parent: Node(0),
+            parent: Node::default(),
             node: None,
             step_count: 0,
             link_count: 0,
@@ -73,7 +135,7 @@ impl<'a> Path<'a> {
 
     /// The path as clients write it, cut to `out`.
     #[inline(never)]
-    pub fn write(&self, out: &mut [u8]) -> usize {
+    pub fn write(&mut self, out: &mut [u8]) -> usize {
         join(out, top(self.vfs), &self.text)
     }
 
@@ -93,11 +155,11 @@ fn last(text: &[u8]) -> &[u8] {
 /// The object `below` a directory, name by name, also inside an image. Symbolic links are not followed, and ".." leads
 /// nowhere.
 #[inline(never)]
-pub fn find(vfs: &mut dyn Vfs, mut node: Node, mut below: &[u8]) -> FsResult<Node> {
+pub fn find(tree: &mut Tree, mut node: Node, mut below: &[u8]) -> FsResult<Node> {
     while let Some(name) = next_name(&mut below) {
         let name = Name::new(name)?;
-        node = match vfs.enter_image(node, name) {
-            Err(FsError::NotDirectory) => vfs.lookup(node, name)?,
+        node = match tree.enter_image(node, name) {
+            Err(FsError::NotDirectory) => tree.lookup(node, name)?,
             entered => entered?,
         };
     }
@@ -157,7 +219,7 @@ pub fn front(buffer: &[u8], len: usize) -> &[u8] {
 
 /// The path of the root directory without the "/" at its end: that of "/" is empty.
 #[inline(never)]
-pub(super) fn top(vfs: &Files) -> &'static [u8] {
+pub(super) fn top(vfs: &mut dyn Steps) -> &'static [u8] {
     ended(vfs.root_path())
 }
 
@@ -305,7 +367,7 @@ fn split(buffer: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
 
 /// The object at the end of a path.
 #[cfg(any(test, fuzzing))]
-pub fn resolve(vfs: &mut Files, path: &[u8], follow: bool) -> FsResult<Node> {
+pub fn resolve(vfs: &mut dyn Steps, path: &[u8], follow: bool) -> FsResult<Node> {
     let end = if follow { End::Follow } else { End::Keep };
     let mut done = Path::new(vfs);
     done.walk(path, &mut [0; BUFFER_BYTES], end)?;

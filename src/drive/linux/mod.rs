@@ -27,16 +27,31 @@ use crate::net::Signals;
 use crate::net::kernel::Kernel;
 use crate::sys;
 use crate::sys::linux::process;
+use crate::vfs::Tree;
 use core::mem::ManuallyDrop;
 
-/// Runs tasks over the host's network until the process is asked to stop, or one of them ends the loop. What they tell goes to
-/// `sink`; `signals` are those they want to be told of beside that.
+/// Runs tasks that need no files, as [`serve`].
+///
+/// # Errors
+/// As [`serve`].
+#[cfg(any(feature = "multicast", feature = "browse"))]
+pub fn run(
+    tasks: &mut [&mut dyn Task],
+    sink: &'static mut dyn Sink,
+    signals: Signals,
+) -> Result<(), Fatal> {
+    serve(tasks, Tree::leaked(), sink, signals)
+}
+
+/// Runs tasks over the host's network and these files until the process is asked to stop, or one of them ends the loop. What
+/// they tell goes to `sink`; `signals` are those they want to be told of beside that.
 ///
 /// # Errors
 /// The status to exit with, after it was said why.
 #[inline(never)]
-pub fn run(
+pub fn serve(
     tasks: &mut [&mut dyn Task],
+    tree: &mut Tree,
     sink: &'static mut dyn Sink,
     signals: Signals,
 ) -> Result<(), Fatal> {
@@ -46,7 +61,7 @@ pub fn run(
     net.begin(signals);
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
     let mut events = Events::to(sink);
-    Loop::new(&mut *net, tasks, &mut events, rx, tx, sys::now()).run()
+    Loop::new(&mut *net, tree, tasks, &mut events, rx, tx, sys::now()).run()
 }
 
 /// Gives up the privilege of filling a disk beyond its quotas: clients have none.

@@ -9,8 +9,8 @@
 use crate::config::{REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::drive::connection::CloseReason;
 use crate::drive::orders::Carrier;
-use crate::drive::streams::{Call, Protocol};
-use crate::engine::{Progress, State};
+use crate::drive::streams::Protocol;
+use crate::engine::{Cx, Progress, State};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
@@ -18,6 +18,7 @@ use crate::net::{Connections, FileRange, NetError, NetResult, Socket};
 use crate::sys::linux::stdio::Stdio;
 use crate::text::Text;
 use crate::time::Instant;
+use crate::vfs::Tree;
 use core::net::Ipv6Addr;
 use embedded_io::{Read, ReadReady, Write};
 
@@ -86,6 +87,7 @@ fn send(output: &mut impl Write, bytes: &[u8]) -> NetResult<usize> {
 /// A session and all it needs. It is the connection 0 of its protocol.
 pub struct StdioSession<'a> {
     protocol: &'a mut dyn Protocol,
+    tree: &'a mut Tree,
     tx: &'static mut [u8; REPLY_BYTES],
     rx: &'static mut [u8; TALK_INPUT_BYTES],
     /// Bytes of `rx` that were received.
@@ -102,12 +104,14 @@ impl<'a> StdioSession<'a> {
     pub fn new(
         peer: &'a mut dyn Blocking,
         protocol: &'a mut dyn Protocol,
+        tree: &'a mut Tree,
         events: &'a mut Events,
         greeted: &'a mut dyn FnMut(),
     ) -> Self {
         Self {
             peer,
             protocol,
+            tree,
             events,
             rx: mem::array(),
             tx: mem::array(),
@@ -137,10 +141,10 @@ impl<'a> StdioSession<'a> {
                 state => is_busy = matches!(state, State::Busy),
             }
             if !is_busy {
-                self.protocol.files().release_idle();
+                self.tree.release_idle();
             }
         };
-        self.protocol.abandon(0);
+        self.protocol.abandon(0, self.tree);
         end
     }
 
@@ -148,7 +152,8 @@ impl<'a> StdioSession<'a> {
     fn turn(&mut self) -> State {
         loop {
             let input = self.rx.head_mut(self.have);
-            let mut progress = self.protocol.advance(0, call(self.events), input, self.tx);
+            let mut cx = lend(self.tree, self.events);
+            let mut progress = self.protocol.advance(0, &mut cx, input, self.tx);
             self.have = mem::shift(input, progress.consumed);
             // There may be requests behind the one that ordered.
             let goes_on = matches!(progress.state, State::NeedOutput | State::Order(_));
@@ -170,7 +175,7 @@ impl<'a> StdioSession<'a> {
         let produced = 0..progress.produced;
         let mut carrier = Carrier::new(self.peer, Socket::ONLY, self.tx, produced);
         let mut order = progress.take_order();
-        let carried = carrier.carry_out(&mut order, self.protocol.files());
+        let carried = carrier.carry_out(&mut order, self.tree);
         if carrier.moved_bytes > 0
             && let Some(greeted) = self.greeted.take()
         {
@@ -181,24 +186,25 @@ impl<'a> StdioSession<'a> {
         };
         match carried {
             Ok(result) => {
-                let call = call(self.events);
-                *progress = self.protocol.done(0, call, order, result, self.tx);
+                let mut cx = lend(self.tree, self.events);
+                *progress = self.protocol.done(0, &mut cx, order, result, self.tx);
                 Ok(true)
             }
             Err(error) => {
-                order.abandon(self.protocol.files());
+                order.abandon(self.tree);
                 Err(error)
             }
         }
     }
 }
 
-/// What the protocol is lent. Nothing depends on the time or the peer here.
+/// What the protocol is lent for a call. Nothing depends on the time or the peer here.
 #[inline(never)]
-fn call(events: &mut Events) -> Call<'_> {
-    Call {
+fn lend<'a>(tree: &'a mut Tree, events: &'a mut Events) -> Cx<'a> {
+    Cx {
         now: Instant::default(),
         peer: Ipv6Addr::UNSPECIFIED,
+        vfs: tree,
         events,
     }
 }

@@ -1,33 +1,27 @@
 //! A protocol with long work in hand, as a session has that hashes or copies a file.
 
-use super::{AT, Lent};
+use super::{AT, Served};
 use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT, RX_BYTES, TX_BYTES};
-use crate::drive::streams::{Call, Limits, Protocol, Streams};
+use crate::drive::streams::{Limits, Protocol, Streams};
 use crate::drive::{Loop, Task};
 use crate::engine::testing::tree::Tree;
-use crate::engine::{Order, Progress, State};
+use crate::engine::{Cx, Order, Progress, State};
+use crate::event::Events;
 use crate::event::kept::Sink;
-use crate::event::{Events, Fatal};
-use crate::net::Signals;
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
-use crate::vfs::{Content, FsResult};
+use crate::vfs::{self, FsResult};
 
 /// Each byte is a request; the first asks for work that ends at a time.
 struct Working {
-    tree: Tree,
     until: Instant,
 }
 
 impl Protocol for Working {
-    fn files(&mut self) -> &mut (dyn Content + 'static) {
-        &mut self.tree
-    }
-
     fn open(&mut self, _: usize, _: u32) {}
 
-    fn advance(&mut self, _: usize, call: Call<'_>, input: &[u8], output: &mut [u8]) -> Progress {
-        let working = call.now < self.until;
+    fn advance(&mut self, _: usize, cx: &mut Cx<'_>, input: &[u8], output: &mut [u8]) -> Progress {
+        let working = cx.now < self.until;
         let answered = if working { 0 } else { input.len() };
         output[..answered].copy_from_slice(&input[..answered]);
         Progress {
@@ -41,39 +35,18 @@ impl Protocol for Working {
         }
     }
 
-    fn done(&mut self, _: usize, _: Call<'_>, _: Order, _: FsResult<()>, _: &mut [u8]) -> Progress {
+    fn done(
+        &mut self,
+        _: usize,
+        _: &mut Cx<'_>,
+        _: Order,
+        _: FsResult<()>,
+        _: &mut [u8],
+    ) -> Progress {
         Progress::CLOSED
     }
 
-    fn abandon(&mut self, _: usize) {}
-}
-
-struct Worker {
-    working: Working,
-    streams: Streams,
-}
-
-impl Task for Worker {
-    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
-        assert_eq!(self.streams.listen(world, AT, 0), Ok(AT));
-        Ok(())
-    }
-
-    fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
-        self.streams.ready(world, &mut self.working, local);
-    }
-
-    fn turn(&mut self, world: &mut Lent<'_>, _: Signals) {
-        self.streams.turn(world, &mut self.working);
-    }
-
-    fn poll_at(&self) -> Instant {
-        self.streams.poll_at()
-    }
-
-    fn stop(&mut self, _: &mut Lent<'_>) {
-        self.streams.stop(&mut self.working);
-    }
+    fn abandon(&mut self, _: usize, _: &mut vfs::Tree) {}
 }
 
 #[test]
@@ -84,18 +57,28 @@ fn requests_that_wait_for_long_work_are_not_timed_out() {
         request_count: 1,
         reply_count: 1,
     };
-    let mut worker = Worker {
-        working: Working {
-            tree: Tree::writable(),
+    let mut worker = Served {
+        protocol: Working {
             until: sim.now().after(REQUEST_TIMEOUT).after(REQUEST_TIMEOUT),
         },
         streams: Streams::new(limits, 1000),
+        at: AT,
     };
     let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
     let mut net = sim.clone();
     let mut events = Events::new(Box::new(Sink::default()));
     let tasks: &mut [&mut dyn Task] = &mut [&mut worker];
-    let mut all = Loop::new(&mut net, tasks, &mut events, &mut rx, &mut tx, sim.now());
+    let mut tree = Tree::writable();
+    let now = sim.now();
+    let mut all = Loop::new(
+        &mut net,
+        &mut tree,
+        tasks,
+        &mut events,
+        &mut rx,
+        &mut tx,
+        now,
+    );
     assert_eq!(all.start(), Ok(()));
     let peer = sim.connect(AT);
     // More than a connection keeps for itself: what waits holds a block that others may need.

@@ -10,7 +10,7 @@ use crate::event;
 use crate::net::sim::{Peer, SEND_BYTES};
 use crate::time::Duration;
 
-impl Bench<'_> {
+impl Bench {
     fn connect_many(&mut self, count: usize) -> Vec<Peer> {
         (0..count).map(|_| self.connect()).collect()
     }

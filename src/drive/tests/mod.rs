@@ -9,7 +9,7 @@ mod together;
 
 use super::datagrams::Datagrams;
 use super::rpc::Rpc;
-use super::streams::Streams;
+use super::streams::{Protocol, Streams};
 use super::{Loop, Task, World as Lent};
 use crate::config::{ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, RX_BYTES, TX_BYTES};
 use crate::engine::programs::ProgramSet;
@@ -37,13 +37,13 @@ const LISTENER_COUNT: usize = 2;
 const MOMENT: Duration = Duration::from_ms(100);
 
 /// The RPC programs as a task.
-struct Server<'a> {
-    rpc: Rpc<'a>,
+struct Server {
+    rpc: Rpc,
     streams: Streams,
     datagrams: Datagrams,
 }
 
-impl Task for Server<'_> {
+impl Task for Server {
     fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
         let portmap = ProgramSet {
             portmap: true,
@@ -70,38 +70,66 @@ impl Task for Server<'_> {
         self.streams.poll_at()
     }
 
-    fn stop(&mut self, _: &mut Lent<'_>) {
-        self.streams.stop(&mut self.rpc);
+    fn stop(&mut self, world: &mut Lent<'_>) {
+        self.streams.stop(world);
+    }
+}
+
+/// A protocol over connections to one address, as a task.
+struct Served<P> {
+    protocol: P,
+    streams: Streams,
+    at: SocketAddr,
+}
+
+impl<P: Protocol> Task for Served<P> {
+    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
+        assert_eq!(self.streams.listen(world, self.at, 0), Ok(self.at));
+        Ok(())
+    }
+
+    fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
+        self.streams.ready(world, &mut self.protocol, local);
+    }
+
+    fn turn(&mut self, world: &mut Lent<'_>, _: Signals) {
+        self.streams.turn(world, &mut self.protocol);
+    }
+
+    fn poll_at(&self) -> Instant {
+        self.streams.poll_at()
+    }
+
+    fn stop(&mut self, world: &mut Lent<'_>) {
+        self.streams.stop(world);
     }
 }
 
 /// A server and its surroundings.
-struct Bench<'a> {
+struct Bench {
     sim: Sim,
-    server: Server<'a>,
+    server: Server,
+    tree: Tree,
     host: Rc<Host>,
     sink: Sink,
     peers: Vec<Peer>,
 }
 
 /// Runs `script` with a server for so many connections. In the end nothing may be held, whatever happened.
-fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench<'_>)) {
+fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench)) {
     let (sim, sink) = (Sim::new(seed), Sink::default());
-    let mut tree = Tree::writable();
+    let tree = Tree::writable();
     let host = tree.host.clone();
     let committing = host.clone();
     sim.set_witness(move || assert!(!committing.is_dirty.get(), "told before it is durable"));
     let mut bench = Bench {
         server: Server {
-            rpc: Rpc::new(
-                programs(vec![0; DRC_BYTES].leak()),
-                &mut tree,
-                connection_count,
-            ),
+            rpc: Rpc::new(programs(vec![0; DRC_BYTES].leak()), connection_count),
             streams: Rpc::streams(connection_count),
             datagrams: Datagrams::default(),
         },
         sim,
+        tree,
         host,
         sink,
         peers: Vec::new(),
@@ -119,12 +147,11 @@ fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Benc
     );
     assert_eq!(bench.server.streams.requests.holders().count(), 0);
     assert_eq!(bench.server.streams.replies.holders().count(), 0);
-    drop(bench);
-    assert_eq!(tree.ram.pinned, 0, "a pin is still held");
-    tree.ram.check();
+    assert_eq!(bench.tree.ram().pinned, 0, "a pin is still held");
+    bench.tree.ram().check();
 }
 
-impl Bench<'_> {
+impl Bench {
     /// Lets so much time pass.
     fn run(&mut self, time: Duration) {
         self.sim.allow(time);
@@ -139,6 +166,7 @@ impl Bench<'_> {
         let mut net = self.sim.clone();
         run(&mut Loop::new(
             &mut net,
+            &mut self.tree,
             &mut [&mut self.server],
             &mut events,
             &mut rx,
@@ -317,7 +345,7 @@ fn good_clients_among_bad_ones_have_all_their_answers() {
 }
 
 /// Sends large reads and small ones over sockets that are full again and again.
-fn check_interrupted_reads(seed: u64, prepare: impl FnOnce(&Bench<'_>)) {
+fn check_interrupted_reads(seed: u64, prepare: impl FnOnce(&Bench)) {
     with_server(seed, 10, |bench| {
         prepare(bench);
         bench.sim.send_in_parts();

@@ -33,7 +33,7 @@ fn write(offset: usize, how: u32, data: &[u8]) -> Call {
 }
 
 /// Runs `script` with a server whose host stores what it is given, and with one that stores from a pipe.
-fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench<'_>)) {
+fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench)) {
     super::with_server(seed, connection_count, &script);
     super::with_server(seed, connection_count, |bench| {
         bench.host.numbered.set(true);
@@ -42,7 +42,7 @@ fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench<'
     });
 }
 
-impl Bench<'_> {
+impl Bench {
     /// Some bytes of the big file, asked for by somebody else.
     #[track_caller]
     fn stored(&mut self, offset: usize, len: usize) -> Vec<u8> {
@@ -265,7 +265,7 @@ fn what_cannot_be_made_durable_is_not_told_and_not_remembered() {
             .opaque(b"new")
             .words(NO_CHANGE);
         let peer = bench.connect();
-        let promise = |bench: &mut Bench<'_>, peer| {
+        let promise = |bench: &mut Bench, peer| {
             let body = bench.ask(peer, &write(0, stable::UNSTABLE, b"data"));
             body.words[2..].to_vec()
         };

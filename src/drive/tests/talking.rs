@@ -2,12 +2,13 @@
 
 use crate::config::TALK_INPUT_BYTES;
 use crate::drive::linux::stdio::StdioSession;
-use crate::drive::streams::{Call, Protocol};
+use crate::drive::streams::Protocol;
+use crate::engine::testing::tree as testing;
 use crate::engine::{Cx, Order, Progress, State, Stream};
 use crate::event::{Events, kept};
 use crate::text::text;
 use crate::vfs::ram::Ram;
-use crate::vfs::{Content, FsResult, OpenFlags, Paths as _, Pin};
+use crate::vfs::{FsResult, OpenFlags, Pin, Tree};
 use core::cell::RefCell;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use std::rc::Rc;
@@ -21,7 +22,7 @@ struct Letters {
     heard: usize,
 }
 
-fn file(vfs: &mut Ram) -> Pin {
+fn file(vfs: &mut Tree) -> Pin {
     let how = OpenFlags {
         how: OpenFlags::READ | OpenFlags::WRITE,
         create: None,
@@ -31,12 +32,11 @@ fn file(vfs: &mut Ram) -> Pin {
 
 impl Stream for Letters {
     type Session = bool;
-    type Files = Ram;
 
     fn advance(
         &mut self,
         greeted: &mut bool,
-        cx: &mut Cx<'_, Ram>,
+        cx: &mut Cx<'_>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
@@ -109,7 +109,7 @@ impl Stream for Letters {
     fn done(
         &mut self,
         _: &mut bool,
-        cx: &mut Cx<'_, Ram>,
+        cx: &mut Cx<'_>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -140,43 +140,35 @@ impl Stream for Letters {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, _: &mut bool, _: &mut Ram) {}
+    fn abandon(&mut self, _: &mut bool, _: &mut Tree) {}
 }
 
 /// The one session there is.
 struct Alone<'a> {
     letters: &'a mut Letters,
-    ram: &'a mut Ram,
     greeted: bool,
 }
 
 impl Protocol for Alone<'_> {
-    fn files(&mut self) -> &mut (dyn Content + 'static) {
-        self.ram
-    }
-
     fn open(&mut self, _: usize, _: u32) {}
 
-    fn advance(&mut self, _: usize, call: Call<'_>, input: &[u8], output: &mut [u8]) -> Progress {
-        let mut cx = call.with(&mut *self.ram);
-        self.letters
-            .advance(&mut self.greeted, &mut cx, input, output)
+    fn advance(&mut self, _: usize, cx: &mut Cx<'_>, input: &[u8], output: &mut [u8]) -> Progress {
+        self.letters.advance(&mut self.greeted, cx, input, output)
     }
 
     fn done(
         &mut self,
         _: usize,
-        call: Call<'_>,
+        cx: &mut Cx<'_>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
     ) -> Progress {
-        let mut cx = call.with(&mut *self.ram);
         self.letters
-            .done(&mut self.greeted, &mut cx, order, result, output)
+            .done(&mut self.greeted, cx, order, result, output)
     }
 
-    fn abandon(&mut self, _: usize) {}
+    fn abandon(&mut self, _: usize, _: &mut Tree) {}
 }
 
 /// The other side.
@@ -236,10 +228,15 @@ impl Write for Peer {
 }
 
 /// What the peer heard of `pieces`, how it ended, and the file afterwards.
-fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, &'static str, Letters, Ram) {
+fn talk(
+    pieces: &[&[u8]],
+    size: usize,
+    deaf: bool,
+) -> (Vec<u8>, &'static str, Letters, testing::Tree) {
     let mut ram = Ram::new(b"/");
     ram.file("file", &vec![b'.'; size]);
     ram.writable = true;
+    let mut tree = testing::Tree::of(ram);
     let peer = Peer::default();
     peer.0.borrow_mut().pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
     peer.0.borrow_mut().deaf = deaf;
@@ -251,10 +248,16 @@ fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, &'static str, Le
     let mut transport = (peer.clone(), peer.clone());
     let mut alone = Alone {
         letters: &mut letters,
-        ram: &mut ram,
         greeted: false,
     };
-    let end = StdioSession::new(&mut transport, &mut alone, &mut events, &mut greeted).run();
+    let end = StdioSession::new(
+        &mut transport,
+        &mut alone,
+        &mut tree,
+        &mut events,
+        &mut greeted,
+    )
+    .run();
     assert!(greetings.len() <= 1, "greeted once");
     if let Some(len) = greetings.first() {
         assert!(
@@ -262,9 +265,9 @@ fn talk(pieces: &[&[u8]], size: usize, deaf: bool) -> (Vec<u8>, &'static str, Le
             "the first reply leaves alone"
         );
     }
-    assert_eq!(ram.pinned, 0);
+    assert_eq!(tree.ram().pinned, 0);
     let said = peer.0.borrow().heard.clone();
-    (said, end.known(), letters, ram)
+    (said, end.known(), letters, tree)
 }
 
 #[test]
@@ -297,23 +300,23 @@ fn data_is_stored_in_whatever_pieces_it_comes() {
         &[b"ew0009", b"1234", b"56789e"],
         &[b"e", b"w00", b"09123456789", b"e"],
     ] {
-        let (said, end, _, mut ram) = talk(pieces, 20, false);
+        let (said, end, _, mut tree) = talk(pieces, 20, false);
         assert_eq!((&said[..], end), (&b"ewe"[..], ""));
-        let (pin, mut bytes) = (file(&mut ram), [0; 20]);
-        assert_eq!(ram.read(&pin, 0, &mut bytes), Ok(20));
+        let (pin, mut bytes) = (file(&mut tree), [0; 20]);
+        assert_eq!(tree.read(&pin, 0, &mut bytes), Ok(20));
         assert_eq!(&bytes, b".......123456789....");
-        ram.unpin(pin);
+        tree.unpin(pin);
     }
 }
 
 #[test]
 fn a_peer_that_vanishes_within_its_data_leaves_what_it_sent() {
-    let (said, end, _, mut ram) = talk(&[b"ew00091234"], 20, false);
+    let (said, end, _, mut tree) = talk(&[b"ew00091234"], 20, false);
     assert_eq!((&said[..], end), (&b"e"[..], ""));
-    let (pin, mut bytes) = (file(&mut ram), [0; 20]);
-    assert_eq!(ram.read(&pin, 0, &mut bytes), Ok(20));
+    let (pin, mut bytes) = (file(&mut tree), [0; 20]);
+    assert_eq!(tree.read(&pin, 0, &mut bytes), Ok(20));
     assert_eq!(&bytes[7..12], b"1234.");
-    ram.unpin(pin);
+    tree.unpin(pin);
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! All tasks in one loop over one network that loses datagrams and takes bytes in parts: each serves as if it were alone.
 
 use super::endpoint::host::{self, Host, PEER, QUERY};
-use super::{AT, Lent, MOMENT, Server, all_calls};
+use super::{AT, MOMENT, Served, Server, all_calls};
 use crate::config::{DRC_BYTES, RX_BYTES, TX_BYTES};
 use crate::drive::datagrams::Datagrams;
 use crate::drive::endpoint::{Choice, Mdns};
 use crate::drive::rpc::Rpc;
 use crate::drive::sftp::Sessions;
-use crate::drive::streams::Streams;
 use crate::drive::{Loop, Task};
 use crate::engine::sftp::testing::{Memory, Packet, UID, replies, stream};
 use crate::engine::sftp::{Level, Permits, Session, Sftp};
@@ -15,46 +14,16 @@ use crate::engine::testing::calls::Call;
 use crate::engine::testing::programs;
 use crate::engine::testing::replies::records;
 use crate::engine::testing::tree::Tree;
+use crate::event::Events;
 use crate::event::kept::Sink;
-use crate::event::{Events, Fatal};
-use crate::net::Signals;
 use crate::net::sim::Sim;
-use crate::time::{Duration, Instant};
+use crate::time::Duration;
 use crate::wire::sftp::kind;
 use cases::random::for_seeds;
 use core::net::SocketAddr;
 
-/// SFTP over sockets as a task.
-struct SftpServer<'a> {
-    sessions: Sessions<'a>,
-    streams: Streams,
-}
-
 fn sftp_at() -> SocketAddr {
     SocketAddr::new(AT.ip(), 2222)
-}
-
-impl Task for SftpServer<'_> {
-    fn start(&mut self, world: &mut Lent<'_>) -> Result<(), Fatal> {
-        assert_eq!(self.streams.listen(world, sftp_at(), 0), Ok(sftp_at()));
-        Ok(())
-    }
-
-    fn ready(&mut self, world: &mut Lent<'_>, local: u32) {
-        self.streams.ready(world, &mut self.sessions, local);
-    }
-
-    fn turn(&mut self, world: &mut Lent<'_>, _: Signals) {
-        self.streams.turn(world, &mut self.sessions);
-    }
-
-    fn poll_at(&self) -> Instant {
-        self.streams.poll_at()
-    }
-
-    fn stop(&mut self, _: &mut Lent<'_>) {
-        self.streams.stop(&mut self.sessions);
-    }
 }
 
 #[test]
@@ -64,9 +33,9 @@ fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
         sim.set_interfaces(&host::interfaces(1));
         sim.send_in_parts();
         sim.lose_one_in(4);
-        let (mut tree, mut files) = (Tree::writable(), Tree::writable());
+        let mut tree = Tree::writable();
         let mut server = Server {
-            rpc: Rpc::new(programs(vec![0; DRC_BYTES].leak()), &mut tree, 10),
+            rpc: Rpc::new(programs(vec![0; DRC_BYTES].leak()), 10),
             streams: Rpc::streams(10),
             datagrams: Datagrams::default(),
         };
@@ -77,15 +46,25 @@ fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
         sftp.begin(Permits::ALL, Level::Quiet, UID, memory.texts);
         let mut sessions = [Session::idle()];
         sessions[0].begin(memory.handles, memory.hashes);
-        let mut sftp_server = SftpServer {
-            sessions: Sessions::new(&mut sftp, &mut files, &mut sessions),
+        let mut sftp_server = Served {
+            protocol: Sessions::new(&mut sftp, &mut sessions),
             streams: Sessions::streams(),
+            at: sftp_at(),
         };
         let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
         let mut net = sim.clone();
         let mut events = Events::new(Box::new(Sink::default()));
         let tasks: &mut [&mut dyn Task] = &mut [&mut server, &mut mdns, &mut sftp_server];
-        let mut all = Loop::new(&mut net, tasks, &mut events, &mut rx, &mut tx, sim.now());
+        let now = sim.now();
+        let mut all = Loop::new(
+            &mut net,
+            &mut tree,
+            tasks,
+            &mut events,
+            &mut rx,
+            &mut tx,
+            now,
+        );
         assert_eq!(all.start(), Ok(()));
         let mut run = |time| {
             sim.allow(time);

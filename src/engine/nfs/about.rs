@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object};
 use crate::config::{DIRECTORY_BYTES_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX};
-use crate::vfs::{Access, Handles as _, Kind, Vfs as _};
+use crate::vfs::{Access, Kind};
 use crate::wire::Writer;
 use crate::wire::nfs3::{PROPERTIES, Procedure, access as bits};
 

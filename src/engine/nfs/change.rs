@@ -9,8 +9,7 @@ use super::directory::NAME_BYTES_MAX;
 use super::{Fault, Nfs, Object, open, post_op, pre_op};
 use crate::config::{CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{
-    Caller, CreateWhat, FileTime, FsError, FsResult, Handles as _, Kind, Name, NewTime, Node,
-    SetAttr, Vfs as _,
+    Caller, CreateWhat, FileTime, FsError, FsResult, Kind, Name, NewTime, Node, SetAttr,
 };
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure};
 use crate::wire::rpc::Credential;

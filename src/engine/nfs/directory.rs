@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object, post_op};
 use crate::config::{DIRECTORY_BYTES_MAX, REPLY_HEAD_BYTES};
-use crate::vfs::{Detail, DirEntry, Handles as _, Name, Vfs as _};
+use crate::vfs::{Detail, DirEntry, Name};
 use crate::wire::Writer;
 use crate::wire::nfs3::{ATTRIBUTES_BYTES, VERIFIER_BYTES};
 use crate::wire::xdr::padding;

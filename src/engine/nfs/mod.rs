@@ -8,9 +8,7 @@ use super::rpc::Request;
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
 use crate::text::Text;
-use crate::vfs::{
-    Attr, Caller, Detail, FsError, FsResult, Handles as _, Kind, Node, Pin, Vfs as _,
-};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Node, Pin};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};

@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Answer, Fault, Object, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
-use crate::vfs::{Access, Content as _, Handles as _, Vfs as _};
+use crate::vfs::Access;
 
 const WORD_BYTES: usize = 4;
 

@@ -7,9 +7,7 @@ use super::super::{Cx, Order, State};
 use super::{Answer, Fault, Nfs, Object, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
 use crate::text::{Text, text};
-use crate::vfs::{
-    Access, Attr, Content as _, Exported, FsError, FsResult, Handles as _, Pin, Vfs as _,
-};
+use crate::vfs::{Access, Attr, FsError, FsResult, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
@@ -49,7 +47,7 @@ impl Writing {
     }
 
     /// Its connection is gone.
-    pub(in super::super) fn abandon(self, vfs: &mut Exported) {
+    pub(in super::super) fn abandon(self, vfs: &mut Tree) {
         if let Some(file) = self.file {
             vfs.unpin(file);
         }

@@ -3,7 +3,6 @@
 use super::Turn;
 use super::requests::{Ask, extensions, name};
 use super::status::Outcome;
-use crate::vfs::Vfs as _;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
 

@@ -5,8 +5,8 @@
 
 use super::handles::TO_READ;
 use crate::mem::Ends as _;
+use crate::vfs::Tree;
 use crate::vfs::walk::{Text, add};
-use crate::vfs::{Content as _, Files, Paths as _};
 use crate::wire::Writer;
 use core::cell::Cell;
 
@@ -49,7 +49,7 @@ impl Accounts {
 
     /// Reads the files, if they were not read before. In what cannot be read there are no names.
     #[inline(never)]
-    pub fn load(&mut self, vfs: &mut Files) {
+    pub fn load(&mut self, vfs: &mut Tree) {
         if !self.loaded {
             self.loaded = true;
             self.users.load(vfs, b"/etc/passwd");
@@ -142,7 +142,7 @@ impl Table {
     }
 
     #[inline(never)]
-    fn load(&mut self, vfs: &mut Files, path: &[u8]) {
+    fn load(&mut self, vfs: &mut Tree, path: &[u8]) {
         let Some(memory) = self.memory.take() else {
             return;
         };
@@ -229,33 +229,26 @@ fn field(text: &'static [u8], place: usize) -> &'static [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::testing;
     use crate::vfs::ram::Ram;
-    use crate::vfs::{Access, CreateWhat, Handles as _, Name, SetAttr, Vfs as _};
 
-    fn tree(top: &'static [u8], files: &[(&[u8], &[u8])]) -> Ram {
+    fn tree(top: &'static [u8], files: &[(&[u8], &[u8])]) -> testing::tree::Tree {
         let mut ram = Ram::new(top);
-        ram.writable = true;
-        let root = ram.root(0).unwrap();
-        let etc = Name::new(b"etc").unwrap();
-        let etc = ram.create(root, etc, CreateWhat::Directory, &SetAttr::default());
-        let etc = etc.unwrap();
+        ram.dir("etc");
         for (name, text) in files {
-            let name = Name::new(name).unwrap();
-            let node = ram.create(etc, name, CreateWhat::File, &SetAttr::default());
-            let pin = ram.pin(node.unwrap(), Some(Access::Write)).unwrap();
-            ram.write(&pin, 0, text).unwrap();
-            ram.unpin(pin);
+            let name = core::str::from_utf8(name).unwrap();
+            ram.file(&format!("etc/{name}"), text);
         }
-        ram
+        testing::tree::Tree::of(ram)
     }
 
     /// What is known after `files` were read into memories of `bytes`.
     fn loaded(top: &'static [u8], files: &[(&[u8], &[u8])], bytes: usize) -> Accounts {
         let memory = || &mut *vec![0xff; bytes].leak();
         let mut accounts = Accounts::new([memory(), memory()]);
-        let mut ram = tree(top, files);
-        accounts.load(&mut ram);
-        assert_eq!(ram.pinned, 0);
+        let mut tree = tree(top, files);
+        accounts.load(&mut tree);
+        assert_eq!(tree.ram().pinned, 0);
         accounts
     }
 

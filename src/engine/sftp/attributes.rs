@@ -4,9 +4,7 @@ use super::Turn;
 use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
-use crate::vfs::{
-    Attr, Content as _, FileTime, FsError, NewTime, OpenFlags, Paths as _, SetAttr, Vfs as _,
-};
+use crate::vfs::{Attr, FileTime, FsError, NewTime, OpenFlags, SetAttr};
 use crate::wire::sftp::attribute;
 use crate::wire::{Reader, Writer};
 

@@ -5,7 +5,7 @@ use super::attributes::put;
 use super::longname::{HEAD_BYTES_MAX, longname};
 use super::status::{Fault, Outcome};
 use crate::config::NAMES_BYTES_MAX;
-use crate::vfs::{Detail, FsError, Paths as _, Vfs as _};
+use crate::vfs::{Detail, FsError};
 use core::ops::ControlFlow;
 
 /// Bytes of the largest entry: name, line, attributes.

@@ -5,7 +5,7 @@ use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use super::{Lent, Order, Turn};
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
-use crate::vfs::{Content as _, FsError, FsResult, OpenFlags, Paths as _, Vfs as _};
+use crate::vfs::{FsError, FsResult, OpenFlags};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
 
 const WORD_BYTES: usize = 4;

@@ -4,7 +4,7 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
-use crate::vfs::{Content as _, Files, OpenFlags, Pin};
+use crate::vfs::{OpenFlags, Pin, Tree};
 
 /// How what is only read is opened.
 pub(super) static TO_READ: OpenFlags = OpenFlags {
@@ -117,7 +117,7 @@ impl Handles {
 
     /// A job, or the client, does not need it any more; unless `known`, its handle is gone. After the last of them it is closed.
     #[inline(never)]
-    pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Files) {
+    pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Tree) {
         if let Some(place) = self.place(slot)
             && let Some(open) = place
         {
@@ -130,7 +130,7 @@ impl Handles {
     }
 
     /// Closes all.
-    pub(super) fn clear(&mut self, vfs: &mut Files) {
+    pub(super) fn clear(&mut self, vfs: &mut Tree) {
         for place in self.places.as_deref_mut().unwrap_or_default() {
             unpin(place, vfs);
         }
@@ -145,7 +145,7 @@ impl Handles {
 }
 
 #[inline(never)]
-fn unpin(place: &mut Option<Open>, vfs: &mut Files) {
+fn unpin(place: &mut Option<Open>, vfs: &mut Tree) {
     if let Some(open) = place.take() {
         vfs.unpin(open.pin);
     }

@@ -10,7 +10,7 @@ use super::status::{Fault, Outcome};
 use super::{Session, Turn};
 use crate::config::JOB_COUNT_MAX;
 use crate::mem::Ends as _;
-use crate::vfs::{Content as _, Files, Vfs as _};
+use crate::vfs::Tree;
 use crate::wire::sftp::kind;
 
 /// To copy so many bytes means to copy all there are.
@@ -106,7 +106,7 @@ fn go_on(
     check: &mut Check,
     hashes: &mut [u8],
     handles: &mut Handles,
-    vfs: &mut Files,
+    vfs: &mut Tree,
     buffer: &mut [u8],
 ) -> Outcome {
     let pin = &handles.at(job.from).ok_or(Fault::FAILURE)?.pin;

@@ -8,7 +8,7 @@ use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
 use crate::event::Events;
 use crate::text::{Text, text};
-use crate::vfs::{Files, FsResult, Name, Node, Pin, SetAttr};
+use crate::vfs::{FsResult, Name, Node, Pin, SetAttr, Tree};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
 use crate::wire::{Reader, Writer};
 use accounts::Accounts;
@@ -140,7 +140,7 @@ impl Session {
 /// One call of [`Sftp::advance`]: what it may use.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Turn<'a> {
-    vfs: &'a mut Files,
+    vfs: &'a mut Tree,
     session: &'a mut Session,
     sftp: &'a mut Sftp,
     /// Where the next reply goes.
@@ -295,12 +295,11 @@ fn progress(session: &Session, consumed: usize, reply: &Writer<'_>, mut state: S
 
 impl Stream for Sftp {
     type Session = Session;
-    type Files = Files;
 
     fn advance(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_, Files>,
+        cx: &mut Cx<'_>,
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
@@ -326,7 +325,7 @@ impl Stream for Sftp {
     fn done(
         &mut self,
         session: &mut Session,
-        cx: &mut Cx<'_, Files>,
+        cx: &mut Cx<'_>,
         order: Order,
         result: FsResult<()>,
         output: &mut [u8],
@@ -358,7 +357,7 @@ impl Stream for Sftp {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut Files) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut Tree) {
         session.jobs.clear();
         if let Some(Lent { slot, .. }) = session.lent.take() {
             session.handles.forget(slot);

@@ -4,7 +4,7 @@ use super::Turn;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
 use crate::mem::Ends as _;
-use crate::vfs::{CreateWhat, FsError, Kind, Name, Paths as _, Vfs as _};
+use crate::vfs::{CreateWhat, FsError, Kind, Name};
 
 /// The mode of a directory for which none is asked.
 const DIRECTORY_MODE: u32 = 0o777;

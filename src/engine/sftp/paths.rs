@@ -4,7 +4,6 @@ use super::Turn;
 use super::status::{Fault, Outcome};
 use crate::config::LINK_BYTES_MAX;
 use crate::mem::Ends as _;
-use crate::vfs::Vfs as _;
 use crate::vfs::walk::{BUFFER_BYTES, End, Path, Text, add};
 
 impl Turn<'_> {

@@ -7,7 +7,7 @@ use crate::engine::{Cx, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::time::Instant;
-use crate::vfs::{Content as _, Files, FsResult, Paths as _};
+use crate::vfs::FsResult;
 use crate::wire::sftp::{Attributes, kind};
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
@@ -244,7 +244,7 @@ impl World {
     }
 
     fn advance(&mut self, input: &[u8]) -> Progress {
-        let mut cx = Cx::<Files> {
+        let mut cx = Cx {
             now: Instant::default(),
             peer: Ipv6Addr::UNSPECIFIED,
             vfs: &mut self.tree,
@@ -255,7 +255,7 @@ impl World {
     }
 
     fn done(&mut self, order: Order, result: FsResult<()>) -> Progress {
-        let mut cx = Cx::<Files> {
+        let mut cx = Cx {
             now: Instant::default(),
             peer: Ipv6Addr::UNSPECIFIED,
             vfs: &mut self.tree,
@@ -366,6 +366,6 @@ impl World {
     /// The connection is gone.
     pub fn hang_up(&mut self) {
         self.sftp.abandon(&mut self.session, &mut self.tree);
-        assert_eq!(self.tree.ram.pinned, 0, "a pin was kept");
+        assert_eq!(self.tree.ram().pinned, 0, "a pin was kept");
     }
 }

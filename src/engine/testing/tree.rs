@@ -1,14 +1,15 @@
 //! The model tree with something of everything in it, on a host that misbehaves as the test wants, and counts.
 
-use crate::vfs::ram::Ram;
+use crate::vfs::ram::{Ram, TAG};
 use crate::vfs::{
-    Access, Attr, Caller, Content, CreateWhat, Detail, DirEntry, Export, Extent, FileTime, FsError,
-    FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs,
+    self, Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
+    FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Vfs,
 };
-use core::cell::{Cell, RefCell};
-use core::ops::ControlFlow;
+use core::cell::{Cell, RefCell, RefMut};
+use core::ffi::CStr;
+use core::ops::{ControlFlow, Deref, DerefMut};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// Bytes of the file that is read by order: beyond the largest inline READ, and not a multiple of four.
 pub const BIG_BYTES: usize = 200_003;
@@ -61,10 +62,24 @@ impl Host {
 
 /// The tree.
 pub struct Tree {
-    /// The model.
-    pub ram: Ram,
+    files: vfs::Tree,
+    ram: Rc<RefCell<Ram>>,
     /// What it lies on.
     pub host: Rc<Host>,
+}
+
+impl Deref for Tree {
+    type Target = vfs::Tree;
+
+    fn deref(&self) -> &vfs::Tree {
+        &self.files
+    }
+}
+
+impl DerefMut for Tree {
+    fn deref_mut(&mut self) -> &mut vfs::Tree {
+        &mut self.files
+    }
 }
 
 impl Default for Tree {
@@ -91,44 +106,101 @@ impl Default for Tree {
             ram.file(&format!("many/{name}"), b"");
         }
         ram.file(&format!("many/{}", "m".repeat(255)), b"");
-        Self {
-            ram,
-            host: Rc::default(),
-        }
+        Self::of(ram)
     }
 }
 
 impl Tree {
+    /// This model on a host that works.
+    pub fn of(ram: Ram) -> Self {
+        let (ram, host) = (Rc::new(RefCell::new(ram)), Rc::new(Host::default()));
+        let backend = |has_handles| -> &'static mut dyn Vfs {
+            Box::leak(Box::new(Misbehaving {
+                ram: Rc::downgrade(&ram),
+                host: Rc::downgrade(&host),
+                has_handles,
+            }))
+        };
+        let path = ram.borrow().root_path();
+        Self {
+            files: vfs::Tree::of(Backend::Ram, [backend(true), backend(false)], path, TAG),
+            ram,
+            host,
+        }
+    }
+
     /// The same, which may be written to.
     pub fn writable() -> Self {
-        let mut tree = Self::default();
-        tree.ram.writable = true;
+        let tree = Self::default();
+        tree.ram().writable = true;
         tree
     }
 
     /// A tree like this one, on a host of its own that works.
     pub fn another(&self) -> Self {
-        Self {
-            ram: self.ram.clone(),
-            host: Rc::default(),
-        }
+        Self::of(self.ram().clone())
+    }
+
+    /// The model.
+    pub fn ram(&self) -> RefMut<'_, Ram> {
+        self.ram.borrow_mut()
     }
 }
 
-impl Content for Tree {
+/// The model on its host: a backend, whose test keeps both.
+struct Misbehaving {
+    ram: Weak<RefCell<Ram>>,
+    host: Weak<Host>,
+    /// It is registered as the model's own, not as that of paths.
+    has_handles: bool,
+}
+
+/// Does something with the model.
+macro_rules! ram {
+    ($self:ident.$method:ident($($argument:expr),*)) => {{
+        let ram = $self.ram.upgrade().expect("the test keeps it");
+        let done = ram.borrow_mut().$method($($argument),*);
+        done
+    }};
+}
+
+impl Misbehaving {
+    fn host(&self) -> Rc<Host> {
+        self.host.upgrade().expect("the test keeps it")
+    }
+}
+
+impl Vfs for Misbehaving {
+    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
+        if self.has_handles { Some(self) } else { None }
+    }
+
+    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
+        Some(self)
+    }
+
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        ram!(self.handle(node))
+    }
+
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        self.host().works()?;
+        ram!(self.pin(node, access))
+    }
+
     fn unpin(&mut self, pin: Pin) {
-        self.ram.unpin(pin);
+        ram!(self.unpin(pin));
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.host.works()?;
+        self.host().works()?;
         let left = self
-            .host
+            .host()
             .cut
             .get()
             .map_or(u64::MAX, |cut| cut.saturating_sub(offset));
         let len = left.min(out.len() as u64) as usize;
-        self.ram.read(pin, offset, &mut out[..len])
+        ram!(self.read(pin, offset, &mut out[..len]))
     }
 
     fn extent(&mut self, _: &Pin, offset: u64, len: u32) -> Option<Extent> {
@@ -137,51 +209,52 @@ impl Content for Tree {
             offset,
             len,
         };
-        self.host.numbered.get().then_some(extent)
+        self.host().numbered.get().then_some(extent)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        self.host.works()?;
-        self.ram.write(pin, offset, bytes)
+        self.host().works()?;
+        ram!(self.write(pin, offset, bytes))
     }
 
     fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
         assert_eq!(pipe, PIPE);
-        let mut held = self.host.pipe.borrow_mut();
+        let host = self.host();
+        let mut held = host.pipe.borrow_mut();
         // It is empty afterwards in any case.
         let bytes: Vec<u8> = held.drain(..).collect();
         assert_eq!(bytes.len(), len);
-        self.host.works()?;
-        self.ram.write(pin, offset, &bytes)
+        self.host().works()?;
+        ram!(self.write(pin, offset, &bytes))
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        self.host.works()?;
-        self.ram.sync(pin)?;
+        self.host().works()?;
+        ram!(self.sync(pin))?;
         self.commit_metadata()
     }
 
     fn release_idle(&mut self) -> bool {
-        self.host.rests.update(|count| count + 1);
-        let left = self.host.to_rest.get();
-        self.host.to_rest.set(left.saturating_sub(1));
+        if !self.has_handles {
+            return false;
+        }
+        self.host().rests.update(|count| count + 1);
+        let left = self.host().to_rest.get();
+        self.host().to_rest.set(left.saturating_sub(1));
         left > 0
     }
-}
-
-impl Vfs for Tree {
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        self.ram.attr(node)
+        ram!(self.attr(node))
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.host.works()?;
-        self.ram.lookup(dir, name)
+        self.host().works()?;
+        ram!(self.lookup(dir, name))
     }
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        self.host.works()?;
-        self.ram.readlink(node, out)
+        self.host().works()?;
+        ram!(self.readlink(node, out))
     }
 
     fn readdir(
@@ -191,23 +264,23 @@ impl Vfs for Tree {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        self.host.works()?;
-        self.ram.readdir(dir, from, detail, each)
+        self.host().works()?;
+        ram!(self.readdir(dir, from, detail, each))
     }
 
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        self.host.works()?;
-        self.ram.statfs(node)
+        self.host().works()?;
+        ram!(self.statfs(node))
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        self.host.changes()?;
-        self.ram.set_attr(node, change)
+        self.host().changes()?;
+        ram!(self.set_attr(node, change))
     }
 
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        self.host.changes()?;
-        self.ram.remove(dir, name, directory)
+        self.host().changes()?;
+        ram!(self.remove(dir, name, directory))
     }
 
     fn rename(
@@ -218,22 +291,17 @@ impl Vfs for Tree {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        self.host.changes()?;
-        self.ram.rename(from, name, to, new_name, replace)
+        self.host().changes()?;
+        ram!(self.rename(from, name, to, new_name, replace))
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        self.host.changes()?;
-        self.ram.link(node, dir, name)
+        self.host().changes()?;
+        ram!(self.link(node, dir, name))
     }
 }
 
-impl Handles for Tree {
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        self.host.works()?;
-        self.ram.pin(node, access)
-    }
-
+impl Handles for Misbehaving {
     fn create(
         &mut self,
         dir: Node,
@@ -241,40 +309,40 @@ impl Handles for Tree {
         make: CreateWhat<'_>,
         change: &SetAttr,
     ) -> FsResult<Node> {
-        self.host.changes()?;
-        self.ram.create(dir, name, make, change)
+        self.host().changes()?;
+        ram!(self.create(dir, name, make, change))
     }
 
-    fn exports(&self) -> &[Export] {
-        self.ram.exports()
+    fn root(&mut self, tag: u32) -> FsResult<Node> {
+        ram!(self.root(tag))
     }
 
-    fn root(&mut self, export: usize) -> FsResult<Node> {
-        self.ram.root(export)
+    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
+        self.host().lost.get().map_or(Ok(()), Err)?;
+        ram!(self.open(handle))
     }
 
-    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
-        self.host.lost.get().map_or(Ok(()), Err)?;
-        self.ram.open(handle, caller)
+    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
+        ram!(self.act_as(caller));
     }
 
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        self.ram.handle(node)
+    fn tag(&mut self, node: Node) -> FsResult<u32> {
+        ram!(self.tag(node))
     }
 
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
-        self.host.works()?;
-        self.ram.access(node, access)
+        self.host().works()?;
+        ram!(self.access(node, access))
     }
 
     fn commit_metadata(&mut self) -> FsResult<()> {
-        self.host.commit_fails.get().map_or(Ok(()), Err)?;
-        self.host.is_dirty.set(false);
-        self.ram.commit_metadata()
+        self.host().commit_fails.get().map_or(Ok(()), Err)?;
+        self.host().is_dirty.set(false);
+        ram!(self.commit_metadata())
     }
 }
 
-impl Paths for Tree {
+impl Paths for Misbehaving {
     fn make(
         &mut self,
         dir: Node,
@@ -290,33 +358,37 @@ impl Paths for Tree {
     }
 
     fn root_path(&self) -> &'static [u8] {
-        self.ram.root_path()
+        ram!(self.root_path())
     }
 
     fn root_dir(&mut self) -> FsResult<Node> {
-        self.ram.root_dir()
+        ram!(self.root_dir())
     }
 
     fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        self.ram.cwd(out)
+        ram!(self.cwd(out))
+    }
+
+    fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
+        ram!(self.chdir(dir))
     }
 
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        self.host.works()?;
-        self.ram.resolve(path, follow)
+        self.host().works()?;
+        ram!(self.resolve(path, follow))
     }
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        self.host.works()?;
-        self.ram.attr_at(path, follow)
+        self.host().works()?;
+        ram!(self.attr_at(path, follow))
     }
 
     fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        self.host.works()?;
-        self.ram.open_at(path, how)
+        self.host().works()?;
+        ram!(self.open_at(path, how))
     }
 
     fn clock(&mut self) -> FileTime {
-        self.ram.clock()
+        ram!(self.clock())
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::time::Instant;
-use crate::vfs::{Content as _, FsResult, Handles, Name, Vfs as _};
+use crate::vfs::{FsResult, Name};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -115,7 +115,7 @@ impl World {
     }
 
     pub(in crate::engine) fn advance(&mut self, session: &mut Session, input: &[u8]) -> Progress {
-        let mut cx = Cx::<dyn Handles> {
+        let mut cx = Cx {
             now: Instant::default(),
             peer: self.peer,
             vfs: &mut self.tree,
@@ -131,7 +131,7 @@ impl World {
         order: Order,
         result: FsResult<()>,
     ) -> Progress {
-        let mut cx = Cx::<dyn Handles> {
+        let mut cx = Cx {
             now: Instant::default(),
             peer: self.peer,
             vfs: &mut self.tree,
@@ -300,7 +300,7 @@ impl World {
             let asked = Asked::of(packet).expect("only a call is answered");
             let _ = replies::parse(&answer, asked).unwrap();
         }
-        assert_eq!(self.tree.ram.pinned, 0, "a pin was kept");
+        assert_eq!(self.tree.ram().pinned, 0, "a pin was kept");
         talk
     }
 
@@ -310,7 +310,7 @@ impl World {
             nfs: false,
             ..EVERYTHING
         };
-        let mut cx = Cx::<dyn Handles> {
+        let mut cx = Cx {
             now: Instant::default(),
             peer: self.peer,
             vfs: &mut self.tree,

@@ -24,11 +24,11 @@ const ALL: &[u32] = &[1, 0o640, 1, 3, 1, 4, 0, 2, 5, 6, 2, 7, 8];
 /// Asks for a change around these objects; what is refused has changed nothing.
 #[track_caller]
 pub(super) fn check(world: &mut World, call: &Call, around: &[&[u8]], status: u32) -> Body {
-    let was = world.tree.ram.clone();
+    let was = world.tree.ram().clone();
     let body = world.ask_around(call, around);
     assert_eq!(body.status, status, "{call:?}");
-    assert_eq!(world.tree.ram.is_like(&was), status != OK, "{call:?}");
-    world.tree.ram.check();
+    assert_eq!(world.tree.ram().is_like(&was), status != OK, "{call:?}");
+    world.tree.ram().check();
     body
 }
 
@@ -105,18 +105,18 @@ fn a_rename_tells_of_both_directories() {
     }
     let mut world = World::writable();
     let top = world.handle("");
-    let was = world.tree.ram.clone();
+    let was = world.tree.ram().clone();
     let same = rename(&top, b"hello", &top, b"hello");
     assert_eq!(world.ask_around(&same, &[&top, &top]).status, OK);
-    assert!(world.tree.ram.is_like(&was));
+    assert!(world.tree.ram().is_like(&was));
 }
 
 #[test]
 fn a_second_directory_that_is_not_there_is_not_told_of() {
     let mut world = World::writable();
     let [top, hello, stale] = ["", "hello", "fifo"].map(|path| world.handle(path));
-    world.tree.ram.unlink("fifo");
-    let was = world.tree.ram.clone();
+    world.tree.ram().unlink("fifo");
+    let was = world.tree.ram().clone();
     for (handle, status) in [(&stale[..], STALE), (b"rubbish", 10001)] {
         let body = world.ask(&rename(&top, b"hello", handle, b"x")).unwrap();
         assert_eq!(body.status, status);
@@ -130,7 +130,7 @@ fn a_second_directory_that_is_not_there_is_not_told_of() {
         assert!(body.attributes[0].is_some());
         assert_eq!((body.before[0], body.attributes[1]), (None, None));
     }
-    assert!(world.tree.ram.is_like(&was));
+    assert!(world.tree.ram().is_like(&was));
 }
 
 #[test]
@@ -208,12 +208,12 @@ fn attributes_are_set_one_by_one_and_together() {
 fn a_change_of_nothing_succeeds_and_changes_nothing() {
     let mut world = World::writable();
     let hello = world.handle("hello");
-    let was = world.tree.ram.clone();
+    let was = world.tree.ram().clone();
     // To the host, a user of all ones means "no change".
     for change in [NO_CHANGE, &[0, 1, u32::MAX, 1, u32::MAX, 0, 0, 0]] {
         let call = Call::of(Procedure::SetAttr, &hello).words(change).word(0);
         assert_eq!(world.ask_around(&call, &[&hello]).status, OK);
-        assert!(world.tree.ram.is_like(&was));
+        assert!(world.tree.ram().is_like(&was));
     }
 }
 
@@ -281,19 +281,19 @@ fn changes(world: &mut World) -> Vec<(String, Call)> {
 #[test]
 fn every_change_succeeds_alone_and_after_the_others() {
     let mut world = World::writable();
-    let pristine = world.tree.ram.clone();
+    let pristine = world.tree.ram().clone();
     for alone in [true, false] {
         for (name, call) in changes(&mut World::default()) {
-            let was = world.tree.ram.clone();
+            let was = world.tree.ram().clone();
             assert_eq!(
                 world.ask(&call).unwrap().status,
                 OK,
                 "{name}, alone: {alone}"
             );
-            assert!(!world.tree.ram.is_like(&was), "{name}");
-            world.tree.ram.check();
+            assert!(!world.tree.ram().is_like(&was), "{name}");
+            world.tree.ram().check();
             if alone {
-                world.tree.ram = pristine.clone();
+                *world.tree.ram() = pristine.clone();
             }
         }
     }
@@ -302,7 +302,7 @@ fn every_change_succeeds_alone_and_after_the_others() {
 #[test]
 fn a_change_whose_arguments_break_off_changes_nothing() {
     let mut world = World::writable();
-    let was = world.tree.ram.clone();
+    let was = world.tree.ram().clone();
     for (name, call) in changes(&mut World::default()) {
         let ends = (HEADER_BYTES..call.0.len()).step_by(4);
         for end in ends.clone().take(100).chain(ends.rev().take(2)) {
@@ -312,7 +312,7 @@ fn a_change_whose_arguments_break_off_changes_nothing() {
                 Err(Reject::Arguments),
                 "{name} cut to {end}"
             );
-            assert!(world.tree.ram.is_like(&was), "{name} cut to {end}");
+            assert!(world.tree.ram().is_like(&was), "{name} cut to {end}");
         }
     }
 }
@@ -321,16 +321,16 @@ fn a_change_whose_arguments_break_off_changes_nothing() {
 fn a_change_that_arrives_in_parts_or_fragments_is_made_once() {
     for (name, call) in changes(&mut World::default()).into_iter().take(15) {
         let mut world = World::writable();
-        let pristine = world.tree.ram.clone();
+        let pristine = world.tree.ram().clone();
         let whole = world.send(&call.record()).output;
-        let changed = core::mem::replace(&mut world.tree.ram, pristine.clone());
+        let changed = core::mem::replace(&mut *world.tree.ram(), pristine.clone());
         for cut in 0..call.0.len() {
             for record in [call.record(), call.fragments(&[cut])] {
                 let mut pieces = [cut].into_iter();
                 let talk = world.send_in(&record, || pieces.next().unwrap_or(usize::MAX));
                 assert_eq!(talk.output, whole, "{name} cut at {cut}");
-                assert!(world.tree.ram.is_like(&changed), "{name} cut at {cut}");
-                world.tree.ram = pristine.clone();
+                assert!(world.tree.ram().is_like(&changed), "{name} cut at {cut}");
+                *world.tree.ram() = pristine.clone();
             }
         }
     }

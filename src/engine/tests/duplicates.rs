@@ -28,12 +28,12 @@ fn what_changes_names_or_attributes_is_done_once() {
         }
         let mut world = World::remembering();
         let first = world.send(&call.record()).output;
-        let was = world.tree.ram.clone();
+        let was = world.tree.ram().clone();
         // On another connection, in fragments, and later.
         for cuts in [&[][..], &[30], &[4, 50, 80]] {
             let again = world.send(&call.fragments(cuts)).output;
             assert_eq!(again, first, "{name}");
-            assert!(world.tree.ram.is_like(&was), "{name}");
+            assert!(world.tree.ram().is_like(&was), "{name}");
         }
         let other = world.ask(&call.clone().xid(8)).unwrap();
         let fails = !["SetAttr", "Create", "Create exclusive"].contains(&&name[..]);
@@ -52,7 +52,7 @@ fn what_only_looks_the_same_is_another_request() {
     assert_eq!(make(&mut world, &mkdir(&top, b"a").xid(8)), EXISTS);
     let remove = |procedure| Call::of(procedure, &top).opaque(b"none");
     assert_eq!(make(&mut world, &remove(Procedure::Remove)), NO_ENTRY);
-    world.tree.ram.dir("none");
+    world.tree.ram().dir("none");
     assert_eq!(make(&mut world, &remove(Procedure::RmDir)), OK);
     world.peer = Ipv4Addr::new(192, 0, 2, 8).to_ipv6_mapped();
     assert_eq!(make(&mut world, &mkdir(&top, b"a")), EXISTS);
@@ -66,7 +66,7 @@ fn failures_are_told_again_too() {
     let top = world.handle("");
     let remove = Call::of(Procedure::Remove, &top).opaque(b"late");
     assert_eq!(world.ask(&remove).unwrap().status, NO_ENTRY);
-    world.tree.ram.file("late", b"");
+    world.tree.ram().file("late", b"");
     assert_eq!(world.ask(&remove).unwrap().status, NO_ENTRY);
     assert_eq!(world.ask(&remove.xid(8)).unwrap().status, OK);
 }

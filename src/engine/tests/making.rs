@@ -126,13 +126,13 @@ fn creating_what_is_there_keeps_it_unless_that_is_guarded() {
     let mut world = World::writable();
     let [top, hello] = ["", "hello"].map(|path| world.handle(path));
     let there = world.attributes(&hello);
-    let was = world.tree.ram.clone();
+    let was = world.tree.ram().clone();
     let call = create(&top, b"hello", UNCHECKED, ALL);
     let body = world.ask_around(&call, &[&top]);
     assert_eq!((body.status, body.handle), (OK, hello.clone()));
     // Only the size is taken from what was asked for.
     assert_eq!(body.attributes[0], Some(there));
-    assert!(world.tree.ram.is_like(&was));
+    assert!(world.tree.ram().is_like(&was));
     let cut = [1, 0o600, 0, 0, 1, 0, 4, 0, 0];
     check(
         &mut world,
@@ -163,10 +163,10 @@ fn an_exclusive_creation_that_is_asked_for_again_is_the_same() {
         // Every host can keep these as times.
         let times = made.attributes[0].unwrap();
         assert!(times[15] < 1 << 31 && times[17] < 1 << 31);
-        let was = world.tree.ram.clone();
+        let was = world.tree.ram().clone();
         let again = world.ask_around(&call, &[&top]);
         assert_eq!((again.status, &again.handle), (OK, &made.handle));
-        assert!(world.tree.ram.is_like(&was));
+        assert!(world.tree.ram().is_like(&was));
         let other = [verifier[0], verifier[1] ^ 1];
         let other = create(&top, b"new", EXCLUSIVE, &other);
         check(&mut world, &other, &[&top], EXISTS);

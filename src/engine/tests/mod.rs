@@ -13,7 +13,7 @@ mod writing;
 use super::testing::replies::{Attributes, Before, Body};
 use super::testing::{Talk, VERIFIER, World, calls, replies, tree};
 use super::{Order, State};
-use crate::vfs::{Access, Caller, Content as _, FsError, Handles as _};
+use crate::vfs::{Access, Caller, FsError};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use calls::{Asked, Call};
@@ -21,9 +21,9 @@ use calls::{Asked, Call};
 impl World {
     /// The handle of a file that was removed since.
     fn stale_handle(&mut self) -> Vec<u8> {
-        self.tree.ram.file("gone", b"");
+        self.tree.ram().file("gone", b"");
         let handle = self.handle("gone");
-        self.tree.ram.unlink("gone");
+        self.tree.ram().unlink("gone");
         handle
     }
 

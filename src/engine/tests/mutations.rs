@@ -38,7 +38,7 @@ fn stream(random: &mut Random, calls: &[(String, Call)]) -> Vec<u8> {
 fn no_mutation_panics_or_gets_an_improper_answer() {
     let full = std::env::var_os("STOWAWAY_FULL").is_some_and(|value| value == "1");
     let mut world = World::remembering();
-    let pristine = world.tree.ram.clone();
+    let pristine = world.tree.ram().clone();
     let calls = every(&mut world);
     let mut more = calls.clone();
     more.extend(large(&mut world));
@@ -51,13 +51,13 @@ fn no_mutation_panics_or_gets_an_improper_answer() {
         let stream = stream(&mut random, calls);
         let largest = *random.pick(&[REQUEST_BYTES, 200, 9]);
         if seed % 200 == 0 {
-            world.tree.ram.check();
-            world.tree.ram = pristine.clone();
+            world.tree.ram().check();
+            *world.tree.ram() = pristine.clone();
         }
         if random.below(50) == 0 {
             let error = *random.pick(&[FsError::Io, FsError::NoSpace]);
-            world.tree.ram.write_fails = Some(error);
-            world.tree.ram.sync_fails = Some(error);
+            world.tree.ram().write_fails = Some(error);
+            world.tree.ram().sync_fails = Some(error);
         }
         let talk = world.send_anything(&stream, || 1 + random.below(largest));
         answered += usize::from(!talk.output.is_empty());

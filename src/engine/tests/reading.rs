@@ -17,7 +17,7 @@ fn check(path: &str, size: u64, byte: fn(u64) -> u8, offset: u64, count: u32, ex
     assert_eq!(body.words, [expect as u32, end.into()]);
     let data = (0..expect).map(|at| byte(offset + at));
     assert!(body.bytes.iter().copied().eq(data), "the data is another");
-    assert_eq!(world.tree.ram.pinned, 0);
+    assert_eq!(world.tree.ram().pinned, 0);
 }
 
 fn hello(offset: u64, count: u32, expect: u64) {
@@ -123,14 +123,14 @@ fn an_order_promises_head_data_and_padding_in_its_mark() {
             panic!("another order for {count} bytes");
         };
         assert_eq!((*offset, *len), (5, count));
-        assert_eq!(world.tree.ram.pinned, 1);
+        assert_eq!(world.tree.ram().pinned, 1);
         // Header, status, attributes, count, end, length.
         let head = 24 + 4 + 88 + 12;
         assert_eq!(progress.produced, 4 + head as usize);
         let mark = u32::from_be_bytes(world.buffer[..4].try_into().unwrap());
         assert_eq!(mark, 1 << 31 | (head + count + pad));
         let progress = world.done(&mut session, order, Ok(()));
-        assert_eq!(world.tree.ram.pinned, 0);
+        assert_eq!(world.tree.ram().pinned, 0);
         assert_eq!(progress.state, State::NeedInput);
         assert_eq!(world.buffer[..progress.produced], vec![0; pad as usize]);
     }

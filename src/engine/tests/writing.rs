@@ -53,7 +53,7 @@ fn a_write_tells_the_file_before_and_after_count_how_and_verifier() {
                 &words(&VERIFIER),
             ];
             assert_eq!(words(&reply[24..]), golden.concat());
-            assert_eq!(world.tree.ram.is_durable(), said != stable::UNSTABLE);
+            assert_eq!(world.tree.ram().is_durable(), said != stable::UNSTABLE);
         }
     }
     let mut expect = b"Jello worlds".to_vec();
@@ -80,7 +80,7 @@ fn what_is_to_be_on_disk_outlasts_the_power_and_a_commit_makes_it_so() {
                 let body = world.ask_around(&Call::commit(&hello), &[&hello]);
                 assert_eq!((body.status, &body.words[..]), (OK, &words(&VERIFIER)[..]));
             }
-            world.tree.ram.lose_power();
+            world.tree.ram().lose_power();
             let expect = if kept {
                 written(3, &data)
             } else {
@@ -121,7 +121,7 @@ fn check_stream(
 ) {
     let (whole, bytes) = expect;
     let null = Call::nfs(Procedure::Null).xid(8).record();
-    let pristine = world.tree.ram.clone();
+    let pristine = world.tree.ram().clone();
     let talk = world.send_in(&[record, &null].concat(), piece);
     assert_eq!(
         (talk.closed, talk.consumed),
@@ -133,8 +133,8 @@ fn check_stream(
     check_same(answers[0], whole, call, about);
     assert_eq!(answers[1][..4], 8u32.to_be_bytes());
     assert!(content(world, "hello") == bytes, "{about}");
-    assert_eq!(world.tree.ram.pinned, 0, "{about}");
-    world.tree.ram = pristine;
+    assert_eq!(world.tree.ram().pinned, 0, "{about}");
+    *world.tree.ram() = pristine;
 }
 
 /// A world, a WRITE of so much to "hello", its reply and what is in the file then.
@@ -143,9 +143,9 @@ fn a_write(len: usize, how: u32) -> (World, Call, Vec<u8>, Vec<u8>) {
     let hello = world.handle("hello");
     let data = data(len);
     let call = Call::write(&hello, 5, how, &data);
-    let pristine = world.tree.ram.clone();
+    let pristine = world.tree.ram().clone();
     let whole = world.reply(&call);
-    world.tree.ram = pristine;
+    *world.tree.ram() = pristine;
     (world, call, whole, written(5, &data))
 }
 
@@ -214,10 +214,10 @@ fn a_write_in_any_fragments_and_pieces_is_the_same_write() {
 fn the_largest_write_is_one_write_and_a_larger_one_none() {
     let most = WRITE_BYTES_MAX as usize;
     let (mut world, call, whole, bytes) = a_write(most, stable::FILE_SYNC);
-    world.tree.ram.capacity_bytes = 4 << 20;
-    let pristine = world.tree.ram.clone();
+    world.tree.ram().capacity_bytes = 4 << 20;
+    let pristine = world.tree.ram().clone();
     let whole_again = world.reply(&call);
-    world.tree.ram = pristine;
+    *world.tree.ram() = pristine;
     assert_ne!(whole, whole_again, "it did not fit at first");
     let cuts: Vec<usize> = (1..16).map(|at| at * 65_536).collect();
     for record in [call.record(), call.fragments(&cuts)] {
@@ -274,7 +274,7 @@ fn what_is_no_file_is_neither_written_to_nor_committed() {
             assert_eq!(body.status, status, "{path}");
         }
     }
-    assert!(world.tree.ram.is_durable());
+    assert!(world.tree.ram().is_durable());
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_write_whose_counts_do_not_agree_writes_nothing() {
     let cut = Call(call.0[..call.0.len() - 4].to_vec());
     let talk = world.send(&cut.fragments(&[10_000]));
     assert!(talk.closed.is_some() && talk.output.is_empty());
-    assert_eq!(world.tree.ram.pinned, 0);
+    assert_eq!(world.tree.ram().pinned, 0);
 }
 
 /// A WRITE of which something fails, then another call on the same connection, which must not.
@@ -333,7 +333,7 @@ fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&
     });
     assert_eq!(failed.status, status, "{len}, {cuts:?}");
     assert_eq!(failed.attributes, next.attributes, "{len}, {cuts:?}");
-    assert_eq!(world.tree.ram.pinned, 0);
+    assert_eq!(world.tree.ram().pinned, 0);
     let (event, told) = match status {
         IO => (event::DISK_FAILED, true),
         NO_SPACE => (event::DISK_FULL, true),
@@ -361,10 +361,10 @@ fn a_write_that_fails_anywhere_is_told_and_the_stream_goes_on() {
         ] {
             // The first piece that is written, and the making durable.
             check_failure(len, cuts, status, |world| {
-                world.tree.ram.write_fails = Some(error);
+                world.tree.ram().write_fails = Some(error);
             });
             check_failure(len, cuts, status, |world| {
-                world.tree.ram.sync_fails = Some(error);
+                world.tree.ram().sync_fails = Some(error);
             });
         }
     }
@@ -372,7 +372,7 @@ fn a_write_that_fails_anywhere_is_told_and_the_stream_goes_on() {
     for len in [50_000, 150_000] {
         for cuts in [&[][..], &[9_000], &[45_000]] {
             check_failure(len, cuts, NO_SPACE, |world| {
-                world.tree.ram.leave_space(30_000);
+                world.tree.ram().leave_space(30_000);
             });
         }
     }
@@ -393,7 +393,7 @@ fn a_commit_that_failed_breaks_all_promises() {
         Call::write(&big, 0, stable::FILE_SYNC, &data(50_000)),
     ] {
         let before = world.ask(&Call::commit(&hello)).unwrap();
-        world.tree.ram.sync_fails = Some(FsError::Io);
+        world.tree.ram().sync_fails = Some(FsError::Io);
         let failed = world.ask(&call).unwrap();
         assert_eq!((failed.status, &failed.words[..]), (IO, &[][..]));
         let after = world.ask(&Call::commit(&hello)).unwrap();
@@ -413,7 +413,7 @@ fn a_sender_that_is_gone_leaves_nothing_pinned() {
             for piece in [usize::MAX, 1_000] {
                 let talk = world.send_in(&record[..end.min(record.len() - 5)], || piece);
                 assert!(talk.output.is_empty() && talk.closed.is_none());
-                assert_eq!(world.tree.ram.pinned, 0);
+                assert_eq!(world.tree.ram().pinned, 0);
             }
         }
     }
@@ -459,7 +459,7 @@ fn two_who_write_in_turn_are_told_nothing_wrong_of_before() {
                 told += 1;
             }
         }
-        assert_eq!(world.tree.ram.pinned, 0);
+        assert_eq!(world.tree.ram().pinned, 0);
     });
     let one_seed = std::env::var_os("STOWAWAY_SEED").is_some();
     assert!(one_seed || kept_back > 100 && told > 2 * kept_back);

@@ -14,8 +14,7 @@ use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
 use crate::vfs::{
-    Attr, Content as _, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags, Paths as _, Pin,
-    Vfs as _,
+    Attr, Backend, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags, Pin, Tree,
 };
 use crate::wire::Writer;
 use core::mem::ManuallyDrop;
@@ -40,7 +39,7 @@ struct Look {
     worst: Fatal,
     /// Where it looks.
     path: walk::Text,
-    user: User,
+    tree: Tree,
 }
 
 /// Lists what the arguments name, or writes it out if `whole`.
@@ -51,9 +50,10 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         bytes: mem::array(),
         worst: NOTHING,
         path: walk::Text::new(),
-        user: User::new(1),
+        tree: Tree::default(),
     });
-    look.user.look_anywhere();
+    look.tree.add(Backend::User, mem::leak(User::new(1)));
+    look.tree.look_anywhere();
     for word in args {
         let word = word.to_bytes();
         inform(word, &[HELP])?;
@@ -87,10 +87,10 @@ impl Look {
             add(&mut self.path, b"/")?;
             opening.how = OpenFlags::READ | OpenFlags::DIRECTORY;
         }
-        let pin = match self.user.open_at(&self.path, &opening) {
+        let pin = match self.tree.open_at(&self.path, &opening) {
             Err(FsError::NotDirectory | FsError::NoEntry | FsError::TooManyFollowed) if !whole => {
                 self.path.pop();
-                let attr = self.user.attr_at(&self.path, false);
+                let attr = self.tree.attr_at(&self.path, false);
                 let attr = attr.as_ref().map_err(|error| *error)?;
                 let is_link = begin(&mut self.out, attr, word);
                 return self.end(is_link);
@@ -102,7 +102,7 @@ impl Look {
         } else {
             self.list(pin.node())
         };
-        self.user.unpin(pin);
+        self.tree.unpin(pin);
         done
     }
 
@@ -110,7 +110,7 @@ impl Look {
     fn write_out(&mut self, file: &Pin) -> FsResult<()> {
         let mut offset = 0;
         loop {
-            let len = self.user.read(file, offset, self.bytes)?;
+            let len = self.tree.read(file, offset, self.bytes)?;
             if len == 0 {
                 return Ok(());
             }
@@ -129,7 +129,7 @@ impl Look {
             let (path, out, worst) = (&mut self.path, &mut self.out, &mut self.worst);
             // One at a time: more may be asked about it.
             let ended = self
-                .user
+                .tree
                 .readdir(dir, cookie, Detail::Objects, &mut |entry| {
                     cookie = entry.cookie;
                     // What is damaged does not hide what is not; what is cut is not found.
@@ -155,8 +155,8 @@ impl Look {
     #[inline(never)]
     fn end(&mut self, is_link: bool) -> FsResult<()> {
         if is_link {
-            let link = self.user.resolve(&self.path, false)?;
-            let len = self.user.readlink(link, self.bytes)?;
+            let link = self.tree.resolve(&self.path, false)?;
+            let len = self.tree.readlink(link, self.bytes)?;
             self.out.put(b" -> ");
             escape(&mut self.out, front(self.bytes, len as usize));
         }

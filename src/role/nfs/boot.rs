@@ -11,9 +11,8 @@ use crate::event::Line;
 use crate::mem;
 use crate::mem::parts;
 use crate::text::{Text, text};
-use crate::vfs::host::Host;
 use crate::vfs::walk::{self, ended};
-use crate::vfs::{Detail, FsError, FsResult, Handles as _, Node, Vfs as _, is_image};
+use crate::vfs::{Detail, FsError, FsResult, Node, Tree, is_image};
 use crate::wire::Writer;
 use core::ops::ControlFlow;
 
@@ -50,7 +49,7 @@ const LINES_BYTES: usize = 3 * PATH_BYTES + 7 * 255 + 512;
 /// Where they come from.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 struct Boot<'a> {
-    host: &'a mut Host,
+    tree: &'a mut Tree,
     /// The path of an image.
     path: Writer<'static>,
     lines: Writer<'static>,
@@ -59,12 +58,11 @@ struct Boot<'a> {
     cookie: u64,
 }
 
-/// Prints them for all images in the directory at `top`, which was exported last.
+/// Prints them for all images in the directory at `top`, the export of this number.
 #[inline(never)]
-pub(super) fn tell(host: &mut Host, top: &[u8]) -> FsResult<()> {
-    let export = host.exports().len() - 1;
+pub(super) fn tell(tree: &mut Tree, export: usize, top: &[u8]) -> FsResult<()> {
     let mut boot = Boot {
-        host,
+        tree,
         path: Writer::new(mem::array::<PATH_BYTES>()),
         lines: Writer::new(mem::array::<LINES_BYTES>()),
         above: 0,
@@ -75,7 +73,7 @@ pub(super) fn tell(host: &mut Host, top: &[u8]) -> FsResult<()> {
     boot.above = boot.path.position();
     loop {
         boot.path.truncate(boot.above);
-        let dir = boot.host.root(export)?;
+        let dir = boot.tree.root(export)?;
         if boot.scan(dir, b"")? {
             return Ok(());
         }
@@ -88,7 +86,7 @@ pub(super) fn tell(host: &mut Host, top: &[u8]) -> FsResult<()> {
 impl Boot<'_> {
     /// Prints them for one image.
     fn tell_of(&mut self, dir: Node) -> FsResult<()> {
-        let image = walk::find(self.host, dir, self.path.since(self.above))?;
+        let image = walk::find(self.tree, dir, self.path.since(self.above))?;
         let is_plain = is_plain(self.path.since(0));
         let mut number = if is_plain { 0 } else { LAYOUTS.len() - 1 };
         let mut text = [0; LAYOUT_BYTES];
@@ -96,7 +94,7 @@ impl Boot<'_> {
             let mut layout = parts(layout.decode(&mut text), 2);
             number += 1;
             let place = layout.next().unwrap_or_default();
-            let node = match walk::find(self.host, image, place) {
+            let node = match walk::find(self.tree, image, place) {
                 Err(FsError::NoEntry | FsError::NotDirectory) => continue,
                 node => node?,
             };
@@ -135,7 +133,7 @@ impl Boot<'_> {
         } else {
             (&mut first, &mut self.lines)
         };
-        self.host
+        self.tree
             .readdir(dir, *cookie, Detail::Names, &mut |entry| {
                 *cookie = entry.cookie;
                 let fits = if begin.is_empty() {

@@ -25,6 +25,7 @@ use crate::sys::{self, Args, BUILD_ID_BYTES, Errno};
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::vfs::host::{Form, Host};
+use crate::vfs::{Backend, FsError, Tree};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
@@ -49,15 +50,16 @@ const HELP: &[Text] = &[
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     options.read(args)?;
-    let task = task(options, build_id)?;
-    linux::run(&mut [task], Console::leak(), Signals::default())
+    let tree = Tree::leaked();
+    let task = task(options, build_id, tree)?;
+    linux::serve(&mut [task], tree, Console::leak(), Signals::default())
 }
 
-/// What the options ask for, as a task that has not started. It lasts as long as the process.
-#[expect(clippy::mut_from_ref, reason = "it is made here, and lends nothing")]
+/// What the options ask for, as a task that has not started, and its files in the tree. It lasts as long as the process.
 pub(super) fn task(
     options: &'static Options,
     build_id: &[u8; BUILD_ID_BYTES],
+    tree: &mut Tree,
 ) -> Result<&'static mut dyn Task, Fatal> {
     if let Some(path) = options.log {
         sys::trace_to(path, build_id)
@@ -82,22 +84,30 @@ pub(super) fn task(
     let host = mem::leak(Host::new(node_count));
     let form = choose_form(options, host)?;
     for wanted in &options.exports {
-        let exported = host.export(wanted.path, wanted.rules);
-        exported.map_err(|errno| failed(text!("cannot export"), wanted.path.to_bytes(), errno))?;
+        let top = host.export(wanted.path, &wanted.rules);
+        let top = top.map_err(|errno| cannot_export(wanted, errno))?;
+        let exported = tree.export(wanted.path.to_bytes(), wanted.rules, top);
+        exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
+    }
+    let acts_as_callers = host.act_as_callers();
+    tree.add(Backend::Host, host);
+    for (number, wanted) in options.exports.iter().enumerate() {
+        // An image is looked into now, so that its export fails if it is none.
+        let root = tree.root(number);
+        root.map_err(|error| cannot_export(wanted, export_errno(error)))?;
         #[cfg(feature = "ipxe")]
         if wanted.boots
-            && let Err(error) = boot::tell(host, wanted.path.to_bytes())
+            && let Err(error) = boot::tell(tree, number, wanted.path.to_bytes())
         {
             reasons::cannot_read(wanted.path.to_bytes(), error);
         }
     }
-    let acts_as_callers = host.act_as_callers();
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
     let programs = Programs::new(verifier, mem::bytes(scaled(DRC_BYTES)));
     Ok(mem::leak(Nfs {
-        rpc: Rpc::new(programs, host, connection_count),
+        rpc: Rpc::new(programs, connection_count),
         streams: Rpc::streams(connection_count),
         datagrams: Datagrams::default(),
         options,
@@ -115,7 +125,7 @@ struct Nfs {
     acts_as_callers: bool,
     datagrams: Datagrams,
     streams: Streams,
-    rpc: Rpc<'static>,
+    rpc: Rpc,
 }
 
 impl Task for Nfs {
@@ -140,7 +150,7 @@ impl Task for Nfs {
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
-        self.streams.stop(&mut self.rpc);
+        self.streams.stop(world);
         world.events.tell(event::STOPPING, b"", Text::NOTHING);
     }
 }
@@ -397,6 +407,21 @@ static REASONS: [Reason; 10] = [
         text!("this host has no such address; see -l"),
     ),
 ];
+
+fn cannot_export(wanted: &options::Wanted, errno: Errno) -> Fatal {
+    failed(text!("cannot export"), wanted.path.to_bytes(), errno)
+}
+
+/// Why the tree does not take an export in.
+const fn export_errno(error: FsError) -> Errno {
+    match error {
+        FsError::Exists => Errno::EXIST,
+        FsError::NoSpace => Errno::NFILE,
+        FsError::NotSupported => Errno::NOSYS,
+        FsError::Invalid => Errno::INVAL,
+        _ => Errno::IO,
+    }
+}
 
 const fn net_errno(error: NetError) -> Errno {
     match error {

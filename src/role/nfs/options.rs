@@ -7,7 +7,8 @@ use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::mem::Slots;
 use crate::mem::{parts, place_in};
 use crate::sys::Args;
-use crate::vfs::host::{Form, Rules};
+use crate::vfs::Rules;
+use crate::vfs::host::Form;
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 

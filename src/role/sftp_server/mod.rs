@@ -22,6 +22,7 @@ use crate::mem::{self, Slots};
 use crate::sys::{self, Args, Errno};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
+use crate::vfs::{Backend, Tree};
 use crate::wire::Writer;
 #[cfg(all(feature = "serve", feature = "mdns"))]
 use crate::{config::SFTP_CONNECTION_COUNT_MAX, net::Signals, time::Instant};
@@ -92,7 +93,8 @@ fn serve(options: &Options) -> ! {
 
 fn talk(options: &Options) -> Fatal {
     let handle_count = handle_count();
-    let (sftp, user) = match server(options, handle_count) {
+    let tree = Tree::leaked();
+    let (sftp, jail) = match server(options, handle_count, tree) {
         Ok(server) => server,
         Err(status) => return status,
     };
@@ -101,26 +103,33 @@ fn talk(options: &Options) -> Fatal {
         sink = mem::leak(syslog::Syslog::open(options.facility));
     }
     let mut events = Events::to(sink);
-    let jail = user.jail_descriptor();
     let mut greeted = move || {
         if let Some(jail) = jail {
             linux::restrict_to(jail);
         }
     };
-    let mut protocol = Sessions::new(sftp, user, sessions(1, handle_count));
+    let mut protocol = Sessions::new(sftp, sessions(1, handle_count));
     let mut transport = Standard;
-    let mut session = StdioSession::new(&mut transport, &mut protocol, &mut events, &mut greeted);
+    let mut session = StdioSession::new(
+        &mut transport,
+        &mut protocol,
+        tree,
+        &mut events,
+        &mut greeted,
+    );
     match session.run() {
         Text::NOTHING => DONE,
         why => complain(BROKEN, text!("the session cannot go on"), b"", why),
     }
 }
 
-/// What all sessions share. It lasts as long as the process.
+/// What all sessions share, which lasts as long as the process, and the descriptor of the jail's directory, if there is one. The
+/// files are in the tree.
 fn server(
     options: &Options,
     handle_count: usize,
-) -> Result<(&'static mut Sftp, &'static mut User), Fatal> {
+    tree: &mut Tree,
+) -> Result<(&'static mut Sftp, Option<i32>), Fatal> {
     let user = mem::leak(User::new(handle_count));
     if let Some(mask) = options.umask {
         user.set_umask(mask);
@@ -131,32 +140,31 @@ fn server(
         let what = text!("cannot make a jail of");
         return Err(failed(what, jail.to_bytes(), errno));
     }
+    let jail = user.jail_descriptor();
+    tree.add(Backend::User, user);
     let sftp = mem::leak(Sftp::idle());
     let texts = [(); 2].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
     let uid = sys::user_id();
     sftp.begin(options.permits, options.level, uid, texts);
     if let Some(wanted) = options.start {
-        let start = expand(wanted.to_bytes(), uid, sftp, user);
-        if user.chdir(start).is_err() {
+        let start = expand(wanted.to_bytes(), uid, sftp, tree);
+        if tree.chdir(start).is_err() {
             // As OpenSSH's: better somewhere than nowhere.
             let why = text!("it is not there, or this user may not go there");
             complain(FAILED, text!("cannot begin at"), start.to_bytes(), why);
         }
     }
-    Ok((sftp, user))
+    Ok((sftp, jail))
 }
 
-/// Sessions for all that connect to a TCP port, as a task that has not started. It lasts as long as the process.
+/// Sessions for all that connect to a TCP port, as a task that has not started, and their files in the tree. It lasts as long as
+/// the process.
 #[cfg(all(feature = "serve", feature = "mdns"))]
-pub(super) fn task(at: SocketAddr) -> Result<&'static mut dyn Task, Fatal> {
+pub(super) fn task(at: SocketAddr, tree: &mut Tree) -> Result<&'static mut dyn Task, Fatal> {
     let handle_count = handle_count();
-    let (sftp, user) = server(&Options::default(), handle_count)?;
+    let (sftp, _) = server(&Options::default(), handle_count, tree)?;
     Ok(mem::leak(Server {
-        sessions: Sessions::new(
-            sftp,
-            user,
-            sessions(SFTP_CONNECTION_COUNT_MAX, handle_count),
-        ),
+        sessions: Sessions::new(sftp, sessions(SFTP_CONNECTION_COUNT_MAX, handle_count)),
         streams: Sessions::streams(),
         at,
     }))
@@ -198,8 +206,8 @@ impl Task for Server {
         self.streams.poll_at()
     }
 
-    fn stop(&mut self, _: &mut World<'_>) {
-        self.streams.stop(&mut self.sessions);
+    fn stop(&mut self, world: &mut World<'_>) {
+        self.streams.stop(world);
     }
 }
 
@@ -227,7 +235,7 @@ fn sessions(count: usize, handle_count: usize) -> &'static mut [Session] {
 }
 
 /// `%d` becomes the home directory, `%u` the user's name, `%%` a percent sign. What is not known stays as it is.
-fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static CStr {
+fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, tree: &mut Tree) -> &'static CStr {
     let buffer = mem::bytes(PATH_BYTES_MAX);
     let (accounts, mut out) = (sftp.accounts(), Writer::new(buffer));
     let mut rest = wanted;
@@ -235,7 +243,7 @@ fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, user: &mut User) -> &'static
         rest = behind;
         let mut bytes = core::slice::from_ref(byte);
         if let (b'%', [letter, behind @ ..]) = (byte, behind) {
-            accounts.load(user);
+            accounts.load(tree);
             let meant = match letter {
                 b'%' => Some(&b"%"[..]),
                 b'd' => accounts.home_of(uid),

@@ -1,17 +1,15 @@
 //! Conformance tests of what is inside images: what is there, that it stays, and that nothing changes it but who changes the image.
 
-use super::super::Content as _;
-use super::super::host::{Host, Rules};
+use super::super::host::Host;
 use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
 use super::super::{
-    Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Handles as _, Kind, Name, Node,
-    OpenFlags, SetAttr, Vfs as _,
+    Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags,
+    Rules, SetAttr,
 };
 use super::paths::lead;
+use super::worlds::Served;
 use super::{Tree, World, content, list, make, name, open, read, walk};
-use crate::sys::Errno;
 use core::ops::ControlFlow;
-use std::ffi::CString;
 use std::path::PathBuf;
 
 /// Puts the sample under a name into the tree; the top of what is inside.
@@ -524,12 +522,8 @@ pub(super) fn true_paths_lead_back_inside(world: &mut dyn World) {
 }
 
 /// An image under `dir`, exported by itself.
-fn exported(dir: &std::path::Path) -> Host {
-    let mut host = Host::new(64);
-    let path = CString::new(dir.join("one.img").to_str().unwrap()).unwrap();
-    host.export(Box::leak(path.into_boxed_c_str()), Rules::default())
-        .unwrap();
-    host
+fn exported(dir: &std::path::Path) -> Served {
+    Served::new(Host::new(64), &dir.join("one.img"), Rules::default()).unwrap()
 }
 
 #[test]
@@ -537,19 +531,21 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
     let dir = tree("exported");
     let caller = Caller::default();
     std::fs::write(dir.join("one.img"), sample().0).unwrap();
-    let mut host = exported(&dir);
+    let mut served = exported(&dir);
+    let host = &mut served.tree;
     let top = host.root(0).unwrap();
     assert_eq!(host.attr(top).unwrap().kind, Kind::Directory);
-    let file = find(&mut host, top, "sub/file").unwrap();
-    assert_eq!(content(&mut host, file), b"hell");
+    let file = find(host, top, "sub/file").unwrap();
+    assert_eq!(content(host, file), b"hell");
     let handle = host.handle(file).unwrap();
     // After a restart, and by no other handle.
-    let mut host = exported(&dir);
+    let mut served = exported(&dir);
+    let host = &mut served.tree;
     let file = host.open(handle.bytes(), &caller).unwrap();
-    assert_eq!(content(&mut host, file), b"hell");
+    assert_eq!(content(host, file), b"hell");
     let mut whole = handle.bytes()[..32].to_vec();
     whole[0] = 1;
-    assert_eq!(open(&mut host, &whole), Err(FsError::Stale));
+    assert_eq!(open(host, &whole), Err(FsError::Stale));
     // Another image takes its place: what was known of the first is stale, a new caller finds the second.
     let mut other = sample();
     other.put(DATA, 0, b"other");
@@ -559,10 +555,10 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
     for _ in 0..3 {
         host.release_idle();
     }
-    assert_eq!(open(&mut host, handle.bytes()), Err(FsError::Stale));
+    assert_eq!(open(host, handle.bytes()), Err(FsError::Stale));
     let top = host.root(0).unwrap();
-    let file = find(&mut host, top, "Hello World").unwrap();
-    assert_eq!(content(&mut host, file), b"other");
+    let file = find(host, top, "Hello World").unwrap();
+    assert_eq!(content(host, file), b"other");
     std::fs::remove_file(dir.join("one.img")).unwrap();
     assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));
     std::fs::remove_dir_all(dir).unwrap();
@@ -571,15 +567,13 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
 #[test]
 fn what_is_no_image_is_not_exported() {
     let dir = tree("refused");
-    for (bytes, errno) in [
-        (&[0; 100_000][..], Errno::INVAL),
-        (&sample().0[..40_000], Errno::IO),
+    for (bytes, error) in [
+        (&[0; 100_000][..], FsError::Invalid),
+        (&sample().0[..40_000], FsError::Io),
     ] {
         std::fs::write(dir.join("bad.iso"), bytes).unwrap();
-        let path = CString::new(dir.join("bad.iso").to_str().unwrap()).unwrap();
-        let mut host = Host::new(64);
-        let exported = host.export(Box::leak(path.into_boxed_c_str()), Rules::default());
-        assert_eq!(exported, Err(errno));
+        let exported = Served::new(Host::new(64), &dir.join("bad.iso"), Rules::default());
+        assert_eq!(exported.err(), Some(error));
     }
     std::fs::remove_dir_all(dir).unwrap();
 }
@@ -588,11 +582,11 @@ fn what_is_no_image_is_not_exported() {
 fn without_the_option_an_image_is_a_file() {
     let dir = tree("plain");
     std::fs::write(dir.join("one.iso"), sample().0).unwrap();
-    let mut host = Host::new(64);
-    let path = CString::new(dir.to_str().unwrap()).unwrap();
-    host.export(Box::leak(path.into_boxed_c_str()), Rules::default())
-        .unwrap();
-    assert_eq!(go_in(&mut host, "one.iso"), Err(FsError::NotDirectory));
+    let mut served = Served::new(Host::new(64), &dir, Rules::default()).unwrap();
+    assert_eq!(
+        go_in(&mut served.tree, "one.iso"),
+        Err(FsError::NotDirectory)
+    );
     std::fs::remove_dir_all(dir).unwrap();
 }
 

@@ -2,8 +2,7 @@
 
 use super::host::Form;
 use super::{
-    Access, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Handles, Name, Node, Paths,
-    SetAttr,
+    Access, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Name, Node, SetAttr, Tree,
 };
 use content::*;
 use core::ops::ControlFlow;
@@ -12,7 +11,7 @@ use making::*;
 use names::*;
 use paths::*;
 use reading::*;
-use worlds::{OfUser, OnHost, Surroundings, World, ram};
+use worlds::{OfUser, OnHost, OnRam, Surroundings, World};
 
 mod content;
 mod images;
@@ -22,19 +21,12 @@ mod paths;
 mod reading;
 mod worlds;
 
-/// What the tests need of a tree, which may do without some of it.
-trait Both: Handles + Paths {}
-
-impl<T: Handles + Paths> Both for T {}
-
-type Tree = dyn Both;
-
 macro_rules! with_ram {
     ($($test:ident)*) => {
         $(#[test] fn $test() {
-            let mut ram = super::super::ram();
-            super::super::$test(&mut ram);
-            ram.check();
+            let mut world = super::super::OnRam::new();
+            super::super::$test(&mut world);
+            world.check();
         })*
     };
 }

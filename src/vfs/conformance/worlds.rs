@@ -1,19 +1,21 @@
 //! What the conformance tests run on: each backend with the same small tree in it.
 
-use super::super::Content as _;
-use super::super::host::{Form, Host, Rules};
-use super::super::ram::Ram;
+use super::super::host::{Form, Host};
+use super::super::ram::{Ram, TAG};
+use super::super::shared::Shared;
 use super::super::user::User;
 use super::super::{
-    Attr, Caller, CreateWhat, FileTime, FsError, FsResult, Handles, Name, Node, OpenFlags, Paths,
-    Pin, SetAttr, Vfs as _,
+    Attr, Backend, Caller, CreateWhat, FileTime, FsError, FsResult, Handles as _, Name, Node,
+    OpenFlags, Paths, Pin, Rules, SetAttr, Top, Tree,
 };
-use super::Tree;
 use crate::sys::linux::sandbox;
+use core::cell::RefCell;
+use core::ffi::CStr;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use syscalls::Sysno;
 
 /// A backend with a small tree in it, and the ways of its owner to change that tree.
@@ -56,21 +58,41 @@ pub(super) trait World {
 pub(super) const SPARSE_BYTES: u64 = 5 << 30;
 pub(super) const TAIL_OFFSET: u64 = (9 << 30) / 2;
 
-impl World for Ram {
+/// The model.
+pub(super) struct OnRam {
+    tree: Tree,
+    ram: Rc<RefCell<Ram>>,
+}
+
+impl OnRam {
+    pub(super) fn new() -> Self {
+        let ram = Rc::new(RefCell::new(ram()));
+        let backends = [Shared::lend(&ram), Shared::lend(&ram)];
+        let tree = Tree::of(Backend::Ram, backends, b"/export", TAG);
+        Self { tree, ram }
+    }
+
+    /// Panics when the tree contradicts itself.
+    pub(super) fn check(&self) {
+        self.ram.borrow().check();
+    }
+}
+
+impl World for OnRam {
     fn vfs(&mut self) -> &mut Tree {
-        self
+        &mut self.tree
     }
 
     fn remove(&mut self, path: &str) {
-        self.unlink(path);
+        self.ram.borrow_mut().unlink(path);
     }
 
     fn put(&mut self, path: &str, bytes: &[u8]) {
-        self.overwrite(path, bytes);
+        self.ram.borrow_mut().overwrite(path, bytes);
     }
 
     fn make_writable(&mut self) {
-        self.writable = true;
+        self.ram.borrow_mut().writable = true;
     }
 
     fn top(&self) -> String {
@@ -78,7 +100,7 @@ impl World for Ram {
     }
 }
 
-pub(super) fn ram() -> Ram {
+fn ram() -> Ram {
     let mut ram = Ram::new(b"/export");
     ram.file("file", b"hello world");
     ram.dir("dir");
@@ -122,25 +144,44 @@ fn fresh(name: &str) -> PathBuf {
     dir
 }
 
+/// An export of the host.
+pub(super) struct Served {
+    pub(super) tree: Tree,
+    /// What keeps its descriptors open.
+    _host: Rc<RefCell<Host>>,
+}
+
+impl Served {
+    /// Serves what is at `path`.
+    pub(super) fn new(mut host: Host, path: &Path, rules: Rules) -> FsResult<Self> {
+        let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+        let path = Box::leak(path.into_boxed_c_str());
+        let top = host.export(path, &rules).unwrap();
+        let host = Rc::new(RefCell::new(host));
+        let mut tree = Tree::default();
+        tree.add(Backend::Host, Shared::lend(&host));
+        tree.export(path.to_bytes(), rules, top)?;
+        tree.root(0)?;
+        Ok(Self { tree, _host: host })
+    }
+}
+
 pub(super) struct OnHost {
-    host: Host,
+    served: Served,
     dir: PathBuf,
     form: Form,
     rules: Rules,
 }
 
 impl OnHost {
-    fn start(dir: &std::path::Path, form: Form, rules: Rules) -> Host {
+    fn start(dir: &Path, form: Form, rules: Rules) -> Served {
         let mut host = Host::new(64);
         let key = CString::new(dir.with_extension("key").as_os_str().as_bytes()).unwrap();
         if form == Form::Kernel {
             host.use_kernel_handles(&key).unwrap();
         }
-        let path = CString::new(dir.as_os_str().as_bytes()).unwrap();
-        host.export(Box::leak(path.into_boxed_c_str()), rules)
-            .unwrap();
         host.act_as_callers();
-        host
+        Served::new(host, dir, rules).unwrap()
     }
 
     /// `None` where the host gives no kernel handles to this user.
@@ -153,9 +194,9 @@ impl OnHost {
             isos: true,
             ..Rules::default()
         };
-        let host = Self::start(&dir, form, rules);
+        let served = Self::start(&dir, form, rules);
         Some(Self {
-            host,
+            served,
             dir,
             form,
             rules,
@@ -166,7 +207,7 @@ impl OnHost {
 impl Drop for OnHost {
     fn drop(&mut self) {
         // As who started it again: the last caller may be somebody who cannot clear this away.
-        self.host.release_idle();
+        self.served.tree.release_idle();
         let _ = std::fs::remove_dir_all(&self.dir);
         let _ = std::fs::remove_file(self.dir.with_extension("key"));
     }
@@ -174,7 +215,7 @@ impl Drop for OnHost {
 
 impl World for OnHost {
     fn vfs(&mut self) -> &mut Tree {
-        &mut self.host
+        &mut self.served.tree
     }
 
     fn remove(&mut self, path: &str) {
@@ -194,7 +235,7 @@ impl World for OnHost {
     }
 
     fn restart(&mut self) {
-        self.host = Self::start(&self.dir, self.form, self.rules);
+        self.served = Self::start(&self.dir, self.form, self.rules);
     }
 
     fn make_writable(&mut self) {
@@ -224,7 +265,9 @@ pub(super) struct Surroundings {
 }
 
 pub(super) struct OfUser {
-    user: User,
+    tree: Tree,
+    /// What keeps its descriptors open.
+    _user: Rc<RefCell<User>>,
     dir: PathBuf,
     around: Surroundings,
 }
@@ -267,7 +310,22 @@ impl OfUser {
                 None if starts_at_tree => user.begin_at(&path),
                 None => {}
             }
-            check(&mut Self { user, dir, around });
+            let user = Rc::new(RefCell::new(user));
+            let mut tree = Tree::default();
+            tree.add(Backend::User, Shared::lend(&user));
+            // Tests of objects begin at its root directory.
+            let top = Top {
+                backend: Backend::User,
+                tag: 0,
+                is_image: false,
+            };
+            tree.export(b"/", Rules::default(), top).unwrap();
+            check(&mut Self {
+                tree,
+                _user: user,
+                dir,
+                around,
+            });
         };
         // What went wrong is told by the thread.
         assert!(std::thread::spawn(run).join().is_ok());
@@ -282,7 +340,7 @@ impl Drop for OfUser {
 
 impl World for OfUser {
     fn vfs(&mut self) -> &mut Tree {
-        &mut self.user
+        &mut self.tree
     }
 
     fn remove(&mut self, path: &str) {
@@ -343,7 +401,11 @@ impl Paths for Host {
     }
 
     fn root_dir(&mut self) -> FsResult<Node> {
-        self.root(0)
+        Err(FsError::NotSupported)
+    }
+
+    fn chdir(&mut self, _: &'static CStr) -> FsResult<()> {
+        Err(FsError::NotSupported)
     }
 
     fn cwd(&mut self, _: &mut [u8]) -> FsResult<u32> {
@@ -368,16 +430,19 @@ impl Paths for Host {
 }
 
 #[test]
-fn two_trees_of_one_process_keep_their_umask_and_their_user() {
+fn two_backends_of_one_tree_keep_their_umask_and_their_user() {
+    let user = Rc::new(RefCell::new(User::new(4)));
     let mut host = OnHost::new("two-trees", Form::Path).unwrap();
     host.make_writable();
     let path = CString::new(host.dir.as_os_str().as_bytes()).unwrap();
-    let mut user = User::new(4);
-    user.jail(&path, b"/").unwrap();
-    user.set_umask(0o027);
+    user.borrow_mut().jail(&path, b"/").unwrap();
+    user.borrow_mut().set_umask(0o027);
     std::fs::set_permissions(&host.dir, PermissionsExt::from_mode(0o777)).unwrap();
-    let top = host.host.root(0).unwrap();
-    let handle = host.host.handle(top).unwrap();
+    let is_privileged = host.is_privileged();
+    let tree = host.vfs();
+    tree.add(Backend::User, Shared::lend(&user));
+    let top = tree.root(0).unwrap();
+    let handle = tree.handle(top).unwrap();
     let caller = Caller {
         uid: 1234,
         gid: 1234,
@@ -390,22 +455,22 @@ fn two_trees_of_one_process_keep_their_umask_and_their_user() {
     let own = rustix::process::geteuid().as_raw();
     for turn in 0..2 {
         let name = |who: &str| format!("{who}{turn}");
-        let top = host.host.open(handle.bytes(), &caller).unwrap();
+        let top = tree.open(handle.bytes(), &caller).unwrap();
         let name_of = name("host");
         let name_of = Name::new(name_of.as_bytes()).unwrap();
-        let made = host.host.create(top, name_of, CreateWhat::File, &mode);
-        let made = made.and_then(|made| host.host.attr(made)).unwrap();
-        let maker = if host.is_privileged() { 1234 } else { own };
+        let made = tree.create(top, name_of, CreateWhat::File, &mode);
+        let made = made.and_then(|made| tree.attr(made)).unwrap();
+        let maker = if is_privileged { 1234 } else { own };
         assert_eq!((made.mode, made.uid), (0o777, maker));
-        user.begin();
+        tree.begin();
         let how = OpenFlags {
             how: OpenFlags::WRITE,
             create: Some(0o777),
         };
-        let pin = user.open_at(name("user").as_bytes(), &how).unwrap();
-        let made = user.attr(pin.node()).unwrap();
+        let pin = tree.open_at(name("user").as_bytes(), &how).unwrap();
+        let made = tree.attr(pin.node()).unwrap();
         assert_eq!((made.mode, made.uid), (0o750, own));
-        assert!(!host.is_privileged() || made.gid == 0);
-        user.unpin(pin);
+        assert!(!is_privileged || made.gid == 0);
+        tree.unpin(pin);
     }
 }

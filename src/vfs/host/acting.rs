@@ -2,45 +2,10 @@
 //!
 //! Only a server that was started by root can act as others. It does so by the rules of the export, as exports(5) has them.
 
-use super::super::{Caller, FsError, FsResult};
+use super::super::exports::ROOT;
+use super::super::{Caller, FsError, FsResult, Rules};
 use crate::sys::linux::fsuid;
 use core::cell::Cell;
-
-/// What an export's owner says about its clients.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rules {
-    /// The number that the export is known by, for good.
-    pub fsid: Option<u32>,
-    /// Clients may change what is in it.
-    pub writable: bool,
-    /// Paths may go through the images in it.
-    pub isos: bool,
-    /// Changes of names and attributes are on disk with the next COMMIT or within two seconds, not before they are answered.
-    pub is_async: bool,
-    /// A client's root is [`Rules::anonymous`] here.
-    pub squashes_root: bool,
-    /// So is every user.
-    pub squashes_all: bool,
-    /// User and group of a caller that is not believed, or names none.
-    pub anonymous: (u32, u32),
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            fsid: None,
-            writable: false,
-            isos: false,
-            is_async: false,
-            squashes_root: true,
-            squashes_all: false,
-            anonymous: (65_534, 65_534),
-        }
-    }
-}
-
-/// The user that is never refused.
-const ROOT: u32 = 0;
 
 /// The user that the host takes us for, and the caller that we ask for.
 #[derive(Debug)]
@@ -86,22 +51,10 @@ impl Acting {
         if !self.switches {
             return;
         }
-        let mut next = Caller::default();
-        if let Some((caller, rules)) = caller {
-            let nameless = [caller.uid, caller.gid].contains(&Caller::NOBODY);
-            let believed = |number: u32, anonymous: u32| {
-                let squashed =
-                    rules.squashes_all || nameless || rules.squashes_root && number == ROOT;
-                if squashed { anonymous } else { number }
-            };
-            next.uid = believed(caller.uid, rules.anonymous.0);
-            next.gid = believed(caller.gid, rules.anonymous.1);
-            if !nameless && !rules.squashes_all {
-                for group in &caller.groups {
-                    let _ = next.groups.push(believed(*group, rules.anonymous.1));
-                }
-            }
-        }
+        let next = match caller {
+            Some((caller, rules)) => rules.squash(caller),
+            None => Caller::default(),
+        };
         if next.gid != self.caller.gid || next.groups != self.caller.groups {
             self.groups.set(None);
         }

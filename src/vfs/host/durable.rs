@@ -36,7 +36,7 @@ impl Host {
     /// Makes all of them durable, or all but those that may wait. What goes wrong is told by [`Host::committed`].
     pub(super) fn commit_all(&mut self, at_once: bool) {
         for node in core::mem::take(&mut self.dirty.nodes) {
-            if !at_once && self.at(node).is_ok_and(|(_, top)| top.rules.is_async) {
+            if !at_once && self.at(node).is_ok_and(|(_, top)| top.is_async) {
                 let _ = self.dirty.nodes.push(node);
                 continue;
             }

@@ -13,13 +13,11 @@ mod open;
 mod search;
 mod table;
 
-use super::exports;
 use super::handle::{self, Key};
-use super::iso::{ImageFile, Images};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
-    Access, Attr, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FsError, FsResult, FsStat,
-    Handle, Handles, Kind, Name, Node, Pin, SetAttr, is_image,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
+    Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rules, SetAttr, Vfs, exports,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -32,8 +30,6 @@ use durable::Dirty;
 use rustix::fd::AsRawFd as _;
 use search::Search;
 use table::{Entry, Opened, Table};
-
-pub use acting::Rules;
 
 /// What the handles of an export are made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +48,8 @@ struct Top {
     inode: u64,
     mount: u32,
     tag: u32,
-    rules: Rules,
+    /// Changes of names and attributes need not be on disk before they are answered.
+    is_async: bool,
     /// The path of the image that it is.
     image: Option<&'static CStr>,
 }
@@ -66,11 +63,8 @@ pub struct Host {
     acting: Acting,
     key: Key,
     tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
-    exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
     search: Search,
     dirty: Dirty,
-    /// What is inside images, once it was asked for.
-    images: Images,
     /// What was just opened, until anything is changed.
     seen: Cell<Option<Node>>,
     /// What the host said of that then: it need not be asked again.
@@ -81,7 +75,6 @@ impl Host {
     /// A backend that keeps at most `node_count` descriptors open.
     pub fn new(node_count: usize) -> Self {
         Self {
-            exports: heapless::Vec::new(),
             tops: heapless::Vec::new(),
             table: Table::new(node_count),
             form: Form::Path,
@@ -89,7 +82,6 @@ impl Host {
             key: Key::default(),
             search: Search::NONE,
             dirty: Dirty::default(),
-            images: Images::default(),
             seen: Cell::new(None),
             seen_stat: fs::blank(),
         }
@@ -115,12 +107,11 @@ impl Host {
         dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
     }
 
-    /// Exports the directory at `path`, or what is inside the image there, under a tag of its own, or that of the rules. `XDEV`:
-    /// it lies on a file system of the kernel's own state, such as /proc; `EXIST`: it is exported already; `NFILE`: there are
-    /// [`EXPORT_COUNT_MAX`]; `OPNOTSUPP`: the host gives no kernel handles; `INVAL`, `NOSYS`, `IO`: the file is no image, or one
-    /// of another kind, or damaged.
+    /// Opens the directory at `path` to be exported by these rules, or the image there, under a tag of its own or that of the rules.
+    /// `XDEV`: it lies on a file system of the kernel's own state, such as /proc; `NFILE`: there are [`EXPORT_COUNT_MAX`];
+    /// `OPNOTSUPP`: the host gives no kernel handles; `NOTDIR`: it is neither a directory nor a file.
     #[inline(never)]
-    pub fn export(&mut self, path: &'static CStr, rules: Rules) -> Result<(), Errno> {
+    pub fn export(&mut self, path: &'static CStr, rules: &Rules) -> Result<exports::Top, Errno> {
         // The owner's own path: links in it are followed.
         let dir = File::open(path, READ, 0)?;
         let mut stat = fs::blank();
@@ -137,9 +128,6 @@ impl Host {
         let tag = rules
             .fsid
             .unwrap_or_else(|| handle::digest(fs::fsid(&system), stat.stx_ino));
-        if self.tops.iter().any(|top| top.tag == tag) {
-            return Err(Errno::EXIST);
-        }
         let mount = match self.form {
             Form::Kernel => try_kernel_handles(&dir).map_err(|_| Errno::OPNOTSUPP)?,
             Form::Path => 0,
@@ -150,26 +138,15 @@ impl Host {
             inode: stat.stx_ino,
             mount,
             tag,
-            rules,
+            is_async: rules.is_async,
             image,
         };
-        let export = Export {
-            path: path.to_bytes(),
-        };
-        let kept = self.tops.push(top).is_ok() && self.exports.push(export).is_ok();
-        if !kept {
-            return Err(Errno::NFILE);
-        }
-        if image.is_some() {
-            // It is looked into now, so that its export fails if it is none.
-            return match self.root(self.tops.len() - 1) {
-                Ok(_) => Ok(()),
-                Err(FsError::NotSupported) => Err(Errno::NOSYS),
-                Err(FsError::Invalid) => Err(Errno::INVAL),
-                Err(_) => Err(Errno::IO),
-            };
-        }
-        Ok(())
+        self.tops.push(top).map_err(|_| Errno::NFILE)?;
+        Ok(exports::Top {
+            backend: Backend::Host,
+            tag,
+            is_image: image.is_some(),
+        })
     }
 
     /// The entry of a node, and the top of its export; `Stale` when it was let go meanwhile.
@@ -185,23 +162,9 @@ impl Host {
     }
 }
 
-impl exports::Backend for Host {
-    const KEEPS_IMAGES: bool = true;
-
-    fn images(&mut self) -> &mut Images {
-        &mut self.images
-    }
-
-    fn open_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile> {
-        if !self.at(dir)?.1.rules.isos || !is_image(name.bytes()) {
-            return Err(FsError::NotDirectory);
-        }
-        let file = exports::Backend::lookup(self, dir, name)?;
-        self.open_image_file(file)
-    }
-
-    fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
-        self.check_access(node, access)
+impl Vfs for Host {
+    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
+        Some(self)
     }
 
     fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
@@ -256,6 +219,7 @@ impl exports::Backend for Host {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
+        self.check_access(dir, Access::Read)?;
         if self.at(dir)?.0.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
@@ -292,6 +256,28 @@ impl exports::Backend for Host {
         kernel::statfs(self.at(node)?.1.dir.as_raw_fd())
     }
 
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        Ok(self.at(node)?.0.handle)
+    }
+
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        match self.at(node)?.0.kind {
+            Kind::Regular => {}
+            Kind::Directory => return Err(FsError::IsDirectory),
+            _ => return Err(FsError::Invalid),
+        }
+        let wanted = if access == Some(Access::Write) {
+            Opened::Write
+        } else {
+            Opened::Read
+        };
+        if let Some(access) = access {
+            self.check_access(node, access)?;
+        }
+        self.reopen(node, wanted)?;
+        self.table.pin(node, self.acting.uid())
+    }
+
     fn unpin(&mut self, pin: Pin) {
         self.table.unpin(pin);
     }
@@ -314,7 +300,6 @@ impl exports::Backend for Host {
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        self.check_writable(node)?;
         self.change(node, change)?;
         self.mark_dirty(node)
     }
@@ -346,25 +331,39 @@ impl exports::Backend for Host {
 }
 
 impl Handles for Host {
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        if node.is_inside() {
-            return exports::pin_inside(self, node, access);
-        }
-        match self.at(node)?.0.kind {
-            Kind::Regular => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
-            _ => return Err(FsError::Invalid),
-        }
-        let mut wanted = Opened::Read;
-        if access == Some(Access::Write) {
-            self.check_writable(node)?;
-            wanted = Opened::Write;
-        }
-        if let Some(access) = access {
-            self.check_access(node, access)?;
-        }
-        self.reopen(node, wanted)?;
-        self.table.pin(node, self.acting.uid())
+    fn root(&mut self, tag: u32) -> FsResult<Node> {
+        self.find_or_open(handle::root(tag).bytes())
+    }
+
+    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
+        self.find_or_open(handle)
+    }
+
+    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
+        self.acting.ask_for(caller);
+    }
+
+    fn tag(&mut self, node: Node) -> FsResult<u32> {
+        Ok(self.at(node)?.1.tag)
+    }
+
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+        self.may(node, access)
+    }
+
+    fn lets(&mut self, attr: &Attr, access: Access, to_open: bool) -> bool {
+        let owner = (attr.uid, attr.gid);
+        let may = |access| self.acting.mode_lets(attr.mode, owner, access as u32);
+        may(access)
+            || to_open
+                && (!self.acting.is_other()
+                    || attr.kind == Kind::Regular
+                        && (attr.uid == self.acting.uid()
+                            || access == Access::Read && may(Access::Execute)))
+    }
+
+    fn image(&mut self, file: Node) -> FsResult<ImageFile> {
+        self.open_image_file(file)
     }
 
     fn create(
@@ -374,54 +373,7 @@ impl Handles for Host {
         make: CreateWhat<'_>,
         change: &SetAttr,
     ) -> FsResult<Node> {
-        exports::check_changeable(dir, dir)?;
         self.make(dir, name, make, change)
-    }
-
-    fn exports(&self) -> &[Export] {
-        &self.exports
-    }
-
-    fn root(&mut self, export: usize) -> FsResult<Node> {
-        let top = self.tops.get(export).ok_or(FsError::Stale)?;
-        let node = self.find_or_open(handle::root(top.tag).bytes())?;
-        self.acting.ask_for(None);
-        match self.at(node)?.0.kind {
-            Kind::Regular if cfg!(feature = "iso") => self.enter_file(node),
-            _ => Ok(node),
-        }
-    }
-
-    fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
-        let (node, export);
-        if cfg!(feature = "iso") && handle::is_inside(bytes) {
-            node = self.find_inside(bytes)?;
-            export = self.images.export();
-        } else {
-            node = self.find_or_open(bytes)?;
-            match self.at(node)? {
-                (entry, top) if top.image.is_none() => export = entry.export,
-                // Of the image itself no handle was ever given.
-                _ => return Err(FsError::Stale),
-            }
-        }
-        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
-        self.acting.ask_for(Some((caller, &top.rules)));
-        Ok(node)
-    }
-
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        if let Some(inside) = self.images.of(node) {
-            return inside.handle(node);
-        }
-        Ok(self.at(node)?.0.handle)
-    }
-
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
-        if access == Access::Write && self.check_writable(node).is_err() {
-            return Ok(false);
-        }
-        self.may(node, access)
     }
 
     fn commit_metadata(&mut self) -> FsResult<()> {

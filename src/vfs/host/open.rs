@@ -3,9 +3,8 @@
 //! Objects come in with `O_PATH`. They are opened for more as the server, once the caller's rights were looked at.
 
 use super::super::handle::{self, Body, PathHandle};
-use super::super::iso::ImageFile;
 use super::super::kernel::{self, PATH, READ, WRITE, error};
-use super::super::{Access, FsError, FsResult, Handle, Kind, Node, Vfs as _};
+use super::super::{Access, FsError, FsResult, Handle, ImageFile, Kind, Node, Vfs as _};
 use super::table::{Entry, Opened};
 use super::{Form, Host, Top, change};
 use crate::sys::Errno;
@@ -85,24 +84,6 @@ impl Host {
         Ok(node)
     }
 
-    /// The object of a handle inside an image, which is opened if it is not.
-    pub(super) fn find_inside(&mut self, bytes: &[u8]) -> FsResult<Node> {
-        let mut opened = false;
-        loop {
-            if let Some(node) = self.images.find(bytes) {
-                return Ok(node);
-            }
-            if opened {
-                return Err(FsError::Stale);
-            }
-            let mut buffer = [0; Handle::BYTES_MAX];
-            let file = handle::outside(bytes, &mut buffer);
-            let file = self.find_or_open(file)?;
-            self.enter_file(file)?;
-            opened = true;
-        }
-    }
-
     /// Opens a regular file as an image, for as long as that needs it.
     #[inline(never)]
     pub(super) fn open_image_file(&mut self, file: Node) -> FsResult<ImageFile> {
@@ -115,14 +96,7 @@ impl Host {
         Ok(ImageFile {
             disk: kernel::disk(own),
             handle: entry.handle,
-            export: entry.export,
         })
-    }
-
-    /// The top of the image in a regular file.
-    pub(super) fn enter_file(&mut self, file: Node) -> FsResult<Node> {
-        let image = self.open_image_file(file)?;
-        self.images.open(&image)
     }
 
     /// The object of a handle, from the table or from wherever it is.
@@ -230,10 +204,6 @@ impl Host {
     /// Whether the host lets the caller use the object so.
     pub(super) fn may(&mut self, node: Node, access: Access) -> FsResult<bool> {
         let bit = access as u32;
-        if node.is_inside() {
-            let attr = self.attr(node)?;
-            return Ok(self.acting.mode_lets(attr.mode, (attr.uid, attr.gid), bit));
-        }
         self.acting.caller()?;
         let (entry, _) = self.at(node)?;
         match fs::faccessat2(&entry.file, bit) {

@@ -3,7 +3,7 @@
 //! It caches descriptors, never attributes or names. A descriptor keeps its inode from being used again, so a handle that
 //! is found here needs no further proof. A handle's hash names the few slots that it may be in.
 
-use super::super::{FsError, FsResult, Handle, Kind, Node, Pin};
+use super::super::{Backend, FsError, FsResult, Handle, Kind, Node, Pin};
 use crate::mem::Slots;
 use crate::sys::linux::fs::{self, File};
 use core::cell::Cell;
@@ -142,7 +142,7 @@ impl Table {
             None => self.add_slot(place).ok_or(FsError::TryLater)?,
         };
         let slot = self.slots.get_mut(at).ok_or(FsError::TryLater)?;
-        slot.generation = slot.generation.wrapping_add(1) & 0x7fff;
+        slot.generation = slot.generation.wrapping_add(1) & Node::GENERATION_MASK;
         slot.used.set(tick);
         slot.entry = Some(entry);
         Ok(slot.node(at))
@@ -248,7 +248,7 @@ impl Table {
 
 impl Slot {
     const fn node(&self, at: usize) -> Node {
-        Node::new(at, self.generation)
+        Node::new(Backend::Host, at, self.generation)
     }
 }
 
@@ -343,7 +343,10 @@ mod tests {
         let mut nodes = HashSet::new();
         for number in 0..10_000_u32 {
             let node = table.insert(entry(number as u8)).unwrap();
-            assert!(!node.is_inside() && nodes.insert(node.0), "{number}");
+            assert!(
+                !node.is_inside() && nodes.insert((node.slot(), node.generation())),
+                "{number}"
+            );
         }
     }
 }

@@ -7,8 +7,8 @@
 
 use super::super::walk::put;
 use super::super::{
-    Attr, Content, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind,
-    Name, Node, Pin, SetAttr, Vfs, handle,
+    Access, Attr, Backend, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle,
+    Kind, Name, Node, Pin, SetAttr, Vfs, handle,
 };
 use super::{Block as _, Disk, Entry, Image, Layout};
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
@@ -31,8 +31,6 @@ pub struct ImageFile {
     pub disk: Disk,
     /// Its handle, if it has one.
     pub handle: Handle,
-    /// In which export it lies.
-    pub export: u16,
 }
 
 /// Asking the host whether an image changed takes a thirtieth of the time of a READ of 32 KiB.
@@ -66,13 +64,9 @@ struct Object {
     reads: u32,
 }
 
-/// What is inside images. It takes no memory until one is opened.
-#[derive(Default)]
-pub struct Images(Option<&'static mut Iso>);
-
-/// All that is open.
+/// The images that are open: a backend.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
-pub struct Iso {
+pub struct Images {
     /// The image that is looked into.
     now: Slot,
     /// Its place.
@@ -116,27 +110,17 @@ fn identity(attr: &Attr, handle: &Handle) -> u64 {
 }
 
 impl Images {
-    /// What answers for a node, if it lies inside an image.
-    #[inline(always)]
-    pub(in super::super) fn of(&mut self, node: Node) -> Option<&mut Iso> {
-        if node.is_inside() {
-            return self.0.as_deref_mut();
-        }
-        None
-    }
-
-    /// Takes in the image in a file; its top. The file is closed when it is not needed any more.
+    /// Takes in the image in a file that lies in an export, or in none; its top. The file is closed when it is not needed any more.
     ///
     /// # Errors
     /// `NotDirectory`: it is no regular file; `Invalid`, `NotSupported`: it has no file system, or one that is not known;
     /// `TryLater`: something is kept inside of as many images as can be open.
     #[inline(never)]
-    pub(in super::super) fn open(&mut self, image: &ImageFile) -> FsResult<Node> {
+    pub(in super::super) fn take(&mut self, image: &ImageFile, export: u16) -> FsResult<Node> {
         let opened = match &image.disk.attr() {
-            Ok(attr) if cfg!(feature = "iso") && attr.kind == Kind::Regular => self
-                .0
-                .get_or_insert_with(|| mem::leak(Iso::new()))
-                .open(image, attr),
+            Ok(attr) if cfg!(feature = "iso") && attr.kind == Kind::Regular => {
+                self.open(image, attr, export)
+            }
             Ok(_) => Err(FsError::NotDirectory),
             Err(error) => Err(*error),
         };
@@ -149,33 +133,14 @@ impl Images {
     /// The object that a handle names, if its image is open.
     pub(in super::super) fn find(&mut self, handle: &[u8]) -> Option<Node> {
         let (identity, id) = handle::name(handle)?;
-        let iso = self.0.as_deref_mut()?;
-        let at = iso.find(identity)?;
-        iso.turn(at).ok()?;
-        iso.name(id).ok()
+        let at = self.place(identity)?;
+        self.turn(at).ok()?;
+        self.name(id).ok()
     }
 
-    /// In which export the image lies that was used last.
-    pub(in super::super) fn export(&self) -> u16 {
-        self.0.as_ref().map_or(0, |iso| iso.now.export)
-    }
-
-    /// Closes what was not used since the last release. True: others are still open and not pinned.
-    pub(in super::super) fn release_idle(&mut self) -> bool {
-        let mut more = false;
-        let Some(iso) = &mut self.0 else {
-            return more;
-        };
-        for slot in &mut iso.slots {
-            if slot.pins == 0 && slot.identity != 0 {
-                more |= slot.used;
-                if !slot.used {
-                    slot.close();
-                }
-                slot.used = false;
-            }
-        }
-        more
+    /// In which export the image lies that was looked into last, if it lies in one.
+    pub(in super::super) const fn export(&self) -> u16 {
+        self.now.export
     }
 }
 
@@ -189,9 +154,9 @@ impl Slot {
     }
 }
 
-impl Iso {
+impl Images {
     /// No image yet.
-    fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         const SLOT: Slot = Slot {
             identity: 0,
             mtime: FileTime { secs: 0, nanos: 0 },
@@ -219,19 +184,19 @@ impl Iso {
 
     /// Where the image is that is told from others so.
     #[inline(never)]
-    fn find(&self, identity: u64) -> Option<u32> {
+    fn place(&self, identity: u64) -> Option<u32> {
         let mut slots = self.slots.iter();
         let at = slots.position(|slot| slot.identity == identity)?;
         Some(at as u32)
     }
 
-    fn open(&mut self, file: &ImageFile, attr: &Attr) -> FsResult<Node> {
+    fn open(&mut self, file: &ImageFile, attr: &Attr, export: u16) -> FsResult<Node> {
         if !handle::has_inside(&file.handle) {
             return Err(FsError::NotSupported);
         }
         let identity = identity(attr, &file.handle);
         let mut at = self.last;
-        if let Some(known) = self.find(identity) {
+        if let Some(known) = self.place(identity) {
             file.disk.close();
             at = known;
         } else {
@@ -255,7 +220,7 @@ impl Iso {
                 identity,
                 mtime: attr.mtime,
                 pins: 0,
-                export: file.export,
+                export,
                 used: true,
                 handle: file.handle,
                 disk,
@@ -282,7 +247,7 @@ impl Iso {
                 && object.pins == 0
             {
                 (object.id, object.image) = (id, self.turned);
-                return Ok(Node::inside(self.node as usize));
+                return Ok(Node::new(Backend::Images, self.node as usize, 0));
             }
         }
         Err(FsError::TryLater)
@@ -320,14 +285,6 @@ impl Iso {
         Ok(())
     }
 
-    /// The handle that names an object: that of the image, and what it is inside.
-    pub(in super::super) fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        self.look(node)?;
-        let mut handle = Handle::EMPTY;
-        self.write_handle(self.known, &mut handle);
-        Ok(handle)
-    }
-
     fn write_handle(&self, id: u64, handle: &mut Handle) {
         handle::inside(&self.now.handle, self.now.identity, id, handle);
     }
@@ -345,7 +302,7 @@ impl Iso {
 
     /// Keeps an object, which is a directory or is none, as is said.
     #[inline(never)]
-    pub(in super::super) fn pin(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
+    pub(in super::super) fn pin_as(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
         self.look(node)?;
         let is_directory = self.entry.kind() == Kind::Directory;
         if is_directory != directory {
@@ -401,7 +358,24 @@ impl Iso {
     }
 }
 
-impl Content for Iso {
+/// Nothing inside can be changed.
+impl Vfs for Images {
+    fn as_images(&mut self) -> Option<&mut Images> {
+        Some(self)
+    }
+
+    /// That of the image, and what it is inside.
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        self.look(node)?;
+        let mut handle = Handle::EMPTY;
+        self.write_handle(self.known, &mut handle);
+        Ok(handle)
+    }
+
+    fn pin(&mut self, node: Node, _: Option<Access>) -> FsResult<Pin> {
+        self.pin_as(node, false)
+    }
+
     fn unpin(&mut self, pin: Pin) {
         self.count(pin.node, false);
     }
@@ -439,13 +413,23 @@ impl Content for Iso {
         Ok(())
     }
 
+    /// Closes what was not used since the last release, and what no handle names. True: others are still open and not pinned.
     fn release_idle(&mut self) -> bool {
-        false
+        let mut more = false;
+        for slot in &mut self.slots {
+            if slot.pins == 0 && slot.identity != 0 {
+                // A peer that names it by its path may be silent for long.
+                let is_kept = slot.used && slot.handle != Handle::EMPTY;
+                more |= is_kept;
+                if !is_kept {
+                    slot.close();
+                }
+                slot.used = false;
+            }
+        }
+        more
     }
-}
 
-/// Nothing inside can be changed.
-impl Vfs for Iso {
     #[inline(never)]
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         self.look(node)?;

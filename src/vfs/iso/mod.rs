@@ -18,7 +18,7 @@ use crate::wire::iso9660::{
 };
 
 pub use disk::{Block, Disk, Disks};
-pub use images::{ImageFile, Images, Iso};
+pub use images::{ImageFile, Images};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
 /// What another extent of a file counts for: of 100, as on Linux, no file is read. Where a part of it lies is looked for among

@@ -1,12 +1,13 @@
 //! An object of the model, and the list of all of them.
 
-use super::super::{Attr, FsError, FsResult, Handle, Kind, Node};
+use super::super::{Attr, Backend, FsError, FsResult, Handle, Kind, Node, handle};
 use super::bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// What a name takes of the tree's capacity, in bytes: as much as the longest one.
 pub(super) const NAME_BYTES: u64 = 256;
-const LABEL: &[u8] = b"ram handle";
+/// The tag in its handles.
+pub const TAG: u32 = 7;
 
 /// What an object consists of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -144,29 +145,29 @@ impl Inodes {
     pub(super) fn find(&self, node: Node) -> FsResult<usize> {
         let place = node.slot().checked_sub(1).and_then(|at| self.0.get(at));
         place
-            .filter(|place| place.inode.is_some() && place.generation as u16 == node.generation())
+            .filter(|place| {
+                place.inode.is_some()
+                    && place.generation as u16 & Node::GENERATION_MASK == node.generation()
+            })
             .map(|_| node.slot())
             .ok_or(FsError::Stale)
     }
 
     pub(super) fn node(&self, number: usize) -> Node {
-        Node::new(number, self.0[number - 1].generation as u16)
+        Node::new(Backend::Ram, number, self.0[number - 1].generation as u16)
     }
 
     pub(super) fn handle(&self, number: usize) -> Handle {
-        let mut handle = Handle::EMPTY;
-        handle.push(LABEL);
-        handle.push(&(number as u16).to_be_bytes());
-        handle.push(&self.0[number - 1].generation.to_be_bytes());
-        handle
+        handle::ram(TAG, number as u32, self.0[number - 1].generation)
     }
 
     /// The number of the object that a handle names, if it still has a name.
     pub(super) fn open(&self, handle: &[u8]) -> FsResult<usize> {
-        let body = handle.strip_prefix(LABEL).ok_or(FsError::BadHandle)?;
-        let body: [u8; 6] = body.try_into().map_err(|_| FsError::BadHandle)?;
-        let number = usize::from(u16::from_be_bytes([body[0], body[1]]));
-        let generation = u32::from_be_bytes([body[2], body[3], body[4], body[5]]);
+        let (tag, number, generation) = handle::ram_parts(handle).ok_or(FsError::BadHandle)?;
+        if tag != TAG {
+            return Err(FsError::Stale);
+        }
+        let number = number as usize;
         let place = number.checked_sub(1).and_then(|at| self.0.get(at));
         place
             .filter(|place| place.generation == generation)

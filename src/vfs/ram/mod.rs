@@ -6,11 +6,13 @@
 
 use super::walk::{End, Path};
 use super::{
-    Access, Attr, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FileTime, FsError,
-    FsResult, FsStat, Handle, Handles, Kind, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs, walk,
+    Access, Attr, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult,
+    FsStat, Handle, Handles, Kind, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Vfs, walk,
 };
 use bytes::{Bytes, SIZE_MAX};
+use core::ffi::CStr;
 use core::ops::ControlFlow;
+pub use inode::TAG;
 use inode::{Content, Inode, Inodes, NAME_BYTES, Names};
 
 mod bytes;
@@ -22,8 +24,6 @@ mod tests;
 
 /// User and group of what the tree's owner made.
 pub const OWNER: (u32, u32) = (1000, 100);
-/// Whom callers without a name are taken for.
-const NOBODY: u32 = 65_534;
 /// Names that an object may have.
 pub const LINK_COUNT_MAX: u32 = 1000;
 /// When the tree was made.
@@ -40,7 +40,8 @@ pub struct Ram {
     inodes: Inodes,
     /// What there was before names and attributes were changed that are not durable yet.
     durable: Option<Inodes>,
-    exports: Vec<Export>,
+    /// What it is called by clients who name it by a path.
+    path: &'static [u8],
     /// Changes there were.
     clock: u32,
     /// As whom the request is carried out.
@@ -63,7 +64,7 @@ impl Ram {
         let mut ram = Self {
             inodes: Inodes::default(),
             durable: None,
-            exports: vec![Export { path }],
+            path,
             clock: 0,
             caller: (0, 0),
             pinned: 0,
@@ -173,7 +174,38 @@ impl Ram {
     }
 }
 
-impl super::Content for Ram {
+impl Vfs for Ram {
+    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
+        Some(self)
+    }
+
+    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
+        Some(self)
+    }
+
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        let number = self.inodes.find(node)?;
+        Ok(self.inodes.handle(number))
+    }
+
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        match self.get(node)?.attr.kind {
+            Kind::Regular => {}
+            Kind::Directory => return Err(FsError::IsDirectory),
+            _ => return Err(FsError::Invalid),
+        }
+        if access == Some(Access::Write) {
+            self.is_writable()?;
+        }
+        let inode = self.get_mut(node)?;
+        inode.pins += 1;
+        self.pinned += 1;
+        Ok(Pin {
+            node,
+            user: use_of(access),
+        })
+    }
+
     fn unpin(&mut self, pin: Pin) {
         let number = self.inodes.find(pin.node).expect("a pin keeps its object");
         self.inodes.at_mut(number).pins -= 1;
@@ -243,9 +275,7 @@ impl super::Content for Ram {
     fn release_idle(&mut self) -> bool {
         false
     }
-}
 
-impl Vfs for Ram {
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         let attr = self.get(node)?.attr();
         // Removed, though a pin still keeps it.
@@ -416,24 +446,6 @@ impl Vfs for Ram {
 }
 
 impl Handles for Ram {
-    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
-        match self.get(node)?.attr.kind {
-            Kind::Regular => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
-            _ => return Err(FsError::Invalid),
-        }
-        if access == Some(Access::Write) {
-            self.is_writable()?;
-        }
-        let inode = self.get_mut(node)?;
-        inode.pins += 1;
-        self.pinned += 1;
-        Ok(Pin {
-            node,
-            user: use_of(access),
-        })
-    }
-
     fn create(
         &mut self,
         dir: Node,
@@ -486,26 +498,25 @@ impl Handles for Ram {
         Ok(self.inodes.node(number))
     }
 
-    fn exports(&self) -> &[Export] {
-        &self.exports
+    fn root(&mut self, tag: u32) -> FsResult<Node> {
+        if tag != TAG {
+            return Err(FsError::Stale);
+        }
+        Ok(self.inodes.node(1))
     }
 
-    fn root(&mut self, export: usize) -> FsResult<Node> {
-        self.caller = (0, 0);
-        let export = self.exports.get(export);
-        export.map(|_| self.inodes.node(1)).ok_or(FsError::Stale)
-    }
-
-    fn open(&mut self, handle: &[u8], caller: &Caller) -> FsResult<Node> {
-        let named = |id| if id == Caller::NOBODY { NOBODY } else { id };
-        self.caller = (named(caller.uid), named(caller.gid));
+    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
         let number = self.inodes.open(handle)?;
         Ok(self.inodes.node(number))
     }
 
-    fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        let number = self.inodes.find(node)?;
-        Ok(self.inodes.handle(number))
+    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
+        let caller = caller.map_or_else(Caller::default, |(caller, rules)| rules.squash(caller));
+        self.caller = (caller.uid, caller.gid);
+    }
+
+    fn tag(&mut self, _: Node) -> FsResult<u32> {
+        Ok(TAG)
     }
 
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
@@ -539,17 +550,21 @@ impl Paths for Ram {
     }
 
     fn root_path(&self) -> &'static [u8] {
-        self.exports[0].path
+        self.path
     }
 
     fn root_dir(&mut self) -> FsResult<Node> {
-        self.root(0)
+        self.root(TAG)
     }
 
     fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        let top = self.exports[0].path;
+        let top = self.path;
         out[..top.len()].copy_from_slice(top);
         Ok(top.len() as u32)
+    }
+
+    fn chdir(&mut self, _: &'static CStr) -> FsResult<()> {
+        Err(FsError::NotSupported)
     }
 
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {

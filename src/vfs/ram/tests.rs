@@ -1,9 +1,7 @@
 //! What the model does beyond the conformance tests: it is full, it fails, it loses power.
 
-use super::super::{
-    Access, Content as _, CreateWhat, FsError, Handles as _, Name, Node, SetAttr, Vfs as _,
-};
-use super::{LINK_COUNT_MAX, Ram};
+use super::super::{Access, CreateWhat, FsError, Handles as _, Name, Node, SetAttr, Vfs as _};
+use super::{LINK_COUNT_MAX, Ram, TAG};
 
 fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes()).unwrap()
@@ -14,7 +12,7 @@ fn writable() -> (Ram, Node) {
     let mut ram = Ram::new(b"/export");
     ram.writable = true;
     ram.file("file", b"hello");
-    let top = ram.root(0).unwrap();
+    let top = ram.root(TAG).unwrap();
     let file = ram.lookup(top, name("file")).unwrap();
     (ram, file)
 }
@@ -30,7 +28,7 @@ fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
 #[test]
 fn a_full_tree_takes_nothing_more_and_space_comes_back() {
     let (mut ram, file) = writable();
-    let top = ram.root(0).unwrap();
+    let top = ram.root(TAG).unwrap();
     ram.capacity_bytes = 3 * 4096;
     let none = SetAttr::default();
     let pin = ram.pin(file, Some(Access::Write)).unwrap();
@@ -68,7 +66,7 @@ fn a_full_tree_takes_nothing_more_and_space_comes_back() {
 #[test]
 fn an_object_has_only_so_many_names() {
     let (mut ram, file) = writable();
-    let top = ram.root(0).unwrap();
+    let top = ram.root(TAG).unwrap();
     for number in 1..LINK_COUNT_MAX {
         assert_eq!(ram.link(file, top, name(&format!("{number}"))), Ok(()));
     }
@@ -101,7 +99,7 @@ fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
 #[test]
 fn names_and_attributes_that_are_not_committed_are_lost_with_the_power() {
     let (mut ram, file) = writable();
-    let top = ram.root(0).unwrap();
+    let top = ram.root(TAG).unwrap();
     let mode = SetAttr {
         mode: Some(0o600),
         ..SetAttr::default()

@@ -2,7 +2,7 @@
 
 use super::super::kernel::error;
 use super::super::walk::{BUFFER_BYTES, End, Path, Text, add, beneath, ended, front, join, put};
-use super::super::{FsError, FsResult, Kind, Paths as _};
+use super::super::{FsError, FsResult};
 use super::User;
 use super::ring::NONE;
 use crate::config::PATH_BYTES_MAX;
@@ -68,16 +68,12 @@ impl User {
         Ok(())
     }
 
-    /// Has relative paths begin at the directory `dir`, a path like all others.
-    pub fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
-        let path = dir.to_bytes();
+    /// Has relative paths begin at the directory `dir`.
+    pub(super) fn begin_in(&mut self, dir: &'static CStr) -> FsResult<()> {
         if self.jail.is_none() {
             return rustix::process::chdir(dir).map_err(error);
         }
-        if self.attr_at(path, true)?.kind != Kind::Directory {
-            return Err(FsError::NotDirectory);
-        }
-        self.take(path)?;
+        self.take(dir.to_bytes())?;
         // In place of the top there is a ".".
         if let (Some(jail), [_, below @ .., _]) = (&mut self.jail, &self.text[..]) {
             let buffer = mem::bytes(PATH_BYTES_MAX);
@@ -140,10 +136,6 @@ impl User {
         let (path, buffer) = buffer.split_at_mut_checked(len).unwrap_or_default();
         let mut done = Path::new(self);
         done.go_on(path, buffer, end)?;
-        if done.node().unwrap_or(done.parent).is_inside() || done.parent.is_inside() {
-            // For the kernel there is nothing.
-            return Err(FsError::NotDirectory);
-        }
         let name = match done.name() {
             b"" => b".",
             name => name,

@@ -5,13 +5,11 @@
 //! opened, and nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the kernel is
 //! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the rules.
 
-use super::exports;
-use super::iso::{ImageFile, Images};
 use super::kernel::{self, PATH, READ, WRITE, change, error, told};
-use super::walk::{BUFFER_BYTES, End, Path, Text, next_name};
+use super::walk::Text;
 use super::{
-    Attr, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle, Kind,
-    Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs, is_image,
+    Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat,
+    Handle, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs,
 };
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
@@ -44,12 +42,8 @@ pub struct User {
     named: RawFd,
     /// Whether anything was ever opened to be written.
     writes: bool,
-    /// Whether any file may be an image, and a link lead to it.
-    looks_anywhere: bool,
     /// Bits that what is made has not.
     umask: Option<u32>,
-    /// What is inside images, once it was asked for.
-    images: Images,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
     text: Text,
     /// Names that were looked up on the way to something else.
@@ -72,7 +66,12 @@ impl Drop for User {
 
 /// A node's descriptor.
 const fn number(node: Node) -> RawFd {
-    node.0 as RawFd
+    node.number() as RawFd
+}
+
+/// The node of a descriptor.
+const fn node_of(file: RawFd) -> Node {
+    Node::of_number(Backend::User, file as u32)
 }
 
 impl User {
@@ -88,15 +87,8 @@ impl User {
             text: Text::new(),
             named: NONE,
             writes: false,
-            looks_anywhere: false,
             umask: None,
-            images: Images::default(),
         }
-    }
-
-    /// Lets paths go on in every file that is an image, whatever its name is and whether or not a link led there.
-    pub const fn look_anywhere(&mut self) {
-        self.looks_anywhere = true;
     }
 
     /// Has what is made have none of these bits in its mode, instead of those of the process' own umask.
@@ -145,35 +137,9 @@ impl User {
         }
         self.pins_left -= 1;
         Ok(Pin {
-            node: Node(file as u32),
+            node: node_of(file),
             user: 0,
         })
-    }
-
-    /// Pins something inside an image.
-    fn pin_inside(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
-        let Some(inside) = self.images.of(node) else {
-            return Err(FsError::NotDirectory);
-        };
-        inside.pin(node, directory)
-    }
-
-    /// What a path leads to that does not lead there for the kernel, because it goes through a file.
-    #[inline(never)]
-    fn look_inside(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        let follows = self.looks_anywhere;
-        let (mut rest, mut may) = (path, follows);
-        while let Some(name) = next_name(&mut rest) {
-            may |= is_image(name);
-        }
-        if !may || !cfg!(feature = "iso") {
-            return Err(FsError::NotDirectory);
-        }
-        let mut done = Path::new(self);
-        done.follows = follows;
-        let end = if follow { End::Follow } else { End::Keep };
-        done.walk(path, &mut [0; BUFFER_BYTES], end)?;
-        done.node().ok_or(FsError::NoEntry)
     }
 
     #[inline(never)]
@@ -237,39 +203,14 @@ const fn path_flags(follow: bool) -> OFlags {
     }
 }
 
-impl exports::Backend for User {
-    /// A peer may be silent for long: nothing stays open that no handle keeps.
-    const KEEPS_IMAGES: bool = false;
-
-    fn images(&mut self) -> &mut Images {
-        &mut self.images
+impl Vfs for User {
+    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
+        Some(self)
     }
 
-    fn open_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile> {
-        if !self.looks_anywhere && !is_image(name.bytes()) {
-            return Err(FsError::NotDirectory);
-        }
-        let flags = READ | OFlags::NOFOLLOW;
-        let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
-        Ok(ImageFile {
-            disk: kernel::disk(file),
-            handle: Handle::EMPTY,
-            export: 0,
-        })
-    }
-
-    /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was
-    /// written meanwhile. Where something is written, peers get copies.
-    fn lends(&self) -> bool {
-        !self.writes
-    }
-
-    fn begin(&mut self) {
-        fsuid::restore();
-        match self.umask {
-            Some(mask) => fsuid::set_umask(mask),
-            None => fsuid::restore_umask(),
-        }
+    #[cfg(test)]
+    fn pin(&mut self, node: Node, access: Option<super::Access>) -> FsResult<Pin> {
+        self.pin_node(node, access)
     }
 
     fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
@@ -330,6 +271,7 @@ impl exports::Backend for User {
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        self.begin();
         match fs::pwrite::<FsError>(number(pin.node), offset, bytes)? {
             done if done as usize == bytes.len() => Ok(()),
             // No file system does this; it must not become a loop.
@@ -365,14 +307,14 @@ impl exports::Backend for User {
         }
         // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
         if fs::link_entry::<FsError>(old, new).is_ok() {
-            let removed = exports::Backend::remove(self, from, name, false);
+            let removed = self.remove(from, name, false);
             if removed.is_err() {
-                let _ = exports::Backend::remove(self, to, new_name, false);
+                let _ = self.remove(to, new_name, false);
             }
             return removed;
         }
         // A directory has one name only, and so has everything on some file systems.
-        match exports::Backend::lookup(self, to, new_name) {
+        match self.lookup(to, new_name) {
             Ok(_) => Err(FsError::Exists),
             Err(FsError::NoEntry) => fs::renameat(old, new, true),
             Err(error) => Err(error),
@@ -390,11 +332,9 @@ impl exports::Backend for User {
         }
     }
 
-    /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was written
-    /// meanwhile. Sessions that write get copies.
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
         let file = number(pin.node);
-        Some(Extent { file, offset, len })
+        self.lends().then_some(Extent { file, offset, len })
     }
 
     fn release_idle(&mut self) -> bool {
@@ -406,6 +346,29 @@ impl exports::Backend for User {
 }
 
 impl Paths for User {
+    fn begin(&mut self) {
+        fsuid::restore();
+        match self.umask {
+            Some(mask) => fsuid::set_umask(mask),
+            None => fsuid::restore_umask(),
+        }
+    }
+
+    /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was
+    /// written meanwhile. Where something is written, peers get copies.
+    fn lends(&self) -> bool {
+        !self.writes
+    }
+
+    fn image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile> {
+        let flags = READ | OFlags::NOFOLLOW;
+        let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
+        Ok(ImageFile {
+            disk: kernel::disk(file),
+            handle: Handle::EMPTY,
+        })
+    }
+
     fn make(
         &mut self,
         dir: Node,
@@ -413,7 +376,6 @@ impl Paths for User {
         make: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()> {
-        exports::check_changeable(dir, dir)?;
         self.name(number(dir), name.bytes(), make, mode)
     }
 
@@ -425,7 +387,7 @@ impl Paths for User {
         if self.top == NONE {
             self.top = fs::openat::<FsError>(AT_FDCWD, c"/", PATH, 0)?;
         }
-        Ok(Node(self.top as u32))
+        Ok(node_of(self.top))
     }
 
     fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
@@ -435,12 +397,13 @@ impl Paths for User {
         }
     }
 
+    fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
+        self.begin_in(dir)
+    }
+
     fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         self.take(path)?;
         let opened = self.open_taken(path_flags(follow), 0);
-        if opened == Err(FsError::NotDirectory) {
-            return self.look_inside(path, follow);
-        }
         let node = self.found.keep(opened);
         self.named = node.map_or(NONE, number);
         node
@@ -457,12 +420,7 @@ impl Paths for User {
         } else {
             AtFlags::SYMLINK_NOFOLLOW
         };
-        let attr = told(AT_FDCWD, self.text(), end);
-        if matches!(attr, Err(FsError::NotDirectory)) {
-            let node = self.look_inside(path, follow)?;
-            return self.attr(node);
-        }
-        attr
+        told(AT_FDCWD, self.text(), end)
     }
 
     fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
@@ -488,13 +446,6 @@ impl Paths for User {
         }
         self.take(path)?;
         let file = self.open_taken(flags, mode);
-        if file == Err(FsError::NotDirectory) {
-            return match self.look_inside(path, true) {
-                Ok(_) if writes => Err(FsError::ReadOnly),
-                Ok(_) | Err(FsError::NoEntry) if how.create.is_some() => Err(FsError::ReadOnly),
-                node => self.pin_inside(node?, directory),
-            };
-        }
         self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
     }
 

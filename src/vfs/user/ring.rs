@@ -46,7 +46,7 @@ impl Ring {
             // It may be none.
             close(core::mem::replace(place, file));
         }
-        Ok(Node(file as u32))
+        Ok(super::node_of(file))
     }
 
     /// Closes them.

@@ -3,8 +3,7 @@
 use super::User;
 use crate::sys::linux::sandbox;
 use crate::vfs::{
-    Access, Content as _, Detail, FsError, Handles as _, Kind, OpenFlags, Paths as _, SetAttr,
-    Vfs as _,
+    Access, Backend, Detail, FsError, Kind, OpenFlags, Paths as _, SetAttr, Tree, Vfs as _,
 };
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
@@ -287,12 +286,17 @@ fn a_jail_is_shown_elsewhere() {
     assert!(user.attr_at(b"dir/real", true).is_ok());
     assert_eq!(target(&mut user, b"dir/real"), "/data/dir/file");
     assert_eq!(target(&mut user, b"dir/top"), "/data");
-    assert_eq!(user.chdir(c"dir/file"), Err(FsError::NotDirectory));
     assert_eq!(user.chdir(c"/data/dir"), Ok(()));
     assert_eq!(user.cwd(&mut out), Ok(9));
     assert_eq!(out[..9], *b"/data/dir");
     assert!(user.attr_at(b"file", true).is_ok() && user.attr_at(b"../dir", true).is_ok());
     assert!(user.attr_at(b"../../../dir", true).is_ok());
+    let mut tree = Tree::default();
+    tree.add(Backend::User, Box::leak(Box::new(user)));
+    assert_eq!(tree.chdir(c"file"), Err(FsError::NotDirectory));
+    assert_eq!(tree.chdir(c"none"), Err(FsError::NoEntry));
+    assert_eq!(tree.chdir(c"/data"), Ok(()));
+    assert_eq!(tree.cwd(&mut out), Ok(5));
 }
 
 /// Swaps and moves things in and out of a jail while its client looks them up.

@@ -47,7 +47,7 @@ pub fn records(input: &[u8]) {
     };
     with_world(|mut world| {
         world.send_anything(stream, || piece);
-        world.tree.ram.check();
+        world.tree.ram().check();
     });
 }
 

@@ -76,29 +76,29 @@ impl Play {
                 }
                 Step::AskAgain(way) => self.ask_again(way),
                 Step::PowerFails => {
-                    self.whole.tree.ram.lose_power();
-                    self.parts.tree.ram.lose_power();
+                    self.whole.tree.ram().lose_power();
+                    self.parts.tree.ram().lose_power();
                     self.unstable = false;
                 }
                 Step::DiskFails(write, sync) => {
-                    for ram in [&mut self.whole.tree.ram, &mut self.parts.tree.ram] {
+                    for ram in [&mut self.whole.tree.ram(), &mut self.parts.tree.ram()] {
                         ram.write_fails = write.then_some(FsError::Io);
                         ram.sync_fails = sync.then_some(FsError::Io);
                     }
                 }
                 Step::DiskIsFull(left) => {
                     for world in [&mut self.whole, &mut self.parts] {
-                        world.tree.ram.leave_space(u64::from(*left) * 16);
+                        world.tree.ram().leave_space(u64::from(*left) * 16);
                     }
                 }
             }
             // What is neither unstable nor failed is on disk.
-            let durable = self.whole.tree.ram.is_durable() && self.parts.tree.ram.is_durable();
+            let durable = self.whole.tree.ram().is_durable() && self.parts.tree.ram().is_durable();
             assert!(self.unstable || durable, "a promise was not kept: {step:?}");
         }
         for world in [&self.whole, &self.parts] {
-            world.tree.ram.check();
-            assert_eq!(world.tree.ram.pinned, 0);
+            world.tree.ram().check();
+            assert_eq!(world.tree.ram().pinned, 0);
         }
     }
 
@@ -180,14 +180,14 @@ impl Play {
             return;
         };
         let asked = Asked::of(&call.0).expect("it is a call");
-        let was = self.parts.tree.ram.clone();
+        let was = self.parts.tree.ram().clone();
         let again = send(&mut self.parts, &call, Some(way));
         let whole = send(&mut self.whole, &call, None);
         let answer = read(&again, asked);
         if changes(asked) && answer.is_ok() {
             assert_eq!(again, told, "it was done twice: {asked:?}");
             assert!(
-                self.parts.tree.ram.is_like(&was),
+                self.parts.tree.ram().is_like(&was),
                 "it was done twice: {asked:?}"
             );
         }
@@ -234,7 +234,7 @@ fn send(world: &mut World, call: &Call, way: Option<&Way>) -> Vec<u8> {
     assert_eq!(end, (None, record.len()), "{asked:?}");
     let answers = replies::records(&talk.output).expect("records");
     assert_eq!(answers.len(), 1, "{asked:?}");
-    assert_eq!(world.tree.ram.pinned, 0, "{asked:?}");
+    assert_eq!(world.tree.ram().pinned, 0, "{asked:?}");
     answers[0].to_vec()
 }
 

@@ -248,7 +248,7 @@ impl Lent {
     /// The connection ends, and the tree must be in order.
     fn end(mut self) {
         self.world.hang_up();
-        self.world.tree.ram.check();
+        self.world.tree.ram().check();
         let Self {
             world,
             memory,
@@ -294,8 +294,8 @@ fn anything(bytes: &[u8], piece: usize) {
 fn script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
     let (mut one, mut all) = (Lent::new(), Lent::new());
     if let Some(room) = room {
-        one.world.tree.ram.leave_space(room.into());
-        all.world.tree.ram.leave_space(room.into());
+        one.world.tree.ram().leave_space(room.into());
+        all.world.tree.ram().leave_space(room.into());
     }
     let steps = &steps[..steps.len().min(STEP_COUNT)];
     let (mut known, mut stream, mut expect) = (Vec::new(), Vec::new(), Vec::new());
@@ -333,7 +333,7 @@ fn script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
                 "{packet:?}: {answer:?}, not {expect:?}"
             );
         }
-        assert!(!timeless || one.world.tree.ram.is_like(&all.world.tree.ram));
+        assert!(!timeless || one.world.tree.ram().is_like(&all.world.tree.ram()));
         for handle in &known {
             let read = Packet::new(kind::READ, 1)
                 .string(handle)

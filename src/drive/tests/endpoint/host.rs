@@ -12,6 +12,7 @@ use crate::net::{
     NetError, NetResult, Ready, Received, Signals, Socket, Streams, Token,
 };
 use crate::time::{Duration, Instant};
+use crate::vfs::Tree;
 use crate::wire::dns::{Message, Name, kind};
 use core::cell::RefCell;
 use core::net::{IpAddr, SocketAddr};
@@ -342,6 +343,7 @@ impl Bench<'_> {
         let now = self.sim.now();
         run(&mut Loop::new(
             &mut self.net,
+            &mut Tree::default(),
             &mut [&mut self.mdns],
             &mut events,
             &mut rx,

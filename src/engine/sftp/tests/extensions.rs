@@ -23,7 +23,7 @@ fn limits_are_those_of_openssh() {
 #[test]
 fn the_file_system_is_told_of_a_path_and_of_a_file() {
     let mut world = World::begun();
-    world.tree.ram.capacity_bytes = 1 << 20;
+    world.tree.ram().capacity_bytes = 1 << 20;
     let told = words(&world.ask(openssh("statvfs", &[b"dir"])));
     // Unit, units in all, free, available; files in all, free, available; number, flags, longest name.
     assert_eq!(told[..3], [512, 512, 2048]);
@@ -34,14 +34,14 @@ fn the_file_system_is_told_of_a_path_and_of_a_file() {
     assert_eq!(words(&world.ask(openssh("fstatvfs", &[&handle]))), told);
     world.refuses(openssh("statvfs", &[b"none"]), Status::NoSuchFile);
     world.refuses(openssh("statvfs", &[b"link"]), Status::NoSuchFile);
-    world.tree.ram.writable = false;
+    world.tree.ram().writable = false;
     assert_eq!(words(&world.ask(openssh("statvfs", &[b""])))[9], 1);
 }
 
 #[test]
 fn available_space_is_told_as_the_draft_has_it() {
     let mut world = World::begun();
-    world.tree.ram.capacity_bytes = 1 << 20;
+    world.tree.ram().capacity_bytes = 1 << 20;
     let ask = |path: &[u8]| Packet::extended(b"space-available", 3).string(path);
     let reply = world.ask(ask(b"dir"));
     assert_eq!((reply.kind, reply.body.len()), (kind::EXTENDED_REPLY, 36));
@@ -56,12 +56,12 @@ fn available_space_is_told_as_the_draft_has_it() {
 #[test]
 fn numbers_have_the_names_that_are_in_the_tree() {
     let mut world = World::begun();
-    world.tree.ram.dir("etc");
+    world.tree.ram().dir("etc");
     world
         .tree
-        .ram
+        .ram()
         .file("etc/passwd", b"root:x:0:0::/:\nme:x:1000:1::/:\n");
-    world.tree.ram.file("etc/group", b"wheel:x:0:\n");
+    world.tree.ram().file("etc/group", b"wheel:x:0:\n");
     let list = |numbers: &[u32]| {
         numbers
             .iter()

@@ -62,7 +62,7 @@ fn data_is_copied_within_the_server() {
         }
         world.does(close(&from));
         world.does(close(&to));
-        assert_eq!(world.tree.ram.pinned, 0);
+        assert_eq!(world.tree.ram().pinned, 0);
     }
 }
 
@@ -92,7 +92,7 @@ fn what_cannot_be_copied_is_refused() {
     ] {
         world.refuses(packet, status);
     }
-    world.tree.ram.write_fails = Some(FsError::NoSpace);
+    world.tree.ram().write_fails = Some(FsError::NoSpace);
     world.refuses(copy(&from, 0, 0, &to, 0), Status::Failure);
     world.hang_up();
 }
@@ -128,7 +128,8 @@ fn hashes_are_those_that_everybody_computes() {
     }
     world.does(close(&handle));
     assert_eq!(
-        world.tree.ram.pinned, 0,
+        world.tree.ram().pinned,
+        0,
         "what was opened for a check is closed after it"
     );
 }
@@ -182,7 +183,7 @@ fn what_cannot_be_checked_is_refused() {
     ] {
         world.refuses(packet, status);
     }
-    assert_eq!(world.tree.ram.pinned, 2);
+    assert_eq!(world.tree.ram().pinned, 2);
 }
 
 #[test]
@@ -215,7 +216,7 @@ fn others_are_answered_while_a_long_job_goes_on() {
         ]
     );
     assert!((50..60).contains(&talk.idle), "{} slices", talk.idle);
-    assert_eq!(world.tree.ram.pinned, 0);
+    assert_eq!(world.tree.ram().pinned, 0);
 }
 
 #[test]
@@ -233,7 +234,7 @@ fn jobs_beyond_their_number_wait_and_all_are_answered() {
         assert_eq!(all.len(), count + 1);
         assert_eq!(all.iter().filter(|reply| **reply == expect).count(), count);
     }
-    assert_eq!(world.tree.ram.pinned, 0);
+    assert_eq!(world.tree.ram().pinned, 0);
 }
 
 #[test]

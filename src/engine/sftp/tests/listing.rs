@@ -46,8 +46,8 @@ impl World {
 #[test]
 fn a_small_directory_is_one_page_of_lines_as_of_ls() {
     let mut world = World::begun();
-    world.tree.ram.dir("etc");
-    world.tree.ram.file("etc/passwd", b"me:x:1000:100::/:\n");
+    world.tree.ram().dir("etc");
+    world.tree.ram().file("etc/passwd", b"me:x:1000:100::/:\n");
     let pages = world.pages(b"dir");
     assert_eq!(pages.len(), 1);
     let lines: Vec<_> = entries(&pages[0])
@@ -80,12 +80,12 @@ fn a_small_directory_is_one_page_of_lines_as_of_ls() {
 #[test]
 fn a_large_directory_is_listed_whole_and_its_pages_are_small() {
     let mut world = World::begun();
-    world.tree.ram.dir("huge");
+    world.tree.ram().dir("huge");
     let names: Vec<_> = (0..2000)
         .map(|number| format!("{number:04}{}", "h".repeat(number * 7 % 250)))
         .collect();
     for name in &names {
-        world.tree.ram.file(&format!("huge/{name}"), b"");
+        world.tree.ram().file(&format!("huge/{name}"), b"");
     }
     let pages = world.pages(b"huge");
     assert!(pages.len() > 20);
@@ -132,7 +132,7 @@ fn directories_that_cannot_be_listed() {
         world.refuses(about(kind::OPENDIR, path), status);
     }
     assert_eq!(world.pages(b"").len(), 1);
-    assert_eq!(world.tree.ram.pinned, 0);
+    assert_eq!(world.tree.ram().pinned, 0);
 }
 
 #[test]

@@ -272,7 +272,7 @@ fn bytes_that_are_anything_are_answered_or_end_the_connection() {
             );
         }
         world.hang_up();
-        world.tree.ram.check();
+        world.tree.ram().check();
     });
 }
 
@@ -298,6 +298,6 @@ fn any_pieces_give_the_same_replies() {
         assert!(talk.output == expect);
         whole.hang_up();
         pieces.hang_up();
-        assert!(whole.tree.ram.is_like(&pieces.tree.ram));
+        assert!(whole.tree.ram().is_like(&pieces.tree.ram()));
     });
 }

@@ -44,7 +44,7 @@ fn names_are_made_and_removed() {
 #[test]
 fn what_cannot_be_made_or_removed_stays_as_it_is() {
     let mut world = World::begun();
-    let before = world.tree.ram.clone();
+    let before = world.tree.ram().clone();
     for path in [
         &b""[..],
         b".",
@@ -82,7 +82,7 @@ fn what_cannot_be_made_or_removed_stays_as_it_is() {
     ] {
         world.refuses(packet, status);
     }
-    assert!(world.tree.ram.is_like(&before));
+    assert!(world.tree.ram().is_like(&before));
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn handles_are_no_more_than_there_may_be_and_nothing_is_made_beyond() {
         "a place is another's now, its handle is not"
     );
     world.refuses(read(&handles[3], 0, 1), Status::Failure);
-    assert_eq!(world.tree.ram.pinned, HANDLE_COUNT);
+    assert_eq!(world.tree.ram().pinned, HANDLE_COUNT);
     world.hang_up();
 }
 
@@ -183,7 +183,7 @@ fn ten_thousand_opens_leave_nothing_behind() {
         let handle = world.opens(open_file(b"hello", open::READ));
         world.does(close(&handle));
     }
-    assert_eq!(world.tree.ram.pinned, 0);
+    assert_eq!(world.tree.ram().pinned, 0);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_server_for_reading_only_changes_nothing() {
     let mut permits = Permits::default();
     permits.read_only();
     let mut world = World::of(permits, Level::default());
-    let before = world.tree.ram.clone();
+    let before = world.tree.ram().clone();
     let handle = world.opens(open_file(b"hello", open::READ));
     for packet in looks(&handle) {
         assert_ne!(world.ask(packet).kind, kind::STATUS);
@@ -307,7 +307,7 @@ fn a_server_for_reading_only_changes_nothing() {
     }
     world.does(close(&handle));
     world.hang_up();
-    assert!(world.tree.ram.is_like(&before));
+    assert!(world.tree.ram().is_like(&before));
 }
 
 #[test]

@@ -8,12 +8,12 @@ const PASSWD: &[u8] =
 impl World {
     /// A server whose tree has accounts.
     fn with_accounts() -> Self {
-        let mut world = Self::begun();
-        world.tree.ram.dir("etc");
-        world.tree.ram.file("etc/passwd", PASSWD);
+        let world = Self::begun();
+        world.tree.ram().dir("etc");
+        world.tree.ram().file("etc/passwd", PASSWD);
         world
             .tree
-            .ram
+            .ram()
             .file("etc/group", b"root:x:0:\nusers:x:100:\n");
         world
     }
@@ -147,7 +147,7 @@ fn sizes_are_of_files_that_may_be_written() {
         .attributes(&size);
     world.refuses(packet, Status::BadMessage);
     assert_eq!(world.content(b"hello"), b"hello world");
-    assert_eq!(world.tree.ram.pinned, 1);
+    assert_eq!(world.tree.ram().pinned, 1);
 }
 
 #[test]
@@ -184,9 +184,9 @@ fn a_link_itself_is_changed_by_lsetstat_only() {
 #[test]
 fn true_paths_are_those_of_openssh() {
     let mut world = World::begun();
-    world.tree.ram.symlink("to dir", b"dir");
-    world.tree.ram.symlink("dangling", b"dir/gone");
-    world.tree.ram.symlink("loop", b"loop");
+    world.tree.ram().symlink("to dir", b"dir");
+    world.tree.ram().symlink("dangling", b"dir/gone");
+    world.tree.ram().symlink("loop", b"loop");
     for (path, expect) in [
         ("", "/export"),
         (".", "/export"),

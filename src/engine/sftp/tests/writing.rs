@@ -38,7 +38,7 @@ fn a_write_that_fails_is_answered_once_and_passed_by() {
     for piece in [300, 20_000, 100_000, usize::MAX] {
         let mut world = World::begun();
         let handle = world.opens(open_file(b"new", open::READ | open::WRITE | open::CREATE));
-        world.tree.ram.write_fails = Some(FsError::NoSpace);
+        world.tree.ram().write_fails = Some(FsError::NoSpace);
         let packets = [
             write(&handle, 0, &[7; 100_000]),
             write(&handle, 5, b"x"),
@@ -66,7 +66,7 @@ fn each_failure_of_the_disk_has_its_words() {
     ] {
         let mut world = World::begun();
         let handle = world.opens(open_file(b"hello", open::WRITE));
-        world.tree.ram.write_fails = Some(error);
+        world.tree.ram().write_fails = Some(error);
         let reply = world.ask(write(&handle, 0, b"some"));
         assert_eq!(strings(&reply.body[4..]), [words, b""]);
     }
@@ -155,8 +155,8 @@ fn what_is_synced_survives_and_what_fails_is_said() {
     let handle = world.opens(open_file(b"hello", open::WRITE));
     world.does(write(&handle, 0, b"J"));
     world.does(sync(&handle));
-    assert!(world.tree.ram.is_durable());
-    world.tree.ram.sync_fails = Some(FsError::Io);
+    assert!(world.tree.ram().is_durable());
+    world.tree.ram().sync_fails = Some(FsError::Io);
     world.refuses(sync(&handle), Status::Failure);
     // Also of a file that is only read.
     let reading = world.opens(open_file(b"hello", open::READ));

@@ -1,0 +1,266 @@
+//! A backend that a tree and its test share: the tree's place of it lasts as long as the process, what is in it does not.
+
+use super::{
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FileTime,
+    FsResult, FsStat, Handle, Handles, ImageFile, Name, Node, OpenFlags, Paths, Pin, Rules,
+    SetAttr, Top, Tree, Vfs,
+};
+use core::cell::RefCell;
+use core::ffi::CStr;
+use core::ops::ControlFlow;
+use std::rc::{Rc, Weak};
+
+/// What all test trees are exported by: the backend decides what may be changed.
+pub const RULES: Rules = Rules {
+    fsid: None,
+    writable: true,
+    isos: true,
+    is_async: false,
+    squashes_root: false,
+    squashes_all: false,
+    anonymous: (65_534, 65_534),
+};
+
+impl Tree {
+    /// One with a backend that is registered as `kind`, and as that of paths too, and exported as `path`.
+    pub fn of(
+        kind: Backend,
+        backend: [&'static mut dyn Vfs; 2],
+        path: &'static [u8],
+        tag: u32,
+    ) -> Self {
+        let mut tree = Self::default();
+        let [one, other] = backend;
+        tree.add(Backend::User, other);
+        tree.add(kind, one);
+        let top = Top {
+            backend: kind,
+            tag,
+            is_image: false,
+        };
+        tree.export(path, RULES, top).unwrap();
+        tree
+    }
+
+    /// The first export.
+    pub fn first_export(&mut self) -> &mut Export {
+        self.exports_mut().first_mut().expect("there is one")
+    }
+}
+
+/// A backend in a tree, which its test can reach too.
+pub struct Shared<B>(Weak<RefCell<B>>);
+
+impl<B: Vfs + Handles + Paths + 'static> Shared<B> {
+    /// What a tree gets of a backend.
+    pub fn lend(backend: &Rc<RefCell<B>>) -> &'static mut dyn Vfs {
+        Box::leak(Box::new(Self(Rc::downgrade(backend))))
+    }
+}
+
+macro_rules! pass {
+    ($self:ident, $of:ident :: $method:ident ( $($argument:expr),* )) => {{
+        let backend = $self.0.upgrade().expect("the test keeps it");
+        let done = $of::$method(&mut *backend.borrow_mut(), $($argument),*);
+        done
+    }};
+}
+
+impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
+    fn as_handles(&mut self) -> Option<&mut dyn Handles> {
+        Some(self)
+    }
+
+    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
+        Some(self)
+    }
+
+    fn handle(&mut self, node: Node) -> FsResult<Handle> {
+        pass!(self, Vfs::handle(node))
+    }
+
+    fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
+        pass!(self, Vfs::pin(node, access))
+    }
+
+    fn unpin(&mut self, pin: Pin) {
+        pass!(self, Vfs::unpin(pin));
+    }
+
+    fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        pass!(self, Vfs::read(pin, offset, out))
+    }
+
+    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
+        pass!(self, Vfs::extent(pin, offset, len))
+    }
+
+    fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        pass!(self, Vfs::write(pin, offset, bytes))
+    }
+
+    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
+        pass!(self, Vfs::write_from(pin, offset, pipe, len))
+    }
+
+    fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        pass!(self, Vfs::sync(pin))
+    }
+
+    fn release_idle(&mut self) -> bool {
+        pass!(self, Vfs::release_idle())
+    }
+
+    fn attr(&mut self, node: Node) -> FsResult<Attr> {
+        pass!(self, Vfs::attr(node))
+    }
+
+    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
+        pass!(self, Vfs::lookup(dir, name))
+    }
+
+    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
+        pass!(self, Vfs::readlink(node, out))
+    }
+
+    fn readdir(
+        &mut self,
+        dir: Node,
+        from: u64,
+        detail: Detail,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<bool> {
+        pass!(self, Vfs::readdir(dir, from, detail, each))
+    }
+
+    fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
+        pass!(self, Vfs::statfs(node))
+    }
+
+    fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
+        pass!(self, Vfs::set_attr(node, change))
+    }
+
+    fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
+        pass!(self, Vfs::remove(dir, name, directory))
+    }
+
+    fn rename(
+        &mut self,
+        from: Node,
+        name: Name<'_>,
+        to: Node,
+        new_name: Name<'_>,
+        replace: bool,
+    ) -> FsResult<()> {
+        pass!(self, Vfs::rename(from, name, to, new_name, replace))
+    }
+
+    fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
+        pass!(self, Vfs::link(node, dir, name))
+    }
+}
+
+impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
+    fn root(&mut self, tag: u32) -> FsResult<Node> {
+        pass!(self, Handles::root(tag))
+    }
+
+    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
+        pass!(self, Handles::open(handle))
+    }
+
+    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
+        pass!(self, Handles::act_as(caller));
+    }
+
+    fn tag(&mut self, node: Node) -> FsResult<u32> {
+        pass!(self, Handles::tag(node))
+    }
+
+    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+        pass!(self, Handles::access(node, access))
+    }
+
+    fn lets(&mut self, attr: &Attr, access: Access, to_open: bool) -> bool {
+        pass!(self, Handles::lets(attr, access, to_open))
+    }
+
+    fn image(&mut self, file: Node) -> FsResult<ImageFile> {
+        pass!(self, Handles::image(file))
+    }
+
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        change: &SetAttr,
+    ) -> FsResult<Node> {
+        pass!(self, Handles::create(dir, name, what, change))
+    }
+
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        pass!(self, Handles::commit_metadata())
+    }
+}
+
+impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
+    fn begin(&mut self) {
+        pass!(self, Paths::begin());
+    }
+
+    fn root_path(&self) -> &'static [u8] {
+        let backend = self.0.upgrade().expect("the test keeps it");
+        let path = backend.borrow().root_path();
+        path
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        pass!(self, Paths::root_dir())
+    }
+
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        pass!(self, Paths::cwd(out))
+    }
+
+    fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
+        pass!(self, Paths::chdir(dir))
+    }
+
+    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        pass!(self, Paths::resolve(path, follow))
+    }
+
+    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
+        pass!(self, Paths::attr_at(path, follow))
+    }
+
+    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        pass!(self, Paths::open_at(path, how))
+    }
+
+    fn image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile> {
+        pass!(self, Paths::image(dir, name))
+    }
+
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        pass!(self, Paths::make(dir, name, what, mode))
+    }
+
+    fn lends(&self) -> bool {
+        let backend = self.0.upgrade().expect("the test keeps it");
+        let lends = backend.borrow().lends();
+        lends
+    }
+
+    fn clock(&mut self) -> FileTime {
+        pass!(self, Paths::clock())
+    }
+}
