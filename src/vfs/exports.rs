@@ -4,7 +4,7 @@
 //! object; nothing inside them can be changed.
 
 use super::handle;
-use super::iso::{ImageFile, Images};
+use super::iso::Images;
 use super::walk::{BUFFER_BYTES, End, Path, Steps, next_name};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
@@ -138,7 +138,7 @@ impl Tree {
     /// # Errors
     /// `Exists`: something with this tag is exported already; `NoSpace`: there are [`EXPORT_COUNT_MAX`].
     pub fn export(&mut self, path: &'static [u8], rules: Rules, top: Top) -> FsResult<()> {
-        if self.tagged(top.tag).is_ok() {
+        if self.tagged(top.tag).is_some() {
             return Err(FsError::Exists);
         }
         let export = Export { path, rules, top };
@@ -192,25 +192,19 @@ impl Tree {
         self.numbered(Backend::Images as usize)?.as_images()
     }
 
-    /// The number of the export that a handle's tag names.
+    /// The number of the export that has this tag.
     #[inline(never)]
-    fn tagged(&self, tag: u32) -> FsResult<usize> {
+    fn tagged(&self, tag: u32) -> Option<usize> {
         let mut exports = self.exports.iter();
-        let number = exports.position(|export| export.top.tag == tag);
-        number.ok_or(FsError::Stale)
+        exports.position(|export| export.top.tag == tag)
     }
 
-    /// The rules for an object outside of images.
-    fn rules(&mut self, node: Node) -> FsResult<&Rules> {
-        let tag = self
-            .handles(node.backend())
-            .ok_or(FsError::Stale)?
-            .tag(node)?;
+    /// The number of the export that an object outside of images lies in, and its rules. `None`: it is gone, or in none.
+    #[inline(never)]
+    fn export_of(&mut self, node: Node) -> Option<(usize, &Rules)> {
+        let tag = self.handles(node.backend())?.tag(node)?;
         let number = self.tagged(tag)?;
-        match self.exports.get(number) {
-            Some(export) => Ok(&export.rules),
-            None => Err(FsError::Stale),
-        }
+        Some((number, &self.exports.get(number)?.rules))
     }
 
     /// Whether an object may be changed, as far as is known from where it lies.
@@ -222,10 +216,14 @@ impl Tree {
         if node.is_inside() {
             return Err(FsError::ReadOnly);
         }
-        if node.is_of(Backend::User) || self.rules(node)?.writable {
+        if node.is_of(Backend::User) {
             return Ok(());
         }
-        Err(FsError::ReadOnly)
+        match self.export_of(node) {
+            Some((_, rules)) if rules.writable => Ok(()),
+            Some(_) => Err(FsError::ReadOnly),
+            None => Err(FsError::Stale),
+        }
     }
 
     /// Whether objects may be changed together.
@@ -335,40 +333,25 @@ impl Tree {
         if dir.is_inside() || !self.looks_anywhere && !is_image(name.bytes()) {
             return Err(FsError::NotDirectory);
         }
-        if dir.is_of(Backend::User) {
-            let image = self.paths().ok_or(FsError::Stale)?.image(dir, name)?;
-            return self.open_image(&image, NO_EXPORT);
+        let mut number = usize::from(NO_EXPORT);
+        if !dir.is_of(Backend::User) {
+            match self.export_of(dir) {
+                Some((export, rules)) if rules.isos => number = export,
+                _ => return Err(FsError::NotDirectory),
+            }
         }
-        let backend = self.handles(dir.backend()).ok_or(FsError::Stale)?;
-        let tag = backend.tag(dir)?;
-        let number = self.tagged(tag)?;
-        if !self
-            .exports
-            .get(number)
-            .is_some_and(|export| export.rules.isos)
-        {
-            return Err(FsError::NotDirectory);
-        }
-        let file = self.lookup(dir, name)?;
-        self.enter(file, number)
+        self.open_image(dir, Some(name), number)
     }
 
-    /// The top of the image that a file in the export of this number is.
+    /// The top of the image that lies in the export of this number, if in one. It has this name in `dir`, or is `dir` itself.
     #[inline(never)]
-    fn enter(&mut self, file: Node, export: usize) -> FsResult<Node> {
-        let image: ImageFile = self
-            .handles(file.backend())
-            .ok_or(FsError::Stale)?
-            .image(file)?;
-        self.open_image(&image, export as u16)
-    }
-
-    #[inline(never)]
-    fn open_image(&mut self, image: &ImageFile, export: u16) -> FsResult<Node> {
+    fn open_image(&mut self, dir: Node, name: Option<Name<'_>>, export: usize) -> FsResult<Node> {
+        let image = self.backend(dir).ok_or(FsError::Stale)?.image(dir, name)?;
         if self.images().is_none() {
             self.add(Backend::Images, mem::leak(Images::new()));
         }
-        self.images().ok_or(FsError::Stale)?.take(image, export)
+        let images = self.images().ok_or(FsError::Stale)?;
+        images.take(&image, export as u16)
     }
 
     /// See [`Vfs::readlink`].
@@ -449,7 +432,7 @@ impl Tree {
         backend.act_as(None);
         let node = backend.root(top.tag)?;
         if top.is_image {
-            return self.enter(node, number);
+            return self.open_image(node, None, number);
         }
         Ok(node)
     }
@@ -466,10 +449,8 @@ impl Tree {
             file = handle::outside(bytes, &mut buffer);
             inside = self.images().and_then(|images| images.find(bytes));
         }
-        let number = self.tagged(handle::tag(file)?)?;
-        let Some(Export { top, rules, .. }) = self.exports.get(number).copied() else {
-            return Err(FsError::Stale);
-        };
+        let number = self.tagged(handle::tag(file)?).ok_or(FsError::Stale)?;
+        let Export { top, rules, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
         let node = match inside {
             Some(node) => node,
             None => {
@@ -478,7 +459,7 @@ impl Tree {
                     .ok_or(FsError::Stale)?
                     .open(file)?;
                 if is_inside {
-                    self.enter(node, number)?;
+                    self.open_image(node, None, number)?;
                     let found = self.images().and_then(|images| images.find(bytes));
                     found.ok_or(FsError::Stale)?
                 } else if top.is_image {

@@ -60,6 +60,7 @@ const FORM_AT: usize = 1;
 const FORM_ROOT: u8 = 0;
 const FORM_KERNEL: u8 = 1;
 const FORM_PATH: u8 = 2;
+#[cfg(any(test, fuzzing))]
 const FORM_RAM: u8 = 3;
 /// Version, form and tag.
 const HEAD_BYTES: usize = 6;

@@ -150,6 +150,13 @@ pub trait Vfs {
     fn as_paths(&mut self) -> Option<&mut dyn Paths> {
         None
     }
+    /// Opens the file of this name in `dir`, or `dir` itself, to be read as an image.
+    ///
+    /// # Errors
+    /// `NotDirectory`: it is no regular file, or nothing here is entered.
+    fn image(&mut self, _dir: Node, _name: Option<Name<'_>>) -> FsResult<ImageFile> {
+        Err(FsError::NotDirectory)
+    }
     /// The handle that names `node`, if it has one.
     ///
     /// # Errors
@@ -267,11 +274,8 @@ pub trait Handles {
     fn open(&mut self, handle: &[u8]) -> FsResult<Node>;
     /// What follows is done as this caller, if the rules believe it; `None`: as the server itself.
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>);
-    /// The tag of the export that an object lies in.
-    ///
-    /// # Errors
-    /// None of its own.
-    fn tag(&mut self, node: Node) -> FsResult<u32>;
+    /// The tag of the export that an object lies in; `None`: the node is not valid any more.
+    fn tag(&mut self, node: Node) -> Option<u32>;
     /// Whether the caller may use the object so.
     ///
     /// # Errors
@@ -281,13 +285,6 @@ pub trait Handles {
     /// owner may always read and write it, and who may run it, read it.
     fn lets(&mut self, _attr: &Attr, _access: Access, _to_open: bool) -> bool {
         true
-    }
-    /// Opens a regular file to be read as an image, as the server itself.
-    ///
-    /// # Errors
-    /// `NotDirectory`: it is none, or nothing here is entered.
-    fn image(&mut self, _file: Node) -> FsResult<ImageFile> {
-        Err(FsError::NotDirectory)
     }
     /// Makes an object that was not there.
     ///
@@ -346,13 +343,6 @@ pub trait Paths {
     /// As [`resolve`](Self::resolve); `IsDirectory`, `NotDirectory`: `how` wants the other; `Exists`; `Access`: it is neither a file
     /// nor a directory.
     fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
-    /// Opens the file of this name in `dir` to be read as an image.
-    ///
-    /// # Errors
-    /// `NotDirectory`: nothing here is entered.
-    fn image(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<ImageFile> {
-        Err(FsError::NotDirectory)
-    }
     /// Makes an object that was not there, with this mode or the host's default.
     ///
     /// # Errors

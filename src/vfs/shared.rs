@@ -75,6 +75,10 @@ impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
         Some(self)
     }
 
+    fn image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
+        pass!(self, Vfs::image(dir, name))
+    }
+
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
         pass!(self, Vfs::handle(node))
     }
@@ -174,7 +178,7 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
         pass!(self, Handles::act_as(caller));
     }
 
-    fn tag(&mut self, node: Node) -> FsResult<u32> {
+    fn tag(&mut self, node: Node) -> Option<u32> {
         pass!(self, Handles::tag(node))
     }
 
@@ -184,10 +188,6 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
 
     fn lets(&mut self, attr: &Attr, access: Access, to_open: bool) -> bool {
         pass!(self, Handles::lets(attr, access, to_open))
-    }
-
-    fn image(&mut self, file: Node) -> FsResult<ImageFile> {
-        pass!(self, Handles::image(file))
     }
 
     fn create(
@@ -212,8 +212,7 @@ impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
 
     fn root_path(&self) -> &'static [u8] {
         let backend = self.0.upgrade().expect("the test keeps it");
-        let path = backend.borrow().root_path();
-        path
+        backend.borrow().root_path()
     }
 
     fn root_dir(&mut self) -> FsResult<Node> {
@@ -240,10 +239,6 @@ impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
         pass!(self, Paths::open_at(path, how))
     }
 
-    fn image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile> {
-        pass!(self, Paths::image(dir, name))
-    }
-
     fn make(
         &mut self,
         dir: Node,
@@ -256,8 +251,7 @@ impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
 
     fn lends(&self) -> bool {
         let backend = self.0.upgrade().expect("the test keeps it");
-        let lends = backend.borrow().lends();
-        lends
+        backend.borrow().lends()
     }
 
     fn clock(&mut self) -> FileTime {

@@ -326,7 +326,7 @@ impl Handles for Misbehaving {
         ram!(self.act_as(caller));
     }
 
-    fn tag(&mut self, node: Node) -> FsResult<u32> {
+    fn tag(&mut self, node: Node) -> Option<u32> {
         ram!(self.tag(node))
     }
 

@@ -55,6 +55,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     linux::serve(&mut [task], tree, Console::leak(), Signals::default())
 }
 
+#[expect(clippy::mut_from_ref, reason = "it is made here, and lends nothing")]
 /// What the options ask for, as a task that has not started, and its files in the tree. It lasts as long as the process.
 pub(super) fn task(
     options: &'static Options,

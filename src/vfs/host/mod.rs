@@ -278,6 +278,13 @@ impl Vfs for Host {
         self.table.pin(node, self.acting.uid())
     }
 
+    fn image(&mut self, mut file: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
+        if let Some(name) = name {
+            file = self.lookup(file, name)?;
+        }
+        self.open_image_file(file)
+    }
+
     fn unpin(&mut self, pin: Pin) {
         self.table.unpin(pin);
     }
@@ -343,8 +350,8 @@ impl Handles for Host {
         self.acting.ask_for(caller);
     }
 
-    fn tag(&mut self, node: Node) -> FsResult<u32> {
-        Ok(self.at(node)?.1.tag)
+    fn tag(&mut self, node: Node) -> Option<u32> {
+        Some(self.entry_and_top(node)?.1.tag)
     }
 
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
@@ -360,10 +367,6 @@ impl Handles for Host {
                     || attr.kind == Kind::Regular
                         && (attr.uid == self.acting.uid()
                             || access == Access::Read && may(Access::Execute)))
-    }
-
-    fn image(&mut self, file: Node) -> FsResult<ImageFile> {
-        self.open_image_file(file)
     }
 
     fn create(

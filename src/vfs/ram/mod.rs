@@ -515,8 +515,8 @@ impl Handles for Ram {
         self.caller = (caller.uid, caller.gid);
     }
 
-    fn tag(&mut self, _: Node) -> FsResult<u32> {
-        Ok(TAG)
+    fn tag(&mut self, _: Node) -> Option<u32> {
+        Some(TAG)
     }
 
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {

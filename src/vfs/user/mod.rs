@@ -208,6 +208,16 @@ impl Vfs for User {
         Some(self)
     }
 
+    fn image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
+        let name = name.ok_or(FsError::NotSupported)?;
+        let flags = READ | OFlags::NOFOLLOW;
+        let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
+        Ok(ImageFile {
+            disk: kernel::disk(file),
+            handle: Handle::EMPTY,
+        })
+    }
+
     #[cfg(test)]
     fn pin(&mut self, node: Node, access: Option<super::Access>) -> FsResult<Pin> {
         self.pin_node(node, access)
@@ -358,15 +368,6 @@ impl Paths for User {
     /// written meanwhile. Where something is written, peers get copies.
     fn lends(&self) -> bool {
         !self.writes
-    }
-
-    fn image(&mut self, dir: Node, name: Name<'_>) -> FsResult<ImageFile> {
-        let flags = READ | OFlags::NOFOLLOW;
-        let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
-        Ok(ImageFile {
-            disk: kernel::disk(file),
-            handle: Handle::EMPTY,
-        })
     }
 
     fn make(
