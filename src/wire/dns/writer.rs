@@ -1,6 +1,7 @@
 //! A message under construction. Names that share an end share its bytes, as far as the caller knows them by number.
 
 use super::{HEADER_BYTES, Section};
+use crate::wire;
 
 /// A label of a name, and the number by which the name that begins with it is known; 0: by none.
 #[derive(Clone, Copy, Debug)]
@@ -18,59 +19,39 @@ const PLACE_COUNT: usize = 64;
 #[derive(Debug)]
 #[repr(C)]
 pub struct Writer<'a> {
-    len: usize,
-    buffer: &'a mut [u8],
-    place_count: usize,
+    out: wire::Writer<'a>,
+    /// Query ID, flags, and how many questions there are, and records in each section.
+    header: [u16; HEADER_BYTES / 2],
     /// Numbers of names, and where they stand.
-    places: [(u16, u16); PLACE_COUNT],
-    /// Of questions and of the records in each section.
-    counts: [u16; 4],
-    overrun: bool,
+    places: heapless::Vec<(u16, u16), PLACE_COUNT>,
 }
 
 impl<'a> Writer<'a> {
     /// A message in this buffer.
     pub fn new(buffer: &'a mut [u8], id: u16, flags: u16) -> Self {
-        let mut writer = Self {
-            len: 0,
-            buffer,
-            place_count: 0,
-            places: [(0, 0); PLACE_COUNT],
-            counts: [0; 4],
-            overrun: false,
-        };
-        writer.word(id);
-        writer.word(flags);
-        writer.put(&[0; 8]);
-        writer
+        let mut out = wire::Writer::new(buffer);
+        out.put(&[0; HEADER_BYTES]);
+        Self {
+            out,
+            header: [id, flags, 0, 0, 0, 0],
+            places: heapless::Vec::new(),
+        }
     }
 
     /// Bytes so far.
     pub const fn len(&self) -> usize {
-        self.len
+        self.out.position()
     }
 
     /// Whether there is neither a question nor a record in it.
     pub fn is_empty(&self) -> bool {
-        self.counts == [0; 4]
-    }
-
-    /// Whether there is a record in it that is not an additional one.
-    pub const fn has_answers(&self) -> bool {
-        self.counts[1] != 0
+        let [_, _, counts @ ..] = &self.header;
+        *counts == [0; 4]
     }
 
     /// Appends bytes.
-    #[inline(never)]
     pub fn put(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
-        match self.buffer.get_mut(self.len..end) {
-            Some(buffer) => {
-                buffer.copy_from_slice(bytes);
-                self.len = end;
-            }
-            None => self.overrun = true,
-        }
+        self.out.put(bytes);
     }
 
     /// Appends a number.
@@ -83,16 +64,12 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     pub fn name(&mut self, labels: &mut dyn Iterator<Item = Label<'_>>, shortens: bool) {
         for label in labels {
-            let mut known = self.places.iter().take(self.place_count);
-            let known = known.find(|place| place.0 == label.number);
+            let known = self.places.iter().find(|place| place.0 == label.number);
             match known {
                 Some((_, place)) if shortens => return self.word(0xc000 | *place),
                 // Once is enough: names in full would fill the table with what it has.
-                None if label.number != 0 && self.len < 0x4000 => {
-                    if let Some(place) = self.places.get_mut(self.place_count) {
-                        *place = (label.number, self.len as u16);
-                        self.place_count += 1;
-                    }
+                None if label.number != 0 && self.len() < 0x4000 => {
+                    let _ = self.places.push((label.number, self.len() as u16));
                 }
                 _ => {}
             }
@@ -102,16 +79,17 @@ impl<'a> Writer<'a> {
         self.put(&[0]);
     }
 
-    /// Appends what `write` does, or nothing if that does not fit: whether it did. `which` counts it.
+    /// Appends what `write` does, or nothing if that does not fit: whether it did. It counts in this word of the header.
     #[inline(never)]
     fn whole(&mut self, which: usize, write: &mut dyn FnMut(&mut Self)) -> bool {
-        let (len, place_count) = (self.len, self.place_count);
+        let (len, place_count) = (self.len(), self.places.len());
         write(self);
-        if core::mem::take(&mut self.overrun) {
-            (self.len, self.place_count) = (len, place_count);
+        if self.out.written().is_none() {
+            self.out.truncate(len);
+            self.places.truncate(place_count);
             return false;
         }
-        if let Some(count) = self.counts.get_mut(which) {
+        if let Some(count) = self.header.get_mut(which) {
             *count += 1;
         }
         true
@@ -124,7 +102,7 @@ impl<'a> Writer<'a> {
         kind: u16,
         class: u16,
     ) -> bool {
-        self.whole(0, &mut |writer| {
+        self.whole(2, &mut |writer| {
             writer.name(labels, true);
             writer.word(kind);
             writer.word(class);
@@ -140,44 +118,36 @@ impl<'a> Writer<'a> {
         head: Head,
         write: &mut dyn FnMut(&mut Self),
     ) -> bool {
-        let which = section as usize + 1;
-        self.whole(which, &mut |writer| {
+        self.whole(section as usize + 3, &mut |writer| {
             writer.name(labels, true);
             writer.word(head.kind);
             writer.word(head.class);
             writer.put(&head.ttl.to_be_bytes());
-            let len_at = writer.len;
+            let len_at = writer.len();
             writer.word(0);
-            let begin = writer.len;
+            let begin = writer.len();
             write(writer);
-            let len = (writer.len - begin) as u16;
-            writer.patch(len_at, len);
+            let end = writer.len();
+            // Back to the length; an overrun stays one, as the end of it is where no buffer reaches.
+            writer.out.truncate(len_at);
+            writer.word((end - begin) as u16);
+            writer.out.put_ahead(end - begin);
         })
     }
 
-    fn patch(&mut self, at: usize, word: u16) {
-        let place = self
-            .buffer
-            .get_mut(at..)
-            .and_then(|buffer| buffer.first_chunk_mut());
-        if let Some(place) = place {
-            *place = word.to_be_bytes();
-        }
-    }
-
     /// Sets a bit of the flags.
-    pub fn flag(&mut self, bit: u16) {
-        let flags = self.buffer.get(2..).and_then(|buffer| buffer.first_chunk());
-        let flags = flags.map_or(0, |flags| u16::from_be_bytes(*flags));
-        self.patch(2, flags | bit);
+    pub const fn flag(&mut self, bit: u16) {
+        self.header[1] |= bit;
     }
 
     /// The end: how many bytes there are.
     pub fn finish(mut self) -> usize {
-        for (which, count) in self.counts.into_iter().enumerate() {
-            self.patch(which * 2 + 4, count);
+        let len = self.len();
+        self.out.truncate(0);
+        for word in self.header {
+            self.word(word);
         }
-        self.len
+        len
     }
 }
 
@@ -191,5 +161,3 @@ pub struct Head {
     /// For how many seconds it may be remembered.
     pub ttl: u32,
 }
-
-const _: () = assert!(HEADER_BYTES == 12);
