@@ -22,8 +22,9 @@ pub struct Writer<'a> {
     out: wire::Writer<'a>,
     /// Query ID, flags, and how many questions there are, and records in each section.
     header: [u16; HEADER_BYTES / 2],
+    place_count: usize,
     /// Numbers of names, and where they stand.
-    places: heapless::Vec<(u16, u16), PLACE_COUNT>,
+    places: [[u16; 2]; PLACE_COUNT],
 }
 
 impl<'a> Writer<'a> {
@@ -34,7 +35,8 @@ impl<'a> Writer<'a> {
         Self {
             out,
             header: [id, flags, 0, 0, 0, 0],
-            places: heapless::Vec::new(),
+            place_count: 0,
+            places: [[0; 2]; PLACE_COUNT],
         }
     }
 
@@ -64,12 +66,15 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     pub fn name(&mut self, labels: &mut dyn Iterator<Item = Label<'_>>, shortens: bool) {
         for label in labels {
-            let known = self.places.iter().find(|place| place.0 == label.number);
-            match known {
-                Some((_, place)) if shortens => return self.word(0xc000 | *place),
+            let mut known = self.places.iter().take(self.place_count);
+            match known.find(|[number, _]| *number == label.number) {
+                Some([_, place]) if shortens => return self.word(0xc000 | *place),
                 // Once is enough: names in full would fill the table with what it has.
                 None if label.number != 0 && self.len() < 0x4000 => {
-                    let _ = self.places.push((label.number, self.len() as u16));
+                    if let Some(place) = self.places.get_mut(self.place_count) {
+                        *place = [label.number, self.out.position() as u16];
+                        self.place_count += 1;
+                    }
                 }
                 _ => {}
             }
@@ -82,11 +87,11 @@ impl<'a> Writer<'a> {
     /// Appends what `write` does, or nothing if that does not fit: whether it did. It counts in this word of the header.
     #[inline(never)]
     fn whole(&mut self, which: usize, write: &mut dyn FnMut(&mut Self)) -> bool {
-        let (len, place_count) = (self.len(), self.places.len());
+        let (len, place_count) = (self.len(), self.place_count);
         write(self);
         if self.out.written().is_none() {
             self.out.truncate(len);
-            self.places.truncate(place_count);
+            self.place_count = place_count;
             return false;
         }
         if let Some(count) = self.header.get_mut(which) {
