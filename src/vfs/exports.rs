@@ -5,7 +5,7 @@
 
 use super::handle;
 use super::iso::Images;
-use super::walk::{BUFFER_BYTES, End, Path, Steps, next_name};
+use super::walk::{BUFFER_BYTES, End, Path, next_name};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
     FsResult, FsStat, Handle, Handles, Kind, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs,
@@ -93,6 +93,13 @@ pub struct Export {
     pub rules: Rules,
     /// What it begins at.
     pub top: Top,
+}
+
+/// Where a walk ended: a directory, and a name there.
+#[derive(Default)]
+struct Last {
+    parent: Node,
+    name: heapless::Vec<u8, 255>,
 }
 
 /// In no export: where images lie that paths lead to.
@@ -589,45 +596,98 @@ impl Tree {
         self.paths().ok_or(FsError::Stale)?.chdir(dir)
     }
 
-    /// See [`Paths::resolve`].
+    /// The object at the end of a path, through directories, symbolic links and images; a link at the end is followed if `follow`.
+    ///
+    /// # Errors
+    /// As [`Paths::resolve`].
     pub fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        match self.paths().ok_or(FsError::Stale)?.resolve(path, follow) {
-            Err(FsError::NotDirectory) => self.look_inside(path, follow),
-            node => node,
+        let found = self
+            .paths()
+            .ok_or(FsError::Stale)?
+            .resolve(None, path, follow);
+        let Err(error) = found else { return found };
+        let end = if follow { End::Follow } else { End::Keep };
+        let mut last = Last::default();
+        let node = self
+            .walk(path, end, error, &mut last)?
+            .ok_or(FsError::NoEntry)?;
+        if node.is_inside() {
+            return Ok(node);
         }
+        // What the walk opened lasts no longer than the walk.
+        let paths = self.paths().ok_or(FsError::Stale)?;
+        paths.resolve(Some(last.parent), &last.name, false)
     }
 
-    /// See [`Paths::attr_at`].
+    /// The attributes of the object at the end of a path.
+    ///
+    /// # Errors
+    /// As [`Tree::resolve`].
     pub fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        match self.paths().ok_or(FsError::Stale)?.attr_at(path, follow) {
-            Err(FsError::NotDirectory) => {
-                let node = self.look_inside(path, follow)?;
+        let attr = self.paths().ok_or(FsError::Stale)?.attr_at(path, follow);
+        match attr {
+            Err(FsError::NotDirectory | FsError::CrossDevice) => {
+                let node = self.resolve(path, follow)?;
                 self.attr(node)
             }
             attr => attr,
         }
     }
 
-    /// See [`Paths::open_at`].
+    /// Opens the object at the end of a path for longer than this request.
+    ///
+    /// # Errors
+    /// As [`Paths::open_at`].
     pub fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        let opened = self.paths().ok_or(FsError::Stale)?.open_at(path, how);
-        if opened != Err(FsError::NotDirectory) {
-            return opened;
-        }
-        let node = match self.look_inside(path, true) {
-            Ok(_) if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) => {
-                return Err(FsError::ReadOnly);
-            }
-            Ok(_) | Err(FsError::NoEntry) if how.create.is_some() => {
-                return Err(FsError::ReadOnly);
-            }
-            node => node?,
+        let opened = self.paths().ok_or(FsError::Stale)?.open_at(None, path, how);
+        let Err(error) = opened else { return opened };
+        let end = match how.create {
+            Some(_) if how.has(OpenFlags::EXCLUSIVE) => End::New,
+            Some(_) => End::Absent,
+            None => End::Follow,
         };
-        if node.is_inside() {
-            let directory = how.has(OpenFlags::DIRECTORY);
-            return self.images().ok_or(FsError::Stale)?.pin_as(node, directory);
+        let mut last = Last::default();
+        let node = self.walk(path, end, error, &mut last)?;
+        if !node.unwrap_or(last.parent).is_inside() {
+            let paths = self.paths().ok_or(FsError::Stale)?;
+            return paths.open_at(Some(last.parent), &last.name, how);
         }
-        Err(FsError::NotDirectory)
+        if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) || how.create.is_some() {
+            return Err(FsError::ReadOnly);
+        }
+        let node = node.ok_or(FsError::NoEntry)?;
+        let images = self.images().ok_or(FsError::Stale)?;
+        images.pin_as(node, how.has(OpenFlags::DIRECTORY))
+    }
+
+    /// Walks a path for which the backend has this error: it may lead into an image, or the backend does not know by itself
+    /// where it leads. What it led to, if that is there; where that lies is in `last`.
+    #[inline(never)]
+    fn walk(
+        &mut self,
+        path: &[u8],
+        end: End,
+        error: FsError,
+        last: &mut Last,
+    ) -> FsResult<Option<Node>> {
+        let follows = self.looks_anywhere;
+        let (mut rest, mut may) = (path, error == FsError::CrossDevice);
+        while let Some(name) = next_name(&mut rest) {
+            may |= error == FsError::NotDirectory && (follows || is_image(name));
+        }
+        if !may {
+            return Err(error);
+        }
+        let mut done = Path::new(self);
+        done.follows = follows;
+        done.walk(path, &mut [0; BUFFER_BYTES], end)?;
+        last.parent = done.parent;
+        let name = match done.name() {
+            b"" => b".",
+            name => name,
+        };
+        let _ = last.name.extend_from_slice(name);
+        Ok(done.node())
     }
 
     /// See [`Paths::make`].
@@ -650,53 +710,5 @@ impl Tree {
             Some(paths) => paths.clock(),
             None => FileTime::default(),
         }
-    }
-
-    /// What a path leads to that does not lead there for the backend, because it goes through a file.
-    #[inline(never)]
-    fn look_inside(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        let follows = self.looks_anywhere;
-        let (mut rest, mut may) = (path, follows);
-        while let Some(name) = next_name(&mut rest) {
-            may |= is_image(name);
-        }
-        if !may || !cfg!(feature = "iso") {
-            return Err(FsError::NotDirectory);
-        }
-        let mut done = Path::new(self);
-        done.follows = follows;
-        let end = if follow { End::Follow } else { End::Keep };
-        done.walk(path, &mut [0; BUFFER_BYTES], end)?;
-        done.node().ok_or(FsError::NoEntry)
-    }
-}
-
-impl Steps for Tree {
-    fn root_path(&mut self) -> &'static [u8] {
-        self.root_path()
-    }
-
-    fn root_dir(&mut self) -> FsResult<Node> {
-        self.root_dir()
-    }
-
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        self.cwd(out)
-    }
-
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        self.attr(node)
-    }
-
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.lookup(dir, name)
-    }
-
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        self.readlink(node, out)
-    }
-
-    fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.enter_image(dir, name)
     }
 }

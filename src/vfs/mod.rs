@@ -327,22 +327,24 @@ pub trait Paths {
     /// # Errors
     /// As [`resolve`](Self::resolve).
     fn chdir(&mut self, dir: &'static CStr) -> FsResult<()>;
-    /// The object at the end of a path, through directories and symbolic links; a link at the end is followed if `follow`.
+    /// The object at the end of a path, through directories and symbolic links; a link at the end is followed if `follow`. Or
+    /// that of a name in `dir`, where nothing is followed and "." is `dir` itself.
     ///
     /// # Errors
-    /// `NoEntry`, `NotDirectory`, `NameTooLong`; `TooManyFollowed`: links lead to links without end; `Invalid`: there is a NUL in it.
-    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node>;
+    /// `NoEntry`, `NotDirectory`, `NameTooLong`; `TooManyFollowed`: links lead to links without end; `Invalid`: there is a NUL in it;
+    /// `CrossDevice`: where this path leads the backend does not know by itself, so that it has to be walked.
+    fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;
     /// The attributes of the object at the end of a path.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr>;
-    /// Opens the object at the end of a path for longer than this request.
+    /// Opens the object at the end of a path, or of a name in `dir`, for longer than this request.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve); `IsDirectory`, `NotDirectory`: `how` wants the other; `Exists`; `Access`: it is neither a file
     /// nor a directory.
-    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
+    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
     /// Makes an object that was not there, with this mode or the host's default.
     ///
     /// # Errors

@@ -227,16 +227,16 @@ impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
         pass!(self, Paths::chdir(dir))
     }
 
-    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        pass!(self, Paths::resolve(path, follow))
+    fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node> {
+        pass!(self, Paths::resolve(dir, path, follow))
     }
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
         pass!(self, Paths::attr_at(path, follow))
     }
 
-    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        pass!(self, Paths::open_at(path, how))
+    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        pass!(self, Paths::open_at(dir, path, how))
     }
 
     fn make(

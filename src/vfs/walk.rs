@@ -5,7 +5,7 @@
 //! absolute is such a path too, and ".." at the top stays there. A path that goes on behind the name of an image goes on inside
 //! it, unless a link led to the image; its top is written with a "/" at the end.
 
-use super::{Attr, FsError, FsResult, Kind, Name, Node, Paths, Tree, Vfs};
+use super::{FsError, FsResult, Kind, Name, Node, Tree};
 use crate::config::PATH_BYTES_MAX;
 
 /// Symbolic links on one way, as in Linux.
@@ -26,70 +26,6 @@ pub enum End {
     New,
 }
 
-/// What a walk asks at each step.
-pub trait Steps {
-    /// As [`Paths::root_path`].
-    fn root_path(&mut self) -> &'static [u8];
-    /// As [`Paths::root_dir`].
-    ///
-    /// # Errors
-    /// The same.
-    fn root_dir(&mut self) -> FsResult<Node>;
-    /// As [`Paths::cwd`].
-    ///
-    /// # Errors
-    /// The same.
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32>;
-    /// As [`Vfs::attr`](super::Vfs::attr).
-    ///
-    /// # Errors
-    /// The same.
-    fn attr(&mut self, node: Node) -> FsResult<Attr>;
-    /// As [`Vfs::lookup`](super::Vfs::lookup).
-    ///
-    /// # Errors
-    /// The same.
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
-    /// As [`Vfs::readlink`](super::Vfs::readlink).
-    ///
-    /// # Errors
-    /// The same.
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32>;
-    /// As [`Tree::enter_image`].
-    ///
-    /// # Errors
-    /// The same; a backend by itself enters none.
-    fn enter_image(&mut self, _dir: Node, _name: Name<'_>) -> FsResult<Node> {
-        Err(FsError::NotDirectory)
-    }
-}
-
-impl<P: Paths + Vfs> Steps for P {
-    fn root_path(&mut self) -> &'static [u8] {
-        Paths::root_path(self)
-    }
-
-    fn root_dir(&mut self) -> FsResult<Node> {
-        Paths::root_dir(self)
-    }
-
-    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
-        Paths::cwd(self, out)
-    }
-
-    fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        Vfs::attr(self, node)
-    }
-
-    fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        Vfs::lookup(self, dir, name)
-    }
-
-    fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        Vfs::readlink(self, node, out)
-    }
-}
-
 /// Bytes that make up a path.
 pub type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
@@ -100,7 +36,7 @@ pub const BUFFER_BYTES: usize = PATH_BYTES_MAX + 1;
 /// name has a "/" before it.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Path<'a> {
-    vfs: &'a mut dyn Steps,
+    tree: &'a mut Tree,
     /// The directory that it ended in; the top for the top itself.
     pub(super) parent: Node,
     /// What it ended at, if that is there; in the beginning it is the top.
@@ -115,9 +51,9 @@ pub struct Path<'a> {
 impl<'a> Path<'a> {
     /// None yet.
     #[inline(never)]
-    pub fn new(vfs: &'a mut dyn Steps) -> Self {
+    pub fn new(tree: &'a mut Tree) -> Self {
         Self {
-            vfs,
+            tree,
             parent: Node::default(),
             node: None,
             step_count: 0,
@@ -136,7 +72,7 @@ impl<'a> Path<'a> {
     /// The path as clients write it, cut to `out`.
     #[inline(never)]
     pub fn write(&mut self, out: &mut [u8]) -> usize {
-        join(out, top(self.vfs), &self.text)
+        join(out, top(self.tree), &self.text)
     }
 
     /// The last name; empty for the top.
@@ -219,8 +155,8 @@ pub fn front(buffer: &[u8], len: usize) -> &[u8] {
 
 /// The path of the root directory without the "/" at its end: that of "/" is empty.
 #[inline(never)]
-pub(super) fn top(vfs: &mut dyn Steps) -> &'static [u8] {
-    ended(vfs.root_path())
+pub(super) fn top(tree: &mut Tree) -> &'static [u8] {
+    ended(tree.root_path())
 }
 
 /// A path without the "/" at its end.
@@ -246,7 +182,7 @@ impl Path<'_> {
             return Err(FsError::NameTooLong);
         }
         if path.first() != Some(&b'/') {
-            let len = self.vfs.cwd(buffer)? as usize;
+            let len = self.tree.cwd(buffer)? as usize;
             let (cwd, buffer) = split(buffer, len)?;
             self.go_on(cwd, buffer, End::Follow)?;
         }
@@ -257,10 +193,10 @@ impl Path<'_> {
     #[inline(never)]
     pub(super) fn go_on(&mut self, mut names: &[u8], buffer: &mut [u8], end: End) -> FsResult<()> {
         if let [b'/', ..] = names {
-            names = beneath(top(self.vfs), names).ok_or(FsError::NoEntry)?;
+            names = beneath(top(self.tree), names).ok_or(FsError::NoEntry)?;
             self.text.clear();
             self.node = None;
-            self.parent = self.vfs.root_dir()?;
+            self.parent = self.tree.root_dir()?;
         }
         // Whether the last name was that of the object itself.
         let mut direct = self.follows;
@@ -300,11 +236,11 @@ impl Path<'_> {
                 put(buffer, len, b"/")
             } else {
                 let name = Name::new(name)?;
-                let mut found = self.vfs.lookup(dir, name);
+                let mut found = self.tree.lookup(dir, name);
                 if found == Err(FsError::NotDirectory) {
                     self.go_in(direct)?;
                     dir = self.node.unwrap_or(dir);
-                    found = self.vfs.lookup(dir, name);
+                    found = self.tree.lookup(dir, name);
                 }
                 let found = match found {
                     Err(FsError::NoEntry) if matches!(end, End::Absent | End::New) => None,
@@ -314,7 +250,7 @@ impl Path<'_> {
                 if let Some(link) = found
                     && matches!(end, End::Follow | End::Absent)
                 {
-                    match self.vfs.readlink(link, buffer) {
+                    match self.tree.readlink(link, buffer) {
                         Err(FsError::Invalid) => {}
                         len => target_len = Some(len?),
                     }
@@ -344,13 +280,13 @@ impl Path<'_> {
     #[inline(never)]
     fn go_in(&mut self, direct: bool) -> FsResult<()> {
         let dir = self.node.unwrap_or(self.parent);
-        if self.vfs.attr(dir)?.kind == Kind::Directory {
+        if self.tree.attr(dir)?.kind == Kind::Directory {
             return Ok(());
         }
         if !direct {
             return Err(FsError::NotDirectory);
         }
-        let top = self.vfs.enter_image(self.parent, Name(last(&self.text)))?;
+        let top = self.tree.enter_image(self.parent, Name(last(&self.text)))?;
         self.node = Some(top);
         add(&mut self.text, b"/")
     }
@@ -363,13 +299,4 @@ fn split(buffer: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
     }
     let (written, left) = buffer.split_at_mut(len);
     Ok((written, left))
-}
-
-/// The object at the end of a path.
-#[cfg(any(test, fuzzing))]
-pub fn resolve(vfs: &mut dyn Steps, path: &[u8], follow: bool) -> FsResult<Node> {
-    let end = if follow { End::Follow } else { End::Keep };
-    let mut done = Path::new(vfs);
-    done.walk(path, &mut [0; BUFFER_BYTES], end)?;
-    done.node().ok_or(FsError::NoEntry)
 }

@@ -373,9 +373,9 @@ impl Paths for Misbehaving {
         ram!(self.chdir(dir))
     }
 
-    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+    fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node> {
         self.host().works()?;
-        ram!(self.resolve(path, follow))
+        ram!(self.resolve(dir, path, follow))
     }
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
@@ -383,9 +383,9 @@ impl Paths for Misbehaving {
         ram!(self.attr_at(path, follow))
     }
 
-    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
         self.host().works()?;
-        ram!(self.open_at(path, how))
+        ram!(self.open_at(dir, path, how))
     }
 
     fn clock(&mut self) -> FileTime {

@@ -412,7 +412,7 @@ impl Paths for Host {
         Err(FsError::NotSupported)
     }
 
-    fn resolve(&mut self, _: &[u8], _: bool) -> FsResult<Node> {
+    fn resolve(&mut self, _: Option<Node>, _: &[u8], _: bool) -> FsResult<Node> {
         Err(FsError::NotSupported)
     }
 
@@ -420,7 +420,7 @@ impl Paths for Host {
         Err(FsError::NotSupported)
     }
 
-    fn open_at(&mut self, _: &[u8], _: &OpenFlags) -> FsResult<Pin> {
+    fn open_at(&mut self, _: Option<Node>, _: &[u8], _: &OpenFlags) -> FsResult<Pin> {
         Err(FsError::NotSupported)
     }
 

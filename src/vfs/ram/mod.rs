@@ -4,10 +4,9 @@
 //! itself moves with each change. A directory has one name and counts no others, as on btrfs. Whatever is asked of it, it
 //! stores no more than its capacity. It serves tests only until trees in memory are offered to users.
 
-use super::walk::{End, Path};
 use super::{
     Access, Attr, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult,
-    FsStat, Handle, Handles, Kind, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Vfs, walk,
+    FsStat, Handle, Handles, Kind, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Vfs,
 };
 use bytes::{Bytes, SIZE_MAX};
 use core::ffi::CStr;
@@ -142,27 +141,26 @@ impl Ram {
     }
 
     /// What is opened, made if it must be.
-    fn found_or_made(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Node> {
-        let end = if how.has(OpenFlags::EXCLUSIVE) && how.create.is_some() {
-            End::New
-        } else {
-            End::Absent
-        };
-        let mut done = Path::new(self);
-        done.walk(path, &mut [0; walk::BUFFER_BYTES], end)?;
-        let (node, parent, name) = (done.node(), done.parent, done.name().to_vec());
-        match (node, how.create) {
-            (Some(_), Some(_)) if how.has(OpenFlags::EXCLUSIVE) => Err(FsError::Exists),
-            (Some(node), _) => Ok(node),
-            (None, None) => Err(FsError::NoEntry),
-            (None, Some(mode)) => {
+    fn found_or_made(&mut self, dir: Node, name: &[u8], how: &OpenFlags) -> FsResult<Node> {
+        match (self.entry(dir, name), how.create) {
+            (Ok(_), Some(_)) if how.has(OpenFlags::EXCLUSIVE) => Err(FsError::Exists),
+            (Err(FsError::NoEntry), Some(mode)) => {
                 let change = SetAttr {
                     mode: Some(mode),
                     ..SetAttr::default()
                 };
-                self.create(parent, Name::new(&name)?, CreateWhat::File, &change)
+                self.create(dir, Name::new(name)?, CreateWhat::File, &change)
             }
+            (found, _) => found,
         }
+    }
+
+    /// The object of a name in a directory, "." is the directory itself.
+    fn entry(&mut self, dir: Node, name: &[u8]) -> FsResult<Node> {
+        if name == b"." {
+            return Ok(dir);
+        }
+        self.lookup(dir, Name::new(name)?)
     }
 
     fn has_space(&self, bytes: u64) -> FsResult<()> {
@@ -567,17 +565,18 @@ impl Paths for Ram {
         Err(FsError::NotSupported)
     }
 
-    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        walk::resolve(self, path, follow)
+    fn resolve(&mut self, dir: Option<Node>, path: &[u8], _: bool) -> FsResult<Node> {
+        let dir = dir.ok_or(FsError::CrossDevice)?;
+        self.entry(dir, path)
     }
 
-    fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        let node = self.resolve(path, follow)?;
-        self.attr(node)
+    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
+        Err(FsError::CrossDevice)
     }
 
-    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        let node = self.found_or_made(path, how)?;
+    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        let dir = dir.ok_or(FsError::CrossDevice)?;
+        let node = self.found_or_made(dir, path, how)?;
         let kind = self.get(node)?.attr.kind;
         match (kind, how.has(OpenFlags::DIRECTORY)) {
             (Kind::Directory, true) | (Kind::Regular, false) => {}

@@ -1,7 +1,7 @@
 //! The jail: a directory that all paths begin at, and outside of which there is nothing.
 
 use super::super::kernel::error;
-use super::super::walk::{BUFFER_BYTES, End, Path, Text, add, beneath, ended, front, join, put};
+use super::super::walk::{Text, add, beneath, ended, front, join, put};
 use super::super::{FsError, FsResult};
 use super::User;
 use super::ring::NONE;
@@ -73,7 +73,7 @@ impl User {
         if self.jail.is_none() {
             return rustix::process::chdir(dir).map_err(error);
         }
-        self.take(dir.to_bytes())?;
+        self.take(None, dir.to_bytes())?;
         // In place of the top there is a ".".
         if let (Some(jail), [_, below @ .., _]) = (&mut self.jail, &self.text[..]) {
             let buffer = mem::bytes(PATH_BYTES_MAX);
@@ -100,47 +100,5 @@ impl User {
         self.text.clear();
         let _ = add(&mut self.text, below);
         join(target, ended(jail.root), &self.text) as u32
-    }
-
-    /// Opens what the path that was taken leads to, if that is beneath the top.
-    pub(super) fn open_beneath(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
-        let opened = fs::open_beneath(self.top, self.text(), flags, mode);
-        if let Err(
-            FsError::CrossDevice | FsError::TryLater | FsError::Permission | FsError::NotSupported,
-        ) = opened
-        {
-            // A path that leads out, or an absolute link, or something was moved: the walk knows what it means. Old kernels do
-            // not know the call, and some sandboxes no better word for that.
-            return self.open_by_walk(flags, mode);
-        }
-        opened
-    }
-
-    #[inline(never)]
-    fn open_by_walk(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
-        let end = if flags.contains(OFlags::EXCL) {
-            End::New
-        } else if flags.contains(OFlags::CREATE) {
-            End::Absent
-        } else if flags.contains(OFlags::NOFOLLOW) {
-            End::Keep
-        } else {
-            End::Follow
-        };
-        let mut buffer = [0; BUFFER_BYTES];
-        let mut len = 0;
-        if let (Some(jail), [_, below @ .., _]) = (&self.jail, &self.text[..]) {
-            // As clients write it: in place of the ".".
-            len = join(&mut buffer, ended(jail.root), below);
-        }
-        let (path, buffer) = buffer.split_at_mut_checked(len).unwrap_or_default();
-        let mut done = Path::new(self);
-        done.go_on(path, buffer, end)?;
-        let name = match done.name() {
-            b"" => b".",
-            name => name,
-        };
-        let parent = super::number(done.parent);
-        fs::open_entry(parent, name, flags | OFlags::NOFOLLOW, mode)
     }
 }

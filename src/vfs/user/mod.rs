@@ -46,6 +46,8 @@ pub struct User {
     umask: Option<u32>,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
     text: Text,
+    /// What the text begins at; [`NONE`]: the jail's top.
+    at: RawFd,
     /// Names that were looked up on the way to something else.
     steps: Ring,
     /// What paths led to.
@@ -85,6 +87,7 @@ impl User {
             pins_left: pin_count as u32,
             jail: None,
             text: Text::new(),
+            at: AT_FDCWD,
             named: NONE,
             writes: false,
             umask: None,
@@ -102,25 +105,44 @@ impl User {
         self.top = fs::File::open::<FsError>(dir, PATH, 0).unwrap().leak();
     }
 
-    /// Keeps a path in the kernel's words.
+    /// Keeps a path in the kernel's words, or a name in `dir`.
     #[inline(never)]
-    fn take(&mut self, path: &[u8]) -> FsResult<()> {
+    fn take(&mut self, dir: Option<Node>, path: &[u8]) -> FsResult<()> {
         self.named = NONE;
         self.text.clear();
-        let path = match &self.jail {
-            None => path,
-            Some(jail) => jail.enter(path, &mut self.text)?,
+        let mut path = path;
+        self.at = match (dir, &self.jail) {
+            (Some(dir), _) => number(dir),
+            (None, None) => AT_FDCWD,
+            (None, Some(jail)) => {
+                path = jail.enter(path, &mut self.text)?;
+                NONE
+            }
         };
         change::terminate(&mut self.text, path).map(drop)
     }
 
-    /// Opens what the path that was taken leads to.
+    /// Opens what was taken: a path that leads out of the jail, or may, is `CrossDevice`.
     #[inline(never)]
     fn open_taken(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
-        if self.jail.is_some() {
-            return self.open_beneath(flags, mode);
+        if self.at == NONE {
+            return match fs::open_beneath(self.top, self.text(), flags, mode) {
+                // Also where something was moved meanwhile. Old kernels do not know the call, and some sandboxes no better word
+                // for that.
+                Err(FsError::TryLater | FsError::Permission | FsError::NotSupported) => {
+                    Err(FsError::CrossDevice)
+                }
+                opened => opened,
+            };
         }
-        fs::openat(AT_FDCWD, self.text(), flags, mode)
+        // A name is no way to elsewhere.
+        let is_name = self.at != AT_FDCWD;
+        let kept = if is_name {
+            OFlags::NOFOLLOW
+        } else {
+            OFlags::empty()
+        };
+        fs::openat(self.at, self.text(), flags | kept, mode)
     }
 
     /// The path that was taken.
@@ -335,7 +357,7 @@ impl Vfs for User {
         let (file, dir) = (number(node), number(dir));
         match change::link(file, dir, name.bytes()) {
             // Its path says what is meant, but nothing safe in a jail.
-            Err(FsError::NoEntry) if self.named == file && self.jail.is_none() => {
+            Err(FsError::NoEntry) if self.named == file && self.at == AT_FDCWD => {
                 fs::linkat(AT_FDCWD, self.text(), dir, name.bytes(), AtFlags::empty())
             }
             linked => linked,
@@ -402,8 +424,8 @@ impl Paths for User {
         self.begin_in(dir)
     }
 
-    fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
-        self.take(path)?;
+    fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node> {
+        self.take(dir, path)?;
         let opened = self.open_taken(path_flags(follow), 0);
         let node = self.found.keep(opened);
         self.named = node.map_or(NONE, number);
@@ -412,10 +434,10 @@ impl Paths for User {
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
         if self.jail.is_some() {
-            let node = self.resolve(path, follow)?;
+            let node = self.resolve(None, path, follow)?;
             return self.attr(node);
         }
-        self.take(path)?;
+        self.take(None, path)?;
         let end = if follow {
             AtFlags::empty()
         } else {
@@ -424,7 +446,7 @@ impl Paths for User {
         told(AT_FDCWD, self.text(), end)
     }
 
-    fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
         // Before anything is made or cut.
         if self.pins_left == 0 {
             return Err(FsError::TryLater);
@@ -445,7 +467,7 @@ impl Paths for User {
             flags |= OFlags::CREATE;
             flags.set(OFlags::EXCL, how.has(OpenFlags::EXCLUSIVE));
         }
-        self.take(path)?;
+        self.take(dir, path)?;
         let file = self.open_taken(flags, mode);
         self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
     }

@@ -2,15 +2,16 @@
 
 use super::User;
 use crate::sys::linux::sandbox;
-use crate::vfs::{
-    Access, Backend, Detail, FsError, Kind, OpenFlags, Paths as _, SetAttr, Tree, Vfs as _,
-};
+use crate::vfs::shared::Shared;
+use crate::vfs::{Access, Backend, Detail, FsError, Kind, OpenFlags, SetAttr, Tree};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
-use core::ops::ControlFlow;
+use core::cell::{RefCell, RefMut};
+use core::ops::{ControlFlow, Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::CWD;
 use std::path::PathBuf;
+use std::rc::Rc;
 use syscalls::Sysno;
 
 /// A directory that goes when the test ends.
@@ -36,6 +37,39 @@ impl Drop for Scratch {
     }
 }
 
+/// A tree whose paths lead through the backend.
+struct Served {
+    tree: Tree,
+    user: Rc<RefCell<User>>,
+}
+
+impl Served {
+    fn new(pin_count: usize) -> Self {
+        let user = Rc::new(RefCell::new(User::new(pin_count)));
+        let mut tree = Tree::default();
+        tree.add(Backend::User, Shared::lend(&user));
+        Self { tree, user }
+    }
+
+    fn backend(&self) -> RefMut<'_, User> {
+        self.user.borrow_mut()
+    }
+}
+
+impl Deref for Served {
+    type Target = Tree;
+
+    fn deref(&self) -> &Tree {
+        &self.tree
+    }
+}
+
+impl DerefMut for Served {
+    fn deref_mut(&mut self) -> &mut Tree {
+        &mut self.tree
+    }
+}
+
 const READ: OpenFlags = OpenFlags {
     how: OpenFlags::READ,
     create: None,
@@ -48,7 +82,7 @@ const WRITE: OpenFlags = OpenFlags {
 #[test]
 fn a_file_is_made_written_and_read_by_its_path() {
     let scratch = Scratch::new("made");
-    let mut user = User::new(4);
+    let mut user = Served::new(4);
     let path = scratch.path("new");
     assert_eq!(user.open_at(&path, &READ).unwrap_err(), FsError::NoEntry);
     let pin = user.open_at(&path, &WRITE).unwrap();
@@ -89,7 +123,7 @@ fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
             Sysno::clock_gettime64,
             Sysno::utimensat_time64,
         ]);
-        let mut user = User::new(4);
+        let mut user = Served::new(4);
         let pin = user.open_at(&path, &WRITE).unwrap();
         let told = [LAST, LAST + 1, 4_102_444_800].map(|secs| {
             let change = SetAttr {
@@ -115,7 +149,7 @@ fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
 #[test]
 fn once_something_is_written_bytes_move_by_copies_alone() {
     let scratch = Scratch::new("lends");
-    let mut user = User::new(4);
+    let mut user = Served::new(4);
     let path = scratch.path("file");
     std::fs::write(scratch.0.join("file"), "hello").unwrap();
     let read = user.open_at(&path, &READ).unwrap();
@@ -131,7 +165,7 @@ fn once_something_is_written_bytes_move_by_copies_alone() {
 
 #[test]
 fn what_the_kernel_makes_of_itself_is_refused() {
-    let mut user = User::new(4);
+    let mut user = Served::new(4);
     let list = OpenFlags {
         how: OpenFlags::READ | OpenFlags::DIRECTORY,
         ..READ
@@ -164,7 +198,7 @@ fn what_the_kernel_makes_of_itself_is_refused() {
 #[test]
 fn pins_are_bounded_and_come_back() {
     let scratch = Scratch::new("bounded");
-    let mut user = User::new(2);
+    let mut user = Served::new(2);
     let path = scratch.path("new");
     let pins = [(); 2].map(|()| user.open_at(&path, &WRITE).unwrap());
     std::fs::write(scratch.0.join("new"), "kept").unwrap();
@@ -184,7 +218,7 @@ fn pins_are_bounded_and_come_back() {
 
 #[test]
 fn rest_closes_what_a_request_needed() {
-    let mut user = User::new(1);
+    let mut user = Served::new(1);
     let top = user.root_dir().unwrap();
     // More than there may be open.
     for _ in 0..4000 {
@@ -195,7 +229,7 @@ fn rest_closes_what_a_request_needed() {
 }
 
 /// A jail in a directory: beside it, and above, lies what it must not show.
-fn jailed(scratch: &Scratch, at: &'static [u8]) -> User {
+fn jailed(scratch: &Scratch, at: &'static [u8]) -> Served {
     let inside = scratch.0.join("inside");
     std::fs::create_dir_all(inside.join("dir/sub")).unwrap();
     std::fs::write(scratch.0.join("secret"), "secret").unwrap();
@@ -209,14 +243,14 @@ fn jailed(scratch: &Scratch, at: &'static [u8]) -> User {
     link(&format!("{}", inside.display()), "dir/top");
     link(&format!("{}", scratch.0.join("secret").display()), "beside");
     link(&format!("{}er", inside.display()), "longer");
-    let mut user = User::new(4);
+    let user = Served::new(4);
     let dir = std::ffi::CString::new(inside.to_str().unwrap()).unwrap();
     sandbox::unshare(false);
-    user.jail(&dir, at).unwrap();
+    user.backend().jail(&dir, at).unwrap();
     user
 }
 
-fn target(user: &mut User, path: &[u8]) -> String {
+fn target(user: &mut Served, path: &[u8]) -> String {
     let mut out = [0; 4096];
     let node = user.resolve(path, false).unwrap();
     let len = user.readlink(node, &mut out).unwrap();
@@ -286,17 +320,15 @@ fn a_jail_is_shown_elsewhere() {
     assert!(user.attr_at(b"dir/real", true).is_ok());
     assert_eq!(target(&mut user, b"dir/real"), "/data/dir/file");
     assert_eq!(target(&mut user, b"dir/top"), "/data");
+    assert_eq!(user.chdir(c"dir/file"), Err(FsError::NotDirectory));
     assert_eq!(user.chdir(c"/data/dir"), Ok(()));
     assert_eq!(user.cwd(&mut out), Ok(9));
     assert_eq!(out[..9], *b"/data/dir");
     assert!(user.attr_at(b"file", true).is_ok() && user.attr_at(b"../dir", true).is_ok());
     assert!(user.attr_at(b"../../../dir", true).is_ok());
-    let mut tree = Tree::default();
-    tree.add(Backend::User, Box::leak(Box::new(user)));
-    assert_eq!(tree.chdir(c"file"), Err(FsError::NotDirectory));
-    assert_eq!(tree.chdir(c"none"), Err(FsError::NoEntry));
-    assert_eq!(tree.chdir(c"/data"), Ok(()));
-    assert_eq!(tree.cwd(&mut out), Ok(5));
+    assert_eq!(user.chdir(c"none"), Err(FsError::NoEntry));
+    assert_eq!(user.chdir(c"/data"), Ok(()));
+    assert_eq!(user.cwd(&mut out), Ok(5));
 }
 
 /// Swaps and moves things in and out of a jail while its client looks them up.
@@ -338,8 +370,8 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
                 sandbox::refuse_calls(forgotten);
             }
             sandbox::unshare(false);
-            let mut user = User::new(4);
-            user.jail(&path, b"/").unwrap();
+            let mut user = Served::new(4);
+            user.backend().jail(&path, b"/").unwrap();
             // On a busy machine the two meet more rarely.
             for number in 0..40_000 {
                 if number >= 4000 && made > 100 {
