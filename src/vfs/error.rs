@@ -2,6 +2,7 @@
 
 /// Why a backend did not do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)] // So that a number or a node, or else this, is returned in two registers.
 pub enum FsError {
     /// Not the owner.
     Permission,

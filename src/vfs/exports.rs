@@ -95,15 +95,13 @@ pub struct Export {
     pub top: Top,
 }
 
-/// Where a walk ended: a directory, and a name there.
+/// Where a walk ended: a directory, a name there, and its object, if there is one.
 #[derive(Default)]
 struct Last {
     parent: Node,
+    node: Option<Node>,
     name: heapless::Vec<u8, 255>,
 }
-
-/// In no export: where images lie that paths lead to.
-const NO_EXPORT: u16 = u16::MAX;
 
 /// Files, whatever they lie on: the one way to them.
 #[derive(Default)]
@@ -206,37 +204,21 @@ impl Tree {
         exports.position(|export| export.top.tag == tag)
     }
 
-    /// The number of the export that an object outside of images lies in, and its rules. `None`: it is gone, or in none.
-    #[inline(never)]
-    fn export_of(&mut self, node: Node) -> Option<(usize, &Rules)> {
-        let tag = self.handles(node.backend())?.tag(node)?;
-        let number = self.tagged(tag)?;
-        Some((number, &self.exports.get(number)?.rules))
-    }
-
-    /// Whether an object may be changed, as far as is known from where it lies.
+    /// Whether an object may be changed by the rules of where it lies.
     ///
     /// # Errors
     /// `ReadOnly`: it may not.
-    #[inline(never)]
-    fn check_changeable(&mut self, node: Node) -> FsResult<()> {
-        if node.is_inside() {
-            return Err(FsError::ReadOnly);
-        }
-        if node.is_of(Backend::User) {
+    fn check_changeable(node: Node) -> FsResult<()> {
+        if node.may_change() {
             return Ok(());
         }
-        match self.export_of(node) {
-            Some((_, rules)) if rules.writable => Ok(()),
-            Some(_) => Err(FsError::ReadOnly),
-            None => Err(FsError::Stale),
-        }
+        Err(FsError::ReadOnly)
     }
 
     /// Whether objects may be changed together.
-    fn check_both(&mut self, one: Node, other: Node) -> FsResult<()> {
-        self.check_changeable(one)?;
-        self.check_changeable(other)?;
+    fn check_both(one: Node, other: Node) -> FsResult<()> {
+        Self::check_changeable(one)?;
+        Self::check_changeable(other)?;
         if one.backend() != other.backend() {
             return Err(FsError::CrossDevice);
         }
@@ -248,11 +230,9 @@ impl Tree {
     #[inline(never)]
     fn lets(&mut self, node: Node, access: Access, to_open: bool) -> FsResult<bool> {
         let attr = self.attr(node)?;
-        let number = self.images().map_or(NO_EXPORT, |images| images.export());
-        let export = self.exports.get(usize::from(number));
-        let backend = export.map_or(Backend::COUNT, |export| export.top.backend as usize);
+        let within = self.images().map_or(0, |images| images.within());
         // Who came by a path is the process itself.
-        let handles = self.handles(backend);
+        let handles = self.handles(within);
         Ok(handles.is_none_or(|handles| handles.lets(&attr, access, to_open)))
     }
 
@@ -337,28 +317,21 @@ impl Tree {
     /// `NotDirectory`: it is no image, or one that is not entered; `Invalid`, `NotSupported`: it has no file system, or one that
     /// is not known.
     pub fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        if dir.is_inside() || !self.looks_anywhere && !is_image(name.bytes()) {
-            return Err(FsError::NotDirectory);
+        if dir.may_enter() && (self.looks_anywhere || is_image(name.bytes())) {
+            return self.open_image(dir, Some(name));
         }
-        let mut number = usize::from(NO_EXPORT);
-        if !dir.is_of(Backend::User) {
-            match self.export_of(dir) {
-                Some((export, rules)) if rules.isos => number = export,
-                _ => return Err(FsError::NotDirectory),
-            }
-        }
-        self.open_image(dir, Some(name), number)
+        Err(FsError::NotDirectory)
     }
 
-    /// The top of the image that lies in the export of this number, if in one. It has this name in `dir`, or is `dir` itself.
+    /// The top of the image of this name in `dir`, or that `dir` itself is.
     #[inline(never)]
-    fn open_image(&mut self, dir: Node, name: Option<Name<'_>>, export: usize) -> FsResult<Node> {
+    fn open_image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<Node> {
         let image = self.backend(dir).ok_or(FsError::Stale)?.image(dir, name)?;
         if self.images().is_none() {
             self.add(Backend::Images, mem::leak(Images::new()));
         }
         let images = self.images().ok_or(FsError::Stale)?;
-        images.take(&image, export as u16)
+        images.take(&image, dir.backend())
     }
 
     /// See [`Vfs::readlink`].
@@ -389,7 +362,7 @@ impl Tree {
 
     /// See [`Vfs::set_attr`].
     pub fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
-        self.check_changeable(node)?;
+        Self::check_changeable(node)?;
         self.backend(node)
             .ok_or(FsError::Stale)?
             .set_attr(node, change)
@@ -397,7 +370,7 @@ impl Tree {
 
     /// See [`Vfs::remove`].
     pub fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        self.check_changeable(dir)?;
+        Self::check_changeable(dir)?;
         self.backend(dir)
             .ok_or(FsError::Stale)?
             .remove(dir, name, directory)
@@ -412,7 +385,7 @@ impl Tree {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()> {
-        self.check_both(from, to)?;
+        Self::check_both(from, to)?;
         self.backend(from)
             .ok_or(FsError::Stale)?
             .rename(from, name, to, new_name, replace)
@@ -420,7 +393,7 @@ impl Tree {
 
     /// See [`Vfs::link`].
     pub fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
-        self.check_both(node, dir)?;
+        Self::check_both(node, dir)?;
         self.backend(dir)
             .ok_or(FsError::Stale)?
             .link(node, dir, name)
@@ -439,7 +412,7 @@ impl Tree {
         backend.act_as(None);
         let node = backend.root(top.tag)?;
         if top.is_image {
-            return self.open_image(node, None, number);
+            return self.open_image(node, None);
         }
         Ok(node)
     }
@@ -466,7 +439,7 @@ impl Tree {
                     .ok_or(FsError::Stale)?
                     .open(file)?;
                 if is_inside {
-                    self.open_image(node, None, number)?;
+                    self.open_image(node, None)?;
                     let found = self.images().and_then(|images| images.find(bytes));
                     found.ok_or(FsError::Stale)?
                 } else if top.is_image {
@@ -495,7 +468,7 @@ impl Tree {
     /// # Errors
     /// None of its own.
     pub fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
-        if access == Access::Write && self.check_changeable(node).is_err() {
+        if access == Access::Write && Self::check_changeable(node).is_err() {
             return Ok(false);
         }
         if node.is_inside() {
@@ -513,7 +486,7 @@ impl Tree {
     /// `IsDirectory`; `Invalid`: it is neither; `TryLater`: as many are pinned as can be.
     pub fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         if access == Some(Access::Write)
-            && let Err(error) = self.check_changeable(node)
+            && let Err(error) = Self::check_changeable(node)
         {
             // What it is comes first.
             return Err(match self.attr(node)?.kind {
@@ -539,7 +512,7 @@ impl Tree {
         what: CreateWhat<'_>,
         change: &SetAttr,
     ) -> FsResult<Node> {
-        self.check_changeable(dir)?;
+        Self::check_changeable(dir)?;
         self.handles(dir.backend())
             .ok_or(FsError::Stale)?
             .create(dir, name, what, change)
@@ -608,9 +581,8 @@ impl Tree {
         let Err(error) = found else { return found };
         let end = if follow { End::Follow } else { End::Keep };
         let mut last = Last::default();
-        let node = self
-            .walk(path, end, error, &mut last)?
-            .ok_or(FsError::NoEntry)?;
+        self.walk(path, end, error, &mut last)?;
+        let node = last.node.ok_or(FsError::NoEntry)?;
         if node.is_inside() {
             return Ok(node);
         }
@@ -647,29 +619,23 @@ impl Tree {
             None => End::Follow,
         };
         let mut last = Last::default();
-        let node = self.walk(path, end, error, &mut last)?;
-        if !node.unwrap_or(last.parent).is_inside() {
+        self.walk(path, end, error, &mut last)?;
+        if !last.node.unwrap_or(last.parent).is_inside() {
             let paths = self.paths().ok_or(FsError::Stale)?;
             return paths.open_at(Some(last.parent), &last.name, how);
         }
         if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) || how.create.is_some() {
             return Err(FsError::ReadOnly);
         }
-        let node = node.ok_or(FsError::NoEntry)?;
+        let node = last.node.ok_or(FsError::NoEntry)?;
         let images = self.images().ok_or(FsError::Stale)?;
         images.pin_as(node, how.has(OpenFlags::DIRECTORY))
     }
 
     /// Walks a path for which the backend has this error: it may lead into an image, or the backend does not know by itself
-    /// where it leads. What it led to, if that is there; where that lies is in `last`.
+    /// where it leads.
     #[inline(never)]
-    fn walk(
-        &mut self,
-        path: &[u8],
-        end: End,
-        error: FsError,
-        last: &mut Last,
-    ) -> FsResult<Option<Node>> {
+    fn walk(&mut self, path: &[u8], end: End, error: FsError, last: &mut Last) -> FsResult<()> {
         let follows = self.looks_anywhere;
         let (mut rest, mut may) = (path, error == FsError::CrossDevice);
         while let Some(name) = next_name(&mut rest) {
@@ -687,7 +653,8 @@ impl Tree {
             name => name,
         };
         let _ = last.name.extend_from_slice(name);
-        Ok(done.node())
+        last.node = done.node();
+        Ok(())
     }
 
     /// See [`Paths::make`].
@@ -698,7 +665,7 @@ impl Tree {
         what: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()> {
-        self.check_changeable(dir)?;
+        Self::check_changeable(dir)?;
         self.paths()
             .ok_or(FsError::Stale)?
             .make(dir, name, what, mode)

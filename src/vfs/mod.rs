@@ -46,7 +46,7 @@ pub use exports::{Export, Rules, Top, Tree};
 pub use handle::Handle;
 pub use iso::{ImageFile, Images};
 pub use name::{Name, is_image};
-pub use node::{Backend, Node, Pin};
+pub use node::{Backend, Node, Pin, Rights};
 
 /// What a new name is to stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -274,8 +274,6 @@ pub trait Handles {
     fn open(&mut self, handle: &[u8]) -> FsResult<Node>;
     /// What follows is done as this caller, if the rules believe it; `None`: as the server itself.
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>);
-    /// The tag of the export that an object lies in; `None`: the node is not valid any more.
-    fn tag(&mut self, node: Node) -> Option<u32>;
     /// Whether the caller may use the object so.
     ///
     /// # Errors
@@ -386,7 +384,7 @@ mod tests {
 
     #[test]
     fn small_things_stay_small() {
-        assert_eq!(size_of::<FsResult<()>>(), 1);
+        assert_eq!(size_of::<FsResult<()>>(), 4);
         assert_eq!(size_of::<Pin>(), 8);
         let mut handle = Handle::EMPTY;
         assert!(!handle.push(&[0; 65]) && handle.push(&[1; 64]) && !handle.push(&[0]));

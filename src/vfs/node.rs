@@ -18,28 +18,60 @@ impl Backend {
     pub(super) const COUNT: usize = 8;
 }
 
-/// One object, for the length of one request: its backend in 3 bits, and 29 that are the backend's business.
+/// What may be done to an object, by the rules of where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rights(u32);
+
+impl Rights {
+    /// Nothing.
+    pub(super) const NONE: Self = Self::of(false, false);
+    /// All.
+    pub(super) const ALL: Self = Self::of(true, true);
+
+    /// It may be changed, and images among its names entered.
+    pub(super) const fn of(change: bool, enter: bool) -> Self {
+        Self((change as u32) << 28 | (enter as u32) << 27)
+    }
+}
+
+/// One object, for the length of one request: its backend in 3 bits, what may be done to it in 2, and 27 that are the backend's
+/// business.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Node(u32);
 
 impl Node {
     /// Bits of a generation.
-    pub(super) const GENERATION_MASK: u16 = 0x1fff;
+    pub(super) const GENERATION_MASK: u16 = 0x7ff;
 
     /// A place in the backend's table, and which of the objects that were in it.
-    pub(super) const fn new(backend: Backend, slot: usize, generation: u16) -> Self {
-        let generation = generation & Self::GENERATION_MASK;
-        Self((backend as u32) << 29 | (generation as u32) << 16 | slot as u32 & 0xffff)
+    pub(super) const fn new(
+        backend: Backend,
+        rights: Rights,
+        slot: usize,
+        generation: u16,
+    ) -> Self {
+        let generation = (generation & Self::GENERATION_MASK) as u32;
+        Self::of_number(backend, rights, generation << 16 | slot as u32 & 0xffff)
     }
 
-    /// What is known by a number of up to 29 bits.
-    pub(super) const fn of_number(backend: Backend, number: u32) -> Self {
-        Self((backend as u32) << 29 | number)
+    /// What is known by a number of up to 27 bits.
+    pub(super) const fn of_number(backend: Backend, rights: Rights, number: u32) -> Self {
+        Self((backend as u32) << 29 | rights.0 | number)
     }
 
     /// That number.
     pub(super) const fn number(self) -> u32 {
-        self.0 & ((1 << 29) - 1)
+        self.0 & ((1 << 27) - 1)
+    }
+
+    /// Whether it may be changed.
+    pub(super) const fn may_change(self) -> bool {
+        self.0 & Rights::of(true, false).0 != 0
+    }
+
+    /// Whether images among its names may be entered.
+    pub(super) const fn may_enter(self) -> bool {
+        self.0 & Rights::of(false, true).0 != 0
     }
 
     pub(super) const fn slot(self) -> usize {
@@ -53,11 +85,6 @@ impl Node {
     /// The number of its backend.
     pub(super) const fn backend(self) -> usize {
         (self.0 >> 29) as usize
-    }
-
-    /// Whether it is of this backend.
-    pub(super) const fn is_of(self, backend: Backend) -> bool {
-        self.backend() == backend as usize
     }
 
     /// Whether it lies inside an image.

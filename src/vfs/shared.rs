@@ -178,10 +178,6 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
         pass!(self, Handles::act_as(caller));
     }
 
-    fn tag(&mut self, node: Node) -> Option<u32> {
-        pass!(self, Handles::tag(node))
-    }
-
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
         pass!(self, Handles::access(node, access))
     }

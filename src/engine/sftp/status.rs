@@ -158,4 +158,4 @@ impl Fault {
     }
 }
 
-const _: () = assert!(size_of::<Outcome>() == 1);
+const _: () = assert!(size_of::<Outcome>() == size_of::<FsError>());

@@ -326,10 +326,6 @@ impl Handles for Misbehaving {
         ram!(self.act_as(caller));
     }
 
-    fn tag(&mut self, node: Node) -> Option<u32> {
-        ram!(self.tag(node))
-    }
-
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
         self.host().works()?;
         ram!(self.access(node, access))

@@ -17,7 +17,7 @@ use super::handle::{self, Key};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
-    Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rules, SetAttr, Vfs, exports,
+    Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Vfs, exports,
 };
 use crate::config::EXPORT_COUNT_MAX;
 use crate::sys::Errno;
@@ -48,6 +48,7 @@ struct Top {
     inode: u64,
     mount: u32,
     tag: u32,
+    rights: Rights,
     /// Changes of names and attributes need not be on disk before they are answered.
     is_async: bool,
     /// The path of the image that it is.
@@ -138,6 +139,7 @@ impl Host {
             inode: stat.stx_ino,
             mount,
             tag,
+            rights: Rights::of(rules.writable, rules.isos),
             is_async: rules.is_async,
             image,
         };
@@ -348,10 +350,6 @@ impl Handles for Host {
 
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
         self.acting.ask_for(caller);
-    }
-
-    fn tag(&mut self, node: Node) -> Option<u32> {
-        Some(self.entry_and_top(node)?.1.tag)
     }
 
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {

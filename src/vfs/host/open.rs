@@ -69,6 +69,7 @@ impl Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
+        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
         let node = self.table.insert(Entry {
             file,
             opened,
@@ -76,6 +77,7 @@ impl Host {
             synced: Cell::new(false),
             export,
             kind: Kind::of_mode(stat.stx_mode.into()),
+            rights: top.rights,
             inode: stat.stx_ino,
             handle: *handle,
         })?;

@@ -3,7 +3,7 @@
 //! It caches descriptors, never attributes or names. A descriptor keeps its inode from being used again, so a handle that
 //! is found here needs no further proof. A handle's hash names the few slots that it may be in.
 
-use super::super::{Backend, FsError, FsResult, Handle, Kind, Node, Pin};
+use super::super::{Backend, FsError, FsResult, Handle, Kind, Node, Pin, Rights};
 use crate::mem::Slots;
 use crate::sys::linux::fs::{self, File};
 use core::cell::Cell;
@@ -35,6 +35,7 @@ pub(super) struct Entry {
     pub(super) synced: Cell<bool>,
     pub(super) export: u16,
     pub(super) kind: Kind,
+    pub(super) rights: Rights,
     pub(super) inode: u64,
     pub(super) handle: Handle,
 }
@@ -247,8 +248,10 @@ impl Table {
 }
 
 impl Slot {
-    const fn node(&self, at: usize) -> Node {
-        Node::new(Backend::Host, at, self.generation)
+    fn node(&self, at: usize) -> Node {
+        let entry = self.entry.as_ref();
+        let rights = entry.map_or(Rights::NONE, |entry| entry.rights);
+        Node::new(Backend::Host, rights, at, self.generation)
     }
 }
 
@@ -265,6 +268,7 @@ mod tests {
             synced: Cell::default(),
             export: 0,
             kind: Kind::Directory,
+            rights: Rights::ALL,
             inode: number.into(),
             handle: {
                 let mut handle = Handle::EMPTY;

@@ -8,7 +8,7 @@
 use super::super::walk::put;
 use super::super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle,
-    Kind, Name, Node, Pin, SetAttr, Vfs, handle,
+    Kind, Name, Node, Pin, Rights, SetAttr, Vfs, handle,
 };
 use super::{Block as _, Disk, Entry, Image, Layout};
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
@@ -45,8 +45,8 @@ struct Slot {
     /// When it was written to last.
     mtime: FileTime,
     pins: u32,
-    /// In which export it lies.
-    export: u16,
+    /// The number of the backend in which it lies.
+    within: usize,
     used: bool,
     /// That of its file.
     handle: Handle,
@@ -110,16 +110,16 @@ fn identity(attr: &Attr, handle: &Handle) -> u64 {
 }
 
 impl Images {
-    /// Takes in the image in a file that lies in an export, or in none; its top. The file is closed when it is not needed any more.
+    /// Takes in the image in a file of the backend of this number; its top. The file is closed when it is not needed any more.
     ///
     /// # Errors
     /// `NotDirectory`: it is no regular file; `Invalid`, `NotSupported`: it has no file system, or one that is not known;
     /// `TryLater`: something is kept inside of as many images as can be open.
     #[inline(never)]
-    pub(in super::super) fn take(&mut self, image: &ImageFile, export: u16) -> FsResult<Node> {
+    pub(in super::super) fn take(&mut self, image: &ImageFile, within: usize) -> FsResult<Node> {
         let opened = match &image.disk.attr() {
             Ok(attr) if cfg!(feature = "iso") && attr.kind == Kind::Regular => {
-                self.open(image, attr, export)
+                self.open(image, attr, within)
             }
             Ok(_) => Err(FsError::NotDirectory),
             Err(error) => Err(*error),
@@ -138,9 +138,9 @@ impl Images {
         self.name(id).ok()
     }
 
-    /// In which export the image lies that was looked into last, if it lies in one.
-    pub(in super::super) const fn export(&self) -> u16 {
-        self.now.export
+    /// The number of the backend in which the image lies that was looked into last.
+    pub(in super::super) const fn within(&self) -> usize {
+        self.now.within
     }
 }
 
@@ -161,7 +161,7 @@ impl Images {
             identity: 0,
             mtime: FileTime { secs: 0, nanos: 0 },
             pins: 0,
-            export: 0,
+            within: 0,
             used: false,
             handle: Handle::EMPTY,
             disk: Disk::NONE,
@@ -190,7 +190,7 @@ impl Images {
         Some(at as u32)
     }
 
-    fn open(&mut self, file: &ImageFile, attr: &Attr, export: u16) -> FsResult<Node> {
+    fn open(&mut self, file: &ImageFile, attr: &Attr, within: usize) -> FsResult<Node> {
         if !handle::has_inside(&file.handle) {
             return Err(FsError::NotSupported);
         }
@@ -220,7 +220,7 @@ impl Images {
                 identity,
                 mtime: attr.mtime,
                 pins: 0,
-                export,
+                within,
                 used: true,
                 handle: file.handle,
                 disk,
@@ -247,7 +247,12 @@ impl Images {
                 && object.pins == 0
             {
                 (object.id, object.image) = (id, self.turned);
-                return Ok(Node::new(Backend::Images, self.node as usize, 0));
+                return Ok(Node::new(
+                    Backend::Images,
+                    Rights::NONE,
+                    self.node as usize,
+                    0,
+                ));
             }
         }
         Err(FsError::TryLater)

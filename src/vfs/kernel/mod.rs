@@ -171,14 +171,15 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::ROFS, FsError::ReadOnly),
 ];
 
-/// The same in half the bytes: no number is larger than one.
+/// The same in fewer bytes: the numbers, of which none is larger than a byte, and what they mean.
 #[allow(clippy::indexing_slicing)] // The compiler does it.
-static SHORT: [(u8, FsError); ERROR_COUNT] = {
-    let (mut short, mut at) = ([(0, FsError::Io); ERROR_COUNT], 0);
+static SHORT: ([u8; ERROR_COUNT], [FsError; ERROR_COUNT]) = {
+    let mut short = ([0; ERROR_COUNT], [FsError::Io; ERROR_COUNT]);
+    let mut at = 0;
     while at < ERROR_COUNT {
         let (errno, meaning) = ERRORS[at];
         assert!(errno.raw_os_error() < 256);
-        short[at] = (errno.raw_os_error() as u8, meaning);
+        (short.0[at], short.1[at]) = (errno.raw_os_error() as u8, meaning);
         at += 1;
     }
     short
@@ -199,7 +200,7 @@ pub(super) fn open(dir: &File, name: &CStr, flags: OFlags, mode: u32) -> FsResul
 /// What an error of the host means to a client.
 #[inline(never)]
 pub(super) fn error(errno: Errno) -> FsError {
-    for (known, meaning) in &SHORT {
+    for (known, meaning) in SHORT.0.iter().zip(&SHORT.1) {
         if u16::from(*known) == errno.raw_os_error() as u16 {
             return *meaning;
         }
@@ -210,7 +211,7 @@ pub(super) fn error(errno: Errno) -> FsError {
 impl FsError {
     /// The host's number for it, for protocols that have words for those.
     pub fn number(self) -> u8 {
-        for (known, meaning) in &SHORT {
+        for (known, meaning) in SHORT.0.iter().zip(&SHORT.1) {
             if *meaning == self {
                 return *known;
             }

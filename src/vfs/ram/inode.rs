@@ -1,6 +1,6 @@
 //! An object of the model, and the list of all of them.
 
-use super::super::{Attr, Backend, FsError, FsResult, Handle, Kind, Node, handle};
+use super::super::{Attr, Backend, FsError, FsResult, Handle, Kind, Node, Rights, handle};
 use super::bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -154,7 +154,12 @@ impl Inodes {
     }
 
     pub(super) fn node(&self, number: usize) -> Node {
-        Node::new(Backend::Ram, number, self.0[number - 1].generation as u16)
+        Node::new(
+            Backend::Ram,
+            Rights::ALL,
+            number,
+            self.0[number - 1].generation as u16,
+        )
     }
 
     pub(super) fn handle(&self, number: usize) -> Handle {

@@ -513,10 +513,6 @@ impl Handles for Ram {
         self.caller = (caller.uid, caller.gid);
     }
 
-    fn tag(&mut self, _: Node) -> Option<u32> {
-        Some(TAG)
-    }
-
     fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
         let mode = self.get(node)?.attr.mode;
         Ok(match access {

@@ -9,7 +9,7 @@ use super::kernel::{self, PATH, READ, WRITE, change, error, told};
 use super::walk::Text;
 use super::{
     Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat,
-    Handle, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, SetAttr, Vfs,
+    Handle, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, SetAttr, Vfs,
 };
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
@@ -73,7 +73,7 @@ const fn number(node: Node) -> RawFd {
 
 /// The node of a descriptor.
 const fn node_of(file: RawFd) -> Node {
-    Node::of_number(Backend::User, file as u32)
+    Node::of_number(Backend::User, Rights::ALL, file as u32)
 }
 
 impl User {

@@ -14,10 +14,6 @@ impl Handles for User {
 
     fn act_as(&mut self, _: Option<(&Caller, &Rules)>) {}
 
-    fn tag(&mut self, _: Node) -> Option<u32> {
-        None
-    }
-
     fn access(&mut self, _: Node, _: Access) -> FsResult<bool> {
         Err(FsError::NotSupported)
     }
