@@ -7,12 +7,8 @@ use super::{CLASS_ANY, CLASS_IN, HEADER_BYTES, Name, TOP_BIT, UncompressedRdata,
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     bytes: &'a [u8],
-    /// Its number, its flags, and how many questions it has.
-    head: [u16; 3],
     /// Where the first record is.
     records_at: usize,
-    /// Records up to the end of each section.
-    ends: [usize; 3],
 }
 
 /// Where a record stands.
@@ -25,6 +21,13 @@ pub enum Section {
     /// What may be asked next.
     Additional,
 }
+
+/// All of them, in the order in which they stand.
+const SECTIONS: [Section; 3] = [Section::Answer, Section::Authority, Section::Additional];
+/// Where in the header is how many questions there are.
+const QUESTION_COUNT_AT: usize = 4;
+/// Where is how many records there are in each section.
+const RECORD_COUNTS_AT: usize = 6;
 
 /// A question.
 #[derive(Clone, Copy, Debug)]
@@ -143,38 +146,28 @@ impl<'a> Message<'a> {
         }
         let mut message = Self {
             bytes,
-            head: [word(bytes, 0), word(bytes, 2), word(bytes, 4)],
             records_at: HEADER_BYTES,
-            ends: [
-                word(bytes, 6).into(),
-                word(bytes, 8).into(),
-                word(bytes, 10).into(),
-            ],
         };
-        let mut sum = 0usize;
-        for end in &mut message.ends {
-            sum += *end;
-            *end = sum;
+        let mut questions = message.questions();
+        while questions.next().is_some() {}
+        message.records_at = questions.at;
+        let mut records = message.records();
+        while records.next().is_some() {}
+        // They end early at what is broken. What may follow the last belongs to no record.
+        if questions.left != 0 || records.left != [0; 3] {
+            return Err(Malformed);
         }
-        for _ in 0..message.question_count() {
-            message.records_at = question(bytes, message.records_at)?.1;
-        }
-        let mut at = message.records_at;
-        for _ in 0..sum {
-            at = record(bytes, at, Section::Answer)?.end;
-        }
-        // What may follow belongs to no record.
         Ok(message)
     }
 
     /// The query ID, which a legacy querier matches responses by.
-    pub const fn id(&self) -> u16 {
-        self.head[0]
+    pub fn id(&self) -> u16 {
+        word(self.bytes, 0)
     }
 
     /// The flags.
-    pub const fn flags(&self) -> u16 {
-        self.head[1]
+    pub fn flags(&self) -> u16 {
+        word(self.bytes, 2)
     }
 
     /// Whether it answers, or asks. `None`: it does neither, and is to be ignored.
@@ -188,40 +181,33 @@ impl<'a> Message<'a> {
         self.flags() & flag::TRUNCATED != 0
     }
 
-    const fn question_count(&self) -> usize {
-        self.head[2] as usize
-    }
-
     /// Whether anything is asked.
     pub fn has_questions(&self) -> bool {
-        self.question_count() != 0
+        word(self.bytes, QUESTION_COUNT_AT) != 0
     }
 
     /// Whether there are records in this section.
     pub fn has(&self, section: Section) -> bool {
-        let [answers, authorities, all] = self.ends;
-        match section {
-            Section::Answer => answers != 0,
-            Section::Authority => authorities != answers,
-            Section::Additional => all != authorities,
-        }
+        word(self.bytes, RECORD_COUNTS_AT + section as usize * 2) != 0
     }
 
     /// What is asked.
+    #[inline(never)]
     pub fn questions(&self) -> Questions<'a> {
         Questions {
             bytes: self.bytes,
             at: HEADER_BYTES,
-            left: self.question_count(),
+            left: word(self.bytes, QUESTION_COUNT_AT),
         }
     }
 
     /// All records.
-    pub const fn records(&self) -> Records<'_, 'a> {
+    #[inline(never)]
+    pub fn records(&self) -> Records<'a> {
         Records {
-            message: self,
+            bytes: self.bytes,
             at: self.records_at,
-            number: 0,
+            left: core::array::from_fn(|section| word(self.bytes, RECORD_COUNTS_AT + section * 2)),
         }
     }
 }
@@ -231,49 +217,65 @@ impl<'a> Message<'a> {
 pub struct Questions<'a> {
     bytes: &'a [u8],
     at: usize,
-    left: usize,
+    left: u16,
 }
 
 impl<'a> Iterator for Questions<'a> {
     type Item = Question<'a>;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<Question<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        let (next, end) = question(self.bytes, self.at).ok()?;
-        self.at = end;
-        Some(next)
+        let left = self.left.checked_sub(1)?;
+        let (name, at) = Name::parse(self.bytes, self.at).ok()?;
+        let end = at + 4;
+        if end > self.bytes.len() {
+            return None;
+        }
+        (self.at, self.left) = (end, left);
+        Some(Question {
+            name,
+            kind: word(self.bytes, at),
+            class: word(self.bytes, at + 2),
+        })
     }
 }
 
 /// Records one after another.
 #[derive(Clone, Debug)]
-pub struct Records<'m, 'a> {
-    message: &'m Message<'a>,
+pub struct Records<'a> {
+    bytes: &'a [u8],
     at: usize,
-    number: usize,
+    /// Of each section.
+    left: [u16; 3],
 }
 
-impl<'a> Iterator for Records<'_, 'a> {
+impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
     #[inline(never)]
     fn next(&mut self) -> Option<Record<'a>> {
-        let [answers, authorities, all] = self.message.ends;
-        let number = self.number;
-        if number == all {
+        let mut sections = SECTIONS.iter().zip(&mut self.left);
+        let (section, left) = sections.find(|(_, left)| **left != 0)?;
+        let (name, at) = Name::parse(self.bytes, self.at).ok()?;
+        let head = self.bytes.get(at..)?.first_chunk::<10>()?;
+        let [k0, k1, c0, c1, t0, t1, t2, t3, l0, l1] = *head;
+        let at = at + head.len();
+        let end = at + usize::from(u16::from_be_bytes([l0, l1]));
+        if end > self.bytes.len() {
             return None;
         }
-        self.number = number + 1;
-        let section = if number < answers {
-            Section::Answer
-        } else if number < authorities {
-            Section::Authority
-        } else {
-            Section::Additional
-        };
-        let record = record(self.message.bytes, self.at, section).ok()?;
-        self.at = record.end;
-        Some(record)
+        *left -= 1;
+        self.at = end;
+        Some(Record {
+            name,
+            kind: u16::from_be_bytes([k0, k1]),
+            class: u16::from_be_bytes([c0, c1]),
+            ttl: u32::from_be_bytes([t0, t1, t2, t3]),
+            section: *section,
+            message: self.bytes,
+            at,
+            end,
+        })
     }
 }
 
@@ -281,41 +283,4 @@ impl<'a> Iterator for Records<'_, 'a> {
 fn word(bytes: &[u8], at: usize) -> u16 {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
     word.map_or(0, |word| u16::from_be_bytes(*word))
-}
-
-#[inline(never)]
-fn question(bytes: &[u8], at: usize) -> Result<(Question<'_>, usize), Malformed> {
-    let (name, at) = Name::parse(bytes, at)?;
-    let end = at + 4;
-    if end > bytes.len() {
-        return Err(Malformed);
-    }
-    let question = Question {
-        name,
-        kind: word(bytes, at),
-        class: word(bytes, at + 2),
-    };
-    Ok((question, end))
-}
-
-#[inline(never)]
-fn record(bytes: &[u8], at: usize, section: Section) -> Result<Record<'_>, Malformed> {
-    let (name, at) = Name::parse(bytes, at)?;
-    let head = bytes.get(at..).and_then(|rest| rest.first_chunk::<10>());
-    let [k0, k1, c0, c1, t0, t1, t2, t3, l0, l1] = *head.ok_or(Malformed)?;
-    let at = at + 10;
-    let end = at + usize::from(u16::from_be_bytes([l0, l1]));
-    if end > bytes.len() {
-        return Err(Malformed);
-    }
-    Ok(Record {
-        name,
-        kind: u16::from_be_bytes([k0, k1]),
-        class: u16::from_be_bytes([c0, c1]),
-        ttl: u32::from_be_bytes([t0, t1, t2, t3]),
-        section,
-        message: bytes,
-        at,
-        end,
-    })
 }

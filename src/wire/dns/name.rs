@@ -32,33 +32,40 @@ fn step(message: &[u8], at: usize) -> Option<Step> {
     }
 }
 
+/// Where the name at `at` ends.
+#[inline(never)]
+fn end(message: &[u8], at: usize) -> Result<usize, Malformed> {
+    let (mut place, mut begin, mut end, mut len) = (at, at, None, 0usize);
+    let mut pointers_left = POINTER_COUNT_MAX;
+    loop {
+        match step(message, place).ok_or(Malformed)? {
+            Step::Label(label_len) => {
+                let behind = place + 1 + label_len;
+                len += 1 + label_len;
+                if len > NAME_BYTES_MAX || behind > message.len() {
+                    return Err(Malformed);
+                }
+                if label_len == 0 {
+                    return Ok(end.unwrap_or(behind));
+                }
+                place = behind;
+            }
+            // It leads to what stands before all that was read since the last one: so there is an end.
+            Step::Pointer(to) if to < begin && pointers_left > 0 => {
+                pointers_left -= 1;
+                end = end.or(Some(place + 2));
+                (place, begin) = (to, to);
+            }
+            Step::Pointer(_) => return Err(Malformed),
+        }
+    }
+}
+
 impl<'a> Name<'a> {
     /// The name that stands at `at`, and where what follows it begins.
     pub fn parse(message: &'a [u8], at: usize) -> Result<(Self, usize), Malformed> {
-        let (mut place, mut begin, mut end, mut len) = (at, at, None, 0usize);
-        let mut pointers_left = POINTER_COUNT_MAX;
-        loop {
-            match step(message, place).ok_or(Malformed)? {
-                Step::Label(label_len) => {
-                    let behind = place + 1 + label_len;
-                    len += 1 + label_len;
-                    if len > NAME_BYTES_MAX || behind > message.len() {
-                        return Err(Malformed);
-                    }
-                    if label_len == 0 {
-                        return Ok((Self { message, at }, end.unwrap_or(behind)));
-                    }
-                    place = behind;
-                }
-                // It leads to what stands before all that was read since the last one: so there is an end.
-                Step::Pointer(to) if to < begin && pointers_left > 0 => {
-                    pointers_left -= 1;
-                    end = end.or(Some(place + 2));
-                    (place, begin) = (to, to);
-                }
-                Step::Pointer(_) => return Err(Malformed),
-            }
-        }
+        let behind = end(message, at)?;
+        Ok((Self { message, at }, behind))
     }
 
     /// A name that stands by itself, in the form without pointers; the root where it is none.
