@@ -229,11 +229,12 @@ impl Tree {
     /// far as it has to be able to open it.
     #[inline(never)]
     fn lets(&mut self, node: Node, access: Access, to_open: bool) -> FsResult<bool> {
-        let attr = self.attr(node)?;
+        let attr = self.attr(node);
+        let attr = attr.as_ref().map_err(|error| *error)?;
         let within = self.images().map_or(0, |images| images.within());
         // Who came by a path is the process itself.
         let handles = self.handles(within);
-        Ok(handles.is_none_or(|handles| handles.lets(&attr, access, to_open)))
+        Ok(handles.is_none_or(|handles| handles.lets(attr, access, to_open)))
     }
 
     /// The same for an object anywhere, and an error if it is not let.
@@ -326,12 +327,13 @@ impl Tree {
     /// The top of the image of this name in `dir`, or that `dir` itself is.
     #[inline(never)]
     fn open_image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<Node> {
-        let image = self.backend(dir).ok_or(FsError::Stale)?.image(dir, name)?;
+        let image = self.backend(dir).ok_or(FsError::Stale)?.image(dir, name);
+        let image = image.as_ref().map_err(|error| *error)?;
         if self.images().is_none() {
             self.add(Backend::Images, mem::leak(Images::new()));
         }
         let images = self.images().ok_or(FsError::Stale)?;
-        images.take(&image, dir.backend())
+        images.take(image, dir.backend())
     }
 
     /// See [`Vfs::readlink`].

@@ -82,7 +82,7 @@ pub struct Images {
     entry: &'static mut Entry,
     /// One that is listed.
     listed: &'static mut Entry,
-    slots: [Slot; IMAGE_COUNT_MAX],
+    slots: Slots<Slot>,
     objects: Slots<Object>,
 }
 
@@ -167,6 +167,10 @@ impl Images {
             disk: Disk::NONE,
             layout: Layout::EMPTY,
         };
+        let mut slots = Slots::new(IMAGE_COUNT_MAX);
+        while !slots.is_full() {
+            slots.push(SLOT);
+        }
         Self {
             now: SLOT,
             turned: 0,
@@ -177,7 +181,7 @@ impl Images {
             image: Image::new(Disk::NONE),
             entry: mem::leak(Entry::EMPTY),
             listed: mem::leak(Entry::EMPTY),
-            slots: [SLOT; IMAGE_COUNT_MAX],
+            slots,
             objects: Slots::new(OBJECT_COUNT),
         }
     }
@@ -421,7 +425,7 @@ impl Vfs for Images {
     /// Closes what was not used since the last release, and what no handle names. True: others are still open and not pinned.
     fn release_idle(&mut self) -> bool {
         let mut more = false;
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             if slot.pins == 0 && slot.identity != 0 {
                 // A peer that names it by its path may be silent for long.
                 let is_kept = slot.used && slot.handle != Handle::EMPTY;
