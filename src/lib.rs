@@ -5,7 +5,7 @@
 //! ```text
 //!            role      what the file does, by its first argument: one folder per role, which makes tasks from arguments
 //!              │
-//!            drive     the loop: waits once, lends network and buffers to each task; connections, orders; the supervisor
+//!            drive     the loop: waits once, lends network, files and buffers to each task; connections, orders; the supervisor
 //!       ┌──────┼──────┐
 //!      net   engine  vfs    network stacks · protocols without sockets · trees of files
 //!       │    │    │   │
@@ -22,7 +22,7 @@
 //!
 //! `drive::Loop` waits for sockets and lends a `World` to each task whose socket can go on. Of an NFS server, `drive::streams`
 //! receives into the loop's buffer and hands the bytes to `engine::rpc`, which takes records off them; `engine::programs` parses
-//! each call and hands it to `nfs`, `mount` or `portmap`, which ask a backend of `vfs` and write their replies one behind the other
+//! each call and hands it to `nfs`, `mount` or `portmap`, which ask the tree of `vfs` and write their replies one behind the other
 //! into the loop's other buffer. `drive` sends these at once. What is large or slow is an *order*, which `drive::orders` carries
 //! out: of a READ beyond 64 KiB the engine writes the head of the reply, and the bytes go from the file to the socket as the socket
 //! takes them (`Send`); of a WRITE, what has not arrived yet goes from the socket to the file (`Store`); what must be on disk before
@@ -40,6 +40,7 @@
 //! | records of RPC, their fragments | `engine/rpc/record.rs` |
 //! | the duplicate request cache | `engine/drc.rs` |
 //! | weak cache consistency (WCC): attributes before and after | `WccData` in `engine/nfs/change.rs`, for WRITE `WccAttr` in `engine/nfs/write.rs` |
+//! | the tree: what is exported, by which rules, which backend an object is of | `vfs/exports.rs`, `vfs/node.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | what is durable when | `vfs/host/durable.rs` |
 //! | which user a request acts as | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
@@ -48,7 +49,7 @@
 //! | ISO images: the format, the tree, images that are entered on the way | `wire/iso9660`, `vfs/iso/mod.rs`, `vfs/iso/images.rs` |
 //! | a name's life in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
 //! | a browser's cache and its questions | `engine/mdns/browser/{cache,questions}.rs` |
-//! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`; a role makes it (`role/nfs/mod.rs`, `task`) |
+//! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
 //! | a new network stack | a module of `net` that implements its traits; `drive::linux::run` has the host's |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
@@ -82,12 +83,12 @@
 //!
 //! - **role**: what the file does, by its first argument or the name it is started by.
 //! - **task**: what a loop runs beside others: a server, a responder, a browser.
-//! - **world**: what a loop lends a task for one call: time, network, events, buffers.
+//! - **world**: what a loop lends a task for one call: time, network, files, events, buffers.
 //! - **turn**: one pass of a loop; one call of a task.
 //! - **order**: bytes that an engine asks the driver to move between a socket and a file, or a sync.
 //! - **event**: a message for people, one escaped line; **trace**: one for developers, by defmt.
 //! - **text**: a message's constant part, packed in the file.
-//! - **backend**: one kind of tree of files behind the traits of `vfs`.
+//! - **tree**, **backend**: all files that a loop serves; one kind of them, behind the traits of `vfs`.
 //! - **node**, **pin**: an object of a backend for one request; the same, held open for longer.
 //! - **path handle**: an NFS file handle that the server finds again by names and inode numbers.
 //! - **jail**: a directory whose outside an SFTP session cannot name.

@@ -150,12 +150,6 @@ impl Tree {
         self.exports.push(export).map_err(|_| FsError::NoSpace)
     }
 
-    /// The same, to be changed.
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn exports_mut(&mut self) -> &mut [Export] {
-        &mut self.exports
-    }
-
     /// What is exported. An export's number is its place here.
     pub fn exports(&self) -> &[Export] {
         &self.exports
@@ -166,8 +160,8 @@ impl Tree {
 impl Tree {
     /// The backend of an object.
     #[inline(always)] // A few instructions, after which the call goes on to the backend.
-    fn backend(&mut self, node: Node) -> Option<&mut dyn Vfs> {
-        self.numbered(node.backend())
+    fn backend(&mut self, node: Node) -> FsResult<&mut dyn Vfs> {
+        self.numbered(node.backend()).ok_or(FsError::Stale)
     }
 
     /// The backend of this number.
@@ -250,16 +244,14 @@ impl Tree {
 impl Tree {
     /// See [`Vfs::unpin`].
     pub fn unpin(&mut self, pin: Pin) {
-        if let Some(backend) = self.backend(pin.node) {
+        if let Ok(backend) = self.backend(pin.node) {
             backend.unpin(pin);
         }
     }
 
     /// See [`Vfs::read`].
     pub fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        self.backend(pin.node)
-            .ok_or(FsError::Stale)?
-            .read(pin, offset, out)
+        self.backend(pin.node)?.read(pin, offset, out)
     }
 
     /// See [`Vfs::extent`].
@@ -267,26 +259,22 @@ impl Tree {
         if pin.node.is_inside() && self.paths().is_some_and(|paths| !paths.lends()) {
             return None;
         }
-        self.backend(pin.node)?.extent(pin, offset, len)
+        self.backend(pin.node).ok()?.extent(pin, offset, len)
     }
 
     /// See [`Vfs::write`].
     pub fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        self.backend(pin.node)
-            .ok_or(FsError::Stale)?
-            .write(pin, offset, bytes)
+        self.backend(pin.node)?.write(pin, offset, bytes)
     }
 
     /// See [`Vfs::write_from`].
     pub fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        self.backend(pin.node)
-            .ok_or(FsError::Stale)?
-            .write_from(pin, offset, pipe, len)
+        self.backend(pin.node)?.write_from(pin, offset, pipe, len)
     }
 
     /// See [`Vfs::sync`].
     pub fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        self.backend(pin.node).ok_or(FsError::Stale)?.sync(pin)
+        self.backend(pin.node)?.sync(pin)
     }
 
     /// Lets go of what was not used since the last call. True: there is more to let go of later.
@@ -303,13 +291,13 @@ impl Tree {
 impl Tree {
     /// See [`Vfs::attr`].
     pub fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        self.backend(node).ok_or(FsError::Stale)?.attr(node)
+        self.backend(node)?.attr(node)
     }
 
     /// See [`Vfs::lookup`].
     pub fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.admit(dir, Access::Execute)?;
-        self.backend(dir).ok_or(FsError::Stale)?.lookup(dir, name)
+        self.backend(dir)?.lookup(dir, name)
     }
 
     /// The top of what is inside the image of this name in `dir`.
@@ -327,7 +315,7 @@ impl Tree {
     /// The top of the image of this name in `dir`, or that `dir` itself is.
     #[inline(never)]
     fn open_image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<Node> {
-        let image = self.backend(dir).ok_or(FsError::Stale)?.image(dir, name);
+        let image = self.backend(dir)?.image(dir, name);
         let image = image.as_ref().map_err(|error| *error)?;
         if self.images().is_none() {
             self.add(Backend::Images, mem::leak(Images::new()));
@@ -338,9 +326,7 @@ impl Tree {
 
     /// See [`Vfs::readlink`].
     pub fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        self.backend(node)
-            .ok_or(FsError::Stale)?
-            .readlink(node, out)
+        self.backend(node)?.readlink(node, out)
     }
 
     /// See [`Vfs::readdir`].
@@ -352,30 +338,24 @@ impl Tree {
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
         self.admit(dir, Access::Read)?;
-        self.backend(dir)
-            .ok_or(FsError::Stale)?
-            .readdir(dir, from, detail, each)
+        self.backend(dir)?.readdir(dir, from, detail, each)
     }
 
     /// See [`Vfs::statfs`].
     pub fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        self.backend(node).ok_or(FsError::Stale)?.statfs(node)
+        self.backend(node)?.statfs(node)
     }
 
     /// See [`Vfs::set_attr`].
     pub fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         Self::check_changeable(node)?;
-        self.backend(node)
-            .ok_or(FsError::Stale)?
-            .set_attr(node, change)
+        self.backend(node)?.set_attr(node, change)
     }
 
     /// See [`Vfs::remove`].
     pub fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
         Self::check_changeable(dir)?;
-        self.backend(dir)
-            .ok_or(FsError::Stale)?
-            .remove(dir, name, directory)
+        self.backend(dir)?.remove(dir, name, directory)
     }
 
     /// See [`Vfs::rename`].
@@ -388,17 +368,14 @@ impl Tree {
         replace: bool,
     ) -> FsResult<()> {
         Self::check_both(from, to)?;
-        self.backend(from)
-            .ok_or(FsError::Stale)?
+        self.backend(from)?
             .rename(from, name, to, new_name, replace)
     }
 
     /// See [`Vfs::link`].
     pub fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         Self::check_both(node, dir)?;
-        self.backend(dir)
-            .ok_or(FsError::Stale)?
-            .link(node, dir, name)
+        self.backend(dir)?.link(node, dir, name)
     }
 }
 
@@ -462,7 +439,7 @@ impl Tree {
     /// # Errors
     /// None of its own.
     pub fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        self.backend(node).ok_or(FsError::Stale)?.handle(node)
+        self.backend(node)?.handle(node)
     }
 
     /// Whether the caller may use the object so.
@@ -500,7 +477,7 @@ impl Tree {
         if let Some(access) = access {
             self.admit(node, access)?;
         }
-        self.backend(node).ok_or(FsError::Stale)?.pin(node, access)
+        self.backend(node)?.pin(node, access)
     }
 
     /// Makes an object that was not there: with `change`, owned by the caller otherwise.

@@ -1,9 +1,9 @@
 //! A backend that a tree and its test share: the tree's place of it lasts as long as the process, what is in it does not.
 
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Export, Extent, FileTime,
-    FsResult, FsStat, Handle, Handles, ImageFile, Name, Node, OpenFlags, Paths, Pin, Rules,
-    SetAttr, Top, Tree, Vfs,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsResult,
+    FsStat, Handle, Handles, ImageFile, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Top,
+    Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -40,11 +40,6 @@ impl Tree {
         };
         tree.export(path, RULES, top).unwrap();
         tree
-    }
-
-    /// The first export.
-    pub fn first_export(&mut self) -> &mut Export {
-        self.exports_mut().first_mut().expect("there is one")
     }
 }
 
