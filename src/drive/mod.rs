@@ -100,7 +100,7 @@ impl<'a, 't> Loop<'a, 't> {
         self.turns();
         self.stop();
         match self.world.exit {
-            None | Some(Fatal::DONE) => Ok(()),
+            None | Some(Fatal::Done) => Ok(()),
             Some(status) => Err(status),
         }
     }

@@ -268,15 +268,22 @@ struct Counter {
 
 /// A process, or a task of it, cannot begin or is over: why has been told, and this is the status to exit with.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Fatal(pub i32);
+#[repr(u8)]
+pub enum Fatal {
+    /// It is over because all is done that it was to do.
+    Done = 0,
+    /// It failed.
+    Failed = 1,
+    /// It was not asked in the right way.
+    Usage = 2,
+    /// A session cannot go on: OpenSSH's status of that.
+    Broken = 11,
+}
 
 impl Fatal {
-    /// It is over because all is done that it was to do.
-    pub const DONE: Self = Self(0);
-
     /// The status to exit with after `outcome`.
     pub fn status(outcome: Result<(), Self>) -> i32 {
-        outcome.err().unwrap_or(Self::DONE).0
+        outcome.err().unwrap_or(Self::Done) as i32
     }
 }
 

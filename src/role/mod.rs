@@ -140,11 +140,11 @@ const HELP_BYTES_MAX: usize = 2 << 10;
 const SEE_HELP: Text = text!("see stowaway --help");
 
 /// It did what it was asked.
-const DONE: Fatal = Fatal::DONE;
+const DONE: Fatal = Fatal::Done;
 /// It failed.
-const FAILED: Fatal = Fatal(1);
+const FAILED: Fatal = Fatal::Failed;
 /// It was not asked in the right way.
-const USAGE: Fatal = Fatal(2);
+const USAGE: Fatal = Fatal::Usage;
 
 /// Runs what the arguments ask for; the status to exit with. `build_id` goes before traces.
 pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
@@ -193,7 +193,7 @@ fn inform(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
 fn print(bytes: &[u8]) {
     if !sys::print(bytes) {
         let what = text!("standard output cannot be written");
-        sys::exit(complain(FAILED, what, b"", Text::NOTHING).0);
+        sys::exit(complain(FAILED, what, b"", Text::NOTHING) as i32);
     }
 }
 

@@ -142,7 +142,7 @@ pub fn run(
             let lived = now.since(child.since);
             if !child.has_begun && status == 1 && lived < BEGINNING {
                 stop(children);
-                return Err(Fatal(status));
+                return Err(Fatal::Failed);
             }
             child.has_begun = true;
             child.ended(now, lived);

@@ -25,8 +25,6 @@ pub(super) const SUMMARY: Text = text!("  ls, cat\t\tlists and reads files insid
 const HELP: Text = text!(include_str!("help.txt"));
 /// Bytes that are read at once, or put together before they are written.
 const BUFFER_BYTES: usize = READ_INLINE_BYTES as usize;
-/// Nothing was to be done: less than any status.
-const NOTHING: Fatal = Fatal(-1);
 
 /// One run of the role.
 #[repr(C)] // What is used most lies first, where short instructions reach it.
@@ -35,8 +33,8 @@ struct Look {
     out: Writer<'static>,
     /// What was read.
     bytes: &'static mut [u8; BUFFER_BYTES],
-    /// The greatest status so far.
-    worst: Fatal,
+    /// The greatest status so far; `None`: nothing was to be done.
+    worst: Option<Fatal>,
     /// Where it looks.
     path: walk::Text,
     tree: Tree,
@@ -48,7 +46,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
     let mut look = ManuallyDrop::new(Look {
         out: Writer::new(mem::array::<BUFFER_BYTES>()),
         bytes: mem::array(),
-        worst: NOTHING,
+        worst: None,
         path: walk::Text::new(),
         tree: Tree::default(),
     });
@@ -60,17 +58,16 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         if let [b'-', ..] = word {
             return Err(complain(USAGE, text!("there is no option"), word, SEE_HELP));
         }
-        look.worst = look.worst.max(DONE);
+        look.worst = look.worst.max(Some(DONE));
         let done = look.at(word, whole);
         if let Err(error) = done {
-            look.worst = cannot_read(word, error);
+            look.worst = Some(cannot_read(word, error));
         }
     }
-    if look.worst == NOTHING {
+    Err(look.worst.unwrap_or_else(|| {
         let what = text!("name what is inside an ISO image, such as debian.iso/pool");
-        look.worst = complain(USAGE, what, b"", Text::NOTHING);
-    }
-    Err(look.worst)
+        complain(USAGE, what, b"", Text::NOTHING)
+    }))
 }
 
 impl Look {
@@ -137,7 +134,7 @@ impl Look {
                         let _ = add(path, entry.name);
                         match entry.object {
                             Some((attr, _)) => is_link = begin(out, attr, entry.name),
-                            None => *worst = cannot_read(path, FsError::Io),
+                            None => *worst = Some(cannot_read(path, FsError::Io)),
                         }
                     }
                     ControlFlow::Break(())
@@ -146,7 +143,7 @@ impl Look {
                 return Ok(());
             }
             if let Err(error) = self.end(is_link) {
-                self.worst = cannot_read(&self.path, error);
+                self.worst = Some(cannot_read(&self.path, error));
             }
         }
     }

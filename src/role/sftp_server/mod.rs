@@ -35,8 +35,6 @@ use options::Options;
 pub(super) const SUMMARY: Text =
     text!("  sftp-server\t\tSFTP for sshd and dropbear; flags as OpenSSH's\n");
 const HELP: Text = text!(include_str!("help.txt"));
-/// The status of OpenSSH's server when a session cannot go on.
-const BROKEN: Fatal = Fatal(11);
 
 /// Serves until the peer has said all it had to say.
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
@@ -88,7 +86,7 @@ fn serve(options: &Options) -> ! {
     let terminal = stdio::pass_all_bytes();
     let status = talk(options);
     drop(terminal);
-    sys::exit(status.0)
+    sys::exit(status as i32)
 }
 
 fn talk(options: &Options) -> Fatal {
@@ -119,7 +117,7 @@ fn talk(options: &Options) -> Fatal {
     );
     match session.run() {
         Text::NOTHING => DONE,
-        why => complain(BROKEN, text!("the session cannot go on"), b"", why),
+        why => complain(Fatal::Broken, text!("the session cannot go on"), b"", why),
     }
 }
 
