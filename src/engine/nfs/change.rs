@@ -35,12 +35,11 @@ pub(super) struct CreateVerifiers {
 }
 
 impl CreateVerifiers {
-    pub(super) const fn new() -> Self {
-        Self {
-            list: [(0, 0, [0; 2]); CREATE_VERIFIER_COUNT],
-            next: 0,
-        }
-    }
+    /// Nothing was created so far.
+    pub(super) const NONE: Self = Self {
+        list: [(0, 0, [0; 2]); CREATE_VERIFIER_COUNT],
+        next: 0,
+    };
 
     fn add(&mut self, verifier: CreateVerifier) {
         if let Some(place) = self.list.get_mut(self.next) {

@@ -114,7 +114,7 @@ impl Nfs {
     pub(super) const fn new(verifier: [u8; VERIFIER_BYTES]) -> Self {
         Self {
             verifier,
-            create_verifiers: change::CreateVerifiers::new(),
+            create_verifiers: change::CreateVerifiers::NONE,
             wcc_attr: None,
         }
     }
