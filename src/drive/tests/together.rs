@@ -41,11 +41,9 @@ fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
         };
         let mut responder = Host::new();
         let mut mdns = Mdns::new(&mut responder, Choice { names: &[] });
-        let mut sftp = Sftp::idle();
         let memory = Memory::leaked();
-        sftp.begin(Permits::ALL, Level::Quiet, UID, memory.texts);
-        let mut sessions = [Session::idle()];
-        sessions[0].begin(memory.handles, memory.hashes);
+        let mut sftp = Sftp::new(Permits::ALL, Level::Quiet, UID, memory.texts);
+        let mut sessions = [Session::new(memory.handles, memory.hashes)];
         let mut sftp_server = Served {
             protocol: Sessions::new(&mut sftp, &mut sessions),
             streams: Sessions::streams(),

@@ -23,28 +23,13 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Empty, and stays so without memory. It is all zeros.
-    pub const fn nobody() -> Self {
-        Self {
-            users: Table::new(None),
-            groups: Table::new(None),
-            loaded: false,
-        }
-    }
-
-    /// Empty.
+    /// Empty. The memory is for passwd and group, and is not touched before they are read.
     pub const fn new([users, groups]: [&'static mut [u8]; 2]) -> Self {
         Self {
-            users: Table::new(Some(users)),
-            groups: Table::new(Some(groups)),
+            users: Table::new(users),
+            groups: Table::new(groups),
             loaded: false,
         }
-    }
-
-    /// The memory is for passwd and group, and is not touched before they are read.
-    pub fn lend(&mut self, [users, groups]: [&'static mut [u8]; 2]) {
-        self.users.memory = Some(users);
-        self.groups.memory = Some(groups);
     }
 
     /// Reads the files, if they were not read before. In what cannot be read there are no names.
@@ -100,8 +85,8 @@ impl Accounts {
     /// Those in these texts.
     pub fn known(passwd: &[u8], group: &[u8]) -> Self {
         let table = |text: &[u8]| Table {
-            text: Some(text.to_vec().leak()),
-            ..Table::new(None)
+            text: text.to_vec().leak(),
+            ..Table::new(&mut [])
         };
         Self {
             users: table(passwd),
@@ -121,9 +106,9 @@ type Known = (u32, Option<&'static [u8]>);
 
 /// One of the two files: lines of fields between colons.
 struct Table {
-    memory: Option<&'static mut [u8]>,
+    memory: &'static mut [u8],
     /// The whole lines that were read into it.
-    text: Option<&'static [u8]>,
+    text: &'static [u8],
     /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
     /// files has few owners.
     recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
@@ -132,20 +117,17 @@ struct Table {
 impl Table {
     const RECENT_COUNT: usize = 64;
 
-    #[inline(never)]
-    const fn new(memory: Option<&'static mut [u8]>) -> Self {
+    const fn new(memory: &'static mut [u8]) -> Self {
         Self {
             memory,
-            text: None,
-            recent: [const { Cell::new(None) }; Self::RECENT_COUNT],
+            text: &[],
+            recent: const { [const { Cell::new(None) }; Self::RECENT_COUNT] },
         }
     }
 
     #[inline(never)]
     fn load(&mut self, vfs: &mut Tree, path: &[u8]) {
-        let Some(memory) = self.memory.take() else {
-            return;
-        };
+        let memory = core::mem::take(&mut self.memory);
         let mut whole = Text::new();
         if add(&mut whole, vfs.root_path()).is_err() || add(&mut whole, path).is_err() {
             return;
@@ -165,13 +147,13 @@ impl Table {
         {
             text = before;
         }
-        self.text = Some(text);
+        self.text = text;
     }
 
     /// What stands in a field of the first line that has `wanted` in another.
     #[inline(never)]
     fn find(&self, place: usize, wanted: &[u8], wish: usize) -> Option<&'static [u8]> {
-        let mut rest = self.text?;
+        let mut rest = self.text;
         while let Some(first) = rest.first() {
             if *first != b'#' && field(rest, place) == wanted {
                 return Some(field(rest, wish)).filter(|found| !found.is_empty());

@@ -39,35 +39,32 @@ pub(super) const LIST: u8 = OpenFlags::DIRECTORY;
 
 /// All that a session has open.
 pub(super) struct Handles {
-    places: Option<&'static mut [Option<Open>]>,
+    places: &'static mut [Option<Open>],
     last_stamp: u16,
 }
 
 impl Handles {
-    /// Nothing is open, and nothing can be without places.
-    pub(super) const NONE: Self = Self {
-        places: None,
-        last_stamp: 0,
-    };
-
-    /// There may be as many as there are places.
-    pub(super) const fn lend(&mut self, places: &'static mut [Option<Open>]) {
-        self.places = Some(places);
+    /// Nothing is open. There may be as many as there are places.
+    pub(super) const fn new(places: &'static mut [Option<Open>]) -> Self {
+        Self {
+            places,
+            last_stamp: 0,
+        }
     }
 
     #[inline(always)]
     fn place(&mut self, slot: u16) -> Option<&mut Option<Open>> {
-        self.places.as_deref_mut()?.get_mut(usize::from(slot))
+        self.places.get_mut(usize::from(slot))
     }
 
     /// How many there may be.
-    pub(super) fn count_max(&self) -> usize {
-        self.places.as_deref().map_or(0, <[_]>::len)
+    pub(super) const fn count_max(&self) -> usize {
+        self.places.len()
     }
 
     /// A place for what is about to be opened.
     pub(super) fn free(&self) -> Option<u16> {
-        let free = self.places.as_deref()?.iter().position(Option::is_none);
+        let free = self.places.iter().position(Option::is_none);
         free.map(|slot| slot as u16)
     }
 
@@ -131,7 +128,7 @@ impl Handles {
 
     /// Closes all.
     pub(super) fn clear(&mut self, vfs: &mut Tree) {
-        for place in self.places.as_deref_mut().unwrap_or_default() {
+        for place in &mut *self.places {
             unpin(place, vfs);
         }
     }

@@ -23,7 +23,7 @@ pub(super) struct Jobs {
     first: usize,
     count: usize,
     /// The hashes of the check in hand, if it is one.
-    hashes: Option<&'static mut [u8]>,
+    hashes: &'static mut [u8],
     check: Check,
     ring: [Job; JOB_COUNT_MAX],
 }
@@ -67,18 +67,15 @@ impl Job {
 }
 
 impl Jobs {
-    /// Nothing is to be done; hashes need a buffer first.
-    pub(super) const NONE: Self = Self {
-        ring: [const { Job::NONE }; JOB_COUNT_MAX],
-        first: 0,
-        count: 0,
-        check: Check::IDLE,
-        hashes: None,
-    };
-
-    /// Lends a buffer for the hashes of one check.
-    pub(super) const fn lend(&mut self, hashes: &'static mut [u8]) {
-        self.hashes = Some(hashes);
+    /// Nothing is to be done. The buffer is for the hashes of one check.
+    pub(super) const fn new(hashes: &'static mut [u8]) -> Self {
+        Self {
+            ring: const { [const { Job::NONE }; JOB_COUNT_MAX] },
+            first: 0,
+            count: 0,
+            check: Check::IDLE,
+            hashes,
+        }
     }
 
     pub(super) const fn clear(&mut self) {
@@ -149,7 +146,7 @@ impl Turn<'_> {
             return;
         }
         let Jobs { check, hashes, .. } = jobs;
-        let (Some(job), Some(hashes)) = (jobs.ring.get_mut(jobs.first), hashes) else {
+        let Some(job) = jobs.ring.get_mut(jobs.first) else {
             return;
         };
         let reply = &mut self.reply;

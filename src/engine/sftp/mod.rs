@@ -63,27 +63,20 @@ pub struct Sftp {
 }
 
 impl Sftp {
-    /// A server that has not begun. It is all zeros, so that it lies in .bss.
-    pub const fn idle() -> Self {
-        Self {
-            permits: Permits::ALL,
-            level: Level::Quiet,
-            uid: 0,
-            accounts: Accounts::nobody(),
-        }
-    }
-
-    /// Begins as a server that the user of this number runs. The memory is for passwd and group, and is not touched before
-    /// they are needed.
-    pub fn begin(
-        &mut self,
+    /// A server that the user of this number runs. The memory is for passwd and group, and is not touched before they are
+    /// needed.
+    pub const fn new(
         permits: Permits,
         level: Level,
         uid: u32,
         texts: [&'static mut [u8]; 2],
-    ) {
-        (self.permits, self.level, self.uid) = (permits, level, uid);
-        self.accounts.lend(texts);
+    ) -> Self {
+        Self {
+            permits,
+            level,
+            uid,
+            accounts: Accounts::new(texts),
+        }
     }
 
     /// Names of users and groups.
@@ -113,22 +106,16 @@ struct Lent {
 }
 
 impl Session {
-    /// A session that has not begun. It is all zeros, so that it lies in .bss.
-    pub const fn idle() -> Self {
+    /// A session with so many handles. One check has no more bytes of hashes than there are in `hashes`, at most
+    /// [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
+    pub const fn new(handles: &'static mut [Option<Open>], hashes: &'static mut [u8]) -> Self {
         Self {
             greeted: false,
             skip: 0,
             lent: None,
-            handles: Handles::NONE,
-            jobs: Jobs::NONE,
+            handles: Handles::new(handles),
+            jobs: Jobs::new(hashes),
         }
-    }
-
-    /// Begins a session with so many handles. One check has no more bytes of hashes than there are in `hashes`, at most
-    /// [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
-    pub fn begin(&mut self, handles: &'static mut [Option<Open>], hashes: &'static mut [u8]) {
-        self.handles.lend(handles);
-        self.jobs.lend(hashes);
     }
 
     /// The same for the next connection, after [`Stream::abandon`].

@@ -223,24 +223,19 @@ impl World {
     /// A server of this tree.
     pub fn new(tree: Tree, permits: Permits, level: Level, memory: Memory) -> Self {
         let sink = Sink::default();
-        let mut sftp = Sftp::idle();
-        sftp.begin(permits, level, UID, memory.texts);
-        let mut session = Session::idle();
-        session.begin(memory.handles, memory.hashes);
         Self {
             tree,
             events: Events::new(Box::new(sink.clone())),
             sink,
-            sftp,
-            session,
+            sftp: Sftp::new(permits, level, UID, memory.texts),
+            session: Session::new(memory.handles, memory.hashes),
             buffer: vec![0; REPLY_BYTES],
         }
     }
 
     /// Another session begins.
     pub fn connect(&mut self, memory: Memory) {
-        self.session = Session::idle();
-        self.session.begin(memory.handles, memory.hashes);
+        self.session = Session::new(memory.handles, memory.hashes);
     }
 
     fn advance(&mut self, input: &[u8]) -> Progress {

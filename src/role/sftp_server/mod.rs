@@ -140,10 +140,9 @@ fn server(
     }
     let jail = user.jail_descriptor();
     tree.add(Backend::User, user);
-    let sftp = mem::leak(Sftp::idle());
     let texts = [(); 2].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
     let uid = sys::user_id();
-    sftp.begin(options.permits, options.level, uid, texts);
+    let sftp = mem::leak(Sftp::new(options.permits, options.level, uid, texts));
     if let Some(wanted) = options.start {
         let start = expand(wanted.to_bytes(), uid, sftp, tree);
         if tree.chdir(start).is_err() {
@@ -225,9 +224,7 @@ fn sessions(count: usize, handle_count: usize) -> &'static mut [Session] {
         while !handles.is_full() {
             handles.push(None);
         }
-        let mut session = Session::idle();
-        session.begin(handles.leak(), mem::bytes(HASHES_BYTES));
-        sessions.push(session);
+        sessions.push(Session::new(handles.leak(), mem::bytes(HASHES_BYTES)));
     }
     sessions.leak()
 }
