@@ -311,7 +311,7 @@ impl Events {
     pub fn to(sink: &'static mut dyn Sink) -> Self {
         Self {
             sink,
-            counters: [UNUSED; _],
+            counters: const { [UNUSED; _] },
         }
     }
 

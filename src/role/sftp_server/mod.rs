@@ -220,11 +220,8 @@ fn sessions(count: usize, handle_count: usize) -> &'static mut [Session] {
     let handle_count = (handle_count / count).max(1);
     let mut sessions = Slots::new(count);
     while !sessions.is_full() {
-        let mut handles = Slots::new(handle_count);
-        while !handles.is_full() {
-            handles.push(None);
-        }
-        sessions.push(Session::new(handles.leak(), mem::bytes(HASHES_BYTES)));
+        let handles = Slots::defaults(handle_count).leak();
+        sessions.push(Session::new(handles, mem::bytes(HASHES_BYTES)));
     }
     sessions.leak()
 }
