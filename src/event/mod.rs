@@ -7,7 +7,7 @@ use crate::log;
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use crate::time::Instant;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{Ipv6Addr, SocketAddrV6};
 
 /// A socket is open.
 pub const LISTENING: Text = text!("listening on");
@@ -130,12 +130,8 @@ impl Line {
     }
 
     /// Appends an address and a port.
-    pub fn socket(&mut self, socket: SocketAddr) -> &mut Self {
-        let address = match socket.ip() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        self.host(address, "[", "]")
+    pub fn socket(&mut self, socket: &SocketAddrV6) -> &mut Self {
+        self.host(*socket.ip(), "[", "]")
             .byte(b':')
             .number(socket.port().into())
     }
@@ -406,6 +402,7 @@ mod tests {
     use super::kept::Sink;
     use super::*;
     use crate::time::Duration;
+    use core::net::IpAddr;
 
     const PEER: Ipv6Addr = core::net::Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 
@@ -430,9 +427,9 @@ mod tests {
             assert_eq!(line.bytes(), address.as_bytes());
         }
         let mut line = Line::default();
-        line.socket("[::ffff:192.0.2.1]:111".parse().unwrap())
+        line.socket(&"[::ffff:192.0.2.1]:111".parse().unwrap())
             .text(" ")
-            .socket("[::1]:0".parse().unwrap());
+            .socket(&"[::1]:0".parse().unwrap());
         assert_eq!(line.bytes(), b"192.0.2.1:111 [::1]:0");
     }
 

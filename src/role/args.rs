@@ -1,7 +1,7 @@
 //! What arguments are made of: words, paths, numbers, addresses.
 
 use crate::mem::parts;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 pub(super) fn port(text: &[u8]) -> Option<u16> {
     digits(text, 10)?.try_into().ok()
@@ -25,8 +25,14 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
     Some(value)
 }
 
+/// A mapped address as one of version 4 again.
+#[inline(never)]
+pub(super) fn canonical(at: &SocketAddrV6) -> SocketAddr {
+    SocketAddr::new(at.ip().to_canonical(), at.port())
+}
+
 /// `ADDRESS:PORT` or `[ADDRESS]:PORT`.
-pub(super) fn socket(text: &[u8]) -> Option<(Ipv6Addr, u16)> {
+pub(super) fn socket(text: &[u8]) -> Option<SocketAddrV6> {
     let mut sides = match text {
         [b'[', inside @ ..] => parts(inside, b']'),
         _ => parts(text, b':'),
@@ -35,7 +41,7 @@ pub(super) fn socket(text: &[u8]) -> Option<(Ipv6Addr, u16)> {
     // Behind a bracket there is a colon.
     let rest = sides.rest?;
     let digits = rest.strip_prefix(b":").unwrap_or(rest);
-    Some((host, port(digits)?))
+    Some(SocketAddrV6::new(host, port(digits)?, 0, 0))
 }
 
 /// An address in numbers: `192.0.2.1` (mapped into version 6), `2001:db8::1`.

@@ -5,9 +5,9 @@
 use super::DONE;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use super::args::socket;
-use super::flags::Flags;
 #[cfg(feature = "mdns")]
 use super::flags::flags;
+use super::flags::{Flags, Given};
 #[cfg(feature = "mdns")]
 use super::mdns;
 use super::{Console, Fatal, nfs};
@@ -21,7 +21,7 @@ use crate::vfs::Tree;
 #[cfg(feature = "mdns")]
 use core::cell::Cell;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-use core::net::SocketAddr;
+use core::net::SocketAddrV6;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
@@ -62,45 +62,64 @@ enum Kind {
     Sftp,
 }
 
+impl Kind {
+    const ALL: &[Self] = &[
+        Self::Nfs,
+        #[cfg(feature = "mdns")]
+        Self::Mdns,
+        #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+        Self::Sftp,
+    ];
+}
+
 /// Tasks that are served.
 const KIND_COUNT: usize = 3;
 
-/// A loop in a process of its own for each, so that a stalled disk leaves the others' timing alone.
-const LOOPS: [&[Kind]; if cfg!(feature = "mdns") { 2 } else { 1 }] = [
-    &[Kind::Nfs],
-    #[cfg(feature = "mdns")]
-    &[Kind::Mdns],
-];
-
-/// All in one loop.
-#[cfg(feature = "mdns")]
-const ONE_LOOP: &[Kind] = &[
-    Kind::Nfs,
-    Kind::Mdns,
-    #[cfg(feature = "sftp-server")]
-    Kind::Sftp,
-];
-
 /// What the arguments ask for.
-struct Served<'a> {
-    build_id: &'a [u8; BUILD_ID_BYTES],
-    nfs: &'static nfs::Options,
-    /// `None`: nothing is announced, or another loop does it.
+#[derive(Default)]
+struct Served {
+    nfs: nfs::Options,
+    /// `None`: nothing is announced, or it has begun.
     #[cfg(feature = "mdns")]
     mdns: Cell<Option<&'static mut mdns::Options>>,
     /// Where SFTP listens.
     #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-    sftp: Option<SocketAddr>,
+    sftp: Option<SocketAddrV6>,
+    is_silent: bool,
+    #[cfg_attr(not(feature = "mdns"), expect(dead_code))]
+    is_one_process: bool,
     signals: Signals,
 }
 
-impl Served<'_> {
+impl Served {
+    /// Takes a flag as it was given; `None`: its value is not what it takes.
+    fn set(&mut self, given: Given) -> Option<()> {
+        match given.table {
+            0 => return self.nfs.set(nfs::Flag::of(given.number)?, given.value),
+            #[cfg(feature = "mdns")]
+            1 => match Flag::of(given.number)? {
+                Flag::NoMdns => self.is_silent = true,
+                Flag::OneProcess => self.is_one_process = true,
+                #[cfg(feature = "sftp-server")]
+                Flag::Sftp => self.sftp = Some(socket(given.value.to_bytes())?),
+            },
+            #[cfg(feature = "mdns")]
+            _ => {
+                let flag = mdns::Flag::of(given.number)?;
+                return self.mdns.get_mut().as_deref_mut()?.set(flag, given.value);
+            }
+            #[cfg(not(feature = "mdns"))]
+            _ => {}
+        }
+        Some(())
+    }
+
     /// Runs tasks in one loop until the process is asked to stop.
-    fn run(&self, kinds: &[Kind]) -> Result<(), Fatal> {
+    fn run(&'static self, kinds: &[Kind], build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
         let tree = Tree::leaked();
         for kind in kinds {
-            if let Some(task) = self.task(*kind, tree)? {
+            if let Some(task) = self.task(*kind, build_id, tree)? {
                 let _ = tasks.push(task);
             }
         }
@@ -108,13 +127,18 @@ impl Served<'_> {
     }
 
     /// The task of this kind, if it is asked for, and its files in the tree.
-    fn task(&self, kind: Kind, tree: &mut Tree) -> Result<Option<&'static mut dyn Task>, Fatal> {
+    fn task(
+        &'static self,
+        kind: Kind,
+        build_id: &[u8; BUILD_ID_BYTES],
+        tree: &mut Tree,
+    ) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
-            Kind::Nfs => Some(nfs::task(self.nfs, self.build_id, tree)?),
+            Kind::Nfs => Some(nfs::task(&self.nfs, build_id, tree)?),
             #[cfg(feature = "mdns")]
             Kind::Mdns => match self.mdns.take() {
                 Some(options) => {
-                    let exports: mdns::Source<'_> = &|add| announce_exports(self.nfs, add);
+                    let exports: mdns::Source<'_> = &|add| announce_exports(&self.nfs, add);
                     Some(mdns::task(options, exports)?)
                 }
                 None => None,
@@ -131,66 +155,40 @@ impl Served<'_> {
 /// Serves until the process is asked to stop.
 #[inline(never)]
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
-    let options = mem::leak(nfs::Options::default());
+    let served = mem::leak(Served::default());
     #[cfg(feature = "mdns")]
-    let announced = mdns::Options::none();
-    #[cfg(feature = "mdns")]
-    let (mut is_silent, mut is_one_process) = (false, false);
-    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-    let mut sftp = None;
+    served.mdns.set(Some(mdns::Options::none()));
     // Wrong usage is said once, also when a role is to be started again and again.
-    FLAGS.read(args, &mut |given| match given.table {
-        0 => options.set(nfs::Flag::of(given.number)?, given.value),
-        #[cfg(feature = "mdns")]
-        2 => announced.set(mdns::Flag::of(given.number)?, given.value),
-        #[cfg(feature = "mdns")]
-        1 => {
-            match Flag::of(given.number)? {
-                Flag::NoMdns => is_silent = true,
-                Flag::OneProcess => is_one_process = true,
-                #[cfg(feature = "sftp-server")]
-                Flag::Sftp => {
-                    let (host, port) = socket(given.value.to_bytes())?;
-                    sftp = Some(SocketAddr::new(host.to_canonical(), port));
-                }
-            }
-            Some(())
-        }
-        _ => None,
-    })?;
-    options.check()?;
+    FLAGS.read(args, &mut |given| served.set(given))?;
+    served.nfs.check()?;
     #[cfg(feature = "mdns")]
-    announced.check()?;
-    // What only this host can reach is not for others to know.
-    #[cfg(feature = "mdns")]
-    let is_silent = is_silent || options.at.ip().to_canonical().is_loopback();
-    #[cfg(feature = "mdns")]
-    let signals = announced.signals();
-    #[cfg(not(feature = "mdns"))]
-    let signals = Signals::default();
-    let served = Served {
-        build_id,
-        nfs: options,
-        #[cfg(feature = "mdns")]
-        mdns: Cell::new((!is_silent).then_some(announced)),
-        #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-        sftp,
-        signals,
-    };
-    #[cfg(feature = "mdns")]
-    if is_one_process {
-        return served.run(ONE_LOOP);
+    if let Some(announced) = served.mdns.get_mut() {
+        announced.check()?;
+        served.signals = announced.signals();
+        // What only this host can reach is not for others to know.
+        served.is_silent |= served.nfs.at.ip().to_canonical().is_loopback();
     }
+    let served: &'static Served = served;
+    #[cfg(feature = "mdns")]
+    if served.is_silent {
+        served.mdns.set(None);
+    }
+    #[cfg(feature = "mdns")]
+    if served.is_one_process {
+        return served.run(Kind::ALL, build_id);
+    }
+    // A process for each, so that a stalled disk leaves the others' timing alone. The last is the one that can be left out.
     let mut loops = [
         Child::new("nfs", false),
         #[cfg(feature = "mdns")]
-        Child::new("mdns", signals.reload),
+        Child::new("mdns", served.signals.reload),
     ];
-    // The last is the one that can be left out.
-    #[cfg(not(feature = "mdns"))]
-    let is_silent = false;
-    let loops = loops.get_mut(..LOOPS.len() - usize::from(is_silent));
-    let run = |number| served.run(LOOPS.get(number).copied().unwrap_or_default());
+    let count = loops.len() - usize::from(served.is_silent);
+    let loops = loops.get_mut(..count);
+    let run = |number| {
+        let kinds = Kind::ALL.get(number..=number);
+        served.run(kinds.unwrap_or_default(), build_id)
+    };
     supervisor::run(loops.unwrap_or_default(), &run, &mut Console)
 }
 

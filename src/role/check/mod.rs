@@ -129,7 +129,7 @@ impl Check {
         let (mut line, mut about) = (Line::default(), self.about);
         if !self.is_json {
             if let Some(count) = found {
-                line.raw(name).say(text!(": ")).socket(self.at.into());
+                line.raw(name).say(text!(": ")).socket(&self.at);
                 line.say(text!(" serves, exports: ")).number(count);
                 return print(line.end());
             }
@@ -141,7 +141,7 @@ impl Check {
             json.put(line.number(count).bytes());
         } else {
             if about.is_empty() {
-                about = line.socket(self.at.into()).bytes();
+                about = line.socket(&self.at).bytes();
             }
             if !self.is_json {
                 let what = FAILURES.get(usize::from(place)).copied();

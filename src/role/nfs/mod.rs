@@ -6,6 +6,7 @@
 mod boot;
 mod options;
 
+use super::args::canonical;
 use super::reasons::{self, Reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
@@ -28,7 +29,7 @@ use crate::vfs::host::{Form, Host};
 use crate::vfs::{Backend, FsError, Tree};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
+use core::net::{Ipv4Addr, SocketAddrV6};
 
 pub(super) use options::Options;
 #[cfg(feature = "serve")]
@@ -317,7 +318,7 @@ impl Nfs {
     ) -> Result<(), Fatal> {
         self.open(world, at, local, service).map_err(|error| {
             let mut line = Line::default();
-            let about = line.socket((*at).into()).bytes();
+            let about = line.socket(at).bytes();
             failed(text!("cannot listen on"), about, net_errno(error))
         })
     }
@@ -357,15 +358,9 @@ impl Nfs {
     }
 }
 
-/// A mapped address as one of version 4 again.
-#[inline(never)]
-fn canonical(at: &SocketAddrV6) -> SocketAddr {
-    SocketAddr::new(at.ip().to_canonical(), at.port())
-}
-
 fn tell_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
     let mut line = Line::default();
-    line.socket((*at).into()).say(what);
+    line.socket(at).say(what);
     events.tell(event::LISTENING, line.bytes(), Text::NOTHING);
 }
 

@@ -4,6 +4,8 @@
 
 mod options;
 
+#[cfg(all(feature = "serve", feature = "mdns"))]
+use super::args::canonical;
 use super::reasons::{self, Reason, reason};
 use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
@@ -28,7 +30,7 @@ use crate::wire::Writer;
 use crate::{config::SFTP_CONNECTION_COUNT_MAX, net::Signals, time::Instant};
 use core::ffi::CStr;
 #[cfg(all(feature = "serve", feature = "mdns"))]
-use core::net::SocketAddr;
+use core::net::SocketAddrV6;
 use options::Options;
 
 /// What `stowaway --help` says of it.
@@ -157,7 +159,7 @@ fn server(
 /// Sessions for all that connect to a TCP port, as a task that has not started, and their files in the tree. It lasts as long as
 /// the process.
 #[cfg(all(feature = "serve", feature = "mdns"))]
-pub(super) fn task(at: SocketAddr, tree: &mut Tree) -> Result<&'static mut dyn Task, Fatal> {
+pub(super) fn task(at: SocketAddrV6, tree: &mut Tree) -> Result<&'static mut dyn Task, Fatal> {
     let handle_count = handle_count();
     let (sftp, _) = server(&Options::default(), handle_count, tree)?;
     Ok(mem::leak(Server {
@@ -172,19 +174,22 @@ pub(super) fn task(at: SocketAddr, tree: &mut Tree) -> Result<&'static mut dyn T
 struct Server {
     streams: Streams,
     sessions: Sessions<'static>,
-    at: SocketAddr,
+    /// An address of version 4 is mapped into version 6.
+    at: SocketAddrV6,
 }
 
 #[cfg(all(feature = "serve", feature = "mdns"))]
 impl Task for Server {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let mut line = Line::default();
-        let Ok(at) = self.streams.listen(world, self.at, 0) else {
+        let Ok(at) = self.streams.listen(world, canonical(&self.at), 0) else {
             let why = text!("the port is in use, or not for this user");
-            let about = line.socket(self.at).bytes();
+            let about = line.socket(&self.at).bytes();
             return Err(complain(FAILED, text!("cannot listen on"), about, why));
         };
-        line.socket(at).say(text!(" for SFTP, without a password"));
+        self.at.set_port(at.port());
+        line.socket(&self.at)
+            .say(text!(" for SFTP, without a password"));
         world
             .events
             .tell(event::LISTENING, line.bytes(), Text::NOTHING);

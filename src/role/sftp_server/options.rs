@@ -161,7 +161,7 @@ fn listen_at(at: &mut Address, value: &CStr) -> Option<()> {
     if text.starts_with(b"/") {
         return at.set_file(value);
     }
-    let (host, port) = socket(text)?;
-    at.set_host(host, port);
+    let host = socket(text)?;
+    at.set_host(*host.ip(), host.port());
     Some(())
 }
