@@ -9,7 +9,7 @@ use super::{Interfaces, Multicast};
 use crate::config::CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::sys::linux::epoll::{Change, Epoll, EventBuffer};
-use crate::sys::linux::fd::{AsFd as _, AsRawFd as _};
+use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, RawFd};
 use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::process::{self, Told};
@@ -154,6 +154,11 @@ impl Kernel {
     }
 }
 
+/// The descriptor of a socket. The kernel itself says of one that is closed, and of a file, that it is none.
+const fn number(socket: Socket) -> RawFd {
+    socket.0 as RawFd
+}
+
 /// For epoll and for poll, whose numbers are the same.
 const fn flags(interest: Interest) -> u16 {
     match interest {
@@ -170,14 +175,14 @@ impl Datagrams for Kernel {
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
         let mut at = Address::empty();
-        sockets::name(&self.get(socket)?.file, &mut at)?;
+        sockets::name(number(socket), &mut at)?;
         Ok(at.get())
     }
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let watched = self.get(socket)?;
         let mut from = Address::empty();
-        let len = sockets::recv_from(&watched.file, buffer, &mut from)?;
+        let len = sockets::recv_from(number(socket), buffer, &mut from)?;
         Ok(Received {
             len,
             from: from.get(),
@@ -192,7 +197,7 @@ impl Datagrams for Kernel {
         to: SocketAddr,
         bytes: &[u8],
     ) -> NetResult<()> {
-        Ok(sockets::send_to(&self.get(socket)?.file, to, bytes)?)
+        Ok(sockets::send_to(number(socket), to, bytes)?)
     }
 
     fn close(&mut self, socket: Socket) {
@@ -216,11 +221,11 @@ impl Datagrams for Kernel {
 
 impl Connections for Kernel {
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
-        Ok(sockets::recv(&self.get(socket)?.file, buffer)?)
+        Ok(sockets::recv(number(socket), buffer)?)
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize> {
-        Ok(sockets::send(&self.get(socket)?.file, bytes, more)?)
+        Ok(sockets::send(number(socket), bytes, more)?)
     }
 
     fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
@@ -251,7 +256,7 @@ impl Streams for Kernel {
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
         let mut peer = Address::empty();
-        let file = sockets::accept(&self.get(listener)?.file, &mut peer)?;
+        let file = sockets::accept(number(listener), &mut peer)?;
         let socket = self.keep(file, Token(0), Interest::None)?;
         Ok((socket, peer.get()))
     }

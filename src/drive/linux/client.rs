@@ -4,6 +4,7 @@
 
 use crate::mem::Ends as _;
 use crate::sys;
+use crate::sys::linux::fd::AsRawFd as _;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::sockets;
@@ -40,7 +41,7 @@ impl Client {
     /// `Closed`, also if they are not all taken; `TimedOut`.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         self.wait(PollFlags::OUT)?;
-        match sockets::send(&self.socket, bytes, false) {
+        match sockets::send(self.socket.as_raw_fd(), bytes, false) {
             Ok(sent) if sent == bytes.len() => Ok(()),
             _ => Err(Ended::Closed),
         }
@@ -53,7 +54,7 @@ impl Client {
     pub fn recv_exact(&mut self, mut out: &mut [u8]) -> Result<(), Ended> {
         while !out.is_empty() {
             self.wait(PollFlags::IN)?;
-            match sockets::recv(&self.socket, out) {
+            match sockets::recv(self.socket.as_raw_fd(), out) {
                 Ok(count @ 1..) => out = out.tail_mut(count),
                 _ => return Err(Ended::Closed),
             }

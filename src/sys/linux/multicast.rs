@@ -120,7 +120,7 @@ mod tests {
         let (start, mut buffer) = (Instant::now(), [0; 64]);
         while start.elapsed() < Duration::from_secs(2) {
             let mut from = Address::empty();
-            match sockets::recv_from(socket, &mut buffer, &mut from) {
+            match sockets::recv_from(socket.as_raw_fd(), &mut buffer, &mut from) {
                 Ok(len) if buffer[..len] == *bytes => return Some(from.get()),
                 Ok(_) => {}
                 Err(error) => assert_eq!(error, Errno::AGAIN),
@@ -137,7 +137,7 @@ mod tests {
         let [(one, alone), (other, _)] = [(); 2].map(|()| join(1, own, to).unwrap());
         assert!(alone);
         let bytes = std::format!("no message of DNS, by {}", std::process::id());
-        sockets::send_to(&one, to, bytes.as_bytes()).unwrap();
+        sockets::send_to(one.as_raw_fd(), to, bytes.as_bytes()).unwrap();
         for socket in [&one, &other] {
             let from = hear(socket, bytes.as_bytes());
             assert_eq!(from, Some(SocketAddr::new(own, PORT)));
@@ -159,11 +159,14 @@ mod tests {
         let first = claim().unwrap();
         // Nobody is there, which the host says; the socket hears what comes later all the same.
         let nobody = SocketAddr::new(own.ip(), 9);
-        assert_eq!(sockets::send_to(&first, nobody, b"nobody"), Ok(()));
+        assert_eq!(
+            sockets::send_to(first.as_raw_fd(), nobody, b"nobody"),
+            Ok(())
+        );
         let everybody = SocketAddr::new(Ipv4Addr::BROADCAST.into(), PORT);
-        let refused = sockets::send_to(&first, everybody, b"everybody");
+        let refused = sockets::send_to(first.as_raw_fd(), everybody, b"everybody");
         assert_eq!(refused, Err(Errno::ACCESS));
-        sockets::send_to(&first, own, b"own").unwrap();
+        sockets::send_to(first.as_raw_fd(), own, b"own").unwrap();
         assert_eq!(hear(&first, b"own"), Some(own));
     }
 }

@@ -5,7 +5,7 @@ use super::{Errno, outcome};
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use rustix::fd::AsRawFd as _;
+use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::Mode;
 use syscalls::{Sysno, raw_syscall};
 
@@ -301,8 +301,8 @@ pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
 }
 
 /// The address of a socket becomes `at`.
-pub fn name(socket: &File, at: &mut Address) -> Result<(), Errno> {
-    call(socket.as_raw_fd(), Verb::Name, at)
+pub fn name(socket: RawFd, at: &mut Address) -> Result<(), Errno> {
+    call(socket, Verb::Name, at)
 }
 
 /// The next connection of a listener.
@@ -312,15 +312,14 @@ pub fn accept_any(listener: &File) -> Result<File, Errno> {
 }
 
 /// The next connection of a listener, non-blocking; its peer becomes `from`.
-pub fn accept(listener: &File, from: &mut Address) -> Result<File, Errno> {
-    let socket = listener.as_raw_fd();
+pub fn accept(listener: RawFd, from: &mut Address) -> Result<File, Errno> {
     // The oldest kind, which every host has. It gives no flags along: one more call, once for a connection.
     // SAFETY: as for `name`.
     let accepted = File::opened(unsafe {
         socket_call!(
             accept,
             5,
-            socket,
+            listener,
             from.bytes.as_mut_ptr(),
             &raw mut from.len
         )
@@ -334,26 +333,24 @@ pub fn accept(listener: &File, from: &mut Address) -> Result<File, Errno> {
 
 /// Bytes that came; how many, 0 when there will be no more.
 #[inline(always)] // Its result does not fit into registers.
-pub fn recv(socket: &File, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let (socket, to, buffer) = (socket.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
+pub fn recv(socket: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: the kernel writes at most so many bytes.
     outcome(unsafe { socket_call!(recvfrom, 12, socket, to, buffer, 0, 0, 0) })
 }
 
 /// Sends bytes, behind which `more` may follow; how many are taken.
 #[inline(always)] // As that of `recv`.
-pub fn send(socket: &File, bytes: &[u8], more: bool) -> Result<usize, Errno> {
+pub fn send(socket: RawFd, bytes: &[u8], more: bool) -> Result<usize, Errno> {
     const NO_SIGNAL: u32 = 0x4000;
     const MORE: u32 = 0x8000;
     let flags = if more { NO_SIGNAL | MORE } else { NO_SIGNAL };
-    let socket = socket.as_raw_fd();
     // SAFETY: the kernel reads so many bytes.
     outcome(unsafe { socket_call!(sendto, 11, socket, bytes.as_ptr(), bytes.len(), flags, 0, 0) })
 }
 
 /// The next datagram, cut to `buffer`: its bytes. Its sender becomes `from`.
-pub fn recv_from(socket: &File, buffer: &mut [u8], from: &mut Address) -> Result<usize, Errno> {
-    let socket = socket.as_raw_fd();
+pub fn recv_from(socket: RawFd, buffer: &mut [u8], from: &mut Address) -> Result<usize, Errno> {
     let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: as for `name`; and at most so many bytes of the buffer.
     outcome(unsafe {
@@ -371,8 +368,8 @@ pub fn recv_from(socket: &File, buffer: &mut [u8], from: &mut Address) -> Result
 }
 
 /// Sends a datagram.
-pub fn send_to(socket: &File, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
-    let (socket, to) = (socket.as_raw_fd(), Address::new(to));
+pub fn send_to(socket: RawFd, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
+    let to = Address::new(to);
     // SAFETY: the kernel reads so many bytes of both.
     outcome(unsafe {
         socket_call!(

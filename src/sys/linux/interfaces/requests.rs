@@ -243,7 +243,7 @@ fn source(index: u32, reach: u16) -> Result<Ipv6Addr, Errno> {
     let mut to = Address::new(SocketAddrV6::new(to, 5353, 0, index).into());
     sockets::set(socket.as_raw_fd(), 41, INTERFACE, index)?;
     sockets::call(socket.as_raw_fd(), Verb::Connect, &mut to)?;
-    sockets::name(&socket, &mut to)?;
+    sockets::name(socket.as_raw_fd(), &mut to)?;
     match to.get() {
         SocketAddr::V6(at) => Ok(*at.ip()),
         SocketAddr::V4(_) => Err(Errno::AFNOSUPPORT),

@@ -4,6 +4,7 @@ use super::*;
 use crate::sys::Errno;
 use crate::sys::linux::sockets::{self, DATAGRAM, INET};
 use requests::{Lines, list_by_asking, list_in_file, list_v4};
+use rustix::fd::AsRawFd as _;
 
 /// Reads the file's text; whether there was a line. In whatever pieces it comes, it says the same.
 fn read_lines(text: &[u8], out: &mut Interfaces) -> bool {
@@ -132,7 +133,7 @@ fn version_6_is_found_without_the_file() {
 fn what_is_told_of_changes_comes_to_an_end() {
     let socket = watch().unwrap();
     // This host may have some at the moment.
-    let mut told = (0..1000).map(|_| sockets::recv(&socket, &mut []));
+    let mut told = (0..1000).map(|_| sockets::recv(socket.as_raw_fd(), &mut []));
     let end = told.find(Result::is_err);
     assert_eq!(end, Some(Err(Errno::AGAIN)));
 }
