@@ -219,24 +219,38 @@ impl Tree {
         Ok(())
     }
 
-    /// Lets the caller use an object inside an image so: for the backend in which that lies, the host has no say. `to_open`: as
-    /// far as it has to be able to open it.
+    /// Whether the caller may open an object, to use it so. The owner of a file may always read and write it: the client's own system
+    /// has asked already when the file was opened. Who may run a file must be able to read it.
+    ///
+    /// # Errors
+    /// `Access`: it may not.
     #[inline(never)]
-    fn lets(&mut self, node: Node, access: Access, to_open: bool) -> FsResult<bool> {
+    fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
+        let backend = self.asked(node);
+        let Some(uid) = backend.and_then(|backend| backend.caller()) else {
+            return Ok(());
+        };
+        match self.access(node, access) {
+            Err(FsError::Access) => {}
+            done => return done,
+        }
         let attr = self.attr(node);
         let attr = attr.as_ref().map_err(|error| *error)?;
-        let within = self.images().map_or(0, |images| images.within());
-        // Who came by a path is the process itself.
-        let handles = self.handles(within);
-        Ok(handles.is_none_or(|handles| handles.lets(attr, access, to_open)))
+        match (attr.kind, access) {
+            (Kind::Regular, _) if attr.uid == uid => Ok(()),
+            (Kind::Regular, Access::Read) => self.access(node, Access::Execute),
+            _ => Err(FsError::Access),
+        }
     }
 
-    /// The same for an object anywhere, and an error if it is not let.
-    fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
-        if node.is_inside() && !self.lets(node, access, true)? {
-            return Err(FsError::Access);
+    /// The backend that knows whether the caller may use an object: its own, or that of the image in which it lies. `None`: the caller
+    /// is the process itself.
+    fn asked(&mut self, node: Node) -> Option<&mut dyn Handles> {
+        let mut number = node.backend();
+        if node.is_inside() {
+            number = self.images()?.within(node)?;
         }
-        Ok(())
+        self.handles(number)
     }
 }
 
@@ -296,7 +310,9 @@ impl Tree {
 
     /// See [`Vfs::lookup`].
     pub fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.admit(dir, Access::Execute)?;
+        if dir.is_inside() {
+            self.admit(dir, Access::Execute)?;
+        }
         self.backend(dir)?.lookup(dir, name)
     }
 
@@ -445,17 +461,21 @@ impl Tree {
     /// Whether the caller may use the object so.
     ///
     /// # Errors
-    /// None of its own.
-    pub fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
-        if access == Access::Write && Self::check_changeable(node).is_err() {
-            return Ok(false);
+    /// `Access`: it may not.
+    pub fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
+        if access == Access::Write && !node.may_change() {
+            return Err(FsError::Access);
         }
-        if node.is_inside() {
-            return self.lets(node, access, false);
+        if !node.is_inside() {
+            let backend = self.handles(node.backend()).ok_or(FsError::Stale)?;
+            return backend.access(node, access);
         }
-        self.handles(node.backend())
-            .ok_or(FsError::Stale)?
-            .access(node, access)
+        let attr = self.attr(node);
+        let attr = attr.as_ref().map_err(|error| *error)?;
+        match self.asked(node) {
+            Some(backend) => backend.access_by_mode(attr, access),
+            None => Ok(()),
+        }
     }
 
     /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.

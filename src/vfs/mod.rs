@@ -277,12 +277,19 @@ pub trait Handles {
     /// Whether the caller may use the object so.
     ///
     /// # Errors
-    /// None of its own.
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool>;
-    /// Whether the caller may use an object with these attributes so, which lies inside an image in this backend. `to_open`: its
-    /// owner may always read and write it, and who may run it, read it.
-    fn lets(&mut self, _attr: &Attr, _access: Access, _to_open: bool) -> bool {
-        true
+    /// `Access`: it may not.
+    fn access(&mut self, node: Node, access: Access) -> FsResult<()>;
+    /// Whether the caller may use an object with these attributes so, which lies inside an image in this backend.
+    ///
+    /// # Errors
+    /// `Access`: it may not.
+    fn access_by_mode(&mut self, _attr: &Attr, _access: Access) -> FsResult<()> {
+        Ok(())
+    }
+    /// The user whose rights are to be asked for before something is opened; `None`: what is opened is opened as the caller, or
+    /// the caller may all.
+    fn caller(&self) -> Option<u32> {
+        None
     }
     /// Makes an object that was not there.
     ///

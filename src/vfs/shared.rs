@@ -173,12 +173,17 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
         pass!(self, Handles::act_as(caller));
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
         pass!(self, Handles::access(node, access))
     }
 
-    fn lets(&mut self, attr: &Attr, access: Access, to_open: bool) -> bool {
-        pass!(self, Handles::lets(attr, access, to_open))
+    fn access_by_mode(&mut self, attr: &Attr, access: Access) -> FsResult<()> {
+        pass!(self, Handles::access_by_mode(attr, access))
+    }
+
+    fn caller(&self) -> Option<u32> {
+        let backend = self.0.upgrade().expect("the test keeps it");
+        backend.borrow().caller()
     }
 
     fn create(

@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object};
 use crate::config::{DIRECTORY_BYTES_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX};
-use crate::vfs::{Access, Kind};
+use crate::vfs::{Access, FsError, Kind};
 use crate::wire::Writer;
 use crate::wire::nfs3::{PROPERTIES, Procedure, access as bits};
 
@@ -33,14 +33,18 @@ pub(super) fn access(
         (execute, Access::Execute),
         (write, Access::Write),
     ] {
+        if asked & bits == 0 {
+            continue;
+        }
+        let mut may = cx.vfs.access(object.node, *access);
         // Names can only be changed where they can be looked up.
-        if asked & bits != 0
-            && cx.vfs.access(object.node, *access)?
-            && (!is_dir
-                || *access != Access::Write
-                || cx.vfs.access(object.node, Access::Execute)?)
-        {
-            granted |= asked & bits;
+        if is_dir && *access == Access::Write && may.is_ok() {
+            may = cx.vfs.access(object.node, Access::Execute);
+        }
+        match may {
+            Ok(()) => granted |= asked & bits,
+            Err(FsError::Access) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     request.reply.u32(granted);

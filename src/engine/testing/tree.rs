@@ -326,7 +326,7 @@ impl Handles for Misbehaving {
         ram!(self.act_as(caller));
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
         self.host().works()?;
         ram!(self.access(node, access))
     }

@@ -203,7 +203,7 @@ pub(super) fn nothing_inside_can_be_changed(world: &mut dyn World) {
     }
     assert_eq!(vfs.link(file, top, new), refused);
     assert_eq!(vfs.link(file, root, new), refused);
-    assert_ne!(vfs.access(top, Access::Write), Ok(true));
+    assert_eq!(vfs.access(top, Access::Write), Err(FsError::Access));
     assert_eq!(world.vfs().attr(file).unwrap().size, 5);
 }
 

@@ -94,7 +94,10 @@ impl Acting {
     }
 
     /// Whether the mode's bits let the caller: for hosts that cannot be asked. `groups` of the server itself are not known.
-    pub(super) fn mode_lets(&self, mode: u32, owner: (u32, u32), bits: u32) -> bool {
+    ///
+    /// # Errors
+    /// `Access`: they do not.
+    pub(super) fn mode_lets(&self, mode: u32, owner: (u32, u32), bits: u32) -> FsResult<()> {
         let (uid, gid) = if self.switches {
             (self.caller.uid, self.caller.gid)
         } else {
@@ -114,7 +117,10 @@ impl Acting {
         } else {
             mode >> shift
         };
-        lets & bits == bits
+        if lets & bits == bits {
+            return Ok(());
+        }
+        Err(FsError::Access)
     }
 }
 
@@ -142,7 +148,7 @@ mod tests {
             ((99, 31), 2),
             ((99, 99), 1),
         ] {
-            let lets = |bits| acting.mode_lets(0o421, owner, bits);
+            let lets = |bits| acting.mode_lets(0o421, owner, bits).is_ok();
             assert_eq!(
                 [1, 2, 4].map(lets),
                 [1, 2, 4].map(|bit| bit == bits),
@@ -155,10 +161,10 @@ mod tests {
     fn root_may_all_but_execute_what_nobody_may() {
         let mut acting = Acting::alone();
         acting.switches = true;
-        assert!(acting.mode_lets(0, (10, 20), 6));
-        assert!(!acting.mode_lets(0o666, (10, 20), 1));
+        assert!(acting.mode_lets(0, (10, 20), 6).is_ok());
+        assert!(acting.mode_lets(0o666, (10, 20), 1).is_err());
         for mode in [0o100, 0o010, 0o001] {
-            assert!(acting.mode_lets(mode, (10, 20), 7), "{mode:o}");
+            assert!(acting.mode_lets(mode, (10, 20), 7).is_ok(), "{mode:o}");
         }
     }
 }

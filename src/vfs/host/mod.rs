@@ -221,7 +221,6 @@ impl Vfs for Host {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        self.check_access(dir, Access::Read)?;
         if self.at(dir)?.0.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
         }
@@ -273,9 +272,6 @@ impl Vfs for Host {
         } else {
             Opened::Read
         };
-        if let Some(access) = access {
-            self.check_access(node, access)?;
-        }
         self.reopen(node, wanted)?;
         self.table.pin(node, self.acting.uid())
     }
@@ -352,19 +348,17 @@ impl Handles for Host {
         self.acting.ask_for(caller);
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
-        self.may(node, access)
+    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
+        self.ask_access(node, access)
     }
 
-    fn lets(&mut self, attr: &Attr, access: Access, to_open: bool) -> bool {
+    fn access_by_mode(&mut self, attr: &Attr, access: Access) -> FsResult<()> {
         let owner = (attr.uid, attr.gid);
-        let may = |access| self.acting.mode_lets(attr.mode, owner, access as u32);
-        may(access)
-            || to_open
-                && (!self.acting.is_other()
-                    || attr.kind == Kind::Regular
-                        && (attr.uid == self.acting.uid()
-                            || access == Access::Read && may(Access::Execute)))
+        self.acting.mode_lets(attr.mode, owner, access as u32)
+    }
+
+    fn caller(&self) -> Option<u32> {
+        self.acting.is_other().then(|| self.acting.uid())
     }
 
     fn create(

@@ -4,7 +4,7 @@
 
 use super::super::handle::{self, Body, PathHandle};
 use super::super::kernel::{self, PATH, READ, WRITE, error};
-use super::super::{Access, FsError, FsResult, Handle, ImageFile, Kind, Node, Vfs as _};
+use super::super::{Access, FsError, FsResult, Handle, ImageFile, Kind, Node};
 use super::table::{Entry, Opened};
 use super::{Form, Host, Top, change};
 use crate::sys::Errno;
@@ -187,37 +187,20 @@ impl Host {
         self.insert(export, file, &stat, &handle, Opened::Path)
     }
 
-    /// Whether the caller may use the object so. The owner of a file may always read and write it: the client's own system
-    /// has asked already when the file was opened. A user that may run a file must be able to read it.
-    pub(super) fn check_access(&mut self, node: Node, access: Access) -> FsResult<()> {
-        if !self.acting.is_other() || self.may(node, access)? {
-            return Ok(());
-        }
-        let attr = self.attr(node)?;
-        if attr.kind == Kind::Regular
-            && (attr.uid == self.acting.uid()
-                || access == Access::Read && self.may(node, Access::Execute)?)
-        {
-            return Ok(());
-        }
-        Err(FsError::Access)
-    }
-
-    /// Whether the host lets the caller use the object so.
-    pub(super) fn may(&mut self, node: Node, access: Access) -> FsResult<bool> {
+    /// As [`Handles::access`](super::Handles::access).
+    pub(super) fn ask_access(&self, node: Node, access: Access) -> FsResult<()> {
         let bit = access as u32;
         self.acting.caller()?;
         let (entry, _) = self.at(node)?;
         match fs::faccessat2(&entry.file, bit) {
-            Ok(()) => Ok(true),
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Ok(false),
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => Err(FsError::Access),
             Err(Errno::NOSYS) => {
                 let mut stat = fs::blank();
                 kernel::stat(&entry.file, &mut stat)?;
                 let owner = (stat.stx_uid, stat.stx_gid);
-                Ok(self.acting.mode_lets(stat.stx_mode.into(), owner, bit))
+                self.acting.mode_lets(stat.stx_mode.into(), owner, bit)
             }
-            Err(errno) => Err(error(errno)),
+            asked => asked.map_err(error),
         }
     }
 

@@ -138,9 +138,10 @@ impl Images {
         self.name(id).ok()
     }
 
-    /// The number of the backend in which the image lies that was looked into last.
-    pub(in super::super) const fn within(&self) -> usize {
-        self.now.within
+    /// The number of the backend in which the image lies that an object is in.
+    pub(in super::super) fn within(&self, node: Node) -> Option<usize> {
+        let object = self.objects.get(node.slot())?;
+        Some(self.slots.get(object.image as usize)?.within)
     }
 }
 

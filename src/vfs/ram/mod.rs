@@ -513,13 +513,14 @@ impl Handles for Ram {
         self.caller = (caller.uid, caller.gid);
     }
 
-    fn access(&mut self, node: Node, access: Access) -> FsResult<bool> {
+    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
         let mode = self.get(node)?.attr.mode;
-        Ok(match access {
+        let may = match access {
             Access::Read => true,
             Access::Write => self.writable && mode & 0o222 != 0,
             Access::Execute => mode & 0o111 != 0,
-        })
+        };
+        if may { Ok(()) } else { Err(FsError::Access) }
     }
 
     fn commit_metadata(&mut self) -> FsResult<()> {

@@ -14,7 +14,7 @@ impl Handles for User {
 
     fn act_as(&mut self, _: Option<(&Caller, &Rules)>) {}
 
-    fn access(&mut self, _: Node, _: Access) -> FsResult<bool> {
+    fn access(&mut self, _: Node, _: Access) -> FsResult<()> {
         Err(FsError::NotSupported)
     }
 
