@@ -14,6 +14,8 @@ use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::process::{self, Told};
 use crate::sys::linux::sockets::{self, Address};
+#[cfg(feature = "multicast")]
+use crate::sys::linux::{interfaces, multicast};
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
 use core::mem::MaybeUninit;
@@ -280,11 +282,11 @@ impl Streams for Kernel {
 #[cfg(feature = "multicast")]
 impl Multicast for Kernel {
     fn interfaces(&self, out: &mut Interfaces) {
-        crate::sys::linux::interfaces::list(out);
+        interfaces::list(out);
     }
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
-        self.watch_input(crate::sys::linux::interfaces::watch(), token)
+        self.watch_input(interfaces::watch(), token)
     }
 
     fn join(
@@ -294,13 +296,13 @@ impl Multicast for Kernel {
         group: SocketAddr,
         token: Token,
     ) -> NetResult<Socket> {
-        let (file, is_alone) = crate::sys::linux::multicast::join(index, own, group)?;
-        let to = is_alone.then_some(group.ip());
-        self.watch_bound(file, to, token)
+        let file = multicast::join(index, own, group)?;
+        let is_alone = group.is_ipv6() || multicast::isolate(&file);
+        self.watch_bound(file, is_alone.then_some(group.ip()), token)
     }
 
     fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
-        let file = crate::sys::linux::multicast::claim(index, own)?;
+        let file = multicast::claim(index, own)?;
         self.watch_bound(file, Some(own.ip()), token)
     }
 }

@@ -33,15 +33,14 @@ const REACH: [(Setting, u32); 6] = [
     ((41, 19), 1),
 ];
 
-/// A socket at the group's address that hears the interface `index` and sends there, and whether it hears that one alone: an
-/// old host has it hear what other sockets have joined. `own` is an address of the interface: the group is of its version,
-/// and datagrams of version 4 come from it.
-pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<(File, bool), Errno> {
+/// A socket at the group's address that hears the interface `index` and sends there. `own` is an address of the interface: the
+/// group is of its version, and datagrams of version 4 come from it.
+pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<File, Errno> {
     let file = open(index, group, true)?;
     let socket = file.as_raw_fd();
     let set = |option, value: &[u8]| sockets::set_bytes(socket, option, value);
     let index = index.to_ne_bytes();
-    let alone = match (own, group.ip()) {
+    match (own, group.ip()) {
         (IpAddr::V4(own), IpAddr::V4(group)) => {
             // Group, address and number. Older forms have no number, or the address alone.
             let [[a, b, c, d], [e, f, g, h], [i, j, k, l]] = [group.octets(), own.octets(), index];
@@ -49,7 +48,6 @@ pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<(File, bool), 
             let [older @ .., _, _, _, _] = &membership;
             set(JOIN_V4, &membership).or_else(|_| set(JOIN_V4, older))?;
             set(INTERFACE_V4, &membership).or_else(|_| set(INTERFACE_V4, &own.octets()))?;
-            set(ALL_V4, &[0; 4]).is_ok()
         }
         (_, IpAddr::V6(group)) => {
             let mut membership = [0; 20];
@@ -58,11 +56,17 @@ pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<(File, bool), 
             rest.copy_from_slice(&index);
             set(JOIN_V6, &membership)?;
             set(INTERFACE_V6, &index)?;
-            true
         }
         _ => return Err(Errno::INVAL),
-    };
-    Ok((file, alone))
+    }
+    Ok(file)
+}
+
+/// Whether a socket that has joined a group of version 4 hears no other one from now on: an old host has it hear what other
+/// sockets have joined.
+pub fn isolate(joined: &File) -> bool {
+    let (level, name) = ALL_V4;
+    sockets::set(joined.as_raw_fd(), level, name, 0).is_ok()
 }
 
 /// A socket at `own`, an address of the interface `index`, if no other process has one: so what is sent there arrives here. Others
@@ -134,8 +138,8 @@ mod tests {
     fn two_who_joined_hear_each_other_and_themselves() {
         let own = Ipv4Addr::LOCALHOST.into();
         let to = SocketAddr::from(([224, 0, 0, 251], PORT));
-        let [(one, alone), (other, _)] = [(); 2].map(|()| join(1, own, to).unwrap());
-        assert!(alone);
+        let [one, other] = [(); 2].map(|()| join(1, own, to).unwrap());
+        assert!(isolate(&one));
         let bytes = std::format!("no message of DNS, by {}", std::process::id());
         sockets::send_to(one.as_raw_fd(), to, bytes.as_bytes()).unwrap();
         for socket in [&one, &other] {
