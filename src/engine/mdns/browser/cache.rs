@@ -71,7 +71,7 @@ impl Cache {
 
     /// The records of a name on a link that are in the list of a target.
     #[inline(never)]
-    fn all_of(&self, name: NameId, target: NameId, link: LinkId) -> Of<'_> {
+    pub(super) fn all_of(&self, name: NameId, target: NameId, link: LinkId) -> Of<'_> {
         Of {
             cache: self,
             name,
@@ -98,32 +98,18 @@ impl Cache {
     /// Where it is said that a name has no records of this kind.
     #[inline(never)]
     pub(super) fn denial(&self, name: NameId, link: LinkId, kind: u16) -> Option<usize> {
-        let mut from = None;
-        loop {
-            let (at, entry) = self.next_of(name, link, kind::NSEC, from)?;
-            if Record::alone(kind::NSEC, self.rdata(entry)).lists(kind) == Some(false) {
-                return Some(at);
-            }
-            from = Some(at);
-        }
+        let mut denials = self.of_kind(name, link, kind::NSEC);
+        let (at, _) = denials.find(|(_, entry)| {
+            Record::alone(kind::NSEC, self.rdata(entry)).lists(kind) == Some(false)
+        })?;
+        Some(at)
     }
 
-    /// The next record of a name and kind that holds.
-    #[inline(never)]
-    pub(super) fn next_of(
-        &self,
-        name: NameId,
-        link: LinkId,
-        kind: u16,
-        from: Option<usize>,
-    ) -> Option<(usize, &Entry)> {
-        let mut at = from;
-        loop {
-            at = self.step(name, link, at);
-            let entry = self.entries.get(at?)?;
-            if entry.kind == kind && entry.holds(self.now) {
-                return Some((at?, entry));
-            }
+    /// The records of a name and kind that hold.
+    pub(super) fn of_kind(&self, name: NameId, link: LinkId, kind: u16) -> OfKind<'_> {
+        OfKind {
+            all: self.all_of(name, NameId::ROOT, link),
+            kind,
         }
     }
 
@@ -131,7 +117,7 @@ impl Cache {
     pub(super) fn canonical(&self, name: NameId, link: LinkId) -> NameId {
         let mut name = name;
         for _ in 0..ALIAS_COUNT_MAX {
-            if let Some((_, alias)) = self.next_of(name, link, kind::CNAME, None) {
+            if let Some((_, alias)) = self.of_kind(name, link, kind::CNAME).next() {
                 name = alias.target;
             }
         }
@@ -426,6 +412,24 @@ impl<'a> Iterator for Of<'a> {
                 return Some((here, entry));
             }
         }
+    }
+}
+
+/// Those of one kind that hold.
+#[derive(Clone, Debug)]
+pub(super) struct OfKind<'a> {
+    all: Of<'a>,
+    kind: u16,
+}
+
+impl<'a> Iterator for OfKind<'a> {
+    type Item = (usize, &'a Entry);
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (kind, now) = (self.kind, self.all.cache.now);
+        self.all
+            .find(|(_, entry)| entry.kind == kind && entry.holds(now))
     }
 }
 

@@ -89,31 +89,16 @@ impl Cache {
     /// The addresses of a host on a link.
     fn addresses(&self, link: LinkId, host: NameId) -> impl Iterator<Item = IpAddr> + use<'_> {
         let host = self.canonical(host, link);
-        let mut at = None;
-        core::iter::from_fn(move || {
-            loop {
-                at = self.step(host, link, at);
-                let entry = self.entries.get(at?)?;
-                if let Some(address) = self.address(entry).filter(|_| entry.holds(self.now)) {
-                    return Some(address);
-                }
-            }
-        })
+        let held = self.all_of(host, NameId::ROOT, link);
+        let held = held.filter(|(_, entry)| entry.holds(self.now));
+        held.filter_map(|(_, entry)| self.address(entry))
     }
 
     /// Whether there is an SRV record of a service, be it one that ends.
     #[inline(never)]
     fn has_server(&self, service: &Entry) -> bool {
-        let mut at = None;
-        loop {
-            at = self.step(service.target, service.link, at);
-            let Some(entry) = at.and_then(|at| self.entries.get(at)) else {
-                return false;
-            };
-            if entry.kind == kind::SRV && entry.lives(self.now) {
-                return true;
-            }
-        }
+        let mut all = self.all_of(service.target, NameId::ROOT, service.link);
+        all.any(|(_, entry)| entry.kind == kind::SRV && entry.lives(self.now))
     }
 
     /// The address in a record.
@@ -168,20 +153,13 @@ impl Browser {
     /// The SRV record to be used of a service that a PTR record leads to.
     pub(super) fn server(&self, entry: &Entry) -> Option<&Entry> {
         let cache = &self.cache;
-        let next = |from| cache.next_of(entry.target, entry.link, kind::SRV, from);
-        let mut at = None;
-        let mut ranks = || {
-            let (here, server) = next(at)?;
-            at = Some(here);
-            Some(cache.rank(server)?.0)
-        };
+        let mut servers = cache.of_kind(entry.target, entry.link, kind::SRV);
+        let mut left = servers.clone();
+        let mut ranks = || Some(cache.rank(left.next()?.1)?.0);
         // Always the same for one service, and not for all.
         let random = (entry.target.place() as u32).wrapping_mul(0x9e37_79b9);
         let chosen = choose(&mut ranks, random)?;
-        let (mut at, mut server) = next(None)?;
-        for _ in 0..chosen {
-            (at, server) = next(Some(at))?;
-        }
+        let (_, server) = servers.nth(chosen)?;
         Some(server)
     }
 
@@ -189,8 +167,8 @@ impl Browser {
     fn place(&self, entry: &Entry, is_v6: bool) -> Option<Place<'_>> {
         let cache = &self.cache;
         let server = self.server(entry)?;
-        let text = cache.next_of(entry.target, entry.link, kind::TXT, None);
-        let txt = match text {
+        let mut texts = cache.of_kind(entry.target, entry.link, kind::TXT);
+        let txt = match texts.next() {
             Some((_, text)) => cache.rdata(text),
             None => {
                 cache.denial(entry.target, entry.link, kind::TXT)?;
