@@ -38,6 +38,16 @@ struct LinkSocket {
     is_group: bool,
 }
 
+impl LinkSocket {
+    /// Sends what was written.
+    #[inline(never)]
+    fn send(&self, world: &mut World<'_>, to: &SocketAddr, len: usize) {
+        let bytes = world.tx.head(len);
+        // What is lost is sent again, or asked for again.
+        let _ = world.net.send_to(self.socket, Some(self.own), *to, bytes);
+    }
+}
+
 /// What is open on a link.
 #[derive(Debug, Default)]
 struct Open {
@@ -336,37 +346,11 @@ impl Mdns<'_> {
         let (id, place) = (local / SOCKET_COUNT_MAX, local % SOCKET_COUNT_MAX);
         let mut is_broken = true;
         for _ in 0..TURN {
-            let Some(open) = self.open.get(id) else {
-                return;
-            };
-            let Some(socket) = open.sockets.get(place) else {
-                return;
-            };
-            let received = match world.net.recv_from(socket.socket, world.rx) {
-                Ok(received) => received,
+            match self.take_datagram(world, id, place) {
+                Ok(()) => is_broken = false,
                 Err(NetError::WouldBlock) => return,
-                Err(_) => continue,
-            };
-            is_broken = false;
-            let from = received.from;
-            let cast = match received.to {
-                Some(to) if to.is_multicast() => Cast::Multicast,
-                None if socket.is_group => Cast::Unknown,
-                _ => Cast::Unicast,
-            };
-            let meta = Meta {
-                from,
-                link: id as LinkId,
-                cast,
-            };
-            let datagram = world.rx.head(received.len);
-            let reply = self
-                .endpoint
-                .handle(world.now, meta, datagram, tx(world.tx));
-            if let Some(len) = reply {
-                self.send_to(world, id, from, len);
+                Err(_) => {}
             }
-            self.send_all(world);
         }
         if is_broken {
             // It would be so at once, and for ever: the link is opened again in a while.
@@ -375,8 +359,36 @@ impl Mdns<'_> {
         }
     }
 
+    /// Takes one datagram from a socket of a link; there is none from one that was closed.
+    #[inline(never)]
+    fn take_datagram(&mut self, world: &mut World<'_>, id: usize, place: usize) -> NetResult<()> {
+        let open = self.open.get(id);
+        let socket = open.and_then(|open| open.sockets.get(place));
+        let socket = socket.ok_or(NetError::WouldBlock)?;
+        let received = world.net.recv_from(socket.socket, world.rx)?;
+        let cast = match received.to {
+            Some(to) if to.is_multicast() => Cast::Multicast,
+            None if socket.is_group => Cast::Unknown,
+            _ => Cast::Unicast,
+        };
+        let meta = Meta {
+            from: received.from,
+            link: id as LinkId,
+            cast,
+        };
+        let datagram = world.rx.head(received.len);
+        let reply = self
+            .endpoint
+            .handle(world.now, meta, datagram, tx(world.tx));
+        if let Some(len) = reply {
+            self.send_to(world, id, &received.from, len);
+        }
+        self.send_all(world);
+        Ok(())
+    }
+
     /// Sends to one host, from the address that it can tell to be on its link.
-    fn send_to(&self, world: &mut World<'_>, id: usize, to: SocketAddr, len: usize) {
+    fn send_to(&self, world: &mut World<'_>, id: usize, to: &SocketAddr, len: usize) {
         let Some(open) = self.open.get(id) else {
             return;
         };
@@ -385,8 +397,7 @@ impl Mdns<'_> {
         let mut sockets = open.sockets.iter().filter(is_its);
         let group = sockets.next();
         if let Some(from) = sockets.next().or(group) {
-            let bytes = world.tx.head(len);
-            let _ = world.net.send_to(from.socket, Some(from.own), to, bytes);
+            from.send(world, to, len);
         }
     }
 
@@ -404,12 +415,7 @@ impl Mdns<'_> {
             return;
         };
         for socket in open.sockets.iter().filter(|socket| socket.is_group) {
-            let to = group(open.index, socket.own);
-            let bytes = world.tx.head(len);
-            // What is lost is sent again, or asked for again.
-            let _ = world
-                .net
-                .send_to(socket.socket, Some(socket.own), to, bytes);
+            socket.send(world, &group(open.index, socket.own), len);
         }
     }
 }
