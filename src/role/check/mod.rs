@@ -4,12 +4,12 @@
 
 use super::args::{address, port};
 use super::flags::{Flags, flags};
-use super::{Console, DONE, FAILED, Fatal, USAGE, complain, inform, print};
+use super::{Console, FAILED, Fatal, USAGE, complain, inform, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_TIMEOUT, NFS_PORT, REPLY_BYTES};
 use crate::drive::linux::client::{self, Client};
 use crate::event::{self, Line};
 use crate::mem;
-use crate::mem::{Ends as _, nth, place_in};
+use crate::mem::{Ends as _, place_in};
 use crate::sys;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -38,13 +38,6 @@ flags! {
 const FLAGS: Flags = Flag::table(HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
-/// What can be checked; the first is all the others.
-const NAMES: &[u8] = b"all nfs";
-/// How, in the same order: the number of things that are served; `None`: what fails, and why, is left in the check.
-const SERVICES: [fn(&mut Check) -> Option<u32>; 1] = [Check::nfs];
-/// How it is said, in the same order, that one is not served as it should be.
-const FAILURES: [Text; SERVICES.len()] = [text!("nfs fails at")];
-
 /// Bytes of the longest call, and of any reply but lists.
 const BUFFER_BYTES: usize = 2 << 10;
 const _: () = assert!(mount::PATH_BYTES_MAX as usize + 256 < BUFFER_BYTES);
@@ -69,10 +62,11 @@ struct Check {
 pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     let word = args.next().unwrap_or_default().to_bytes();
     inform(word, HELP)?;
-    let Some(wanted) = place_in(NAMES, word) else {
+    // NFS is all that can be checked.
+    if place_in(b"nfs all", word).is_none() {
         let what = text!("cannot check");
         return Err(complain(USAGE, what, word, text!("name nfs or all")));
-    };
+    }
     let here = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
     let mut check = Check {
         until: sys::now().after(CHECK_TIMEOUT),
@@ -86,23 +80,9 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     FLAGS.read(args, &mut |given| {
         check.set(Flag::of(given.number)?, given.value)
     })?;
-    let mut json = Writer::new(mem::bytes(CHECK_JSON_BYTES));
-    let mut status = DONE;
-    for (before, service) in SERVICES.iter().enumerate() {
-        if wanted == 0 || wanted == before + 1 {
-            let found = service(&mut check);
-            if found.is_none() {
-                status = FAILED;
-            }
-            json.put(if json.position() == 0 { b"{" } else { b"," });
-            check.tell(before as u8, found, &mut json);
-        }
-    }
-    if check.is_json {
-        json.put(b"}\n");
-        print(json.since(0));
-    }
-    Err(status)
+    let count = check.nfs();
+    check.tell(count);
+    count.map(|_| ()).ok_or(FAILED)
 }
 
 impl Check {
@@ -123,37 +103,32 @@ impl Check {
         Some(())
     }
 
-    /// Says what came of the service at this place, or puts it behind the rest.
-    fn tell(&self, place: u8, found: Option<u32>, json: &mut Writer<'_>) {
-        let name = nth(NAMES, b' ', place as usize + 1);
+    /// Says how many exports are served, or else what fails, and why.
+    fn tell(&self, count: Option<u32>) {
         let (mut line, mut about) = (Line::default(), self.about);
-        if !self.is_json {
-            if let Some(count) = found {
-                line.raw(name).say(text!(": ")).socket(&self.at);
+        if let Some(count) = count {
+            if self.is_json {
+                line.say(text!("{\"nfs\":{\"ok\":true,\"exports\":"));
+                line.number(count).say(text!("}}"));
+            } else {
+                line.say(text!("nfs: ")).socket(&self.at);
                 line.say(text!(" serves, exports: ")).number(count);
-                return print(line.end());
             }
-        } else {
-            quote(json, name);
+            return print(line.end());
         }
-        if let Some(count) = found {
-            json.put(b":{\"ok\":true,\"exports\":");
-            json.put(line.number(count).bytes());
-        } else {
-            if about.is_empty() {
-                about = line.socket(&self.at).bytes();
-            }
-            if !self.is_json {
-                let what = FAILURES.get(usize::from(place)).copied();
-                let what = what.unwrap_or(Text::NOTHING);
-                return event::tell(&mut Console, what, about, self.why);
-            }
-            json.put(b":{\"ok\":false,\"about\":");
-            quote(json, about);
-            json.put(b",\"why\":");
-            quote(json, self.why.decode(&mut [0; 128]));
+        if about.is_empty() {
+            about = line.socket(&self.at).bytes();
         }
-        json.put(b"}");
+        if !self.is_json {
+            return event::tell(&mut Console, text!("nfs fails at"), about, self.why);
+        }
+        let mut json = Writer::new(mem::bytes(CHECK_JSON_BYTES));
+        json.put(b"{\"nfs\":{\"ok\":false,\"about\":");
+        quote(&mut json, about);
+        json.put(b",\"why\":");
+        quote(&mut json, self.why.decode(&mut [0; 128]));
+        json.put(b"}}\n");
+        print(json.since(0));
     }
 
     /// Has NFS answer, then mounts each export and looks at what was mounted.
