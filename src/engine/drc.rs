@@ -35,14 +35,18 @@ fn hash(bytes: &[u8]) -> u32 {
 }
 
 impl Key {
-    /// The key of a call with these arguments.
-    pub(super) fn new(peer: Ipv6Addr, call: &Call<'_>, args: &[u8]) -> Self {
-        let mut bytes = [0; KEY_BYTES];
-        let mut key = Writer::new(&mut bytes);
+    /// That of no call.
+    pub(super) const NONE: Self = Self {
+        bytes: [0; KEY_BYTES],
+        ring: 0,
+    };
+
+    /// Becomes the key of a call with these arguments.
+    pub(super) fn set(&mut self, peer: Ipv6Addr, call: &Call<'_>, args: &[u8]) {
+        let mut key = Writer::new(&mut self.bytes);
         key.words(&[call.xid, call.procedure, hash(args)]);
         key.put(&peer.octets());
-        let ring = hash(&peer.octets()) as usize;
-        Self { bytes, ring }
+        self.ring = hash(&peer.octets()) as usize;
     }
 }
 
@@ -110,11 +114,10 @@ mod tests {
             procedure: 12,
             credential: None,
         };
-        Key::new(
-            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer),
-            &call,
-            args,
-        )
+        let mut key = Key::NONE;
+        let peer = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer);
+        key.set(peer, &call, args);
+        key
     }
 
     fn drc() -> DuplicateRequestCache {

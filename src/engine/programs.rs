@@ -114,7 +114,7 @@ impl Programs {
         answer: &mut Answer,
     ) -> Result<(), NotACall> {
         let start = request.reply.position();
-        let mut key = None;
+        let (mut key, mut is_kept) = (Key::NONE, false);
         let outcome = match request.call.parse(&mut request.args) {
             Ok(()) => {
                 let call = &request.call;
@@ -124,9 +124,10 @@ impl Programs {
                     call.version,
                     call.procedure
                 );
-                if programs.nfs && !nfs::is_idempotent(call) {
-                    let key = key.insert(Key::new(cx.peer, call, request.args.rest()));
-                    if let Some(reply) = self.drc.lookup(key) {
+                is_kept = programs.nfs && !nfs::is_idempotent(call);
+                if is_kept {
+                    key.set(cx.peer, call, request.args.rest());
+                    if let Some(reply) = self.drc.lookup(&key) {
                         request.reply.put(reply);
                         return Ok(());
                     }
@@ -139,8 +140,8 @@ impl Programs {
         };
         let why = match outcome {
             Ok(()) if request.reply.written().is_some() => {
-                if let Some(key) = &key {
-                    self.drc.insert(key, request.reply.since(start));
+                if is_kept {
+                    self.drc.insert(&key, request.reply.since(start));
                 }
                 return Ok(());
             }
