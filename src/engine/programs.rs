@@ -5,7 +5,7 @@
 
 use super::drc::{DuplicateRequestCache, Key};
 use super::mount::{self, Mounts};
-use super::nfs::{self, Answer, Nfs, Writing};
+use super::nfs::{self, Nfs, Phase};
 use super::portmap::{self, Mappings};
 use super::rpc::{Record, Request, patch_mark};
 use super::{Cx, Datagrams, Order, Progress, State, Stream};
@@ -89,19 +89,8 @@ impl Session {
 
 const SHRUNK: State = State::Closed(text!("a file became shorter while it was read"));
 
-/// What a connection is about. Whatever is left of its record comes after that, and is skipped.
-#[derive(Debug)]
-enum Phase {
-    /// Every call so far is answered.
-    Idle,
-    /// A READ's order is under way; then so many zero bytes are due.
-    Sending(u8),
-    /// A WRITE or COMMIT is not answered yet.
-    Writing(Writing),
-}
-
 impl Programs {
-    /// Answers one call, or refuses it; `answer` is what it led to, and done before.
+    /// Answers one call, or refuses it; `phase` is what it led to, and idle before.
     ///
     /// # Errors
     /// The message is not answered: it is no call.
@@ -111,7 +100,7 @@ impl Programs {
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-        answer: &mut Answer,
+        phase: &mut Phase,
     ) -> Result<(), NotACall> {
         let start = request.reply.position();
         let (mut key, mut is_kept) = (Key::NONE, false);
@@ -133,7 +122,7 @@ impl Programs {
                     }
                 }
                 emit_reply(request.reply, call.xid, Ok(()));
-                self.dispatch(programs, cx, request, answer)
+                self.dispatch(programs, cx, request, phase)
             }
             Err(NotACall::Refused(why)) => Err(why),
             Err(not_a_call) => return Err(not_a_call),
@@ -159,10 +148,10 @@ impl Programs {
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-        answer: &mut Answer,
+        phase: &mut Phase,
     ) -> Result<(), Reject> {
         match request.call.program {
-            crate::wire::nfs3::PROGRAM if programs.nfs => self.nfs.answer(cx, request, answer),
+            crate::wire::nfs3::PROGRAM if programs.nfs => self.nfs.answer(cx, request, phase),
             crate::wire::mount::PROGRAM if programs.mount => {
                 mount::answer(&mut self.mounts, cx, request)
             }
@@ -185,7 +174,6 @@ impl Programs {
         let record = &mut session.record;
         match &session.phase {
             Phase::Writing(writing) if writing.holds_file() => {}
-            Phase::Sending(_) | Phase::Writing(_) => return Err(State::NeedOutput),
             Phase::Idle if record.left > 0 => {
                 if record.take(input, u32::MAX).is_empty() {
                     return Err(State::NeedInput);
@@ -194,6 +182,7 @@ impl Programs {
             }
             Phase::Idle if !record.last => return record.next_fragment(input),
             Phase::Idle => {}
+            _ => return Err(State::NeedOutput),
         }
         if reply.space().len() < REPLY_HEAD_BYTES {
             return Err(State::NeedOutput);
@@ -216,32 +205,29 @@ impl Programs {
             call: Call::default(),
             follows: next.last.then_some(next.left),
         };
-        let mut answer = Answer::Done;
-        let called = self.call(session.programs, cx, &mut request, &mut answer);
+        let called = self.call(session.programs, cx, &mut request, &mut session.phase);
         let Request {
             args: mut data,
             reply,
             ..
         } = request;
         let mut done = Ok(());
-        match called.map(|()| answer) {
-            Ok(Answer::Done) => patch_mark(reply, mark, 0),
-            Ok(Answer::Send(file, offset, len)) => {
+        match (&session.phase, called) {
+            (Phase::Idle, Ok(())) => patch_mark(reply, mark, 0),
+            (Phase::Send(file, offset, len), _) => {
+                let (file, offset, len) = (file.lend(), *offset, *len);
                 let pad = padding(len as usize) as u8;
                 patch_mark(reply, mark, len + u32::from(pad));
                 session.phase = Phase::Sending(pad);
                 done = Err(State::Order(Order::Send { file, offset, len }));
             }
-            Ok(Answer::NeedOutput) => {
+            (Phase::Blocked, _) => {
                 reply.truncate(mark);
+                session.phase = Phase::Idle;
                 return Err(State::NeedOutput);
             }
-            Ok(Answer::Write(writing)) => {
-                reply.truncate(mark);
-                session.phase = Phase::Writing(writing);
-            }
-            Err(NotACall::Reply) => reply.truncate(mark),
-            Err(_) => {
+            (_, Ok(()) | Err(NotACall::Reply)) => reply.truncate(mark),
+            (_, Err(_)) => {
                 reply.truncate(mark);
                 return Err(State::Closed(text!("what it sent is no RPC call")));
             }
@@ -357,7 +343,7 @@ impl Datagrams for Programs {
             follows: Some(0),
         };
         // NFS itself is not served by datagrams, so there are no orders; what is no call gets no answer.
-        self.call(programs, cx, &mut request, &mut Answer::Done)
+        self.call(programs, cx, &mut request, &mut Phase::Idle)
             .ok()?;
         reply.written()
     }

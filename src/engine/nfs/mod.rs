@@ -52,16 +52,19 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// What a call led to.
-pub(super) enum Answer {
-    /// The reply is written.
-    Done,
+/// What a connection is about, and what a call led to. Whatever is left of its record comes after that, and is skipped.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Every call so far is answered.
+    Idle,
+    /// Nothing was begun: the reply needs an empty output.
+    Blocked,
     /// The head of a READ's reply is written; data of this file follows, from this offset, so many bytes.
     Send(Pin, u64, u32),
+    /// That order is under way; then so many zero bytes are due.
+    Sending(u8),
     /// The reply to a WRITE or COMMIT is written when its data is stored.
-    Write(Writing),
-    /// Nothing was begun: the reply needs an empty output.
-    NeedOutput,
+    Writing(Writing),
 }
 
 /// An object and its attributes.
@@ -125,7 +128,7 @@ impl Nfs {
         &mut self,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-        answer: &mut Answer,
+        phase: &mut Phase,
     ) -> Result<(), Reject> {
         if request.call.version != VERSION {
             return Err(Reject::Version(VERSION as u8, VERSION as u8));
@@ -142,13 +145,13 @@ impl Nfs {
         let outcome = match &object {
             Err(error) => Err(Fault::Files(*error)),
             Ok(object) if changes(procedure) => self.change(cx, request, object, &mut wcc_data),
-            Ok(object) => self.carry_out(procedure, cx, request, object, answer),
+            Ok(object) => self.carry_out(procedure, cx, request, object, phase),
         };
         let status = match outcome {
             Ok(()) if !changes(procedure) => return Ok(()),
             Ok(()) => Status::Ok,
             Err(Fault::NeedOutput) => {
-                *answer = Answer::NeedOutput;
+                *phase = Phase::Blocked;
                 return Ok(());
             }
             Err(Fault::Malformed) => return Err(Reject::Arguments),
@@ -181,10 +184,10 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-        answer: &mut Answer,
+        phase: &mut Phase,
     ) -> Result<(), Fault> {
         if writes(procedure) {
-            return self.write(procedure, cx, request, object, answer);
+            return self.write(procedure, cx, request, object, phase);
         }
         let reply = &mut *request.reply;
         reply.u32(Status::Ok as u32);
@@ -196,7 +199,7 @@ impl Nfs {
                 return match procedure {
                     Procedure::ReadDir => directory::list(cx, request, object, Detail::Names),
                     Procedure::ReadDirPlus => directory::list(cx, request, object, Detail::Objects),
-                    Procedure::Read => read::read(cx, request, object, answer),
+                    Procedure::Read => read::read(cx, request, object, phase),
                     Procedure::Access => about::access(cx, request, object),
                     Procedure::ReadLink => read::read_link(cx, request, object),
                     Procedure::FsInfo => {

@@ -2,7 +2,7 @@
 
 use super::super::Cx;
 use super::super::rpc::Request;
-use super::{Answer, Fault, Object, check_regular};
+use super::{Fault, Object, Phase, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::vfs::Access;
 
@@ -14,7 +14,7 @@ pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     object: &Object,
-    answer: &mut Answer,
+    phase: &mut Phase,
 ) -> Result<(), Fault> {
     let (offset, count) = (request.args.u64(), request.args.u32());
     request.args.check()?;
@@ -32,7 +32,7 @@ pub(super) fn read(
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
     if large {
         reply.words(&[len, end, len]);
-        *answer = Answer::Send(file, offset, len);
+        *phase = Phase::Send(file, offset, len);
         return Ok(());
     }
     // The data first, to where it will stand: how much there is comes before it.

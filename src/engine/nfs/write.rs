@@ -4,7 +4,7 @@
 
 use super::super::rpc::{Record, Request, patch_mark};
 use super::super::{Cx, Order, State};
-use super::{Answer, Fault, Nfs, Object, post_op, pre_op, tell};
+use super::{Fault, Nfs, Object, Phase, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
 use crate::text::{Text, text};
 use crate::vfs::{Access, Attr, FsError, FsResult, Pin, Tree};
@@ -71,7 +71,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-        answer: &mut Answer,
+        phase: &mut Phase,
     ) -> Result<(), Fault> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
@@ -107,7 +107,7 @@ impl Nfs {
         }
         let (attr, xid) = (object.attr, request.call.xid);
         self.wcc_attr = Some(WccAttr { attr, xid });
-        *answer = Answer::Write(Writing {
+        *phase = Phase::Writing(Writing {
             file: Some(file),
             offset,
             left,
