@@ -65,16 +65,12 @@ pub(super) fn statfs(
         reply.words(&[LINK_COUNT_MAX, stat.name_bytes_max, 1, 1, 0, 1]);
         return Ok(());
     }
-    for count in &[
-        stat.total_bytes,
-        stat.free_bytes,
-        stat.available_bytes,
-        stat.total_files,
-        stat.free_files,
-        stat.free_files,
-    ] {
-        reply.u64(*count);
-    }
+    reply.u64(stat.total_bytes);
+    reply.u64(stat.free_bytes);
+    reply.u64(stat.available_bytes);
+    reply.u64(stat.total_files);
+    reply.u64(stat.free_files);
+    reply.u64(stat.free_files);
     reply.u32(0); // Seconds for which this is expected to hold.
     Ok(())
 }

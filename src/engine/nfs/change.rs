@@ -61,8 +61,8 @@ pub(super) struct WccData {
 }
 
 impl WccData {
-    pub(super) fn new(procedure: Procedure, credential: Option<Credential<'_>>) -> Self {
-        let mut wcc_data = Self {
+    pub(super) fn new(procedure: Procedure) -> Self {
+        Self {
             procedure,
             made: None,
             caller: Caller {
@@ -70,15 +70,16 @@ impl WccData {
                 ..Caller::default()
             },
             other: Err(FsError::Stale),
-        };
-        if let Some(credential) = credential {
-            let caller = &mut wcc_data.caller;
-            (caller.uid, caller.gid) = (credential.uid, credential.gid);
-            for group in credential.groups() {
-                let _ = caller.groups.push(group);
-            }
         }
-        wcc_data
+    }
+
+    /// Tells who calls, who is nobody otherwise.
+    pub(super) fn set_caller(&mut self, credential: &Credential<'_>) {
+        let caller = &mut self.caller;
+        (caller.uid, caller.gid) = (credential.uid, credential.gid);
+        for group in credential.groups() {
+            let _ = caller.groups.push(group);
+        }
     }
 
     /// Writes what follows the status: what was made, and what the objects were like before and are now.

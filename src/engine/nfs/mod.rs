@@ -140,7 +140,10 @@ impl Nfs {
         let handle = request.args.opaque(HANDLE_BYTES_MAX);
         request.args.check()?;
         let start = request.reply.position();
-        let mut wcc_data = change::WccData::new(procedure, request.call.credential);
+        let mut wcc_data = change::WccData::new(procedure);
+        if let Some(credential) = &request.call.credential {
+            wcc_data.set_caller(credential);
+        }
         let object = open(cx, handle, &wcc_data.caller);
         let outcome = match &object {
             Err(error) => Err(Fault::Files(*error)),
