@@ -6,6 +6,7 @@ use super::Cx;
 use super::rpc::Request;
 use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
+use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, next_name};
 use crate::vfs::{Export, FsError, FsResult, Handle, Kind};
@@ -58,34 +59,28 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     }
     let version = request.call.version;
     let reply = &mut *request.reply;
-    let handle;
     let (status, why) = match export {
         None => (Status::Access, text!("it is not exported")),
-        Some(export) => {
-            handle = walk(cx, export, below);
-            match handle.as_ref().map(Handle::bytes) {
-                Err(error) => refusal(*error),
-                Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
-                    Status::ServerFault,
-                    text!("MOUNT version 1 has no space for its handle; use version 3"),
-                ),
-                Ok(handle) => {
-                    mounts.add(cx.peer, export);
-                    cx.tell(event::MOUNTED, path, Text::NOTHING);
-                    reply.u32(Status::Ok as u32);
-                    if version == VERSION_3 {
-                        reply.opaque(handle);
-                        reply.words(&[1, 1]); // One flavor: AUTH_SYS.
-                    } else {
-                        reply.put(handle);
-                        for _ in handle.len()..HANDLE_V1_BYTES {
-                            reply.put(&[0]);
-                        }
-                    }
-                    return Ok(());
+        Some(export) => match walk(cx, export, below).as_ref().map(Handle::bytes) {
+            Err(error) => refusal(*error),
+            Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
+                Status::ServerFault,
+                text!("MOUNT version 1 has no space for its handle; use version 3"),
+            ),
+            Ok(handle) => {
+                mounts.add(cx.peer, export);
+                cx.tell(event::MOUNTED, path, Text::NOTHING);
+                reply.u32(Status::Ok as u32);
+                if version == VERSION_3 {
+                    reply.opaque(handle);
+                    reply.words(&[1, 1]); // One flavor: AUTH_SYS.
+                } else {
+                    reply.put(handle);
+                    reply.put([0; HANDLE_V1_BYTES].tail(handle.len()));
                 }
+                return Ok(());
             }
-        }
+        },
     };
     cx.tell(event::MAY_NOT_MOUNT, path, why);
     reply.u32(status as u32);
