@@ -185,9 +185,9 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     ];
     let count = loops.len() - usize::from(served.is_silent);
     let loops = loops.get_mut(..count);
-    let run = |number| {
-        let kinds = Kind::ALL.get(number..=number);
-        served.run(kinds.unwrap_or_default(), build_id)
+    let run = |number| match Kind::ALL.get(number) {
+        Some(kind) => served.run(core::slice::from_ref(kind), build_id),
+        None => Ok(()),
     };
     supervisor::run(loops.unwrap_or_default(), &run, &mut Console)
 }
