@@ -331,6 +331,9 @@ impl Tree {
     /// The top of the image of this name in `dir`, or that `dir` itself is.
     #[inline(never)]
     fn open_image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<Node> {
+        if !cfg!(feature = "iso") {
+            return Err(FsError::NotDirectory);
+        }
         let image = self.backend(dir)?.image(dir, name);
         let image = image.as_ref().map_err(|error| *error)?;
         if self.images().is_none() {
