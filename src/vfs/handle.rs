@@ -299,7 +299,7 @@ pub(super) fn kernel_parts(handle: &Handle) -> (u8, &[u8]) {
 
 /// SipHash-2-4, as its authors publish it. A crate's, which takes bytes piece by piece, is three times as large.
 #[inline(never)]
-fn mac(key: &Key, bytes: &[u8]) -> u64 {
+pub(super) fn mac(key: &Key, bytes: &[u8]) -> u64 {
     let [k0, k1] = [word(key), word(key.get(8..).unwrap_or_default())];
     let mut v = [
         k0 ^ 0x736f_6d65_7073_6575,

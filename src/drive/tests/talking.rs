@@ -233,7 +233,7 @@ fn talk(
     size: usize,
     deaf: bool,
 ) -> (Vec<u8>, &'static str, Letters, testing::Tree) {
-    let mut ram = Ram::new(b"/");
+    let mut ram = Ram::model(b"/");
     ram.file("file", &vec![b'.'; size]);
     ram.writable = true;
     let mut tree = testing::Tree::of(ram);

@@ -215,7 +215,7 @@ mod tests {
     use crate::vfs::ram::Ram;
 
     fn tree(top: &'static [u8], files: &[(&[u8], &[u8])]) -> testing::tree::Tree {
-        let mut ram = Ram::new(top);
+        let mut ram = Ram::model(top);
         ram.dir("etc");
         for (name, text) in files {
             let name = core::str::from_utf8(name).unwrap();

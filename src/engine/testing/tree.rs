@@ -85,7 +85,7 @@ impl DerefMut for Tree {
 impl Default for Tree {
     /// The tree on a host that works, for reading only.
     fn default() -> Self {
-        let mut ram = Ram::new(b"/export");
+        let mut ram = Ram::model(b"/export");
         ram.file("hello", b"hello world");
         ram.file("big", &(0..BIG_BYTES).map(big_byte).collect::<Vec<_>>());
         ram.sparse(

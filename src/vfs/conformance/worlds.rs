@@ -101,7 +101,7 @@ impl World for OnRam {
 }
 
 fn ram() -> Ram {
-    let mut ram = Ram::new(b"/export");
+    let mut ram = Ram::model(b"/export");
     ram.file("file", b"hello world");
     ram.dir("dir");
     ram.file("dir/inner", b"inner");

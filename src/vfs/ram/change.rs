@@ -1,60 +1,42 @@
-//! What the changes of the model have in common: names that come and go, times that move, attributes.
+//! What changes have in common: names that come and go, times that move, attributes.
 
-use super::super::{FsError, FsResult, Kind, NewTime, Node, SetAttr};
+use super::super::{FileTime, FsError, FsResult, Kind, NewTime, SetAttr};
 use super::Ram;
 use super::bytes::SIZE_MAX;
-use super::inode::{Content, Inode};
 
 /// Bits of a mode.
 const MODE_MASK: u32 = 0o7777;
 
 impl Ram {
-    /// An object was changed; so was what is in it, if `content`.
-    pub(super) fn touch(&mut self, number: usize, content: bool) {
-        self.clock += 1;
-        let now = self.now();
-        let attr = &mut self.inodes.at_mut(number).attr;
-        attr.ctime = now;
-        if content {
-            attr.mtime = now;
+    /// An object was changed, now; so was what is in it, if `content`.
+    pub(super) fn touch(&mut self, number: u32, content: bool) -> FileTime {
+        let now = self.clock.of_change();
+        if let Ok(inode) = self.store.inodes.at_mut(number) {
+            inode.attr.ctime = now;
+            if content {
+                inode.attr.mtime = now;
+            }
         }
-    }
-
-    /// Names or attributes are about to be changed.
-    pub(super) fn keep_durable(&mut self) {
-        self.durable.get_or_insert_with(|| self.inodes.clone());
+        now
     }
 
     /// Takes a name away from the object of this number, which may be its end.
-    pub(super) fn take_name(&mut self, dir: usize, name: &[u8], number: usize) {
-        if let Content::Directory(names) = &mut self.inodes.at_mut(dir).content {
-            names.take(name);
-        }
+    pub(super) fn take_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
+        self.store.remove_name(dir, name)?;
         self.touch(dir, true);
         self.touch(number, false);
-        self.inodes.at_mut(number).attr.nlink -= 1;
-        self.inodes.release_unlinked(number);
-    }
-
-    /// Gives the object of this number a name that is free.
-    pub(super) fn give_name(&mut self, dir: Node, name: &[u8], number: usize) -> FsResult<()> {
-        let parent = self.inodes.find(dir)?;
-        self.names_mut(dir)?.add(name, number);
-        if let Content::Directory(names) = &mut self.inodes.at_mut(number).content {
-            names.parent = parent;
-        }
-        self.touch(parent, true);
-        self.touch(number, false);
+        let inode = self.store.inodes.at_mut(number)?;
+        inode.attr.nlink = inode.attr.nlink.saturating_sub(1);
+        self.store.release_unlinked(number);
         Ok(())
     }
 
-    /// Whether `dir` is the directory of this number, or lies beneath it.
-    pub(super) fn lies_in(&self, dir: usize, number: usize) -> bool {
-        let parent = match &self.inodes.at(dir).content {
-            Content::Directory(names) => names.parent,
-            _ => return false,
-        };
-        dir == number || parent != dir && self.lies_in(parent, number)
+    /// Gives the object of this number a name that is free, and for which there is space.
+    pub(super) fn give_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
+        self.store.add_name(dir, name, number)?;
+        self.touch(dir, true);
+        self.touch(number, false);
+        Ok(())
     }
 
     /// Whether an object of this kind can be changed so.
@@ -67,19 +49,17 @@ impl Ram {
         }
     }
 
-    pub(super) fn change(&mut self, number: usize, change: &SetAttr) {
+    pub(super) fn change(&mut self, number: u32, change: &SetAttr) -> FsResult<()> {
         if *change == SetAttr::default() {
-            return;
+            return Ok(());
         }
-        self.touch(number, change.size.is_some());
-        let now = self.now();
-        let Inode { content, attr, .. } = self.inodes.at_mut(number);
-        if let (Some(size), Content::File(bytes, durable)) = (change.size, content) {
-            bytes.resize(size);
-            if let Some(durable) = durable {
-                durable.resize(size);
-            }
+        let now = self.touch(number, change.size.is_some());
+        if let Some(size) = change.size {
+            self.store.resize(number, size);
+            #[cfg(any(test, fuzzing))]
+            self.store.unsynced.resize(number, size);
         }
+        let attr = &mut self.store.inodes.at_mut(number)?.attr;
         attr.mode = change.mode.map_or(attr.mode, |mode| mode & MODE_MASK);
         attr.uid = change.uid.unwrap_or(attr.uid);
         attr.gid = change.gid.unwrap_or(attr.gid);
@@ -93,5 +73,6 @@ impl Ram {
                 NewTime::At(new) => *time = new,
             }
         }
+        Ok(())
     }
 }

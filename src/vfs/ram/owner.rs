@@ -1,11 +1,169 @@
-//! What the owner of the tree does to it, apart from its clients: builds it, removes, pulls the plug.
+//! What tests do to the tree, apart from its clients: they build it, remove, fill it up, have writes fail, pull the plug.
+//!
+//! Memory has nothing that is durable and nothing that is not. Here there is both, as on a disk.
 
-use super::super::{Kind, Node};
-use super::bytes::Bytes;
-use super::inode::{Content, Names};
-use super::{OWNER, Ram};
+use super::super::{FileTime, FsError, FsResult, Kind, Pin};
+use super::bytes::{BLOCK_BYTES, Block, Bytes};
+use super::inode::{Content, Directory};
+use super::store::Store;
+use super::{Clock, Ram, TOP};
+use std::collections::BTreeMap;
+
+/// The tag in its handles.
+pub const TAG: u32 = 7;
+/// User and group of what the tree's owner made.
+const OWNER: (u32, u32) = (1000, 100);
+/// More than tests fill, so that what they say of the capacity is what counts.
+const MEMORY_BYTES: usize = 16 << 20;
+/// What a name takes of the space that is left, in bytes.
+const NAME_BYTES: u64 = 256;
+/// When the tree was made.
+const BIRTH: FileTime = FileTime {
+    secs: 1_000_000_000,
+    nanos: 123_456_789,
+};
+
+/// The time after so many changes.
+pub(super) fn time_after(count: u32) -> FileTime {
+    // A second is there for the eye, a nanosecond for who loses it on the way.
+    FileTime {
+        secs: BIRTH.secs + i64::from(count),
+        nanos: BIRTH.nanos + count % 800_000_000,
+    }
+}
+
+/// What files have on the disk, of those that have something else in memory: bytes, and blocks that are stored.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Unsynced(BTreeMap<u32, (u64, BTreeMap<u64, Block>)>);
+
+impl Unsynced {
+    /// The object is gone.
+    pub(super) fn forget(&mut self, number: u32) {
+        self.0.remove(&number);
+    }
+
+    /// The file is made so long on the disk too.
+    pub(super) fn resize(&mut self, number: u32, size: u64) {
+        let Some((was, blocks)) = self.0.get_mut(&number) else {
+            return;
+        };
+        *was = size;
+        let (last, end) = (size / BLOCK_BYTES as u64, size as usize % BLOCK_BYTES);
+        blocks.retain(|block, _| *block < last || *block == last && end > 0);
+        if let Some(block) = blocks.get_mut(&last) {
+            block[end..].fill(0);
+        }
+    }
+}
+
+impl Store {
+    /// A file's bytes, and the blocks of it that are stored.
+    fn content(&self, number: u32) -> (u64, BTreeMap<u64, Block>) {
+        let inode = self.inodes.at(number).expect("it is there");
+        let (mut blocks, mut from) = (BTreeMap::new(), 0);
+        while let Some((at, block)) = self.blocks.first_of((number, from)) {
+            blocks.insert(at, *block);
+            from = at + 1;
+        }
+        (inode.attr().size, blocks)
+    }
+
+    /// Makes this all that a file has in it.
+    fn set_content(&mut self, number: u32, (size, blocks): (u64, BTreeMap<u64, Block>)) {
+        self.resize(number, 0);
+        for (at, block) in blocks {
+            let offset = at * BLOCK_BYTES as u64;
+            let len = (size - offset).min(BLOCK_BYTES as u64) as usize;
+            self.write(number, offset, &block[..len]).expect("it fits");
+        }
+        self.resize(number, size);
+    }
+
+    /// A file has on the disk what it has in memory, or the other way round.
+    fn settle(&mut self, number: u32, is_lost: bool) {
+        if let Some(durable) = self.unsynced.0.remove(&number)
+            && is_lost
+        {
+            self.set_content(number, durable);
+        }
+    }
+
+    /// The names in a directory, with their cookies and objects.
+    fn names_in(&self, dir: u32) -> Vec<(u64, Vec<u8>, u32)> {
+        let (mut all, mut from) = (Vec::new(), 0);
+        while let Some((cookie, entry)) = self.names.entries.first_of((dir, from)) {
+            assert_eq!(self.names.get(dir, entry.name()), Some(entry.object));
+            all.push((cookie, entry.name().to_vec(), entry.object));
+            from = cookie + 1;
+        }
+        all
+    }
+
+    /// Whether everything is as in `other`, wherever in memory it lies.
+    fn is_like(&self, other: &Self) -> bool {
+        let numbered = |inode: &super::Inode| inode.attr.inode as u32;
+        let generations = |store: &Self| -> Vec<u32> {
+            let all = store.inodes.iter().map(numbered);
+            all.map(|number| store.inodes.generation(number)).collect()
+        };
+        let mut all = self.inodes.iter().map(numbered);
+        self.inodes.iter().eq(other.inodes.iter())
+            && generations(self) == generations(other)
+            && self.unsynced == other.unsynced
+            && all.all(|number| {
+                self.names_in(number) == other.names_in(number)
+                    && self.content(number) == other.content(number)
+            })
+    }
+}
+
+/// What changes do besides.
+impl Ram {
+    /// Names or attributes are about to be changed.
+    pub(super) fn keep_durable(&mut self) {
+        self.durable.get_or_insert_with(|| self.store.clone());
+    }
+
+    /// They are on the disk now.
+    pub(super) fn end_changes(&mut self) {
+        self.durable = None;
+    }
+
+    /// A file is about to be written to. If that is to fail, half of it is done, and why it fails.
+    pub(super) fn begin_write(
+        &mut self,
+        number: u32,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Option<FsError> {
+        if !self.store.unsynced.0.contains_key(&number) {
+            let durable = self.store.content(number);
+            self.store.unsynced.0.insert(number, durable);
+        }
+        let error = self.write_fails.take()?;
+        let half = &bytes[..bytes.len() / 2];
+        self.store.write(number, offset, half).expect("it fits");
+        Some(error)
+    }
+
+    /// What was written to a file goes to the disk, or is lost if that is to fail.
+    pub(super) fn end_writes(&mut self, pin: &Pin) -> FsResult<()> {
+        let number = self.find(pin.node)?;
+        let failure = self.sync_fails.take();
+        self.store.settle(number, failure.is_some());
+        failure.map_or(Ok(()), Err)
+    }
+}
 
 impl Ram {
+    /// An empty tree, exported as `path`, for reading only. Time moves with each change.
+    pub fn model(path: &'static [u8]) -> Self {
+        let store = Store::new(MEMORY_BYTES, [7; 16], 0);
+        let mut ram = Self::begun(store, path, TAG, Clock::Changes(0), OWNER);
+        ram.capacity_bytes = 1 << 20;
+        ram
+    }
+
     /// Adds a regular file.
     pub fn file(&mut self, path: &str, content: &[u8]) {
         self.sparse(path, content.len() as u64, 0, content);
@@ -13,35 +171,36 @@ impl Ram {
 
     /// Adds a file of `size` zeros, but for `bytes` at `offset`.
     pub fn sparse(&mut self, path: &str, size: u64, offset: u64, bytes: &[u8]) {
-        let mut content = Bytes::default();
-        content.write(offset, bytes);
-        content.resize(size);
-        self.add(path, Kind::Regular, 0o644, Content::File(content, None));
+        let content = Content::Bytes(Bytes::default());
+        let number = self.add(path, Kind::Regular, 0o644, content);
+        self.store.write(number, offset, bytes).expect("it fits");
+        self.store.resize(number, size);
     }
 
     /// Makes this all that a file has in it, or adds the file.
     pub fn overwrite(&mut self, path: &str, bytes: &[u8]) {
         let (dir, name) = self.split(path);
-        let Some(number) = self.names(dir).unwrap().get(name) else {
+        let Ok(number) = self.store.named(dir, name) else {
             return self.file(path, bytes);
         };
         self.touch(number, true);
-        let mut content = Bytes::default();
-        content.write(0, bytes);
-        self.inodes.at_mut(number).content = Content::File(content, None);
+        self.store.settle(number, false);
+        self.store.resize(number, 0);
+        self.store.write(number, 0, bytes).expect("it fits");
     }
 
     /// Adds a directory.
     pub fn dir(&mut self, path: &str) {
         let (parent, _) = self.split(path);
-        let names = Names::beneath(parent.slot());
-        self.add(path, Kind::Directory, 0o755, Content::Directory(names));
+        let directory = Content::Directory(Directory::beneath(parent));
+        self.add(path, Kind::Directory, 0o755, directory);
     }
 
     /// Adds a symbolic link.
     pub fn symlink(&mut self, path: &str, target: &[u8]) {
-        let content = Content::Link(target.to_vec());
-        self.add(path, Kind::SymbolicLink, 0o777, content);
+        let content = Content::Bytes(Bytes::default());
+        let number = self.add(path, Kind::SymbolicLink, 0o777, content);
+        self.store.write(number, 0, target).expect("it fits");
     }
 
     /// Adds a FIFO.
@@ -52,62 +211,93 @@ impl Ram {
     /// Removes what is at `path`, even if a test still holds a handle to it.
     pub fn unlink(&mut self, path: &str) {
         let (dir, name) = self.split(path);
-        let number = self.names(dir).unwrap().get(name).expect("the path exists");
-        self.take_name(dir.slot(), name, number);
+        let number = self.store.named(dir, name).expect("the path exists");
+        self.take_name(dir, name, number).expect("it is there");
     }
 
     /// The power fails, while nothing is pinned: what was written or changed and not made durable is lost.
     pub fn lose_power(&mut self) {
         assert_eq!(self.pinned, 0);
         if let Some(durable) = self.durable.take() {
-            self.inodes = durable;
+            self.store = durable;
         }
-        for inode in self.inodes.iter_mut() {
-            if let Content::File(bytes, durable) = &mut inode.content
-                && let Some(durable) = durable.take()
-            {
-                *bytes = durable;
-            }
+        let unsynced: Vec<u32> = self.store.unsynced.0.keys().copied().collect();
+        for number in unsynced {
+            self.store.settle(number, true);
         }
     }
 
     /// Makes the capacity what is stored already and so many bytes more.
     pub fn leave_space(&mut self, bytes: u64) {
-        self.capacity_bytes = self.inodes.stored_bytes() + bytes;
+        self.capacity_bytes = self.store.stored_bytes() + bytes;
+        let names = (bytes / NAME_BYTES) as usize;
+        self.store.names.entries.leave(names);
     }
 
     /// Whether nothing would be lost with the power.
     pub fn is_durable(&self) -> bool {
-        let mut all = self.inodes.iter();
-        self.durable.is_none()
-            && all.all(|inode| !matches!(inode.content, Content::File(_, Some(_))))
+        self.durable.is_none() && self.store.unsynced.0.is_empty()
     }
 
     /// Whether everything is as in `other`.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.inodes == other.inodes
+        self.store.is_like(&other.store)
     }
 
-    /// Panics when the tree contradicts itself.
+    /// Panics when the tree contradicts itself: every name leads to an object, every object has as many names as it says,
+    /// directories have one, and nothing is stored that belongs to no object.
     pub fn check(&self) {
-        self.inodes.check();
-        let pins: usize = self.inodes.iter().map(|inode| inode.pins).sum();
-        assert_eq!(self.pinned, pins);
+        let Store { inodes, blocks, .. } = &self.store;
+        let mut names = BTreeMap::from([(TOP, 1)]);
+        let (mut name_count, mut block_count) = (0, 0);
+        for inode in inodes.iter() {
+            let number = inode.attr.inode as u32;
+            let here = self.store.names_in(number);
+            name_count += here.len();
+            if let Ok(directory) = inode.directory() {
+                assert_eq!(directory.name_count as usize, here.len());
+            }
+            for (.., object) in here {
+                *names.entry(object).or_insert(0) += 1;
+                if let Ok(below) = self.store.directory(object) {
+                    assert_eq!(below.parent, number);
+                }
+            }
+            if let Content::Bytes(bytes) = inode.content {
+                let (_, stored) = self.store.content(number);
+                assert_eq!(bytes.block_count, stored.len() as u64);
+                block_count += stored.len();
+            }
+        }
+        for inode in inodes.iter() {
+            let count = names.remove(&(inode.attr.inode as u32)).unwrap_or(0);
+            assert_eq!(inode.attr.nlink, count, "inode {}", inode.attr.inode);
+            assert!(count > 0 || inode.pins > 0);
+            assert!(inode.attr.kind != Kind::Directory || count == 1 || inode.pins > 0);
+        }
+        assert!(names.is_empty(), "names of nothing: {names:?}");
+        assert_eq!(self.store.names.entries.used(), name_count);
+        assert_eq!(blocks.used(), block_count);
+        assert_eq!(inodes.used(), inodes.iter().count());
+        let pins: u32 = inodes.iter().map(|inode| inode.pins).sum();
+        assert_eq!(self.pinned, pins as usize);
     }
 
-    fn add(&mut self, path: &str, kind: Kind, mode: u32, content: Content) {
+    fn add(&mut self, path: &str, kind: Kind, mode: u32, content: Content) -> u32 {
         let (parent, name) = self.split(path);
         let attr = self.fresh_attr(kind, mode, OWNER);
-        let number = self.inodes.add(content, attr);
-        self.names_mut(parent).unwrap().add(name, number);
+        let number = self.store.inodes.add(content, attr).expect("it fits");
+        self.store.add_name(parent, name, number).expect("it fits");
+        number
     }
 
-    fn split<'a>(&self, path: &'a str) -> (Node, &'a [u8]) {
+    /// The directory of a path, and the name in it.
+    fn split<'a>(&self, path: &'a str) -> (u32, &'a [u8]) {
         let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
         let names = dirs.split('/').filter(|name| !name.is_empty());
-        let dir = names.fold(self.inodes.node(1), |dir, name| {
-            let number = self.names(dir).unwrap().get(name.as_bytes());
-            self.inodes.node(number.expect("the directory exists"))
+        let dir = names.fold(TOP, |dir, name| {
+            let named = self.store.named(dir, name.as_bytes());
+            named.expect("the directory exists")
         });
         (dir, name.as_bytes())
     }

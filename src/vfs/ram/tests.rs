@@ -1,7 +1,12 @@
-//! What the model does beyond the conformance tests: it is full, it fails, it loses power.
+//! What it does beyond the conformance tests: it is full, it starts again, it fails, it loses power.
 
-use super::super::{Access, CreateWhat, FsError, Handles as _, Name, Node, SetAttr, Vfs as _};
+use super::super::{
+    Access, Backend, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Handles as _, Name,
+    Node, Rules, SetAttr, Tree, Vfs as _,
+};
+use super::store::Store;
 use super::{LINK_COUNT_MAX, Ram, TAG};
+use core::ops::ControlFlow;
 
 fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes()).unwrap()
@@ -9,7 +14,7 @@ fn name(text: &str) -> Name<'_> {
 
 /// A tree with one file, and the file.
 fn writable() -> (Ram, Node) {
-    let mut ram = Ram::new(b"/export");
+    let mut ram = Ram::model(b"/export");
     ram.writable = true;
     ram.file("file", b"hello");
     let top = ram.root(TAG).unwrap();
@@ -25,41 +30,252 @@ fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
     out[..len as usize].to_vec()
 }
 
-#[test]
-fn a_full_tree_takes_nothing_more_and_space_comes_back() {
-    let (mut ram, file) = writable();
-    let top = ram.root(TAG).unwrap();
-    ram.capacity_bytes = 3 * 4096;
-    let none = SetAttr::default();
+/// A tree as it is made to be served, in so many bytes of memory, with its top.
+fn served(capacity_bytes: usize, instance: u64) -> (Ram, Node) {
+    let clock = || FileTime { secs: 7, nanos: 8 };
+    let mut ram = Ram::new(b"/ram", capacity_bytes, instance, clock);
+    let rules = Rules {
+        writable: true,
+        ..Rules::default()
+    };
+    let top = ram.export(&rules);
+    let top = ram.root(top.tag).unwrap();
+    (ram, top)
+}
+
+fn create(ram: &mut Ram, dir: Node, text: &str, what: CreateWhat<'_>) -> FsResult<Node> {
+    let created = ram.create(dir, name(text), what, &SetAttr::default());
+    assert!(matches!(created, Ok(_) | Err(FsError::NoSpace)));
+    created
+}
+
+fn write(ram: &mut Ram, file: Node, offset: u64, bytes: &[u8]) -> FsResult<()> {
     let pin = ram.pin(file, Some(Access::Write)).unwrap();
-    assert_eq!(ram.write(&pin, 1 << 40, b"x"), Ok(()));
-    assert_eq!(ram.write(&pin, 1 << 50, b"x"), Err(FsError::NoSpace));
-    assert_eq!(ram.write(&pin, (1 << 40) + 1, b"x"), Ok(()));
+    let written = ram.write(&pin, offset, bytes);
     ram.unpin(pin);
-    let made = (0..100).take_while(|number| {
-        let made = ram.create(
-            top,
-            name(&format!("{number}")),
-            CreateWhat::Directory,
-            &none,
-        );
-        assert!(matches!(made, Ok(_) | Err(FsError::NoSpace)));
-        made.is_ok()
+    written
+}
+
+fn list(ram: &mut Ram, dir: Node) -> Vec<String> {
+    let mut names = Vec::new();
+    let end = ram.readdir(dir, 2, Detail::Objects, &mut |entry| {
+        names.push(String::from_utf8(entry.name.to_vec()).unwrap());
+        ControlFlow::Continue(())
     });
-    assert_eq!(made.count(), 15);
-    assert_eq!(ram.link(file, top, name("x")), Err(FsError::NoSpace));
-    assert_eq!(ram.rename(top, name("0"), top, name("x"), true), Ok(()));
-    let size = SetAttr {
-        size: Some(1 << 50),
-        ..none
+    assert_eq!(end, Ok(true));
+    names
+}
+
+#[test]
+fn all_tables_together_fit_the_memory_that_is_given() {
+    for bytes in [0, 1, 5_000, 1 << 20, 1 << 28] {
+        let store = Store::new(bytes, [7; 16], 0);
+        let objects = store.inodes.left() * super::inode::Inodes::PLACE_BYTES;
+        let names = store.names.left() * super::names::Names::PLACE_BYTES;
+        let blocks = store.blocks.left() * super::bytes::Blocks::PLACE_BYTES;
+        let taken = objects + names + blocks;
+        assert!(taken <= bytes && bytes - taken < 5_000);
+        // What a block is for takes most of it.
+        assert!(bytes < 5_000 || store.left_bytes() as usize > bytes * 8 / 10);
+    }
+}
+
+#[test]
+fn a_tree_without_memory_is_stale() {
+    let rules = Rules::default();
+    let mut ram = Ram::new(b"/ram", 100, 1, FileTime::default);
+    let top = ram.export(&rules);
+    assert_eq!(ram.root(top.tag), Err(FsError::Stale));
+}
+
+#[test]
+fn what_is_full_takes_nothing_more_and_space_comes_back() {
+    let (mut ram, top) = served(100_000, 1);
+    let stat = ram.statfs(top).unwrap();
+    let (count, block_count) = (stat.free_files as usize, stat.total_bytes / 4096);
+    let link_count = (0..count).filter(|number| number % 4 == 2).count();
+    assert!(count > 10 && stat.free_bytes == stat.total_bytes);
+    for _ in 0..3 {
+        // As many objects as there can be, of all kinds.
+        for number in 0..count {
+            let what = match number % 4 {
+                0 => CreateWhat::File,
+                1 => CreateWhat::Directory,
+                2 => CreateWhat::Link(&[b'l'; 5000]),
+                _ => CreateWhat::Special(super::Kind::Fifo, (0, 0)),
+            };
+            create(&mut ram, top, &format!("{number}"), what).unwrap();
+        }
+        let more = create(&mut ram, top, "more", CreateWhat::File);
+        assert_eq!(more, Err(FsError::NoSpace));
+        let file = ram.lookup(top, name("0")).unwrap();
+        // One more name fits, for the top has none.
+        assert_eq!(ram.link(file, top, name("linked")), Ok(()));
+        let linked = ram.link(file, top, name("more"));
+        assert_eq!(linked, Err(FsError::NoSpace));
+        // A name that is changed takes no more space than it had.
+        assert_eq!(ram.rename(top, name("0"), top, name("x"), true), Ok(()));
+        let blocks = ram.statfs(top).unwrap().free_bytes / 4096;
+        assert_eq!(blocks, block_count - 2 * link_count as u64);
+        let mut written = Vec::new();
+        for at in 0..blocks {
+            // Each into a block of its own, far from the others.
+            written.push(write(&mut ram, file, at << 40, b"x"));
+        }
+        assert!(written.iter().all(Result::is_ok));
+        let more = write(&mut ram, file, 1 << 50, b"x");
+        assert_eq!(more, Err(FsError::NoSpace));
+        assert_eq!(write(&mut ram, file, (1 << 40) + 1, b"x"), Ok(()));
+        ram.check();
+        let size = SetAttr {
+            size: Some(1 << 41),
+            ..SetAttr::default()
+        };
+        assert_eq!(ram.set_attr(file, &size), Ok(()));
+        assert_eq!(write(&mut ram, file, 1 << 50, b"x"), Ok(()));
+        for text in list(&mut ram, top) {
+            let node = ram.lookup(top, name(&text)).unwrap();
+            let kind = ram.attr(node).unwrap().kind;
+            let is_directory = kind == super::Kind::Directory;
+            ram.remove(top, name(&text), is_directory).unwrap();
+        }
+        ram.check();
+        assert_eq!(ram.statfs(top).unwrap(), stat);
+    }
+}
+
+#[test]
+fn a_write_that_does_not_fit_has_written_nothing() {
+    let (mut ram, top) = served(100_000, 1);
+    let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
+    let free_bytes = ram.statfs(top).unwrap().free_bytes as usize;
+    let bytes = vec![b'x'; free_bytes + 4096];
+    let written = write(&mut ram, file, 0, &bytes);
+    assert_eq!(written, Err(FsError::NoSpace));
+    assert_eq!(ram.attr(file).unwrap().size, 0);
+    assert_eq!(write(&mut ram, file, 0, &bytes[4096..]), Ok(()));
+    let link = create(&mut ram, top, "link", CreateWhat::Link(b"x"));
+    assert_eq!(link, Err(FsError::NoSpace));
+    ram.check();
+}
+
+#[test]
+fn a_removed_directory_that_is_still_open_takes_no_names() {
+    use super::super::{OpenFlags, Paths as _};
+    let (mut ram, top) = served(100_000, 1);
+    let dir = create(&mut ram, top, "dir", CreateWhat::Directory).unwrap();
+    let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
+    let how = OpenFlags {
+        how: OpenFlags::READ | OpenFlags::DIRECTORY,
+        create: None,
     };
-    assert_eq!(ram.set_attr(file, &size), Ok(()));
-    let size = SetAttr {
-        size: Some(0),
-        ..none
+    let pin = ram.open_at(Some(top), b"dir", &how).unwrap();
+    ram.remove(top, name("dir"), true).unwrap();
+    let made = ram.create(dir, name("new"), CreateWhat::File, &SetAttr::default());
+    assert_eq!(made, Err(FsError::NoEntry));
+    assert_eq!(ram.link(file, dir, name("new")), Err(FsError::NoEntry));
+    let moved = ram.rename(top, name("file"), dir, name("new"), true);
+    assert_eq!(moved, Err(FsError::NoEntry));
+    assert_eq!(list(&mut ram, dir), [""; 0]);
+    ram.unpin(pin);
+    assert_eq!(ram.attr(dir), Err(FsError::Stale));
+    ram.check();
+}
+
+#[test]
+fn handles_of_yesterday_are_stale() {
+    let today = |instance| {
+        let (mut ram, top) = served(1 << 20, instance);
+        let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
+        let handles = [top, file].map(|node| ram.handle(node).unwrap());
+        (ram, handles)
     };
-    assert_eq!(ram.set_attr(file, &size), Ok(()));
-    assert_eq!(ram.link(file, top, name("y")), Ok(()));
+    let (mut one, handles) = today(1);
+    let (mut other, others) = today(2);
+    for (handle, theirs) in handles.iter().zip(&others) {
+        assert!(one.open(handle.bytes()).is_ok());
+        assert_eq!(one.open(theirs.bytes()), Err(FsError::Stale));
+        assert_eq!(other.open(handle.bytes()), Err(FsError::Stale));
+        // Nor would it be good if the tags were equal.
+        let mut mixed = handle.bytes().to_vec();
+        mixed[..6].copy_from_slice(&theirs.bytes()[..6]);
+        assert_eq!(other.open(&mixed), Err(FsError::Stale));
+    }
+}
+
+#[test]
+fn an_object_in_the_place_of_another_has_another_handle() {
+    let (mut ram, top) = served(1 << 20, 1);
+    let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
+    let (inode, handle) = (ram.attr(file).unwrap().inode, ram.handle(file).unwrap());
+    ram.remove(top, name("file"), false).unwrap();
+    let next = create(&mut ram, top, "next", CreateWhat::File).unwrap();
+    assert_eq!(ram.attr(next).unwrap().inode, inode);
+    assert_eq!(ram.open(handle.bytes()), Err(FsError::Stale));
+    assert_eq!(ram.attr(file), Err(FsError::Stale));
+}
+
+#[test]
+fn it_is_exported_by_rules_and_has_the_times_of_its_clock() {
+    for writable in [true, false] {
+        let clock = || FileTime { secs: 7, nanos: 8 };
+        let mut ram = Ram::new(b"/ram", 1 << 20, 1, clock);
+        let rules = Rules {
+            writable,
+            ..Rules::default()
+        };
+        let mut tree = Tree::default();
+        let top = ram.export(&rules);
+        tree.add(Backend::Ram, crate::mem::leak(ram));
+        tree.export(b"/ram", rules, top).unwrap();
+        let root = tree.root(0).unwrap();
+        let handle = tree.handle(root).unwrap();
+        let caller = Caller {
+            uid: 1000,
+            gid: 100,
+            ..Caller::default()
+        };
+        let root = tree.open(handle.bytes(), &caller).unwrap();
+        let made = tree.create(root, name("file"), CreateWhat::File, &SetAttr::default());
+        let Ok(made) = made else {
+            assert!(!writable && made == Err(FsError::ReadOnly));
+            continue;
+        };
+        let attr = tree.attr(made).unwrap();
+        assert!(writable);
+        assert_eq!((attr.uid, attr.gid), (1000, 100));
+        assert_eq!([attr.atime, attr.mtime, attr.ctime], [clock(); 3]);
+    }
+}
+
+#[test]
+fn large_directories_are_as_quick_as_small_ones() {
+    let (mut ram, top) = served(256 << 20, 1);
+    let count = 40_000;
+    for number in 0..count {
+        create(&mut ram, top, &format!("{number}"), CreateWhat::File).unwrap();
+    }
+    // A page at a time, each of whose names goes away.
+    let (mut from, mut seen) = (0, 0);
+    loop {
+        let mut page = Vec::new();
+        let end = ram.readdir(top, from, Detail::Names, &mut |entry| {
+            if page.len() == 100 {
+                return ControlFlow::Break(());
+            }
+            page.push((entry.cookie, entry.name.to_vec()));
+            ControlFlow::Continue(())
+        });
+        from = page.last().map_or(from, |(cookie, _)| *cookie);
+        for (_, name) in page.iter().filter(|(cookie, _)| *cookie > 2) {
+            ram.remove(top, Name::new(name).unwrap(), false).unwrap();
+            seen += 1;
+        }
+        if end == Ok(true) {
+            break;
+        }
+    }
+    assert_eq!(seen, count);
     ram.check();
 }
 

@@ -1,0 +1,305 @@
+//! An ordered map whose places are all made at start: no item is allocated, and what is removed leaves its place to the next.
+//!
+//! It is a treap: a search tree by what items are found by, and a heap by ranks. The ranks follow from a secret, so that no order of
+//! insertions makes it deep: its depth, and so that of the recursion in here, is a small multiple of the logarithm of its items.
+
+use super::super::handle::{Key, mac};
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+/// What an item is found by: the number of the object that it belongs to, and which of that object's items it is.
+pub(super) type At = (u32, u64);
+
+/// The number of no place: they are counted from 1.
+const NONE: u32 = 0;
+
+#[derive(Clone, Debug)]
+struct Place<T> {
+    at: At,
+    /// The places beneath this one: of items before it, and of items behind it. Of a place that is free, the latter is the next that is.
+    before: u32,
+    behind: u32,
+    /// No smaller than those beneath.
+    rank: u32,
+    item: T,
+}
+
+/// The map.
+#[derive(Clone, Debug)]
+pub(super) struct Map<T> {
+    /// Those that were ever used: memory is touched when it is used first.
+    places: Vec<Place<T>>,
+    count_max: usize,
+    used: usize,
+    root: u32,
+    free: u32,
+    key: Key,
+}
+
+impl<T: Copy> Map<T> {
+    /// What an item takes, in bytes.
+    pub(super) const PLACE_BYTES: usize = size_of::<Place<T>>();
+
+    /// A map of at most `count` items, whose ranks follow from `key`. Called at start only.
+    pub(super) fn new(count: usize, key: Key) -> Self {
+        Self {
+            places: Vec::with_capacity(count),
+            count_max: count,
+            used: 0,
+            root: NONE,
+            free: NONE,
+            key,
+        }
+    }
+
+    /// How many items there are.
+    pub(super) const fn used(&self) -> usize {
+        self.used
+    }
+
+    /// How many more there is space for.
+    pub(super) const fn left(&self) -> usize {
+        self.count_max.saturating_sub(self.used)
+    }
+
+    /// Makes that so many.
+    #[cfg(any(test, fuzzing))]
+    pub(super) const fn leave(&mut self, count: usize) {
+        self.count_max = self.used + count;
+    }
+
+    /// The item that is found by `at`.
+    pub(super) fn get(&self, at: At) -> Option<&T> {
+        self.place(self.find(at)).map(|place| &place.item)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, at: At) -> Option<&mut T> {
+        let number = self.find(at);
+        self.place_mut(number).map(|place| &mut place.item)
+    }
+
+    /// The first item that is not before `from`.
+    pub(super) fn first(&self, from: At) -> Option<(At, &T)> {
+        let (mut here, mut found) = (self.root, None);
+        while let Some(place) = self.place(here) {
+            here = if place.at < from {
+                place.behind
+            } else {
+                found = Some((place.at, &place.item));
+                place.before
+            };
+        }
+        found
+    }
+
+    /// The same, if it belongs to the same object: which of its items it is.
+    pub(super) fn first_of(&self, from: At) -> Option<(u64, &T)> {
+        let (at, item) = self.first(from)?;
+        (at.0 == from.0).then_some((at.1, item))
+    }
+
+    /// Adds an item; whether there was space for it, and none that is found by the same.
+    pub(super) fn insert(&mut self, at: At, item: T) -> bool {
+        if self.left() == 0 || self.find(at) != NONE {
+            return false;
+        }
+        let number = self.fill(at, item);
+        let (before, behind) = self.split(self.root, at);
+        let before = self.merge(before, number);
+        self.root = self.merge(before, behind);
+        self.used += 1;
+        true
+    }
+
+    /// Removes an item, if it is there.
+    pub(super) fn remove(&mut self, at: At) {
+        let (number, free) = (self.find(at), self.free);
+        if number == NONE {
+            return;
+        }
+        self.root = self.without(self.root, at);
+        if let Some(place) = self.place_mut(number) {
+            place.behind = free;
+            self.free = number;
+            self.used -= 1;
+        }
+    }
+
+    /// Puts an item in a place that is free, by itself; the place's number.
+    fn fill(&mut self, at: At, item: T) -> u32 {
+        let number = self.free;
+        if let Some(place) = self.place_mut(number) {
+            let free = place.behind;
+            *place = Place {
+                at,
+                before: NONE,
+                behind: NONE,
+                rank: place.rank,
+                item,
+            };
+            self.free = free;
+            return number;
+        }
+        let number = self.places.len() as u32 + 1;
+        self.places.push(Place {
+            at,
+            before: NONE,
+            behind: NONE,
+            rank: mac(&self.key, &number.to_le_bytes()) as u32,
+            item,
+        });
+        number
+    }
+
+    /// The number of the place of the item that is found by `at`.
+    fn find(&self, at: At) -> u32 {
+        let mut here = self.root;
+        while let Some(place) = self.place(here) {
+            here = match at.cmp(&place.at) {
+                Ordering::Less => place.before,
+                Ordering::Greater => place.behind,
+                Ordering::Equal => break,
+            };
+        }
+        here
+    }
+
+    /// Parts what lies at `here` and beneath it: items before `at`, and the others.
+    fn split(&mut self, here: u32, at: At) -> (u32, u32) {
+        let Some(place) = self.place(here) else {
+            return (NONE, NONE);
+        };
+        if place.at < at {
+            let (before, behind) = self.split(place.behind, at);
+            self.set_behind(here, before);
+            (here, behind)
+        } else {
+            let (before, behind) = self.split(place.before, at);
+            self.set_before(here, behind);
+            (before, here)
+        }
+    }
+
+    /// Joins two such parts.
+    fn merge(&mut self, before: u32, behind: u32) -> u32 {
+        let (Some(one), Some(other)) = (self.place(before), self.place(behind)) else {
+            // One of them at most is there.
+            return before | behind;
+        };
+        if one.rank >= other.rank {
+            let beneath = self.merge(one.behind, behind);
+            self.set_behind(before, beneath);
+            before
+        } else {
+            let beneath = self.merge(before, other.before);
+            self.set_before(behind, beneath);
+            behind
+        }
+    }
+
+    /// What lies at `here` and beneath it, without what is found by `at`.
+    fn without(&mut self, here: u32, at: At) -> u32 {
+        let Some(&Place {
+            at: known,
+            before,
+            behind,
+            ..
+        }) = self.place(here)
+        else {
+            return NONE;
+        };
+        match at.cmp(&known) {
+            Ordering::Less => {
+                let beneath = self.without(before, at);
+                self.set_before(here, beneath);
+            }
+            Ordering::Greater => {
+                let beneath = self.without(behind, at);
+                self.set_behind(here, beneath);
+            }
+            Ordering::Equal => return self.merge(before, behind),
+        }
+        here
+    }
+
+    fn set_before(&mut self, number: u32, before: u32) {
+        if let Some(place) = self.place_mut(number) {
+            place.before = before;
+        }
+    }
+
+    fn set_behind(&mut self, number: u32, behind: u32) {
+        if let Some(place) = self.place_mut(number) {
+            place.behind = behind;
+        }
+    }
+
+    fn place(&self, number: u32) -> Option<&Place<T>> {
+        self.places.get((number as usize).checked_sub(1)?)
+    }
+
+    fn place_mut(&mut self, number: u32) -> Option<&mut Place<T>> {
+        self.places.get_mut((number as usize).checked_sub(1)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// How deep it is.
+    fn depth(map: &Map<u64>, here: u32) -> usize {
+        map.place(here).map_or(0, |place| {
+            1 + depth(map, place.before).max(depth(map, place.behind))
+        })
+    }
+
+    fn all(map: &Map<u64>) -> Vec<(At, u64)> {
+        let (mut all, mut from) = (Vec::new(), (0, 0));
+        while let Some((at, item)) = map.first(from) {
+            all.push((at, *item));
+            from = (at.0, at.1 + 1);
+        }
+        all
+    }
+
+    #[test]
+    fn it_is_as_a_map_of_the_library() {
+        let (mut map, mut model) = (Map::new(50, [7; 16]), BTreeMap::new());
+        let mut random = 1u64;
+        for step in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
+            let at = ((random >> 33) as u32 % 3, (random >> 40) % 40);
+            if random >> 63 == 0 {
+                let fits = model.len() < 50 && !model.contains_key(&at);
+                assert_eq!(map.insert(at, step), fits);
+                if fits {
+                    model.insert(at, step);
+                }
+            } else {
+                map.remove(at);
+                model.remove(&at);
+            }
+            assert_eq!((map.used(), map.left()), (model.len(), 50 - model.len()));
+            assert_eq!(map.get(at), model.get(&at));
+            let next = model.range(at..).next();
+            assert_eq!(map.first(at), next.map(|(at, item)| (*at, item)));
+            assert!(map.places.len() <= 50);
+        }
+        let model: Vec<_> = model.into_iter().collect();
+        assert_eq!(all(&map), model);
+    }
+
+    #[test]
+    fn no_order_makes_it_deep() {
+        for order in [|at| at, |at: u64| u64::MAX - at, |at| at ^ 0x5555] {
+            let mut map = Map::new(1 << 16, [7; 16]);
+            for at in 0..1 << 16 {
+                assert!(map.insert((1, order(at)), at));
+            }
+            assert!(depth(&map, map.root) < 60);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! How objects are named: by handles, and by paths of one name, which the tree walks.
+
+use super::super::walk::put;
+use super::super::{
+    Access, Attr, Caller, CreateWhat, FileTime, FsError, FsResult, Handles, Kind, Name, Node,
+    OpenFlags, Paths, Pin, Rules, SetAttr, Vfs as _, handle,
+};
+use super::bytes::{BLOCK_BYTES, Bytes};
+use super::inode::{Content, Directory};
+use super::{OPENED, Ram, TOP};
+use core::ffi::CStr;
+
+/// What is made in a directory with this bit belongs to the directory's group.
+const SET_GROUP: u32 = 0o2000;
+
+impl Handles for Ram {
+    fn root(&mut self, tag: u32) -> FsResult<Node> {
+        if tag != self.tag {
+            return Err(FsError::Stale);
+        }
+        self.root_dir()
+    }
+
+    fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
+        let (tag, number, generation) = handle::ram_parts(handle).ok_or(FsError::BadHandle)?;
+        let inode = self.store.inodes.at(number)?;
+        let is_it = self.store.inodes.generation(number) == generation;
+        if tag != self.tag || !is_it || inode.attr.nlink == 0 {
+            return Err(FsError::Stale);
+        }
+        Ok(self.node(number))
+    }
+
+    fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
+        let caller = caller.map_or_else(Caller::default, |(caller, rules)| rules.squash(caller));
+        self.caller = (caller.uid, caller.gid);
+    }
+
+    fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
+        let mode = self.get(node)?.attr.mode;
+        let may = match access {
+            Access::Read => true,
+            Access::Write => self.writable && mode & 0o222 != 0,
+            Access::Execute => mode & 0o111 != 0,
+        };
+        if may { Ok(()) } else { Err(FsError::Access) }
+    }
+
+    fn create(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        change: &SetAttr,
+    ) -> FsResult<Node> {
+        self.is_writable()?;
+        let dir = self.find(dir)?;
+        if self.store.named_or_free(dir, name.bytes())?.is_some() {
+            return Err(FsError::Exists);
+        }
+        let within = self.store.inodes.at(dir)?.attr;
+        let bytes = Content::Bytes(Bytes::default());
+        let (kind, mode, content, target) = match what {
+            CreateWhat::File => (Kind::Regular, 0o644, bytes, &b""[..]),
+            CreateWhat::Directory => {
+                let directory = Content::Directory(Directory::beneath(dir));
+                (Kind::Directory, 0o755, directory, &b""[..])
+            }
+            CreateWhat::Link(target) => (Kind::SymbolicLink, 0o777, bytes, target),
+            CreateWhat::Special(Kind::Regular | Kind::Directory | Kind::SymbolicLink, _) => {
+                return Err(FsError::Invalid);
+            }
+            CreateWhat::Special(kind, _) => (kind, 0o644, Content::Special, &b""[..]),
+        };
+        Self::can_change(kind, change)?;
+        self.has_space(target.len().next_multiple_of(BLOCK_BYTES) as u64)?;
+        self.has_space_for_name()?;
+        let mut attr = self.fresh_attr(kind, mode, self.caller);
+        if let CreateWhat::Special(Kind::BlockDevice | Kind::CharacterDevice, rdev) = what {
+            attr.rdev = rdev;
+        }
+        if within.mode & SET_GROUP != 0 {
+            attr.gid = within.gid;
+        }
+        #[cfg(any(test, fuzzing))]
+        self.keep_durable();
+        let number = self.store.inodes.add(content, attr)?;
+        if kind == Kind::SymbolicLink {
+            self.store.write(number, 0, target)?;
+        }
+        self.give_name(dir, name.bytes(), number)?;
+        self.change(number, change)?;
+        let attr = &mut self.store.inodes.at_mut(number)?.attr;
+        match kind {
+            // A link's mode means nothing and never changes.
+            Kind::SymbolicLink => attr.mode = mode,
+            // As with mkdir: the set-id bits are the parent's business.
+            Kind::Directory => attr.mode = attr.mode & 0o1777 | within.mode & SET_GROUP,
+            _ => {}
+        }
+        Ok(self.node(number))
+    }
+
+    fn commit_metadata(&mut self) -> FsResult<()> {
+        #[cfg(any(test, fuzzing))]
+        self.end_changes();
+        Ok(())
+    }
+}
+
+impl Ram {
+    /// What is opened, made if it must be.
+    fn found_or_made(&mut self, dir: Node, name: &[u8], how: &OpenFlags) -> FsResult<Node> {
+        match (self.entry(dir, name), how.create) {
+            (Ok(_), Some(_)) if how.has(OpenFlags::EXCLUSIVE) => Err(FsError::Exists),
+            (Err(FsError::NoEntry), Some(mode)) => {
+                let change = SetAttr {
+                    mode: Some(mode),
+                    ..SetAttr::default()
+                };
+                self.create(dir, Name::new(name)?, CreateWhat::File, &change)
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// The object of a name in a directory, "." is the directory itself.
+    fn entry(&mut self, dir: Node, name: &[u8]) -> FsResult<Node> {
+        if name == b"." {
+            return Ok(dir);
+        }
+        self.lookup(dir, Name::new(name)?)
+    }
+}
+
+impl Paths for Ram {
+    fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        let change = SetAttr {
+            mode,
+            ..SetAttr::default()
+        };
+        self.create(dir, name, what, &change).map(drop)
+    }
+
+    fn root_path(&self) -> &'static [u8] {
+        self.path
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        self.store.inodes.at(TOP)?;
+        Ok(self.node(TOP))
+    }
+
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        Ok(put(out, 0, self.path) as u32)
+    }
+
+    fn chdir(&mut self, _: &'static CStr) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
+
+    fn resolve(&mut self, dir: Option<Node>, path: &[u8], _: bool) -> FsResult<Node> {
+        let dir = dir.ok_or(FsError::CrossDevice)?;
+        self.entry(dir, path)
+    }
+
+    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
+        Err(FsError::CrossDevice)
+    }
+
+    fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        let dir = dir.ok_or(FsError::CrossDevice)?;
+        let node = self.found_or_made(dir, path, how)?;
+        let kind = self.get(node)?.attr.kind;
+        match (kind, how.has(OpenFlags::DIRECTORY)) {
+            (Kind::Directory, true) | (Kind::Regular, false) => {}
+            (_, true) => return Err(FsError::NotDirectory),
+            (Kind::Directory, false) => return Err(FsError::IsDirectory),
+            (_, false) => return Err(FsError::Access),
+        }
+        if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
+            self.is_writable()?;
+        }
+        if how.has(OpenFlags::TRUNCATE) {
+            self.set_attr(
+                node,
+                &SetAttr {
+                    size: Some(0),
+                    ..SetAttr::default()
+                },
+            )?;
+        }
+        let [writes, appends] =
+            [OpenFlags::WRITE, OpenFlags::APPEND].map(|bit| u32::from(how.has(bit)));
+        self.keep(node, OPENED | writes << 1 | appends)
+    }
+
+    fn clock(&mut self) -> FileTime {
+        self.clock.now()
+    }
+}
