@@ -43,6 +43,7 @@
 //! | the tree: what is exported, by which rules, which backend an object is of | `vfs/exports.rs`, `vfs/node.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | what is durable when | `vfs/host/durable.rs` |
+//! | files in memory: where they and their names lie, what they may take | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | which user a request acts as | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
 //! | requests of SFTP, which write and which do not | the table in `engine/sftp/requests.rs` |
 //! | the walk that keeps a jail | `vfs/walk.rs`, by the kernel's help `vfs/user/jail.rs` |
@@ -63,7 +64,8 @@
 //!   run out, the connection that stalled longest is closed.
 //! - What multicast DNS keeps of others is bounded by tables; what one host asks or says never makes another wait.
 //! - A handle lasts: it is a kernel handle (the kernel's own, with a MAC) where the server may use those, else a path handle
-//!   that is found again beneath the export. No table grows with the handles given out.
+//!   that is found again beneath the export. No table grows with the handles given out. Those of files in memory last as long as
+//!   these: until the process ends.
 //! - Files are reached from descriptors, one name at a time, never by stored paths: nothing that is swapped meanwhile leads out
 //!   of the export. Neither attributes nor names are remembered from one request to the next.
 //! - Malformed input on a stream closes it; a request that cannot be carried out gets its protocol's own error. After a

@@ -1,6 +1,7 @@
-//! What stands in a handle: version, form, the export's tag, and one of three bodies.
+//! What stands in a handle: version, form, the export's tag, and one of four bodies.
 //!
-//! The tag follows from file system and inode of the export's top, so it outlives restarts and renames above the export.
+//! The tag follows from file system and inode of the export's top, so it outlives restarts and renames above the export. That of
+//! files in memory differs with every start, as they do.
 //! Kernel bodies carry a MAC because the kernel's bytes reach the whole file system. Path handles carry none: they are walked
 //! beneath the export with the server's own rights, so forging one gains nothing.
 
@@ -60,7 +61,6 @@ const FORM_AT: usize = 1;
 const FORM_ROOT: u8 = 0;
 const FORM_KERNEL: u8 = 1;
 const FORM_PATH: u8 = 2;
-#[cfg(any(test, fuzzing))]
 const FORM_RAM: u8 = 3;
 /// Version, form and tag.
 const HEAD_BYTES: usize = 6;
@@ -153,7 +153,6 @@ pub(super) fn root(tag: u32) -> Handle {
 }
 
 /// The handle of an object in memory: its number, and which of the objects of that number it is.
-#[cfg(any(test, fuzzing))]
 pub(super) fn ram(tag: u32, number: u32, generation: u32) -> Handle {
     let mut handle = head(FORM_RAM, tag);
     handle.push(&number.to_le_bytes());
@@ -164,7 +163,6 @@ pub(super) fn ram(tag: u32, number: u32, generation: u32) -> Handle {
 }
 
 /// What such a handle names: tag, number and generation.
-#[cfg(any(test, fuzzing))]
 pub(super) fn ram_parts(handle: &[u8]) -> Option<(u32, u32, u32)> {
     let ([VERSION, FORM_RAM, rest @ ..], [0, 0]) = handle.split_first_chunk::<14>()? else {
         return None;

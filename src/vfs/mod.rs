@@ -32,7 +32,6 @@ pub mod iso;
 mod kernel;
 mod name;
 mod node;
-#[cfg(any(test, fuzzing))]
 pub mod ram;
 #[cfg(any(test, fuzzing))]
 pub mod shared;
