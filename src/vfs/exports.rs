@@ -156,7 +156,7 @@ impl Tree {
     }
 }
 
-/// Which backend, by which rules.
+/// Which backend, by which rules. A file without the roles that need one half leaves it out.
 impl Tree {
     /// The backend of an object.
     #[inline(always)] // A few instructions, after which the call goes on to the backend.
@@ -176,18 +176,27 @@ impl Tree {
     /// The backend of this number, if its objects have handles.
     #[inline(never)]
     fn handles(&mut self, number: usize) -> Option<&mut dyn Handles> {
+        if !cfg!(feature = "nfs") {
+            return None;
+        }
         self.numbered(number)?.as_handles()
     }
 
     /// The backend that paths lead through.
     #[inline(never)]
     fn paths(&mut self) -> Option<&mut dyn Paths> {
+        if !cfg!(any(feature = "sftp-server", feature = "ls")) {
+            return None;
+        }
         self.numbered(Backend::User as usize)?.as_paths()
     }
 
     /// What is inside images, once one was opened.
     #[inline(never)]
     fn images(&mut self) -> Option<&mut Images> {
+        if !cfg!(feature = "iso") {
+            return None;
+        }
         self.numbered(Backend::Images as usize)?.as_images()
     }
 

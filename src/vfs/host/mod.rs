@@ -277,6 +277,9 @@ impl Vfs for Host {
     }
 
     fn image(&mut self, mut file: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
+        if !cfg!(feature = "iso") {
+            return Err(FsError::NotSupported);
+        }
         if let Some(name) = name {
             file = self.lookup(file, name)?;
         }

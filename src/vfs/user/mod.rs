@@ -231,6 +231,7 @@ impl Vfs for User {
     }
 
     fn image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
+        let name = name.filter(|_| cfg!(feature = "iso"));
         let name = name.ok_or(FsError::NotSupported)?;
         let flags = READ | OFlags::NOFOLLOW;
         let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
