@@ -377,6 +377,9 @@ impl Tree {
     /// See [`Vfs::set_attr`].
     pub fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         Self::check_changeable(node)?;
+        if change.size.is_some() {
+            self.admit(node, Access::Write)?;
+        }
         self.backend(node)?.set_attr(node, change)
     }
 

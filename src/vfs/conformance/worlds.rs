@@ -474,3 +474,34 @@ fn two_backends_of_one_tree_keep_their_umask_and_their_user() {
         tree.unpin(pin);
     }
 }
+
+#[test]
+fn a_file_is_cut_by_none_but_who_may_write_to_it() {
+    let mut host = OnHost::new("cut", Form::Path).unwrap();
+    host.make_writable();
+    let mode = PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(host.dir.join("file"), mode).unwrap();
+    let is_privileged = host.is_privileged();
+    let tree = host.vfs();
+    let top = tree.root(0).unwrap();
+    let file = tree.lookup(top, Name::new(b"file").unwrap()).unwrap();
+    let handle = tree.handle(file).unwrap();
+    let cut = SetAttr {
+        size: Some(0),
+        ..SetAttr::default()
+    };
+    let stranger = Caller {
+        uid: 1234,
+        gid: 1234,
+        ..Caller::default()
+    };
+    let file = tree.open(handle.bytes(), &stranger).unwrap();
+    if is_privileged {
+        assert_eq!(tree.set_attr(file, &cut), Err(FsError::Access));
+        assert_eq!(tree.attr(file).unwrap().size, 11);
+    }
+    let top = tree.root(0).unwrap();
+    let file = tree.lookup(top, Name::new(b"file").unwrap()).unwrap();
+    assert_eq!(tree.set_attr(file, &cut), Ok(()));
+    assert_eq!(tree.attr(file).unwrap().size, 0);
+}

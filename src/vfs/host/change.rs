@@ -122,7 +122,7 @@ impl Host {
         self.acting.caller()?;
         // The size first: to be cut takes set-user-id bits away.
         if let Some(size) = change.size {
-            // Asks whether it is a file that the caller may write to.
+            // The tree has asked whether the caller may write to it; whether it is a file is asked here.
             let pin = self.pin_to_write(node)?;
             let cut = self.cut(&pin, size);
             self.table.unpin(pin);
