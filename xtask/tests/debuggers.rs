@@ -131,10 +131,8 @@ fn strace_tells_addresses_that_the_debug_file_names() -> Result<()> {
         let line = line.with_context(|| format!("no {name} in:\n{calls}"))?;
         let address = line.trim_start_matches('[').split(']').next();
         let function = name_of(address.context("no address")?, &debug_file()?)?;
-        ensure!(
-            function.starts_with("stowaway::sys::"),
-            "{line}: {function}"
-        );
+        // The instruction itself may be one of the crate of system calls, inlined in ours.
+        ensure!(function.contains("stowaway::sys::"), "{line}: {function}");
     }
     Ok(())
 }
