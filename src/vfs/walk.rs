@@ -228,7 +228,7 @@ impl Path<'_> {
                     1 => continue,
                     _ => {}
                 }
-                // Anew from the top: where the directory lies may have changed. It may be an image.
+                // Again from the top: where the directory lies may have changed. It may be an image.
                 let text = ended(&self.text);
                 let len = text.iter().rposition(|byte| *byte == b'/');
                 self.text.truncate(len.unwrap_or(0));
