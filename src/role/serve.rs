@@ -117,7 +117,7 @@ impl Served {
     /// Runs tasks in one loop until the process is asked to stop.
     fn run(&'static self, kinds: &[Kind], build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
-        let tree = Tree::leaked();
+        let tree = linux::tree();
         for kind in kinds {
             if let Some(task) = self.task(*kind, build_id, tree)? {
                 let _ = tasks.push(task);

@@ -121,11 +121,6 @@ impl core::fmt::Debug for Tree {
 
 /// What is registered.
 impl Tree {
-    /// A tree without anything in it, which lasts as long as the process.
-    pub fn leaked() -> &'static mut Self {
-        mem::leak(Self::default())
-    }
-
     /// Registers a backend.
     pub fn add(&mut self, kind: Backend, backend: &'static mut dyn Vfs) {
         if let Some(place) = self.backends.get_mut(kind as usize) {

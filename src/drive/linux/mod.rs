@@ -30,6 +30,13 @@ use crate::sys::linux::process;
 use crate::vfs::Tree;
 use core::mem::ManuallyDrop;
 
+/// A tree without anything in it, which lasts as long as the process. It is made here, and not beside the code of the tree, which
+/// roles without files would have in memory with it (linker/stowaway.ld).
+#[inline(never)]
+pub fn tree() -> &'static mut Tree {
+    mem::leak(Tree::default())
+}
+
 /// Runs tasks that need no files, as [`serve`].
 ///
 /// # Errors
@@ -40,7 +47,7 @@ pub fn run(
     sink: &'static mut dyn Sink,
     signals: Signals,
 ) -> Result<(), Fatal> {
-    serve(tasks, Tree::leaked(), sink, signals)
+    serve(tasks, tree(), sink, signals)
 }
 
 /// Runs tasks over the host's network and these files until the process is asked to stop, or one of them ends the loop. What

@@ -51,7 +51,7 @@ const HELP: &[Text] = &[
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     options.read(args)?;
-    let tree = Tree::leaked();
+    let tree = linux::tree();
     let task = task(options, build_id, tree)?;
     linux::serve(&mut [task], tree, Console::leak(), Signals::default())
 }

@@ -93,7 +93,7 @@ fn serve(options: &Options) -> ! {
 
 fn talk(options: &Options) -> Fatal {
     let handle_count = handle_count();
-    let tree = Tree::leaked();
+    let tree = linux::tree();
     let (sftp, jail) = match server(options, handle_count, tree) {
         Ok(server) => server,
         Err(status) => return status,
