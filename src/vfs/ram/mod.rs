@@ -395,12 +395,7 @@ impl Vfs for Ram {
             ignores_set_user: false,
             total_bytes: self.capacity_bytes,
             free_bytes: free,
-            // Nothing is kept back, but so that tests tell one from the other.
-            available_bytes: if cfg!(any(test, fuzzing)) {
-                free / 2
-            } else {
-                free
-            },
+            available_bytes: free,
             total_files: (files + free_files) as u64,
             free_files: free_files as u64,
             name_bytes_max: 255,
