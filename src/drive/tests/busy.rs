@@ -1,12 +1,10 @@
 //! A protocol with long work in hand, as a session has that hashes or copies a file.
 
-use super::{AT, Served};
-use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT, RX_BYTES, TX_BYTES};
+use super::{AT, Served, with_loop};
+use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::drive::streams::{Limits, Protocol, Streams};
-use crate::drive::{Loop, Task};
 use crate::engine::testing::tree::Tree;
 use crate::engine::{Cx, Order, Progress, State};
-use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
@@ -64,33 +62,21 @@ fn requests_that_wait_for_long_work_are_not_timed_out() {
         streams: Streams::new(limits, 1000),
         at: AT,
     };
-    let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
-    let mut net = sim.clone();
-    let mut events = Events::new(Box::new(Sink::default()));
-    let tasks: &mut [&mut dyn Task] = &mut [&mut worker];
-    let mut tree = Tree::writable();
-    let now = sim.now();
-    let mut all = Loop::new(
-        &mut net,
-        &mut tree,
-        tasks,
-        &mut events,
-        &mut rx,
-        &mut tx,
-        now,
-    );
-    assert_eq!(all.start(), Ok(()));
-    let peer = sim.connect(AT);
-    // More than a connection keeps for itself: what waits holds a block that others may need.
-    let requests = [b'r'; REQUEST_INLINE_BYTES + 1];
-    sim.send(peer, &requests);
-    for _ in 0..3 {
-        sim.allow(REQUEST_TIMEOUT);
+    let (mut tree, sink) = (Tree::writable(), Sink::default());
+    with_loop(&sim, &mut tree, &mut [&mut worker], &sink, |all| {
+        assert_eq!(all.start(), Ok(()));
+        let peer = sim.connect(AT);
+        // More than a connection keeps for itself: what waits holds a block that others may need.
+        let requests = [b'r'; REQUEST_INLINE_BYTES + 1];
+        sim.send(peer, &requests);
+        for _ in 0..3 {
+            sim.allow(REQUEST_TIMEOUT);
+            all.turns();
+        }
+        assert!(!sim.is_closed(peer));
+        assert_eq!(sim.take(peer), requests);
+        sim.hang_up(peer);
+        sim.allow(Duration::SECOND);
         all.turns();
-    }
-    assert!(!sim.is_closed(peer));
-    assert_eq!(sim.take(peer), requests);
-    sim.hang_up(peer);
-    sim.allow(Duration::SECOND);
-    all.turns();
+    });
 }

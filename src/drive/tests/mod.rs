@@ -23,7 +23,7 @@ use crate::net::sim::{Peer, Sim};
 use crate::net::{Ready, Signals};
 use crate::text::Text;
 use crate::time::{Duration, Instant};
-use crate::vfs::FsError;
+use crate::vfs::{self, FsError};
 use crate::wire::portmap;
 use cases::random::{Random, for_seeds};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -105,6 +105,23 @@ impl<P: Protocol> Task for Served<P> {
     }
 }
 
+/// What `run` does with a loop over these tasks on a network of the test's.
+fn with_loop<T>(
+    sim: &Sim,
+    tree: &mut vfs::Tree,
+    tasks: &mut [&mut dyn Task],
+    sink: &Sink,
+    run: impl FnOnce(&mut Loop<'_, '_>) -> T,
+) -> T {
+    let mut events = Events::new(Box::new(sink.clone()));
+    let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
+    let (mut net, now) = (sim.clone(), sim.now());
+    let (net, events) = (&mut net, &mut events);
+    run(&mut Loop::new(
+        net, tree, tasks, events, &mut rx, &mut tx, now,
+    ))
+}
+
 /// A server and its surroundings.
 struct Bench {
     sim: Sim,
@@ -160,19 +177,8 @@ impl Bench {
 
     /// What a loop over the server does.
     fn with_loop<T>(&mut self, run: impl FnOnce(&mut Loop<'_, '_>) -> T) -> T {
-        let mut events = Events::new(Box::new(self.sink.clone()));
-        let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
-        let now = self.sim.now();
-        let mut net = self.sim.clone();
-        run(&mut Loop::new(
-            &mut net,
-            &mut self.tree,
-            &mut [&mut self.server],
-            &mut events,
-            &mut rx,
-            &mut tx,
-            now,
-        ))
+        let tasks: &mut [&mut dyn Task] = &mut [&mut self.server];
+        with_loop(&self.sim, &mut self.tree, tasks, &self.sink, run)
     }
 
     /// One turn of the loop.

@@ -1,20 +1,19 @@
 //! All tasks in one loop over one network that loses datagrams and takes bytes in parts: each serves as if it were alone.
 
 use super::endpoint::host::{self, Host, PEER, QUERY};
-use super::{AT, MOMENT, Served, Server, all_calls};
-use crate::config::{DRC_BYTES, RX_BYTES, TX_BYTES};
+use super::{AT, MOMENT, Served, Server, all_calls, with_loop};
+use crate::config::DRC_BYTES;
+use crate::drive::Task;
 use crate::drive::datagrams::Datagrams;
 use crate::drive::endpoint::{Choice, Mdns};
 use crate::drive::rpc::Rpc;
 use crate::drive::sftp::Sessions;
-use crate::drive::{Loop, Task};
 use crate::engine::sftp::testing::{Memory, Packet, UID, replies, stream};
 use crate::engine::sftp::{Level, Permits, Session, Sftp};
 use crate::engine::testing::calls::Call;
 use crate::engine::testing::programs;
 use crate::engine::testing::replies::records;
 use crate::engine::testing::tree::Tree;
-use crate::event::Events;
 use crate::event::kept::Sink;
 use crate::net::sim::Sim;
 use crate::time::Duration;
@@ -49,62 +48,52 @@ fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
             streams: Sessions::streams(),
             at: sftp_at(),
         };
-        let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
-        let mut net = sim.clone();
-        let mut events = Events::new(Box::new(Sink::default()));
+        let sink = Sink::default();
         let tasks: &mut [&mut dyn Task] = &mut [&mut server, &mut mdns, &mut sftp_server];
-        let now = sim.now();
-        let mut all = Loop::new(
-            &mut net,
-            &mut tree,
-            tasks,
-            &mut events,
-            &mut rx,
-            &mut tx,
-            now,
-        );
-        assert_eq!(all.start(), Ok(()));
-        let mut run = |time| {
-            sim.allow(time);
-            all.turns();
-        };
-        run(host::SETTLED);
-        let (rpc_peer, sftp_peer) = (sim.connect(AT), sim.connect(sftp_at()));
-        let calls = all_calls();
-        let requests: Vec<u8> = calls.iter().flat_map(Call::record).collect();
-        let packets = [
-            Packet::init(),
-            Packet::new(kind::STAT, 1).string(b"."),
-            Packet::new(kind::REALPATH, 2).string(b"."),
-        ];
-        let packets = stream(&packets);
-        let (mut answered, mut replied, mut resolved) = (Vec::new(), Vec::new(), false);
-        let (requests, packets) = (requests.chunks(100), packets.chunks(7));
-        let pieces = requests.len().max(packets.len());
-        let (mut requests, mut packets) = (requests, packets);
-        // A querier asks again until it is answered (RFC 6762 section 5.2).
-        for round in 0..pieces.max(100) {
-            if let Some(piece) = requests.next() {
-                sim.send(rpc_peer, piece);
+        with_loop(&sim, &mut tree, tasks, &sink, |all| {
+            assert_eq!(all.start(), Ok(()));
+            let mut run = |time| {
+                sim.allow(time);
+                all.turns();
+            };
+            run(host::SETTLED);
+            let (rpc_peer, sftp_peer) = (sim.connect(AT), sim.connect(sftp_at()));
+            let calls = all_calls();
+            let requests: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+            let packets = [
+                Packet::init(),
+                Packet::new(kind::STAT, 1).string(b"."),
+                Packet::new(kind::REALPATH, 2).string(b"."),
+            ];
+            let packets = stream(&packets);
+            let (mut answered, mut replied, mut resolved) = (Vec::new(), Vec::new(), false);
+            let (requests, packets) = (requests.chunks(100), packets.chunks(7));
+            let pieces = requests.len().max(packets.len());
+            let (mut requests, mut packets) = (requests, packets);
+            // A querier asks again until it is answered (RFC 6762 section 5.2).
+            for round in 0..pieces.max(100) {
+                if let Some(piece) = requests.next() {
+                    sim.send(rpc_peer, piece);
+                }
+                if let Some(piece) = packets.next() {
+                    sim.send(sftp_peer, piece);
+                }
+                if round % 10 == 0 {
+                    sim.arrive(2, PEER.parse().unwrap(), QUERY);
+                }
+                run(MOMENT);
+                answered.extend(sim.take(rpc_peer));
+                replied.extend(sim.take(sftp_peer));
+                resolved |= host::is_answered(&sim);
             }
-            if let Some(piece) = packets.next() {
-                sim.send(sftp_peer, piece);
-            }
-            if round % 10 == 0 {
-                sim.arrive(2, PEER.parse().unwrap(), QUERY);
-            }
-            run(MOMENT);
+            run(Duration::from_secs(2));
             answered.extend(sim.take(rpc_peer));
             replied.extend(sim.take(sftp_peer));
-            resolved |= host::is_answered(&sim);
-        }
-        run(Duration::from_secs(2));
-        answered.extend(sim.take(rpc_peer));
-        replied.extend(sim.take(sftp_peer));
-        assert_eq!(records(&answered).unwrap().len(), calls.len());
-        let kinds: Vec<u8> = replies(&replied).iter().map(|reply| reply.kind).collect();
-        assert_eq!(kinds, [kind::VERSION, kind::ATTRS, kind::NAME]);
-        assert!(resolved, "no query of ten was answered");
-        assert!(!sim.is_closed(rpc_peer) && !sim.is_closed(sftp_peer));
+            assert_eq!(records(&answered).unwrap().len(), calls.len());
+            let kinds: Vec<u8> = replies(&replied).iter().map(|reply| reply.kind).collect();
+            assert_eq!(kinds, [kind::VERSION, kind::ATTRS, kind::NAME]);
+            assert!(resolved, "no query of ten was answered");
+            assert!(!sim.is_closed(rpc_peer) && !sim.is_closed(sftp_peer));
+        });
     });
 }
