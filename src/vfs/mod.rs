@@ -22,6 +22,8 @@ use core::ops::ControlFlow;
 
 mod access;
 mod attr;
+mod by_handle;
+mod by_path;
 #[cfg(test)]
 mod conformance;
 mod error;
@@ -122,10 +124,6 @@ pub struct Extent {
     /// How many; 0: the file ends here.
     pub len: u32,
 }
-
-/// The kernel's number of an open file, for a net that can send from it without copying.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Descriptor(pub i32);
 
 /// A backend: its objects, what is read of them and changed, whatever they were named by. Object-safe.
 ///

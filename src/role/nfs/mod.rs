@@ -56,8 +56,8 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     linux::serve(&mut [task], tree, Console::leak(), Signals::default())
 }
 
-#[expect(clippy::mut_from_ref, reason = "it is made here, and lends nothing")]
 /// What the options ask for, as a task that has not started, and its files in the tree. It lasts as long as the process.
+#[expect(clippy::mut_from_ref, reason = "it is made here, and lends nothing")]
 pub(super) fn task(
     options: &'static Options,
     build_id: &[u8; BUILD_ID_BYTES],

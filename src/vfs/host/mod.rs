@@ -278,7 +278,7 @@ impl Vfs for Host {
 
     fn image(&mut self, mut file: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
         if !cfg!(feature = "iso") {
-            return Err(FsError::NotSupported);
+            return Err(FsError::NotDirectory);
         }
         if let Some(name) = name {
             file = self.lookup(file, name)?;

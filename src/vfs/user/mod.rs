@@ -231,8 +231,9 @@ impl Vfs for User {
     }
 
     fn image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
-        let name = name.filter(|_| cfg!(feature = "iso"));
-        let name = name.ok_or(FsError::NotSupported)?;
+        let (true, Some(name)) = (cfg!(feature = "iso"), name) else {
+            return Err(FsError::NotDirectory);
+        };
         let flags = READ | OFlags::NOFOLLOW;
         let file = fs::open_entry::<FsError>(number(dir), name.bytes(), flags, 0)?;
         Ok(ImageFile {

@@ -1,0 +1,161 @@
+//! The tree's objects by their paths, for one peer: what SFTP needs. Paths are as clients write them; [`walk`](super::walk) has
+//! their rules. A backend follows what it can in one call; through images, and wherever else it cannot tell, the tree walks.
+
+use super::walk::{BUFFER_BYTES, End, Path, next_name};
+use super::{
+    Attr, CreateWhat, FileTime, FsError, FsResult, Kind, Name, Node, OpenFlags, Pin, Tree, is_image,
+};
+use core::ffi::CStr;
+
+/// Where a walk ended: a directory, a name there, and its object, if there is one.
+#[derive(Default)]
+struct Last {
+    parent: Node,
+    node: Option<Node>,
+    name: heapless::Vec<u8, 255>,
+}
+
+impl Tree {
+    /// A request of this peer begins: what follows is done as [`Paths::begin`] says, until a handle names a caller.
+    pub fn begin(&mut self) {
+        if let Some(paths) = self.paths() {
+            paths.begin();
+        }
+    }
+
+    /// See [`Paths::root_path`].
+    pub fn root_path(&mut self) -> &'static [u8] {
+        self.paths().map_or(b"/", |paths| paths.root_path())
+    }
+
+    /// See [`Paths::root_dir`].
+    pub fn root_dir(&mut self) -> FsResult<Node> {
+        self.paths().ok_or(FsError::Stale)?.root_dir()
+    }
+
+    /// See [`Paths::cwd`].
+    pub fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        self.paths().ok_or(FsError::Stale)?.cwd(out)
+    }
+
+    /// Has relative paths begin at the directory `dir`, a path like all others.
+    ///
+    /// # Errors
+    /// As [`Tree::resolve`]; `NotDirectory`: it is none.
+    pub fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
+        if self.attr_at(dir.to_bytes(), true)?.kind != Kind::Directory {
+            return Err(FsError::NotDirectory);
+        }
+        self.paths().ok_or(FsError::Stale)?.chdir(dir)
+    }
+
+    /// The object at the end of a path, through directories, symbolic links and images; a link at the end is followed if `follow`.
+    ///
+    /// # Errors
+    /// As [`Paths::resolve`].
+    pub fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
+        let found = self
+            .paths()
+            .ok_or(FsError::Stale)?
+            .resolve(None, path, follow);
+        let Err(error) = found else { return found };
+        let end = if follow { End::Follow } else { End::Keep };
+        let mut last = Last::default();
+        self.walk(path, end, error, &mut last)?;
+        let node = last.node.ok_or(FsError::NoEntry)?;
+        if node.is_inside() {
+            return Ok(node);
+        }
+        // What the walk opened lasts no longer than the walk.
+        let paths = self.paths().ok_or(FsError::Stale)?;
+        paths.resolve(Some(last.parent), &last.name, false)
+    }
+
+    /// The attributes of the object at the end of a path.
+    ///
+    /// # Errors
+    /// As [`Tree::resolve`].
+    pub fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
+        let attr = self.paths().ok_or(FsError::Stale)?.attr_at(path, follow);
+        match attr {
+            Err(FsError::NotDirectory | FsError::CrossDevice) => {
+                let node = self.resolve(path, follow)?;
+                self.attr(node)
+            }
+            attr => attr,
+        }
+    }
+
+    /// Opens the object at the end of a path for longer than this request.
+    ///
+    /// # Errors
+    /// As [`Paths::open_at`].
+    pub fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        let opened = self.paths().ok_or(FsError::Stale)?.open_at(None, path, how);
+        let Err(error) = opened else { return opened };
+        let end = match how.create {
+            Some(_) if how.has(OpenFlags::EXCLUSIVE) => End::New,
+            Some(_) => End::Absent,
+            None => End::Follow,
+        };
+        let mut last = Last::default();
+        self.walk(path, end, error, &mut last)?;
+        if !last.node.unwrap_or(last.parent).is_inside() {
+            let paths = self.paths().ok_or(FsError::Stale)?;
+            return paths.open_at(Some(last.parent), &last.name, how);
+        }
+        if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) || how.create.is_some() {
+            return Err(FsError::ReadOnly);
+        }
+        let node = last.node.ok_or(FsError::NoEntry)?;
+        let images = self.images().ok_or(FsError::Stale)?;
+        images.pin_as(node, how.has(OpenFlags::DIRECTORY))
+    }
+
+    /// Walks a path for which the backend has this error: it may lead into an image, or the backend does not know by itself
+    /// where it leads.
+    #[inline(never)]
+    fn walk(&mut self, path: &[u8], end: End, error: FsError, last: &mut Last) -> FsResult<()> {
+        let follows = self.looks_anywhere;
+        let (mut rest, mut may) = (path, error == FsError::CrossDevice);
+        while let Some(name) = next_name(&mut rest) {
+            may |= error == FsError::NotDirectory && (follows || is_image(name));
+        }
+        if !may {
+            return Err(error);
+        }
+        let mut done = Path::new(self);
+        done.follows = follows;
+        done.walk(path, &mut [0; BUFFER_BYTES], end)?;
+        last.parent = done.parent;
+        let name = match done.name() {
+            b"" => b".",
+            name => name,
+        };
+        let _ = last.name.extend_from_slice(name);
+        last.node = done.node();
+        Ok(())
+    }
+
+    /// See [`Paths::make`].
+    pub fn make(
+        &mut self,
+        dir: Node,
+        name: Name<'_>,
+        what: CreateWhat<'_>,
+        mode: Option<u32>,
+    ) -> FsResult<()> {
+        Self::check_changeable(dir)?;
+        self.paths()
+            .ok_or(FsError::Stale)?
+            .make(dir, name, what, mode)
+    }
+
+    /// See [`Paths::clock`].
+    pub fn clock(&mut self) -> FileTime {
+        match self.paths() {
+            Some(paths) => paths.clock(),
+            None => FileTime::default(),
+        }
+    }
+}
