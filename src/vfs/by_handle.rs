@@ -35,6 +35,10 @@ impl Tree {
         }
         let number = self.tagged(handle::tag(file)?).ok_or(FsError::Stale)?;
         let Export { top, rules, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
+        if is_inside && !rules.isos && !top.is_image {
+            // Made up, or from before the option was taken away.
+            return Err(FsError::Stale);
+        }
         let node = match inside {
             Some(node) => node,
             None => {

@@ -582,11 +582,23 @@ fn what_is_no_image_is_not_exported() {
 fn without_the_option_an_image_is_a_file() {
     let dir = tree("plain");
     std::fs::write(dir.join("one.iso"), sample().0).unwrap();
-    let mut served = Served::new(Host::new(64), &dir, Rules::default()).unwrap();
-    assert_eq!(
-        go_in(&mut served.tree, "one.iso"),
-        Err(FsError::NotDirectory)
-    );
+    let serve = |isos| {
+        let rules = Rules {
+            isos,
+            ..Rules::default()
+        };
+        Served::new(Host::new(64), &dir, rules).unwrap()
+    };
+    let mut with = serve(true);
+    let top = go_in(&mut with.tree, "one.iso").unwrap();
+    let inside = with.tree.handle(top).unwrap();
+    let mut without = serve(false);
+    let entered = go_in(&mut without.tree, "one.iso");
+    assert_eq!(entered, Err(FsError::NotDirectory));
+    // Nor is it entered by a handle that somebody kept, or made up.
+    let opened = open(&mut without.tree, inside.bytes());
+    assert_eq!(opened, Err(FsError::Stale));
+    assert!(open(&mut serve(true).tree, inside.bytes()).is_ok());
     std::fs::remove_dir_all(dir).unwrap();
 }
 
