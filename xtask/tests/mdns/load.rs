@@ -17,7 +17,7 @@ const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 
 /// What it may hold at rest.
-const RSS_KIB_MAX: u64 = 256;
+const RSS_KIB_MAX: u64 = 240;
 /// Questions of a flood in a second.
 const FLOOD_RATE: u32 = 10_000;
 /// Of one processor, at most.
