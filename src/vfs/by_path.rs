@@ -16,24 +16,24 @@ struct Last {
 }
 
 impl Tree {
-    /// A request of this peer begins: what follows is done as [`Paths::begin`] says, until a handle names a caller.
+    /// A request of this peer begins: what follows is done as [`super::Paths::begin`] says, until a handle names a caller.
     pub fn begin(&mut self) {
         if let Some(paths) = self.paths() {
             paths.begin();
         }
     }
 
-    /// See [`Paths::root_path`].
+    /// See [`super::Paths::root_path`].
     pub fn root_path(&mut self) -> &'static [u8] {
         self.paths().map_or(b"/", |paths| paths.root_path())
     }
 
-    /// See [`Paths::root_dir`].
+    /// See [`super::Paths::root_dir`].
     pub fn root_dir(&mut self) -> FsResult<Node> {
         self.paths().ok_or(FsError::Stale)?.root_dir()
     }
 
-    /// See [`Paths::cwd`].
+    /// See [`super::Paths::cwd`].
     pub fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
         self.paths().ok_or(FsError::Stale)?.cwd(out)
     }
@@ -52,7 +52,7 @@ impl Tree {
     /// The object at the end of a path, through directories, symbolic links and images; a link at the end is followed if `follow`.
     ///
     /// # Errors
-    /// As [`Paths::resolve`].
+    /// As [`super::Paths::resolve`].
     pub fn resolve(&mut self, path: &[u8], follow: bool) -> FsResult<Node> {
         let found = self
             .paths()
@@ -89,7 +89,7 @@ impl Tree {
     /// Opens the object at the end of a path for longer than this request.
     ///
     /// # Errors
-    /// As [`Paths::open_at`].
+    /// As [`super::Paths::open_at`].
     pub fn open_at(&mut self, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
         let opened = self.paths().ok_or(FsError::Stale)?.open_at(None, path, how);
         let Err(error) = opened else { return opened };
@@ -137,7 +137,7 @@ impl Tree {
         Ok(())
     }
 
-    /// See [`Paths::make`].
+    /// See [`super::Paths::make`].
     pub fn make(
         &mut self,
         dir: Node,
@@ -151,7 +151,7 @@ impl Tree {
             .make(dir, name, what, mode)
     }
 
-    /// See [`Paths::clock`].
+    /// See [`super::Paths::clock`].
     pub fn clock(&mut self) -> FileTime {
         match self.paths() {
             Some(paths) => paths.clock(),
