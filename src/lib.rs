@@ -41,6 +41,7 @@
 //! | the duplicate request cache | `engine/drc.rs` |
 //! | weak cache consistency (WCC): attributes before and after | `WccData` in `engine/nfs/change.rs`, for WRITE `WccAttr` in `engine/nfs/write.rs` |
 //! | the tree: what is exported, by which rules, which backend an object is of | `vfs/exports.rs`, `vfs/node.rs` |
+//! | the tree as NFS uses it, as SFTP does | `vfs/by_handle.rs`, `vfs/by_path.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | what is durable when | `vfs/host/durable.rs` |
 //! | files in memory: where they and their names lie, what they may take | `vfs/ram/store.rs`, `vfs/ram/map.rs` |

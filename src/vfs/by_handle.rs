@@ -31,7 +31,7 @@ impl Tree {
         let is_inside = cfg!(feature = "iso") && handle::is_inside(bytes);
         if is_inside {
             file = handle::outside(bytes, &mut buffer);
-            inside = self.images().and_then(|images| images.find(bytes));
+            inside = self.images().and_then(|images| images.find(file, bytes));
         }
         let number = self.tagged(handle::tag(file)?).ok_or(FsError::Stale)?;
         let Export { top, rules, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
@@ -48,7 +48,7 @@ impl Tree {
                     .open(file)?;
                 if is_inside {
                     self.open_image(node, None)?;
-                    let found = self.images().and_then(|images| images.find(bytes));
+                    let found = self.images().and_then(|images| images.find(file, bytes));
                     found.ok_or(FsError::Stale)?
                 } else if top.is_image {
                     // Of the image itself no handle was ever given.

@@ -14,6 +14,7 @@ use reading::*;
 use worlds::{OfUser, OnHost, OnRam, Surroundings, World};
 
 mod content;
+mod exported_images;
 mod images;
 mod making;
 mod names;

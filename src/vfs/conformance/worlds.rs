@@ -153,15 +153,25 @@ pub(super) struct Served {
 
 impl Served {
     /// Serves what is at `path`.
-    pub(super) fn new(mut host: Host, path: &Path, rules: Rules) -> FsResult<Self> {
-        let path = CString::new(path.as_os_str().as_bytes()).unwrap();
-        let path = Box::leak(path.into_boxed_c_str());
-        let top = host.export(path, &rules).unwrap();
+    pub(super) fn new(host: Host, path: &Path, rules: Rules) -> FsResult<Self> {
+        Self::several(host, &[(path, rules)])
+    }
+
+    /// Serves what is at some paths, each by its rules.
+    pub(super) fn several(mut host: Host, exports: &[(&Path, Rules)]) -> FsResult<Self> {
+        let mut tops = Vec::new();
+        for (path, rules) in exports {
+            let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+            let path: &'static CStr = Box::leak(path.into_boxed_c_str());
+            tops.push((path, *rules, host.export(path, rules).unwrap()));
+        }
         let host = Rc::new(RefCell::new(host));
         let mut tree = Tree::default();
         tree.add(Backend::Host, Shared::lend(&host));
-        tree.export(path.to_bytes(), rules, top)?;
-        tree.root(0)?;
+        for (number, (path, rules, top)) in tops.into_iter().enumerate() {
+            tree.export(path.to_bytes(), rules, top)?;
+            tree.root(number)?;
+        }
         Ok(Self { tree, _host: host })
     }
 }

@@ -130,11 +130,15 @@ impl Images {
         opened
     }
 
-    /// The object that a handle names, if its image is open.
-    pub(in super::super) fn find(&mut self, handle: &[u8]) -> Option<Node> {
+    /// The object that a handle names, if its image is open: that whose file has the handle `file`. Another file's handle may be of
+    /// another export, and so of other rules.
+    pub(in super::super) fn find(&mut self, file: &[u8], handle: &[u8]) -> Option<Node> {
         let (identity, id) = handle::name(handle)?;
         let at = self.place(identity)?;
         self.turn(at).ok()?;
+        if self.now.handle.bytes() != file {
+            return None;
+        }
         self.name(id).ok()
     }
 

@@ -1,0 +1,125 @@
+//! Images and the rules of exports: one that is exported by itself, exports in which they are files, and handles from elsewhere.
+
+use super::super::host::Host;
+use super::super::iso::testing::{DATA, sample};
+use super::super::{Caller, FsError, Kind, Rules};
+use super::images::{find, go_in};
+use super::worlds::Served;
+use super::{content, open};
+use std::path::PathBuf;
+
+/// An image under `dir`, exported by itself.
+fn exported(dir: &std::path::Path) -> Served {
+    Served::new(Host::new(64), &dir.join("one.img"), Rules::default()).unwrap()
+}
+
+#[test]
+fn an_exported_image_is_its_tree_and_nothing_else() {
+    let dir = tree("exported");
+    let caller = Caller::default();
+    std::fs::write(dir.join("one.img"), sample().0).unwrap();
+    let mut served = exported(&dir);
+    let host = &mut served.tree;
+    let top = host.root(0).unwrap();
+    assert_eq!(host.attr(top).unwrap().kind, Kind::Directory);
+    let file = find(host, top, "sub/file").unwrap();
+    assert_eq!(content(host, file), b"hell");
+    let handle = host.handle(file).unwrap();
+    // After a restart, and by no other handle.
+    let mut served = exported(&dir);
+    let host = &mut served.tree;
+    let file = host.open(handle.bytes(), &caller).unwrap();
+    assert_eq!(content(host, file), b"hell");
+    let mut whole = handle.bytes()[..32].to_vec();
+    whole[0] = 1;
+    assert_eq!(open(host, &whole), Err(FsError::Stale));
+    // Another image takes its place: what was known of the first is stale, a new caller finds the second.
+    let mut other = sample();
+    other.put(DATA, 0, b"other");
+    std::fs::write(dir.join("next"), other.0).unwrap();
+    std::fs::rename(dir.join("next"), dir.join("one.img")).unwrap();
+    assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));
+    for _ in 0..3 {
+        host.release_idle();
+    }
+    assert_eq!(open(host, handle.bytes()), Err(FsError::Stale));
+    let top = host.root(0).unwrap();
+    let file = find(host, top, "Hello World").unwrap();
+    assert_eq!(content(host, file), b"other");
+    std::fs::remove_file(dir.join("one.img")).unwrap();
+    assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn what_is_no_image_is_not_exported() {
+    let dir = tree("refused");
+    for (bytes, error) in [
+        (&[0; 100_000][..], FsError::Invalid),
+        (&sample().0[..40_000], FsError::Io),
+    ] {
+        std::fs::write(dir.join("bad.iso"), bytes).unwrap();
+        let exported = Served::new(Host::new(64), &dir.join("bad.iso"), Rules::default());
+        assert_eq!(exported.err(), Some(error));
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn without_the_option_an_image_is_a_file() {
+    let dir = tree("plain");
+    std::fs::write(dir.join("one.iso"), sample().0).unwrap();
+    let serve = |isos| {
+        let rules = Rules {
+            isos,
+            ..Rules::default()
+        };
+        Served::new(Host::new(64), &dir, rules).unwrap()
+    };
+    let mut with = serve(true);
+    let top = go_in(&mut with.tree, "one.iso").unwrap();
+    let inside = with.tree.handle(top).unwrap();
+    let mut without = serve(false);
+    let entered = go_in(&mut without.tree, "one.iso");
+    assert_eq!(entered, Err(FsError::NotDirectory));
+    // Nor is it entered by a handle that somebody kept, or made up.
+    let opened = open(&mut without.tree, inside.bytes());
+    assert_eq!(opened, Err(FsError::Stale));
+    assert!(open(&mut serve(true).tree, inside.bytes()).is_ok());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// Nobody takes the rules of another export along.
+#[test]
+fn a_handle_inside_is_of_the_export_in_which_its_image_lies() {
+    let (dir, other) = (tree("strict"), tree("lenient"));
+    std::fs::write(dir.join("one.iso"), sample().0).unwrap();
+    let strict = Rules {
+        isos: true,
+        ..Rules::default()
+    };
+    let lenient = Rules {
+        squashes_root: false,
+        ..strict
+    };
+    let exports = [(&*dir, strict), (&*other, lenient)];
+    let mut served = Served::several(Host::new(64), &exports).unwrap();
+    let tree = &mut served.tree;
+    let top = go_in(tree, "one.iso").unwrap();
+    let inside = tree.handle(top).unwrap();
+    let elsewhere = tree.root(1).and_then(|top| tree.handle(top)).unwrap();
+    let mut moved = inside.bytes().to_vec();
+    moved[2..6].copy_from_slice(&elsewhere.bytes()[2..6]);
+    assert!(open(tree, inside.bytes()).is_ok());
+    assert_eq!(open(tree, &moved), Err(FsError::Stale));
+    for dir in [dir, other] {
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}
+
+fn tree(name: &str) -> PathBuf {
+    let name = format!("stowaway-{}-image-{name}", std::process::id());
+    let dir = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
