@@ -18,8 +18,10 @@ pub const MOUNT_COUNT_MAX: usize = 64;
 pub const REQUEST_BYTES: usize = 8 << 10;
 /// Bytes of a request that a connection keeps without a block.
 pub const REQUEST_INLINE_BYTES: usize = 64;
-/// Fragments of one request, empty ones counted.
-pub const FRAGMENT_COUNT_MAX: u8 = 16;
+/// Fragments of one request, empty ones counted: so many, and another for each [`FRAGMENT_BYTES`] of it that arrived before.
+pub const FRAGMENT_COUNT: u32 = 16;
+/// Bytes of a fragment, on the average of many: clients are known that send 1,456.
+pub const FRAGMENT_BYTES: u32 = 256;
 /// Bytes that one WRITE may carry.
 pub const WRITE_BYTES_MAX: u32 = 1 << 20;
 /// Bytes of one whole request.

@@ -175,6 +175,7 @@ impl Programs {
         match &session.phase {
             Phase::Writing(writing) if writing.holds_file() => {}
             Phase::Idle if record.left > 0 => {
+                record.check()?;
                 if record.take(input, u32::MAX).is_empty() {
                     return Err(State::NeedInput);
                 }

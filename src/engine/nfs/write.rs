@@ -6,7 +6,7 @@ use super::super::rpc::{Record, Request, patch_mark};
 use super::super::{Cx, Order, State};
 use super::{Fault, Nfs, Object, Phase, post_op, pre_op, tell};
 use crate::config::WRITE_BYTES_MAX;
-use crate::text::{Text, text};
+use crate::text::Text;
 use crate::vfs::{Access, Attr, FsError, FsResult, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::emit_reply;
@@ -53,8 +53,6 @@ impl Writing {
         }
     }
 }
-
-const TOO_SHORT: State = State::Closed(text!("a WRITE has less data than it says"));
 
 /// The attributes of a file before a WRITE, and which WRITE. RFC 1813 section 2.6.
 #[derive(Debug)]
@@ -138,15 +136,18 @@ impl Nfs {
         };
         while writing.left > 0 && writing.error.is_none() {
             if record.left == 0 {
-                let next = if record.last {
-                    Err(TOO_SHORT)
-                } else {
-                    record.next_fragment(input)
-                };
-                if let Err(state) = next {
-                    self.forget_wcc_attr();
-                    writing.file = Some(file);
-                    return Err(state);
+                match (!record.last).then(|| record.next_fragment(input)) {
+                    Some(Err(State::NeedInput)) => {
+                        self.forget_wcc_attr();
+                        writing.file = Some(file);
+                        return Err(State::NeedInput);
+                    }
+                    // Nothing is stored of a request that is refused, so one that has begun is not. Fragments beyond the limit
+                    // are read while they bring data; where that ends early, it is a shorter WRITE (RFC 1813 section 3.3.7).
+                    None | Some(Err(_)) if record.left == 0 => {
+                        writing.count -= core::mem::take(&mut writing.left);
+                    }
+                    _ => {}
                 }
                 continue;
             }

@@ -3,7 +3,7 @@
 //! A record is joined as far as any request needs, [`REQUEST_BYTES`]; what a WRITE carries beyond that is read fragment by
 //! fragment.
 
-use crate::config::{FRAGMENT_COUNT_MAX, RECORD_BYTES_MAX, REQUEST_BYTES};
+use crate::config::{FRAGMENT_BYTES, FRAGMENT_COUNT, RECORD_BYTES_MAX, REQUEST_BYTES};
 use crate::engine::State;
 use crate::text::text;
 use crate::wire::rpc::{MARK_BYTES, Mark};
@@ -17,7 +17,7 @@ pub(in super::super) struct Record {
     /// Whether the record ends with that fragment.
     pub(in super::super) last: bool,
     /// Fragments so far.
-    fragments: u8,
+    fragments: u32,
     /// Bytes of the record, as far as the marks so far announce them.
     announced: u32,
 }
@@ -48,7 +48,18 @@ impl Record {
         self.last = mark.last;
         self.fragments = self.fragments.saturating_add(1);
         self.announced = self.announced.saturating_add(mark.len);
-        if self.fragments > FRAGMENT_COUNT_MAX || self.announced > RECORD_BYTES_MAX {
+        self.check()
+    }
+
+    /// Whether any request may be so long, and in so many fragments.
+    ///
+    /// # Errors
+    /// `Closed`: none may.
+    pub(in super::super) const fn check(&self) -> Result<(), State> {
+        let arrived = self.announced - self.left;
+        if self.fragments > FRAGMENT_COUNT + arrived / FRAGMENT_BYTES
+            || self.announced > RECORD_BYTES_MAX
+        {
             return Err(TOO_LONG);
         }
         Ok(())

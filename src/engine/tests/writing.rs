@@ -3,7 +3,7 @@
 use super::calls::{Asked, Call, stable};
 use super::replies::Body;
 use super::{VERIFIER, World, before, content, replies, words};
-use crate::config::{FRAGMENT_COUNT_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
+use crate::config::{FRAGMENT_COUNT, REQUEST_BYTES, WRITE_BYTES_MAX};
 use crate::event;
 use crate::text::Text;
 use crate::vfs::FsError;
@@ -193,7 +193,7 @@ fn a_write_in_any_fragments_and_pieces_is_the_same_write() {
         let largest = *random.pick(&[20, 5000, 20_000, 200_000]);
         let how = *random.pick(&[stable::UNSTABLE, stable::FILE_SYNC]);
         let (mut world, call, whole, bytes) = a_write(random.below(largest), how);
-        let count = random.below(FRAGMENT_COUNT_MAX.into());
+        let count = random.below(FRAGMENT_COUNT as usize);
         let mut cuts: Vec<usize> = (0..count).map(|_| random.below(call.0.len())).collect();
         cuts.sort();
         let record = call.fragments(&cuts);
@@ -303,12 +303,78 @@ fn a_write_whose_counts_do_not_agree_writes_nothing() {
         assert_eq!(world.ask(&call), Err(Reject::Arguments));
         assert_eq!(content(&mut world, "hello"), b"hello world");
     }
-    // Where the record's end is not known beforehand, the stream breaks off with it.
-    let call = call(20_000, 2, &data(20_000));
-    let cut = Call(call.0[..call.0.len() - 4].to_vec());
-    let talk = world.send(&cut.fragments(&[10_000]));
-    assert!(talk.closed.is_some() && talk.output.is_empty());
+}
+
+/// Sends a WRITE of 20,000 bytes to "hello" in these fragments, which must be answered as a shorter one of which no less and no
+/// more is stored; why the connection is closed then.
+fn check_shorter(record: &[u8], expect: u32) -> Option<&'static str> {
+    let (mut world, call, ..) = a_write(20_000, stable::FILE_SYNC);
+    let talk = world.send(record);
+    let answers = replies::records(&talk.output).unwrap();
+    let reply = replies::parse(answers[0], Asked::of(&call.0).unwrap());
+    let body = reply.unwrap().unwrap();
+    assert_eq!((answers.len(), body.status), (1, OK));
+    assert_eq!(body.words[..2], [expect, stable::FILE_SYNC]);
+    let stored = &data(20_000)[..expect as usize];
+    assert_eq!(content(&mut world, "hello"), written(5, stored));
     assert_eq!(world.tree.ram().pinned, 0);
+    talk.closed
+}
+
+#[test]
+fn a_write_whose_record_ends_early_is_a_shorter_one() {
+    let (_, call, ..) = a_write(20_000, stable::FILE_SYNC);
+    // Where the end is not known beforehand.
+    let cut = Call(call.0[..call.0.len() - 4].to_vec());
+    assert_eq!(check_shorter(&cut.fragments(&[10_000]), 19_996), None);
+    // An end that does not come is waited for no longer than for fragments that bring nothing.
+    let head = call.0.len() - 20_000;
+    let record = call.fragments(&[&[head + 15_000][..], &[head + 15_001; 100]].concat());
+    assert!(check_shorter(&record, 15_001).is_some());
+}
+
+#[test]
+fn a_write_may_be_in_the_fragments_that_clients_send() {
+    // Those of YANFS, of TI-RPC, of xdrrec; and as many as there may be.
+    for (len, fragment) in [
+        (32 << 10, 1456),
+        (700_000, 1456),
+        (700_000, 64 << 10),
+        (700_000, 4000),
+        (100_000, 256),
+    ] {
+        let (mut world, call, whole, bytes) = a_write(len, stable::FILE_SYNC);
+        let cuts: Vec<usize> = (fragment..call.0.len()).step_by(fragment).collect();
+        for piece in [usize::MAX, 1460] {
+            let (record, expect) = (call.fragments(&cuts), (&whole[..], &bytes[..]));
+            check_stream(&mut world, &call, &record, || piece, expect, "a client's");
+        }
+    }
+}
+
+#[test]
+fn a_write_in_too_many_fragments_is_made_wholly_or_not_at_all() {
+    for len in [40, 8000, 9000, 50_000] {
+        for from in [0, 50, 130, 1000, 8000, 8200, 30_000] {
+            for fragment in [1, 20, 200] {
+                let (mut world, call, whole, bytes) = a_write(len, stable::UNSTABLE);
+                let cuts: Vec<usize> = (from..call.0.len()).step_by(fragment).collect();
+                for piece in [usize::MAX, 1460, 33] {
+                    let pristine = world.tree.ram().clone();
+                    let talk = world.send_in(&call.fragments(&cuts), || piece);
+                    if let Ok([reply]) = replies::records(&talk.output).as_deref() {
+                        check_same(reply, &whole, &call, "whole");
+                        assert!(content(&mut world, "hello") == bytes);
+                    } else {
+                        assert!(talk.closed.is_some() && talk.output.is_empty());
+                        assert_eq!(content(&mut world, "hello"), b"hello world");
+                    }
+                    assert_eq!(world.tree.ram().pinned, 0);
+                    *world.tree.ram() = pristine;
+                }
+            }
+        }
+    }
 }
 
 /// A WRITE of which something fails, then another call on the same connection, which must not.
