@@ -1,6 +1,6 @@
 //! Files that a role reads as a whole, or replaces as a whole: configuration, what the host tells of itself, what is remembered.
 //!
-//! What lies in a directory is never followed if it is a link, and nothing is read that blocks or is no file.
+//! A directory in a directory is never followed if it is a link, and nothing is read that blocks or is no file.
 
 #![forbid(unsafe_code)]
 
@@ -14,12 +14,13 @@ use core::ops::ControlFlow;
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::{AtFlags, CWD, OFlags};
 
-/// How a file is opened: it neither blocks nor becomes a terminal, whatever it is.
-const READ: OFlags = OFlags::NOFOLLOW
-    .union(OFlags::NONBLOCK)
+/// How what a name leads to is opened: it neither blocks nor becomes a terminal, whatever it is.
+const FOLLOW: OFlags = OFlags::NONBLOCK
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC)
     .union(OFlags::LARGEFILE);
+/// The same of what is no link.
+const READ: OFlags = FOLLOW.union(OFlags::NOFOLLOW);
 /// The same for a directory.
 const LIST: OFlags = READ.union(OFlags::DIRECTORY);
 /// A file that is made, or written over.
@@ -117,12 +118,12 @@ impl Directory {
         fs::open_entry(self.0.as_raw_fd(), name, flags, 0).map(File::of)
     }
 
-    /// Reads an ordinary file from its beginning, as far as `out` has space for it.
+    /// Reads an ordinary file, or that which a link leads to, from its beginning, as far as `out` has space for it.
     ///
     /// # Errors
     /// `IsDirectory`; `Invalid`: it is neither a file nor a directory; those of open(2) and pread(2).
     pub fn read<'o>(&self, name: &[u8], out: &'o mut [u8]) -> FsResult<&'o [u8]> {
-        read_file(&self.open_entry(name, READ)?, out)
+        read_file(&self.open_entry(name, FOLLOW)?, out)
     }
 
     /// Reads from `offset` of a file of whatever kind.

@@ -61,15 +61,16 @@ impl Announced {
         false
     }
 
-    /// Announces this one, which was not.
+    /// Announces this one, which was not, and which `file` describes.
     pub(super) fn announce(
         &mut self,
         now: Instant,
         (id, stamp): (u64, u64),
         service: &Service<'_>,
+        file: &[u8],
         responder: &mut Responder,
     ) {
-        if let Some(name) = add(responder, now, service) {
+        if let Some(name) = add(responder, now, service, file) {
             let _ = self.0.push(Entry {
                 id,
                 stamp,

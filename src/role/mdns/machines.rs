@@ -56,7 +56,8 @@ impl Machines {
             txt: pairs(b"path guest uuid", &words, machine.uuid, &mut buffer),
             ..plain(b"_vm._tcp", 0, b"")
         };
-        self.announced.announce(now, seen.id, &service, responder);
+        self.announced
+            .announce(now, seen.id, &service, seen.path, responder);
     }
 
     /// Looks at the directory, and tells the responder; when to look again.

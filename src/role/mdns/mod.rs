@@ -6,6 +6,7 @@ mod hardware_id;
 mod machines;
 mod options;
 mod source;
+mod specifiers;
 mod vms;
 
 #[cfg(any(feature = "publish", feature = "serve"))]
@@ -103,7 +104,7 @@ impl Announcer {
     ) -> Result<(), Fatal> {
         let responder = &mut self.responder;
         set_host(responder, options.name);
-        let mut add = |service: &Service<'_>| _ = add(responder, now, service);
+        let mut add = |service: &Service<'_>| _ = add(responder, now, service, b"");
         let mut parts = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut parts);
         for service in &options.services {
@@ -296,11 +297,12 @@ fn pairs<'r>(
     buffer.head(len)
 }
 
-/// Announces a service; its name. That the tables are full is said.
+/// Announces a service, which `file` describes, if there is one; its name. That the tables are full is said.
 pub(super) fn add(
     responder: &mut Responder,
     now: Instant,
     service: &Service<'_>,
+    file: &[u8],
 ) -> Option<NameId> {
     let mut buffer = [0; label::BYTES_MAX];
     let described = mdns::Service {
@@ -314,8 +316,12 @@ pub(super) fn add(
     };
     let added = responder.add_service(now, &described).ok();
     if added.is_none() {
-        let what = text!("there is no place for the service");
-        event::tell(&mut Console, what, described.instance, Text::NOTHING);
+        let about = match file {
+            [] => described.instance,
+            file => file,
+        };
+        let why = text!("there is no memory for more services");
+        event::tell(&mut Console, text!("left out"), about, why);
     }
     added
 }

@@ -1,4 +1,4 @@
-//! What is read of a file that anybody may have put there: never a link, never what blocks or is no file, never too much.
+//! What is read of a file, or of that which a link leads to: never what blocks or is no file, never too much.
 
 use super::super::reasons::{Reason, reason};
 use crate::drive::linux::files::Directory;
@@ -86,7 +86,9 @@ pub(super) mod tests {
         place.put("full", [b'x'; FILE_BYTES_MAX]);
         place.put("long", [b'x'; FILE_BYTES_MAX + 1]);
         place.put("longer", [b'x'; 5 * FILE_BYTES_MAX]);
-        std::os::unix::fs::symlink("file", place.0.join("link")).unwrap();
+        for (target, name) in [("file", "link"), ("loop", "loop"), ("fifo", "to-fifo")] {
+            std::os::unix::fs::symlink(target, place.0.join(name)).unwrap();
+        }
         std::fs::create_dir(place.0.join("dir")).unwrap();
         place.fifo("fifo");
         let _socket = std::os::unix::net::UnixListener::bind(place.0.join("socket")).unwrap();
@@ -94,6 +96,7 @@ pub(super) mod tests {
         let mut memory = memory();
         assert_eq!(read(&dir, b"file", &mut memory), Ok(&b"hello"[..]));
         assert_eq!(read(&dir, b"empty", &mut memory), Ok(&b""[..]));
+        assert_eq!(read(&dir, b"link", &mut memory), Ok(&b"hello"[..]));
         let full = read(&dir, b"full", &mut memory);
         assert_eq!(full.map(<[u8]>::len), Ok(FILE_BYTES_MAX));
         let some = dir.read(b"longer", &mut *memory);
@@ -101,7 +104,8 @@ pub(super) mod tests {
         for (name, error) in [
             (c"long", FsError::TooLarge),
             (c"longer", FsError::TooLarge),
-            (c"link", FsError::TooManyFollowed),
+            (c"loop", FsError::TooManyFollowed),
+            (c"to-fifo", FsError::Invalid),
             (c"dir", FsError::IsDirectory),
             (c"fifo", FsError::Invalid),
             (c"socket", FsError::Access),

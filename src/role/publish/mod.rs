@@ -127,7 +127,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
             put(Part::Txt, string)?;
         }
         // It has a name and a type.
-        let _ = draft.hand_out(&mut |service| subject = mdns::add(responder, now, service));
+        let _ = draft.hand_out(&mut |service| subject = mdns::add(responder, now, service, b""));
     }
     announcer.subject = subject.unwrap_or(announcer.responder.host());
     announcer.keeps_name = options.is_address;

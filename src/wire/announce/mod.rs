@@ -111,7 +111,7 @@ pub enum Flaw {
     Entity,
     /// Declarations of its own.
     Declarations,
-    /// `%` with another letter than H, or %.
+    /// `%` with a letter that stands for nothing that is known here.
     Specifier,
     /// `\` with what cannot follow it.
     Escape,
@@ -191,9 +191,14 @@ enum Coding {
     Base64 = 6,
 }
 
+/// Writes what a specifier in a unit stands for on this host: `%` and this letter. `None`: that is not known here.
+pub type Specifier = fn(letter: u8, out: &mut Writer<'_>) -> Option<()>;
+
 /// A service that is being put together.
 #[derive(Debug)]
 pub struct Draft<'a> {
+    /// What specifiers stand for, but for `%H` and `%%`.
+    pub specifier: Specifier,
     /// The first of its parts.
     parts: [Writer<'a>; 5],
     /// Port, priority, weight.
@@ -206,6 +211,7 @@ impl<'a> Draft<'a> {
     pub fn new(buffer: &'a mut [u8; ROOM_BYTES]) -> Self {
         let mut rest = &mut buffer[..];
         Self {
+            specifier: |_, _| None,
             parts: [
                 label::BYTES_MAX,
                 KIND_BYTES_MAX,
@@ -434,7 +440,7 @@ fn number(digits: &[u8], base: u32) -> Option<u32> {
 }
 
 /// Takes a name in which `%` and `host` stand for the host's, unless that is 0. With `H`, as in systemd's units, `%%` is a `%`,
-/// and other letters behind it are refused.
+/// and other letters behind it are specifiers.
 #[inline(never)]
 fn put_name(draft: &mut Draft<'_>, text: &[u8], host: u8) -> Result<(), Flaw> {
     // A byte more than a name has: what is longer is seen to be.
@@ -454,10 +460,11 @@ fn put_name(draft: &mut Draft<'_>, text: &[u8], host: u8) -> Result<(), Flaw> {
                 byte = HOST;
                 rest = behind;
             } else if host == b'H' {
-                if *next != b'%' {
-                    return Err(Flaw::Specifier);
-                }
                 rest = behind;
+                if *next != b'%' {
+                    (draft.specifier)(*next, &mut out).ok_or(Flaw::Specifier)?;
+                    continue;
+                }
             }
         }
         put_byte(&mut out, byte);

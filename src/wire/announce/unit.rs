@@ -1,7 +1,7 @@
 //! systemd's units, `*.dnssd`: systemd.dnssd(5), systemd.syntax(7).
 //!
-//! What several lines say of TXT becomes one record, where systemd announces one for each: others read only one. Of its
-//! specifiers there are `%H` and `%%`.
+//! What several lines say of TXT becomes one record, where systemd announces one for each: others read only one. What
+//! its specifiers stand for is asked of the caller.
 
 use super::{Coding, Flaw, Reader, TXT, number};
 use crate::mem::parts::{Ends as _, place_in};

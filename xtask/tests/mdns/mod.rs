@@ -3,6 +3,7 @@
 mod bridge;
 mod browse;
 mod conflicts;
+mod files;
 mod hostile;
 mod load;
 mod naming;

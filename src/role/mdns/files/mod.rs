@@ -7,6 +7,7 @@ use super::super::{Console, Fatal};
 use super::announced::Announced;
 use super::failed;
 use super::source::{self, Memory, REASONS};
+use super::specifiers;
 use super::vms::PRIME;
 use crate::config::ANNOUNCED_NAME_COUNT;
 use crate::drive::linux::files::Directory;
@@ -19,10 +20,8 @@ use crate::wire::announce::{self, Draft, Flaw, Service, Wrong};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
-/// Files that are read.
-const FILE_COUNT_MAX: usize = 256;
-/// Entries of the directory that are looked at.
-const ENTRY_COUNT_MAX: usize = 4096;
+/// Entries of the directory that are looked at. Of services there are as many as the responder has memory for.
+const ENTRY_COUNT_MAX: usize = 20_000;
 
 texts! {
     /// What to do about a flaw.
@@ -42,7 +41,7 @@ texts! {
         Form => "it breaks off, or is not of the form of such a file",
         Entity => "there is no such entity; write lt, gt, amp, quot, apos or a number",
         Declarations => "a document type cannot have declarations of its own",
-        Specifier => "behind % there can be H and %",
+        Specifier => "behind % there can be %, or a letter that systemd.dnssd(5) has, if this host knows what it stands for",
         Escape => "a backslash cannot have this behind it",
     }
 }
@@ -74,14 +73,14 @@ impl Files {
         };
         let announced = &mut self.announced;
         announced.begin();
-        read(path, memory, &mut Console, &mut |service| {
+        read(path, memory, &mut Console, &mut |service, file| {
             let host = service.host.unwrap_or_default();
             let id = mixed(service.kind, mixed(service.name, 0));
             let mut stamp = u64::from(service.port) << 32;
             stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
             stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
             if !announced.has(now, (id, stamp), responder) {
-                announced.announce(now, (id, stamp), service, responder);
+                announced.announce(now, (id, stamp), service, file, responder);
             }
         })
         .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
@@ -96,29 +95,29 @@ fn mixed(bytes: &[u8], number: u64) -> u64 {
     bytes.iter().fold(number ^ bytes.len() as u64, mix)
 }
 
-/// Hands out the services that the files in `path` describe, and tells what is wrong with those that are left out. The error is
-/// that of the directory.
+/// Hands out the services that the files in `path` describe, each with its file's path, and tells what is wrong with those that
+/// are left out. The error is that of the directory.
 pub(super) fn read(
     path: &CStr,
     memory: &mut Memory,
     sink: &mut dyn Sink,
-    each: &mut dyn FnMut(&Service<'_>),
+    each: &mut dyn FnMut(&Service<'_>, &[u8]),
 ) -> FsResult<()> {
     let dir = Directory::open(path)?;
     let mut buffer = [0; announce::ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);
-    let (mut files_left, mut entries_left) = (FILE_COUNT_MAX, ENTRY_COUNT_MAX);
-    dir.list(&mut |name| {
+    draft.specifier = specifiers::write;
+    let mut entries_left = ENTRY_COUNT_MAX;
+    let is_all = dir.list(&mut |name| {
         let name = name.to_bytes();
         let is_unit = name.ends_with(b".dnssd");
-        if entries_left == 0 || files_left == 0 {
+        if entries_left == 0 {
             return ControlFlow::Break(());
         }
         entries_left -= 1;
         if !is_unit && !name.ends_with(b".service") {
             return ControlFlow::Continue(());
         }
-        files_left -= 1;
         let mut about = Line::default();
         about.raw(path.to_bytes()).byte(b'/').raw(name);
         let why = match source::read(&dir, name, memory) {
@@ -131,7 +130,9 @@ pub(super) fn read(
                 };
                 // What is wrong at its end concerns all of it.
                 let Err(Wrong { line, flaw }) = parse(file, &mut draft, &mut |_| {}) else {
-                    let _ = parse(file, &mut draft, each);
+                    let _ = parse(file, &mut draft, &mut |service| {
+                        each(service, about.bytes());
+                    });
                     return ControlFlow::Continue(());
                 };
                 about.byte(b':').number(line);
@@ -140,8 +141,12 @@ pub(super) fn read(
         };
         event::tell(sink, text!("left out"), about.bytes(), why);
         ControlFlow::Continue(())
-    })
-    .map(drop)
+    })?;
+    if !is_all {
+        let why = text!("there is more in it than 20000 files");
+        event::tell(sink, text!("left out some of"), path.to_bytes(), why);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

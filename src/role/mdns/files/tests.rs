@@ -5,6 +5,7 @@ use super::*;
 use crate::vfs::FsError;
 
 /// Lines that were told.
+#[derive(Debug)]
 struct Told(Vec<String>);
 
 impl Sink for Told {
@@ -16,10 +17,15 @@ impl Sink for Told {
 /// Names and ports of services, and what was told, without where the directory is.
 fn read(place: &Place) -> (Vec<String>, Vec<String>) {
     let (mut told, mut services) = (Told(Vec::new()), Vec::new());
-    super::read(&place.path(), &mut memory(), &mut told, &mut |service| {
-        let name = String::from_utf8(service.name.to_vec()).unwrap();
-        services.push(format!("{name}:{}", service.port));
-    })
+    super::read(
+        &place.path(),
+        &mut memory(),
+        &mut told,
+        &mut |service, _| {
+            let name = String::from_utf8(service.name.to_vec()).unwrap();
+            services.push(format!("{name}:{}", service.port));
+        },
+    )
     .unwrap();
     let start = format!("stowaway: left out {}/", place.0.display());
     let lines = told.0.iter().map(|line| {
@@ -49,36 +55,98 @@ fn files_are_read_and_what_is_wrong_is_left_out() {
     place.put("e.service/inside", "no");
     // The first of its services is good.
     place.put("f.service", group("f", &["4", "x"]));
-    place.put("g.dnssd", "[Service]\nName=%m\n");
+    place.put("g.dnssd", "[Service]\nName=%?\n");
     place.put("h.service", [b' '; source::FILE_BYTES_MAX + 1]);
     place.put("z.service", group("z", &["5"]));
-    std::os::unix::fs::symlink("b.service", place.0.join("i.service")).unwrap();
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, place.0.join(name)).unwrap();
+    };
+    place.put("elsewhere/k", group("k", &["6"]));
+    link("elsewhere/k", "k.service");
+    link("gone", "i.service");
     place.fifo("j.service");
     let (services, told) = read(&place);
-    assert_eq!(services, ["a:3", "b:1", "b:2", "z:5"]);
+    assert_eq!(services, ["a:3", "b:1", "b:2", "k:6", "z:5"]);
     assert_eq!(
         told,
         [
             "e.service: it is a directory",
             "f.service:5: a number is 0 to 65535",
-            "g.dnssd:2: behind % there can be H and %",
+            "g.dnssd:2: behind % there can be %, or a letter that systemd.dnssd(5) has, if this host knows what it stands for",
             "h.service: it is longer than 64 KiB",
-            "i.service: it is a symbolic link, or there are too many in its path",
+            "i.service: it does not exist; check the path",
             "j.service: it is no ordinary file",
         ]
     );
 }
 
 #[test]
-fn there_is_an_end_to_files_and_entries() {
+fn there_is_an_end_to_entries_and_it_is_told() {
     let place = Place::new("many");
-    for number in 0..FILE_COUNT_MAX + 5 {
-        let unit = format!("[Service]\nName=n{number:03}\nType=_a._tcp\n");
-        place.put(format!("{number:03}.dnssd"), unit);
+    place.put("a.dnssd", "[Service]\nName=a\nType=_a._tcp\n");
+    for number in 0..ENTRY_COUNT_MAX {
+        std::fs::hard_link(
+            place.0.join("a.dnssd"),
+            place.0.join(format!("{number}.dnssd")),
+        )
+        .or_else(|_| {
+            std::fs::copy(place.0.join("a.dnssd"), place.0.join(number.to_string())).map(drop)
+        })
+        .unwrap();
     }
-    let (services, told) = read(&place);
-    assert_eq!(services.len(), FILE_COUNT_MAX);
-    assert!(told.is_empty());
+    let mut told = Told(Vec::new());
+    let mut count = 0;
+    super::read(&place.path(), &mut memory(), &mut told, &mut |_, _| {
+        count += 1
+    })
+    .unwrap();
+    assert!(
+        count + 2 >= ENTRY_COUNT_MAX && count < ENTRY_COUNT_MAX,
+        "{count}"
+    );
+    assert_eq!(told.0.len(), 1);
+    let expect = format!(
+        "left out some of {}: there is more in it",
+        place.0.display()
+    );
+    assert!(told.0[0].contains(&expect), "{told:?}");
+}
+
+/// What the tests' host is, as its own tools tell it.
+#[test]
+fn specifiers_stand_for_what_this_host_says_of_itself() {
+    let expand = |letter: u8| {
+        let mut buffer = [0; 256];
+        let mut out = crate::wire::Writer::new(&mut buffer);
+        specifiers::write(letter, &mut out)?;
+        Some(String::from_utf8(out.since(0).to_vec()).unwrap())
+    };
+    let said = |path: &str| std::fs::read_to_string(path).ok();
+    let first = |path: &str| said(path).map(|text| text.trim_end().to_owned());
+    let release = said("/etc/os-release");
+    let field = |key: &str| {
+        let mut lines = release.as_deref()?.lines();
+        let value = lines.find_map(|line| line.strip_prefix(&format!("{key}=")));
+        Some(value.unwrap_or_default().replace('"', ""))
+    };
+    assert_eq!(expand(b'v'), first("/proc/sys/kernel/osrelease"));
+    assert_eq!(expand(b'm'), first("/etc/machine-id"));
+    let boot = first("/proc/sys/kernel/random/boot_id");
+    assert_eq!(expand(b'b'), boot.map(|id| id.replace('-', "")));
+    for (letter, key) in [
+        (b'o', "ID"),
+        (b'w', "VERSION_ID"),
+        (b'W', "VARIANT_ID"),
+        (b'A', "IMAGE_VERSION"),
+        (b'B', "BUILD_ID"),
+        (b'M', "IMAGE_ID"),
+    ] {
+        assert_eq!(expand(letter), field(key), "{key}");
+    }
+    assert!(expand(b'a').is_some_and(|name| !name.is_empty()));
+    for letter in [b'x', b'H', b' ', 0, b'/'] {
+        assert_eq!(expand(letter), None, "{letter}");
+    }
 }
 
 #[test]
@@ -106,7 +174,7 @@ fn a_directory_that_is_none_is_an_error() {
         ("missing", FsError::NoEntry),
     ] {
         let path = std::ffi::CString::new(place.0.join(name).to_str().unwrap()).unwrap();
-        let done = super::read(&path, &mut memory(), &mut Told(vec![]), &mut |_| {});
+        let done = super::read(&path, &mut memory(), &mut Told(vec![]), &mut |_, _| {});
         assert_eq!(done, Err(error), "{name}");
     }
 }

@@ -1,0 +1,140 @@
+//! Services that files describe: how many there may be, links to them, what names are made of.
+
+use super::world::{Avahi, World};
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// More than 256.
+const COUNT: usize = 300;
+
+/// A file of avahi's with one service of this name; `attribute` is that of the service.
+fn group(name: &str, attribute: &str) -> String {
+    format!(
+        "<service-group><name>{name}</name><service{attribute}><type>_http._tcp</type><port>80</port></service></service-group>\n"
+    )
+}
+
+/// The value of a field of os-release(5).
+fn os_release(key: &str) -> Result<String> {
+    let text = fs::read_to_string("/etc/os-release").context("the host has os-release")?;
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(&format!("{key}=")));
+    Ok(value.unwrap_or_default().trim_matches('"').to_owned())
+}
+
+fn read(path: &str) -> Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// What a name is, as avahi's tools print it.
+fn printed(name: &str) -> String {
+    let mut line = String::new();
+    for letter in name.chars() {
+        match letter {
+            '.' => line.push_str(r"\."),
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => line.push(letter),
+            _ => line.push_str(&format!(r"\{:03}", letter as u32)),
+        }
+    }
+    line
+}
+
+#[test]
+fn many_files_and_links_to_files_are_read() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let dir = room.path().join("services");
+    fs::create_dir_all(&dir)?;
+    for number in 0..COUNT {
+        fs::write(
+            dir.join(format!("{number}.service")),
+            group(&format!("Many-{number}-"), ""),
+        )?;
+    }
+    // As NixOS has them, and stow.
+    let store = room.path().join("store");
+    fs::create_dir_all(&store)?;
+    fs::write(store.join("absolute"), group("Absolute", ""))?;
+    fs::write(store.join("relative"), group("Relative", ""))?;
+    symlink(store.join("absolute"), dir.join("absolute.service"))?;
+    symlink(Path::new("../store/relative"), dir.join("relative.service"))?;
+    symlink(Path::new("gone"), dir.join("gone.service"))?;
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
+    let told = responder.wait_for("left out")?;
+    let expect = "/gone.service: it does not exist; check the path";
+    ensure!(told.ends_with(expect), "{told}");
+    responder.wait_for("announced box.local")?;
+    let names: Vec<_> = (0..COUNT)
+        .map(|number| format!("IPv4;Many-{number}-;"))
+        .collect();
+    let mut seen: Vec<_> = names.iter().map(String::as_str).collect();
+    seen.extend(["IPv4;Absolute;", "IPv4;Relative;"]);
+    avahi.see(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
+    responder.stop()
+}
+
+#[test]
+fn specifiers_in_units_stand_for_what_the_host_is() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let dir = room.path().join("services");
+    fs::create_dir_all(&dir)?;
+    let machine = read("/etc/machine-id").ok();
+    let boot = read("/proc/sys/kernel/random/boot_id")?.replace('-', "");
+    let mut units = vec![
+        (
+            "a",
+            "on %H %o %w 100%%",
+            format!(
+                "on box {} {} 100%",
+                os_release("ID")?,
+                os_release("VERSION_ID")?
+            ),
+        ),
+        (
+            "b",
+            "on %v %a",
+            format!("on {} x86-64", read("/proc/sys/kernel/osrelease")?),
+        ),
+        ("c", "boot %b", format!("boot {boot}")),
+        (
+            "d",
+            "image -%A-%M-%B-%W-",
+            format!(
+                "image -{}-{}-{}-{}-",
+                os_release("IMAGE_VERSION")?,
+                os_release("IMAGE_ID")?,
+                os_release("BUILD_ID")?,
+                os_release("VARIANT_ID")?
+            ),
+        ),
+    ];
+    units.extend(machine.map(|id| ("e", "machine %m", format!("machine {id}"))));
+    for (file, name, _) in &units {
+        fs::write(
+            dir.join(format!("{file}.dnssd")),
+            format!("[Service]\nName={name}\nType=_http._tcp\nPort=80\n"),
+        )?;
+    }
+    fs::write(
+        dir.join("no.dnssd"),
+        "[Service]\nName=%?\nType=_http._tcp\n",
+    )?;
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
+    let told = responder.wait_for("left out")?;
+    ensure!(
+        told.contains("/no.dnssd:2: behind % there can be"),
+        "{told}"
+    );
+    responder.wait_for("announced box.local")?;
+    let names: Vec<_> = units
+        .iter()
+        .map(|(_, _, name)| format!("IPv4;{};", printed(name)))
+        .collect();
+    let seen: Vec<_> = names.iter().map(String::as_str).collect();
+    avahi.see(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
+    responder.stop()
+}
