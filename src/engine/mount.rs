@@ -61,7 +61,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     let reply = &mut *request.reply;
     let (status, why) = match export {
         None => (Status::Access, text!("it is not exported")),
-        Some(export) => match walk(cx, export, below).as_ref().map(Handle::bytes) {
+        Some(export) => match walk(cx, export, below).as_ref().map(Handle::padded) {
             Err(error) => refusal(*error),
             Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
                 Status::ServerFault,
@@ -114,14 +114,13 @@ const fn refusal(error: FsError) -> (Status, Text) {
             Status::Access,
             text!("another file system is mounted there; export it by itself"),
         ),
-        FsError::Access | FsError::Permission | FsError::ReadOnly => {
+        FsError::Access | FsError::Permission | FsError::ReadOnly | FsError::Exists => {
             (Status::Access, text!("the server itself may not go there"))
         }
         FsError::Io => (Status::Io, text!("the disk failed")),
         FsError::Stale
         | FsError::NotSupported
         | FsError::TryLater
-        | FsError::Exists
         | FsError::CrossDevice
         | FsError::TooLarge
         | FsError::NoSpace

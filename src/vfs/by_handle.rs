@@ -26,6 +26,7 @@ impl Tree {
     /// # Errors
     /// `BadHandle`: no server of this kind made it; `Stale`: what it named is gone; `TryLater`: that is still being looked for.
     pub fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
+        let bytes = handle::unpadded(bytes);
         let mut buffer = [0; Handle::BYTES_MAX];
         let (mut file, mut inside) = (bytes, None);
         let is_inside = cfg!(feature = "iso") && handle::is_inside(bytes);
@@ -61,6 +62,20 @@ impl Tree {
         let backend = self.handles(top.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(Some((caller, &rules)));
         Ok(node)
+    }
+
+    /// The directory that a directory lies in. Above the top of an export there is nothing, nor above that of an image: they lie in
+    /// themselves.
+    ///
+    /// # Errors
+    /// `Stale`: it does not lie in its export any more.
+    pub fn parent(&mut self, dir: Node) -> FsResult<Node> {
+        if dir.is_inside() {
+            // Images have an entry of this name in each directory, also in their top.
+            return self.backend(dir)?.lookup(dir, Name(b".."));
+        }
+        let backend = self.handles(dir.backend()).ok_or(FsError::Stale)?;
+        backend.parent(dir)
     }
 
     /// The handle that names `node`: the same bytes every time, also after a restart.

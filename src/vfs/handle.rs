@@ -8,7 +8,7 @@
 use super::error::{FsError, FsResult};
 use super::walk::{front, put};
 
-/// Bytes that name an object for good. At most 64, RFC 1813's limit.
+/// Bytes that name an object for good, and zeros behind them. At most 64, RFC 1813's limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Handle {
     len: u8,
@@ -24,10 +24,16 @@ impl Handle {
         bytes: [0; Self::BYTES_MAX],
     };
 
-    /// The bytes that go on the wire.
+    /// The bytes it is made of.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+        front(&self.bytes, self.len.into())
+    }
+
+    /// The bytes that go on the wire: a multiple of 4, because iPXE does not skip the padding that XDR has behind others.
+    #[inline(never)]
+    pub fn padded(&self) -> &[u8] {
+        front(&self.bytes, usize::from(self.len).next_multiple_of(4))
     }
 
     /// Appends bytes; false when they do not fit.
@@ -243,6 +249,35 @@ pub(super) fn name(handle: &[u8]) -> Option<(u64, u64)> {
     Some((word(identity), word(id)))
 }
 
+/// What a handle that a client brings was made of: without its padding, which those have not that were given out by servers before
+/// this one.
+#[inline(never)]
+pub(super) fn unpadded(handle: &[u8]) -> &[u8] {
+    let inside_bytes = if is_inside(handle) { INSIDE_BYTES } else { 0 };
+    let own_bytes = match handle.get(FORM_AT) {
+        Some(&FORM_PATH) => path_bytes(handle),
+        // A multiple of 4 of the kernel's bytes, and 15 of ours.
+        Some(&FORM_KERNEL) => handle.len().saturating_sub(inside_bytes + 3) & !3 | 3,
+        _ => ROOT_BYTES,
+    };
+    let len = own_bytes + inside_bytes;
+    match handle.split_at_checked(len) {
+        Some((made, padding))
+            if handle.len() == len.next_multiple_of(4) && padding.iter().all(|byte| *byte == 0) =>
+        {
+            made
+        }
+        _ => handle,
+    }
+}
+
+/// Bytes of a path handle, which tells them itself.
+fn path_bytes(handle: &[u8]) -> usize {
+    handle.get(DEPTH_AT).map_or(0, |depth| {
+        DEPTH_AT + 1 + usize::from(*depth).min(TRACE_COUNT_MAX)
+    })
+}
+
 /// The export's tag in a handle that a client brings.
 ///
 /// # Errors
@@ -261,12 +296,9 @@ pub(super) fn check(handle: &[u8], key: &Key) -> FsResult<(u32, Body)> {
     let Some(([VERSION, form, tag @ ..], rest)) = handle.split_first_chunk::<HEAD_BYTES>() else {
         return Err(FsError::BadHandle);
     };
-    let path_len = handle.get(DEPTH_AT).map_or(0, |depth| {
-        DEPTH_AT + 1 + usize::from(*depth).min(TRACE_COUNT_MAX)
-    });
     let body = match *form {
         FORM_ROOT if handle.len() == ROOT_BYTES && rest.iter().all(|byte| *byte == 0) => Body::Root,
-        FORM_PATH if handle.len() == path_len => Body::Path,
+        FORM_PATH if handle.len() == path_bytes(handle) => Body::Path,
         FORM_KERNEL => match rest.split_last_chunk() {
             Some(([_, ..], seal)) => {
                 let (sealed, _) = handle.split_at(handle.len() - MAC_BYTES);
@@ -408,6 +440,46 @@ mod tests {
         }
         let long = kernel(7, KEY, 1, &[3; KERNEL_BYTES_MAX + 1], &mut handle);
         assert_eq!(long, Err(FsError::NotSupported));
+    }
+
+    #[test]
+    fn handles_with_padding_and_those_of_before_are_the_same() {
+        let mut path_handle = root(7);
+        let mut all = vec![path_handle, ram(7, 1, 2)];
+        for inode in 3..50 {
+            let dir = path_handle;
+            path(&dir, inode - 1, inode, 4, &mut path_handle);
+            all.push(path_handle);
+        }
+        for words in 1..=12 {
+            let mut handle = Handle::EMPTY;
+            // Zeros at its end are no padding.
+            kernel(7, KEY, 1, &[0; 48][..words * 4], &mut handle).unwrap();
+            all.push(handle);
+        }
+        for file in all.clone() {
+            if file.bytes[FORM_AT] != FORM_RAM && has_inside(&file) {
+                let mut handle = Handle::EMPTY;
+                inside(&file, 0x55, 0, &mut handle);
+                all.push(handle);
+            }
+        }
+        for handle in all {
+            let (bytes, padded) = (handle.bytes(), handle.padded());
+            assert!(padded.len() % 4 == 0 && padded.len() < bytes.len() + 4);
+            assert_eq!((unpadded(bytes), unpadded(padded)), (bytes, bytes));
+            // Nothing else is padding.
+            for end in 0..Handle::BYTES_MAX {
+                let other = handle.bytes.get(..end).unwrap();
+                let is_one = [bytes.len(), padded.len()].contains(&end);
+                assert_eq!(unpadded(other) == bytes, is_one, "{end} of {bytes:?}");
+            }
+            let mut dirty = padded.to_vec();
+            for at in bytes.len()..padded.len() {
+                dirty[at] = 1;
+                assert_eq!(unpadded(&dirty), dirty);
+            }
+        }
     }
 
     #[test]

@@ -7,13 +7,13 @@ use super::error::{FsError, FsResult};
 pub struct Name<'a>(pub(super) &'a [u8]);
 
 impl<'a> Name<'a> {
-    /// Checks `raw`. "." and ".." are [`FsError::Access`], what no name can be is [`FsError::Invalid`].
+    /// Checks `raw`. "" is [`FsError::Access`], "." and ".." are there always: [`FsError::Exists`]. What no name can be is
+    /// [`FsError::Invalid`].
     pub fn new(raw: &'a [u8]) -> FsResult<Self> {
         match raw {
-            b"." | b".." => Err(FsError::Access),
-            _ if raw.is_empty() || raw.iter().any(|byte| matches!(byte, 0 | b'/')) => {
-                Err(FsError::Invalid)
-            }
+            b"" => Err(FsError::Access),
+            b"." | b".." => Err(FsError::Exists),
+            _ if raw.iter().any(|byte| matches!(byte, 0 | b'/')) => Err(FsError::Invalid),
             _ if raw.len() > 255 => Err(FsError::NameTooLong),
             _ => Ok(Self(raw)),
         }

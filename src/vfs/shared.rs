@@ -169,6 +169,10 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
         pass!(self, Handles::open(handle))
     }
 
+    fn parent(&mut self, dir: Node) -> FsResult<Node> {
+        pass!(self, Handles::parent(dir))
+    }
+
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
         pass!(self, Handles::act_as(caller));
     }

@@ -88,7 +88,7 @@ impl WccData {
             let handle = cx.vfs.handle(node);
             reply.u32(handle.is_ok().into());
             if let Ok(handle) = &handle {
-                reply.opaque(handle.bytes());
+                reply.opaque(handle.padded());
             }
             emit_after(cx, self.made, reply);
         }
@@ -115,8 +115,7 @@ fn emit_after(cx: &mut Cx<'_>, node: Option<Node>, reply: &mut Writer<'_>) {
 #[inline(never)]
 fn name<'a>(raw: &'a [u8], new: bool) -> FsResult<Name<'a>> {
     Name::new(raw).map_err(|error| match error {
-        FsError::Access if new => FsError::Exists,
-        FsError::Access => FsError::Invalid,
+        FsError::Exists if !new => FsError::Invalid,
         other => other,
     })
 }

@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object, post_op};
 use crate::config::{DIRECTORY_BYTES_MAX, REPLY_HEAD_BYTES};
-use crate::vfs::{Detail, DirEntry, Name};
+use crate::vfs::{Access, Detail, DirEntry, FsError, Kind, Name};
 use crate::wire::Writer;
 use crate::wire::nfs3::{ATTRIBUTES_BYTES, VERIFIER_BYTES};
 use crate::wire::xdr::padding;
@@ -21,12 +21,25 @@ pub(super) fn lookup(
 ) -> Result<(), Fault> {
     let name = request.args.opaque(NAME_BYTES_MAX);
     request.args.check()?;
-    let node = cx.vfs.lookup(dir.node, Name::new(name)?)?;
+    let node = match Name::new(name) {
+        // "." or "..". RFC 1813 section 3.2: the server should be prepared for them.
+        Err(FsError::Exists) => {
+            if dir.attr.kind != Kind::Directory {
+                return Err(FsError::NotDirectory.into());
+            }
+            cx.vfs.access(dir.node, Access::Execute)?;
+            match name {
+                b"." => dir.node,
+                _ => cx.vfs.parent(dir.node)?,
+            }
+        }
+        name => cx.vfs.lookup(dir.node, name?)?,
+    };
     let handle = cx.vfs.handle(node);
     let handle = handle.as_ref().map_err(|error| *error)?;
     let attr = cx.vfs.attr(node);
     let attr = attr.as_ref().map_err(|error| *error)?;
-    request.reply.opaque(handle.bytes());
+    request.reply.opaque(handle.padded());
     post_op(request.reply, Some(attr));
     post_op(request.reply, Some(&dir.attr));
     Ok(())
@@ -99,7 +112,7 @@ impl Page {
         let plain = padded(entry.name) + (4 + 8 + 4 + 8);
         let more = match &entry.object {
             _ if self.detail == Detail::Names => 0,
-            Some((_, Some(handle))) => padded(handle.bytes()) + Self::OBJECT_BYTES,
+            Some((_, Some(handle))) => handle.padded().len() as u32 + Self::OBJECT_BYTES,
             _ => 4 + 4,
         };
         let names_left = self.names_left.checked_sub(plain);
@@ -119,7 +132,7 @@ impl Page {
             Some((attr, Some(handle))) => {
                 post_op(reply, Some(attr));
                 reply.u32(1);
-                reply.opaque(handle.bytes());
+                reply.opaque(handle.padded());
             }
             _ => reply.words(&[0, 0]),
         }
@@ -127,7 +140,7 @@ impl Page {
     }
 }
 
-/// Bytes that a name or handle takes, but for its length.
+/// Bytes that a name takes, but for its length.
 const fn padded(bytes: &[u8]) -> u32 {
     (bytes.len() + padding(bytes.len())) as u32
 }

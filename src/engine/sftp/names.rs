@@ -26,7 +26,10 @@ impl<'a> Turn<'a> {
         }
         let name = Name::new(whole.tail(parent.len()));
         // "", "." and "..": these are there, and stay what they are.
-        if matches!(name, Err(FsError::Access | FsError::Invalid)) {
+        if matches!(
+            name,
+            Err(FsError::Access | FsError::Exists | FsError::Invalid)
+        ) {
             return Err(FsError::IsDirectory.into());
         }
         if whole.len() < path.len() && !directory {

@@ -326,6 +326,10 @@ impl Handles for Misbehaving {
         ram!(self.open(handle))
     }
 
+    fn parent(&mut self, dir: Node) -> FsResult<Node> {
+        ram!(self.parent(dir))
+    }
+
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
         ram!(self.act_as(caller));
     }

@@ -11,6 +11,7 @@ const OK: u32 = 0;
 const NO_ENTRY: u32 = 2;
 const NOT_DIRECTORY: u32 = 20;
 const IS_DIRECTORY: u32 = 21;
+const ACCESS: u32 = 13;
 const INVALID: u32 = 22;
 const TOO_LARGE: u32 = 27;
 const TOO_MANY_LINKS: u32 = 31;
@@ -42,7 +43,7 @@ fn names_are_removed_as_what_they_are() {
         (Procedure::Remove, b"empty", IS_DIRECTORY),
         (Procedure::Remove, b".", INVALID),
         (Procedure::Remove, b"..", INVALID),
-        (Procedure::Remove, b"", INVALID),
+        (Procedure::Remove, b"", ACCESS),
         (Procedure::Remove, b"dir/inner", INVALID),
         (Procedure::Remove, &[b'n'; 256], NAME_TOO_LONG),
         (Procedure::RmDir, b"none", NO_ENTRY),
@@ -92,7 +93,7 @@ fn a_rename_tells_of_both_directories() {
         ("", b"none", "", b"hello", NO_ENTRY),
         ("", b".", "", b"x", INVALID),
         ("", b"hello", "", b"..", INVALID),
-        ("", b"", "", b"x", INVALID),
+        ("", b"", "", b"x", ACCESS),
         ("", b"hello", "", b"a/b", INVALID),
         ("", b"hello", "", &[b'n'; 256], NAME_TOO_LONG),
         ("", b"hello", "link", b"x", NOT_DIRECTORY),

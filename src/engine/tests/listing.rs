@@ -8,6 +8,7 @@ use crate::wire::rpc::Reject;
 use std::collections::BTreeSet;
 
 const TOO_SMALL: u32 = 10005;
+const NOT_DIRECTORY: u32 = 20;
 const BAD_COOKIE: u32 = 10003;
 
 #[test]
@@ -15,9 +16,7 @@ fn names_that_can_be_no_entry_have_their_errors() {
     let mut world = World::default();
     let [top, many] = ["", "many"].map(|path| world.handle(path));
     for (name, status) in [
-        (&b""[..], 22),
-        (b".", 13),
-        (b"..", 13),
+        (&b""[..], 13),
         (b"a/b", 22),
         (b"/", 22),
         (b"hel\0lo", 22),
@@ -35,6 +34,27 @@ fn names_that_can_be_no_entry_have_their_errors() {
     assert_eq!(world.ask(&too_long), Err(Reject::Arguments));
     let longest = Call::lookup(&many, &[b'm'; 255]);
     assert_eq!(world.ask(&longest).unwrap().status, 0);
+}
+
+#[test]
+fn dots_are_the_directory_and_the_one_above() {
+    let mut world = World::default();
+    let [top, dir, hello] = ["", "dir", "hello"].map(|path| world.handle(path));
+    for (from, name, to) in [
+        (&top, &b"."[..], &top),
+        (&top, b"..", &top),
+        (&dir, b".", &dir),
+        (&dir, b"..", &top),
+    ] {
+        let told = world.attributes(to);
+        let body = world.ask(&Call::lookup(from, name)).unwrap();
+        assert_eq!((body.status, &body.handle), (0, to), "{name:?}");
+        assert_eq!(body.attributes[0], Some(told));
+    }
+    for name in [&b"."[..], b".."] {
+        let body = world.ask(&Call::lookup(&hello, name)).unwrap();
+        assert_eq!(body.status, NOT_DIRECTORY);
+    }
 }
 
 /// The limits of a page: of names, and, for READDIRPLUS, of all.

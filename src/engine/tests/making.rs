@@ -9,6 +9,7 @@ use crate::wire::rpc::Reject;
 const OK: u32 = 0;
 const EXISTS: u32 = 17;
 const NOT_DIRECTORY: u32 = 20;
+const ACCESS: u32 = 13;
 const INVALID: u32 = 22;
 const NAME_TOO_LONG: u32 = 63;
 const BAD_TYPE: u32 = 10007;
@@ -97,7 +98,7 @@ fn names_that_cannot_be_made_are_refused_by_all_that_make() {
         (b"link", EXISTS),
         (b".", EXISTS),
         (b"..", EXISTS),
-        (b"", INVALID),
+        (b"", ACCESS),
         (b"a/b", INVALID),
         (b"a\0b", INVALID),
         (&[b'n'; 256], NAME_TOO_LONG),

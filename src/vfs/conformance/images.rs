@@ -337,6 +337,24 @@ pub(super) fn a_file_that_ends_behind_its_image_is_not_pinned(world: &mut dyn Wo
     assert_eq!(pinned.unwrap_err(), FsError::Io);
 }
 
+pub(super) fn parents_inside_lead_up_to_the_top(world: &mut dyn World) {
+    let top = enter(world, "one.iso").unwrap();
+    let vfs = world.vfs();
+    let top = vfs.handle(top).unwrap();
+    let root = vfs.open(top.padded(), &Caller::default()).unwrap();
+    // ISO 9660 has "deep" elsewhere.
+    for node in [
+        root,
+        find(vfs, root, "sub").unwrap(),
+        find(vfs, root, "deep").unwrap(),
+    ] {
+        let parent = vfs.parent(node).unwrap();
+        assert_eq!(vfs.handle(parent), Ok(top));
+    }
+    let file = find(vfs, root, "sub/file").unwrap();
+    assert_eq!(vfs.parent(file), Err(FsError::NotDirectory));
+}
+
 pub(super) fn handles_inside_outlive_a_restart(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     let caller = Caller::default();
@@ -349,9 +367,11 @@ pub(super) fn handles_inside_outlive_a_restart(world: &mut dyn World) {
     world.restart();
     for (handle, attr) in &handles {
         let vfs = world.vfs();
-        let node = vfs.open(handle.bytes(), &caller).unwrap();
-        assert_eq!(vfs.attr(node).unwrap(), *attr);
-        assert_eq!(vfs.handle(node).unwrap(), *handle);
+        for bytes in [handle.bytes(), handle.padded()] {
+            let node = vfs.open(bytes, &caller).unwrap();
+            assert_eq!(vfs.attr(node).unwrap(), *attr);
+            assert_eq!(vfs.handle(node).unwrap(), *handle);
+        }
     }
     // Another image of the same name is another one, and a rename makes no other.
     world.rename("one.iso", "two.iso");

@@ -106,6 +106,7 @@ mod handles {
 
         what_lost_its_last_name_is_stale
         a_moved_directory_knows_its_new_parent
+        parents_lead_up_to_the_top
         handles_survive_a_rename_within_the_directory
     }
 }
@@ -201,6 +202,7 @@ mod open_objects {
     tests_of_images! {
         release_idle_tells_whether_more_is_open
         what_was_let_go_is_stale_also_for_changes
+        what_was_moved_out_has_no_parent
     }
 
     #[test]
@@ -214,6 +216,7 @@ mod open_objects {
 mod inside_by_handle {
     tests_of_images! {
         handles_inside_outlive_a_restart
+        parents_inside_lead_up_to_the_top
         strange_handles_inside_name_nothing_else
     }
 }

@@ -251,6 +251,48 @@ pub(super) fn a_moved_directory_knows_its_new_parent(world: &mut dyn World) {
     assert_eq!(rename(vfs, "many", "many/moved/x"), Err(FsError::Invalid));
 }
 
+pub(super) fn parents_lead_up_to_the_top(world: &mut dyn World) {
+    let vfs = writable(world);
+    make(vfs, "dir/sub/low", CreateWhat::Directory).unwrap();
+    make(vfs, "dir/sub/low/lowest", CreateWhat::Directory).unwrap();
+    let check = |vfs: &mut Tree, path: &str, above: &str| {
+        let [node, above] = [path, above].map(|path| walk(vfs, path).unwrap());
+        let parent = vfs.parent(node).unwrap();
+        // One object has one handle, whichever way led there.
+        assert!(vfs.handle(parent).unwrap() == vfs.handle(above).unwrap());
+    };
+    for _ in 0..2 {
+        check(vfs, "", "");
+        check(vfs, "dir", "");
+        check(vfs, "dir/sub", "dir");
+        check(vfs, "dir/sub/low", "dir/sub");
+        // All is let go of.
+        vfs.release_idle();
+        vfs.release_idle();
+    }
+    check(vfs, "dir/sub/low/lowest", "dir/sub/low");
+    rename(vfs, "dir/sub/low", "many/moved").unwrap();
+    check(vfs, "many/moved/lowest", "many/moved");
+    check(vfs, "many/moved", "many");
+    let file = walk(vfs, "file").unwrap();
+    assert_eq!(vfs.parent(file), Err(FsError::NotDirectory));
+}
+
+pub(super) fn what_was_moved_out_has_no_parent(world: &mut dyn World) {
+    let vfs = writable(world);
+    make(vfs, "dir/sub/low", CreateWhat::Directory).unwrap();
+    let nodes = ["dir/sub", "dir/sub/low"].map(|path| walk(vfs, path).unwrap());
+    let outside = format!("../stowaway-{}-outside", std::process::id());
+    world.rename("dir/sub", &outside);
+    for node in nodes {
+        assert_eq!(world.vfs().parent(node), Err(FsError::Stale));
+    }
+    world.rename(&outside, "dir/sub");
+    for node in nodes {
+        assert!(world.vfs().parent(node).is_ok());
+    }
+}
+
 pub(super) fn handles_survive_a_rename_within_the_directory(world: &mut dyn World) {
     let vfs = writable(world);
     let pairs = [

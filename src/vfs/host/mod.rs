@@ -19,7 +19,7 @@ use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
     Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Vfs, exports,
 };
-use crate::config::EXPORT_COUNT_MAX;
+use crate::config::{EXPORT_COUNT_MAX, SEARCH_DEPTH_MAX};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use acting::Acting;
@@ -345,6 +345,17 @@ impl Handles for Host {
 
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
         self.find_or_open(handle)
+    }
+
+    fn parent(&mut self, dir: Node) -> FsResult<Node> {
+        let (entry, top) = self.at(dir)?;
+        if entry.inode == top.inode {
+            return Ok(dir);
+        }
+        self.acting.server();
+        let above = kernel::open(&entry.file, c"..", PATH, 0)?;
+        let export = entry.export;
+        self.adopt_directory(export, above, SEARCH_DEPTH_MAX)
     }
 
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {

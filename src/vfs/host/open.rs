@@ -52,7 +52,10 @@ impl Host {
         let (mut handle, mut stat) = (Handle::EMPTY, fs::blank());
         self.identify(at, &file, c"", &mut handle, &mut stat, true)?;
         let export = at.0.export;
-        self.insert(export, file, &stat, &handle, opened)
+        match self.table.find(handle.bytes()) {
+            Some(node) if opened == Opened::Path => Ok(node),
+            _ => self.insert(export, file, &stat, &handle, opened),
+        }
     }
 
     /// Takes an object in.
@@ -132,6 +135,26 @@ impl Host {
         let mut stat = fs::blank();
         kernel::stat(&file, &mut stat)?;
         self.insert(export, file, &stat, &handle, opened)
+    }
+
+    /// Takes in a directory that no name led to, and those above it up to the export's top: path handles are made of these, and
+    /// the host's owner may have moved it elsewhere.
+    pub(super) fn adopt_directory(
+        &mut self,
+        export: u16,
+        dir: File,
+        levels_left: usize,
+    ) -> FsResult<Node> {
+        let mut stat = fs::blank();
+        kernel::stat(&dir, &mut stat)?;
+        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
+        if stat.stx_ino == top.inode && fs::device(&stat) == top.dev {
+            return self.find_or_open(handle::root(top.tag).bytes());
+        }
+        let levels_left = levels_left.checked_sub(1).ok_or(FsError::Stale)?;
+        let above = kernel::open(&dir, c"..", PATH, 0)?;
+        let above = self.adopt_directory(export, above, levels_left)?;
+        self.adopt(above, dir, Opened::Path)
     }
 
     /// Looks for the object of a path handle that is not in the table.

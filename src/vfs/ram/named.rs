@@ -31,6 +31,11 @@ impl Handles for Ram {
         Ok(self.node(number))
     }
 
+    fn parent(&mut self, dir: Node) -> FsResult<Node> {
+        let parent = self.store.directory(self.find(dir)?)?.parent;
+        Ok(self.node(parent))
+    }
+
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {
         let caller = caller.map_or_else(Caller::default, |(caller, rules)| rules.squash(caller));
         self.caller = (caller.uid, caller.gid);

@@ -12,6 +12,10 @@ impl Handles for User {
         Err(FsError::NotSupported)
     }
 
+    fn parent(&mut self, _: Node) -> FsResult<Node> {
+        Err(FsError::NotSupported)
+    }
+
     fn act_as(&mut self, _: Option<(&Caller, &Rules)>) {}
 
     fn access(&mut self, _: Node, _: Access) -> FsResult<()> {

@@ -16,10 +16,8 @@ fn names_that_are_no_names_lead_nowhere() -> Result<()> {
         let mut scene = Scene::new(user)?;
         let sub = scene.client.lookup(&scene.root, "sub")?;
         let long = vec![b'n'; 256];
-        let names: [&[u8]; 12] = [
+        let names: [&[u8]; 10] = [
             b"",
-            b".",
-            b"..",
             b"/",
             b"a/b",
             b"sub/inner",
@@ -34,6 +32,7 @@ fn names_that_are_no_names_lead_nowhere() -> Result<()> {
             for name in names {
                 let status = scene.client.status(&Call::lookup(&dir, name))?;
                 let expected = match name {
+                    b"" => nfsstat3::NFS3ERR_ACCES,
                     _ if name.len() > 255 => nfsstat3::NFS3ERR_NAMETOOLONG,
                     _ => status,
                 };

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, nfsstat3};
+use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, nfsstat3, unpadded};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 
 /// What the server says to GETATTR with this handle; refusing the call or closing counts as BADHANDLE.
@@ -69,7 +69,8 @@ fn handles_of_wrong_lengths_are_bad() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let file = scene.client.lookup(&scene.root, "small")?;
-        for len in [0, 1, file.len() - 1, file.len() + 1, 63, 64, 65, 128] {
+        // One byte less is what was given out before handles had padding.
+        for len in [0, 1, file.len() - 4, file.len() + 1, 63, 64, 65, 128] {
             let mut cut = file.clone();
             cut.resize(len, 0);
             for handle in [cut, vec![0; len], vec![0xff; len]] {
@@ -158,6 +159,42 @@ fn a_handle_works_in_its_own_export_only() -> Result<()> {
             status(&mut client, &other_file)? == nfsstat3::NFS3_OK,
             "the export that stayed lost its handles"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn handles_are_multiples_of_4_and_those_of_before_are_good() -> Result<()> {
+    for user in users() {
+        let (directory, keys) = (sample()?, public_dir()?);
+        let start = || {
+            Server::start(ServerOptions {
+                user,
+                key_file: Some(keys.path().join("key")),
+                ..ServerOptions::serving(&[directory.path()])
+            })
+        };
+        let server = start()?;
+        let (mut client, root) = server.open(directory.path())?;
+        let mut known = Vec::new();
+        for path in ["small", "link", "sub", "sub/inner"] {
+            let handle = client.walk(&root, path)?;
+            ensure!(handle.len() % 4 == 0, "{path} has {handle:02x?}");
+            known.push((client.attr(&handle)?.fileid, handle));
+        }
+        drop(server);
+        // A server that has not seen them yet.
+        let server = start()?;
+        let mut client = server.connect()?;
+        let mut shorter = 0;
+        for (fileid, handle) in known {
+            let before = unpadded(&handle);
+            shorter += usize::from(before.len() < handle.len());
+            for handle in [before, &handle] {
+                ensure!(client.attr(handle)?.fileid == fileid, "{handle:02x?}");
+            }
+        }
+        ensure!(shorter > 2, "only {shorter} have padding");
     }
     Ok(())
 }

@@ -237,6 +237,19 @@ impl Client {
     }
 }
 
+/// A handle of our server's as it was before handles had padding: 15 bytes and the kernel's, or 27 and the depth of a path handle,
+/// and 14 more inside an image.
+pub fn unpadded(handle: &[u8]) -> &[u8] {
+    let inside = if handle[0] == 2 { 14 } else { 0 };
+    let own = handle.len() - inside;
+    let own = match handle[1] {
+        1 => own - (own + 1) % 4,
+        2 => 27 + usize::from(handle[26]),
+        _ => 32,
+    };
+    &handle[..own + inside]
+}
+
 /// Results of READ: the data, which is not copied, and whether it ends the file.
 pub fn data(results: &[u8]) -> Result<(&[u8], bool)> {
     let mut reader = Reader::new(results);
