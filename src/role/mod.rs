@@ -154,6 +154,8 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
+    // Login shells have a "-" before their name.
+    let name = name.strip_prefix(b"-").unwrap_or(name);
     let mut word = parts(name, b'/').last().unwrap_or_default();
     let mut role = Role::of(word);
     if role.is_none() {

@@ -25,8 +25,10 @@ flags! {
             Allow "p" => "name requests with commas between them; see -Q requests",
             List "Q" => "name requests",
             Umask "u" => "name the bits in octal, such as 022",
+            Command "c" => "this account is for SFTP alone; use sftp or scp",
             Jail "--jail" => "name a directory",
             At "--at" => "name an absolute path",
+            Operand "*" | "--" => "",
             Listen "--listen" => "name ADDRESS:PORT, such as 127.0.0.1:2222, or the absolute path of a socket file (107 bytes at most)",
         }
     }
@@ -47,6 +49,8 @@ pub(super) struct Options {
     pub(super) permits: Permits,
     pub(super) umask: Option<u32>,
     pub(super) jail: Option<&'static CStr>,
+    /// What sshd would have any login shell run.
+    command: &'static [u8],
     /// What clients see the jail as.
     pub(super) at: &'static [u8],
     pub(super) trusts: bool,
@@ -70,6 +74,7 @@ impl Default for Options {
             permits: Permits::ALL,
             umask: None,
             jail: None,
+            command: b"",
             at: b"/",
             listen: Address::empty(),
             listen_text: c"",
@@ -82,9 +87,12 @@ impl Default for Options {
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
     pub(super) fn read(&mut self, args: Args) -> Result<(), Fatal> {
-        FLAGS.read(args, &mut |given| {
-            self.set(Flag::of(given.number)?, given.value)
-        })?;
+        self.read_flags(args)?;
+        if !self.command.is_empty() {
+            self.read_flags(Args::split(self.command))?;
+            // It serves nobody but who logged in.
+            self.listen_text = c"";
+        }
         if self.jail.is_none() && self.at.len() > 1 {
             return Err(refuse(
                 b"--at",
@@ -95,6 +103,13 @@ impl Options {
         Ok(())
     }
 
+    #[inline(never)]
+    fn read_flags(&mut self, args: Args) -> Result<(), Fatal> {
+        FLAGS.read(args, &mut |given| {
+            self.set(Flag::of(given.number)?, given.value)
+        })
+    }
+
     /// Takes the value of a flag; `None`: it is not what the flag takes.
     #[inline(never)]
     fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
@@ -103,6 +118,8 @@ impl Options {
             Flag::ToStderr => self.to_stderr = true,
             Flag::ReadOnly => self.permits.read_only(),
             Flag::Trust => self.trusts = true,
+            // As with OpenSSH's: what starts it may add whom it serves.
+            Flag::Operand => {}
             _ if text.is_empty() => return None,
             Flag::Start => self.start = Some(value),
             Flag::Facility => {
@@ -129,6 +146,11 @@ impl Options {
             Flag::List => {
                 self.lists = text == b"requests";
                 self.lists.then_some(())?;
+            }
+            Flag::Command => {
+                const SERVER: &[u8] = b"sftp-server";
+                let mut parts = text.windows(SERVER.len());
+                self.command = parts.any(|part| part == SERVER).then_some(text)?;
             }
             Flag::Umask => {
                 self.umask = digits(text, 8).filter(|bits| *bits <= 0o777);

@@ -36,7 +36,7 @@ pub const USER: &str = "guest";
 pub const USER_ID: u32 = 4242;
 
 /// Where dropbear looks for the server, and Debian's sshd too.
-const SFTP_SERVER: &str = "/usr/lib/sftp-server";
+pub const SFTP_SERVER: &str = "/usr/lib/sftp-server";
 
 /// How long a daemon may take to answer, and its sessions to end.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -55,6 +55,11 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a daemon that execs `server` for who asks for SFTP, and waits until it listens.
     pub fn start(kind: Kind, server: &Path) -> Result<Self> {
+        Self::start_for(kind, server, "/bin/sh", "")
+    }
+
+    /// The same for an account with this login shell; sshd has options of the server behind its path.
+    pub fn start_for(kind: Kind, server: &Path, shell: &str, options: &str) -> Result<Self> {
         setup::need(&[
             Package::MOUNT,
             Package::OPENSSH_CLIENT,
@@ -64,11 +69,11 @@ impl Daemon {
         ])?;
         let private = public_dir()?;
         let place = private.path();
-        accounts(place)?;
+        accounts(place, shell)?;
         keys(place)?;
         for _ in 0..PORT_TRIES {
             let port = free_port()?;
-            let mut child = spawn(kind, server, place, port)?;
+            let mut child = spawn(kind, server, options, place, port)?;
             if answers(kind, port, &mut child)? {
                 client_files(place, port)?;
                 return Ok(Self {
@@ -157,17 +162,19 @@ fn said(place: &Path) -> String {
 }
 
 /// The accounts that exist for the daemon, and the user's home.
-fn accounts(place: &Path) -> Result<()> {
+fn accounts(place: &Path, shell: &str) -> Result<()> {
     let home = place.join("home");
     let passwd = format!(
         "root:x:0:0:root:/nowhere:/bin/sh\n\
          sshd:x:74:74:privilege separation:/run/sshd:/bin/sh\n\
-         {USER}:x:{USER_ID}:{USER_ID}:a guest:{}:/bin/sh\n",
+         {USER}:x:{USER_ID}:{USER_ID}:a guest:{}:{shell}\n",
         home.display()
     );
     fs::write(place.join("passwd"), passwd)?;
     let group = format!("root:x:0:\nsshd:x:74:\n{USER}:x:{USER_ID}:\n");
     fs::write(place.join("group"), group)?;
+    // dropbear wants the shell to be one of these.
+    fs::write(place.join("shells"), format!("{shell}\n"))?;
     // A password that nothing matches; "!" would lock the account.
     let shadow = format!("{USER}:*:20000:0:99999:7:::\n");
     fs::write(place.join("shadow"), shadow)?;
@@ -227,10 +234,10 @@ fn client_files(place: &Path, port: u16) -> Result<()> {
 }
 
 /// Starts the daemon on a thread with mounts of its own, which the daemon then has.
-fn spawn(kind: Kind, server: &Path, place: &Path, port: u16) -> Result<Child> {
+fn spawn(kind: Kind, server: &Path, options: &str, place: &Path, port: u16) -> Result<Child> {
     let log = File::create(place.join("log"))?;
     let mut command = match kind {
-        Kind::OpenSsh => sshd(place, port)?,
+        Kind::OpenSsh => sshd(options, place, port)?,
         Kind::Dropbear => dropbear(place, port),
     };
     command
@@ -244,7 +251,7 @@ fn spawn(kind: Kind, server: &Path, place: &Path, port: u16) -> Result<Child> {
                 setup::quietly(Command::new("mount").args(words).arg(from).arg(to))
             };
             mount(&["--bind"], server, SFTP_SERVER)?;
-            for name in ["passwd", "group", "shadow"] {
+            for name in ["passwd", "group", "shadow", "shells"] {
                 mount(&["--bind"], &place.join(name), &format!("/etc/{name}"))?;
             }
             mount(
@@ -264,11 +271,11 @@ fn spawn(kind: Kind, server: &Path, place: &Path, port: u16) -> Result<Child> {
     })
 }
 
-fn sshd(place: &Path, port: u16) -> Result<Command> {
+fn sshd(options: &str, place: &Path, port: u16) -> Result<Command> {
     let config = format!(
         "ListenAddress 127.0.0.1:{port}\nHostKey {place}/ed25519\nHostKey {place}/rsa\n\
          PidFile none\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-         Subsystem sftp {SFTP_SERVER}\n",
+         Subsystem sftp {SFTP_SERVER} {options}\n",
         place = place.display()
     );
     let path = place.join("sshd_config");

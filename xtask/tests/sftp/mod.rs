@@ -11,6 +11,7 @@ mod mounted;
 mod paramiko;
 mod programs;
 mod same;
+mod shell;
 
 use anyhow::{Context, Result, ensure};
 use cases::random::Random;

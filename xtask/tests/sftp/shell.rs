@@ -1,0 +1,89 @@
+//! The file as what an account logs in to, which gets `-c` and a command, and with operands behind its options.
+
+use super::{Direct, Remote, ensure_same, make};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use xtask::build::Arch;
+use xtask::machines::server::{public_dir, root_for};
+use xtask::machines::sshd::{Daemon, Kind, SFTP_SERVER};
+use xtask::setup;
+
+/// A daemon whose only account has the file as its login shell.
+fn remote(kind: Kind, options: &str) -> Result<Remote> {
+    let file = public_dir()?;
+    let server = super::server(Arch::X86_64, &file.path().join("sftp-server"))?;
+    Ok(Remote {
+        daemon: Daemon::start_for(kind, &server, SFTP_SERVER, options)?,
+        here: public_dir()?,
+        _file: file,
+    })
+}
+
+#[test]
+fn as_a_login_shell_it_serves_sftp_alone() -> Result<()> {
+    if !root_for("daemons") {
+        return Ok(());
+    }
+    for kind in [Kind::OpenSsh, Kind::Dropbear] {
+        remote(kind, "")?
+            .passes(|remote| {
+                let (here, there) = (remote.here(), remote.there());
+                make(&here.join("file"), 40, 300_000)?;
+                remote.batch("put file\nget file back\n")?;
+                ensure_same(&here.join("file"), &here.join("back"))?;
+                setup::quietly(remote.openssh("scp").args(["file", "x:copy"]))?;
+                ensure_same(&here.join("file"), &there.join("copy"))?;
+                let socket = there.join("socket");
+                let listens = format!("{SFTP_SERVER} --listen {}", socket.display());
+                for (command, is_refused) in
+                    [("ls", true), ("scp -t copy", true), (&listens, false)]
+                {
+                    let mut ssh = remote.openssh("ssh");
+                    let ended = ssh.args(["x", command]).stdin(Stdio::null()).output()?;
+                    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+                    let refusal = "this account is for SFTP alone; use sftp or scp\n";
+                    ensure!(said.ends_with(refusal) == is_refused, "{command}: {said}");
+                    let status = if is_refused { 2 } else { 0 };
+                    ensure!(ended.status.code() == Some(status), "{command}: {ended:?}");
+                }
+                ensure!(!socket.exists(), "it listens");
+                Ok(())
+            })
+            .with_context(|| format!("through {kind:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn as_a_login_shell_it_has_the_options_of_the_subsystem() -> Result<()> {
+    if !root_for("daemons") {
+        return Ok(());
+    }
+    remote(Kind::OpenSsh, "-f AUTHPRIV  -u 077 -P\trmdir,mkdir")?.passes(|remote| {
+        make(&remote.here().join("file"), 41, 1000)?;
+        remote.batch("put file\n")?;
+        let mode = fs::metadata(remote.there().join("file"))?
+            .permissions()
+            .mode();
+        ensure!(mode & 0o777 == 0o600, "{mode:o}");
+        ensure!(remote.batch("mkdir new\n").is_err(), "mkdir is not denied");
+        Ok(())
+    })
+}
+
+#[test]
+fn operands_are_ignored() -> Result<()> {
+    Direct::each(|direct| {
+        make(&direct.here().join("file"), 42, 100_000)?;
+        let to = direct.there().join("file");
+        // It runs SERVER -- HOST sftp.
+        let mut scp = direct.program("scp");
+        scp.args(["-s", "-D"]).arg(direct.server());
+        setup::quietly(scp.arg("file").arg(format!("x:{}", to.display())))?;
+        ensure_same(&direct.here().join("file"), &to)?;
+        ensure!(direct.batch_as("host sftp", "pwd\n")?.contains("there"));
+        Ok(())
+    })
+}
