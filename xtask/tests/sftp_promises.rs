@@ -1,11 +1,13 @@
 //! What a session costs: system calls, as strace sees them, and memory; and what it has given up.
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::mkfifo;
 use std::fs;
 use std::path::Path;
 use xtask::build::Arch;
-use xtask::clients::sftp::{READ_MAX, Request, Sftp, SftpOptions, Wire};
-use xtask::machines::server::public_dir;
+use xtask::clients::sftp::{Attrs, READ_MAX, Request, Sftp, SftpOptions, Status, Wire, open};
+use xtask::machines::server::{public_dir, root_for};
 use xtask::setup::{self, Package};
 
 /// Bytes of the requests whose calls are counted.
@@ -136,6 +138,57 @@ fn a_stat_among_many_makes_two_calls_and_four_in_a_jail() -> Result<()> {
     ensure!(plain <= 2.0, "{plain} calls");
     let jailed = stat_cost(SftpOptions::jailed(tree.path()))?;
     ensure!(jailed <= 4.0, "{jailed} calls in a jail");
+    Ok(())
+}
+
+/// To open a FIFO waits for another process or ends its waiting, and to open a device may start something.
+#[test]
+fn what_is_refused_or_only_looked_at_is_never_opened() -> Result<()> {
+    if !root_for("devices") {
+        return Ok(());
+    }
+    for jailed in [false, true] {
+        let (tree, place) = (public_dir()?, public_dir()?);
+        let mode = Mode::from_bits_truncate(0o666);
+        mkfifo(&tree.path().join("fifo"), mode)?;
+        mknod(
+            &tree.path().join("device"),
+            SFlag::S_IFCHR,
+            mode,
+            makedev(1, 3),
+        )?;
+        let log = place.path().join("calls");
+        let mut client = traced(SftpOptions::serving(tree.path(), jailed), &log)?;
+        for name in ["fifo", "device"] {
+            let path = name.as_bytes();
+            client.stat(name)?;
+            client.told(&Request::SetStat(path, Attrs::mode(0o600)))?;
+            let refused = client.told(&Request::OpenDir(path))?;
+            ensure!(refused == Some(Status::NO_SUCH_FILE), "{name}: {refused:?}");
+        }
+        client.list(".")?;
+        let over = open::WRITE | open::CREATE | open::TRUNCATE;
+        for flags in [open::READ, over] {
+            let refused = client.told(&Request::Open(b"fifo", flags, Attrs::default()))?;
+            ensure!(refused == Some(Status::PERMISSION_DENIED), "{refused:?}");
+            let told = client.told(&Request::Open(b"device", flags, Attrs::default()))?;
+            ensure!(told.is_some() == jailed, "in a jail: {jailed}: {told:?}");
+        }
+        client.finish()?;
+        let text = fs::read_to_string(&log)?;
+        // Neither by its path alone nor as a directory: that is refused before anything is opened.
+        let opened = |name: &str| {
+            let calls = text.lines().filter(|line| {
+                line.contains(" open")
+                    && line.contains(&format!("{name}\""))
+                    && !line.contains("O_PATH")
+                    && !line.contains("O_DIRECTORY")
+            });
+            calls.count()
+        };
+        ensure!(opened("fifo") == 0, "{text}");
+        ensure!(opened("device") == if jailed { 0 } else { 2 }, "{text}");
+    }
     Ok(())
 }
 

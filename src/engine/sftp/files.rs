@@ -120,7 +120,8 @@ impl Turn<'_> {
         if len > READ_INLINE_BYTES {
             let node = self.request.node;
             let left = self.vfs.attr(node)?.size.saturating_sub(offset);
-            len = left.min(len.into()) as u32;
+            // A device has no size: what it gives at once is a beginning.
+            len = (left.min(len.into()) as u32).max(READ_INLINE_BYTES);
         }
         if len > READ_INLINE_BYTES {
             self.reply.u32(len);

@@ -1,9 +1,9 @@
 //! The host's files by their paths, as the user sees them that the process runs as: for one peer, which has the same rights.
 //!
 //! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is the kernel's own number of a
-//! descriptor, which lasts for a request in a small ring, and as long as its pin. Only regular files and directories are
-//! opened, and nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the kernel is
-//! asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the rules.
+//! descriptor, which lasts for a request in a small ring, and as long as its pin. Regular files, directories and, outside of a
+//! jail, devices are opened, but nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the
+//! kernel is asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the rules.
 
 use super::kernel::{self, PATH, READ, WRITE, change, error, told};
 use super::walk::Text;
@@ -153,7 +153,7 @@ impl User {
 
     /// Pins what was opened, if it may be.
     fn admit(&mut self, file: RawFd, directory: bool, truncate: bool) -> FsResult<Pin> {
-        if let Err(error) = check(file, directory, truncate) {
+        if let Err(error) = self.check(file, directory, truncate) {
             fs::close(file);
             return Err(error);
         }
@@ -162,6 +162,56 @@ impl User {
             node: node_of(file),
             user: 0,
         })
+    }
+
+    /// Whether something may be open for more than its path. Nothing but a regular file is ever cut.
+    fn check(&self, file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
+        let attr = told(file, c"", AtFlags::empty())?;
+        self.check_kind(attr.kind, directory)?;
+        // Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
+        if attr.used == 0 {
+            refuse_system(file)?;
+        }
+        if truncate && attr.kind == Kind::Regular {
+            fs::truncate::<FsError>(file, None, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Whether something of this kind may be open. To open a FIFO would wait for another process, or end its waiting; a device is
+    /// none of a jail's.
+    #[inline(never)]
+    fn check_kind(&self, kind: Kind, directory: bool) -> FsResult<()> {
+        match kind {
+            Kind::Directory if !directory => Err(FsError::IsDirectory),
+            Kind::Directory | Kind::Regular => Ok(()),
+            Kind::CharacterDevice | Kind::BlockDevice if self.jail.is_none() => Ok(()),
+            _ => Err(FsError::Access),
+        }
+    }
+
+    /// The node of what was taken.
+    #[inline(never)]
+    fn resolve_taken(&mut self, follow: bool) -> FsResult<Node> {
+        let opened = self.open_taken(path_flags(follow), 0);
+        let node = self.found.keep(opened);
+        self.named = node.map_or(NONE, number);
+        node
+    }
+
+    /// The attributes of what was taken.
+    #[inline(never)]
+    fn attr_taken(&mut self, follow: bool) -> FsResult<Attr> {
+        if self.at == NONE {
+            let node = self.resolve_taken(follow)?;
+            return self.attr(node);
+        }
+        let end = if follow {
+            AtFlags::empty()
+        } else {
+            AtFlags::SYMLINK_NOFOLLOW
+        };
+        told(self.at, self.text(), end)
     }
 
     #[inline(never)]
@@ -186,25 +236,6 @@ impl User {
             })
         })
     }
-}
-
-/// Whether something may be open for more than its path. Nothing but a regular file is ever cut.
-fn check(file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
-    let attr = told(file, c"", AtFlags::empty())?;
-    match attr.kind {
-        Kind::Directory if directory => {}
-        Kind::Directory => return Err(FsError::IsDirectory),
-        Kind::Regular => {}
-        _ => return Err(FsError::Access),
-    }
-    // Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
-    if attr.used == 0 {
-        refuse_system(file)?;
-    }
-    if truncate {
-        fs::truncate::<FsError>(file, None, 0)?;
-    }
-    Ok(())
 }
 
 #[inline(never)]
@@ -428,24 +459,12 @@ impl Paths for User {
 
     fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node> {
         self.take(dir, path)?;
-        let opened = self.open_taken(path_flags(follow), 0);
-        let node = self.found.keep(opened);
-        self.named = node.map_or(NONE, number);
-        node
+        self.resolve_taken(follow)
     }
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        if self.jail.is_some() {
-            let node = self.resolve(None, path, follow)?;
-            return self.attr(node);
-        }
         self.take(None, path)?;
-        let end = if follow {
-            AtFlags::empty()
-        } else {
-            AtFlags::SYMLINK_NOFOLLOW
-        };
-        told(AT_FDCWD, self.text(), end)
+        self.attr_taken(follow)
     }
 
     fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
@@ -470,6 +489,12 @@ impl Paths for User {
             flags.set(OFlags::EXCL, how.has(OpenFlags::EXCLUSIVE));
         }
         self.take(dir, path)?;
+        // Nothing is opened only to be refused: that has effects. What is to be a directory or new, the kernel looks at itself.
+        if !flags.intersects(OFlags::DIRECTORY | OFlags::EXCL)
+            && let Ok(attr) = self.attr_taken(dir.is_none())
+        {
+            self.check_kind(attr.kind, false)?;
+        }
         let file = self.open_taken(flags, mode);
         self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
     }

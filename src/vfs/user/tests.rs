@@ -189,10 +189,30 @@ fn what_the_kernel_makes_of_itself_is_refused() {
     assert_eq!(listed, Err(FsError::Access));
     let node = user.resolve(b"/proc/self/cwd", false).unwrap();
     assert_eq!(user.readlink(node, &mut [0; 99]), Err(FsError::Access));
-    assert_eq!(
-        user.open_at(b"/dev/null", &READ).unwrap_err(),
-        FsError::Access
-    );
+}
+
+#[test]
+fn devices_are_opened_and_fifos_are_not() {
+    let scratch = Scratch::new("devices");
+    let mut user = Served::new(4);
+    let over = OpenFlags {
+        how: OpenFlags::WRITE | OpenFlags::TRUNCATE,
+        create: Some(0o644),
+    };
+    let null = user.open_at(b"/dev/null", &over).unwrap();
+    assert_eq!(user.write(&null, 1 << 40, b"gone"), Ok(()));
+    let zero = user.open_at(b"/dev/zero", &READ).unwrap();
+    let mut bytes = [1; 9];
+    assert_eq!(user.read(&zero, 7, &mut bytes), Ok(9));
+    assert_eq!(bytes, [0; 9]);
+    user.unpin(null);
+    user.unpin(zero);
+    let path = scratch.path("fifo");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(CWD, &*path, kind, mode, 0).unwrap();
+    for how in [&READ, &over] {
+        assert_eq!(user.open_at(&path, how).unwrap_err(), FsError::Access);
+    }
 }
 
 #[test]

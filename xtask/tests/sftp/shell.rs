@@ -1,7 +1,8 @@
-//! The file as what an account logs in to, which gets `-c` and a command, and with operands behind its options.
+//! The file as what an account logs in to, which gets `-c` and a command; operands behind its options; devices as OpenSSH has them.
 
 use super::{Direct, Remote, ensure_same, make};
 use anyhow::{Context, Result, ensure};
+use nix::sys::stat::Mode;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -85,5 +86,20 @@ fn operands_are_ignored() -> Result<()> {
         ensure_same(&direct.here().join("file"), &to)?;
         ensure!(direct.batch_as("host sftp", "pwd\n")?.contains("there"));
         Ok(())
+    })
+}
+
+#[test]
+fn devices_are_written_to_and_fifos_are_not_waited_for() -> Result<()> {
+    Direct::each(|direct| {
+        make(&direct.here().join("file"), 43, 3_000_000)?;
+        direct.batch("put file /dev/null\n")?;
+        let mut scp = direct.program("scp");
+        scp.args(["-s", "-D"]).arg(direct.server());
+        setup::quietly(scp.args(["file", "x:/dev/null"]))?;
+        let fifo = direct.there().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU)?;
+        direct.give(&fifo)?;
+        direct.refuses("put file fifo", "Permission denied")
     })
 }
