@@ -55,8 +55,9 @@ pub const DIRTY_COUNT: usize = 16;
 pub const CREATE_VERIFIER_COUNT: usize = 32;
 /// Files and directories that a session may have open, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;
-/// Descriptors for everything else in a session: the standard streams, the log, the jail, what one request needs at most.
-pub const HANDLE_DESCRIPTOR_RESERVE: usize = 80;
+/// Descriptors for everything else in a session: the standard streams, the log, the jail, what a request needs. The few that need
+/// more, for long ways through links, fail while all handles are open.
+pub const HANDLE_DESCRIPTOR_RESERVE: usize = 20;
 /// Bytes of passwd(5) and of group(5) that are looked at.
 pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a symbolic link's target on Linux.

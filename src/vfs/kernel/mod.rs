@@ -22,7 +22,7 @@ pub(super) const WRITE: OFlags = READ.union(OFlags::RDWR);
 /// Only to go on from there; a symbolic link is itself.
 pub(super) const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// File systems that are made of the kernel's own state: reading there has effects, or never ends.
-static PSEUDO_FILE_SYSTEMS: [u32; 13] = [
+static PSEUDO_FILE_SYSTEMS: [u32; 21] = [
     0x9fa0,      // proc
     0x6265_6572, // sysfs
     0x6462_6720, // debugfs
@@ -36,6 +36,14 @@ static PSEUDO_FILE_SYSTEMS: [u32; 13] = [
     0xde5e_81e4, // efivarfs
     0xf97c_ff8c, // selinuxfs
     0x6573_5543, // fusectl
+    0x4249_4e4d, // binfmt_misc
+    0x6e66_7364, // nfsd
+    0x6165_676c, // pstore
+    0x1980_0202, // mqueue
+    0x6759_6969, // rpc_pipefs
+    0x0765_5821, // resctrl
+    0x4341_5d53, // smackfs
+    0x6e73_6673, // nsfs
 ];
 
 /// Whether a file system is made of the kernel's own state.

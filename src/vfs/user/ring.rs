@@ -10,8 +10,8 @@ use rustix::fd::RawFd;
 pub(super) const STEP_COUNT: usize = 48;
 const _: () = assert!(STEP_COUNT > LINK_COUNT_MAX as usize + 3);
 /// Places for what was found: more than a request asks for.
-pub(super) const FOUND_COUNT: usize = 16;
-const _: () = assert!(1 + STEP_COUNT + FOUND_COUNT + 8 <= HANDLE_DESCRIPTOR_RESERVE);
+pub(super) const FOUND_COUNT: usize = 8;
+const _: () = assert!(1 + FOUND_COUNT + 8 <= HANDLE_DESCRIPTOR_RESERVE);
 /// No descriptor.
 pub(super) const NONE: RawFd = -1;
 
