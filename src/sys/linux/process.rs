@@ -151,9 +151,12 @@ pub fn read_signal(signals: BorrowedFd<'_>) -> Told {
 }
 
 /// Ends the process when it is asked to stop, also where it is the first of a container, which signals do not end by
-/// themselves.
+/// themselves. The socket at which it listens ends before it, but not with a child of it.
 pub fn stop_when_asked() {
     extern "C" fn stop(_: i32) -> ! {
+        if !HAS_SUPERVISOR.load(Ordering::Relaxed) {
+            super::sockets::stop_listening();
+        }
         exit(0)
     }
     /// The kernel insists on a way back, which is never taken.

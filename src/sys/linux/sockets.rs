@@ -5,6 +5,7 @@ use super::{Errno, outcome};
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::sync::atomic::{AtomicI32, Ordering};
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::Mode;
 use syscalls::{Sysno, raw_syscall};
@@ -204,13 +205,8 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     }
     let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
     let mut bound = call(descriptor, Verb::Bind, at);
-    if bound == Err(Errno::ADDRINUSE)
-        && at.family() == UNIX
-        && call(descriptor, Verb::Connect, at) == Err(Errno::CONNREFUSED)
-    {
-        let path = at.bytes[2..].as_ptr();
-        // SAFETY: the path ends with NUL.
-        unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path, 0) };
+    if bound == Err(Errno::ADDRINUSE) {
+        remove_unused(descriptor, at);
         bound = call(descriptor, Verb::Bind, at);
     }
     rustix::process::umask(mask);
@@ -218,7 +214,35 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     call(descriptor, Verb::Name, at)?;
     // SAFETY: two numbers.
     outcome(unsafe { socket_call!(listen, 4, descriptor, BACKLOG) })?;
+    LISTENER.store(descriptor, Ordering::Relaxed);
     Ok(ManuallyDrop::into_inner(socket))
+}
+
+/// What [`listen`] made.
+static LISTENER: AtomicI32 = AtomicI32::new(-1);
+
+/// Stops to listen at what [`listen`] made, and removes its file, unless that is another process' by now. It makes system calls
+/// alone: a signal may interrupt anything.
+pub(super) fn stop_listening() {
+    const BOTH_WAYS: usize = 2;
+    let (listener, mut at) = (LISTENER.load(Ordering::Relaxed), Address::empty());
+    // SAFETY: two numbers.
+    unsafe { socket_call!(shutdown, 13, listener, BOTH_WAYS) };
+    if call(listener, Verb::Name, &mut at).is_ok()
+        && let Ok(socket) = open(UNIX, STREAM)
+    {
+        remove_unused(socket.as_raw_fd(), &mut at);
+    }
+}
+
+/// Removes a socket file that nobody listens at. `socket` is not used yet.
+#[inline(never)]
+fn remove_unused(socket: RawFd, at: &mut Address) {
+    if at.family() == UNIX && call(socket, Verb::Connect, at) == Err(Errno::CONNREFUSED) {
+        let path = at.bytes[2..].as_ptr();
+        // SAFETY: the path ends with NUL.
+        unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path, 0) };
+    }
 }
 
 /// Sets an option of a socket.

@@ -4,6 +4,8 @@
 use super::{is_well, pattern};
 use anyhow::{Context, Result, ensure};
 use cases::random::{Random, seed};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -263,6 +265,50 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
     ensure!(after <= before, "{before} descriptors became {after}");
     let grown = server.process.anonymous_kib()?.saturating_sub(memory);
     ensure!(grown <= 64, "{grown} KiB more");
+    drop(visit(&socket)?);
+    Ok(())
+}
+
+/// Waits until something is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let start = Instant::now();
+    while !is_so() {
+        ensure!(start.elapsed() < Duration::from_secs(60), "not {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_socket_file_goes_with_its_listener_and_no_other() -> Result<()> {
+    let directory = public_dir()?;
+    fs::write(directory.path().join("file"), "content")?;
+    let socket = directory.path().join("socket");
+    let place = socket.display().to_string();
+    let options = SftpOptions::at(directory.path()).with(&["--listen", &place]);
+    let listens = || UnixStream::connect(&socket).is_ok();
+    let mut server = Sftp::spawn(&options)?;
+    until("listening", listens)?;
+    // The end of a session is not that of its listener.
+    let pid = server.process.pid();
+    let mut ended = visit(&socket)?;
+    for child in fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?.split_whitespace()
+    {
+        kill(Pid::from_raw(child.parse()?), Signal::SIGTERM)?;
+    }
+    ensure!(ended.read(&mut [0])? == 0, "the session goes on");
+    let _visitor = visit(&socket)?;
+    server.process.signal(Signal::SIGTERM)?;
+    until("ended", || !server.process.is_alive().unwrap_or(true))?;
+    ensure!(!socket.exists(), "the file is still there");
+    // One that another has bound meanwhile stays.
+    let mut old = Sftp::spawn(&options)?;
+    until("listening again", listens)?;
+    fs::rename(&socket, directory.path().join("old"))?;
+    let _new = Sftp::spawn(&options)?;
+    until("listening beside it", listens)?;
+    old.process.signal(Signal::SIGTERM)?;
+    until("ended again", || !old.process.is_alive().unwrap_or(true))?;
     drop(visit(&socket)?);
     Ok(())
 }
