@@ -88,7 +88,7 @@ impl Node {
     }
 
     /// Whether it lies inside an image.
-    pub(super) const fn is_inside(self) -> bool {
+    pub const fn is_inside(self) -> bool {
         cfg!(feature = "iso") && (self.0 as i32) < 0
     }
 }

@@ -13,7 +13,7 @@ const ENTRY_BYTES_MAX: usize = 4 + 255 + HEAD_BYTES_MAX + 255 + 32;
 
 impl Turn<'_> {
     /// As many entries as fit into a page. Where the host does not tell the attributes of "." and "..", they are the
-    /// directory's own; others that have none are gone.
+    /// directory's own; others that have none are gone, or, inside an image, damaged: these are names, as over NFS.
     pub(super) fn list(&mut self) -> Outcome {
         let (reply, vfs) = (&mut self.reply, &mut *self.vfs);
         if reply.space().len() < NAMES_BYTES_MAX {
@@ -34,13 +34,19 @@ impl Turn<'_> {
             Ok(own) => vfs.readdir(node, *cookie, Detail::Objects, &mut |entry| {
                 *cookie = entry.cookie;
                 let attr = match (entry.object, entry.name) {
-                    (Some((attr, _)), _) => attr,
-                    (None, b"." | b"..") => own,
+                    (Some((attr, _)), _) => Some(attr),
+                    (None, b"." | b"..") => Some(own),
+                    (None, _) if node.is_inside() => None,
                     (None, _) => return ControlFlow::Continue(()),
                 };
                 reply.string(entry.name);
-                longname(reply, entry.name, attr, Some(accounts), now);
-                put(reply, attr);
+                if let Some(attr) = attr {
+                    longname(reply, entry.name, attr, Some(accounts), now);
+                    put(reply, attr);
+                } else {
+                    reply.string(entry.name);
+                    reply.u32(0);
+                }
                 count += 1;
                 if reply.position() < full {
                     ControlFlow::Continue(())

@@ -136,6 +136,62 @@ fn explore(client: &mut Client, top: Vec<u8>) -> Result<usize> {
     Ok(seen.len())
 }
 
+/// Has the first continuation area of a file with a long name lead to itself for ever; how its name begins.
+fn loop_back(image: &mut [u8]) -> Result<()> {
+    const LEN: usize = 28;
+    let word = |at: usize| image.get(at..at + 4).and_then(|it| it.try_into().ok());
+    for at in FIRST..image.len() - LEN {
+        if !image[at..].starts_with(b"CE\x1c\x01") {
+            continue;
+        }
+        let [block, offset] = [at + 4, at + 12].map(|at| word(at).map_or(0, u32::from_le_bytes));
+        let area = block as usize * 2048 + offset as usize;
+        // That of the root is not of a name.
+        if image[area..].starts_with(b"NM") {
+            image.copy_within(at..at + LEN, area);
+            return Ok(());
+        }
+    }
+    anyhow::bail!("no name goes on elsewhere")
+}
+
+#[test]
+fn a_damaged_entry_is_the_same_over_nfs_and_sftp() -> Result<()> {
+    let tree = small_tree(7)?;
+    fs::write(tree.path().join("n".repeat(250)), "long")?;
+    let mut image = image_of(tree.path())?;
+    loop_back(&mut image)?;
+    let dir = public_dir()?;
+    put(dir.path(), &image)?;
+    let server = serve(dir.path(), None)?;
+    let path = dir.path().join("damaged.iso").display().to_string();
+    let top = Client::connect(server.mount())?.mount(&path)?;
+    let mut nfs = server.connect()?;
+    let mut sftp = Sftp::start(&SftpOptions::at(dir.path()))?;
+    let by_nfs: Vec<_> = nfs
+        .list(&top)?
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    let by_sftp = sftp.list("damaged.iso/")?.into_iter();
+    let by_sftp: Vec<_> = by_sftp.map(|entry| entry.name).collect();
+    ensure!(by_nfs == by_sftp, "{by_nfs:?} is not {by_sftp:?}");
+    let damaged = by_sftp.iter().find(|name| name.starts_with(b"nnn"));
+    let damaged = damaged.context("the damaged entry is not listed")?;
+    let status = nfs.status(&Call::lookup(&top, damaged))?;
+    ensure!(status == nfsstat3::NFS3ERR_IO, "LOOKUP: {status:?}");
+    let path = [b"damaged.iso/", &damaged[..]].concat();
+    for request in [
+        sftp::Request::Stat(&path),
+        sftp::Request::LStat(&path),
+        sftp::Request::Open(&path, sftp::open::READ, sftp::Attrs::default()),
+    ] {
+        let told = sftp.told(&request)?;
+        ensure!(told == Some(sftp::Status::FAILURE), "{request:?}: {told:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn damaged_images_are_errors_over_nfs() -> Result<()> {
     let image = undamaged()?;
