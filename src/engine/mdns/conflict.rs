@@ -20,8 +20,6 @@ impl Responder {
         from: &IpAddr,
         message: &Message<'_>,
     ) {
-        // The sender may be this host: multicasts come back, at once or through another link.
-        let from_us = self.links.iter().any(|on| on.link.has(from));
         let link = usize::from(meta.link);
         let Some(on) = self.links.get(link) else {
             return;
@@ -34,10 +32,10 @@ impl Responder {
             return;
         }
         for record in message.records() {
-            if !record.is_in_class() || (record.kind == kind::NSEC && from_us) {
+            if !record.is_in_class() {
                 continue;
             }
-            let spares = record.section == Section::Answer && !from_us;
+            let spares = record.section == Section::Answer;
             // What has begun again with the first of them is in no conflict with the others.
             if let Some(name) = self.zone.names.find(record.name)
                 && let Some(on) = self.links.get_mut(link)

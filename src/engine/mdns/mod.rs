@@ -9,6 +9,7 @@ pub mod browser;
 mod claim;
 mod conflict;
 mod goodbye;
+mod host;
 mod link;
 mod names;
 mod on_link;

@@ -79,7 +79,7 @@ impl Names {
     /// The name of `label` before `parent`, if it is in use.
     #[inline(never)]
     pub fn child(&self, parent: NameId, label: &[u8]) -> Option<NameId> {
-        let mut name = *self.lists.get(hash(self.seed, parent, label))?;
+        let mut name = *self.lists.get(list_of(self.seed, parent, label))?;
         while name != NameId::ROOT {
             let entry = self.entry(name)?;
             if entry.parent == parent && is_like(entry.label(), label) {
@@ -200,7 +200,7 @@ impl Names {
     /// Puts a name into its list.
     fn enlist(&mut self, name: NameId) {
         if let Some(entry) = self.entries.get_mut(name.place())
-            && let list = hash(self.seed, entry.parent, entry.label())
+            && let list = list_of(self.seed, entry.parent, entry.label())
             && let Some(list) = self.lists.get_mut(list)
         {
             entry.next = core::mem::replace(list, name);
@@ -212,7 +212,7 @@ impl Names {
         let Some(entry) = self.entry(name) else {
             return;
         };
-        let (list, next) = (hash(self.seed, entry.parent, entry.label()), entry.next);
+        let (list, next) = (list_of(self.seed, entry.parent, entry.label()), entry.next);
         let Some(first) = self.lists.get_mut(list) else {
             return;
         };
@@ -298,13 +298,19 @@ fn gather<'a>(name: Name<'a>, labels: &mut LabelVec<'a>) -> Option<()> {
     Some(())
 }
 
-/// Which list a name is in. FNV-1a; letters of ASCII are the same in both cases.
+/// Which list a name is in.
 #[inline(never)]
-fn hash(seed: u32, parent: NameId, label: &[u8]) -> usize {
-    let hash = label.iter().fold(seed ^ u32::from(parent.0), |hash, byte| {
-        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
-    });
+fn list_of(seed: u32, parent: NameId, label: &[u8]) -> usize {
+    let hash = hash(seed ^ u32::from(parent.0), label);
     ((hash ^ hash >> 16) & (LIST_COUNT - 1)) as usize
+}
+
+/// FNV-1a; letters of ASCII are the same in both cases.
+#[inline(never)]
+pub(super) fn hash(seed: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(seed, |hash, byte| {
+        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 //! For each link it keeps what was multicast when, and what is due. A name is probed for on each link by itself; a name that is
 //! lost on one link is given up on all.
 
+use super::host::{Host, Sent};
 use super::link::{ADDRESS_BYTES_MAX, LINK_COUNT_MAX, Link, LinkId, octets};
 use super::names::NameId;
 use super::on_link::OnLink;
 use super::service_records::Service;
 use super::truncated::TruncatedQueries;
 use super::zone::{Full, RenameStyle, Zone};
-use super::{Limits, Meta, Random, Transmit};
+use super::{Limits, Meta, PORT, Random, Transmit};
+use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::wire::dns::{Message, Name, REVERSE_BYTES_MAX, reverse};
 use core::net::IpAddr;
@@ -31,8 +33,17 @@ pub struct Responder {
     /// The last name that was changed, until the caller asks.
     pub(super) renamed: Option<NameId>,
     pub(super) is_stopping: bool,
-    /// The host's address, if it is not on all links what we have there; and whether it leads back to the host.
-    elsewhere: Option<(IpAddr, bool)>,
+    pub(super) announcer: Host,
+    /// When another responder on this host is asked whether it is still there, how often it was without an answer, and on which
+    /// links it is to be asked now.
+    pub(super) ask_at: Instant,
+    pub(super) asked_count: u8,
+    pub(super) ask_links: u8,
+    /// Addresses lead back to the host.
+    reverses: bool,
+    /// The host's address, if it is not on all links what we have there.
+    pub(super) elsewhere: Option<IpAddr>,
+    sent: Sent,
     /// When the last conflicts were, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
     pub(super) truncated_queries: TruncatedQueries,
@@ -43,15 +54,22 @@ impl Responder {
     /// A responder that has nothing to say yet.
     pub fn new(limits: Limits, entropy: &[u8; 16]) -> Self {
         let mut random = Random::new(entropy);
+        let seed = random.ms(0, u32::MAX);
         Self {
-            zone: Zone::new(&limits, random.ms(0, u32::MAX)),
+            zone: Zone::new(&limits, seed),
             links: core::array::from_fn(OnLink::new),
             truncated_queries: TruncatedQueries::NONE,
-            random,
             conflicts: [Instant::NEVER; CONFLICT_COUNT],
             rate_limited_until: Instant::default(),
             renamed: None,
+            random,
             elsewhere: None,
+            reverses: true,
+            sent: Sent::new(seed),
+            announcer: Host::Unknown,
+            ask_at: Instant::NEVER,
+            asked_count: 0,
+            ask_links: 0,
             is_stopping: false,
         }
     }
@@ -61,13 +79,27 @@ impl Responder {
         let zone = &mut self.zone;
         let host = zone.claim_name(zone.local, label, RenameStyle::Host);
         zone.host = host.ok_or(Full)?;
-        zone.add_denial_of_host().ok_or(Full)
+        zone.service_host = zone.host;
+        zone.names.keep(zone.host);
+        match self.announcer {
+            Host::Never => Ok(()),
+            _ => zone.add_denial_of_host().ok_or(Full),
+        }
     }
 
-    /// The host has this address and no other, wherever that is; `reverses`: a PTR record leads from it to the host. To be
-    /// told before there are links.
-    pub const fn set_address(&mut self, address: IpAddr, reverses: bool) {
-        self.elsewhere = Some((address, reverses));
+    /// The host has this address and no other, wherever that is. To be told before there are links.
+    pub const fn set_address(&mut self, address: IpAddr) {
+        self.elsewhere = Some(address);
+    }
+
+    /// No PTR records lead from addresses to the host. To be told before there are links.
+    pub const fn leave_reverse_out(&mut self) {
+        self.reverses = false;
+    }
+
+    /// Others announce the host, or nobody. To be told first.
+    pub const fn leave_host_out(&mut self) {
+        self.announcer = Host::Never;
     }
 
     /// Announces a service as soon as its name is ours.
@@ -93,12 +125,17 @@ impl Responder {
                 self.remove_address(bit, address, now);
             }
         }
-        match self.elsewhere {
-            Some((address, reverses)) => self.zone.add_address(bit, &address, reverses),
-            None => link
-                .addresses
-                .iter()
-                .try_for_each(|(address, _)| self.zone.add_address(bit, address, true)),
+        if self.announcer == Host::Unknown && link.is_up() && self.ask_at == Instant::NEVER {
+            match link.shares_port && self.elsewhere.is_none() {
+                true => self.ask_first(now),
+                false => self.announcer = Host::Ours,
+            }
+        }
+        let mut add = |address| self.zone.add_address(bit, address, self.reverses);
+        match &self.elsewhere {
+            _ if self.announcer != Host::Ours => Some(()),
+            Some(address) => add(address),
+            None => link.addresses.iter().try_for_each(|(own, _)| add(own)),
         }
         .ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
@@ -149,7 +186,14 @@ impl Responder {
             return None;
         }
         let from = meta.from.ip();
-        if message.is_response()? {
+        let is_response = message.is_response()?;
+        if meta.from.port() == PORT && self.links.iter().any(|on| on.link.has(&from)) {
+            if self.sent.has(datagram) {
+                return None;
+            }
+            self.meet(now, &message, is_response);
+        }
+        if is_response {
             self.response(now, &meta, &from, &message);
             None
         } else {
@@ -159,8 +203,12 @@ impl Responder {
 
     /// What is to be sent to a link now, if there is anything.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+        if self.ask_at <= now {
+            self.ask_for_host(now);
+        }
         for link in 0..LINK_COUNT_MAX {
             let on = self.links.get_mut(link)?;
+            let bit = on.bit;
             let mut sent = on.send_probes(&self.zone, now, out);
             if sent.is_none() {
                 let (len, are_gone) = on.send_multicast(&self.zone, now, out, false);
@@ -169,7 +217,12 @@ impl Responder {
                     self.remove_withdrawn();
                 }
             }
+            if sent.is_none() && self.ask_links & bit != 0 {
+                self.ask_links &= !bit;
+                sent = self.write_host_question(link, out);
+            }
             if let Some(len) = sent {
+                self.sent.add(out.head(len));
                 return Some(Transmit {
                     link: link as LinkId,
                     len,
@@ -181,7 +234,7 @@ impl Responder {
 
     /// When there is something to send again.
     pub fn poll_at(&self) -> Instant {
-        let mut first = Instant::NEVER;
+        let mut first = self.ask_at;
         for on in &self.links {
             first = first.min(on.answers_at).min(on.probes_at);
         }
@@ -200,12 +253,18 @@ impl Responder {
 
     /// Whether all names are ours wherever there is a link.
     pub fn is_settled(&self) -> bool {
-        self.links.iter().all(|on| on.probes_at == Instant::NEVER)
+        self.announcer != Host::Unknown
+            && self.links.iter().all(|on| on.probes_at == Instant::NEVER)
     }
 
     /// The name of the host.
     pub const fn host(&self) -> NameId {
         self.zone.host
+    }
+
+    /// The name that another responder on this host has for it, if it announces the host instead of us.
+    pub fn other_host(&self) -> Option<NameId> {
+        (self.announcer == Host::Left).then_some(self.zone.service_host)
     }
 
     /// All unique names of ours but those of addresses, as they are written.

@@ -7,7 +7,7 @@ use super::rdata::Form;
 use super::record_state::{bit, later};
 use super::zone::{Zone, bit_of};
 use crate::time::Instant;
-use crate::wire::dns::{self, Label, Message, Section, Writer, flag, kind};
+use crate::wire::dns::{self, Message, Section, Writer, flag, kind};
 
 /// Records in one message whose further ones are added.
 const WRITTEN_COUNT: usize = 96;
@@ -38,9 +38,8 @@ impl OnLink {
         let mut writer = Writer::new(buffer, id, FLAGS);
         if is_legacy {
             for question in message.questions() {
-                let labels = question.name.labels();
-                let mut labels = labels.map(|bytes| Label { bytes, number: 0 });
-                writer.question(&mut labels, question.kind, question.class & !dns::TOP_BIT);
+                let labels = &mut question.name.unnumbered();
+                writer.question(labels, question.kind, question.class & !dns::TOP_BIT);
             }
         }
         let mut written = Written::new();

@@ -46,7 +46,7 @@ impl Zone {
     fn add_records_of(&mut self, service: &Service<'_>, kind: NameId, name: NameId) -> Option<()> {
         let mut record = Record::unique(name, kind::SRV, EVERYWHERE);
         record.target = match service.host {
-            [] => self.host,
+            [] => self.service_host,
             host => self.names.extend(NameId::ROOT, host)?,
         };
         let [priority, weight] = service.choice;

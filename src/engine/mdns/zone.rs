@@ -13,7 +13,7 @@ use crate::wire::dns::kind;
 use core::ops::Deref;
 
 /// Seconds for which others remember what a host's name or address is part of. RFC 6762 section 10.
-const HOST_TTL: u32 = 120;
+pub(super) const HOST_TTL: u32 = 120;
 /// Seconds for which others remember everything else.
 const OTHER_TTL: u32 = 75 * 60;
 
@@ -177,7 +177,10 @@ pub(super) struct Zone {
     /// The first free place among the records, and 1.
     free: u16,
     pub(super) local: NameId,
+    /// What the host is called, and what it is called where services of ours point to: another responder on it may have another
+    /// name for it.
     pub(super) host: NameId,
+    pub(super) service_host: NameId,
     // The longest last.
     pub(super) names: Names,
 }
@@ -195,6 +198,7 @@ impl Zone {
             free: 0,
             local,
             host: NameId::ROOT,
+            service_host: NameId::ROOT,
             names,
         }
     }
@@ -305,11 +309,13 @@ impl Zone {
         });
         self.free = number;
         // What led to it leads to what follows it.
+        let host = self.host;
         if let Some(claim) = self.claim_mut(gone.name) {
             let mut at = claim.first;
             if at == number {
                 claim.first = gone.next;
-                if gone.next == 0 {
+                // The host's name is claimed again.
+                if gone.next == 0 && gone.name != host {
                     *claim = Claim::default();
                 }
             } else {
@@ -326,6 +332,19 @@ impl Zone {
         self.names.release(gone.target);
         self.forget(gone.at, gone.len);
         self.names.release(gone.name);
+    }
+
+    /// Lets all that points to the host point to this name of it, which was kept for that.
+    pub(super) fn point_to(&mut self, host: NameId) {
+        for entry in self.records.iter_mut() {
+            if entry.target == self.service_host && !entry.is_goodbye {
+                self.names.keep(host);
+                self.names.release(self.service_host);
+                entry.record.target = host;
+            }
+        }
+        self.names.release(self.service_host);
+        self.service_host = host;
     }
 
     /// Takes all records away that depend on a name.

@@ -103,6 +103,7 @@ impl Announcer {
         now: Instant,
     ) -> Result<(), Fatal> {
         let responder = &mut self.responder;
+        leave_out(responder, options.leaves_host, options.leaves_reverse);
         set_host(responder, options.name);
         let mut add = |service: &Service<'_>| _ = add(responder, now, service, b"");
         let mut parts = [0; announce::ROOM_BYTES];
@@ -192,18 +193,26 @@ impl Endpoint for Announcer {
         }
         if let Some(name) = self.responder.renamed() {
             let label = self.responder.label(name);
-            let why = text!("another host has the name");
+            let mut why = text!("another host has the name");
+            let mut what = text!("is now called");
             if self.keeps_name {
                 events.tell(text!("cannot announce"), label, why);
                 return Err(FAILED);
             }
-            events.tell(text!("is now called"), label, why);
+            if self.responder.other_host() == Some(name) {
+                what = text!("announces services alone, on");
+                why = text!("another responder on this host announces that");
+            }
+            events.tell(what, label, why);
         }
         let is_settled = self.responder.is_settled();
-        if is_settled && !self.was_settled && self.has_links {
+        let is_host = self.subject == self.responder.host();
+        let is_told = is_settled && !self.was_settled && self.has_links;
+        // That another announces the host was told.
+        if is_told && !(is_host && self.responder.other_host().is_some()) {
             let mut line = Line::default();
             line.raw(self.responder.label(self.subject));
-            if self.subject == self.responder.host() {
+            if is_host {
                 line.text(".local");
             }
             events.tell(text!("announced"), line.bytes(), Text::NOTHING);
@@ -250,6 +259,16 @@ pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
         name.set(out.since(0));
     }
     let _ = responder.set_host(name.bytes());
+}
+
+/// Tells what is not announced of the host.
+pub(super) const fn leave_out(responder: &mut Responder, host: bool, reverse: bool) {
+    if host {
+        responder.leave_host_out();
+    }
+    if reverse {
+        responder.leave_reverse_out();
+    }
 }
 
 /// A service that is named as the host is.

@@ -21,6 +21,8 @@ flags! {
         bare {
             Identify "--identify",
             Workstation "--workstation",
+            NoHost "--no-host",
+            NoReverse "--no-reverse",
         }
         valued {
             Name "--name" => "name a host: 1 to 63 bytes without dots",
@@ -48,6 +50,8 @@ pub(in super::super) struct Options {
     pub(super) machines: Option<&'static CStr>,
     pub(super) identifies: bool,
     pub(super) is_workstation: bool,
+    pub(super) leaves_host: bool,
+    pub(super) leaves_reverse: bool,
     pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
     /// As they are written.
     pub(super) services: heapless::Vec<&'static [u8], SERVICE_COUNT_MAX>,
@@ -91,6 +95,8 @@ impl Options {
         match flag {
             Flag::Identify => self.identifies = true,
             Flag::Workstation => self.is_workstation = true,
+            Flag::NoHost => self.leaves_host = true,
+            Flag::NoReverse => self.leaves_reverse = true,
             _ if text.is_empty() => return None,
             Flag::Name => {
                 let (label, _) = cut(text, b'.');

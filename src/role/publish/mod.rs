@@ -30,7 +30,8 @@ flags! {
         bare {
             Service "s",
             Address "a",
-            NoReverse "R",
+            NoReverse "R" | "--no-reverse",
+            NoHost "--no-host",
             Verbose "v",
             NoFail "f",
         }
@@ -51,6 +52,7 @@ const FLAGS: Flags = Flag::table(HELP);
 struct Options {
     is_address: bool,
     is_one_way: bool,
+    leaves_host: bool,
     host: &'static [u8],
     subtypes: heapless::Vec<&'static [u8], SUBTYPE_COUNT_MAX>,
     interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
@@ -63,6 +65,7 @@ impl Options {
             Flag::Service => self.is_address = false,
             Flag::Address => self.is_address = true,
             Flag::NoReverse => self.is_one_way = true,
+            Flag::NoHost => self.leaves_host = true,
             Flag::Verbose | Flag::NoFail => {}
             Flag::Domain => return label::is_local(value).then_some(()),
             Flag::Argument => self.words.push(value).ok()?,
@@ -87,6 +90,9 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
     let responder = &mut announcer.responder;
+    // A name of an address is its address.
+    let leaves_host = options.leaves_host && !options.is_address;
+    mdns::leave_out(responder, leaves_host, options.is_one_way);
     let name = next();
     let mut subject = None;
     if options.is_address {
@@ -102,7 +108,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
             return Err(refuse(name, told, why));
         };
         let _ = responder.set_host(label);
-        responder.set_address(address.to_canonical(), !options.is_one_way);
+        responder.set_address(address.to_canonical());
     } else {
         mdns::set_host(responder, b"");
         let mut buffer = [0; announce::ROOM_BYTES];

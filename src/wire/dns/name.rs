@@ -2,7 +2,7 @@
 
 use super::super::Malformed;
 use super::super::label::is_like;
-use super::NAME_BYTES_MAX;
+use super::{Label, NAME_BYTES_MAX};
 
 /// A name within a message, whose pointers are known to lead backwards to an end.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,11 @@ impl<'a> Name<'a> {
             message: self.message,
             at: self.at,
         }
+    }
+
+    /// Its labels, to be written: none of a name that we have a number for.
+    pub fn unnumbered(self) -> impl Iterator<Item = Label<'a>> {
+        self.labels().map(|bytes| Label { bytes, number: 0 })
     }
 
     /// Whether both are the same name: letters of ASCII are the same in both cases.

@@ -12,6 +12,7 @@ mod hostile;
 mod known_answers;
 mod links;
 mod probing;
+mod same_host;
 mod script;
 mod standard;
 mod world;

@@ -51,10 +51,24 @@ pub(super) fn link(addresses: &[&str]) -> Link {
 impl World {
     /// The host `box` on a link that is down yet.
     pub(super) fn new(seed: u8) -> Self {
+        Self::of(Self::nameless(seed))
+    }
+
+    /// The same, which others announce.
+    pub(super) fn without_host(seed: u8) -> Self {
+        let mut responder = Self::nameless(seed);
+        responder.leave_host_out();
+        Self::of(responder)
+    }
+
+    fn nameless(seed: u8) -> Responder {
         // Halves that are equal would say nothing.
         let mut entropy = [0; 16];
         entropy[0] = seed;
-        let mut responder = Responder::new(LIMITS, &entropy);
+        Responder::new(LIMITS, &entropy)
+    }
+
+    fn of(mut responder: Responder) -> Self {
         responder.set_host(b"box").unwrap();
         Self {
             responder,
