@@ -1,4 +1,4 @@
-//! MOUNT versions 1 and 3: from a path to the handle of a directory. RFC 1813 section 5.
+//! MOUNT versions 1 and 3: from a path to the handle of a directory or file. RFC 1813 section 5.
 //!
 //! The mount list is for people: it is bounded, it is kept in memory only, and nothing depends on it.
 
@@ -87,14 +87,13 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     Ok(())
 }
 
-/// The handle of the directory `below` an export.
+/// The handle of the directory or regular file `below` an export.
 fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8]) -> FsResult<Handle> {
-    let top = cx.vfs.root(export)?;
-    let node = walk::find(cx.vfs, top, below)?;
-    if cx.vfs.attr(node)?.kind != Kind::Directory {
-        return Err(FsError::NotDirectory);
+    let node = walk::find(cx.vfs, export, below)?;
+    match cx.vfs.attr(node)?.kind {
+        Kind::Directory | Kind::Regular => cx.vfs.handle(node),
+        _ => Err(FsError::NotDirectory),
     }
-    cx.vfs.handle(node)
 }
 
 const fn refusal(error: FsError) -> (Status, Text) {

@@ -45,6 +45,8 @@ pub struct Path<'a> {
     link_count: u16,
     /// Whether links may lead to images that it goes through.
     pub(super) follows: bool,
+    /// The export at whose top it begins; `None`: at the root directory.
+    export: Option<usize>,
     text: Text,
 }
 
@@ -59,6 +61,7 @@ impl<'a> Path<'a> {
             step_count: 0,
             link_count: 0,
             follows: false,
+            export: None,
             text: Text::new(),
         }
     }
@@ -72,7 +75,7 @@ impl<'a> Path<'a> {
     /// The path as clients write it, cut to `out`.
     #[inline(never)]
     pub fn write(&mut self, out: &mut [u8]) -> usize {
-        join(out, top(self.tree), &self.text)
+        join(out, self.top(), &self.text)
     }
 
     /// The last name; empty for the top.
@@ -88,18 +91,23 @@ fn last(text: &[u8]) -> &[u8] {
     slash.and_then(|at| text.get(at + 1..)).unwrap_or_default()
 }
 
-/// The object `below` a directory, name by name, also inside an image. Symbolic links are not followed, and ".." leads
-/// nowhere.
+/// The object `below` the top of an export, through symbolic links that lead nowhere else, as the server itself. Images on the
+/// way are entered, also that at its end.
 #[inline(never)]
-pub fn find(tree: &mut Tree, mut node: Node, mut below: &[u8]) -> FsResult<Node> {
-    while let Some(name) = next_name(&mut below) {
-        let name = Name::new(name)?;
-        node = match tree.enter_image(node, name) {
-            Err(FsError::NotDirectory) => tree.lookup(node, name)?,
-            entered => entered?,
-        };
+pub fn find(tree: &mut Tree, export: usize, mut below: &[u8]) -> FsResult<Node> {
+    let mut path = Path::new(tree);
+    path.export = Some(export);
+    path.follows = true;
+    path.begin()?;
+    while let [b'/', rest @ ..] = below {
+        below = rest;
     }
-    Ok(node)
+    path.go_on(below, &mut [0; BUFFER_BYTES], End::Follow)?;
+    match path.go_in(true) {
+        Err(FsError::NotDirectory) => {}
+        entered => entered?,
+    }
+    path.node().ok_or(FsError::NoEntry)
 }
 
 /// Takes the first name off a path; empty ones and "." mean nothing.
@@ -153,12 +161,6 @@ pub fn front(buffer: &[u8], len: usize) -> &[u8] {
     buffer.get(..len).unwrap_or_default()
 }
 
-/// The path of the root directory without the "/" at its end: that of "/" is empty.
-#[inline(never)]
-pub(super) fn top(tree: &mut Tree) -> &'static [u8] {
-    ended(tree.root_path())
-}
-
 /// A path without the "/" at its end.
 #[inline(never)]
 pub fn ended(path: &[u8]) -> &[u8] {
@@ -176,6 +178,29 @@ pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 impl Path<'_> {
+    /// The path of where it begins without the "/" at its end: that of "/" is empty.
+    #[inline(never)]
+    fn top(&mut self) -> &'static [u8] {
+        let export = self
+            .export
+            .and_then(|number| self.tree.exports().get(number));
+        ended(match export {
+            Some(export) => export.path,
+            None => self.tree.root_path(),
+        })
+    }
+
+    /// Begins again.
+    fn begin(&mut self) -> FsResult<()> {
+        self.text.clear();
+        self.node = None;
+        self.parent = match self.export {
+            Some(number) => self.tree.root(number)?,
+            None => self.tree.root_dir()?,
+        };
+        Ok(())
+    }
+
     /// Walks a path as clients write it.
     pub fn walk(&mut self, path: &[u8], buffer: &mut [u8; BUFFER_BYTES], end: End) -> FsResult<()> {
         if path.len() > PATH_BYTES_MAX {
@@ -193,10 +218,8 @@ impl Path<'_> {
     #[inline(never)]
     pub(super) fn go_on(&mut self, mut names: &[u8], buffer: &mut [u8], end: End) -> FsResult<()> {
         if let [b'/', ..] = names {
-            names = beneath(top(self.tree), names).ok_or(FsError::NoEntry)?;
-            self.text.clear();
-            self.node = None;
-            self.parent = self.tree.root_dir()?;
+            names = beneath(self.top(), names).ok_or(FsError::NoEntry)?;
+            self.begin()?;
         }
         // Whether the last name was that of the object itself.
         let mut direct = self.follows;

@@ -41,8 +41,8 @@ const LAYOUTS: [Text; 7] = [
 ];
 /// Bytes of the longest.
 const LAYOUT_BYTES: usize = 256;
-/// Bytes of an image's path.
-const PATH_BYTES: usize = EXPORT_PATH_BYTES_MAX + 256;
+/// Bytes of an image's path, and of a directory in it.
+const PATH_BYTES: usize = EXPORT_PATH_BYTES_MAX + 256 + 32;
 /// Bytes of the longest lines: three paths, names, an escaped one, and words.
 const LINES_BYTES: usize = 3 * PATH_BYTES + 7 * 255 + 512;
 
@@ -53,6 +53,7 @@ struct Boot<'a> {
     /// The path of an image.
     path: Writer<'static>,
     lines: Writer<'static>,
+    export: usize,
     /// Bytes of the path before its name.
     above: usize,
     cookie: u64,
@@ -65,6 +66,7 @@ pub(super) fn tell(tree: &mut Tree, export: usize, top: &[u8]) -> FsResult<()> {
         tree,
         path: Writer::new(mem::array::<PATH_BYTES>()),
         lines: Writer::new(mem::array::<LINES_BYTES>()),
+        export,
         above: 0,
         cookie: 0,
     };
@@ -77,7 +79,7 @@ pub(super) fn tell(tree: &mut Tree, export: usize, top: &[u8]) -> FsResult<()> {
         if boot.scan(dir, b"")? {
             return Ok(());
         }
-        if let Err(error) = boot.tell_of(dir) {
+        if let Err(error) = boot.tell_of() {
             cannot_read(boot.path.since(0), error);
         }
     }
@@ -85,8 +87,7 @@ pub(super) fn tell(tree: &mut Tree, export: usize, top: &[u8]) -> FsResult<()> {
 
 impl Boot<'_> {
     /// Prints them for one image.
-    fn tell_of(&mut self, dir: Node) -> FsResult<()> {
-        let image = walk::find(self.tree, dir, self.path.since(self.above))?;
+    fn tell_of(&mut self) -> FsResult<()> {
         let is_plain = is_plain(self.path.since(0));
         let mut number = if is_plain { 0 } else { LAYOUTS.len() - 1 };
         let mut text = [0; LAYOUT_BYTES];
@@ -94,7 +95,11 @@ impl Boot<'_> {
             let mut layout = parts(layout.decode(&mut text), 2);
             number += 1;
             let place = layout.next().unwrap_or_default();
-            let node = match walk::find(self.tree, image, place) {
+            let image_end = self.path.position();
+            self.path.put(place);
+            let node = walk::find(self.tree, self.export, self.path.since(self.above));
+            self.path.truncate(image_end);
+            let node = match node {
                 Err(FsError::NoEntry | FsError::NotDirectory) => continue,
                 node => node?,
             };

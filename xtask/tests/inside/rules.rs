@@ -52,32 +52,37 @@ fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
         ensure!(scene.mount("one.iso/sub/deep")? == deep);
         for (below, status) in [
             ("one.iso/none", nfsstat3::NFS3ERR_NOENT),
-            ("one.iso/name", nfsstat3::NFS3ERR_NOTDIR),
-            ("one.iso/link", nfsstat3::NFS3ERR_NOTDIR),
-            ("plain", nfsstat3::NFS3ERR_NOTDIR),
+            ("one.iso/name/none", nfsstat3::NFS3ERR_NOTDIR),
+            ("plain/none", nfsstat3::NFS3ERR_NOTDIR),
             ("none.iso", nfsstat3::NFS3ERR_NOENT),
         ] {
             let failed = failure(scene.mount(below))?;
             ensure!(failed == Some(status), "MNT of {below}: {failed:?}");
+        }
+        // Files are mounted too, by way of links that lead nowhere else.
+        for (below, above, name) in [
+            ("one.iso/name", &inside, "name"),
+            ("one.iso/link", &inside, "name"),
+            ("plain", &top, "plain"),
+        ] {
+            let file = client.lookup(above, name)?;
+            ensure!(scene.mount(below)? == file, "MNT of {below}");
         }
     }
     Ok(())
 }
 
 #[test]
-fn links_to_images_are_not_followed() -> Result<()> {
+fn links_to_images_are_followed_by_mounts_alone() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         symlink("one.iso", scene.path("also.iso"))?;
         symlink(scene.path("one.iso"), scene.path("whole.iso"))?;
         fs::create_dir(scene.path("dir"))?;
         symlink("../one.iso", scene.path("dir/up.iso"))?;
-        for below in ["also.iso", "also.iso/sub", "whole.iso", "dir/up.iso"] {
-            let failed = failure(scene.mount(below))?;
-            ensure!(
-                failed == Some(nfsstat3::NFS3ERR_NOTDIR),
-                "MNT of {below}: {failed:?}"
-            );
+        let sub = scene.mount("one.iso/sub")?;
+        for below in ["also.iso/sub", "whole.iso/sub", "dir/up.iso/sub"] {
+            ensure!(scene.mount(below)? == sub, "MNT of {below}");
         }
         let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
         for path in ["also.iso/name", "whole.iso/name", "dir/up.iso/name"] {
@@ -120,7 +125,10 @@ fn without_the_option_images_are_files() -> Result<()> {
     let scene = Scene::new(None)?;
     let server = Server::start(ServerOptions::serving(&[scene.directory.path()]))?;
     let path = scene.path("one.iso").display().to_string();
-    let failed = failure(Client::connect(server.mount())?.mount(&path))?;
+    let mut client = Client::connect(server.mount())?;
+    let file = client.mount(&path)?;
+    ensure!(server.connect()?.attr(&file)?.type_ == ftype3::NF3REG);
+    let failed = failure(client.mount(&format!("{path}/sub")))?;
     ensure!(failed == Some(nfsstat3::NFS3ERR_NOTDIR), "{failed:?}");
     Ok(())
 }
