@@ -47,8 +47,8 @@ pub const DRC_PEER_COUNT: usize = 16;
 pub const DRC_REPLY_COUNT: usize = 64;
 /// Bytes of the longest reply in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
 pub const DRC_REPLY_BYTES: usize = 304;
-/// Bytes of the duplicate request cache: the replies and the keys of their requests.
-pub const DRC_BYTES: usize = DRC_PEER_COUNT * DRC_REPLY_COUNT * (DRC_REPLY_BYTES + 32);
+/// Bytes of the duplicate request cache: of each ring the place of the last reply, of each reply itself, its request's key and more.
+pub const DRC_BYTES: usize = DRC_PEER_COUNT * (1 + DRC_REPLY_COUNT * (DRC_REPLY_BYTES + 36));
 /// Files and directories whose names or attributes wait together to be made durable.
 pub const DIRTY_COUNT: usize = 16;
 /// Files whose exclusive CREATE's verifier is kept.

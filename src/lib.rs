@@ -76,7 +76,8 @@
 //!   every failure of the disk.
 //! - A jail is kept by looking paths up beneath the descriptor of its directory. Landlock and seccomp stand behind that,
 //!   raised when an SFTP session's first reply was sent and before anything that follows is looked at.
-//! - A request that is not idempotent and comes again is answered from the duplicate request cache, which is bounded.
+//! - A request that is not idempotent and comes again is answered from the duplicate request cache, which is bounded. Under `serve`
+//!   it outlives the server, in memory that the supervisor shares with each.
 //! - Started by root, files are used as the user that each call names, as far as the export's rules allow; else every client
 //!   is the user who started the server. Rights are checked when a file is pinned, not when a descriptor is used again.
 //!

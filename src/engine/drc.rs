@@ -1,26 +1,32 @@
 //! The duplicate request cache: a client that lost its connection sends a request again, and gets the same reply.
 //!
 //! It holds replies to requests that are not idempotent. A request is known by the client's address, its xid, its procedure and
-//! a checksum of its arguments. Addresses are hashed onto rings, so that a client pushes out only replies of its own ring. It is
-//! in memory: after a restart it is empty.
+//! a checksum of its arguments. Addresses are hashed onto rings, so that a client pushes out only replies of its own ring. It lies
+//! in memory that may outlive the server, which may be killed between any two stores: a reply with a wrong checksum is none, and
+//! before a name is made or taken away, whether it is there is kept in place of the reply. If that call comes again and the name
+//! says otherwise, an earlier server did it.
 
 use crate::config::{DRC_BYTES, DRC_PEER_COUNT, DRC_REPLY_BYTES, DRC_REPLY_COUNT};
+use crate::mem::Ends as _;
 use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
 /// Bytes of a key: xid, procedure, checksum of the arguments, address.
 const KEY_BYTES: usize = 28;
-/// Bytes of a slot: key, length of the reply, reply.
-const SLOT_BYTES: usize = KEY_BYTES + 4 + DRC_REPLY_BYTES;
-const _: () = assert!(SLOT_BYTES * DRC_REPLY_COUNT * DRC_PEER_COUNT == DRC_BYTES);
+/// Bytes of a checksum.
+const SEAL_BYTES: usize = 4;
+/// Bytes of a slot: checksum, key, length of the reply, reply.
+const SLOT_BYTES: usize = SEAL_BYTES + KEY_BYTES + 4 + DRC_REPLY_BYTES;
+const _: () = assert!(DRC_PEER_COUNT * size_of::<Ring>() == DRC_BYTES);
 const _: () =
     assert!(256usize.is_multiple_of(DRC_REPLY_COUNT) && DRC_REPLY_BYTES.is_multiple_of(4));
 
-/// The last replies to the addresses that share a ring.
-type Ring = [[u8; SLOT_BYTES]; DRC_REPLY_COUNT];
+/// The place of the last reply, and the slots of the last replies to the addresses that share a ring.
+type Ring = [u8; 1 + SLOT_BYTES * DRC_REPLY_COUNT];
 
 /// What tells requests apart.
+#[derive(Clone, Debug)]
 pub(super) struct Key {
     bytes: [u8; KEY_BYTES],
     ring: usize,
@@ -34,9 +40,20 @@ fn hash(bytes: &[u8]) -> u32 {
     })
 }
 
+/// Begins `bytes` with a checksum of what follows: it is written last.
+fn seal(bytes: &mut [u8]) {
+    let checksum = hash(bytes.tail(SEAL_BYTES));
+    Writer::new(bytes).u32(checksum);
+}
+
+/// Whether they were written to their end. Zeros were not.
+fn is_sealed(bytes: &[u8]) -> bool {
+    Reader::new(bytes).u32() == hash(bytes.tail(SEAL_BYTES))
+}
+
 impl Key {
     /// That of no call.
-    pub(super) const NONE: Self = Self {
+    const NONE: Self = Self {
         bytes: [0; KEY_BYTES],
         ring: 0,
     };
@@ -54,50 +71,96 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct DuplicateRequestCache {
     rings: &'static mut [Ring],
-    /// Where in each ring the next reply goes.
-    next: [u8; DRC_PEER_COUNT],
+    /// Another server will have what lies there.
+    is_kept: bool,
+    /// The call in hand.
+    pub(super) key: Key,
+    /// Its slot.
+    place: usize,
+    /// An earlier server was killed when it had that call in hand: whether the name was there.
+    begun: Option<bool>,
 }
 
 impl DuplicateRequestCache {
-    /// An empty cache; `memory` is [`DRC_BYTES`] zeros, or fewer for fewer rings.
-    pub(super) const fn new(memory: &'static mut [u8]) -> Self {
+    /// A cache of what an earlier one left in `memory`: [`DRC_BYTES`], or fewer for fewer rings. Zeros are an empty one.
+    pub(super) const fn new(memory: &'static mut [u8], is_kept: bool) -> Self {
         Self {
-            rings: memory.as_chunks_mut().0.as_chunks_mut().0,
-            next: [0; DRC_PEER_COUNT],
+            rings: memory.as_chunks_mut().0,
+            is_kept,
+            key: Key::NONE,
+            place: 0,
+            begun: None,
         }
+    }
+
+    /// What is left of it when the call in hand was begun and not answered.
+    #[cfg(test)]
+    pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
+        let mut left = Self::new(self.rings.as_flattened().to_vec().leak(), true);
+        left.key = self.key.clone();
+        left.lookup();
+        left.insert(&[was_there.into()]);
+        left.rings.as_flattened_mut()
     }
 
     /// Removes all replies.
     pub(super) fn clear(&mut self) {
-        self.rings.as_flattened_mut().as_flattened_mut().fill(0);
+        self.rings.as_flattened_mut().fill(0);
     }
 
-    /// The reply to an earlier transmission of the same request.
-    pub(super) fn lookup(&self, key: &Key) -> Option<&[u8]> {
-        let ring = key.ring.checked_rem(self.rings.len())?;
-        let mut slots = self.rings.get(ring)?.iter();
-        let mut slot = Reader::new(slots.find(|slot| slot.starts_with(&key.bytes))?);
-        slot.take(KEY_BYTES);
-        let reply = slot.opaque(DRC_REPLY_BYTES as u32);
-        // An empty slot may look like a key, but is none.
-        (!reply.is_empty()).then_some(reply)
+    /// The reply to an earlier transmission of the call in hand. If there is none, there is a slot for it from now on.
+    pub(super) fn lookup(&mut self) -> Option<&[u8]> {
+        self.begun = None;
+        let ring = self.key.ring.checked_rem(self.rings.len())?;
+        let [last, slots @ ..] = self.rings.get_mut(ring)?;
+        let slots = slots.as_chunks::<SLOT_BYTES>().0;
+        let found = slots
+            .iter()
+            .position(|slot| slot.tail(SEAL_BYTES).starts_with(&self.key.bytes) && is_sealed(slot));
+        let Some(place) = found else {
+            *last = last.wrapping_add(1);
+            self.place = usize::from(*last) % DRC_REPLY_COUNT;
+            return None;
+        };
+        self.place = place;
+        let mut slot = Reader::new(slots.get(place)?);
+        slot.take(SEAL_BYTES + KEY_BYTES);
+        match slot.opaque(DRC_REPLY_BYTES as u32) {
+            [was_there] => {
+                self.begun = Some(*was_there != 0);
+                None
+            }
+            reply => Some(reply),
+        }
     }
 
-    /// Keeps a reply, unless it is longer than [`DRC_REPLY_BYTES`].
+    /// Whether an earlier server carried out the call in hand, which makes or takes away a name. If not, it is begun.
+    pub(super) fn is_done(&mut self, is_there: impl FnOnce() -> bool) -> bool {
+        self.is_kept && {
+            let is_there = is_there();
+            let is_done = self.begun == Some(!is_there);
+            if !is_done {
+                self.insert(&[is_there.into()]);
+            }
+            is_done
+        }
+    }
+
+    /// Keeps the reply to the call in hand, unless it is longer than [`DRC_REPLY_BYTES`].
     #[inline(never)]
-    pub(super) fn insert(&mut self, key: &Key, reply: &[u8]) {
-        let ring = key.ring.checked_rem(self.rings.len()).unwrap_or(0);
-        let (Some(ring), Some(next)) = (self.rings.get_mut(ring), self.next.get_mut(ring)) else {
+    pub(super) fn insert(&mut self, reply: &[u8]) {
+        let Some(ring) = self.key.ring.checked_rem(self.rings.len()) else {
             return;
         };
-        let at = usize::from(*next) % DRC_REPLY_COUNT;
-        if let Some(slot) = ring.get_mut(at)
+        if let Some([_, slots @ ..]) = self.rings.get_mut(ring)
+            && let Some(slot) = slots.as_chunks_mut::<SLOT_BYTES>().0.get_mut(self.place)
             && reply.len() <= DRC_REPLY_BYTES
         {
-            let mut slot = Writer::new(slot);
-            slot.put(&key.bytes);
-            slot.opaque(reply);
-            *next = next.wrapping_add(1);
+            let mut writer = Writer::new(slot);
+            writer.u32(0);
+            writer.put(&self.key.bytes);
+            writer.opaque(reply);
+            seal(slot);
         }
     }
 }
@@ -121,22 +184,35 @@ mod tests {
     }
 
     fn drc() -> DuplicateRequestCache {
-        DuplicateRequestCache::new(vec![0; DRC_BYTES].leak())
+        DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), true)
+    }
+
+    fn insert(drc: &mut DuplicateRequestCache, key: Key, reply: &[u8]) {
+        drc.key = key;
+        drc.lookup();
+        drc.insert(reply);
+    }
+
+    fn lookup(drc: &mut DuplicateRequestCache, key: Key) -> Option<&[u8]> {
+        drc.key = key;
+        drc.lookup()
     }
 
     #[test]
     fn the_same_request_gets_the_same_bytes_and_another_none() {
         let mut drc = drc();
-        assert_eq!(drc.lookup(&key(0, 0, b"")), None);
-        drc.insert(&key(1, 7, b"args"), b"reply");
-        assert_eq!(drc.lookup(&key(1, 7, b"args")), Some(&b"reply"[..]));
+        assert_eq!(lookup(&mut drc, key(0, 0, b"")), None);
+        insert(&mut drc, key(1, 7, b"args"), b"reply");
+        let kept = lookup(&mut drc, key(1, 7, b"args"));
+        assert_eq!(kept, Some(&b"reply"[..]));
         for other in [key(1, 8, b"args"), key(1, 7, b"argt"), key(2, 7, b"args")] {
-            assert_eq!(drc.lookup(&other), None);
+            assert_eq!(lookup(&mut drc, other), None);
         }
-        drc.insert(&key(1, 9, b""), &[1; DRC_REPLY_BYTES + 1]);
-        assert_eq!(drc.lookup(&key(1, 9, b"")), None);
-        drc.insert(&key(1, 9, b""), &[1; DRC_REPLY_BYTES]);
-        assert_eq!(drc.lookup(&key(1, 9, b"")), Some(&[1; DRC_REPLY_BYTES][..]));
+        insert(&mut drc, key(1, 9, b""), &[1; DRC_REPLY_BYTES + 1]);
+        assert_eq!(lookup(&mut drc, key(1, 9, b"")), None);
+        insert(&mut drc, key(1, 9, b""), &[1; DRC_REPLY_BYTES]);
+        let kept = lookup(&mut drc, key(1, 9, b""));
+        assert_eq!(kept, Some(&[1; DRC_REPLY_BYTES][..]));
     }
 
     #[test]
@@ -144,15 +220,93 @@ mod tests {
         let mut drc = drc();
         let mut peers = (2..).filter(|peer| key(*peer, 0, b"").ring != key(1, 0, b"").ring);
         let other = peers.next().unwrap();
-        drc.insert(&key(1, 7, b"args"), b"reply");
+        insert(&mut drc, key(1, 7, b"args"), b"reply");
         for xid in 0..10_000 {
-            drc.insert(&key(other, xid, b"args"), b"flood");
+            insert(&mut drc, key(other, xid, b"args"), b"flood");
         }
-        assert!(drc.lookup(&key(1, 7, b"args")).is_some());
-        assert!(drc.lookup(&key(other, 9_999, b"args")).is_some());
-        assert_eq!(
-            drc.lookup(&key(other, 9_999 - DRC_REPLY_COUNT as u32, b"args")),
-            None
-        );
+        assert!(lookup(&mut drc, key(1, 7, b"args")).is_some());
+        assert!(lookup(&mut drc, key(other, 9_999, b"args")).is_some());
+        let pushed_out = 9_999 - DRC_REPLY_COUNT as u32;
+        assert_eq!(lookup(&mut drc, key(other, pushed_out, b"args")), None);
+    }
+
+    /// Killed after any of its stores, in whichever order the compiler made them, a server leaves a whole reply or none.
+    #[test]
+    fn what_was_not_written_to_its_end_is_no_reply() {
+        let of = |ring: &[u8]| DuplicateRequestCache::new(ring.to_vec().leak(), true);
+        let mut drc = of(&[0; size_of::<Ring>()]);
+        // The place of the first is the second.
+        for xid in 1..=DRC_REPLY_COUNT as u32 {
+            insert(&mut drc, key(1, xid, b"args"), &[xid as u8; 240]);
+        }
+        let (old, new) = (|| key(1, 1, b"args"), || key(1, 1000, b"args"));
+        drc.key = new();
+        assert_eq!(drc.lookup(), None);
+        let before = drc.rings[0];
+        drc.insert(&[200; 260]);
+        let after = drc.rings[0];
+        let (from, to) = (1 + SLOT_BYTES, 1 + 2 * SLOT_BYTES);
+        assert!(before[..from] == after[..from] && before[to..] == after[to..]);
+        let mut found = [0; 2];
+        for stored in from..=to {
+            for [first, last] in [[&after, &before], [&before, &after]] {
+                let mut torn = of(&[&first[..stored], &last[stored..]].concat());
+                for xid in (2..=DRC_REPLY_COUNT as u32).rev() {
+                    let kept = lookup(&mut torn, key(1, xid, b"args"));
+                    assert_eq!(kept, Some(&[xid as u8; 240][..]));
+                }
+                let kept = lookup(&mut torn, new());
+                assert!(kept.is_none_or(|kept| kept == [200; 260]), "{stored}");
+                found[0] += usize::from(kept.is_some());
+                // The next server goes on, whatever was left to it.
+                torn.insert(&[201; 260]);
+                assert_eq!(lookup(&mut torn, new()), Some(&[201; 260][..]));
+                let mut torn = of(&[&first[..stored], &last[stored..]].concat());
+                let kept = lookup(&mut torn, old());
+                assert!(kept.is_none_or(|kept| kept == [1; 240]), "{stored}");
+                found[1] += usize::from(kept.is_some());
+            }
+        }
+        assert!(found.iter().all(|found| (1..SLOT_BYTES).contains(found)));
+    }
+
+    #[test]
+    fn the_next_server_knows_the_replies_and_which_are_the_oldest() {
+        let mut drc = drc();
+        for xid in 0..100 {
+            insert(&mut drc, key(1, xid, b"args"), b"reply");
+        }
+        let left = drc.rings.as_flattened().to_vec();
+        let mut next = DuplicateRequestCache::new(left.leak(), true);
+        insert(&mut next, key(1, 100, b"args"), b"reply");
+        let oldest = 101 - DRC_REPLY_COUNT as u32;
+        for xid in (oldest - 1..=100).rev() {
+            let kept = lookup(&mut next, key(1, xid, b"args")).is_some();
+            assert_eq!(kept, xid >= oldest, "{xid}");
+        }
+    }
+
+    /// What was begun is known until it is answered, and is nothing to another call.
+    #[test]
+    fn what_was_begun_is_done_if_the_name_says_so() {
+        for was_there in [false, true] {
+            let mut drc = drc();
+            drc.key = key(1, 7, b"args");
+            assert!(drc.lookup().is_none() && !drc.is_done(|| was_there));
+            for _ in 0..2 {
+                let left = drc.rings.as_flattened().to_vec();
+                drc = DuplicateRequestCache::new(left.leak(), true);
+                insert(&mut drc, key(1, 8, b"args"), b"another");
+                drc.key = key(1, 9, b"args");
+                assert!(drc.lookup().is_none() && !drc.is_done(|| !was_there));
+                drc.key = key(1, 7, b"args");
+                assert!(drc.lookup().is_none() && !drc.is_done(|| was_there));
+                assert!(drc.lookup().is_none() && drc.is_done(|| !was_there));
+            }
+            drc.insert(b"reply");
+            assert_eq!(drc.lookup(), Some(&b"reply"[..]));
+        }
+        let mut alone = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), false);
+        assert!(alone.lookup().is_none() && !alone.is_done(|| unreachable!("nobody follows")));
     }
 }

@@ -3,7 +3,6 @@
 //! Calls that lie together in the input are answered together in the output. Calls that are not idempotent go through the
 //! duplicate request cache.
 
-use super::drc::{DuplicateRequestCache, Key};
 use super::mount::{self, Mounts};
 use super::nfs::{self, Nfs, Phase};
 use super::portmap::{self, Mappings};
@@ -35,29 +34,34 @@ pub struct ProgramSet {
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Programs {
     nfs: Nfs,
-    drc: DuplicateRequestCache,
     /// What the portmapper tells.
     pub mappings: Mappings,
     mounts: Mounts,
 }
 
 impl Programs {
-    /// Programs whose promises about unstable writes end with `verifier`: another one for every start. `memory`, zeros of
-    /// [`DRC_BYTES`](crate::config::DRC_BYTES), is for replies that may be asked for once more.
-    pub fn new(verifier: [u8; VERIFIER_BYTES], memory: &'static mut [u8]) -> Self {
+    /// Programs whose promises about unstable writes end with `verifier`: another one for every start. `memory` of
+    /// [`DRC_BYTES`](crate::config::DRC_BYTES), zeros or what earlier programs left there, is for replies that may be asked for
+    /// once more; if `is_kept`, later programs will have it.
+    pub fn new(verifier: [u8; VERIFIER_BYTES], memory: &'static mut [u8], is_kept: bool) -> Self {
         Self {
-            nfs: Nfs::new(verifier),
-            drc: DuplicateRequestCache::new(memory),
+            nfs: Nfs::new(verifier, memory, is_kept),
             mappings: Mappings::new(),
             mounts: Mounts::default(),
         }
+    }
+
+    /// What is left by programs that are killed when they have carried out a call and not kept its reply.
+    #[cfg(test)]
+    pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
+        self.nfs.drc.left_begun(was_there)
     }
 
     /// Changes that were confirmed may be lost: cached replies are dropped, and the write verifier changes, so that clients write
     /// uncommitted data again (RFC 1813 section 3.3.7).
     pub fn break_promises(&mut self) {
         self.nfs.break_promises();
-        self.drc.clear();
+        self.nfs.drc.clear();
     }
 }
 
@@ -103,7 +107,7 @@ impl Programs {
         phase: &mut Phase,
     ) -> Result<(), NotACall> {
         let start = request.reply.position();
-        let (mut key, mut is_kept) = (Key::NONE, false);
+        let mut is_kept = false;
         let outcome = match request.call.parse(&mut request.args) {
             Ok(()) => {
                 let call = &request.call;
@@ -115,8 +119,9 @@ impl Programs {
                 );
                 is_kept = programs.nfs && !nfs::is_idempotent(call);
                 if is_kept {
-                    key.set(cx.peer, call, request.args.rest());
-                    if let Some(reply) = self.drc.lookup(&key) {
+                    let drc = &mut self.nfs.drc;
+                    drc.key.set(cx.peer, call, request.args.rest());
+                    if let Some(reply) = drc.lookup() {
                         request.reply.put(reply);
                         return Ok(());
                     }
@@ -130,7 +135,7 @@ impl Programs {
         let why = match outcome {
             Ok(()) if request.reply.written().is_some() => {
                 if is_kept {
-                    self.drc.insert(&key, request.reply.since(start));
+                    self.nfs.drc.insert(request.reply.since(start));
                 }
                 return Ok(());
             }

@@ -11,6 +11,7 @@ use super::flags::{Flags, Given};
 #[cfg(feature = "mdns")]
 use super::mdns;
 use super::{Console, Fatal, nfs};
+use crate::config::DRC_BYTES;
 use crate::drive::linux::supervisor::{self, Child};
 use crate::drive::{Task, linux};
 use crate::mem;
@@ -168,6 +169,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
         // What only this host can reach is not for others to know.
         served.is_silent |= served.nfs.at.ip().to_canonical().is_loopback();
     }
+    served.nfs.kept.set(supervisor::shared(1 + DRC_BYTES));
     let served: &'static Served = served;
     #[cfg(feature = "mdns")]
     if served.is_silent {

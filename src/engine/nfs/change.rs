@@ -132,10 +132,17 @@ impl Nfs {
         let args = &mut request.args;
         match wcc_data.procedure {
             Procedure::SetAttr => set_attr(cx, object, args),
-            Procedure::Remove | Procedure::RmDir => remove(cx, object.node, args, wcc_data),
-            Procedure::Rename | Procedure::Link => rename(cx, object.node, args, wcc_data),
+            Procedure::Remove | Procedure::RmDir => self.remove(cx, object.node, args, wcc_data),
+            Procedure::Rename | Procedure::Link => self.rename(cx, object.node, args, wcc_data),
             _ => self.make(cx, object.node, args, wcc_data),
         }
+    }
+
+    /// Whether an earlier server has made this name, or taken it away.
+    #[inline(never)]
+    fn is_done(&mut self, cx: &mut Cx<'_>, dir: Node, name: Name<'_>) -> bool {
+        let drc = &mut self.drc;
+        drc.is_done(|| cx.vfs.lookup(dir, name) != Err(FsError::NoEntry))
     }
 
     /// CREATE, MKDIR, SYMLINK, MKNOD.
@@ -181,6 +188,11 @@ impl Nfs {
         }
         args.check()?;
         let name = name(raw, true)?;
+        if self.is_done(cx, dir, name) {
+            // With its mode; clients set what else there is by calls of their own.
+            wcc_data.made = Some(cx.vfs.lookup(dir, name)?);
+            return Ok(());
+        }
         let mut made = cx.vfs.create(dir, name, make, &change);
         let there = made == Err(FsError::Exists) && how != GUARDED;
         if there {
@@ -216,6 +228,56 @@ impl Nfs {
         wcc_data.made = Some(node);
         Ok(())
     }
+
+    /// REMOVE and RMDIR.
+    fn remove(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dir: Node,
+        args: &mut Reader<'_>,
+        wcc_data: &WccData,
+    ) -> Result<(), Fault> {
+        let raw = args.opaque(NAME_BYTES_MAX);
+        args.check()?;
+        let name = name(raw, false)?;
+        if !self.is_done(cx, dir, name) {
+            let directory = wcc_data.procedure == Procedure::RmDir;
+            cx.vfs.remove(dir, name, directory)?;
+        }
+        Ok(())
+    }
+
+    /// RENAME and LINK.
+    #[inline(never)]
+    fn rename(
+        &mut self,
+        cx: &mut Cx<'_>,
+        object: Node,
+        args: &mut Reader<'_>,
+        wcc_data: &mut WccData,
+    ) -> Result<(), Fault> {
+        let mut raw: &[u8] = b"";
+        if wcc_data.procedure == Procedure::Rename {
+            raw = args.opaque(NAME_BYTES_MAX);
+        }
+        let dir = args.opaque(HANDLE_BYTES_MAX);
+        let new_raw = args.opaque(NAME_BYTES_MAX);
+        args.check()?;
+        wcc_data.other = open(cx, dir, &wcc_data.caller);
+        let dir = wcc_data.other.as_ref().map_err(|error| *error)?.node;
+        if wcc_data.procedure == Procedure::Rename {
+            let (old, new) = (name(raw, false)?, name(new_raw, false)?);
+            if !self.is_done(cx, object, old) {
+                cx.vfs.rename(object, old, dir, new, true)?;
+            }
+        } else {
+            let new = name(new_raw, true)?;
+            if !self.is_done(cx, dir, new) {
+                cx.vfs.link(object, dir, new)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(), Fault> {
@@ -228,44 +290,6 @@ fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(
         return Err(Fault::NotSynchronous);
     }
     cx.vfs.set_attr(object.node, &change)?;
-    Ok(())
-}
-fn remove(
-    cx: &mut Cx<'_>,
-    dir: Node,
-    args: &mut Reader<'_>,
-    wcc_data: &WccData,
-) -> Result<(), Fault> {
-    let raw = args.opaque(NAME_BYTES_MAX);
-    args.check()?;
-    let directory = wcc_data.procedure == Procedure::RmDir;
-    cx.vfs.remove(dir, name(raw, false)?, directory)?;
-    Ok(())
-}
-
-/// RENAME and LINK.
-#[inline(never)]
-fn rename(
-    cx: &mut Cx<'_>,
-    object: Node,
-    args: &mut Reader<'_>,
-    wcc_data: &mut WccData,
-) -> Result<(), Fault> {
-    let mut raw: &[u8] = b"";
-    if wcc_data.procedure == Procedure::Rename {
-        raw = args.opaque(NAME_BYTES_MAX);
-    }
-    let dir = args.opaque(HANDLE_BYTES_MAX);
-    let new_raw = args.opaque(NAME_BYTES_MAX);
-    args.check()?;
-    wcc_data.other = open(cx, dir, &wcc_data.caller);
-    let dir = wcc_data.other.as_ref().map_err(|error| *error)?.node;
-    if wcc_data.procedure == Procedure::Rename {
-        let (old, new) = (name(raw, false)?, name(new_raw, false)?);
-        cx.vfs.rename(object, old, dir, new, true)?;
-    } else {
-        cx.vfs.link(object, dir, name(new_raw, true)?)?;
-    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
 
 use super::Cx;
+use super::drc::DuplicateRequestCache;
 use super::rpc::Request;
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event;
@@ -83,6 +84,8 @@ pub(super) struct Nfs {
     create_verifiers: change::CreateVerifiers,
     /// The file's attributes before the WRITE in hand; nothing as soon as anything else may have changed.
     wcc_attr: Option<write::WccAttr>,
+    /// The replies to what must not be done twice.
+    pub(super) drc: DuplicateRequestCache,
 }
 
 /// Whether a call may be carried out twice. The reply to one that may not is kept in the duplicate request cache.
@@ -114,8 +117,13 @@ const fn writes(procedure: Procedure) -> bool {
 }
 
 impl Nfs {
-    pub(super) const fn new(verifier: [u8; VERIFIER_BYTES]) -> Self {
+    pub(super) const fn new(
+        verifier: [u8; VERIFIER_BYTES],
+        memory: &'static mut [u8],
+        is_kept: bool,
+    ) -> Self {
         Self {
+            drc: DuplicateRequestCache::new(memory, is_kept),
             verifier,
             create_verifiers: change::CreateVerifiers::NONE,
             wcc_attr: None,

@@ -47,7 +47,7 @@ pub struct Talk {
 
 /// The programs as one server offers them, with this memory for replies that may be asked for again.
 pub fn programs(memory: &'static mut [u8]) -> Programs {
-    let mut programs = Programs::new(VERIFIER, memory);
+    let mut programs = Programs::new(VERIFIER, memory, false);
     for (program, version) in [(nfs3::PROGRAM, nfs3::VERSION), (mount::PROGRAM, 3)] {
         let mapping = Mapping {
             program,

@@ -2,7 +2,8 @@
 
 use super::calls::{Call, NO_CHANGE, every};
 use super::{World, content};
-use crate::config::DRC_REPLY_COUNT;
+use crate::config::{DRC_BYTES, DRC_REPLY_COUNT};
+use crate::engine::programs::Programs;
 use crate::wire::nfs3::Procedure;
 use core::net::Ipv4Addr;
 
@@ -119,4 +120,60 @@ fn so_many_are_kept_and_the_oldest_goes_first() {
         assert_eq!(world.ask(&call(xid)).unwrap().status, OK, "{xid}");
     }
     assert_eq!(world.ask(&call(0)).unwrap().status, EXISTS);
+}
+
+/// Every call that is not idempotent, when its reply was lost with the server: carried out before or not, it succeeds once.
+#[test]
+fn the_next_server_knows_what_was_begun() {
+    let makes = ["Create", "MkDir", "SymLink", "MkNod", "Link"];
+    let takes = ["Remove", "RmDir", "Rename"];
+    let starts = |name: &str, all: &[&str]| all.iter().any(|start| name.starts_with(start));
+    let calls = every(&mut World::default());
+    let mut seen = 0;
+    for (name, call) in calls {
+        let was_there = starts(&name, &takes);
+        if !was_there && !starts(&name, &makes) {
+            continue;
+        }
+        seen += 1;
+        let serve = |world: &mut World, left| {
+            world.programs = Programs::new([0; 8], left, true);
+        };
+        let mut first = World::writable();
+        serve(&mut first, vec![0; DRC_BYTES].leak());
+        assert_eq!(first.ask(&call).unwrap().status, OK, "{name}");
+        let was = first.tree.ram().clone();
+        let left = first.programs.left_begun(was_there).to_vec();
+        for mut world in [first, World::writable()] {
+            let is_done = world.tree.ram().is_like(&was);
+            serve(&mut world, left.clone().leak());
+            // Other calls come first.
+            let top = world.handle("");
+            let none = Call::of(Procedure::Remove, &top).opaque(b"none").xid(8);
+            assert_eq!(world.ask(&none).unwrap().status, NO_ENTRY);
+            for _ in 0..2 {
+                assert_eq!(world.ask(&call).unwrap().status, OK, "{name} {is_done}");
+                assert!(world.tree.ram().is_like(&was), "{name} {is_done}");
+            }
+        }
+    }
+    assert!(seen > makes.len() + takes.len());
+}
+
+/// What fails because of what was there before fails: it is not taken for what was begun.
+#[test]
+fn what_was_begun_in_vain_fails() {
+    let mut world = World::writable();
+    let top = world.handle("");
+    world.programs = Programs::new([0; 8], vec![0; DRC_BYTES].leak(), true);
+    let remove = Call::of(Procedure::Remove, &top).opaque(b"none");
+    for (call, was_there, status) in [
+        (mkdir(&top, b"hello"), true, EXISTS),
+        (remove, false, NO_ENTRY),
+    ] {
+        assert_eq!(world.ask(&call).unwrap().status, status);
+        let left = world.programs.left_begun(was_there);
+        world.programs = Programs::new([0; 8], left, true);
+        assert_eq!(world.ask(&call).unwrap().status, status);
+    }
 }

@@ -91,6 +91,17 @@ pub(super) fn task(
         let exported = tree.export(wanted.path.to_bytes(), wanted.rules, top);
         exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
     }
+    let kept = options.kept.take().split_first_mut();
+    let is_kept = kept.is_some();
+    let replies = match kept {
+        Some((is_used, replies)) => {
+            if core::mem::replace(is_used, 1) > 0 {
+                host.commit_earlier();
+            }
+            replies
+        }
+        None => mem::bytes(scaled(DRC_BYTES)),
+    };
     let acts_as_callers = host.act_as_callers();
     tree.add(Backend::Host, host);
     for (number, wanted) in options.exports.iter().enumerate() {
@@ -107,7 +118,7 @@ pub(super) fn task(
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let programs = Programs::new(verifier, mem::bytes(scaled(DRC_BYTES)));
+    let programs = Programs::new(verifier, replies, is_kept);
     Ok(mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),
         streams: Rpc::streams(connection_count),

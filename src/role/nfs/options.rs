@@ -9,6 +9,7 @@ use crate::mem::{parts, place_in};
 use crate::sys::Args;
 use crate::vfs::Rules;
 use crate::vfs::host::Form;
+use core::cell::Cell;
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
@@ -60,6 +61,8 @@ pub(in super::super) struct Options {
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
     pub(super) log: Option<&'static CStr>,
+    /// Memory that outlives the server: whether one had it before, and its replies. Or none.
+    pub(in super::super) kept: Cell<&'static mut [u8]>,
     pub(in super::super) exports: Exports,
 }
 
@@ -68,6 +71,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             exports: heapless::Vec::new(),
+            kept: Cell::default(),
             at: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
             mount_port: None,
             portmap: true,

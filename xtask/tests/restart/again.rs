@@ -1,0 +1,304 @@
+//! `serve`'s server is killed and started again, and its clients send again what was not answered: nothing is done twice, and
+//! no call fails because it was done before.
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, outcome, record, status_of};
+use xtask::machines::server::{Server, ServerOptions, public_dir, users};
+
+/// How long a server may take to be there again. The supervisor waits for up to 30 seconds.
+const START_MAX: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A supervisor, its server, and a client that does not give up.
+struct Scene {
+    server: Server,
+    client: Client,
+    root: Vec<u8>,
+    directory: TempDir,
+}
+
+impl Scene {
+    fn new(user: Option<u32>) -> Result<Self> {
+        let directory = public_dir()?;
+        std::os::unix::fs::chown(directory.path(), user, user)?;
+        let server = Server::start(ServerOptions {
+            role: "serve",
+            exports: vec![format!("{}:rw,no_root_squash", directory.path().display())],
+            // The next server is to be found where this one was.
+            port: free_port()?,
+            arguments: vec!["--no-mdns".into()],
+            user,
+            ..ServerOptions::default()
+        })?;
+        let (client, root) = server.open(directory.path())?;
+        Ok(Self {
+            server,
+            client,
+            root,
+            directory,
+        })
+    }
+
+    /// The server, which is not the supervisor.
+    fn child(&self) -> Result<u32> {
+        match self.server.children()?[..] {
+            [child] => Ok(child),
+            ref others => bail!("not one server but {others:?}"),
+        }
+    }
+
+    /// Kills the server.
+    fn kill(&self, child: u32) -> Result<()> {
+        kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL)
+            .context("cannot kill the server")?;
+        // A server that is about to end still takes connections.
+        while self.server.children()?.contains(&child) {
+            sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Connects to the next server, as soon as there is one.
+    fn reconnect(&mut self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            match self.server.connect() {
+                Ok(client) => {
+                    self.client = client;
+                    return Ok(());
+                }
+                Err(e) if start.elapsed() > START_MAX => return Err(e),
+                Err(_) => sleep(PAUSE),
+            }
+        }
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+fn status(reply: &[u8]) -> Result<nfsstat3> {
+    match outcome(reply)? {
+        (_, Outcome::Success(results)) => status_of(results),
+        (_, other) => bail!("answered {other:?}"),
+    }
+}
+
+/// Each call that is not idempotent, in an order in which all succeed; `file` is that of "file".
+fn calls<'a>(dir: &'a [u8], file: &'a [u8]) -> [Call<'a>; 10] {
+    let set = Set::mode(0o600);
+    [
+        Call::set_attr(file, set, None),
+        Call::create(dir, b"created", How::Guarded(set)),
+        Call::create(dir, b"exclusive", How::Exclusive([7; 8])),
+        Call::mkdir(dir, b"made", set),
+        Call::symlink(dir, b"link", Set::default(), b"target"),
+        Call::fifo(dir, b"fifo", set),
+        Call::link(file, dir, b"second"),
+        Call::rename(dir, b"second", dir, b"moved"),
+        Call::remove(dir, b"moved"),
+        Call::rmdir(dir, b"made"),
+    ]
+}
+
+/// The host's view of a directory: names, modes, sizes, links, times.
+fn tree(directory: &Path) -> Result<Vec<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut names = fs::read_dir(directory)?
+        .map(|entry| {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            let (mode, size, links) = (meta.mode(), meta.size(), meta.nlink());
+            let (name, time) = (entry.file_name(), (meta.ctime(), meta.ctime_nsec()));
+            Ok(format!("{name:?} {mode:o} {size} {links} {time:?}"))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[test]
+fn answers_outlive_the_server() -> Result<()> {
+    for user in users() {
+        let mut scene = Scene::new(user)?;
+        let root = scene.root.clone();
+        let file = scene
+            .client
+            .create(&root, "file", How::Guarded(Set::default()))?;
+        let auth = scene.client.auth.clone();
+        let mut answers = Vec::new();
+        for (xid, call) in (0x0a6a_6000..).zip(calls(&root, &file)) {
+            let message = call.message(xid, &auth);
+            scene.client.send(&record(&message))?;
+            let answer = scene.client.receive()?.context("closed")?.to_vec();
+            ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call:?}");
+            answers.push((message, answer));
+        }
+        let after = tree(scene.directory.path())?;
+        for _ in 0..2 {
+            scene.kill(scene.child()?)?;
+            scene.reconnect()?;
+            for (message, answer) in &answers {
+                scene.client.send(&record(message))?;
+                let again = scene.client.receive()?.context("closed")?;
+                ensure!(
+                    again == answer,
+                    "after a kill, {message:?} is answered {:?}, user {user:?}",
+                    status(again)
+                );
+            }
+            ensure!(tree(scene.directory.path())? == after, "it was done twice");
+        }
+    }
+    Ok(())
+}
+
+/// How many servers are killed at a time: the supervisor's pause doubles with each kill.
+const SERVERS: usize = 4;
+/// How often each.
+const KILLS: usize = 7;
+/// The same for the long proof.
+const KILLS_FULL: usize = 13;
+/// How often a round does the eight calls, all on their way at once: fewer than replies are kept.
+const ROUND: usize = 6;
+
+/// Calls that are all sent at once, of which the first have to be done first.
+fn batch<'a>(dir: &'a [u8], names: &'a [String; 4]) -> [Call<'a>; 8] {
+    let [made, created, moved, link] = names.each_ref().map(|name| name.as_bytes());
+    let set = Set::mode(0o755);
+    [
+        Call::mkdir(dir, made, set),
+        Call::create(dir, created, How::Guarded(set)),
+        Call::rename(dir, created, dir, moved),
+        Call::symlink(dir, link, Set::default(), b"target"),
+        Call::rmdir(dir, made),
+        Call::rename(dir, link, dir, created),
+        Call::remove(dir, moved),
+        Call::mkdir(dir, moved, set),
+    ]
+}
+
+/// Works on one server that is killed again and again; how many calls were sent again.
+fn storm(user: Option<u32>, kills: usize) -> Result<usize> {
+    let mut scene = Scene::new(user)?;
+    let root = scene.root.clone();
+    let auth = scene.client.auth.clone();
+    let (mut xid, mut sent_again) = (0x0a6b_0000, 0);
+    // How long all calls of a round take; in the first, nothing is killed.
+    let mut round_time = None;
+    for kill in 0..=kills {
+        let (mut expected, mut messages) = (Vec::new(), Vec::new());
+        for number in 0..ROUND {
+            let names =
+                ["made", "created", "moved", "link"].map(|name| format!("{kill} {number} {name}"));
+            for call in batch(&root, &names) {
+                xid += 1;
+                messages.push((format!("{call:?}"), call.message(xid, &auth)));
+            }
+            expected.extend([names[1].clone(), names[2].clone()]);
+        }
+        let child = scene.child()?;
+        let start = Instant::now();
+        send(&mut scene.client, &messages)?;
+        if let Some(time) = round_time {
+            let moment = Duration::mul_f64(time, fastrand::f64());
+            sleep(moment.saturating_sub(start.elapsed()));
+            scene.kill(child)?;
+        }
+        let mut answered = 0;
+        while answered < messages.len() && is_ok(&mut scene.client, &messages[answered].0)? {
+            answered += 1;
+        }
+        round_time.get_or_insert_with(|| start.elapsed());
+        if kill > 0 {
+            scene.reconnect()?;
+        }
+        let left = &messages[answered..];
+        sent_again += left.len();
+        send(&mut scene.client, left)?;
+        for (call, _) in left {
+            let answered = is_ok(&mut scene.client, call)
+                .with_context(|| format!("sent again after kill {kill} as user {user:?}"))?;
+            ensure!(answered, "the connection was closed");
+        }
+        for name in &expected {
+            let path = scene.directory.path().join(name);
+            let meta = fs::symlink_metadata(&path).with_context(|| name.clone())?;
+            if meta.is_dir() {
+                fs::remove_dir(&path)?;
+            } else {
+                ensure!(meta.is_symlink(), "{name} is {meta:?}");
+                fs::remove_file(&path)?;
+            }
+        }
+        let left = tree(scene.directory.path())?;
+        ensure!(left.is_empty(), "after kill {kill} there is {left:?}");
+    }
+    Ok(sent_again)
+}
+
+/// Sends calls one behind the other.
+fn send(client: &mut Client, messages: &[(String, Vec<u8>)]) -> Result<()> {
+    let bytes: Vec<u8> = messages.iter().flat_map(|(_, m)| record(m)).collect();
+    client.send(&bytes)
+}
+
+/// Whether the next answer came; it must be that all is well.
+fn is_ok(client: &mut Client, call: &str) -> Result<bool> {
+    let answer = match client.receive() {
+        Ok(answer) => answer,
+        // What was killed resets the connection.
+        Err(e) if e.downcast_ref::<std::io::Error>().is_some() => None,
+        Err(e) => return Err(e),
+    };
+    let Some(answer) = answer else {
+        return Ok(false);
+    };
+    let status = status(answer)?;
+    ensure!(
+        status == nfsstat3::NFS3_OK,
+        "{call} was answered {status:?}"
+    );
+    Ok(true)
+}
+
+#[test]
+fn kills_in_the_middle_of_calls_are_not_seen() -> Result<()> {
+    let kills = if xtask::testing::full() {
+        KILLS_FULL
+    } else {
+        KILLS
+    };
+    let users = users();
+    let sent_again = std::thread::scope(|scope| {
+        let storms: Vec<_> = (0..SERVERS)
+            .map(|server| {
+                let user = users[server % users.len()];
+                scope.spawn(move || storm(user, kills))
+            })
+            .collect();
+        storms
+            .into_iter()
+            .map(|storm| {
+                storm
+                    .join()
+                    .unwrap_or_else(|p| std::panic::resume_unwind(p))
+            })
+            .sum::<Result<usize>>()
+    })?;
+    let kills = SERVERS * kills;
+    eprintln!("{sent_again} calls were sent again after {kills} kills");
+    ensure!(sent_again > kills, "too few calls were sent again");
+    Ok(())
+}
